@@ -1,0 +1,15 @@
+// Package keys answers one question: who signed it. It holds the vendor's own
+// signing keys, and verifies signed links and readers' tokens.
+//
+// In the way of a request it stands at the front: the handler in caddymodule
+// finds a token, and the package policy asks keys whether it is genuine before
+// it asks what the token may open. Every token goes through the same steps, in
+// this order, so that the cheap ones shield the dear one:
+//
+//	scan.go    is it a compact JWS of a shape that we accept (no curve arithmetic, no allocation when not)
+//	claims.go  its claims, each of the right type and none twice
+//	verify.go  the key, whose kind fixes the algorithm; then the signature, by go-jose
+//	link.go reader.go   what the claims must say
+//
+// All JOSE operations are go-jose's; this package only decides what reaches it.
+package keys

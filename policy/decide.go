@@ -1,0 +1,334 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+)
+
+// Site is what one gated site block protects.
+type Site struct {
+	Vendor, Name string
+	// Rules are the site's own rules, from its configuration; nil when the
+	// store has them.
+	Rules *Ruleset
+	// Paths admits traits of paths that are refused by default.
+	Paths PathOptions
+	// Keys verify the vendor's own links.
+	Keys KeySource
+
+	issuer string
+}
+
+// NewSite returns a site of a vendor.
+func NewSite(vendor, name string, rules *Ruleset, paths PathOptions, source KeySource) *Site {
+	return &Site{Vendor: vendor, Name: name, Rules: rules, Paths: paths, Keys: source, issuer: keys.VendorIssuer(vendor)}
+}
+
+// Issuer returns the name under which the vendor signs its own links.
+func (s *Site) Issuer() string { return s.issuer }
+
+// Request is a request as far as it decides. It may be used again after Reset.
+type Request struct {
+	Site *Site
+	// Method is the method as it is judged: GET for HEAD.
+	Method string
+	// Host is the host as received; Query the query as received, raw.
+	Host, Query string
+	Path        Path
+	Reader      Reader
+	// Link is filled in after Match, and only where LinkMayOpen says so.
+	Link LinkEvidence
+	Now  time.Time
+
+	matches      []*compiledRule
+	one          [1]*compiledRule
+	entitlements *Entitlements
+	loaded       bool
+	verdict      linkVerdict
+	judged       bool
+}
+
+// Reset makes the request ready for another one, keeping its memory.
+func (r *Request) Reset() { *r = Request{} }
+
+// LinkEvidence is what a request carries of links.
+type LinkEvidence struct {
+	// Passes are the redeemed links, from cookies that were verified.
+	Passes []Pass
+	// Token is the token in the query; empty when there is none.
+	Token string
+	// Ambiguous: the query carries more than one token.
+	Ambiguous bool
+	// Readable: the request is a GET or HEAD, so that a token counts at all.
+	Readable bool
+	// Spendable: the request can be a reader's own visit, so that a counted
+	// link may be spent on it.
+	Spendable bool
+	// Early: the request came in TLS early data, which can be replayed.
+	Early bool
+}
+
+// Match finds the rule of each reading of the path. It returns an error that is
+// ErrUnavailable when the site's rules cannot be read.
+func (p *Policy) Match(ctx context.Context, r *Request) error {
+	rules := r.Site.Rules
+	if rules == nil {
+		var err error
+		if rules, err = p.Ruleset(ctx, r.Site.Vendor, r.Site.Name); err != nil {
+			return unavailable(err)
+		}
+	}
+	r.matches = r.one[:0]
+	for _, segments := range r.Path.Readings() {
+		r.matches = append(r.matches, rules.match(r.Method, segments))
+	}
+	return nil
+}
+
+// LinkMayOpen says whether a signed link could open the page: whether a rule
+// that matched is of a kind that links satisfy.
+func (r *Request) LinkMayOpen() bool {
+	for _, rule := range r.matches {
+		if rule != nil {
+			if _, ok := rule.test.(*entitledTest); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Decide decides a request that was matched. It spends nothing: a decision
+// whose Link.Spend is set holds only once Redeem has counted the use.
+//
+// A path with several readings is allowed only if it is allowed under each;
+// the decision is then that of the reading which asked for the most.
+func (p *Policy) Decide(ctx context.Context, r *Request) Decision {
+	decision := p.decide(ctx, r)
+	if p.decisions.Add(1)%selfCheckEvery == 0 {
+		p.selfCheck(ctx, r, decision)
+	}
+	return decision
+}
+
+func (p *Policy) decide(ctx context.Context, r *Request) Decision {
+	var strictest Decision
+	for i, segments := range r.Path.Readings() {
+		decision := p.decideReading(ctx, r, r.matches[i], segments)
+		if i == 0 || strictness(&decision) > strictness(&strictest) {
+			strictest = decision
+		}
+	}
+	return strictest
+}
+
+// strictness orders decisions by how much they ask for; a denial asks for more
+// than anything.
+func strictness(d *Decision) int {
+	switch {
+	case !d.Allow():
+		return 4
+	case d.Reason == ReasonSignedLink:
+		return 3
+	case d.Reason == ReasonEntitled:
+		return 2
+	case d.Reason == ReasonAuthenticated:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// decideReading decides one reading of the path.
+func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRule, segments []string) Decision {
+	if rule == nil {
+		return Decision{Reason: ReasonNoRule}
+	}
+	decision := Decision{Rule: &rule.Rule, Until: never, rule: rule, segments: segments}
+	question := Question{Reader: &r.Reader, Now: r.Now.UnixMilli(), rule: rule, segments: segments}
+	if rule.operator.Entitlements && !r.Reader.Anonymous() {
+		if err := p.loadEntitlements(ctx, r); err != nil {
+			decision.Reason, decision.Err = ReasonStoreUnavailable, err
+			return decision
+		}
+		question.Entitlements = r.entitlements
+	}
+	decision.Reason = rule.test.Test(&question)
+	decision.SKU, decision.Grant = question.answer.sku, question.answer.grant
+	decision.Until = earliest(question.answer.until, never)
+	if decision.Reason == ReasonLoginRequired {
+		decision.Reason = whyAnonymous(&r.Reader)
+	}
+	if _, ok := rule.test.(*entitledTest); ok && !decision.Allow() {
+		p.decideByLink(ctx, r, &decision)
+	}
+	return decision
+}
+
+// whyAnonymous tells a reader who must log in from one whose credential failed,
+// and from one whose credential cannot be judged.
+func whyAnonymous(reader *Reader) Reason {
+	switch {
+	case reader.Unknown:
+		return ReasonStoreUnavailable
+	case reader.Rejected:
+		return ReasonBadCredential
+	default:
+		return ReasonLoginRequired
+	}
+}
+
+// decideByLink decides by the links that the request carries, where nothing
+// else let the reader in.
+func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decision) {
+	if r.Link.Ambiguous {
+		decision.Reason = ReasonBadQuery
+		return
+	}
+	if p.passOpens(ctx, r, decision) || r.Link.Token == "" || !r.Link.Readable {
+		return
+	}
+	verdict := p.judgeLink(ctx, r)
+	use := LinkUse{
+		Issuer: verdict.claims.Issuer, ID: verdict.claims.ID, Token: true,
+		MaxUses: verdict.claims.MaxUses, ExpiresAt: verdict.claims.ExpiresAt,
+	}
+	reason := verdict.reason
+	if reason == ReasonSignedLink && !verdict.target.opens(r, decision.rule, decision.segments) {
+		reason = ReasonLinkOtherResource
+	}
+	switch {
+	case reason == ReasonStoreUnavailable:
+		decision.Reason, decision.Err = reason, verdict.err
+	case verdict.claims.MaxUses > 0 && !r.Link.Spendable:
+		use.Ignored = true
+		decision.Link = use
+	case reason == ReasonSignedLink && verdict.claims.MaxUses > 0 && r.Link.Early:
+		decision.Reason, decision.Link = ReasonTooEarly, use
+	case reason == ReasonSignedLink:
+		use.Spend = verdict.claims.MaxUses > 0
+		decision.Reason, decision.Link = reason, use
+		decision.Until = verdict.claims.ExpiresAt * 1000
+	case decision.Reason == ReasonBadCredential, decision.Reason == ReasonStoreUnavailable:
+		// The credential is what the reader, or the operator, can do something
+		// about.
+	default:
+		decision.Reason, decision.Link, decision.Err = reason, use, verdict.err
+	}
+}
+
+// passOpens decides by the first link cookie that opens the page.
+func (p *Policy) passOpens(ctx context.Context, r *Request, decision *Decision) bool {
+	now := r.Now.Unix()
+	for _, pass := range r.Link.Passes {
+		if now >= pass.ExpiresAt {
+			continue
+		}
+		state, err := p.link(ctx, r.Site.Vendor, pass.Issuer, pass.ID, r.Now)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			decision.Reason, decision.Err = ReasonStoreUnavailable, unavailable(err)
+			return true
+		}
+		if state.revoked || now >= state.expiresAt || state.target == nil || !state.target.opens(r, decision.rule, decision.segments) {
+			continue
+		}
+		decision.Reason = ReasonSignedLink
+		decision.Link = LinkUse{Issuer: pass.Issuer, ID: pass.ID, MaxUses: state.maxUses, ExpiresAt: state.expiresAt}
+		decision.Until = min(pass.ExpiresAt, state.expiresAt) * 1000
+		return true
+	}
+	return false
+}
+
+// linkVerdict is what the token of a request is worth, whatever page it is
+// shown for.
+type linkVerdict struct {
+	reason Reason // signed_link when it is good
+	claims keys.LinkClaims
+	target *target
+	err    error
+}
+
+// judgeLink verifies the token of a request, once for all its readings.
+func (p *Policy) judgeLink(ctx context.Context, r *Request) *linkVerdict {
+	if !r.judged {
+		r.judged = true
+		r.verdict = p.verifyLink(ctx, r)
+	}
+	return &r.verdict
+}
+
+func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
+	claims, err := p.linkClaims(ctx, r.Site, r.Link.Token, r.Now)
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return linkVerdict{reason: ReasonStoreUnavailable, err: err}
+	case errors.Is(err, keys.ErrExpired), errors.Is(err, keys.ErrNotYetValid):
+		return linkVerdict{reason: ReasonLinkExpired, err: err}
+	case err != nil:
+		return linkVerdict{reason: ReasonLinkInvalid, err: err}
+	}
+	verdict := linkVerdict{reason: ReasonSignedLink, claims: claims}
+	state, err := p.link(ctx, r.Site.Vendor, claims.Issuer, claims.ID, r.Now)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		// Signed by us and yet unknown: the store is not the one that it was
+		// signed with. Its uses and its revocation are lost, so it is too.
+		verdict.reason, verdict.err = ReasonLinkInvalid, err
+	case err != nil:
+		verdict.reason, verdict.err = ReasonStoreUnavailable, unavailable(err)
+	case state.revoked:
+		verdict.reason = ReasonLinkRevoked
+	case state.target == nil:
+		verdict.reason, verdict.err = ReasonLinkInvalid, state.err
+	default:
+		verdict.target = state.target
+	}
+	return verdict
+}
+
+// Redeem counts the use that a decision with Link.Spend depends on, and returns
+// the decision that holds. The id makes it idempotent: a retry with the same id
+// is not a second use.
+func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id string) Decision {
+	err := p.records.Redeem(ctx, r.Site.Vendor, Redemption{
+		Issuer: decision.Link.Issuer, LinkID: decision.Link.ID, ID: id,
+		MaxUses: decision.Link.MaxUses, At: r.Now, ExpiresAt: time.Unix(decision.Link.ExpiresAt, 0),
+	})
+	decision.Link.Spend = false
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrLinkUsedUp):
+		decision.Reason = ReasonLinkUsedUp
+	case errors.Is(err, ErrLinkRevoked):
+		decision.Reason = ReasonLinkRevoked
+	case errors.Is(err, ErrNotFound):
+		decision.Reason, decision.Err = ReasonLinkInvalid, err
+	default:
+		decision.Reason, decision.Err = ReasonStoreUnavailable, unavailable(err)
+	}
+	return decision
+}
+
+// JudgedMethod returns the method that a request is judged as: HEAD is a GET
+// whose answer has no body. It returns false for a method that is not served.
+// Extended CONNECT (RFC 8441) opens a WebSocket, which elsewhere is a GET.
+func JudgedMethod(method string, extendedWebSocket bool) (string, bool) {
+	switch method {
+	case http.MethodHead:
+		return http.MethodGet, true
+	case http.MethodTrace:
+		return "", false
+	case http.MethodConnect:
+		return http.MethodGet, extendedWebSocket
+	default:
+		return method, true
+	}
+}

@@ -1,0 +1,18 @@
+// Package policy decides what a reader may have. It takes values and returns
+// values: it knows no HTTP server, no Caddy and no database, so that every
+// decision can be tested, explained and repeated outside a running proxy.
+//
+// A request walks through it in the order of the steps that the handler in
+// caddymodule takes:
+//
+//	path.go                      the path as it may be judged, or a refusal
+//	rule.go match.go operator.go the site's rules, compiled; the first that matches
+//	reader.go entitlement.go     who asks, and what she was granted
+//	link.go                      what a signed link opens
+//	decide.go decision.go        the decision, with one reason from a closed list
+//	version.go cache.go          what is kept in memory, and when it is stale
+//	policy.go                    the one entrance: Policy
+//
+// The package declares the small interfaces of what it needs (Records, Keys);
+// the package store below it satisfies them.
+package policy

@@ -1,0 +1,92 @@
+package policy
+
+import (
+	"context"
+	"time"
+)
+
+// readerKey is a reader as far as grants match: by any of the identifiers.
+type readerKey struct {
+	vendor, userID, publisherUserID, email string
+}
+
+// linkKey is a link: its issuer and its jti, never the spelling of a token.
+type linkKey struct {
+	vendor, issuer, id string
+}
+
+// linkState is what is kept in memory of a link's record.
+type linkState struct {
+	revoked   bool
+	maxUses   int64
+	expiresAt int64   // Unix seconds
+	target    *target // nil when the link opens nothing; err says why
+	err       error
+}
+
+// loadEntitlements gives the request its reader's entitlements, once.
+func (p *Policy) loadEntitlements(ctx context.Context, r *Request) error {
+	if r.loaded {
+		return nil
+	}
+	entitlements, err := p.Entitlements(ctx, r.Site.Vendor, r.Reader, r.Now)
+	if err != nil {
+		return err
+	}
+	r.entitlements, r.loaded = entitlements, true
+	return nil
+}
+
+// Entitlements returns what a reader may have, from memory where nothing
+// changed since it was read. An error is ErrUnavailable.
+func (p *Policy) Entitlements(ctx context.Context, vendor string, reader Reader, now time.Time) (*Entitlements, error) {
+	key := readerKey{vendor, reader.UserID, reader.PublisherUserID, reader.Email}
+	stamp := p.versions.Reader(vendor, &reader)
+	if entitlements, ok := p.entitlements.get(key, stamp, now.UnixMilli()); ok {
+		return entitlements, nil
+	}
+	entitlements, err := p.readEntitlements(ctx, vendor, reader)
+	if err != nil {
+		return nil, err
+	}
+	size := entitlements.size() + int64(len(vendor)+len(reader.UserID)+len(reader.PublisherUserID)+len(reader.Email))
+	// Entitlements hold the times themselves and are asked with a time: what
+	// they say does not change by waiting.
+	p.entitlements.set(key, entitlements, stamp, never, size)
+	return entitlements, nil
+}
+
+func (p *Policy) readEntitlements(ctx context.Context, vendor string, reader Reader) (*Entitlements, error) {
+	grants, err := p.records.Grants(ctx, vendor, reader)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return NewEntitlements(grants), nil
+}
+
+// link returns the state of a link, from memory where nothing changed since it
+// was read. It returns ErrNotFound for a link that the store does not know;
+// that is not kept.
+func (p *Policy) link(ctx context.Context, vendor, issuer, id string, now time.Time) (linkState, error) {
+	key := linkKey{vendor, issuer, id}
+	stamp := p.versions.Link(vendor, issuer, id)
+	if state, ok := p.links.get(key, stamp, now.UnixMilli()); ok {
+		return state, nil
+	}
+	state, err := p.readLink(ctx, vendor, issuer, id)
+	if err != nil {
+		return linkState{}, err
+	}
+	p.links.set(key, state, stamp, state.expiresAt*1000, int64(len(vendor)+len(issuer)+len(id))+512)
+	return state, nil
+}
+
+func (p *Policy) readLink(ctx context.Context, vendor, issuer, id string) (linkState, error) {
+	link, err := p.records.Link(ctx, vendor, issuer, id)
+	if err != nil {
+		return linkState{}, err
+	}
+	state := linkState{revoked: link.Revoked, maxUses: link.Claims.MaxUses, expiresAt: link.Claims.ExpiresAt}
+	state.target, state.err = newTarget(&link.Claims)
+	return state, nil
+}

@@ -1,0 +1,162 @@
+package policy
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestPathIsReadOnce(t *testing.T) {
+	for escaped, want := range map[string][]string{
+		"/":                     {},
+		"/a":                    {"a"},
+		"/a/":                   {"a"},
+		"/a/b.c/d-e_f~g":        {"a", "b.c", "d-e_f~g"},
+		"/%61rticles/x":         {"articles", "x"},
+		"/caf%C3%A9":            {"café"},
+		"/a%20b":                {"a b"},
+		"/100%25":               {"100%"},
+		"/100%25off":            {"100%off"},
+		"/a%2525":               {"a%25"},
+		"/a:b@c!$&'()*+,=":      {"a:b@c!$&'()*+,="},
+		"/.well-known/x":        {".well-known", "x"},
+		"/..a/b..":              {"..a", "b.."},
+		"/%E4%BD%A0%E5%A5%BD/1": {"你好", "1"},
+	} {
+		var path Path
+		require.NoError(t, path.Read(escaped, PathOptions{}), escaped)
+		require.Len(t, path.Readings(), 1)
+		require.ElementsMatch(t, want, path.Readings()[0], escaped)
+	}
+}
+
+// TestPathThatTwoServersReadDifferently is the list of bypasses that real
+// products had: what the gate judges and what the origin serves must be one
+// page, so a path with more than one reading is refused before anything is
+// decided.
+func TestPathThatTwoServersReadDifferently(t *testing.T) {
+	for _, escaped := range []string{
+		// The rule for /fwd is open, the origin resolves the dots.
+		"/fwd/../member/x", "/fwd/%2e%2e/member/x", "/fwd/%2E./member/x", "/fwd/.%2e/member/x", "/fwd/./x", "/fwd/%2e/x",
+		"/..", "/.", "/%2e%2e", "/a/..", "/a/.", "/fwd%2f..%2fmember%2fx", "/fwd/..%2fmember/x",
+		// Windows drops trailing dots and spaces.
+		"/a/.. /b", "/a/..%20/b", "/a/.../b", "/a/%20/b", "/a/. ./b",
+		// Empty segments.
+		"//a", "/a//b", "/a//", "//", "//evil.example/premium",
+		// Slashes and backslashes that are not slashes to everybody.
+		"/a%2fb", "/a%2Fb", "/a\\b", "/a%5cb", "/a%5Cb", "/premium%5C..%5Ca",
+		// Path parameters (Tomcat, Spring).
+		"/premium;v=1/a", "/a/..;/b", "/a%3bb", "/a%3Bb", "/.;/a",
+		// NUL and control bytes.
+		"/a%00", "/premium%00/a", "/a%0d%0ab", "/a%1f", "/a%7f", "/a\x01", "/a\x7f",
+		// What is still an escape after one decoding.
+		"/a%252fb", "/a%252e%252e/b", "/%252e%252e%252f", "/a%255cb", "/a%2500", "/a%252Fb",
+		// Not UTF-8, overlong, or no escape at all.
+		"/a%ff", "/%c0%ae%c0%ae/x", "/%c0%af", "/%ed%a0%80", "/a%f0%28%8c%28", "/a%", "/a%2", "/a%zz", "/a%u002f", "/%%32%65",
+		// Not a path.
+		"", "*", "a/b", "?", "http:/x",
+	} {
+		var path Path
+		err := path.Read(escaped, PathOptions{})
+		require.ErrorIs(t, err, ErrAmbiguousPath, "%q", escaped)
+		require.Empty(t, path.Readings(), "%q", escaped)
+	}
+}
+
+func TestPathErrorHoldsNothingOfTheClient(t *testing.T) {
+	var path Path
+	err := path.Read("/<script>alert(1)</script>/..", PathOptions{})
+	require.ErrorIs(t, err, ErrAmbiguousPath)
+	require.NotContains(t, err.Error(), "script")
+}
+
+func TestPathReadingsOfAdmittedTraits(t *testing.T) {
+	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}
+	for _, c := range []struct {
+		escaped string
+		allow   PathOptions
+		want    []string // each reading, its segments in <>
+	}{
+		{"/a//b", PathOptions{EmptySegments: true}, []string{"<a><b>", "<a><><b>"}},
+		{"/a%2Fb", PathOptions{EncodedSlash: true}, []string{"<a/b>", "<a><b>"}},
+		{"/a;v=1/b", PathOptions{Parameters: true}, []string{"<a;v=1><b>", "<a><b>"}},
+		{"/a%3Bv/b", PathOptions{Parameters: true}, []string{"<a;v><b>", "<a><b>"}},
+		{"/a%2Fb;c//d", all, []string{
+			"<a/b;c><><d>", "<a/b;c><d>", "<a><b;c><><d>", "<a><b;c><d>",
+			"<a/b><><d>", "<a/b><d>", "<a><b><><d>", "<a><b><d>",
+		}},
+		{"/plain", all, []string{"<plain>"}},
+	} {
+		var path Path
+		require.NoError(t, path.Read(c.escaped, c.allow), c.escaped)
+		seen := map[string]bool{}
+		for _, reading := range path.Readings() {
+			seen["<"+strings.Join(reading, "><")+">"] = true
+		}
+		for _, want := range c.want {
+			require.True(t, seen[want], "%s is not read as %s but %v", c.escaped, want, seen)
+		}
+		require.Len(t, seen, len(c.want), "%s: %v", c.escaped, seen)
+	}
+}
+
+// TestAdmittedTraitsMakeNoDotSegment: what is admitted must not smuggle in what
+// is not.
+func TestAdmittedTraitsMakeNoDotSegment(t *testing.T) {
+	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}
+	for _, escaped := range []string{"/a%2F..%2Fb", "/a/..;x/b", "/a%2F.%2Fb", "/..%2Fb", "/a/.%3Bx", "/a%2F%2e%2e", "/a\\b", "/a%5Cb", "/a%252Fb", "/a%00"} {
+		var path Path
+		require.ErrorIs(t, path.Read(escaped, all), ErrAmbiguousPath, escaped)
+	}
+	var path Path
+	require.ErrorIs(t, path.Read("/a%2F%2Fb", PathOptions{EncodedSlash: true, Parameters: true}), ErrAmbiguousPath,
+		"empty segments that come from encoded slashes are admitted only where empty segments are")
+}
+
+func TestPathIsBounded(t *testing.T) {
+	var path Path
+	require.ErrorIs(t, path.Read(strings.Repeat("/a", 1000), PathOptions{}), ErrAmbiguousPath)
+	require.NoError(t, path.Read("/"+strings.Repeat("a", 10_000), PathOptions{}))
+}
+
+func TestPathDoesNotAllocate(t *testing.T) {
+	var path Path
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		if path.Read("/articles/some-long-article-name/comments", PathOptions{}) != nil {
+			t.Fail()
+		}
+	}))
+}
+
+// FuzzPath: whatever passes is what a careful server reads, whichever way it
+// gets there.
+func FuzzPath(f *testing.F) {
+	for _, seed := range []string{"/", "/a/b", "/%61", "/a%2fb", "/a//b", "/..", "/%252e", "/a;b", "/caf%C3%A9"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, escaped string) {
+		var path Path
+		if path.Read(escaped, PathOptions{}) != nil {
+			return
+		}
+		decoded, err := url.PathUnescape(escaped)
+		require.NoError(t, err)
+		require.True(t, utf8.ValidString(decoded))
+		var want []string
+		for segment := range strings.SplitSeq(strings.TrimPrefix(decoded, "/"), "/") {
+			require.NotEqual(t, "..", segment)
+			require.NotEqual(t, ".", segment)
+			want = append(want, segment)
+		}
+		if want[len(want)-1] == "" {
+			want = want[:len(want)-1]
+		}
+		require.ElementsMatch(t, want, path.Readings()[0])
+		require.NotContains(t, decoded, "\\")
+		require.NotContains(t, decoded, ";")
+		require.NotContains(t, decoded, "//")
+	})
+}

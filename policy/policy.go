@@ -1,0 +1,146 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+)
+
+// Records is what the policy reads from the store, and the one thing that it
+// writes. All methods are safe for concurrent use.
+type Records interface {
+	// Grants returns the grants that match any identifier of a reader.
+	Grants(ctx context.Context, vendor string, reader Reader) ([]Grant, error)
+	// Link returns a signed link, or ErrNotFound.
+	Link(ctx context.Context, vendor, issuer, id string) (Link, error)
+	// Redeem counts one use of a link in one atomic step, and returns
+	// ErrLinkUsedUp, ErrLinkRevoked or ErrNotFound when it must not be used.
+	Redeem(ctx context.Context, vendor string, redemption Redemption) error
+	// Rules returns the rules that the store has for a site.
+	Rules(ctx context.Context, vendor, site string) ([]Rule, error)
+}
+
+// Redemption is one use of a link.
+type Redemption struct {
+	Issuer, LinkID string
+	// ID makes the redemption idempotent: the same one twice counts once.
+	ID string
+	// MaxUses is the most that the link may be used.
+	MaxUses int64
+	// At is when it happens; ExpiresAt is when the link ends.
+	At, ExpiresAt time.Time
+}
+
+var (
+	// ErrNotFound says that there is no such record.
+	ErrNotFound = errors.New("not found")
+	// ErrLinkUsedUp says that the link was redeemed as often as it may be.
+	ErrLinkUsedUp = errors.New("the link is used up")
+	// ErrLinkRevoked says that the link was revoked.
+	ErrLinkRevoked = errors.New("the link was revoked")
+)
+
+// KeySource gives the keys that may have signed a token: now, and with the
+// retired ones gone.
+type KeySource interface {
+	KeySet(ctx context.Context) (keys.KeySet, error)
+}
+
+// Policy decides, from records in the store and what it keeps of them in
+// memory. It is safe for concurrent use, and is made once for a store: several
+// configurations may share it, one after the other or at once.
+type Policy struct {
+	records   Records
+	versions  *Versions
+	operators *Operators
+	now       func() time.Time
+
+	sites        sites
+	entitlements *cache[readerKey, *Entitlements]
+	links        *cache[linkKey, linkState]
+	linkTokens   *cache[tokenKey, keys.LinkClaims]
+	readerTokens *cache[tokenKey, Reader]
+
+	selfChecks, selfCheckFailures atomic.Uint64
+	decisions                     atomic.Uint64
+}
+
+// Options are what New needs.
+type Options struct {
+	Records   Records
+	Versions  *Versions
+	Operators *Operators
+	// CacheBytes bounds the memory of all caches together.
+	CacheBytes int64
+	// Now is the clock; time.Now in production.
+	Now func() time.Time
+}
+
+// MinCacheBytes is the least memory that the caches work with.
+const MinCacheBytes = 1 << 20
+
+// share is how the memory of the caches is divided, in parts of 16. Readers
+// are many and each of them has a token; links are few beside them.
+const (
+	shareEntitlements = 6
+	shareReaderTokens = 6
+	shareLinkTokens   = 2
+	shareLinks        = 2
+	shares            = 16
+)
+
+// New returns a policy. Close releases its memory.
+func New(options Options) (*Policy, error) {
+	if options.CacheBytes < MinCacheBytes {
+		return nil, errors.New("the cache is smaller than 1 MiB")
+	}
+	p := &Policy{
+		records:   options.Records,
+		versions:  options.Versions,
+		operators: options.Operators,
+		now:       options.Now,
+	}
+	var errs [4]error
+	part := options.CacheBytes / shares
+	p.entitlements, errs[0] = newCache[readerKey, *Entitlements](shareEntitlements*part, 512)
+	p.readerTokens, errs[1] = newCache[tokenKey, Reader](shareReaderTokens*part, 384)
+	p.linkTokens, errs[2] = newCache[tokenKey, keys.LinkClaims](shareLinkTokens*part, 640)
+	p.links, errs[3] = newCache[linkKey, linkState](shareLinks*part, 640)
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Resize changes how much memory the caches may take together.
+func (p *Policy) Resize(cacheBytes int64) {
+	part := max(cacheBytes, MinCacheBytes) / shares
+	p.entitlements.resize(shareEntitlements * part)
+	p.readerTokens.resize(shareReaderTokens * part)
+	p.linkTokens.resize(shareLinkTokens * part)
+	p.links.resize(shareLinks * part)
+}
+
+// Close releases the memory of the caches. The policy must not be used
+// afterwards.
+func (p *Policy) Close() {
+	p.entitlements.close()
+	p.readerTokens.close()
+	p.linkTokens.close()
+	p.links.close()
+}
+
+// Now returns the policy's time.
+func (p *Policy) Now() time.Time { return p.now() }
+
+// Operators returns the operators that rules may name.
+func (p *Policy) Operators() *Operators { return p.operators }
+
+// SelfChecks says how many decisions made from memory were made again from the
+// store, and in how many of them the two differed, which must be none.
+func (p *Policy) SelfChecks() (checked, failed uint64) {
+	return p.selfChecks.Load(), p.selfCheckFailures.Load()
+}

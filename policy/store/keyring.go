@@ -1,0 +1,196 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+)
+
+// Keyring gives the signing keys of all vendors. Private keys are in the store
+// sealed; a Keyring is one sealer over the store, and keeps what it unsealed in
+// memory. It is safe for concurrent use.
+type Keyring struct {
+	store  *Store
+	sealer *keys.Sealer
+
+	mu    sync.RWMutex
+	rings map[string]loadedRing // by vendor
+}
+
+type loadedRing struct {
+	ring  *keys.Ring // nil when the vendor has no key yet
+	stamp uint64
+}
+
+// keyRecord is a signing key in the store.
+type keyRecord struct {
+	KeyID     string    `json:"kid"`
+	Sealed    []byte    `json:"sealed"` // the private key, PKCS #8, sealed
+	CreatedAt time.Time `json:"createdAt"`
+	RetiredAt time.Time `json:"retiredAt,omitzero"`
+}
+
+// NewKeyring returns the keyring of a store. The sealer seals new keys and
+// opens stored ones.
+func NewKeyring(store *Store, sealer *keys.Sealer) *Keyring {
+	return &Keyring{store: store, sealer: sealer, rings: make(map[string]loadedRing)}
+}
+
+// Check unseals the keys of every vendor, so that a secret that does not fit is
+// found before anything depends on it.
+func (k *Keyring) Check(ctx context.Context) error {
+	vendors, err := k.store.Vendors(ctx)
+	if err != nil {
+		return err
+	}
+	for _, vendor := range vendors {
+		if _, err := k.load(ctx, vendor); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ring returns a vendor's keys for signing, and makes the first key of a vendor
+// that has none.
+func (k *Keyring) Ring(ctx context.Context, vendor string) (*keys.Ring, error) {
+	ring, err := k.load(ctx, vendor)
+	if err != nil || ring != nil {
+		return ring, err
+	}
+	// Somebody else may make the first key at the same moment: then his counts.
+	if err := k.create(ctx, vendor); err != nil && !errors.Is(err, ErrConflict) {
+		return nil, err
+	}
+	ring, err = k.load(ctx, vendor)
+	if err == nil && ring == nil {
+		err = errors.New("the vendor's new signing key is not there")
+	}
+	return ring, err
+}
+
+// Source returns the keys that verify what a vendor signed.
+func (k *Keyring) Source(vendor string) policy.KeySource { return vendorKeys{k, vendor} }
+
+type vendorKeys struct {
+	keyring *Keyring
+	vendor  string
+}
+
+func (v vendorKeys) KeySet(ctx context.Context) (keys.KeySet, error) {
+	ring, err := v.keyring.load(ctx, v.vendor)
+	if err != nil || ring == nil {
+		return keys.KeySet{}, err
+	}
+	return ring.KeySet(), nil
+}
+
+// load returns a vendor's ring, from memory unless a key changed since; nil when
+// the vendor has no key yet.
+func (k *Keyring) load(ctx context.Context, vendor string) (*keys.Ring, error) {
+	stamp := k.store.versions.Shared()
+	k.mu.RLock()
+	loaded, ok := k.rings[vendor]
+	k.mu.RUnlock()
+	if ok && loaded.stamp == stamp {
+		return loaded.ring, nil
+	}
+	ring, err := k.read(ctx, vendor)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.rings[vendor].stamp <= stamp {
+		k.rings[vendor] = loadedRing{ring: ring, stamp: stamp}
+	}
+	return ring, nil
+}
+
+// read reads a vendor's keys from the store.
+func (k *Keyring) read(ctx context.Context, vendor string) (*keys.Ring, error) {
+	var current string
+	var records []keyRecord
+	err := k.store.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		kid, err := snapshot.Get([]byte{prefixCurrentKey})
+		if err != nil {
+			return err
+		}
+		current = string(kid)
+		for entry, err := range snapshot.Scan([]byte{prefixKey}, nil) {
+			if err != nil {
+				return err
+			}
+			var record keyRecord
+			if err := decode(entry.Key, entry.Value, &record); err != nil {
+				return err
+			}
+			records = append(records, record)
+		}
+		return nil
+	})
+	if err != nil || current == "" {
+		return nil, err
+	}
+	return k.unseal(vendor, current, records)
+}
+
+func (k *Keyring) unseal(vendor, current string, records []keyRecord) (*keys.Ring, error) {
+	var signing *keys.SigningKey
+	var verify []keys.PublicKey
+	for _, record := range records {
+		if !record.RetiredAt.IsZero() {
+			continue
+		}
+		private, err := k.sealer.Open(record.Sealed, sealedFor(vendor, record.KeyID))
+		if err != nil {
+			return nil, fmt.Errorf("signing key %s of vendor %s: %w", record.KeyID, vendor, err)
+		}
+		key, err := keys.ParseSigningKey(private)
+		if err != nil {
+			return nil, fmt.Errorf("signing key %s of vendor %s: %w", record.KeyID, vendor, err)
+		}
+		if record.KeyID == current {
+			signing = key
+		}
+		verify = append(verify, key.Public())
+	}
+	if signing == nil {
+		return nil, fmt.Errorf("vendor %s has no key that signs", vendor)
+	}
+	return keys.NewRing(signing, verify), nil
+}
+
+// sealedFor binds a sealed key to its place, so that one cannot be put in the
+// place of another.
+func sealedFor(vendor, kid string) []byte { return []byte("signing key\x00" + vendor + "\x00" + kid) }
+
+// create makes a vendor's first key. It returns ErrConflict when there is one.
+func (k *Keyring) create(ctx context.Context, vendor string) error {
+	signing, err := keys.GenerateSigningKey()
+	if err != nil {
+		return err
+	}
+	private, err := signing.MarshalPrivate()
+	if err != nil {
+		return err
+	}
+	sealed := k.sealer.Seal(private, sealedFor(vendor, signing.ID()))
+	stored, err := encode(keyRecord{KeyID: signing.ID(), Sealed: sealed, CreatedAt: k.store.now().UTC()})
+	if err != nil {
+		return err
+	}
+	batch := &Batch{
+		Checks: []Check{{Key: []byte{prefixCurrentKey}}},
+		Puts: []Put{
+			{Key: key(prefixKey, signing.ID()), Value: stored},
+			{Key: []byte{prefixCurrentKey}, Value: []byte(signing.ID())},
+		},
+	}
+	return k.store.commit(ctx, vendor, batch, policy.Change{Shared: true})
+}

@@ -1,0 +1,73 @@
+package store
+
+import "encoding/binary"
+
+// The keys of a vendor's partition. Texts that come from outside hold no
+// control characters (see checkText), so the NUL that ends each of them makes
+// every key readable in one way only.
+//
+//	L <list>                             access list
+//	G <list> NUL <grant>                 grant
+//	I <kind> <identifier> NUL <list> NUL <grant>   index: the grants of an identifier
+//	S <issuer> NUL <jti>                 signed link
+//	X <issuer> NUL <jti>                 its revocation
+//	C <issuer> NUL <jti>                 counter of its uses
+//	U <issuer> NUL <jti> NUL <id>        one use: the marker that makes it count once
+//	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
+//	K <kid>                              signing key
+//	k                                    the kid that signs
+const (
+	prefixList       = 'L'
+	prefixGrant      = 'G'
+	prefixIndex      = 'I'
+	prefixLink       = 'S'
+	prefixRevocation = 'X'
+	prefixUses       = 'C'
+	prefixUse        = 'U'
+	prefixRule       = 'R'
+	prefixKey        = 'K'
+	prefixCurrentKey = 'k'
+)
+
+// The kinds of identifiers in the index of grants.
+const (
+	indexUserID          = 'u'
+	indexEmail           = 'e'
+	indexPublisherUserID = 'p'
+)
+
+// key joins a prefix and texts, each text but the last ended by NUL.
+func key(prefix byte, texts ...string) []byte {
+	k := []byte{prefix}
+	for i, text := range texts {
+		if i > 0 {
+			k = append(k, 0)
+		}
+		k = append(k, text...)
+	}
+	return k
+}
+
+// keyPrefix joins a prefix and texts, each text ended by NUL: what every key
+// that continues them begins with.
+func keyPrefix(prefix byte, texts ...string) []byte {
+	if len(texts) == 0 {
+		return []byte{prefix}
+	}
+	return append(key(prefix, texts...), 0)
+}
+
+func indexPrefix(kind byte, identifier string) []byte {
+	k := append([]byte{prefixIndex, kind}, identifier...)
+	return append(k, 0)
+}
+
+func indexKey(kind byte, identifier, list, grant string) []byte {
+	k := append(indexPrefix(kind, identifier), list...)
+	k = append(k, 0)
+	return append(k, grant...)
+}
+
+func ruleKey(site string, rank int) []byte {
+	return binary.BigEndian.AppendUint32(keyPrefix(prefixRule, site), uint32(rank))
+}

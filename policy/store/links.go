@@ -1,0 +1,169 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+)
+
+// SignedLink is a link as the store knows it.
+type SignedLink struct {
+	Claims    keys.LinkClaims `json:"claims"`
+	CreatedAt time.Time       `json:"createdAt"`
+
+	// RevokedAt is when the link was revoked; zero when it was not. It is
+	// stored under a key of its own, so that revoking and redeeming never wait
+	// for one another.
+	RevokedAt time.Time `json:"-"`
+	// Uses is how often the link was redeemed.
+	Uses int64 `json:"-"`
+}
+
+// NewLinkID returns the id (`jti`) for a new link.
+func (s *Store) NewLinkID() string { return newID("link_", s.now()) }
+
+// CreateLink stores a link that is about to be handed out.
+func (s *Store) CreateLink(ctx context.Context, vendor string, claims keys.LinkClaims) (SignedLink, error) {
+	link := SignedLink{Claims: claims, CreatedAt: s.now().UTC().Truncate(time.Millisecond)}
+	stored, err := encode(link)
+	if err != nil {
+		return SignedLink{}, err
+	}
+	k := key(prefixLink, claims.Issuer, claims.ID)
+	batch := &Batch{
+		Checks: []Check{{Key: k}},
+		Puts:   []Put{{Key: k, Value: stored, Expires: linkRetention(claims.ExpiresAt)}},
+	}
+	var change policy.Change
+	change.Add(policy.KindLink, vendor, claims.Issuer, claims.ID)
+	return link, s.commit(ctx, vendor, batch, change)
+}
+
+// linkRetention is until when the records of a link are kept.
+func linkRetention(expiresAt int64) time.Time { return time.Unix(expiresAt, 0).Add(Retention) }
+
+// SignedLink returns a link with its uses, or ErrNotFound.
+func (s *Store) SignedLink(ctx context.Context, vendor, issuer, id string) (SignedLink, error) {
+	var link SignedLink
+	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		k := key(prefixLink, issuer, id)
+		stored, err := snapshot.Get(k)
+		if err != nil {
+			return err
+		}
+		if stored == nil {
+			return ErrNotFound
+		}
+		if err := decode(k, stored, &link); err != nil {
+			return err
+		}
+		return link.readUse(snapshot)
+	})
+	return link, err
+}
+
+// readUse adds what is stored beside a link: its revocation and its uses.
+func (l *SignedLink) readUse(snapshot Snapshot) error {
+	revoked, err := snapshot.Get(key(prefixRevocation, l.Claims.Issuer, l.Claims.ID))
+	if err != nil {
+		return err
+	}
+	if revoked != nil {
+		if l.RevokedAt, err = time.Parse(time.RFC3339Nano, string(revoked)); err != nil {
+			return err
+		}
+	}
+	l.Uses, err = snapshot.Count(key(prefixUses, l.Claims.Issuer, l.Claims.ID))
+	return err
+}
+
+// SignedLinks returns a page of the links of an issuer, in order of creation.
+func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Page) ([]SignedLink, error) {
+	links := []SignedLink{}
+	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		var after []byte
+		if page.From != "" {
+			after = key(prefixLink, issuer, page.From)
+		}
+		for entry, err := range snapshot.Scan(keyPrefix(prefixLink, issuer), after) {
+			if err != nil {
+				return err
+			}
+			var link SignedLink
+			if err := decode(entry.Key, entry.Value, &link); err != nil {
+				return err
+			}
+			if err := link.readUse(snapshot); err != nil {
+				return err
+			}
+			links = append(links, link)
+			if len(links) == page.limit() {
+				break
+			}
+		}
+		return nil
+	})
+	return links, err
+}
+
+// RevokeLink ends a link at once, and with it every cookie that it was redeemed
+// for. Revoking twice is no error; ErrNotFound means that there is no such link.
+func (s *Store) RevokeLink(ctx context.Context, vendor, issuer, id string) (SignedLink, error) {
+	link, err := s.SignedLink(ctx, vendor, issuer, id)
+	if err != nil || !link.RevokedAt.IsZero() {
+		return link, err
+	}
+	link.RevokedAt = s.now().UTC().Truncate(time.Millisecond)
+	batch := &Batch{
+		Checks: []Check{{Key: key(prefixLink, issuer, id), Present: true}},
+		Puts: []Put{{
+			Key:     key(prefixRevocation, issuer, id),
+			Value:   []byte(link.RevokedAt.Format(time.RFC3339Nano)),
+			Expires: linkRetention(link.Claims.ExpiresAt),
+		}},
+	}
+	var change policy.Change
+	change.Add(policy.KindLink, vendor, issuer, id)
+	return link, s.commit(ctx, vendor, batch, change)
+}
+
+// Link implements policy.Records.
+func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Link, error) {
+	link, err := s.SignedLink(ctx, vendor, issuer, id)
+	return policy.Link{Claims: link.Claims, Revoked: !link.RevokedAt.IsZero()}, err
+}
+
+// Redeem implements policy.Records. It is one atomic step: the link is there,
+// it is not revoked, it has a use left, and that use is counted.
+func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) error {
+	batch := &Batch{
+		Checks: []Check{
+			{Key: key(prefixLink, r.Issuer, r.LinkID), Present: true},
+			{Key: key(prefixRevocation, r.Issuer, r.LinkID)},
+		},
+		Counters: []Counter{{
+			Key:       key(prefixUses, r.Issuer, r.LinkID),
+			Max:       r.MaxUses,
+			Once:      key(prefixUse, r.Issuer, r.LinkID, r.ID),
+			OnceValue: []byte(r.At.UTC().Format(time.RFC3339Nano)),
+			Expires:   r.ExpiresAt.Add(Retention),
+		}},
+		// Nothing in memory depends on how often a link was used: there is no
+		// event to tell.
+	}
+	_, err := s.engine.Commit(ctx, vendor, batch)
+	var check *CheckError
+	var bound *BoundError
+	switch {
+	case errors.As(err, &bound):
+		return policy.ErrLinkUsedUp
+	case errors.As(err, &check) && check.Index == 1:
+		return policy.ErrLinkRevoked
+	case errors.As(err, &check):
+		return ErrNotFound
+	}
+	return err
+}

@@ -1,0 +1,185 @@
+// Package store keeps Gatefold's records: access lists and grants, signed links
+// and their uses, rules, and signing keys. Records, their indexes and their
+// queries are written once, here, over the small Engine interface; the folders
+// below hold the engines.
+//
+// In the way of a request it stands behind the package policy, which declares
+// what it reads (policy.Records) and keeps it in memory. Every write commits,
+// then bumps the versions of what it made stale, and then returns: a caller
+// that was told "done" knows that the next decision is made with it.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+// Store reads and writes the records of all vendors. It is safe for concurrent
+// use.
+type Store struct {
+	engine   Engine
+	versions *policy.Versions
+	now      func() time.Time
+}
+
+// New returns a store over an engine. The versions are bumped on every write;
+// now is the clock.
+func New(engine Engine, versions *policy.Versions, now func() time.Time) *Store {
+	return &Store{engine: engine, versions: versions, now: now}
+}
+
+var (
+	// ErrNotFound says that there is no such record.
+	ErrNotFound = policy.ErrNotFound
+	// ErrConflict says that somebody else changed the record at the same time; read it
+	// again and decide anew.
+	ErrConflict = errors.New("the record was changed by somebody else at the same time")
+)
+
+// FieldError says which field of a record is wrong, and why. Nothing was
+// stored.
+type FieldError struct {
+	Field   string
+	Problem string
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
+
+// commit applies a batch and makes stale what it changed. The versions are
+// bumped even when the commit fails: an engine that was cut off may have
+// written, and a bump too many costs only a read.
+func (s *Store) commit(ctx context.Context, vendor string, batch *Batch, change policy.Change) error {
+	batch.Event = change.Encode()
+	_, err := s.engine.Commit(ctx, vendor, batch)
+	s.versions.Bump(change)
+	if _, failed := errors.AsType[*CheckError](err); failed {
+		return ErrConflict
+	}
+	return err
+}
+
+// get reads one record of a vendor into value, and returns its bytes as they
+// are stored, for a later Check.
+func (s *Store) get(ctx context.Context, vendor string, key []byte, value any) ([]byte, error) {
+	var stored []byte
+	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		found, err := snapshot.Get(key)
+		if err != nil {
+			return err
+		}
+		if found == nil {
+			return ErrNotFound
+		}
+		stored = append([]byte(nil), found...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return stored, decode(key, stored, value)
+}
+
+func decode(key, stored []byte, value any) error {
+	if err := json.Unmarshal(stored, value); err != nil {
+		return fmt.Errorf("the record %q cannot be read: %w", key, err)
+	}
+	return nil
+}
+
+func encode(value any) ([]byte, error) {
+	stored, err := json.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a record: %w", err)
+	}
+	return stored, nil
+}
+
+// Page is a part of a listing.
+type Page struct {
+	// Limit is the most records to return; zero means DefaultLimit.
+	Limit int
+	// From continues behind the record with this id; empty starts at the first.
+	From string
+}
+
+// Bounds of a page.
+const (
+	DefaultLimit = 100
+	MaxLimit     = 1000
+)
+
+func (p Page) limit() int {
+	if p.Limit <= 0 {
+		return DefaultLimit
+	}
+	return min(p.Limit, MaxLimit)
+}
+
+// newID returns an id with a prefix, unique and in order of time: 48 bits of
+// Unix milliseconds, then 80 random ones.
+func newID(prefix string, now time.Time) string {
+	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
+	var id [26]byte
+	ms := uint64(now.UnixMilli())
+	for i := 9; i >= 0; i-- {
+		id[i] = digits[ms&31]
+		ms >>= 5
+	}
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
+	for i, b := range random {
+		id[10+i] = digits[b&31]
+	}
+	return prefix + string(id[:])
+}
+
+// checkText refuses text that is too long or holds control characters, which
+// the layout of the keys relies on.
+func checkText(field, text string, maxBytes int) error {
+	if len(text) > maxBytes {
+		return &FieldError{field, fmt.Sprintf("is longer than %d bytes", maxBytes)}
+	}
+	if strings.ContainsFunc(text, func(c rune) bool { return c < 0x20 || c == 0x7f || c == '\uFFFD' }) {
+		return &FieldError{field, "holds a control character or invalid UTF-8"}
+	}
+	return nil
+}
+
+// Vendors lists the vendors that have records.
+func (s *Store) Vendors(ctx context.Context) ([]string, error) { return s.engine.Partitions(ctx) }
+
+// sweepBatch is how many expired entries are removed in one step, so that other
+// writes come in between.
+const sweepBatch = 500
+
+// Retention is how long a record is kept after it ended, to be looked at.
+const Retention = 30 * 24 * time.Hour
+
+// Sweep removes what ended more than Retention ago, and says how much that was.
+func (s *Store) Sweep(ctx context.Context) (int, error) {
+	vendors, err := s.Vendors(ctx)
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, vendor := range vendors {
+		for {
+			removed, err := s.engine.Sweep(ctx, vendor, s.now(), sweepBatch)
+			total += removed
+			if err != nil {
+				return total, err
+			}
+			if removed < sweepBatch {
+				break
+			}
+		}
+	}
+	return total, nil
+}

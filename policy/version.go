@@ -1,0 +1,136 @@
+package policy
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync/atomic"
+)
+
+// stripes is how many versions the records of readers and links share. Two
+// records on one stripe only make each other stale too often, never too rarely.
+const stripes = 1 << 16
+
+// Versions say how new what is in memory is. They are local to the process and
+// only grow: one for everything that is shared (rules, lists, keys, domains),
+// and one per stripe of readers and links.
+//
+// Whoever computes something from the store loads the versions before it reads,
+// and stamps the result with them; a writer commits, then bumps, then
+// acknowledges. So a result that carries today's versions cannot be older than
+// the last acknowledged write, and revoking costs one addition, whatever is
+// cached.
+//
+// Because versions only grow, their sum is equal at two moments only if each of
+// them is: a stamp is that sum.
+type Versions struct {
+	shared atomic.Uint64
+	stripe [stripes]atomic.Uint64
+}
+
+// Kind is the kind of identifier that a stripe is found by.
+type Kind byte
+
+// The kinds of identifiers.
+const (
+	KindUserID Kind = iota + 1
+	KindEmail
+	KindPublisherUserID
+	KindLink
+)
+
+// Stripe returns the stripe of an identifier. It is the same in every process,
+// because changes travel between nodes as stripes.
+func Stripe(kind Kind, vendor string, parts ...string) uint16 {
+	// FNV-1a. A client that finds collisions gains nothing: sharing a stripe
+	// costs a recomputation, never a wrong answer.
+	const offset, prime = 14695981039346656037, 1099511628211
+	hash := (uint64(offset) ^ uint64(kind)) * prime
+	add := func(s string) {
+		hash = (hash ^ uint64(len(s))) * prime
+		for i := range len(s) {
+			hash = (hash ^ uint64(s[i])) * prime
+		}
+	}
+	add(vendor)
+	for _, part := range parts {
+		add(part)
+	}
+	return uint16(hash ^ hash>>16 ^ hash>>32 ^ hash>>48)
+}
+
+// Shared returns the stamp of what depends on nothing but the shared records.
+func (v *Versions) Shared() uint64 { return v.shared.Load() }
+
+// Reader returns the stamp of what depends on a reader's grants.
+func (v *Versions) Reader(vendor string, r *Reader) uint64 {
+	sum := v.shared.Load()
+	if r.UserID != "" {
+		sum += v.stripe[Stripe(KindUserID, vendor, r.UserID)].Load()
+	}
+	if r.Email != "" {
+		sum += v.stripe[Stripe(KindEmail, vendor, r.Email)].Load()
+	}
+	if r.PublisherUserID != "" {
+		sum += v.stripe[Stripe(KindPublisherUserID, vendor, r.PublisherUserID)].Load()
+	}
+	return sum
+}
+
+// Link returns the stamp of what depends on a link's record.
+func (v *Versions) Link(vendor, issuer, id string) uint64 {
+	return v.shared.Load() + v.stripe[Stripe(KindLink, vendor, issuer, id)].Load()
+}
+
+// Bump makes stale whatever depends on what changed.
+func (v *Versions) Bump(change Change) {
+	if change.Shared {
+		v.shared.Add(1)
+	}
+	for _, stripe := range change.Stripes {
+		v.stripe[stripe].Add(1)
+	}
+}
+
+// Change is what a write makes stale. It travels in the change feed.
+type Change struct {
+	// Shared: rules, access lists, keys or domains changed.
+	Shared bool
+	// Stripes of the readers and links whose records changed.
+	Stripes []uint16
+}
+
+// Add notes the stripe of an identifier; an empty identifier is none.
+func (c *Change) Add(kind Kind, vendor string, parts ...string) {
+	if len(parts) > 0 && parts[len(parts)-1] == "" {
+		return
+	}
+	c.Stripes = append(c.Stripes, Stripe(kind, vendor, parts...))
+}
+
+const changeFormat = 1
+
+// Encode writes the change as an event of the change feed.
+func (c Change) Encode() []byte {
+	event := make([]byte, 2, 2+2*len(c.Stripes))
+	event[0] = changeFormat
+	if c.Shared {
+		event[1] = 1
+	}
+	for _, stripe := range c.Stripes {
+		event = binary.BigEndian.AppendUint16(event, stripe)
+	}
+	return event
+}
+
+// DecodeChange reads what Encode wrote. Whoever gets an error must take
+// everything for stale.
+func DecodeChange(event []byte) (Change, error) {
+	if len(event) < 2 || len(event)%2 != 0 || event[0] != changeFormat || event[1] > 1 {
+		return Change{}, errors.New("an event of the change feed is not of a known format")
+	}
+	change := Change{Shared: event[1] == 1}
+	for rest := event[2:]; len(rest) > 0; rest = rest[2:] {
+		change.Stripes = append(change.Stripes, binary.BigEndian.Uint16(rest))
+	}
+	return change, nil
+}
