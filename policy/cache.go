@@ -74,7 +74,17 @@ func (c *cache[K, V]) set(key K, value V, stamp uint64, until, size int64) {
 	c.entries.Set(maphash.Comparable(c.seed, key), &entry[K, V]{key: key, value: value, stamp: stamp, until: until}, size+overhead)
 }
 
-// resize changes how many bytes the cache may take.
-func (c *cache[K, V]) resize(maxBytes int64) { c.entries.UpdateMaxCost(maxBytes) }
+// resize changes how many bytes the cache may take. What is too much is dropped
+// as new entries come.
+func (c *cache[K, V]) resize(maxBytes int64) {
+	if c != nil {
+		c.entries.UpdateMaxCost(maxBytes)
+	}
+}
 
-func (c *cache[K, V]) close() { c.entries.Close() }
+// close releases the cache's memory; twice is no error.
+func (c *cache[K, V]) close() {
+	if c != nil {
+		c.entries.Close()
+	}
+}

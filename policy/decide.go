@@ -9,7 +9,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// Site is what one gated site block protects.
+// Site is what one gated site block protects. It is made by NewSite, and
+// immutable from then on.
 type Site struct {
 	Vendor, Name string
 	// Rules are the site's own rules, from its configuration; nil when the
@@ -23,7 +24,8 @@ type Site struct {
 	issuer string
 }
 
-// NewSite returns a site of a vendor.
+// NewSite returns a site of a vendor; safe for concurrent use if its key source
+// is.
 func NewSite(vendor, name string, rules *Ruleset, paths PathOptions, source KeySource) *Site {
 	return &Site{Vendor: vendor, Name: name, Rules: rules, Paths: paths, Keys: source, issuer: keys.VendorIssuer(vendor)}
 }
@@ -31,7 +33,8 @@ func NewSite(vendor, name string, rules *Ruleset, paths PathOptions, source KeyS
 // Issuer returns the name under which the vendor signs its own links.
 func (s *Site) Issuer() string { return s.issuer }
 
-// Request is a request as far as it decides. It may be used again after Reset.
+// Request is a request as far as it decides. It serves one request at a time,
+// and may be used again after Reset.
 type Request struct {
 	Site *Site
 	// Method is the method as it is judged: GET for HEAD.
@@ -73,7 +76,9 @@ type LinkEvidence struct {
 }
 
 // Match finds the rule of each reading of the path. It returns an error that is
-// ErrUnavailable when the site's rules cannot be read.
+// ErrUnavailable when the site's rules cannot be read or compiled. It is safe
+// for concurrent use, each call with a request of its own; so are Decide and
+// Redeem.
 func (p *Policy) Match(ctx context.Context, r *Request) error {
 	rules := r.Site.Rules
 	if rules == nil {
@@ -106,31 +111,39 @@ func (r *Request) LinkMayOpen() bool {
 // whose Link.Spend is set holds only once Redeem has counted the use.
 //
 // A path with several readings is allowed only if it is allowed under each;
-// the decision is then that of the reading which asked for the most.
+// the decision is then that of the reading which asked for the most. What went
+// wrong is in the decision: with a store that cannot be read it is a denial,
+// store_unavailable.
 func (p *Policy) Decide(ctx context.Context, r *Request) Decision {
 	decision := p.decide(ctx, r)
 	if p.decisions.Add(1)%selfCheckEvery == 0 {
-		p.selfCheck(ctx, r, decision)
+		p.selfCheck(ctx, r)
 	}
 	return decision
 }
 
 func (p *Policy) decide(ctx context.Context, r *Request) Decision {
 	var strictest Decision
+	until := int64(never)
 	for i, segments := range r.Path.Readings() {
 		decision := p.decideReading(ctx, r, r.matches[i], segments)
+		until = min(until, decision.Until)
 		if i == 0 || strictness(&decision) > strictness(&strictest) {
 			strictest = decision
 		}
 	}
+	strictest.Until = until
 	return strictest
 }
 
 // strictness orders decisions by how much they ask for; a denial asks for more
-// than anything.
+// than anything, and a use that must be spent for more than a link that was
+// redeemed before: one reading must not let another's use go uncounted.
 func strictness(d *Decision) int {
 	switch {
 	case !d.Allow():
+		return 5
+	case d.Link.Spend:
 		return 4
 	case d.Reason == ReasonSignedLink:
 		return 3
@@ -146,13 +159,13 @@ func strictness(d *Decision) int {
 // decideReading decides one reading of the path.
 func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRule, segments []string) Decision {
 	if rule == nil {
-		return Decision{Reason: ReasonNoRule}
+		return Decision{Reason: ReasonNoRule, Until: never}
 	}
 	decision := Decision{Rule: &rule.Rule, Until: never, rule: rule, segments: segments}
 	question := Question{Reader: &r.Reader, Now: r.Now.UnixMilli(), rule: rule, segments: segments}
 	if rule.operator.Entitlements && !r.Reader.Anonymous() {
 		if err := p.loadEntitlements(ctx, r); err != nil {
-			decision.Reason, decision.Err = ReasonStoreUnavailable, err
+			decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, err, question.Now
 			return decision
 		}
 		question.Entitlements = r.entitlements
@@ -185,14 +198,18 @@ func whyAnonymous(reader *Reader) Reason {
 // decideByLink decides by the links that the request carries, where nothing
 // else let the reader in.
 func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decision) {
+	if p.passOpens(ctx, r, decision) {
+		return
+	}
 	if r.Link.Ambiguous {
 		decision.Reason = ReasonBadQuery
 		return
 	}
-	if p.passOpens(ctx, r, decision) || r.Link.Token == "" || !r.Link.Readable {
+	if r.Link.Token == "" || !r.Link.Readable {
 		return
 	}
 	verdict := p.judgeLink(ctx, r)
+	decision.Until = min(decision.Until, verdict.until)
 	use := LinkUse{
 		Issuer: verdict.claims.Issuer, ID: verdict.claims.ID, Token: true,
 		MaxUses: verdict.claims.MaxUses, ExpiresAt: verdict.claims.ExpiresAt,
@@ -202,17 +219,17 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 		reason = ReasonLinkOtherResource
 	}
 	switch {
-	case reason == ReasonStoreUnavailable:
-		decision.Reason, decision.Err = reason, verdict.err
 	case verdict.claims.MaxUses > 0 && !r.Link.Spendable:
+		// Whatever the link is worth, even if that cannot be read.
 		use.Ignored = true
 		decision.Link = use
+	case reason == ReasonStoreUnavailable:
+		decision.Reason, decision.Err = reason, verdict.err
 	case reason == ReasonSignedLink && verdict.claims.MaxUses > 0 && r.Link.Early:
 		decision.Reason, decision.Link = ReasonTooEarly, use
 	case reason == ReasonSignedLink:
 		use.Spend = verdict.claims.MaxUses > 0
 		decision.Reason, decision.Link = reason, use
-		decision.Until = verdict.claims.ExpiresAt * 1000
 	case decision.Reason == ReasonBadCredential, decision.Reason == ReasonStoreUnavailable:
 		// The credential is what the reader, or the operator, can do something
 		// about.
@@ -233,7 +250,7 @@ func (p *Policy) passOpens(ctx context.Context, r *Request, decision *Decision) 
 			continue
 		}
 		if err != nil {
-			decision.Reason, decision.Err = ReasonStoreUnavailable, unavailable(err)
+			decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, unavailable(err), r.Now.UnixMilli()
 			return true
 		}
 		if state.revoked || now >= state.expiresAt || state.target == nil || !state.target.opens(r, decision.rule, decision.segments) {
@@ -241,7 +258,7 @@ func (p *Policy) passOpens(ctx context.Context, r *Request, decision *Decision) 
 		}
 		decision.Reason = ReasonSignedLink
 		decision.Link = LinkUse{Issuer: pass.Issuer, ID: pass.ID, MaxUses: state.maxUses, ExpiresAt: state.expiresAt}
-		decision.Until = min(pass.ExpiresAt, state.expiresAt) * 1000
+		decision.Until = min(decision.Until, pass.ExpiresAt*1000, state.expiresAt*1000)
 		return true
 	}
 	return false
@@ -253,7 +270,9 @@ type linkVerdict struct {
 	reason Reason // signed_link when it is good
 	claims keys.LinkClaims
 	target *target
-	err    error
+	// until is when the verdict may change by itself, in Unix milliseconds.
+	until int64
+	err   error
 }
 
 // judgeLink verifies the token of a request, once for all its readings.
@@ -269,13 +288,16 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 	claims, err := p.linkClaims(ctx, r.Site, r.Link.Token, r.Now)
 	switch {
 	case errors.Is(err, ErrUnavailable):
-		return linkVerdict{reason: ReasonStoreUnavailable, err: err}
-	case errors.Is(err, keys.ErrExpired), errors.Is(err, keys.ErrNotYetValid):
-		return linkVerdict{reason: ReasonLinkExpired, err: err}
+		return linkVerdict{reason: ReasonStoreUnavailable, until: r.Now.UnixMilli(), err: err}
+	case errors.Is(err, keys.ErrNotYetValid):
+		// When its time comes is not known of a token that was not verified.
+		return linkVerdict{reason: ReasonLinkExpired, until: r.Now.UnixMilli(), err: err}
+	case errors.Is(err, keys.ErrExpired):
+		return linkVerdict{reason: ReasonLinkExpired, until: never, err: err}
 	case err != nil:
-		return linkVerdict{reason: ReasonLinkInvalid, err: err}
+		return linkVerdict{reason: ReasonLinkInvalid, until: never, err: err}
 	}
-	verdict := linkVerdict{reason: ReasonSignedLink, claims: claims}
+	verdict := linkVerdict{reason: ReasonSignedLink, claims: claims, until: claims.ExpiresAt * 1000}
 	state, err := p.link(ctx, r.Site.Vendor, claims.Issuer, claims.ID, r.Now)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -283,7 +305,7 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 		// signed with. Its uses and its revocation are lost, so it is too.
 		verdict.reason, verdict.err = ReasonLinkInvalid, err
 	case err != nil:
-		verdict.reason, verdict.err = ReasonStoreUnavailable, unavailable(err)
+		verdict.reason, verdict.err, verdict.until = ReasonStoreUnavailable, unavailable(err), r.Now.UnixMilli()
 	case state.revoked:
 		verdict.reason = ReasonLinkRevoked
 	case state.target == nil:
@@ -295,8 +317,9 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 }
 
 // Redeem counts the use that a decision with Link.Spend depends on, and returns
-// the decision that holds. The id makes it idempotent: a retry with the same id
-// is not a second use.
+// the decision that holds: the same one, or a denial whose reason says what the
+// link lacks. The id makes it idempotent: a retry with the same id is not a
+// second use.
 func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id string) Decision {
 	err := p.records.Redeem(ctx, r.Site.Vendor, Redemption{
 		Issuer: decision.Link.Issuer, LinkID: decision.Link.ID, ID: id,
@@ -313,6 +336,11 @@ func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id s
 		decision.Reason, decision.Err = ReasonLinkInvalid, err
 	default:
 		decision.Reason, decision.Err = ReasonStoreUnavailable, unavailable(err)
+		decision.Until = r.Now.UnixMilli()
+	}
+	if failed := whyAnonymous(&r.Reader); !decision.Allow() && failed != ReasonLoginRequired {
+		// As in decideByLink.
+		decision.Reason = failed
 	}
 	return decision
 }

@@ -57,7 +57,7 @@ const (
 	reasonCount
 )
 
-var reasonNames = [reasonCount]string{
+var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons, none of them a credential //nolint:gosec // names of reasons, no credentials
 	ReasonNone:              "none",
 	ReasonPublic:            "public",
 	ReasonAuthenticated:     "authenticated",
@@ -112,8 +112,10 @@ type Decision struct {
 	SKU, Grant string
 	// Link is the link that let the reader in, or failed to.
 	Link LinkUse
-	// Until is the earliest moment, in Unix milliseconds, at which the
-	// decision could change without a record being changed.
+	// Until is the earliest moment, in Unix milliseconds, at which the same
+	// request could be decided otherwise without a record being changed:
+	// math.MaxInt64 when there is none, and the moment of the decision itself
+	// when that cannot be known, as with store_unavailable.
 	Until int64
 	// Err is what went wrong, for the log: with store_unavailable, and with
 	// the reasons that tell of a failed check.

@@ -35,7 +35,8 @@ type span struct {
 	from, to int64
 }
 
-// NewEntitlements builds the entitlements that a reader's grants give.
+// NewEntitlements builds the entitlements that a reader's grants give. Grants
+// that are not active, or without a sku, give nothing.
 func NewEntitlements(grants []Grant) *Entitlements {
 	entitlements := &Entitlements{spans: make([]span, 0, len(grants))}
 	for _, grant := range grants {
@@ -55,7 +56,8 @@ func NewEntitlements(grants []Grant) *Entitlements {
 }
 
 // Has says whether the reader has a sku at a moment in Unix milliseconds, by
-// which grant, and until when this answer holds.
+// which grant, and until when this answer holds: for ever (math.MaxInt64), if
+// waiting does not change it. Of several grants the one that ends last is named.
 func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok bool) {
 	until = never
 	if e == nil || sku == "" {
@@ -72,8 +74,9 @@ func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok
 			until = min(until, s.from)
 		default:
 			// Spans of one sku stand by their end, the latest first: no other
-			// grant that counts now holds longer.
-			return s.grant, s.to, true
+			// grant that counts now holds longer. One that begins before this
+			// one ends would be named from then on.
+			return s.grant, min(until, s.to), true
 		}
 	}
 	return "", until, false
@@ -82,6 +85,9 @@ func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok
 // Each calls yield for each grant that counts at a moment in Unix
 // milliseconds, in the order of skus, until it returns false.
 func (e *Entitlements) Each(now int64, yield func(sku, grant string, from, to int64) bool) {
+	if e == nil {
+		return
+	}
 	for _, s := range e.spans {
 		if s.from <= now && now < s.to && !yield(s.sku, s.grant, s.from, s.to) {
 			return
@@ -99,7 +105,8 @@ func (e *Entitlements) size() int64 {
 	return size
 }
 
-// earliest returns the earlier of two moments; zero stands for none.
+// earliest returns the earlier of two moments; zero as the first stands for
+// none.
 func earliest(a, b int64) int64 {
 	if a == 0 {
 		return b

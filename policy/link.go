@@ -70,7 +70,28 @@ func newTarget(claims *keys.LinkClaims) (*target, error) {
 	if t.query, err = queryPairs(parsed.RawQuery); err != nil {
 		return nil, err
 	}
+	for i, parameter := range t.query {
+		if slices.ContainsFunc(t.query[:i], func(p pair) bool { return p.name == parameter.name }) {
+			return nil, errors.New("the link's url holds a query parameter twice")
+		}
+	}
 	return t, nil
+}
+
+// size estimates the bytes that the target takes in memory.
+func (t *target) size() int64 {
+	if t == nil {
+		return 0
+	}
+	const header, perSegment, perPair = 144, 16, 32
+	size := header + len(t.sku) + len(t.content) + len(t.host) + perSegment*len(t.path) + perPair*len(t.query)
+	for _, segment := range t.path {
+		size += len(segment)
+	}
+	for _, parameter := range t.query {
+		size += len(parameter.name) + len(parameter.value)
+	}
+	return int64(size)
 }
 
 // CheckLinkTarget says whether a link with these claims would open anything: it
@@ -157,7 +178,11 @@ func queryPairs(query string) ([]pair, error) {
 }
 
 // NormalHost returns the host of a request or a URL in the one form that is
-// compared: ASCII, lower case, without trailing dot and default port.
+// compared: ASCII (IDNA2008 as UTS #46 maps it, for looking up), lower case,
+// without trailing dot and default port. Which of 80 and 443 is the default is
+// not known of a request behind a TLS terminator, so both are left out. The
+// error says that there is no host, or none with a valid name; it holds nothing
+// of the host.
 func NormalHost(host string) (string, error) {
 	name, port := host, ""
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
@@ -166,7 +191,6 @@ func NormalHost(host string) (string, error) {
 	if port == "80" || port == "443" {
 		port = ""
 	}
-	name = strings.TrimSuffix(name, ".")
 	if !isPlainHost(name) {
 		ascii, err := idna.Lookup.ToASCII(name)
 		if err != nil && !strings.HasPrefix(name, "[") {
@@ -177,6 +201,7 @@ func NormalHost(host string) (string, error) {
 		}
 		name = strings.ToLower(name)
 	}
+	name = strings.TrimSuffix(name, ".")
 	if name == "" {
 		return "", errors.New("there is no host")
 	}

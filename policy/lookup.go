@@ -77,7 +77,7 @@ func (p *Policy) link(ctx context.Context, vendor, issuer, id string, now time.T
 	if err != nil {
 		return linkState{}, err
 	}
-	p.links.set(key, state, stamp, state.expiresAt*1000, int64(len(vendor)+len(issuer)+len(id))+512)
+	p.links.set(key, state, stamp, state.expiresAt*1000, state.target.size()+int64(len(vendor)+len(issuer)+len(id)))
 	return state, nil
 }
 

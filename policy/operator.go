@@ -87,7 +87,8 @@ func NewOperators(operators ...Operator) *Operators {
 // in the registry.
 var ErrUnknownOperator = errors.New("unknown operator")
 
-// Find returns an operator by its name, or by its code in decimal.
+// Find returns an operator by its name, or by its code in decimal. The error is
+// ErrUnknownOperator, and names those that there are.
 func (o *Operators) Find(operator string) (*Operator, error) {
 	found := o.byName[operator]
 	if found == nil {
@@ -226,12 +227,11 @@ func (t *entitledTest) Test(q *Question) Reason {
 	for _, template := range t.skus {
 		sku := template.resolve(q.rule, q.segments)
 		grant, until, ok := q.Entitlements.Has(sku, q.Now)
+		q.answer.until = earliest(q.answer.until, until)
 		if ok {
 			q.answer.sku, q.answer.grant = sku, grant
-			q.answer.until = until
 			return ReasonEntitled
 		}
-		q.answer.until = earliest(q.answer.until, until)
 	}
 	return ReasonNotEntitled
 }

@@ -64,8 +64,8 @@ type Policy struct {
 	linkTokens   *cache[tokenKey, keys.LinkClaims]
 	readerTokens *cache[tokenKey, Reader]
 
-	selfChecks, selfCheckFailures atomic.Uint64
-	decisions                     atomic.Uint64
+	decisions atomic.Uint64
+	checks    selfChecks
 }
 
 // Options are what New needs.
@@ -92,7 +92,8 @@ const (
 	shares            = 16
 )
 
-// New returns a policy. Close releases its memory.
+// New returns a policy, or an error when the caches cannot be made. Close
+// releases its memory.
 func New(options Options) (*Policy, error) {
 	if options.CacheBytes < MinCacheBytes {
 		return nil, errors.New("the cache is smaller than 1 MiB")
@@ -115,7 +116,8 @@ func New(options Options) (*Policy, error) {
 	return p, nil
 }
 
-// Resize changes how much memory the caches may take together.
+// Resize changes how much memory the caches may take together, in bytes; less
+// than MinCacheBytes counts as that.
 func (p *Policy) Resize(cacheBytes int64) {
 	part := max(cacheBytes, MinCacheBytes) / shares
 	p.entitlements.resize(shareEntitlements * part)
@@ -138,9 +140,3 @@ func (p *Policy) Now() time.Time { return p.now() }
 
 // Operators returns the operators that rules may name.
 func (p *Policy) Operators() *Operators { return p.operators }
-
-// SelfChecks says how many decisions made from memory were made again from the
-// store, and in how many of them the two differed, which must be none.
-func (p *Policy) SelfChecks() (checked, failed uint64) {
-	return p.selfChecks.Load(), p.selfCheckFailures.Load()
-}

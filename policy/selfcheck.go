@@ -1,43 +1,131 @@
 package policy
 
-import "context"
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
-// selfCheckEvery is how many decisions pass between two that are checked.
-const selfCheckEvery = 10_000
+const (
+	// selfCheckEvery is how many decisions pass between two that are checked.
+	selfCheckEvery = 10_000
+	// doubtSettles is how long a difference may last: the time between the
+	// commit of a write and its versions, which on another node come by the
+	// change feed.
+	doubtSettles = time.Minute
+	// maxDoubts bounds the differences that are being watched.
+	maxDoubts = 16
+)
 
-// selfCheck makes a decision again, with nothing from memory but the rules, and
-// compares. It counts a difference only if nothing was written in between.
-func (p *Policy) selfCheck(ctx context.Context, r *Request, decision Decision) {
-	if decision.Reason == ReasonStoreUnavailable {
+// selfChecks compares what memory says with what the store says.
+//
+// A difference alone is no fault: a write may have been committed and not yet
+// been announced, and until then the old answer stands. It is one if no write
+// was announced some time later either, which the versions tell.
+type selfChecks struct {
+	checked, failed atomic.Uint64
+
+	mu     sync.Mutex
+	doubts []doubt
+}
+
+// doubt is a difference that nothing explains so far.
+type doubt struct {
+	since time.Time
+	// stamp is the sum of all versions that the decision depends on; was is
+	// what it was before the decision.
+	stamp func() uint64
+	was   uint64
+}
+
+// SelfChecks says how many decisions made from memory were made again from the
+// store, and in how many of them the two differed for no reason, which must be
+// none. A difference counts a minute after it was seen. It is safe for
+// concurrent use.
+func (p *Policy) SelfChecks() (checked, failed uint64) {
+	p.checks.settle(p.now())
+	return p.checks.checked.Load(), p.checks.failed.Load()
+}
+
+// selfCheck makes a decision twice more, from memory and with nothing from
+// memory but the rules, and compares.
+func (p *Policy) selfCheck(ctx context.Context, r *Request) {
+	p.checks.settle(p.now())
+	stamp := p.stamp(ctx, r)
+	was := stamp()
+	remembered := p.repeat(ctx, r)
+	read := p.uncached().repeat(ctx, r)
+	if remembered.Reason == ReasonStoreUnavailable || read.Reason == ReasonStoreUnavailable {
 		return
 	}
-	before := p.stampOf(r, &decision)
-	uncached := p.uncached()
-	again := *r
-	again.entitlements, again.loaded, again.judged = nil, false, false
-	repeated := uncached.decide(ctx, &again)
-	if repeated.Reason == ReasonStoreUnavailable || p.stampOf(r, &decision) != before {
-		return
-	}
-	p.selfChecks.Add(1)
-	if repeated.Reason != decision.Reason || repeated.Grant != decision.Grant || repeated.Link != decision.Link {
-		p.selfCheckFailures.Add(1)
+	p.checks.checked.Add(1)
+	if !sameAnswer(&remembered, &read) && stamp() == was {
+		p.checks.watch(doubt{since: p.now(), stamp: stamp, was: was})
 	}
 }
 
-// stampOf sums the versions of all that the decision was made from.
-func (p *Policy) stampOf(r *Request, decision *Decision) uint64 {
-	stamp := p.versions.Reader(r.Site.Vendor, &r.Reader)
-	if decision.Link.ID != "" {
-		stamp += p.versions.Link(r.Site.Vendor, decision.Link.Issuer, decision.Link.ID)
-	}
+// repeat decides a request again, with nothing that the request itself keeps.
+func (p *Policy) repeat(ctx context.Context, r *Request) Decision {
+	again := *r
+	again.entitlements, again.loaded, again.judged = nil, false, false
+	return p.decide(ctx, &again)
+}
+
+// sameAnswer says whether two decisions are the same in all that they tell.
+func sameAnswer(a, b *Decision) bool {
+	return a.Reason == b.Reason && a.SKU == b.SKU && a.Grant == b.Grant && a.Link == b.Link && a.Until == b.Until
+}
+
+// stamp returns what sums the versions of all that a decision is made from. It
+// keeps nothing of the request, whose memory is used again.
+func (p *Policy) stamp(ctx context.Context, r *Request) func() uint64 {
+	vendor, reader := r.Site.Vendor, r.Reader
+	links := make([]linkKey, 0, len(r.Link.Passes)+1)
 	for _, pass := range r.Link.Passes {
-		stamp += p.versions.Link(r.Site.Vendor, pass.Issuer, pass.ID)
+		links = append(links, linkKey{vendor, pass.Issuer, pass.ID})
 	}
-	return stamp
+	if r.Link.Token != "" {
+		claims := p.judgeLink(ctx, r).claims
+		links = append(links, linkKey{vendor, claims.Issuer, claims.ID})
+	}
+	return func() uint64 {
+		sum := p.versions.Reader(vendor, &reader)
+		for _, link := range links {
+			sum += p.versions.Link(link.vendor, link.issuer, link.id)
+		}
+		return sum
+	}
 }
 
 // uncached returns a policy over the same records that keeps nothing.
 func (p *Policy) uncached() *Policy {
 	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now}
+}
+
+func (c *selfChecks) watch(d doubt) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.doubts) < maxDoubts {
+		c.doubts = append(c.doubts, d)
+	}
+}
+
+// settle drops the doubts that a write explains, and counts those that nothing
+// explained in time.
+func (c *selfChecks) settle(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kept := c.doubts[:0]
+	for _, d := range c.doubts {
+		switch {
+		case d.stamp() != d.was:
+		case now.Sub(d.since) >= doubtSettles:
+			c.failed.Add(1)
+		default:
+			kept = append(kept, d)
+		}
+	}
+	clear(c.doubts[len(kept):])
+	c.doubts = kept
 }

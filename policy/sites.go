@@ -26,7 +26,8 @@ type loadedRules struct {
 }
 
 // Ruleset returns the compiled rules that the store has for a site. The first
-// call for a site reads them; later ones cost a lookup.
+// call for a site reads them; later ones cost a lookup. The error is the
+// store's, or a *RuleError for rules that cannot be compiled.
 func (p *Policy) Ruleset(ctx context.Context, vendor, site string) (*Ruleset, error) {
 	if slot, ok := p.sites.rules.Load(siteKey{vendor, site}); ok {
 		loaded := slot.(*atomic.Pointer[loadedRules]).Load()

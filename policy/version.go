@@ -81,7 +81,8 @@ func (v *Versions) Link(vendor, issuer, id string) uint64 {
 	return v.shared.Load() + v.stripe[Stripe(KindLink, vendor, issuer, id)].Load()
 }
 
-// Bump makes stale whatever depends on what changed.
+// Bump makes stale whatever depends on what changed. It is safe for concurrent
+// use, as all of Versions is.
 func (v *Versions) Bump(change Change) {
 	if change.Shared {
 		v.shared.Add(1)

@@ -358,3 +358,11 @@ func (s *Store) Grants(ctx context.Context, vendor string, reader policy.Reader)
 	}
 	return grants, nil
 }
+
+// Counts says whether the grant gives its sku at a moment: it and its list are
+// ACTIVE, and the moment is within its window.
+func (f *FoundGrant) Counts(now time.Time) bool {
+	grant := f.Grant.decides(f.List.Status == StatusActive)
+	_, _, ok := policy.NewEntitlements([]policy.Grant{grant}).Has(grant.SKU, now.UnixMilli())
+	return ok
+}

@@ -1,0 +1,192 @@
+package boltengine
+
+import (
+	"bytes"
+	"context"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// Commit implements store.Engine. It returns ctx.Err() only when the batch was
+// not begun, and so is not done; a batch that was begun is waited for.
+//
+// Any error other than a *store.CheckError, a *store.BoundError,
+// store.ErrTooLarge, store.ErrClosed or ctx.Err() comes from the disk.
+func (e *Engine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
+	if err := e.enter(ctx); err != nil {
+		return store.Committed{}, err
+	}
+	defer e.leave()
+	if err := checkBatch(partition, batch); err != nil {
+		return store.Committed{}, err
+	}
+	w := &batchWrite{partition: partition, batch: batch}
+	if err := e.submit(ctx, w); err != nil {
+		return store.Committed{}, err
+	}
+	return w.committed, nil
+}
+
+// checkBatch enforces the limits on keys and values.
+func checkBatch(partition string, batch *store.Batch) error {
+	if err := withinLimits([]byte(partition), batch.Event); err != nil {
+		return err
+	}
+	for _, check := range batch.Checks {
+		if err := withinLimits(check.Key, check.Value); err != nil {
+			return err
+		}
+	}
+	for _, counter := range batch.Counters {
+		if err := withinLimits(counter.Key, counter.OnceValue); err != nil {
+			return err
+		}
+		if counter.Once == nil {
+			continue
+		}
+		if err := withinLimits(counter.Once, nil); err != nil {
+			return err
+		}
+	}
+	for _, key := range batch.Deletes {
+		if err := withinLimits(key, nil); err != nil {
+			return err
+		}
+	}
+	for _, put := range batch.Puts {
+		if err := withinLimits(put.Key, put.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// batchWrite is one batch, as a write.
+type batchWrite struct {
+	partition string
+	batch     *store.Batch
+	committed store.Committed
+}
+
+func (w *batchWrite) prepare(tx *bbolt.Tx) (bool, error) {
+	data := bucketOf(tx, w.partition, dataBucket)
+	for i, check := range w.batch.Checks {
+		held, err := holds(data, check)
+		if err != nil {
+			return false, err
+		}
+		if !held {
+			return false, &store.CheckError{Index: i}
+		}
+	}
+	counts, replayed, err := countUp(data, w.batch.Counters)
+	if err != nil {
+		return false, err
+	}
+	w.committed = store.Committed{Position: positionOf(tx, w.partition), Counts: counts, Replayed: replayed}
+	return w.changes(), nil
+}
+
+func holds(data *bbolt.Bucket, check store.Check) (bool, error) {
+	value, err := get(data, check.Key)
+	switch {
+	case err != nil:
+		return false, err
+	case check.Present:
+		return value != nil, nil
+	case check.Value == nil:
+		return value == nil, nil
+	default:
+		return value != nil && bytes.Equal(value, check.Value), nil
+	}
+}
+
+// countUp returns what the counters will be, and which of them were counted
+// before. A key that comes twice in a batch is counted twice, a marker that comes
+// twice only once.
+func countUp(data *bbolt.Bucket, counters []store.Counter) ([]int64, []bool, error) {
+	counts := make([]int64, len(counters))
+	replayed := make([]bool, len(counters))
+	current := make(map[string]int64, len(counters))
+	marked := make(map[string]bool)
+	for i, counter := range counters {
+		n, known := current[string(counter.Key)]
+		if !known {
+			var err error
+			if n, err = count(data, counter.Key); err != nil {
+				return nil, nil, err
+			}
+		}
+		if counter.Once != nil {
+			marker, err := get(data, counter.Once)
+			if err != nil {
+				return nil, nil, err
+			}
+			replayed[i] = marker != nil || marked[string(counter.Once)]
+			marked[string(counter.Once)] = true
+		}
+		if !replayed[i] {
+			if counter.Max != 0 && n >= counter.Max {
+				return nil, nil, &store.BoundError{Index: i}
+			}
+			n++
+		}
+		current[string(counter.Key)] = n
+	}
+	for i, counter := range counters {
+		counts[i] = current[string(counter.Key)]
+	}
+	return counts, replayed, nil
+}
+
+// changes says whether there is anything to write. A batch whose counters were
+// all counted before has happened already.
+func (w *batchWrite) changes() bool {
+	for _, replayed := range w.committed.Replayed {
+		if !replayed {
+			return true
+		}
+	}
+	if len(w.batch.Counters) > 0 {
+		return false
+	}
+	return len(w.batch.Deletes) > 0 || len(w.batch.Puts) > 0 || w.batch.Event != nil
+}
+
+func (w *batchWrite) apply(tx *bbolt.Tx) error {
+	p, err := openPartition(tx, w.partition)
+	if err != nil {
+		return err
+	}
+	for i, counter := range w.batch.Counters {
+		if w.committed.Replayed[i] {
+			continue
+		}
+		if err := p.put(counter.Key, encodeCount(w.committed.Counts[i]), counter.Expires); err != nil {
+			return err
+		}
+		if counter.Once == nil {
+			continue
+		}
+		if err := p.put(counter.Once, counter.OnceValue, counter.Expires); err != nil {
+			return err
+		}
+	}
+	for _, key := range w.batch.Deletes {
+		if err := p.remove(key); err != nil {
+			return err
+		}
+	}
+	for _, put := range w.batch.Puts {
+		if err := p.put(put.Key, put.Value, put.Expires); err != nil {
+			return err
+		}
+	}
+	if w.batch.Event == nil {
+		return nil
+	}
+	w.committed.Position, err = p.appendEvent(w.batch.Event)
+	return err
+}

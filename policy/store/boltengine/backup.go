@@ -1,0 +1,115 @@
+package boltengine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"go.etcd.io/bbolt"
+)
+
+// Backup writes a consistent copy of the database, one moment of it, while it is
+// in use, and returns the copy's length in bytes. The copy is a database file:
+// to restore it, put it in the place of the old one. It holds everything that the
+// database holds, so keep it as safe.
+//
+// The copy is first made in a temporary file beside the database, which needs
+// the space: w may be slow, and bbolt could not free or map pages for as long.
+// Backup ends early, with ctx.Err(), when ctx does.
+func (e *Engine) Backup(ctx context.Context, w io.Writer) (int64, error) {
+	if err := e.enter(ctx); err != nil {
+		return 0, err
+	}
+	copied, err := e.copyAside(ctx)
+	e.leave() // Close need not wait for w
+	if err != nil {
+		return 0, fmt.Errorf("backing up database %s: %w", e.path, err)
+	}
+	defer func() {
+		_ = copied.Close()
+		_ = os.Remove(copied.Name())
+	}()
+	n, err := io.Copy(contextWriter{ctx, w}, copied)
+	if err != nil {
+		return n, fmt.Errorf("backing up database %s: %w", e.path, err)
+	}
+	return n, nil
+}
+
+// copyAside copies the database to a temporary file, positioned at its start.
+func (e *Engine) copyAside(ctx context.Context) (*os.File, error) {
+	file, err := os.CreateTemp(filepath.Dir(e.path), filepath.Base(e.path)+".backup-*") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	err = e.db.View(func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(contextWriter{ctx, file})
+		return err
+	})
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		_ = file.Close()
+		_ = os.Remove(file.Name())
+		return nil, err
+	}
+	return file, nil
+}
+
+// contextWriter writes to w until ctx ends.
+type contextWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (p contextWriter) Write(b []byte) (int, error) {
+	if err := p.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return p.w.Write(b)
+}
+
+// maxFindings is how many faults of a file Verify names: a damaged file can have
+// one per page.
+const maxFindings = 10
+
+// Verify reads the whole database at path, which must not be in use, and returns
+// an error that says what is wrong with it, nil if nothing is. It changes
+// nothing.
+func Verify(path string) (err error) {
+	db, err := openBolt(path, &bbolt.Options{
+		Timeout:  lockTimeout,
+		ReadOnly: true,
+		// Here, where a panic can be caught, and not where bbolt would do it.
+		PreLoadFreelist: true,
+		FreelistType:    bbolt.FreelistMapType,
+	})
+	if err != nil {
+		return explain(path, err)
+	}
+	defer db.Close()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	if err := db.View(verify); err != nil {
+		return explain(path, err)
+	}
+	return nil
+}
+
+func verify(tx *bbolt.Tx) (err error) {
+	defer guard(&err)
+	if err := checkFormat(tx); err != nil {
+		return err
+	}
+	var findings []error
+	for finding := range tx.Check() {
+		if len(findings) < maxFindings {
+			findings = append(findings, finding)
+		}
+	}
+	return errors.Join(findings...)
+}

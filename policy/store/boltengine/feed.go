@@ -1,0 +1,103 @@
+package boltengine
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// trimEvery is how many events pass between two trims of a feed, so that most
+// commits are spared the work. A feed is at most this much longer than
+// store.FeedLength.
+const trimEvery = 256
+
+func positionKey(position uint64) []byte {
+	return binary.BigEndian.AppendUint64(nil, position)
+}
+
+// positionOf returns the position of a partition's newest event.
+func positionOf(tx *bbolt.Tx, partition string) uint64 {
+	feed := bucketOf(tx, partition, feedBucket)
+	if feed == nil {
+		return 0
+	}
+	// The bucket's own sequence only ever grows, whatever is trimmed.
+	return feed.Sequence()
+}
+
+// appendEvent adds an event to the feed and returns its position.
+func (p partition) appendEvent(payload []byte) (uint64, error) {
+	position, err := p.feed.NextSequence()
+	if err != nil {
+		return 0, err
+	}
+	if err := p.feed.Put(positionKey(position), payload); err != nil {
+		return 0, err
+	}
+	if position%trimEvery != 0 || position <= store.FeedLength {
+		return position, nil
+	}
+	return position, p.trim(position - store.FeedLength)
+}
+
+// trim drops the events up to a position.
+func (p partition) trim(last uint64) error {
+	oldest, _ := p.feed.Cursor().First()
+	if oldest == nil {
+		return nil
+	}
+	// Positions have no gaps, so no cursor is moved while the bucket changes.
+	for position := binary.BigEndian.Uint64(oldest); position <= last; position++ {
+		if err := p.feed.Delete(positionKey(position)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Events implements store.Engine. It returns at most store.FeedLength events at
+// a time, whatever the limit.
+func (e *Engine) Events(ctx context.Context, partition string, after uint64, limit int) ([]store.Event, error) {
+	var events []store.Event
+	err := e.read(ctx, func(tx *bbolt.Tx) (err error) {
+		defer guard(&err)
+		newest := positionOf(tx, partition)
+		if after > newest {
+			return store.ErrFeedGap
+		}
+		if after == newest {
+			return nil
+		}
+		cursor := bucketOf(tx, partition, feedBucket).Cursor()
+		first, payload := cursor.Seek(positionKey(after + 1))
+		if !bytes.Equal(first, positionKey(after+1)) {
+			return store.ErrFeedGap
+		}
+		for key := first; key != nil && len(events) < min(limit, store.FeedLength); key, payload = cursor.Next() {
+			events = append(events, store.Event{
+				Position: binary.BigEndian.Uint64(key),
+				Payload:  append([]byte{}, payload...),
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+// Position implements store.Engine.
+func (e *Engine) Position(ctx context.Context, partition string) (uint64, error) {
+	var position uint64
+	err := e.read(ctx, func(tx *bbolt.Tx) (err error) {
+		defer guard(&err)
+		position = positionOf(tx, partition)
+		return nil
+	})
+	return position, err
+}

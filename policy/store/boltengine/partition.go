@@ -1,0 +1,86 @@
+package boltengine
+
+import (
+	"context"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// partitionPrefix begins the name of every partition's bucket, so that no
+// partition can be mistaken for another bucket of the file.
+const partitionPrefix = 'p'
+
+var (
+	dataBucket   = []byte("data")
+	expiryBucket = []byte("expiry")
+	feedBucket   = []byte("feed")
+)
+
+func bucketName(partition string) []byte {
+	return append([]byte{partitionPrefix}, partition...)
+}
+
+// bucketOf returns one of the buckets of a partition, or nil if the partition
+// was never written.
+func bucketOf(tx *bbolt.Tx, partition string, name []byte) *bbolt.Bucket {
+	bucket := tx.Bucket(bucketName(partition))
+	if bucket == nil {
+		return nil
+	}
+	return bucket.Bucket(name)
+}
+
+// partition is one that is being written.
+type partition struct{ data, expiry, feed *bbolt.Bucket }
+
+// openPartition opens a partition for writing, and creates it if need be.
+func openPartition(tx *bbolt.Tx, name string) (partition, error) {
+	var p partition
+	bucket, err := tx.CreateBucketIfNotExists(bucketName(name))
+	if err != nil {
+		return p, err
+	}
+	if p.data, err = bucket.CreateBucketIfNotExists(dataBucket); err != nil {
+		return p, err
+	}
+	if p.expiry, err = bucket.CreateBucketIfNotExists(expiryBucket); err != nil {
+		return p, err
+	}
+	p.feed, err = bucket.CreateBucketIfNotExists(feedBucket)
+	return p, err
+}
+
+// Partitions implements store.Engine.
+func (e *Engine) Partitions(ctx context.Context) ([]string, error) {
+	var names []string
+	err := e.read(ctx, func(tx *bbolt.Tx) (err error) {
+		defer guard(&err)
+		cursor := tx.Cursor()
+		name, _ := cursor.Seek([]byte{partitionPrefix})
+		for len(name) > 0 && name[0] == partitionPrefix {
+			names = append(names, string(name[1:]))
+			name, _ = cursor.Next()
+		}
+		return nil
+	})
+	return names, err
+}
+
+// read runs fn in one snapshot of the file.
+func (e *Engine) read(ctx context.Context, fn func(*bbolt.Tx) error) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	defer e.leave()
+	return e.db.View(fn)
+}
+
+// withinLimits says whether a key and a value are within the engine's limits.
+func withinLimits(key, value []byte) error {
+	if len(key) == 0 || len(key) > store.MaxKeySize || len(value) > store.MaxValueSize {
+		return store.ErrTooLarge
+	}
+	return nil
+}

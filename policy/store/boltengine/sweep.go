@@ -1,0 +1,65 @@
+package boltengine
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// maxSweep is how many entries one Sweep removes at the most, whatever its limit:
+// other writes wait for it.
+const maxSweep = 10_000
+
+// Sweep implements store.Engine. It removes at most 10,000 entries at a time.
+func (e *Engine) Sweep(ctx context.Context, partition string, before time.Time, limit int) (int, error) {
+	if err := e.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer e.leave()
+	w := &sweepWrite{partition: partition, before: expiryOf(before), limit: min(limit, maxSweep)}
+	if err := e.submit(ctx, w); err != nil {
+		return 0, err
+	}
+	return len(w.keys), nil
+}
+
+// sweepWrite is one sweep, as a write.
+type sweepWrite struct {
+	partition string
+	before    uint64
+	limit     int
+	keys      [][]byte // what is removed
+}
+
+func (w *sweepWrite) prepare(tx *bbolt.Tx) (bool, error) {
+	w.keys = nil
+	index := bucketOf(tx, w.partition, expiryBucket)
+	if index == nil {
+		return false, nil
+	}
+	cursor := index.Cursor()
+	for key, _ := cursor.First(); key != nil && len(w.keys) < w.limit; key, _ = cursor.Next() {
+		if binary.BigEndian.Uint64(key) >= w.before {
+			break
+		}
+		// A copy, as the index changes while the keys are removed.
+		w.keys = append(w.keys, bytes.Clone(key[expirySize:]))
+	}
+	return len(w.keys) > 0, nil
+}
+
+func (w *sweepWrite) apply(tx *bbolt.Tx) error {
+	p, err := openPartition(tx, w.partition)
+	if err != nil {
+		return err
+	}
+	for _, key := range w.keys {
+		if err := p.remove(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}

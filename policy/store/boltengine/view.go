@@ -1,0 +1,89 @@
+package boltengine
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// View implements store.Engine. See Engine for what fn must not do.
+func (e *Engine) View(ctx context.Context, partition string, fn func(store.Snapshot) error) error {
+	return e.read(ctx, func(tx *bbolt.Tx) error {
+		s, err := newSnapshot(tx, partition)
+		if err != nil {
+			return err
+		}
+		return fn(s)
+	})
+}
+
+// snapshot reads one partition in a transaction of bbolt, which is a snapshot by
+// its nature. Its methods guard against damage by themselves, and View does not:
+// a panic of the caller's own is not ours to hide.
+type snapshot struct{ data *bbolt.Bucket }
+
+func newSnapshot(tx *bbolt.Tx, partition string) (s snapshot, err error) {
+	defer guard(&err)
+	return snapshot{bucketOf(tx, partition, dataBucket)}, nil
+}
+
+func (s snapshot) Get(key []byte) (value []byte, err error) {
+	defer guard(&err)
+	return get(s.data, key)
+}
+
+func (s snapshot) Count(key []byte) (n int64, err error) {
+	defer guard(&err)
+	return count(s.data, key)
+}
+
+func (s snapshot) Scan(prefix, after []byte) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		if s.data == nil {
+			return
+		}
+		cursor := s.data.Cursor()
+		entry, err := seek(cursor, prefix, after)
+		for err == nil && entry.Key != nil && bytes.HasPrefix(entry.Key, prefix) {
+			if !yield(entry, nil) {
+				return
+			}
+			entry, err = next(cursor)
+		}
+		if err != nil {
+			yield(store.Entry{}, err)
+		}
+	}
+}
+
+// seek finds the first entry at or behind prefix, and behind after.
+func seek(cursor *bbolt.Cursor, prefix, after []byte) (entry store.Entry, err error) {
+	defer guard(&err)
+	from := prefix
+	if bytes.Compare(after, prefix) > 0 {
+		from = after
+	}
+	key, stored := cursor.Seek(from)
+	if key != nil && after != nil && bytes.Equal(key, after) {
+		key, stored = cursor.Next()
+	}
+	return newEntry(key, stored)
+}
+
+func next(cursor *bbolt.Cursor) (entry store.Entry, err error) {
+	defer guard(&err)
+	return newEntry(cursor.Next())
+}
+
+func newEntry(key, stored []byte) (store.Entry, error) {
+	_, value, err := decode(stored)
+	if err != nil {
+		return store.Entry{}, err
+	}
+	return store.Entry{Key: slices.Clip(key), Value: value}, nil
+}

@@ -1,0 +1,337 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+var commitTests = []test{
+	{"a batch deletes, then puts", func(b *bench) {
+		b.commit(store.Batch{Puts: []store.Put{put("a", "1"), put("b", "1")}})
+		b.commit(store.Batch{
+			Deletes: [][]byte{[]byte("a"), []byte("b"), []byte("never there")},
+			Puts:    []store.Put{put("b", "2"), put("b", "3")},
+		})
+		require.Equal(b, absent, b.get("a"))
+		require.Equal(b, "3", b.get("b"), "the last put counts")
+	}},
+	{"a batch that does nothing is fine", func(b *bench) {
+		b.event("one")
+		require.EqualValues(b, 1, b.commit(store.Batch{}).Position)
+	}},
+	{"a check holds what it says", func(b *bench) {
+		b.commit(store.Batch{Puts: []store.Put{put("k", "v"), put("empty", "")}})
+		key := func(k string) []byte { return []byte(k) }
+		for name, check := range map[string]store.Check{
+			"absent":            {Key: key("none")},
+			"present":           {Key: key("k"), Present: true},
+			"present, empty":    {Key: key("empty"), Present: true},
+			"equal":             {Key: key("k"), Value: []byte("v")},
+			"equal, empty":      {Key: key("empty"), Value: []byte{}},
+			"present is enough": {Key: key("k"), Value: []byte("other"), Present: true},
+		} {
+			_, err := b.engine.Commit(b.Context(), partition, &store.Batch{Checks: []store.Check{check}})
+			require.NoError(b, err, name)
+		}
+		for name, check := range map[string]store.Check{
+			"absent, but is there":        {Key: key("k")},
+			"absent, but is there, empty": {Key: key("empty")},
+			"present, but is not":         {Key: key("none"), Present: true},
+			"another value":               {Key: key("k"), Value: []byte("w")},
+			"the beginning of the value":  {Key: key("k"), Value: []byte{}},
+			"more than the value":         {Key: key("k"), Value: []byte("vv")},
+			"a value, but is absent":      {Key: key("none"), Value: []byte("v")},
+			"empty, but is absent":        {Key: key("none"), Value: []byte{}},
+		} {
+			_, err := b.engine.Commit(b.Context(), partition, &store.Batch{Checks: []store.Check{check}})
+			require.Equal(b, &store.CheckError{Index: 0}, err, name)
+		}
+	}},
+	{"a check that fails leaves nothing of its batch", func(b *bench) {
+		b.put("k", "v")
+		b.isRefused(b.refuse(store.Batch{
+			Checks:   []store.Check{{Key: []byte("k"), Present: true}, {Key: []byte("k")}},
+			Counters: []store.Counter{{Key: []byte("n"), Once: []byte("once")}},
+			Deletes:  [][]byte{[]byte("k")},
+			Puts:     []store.Put{put("new", "x")},
+			Event:    []byte("never"),
+		}), &store.CheckError{Index: 1})
+		require.Equal(b, []string{"k"}, b.keys(nil, nil))
+		require.Zero(b, b.position())
+		require.Empty(b, b.events(0, 10))
+		require.EqualValues(b, 1, b.event("first"), "no position was used up")
+	}},
+	{"a bound that is reached leaves nothing of its batch", func(b *bench) {
+		b.put("k", "v")
+		b.commit(store.Batch{Counters: []store.Counter{{Key: []byte("full"), Max: 1}}})
+		b.isRefused(b.refuse(store.Batch{
+			Counters: []store.Counter{{Key: []byte("free"), Once: []byte("once")}, {Key: []byte("full"), Max: 1}},
+			Deletes:  [][]byte{[]byte("k")},
+			Puts:     []store.Put{put("new", "x")},
+			Event:    []byte("never"),
+		}), &store.BoundError{Index: 1})
+		require.Equal(b, []string{"full", "k"}, b.keys(nil, nil))
+		require.EqualValues(b, 1, b.count("full"))
+		require.Zero(b, b.position())
+		require.Empty(b, b.events(0, 10))
+	}},
+	{"checks come before bounds", func(b *bench) {
+		b.commit(store.Batch{Counters: []store.Counter{{Key: []byte("full"), Max: 1}}})
+		b.isRefused(b.refuse(store.Batch{
+			Checks:   []store.Check{{Key: []byte("none"), Present: true}},
+			Counters: []store.Counter{{Key: []byte("full"), Max: 1}},
+		}), &store.CheckError{Index: 0})
+	}},
+	{"of those who create the same key at once, one succeeds", func(b *bench) {
+		var won atomic.Int32
+		inParallel(32, func(i int) {
+			_, err := b.engine.Commit(b.Context(), partition, &store.Batch{
+				Checks: []store.Check{{Key: []byte("k")}},
+				Puts:   []store.Put{put("k", fmt.Sprint(i)), put(fmt.Sprintf("winner/%d", i), "")},
+				Event:  []byte("won"),
+			})
+			if err == nil {
+				won.Add(1)
+				return
+			}
+			b.isRefused(err, &store.CheckError{Index: 0})
+		})
+		require.EqualValues(b, 1, won.Load())
+		require.Equal(b, []string{"winner/" + b.get("k")}, b.keys([]byte("winner/"), nil))
+		require.EqualValues(b, 1, b.position())
+	}},
+	{"compare and set loses no update", func(b *bench) {
+		b.put("n", "0")
+		inParallel(8, func(int) {
+			for range 5 {
+				b.increment("n")
+			}
+		})
+		require.Equal(b, "40", b.get("n"))
+	}},
+	{"the engine keeps none of the caller's slices", func(b *bench) {
+		key, value, event := []byte("key"), []byte("value"), []byte("event")
+		b.commit(store.Batch{Puts: []store.Put{{Key: key, Value: value}}, Event: event})
+		copy(key, "xxx")
+		copy(value, "xxxxx")
+		copy(event, "xxxxx")
+		require.Equal(b, "value", b.get("key"))
+		require.Equal(b, "event", string(b.events(0, 1)[0].Payload))
+	}},
+	{"a commit given up while it waits is done or not, as it says", func(b *bench) {
+		var done, withdrawn sync.Map
+		inParallel(16, func(i int) {
+			for n := range 10 {
+				ctx, cancel := context.WithCancel(b.Context())
+				go cancel()
+				key := fmt.Sprintf("%02d/%02d", i, n)
+				_, err := b.engine.Commit(ctx, partition, &store.Batch{Puts: []store.Put{put(key, "v")}})
+				if err == nil {
+					done.Store(key, true)
+					continue
+				}
+				require.ErrorIs(b, err, context.Canceled)
+				withdrawn.Store(key, true)
+			}
+		})
+		for _, key := range b.keys(nil, nil) {
+			_, acknowledged := done.LoadAndDelete(key)
+			require.True(b, acknowledged, "%s is there, though its commit failed", key)
+		}
+		done.Range(func(key, _ any) bool {
+			b.Errorf("%v was acknowledged and is not there", key)
+			return true
+		})
+	}},
+}
+
+// increment adds one to a decimal number, by compare and set.
+func (b *bench) increment(key string) {
+	b.Helper()
+	for {
+		old := b.get(key)
+		var n int
+		_, err := fmt.Sscan(old, &n)
+		require.NoError(b, err)
+		_, err = b.engine.Commit(b.Context(), partition, &store.Batch{
+			Checks: []store.Check{{Key: []byte(key), Value: []byte(old)}},
+			Puts:   []store.Put{put(key, fmt.Sprint(n+1))},
+		})
+		if _, lost := errors.AsType[*store.CheckError](err); lost {
+			continue
+		}
+		require.NoError(b, err)
+		return
+	}
+}
+
+var counterTests = []test{
+	{"a counter starts at zero and stops at its bound", func(b *bench) {
+		use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 3}}}
+		require.Zero(b, b.count("n"))
+		for want := int64(1); want <= 3; want++ {
+			committed := b.commit(use)
+			require.Equal(b, []int64{want}, committed.Counts)
+			require.Equal(b, []bool{false}, committed.Replayed)
+		}
+		b.isRefused(b.refuse(use), &store.BoundError{Index: 0})
+		require.EqualValues(b, 3, b.count("n"))
+	}},
+	{"a counter without a bound goes on", func(b *bench) {
+		for want := int64(1); want <= 20; want++ {
+			require.Equal(b, []int64{want}, b.commit(store.Batch{Counters: []store.Counter{{Key: []byte("n")}}}).Counts)
+		}
+	}},
+	{"a bound that is lowered holds, one that is raised gives room", func(b *bench) {
+		with := func(bound int64) store.Batch {
+			return store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: bound}}}
+		}
+		b.commit(with(5))
+		b.commit(with(5))
+		b.isRefused(b.refuse(with(1)), &store.BoundError{Index: 0})
+		b.isRefused(b.refuse(with(2)), &store.BoundError{Index: 0})
+		require.EqualValues(b, []int64{3}, b.commit(with(3)).Counts)
+	}},
+	{"a counter is counted once per marker", func(b *bench) {
+		use := func(marker string) store.Committed {
+			return b.commit(store.Batch{Counters: []store.Counter{
+				{Key: []byte("n"), Max: 2, Once: []byte(marker), OnceValue: []byte("value of " + marker)},
+			}})
+		}
+		require.Equal(b, []int64{1}, use("first").Counts)
+		replay := use("first")
+		require.Equal(b, []int64{1}, replay.Counts)
+		require.Equal(b, []bool{true}, replay.Replayed)
+		require.Equal(b, []int64{2}, use("second").Counts)
+		require.Equal(b, "value of first", b.get("first"))
+		require.Equal(b, "value of second", b.get("second"))
+	}},
+	{"a replay at the bound still succeeds, and anybody else does not", func(b *bench) {
+		use := func(marker string) store.Batch {
+			return store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 1, Once: []byte(marker)}}}
+		}
+		b.commit(use("mine"))
+		replay := b.commit(use("mine"))
+		require.Equal(b, []int64{1}, replay.Counts)
+		require.Equal(b, []bool{true}, replay.Replayed)
+		b.isRefused(b.refuse(use("theirs")), &store.BoundError{Index: 0})
+		require.Equal(b, absent, b.get("theirs"))
+	}},
+	{"a replay puts, deletes and announces nothing", func(b *bench) {
+		b.put("kept", "x")
+		counters := []store.Counter{{Key: []byte("n"), Once: []byte("once"), OnceValue: []byte("1")}}
+		b.commit(store.Batch{Counters: counters, Puts: []store.Put{put("k", "1")}, Event: []byte("one")})
+		counters[0].OnceValue = []byte("2")
+		replay := b.commit(store.Batch{
+			Counters: counters,
+			Puts:     []store.Put{put("k", "2")},
+			Deletes:  [][]byte{[]byte("kept")},
+			Event:    []byte("two"),
+		})
+		require.EqualValues(b, 1, replay.Position)
+		require.Equal(b, "1", b.get("k"))
+		require.Equal(b, "x", b.get("kept"))
+		require.Equal(b, "1", b.get("once"))
+		require.Len(b, b.events(0, 10), 1)
+	}},
+	{"a replay needs its checks to hold", func(b *bench) {
+		use := store.Batch{
+			Checks:   []store.Check{{Key: []byte("revoked")}},
+			Counters: []store.Counter{{Key: []byte("n"), Once: []byte("once")}},
+		}
+		b.commit(use)
+		b.commit(use)
+		b.put("revoked", "")
+		b.isRefused(b.refuse(use), &store.CheckError{Index: 0})
+	}},
+	{"a batch of which a part was counted before does the rest", func(b *bench) {
+		b.commit(store.Batch{Counters: []store.Counter{{Key: []byte("a"), Once: []byte("once")}}})
+		committed := b.commit(store.Batch{
+			Counters: []store.Counter{{Key: []byte("a"), Once: []byte("once")}, {Key: []byte("b")}},
+			Puts:     []store.Put{put("k", "v")},
+			Event:    []byte("event"),
+		})
+		require.Equal(b, store.Committed{Position: 1, Counts: []int64{1, 1}, Replayed: []bool{true, false}}, committed)
+		require.Equal(b, "v", b.get("k"))
+	}},
+	{"one batch can count a key twice, but not over its bound", func(b *bench) {
+		twice := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 3}, {Key: []byte("n"), Max: 3}}}
+		require.Equal(b, []int64{2, 2}, b.commit(twice).Counts)
+		b.isRefused(b.refuse(twice), &store.BoundError{Index: 1})
+		require.EqualValues(b, 2, b.count("n"))
+	}},
+	{"a marker that comes twice in a batch counts once", func(b *bench) {
+		committed := b.commit(store.Batch{Counters: []store.Counter{
+			{Key: []byte("n"), Once: []byte("once")},
+			{Key: []byte("n"), Once: []byte("once")},
+		}})
+		require.Equal(b, []int64{1, 1}, committed.Counts)
+		require.Equal(b, []bool{false, true}, committed.Replayed)
+	}},
+	{"a counter that is deleted starts again", func(b *bench) {
+		use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 1}}}
+		b.commit(use)
+		b.commit(store.Batch{Deletes: [][]byte{[]byte("n")}})
+		require.Zero(b, b.count("n"))
+		require.Equal(b, []int64{1}, b.commit(use).Counts)
+	}},
+	{"counters are among the other keys", func(b *bench) {
+		b.commit(store.Batch{Puts: []store.Put{put("a", ""), put("z", "")}, Counters: []store.Counter{{Key: []byte("n")}}})
+		require.Equal(b, []string{"a", "n", "z"}, b.keys(nil, nil))
+		require.NotEqual(b, absent, b.get("n"))
+		b.commit(store.Batch{Checks: []store.Check{{Key: []byte("n"), Present: true}}})
+	}},
+	{"what is not a counter is not counted", func(b *bench) {
+		b.put("k", "plain")
+		b.refuse(store.Batch{Counters: []store.Counter{{Key: []byte("k")}}, Puts: []store.Put{put("other", "")}})
+		require.Equal(b, []string{"k"}, b.keys(nil, nil))
+		require.Equal(b, "plain", b.get("k"))
+		b.view(func(s store.Snapshot) {
+			_, err := s.Count([]byte("k"))
+			require.Error(b, err)
+		})
+	}},
+	{"of 32 who race for ten uses, ten get one", func(b *bench) {
+		var got, refused atomic.Int32
+		inParallel(32, func(i int) {
+			_, err := b.engine.Commit(b.Context(), partition, &store.Batch{
+				Counters: []store.Counter{{Key: []byte("uses"), Max: 10, Once: fmt.Appendf(nil, "use/%d", i)}},
+				Event:    []byte("used"),
+			})
+			if err == nil {
+				got.Add(1)
+				return
+			}
+			b.isRefused(err, &store.BoundError{Index: 0})
+			refused.Add(1)
+		})
+		require.EqualValues(b, 10, got.Load())
+		require.EqualValues(b, 22, refused.Load())
+		require.EqualValues(b, 10, b.count("uses"))
+		require.Len(b, b.keys([]byte("use/"), nil), 10)
+		require.EqualValues(b, 10, b.position())
+	}},
+	{"of 32 who send the same use at once, all succeed and one counts", func(b *bench) {
+		var counted atomic.Int32
+		inParallel(32, func(int) {
+			committed, err := b.engine.Commit(b.Context(), partition, &store.Batch{
+				Counters: []store.Counter{{Key: []byte("uses"), Max: 1, Once: []byte("use")}},
+				Event:    []byte("used"),
+			})
+			require.NoError(b, err)
+			require.Equal(b, []int64{1}, committed.Counts)
+			if !committed.Replayed[0] {
+				counted.Add(1)
+			}
+		})
+		require.EqualValues(b, 1, counted.Load())
+		require.EqualValues(b, 1, b.position())
+	}},
+}
