@@ -1,0 +1,216 @@
+// Package admin is the management API over records and keys: signed links,
+// access lists and grants, and what a reader may have. It is an http.Handler
+// that knows nothing of Caddy; whoever mounts it says who may call.
+//
+// In the flow of data it stands above policy/store, which checks and keeps the
+// records. A change is acknowledged after it was committed and after everything
+// in memory that it made stale was marked so: the next request at the gate is
+// decided by it.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/go-jose/go-jose/v4/json"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// Options say over what the API works, and for whom.
+type Options struct {
+	Store   *store.Store
+	Keyring *store.Keyring
+	// Authorize says who calls. An error that is a *RefusedError is answered as it
+	// says; any other is answered 401.
+	Authorize func(*http.Request) (Caller, error)
+	// Operator adds what only the operator of the machine may do, and tells in
+	// full what went wrong. The query parameter `vendor` is then Authorize's.
+	Operator bool
+	// Now is the clock.
+	Now func() time.Time
+	// Failed is told of errors that are the server's own, for the log. Nil:
+	// nobody is.
+	Failed func(error)
+}
+
+// Caller is who calls the API, and whose records are meant.
+type Caller struct {
+	Vendor string
+	// Name says who it is, for records of who changed what.
+	Name string
+}
+
+// api is the API at work.
+type api struct {
+	Options
+	huma huma.API
+	mux  *http.ServeMux
+}
+
+func init() {
+	// Names are exact: `EndsAt` is an unknown field, not another spelling of
+	// `endsAt`. The library has this only as a switch of the process.
+	huma.ValidateStrictCasing = true
+}
+
+// New returns the management API. It is safe for concurrent use.
+func New(options Options) (http.Handler, error) {
+	if options.Store == nil || options.Keyring == nil || options.Authorize == nil || options.Now == nil {
+		return nil, errors.New("admin: Store, Keyring, Authorize and Now are required")
+	}
+	a := &api{Options: options, mux: http.NewServeMux()}
+	config := huma.DefaultConfig("Gatefold management API", "1")
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.CreateHooks = nil
+	config.RejectUnknownQueryParameters = true
+	config.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
+	config.Transformers = []huma.Transformer{codeErrors}
+	a.huma = humago.New(a.mux, config)
+
+	a.registerLinks()
+	a.registerLists()
+	a.registerGrants()
+	a.registerEntitlements()
+	if a.Operator {
+		a.registerReaderTokens()
+	}
+	return a, nil
+}
+
+// jsonFormat reads JSON in one way only: names are case-sensitive, and none may
+// come twice (RFC 8259, section 4, leaves both open).
+var jsonFormat = huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: json.Unmarshal}
+
+// ServeHTTP implements http.Handler.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	caller, err := a.Authorize(r)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	query := r.URL.Query()
+	call := call{caller: caller, query: r.URL.Query()}
+	ctx := context.WithValue(r.Context(), callKey{}, call)
+	r = r.WithContext(ctx)
+	if a.Operator && query.Has("vendor") {
+		query.Del("vendor")
+		address := *r.URL
+		address.RawQuery = query.Encode()
+		r.URL = &address
+	}
+	if problem := a.refusedRoute(r, header); problem != nil {
+		problem.write(w)
+		return
+	}
+	if problem := refusedBody(r); problem != nil {
+		problem.write(w)
+		return
+	}
+	a.mux.ServeHTTP(w, r)
+}
+
+// refusedRoute answers what no operation serves, in the API's own words.
+func (a *api) refusedRoute(r *http.Request, header http.Header) *problem {
+	// The mux would redirect to the cleaned path; no client of an API follows
+	// that with its body.
+	if path.Clean(r.URL.Path) != r.URL.Path {
+		return newProblem(http.StatusNotFound, "There is no such resource: the path is not in its plain form.")
+	}
+	handler, pattern := a.mux.Handler(r)
+	if pattern != "" {
+		return nil
+	}
+	answer := &statusRecorder{header: make(http.Header)}
+	handler.ServeHTTP(answer, r)
+	if answer.status == http.StatusMethodNotAllowed {
+		header["Allow"] = answer.header["Allow"]
+		return newProblem(http.StatusMethodNotAllowed, "This resource does not take "+printableMethod(r.Method)+".")
+	}
+	return newProblem(http.StatusNotFound, "There is no such resource.")
+}
+
+func printableMethod(method string) string {
+	if len(method) > 16 {
+		return "this method"
+	}
+	return method
+}
+
+// statusRecorder keeps the status and the header of an answer.
+type statusRecorder struct {
+	header http.Header
+	status int
+}
+
+func (s *statusRecorder) Header() http.Header         { return s.header }
+func (s *statusRecorder) Write(b []byte) (int, error) { return len(b), nil }
+func (s *statusRecorder) WriteHeader(status int)      { s.status = status }
+
+// refusedBody wants bodies to say that they are JSON: what a page in a browser
+// can send across origins without asking cannot.
+func refusedBody(r *http.Request) *problem {
+	switch r.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+	default:
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return newProblem(http.StatusUnsupportedMediaType, "The body must be JSON, with Content-Type: application/json.")
+	}
+	return nil
+}
+
+type callKey struct{}
+
+// call is one call of the API.
+type call struct {
+	caller Caller
+	query  url.Values
+}
+
+// register adds an operation whose handler gets the vendor that is meant, and
+// whose errors become problems.
+func register[I, O any](a *api, operation huma.Operation, handle func(ctx context.Context, vendor string, in *I) (*O, error)) {
+	huma.Register(a.huma, operation, func(ctx context.Context, in *I) (*O, error) {
+		call, ok := ctx.Value(callKey{}).(call)
+		if !ok {
+			return nil, newProblem(http.StatusUnauthorized, "Nobody is known to call.")
+		}
+		out, err := handle(ctx, call.caller.Vendor, in)
+		if err != nil {
+			return nil, a.problemOf(err)
+		}
+		return out, nil
+	})
+}
+
+// body is an answer with nothing but a body.
+type body[T any] struct{ Body T }
+
+// created is the answer of an operation that made a record.
+type created[T any] struct {
+	Location string `header:"Location"`
+	Body     T
+}
+
+// empty is an answer without a body.
+type empty struct{}
+
+// below returns the Location of a record that a POST to a collection made, as a
+// reference relative to the collection.
+func below(collection, id string) string {
+	return fmt.Sprintf("%s/%s", path.Base(collection), url.PathEscape(id))
+}

@@ -1,0 +1,157 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const grantsPath = listsPath + "/{id}/grants"
+
+// grant is a grant on the wire.
+type grant struct {
+	ID     string `json:"id"`
+	Source string `json:"source" doc:"The access list in which the grant stands."`
+	GrantFields
+	Status           string `json:"status"`
+	ExcludeFromStats bool   `json:"excludeFromStats"`
+}
+
+// GrantFields are what a grant holds in either direction.
+type GrantFields struct {
+	Email               string            `json:"email,omitempty" maxLength:"254" doc:"Counts for readers whose address is verified."`
+	UserID              string            `json:"userId,omitempty" maxLength:"255"`
+	PublisherUserID     string            `json:"publisherUserId,omitempty" maxLength:"255"`
+	SKU                 string            `json:"sku" minLength:"1" maxLength:"255" doc:"What is granted."`
+	PurchaseOptionID    string            `json:"poId,omitempty" maxLength:"255"`
+	StartsAt            *time.Time        `json:"startsAt,omitempty" nullable:"true" doc:"The first moment at which the grant counts."`
+	EndsAt              *time.Time        `json:"endsAt,omitempty" nullable:"true" doc:"The first moment at which it no longer counts."`
+	FirstName           string            `json:"firstName,omitempty" maxLength:"255"`
+	LastName            string            `json:"lastName,omitempty" maxLength:"255"`
+	Phone               string            `json:"phone,omitempty" maxLength:"64"`
+	DeliveryAddress     *address          `json:"deliveryAddress,omitempty"`
+	BillingAddress      *address          `json:"billingAddress,omitempty"`
+	PublisherPurchaseID string            `json:"publisherPurchaseId,omitempty" maxLength:"255"`
+	Notes               string            `json:"notes,omitempty" maxLength:"4096"`
+	ExtraFields         map[string]string `json:"extraFields,omitempty" maxProperties:"64"`
+}
+
+// address is where something is delivered or billed.
+type address struct {
+	Street  string `json:"street,omitempty"`
+	City    string `json:"city,omitempty"`
+	Zip     string `json:"zip,omitempty"`
+	Country string `json:"country,omitempty"`
+	CO      string `json:"co,omitempty"`
+}
+
+// grantBody is a grant as a caller writes it.
+type grantBody struct {
+	GrantFields
+	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats,omitempty"`
+	Source           string `json:"source,omitempty" maxLength:"128" doc:"The access list of the path, once more."`
+}
+
+// grant returns the grant that the body describes, in an access list.
+func (b *grantBody) grant(list string) (store.Grant, error) {
+	if b.Source != "" && b.Source != list {
+		return store.Grant{}, invalid("source", "is another access list than the path's")
+	}
+	return store.Grant{
+		Email: b.Email, UserID: b.UserID, PublisherUserID: b.PublisherUserID,
+		SKU: b.SKU, PurchaseOptionID: b.PurchaseOptionID, Status: b.Status, StartsAt: b.StartsAt, EndsAt: b.EndsAt,
+		FirstName: b.FirstName, LastName: b.LastName, Phone: b.Phone,
+		DeliveryAddress: (*store.Address)(b.DeliveryAddress), BillingAddress: (*store.Address)(b.BillingAddress),
+		PublisherPurchaseID: b.PublisherPurchaseID, Notes: b.Notes, ExtraFields: b.ExtraFields,
+		ExcludeFromStats: b.ExcludeFromStats,
+	}, nil
+}
+
+func wireGrant(g store.Grant) grant {
+	return grant{
+		ID: g.ID, Source: g.Source, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats,
+		GrantFields: GrantFields{
+			Email: g.Email, UserID: g.UserID, PublisherUserID: g.PublisherUserID,
+			SKU: g.SKU, PurchaseOptionID: g.PurchaseOptionID, StartsAt: g.StartsAt, EndsAt: g.EndsAt,
+			FirstName: g.FirstName, LastName: g.LastName, Phone: g.Phone,
+			DeliveryAddress: (*address)(g.DeliveryAddress), BillingAddress: (*address)(g.BillingAddress),
+			PublisherPurchaseID: g.PublisherPurchaseID, Notes: g.Notes, ExtraFields: g.ExtraFields,
+		},
+	}
+}
+
+// GrantPath names a grant in a path.
+type GrantPath struct {
+	ListPath
+	GrantID string `path:"grantId" maxLength:"128" example:"grant_123abc"`
+}
+
+func (a *api) registerGrants() {
+	tags := []string{"Grants"}
+	register(a, huma.Operation{
+		OperationID: "list-grants", Method: http.MethodGet, Path: grantsPath, Tags: tags,
+		Summary: "Lists the grants of an access list, in order of creation",
+	}, func(ctx context.Context, vendor string, in *struct {
+		ListPath
+		PageParams
+	},
+	) (*listing[grant], error) {
+		found, err := a.Store.ListGrants(ctx, vendor, in.ID, in.page())
+		grants := make([]grant, len(found))
+		for i := range found {
+			grants[i] = wireGrant(found[i])
+		}
+		return newListing(ctx, grants, in.Limit, func(g grant) string { return g.ID }), err
+	})
+	register(a, huma.Operation{
+		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags,
+		Summary: "Creates a grant", DefaultStatus: http.StatusCreated,
+	}, func(ctx context.Context, vendor string, in *struct {
+		ListPath
+		Body grantBody
+	},
+	) (*created[grant], error) {
+		wanted, err := in.Body.grant(in.ID)
+		if err != nil {
+			return nil, err
+		}
+		made, err := a.Store.CreateGrant(ctx, vendor, in.ID, wanted)
+		return &created[grant]{Location: below(grantsPath, made.ID), Body: wireGrant(made)}, err
+	})
+	register(a, huma.Operation{
+		OperationID: "get-grant", Method: http.MethodGet, Path: grantsPath + "/{grantId}", Tags: tags,
+		Summary: "Returns a grant",
+	}, func(ctx context.Context, vendor string, in *GrantPath) (*body[grant], error) {
+		found, err := a.Store.Grant(ctx, vendor, in.ID, in.GrantID)
+		return &body[grant]{Body: wireGrant(found)}, err
+	})
+	register(a, huma.Operation{
+		OperationID: "replace-grant", Method: http.MethodPut, Path: grantsPath + "/{grantId}", Tags: tags,
+		Summary: "Replaces a grant",
+	}, func(ctx context.Context, vendor string, in *struct {
+		GrantPath
+		Body grantBody
+	},
+	) (*body[grant], error) {
+		wanted, err := in.Body.grant(in.ID)
+		if err != nil {
+			return nil, err
+		}
+		updated, err := a.Store.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+			*g = wanted
+			return nil
+		})
+		return &body[grant]{Body: wireGrant(updated)}, err
+	})
+	register(a, huma.Operation{
+		OperationID: "delete-grant", Method: http.MethodDelete, Path: grantsPath + "/{grantId}", Tags: tags,
+		Summary: "Removes a grant: the next request is decided without it", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, vendor string, in *GrantPath) (*empty, error) {
+		return &empty{}, a.Store.DeleteGrant(ctx, vendor, in.ID, in.GrantID)
+	})
+}

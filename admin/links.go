@@ -1,0 +1,270 @@
+package admin
+
+import (
+	"context"
+	stdjson "encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const linksPath = "/management/signed-links"
+
+// linkParam is the query parameter that carries a link's token in the URLs that
+// the API signs.
+const linkParam = "token"
+
+// linkBody is a signed link as a caller asks for it.
+type linkBody struct {
+	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page that the link opens; the token is appended to it."`
+	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The sku that the link opens."`
+	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255"`
+	PublisherContentID string         `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
+	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"For whom the link is made. It never makes the visitor that user."`
+	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"How often the link may be redeemed; not counted when left out."`
+	ExpiresIn          lifetime       `json:"expiresIn,omitzero" required:"false"`
+	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Texts, numbers and booleans that are kept with the link."`
+}
+
+// lifetime is how long a token is valid: a number of seconds, or digits and one
+// of s, m, h, d.
+type lifetime struct {
+	duration time.Duration
+	problem  error
+}
+
+// Schema implements huma.SchemaProvider.
+func (lifetime) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "A number of seconds, or digits and one of s, m, h, d. At most 366 days.",
+		Examples:    []any{"7d", 3600},
+		OneOf: []*huma.Schema{
+			{Type: huma.TypeInteger},
+			{Type: huma.TypeString, MaxLength: new(12)},
+		},
+	}
+}
+
+// UnmarshalJSON implements json.Unmarshaler. What is wrong is told with the name
+// of the field, by or.
+func (l *lifetime) UnmarshalJSON(data []byte) error {
+	var text string
+	if stdjson.Unmarshal(data, &text) == nil {
+		l.duration, l.problem = keys.ParseExpiresIn(text)
+		return nil
+	}
+	var seconds int64
+	if err := stdjson.Unmarshal(data, &seconds); err != nil {
+		return err
+	}
+	l.duration, l.problem = keys.ExpiresInSeconds(seconds)
+	return nil
+}
+
+// or returns the lifetime, or a default when there is none.
+func (l lifetime) or(byDefault time.Duration) (time.Duration, error) {
+	switch {
+	case l.problem != nil:
+		return 0, invalid("expiresIn", l.problem.Error())
+	case l.duration == 0:
+		return byDefault, nil
+	default:
+		return l.duration, nil
+	}
+}
+
+// signedLinkMade is the answer to a link that was made.
+type signedLinkMade struct {
+	SignedURL          string    `json:"signedUrl,omitempty" doc:"The url with the token; absent when the link has no url."`
+	Token              string    `json:"token"`
+	TokenID            string    `json:"tokenId"`
+	ExpiresAt          time.Time `json:"expiresAt"`
+	SKU                string    `json:"sku,omitempty"`
+	PublisherContentID string    `json:"publisherContentId,omitempty"`
+}
+
+// signedLink is a link as it is shown. Its token is not kept.
+type signedLink struct {
+	TokenID            string             `json:"tokenId"`
+	Status             string             `json:"status" enum:"active,used_up,expired,revoked"`
+	URL                string             `json:"url,omitempty"`
+	SKU                string             `json:"sku,omitempty"`
+	PurchaseOption     string             `json:"purchaseOption,omitempty"`
+	PublisherContentID string             `json:"publisherContentId,omitempty"`
+	UserID             string             `json:"userId,omitempty"`
+	MaxUses            int64              `json:"maxUses,omitempty"`
+	Uses               int64              `json:"uses"`
+	Meta               stdjson.RawMessage `json:"meta,omitempty"`
+	CreatedAt          time.Time          `json:"createdAt"`
+	ExpiresAt          time.Time          `json:"expiresAt"`
+	RevokedAt          *time.Time         `json:"revokedAt,omitempty"`
+}
+
+func wireLink(link store.SignedLink, now time.Time) signedLink {
+	claims := link.Claims
+	shown := signedLink{
+		TokenID: claims.ID, URL: claims.URL, SKU: claims.SKU, PurchaseOption: claims.PurchaseOption,
+		PublisherContentID: claims.PublisherContentID, UserID: claims.Subject, MaxUses: claims.MaxUses,
+		Uses: link.Uses, Meta: claims.Meta, CreatedAt: link.CreatedAt, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
+	}
+	switch {
+	case !link.RevokedAt.IsZero():
+		shown.Status, shown.RevokedAt = "revoked", &link.RevokedAt
+	case now.Unix() >= claims.ExpiresAt:
+		shown.Status = "expired"
+	case claims.MaxUses > 0 && link.Uses >= claims.MaxUses:
+		shown.Status = "used_up"
+	default:
+		shown.Status = "active"
+	}
+	return shown
+}
+
+type linkID struct {
+	ID string `path:"id" maxLength:"128"`
+}
+
+func (a *api) registerLinks() {
+	tags := []string{"Links"}
+	register(a, huma.Operation{
+		OperationID: "create-signed-link", Method: http.MethodPost, Path: "/management/create-signed-link", Tags: tags,
+		Summary: "Creates a signed link",
+		Description: "The link opens a page for which every one of url, sku and publisherContentId that it names matches, " +
+			"until it expires, is used up or is revoked.",
+	}, a.createLink)
+	register(a, huma.Operation{
+		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags,
+		Summary: "Lists signed links, in order of creation",
+	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[signedLink], error) {
+		found, err := a.Store.SignedLinks(ctx, vendor, keys.VendorIssuer(vendor), in.page())
+		links := make([]signedLink, len(found))
+		for i := range found {
+			links[i] = wireLink(found[i], a.Now())
+		}
+		return newListing(ctx, links, in.Limit, func(l signedLink) string { return l.TokenID }), err
+	})
+	register(a, huma.Operation{
+		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags,
+		Summary: "Returns a signed link and its uses",
+	}, func(ctx context.Context, vendor string, in *linkID) (*body[signedLink], error) {
+		link, err := a.Store.SignedLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
+		return &body[signedLink]{Body: wireLink(link, a.Now())}, err
+	})
+	register(a, huma.Operation{
+		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags,
+		Summary:       "Ends a signed link at once, and with it every browser session that it opened",
+		DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, vendor string, in *linkID) (*empty, error) {
+		_, err := a.Store.RevokeLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
+		return &empty{}, err
+	})
+}
+
+// createLink signs a link, and stores it before it is handed out: a link that
+// the store does not know opens nothing.
+func (a *api) createLink(ctx context.Context, vendor string, in *body[linkBody]) (*body[signedLinkMade], error) {
+	claims, err := a.linkClaims(vendor, &in.Body)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := a.Keyring.Ring(ctx, vendor)
+	if err != nil {
+		return nil, err
+	}
+	token, err := keys.SignLink(ring, claims)
+	if errors.Is(err, keys.ErrClaims) {
+		return nil, newProblem(http.StatusUnprocessableEntity, err.Error())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.Store.CreateLink(ctx, vendor, claims); err != nil {
+		return nil, err
+	}
+	made := signedLinkMade{
+		Token: token, TokenID: claims.ID, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
+		SKU: claims.SKU, PublisherContentID: claims.PublisherContentID,
+	}
+	if claims.URL != "" {
+		made.SignedURL = keys.AppendToken(claims.URL, linkParam, token)
+	}
+	return &body[signedLinkMade]{Body: made}, nil
+}
+
+// linkClaims returns the claims of the link that a caller asks for.
+func (a *api) linkClaims(vendor string, in *linkBody) (keys.LinkClaims, error) {
+	expiresIn, err := in.ExpiresIn.or(keys.DefaultExpiresIn)
+	if err != nil {
+		return keys.LinkClaims{}, err
+	}
+	now := a.Now().Unix()
+	claims := keys.LinkClaims{
+		Issuer: keys.VendorIssuer(vendor), ID: a.Store.NewLinkID(),
+		IssuedAt: now, ExpiresAt: now + int64(expiresIn/time.Second),
+		URL: in.URL, SKU: in.SKU, PurchaseOption: in.PurchaseOption, PublisherContentID: in.PublisherContentID,
+		Subject: in.UserID, MaxUses: in.MaxUses,
+	}
+	if in.URL == "" && in.SKU == "" && in.PublisherContentID == "" {
+		return claims, invalid("url", "is required, or sku or publisherContentId: what the link opens")
+	}
+	for field, text := range map[string]string{
+		"url": in.URL, "sku": in.SKU, "purchaseOption": in.PurchaseOption,
+		"publisherContentId": in.PublisherContentID, "userId": in.UserID,
+	} {
+		if err := checkLinkText(field, text); err != nil {
+			return claims, err
+		}
+	}
+	if claims.Meta, err = linkMeta(in.Meta); err != nil {
+		return claims, err
+	}
+	if err := policy.CheckLinkTarget(&claims); err != nil {
+		return claims, invalid("url", err.Error())
+	}
+	return claims, nil
+}
+
+// checkLinkText bounds a text in bytes, as tokens count; the schema counts
+// characters.
+func checkLinkText(field, text string) error {
+	limit := keys.MaxLinkText
+	if field == "url" {
+		limit = keys.MaxLinkURL
+	}
+	if len(text) > limit {
+		return invalid(field, "is too long in UTF-8")
+	}
+	if strings.ContainsFunc(text, func(c rune) bool { return c < 0x20 || c == 0x7f }) {
+		return invalid(field, "holds a control character")
+	}
+	return nil
+}
+
+// linkMeta returns the meta of a link as it is signed.
+func linkMeta(meta map[string]any) (stdjson.RawMessage, error) {
+	if len(meta) == 0 {
+		return nil, nil
+	}
+	for name, value := range meta {
+		switch value.(type) {
+		case string, bool, float64:
+		default:
+			return nil, invalid("meta."+name, "must be a text, a number or a boolean")
+		}
+	}
+	encoded, err := stdjson.Marshal(meta)
+	if err != nil {
+		return nil, err
+	}
+	if len(encoded) > keys.MaxLinkMeta {
+		return nil, invalid("meta", "is too long")
+	}
+	return encoded, nil
+}

@@ -1,0 +1,44 @@
+package admin
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// PageParams are the query parameters of a listing.
+type PageParams struct {
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most records to return."`
+	From  string `query:"from" maxLength:"128" doc:"Continue behind the record with this id."`
+}
+
+func (p PageParams) page() store.Page { return store.Page{Limit: p.Limit, From: p.From} }
+
+// listing is a page of records.
+type listing[T any] struct {
+	Link string `header:"Link" doc:"The next page (RFC 8288), if there may be one."`
+	Body []T
+}
+
+// newListing returns a page, which names the next one if it is full.
+func newListing[T any](ctx context.Context, records []T, limit int, id func(T) string) *listing[T] {
+	page := &listing[T]{Body: records}
+	if page.Body == nil {
+		page.Body = []T{}
+	}
+	if len(records) < limit {
+		return page
+	}
+	query := url.Values{}
+	if call, ok := ctx.Value(callKey{}).(call); ok {
+		query = call.query
+	}
+	query.Set("limit", strconv.Itoa(limit))
+	query.Set("from", id(records[len(records)-1]))
+	// A reference of a query alone is relative to the listing itself, wherever
+	// the API is mounted (RFC 3986, section 5.3).
+	page.Link = "<?" + query.Encode() + `>; rel="next"`
+	return page
+}

@@ -1,0 +1,144 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// problem is an error as it is answered: RFC 9457, with the member `code` that
+// machines go by.
+type problem struct {
+	Type   string       `json:"type"`
+	Title  string       `json:"title"`
+	Status int          `json:"status"`
+	Detail string       `json:"detail,omitempty"`
+	Code   string       `json:"code"`
+	Errors []fieldError `json:"errors,omitempty"`
+}
+
+// fieldError says what is wrong with one part of a request. It repeats nothing
+// of what was sent, which may be a secret.
+type fieldError struct {
+	Message  string `json:"message"`
+	Location string `json:"location,omitempty"`
+}
+
+// codes are the stable words for the statuses that the API answers.
+var codes = map[int]string{
+	http.StatusBadRequest:            "bad_request",
+	http.StatusUnauthorized:          "unauthorized",
+	http.StatusForbidden:             "forbidden",
+	http.StatusNotFound:              "not_found",
+	http.StatusMethodNotAllowed:      "method_not_allowed",
+	http.StatusConflict:              "conflict",
+	http.StatusRequestEntityTooLarge: "too_large",
+	http.StatusUnsupportedMediaType:  "unsupported_media_type",
+	http.StatusUnprocessableEntity:   "validation_failed",
+	http.StatusInternalServerError:   "internal_error",
+	http.StatusServiceUnavailable:    "unavailable",
+}
+
+func newProblem(status int, detail string) *problem {
+	code := codes[status]
+	if code == "" {
+		code = "error"
+	}
+	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code}
+}
+
+// Error implements error.
+func (p *problem) Error() string { return p.Detail }
+
+// GetStatus implements huma.StatusError.
+func (p *problem) GetStatus() int { return p.Status }
+
+// ContentType implements huma.ContentTypeFilter.
+func (*problem) ContentType(string) string { return problemType }
+
+const problemType = "application/problem+json"
+
+// write answers the problem where no operation does.
+func (p *problem) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", problemType)
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // who went away needs no answer
+}
+
+// codeErrors gives the library's own errors our members. It is a transformer of
+// this API: other users of the library in the process keep theirs.
+func codeErrors(_ huma.Context, _ string, value any) (any, error) {
+	model, ok := value.(*huma.ErrorModel)
+	if !ok {
+		return value, nil
+	}
+	p := newProblem(model.Status, model.Detail)
+	if model.Status == http.StatusBadRequest && len(model.Errors) > 0 {
+		p.Detail = "the body cannot be read"
+	}
+	for _, e := range model.Errors {
+		if e != nil {
+			p.Errors = append(p.Errors, fieldError{Message: e.Message, Location: e.Location})
+		}
+	}
+	return p, nil
+}
+
+// RefusedError is an error of Authorize that says how it is answered.
+type RefusedError struct {
+	// Status is the answer's status, 4xx.
+	Status int
+	// Detail says what is wrong and what to do.
+	Detail string
+}
+
+func (r *RefusedError) Error() string { return r.Detail }
+
+// refuse answers a call that was not authorized.
+func refuse(w http.ResponseWriter, err error) {
+	if refusal, ok := errors.AsType[*RefusedError](err); ok {
+		newProblem(refusal.Status, refusal.Detail).write(w)
+		return
+	}
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	newProblem(http.StatusUnauthorized, "The call is not authorized.").write(w)
+}
+
+// problemOf returns an error of an operation as it is answered.
+func (a *api) problemOf(err error) error {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	if field, ok := errors.AsType[*store.FieldError](err); ok {
+		return invalid(field.Field, field.Problem)
+	}
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return newProblem(http.StatusNotFound, "There is no such record.")
+	case errors.Is(err, store.ErrConflict):
+		return newProblem(http.StatusConflict, "Somebody else changed the record at the same time: read it again and decide anew.")
+	case errors.Is(err, policy.ErrUnavailable), errors.Is(err, store.ErrClosed):
+		status = http.StatusServiceUnavailable
+	}
+	if a.Failed != nil {
+		a.Failed(err)
+	}
+	p := newProblem(status, "The server could not do it; its log says why.")
+	if a.Operator {
+		p.Detail = err.Error()
+	}
+	return p
+}
+
+// invalid says that a field of the body is not acceptable.
+func invalid(field, message string) *problem {
+	p := newProblem(http.StatusUnprocessableEntity, "validation failed")
+	p.Errors = []fieldError{{Message: message, Location: "body." + field}}
+	return p
+}
