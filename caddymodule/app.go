@@ -1,0 +1,245 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+func init() {
+	caddy.RegisterModule(&App{})
+}
+
+// App is what all gates of a Caddy server share: the store, the secret that
+// seals private keys, and the caches. It needs no configuration.
+//
+// The store and what is in memory survive configuration reloads. A reload that
+// fails leaves them as they are.
+type App struct {
+	// Store is where records are kept. Default: an embedded database in
+	// Caddy's data directory.
+	Store *StoreConfig `json:"store,omitempty"`
+
+	// Secret seals private keys. It must be a placeholder, `{env.NAME}` or
+	// `{file./path}`, so that no secret stands in a configuration; at least 16
+	// bytes. Default: a file beside the database that only its owner may
+	// read, made at first use.
+	Secret string `json:"secret,omitempty"`
+
+	// CacheSize bounds the memory of the caches, in bytes. Default: 64 MiB.
+	CacheSize int64 `json:"cache_size,omitempty"`
+
+	ctx      caddy.Context
+	logger   *zap.Logger
+	acquired string // the pool key that Cleanup must release
+	shared   *shared
+	secret   []byte // nil when it is in the file beside the database
+	open     func() (*runtime, error)
+	api      func() (http.Handler, error)
+}
+
+// StoreConfig says where records are kept.
+type StoreConfig struct {
+	// Engine is the kind of store: `bolt`, an embedded database for one node.
+	Engine string `json:"engine"`
+	// File is the database file of `bolt`. Default:
+	// `gatefold/gatefold.db` in Caddy's data directory.
+	File string `json:"file,omitempty"`
+}
+
+const (
+	engineBolt       = "bolt"
+	defaultCacheSize = 64 << 20
+	sweepInterval    = 10 * time.Minute
+)
+
+// runtime is an app at work: what a request needs.
+type runtime struct {
+	policy  *policy.Policy
+	store   *store.Store
+	keyring *store.Keyring
+	sealer  *keys.Sealer
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "gatefold", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision prepares the app. It opens no file: a configuration can be
+// validated beside a running server, whose database only that server can open.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx, a.logger = ctx, ctx.Logger()
+	if a.CacheSize == 0 {
+		a.CacheSize = defaultCacheSize
+	}
+	if a.CacheSize < policy.MinCacheBytes {
+		return errors.New("cache_size: must be at least 1MiB")
+	}
+	if err := a.resolveSecret(); err != nil {
+		return err
+	}
+	file, err := a.databaseFile()
+	if err != nil {
+		return err
+	}
+	pooled, _, err := pool.LoadOrNew(file, func() (caddy.Destructor, error) { return newShared(file, a.CacheSize) })
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	a.acquired, a.shared = file, pooled.(*shared)
+	a.open = sync.OnceValues(a.openRuntime)
+	a.api = sync.OnceValues(a.newAPI)
+	return nil
+}
+
+// resolveSecret reads the secret from where the placeholder says.
+func (a *App) resolveSecret() error {
+	if a.Secret == "" {
+		return nil
+	}
+	if !strings.HasPrefix(a.Secret, "{env.") && !strings.HasPrefix(a.Secret, "{file.") {
+		return errors.New("secret: must be {env.NAME} or {file./path}; a secret in the configuration could be read at the admin endpoint")
+	}
+	secret, err := caddy.NewReplacer().ReplaceOrErr(a.Secret, true, true)
+	if err != nil {
+		return fmt.Errorf("secret: %s is not set", a.Secret)
+	}
+	if len(secret) < keys.MinSecretSize {
+		return fmt.Errorf("secret: %s holds less than %d bytes; make one with `openssl rand -base64 32`", a.Secret, keys.MinSecretSize)
+	}
+	a.secret = []byte(secret)
+	return nil
+}
+
+// databaseFile returns the absolute path of the database.
+func (a *App) databaseFile() (string, error) {
+	if a.Store == nil {
+		a.Store = &StoreConfig{Engine: engineBolt}
+	}
+	if a.Store.Engine != engineBolt {
+		return "", fmt.Errorf("store: unknown engine %q; known is %s", a.Store.Engine, engineBolt)
+	}
+	file := a.Store.File
+	if file == "" {
+		file = filepath.Join(caddy.AppDataDir(), "gatefold", "gatefold.db")
+	}
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return "", fmt.Errorf("store: %w", err)
+	}
+	// Two names of one file must not open it twice: that would wait for a lock
+	// that this very process holds.
+	if resolved, err := filepath.EvalSymlinks(file); err == nil {
+		return resolved, nil
+	}
+	return file, nil
+}
+
+// openRuntime opens what a request needs, at the first request or at Start,
+// whichever comes first: Caddy starts apps in no fixed order.
+func (a *App) openRuntime() (*runtime, error) {
+	if err := a.shared.engine.open(); err != nil {
+		return nil, err
+	}
+	secret := a.secret
+	if secret == nil {
+		var err error
+		if secret, err = secretBeside(a.shared.file); err != nil {
+			return nil, err
+		}
+	}
+	sealer, err := keys.NewSealer(secret)
+	if err != nil {
+		return nil, fmt.Errorf("secret: %w", err)
+	}
+	rt := &runtime{
+		policy: a.shared.policy, store: a.shared.store,
+		keyring: store.NewKeyring(a.shared.store, sealer), sealer: sealer,
+	}
+	if err := rt.keyring.Check(a.ctx); err != nil {
+		return nil, err
+	}
+	return rt, nil
+}
+
+// newAPI makes the management API as the local operator sees it.
+func (a *App) newAPI() (http.Handler, error) {
+	rt, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	return admin.New(admin.Options{
+		Store: rt.store, Keyring: rt.keyring,
+		Authorize: authorizeLocal, Operator: true, Now: time.Now,
+		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
+	})
+}
+
+// Start opens the store, so that a database or a secret that does not fit fails
+// the load, and begins to remove what has ended.
+func (a *App) Start() error {
+	if _, err := a.open(); err != nil {
+		return err
+	}
+	a.shared.policy.Resize(a.CacheSize)
+	go a.sweep(a.ctx)
+	return nil
+}
+
+// Stop does nothing: requests may still be on their way, see Cleanup.
+func (a *App) Stop() error { return nil }
+
+// Cleanup releases the store. It may be called after a Provision that failed,
+// and then releases only what was acquired.
+func (a *App) Cleanup() error {
+	if a.acquired == "" {
+		return nil
+	}
+	file := a.acquired
+	a.acquired = ""
+	_, err := pool.Delete(file)
+	return err
+}
+
+// sweep removes what ended long ago, until the configuration is unloaded.
+func (a *App) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		switch removed, err := a.shared.store.Sweep(ctx); {
+		case errors.Is(err, context.Canceled), errors.Is(err, store.ErrClosed):
+			return
+		case err != nil:
+			a.logger.Error("removing ended records failed", zap.Error(err))
+		case removed > 0:
+			a.logger.Debug("removed ended records", zap.Int("count", removed))
+		}
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

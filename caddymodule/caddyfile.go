@@ -1,0 +1,391 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+const directive = "gatefold"
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption(directive, parseGlobal)
+	httpcaddyfile.RegisterDirective(directive, parseDirective)
+	// After forward_auth, so that whom an earlier handler authenticated is
+	// known, and before everything that answers.
+	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.After, "forward_auth")
+}
+
+func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("the global option gatefold is given twice")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: directive, Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	handler := new(Handler)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return h.NewRoute(nil, handler), nil
+}
+
+// UnmarshalCaddyfile sets up the app from the global option. Syntax:
+//
+//	gatefold {
+//		store bolt [<file>]
+//		secret {env.NAME} | {file./path}
+//		cache_size <size>
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the option's name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := once{}
+	for d.NextBlock(0) {
+		option := d.Val()
+		if err := seen.check(d, option); err != nil {
+			return err
+		}
+		switch option {
+		case "store":
+			if err := a.parseStore(d); err != nil {
+				return err
+			}
+		case "secret":
+			if !d.AllArgs(&a.Secret) {
+				return d.ArgErr()
+			}
+			if !strings.HasPrefix(a.Secret, "{env.") && !strings.HasPrefix(a.Secret, "{file.") {
+				return d.Err("secret: write {env.NAME} or {file./path}, so that the secret itself stands in no configuration")
+			}
+		case "cache_size":
+			var size string
+			if !d.AllArgs(&size) {
+				return d.ArgErr()
+			}
+			bytes, err := humanize.ParseBytes(size)
+			if err != nil || bytes < policy.MinCacheBytes || bytes > 1<<40 {
+				return d.Errf("cache_size: %q must be a size of at least 1MiB, such as 64MiB", size)
+			}
+			a.CacheSize = int64(bytes)
+		default:
+			return d.Errf("unknown option %q; known are store, secret, cache_size", option)
+		}
+	}
+	return nil
+}
+
+func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 0 || len(args) > 2:
+		return d.Err("store: write `store bolt [<file>]`")
+	case args[0] != engineBolt:
+		return d.Errf("store: unknown engine %q; known is %s", args[0], engineBolt)
+	}
+	a.Store = &StoreConfig{Engine: engineBolt}
+	if len(args) == 2 {
+		a.Store.File = args[1]
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the handler. Syntax:
+//
+//	gatefold {
+//		vendor <name>
+//		site   <name>
+//		identify jwt {
+//			issuer   self | <iss>
+//			jwks     <file>
+//			audience <aud>
+//			cookie   <name>
+//			claim    <field> <claim>
+//		}
+//		identify http_auth
+//		rule <path> [<METHOD,…>] <operator> [<arguments>…]
+//		link_param  <name>
+//		session_ttl <duration>
+//		deny {
+//			login <url>
+//			errors
+//		}
+//		paths {
+//			allow empty_segments | encoded_slash | parameters
+//		}
+//	}
+//
+// It takes no matcher: the rules say what is gated, and what no rule matches is
+// denied.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the directive's name
+	if d.NextArg() {
+		return d.Errf("%q: gatefold takes no matcher and no argument: its rules say what is gated", d.Val())
+	}
+	seen := once{}
+	for d.NextBlock(0) {
+		option := d.Val()
+		if option != "identify" && option != "rule" {
+			if err := seen.check(d, option); err != nil {
+				return err
+			}
+		}
+		if err := h.parseOption(d, option); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Handler) parseOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "vendor":
+		return parseMatching(d, &h.Vendor, slugPattern, "lower-case letters, digits and hyphens")
+	case "site":
+		return parseMatching(d, &h.Site, slugPattern, "lower-case letters, digits and hyphens")
+	case "link_param":
+		return parseMatching(d, &h.LinkParam, paramPattern, "letters, digits, - and _")
+	case "identify":
+		return h.parseIdentify(d)
+	case "rule":
+		return h.parseRule(d)
+	case "session_ttl":
+		var text string
+		if !d.AllArgs(&text) {
+			return d.ArgErr()
+		}
+		ttl, err := caddy.ParseDuration(text)
+		if err != nil || ttl < time.Second {
+			return d.Errf("session_ttl: %q must be a duration of at least 1s, such as 24h", text)
+		}
+		h.SessionTTL = caddy.Duration(ttl)
+		return nil
+	case "deny":
+		return h.parseDeny(d)
+	case "paths":
+		return h.parsePaths(d)
+	default:
+		return d.Errf("unknown subdirective %q; known are vendor, site, identify, rule, link_param, session_ttl, deny, paths", option)
+	}
+}
+
+func parseMatching(d *caddyfile.Dispenser, to *string, pattern *regexp.Regexp, want string) error {
+	name := d.Val()
+	if !d.AllArgs(to) {
+		return d.ArgErr()
+	}
+	if !pattern.MatchString(*to) {
+		return d.Errf("%s: %q must be %s", name, *to, want)
+	}
+	return nil
+}
+
+func (h *Handler) parseIdentify(d *caddyfile.Dispenser) error {
+	identity := new(Identity)
+	if !d.AllArgs(&identity.Source) {
+		return d.ArgErr()
+	}
+	if identity.Source != sourceJWT && identity.Source != sourceHTTPAuth {
+		return d.Errf("identify: unknown source %q; known are %s and %s", identity.Source, sourceJWT, sourceHTTPAuth)
+	}
+	seen := once{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if identity.Source == sourceHTTPAuth {
+			return d.Errf("identify http_auth: unknown option %q; it takes none", option)
+		}
+		if option == "claim" {
+			if err := identity.parseClaim(d); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := seen.check(d, option); err != nil {
+			return err
+		}
+		to := map[string]*string{
+			"issuer": &identity.Issuer, "jwks": &identity.JWKS, "audience": &identity.Audience, "cookie": &identity.Cookie,
+		}[option]
+		if to == nil {
+			return d.Errf("identify jwt: unknown option %q; known are issuer, jwks, audience, cookie, claim", option)
+		}
+		if !d.AllArgs(to) {
+			return d.ArgErr()
+		}
+	}
+	if identity.Source == sourceJWT && identity.Issuer == "" {
+		return d.Err("identify jwt: issuer is missing: `issuer self` for tokens of Gatefold's own keys, or what the tokens' iss claim says")
+	}
+	h.Identify = append(h.Identify, identity)
+	return nil
+}
+
+func (i *Identity) parseClaim(d *caddyfile.Dispenser) error {
+	var field, claim string
+	if !d.AllArgs(&field, &claim) {
+		return d.ArgErr()
+	}
+	if i.Claims == nil {
+		i.Claims = make(map[string]string)
+	}
+	if _, twice := i.Claims[field]; twice {
+		return d.Errf("claim %s is given twice", field)
+	}
+	i.Claims[field] = claim
+	if _, err := i.claimNames(); err != nil {
+		return d.Err(err.Error())
+	}
+	return nil
+}
+
+var methodsPattern = regexp.MustCompile(`^[A-Z]+(,[A-Z]+)*$`)
+
+// parseRule reads `rule <path> [<METHOD,…>] <operator> [<arguments>…]`, and
+// compiles the rule by itself, so that what is wrong with it is told with its
+// line.
+func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
+	origin := fmt.Sprintf("%s:%d", d.File(), d.Line())
+	args := d.RemainingArgs()
+	if len(args) < 2 {
+		return d.Err("rule: write `rule <path> [<METHOD,…>] <operator> [<arguments>…]`")
+	}
+	rule := RuleConfig{Path: args[0], Origin: origin}
+	if err := checkCaptures(rule.Path); err != nil {
+		return d.WrapErr(err)
+	}
+	args = args[1:]
+	if methodsPattern.MatchString(args[0]) {
+		rule.Methods = strings.Split(args[0], ",")
+		if args = args[1:]; len(args) == 0 {
+			return d.Err("rule: the operator is missing: any, authenticated or entitled")
+		}
+	}
+	rule.Operator = args[0]
+	if args = args[1:]; len(args) > 0 {
+		skus, err := json.Marshal(args)
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		// The plain arguments of entitled are skus; the other operators take
+		// none and say so.
+		rule.Arguments = policy.Arguments{"sku": skus}
+	}
+	if _, err := policy.CompileRules([]policy.Rule{rule.rule(1)}, policy.StandardOperators()); err != nil {
+		return d.Errf("rule %s: %v", rule.Path, unwrapRule(err))
+	}
+	h.Rules = append(h.Rules, rule)
+	return nil
+}
+
+// unwrapRule returns what is wrong with a rule, without its rank, which means
+// nothing here.
+func unwrapRule(err error) error {
+	if failed, ok := errors.AsType[*policy.RuleError](err); ok {
+		return failed.Err
+	}
+	return err
+}
+
+// checkCaptures refuses captures whose name Caddy takes for a placeholder of its
+// own: {path} reaches us as {http.request.uri.path}.
+func checkCaptures(path string) error {
+	for segment := range strings.SplitSeq(path, "/") {
+		if strings.HasPrefix(segment, "{") && strings.Contains(segment, ".") {
+			return fmt.Errorf("rule: Caddy reads the capture %s as a placeholder of its own: choose another name, such as {articlePath}", segment)
+		}
+	}
+	return nil
+}
+
+func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.Deny = new(DenyConfig)
+	seen := once{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if err := seen.check(d, option); err != nil {
+			return err
+		}
+		switch option {
+		case "login":
+			if !d.AllArgs(&h.Deny.Login) {
+				return d.ArgErr()
+			}
+		case "errors":
+			if d.NextArg() {
+				return d.ArgErr()
+			}
+			h.Deny.Errors = true
+		default:
+			return d.Errf("deny: unknown option %q; known are login, errors", option)
+		}
+	}
+	return nil
+}
+
+func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.Paths = new(PathConfig)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() != "allow" {
+			return d.Errf("paths: unknown option %q; known is allow", d.Val())
+		}
+		traits := d.RemainingArgs()
+		if len(traits) == 0 {
+			return d.ArgErr()
+		}
+		for _, trait := range traits {
+			switch trait {
+			case "empty_segments":
+				h.Paths.EmptySegments = true
+			case "encoded_slash":
+				h.Paths.EncodedSlash = true
+			case "parameters":
+				h.Paths.Parameters = true
+			default:
+				return d.Errf("paths: unknown trait %q; known are empty_segments, encoded_slash, parameters", trait)
+			}
+		}
+	}
+	return nil
+}
+
+// once refuses an option that is given a second time.
+type once map[string]bool
+
+func (o once) check(d *caddyfile.Dispenser, option string) error {
+	if o[option] {
+		return d.Errf("%s is given twice", option)
+	}
+	o[option] = true
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*App)(nil)
+	_ caddyfile.Unmarshaler = (*Handler)(nil)
+)

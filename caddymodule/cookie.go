@@ -1,0 +1,183 @@
+package caddymodule
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+// linkPass is what a link cookie says: that this browser redeemed this link.
+type linkPass struct {
+	policy.Pass
+	// Redemption is the use that was counted for it.
+	Redemption string
+	// IssuedAt is in Unix seconds.
+	IssuedAt int64
+}
+
+// cookieSealer makes and reads the values of link cookies for one site of one
+// vendor. It is safe for concurrent use.
+//
+// A value is a bearer secret: base64url of the pass, a dot, and base64url of an
+// HMAC-SHA256 over vendor, site and pass. What the link opens is not in it, but
+// in the link's record, where a revocation reaches it.
+type cookieSealer struct {
+	key  [sha256.Size]byte
+	site []byte
+}
+
+func newCookieSealer(key [sha256.Size]byte, vendor, site string) *cookieSealer {
+	return &cookieSealer{key: key, site: appendText(appendText(nil, vendor), site)}
+}
+
+const cookieFormat = 1
+
+var errCookie = errors.New("not a link cookie of this site")
+
+// appendText appends a text behind its length, so that no two sequences of
+// texts give the same bytes.
+func appendText(b []byte, text string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+// Seal returns the cookie value of a pass.
+func (s *cookieSealer) Seal(pass linkPass) string {
+	b := []byte{cookieFormat}
+	b = appendText(b, pass.Issuer)
+	b = appendText(b, pass.ID)
+	b = appendText(b, pass.Redemption)
+	b = binary.AppendVarint(b, pass.IssuedAt)
+	b = binary.AppendVarint(b, pass.ExpiresAt)
+	encoding := base64.RawURLEncoding
+	return encoding.EncodeToString(b) + "." + encoding.EncodeToString(s.mac(b))
+}
+
+// maxCookieValue bounds the value of a link cookie.
+const maxCookieValue = 1024
+
+// Open returns the pass of a cookie value, if this site made it.
+func (s *cookieSealer) Open(value string) (linkPass, error) {
+	const macLen = 43 // base64url of 32 bytes
+	if len(value) > maxCookieValue || len(value) <= macLen+1 || value[len(value)-macLen-1] != '.' {
+		return linkPass{}, errCookie
+	}
+	encoding := base64.RawURLEncoding.Strict()
+	b, err := encoding.DecodeString(value[:len(value)-macLen-1])
+	if err != nil {
+		return linkPass{}, errCookie
+	}
+	mac, err := encoding.DecodeString(value[len(value)-macLen:])
+	if err != nil || !hmac.Equal(mac, s.mac(b)) {
+		return linkPass{}, errCookie
+	}
+	return readPass(b)
+}
+
+func (s *cookieSealer) mac(pass []byte) []byte {
+	h := hmac.New(sha256.New, s.key[:])
+	h.Write(s.site)
+	h.Write(pass)
+	return h.Sum(nil)
+}
+
+// readPass reads what Seal wrote.
+func readPass(b []byte) (linkPass, error) {
+	if len(b) == 0 || b[0] != cookieFormat {
+		return linkPass{}, errCookie
+	}
+	b = b[1:]
+	var pass linkPass
+	for _, text := range []*string{&pass.Issuer, &pass.ID, &pass.Redemption} {
+		n, size := binary.Uvarint(b)
+		if size <= 0 || n > uint64(len(b)-size) {
+			return linkPass{}, errCookie
+		}
+		*text, b = string(b[size:size+int(n)]), b[size+int(n):]
+	}
+	for _, number := range []*int64{&pass.IssuedAt, &pass.ExpiresAt} {
+		n, size := binary.Varint(b)
+		if size <= 0 {
+			return linkPass{}, errCookie
+		}
+		*number, b = n, b[size:]
+	}
+	if len(b) != 0 {
+		return linkPass{}, errCookie
+	}
+	return pass, nil
+}
+
+// linkCookieName returns the name of a link's cookie: one for each link, so
+// that several links live beside one another.
+func linkCookieName(issuer, id string, secure bool) string {
+	sum := sha256.Sum256(appendText(appendText(nil, issuer), id))
+	name := linkCookiePrefix + base64.RawURLEncoding.EncodeToString(sum[:])[:12]
+	if secure {
+		return securePrefix + name
+	}
+	return name
+}
+
+// maxLinkCookies is how many link cookies a browser keeps for a site.
+const maxLinkCookies = 8
+
+// setLinkCookie gives the reader the cookie of a redeemed link, and expires the
+// oldest of those that the request carried when there would be too many.
+func setLinkCookie(header http.Header, sealer *cookieSealer, pass linkPass, carried []carriedPass, secure bool) {
+	name := linkCookieName(pass.Issuer, pass.ID, secure)
+	others := carried[:0:0]
+	for _, other := range carried {
+		if other.name != name {
+			others = append(others, other)
+		}
+	}
+	for len(others) >= maxLinkCookies {
+		oldest := 0
+		for i := range others {
+			if others[i].pass.IssuedAt < others[oldest].pass.IssuedAt {
+				oldest = i
+			}
+		}
+		header.Add("Set-Cookie", linkSetCookie(others[oldest].name, "", -1, secure))
+		others = append(others[:oldest:oldest], others[oldest+1:]...)
+	}
+	header.Add("Set-Cookie", linkSetCookie(name, sealer.Seal(pass), pass.ExpiresAt-pass.IssuedAt, secure))
+}
+
+// linkSetCookie renders a Set-Cookie header. A negative age expires the cookie.
+func linkSetCookie(name, value string, age int64, secure bool) string {
+	cookie := http.Cookie{ //nolint:gosec // Secure follows the scheme: on plain http the cookie would not come back
+		Name: name, Value: value, Path: "/", MaxAge: int(age),
+		HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode,
+	}
+	return cookie.String()
+}
+
+// carriedPass is a link cookie of a request that was verified.
+type carriedPass struct {
+	name string
+	pass linkPass
+}
+
+// openLinkCookies verifies the link cookies of a request. One that fails is
+// none: it was made for another site, or forged, or cut.
+func openLinkCookies(sealer *cookieSealer, cookies []linkCookie, secure bool, now time.Time) []carriedPass {
+	var carried []carriedPass
+	for _, cookie := range cookies {
+		if len(carried) == 2*maxLinkCookies {
+			break
+		}
+		pass, err := sealer.Open(cookie.value)
+		if err != nil || now.Unix() >= pass.ExpiresAt || cookie.name != linkCookieName(pass.Issuer, pass.ID, secure) {
+			continue
+		}
+		carried = append(carried, carriedPass{cookie.name, pass})
+	}
+	return carried
+}

@@ -1,0 +1,138 @@
+package caddymodule
+
+import (
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+// allow lets a request go on to the next handler.
+func (h *Handler) allow(w http.ResponseWriter, v *visit, decision *policy.Decision, next caddyhttp.Handler) error {
+	if decision.Reason == policy.ReasonPreflight {
+		// A preflight has no credentials (Fetch standard, 4.8); one that brings
+		// some is not to be served with them.
+		v.r.Header.Del("Authorization")
+		v.r.Header.Del("Cookie")
+		return next.ServeHTTP(w, v.r)
+	}
+	if decision.Link.Token && decision.Reason == policy.ReasonSignedLink && v.r.Method == http.MethodGet {
+		h.keepLink(w.Header(), v, decision)
+		if acceptsHTML(v.r) {
+			return redirectClean(w, v)
+		}
+	}
+	if decision.Public() {
+		return next.ServeHTTP(w, v.r)
+	}
+	return next.ServeHTTP(&privateWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}, v.r)
+}
+
+// redirectClean sends a browser from the signed URL to the same page without
+// the token, so that it stands in no address bar, history or Referer.
+func redirectClean(w http.ResponseWriter, v *visit) error {
+	header := w.Header()
+	header.Set("Location", cleanURI(v))
+	header.Set("Cache-Control", "no-store")
+	header.Set("Referrer-Policy", "no-referrer")
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// privateWriter keeps shared caches from storing a page that not everybody may
+// have, whatever the origin says (RFC 9111, section 3.5 and 5.2.2).
+type privateWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	wroteHeader bool
+}
+
+// WriteHeader implements http.ResponseWriter. Informational answers pass as
+// they are.
+func (p *privateWriter) WriteHeader(status int) {
+	if !p.wroteHeader && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		p.wroteHeader = true
+		makePrivate(p.Header())
+	}
+	p.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (p *privateWriter) Write(b []byte) (int, error) {
+	if !p.wroteHeader {
+		p.WriteHeader(http.StatusOK)
+	}
+	return p.ResponseWriter.Write(b)
+}
+
+// ReadFrom implements io.ReaderFrom, by which the body of a file or an upstream
+// is copied.
+func (p *privateWriter) ReadFrom(r io.Reader) (int64, error) {
+	if !p.wroteHeader {
+		p.WriteHeader(http.StatusOK)
+	}
+	return p.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError is what http.ResponseController calls: a flush sends the header.
+func (p *privateWriter) FlushError() error {
+	if !p.wroteHeader {
+		p.WriteHeader(http.StatusOK)
+	}
+	return http.NewResponseController(p.ResponseWriter).Flush()
+}
+
+// makePrivate rewrites what an answer says to caches.
+func makePrivate(header http.Header) {
+	for name := range header {
+		if name == "Surrogate-Control" || strings.HasSuffix(strings.ToLower(name), "cdn-cache-control") {
+			delete(header, name)
+		}
+	}
+	header["Cache-Control"] = []string{privateCacheControl(header["Cache-Control"])}
+	header["Vary"] = append(header["Vary"], "Cookie, Authorization")
+}
+
+// privateCacheControl drops what speaks to shared caches from Cache-Control,
+// and adds private.
+func privateCacheControl(values []string) string {
+	if len(values) == 0 {
+		return "private"
+	}
+	kept := []string{"private"}
+	for _, value := range values {
+		for _, directive := range splitDirectives(value) {
+			name, _, _ := strings.Cut(directive, "=")
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "", "public", "s-maxage", "private":
+			default:
+				kept = append(kept, directive)
+			}
+		}
+	}
+	return strings.Join(kept, ", ")
+}
+
+// splitDirectives cuts a list at its commas, but not within quotes.
+func splitDirectives(value string) []string {
+	var directives []string
+	quoted, start := false, 0
+	for i := range len(value) {
+		switch {
+		case value[i] == '"':
+			quoted = !quoted
+		case value[i] == ',' && !quoted:
+			directives = append(directives, strings.TrimSpace(value[start:i]))
+			start = i + 1
+		}
+	}
+	return append(directives, strings.TrimSpace(value[start:]))
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter             = (*privateWriter)(nil)
+	_ interface{ FlushError() error } = (*privateWriter)(nil)
+)

@@ -1,0 +1,323 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+)
+
+func init() {
+	caddy.RegisterModule(&Handler{})
+}
+
+// Handler decides for every request whether this reader may have this page. What
+// it allows goes to the next handler; what it denies it answers itself, or hands
+// to the site's error routes.
+//
+// The path is judged as it was received, whatever a rewrite before the handler
+// made of it.
+//
+// These placeholders are available to the handlers after it, and to error
+// routes:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.gatefold.decision}` | `allow` or `deny`
+// `{http.gatefold.reason}` | Why, one of a closed list: `public`, `entitled`, `not_entitled`, …
+// `{http.gatefold.rule}` | The path of the rule that decided, as it is written
+// `{http.gatefold.user.id}` | The reader, empty if nobody is identified
+// `{http.gatefold.link.id}` | The signed link that let the reader in, or failed to
+// `{http.gatefold.param.<name>}` | What the rule captured from the path, or states, under a name
+//
+// An identified reader is also `{http.auth.user.id}`, unless an earlier handler
+// set it.
+type Handler struct {
+	// Vendor is the publishing house whose records decide. Default: `default`.
+	Vendor string `json:"vendor,omitempty"`
+
+	// Site names what this handler protects, among the sites of the vendor.
+	// Default: the vendor's name.
+	Site string `json:"site,omitempty"`
+
+	// Identify lists the credentials by which readers are known. Of several
+	// sources the first for which a request carries a credential decides.
+	Identify []*Identity `json:"identify,omitempty"`
+
+	// Rules are the site's rules in the order in which they are tried. A site
+	// without rules here takes those in the store; one that has none there
+	// either denies everything.
+	Rules []RuleConfig `json:"rules,omitempty"`
+
+	// LinkParam is the query parameter that carries a signed link's token.
+	// Default: `token`.
+	LinkParam string `json:"link_param,omitempty"`
+
+	// SessionTTL is how long a redeemed link stays open in a browser, at most
+	// until the link itself ends. Default: 24 hours.
+	SessionTTL caddy.Duration `json:"session_ttl,omitempty"`
+
+	// Deny says how a denied request is answered.
+	Deny *DenyConfig `json:"deny,omitempty"`
+
+	// Paths admits traits of paths that are refused by default, because two
+	// servers could read such a path differently.
+	Paths *PathConfig `json:"paths,omitempty"`
+
+	app     *App
+	logger  *zap.Logger
+	rules   *policy.Ruleset
+	login   *url.URL
+	runtime func() (*siteRuntime, error)
+}
+
+// RuleConfig is one rule.
+type RuleConfig struct {
+	// Path is a template: it matches every path that begins with its
+	// segments, of which `{name}` and `:name` match any and capture it.
+	Path string `json:"path"`
+	// Methods limits the rule to these HTTP methods. Default: all.
+	Methods []string `json:"methods,omitempty"`
+	// Operator is the test: `any`, `authenticated` or `entitled`.
+	Operator string `json:"operator"`
+	// Arguments are the operator's: for `entitled` the list `sku`, any of
+	// which will do, and `publisherContentId`.
+	Arguments policy.Arguments `json:"arguments,omitempty"`
+	// Origin says where the rule was written, as file:line; for messages.
+	Origin string `json:"origin,omitempty"`
+}
+
+// DenyConfig says how a denied request is answered.
+type DenyConfig struct {
+	// Login is the URL of a login page. A browser that must log in is
+	// redirected there, with the page it asked for as the parameter `next`.
+	Login string `json:"login,omitempty"`
+	// Errors hands denied requests to the site's error routes.
+	Errors bool `json:"errors,omitempty"`
+}
+
+// PathConfig admits traits of paths. Such a path is allowed only if it is
+// allowed under every reading of it.
+type PathConfig struct {
+	// EmptySegments admits `//`.
+	EmptySegments bool `json:"empty_segments,omitempty"`
+	// EncodedSlash admits `%2F`.
+	EncodedSlash bool `json:"encoded_slash,omitempty"`
+	// Parameters admits `;` and `%3B`.
+	Parameters bool `json:"parameters,omitempty"`
+}
+
+const (
+	defaultVendor     = "default"
+	defaultLinkParam  = "token"
+	defaultSessionTTL = 24 * time.Hour
+)
+
+// siteRuntime is a handler at work.
+type siteRuntime struct {
+	policy  *policy.Policy
+	site    *policy.Site
+	sources []source
+	cookies *cookieSealer
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.gatefold", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision prepares the handler.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.setDefaults()
+	if err := h.compileRules(); err != nil {
+		return err
+	}
+	for _, identity := range h.Identify {
+		if err := identity.provision(h.Vendor, h.Site); err != nil {
+			return fmt.Errorf("identify: %w", err)
+		}
+	}
+	if h.Deny != nil && h.Deny.Login != "" {
+		login, err := url.Parse(h.Deny.Login)
+		if err != nil {
+			return fmt.Errorf("deny: login: %w", err)
+		}
+		h.login = login
+	}
+	app, err := ctx.App("gatefold")
+	if err != nil {
+		return err
+	}
+	h.app = app.(*App)
+	h.runtime = sync.OnceValues(h.openRuntime)
+	return nil
+}
+
+func (h *Handler) setDefaults() {
+	if h.Vendor == "" {
+		h.Vendor = defaultVendor
+	}
+	if h.Site == "" {
+		h.Site = h.Vendor
+	}
+	if h.LinkParam == "" {
+		h.LinkParam = defaultLinkParam
+	}
+	if h.SessionTTL == 0 {
+		h.SessionTTL = caddy.Duration(defaultSessionTTL)
+	}
+	if h.Paths == nil {
+		h.Paths = new(PathConfig)
+	}
+}
+
+// compileRules compiles the handler's own rules, and warns of those that never
+// decide.
+func (h *Handler) compileRules() error {
+	if len(h.Rules) == 0 {
+		return nil
+	}
+	rules := make([]policy.Rule, len(h.Rules))
+	for i, rule := range h.Rules {
+		rules[i] = rule.rule(i + 1)
+	}
+	compiled, err := policy.CompileRules(rules, policy.StandardOperators())
+	if err != nil {
+		return err
+	}
+	for _, hidden := range compiled.Hidden() {
+		h.logger.Warn("a rule never decides, because an earlier one matches all that it matches",
+			zap.String("rule", hidden.Rule.Path), zap.String("at", hidden.Rule.Origin),
+			zap.String("hidden_by", hidden.By.Path), zap.String("hidden_by_at", hidden.By.Origin))
+	}
+	h.rules = compiled
+	return nil
+}
+
+func (c *RuleConfig) rule(rank int) policy.Rule {
+	return policy.Rule{
+		Rank: rank, Path: c.Path, Methods: c.Methods, Forward: true, Origin: c.Origin,
+		Allow: policy.Allow{Operator: c.Operator, Arguments: c.Arguments},
+	}
+}
+
+var (
+	slugPattern  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	paramPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+)
+
+// Validate checks the handler's configuration.
+func (h *Handler) Validate() error {
+	for name, slug := range map[string]string{"vendor": h.Vendor, "site": h.Site} {
+		if !slugPattern.MatchString(slug) {
+			return fmt.Errorf("%s: %q must be lower-case letters, digits and hyphens, at most 63", name, slug)
+		}
+	}
+	if !paramPattern.MatchString(h.LinkParam) {
+		return fmt.Errorf("link_param: %q must be letters, digits, - and _", h.LinkParam)
+	}
+	if h.SessionTTL < caddy.Duration(time.Second) {
+		return errors.New("session_ttl: must be at least 1s")
+	}
+	if h.Deny == nil {
+		return nil
+	}
+	if h.Deny.Errors && h.Deny.Login != "" {
+		return errors.New("deny: errors and login exclude one another: redirect in handle_errors instead")
+	}
+	if h.login != nil && (h.login.Host == "" || h.login.Scheme != "https" && h.login.Scheme != "http") && (h.login.Host != "" || h.login.Scheme != "" || len(h.login.Path) == 0 || h.login.Path[0] != '/') {
+		return fmt.Errorf("deny: login: %q must be an http or https URL, or a path of this site", h.Deny.Login)
+	}
+	return nil
+}
+
+// openRuntime prepares what a request needs and only the open store can give.
+func (h *Handler) openRuntime() (*siteRuntime, error) {
+	rt, err := h.app.open()
+	if err != nil {
+		return nil, err
+	}
+	key, err := rt.sealer.Derive(keys.PurposeLinkCookie)
+	if err != nil {
+		return nil, err
+	}
+	options := policy.PathOptions{
+		EmptySegments: h.Paths.EmptySegments, EncodedSlash: h.Paths.EncodedSlash, Parameters: h.Paths.Parameters,
+	}
+	own := rt.keyring.Source(h.Vendor)
+	site := &siteRuntime{
+		policy:  rt.policy,
+		site:    policy.NewSite(h.Vendor, h.Site, h.rules, options, own),
+		cookies: newCookieSealer(key, h.Vendor, h.Site),
+	}
+	for _, identity := range h.Identify {
+		site.sources = append(site.sources, identity.source(own))
+	}
+	return site, nil
+}
+
+// ServeHTTP is the way of a request: clean, identify, match, link, decide; then
+// allow or deny.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	visit := h.enter(r)
+	decision := h.decide(visit)
+	h.report(visit, &decision)
+	if !decision.Allow() {
+		return h.deny(w, visit, &decision)
+	}
+	return h.allow(w, visit, &decision, next)
+}
+
+// decide takes a request through the steps that only take values and give
+// values. Failure closes the gate.
+func (h *Handler) decide(v *visit) policy.Decision {
+	site, err := h.runtime()
+	if err != nil {
+		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
+	}
+	method, ok := policy.JudgedMethod(v.r.Method, isExtendedWebSocket(v.r))
+	if !ok {
+		return policy.Decision{Reason: policy.ReasonBadMethod}
+	}
+	request := &v.request
+	request.Site, request.Method, request.Now = site.site, method, site.policy.Now()
+	request.Host, request.Query = v.r.Host, v.original.RawQuery
+	if err := request.Path.Read(v.original.EscapedPath(), site.site.Paths); err != nil {
+		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
+	}
+	if isPreflight(v.r) {
+		return policy.Decision{Reason: policy.ReasonPreflight}
+	}
+	request.Reader = identify(v, site)
+	if err := site.policy.Match(v.r.Context(), request); err != nil {
+		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
+	}
+	if request.LinkMayOpen() {
+		request.Link = h.linkEvidence(v, site)
+	}
+	decision := site.policy.Decide(v.r.Context(), request)
+	if decision.Link.Spend {
+		v.redemption = newRedemptionID()
+		decision = site.policy.Redeem(v.r.Context(), request, decision, v.redemption)
+	}
+	return decision
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,282 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+)
+
+// Identity is one source of credentials by which readers are known.
+type Identity struct {
+	// Source is `jwt`, a signed token, or `http_auth`, whom an earlier Caddy
+	// handler authenticated: `{http.auth.user.id}`.
+	Source string `json:"source"`
+
+	// Issuer is who makes the tokens: `self` for tokens made by Gatefold's own
+	// keys, else exactly what their `iss` claim says. Required for `jwt`.
+	Issuer string `json:"issuer,omitempty"`
+
+	// JWKS is a file with the issuer's public keys, a JWK Set. Required
+	// unless the issuer is `self`.
+	JWKS string `json:"jwks,omitempty"`
+
+	// Audience is what the tokens' `aud` claim must name. Default for the
+	// issuer `self`: the site. Required for any other.
+	Audience string `json:"audience,omitempty"`
+
+	// Cookie names a cookie that may carry the token, besides the header
+	// `Authorization: Bearer`.
+	Cookie string `json:"cookie,omitempty"`
+
+	// Claims says which claims of the token tell what of the reader:
+	// `user_id` (default `sub`), `email`, `email_verified` and
+	// `publisher_user_id`.
+	Claims map[string]string `json:"claims,omitempty"`
+
+	verifier policy.ReaderVerifier
+}
+
+const (
+	sourceJWT      = "jwt"
+	sourceHTTPAuth = "http_auth"
+	issuerSelf     = "self"
+)
+
+// source is an identity at work.
+type source struct {
+	httpAuth bool
+	cookie   string
+	verifier policy.ReaderVerifier
+}
+
+// fixedKeys are keys from the configuration.
+type fixedKeys struct{ set keys.KeySet }
+
+func (f fixedKeys) KeySet(context.Context) (keys.KeySet, error) { return f.set, nil }
+
+// provision checks the identity and reads its keys.
+func (i *Identity) provision(vendor, site string) error {
+	switch i.Source {
+	case sourceHTTPAuth:
+		return nil
+	case sourceJWT:
+	default:
+		return fmt.Errorf("unknown source %q; known are %s and %s", i.Source, sourceJWT, sourceHTTPAuth)
+	}
+	if i.Issuer == issuerSelf {
+		return i.provisionOwn(vendor, site)
+	}
+	return i.provisionForeign()
+}
+
+func (i *Identity) provisionOwn(vendor, site string) error {
+	if i.JWKS != "" || i.Claims != nil || i.Audience != "" {
+		return errors.New("jwt: the issuer self has its own keys, claims and audience: leave jwks, claim and audience out")
+	}
+	i.verifier = policy.ReaderVerifier{
+		ID:     verifierID("own", vendor, site),
+		Issuer: keys.OwnReaderIssuer(vendor, site),
+	}
+	return nil
+}
+
+func (i *Identity) provisionForeign() error {
+	switch {
+	case i.Issuer == "":
+		return errors.New("jwt: issuer is required: self, or what the tokens' iss claim says")
+	case strings.HasPrefix(i.Issuer, keys.VendorIssuer("")):
+		return fmt.Errorf("jwt: %q is a name of Gatefold's own tokens: write issuer self", i.Issuer)
+	case i.Audience == "":
+		return errors.New("jwt: audience is required: without it any token of the issuer, made for whatever service, would count here")
+	case i.JWKS == "":
+		return errors.New("jwt: jwks is required: a file with the issuer's public keys")
+	case strings.Contains(i.JWKS, "://"):
+		return errors.New("jwt: jwks must be a file: keys are not fetched over the network")
+	}
+	names, err := i.claimNames()
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(i.JWKS)
+	if err != nil {
+		return fmt.Errorf("jwt: jwks: %w", err)
+	}
+	set, dropped, err := keys.ParseJWKS(data)
+	if err != nil {
+		return fmt.Errorf("jwt: jwks %s: %w", i.JWKS, err)
+	}
+	if set.Len() == 0 {
+		return fmt.Errorf("jwt: jwks %s: holds no key that can be used: %w", i.JWKS, errors.Join(dropped...))
+	}
+	sum := sha256.Sum256(data)
+	i.verifier = policy.ReaderVerifier{
+		// What was verified is remembered across reloads: the keys are part of
+		// the verifier's identity, so that other keys verify anew.
+		ID: verifierID("jwks", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified,
+			names.PublisherUserID, string(sum[:])),
+		Issuer: keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names},
+		Keys:   fixedKeys{set},
+	}
+	return nil
+}
+
+func (i *Identity) claimNames() (keys.ClaimNames, error) {
+	names := keys.DefaultClaimNames
+	for field, claim := range i.Claims {
+		if claim == "" {
+			return names, fmt.Errorf("jwt: claim %s: the claim's name is missing", field)
+		}
+		switch field {
+		case "user_id":
+			names.UserID = claim
+		case "email":
+			names.Email = claim
+		case "email_verified":
+			names.EmailVerified = claim
+		case "publisher_user_id":
+			names.PublisherUserID = claim
+		default:
+			return names, fmt.Errorf("jwt: claim %s: unknown; known are user_id, email, email_verified, publisher_user_id", field)
+		}
+	}
+	return names, nil
+}
+
+// verifierID joins what makes a verifier; no two different lists give the same.
+func verifierID(parts ...string) string {
+	var id []byte
+	for _, part := range parts {
+		id = appendText(id, part)
+	}
+	return string(id)
+}
+
+// source returns the identity at work, over the vendor's own keys.
+func (i *Identity) source(own policy.KeySource) source {
+	s := source{httpAuth: i.Source == sourceHTTPAuth, cookie: i.Cookie, verifier: i.verifier}
+	if i.Issuer == issuerSelf {
+		s.verifier.Keys = own
+	}
+	return s
+}
+
+// identify finds out who the reader is: the first source for which the request
+// carries a credential decides. One that fails identifies nobody.
+func identify(v *visit, site *siteRuntime) policy.Reader {
+	bearer := bearerToken(v.r)
+	for i := range site.sources {
+		s := &site.sources[i]
+		if s.httpAuth {
+			if reader, ok := httpAuthReader(v.r); ok {
+				return reader
+			}
+			continue
+		}
+		if bearer != "" {
+			if reader, ok := s.verify(v, site, bearer); ok {
+				return reader
+			}
+		}
+		if s.cookie == "" {
+			continue
+		}
+		token := cookieValue(v.r.Header, s.cookie)
+		if token == "" {
+			continue
+		}
+		if reader, ok := s.verify(v, site, token); ok {
+			return reader
+		}
+		if !site.expectsFromCookie(s.cookie, token) {
+			return policy.Reader{Rejected: true}
+		}
+	}
+	return policy.Reader{}
+}
+
+// verify verifies a token, if it is one of this source's issuer; else it is not
+// this source's credential.
+func (s *source) verify(v *visit, site *siteRuntime, raw string) (policy.Reader, bool) {
+	reader, err := site.policy.Reader(v.r.Context(), &s.verifier, raw, v.request.Now)
+	switch {
+	case err == nil:
+		return reader, true
+	case !s.issued(raw):
+		return policy.Reader{}, false
+	case errors.Is(err, policy.ErrUnavailable):
+		return policy.Reader{Unknown: true}, true
+	default:
+		return policy.Reader{Rejected: true}, true
+	}
+}
+
+// issued says whether a token claims to be by this source's issuer.
+func (s *source) issued(raw string) bool {
+	token, err := keys.Scan(raw)
+	return err == nil && token.Issuer() == s.verifier.Issuer.Issuer
+}
+
+// expectsFromCookie says whether another source takes tokens of this issuer
+// from the same cookie.
+func (r *siteRuntime) expectsFromCookie(cookie, raw string) bool {
+	for i := range r.sources {
+		if s := &r.sources[i]; s.cookie == cookie && s.issued(raw) {
+			return true
+		}
+	}
+	return false
+}
+
+// bearerToken returns the token of an Authorization header with the scheme
+// Bearer (RFC 6750, section 2.1), or "". Whether it is ours is not said.
+func bearerToken(r *http.Request) string {
+	values := r.Header["Authorization"]
+	if len(values) != 1 {
+		return ""
+	}
+	scheme, token, found := strings.Cut(values[0], " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimLeft(token, " ")
+}
+
+// cookieValue returns the value of a cookie. One that comes twice counts as
+// none: a sibling domain may have set the other.
+func cookieValue(header http.Header, name string) string {
+	found, value := false, ""
+	for _, line := range header["Cookie"] {
+		for line != "" {
+			var part string
+			part, line, _ = strings.Cut(line, ";")
+			n, v, _ := strings.Cut(part, "=")
+			if strings.Trim(n, " \t") != name {
+				continue
+			}
+			if found {
+				return ""
+			}
+			found, value = true, strings.Trim(v, " \t")
+		}
+	}
+	return value
+}
+
+// httpAuthReader returns whom an earlier handler authenticated.
+func httpAuthReader(r *http.Request) (policy.Reader, bool) {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return policy.Reader{}, false
+	}
+	id, ok := repl.GetString("http.auth.user.id")
+	return policy.Reader{UserID: id}, ok && id != ""
+}

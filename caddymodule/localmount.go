@@ -1,0 +1,70 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/admin"
+)
+
+func init() {
+	caddy.RegisterModule(&localMount{})
+}
+
+// localMount serves the management API on Caddy's local admin endpoint, under
+// /gatefold/, to the operator of the machine; the commands use it. The query
+// parameter `vendor` says whose records are meant.
+//
+// It holds nothing: Caddy replaces its admin endpoint before a new configuration
+// is proven good, and does not put the old one back when it is not, so the
+// running app is found anew for each request.
+type localMount struct{}
+
+const localPrefix = "/gatefold"
+
+// CaddyModule returns the Caddy module information.
+func (*localMount) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.gatefold", New: func() caddy.Module { return new(localMount) }}
+}
+
+// Routes implements caddy.AdminRouter.
+func (m *localMount) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: localPrefix + "/", Handler: caddy.AdminHandlerFunc(m.serve)}}
+}
+
+func (m *localMount) serve(w http.ResponseWriter, r *http.Request) error {
+	// Caddy's remote admin endpoint, which is the one with TLS, serves other
+	// machines: what only the operator of this one may do is not there.
+	if r.TLS != nil {
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("not found")}
+	}
+	active, err := caddy.ActiveContext().AppIfConfigured("gatefold")
+	if err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the running configuration has no gatefold directive: add one and reload")}
+	}
+	api, err := active.(*App).api()
+	if err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+	}
+	http.StripPrefix(localPrefix, api).ServeHTTP(w, r)
+	return nil
+}
+
+// authorizeLocal admits the local operator, to the vendor that is named.
+func authorizeLocal(r *http.Request) (admin.Caller, error) {
+	vendor := r.URL.Query().Get("vendor")
+	if vendor == "" {
+		vendor = defaultVendor
+	}
+	if !slugPattern.MatchString(vendor) {
+		return admin.Caller{}, &admin.RefusedError{
+			Status: http.StatusBadRequest, Detail: "The query parameter vendor must be lower-case letters, digits and hyphens, at most 63.",
+		}
+	}
+	return admin.Caller{Vendor: vendor, Name: "local operator"}, nil
+}
+
+// Interface guards
+var _ caddy.AdminRouter = (*localMount)(nil)

@@ -1,0 +1,66 @@
+package caddymodule
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// secretBeside returns the secret in the file beside the database, and makes it
+// where there is none.
+func secretBeside(database string) ([]byte, error) {
+	path := database + ".secret"
+	secret, err := readSecretFile(path)
+	if !errors.Is(err, os.ErrNotExist) {
+		return secret, err
+	}
+	if err := createSecretFile(path); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("making the secret file %s: %w", path, err)
+	}
+	return readSecretFile(path)
+}
+
+// readSecretFile reads a secret that only its owner may read.
+func readSecretFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("secret file %s can be read by others: run `chmod 600 %s`", path, path)
+	}
+	secret, err := io.ReadAll(io.LimitReader(file, 4096))
+	if err != nil {
+		return nil, err
+	}
+	if len(secret) < 32 {
+		return nil, fmt.Errorf("secret file %s is cut short: restore it from a backup; without it the stored signing keys cannot be opened", path)
+	}
+	return secret, nil
+}
+
+// createSecretFile writes a new secret. The file appears whole or not at all.
+func createSecretFile(path string) error {
+	var random [32]byte
+	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".secret-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary.Name())
+	_, err = temporary.WriteString(base64.StdEncoding.EncodeToString(random[:]))
+	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return err
+	}
+	// A link fails where the file exists: of two who make it, one wins.
+	return os.Link(temporary.Name(), path)
+}

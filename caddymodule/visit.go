@@ -1,0 +1,178 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+// visit is one request on its way through the gate.
+type visit struct {
+	r *http.Request
+	// original is the URL as it was received, before any rewrite.
+	original *url.URL
+	// secure: the reader's side of the connection is https.
+	secure  bool
+	request policy.Request
+	// cookies are the link cookies that the request carried, and carried those
+	// of them that this site made.
+	cookies []linkCookie
+	carried []carriedPass
+	// redemption is the id of the use that was counted, if one was.
+	redemption string
+}
+
+// enter begins a visit: it takes out of the request what only the gate may set,
+// and the gate's own cookies.
+func (h *Handler) enter(r *http.Request) *visit {
+	v := &visit{r: r, original: r.URL}
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		v.original = original.URL
+	}
+	v.secure = isSecure(r)
+	cleanHeaders(r)
+	v.cookies = takeLinkCookies(r.Header, v.secure, nil)
+	return v
+}
+
+// isSecure says whether the reader speaks https, to us or to a proxy that the
+// operator trusts.
+func isSecure(r *http.Request) bool {
+	if r.TLS != nil {
+		return true
+	}
+	proto := r.Header.Get("X-Forwarded-Proto")
+	if proto == "" {
+		return false
+	}
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted && strings.EqualFold(proto, "https")
+}
+
+// isPreflight says whether a request is a CORS preflight (Fetch standard, 4.8):
+// it carries no credentials and asks for no content.
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+// isExtendedWebSocket says whether a CONNECT opens a WebSocket over HTTP/2 (RFC
+// 8441) or HTTP/3 (RFC 9220). It looks where Caddy's reverse_proxy looks.
+func isExtendedWebSocket(r *http.Request) bool {
+	return r.Method == http.MethodConnect &&
+		(r.ProtoMajor == 2 && r.Header.Get(":protocol") == "websocket" || r.ProtoMajor == 3 && r.Proto == "websocket")
+}
+
+// acceptsHTML says whether a client asks for HTML by name, as browsers do when
+// they open a page.
+func acceptsHTML(r *http.Request) bool {
+	for _, value := range r.Header["Accept"] {
+		for part := range strings.SplitSeq(value, ",") {
+			kind, _, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(kind), "text/html") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// outcome is what logs and placeholders tell of a decision. It outlives the
+// visit, because the access log is written last.
+type outcome struct {
+	decision policy.Decision
+	user     string
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler. It runs only when a log
+// line is written.
+func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("decision", o.verdict())
+	enc.AddString("reason", o.decision.Reason.String())
+	if o.decision.Rule != nil {
+		enc.AddString("rule", o.decision.Rule.Path)
+	}
+	if o.user != "" {
+		enc.AddString("user", o.user)
+	}
+	if o.decision.Link.ID != "" {
+		enc.AddString("link", o.decision.Link.ID)
+	}
+	if o.decision.Grant != "" {
+		enc.AddString("grant", o.decision.Grant)
+	}
+	return nil
+}
+
+func (o *outcome) verdict() string {
+	if o.decision.Allow() {
+		return "allow"
+	}
+	return "deny"
+}
+
+const placeholders = "http.gatefold."
+
+// placeholder implements caddy.ReplacerFunc.
+func (o *outcome) placeholder(key string) (any, bool) {
+	if key == "http.auth.user.id" && o.user != "" {
+		return o.user, true
+	}
+	name, ours := strings.CutPrefix(key, placeholders)
+	if !ours {
+		return nil, false
+	}
+	switch name {
+	case "decision":
+		return o.verdict(), true
+	case "reason":
+		return o.decision.Reason.String(), true
+	case "rule":
+		if o.decision.Rule == nil {
+			return "", true
+		}
+		return o.decision.Rule.Path, true
+	case "user.id":
+		return o.user, true
+	case "link.id":
+		return o.decision.Link.ID, true
+	}
+	if param, ok := strings.CutPrefix(name, "param."); ok {
+		value, _ := o.decision.Param(param)
+		return value, true
+	}
+	return nil, false
+}
+
+// report makes a decision known: to placeholders, to the access log, and,
+// where it denies, to the gate's own log.
+func (h *Handler) report(v *visit, decision *policy.Decision) {
+	told := &outcome{decision: *decision, user: v.request.Reader.UserID}
+	ctx := v.r.Context()
+	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(told.placeholder)
+	}
+	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Set(zap.Object("gatefold", told))
+	}
+	if decision.Allow() {
+		return
+	}
+	level := zapcore.InfoLevel
+	if decision.Reason == policy.ReasonStoreUnavailable {
+		level = zapcore.ErrorLevel
+	}
+	if entry := h.logger.Check(level, "denied"); entry != nil {
+		clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
+		entry.Write(zap.Object("gatefold", told), zap.String("vendor", h.Vendor), zap.String("site", h.Site),
+			zap.String("method", v.r.Method), zap.String("host", v.r.Host), zap.String("path", v.original.EscapedPath()),
+			zap.String("client_ip", clientIP), zap.Error(decision.Err))
+	}
+}

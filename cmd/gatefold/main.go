@@ -1,0 +1,22 @@
+// Command gatefold is Caddy with its standard modules and Gatefold: everything
+// that `caddy` does, and the commands `link`, `grant` and `token`.
+package main
+
+import (
+	_ "time/tzdata" // so that times in a zone are right in an empty container
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	"github.com/gatefold/gatefold/caddymodule"
+)
+
+func main() {
+	caddy.CustomBinaryName = "gatefold"
+	caddy.CustomLongDescription = "Gatefold is an edge access-control proxy for publishers, built into Caddy."
+	for _, command := range caddymodule.Commands() {
+		caddycmd.RegisterCommand(command)
+	}
+	caddycmd.Main()
+}

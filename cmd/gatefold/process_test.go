@@ -1,0 +1,350 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The tests of this package run the binary as its users do: real processes,
+// real ports, real files.
+
+// binary is the built program.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "gatefold-test-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "gatefold")
+		build := exec.Command("go", "build", "-o", binary, ".")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building the binary: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// deadline bounds how long a test waits for a process; it is not a measure of
+// anything.
+const deadline = 60 * time.Second
+
+// logFile is what a process writes, while it writes.
+type logFile struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logFile) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logFile) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// server is a running gatefold with a site, an origin and an admin endpoint of
+// its own.
+type server struct {
+	t      *testing.T
+	dir    string // its data directory, and that of the commands
+	site   string // http://127.0.0.1:port
+	admin  string // host:port
+	config string // the Caddyfile
+	log    *logFile
+
+	process *exec.Cmd
+	exited  chan error
+}
+
+// siteConfig is a site with an origin that tells what it got. %s is: admin,
+// global options, site port, rules and more, origin port.
+const siteConfig = `{
+	admin %s
+	auto_https off
+	gatefold {
+		%s
+	}
+}
+
+http://127.0.0.1:%s {
+	log {
+		format filter {
+			request>uri query {
+				replace token REDACTED
+			}
+		}
+	}
+	gatefold {
+		identify jwt {
+			issuer self
+			cookie reader
+		}
+		rule /articles/{publisherContentId} entitled premium {publisherContentId}
+		rule /account authenticated
+		rule / any
+	}
+	reverse_proxy 127.0.0.1:%s
+}
+
+http://127.0.0.1:%s {
+	respond "origin saw {http.request.uri}"
+}
+`
+
+// newServer writes the configuration of a server, and does not start it.
+func newServer(t *testing.T) *server {
+	t.Helper()
+	ports := freePorts(t, 3)
+	s := &server{
+		t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0], site: "http://127.0.0.1:" + ports[1], log: new(logFile),
+	}
+	s.config = filepath.Join(s.dir, "Caddyfile")
+	s.writeConfig(fmt.Sprintf(siteConfig, s.admin, "store bolt "+s.database(), ports[1], ports[2], ports[2]))
+	return s
+}
+
+func (s *server) database() string { return filepath.Join(s.dir, "gatefold.db") }
+
+func (s *server) writeConfig(text string) {
+	s.t.Helper()
+	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// startServer starts a server and waits until it answers.
+func startServer(t *testing.T) *server {
+	t.Helper()
+	s := newServer(t)
+	s.start()
+	return s
+}
+
+func (s *server) start() {
+	s.t.Helper()
+	s.launch()
+	s.waitFor("the site answers", func() bool {
+		response, err := http.Get(s.site + "/")
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+}
+
+// launch starts the process without waiting for it.
+func (s *server) launch() {
+	s.t.Helper()
+	s.process = exec.Command(binary, "run", "--config", s.config)
+	s.process.Env = s.environment()
+	s.process.Dir = s.dir
+	s.process.Stdout, s.process.Stderr = s.log, s.log
+	if err := s.process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func(process *exec.Cmd) { exited <- process.Wait() }(s.process)
+	s.exited = exited
+	s.t.Cleanup(func() { s.kill() })
+}
+
+func (s *server) environment() []string {
+	return append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
+}
+
+// waitFor polls until a condition holds, or the process is gone.
+func (s *server) waitFor(what string, holds func() bool) {
+	s.t.Helper()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	timeout := time.After(deadline)
+	for !holds() {
+		select {
+		case err := <-s.exited:
+			s.exited <- err
+			s.t.Fatalf("waiting until %s: the server ended: %v\n%s", what, err, s.log)
+		case <-timeout:
+			s.t.Fatalf("waiting until %s: nothing for %v\n%s", what, deadline, s.log)
+		case <-ticker.C:
+		}
+	}
+}
+
+// stop ends the server as a service manager does, and wants it to end well.
+func (s *server) stop() {
+	s.t.Helper()
+	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.wait(); err != nil {
+		s.t.Fatalf("the server did not end well: %v\n%s", err, s.log)
+	}
+}
+
+// kill ends the server without warning.
+func (s *server) kill() {
+	if s.process.Process.Signal(syscall.SIGKILL) == nil {
+		_ = s.wait()
+	}
+}
+
+func (s *server) wait() error {
+	select {
+	case err := <-s.exited:
+		s.exited <- err
+		return err
+	case <-time.After(deadline):
+		return errors.New("it does not end")
+	}
+}
+
+// result is what a command gave.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// command runs a command of gatefold beside the server.
+func (s *server) command(args ...string) result {
+	s.t.Helper()
+	return runCommand(s.t, s.dir, s.environment(), append(args, "--address", s.admin)...)
+}
+
+func runCommand(t *testing.T, dir string, environment []string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env, cmd.Dir = environment, dir
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("running %q: %v", args, err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// must runs a command that has to succeed, and returns its output without the
+// newline at its end.
+func (s *server) must(args ...string) string {
+	s.t.Helper()
+	got := s.command(args...)
+	if got.code != 0 {
+		s.t.Fatalf("%q: exit code %d: %s", args, got.code, got.stderr)
+	}
+	return strings.TrimSuffix(got.stdout, "\n")
+}
+
+// answer is an answer with its body read.
+type answer struct {
+	*http.Response
+	body string
+}
+
+// get asks the site for a URL as curl does; headers are name, value pairs.
+func (s *server) get(address string, headers ...string) answer {
+	s.t.Helper()
+	got, err := fetch(address, headers...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return got
+}
+
+var httpClient = &http.Client{
+	Timeout:       deadline,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+func fetch(address string, headers ...string) (answer, error) {
+	request, err := http.NewRequest(http.MethodGet, address, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Add(headers[i], headers[i+1])
+	}
+	response, err := httpClient.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return answer{response, string(body)}, err
+}
+
+// expect wants a status and, where it denies, a code.
+func (a answer) expect(t *testing.T, status int, code string) {
+	t.Helper()
+	if a.StatusCode != status || code != "" && !strings.Contains(a.body, `"code":"`+code+`"`) {
+		t.Fatalf("got %d %s, want %d %s", a.StatusCode, a.body, status, code)
+	}
+}
+
+// cookie returns the link cookie that an answer sets, as a Cookie header.
+func (a answer) cookie(t *testing.T) string {
+	t.Helper()
+	for _, cookie := range a.Cookies() {
+		if strings.Contains(cookie.Name, "gatefold-") && cookie.Value != "" {
+			return cookie.Name + "=" + cookie.Value
+		}
+	}
+	t.Fatalf("the answer sets no link cookie: %v", a.Header)
+	return ""
+}
+
+// freePorts returns ports that were free a moment ago.
+func freePorts(t *testing.T, n int) []string {
+	t.Helper()
+	var ports []string
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		_, port, _ := net.SplitHostPort(listener.Addr().String())
+		ports = append(ports, port)
+	}
+	return ports
+}
+
+// tokenMaterial finds what a log must never hold: the payload of a token, or
+// the value of a link cookie.
+var tokenMaterial = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}|gatefold-[A-Za-z0-9_-]{12}=[A-Za-z0-9]`)
+
+// checkLog wants no secret in what the server wrote.
+func (s *server) checkLog() {
+	s.t.Helper()
+	for line := range strings.Lines(s.log.String()) {
+		if found := tokenMaterial.FindString(line); found != "" {
+			s.t.Errorf("the log holds %q: %s", found, line)
+		}
+	}
+}

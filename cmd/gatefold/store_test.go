@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// fails wants the server to refuse to start, and to say why.
+func (s *server) fails(parts ...string) {
+	s.t.Helper()
+	s.launch()
+	if err := s.wait(); err == nil {
+		s.t.Fatalf("the server started and ended well\n%s", s.log)
+	}
+	for _, part := range parts {
+		if !strings.Contains(s.log.String(), part) {
+			s.t.Errorf("the server does not say %q:\n%s", part, s.log)
+		}
+	}
+}
+
+// Two servers on one database would each believe in their own memory.
+func TestLockedDatabaseFailsTheStart(t *testing.T) {
+	t.Parallel()
+	first := startServer(t)
+	second := newServer(t)
+	config, err := os.ReadFile(second.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.writeConfig(strings.Replace(string(config), second.database(), first.database(), 1))
+
+	second.fails(first.database(), "another process")
+
+	// `validate` beside a running server needs no database.
+	valid := runCommand(t, second.dir, second.environment(), "validate", "--config", second.config)
+	if valid.code != 0 {
+		t.Errorf("validate beside a running server: %s", valid.stderr)
+	}
+	first.get(first.site+"/").expect(t, 200, "")
+}
+
+func TestCorruptDatabaseFailsTheStart(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	junk := bytes.Repeat([]byte("this is not a database\n"), 1000)
+	if err := os.WriteFile(s.database(), junk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	s.fails(s.database(), "is not a database or is damaged")
+
+	if kept, err := os.ReadFile(s.database()); err != nil || !bytes.Equal(kept, junk) {
+		t.Error("the start changed the file")
+	}
+}
+
+// A database came back from a backup without its secret.
+func TestForeignSecretFailsTheStart(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.must("token", "reader", "--user", "u") // makes the vendor's key
+	s.stop()
+	if err := os.WriteFile(s.database()+".secret", bytes.Repeat([]byte("x"), 44), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	s.fails("signing key", "secret")
+}
+
+// The secret file became readable for everybody on the machine.
+func TestOpenSecretFileFailsTheStart(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.stop()
+	if err := os.Chmod(s.database()+".secret", 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	s.fails("chmod 600")
+}
+
+func TestSecretMustBeSet(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	config, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.writeConfig(strings.Replace(string(config), "store bolt", "secret {env.GATEFOLD_TEST_UNSET}\n\t\tstore bolt", 1))
+
+	s.fails("GATEFOLD_TEST_UNSET", "not set")
+
+	if _, err := os.Stat(filepath.Join(s.dir, "gatefold.db")); err == nil {
+		t.Error("a database was made all the same")
+	}
+}
+
+// Nothing beside the owner may read what the server keeps.
+func TestFilesArePrivate(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	for _, file := range []string{s.database(), s.database() + ".secret"} {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", file, info.Mode().Perm())
+		}
+	}
+}
