@@ -1,0 +1,164 @@
+package admin_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/boltengine"
+)
+
+// bench is an API over a real database, with a clock that tests move.
+type bench struct {
+	*testing.T
+	handler http.Handler
+	engine  *boltengine.Engine
+	store   *store.Store
+	keyring *store.Keyring
+	clock   time.Time
+	failed  []error
+}
+
+func newBench(t *testing.T, operator bool) *bench {
+	t.Helper()
+	engine, err := boltengine.Open(filepath.Join(t.TempDir(), "gatefold.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = engine.Close() })
+	sealer, err := keys.NewSealer([]byte("a secret for this test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{T: t, engine: engine, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	now := func() time.Time { return b.clock }
+	b.store = store.New(engine, new(policy.Versions), now)
+	b.keyring = store.NewKeyring(b.store, sealer)
+	b.handler, err = admin.New(admin.Options{
+		Store: b.store, Keyring: b.keyring, Operator: operator, Now: now,
+		Authorize: authorizeTest,
+		Failed:    func(err error) { b.failed = append(b.failed, err) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *bench) closeStore() {
+	b.Helper()
+	if err := b.engine.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// authorizeTest takes the vendor from a header.
+func authorizeTest(r *http.Request) (admin.Caller, error) {
+	switch vendor := r.Header.Get("X-Test-Vendor"); vendor {
+	case "":
+		return admin.Caller{}, errors.New("a secret reason that nobody else may read")
+	case "refused":
+		return admin.Caller{}, &admin.RefusedError{Status: http.StatusForbidden, Detail: "Not you."}
+	default:
+		return admin.Caller{Vendor: vendor, Name: "test"}, nil
+	}
+}
+
+// answer is an answer of the API.
+type answer struct {
+	t    *testing.T
+	code int
+	head http.Header
+	body string
+}
+
+// call calls the API as the vendor acme, with JSON when there is a body.
+func (b *bench) call(method, path, body string) answer {
+	b.Helper()
+	return b.callAs("acme", method, path, body)
+}
+
+func (b *bench) callAs(vendor, method, path, body string) answer {
+	b.Helper()
+	var header http.Header
+	if body != "" {
+		header = http.Header{"Content-Type": {"application/json"}}
+	}
+	return b.send(vendor, method, path, body, header)
+}
+
+func (b *bench) send(vendor, method, path, body string, header http.Header) answer {
+	b.Helper()
+	request := httptest.NewRequestWithContext(b.Context(), method, path, strings.NewReader(body))
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	request.Header.Set("X-Test-Vendor", vendor)
+	recorder := httptest.NewRecorder()
+	b.handler.ServeHTTP(recorder, request)
+	got := answer{t: b.T, code: recorder.Code, head: recorder.Header(), body: recorder.Body.String()}
+	if got.head.Get("Cache-Control") != "no-store" {
+		b.Errorf("%s %s: Cache-Control is %q", method, path, got.head.Get("Cache-Control"))
+	}
+	return got
+}
+
+// want checks the status and reads the body.
+func (a answer) want(status int, to any) answer {
+	a.t.Helper()
+	if a.code != status {
+		a.t.Fatalf("status %d, want %d: %s", a.code, status, a.body)
+	}
+	if to != nil {
+		if err := json.Unmarshal([]byte(a.body), to); err != nil {
+			a.t.Fatalf("the body is not what was expected: %v: %s", err, a.body)
+		}
+	}
+	return a
+}
+
+// problem is an error as it is answered.
+type problem struct {
+	Type, Title, Detail, Code string
+	Status                    int
+	Errors                    []struct{ Message, Location string }
+}
+
+// refused wants a problem with a code that names a location, if one is given.
+func (a answer) refused(status int, code, location string) problem {
+	a.t.Helper()
+	var p problem
+	a.want(status, &p)
+	if a.head.Get("Content-Type") != "application/problem+json" || p.Code != code || p.Status != status || p.Title == "" || p.Type == "" {
+		a.t.Fatalf("not the problem %s: %s %s", code, a.head.Get("Content-Type"), a.body)
+	}
+	if location == "" {
+		return p
+	}
+	for _, e := range p.Errors {
+		if e.Location == location && e.Message != "" {
+			return p
+		}
+	}
+	a.t.Fatalf("the problem does not name %s: %s", location, a.body)
+	return p
+}
+
+// fields are the names of a JSON object.
+func (a answer) fields() map[string]any {
+	a.t.Helper()
+	var object map[string]any
+	if err := json.Unmarshal([]byte(a.body), &object); err != nil {
+		a.t.Fatal(err)
+	}
+	return object
+}
