@@ -20,8 +20,8 @@ type member struct {
 // maxMembers bounds how many members an object may have.
 const maxMembers = 64
 
-// readObject reads a JSON object (RFC 8259) whose member names are all
-// different.
+// readObject reads a JSON object (RFC 8259) whose members all have a name, and
+// different ones.
 func readObject(data []byte) (object, bool) {
 	if !json.Valid(data) || !utf8.Valid(data) {
 		return nil, false
@@ -40,7 +40,7 @@ func readObject(data []byte) (object, bool) {
 		}
 		end := valueEnd(rest)
 		name, ok := unquote(rest[:end])
-		if !ok || members.find(name) != nil {
+		if !ok || name == "" || members.find(name) != nil {
 			return nil, false
 		}
 		rest = bytes.TrimLeft(rest[end:], jsonSpace)
@@ -109,13 +109,15 @@ func unquote(value []byte) (string, bool) {
 		return string(value[1 : len(value)-1]), true
 	}
 	var text string
-	if err := json.Unmarshal(value, &text); err != nil || strings.ContainsRune(text, utf8.RuneError) {
+	const replacement = string(utf8.RuneError)
+	if err := json.Unmarshal(value, &text); err != nil ||
+		strings.Count(text, replacement) > bytes.Count(value, []byte(replacement)) {
 		return "", false
 	}
 	return text, true
 }
 
-// find returns the value of a member, or nil.
+// find returns the value of a member, or nil. No member has an empty name.
 func (o object) find(name string) []byte {
 	for i := range o {
 		if o[i].name == name {

@@ -9,6 +9,7 @@
 //	scan.go    is it a compact JWS of a shape that we accept (no curve arithmetic, no allocation when not)
 //	claims.go  its claims, each of the right type and none twice
 //	verify.go  the key, whose kind fixes the algorithm; then the signature, by go-jose
+//	jwks.go    somebody else's keys, those that may count
 //	link.go reader.go   what the claims must say
 //
 // All JOSE operations are go-jose's; this package only decides what reaches it.

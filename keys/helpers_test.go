@@ -20,9 +20,10 @@ import (
 // noon is when every test takes place.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// acme is the vendor of the tests, with one key.
+// acme is the vendor of the tests, with one key: that of RFC 7515, appendix A.3,
+// so that every process that fuzzes has the same.
 var (
-	acmeKey  = mustGenerate()
+	acmeKey  = mustRead("jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI")
 	acmeRing = NewRing(acmeKey, []PublicKey{acmeKey.Public()})
 	acmeSet  = acmeRing.KeySet()
 	acme     = VendorIssuer("acme")
@@ -30,6 +31,22 @@ var (
 
 // stranger is a key that nobody trusts.
 var stranger = mustGenerate()
+
+func mustRead(scalar string) *SigningKey {
+	decoded, err := base64.RawURLEncoding.DecodeString(scalar)
+	if err != nil {
+		panic(err)
+	}
+	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), decoded)
+	if err != nil {
+		panic(err)
+	}
+	key, err := newSigningKey(private)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
 
 func mustGenerate() *SigningKey {
 	key, err := GenerateSigningKey()
@@ -79,6 +96,15 @@ func encode[T string | []byte](text T) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(text))
 }
 
+func decode(t *testing.T, segment string) []byte {
+	t.Helper()
+	decoded, err := base64.RawURLEncoding.DecodeString(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decoded
+}
+
 // forge signs any header and payload, whatever they say.
 func forge(key *SigningKey, header, payload string) string {
 	input := encode(header) + "." + encode(payload)
@@ -106,6 +132,8 @@ func rawSignature(r, s *big.Int) []byte {
 var order = elliptic.P256().Params().N
 
 func verifyAcme(raw string) (LinkClaims, error) { return VerifyLink(raw, acme, acmeSet, noon) }
+
+func isError(err, want error) bool { return errors.Is(err, want) }
 
 // wantError fails the test unless the error is the one, or both are nil.
 func wantError(t *testing.T, err, want error) {

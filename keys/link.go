@@ -57,6 +57,9 @@ func SignLink(ring *Ring, claims LinkClaims) (string, error) {
 	if err := claims.check(); err != nil {
 		return "", err
 	}
+	if claims.ExpiresAt <= max(claims.IssuedAt, claims.NotBefore) {
+		return "", &claimError{"exp", "is not after iat and nbf"}
+	}
 	raw, err := ring.signing.sign(typeLink, claims)
 	if err != nil {
 		return "", err

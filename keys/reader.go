@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -75,9 +76,13 @@ func SignReader(ring *Ring, vendor, site string, claims ReaderClaims, now time.T
 	if err != nil {
 		return "", err
 	}
+	token, err := Scan(raw)
+	if err != nil {
+		return "", fmt.Errorf("%w: they do not make a token", ErrClaims)
+	}
 	issuer := OwnReaderIssuer(vendor, site)
-	if _, err := issuer.Verify(raw, ring.set, now); err != nil {
-		return "", err
+	if _, err := issuer.read(token.claims, now.Unix()); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrClaims, err)
 	}
 	return raw, nil
 }
@@ -109,7 +114,10 @@ func (ri *ReaderIssuer) key(token *Token, set KeySet) (*PublicKey, error) {
 	if ri.Own {
 		return token.ownKey(typeReader, set)
 	}
-	if strings.HasPrefix(strings.ToLower(token.Header.Type), ownTypes) {
+	// A type may be written with or without `application/` (RFC 7515, section
+	// 4.1.9).
+	typ := strings.TrimPrefix(strings.ToLower(token.Header.Type), "application/")
+	if strings.HasPrefix(typ, ownTypes) {
 		return nil, ErrType
 	}
 	return set.find(token.Header)

@@ -3,7 +3,6 @@ package keys
 import (
 	"encoding/base64"
 	"slices"
-	"unicode/utf8"
 )
 
 // MaxTokenSize is the longest token that is looked at, in bytes.
@@ -127,7 +126,7 @@ var base64Digit = func() (digits [256]int8) {
 
 func decodeSegment(segment string) ([]byte, bool) {
 	decoded, err := base64.RawURLEncoding.Strict().DecodeString(segment)
-	return decoded, err == nil && utf8.Valid(decoded)
+	return decoded, err == nil
 }
 
 // headerNames are the members that a header may have. Only the first three are
@@ -136,7 +135,7 @@ var headerNames = [...]string{"alg", "typ", "kid", "cty", "jku", "jwk", "x5u", "
 
 func readHeader(data []byte) (Header, bool) {
 	members, ok := readObject(data)
-	if !ok || members.ambiguous(headerNames[:]) {
+	if !ok {
 		return Header{}, false
 	}
 	for _, m := range members {

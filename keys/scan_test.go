@@ -45,7 +45,7 @@ func TestScanBoundsTheSize(t *testing.T) {
 	sized := func(size int) string {
 		rest := token(es256, `{}`)
 		fill := size - len(rest) + len(encode(`{}`))
-		// Three bytes are four digits; two digits are one byte, three are two.
+		// Four digits are three bytes; two are one, three are two.
 		payload := `{"a":"` + strings.Repeat("x", fill/4*3+fill%4*3/4-len(`{"a":""}`)) + `"}`
 		raw := token(es256, payload)
 		if len(raw) != size {
@@ -89,10 +89,7 @@ func TestScanRefusesOtherSpellingsOfATokenThatVerifies(t *testing.T) {
 func otherSpellings(t *testing.T, segment string) []string {
 	t.Helper()
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	want, err := base64.RawURLEncoding.DecodeString(segment)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := decode(t, segment)
 	middle := len(segment) / 2
 	spellings := []string{
 		segment + "=", segment + "==", segment + "\n", "\r\n" + segment, segment[:middle] + "\n" + segment[middle:],
@@ -108,6 +105,22 @@ func otherSpellings(t *testing.T, segment string) []string {
 		}
 	}
 	return spellings
+}
+
+// Signatures of every length have one spelling, those of RSA too, whose lengths
+// modulo three are others than ES256's.
+func TestScanRefusesOtherSpellingsOfAnySignature(t *testing.T) {
+	input := encode(es256) + "." + encode(`{}`) + "."
+	for signature, want := range map[string]error{
+		"AA": nil, "AB": ErrMalformed, "AP": ErrMalformed, "AQ": nil,
+		"AAA": nil, "AAB": ErrMalformed, "AAD": ErrMalformed, "AAE": nil,
+		"AAAA": nil, "AAAB": nil, "A": ErrMalformed, "AAAAA": ErrMalformed,
+	} {
+		_, err := Scan(input + signature)
+		if !isError(err, want) {
+			t.Errorf("%s: got %v, want %v", signature, err, want)
+		}
+	}
 }
 
 func TestScanRefusesWhatIsNoCompactJWS(t *testing.T) {
@@ -237,5 +250,29 @@ func TestScanReadsNestedJSON(t *testing.T) {
 	}
 	if c := string(scanned.claims.find("c")); c != "-1.5e3" {
 		t.Errorf("got %q", c)
+	}
+}
+
+// Half a surrogate pair is no character, and decoders put U+FFFD in its place. The
+// character itself is one like any other.
+func TestScanReadsTheReplacementCharacter(t *testing.T) {
+	for text, want := range map[string]string{
+		`"` + "\ufffd" + `"`:         "\ufffd",
+		`"\"` + "\ufffd" + `"`:       "\"\ufffd",
+		`"\ud83d\ude00"`:             "\U0001f600",
+		`"\ud83d` + "\ufffd" + `"`:   "",
+		`"\ud83d"`:                   "",
+		`"\ude00\ud83d"`:             "",
+		`"\ufffd"`:                   "", // what an encoder writes for bytes that are no UTF-8
+		`"\ud83d\ud83d\ude00"`:       "",
+		`"` + "\u2028\ufffd" + `\""`: "\u2028\ufffd\"",
+	} {
+		scanned, err := Scan(token(es256, `{"iss":`+text+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if scanned.Issuer() != want {
+			t.Errorf("%s: got %q, want %q", text, scanned.Issuer(), want)
+		}
 	}
 }

@@ -77,7 +77,7 @@ func (s *Sealer) Derive(purpose string) (key [sha256.Size]byte, err error) {
 }
 
 // Format keeps the secret out of whatever prints a Sealer.
-func (s *Sealer) Format(f fmt.State, _ rune) { fmt.Fprint(f, "sealer") }
+func (s Sealer) Format(f fmt.State, _ rune) { fmt.Fprint(f, "sealer") }
 
 // MarshalJSON keeps the secret out of JSON.
-func (s *Sealer) MarshalJSON() ([]byte, error) { return json.Marshal("sealer") }
+func (s Sealer) MarshalJSON() ([]byte, error) { return json.Marshal("sealer") }

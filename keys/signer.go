@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -69,18 +70,18 @@ func (k *SigningKey) MarshalPrivate() ([]byte, error) {
 }
 
 // Format keeps the private key out of whatever prints a SigningKey.
-func (k *SigningKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "signing key %s", k.ID()) }
+func (k SigningKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "signing key %s", k.public.ID) }
 
 // MarshalJSON keeps the private key out of JSON.
-func (k *SigningKey) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]string{"kid": k.ID()})
+func (k SigningKey) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]string{"kid": k.public.ID})
 }
 
 // sign makes a compact JWS of claims, with the header members alg, typ and kid.
 func (k *SigningKey) sign(typ string, claims any) (string, error) {
-	payload, err := json.Marshal(claims)
+	payload, err := encodeClaims(claims)
 	if err != nil {
-		return "", fmt.Errorf("encoding claims: %w", err)
+		return "", err
 	}
 	options := (&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", k.ID())
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: k.private}, options)
@@ -99,6 +100,18 @@ func (k *SigningKey) sign(typ string, claims any) (string, error) {
 		return "", fmt.Errorf("%w: the token would be longer than %d bytes", ErrClaims, MaxTokenSize)
 	}
 	return token, nil
+}
+
+// encodeClaims writes claims as JSON, with &, < and > as they are: escaped, they
+// would take six bytes each, of which a URL's token has none to spare.
+func encodeClaims(claims any) ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(claims); err != nil {
+		return nil, fmt.Errorf("%w: they cannot be written as JSON", ErrClaims)
+	}
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), nil
 }
 
 // Ring is the keys of one vendor: one signs, several may verify. It is

@@ -6,9 +6,9 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/go-jose/go-jose/v4"
@@ -24,8 +24,12 @@ type PublicKey struct {
 	algorithms []jose.SignatureAlgorithm
 }
 
-// minRSABits is the smallest RSA key that is accepted (RFC 7518, section 3.3).
-const minRSABits = 2048
+// The sizes of RSA keys that are accepted: not less than RFC 7518, section 3.3,
+// asks for, and not so much that one verification takes long.
+const (
+	minRSABits = 2048
+	maxRSABits = 4096
+)
 
 // NewPublicKey returns a key that verifies what its kind can sign: the
 // algorithm is bound to the key and never chosen by a token. An algorithm that
@@ -58,10 +62,16 @@ func algorithmsOf(key crypto.PublicKey) ([]jose.SignatureAlgorithm, error) {
 		}
 		return nil, errors.New("an elliptic curve that is not supported")
 	case ed25519.PublicKey:
+		if len(key) != ed25519.PublicKeySize {
+			return nil, errors.New("an Ed25519 key of another length")
+		}
 		return []jose.SignatureAlgorithm{jose.EdDSA}, nil
 	case *rsa.PublicKey:
-		if key.N.BitLen() < minRSABits {
-			return nil, fmt.Errorf("an RSA key of less than %d bits", minRSABits)
+		if key.N == nil || key.N.BitLen() < minRSABits || key.N.BitLen() > maxRSABits {
+			return nil, fmt.Errorf("an RSA key of less than %d or more than %d bits", minRSABits, maxRSABits)
+		}
+		if key.E < 3 || key.E%2 == 0 || key.E > math.MaxInt32 {
+			return nil, errors.New("an RSA key whose exponent is not an odd number from 3 to 2^31-1")
 		}
 		return []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512}, nil
 	default:
@@ -133,76 +143,4 @@ func (t *Token) verify(key *PublicKey) error {
 		return ErrSignature
 	}
 	return nil
-}
-
-// Bounds of a JWK Set.
-const (
-	MaxJWKSSize = 256 << 10
-	MaxJWKSKeys = 100
-)
-
-// ParseJWKS reads a JWK Set (RFC 7517, section 5). A key that cannot be used is
-// left out and reported; the others count. What the set as a whole cannot be is
-// the last result. Left out are private and symmetric keys, keys for encryption,
-// keys without id or whose id stands twice, and those whose `status` says
-// "retired".
-func ParseJWKS(data []byte) (set KeySet, dropped []error, err error) {
-	if len(data) > MaxJWKSSize {
-		return KeySet{}, nil, fmt.Errorf("the key set is larger than %d bytes", MaxJWKSSize)
-	}
-	var document struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(data, &document); err != nil || document.Keys == nil {
-		return KeySet{}, nil, errors.New(`the key set is not a JSON object with a "keys" array`)
-	}
-	if len(document.Keys) > MaxJWKSKeys {
-		return KeySet{}, nil, fmt.Errorf("the key set has more than %d keys", MaxJWKSKeys)
-	}
-	seen := make(map[string]int)
-	var keys []PublicKey
-	for i, raw := range document.Keys {
-		key, err := parseJWK(raw)
-		if err != nil {
-			dropped = append(dropped, fmt.Errorf("key %d: %w", i, err))
-			continue
-		}
-		seen[key.ID]++
-		keys = append(keys, key)
-	}
-	for _, key := range keys {
-		if seen[key.ID] > 1 {
-			dropped = append(dropped, errors.New("a key whose kid stands twice in the set"))
-			continue
-		}
-		set.keys = append(set.keys, key)
-	}
-	return set, dropped, nil
-}
-
-func parseJWK(raw json.RawMessage) (PublicKey, error) {
-	var traits struct {
-		Status string `json:"status"`
-		Use    string `json:"use"`
-		ID     string `json:"kid"`
-	}
-	if err := json.Unmarshal(raw, &traits); err != nil {
-		return PublicKey{}, errors.New("is not a JSON object")
-	}
-	switch {
-	case traits.ID == "":
-		return PublicKey{}, errors.New("has no kid")
-	case traits.Status == "retired":
-		return PublicKey{}, errors.New("is retired")
-	case traits.Use != "" && traits.Use != "sig":
-		return PublicKey{}, errors.New("is not for signatures")
-	}
-	var jwk jose.JSONWebKey
-	if err := jwk.UnmarshalJSON(raw); err != nil {
-		return PublicKey{}, errors.New("cannot be read as a key")
-	}
-	if !jwk.IsPublic() || !jwk.Valid() {
-		return PublicKey{}, errors.New("is not a valid public key")
-	}
-	return NewPublicKey(jwk.KeyID, jwk.Key, jwk.Algorithm)
 }

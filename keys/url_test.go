@@ -1,0 +1,33 @@
+package keys
+
+import "testing"
+
+func TestAppendToken(t *testing.T) {
+	for rawURL, want := range map[string]string{
+		"https://news.example/a":                  "https://news.example/a?token=T",
+		"https://news.example":                    "https://news.example?token=T",
+		"https://news.example/a?x=1":              "https://news.example/a?x=1&token=T",
+		"https://news.example/a?x=1&":             "https://news.example/a?x=1&token=T",
+		"https://news.example/a?":                 "https://news.example/a?token=T",
+		"https://news.example/a??":                "https://news.example/a??token=T",
+		"https://news.example/a?x=y?z":            "https://news.example/a?x=y?z&token=T",
+		"https://news.example/a#part":             "https://news.example/a?token=T#part",
+		"https://news.example/a#":                 "https://news.example/a?token=T#",
+		"https://news.example/a?x=1#part":         "https://news.example/a?x=1&token=T#part",
+		"https://news.example/a?#part":            "https://news.example/a?token=T#part",
+		"https://news.example/a#part?x=1":         "https://news.example/a?token=T#part?x=1",
+		"https://news.example/a#one#two":          "https://news.example/a?token=T#one#two",
+		"https://news.example/a#/route?x&y":       "https://news.example/a?token=T#/route?x&y",
+		"HTTPS://News.Example:443/%7ea/b%2Fc?q=+": "HTTPS://News.Example:443/%7ea/b%2Fc?q=+&token=T",
+		"https://news.example/ü?b=2&a=1&b=%zz":    "https://news.example/ü?b=2&a=1&b=%zz&token=T",
+		"https://news.example/a?token=other":      "https://news.example/a?token=other&token=T",
+		"":                                        "?token=T",
+	} {
+		if got := AppendToken(rawURL, "token", "T"); got != want {
+			t.Errorf("%q: got %q, want %q", rawURL, got, want)
+		}
+	}
+	if got := AppendToken("https://news.example/?a", "share", "T"); got != "https://news.example/?a&share=T" {
+		t.Errorf("got %q", got)
+	}
+}
