@@ -3,6 +3,7 @@ package admin_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -99,9 +100,7 @@ func (b *bench) callAs(vendor, method, path, body string) answer {
 func (b *bench) send(vendor, method, path, body string, header http.Header) answer {
 	b.Helper()
 	request := httptest.NewRequestWithContext(b.Context(), method, path, strings.NewReader(body))
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	request.Header.Set("X-Test-Vendor", vendor)
 	recorder := httptest.NewRecorder()
 	b.handler.ServeHTTP(recorder, request)

@@ -5,6 +5,7 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -227,6 +228,10 @@ func (a *api) linkClaims(vendor string, in *linkBody) (keys.LinkClaims, error) {
 	}
 	if err := policy.CheckLinkTarget(&claims); err != nil {
 		return claims, invalid("url", err.Error())
+	}
+	// Two tokens in one URL are refused at the gate.
+	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(linkParam) {
+		return claims, invalid("url", "has the parameter "+linkParam+" already, which is to carry the link's token")
 	}
 	return claims, nil
 }

@@ -117,6 +117,7 @@ func TestLinkBadInputStoresNothing(t *testing.T) {
 		"user in url":        {`{"url":"https://news.example.com@evil.example/x"}`, "body.url"},
 		"dots in url":        {`{"url":"https://news.example.com/a/../b"}`, "body.url"},
 		"control in url":     {`{"url":"https://news.example.com/\r\nSet-Cookie: x"}`, "body.url"},
+		"token in url":       {`{"url":"https://news.example.com/x?a=1&%74oken=y"}`, "body.url"},
 		"long url":           {`{"url":"https://news.example.com/` + strings.Repeat("x", 2048) + `"}`, "body.url"},
 		"url that is number": {`{"url":1}`, "body.url"},
 		"long sku":           {`{"sku":"` + long + `"}`, "body.sku"},

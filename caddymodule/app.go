@@ -185,7 +185,7 @@ func (a *App) newAPI() (http.Handler, error) {
 	}
 	return admin.New(admin.Options{
 		Store: rt.store, Keyring: rt.keyring,
-		Authorize: authorizeLocal, Operator: true, Now: time.Now,
+		Authorize: authorizeLocal, Operator: true, Now: now,
 		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
 	})
 }

@@ -30,6 +30,7 @@ func init() {
 
 func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next() // so that the error has its line
 		return nil, d.Err("the global option gatefold is given twice")
 	}
 	app := new(App)

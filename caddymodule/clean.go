@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -125,8 +126,10 @@ func takeLinkCookies(header http.Header, secure bool, taken []linkCookie) []link
 		}
 		lines[i] = strings.Join(kept, "; ")
 	}
-	if len(lines) > 0 && strings.Join(lines, "") == "" {
+	if lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" }); len(lines) == 0 {
 		delete(header, "Cookie")
+	} else {
+		header["Cookie"] = lines
 	}
 	if total > maxCookieBytes {
 		return taken[:0]

@@ -16,6 +16,9 @@ import (
 // pool holds what survives reloads, by the absolute path of the database.
 var pool = caddy.NewUsagePool()
 
+// now is the clock of everything that is decided here; tests move it.
+var now = time.Now
+
 // shared is a store with what is in memory of it. It outlives the
 // configurations that use it, so it keeps nothing of theirs: no context, no
 // logger. Requests of an unloaded configuration may still be on their way when
@@ -30,10 +33,10 @@ type shared struct {
 func newShared(file string, cacheBytes int64) (*shared, error) {
 	versions := new(policy.Versions)
 	engine := newLazyEngine(file)
-	records := store.New(engine, versions, time.Now)
+	records := store.New(engine, versions, now)
 	decisions, err := policy.New(policy.Options{
 		Records: records, Versions: versions, Operators: policy.StandardOperators(),
-		CacheBytes: cacheBytes, Now: time.Now,
+		CacheBytes: cacheBytes, Now: now,
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,226 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+// adapt turns a Caddyfile into JSON, as `caddy adapt` does.
+func adapt(text string) ([]byte, error) {
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	return config, err
+}
+
+// What is wrong in a Caddyfile fails the load, with file, line and remedy.
+func TestCaddyfileBadInput(t *testing.T) {
+	site := func(lines string) string { return "http://localhost:1 {\n\tgatefold {\n" + lines + "\n\t}\n}\n" }
+	global := func(lines string) string { return "{\n\tgatefold {\n" + lines + "\n\t}\n}\n" }
+	tests := []struct{ name, text, want string }{
+		{"unknown subdirective", site("rules x"), `unknown subdirective "rules"`},
+		{"a matcher", "http://localhost:1 {\n\tgatefold /articles/* {\n}\n}\n", "takes no matcher"},
+		{"a named matcher", "http://localhost:1 {\n\t@a path /a\n\tgatefold @a {\n}\n}\n", "takes no matcher"},
+		{"vendor twice", site("vendor a\nvendor b"), "vendor is given twice"},
+		{"vendor in capitals", site("vendor Acme"), "lower-case"},
+		{"vendor missing", site("vendor"), "wrong argument count"},
+		{"site of two words", site("site a b"), "wrong argument count"},
+		{"unknown operator", site("rule / everybody"), "everybody"},
+		{"operator missing", site("rule /"), "write `rule"},
+		{"methods without operator", site("rule / GET,HEAD"), "operator is missing"},
+		{"entitled without sku", site("rule / entitled"), "sku"},
+		{"any with an argument", site("rule / any premium"), "sku"},
+		{"sku of an unknown capture", site("rule /a/{id} entitled {other}"), "other"},
+		{"caddy's own placeholder", site("rule /a/{path} entitled x"), "choose another name"},
+		{"unknown source", site("identify oauth"), `unknown source "oauth"`},
+		{"jwt without issuer", site("identify jwt"), "issuer is missing"},
+		{"unknown jwt option", site("identify jwt {\nissuer self\nsecret x\n}"), `unknown option "secret"`},
+		{"unknown claim field", site("identify jwt {\nissuer self\nclaim admin role\n}"), "admin"},
+		{"option of http_auth", site("identify http_auth {\nheader x\n}"), "takes none"},
+		{"session_ttl in words", site("session_ttl tomorrow"), "24h"},
+		{"session_ttl of nothing", site("session_ttl 0s"), "at least 1s"},
+		{"link_param with a space", site(`link_param "a b"`), "letters, digits"},
+		{"unknown deny option", site("deny {\nredirect x\n}"), `unknown option "redirect"`},
+		{"unknown path trait", site("paths {\nallow dots\n}"), `unknown trait "dots"`},
+		{"global unknown option", global("cache 1MiB"), `unknown option "cache"`},
+		{"global twice", "{\n\tgatefold\n\tdebug\n\tgatefold\n}\n", "given twice"},
+		{"unknown engine", global("store mysql x"), `unknown engine "mysql"`},
+		{"secret in the open", global("secret hunter2hunter2hunter2"), "{env.NAME}"},
+		{"small cache", global("cache_size 10"), "64MiB"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := adapt(test.text)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "Caddyfile:") {
+				t.Errorf("the error is %q, want %q and the line", err, test.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error repeats the secret: %v", err)
+			}
+		})
+	}
+}
+
+// What only shows when everything is put together fails the load as well.
+func TestConfigurationThatCannotBe(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty.json")
+	if err := os.WriteFile(empty, []byte(`{"keys":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct{ gate, want string }{
+		"self with jwks":      {"identify jwt {\nissuer self\njwks x\n}", "jwks"},
+		"without audience":    {"identify jwt {\nissuer https://id.example.com\njwks " + empty + "\n}", "audience is required"},
+		"without jwks":        {"identify jwt {\nissuer https://id.example.com\naudience a\n}", "jwks is required"},
+		"jwks that is absent": {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + dir + "/none\n}", "no such file"},
+		"jwks without keys":   {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + empty + "\n}", "no key"},
+		"our name":            {"identify jwt {\nissuer gatefold:default\naudience a\njwks " + empty + "\n}", "issuer self"},
+		"login of nowhere":    {"deny {\nlogin javascript:alert(1)\n}", "http or https"},
+		"login elsewhere":     {"deny {\nlogin //evil.example/login\n}", "http or https"},
+		"errors and login":    {"deny {\nerrors\nlogin /login\n}", "exclude one another"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore bolt %s\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\t%s\n\t\trule / any\n\t}\n}\n",
+				filepath.Join(dir, "gatefold.db"), freePort(t), test.gate))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the error is %v, want %q", err, test.want)
+			}
+			if users, open := pool.References(filepath.Join(dir, "gatefold.db")); open {
+				t.Errorf("the failed load left %d users of the database", users)
+			}
+		})
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The whole grammar, and what becomes of it.
+func TestCaddyfileGrammar(t *testing.T) {
+	config, err := adapt(`{
+	gatefold {
+		store bolt /tmp/x.db
+		secret {env.GATEFOLD_SECRET}
+		cache_size 32MiB
+	}
+}
+
+http://localhost:1 {
+	respond "page"
+	gatefold {
+		vendor acme
+		site news
+		identify jwt {
+			issuer self
+			cookie reader
+		}
+		identify jwt {
+			issuer https://id.example.com
+			jwks /etc/jwks.json
+			audience news
+			claim user_id uid
+		}
+		identify http_auth
+		rule /articles/{publisherContentId} GET,POST entitled premium {publisherContentId}
+		rule noslash authenticated
+		rule /{open any
+		rule /pre{x} any
+		rule /old/:name any
+		rule / any
+		link_param t
+		session_ttl 2d
+		deny {
+			login https://id.example.com/login
+		}
+		paths {
+			allow empty_segments
+			allow encoded_slash parameters
+		}
+	}
+	forward_auth localhost:2 {
+		uri /x
+	}
+}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Apps struct {
+			Gatefold json.RawMessage
+			HTTP     struct {
+				Servers map[string]struct {
+					Routes []struct {
+						Handle []struct {
+							Routes []struct{ Handle []json.RawMessage }
+						}
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(config, &got); err != nil {
+		t.Fatal(err)
+	}
+	equal := func(what string, got json.RawMessage, want string) {
+		t.Helper()
+		var a, b any
+		if json.Unmarshal(got, &a) != nil || json.Unmarshal([]byte(want), &b) != nil || !reflect.DeepEqual(a, b) {
+			t.Errorf("%s is\n%s\nwant\n%s", what, got, want)
+		}
+	}
+	equal("the app", got.Apps.Gatefold, `{"store":{"engine":"bolt","file":"/tmp/x.db"},"secret":"{env.GATEFOLD_SECRET}","cache_size":33554432}`)
+	var handlers []json.RawMessage
+	for _, route := range got.Apps.HTTP.Servers["srv0"].Routes {
+		for _, handle := range route.Handle {
+			for _, inner := range handle.Routes {
+				handlers = append(handlers, inner.Handle...)
+			}
+		}
+	}
+	// The order is the directive's own: after forward_auth, before what answers.
+	if len(handlers) != 3 || !strings.Contains(string(handlers[0]), "reverse_proxy") || !strings.Contains(string(handlers[2]), "static_response") {
+		t.Fatalf("the order is %s", handlers)
+	}
+	equal("the handler", handlers[1], `{
+		"handler": "gatefold", "vendor": "acme", "site": "news",
+		"identify": [
+			{"source": "jwt", "issuer": "self", "cookie": "reader"},
+			{"source": "jwt", "issuer": "https://id.example.com", "jwks": "/etc/jwks.json", "audience": "news", "claims": {"user_id": "uid"}},
+			{"source": "http_auth"}
+		],
+		"rules": [
+			{"path": "/articles/{publisherContentId}", "methods": ["GET", "POST"], "operator": "entitled", "arguments": {"sku": ["premium", "{publisherContentId}"]}, "origin": "Caddyfile:25"},
+			{"path": "noslash", "operator": "authenticated", "origin": "Caddyfile:26"},
+			{"path": "/{open", "operator": "any", "origin": "Caddyfile:27"},
+			{"path": "/pre{x}", "operator": "any", "origin": "Caddyfile:28"},
+			{"path": "/old/:name", "operator": "any", "origin": "Caddyfile:29"},
+			{"path": "/", "operator": "any", "origin": "Caddyfile:30"}
+		],
+		"link_param": "t", "session_ttl": 172800000000000,
+		"deny": {"login": "https://id.example.com/login"},
+		"paths": {"empty_segments": true, "encoded_slash": true, "parameters": true}
+	}`)
+}
+
+// A rule that never decides is a mistake of the one who wrote it: both lines are
+// named.
+func TestHiddenRuleIsReported(t *testing.T) {
+	newBench(t, "rule / any\n\t\trule /articles entitled premium")
+	for _, entry := range logged.entries(t, "http.handlers.gatefold") {
+		if entry["level"] == "warn" && entry["rule"] == "/articles" && entry["hidden_by"] == "/" &&
+			strings.HasPrefix(entry["at"].(string), "Caddyfile:") && entry["at"] != entry["hidden_by_at"] {
+			return
+		}
+	}
+	t.Errorf("no warning:\n%s", logged)
+}

@@ -1,0 +1,204 @@
+package caddymodule
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+var linkForAnything = keys.LinkClaims{}
+
+// expiredReader is a reader's token at its end.
+func expiredReader(b *bench) string {
+	b.Helper()
+	token := b.reader(keys.ReaderClaims{UserID: "u", ExpiresAt: clock.Now().Unix() + 1})
+	clock.advance(1e9)
+	return token
+}
+
+func TestReaderByHeaderAndCookie(t *testing.T) {
+	b := newBench(t, standardRules)
+	token := b.reader(keys.ReaderClaims{UserID: "u"})
+	b.get("/account", "Authorization", "Bearer "+token).page()
+	b.get("/account", "Authorization", "bearer  "+token).page()
+	b.get("/account", "Cookie", "a=1; reader="+token).page()
+	// A cookie that comes twice is nobody's: a sibling domain may have set one.
+	b.get("/account", "Cookie", "reader="+token+"; reader="+token).denied(http.StatusUnauthorized, "login_required")
+	b.get("/account", "Cookie", "other="+token).denied(http.StatusUnauthorized, "login_required")
+	b.get("/account?access_token="+token).denied(http.StatusUnauthorized, "login_required")
+}
+
+// A credential that fails never identifies: the public page is served as to
+// anybody, any other says what is wrong.
+func TestBadCredentials(t *testing.T) {
+	b := newBench(t, standardRules)
+	good := b.reader(keys.ReaderClaims{UserID: "u"})
+	expired := expiredReader(b)
+	link, _ := b.link(linkForAnything)
+	_, linkToken, _ := strings.Cut(link, "token=")
+	for name, bad := range map[string]string{"expired": expired, "forged": good[:len(good)-6] + "AAAAAA", "a link": linkToken} {
+		t.Run(name, func(t *testing.T) {
+			got := b.get("/account", "Authorization", "Bearer "+bad)
+			got.denied(http.StatusUnauthorized, "bad_credential")
+			if got.Header.Get("WWW-Authenticate") != `Bearer realm="default", error="invalid_token"` {
+				t.Errorf("the challenge is %q", got.Header.Get("WWW-Authenticate"))
+			}
+			b.get("/articles/hello", "Cookie", "reader="+bad).denied(http.StatusUnauthorized, "bad_credential")
+			b.get("/public/x", "Authorization", "Bearer "+bad).page()
+			b.get("/public/x", "Cookie", "reader="+bad).page()
+		})
+	}
+	b.get("/account", "Cookie", "reader=garbage").denied(http.StatusUnauthorized, "bad_credential")
+}
+
+// An Authorization that is not ours is the origin's business: it goes on as it
+// came, and its owner is anonymous here.
+func TestOtherAuthorizationIsTheOrigins(t *testing.T) {
+	b := newBench(t, standardRules)
+	foreign, _ := foreignToken(t, "https://unknown.example.com", "news", map[string]any{"sub": "u"})
+	for _, value := range []string{"Basic dTpw", "Bearer opaque-token", "Bearer " + foreign, "Digest x", "Bearer", "AWS4-HMAC-SHA256 x"} {
+		b.get("/public/x", "Authorization", value).page()
+		if got := b.origin.last(t).Header.Get("Authorization"); got != value {
+			t.Errorf("%q reached the origin as %q", value, got)
+		}
+		b.get("/account", "Authorization", value).denied(http.StatusUnauthorized, "login_required")
+	}
+	b.origin.untouched(t)
+}
+
+// foreignToken is a token of somebody else, and the key set that verifies it.
+func foreignToken(t *testing.T, issuer, audience string, claims map[string]any) (token string, jwks []byte) {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signForeign(t, jose.EdDSA, private, issuer, audience, claims), keySet(t, private.Public(), jose.EdDSA)
+}
+
+func signForeign(t *testing.T, algorithm jose.SignatureAlgorithm, private any, issuer, audience string, claims map[string]any) string {
+	t.Helper()
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: jose.JSONWebKey{Key: private, KeyID: "k1"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]any{"iss": issuer, "aud": audience, "iat": clock.Now().Unix(), "exp": clock.Now().Unix() + 3600}
+	maps.Copy(all, claims)
+	token, err := jwt.Signed(signer).Claims(all).Serialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func keySet(t *testing.T, public any, algorithm jose.SignatureAlgorithm) []byte {
+	t.Helper()
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: public, KeyID: "k1", Algorithm: string(algorithm), Use: "sig"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// The publisher has an identity provider of its own, whose keys are in a file.
+func TestReaderOfAnotherIssuer(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "jwks.json")
+	if err := os.WriteFile(file, keySet(t, private.Public(), jose.ES256), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, `identify jwt {
+			issuer https://id.example.com
+			jwks `+file+`
+			audience news
+			cookie id
+			claim user_id uid
+			claim publisher_user_id customer
+		}`+standardRules)
+	b.grant(store.Grant{UserID: "u-1", SKU: "premium"})
+	b.grant(store.Grant{PublisherUserID: "c-9", SKU: "premium"})
+	b.grant(store.Grant{Email: "Reader@Example.com", SKU: "premium"})
+	token := func(audience string, claims map[string]any) string {
+		return signForeign(t, jose.ES256, private, "https://id.example.com", audience, claims)
+	}
+	for _, test := range []struct {
+		name   string
+		token  string
+		status int
+		code   string
+	}{
+		{"by user id", token("news", map[string]any{"uid": "u-1"}), 200, ""},
+		{"by publisher user id", token("news", map[string]any{"uid": "x", "customer": "c-9"}), 200, ""},
+		{"by verified e-mail", token("news", map[string]any{"uid": "x", "email": "reader@example.com", "email_verified": true}), 200, ""},
+		{"by unverified e-mail", token("news", map[string]any{"uid": "x", "email": "reader@example.com"}), 403, "not_entitled"},
+		{"by e-mail verified as text", token("news", map[string]any{"uid": "x", "email": "reader@example.com", "email_verified": "true"}), 0, ""},
+		{"another audience", token("sport", map[string]any{"uid": "u-1"}), 401, "bad_credential"},
+		{"nobody", token("news", map[string]any{"sub": "u-1"}), 401, "bad_credential"},
+		{"expired", token("news", map[string]any{"uid": "u-1", "exp": clock.Now().Unix()}), 401, "bad_credential"},
+	} {
+		for _, headers := range [][]string{{"Authorization", "Bearer " + test.token}, {"Cookie", "id=" + test.token}} {
+			got := b.get("/articles/hello", headers...)
+			got.t = t
+			switch test.status {
+			case 200:
+				got.page()
+			case 0:
+				if got.StatusCode == 200 {
+					t.Errorf("%s: allowed", test.name)
+				}
+			default:
+				if got.StatusCode != test.status {
+					t.Errorf("%s: %d %s", test.name, got.StatusCode, got.body)
+				}
+				got.denied(test.status, test.code)
+			}
+		}
+	}
+	// Both issuers' tokens count beside one another.
+	b.get("/account", "Authorization", "Bearer "+b.reader(keys.ReaderClaims{UserID: "u"})).page()
+}
+
+// The first source for which a request carries a credential decides.
+func TestFirstSourceDecides(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("hiccup"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBenchWith(t, "", `identify http_auth
+		identify jwt {
+			issuer self
+			cookie reader
+		}
+		rule / authenticated`, `basic_auth {
+		alice `+string(hash)+`
+	}
+	header >X-User {http.gatefold.user.id}`)
+	token := b.reader(keys.ReaderClaims{UserID: "bob"})
+	if got := b.get("/", "Authorization", "Basic YWxpY2U6aGljY3Vw", "Cookie", "reader="+token).page(); got.Header.Get("X-User") != "alice" {
+		t.Errorf("the reader is %q", got.Header.Get("X-User"))
+	}
+	second := newBenchWith(t, "", standardRules+"\n\t\tidentify http_auth", "header >X-User {http.gatefold.user.id}")
+	token = second.reader(keys.ReaderClaims{UserID: "bob"})
+	other := second.reader(keys.ReaderClaims{UserID: "carol"})
+	if got := second.get("/account", "Authorization", "Bearer "+token, "Cookie", "reader="+other).page(); got.Header.Get("X-User") != "bob" {
+		t.Errorf("the reader is %q", got.Header.Get("X-User"))
+	}
+}

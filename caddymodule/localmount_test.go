@@ -1,0 +1,128 @@
+package caddymodule
+
+import (
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// adminBench is a site whose Caddy has its admin endpoint.
+func adminBench(t *testing.T) (b *bench, admin string) {
+	t.Helper()
+	b = newBench(t, standardRules)
+	address := "127.0.0.1:" + freePort(t)
+	b.load(strings.Replace(b.config("", standardRules, ""), "admin off", "admin "+address, 1))
+	return b, "http://" + address
+}
+
+// post posts a body. Caddy closes its old admin listener at a load, and the kernel
+// drops who waits there: such a call never arrived, and is made again.
+func (b *bench) post(address, kind, body string, headers ...string) answer {
+	b.Helper()
+	for {
+		response, err := b.tryPost(address, kind, body, headers...)
+		if errors.Is(err, syscall.ECONNRESET) && b.Context().Err() == nil {
+			continue
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		return b.read(response)
+	}
+}
+
+func (b *bench) tryPost(address, kind, body string, headers ...string) (*http.Response, error) {
+	b.Helper()
+	request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, address, strings.NewReader(body))
+	if err != nil {
+		b.Fatal(err)
+	}
+	request.Header.Set("Content-Type", kind)
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	return browser.Do(request)
+}
+
+func TestLocalMountServesTheAPI(t *testing.T) {
+	b, admin := adminBench(t)
+	b.get("/account").denied(http.StatusUnauthorized, "login_required")
+	got := b.post(admin+"/gatefold/management/access-lists/src_default/grants", "application/json", `{"userId":"u","sku":"premium"}`)
+	if got.StatusCode != http.StatusCreated || !strings.Contains(got.body, `"id":"grant_`) {
+		t.Fatalf("%d %s", got.StatusCode, got.body)
+	}
+	if got := b.get(admin + "/gatefold/management/entitlements?userId=u"); !strings.Contains(got.body, `"sku":"premium"`) {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+	if got := b.get(admin + "/gatefold/management/entitlements?userId=u&vendor=other"); strings.TrimSpace(got.body) != "[]" {
+		t.Errorf("another vendor: %d %s", got.StatusCode, got.body)
+	}
+	if got := b.get(admin + "/gatefold/management/entitlements?userId=u&vendor=No%20!"); got.StatusCode != http.StatusBadRequest || !strings.Contains(got.body, `"code":"bad_request"`) {
+		t.Errorf("a bad vendor: %d %s", got.StatusCode, got.body)
+	}
+	if got := b.get(admin + "/gatefold/management/nothing"); got.StatusCode != http.StatusNotFound || !strings.Contains(got.body, `"code":"not_found"`) {
+		t.Errorf("an unknown path: %d %s", got.StatusCode, got.body)
+	}
+}
+
+// A page in the operator's browser sends a form to the admin endpoint: neither
+// its origin nor its content type is one that we take.
+func TestLocalMountTakesNoForms(t *testing.T) {
+	b, admin := adminBench(t)
+	target := admin + "/gatefold/management/access-lists/src_default/grants"
+	body := `{"userId":"evil","sku":"premium"}`
+	if got := b.post(target, "text/plain", body); got.StatusCode != http.StatusUnsupportedMediaType {
+		t.Errorf("a form: %d %s", got.StatusCode, got.body)
+	}
+	if got := b.post(target, "application/json", body, "Origin", "https://evil.example", "Sec-Fetch-Mode", "no-cors"); got.StatusCode == http.StatusCreated {
+		t.Errorf("another origin: %d %s", got.StatusCode, got.body)
+	}
+	if got := b.get(admin + "/gatefold/management/entitlements?userId=evil"); strings.TrimSpace(got.body) != "[]" {
+		t.Errorf("a grant was made: %s", got.body)
+	}
+}
+
+// Remote admin, which has TLS, is for other machines: nothing of ours is there.
+func TestRemoteAdminHasNothingOfOurs(t *testing.T) {
+	newBench(t, standardRules)
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/gatefold/management/access-lists", nil)
+	request.TLS = new(tls.ConnectionState)
+	err := new(localMount).serve(httptest.NewRecorder(), request)
+	if failed, ok := errors.AsType[caddy.APIError](err); !ok || failed.HTTPStatus != http.StatusNotFound {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Caddy replaces its admin endpoint before a new configuration is proven good.
+// After one that was not, the mount serves the configuration that runs.
+func TestMountAfterAFailedReload(t *testing.T) {
+	b, admin := adminBench(t)
+	config := strings.Replace(b.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
+	for _, bad := range []string{
+		strings.Replace(config, "reverse_proxy", "bind 256.0.0.1\n\treverse_proxy", 1),
+		strings.Replace(config, "store bolt", "secret {env.GATEFOLD_TEST_UNSET}\n\t\tstore bolt", 1),
+	} {
+		if err := load(bad); err == nil {
+			t.Fatal("loaded")
+		}
+		if got := b.post(admin+"/gatefold/management/create-signed-link", "application/json", `{"sku":"premium"}`); got.StatusCode != http.StatusOK {
+			t.Errorf("%d %s", got.StatusCode, got.body)
+		}
+	}
+}
+
+// A Caddy that has the module and does not use it says so.
+func TestMountWithoutAGate(t *testing.T) {
+	b, admin := adminBench(t)
+	b.load("{\n\tadmin " + strings.TrimPrefix(admin, "http://") + "\n\tauto_https off\n}\n\nhttp://127.0.0.1:" + b.port + " {\n\trespond ok\n}\n")
+	got := b.get(admin + "/gatefold/management/access-lists")
+	if got.StatusCode != http.StatusServiceUnavailable || !strings.Contains(got.body, "no gatefold directive") {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+}

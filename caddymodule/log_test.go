@@ -1,0 +1,87 @@
+package caddymodule
+
+import (
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/gatefold/gatefold/keys"
+)
+
+// The engineer at 3 a.m. asks the log why: each request says what was decided,
+// and by what.
+func TestEveryRequestTellsItsDecision(t *testing.T) {
+	b := newBench(t, standardRules)
+	name, bearer := b.subscriber()
+	link, id := b.link(keys.LinkClaims{MaxUses: 1})
+	b.get("/public/x")
+	b.get("/articles/hello", name, bearer)
+	b.get(link)
+	b.get(link)
+	b.get("/articles/hello")
+	b.rawPath("//articles/hello")
+
+	rule := "/articles/{publisherContentId}"
+	want := []map[string]any{
+		{"decision": "allow", "reason": "public", "rule": "/public"},
+		{"decision": "allow", "reason": "entitled", "rule": rule, "user": "subscriber"},
+		{"decision": "allow", "reason": "signed_link", "rule": rule, "link": id},
+		{"decision": "deny", "reason": "link_used_up", "rule": rule, "link": id},
+		{"decision": "deny", "reason": "login_required", "rule": rule},
+		{"decision": "deny", "reason": "bad_path"},
+	}
+	entries := logged.entries(t, "http.log.access")
+	if len(entries) != len(want) {
+		t.Fatalf("%d requests were logged, want %d", len(entries), len(want))
+	}
+	for i, entry := range entries {
+		told, _ := entry["gatefold"].(map[string]any)
+		delete(told, "grant")
+		if !reflect.DeepEqual(told, want[i]) {
+			t.Errorf("request %d tells %v, want %v", i, told, want[i])
+		}
+	}
+
+	// Denials stand in the gate's own log as well, with everything.
+	denials := logged.entries(t, "http.handlers.gatefold")
+	if len(denials) != 3 {
+		t.Fatalf("%d denials were logged, want 3:\n%s", len(denials), logged)
+	}
+	for i, entry := range denials {
+		if entry["level"] != "info" || entry["msg"] != "denied" || entry["client_ip"] != "127.0.0.1" || entry["site"] != "default" || entry["path"] == "" {
+			t.Errorf("denial %d is %v", i, entry)
+		}
+	}
+	if err, _ := denials[2]["error"].(string); !strings.Contains(err, "empty segment") {
+		t.Errorf("the log does not say what is wrong with the path: %v", denials[2])
+	}
+}
+
+// Whatever fails, the gate's own log holds no token and no cookie, nor what an
+// attacker would write into it.
+func TestLogHoldsNoToken(t *testing.T) {
+	b := newBench(t, standardRules)
+	link, _ := b.link(keys.LinkClaims{MaxUses: 1})
+	_, token, _ := strings.Cut(link, "token=")
+	cookie := b.get(link).page().linkCookie()
+	reader := b.reader(keys.ReaderClaims{UserID: "u"})
+	for _, path := range []string{link, "/articles/hello?token=" + token[:len(token)-1], "/articles/other?token=" + token, "/account?token=" + token, "/articles/hello?token=x&token=" + token} {
+		b.get(path, "Cookie", cookie+"x; reader="+reader+"x", "Authorization", "Bearer "+reader+"x")
+		b.do(http.MethodTrace, path)
+	}
+	entries := logged.entries(t, "http.handlers.gatefold")
+	if len(entries) == 0 {
+		t.Fatal("nothing was logged")
+	}
+	for line := range strings.Lines(logged.String()) {
+		if strings.Contains(line, `"logger":"http.log.access`) {
+			continue // the site's own log, which the example filters
+		}
+		for _, secret := range []string{strings.Split(token, ".")[1], strings.Split(reader, ".")[1], strings.Split(cookie, "=")[1]} {
+			if strings.Contains(line, secret) {
+				t.Errorf("the log holds a secret: %s", line)
+			}
+		}
+	}
+}

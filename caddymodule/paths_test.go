@@ -1,0 +1,108 @@
+package caddymodule
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/gatefold/gatefold/keys"
+)
+
+// Paths that had other products show a protected page: each of these is read
+// differently by some server behind a gate. None reaches the origin.
+var ambiguousPaths = []string{
+	"//articles/hello", "/articles//hello", "/public//../articles/hello", "/articles/hello//",
+	"/./articles/hello", "/public/../articles/hello", "/public/..", "/articles/...", "/articles/hello/.", "/articles/hello/..",
+	"/%2e/articles/hello", "/public/%2e%2e/articles/hello", "/public/%2E./articles/hello", "/public/.%2e/articles/hello",
+	"/public/..%2farticles/hello", "/public%2f..%2farticles%2fhello", "/articles%2fhello", "/articles%2Fhello", "/public/%2Farticles",
+	`/public\..\articles\hello`, "/public/%5c..%5carticles", "/public%5Carticles",
+	"/articles;v=1/hello", "/public/..;/articles/hello", "/public/%3b/articles", "/articles/hello;.css", "/articles/hello%3Bx",
+	"/articles/hello%00", "/articles/hello%00.css", "/articles/hello%0a", "/articles/hello%0d%0aX:%20y", "/articles/%7f",
+	"/articles/hello%", "/articles/hello%2", "/articles/hello%zz", "/articles/%u0068ello",
+	"/articles/%c0%af", "/articles/%ff", "/articles/%ed%a0%80",
+	"/public/%252e%252e/articles/hello", "/public/%252farticles", "/public/%255c", "/articles/hello%2500",
+}
+
+func TestAmbiguousPathsAreRefused(t *testing.T) {
+	b := newBench(t, standardRules)
+	for _, path := range ambiguousPaths {
+		got := b.rawPath(path)
+		if got.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
+		}
+	}
+	b.origin.untouched(t)
+}
+
+// The same, where the site rewrites before the gate: what was received is
+// judged, not what a rewrite made of it.
+func TestRewriteBeforeTheGateOpensNothing(t *testing.T) {
+	b := newBenchWith(t, "", standardRules, "rewrite /articles/* /public/x\n\ttry_files {path}")
+	b.get("/articles/hello").denied(http.StatusUnauthorized, "login_required")
+	for _, path := range ambiguousPaths {
+		if got := b.rawPath(path); got.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %d", path, got.StatusCode)
+		}
+	}
+	b.origin.untouched(t)
+}
+
+// Spellings of one path that every server reads alike are judged as that path,
+// and forwarded as they came.
+func TestPlainSpellingsAreJudgedAlike(t *testing.T) {
+	b := newBench(t, standardRules)
+	name, bearer := b.subscriber()
+	for _, path := range []string{
+		"/articles/hello", "/articles/hello/", "/articles/hello/part", "/%61rticles/hello", "/articles/h%c3%a4llo", "/articles/a%20b",
+		"/articles/a+b", "/articles/a:b@c!d$e", "/articles/.hidden", "/articles/hello?x=../../y;z=//",
+	} {
+		if got := b.rawPath(path); got.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
+			continue
+		}
+		b.origin.untouched(t)
+		b.get(path, name, bearer).page()
+		if got := b.origin.last(t).RequestURI; got != path {
+			t.Errorf("%s reached the origin as %s", path, got)
+		}
+	}
+	// Another case is another path: the last rule's.
+	b.get("/Articles/hello").page()
+}
+
+// A request line may name the whole URL; its path is judged all the same.
+func TestAbsoluteForm(t *testing.T) {
+	b := newBench(t, standardRules)
+	b.raw("GET "+b.site+"/articles/hello HTTP/1.1\r\nHost: 127.0.0.1:"+b.port+"\r\nConnection: close\r\n\r\n").denied(http.StatusUnauthorized, "login_required")
+	b.raw("GET "+b.site+"/public/../articles/hello HTTP/1.1\r\nHost: 127.0.0.1:"+b.port+"\r\nConnection: close\r\n\r\n").denied(http.StatusBadRequest, "bad_path")
+	b.origin.untouched(t)
+}
+
+// A site that needs such paths gets them, where every reading of the path is
+// allowed, and only there.
+func TestAdmittedPathsMustBeAllowedInEveryReading(t *testing.T) {
+	b := newBench(t, "paths {\n\t\t\tallow empty_segments encoded_slash parameters\n\t\t}"+standardRules)
+	for _, path := range []string{"/public//x", "/public/a%2Fb", "/public/a;v=1/b", "/wp//load.php?x"} {
+		b.rawPath(path).page()
+		if got := b.origin.last(t).RequestURI; got != path {
+			t.Errorf("%s reached the origin as %s", path, got)
+		}
+	}
+	for _, path := range []string{
+		"//articles/hello", "/articles//hello", "/articles%2fhello", "/articles;x/hello", "/;x/articles/hello", "/%2Farticles/hello", "/account;x", "//account", "/account%2f",
+	} {
+		b.rawPath(path).denied(http.StatusUnauthorized, "login_required")
+	}
+	// What nobody can need stays refused.
+	for _, path := range []string{"/public/..%2farticles/hello", "/public/..;/articles", "/public/%5c", "/public/../x", "/public/%252f"} {
+		b.rawPath(path).denied(http.StatusBadRequest, "bad_path")
+	}
+	b.origin.untouched(t)
+	token := b.reader(keys.ReaderClaims{UserID: "u"})
+	b.get("/account;x", "Authorization", "Bearer "+token).page()
+}
+
+func TestSiteWithoutRulesDeniesEverything(t *testing.T) {
+	b := newBench(t, "site empty")
+	b.get("/").denied(http.StatusForbidden, "no_rule")
+	b.origin.untouched(t)
+}
