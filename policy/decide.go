@@ -49,6 +49,7 @@ type Request struct {
 
 	matches      []*compiledRule
 	one          [1]*compiledRule
+	question     Question // here, so that asking it takes no memory
 	entitlements *Entitlements
 	loaded       bool
 	verdict      linkVerdict
@@ -162,7 +163,8 @@ func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRu
 		return Decision{Reason: ReasonNoRule, Until: never}
 	}
 	decision := Decision{Rule: &rule.Rule, Until: never, rule: rule, segments: segments}
-	question := Question{Reader: &r.Reader, Now: r.Now.UnixMilli(), rule: rule, segments: segments}
+	question := &r.question
+	*question = Question{Reader: &r.Reader, Now: r.Now.UnixMilli(), rule: rule, segments: segments}
 	if rule.operator.Entitlements && !r.Reader.Anonymous() {
 		if err := p.loadEntitlements(ctx, r); err != nil {
 			decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, err, question.Now
@@ -170,7 +172,7 @@ func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRu
 		}
 		question.Entitlements = r.entitlements
 	}
-	decision.Reason = rule.test.Test(&question)
+	decision.Reason = rule.test.Test(question)
 	decision.SKU, decision.Grant = question.answer.sku, question.answer.grant
 	decision.Until = earliest(question.answer.until, never)
 	if decision.Reason == ReasonLoginRequired {

@@ -11,13 +11,16 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// decideCases are stories that end in every reason there is.
-var decideCases = []struct {
+// decideCase is a story that ends in a decision.
+type decideCase struct {
 	name string
 	// given prepares the world, and returns the visit.
 	given func(w *world) visit
 	want  Reason
-}{
+}
+
+// decideCases end in every reason there is.
+var decideCases = []decideCase{
 	// Who may have what.
 	{"a public page is for anyone", func(*world) visit { return visit{path: "/public"} }, ReasonPublic},
 	{"a public page is for whoever's login failed", func(*world) visit {
@@ -271,14 +274,7 @@ func TestDecide(t *testing.T) {
 
 func TestEveryReasonIsReached(t *testing.T) {
 	for _, reason := range Reasons() {
-		if !slices.ContainsFunc(decideCases, func(c struct {
-			name  string
-			given func(w *world) visit
-			want  Reason
-		},
-		) bool {
-			return c.want == reason
-		}) {
+		if !slices.ContainsFunc(decideCases, func(c decideCase) bool { return c.want == reason }) {
 			t.Errorf("no case of TestDecide ends in %s", reason)
 		}
 	}
@@ -336,8 +332,8 @@ func TestJudgedMethod(t *testing.T) {
 	}
 }
 
-// TestUncountedLinkIsNotSpent: and a counted one only where nothing else lets
-// the reader in.
+// TestOnlyTheUseThatIsNeededIsSpent: a counted link is spent only where nothing
+// else lets the reader in, and an uncounted one never.
 func TestOnlyTheUseThatIsNeededIsSpent(t *testing.T) {
 	w := newWorld(t)
 	w.subscribe(0, 0)
@@ -446,6 +442,12 @@ func TestReadingThatAsksMostIsTold(t *testing.T) {
 	}
 	w.records.revoke("g2")
 	w.want(visit{path: "/p/p1%2Fa1", reader: ann}, ReasonNotEntitled)
+	// The other reading may be the one that ends first.
+	w.records.grant(fakeGrant{Grant: Grant{ID: "g3", SKU: "p1", EndsAt: start*1000 + 1500}, userID: "ann"})
+	decision = w.want(visit{path: "/p/p1%2Fa1", reader: ann}, ReasonEntitled)
+	if decision.Until != start*1000+1000 {
+		t.Errorf("the readings together hold until %d", decision.Until-start*1000)
+	}
 }
 
 // TestOneReadingsCookieDoesNotPayForAnother: of two readings, one is opened by

@@ -61,7 +61,7 @@ var ring = sync.OnceValue(func() *keys.Ring {
 	if err != nil {
 		panic(err)
 	}
-	return keys.NewRing(key, nil)
+	return keys.NewRing(key, []keys.PublicKey{key.Public()})
 })
 
 func (w *world) now() time.Time { return time.UnixMilli(w.clock.Load()) }
@@ -174,11 +174,11 @@ func must(t testing.TB, err error) {
 type fakeKeys struct {
 	set   keys.KeySet
 	err   error
-	calls int
+	calls atomic.Int64
 }
 
 func (k *fakeKeys) KeySet(context.Context) (keys.KeySet, error) {
-	k.calls++
+	k.calls.Add(1)
 	return k.set, k.err
 }
 
@@ -374,4 +374,18 @@ func (w *world) subscribe(from, to int64) {
 		g.EndsAt = start*1000 + to
 	}
 	w.records.grant(g)
+}
+
+// verifier verifies the world's own reader tokens.
+func (w *world) verifier() *ReaderVerifier {
+	return &ReaderVerifier{ID: "own", Issuer: keys.OwnReaderIssuer("acme", "news"), Keys: w.keys}
+}
+
+// readerToken signs a reader's token, for an hour if nothing else is said.
+func (w *world) readerToken(claims keys.ReaderClaims) string {
+	w.t.Helper()
+	claims.ExpiresAt = cmp.Or(claims.ExpiresAt, start+3600)
+	token, err := keys.SignReader(ring(), "acme", "news", claims, w.now())
+	must(w.t, err)
+	return token
 }

@@ -1,0 +1,166 @@
+package policy
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestOperatorsAreFoundByNameAndCode(t *testing.T) {
+	operators := StandardOperators()
+	if names := operators.Names(); !slices.Equal(names, []string{"any", "authenticated", "entitled"}) {
+		t.Errorf("known are %v", names)
+	}
+	for text, want := range map[string]string{
+		"any": "any", "0": "any", "authenticated": "authenticated", "1": "authenticated", "entitled": "entitled",
+	} {
+		if found, err := operators.Find(text); err != nil || found.Name != want {
+			t.Errorf("%s: %v, %v", text, found, err)
+		}
+	}
+	for _, text := range []string{"", "2", "-1", "00", "01", "+1", " any", "Any", "any ", "entitled/x"} {
+		found, err := operators.Find(text)
+		if found != nil || !errors.Is(err, ErrUnknownOperator) || !strings.Contains(err.Error(), "known are any, authenticated, entitled") {
+			t.Errorf("%q: %v, %v", text, found, err)
+		}
+	}
+}
+
+func TestOperatorRegisteredTwice(t *testing.T) {
+	for name, twice := range map[string][]Operator{
+		"by name":           {{Code: NoCode, Name: "x"}, {Code: NoCode, Name: "x"}},
+		"by code":           {{Code: 7, Name: "x"}, {Code: 7, Name: "y"}},
+		"by a name of code": {{Code: 7, Name: "x"}, {Code: NoCode, Name: "7"}},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: it is taken", name)
+				}
+			}()
+			NewOperators(twice...)
+		}()
+	}
+	if operators := NewOperators(Operator{Code: NoCode, Name: "x"}, Operator{Code: NoCode, Name: "y"}); len(operators.Names()) != 2 {
+		t.Error("two operators without a code are one")
+	}
+}
+
+// compileOne compiles one rule at /{a}/{publisherContentId}.
+func compileOne(allow string) (*Ruleset, error) {
+	parsed, err := ParseAllow(allow)
+	if err != nil {
+		return nil, err
+	}
+	return CompileRules([]Rule{{Rank: 1, Path: "/{a}/{publisherContentId}", Allow: parsed}}, StandardOperators())
+}
+
+func TestOperatorArguments(t *testing.T) {
+	many := `["` + strings.Repeat(`s","`, maxSKUs) + `s"]`
+	for _, c := range []struct{ allow, want string }{
+		{`entitled/{"sku":"premium"}`, ""},
+		{`entitled/{"sku":["premium","{a}"],"publisherContentId":"{a}"}`, ""},
+		{`entitled/{"sku":"premium","publisherContentId":null}`, ""},
+		{`entitled/{"sku":":a"}`, ""}, // no parameter: a sku of that name
+		{`any/{}`, ""},
+		{`1/{}`, ""},
+
+		{`entitled`, "at least one sku"},
+		{`entitled/{}`, "at least one sku"},
+		{`entitled/{"sku":null}`, "at least one sku"},
+		{`entitled/{"sku":[]}`, "at least one sku"},
+		{`entitled/{"sku":""}`, "an argument is empty"},
+		{`entitled/{"sku":["premium",""]}`, "an argument is empty"},
+		{`entitled/{"sku":["premium",null]}`, "an argument is empty"},
+		{`entitled/{"sku":` + many + `}`, "at most 64 skus"},
+		{`entitled/{"sku":5}`, "sku must be a string or a list"},
+		{`entitled/{"sku":["premium",5]}`, "sku must be a string or a list"},
+		{`entitled/{"sku":{"premium":true}}`, "sku must be a string or a list"},
+		{`entitled/{"sku":true}`, "sku must be a string or a list"},
+		{`entitled/{"SKU":"premium"}`, `takes no argument "SKU"`},
+		{`entitled/{"sku":"premium","skus":"gold"}`, `takes no argument "skus"`},
+		{`entitled/{"sku":"{b}"}`, "{b} is not captured"},
+		{`entitled/{"sku":"x-{a}"}`, "the whole argument"},
+		{`entitled/{"sku":"{a}{a}"}`, "the whole argument"},
+		{`entitled/{"sku":"{}"}`, "the whole argument"},
+		{`entitled/{"sku":"premium","publisherContentId":["a"]}`, "publisherContentId must be a string"},
+		{`entitled/{"sku":"premium","publisherContentId":""}`, "an argument is empty"},
+		{`entitled/{"sku":"premium","publisherContentId":"{b}"}`, "{b} is not captured"},
+		{`any/{"sku":"premium"}`, `takes no argument "sku"`},
+		{`authenticated/{"x":null}`, `takes no argument "x"`},
+		{`0/{"x":1}`, `takes no argument "x"`},
+		{`sesame`, `unknown operator "sesame"`},
+	} {
+		_, err := compileOne(c.allow)
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%.80s: %v", c.allow, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%.80s: %v, want %q", c.allow, err, c.want)
+		}
+	}
+}
+
+// TestArgumentOverridesACapture, unless it is null: DjaoApp's rules were stored
+// with a null for each parameter, which let readers of one tenant into the pages
+// of any other.
+func TestArgumentOverridesACapture(t *testing.T) {
+	for _, c := range []struct{ allow, sku, want string }{
+		{`entitled/{"sku":"{sku}"}`, "x", "x"},
+		{`entitled/{"sku":null}`, "x", "x"},
+		{`entitled`, "x", "x"},
+		{`entitled/{"sku":["{sku}","premium"]}`, "x", "x"},
+		{`entitled/{"sku":["{sku}","premium"]}`, "premium", "premium"},
+		{`entitled/{"sku":"premium"}`, "x", ""},
+		{`entitled/{"sku":"premium"}`, "premium", "premium"},
+		{`entitled/{"sku":["premium"]}`, "x", ""},
+	} {
+		allow, err := ParseAllow(c.allow)
+		must(t, err)
+		rules, err := CompileRules([]Rule{{Rank: 1, Path: "/{sku}", Allow: allow}}, StandardOperators())
+		must(t, err)
+		w := newWorld(t)
+		w.site = NewSite("acme", "news", rules, PathOptions{}, w.keys)
+		w.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: c.sku}, userID: "bob"})
+		if decision := w.decide(visit{path: "/x", reader: bob}); decision.SKU != c.want || decision.Allow() != (c.want != "") {
+			t.Errorf("%s for a reader of %s: %s, by %q", c.allow, c.sku, decision.Reason, decision.SKU)
+		}
+	}
+}
+
+// TestOwnOperator: an operator that the standard registry does not have asks for
+// parameters, and gets them as `entitled` does.
+func TestOwnOperator(t *testing.T) {
+	operators := NewOperators(Operator{Code: 5, Name: "self", Compile: func(Arguments, []string) (Test, error) { return selfTest{}, nil }})
+	rules, err := CompileRules([]Rule{
+		{Rank: 1, Path: "/fixed/{user}", Allow: Allow{Operator: "5", Arguments: Arguments{"user": []byte(`"ann"`)}}},
+		{Rank: 2, Path: "/home/{user}", Allow: Allow{Operator: "self", Arguments: Arguments{"user": []byte(`null`)}}},
+		{Rank: 3, Path: "/", Allow: Allow{Operator: "self"}},
+	}, operators)
+	must(t, err)
+	w := newWorld(t)
+	w.site = NewSite("acme", "news", rules, PathOptions{}, w.keys)
+	for path, want := range map[string][2]Reason{ // for Ann, for Bob
+		"/home/ann":  {ReasonAuthenticated, ReasonLoginRequired},
+		"/home/bob":  {ReasonLoginRequired, ReasonAuthenticated},
+		"/fixed/bob": {ReasonAuthenticated, ReasonLoginRequired},
+		"/x":         {ReasonLoginRequired, ReasonLoginRequired},
+	} {
+		for i, reader := range []Reader{ann, bob} {
+			if decision := w.decide(visit{path: path, reader: reader}); decision.Reason != want[i] {
+				t.Errorf("%s for %s: %s, want %s", path, reader.UserID, decision.Reason, want[i])
+			}
+		}
+	}
+}
+
+// selfTest passes the reader whom the parameter `user` names.
+type selfTest struct{}
+
+func (selfTest) Test(q *Question) Reason {
+	if user, ok := q.Param("user"); ok && user == q.Reader.UserID {
+		return ReasonAuthenticated
+	}
+	return ReasonLoginRequired
+}

@@ -1,0 +1,130 @@
+package policy
+
+import (
+	"bytes"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+func TestChangeIsReadAsItWasWritten(t *testing.T) {
+	for _, change := range []Change{
+		{}, {Shared: true}, {Stripes: []uint16{0}}, {Stripes: []uint16{65535, 1, 256, 1}}, {Shared: true, Stripes: []uint16{258}},
+	} {
+		got, err := DecodeChange(change.Encode())
+		if err != nil || !reflect.DeepEqual(got, change) {
+			t.Errorf("%+v is read as %+v, %v", change, got, err)
+		}
+	}
+}
+
+func TestChangeThatIsGarbage(t *testing.T) {
+	for _, event := range [][]byte{nil, {}, {1}, {1, 0, 0}, {1, 2}, {1, 0xff}, {0, 0}, {2, 1}, []byte("{}"), []byte(`{"shared":true}`)} {
+		if change, err := DecodeChange(event); err == nil || change.Shared || change.Stripes != nil {
+			t.Errorf("%q is read as %+v, %v", event, change, err)
+		}
+	}
+}
+
+func FuzzDecodeChange(f *testing.F) {
+	f.Add([]byte{1, 1, 2, 3})
+	f.Fuzz(func(t *testing.T, event []byte) {
+		change, err := DecodeChange(event)
+		if err == nil && !bytes.Equal(change.Encode(), event) {
+			t.Errorf("%x is read as %+v", event, change)
+		}
+	})
+}
+
+// TestStripe: nodes tell each other of stripes, so the numbers must not change
+// from one version of the program to the next; and each part of an identifier
+// counts by itself.
+func TestStripe(t *testing.T) {
+	if got := Stripe(KindUserID, "acme", "ann"); got != 20034 {
+		t.Errorf("the stripe of acme's ann is %d", got)
+	}
+	seen := map[uint16]string{}
+	for name, stripe := range map[string]uint16{
+		"user":             Stripe(KindUserID, "acme", "ann"),
+		"another vendor's": Stripe(KindUserID, "acm", "eann"),
+		"e-mail":           Stripe(KindEmail, "acme", "ann"),
+		"publisher's":      Stripe(KindPublisherUserID, "acme", "ann"),
+		"link":             Stripe(KindLink, "acme", "gatefold:acme", "l1"),
+		"link cut apart":   Stripe(KindLink, "acme", "gatefold:acmel", "1"),
+		"link in one":      Stripe(KindLink, "acme", "gatefold:acmel1"),
+	} {
+		if other, taken := seen[stripe]; taken {
+			t.Errorf("%s and %s share stripe %d", name, other, stripe)
+		}
+		seen[stripe] = name
+	}
+}
+
+// TestStripesAreSpread: identifiers that differ little fall on many stripes.
+func TestStripesAreSpread(t *testing.T) {
+	seen := map[uint16]int{}
+	for i := range stripes {
+		seen[Stripe(KindUserID, "acme", string([]byte{'u', byte(i >> 8), byte(i)}))]++
+	}
+	// Thrown at random, 63 % of the stripes are hit.
+	if len(seen) < stripes/2 {
+		t.Errorf("%d users fall on %d stripes", stripes, len(seen))
+	}
+	for stripe, n := range seen {
+		if n > 16 {
+			t.Errorf("%d users fall on stripe %d", n, stripe)
+		}
+	}
+}
+
+func TestBumpMakesStaleWhatDependsOnIt(t *testing.T) {
+	stamps := func(v *Versions) []uint64 {
+		return []uint64{
+			v.Shared(),
+			v.Reader("acme", &ann),
+			v.Reader("acme", &bob),
+			v.Reader("other", &ann),
+			v.Reader("acme", &Reader{Email: ann.Email}),
+			v.Link("acme", "gatefold:acme", "l1"),
+			v.Link("acme", "gatefold:acme", "l2"),
+		}
+	}
+	of := func(kind Kind, parts ...string) (c Change) { c.Add(kind, "acme", parts...); return c }
+	for _, c := range []struct {
+		name   string
+		change Change
+		want   []bool
+	}{
+		{"nothing", Change{}, []bool{false, false, false, false, false, false, false}},
+		{"rules", Change{Shared: true}, []bool{true, true, true, true, true, true, true}},
+		{"Ann by her id", of(KindUserID, "ann"), []bool{false, true, false, false, false, false, false}},
+		{"Ann by her e-mail", of(KindEmail, "ann@example.org"), []bool{false, true, false, false, true, false, false}},
+		{"Ann by the publisher's id", of(KindPublisherUserID, "p-ann"), []bool{false, true, false, false, false, false, false}},
+		{"a link", of(KindLink, "gatefold:acme", "l1"), []bool{false, false, false, false, false, true, false}},
+		{"no identifier", of(KindUserID, ""), []bool{false, false, false, false, false, false, false}},
+	} {
+		v := new(Versions)
+		before := stamps(v)
+		v.Bump(c.change)
+		stale := make([]bool, len(before))
+		for i, after := range stamps(v) {
+			stale[i] = after != before[i]
+		}
+		if !slices.Equal(stale, c.want) {
+			t.Errorf("%s makes stale %v, want %v", c.name, stale, c.want)
+		}
+	}
+}
+
+// TestRevocationDuringARead: the grants are read, then revoked, and only then
+// remembered. The versions were loaded before the read, so what is remembered
+// is stale already.
+func TestRevocationDuringARead(t *testing.T) {
+	w := newWorld(t)
+	w.subscribe(0, 0)
+	w.records.afterRead = func() { w.records.revoke("g1") }
+	// Not revoked when it was read: this answer may still go out.
+	w.want(visit{reader: ann}, ReasonEntitled)
+	w.settle()
+	w.want(visit{reader: ann}, ReasonNotEntitled)
+}
