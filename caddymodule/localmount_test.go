@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -27,7 +28,7 @@ func (b *bench) post(address, kind, body string, headers ...string) answer {
 	b.Helper()
 	for {
 		response, err := b.tryPost(address, kind, body, headers...)
-		if errors.Is(err, syscall.ECONNRESET) && b.Context().Err() == nil {
+		if (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) && b.Context().Err() == nil {
 			continue
 		}
 		if err != nil {
