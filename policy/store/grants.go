@@ -145,7 +145,8 @@ func (g *Grant) decides(listActive bool) policy.Grant {
 		grant.StartsAt = g.StartsAt.UnixMilli()
 	}
 	if g.EndsAt != nil {
-		grant.EndsAt = g.EndsAt.UnixMilli()
+		// Zero would say that there is no end.
+		grant.EndsAt = max(g.EndsAt.UnixMilli(), 1)
 	}
 	return grant
 }
