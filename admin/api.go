@@ -22,6 +22,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/go-jose/go-jose/v4/json"
 
+	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -29,6 +30,8 @@ import (
 type Options struct {
 	Store   *store.Store
 	Keyring *store.Keyring
+	// Policy decides at the gate; it is told of changed rules.
+	Policy *policy.Policy
 	// Authorize says who calls. An error that is a *RefusedError is answered as it
 	// says; any other is answered 401.
 	Authorize func(*http.Request) (Caller, error)
@@ -64,8 +67,8 @@ func init() {
 
 // New returns the management API. It is safe for concurrent use.
 func New(options Options) (http.Handler, error) {
-	if options.Store == nil || options.Keyring == nil || options.Authorize == nil || options.Now == nil {
-		return nil, errors.New("admin: Store, Keyring, Authorize and Now are required")
+	if options.Store == nil || options.Keyring == nil || options.Policy == nil || options.Authorize == nil || options.Now == nil {
+		return nil, errors.New("admin: Store, Keyring, Policy, Authorize and Now are required")
 	}
 	a := &api{Options: options, mux: http.NewServeMux()}
 	config := huma.DefaultConfig("Gatefold management API", "1")

@@ -42,10 +42,18 @@ func newBench(t *testing.T, operator bool) *bench {
 	}
 	b := &bench{T: t, engine: engine, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return b.clock }
-	b.store = store.New(engine, new(policy.Versions), now)
+	versions := new(policy.Versions)
+	b.store = store.New(engine, versions, now)
+	decisions, err := policy.New(policy.Options{
+		Records: b.store, Versions: versions, Operators: policy.StandardOperators(), CacheBytes: policy.MinCacheBytes, Now: now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(decisions.Close)
 	b.keyring = store.NewKeyring(b.store, sealer)
 	b.handler, err = admin.New(admin.Options{
-		Store: b.store, Keyring: b.keyring, Operator: operator, Now: now,
+		Store: b.store, Keyring: b.keyring, Policy: decisions, Operator: operator, Now: now,
 		Authorize: authorizeTest,
 		Failed:    func(err error) { b.failed = append(b.failed, err) },
 	})

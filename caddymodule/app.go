@@ -184,7 +184,7 @@ func (a *App) newAPI() (http.Handler, error) {
 		return nil, err
 	}
 	return admin.New(admin.Options{
-		Store: rt.store, Keyring: rt.keyring,
+		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy,
 		Authorize: authorizeLocal, Operator: true, Now: now,
 		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
 	})
