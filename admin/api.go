@@ -85,6 +85,8 @@ func New(options Options) (http.Handler, error) {
 	a.registerEntitlements()
 	if a.Operator {
 		a.registerReaderTokens()
+		a.registerKeys()
+		a.registerHealth()
 	}
 	return a, nil
 }

@@ -121,6 +121,8 @@ func (a *api) problemOf(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return newProblem(http.StatusNotFound, "There is no such record.")
+	case errors.Is(err, store.ErrKeySigns):
+		return newProblem(http.StatusConflict, "This key signs new tokens: rotate first, then retire it.")
 	case errors.Is(err, store.ErrConflict):
 		return newProblem(http.StatusConflict, "Somebody else changed the record at the same time: read it again and decide anew.")
 	case errors.Is(err, policy.ErrUnavailable), errors.Is(err, store.ErrClosed):

@@ -68,9 +68,27 @@ func newClient(cmd *cobra.Command) (*client, error) {
 // maxAnswer bounds how much of an answer is read.
 const maxAnswer = 16 << 20
 
-// do calls the management API. Tokens go in bodies only: the admin endpoint logs
-// its URIs. Out may be nil.
+// do calls the management API and decodes its answer. Out may be nil.
 func (c *client) do(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	status, answer, err := c.send(ctx, method, path, query, in)
+	if err != nil {
+		return err
+	}
+	if status >= 400 {
+		return answerError(status, answer)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	return nil
+}
+
+// send calls the management API. Tokens go in bodies only: the admin endpoint
+// logs its URIs.
+func (c *client) send(ctx context.Context, method, path string, query url.Values, in any) (status int, answer []byte, err error) {
 	if query == nil {
 		query = url.Values{}
 	}
@@ -80,13 +98,13 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 	if in != nil {
 		encoded, err := json.Marshal(in)
 		if err != nil {
-			return err
+			return 0, nil, err
 		}
 		body = bytes.NewReader(encoded)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	request.Header.Set("Origin", "http://"+c.address)
 	if in != nil {
@@ -94,23 +112,14 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return c.unreachable(err)
+		return 0, nil, c.unreachable(err)
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	answer, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("reading the server's answer: %w", err)
+		return 0, nil, fmt.Errorf("reading the server's answer: %w", err)
 	}
-	if response.StatusCode >= 400 {
-		return answerError(response.StatusCode, answer)
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("the server's answer cannot be read: %w", err)
-	}
-	return nil
+	return response.StatusCode, answer, nil
 }
 
 func (c *client) unreachable(err error) error {

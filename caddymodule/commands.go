@@ -50,6 +50,14 @@ func Commands() []caddycmd.Command {
 			Long: "Adds, lists and removes grants: who may have what, from when to when.",
 		},
 		{
+			Name: "key", Usage: "<command>", Short: "Lists, rotates and retires signing keys", CobraFunc: keyCommands,
+			Long: "Lists, rotates and retires the keys with which the vendor's links and reader tokens are signed.",
+		},
+		{
+			Name: "status", Short: "Tells the state of the running server", CobraFunc: statusCommand,
+			Long: "Tells the state of the running server; exit code 1 when it is failing.",
+		},
+		{
 			Name: "token", Usage: "<command>", Short: "Makes tokens for tests and support", CobraFunc: tokenCommands,
 			Long: "Makes tokens, signed by the vendor's own key.",
 		},
@@ -58,19 +66,23 @@ func Commands() []caddycmd.Command {
 
 // subcommand adds a command that calls the running server.
 func subcommand(parent *cobra.Command, use, short string, args cobra.PositionalArgs, run func(*call) error) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: use, Short: short, Args: args, SilenceUsage: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := newClient(cmd)
-			if err != nil {
-				return err
-			}
-			asJSON, _ := cmd.Flags().GetBool("json")
-			return run(&call{client: c, cmd: cmd, args: args, json: asJSON, out: cmd.OutOrStdout()})
-		},
-	}
+	cmd := &cobra.Command{Use: use, Short: short}
+	runnable(cmd, args, run)
 	parent.AddCommand(cmd)
 	return cmd
+}
+
+// runnable makes a command call the running server.
+func runnable(cmd *cobra.Command, args cobra.PositionalArgs, run func(*call) error) {
+	cmd.Args, cmd.SilenceUsage = args, true
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := newClient(cmd)
+		if err != nil {
+			return err
+		}
+		asJSON, _ := cmd.Flags().GetBool("json")
+		return run(&call{client: c, cmd: cmd, args: args, json: asJSON, out: cmd.OutOrStdout()})
+	}
 }
 
 // call is one run of a command.

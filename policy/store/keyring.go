@@ -64,7 +64,7 @@ func (k *Keyring) Ring(ctx context.Context, vendor string) (*keys.Ring, error) {
 		return ring, err
 	}
 	// Somebody else may make the first key at the same moment: then his counts.
-	if err := k.create(ctx, vendor); err != nil && !errors.Is(err, ErrConflict) {
+	if _, err := k.create(ctx, vendor, ""); err != nil && !errors.Is(err, ErrConflict) {
 		return nil, err
 	}
 	ring, err = k.load(ctx, vendor)
@@ -112,11 +112,19 @@ func (k *Keyring) load(ctx context.Context, vendor string) (*keys.Ring, error) {
 	return ring, nil
 }
 
-// read reads a vendor's keys from the store.
+// read reads a vendor's keys from the store and unseals them.
 func (k *Keyring) read(ctx context.Context, vendor string) (*keys.Ring, error) {
-	var current string
-	var records []keyRecord
-	err := k.store.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	current, records, err := k.records(ctx, vendor)
+	if err != nil || current == "" {
+		return nil, err
+	}
+	return k.unseal(vendor, current, records)
+}
+
+// records reads a vendor's keys from the store as they are, and the id of the
+// one that signs; it is empty when the vendor has no key yet.
+func (k *Keyring) records(ctx context.Context, vendor string) (current string, records []keyRecord, err error) {
+	err = k.store.engine.View(ctx, vendor, func(snapshot Snapshot) error {
 		kid, err := snapshot.Get([]byte{prefixCurrentKey})
 		if err != nil {
 			return err
@@ -134,10 +142,7 @@ func (k *Keyring) read(ctx context.Context, vendor string) (*keys.Ring, error) {
 		}
 		return nil
 	})
-	if err != nil || current == "" {
-		return nil, err
-	}
-	return k.unseal(vendor, current, records)
+	return current, records, err
 }
 
 func (k *Keyring) unseal(vendor, current string, records []keyRecord) (*keys.Ring, error) {
@@ -170,27 +175,35 @@ func (k *Keyring) unseal(vendor, current string, records []keyRecord) (*keys.Rin
 // place of another.
 func sealedFor(vendor, kid string) []byte { return []byte("signing key\x00" + vendor + "\x00" + kid) }
 
-// create makes a vendor's first key. It returns ErrConflict when there is one.
-func (k *Keyring) create(ctx context.Context, vendor string) error {
+// create makes a key that signs from now on, in the place of the given one; the
+// empty id stands for none. It returns ErrConflict when another one signs.
+func (k *Keyring) create(ctx context.Context, vendor, current string) (keyRecord, error) {
 	signing, err := keys.GenerateSigningKey()
 	if err != nil {
-		return err
+		return keyRecord{}, err
 	}
 	private, err := signing.MarshalPrivate()
 	if err != nil {
-		return err
+		return keyRecord{}, err
 	}
-	sealed := k.sealer.Seal(private, sealedFor(vendor, signing.ID()))
-	stored, err := encode(keyRecord{KeyID: signing.ID(), Sealed: sealed, CreatedAt: k.store.now().UTC()})
+	record := keyRecord{
+		KeyID: signing.ID(), Sealed: k.sealer.Seal(private, sealedFor(vendor, signing.ID())),
+		CreatedAt: k.store.now().UTC().Truncate(time.Millisecond),
+	}
+	stored, err := encode(record)
 	if err != nil {
-		return err
+		return keyRecord{}, err
+	}
+	unchanged := Check{Key: []byte{prefixCurrentKey}}
+	if current != "" {
+		unchanged.Value = []byte(current)
 	}
 	batch := &Batch{
-		Checks: []Check{{Key: []byte{prefixCurrentKey}}},
+		Checks: []Check{unchanged},
 		Puts: []Put{
 			{Key: key(prefixKey, signing.ID()), Value: stored},
 			{Key: []byte{prefixCurrentKey}, Value: []byte(signing.ID())},
 		},
 	}
-	return k.store.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	return record, k.store.commit(ctx, vendor, batch, policy.Change{Shared: true})
 }

@@ -155,6 +155,16 @@ func checkText(field, text string, maxBytes int) error {
 // Vendors lists the vendors that have records.
 func (s *Store) Vendors(ctx context.Context) ([]string, error) { return s.engine.Partitions(ctx) }
 
+// FeedPosition returns the position of a vendor's newest change, zero before the
+// first one.
+func (s *Store) FeedPosition(ctx context.Context, vendor string) (uint64, error) {
+	return s.engine.Position(ctx, vendor)
+}
+
+// SnapshotVersion says how often what is shared by all readers (rules, lists,
+// keys) was changed, as far as this process knows.
+func (s *Store) SnapshotVersion() uint64 { return s.versions.Shared() }
+
 // sweepBatch is how many expired entries are removed in one step, so that other
 // writes come in between.
 const sweepBatch = 500

@@ -1,0 +1,84 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// nodeHealth is the state of the node as the API tells it.
+type nodeHealth struct {
+	Status string `json:"status"`
+	Store  struct {
+		Reachable bool   `json:"reachable"`
+		Error     string `json:"error,omitempty"`
+	} `json:"store"`
+	SnapshotVersion uint64 `json:"snapshotVersion"`
+	SelfChecks      struct {
+		Checked uint64 `json:"checked"`
+		Failed  uint64 `json:"failed"`
+	} `json:"selfChecks"`
+	Vendors []struct {
+		Vendor       string `json:"vendor"`
+		FeedPosition uint64 `json:"feedPosition"`
+		Keys         *struct {
+			Signing    string `json:"signing"`
+			Verifying  int    `json:"verifying"`
+			AgeSeconds int64  `json:"ageSeconds"`
+		} `json:"keys,omitempty"`
+	} `json:"vendors"`
+}
+
+func statusCommand(cmd *cobra.Command) {
+	clientFlags(cmd)
+	runnable(cmd, cobra.NoArgs, showStatus)
+}
+
+// showStatus prints the state of the node. A node that is failing is an error,
+// so that a script need not read the text.
+func showStatus(c *call) error {
+	var health nodeHealth
+	status, answer, err := c.send(c.cmd.Context(), http.MethodGet, "/health", nil, nil)
+	if err != nil {
+		return err
+	}
+	if status != http.StatusOK && status != http.StatusServiceUnavailable || json.Unmarshal(answer, &health) != nil || health.Status == "" {
+		return answerError(status, answer)
+	}
+	if c.json {
+		err = c.printJSON(health)
+	} else {
+		err = c.table("FIELD\tVALUE", health.rows())
+	}
+	if health.Status != "ok" {
+		return errors.Join(err, errors.New("the node is failing: "+health.Store.Error))
+	}
+	return err
+}
+
+func (h *nodeHealth) rows() [][]string {
+	reachable := "reachable"
+	if !h.Store.Reachable {
+		reachable = "not reachable: " + h.Store.Error
+	}
+	rows := [][]string{
+		{"status", h.Status},
+		{"store", reachable},
+		{"snapshot version", strconv.FormatUint(h.SnapshotVersion, 10)},
+		{"self-checks", fmt.Sprintf("%d, %d failed", h.SelfChecks.Checked, h.SelfChecks.Failed)},
+	}
+	for _, vendor := range h.Vendors {
+		told := fmt.Sprintf("feed at %d, no key yet", vendor.FeedPosition)
+		if keys := vendor.Keys; keys != nil {
+			told = fmt.Sprintf("feed at %d, %s signs for %s, %d verify", vendor.FeedPosition, keys.Signing,
+				time.Duration(keys.AgeSeconds)*time.Second, keys.Verifying)
+		}
+		rows = append(rows, []string{"vendor " + vendor.Vendor, told})
+	}
+	return rows
+}

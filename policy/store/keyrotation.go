@@ -1,0 +1,103 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+// KeyInfo tells of a signing key, without the key.
+type KeyInfo struct {
+	ID        string
+	CreatedAt time.Time
+	// RetiredAt is when its signatures ceased to count; zero when they count.
+	RetiredAt time.Time
+	// Signs says that new tokens are signed with it.
+	Signs bool
+}
+
+// ErrKeySigns says that a key cannot be retired because new tokens are signed
+// with it.
+var ErrKeySigns = errors.New("this key signs new tokens: rotate first, then retire it")
+
+// maxActiveKeys bounds how many keys of a vendor verify at a time.
+const maxActiveKeys = 32
+
+// Keys lists a vendor's keys in the order of their ids, the retired ones as
+// well.
+func (k *Keyring) Keys(ctx context.Context, vendor string) ([]KeyInfo, error) {
+	current, records, err := k.records(ctx, vendor)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]KeyInfo, len(records))
+	for i, record := range records {
+		list[i] = record.info(current)
+	}
+	return list, nil
+}
+
+func (r *keyRecord) info(current string) KeyInfo {
+	return KeyInfo{ID: r.KeyID, CreatedAt: r.CreatedAt, RetiredAt: r.RetiredAt, Signs: r.KeyID == current}
+}
+
+// Rotate makes a new key that signs from now on. What older keys signed stays
+// good until it expires, or its key is retired. ErrConflict means that somebody
+// else rotated at the same time.
+func (k *Keyring) Rotate(ctx context.Context, vendor string) (KeyInfo, error) {
+	current, records, err := k.records(ctx, vendor)
+	if err != nil {
+		return KeyInfo{}, err
+	}
+	active := 0
+	for _, record := range records {
+		if record.RetiredAt.IsZero() {
+			active++
+		}
+	}
+	if active >= maxActiveKeys {
+		return KeyInfo{}, &FieldError{"keys", fmt.Sprintf("are %d that verify: retire old ones first", active)}
+	}
+	record, err := k.create(ctx, vendor, current)
+	if err != nil {
+		return KeyInfo{}, err
+	}
+	return record.info(record.KeyID), nil
+}
+
+// Retire ends what a key signed, at once and for good. Retiring twice is no
+// error. ErrNotFound means that the vendor has no such key, ErrKeySigns that it
+// is the one that signs.
+func (k *Keyring) Retire(ctx context.Context, vendor, kid string) (KeyInfo, error) {
+	var record keyRecord
+	place := key(prefixKey, kid)
+	stored, err := k.store.get(ctx, vendor, place, &record)
+	if err != nil {
+		return KeyInfo{}, err
+	}
+	if !record.RetiredAt.IsZero() {
+		return record.info(""), nil
+	}
+	current, _, err := k.records(ctx, vendor)
+	if err != nil {
+		return KeyInfo{}, err
+	}
+	if current == kid {
+		return KeyInfo{}, ErrKeySigns
+	}
+	record.RetiredAt = k.store.now().UTC().Truncate(time.Millisecond)
+	record.Sealed = nil // nobody needs it again
+	updated, err := encode(record)
+	if err != nil {
+		return KeyInfo{}, err
+	}
+	batch := &Batch{
+		// Whoever made it the signing key meanwhile wins.
+		Checks: []Check{{Key: place, Value: stored}, {Key: []byte{prefixCurrentKey}, Value: []byte(current)}},
+		Puts:   []Put{{Key: place, Value: updated}},
+	}
+	return record.info(current), k.store.commit(ctx, vendor, batch, policy.Change{Shared: true})
+}
