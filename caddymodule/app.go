@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,6 +19,7 @@ import (
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
 func init() {
@@ -48,8 +50,8 @@ type App struct {
 	acquired string // the pool key that Cleanup must release
 	shared   *shared
 	secret   []byte // nil when it is in the file beside the database
-	open     func() (*runtime, error)
-	api      func() (http.Handler, error)
+	runtime  lazy[*runtime]
+	api      lazy[http.Handler]
 }
 
 // StoreConfig says where records are kept.
@@ -80,8 +82,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "gatefold", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision prepares the app. It opens no file: a configuration can be
-// validated beside a running server, whose database only that server can open.
+// Provision prepares the app.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	if a.CacheSize == 0 {
@@ -102,9 +103,25 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	a.acquired, a.shared = file, pooled.(*shared)
-	a.open = sync.OnceValues(a.openRuntime)
-	a.api = sync.OnceValues(a.newAPI)
-	return nil
+	a.runtime.make, a.api.make = a.openRuntime, a.newAPI
+	return a.openEarly()
+}
+
+// openEarly opens a database that is there. Caddy starts apps in no fixed order,
+// so what does not fit fails the load here, before the servers of the new
+// configuration answer anybody.
+//
+// A database that another process has open is left to Start: a configuration can
+// be validated beside a running server.
+func (a *App) openEarly() error {
+	if _, err := os.Stat(a.shared.file); errors.Is(err, fs.ErrNotExist) {
+		return nil // validating makes no database
+	}
+	_, err := a.runtime.get()
+	if errors.Is(err, boltengine.ErrInUse) {
+		return nil
+	}
+	return err
 }
 
 // resolveSecret reads the secret from where the placeholder says.
@@ -179,7 +196,7 @@ func (a *App) openRuntime() (*runtime, error) {
 
 // newAPI makes the management API as the local operator sees it.
 func (a *App) newAPI() (http.Handler, error) {
-	rt, err := a.open()
+	rt, err := a.runtime.get()
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +210,7 @@ func (a *App) newAPI() (http.Handler, error) {
 // Start opens the store, so that a database or a secret that does not fit fails
 // the load, and begins to remove what has ended.
 func (a *App) Start() error {
-	if _, err := a.open(); err != nil {
+	if _, err := a.runtime.get(); err != nil {
 		return err
 	}
 	a.shared.policy.Resize(a.CacheSize)

@@ -257,7 +257,7 @@ func (b *bench) running() *runtime {
 	if err != nil {
 		b.Fatal(err)
 	}
-	rt, err := app.(*App).open()
+	rt, err := app.(*App).runtime.get()
 	if err != nil {
 		b.Fatal(err)
 	}

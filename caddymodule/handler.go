@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -79,7 +78,7 @@ type Handler struct {
 	logger  *zap.Logger
 	rules   *policy.Ruleset
 	login   *url.URL
-	runtime func() (*siteRuntime, error)
+	runtime lazy[*siteRuntime]
 }
 
 // RuleConfig is one rule.
@@ -161,7 +160,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	h.runtime = sync.OnceValues(h.openRuntime)
+	h.runtime.make = h.openRuntime
 	return nil
 }
 
@@ -245,7 +244,7 @@ func (h *Handler) Validate() error {
 
 // openRuntime prepares what a request needs and only the open store can give.
 func (h *Handler) openRuntime() (*siteRuntime, error) {
-	rt, err := h.app.open()
+	rt, err := h.app.runtime.get()
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +282,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // decide takes a request through the steps that only take values and give
 // values. Failure closes the gate.
 func (h *Handler) decide(v *visit) policy.Decision {
-	site, err := h.runtime()
+	site, err := h.runtime.get()
 	if err != nil {
 		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
 	}

@@ -44,7 +44,7 @@ func (m *localMount) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the running configuration has no gatefold directive: add one and reload")}
 	}
-	api, err := active.(*App).api()
+	api, err := active.(*App).api.get()
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}

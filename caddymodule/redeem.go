@@ -120,7 +120,7 @@ func isEarlyData(r *http.Request) bool {
 
 // keepLink gives the browser the cookie of the link that just let it in.
 func (h *Handler) keepLink(header http.Header, v *visit, decision *policy.Decision) {
-	site, err := h.runtime()
+	site, err := h.runtime.get()
 	if err != nil {
 		return // the decision came from it: it is open
 	}

@@ -66,12 +66,12 @@ func (h *nodeHealth) rows() [][]string {
 	if !h.Store.Reachable {
 		reachable = "not reachable: " + h.Store.Error
 	}
-	rows := [][]string{
+	rows := append(make([][]string, 0, 4+len(h.Vendors)), [][]string{
 		{"status", h.Status},
 		{"store", reachable},
 		{"snapshot version", strconv.FormatUint(h.SnapshotVersion, 10)},
 		{"self-checks", fmt.Sprintf("%d, %d failed", h.SelfChecks.Checked, h.SelfChecks.Failed)},
-	}
+	}...)
 	for _, vendor := range h.Vendors {
 		told := fmt.Sprintf("feed at %d, no key yet", vendor.FeedPosition)
 		if keys := vendor.Keys; keys != nil {

@@ -74,6 +74,8 @@ type server struct {
 	admin  string // host:port
 	config string // the Caddyfile
 	log    *logFile
+	// sockets are inherited by the process, as file descriptors from 3 on.
+	sockets []*os.File
 
 	process *exec.Cmd
 	exited  chan error
@@ -161,7 +163,7 @@ func (s *server) launch() {
 	s.t.Helper()
 	s.process = exec.Command(binary, "run", "--config", s.config)
 	s.process.Env = s.environment()
-	s.process.Dir = s.dir
+	s.process.Dir, s.process.ExtraFiles = s.dir, s.sockets
 	s.process.Stdout, s.process.Stderr = s.log, s.log
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)

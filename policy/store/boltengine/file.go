@@ -45,6 +45,18 @@ var (
 	errForeign = errors.New("database of another program")
 )
 
+// ErrInUse says that another process has the database open.
+var ErrInUse = errors.New("database is in use by another process")
+
+// inUseError is ErrInUse for the database at a path.
+type inUseError string
+
+func (e inUseError) Error() string {
+	return fmt.Sprintf("database %s is in use by another process; stop it or choose another file with `store bolt <file>`", string(e))
+}
+
+func (e inUseError) Is(target error) bool { return target == ErrInUse }
+
 // formatError is the version of a layout that this package does not know.
 type formatError string
 
@@ -219,7 +231,7 @@ func explain(path string, err error) error {
 	var system syscall.Errno
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("database %s is in use by another process; stop it or choose another file with `store bolt <file>`", path)
+		return inUseError(path)
 	case errors.As(err, &unknown):
 		return fmt.Errorf("database %s was written by another version of Gatefold (%w); start that version, or choose another file with `store bolt <file>`", path, err)
 	case errors.Is(err, errForeign):

@@ -1,0 +1,287 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// reloads is how many configurations are loaded under load, half of them bad.
+const reloads = 1000
+
+// An operator whose tooling writes configurations all day, good ones and bad
+// ones, while readers read. No request fails, no use is given twice, a page that
+// is on its way arrives, and nothing piles up.
+//
+// The site listens on a socket that the service manager holds, as systemd does.
+// A socket of Caddy's own is closed and opened at each reload, and the kernel
+// then drops connections that nobody has accepted yet: with or without us.
+func TestThousandReloadsUnderLoad(t *testing.T) {
+	t.Parallel()
+	s, origin := startOnSocket(t)
+	token := s.must("token", "reader", "--user", "u")
+	s.must("grant", "add", "--user", "u", "--sku", "premium")
+	const maxUses = 50
+	counted := s.must("link", "create", s.site+"/articles/hello", "--max-uses", strconv.Itoa(maxUses))
+	cookie := s.get(s.must("link", "create", s.site+"/articles/hello")).cookie(t)
+
+	slow := make(chan string, 1)
+	go func() {
+		got, err := fetch(s.site+"/articles/slow", "Cookie", cookie, "Authorization", "Bearer "+token)
+		if err != nil {
+			got.body = err.Error()
+		}
+		slow <- got.body
+	}()
+	<-origin.slowBegun
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var load sync.WaitGroup
+	var answered, dropped, redeemed atomic.Int64
+	visits := []struct {
+		name, path string
+		headers    []string
+		statuses   []int
+	}{
+		{"public", s.site + "/", nil, []int{200}},
+		{"subscriber", s.site + "/articles/hello", []string{"Authorization", "Bearer " + token}, []int{200}},
+		{"cookie", s.site + "/articles/hello", []string{"Cookie", cookie}, []int{200}},
+		{"stranger", s.site + "/articles/hello", nil, []int{401}},
+		{"link", counted, nil, []int{200, 403}},
+	}
+	for range 2 {
+		load.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				visit := visits[i%len(visits)]
+				got, err := fetch(visit.path, visit.headers...)
+				if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+					dropped.Add(1)
+					continue
+				}
+				if err != nil {
+					t.Errorf("%s: %v", visit.name, err)
+					return
+				}
+				answered.Add(1)
+				if visit.name == "link" && got.StatusCode == http.StatusOK {
+					redeemed.Add(1)
+				}
+				if !slices.Contains(visit.statuses, got.StatusCode) {
+					t.Errorf("%s: %d %s", visit.name, got.StatusCode, got.body)
+					return
+				}
+			}
+		})
+	}
+
+	configs := reloadConfigs(t, s)
+	var before int
+	for i := range reloads {
+		s.load(configs[i%len(configs)])
+		if t.Failed() {
+			break
+		}
+		if i == reloads/5 {
+			before = s.goroutines()
+		}
+	}
+	close(origin.slowGoOn)
+	if body := <-slow; body != "slow page, begun and ended" {
+		t.Errorf("the page that was on its way is %q", body)
+	}
+	stop()
+	load.Wait()
+
+	if answered.Load() < reloads/10 {
+		t.Errorf("only %d requests were made under load", answered.Load())
+	}
+	if redeemed.Load() > maxUses || redeemed.Load() == 0 {
+		t.Errorf("%d pages for a link of %d uses", redeemed.Load(), maxUses)
+	}
+	t.Logf("%d requests answered during %d reloads, %d connections dropped", answered.Load(), reloads, dropped.Load())
+	if after := s.goroutines(); after > before+50 {
+		t.Errorf("%d goroutines after %d reloads, %d after a fifth of them", after, reloads, before)
+	}
+	s.get(s.site+"/articles/hello", "Cookie", cookie).expect(t, http.StatusOK, "")
+	s.stop()
+}
+
+// slowOrigin is an origin with a page that takes its time.
+type slowOrigin struct {
+	*httptest.Server
+	slowBegun, slowGoOn chan struct{}
+}
+
+// startOnSocket starts a server whose site listens on an inherited socket.
+func startOnSocket(t *testing.T) (*server, *slowOrigin) {
+	t.Helper()
+	origin := &slowOrigin{slowBegun: make(chan struct{}), slowGoOn: make(chan struct{})}
+	origin.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/articles/slow" {
+			fmt.Fprint(w, "page")
+			return
+		}
+		fmt.Fprint(w, "slow page, begun")
+		w.(http.Flusher).Flush()
+		close(origin.slowBegun)
+		<-origin.slowGoOn
+		fmt.Fprint(w, " and ended")
+	}))
+	t.Cleanup(origin.Close)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	socket, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	s := &server{
+		t: t, dir: t.TempDir(), site: "http://" + listener.Addr().String(), admin: "127.0.0.1:" + freePorts(t, 1)[0], log: new(logFile),
+		sockets: []*os.File{socket},
+	}
+	s.config = filepath.Join(s.dir, "Caddyfile")
+	s.writeConfig(fmt.Sprintf(`{
+	admin %s
+	auto_https off
+	log {
+		level ERROR
+	}
+	gatefold {
+		store bolt %s
+	}
+}
+
+http://%s {
+	bind fd/3
+	gatefold {
+		identify jwt {
+			issuer self
+		}
+		rule /articles/{publisherContentId} entitled premium
+		rule / any
+	}
+	reverse_proxy %s {
+		flush_interval -1
+		transport http {
+			keepalive off
+		}
+	}
+}
+`, s.admin, s.database(), listener.Addr(), strings.TrimPrefix(origin.URL, "http://")))
+	s.start()
+	return s, origin
+}
+
+// reloadConfig is a configuration, and what the server must say to it.
+type reloadConfig struct {
+	json []byte
+	good bool
+}
+
+// reloadConfigs are the server's own configuration, and ones that fail in
+// different steps of loading, each after a good one.
+func reloadConfigs(t *testing.T, s *server) []reloadConfig {
+	t.Helper()
+	text, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := adaptConfig(t, s, string(text))
+	var configs []reloadConfig
+	for _, change := range [][2]string{
+		{"store bolt", "secret {env.GATEFOLD_TEST_UNSET}\n\t\tstore bolt"},            // the app's Provision
+		{"rule / any", "rule / any\n\t\tdeny {\n\t\t\terrors\n\t\t\tlogin /x\n\t\t}"}, // the handler's Validate
+		{"bind fd/3", "bind 127.0.0.1"},                                               // the listener's Start: the port is taken
+		{s.database(), "/dev/null/gatefold.db"},                                       // the store
+	} {
+		bad := adaptConfig(t, s, strings.Replace(string(text), change[0], change[1], 1))
+		configs = append(configs, reloadConfig{good, true}, reloadConfig{bad, false})
+	}
+	return configs
+}
+
+func adaptConfig(t *testing.T, s *server, text string) []byte {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	adapt := exec.Command(binary, "adapt", "--config", file)
+	adapt.Env = s.environment()
+	config, err := adapt.Output()
+	if err != nil {
+		t.Fatalf("adapt: %v", err)
+	}
+	return config
+}
+
+// load posts a configuration to the admin endpoint. Caddy closes the endpoint's
+// own listener at each load, so a call that never arrived is made again.
+func (s *server) load(config reloadConfig) {
+	s.t.Helper()
+	s.waitFor("the configuration is taken or refused", func() bool {
+		request, err := http.NewRequest(http.MethodPost, "http://"+s.admin+"/load", bytes.NewReader(config.json))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Cache-Control", "must-revalidate") // load it though it is the same
+		response, err := oneShot.Do(request)
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		answer, _ := io.ReadAll(response.Body)
+		if good := response.StatusCode == http.StatusOK; good != config.good {
+			s.t.Errorf("a configuration that is good (%v) was answered %d %s", config.good, response.StatusCode, answer)
+		}
+		return true
+	})
+}
+
+// oneShot keeps no connection: the listener behind it is replaced all the time.
+var oneShot = &http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
+
+var goroutineTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)
+
+// goroutines is how many goroutines the server has.
+func (s *server) goroutines() int {
+	s.t.Helper()
+	total := 0
+	s.waitFor("the server counts its goroutines", func() bool {
+		response, err := oneShot.Get("http://" + s.admin + "/debug/pprof/goroutine?debug=1")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		profile, _ := io.ReadAll(response.Body)
+		found := goroutineTotal.FindSubmatch(profile)
+		if found == nil {
+			return false
+		}
+		total, _ = strconv.Atoi(string(found[1]))
+		return true
+	})
+	return total
+}
