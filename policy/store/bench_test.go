@@ -1,0 +1,122 @@
+package store_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/boltengine"
+)
+
+const vendor = "acme"
+
+// bench is a store over a real database, with a clock that tests move.
+type bench struct {
+	*testing.T
+	*store.Store
+	file     string
+	engine   *boltengine.Engine
+	versions *policy.Versions
+	clock    time.Time
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{
+		T: t, file: filepath.Join(t.TempDir(), "gatefold.db"), versions: new(policy.Versions),
+		clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
+	}
+	engine, err := boltengine.Open(b.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.engine = engine
+	t.Cleanup(func() { _ = engine.Close() })
+	b.Store = store.New(engine, b.versions, b.now)
+	return b
+}
+
+func (b *bench) now() time.Time { return b.clock }
+
+// ok wants that something succeeded.
+func (b *bench) ok(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// is wants an error of a kind.
+func (b *bench) is(err, want error) {
+	b.Helper()
+	if !errors.Is(err, want) {
+		b.Fatalf("the error is %v, want %v", err, want)
+	}
+}
+
+// names wants an error that names a field.
+func (b *bench) names(err error, field string) {
+	b.Helper()
+	failed, ok := errors.AsType[*store.FieldError](err)
+	if !ok || failed.Field != field || failed.Problem == "" {
+		b.Fatalf("the error is %v, want one of %s", err, field)
+	}
+}
+
+func (b *bench) grant(g store.Grant) store.Grant {
+	b.Helper()
+	b.clock = b.clock.Add(time.Second)
+	made, err := b.CreateGrant(b.Context(), vendor, store.DefaultList, g)
+	b.ok(err)
+	return made
+}
+
+// skus lists the grants that match a reader, in order, with a plus where they
+// are active.
+func (b *bench) skus(reader policy.Reader) string {
+	b.Helper()
+	grants, err := b.Grants(b.Context(), vendor, reader)
+	b.ok(err)
+	var names []string
+	for _, g := range grants {
+		if g.Active {
+			g.SKU += "+"
+		}
+		names = append(names, g.SKU)
+	}
+	return strings.Join(names, " ")
+}
+
+func (b *bench) link(claims keys.LinkClaims) store.SignedLink {
+	b.Helper()
+	b.clock = b.clock.Add(time.Second)
+	claims.Issuer, claims.ID, claims.IssuedAt = keys.VendorIssuer(vendor), b.NewLinkID(), b.clock.Unix()
+	if claims.ExpiresAt == 0 {
+		claims.ExpiresAt = b.clock.Unix() + 3600
+	}
+	made, err := b.CreateLink(b.Context(), vendor, claims)
+	b.ok(err)
+	return made
+}
+
+func (b *bench) redeem(link store.SignedLink, id string) error {
+	b.Helper()
+	return b.Redeem(b.Context(), vendor, policy.Redemption{
+		Issuer: link.Claims.Issuer, LinkID: link.Claims.ID, ID: id, MaxUses: link.Claims.MaxUses,
+		At: b.clock, ExpiresAt: time.Unix(link.Claims.ExpiresAt, 0),
+	})
+}
+
+// bytes is the database as it lies on the disk.
+func (b *bench) bytes() string {
+	b.Helper()
+	content, err := os.ReadFile(b.file)
+	b.ok(err)
+	return string(content)
+}
