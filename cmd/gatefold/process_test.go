@@ -171,7 +171,10 @@ func (s *server) launch() {
 	exited := make(chan error, 1)
 	go func(process *exec.Cmd) { exited <- process.Wait() }(s.process)
 	s.exited = exited
-	s.t.Cleanup(func() { s.kill() })
+	s.t.Cleanup(func() {
+		s.kill()
+		s.checkLog()
+	})
 }
 
 func (s *server) environment() []string {
@@ -341,7 +344,8 @@ func freePorts(t *testing.T, n int) []string {
 // the value of a link cookie.
 var tokenMaterial = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}|gatefold-[A-Za-z0-9_-]{12}=[A-Za-z0-9]`)
 
-// checkLog wants no secret in what the server wrote.
+// checkLog wants no secret in what the server wrote. It is asked at the end of
+// every test that ran one.
 func (s *server) checkLog() {
 	s.t.Helper()
 	for line := range strings.Lines(s.log.String()) {

@@ -49,7 +49,6 @@ func TestReadmeTranscript(t *testing.T) {
 	if link := strings.TrimSuffix(outputs[3], "\n"); strings.ContainsAny(link, " \n") {
 		t.Errorf("link create prints more than the URL: %q", link)
 	}
-	s.checkLog()
 }
 
 // transcript returns the lines of the README's transcript.
