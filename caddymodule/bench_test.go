@@ -83,7 +83,7 @@ func (l *testLog) String() string {
 }
 
 // entries returns the log lines of a logger, by the beginning of its name.
-func (l *testLog) entries(t *testing.T, logger string) []map[string]any {
+func (l *testLog) entries(t testing.TB, logger string) []map[string]any {
 	t.Helper()
 	var entries []map[string]any
 	for line := range strings.Lines(l.String()) {
@@ -118,7 +118,7 @@ type origin struct {
 	answer http.HandlerFunc
 }
 
-func newOrigin(t *testing.T) *origin {
+func newOrigin(t testing.TB) *origin {
 	t.Helper()
 	o := new(origin)
 	o.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -137,7 +137,7 @@ func newOrigin(t *testing.T) *origin {
 }
 
 // last returns the last request, and forgets all.
-func (o *origin) last(t *testing.T) *http.Request {
+func (o *origin) last(t testing.TB) *http.Request {
 	t.Helper()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -150,7 +150,7 @@ func (o *origin) last(t *testing.T) *http.Request {
 }
 
 // untouched wants that the origin was asked for nothing.
-func (o *origin) untouched(t *testing.T) {
+func (o *origin) untouched(t testing.TB) {
 	t.Helper()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -162,7 +162,7 @@ func (o *origin) untouched(t *testing.T) {
 
 // bench is a gated site with its origin.
 type bench struct {
-	*testing.T
+	testing.TB
 	dir    string
 	port   string
 	site   string // http://127.0.0.1:port
@@ -183,15 +183,15 @@ const standardRules = `
 `
 
 // newBench runs a site with the given lines in its gatefold directive.
-func newBench(t *testing.T, gate string) *bench {
+func newBench(t testing.TB, gate string) *bench {
 	t.Helper()
 	return newBenchWith(t, "", gate, "")
 }
 
 // newBenchWith adds global options, and directives to the site.
-func newBenchWith(t *testing.T, global, gate, site string) *bench {
+func newBenchWith(t testing.TB, global, gate, site string) *bench {
 	t.Helper()
-	b := &bench{T: t, dir: t.TempDir(), origin: newOrigin(t), port: freePort(t)}
+	b := &bench{TB: t, dir: t.TempDir(), origin: newOrigin(t), port: freePort(t)}
 	b.site = "http://127.0.0.1:" + b.port
 	logged.reset()
 	b.load(b.config(global, gate, site))
@@ -340,7 +340,7 @@ func (b *bench) subscriber() (name, value string) {
 // answer is an answer with its body read.
 type answer struct {
 	*http.Response
-	t    *testing.T
+	t    testing.TB
 	body string
 }
 
@@ -386,7 +386,7 @@ func (b *bench) read(response *http.Response) answer {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return answer{response, b.T, string(body)}
+	return answer{response, b.TB, string(body)}
 }
 
 // raw sends bytes as they are, which no client library would.
@@ -456,7 +456,7 @@ func (a answer) linkCookie() string {
 	return ""
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

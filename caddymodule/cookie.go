@@ -6,7 +6,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"hash"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gatefold/gatefold/policy"
@@ -28,12 +31,14 @@ type linkPass struct {
 // HMAC-SHA256 over vendor, site and pass. What the link opens is not in it, but
 // in the link's record, where a revocation reaches it.
 type cookieSealer struct {
-	key  [sha256.Size]byte
 	site []byte
+	macs sync.Pool // of hash.Hash, keyed
 }
 
 func newCookieSealer(key [sha256.Size]byte, vendor, site string) *cookieSealer {
-	return &cookieSealer{key: key, site: appendText(appendText(nil, vendor), site)}
+	s := &cookieSealer{site: appendText(appendText(nil, vendor), site)}
+	s.macs.New = func() any { return hmac.New(sha256.New, key[:]) }
+	return s
 }
 
 const cookieFormat = 1
@@ -55,7 +60,7 @@ func (s *cookieSealer) Seal(pass linkPass) string {
 	b = binary.AppendVarint(b, pass.IssuedAt)
 	b = binary.AppendVarint(b, pass.ExpiresAt)
 	encoding := base64.RawURLEncoding
-	return encoding.EncodeToString(b) + "." + encoding.EncodeToString(s.mac(b))
+	return encoding.EncodeToString(b) + "." + encoding.EncodeToString(s.appendMAC(nil, b))
 }
 
 // maxCookieValue bounds the value of a link cookie.
@@ -67,41 +72,49 @@ func (s *cookieSealer) Open(value string) (linkPass, error) {
 	if len(value) > maxCookieValue || len(value) <= macLen+1 || value[len(value)-macLen-1] != '.' {
 		return linkPass{}, errCookie
 	}
-	encoding := base64.RawURLEncoding.Strict()
-	b, err := encoding.DecodeString(value[:len(value)-macLen-1])
+	// The texts of the pass are parts of one string: decoding costs one
+	// allocation.
+	var decoded [maxCookieValue]byte
+	b, err := strictBase64.AppendDecode(decoded[:0], []byte(value[:len(value)-macLen-1]))
 	if err != nil {
 		return linkPass{}, errCookie
 	}
-	mac, err := encoding.DecodeString(value[len(value)-macLen:])
-	if err != nil || !hmac.Equal(mac, s.mac(b)) {
+	var macs [3 * sha256.Size]byte
+	mac, err := strictBase64.AppendDecode(macs[:0], []byte(value[len(value)-macLen:]))
+	if err != nil || !hmac.Equal(mac, s.appendMAC(macs[2*sha256.Size:2*sha256.Size], b)) {
 		return linkPass{}, errCookie
 	}
-	return readPass(b)
+	return readPass(string(b))
 }
 
-func (s *cookieSealer) mac(pass []byte) []byte {
-	h := hmac.New(sha256.New, s.key[:])
+// strictBase64 reads what has one spelling only.
+var strictBase64 = base64.RawURLEncoding.Strict()
+
+func (s *cookieSealer) appendMAC(to, pass []byte) []byte {
+	h, _ := s.macs.Get().(hash.Hash)
+	defer s.macs.Put(h)
+	h.Reset()
 	h.Write(s.site)
 	h.Write(pass)
-	return h.Sum(nil)
+	return h.Sum(to)
 }
 
 // readPass reads what Seal wrote.
-func readPass(b []byte) (linkPass, error) {
+func readPass(b string) (linkPass, error) {
 	if len(b) == 0 || b[0] != cookieFormat {
 		return linkPass{}, errCookie
 	}
 	b = b[1:]
 	var pass linkPass
 	for _, text := range []*string{&pass.Issuer, &pass.ID, &pass.Redemption} {
-		n, size := binary.Uvarint(b)
+		n, size := binary.Uvarint([]byte(b[:min(len(b), binary.MaxVarintLen64)]))
 		if size <= 0 || n > uint64(len(b)-size) {
 			return linkPass{}, errCookie
 		}
-		*text, b = string(b[size:size+int(n)]), b[size+int(n):]
+		*text, b = b[size:size+int(n)], b[size+int(n):]
 	}
 	for _, number := range []*int64{&pass.IssuedAt, &pass.ExpiresAt} {
-		n, size := binary.Varint(b)
+		n, size := binary.Varint([]byte(b[:min(len(b), binary.MaxVarintLen64)]))
 		if size <= 0 {
 			return linkPass{}, errCookie
 		}
@@ -116,12 +129,26 @@ func readPass(b []byte) (linkPass, error) {
 // linkCookieName returns the name of a link's cookie: one for each link, so
 // that several links live beside one another.
 func linkCookieName(issuer, id string, secure bool) string {
-	sum := sha256.Sum256(appendText(appendText(nil, issuer), id))
-	name := linkCookiePrefix + base64.RawURLEncoding.EncodeToString(sum[:])[:12]
+	prefix := linkCookiePrefix
 	if secure {
-		return securePrefix + name
+		prefix = securePrefix + linkCookiePrefix
 	}
-	return name
+	hash := linkCookieHash(issuer, id)
+	return prefix + string(hash[:])
+}
+
+// linkCookieHash returns what tells the cookie of a link from that of another.
+func linkCookieHash(issuer, id string) (hash [12]byte) {
+	var texts [512]byte
+	sum := sha256.Sum256(appendText(appendText(texts[:0], issuer), id))
+	base64.RawURLEncoding.Encode(hash[:], sum[:9])
+	return hash
+}
+
+// isLinkCookieOf says whether a cookie's name is the one of a link.
+func isLinkCookieOf(name, issuer, id string) bool {
+	hash := linkCookieHash(issuer, id)
+	return strings.TrimPrefix(strings.TrimPrefix(name, securePrefix), linkCookiePrefix) == string(hash[:])
 }
 
 // maxLinkCookies is how many link cookies a browser keeps for a site.
@@ -167,14 +194,17 @@ type carriedPass struct {
 
 // openLinkCookies verifies the link cookies of a request. One that fails is
 // none: it was made for another site, or forged, or cut.
-func openLinkCookies(sealer *cookieSealer, cookies []linkCookie, secure bool, now time.Time) []carriedPass {
-	var carried []carriedPass
+func openLinkCookies(sealer *cookieSealer, cookies []linkCookie, now time.Time) []carriedPass {
+	if len(cookies) == 0 {
+		return nil
+	}
+	carried := make([]carriedPass, 0, min(len(cookies), 2*maxLinkCookies))
 	for _, cookie := range cookies {
 		if len(carried) == 2*maxLinkCookies {
 			break
 		}
 		pass, err := sealer.Open(cookie.value)
-		if err != nil || now.Unix() >= pass.ExpiresAt || cookie.name != linkCookieName(pass.Issuer, pass.ID, secure) {
+		if err != nil || now.Unix() >= pass.ExpiresAt || !isLinkCookieOf(cookie.name, pass.Issuer, pass.ID) {
 			continue
 		}
 		carried = append(carried, carriedPass{cookie.name, pass})

@@ -28,7 +28,8 @@ func (h *Handler) allow(w http.ResponseWriter, v *visit, decision *policy.Decisi
 	if decision.Public() {
 		return next.ServeHTTP(w, v.r)
 	}
-	return next.ServeHTTP(&privateWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}, v.r)
+	v.private.ResponseWriter = w
+	return next.ServeHTTP(&v.private, v.r)
 }
 
 // redirectClean sends a browser from the signed URL to the same page without
@@ -45,7 +46,7 @@ func redirectClean(w http.ResponseWriter, v *visit) error {
 // privateWriter keeps shared caches from storing a page that not everybody may
 // have, whatever the origin says (RFC 9111, section 3.5 and 5.2.2).
 type privateWriter struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	wroteHeader bool
 }
 

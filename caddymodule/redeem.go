@@ -22,12 +22,8 @@ func newRedemptionID() string {
 // out of what goes on to the origin. It is asked only on pages that a link may
 // open: elsewhere the parameter is the origin's own.
 func (h *Handler) linkEvidence(v *visit, site *siteRuntime) policy.LinkEvidence {
-	v.carried = openLinkCookies(site.cookies, v.cookies, v.secure, v.request.Now)
-	evidence := policy.LinkEvidence{
-		Readable:  v.r.Method == http.MethodGet || v.r.Method == http.MethodHead,
-		Spendable: isOwnVisit(v.r),
-		Early:     isEarlyData(v.r),
-	}
+	v.carried = openLinkCookies(site.cookies, v.cookies, v.request.Now)
+	evidence := policy.LinkEvidence{Passes: v.passes[:0]}
 	for _, carried := range v.carried {
 		evidence.Passes = append(evidence.Passes, carried.pass.Pass)
 	}
@@ -38,6 +34,9 @@ func (h *Handler) linkEvidence(v *visit, site *siteRuntime) policy.LinkEvidence 
 	v.stripToken(h.LinkParam, rest)
 	evidence.Ambiguous = len(tokens) > 1
 	evidence.Token = tokens[0]
+	evidence.Readable = v.r.Method == http.MethodGet || v.r.Method == http.MethodHead
+	evidence.Spendable = isOwnVisit(v.r)
+	evidence.Early = isEarlyData(v.r)
 	return evidence
 }
 

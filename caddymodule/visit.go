@@ -26,8 +26,14 @@ type visit struct {
 	// of them that this site made.
 	cookies []linkCookie
 	carried []carriedPass
+	passes  [2]policy.Pass // room for those of most requests
 	// redemption is the id of the use that was counted, if one was.
 	redemption string
+	// told is what logs and placeholders tell of it, and private the writer of
+	// a page that is not public: parts of the visit, so that they cost no
+	// memory of their own.
+	told    outcome
+	private privateWriter
 }
 
 // enter begins a visit: it takes out of the request what only the gate may set,
@@ -49,12 +55,12 @@ func isSecure(r *http.Request) bool {
 	if r.TLS != nil {
 		return true
 	}
-	proto := r.Header.Get("X-Forwarded-Proto")
-	if proto == "" {
+	proto := r.Header["X-Forwarded-Proto"]
+	if len(proto) == 0 || !strings.EqualFold(proto[0], "https") {
 		return false
 	}
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	return trusted && strings.EqualFold(proto, "https")
+	return trusted
 }
 
 // isPreflight says whether a request is a CORS preflight (Fetch standard, 4.8):
@@ -154,7 +160,8 @@ func (o *outcome) placeholder(key string) (any, bool) {
 // report makes a decision known: to placeholders, to the access log, and,
 // where it denies, to the gate's own log.
 func (h *Handler) report(v *visit, decision *policy.Decision) {
-	told := &outcome{decision: *decision, user: v.request.Reader.UserID}
+	told := &v.told
+	told.decision, told.user = *decision, v.request.Reader.UserID
 	ctx := v.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(told.placeholder)

@@ -1,0 +1,95 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+)
+
+// BenchmarkHandler measures every step of the gate on a cached allow, without
+// the next handler and without the server around it; "nothing" is what the
+// benchmark itself costs.
+func BenchmarkHandler(b *testing.B) {
+	for _, visit := range hotVisits(b) {
+		b.Run(visit.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				visit.serve()
+			}
+		})
+	}
+}
+
+// hotVisit is a request that the gate has seen before.
+type hotVisit struct {
+	name  string
+	serve func()
+}
+
+// hotVisits are requests that are allowed from memory.
+func hotVisits(tb testing.TB) []hotVisit {
+	tb.Helper()
+	b := newBench(tb, standardRules)
+	_, bearer := b.subscriber()
+	link, _ := b.link(keys.LinkClaims{})
+	cookie := b.get(link).page().linkCookie()
+
+	handler := &Handler{Rules: []RuleConfig{
+		{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}},
+		{Path: "/", Operator: "any"},
+	}, Identify: []*Identity{{Source: sourceJWT, Issuer: issuerSelf, Cookie: "reader"}}}
+	ctx, cancel := caddy.NewContext(caddy.ActiveContext())
+	tb.Cleanup(cancel)
+	if err := handler.Provision(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	nothing := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	gate := func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, nothing) }
+	visits := []hotVisit{
+		{"nothing", hotVisitTo(tb, b.site+"/", nil, nothing)},
+		{"public", hotVisitTo(tb, b.site+"/", nil, gate)},
+		{"reader", hotVisitTo(tb, b.site+"/articles/hello", []string{"Authorization", bearer}, gate)},
+		{"cookie", hotVisitTo(tb, b.site+"/articles/hello", []string{"Cookie", "theme=dark; " + cookie}, gate)},
+	}
+	for _, visit := range visits {
+		for range 100 { // until it is remembered
+			visit.serve()
+		}
+	}
+	return visits
+}
+
+// hotVisitTo returns a function that sends a handler a request as Caddy's server
+// prepares it. Each time the request is as it was.
+func hotVisitTo(tb testing.TB, address string, headers []string, handler caddyhttp.HandlerFunc) func() {
+	tb.Helper()
+	r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, address, nil)
+	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+	r.Header.Set("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+	r.Header.Set("Accept-Language", "sv-SE,sv;q=0.8,en;q=0.5")
+	r.Header.Set("Accept-Encoding", "gzip, deflate, br")
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	cookie := r.Header.Get("Cookie")
+	w := httptest.NewRecorder()
+	prepared := caddyhttp.PrepareRequest(r, caddy.NewEmptyReplacer(), w, &caddyhttp.Server{})
+	repl := caddy.NewEmptyReplacer()
+	prepared = prepared.WithContext(context.WithValue(prepared.Context(), caddy.ReplacerCtxKey, repl))
+	return func() {
+		*repl = *caddy.NewEmptyReplacer() // what a request adds would pile up
+		if cookie != "" {
+			prepared.Header["Cookie"] = []string{cookie}
+		}
+		if err := handler(w, prepared); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
