@@ -38,6 +38,9 @@ type Options struct {
 	// Operator adds what only the operator of the machine may do, and tells in
 	// full what went wrong. The query parameter `vendor` is then Authorize's.
 	Operator bool
+	// Explain tells how a request at the gate of a vendor would be decided. An
+	// error that is a *RefusedError is answered as it says. Nil: nobody can ask.
+	Explain func(ctx context.Context, vendor string, request ExplainRequest) (*Explanation, error)
 	// Now is the clock.
 	Now func() time.Time
 	// Failed is told of errors that are the server's own, for the log. Nil:
@@ -87,6 +90,9 @@ func New(options Options) (http.Handler, error) {
 		a.registerReaderTokens()
 		a.registerKeys()
 		a.registerHealth()
+		if a.Explain != nil {
+			a.registerExplain()
+		}
 	}
 	return a, nil
 }

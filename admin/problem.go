@@ -89,7 +89,7 @@ func codeErrors(_ huma.Context, _ string, value any) (any, error) {
 	return p, nil
 }
 
-// RefusedError is an error of Authorize that says how it is answered.
+// RefusedError is an error of Authorize or Explain that says how it is answered.
 type RefusedError struct {
 	// Status is the answer's status, 4xx.
 	Status int
@@ -113,6 +113,9 @@ func refuse(w http.ResponseWriter, err error) {
 func (a *api) problemOf(err error) error {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return p
+	}
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		return newProblem(refused.Status, refused.Detail)
 	}
 	if field, ok := errors.AsType[*store.FieldError](err); ok {
 		return invalid(field.Field, field.Problem)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -52,6 +53,9 @@ type App struct {
 	secret   []byte // nil when it is in the file beside the database
 	runtime  lazy[*runtime]
 	api      lazy[http.Handler]
+
+	gatesMu sync.Mutex
+	gates   []*Handler // that use this app
 }
 
 // StoreConfig says where records are kept.
@@ -202,7 +206,7 @@ func (a *App) newAPI() (http.Handler, error) {
 	}
 	return admin.New(admin.Options{
 		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy,
-		Authorize: authorizeLocal, Operator: true, Now: now,
+		Authorize: authorizeLocal, Operator: true, Now: now, Explain: a.explain,
 		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
 	})
 }

@@ -46,6 +46,10 @@ func Commands() []caddycmd.Command {
 			Long: "Creates, shows and revokes signed links: URLs that open one resource to whoever holds them.",
 		},
 		{
+			Name: "explain", Usage: "<url>", Short: "Tells how a request would be decided, and why", CobraFunc: explainCommand,
+			Long: "Tells how the gate would decide a request, step by step. It spends nothing.",
+		},
+		{
 			Name: "grant", Usage: "<command>", Short: "Adds, lists and removes grants", CobraFunc: grantCommands,
 			Long: "Adds, lists and removes grants: who may have what, from when to when.",
 		},

@@ -161,6 +161,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.runtime.make = h.openRuntime
+	h.app.addGate(h)
 	return nil
 }
 

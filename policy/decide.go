@@ -47,6 +47,7 @@ type Request struct {
 	Link LinkEvidence
 	Now  time.Time
 
+	rules        *Ruleset
 	matches      []*compiledRule
 	one          [1]*compiledRule
 	question     Question // here, so that asking it takes no memory
@@ -88,6 +89,7 @@ func (p *Policy) Match(ctx context.Context, r *Request) error {
 			return unavailable(err)
 		}
 	}
+	r.rules = rules
 	r.matches = r.one[:0]
 	for _, segments := range r.Path.Readings() {
 		r.matches = append(r.matches, rules.match(r.Method, segments))

@@ -104,17 +104,25 @@ func CheckLinkTarget(claims *keys.LinkClaims) error {
 // opens says whether the link opens the page that a rule matched: everything
 // that the link names must fit.
 func (t *target) opens(r *Request, rule *compiledRule, segments []string) bool {
+	return t.misfit(r, rule, segments) == ""
+}
+
+// misfit names what keeps the link from opening the page that a rule matched:
+// one of its claims, or the rule's operator. It is empty when the link opens it.
+func (t *target) misfit(r *Request, rule *compiledRule, segments []string) string {
 	test, ok := rule.test.(*entitledTest)
-	if !ok {
-		return false
+	switch {
+	case !ok:
+		return "operator"
+	case t.content != "" && t.content != test.content.resolve(rule, segments):
+		return "publisherContentId"
+	case t.sku != "" && !test.asksFor(t.sku, rule, segments):
+		return "sku"
+	case t.hasURL && !t.opensURL(r, segments):
+		return "url"
+	default:
+		return ""
 	}
-	if t.content != "" && t.content != test.content.resolve(rule, segments) {
-		return false
-	}
-	if t.sku != "" && !test.asksFor(t.sku, rule, segments) {
-		return false
-	}
-	return !t.hasURL || t.opensURL(r, segments)
 }
 
 func (t *target) opensURL(r *Request, segments []string) bool {

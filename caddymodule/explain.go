@@ -1,0 +1,336 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// explain tells how a gate of a vendor would decide a request. It takes the
+// request through the same steps as Handler.decide, and spends nothing.
+func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainRequest) (*admin.Explanation, error) {
+	gate, err := a.gateOf(vendor, request.Site)
+	if err != nil {
+		return nil, err
+	}
+	site, err := gate.runtime.get()
+	if err != nil {
+		return nil, err
+	}
+	page, err := url.Parse(request.URL)
+	if err != nil || page.Host == "" || page.Scheme != "http" && page.Scheme != "https" {
+		return nil, &admin.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The url must be a whole http or https URL."}
+	}
+	e := &explainer{
+		request: request, gate: gate, site: site, page: page, store: a.shared.store,
+		told: &admin.Explanation{Vendor: vendor, Site: gate.Site, Method: request.Method, Grants: []admin.ExplainedGrant{}, Readings: []admin.ExplainedReading{}},
+	}
+	if e.told.Method == "" {
+		e.told.Method = http.MethodGet
+	}
+	decision := e.decide(ctx)
+	e.tellDecision(&decision)
+	return e.told, e.tellGrants(ctx)
+}
+
+// gateOf finds the handler of a site; without a name the vendor's only one, or
+// the one of the vendor's own name.
+func (a *App) gateOf(vendor, site string) (*Handler, error) {
+	a.gatesMu.Lock()
+	defer a.gatesMu.Unlock()
+	var known []string
+	var own, only *Handler
+	for _, gate := range a.gates {
+		if gate.Vendor != vendor {
+			continue
+		}
+		if gate.Site == site {
+			return gate, nil
+		}
+		if gate.Site == vendor {
+			own = gate
+		}
+		only, known = gate, append(known, gate.Site)
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	switch {
+	case site == "" && own != nil:
+		return own, nil
+	case site == "" && len(known) == 1:
+		return only, nil
+	}
+	return nil, &admin.RefusedError{
+		Status: http.StatusNotFound,
+		Detail: fmt.Sprintf("The running configuration has no such site of vendor %s; it has: %s.", vendor, strings.Join(known, ", ")),
+	}
+}
+
+// addGate makes a handler known to explanations.
+func (a *App) addGate(h *Handler) {
+	a.gatesMu.Lock()
+	defer a.gatesMu.Unlock()
+	a.gates = append(a.gates, h)
+}
+
+// explainer is one request that is being explained.
+type explainer struct {
+	request admin.ExplainRequest
+	gate    *Handler
+	site    *siteRuntime
+	store   *store.Store
+	page    *url.URL
+	reader  policy.Reader
+	skus    []string // that the rules ask for
+	told    *admin.Explanation
+}
+
+// decide takes the request through the steps of the gate.
+func (e *explainer) decide(ctx context.Context) policy.Decision {
+	method, ok := policy.JudgedMethod(e.told.Method, false)
+	if !ok {
+		return policy.Decision{Reason: policy.ReasonBadMethod}
+	}
+	r := &policy.Request{Site: e.site.site, Method: method, Host: e.page.Host, Query: e.page.RawQuery, Now: e.site.policy.Now()}
+	path := e.page.EscapedPath()
+	if path == "" {
+		path = "/"
+	}
+	e.told.Path.Received = path
+	if err := r.Path.Read(path, e.site.site.Paths); err != nil {
+		e.told.Path.Error = err.Error()
+		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
+	}
+	e.identify(ctx, r.Now)
+	r.Reader = e.reader
+	if err := e.site.policy.Match(ctx, r); err != nil {
+		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
+	}
+	if r.LinkMayOpen() {
+		r.Link = e.evidence()
+	}
+	explained := e.site.policy.Explain(ctx, r)
+	for i := range explained.Readings {
+		e.tellReading(&explained.Readings[i])
+	}
+	if explained.Token != nil {
+		e.tellLink(ctx, &explained)
+	}
+	return explained.Decision
+}
+
+// identify finds out who the reader would be.
+func (e *explainer) identify(ctx context.Context, now time.Time) {
+	told := &e.told.Reader
+	told.Source = "no credential"
+	switch {
+	case e.request.UserID != "":
+		e.reader, told.Source = policy.Reader{UserID: e.request.UserID}, "given"
+	case e.request.ReaderToken != "":
+		told.Source = "the token is not by an issuer of this site"
+		e.verify(ctx, now)
+	}
+	told.UserID, told.PublisherUserID, told.EmailVerified = e.reader.UserID, e.reader.PublisherUserID, e.reader.Email != ""
+}
+
+// verify tries the reader's token at each source, as the gate does.
+func (e *explainer) verify(ctx context.Context, now time.Time) {
+	for i := range e.site.sources {
+		source := &e.site.sources[i]
+		if source.httpAuth || !source.issued(e.request.ReaderToken) {
+			continue
+		}
+		e.told.Reader.Source = "jwt of issuer " + source.verifier.Issuer.Issuer
+		reader, err := e.site.policy.Reader(ctx, &source.verifier, e.request.ReaderToken, now)
+		if err != nil {
+			e.told.Reader.Error = err.Error()
+			reader = policy.Reader{Rejected: true}
+		}
+		e.reader = reader
+		return
+	}
+}
+
+// evidence is the link's token that the request carries.
+func (e *explainer) evidence() policy.LinkEvidence {
+	_, tokens := takeParam(e.page.RawQuery, e.gate.LinkParam)
+	if e.request.LinkToken != "" {
+		tokens = append(tokens, e.request.LinkToken)
+	}
+	if len(tokens) == 0 {
+		return policy.LinkEvidence{}
+	}
+	return policy.LinkEvidence{
+		Token: tokens[0], Ambiguous: len(tokens) > 1,
+		Readable:  e.told.Method == http.MethodGet || e.told.Method == http.MethodHead,
+		Spendable: e.told.Method == http.MethodGet,
+	}
+}
+
+func (e *explainer) tellReading(reading *policy.Reading) {
+	told := admin.ExplainedReading{
+		Path: reading.Path, PassedOver: []admin.ExplainedRule{}, OtherRules: reading.OtherRules,
+		SKUs: reading.SKUs, ContentID: reading.ContentID, Reason: reading.Decision.Reason.String(),
+	}
+	if reading.Decision.Rule != nil {
+		rule := explainedRule(reading.Decision.Rule)
+		told.Rule = &rule
+	}
+	for i := range reading.PassedOver {
+		told.PassedOver = append(told.PassedOver, explainedRule(&reading.PassedOver[i]))
+	}
+	e.skus = append(e.skus, reading.SKUs...)
+	e.told.Readings = append(e.told.Readings, told)
+}
+
+func explainedRule(rule *policy.Rule) admin.ExplainedRule {
+	return admin.ExplainedRule{Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: rule.Allow.String(), Origin: rule.Origin}
+}
+
+// tellLink tells of each check of a link, up to the first that fails.
+func (e *explainer) tellLink(ctx context.Context, explained *policy.Explanation) {
+	token := explained.Token
+	link := &admin.ExplainedLink{TokenID: token.Claims.ID}
+	e.told.Link = link
+	check := func(name string, ok bool, detail string) bool {
+		link.Checks = append(link.Checks, admin.ExplainedCheck{Check: name, OK: ok, Detail: detail})
+		return ok
+	}
+	if token.Claims.ID == "" {
+		check("token", false, token.Err.Error())
+		return
+	}
+	check("token", true, "signed by a key of this vendor, for "+token.Claims.Issuer)
+	check("time", true, "valid until "+time.Unix(token.Claims.ExpiresAt, 0).UTC().Format(time.RFC3339))
+	record, err := e.store.SignedLink(ctx, e.told.Vendor, token.Claims.Issuer, token.Claims.ID)
+	if !check("known", err == nil, errorOr(err, "the store knows it")) {
+		return
+	}
+	if !check("not revoked", record.RevokedAt.IsZero(), revokedDetail(record)) {
+		return
+	}
+	if !check("uses", record.Claims.MaxUses == 0 || record.Uses < record.Claims.MaxUses, usesDetail(record.Uses, record.Claims)) {
+		// The gate learns this only when it redeems.
+		if explained.Decision.Link.Spend {
+			explained.Decision = policy.Decision{Reason: policy.ReasonLinkUsedUp, Rule: explained.Decision.Rule, Link: explained.Decision.Link}
+		}
+	}
+	for _, reading := range explained.Readings {
+		detail := "it opens this page"
+		if reading.Misfit != "" {
+			detail = "it opens another page: " + reading.Misfit + " does not fit"
+		}
+		if !check("opens", reading.Misfit == "", detail) {
+			return
+		}
+	}
+}
+
+func errorOr(err error, text string) string {
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
+
+func revokedDetail(record store.SignedLink) string {
+	if record.RevokedAt.IsZero() {
+		return "it was not revoked"
+	}
+	return "it was revoked at " + record.RevokedAt.Format(time.RFC3339)
+}
+
+func usesDetail(uses int64, claims keys.LinkClaims) string {
+	if claims.MaxUses == 0 {
+		return "its uses are not counted"
+	}
+	return fmt.Sprintf("%d of %d uses are spent", uses, claims.MaxUses)
+}
+
+// tellGrants tells of the reader's grants of what the rules ask for.
+func (e *explainer) tellGrants(ctx context.Context) error {
+	if e.reader.Anonymous() || len(e.skus) == 0 {
+		return nil
+	}
+	found, err := e.store.GrantsOf(ctx, e.told.Vendor, e.reader)
+	if err != nil {
+		return err
+	}
+	moment := e.site.policy.Now()
+	for i := range found {
+		grant := &found[i].Grant
+		if !slices.Contains(e.skus, grant.SKU) {
+			e.told.OtherGrants++
+			continue
+		}
+		told := admin.ExplainedGrant{
+			ID: grant.ID, SKU: grant.SKU, List: grant.Source, StartsAt: grant.StartsAt, EndsAt: grant.EndsAt, Counts: found[i].Counts(moment),
+		}
+		if !told.Counts {
+			told.Why = whyNot(&found[i], moment)
+		}
+		e.told.Grants = append(e.told.Grants, told)
+	}
+	return nil
+}
+
+// whyNot says why a grant does not count.
+func whyNot(found *store.FoundGrant, moment time.Time) string {
+	switch {
+	case found.List.Status != store.StatusActive:
+		return "its access list is not ACTIVE"
+	case found.Grant.Status != store.StatusActive:
+		return "it is not ACTIVE"
+	case found.Grant.StartsAt != nil && moment.Before(*found.Grant.StartsAt):
+		return "it has not begun"
+	default:
+		return "it has ended"
+	}
+}
+
+func (e *explainer) tellDecision(decision *policy.Decision) {
+	told := &e.told.Decision
+	told.Allow, told.Reason, told.Status = decision.Allow(), decision.Reason.String(), http.StatusOK
+	if answer, denied := denials[decision.Reason]; denied {
+		told.Status = answer.status
+	}
+	told.Spends, told.Grant = decision.Link.Spend && decision.Allow(), decision.Grant
+	if decision.Err != nil {
+		told.Error = decision.Err.Error()
+	}
+	// Far away is never; and what does not depend on time has no moment at all.
+	if until := time.UnixMilli(decision.Until).UTC(); decision.Until > 0 && until.Year() < 9999 {
+		told.Until = &until
+	}
+	e.told.Hint = hints[decision.Reason]
+}
+
+// hints say what to do about each reason.
+var hints = map[policy.Reason]string{
+	policy.ReasonPublic:            "Everybody may have this page.",
+	policy.ReasonAuthenticated:     "Every identified reader may have this page.",
+	policy.ReasonEntitled:          "A grant gives this reader the page.",
+	policy.ReasonSignedLink:        "The link opens the page.",
+	policy.ReasonLoginRequired:     "Nobody is identified: does the reader's cookie or Authorization reach the gate, and is its issuer one of identify?",
+	policy.ReasonBadCredential:     "The reader's credential failed: log in again. If it should count, compare clocks and keys.",
+	policy.ReasonNotEntitled:       "None of the reader's grants gives one of the skus asked for now: add one, or see why those listed do not count.",
+	policy.ReasonLinkExpired:       "The link's time is over, or not yet come: make a new link.",
+	policy.ReasonLinkUsedUp:        "The link was redeemed as often as it may be: make a new link.",
+	policy.ReasonLinkRevoked:       "The link was revoked: make a new link.",
+	policy.ReasonLinkInvalid:       "The token is incomplete, altered, by a key that is not ours or is retired, or unknown to the store.",
+	policy.ReasonLinkOtherResource: "The link is good and opens another page: compare what it names with this page.",
+	policy.ReasonNoRule:            "No rule covers this page: add one, the last usually for / with the operator any.",
+	policy.ReasonBadPath:           "Two servers could read this path differently. If the site needs such paths: paths { allow … }.",
+	policy.ReasonBadQuery:          "The URL carries more than one link token.",
+	policy.ReasonBadMethod:         "TRACE and CONNECT are not served.",
+	policy.ReasonStoreUnavailable:  "What would decide cannot be read: look at the store with the command status.",
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	link := s.must("link", "create", s.site+"/articles/hello", "--max-uses", "1")
+	token := s.must("token", "reader", "--user", "u")
+
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{s.site + "/articles/hello", "--user", "u"}, "deny, not_entitled"},
+		{[]string{s.site + "/articles/hello", "--token", token}, "deny, not_entitled"},
+		{[]string{link}, "spending one use"},
+		{[]string{s.site + "/account", "--method", "post"}, "deny, login_required"},
+	} {
+		if got := s.must(append([]string{"explain"}, test.args...)...); !strings.Contains(got, test.want) || !strings.Contains(got, "hint ") {
+			t.Errorf("explain %q says\n%s\nwant %q", test.args, got, test.want)
+		}
+	}
+	var told struct {
+		Decision struct {
+			Reason string
+			Status int
+		}
+	}
+	decode(t, s.must("explain", s.site+"/articles/hello", "--json"), &told)
+	if told.Decision.Reason != "login_required" || told.Decision.Status != 401 {
+		t.Errorf("explain --json says %+v", told)
+	}
+	for _, args := range [][]string{
+		{"explain"}, {"explain", "not a url"}, {"explain", s.site + "/", "--site", "none"}, {"explain", s.site + "/", "--user", "u", "--token", "t"},
+	} {
+		if got := s.command(args...); got.code != 1 || got.stdout != "" || got.stderr == "" {
+			t.Errorf("%q: %+v", args, got)
+		}
+	}
+	// Nothing was spent.
+	s.get(link).expect(t, 200, "")
+}
