@@ -85,6 +85,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerLinks()
 	a.registerLists()
 	a.registerGrants()
+	a.registerImports()
 	a.registerEntitlements()
 	if a.Operator {
 		a.registerReaderTokens()

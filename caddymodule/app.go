@@ -157,7 +157,7 @@ func (a *App) databaseFile() (string, error) {
 	}
 	file := a.Store.File
 	if file == "" {
-		file = filepath.Join(caddy.AppDataDir(), "gatefold", "gatefold.db")
+		file = defaultDatabase()
 	}
 	file, err := filepath.Abs(file)
 	if err != nil {
@@ -170,6 +170,9 @@ func (a *App) databaseFile() (string, error) {
 	}
 	return file, nil
 }
+
+// defaultDatabase is the database where none is configured.
+func defaultDatabase() string { return filepath.Join(caddy.AppDataDir(), "gatefold", "gatefold.db") }
 
 // openRuntime opens what a request needs, at the first request or at Start,
 // whichever comes first: Caddy starts apps in no fixed order.

@@ -122,6 +122,27 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	return response.StatusCode, answer, nil
 }
 
+// download begins to read an answer that is not JSON, and may take its time.
+func (c *client) download(ctx context.Context, path string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.address+localPrefix+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Origin", "http://"+c.address)
+	patient := *c.http
+	patient.Timeout = 0
+	response, err := patient.Do(request)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if response.StatusCode >= 400 {
+		defer response.Body.Close()
+		answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+		return nil, errors.Join(answerError(response.StatusCode, answer), err)
+	}
+	return response, nil
+}
+
 func (c *client) unreachable(err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
 		return fmt.Errorf("no server answers at the admin address %s: start one, or name its address with --address or --config", c.address)

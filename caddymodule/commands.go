@@ -50,8 +50,8 @@ func Commands() []caddycmd.Command {
 			Long: "Tells how the gate would decide a request, step by step. It spends nothing.",
 		},
 		{
-			Name: "grant", Usage: "<command>", Short: "Adds, lists and removes grants", CobraFunc: grantCommands,
-			Long: "Adds, lists and removes grants: who may have what, from when to when.",
+			Name: "grant", Usage: "<command>", Short: "Adds, lists, removes, imports and exports grants", CobraFunc: grantCommands,
+			Long: "Adds, lists, removes, imports and exports grants: who may have what, from when to when.",
 		},
 		{
 			Name: "key", Usage: "<command>", Short: "Lists, rotates and retires signing keys", CobraFunc: keyCommands,
@@ -60,6 +60,10 @@ func Commands() []caddycmd.Command {
 		{
 			Name: "status", Short: "Tells the state of the running server", CobraFunc: statusCommand,
 			Long: "Tells the state of the running server; exit code 1 when it is failing.",
+		},
+		{
+			Name: "store", Usage: "<command>", Short: "Copies and checks the database", CobraFunc: storeCommands,
+			Long: "Copies the database of the running server, and checks copies.",
 		},
 		{
 			Name: "token", Usage: "<command>", Short: "Makes tokens for tests and support", CobraFunc: tokenCommands,

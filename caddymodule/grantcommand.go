@@ -27,6 +27,8 @@ func grantCommands(cmd *cobra.Command) {
 
 	subcommand(cmd, "list", "Lists the grants of an access list", cobra.NoArgs, listGrants)
 	subcommand(cmd, "remove <id>", "Removes a grant", cobra.ExactArgs(1), removeGrant)
+	importCommand(cmd)
+	exportCommand(cmd)
 }
 
 func (c *call) grantsPath() string {

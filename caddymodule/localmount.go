@@ -35,21 +35,33 @@ func (m *localMount) Routes() []caddy.AdminRoute {
 }
 
 func (m *localMount) serve(w http.ResponseWriter, r *http.Request) error {
-	// Caddy's remote admin endpoint, which is the one with TLS, serves other
-	// machines: what only the operator of this one may do is not there.
-	if r.TLS != nil {
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("not found")}
-	}
-	active, err := caddy.ActiveContext().AppIfConfigured("gatefold")
+	app, err := m.app(r)
 	if err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the running configuration has no gatefold directive: add one and reload")}
+		return err
 	}
-	api, err := active.(*App).api.get()
+	if r.URL.Path == localPrefix+backupPath {
+		return app.serveBackup(w, r)
+	}
+	api, err := app.api.get()
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
 	http.StripPrefix(localPrefix, api).ServeHTTP(w, r)
 	return nil
+}
+
+// app returns the running app.
+func (*localMount) app(r *http.Request) (*App, error) {
+	// Caddy's remote admin endpoint, which is the one with TLS, serves other
+	// machines: what only the operator of this one may do is not there.
+	if r.TLS != nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("not found")}
+	}
+	active, err := caddy.ActiveContext().AppIfConfigured("gatefold")
+	if err != nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the running configuration has no gatefold directive: add one and reload")}
+	}
+	return active.(*App), nil
 }
 
 // authorizeLocal admits the local operator, to the vendor that is named.

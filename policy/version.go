@@ -3,6 +3,8 @@ package policy
 import (
 	"encoding/binary"
 	"errors"
+	mathbits "math/bits"
+	"slices"
 	"sync/atomic"
 )
 
@@ -108,10 +110,26 @@ func (c *Change) Add(kind Kind, vendor string, parts ...string) {
 	c.Stripes = append(c.Stripes, Stripe(kind, vendor, parts...))
 }
 
-const changeFormat = 1
+// The formats of an event: the stripes one by one, two bytes each, or one bit for
+// every stripe that there is, where that is shorter. So an event is bounded,
+// whatever was written.
+const (
+	changeFormat = 1
+	changeBits   = 2
 
-// Encode writes the change as an event of the change feed.
+	maxListed     = stripes / 16
+	maxChangeSize = 2 + stripes/8
+)
+
+// Encode writes the change as an event of the change feed: 8,194 bytes at the
+// most.
 func (c Change) Encode() []byte {
+	if len(c.Stripes) > maxListed {
+		c.Stripes = slices.Compact(slices.Sorted(slices.Values(c.Stripes)))
+	}
+	if len(c.Stripes) > maxListed {
+		return c.encodeBits()
+	}
 	event := make([]byte, 2, 2+2*len(c.Stripes))
 	event[0] = changeFormat
 	if c.Shared {
@@ -126,12 +144,43 @@ func (c Change) Encode() []byte {
 // DecodeChange reads what Encode wrote. Whoever gets an error must take
 // everything for stale.
 func DecodeChange(event []byte) (Change, error) {
-	if len(event) < 2 || len(event)%2 != 0 || event[0] != changeFormat || event[1] > 1 {
-		return Change{}, errors.New("an event of the change feed is not of a known format")
+	unknown := errors.New("an event of the change feed is not of a known format")
+	if len(event) < 2 || len(event)%2 != 0 || len(event) > maxChangeSize || event[1] > 1 {
+		return Change{}, unknown
 	}
 	change := Change{Shared: event[1] == 1}
+	switch event[0] {
+	case changeFormat:
+	case changeBits:
+		if change.decodeBits(event[2:]); len(event) != maxChangeSize || len(change.Stripes) <= maxListed {
+			return Change{}, unknown
+		}
+		return change, nil
+	default:
+		return Change{}, unknown
+	}
 	for rest := event[2:]; len(rest) > 0; rest = rest[2:] {
 		change.Stripes = append(change.Stripes, binary.BigEndian.Uint16(rest))
 	}
 	return change, nil
+}
+
+func (c Change) encodeBits() []byte {
+	event := make([]byte, maxChangeSize)
+	event[0] = changeBits
+	if c.Shared {
+		event[1] = 1
+	}
+	for _, stripe := range c.Stripes {
+		event[2+stripe/8] |= 1 << (stripe % 8)
+	}
+	return event
+}
+
+func (c *Change) decodeBits(bits []byte) {
+	for i, b := range bits {
+		for ; b != 0; b &= b - 1 {
+			c.Stripes = append(c.Stripes, uint16(i*8+mathbits.TrailingZeros8(b)))
+		}
+	}
 }

@@ -295,6 +295,10 @@ func fetch(address string, headers ...string) (answer, error) {
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Add(headers[i], headers[i+1])
 	}
+	return send(request)
+}
+
+func send(request *http.Request) (answer, error) {
 	response, err := httpClient.Do(request)
 	if err != nil {
 		return answer{}, err

@@ -89,12 +89,16 @@ func exampleServer(t *testing.T) *server {
 }
 
 // runTranscript runs lines in one shell, and returns the output of each. Instead
-// of compiling the program again, `go run ./cmd/gatefold` runs the built one.
+// of compiling the program again, `go run ./cmd/gatefold` runs the built one, and
+// so does `gatefold`.
 func runTranscript(t *testing.T, s *server, lines []string) []string {
 	t.Helper()
 	tools := t.TempDir()
 	standIn := "#!/bin/sh\n[ \"$1 $2\" = 'run ./cmd/gatefold' ] || exit 99\nshift 2\nexec '" + binary + "' \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(tools, "go"), []byte(standIn), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(binary, filepath.Join(tools, "gatefold")); err != nil {
 		t.Fatal(err)
 	}
 	const end = "\x1e"

@@ -14,6 +14,7 @@ import "encoding/binary"
 //	C <issuer> NUL <jti>                 counter of its uses
 //	U <issuer> NUL <jti> NUL <id>        one use: the marker that makes it count once
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
+//	M <list> NUL <import>                how far an import of grants has come
 //	K <kid>                              signing key
 //	k                                    the kid that signs
 const (
@@ -25,6 +26,7 @@ const (
 	prefixUses       = 'C'
 	prefixUse        = 'U'
 	prefixRule       = 'R'
+	prefixImport     = 'M'
 	prefixKey        = 'K'
 	prefixCurrentKey = 'k'
 )

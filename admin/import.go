@@ -1,0 +1,215 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-jose/go-jose/v4/json"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const (
+	// maxImportBody is how large a batch may be, in bytes: 5,000 rows of 3 KiB.
+	maxImportBody = 16 << 20
+	// importReadTimeout is how long a batch may take to arrive and be stored.
+	importReadTimeout = 2 * time.Minute
+	// parallelImports is how many batches are in memory at a time; more of them
+	// would only wait for each other's commits.
+	parallelImports = 2
+)
+
+// importBody is a batch as a caller writes it. It is only described with this
+// type, never read into it: a row that is wrong must not fail the others.
+type importBody struct {
+	ImportID string      `json:"importId" minLength:"1" maxLength:"128" doc:"Names the import; the same in every batch of it."`
+	Position int64       `json:"position" minimum:"0" doc:"How many rows of the import come before this batch."`
+	Grants   []grantBody `json:"grants" minItems:"1" maxItems:"5000"`
+}
+
+// imported is the answer to a batch.
+type imported struct {
+	Position int64      `json:"position" doc:"How many rows of the import are done: where the next batch begins."`
+	Created  int        `json:"created" doc:"How many grants were made."`
+	Replayed bool       `json:"replayed" doc:"The batch had been stored before; nothing was created again."`
+	Errors   []rowError `json:"errors" doc:"The rows of which no grant was made."`
+}
+
+// rowError says what is wrong with a row.
+type rowError struct {
+	Row     int    `json:"row" doc:"The row's index in the batch, from zero."`
+	Field   string `json:"field,omitempty"`
+	Message string `json:"message"`
+}
+
+func wireRowErrors(rows []store.RowError) []rowError {
+	wire := make([]rowError, len(rows))
+	for i, row := range rows {
+		wire[i] = rowError{Row: row.Row, Field: row.Field, Message: row.Problem}
+	}
+	return wire
+}
+
+// importState is how far an import has come.
+type importState struct {
+	Position int64       `json:"position" doc:"How many rows are done: where the next batch begins."`
+	Created  int64       `json:"created"`
+	Failed   int64       `json:"failed"`
+	Last     importBatch `json:"last" doc:"The newest batch, for who never got the answer to it."`
+}
+
+type importBatch struct {
+	Position int64      `json:"position"`
+	Rows     int        `json:"rows"`
+	Errors   []rowError `json:"errors"`
+}
+
+func (a *api) registerImports() {
+	tags := []string{"Grants"}
+	rows := &importRows{
+		registry: a.huma.OpenAPI().Components.Schemas,
+		slots:    make(chan struct{}, parallelImports),
+	}
+	rows.schema = rows.registry.Schema(reflect.TypeFor[grantBody](), true, "GrantBody")
+	content := map[string]*huma.MediaType{}
+	register(a, huma.Operation{
+		OperationID: "import-grants", Method: http.MethodPost, Path: grantsPath + "/batch", Tags: tags,
+		Summary:     "Creates many grants in one step",
+		Description: "Sending a batch again creates nothing twice: it is answered as it was the first time.",
+		RequestBody: &huma.RequestBody{Required: true, Content: content},
+		// The body is checked by hand, row by row.
+		SkipValidateBody: true,
+		MaxBodyBytes:     maxImportBody, BodyReadTimeout: importReadTimeout,
+		Middlewares: huma.Middlewares{rows.wait},
+	}, func(ctx context.Context, vendor string, in *struct {
+		ListPath
+		RawBody []byte `contentType:"application/json"`
+	},
+	) (*body[imported], error) {
+		batch, err := rows.read(in.RawBody, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		result, err := a.Store.CreateGrants(ctx, vendor, in.ID, batch)
+		if behind, ok := errors.AsType[*store.ImportError](err); ok {
+			return nil, newProblem(http.StatusConflict, behind.Problem)
+		}
+		return &body[imported]{Body: imported{
+			Position: result.Position, Created: result.Created, Replayed: result.Replayed, Errors: wireRowErrors(result.Errors),
+		}}, err
+	})
+	// What the library made of RawBody, it describes as any bytes.
+	content["application/json"] = &huma.MediaType{
+		Schema: rows.registry.Schema(reflect.TypeFor[importBody](), true, "ImportBody"),
+	}
+	register(a, huma.Operation{
+		OperationID: "get-grant-import", Method: http.MethodGet, Path: grantsPath + "/imports/{importId}", Tags: tags,
+		Summary: "Tells how far an import has come, to continue it",
+	}, func(ctx context.Context, vendor string, in *struct {
+		ListPath
+		ImportID string `path:"importId" maxLength:"128"`
+	},
+	) (*body[importState], error) {
+		known, err := a.Store.GrantImport(ctx, vendor, in.ID, in.ImportID)
+		return &body[importState]{Body: importState{
+			Position: known.Position, Created: known.Created, Failed: known.Failed,
+			Last: importBatch{Position: known.Last.Position, Rows: known.Last.Rows, Errors: wireRowErrors(known.Last.Errors)},
+		}}, err
+	})
+}
+
+// importRows reads batches.
+type importRows struct {
+	registry huma.Registry
+	schema   *huma.Schema // of a row
+	slots    chan struct{}
+}
+
+// wait bounds how many batches are in memory, before a body is read.
+func (i *importRows) wait(ctx huma.Context, next func(huma.Context)) {
+	select {
+	case i.slots <- struct{}{}:
+		defer func() { <-i.slots }()
+		next(ctx)
+	case <-ctx.Context().Done():
+	}
+}
+
+// read reads a batch. What is wrong with the batch as a whole is an error; what
+// is wrong with a row is noted in it.
+func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
+	var batch store.ImportBatch
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &members); err != nil || members == nil {
+		return batch, newProblem(http.StatusBadRequest, "the body cannot be read")
+	}
+	var rows []json.RawMessage
+	for name, to := range map[string]any{"importId": &batch.ID, "position": &batch.Position, "grants": &rows} {
+		value, given := members[name]
+		if !given {
+			return batch, invalid(name, "is required")
+		}
+		if string(value) == "null" || json.Unmarshal(value, to) != nil {
+			return batch, invalid(name, "is not of the right type")
+		}
+		delete(members, name)
+	}
+	for name := range members {
+		return batch, invalid(name, "unexpected property")
+	}
+	if len(rows) > store.MaxImportRows {
+		return batch, invalid("grants", "are more than 5000: send them in several batches")
+	}
+	batch.Rows = make([]store.ImportRow, len(rows))
+	for n, row := range rows {
+		batch.Rows[n].Grant, batch.Rows[n].Refused = i.row(row, list)
+	}
+	return batch, nil
+}
+
+// row reads one row as create-grant reads its body.
+func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.FieldError) {
+	const unreadable = "cannot be read: a name comes twice, or a value does not fit its field"
+	var value any
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return store.Grant{}, &store.FieldError{Problem: unreadable}
+	}
+	found := new(huma.ValidateResult)
+	huma.Validate(i.registry, i.schema, huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, value, found)
+	if len(found.Errors) > 0 {
+		return store.Grant{}, firstError(found.Errors)
+	}
+	var fields grantBody
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return store.Grant{}, &store.FieldError{Problem: unreadable}
+	}
+	wanted, err := fields.grant(list)
+	if err != nil {
+		return store.Grant{}, &store.FieldError{Field: "source", Problem: "is another access list than the path's"}
+	}
+	return wanted, nil
+}
+
+// firstError returns the same error for the same row every time: the library
+// finds them in any order.
+func firstError(found []error) *store.FieldError {
+	fields := make([]store.FieldError, 0, len(found))
+	for _, err := range found {
+		field := store.FieldError{Problem: "is not valid"}
+		if detail, ok := errors.AsType[*huma.ErrorDetail](err); ok {
+			field = store.FieldError{Field: strings.TrimPrefix(detail.Location, "."), Problem: detail.Message}
+		}
+		fields = append(fields, field)
+	}
+	first := slices.MinFunc(fields, func(a, b store.FieldError) int {
+		return cmp.Or(cmp.Compare(a.Field, b.Field), cmp.Compare(a.Problem, b.Problem))
+	})
+	return &first
+}

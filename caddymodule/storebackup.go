@@ -1,0 +1,87 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"io"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// backupPath is where the local mount gives a copy of the database. It holds the
+// records of every vendor, so it is not part of the management API: only the
+// operator of the machine may have it.
+const backupPath = "/store/backup"
+
+// backupDigest is the trailer with the SHA-256 of the copy, in hex. A transfer
+// that was cut has none, whatever stands between.
+const backupDigest = "Gatefold-Backup-Sha256"
+
+// serveBackup answers with a consistent copy of the database, one moment of it,
+// while it is in use. The secret that opens its signing keys is not in it.
+func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("a backup is read with GET")}
+	}
+	// Caddy's admin endpoint gives every request ten seconds; a large database
+	// takes longer.
+	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+	}
+	copied := &backupWriter{w: w, digest: sha256.New()}
+	length, err := a.shared.engine.Backup(r.Context(), copied)
+	switch {
+	case err != nil && !copied.begun:
+		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+	case err != nil:
+		a.logger.Error("the backup was cut", zap.Int64("bytes", length), zap.Error(err))
+		panic(http.ErrAbortHandler) // so that nobody takes a part for the whole
+	}
+	w.Header().Set(backupDigest, hex.EncodeToString(copied.digest.Sum(nil)))
+	a.logger.Info("gave a backup", zap.Int64("bytes", length))
+	return nil
+}
+
+// backupWriter begins the answer with the first bytes of the copy: what goes
+// wrong before can still be said in words.
+type backupWriter struct {
+	w      http.ResponseWriter
+	digest hash.Hash
+	begun  bool
+}
+
+func (b *backupWriter) Write(p []byte) (int, error) {
+	if !b.begun {
+		b.begun = true
+		header := b.w.Header()
+		header.Set("Content-Type", "application/octet-stream")
+		header.Set("Cache-Control", "no-store")
+		header.Set("Trailer", backupDigest)
+	}
+	_, _ = b.digest.Write(p) // never fails, see hash.Hash
+	return b.w.Write(p)
+}
+
+// Backup writes a consistent copy of the database, as
+// boltengine.Engine.Backup does.
+func (l *lazyEngine) Backup(ctx context.Context, w io.Writer) (int64, error) {
+	engine, err := l.get()
+	if err != nil {
+		return 0, err
+	}
+	source, ok := engine.(interface {
+		Backup(ctx context.Context, w io.Writer) (int64, error)
+	})
+	if !ok {
+		return 0, errors.New("this store has no backup of its own: use that of its server")
+	}
+	return source.Backup(ctx, w)
+}
