@@ -14,12 +14,13 @@ build: ## the binary, ./gatefold
 
 # Every test, with the race detector. A skipped test proves nothing, so it fails
 # the run.
-# The race detector needs a C compiler, the README's transcript curl.
+# The race detector needs a C compiler, the README's transcript curl, and promtool
+# checks metrics and alerts.
 test:
 	@.ci/need gcc=gcc,libc6-dev curl=curl,ca-certificates
-	@mkdir -p $(TOOLS)
+	@.ci/promtool $(TOOLS)
 	$(GO) vet -tags $(TAGS) ./...
-	$(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v ./... 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
+	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v ./... 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
 	@if grep -q -e '--- SKIP' $(TOOLS)/test.log; then echo 'these tests were skipped:'; grep -e '--- SKIP' $(TOOLS)/test.log; exit 1; fi
 
 lint: $(GOLANGCI)

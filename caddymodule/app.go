@@ -98,6 +98,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.resolveSecret(); err != nil {
 		return err
 	}
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
 	file, err := a.databaseFile()
 	if err != nil {
 		return err

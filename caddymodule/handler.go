@@ -79,6 +79,7 @@ type Handler struct {
 	rules   *policy.Ruleset
 	login   *url.URL
 	runtime lazy[*siteRuntime]
+	metrics *siteMetrics
 }
 
 // RuleConfig is one rule.
@@ -162,6 +163,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = app.(*App)
 	h.runtime.make = h.openRuntime
 	h.app.addGate(h)
+	h.metrics = newSiteMetrics(h.Vendor, h.Site)
 	return nil
 }
 
@@ -271,8 +273,10 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 // ServeHTTP is the way of a request: clean, identify, match, link, decide; then
 // allow or deny.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	began := time.Now()
 	visit := h.enter(r)
 	decision := h.decide(visit)
+	h.metrics.decided(decision.Reason, time.Since(began))
 	h.report(visit, &decision)
 	if !decision.Allow() {
 		return h.deny(w, visit, &decision)
@@ -311,6 +315,7 @@ func (h *Handler) decide(v *visit) policy.Decision {
 	if decision.Link.Spend {
 		v.redemption = newRedemptionID()
 		decision = site.policy.Redeem(v.r.Context(), request, decision, v.redemption)
+		h.metrics.redeemed(decision.Reason)
 	}
 	return decision
 }

@@ -29,6 +29,13 @@ func (*localMount) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.gatefold", New: func() caddy.Module { return new(localMount) }}
 }
 
+// Provision makes our metrics known to the registry of this configuration, before
+// anything of it can fail: the endpoint's /metrics reads that registry from now
+// on, even where the configuration is refused.
+func (*localMount) Provision(ctx caddy.Context) error {
+	return registerMetrics(ctx.GetMetricsRegistry())
+}
+
 // Routes implements caddy.AdminRouter.
 func (m *localMount) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{Pattern: localPrefix + "/", Handler: caddy.AdminHandlerFunc(m.serve)}}
@@ -79,4 +86,7 @@ func authorizeLocal(r *http.Request) (admin.Caller, error) {
 }
 
 // Interface guards
-var _ caddy.AdminRouter = (*localMount)(nil)
+var (
+	_ caddy.AdminRouter = (*localMount)(nil)
+	_ caddy.Provisioner = (*localMount)(nil)
+)

@@ -99,7 +99,10 @@ func (l *lazyEngine) View(ctx context.Context, partition string, fn func(store.S
 	if err != nil {
 		return err
 	}
-	return engine.View(ctx, partition, fn)
+	done := storeOperation("view")
+	err = engine.View(ctx, partition, fn)
+	done(err)
+	return err
 }
 
 func (l *lazyEngine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
@@ -107,7 +110,10 @@ func (l *lazyEngine) Commit(ctx context.Context, partition string, batch *store.
 	if err != nil {
 		return store.Committed{}, err
 	}
-	return engine.Commit(ctx, partition, batch)
+	done := storeOperation("commit")
+	committed, err := engine.Commit(ctx, partition, batch)
+	done(err)
+	return committed, err
 }
 
 func (l *lazyEngine) Events(ctx context.Context, partition string, after uint64, limit int) ([]store.Event, error) {
@@ -139,7 +145,10 @@ func (l *lazyEngine) Sweep(ctx context.Context, partition string, before time.Ti
 	if err != nil {
 		return 0, err
 	}
-	return engine.Sweep(ctx, partition, before, limit)
+	done := storeOperation("sweep")
+	removed, err := engine.Sweep(ctx, partition, before, limit)
+	done(err)
+	return removed, err
 }
 
 func (l *lazyEngine) Close() error {

@@ -169,6 +169,7 @@ func (h *Handler) report(v *visit, decision *policy.Decision) {
 	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.Object("gatefold", told))
 	}
+	traceDecision(ctx, told)
 	if decision.Allow() {
 		return
 	}

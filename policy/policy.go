@@ -66,6 +66,8 @@ type Policy struct {
 
 	decisions atomic.Uint64
 	checks    selfChecks
+
+	readerVerifications, linkVerifications verifications
 }
 
 // Options are what New needs.

@@ -49,6 +49,7 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 		return Reader{}, unavailable(err)
 	}
 	claims, err := verifier.Issuer.Verify(raw, set, now)
+	p.readerVerifications.count(err)
 	if err != nil {
 		return Reader{}, err
 	}
@@ -76,6 +77,7 @@ func (p *Policy) linkClaims(ctx context.Context, site *Site, raw string, now tim
 		return keys.LinkClaims{}, unavailable(err)
 	}
 	claims, err := keys.VerifyLink(raw, site.issuer, set, now)
+	p.linkVerifications.count(err)
 	if err != nil {
 		return keys.LinkClaims{}, err
 	}

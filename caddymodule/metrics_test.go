@@ -1,0 +1,125 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/gatefold/gatefold/keys"
+)
+
+// scrape returns our series as Prometheus gets them: name and labels, and value.
+func (b *bench) scrape(admin string) map[string]float64 {
+	b.Helper()
+	response, err := browser.Get(admin + "/metrics")
+	for errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		// A load replaced the endpoint's listener: nobody took the call.
+		response, err = browser.Get(admin + "/metrics")
+	}
+	if err != nil || response.StatusCode != http.StatusOK {
+		b.Fatalf("/metrics answers %v, %v", response, err)
+	}
+	got := b.read(response)
+	series := map[string]float64{}
+	for line := range strings.Lines(got.body) {
+		if !strings.HasPrefix(line, "gatefold_") {
+			continue
+		}
+		name, text, _ := strings.Cut(strings.TrimSpace(line), " ")
+		value, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			b.Fatalf("%q: %v", line, err)
+		}
+		series[name] = value
+	}
+	return series
+}
+
+func TestMetricsCountWhatHappened(t *testing.T) {
+	b, admin := adminBench(t)
+	name, bearer := b.subscriber()
+	link, _ := b.link(keys.LinkClaims{MaxUses: 1})
+	before := b.scrape(admin)
+	b.get("/public/x").page()
+	for range 3 {
+		b.get("/articles/hello", name, bearer).page()
+	}
+	b.get("/articles/hello")
+	b.get(link).page()
+	b.get(link)
+	b.get("/articles/hello?token=garbage")
+	after := b.scrape(admin)
+	site := `vendor="default"`
+	for series, want := range map[string]float64{
+		`gatefold_decisions_total{decision="allow",reason="public",site="default",` + site + `}`:        1,
+		`gatefold_decisions_total{decision="allow",reason="entitled",site="default",` + site + `}`:      3,
+		`gatefold_decisions_total{decision="allow",reason="signed_link",site="default",` + site + `}`:   1,
+		`gatefold_decisions_total{decision="deny",reason="login_required",site="default",` + site + `}`: 1,
+		`gatefold_decisions_total{decision="deny",reason="link_used_up",site="default",` + site + `}`:   1,
+		`gatefold_decisions_total{decision="deny",reason="link_invalid",site="default",` + site + `}`:   1,
+		`gatefold_decision_duration_seconds_count{site="default",` + site + `}`:                         8,
+		`gatefold_redemptions_total{result="redeemed",site="default",` + site + `}`:                     1,
+		`gatefold_redemptions_total{result="used_up",site="default",` + site + `}`:                      1,
+		`gatefold_signature_verifications_total{kind="link",result="malformed"}`:                        1,
+		`gatefold_self_check_failures_total`:                                                            0,
+	} {
+		if got := after[series] - before[series]; got != want {
+			t.Errorf("%s grew by %v, want %v", series, got, want)
+		}
+		if _, there := before[series]; !there {
+			t.Errorf("%s is not there from the start", series)
+		}
+	}
+	for _, series := range []string{
+		`gatefold_cache_hits_total{cache="entitlements"}`, `gatefold_cache_misses_total{cache="reader_tokens"}`,
+		`gatefold_signature_verifications_total{kind="reader",result="ok"}`,
+		`gatefold_store_operations_total{operation="view",result="ok"}`, `gatefold_store_operations_total{operation="commit",result="refused"}`,
+		`gatefold_store_operation_duration_seconds_count{operation="commit"}`,
+	} {
+		if after[series] <= before[series] {
+			t.Errorf("%s did not grow", series)
+		}
+	}
+}
+
+// Counters go on over good loads and bad ones, with two gates in one
+// configuration.
+func TestMetricsSurviveReloads(t *testing.T) {
+	b, admin := adminBench(t)
+	config := strings.Replace(b.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
+	config += fmt.Sprintf("\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\tsite second\n\t\trule / any\n\t}\n\trespond ok\n}\n", freePort(t))
+	const public = `gatefold_decisions_total{decision="allow",reason="public",site="default",vendor="default"}`
+	before := b.scrape(admin)[public]
+	for i := range 4 {
+		b.get("/public/x").page()
+		b.load(config)
+		if err := load(strings.Replace(config, "store bolt", "secret {env.GATEFOLD_TEST_UNSET}\n\t\tstore bolt", 1)); err == nil {
+			t.Fatal("loaded")
+		}
+		got := b.scrape(admin)
+		if got[public] != before+float64(i)+1 {
+			t.Errorf("after %d loads the counter is %v", i+1, got[public]-before)
+		}
+		if _, there := got[strings.ReplaceAll(public, `site="default"`, `site="second"`)]; !there {
+			t.Error("the second gate has no series")
+		}
+	}
+}
+
+// A stranger invents paths, users and tokens: no series is made of them.
+func TestMetricsAreBounded(t *testing.T) {
+	b, admin := adminBench(t)
+	b.get("/public/x").page()
+	before := len(b.scrape(admin))
+	for i := range 200 {
+		b.get(fmt.Sprintf("/articles/%d?token=%d", i, i), "Authorization", fmt.Sprintf("Bearer %d", i), "Host", fmt.Sprintf("127.0.0.1:%s", b.port))
+	}
+	if after := len(b.scrape(admin)); after != before {
+		t.Errorf("%d series became %d", before, after)
+	}
+}

@@ -1,0 +1,36 @@
+package caddymodule
+
+import (
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+// A trace tells what was decided and by what, and not who the reader is.
+func TestTraceTellsTheDecision(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
+	ctx, span := provider.Tracer("test").Start(t.Context(), "request")
+	told := &outcome{user: "user-1", decision: policy.Decision{
+		Reason: policy.ReasonLinkUsedUp, Rule: &policy.Rule{Path: "/articles/{id}"}, Link: policy.LinkUse{ID: "link_1"},
+	}}
+	traceDecision(ctx, told)
+	span.End()
+	traceDecision(t.Context(), told) // without a span: nothing
+
+	var got []string
+	for _, a := range spans.GetSpans()[0].Attributes {
+		if a.Value.Type() == attribute.STRING {
+			got = append(got, string(a.Key)+"="+a.Value.AsString())
+		}
+	}
+	want := "gatefold.decision=deny gatefold.reason=link_used_up gatefold.rule=/articles/{id} gatefold.link=link_1"
+	if strings.Join(got, " ") != want {
+		t.Errorf("the span tells %q, want %q", got, want)
+	}
+}

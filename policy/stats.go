@@ -1,0 +1,94 @@
+package policy
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/gatefold/gatefold/keys"
+)
+
+// Stats counts what a policy did since it was made.
+type Stats struct {
+	Caches []CacheStats
+	// Verifications counts the signatures that were looked at, by the kind of
+	// token and by what came out: `ok`, or what failed first. Tokens that are
+	// remembered are not looked at again.
+	Verifications []VerificationStats
+	// SelfChecks and SelfCheckFailures are those of Policy.SelfChecks.
+	SelfChecks, SelfCheckFailures uint64
+}
+
+// CacheStats counts what one cache did.
+type CacheStats struct {
+	Name         string
+	Hits, Misses uint64
+	// Bytes is how much of the cache is taken.
+	Bytes int64
+}
+
+// VerificationStats counts verifications of one kind with one result.
+type VerificationStats struct {
+	Kind, Result string
+	Count        uint64
+}
+
+// verificationResults are what can come out of looking at a token.
+var verificationResults = [...]struct {
+	name string
+	err  error
+}{
+	{"ok", nil},
+	{"malformed", keys.ErrMalformed},
+	{"type", keys.ErrType},
+	{"algorithm", keys.ErrAlgorithm},
+	{"unknown_key", keys.ErrUnknownKey},
+	{"signature", keys.ErrSignature},
+	{"expired", keys.ErrExpired},
+	{"not_yet_valid", keys.ErrNotYetValid},
+	{"issuer", keys.ErrIssuer},
+	{"audience", keys.ErrAudience},
+	{"claims", keys.ErrClaims},
+}
+
+// verifications counts what came out of looking at tokens of one kind.
+type verifications [len(verificationResults)]atomic.Uint64
+
+func (v *verifications) count(err error) {
+	for i := range verificationResults {
+		if result := verificationResults[i].err; result == err || result != nil && errors.Is(err, result) {
+			v[i].Add(1)
+			return
+		}
+	}
+}
+
+func (v *verifications) stats(kind string) []VerificationStats {
+	stats := make([]VerificationStats, len(v))
+	for i := range v {
+		stats[i] = VerificationStats{Kind: kind, Result: verificationResults[i].name, Count: v[i].Load()}
+	}
+	return stats
+}
+
+// Stats returns what was counted so far. It is safe for concurrent use.
+func (p *Policy) Stats() Stats {
+	checked, failed := p.SelfChecks()
+	return Stats{
+		Caches: []CacheStats{
+			p.entitlements.stats("entitlements"), p.links.stats("links"),
+			p.readerTokens.stats("reader_tokens"), p.linkTokens.stats("link_tokens"),
+		},
+		Verifications: append(p.readerVerifications.stats("reader"), p.linkVerifications.stats("link")...),
+		SelfChecks:    checked, SelfCheckFailures: failed,
+	}
+}
+
+func (c *cache[K, V]) stats(name string) CacheStats {
+	if c == nil {
+		return CacheStats{Name: name}
+	}
+	return CacheStats{
+		Name: name, Hits: c.hits.Load(), Misses: c.misses.Load(),
+		Bytes: max(c.entries.MaxCost()-c.entries.RemainingCost(), 0),
+	}
+}
