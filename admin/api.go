@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -41,6 +42,10 @@ type Options struct {
 	// Explain tells how a request at the gate of a vendor would be decided. An
 	// error that is a *RefusedError is answered as it says. Nil: nobody can ask.
 	Explain func(ctx context.Context, vendor string, request ExplainRequest) (*Explanation, error)
+	// FixedRules returns the rules of a site that the running configuration
+	// says, by rank, or none where the store has them. Such rules are read-only
+	// here. Nil: there are no such sites.
+	FixedRules func(vendor, site string) []policy.Rule
 	// Now is the clock.
 	Now func() time.Time
 	// Failed is told of errors that are the server's own, for the log. Nil:
@@ -87,6 +92,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerGrants()
 	a.registerImports()
 	a.registerEntitlements()
+	a.registerRules()
 	if a.Operator {
 		a.registerReaderTokens()
 		a.registerKeys()
@@ -113,7 +119,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query := r.URL.Query()
-	call := call{caller: caller, query: r.URL.Query()}
+	call := call{caller: caller, query: r.URL.Query(), address: requestAddress(r)}
 	ctx := context.WithValue(r.Context(), callKey{}, call)
 	r = r.WithContext(ctx)
 	if a.Operator && query.Has("vendor") {
@@ -137,7 +143,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *api) refusedRoute(r *http.Request, header http.Header) *problem {
 	// The mux would redirect to the cleaned path; no client of an API follows
 	// that with its body.
-	if path.Clean(r.URL.Path) != r.URL.Path {
+	if !plainPath(r.URL.Path) {
 		return newProblem(http.StatusNotFound, "There is no such resource: the path is not in its plain form.")
 	}
 	handler, pattern := a.mux.Handler(r)
@@ -151,6 +157,13 @@ func (a *api) refusedRoute(r *http.Request, header http.Header) *problem {
 		return newProblem(http.StatusMethodNotAllowed, "This resource does not take "+printableMethod(r.Method)+".")
 	}
 	return newProblem(http.StatusNotFound, "There is no such resource.")
+}
+
+// plainPath says whether a path is in its plain form. Rules are named by their
+// paths, in which a slash at the end counts.
+func plainPath(p string) bool {
+	clean := path.Clean(p)
+	return clean == p || strings.HasPrefix(p, rulesPath+"/") && clean+"/" == p
 }
 
 func printableMethod(method string) string {
@@ -189,8 +202,9 @@ type callKey struct{}
 
 // call is one call of the API.
 type call struct {
-	caller Caller
-	query  url.Values
+	caller  Caller
+	query   url.Values
+	address url.URL // without the query
 }
 
 // register adds an operation whose handler gets the vendor that is meant, and

@@ -31,6 +31,12 @@ type bench struct {
 
 func newBench(t *testing.T, operator bool) *bench {
 	t.Helper()
+	return newBenchWith(t, func(options *admin.Options) { options.Operator = operator })
+}
+
+// newBenchWith changes the API's options.
+func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
+	t.Helper()
 	engine, err := boltengine.Open(filepath.Join(t.TempDir(), "gatefold.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -52,11 +58,13 @@ func newBench(t *testing.T, operator bool) *bench {
 	}
 	t.Cleanup(decisions.Close)
 	b.keyring = store.NewKeyring(b.store, sealer)
-	b.handler, err = admin.New(admin.Options{
-		Store: b.store, Keyring: b.keyring, Policy: decisions, Operator: operator, Now: now,
+	options := admin.Options{
+		Store: b.store, Keyring: b.keyring, Policy: decisions, Now: now,
 		Authorize: authorizeTest,
 		Failed:    func(err error) { b.failed = append(b.failed, err) },
-	})
+	}
+	change(&options)
+	b.handler, err = admin.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}

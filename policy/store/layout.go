@@ -14,6 +14,7 @@ import "encoding/binary"
 //	C <issuer> NUL <jti>                 counter of its uses
 //	U <issuer> NUL <jti> NUL <id>        one use: the marker that makes it count once
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
+//	V <site>                             how often the rules of a site were changed
 //	M <list> NUL <import>                how far an import of grants has come
 //	K <kid>                              signing key
 //	k                                    the kid that signs
@@ -26,6 +27,7 @@ const (
 	prefixUses       = 'C'
 	prefixUse        = 'U'
 	prefixRule       = 'R'
+	prefixRevision   = 'V'
 	prefixImport     = 'M'
 	prefixKey        = 'K'
 	prefixCurrentKey = 'k'

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/gatefold/gatefold/policy"
 )
@@ -34,31 +33,6 @@ func (s *Store) Rules(ctx context.Context, vendor, site string) ([]policy.Rule, 
 // stored. The caller publishes them with policy.Policy.RefreshRules before it
 // acknowledges.
 func (s *Store) ReplaceRules(ctx context.Context, vendor, site string, rules []policy.Rule, operators *policy.Operators) error {
-	if len(rules) > MaxRules {
-		return &FieldError{"rules", fmt.Sprintf("are more than %d", MaxRules)}
-	}
-	for _, rule := range rules {
-		if rule.Rank < 0 {
-			return &FieldError{"rank", "must not be negative"}
-		}
-	}
-	if _, err := policy.CompileRules(rules, operators); err != nil {
-		return err
-	}
-	old, err := s.Rules(ctx, vendor, site)
-	if err != nil {
-		return err
-	}
-	batch := &Batch{}
-	for _, rule := range old {
-		batch.Deletes = append(batch.Deletes, ruleKey(site, rule.Rank))
-	}
-	for _, rule := range rules {
-		stored, err := encode(rule)
-		if err != nil {
-			return err
-		}
-		batch.Puts = append(batch.Puts, Put{Key: ruleKey(site, rule.Rank), Value: stored})
-	}
-	return s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	_, err := s.ChangeRules(ctx, vendor, site, operators, func([]policy.Rule) ([]policy.Rule, error) { return rules, nil })
+	return err
 }

@@ -1,0 +1,334 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// rules returns the rules of a site as the gate uses them, by rank: those of the
+// running configuration, or else the store's.
+func (a *api) rules(ctx context.Context, vendor, site string) ([]policy.Rule, error) {
+	if fixed := a.fixedRules(vendor, site); len(fixed) > 0 {
+		return fixed, nil
+	}
+	return a.Store.Rules(ctx, vendor, site)
+}
+
+func (a *api) fixedRules(vendor, site string) []policy.Rule {
+	if a.FixedRules == nil {
+		return nil
+	}
+	return a.FixedRules(vendor, site)
+}
+
+// refuseFixed refuses to change rules that are written in the configuration.
+func (a *api) refuseFixed(vendor, site string) error {
+	fixed := a.fixedRules(vendor, site)
+	if len(fixed) == 0 {
+		return nil
+	}
+	at := ""
+	if fixed[0].Origin != "" {
+		at = " (" + fixed[0].Origin + ")"
+	}
+	return newProblem(http.StatusConflict, fmt.Sprintf(
+		"The rules of site %s are written in the server's configuration%s and are read-only here: change them there and reload, or remove them there to keep them here.", site, at))
+}
+
+// changeRules alters the rules of a site, and lets the next request at the gate
+// be decided by them before it returns.
+func (a *api) changeRules(
+	ctx context.Context, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
+) ([]policy.Rule, *policy.Ruleset, error) {
+	if err := a.refuseFixed(vendor, site); err != nil {
+		return nil, nil, err
+	}
+	// A caller that goes away between the commit and the gate must not leave
+	// them apart.
+	ctx = context.WithoutCancel(ctx)
+	var rules []policy.Rule
+	set, err := a.Store.ChangeRules(ctx, vendor, site, a.Policy.Operators(), func(old []policy.Rule) (_ []policy.Rule, err error) {
+		rules, err = change(old)
+		return rules, err
+	})
+	if err != nil && certainlyUnchanged(err) {
+		return nil, nil, ruleError(err)
+	}
+	// After any other error nobody knows what the store holds now.
+	_, refreshed := a.Policy.RefreshRules(ctx, vendor, site)
+	if err := errors.Join(err, refreshed); err != nil {
+		return nil, nil, err
+	}
+	sortRules(rules)
+	return rules, set, nil
+}
+
+// certainlyUnchanged says whether an error of a change came before anything was
+// written.
+func certainlyUnchanged(err error) bool {
+	if _, ok := errors.AsType[*problem](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*store.FieldError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*policy.RuleError](err); ok {
+		return true
+	}
+	return errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound)
+}
+
+// ruleError returns an error with a rule as it is answered.
+func ruleError(err error) error {
+	failed, ok := errors.AsType[*policy.RuleError](err)
+	if !ok {
+		return err
+	}
+	return badRule(failed.Error())
+}
+
+// badRule says what is wrong with a rule. The published contract answers 400.
+func badRule(detail string) error {
+	p := newProblem(http.StatusBadRequest, detail)
+	p.Code = codes[http.StatusUnprocessableEntity]
+	return p
+}
+
+// changeRule alters one rule.
+func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch rulePatch) (*body[ruleAnswer], error) {
+	rules, set, err := a.changeRules(ctx, vendor, site, func(rules []policy.Rule) ([]policy.Rule, error) {
+		i, err := findRule(rules, path)
+		if err != nil {
+			return nil, err
+		}
+		if err := patch.apply(&rules[i]); err != nil {
+			return nil, err
+		}
+		return rules, freeRank(rules, i)
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := answerRule(rules, set, path)
+	return &body[ruleAnswer]{Body: answer}, err
+}
+
+// changeAll alters any of a site's rules, and answers with them.
+func (a *api) changeAll(
+	ctx context.Context, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
+) (*body[rulePage], error) {
+	rules, set, err := a.changeRules(ctx, vendor, site, change)
+	if err != nil {
+		return nil, err
+	}
+	return answerRules(ctx, rules, set)
+}
+
+// tryRules answers as changeAll does when rules take the place of all others,
+// and stores nothing.
+func (a *api) tryRules(ctx context.Context, vendor, site string, rules []policy.Rule) (*body[rulePage], error) {
+	if err := a.refuseFixed(vendor, site); err != nil {
+		return nil, err
+	}
+	set, err := policy.CompileRules(rules, a.Policy.Operators())
+	if err != nil {
+		return nil, ruleError(err)
+	}
+	sortRules(rules)
+	return answerRules(ctx, rules, set)
+}
+
+func sortRules(rules []policy.Rule) {
+	slices.SortStableFunc(rules, func(a, b policy.Rule) int { return cmp.Compare(a.Rank, b.Rank) })
+}
+
+// findRule returns the index of the rule with a path.
+func findRule(rules []policy.Rule, path string) (int, error) {
+	i := slices.IndexFunc(rules, func(rule policy.Rule) bool { return rule.Path == path })
+	if i < 0 {
+		return 0, newProblem(http.StatusNotFound, "There is no rule with this path; /x and /x/ are two rules.")
+	}
+	return i, nil
+}
+
+// freeRank refuses a rule whose rank another one has.
+func freeRank(rules []policy.Rule, i int) error {
+	for j := range rules {
+		if j != i && rules[j].Rank == rules[i].Rank {
+			return newProblem(http.StatusConflict, fmt.Sprintf(
+				"The rank %d is taken by the rule %s: move rules with PATCH %s.", rules[i].Rank, rules[j].Path, rulesPath))
+		}
+	}
+	return nil
+}
+
+// insertRule adds a rule at a rank: if it is taken, the rule there and all later
+// ones move by one. Without a rank it comes last. The rules are by rank.
+func insertRule(rules []policy.Rule, rule policy.Rule, rank *int) ([]policy.Rule, error) {
+	if _, err := findRule(rules, rule.Path); err == nil {
+		return nil, newProblem(http.StatusConflict, fmt.Sprintf("There is a rule with the path %s already.", rule.Path))
+	}
+	switch {
+	case rank != nil:
+		rule.Rank = *rank
+	case len(rules) > 0:
+		rule.Rank = rules[len(rules)-1].Rank + 1
+	default:
+		rule.Rank = 1
+	}
+	if taken := slices.ContainsFunc(rules, func(r policy.Rule) bool { return r.Rank == rule.Rank }); taken {
+		for i := range rules {
+			if rules[i].Rank >= rule.Rank {
+				rules[i].Rank++
+			}
+		}
+	}
+	return append(rules, rule), nil
+}
+
+// removeRule takes a rule out; later ones move up by one.
+func removeRule(rules []policy.Rule, path string) ([]policy.Rule, error) {
+	i, err := findRule(rules, path)
+	if err != nil {
+		return nil, err
+	}
+	rules = slices.Delete(rules, i, i+1)
+	for j := range rules[i:] {
+		rules[i+j].Rank--
+	}
+	return rules, nil
+}
+
+// moveRule moves one rule to another rank; those between move by one, into the
+// place that it leaves. The rules are by rank, before and after.
+func moveRule(rules []policy.Rule, move ruleMove) ([]policy.Rule, error) {
+	i := slices.IndexFunc(rules, func(rule policy.Rule) bool { return rule.Rank == move.Old })
+	switch {
+	case i < 0:
+		return nil, badRule(fmt.Sprintf("There is no rule with the rank %d; nothing was moved.", move.Old))
+	case move.Path != "" && rules[i].Path != move.Path:
+		return nil, newProblem(http.StatusConflict, fmt.Sprintf(
+			"The rank %d is that of %s by now: somebody else changed the rules. Nothing was moved.", move.Old, rules[i].Path))
+	}
+	to := min(move.New, rules[len(rules)-1].Rank)
+	for j := range rules {
+		switch rank := rules[j].Rank; {
+		case move.Old < rank && rank <= to:
+			rules[j].Rank--
+		case to <= rank && rank < move.Old:
+			rules[j].Rank++
+		}
+	}
+	rules[i].Rank = to
+	sortRules(rules)
+	return rules, nil
+}
+
+// allRules reads the rules that are to take the place of all others.
+func allRules(bodies []ruleBody) ([]policy.Rule, error) {
+	rules := make([]policy.Rule, len(bodies))
+	seen := make(map[string]bool, len(bodies))
+	ranked := 0
+	for i, wanted := range bodies {
+		rule, err := wanted.rule()
+		if err != nil {
+			return nil, err
+		}
+		if seen[rule.Path] {
+			return nil, badRule(fmt.Sprintf("rule %s: there are two rules with this path", rule.Path))
+		}
+		seen[rule.Path] = true
+		rule.Rank = i + 1
+		if wanted.Rank != nil {
+			ranked++
+			rule.Rank = *wanted.Rank
+		}
+		rules[i] = rule
+	}
+	if ranked > 0 && ranked < len(bodies) {
+		return nil, badRule("Some rules have a rank and others have none: leave all ranks out, and the order of the array counts.")
+	}
+	return rules, nil
+}
+
+// rule returns the rule that a body describes, without its rank.
+func (b *ruleBody) rule() (policy.Rule, error) {
+	rule := policy.Rule{Path: b.Path}
+	if !strings.HasPrefix(rule.Path, "/") {
+		rule.Path = "/" + rule.Path
+	}
+	// In a URL, where a rule's path names it, an empty segment has no place.
+	if strings.Contains(rule.Path, "//") {
+		return rule, badRule(fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))
+	}
+	patch := rulePatch{Methods: &b.Methods, Allow: &b.Allow, Forward: b.Forward, Engaged: &b.Engaged}
+	rule.Forward = true
+	return rule, patch.apply(&rule)
+}
+
+// patch returns what a replacement changes: everything but the name.
+func (r *ruleReplacement) patch() rulePatch {
+	forward := r.Forward == nil || *r.Forward
+	return rulePatch{Rank: r.Rank, Path: r.Path, Methods: &r.Methods, Allow: &r.Allow, Forward: &forward, Engaged: &r.Engaged}
+}
+
+func (p *rulePatch) apply(rule *policy.Rule) error {
+	if p.Path != "" && p.Path != rule.Path {
+		return badRule(fmt.Sprintf("rule %s: its path is its name, and cannot be changed: create another rule and delete this one", rule.Path))
+	}
+	if p.Rank != nil {
+		rule.Rank = *p.Rank
+	}
+	if p.Methods != nil {
+		rule.Methods = slices.Clone(*p.Methods)
+	}
+	if p.Allow != nil {
+		if err := rule.Allow.UnmarshalJSON(p.Allow.text); err != nil {
+			return badRule(fmt.Sprintf("rule %s: %v", rule.Path, err))
+		}
+	}
+	if p.Forward != nil {
+		rule.Forward = *p.Forward
+	}
+	if p.Engaged != nil {
+		tags, err := readTags(*p.Engaged)
+		if err != nil {
+			return badRule(fmt.Sprintf("rule %s: %v", rule.Path, err))
+		}
+		rule.Engaged = tags
+	}
+	return nil
+}
+
+// readTags reads engagement tags as they are on the wire.
+func readTags(text string) ([]string, error) {
+	var tags []string
+	for tag := range strings.SplitSeq(text, ",") {
+		tag = strings.TrimSpace(tag)
+		switch {
+		case strings.ContainsFunc(tag, func(c rune) bool { return c < 0x20 || c == 0x7f || c == '\uFFFD' }):
+			return nil, errors.New("engaged holds a control character or invalid UTF-8")
+		case tag != "":
+			tags = append(tags, tag)
+		}
+	}
+	return tags, nil
+}
+
+// escapePath writes a rule's path as part of a URL.
+func escapePath(path string) string {
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		segments[i] = url.PathEscape(segment)
+	}
+	return strings.Join(segments, "/")
+}

@@ -1,0 +1,148 @@
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+const defaultRulePage = 25
+
+// RulePage are the query parameters of a listing with numbered pages.
+type RulePage struct {
+	Page     int `query:"page" minimum:"1" default:"1" doc:"A page number within the listing."`
+	PageSize int `query:"page_size" minimum:"1" maximum:"100" default:"25" doc:"The number of results of a page."`
+}
+
+// rulePage is one page of a site's rules.
+type rulePage struct {
+	Count    int          `json:"count" doc:"How many rules the site has."`
+	Next     *string      `json:"next" doc:"The URL of the next page."`
+	Previous *string      `json:"previous" doc:"The URL of the previous page."`
+	Results  []ruleAnswer `json:"results"`
+	Version  string       `json:"version" doc:"Names this state of the site's rules: pages of one version fit together."`
+	Detail   string       `json:"detail,omitempty" doc:"What to look at: rules that never decide, because an earlier one hides them."`
+}
+
+// of returns the page of a site's rules that is asked for.
+func (p RulePage) of(ctx context.Context, rules []policy.Rule) (rulePage, error) {
+	version, err := rulesVersion(rules)
+	if err != nil {
+		return rulePage{}, err
+	}
+	pages := max(1, (len(rules)+p.PageSize-1)/p.PageSize)
+	if p.Page > pages {
+		return rulePage{}, newProblem(http.StatusNotFound, fmt.Sprintf("There is no page %d: the last is %d.", p.Page, pages))
+	}
+	first := (p.Page - 1) * p.PageSize
+	page := rulePage{Count: len(rules), Version: version, Results: []ruleAnswer{}}
+	for i := range rules[first:min(first+p.PageSize, len(rules))] {
+		page.Results = append(page.Results, wireRule(&rules[first+i]))
+	}
+	if p.Page < pages {
+		page.Next = p.address(ctx, p.Page+1)
+	}
+	if p.Page > 1 {
+		page.Previous = p.address(ctx, p.Page-1)
+	}
+	return page, nil
+}
+
+// address returns the URL of another page. It is absolute, because clients of
+// the published contract take it as it is.
+func (p RulePage) address(ctx context.Context, page int) *string {
+	call, ok := ctx.Value(callKey{}).(call)
+	if !ok {
+		return nil
+	}
+	query := call.query
+	query.Del("dry_run") // of the call, not of the listing
+	query.Set("page", strconv.Itoa(page))
+	query.Set("page_size", strconv.Itoa(p.PageSize))
+	address := call.address
+	address.RawQuery = query.Encode()
+	text := address.String()
+	return &text
+}
+
+// requestAddress returns the URL that a caller asked for, without its query and
+// before any prefix was taken off.
+func requestAddress(r *http.Request) url.URL {
+	address := url.URL{Scheme: "http", Host: r.Host}
+	if r.TLS != nil {
+		address.Scheme = "https"
+	}
+	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		address.Path, address.RawPath = asked.Path, asked.RawPath
+	}
+	return address
+}
+
+// rulesVersion names a state of a site's rules.
+func rulesVersion(rules []policy.Rule) (string, error) {
+	encoded, err := json.Marshal(rules)
+	if err != nil {
+		return "", fmt.Errorf("encoding the rules: %w", err)
+	}
+	digest := sha256.Sum256(encoded)
+	return base64.RawURLEncoding.EncodeToString(digest[:12]), nil
+}
+
+// wireRule returns a rule as it is answered.
+func wireRule(rule *policy.Rule) ruleAnswer {
+	return ruleAnswer{
+		Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: wireAllow{rule.Allow},
+		Forward: rule.Forward, Engaged: strings.Join(rule.Engaged, ","),
+	}
+}
+
+// answerRule answers with one rule of a set that was stored.
+func answerRule(rules []policy.Rule, set *policy.Ruleset, path string) (ruleAnswer, error) {
+	i, err := findRule(rules, path)
+	if err != nil {
+		return ruleAnswer{}, err
+	}
+	answer := wireRule(&rules[i])
+	answer.Detail = hiddenDetail(set, path)
+	return answer, nil
+}
+
+// answerRules answers with the first page of a set that was stored.
+func answerRules(ctx context.Context, rules []policy.Rule, set *policy.Ruleset) (*body[rulePage], error) {
+	page, err := RulePage{Page: 1, PageSize: defaultRulePage}.of(ctx, rules)
+	page.Detail = hiddenDetail(set, "")
+	return &body[rulePage]{Body: page}, err
+}
+
+// maxHiddenNamed bounds how many rules a detail names.
+const maxHiddenNamed = 5
+
+// hiddenDetail tells of rules that never decide: those that the rule with a path
+// has to do with, or all when path is empty.
+func hiddenDetail(set *policy.Ruleset, path string) string {
+	var told []string
+	more := 0
+	for _, hidden := range set.Hidden() {
+		if path != "" && hidden.Rule.Path != path && hidden.By.Path != path {
+			continue
+		}
+		if len(told) == maxHiddenNamed {
+			more++
+			continue
+		}
+		told = append(told, fmt.Sprintf("Rule %d (%s) never decides: the earlier rule %d (%s) matches all that it matches.",
+			hidden.Rule.Rank, hidden.Rule.Path, hidden.By.Rank, hidden.By.Path))
+	}
+	if more > 0 {
+		told = append(told, fmt.Sprintf("So it is with %d more.", more))
+	}
+	return strings.Join(told, " ")
+}
