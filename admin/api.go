@@ -58,6 +58,10 @@ type Caller struct {
 	Vendor string
 	// Name says who it is, for records of who changed what.
 	Name string
+	// Scopes are what the caller may do: see needs. Unlimited callers may do
+	// everything.
+	Scopes    []string
+	Unlimited bool
 }
 
 // api is the API at work.
@@ -208,12 +212,17 @@ type call struct {
 }
 
 // register adds an operation whose handler gets the vendor that is meant, and
-// whose errors become problems.
+// whose errors become problems. The operation's Security says which scope the
+// caller must have.
 func register[I, O any](a *api, operation huma.Operation, handle func(ctx context.Context, vendor string, in *I) (*O, error)) {
+	scope := scopeOf(&operation)
 	huma.Register(a.huma, operation, func(ctx context.Context, in *I) (*O, error) {
 		call, ok := ctx.Value(callKey{}).(call)
 		if !ok {
 			return nil, newProblem(http.StatusUnauthorized, "Nobody is known to call.")
+		}
+		if !call.caller.may(scope) {
+			return nil, lacksScope(scope)
 		}
 		out, err := handle(ctx, call.caller.Vendor, in)
 		if err != nil {

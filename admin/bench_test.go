@@ -86,7 +86,10 @@ func authorizeTest(r *http.Request) (admin.Caller, error) {
 	case "refused":
 		return admin.Caller{}, &admin.RefusedError{Status: http.StatusForbidden, Detail: "Not you."}
 	default:
-		return admin.Caller{Vendor: vendor, Name: "test"}, nil
+		if scope := r.Header.Get("X-Test-Scope"); scope != "" {
+			return admin.Caller{Vendor: vendor, Name: "test", Scopes: []string{scope}}, nil
+		}
+		return admin.Caller{Vendor: vendor, Name: "test", Unlimited: true}, nil
 	}
 }
 

@@ -60,7 +60,7 @@ func (p *entitlementParams) selects(g *store.Grant) bool {
 
 func (a *api) registerEntitlements() {
 	register(a, huma.Operation{
-		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"},
+		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"}, Security: needs("entitlements:read"),
 		Summary: "Lists what a reader may have, by the grants to the reader's user id",
 	}, func(ctx context.Context, vendor string, in *entitlementParams) (*listing[entitlement], error) {
 		found, err := a.Store.GrantsOf(ctx, vendor, policy.Reader{UserID: in.UserID})

@@ -116,14 +116,14 @@ type explainQuery struct {
 func (a *api) registerExplain() {
 	tags := []string{"Operation"}
 	register(a, huma.Operation{
-		OperationID: "explain", Method: http.MethodGet, Path: "/management/explain", Tags: tags,
+		OperationID: "explain", Method: http.MethodGet, Path: "/management/explain", Tags: tags, Security: needs("explain:read"),
 		Summary: "Tells how a request would be decided, and spends nothing",
 	}, func(ctx context.Context, vendor string, in *explainQuery) (*body[*Explanation], error) {
 		explanation, err := a.Explain(ctx, vendor, ExplainRequest{URL: in.URL, Method: in.Method, Site: in.Site, UserID: in.User})
 		return &body[*Explanation]{Body: explanation}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "explain-with-tokens", Method: http.MethodPost, Path: "/management/explain", Tags: tags,
+		OperationID: "explain-with-tokens", Method: http.MethodPost, Path: "/management/explain", Tags: tags, Security: needs("explain:read"),
 		Summary: "Tells how a request that carries tokens would be decided, and spends nothing",
 	}, func(ctx context.Context, vendor string, in *body[ExplainRequest]) (*body[*Explanation], error) {
 		explanation, err := a.Explain(ctx, vendor, in.Body)

@@ -94,7 +94,7 @@ type GrantPath struct {
 func (a *api) registerGrants() {
 	tags := []string{"Grants"}
 	register(a, huma.Operation{
-		OperationID: "list-grants", Method: http.MethodGet, Path: grantsPath, Tags: tags,
+		OperationID: "list-grants", Method: http.MethodGet, Path: grantsPath, Tags: tags, Security: needs("grants:read"),
 		Summary: "Lists the grants of an access list, in order of creation",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
@@ -109,7 +109,7 @@ func (a *api) registerGrants() {
 		return newListing(ctx, grants, in.Limit, func(g grant) string { return g.ID }), err
 	})
 	register(a, huma.Operation{
-		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags,
+		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates a grant", DefaultStatus: http.StatusCreated,
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
@@ -124,14 +124,14 @@ func (a *api) registerGrants() {
 		return &created[grant]{Location: below(grantsPath, made.ID), Body: wireGrant(made)}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "get-grant", Method: http.MethodGet, Path: grantsPath + "/{grantId}", Tags: tags,
+		OperationID: "get-grant", Method: http.MethodGet, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns a grant",
 	}, func(ctx context.Context, vendor string, in *GrantPath) (*body[grant], error) {
 		found, err := a.Store.Grant(ctx, vendor, in.ID, in.GrantID)
 		return &body[grant]{Body: wireGrant(found)}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "replace-grant", Method: http.MethodPut, Path: grantsPath + "/{grantId}", Tags: tags,
+		OperationID: "replace-grant", Method: http.MethodPut, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces a grant",
 	}, func(ctx context.Context, vendor string, in *struct {
 		GrantPath
@@ -149,7 +149,7 @@ func (a *api) registerGrants() {
 		return &body[grant]{Body: wireGrant(updated)}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "delete-grant", Method: http.MethodDelete, Path: grantsPath + "/{grantId}", Tags: tags,
+		OperationID: "delete-grant", Method: http.MethodDelete, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Removes a grant: the next request is decided without it", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *GrantPath) (*empty, error) {
 		return &empty{}, a.Store.DeleteGrant(ctx, vendor, in.ID, in.GrantID)

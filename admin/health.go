@@ -56,7 +56,7 @@ type healthAnswer struct {
 
 func (a *api) registerHealth() {
 	register(a, huma.Operation{
-		OperationID: "health", Method: http.MethodGet, Path: "/health", Tags: []string{"Operation"},
+		OperationID: "health", Method: http.MethodGet, Path: "/health", Tags: []string{"Operation"}, Security: needs("health:read"),
 		Summary: "Tells the state of the node: 200 when it can decide, 503 when it cannot",
 	}, func(ctx context.Context, _ string, _ *struct{}) (*healthAnswer, error) {
 		return a.health(ctx), nil

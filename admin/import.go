@@ -80,7 +80,7 @@ func (a *api) registerImports() {
 	rows.schema = rows.registry.Schema(reflect.TypeFor[grantBody](), true, "GrantBody")
 	content := map[string]*huma.MediaType{}
 	register(a, huma.Operation{
-		OperationID: "import-grants", Method: http.MethodPost, Path: grantsPath + "/batch", Tags: tags,
+		OperationID: "import-grants", Method: http.MethodPost, Path: grantsPath + "/batch", Tags: tags, Security: needs("grants:write"),
 		Summary:     "Creates many grants in one step",
 		Description: "Sending a batch again creates nothing twice: it is answered as it was the first time.",
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
@@ -110,7 +110,7 @@ func (a *api) registerImports() {
 		Schema: rows.registry.Schema(reflect.TypeFor[importBody](), true, "ImportBody"),
 	}
 	register(a, huma.Operation{
-		OperationID: "get-grant-import", Method: http.MethodGet, Path: grantsPath + "/imports/{importId}", Tags: tags,
+		OperationID: "get-grant-import", Method: http.MethodGet, Path: grantsPath + "/imports/{importId}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Tells how far an import has come, to continue it",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath

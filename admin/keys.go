@@ -34,7 +34,7 @@ func wireKey(key store.KeyInfo) signingKey {
 func (a *api) registerKeys() {
 	tags := []string{"Keys"}
 	register(a, huma.Operation{
-		OperationID: "list-keys", Method: http.MethodGet, Path: keysPath, Tags: tags,
+		OperationID: "list-keys", Method: http.MethodGet, Path: keysPath, Tags: tags, Security: needs("keys:read"),
 		Summary: "Lists the vendor's signing keys",
 	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[[]signingKey], error) {
 		list, err := a.Keyring.Keys(ctx, vendor)
@@ -45,14 +45,14 @@ func (a *api) registerKeys() {
 		return &body[[]signingKey]{Body: shown}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "rotate-keys", Method: http.MethodPost, Path: keysPath + "/rotate", Tags: tags,
+		OperationID: "rotate-keys", Method: http.MethodPost, Path: keysPath + "/rotate", Tags: tags, Security: needs("keys:write"),
 		Summary: "Makes a new key that signs from now on; what older keys signed stays good", DefaultStatus: http.StatusCreated,
 	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[signingKey], error) {
 		key, err := a.Keyring.Rotate(ctx, vendor)
 		return &body[signingKey]{Body: wireKey(key)}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "retire-key", Method: http.MethodDelete, Path: keysPath + "/{kid}", Tags: tags,
+		OperationID: "retire-key", Method: http.MethodDelete, Path: keysPath + "/{kid}", Tags: tags, Security: needs("keys:write"),
 		Summary: "Retires a key: whatever it signed ends at once", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *struct {
 		KeyID string `path:"kid" maxLength:"128"`

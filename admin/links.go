@@ -135,13 +135,13 @@ type linkID struct {
 func (a *api) registerLinks() {
 	tags := []string{"Links"}
 	register(a, huma.Operation{
-		OperationID: "create-signed-link", Method: http.MethodPost, Path: "/management/create-signed-link", Tags: tags,
+		OperationID: "create-signed-link", Method: http.MethodPost, Path: "/management/create-signed-link", Tags: tags, Security: needs("links:write"),
 		Summary: "Creates a signed link",
 		Description: "The link opens a page for which every one of url, sku and publisherContentId that it names matches, " +
 			"until it expires, is used up or is revoked.",
 	}, a.createLink)
 	register(a, huma.Operation{
-		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags,
+		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags, Security: needs("links:read"),
 		Summary: "Lists signed links, in order of creation",
 	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[signedLink], error) {
 		found, err := a.Store.SignedLinks(ctx, vendor, keys.VendorIssuer(vendor), in.page())
@@ -152,14 +152,14 @@ func (a *api) registerLinks() {
 		return newListing(ctx, links, in.Limit, func(l signedLink) string { return l.TokenID }), err
 	})
 	register(a, huma.Operation{
-		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags,
+		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),
 		Summary: "Returns a signed link and its uses",
 	}, func(ctx context.Context, vendor string, in *linkID) (*body[signedLink], error) {
 		link, err := a.Store.SignedLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
 		return &body[signedLink]{Body: wireLink(link, a.Now())}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags,
+		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
 		Summary:       "Ends a signed link at once, and with it every browser session that it opened",
 		DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *linkID) (*empty, error) {

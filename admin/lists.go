@@ -68,7 +68,7 @@ type ListPath struct {
 func (a *api) registerLists() {
 	tags := []string{"Access lists"}
 	register(a, huma.Operation{
-		OperationID: "list-access-lists", Method: http.MethodGet, Path: listsPath, Tags: tags,
+		OperationID: "list-access-lists", Method: http.MethodGet, Path: listsPath, Tags: tags, Security: needs("grants:read"),
 		Summary: "Lists the access lists",
 	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[[]accessList], error) {
 		lists, err := a.Store.Lists(ctx, vendor)
@@ -79,21 +79,21 @@ func (a *api) registerLists() {
 		return answer, err
 	})
 	register(a, huma.Operation{
-		OperationID: "create-access-list", Method: http.MethodPost, Path: listsPath, Tags: tags,
+		OperationID: "create-access-list", Method: http.MethodPost, Path: listsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates an access list", DefaultStatus: http.StatusCreated,
 	}, func(ctx context.Context, vendor string, in *body[listBody]) (*created[accessList], error) {
 		list, err := a.Store.CreateList(ctx, vendor, in.Body.list())
 		return &created[accessList]{Location: below(listsPath, list.ID), Body: wireList(list)}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "get-access-list", Method: http.MethodGet, Path: listsPath + "/{id}", Tags: tags,
+		OperationID: "get-access-list", Method: http.MethodGet, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns an access list",
 	}, func(ctx context.Context, vendor string, in *ListPath) (*body[accessList], error) {
 		list, err := a.Store.List(ctx, vendor, in.ID)
 		return &body[accessList]{Body: wireList(list)}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "replace-access-list", Method: http.MethodPut, Path: listsPath + "/{id}", Tags: tags,
+		OperationID: "replace-access-list", Method: http.MethodPut, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces an access list",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
@@ -107,7 +107,7 @@ func (a *api) registerLists() {
 		return &body[accessList]{Body: wireList(list)}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "change-access-list", Method: http.MethodPatch, Path: listsPath + "/{id}", Tags: tags,
+		OperationID: "change-access-list", Method: http.MethodPatch, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Changes what the body names of an access list",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath

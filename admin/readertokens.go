@@ -33,7 +33,7 @@ type readerTokenMade struct {
 // operator's alone.
 func (a *api) registerReaderTokens() {
 	register(a, huma.Operation{
-		OperationID: "create-reader-token", Method: http.MethodPost, Path: "/management/reader-tokens", Tags: []string{"Readers"},
+		OperationID: "create-reader-token", Method: http.MethodPost, Path: "/management/reader-tokens", Tags: []string{"Readers"}, Security: needs("readers:write"),
 		Summary: "Makes a reader's token, signed by the vendor's own key",
 	}, func(ctx context.Context, vendor string, in *body[readerTokenBody]) (*body[readerTokenMade], error) {
 		expiresIn, err := in.Body.ExpiresIn.or(defaultReaderTokenLifetime)

@@ -127,7 +127,7 @@ func (a *api) registerRules() {
 	tags := []string{"Rules"}
 	one := rulesPath + "/{path...}"
 	register(a, huma.Operation{
-		OperationID: "get-rule", Method: http.MethodGet, Path: one, Tags: tags, Summary: "Returns a rule",
+		OperationID: "get-rule", Method: http.MethodGet, Path: one, Tags: tags, Security: needs("rules:read"), Summary: "Returns a rule",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		RulePath
@@ -144,7 +144,7 @@ func (a *api) registerRules() {
 		return &body[ruleAnswer]{Body: wireRule(&rules[i])}, nil
 	})
 	register(a, huma.Operation{
-		OperationID: "replace-rule", Method: http.MethodPut, Path: one, Tags: tags, Summary: "Replaces a rule",
+		OperationID: "replace-rule", Method: http.MethodPut, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Replaces a rule",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		RulePath
@@ -154,7 +154,7 @@ func (a *api) registerRules() {
 		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body.patch())
 	})
 	register(a, huma.Operation{
-		OperationID: "change-rule", Method: http.MethodPatch, Path: one, Tags: tags, Summary: "Changes what the body names of a rule",
+		OperationID: "change-rule", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Changes what the body names of a rule",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		RulePath
@@ -164,7 +164,7 @@ func (a *api) registerRules() {
 		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body)
 	})
 	register(a, huma.Operation{
-		OperationID: "delete-rule", Method: http.MethodDelete, Path: one, Tags: tags,
+		OperationID: "delete-rule", Method: http.MethodDelete, Path: one, Tags: tags, Security: needs("rules:write"),
 		Summary: "Removes a rule; later ones move up by one", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
@@ -182,7 +182,7 @@ func (a *api) registerRules() {
 func (a *api) registerRuleCollection() {
 	tags := []string{"Rules"}
 	register(a, huma.Operation{
-		OperationID: "list-rules", Method: http.MethodGet, Path: rulesPath, Tags: tags, Summary: "Lists a site's rules by rank",
+		OperationID: "list-rules", Method: http.MethodGet, Path: rulesPath, Tags: tags, Security: needs("rules:read"), Summary: "Lists a site's rules by rank",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		RulePage
@@ -196,7 +196,7 @@ func (a *api) registerRuleCollection() {
 		return &body[rulePage]{Body: page}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "create-rule", Method: http.MethodPost, Path: rulesPath, Tags: tags,
+		OperationID: "create-rule", Method: http.MethodPost, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
 		Summary: "Creates a rule", DefaultStatus: http.StatusCreated,
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
@@ -217,7 +217,7 @@ func (a *api) registerRuleCollection() {
 		return &created[ruleAnswer]{Location: "rules" + escapePath(rule.Path), Body: answer}, err
 	})
 	register(a, huma.Operation{
-		OperationID: "move-rules", Method: http.MethodPatch, Path: rulesPath, Tags: tags,
+		OperationID: "move-rules", Method: http.MethodPatch, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
 		Summary: "Moves rules, one after the other, all or none",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
@@ -236,7 +236,7 @@ func (a *api) registerRuleCollection() {
 		})
 	})
 	register(a, huma.Operation{
-		OperationID: "replace-rules", Method: http.MethodPut, Path: rulesPath, Tags: tags,
+		OperationID: "replace-rules", Method: http.MethodPut, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
 		Summary:      "Replaces all rules of a site in one step",
 		Description:  "The array holds the rules in the order in which they are tried. Either each of them has a rank or none has.",
 		MaxBodyBytes: maxRulesBody, BodyReadTimeout: rulesReadTimeout,

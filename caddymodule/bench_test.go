@@ -234,6 +234,16 @@ http://127.0.0.1:%s {
 `, b.dir, b.database(), global, b.port, site, gate, strings.TrimPrefix(b.origin.URL, "http://"))
 }
 
+// waitFor polls until a condition holds, and fails the test when it never does.
+func (b *bench) waitFor(what string, holds func() bool) {
+	b.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("waited for %s in vain", what)
+		}
+	}
+}
+
 // load loads a Caddyfile, which must succeed.
 func (b *bench) load(text string) {
 	b.Helper()

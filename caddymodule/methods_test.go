@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,14 @@ func TestWebSocketIsDecidedWhenItOpens(t *testing.T) {
 	if line, err := reader.ReadString('\n'); err != nil || line != "echo hello\n" {
 		t.Errorf("the WebSocket gives %q, %v", line, err)
 	}
+	// A configuration that is unloaded while a tunnel still copies closes it
+	// from another goroutine, and Caddy counts the bytes of both without a lock.
+	conn.Close()
+	b.waitFor("the tunnel's line in the access log", func() bool {
+		return slices.ContainsFunc(logged.entries(t, "http.log.access"), func(entry map[string]any) bool {
+			return entry["status"] == float64(http.StatusSwitchingProtocols)
+		})
+	})
 }
 
 func TestExtendedConnectOpensWebSocketsOnly(t *testing.T) {

@@ -55,7 +55,7 @@ type verifications [len(verificationResults)]atomic.Uint64
 
 func (v *verifications) count(err error) {
 	for i := range verificationResults {
-		if result := verificationResults[i].err; result == err || result != nil && errors.Is(err, result) {
+		if errors.Is(err, verificationResults[i].err) {
 			v[i].Add(1)
 			return
 		}

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,8 +153,15 @@ func checkText(field, text string, maxBytes int) error {
 	return nil
 }
 
+// SystemPartition holds the records that belong to no vendor. No vendor can have
+// its name.
+const SystemPartition = "_system"
+
 // Vendors lists the vendors that have records.
-func (s *Store) Vendors(ctx context.Context) ([]string, error) { return s.engine.Partitions(ctx) }
+func (s *Store) Vendors(ctx context.Context) ([]string, error) {
+	partitions, err := s.engine.Partitions(ctx)
+	return slices.DeleteFunc(partitions, func(name string) bool { return name == SystemPartition }), err
+}
 
 // FeedPosition returns the position of a vendor's newest change, zero before the
 // first one.
@@ -174,14 +182,14 @@ const Retention = 30 * 24 * time.Hour
 
 // Sweep removes what ended more than Retention ago, and says how much that was.
 func (s *Store) Sweep(ctx context.Context) (int, error) {
-	vendors, err := s.Vendors(ctx)
+	partitions, err := s.engine.Partitions(ctx)
 	if err != nil {
 		return 0, err
 	}
 	total := 0
-	for _, vendor := range vendors {
+	for _, partition := range partitions {
 		for {
-			removed, err := s.engine.Sweep(ctx, vendor, s.now(), sweepBatch)
+			removed, err := s.engine.Sweep(ctx, partition, s.now(), sweepBatch)
 			total += removed
 			if err != nil {
 				return total, err
