@@ -313,13 +313,12 @@ func (p *rulePatch) apply(rule *policy.Rule) error {
 func readTags(text string) ([]string, error) {
 	var tags []string
 	for tag := range strings.SplitSeq(text, ",") {
-		tag = strings.TrimSpace(tag)
-		switch {
-		case strings.ContainsFunc(tag, func(c rune) bool { return c < 0x20 || c == 0x7f || c == '\uFFFD' }):
-			return nil, errors.New("engaged holds a control character or invalid UTF-8")
-		case tag != "":
+		if tag = strings.TrimSpace(tag); tag != "" {
 			tags = append(tags, tag)
 		}
+	}
+	if err := policy.CheckTags(tags); err != nil {
+		return nil, fmt.Errorf("engaged: %w", err)
 	}
 	return tags, nil
 }

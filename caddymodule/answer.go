@@ -68,7 +68,7 @@ func (h *Handler) deny(w http.ResponseWriter, v *visit, decision *policy.Decisio
 	if h.Deny != nil && h.Deny.Errors {
 		return caddyhttp.Error(answer.status, errors.New(decision.Reason.String()))
 	}
-	return writeDenial(w, v.r, answer, decision.Reason)
+	return writeDenial(w, v.r, answer, decision.Reason.String())
 }
 
 // challenge says how to log in (RFC 6750, section 3).
@@ -106,7 +106,7 @@ type problem struct {
 
 // writeDenial writes a page for those who ask for HTML, and a problem for
 // everybody else.
-func writeDenial(w http.ResponseWriter, r *http.Request, answer denial, reason policy.Reason) error {
+func writeDenial(w http.ResponseWriter, r *http.Request, answer denial, code string) error {
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Add("Vary", "Accept")
@@ -115,7 +115,7 @@ func writeDenial(w http.ResponseWriter, r *http.Request, answer denial, reason p
 		header.Set("Content-Security-Policy", pagePolicy)
 		header.Set("Referrer-Policy", "no-referrer")
 		var page bytes.Buffer
-		if err := denialPage.Execute(&page, map[string]any{"Title": answer.title, "Detail": answer.detail, "Code": reason.String()}); err != nil {
+		if err := denialPage.Execute(&page, map[string]any{"Title": answer.title, "Detail": answer.detail, "Code": code}); err != nil {
 			return err
 		}
 		w.WriteHeader(answer.status)
@@ -123,7 +123,7 @@ func writeDenial(w http.ResponseWriter, r *http.Request, answer denial, reason p
 		return err
 	}
 	header.Set("Content-Type", "application/problem+json")
-	body, err := json.Marshal(problem{Type: "about:blank", Title: answer.title, Status: answer.status, Detail: answer.detail, Code: reason.String()})
+	body, err := json.Marshal(problem{Type: "about:blank", Title: answer.title, Status: answer.status, Detail: answer.detail, Code: code})
 	if err != nil {
 		return err
 	}

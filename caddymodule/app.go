@@ -212,7 +212,7 @@ func (a *App) newAPI() (http.Handler, error) {
 	}
 	return admin.New(admin.Options{
 		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy,
-		Authorize: authorizeLocal, Operator: true, Now: now, Explain: a.explain,
+		Authorize: authorizeLocal, Operator: true, Now: now, Explain: a.explain, FixedRules: a.fixedRules,
 		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
 	})
 }

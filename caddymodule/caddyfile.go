@@ -1,9 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -43,6 +40,9 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	handler := new(Handler)
 	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	if err := handler.finishLocal(h); err != nil {
 		return nil, err
 	}
 	return h.NewRoute(nil, handler), nil
@@ -123,7 +123,13 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 //			claim    <field> <claim>
 //		}
 //		identify http_auth
-//		rule <path> [<METHOD,…>] <operator> [<arguments>…]
+//		rule <path> [<METHOD,…>] <operator> [<arguments>…] {
+//			local
+//			engage <tags>…
+//		}
+//		local {
+//			<directives>
+//		}
 //		link_param  <name>
 //		session_ttl <duration>
 //		deny {
@@ -184,8 +190,11 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser, option string) error {
 		return h.parseDeny(d)
 	case "paths":
 		return h.parsePaths(d)
+	case "local":
+		h.localSegment = d.NewFromNextSegment()
+		return nil
 	default:
-		return d.Errf("unknown subdirective %q; known are vendor, site, identify, rule, link_param, session_ttl, deny, paths", option)
+		return d.Errf("unknown subdirective %q; known are vendor, site, identify, rule, local, link_param, session_ttl, deny, paths", option)
 	}
 }
 
@@ -254,65 +263,6 @@ func (i *Identity) parseClaim(d *caddyfile.Dispenser) error {
 	i.Claims[field] = claim
 	if _, err := i.claimNames(); err != nil {
 		return d.Err(err.Error())
-	}
-	return nil
-}
-
-var methodsPattern = regexp.MustCompile(`^[A-Z]+(,[A-Z]+)*$`)
-
-// parseRule reads `rule <path> [<METHOD,…>] <operator> [<arguments>…]`, and
-// compiles the rule by itself, so that what is wrong with it is told with its
-// line.
-func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
-	origin := fmt.Sprintf("%s:%d", d.File(), d.Line())
-	args := d.RemainingArgs()
-	if len(args) < 2 {
-		return d.Err("rule: write `rule <path> [<METHOD,…>] <operator> [<arguments>…]`")
-	}
-	rule := RuleConfig{Path: args[0], Origin: origin}
-	if err := checkCaptures(rule.Path); err != nil {
-		return d.WrapErr(err)
-	}
-	args = args[1:]
-	if methodsPattern.MatchString(args[0]) {
-		rule.Methods = strings.Split(args[0], ",")
-		if args = args[1:]; len(args) == 0 {
-			return d.Err("rule: the operator is missing: any, authenticated or entitled")
-		}
-	}
-	rule.Operator = args[0]
-	if args = args[1:]; len(args) > 0 {
-		skus, err := json.Marshal(args)
-		if err != nil {
-			return d.WrapErr(err)
-		}
-		// The plain arguments of entitled are skus; the other operators take
-		// none and say so.
-		rule.Arguments = policy.Arguments{"sku": skus}
-	}
-	if _, err := policy.CompileRules([]policy.Rule{rule.rule(1)}, policy.StandardOperators()); err != nil {
-		return d.Errf("rule %s: %v", rule.Path, unwrapRule(err))
-	}
-	h.Rules = append(h.Rules, rule)
-	return nil
-}
-
-// unwrapRule returns what is wrong with a rule, without its rank, which means
-// nothing here.
-func unwrapRule(err error) error {
-	if failed, ok := errors.AsType[*policy.RuleError](err); ok {
-		return failed.Err
-	}
-	return err
-}
-
-// checkCaptures refuses captures whose name Caddy takes for a placeholder of its
-// own: {path} reaches us as {http.request.uri.path}.
-func checkCaptures(path string) error {
-	for segment := range strings.SplitSeq(path, "/") {
-		if strings.HasPrefix(segment, "{") && strings.Contains(segment, ".") {
-			return fmt.Errorf("rule: Caddy reads the capture %s as a placeholder of its own: choose another name, such as {articlePath}", segment)
-		}
 	}
 	return nil
 }

@@ -47,6 +47,12 @@ func TestCaddyfileBadInput(t *testing.T) {
 		{"session_ttl of nothing", site("session_ttl 0s"), "at least 1s"},
 		{"link_param with a space", site(`link_param "a b"`), "letters, digits"},
 		{"unknown deny option", site("deny {\nredirect x\n}"), `unknown option "redirect"`},
+		{"unknown rule option", site("rule / any {\nremote\n}"), `unknown option "remote"`},
+		{"routes in a rule", site("rule / any {\nlocal /x\n}"), "once for the site"},
+		{"engage nothing", site("rule / any {\nengage\n}"), "wrong argument count"},
+		{"a tag of two", site("rule / any {\nengage a,b\n}"), "a comma"},
+		{"local twice", site("local {\n}\nlocal {\n}"), "local is given twice"},
+		{"unknown local directive", site("local {\nserve x\n}"), "serve"},
 		{"unknown path trait", site("paths {\nallow dots\n}"), `unknown trait "dots"`},
 		{"global unknown option", global("cache 1MiB"), `unknown option "cache"`},
 		{"global twice", "{\n\tgatefold\n\tdebug\n\tgatefold\n}\n", "given twice"},
@@ -78,15 +84,16 @@ func TestConfigurationThatCannotBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ gate, want string }{
-		"self with jwks":      {"identify jwt {\nissuer self\njwks x\n}", "jwks"},
-		"without audience":    {"identify jwt {\nissuer https://id.example.com\njwks " + empty + "\n}", "audience is required"},
-		"without jwks":        {"identify jwt {\nissuer https://id.example.com\naudience a\n}", "jwks is required"},
-		"jwks that is absent": {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + dir + "/none\n}", "no such file"},
-		"jwks without keys":   {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + empty + "\n}", "no key"},
-		"our name":            {"identify jwt {\nissuer gatefold:default\naudience a\njwks " + empty + "\n}", "issuer self"},
-		"login of nowhere":    {"deny {\nlogin javascript:alert(1)\n}", "http or https"},
-		"login elsewhere":     {"deny {\nlogin //evil.example/login\n}", "http or https"},
-		"errors and login":    {"deny {\nerrors\nlogin /login\n}", "exclude one another"},
+		"self with jwks":       {"identify jwt {\nissuer self\njwks x\n}", "jwks"},
+		"without audience":     {"identify jwt {\nissuer https://id.example.com\njwks " + empty + "\n}", "audience is required"},
+		"without jwks":         {"identify jwt {\nissuer https://id.example.com\naudience a\n}", "jwks is required"},
+		"jwks that is absent":  {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + dir + "/none\n}", "no such file"},
+		"jwks without keys":    {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + empty + "\n}", "no key"},
+		"our name":             {"identify jwt {\nissuer gatefold:default\naudience a\njwks " + empty + "\n}", "issuer self"},
+		"login of nowhere":     {"deny {\nlogin javascript:alert(1)\n}", "http or https"},
+		"login elsewhere":      {"deny {\nlogin //evil.example/login\n}", "http or https"},
+		"local without routes": {"rule /x any {\nlocal\n}", "no local routes"},
+		"errors and login":     {"deny {\nerrors\nlogin /login\n}", "exclude one another"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore bolt %s\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\t%s\n\t\trule / any\n\t}\n}\n",

@@ -75,7 +75,20 @@ func (a *App) gateOf(vendor, site string) (*Handler, error) {
 	}
 }
 
-// addGate makes a handler known to explanations.
+// fixedRules returns the rules of a site that this configuration says, by rank;
+// none where the store has them.
+func (a *App) fixedRules(vendor, site string) []policy.Rule {
+	a.gatesMu.Lock()
+	defer a.gatesMu.Unlock()
+	for _, gate := range a.gates {
+		if gate.Vendor == vendor && gate.Site == site && len(gate.Rules) > 0 {
+			return gate.fixedRules()
+		}
+	}
+	return nil
+}
+
+// addGate makes a handler known to explanations and to the management API.
 func (a *App) addGate(h *Handler) {
 	a.gatesMu.Lock()
 	defer a.gatesMu.Unlock()

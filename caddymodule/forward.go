@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -25,11 +26,33 @@ func (h *Handler) allow(w http.ResponseWriter, v *visit, decision *policy.Decisi
 			return redirectClean(w, v)
 		}
 	}
+	if !decision.Rule.Forward {
+		next = caddyhttp.HandlerFunc(h.serveLocal)
+	}
 	if decision.Public() {
 		return next.ServeHTTP(w, v.r)
 	}
 	v.private.ResponseWriter = w
 	return next.ServeHTTP(&v.private, v.r)
+}
+
+// serveLocal answers an allowed request whose rule is not forwarded.
+func (h *Handler) serveLocal(w http.ResponseWriter, r *http.Request) error {
+	nothing := caddyhttp.HandlerFunc(h.nothingHere)
+	if h.Local == nil {
+		return nothing(w, r)
+	}
+	return h.Local.ServeHTTP(w, r, nothing)
+}
+
+// nothingHere answers what no local route does.
+func (h *Handler) nothingHere(w http.ResponseWriter, r *http.Request) error {
+	const code = "not_found"
+	if h.Deny != nil && h.Deny.Errors {
+		return caddyhttp.Error(http.StatusNotFound, errors.New(code))
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return writeDenial(w, r, denial{http.StatusNotFound, "There is no such page", "The site has nothing at this address."}, code)
 }
 
 // redirectClean sends a browser from the signed URL to the same page without

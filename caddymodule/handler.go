@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/keys"
@@ -74,12 +75,18 @@ type Handler struct {
 	// servers could read such a path differently.
 	Paths *PathConfig `json:"paths,omitempty"`
 
+	// Local are the routes that answer allowed requests whose rule is not
+	// forwarded. What none of them answers is 404. Default: no routes.
+	Local *caddyhttp.Subroute `json:"local,omitempty"`
+
 	app     *App
 	logger  *zap.Logger
 	rules   *policy.Ruleset
 	login   *url.URL
 	runtime lazy[*siteRuntime]
 	metrics *siteMetrics
+
+	localSegment *caddyfile.Dispenser // of `local`, until it is read
 }
 
 // RuleConfig is one rule.
@@ -94,6 +101,11 @@ type RuleConfig struct {
 	// Arguments are the operator's: for `entitled` the list `sku`, any of
 	// which will do, and `publisherContentId`.
 	Arguments policy.Arguments `json:"arguments,omitempty"`
+	// Local lets the site's local routes answer what is allowed, instead of
+	// the next handler.
+	Local bool `json:"local,omitempty"`
+	// Engaged are the tags that a reader's visit records.
+	Engaged []string `json:"engaged,omitempty"`
 	// Origin says where the rule was written, as file:line; for messages.
 	Origin string `json:"origin,omitempty"`
 }
@@ -156,6 +168,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		h.login = login
 	}
+	if h.Local != nil {
+		if err := h.Local.Provision(ctx); err != nil {
+			return fmt.Errorf("local: %w", err)
+		}
+	}
 	app, err := ctx.App("gatefold")
 	if err != nil {
 		return err
@@ -191,11 +208,7 @@ func (h *Handler) compileRules() error {
 	if len(h.Rules) == 0 {
 		return nil
 	}
-	rules := make([]policy.Rule, len(h.Rules))
-	for i, rule := range h.Rules {
-		rules[i] = rule.rule(i + 1)
-	}
-	compiled, err := policy.CompileRules(rules, policy.StandardOperators())
+	compiled, err := policy.CompileRules(h.fixedRules(), policy.StandardOperators())
 	if err != nil {
 		return err
 	}
@@ -208,9 +221,18 @@ func (h *Handler) compileRules() error {
 	return nil
 }
 
+// fixedRules returns the rules that the configuration says, by rank.
+func (h *Handler) fixedRules() []policy.Rule {
+	rules := make([]policy.Rule, len(h.Rules))
+	for i, rule := range h.Rules {
+		rules[i] = rule.rule(i + 1)
+	}
+	return rules
+}
+
 func (c *RuleConfig) rule(rank int) policy.Rule {
 	return policy.Rule{
-		Rank: rank, Path: c.Path, Methods: c.Methods, Forward: true, Origin: c.Origin,
+		Rank: rank, Path: c.Path, Methods: c.Methods, Forward: !c.Local, Engaged: c.Engaged, Origin: c.Origin,
 		Allow: policy.Allow{Operator: c.Operator, Arguments: c.Arguments},
 	}
 }
@@ -232,6 +254,11 @@ func (h *Handler) Validate() error {
 	}
 	if h.SessionTTL < caddy.Duration(time.Second) {
 		return errors.New("session_ttl: must be at least 1s")
+	}
+	for _, rule := range h.Rules {
+		if rule.Local && h.Local == nil {
+			return fmt.Errorf("rule %s: it is local, and the site has no local routes: add `local { … }`", rule.Path)
+		}
 	}
 	if h.Deny == nil {
 		return nil

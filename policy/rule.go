@@ -14,7 +14,29 @@ import (
 const (
 	maxRulePath      = 1024
 	maxRuleArguments = 4096
+	// MaxTags and MaxTag bound the engagement tags of a rule: their number, and
+	// the bytes of each.
+	MaxTags = 16
+	MaxTag  = 50
 )
+
+// CheckTags says what is wrong with engagement tags.
+func CheckTags(tags []string) error {
+	if len(tags) > MaxTags {
+		return fmt.Errorf("there are more than %d tags", MaxTags)
+	}
+	for i, tag := range tags {
+		switch {
+		case tag == "" || len(tag) > MaxTag:
+			return fmt.Errorf("a tag must have 1 to %d bytes", MaxTag)
+		case strings.ContainsFunc(tag, func(c rune) bool { return c <= 0x20 || c == 0x7f || c == ',' || c == '\uFFFD' }):
+			return errors.New("a tag holds a space, a comma, a control character or invalid UTF-8")
+		case slices.Contains(tags[:i], tag):
+			return fmt.Errorf("the tag %s is named twice", tag)
+		}
+	}
+	return nil
+}
 
 // Rule says what may be read at a path. Rules are tried by rank, lowest first,
 // and the first that matches decides.
