@@ -17,7 +17,7 @@ import (
 func (b *bench) scrape(admin string) map[string]float64 {
 	b.Helper()
 	response, err := browser.Get(admin + "/metrics")
-	for errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+	for tries := 1; (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && tries < 10; tries++ {
 		// A load replaced the endpoint's listener: nobody took the call.
 		response, err = browser.Get(admin + "/metrics")
 	}
