@@ -22,7 +22,10 @@ const maxMembers = 64
 
 // readObject reads a JSON object (RFC 8259) whose members all have a name, and
 // different ones.
-func readObject(data []byte) (object, bool) {
+func readObject(data []byte) (object, bool) { return readObjectOf(data, maxMembers) }
+
+// readObjectOf is readObject for at most the given number of members.
+func readObjectOf(data []byte, most int) (object, bool) {
 	if !json.Valid(data) || !utf8.Valid(data) {
 		return nil, false
 	}
@@ -35,7 +38,7 @@ func readObject(data []byte) (object, bool) {
 	members := make(object, 0, 12)
 	rest = bytes.TrimLeft(rest[1:], jsonSpace)
 	for rest[0] != '}' {
-		if len(members) == maxMembers {
+		if len(members) == most {
 			return nil, false
 		}
 		end := valueEnd(rest)

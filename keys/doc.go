@@ -12,5 +12,11 @@
 //	jwks.go    somebody else's keys, those that may count
 //	link.go reader.go   what the claims must say
 //
+// Other people's keys come over the network and never stand in a reader's way:
+//
+//	source.go           where a key set is
+//	dial.go fetch.go    getting it from there, trusting nobody
+//	sets.go remote.go   keeping it: in memory, fresh, and across restarts
+//
 // All JOSE operations are go-jose's; this package only decides what reaches it.
 package keys

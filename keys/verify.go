@@ -104,6 +104,20 @@ func (s KeySet) IDs() []string {
 	return ids
 }
 
+// algES256 is the algorithm of publishers' keys.
+const algES256 = string(jose.ES256)
+
+// signers counts the keys that could sign with an algorithm.
+func (s KeySet) signers(algorithm string) int {
+	count := 0
+	for i := range s.keys {
+		if s.keys[i].signsWith(algorithm) {
+			count++
+		}
+	}
+	return count
+}
+
 // find returns the key that must have signed a token with this header. A header
 // without `kid` finds a key only if exactly one could have signed.
 func (s KeySet) find(header Header) (*PublicKey, error) {
