@@ -18,6 +18,9 @@ type ExplainRequest struct {
 	UserID      string `json:"userId,omitempty" maxLength:"255" doc:"A reader who is identified by this id, and nothing else."`
 	ReaderToken string `json:"readerToken,omitempty" maxLength:"4096" doc:"A reader's token."`
 	LinkToken   string `json:"linkToken,omitempty" maxLength:"4096" doc:"A link's token, where the url carries none."`
+	// SKUs and HoldsLink suppose what need not be so: for rule tests.
+	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"As if the reader had been granted exactly these, for ever. Without userId and readerToken it is some identified reader."`
+	HoldsLink bool      `json:"holdsLink,omitempty" doc:"As if the reader held a redeemed link to exactly this page."`
 }
 
 // Explanation is how a request would be decided, step by step.

@@ -65,6 +65,7 @@ func (p RulePage) address(ctx context.Context, page int) *string {
 	}
 	query := call.query
 	query.Del("dry_run") // of the call, not of the listing
+	query.Del("if_version")
 	query.Set("page", strconv.Itoa(page))
 	query.Set("page_size", strconv.Itoa(p.PageSize))
 	address := call.address
@@ -94,6 +95,22 @@ func rulesVersion(rules []policy.Rule) (string, error) {
 	}
 	digest := sha256.Sum256(encoded)
 	return base64.RawURLEncoding.EncodeToString(digest[:12]), nil
+}
+
+// sameVersion refuses to replace rules that are no longer those that the caller
+// knows; without a version it does not ask.
+func sameVersion(rules []policy.Rule, version string) error {
+	if version == "" {
+		return nil
+	}
+	current, err := rulesVersion(rules)
+	if err != nil {
+		return err
+	}
+	if current != version {
+		return newProblem(http.StatusConflict, "Somebody else changed the rules meanwhile; nothing was stored. List them again, and decide anew.")
+	}
+	return nil
 }
 
 // wireRule returns a rule as it is answered.

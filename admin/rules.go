@@ -242,8 +242,9 @@ func (a *api) registerRuleCollection() {
 		MaxBodyBytes: maxRulesBody, BodyReadTimeout: rulesReadTimeout,
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
-		DryRun bool       `query:"dry_run" doc:"Check everything, and store nothing."`
-		Body   []ruleBody `nullable:"false"`
+		DryRun    bool       `query:"dry_run" doc:"Check everything, and store nothing."`
+		IfVersion string     `query:"if_version" maxLength:"64" doc:"The version that a listing told: if somebody changed the rules since, nothing is stored."`
+		Body      []ruleBody `nullable:"false"`
 	},
 	) (*body[rulePage], error) {
 		rules, err := allRules(in.Body)
@@ -253,6 +254,8 @@ func (a *api) registerRuleCollection() {
 		if in.DryRun {
 			return a.tryRules(ctx, vendor, in.site(vendor), rules)
 		}
-		return a.changeAll(ctx, vendor, in.site(vendor), func([]policy.Rule) ([]policy.Rule, error) { return rules, nil })
+		return a.changeAll(ctx, vendor, in.site(vendor), func(old []policy.Rule) ([]policy.Rule, error) {
+			return rules, sameVersion(old, in.IfVersion)
+		})
 	})
 }

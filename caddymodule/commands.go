@@ -58,6 +58,10 @@ func Commands() []caddycmd.Command {
 			Long: "Lists, rotates and retires the keys with which the vendor's links and reader tokens are signed.",
 		},
 		{
+			Name: "rule", Usage: "<command>", Short: "Lists, changes, exports, imports and tests a site's rules", CobraFunc: ruleCommands,
+			Long: "Lists, changes, exports, imports and tests the rules of a site: who may read what.",
+		},
+		{
 			Name: "status", Short: "Tells the state of the running server", CobraFunc: statusCommand,
 			Long: "Tells the state of the running server; exit code 1 when it is failing.",
 		},

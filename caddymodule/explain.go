@@ -26,20 +26,39 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	if err != nil {
 		return nil, err
 	}
+	if site, err = site.suppose(ctx, &request); err != nil {
+		return nil, err
+	}
+	e, err := newExplainer(request, gate, site)
+	if err != nil {
+		return nil, err
+	}
+	e.store = a.shared.store
+	decision := e.decide(ctx)
+	e.tellDecision(&decision)
+	return e.told, e.tellGrants(ctx)
+}
+
+// newExplainer returns an explainer of one request at a gate. What it tells of
+// grants and links it looks up in its store, which a caller adds.
+func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime) (*explainer, error) {
 	page, err := url.Parse(request.URL)
 	if err != nil || page.Host == "" || page.Scheme != "http" && page.Scheme != "https" {
 		return nil, &admin.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The url must be a whole http or https URL."}
 	}
-	e := &explainer{
-		request: request, gate: gate, site: site, page: page, store: a.shared.store,
-		told: &admin.Explanation{Vendor: vendor, Site: gate.Site, Method: request.Method, Grants: []admin.ExplainedGrant{}, Readings: []admin.ExplainedReading{}},
+	if request.Method == "" {
+		request.Method = http.MethodGet
 	}
-	if e.told.Method == "" {
-		e.told.Method = http.MethodGet
+	if request.SKUs != nil && request.UserID == "" && request.ReaderToken == "" {
+		request.UserID = supposedReader
 	}
-	decision := e.decide(ctx)
-	e.tellDecision(&decision)
-	return e.told, e.tellGrants(ctx)
+	return &explainer{
+		request: request, gate: gate, site: site, page: page,
+		told: &admin.Explanation{
+			Vendor: gate.Vendor, Site: gate.Site, Method: request.Method,
+			Grants: []admin.ExplainedGrant{}, Readings: []admin.ExplainedReading{},
+		},
+	}, nil
 }
 
 // gateOf finds the handler of a site; without a name the vendor's only one, or
@@ -47,9 +66,13 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 func (a *App) gateOf(vendor, site string) (*Handler, error) {
 	a.gatesMu.Lock()
 	defer a.gatesMu.Unlock()
+	return selectGate(a.gates, vendor, site)
+}
+
+func selectGate(gates []*Handler, vendor, site string) (*Handler, error) {
 	var known []string
 	var own, only *Handler
-	for _, gate := range a.gates {
+	for _, gate := range gates {
 		if gate.Vendor != vendor {
 			continue
 		}
@@ -71,7 +94,7 @@ func (a *App) gateOf(vendor, site string) (*Handler, error) {
 	}
 	return nil, &admin.RefusedError{
 		Status: http.StatusNotFound,
-		Detail: fmt.Sprintf("The running configuration has no such site of vendor %s; it has: %s.", vendor, strings.Join(known, ", ")),
+		Detail: fmt.Sprintf("The configuration has no such site of vendor %s; it has: %s.", vendor, strings.Join(known, ", ")),
 	}
 }
 
@@ -148,6 +171,9 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 	switch {
 	case e.request.UserID != "":
 		e.reader, told.Source = policy.Reader{UserID: e.request.UserID}, "given"
+		if e.request.SKUs != nil {
+			told.Source = "supposed"
+		}
 	case e.request.ReaderToken != "":
 		told.Source = "the token is not by an issuer of this site"
 		e.verify(ctx, now)
@@ -179,11 +205,15 @@ func (e *explainer) evidence() policy.LinkEvidence {
 	if e.request.LinkToken != "" {
 		tokens = append(tokens, e.request.LinkToken)
 	}
+	var passes []policy.Pass
+	if e.request.HoldsLink {
+		passes = []policy.Pass{policy.SupposedPass()}
+	}
 	if len(tokens) == 0 {
-		return policy.LinkEvidence{}
+		return policy.LinkEvidence{Passes: passes}
 	}
 	return policy.LinkEvidence{
-		Token: tokens[0], Ambiguous: len(tokens) > 1,
+		Passes: passes, Token: tokens[0], Ambiguous: len(tokens) > 1,
 		Readable:  e.told.Method == http.MethodGet || e.told.Method == http.MethodHead,
 		Spendable: e.told.Method == http.MethodGet,
 	}
@@ -272,6 +302,10 @@ func usesDetail(uses int64, claims keys.LinkClaims) string {
 // tellGrants tells of the reader's grants of what the rules ask for.
 func (e *explainer) tellGrants(ctx context.Context) error {
 	if e.reader.Anonymous() || len(e.skus) == 0 {
+		return nil
+	}
+	if e.request.SKUs != nil {
+		e.tellSupposedGrants(*e.request.SKUs)
 		return nil
 	}
 	found, err := e.store.GrantsOf(ctx, e.told.Vendor, e.reader)

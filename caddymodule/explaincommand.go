@@ -16,6 +16,7 @@ func explainCommand(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.String("user", "", "ask as the reader with this user id")
 	flags.String("token", "", "ask as the reader of this token")
+	flags.StringSlice("sku", nil, "ask as if the reader had been granted exactly this, and nothing else")
 	flags.String("link", "", "a signed link's token, where the url carries none")
 	flags.String("method", http.MethodGet, "HTTP method of the request")
 	flags.String("site", "", "site whose gate is asked (default: the vendor's only one, or the one of its name)")
@@ -28,6 +29,13 @@ func explain(c *call) error {
 	request := admin.ExplainRequest{
 		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"),
 		UserID: c.text("user"), ReaderToken: c.text("token"), LinkToken: c.text("link"),
+	}
+	if c.changed("sku") {
+		skus, err := c.cmd.Flags().GetStringSlice("sku")
+		if err != nil {
+			return err
+		}
+		request.SKUs = &skus
 	}
 	var told admin.Explanation
 	if err := c.request(http.MethodPost, "/management/explain", nil, request, &told); err != nil {

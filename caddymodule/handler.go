@@ -130,6 +130,10 @@ type PathConfig struct {
 	Parameters bool `json:"parameters,omitempty"`
 }
 
+func (c *PathConfig) options() policy.PathOptions {
+	return policy.PathOptions{EmptySegments: c.EmptySegments, EncodedSlash: c.EncodedSlash, Parameters: c.Parameters}
+}
+
 const (
 	defaultVendor     = "default"
 	defaultLinkParam  = "token"
@@ -282,13 +286,10 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := policy.PathOptions{
-		EmptySegments: h.Paths.EmptySegments, EncodedSlash: h.Paths.EncodedSlash, Parameters: h.Paths.Parameters,
-	}
 	own := rt.keyring.Source(h.Vendor)
 	site := &siteRuntime{
 		policy:  rt.policy,
-		site:    policy.NewSite(h.Vendor, h.Site, h.rules, options, own),
+		site:    policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
 		cookies: newCookieSealer(key, h.Vendor, h.Site),
 	}
 	for _, identity := range h.Identify {

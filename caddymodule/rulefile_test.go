@@ -1,0 +1,131 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// longestByHand is the length of a longest rising subsequence, by its definition.
+func longestByHand(numbers []int) int {
+	best, longest := make([]int, len(numbers)), 0
+	for i := range numbers {
+		best[i] = 1
+		for j := range i {
+			if numbers[j] < numbers[i] {
+				best[i] = max(best[i], best[j]+1)
+			}
+		}
+		longest = max(longest, best[i])
+	}
+	return longest
+}
+
+// Whoever follows the difference by hand gets from the one state to the other,
+// and has to move no more rules than need be.
+func TestDiffRulesLeadsFromOneToTheOther(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 7))
+	state := func() []wiredRule {
+		var rules []wiredRule
+		for _, n := range random.Perm(12)[:random.IntN(12)] {
+			rules = append(rules, wiredRule{Path: fmt.Sprint("/", n), Allow: json.RawMessage([]string{`"any"`, `"authenticated"`}[random.IntN(2)])})
+		}
+		return rules
+	}
+	text := func(rules []wiredRule) string {
+		var lines []string
+		for i := range rules {
+			lines = append(lines, rules[i].text())
+		}
+		return strings.Join(lines, "\n")
+	}
+	for range 2000 {
+		from, to := state(), state()
+		d := diffRules(from, to)
+		if d.any() == (text(from) == text(to)) {
+			t.Fatalf("from\n%s\nto\n%s\nthe difference is %+v", text(from), text(to), d)
+		}
+		// What is not named keeps its order; everything else is put where it says.
+		gone := map[string]bool{}
+		for _, r := range d.Removed {
+			gone[r.Rule.Path] = true
+		}
+		put := make([]*wiredRule, len(to))
+		for _, move := range d.Moved {
+			gone[move.Path] = true
+			for i := range from {
+				if from[i].Path == move.Path {
+					put[move.To-1] = &from[i]
+				}
+			}
+		}
+		for i := range d.Added {
+			put[d.Added[i].Place-1] = &d.Added[i].Rule
+		}
+		next := 0
+		for i := range from {
+			if gone[from[i].Path] {
+				continue
+			}
+			for put[next] != nil {
+				next++
+			}
+			put[next] = &from[i]
+		}
+		for i := range d.Changed {
+			put[d.Changed[i].To.Place-1] = &d.Changed[i].To.Rule
+		}
+		got := make([]wiredRule, len(put))
+		for i := range put {
+			got[i] = *put[i]
+		}
+		if text(got) != text(to) {
+			t.Fatalf("from\n%s\nto\n%s\nthe difference leads to\n%s", text(from), text(to), text(got))
+		}
+		var common []int
+		for i := range to {
+			for j := range from {
+				if from[j].Path == to[i].Path {
+					common = append(common, j)
+				}
+			}
+		}
+		if len(d.Moved) != len(common)-longestByHand(common) {
+			t.Fatalf("%d rules are moved of %v", len(d.Moved), common)
+		}
+	}
+}
+
+// A file says everything that the API knows of a rule, and a second export is the
+// same to the byte.
+func TestRuleFileKeepsEverything(t *testing.T) {
+	no, yes := false, true
+	rules := []wiredRule{
+		{Rank: 3, Path: "/a<b>&c", Methods: []string{"GET"}, Allow: json.RawMessage(`"entitled/{\"sku\":[\"x\"]}"`), Forward: &no, Engaged: "a,b"},
+		{Rank: 7, Path: "/", Allow: json.RawMessage("0"), Forward: &yes},
+	}
+	var first, second strings.Builder
+	if err := writeRuleFile(&first, rules); err != nil {
+		t.Fatal(err)
+	}
+	const want = "[\n\t" + `{"path":"/a<b>&c","methods":["GET"],"allow":"entitled/{\"sku\":[\"x\"]}","is_forward":false,"engaged":"a,b"}` +
+		",\n\t" + `{"path":"/","allow":0}` + "\n]\n"
+	if first.String() != want {
+		t.Errorf("the file is\n%s", &first)
+	}
+	read, err := readRuleFile("-", strings.NewReader(first.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeRuleFile(&second, read); err != nil || second.String() != want {
+		t.Errorf("%v, again it is\n%s", err, &second)
+	}
+	if changes := diffRules(rules, read); changes.any() {
+		t.Errorf("read again it differs: %+v", changes)
+	}
+	if _, err := readRuleFile("-", strings.NewReader(strings.Repeat(" ", maxRuleFile+1))); err == nil {
+		t.Error("a file of any size is read")
+	}
+}
