@@ -97,6 +97,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerImports()
 	a.registerEntitlements()
 	a.registerRules()
+	a.registerAudit()
 	if a.Operator {
 		a.registerReaderTokens()
 		a.registerKeys()
@@ -224,6 +225,7 @@ func register[I, O any](a *api, operation huma.Operation, handle func(ctx contex
 		if !call.caller.may(scope) {
 			return nil, lacksScope(scope)
 		}
+		ctx = store.WithActor(ctx, store.Actor{Name: call.caller.Name, Operation: operation.OperationID})
 		out, err := handle(ctx, call.caller.Vendor, in)
 		if err != nil {
 			return nil, a.problemOf(err)

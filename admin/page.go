@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"strconv"
 
@@ -31,14 +32,19 @@ func newListing[T any](ctx context.Context, records []T, limit int, id func(T) s
 	if len(records) < limit {
 		return page
 	}
+	page.Link = nextLink(ctx, limit, id(records[len(records)-1]))
+	return page
+}
+
+// nextLink returns the Link to the page that continues behind an id.
+func nextLink(ctx context.Context, limit int, from string) string {
 	query := url.Values{}
 	if call, ok := ctx.Value(callKey{}).(call); ok {
-		query = call.query
+		query = maps.Clone(call.query)
 	}
 	query.Set("limit", strconv.Itoa(limit))
-	query.Set("from", id(records[len(records)-1]))
+	query.Set("from", from)
 	// A reference of a query alone is relative to the listing itself, wherever
 	// the API is mounted (RFC 3986, section 5.3).
-	page.Link = "<?" + query.Encode() + `>; rel="next"`
-	return page
+	return "<?" + query.Encode() + `>; rel="next"`
 }

@@ -86,6 +86,9 @@ type Batch struct {
 	// batch whose counters were all counted before (see Counter.Once) appends
 	// no event and applies no puts or deletes: it has happened already.
 	Event []byte
+
+	// was is what keys held before, for the audit log, where no check says it.
+	was map[string][]byte
 }
 
 // Put writes a value under a key, replacing what was there.

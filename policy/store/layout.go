@@ -18,6 +18,7 @@ import "encoding/binary"
 //	M <list> NUL <import>                how far an import of grants has come
 //	K <kid>                              signing key
 //	k                                    the kid that signs
+//	A <entry>                            entry of the audit log
 const (
 	prefixList       = 'L'
 	prefixGrant      = 'G'
@@ -31,6 +32,7 @@ const (
 	prefixImport     = 'M'
 	prefixKey        = 'K'
 	prefixCurrentKey = 'k'
+	prefixAudit      = 'A'
 )
 
 // The kinds of identifiers in the index of grants.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 
 	"github.com/gatefold/gatefold/policy"
@@ -89,7 +90,7 @@ func (s *storedRules) replace(site string, rules []policy.Rule) (*Batch, error) 
 	for _, entry := range s.entries {
 		kept[string(entry.Key)] = entry.Value
 	}
-	batch := &Batch{}
+	batch := &Batch{was: maps.Clone(kept)}
 	for _, rule := range rules {
 		encoded, err := encode(rule)
 		if err != nil {

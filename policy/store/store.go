@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatefold/gatefold/policy"
@@ -28,6 +29,8 @@ type Store struct {
 	engine   Engine
 	versions *policy.Versions
 	now      func() time.Time
+
+	auditStamp atomic.Int64 // of the newest entry, in microseconds
 }
 
 // New returns a store over an engine. The versions are bumped on every write;
@@ -53,10 +56,13 @@ type FieldError struct {
 
 func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 
-// commit applies a batch and makes stale what it changed. The versions are
-// bumped even when the commit fails: an engine that was cut off may have
+// commit applies a batch, notes who did it, and makes stale what it changed. The
+// versions are bumped even when the commit fails: an engine that was cut off may have
 // written, and a bump too many costs only a read.
 func (s *Store) commit(ctx context.Context, vendor string, batch *Batch, change policy.Change) error {
+	if err := s.audit(ctx, batch); err != nil {
+		return err
+	}
 	batch.Event = change.Encode()
 	_, err := s.engine.Commit(ctx, vendor, batch)
 	s.versions.Bump(change)
@@ -123,20 +129,22 @@ func (p Page) limit() int {
 	return min(p.Limit, MaxLimit)
 }
 
+// idDigits are the digits of ids, in the order of their bytes.
+const idDigits = "0123456789abcdefghjkmnpqrstvwxyz"
+
 // newID returns an id with a prefix, unique and in order of time: 48 bits of
 // Unix milliseconds, then 80 random ones.
 func newID(prefix string, now time.Time) string {
-	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
 	var id [26]byte
 	ms := uint64(now.UnixMilli())
 	for i := 9; i >= 0; i-- {
-		id[i] = digits[ms&31]
+		id[i] = idDigits[ms&31]
 		ms >>= 5
 	}
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
 	for i, b := range random {
-		id[10+i] = digits[b&31]
+		id[10+i] = idDigits[b&31]
 	}
 	return prefix + string(id[:])
 }

@@ -1,0 +1,96 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// auditEntry says who changed what.
+type auditEntry struct {
+	ID        string        `json:"id"`
+	At        time.Time     `json:"at" doc:"When it was written."`
+	Actor     string        `json:"actor" doc:"Who had it written: a client of this API, or the local operator."`
+	Operation string        `json:"operation" doc:"The operation that was called, by its operationId."`
+	Records   []auditRecord `json:"records" doc:"What became of each record; at most 10 are told. An import tells of itself alone."`
+	More      int           `json:"more" doc:"How many records were changed besides."`
+}
+
+// auditRecord is what became of one record.
+type auditRecord struct {
+	Kind      string          `json:"kind" example:"grant"`
+	ID        string          `json:"id" doc:"The record's id, behind those of what it stands in." example:"src_123abc/grant_123abc"`
+	Before    json.RawMessage `json:"before,omitempty" doc:"Absent for a record that was made. Of one that was altered, the members that differ."`
+	After     json.RawMessage `json:"after,omitempty" doc:"Absent for a record that was removed."`
+	Truncated bool            `json:"truncated,omitempty" doc:"A side was too long to be told."`
+}
+
+func wireAudit(entry store.AuditEntry) auditEntry {
+	told := auditEntry{
+		ID: entry.ID, At: entry.At, Actor: entry.Actor, Operation: entry.Operation,
+		Records: make([]auditRecord, len(entry.Records)), More: entry.More,
+	}
+	for i, record := range entry.Records {
+		told.Records[i] = auditRecord{
+			Kind: record.Kind, ID: strings.Join(record.ID, "/"),
+			Before: record.Before, After: record.After, Truncated: record.Truncated,
+		}
+	}
+	return told
+}
+
+// auditParams select entries of the log.
+type auditParams struct {
+	Actor     string    `query:"actor" maxLength:"255" doc:"Only what this client had written."`
+	Operation string    `query:"operation" maxLength:"64" doc:"Only what this operation wrote."`
+	Kind      string    `query:"kind" maxLength:"64" doc:"Only entries that tell of a record of this kind."`
+	Record    string    `query:"record" maxLength:"512" doc:"Only entries that tell of the record with this id, or of one that stands in it."`
+	Since     time.Time `query:"since" doc:"The first moment that is told of."`
+	Until     time.Time `query:"until" doc:"The first moment that is not."`
+	PageParams
+}
+
+func (p *auditParams) query() store.AuditQuery {
+	return store.AuditQuery{
+		Actor: p.Actor, Operation: p.Operation, Kind: p.Kind, Record: p.Record, Since: p.Since, Until: p.Until, Page: p.page(),
+	}
+}
+
+func (a *api) registerAudit() {
+	tags := []string{"Audit"}
+	description := "Every change is logged in the same step in which it is made, without secrets, and kept for a year. " +
+		"A page may have fewer entries than its limit, even none, and still name a next one: a call looks at 20,000 entries at the most."
+	register(a, huma.Operation{
+		OperationID: "list-audit", Method: http.MethodGet, Path: "/management/audit", Tags: tags, Security: needs("audit:read"),
+		Summary: "Tells who changed what, the newest first", Description: description,
+	}, func(ctx context.Context, vendor string, in *auditParams) (*listing[auditEntry], error) {
+		return a.audit(ctx, vendor, in)
+	})
+	register(a, huma.Operation{
+		OperationID: "list-system-audit", Method: http.MethodGet, Path: "/management/system-audit", Tags: tags, Security: needs("vendors:read"),
+		Summary: "Tells who changed what belongs to no vendor, the newest first", Description: description,
+	}, func(ctx context.Context, _ string, in *auditParams) (*listing[auditEntry], error) {
+		return a.audit(ctx, store.SystemPartition, in)
+	})
+}
+
+func (a *api) audit(ctx context.Context, partition string, in *auditParams) (*listing[auditEntry], error) {
+	found, next, more, err := a.Store.Audit(ctx, partition, in.query())
+	if err != nil {
+		return nil, err
+	}
+	page := &listing[auditEntry]{Body: make([]auditEntry, len(found))}
+	for i := range found {
+		page.Body[i] = wireAudit(found[i])
+	}
+	if more {
+		page.Link = nextLink(ctx, in.Limit, next)
+	}
+	return page, nil
+}
