@@ -34,7 +34,7 @@ func TestAuditOverHTTP(t *testing.T) {
 			t.Errorf("an entry is %+v", entry)
 		}
 	}
-	if told := strings.Join(operations, ", "); told != "create-signed-link, create-signed-link, change-access-list, create-access-list" {
+	if told := strings.Join(operations, ", "); told != "create-signed-link, "+"create-signed-link, change-access-list, create-access-list" {
 		t.Errorf("the log tells of %s", told)
 	}
 	change := entries[2].Records[0]
