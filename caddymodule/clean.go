@@ -97,16 +97,24 @@ const (
 )
 
 // linkCookie is a link cookie as a request carries it.
-type linkCookie struct{ name, value string }
+type linkCookie struct {
+	name, value string
+	twice       bool // another one has the same name
+}
 
 // maxCookieBytes bounds how much of a request's cookies is looked at for link
 // cookies. A request whose cookies are larger carries none.
 const maxCookieBytes = 32 << 10
 
+// maxTakenCookies bounds how many of them are compared with one another. No
+// browser of ours has more than maxLinkCookies.
+const maxTakenCookies = 8 * maxLinkCookies
+
 // takeLinkCookies removes the gate's cookies from a request, and returns those
 // that count: on https only the ones with the __Host- prefix, which no sibling
 // domain can set, and of a name that comes twice none (cookie tossing).
-// All other cookies stay as they are, byte for byte.
+// All other cookies stay as they are, byte for byte. What is returned may use
+// the memory of taken, which must be empty.
 func takeLinkCookies(header http.Header, secure bool, taken []linkCookie) []linkCookie {
 	lines := header["Cookie"]
 	total := 0
@@ -115,26 +123,52 @@ func takeLinkCookies(header http.Header, secure bool, taken []linkCookie) []link
 		if !mayHoldLinkCookie(line) {
 			continue
 		}
-		var kept []string
-		for part := range strings.SplitSeq(line, ";") {
-			name, value, _ := strings.Cut(part, "=")
-			if !isLinkCookie(name) {
-				kept = append(kept, strings.TrimLeft(part, " \t"))
-				continue
-			}
-			taken = append(taken, linkCookie{strings.Trim(name, " \t"), strings.Trim(value, " \t")})
-		}
-		lines[i] = strings.Join(kept, "; ")
+		lines[i], taken = takeFromLine(line, taken)
 	}
 	if lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" }); len(lines) == 0 {
 		delete(header, "Cookie")
 	} else {
 		header["Cookie"] = lines
 	}
-	if total > maxCookieBytes {
+	if total > maxCookieBytes || len(taken) > maxTakenCookies {
 		return taken[:0]
 	}
 	return countable(taken, secure)
+}
+
+// takeFromLine takes the cookies that look like ours out of one line. Those of
+// others that stand together stay one piece, which costs no memory.
+func takeFromLine(line string, taken []linkCookie) (string, []linkCookie) {
+	kept, piece := "", -1 // piece is where the present one begins
+	keep := func(to int) {
+		if piece >= 0 {
+			if kept != "" {
+				kept += "; "
+			}
+			kept += line[piece:to]
+		}
+		piece = -1
+	}
+	for start := 0; start <= len(line); {
+		end := len(line)
+		if i := strings.IndexByte(line[start:], ';'); i >= 0 {
+			end = start + i
+		}
+		before := start - 1
+		part := line[start:end]
+		start = end + 1
+		name, value, _ := strings.Cut(part, "=")
+		if isLinkCookie(name) {
+			keep(before)
+			taken = append(taken, linkCookie{name: strings.Trim(name, " \t"), value: strings.Trim(value, " \t")})
+			continue
+		}
+		if trimmed := strings.TrimLeft(part, " \t"); piece < 0 && trimmed != "" {
+			piece = end - len(trimmed)
+		}
+	}
+	keep(len(line))
+	return kept, taken
 }
 
 // mayHoldLinkCookie is a quick look, so that most requests pay no more.
@@ -164,22 +198,22 @@ func isLinkCookie(name string) bool {
 }
 
 // countable keeps, of the cookies that look like ours, those that we may have
-// set.
+// set. It uses their memory.
 func countable(cookies []linkCookie, secure bool) []linkCookie {
 	prefix := linkCookiePrefix
 	if secure {
 		prefix = securePrefix + linkCookiePrefix
 	}
-	kept := cookies[:0:0]
-	for i, cookie := range cookies {
-		if !strings.HasPrefix(cookie.name, prefix) {
-			continue
+	for i := range cookies {
+		for j := range cookies[:i] {
+			if cookies[i].name == cookies[j].name {
+				cookies[i].twice, cookies[j].twice = true, true
+			}
 		}
-		twice := false
-		for j, other := range cookies {
-			twice = twice || i != j && other.name == cookie.name
-		}
-		if !twice {
+	}
+	kept := cookies[:0]
+	for _, cookie := range cookies {
+		if !cookie.twice && strings.HasPrefix(cookie.name, prefix) {
 			kept = append(kept, cookie)
 		}
 	}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -67,6 +68,15 @@ func TestReservedNames(t *testing.T) {
 	}
 }
 
+// manyLinkCookies are link cookies of different names.
+func manyLinkCookies(n int) string {
+	var cookies []string
+	for i := range n {
+		cookies = append(cookies, fmt.Sprintf("gatefold-%d=x", i))
+	}
+	return strings.Join(cookies, "; ")
+}
+
 func TestLinkCookiesAreTakenAndOthersKept(t *testing.T) {
 	const ours, secure = "gatefold-AAAAAAAAAAAA", "__Host-gatefold-AAAAAAAAAAAA"
 	for _, test := range []struct {
@@ -89,6 +99,10 @@ func TestLinkCookiesAreTakenAndOthersKept(t *testing.T) {
 		{"with odd spaces", []string{"a=1;\u00a0" + ours + "=x"}, false, "a=1", ""},
 		{"without value", []string{ours + "; a=1"}, false, "a=1", ours + "="},
 		{"bytes of others stay", []string{`a="q, x"; ` + ours + "=x;  c=ü"}, false, `a="q, x"; c=ü`, ours + "=x"},
+		{"between others", []string{"a=1;b=2; " + ours + "=x;c=3;  d=4"}, false, "a=1;b=2; c=3;  d=4", ours + "=x"},
+		{"at the end", []string{"a=1;b=2;" + ours + "=x"}, false, "a=1;b=2", ours + "=x"},
+		{"between nothing", []string{" ;" + ours + "=x; ;"}, false, "", ours + "=x"},
+		{"more than anybody has", []string{manyLinkCookies(maxTakenCookies + 1)}, false, "", ""},
 		{"too many", []string{ours + "=x; big=" + strings.Repeat("x", maxCookieBytes)}, false, "big=" + strings.Repeat("x", maxCookieBytes), ""},
 	} {
 		header := http.Header{"Cookie": append([]string(nil), test.lines...)}

@@ -33,10 +33,18 @@ type linkPass struct {
 type cookieSealer struct {
 	site []byte
 	macs sync.Pool // of hash.Hash, keyed
+	// recent holds what was verified a moment ago, by its value.
+	recent *policy.Recent[carriedPass]
 }
 
+// recentCookies is how many link cookies are remembered for a site.
+const recentCookies = 512
+
 func newCookieSealer(key [sha256.Size]byte, vendor, site string) *cookieSealer {
-	s := &cookieSealer{site: appendText(appendText(nil, vendor), site)}
+	s := &cookieSealer{
+		site:   appendText(appendText(nil, vendor), site),
+		recent: policy.NewRecent[carriedPass](recentCookies),
+	}
 	s.macs.New = func() any { return hmac.New(sha256.New, key[:]) }
 	return s
 }
@@ -192,22 +200,32 @@ type carriedPass struct {
 	pass linkPass
 }
 
-// openLinkCookies verifies the link cookies of a request. One that fails is
-// none: it was made for another site, or forged, or cut.
-func openLinkCookies(sealer *cookieSealer, cookies []linkCookie, now time.Time) []carriedPass {
-	if len(cookies) == 0 {
-		return nil
-	}
-	carried := make([]carriedPass, 0, min(len(cookies), 2*maxLinkCookies))
-	for _, cookie := range cookies {
+// openLinkCookies appends the verified link cookies of a request to carried. One
+// that fails is none: it was made for another site, or forged, or cut.
+func openLinkCookies(sealer *cookieSealer, cookies []linkCookie, now time.Time, carried []carriedPass) []carriedPass {
+	for i := range cookies {
 		if len(carried) == 2*maxLinkCookies {
 			break
 		}
-		pass, err := sealer.Open(cookie.value)
-		if err != nil || now.Unix() >= pass.ExpiresAt || !isLinkCookieOf(cookie.name, pass.Issuer, pass.ID) {
-			continue
+		if known, ok := sealer.open(&cookies[i]); ok && now.Unix() < known.pass.ExpiresAt {
+			carried = append(carried, known)
 		}
-		carried = append(carried, carriedPass{cookie.name, pass})
 	}
 	return carried
+}
+
+// open verifies a cookie, from memory where it was verified a moment ago. Only
+// what was verified is remembered.
+func (s *cookieSealer) open(cookie *linkCookie) (carriedPass, bool) {
+	if known := s.recent.Get(cookie.value); known != nil && known.name == cookie.name {
+		return *known, true
+	}
+	pass, err := s.Open(cookie.value)
+	if err != nil || !isLinkCookieOf(cookie.name, pass.Issuer, pass.ID) {
+		return carriedPass{}, false
+	}
+	// The name is copied: it is a part of the request.
+	known := carriedPass{strings.Clone(cookie.name), pass}
+	s.recent.Put(cookie.value, known)
+	return known, true
 }

@@ -32,8 +32,8 @@ func (h *Handler) allow(w http.ResponseWriter, v *visit, decision *policy.Decisi
 	if decision.Public() {
 		return next.ServeHTTP(w, v.r)
 	}
-	v.private.ResponseWriter = w
-	return next.ServeHTTP(&v.private, v.r)
+	v.told.private.ResponseWriter = w
+	return next.ServeHTTP(&v.told.private, v.r)
 }
 
 // serveLocal answers an allowed request whose rule is not forwarded.
@@ -71,6 +71,8 @@ func redirectClean(w http.ResponseWriter, v *visit) error {
 type privateWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	wroteHeader bool
+	// values is room for those of the two headers that are set.
+	values [2]string
 }
 
 // WriteHeader implements http.ResponseWriter. Informational answers pass as
@@ -78,7 +80,7 @@ type privateWriter struct {
 func (p *privateWriter) WriteHeader(status int) {
 	if !p.wroteHeader && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		p.wroteHeader = true
-		makePrivate(p.Header())
+		p.makePrivate(p.Header())
 	}
 	p.ResponseWriter.WriteHeader(status)
 }
@@ -109,14 +111,26 @@ func (p *privateWriter) FlushError() error {
 }
 
 // makePrivate rewrites what an answer says to caches.
-func makePrivate(header http.Header) {
+func (p *privateWriter) makePrivate(header http.Header) {
 	for name := range header {
-		if name == "Surrogate-Control" || strings.HasSuffix(strings.ToLower(name), "cdn-cache-control") {
+		if name == "Surrogate-Control" || speaksToCDN(name) {
 			delete(header, name)
 		}
 	}
-	header["Cache-Control"] = []string{privateCacheControl(header["Cache-Control"])}
-	header["Vary"] = append(header["Vary"], "Cookie, Authorization")
+	p.values = [2]string{privateCacheControl(header["Cache-Control"]), "Cookie, Authorization"}
+	header["Cache-Control"] = p.values[:1:1]
+	if vary := header["Vary"]; len(vary) > 0 {
+		header["Vary"] = append(vary, p.values[1])
+	} else {
+		header["Vary"] = p.values[1:]
+	}
+}
+
+// speaksToCDN says whether a header is one of the family of CDN-Cache-Control
+// (RFC 9213).
+func speaksToCDN(name string) bool {
+	const suffix = "cdn-cache-control"
+	return len(name) >= len(suffix) && strings.EqualFold(name[len(name)-len(suffix):], suffix)
 }
 
 // privateCacheControl drops what speaks to shared caches from Cache-Control,

@@ -301,20 +301,27 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 // ServeHTTP is the way of a request: clean, identify, match, link, decide; then
 // allow or deny.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	began := time.Now()
 	visit := h.enter(r)
-	decision := h.decide(visit)
-	h.metrics.decided(decision.Reason, time.Since(began))
-	h.report(visit, &decision)
+	err := h.serve(w, visit, next)
+	visit.leave()
+	return err
+}
+
+func (h *Handler) serve(w http.ResponseWriter, v *visit, next caddyhttp.Handler) error {
+	decision := h.decide(v)
+	h.metrics.decided(decision.Reason, now().Sub(v.request.Now))
+	h.report(v, &decision)
 	if !decision.Allow() {
-		return h.deny(w, visit, &decision)
+		return h.deny(w, v, &decision)
 	}
-	return h.allow(w, visit, &decision, next)
+	return h.allow(w, v, &decision, next)
 }
 
 // decide takes a request through the steps that only take values and give
 // values. Failure closes the gate.
 func (h *Handler) decide(v *visit) policy.Decision {
+	request := &v.request
+	request.Now = now()
 	site, err := h.runtime.get()
 	if err != nil {
 		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
@@ -323,8 +330,7 @@ func (h *Handler) decide(v *visit) policy.Decision {
 	if !ok {
 		return policy.Decision{Reason: policy.ReasonBadMethod}
 	}
-	request := &v.request
-	request.Site, request.Method, request.Now = site.site, method, site.policy.Now()
+	request.Site, request.Method = site.site, method
 	request.Host, request.Query = v.r.Host, v.original.RawQuery
 	if err := request.Path.Read(v.original.EscapedPath(), site.site.Paths); err != nil {
 		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}

@@ -80,13 +80,14 @@ func hotVisitTo(tb testing.TB, address string, headers []string, handler caddyht
 	}
 	cookie := r.Header.Get("Cookie")
 	w := httptest.NewRecorder()
-	prepared := caddyhttp.PrepareRequest(r, caddy.NewEmptyReplacer(), w, &caddyhttp.Server{})
-	repl := caddy.NewEmptyReplacer()
-	prepared = prepared.WithContext(context.WithValue(prepared.Context(), caddy.ReplacerCtxKey, repl))
+	repl := caddy.NewReplacer()
+	prepared := caddyhttp.PrepareRequest(r, repl, w, &caddyhttp.Server{})
+	fresh, cookies := *repl, []string{cookie}
 	return func() {
-		*repl = *caddy.NewEmptyReplacer() // what a request adds would pile up
+		*repl = fresh // what a request adds would pile up
 		if cookie != "" {
-			prepared.Header["Cookie"] = []string{cookie}
+			cookies[0] = cookie
+			prepared.Header["Cookie"] = cookies
 		}
 		if err := handler(w, prepared); err != nil {
 			tb.Fatal(err)

@@ -58,14 +58,13 @@ func registerMetrics(registry prometheus.Registerer) error {
 // siteMetrics are the metrics of one site, found once: a decision costs no
 // lookup.
 type siteMetrics struct {
-	decisions   map[policy.Reason]prometheus.Counter
+	decisions   [256]prometheus.Counter // by policy.Reason
 	redemptions map[policy.Reason]prometheus.Counter
 	duration    prometheus.Observer
 }
 
 func newSiteMetrics(vendor, site string) *siteMetrics {
 	m := &siteMetrics{
-		decisions:   make(map[policy.Reason]prometheus.Counter),
 		redemptions: make(map[policy.Reason]prometheus.Counter),
 		duration:    decisionDuration.WithLabelValues(vendor, site),
 	}

@@ -22,8 +22,8 @@ func newRedemptionID() string {
 // out of what goes on to the origin. It is asked only on pages that a link may
 // open: elsewhere the parameter is the origin's own.
 func (h *Handler) linkEvidence(v *visit, site *siteRuntime) policy.LinkEvidence {
-	v.carried = openLinkCookies(site.cookies, v.cookies, v.request.Now)
-	evidence := policy.LinkEvidence{Passes: v.passes[:0]}
+	v.carried = openLinkCookies(site.cookies, v.cookies, v.request.Now, v.carried)
+	evidence := policy.LinkEvidence{Passes: v.room.passes[:0]}
 	for _, carried := range v.carried {
 		evidence.Passes = append(evidence.Passes, carried.pass.Pass)
 	}

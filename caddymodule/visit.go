@@ -1,9 +1,11 @@
 package caddymodule
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -14,7 +16,9 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// visit is one request on its way through the gate.
+// visit is one request on its way through the gate: what is needed until the
+// next handler has answered. Its memory then serves another request, so nothing
+// that outlives that may point into it; such things are in its outcome.
 type visit struct {
 	r *http.Request
 	// original is the URL as it was received, before any rewrite.
@@ -26,27 +30,41 @@ type visit struct {
 	// of them that this site made.
 	cookies []linkCookie
 	carried []carriedPass
-	passes  [2]policy.Pass // room for those of most requests
+	// room is for those of most requests.
+	room struct {
+		cookies [2]linkCookie
+		carried [2]carriedPass
+		passes  [2]policy.Pass
+	}
 	// redemption is the id of the use that was counted, if one was.
 	redemption string
-	// told is what logs and placeholders tell of it, and private the writer of
-	// a page that is not public: parts of the visit, so that they cost no
-	// memory of their own.
-	told    outcome
-	private privateWriter
+	// told is what logs, placeholders and the writer of the answer keep of it.
+	told *outcome
 }
+
+// visits are the memory of visits that are over.
+var visits = sync.Pool{New: func() any { return new(visit) }}
 
 // enter begins a visit: it takes out of the request what only the gate may set,
 // and the gate's own cookies.
 func (h *Handler) enter(r *http.Request) *visit {
-	v := &visit{r: r, original: r.URL}
+	v, _ := visits.Get().(*visit)
+	v.r, v.original, v.told = r, r.URL, new(outcome)
+	v.cookies, v.carried = v.room.cookies[:0], v.room.carried[:0]
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		v.original = original.URL
 	}
 	v.secure = isSecure(r)
 	cleanHeaders(r)
-	v.cookies = takeLinkCookies(r.Header, v.secure, nil)
+	v.cookies = takeLinkCookies(r.Header, v.secure, v.cookies)
 	return v
+}
+
+// leave ends a visit. A handler that panics does not come here: its visit is
+// left to the garbage collector.
+func (v *visit) leave() {
+	*v = visit{}
+	visits.Put(v)
 }
 
 // isSecure says whether the reader speaks https, to us or to a proxy that the
@@ -91,10 +109,16 @@ func acceptsHTML(r *http.Request) bool {
 }
 
 // outcome is what logs and placeholders tell of a decision. It outlives the
-// visit, because the access log is written last.
+// visit, because the access log is written last, and a connection that was
+// taken over is written to for as long as it lasts.
 type outcome struct {
 	decision policy.Decision
 	user     string
+	// room is for what most rules capture from a path.
+	room [4]string
+	// private is the writer of a page that is not public: here, so that it costs
+	// no memory of its own.
+	private privateWriter
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler. It runs only when a log
@@ -157,16 +181,24 @@ func (o *outcome) placeholder(key string) (any, bool) {
 	return nil, false
 }
 
+// writesAccessLog says whether anybody reads the extra fields of a request:
+// adding one costs more than a decision.
+func writesAccessLog(ctx context.Context) bool {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return !ok || server.Logs != nil
+}
+
 // report makes a decision known: to placeholders, to the access log, and,
 // where it denies, to the gate's own log.
 func (h *Handler) report(v *visit, decision *policy.Decision) {
-	told := &v.told
+	told := v.told
 	told.decision, told.user = *decision, v.request.Reader.UserID
+	told.decision.Keep(told.room[:])
 	ctx := v.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(told.placeholder)
 	}
-	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && writesAccessLog(ctx) {
 		extra.Set(zap.Object("gatefold", told))
 	}
 	traceDecision(ctx, told)

@@ -141,6 +141,16 @@ func (d *Decision) Param(name string) (string, bool) {
 	return d.rule.param(name, d.segments)
 }
 
+// Keep makes the decision independent of the memory of its request, which may
+// then serve another one. Room takes what it needs to keep, if that fits.
+func (d *Decision) Keep(room []string) {
+	if d.rule == nil || !d.rule.capturing {
+		d.segments = nil
+		return
+	}
+	d.segments = append(room[:0], d.segments[:len(d.rule.segments)]...)
+}
+
 // LinkUse is what a decision has to do with a link.
 type LinkUse struct {
 	// Issuer and ID name the link; both empty when there is none.

@@ -199,7 +199,11 @@ func NormalHost(host string) (string, error) {
 	if port == "80" || port == "443" {
 		port = ""
 	}
-	if !isPlainHost(name) {
+	if isPlainHost(name) {
+		if name != "" && port != "" && name[len(name)-1] != '.' {
+			return host, nil // as it stands
+		}
+	} else {
 		ascii, err := idna.Lookup.ToASCII(name)
 		if err != nil && !strings.HasPrefix(name, "[") {
 			return "", errors.New("the host is not a valid name")

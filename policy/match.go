@@ -28,6 +28,8 @@ type compiledRule struct {
 	operator *Operator
 	test     Test
 	segments []segment
+	// capturing: a request's path gives the rule parameters.
+	capturing bool
 	// fixed holds the stored arguments that are strings: what overrides a
 	// capture of the same name.
 	fixed map[string]string
@@ -137,7 +139,9 @@ func compileRule(rule Rule, operators *Operators) (compiledRule, error) {
 		return compiledRule{}, err
 	}
 	compiled := compiledRule{Rule: rule, operator: operator, segments: segments, fixed: fixed}
-	if compiled.test, err = operator.Compile(rule.Allow.Arguments, compiled.captures()); err != nil {
+	captures := compiled.captures()
+	compiled.capturing = len(captures) > 0
+	if compiled.test, err = operator.Compile(rule.Allow.Arguments, captures); err != nil {
 		return compiledRule{}, fmt.Errorf("%s: %w", operator.Name, err)
 	}
 	return compiled, nil

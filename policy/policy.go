@@ -62,7 +62,8 @@ type Policy struct {
 	entitlements *cache[readerKey, *Entitlements]
 	links        *cache[linkKey, linkState]
 	linkTokens   *cache[tokenKey, keys.LinkClaims]
-	readerTokens *cache[tokenKey, Reader]
+	readerTokens *cache[tokenKey, verifiedReader]
+	recentTokens *Recent[recentToken]
 
 	decisions atomic.Uint64
 	checks    selfChecks
@@ -94,6 +95,9 @@ const (
 	shares            = 16
 )
 
+// bytesPerRecent is for how many bytes of cache one token is kept whole.
+const bytesPerRecent = 32 << 10
+
 // New returns a policy, or an error when the caches cannot be made. Close
 // releases its memory.
 func New(options Options) (*Policy, error) {
@@ -105,11 +109,14 @@ func New(options Options) (*Policy, error) {
 		versions:  options.Versions,
 		operators: options.Operators,
 		now:       options.Now,
+		// Filled, they take a hundredth to a twentieth of what the caches may
+		// take, beside them.
+		recentTokens: NewRecent[recentToken](int(options.CacheBytes / bytesPerRecent)),
 	}
 	var errs [4]error
 	part := options.CacheBytes / shares
 	p.entitlements, errs[0] = newCache[readerKey, *Entitlements](shareEntitlements*part, 512)
-	p.readerTokens, errs[1] = newCache[tokenKey, Reader](shareReaderTokens*part, 384)
+	p.readerTokens, errs[1] = newCache[tokenKey, verifiedReader](shareReaderTokens*part, 384)
 	p.linkTokens, errs[2] = newCache[tokenKey, keys.LinkClaims](shareLinkTokens*part, 640)
 	p.links, errs[3] = newCache[linkKey, linkState](shareLinks*part, 640)
 	if err := errors.Join(errs[:]...); err != nil {

@@ -39,10 +39,15 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 	if len(raw) > keys.MaxTokenSize {
 		return Reader{}, keys.ErrMalformed
 	}
-	key := tokenKey{verifier: verifier.ID, sum: tokenSum(raw)}
 	stamp := p.versions.Shared()
-	if reader, ok := p.readerTokens.get(key, stamp, now.UnixMilli()); ok {
-		return reader, nil
+	if known := p.recentTokens.Get(raw); known.holds(verifier, stamp, now.UnixMilli()) {
+		p.readerTokens.hits.Add(1)
+		return known.reader, nil
+	}
+	key := tokenKey{verifier: verifier.ID, sum: tokenSum(raw)}
+	if known, ok := p.readerTokens.get(key, stamp, now.UnixMilli()); ok {
+		p.recentTokens.Put(raw, recentToken{verifiedReader: known, verifier: verifier.ID, stamp: stamp})
+		return known.reader, nil
 	}
 	set, err := verifier.Keys.KeySet(ctx)
 	if err != nil {
@@ -58,8 +63,28 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 		reader.Email = LowerEmail(claims.Email)
 	}
 	size := int64(len(key.verifier) + len(reader.UserID) + len(reader.PublisherUserID) + len(reader.Email))
-	p.readerTokens.set(key, reader, stamp, claims.ExpiresAt*1000, size)
+	known := verifiedReader{reader: reader, until: claims.ExpiresAt * 1000}
+	p.readerTokens.set(key, known, stamp, known.until, size)
 	return reader, nil
+}
+
+// verifiedReader is what a token that was verified says.
+type verifiedReader struct {
+	reader Reader
+	until  int64 // Unix milliseconds
+}
+
+// recentToken is what is known of a token that came a moment ago. It spares the
+// SHA-256 by which all others are found.
+type recentToken struct {
+	verifiedReader
+	verifier string
+	stamp    uint64
+}
+
+// holds says whether it still holds, for this verifier. Nothing is known of nil.
+func (t *recentToken) holds(verifier *ReaderVerifier, stamp uint64, now int64) bool {
+	return t != nil && t.stamp == stamp && now < t.until && t.verifier == verifier.ID
 }
 
 // linkClaims verifies a link's token, from memory where it was verified before.
