@@ -19,7 +19,7 @@ func (e *Engine) Commit(ctx context.Context, partition string, batch *store.Batc
 		return store.Committed{}, err
 	}
 	defer e.leave()
-	if err := checkBatch(partition, batch); err != nil {
+	if err := batch.CheckLimits(partition); err != nil {
 		return store.Committed{}, err
 	}
 	w := &batchWrite{partition: partition, batch: batch}
@@ -27,40 +27,6 @@ func (e *Engine) Commit(ctx context.Context, partition string, batch *store.Batc
 		return store.Committed{}, err
 	}
 	return w.committed, nil
-}
-
-// checkBatch enforces the limits on keys and values.
-func checkBatch(partition string, batch *store.Batch) error {
-	if err := withinLimits([]byte(partition), batch.Event); err != nil {
-		return err
-	}
-	for _, check := range batch.Checks {
-		if err := withinLimits(check.Key, check.Value); err != nil {
-			return err
-		}
-	}
-	for _, counter := range batch.Counters {
-		if err := withinLimits(counter.Key, counter.OnceValue); err != nil {
-			return err
-		}
-		if counter.Once == nil {
-			continue
-		}
-		if err := withinLimits(counter.Once, nil); err != nil {
-			return err
-		}
-	}
-	for _, key := range batch.Deletes {
-		if err := withinLimits(key, nil); err != nil {
-			return err
-		}
-	}
-	for _, put := range batch.Puts {
-		if err := withinLimits(put.Key, put.Value); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // batchWrite is one batch, as a write.
@@ -164,7 +130,7 @@ func (w *batchWrite) apply(tx *bbolt.Tx) error {
 		if w.committed.Replayed[i] {
 			continue
 		}
-		if err := p.put(counter.Key, encodeCount(w.committed.Counts[i]), counter.Expires); err != nil {
+		if err := p.put(counter.Key, store.EncodeCounter(w.committed.Counts[i]), counter.Expires); err != nil {
 			return err
 		}
 		if counter.Once == nil {

@@ -2,19 +2,18 @@ package boltengine
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 // expirySize is the length of an expiry, which begins every stored entry and
 // every key of the expiry index.
 const expirySize = 8
-
-var errNotCounter = errors.New("the key holds a value that is not a counter")
 
 // expiryOf returns a moment in Unix nanoseconds, and zero for the zero time,
 // which means never. Moments that do not fit are moved to the nearest one that
@@ -66,14 +65,7 @@ func count(data *bbolt.Bucket, key []byte) (int64, error) {
 	if err != nil || value == nil {
 		return 0, err
 	}
-	if len(value) != 8 {
-		return 0, errNotCounter
-	}
-	return int64(binary.BigEndian.Uint64(value)), nil
-}
-
-func encodeCount(n int64) []byte {
-	return binary.BigEndian.AppendUint64(nil, uint64(n))
+	return store.DecodeCounter(value)
 }
 
 // put writes an entry, replacing the one before and its expiry.

@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"go.etcd.io/bbolt"
-
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 // partitionPrefix begins the name of every partition's bucket, so that no
@@ -75,12 +73,4 @@ func (e *Engine) read(ctx context.Context, fn func(*bbolt.Tx) error) error {
 	}
 	defer e.leave()
 	return e.db.View(fn)
-}
-
-// withinLimits says whether a key and a value are within the engine's limits.
-func withinLimits(key, value []byte) error {
-	if len(key) == 0 || len(key) > store.MaxKeySize || len(value) > store.MaxValueSize {
-		return store.ErrTooLarge
-	}
-	return nil
 }

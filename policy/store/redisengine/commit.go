@@ -1,0 +1,321 @@
+package redisengine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// Commit implements store.Engine: one round trip, shared with the commits that
+// come at the same time.
+//
+// It returns ctx.Err() only when the batch was not begun. A batch whose answer was
+// lost is sent again under the same id, by which the script knows it; what comes
+// back after that is an error that says that it may or may not have been applied.
+func (e *Engine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
+	if err := e.enter(ctx); err != nil {
+		return store.Committed{}, err
+	}
+	defer e.leave()
+	if err := batch.CheckLimits(partition); err != nil {
+		return store.Committed{}, err
+	}
+	if policy := e.evicts.Load(); policy != nil && batch.Bounded() {
+		return store.Committed{}, fmt.Errorf("%w: its maxmemory-policy is %s; set noeviction", ErrEviction, *policy)
+	}
+	// Once begun, a batch is waited for.
+	ctx = context.WithoutCancel(ctx)
+	if err := e.register(ctx, partition); err != nil {
+		return store.Committed{}, e.fail(ctx, err)
+	}
+	args := commitArgs(newCommitID(), e.options.AckReplicas > 0, batch)
+	for attempt := 1; ; attempt++ {
+		reply, err := e.write(ctx, commitScript, e.keys.written(partition), args)
+		if err == nil {
+			return readCommitted(reply)
+		}
+		if attempt == writeAttempts || !mayTryAgain(err) {
+			return store.Committed{}, e.fail(ctx, err)
+		}
+		args[argAgain] = "1"
+		time.Sleep(time.Duration(attempt) * writePause)
+	}
+}
+
+// How often a write is tried, and what lies between: long enough for a connection
+// that was cut, too short for a failover, during which writes fail.
+const (
+	writeAttempts = 3
+	writePause    = 20 * time.Millisecond
+)
+
+// newCommitID returns the id by which one batch is applied once.
+func newCommitID() string {
+	var id [12]byte
+	_, _ = rand.Read(id[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(id[:])
+}
+
+// argAgain is where commitArgs says that the batch was sent before.
+const argAgain = 1
+
+// commitArgs writes a batch down as commit.lua reads it.
+func commitArgs(id string, acknowledged bool, batch *store.Batch) []any {
+	args := make([]any, 0, 10+3*len(batch.Checks)+5*len(batch.Counters)+len(batch.Deletes)+3*len(batch.Puts))
+	args = append(args, id, "0", flag(acknowledged), flag(batch.Event != nil), bytesOf(batch.Event))
+	args = append(args, len(batch.Checks))
+	for _, check := range batch.Checks {
+		kind := "value"
+		switch {
+		case check.Present:
+			kind = "present"
+		case check.Value == nil:
+			kind = "absent"
+		}
+		args = append(args, check.Key, kind, bytesOf(check.Value))
+	}
+	args = append(args, len(batch.Counters))
+	for _, counter := range batch.Counters {
+		args = append(args, counter.Key, counter.Max, bytesOf(counter.Once), bytesOf(counter.OnceValue), expiryOf(counter.Expires))
+	}
+	args = append(args, len(batch.Deletes))
+	for _, key := range batch.Deletes {
+		args = append(args, key)
+	}
+	args = append(args, len(batch.Puts))
+	for _, put := range batch.Puts {
+		args = append(args, put.Key, bytesOf(put.Value), expiryOf(put.Expires))
+	}
+	return args
+}
+
+func flag(set bool) string {
+	if set {
+		return "1"
+	}
+	return "0"
+}
+
+// bytesOf returns what go-redis can send: it takes nil for an error.
+func bytesOf(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// expiryOf returns a moment in Unix milliseconds, never earlier than it is, and
+// nothing for the zero time, which means never.
+func expiryOf(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return strconv.FormatInt(max(ceilMilli(t), 1), 10)
+}
+
+func ceilMilli(t time.Time) int64 {
+	ms := t.UnixMilli()
+	if t.Nanosecond()%int(time.Millisecond) != 0 {
+		ms++
+	}
+	// Scores are floating point: what is larger is not exact.
+	return min(ms, 1<<53)
+}
+
+// readCommitted reads the answer of commit.lua.
+func readCommitted(reply any) (store.Committed, error) {
+	answer, ok := reply.([]any)
+	if !ok || len(answer) < 2 {
+		return store.Committed{}, errReply
+	}
+	if answer[0] != "ok" {
+		index, ok := answer[1].(int64)
+		if !ok {
+			return store.Committed{}, errReply
+		}
+		switch answer[0] {
+		case "check":
+			return store.Committed{}, &store.CheckError{Index: int(index)}
+		case "bound":
+			return store.Committed{}, &store.BoundError{Index: int(index)}
+		default:
+			return store.Committed{}, errType
+		}
+	}
+	if len(answer) != 4 {
+		return store.Committed{}, errReply
+	}
+	position, err := strconv.ParseUint(text(answer[1]), 10, 64)
+	if err != nil {
+		return store.Committed{}, errReply
+	}
+	committed := store.Committed{Position: position}
+	replayed := text(answer[3])
+	if replayed == "" {
+		return committed, nil
+	}
+	for i, count := range strings.Split(text(answer[2]), ",") {
+		n, err := strconv.ParseInt(count, 10, 64)
+		if err != nil || i >= len(replayed) {
+			return store.Committed{}, errReply
+		}
+		committed.Counts = append(committed.Counts, n)
+		committed.Replayed = append(committed.Replayed, replayed[i] == '1')
+	}
+	return committed, nil
+}
+
+func text(reply any) string {
+	s, _ := reply.(string)
+	return s
+}
+
+var (
+	errReply = errors.New("the answer of the Redis server is not of the kind that was expected")
+	errType  = errors.New("the key holds a value that is not a counter")
+)
+
+// onceCommand is a command that is not sent again when its answer is lost.
+type onceCommand struct{ *redis.Cmd }
+
+// NoRetry implements redis.Cmder.
+func (onceCommand) NoRetry() bool { return true }
+
+// write runs a script that writes. The server may not know the script yet, or no
+// longer: then it is sent with its text.
+func (e *Engine) write(ctx context.Context, script *redis.Script, keys []string, args []any) (any, error) {
+	send := e.sendPipelined
+	if e.options.AckReplicas > 0 {
+		send = e.sendAcknowledged
+	}
+	reply, err := send(ctx, keys[0], scriptArgs("evalsha", script.Hash(), keys, args))
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return send(ctx, keys[0], scriptArgs("eval", sourceOf(script), keys, args))
+	}
+	return reply, err
+}
+
+func sourceOf(script *redis.Script) string {
+	if script == sweepScript {
+		return commonLua + sweepLua
+	}
+	return commonLua + commitLua
+}
+
+func (e *Engine) sendPipelined(ctx context.Context, _ string, words []any) (any, error) {
+	command := onceCommand{redis.NewCmd(ctx, words...)}
+	// What is large would hold up the others.
+	if len(words) > maxPipelined {
+		err := e.client.Process(ctx, command)
+		return command.Val(), err
+	}
+	err := e.pipe.Process(ctx, command)
+	return command.Val(), err
+}
+
+// maxPipelined is how many words a command may have that shares a round trip.
+const maxPipelined = 200
+
+// sendAcknowledged sends a command with WAIT on the same connection, which is the
+// one whose writes WAIT counts.
+func (e *Engine) sendAcknowledged(ctx context.Context, key string, words []any) (any, error) {
+	var redirected *redis.Client
+	for range 1 + maxRedirects {
+		node := redirected
+		if node == nil {
+			var err error
+			if node, err = e.nodeFor(ctx, key); err != nil {
+				return nil, err
+			}
+		}
+		reply, err := e.sendAndWait(ctx, node, redirected != nil, words)
+		cluster, ok := e.client.(*redis.ClusterClient)
+		switch {
+		case !ok:
+			return reply, err
+		case isMoved(err):
+			cluster.ReloadState(ctx)
+			redirected = nil
+		case isAsk(err):
+			if redirected, err = e.askedNode(ctx, cluster, err); err != nil {
+				return nil, err
+			}
+		default:
+			return reply, err
+		}
+	}
+	return nil, errors.New("the cluster sends the write from one node to the next")
+}
+
+const maxRedirects = 5
+
+func isMoved(err error) bool { _, ok := redis.IsMovedError(err); return ok }
+func isAsk(err error) bool   { _, ok := redis.IsAskError(err); return ok }
+
+// nodeFor returns the connections to the server that has a key.
+func (e *Engine) nodeFor(ctx context.Context, key string) (*redis.Client, error) {
+	switch client := e.client.(type) {
+	case *redis.ClusterClient:
+		return client.MasterForKey(ctx, key)
+	case *redis.Client:
+		return client, nil
+	}
+	return nil, errors.New("not a client of a server")
+}
+
+// askedNode returns the connections to the node that a redirection names. Where the
+// cluster client does not know it yet, its state is loaded anew.
+func (e *Engine) askedNode(ctx context.Context, cluster *redis.ClusterClient, redirection error) (*redis.Client, error) {
+	address, _ := redis.IsAskError(redirection)
+	for range 2 {
+		var found *redis.Client
+		err := cluster.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
+			if node.Options().Addr == address {
+				found = node
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if found != nil {
+			return found, nil
+		}
+		cluster.ReloadState(ctx)
+	}
+	return nil, fmt.Errorf("the cluster sends to %s, which is not one of its nodes", address)
+}
+
+func (e *Engine) sendAndWait(ctx context.Context, node *redis.Client, ask bool, words []any) (any, error) {
+	pipe := node.Pipeline()
+	if ask {
+		pipe.Do(ctx, "asking")
+	}
+	command := onceCommand{redis.NewCmd(ctx, words...)}
+	_ = pipe.Process(ctx, command)
+	wait := redis.NewIntCmd(ctx, "wait", e.options.AckReplicas, e.options.AckTimeout.Milliseconds())
+	_ = pipe.Process(ctx, wait)
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	if err := command.Err(); err != nil {
+		return nil, err
+	}
+	if answer, ok := command.Val().([]any); ok && len(answer) > 0 && answer[0] != "ok" {
+		return answer, nil // refused: nothing was written
+	}
+	if err := wait.Err(); err != nil {
+		return nil, err
+	}
+	if got := wait.Val(); got < int64(e.options.AckReplicas) {
+		return nil, fmt.Errorf("%w: %d of %d replicas have it after %s", ErrNotAcknowledged, got, e.options.AckReplicas, e.options.AckTimeout)
+	}
+	return command.Val(), nil
+}

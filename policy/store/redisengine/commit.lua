@@ -1,0 +1,112 @@
+-- Applies one batch, whole or not at all. Nothing is written before everything
+-- that may refuse the batch was looked at, and the first write of a batch that
+-- needs memory is one that the server refuses when it has none.
+--
+-- Answers {'ok', position, counts, replayed} or {'check'|'bound'|'type', index}.
+local at = 0
+local function arg()
+	at = at + 1
+	return ARGV[at]
+end
+
+local id, again, acknowledged = arg(), arg() == '1', arg() == '1'
+local with_event, event = arg() == '1', arg()
+
+-- answer takes what came out apart, as it is written in the undo log.
+local function answer(result)
+	local position, counts, replayed = string.match(result, '^(%d+) ([%d,]*) ([01]*)$')
+	return {'ok', position, counts, replayed}
+end
+
+-- unchanged answers a batch that changes nothing. Where replicas must have it,
+-- something is written all the same: WAIT counts from a connection's last write.
+local function unchanged(result)
+	if acknowledged then redis.call('HINCRBY', meta, 'again', 1) end
+	return answer(result)
+end
+
+if again then
+	-- The answer to an earlier try was lost: it may have been applied.
+	local to = '+'
+	while true do
+		local entries = redis.call('XREVRANGE', undo, to, '-', 'COUNT', 100)
+		for _, entry in ipairs(entries) do
+			local fields = entry[2]
+			if fields[1] == '' and string.sub(fields[2], 1, #id) == id then
+				return unchanged(string.sub(fields[2], #id + 2))
+			end
+		end
+		if #entries < 100 then break end
+		to = '(' .. entries[100][1]
+	end
+end
+
+for i = 1, tonumber(arg()) do
+	local key, kind, want = arg(), arg(), arg()
+	local found = value(key)
+	local holds
+	if kind == 'present' then holds = found
+	elseif kind == 'absent' then holds = not found
+	else holds = found == want end
+	if not holds then return {'check', i - 1} end
+end
+
+local counters, current, marked = {}, {}, {}
+local all_replayed = true
+local n_counters = tonumber(arg())
+for i = 1, n_counters do
+	local c = {key = arg(), max = tonumber(arg()), once = arg(), once_value = arg(), expires = arg()}
+	local n = current[c.key]
+	if not n then
+		local stored = value(c.key)
+		if not stored then n = 0
+		elseif #stored ~= 8 then return {'type', i - 1}
+		else n = struct.unpack('>I8', stored) end
+	end
+	if c.once ~= '' then
+		c.replayed = marked[c.once] or value(c.once) ~= false
+		marked[c.once] = true
+	end
+	if not c.replayed then
+		all_replayed = false
+		if c.max ~= 0 and n >= c.max then return {'bound', i - 1} end
+		n = n + 1
+	end
+	current[c.key] = n
+	counters[i] = c
+end
+
+local counts, replays = {}, {}
+for i, c in ipairs(counters) do
+	counts[i] = number(current[c.key])
+	replays[i] = c.replayed and '1' or '0'
+end
+local position = redis.call('HGET', meta, 'pos') or '0'
+local function result() return position .. ' ' .. table.concat(counts, ',') .. ' ' .. table.concat(replays) end
+
+local n_deletes = tonumber(arg())
+local deletes_at = at
+at = at + n_deletes
+local n_puts = tonumber(arg())
+if n_counters > 0 and all_replayed then return unchanged(result()) end
+if n_counters + n_deletes + n_puts == 0 and not with_event then return unchanged(result()) end
+
+if n_puts + n_counters > 0 or n_deletes == 0 then
+	-- Needs memory: this is refused when there is none, and all that follows is not.
+	redis.call('HSET', meta, 'id', id)
+end
+for _, c in ipairs(counters) do
+	if not c.replayed then
+		put(c.key, struct.pack('>I8', current[c.key]), c.expires)
+		if c.once ~= '' then put(c.once, c.once_value, c.expires) end
+	end
+end
+for i = 1, n_deletes do remove(ARGV[deletes_at + i]) end
+for _ = 1, n_puts do put(arg(), arg(), arg()) end
+if with_event then
+	position = number(redis.call('HINCRBY', meta, 'pos', 1))
+	redis.call('HSET', meta, 'tok', id)
+	redis.call('XADD', feed, 'MAXLEN', '~', 4096, position .. '-0', 'n', id, 'e', event)
+end
+record(id, result())
+return answer(result())

@@ -1,0 +1,89 @@
+-- What the scripts that write share. KEYS are those of one partition, in the
+-- order of keys.go: m k v e f u.
+local meta, names, values, expiries, feed, undo = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+
+-- How many bytes of old values a partition keeps for views that are running.
+local undo_budget = 2097152
+-- How many fields one entry of the undo log has at the most: unpack is bounded.
+local undo_fields = 1000
+
+local old, old_size = {}, 0 -- keys and what they held, for the undo log
+local noted = {}
+
+-- value returns what a key holds, or false. An empty value is not in the hash.
+local function value(key)
+	local found = redis.call('HGET', values, key)
+	if found then return found end
+	if redis.call('ZSCORE', names, key) then return '' end
+	return false
+end
+
+-- note keeps what a key held before this batch, for views that began earlier.
+local function note(key, before)
+	if noted[key] then return end
+	noted[key] = true
+	local kept = before and ('+' .. before) or '-'
+	old[#old + 1] = key
+	old[#old + 1] = kept
+	old_size = old_size + #key + #kept
+end
+
+local function put(key, new, expires)
+	if redis.call('ZADD', names, 0, key) == 1 then
+		note(key, false)
+		if new ~= '' then redis.call('HSET', values, key, new) end
+		if expires ~= '' then redis.call('ZADD', expiries, expires, key) end
+		return
+	end
+	note(key, redis.call('HGET', values, key) or '')
+	if new ~= '' then redis.call('HSET', values, key, new) else redis.call('HDEL', values, key) end
+	if expires ~= '' then redis.call('ZADD', expiries, expires, key) else redis.call('ZREM', expiries, key) end
+end
+
+local function remove(key)
+	local before = value(key)
+	if not before then return end
+	note(key, before)
+	redis.call('ZREM', names, key)
+	redis.call('HDEL', values, key)
+	redis.call('ZREM', expiries, key)
+end
+
+local function number(n) return string.format('%.0f', n) end
+
+-- record ends a batch: it writes the undo log, of which it drops the oldest part
+-- when there is too much. The first field of a batch has no name and holds who
+-- committed it and what came out.
+local function record(id, result)
+	local revision = redis.call('HINCRBY', meta, 'rev', 1)
+	local name = number(revision)
+	if old_size > undo_budget then
+		-- Views that are running cannot go on: better than twice the memory.
+		old, old_size = {}, 0
+		redis.call('HSET', meta, 'floor', name)
+	end
+	local size, first = #id + #result, 1
+	redis.call('XADD', undo, name .. '-0', '', id .. ' ' .. result)
+	local sequence = 0
+	while first <= #old do
+		local last = math.min(first + undo_fields - 1, #old)
+		sequence = sequence + 1
+		redis.call('XADD', undo, name .. '-' .. sequence, unpack(old, first, last))
+		first = last + 1
+	end
+	local kept = redis.call('HINCRBY', meta, 'undo', size + old_size)
+	if kept <= undo_budget then return end
+	local dropped, floor, keep = 0, nil, nil
+	while kept - dropped > undo_budget * 0.75 do
+		local entries = redis.call('XRANGE', undo, keep or '-', '+', 'COUNT', 9)
+		for i = 1, #entries - 1 do
+			for _, text in ipairs(entries[i][2]) do dropped = dropped + #text end
+			floor, keep = entries[i][1], entries[i + 1][1]
+		end
+		if #entries < 9 then break end
+	end
+	if not floor then return end
+	redis.call('XTRIM', undo, 'MINID', keep)
+	redis.call('HINCRBY', meta, 'undo', -dropped)
+	redis.call('HSET', meta, 'floor', string.match(floor, '^%d+'))
+end

@@ -1,0 +1,177 @@
+package redisengine
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// Bounds of one answer about the feed.
+const (
+	maxEvents     = 512
+	maxEventBytes = 1 << 20
+)
+
+// Events implements store.Engine. It returns at most 512 events at a time.
+func (e *Engine) Events(ctx context.Context, partition string, after uint64, limit int) ([]store.Event, error) {
+	events, _, err := e.EventsAfter(ctx, partition, store.Mark{Position: after}, limit)
+	return events, err
+}
+
+// Position implements store.Engine.
+func (e *Engine) Position(ctx context.Context, partition string) (uint64, error) {
+	if err := e.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer e.leave()
+	position, err := e.client.HGet(ctx, e.keys.meta(partition), "pos").Uint64()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	return position, e.fail(ctx, err)
+}
+
+// EventsAfter implements store.Watcher. An event that is at the mark's position but
+// is not the mark's shows that the feed is another one: after a failover that lost
+// writes, say.
+func (e *Engine) EventsAfter(ctx context.Context, partition string, after store.Mark, limit int) ([]store.Event, store.Mark, error) {
+	if err := e.enter(ctx); err != nil {
+		return nil, store.Mark{}, err
+	}
+	defer e.leave()
+	limit = min(limit, maxEvents)
+	from := after.Position
+	if after.Token == "" {
+		from++ // nothing to compare with
+	} else {
+		limit++
+	}
+	if from == 0 {
+		return nil, store.Mark{}, store.ErrFeedGap // the largest position, and one more
+	}
+	keys := []string{e.keys.meta(partition), e.keys.of(partition, 'f')}
+	reply, err := feedScript.Run(ctx, e.client, keys, strconv.FormatUint(from, 10)+"-0", limit, maxEventBytes).Slice()
+	if err != nil {
+		return nil, store.Mark{}, e.fail(ctx, err)
+	}
+	if len(reply) != 3 {
+		return nil, store.Mark{}, errReply
+	}
+	newest, err := strconv.ParseUint(text(reply[0]), 10, 64)
+	if err != nil {
+		return nil, store.Mark{}, errReply
+	}
+	mark := store.Mark{Position: newest, Token: text(reply[1])}
+	switch {
+	case after.Position > newest:
+		return nil, mark, store.ErrFeedGap
+	case after.Position == newest:
+		if after.Token != "" && after.Token != mark.Token {
+			return nil, mark, store.ErrFeedGap
+		}
+		return nil, mark, nil
+	}
+	events, last, err := readEvents(reply[2], after)
+	switch {
+	case err != nil:
+		return nil, mark, err
+	case limit > 0 && len(events) == 0:
+		return nil, mark, store.ErrFeedGap
+	case len(events) == 0:
+		return nil, after, nil
+	}
+	return events, last, nil
+}
+
+// readEvents reads what feed.lua returned: events without a hole, behind the mark.
+func readEvents(reply any, after store.Mark) (events []store.Event, last store.Mark, err error) {
+	entries, ok := reply.([]any)
+	if !ok {
+		return nil, after, errReply
+	}
+	want := after.Position + 1
+	for i, entry := range entries {
+		parts, ok := entry.([]any)
+		if !ok || len(parts) != 3 {
+			return nil, after, errReply
+		}
+		id, _, _ := strings.Cut(text(parts[0]), "-")
+		position, err := strconv.ParseUint(id, 10, 64)
+		if err != nil {
+			return nil, after, errReply
+		}
+		token := text(parts[1])
+		if i == 0 && after.Token != "" {
+			if position != after.Position || token != after.Token {
+				return nil, after, store.ErrFeedGap
+			}
+			continue
+		}
+		if position != want {
+			return nil, after, store.ErrFeedGap
+		}
+		want++
+		events = append(events, store.Event{Position: position, Payload: []byte(text(parts[2]))})
+		last = store.Mark{Position: position, Token: token}
+	}
+	return events, last, nil
+}
+
+// Marks implements store.Watcher, in one round trip to each server.
+func (e *Engine) Marks(ctx context.Context, partitions []string) ([]store.Mark, error) {
+	if err := e.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	// Also where nothing is followed yet, the server is asked.
+	found := make([]*redis.SliceCmd, max(len(partitions), 1))
+	_, err := e.waiting.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i := range found {
+			name := ""
+			if i < len(partitions) {
+				name = partitions[i]
+			}
+			found[i] = pipe.HMGet(ctx, e.keys.meta(name), "pos", "tok")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, e.fail(ctx, err)
+	}
+	marks := make([]store.Mark, len(partitions))
+	for i := range marks {
+		values := found[i].Val()
+		if len(values) != 2 {
+			return nil, errReply
+		}
+		if values[0] == nil {
+			continue
+		}
+		if marks[i].Position, err = strconv.ParseUint(text(values[0]), 10, 64); err != nil {
+			return nil, errReply
+		}
+		marks[i].Token = text(values[1])
+	}
+	return marks, nil
+}
+
+// Wait implements store.Watcher.
+func (e *Engine) Wait(ctx context.Context, partition string, after uint64, most time.Duration) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	defer e.leave()
+	_, err := e.waiting.XRead(ctx, &redis.XReadArgs{
+		Streams: []string{e.keys.of(partition, 'f'), strconv.FormatUint(after, 10) + "-0"}, Count: 1, Block: most,
+	}).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	return e.fail(ctx, err)
+}

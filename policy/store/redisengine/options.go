@@ -1,0 +1,185 @@
+package redisengine
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Mode is the kind of deployment.
+type Mode int
+
+// The modes.
+const (
+	Single Mode = iota
+	Sentinel
+	Cluster
+)
+
+// Options say where the server is, and how it is used.
+type Options struct {
+	Mode Mode
+	// Addresses are host:port of the server, of the Sentinels, or of some nodes
+	// of the Cluster.
+	Addresses []string
+	// Master is the name under which Sentinel knows the server.
+	Master string
+	// Database is the number of the database; a Cluster has only 0.
+	Database int
+	// User and Password; without a user the password is the default user's.
+	User, Password string
+	// SentinelPassword is what the Sentinels themselves ask for.
+	SentinelPassword string
+	// TLS encrypts the connections; nil for none.
+	TLS *tls.Config
+	// Prefix begins every key. Default: gatefold.
+	Prefix string
+	// PoolSize is how many connections are kept to a server. Default: 32.
+	PoolSize int
+	// Timeout is how long an answer may take. Default: 2 s.
+	Timeout time.Duration
+	// DialTimeout is how long connecting may take. Default: 2 s.
+	DialTimeout time.Duration
+	// AckReplicas is how many replicas must have a write before it is
+	// acknowledged. Default: none.
+	AckReplicas int
+	// AckTimeout is how long replicas are waited for. Default: 500 ms.
+	AckTimeout time.Duration
+}
+
+const (
+	defaultPrefix     = "gatefold"
+	defaultPoolSize   = 32
+	defaultTimeout    = 2 * time.Second
+	defaultAckTimeout = 500 * time.Millisecond
+)
+
+func (o *Options) setDefaults() {
+	if o.Prefix == "" {
+		o.Prefix = defaultPrefix
+	}
+	if o.PoolSize == 0 {
+		o.PoolSize = defaultPoolSize
+	}
+	for _, d := range []*time.Duration{&o.Timeout, &o.DialTimeout} {
+		if *d == 0 {
+			*d = defaultTimeout
+		}
+	}
+	if o.AckTimeout == 0 {
+		o.AckTimeout = defaultAckTimeout
+	}
+}
+
+func (o *Options) check() error {
+	switch {
+	case len(o.Addresses) == 0:
+		return errors.New("no address of a server")
+	case o.Mode == Sentinel && o.Master == "":
+		return errors.New("sentinel: the name of the server is missing: redis+sentinel://host:26379/<name>")
+	case o.Mode == Cluster && o.Database != 0:
+		return errors.New("a cluster has no databases but 0")
+	case strings.ContainsAny(o.Prefix, "{}"):
+		return errors.New("the prefix of the keys must not hold { or }")
+	case o.PoolSize < 0 || o.Timeout < 0 || o.DialTimeout < 0 || o.AckReplicas < 0 || o.AckTimeout < 0:
+		return errors.New("sizes and times must not be negative")
+	case o.AckReplicas > 0 && o.AckTimeout < time.Millisecond:
+		return errors.New("the time in which replicas must acknowledge is under 1ms")
+	case o.AckReplicas > 0 && o.AckTimeout >= o.Timeout:
+		return errors.New("the time in which replicas must acknowledge must be shorter than the timeout")
+	}
+	return nil
+}
+
+// schemes are those of the URLs, with what they stand for.
+var schemes = map[string]struct {
+	mode Mode
+	tls  bool
+}{
+	"redis":           {Single, false},
+	"rediss":          {Single, true},
+	"redis+sentinel":  {Sentinel, false},
+	"rediss+sentinel": {Sentinel, true},
+	"redis+cluster":   {Cluster, false},
+	"rediss+cluster":  {Cluster, true},
+}
+
+// ParseURLs reads the addresses of one deployment:
+//
+//	redis://[user:password@]host[:6379][/database]
+//	redis+sentinel://host[:26379]/master[/database] …
+//	redis+cluster://host[:6379] …
+//
+// and each with rediss for TLS. Sentinels and nodes of a cluster are several URLs,
+// which agree in all but the host. Errors never hold a URL, which may hold a
+// password.
+func ParseURLs(urls []string) (Options, error) {
+	var options Options
+	for i, text := range urls {
+		one, err := parseURL(text)
+		if err != nil {
+			return Options{}, fmt.Errorf("URL %d: %w", i+1, err)
+		}
+		if i == 0 {
+			options = one
+			continue
+		}
+		if one.Mode == Single {
+			return Options{}, errors.New("a single server has one URL; for several use redis+sentinel:// or redis+cluster://")
+		}
+		if one.Mode != options.Mode || one.Master != options.Master || one.Database != options.Database ||
+			one.User != options.User || one.Password != options.Password || (one.TLS == nil) != (options.TLS == nil) {
+			return Options{}, fmt.Errorf("URL %d: differs from the first in more than its host", i+1)
+		}
+		options.Addresses = append(options.Addresses, one.Addresses...)
+	}
+	if len(urls) == 0 {
+		return Options{}, errors.New("no URL of a server")
+	}
+	return options, nil
+}
+
+func parseURL(text string) (Options, error) {
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return Options{}, errors.New("cannot be read: write redis://host:6379")
+	}
+	scheme, known := schemes[parsed.Scheme]
+	if !known {
+		return Options{}, errors.New("unknown scheme: known are redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster")
+	}
+	if parsed.Hostname() == "" || parsed.RawQuery != "" || parsed.Fragment != "" {
+		return Options{}, errors.New("must be a scheme, a host and a port, without a query: settings have lines of their own")
+	}
+	options := Options{Mode: scheme.mode, Addresses: []string{withPort(parsed, scheme.mode)}}
+	if scheme.tls {
+		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	options.User = parsed.User.Username()
+	options.Password, _ = parsed.User.Password()
+	path := strings.Trim(parsed.Path, "/")
+	if scheme.mode == Sentinel {
+		options.Master, path, _ = strings.Cut(path, "/")
+	}
+	if path == "" {
+		return options, nil
+	}
+	if options.Database, err = strconv.Atoi(path); err != nil || options.Database < 0 {
+		return Options{}, errors.New("what follows the host must be the number of a database")
+	}
+	return options, nil
+}
+
+func withPort(parsed *url.URL, mode Mode) string {
+	if parsed.Port() != "" {
+		return parsed.Host
+	}
+	if mode == Sentinel {
+		return parsed.Host + ":26379"
+	}
+	return parsed.Host + ":6379"
+}

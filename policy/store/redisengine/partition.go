@@ -1,0 +1,73 @@
+package redisengine
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// registeredFor is how long a process trusts that the server knows a partition's
+// name: a failover may have lost it.
+const registeredFor = time.Minute
+
+// register makes a partition's name known before it is written. A name whose
+// partition was not written after all counts for nothing, see Partitions.
+//
+// In a Cluster the list of names lies on another shard, so it cannot be part of
+// the batch.
+func (e *Engine) register(ctx context.Context, partition string) error {
+	if at, ok := e.registered.Load(partition); ok && time.Since(at.(time.Time)) < registeredFor {
+		return nil
+	}
+	err := e.client.ZAddNX(ctx, e.keys.partitions(), redis.Z{Member: partition}).Err()
+	if err == nil {
+		e.registered.Store(partition, time.Now())
+	}
+	return err
+}
+
+// partitionsPage is how many names are read at a time.
+const partitionsPage = 500
+
+// Partitions implements store.Engine.
+func (e *Engine) Partitions(ctx context.Context) ([]string, error) {
+	if err := e.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	var written []string
+	for from := "-"; ; {
+		names, err := e.client.ZRangeByLex(ctx, e.keys.partitions(), &redis.ZRangeBy{Min: from, Max: "+", Count: partitionsPage}).Result()
+		if err != nil {
+			return nil, e.fail(ctx, err)
+		}
+		if written, err = e.appendWritten(ctx, written, names); err != nil {
+			return nil, e.fail(ctx, err)
+		}
+		if len(names) < partitionsPage {
+			return written, nil
+		}
+		from = "(" + names[len(names)-1]
+	}
+}
+
+// appendWritten appends those of the names whose partitions were written.
+func (e *Engine) appendWritten(ctx context.Context, written, names []string) ([]string, error) {
+	exist := make([]*redis.IntCmd, len(names))
+	_, err := e.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, name := range names {
+			exist[i] = pipe.Exists(ctx, e.keys.meta(name))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range names {
+		if exist[i].Val() == 1 {
+			written = append(written, name)
+		}
+	}
+	return written, nil
+}

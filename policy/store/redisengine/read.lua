@@ -1,0 +1,47 @@
+-- Reads for a view. ARGV[1] is the revision that the view has seen, empty in its
+-- first read; then come the reads: 'get' key, or 'scan' low high count bytes.
+--
+-- Answers {revision, floor, undo log since ARGV[1], one answer per read}. Views that
+-- have seen less than the floor cannot go on.
+local meta, names, values, undo = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local state = redis.call('HMGET', meta, 'rev', 'floor')
+local answers = {state[1] or '0', state[2] or '0', {}}
+
+if ARGV[1] ~= '' and ARGV[1] ~= answers[1] then
+	answers[3] = redis.call('XRANGE', undo, '(' .. ARGV[1] .. '-18446744073709551615', '+')
+end
+
+local function get(key)
+	local found = redis.call('HGET', values, key)
+	if found then return found end
+	if redis.call('ZSCORE', names, key) then return '' end
+	return false
+end
+
+-- scan answers keys and values in turn, and first whether there may be more.
+local function scan(low, high, count, bytes)
+	local keys = redis.call('ZRANGEBYLEX', names, low, high, 'LIMIT', 0, count)
+	local page, size = {0}, 0
+	for i, key in ipairs(keys) do
+		local value = redis.call('HGET', values, key) or ''
+		page[2 * i], page[2 * i + 1] = key, value
+		size = size + #key + #value
+		if i == count or size >= bytes then
+			page[1] = 1
+			break
+		end
+	end
+	return page
+end
+
+local at = 2
+while at <= #ARGV do
+	if ARGV[at] == 'get' then
+		answers[#answers + 1] = get(ARGV[at + 1])
+		at = at + 2
+	else
+		answers[#answers + 1] = scan(ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]))
+		at = at + 5
+	end
+end
+return answers

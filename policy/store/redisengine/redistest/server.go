@@ -1,0 +1,177 @@
+// Package redistest starts Redis servers for tests: real processes, each in a
+// folder of its own, on ports that were free.
+package redistest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// Server is a redis-server.
+type Server struct {
+	// Port is where it listens on 127.0.0.1.
+	Port int
+	// Password, and TLS where the server has certificates, are how Client connects.
+	Password string
+	TLS      *tls.Config
+
+	t       testing.TB
+	folder  string
+	args    []string
+	process *exec.Cmd
+	exited  chan struct{}
+	output  *bytes.Buffer
+	client  *redis.Client
+}
+
+// Address returns the host and port of the server.
+func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.Port) }
+
+// URL returns the address as a URL.
+func (s *Server) URL() string { return "redis://" + s.Address() }
+
+// Start starts a server with settings of its command line, such as
+// "--appendonly", "yes". It has no persistence unless it is told so, and ends with
+// the test.
+func Start(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	s := New(t, settings...)
+	s.Start()
+	return s
+}
+
+// New prepares a server, for a test that starts it itself.
+func New(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, Port: FreePort(t), folder: t.TempDir()}
+	s.args = append([]string{"--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--dir", s.folder}, settings...)
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// FreePort returns a port that nobody listens on.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	for {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		port := listener.Addr().(*net.TCPAddr).Port
+		require.NoError(t, listener.Close())
+		// A node of a cluster listens 10000 ports further up as well.
+		if port < 55000 {
+			return port
+		}
+	}
+}
+
+// Start starts the server, again after it was stopped, and waits until it answers.
+func (s *Server) Start() {
+	s.t.Helper()
+	s.launch()
+	require.Eventually(s.t, func() bool { return s.Client().Ping(context.Background()).Err() == nil }, 30*time.Second, 10*time.Millisecond,
+		"redis-server does not answer:\n%s", s.output)
+}
+
+func (s *Server) launch() {
+	s.t.Helper()
+	args := s.args
+	if s.TLS != nil {
+		args = append([]string{"--port", "0", "--tls-port", fmt.Sprint(s.Port)}, args...)
+	} else {
+		args = append([]string{"--port", fmt.Sprint(s.Port)}, args...)
+	}
+	if len(s.args) > 0 && strings.HasSuffix(s.args[0], ".conf") {
+		args = s.args
+	}
+	s.output = new(bytes.Buffer)
+	s.process = exec.Command("redis-server", args...)
+	s.process.Stdout, s.process.Stderr = s.output, s.output
+	require.NoError(s.t, s.process.Start(), "redis-server is needed; `make test` installs it")
+	exited, process := make(chan struct{}), s.process
+	s.exited = exited
+	go func() {
+		_ = process.Wait()
+		close(exited)
+	}()
+}
+
+// Client returns a client of the server.
+func (s *Server) Client() *redis.Client {
+	if s.client == nil {
+		s.client = redis.NewClient(&redis.Options{Addr: s.Address(), Password: s.Password, TLSConfig: s.TLS, DialerRetries: 1})
+	}
+	return s.client
+}
+
+// Do sends a command that must succeed.
+func (s *Server) Do(words ...any) any {
+	s.t.Helper()
+	answer, err := s.Client().Do(context.Background(), words...).Result()
+	require.NoError(s.t, err, "%v", words)
+	return answer
+}
+
+// Kill ends the server at once, as a failure of its machine would.
+func (s *Server) Kill() { s.signal(syscall.SIGKILL) }
+
+// Stop lets the server end in order.
+func (s *Server) Stop() { s.signal(syscall.SIGTERM) }
+
+func (s *Server) signal(signal syscall.Signal) {
+	if s.process == nil {
+		return
+	}
+	_ = s.process.Process.Signal(signal)
+	<-s.exited
+	s.process = nil
+	if s.client != nil {
+		_ = s.client.Close()
+		s.client = nil
+	}
+}
+
+// Pause makes the server answer nothing, with all its connections open, until
+// Resume.
+func (s *Server) Pause() { _ = s.process.Process.Signal(syscall.SIGSTOP) }
+
+// Resume ends Pause.
+func (s *Server) Resume() { _ = s.process.Process.Signal(syscall.SIGCONT) }
+
+// StartReplica starts a replica of the server.
+func (s *Server) StartReplica() *Server {
+	s.t.Helper()
+	replica := New(s.t, "--replicaof", "127.0.0.1", fmt.Sprint(s.Port), "--repl-diskless-sync-delay", "0")
+	replica.Start()
+	replica.WaitForSync()
+	return replica
+}
+
+// WaitForSync waits until a replica follows its master.
+func (s *Server) WaitForSync() {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		info, err := s.Client().Info(context.Background(), "replication").Result()
+		return err == nil && strings.Contains(info, "master_link_status:up")
+	}, 30*time.Second, 20*time.Millisecond, "the replica does not follow")
+}
+
+// WriteFile writes a file into the server's folder, and returns its path.
+func (s *Server) WriteFile(name string, content []byte) string {
+	s.t.Helper()
+	path := filepath.Join(s.folder, name)
+	require.NoError(s.t, os.WriteFile(path, content, 0o600))
+	return path
+}

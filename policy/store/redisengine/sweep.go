@@ -1,0 +1,40 @@
+package redisengine
+
+import (
+	"context"
+	"strconv"
+	"time"
+)
+
+// sweepStep is how many entries one script removes: the server does nothing else
+// meanwhile.
+const sweepStep = 500
+
+// Sweep implements store.Engine.
+func (e *Engine) Sweep(ctx context.Context, partition string, before time.Time, limit int) (int, error) {
+	if err := e.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer e.leave()
+	total := 0
+	for total < limit {
+		if err := ctx.Err(); err != nil {
+			return total, err
+		}
+		step := min(limit-total, sweepStep)
+		args := []any{newCommitID(), strconv.FormatInt(max(ceilMilli(before), 1), 10), step}
+		reply, err := e.write(context.WithoutCancel(ctx), sweepScript, e.keys.written(partition), args)
+		if err != nil {
+			return total, e.fail(ctx, err)
+		}
+		removed, ok := reply.(int64)
+		if !ok {
+			return total, errReply
+		}
+		total += int(removed)
+		if int(removed) < step {
+			break
+		}
+	}
+	return total, nil
+}
