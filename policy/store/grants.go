@@ -305,19 +305,45 @@ func (g *grantSearch) by(kind byte, identifier string) error {
 		return nil
 	}
 	prefix := indexPrefix(kind, identifier)
+	var places [][]byte
 	for entry, err := range g.snapshot.Scan(prefix, nil) {
 		if err != nil {
 			return err
 		}
-		if len(g.found) == maxGrantsOfReader {
+		if len(g.found)+len(places) == maxGrantsOfReader {
 			return errors.New("a reader has more grants than can be looked at")
 		}
-		list, id, _ := bytes.Cut(entry.Key[len(prefix):], []byte{0})
+		places = append(places, bytes.Clone(entry.Key[len(prefix):]))
+	}
+	if err := g.prefetch(places); err != nil {
+		return err
+	}
+	for _, place := range places {
+		list, id, _ := bytes.Cut(place, []byte{0})
 		if err := g.add(string(list), string(id)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// prefetch reads the grants of places in the index, and their lists, at once
+// where the engine can.
+func (g *grantSearch) prefetch(places [][]byte) error {
+	if _, ok := g.snapshot.(Prefetcher); !ok {
+		return nil
+	}
+	var keys [][]byte
+	lists := make(map[string]bool)
+	for _, place := range places {
+		list, id, _ := bytes.Cut(place, []byte{0})
+		keys = append(keys, key(prefixGrant, string(list), string(id)))
+		if !lists[string(list)] {
+			lists[string(list)] = true
+			keys = append(keys, key(prefixList, string(list)))
+		}
+	}
+	return prefetch(g.snapshot, keys...)
 }
 
 func (g *grantSearch) add(listID, id string) error {

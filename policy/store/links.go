@@ -50,6 +50,9 @@ func (s *Store) SignedLink(ctx context.Context, vendor, issuer, id string) (Sign
 	var link SignedLink
 	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
 		k := key(prefixLink, issuer, id)
+		if err := prefetch(snapshot, k, key(prefixRevocation, issuer, id), key(prefixUses, issuer, id)); err != nil {
+			return err
+		}
 		stored, err := snapshot.Get(k)
 		if err != nil {
 			return err
@@ -88,6 +91,7 @@ func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Pag
 		if page.From != "" {
 			after = key(prefixLink, issuer, page.From)
 		}
+		var beside [][]byte
 		for entry, err := range snapshot.Scan(keyPrefix(prefixLink, issuer), after) {
 			if err != nil {
 				return err
@@ -96,12 +100,18 @@ func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Pag
 			if err := decode(entry.Key, entry.Value, &link); err != nil {
 				return err
 			}
-			if err := link.readUse(snapshot); err != nil {
-				return err
-			}
 			links = append(links, link)
+			beside = append(beside, key(prefixRevocation, issuer, link.Claims.ID), key(prefixUses, issuer, link.Claims.ID))
 			if len(links) == page.limit() {
 				break
+			}
+		}
+		if err := prefetch(snapshot, beside...); err != nil {
+			return err
+		}
+		for i := range links {
+			if err := links[i].readUse(snapshot); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -87,11 +87,10 @@ func (s *snapshot) page(r keyRange, size int) (entries []store.Entry, rest []byt
 	if err != nil {
 		return nil, nil, err
 	}
-	flat, ok := any(nil), false
-	if len(answers) == 1 {
-		flat = answers[0]
+	if len(answers) != 1 {
+		return nil, nil, errReply
 	}
-	page, ok := flat.([]any)
+	page, ok := answers[0].([]any)
 	if !ok || len(page)%2 != 1 {
 		return nil, nil, errReply
 	}

@@ -66,7 +66,7 @@ func New(t testing.TB, settings ...string) *Server {
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		port := listener.Addr().(*net.TCPAddr).Port
 		require.NoError(t, listener.Close())
@@ -97,7 +97,7 @@ func (s *Server) launch() {
 		args = s.args
 	}
 	s.output = new(bytes.Buffer)
-	s.process = exec.Command("redis-server", args...)
+	s.process = exec.CommandContext(context.Background(), "redis-server", args...)
 	s.process.Stdout, s.process.Stderr = s.output, s.output
 	require.NoError(s.t, s.process.Start(), "redis-server is needed; `make test` installs it")
 	exited, process := make(chan struct{}), s.process

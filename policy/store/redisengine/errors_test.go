@@ -1,0 +1,241 @@
+package redisengine_test
+
+import (
+	"context"
+	"crypto/tls"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
+	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
+)
+
+func splitLines(text string) []string { return strings.Split(text, "\r\n") }
+
+// refused opens an engine on what must be refused, and returns why.
+func refused(t *testing.T, options redisengine.Options) error {
+	t.Helper()
+	engine := open(t, options)
+	_, err := engine.Inspect(t.Context())
+	require.Error(t, err)
+	_, writeErr := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "v")}})
+	require.Error(t, writeErr)
+	require.NotContains(t, err.Error()+writeErr.Error(), "hunter2")
+	return err
+}
+
+func TestWrongPassword(t *testing.T) {
+	t.Parallel()
+	server := redistest.New(t, "--requirepass", "correct horse")
+	server.Password = "correct horse"
+	server.Start()
+	options := optionsFor(t, server.URL())
+	require.ErrorContains(t, refused(t, options), "user or password is wrong or missing")
+	options.Password = "hunter2"
+	require.ErrorIs(t, refused(t, options), redisengine.ErrRefused)
+	options.User, options.Password = "nobody", "correct horse"
+	require.ErrorIs(t, refused(t, options), redisengine.ErrRefused)
+	options.User = ""
+	_, err := open(t, options).Inspect(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 0, server.Do("exists", options.Prefix+":{acme}:m"))
+}
+
+func TestUserWhoMayNot(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	server.Do("acl", "setuser", "reader", "on", ">hunter2", "~*", "+@read", "+@connection", "+info")
+	options := optionsFor(t, server.URL())
+	options.User, options.Password = "reader", "hunter2"
+	_, err := open(t, options).Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "v")}})
+	require.ErrorIs(t, err, redisengine.ErrRefused)
+	require.ErrorContains(t, err, "may not do what is needed")
+}
+
+func TestWrongTLS(t *testing.T) {
+	t.Parallel()
+	server, _ := redistest.StartTLS(t)
+	right := optionsFor(t, "rediss://"+server.Address())
+	right.TLS = server.TLS
+	_, err := open(t, right).Inspect(t.Context())
+	require.NoError(t, err)
+
+	require.ErrorIs(t, refused(t, optionsFor(t, "rediss://"+server.Address())), redisengine.ErrRefused, "an authority that nobody knows")
+	other := right
+	other.TLS = &tls.Config{RootCAs: right.TLS.RootCAs, ServerName: "redis.example.com", MinVersion: tls.VersionTLS12}
+	require.ErrorIs(t, refused(t, other), redisengine.ErrRefused, "another name")
+	plain := optionsFor(t, "redis://"+server.Address())
+	require.ErrorContains(t, refused(t, plain), "rediss://", "no TLS where TLS is spoken")
+	unencrypted := redistest.Start(t)
+	toPlain := optionsFor(t, "rediss://"+unencrypted.Address())
+	toPlain.Timeout, toPlain.DialTimeout = 500*time.Millisecond, 500*time.Millisecond
+	require.Error(t, refused(t, toPlain), "TLS where none is spoken")
+}
+
+func TestVersionTooOld(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	info, err := server.Client().InfoMap(t.Context(), "server").Result()
+	require.NoError(t, err)
+	version := info["Server"]["redis_version"]
+	proxy := redistest.NewProxy(t, server.Address())
+	proxy.Rewrite("redis_version:"+version, "redis_version:5"+version[1:])
+	_, err = open(t, optionsFor(t, proxy.URL())).Inspect(t.Context())
+	require.ErrorIs(t, err, redisengine.ErrTooOld)
+	require.ErrorContains(t, err, "6.2 or newer")
+}
+
+// TestMemoryFull fills the server: writes are refused whole, and removing goes on.
+func TestMemoryFull(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	options := optionsFor(t, server.URL())
+	engine := open(t, options)
+	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "before"), put("l", "x"), {Key: []byte("old"), Expires: time.Unix(1, 0)}}, Event: []byte("one")})
+	server.Do("config", "set", "maxmemory", "1")
+	for name, batch := range map[string]store.Batch{
+		"put":              {Puts: []store.Put{put("k", "after")}},
+		"delete and put":   {Deletes: [][]byte{[]byte("l")}, Puts: []store.Put{put("k", "after")}, Event: []byte("two")},
+		"event":            {Event: []byte("two")},
+		"counter":          {Counters: []store.Counter{{Key: []byte("n"), Max: 1}}},
+		"counter and once": {Counters: []store.Counter{{Key: []byte("n"), Once: []byte("o")}}, Deletes: [][]byte{[]byte("l")}},
+	} {
+		_, err := engine.Commit(t.Context(), "acme", &batch)
+		require.ErrorIs(t, err, redisengine.ErrFull, name)
+	}
+	require.Equal(t, map[string]string{"k": "before", "l": "x", "old": ""}, contents(t, engine))
+	position, err := engine.Position(t.Context(), "acme")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, position)
+
+	commit(t, engine, store.Batch{Deletes: [][]byte{[]byte("l")}, Event: []byte("two")})
+	removed, err := engine.Sweep(t.Context(), "acme", time.Now(), 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, removed)
+	require.Equal(t, map[string]string{"k": "before"}, contents(t, engine))
+	server.Do("config", "set", "maxmemory", "0")
+	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "after")}})
+}
+
+func contents(t testing.TB, engine store.Engine) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+		for entry, err := range s.Scan(nil, nil) {
+			require.NoError(t, err)
+			found[string(entry.Key)] = string(entry.Value)
+		}
+		return nil
+	}))
+	return found
+}
+
+func TestReadOnlyReplica(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t)
+	replica := master.StartReplica()
+	options := optionsFor(t, master.URL())
+	commit(t, open(t, options), store.Batch{Puts: []store.Put{put("k", "v")}})
+	options.Addresses = []string{replica.Address()}
+	engine := open(t, options)
+	found, err := engine.Inspect(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(found.Warnings, "\n"), "is a replica")
+	_, err = engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "w")}})
+	require.ErrorIs(t, err, redisengine.ErrReadOnly)
+}
+
+// TestEviction: a server that may drop counters counts nothing that has a bound.
+func TestEviction(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+	engine := open(t, optionsFor(t, server.URL()))
+	found, err := engine.Inspect(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(found.Warnings, "\n"), "maxmemory-policy allkeys-lru")
+	use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 1}}}
+	_, err = engine.Commit(t.Context(), "acme", &use)
+	require.ErrorIs(t, err, redisengine.ErrEviction)
+	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "v")}})
+
+	server.Do("config", "set", "maxmemory-policy", "noeviction")
+	_, err = engine.Inspect(t.Context())
+	require.NoError(t, err)
+	commit(t, engine, use)
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		settings []string
+		replicas int
+		want     string
+	}{
+		"no file":             {nil, 0, "appendonly yes"},
+		"fsync by the system": {[]string{"--appendonly", "yes", "--appendfsync", "no"}, 0, "appendfsync always, or everysec"},
+		"fsync every second":  {[]string{"--appendonly", "yes", "--appendfsync", "everysec"}, 0, "in the last second"},
+		"with replicas":       {[]string{"--appendonly", "yes", "--appendfsync", "everysec"}, 1, ""},
+		"fsync always":        {[]string{"--appendonly", "yes", "--appendfsync", "always"}, 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			options := optionsFor(t, redistest.Start(t, c.settings...).URL())
+			options.AckReplicas = c.replicas
+			found, err := open(t, options).Inspect(t.Context())
+			require.NoError(t, err)
+			if c.want == "" {
+				require.Empty(t, found.Warnings)
+				return
+			}
+			require.Len(t, found.Warnings, 1)
+			require.Contains(t, found.Warnings[0], c.want)
+		})
+	}
+}
+
+// TestAcknowledgedByReplicas: what no replica has is not acknowledged.
+func TestAcknowledgedByReplicas(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t)
+	replica := master.StartReplica()
+	options := optionsFor(t, master.URL())
+	options.AckReplicas, options.AckTimeout = 1, 300*time.Millisecond
+	engine := open(t, options)
+	use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 1, Once: []byte("o")}}}
+	// A replica acknowledges within its own time, however busy the machine is.
+	require.Eventually(t, func() bool {
+		_, err := engine.Commit(t.Context(), "acme", &use)
+		return err == nil
+	}, 20*time.Second, time.Millisecond)
+	replica.Pause()
+	_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "v")}})
+	require.ErrorIs(t, err, redisengine.ErrNotAcknowledged)
+	// What was counted before is not acknowledged by somebody who does not have it.
+	_, err = engine.Commit(t.Context(), "acme", &use)
+	require.ErrorIs(t, err, redisengine.ErrNotAcknowledged)
+	_, err = engine.Commit(t.Context(), "acme", &store.Batch{Checks: []store.Check{{Key: []byte("none"), Present: true}}})
+	require.Equal(t, &store.CheckError{Index: 0}, err, "what is refused needs nobody")
+	replica.Resume()
+	require.Eventually(t, func() bool {
+		_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "v")}})
+		return err == nil
+	}, 20*time.Second, 10*time.Millisecond)
+}
+
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	engine := open(t, optionsFor(t, server.URL()))
+	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "v")}})
+	server.Kill()
+	_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "v")}})
+	require.ErrorIs(t, err, redisengine.ErrUnreachable)
+	_, err = engine.Marks(context.Background(), nil)
+	require.ErrorIs(t, err, redisengine.ErrUnreachable)
+	server.Start()
+	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "v")}})
+}

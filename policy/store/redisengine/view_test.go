@@ -1,0 +1,212 @@
+package redisengine_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
+	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
+)
+
+func commit(t testing.TB, engine store.Engine, batch store.Batch) store.Committed {
+	t.Helper()
+	committed, err := engine.Commit(t.Context(), "acme", &batch)
+	require.NoError(t, err)
+	return committed
+}
+
+func put(key, value string) store.Put { return store.Put{Key: []byte(key), Value: []byte(value)} }
+
+func keyOf(i int) string { return fmt.Sprintf("k/%05d", i) }
+
+// TestViewOfManyPages reads a partition that is rewritten from one end to the
+// other while the view goes through it: every page is of the moment it began.
+func TestViewOfManyPages(t *testing.T) {
+	t.Parallel()
+	engine := open(t, optionsFor(t, redistest.Start(t).URL()))
+	const entries = 3000
+	var first store.Batch
+	for i := range entries {
+		first.Puts = append(first.Puts, put(keyOf(i), "before"))
+	}
+	commit(t, engine, first)
+	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+		seen := 0
+		for entry, err := range s.Scan([]byte("k/"), nil) {
+			require.NoError(t, err)
+			require.Equal(t, keyOf(seen), string(entry.Key))
+			require.Equal(t, "before", string(entry.Value))
+			seen++
+			if seen%100 != 0 {
+				continue
+			}
+			// Behind the reader and before it: changed, removed, added.
+			for _, at := range []int{seen / 2, (seen + entries) / 2} {
+				commit(t, engine, store.Batch{
+					Deletes: [][]byte{[]byte(keyOf(at))},
+					Puts:    []store.Put{put(keyOf(at+1), "after"), put(keyOf(at)+"/new", "after")},
+				})
+			}
+		}
+		require.Equal(t, entries, seen)
+		value, err := s.Get([]byte(keyOf(entries / 2)))
+		require.NoError(t, err)
+		require.Equal(t, "before", string(value))
+		return nil
+	}))
+}
+
+// TestViewThatTakesTooLong is told so, and never given two moments for one.
+func TestViewThatTakesTooLong(t *testing.T) {
+	t.Parallel()
+	engine := open(t, optionsFor(t, redistest.Start(t).URL()))
+	big := string(make([]byte, store.MaxValueSize))
+	for i := range 4 {
+		commit(t, engine, store.Batch{Puts: []store.Put{put(keyOf(i), big), put("small", "x")}})
+	}
+	err := engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+		if _, err := s.Get([]byte("small")); err != nil {
+			return err
+		}
+		for range 2 {
+			for i := range 4 {
+				commit(t, engine, store.Batch{Puts: []store.Put{put(keyOf(i), big)}})
+			}
+		}
+		_, err := s.Get([]byte(keyOf(0)))
+		return err
+	})
+	require.ErrorIs(t, err, store.ErrSnapshotGone)
+}
+
+// TestUndoLogIsBounded writes much more than the log may hold.
+func TestUndoLogIsBounded(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	options := optionsFor(t, server.URL())
+	engine := open(t, options)
+	value := string(make([]byte, 16<<10))
+	for i := range 400 {
+		commit(t, engine, store.Batch{Puts: []store.Put{put(keyOf(i%10), value)}})
+	}
+	size := server.Do("memory", "usage", options.Prefix+":{acme}:u", "samples", "0").(int64)
+	require.Less(t, size, int64(4<<20), "of 6 MiB that were written")
+	require.Greater(t, size, int64(1<<20))
+	// One batch that alone is too much leaves views behind, and stores all the same.
+	var much store.Batch
+	for i := range 200 {
+		much.Puts = append(much.Puts, put(keyOf(i), value))
+	}
+	commit(t, engine, much)
+	commit(t, engine, much)
+	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+		n := 0
+		for _, err := range s.Scan(nil, nil) {
+			require.NoError(t, err)
+			n++
+		}
+		require.Equal(t, 200, n)
+		return nil
+	}))
+}
+
+// TestRoundTrips counts what a view costs.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	engine := open(t, optionsFor(t, server.URL()))
+	commit(t, engine, store.Batch{Puts: []store.Put{put("a", "1"), put("b", "2"), put("c", "3")}})
+	view := func(read func(store.Snapshot)) int64 {
+		before := commandsOf(t, server)
+		require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+			read(s)
+			return nil
+		}))
+		return commandsOf(t, server) - before
+	}
+	get := func(s store.Snapshot, key string) {
+		_, err := s.Get([]byte(key))
+		require.NoError(t, err)
+	}
+	view(func(s store.Snapshot) { get(s, "a") }) // the script is known from here on
+	require.EqualValues(t, 1, view(func(s store.Snapshot) { get(s, "a"); get(s, "a") }))
+	require.EqualValues(t, 1, view(func(s store.Snapshot) {
+		require.NoError(t, s.(store.Prefetcher).Prefetch([]byte("a"), []byte("b"), []byte("none")))
+		get(s, "a")
+		get(s, "b")
+		get(s, "none")
+	}))
+	require.EqualValues(t, 1, view(func(s store.Snapshot) {
+		for _, err := range s.Scan(nil, nil) {
+			require.NoError(t, err)
+		}
+	}))
+	before := commandsOf(t, server)
+	commit(t, engine, store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 3, Once: []byte("o")}}})
+	require.EqualValues(t, 1, commandsOf(t, server)-before, "a redemption")
+}
+
+// commandsOf counts the scripts that a server ran.
+func commandsOf(t testing.TB, server *redistest.Server) int64 {
+	t.Helper()
+	info, err := server.Client().Info(t.Context(), "commandstats").Result()
+	require.NoError(t, err)
+	var total int64
+	for _, line := range splitLines(info) {
+		var calls int64
+		for _, name := range []string{"eval", "evalsha"} {
+			if n, _ := fmt.Sscanf(line, "cmdstat_"+name+":calls=%d,", &calls); n == 1 {
+				total += calls
+			}
+		}
+	}
+	return total
+}
+
+// TestLostAnswers cuts the connection between a batch and its answer: it is applied
+// once, and the caller learns what it did.
+func TestLostAnswers(t *testing.T) {
+	t.Parallel()
+	proxy := redistest.NewProxy(t, redistest.Start(t).Address())
+	engine := open(t, optionsFor(t, proxy.URL()))
+	commit(t, engine, store.Batch{Puts: []store.Put{put("warm", "up")}})
+	create := store.Batch{
+		Checks:   []store.Check{{Key: []byte("new")}},
+		Counters: []store.Counter{{Key: []byte("unmarked")}},
+		Puts:     []store.Put{put("new", "answer is lost")}, Event: []byte("created"),
+	}
+	proxy.LoseAnswers("answer is lost", 2)
+	committed := commit(t, engine, create)
+	require.Zero(t, proxy.Lost(), "no answer was lost")
+	require.Equal(t, store.Committed{Position: 1, Counts: []int64{1}, Replayed: []bool{false}}, committed)
+	_, err := engine.Commit(t.Context(), "acme", &create)
+	require.Equal(t, &store.CheckError{Index: 0}, err, "another one is another one")
+
+	proxy.LoseAnswers("lost for good", 3)
+	_, err = engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("new", "lost for good")}})
+	require.ErrorIs(t, err, redisengine.ErrUnreachable)
+}
+
+// TestManyCommitsWithCuts counts, through a connection that is cut all the time,
+// with markers: never twice.
+func TestManyCommitsWithCuts(t *testing.T) {
+	t.Parallel()
+	proxy := redistest.NewProxy(t, redistest.Start(t).Address())
+	engine := open(t, optionsFor(t, proxy.URL()))
+	commit(t, engine, store.Batch{Puts: []store.Put{put("warm", "up")}})
+	var done atomic.Int64
+	for i := range 200 {
+		if i%10 == 0 {
+			proxy.LoseAnswers("counted", 2)
+		}
+		committed, err := engine.Commit(t.Context(), "acme", &store.Batch{
+			Counters: []store.Counter{{Key: []byte("n"), Max: 1000, Once: []byte(keyOf(i)), OnceValue: []byte("counted")}},
+		})
+		require.NoError(t, err)
+		require.Equal(t, []int64{done.Add(1)}, committed.Counts)
+	}
+}
