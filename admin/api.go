@@ -55,11 +55,13 @@ type Options struct {
 
 // Caller is who calls the API, and whose records are meant.
 type Caller struct {
+	// Vendor is empty for callers that belong to none: only operations on vendors
+	// are open to them.
 	Vendor string
 	// Name says who it is, for records of who changed what.
 	Name string
-	// Scopes are what the caller may do: see needs. Unlimited callers may do
-	// everything.
+	// Scopes are what the caller may do: `<resource>:read`, `:write` or `:*`.
+	// Unlimited callers may do everything.
 	Scopes    []string
 	Unlimited bool
 }
@@ -214,16 +216,13 @@ type call struct {
 
 // register adds an operation whose handler gets the vendor that is meant, and
 // whose errors become problems. The operation's Security says which scope the
-// caller must have.
+// caller must have, see admit.
 func register[I, O any](a *api, operation huma.Operation, handle func(ctx context.Context, vendor string, in *I) (*O, error)) {
-	scope := scopeOf(&operation)
+	operation.Middlewares = append(huma.Middlewares{admit(scopeOf(&operation))}, operation.Middlewares...)
 	huma.Register(a.huma, operation, func(ctx context.Context, in *I) (*O, error) {
 		call, ok := ctx.Value(callKey{}).(call)
 		if !ok {
 			return nil, newProblem(http.StatusUnauthorized, "Nobody is known to call.")
-		}
-		if !call.caller.may(scope) {
-			return nil, lacksScope(scope)
 		}
 		ctx = store.WithActor(ctx, store.Actor{Name: call.caller.Name, Operation: operation.OperationID})
 		out, err := handle(ctx, call.caller.Vendor, in)

@@ -70,6 +70,13 @@ func (p *problem) write(w http.ResponseWriter) {
 	_ = json.NewEncoder(w).Encode(p) // who went away needs no answer
 }
 
+// answerProblem answers the problem in the place of an operation.
+func answerProblem(ctx huma.Context, p *problem) {
+	ctx.SetHeader("Content-Type", problemType)
+	ctx.SetStatus(p.Status)
+	_ = json.NewEncoder(ctx.BodyWriter()).Encode(p) // who went away needs no answer
+}
+
 // codeErrors gives the library's own errors our members. It is a transformer of
 // this API: other users of the library in the process keep theirs.
 func codeErrors(_ huma.Context, _ string, value any) (any, error) {

@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -11,6 +12,52 @@ import (
 // (RFC 6750).
 const securityScheme = "oauth2"
 
+// A scope is `<resource>:read`, `<resource>:write`, or `<resource>:*`, which is
+// both. Writing does not imply reading, and there is no scope for everything.
+const (
+	rightRead  = "read"
+	rightWrite = "write"
+	rightBoth  = "*"
+)
+
+// resource is what scopes are about.
+type resource struct {
+	Name        string
+	Description string
+	// Operator: only clients that belong to no vendor may have it, and nobody
+	// else.
+	Operator bool
+	// Local: it exists on the operator's own mount alone, and no token opens
+	// it.
+	Local bool
+}
+
+// resources are those that there are.
+var resources = []resource{
+	{Name: "audit", Description: "who changed what"},
+	{Name: "clients", Description: "clients of this API", Local: true},
+	{Name: "domains", Description: "trusted publisher domains"},
+	{Name: "entitlements", Description: "what a reader may have"},
+	{Name: "explain", Description: "why a request would be allowed or denied", Local: true},
+	{Name: "grants", Description: "access lists and their grants"},
+	{Name: "health", Description: "the state of the server", Local: true},
+	{Name: "keys", Description: "signing keys", Local: true},
+	{Name: "links", Description: "signed links"},
+	{Name: "products", Description: "what is sold"},
+	{Name: "proxy", Description: "settings, engagement and sessions of sites"},
+	{Name: "readers", Description: "tokens of readers", Local: true},
+	{Name: "rules", Description: "the rules of sites"},
+	{Name: "vendors", Description: "all vendors", Operator: true},
+}
+
+func findResource(name string) (resource, bool) {
+	i := slices.IndexFunc(resources, func(r resource) bool { return r.Name == name })
+	if i < 0 {
+		return resource{}, false
+	}
+	return resources[i], true
+}
+
 // needs says which scope an operation asks for: `<resource>:read` or
 // `<resource>:write`. Every operation names one, so that none is open because
 // somebody forgot.
@@ -18,21 +65,50 @@ func needs(scope string) []map[string][]string {
 	return []map[string][]string{{securityScheme: {scope}}}
 }
 
-// scopeOf returns the scope that an operation asks for. It panics when there is
-// not exactly one: that is a mistake in the program.
-func scopeOf(operation *huma.Operation) string {
+// scopeOf returns the scope that an operation asks for, and what it is about. It
+// panics when there is not exactly one of a known resource: that is a mistake in
+// the program.
+func scopeOf(operation *huma.Operation) (string, resource) {
 	if len(operation.Security) != 1 || len(operation.Security[0][securityScheme]) != 1 {
 		panic("admin: " + operation.OperationID + " does not say which scope it needs")
 	}
-	return operation.Security[0][securityScheme][0]
+	scope := operation.Security[0][securityScheme][0]
+	name, right, _ := strings.Cut(scope, ":")
+	about, known := findResource(name)
+	if !known || right != rightRead && right != rightWrite {
+		panic("admin: " + operation.OperationID + " needs the scope " + scope + ", which is not <resource>:read or :write of a resource in scope.go")
+	}
+	return scope, about
 }
 
-// may says whether the caller's token has a scope.
+// may says whether the caller's token has a scope, by its name or by the
+// wildcard of its resource.
 func (c *Caller) may(scope string) bool {
-	return c.Unlimited || slices.Contains(c.Scopes, scope)
+	if c.Unlimited {
+		return true
+	}
+	name, _, _ := strings.Cut(scope, ":")
+	return slices.Contains(c.Scopes, scope) || slices.Contains(c.Scopes, name+":"+rightBoth)
 }
 
-// lacksScope refuses a call whose token does not have a scope.
-func lacksScope(scope string) *problem {
-	return newProblem(http.StatusForbidden, "The access token does not have the scope "+scope+".")
+// admit lets a call pass that has a scope. It stands before everything that an
+// operation reads: who may not call makes nobody read a body, and learns nothing
+// of what is wrong with it.
+func admit(scope string, about resource) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		call, ok := ctx.Context().Value(callKey{}).(call)
+		switch {
+		case !ok:
+			answerProblem(ctx, newProblem(http.StatusUnauthorized, "Nobody is known to call."))
+		case !call.caller.may(scope):
+			ctx.SetHeader("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`"`)
+			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token does not have the scope "+scope+"."))
+		case about.Operator && call.caller.Vendor != "" && !call.caller.Unlimited:
+			answerProblem(ctx, newProblem(http.StatusForbidden, "This is for clients that belong to no vendor."))
+		case !about.Operator && call.caller.Vendor == "":
+			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token belongs to no vendor: only the operations on vendors are open to it."))
+		default:
+			next(ctx)
+		}
+	}
 }

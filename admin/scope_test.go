@@ -2,7 +2,10 @@ package admin_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
+
+	"github.com/gatefold/gatefold/admin"
 )
 
 // A token opens what its scopes name, and nothing else: reading is not writing,
@@ -16,6 +19,8 @@ func TestScopes(t *testing.T) {
 	const grants = "/management/access-lists/src_default/grants"
 	as("grants:read", http.MethodGet, grants, "").want(http.StatusOK, nil)
 	as("grants:write", http.MethodPost, grants, `{"userId":"u","sku":"premium"}`).want(http.StatusCreated, nil)
+	as("grants:*", http.MethodGet, grants, "").want(http.StatusOK, nil)
+	as("grants:*", http.MethodPost, grants, `{"userId":"u","sku":"premium"}`).want(http.StatusCreated, nil)
 	for scope, call := range map[string][3]string{
 		"grants:read":   {http.MethodPost, grants, `{"userId":"u","sku":"premium"}`},
 		"grants:write":  {http.MethodGet, grants, ""},
@@ -23,7 +28,54 @@ func TestScopes(t *testing.T) {
 		"rules:read":    {http.MethodPost, "/api/proxy/rules", `{"path":"/","allow":0}`},
 		"grants":        {http.MethodGet, grants, ""},
 		"grants:read,x": {http.MethodGet, grants, ""},
+		"*":             {http.MethodGet, grants, ""},
+		"*:*":           {http.MethodGet, grants, ""},
+		"*:read":        {http.MethodGet, grants, ""},
+		"grants:r*":     {http.MethodGet, grants, ""},
+		"links:*":       {http.MethodGet, grants, ""},
 	} {
 		as(scope, call[0], call[1], call[2]).refused(http.StatusForbidden, "forbidden", "")
 	}
+}
+
+// unread is a body that nobody may read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, http.ErrBodyNotAllowed
+}
+
+// A token without the scope makes the server read no body, and what is wrong
+// with the request is not told.
+func TestScopeIsAskedBeforeTheBodyIsRead(t *testing.T) {
+	b := newBench(t, true)
+	for _, path := range []string{
+		"/management/access-lists/src_default/grants", "/management/access-lists/src_default/grants/batch",
+		"/management/create-signed-link?unknown=1", "/management/reader-tokens",
+	} {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, unread{t})
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("X-Test-Vendor", "acme")
+		request.Header.Set("X-Test-Scope", "rules:read")
+		recorder := httptest.NewRecorder()
+		b.handler.ServeHTTP(recorder, request)
+		got := answer{t: t, code: recorder.Code, head: recorder.Header(), body: recorder.Body.String()}
+		got.refused(http.StatusForbidden, "forbidden", "")
+		if says := got.head.Get("WWW-Authenticate"); says == "" {
+			t.Errorf("%s: it does not say which scope is missing", path)
+		}
+	}
+}
+
+// A caller of no vendor does not reach any vendor's records, whatever its scopes
+// say: no record belongs to the empty name.
+func TestCallerOfNoVendor(t *testing.T) {
+	b := newBenchWith(t, func(options *admin.Options) {
+		options.Authorize = func(*http.Request) (admin.Caller, error) {
+			return admin.Caller{Name: "operator", Scopes: []string{"vendors:*", "grants:*", "links:*"}}, nil
+		}
+	})
+	b.call(http.MethodGet, "/management/access-lists", "").refused(http.StatusForbidden, "forbidden", "")
+	b.call(http.MethodPost, "/management/create-signed-link", `{"sku":"premium"}`).refused(http.StatusForbidden, "forbidden", "")
 }
