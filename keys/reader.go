@@ -114,13 +114,16 @@ func (ri *ReaderIssuer) key(token *Token, set KeySet) (*PublicKey, error) {
 	if ri.Own {
 		return token.ownKey(typeReader, set)
 	}
-	// A type may be written with or without `application/` (RFC 7515, section
-	// 4.1.9).
-	typ := strings.TrimPrefix(strings.ToLower(token.Header.Type), "application/")
-	if strings.HasPrefix(typ, ownTypes) {
+	if token.hasOwnType() {
 		return nil, ErrType
 	}
 	return set.find(token.Header)
+}
+
+// hasOwnType says whether a token's `typ` is one of ours. It may be written with
+// or without `application/` (RFC 7515, section 4.1.9).
+func (t *Token) hasOwnType() bool {
+	return strings.HasPrefix(strings.TrimPrefix(strings.ToLower(t.Header.Type), "application/"), ownTypes)
 }
 
 // read reads and judges the claims of a reader's token.
