@@ -34,6 +34,7 @@ var auditKinds = map[byte]auditKind{
 	prefixRule:       {name: "rule"},
 	prefixImport:     {name: "grant-import", only: []string{"position", "created", "failed"}, sum: true},
 	prefixKey:        {name: "signing-key", hidden: []string{"sealed"}},
+	prefixClient:     {name: "client", hidden: []string{"secretHash"}},
 
 	prefixIndex:      {quiet: true},
 	prefixUses:       {quiet: true},

@@ -41,14 +41,14 @@ func NewKeyring(store *Store, sealer *keys.Sealer) *Keyring {
 	return &Keyring{store: store, sealer: sealer, rings: make(map[string]loadedRing)}
 }
 
-// Check unseals the keys of every vendor, so that a secret that does not fit is
-// found before anything depends on it.
+// Check unseals the keys of every vendor and of the system, so that a secret that
+// does not fit is found before anything depends on it.
 func (k *Keyring) Check(ctx context.Context) error {
 	vendors, err := k.store.Vendors(ctx)
 	if err != nil {
 		return err
 	}
-	for _, vendor := range vendors {
+	for _, vendor := range append(vendors, SystemPartition) {
 		if _, err := k.load(ctx, vendor); err != nil {
 			return err
 		}

@@ -19,6 +19,10 @@ import "encoding/binary"
 //	K <kid>                              signing key
 //	k                                    the kid that signs
 //	A <entry>                            entry of the audit log
+//
+// The system's own partition has keys, and besides:
+//
+//	O <client>                           client of the management API
 const (
 	prefixList       = 'L'
 	prefixGrant      = 'G'
@@ -33,6 +37,7 @@ const (
 	prefixKey        = 'K'
 	prefixCurrentKey = 'k'
 	prefixAudit      = 'A'
+	prefixClient     = 'O'
 )
 
 // The kinds of identifiers in the index of grants.
