@@ -11,6 +11,7 @@
 //	verify.go  the key, whose kind fixes the algorithm; then the signature, by go-jose
 //	jwks.go    somebody else's keys, those that may count
 //	link.go reader.go   what the claims must say
+//	domain.go publisher.go share.go   links that trusted publishers sign themselves
 //
 // Other people's keys come over the network and never stand in a reader's way:
 //

@@ -24,6 +24,17 @@ var (
 	ErrClaims = errors.New("claims are not acceptable")
 	// ErrIssuer: it is by another issuer.
 	ErrIssuer = errors.New("token of another issuer")
+	// ErrUntrusted: the domain that it says has signed it is not trusted.
+	ErrUntrusted = errors.New("the domain is not a trusted publisher")
+	// ErrDomain: it names another domain than the one whose key signed it, or
+	// that one in another spelling than the normal one.
+	ErrDomain = errors.New("the token names its domain otherwise")
+	// ErrDeniedKey: it is signed by a key that the vendor denied.
+	ErrDeniedKey = errors.New("the signing key is denied")
+	// ErrShareType: it is not a share token, by its claim `type`.
+	ErrShareType = errors.New("not a share token: its type is another")
+	// ErrContents: it does not name either contents or scopes.
+	ErrContents = errors.New("either contentNames or scopes must be a list of names")
 	// ErrAudience: it is meant for somebody else.
 	ErrAudience = errors.New("token for another audience")
 )

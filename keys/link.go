@@ -34,6 +34,10 @@ type LinkClaims struct {
 	MaxUses int64 `json:"maxUses,omitempty"`
 	// Meta is a JSON object of the issuer's own; nil when there is none.
 	Meta json.RawMessage `json:"meta,omitempty"`
+	// ContentNames and Scopes are what a publisher's share token names of the
+	// resource, for the origin; one of them is empty. Our own links have none.
+	ContentNames []string `json:"contentNames,omitempty"`
+	Scopes       []string `json:"scopes,omitempty"`
 }
 
 // Bounds of a link's claims.
@@ -117,6 +121,15 @@ func (t *Token) ownKey(typ string, set KeySet) (*PublicKey, error) {
 }
 
 func readLinkClaims(o object) (LinkClaims, error) {
+	c, err := readLinkFields(o)
+	if err != nil {
+		return LinkClaims{}, err
+	}
+	return c, c.check()
+}
+
+// readLinkFields reads the claims of a link, each of the right type.
+func readLinkFields(o object) (LinkClaims, error) {
 	if o.ambiguous(linkNames[:]) {
 		return LinkClaims{}, ErrMalformed
 	}
@@ -150,7 +163,7 @@ func readLinkClaims(o object) (LinkClaims, error) {
 	if meta := o.find("meta"); meta != nil {
 		c.Meta = append(json.RawMessage(nil), meta...)
 	}
-	return c, c.check()
+	return c, nil
 }
 
 // check judges what makes a link, whoever writes or reads it.

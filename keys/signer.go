@@ -45,16 +45,24 @@ func ParseSigningKey(der []byte) (*SigningKey, error) {
 }
 
 func newSigningKey(private *ecdsa.PrivateKey) (*SigningKey, error) {
-	jwk := jose.JSONWebKey{Key: private.Public()}
-	thumbprint, err := jwk.Thumbprint(crypto.SHA256)
+	id, err := thumbprint(private.Public())
 	if err != nil {
-		return nil, fmt.Errorf("naming a signing key: %w", err)
+		return nil, err
 	}
-	public, err := NewPublicKey(base64.RawURLEncoding.EncodeToString(thumbprint), private.Public(), string(jose.ES256))
+	public, err := NewPublicKey(id, private.Public(), algES256)
 	if err != nil {
 		return nil, err
 	}
 	return &SigningKey{private: private, public: public}, nil
+}
+
+// thumbprint returns the id of a key that has no other name (RFC 7638).
+func thumbprint(key crypto.PublicKey) (string, error) {
+	sum, err := (&jose.JSONWebKey{Key: key}).Thumbprint(crypto.SHA256)
+	if err != nil {
+		return "", fmt.Errorf("naming a key: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(sum), nil
 }
 
 // ID returns the key id.
