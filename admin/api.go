@@ -71,6 +71,10 @@ type api struct {
 	Options
 	huma huma.API
 	mux  *http.ServeMux
+	// inFlight are the calls with an Idempotency-Key that are under way.
+	inFlight inFlight
+	// rows reads grants of imports, and of patches.
+	rows *importRows
 }
 
 func init() {
@@ -93,6 +97,10 @@ func New(options Options) (http.Handler, error) {
 	config.Transformers = []huma.Transformer{codeErrors}
 	a.huma = humago.New(a.mux, config)
 
+	a.rows = newImportRows(a.huma.OpenAPI().Components.Schemas)
+
+	a.registerVendors()
+	a.registerProducts()
 	a.registerLinks()
 	a.registerLists()
 	a.registerGrants()
@@ -199,7 +207,7 @@ func refusedBody(r *http.Request) *problem {
 		return nil
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" {
+	if err != nil || kind != "application/json" && (kind != mergePatchType || r.Method != http.MethodPatch) {
 		return newProblem(http.StatusUnsupportedMediaType, "The body must be JSON, with Content-Type: application/json.")
 	}
 	return nil
@@ -219,6 +227,10 @@ type call struct {
 // caller must have, see admit.
 func register[I, O any](a *api, operation huma.Operation, handle func(ctx context.Context, vendor string, in *I) (*O, error)) {
 	operation.Middlewares = append(huma.Middlewares{admit(scopeOf(&operation))}, operation.Middlewares...)
+	if operation.Method == http.MethodPost {
+		describeOnce(&operation)
+		operation.Middlewares = append(operation.Middlewares, a.once(operation))
+	}
 	huma.Register(a.huma, operation, func(ctx context.Context, in *I) (*O, error) {
 		call, ok := ctx.Value(callKey{}).(call)
 		if !ok {
@@ -239,7 +251,16 @@ type body[T any] struct{ Body T }
 // created is the answer of an operation that made a record.
 type created[T any] struct {
 	Location string `header:"Location"`
+	ETag     string `header:"ETag" doc:"Names this state of the record, for If-Match."`
 	Body     T
+}
+
+// newCreated answers with a record that was made, unless there was an error.
+func newCreated[T any](collection, id string, value T, err error) (*created[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	return &created[T]{Location: below(collection, id), ETag: etagOf(value), Body: value}, nil
 }
 
 // empty is an answer without a body.

@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -22,7 +23,9 @@ import (
 type bench struct {
 	*testing.T
 	handler http.Handler
+	dir     string // of the database
 	engine  *boltengine.Engine
+	trip    *tripEngine // the same, which can be made to fail
 	store   *store.Store
 	keyring *store.Keyring
 	clock   time.Time
@@ -37,7 +40,8 @@ func newBench(t *testing.T, operator bool) *bench {
 // newBenchWith changes the API's options.
 func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
 	t.Helper()
-	engine, err := boltengine.Open(filepath.Join(t.TempDir(), "gatefold.db"))
+	dir := t.TempDir()
+	engine, err := boltengine.Open(filepath.Join(dir, "gatefold.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +50,11 @@ func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, engine: engine, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	b := &bench{T: t, dir: dir, engine: engine, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return b.clock }
 	versions := new(policy.Versions)
-	b.store = store.New(engine, versions, now)
+	b.trip = &tripEngine{Engine: engine}
+	b.store = store.New(b.trip, versions, now)
 	decisions, err := policy.New(policy.Options{
 		Records: b.store, Versions: versions, Operators: policy.StandardOperators(), CacheBytes: policy.MinCacheBytes, Now: now,
 	})
@@ -69,6 +74,27 @@ func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// tripEngine is an engine whose commits fail when they are told to.
+type tripEngine struct {
+	store.Engine
+	// before and after may fail a commit: before nothing of it is done, after it
+	// was done. They are set before anything runs at once.
+	before, after func(batch *store.Batch) error
+}
+
+func (e *tripEngine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
+	if e.before != nil {
+		if err := e.before(batch); err != nil {
+			return store.Committed{}, err
+		}
+	}
+	committed, err := e.Engine.Commit(ctx, partition, batch)
+	if err == nil && e.after != nil {
+		err = e.after(batch)
+	}
+	return committed, err
 }
 
 func (b *bench) closeStore() {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,21 +10,29 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
 // entitlement is what a reader may have, and where that comes from.
 type entitlement struct {
-	ID             string     `json:"id"`
-	SKU            string     `json:"sku"`
-	PurchaseOption string     `json:"purchaseOption,omitempty"`
-	Origin         origin     `json:"origin"`
-	HasAccess      bool       `json:"hasAccess" doc:"Whether it counts at this moment."`
-	CreatedAt      time.Time  `json:"createdAt"`
-	UpdatedAt      time.Time  `json:"updatedAt"`
-	StartsAt       *time.Time `json:"startsAt,omitempty"`
-	ExpiresAt      *time.Time `json:"expiresAt,omitempty"`
+	ID                 string     `json:"id"`
+	SKU                string     `json:"sku"`
+	PurchaseOption     string     `json:"purchaseOption,omitempty"`
+	Cover              string     `json:"cover,omitempty" doc:"This and what follows up to type comes from the sku's product, if it has one."`
+	Title              string     `json:"title,omitempty"`
+	URL                string     `json:"url,omitempty"`
+	PresentationURL    string     `json:"presentationUrl,omitempty"`
+	PublisherContentID string     `json:"publisherContentId,omitempty"`
+	Type               string     `json:"type,omitempty"`
+	Origin             origin     `json:"origin"`
+	HasAccess          bool       `json:"hasAccess" doc:"Whether it counts at this moment."`
+	CreatedAt          time.Time  `json:"createdAt"`
+	UpdatedAt          time.Time  `json:"updatedAt"`
+	Token              string     `json:"token,omitempty" doc:"A signed statement (JWT, typ gatefold-entitlement+jwt) that the reader may have the sku, good for an hour at the most, for other services to verify with the vendor's keys. It opens nothing here. Absent where hasAccess is false."`
+	StartsAt           *time.Time `json:"startsAt,omitempty"`
+	ExpiresAt          *time.Time `json:"expiresAt,omitempty"`
 }
 
 // origin is where an entitlement comes from.
@@ -34,10 +43,12 @@ type origin struct {
 	Name   string `json:"name" doc:"The name of that list."`
 }
 
-func wireEntitlement(found store.FoundGrant, now time.Time) entitlement {
+func wireEntitlement(found store.FoundGrant, product store.Product, now time.Time) entitlement {
 	g := found.Grant
 	return entitlement{
 		ID: g.ID, SKU: g.SKU, PurchaseOption: g.PurchaseOptionID,
+		Cover: product.Cover, Title: product.Title, URL: product.URL, PresentationURL: product.PresentationURL,
+		PublisherContentID: product.PublisherContentID, Type: product.Type,
 		Origin:    origin{Type: "access_list", ID: g.ID, ListID: g.Source, Name: found.List.Name},
 		HasAccess: found.Counts(now),
 		CreatedAt: g.CreatedAt, UpdatedAt: g.UpdatedAt, StartsAt: g.StartsAt, ExpiresAt: g.EndsAt,
@@ -48,32 +59,102 @@ func wireEntitlement(found store.FoundGrant, now time.Time) entitlement {
 type entitlementParams struct {
 	UserID string `query:"userId" required:"true" minLength:"1" maxLength:"255"`
 	Type   string `query:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"Only those whose product is of this type. A sku without a product is of none."`
-	SKU    string `query:"sku" maxLength:"255"`
-	Q      string `query:"q" maxLength:"255" doc:"Only those whose sku holds this text."`
+	SKU    string `query:"sku" maxLength:"255" doc:"Only those that give this sku: their own, or one that is in it."`
+	Q      string `query:"q" maxLength:"255" doc:"Only those whose sku or title holds this text, in any case of its letters."`
 	PageParams
-}
-
-func (p *entitlementParams) selects(g *store.Grant) bool {
-	return p.Type == "" && (p.SKU == "" || p.SKU == g.SKU) && (p.From == "" || g.ID > p.From) &&
-		strings.Contains(strings.ToLower(g.SKU), strings.ToLower(p.Q))
 }
 
 func (a *api) registerEntitlements() {
 	register(a, huma.Operation{
 		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"}, Security: needs("entitlements:read"),
 		Summary: "Lists what a reader may have, by the grants to the reader's user id",
-	}, func(ctx context.Context, vendor string, in *entitlementParams) (*listing[entitlement], error) {
-		found, err := a.Store.GrantsOf(ctx, vendor, policy.Reader{UserID: in.UserID})
+	}, a.listEntitlements)
+}
+
+func (a *api) listEntitlements(ctx context.Context, vendor string, in *entitlementParams) (*listing[entitlement], error) {
+	found, err := a.Store.GrantsOf(ctx, vendor, policy.Reader{UserID: in.UserID})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(found, func(a, b store.FoundGrant) int { return strings.Compare(a.Grant.ID, b.Grant.ID) })
+	selection := entitlementSelection{
+		api: a, vendor: vendor, in: in, q: strings.ToLower(in.Q),
+		giving: []string{in.SKU}, products: map[string]store.Product{},
+	}
+	if in.SKU != "" {
+		containers, err := a.Store.Containers(ctx, vendor, in.SKU)
 		if err != nil {
 			return nil, err
 		}
-		found = slices.DeleteFunc(found, func(f store.FoundGrant) bool { return !in.selects(&f.Grant) })
-		slices.SortFunc(found, func(a, b store.FoundGrant) int { return strings.Compare(a.Grant.ID, b.Grant.ID) })
-		found = found[:min(len(found), in.Limit)]
-		entitlements := make([]entitlement, len(found))
-		for i := range found {
-			entitlements[i] = wireEntitlement(found[i], a.Now())
+		selection.giving = append(selection.giving, containers...)
+	}
+	entitlements := []entitlement{}
+	for i := range found {
+		if len(entitlements) == in.Limit {
+			break
 		}
-		return newListing(ctx, entitlements, in.Limit, func(e entitlement) string { return e.ID }), nil
-	})
+		selected, product, err := selection.selects(ctx, &found[i].Grant)
+		if err != nil {
+			return nil, err
+		}
+		if selected {
+			entitlements = append(entitlements, wireEntitlement(found[i], product, a.Now()))
+		}
+	}
+	if err := a.signEntitlements(ctx, vendor, in.UserID, entitlements); err != nil {
+		return nil, err
+	}
+	return newListing(ctx, entitlements, in.Limit, func(e entitlement) string { return e.ID }), nil
+}
+
+// entitlementSelection selects grants, and keeps the products that it looked up.
+type entitlementSelection struct {
+	api      *api
+	vendor   string
+	in       *entitlementParams
+	q        string
+	giving   []string // the skus that give the one that is asked for
+	products map[string]store.Product
+}
+
+func (s *entitlementSelection) selects(ctx context.Context, g *store.Grant) (bool, store.Product, error) {
+	if s.in.From != "" && g.ID <= s.in.From || s.in.SKU != "" && !slices.Contains(s.giving, g.SKU) {
+		return false, store.Product{}, nil
+	}
+	product, known := s.products[g.SKU]
+	if !known {
+		var err error
+		product, err = s.api.Store.Product(ctx, s.vendor, g.SKU)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return false, product, err
+		}
+		s.products[g.SKU] = product
+	}
+	selected := (s.in.Type == "" || s.in.Type == product.Type) &&
+		(strings.Contains(strings.ToLower(g.SKU), s.q) || strings.Contains(strings.ToLower(product.Title), s.q))
+	return selected, product, nil
+}
+
+// signEntitlements adds to those that count the statement that they do.
+func (a *api) signEntitlements(ctx context.Context, vendor, userID string, entitlements []entitlement) error {
+	if !slices.ContainsFunc(entitlements, func(e entitlement) bool { return e.HasAccess }) {
+		return nil
+	}
+	ring, err := a.Keyring.Ring(ctx, vendor)
+	if err != nil {
+		return err
+	}
+	for i := range entitlements {
+		e := &entitlements[i]
+		if !e.HasAccess {
+			continue
+		}
+		e.Token, err = keys.SignEntitlement(ring, vendor, keys.EntitlementClaims{
+			ID: e.ID, UserID: userID, SKU: e.SKU, EndsAt: e.ExpiresAt,
+		}, a.Now())
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

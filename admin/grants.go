@@ -72,6 +72,11 @@ func (b *grantBody) grant(list string) (store.Grant, error) {
 	}, nil
 }
 
+// writtenGrant returns a grant as a caller would write it.
+func writtenGrant(g store.Grant) grantBody {
+	return grantBody{GrantFields: wireGrant(g).GrantFields, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats}
+}
+
 func wireGrant(g store.Grant) grant {
 	return grant{
 		ID: g.ID, Source: g.Source, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats,
@@ -111,6 +116,7 @@ func (a *api) registerGrants() {
 	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates a grant", DefaultStatus: http.StatusCreated,
+		Metadata: map[string]any{rebuildKey: rebuild(a.rebuildGrant)},
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
 		Body grantBody
@@ -121,37 +127,98 @@ func (a *api) registerGrants() {
 			return nil, err
 		}
 		made, err := a.Store.CreateGrant(ctx, vendor, in.ID, wanted)
-		return &created[grant]{Location: below(grantsPath, made.ID), Body: wireGrant(made)}, err
+		return newCreated(grantsPath, made.ID, wireGrant(made), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-grant", Method: http.MethodGet, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns a grant",
-	}, func(ctx context.Context, vendor string, in *GrantPath) (*body[grant], error) {
+	}, func(ctx context.Context, vendor string, in *GrantPath) (*record[grant], error) {
 		found, err := a.Store.Grant(ctx, vendor, in.ID, in.GrantID)
-		return &body[grant]{Body: wireGrant(found)}, err
+		return newRecord(wireGrant(found), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "replace-grant", Method: http.MethodPut, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces a grant",
 	}, func(ctx context.Context, vendor string, in *struct {
 		GrantPath
+		IfMatch
 		Body grantBody
 	},
-	) (*body[grant], error) {
+	) (*record[grant], error) {
 		wanted, err := in.Body.grant(in.ID)
 		if err != nil {
 			return nil, err
 		}
 		updated, err := a.Store.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+			if err := in.check(wireGrant(*g)); err != nil {
+				return err
+			}
 			*g = wanted
 			return nil
 		})
-		return &body[grant]{Body: wireGrant(updated)}, err
+		return newRecord(wireGrant(updated), in.changed(err))
 	})
+	a.registerGrantPatch(tags)
 	register(a, huma.Operation{
 		OperationID: "delete-grant", Method: http.MethodDelete, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Removes a grant: the next request is decided without it", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *GrantPath) (*empty, error) {
-		return &empty{}, a.Store.DeleteGrant(ctx, vendor, in.ID, in.GrantID)
+	}, func(ctx context.Context, vendor string, in *struct {
+		GrantPath
+		IfMatch
+	},
+	) (*empty, error) {
+		err := a.Store.DeleteGrant(ctx, vendor, in.ID, in.GrantID, func(g store.Grant) error { return in.check(wireGrant(g)) })
+		return &empty{}, in.changed(err)
 	})
+}
+
+// registerGrantPatch adds the operation that changes parts of a grant.
+func (a *api) registerGrantPatch(tags []string) {
+	registry := a.huma.OpenAPI().Components.Schemas
+	schema := *registry.SchemaFromRef(a.rows.schema.Ref)
+	schema.Required = nil
+	schema.Description = "What changes. Null removes a member; of an object only the members that are named change."
+	content := map[string]*huma.MediaType{}
+	register(a, huma.Operation{
+		OperationID: "change-grant", Method: http.MethodPatch, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
+		Summary:     "Changes what the body names of a grant",
+		Description: "The body is a JSON merge patch (RFC 7396), whether it says so or that it is JSON. What comes of it is checked like a grant that is put there.",
+		RequestBody: &huma.RequestBody{Required: true, Content: content},
+		// What is checked is the whole grant, not the patch.
+		SkipValidateBody: true,
+	}, func(ctx context.Context, vendor string, in *struct {
+		GrantPath
+		IfMatch
+		RawBody []byte `contentType:"application/json"`
+	},
+	) (*record[grant], error) {
+		updated, err := a.Store.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+			if err := in.check(wireGrant(*g)); err != nil {
+				return err
+			}
+			patched, err := mergePatch(writtenGrant(*g), in.RawBody)
+			if err != nil {
+				return err
+			}
+			wanted, refused := a.rows.row(patched, in.ID)
+			if refused != nil {
+				return refused
+			}
+			*g = wanted
+			return nil
+		})
+		return newRecord(wireGrant(updated), in.changed(err))
+	})
+	clear(content)
+	content["application/json"] = &huma.MediaType{Schema: &schema}
+	content[mergePatchType] = &huma.MediaType{Schema: &schema}
+}
+
+// rebuildGrant answers again with a grant that was made.
+func (a *api) rebuildGrant(ctx context.Context, vendor string, record []string) (rebuilt, error) {
+	if len(record) != 2 {
+		return rebuilt{}, store.ErrNotFound
+	}
+	found, err := a.Store.Grant(ctx, vendor, record[0], record[1])
+	return rebuilt{status: http.StatusCreated, location: below(grantsPath, found.ID), body: wireGrant(found)}, err
 }

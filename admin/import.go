@@ -73,11 +73,7 @@ type importBatch struct {
 
 func (a *api) registerImports() {
 	tags := []string{"Grants"}
-	rows := &importRows{
-		registry: a.huma.OpenAPI().Components.Schemas,
-		slots:    make(chan struct{}, parallelImports),
-	}
-	rows.schema = rows.registry.Schema(reflect.TypeFor[grantBody](), true, "GrantBody")
+	rows := a.rows
 	content := map[string]*huma.MediaType{}
 	register(a, huma.Operation{
 		OperationID: "import-grants", Method: http.MethodPost, Path: grantsPath + "/batch", Tags: tags, Security: needs("grants:write"),
@@ -88,6 +84,7 @@ func (a *api) registerImports() {
 		SkipValidateBody: true,
 		MaxBodyBytes:     maxImportBody, BodyReadTimeout: importReadTimeout,
 		Middlewares: huma.Middlewares{rows.wait},
+		Metadata:    map[string]any{repetitionKey: repeatCall},
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
 		RawBody []byte `contentType:"application/json"`
@@ -123,6 +120,15 @@ func (a *api) registerImports() {
 			Last: importBatch{Position: known.Last.Position, Rows: known.Last.Rows, Errors: wireRowErrors(known.Last.Errors)},
 		}}, err
 	})
+}
+
+// newImportRows returns what reads the rows of grants.
+func newImportRows(registry huma.Registry) *importRows {
+	return &importRows{
+		registry: registry,
+		schema:   registry.Schema(reflect.TypeFor[grantBody](), true, "GrantBody"),
+		slots:    make(chan struct{}, parallelImports),
+	}
 }
 
 // importRows reads batches.

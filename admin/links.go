@@ -139,6 +139,7 @@ func (a *api) registerLinks() {
 		Summary: "Creates a signed link",
 		Description: "The link opens a page for which every one of url, sku and publisherContentId that it names matches, " +
 			"until it expires, is used up or is revoked.",
+		Metadata: map[string]any{repetitionKey: repeatRebuild, rebuildKey: rebuild(a.rebuildLink)},
 	}, a.createLink)
 	register(a, huma.Operation{
 		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags, Security: needs("links:read"),
@@ -154,9 +155,9 @@ func (a *api) registerLinks() {
 	register(a, huma.Operation{
 		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),
 		Summary: "Returns a signed link and its uses",
-	}, func(ctx context.Context, vendor string, in *linkID) (*body[signedLink], error) {
+	}, func(ctx context.Context, vendor string, in *linkID) (*record[signedLink], error) {
 		link, err := a.Store.SignedLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
-		return &body[signedLink]{Body: wireLink(link, a.Now())}, err
+		return newRecord(wireLink(link, a.Now()), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
@@ -175,19 +176,42 @@ func (a *api) createLink(ctx context.Context, vendor string, in *body[linkBody])
 	if err != nil {
 		return nil, err
 	}
-	ring, err := a.Keyring.Ring(ctx, vendor)
-	if err != nil {
-		return nil, err
-	}
-	token, err := keys.SignLink(ring, claims)
-	if errors.Is(err, keys.ErrClaims) {
-		return nil, newProblem(http.StatusUnprocessableEntity, err.Error())
-	}
+	made, err := a.signLink(ctx, vendor, claims)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := a.Store.CreateLink(ctx, vendor, claims); err != nil {
 		return nil, err
+	}
+	return &body[signedLinkMade]{Body: made}, nil
+}
+
+// rebuildLink answers again with a link that was made. Its token is signed anew:
+// it is the same link, spelled otherwise.
+func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (rebuilt, error) {
+	if len(record) != 2 {
+		return rebuilt{}, store.ErrNotFound
+	}
+	link, err := a.Store.SignedLink(ctx, vendor, record[0], record[1])
+	if err != nil {
+		return rebuilt{}, err
+	}
+	made, err := a.signLink(ctx, vendor, link.Claims)
+	return rebuilt{status: http.StatusOK, body: made}, err
+}
+
+// signLink returns a link as it is handed out.
+func (a *api) signLink(ctx context.Context, vendor string, claims keys.LinkClaims) (signedLinkMade, error) {
+	ring, err := a.Keyring.Ring(ctx, vendor)
+	if err != nil {
+		return signedLinkMade{}, err
+	}
+	token, err := keys.SignLink(ring, claims)
+	if errors.Is(err, keys.ErrClaims) {
+		return signedLinkMade{}, newProblem(http.StatusUnprocessableEntity, err.Error())
+	}
+	if err != nil {
+		return signedLinkMade{}, err
 	}
 	made := signedLinkMade{
 		Token: token, TokenID: claims.ID, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
@@ -196,7 +220,7 @@ func (a *api) createLink(ctx context.Context, vendor string, in *body[linkBody])
 	if claims.URL != "" {
 		made.SignedURL = keys.AppendToken(claims.URL, linkParam, token)
 	}
-	return &body[signedLinkMade]{Body: made}, nil
+	return made, nil
 }
 
 // linkClaims returns the claims of the link that a caller asks for.

@@ -69,55 +69,83 @@ func (a *api) registerLists() {
 	tags := []string{"Access lists"}
 	register(a, huma.Operation{
 		OperationID: "list-access-lists", Method: http.MethodGet, Path: listsPath, Tags: tags, Security: needs("grants:read"),
-		Summary: "Lists the access lists",
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[[]accessList], error) {
-		lists, err := a.Store.Lists(ctx, vendor)
-		answer := &body[[]accessList]{Body: make([]accessList, len(lists))}
-		for i, list := range lists {
-			answer.Body[i] = wireList(list)
+		Summary: "Lists the access lists, the built-in one first and the others in order of creation",
+	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[accessList], error) {
+		found, err := a.Store.Lists(ctx, vendor, in.page())
+		if err != nil {
+			return nil, err
 		}
-		return answer, err
+		lists := make([]accessList, len(found))
+		for i := range found {
+			lists[i] = wireList(found[i])
+		}
+		return newListing(ctx, lists, in.Limit, func(l accessList) string { return l.ID }), nil
 	})
 	register(a, huma.Operation{
 		OperationID: "create-access-list", Method: http.MethodPost, Path: listsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates an access list", DefaultStatus: http.StatusCreated,
+		Metadata: map[string]any{rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
+			list, err := a.Store.List(ctx, vendor, record[0])
+			return rebuilt{status: http.StatusCreated, location: below(listsPath, list.ID), body: wireList(list)}, err
+		})},
 	}, func(ctx context.Context, vendor string, in *body[listBody]) (*created[accessList], error) {
 		list, err := a.Store.CreateList(ctx, vendor, in.Body.list())
-		return &created[accessList]{Location: below(listsPath, list.ID), Body: wireList(list)}, err
+		return newCreated(listsPath, list.ID, wireList(list), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-access-list", Method: http.MethodGet, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns an access list",
-	}, func(ctx context.Context, vendor string, in *ListPath) (*body[accessList], error) {
+	}, func(ctx context.Context, vendor string, in *ListPath) (*record[accessList], error) {
 		list, err := a.Store.List(ctx, vendor, in.ID)
-		return &body[accessList]{Body: wireList(list)}, err
+		return newRecord(wireList(list), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "replace-access-list", Method: http.MethodPut, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces an access list",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
+		IfMatch
 		Body listBody
 	},
-	) (*body[accessList], error) {
+	) (*record[accessList], error) {
 		list, err := a.Store.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
+			if err := in.check(wireList(*list)); err != nil {
+				return err
+			}
 			*list = in.Body.list()
 			return nil
 		})
-		return &body[accessList]{Body: wireList(list)}, err
+		return newRecord(wireList(list), in.changed(err))
 	})
 	register(a, huma.Operation{
 		OperationID: "change-access-list", Method: http.MethodPatch, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Changes what the body names of an access list",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
+		IfMatch
 		Body listPatch
 	},
-	) (*body[accessList], error) {
+	) (*record[accessList], error) {
 		list, err := a.Store.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
+			if err := in.check(wireList(*list)); err != nil {
+				return err
+			}
 			in.Body.apply(list)
 			return nil
 		})
-		return &body[accessList]{Body: wireList(list)}, err
+		return newRecord(wireList(list), in.changed(err))
+	})
+	register(a, huma.Operation{
+		OperationID: "delete-access-list", Method: http.MethodDelete, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
+		Summary: "Removes an access list with all its grants", DefaultStatus: http.StatusNoContent,
+		Description: "The grants end in the moment in which the list does: the next request is decided without them. " +
+			"Their records are removed behind that. The list that every vendor has cannot be removed.",
+	}, func(ctx context.Context, vendor string, in *struct {
+		ListPath
+		IfMatch
+	},
+	) (*empty, error) {
+		err := a.Store.DeleteList(ctx, vendor, in.ID, func(list store.AccessList) error { return in.check(wireList(list)) })
+		return &empty{}, in.changed(err)
 	})
 }

@@ -37,6 +37,7 @@ var codes = map[int]string{
 	http.StatusNotFound:              "not_found",
 	http.StatusMethodNotAllowed:      "method_not_allowed",
 	http.StatusConflict:              "conflict",
+	http.StatusPreconditionFailed:    "precondition_failed",
 	http.StatusRequestEntityTooLarge: "too_large",
 	http.StatusUnsupportedMediaType:  "unsupported_media_type",
 	http.StatusUnprocessableEntity:   "validation_failed",
@@ -117,7 +118,7 @@ func refuse(w http.ResponseWriter, err error) {
 }
 
 // problemOf returns an error of an operation as it is answered.
-func (a *api) problemOf(err error) error {
+func (a *api) problemOf(err error) *problem {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return p
 	}
@@ -131,8 +132,14 @@ func (a *api) problemOf(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return newProblem(http.StatusNotFound, "There is no such record.")
+	case errors.Is(err, store.ErrDoneOnce):
+		return inProgress()
 	case errors.Is(err, store.ErrKeySigns):
 		return newProblem(http.StatusConflict, "This key signs new tokens: rotate first, then retire it.")
+	case errors.Is(err, store.ErrExists):
+		return newProblem(http.StatusConflict, "There is a record of this name already.")
+	case errors.Is(err, store.ErrBuiltIn):
+		return newProblem(http.StatusConflict, "Every vendor has this record: it can be changed, and not removed.")
 	case errors.Is(err, store.ErrConflict):
 		return newProblem(http.StatusConflict, "Somebody else changed the record at the same time: read it again and decide anew.")
 	case errors.Is(err, policy.ErrUnavailable), errors.Is(err, store.ErrClosed):

@@ -34,7 +34,8 @@ type readerTokenMade struct {
 func (a *api) registerReaderTokens() {
 	register(a, huma.Operation{
 		OperationID: "create-reader-token", Method: http.MethodPost, Path: "/management/reader-tokens", Tags: []string{"Readers"}, Security: needs("readers:write"),
-		Summary: "Makes a reader's token, signed by the vendor's own key",
+		Summary:  "Makes a reader's token, signed by the vendor's own key",
+		Metadata: map[string]any{repetitionKey: repeatCall},
 	}, func(ctx context.Context, vendor string, in *body[readerTokenBody]) (*body[readerTokenMade], error) {
 		expiresIn, err := in.Body.ExpiresIn.or(defaultReaderTokenLifetime)
 		if err != nil {

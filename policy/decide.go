@@ -166,7 +166,10 @@ func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRu
 	}
 	decision := Decision{Rule: &rule.Rule, Until: never, rule: rule, segments: segments}
 	question := &r.question
-	*question = Question{Reader: &r.Reader, Now: r.Now.UnixMilli(), rule: rule, segments: segments}
+	*question = Question{
+		Reader: &r.Reader, Now: r.Now.UnixMilli(), rule: rule, segments: segments,
+		ctx: ctx, policy: p, vendor: r.Site.Vendor,
+	}
 	if rule.operator.Entitlements && !r.Reader.Anonymous() {
 		if err := p.loadEntitlements(ctx, r); err != nil {
 			decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, err, question.Now
@@ -175,6 +178,10 @@ func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRu
 		question.Entitlements = r.entitlements
 	}
 	decision.Reason = rule.test.Test(question)
+	if question.err != nil && !decision.Allow() {
+		decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, question.err, question.Now
+		return decision
+	}
 	decision.SKU, decision.Grant = question.answer.sku, question.answer.grant
 	decision.Until = earliest(question.answer.until, never)
 	if decision.Reason == ReasonLoginRequired {

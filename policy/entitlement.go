@@ -82,6 +82,9 @@ func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok
 	return "", until, false
 }
 
+// None says that the reader has nothing, at no time.
+func (e *Entitlements) None() bool { return e == nil || len(e.spans) == 0 }
+
 // Each calls yield for each grant that counts at a moment in Unix
 // milliseconds, in the order of skus, until it returns false.
 func (e *Entitlements) Each(now int64, yield func(sku, grant string, from, to int64) bool) {

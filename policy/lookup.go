@@ -15,6 +15,11 @@ type linkKey struct {
 	vendor, issuer, id string
 }
 
+// skuKey is a sku of a vendor's.
+type skuKey struct {
+	vendor, sku string
+}
+
 // linkState is what is kept in memory of a link's record.
 type linkState struct {
 	revoked   bool
@@ -62,6 +67,26 @@ func (p *Policy) readEntitlements(ctx context.Context, vendor string, reader Rea
 		return nil, unavailable(err)
 	}
 	return NewEntitlements(grants), nil
+}
+
+// containersOf returns the collections that a sku is in, from memory where
+// nothing changed since they were read. An error is ErrUnavailable.
+func (p *Policy) containersOf(ctx context.Context, vendor, sku string, now int64) ([]string, error) {
+	key := skuKey{vendor, sku}
+	stamp := p.versions.Shared()
+	if containers, ok := p.containers.get(key, stamp, now); ok {
+		return containers, nil
+	}
+	containers, err := p.records.Containers(ctx, vendor, sku)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	size := int64(len(vendor) + len(sku))
+	for _, container := range containers {
+		size += 16 + int64(len(container))
+	}
+	p.containers.set(key, containers, stamp, never, size)
+	return containers, nil
 }
 
 // link returns the state of a link, from memory where nothing changed since it

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,8 +42,14 @@ type Question struct {
 
 	rule     *compiledRule
 	segments []string
-	// answer is what the test found, besides the reason.
+	// ctx, policy and vendor are for what has to be looked up.
+	ctx    context.Context
+	policy *Policy
+	vendor string
+	// answer is what the test found, besides the reason; err is why it could not
+	// be found.
 	answer answer
+	err    error
 }
 
 // answer is what a test adds to a decision.
@@ -56,6 +63,33 @@ type answer struct {
 // captured.
 func (q *Question) Param(name string) (string, bool) {
 	return q.rule.param(name, q.segments)
+}
+
+// Granted says whether a grant gives the reader a sku, under its own name or, if
+// within is set, as one that is in a collection. Where that cannot be read the
+// answer is no, and the decision says why.
+func (q *Question) Granted(sku string, within bool) bool {
+	if !within {
+		return q.granted(sku)
+	}
+	if q.err != nil || q.Entitlements.None() {
+		return false
+	}
+	containers, err := q.policy.containersOf(q.ctx, q.vendor, sku, q.Now)
+	if err != nil {
+		q.err = err
+		return false
+	}
+	return slices.ContainsFunc(containers, q.granted)
+}
+
+func (q *Question) granted(sku string) bool {
+	grant, until, ok := q.Entitlements.Has(sku, q.Now)
+	q.answer.until = earliest(q.answer.until, until)
+	if ok {
+		q.answer.sku, q.answer.grant = sku, grant
+	}
+	return ok
 }
 
 // Operators is a registry of operators. It is filled before it is used, and
@@ -224,13 +258,12 @@ func (t *entitledTest) Test(q *Question) Reason {
 	if q.Reader.Anonymous() {
 		return ReasonLoginRequired
 	}
-	for _, template := range t.skus {
-		sku := template.resolve(q.rule, q.segments)
-		grant, until, ok := q.Entitlements.Has(sku, q.Now)
-		q.answer.until = earliest(q.answer.until, until)
-		if ok {
-			q.answer.sku, q.answer.grant = sku, grant
-			return ReasonEntitled
+	// What the rule names comes first: what it is in has to be looked up.
+	for _, within := range [...]bool{false, true} {
+		for _, template := range t.skus {
+			if q.Granted(template.resolve(q.rule, q.segments), within) {
+				return ReasonEntitled
+			}
 		}
 	}
 	return ReasonNotEntitled

@@ -14,6 +14,10 @@ import (
 type Records interface {
 	// Grants returns the grants that match any identifier of a reader.
 	Grants(ctx context.Context, vendor string, reader Reader) ([]Grant, error)
+	// Containers returns the skus of the collections that a sku is in, at any
+	// depth, each once and never more than a few hundred: whoever has one of them
+	// has the sku.
+	Containers(ctx context.Context, vendor, sku string) ([]string, error)
 	// Link returns a signed link, or ErrNotFound.
 	Link(ctx context.Context, vendor, issuer, id string) (Link, error)
 	// Redeem counts one use of a link in one atomic step, and returns
@@ -60,6 +64,7 @@ type Policy struct {
 
 	sites        sites
 	entitlements *cache[readerKey, *Entitlements]
+	containers   *cache[skuKey, []string]
 	links        *cache[linkKey, linkState]
 	linkTokens   *cache[tokenKey, keys.LinkClaims]
 	readerTokens *cache[tokenKey, verifiedReader]
@@ -89,9 +94,10 @@ const MinCacheBytes = 1 << 20
 // are many and each of them has a token; links are few beside them.
 const (
 	shareEntitlements = 6
-	shareReaderTokens = 6
+	shareReaderTokens = 5
 	shareLinkTokens   = 2
 	shareLinks        = 2
+	shareContainers   = 1
 	shares            = 16
 )
 
@@ -113,12 +119,13 @@ func New(options Options) (*Policy, error) {
 		// take, beside them.
 		recentTokens: NewRecent[recentToken](int(options.CacheBytes / bytesPerRecent)),
 	}
-	var errs [4]error
+	var errs [5]error
 	part := options.CacheBytes / shares
 	p.entitlements, errs[0] = newCache[readerKey, *Entitlements](shareEntitlements*part, 512)
 	p.readerTokens, errs[1] = newCache[tokenKey, verifiedReader](shareReaderTokens*part, 384)
 	p.linkTokens, errs[2] = newCache[tokenKey, keys.LinkClaims](shareLinkTokens*part, 640)
 	p.links, errs[3] = newCache[linkKey, linkState](shareLinks*part, 640)
+	p.containers, errs[4] = newCache[skuKey, []string](shareContainers*part, 256)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -133,6 +140,7 @@ func (p *Policy) Resize(cacheBytes int64) {
 	p.readerTokens.resize(shareReaderTokens * part)
 	p.linkTokens.resize(shareLinkTokens * part)
 	p.links.resize(shareLinks * part)
+	p.containers.resize(shareContainers * part)
 }
 
 // Close releases the memory of the caches. The policy must not be used
@@ -142,6 +150,7 @@ func (p *Policy) Close() {
 	p.readerTokens.close()
 	p.linkTokens.close()
 	p.links.close()
+	p.containers.close()
 }
 
 // Now returns the policy's time.

@@ -290,7 +290,7 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 		w.settle()
 		var bound int64
 		for _, part := range []int64{
-			w.policy.entitlements.entries.MaxCost(), w.policy.links.entries.MaxCost(),
+			w.policy.entitlements.entries.MaxCost(), w.policy.containers.entries.MaxCost(), w.policy.links.entries.MaxCost(),
 			w.policy.linkTokens.entries.MaxCost(), w.policy.readerTokens.entries.MaxCost(),
 		} {
 			bound += part
@@ -391,6 +391,11 @@ func (h *history) step(what byte, x, y int) {
 	case 2:
 		h.w.wait(time.Duration(x) * 100 * time.Millisecond)
 	case 3:
+		if x%8 == 1 {
+			// What is in a collection changes for everybody.
+			records.collect([]string{"a1", "a2", "gold"}[y%3], [][]string{nil, {"premium"}, {"premium", "gold"}, {"gold"}}[y/4%4]...)
+			return
+		}
 		if x%4 == 0 {
 			records.revokeLink(fmt.Sprint("link_", y%3))
 		} else {
@@ -428,6 +433,7 @@ func (h *history) ask(x, y int) {
 
 func FuzzCachedEqualsUncached(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 4, 0, 0, 4, 0, 0, 1, 0, 0, 4, 0, 0})
+	f.Add([]byte{0, 0, 3, 4, 0, 0, 3, 1, 12, 4, 0, 0, 3, 1, 0, 4, 0, 0})
 	f.Add([]byte{4, 0, 1, 3, 0, 0, 4, 0, 1, 2, 255, 0, 4, 0, 2, 4, 16, 25})
 	f.Fuzz(func(t *testing.T, steps []byte) {
 		if h := play(t, steps[:min(len(steps), 600)], false); h.differed > 0 {
@@ -446,7 +452,7 @@ func randomHistory(seed uint64) []byte {
 }
 
 func TestCachedEqualsUncached(t *testing.T) {
-	var hits [3]uint64
+	var hits [4]uint64
 	for seed := range uint64(20) {
 		h := play(t, randomHistory(seed), false)
 		if h.differed > 0 {
@@ -455,6 +461,7 @@ func TestCachedEqualsUncached(t *testing.T) {
 		hits[0] += h.w.policy.entitlements.hits.Load()
 		hits[1] += h.w.policy.links.hits.Load()
 		hits[2] += h.w.policy.linkTokens.hits.Load()
+		hits[3] += h.w.policy.containers.hits.Load()
 	}
 	if slices.Min(hits[:]) < 100 {
 		t.Errorf("too little came from memory to prove anything: %v", hits)

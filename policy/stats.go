@@ -75,7 +75,7 @@ func (p *Policy) Stats() Stats {
 	checked, failed := p.SelfChecks()
 	return Stats{
 		Caches: []CacheStats{
-			p.entitlements.stats("entitlements"), p.links.stats("links"),
+			p.entitlements.stats("entitlements"), p.containers.stats("containers"), p.links.stats("links"),
 			p.readerTokens.stats("reader_tokens"), p.linkTokens.stats("link_tokens"),
 		},
 		Verifications: append(p.readerVerifications.stats("reader"), p.linkVerifications.stats("link")...),

@@ -85,3 +85,5 @@ func (noRecords) Link(context.Context, string, string, string) (Link, error) {
 func (noRecords) Redeem(context.Context, string, Redemption) error { return ErrNotFound }
 
 func (noRecords) Rules(context.Context, string, string) ([]Rule, error) { return nil, nil }
+
+func (noRecords) Containers(context.Context, string, string) ([]string, error) { return nil, nil }

@@ -72,6 +72,7 @@ func (w *world) wait(d time.Duration) { w.clock.Add(d.Milliseconds()) }
 // found.
 func (w *world) settle() {
 	w.policy.entitlements.entries.Wait()
+	w.policy.containers.entries.Wait()
 	w.policy.links.entries.Wait()
 	w.policy.linkTokens.entries.Wait()
 	w.policy.readerTokens.entries.Wait()
@@ -192,14 +193,15 @@ type fakeRecords struct {
 	links  map[linkKey]Link
 	uses   map[linkKey]map[string]bool
 	rules  map[siteKey][]Rule
+	within map[string][]string // sku: the collections that it is in, of any depth
 	reads  int
 	ids    int
 
 	// silent: writes are not announced, which is what no store may do.
 	silent bool
 	// down is the error of everything; linksDown of reading links only,
-	// redeemDown of redeeming only.
-	down, linksDown, redeemDown error
+	// containersDown of reading collections only, redeemDown of redeeming only.
+	down, linksDown, containersDown, redeemDown error
 	// afterRead runs once, between a read of the grants and its return.
 	afterRead func()
 }
@@ -214,7 +216,7 @@ var errDown = errors.New("the disk is gone")
 
 func newFakeRecords(versions *Versions) *fakeRecords {
 	return &fakeRecords{
-		versions: versions, links: map[linkKey]Link{}, uses: map[linkKey]map[string]bool{}, rules: map[siteKey][]Rule{},
+		versions: versions, links: map[linkKey]Link{}, within: map[string][]string{}, uses: map[linkKey]map[string]bool{}, rules: map[siteKey][]Rule{},
 	}
 }
 
@@ -250,6 +252,21 @@ func (f *fakeRecords) Link(_ context.Context, vendor, issuer, id string) (Link, 
 		return Link{}, fmt.Errorf("link: %w", ErrNotFound)
 	}
 	return link, nil
+}
+
+func (f *fakeRecords) Containers(_ context.Context, vendor, sku string) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
+	if vendor != "acme" {
+		return nil, cmp.Or(f.down, f.containersDown)
+	}
+	return slices.Clone(f.within[sku]), cmp.Or(f.down, f.containersDown)
+}
+
+// collect says in which collections a sku is.
+func (f *fakeRecords) collect(sku string, containers ...string) {
+	f.commit(Change{Shared: true}, func() { f.within[sku] = containers })
 }
 
 func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) error {

@@ -42,7 +42,7 @@ func TestAuditTellsOfEveryWrite(t *testing.T) {
 		return nil
 	})
 	b.ok(err)
-	b.ok(b.DeleteGrant(ctx, vendor, list.ID, grant.ID))
+	b.ok(b.DeleteGrant(ctx, vendor, list.ID, grant.ID, nil))
 	claims := keys.LinkClaims{Issuer: keys.VendorIssuer(vendor), ID: "link_1", SKU: "s", ExpiresAt: b.clock.Unix() + 60}
 	_, err = b.CreateLink(ctx, vendor, claims)
 	b.ok(err)

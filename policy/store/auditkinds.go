@@ -35,13 +35,18 @@ var auditKinds = map[byte]auditKind{
 	prefixImport:     {name: "grant-import", only: []string{"position", "created", "failed"}, sum: true},
 	prefixKey:        {name: "signing-key", hidden: []string{"sealed"}},
 	prefixClient:     {name: "client", hidden: []string{"secretHash"}},
+	prefixProduct:    {name: "product"},
+	prefixVendor:     {name: "vendor"},
 
+	prefixPurge:      {quiet: true},
+	prefixContainer:  {quiet: true},
 	prefixIndex:      {quiet: true},
 	prefixUses:       {quiet: true},
 	prefixUse:        {quiet: true},
 	prefixRevision:   {quiet: true},
 	prefixCurrentKey: {quiet: true},
 	prefixAudit:      {quiet: true},
+	prefixOnce:       {quiet: true},
 }
 
 func auditKindOf(k []byte) auditKind {

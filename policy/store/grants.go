@@ -181,17 +181,35 @@ func (s *Store) CreateGrant(ctx context.Context, vendor, list string, grant Gran
 
 // Grant returns a grant of an access list, or ErrNotFound.
 func (s *Store) Grant(ctx context.Context, vendor, list, id string) (Grant, error) {
-	var grant Grant
-	_, err := s.get(ctx, vendor, key(prefixGrant, list, id), &grant)
+	grant, _, err := s.grant(ctx, vendor, list, id)
 	return grant, err
+}
+
+// grant returns a grant whose list is there, and its bytes as they are stored.
+func (s *Store) grant(ctx context.Context, vendor, list, id string) (grant Grant, stored []byte, err error) {
+	k := key(prefixGrant, list, id)
+	err = s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		if _, err := listIn(snapshot, list); err != nil {
+			return err
+		}
+		found, err := snapshot.Get(k)
+		if err != nil {
+			return err
+		}
+		if found == nil {
+			return ErrNotFound
+		}
+		stored = append([]byte(nil), found...)
+		return decode(k, stored, &grant)
+	})
+	return grant, stored, err
 }
 
 // UpdateGrant changes a grant: change gets it as it is and alters it; its id,
 // its list and its time of creation stay.
 func (s *Store) UpdateGrant(ctx context.Context, vendor, list, id string, change func(*Grant) error) (Grant, error) {
 	k := key(prefixGrant, list, id)
-	var old Grant
-	stored, err := s.get(ctx, vendor, k, &old)
+	old, stored, err := s.grant(ctx, vendor, list, id)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -213,6 +231,9 @@ func (s *Store) UpdateGrant(ctx context.Context, vendor, list, id string, change
 		Deletes: old.index(),
 		Puts:    []Put{{Key: k, Value: updated}},
 	}
+	if list != DefaultList {
+		batch.Checks = append(batch.Checks, Check{Key: key(prefixList, list), Present: true})
+	}
 	for _, k := range grant.index() {
 		batch.Puts = append(batch.Puts, Put{Key: k, Value: []byte{}})
 	}
@@ -222,13 +243,18 @@ func (s *Store) UpdateGrant(ctx context.Context, vendor, list, id string, change
 	return grant, s.commit(ctx, vendor, batch, stale)
 }
 
-// DeleteGrant removes a grant. It returns ErrNotFound when there is none.
-func (s *Store) DeleteGrant(ctx context.Context, vendor, list, id string) error {
+// DeleteGrant removes a grant, unless allowed, which gets it as it is, returns an
+// error; nil allows it. It returns ErrNotFound when there is none.
+func (s *Store) DeleteGrant(ctx context.Context, vendor, list, id string, allowed func(Grant) error) error {
 	k := key(prefixGrant, list, id)
-	var grant Grant
-	stored, err := s.get(ctx, vendor, k, &grant)
+	grant, stored, err := s.grant(ctx, vendor, list, id)
 	if err != nil {
 		return err
+	}
+	if allowed != nil {
+		if err := allowed(grant); err != nil {
+			return err
+		}
 	}
 	batch := &Batch{Checks: []Check{{Key: k, Value: stored}}, Deletes: append(grant.index(), k)}
 	var change policy.Change
@@ -362,11 +388,14 @@ func (g *grantSearch) add(listID, id string) error {
 	}
 	list, ok := g.lists[listID]
 	if !ok {
-		// A grant whose list is gone gives nothing.
 		if list, err = listIn(g.snapshot, listID); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 		g.lists[listID] = list
+	}
+	// A grant whose list is gone ended with it.
+	if list.ID == "" {
+		return nil
 	}
 	found.List = list
 	g.found = append(g.found, found)

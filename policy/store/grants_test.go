@@ -158,17 +158,17 @@ func TestDeletedGrantIsGone(t *testing.T) {
 	reader := policy.Reader{UserID: "u"}
 	g := b.grant(store.Grant{UserID: "u", Email: "u@example.com", SKU: "s"})
 	stamp := b.versions.Reader(vendor, &reader)
-	b.ok(b.DeleteGrant(t.Context(), vendor, store.DefaultList, g.ID))
+	b.ok(b.DeleteGrant(t.Context(), vendor, store.DefaultList, g.ID, nil))
 	if got := b.skus(reader) + b.skus(policy.Reader{UserID: "x", Email: "u@example.com"}); got != "" {
 		t.Errorf("the reader has %s", got)
 	}
 	if b.versions.Reader(vendor, &reader) == stamp {
 		t.Error("nothing became stale")
 	}
-	b.is(b.DeleteGrant(t.Context(), vendor, store.DefaultList, g.ID), store.ErrNotFound)
+	b.is(b.DeleteGrant(t.Context(), vendor, store.DefaultList, g.ID, nil), store.ErrNotFound)
 	_, err := b.Grant(t.Context(), vendor, store.DefaultList, g.ID)
 	b.is(err, store.ErrNotFound)
-	if b.DeleteGrant(t.Context(), vendor, "src_other", g.ID) == nil {
+	if b.DeleteGrant(t.Context(), vendor, "src_other", g.ID, nil) == nil {
 		t.Error("a grant was removed from a list in which it does not stand")
 	}
 }
@@ -223,7 +223,7 @@ func TestVendorsAreApart(t *testing.T) {
 	}
 	_, err = b.Grant(t.Context(), "other", store.DefaultList, g.ID)
 	b.is(err, store.ErrNotFound)
-	b.is(b.DeleteGrant(t.Context(), "other", store.DefaultList, g.ID), store.ErrNotFound)
+	b.is(b.DeleteGrant(t.Context(), "other", store.DefaultList, g.ID, nil), store.ErrNotFound)
 	if vendors, err := b.Vendors(t.Context()); err != nil || fmt.Sprint(vendors) != "[acme]" {
 		t.Errorf("the vendors are %v, %v", vendors, err)
 	}

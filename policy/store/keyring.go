@@ -64,6 +64,8 @@ func (k *Keyring) Ring(ctx context.Context, vendor string) (*keys.Ring, error) {
 		return ring, err
 	}
 	// Somebody else may make the first key at the same moment: then his counts.
+	// It is not what the caller's call is about, which is yet to be carried out.
+	ctx = WithOnce(ctx, nil)
 	if _, err := k.create(ctx, vendor, ""); err != nil && !errors.Is(err, ErrConflict) {
 		return nil, err
 	}

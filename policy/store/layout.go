@@ -19,10 +19,16 @@ import "encoding/binary"
 //	K <kid>                              signing key
 //	k                                    the kid that signs
 //	A <entry>                            entry of the audit log
+//	Q <call>                             note that a call was carried out once
+//	l <list>                             mark: the list was removed, its grants are yet to be
+//	P <sku>                              product
+//	b <sku> NUL <container>              index: the collections that a sku is in
+//	b                                    what every change of that index replaces
 //
 // The system's own partition has keys, and besides:
 //
 //	O <client>                           client of the management API
+//	N <vendor>                           vendor
 const (
 	prefixList       = 'L'
 	prefixGrant      = 'G'
@@ -38,6 +44,11 @@ const (
 	prefixCurrentKey = 'k'
 	prefixAudit      = 'A'
 	prefixClient     = 'O'
+	prefixOnce       = 'Q'
+	prefixPurge      = 'l'
+	prefixProduct    = 'P'
+	prefixContainer  = 'b'
+	prefixVendor     = 'N'
 )
 
 // The kinds of identifiers in the index of grants.

@@ -115,22 +115,34 @@ func listIn(snapshot Snapshot, id string) (AccessList, error) {
 	return list, decode(k, stored, &list)
 }
 
-// Lists returns all access lists of a vendor, the built-in one first and the
+// Lists returns a page of a vendor's access lists, the built-in one first and the
 // others in order of creation.
-func (s *Store) Lists(ctx context.Context, vendor string) ([]AccessList, error) {
-	lists := []AccessList{builtInList()}
+func (s *Store) Lists(ctx context.Context, vendor string, page Page) ([]AccessList, error) {
+	lists := []AccessList{}
 	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
-		for entry, err := range snapshot.Scan([]byte{prefixList}, nil) {
+		var after []byte
+		if page.From == "" {
+			list, err := listIn(snapshot, DefaultList)
 			if err != nil {
 				return err
+			}
+			lists = append(lists, list)
+		} else if page.From != DefaultList {
+			after = key(prefixList, page.From)
+		}
+		for entry, err := range snapshot.Scan([]byte{prefixList}, after) {
+			if err != nil {
+				return err
+			}
+			if len(lists) == page.limit() {
+				break
+			}
+			if bytes.Equal(entry.Key, key(prefixList, DefaultList)) {
+				continue
 			}
 			var list AccessList
 			if err := decode(entry.Key, entry.Value, &list); err != nil {
 				return err
-			}
-			if bytes.Equal(entry.Key, key(prefixList, DefaultList)) {
-				lists[0] = list
-				continue
 			}
 			lists = append(lists, list)
 		}

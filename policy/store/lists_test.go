@@ -11,7 +11,7 @@ import (
 
 func TestDefaultListIsThereFromTheStart(t *testing.T) {
 	b := newBench(t)
-	lists, err := b.Lists(t.Context(), vendor)
+	lists, err := b.Lists(t.Context(), vendor, store.Page{})
 	b.ok(err)
 	if len(lists) != 1 || lists[0].ID != store.DefaultList || lists[0].Status != store.StatusActive {
 		t.Fatalf("a new vendor has %+v", lists)
@@ -24,7 +24,7 @@ func TestDefaultListIsThereFromTheStart(t *testing.T) {
 		return nil
 	})
 	b.ok(err)
-	lists, err = b.Lists(t.Context(), vendor)
+	lists, err = b.Lists(t.Context(), vendor, store.Page{})
 	b.ok(err)
 	if len(lists) != 2 || lists[0].ID != store.DefaultList || lists[0].Name != "Mine" || lists[1].Name != "Other" {
 		t.Errorf("the lists are %+v", lists)

@@ -63,9 +63,14 @@ func (s *Store) commit(ctx context.Context, vendor string, batch *Batch, change 
 	if err := s.audit(ctx, batch); err != nil {
 		return err
 	}
+	note, err := s.noteOnce(ctx, vendor, batch)
+	if err != nil {
+		return err
+	}
 	batch.Event = change.Encode()
-	_, err := s.engine.Commit(ctx, vendor, batch)
+	_, err = s.engine.Commit(ctx, vendor, batch)
 	s.versions.Bump(change)
+	err = note.settle(err)
 	if _, failed := errors.AsType[*CheckError](err); failed {
 		return ErrConflict
 	}
@@ -188,7 +193,8 @@ const sweepBatch = 500
 // Retention is how long a record is kept after it ended, to be looked at.
 const Retention = 30 * 24 * time.Hour
 
-// Sweep removes what ended more than Retention ago, and says how much that was.
+// Sweep removes what ended more than Retention ago, and the grants of lists that
+// were removed, and says how much that was.
 func (s *Store) Sweep(ctx context.Context) (int, error) {
 	partitions, err := s.engine.Partitions(ctx)
 	if err != nil {
@@ -196,6 +202,11 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 	}
 	total := 0
 	for _, partition := range partitions {
+		purged, err := s.purge(ctx, partition)
+		total += purged
+		if err != nil {
+			return total, err
+		}
 		for {
 			removed, err := s.engine.Sweep(ctx, partition, s.now(), sweepBatch)
 			total += removed

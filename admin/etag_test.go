@@ -1,0 +1,73 @@
+package admin_test
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+)
+
+func ifMatch(tags string) http.Header {
+	return http.Header{"Content-Type": {"application/json"}, "If-Match": {tags}}
+}
+
+// Two people edit one record. The second one to save is told that it is no longer
+// what she read, instead of undoing the first one's change.
+func TestLostUpdateIsRefused(t *testing.T) {
+	b := newBench(t, false)
+	for path, body := range map[string][2]string{
+		listsPath:   {`{"name":"one"}`, `{"name":"two"}`},
+		defaultPath: {`{"userId":"u","sku":"one"}`, `{"userId":"u","sku":"two"}`},
+	} {
+		t.Run(path, func(t *testing.T) {
+			var made struct{ ID string }
+			etag := b.call(http.MethodPost, path, body[0]).want(http.StatusCreated, &made).head.Get("ETag")
+			one := path + "/" + made.ID
+			if read := b.call(http.MethodGet, one, "").head.Get("ETag"); read != etag || etag == "" || etag[0] != '"' {
+				t.Fatalf("made as %s, read as %s", etag, read)
+			}
+			changed := b.send("acme", http.MethodPut, one, body[1], ifMatch(etag)).want(http.StatusOK, nil).head.Get("ETag")
+			if changed == etag || changed == "" {
+				t.Fatalf("changed to %s", changed)
+			}
+			for _, stale := range []string{etag, `"other"`, "W/" + changed, `"a", ` + etag, "none", `""`} {
+				b.send("acme", http.MethodPut, one, body[0], ifMatch(stale)).refused(http.StatusPreconditionFailed, "precondition_failed", "")
+			}
+			if read := b.call(http.MethodGet, one, "").head.Get("ETag"); read != changed {
+				t.Errorf("a refused change changed it to %s", read)
+			}
+			for _, good := range []string{"*", `"other" , ` + changed, changed} {
+				if b.send("acme", http.MethodPut, one, body[1], ifMatch(good)).want(http.StatusOK, nil).head.Get("ETag") != changed {
+					t.Error("the same record has another ETag")
+				}
+			}
+			// What is not there is not there, whatever the condition.
+			b.send("acme", http.MethodPut, path+"/none", body[1], ifMatch("*")).refused(http.StatusNotFound, "not_found", "")
+		})
+	}
+	var made struct{ ID string }
+	etag := b.call(http.MethodPost, defaultPath, `{"userId":"u","sku":"one"}`).want(http.StatusCreated, &made).head.Get("ETag")
+	b.send("acme", http.MethodDelete, defaultPath+"/"+made.ID, "", http.Header{"If-Match": {`"other"`}}).refused(http.StatusPreconditionFailed, "precondition_failed", "")
+	b.send("acme", http.MethodDelete, defaultPath+"/"+made.ID, "", http.Header{"If-Match": {etag}}).want(http.StatusNoContent, nil)
+}
+
+// Of ten who save at once, each with what he read, one succeeds.
+func TestLostUpdateAtOnce(t *testing.T) {
+	b := newBench(t, false)
+	var made struct{ ID string }
+	etag := b.call(http.MethodPost, listsPath, `{"name":"one"}`).want(http.StatusCreated, &made).head.Get("ETag")
+	var group sync.WaitGroup
+	codes := make([]int, 10)
+	for i := range codes {
+		group.Go(func() {
+			codes[i] = b.send("acme", http.MethodPatch, listsPath+"/"+made.ID, `{"name":"two"}`, ifMatch(etag)).code
+		})
+	}
+	group.Wait()
+	seen := map[int]int{}
+	for _, code := range codes {
+		seen[code]++
+	}
+	if seen[http.StatusOK] != 1 || seen[http.StatusPreconditionFailed] != 9 {
+		t.Errorf("the answers are %v", seen)
+	}
+}

@@ -1,0 +1,235 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const productsPath = "/management/products"
+
+// product is a product on the wire.
+type product struct {
+	SKU                string            `json:"sku" doc:"What grants and rules name."`
+	ProductType        string            `json:"productType"`
+	Title              string            `json:"title"`
+	URL                string            `json:"url" doc:"Where it is read."`
+	PresentationURL    string            `json:"presentationUrl" doc:"Where it is presented and sold."`
+	Cover              string            `json:"cover" doc:"The address of a picture."`
+	Language           string            `json:"language"`
+	PublisherContentID string            `json:"publisherContentId"`
+	ExternalIDs        map[string]string `json:"externalIds"`
+	Members            []string          `json:"members" doc:"Skus that whoever has this one has as well."`
+	CreatedAt          time.Time         `json:"createdAt"`
+	UpdatedAt          time.Time         `json:"updatedAt"`
+}
+
+func wireProduct(p store.Product) product {
+	wire := product{
+		SKU: p.SKU, ProductType: p.Type, Title: p.Title, URL: p.URL, PresentationURL: p.PresentationURL, Cover: p.Cover,
+		Language: p.Language, PublisherContentID: p.PublisherContentID, ExternalIDs: p.ExternalIDs, Members: p.Members,
+		CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
+	}
+	if wire.ExternalIDs == nil {
+		wire.ExternalIDs = map[string]string{}
+	}
+	if wire.Members == nil {
+		wire.Members = []string{}
+	}
+	return wire
+}
+
+// ProductFields are what a product may have besides its type.
+type ProductFields struct {
+	Title              *string            `json:"title,omitempty" maxLength:"255" doc:"Default: the last part of the url's path."`
+	URL                *string            `json:"url,omitempty" maxLength:"2048"`
+	PresentationURL    *string            `json:"presentationUrl,omitempty" maxLength:"2048"`
+	Cover              *string            `json:"cover,omitempty" maxLength:"2048"`
+	Language           *string            `json:"language,omitempty" maxLength:"64"`
+	PublisherContentID *string            `json:"publisherContentId,omitempty" maxLength:"255"`
+	ExternalIDs        map[string]*string `json:"externalIds,omitempty" maxProperties:"32" doc:"The product's ids elsewhere. Null removes one."`
+	Members            *[]string          `json:"members,omitempty" maxItems:"1000" doc:"Skus that whoever has this one has as well; for products of the types bundle, pass and publication. They may be collections themselves."`
+}
+
+// productBody is a product as a caller makes it.
+type productBody struct {
+	Type string `json:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue"`
+	SKU  string `json:"sku,omitempty" maxLength:"255" doc:"Default: a new one."`
+	ProductFields
+	SpotifyID string `json:"spotifyId,omitempty" maxLength:"255" doc:"The same as externalIds.spotifyId."`
+}
+
+// productPatch changes what it names of a product.
+type productPatch struct {
+	Type *string `json:"type,omitempty" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue"`
+	ProductFields
+}
+
+func (f *ProductFields) apply(p *store.Product) {
+	for to, value := range map[*string]*string{
+		&p.Title: f.Title, &p.URL: f.URL, &p.PresentationURL: f.PresentationURL, &p.Cover: f.Cover,
+		&p.Language: f.Language, &p.PublisherContentID: f.PublisherContentID,
+	} {
+		if value != nil {
+			*to = *value
+		}
+	}
+	if f.Members != nil {
+		p.Members = *f.Members
+	}
+	ids := make(map[string]string, len(p.ExternalIDs))
+	for name, id := range p.ExternalIDs {
+		ids[name] = id
+	}
+	for name, id := range f.ExternalIDs {
+		if id == nil {
+			delete(ids, name)
+			continue
+		}
+		ids[name] = *id
+	}
+	p.ExternalIDs = ids
+}
+
+// product returns the product that the body describes.
+func (b *productBody) product(newSKU func() string) (store.Product, error) {
+	wanted := store.Product{SKU: b.SKU, Type: b.Type}
+	b.apply(&wanted)
+	if b.SpotifyID != "" {
+		if other, given := wanted.ExternalIDs["spotifyId"]; given && other != b.SpotifyID {
+			return store.Product{}, invalid("spotifyId", "is another one than externalIds.spotifyId")
+		}
+		wanted.ExternalIDs["spotifyId"] = b.SpotifyID
+	}
+	if wanted.SKU == "" {
+		wanted.SKU = newSKU()
+	}
+	for field, address := range map[string]string{"url": wanted.URL, "presentationUrl": wanted.PresentationURL, "cover": wanted.Cover} {
+		if err := checkAddress(field, address); err != nil {
+			return store.Product{}, err
+		}
+	}
+	if wanted.Title == "" {
+		if at, err := url.Parse(wanted.URL); err == nil {
+			wanted.Title = strings.TrimLeft(path.Base("/"+at.Path), "/")
+		}
+	}
+	return wanted, nil
+}
+
+// checkAddress wants a URL that a page may link to: nothing that a browser would
+// run.
+func checkAddress(field, address string) error {
+	if address == "" {
+		return nil
+	}
+	parsed, err := url.Parse(address)
+	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		return invalid(field, "must be an absolute http or https URL")
+	}
+	return nil
+}
+
+// SKUPath names a product in a path.
+type SKUPath struct {
+	SKU string `path:"sku" maxLength:"255" example:"premium"`
+}
+
+func (a *api) registerProducts() {
+	tags := []string{"Products"}
+	one := productsPath + "/{sku}"
+	register(a, huma.Operation{
+		OperationID: "list-products", Method: http.MethodGet, Path: productsPath, Tags: tags, Security: needs("products:read"),
+		Summary: "Lists products by sku",
+		Description: "With q, only those whose sku, title or content id holds this text. A search looks at 20,000 products at the most: " +
+			"a page may have fewer than its limit and still name a next one.",
+	}, func(ctx context.Context, vendor string, in *struct {
+		Q     string `query:"q" maxLength:"255"`
+		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most records to return."`
+		From  string `query:"from" maxLength:"255" doc:"Continue behind the product with this sku."`
+	},
+	) (*listing[product], error) {
+		found, next, more, err := a.Store.Products(ctx, vendor, in.Q, store.Page{Limit: in.Limit, From: in.From})
+		if err != nil {
+			return nil, err
+		}
+		page := &listing[product]{Body: make([]product, len(found))}
+		for i := range found {
+			page.Body[i] = wireProduct(found[i])
+		}
+		if more {
+			page.Link = nextLink(ctx, in.Limit, next)
+		}
+		return page, nil
+	})
+	register(a, huma.Operation{
+		OperationID: "create-product", Method: http.MethodPost, Path: productsPath, Tags: tags, Security: needs("products:write"),
+		Summary: "Creates a product", DefaultStatus: http.StatusCreated,
+		Metadata: map[string]any{rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
+			found, err := a.Store.Product(ctx, vendor, record[0])
+			return rebuilt{status: http.StatusCreated, location: below(productsPath, found.SKU), body: wireProduct(found)}, err
+		})},
+	}, func(ctx context.Context, vendor string, in *body[productBody]) (*created[product], error) {
+		wanted, err := in.Body.product(a.Store.NewSKU)
+		if err != nil {
+			return nil, err
+		}
+		made, err := a.Store.CreateProduct(ctx, vendor, wanted)
+		return newCreated(productsPath, made.SKU, wireProduct(made), err)
+	})
+	register(a, huma.Operation{
+		OperationID: "get-product", Method: http.MethodGet, Path: one, Tags: tags, Security: needs("products:read"),
+		Summary: "Returns a product",
+	}, func(ctx context.Context, vendor string, in *SKUPath) (*record[product], error) {
+		found, err := a.Store.Product(ctx, vendor, in.SKU)
+		return newRecord(wireProduct(found), err)
+	})
+	register(a, huma.Operation{
+		OperationID: "change-product", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("products:write"),
+		Summary: "Changes what the body names of a product",
+	}, func(ctx context.Context, vendor string, in *struct {
+		SKUPath
+		IfMatch
+		Body productPatch
+	},
+	) (*record[product], error) {
+		for field, address := range map[string]*string{"url": in.Body.URL, "presentationUrl": in.Body.PresentationURL, "cover": in.Body.Cover} {
+			if address == nil {
+				continue
+			}
+			if err := checkAddress(field, *address); err != nil {
+				return nil, err
+			}
+		}
+		changed, err := a.Store.UpdateProduct(ctx, vendor, in.SKU, func(p *store.Product) error {
+			if err := in.check(wireProduct(*p)); err != nil {
+				return err
+			}
+			if in.Body.Type != nil {
+				p.Type = *in.Body.Type
+			}
+			in.Body.apply(p)
+			return nil
+		})
+		return newRecord(wireProduct(changed), in.changed(err))
+	})
+	register(a, huma.Operation{
+		OperationID: "delete-product", Method: http.MethodDelete, Path: one, Tags: tags, Security: needs("products:write"),
+		Summary:       "Removes a product: its grants stay, and no longer give what was in it",
+		DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, vendor string, in *struct {
+		SKUPath
+		IfMatch
+	},
+	) (*empty, error) {
+		err := a.Store.DeleteProduct(ctx, vendor, in.SKU, func(p store.Product) error { return in.check(wireProduct(p)) })
+		return &empty{}, in.changed(err)
+	})
+}
