@@ -127,7 +127,8 @@ func (a *api) registerExplain() {
 	})
 	register(a, huma.Operation{
 		OperationID: "explain-with-tokens", Method: http.MethodPost, Path: "/management/explain", Tags: tags, Security: needs("explain:read"),
-		Summary: "Tells how a request that carries tokens would be decided, and spends nothing",
+		Metadata: map[string]any{repetitionKey: repeatCall},
+		Summary:  "Tells how a request that carries tokens would be decided, and spends nothing",
 	}, func(ctx context.Context, vendor string, in *body[ExplainRequest]) (*body[*Explanation], error) {
 		explanation, err := a.Explain(ctx, vendor, in.Body)
 		return &body[*Explanation]{Body: explanation}, err

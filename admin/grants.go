@@ -116,7 +116,7 @@ func (a *api) registerGrants() {
 	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates a grant", DefaultStatus: http.StatusCreated,
-		Metadata: map[string]any{rebuildKey: rebuild(a.rebuildGrant)},
+		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(a.rebuildGrant)},
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
 		Body grantBody

@@ -44,8 +44,11 @@ const (
 type repetition int
 
 const (
+	// Where nothing is said the answer may hold a secret: it is not kept, the call
+	// is refused, and the refusal names the record.
+	_ repetition = iota
 	// repeatAnswer: with the answer of the first time.
-	repeatAnswer repetition = iota
+	repeatAnswer
 	// repeatCall: by doing it again, which is the same as doing it once.
 	repeatCall
 	// repeatRebuild: with an answer that is made anew from the record, because

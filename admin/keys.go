@@ -47,6 +47,7 @@ func (a *api) registerKeys() {
 	register(a, huma.Operation{
 		OperationID: "rotate-keys", Method: http.MethodPost, Path: keysPath + "/rotate", Tags: tags, Security: needs("keys:write"),
 		Summary: "Makes a new key that signs from now on; what older keys signed stays good", DefaultStatus: http.StatusCreated,
+		Metadata: map[string]any{repetitionKey: repeatAnswer},
 	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[signingKey], error) {
 		key, err := a.Keyring.Rotate(ctx, vendor)
 		return &body[signingKey]{Body: wireKey(key)}, err

@@ -84,7 +84,7 @@ func (a *api) registerLists() {
 	register(a, huma.Operation{
 		OperationID: "create-access-list", Method: http.MethodPost, Path: listsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates an access list", DefaultStatus: http.StatusCreated,
-		Metadata: map[string]any{rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
+		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 			list, err := a.Store.List(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(listsPath, list.ID), body: wireList(list)}, err
 		})},

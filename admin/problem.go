@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -158,6 +159,6 @@ func (a *api) problemOf(err error) *problem {
 // invalid says that a field of the body is not acceptable.
 func invalid(field, message string) *problem {
 	p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-	p.Errors = []fieldError{{Message: message, Location: "body." + field}}
+	p.Errors = []fieldError{{Message: message, Location: strings.TrimSuffix("body."+field, ".")}}
 	return p
 }

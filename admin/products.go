@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -85,9 +86,7 @@ func (f *ProductFields) apply(p *store.Product) {
 		p.Members = *f.Members
 	}
 	ids := make(map[string]string, len(p.ExternalIDs))
-	for name, id := range p.ExternalIDs {
-		ids[name] = id
-	}
+	maps.Copy(ids, p.ExternalIDs)
 	for name, id := range f.ExternalIDs {
 		if id == nil {
 			delete(ids, name)
@@ -172,7 +171,7 @@ func (a *api) registerProducts() {
 	register(a, huma.Operation{
 		OperationID: "create-product", Method: http.MethodPost, Path: productsPath, Tags: tags, Security: needs("products:write"),
 		Summary: "Creates a product", DefaultStatus: http.StatusCreated,
-		Metadata: map[string]any{rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
+		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 			found, err := a.Store.Product(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(productsPath, found.SKU), body: wireProduct(found)}, err
 		})},

@@ -198,6 +198,7 @@ func (a *api) registerRuleCollection() {
 	register(a, huma.Operation{
 		OperationID: "create-rule", Method: http.MethodPost, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
 		Summary: "Creates a rule", DefaultStatus: http.StatusCreated,
+		Metadata: map[string]any{repetitionKey: repeatAnswer},
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		Body ruleBody

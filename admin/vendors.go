@@ -55,7 +55,7 @@ func (a *api) registerVendors() {
 	register(a, huma.Operation{
 		OperationID: "create-vendor", Method: http.MethodPost, Path: vendorsPath, Tags: tags, Security: needs("vendors:write"),
 		Summary: "Creates a vendor", DefaultStatus: http.StatusCreated,
-		Metadata: map[string]any{rebuildKey: rebuild(func(ctx context.Context, _ string, record []string) (rebuilt, error) {
+		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(func(ctx context.Context, _ string, record []string) (rebuilt, error) {
 			found, err := a.Store.Vendor(ctx, record[0])
 			return rebuilt{status: http.StatusCreated, body: wireVendor(found)}, err
 		})},
