@@ -7,7 +7,7 @@ GOLANGCI_AT := v2.15.0
 # Drivers of Caddy's certificate authority that nothing here uses.
 TAGS        := nobadger,nomysql,nopgx
 
-.PHONY: build test lint fmt clean
+.PHONY: build test bench bench-go lint fmt clean
 
 build: ## the binary, ./gatefold
 	$(GO) build -tags $(TAGS) -trimpath -o gatefold ./cmd/gatefold
@@ -23,6 +23,20 @@ test:
 	$(GO) vet -tags $(TAGS) ./...
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v ./... 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
 	@if grep -q -e '--- SKIP' $(TOOLS)/test.log; then echo 'these tests were skipped:'; grep -e '--- SKIP' $(TOOLS)/test.log; exit 1; fi
+
+# What the gate costs: real servers, driven in turns. It takes about twelve minutes;
+# BENCH="-quick" shows within one whether it runs, BENCH="-slices 200" takes longer
+# and is surer. docs/performance.md tells how to read the table.
+bench:
+	@.ci/need wrk=wrk
+	@.ci/nginx $(TOOLS)
+	$(GO) build -tags $(TAGS) -trimpath -o $(TOOLS)/gatefold ./cmd/gatefold
+	$(GO) build -tags $(TAGS) -trimpath -o $(TOOLS)/gatefold-bench ./cmd/gatefold-bench
+	PATH="$(TOOLS):$$PATH" $(TOOLS)/gatefold-bench -gatefold $(TOOLS)/gatefold -output $(TOOLS)/bench.md $(BENCH)
+
+# What single steps cost, in the process; a minute or two.
+bench-go:
+	$(GO) test -tags $(TAGS) -run '^$$' -bench . ./keys ./policy ./policy/store ./caddymodule | grep -v '^{'
 
 lint: $(GOLANGCI)
 	$(GOLANGCI) run ./...

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+func (b *bench) bigDatabase() string { return filepath.Join(b.dir, "big.db") }
+
+// bigSite fills a database, starts the gate over it, lets every reader come once,
+// and measures what memory that takes beyond an idle gate.
+func (b *bench) bigSite(ctx context.Context) error {
+	o := b.options
+	if err := fill(ctx, b.bigDatabase(), o.grants, o.rules); err != nil {
+		return err
+	}
+	b.progress("%d grants are stored", o.grants)
+	if err := b.world.makeReaders(b.dir, o.readers, o.rules, 6, 30_000); err != nil {
+		return err
+	}
+	idle, err := b.startCaddy(b.gate("idle", filepath.Join(b.dir, "idle.db"), gateRules), "/", http.StatusOK)
+	if err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second) // until what starting takes is given back
+	before, err := idle.anonymous()
+	idle.stop()
+	if err != nil {
+		return err
+	}
+	if b.big, err = b.startCaddy(b.gate("big", b.bigDatabase(), ""), "/", http.StatusOK); err != nil {
+		return err
+	}
+	if err := b.comeOnce(ctx); err != nil {
+		return err
+	}
+	after, err := b.big.anonymous()
+	if err != nil {
+		return err
+	}
+	const mib = 1 << 20
+	grown := float64(after-before) / mib
+	b.table.value(fmt.Sprintf("anonymous memory above the idle process, %d grants stored, %d readers hot", o.grants, o.readers), "MiB",
+		medianOf([]float64{grown}), 128, true)
+	b.table.context("anonymous memory", fmt.Sprintf("idle %.0f MiB, big site %.0f MiB", float64(before)/mib, float64(after)/mib))
+	return nil
+}
+
+// comeOnce lets every reader of the big site ask for a page.
+func (b *bench) comeOnce(ctx context.Context) error {
+	began := time.Now()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	const workers = 16
+	var all sync.WaitGroup
+	failed := make(chan error, workers)
+	for worker := range workers {
+		all.Go(func() {
+			for i := worker; i < len(b.world.tokens); i += workers {
+				status, err := get(ctx, client, fmt.Sprintf("%s/section-%d/a", b.big.url, i%(b.options.rules-1)), b.world.tokens[i])
+				if err == nil && status != http.StatusOK {
+					err = fmt.Errorf("reader %d got status %d", i, status)
+				}
+				if err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	close(failed)
+	b.table.context("every reader of the big site once", fmt.Sprintf("%.1f s", time.Since(began).Seconds()))
+	return <-failed
+}
+
+func get(ctx context.Context, client *http.Client, address, token string) (int, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return 0, err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	return response.StatusCode, err
+}
+
+// starting measures how long after its start a server gives its first answer: a
+// plain one, and the gate over the big database, by turns.
+func (b *bench) starting(context.Context) error {
+	if b.big == nil {
+		return fmt.Errorf("there is no big site")
+	}
+	b.big.stop() // the database has one user
+	var later []float64
+	for i := range b.options.restarts {
+		var took [2]time.Duration
+		for j, s := range []site{{name: fmt.Sprintf("start-plain-%d", i)}, b.gate(fmt.Sprintf("start-gate-%d", i), b.bigDatabase(), "")} {
+			p, err := b.launchCaddy(s)
+			if err != nil {
+				return err
+			}
+			if took[j], err = p.answers("/", http.StatusOK, nil); err != nil {
+				return err
+			}
+			p.stop()
+		}
+		later = append(later, float64(took[1]-took[0])/float64(time.Millisecond))
+	}
+	b.table.value(fmt.Sprintf("first answer, later than plain Caddy's, with %d grants on disk", b.options.grants), "ms", medianOf(later), 150, true)
+	var err error
+	if b.big, err = b.startCaddy(b.gate("big-again", b.bigDatabase(), ""), "/", http.StatusOK); err != nil {
+		return err
+	}
+	return nil
+}
+
+// publishing measures how long it takes to replace all rules of the big site,
+// and how long requests wait meanwhile.
+func (b *bench) publishing(ctx context.Context) error {
+	if b.big == nil {
+		return fmt.Errorf("there is no big site")
+	}
+	type wireRule struct {
+		Path  string `json:"path"`
+		Allow string `json:"allow"`
+	}
+	rules := make([]wireRule, 0, b.options.rules)
+	for i := range b.options.rules - 1 {
+		rules = append(rules, wireRule{fmt.Sprintf("/section-%d/{publisherContentId}", i), `entitled/{"sku":["premium","{publisherContentId}"]}`})
+	}
+	body, err := json.Marshal(append(rules, wireRule{"/", "any"}))
+	if err != nil {
+		return err
+	}
+	var took, quiet, meanwhile []float64
+	for range max(b.options.restarts, 3) {
+		for _, work := range []func() error{
+			func() error { time.Sleep(300 * time.Millisecond); return nil },
+			func() error {
+				began := time.Now()
+				err := b.put(ctx, "/gatefold/api/proxy/rules", body)
+				took = append(took, float64(time.Since(began))/float64(time.Millisecond))
+				return err
+			},
+		} {
+			slowest, err := b.slowestWhile(ctx, work)
+			if err != nil {
+				return err
+			}
+			if len(quiet) > len(meanwhile) {
+				meanwhile = append(meanwhile, slowest)
+			} else {
+				quiet = append(quiet, slowest)
+			}
+		}
+	}
+	b.table.value(fmt.Sprintf("publishing %d rules over the API", b.options.rules), "ms", medianOf(took), 100, true)
+	later := make([]float64, len(meanwhile))
+	for i := range later {
+		later[i] = meanwhile[i] - quiet[i]
+	}
+	b.table.value("the slowest request meanwhile, later than in a quiet time", "ms", medianOf(later), 5, true)
+	b.table.context("the slowest request of 300 ms without publishing", fmt.Sprintf("%.1f ms", medianOf(quiet).median))
+	return nil
+}
+
+func (b *bench) put(ctx context.Context, path string, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+b.big.admin+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode/100 != 2 {
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
+		return fmt.Errorf("the API answers %s: %s", response.Status, text)
+	}
+	return nil
+}
+
+// slowestWhile returns, in milliseconds, the longest time that one reader waited
+// for a page while something is done.
+func (b *bench) slowestWhile(ctx context.Context, work func() error) (float64, error) {
+	client := new(http.Client)
+	var times []time.Duration
+	done := make(chan error, 1)
+	go func() { done <- work() }()
+	for {
+		select {
+		case err := <-done:
+			return float64(slices.Max(times)) / float64(time.Millisecond), err
+		default:
+		}
+		began := time.Now()
+		if status, err := get(ctx, client, b.big.url+"/section-1/a", b.world.tokens[0]); err != nil || status != http.StatusOK {
+			return 0, fmt.Errorf("status %d, %w", status, err)
+		}
+		times = append(times, time.Since(began))
+	}
+}

@@ -1,0 +1,184 @@
+// Command gatefold-bench measures what the gate costs. It starts real servers on
+// the loopback interface, drives them with wrk in turns, and prints one table.
+// docs/performance.md says how to read it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// options say how much is measured.
+type options struct {
+	gatefold    string
+	slices      int
+	slice       time.Duration
+	connections int
+	grants      int
+	readers     int
+	rules       int
+	restarts    int
+	limit       time.Duration
+	output      string
+}
+
+// rounds is how often everybody takes a turn. A comparison has two slices in each.
+func (o *options) rounds() int { return max(o.slices/2, 1) }
+
+func readOptions() *options {
+	o := new(options)
+	quick := flag.Bool("quick", false, "a few short slices and a small site: whether it runs, not what it costs")
+	flag.StringVar(&o.gatefold, "gatefold", "./gatefold", "the program that is measured")
+	flag.IntVar(&o.slices, "slices", 60, "slices of each comparison, half of them for either side")
+	flag.DurationVar(&o.slice, "slice", 2*time.Second, "length of a slice, in whole seconds")
+	flag.IntVar(&o.connections, "connections", 32, "connections that wrk keeps busy")
+	flag.IntVar(&o.grants, "grants", 1_000_000, "grants of the big site")
+	flag.IntVar(&o.readers, "readers", 100_000, "readers of the big site who come")
+	flag.IntVar(&o.rules, "rules", 10_000, "rules of the big site")
+	flag.IntVar(&o.restarts, "restarts", 7, "starts that are measured, of either side")
+	flag.DurationVar(&o.limit, "limit", 30*time.Minute, "give up after this time, with what there is")
+	flag.StringVar(&o.output, "output", "", "file for the table, besides the terminal")
+	flag.Parse()
+	if *quick {
+		o.slices, o.slice, o.grants, o.readers, o.rules, o.restarts = 4, time.Second, 20_000, 2_000, 1_000, 2
+		flag.Parse() // what is named counts all the same
+	}
+	return o
+}
+
+// bench is one measurement.
+type bench struct {
+	options   *options
+	dir       string // everything is in it, and it is removed at the end
+	gatefold  string // absolute
+	self      string
+	origin    string // host:port
+	world     *world
+	big       *process // the big site's gate
+	processes []*process
+	table     *table
+	began     time.Time
+}
+
+func main() {
+	// What is started ends with the thread that started it.
+	runtime.LockOSThread()
+	if len(os.Args) > 1 {
+		switch role := os.Args[1]; role {
+		case roleOrigin, roleAuthorizer, roleCaddy:
+			exit(play(role, os.Args[2:]))
+		}
+	}
+	options := readOptions()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, options.limit)
+	defer cancel()
+	exit(measure(ctx, options))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gatefold-bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// measure prints the table in any case: what was measured before something
+// failed is worth something.
+func measure(ctx context.Context, o *options) error {
+	if err := needTools(); err != nil {
+		return err
+	}
+	b, err := newBench(o)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	defer b.stop()
+	failed := b.run(ctx)
+	text := b.table.String()
+	fmt.Print(text)
+	if o.output != "" {
+		failed = errors.Join(failed, os.WriteFile(o.output, []byte(text), 0o644)) //nolint:gosec // not a secret
+	}
+	return failed
+}
+
+func newBench(o *options) (*bench, error) {
+	gatefold, err := filepath.Abs(o.gatefold)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := exec.LookPath(gatefold); err != nil {
+		return nil, fmt.Errorf("the program that is measured: %w; `make bench` builds it", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "gatefold-bench-")
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{options: o, dir: dir, gatefold: gatefold, self: self, began: time.Now()}
+	b.table = newTable(b)
+	return b, nil
+}
+
+// run measures one thing after the other. A part that fails does not keep the
+// others from being measured.
+func (b *bench) run(ctx context.Context) error {
+	var err error
+	if b.world, err = newWorld(b.dir); err != nil {
+		return err
+	}
+	if err := b.startOrigin(); err != nil {
+		return err
+	}
+	var failed []error
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context) error
+	}{
+		{"redemptions", b.redemptions},
+		{"the big site", b.bigSite},
+		{"starting", b.starting},
+		{"requests through the proxy", b.proxied},
+		{"publishing rules", b.publishing},
+		{"a flood of forged tokens", b.flood},
+	} {
+		if ctx.Err() != nil {
+			failed = append(failed, ctx.Err())
+			break
+		}
+		b.progress("%s", part.name)
+		if err := part.measure(ctx); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", part.name, err))
+			b.progress("%s failed: %v", part.name, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// stop ends everything that was started.
+func (b *bench) stop() {
+	for _, p := range b.processes {
+		p.stop()
+	}
+}
+
+// progress tells whoever watches where the measurement is.
+func (b *bench) progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%6.1fs  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
+}

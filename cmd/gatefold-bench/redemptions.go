@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/boltengine"
+)
+
+const redeemers = 32
+
+// redemptions measures how many uses of counted links the embedded store counts
+// a second, each on the disk before it is acknowledged, with many clients; and
+// what bbolt's own Update does, one after the other, in turns.
+func (b *bench) redemptions(ctx context.Context) error {
+	engine, err := boltengine.Open(filepath.Join(b.dir, "redeem.db"))
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	records := store.New(engine, new(policy.Versions), time.Now)
+	claims := keys.LinkClaims{
+		Issuer: keys.VendorIssuer(vendor), ID: records.NewLinkID(), SKU: "premium", MaxUses: keys.MaxMaxUses,
+		IssuedAt: time.Now().Unix(), ExpiresAt: time.Now().Add(time.Hour).Unix(),
+	}
+	if _, err := records.CreateLink(ctx, vendor, claims); err != nil {
+		return err
+	}
+	bare, err := bbolt.Open(filepath.Join(b.dir, "bare.db"), 0o600, nil)
+	if err != nil {
+		return err
+	}
+	defer bare.Close()
+	var number atomic.Int64
+	var ratios, rates []float64
+	for range max(b.options.rounds()/3, 2) {
+		grouped, err := rate(ctx, redeemers, b.options.slice/4, func() error {
+			return records.Redeem(ctx, vendor, policy.Redemption{
+				Issuer: claims.Issuer, LinkID: claims.ID, ID: fmt.Sprint("use-", number.Add(1)),
+				MaxUses: claims.MaxUses, At: time.Now(), ExpiresAt: time.Unix(claims.ExpiresAt, 0),
+			})
+		})
+		if err != nil {
+			return err
+		}
+		serial, err := rate(ctx, redeemers, b.options.slice/4, func() error {
+			return bare.Update(func(tx *bbolt.Tx) error {
+				bucket, err := tx.CreateBucketIfNotExists([]byte("uses"))
+				if err != nil {
+					return err
+				}
+				return bucket.Put(binary.BigEndian.AppendUint64(nil, uint64(number.Add(1))), make([]byte, 64)) //nolint:gosec // it counts up
+			})
+		})
+		if err != nil {
+			return err
+		}
+		ratios, rates = append(ratios, grouped/serial), append(rates, grouped)
+	}
+	b.table.ratio(fmt.Sprintf("redemptions with %d clients, embedded, against bbolt's serial Update", redeemers), medianOf(ratios), 5, false)
+	b.table.context("redemptions, embedded", fmt.Sprintf("%.0f/s, each on the disk", medianOf(rates).median))
+	return nil
+}
+
+// rate returns how often a second something can be done by a number of clients.
+func rate(ctx context.Context, clients int, length time.Duration, do func() error) (float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
+	var done atomic.Int64
+	var all sync.WaitGroup
+	failed := make(chan error, clients)
+	began := time.Now()
+	for range clients {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if err := do(); err != nil {
+					failed <- err
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	close(failed)
+	return float64(done.Load()) / time.Since(began).Seconds(), <-failed
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+)
+
+// Every Caddy has this around its site, and nothing that the others have not.
+// %s: admin address, data directory, global options, port, directives, origin.
+const caddyfile = `{
+	admin %s
+	auto_https off
+	persist_config off
+	storage file_system %s
+	log {
+		level ERROR
+	}
+	%s
+}
+
+http://127.0.0.1:%s {
+	%s
+	reverse_proxy %s
+}
+`
+
+// The gate as the example has it. %s: issuer, key file, audience.
+const identifyDirective = `identify jwt {
+			issuer %s
+			jwks %s
+			audience %s
+		}`
+
+const gateRules = `
+		rule /articles/{publisherContentId} entitled premium {publisherContentId}
+		rule /account authenticated
+		rule / any`
+
+// site is a Caddy that is measured.
+type site struct {
+	name        string
+	global      string
+	directives  string
+	program     string // default: the gatefold that is measured
+	environment []string
+}
+
+// startCaddy starts a Caddy and waits until it answers.
+func (b *bench) startCaddy(s site, ready string, status int) (*process, error) {
+	p, err := b.launchCaddy(s)
+	if err != nil {
+		return nil, err
+	}
+	_, err = p.answers(ready, status, b.world.reader())
+	return p, err
+}
+
+func (b *bench) launchCaddy(s site) (*process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	adminPort, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	admin := "127.0.0.1:" + adminPort
+	config := filepath.Join(b.dir, s.name+".Caddyfile")
+	text := fmt.Sprintf(caddyfile, admin, filepath.Join(b.dir, s.name+"-data"), s.global, port, s.directives, b.origin)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	program, args := b.gatefold, []string{"run", "--config", config, "--adapter", "caddyfile"}
+	if s.program != "" {
+		program, args = s.program, append([]string{roleCaddy}, args...)
+	}
+	p, err := b.start(s.name, "http://127.0.0.1:"+port, s.environment, program, args...)
+	if err != nil {
+		return nil, err
+	}
+	p.admin = admin
+	return p, nil
+}
+
+// gate is the site with the gate before it; rules is empty where the store has
+// them.
+func (b *bench) gate(name, database, rules string) site {
+	return site{
+		name:       name,
+		global:     "gatefold {\n\t\tstore bolt " + database + "\n\t}",
+		directives: "gatefold {\n\t\t" + fmt.Sprintf(identifyDirective, tokenIssuer, b.world.keyFile, tokenAudience) + rules + "\n\t}",
+	}
+}
+
+// startOrigin starts the origin, and startAuthorizer a service that is asked
+// about each request.
+func (b *bench) startOrigin() error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	b.origin = "127.0.0.1:" + port
+	p, err := b.start(roleOrigin, "http://"+b.origin, nil, b.self, roleOrigin, "-listen", b.origin)
+	if err != nil {
+		return err
+	}
+	_, err = p.answers("/", http.StatusOK, nil)
+	return err
+}
+
+func (b *bench) startAuthorizer(name string, args ...string) (address string, err error) {
+	port, err := freePort()
+	if err != nil {
+		return "", err
+	}
+	address = "127.0.0.1:" + port
+	p, err := b.start(name, "http://"+address, nil, b.self, append([]string{roleAuthorizer, "-listen", address}, args...)...)
+	if err != nil {
+		return "", err
+	}
+	_, err = p.answers("/", http.StatusOK, b.world.reader())
+	return address, err
+}
+
+// nginxConfig is a proxy that asks a service about each request.
+const nginxConfig = `daemon off;
+user %[1]s;
+worker_processes auto;
+pid %[2]s/nginx.pid;
+error_log stderr error;
+events { worker_connections 1024; }
+http {
+	access_log off;
+	client_body_temp_path %[2]s; proxy_temp_path %[2]s; fastcgi_temp_path %[2]s; uwsgi_temp_path %[2]s; scgi_temp_path %[2]s;
+	upstream origin { server %[3]s; keepalive 64; }
+	upstream authorizer { server %[4]s; keepalive 64; }
+	proxy_http_version 1.1;
+	proxy_set_header Connection "";
+	server {
+		listen 127.0.0.1:%[5]s;
+		location / {
+			auth_request /_authorize;
+			proxy_pass http://origin;
+		}
+		location = /_authorize {
+			internal;
+			proxy_pass http://authorizer;
+			proxy_pass_request_body off;
+			proxy_set_header Content-Length "";
+		}
+	}
+}
+`
+
+func (b *bench) startNginx(name, authorizer string) (*process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	me, err := user.Current()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(b.dir, name+"-data")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "nginx.conf")
+	text := fmt.Sprintf(nginxConfig, me.Username, dir, b.origin, authorizer, port)
+	if os.Geteuid() != 0 {
+		text = strings.Replace(text, "user "+me.Username+";\n", "", 1)
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	p, err := b.start(name, "http://127.0.0.1:"+port, nil, "nginx", "-e", "stderr", "-p", dir, "-c", config)
+	if err != nil {
+		return nil, err
+	}
+	_, err = p.answers("/", http.StatusOK, b.world.reader())
+	return p, err
+}

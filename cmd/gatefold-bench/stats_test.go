@@ -1,0 +1,32 @@
+package main
+
+import (
+	"math"
+	"testing"
+)
+
+// The ranks are those of the tables of the sign test.
+func TestTheIntervalOfAMedian(t *testing.T) {
+	for n, want := range map[int]int{1: 1, 5: 1, 6: 1, 9: 2, 10: 2, 20: 6, 30: 10, 50: 18, 100: 40} {
+		if got := lowRank(n); got != want {
+			t.Errorf("of %d values the interval begins at rank %d, want %d", n, got, want)
+		}
+	}
+	values := make([]float64, 30)
+	for i := range values {
+		values[i] = float64(30 - i) // 30 … 1
+	}
+	if got := medianOf(values); got.median != 15.5 || got.low != 10 || got.high != 21 || got.n != 30 {
+		t.Errorf("the interval is %+v", got)
+	}
+	if got := medianOf(nil); !math.IsNaN(got.median) {
+		t.Errorf("the median of nothing is %v", got.median)
+	}
+}
+
+func TestAnIntervalReachesATarget(t *testing.T) {
+	i := interval{median: 1.05, low: 1.02, high: 1.08}
+	if !i.below(1.03) || i.below(1.01) || !i.above(1.07) || i.above(1.1) {
+		t.Error("an interval reaches what it holds, and nothing else")
+	}
+}
