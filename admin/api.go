@@ -39,6 +39,12 @@ type Options struct {
 	// Operator adds what only the operator of the machine may do, and tells in
 	// full what went wrong. The query parameter `vendor` is then Authorize's.
 	Operator bool
+	// Authority makes this the API for other machines: it answers what they ask
+	// before they may call (tokens, keys, the description of the API). Its method
+	// Authorize is then Authorize's default. Nil: nothing is open to strangers.
+	Authority *Authority
+	// Origins are those from which pages may call, see CheckOrigin. Default: none.
+	Origins []string
 	// Explain tells how a request at the gate of a vendor would be decided. An
 	// error that is a *RefusedError is answered as it says. Nil: nobody can ask.
 	Explain func(ctx context.Context, vendor string, request ExplainRequest) (*Explanation, error)
@@ -69,8 +75,9 @@ type Caller struct {
 // api is the API at work.
 type api struct {
 	Options
-	huma huma.API
-	mux  *http.ServeMux
+	huma   huma.API
+	mux    *http.ServeMux
+	public *http.ServeMux // what is open to strangers
 	// inFlight are the calls with an Idempotency-Key that are under way.
 	inFlight inFlight
 	// rows reads grants of imports, and of patches.
@@ -85,10 +92,18 @@ func init() {
 
 // New returns the management API. It is safe for concurrent use.
 func New(options Options) (http.Handler, error) {
+	if options.Authorize == nil && options.Authority != nil {
+		options.Authorize = options.Authority.Authorize
+	}
 	if options.Store == nil || options.Keyring == nil || options.Policy == nil || options.Authorize == nil || options.Now == nil {
 		return nil, errors.New("admin: Store, Keyring, Policy, Authorize and Now are required")
 	}
-	a := &api{Options: options, mux: http.NewServeMux()}
+	for _, origin := range options.Origins {
+		if err := CheckOrigin(origin); err != nil {
+			return nil, fmt.Errorf("admin: the origin %q %w", origin, err)
+		}
+	}
+	a := &api{Options: options, mux: http.NewServeMux(), public: http.NewServeMux()}
 	config := huma.DefaultConfig("Gatefold management API", "1")
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil
@@ -111,10 +126,14 @@ func New(options Options) (http.Handler, error) {
 	if a.Operator {
 		a.registerReaderTokens()
 		a.registerKeys()
+		a.registerClients()
 		a.registerHealth()
 		if a.Explain != nil {
 			a.registerExplain()
 		}
+	}
+	if a.Authority != nil {
+		a.servePublic()
 	}
 	return a, nil
 }
@@ -128,9 +147,16 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
+	if a.allowOrigin(w, r) {
+		return
+	}
+	if handler, pattern := a.public.Handler(r); pattern != "" && plainPath(r.URL.Path) {
+		handler.ServeHTTP(w, r)
+		return
+	}
 	caller, err := a.Authorize(r)
 	if err != nil {
-		refuse(w, err)
+		a.refuse(w, err)
 		return
 	}
 	query := r.URL.Query()

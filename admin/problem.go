@@ -42,6 +42,7 @@ var codes = map[int]string{
 	http.StatusRequestEntityTooLarge: "too_large",
 	http.StatusUnsupportedMediaType:  "unsupported_media_type",
 	http.StatusUnprocessableEntity:   "validation_failed",
+	http.StatusTooManyRequests:       "too_many_requests",
 	http.StatusInternalServerError:   "internal_error",
 	http.StatusServiceUnavailable:    "unavailable",
 }
@@ -104,14 +105,26 @@ type RefusedError struct {
 	Status int
 	// Detail says what is wrong and what to do.
 	Detail string
+	// Challenge is the answer's WWW-Authenticate header; empty: it has none.
+	Challenge string
 }
 
 func (r *RefusedError) Error() string { return r.Detail }
 
 // refuse answers a call that was not authorized.
-func refuse(w http.ResponseWriter, err error) {
+func (a *api) refuse(w http.ResponseWriter, err error) {
 	if refusal, ok := errors.AsType[*RefusedError](err); ok {
+		if refusal.Challenge != "" {
+			w.Header().Set("WWW-Authenticate", refusal.Challenge)
+		}
 		newProblem(refusal.Status, refusal.Detail).write(w)
+		return
+	}
+	if errors.Is(err, policy.ErrUnavailable) || errors.Is(err, store.ErrClosed) {
+		w.Header().Set("Retry-After", "5")
+		if p, ok := errors.AsType[*problem](a.problemOf(err)); ok {
+			p.write(w)
+		}
 		return
 	}
 	w.Header().Set("WWW-Authenticate", "Bearer")
@@ -135,6 +148,8 @@ func (a *api) problemOf(err error) *problem {
 		return newProblem(http.StatusNotFound, "There is no such record.")
 	case errors.Is(err, store.ErrDoneOnce):
 		return inProgress()
+	case errors.Is(err, store.ErrRevoked):
+		return newProblem(http.StatusConflict, "The client was revoked, which is for good: create another one.")
 	case errors.Is(err, store.ErrKeySigns):
 		return newProblem(http.StatusConflict, "This key signs new tokens: rotate first, then retire it.")
 	case errors.Is(err, store.ErrExists):

@@ -81,14 +81,57 @@ func scopeOf(operation *huma.Operation) (string, resource) {
 	return scope, about
 }
 
-// may says whether the caller's token has a scope, by its name or by the
-// wildcard of its resource.
+// may says whether the caller's token has a scope.
 func (c *Caller) may(scope string) bool {
-	if c.Unlimited {
-		return true
+	return c.Unlimited || covers(c.Scopes, scope)
+}
+
+// covers says whether scopes hold another one: by its name, by the wildcard of its
+// resource, or a wildcard by both of its parts.
+func covers(scopes []string, wanted string) bool {
+	name, right, _ := strings.Cut(wanted, ":")
+	has := func(right string) bool { return slices.Contains(scopes, name+":"+right) }
+	return has(right) || has(rightBoth) || right == rightBoth && has(rightRead) && has(rightWrite)
+}
+
+// checkScopes says what is wrong with the scopes of a client: every one must be of
+// a resource that its kind of client can reach.
+func checkScopes(scopes []string, operator bool) error {
+	for _, scope := range scopes {
+		name, right, _ := strings.Cut(scope, ":")
+		about, known := findResource(name)
+		switch {
+		case !known || about.Local || right != rightRead && right != rightWrite && right != rightBoth:
+			return invalid("scopes", "must each be <resource>:read, <resource>:write or <resource>:* of one of "+strings.Join(openResources(operator), ", "))
+		case about.Operator && !operator:
+			return invalid("scopes", "holds one of "+name+", which only a client of no vendor may have")
+		case !about.Operator && operator:
+			return invalid("scopes", "holds one of "+name+", which is a vendor's: a client of no vendor may have vendors:read, vendors:write or vendors:*")
+		}
 	}
-	name, _, _ := strings.Cut(scope, ":")
-	return slices.Contains(c.Scopes, scope) || slices.Contains(c.Scopes, name+":"+rightBoth)
+	return nil
+}
+
+// openResources are those that a client can have scopes for.
+func openResources(operator bool) []string {
+	var names []string
+	for _, r := range resources {
+		if !r.Local && r.Operator == operator {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+// allScopes are the scopes that tokens can have.
+func allScopes() []string {
+	var scopes []string
+	for _, r := range resources {
+		if !r.Local {
+			scopes = append(scopes, r.Name+":"+rightRead, r.Name+":"+rightWrite, r.Name+":"+rightBoth)
+		}
+	}
+	return scopes
 }
 
 // admit lets a call pass that has a scope. It stands before everything that an

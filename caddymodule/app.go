@@ -56,6 +56,7 @@ type App struct {
 
 	gatesMu sync.Mutex
 	gates   []*Handler // that use this app
+	apis    []*API     // the same
 }
 
 // StoreConfig says where records are kept.
@@ -204,23 +205,35 @@ func (a *App) openRuntime() (*runtime, error) {
 	return rt, nil
 }
 
+// apiOptions are those of every mount of the management API.
+func (a *App) apiOptions() (admin.Options, error) {
+	rt, err := a.runtime.get()
+	if err != nil {
+		return admin.Options{}, err
+	}
+	return admin.Options{
+		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, Now: now, FixedRules: a.fixedRules,
+		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
+	}, nil
+}
+
 // newAPI makes the management API as the local operator sees it.
 func (a *App) newAPI() (http.Handler, error) {
-	rt, err := a.runtime.get()
+	options, err := a.apiOptions()
 	if err != nil {
 		return nil, err
 	}
-	return admin.New(admin.Options{
-		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy,
-		Authorize: authorizeLocal, Operator: true, Now: now, Explain: a.explain, FixedRules: a.fixedRules,
-		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
-	})
+	options.Authorize, options.Operator, options.Explain = authorizeLocal, true, a.explain
+	return admin.New(options)
 }
 
 // Start opens the store, so that a database or a secret that does not fit fails
 // the load, and begins to remove what has ended.
 func (a *App) Start() error {
 	if _, err := a.runtime.get(); err != nil {
+		return err
+	}
+	if err := a.checkAPIs(); err != nil {
 		return err
 	}
 	a.shared.policy.Resize(a.CacheSize)

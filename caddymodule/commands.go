@@ -42,6 +42,10 @@ counts from the next request on.
 func Commands() []caddycmd.Command {
 	return []caddycmd.Command{
 		{
+			Name: "client", Usage: "<command>", Short: "Creates, lists and revokes clients of the management API", CobraFunc: clientCommands,
+			Long: "Creates, lists and revokes clients of the management API: programs that get access tokens for an id and a secret.",
+		},
+		{
 			Name: "link", Usage: "<command>", Short: "Creates, shows and revokes signed links", CobraFunc: linkCommands,
 			Long: "Creates, shows and revokes signed links: URLs that open one resource to whoever holds them.",
 		},
@@ -71,7 +75,7 @@ func Commands() []caddycmd.Command {
 		},
 		{
 			Name: "token", Usage: "<command>", Short: "Makes tokens for tests and support", CobraFunc: tokenCommands,
-			Long: "Makes tokens, signed by the vendor's own key.",
+			Long: "Makes tokens: of readers, signed by the vendor's own key, and of clients of the management API.",
 		},
 	}
 }

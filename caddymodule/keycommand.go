@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 const keysPath = "/management/keys"
@@ -21,12 +23,21 @@ type signingKey struct {
 
 func keyCommands(cmd *cobra.Command) {
 	clientFlags(cmd)
+	cmd.PersistentFlags().Bool("system", false, "the keys that sign access tokens of the management API, instead of a vendor's")
 	subcommand(cmd, "list", "Lists the vendor's signing keys", cobra.NoArgs, listKeys)
 	subcommand(cmd, "rotate", "Makes a new key that signs from now on; what older keys signed stays good", cobra.NoArgs, rotateKey)
 	subcommand(cmd, "retire <kid>", "Retires a key: whatever it signed ends at once", cobra.ExactArgs(1), retireKey)
 }
 
+// whoseKeys makes the call one about the system's keys where that is asked for.
+func whoseKeys(c *call) {
+	if system, _ := c.cmd.Flags().GetBool("system"); system {
+		c.vendor = store.SystemPartition
+	}
+}
+
 func listKeys(c *call) error {
+	whoseKeys(c)
 	var list []signingKey
 	if err := c.request(http.MethodGet, keysPath, nil, nil, &list); err != nil {
 		return err
@@ -42,6 +53,7 @@ func listKeys(c *call) error {
 }
 
 func rotateKey(c *call) error {
+	whoseKeys(c)
 	var made signingKey
 	if err := c.request(http.MethodPost, keysPath+"/rotate", nil, struct{}{}, &made); err != nil {
 		return err
@@ -54,6 +66,7 @@ func rotateKey(c *call) error {
 }
 
 func retireKey(c *call) error {
+	whoseKeys(c)
 	if err := c.request(http.MethodDelete, keysPath+"/"+url.PathEscape(c.args[0]), nil, nil, nil); err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ func tokenCommands(cmd *cobra.Command) {
 	flags.String("publisher-user", "", "the publisher's own id of the reader")
 	flags.String("site", "", "site at which the token counts (default: the vendor's name)")
 	flags.String("expires", "1h", "how long the token is valid: digits and one of s, m, h, d")
+	api := subcommand(cmd, "api", "Prints an access token of a client of the management API", cobra.NoArgs, accessToken)
+	api.Flags().String("client", "", "the client whose token it is (required)")
+	api.Flags().String("scope", "", "what the token may do, words separated by spaces (default: all that the client may)")
 }
 
 func readerToken(c *call) error {

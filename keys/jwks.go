@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -50,6 +51,19 @@ func ParseJWKS(data []byte) (set KeySet, dropped []error, err error) {
 		set.keys = append(set.keys, key)
 	}
 	return set, dropped, nil
+}
+
+// MarshalJWKS writes a set as a JWK Set, for others who verify (RFC 7517, section
+// 5).
+func (s KeySet) MarshalJWKS() ([]byte, error) {
+	set := jose.JSONWebKeySet{Keys: make([]jose.JSONWebKey, len(s.keys))}
+	for i, key := range s.keys {
+		set.Keys[i] = jose.JSONWebKey{Key: key.Key, KeyID: key.ID, Use: "sig"}
+		if len(key.algorithms) == 1 {
+			set.Keys[i].Algorithm = string(key.algorithms[0])
+		}
+	}
+	return json.Marshal(set)
 }
 
 // privateMembers are those that only a private or symmetric key has (RFC 7518,

@@ -225,3 +225,29 @@ func TestParseJWKSRefuses(t *testing.T) {
 		}
 	}
 }
+
+// What we publish, others can read, and it holds nothing private.
+func TestMarshalJWKS(t *testing.T) {
+	ring := NewRing(acmeKey, []PublicKey{acmeKey.Public(), stranger.Public()})
+	text, err := ring.KeySet().MarshalJWKS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, dropped, err := ParseJWKS(text)
+	if err != nil || len(dropped) != 0 || set.Len() != 2 {
+		t.Fatalf("%d keys, %v, %v: %s", set.Len(), dropped, err, text)
+	}
+	if !slices.Equal(set.IDs(), ring.KeySet().IDs()) || strings.Contains(string(text), `"d"`) {
+		t.Errorf("the set is %s", text)
+	}
+	raw, err := SignLink(ring, LinkClaims{Issuer: acme, ID: "x", SKU: "s", IssuedAt: noon.Unix(), ExpiresAt: noon.Unix() + 60})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := VerifyLink(raw, acme, set, noon); err != nil {
+		t.Errorf("with the published set: %v", err)
+	}
+	if text, err := (KeySet{}).MarshalJWKS(); err != nil || string(text) != `{"keys":[]}` {
+		t.Errorf("the empty set is %s, %v", text, err)
+	}
+}

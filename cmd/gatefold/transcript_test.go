@@ -29,6 +29,9 @@ func TestReadmeTranscript(t *testing.T) {
 		{`curl -i -H "Authorization: Bearer $T"`, []string{"HTTP/1.1 403", `"code":"not_entitled"`}},
 		{`go run ./cmd/gatefold grant add`, []string{"granted premium to user-123"}},
 		{`curl -i -H "Authorization: Bearer $T"`, []string{"HTTP/1.1 200", "This is the whole article."}},
+		{`eval "$(go run ./cmd/gatefold client create`, nil},
+		{`A=$(curl -s -u "$CLIENT_ID:$CLIENT_SECRET"`, nil},
+		{`curl -i -H "Authorization: Bearer $A"`, []string{"HTTP/1.1 200", `"userId":"user-123"`, `"sku":"premium"`}},
 	}
 	if len(lines) != len(want) {
 		t.Fatalf("the README's transcript has %d lines, this test knows %d:\n%s", len(lines), len(want), strings.Join(lines, "\n"))

@@ -1,0 +1,77 @@
+package admin
+
+import (
+	stdjson "encoding/json"
+	"net/http"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const (
+	discoveryPath = "/.well-known/openid-configuration"
+	jwksPath      = "/.well-known/jwks.json"
+)
+
+// discovery tells programs where tokens come from (OpenID Connect Discovery,
+// section 3, and RFC 8414).
+type discovery struct {
+	Issuer        string   `json:"issuer" doc:"The URL of this API." example:"https://api.news.example.com"`
+	TokenEndpoint string   `json:"token_endpoint" doc:"Where clients get access tokens." example:"https://api.news.example.com/oauth/token"`
+	JWKSURI       string   `json:"jwks_uri" doc:"The keys that sign access tokens." example:"https://api.news.example.com/.well-known/jwks.json"`
+	GrantTypes    []string `json:"grant_types_supported" doc:"The grants of the token endpoint."`
+	ResponseTypes []string `json:"response_types_supported" doc:"Always empty: nobody logs in here."`
+	SubjectTypes  []string `json:"subject_types_supported" doc:"Always public."`
+	SigningAlgs   []string `json:"id_token_signing_alg_values_supported" doc:"The algorithm of all tokens."`
+	AuthMethods   []string `json:"token_endpoint_auth_methods_supported" doc:"How clients authenticate."`
+	Scopes        []string `json:"scopes_supported" doc:"The scopes that there are."`
+	Claims        []string `json:"claims_supported" doc:"The claims of an access token."`
+}
+
+// servePublic serves what is open to strangers.
+func (a *api) servePublic() {
+	if a.Authority.Own {
+		a.public.HandleFunc(tokenPath, a.Authority.serveToken)
+		a.public.HandleFunc("GET "+discoveryPath, a.Authority.serveDiscovery)
+		a.public.HandleFunc("GET "+jwksPath, a.Authority.serveJWKS)
+	}
+}
+
+func (o *Authority) serveDiscovery(w http.ResponseWriter, r *http.Request) {
+	base := o.BaseURL(r)
+	serveJSON(w, discovery{
+		Issuer: base, TokenEndpoint: base + tokenPath, JWKSURI: base + jwksPath,
+		GrantTypes: []string{"client_credentials"}, ResponseTypes: []string{}, SubjectTypes: []string{"public"},
+		SigningAlgs: []string{"ES256"}, AuthMethods: []string{"client_secret_basic", "client_secret_post"},
+		Scopes: allScopes(),
+		Claims: []string{"iss", "aud", "sub", "client_id", "jti", "iat", "exp", "vendor_id", "scope"},
+	})
+}
+
+// serveJWKS answers with the public keys that sign access tokens (RFC 7517,
+// section 5).
+func (o *Authority) serveJWKS(w http.ResponseWriter, r *http.Request) {
+	// The first key is made here where there is none: an empty set is of use to
+	// nobody.
+	ring, err := o.Keyring.Ring(r.Context(), store.SystemPartition)
+	if err != nil {
+		o.unavailable(w, err)
+		return
+	}
+	set, err := ring.KeySet().MarshalJWKS()
+	if err != nil {
+		o.unavailable(w, err)
+		return
+	}
+	serveJSON(w, stdjson.RawMessage(set))
+}
+
+func (o *Authority) unavailable(w http.ResponseWriter, err error) {
+	o.fail(err)
+	w.Header().Set("Retry-After", "5")
+	newProblem(http.StatusServiceUnavailable, "The server could not do it; its log says why.").write(w)
+}
+
+func serveJSON(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = stdjson.NewEncoder(w).Encode(value) // who went away needs no answer
+}

@@ -1,0 +1,393 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// apiBench is a gated site with the management API beside it.
+type apiBench struct {
+	*bench
+	api string // its URL
+}
+
+// newAPIBench runs a site and an API with the given lines in its site block.
+func newAPIBench(t *testing.T, block string) *apiBench {
+	t.Helper()
+	b := &apiBench{bench: newBench(t, standardRules)}
+	b.loadAPI(block)
+	return b
+}
+
+// loadAPI loads the configuration with another site block of the API.
+func (b *apiBench) loadAPI(block string) {
+	b.Helper()
+	port := freePort(b.TB)
+	b.api = "http://127.0.0.1:" + port
+	b.load(b.config("", standardRules, "") + "\nhttp://127.0.0.1:" + port + " {\n" + block + "\n}\n")
+}
+
+const boundAPI = "bind 127.0.0.1\n\tgatefold_api"
+
+// token makes a client, and gets a token for it as it would.
+func (b *apiBench) token(vendor string, scopes ...string) string {
+	b.Helper()
+	client, secret, err := b.running().store.CreateClient(b.Context(), store.Client{Name: "test", Vendor: vendor, Scopes: scopes})
+	if err != nil {
+		b.Fatal(err)
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {client.ID}, "client_secret": {secret}}
+	got := b.post(b.api+"/oauth/token", "application/x-www-form-urlencoded", form.Encode())
+	var handed struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.Unmarshal([]byte(got.body), &handed); err != nil || handed.Token == "" {
+		b.Fatalf("no token: %d %s", got.StatusCode, got.body)
+	}
+	return handed.Token
+}
+
+// A change that a back office makes over the API decides the next request at the
+// gate, although the decision before it was in memory.
+func TestAPIChangeDecidesTheNextRequest(t *testing.T) {
+	b := newAPIBench(t, boundAPI)
+	reader := b.reader(keys.ReaderClaims{UserID: "u"})
+	token := b.token(defaultVendor, "grants:*", "links:*")
+	ask := func() answer { return b.get("/articles/hello", "Authorization", "Bearer "+reader) }
+	ask().denied(http.StatusForbidden, "not_entitled")
+	ask().denied(http.StatusForbidden, "not_entitled")
+	made := b.post(b.api+"/management/access-lists/src_default/grants", "application/json", `{"userId":"u","sku":"premium"}`, "Authorization", "Bearer "+token)
+	if made.StatusCode != http.StatusCreated {
+		t.Fatalf("%d %s", made.StatusCode, made.body)
+	}
+	ask().page()
+	var grant struct{ ID string }
+	if err := json.Unmarshal([]byte(made.body), &grant); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.do(http.MethodDelete, b.api+"/management/access-lists/src_default/grants/"+grant.ID, "Authorization", "Bearer "+token); got.StatusCode != http.StatusNoContent {
+		t.Fatalf("%d %s", got.StatusCode, got.body)
+	}
+	ask().denied(http.StatusForbidden, "not_entitled")
+}
+
+// Each kind of credential is put where the other belongs: a reader does not
+// manage, and a back office is no reader.
+func TestTokensOfOneMountAtTheOther(t *testing.T) {
+	b := newAPIBench(t, boundAPI)
+	access := b.token(defaultVendor, "grants:*", "links:*")
+	name, reader := b.subscriber()
+	link, _ := b.link(keys.LinkClaims{PublisherContentID: "hello"})
+	_, linkToken, _ := strings.Cut(link, "token=")
+
+	list := b.api + "/management/signed-links"
+	if got := b.get(list, "Authorization", "Bearer "+access); got.StatusCode != http.StatusOK {
+		t.Fatalf("%d %s", got.StatusCode, got.body)
+	}
+	for what, credential := range map[string]string{"a reader's token": reader, "a link's token": "Bearer " + linkToken, "nothing": ""} {
+		got := b.get(list, "Authorization", credential)
+		if got.StatusCode != http.StatusUnauthorized || !strings.Contains(got.body, `"code":"unauthorized"`) {
+			t.Errorf("%s: %d %s", what, got.StatusCode, got.body)
+		}
+	}
+	b.get(list, "Cookie", "reader="+strings.TrimPrefix(reader, "Bearer ")).want(t, http.StatusUnauthorized)
+
+	// At the gate an access token names nobody whom it knows: it is the origin's
+	// business, and its bearer is anonymous. In the reader's cookie it fails.
+	b.get("/articles/hello", name, reader).page()
+	b.get("/articles/hello", "Authorization", "Bearer "+access).denied(http.StatusUnauthorized, "login_required")
+	b.get("/account", "Cookie", "reader="+access).denied(http.StatusUnauthorized, "bad_credential")
+	b.get("/articles/hello?token="+access).denied(http.StatusForbidden, "link_invalid")
+
+	// Readers of a vendor and a site called as the audience of access tokens is.
+	rt := b.running()
+	ring, err := rt.keyring.Ring(t.Context(), "management")
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := keys.ReaderClaims{UserID: "u", ExpiresAt: now().Unix() + 60}
+	forged, err := keys.SignReader(ring, "management", "management", claims, now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.get(list, "Authorization", "Bearer "+forged).want(t, http.StatusUnauthorized)
+}
+
+// want checks the status of an answer.
+func (a answer) want(t *testing.T, status int) answer {
+	t.Helper()
+	if a.StatusCode != status {
+		t.Errorf("status %d, want %d: %s", a.StatusCode, status, a.body)
+	}
+	return a
+}
+
+// What only the operator of the machine may do is not there for the machine's
+// neighbours, whatever their tokens say.
+func TestAPIHasNothingOfTheOperators(t *testing.T) {
+	b := newAPIBench(t, boundAPI)
+	token := b.token(defaultVendor, "grants:*")
+	for _, path := range []string{"/management/clients", "/management/keys", "/management/reader-tokens", "/management/health", "/gatefold/management/clients"} {
+		b.get(b.api+path, "Authorization", "Bearer "+token).want(t, http.StatusNotFound)
+	}
+	b.get(b.api+"/management/access-lists?vendor=other", "Authorization", "Bearer "+token).want(t, http.StatusUnprocessableEntity)
+	b.get(b.api+"/management/access-lists", "Authorization", "Bearer "+b.token("", "vendors:*")).want(t, http.StatusForbidden)
+}
+
+// Nothing is mounted where nobody wrote it.
+func TestNoAPIWithoutTheDirective(t *testing.T) {
+	b := newBench(t, standardRules)
+	b.get("/management/signed-links").page() // the origin's own, as / is public
+	if got := b.get("/oauth/token"); !strings.Contains(got.body, "origin") && got.StatusCode != http.StatusOK {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+}
+
+// Below a path, the addresses that the API tells have that path.
+func TestAPIBelowAPath(t *testing.T) {
+	b := newAPIBench(t, "bind 127.0.0.1\n\thandle_path /office/* {\n\t\tgatefold_api\n\t}\n\trespond elsewhere 404")
+	var found struct {
+		Issuer string
+		Token  string `json:"token_endpoint"`
+	}
+	got := b.get(b.api+"/office/.well-known/openid-configuration").want(t, http.StatusOK)
+	if err := json.Unmarshal([]byte(got.body), &found); err != nil {
+		t.Fatal(err)
+	}
+	if found.Issuer != b.api+"/office" || found.Token != b.api+"/office/oauth/token" {
+		t.Errorf("%+v", found)
+	}
+	b.get(b.api+"/management/signed-links").want(t, http.StatusNotFound)
+	b.api += "/office"
+	b.get(b.api+"/management/signed-links", "Authorization", "Bearer "+b.token(defaultVendor, "links:read")).want(t, http.StatusOK)
+}
+
+// A configuration that would send secrets through a network in the clear is not
+// loaded; one that says that something else protects them is.
+func TestAPIWithoutTLSIsNotLoaded(t *testing.T) {
+	b := newBench(t, standardRules)
+	site := func(block string) string {
+		return b.config("", standardRules, "") + "\nhttp://127.0.0.1:" + freePort(t) + " {\n" + block + "\n}\n"
+	}
+	for name, block := range map[string]string{
+		"on every address":  "gatefold_api",
+		"on the wildcard":   "bind 0.0.0.0\n\tgatefold_api",
+		"on IPv6's":         "bind [::]\n\tgatefold_api",
+		"on both":           "bind 127.0.0.1 0.0.0.0\n\tgatefold_api",
+		"deep in a route":   "handle /x/* {\n\t\troute {\n\t\t\tgatefold_api\n\t\t}\n\t}",
+		"cors for everyone": "bind 127.0.0.1\n\tgatefold_api {\n\t\tcors *\n\t}",
+	} {
+		err := load(site(block))
+		if err == nil {
+			t.Errorf("%s: loaded", name)
+			continue
+		}
+		if name != "cors for everyone" && (!strings.Contains(err.Error(), "without TLS") || !strings.Contains(err.Error(), "bind 127.0.0.1")) {
+			t.Errorf("%s: %v", name, err)
+		}
+		b.get("/public").page()
+	}
+	for name, block := range map[string]string{
+		"bound":     boundAPI,
+		"on IPv6":   "bind [::1]\n\tgatefold_api",
+		"on a pipe": "bind unix/" + filepath.Join(t.TempDir(), "api.sock") + "\n\tgatefold_api",
+		"on demand": "gatefold_api {\n\t\tplain_http\n\t}",
+	} {
+		if err := load(site(block)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// However the connection came about: what was sent without TLS from elsewhere is
+// not looked at, right or wrong.
+func TestAPIRefusesPlainConnections(t *testing.T) {
+	b := newAPIBench(t, boundAPI)
+	token := b.token(defaultVendor, "links:read")
+	api := &API{app: b.app()}
+	api.handler.make = api.open
+	api.Issuers = []*APIIssuer{{Issuer: issuerSelf}}
+	ask := func(change func(*http.Request) *http.Request) int {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://api.example/management/signed-links", nil)
+		request.Header.Set("Authorization", "Bearer "+token)
+		recorder := httptest.NewRecorder()
+		if err := api.ServeHTTP(recorder, change(request), nil); err != nil {
+			t.Fatal(err)
+		}
+		return recorder.Code
+	}
+	from := func(address net.Addr) func(*http.Request) *http.Request {
+		return func(r *http.Request) *http.Request {
+			return r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, address))
+		}
+	}
+	proxied := func(trusted bool) func(*http.Request) *http.Request {
+		return func(r *http.Request) *http.Request {
+			r.Header.Set("X-Forwarded-Proto", "https")
+			return r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: trusted}))
+		}
+	}
+	outside := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80}
+	for name, test := range map[string]struct {
+		change func(*http.Request) *http.Request
+		want   int
+	}{
+		"nothing known":         {func(r *http.Request) *http.Request { return r }, http.StatusForbidden},
+		"from elsewhere":        {from(outside), http.StatusForbidden},
+		"a proxy nobody trusts": {proxied(false), http.StatusForbidden},
+		"a trusted proxy":       {proxied(true), http.StatusOK},
+		"this machine":          {from(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}), http.StatusOK},
+		"this machine on IPv6":  {from(&net.TCPAddr{IP: net.IPv6loopback}), http.StatusOK},
+		"a socket":              {from(&net.UnixAddr{}), http.StatusOK},
+		"TLS":                   {func(r *http.Request) *http.Request { r.TLS = new(tls.ConnectionState); return r }, http.StatusOK},
+	} {
+		if got := ask(test.change); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+	api.PlainHTTP = true
+	if got := ask(from(outside)); got != http.StatusOK {
+		t.Errorf("plain_http: %d", got)
+	}
+}
+
+func (b *bench) app() *App {
+	b.Helper()
+	app, err := caddy.ActiveContext().AppIfConfigured("gatefold")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return app.(*App)
+}
+
+// A publisher's own OpenID issuer gives the tokens: what it says of vendor and
+// scope counts, and nothing that is meant for others.
+func TestAPIOfAnotherIssuer(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "jwks.json")
+	if err := os.WriteFile(file, keySet(t, private.Public(), jose.ES256), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	external := "gatefold_api {\n\t\tissuer https://id.example {\n\t\t\taudience https://api.example\n\t\t\tjwks " + file + "\n\t\t}\n\t}"
+	b := newAPIBench(t, "bind 127.0.0.1\n\t"+external)
+	// sign makes a token of the issuer, with one claim changed.
+	sign := func(name string, value any) string {
+		claims := map[string]any{"sub": "m2m", "vendor_id": "default", "scope": "links:read"}
+		if claims[name] = value; value == nil {
+			delete(claims, name)
+		}
+		return signForeign(t, jose.ES256, private, "https://id.example", "https://api.example", claims)
+	}
+	good := sign("x", 1)
+	list := b.api + "/management/signed-links"
+	b.get(list, "Authorization", "Bearer "+good).want(t, http.StatusOK)
+	b.get(list, "Authorization", "Bearer "+sign("permissions", []string{"links:read"})).want(t, http.StatusOK)
+	b.get(b.api+"/management/access-lists", "Authorization", "Bearer "+good).want(t, http.StatusForbidden)
+	for name, token := range map[string]string{
+		"for another service": sign("aud", "https://shop.example"),
+		"by another":          sign("iss", "https://evil.example"),
+		"of a bad vendor":     sign("vendor_id", "../x"),
+		"of an empty vendor":  sign("vendor_id", ""),
+		"of the system":       sign("vendor_id", "_system"),
+		"in our name":         sign("iss", keys.AccessIssuer),
+		"that has ended":      sign("exp", clock.Now().Unix()),
+	} {
+		if got := b.get(list, "Authorization", "Bearer "+token); got.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: %d %s", name, got.StatusCode, got.body)
+		}
+	}
+	// Its tokens without a vendor reach no vendor's records.
+	b.get(list, "Authorization", "Bearer "+sign("vendor_id", nil)).want(t, http.StatusForbidden)
+	// Gatefold gives no tokens here: nobody wrote `issuer self`.
+	b.get(b.api+"/.well-known/openid-configuration").want(t, http.StatusUnauthorized)
+	b.post(b.api+"/oauth/token", "application/json", `{}`).want(t, http.StatusUnauthorized)
+
+	b.loadAPI("bind 127.0.0.1\n\t" + strings.Replace(external, "gatefold_api {", "gatefold_api {\n\t\tissuer self", 1))
+	b.get(b.api+"/management/signed-links", "Authorization", "Bearer "+good).want(t, http.StatusOK)
+	b.get(b.api+"/management/signed-links", "Authorization", "Bearer "+b.token(defaultVendor, "links:read")).want(t, http.StatusOK)
+}
+
+// The client's secret and its tokens are nowhere in the log.
+func TestAPILogsNoSecrets(t *testing.T) {
+	b := newAPIBench(t, "bind 127.0.0.1\n\tlog\n\tgatefold_api")
+	token := b.token(defaultVendor, "links:read")
+	secret := "gfsecret_" + strings.Repeat("x", 43)
+	for range 3 {
+		b.get(b.api+"/management/signed-links", "Authorization", "Bearer "+token).want(t, http.StatusOK)
+		b.get(b.api+"/management/signed-links", "Authorization", "Bearer x"+token).want(t, http.StatusUnauthorized)
+		b.post(b.api+"/oauth/token", "application/x-www-form-urlencoded", "grant_type=client_credentials&client_id=x&client_secret="+secret).want(t, http.StatusUnauthorized)
+		b.post(b.api+"/oauth/token", "application/x-www-form-urlencoded", "grant_type=client_credentials", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("x:"+secret))).want(t, http.StatusUnauthorized)
+	}
+	b.waitFor("the access log", func() bool { return strings.Count(logged.String(), "/oauth/token") > 6 })
+	text := logged.String()
+	for _, material := range []string{secret, strings.Split(token, ".")[2], base64.StdEncoding.EncodeToString([]byte("x:" + secret))} {
+		if strings.Contains(text, material) {
+			t.Errorf("the log holds %q", material)
+		}
+	}
+}
+
+func TestAPICaddyfile(t *testing.T) {
+	for text, want := range map[string]string{
+		"gatefold_api /x":                                          "no matcher",
+		"gatefold_api {\n\tscope x\n}":                             "known are issuer, cors, plain_http",
+		"gatefold_api {\n\tissuer\n}":                              "argument",
+		"gatefold_api {\n\tissuer https://x\n}":                    "audience is missing",
+		"gatefold_api {\n\tissuer self {\n\t\tkey x\n\t}\n}":       "known are audience, jwks",
+		"gatefold_api {\n\tcors\n}":                                "argument",
+		"gatefold_api {\n\tcors https://x.example/\n}":             "slash at the end",
+		"gatefold_api {\n\tcors https://x.example\n\tcors x\n}":    "twice",
+		"gatefold_api {\n\tplain_http yes\n}":                      "argument",
+		"gatefold_api {\n\tissuer x {\n\t\taudience a b\n\t}\n}":   "argument",
+		"gatefold_api {\n\tissuer x {\n\t\tjwks a\n\t\tjwks b\n}}": "twice",
+	} {
+		err := new(API).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\n%v, want %q", text, err, want)
+		}
+	}
+	api := new(API)
+	err := api.UnmarshalCaddyfile(caddyfile.NewTestDispenser("gatefold_api {\n\tissuer self\n\tissuer https://id.example {\n\t\taudience a\n\t\tjwks f\n\t}\n\tcors https://a.example https://b.example\n\tplain_http\n}"))
+	if err != nil || len(api.Issuers) != 2 || api.Issuers[1].Audience != "a" || api.Issuers[1].JWKS != "f" || len(api.Origins) != 2 || !api.PlainHTTP {
+		t.Errorf("%+v, %v", api, err)
+	}
+	for name, issuer := range map[string]APIIssuer{
+		"nobody":              {},
+		"our own name":        {Issuer: keys.AccessIssuer, Audience: "x", JWKS: "y"},
+		"self with keys":      {Issuer: issuerSelf, JWKS: "y"},
+		"self with audience":  {Issuer: issuerSelf, Audience: "y"},
+		"no audience":         {Issuer: "https://x", JWKS: "y"},
+		"no keys":             {Issuer: "https://x", Audience: "y"},
+		"keys that are not":   {Issuer: "https://x", Audience: "y", JWKS: "/nothing/there"},
+		"keys that are empty": {Issuer: "https://x", Audience: "y", JWKS: os.DevNull},
+	} {
+		if err := issuer.provision(); err == nil {
+			t.Errorf("%s: provisioned", name)
+		}
+	}
+}
