@@ -33,11 +33,15 @@ var denials = map[policy.Reason]denial{
 	policy.ReasonLinkRevoked:       {http.StatusForbidden, "This link has been withdrawn", "The link that you followed was withdrawn by its sender."},
 	policy.ReasonLinkInvalid:       {http.StatusForbidden, "This link is not valid", "The link that you followed is incomplete or was altered."},
 	policy.ReasonLinkOtherResource: {http.StatusForbidden, "This link is for another page", "The link that you followed does not open this page."},
+	policy.ReasonLinkUntrusted:     {http.StatusForbidden, "This link is not valid", "The link that you followed was not made by a publisher of this site."},
+	policy.ReasonLinkOtherSite:     {http.StatusForbidden, "This link is for another site", "The link that you followed was made by a publisher of another site."},
+	policy.ReasonLinkNotAllowed:    {http.StatusForbidden, "This link does not open this page", "The publisher who made the link that you followed cannot open this page."},
 	policy.ReasonNoRule:            {http.StatusForbidden, "This page is not available", "No rule of this site covers this page."},
 	policy.ReasonBadPath:           {http.StatusBadRequest, "The address is not valid", "The path of the address could be read in more than one way."},
 	policy.ReasonBadQuery:          {http.StatusBadRequest, "The address is not valid", "The address carries more than one link token."},
 	policy.ReasonBadMethod:         {http.StatusMethodNotAllowed, "The method is not allowed", "This method is not served here."},
 	policy.ReasonTooEarly:          {http.StatusTooEarly, "Try again", "The request came too early in the connection."},
+	policy.ReasonKeysUnavailable:   {http.StatusServiceUnavailable, "Try again in a moment", "Who signed your link or your login cannot be checked at the moment."},
 	policy.ReasonStoreUnavailable:  {http.StatusServiceUnavailable, "Try again in a moment", "Access cannot be checked at the moment."},
 }
 

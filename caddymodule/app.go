@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,10 +47,14 @@ type App struct {
 	// CacheSize bounds the memory of the caches, in bytes. Default: 64 MiB.
 	CacheSize int64 `json:"cache_size,omitempty"`
 
+	// JWKS says how other people's keys are fetched.
+	JWKS *KeySetConfig `json:"jwks,omitempty"`
+
 	ctx      caddy.Context
 	logger   *zap.Logger
 	acquired string // the pool key that Cleanup must release
 	shared   *shared
+	keySets  keys.Settings
 	secret   []byte // nil when it is in the file beside the database
 	runtime  lazy[*runtime]
 	api      lazy[http.Handler]
@@ -97,6 +102,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return errors.New("cache_size: must be at least 1MiB")
 	}
 	if err := a.resolveSecret(); err != nil {
+		return err
+	}
+	var err error
+	if a.keySets, err = a.JWKS.settings(); err != nil {
 		return err
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
@@ -237,8 +246,29 @@ func (a *App) Start() error {
 		return err
 	}
 	a.shared.policy.Resize(a.CacheSize)
+	a.shared.keySets.Configure(a.keySets)
+	go a.warm(a.ctx)
 	go a.sweep(a.ctx)
 	return nil
+}
+
+// warm begins to fetch other people's keys, so that the first reader finds them.
+// What cannot be read now is read when it is needed.
+func (a *App) warm(ctx context.Context) {
+	a.gatesMu.Lock()
+	gates := slices.Clone(a.gates)
+	a.gatesMu.Unlock()
+	vendors := make(map[string]bool)
+	for _, gate := range gates {
+		_, err := gate.runtime.get()
+		if err == nil && !vendors[gate.Vendor] {
+			err = a.shared.policy.RefreshDomains(ctx, gate.Vendor)
+		}
+		vendors[gate.Vendor] = true
+		if err != nil && ctx.Err() == nil {
+			a.logger.Warn("other people's keys are not fetched yet", zap.String("vendor", gate.Vendor), zap.Error(err))
+		}
+	}
 }
 
 // Stop does nothing: requests may still be on their way, see Cleanup.

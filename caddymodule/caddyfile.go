@@ -54,6 +54,12 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		store bolt [<file>]
 //		secret {env.NAME} | {file./path}
 //		cache_size <size>
+//		jwks {
+//			allow          <address or network>…
+//			ca             <file>
+//			stale_if_error <duration>
+//			cooldown       <duration>
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the option's name
@@ -88,8 +94,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.Errf("cache_size: %q must be a size of at least 1MiB, such as 64MiB", size)
 			}
 			a.CacheSize = int64(bytes)
+		case "jwks":
+			if err := a.parseKeySets(d); err != nil {
+				return err
+			}
 		default:
-			return d.Errf("unknown option %q; known are store, secret, cache_size", option)
+			return d.Errf("unknown option %q; known are store, secret, cache_size, jwks", option)
 		}
 	}
 	return nil
@@ -117,7 +127,7 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 //		site   <name>
 //		identify jwt {
 //			issuer   self | <iss>
-//			jwks     <file>
+//			jwks     <file> | <url>
 //			audience <aud>
 //			cookie   <name>
 //			claim    <field> <claim>
@@ -131,6 +141,8 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 //			<directives>
 //		}
 //		link_param  <name>
+//		share_param <name>
+//		share_domain <domain>…
 //		session_ttl <duration>
 //		deny {
 //			login <url>
@@ -151,7 +163,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := once{}
 	for d.NextBlock(0) {
 		option := d.Val()
-		if option != "identify" && option != "rule" {
+		if option != "identify" && option != "rule" && option != "share_domain" {
 			if err := seen.check(d, option); err != nil {
 				return err
 			}
@@ -171,6 +183,10 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser, option string) error {
 		return parseMatching(d, &h.Site, slugPattern, "lower-case letters, digits and hyphens")
 	case "link_param":
 		return parseMatching(d, &h.LinkParam, paramPattern, "letters, digits, - and _")
+	case "share_param":
+		return parseMatching(d, &h.ShareParam, paramPattern, "letters, digits, - and _")
+	case "share_domain":
+		return h.parseShareDomains(d)
 	case "identify":
 		return h.parseIdentify(d)
 	case "rule":

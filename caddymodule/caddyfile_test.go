@@ -86,7 +86,10 @@ func TestConfigurationThatCannotBe(t *testing.T) {
 	for name, test := range map[string]struct{ gate, want string }{
 		"self with jwks":       {"identify jwt {\nissuer self\njwks x\n}", "jwks"},
 		"without audience":     {"identify jwt {\nissuer https://id.example.com\njwks " + empty + "\n}", "audience is required"},
-		"without jwks":         {"identify jwt {\nissuer https://id.example.com\naudience a\n}", "jwks is required"},
+		"without jwks":         {"identify jwt {\nissuer urn:id\naudience a\n}", "jwks is required"},
+		"jwks without TLS":     {"identify jwt {\nissuer https://id.example.com\naudience a\njwks http://id.example.com/jwks\n}", "not an https URL"},
+		"issuer without TLS":   {"identify jwt {\nissuer http://id.example.com\naudience a\n}", "not an https URL"},
+		"share and link alike": {"share_param token", "different names"},
 		"jwks that is absent":  {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + dir + "/none\n}", "no such file"},
 		"jwks without keys":    {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + empty + "\n}", "no key"},
 		"our name":             {"identify jwt {\nissuer gatefold:default\naudience a\njwks " + empty + "\n}", "issuer self"},

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -201,8 +202,9 @@ func (e *explainer) verify(ctx context.Context, now time.Time) {
 
 // evidence is the link's token that the request carries.
 func (e *explainer) evidence() policy.LinkEvidence {
-	_, tokens := takeParam(e.page.RawQuery, e.gate.LinkParam)
+	_, tokens, share := e.gate.takeTokens(e.page.RawQuery)
 	if e.request.LinkToken != "" {
+		share = len(tokens) == 0 && isShareToken(e.request.LinkToken)
 		tokens = append(tokens, e.request.LinkToken)
 	}
 	var passes []policy.Pass
@@ -213,7 +215,7 @@ func (e *explainer) evidence() policy.LinkEvidence {
 		return policy.LinkEvidence{Passes: passes}
 	}
 	return policy.LinkEvidence{
-		Passes: passes, Token: tokens[0], Ambiguous: len(tokens) > 1,
+		Passes: passes, Token: tokens[0], Share: share, Ambiguous: len(tokens) > 1,
 		Readable:  e.told.Method == http.MethodGet || e.told.Method == http.MethodHead,
 		Spendable: e.told.Method == http.MethodGet,
 	}
@@ -239,6 +241,13 @@ func explainedRule(rule *policy.Rule) admin.ExplainedRule {
 	return admin.ExplainedRule{Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: rule.Allow.String(), Origin: rule.Origin}
 }
 
+// isShareToken says whether a token is one that publishers sign in a format of
+// their own.
+func isShareToken(raw string) bool {
+	token, err := keys.Scan(raw)
+	return err == nil && token.Issuer() == ""
+}
+
 // tellLink tells of each check of a link, up to the first that fails.
 func (e *explainer) tellLink(ctx context.Context, explained *policy.Explanation) {
 	token := explained.Token
@@ -252,10 +261,24 @@ func (e *explainer) tellLink(ctx context.Context, explained *policy.Explanation)
 		check("token", false, token.Err.Error())
 		return
 	}
-	check("token", true, "signed by a key of this vendor, for "+token.Claims.Issuer)
+	check("token", true, "signed by a key of "+token.Claims.Issuer)
 	check("time", true, "valid until "+time.Unix(token.Claims.ExpiresAt, 0).UTC().Format(time.RFC3339))
+	published := token.Claims.Issuer != e.site.site.Issuer()
+	if published {
+		misspeaks := token.Reason == policy.ReasonLinkOtherSite || token.Reason == policy.ReasonLinkNotAllowed
+		if !check("publisher", !misspeaks, errorOr(token.Err, "the domain is trusted, and may speak for this host and this resource")) {
+			return
+		}
+	}
 	record, err := e.store.SignedLink(ctx, e.told.Vendor, token.Claims.Issuer, token.Claims.ID)
-	if !check("known", err == nil, errorOr(err, "the store knows it")) {
+	known := "the store knows it"
+	if published && errors.Is(err, store.ErrNotFound) {
+		record, err, known = store.SignedLink{Claims: token.Claims}, nil, "a publisher's link that was never used"
+	}
+	if !check("known", err == nil, errorOr(err, known)) {
+		return
+	}
+	if errors.Is(token.Err, policy.ErrLinkReused) && !check("the same link", false, token.Err.Error()) {
 		return
 	}
 	if !check("not revoked", record.RevokedAt.IsZero(), revokedDetail(record)) {
@@ -374,6 +397,10 @@ var hints = map[policy.Reason]string{
 	policy.ReasonLinkUsedUp:        "The link was redeemed as often as it may be: make a new link.",
 	policy.ReasonLinkRevoked:       "The link was revoked: make a new link.",
 	policy.ReasonLinkInvalid:       "The token is incomplete, altered, by a key that is not ours or is retired, or unknown to the store.",
+	policy.ReasonLinkUntrusted:     "The link is signed by a domain that this vendor does not trust: domain put registers it.",
+	policy.ReasonLinkOtherSite:     "The domain that signed the link is trusted, and may not speak for this site: name it in share_domain, or use the page's own host.",
+	policy.ReasonLinkNotAllowed:    "The domain that signed the link may not speak for this resource: see its allowedResourceIds.",
+	policy.ReasonKeysUnavailable:   "The keys that would verify it are somebody else's and cannot be fetched: domain probe says why; status tells their age.",
 	policy.ReasonLinkOtherResource: "The link is good and opens another page: compare what it names with this page.",
 	policy.ReasonNoRule:            "No rule covers this page: add one, the last usually for / with the operator any.",
 	policy.ReasonBadPath:           "Two servers could read this path differently. If the site needs such paths: paths { allow … }.",

@@ -64,6 +64,14 @@ type Handler struct {
 	// Default: `token`.
 	LinkParam string `json:"link_param,omitempty"`
 
+	// ShareParam is the query parameter that carries what publishers sign: share
+	// tokens, and links in our own format. Default: `share`.
+	ShareParam string `json:"share_param,omitempty"`
+
+	// ShareDomains are trusted publisher domains whose links may open pages of
+	// this site, besides the domain of the host that is asked for.
+	ShareDomains []string `json:"share_domains,omitempty"`
+
 	// SessionTTL is how long a redeemed link stays open in a browser, at most
 	// until the link itself ends. Default: 24 hours.
 	SessionTTL caddy.Duration `json:"session_ttl,omitempty"`
@@ -85,6 +93,7 @@ type Handler struct {
 	login   *url.URL
 	runtime lazy[*siteRuntime]
 	metrics *siteMetrics
+	keySets watchedKeySets
 
 	localSegment *caddyfile.Dispenser // of `local`, until it is read
 }
@@ -137,6 +146,7 @@ func (c *PathConfig) options() policy.PathOptions {
 const (
 	defaultVendor     = "default"
 	defaultLinkParam  = "token"
+	defaultShareParam = "share"
 	defaultSessionTTL = 24 * time.Hour
 )
 
@@ -183,6 +193,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.runtime.make = h.openRuntime
+	h.keySets = watchedKeySets{sets: h.app.shared.keySets}
 	h.app.addGate(h)
 	h.metrics = newSiteMetrics(h.Vendor, h.Site)
 	return nil
@@ -197,6 +208,9 @@ func (h *Handler) setDefaults() {
 	}
 	if h.LinkParam == "" {
 		h.LinkParam = defaultLinkParam
+	}
+	if h.ShareParam == "" {
+		h.ShareParam = defaultShareParam
 	}
 	if h.SessionTTL == 0 {
 		h.SessionTTL = caddy.Duration(defaultSessionTTL)
@@ -256,6 +270,9 @@ func (h *Handler) Validate() error {
 	if !paramPattern.MatchString(h.LinkParam) {
 		return fmt.Errorf("link_param: %q must be letters, digits, - and _", h.LinkParam)
 	}
+	if err := h.validateShare(); err != nil {
+		return err
+	}
 	if h.SessionTTL < caddy.Duration(time.Second) {
 		return errors.New("session_ttl: must be at least 1s")
 	}
@@ -292,10 +309,22 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		site:    policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
 		cookies: newCookieSealer(key, h.Vendor, h.Site),
 	}
+	site.site.ShareDomains = h.ShareDomains
 	for _, identity := range h.Identify {
-		site.sources = append(site.sources, identity.source(own))
+		source, err := identity.source(own, &h.keySets)
+		if err != nil {
+			return nil, err
+		}
+		site.sources = append(site.sources, source)
 	}
 	return site, nil
+}
+
+// Cleanup ends the watching of readers' issuers. What a request that is still on
+// its way needs of them stays in memory.
+func (h *Handler) Cleanup() error {
+	h.keySets.release()
+	return nil
 }
 
 // ServeHTTP is the way of a request: clean, identify, match, link, decide; then
@@ -346,10 +375,12 @@ func (h *Handler) decide(v *visit) policy.Decision {
 		request.Link = h.linkEvidence(v, site)
 	}
 	decision := site.policy.Decide(v.r.Context(), request)
-	if decision.Link.Spend {
+	if spend := decision.Link.Spend; spend || decision.Link.First {
 		v.redemption = newRedemptionID()
 		decision = site.policy.Redeem(v.r.Context(), request, decision, v.redemption)
-		h.metrics.redeemed(decision.Reason)
+		if spend {
+			h.metrics.redeemed(decision.Reason)
+		}
 	}
 	return decision
 }
@@ -358,5 +389,6 @@ func (h *Handler) decide(v *visit) policy.Decision {
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
 	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

@@ -25,8 +25,9 @@ type Identity struct {
 	// keys, else exactly what their `iss` claim says. Required for `jwt`.
 	Issuer string `json:"issuer,omitempty"`
 
-	// JWKS is a file with the issuer's public keys, a JWK Set. Required
-	// unless the issuer is `self`.
+	// JWKS is where the issuer's public keys are, a JWK Set: a file, or an https
+	// URL, which may be a private address. Default for an issuer that is an https
+	// URL: where its OpenID configuration says.
 	JWKS string `json:"jwks,omitempty"`
 
 	// Audience is what the tokens' `aud` claim must name. Default for the
@@ -43,6 +44,7 @@ type Identity struct {
 	Claims map[string]string `json:"claims,omitempty"`
 
 	verifier policy.ReaderVerifier
+	remote   keys.Source // where the keys are fetched; zero when they are not
 }
 
 const (
@@ -97,13 +99,18 @@ func (i *Identity) provisionForeign() error {
 		return fmt.Errorf("jwt: %q is a name of Gatefold's own tokens: write issuer self", i.Issuer)
 	case i.Audience == "":
 		return errors.New("jwt: audience is required: without it any token of the issuer, made for whatever service, would count here")
-	case i.JWKS == "":
-		return errors.New("jwt: jwks is required: a file with the issuer's public keys")
-	case strings.Contains(i.JWKS, "://"):
-		return errors.New("jwt: jwks must be a file: keys are not fetched over the network")
 	}
 	names, err := i.claimNames()
 	if err != nil {
+		return err
+	}
+	fetched, err := i.fetched()
+	if err != nil || fetched {
+		i.verifier = policy.ReaderVerifier{
+			ID: verifierID("fetched", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified,
+				names.PublisherUserID, i.remote.Issuer, i.remote.URL),
+			Issuer: keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names},
+		}
 		return err
 	}
 	data, err := os.ReadFile(i.JWKS)
@@ -127,6 +134,28 @@ func (i *Identity) provisionForeign() error {
 		Keys:   fixedKeys{set},
 	}
 	return nil
+}
+
+// fetched says whether the issuer's keys are fetched over the network, and notes
+// from where. The operator wrote the address, so it may be a private one.
+func (i *Identity) fetched() (bool, error) {
+	switch {
+	case strings.Contains(i.JWKS, "://"):
+		i.remote = keys.Source{URL: i.JWKS, Trusted: true}
+	case i.JWKS != "":
+		return false, nil
+	case strings.Contains(i.Issuer, "://"):
+		i.remote = keys.Source{Issuer: i.Issuer, Trusted: true}
+	default:
+		return false, errors.New("jwt: jwks is required: a file or an https URL with the issuer's public keys; only an issuer that is an https URL says itself where they are")
+	}
+	if err := i.remote.Check(); err != nil {
+		if i.JWKS != "" {
+			return false, fmt.Errorf("jwt: jwks %w", err)
+		}
+		return false, fmt.Errorf("jwt: issuer %w: name a file or an https URL with its keys by jwks", err)
+	}
+	return true, nil
 }
 
 func (i *Identity) claimNames() (keys.ClaimNames, error) {
@@ -160,13 +189,21 @@ func verifierID(parts ...string) string {
 	return string(id)
 }
 
-// source returns the identity at work, over the vendor's own keys.
-func (i *Identity) source(own policy.KeySource) source {
+// source returns the identity at work, over the vendor's own keys, or those that
+// are fetched. It waits for no network: an issuer that is down stops nobody.
+func (i *Identity) source(own policy.KeySource, sets *watchedKeySets) (source, error) {
 	s := source{httpAuth: i.Source == sourceHTTPAuth, cookie: i.Cookie, verifier: i.verifier}
 	if i.Issuer == issuerSelf {
 		s.verifier.Keys = own
 	}
-	return s
+	if i.remote != (keys.Source{}) {
+		remote, err := sets.watch(i.remote)
+		if err != nil {
+			return source{}, fmt.Errorf("identify: jwt: %w", err)
+		}
+		s.verifier.Keys = remote
+	}
+	return s, nil
 }
 
 // identify finds out who the reader is: the first source for which the request
@@ -213,7 +250,7 @@ func (s *source) verify(v *visit, site *siteRuntime, raw string) (policy.Reader,
 	case !s.issued(raw):
 		return policy.Reader{}, false
 	case errors.Is(err, policy.ErrUnavailable):
-		return policy.Reader{Unknown: true}, true
+		return policy.Reader{Unknown: true, NoKeys: errors.Is(err, keys.ErrKeysUnavailable)}, true
 	default:
 		return policy.Reader{Rejected: true}, true
 	}

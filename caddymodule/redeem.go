@@ -27,24 +27,24 @@ func (h *Handler) linkEvidence(v *visit, site *siteRuntime) policy.LinkEvidence 
 	for _, carried := range v.carried {
 		evidence.Passes = append(evidence.Passes, carried.pass.Pass)
 	}
-	rest, tokens := takeParam(v.original.RawQuery, h.LinkParam)
+	rest, tokens, share := h.takeTokens(v.original.RawQuery)
 	if tokens == nil {
 		return evidence
 	}
-	v.stripToken(h.LinkParam, rest)
+	h.stripTokens(v, rest)
 	evidence.Ambiguous = len(tokens) > 1
-	evidence.Token = tokens[0]
+	evidence.Token, evidence.Share = tokens[0], share
 	evidence.Readable = v.r.Method == http.MethodGet || v.r.Method == http.MethodHead
 	evidence.Spendable = isOwnVisit(v.r)
 	evidence.Early = isEarlyData(v.r)
 	return evidence
 }
 
-// stripToken takes a link's token out of every form of the URL that handlers
+// stripTokens takes links' tokens out of every form of the URL that handlers
 // after this one could send to an origin.
-func (v *visit) stripToken(param, rest string) {
+func (h *Handler) stripTokens(v *visit, rest string) {
 	if v.r.URL != v.original {
-		v.r.URL.RawQuery, _ = takeParam(v.r.URL.RawQuery, param)
+		v.r.URL.RawQuery, _, _ = h.takeTokens(v.r.URL.RawQuery)
 	}
 	v.original.RawQuery = rest
 	v.r.RequestURI = cleanURI(v)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
@@ -28,24 +29,31 @@ type shared struct {
 	engine *lazyEngine
 	store  *store.Store
 	policy *policy.Policy
+	// keySets are other people's keys: publishers' and readers' issuers'.
+	keySets *keys.Sets
 }
 
 func newShared(file string, cacheBytes int64) (*shared, error) {
 	versions := new(policy.Versions)
 	engine := newLazyEngine(file)
 	records := store.New(engine, versions, now)
+	options := keySetOptions
+	options.Now, options.Store = now, records
+	keySets := keys.NewSets(options)
 	decisions, err := policy.New(policy.Options{
 		Records: records, Versions: versions, Operators: policy.StandardOperators(),
-		CacheBytes: cacheBytes, Now: now,
+		KeySets: keySets, CacheBytes: cacheBytes, Now: now,
 	})
 	if err != nil {
+		keySets.Close()
 		return nil, err
 	}
-	return &shared{file: file, engine: engine, store: records, policy: decisions}, nil
+	return &shared{file: file, engine: engine, store: records, policy: decisions, keySets: keySets}, nil
 }
 
 // Destruct closes the store, when the last configuration released it.
 func (s *shared) Destruct() error {
+	s.keySets.Close()
 	s.policy.Close()
 	return s.engine.Close()
 }

@@ -47,7 +47,7 @@ type flight struct {
 
 func newRemote(sets *Sets, source Source) *Remote {
 	r := &Remote{sets: sets, source: source}
-	r.state.Store(new(remoteState))
+	r.state.Store(&remoteState{generation: sets.generations.Add(1)})
 	return r
 }
 
@@ -58,7 +58,7 @@ func (r *Remote) Source() Source { return r.source }
 // longer refreshed when nobody else watches them.
 func (r *Remote) Release() { r.sets.release(r) }
 
-// Generation changes whenever the keys do.
+// Generation changes whenever the keys do, and only grows.
 func (r *Remote) Generation() uint64 { return r.state.Load().generation }
 
 // UsableUntil is the moment from which on the keys in memory do not count, if
@@ -197,7 +197,7 @@ func (r *Remote) load(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	state := &remoteState{StoredSet: *stored, set: set, dropped: dropped, known: true, generation: r.state.Load().generation + 1}
+	state := &remoteState{StoredSet: *stored, set: set, dropped: dropped, known: true, generation: r.sets.generations.Add(1)}
 	r.state.Store(state)
 	r.dueAt = dueAt(state)
 }
@@ -304,7 +304,7 @@ func (r *Remote) get(ctx context.Context, before *remoteState) (*remoteState, Fe
 			return failed(&FetchError{FetchMalformed, err.Error()})
 		}
 		state.Body, state.set, state.dropped, state.known = doc.body, set, dropped, true
-		state.generation++
+		state.generation = r.sets.generations.Add(1)
 	}
 	return &state, FetchOK, nil
 }

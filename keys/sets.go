@@ -58,6 +58,9 @@ type Sets struct {
 	fetches  map[FetchResult]*atomic.Uint64
 	unknown  [2]atomic.Uint64 // kids that were not known: asked for, refused at once
 	inFlight atomic.Int64
+	// generations counts the changes of all sources' keys, so that a source that
+	// is watched again does not begin anew.
+	generations atomic.Uint64
 }
 
 // SetsOptions are what NewSets needs.

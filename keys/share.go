@@ -86,6 +86,15 @@ func (p *Publisher) VerifyLink(ctx context.Context, token *Token, now time.Time)
 	return Published{Claims: claims, KeyID: keyID}, claims.check()
 }
 
+// Verify verifies whatever the publisher signed: a share token, or a link in our
+// own format.
+func (p *Publisher) Verify(ctx context.Context, token *Token, now time.Time) (Published, error) {
+	if token.isLink() {
+		return p.VerifyLink(ctx, token, now)
+	}
+	return p.VerifyShare(ctx, token, now)
+}
+
 // VerifyShare verifies a share token (`dca-share`) of the publisher. Its checks
 // come in the order of the format's own verifier, and each has an error of its
 // own: ErrAlgorithm, ErrUnknownKey, ErrDeniedKey, ErrSignature, ErrShareType,

@@ -20,14 +20,18 @@ type Site struct {
 	Paths PathOptions
 	// Keys verify the vendor's own links.
 	Keys KeySource
+	// ShareDomains are the trusted domains that may speak for this site,
+	// besides its own hosts; in normal form, see keys.NormalDomain.
+	ShareDomains []string
 
-	issuer string
+	issuer      string
+	shareTokens string // names the verifying of share tokens in the cache
 }
 
 // NewSite returns a site of a vendor; safe for concurrent use if its key source
 // is.
 func NewSite(vendor, name string, rules *Ruleset, paths PathOptions, source KeySource) *Site {
-	return &Site{Vendor: vendor, Name: name, Rules: rules, Paths: paths, Keys: source, issuer: keys.VendorIssuer(vendor)}
+	return &Site{Vendor: vendor, Name: name, Rules: rules, Paths: paths, Keys: source, issuer: keys.VendorIssuer(vendor), shareTokens: "share:" + vendor}
 }
 
 // Issuer returns the name under which the vendor signs its own links.
@@ -66,6 +70,9 @@ type LinkEvidence struct {
 	Passes []Pass
 	// Token is the token in the query; empty when there is none.
 	Token string
+	// Share: it came in the parameter for what publishers sign, not in the one
+	// for links in our own format.
+	Share bool
 	// Ambiguous: the query carries more than one token.
 	Ambiguous bool
 	// Readable: the request is a GET or HEAD, so that a token counts at all.
@@ -111,7 +118,7 @@ func (r *Request) LinkMayOpen() bool {
 }
 
 // Decide decides a request that was matched. It spends nothing: a decision
-// whose Link.Spend is set holds only once Redeem has counted the use.
+// whose Link.Spend or Link.First is set holds only once Redeem has written it.
 //
 // A path with several readings is allowed only if it is allowed under each;
 // the decision is then that of the reading which asked for the most. What went
@@ -197,6 +204,8 @@ func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRu
 // and from one whose credential cannot be judged.
 func whyAnonymous(reader *Reader) Reason {
 	switch {
+	case reader.NoKeys:
+		return ReasonKeysUnavailable
 	case reader.Unknown:
 		return ReasonStoreUnavailable
 	case reader.Rejected:
@@ -226,6 +235,7 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 		MaxUses: verdict.claims.MaxUses, ExpiresAt: verdict.claims.ExpiresAt,
 	}
 	reason := verdict.reason
+	unknown := reason == ReasonStoreUnavailable || reason == ReasonKeysUnavailable
 	if reason == ReasonSignedLink && !verdict.target.opens(r, decision.rule, decision.segments) {
 		reason = ReasonLinkOtherResource
 	}
@@ -234,14 +244,15 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 		// Whatever the link is worth, even if that cannot be read.
 		use.Ignored = true
 		decision.Link = use
-	case reason == ReasonStoreUnavailable:
+	case unknown:
 		decision.Reason, decision.Err = reason, verdict.err
 	case reason == ReasonSignedLink && verdict.claims.MaxUses > 0 && r.Link.Early:
 		decision.Reason, decision.Link = ReasonTooEarly, use
 	case reason == ReasonSignedLink:
-		use.Spend = verdict.claims.MaxUses > 0
+		use.Spend, use.First = verdict.claims.MaxUses > 0, verdict.first
 		decision.Reason, decision.Link = reason, use
-	case decision.Reason == ReasonBadCredential, decision.Reason == ReasonStoreUnavailable:
+		decision.ContentNames, decision.Scopes = verdict.claims.ContentNames, verdict.claims.Scopes
+	case decision.Reason == ReasonBadCredential, decision.Reason == ReasonStoreUnavailable, decision.Reason == ReasonKeysUnavailable:
 		// The credential is what the reader, or the operator, can do something
 		// about.
 	default:
@@ -267,7 +278,18 @@ func (p *Policy) passOpens(ctx context.Context, r *Request, decision *Decision) 
 		if state.revoked || now >= state.expiresAt || state.target == nil || !state.target.opens(r, decision.rule, decision.segments) {
 			continue
 		}
+		if state.keyID != "" { // a publisher's
+			opens, err := p.stillOpens(ctx, r, &pass, &state)
+			if err != nil {
+				decision.Reason, decision.Err, decision.Until = whyUnavailable(err), err, r.Now.UnixMilli()
+				return true
+			}
+			if !opens {
+				continue
+			}
+		}
 		decision.Reason = ReasonSignedLink
+		decision.ContentNames, decision.Scopes = state.contentNames, state.scopes
 		decision.Link = LinkUse{Issuer: pass.Issuer, ID: pass.ID, MaxUses: state.maxUses, ExpiresAt: state.expiresAt}
 		decision.Until = min(decision.Until, pass.ExpiresAt*1000, state.expiresAt*1000)
 		return true
@@ -281,6 +303,10 @@ type linkVerdict struct {
 	reason Reason // signed_link when it is good
 	claims keys.LinkClaims
 	target *target
+	// keyID is the publisher's key that signed it; first says that no record of
+	// his link is kept yet.
+	keyID string
+	first bool
 	// until is when the verdict may change by itself, in Unix milliseconds.
 	until int64
 	err   error
@@ -296,21 +322,25 @@ func (p *Policy) judgeLink(ctx context.Context, r *Request) *linkVerdict {
 }
 
 func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
-	claims, err := p.linkClaims(ctx, r.Site, r.Link.Token, r.Now)
-	switch {
-	case errors.Is(err, ErrUnavailable):
-		return linkVerdict{reason: ReasonStoreUnavailable, until: r.Now.UnixMilli(), err: err}
-	case errors.Is(err, keys.ErrNotYetValid):
-		// When its time comes is not known of a token that was not verified.
-		return linkVerdict{reason: ReasonLinkExpired, until: r.Now.UnixMilli(), err: err}
-	case errors.Is(err, keys.ErrExpired):
-		return linkVerdict{reason: ReasonLinkExpired, until: never, err: err}
-	case err != nil:
-		return linkVerdict{reason: ReasonLinkInvalid, until: never, err: err}
+	token, err := p.linkToken(ctx, r)
+	if err != nil {
+		return failedLink(r, err)
 	}
-	verdict := linkVerdict{reason: ReasonSignedLink, claims: claims, until: claims.ExpiresAt * 1000}
-	state, err := p.link(ctx, r.Site.Vendor, claims.Issuer, claims.ID, r.Now)
+	verdict := linkVerdict{reason: ReasonSignedLink, claims: token.claims, keyID: token.keyID, until: token.claims.ExpiresAt * 1000}
+	if token.publisher != nil {
+		if verdict.reason, verdict.err = token.publisher.misspeaks(r, token.claims.PublisherContentID); verdict.err != nil {
+			verdict.until = never
+			return verdict
+		}
+	}
+	state, err := p.link(ctx, r.Site.Vendor, token.claims.Issuer, token.claims.ID, r.Now)
 	switch {
+	case errors.Is(err, ErrNotFound) && token.publisher != nil:
+		// Its record is written with its first use.
+		verdict.first = true
+		if verdict.target, verdict.err = newTarget(&token.claims); verdict.err != nil {
+			verdict.reason = ReasonLinkInvalid
+		}
 	case errors.Is(err, ErrNotFound):
 		// Signed by us and yet unknown: the store is not the one that it was
 		// signed with. Its uses and its revocation are lost, so it is too.
@@ -319,6 +349,9 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 		verdict.reason, verdict.err, verdict.until = ReasonStoreUnavailable, unavailable(err), r.Now.UnixMilli()
 	case state.revoked:
 		verdict.reason = ReasonLinkRevoked
+	case token.publisher != nil && state.print != token.print:
+		// Whoever holds the one link would get the cookie of the other.
+		verdict.reason, verdict.err = ReasonLinkInvalid, ErrLinkReused
 	case state.target == nil:
 		verdict.reason, verdict.err = ReasonLinkInvalid, state.err
 	default:
@@ -327,23 +360,53 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 	return verdict
 }
 
-// Redeem counts the use that a decision with Link.Spend depends on, and returns
-// the decision that holds: the same one, or a denial whose reason says what the
-// link lacks. The id makes it idempotent: a retry with the same id is not a
-// second use.
+// failedLink is the verdict on a token that does not verify.
+func failedLink(r *Request, err error) linkVerdict {
+	verdict := linkVerdict{reason: ReasonLinkInvalid, until: never, err: err}
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		verdict.reason, verdict.until = whyUnavailable(err), r.Now.UnixMilli()
+	case errors.Is(err, keys.ErrNotYetValid):
+		// When its time comes is not known of a token that was not verified.
+		verdict.reason, verdict.until = ReasonLinkExpired, r.Now.UnixMilli()
+	case errors.Is(err, keys.ErrExpired):
+		verdict.reason = ReasonLinkExpired
+	case errors.Is(err, keys.ErrUntrusted):
+		verdict.reason = ReasonLinkUntrusted
+	}
+	return verdict
+}
+
+// whyUnavailable tells keys that cannot be had, which are somebody else's, from
+// records that cannot be read.
+func whyUnavailable(err error) Reason {
+	if errors.Is(err, keys.ErrKeysUnavailable) {
+		return ReasonKeysUnavailable
+	}
+	return ReasonStoreUnavailable
+}
+
+// Redeem counts the use, and writes the record, that a decision with Link.Spend or
+// Link.First depends on, and returns the decision that holds: the same one, or a
+// denial whose reason says what the link lacks. The id makes it idempotent: a
+// retry with the same id is not a second use.
 func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id string) Decision {
-	err := p.records.Redeem(ctx, r.Site.Vendor, Redemption{
+	redemption := Redemption{
 		Issuer: decision.Link.Issuer, LinkID: decision.Link.ID, ID: id,
 		MaxUses: decision.Link.MaxUses, At: r.Now, ExpiresAt: time.Unix(decision.Link.ExpiresAt, 0),
-	})
-	decision.Link.Spend = false
+	}
+	if decision.Link.Issuer != r.Site.issuer {
+		redemption.Link = &Link{Claims: r.verdict.claims, KeyID: r.verdict.keyID}
+	}
+	err := p.records.Redeem(ctx, r.Site.Vendor, redemption)
+	decision.Link.Spend, decision.Link.First = false, false
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrLinkUsedUp):
 		decision.Reason = ReasonLinkUsedUp
 	case errors.Is(err, ErrLinkRevoked):
 		decision.Reason = ReasonLinkRevoked
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrLinkReused):
 		decision.Reason, decision.Err = ReasonLinkInvalid, err
 	default:
 		decision.Reason, decision.Err = ReasonStoreUnavailable, unavailable(err)

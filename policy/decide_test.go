@@ -299,7 +299,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s in JSON: %s, %v", reason, text, err)
 		}
 	}
-	if reason := reasonCount; reason.Allows() || reason.String() != "reason 20" {
+	if reason := reasonCount; reason.Allows() || reason.String() != "reason 24" {
 		t.Errorf("a reason that is none: %s, allows: %t", reason, reason.Allows())
 	}
 	if (&Decision{}).Allow() {

@@ -38,6 +38,15 @@ const (
 	ReasonLinkInvalid
 	// ReasonLinkOtherResource: the link opens another page.
 	ReasonLinkOtherResource
+	// ReasonLinkUntrusted: the link is signed by a domain that the vendor does
+	// not trust.
+	ReasonLinkUntrusted
+	// ReasonLinkOtherSite: the domain that signed the link may not speak for
+	// this site.
+	ReasonLinkOtherSite
+	// ReasonLinkNotAllowed: the domain that signed the link may not speak for
+	// this resource.
+	ReasonLinkNotAllowed
 	// ReasonNoRule: no rule of the site matches.
 	ReasonNoRule
 	// ReasonBadPath: two servers could read the path differently.
@@ -53,6 +62,9 @@ const (
 	ReasonTooEarly
 	// ReasonStoreUnavailable: what would decide cannot be read.
 	ReasonStoreUnavailable
+	// ReasonKeysUnavailable: the keys that would verify what the request
+	// carries are somebody else's, and cannot be had.
+	ReasonKeysUnavailable
 
 	reasonCount
 )
@@ -71,6 +83,9 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonLinkRevoked:       "link_revoked",
 	ReasonLinkInvalid:       "link_invalid",
 	ReasonLinkOtherResource: "link_other_resource",
+	ReasonLinkUntrusted:     "link_untrusted",
+	ReasonLinkOtherSite:     "link_other_site",
+	ReasonLinkNotAllowed:    "link_not_allowed",
 	ReasonNoRule:            "no_rule",
 	ReasonBadPath:           "bad_path",
 	ReasonBadQuery:          "bad_query",
@@ -78,6 +93,7 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonBadCredential:     "bad_credential",
 	ReasonTooEarly:          "too_early",
 	ReasonStoreUnavailable:  "store_unavailable",
+	ReasonKeysUnavailable:   "keys_unavailable",
 }
 
 // Allows says whether the reason is one that allows.
@@ -112,13 +128,18 @@ type Decision struct {
 	SKU, Grant string
 	// Link is the link that let the reader in, or failed to.
 	Link LinkUse
+	// ContentNames and Scopes are what the publisher's link that let the reader
+	// in names of the resource, for the origin; one of them is empty. They must
+	// not be changed.
+	ContentNames, Scopes []string
 	// Until is the earliest moment, in Unix milliseconds, at which the same
 	// request could be decided otherwise without a record being changed:
 	// math.MaxInt64 when there is none, and the moment of the decision itself
-	// when that cannot be known, as with store_unavailable.
+	// when that cannot be known, as with store_unavailable. That a publisher's
+	// keys may change is not counted.
 	Until int64
-	// Err is what went wrong, for the log: with store_unavailable, and with
-	// the reasons that tell of a failed check.
+	// Err is what went wrong, for the log: with store_unavailable and
+	// keys_unavailable, and with the reasons that tell of a failed check.
 	Err error
 
 	rule     *compiledRule
@@ -160,6 +181,9 @@ type LinkUse struct {
 	// Spend says that the decision holds only once a use is redeemed: see
 	// Policy.Redeem.
 	Spend bool
+	// First says that a publisher signed the link and no record of it is kept
+	// yet: the decision holds only once it is written, see Policy.Redeem.
+	First bool
 	// MaxUses bounds the redemptions; zero means that they are not counted.
 	MaxUses int64
 	// ExpiresAt is the end of the link, in Unix seconds.

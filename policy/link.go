@@ -15,6 +15,8 @@ import (
 type Link struct {
 	Claims  keys.LinkClaims
 	Revoked bool
+	// KeyID is the key that signed it, where a publisher did.
+	KeyID string
 }
 
 // Pass is a redeemed link, as a verified link cookie tells it.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"crypto/sha256"
 	"time"
 )
 
@@ -27,6 +28,14 @@ type linkState struct {
 	expiresAt int64   // Unix seconds
 	target    *target // nil when the link opens nothing; err says why
 	err       error
+	published // of a publisher's link
+}
+
+// published is what is kept besides of a link that a publisher signed.
+type published struct {
+	keyID                string
+	print                [sha256.Size]byte
+	contentNames, scopes []string
 }
 
 // loadEntitlements gives the request its reader's entitlements, once.
@@ -113,5 +122,10 @@ func (p *Policy) readLink(ctx context.Context, vendor, issuer, id string) (linkS
 	}
 	state := linkState{revoked: link.Revoked, maxUses: link.Claims.MaxUses, expiresAt: link.Claims.ExpiresAt}
 	state.target, state.err = newTarget(&link.Claims)
-	return state, nil
+	if link.KeyID == "" {
+		return state, nil
+	}
+	state.keyID, state.contentNames, state.scopes = link.KeyID, link.Claims.ContentNames, link.Claims.Scopes
+	state.print, err = fingerprint(&link.Claims)
+	return state, err
 }

@@ -21,10 +21,13 @@ type Records interface {
 	// Link returns a signed link, or ErrNotFound.
 	Link(ctx context.Context, vendor, issuer, id string) (Link, error)
 	// Redeem counts one use of a link in one atomic step, and returns
-	// ErrLinkUsedUp, ErrLinkRevoked or ErrNotFound when it must not be used.
+	// ErrLinkUsedUp, ErrLinkRevoked, ErrLinkReused or ErrNotFound when it must
+	// not be used.
 	Redeem(ctx context.Context, vendor string, redemption Redemption) error
 	// Rules returns the rules that the store has for a site.
 	Rules(ctx context.Context, vendor, site string) ([]Rule, error)
+	// Domains returns whom a vendor trusts to sign links.
+	Domains(ctx context.Context, vendor string) (Domains, error)
 }
 
 // Redemption is one use of a link.
@@ -32,8 +35,12 @@ type Redemption struct {
 	Issuer, LinkID string
 	// ID makes the redemption idempotent: the same one twice counts once.
 	ID string
-	// MaxUses is the most that the link may be used.
+	// MaxUses is the most that the link may be used; zero means that its uses
+	// are not counted.
 	MaxUses int64
+	// Link is the link itself, where a publisher signed it: its record is
+	// written with its first use. Nil for the vendor's own, which has one.
+	Link *Link
 	// At is when it happens; ExpiresAt is when the link ends.
 	At, ExpiresAt time.Time
 }
@@ -43,6 +50,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrLinkUsedUp says that the link was redeemed as often as it may be.
 	ErrLinkUsedUp = errors.New("the link is used up")
+	// ErrLinkReused says that the publisher gave the link's id to another link.
+	ErrLinkReused = errReused
 	// ErrLinkRevoked says that the link was revoked.
 	ErrLinkRevoked = errors.New("the link was revoked")
 )
@@ -63,10 +72,11 @@ type Policy struct {
 	now       func() time.Time
 
 	sites        sites
+	domains      *domainTable
 	entitlements *cache[readerKey, *Entitlements]
 	containers   *cache[skuKey, []string]
 	links        *cache[linkKey, linkState]
-	linkTokens   *cache[tokenKey, keys.LinkClaims]
+	linkTokens   *cache[tokenKey, linkToken]
 	readerTokens *cache[tokenKey, verifiedReader]
 	recentTokens *Recent[recentToken]
 
@@ -81,6 +91,8 @@ type Options struct {
 	Records   Records
 	Versions  *Versions
 	Operators *Operators
+	// KeySets fetches the key sets of publishers. Nil: none can be had.
+	KeySets *keys.Sets
 	// CacheBytes bounds the memory of all caches together.
 	CacheBytes int64
 	// Now is the clock; time.Now in production.
@@ -118,12 +130,13 @@ func New(options Options) (*Policy, error) {
 		// Filled, they take a hundredth to a twentieth of what the caches may
 		// take, beside them.
 		recentTokens: NewRecent[recentToken](int(options.CacheBytes / bytesPerRecent)),
+		domains:      &domainTable{sets: options.KeySets},
 	}
 	var errs [5]error
 	part := options.CacheBytes / shares
 	p.entitlements, errs[0] = newCache[readerKey, *Entitlements](shareEntitlements*part, 512)
 	p.readerTokens, errs[1] = newCache[tokenKey, verifiedReader](shareReaderTokens*part, 384)
-	p.linkTokens, errs[2] = newCache[tokenKey, keys.LinkClaims](shareLinkTokens*part, 640)
+	p.linkTokens, errs[2] = newCache[tokenKey, linkToken](shareLinkTokens*part, 640)
 	p.links, errs[3] = newCache[linkKey, linkState](shareLinks*part, 640)
 	p.containers, errs[4] = newCache[skuKey, []string](shareContainers*part, 256)
 	if err := errors.Join(errs[:]...); err != nil {

@@ -16,6 +16,8 @@ type Reader struct {
 	// Unknown says that the request carried a credential that could not be
 	// judged, because the keys that would cannot be read.
 	Unknown bool
+	// NoKeys says that those keys are somebody else's, and cannot be had.
+	NoKeys bool
 }
 
 // Anonymous says whether the reader is not identified.

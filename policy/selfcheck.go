@@ -98,9 +98,10 @@ func (p *Policy) stamp(ctx context.Context, r *Request) func() uint64 {
 	}
 }
 
-// uncached returns a policy over the same records that keeps nothing.
+// uncached returns a policy over the same records that keeps nothing but whom the
+// vendors trust.
 func (p *Policy) uncached() *Policy {
-	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now}
+	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, domains: p.domains}
 }
 
 func (c *selfChecks) watch(d doubt) {

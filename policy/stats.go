@@ -14,6 +14,10 @@ type Stats struct {
 	// token and by what came out: `ok`, or what failed first. Tokens that are
 	// remembered are not looked at again.
 	Verifications []VerificationStats
+	// Publishers counts, by domain, the verifications of what trusted domains
+	// signed; those of many domains are counted together under the vendor "" and
+	// the domain `other`.
+	Publishers []PublisherStats
 	// SelfChecks and SelfCheckFailures are those of Policy.SelfChecks.
 	SelfChecks, SelfCheckFailures uint64
 }
@@ -32,6 +36,12 @@ type VerificationStats struct {
 	Count        uint64
 }
 
+// PublisherStats counts verifications of what one domain signed.
+type PublisherStats struct {
+	Vendor, Domain string
+	Verifications  []VerificationStats
+}
+
 // verificationResults are what can come out of looking at a token.
 var verificationResults = [...]struct {
 	name string
@@ -47,6 +57,12 @@ var verificationResults = [...]struct {
 	{"not_yet_valid", keys.ErrNotYetValid},
 	{"issuer", keys.ErrIssuer},
 	{"audience", keys.ErrAudience},
+	{"untrusted", keys.ErrUntrusted},
+	{"domain", keys.ErrDomain},
+	{"denied_key", keys.ErrDeniedKey},
+	{"share_type", keys.ErrShareType},
+	{"contents", keys.ErrContents},
+	{"no_keys", keys.ErrKeysUnavailable},
 	{"claims", keys.ErrClaims},
 }
 
@@ -79,8 +95,19 @@ func (p *Policy) Stats() Stats {
 			p.readerTokens.stats("reader_tokens"), p.linkTokens.stats("link_tokens"),
 		},
 		Verifications: append(p.readerVerifications.stats("reader"), p.linkVerifications.stats("link")...),
+		Publishers:    p.domains.stats(),
 		SelfChecks:    checked, SelfCheckFailures: failed,
 	}
+}
+
+func (t *domainTable) stats() []PublisherStats {
+	t.countsMu.Lock()
+	defer t.countsMu.Unlock()
+	stats := make([]PublisherStats, 0, len(t.counts))
+	for key, counts := range t.counts {
+		stats = append(stats, PublisherStats{Vendor: key.vendor, Domain: key.domain, Verifications: counts.stats("publisher")})
+	}
+	return stats
 }
 
 func (c *cache[K, V]) stats(name string) CacheStats {

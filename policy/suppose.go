@@ -42,7 +42,7 @@ func (p *Policy) Suppose(s Supposition) *Policy {
 func SupposeAlone(operators *Operators, now func() time.Time, s Supposition) *Policy {
 	return &Policy{
 		records:  &supposedRecords{Records: noRecords{}, supposition: s},
-		versions: new(Versions), operators: operators, now: now,
+		versions: new(Versions), operators: operators, now: now, domains: new(domainTable),
 	}
 }
 
@@ -83,6 +83,8 @@ func (noRecords) Link(context.Context, string, string, string) (Link, error) {
 }
 
 func (noRecords) Redeem(context.Context, string, Redemption) error { return ErrNotFound }
+
+func (noRecords) Domains(context.Context, string) (Domains, error) { return Domains{}, nil }
 
 func (noRecords) Rules(context.Context, string, string) ([]Rule, error) { return nil, nil }
 

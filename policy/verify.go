@@ -40,6 +40,12 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 		return Reader{}, keys.ErrMalformed
 	}
 	stamp := p.versions.Shared()
+	remote, refreshed := verifier.Keys.(RefreshedKeys)
+	if refreshed {
+		// Other keys may not have signed it, and what they did sign counts as
+		// long as they do.
+		stamp += remote.Generation()
+	}
 	if known := p.recentTokens.Get(raw); known.holds(verifier, stamp, now.UnixMilli()) {
 		p.readerTokens.hits.Add(1)
 		return known.reader, nil
@@ -49,11 +55,14 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 		p.recentTokens.Put(raw, recentToken{verifiedReader: known, verifier: verifier.ID, stamp: stamp})
 		return known.reader, nil
 	}
-	set, err := verifier.Keys.KeySet(ctx)
-	if err != nil {
-		return Reader{}, unavailable(err)
+	var claims keys.ReaderClaims
+	err := p.tryReader(ctx, verifier, raw, func(set keys.KeySet) (err error) {
+		claims, err = verifier.Issuer.Verify(raw, set, now)
+		return err
+	})
+	if errors.Is(err, ErrUnavailable) {
+		return Reader{}, err
 	}
-	claims, err := verifier.Issuer.Verify(raw, set, now)
 	p.readerVerifications.count(err)
 	if err != nil {
 		return Reader{}, err
@@ -64,6 +73,9 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 	}
 	size := int64(len(key.verifier) + len(reader.UserID) + len(reader.PublisherUserID) + len(reader.Email))
 	known := verifiedReader{reader: reader, until: claims.ExpiresAt * 1000}
+	if refreshed {
+		known.until = min(known.until, remote.UsableUntil().UnixMilli())
+	}
 	p.readerTokens.set(key, known, stamp, known.until, size)
 	return reader, nil
 }
@@ -87,27 +99,138 @@ func (t *recentToken) holds(verifier *ReaderVerifier, stamp uint64, now int64) b
 	return t != nil && t.stamp == stamp && now < t.until && t.verifier == verifier.ID
 }
 
-// linkClaims verifies a link's token, from memory where it was verified before.
-func (p *Policy) linkClaims(ctx context.Context, site *Site, raw string, now time.Time) (keys.LinkClaims, error) {
+// RefreshedKeys are somebody else's keys, which change there: a *keys.Remote.
+type RefreshedKeys interface {
+	KeySource
+	// Generation changes whenever the keys do.
+	Generation() uint64
+	// UsableUntil is from when on they do not count.
+	UsableUntil() time.Time
+	// Try verifies with the keys in memory, and with newer ones if the token
+	// names an unknown one.
+	Try(ctx context.Context, verify func(keys.KeySet) error) error
+}
+
+// tryReader calls verify with the keys of a verifier. Only a token that says it
+// is by this issuer may make it look for newer ones.
+func (p *Policy) tryReader(ctx context.Context, verifier *ReaderVerifier, raw string, verify func(keys.KeySet) error) error {
+	if remote, ok := verifier.Keys.(RefreshedKeys); ok {
+		token, err := keys.Scan(raw)
+		if err == nil && token.Issuer() == verifier.Issuer.Issuer {
+			if err = remote.Try(ctx, verify); errors.Is(err, keys.ErrKeysUnavailable) {
+				return unavailable(err)
+			}
+			return err
+		}
+	}
+	set, err := verifier.Keys.KeySet(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	return verify(set)
+}
+
+// linkToken is a link's token that was verified.
+type linkToken struct {
+	claims keys.LinkClaims
+	// print, keyID and generation are of a publisher's link; publisher is whom
+	// the vendor trusts now.
+	print      [sha256.Size]byte
+	keyID      string
+	generation uint64
+	publisher  *publisher
+}
+
+// linkToken verifies a link's token, from memory where it was verified before.
+func (p *Policy) linkToken(ctx context.Context, r *Request) (linkToken, error) {
+	raw, now, site := r.Link.Token, r.Now, r.Site
 	if len(raw) > keys.MaxTokenSize {
-		return keys.LinkClaims{}, keys.ErrMalformed
+		return linkToken{}, keys.ErrMalformed
 	}
 	key := tokenKey{verifier: site.issuer, sum: tokenSum(raw)}
+	if r.Link.Share {
+		key.verifier = site.shareTokens
+	}
 	stamp := p.versions.Shared()
-	if claims, ok := p.linkTokens.get(key, stamp, now.UnixMilli()); ok {
-		return claims, nil
+	if token, ok := p.linkTokens.get(key, stamp, now.UnixMilli()); ok {
+		if token.keyID == "" {
+			return token, nil
+		}
+		publisher, err := p.publisher(ctx, site.Vendor, token.claims.Issuer)
+		if err != nil {
+			return linkToken{}, err
+		}
+		if publisher.Generation() == token.generation {
+			token.publisher = publisher
+			return token, nil
+		}
+	}
+	if publisher, ok := publisherOf(site, raw, r.Link.Share); ok {
+		return p.publishedToken(ctx, r, key, stamp, publisher)
 	}
 	set, err := site.Keys.KeySet(ctx)
 	if err != nil {
-		return keys.LinkClaims{}, unavailable(err)
+		return linkToken{}, unavailable(err)
 	}
 	claims, err := keys.VerifyLink(raw, site.issuer, set, now)
 	p.linkVerifications.count(err)
 	if err != nil {
-		return keys.LinkClaims{}, err
+		return linkToken{}, err
 	}
-	p.linkTokens.set(key, claims, stamp, claims.ExpiresAt*1000, int64(len(raw)))
-	return claims, nil
+	token := linkToken{claims: claims}
+	p.linkTokens.set(key, token, stamp, claims.ExpiresAt*1000, int64(len(raw)))
+	return token, nil
+}
+
+// publisherOf returns the domain that a token says has signed it; false for the
+// vendor's own links, and for what is no token of anybody. Where only publishers'
+// tokens count, every token is one.
+func publisherOf(site *Site, raw string, share bool) (domain string, ok bool) {
+	token, err := keys.Scan(raw)
+	if err != nil || !share && token.Issuer() == site.issuer {
+		return "", false
+	}
+	domain = token.PublisherOf(share)
+	return domain, share || domain != ""
+}
+
+// publishedToken verifies the token of a link that a publisher signed.
+func (p *Policy) publishedToken(ctx context.Context, r *Request, key tokenKey, stamp uint64, domain string) (linkToken, error) {
+	publisher, err := p.publisher(ctx, r.Site.Vendor, domain)
+	if err != nil {
+		p.linkVerifications.count(err)
+		return linkToken{}, err
+	}
+	token, err := keys.Scan(r.Link.Token)
+	if err != nil {
+		return linkToken{}, err
+	}
+	verified := linkToken{generation: publisher.Generation(), publisher: publisher}
+	verify := publisher.VerifyLink
+	if r.Link.Share {
+		verify = publisher.Verify
+	}
+	published, err := verify(ctx, &token, r.Now)
+	if errors.Is(err, keys.ErrKeysUnavailable) {
+		err = unavailable(err)
+	}
+	p.linkVerifications.count(err)
+	publisher.counts.count(err)
+	if err != nil {
+		return linkToken{}, err
+	}
+	verified.claims, verified.keyID = published.Claims, published.KeyID
+	if verified.print, err = fingerprint(&verified.claims); err != nil {
+		return linkToken{}, err
+	}
+	until := verified.claims.ExpiresAt * 1000
+	if usable, ends := publisher.UsableUntil(); ends {
+		until = min(until, usable.UnixMilli())
+	}
+	kept := verified
+	kept.publisher = nil // looked up anew each time: it may be trusted no more
+	p.linkTokens.set(key, kept, stamp, until, int64(2*len(r.Link.Token)))
+	return verified, nil
 }
 
 // ErrUnavailable is what an error is when something that decides could not be

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,7 +23,9 @@ type world struct {
 	records *fakeRecords
 	keys    *fakeKeys
 	site    *Site
-	clock   atomic.Int64 // Unix milliseconds
+	sets    *keys.Sets
+	host    *publisherHost // where news.example is
+	clock   atomic.Int64   // Unix milliseconds
 }
 
 // start is the moment at which every world begins, in Unix seconds.
@@ -33,10 +36,13 @@ func newWorld(t testing.TB) *world {
 	versions := new(Versions)
 	w := &world{t: t, records: newFakeRecords(versions), keys: &fakeKeys{set: ring().KeySet()}}
 	w.clock.Store(start * 1000)
+	w.host = newPublisherHost(t)
+	w.sets = keys.NewSets(w.host.options(w.now))
+	t.Cleanup(w.sets.Close)
 	var err error
 	w.policy, err = New(Options{
 		Records: w.records, Versions: versions, Operators: StandardOperators(),
-		CacheBytes: MinCacheBytes, Now: w.now,
+		CacheBytes: MinCacheBytes, Now: w.now, KeySets: w.sets,
 	})
 	must(t, err)
 	t.Cleanup(w.policy.Close)
@@ -111,7 +117,7 @@ func (w *world) decide(v visit) Decision {
 		r.Link = v.link
 	}
 	decision := w.policy.Decide(ctx, r)
-	if decision.Link.Spend {
+	if decision.Link.Spend || decision.Link.First {
 		decision = w.policy.Redeem(ctx, r, decision, w.records.nextID())
 	}
 	return decision
@@ -194,14 +200,16 @@ type fakeRecords struct {
 	uses   map[linkKey]map[string]bool
 	rules  map[siteKey][]Rule
 	within map[string][]string // sku: the collections that it is in, of any depth
+	trust  map[string]Domains  // by vendor
 	reads  int
 	ids    int
 
 	// silent: writes are not announced, which is what no store may do.
 	silent bool
 	// down is the error of everything; linksDown of reading links only,
-	// containersDown of reading collections only, redeemDown of redeeming only.
-	down, linksDown, containersDown, redeemDown error
+	// containersDown of reading collections only, redeemDown of redeeming only,
+	// domainsDown of reading domains only.
+	down, linksDown, containersDown, redeemDown, domainsDown error
 	// afterRead runs once, between a read of the grants and its return.
 	afterRead func()
 }
@@ -217,6 +225,7 @@ var errDown = errors.New("the disk is gone")
 func newFakeRecords(versions *Versions) *fakeRecords {
 	return &fakeRecords{
 		versions: versions, links: map[linkKey]Link{}, within: map[string][]string{}, uses: map[linkKey]map[string]bool{}, rules: map[siteKey][]Rule{},
+		trust: map[string]Domains{},
 	}
 }
 
@@ -278,10 +287,18 @@ func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) err
 	key := linkKey{vendor, r.Issuer, r.LinkID}
 	link, ok := f.links[key]
 	switch {
-	case !ok:
+	case !ok && r.Link == nil:
 		return ErrNotFound
+	case !ok:
+		f.links[key] = *r.Link
 	case link.Revoked:
 		return ErrLinkRevoked
+	case r.Link != nil && !reflect.DeepEqual(link.Claims, r.Link.Claims):
+		return ErrLinkReused
+	}
+	switch {
+	case r.Link != nil && r.MaxUses == 0:
+		return nil
 	case f.uses[key][r.ID]:
 		return nil
 	case int64(len(f.uses[key])) >= r.MaxUses:
@@ -299,6 +316,13 @@ func (f *fakeRecords) Rules(_ context.Context, vendor, site string) ([]Rule, err
 	defer f.mu.Unlock()
 	f.reads++
 	return slices.Clone(f.rules[siteKey{vendor, site}]), f.down
+}
+
+func (f *fakeRecords) Domains(_ context.Context, vendor string) (Domains, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
+	return f.trust[vendor], cmp.Or(f.down, f.domainsDown)
 }
 
 // commit makes a write, and announces it unless the records are silent.

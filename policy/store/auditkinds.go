@@ -34,6 +34,8 @@ var auditKinds = map[byte]auditKind{
 	prefixRule:       {name: "rule"},
 	prefixImport:     {name: "grant-import", only: []string{"position", "created", "failed"}, sum: true},
 	prefixKey:        {name: "signing-key", hidden: []string{"sealed"}},
+	prefixDomain:     {name: "domain"},
+	prefixDeniedKey:  {name: "denied-key"},
 	prefixClient:     {name: "client", hidden: []string{"secretHash"}},
 	prefixProduct:    {name: "product"},
 	prefixVendor:     {name: "vendor"},
@@ -47,6 +49,7 @@ var auditKinds = map[byte]auditKind{
 	prefixCurrentKey: {quiet: true},
 	prefixAudit:      {quiet: true},
 	prefixOnce:       {quiet: true},
+	prefixKeySet:     {quiet: true},
 }
 
 func auditKindOf(k []byte) auditKind {

@@ -24,11 +24,14 @@ import "encoding/binary"
 //	P <sku>                              product
 //	b <sku> NUL <container>              index: the collections that a sku is in
 //	b                                    what every change of that index replaces
+//	D <domain>                           trusted publisher domain
+//	B <kid>                              denied key of a publisher
 //
 // The system's own partition has keys, and besides:
 //
 //	O <client>                           client of the management API
 //	N <vendor>                           vendor
+//	J <source>                           last good key set of a source
 const (
 	prefixList       = 'L'
 	prefixGrant      = 'G'
@@ -49,6 +52,9 @@ const (
 	prefixProduct    = 'P'
 	prefixContainer  = 'b'
 	prefixVendor     = 'N'
+	prefixDomain     = 'D'
+	prefixDeniedKey  = 'B'
+	prefixKeySet     = 'J'
 )
 
 // The kinds of identifiers in the index of grants.

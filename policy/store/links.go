@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -13,6 +14,9 @@ import (
 type SignedLink struct {
 	Claims    keys.LinkClaims `json:"claims"`
 	CreatedAt time.Time       `json:"createdAt"`
+	// KeyID is the key that signed the link, where a publisher did; its record
+	// was written when it was first used.
+	KeyID string `json:"kid,omitempty"`
 
 	// RevokedAt is when the link was revoked; zero when it was not. It is
 	// stored under a key of its own, so that revoking and redeeming never wait
@@ -143,26 +147,85 @@ func (s *Store) RevokeLink(ctx context.Context, vendor, issuer, id string) (Sign
 // Link implements policy.Records.
 func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Link, error) {
 	link, err := s.SignedLink(ctx, vendor, issuer, id)
-	return policy.Link{Claims: link.Claims, Revoked: !link.RevokedAt.IsZero()}, err
+	return policy.Link{Claims: link.Claims, Revoked: !link.RevokedAt.IsZero(), KeyID: link.KeyID}, err
 }
 
 // Redeem implements policy.Records. It is one atomic step: the link is there,
-// it is not revoked, it has a use left, and that use is counted.
+// it is not revoked, it has a use left, and that use is counted. A publisher's
+// link is there once this step has written it.
 func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) error {
+	if r.Link == nil {
+		return s.redeem(ctx, vendor, r, nil)
+	}
+	// Of several first uses at the same moment one writes the record; the others
+	// find it there. Nobody removes it in between but Sweep, long after its end.
+	var err error
+	for range 3 {
+		var put *Put
+		if put, err = s.firstUse(ctx, vendor, r.Link); err != nil {
+			return err
+		}
+		if err = s.redeem(ctx, vendor, r, put); !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	return err
+}
+
+// firstUse returns the record of a publisher's link, nil when it is there
+// already. The error is policy.ErrLinkReused when the one that is there is of
+// another link.
+func (s *Store) firstUse(ctx context.Context, vendor string, link *policy.Link) (*Put, error) {
+	claims := &link.Claims
+	known, err := s.SignedLink(ctx, vendor, claims.Issuer, claims.ID)
+	if err == nil {
+		same, err := sameClaims(&known.Claims, claims)
+		if err == nil && !same {
+			err = policy.ErrLinkReused
+		}
+		return nil, err
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	stored, err := encode(SignedLink{Claims: *claims, KeyID: link.KeyID, CreatedAt: s.now().UTC().Truncate(time.Millisecond)})
+	if err != nil {
+		return nil, err
+	}
+	return &Put{Key: key(prefixLink, claims.Issuer, claims.ID), Value: stored, Expires: linkRetention(claims.ExpiresAt)}, nil
+}
+
+func sameClaims(a, b *keys.LinkClaims) (bool, error) {
+	left, err := encode(a)
+	if err != nil {
+		return false, err
+	}
+	right, err := encode(b)
+	return bytes.Equal(left, right), err
+}
+
+// redeem commits a redemption, and with it the link's record where it is not
+// there yet: then ErrConflict says that it is now.
+func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, record *Put) error {
 	batch := &Batch{
 		Checks: []Check{
-			{Key: key(prefixLink, r.Issuer, r.LinkID), Present: true},
+			{Key: key(prefixLink, r.Issuer, r.LinkID), Present: record == nil},
 			{Key: key(prefixRevocation, r.Issuer, r.LinkID)},
 		},
-		Counters: []Counter{{
+		// Nothing in memory depends on how often a link was used, nor on that it
+		// was never used: there is no event to tell.
+	}
+	if record != nil {
+		batch.Puts = []Put{*record}
+	}
+	if r.Link == nil || r.MaxUses > 0 {
+		batch.Counters = []Counter{{
 			Key:       key(prefixUses, r.Issuer, r.LinkID),
 			Max:       r.MaxUses,
 			Once:      key(prefixUse, r.Issuer, r.LinkID, r.ID),
 			OnceValue: []byte(r.At.UTC().Format(time.RFC3339Nano)),
 			Expires:   r.ExpiresAt.Add(Retention),
-		}},
-		// Nothing in memory depends on how often a link was used: there is no
-		// event to tell.
+		}}
 	}
 	_, err := s.engine.Commit(ctx, vendor, batch)
 	var check *CheckError
@@ -172,6 +235,8 @@ func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) 
 		return policy.ErrLinkUsedUp
 	case errors.As(err, &check) && check.Index == 1:
 		return policy.ErrLinkRevoked
+	case errors.As(err, &check) && record != nil:
+		return ErrConflict
 	case errors.As(err, &check):
 		return ErrNotFound
 	}

@@ -1,5 +1,5 @@
 // Package store keeps Gatefold's records: access lists and grants, signed links
-// and their uses, rules, and signing keys. Records, their indexes and their
+// and their uses, rules, trusted domains, and signing keys. Records, their indexes and their
 // queries are written once, here, over the small Engine interface; the folders
 // below hold the engines.
 //

@@ -1,0 +1,260 @@
+package policy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gatefold/gatefold/keys"
+)
+
+// TrustedDomain is a publisher domain whose signatures a vendor trusts: by pinned
+// keys or by a key set, exactly one of the two.
+type TrustedDomain struct {
+	// Domain is in normal form: see keys.NormalDomain.
+	Domain        string
+	SigningKeyPEM string
+	JWKSURI       string
+	// AllowedResourceIDs lists what the domain may speak for; empty: all.
+	AllowedResourceIDs []string
+}
+
+// Domains is whom a vendor trusts.
+type Domains struct {
+	Trusted []TrustedDomain
+	// DeniedKeys are the ids of keys that do not count, whoever publishes them.
+	DeniedKeys []string
+}
+
+// domainTable holds the publishers of every vendor, as sites holds the rules:
+// requests read a pointer and never wait.
+type domainTable struct {
+	sets *keys.Sets // nil where publishers' key sets cannot be fetched
+
+	mu      sync.Mutex // one load at a time, so that the last one to read wins
+	vendors sync.Map   // vendor -> *atomic.Pointer[publishers]
+
+	countsMu sync.Mutex
+	counts   map[publisherKey]*verifications
+}
+
+type publisherKey struct{ vendor, domain string }
+
+// publishers are those of one vendor at one moment, or why they are not known.
+type publishers struct {
+	byDomain map[string]*publisher
+	err      error
+}
+
+// publisher is a trusted domain with what is counted of it.
+type publisher struct {
+	*keys.Publisher
+	counts *verifications
+}
+
+// publishers returns whom a vendor trusts. The first call for a vendor reads
+// it; later ones cost a lookup.
+func (p *Policy) publishers(ctx context.Context, vendor string) (*publishers, error) {
+	if slot, ok := p.domains.vendors.Load(vendor); ok {
+		if loaded := slot.(*atomic.Pointer[publishers]).Load(); loaded.err == nil {
+			return loaded, nil
+		}
+	}
+	return p.refreshDomains(ctx, vendor)
+}
+
+// RefreshDomains reads a vendor's trusted domains and denied keys again, and
+// lets every later request be decided by them. Whoever writes them calls it
+// after the commit and before the acknowledgement; whoever follows a change
+// feed, on every change that is Shared. Key sets that are watched from now on
+// are fetched in the background. When the domains cannot be read, links that
+// publishers signed are answered store_unavailable until a later refresh
+// succeeds. A domain whose record cannot be used is left out, and told of.
+func (p *Policy) RefreshDomains(ctx context.Context, vendor string) error {
+	loaded, err := p.refreshDomains(ctx, vendor)
+	if err != nil {
+		return err
+	}
+	var broken []error
+	for domain, publisher := range loaded.byDomain {
+		if publisher.Publisher == nil {
+			broken = append(broken, fmt.Errorf("domain %s: its record cannot be used", domain))
+		}
+	}
+	return errors.Join(broken...)
+}
+
+func (p *Policy) refreshDomains(ctx context.Context, vendor string) (*publishers, error) {
+	t := p.domains
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	loaded := &publishers{}
+	domains, err := p.records.Domains(ctx, vendor)
+	if err == nil {
+		loaded.byDomain = t.compile(vendor, &domains)
+	} else {
+		loaded.err = unavailable(fmt.Errorf("domains of vendor %s: %w", vendor, err))
+	}
+	slot, _ := t.vendors.LoadOrStore(vendor, new(atomic.Pointer[publishers]))
+	before := slot.(*atomic.Pointer[publishers]).Swap(loaded)
+	// What the new ones watch too stays in memory.
+	before.release()
+	return loaded, loaded.err
+}
+
+func (t *domainTable) compile(vendor string, domains *Domains) map[string]*publisher {
+	denied := make(map[string]bool, len(domains.DeniedKeys))
+	for _, kid := range domains.DeniedKeys {
+		denied[kid] = true
+	}
+	byDomain := make(map[string]*publisher, len(domains.Trusted))
+	for i := range domains.Trusted {
+		trusted := &domains.Trusted[i]
+		made, err := t.publisher(trusted, denied)
+		if err != nil {
+			made = nil // trusted by nobody until its record is mended
+		}
+		byDomain[trusted.Domain] = &publisher{Publisher: made, counts: t.countsOf(vendor, trusted.Domain)}
+	}
+	return byDomain
+}
+
+func (t *domainTable) publisher(trusted *TrustedDomain, denied map[string]bool) (*keys.Publisher, error) {
+	options := keys.PublisherOptions{Domain: trusted.Domain, Allowed: trusted.AllowedResourceIDs, Denied: denied}
+	var err error
+	switch {
+	case trusted.JWKSURI == "":
+		options.Pinned, err = keys.ParsePinnedKeys(trusted.SigningKeyPEM)
+	case t.sets == nil:
+		err = errors.New("key sets cannot be fetched here")
+	default:
+		options.Remote, err = t.sets.Watch(keys.Source{URL: trusted.JWKSURI})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return keys.NewPublisher(options), nil
+}
+
+// release ends the watching of the publishers' key sets.
+func (p *publishers) release() {
+	if p == nil {
+		return
+	}
+	for _, publisher := range p.byDomain {
+		if publisher.Publisher != nil && publisher.Remote() != nil {
+			publisher.Remote().Release()
+		}
+	}
+}
+
+// maxCounted bounds the domains that are counted one by one; the others are
+// counted together, as otherDomains.
+const (
+	maxCounted   = 256
+	otherDomains = "other"
+)
+
+// countsOf returns the counts of a domain. They outlive its record.
+func (t *domainTable) countsOf(vendor, domain string) *verifications {
+	t.countsMu.Lock()
+	defer t.countsMu.Unlock()
+	if t.counts == nil {
+		t.counts = make(map[publisherKey]*verifications)
+	}
+	key := publisherKey{vendor, domain}
+	if t.counts[key] == nil && len(t.counts) >= maxCounted {
+		key = publisherKey{"", otherDomains}
+	}
+	if t.counts[key] == nil {
+		t.counts[key] = new(verifications)
+	}
+	return t.counts[key]
+}
+
+// find returns the publisher of a domain. The error is keys.ErrUntrusted when
+// the vendor does not trust it.
+func (p *publishers) find(domain string) (*publisher, error) {
+	found := p.byDomain[domain]
+	if found == nil || found.Publisher == nil {
+		return nil, keys.ErrUntrusted
+	}
+	return found, nil
+}
+
+// publisher returns a publisher whom the vendor trusts. The error is
+// keys.ErrUntrusted, or ErrUnavailable.
+func (p *Policy) publisher(ctx context.Context, vendor, domain string) (*publisher, error) {
+	trusted, err := p.publishers(ctx, vendor)
+	if err != nil {
+		return nil, err
+	}
+	return trusted.find(domain)
+}
+
+// hears says whether a domain may speak for the host of a request: its own, or
+// any host of a site that names it.
+func (s *Site) hears(domain, host string) bool {
+	if slices.Contains(s.ShareDomains, domain) {
+		return true
+	}
+	name, err := NormalHost(host)
+	if err != nil {
+		return false
+	}
+	if i := strings.LastIndexByte(name, ':'); i >= 0 {
+		name = name[:i]
+	}
+	return name == domain
+}
+
+// misspeaks says why a publisher may not open a page with a link, whatever the
+// link itself says; ReasonSignedLink when he may.
+func (p *publisher) misspeaks(r *Request, content string) (Reason, error) {
+	switch {
+	case !r.Site.hears(p.Domain(), r.Host):
+		return ReasonLinkOtherSite, errOtherSite
+	case !p.Allows(content):
+		return ReasonLinkNotAllowed, errNotAllowed
+	default:
+		return ReasonSignedLink, nil
+	}
+}
+
+var (
+	errOtherSite  = errors.New("the publisher's domain is neither this host nor a share_domain of the site")
+	errNotAllowed = errors.New("the publisher's domain may not speak for this resource: see its allowedResourceIds")
+	errReused     = errors.New("the jti belongs to another link of this publisher, which was used before")
+)
+
+// stillOpens says whether a link that a publisher signed, and a browser redeemed,
+// still counts: whoever is no longer trusted opens nothing by a cookie either.
+func (p *Policy) stillOpens(ctx context.Context, r *Request, pass *Pass, state *linkState) (bool, error) {
+	publisher, err := p.publisher(ctx, r.Site.Vendor, pass.Issuer)
+	if errors.Is(err, keys.ErrUntrusted) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if reason, _ := publisher.misspeaks(r, state.target.content); !reason.Allows() {
+		return false, nil
+	}
+	err = publisher.Trusts(ctx, state.keyID)
+	if errors.Is(err, keys.ErrKeysUnavailable) {
+		return false, unavailable(err)
+	}
+	return err == nil, nil
+}
+
+// fingerprint tells a link from another with the same issuer and id.
+func fingerprint(claims *keys.LinkClaims) ([sha256.Size]byte, error) {
+	text, err := json.Marshal(claims)
+	return sha256.Sum256(text), err
+}

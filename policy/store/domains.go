@@ -1,0 +1,273 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+)
+
+// Domain is a publisher domain that a vendor trusts to sign links: by pinned
+// keys or by its key set, exactly one of the two.
+type Domain struct {
+	Domain             string   `json:"domain"`
+	SigningKeyPEM      string   `json:"signingKeyPem,omitempty"`
+	JWKSURI            string   `json:"jwksUri,omitempty"`
+	AllowedResourceIDs []string `json:"allowedResourceIds,omitempty"`
+
+	CreatedAt time.Time `json:"createdAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
+	// UpdatedBy names the caller who wrote it last.
+	UpdatedBy string `json:"updatedBy,omitempty"`
+	// Probe is what came out of looking at its keys when it was written.
+	Probe Probe `json:"probe"`
+}
+
+// Probe is what came out of looking at a domain's keys.
+type Probe struct {
+	OK         bool      `json:"ok"`
+	ActiveKeys int       `json:"activeKeys"`
+	Error      string    `json:"error,omitempty"`
+	At         time.Time `json:"at,omitzero"`
+}
+
+// MaxDomains bounds how many domains a vendor may trust, and how many keys it may
+// deny.
+const MaxDomains = 1000
+
+// Normalize brings the domain into the form in which it is kept, and checks it.
+// The error is a *FieldError.
+func (d *Domain) Normalize() error {
+	name, err := keys.NormalDomain(d.Domain)
+	if err != nil {
+		return &FieldError{"domain", err.Error()}
+	}
+	d.Domain = name
+	switch {
+	case d.SigningKeyPEM == "" && d.JWKSURI == "":
+		return &FieldError{"signingKeyPem", "is missing, and so is jwksUri: give exactly one of them"}
+	case d.SigningKeyPEM != "" && d.JWKSURI != "":
+		return &FieldError{"jwksUri", "and signingKeyPem exclude one another: give exactly one of them"}
+	case d.SigningKeyPEM != "":
+		if _, err := keys.ParsePinnedKeys(d.SigningKeyPEM); err != nil {
+			return &FieldError{"signingKeyPem", err.Error()}
+		}
+	default:
+		if err := keys.CheckPublisherJWKS(d.Domain, d.JWKSURI); err != nil {
+			return &FieldError{"jwksUri", err.Error()}
+		}
+	}
+	if err := keys.CheckAllowedResources(d.AllowedResourceIDs); err != nil {
+		return &FieldError{"allowedResourceIds", err.Error()}
+	}
+	return nil
+}
+
+// PutDomain writes a domain in the place of the one with its name, if there is
+// one: its CreatedAt stays. The caller publishes it with
+// policy.Policy.RefreshDomains before it acknowledges.
+func (s *Store) PutDomain(ctx context.Context, vendor string, domain Domain) (Domain, error) {
+	if err := domain.Normalize(); err != nil {
+		return Domain{}, err
+	}
+	k := key(prefixDomain, domain.Domain)
+	var before Domain
+	stored, err := s.get(ctx, vendor, k, &before)
+	now := s.now().UTC().Truncate(time.Millisecond)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		domain.CreatedAt = now
+		if err := s.hasRoom(ctx, vendor, prefixDomain, "domain"); err != nil {
+			return Domain{}, err
+		}
+	case err != nil:
+		return Domain{}, err
+	default:
+		domain.CreatedAt = before.CreatedAt
+	}
+	domain.UpdatedAt = now
+	if !now.After(before.UpdatedAt) {
+		domain.UpdatedAt = before.UpdatedAt.Add(time.Millisecond) // it advances with every write
+	}
+	encoded, err := encode(domain)
+	if err != nil {
+		return Domain{}, err
+	}
+	batch := &Batch{Checks: []Check{{Key: k, Value: stored}}, Puts: []Put{{Key: k, Value: encoded}}}
+	return domain, s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+}
+
+// hasRoom refuses one more record of a kind where there are as many as may be.
+func (s *Store) hasRoom(ctx context.Context, vendor string, prefix byte, field string) error {
+	count := 0
+	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		for _, err := range snapshot.Scan([]byte{prefix}, nil) {
+			if err != nil {
+				return err
+			}
+			count++
+		}
+		return nil
+	})
+	if err == nil && count >= MaxDomains {
+		return &FieldError{field, fmt.Sprintf("is one too many: there are %d, remove some first", count)}
+	}
+	return err
+}
+
+// Domain returns a domain by its normal name, or ErrNotFound.
+func (s *Store) Domain(ctx context.Context, vendor, name string) (Domain, error) {
+	var domain Domain
+	_, err := s.get(ctx, vendor, key(prefixDomain, name), &domain)
+	return domain, err
+}
+
+// RemoveDomain removes a domain; one that is not there is no error. The caller
+// publishes it like PutDomain.
+func (s *Store) RemoveDomain(ctx context.Context, vendor, name string) error {
+	return s.remove(ctx, vendor, key(prefixDomain, name))
+}
+
+// remove removes a record on which everything that is shared depends; one that is
+// not there is no error.
+func (s *Store) remove(ctx context.Context, vendor string, k []byte) error {
+	var record map[string]any
+	stored, err := s.get(ctx, vendor, k, &record)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	batch := &Batch{Checks: []Check{{Key: k, Value: stored}}, Deletes: [][]byte{k}}
+	return s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+}
+
+// TrustedDomains returns the domains of a vendor in the order of their names.
+func (s *Store) TrustedDomains(ctx context.Context, vendor string) ([]Domain, error) {
+	domains := []Domain{}
+	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) (err error) {
+		domains, err = scan(snapshot, prefixDomain, domains)
+		return err
+	})
+	return domains, err
+}
+
+// DeniedKey is a key that does not count, whoever publishes it: the brake for
+// when a publisher's key leaked and its host cannot be reached.
+type DeniedKey struct {
+	KeyID    string    `json:"kid"`
+	Note     string    `json:"note,omitempty"`
+	DeniedAt time.Time `json:"deniedAt"`
+	DeniedBy string    `json:"deniedBy,omitempty"`
+}
+
+// DenyKey denies a key. Denying twice writes it anew. The caller publishes it
+// like PutDomain.
+func (s *Store) DenyKey(ctx context.Context, vendor string, denied DeniedKey) (DeniedKey, error) {
+	if denied.KeyID == "" {
+		return DeniedKey{}, &FieldError{"kid", "is required"}
+	}
+	if err := errors.Join(checkText("kid", denied.KeyID, 255), checkText("note", denied.Note, 1024)); err != nil {
+		return DeniedKey{}, err
+	}
+	if err := s.hasRoom(ctx, vendor, prefixDeniedKey, "kid"); err != nil {
+		return DeniedKey{}, err
+	}
+	denied.DeniedAt = s.now().UTC().Truncate(time.Millisecond)
+	encoded, err := encode(denied)
+	if err != nil {
+		return DeniedKey{}, err
+	}
+	batch := &Batch{Puts: []Put{{Key: key(prefixDeniedKey, denied.KeyID), Value: encoded}}}
+	return denied, s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+}
+
+// AllowKey ends the denial of a key; one that is not denied is no error.
+func (s *Store) AllowKey(ctx context.Context, vendor, kid string) error {
+	return s.remove(ctx, vendor, key(prefixDeniedKey, kid))
+}
+
+// DeniedKeys returns the denied keys of a vendor in the order of their ids.
+func (s *Store) DeniedKeys(ctx context.Context, vendor string) ([]DeniedKey, error) {
+	denied := []DeniedKey{}
+	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) (err error) {
+		denied, err = scan(snapshot, prefixDeniedKey, denied)
+		return err
+	})
+	return denied, err
+}
+
+// scan appends all records of a kind.
+func scan[T any](snapshot Snapshot, prefix byte, to []T) ([]T, error) {
+	for entry, err := range snapshot.Scan([]byte{prefix}, nil) {
+		if err != nil {
+			return nil, err
+		}
+		var record T
+		if err := decode(entry.Key, entry.Value, &record); err != nil {
+			return nil, err
+		}
+		to = append(to, record)
+	}
+	return to, nil
+}
+
+// Domains implements policy.Records: the domains and the denied keys of one
+// moment.
+func (s *Store) Domains(ctx context.Context, vendor string) (policy.Domains, error) {
+	var trusted []Domain
+	var denied []DeniedKey
+	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) (err error) {
+		if trusted, err = scan(snapshot, prefixDomain, trusted); err != nil {
+			return err
+		}
+		denied, err = scan(snapshot, prefixDeniedKey, denied)
+		return err
+	})
+	if err != nil {
+		return policy.Domains{}, err
+	}
+	var domains policy.Domains
+	for i := range trusted {
+		domains.Trusted = append(domains.Trusted, policy.TrustedDomain{
+			Domain: trusted[i].Domain, SigningKeyPEM: trusted[i].SigningKeyPEM, JWKSURI: trusted[i].JWKSURI,
+			AllowedResourceIDs: slices.Clone(trusted[i].AllowedResourceIDs),
+		})
+	}
+	for i := range denied {
+		domains.DeniedKeys = append(domains.DeniedKeys, denied[i].KeyID)
+	}
+	return domains, nil
+}
+
+// LoadKeySet implements keys.SetStore.
+func (s *Store) LoadKeySet(ctx context.Context, name string) (*keys.StoredSet, error) {
+	set := new(keys.StoredSet)
+	_, err := s.get(ctx, SystemPartition, key(prefixKeySet, name), set)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return set, err
+}
+
+// SaveKeySet implements keys.SetStore.
+func (s *Store) SaveKeySet(ctx context.Context, name string, set *keys.StoredSet, expires time.Time) error {
+	encoded, err := encode(set)
+	if err != nil {
+		return err
+	}
+	batch := &Batch{Puts: []Put{{Key: key(prefixKeySet, name), Value: encoded, Expires: expires.Add(Retention)}}}
+	_, err = s.engine.Commit(ctx, SystemPartition, batch)
+	return err
+}
+
+// Interface guards
+var (
+	_ policy.Records = (*Store)(nil)
+	_ keys.SetStore  = (*Store)(nil)
+)
