@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
 	"path"
@@ -82,6 +81,10 @@ type api struct {
 	inFlight inFlight
 	// rows reads grants of imports, and of patches.
 	rows *importRows
+	// bodies are the media types of the bodies of operations that stream, by
+	// their patterns; streams bounds how many are under way.
+	bodies  map[string][]string
+	streams chan struct{}
 }
 
 func init() {
@@ -103,7 +106,10 @@ func New(options Options) (http.Handler, error) {
 			return nil, fmt.Errorf("admin: the origin %q %w", origin, err)
 		}
 	}
-	a := &api{Options: options, mux: http.NewServeMux(), public: http.NewServeMux()}
+	a := &api{
+		Options: options, mux: http.NewServeMux(), public: http.NewServeMux(),
+		bodies: map[string][]string{}, streams: make(chan struct{}, maxStreams),
+	}
 	config := huma.DefaultConfig("Gatefold management API", "1")
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil
@@ -117,9 +123,11 @@ func New(options Options) (http.Handler, error) {
 	a.registerVendors()
 	a.registerProducts()
 	a.registerLinks()
+	a.registerBulkLinks()
 	a.registerLists()
 	a.registerGrants()
 	a.registerImports()
+	a.registerGrantStreams()
 	a.registerEntitlements()
 	a.registerRules()
 	a.registerAudit()
@@ -173,7 +181,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.write(w)
 		return
 	}
-	if problem := refusedBody(r); problem != nil {
+	if problem := a.refusedBody(r); problem != nil {
 		problem.write(w)
 		return
 	}
@@ -223,21 +231,6 @@ type statusRecorder struct {
 func (s *statusRecorder) Header() http.Header         { return s.header }
 func (s *statusRecorder) Write(b []byte) (int, error) { return len(b), nil }
 func (s *statusRecorder) WriteHeader(status int)      { s.status = status }
-
-// refusedBody wants bodies to say that they are JSON: what a page in a browser
-// can send across origins without asking cannot.
-func refusedBody(r *http.Request) *problem {
-	switch r.Method {
-	case http.MethodPost, http.MethodPut, http.MethodPatch:
-	default:
-		return nil
-	}
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" && (kind != mergePatchType || r.Method != http.MethodPatch) {
-		return newProblem(http.StatusUnsupportedMediaType, "The body must be JSON, with Content-Type: application/json.")
-	}
-	return nil
-}
 
 type callKey struct{}
 

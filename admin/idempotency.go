@@ -124,7 +124,9 @@ func (a *api) once(operation huma.Operation) func(huma.Context, func(huma.Contex
 	maxBody := cmp.Or(operation.MaxBodyBytes, defaultMaxBody)
 	timeout := cmp.Or(operation.BodyReadTimeout, defaultReadTimeout)
 	return func(ctx huma.Context, next func(huma.Context)) {
-		key, problem := idempotencyKey(ctx)
+		header := make(http.Header)
+		ctx.EachHeader(header.Add)
+		key, problem := idempotencyKey(header)
 		if key == "" && problem == nil {
 			next(ctx)
 			return
@@ -139,7 +141,7 @@ func (a *api) once(operation huma.Operation) func(huma.Context, func(huma.Contex
 			answerProblem(ctx, problem)
 			return
 		}
-		once := &store.Once{ID: onceID(call.caller.Name, key), Fingerprint: fingerprint(&operation, ctx, &call, raw)}
+		once := &store.Once{ID: onceID(call.caller.Name, key), Fingerprint: fingerprint(operation.OperationID, ctx.URL().Path, &call, raw)}
 		flight := call.caller.Vendor + "\x00" + once.ID
 		if !a.inFlight.begin(flight) {
 			answerProblem(ctx, inProgress())
@@ -189,9 +191,7 @@ func (a *api) repeat(
 	var kept keptAnswer
 	switch {
 	case !bytes.Equal(done.Fingerprint, once.Fingerprint):
-		p := newProblem(http.StatusUnprocessableEntity, "Another call was made with this Idempotency-Key: choose a new key for a new call.")
-		p.Code = "idempotency_key_reused"
-		answerProblem(ctx, p)
+		answerProblem(ctx, reusedKey())
 	case how == repeatCall:
 		next(recorded)
 		recorded.header.Set(replayedHeader, "true")
@@ -259,13 +259,8 @@ func (a *api) keep(ctx context.Context, operation *huma.Operation, call *call, o
 
 // idempotencyKey reads the key of a call; none is empty. The draft asks for a
 // string in quotes (RFC 9651); clients that leave them out are understood.
-func idempotencyKey(ctx huma.Context) (string, *problem) {
-	var values []string
-	ctx.EachHeader(func(name, value string) {
-		if strings.EqualFold(name, idempotencyHeader) {
-			values = append(values, value)
-		}
-	})
+func idempotencyKey(header http.Header) (string, *problem) {
+	values := header.Values(idempotencyHeader)
 	if len(values) == 0 {
 		return "", nil
 	}
@@ -297,9 +292,9 @@ func onceID(caller, key string) string {
 }
 
 // fingerprint tells one call from another.
-func fingerprint(operation *huma.Operation, ctx huma.Context, call *call, raw []byte) []byte {
+func fingerprint(operation, path string, call *call, raw []byte) []byte {
 	hash := sha256.New()
-	for _, part := range []string{operation.OperationID, ctx.URL().Path, call.query.Encode(), string(raw)} {
+	for _, part := range []string{operation, path, call.query.Encode(), string(raw)} {
 		digest := sha256.Sum256([]byte(part))
 		hash.Write(digest[:])
 	}
@@ -309,6 +304,12 @@ func fingerprint(operation *huma.Operation, ctx huma.Context, call *call, raw []
 func inProgress() *problem {
 	p := newProblem(http.StatusConflict, "A call with this Idempotency-Key is under way: ask again in a moment.")
 	p.Code = "idempotency_in_progress"
+	return p
+}
+
+func reusedKey() *problem {
+	p := newProblem(http.StatusUnprocessableEntity, "Another call was made with this Idempotency-Key: choose a new key for a new call.")
+	p.Code = "idempotency_key_reused"
 	return p
 }
 

@@ -128,8 +128,15 @@ func wireLink(link store.SignedLink, now time.Time) signedLink {
 	return shown
 }
 
-type linkID struct {
+// LinkID names a signed link in a path.
+type LinkID struct {
 	ID string `path:"id" maxLength:"128"`
+}
+
+// linkUse is one redemption of a link.
+type linkUse struct {
+	ID string    `json:"id" doc:"Names the use in this listing."`
+	At time.Time `json:"at"`
 }
 
 func (a *api) registerLinks() {
@@ -155,15 +162,34 @@ func (a *api) registerLinks() {
 	register(a, huma.Operation{
 		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),
 		Summary: "Returns a signed link and its uses",
-	}, func(ctx context.Context, vendor string, in *linkID) (*record[signedLink], error) {
+	}, func(ctx context.Context, vendor string, in *LinkID) (*record[signedLink], error) {
 		link, err := a.Store.SignedLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
 		return newRecord(wireLink(link, a.Now()), err)
+	})
+	register(a, huma.Operation{
+		OperationID: "list-signed-link-uses", Method: http.MethodGet, Path: linksPath + "/{id}/uses", Tags: tags, Security: needs("links:read"),
+		Summary:     "Lists when a counted signed link was redeemed, in no order",
+		Description: "Uses are known as long as the link is. A link without maxUses counts none.",
+	}, func(ctx context.Context, vendor string, in *struct {
+		LinkID
+		PageParams
+	},
+	) (*listing[linkUse], error) {
+		found, err := a.Store.LinkUses(ctx, vendor, keys.VendorIssuer(vendor), in.ID, in.page())
+		if err != nil {
+			return nil, err
+		}
+		uses := make([]linkUse, len(found))
+		for i := range found {
+			uses[i] = linkUse(found[i])
+		}
+		return newListing(ctx, uses, in.Limit, func(u linkUse) string { return u.ID }), nil
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
 		Summary:       "Ends a signed link at once, and with it every browser session that it opened",
 		DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *linkID) (*empty, error) {
+	}, func(ctx context.Context, vendor string, in *LinkID) (*empty, error) {
 		_, err := a.Store.RevokeLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
 		return &empty{}, err
 	})
@@ -172,7 +198,7 @@ func (a *api) registerLinks() {
 // createLink signs a link, and stores it before it is handed out: a link that
 // the store does not know opens nothing.
 func (a *api) createLink(ctx context.Context, vendor string, in *body[linkBody]) (*body[signedLinkMade], error) {
-	claims, err := a.linkClaims(vendor, &in.Body)
+	claims, err := a.linkClaims(vendor, &in.Body, a.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -223,13 +249,14 @@ func (a *api) signLink(ctx context.Context, vendor string, claims keys.LinkClaim
 	return made, nil
 }
 
-// linkClaims returns the claims of the link that a caller asks for.
-func (a *api) linkClaims(vendor string, in *linkBody) (keys.LinkClaims, error) {
+// linkClaims returns the claims of the link that a caller asks for, made at a
+// moment.
+func (a *api) linkClaims(vendor string, in *linkBody, at time.Time) (keys.LinkClaims, error) {
 	expiresIn, err := in.ExpiresIn.or(keys.DefaultExpiresIn)
 	if err != nil {
 		return keys.LinkClaims{}, err
 	}
-	now := a.Now().Unix()
+	now := at.Unix()
 	claims := keys.LinkClaims{
 		Issuer: keys.VendorIssuer(vendor), ID: a.Store.NewLinkID(),
 		IssuedAt: now, ExpiresAt: now + int64(expiresIn/time.Second),
@@ -256,6 +283,9 @@ func (a *api) linkClaims(vendor string, in *linkBody) (keys.LinkClaims, error) {
 	// Two tokens in one URL are refused at the gate.
 	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(linkParam) {
 		return claims, invalid("url", "has the parameter "+linkParam+" already, which is to carry the link's token")
+	}
+	if err := keys.CheckLink(&claims); err != nil {
+		return claims, newProblem(http.StatusUnprocessableEntity, err.Error())
 	}
 	return claims, nil
 }

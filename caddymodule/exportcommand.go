@@ -5,14 +5,15 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gatefold/gatefold/admin"
 )
 
 func exportCommand(parent *cobra.Command) {
 	cmd := subcommand(parent, "export", "Prints every grant of an access list, to be imported again", cobra.NoArgs, exportGrants)
-	cmd.Flags().String("format", formatNDJSON, "csv or ndjson")
+	cmd.Flags().String("format", admin.FormatNDJSON, "csv or ndjson")
 }
 
 // exportedGrant is a grant as the API shows it, kept as it came.
@@ -36,7 +37,7 @@ func exportGrants(c *call) error {
 	out := bufio.NewWriter(c.out)
 	id := func(g exportedGrant) string { return g.id }
 	switch c.text("format") {
-	case formatNDJSON:
+	case admin.FormatNDJSON:
 		err := pages(c, c.grantsPath(), nil, id, func(g exportedGrant) error {
 			_, err := fmt.Fprintf(out, "%s\n", g.json)
 			return err
@@ -44,13 +45,13 @@ func exportGrants(c *call) error {
 		if err != nil {
 			return err
 		}
-	case formatCSV:
+	case admin.FormatCSV:
 		table := csv.NewWriter(out)
-		if err := table.Write(csvColumns()); err != nil {
+		if err := table.Write(admin.GrantColumns()); err != nil {
 			return err
 		}
 		if err := pages(c, c.grantsPath(), nil, id, func(g exportedGrant) error {
-			record, err := csvRecord(g.json)
+			record, err := admin.GrantRecord(g.json)
 			if err != nil {
 				return err
 			}
@@ -62,36 +63,7 @@ func exportGrants(c *call) error {
 			return table.Error()
 		}
 	default:
-		return fmt.Errorf("--format: must be %s or %s", formatCSV, formatNDJSON)
+		return fmt.Errorf("--format: must be %s or %s", admin.FormatCSV, admin.FormatNDJSON)
 	}
 	return out.Flush()
-}
-
-// csvRecord returns a grant in the order of the columns.
-func csvRecord(grant json.RawMessage) ([]string, error) {
-	var fields map[string]any
-	if err := json.Unmarshal(grant, &fields); err != nil {
-		return nil, err
-	}
-	columns := csvColumns()
-	record := make([]string, len(columns))
-	for i, column := range columns {
-		value := fields[column]
-		if parent, field, nested := strings.Cut(column, "."); nested {
-			address, _ := fields[parent].(map[string]any)
-			value = address[field]
-		}
-		switch value := value.(type) {
-		case nil:
-		case string:
-			record[i] = value
-		default:
-			encoded, err := json.Marshal(value)
-			if err != nil {
-				return nil, err
-			}
-			record[i] = string(encoded)
-		}
-	}
-	return record, nil
 }

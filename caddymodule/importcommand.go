@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gatefold/gatefold/admin"
 )
 
 func importCommand(parent *cobra.Command) {
@@ -79,12 +81,12 @@ func fileFormat(name, format string) (string, error) {
 	if format == "" {
 		switch strings.ToLower(filepath.Ext(name)) {
 		case ".csv":
-			format = formatCSV
+			format = admin.FormatCSV
 		case ".ndjson", ".jsonl":
-			format = formatNDJSON
+			format = admin.FormatNDJSON
 		}
 	}
-	if format != formatCSV && format != formatNDJSON {
+	if format != admin.FormatCSV && format != admin.FormatNDJSON {
 		return "", errors.New("--format: must be csv or ndjson")
 	}
 	return format, nil
@@ -139,12 +141,12 @@ func (i *grantImport) resume() error {
 }
 
 func (i *grantImport) run(file io.Reader, format string) error {
-	for row, err := range readRows(file, format) {
+	for row, err := range admin.ReadGrants(file, format) {
 		if err != nil {
 			return err
 		}
-		if row.err != nil {
-			i.report(row.line, "", row.err.Error())
+		if row.Err != nil {
+			i.report(row.Line, "", row.Err.Error())
 			i.failed++
 			continue
 		}
@@ -152,12 +154,12 @@ func (i *grantImport) run(file io.Reader, format string) error {
 			i.skip--
 			continue
 		}
-		if i.bytes+len(row.grant) > maxImportBatchBytes {
+		if i.bytes+len(row.Grant) > maxImportBatchBytes {
 			if err := i.flush(); err != nil {
 				return err
 			}
 		}
-		i.rows, i.lines, i.bytes = append(i.rows, row.grant), append(i.lines, row.line), i.bytes+len(row.grant)
+		i.rows, i.lines, i.bytes = append(i.rows, row.Grant), append(i.lines, row.Line), i.bytes+len(row.Grant)
 		if len(i.rows) >= i.size {
 			if err := i.flush(); err != nil {
 				return err

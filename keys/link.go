@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -55,27 +56,38 @@ var linkNames = [...]string{"url", "sku", "purchaseOption", "publisherContentId"
 // VendorIssuer returns the `iss` of what a vendor's own keys sign.
 func VendorIssuer(vendor string) string { return "gatefold:" + vendor }
 
+// CheckLink says whether SignLink would sign a link: an error that is ErrClaims
+// where VerifyLink would not accept its claims, or the token would be too long.
+func CheckLink(claims *LinkClaims) error {
+	if err := claims.check(); err != nil {
+		return err
+	}
+	if claims.ExpiresAt <= max(claims.IssuedAt, claims.NotBefore) {
+		return &claimError{"exp", "is not after iat and nbf"}
+	}
+	encoded, err := encodeClaims(claims)
+	if err != nil {
+		return err
+	}
+	// The header and the signature take less than 300 bytes.
+	if base64.RawURLEncoding.EncodedLen(len(encoded)) > MaxTokenSize-300 {
+		return fmt.Errorf("%w: the token would be longer than %d bytes", ErrClaims, MaxTokenSize)
+	}
+	read, ok := readObject(encoded)
+	if !ok {
+		return fmt.Errorf("%w: they do not make a token", ErrClaims)
+	}
+	_, err = readLinkClaims(read)
+	return err
+}
+
 // SignLink signs a link with a vendor's key. Claims that VerifyLink would not
 // accept are refused with an error that is ErrClaims.
 func SignLink(ring *Ring, claims LinkClaims) (string, error) {
-	if err := claims.check(); err != nil {
+	if err := CheckLink(&claims); err != nil {
 		return "", err
 	}
-	if claims.ExpiresAt <= max(claims.IssuedAt, claims.NotBefore) {
-		return "", &claimError{"exp", "is not after iat and nbf"}
-	}
-	raw, err := ring.signing.sign(typeLink, claims)
-	if err != nil {
-		return "", err
-	}
-	token, err := Scan(raw)
-	if err != nil {
-		return "", fmt.Errorf("%w: they do not make a token", ErrClaims)
-	}
-	if _, err := readLinkClaims(token.claims); err != nil {
-		return "", err
-	}
-	return raw, nil
+	return ring.signing.sign(typeLink, claims)
 }
 
 // VerifyLink verifies a link that a vendor signed: `typ`, a known `kid`, `iss`

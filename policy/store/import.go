@@ -36,6 +36,9 @@ type ImportBatch struct {
 	// Position is how many rows of the import come before this batch.
 	Position int64
 	Rows     []ImportRow
+	// Chain, if the caller wants it back in Import, stands for all rows of the
+	// import up to the end of this batch.
+	Chain []byte
 }
 
 // ImportRow is one row of an import.
@@ -77,6 +80,8 @@ type Import struct {
 	// Last is the newest batch. A client that never got the answer to it learns
 	// here what was wrong with its rows.
 	Last ImportedBatch `json:"last"`
+	// Chain is that of the newest batch.
+	Chain []byte `json:"chain,omitempty"`
 	// UpdatedAt is when that batch was stored. An import is known for Retention
 	// after that.
 	UpdatedAt time.Time `json:"updatedAt"`
@@ -116,7 +121,7 @@ func (s *Store) CreateGrants(ctx context.Context, vendor, list string, batch Imp
 	if err := batch.check(); err != nil {
 		return ImportResult{}, err
 	}
-	rowErrors := batch.normalize(list)
+	rowErrors := batch.RowErrors(list)
 	digest, err := batch.digest()
 	if err != nil {
 		return ImportResult{}, err
@@ -208,6 +213,7 @@ func (i *Import) with(batch ImportBatch, result ImportResult, digest []byte, now
 		Last: ImportedBatch{
 			Position: batch.Position, Rows: len(batch.Rows), Created: result.Created, Digest: digest, Errors: result.Errors,
 		},
+		Chain:     batch.Chain,
 		UpdatedAt: now,
 	}
 }
@@ -240,9 +246,9 @@ func checkImportID(id string) error {
 	return nil
 }
 
-// normalize fills in the defaults of every row, and says what is wrong with
-// those that cannot be stored.
-func (b *ImportBatch) normalize(list string) []RowError {
+// RowErrors fills in the defaults of every row, for an import into a list, and
+// says what is wrong with those that cannot be stored.
+func (b *ImportBatch) RowErrors(list string) []RowError {
 	var rowErrors []RowError
 	for i := range b.Rows {
 		row := &b.Rows[i]

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
@@ -44,6 +45,48 @@ func (s *Store) CreateLink(ctx context.Context, vendor string, claims keys.LinkC
 	var change policy.Change
 	change.Add(policy.KindLink, vendor, claims.Issuer, claims.ID)
 	return link, s.commit(ctx, vendor, batch, change)
+}
+
+// DerivedLinkID returns the id of the link with a number among those that were
+// made at a moment, up to a million: always the same one for the same digest of
+// 16 bytes or more. Ids are in the order of moments, then of numbers.
+func DerivedLinkID(at time.Time, number int, digest []byte) string {
+	id := []byte(newID("link_", at))
+	digits := id[len("link_")+10:]
+	for i := range digits {
+		digits[i] = idDigits[digest[i]&31]
+	}
+	for i := range 4 {
+		digits[i] = idDigits[number>>(5*(3-i))&31]
+	}
+	return string(id)
+}
+
+// CreateLinks stores links that are about to be handed out, all in one step. With
+// again they may be there already, from a call that was the same: then nothing is
+// written.
+func (s *Store) CreateLinks(ctx context.Context, vendor string, claims []keys.LinkClaims, again bool) error {
+	if len(claims) == 0 {
+		return nil
+	}
+	now := s.now().UTC().Truncate(time.Millisecond)
+	batch := &Batch{Checks: []Check{{Key: key(prefixLink, claims[0].Issuer, claims[0].ID)}}}
+	var change policy.Change
+	for i := range claims {
+		stored, err := encode(SignedLink{Claims: claims[i], CreatedAt: now})
+		if err != nil {
+			return err
+		}
+		batch.Puts = append(batch.Puts, Put{
+			Key: key(prefixLink, claims[i].Issuer, claims[i].ID), Value: stored, Expires: linkRetention(claims[i].ExpiresAt),
+		})
+		change.Add(policy.KindLink, vendor, claims[i].Issuer, claims[i].ID)
+	}
+	err := s.commit(ctx, vendor, batch, change)
+	if again && errors.Is(err, ErrConflict) {
+		return nil
+	}
+	return err
 }
 
 // linkRetention is until when the records of a link are kept.
@@ -121,6 +164,47 @@ func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Pag
 		return nil
 	})
 	return links, err
+}
+
+// LinkUse is one use of a link.
+type LinkUse struct {
+	ID string
+	At time.Time
+}
+
+// LinkUses returns a page of the uses of a link, by their ids. It returns
+// ErrNotFound when there is no such link.
+func (s *Store) LinkUses(ctx context.Context, vendor, issuer, id string, page Page) ([]LinkUse, error) {
+	uses := []LinkUse{}
+	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		link, err := snapshot.Get(key(prefixLink, issuer, id))
+		if err != nil {
+			return err
+		}
+		if link == nil {
+			return ErrNotFound
+		}
+		prefix := keyPrefix(prefixUse, issuer, id)
+		var after []byte
+		if page.From != "" {
+			after = append(bytes.Clone(prefix), page.From...)
+		}
+		for entry, err := range snapshot.Scan(prefix, after) {
+			if err != nil {
+				return err
+			}
+			at, err := time.Parse(time.RFC3339Nano, string(entry.Value))
+			if err != nil {
+				return fmt.Errorf("the use %q of a link cannot be read: %w", entry.Key, err)
+			}
+			uses = append(uses, LinkUse{ID: string(entry.Key[len(prefix):]), At: at})
+			if len(uses) == page.limit() {
+				break
+			}
+		}
+		return nil
+	})
+	return uses, err
 }
 
 // RevokeLink ends a link at once, and with it every cookie that it was redeemed

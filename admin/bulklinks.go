@@ -1,0 +1,276 @@
+package admin
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/csv"
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-jose/go-jose/v4/json"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const (
+	// maxBulkLinks is how many links one call may make, and maxBulkBody how long
+	// its body may be, in bytes.
+	maxBulkLinks = 10_000
+	maxBulkBody  = 8 << 20
+	// bulkChunk is how many links are stored in one step, and then handed out.
+	bulkChunk = 250
+)
+
+// bulkLinksBody asks for many links: what the body says is the same for each of
+// them, unless its recipient says otherwise.
+type bulkLinksBody struct {
+	LinkFields
+	Recipients []LinkFields `json:"recipients" minItems:"1" maxItems:"10000" doc:"For each link what is its own."`
+}
+
+// LinkFields are those of a link as a caller asks for it.
+type LinkFields linkBody
+
+// with returns the link of a recipient.
+func (f LinkFields) with(own LinkFields) linkBody {
+	expiresIn := own.ExpiresIn
+	if expiresIn == (lifetime{}) {
+		expiresIn = f.ExpiresIn
+	}
+	meta := own.Meta
+	if meta == nil {
+		meta = f.Meta
+	}
+	return linkBody{
+		URL: cmp.Or(own.URL, f.URL), SKU: cmp.Or(own.SKU, f.SKU), PurchaseOption: cmp.Or(own.PurchaseOption, f.PurchaseOption),
+		PublisherContentID: cmp.Or(own.PublisherContentID, f.PublisherContentID), UserID: cmp.Or(own.UserID, f.UserID),
+		MaxUses: cmp.Or(own.MaxUses, f.MaxUses), ExpiresIn: expiresIn, Meta: meta,
+	}
+}
+
+// bulkLink is one link of an answer.
+type bulkLink struct {
+	Row    int    `json:"row" doc:"The recipient's index, from zero."`
+	UserID string `json:"userId,omitempty"`
+	LinkMade
+}
+
+// LinkMade is a link that was made.
+type LinkMade = signedLinkMade
+
+var bulkLinkColumns = []string{"row", "userId", "tokenId", "signedUrl", "token", "expiresAt", "sku", "publisherContentId"}
+
+func (l *bulkLink) record() []string {
+	return []string{
+		strconv.Itoa(l.Row), l.UserID, l.TokenID, l.SignedURL, l.Token, l.ExpiresAt.Format(time.RFC3339), l.SKU, l.PublisherContentID,
+	}
+}
+
+func (a *api) registerBulkLinks() {
+	schemas := a.huma.OpenAPI().Components.Schemas
+	schema := schemas.Schema(reflect.TypeFor[bulkLinksBody](), true, "BulkLinksBody")
+	operation := huma.Operation{
+		OperationID: "create-signed-links", Method: http.MethodPost, Path: linksPath + "/batch", Tags: []string{"Links"}, Security: needs("links:write"),
+		Summary: "Creates up to 10,000 signed links, and streams them",
+		Description: "As JSON, one object a line, or as CSV, as Accept says. All recipients are checked before the first link is made. " +
+			"Links are stored in steps, each before its links are sent: where the caller goes away, no more are made than were stored by then. " +
+			"Asked again with the same Idempotency-Key, the same links are made whole and sent again, under the same ids; their tokens are signed anew. " +
+			"A stream that breaks off is not whole.",
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}},
+		Responses: map[string]*huma.Response{"200": {
+			Description: "The links, in the order of the recipients",
+			Content: map[string]*huma.MediaType{
+				typeNDJSON: {Schema: schemas.Schema(reflect.TypeFor[bulkLink](), true, "BulkLink")},
+				typeCSV:    {Schema: &huma.Schema{Type: huma.TypeString}},
+			},
+		}},
+	}
+	describeOnce(&operation)
+	a.stream(operation, []string{"application/json"}, func(ctx context.Context, b *bulk) error { return a.createLinks(ctx, b, schema) })
+}
+
+func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) error {
+	format, err := b.answerFormat()
+	if err != nil {
+		return err
+	}
+	key, problem := idempotencyKey(b.r.Header)
+	if problem != nil {
+		return problem
+	}
+	raw, problem := readAll(b, maxBulkBody)
+	if problem != nil {
+		return problem
+	}
+	var asked bulkLinksBody
+	if err := a.read(raw, schema, &asked); err != nil {
+		return err
+	}
+	mint := &linkMint{api: a, vendor: b.caller.Vendor, seed: rand.Text(), at: a.Now()}
+	if key != "" {
+		done, err := mint.once(ctx, b, key, raw)
+		defer done()
+		if err != nil {
+			return err
+		}
+	}
+	claims, err := mint.claims(&asked)
+	if err != nil {
+		return err
+	}
+	if mint.note != nil {
+		if err := mint.note(); err != nil {
+			return err
+		}
+		// The time of the first call is what counts.
+		if claims, err = mint.claims(&asked); err != nil {
+			return err
+		}
+	}
+	b.begin(format, "links")
+	return mint.send(ctx, b, format, claims)
+}
+
+// read reads a body as the library reads those of other operations.
+func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
+	var value any
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return newProblem(http.StatusBadRequest, "the body cannot be read")
+	}
+	found := new(huma.ValidateResult)
+	huma.Validate(a.huma.OpenAPI().Components.Schemas, schema, huma.NewPathBuffer([]byte("body"), len("body")), huma.ModeWriteToServer, value, found)
+	if len(found.Errors) > 0 {
+		p := newProblem(http.StatusUnprocessableEntity, "validation failed")
+		for _, err := range found.Errors[:min(len(found.Errors), 100)] {
+			if detail, ok := errors.AsType[*huma.ErrorDetail](err); ok {
+				p.Errors = append(p.Errors, fieldError{Message: detail.Message, Location: detail.Location})
+			}
+		}
+		return p
+	}
+	if err := json.Unmarshal(raw, to); err != nil {
+		return newProblem(http.StatusBadRequest, "the body cannot be read")
+	}
+	return nil
+}
+
+// linkMint makes many links. Their ids come from its seed, so that the same mint
+// makes the same links.
+type linkMint struct {
+	api    *api
+	vendor string
+	seed   string
+	at     time.Time
+	// again: links may be there already, from a call that broke off.
+	again bool
+	// note writes that the call was begun; nil where that is known, or no key
+	// says which call it is.
+	note func() error
+}
+
+// once makes the mint that of the call with a key. The returned function ends the
+// call.
+func (m *linkMint) once(ctx context.Context, b *bulk, key string, raw []byte) (end func(), err error) {
+	once := &store.Once{ID: onceID(b.caller.Name, key), Fingerprint: fingerprint(b.operation.OperationID, b.r.URL.Path, &b.call, raw)}
+	flight := m.vendor + "\x00" + once.ID
+	if !m.api.inFlight.begin(flight) {
+		return func() {}, inProgress()
+	}
+	end = func() { m.api.inFlight.end(flight) }
+	m.seed = once.ID
+	done, err := m.api.Store.DoneOnce(ctx, m.vendor, once.ID)
+	switch {
+	case err != nil:
+		return end, err
+	case done != nil && !bytes.Equal(done.Fingerprint, once.Fingerprint):
+		return end, reusedKey()
+	case done != nil:
+		m.at, m.again = done.At, true
+	default:
+		m.note = func() error {
+			if err := m.api.Store.Note(ctx, m.vendor, once); err != nil {
+				return err
+			}
+			m.at, m.again = once.Done().At, true
+			return nil
+		}
+	}
+	return end, nil
+}
+
+// claims returns the claims of all links, checked.
+func (m *linkMint) claims(asked *bulkLinksBody) ([]keys.LinkClaims, error) {
+	all := make([]keys.LinkClaims, len(asked.Recipients))
+	for i := range asked.Recipients {
+		link := asked.with(asked.Recipients[i])
+		claims, err := m.api.linkClaims(m.vendor, &link, m.at)
+		if p, ok := errors.AsType[*problem](err); ok {
+			told := *p
+			told.Errors = nil
+			for _, e := range p.Errors {
+				e.Location = fmt.Sprintf("body.recipients[%d]%s", i, e.Location[len("body"):])
+				told.Errors = append(told.Errors, e)
+			}
+			return nil, &told
+		}
+		if err != nil {
+			return nil, err
+		}
+		digest := sha256.Sum256([]byte("link\x00" + m.vendor + "\x00" + m.seed + "\x00" + strconv.Itoa(i)))
+		claims.ID = store.DerivedLinkID(m.at, i, digest[:])
+		all[i] = claims
+	}
+	return all, nil
+}
+
+// send stores the links, step by step, and sends those of each step.
+func (m *linkMint) send(ctx context.Context, b *bulk, format string, claims []keys.LinkClaims) error {
+	out := bufio.NewWriter(b.w)
+	write := newLinkWriter(out, format)
+	for first := 0; first < len(claims); first += bulkChunk {
+		chunk := claims[first:min(first+bulkChunk, len(claims))]
+		if err := m.api.Store.CreateLinks(ctx, m.vendor, chunk, m.again); err != nil {
+			return err
+		}
+		for i := range chunk {
+			made, err := m.api.signLink(ctx, m.vendor, chunk[i])
+			if err != nil {
+				return err
+			}
+			if err := write(&bulkLink{Row: first + i, UserID: chunk[i].Subject, LinkMade: made}); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(out.Flush(), b.flush()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newLinkWriter(out io.Writer, format string) func(*bulkLink) error {
+	if format == FormatNDJSON {
+		encoder := stdjson.NewEncoder(out)
+		encoder.SetEscapeHTML(false)
+		return func(link *bulkLink) error { return encoder.Encode(link) }
+	}
+	table := csv.NewWriter(out)
+	_ = table.Write(bulkLinkColumns) // told by the next Flush
+	return func(link *bulkLink) error {
+		_ = table.Write(link.record()) // told by Flush
+		table.Flush()
+		return table.Error()
+	}
+}

@@ -1,0 +1,304 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const (
+	// maxStreamBatch is how much of an import is stored in one step, in bytes of
+	// its rows as JSON.
+	maxStreamBatch = 8 << 20
+	// maxStreamErrors bounds how many rows an answer names.
+	maxStreamErrors = 1000
+	// exportPage is how many grants are read at a time.
+	exportPage = 1000
+)
+
+// streamed is the answer to an import that came as one stream.
+type streamed struct {
+	ImportID   string      `json:"importId" doc:"Names the import, for get-grant-import."`
+	Position   int64       `json:"position" doc:"How many rows there were."`
+	Created    int64       `json:"created" doc:"How many grants were made."`
+	Failed     int64       `json:"failed" doc:"Of how many rows none was made."`
+	Errors     []lineError `json:"errors" doc:"What is wrong with these rows, the first 1,000 of them."`
+	MoreErrors int64       `json:"moreErrors" doc:"How many more there are."`
+}
+
+// lineError says what is wrong with a row of a stream.
+type lineError struct {
+	Line    int    `json:"line" doc:"The line on which the row begins, from one."`
+	Field   string `json:"field,omitempty"`
+	Message string `json:"message"`
+}
+
+func (a *api) registerGrantStreams() {
+	tags := []string{"Grants"}
+	schemas := a.huma.OpenAPI().Components.Schemas
+	text := func() *huma.MediaType { return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}} }
+	list := &huma.Param{Name: "id", In: "path", Description: "The access list.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "src_123abc"}
+	operation := huma.Operation{
+		OperationID: "import-grant-stream", Method: http.MethodPost, Path: grantsPath + "/import", Tags: tags, Security: needs("grants:write"),
+		Summary: "Creates a grant of each row of a stream of any length",
+		Description: "A row is a grant as create-grant takes it: one JSON object a line, or a line of a CSV file whose header names the fields " +
+			"(`deliveryAddress.city` for those of an address). A row that is wrong is reported and stops no other.\n\n" +
+			"With an Idempotency-Key a stream that broke off is sent again from its beginning: what was stored is not stored twice, and the answer is " +
+			"that of a stream that was never broken. Another stream with the same key is refused.",
+		Parameters: []*huma.Param{list},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+			typeNDJSON: {Schema: a.rows.schema}, typeCSV: text(),
+		}},
+		Responses: map[string]*huma.Response{"200": {
+			Description: "What became of the rows",
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[streamed](), true, "Streamed")}},
+		}},
+	}
+	describeOnce(&operation)
+	a.stream(operation, []string{typeNDJSON, "application/ndjson", "application/jsonl", typeCSV}, a.importStream)
+	a.stream(huma.Operation{
+		OperationID: "export-grants", Method: http.MethodGet, Path: grantsPath + "/export", Tags: tags, Security: needs("grants:read"),
+		Summary: "Streams every grant of an access list, in order of creation, to be imported again",
+		Description: "As JSON, one object a line, or as CSV, as Accept says. A grant that changes while the stream is under way is in it as it was or as it is. " +
+			"A stream that breaks off is not whole.",
+		Parameters: []*huma.Param{list},
+		Responses: map[string]*huma.Response{"200": {
+			Description: "The grants",
+			Content: map[string]*huma.MediaType{
+				typeNDJSON: {Schema: schemas.Schema(reflect.TypeFor[grant](), true, "Grant")}, typeCSV: text(),
+			},
+		}},
+	}, nil, a.exportGrants)
+}
+
+// exportGrants streams the grants of a list. Its memory is that of one page.
+func (a *api) exportGrants(ctx context.Context, b *bulk) error {
+	format, err := b.answerFormat()
+	if err != nil {
+		return err
+	}
+	list := b.r.PathValue("id")
+	page := store.Page{Limit: exportPage}
+	grants, err := a.Store.ListGrants(ctx, b.caller.Vendor, list, page)
+	if err != nil {
+		return err
+	}
+	b.begin(format, "grants")
+	out := bufio.NewWriter(b.w)
+	write := newGrantWriter(out, format)
+	for {
+		for i := range grants {
+			if err := write.grant(wireGrant(grants[i])); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(write.flush(), out.Flush(), b.flush()); err != nil {
+			return err
+		}
+		if len(grants) < exportPage {
+			return nil
+		}
+		page.From = grants[len(grants)-1].ID
+		if grants, err = a.Store.ListGrants(ctx, b.caller.Vendor, list, page); err != nil {
+			return err
+		}
+	}
+}
+
+// grantWriter writes grants as rows.
+type grantWriter struct {
+	json  *json.Encoder
+	table *csv.Writer
+}
+
+func newGrantWriter(out io.Writer, format string) *grantWriter {
+	if format == FormatNDJSON {
+		return &grantWriter{json: json.NewEncoder(out)}
+	}
+	table := csv.NewWriter(out)
+	_ = table.Write(GrantColumns()) // told by flush
+	return &grantWriter{table: table}
+}
+
+func (g *grantWriter) grant(grant grant) error {
+	if g.json != nil {
+		return g.json.Encode(grant)
+	}
+	encoded, err := json.Marshal(grant)
+	if err != nil {
+		return err
+	}
+	record, err := GrantRecord(encoded)
+	if err != nil {
+		return err
+	}
+	return g.table.Write(record)
+}
+
+func (g *grantWriter) flush() error {
+	if g.table == nil {
+		return nil
+	}
+	g.table.Flush()
+	return g.table.Error()
+}
+
+// importStream creates a grant of each row of the body. Its memory is that of one
+// batch, however long the stream is.
+func (a *api) importStream(ctx context.Context, b *bulk) error {
+	list := b.r.PathValue("id")
+	if _, err := a.Store.List(ctx, b.caller.Vendor, list); err != nil {
+		return err
+	}
+	key, problem := idempotencyKey(b.r.Header)
+	if problem != nil {
+		return problem
+	}
+	if key == "" {
+		key = rand.Text()
+	}
+	i := &streamImport{api: a, vendor: b.caller.Vendor, list: list, chain: sha256.New()}
+	i.answer = streamed{ImportID: "stream-" + onceID(b.caller.Name, key), Errors: []lineError{}}
+	flight := i.vendor + "\x00" + list + "\x00" + i.answer.ImportID
+	if !a.inFlight.begin(flight) {
+		return inProgress()
+	}
+	defer a.inFlight.end(flight)
+	known, err := a.Store.GrantImport(ctx, i.vendor, list, i.answer.ImportID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	i.known = known
+	if err := i.run(ctx, b); err != nil {
+		return i.explain(err)
+	}
+	b.w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(b.w).Encode(i.answer)
+}
+
+// streamImport is an import on its way.
+type streamImport struct {
+	api          *api
+	vendor, list string
+	known        store.Import // what was stored before this stream
+	chain        hash.Hash    // of all rows so far
+	answer       streamed
+	rows         []store.ImportRow
+	lines        []int
+	bytes        int
+}
+
+func (i *streamImport) run(ctx context.Context, b *bulk) error {
+	for row, err := range ReadGrants(b, b.bodyFormat()) {
+		if err != nil {
+			return newProblem(http.StatusBadRequest, err.Error())
+		}
+		if err := i.add(ctx, row); err != nil {
+			return err
+		}
+	}
+	if err := i.flush(ctx); err != nil {
+		return err
+	}
+	if i.answer.Position < i.known.Position {
+		return reusedKey()
+	}
+	return nil
+}
+
+// add takes a row up, and stores those that were collected where they are many
+// enough, or are all that was stored before.
+func (i *streamImport) add(ctx context.Context, row GrantRow) error {
+	if i.bytes+len(row.Grant) > maxStreamBatch {
+		if err := i.flush(ctx); err != nil {
+			return err
+		}
+	}
+	var taken store.ImportRow
+	if row.Err != nil {
+		taken.Refused = &store.FieldError{Problem: row.Err.Error()}
+		fmt.Fprintf(i.chain, "%s\n", row.Err)
+	} else {
+		taken.Grant, taken.Refused = i.api.rows.row([]byte(row.Grant), i.list)
+		i.chain.Write(row.Grant)
+		i.chain.Write([]byte{'\n'})
+	}
+	i.rows, i.lines, i.bytes = append(i.rows, taken), append(i.lines, row.Line), i.bytes+len(row.Grant)
+	if len(i.rows) == store.MaxImportRows || i.answer.Position+int64(len(i.rows)) == i.known.Position {
+		return i.flush(ctx)
+	}
+	return nil
+}
+
+// flush stores the rows that were collected, if they were not stored before.
+func (i *streamImport) flush(ctx context.Context) error {
+	if len(i.rows) == 0 {
+		return nil
+	}
+	batch := store.ImportBatch{ID: i.answer.ImportID, Position: i.answer.Position, Rows: i.rows, Chain: i.chain.Sum(nil)}
+	result := store.ImportResult{Position: batch.Position + int64(len(i.rows))}
+	switch {
+	case result.Position <= i.known.Position:
+		result.Errors = batch.RowErrors(i.list)
+		result.Created = len(i.rows) - len(result.Errors)
+		if result.Position == i.known.Position && string(batch.Chain) != string(i.known.Chain) {
+			return reusedKey()
+		}
+	default:
+		var err error
+		if result, err = i.store(ctx, batch); err != nil {
+			return err
+		}
+	}
+	for _, e := range result.Errors {
+		if len(i.answer.Errors) == maxStreamErrors {
+			i.answer.MoreErrors++
+			continue
+		}
+		i.answer.Errors = append(i.answer.Errors, lineError{Line: i.lines[e.Row], Field: e.Field, Message: e.Problem})
+	}
+	i.answer.Position = result.Position
+	i.answer.Created += int64(result.Created)
+	i.answer.Failed += int64(len(result.Errors))
+	clear(i.rows)
+	i.rows, i.lines, i.bytes = i.rows[:0], i.lines[:0], 0
+	return nil
+}
+
+// store stores a batch when its turn has come.
+func (i *streamImport) store(ctx context.Context, batch store.ImportBatch) (store.ImportResult, error) {
+	select {
+	case i.api.rows.slots <- struct{}{}:
+		defer func() { <-i.api.rows.slots }()
+	case <-ctx.Done():
+		return store.ImportResult{}, ctx.Err()
+	}
+	return i.api.Store.CreateGrants(ctx, i.vendor, i.list, batch)
+}
+
+// explain tells with an error how far the import has come.
+func (i *streamImport) explain(err error) error {
+	if behind, ok := errors.AsType[*store.ImportError](err); ok {
+		return newProblem(http.StatusConflict, behind.Problem)
+	}
+	p, ok := errors.AsType[*problem](err)
+	if !ok || p.Status != http.StatusBadRequest {
+		return err
+	}
+	told := *p
+	told.Detail = fmt.Sprintf("%s; %d rows are done: send the whole stream again with the same Idempotency-Key to go on", p.Detail, i.answer.Position)
+	return &told
+}

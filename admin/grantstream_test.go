@@ -1,0 +1,255 @@
+package admin_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+const importPath, exportPath = defaultPath + "/import", defaultPath + "/export"
+
+// streamed is the answer to a stream of grants.
+type streamed struct {
+	ImportID                              string
+	Position, Created, Failed, MoreErrors int
+	Errors                                []struct {
+		Line           int
+		Field, Message string
+	}
+}
+
+// serve serves the API over a real connection.
+func (b *bench) serve() *httptest.Server {
+	b.Helper()
+	server := httptest.NewServer(b.handler)
+	b.Cleanup(server.Close)
+	return server
+}
+
+// stream sends a body of any length, and returns the answer with its body read.
+func stream(t *testing.T, server *httptest.Server, method, path, kind, key string, body io.Reader) (*http.Response, []byte, error) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-Test-Vendor", "acme")
+	if kind != "" {
+		request.Header.Set("Content-Type", kind)
+	}
+	if key != "" {
+		request.Header.Set("Idempotency-Key", key)
+	}
+	response, err := server.Client().Do(request)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	return response, answer, err
+}
+
+func (b *bench) importStream(server *httptest.Server, kind, key, body string) streamed {
+	b.Helper()
+	response, answer, err := settled(b.T, server, kind, key, body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		b.Fatalf("%v, %v: %s", response, err, answer)
+	}
+	var done streamed
+	if err := json.Unmarshal(answer, &done); err != nil {
+		b.Fatal(err)
+	}
+	return done
+}
+
+// settled sends a stream again until no earlier one with its key is under way: a
+// server that was left notices it in its own time.
+func settled(t *testing.T, server *httptest.Server, kind, key, body string) (response *http.Response, answer []byte, err error) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		response, answer, err = stream(t, server, http.MethodPost, importPath, kind, key, strings.NewReader(body))
+		if err != nil || response.StatusCode != http.StatusConflict || time.Now().After(deadline) {
+			return response, answer, err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Rows that are wrong are named by their lines, and stop no other. What is
+// exported can be imported again, in either format, into the same.
+func TestStreamOfGrants(t *testing.T) {
+	b := newBench(t, false)
+	server := b.serve()
+	done := b.importStream(server, "application/x-ndjson; charset=utf-8", "", `{"userId":"a","sku":"s"}
+
+{"userId":"b"}
+not JSON
+{"userId":"c","sku":"s","sku":"t"}
+{"id":"grant_1","source":"src_other","createdAt":"2020-01-01T00:00:00Z","userId":"d","sku":"s","extraFields":{"a":"1"},"deliveryAddress":{"city":"Town"}}
+[{"userId":"e","sku":"s"}]
+{"userId":"f","sku":"s","price":1}`)
+	var told []string
+	for _, e := range done.Errors {
+		told = append(told, fmt.Sprintf("%d %s", e.Line, e.Field))
+	}
+	if got, want := strings.Join(told, ", "), "3 , 4 , 5 , 7 , 8 price"; got != want || done.Created != 2 || done.Failed != 5 || done.Position != 7 {
+		t.Errorf("%+v, wrong are %q, want %q", done, got, want)
+	}
+	b.call(http.MethodGet, defaultPath+"/imports/"+done.ImportID, "").want(http.StatusOK, nil)
+	done = b.importStream(server, "text/csv", "", "\ufeffuserId,sku,deliveryAddress.city,excludeFromStats\ng,s,\"Big, Town\",true\nh,,,\ni,s\n")
+	if done.Created != 1 || len(done.Errors) != 2 || done.Errors[0].Line != 3 || done.Errors[1].Line != 4 {
+		t.Errorf("a CSV file: %+v", done)
+	}
+	for accept, kind := range map[string]string{"": "application/x-ndjson", "text/csv": "text/csv", "text/html, text/csv;q=0.5": "text/csv", "text/csv;q=0, */*": "application/x-ndjson"} {
+		var header http.Header
+		if accept != "" {
+			header = http.Header{"Accept": {accept}}
+		}
+		exported := b.send("acme", http.MethodGet, exportPath, "", header).want(http.StatusOK, nil)
+		if !strings.HasPrefix(exported.head.Get("Content-Type"), kind) || !strings.Contains(exported.body, "Big, Town") {
+			t.Errorf("%s: %v %s", accept, exported.head, exported.body)
+		}
+		b.clock = b.clock.Add(time.Second)
+		if again := b.importStream(server, kind, "", exported.body); again.Created != 3 || again.Failed != 0 {
+			t.Errorf("%s: imported again: %+v", accept, again)
+		}
+		// Only the first three, for the next format.
+		var grants []struct{ ID string }
+		b.call(http.MethodGet, defaultPath, "").want(http.StatusOK, &grants)
+		for _, grant := range grants[3:] {
+			b.call(http.MethodDelete, defaultPath+"/"+grant.ID, "").want(http.StatusNoContent, nil)
+		}
+	}
+	b.send("acme", http.MethodGet, exportPath, "", http.Header{"Accept": {"text/html"}}).refused(http.StatusNotAcceptable, "not_acceptable", "")
+}
+
+func TestStreamsAreRefused(t *testing.T) {
+	b := newBench(t, false)
+	row := `{"userId":"a","sku":"s"}`
+	for _, c := range []struct {
+		vendor, method, path, kind, scope string
+		status                            int
+		code                              string
+	}{
+		{"acme", http.MethodPost, importPath, "application/json", "", 415, "unsupported_media_type"},
+		{"acme", http.MethodPost, importPath, "text/plain", "", 415, "unsupported_media_type"},
+		{"acme", http.MethodPost, importPath, "", "", 415, "unsupported_media_type"},
+		{"acme", http.MethodPost, listsPath + "/src_none/grants/import", "text/csv", "", 404, "not_found"},
+		{"acme", http.MethodPost, importPath, "text/csv", "grants:read", 403, "forbidden"},
+		{"", http.MethodPost, importPath, "text/csv", "", 401, "unauthorized"},
+		{"acme", http.MethodGet, listsPath + "/src_none/grants/export", "", "", 404, "not_found"},
+		{"acme", http.MethodGet, exportPath, "", "grants:write", 403, "forbidden"},
+		// A JSON operation takes no stream.
+		{"acme", http.MethodPost, defaultPath, "application/x-ndjson", "", 415, "unsupported_media_type"},
+	} {
+		header := http.Header{}
+		if c.kind != "" {
+			header.Set("Content-Type", c.kind)
+		}
+		if c.scope != "" {
+			header.Set("X-Test-Scope", c.scope)
+		}
+		b.send(c.vendor, c.method, c.path, row, header).refused(c.status, c.code, "")
+	}
+	csv := http.Header{"Content-Type": {"text/csv"}}
+	for body, detail := range map[string]string{
+		"":                         "header",
+		"userId,price\na,1":        "price",
+		"userId,sku\na,s\n\"b,s":   "0 rows are done",
+		"userId,sku,userId\na,s,b": "twice",
+		"userId\na":                "sku",
+	} {
+		if p := b.send("acme", http.MethodPost, importPath, body, csv).refused(http.StatusBadRequest, "bad_request", ""); !strings.Contains(p.Detail, detail) {
+			t.Errorf("%q: %s", body, p.Detail)
+		}
+	}
+	// A quote that is never closed makes no row of all that follows.
+	endless := "userId,sku\na,s\n\"" + strings.Repeat("x\n", 2<<20)
+	if p := b.send("acme", http.MethodPost, importPath, endless, csv).refused(http.StatusBadRequest, "bad_request", ""); !strings.Contains(p.Detail, "longer than") {
+		t.Errorf("an endless row: %s", p.Detail)
+	}
+	long := `{"userId":"` + strings.Repeat("x", 2<<20) + `"}`
+	b.send("acme", http.MethodPost, importPath, long, http.Header{"Content-Type": {"application/x-ndjson"}}).refused(http.StatusBadRequest, "bad_request", "")
+	if exported := b.send("other", http.MethodGet, exportPath, "", nil).want(http.StatusOK, nil); exported.body != "" {
+		t.Errorf("another vendor reads %s", exported.body)
+	}
+}
+
+// manyRows are rows of which every hundredth is wrong, from one on.
+func manyRows(n int) string {
+	var rows strings.Builder
+	for i := range n {
+		sku := "premium"
+		if i%100 == 99 {
+			sku = ""
+		}
+		fmt.Fprintf(&rows, "{\"userId\":\"u%d\",\"sku\":%q}\n", i, sku)
+	}
+	return rows.String()
+}
+
+// The line drops in the middle of a stream, more than once. Sent again with its
+// key it goes on: each row is there once, and the answer is that of a stream that
+// was never broken.
+func TestBrokenStreamGoesOn(t *testing.T) {
+	b := newBench(t, false)
+	server := b.serve()
+	rows := manyRows(12_000)
+	cut := errors.New("the line dropped")
+	for _, share := range []int{2, 3} {
+		_, _, err := stream(t, server, http.MethodPost, importPath, "application/x-ndjson", "k",
+			io.MultiReader(strings.NewReader(rows[:len(rows)/share]), failingReader{cut}))
+		if !errors.Is(err, cut) {
+			t.Fatalf("the stream was not cut: %v", err)
+		}
+	}
+	whole := b.importStream(server, "application/x-ndjson", "k", rows)
+	if whole.Position != 12_000 || whole.Created != 11_880 || whole.Failed != 120 || len(whole.Errors) != 120 || whole.Errors[1].Line != 200 {
+		t.Errorf("the stream made %+v", whole)
+	}
+	if again := b.importStream(server, "application/x-ndjson", "k", rows); !reflect.DeepEqual(again, whole) {
+		t.Errorf("first %+v, again %+v", whole, again)
+	}
+	exported := b.send("acme", http.MethodGet, exportPath, "", nil).want(http.StatusOK, nil)
+	seen := map[string]bool{}
+	for line := range strings.Lines(exported.body) {
+		var grant struct{ UserID string }
+		if err := json.Unmarshal([]byte(line), &grant); err != nil {
+			t.Fatal(err)
+		}
+		if seen[grant.UserID] {
+			t.Fatalf("%s has two grants", grant.UserID)
+		}
+		seen[grant.UserID] = true
+	}
+	if len(seen) != 11_880 {
+		t.Errorf("there are %d grants", len(seen))
+	}
+	// Another stream with the key is refused: a longer one goes on behind, a
+	// shorter one and one with other rows do not.
+	for name, other := range map[string]string{
+		"other rows": strings.Replace(rows, `"u17"`, `"u18"`, 1),
+		"fewer rows": manyRows(11_000),
+		"none":       "",
+	} {
+		response, answer, err := settled(t, server, "application/x-ndjson", "k", other)
+		if err != nil || response.StatusCode != http.StatusUnprocessableEntity || !bytes.Contains(answer, []byte("idempotency_key_reused")) {
+			t.Errorf("%s: %v, %v, %s", name, response, err, answer)
+		}
+	}
+	if longer := b.importStream(server, "application/x-ndjson", "k", rows+manyRows(10)); longer.Created != 11_890 {
+		t.Errorf("a longer stream made %+v", longer)
+	}
+}
+
+type failingReader struct{ err error }
+
+func (f failingReader) Read([]byte) (int, error) { return 0, f.err }
