@@ -13,7 +13,7 @@ import (
 const (
 	corsMethods = "GET, POST, PUT, PATCH, DELETE"
 	corsHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match"
-	corsExposed = "ETag, Link, Location, Retry-After, WWW-Authenticate"
+	corsExposed = "ETag, Idempotency-Replayed, Link, Location, Retry-After, WWW-Authenticate"
 	corsMaxAge  = "600" // seconds
 )
 

@@ -50,6 +50,24 @@ func TestLostUpdateIsRefused(t *testing.T) {
 	b.send("acme", http.MethodDelete, defaultPath+"/"+made.ID, "", http.Header{"If-Match": {etag}}).want(http.StatusNoContent, nil)
 }
 
+// Rules have their state too; what others do to their order changes it.
+func TestRuleInAKnownState(t *testing.T) {
+	b := newBench(t, false)
+	const one = "/api/proxy/rules/a"
+	made := b.call(http.MethodPost, "/api/proxy/rules", `{"path":"/a","allow":"any"}`).want(http.StatusCreated, nil).head.Get("ETag")
+	read := b.call(http.MethodGet, one, "").head.Get("ETag")
+	if made == "" || made != read {
+		t.Fatalf("made as %s, read as %s", made, read)
+	}
+	changed := b.send("acme", http.MethodPut, one, `{"allow":"authenticated"}`, ifMatch(made)).want(http.StatusOK, nil).head.Get("ETag")
+	b.send("acme", http.MethodPatch, one, `{"engaged":"x"}`, ifMatch(made)).refused(http.StatusPreconditionFailed, "precondition_failed", "")
+	b.call(http.MethodPost, "/api/proxy/rules", `{"path":"/b","rank":1,"allow":"any"}`).want(http.StatusCreated, nil)
+	b.send("acme", http.MethodPatch, one, `{"engaged":"x"}`, ifMatch(changed)).refused(http.StatusPreconditionFailed, "precondition_failed", "")
+	moved := b.call(http.MethodGet, one, "").want(http.StatusOK, nil).head.Get("ETag")
+	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {changed}}).refused(http.StatusPreconditionFailed, "precondition_failed", "")
+	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {moved}}).want(http.StatusNoContent, nil)
+}
+
 // Of ten who save at once, each with what he read, one succeeds.
 func TestLostUpdateAtOnce(t *testing.T) {
 	b := newBench(t, false)

@@ -104,10 +104,13 @@ func badRule(detail string) error {
 }
 
 // changeRule alters one rule.
-func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch rulePatch) (*body[ruleAnswer], error) {
+func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch rulePatch, match IfMatch) (*record[ruleAnswer], error) {
 	rules, set, err := a.changeRules(ctx, vendor, site, func(rules []policy.Rule) ([]policy.Rule, error) {
 		i, err := findRule(rules, path)
 		if err != nil {
+			return nil, err
+		}
+		if err := match.check(wireRule(&rules[i])); err != nil {
 			return nil, err
 		}
 		if err := patch.apply(&rules[i]); err != nil {
@@ -116,10 +119,10 @@ func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch r
 		return rules, freeRank(rules, i)
 	})
 	if err != nil {
-		return nil, err
+		return nil, match.changed(err)
 	}
-	answer, err := answerRule(rules, set, path)
-	return &body[ruleAnswer]{Body: answer}, err
+	answer, etag, err := answerRule(rules, set, path)
+	return &record[ruleAnswer]{ETag: etag, Body: answer}, err
 }
 
 // changeAll alters any of a site's rules, and answers with them.

@@ -121,15 +121,17 @@ func wireRule(rule *policy.Rule) ruleAnswer {
 	}
 }
 
-// answerRule answers with one rule of a set that was stored.
-func answerRule(rules []policy.Rule, set *policy.Ruleset, path string) (ruleAnswer, error) {
+// answerRule answers with one rule of a set that was stored, and its ETag.
+func answerRule(rules []policy.Rule, set *policy.Ruleset, path string) (ruleAnswer, string, error) {
 	i, err := findRule(rules, path)
 	if err != nil {
-		return ruleAnswer{}, err
+		return ruleAnswer{}, "", err
 	}
 	answer := wireRule(&rules[i])
+	etag := etagOf(answer)
+	// What other rules hide is no part of this one.
 	answer.Detail = hiddenDetail(set, path)
-	return answer, nil
+	return answer, etag, nil
 }
 
 // answerRules answers with the first page of a set that was stored.

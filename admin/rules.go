@@ -132,7 +132,7 @@ func (a *api) registerRules() {
 		SiteParam
 		RulePath
 	},
-	) (*body[ruleAnswer], error) {
+	) (*record[ruleAnswer], error) {
 		rules, err := a.rules(ctx, vendor, in.site(vendor))
 		if err != nil {
 			return nil, err
@@ -141,27 +141,29 @@ func (a *api) registerRules() {
 		if err != nil {
 			return nil, err
 		}
-		return &body[ruleAnswer]{Body: wireRule(&rules[i])}, nil
+		return newRecord(wireRule(&rules[i]), nil)
 	})
 	register(a, huma.Operation{
 		OperationID: "replace-rule", Method: http.MethodPut, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Replaces a rule",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		RulePath
+		IfMatch
 		Body ruleReplacement
 	},
-	) (*body[ruleAnswer], error) {
-		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body.patch())
+	) (*record[ruleAnswer], error) {
+		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body.patch(), in.IfMatch)
 	})
 	register(a, huma.Operation{
 		OperationID: "change-rule", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Changes what the body names of a rule",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		RulePath
+		IfMatch
 		Body rulePatch
 	},
-	) (*body[ruleAnswer], error) {
-		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body)
+	) (*record[ruleAnswer], error) {
+		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body, in.IfMatch)
 	})
 	register(a, huma.Operation{
 		OperationID: "delete-rule", Method: http.MethodDelete, Path: one, Tags: tags, Security: needs("rules:write"),
@@ -169,12 +171,20 @@ func (a *api) registerRules() {
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		RulePath
+		IfMatch
 	},
 	) (*empty, error) {
 		_, _, err := a.changeRules(ctx, vendor, in.site(vendor), func(rules []policy.Rule) ([]policy.Rule, error) {
+			i, err := findRule(rules, in.rule())
+			if err != nil {
+				return nil, err
+			}
+			if err := in.check(wireRule(&rules[i])); err != nil {
+				return nil, err
+			}
 			return removeRule(rules, in.rule())
 		})
-		return &empty{}, err
+		return &empty{}, in.changed(err)
 	})
 }
 
@@ -214,8 +224,8 @@ func (a *api) registerRuleCollection() {
 		if err != nil {
 			return nil, err
 		}
-		answer, err := answerRule(rules, set, rule.Path)
-		return &created[ruleAnswer]{Location: "rules" + escapePath(rule.Path), Body: answer}, err
+		answer, etag, err := answerRule(rules, set, rule.Path)
+		return &created[ruleAnswer]{Location: "rules" + escapePath(rule.Path), ETag: etag, Body: answer}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "move-rules", Method: http.MethodPatch, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
