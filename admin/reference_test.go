@@ -39,32 +39,44 @@ const (
 // examples are the operations that there are here, in the order in which they
 // make what the later ones need. {…} in a path is what an earlier one made.
 var examples = []example{
-	{method: "POST", path: "/management/vendors", request: `{"name":"string","id":"string","website":"string","country":"string"}`, status: 201,
-		valid: map[string]any{"name": "Acme News", "id": "acme", "website": "https://acme.example", "country": "SE"}},
+	{
+		method: "POST", path: "/management/vendors", request: `{"name":"string","id":"string","website":"string","country":"string"}`, status: 201,
+		valid: map[string]any{"name": "Acme News", "id": "acme", "website": "https://acme.example", "country": "SE"},
+	},
 	{method: "GET", path: "/management/vendors", status: 200, response: `[{"name":"string","id":"string","logo":"string"}]`},
-	{method: "POST", path: "/management/products", request: `{"type":"string","url":"string","spotifyId":"string"}`, status: 201, response: publishedProduct,
-		valid: map[string]any{"type": "podcast", "url": "https://news.example/pod/daily", "spotifyId": "4rOoJ6Egrf8K2IrywzwOMk"}},
+	{
+		method: "POST", path: "/management/products", request: `{"type":"string","url":"string","spotifyId":"string"}`, status: 201, response: publishedProduct,
+		valid: map[string]any{"type": "podcast", "url": "https://news.example/pod/daily", "spotifyId": "4rOoJ6Egrf8K2IrywzwOMk"},
+	},
 	{method: "GET", path: "/management/products", query: "q=string", status: 200, response: `[` + publishedProduct + `]`, valid: map[string]any{"q": "daily"}},
 	{method: "GET", path: "/management/products/{sku}", status: 200, response: publishedProduct},
-	{method: "PATCH", path: "/management/products/{sku}", request: `{"externalIds":{"spotifyId":"string"},"language":"string"}`, status: 200, response: publishedProduct,
-		valid: map[string]any{"externalIds.spotifyId": "0ofXAdFIQQRsCYj9754UFx", "language": "sv"}},
+	{
+		method: "PATCH", path: "/management/products/{sku}", request: `{"externalIds":{"spotifyId":"string"},"language":"string"}`, status: 200, response: publishedProduct,
+		valid: map[string]any{"externalIds.spotifyId": "0ofXAdFIQQRsCYj9754UFx", "language": "sv"},
+	},
 	{method: "POST", path: "/management/access-lists", request: publishedList, status: 201, response: publishedListIs},
 	{method: "GET", path: "/management/access-lists", status: 200, response: `[` + publishedListIs + `]`},
 	{method: "GET", path: "/management/access-lists/{id}", status: 200, response: publishedListIs},
 	{method: "PUT", path: "/management/access-lists/{id}", request: publishedList, status: 200, response: publishedListIs},
 	{method: "PATCH", path: "/management/access-lists/{id}", request: publishedList, status: 200, response: publishedListIs},
-	{method: "POST", path: "/management/access-lists/{id}/grants", request: `{` + publishedGrant + `,"source":"src_123abc"}`, status: 201, response: publishedGrantIs,
-		valid: map[string]any{"source": "{id}"}},
+	{
+		method: "POST", path: "/management/access-lists/{id}/grants", request: `{` + publishedGrant + `,"source":"src_123abc"}`, status: 201, response: publishedGrantIs,
+		valid: map[string]any{"source": "{id}"},
+	},
 	{method: "GET", path: "/management/access-lists/{id}/grants", status: 200, response: `[` + publishedGrantIs + `]`},
 	{method: "GET", path: "/management/access-lists/{id}/grants/{grantId}", status: 200, response: publishedGrantIs},
 	{method: "PUT", path: "/management/access-lists/{id}/grants/{grantId}", request: `{` + publishedGrant + `}`, status: 200, response: publishedGrantIs},
-	{method: "GET", path: "/management/entitlements", query: "q=premium+article&limit=20&from=cursor123&userId=user123&type=article&sku=premium-article-123", status: 200,
+	{
+		method: "GET", path: "/management/entitlements", query: "q=premium+article&limit=20&from=cursor123&userId=user123&type=article&sku=premium-article-123", status: 200,
 		valid: map[string]any{"from": "{cursor}"},
 		response: `[{"id":"1d78271264b9c76d5842911dd70b4353","sku":"string","purchaseOption":"string","cover":"string","title":"string","url":"string","presentationUrl":"string",
 			"publisherContentId":"string","type":"string","origin":{"type":"string","id":"string","listId":"string","name":"string"},"hasAccess":true,
-			"createdAt":"string","updatedAt":"string","token":"string","expiresAt":"string"}]`},
-	{method: "POST", path: "/management/create-signed-link", request: publishedLink, status: 200,
-		response: `{"signedUrl":"string","token":"string","tokenId":"string","expiresAt":"string","sku":"string","publisherContentId":"string"}`},
+			"createdAt":"string","updatedAt":"string","token":"string","expiresAt":"string"}]`,
+	},
+	{
+		method: "POST", path: "/management/create-signed-link", request: publishedLink, status: 200,
+		response: `{"signedUrl":"string","token":"string","tokenId":"string","expiresAt":"string","sku":"string","publisherContentId":"string"}`,
+	},
 	{method: "DELETE", path: "/management/access-lists/{id}/grants/{grantId}", status: 204},
 }
 
