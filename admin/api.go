@@ -22,6 +22,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/go-jose/go-jose/v4/json"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
@@ -32,6 +33,8 @@ type Options struct {
 	Keyring *store.Keyring
 	// Policy decides at the gate; it is told of changed rules.
 	Policy *policy.Policy
+	// KeySets fetches other people's keys. Nil: none can be had.
+	KeySets *keys.Sets
 	// Authorize says who calls. An error that is a *RefusedError is answered as it
 	// says; any other is answered 401.
 	Authorize func(*http.Request) (Caller, error)
@@ -131,9 +134,10 @@ func New(options Options) (http.Handler, error) {
 	a.registerEntitlements()
 	a.registerRules()
 	a.registerAudit()
+	a.registerDomains()
+	a.registerKeys()
 	if a.Operator {
 		a.registerReaderTokens()
-		a.registerKeys()
 		a.registerClients()
 		a.registerHealth()
 		if a.Explain != nil {

@@ -30,6 +30,8 @@ type bench struct {
 	keyring *store.Keyring
 	clock   time.Time
 	failed  []error
+	// publisher is the host news.example.com.
+	publisher *publisher
 }
 
 func newBench(t *testing.T, operator bool) *bench {
@@ -55,8 +57,12 @@ func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
 	versions := new(policy.Versions)
 	b.trip = &tripEngine{Engine: engine}
 	b.store = store.New(b.trip, versions, now)
+	b.publisher = newPublisher(t)
+	sets := keys.NewSets(b.publisher.options(now))
+	t.Cleanup(sets.Close)
 	decisions, err := policy.New(policy.Options{
 		Records: b.store, Versions: versions, Operators: policy.StandardOperators(), CacheBytes: policy.MinCacheBytes, Now: now,
+		KeySets: sets,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +70,7 @@ func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
 	t.Cleanup(decisions.Close)
 	b.keyring = store.NewKeyring(b.store, sealer)
 	options := admin.Options{
-		Store: b.store, Keyring: b.keyring, Policy: decisions, Now: now,
+		Store: b.store, Keyring: b.keyring, Policy: decisions, Now: now, KeySets: sets,
 		Authorize: authorizeTest,
 		Failed:    func(err error) { b.failed = append(b.failed, err) },
 	}

@@ -21,6 +21,7 @@ type health struct {
 	SnapshotVersion uint64         `json:"snapshotVersion"`
 	SelfChecks      selfChecks     `json:"selfChecks"`
 	Vendors         []vendorHealth `json:"vendors"`
+	KeySets         []keySetHealth `json:"keySets" doc:"Other people's keys: of trusted publisher domains, and of readers' issuers."`
 }
 
 // storeHealth says whether the store answers.
@@ -66,6 +67,7 @@ func (a *api) registerHealth() {
 func (a *api) health(ctx context.Context) *healthAnswer {
 	answer := &healthAnswer{Status: http.StatusOK, Body: health{
 		Status: "ok", Store: storeHealth{Reachable: true}, SnapshotVersion: a.Store.SnapshotVersion(), Vendors: []vendorHealth{},
+		KeySets: a.keySetsHealth(),
 	}}
 	answer.Body.SelfChecks.Checked, answer.Body.SelfChecks.Failed = a.Policy.SelfChecks()
 	if err := a.vendorHealth(ctx, &answer.Body); err != nil {

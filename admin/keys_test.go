@@ -69,7 +69,13 @@ func TestKeysAreRotatedAndRetired(t *testing.T) {
 	b.call(http.MethodPost, "/management/keys/rotate", "{}").refused(http.StatusUnprocessableEntity, "validation_failed", "")
 }
 
-// Keys are changed by the operator of the machine, for now.
-func TestKeysAreTheOperatorsAlone(t *testing.T) {
-	newBench(t, false).call(http.MethodPost, "/management/keys/rotate", "{}").refused(http.StatusNotFound, "not_found", "")
+// Keys are rotated by whoever has the scope for it, not by the operator alone.
+func TestKeysAreRotatedByScope(t *testing.T) {
+	b := newBench(t, false)
+	as := func(scope string) answer {
+		header := http.Header{"X-Test-Scope": {scope}, "Content-Type": {"application/json"}}
+		return b.send("acme", http.MethodPost, "/management/keys/rotate", "{}", header)
+	}
+	as("keys:read").refused(http.StatusForbidden, "forbidden", "")
+	as("keys:write").want(http.StatusCreated, nil)
 }

@@ -159,7 +159,7 @@ func (a *api) problemOf(err error) *problem {
 		return newProblem(http.StatusConflict, "Every vendor has this record: it can be changed, and not removed.")
 	case errors.Is(err, store.ErrConflict):
 		return newProblem(http.StatusConflict, "Somebody else changed the record at the same time: read it again and decide anew.")
-	case errors.Is(err, policy.ErrUnavailable), errors.Is(err, store.ErrClosed):
+	case isUnavailable(err):
 		status = http.StatusServiceUnavailable
 	}
 	if a.Failed != nil {
@@ -170,6 +170,11 @@ func (a *api) problemOf(err error) *problem {
 		p.Detail = err.Error()
 	}
 	return p
+}
+
+// isUnavailable says whether an error is that the store cannot be read.
+func isUnavailable(err error) bool {
+	return errors.Is(err, policy.ErrUnavailable) || errors.Is(err, store.ErrClosed)
 }
 
 // invalid says that a field of the body is not acceptable.

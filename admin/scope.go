@@ -41,7 +41,7 @@ var resources = []resource{
 	{Name: "explain", Description: "why a request would be allowed or denied", Local: true},
 	{Name: "grants", Description: "access lists and their grants"},
 	{Name: "health", Description: "the state of the server", Local: true},
-	{Name: "keys", Description: "signing keys", Local: true},
+	{Name: "keys", Description: "signing keys"},
 	{Name: "links", Description: "signed links"},
 	{Name: "products", Description: "what is sold"},
 	{Name: "proxy", Description: "settings, engagement and sessions of sites"},

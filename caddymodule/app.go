@@ -221,7 +221,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 		return admin.Options{}, err
 	}
 	return admin.Options{
-		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, Now: now, FixedRules: a.fixedRules,
+		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now, FixedRules: a.fixedRules,
 		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
 	}, nil
 }

@@ -58,6 +58,10 @@ func Commands() []caddycmd.Command {
 			Long: "Adds, lists, removes, imports and exports grants: who may have what, from when to when.",
 		},
 		{
+			Name: "domain", Usage: "<command>", Short: "Trusts publisher domains, shows and probes their keys, denies keys", CobraFunc: domainCommands,
+			Long: "Manages the publisher domains whose signed links open pages: by pinned keys or by their key sets.",
+		},
+		{
 			Name: "key", Usage: "<command>", Short: "Lists, rotates and retires signing keys", CobraFunc: keyCommands,
 			Long: "Lists, rotates and retires the keys with which the vendor's links and reader tokens are signed.",
 		},

@@ -45,7 +45,7 @@ const metricsNamespace = "gatefold"
 // handlers of one configuration do so.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		decisionsTotal, decisionDuration, redemptionsTotal, storeDuration, storeOperations, policyCollector{},
+		decisionsTotal, decisionDuration, redemptionsTotal, storeDuration, storeOperations, policyCollector{}, keySetCollector{},
 	} {
 		err := registry.Register(collector)
 		if _, known := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !known {

@@ -32,6 +32,14 @@ type nodeHealth struct {
 			AgeSeconds int64  `json:"ageSeconds"`
 		} `json:"keys,omitempty"`
 	} `json:"vendors"`
+	KeySets []struct {
+		URL        string `json:"url"`
+		OK         bool   `json:"ok"`
+		Keys       int    `json:"keys"`
+		AgeSeconds *int64 `json:"ageSeconds,omitempty"`
+		Stale      bool   `json:"stale,omitempty"`
+		Error      string `json:"error,omitempty"`
+	} `json:"keySets"`
 }
 
 func statusCommand(cmd *cobra.Command) {
@@ -79,6 +87,16 @@ func (h *nodeHealth) rows() [][]string {
 				time.Duration(keys.AgeSeconds)*time.Second, keys.Verifying)
 		}
 		rows = append(rows, []string{"vendor " + vendor.Vendor, told})
+	}
+	for _, set := range h.KeySets {
+		told := "no keys yet"
+		if set.AgeSeconds != nil {
+			told = fmt.Sprintf("%d keys, %v old", set.Keys, time.Duration(*set.AgeSeconds)*time.Second)
+		}
+		if set.Error != "" {
+			told += "; " + set.Error
+		}
+		rows = append(rows, []string{"keys of " + set.URL, told})
 	}
 	return rows
 }

@@ -6,10 +6,12 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -94,6 +96,22 @@ func NewKeySet(keys ...PublicKey) KeySet { return KeySet{keys: slices.Clone(keys
 
 // Len returns how many keys the set has.
 func (s KeySet) Len() int { return len(s.keys) }
+
+// MarshalJSON writes the set as a JWK Set (RFC 7517, section 5), in the order of
+// the keys' ids.
+func (s KeySet) MarshalJSON() ([]byte, error) {
+	document := jose.JSONWebKeySet{Keys: make([]jose.JSONWebKey, 0, len(s.keys))}
+	for i := range s.keys {
+		key := &s.keys[i]
+		jwk := jose.JSONWebKey{Key: key.Key, KeyID: key.ID, Use: "sig"}
+		if len(key.algorithms) == 1 {
+			jwk.Algorithm = string(key.algorithms[0])
+		}
+		document.Keys = append(document.Keys, jwk)
+	}
+	slices.SortFunc(document.Keys, func(a, b jose.JSONWebKey) int { return strings.Compare(a.KeyID, b.KeyID) })
+	return json.Marshal(document)
+}
 
 // IDs lists the key ids of the set.
 func (s KeySet) IDs() []string {

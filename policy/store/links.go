@@ -228,9 +228,36 @@ func (s *Store) RevokeLink(ctx context.Context, vendor, issuer, id string) (Sign
 	return link, s.commit(ctx, vendor, batch, change)
 }
 
-// Link implements policy.Records.
+// RevokePublished ends a link that a publisher signed, whether it was used before
+// or not. Revoking twice is no error.
+func (s *Store) RevokePublished(ctx context.Context, vendor, domain, id string) error {
+	if err := errors.Join(checkText("domain", domain, 255), checkText("id", id, keys.MaxLinkID)); err != nil {
+		return err
+	}
+	_, err := s.RevokeLink(ctx, vendor, domain, id)
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	// When it ends nobody knows: what is revoked before it was seen stays so.
+	revokedAt := s.now().UTC().Truncate(time.Millisecond)
+	batch := &Batch{Puts: []Put{{Key: key(prefixRevocation, domain, id), Value: []byte(revokedAt.Format(time.RFC3339Nano))}}}
+	var change policy.Change
+	change.Add(policy.KindLink, vendor, domain, id)
+	return s.commit(ctx, vendor, batch, change)
+}
+
+// Link implements policy.Records. A link that was revoked before anybody used it
+// has nothing but that.
 func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Link, error) {
 	link, err := s.SignedLink(ctx, vendor, issuer, id)
+	if errors.Is(err, ErrNotFound) {
+		link.Claims.Issuer, link.Claims.ID = issuer, id
+		missing := err
+		err = s.engine.View(ctx, vendor, link.readUse)
+		if err == nil && link.RevokedAt.IsZero() {
+			err = missing
+		}
+	}
 	return policy.Link{Claims: link.Claims, Revoked: !link.RevokedAt.IsZero(), KeyID: link.KeyID}, err
 }
 

@@ -1,0 +1,319 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const domainsPath = "/management/domains"
+
+// TrustedDomain is a trusted publisher domain on the wire.
+type TrustedDomain struct {
+	Domain             string    `json:"domain"`
+	SigningKeyPEM      string    `json:"signingKeyPem,omitempty"`
+	JWKSURI            string    `json:"jwksUri,omitempty"`
+	AllowedResourceIDs []string  `json:"allowedResourceIds" doc:"The resources that the domain may speak for: exact ids, or prefix:…* for all that begin so. Empty: all."`
+	CreatedAt          time.Time `json:"createdAt"`
+	UpdatedAt          time.Time `json:"updatedAt"`
+	UpdatedBy          string    `json:"updatedBy"`
+}
+
+func wireDomain(d store.Domain) TrustedDomain {
+	wire := TrustedDomain{
+		Domain: d.Domain, SigningKeyPEM: d.SigningKeyPEM, JWKSURI: d.JWKSURI, AllowedResourceIDs: d.AllowedResourceIDs,
+		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt, UpdatedBy: d.UpdatedBy,
+	}
+	if wire.AllowedResourceIDs == nil {
+		wire.AllowedResourceIDs = []string{}
+	}
+	return wire
+}
+
+// keyProbe is what came out of looking at a domain's keys.
+type keyProbe struct {
+	OK         bool       `json:"ok"`
+	ActiveKeys int        `json:"activeKeys" doc:"How many keys can verify what the domain signs."`
+	Error      string     `json:"error,omitempty" doc:"Why the keys could not be had."`
+	CheckedAt  *time.Time `json:"checkedAt,omitempty"`
+}
+
+func wireProbe(p store.Probe) keyProbe {
+	wire := keyProbe{OK: p.OK, ActiveKeys: p.ActiveKeys, Error: p.Error}
+	if !p.At.IsZero() {
+		wire.CheckedAt = &p.At
+	}
+	return wire
+}
+
+// ProbedDomain is a domain with what is known of its keys.
+type ProbedDomain struct {
+	TrustedDomain
+	Probe keyProbe `json:"probe"`
+}
+
+// shownDomain is a domain with its keys in use.
+type shownDomain struct {
+	ProbedDomain
+	KeyIDs     []string `json:"keyIds" doc:"The keys that verify now; of pinned keys their RFC 7638 thumbprints."`
+	AgeSeconds *int64   `json:"ageSeconds,omitempty" doc:"How long ago the key set in use was fetched or found unchanged."`
+	Stale      bool     `json:"stale,omitempty" doc:"The key set should have been fetched anew and could not."`
+	Dropped    []string `json:"dropped,omitempty" doc:"Why keys of the set do not count."`
+}
+
+// domainBody is a domain as a caller writes it.
+type domainBody struct {
+	SigningKeyPEM      string   `json:"signingKeyPem,omitempty" maxLength:"16384" doc:"The P-256 public keys that the domain signs with: PEM blocks, SubjectPublicKeyInfo or certificates, at most 8."`
+	JWKSURI            string   `json:"jwksUri,omitempty" maxLength:"2048" doc:"The https URL of the domain's JWK Set, on the domain's own host."`
+	AllowedResourceIDs []string `json:"allowedResourceIds,omitempty" maxItems:"1000" doc:"The resources that the domain may speak for: exact ids, or prefix:…* for all that begin so. Empty: all."`
+}
+
+// DomainPath names a domain in a path.
+type DomainPath struct {
+	Domain string `path:"domain" maxLength:"1024" doc:"Publisher domain (lowercase, no scheme, no trailing dot)" example:"example.wordpress.com"`
+}
+
+// name returns the domain in normal form, or a 400.
+func (p DomainPath) name() (string, error) {
+	name, err := keys.NormalDomain(p.Domain)
+	if err != nil {
+		return "", newProblem(http.StatusBadRequest, "The domain in the path "+err.Error()+".")
+	}
+	return name, nil
+}
+
+// domainList is the envelope of the listing.
+type domainList struct {
+	Domains []TrustedDomain `json:"domains"`
+}
+
+func (a *api) registerDomains() {
+	tags := []string{"Domains"}
+	register(a, huma.Operation{
+		OperationID: "list-domains", Method: http.MethodGet, Path: domainsPath, Tags: tags, Security: needs("domains:read"),
+		Summary: "Lists the trusted publisher domains",
+	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[domainList], error) {
+		found, err := a.Store.TrustedDomains(ctx, vendor)
+		answer := &body[domainList]{Body: domainList{Domains: make([]TrustedDomain, len(found))}}
+		for i, domain := range found {
+			answer.Body.Domains[i] = wireDomain(domain)
+		}
+		return answer, err
+	})
+	register(a, huma.Operation{
+		OperationID: "get-domain", Method: http.MethodGet, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:read"),
+		Summary: "Returns a trusted publisher domain, with its keys in use",
+	}, func(ctx context.Context, vendor string, in *DomainPath) (*body[shownDomain], error) {
+		domain, err := a.domain(ctx, vendor, in)
+		if err != nil {
+			return nil, err
+		}
+		return &body[shownDomain]{Body: a.showDomain(ctx, domain)}, nil
+	})
+	register(a, huma.Operation{
+		OperationID: "put-domain", Method: http.MethodPut, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
+		Summary: "Trusts a publisher domain, in the place of what was said of it before",
+		Description: "Give exactly one of signingKeyPem and jwksUri. A key set is fetched at once; when it cannot be had the domain is " +
+			"trusted all the same, and the answer says so: the gate fetches it as soon as it can.",
+	}, func(ctx context.Context, vendor string, in *struct {
+		DomainPath
+		Body domainBody
+	},
+	) (*body[ProbedDomain], error) {
+		name, err := in.name()
+		if err != nil {
+			return nil, err
+		}
+		return a.putDomain(ctx, vendor, store.Domain{
+			Domain: name, SigningKeyPEM: in.Body.SigningKeyPEM, JWKSURI: in.Body.JWKSURI, AllowedResourceIDs: in.Body.AllowedResourceIDs,
+		})
+	})
+	register(a, huma.Operation{
+		OperationID: "remove-domain", Method: http.MethodDelete, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
+		Summary: "Trusts a publisher domain no more: whatever it signed opens nothing from the next request on", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, vendor string, in *DomainPath) (*empty, error) {
+		name, err := in.name()
+		if err != nil {
+			return nil, err
+		}
+		if err := a.Store.RemoveDomain(ctx, vendor, name); err != nil {
+			return nil, err
+		}
+		return &empty{}, a.refreshDomains(ctx, vendor)
+	})
+	register(a, huma.Operation{
+		OperationID: "probe-domain", Method: http.MethodPost, Path: domainsPath + "/{domain}/probe", Tags: tags, Security: needs("domains:write"),
+		Summary: "Fetches a domain's keys now, and tells what came of it",
+	}, func(ctx context.Context, vendor string, in *DomainPath) (*body[shownDomain], error) {
+		domain, err := a.domain(ctx, vendor, in)
+		if err != nil {
+			return nil, err
+		}
+		domain.Probe = a.probe(ctx, &domain)
+		return &body[shownDomain]{Body: a.showDomain(ctx, domain)}, nil
+	})
+	a.registerPublished(tags)
+	a.registerDeniedKeys(tags)
+}
+
+func (a *api) domain(ctx context.Context, vendor string, in *DomainPath) (store.Domain, error) {
+	name, err := in.name()
+	if err != nil {
+		return store.Domain{}, err
+	}
+	return a.Store.Domain(ctx, vendor, name)
+}
+
+func (a *api) putDomain(ctx context.Context, vendor string, domain store.Domain) (*body[ProbedDomain], error) {
+	if err := domain.Normalize(); err != nil {
+		return nil, err
+	}
+	remote, release := a.remoteOf(&domain)
+	defer release() // by then the policy watches the set, if there is one
+	domain.Probe = a.probeOf(ctx, &domain, remote)
+	if call, ok := ctx.Value(callKey{}).(call); ok {
+		domain.UpdatedBy = call.caller.Name
+	}
+	stored, err := a.Store.PutDomain(ctx, vendor, domain)
+	if err != nil {
+		return nil, err
+	}
+	answer := &body[ProbedDomain]{Body: ProbedDomain{wireDomain(stored), wireProbe(stored.Probe)}}
+	return answer, a.refreshDomains(ctx, vendor)
+}
+
+// refreshDomains lets the gate decide by what was written. Other records that
+// cannot be used are not this call's fault.
+func (a *api) refreshDomains(ctx context.Context, vendor string) error {
+	err := a.Policy.RefreshDomains(ctx, vendor)
+	if isUnavailable(err) {
+		return err
+	}
+	if err != nil && a.Failed != nil {
+		a.Failed(err)
+	}
+	return nil
+}
+
+// remoteOf returns the key set of a domain, nil when it has none that can be
+// fetched here; release ends the watching.
+func (a *api) remoteOf(domain *store.Domain) (remote *keys.Remote, release func()) {
+	if domain.JWKSURI == "" || a.KeySets == nil {
+		return nil, func() {}
+	}
+	remote, err := a.KeySets.Watch(keys.Source{URL: domain.JWKSURI})
+	if err != nil {
+		return nil, func() {}
+	}
+	return remote, remote.Release
+}
+
+// probe looks at a domain's keys: pinned ones were checked when they were
+// written, a key set is fetched.
+func (a *api) probe(ctx context.Context, domain *store.Domain) store.Probe {
+	remote, release := a.remoteOf(domain)
+	defer release()
+	return a.probeOf(ctx, domain, remote)
+}
+
+func (a *api) probeOf(ctx context.Context, domain *store.Domain, remote *keys.Remote) store.Probe {
+	probe := store.Probe{At: a.Now().UTC().Truncate(time.Millisecond)}
+	switch {
+	case domain.SigningKeyPEM != "":
+		set, err := keys.ParsePinnedKeys(domain.SigningKeyPEM)
+		if err != nil {
+			probe.Error = err.Error()
+			return probe
+		}
+		probe.OK, probe.ActiveKeys = true, set.Len()
+	case remote == nil:
+		probe.Error = "key sets cannot be fetched here"
+	default:
+		if err := remote.Refresh(ctx); err != nil {
+			probe.Error = err.Error()
+		}
+		status := remote.Status()
+		probe.ActiveKeys, probe.OK = status.Active, probe.Error == "" && status.Active > 0
+		if probe.Error == "" && !probe.OK {
+			probe.Error = "the key set holds no P-256 key that may verify signatures"
+		}
+	}
+	return probe
+}
+
+// showDomain tells of a domain and its keys as they are now.
+func (a *api) showDomain(ctx context.Context, domain store.Domain) shownDomain {
+	shown := shownDomain{ProbedDomain: ProbedDomain{wireDomain(domain), wireProbe(domain.Probe)}, KeyIDs: []string{}}
+	if set, err := keys.ParsePinnedKeys(domain.SigningKeyPEM); err == nil {
+		shown.KeyIDs = set.IDs()
+	}
+	remote, release := a.remoteOf(&domain)
+	defer release()
+	if remote == nil {
+		return shown
+	}
+	// What was saved before a restart counts, though nobody fetched it since.
+	_, _ = remote.KeySet(ctx)
+	status := remote.Status()
+	shown.KeyIDs, shown.Stale, shown.Dropped = status.KeyIDs, status.Stale, status.Dropped
+	if status.OK {
+		age := int64(status.Age / time.Second)
+		shown.AgeSeconds = &age
+	}
+	if !status.TriedAt.IsZero() {
+		shown.Probe = keyProbe{OK: status.Err == nil && status.Active > 0, ActiveKeys: status.Active, CheckedAt: &status.TriedAt}
+		if status.Err != nil {
+			shown.Probe.Error = status.Err.Error()
+		}
+	}
+	return shown
+}
+
+// publishedPath names a link that a domain signed.
+type publishedPath struct {
+	DomainPath
+	ID string `path:"id" maxLength:"128" doc:"The token's jti; sha256:… for a token without one."`
+}
+
+// registerPublished adds what a vendor may do with the links that its publishers
+// signed.
+func (a *api) registerPublished(tags []string) {
+	const path = domainsPath + "/{domain}/links"
+	register(a, huma.Operation{
+		OperationID: "list-domain-links", Method: http.MethodGet, Path: path, Tags: tags, Security: needs("domains:read"),
+		Summary: "Lists the links of a domain that were used",
+	}, func(ctx context.Context, vendor string, in *struct {
+		DomainPath
+		PageParams
+	},
+	) (*listing[signedLink], error) {
+		name, err := in.name()
+		if err != nil {
+			return nil, err
+		}
+		found, err := a.Store.SignedLinks(ctx, vendor, name, in.page())
+		if err != nil {
+			return nil, err
+		}
+		links := make([]signedLink, len(found))
+		for i, link := range found {
+			links[i] = wireLink(link, a.Now())
+		}
+		return newListing(ctx, links, in.Limit, func(l signedLink) string { return l.TokenID }), nil
+	})
+	register(a, huma.Operation{
+		OperationID: "revoke-domain-link", Method: http.MethodDelete, Path: path + "/{id}", Tags: tags, Security: needs("domains:write"),
+		Summary: "Revokes a link of a domain, whether it was used before or not", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, vendor string, in *publishedPath) (*empty, error) {
+		name, err := in.name()
+		if err != nil {
+			return nil, err
+		}
+		return &empty{}, a.Store.RevokePublished(ctx, vendor, name, in.ID)
+	})
+}
