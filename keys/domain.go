@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -36,10 +37,14 @@ func NormalDomain(text string) (string, error) {
 	name := strings.ToLower(strings.TrimSuffix(text, "."))
 	if !isASCII(name) || strings.Contains(name, "xn--") {
 		ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(text, "."))
-		if err != nil {
+		if err == nil {
+			// Not every name that this writes does it take back.
+			name, err = idna.Lookup.ToASCII(ascii)
+		}
+		if err != nil || name != ascii || !utf8.ValidString(text) {
 			return "", errors.New("is not a valid internationalized name")
 		}
-		name = strings.ToLower(strings.TrimSuffix(ascii, "."))
+		name = strings.TrimSuffix(name, ".")
 	}
 	if len(name) > maxDomain {
 		return "", errors.New("is too long")

@@ -83,7 +83,10 @@ func (p *Publisher) VerifyLink(ctx context.Context, token *Token, now time.Time)
 	if err := token.identify(&claims); err != nil {
 		return Published{}, err
 	}
-	return Published{Claims: claims, KeyID: keyID}, claims.check()
+	if err := claims.check(); err != nil {
+		return Published{}, err
+	}
+	return Published{Claims: claims, KeyID: keyID}, nil
 }
 
 // Verify verifies whatever the publisher signed: a share token, or a link in our
@@ -112,7 +115,10 @@ func (p *Publisher) VerifyShare(ctx context.Context, token *Token, now time.Time
 		return Published{}, err
 	}
 	claims, err := p.readShare(token, now.Unix())
-	return Published{Claims: claims, KeyID: keyID}, err
+	if err != nil {
+		return Published{}, err
+	}
+	return Published{Claims: claims, KeyID: keyID}, nil
 }
 
 // readShare reads and judges the claims of a share token whose signature is
