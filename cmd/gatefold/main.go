@@ -13,6 +13,7 @@ import (
 )
 
 func main() {
+	tuneCollector()
 	caddy.CustomBinaryName = "gatefold"
 	caddy.CustomLongDescription = "Gatefold is an edge access-control proxy for publishers, built into Caddy."
 	for _, command := range caddymodule.Commands() {

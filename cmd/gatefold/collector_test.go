@@ -1,0 +1,57 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
+
+// A heap has room for 32 MiB of rubbish, or for as much as it holds.
+func TestAHeapHasHeadroom(t *testing.T) {
+	for live, want := range map[uint64]int{
+		0: 1000, 1 << 20: 1000, 3355443: 1000, 4 << 20: 800, 8 << 20: 400, 16 << 20: 200, 32 << 20: 100, 1 << 40: 100,
+	} {
+		if got := percentFor(live); got != want {
+			t.Errorf("a heap of %d bytes may grow by %d %%, want %d", live, got, want)
+		}
+	}
+}
+
+// The operator's GOGC counts. Where there is none, the collector follows the
+// heap, after each collection anew.
+func TestTheCollectorFollowsTheHeap(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(defaultPercent))
+	t.Setenv("GOGC", "100")
+	tuneCollector()
+	runtime.GC()
+	if got := percentNow(); got != defaultPercent {
+		t.Fatalf("with GOGC=100 it is %d", got)
+	}
+	t.Setenv("GOGC", "")
+	tuneCollector()
+	if got := percentNow(); got <= defaultPercent {
+		t.Fatalf("with a small heap it is %d", got)
+	}
+	held := make([]byte, 2*headroom)
+	wait(t, "the heap is large", func() bool { runtime.GC(); return percentNow() == defaultPercent })
+	runtime.KeepAlive(held)
+	held = nil
+	wait(t, "the heap is small again", func() bool { runtime.GC(); return percentNow() > defaultPercent })
+}
+
+func wait(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(deadline); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+func percentNow() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
