@@ -56,6 +56,7 @@ type Request struct {
 	one          [1]*compiledRule
 	question     Question // here, so that asking it takes no memory
 	entitlements *Entitlements
+	granted      Entitlements // here, so that reading them takes no memory
 	loaded       bool
 	verdict      linkVerdict
 	judged       bool

@@ -2,8 +2,10 @@ package policy
 
 import (
 	"cmp"
+	"encoding/binary"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -24,9 +26,17 @@ const never = math.MaxInt64
 
 // Entitlements are what one reader may have, and when: immutable and safe for
 // concurrent use.
+//
+// They are one piece of memory without pointers, as they are kept (see packed):
+// the spans in order, each a record of fixed size, and then their texts.
+//
+//	from 8 | to 8 | where its texts begin 4 | length of the sku 4 | length of the grant 4 | 0 4
 type Entitlements struct {
-	spans []span
+	text string
+	n    int
 }
+
+const spanRecord = 32
 
 // span is the time for which a grant gives its sku.
 type span struct {
@@ -38,7 +48,7 @@ type span struct {
 // NewEntitlements builds the entitlements that a reader's grants give. Grants
 // that are not active, or without a sku, give nothing.
 func NewEntitlements(grants []Grant) *Entitlements {
-	entitlements := &Entitlements{spans: make([]span, 0, len(grants))}
+	spans := make([]span, 0, len(grants))
 	for _, grant := range grants {
 		if !grant.Active || grant.SKU == "" {
 			continue
@@ -47,12 +57,60 @@ func NewEntitlements(grants []Grant) *Entitlements {
 		if to == 0 {
 			to = never
 		}
-		entitlements.spans = append(entitlements.spans, span{sku: grant.SKU, grant: grant.ID, from: grant.StartsAt, to: to})
+		spans = append(spans, span{sku: grant.SKU, grant: grant.ID, from: grant.StartsAt, to: to})
 	}
-	slices.SortFunc(entitlements.spans, func(a, b span) int {
+	slices.SortFunc(spans, func(a, b span) int {
 		return cmp.Or(strings.Compare(a.sku, b.sku), cmp.Compare(b.to, a.to), strings.Compare(a.grant, b.grant))
 	})
-	return entitlements
+	return packSpans(spans)
+}
+
+func packSpans(spans []span) *Entitlements {
+	size := spanRecord * len(spans)
+	for _, s := range spans {
+		size += len(s.sku) + len(s.grant)
+	}
+	records, texts := make([]byte, 0, size), spanRecord*len(spans)
+	for _, s := range spans {
+		records = binary.LittleEndian.AppendUint64(records, uint64(s.from)) //nolint:gosec // read as the same type
+		records = binary.LittleEndian.AppendUint64(records, uint64(s.to))   //nolint:gosec // read as the same type
+		for _, n := range [...]int{texts, len(s.sku), len(s.grant), 0} {
+			records = binary.LittleEndian.AppendUint32(records, uint32(n)) //nolint:gosec // far less than 4 GiB
+		}
+		texts += len(s.sku) + len(s.grant)
+	}
+	for _, s := range spans {
+		records = append(append(records, s.sku...), s.grant...)
+	}
+	return &Entitlements{text: string(records), n: len(spans)}
+}
+
+// unpackEntitlements returns entitlements that were packed. They share the memory
+// of the text.
+func unpackEntitlements(packed string) Entitlements {
+	if len(packed) < spanRecord {
+		return Entitlements{}
+	}
+	// The texts begin behind the last record.
+	return Entitlements{text: packed, n: int(read32(packed, 16)) / spanRecord}
+}
+
+// span returns the span with an index.
+func (e *Entitlements) span(i int) span {
+	record := e.text[spanRecord*i : spanRecord*(i+1)]
+	sku := read32(record, 16)
+	grant := sku + read32(record, 20)
+	return span{
+		sku: e.text[sku:grant], grant: e.text[grant : grant+read32(record, 24)],
+		from: int64(read64(record, 0)), to: int64(read64(record, 8)), //nolint:gosec // written from the same type
+	}
+}
+
+func read64(s string, at int) uint64 { return uint64(read32(s, at)) | uint64(read32(s, at+4))<<32 }
+
+func read32(s string, at int) uint32 {
+	s = s[at : at+4]
+	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
 }
 
 // Has says whether the reader has a sku at a moment in Unix milliseconds, by
@@ -63,8 +121,9 @@ func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok
 	if e == nil || sku == "" {
 		return "", until, false
 	}
-	first, _ := slices.BinarySearchFunc(e.spans, sku, func(s span, sku string) int { return strings.Compare(s.sku, sku) })
-	for _, s := range e.spans[first:] {
+	first := sort.Search(e.n, func(i int) bool { return e.span(i).sku >= sku })
+	for i := first; i < e.n; i++ {
+		s := e.span(i)
 		if s.sku != sku {
 			break
 		}
@@ -83,7 +142,7 @@ func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok
 }
 
 // None says that the reader has nothing, at no time.
-func (e *Entitlements) None() bool { return e == nil || len(e.spans) == 0 }
+func (e *Entitlements) None() bool { return e == nil || e.n == 0 }
 
 // Each calls yield for each grant that counts at a moment in Unix
 // milliseconds, in the order of skus, until it returns false.
@@ -91,21 +150,12 @@ func (e *Entitlements) Each(now int64, yield func(sku, grant string, from, to in
 	if e == nil {
 		return
 	}
-	for _, s := range e.spans {
+	for i := range e.n {
+		s := e.span(i)
 		if s.from <= now && now < s.to && !yield(s.sku, s.grant, s.from, s.to) {
 			return
 		}
 	}
-}
-
-// size estimates the bytes that the entitlements take in memory.
-func (e *Entitlements) size() int64 {
-	const header, perSpan = 48, 48
-	size := int64(header)
-	for _, s := range e.spans {
-		size += perSpan + int64(len(s.sku)+len(s.grant))
-	}
-	return size
 }
 
 // earliest returns the earlier of two moments; zero as the first stands for

@@ -3,13 +3,22 @@ package policy
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"time"
+	"unsafe"
 )
 
-// readerKey is a reader as far as grants match: by any of the identifiers.
-type readerKey struct {
-	vendor, userID, publisherUserID, email string
+// appendReaderKey appends what a reader is known by, as far as grants match: by
+// any of the identifiers. No two readers have the same.
+func appendReaderKey(key []byte, vendor string, reader *Reader) []byte {
+	for _, text := range [...]string{vendor, reader.UserID, reader.PublisherUserID, reader.Email} {
+		key = append(binary.AppendUvarint(key, uint64(len(text))), text...)
+	}
+	return key
 }
+
+// keySpace is room for the keys of nearly everybody, on the stack.
+const keySpace = 256
 
 // linkKey is a link: its issuer and its jti, never the spelling of a token.
 type linkKey struct {
@@ -43,32 +52,45 @@ func (p *Policy) loadEntitlements(ctx context.Context, r *Request) error {
 	if r.loaded {
 		return nil
 	}
-	entitlements, err := p.Entitlements(ctx, r.Site.Vendor, r.Reader, r.Now)
+	granted, err := p.granted(ctx, r.Site.Vendor, &r.Reader, r.Now)
 	if err != nil {
 		return err
 	}
-	r.entitlements, r.loaded = entitlements, true
+	r.granted = granted
+	r.entitlements, r.loaded = &r.granted, true
 	return nil
 }
 
 // Entitlements returns what a reader may have, from memory where nothing
 // changed since it was read. An error is ErrUnavailable.
 func (p *Policy) Entitlements(ctx context.Context, vendor string, reader Reader, now time.Time) (*Entitlements, error) {
-	key := readerKey{vendor, reader.UserID, reader.PublisherUserID, reader.Email}
-	stamp := p.versions.Reader(vendor, &reader)
-	if entitlements, ok := p.entitlements.get(key, stamp, now.UnixMilli()); ok {
-		return entitlements, nil
-	}
-	entitlements, err := p.readEntitlements(ctx, vendor, reader)
+	granted, err := p.granted(ctx, vendor, &reader, now)
 	if err != nil {
 		return nil, err
 	}
-	size := entitlements.size() + int64(len(vendor)+len(reader.UserID)+len(reader.PublisherUserID)+len(reader.Email))
+	return &granted, nil
+}
+
+func (p *Policy) granted(ctx context.Context, vendor string, reader *Reader, now time.Time) (Entitlements, error) {
+	var space [keySpace]byte
+	key := appendReaderKey(space[:0], vendor, reader)
+	stamp := p.versions.Reader(vendor, reader)
+	if packed, ok := p.entitlements.get(key, stamp, now.UnixMilli()); ok {
+		return unpackEntitlements(textOf(packed)), nil
+	}
+	entitlements, err := p.readEntitlements(ctx, vendor, *reader)
+	if err != nil {
+		return Entitlements{}, err
+	}
 	// Entitlements hold the times themselves and are asked with a time: what
 	// they say does not change by waiting.
-	p.entitlements.set(key, entitlements, stamp, never, size)
-	return entitlements, nil
+	p.entitlements.set(key, []byte(entitlements.text), stamp, never)
+	return *entitlements, nil
 }
+
+// textOf returns bytes as a text that shares their memory. They must never change
+// again, as those that a packed cache gives.
+func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func (p *Policy) readEntitlements(ctx context.Context, vendor string, reader Reader) (*Entitlements, error) {
 	grants, err := p.records.Grants(ctx, vendor, reader)

@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,12 +74,18 @@ type Policy struct {
 
 	sites        sites
 	domains      *domainTable
-	entitlements *cache[readerKey, *Entitlements]
+	entitlements *packed
 	containers   *cache[skuKey, []string]
 	links        *cache[linkKey, linkState]
 	linkTokens   *cache[tokenKey, linkToken]
-	readerTokens *cache[tokenKey, verifiedReader]
+	readerTokens *packed
 	recentTokens *Recent[recentToken]
+	recentHits   atomic.Uint64
+
+	// verifiers holds a number for each verifier that there was, by its ID: as
+	// many as there were configurations of them.
+	verifiers     sync.Map
+	verifierCount atomic.Uint64
 
 	decisions atomic.Uint64
 	checks    selfChecks
@@ -132,13 +139,13 @@ func New(options Options) (*Policy, error) {
 		recentTokens: NewRecent[recentToken](int(options.CacheBytes / bytesPerRecent)),
 		domains:      &domainTable{sets: options.KeySets},
 	}
-	var errs [5]error
+	var errs [3]error
 	part := options.CacheBytes / shares
-	p.entitlements, errs[0] = newCache[readerKey, *Entitlements](shareEntitlements*part, 512)
-	p.readerTokens, errs[1] = newCache[tokenKey, verifiedReader](shareReaderTokens*part, 384)
-	p.linkTokens, errs[2] = newCache[tokenKey, linkToken](shareLinkTokens*part, 640)
-	p.links, errs[3] = newCache[linkKey, linkState](shareLinks*part, 640)
-	p.containers, errs[4] = newCache[skuKey, []string](shareContainers*part, 256)
+	p.entitlements = newPacked(shareEntitlements * part)
+	p.readerTokens = newPacked(shareReaderTokens * part)
+	p.linkTokens, errs[0] = newCache[tokenKey, linkToken](shareLinkTokens*part, 640)
+	p.links, errs[1] = newCache[linkKey, linkState](shareLinks*part, 640)
+	p.containers, errs[2] = newCache[skuKey, []string](shareContainers*part, 256)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}

@@ -290,8 +290,8 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 		w.settle()
 		var bound int64
 		for _, part := range []int64{
-			w.policy.entitlements.entries.MaxCost(), w.policy.containers.entries.MaxCost(), w.policy.links.entries.MaxCost(),
-			w.policy.linkTokens.entries.MaxCost(), w.policy.readerTokens.entries.MaxCost(),
+			w.policy.entitlements.maxBytes, w.policy.containers.entries.MaxCost(), w.policy.links.entries.MaxCost(),
+			w.policy.linkTokens.entries.MaxCost(), w.policy.readerTokens.maxBytes,
 		} {
 			bound += part
 		}
@@ -299,7 +299,7 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 			t.Errorf("resized to %d, the caches may take %d", bytes, bound)
 		}
 	}
-	if hits := w.policy.entitlements.hits.Load(); hits != 2 {
+	if hits, _ := w.policy.entitlements.counted(); hits != 2 {
 		t.Errorf("%d of 2 later decisions came from memory", hits)
 	}
 }
@@ -458,7 +458,8 @@ func TestCachedEqualsUncached(t *testing.T) {
 		if h.differed > 0 {
 			t.Errorf("history %d: %d of %d decisions from memory differ from the store", seed, h.differed, h.asked)
 		}
-		hits[0] += h.w.policy.entitlements.hits.Load()
+		entitlements, _ := h.w.policy.entitlements.counted()
+		hits[0] += entitlements
 		hits[1] += h.w.policy.links.hits.Load()
 		hits[2] += h.w.policy.linkTokens.hits.Load()
 		hits[3] += h.w.policy.containers.hits.Load()

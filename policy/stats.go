@@ -89,10 +89,12 @@ func (v *verifications) stats(kind string) []VerificationStats {
 // Stats returns what was counted so far. It is safe for concurrent use.
 func (p *Policy) Stats() Stats {
 	checked, failed := p.SelfChecks()
+	tokens := p.readerTokens.stats("reader_tokens")
+	tokens.Hits += p.recentHits.Load()
 	return Stats{
 		Caches: []CacheStats{
 			p.entitlements.stats("entitlements"), p.containers.stats("containers"), p.links.stats("links"),
-			p.readerTokens.stats("reader_tokens"), p.linkTokens.stats("link_tokens"),
+			tokens, p.linkTokens.stats("link_tokens"),
 		},
 		Verifications: append(p.readerVerifications.stats("reader"), p.linkVerifications.stats("link")...),
 		Publishers:    p.domains.stats(),

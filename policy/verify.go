@@ -3,7 +3,9 @@ package policy
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
@@ -47,11 +49,13 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 		stamp += remote.Generation()
 	}
 	if known := p.recentTokens.Get(raw); known.holds(verifier, stamp, now.UnixMilli()) {
-		p.readerTokens.hits.Add(1)
+		p.recentHits.Add(1)
 		return known.reader, nil
 	}
-	key := tokenKey{verifier: verifier.ID, sum: tokenSum(raw)}
-	if known, ok := p.readerTokens.get(key, stamp, now.UnixMilli()); ok {
+	var space [keySpace]byte
+	key := p.appendTokenKey(space[:0], verifier.ID, raw)
+	if packed, ok := p.readerTokens.get(key, stamp, now.UnixMilli()); ok {
+		known := unpackReader(strings.Clone(textOf(packed)))
 		p.recentTokens.Put(raw, recentToken{verifiedReader: known, verifier: verifier.ID, stamp: stamp})
 		return known.reader, nil
 	}
@@ -71,13 +75,44 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 	if claims.EmailVerified {
 		reader.Email = LowerEmail(claims.Email)
 	}
-	size := int64(len(key.verifier) + len(reader.UserID) + len(reader.PublisherUserID) + len(reader.Email))
 	known := verifiedReader{reader: reader, until: claims.ExpiresAt * 1000}
 	if refreshed {
 		known.until = min(known.until, remote.UsableUntil().UnixMilli())
 	}
-	p.readerTokens.set(key, known, stamp, known.until, size)
+	p.readerTokens.set(key, known.pack(nil), stamp, known.until)
 	return reader, nil
+}
+
+// appendTokenKey appends what a token is known by to one verifier: the number
+// that this process gave to the verifier, and the token's SHA-256.
+func (p *Policy) appendTokenKey(key []byte, verifier, raw string) []byte {
+	number, ok := p.verifiers.Load(verifier)
+	if !ok {
+		number, _ = p.verifiers.LoadOrStore(verifier, p.verifierCount.Add(1))
+	}
+	n, _ := number.(uint64)
+	sum := tokenSum(raw)
+	return append(binary.LittleEndian.AppendUint64(key, n), sum[:]...)
+}
+
+// pack appends what is known of a reader, as it is kept.
+func (v *verifiedReader) pack(to []byte) []byte {
+	to = binary.LittleEndian.AppendUint64(to, uint64(v.until)) //nolint:gosec // read as the same type
+	for _, text := range [...]string{v.reader.UserID, v.reader.PublisherUserID, v.reader.Email} {
+		to = append(binary.LittleEndian.AppendUint32(to, uint32(len(text))), text...) //nolint:gosec // a token is short
+	}
+	return to
+}
+
+// unpackReader reads what pack wrote. It shares the text's memory.
+func unpackReader(packed string) verifiedReader {
+	v := verifiedReader{until: int64(read64(packed, 0))} //nolint:gosec // written from the same type
+	rest := packed[8:]
+	for _, text := range [...]*string{&v.reader.UserID, &v.reader.PublisherUserID, &v.reader.Email} {
+		n := 4 + read32(rest, 0)
+		*text, rest = rest[4:n], rest[n:]
+	}
+	return v
 }
 
 // verifiedReader is what a token that was verified says.

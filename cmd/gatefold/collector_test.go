@@ -34,10 +34,11 @@ func TestTheCollectorFollowsTheHeap(t *testing.T) {
 	if got := percentNow(); got <= defaultPercent {
 		t.Fatalf("with a small heap it is %d", got)
 	}
-	held := make([]byte, 2*headroom)
-	wait(t, "the heap is large", func() bool { runtime.GC(); return percentNow() == defaultPercent })
-	runtime.KeepAlive(held)
-	held = nil
+	func() {
+		held := make([]byte, 2*headroom)
+		wait(t, "the heap is large", func() bool { runtime.GC(); return percentNow() == defaultPercent })
+		runtime.KeepAlive(held)
+	}()
 	wait(t, "the heap is small again", func() bool { runtime.GC(); return percentNow() > defaultPercent })
 }
 
