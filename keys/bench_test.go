@@ -1,6 +1,10 @@
 package keys
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
 	"strings"
 	"testing"
 )
@@ -11,6 +15,26 @@ func BenchmarkVerifyLink(b *testing.B) {
 	for b.Loop() {
 		if _, err := verifyAcme(raw); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkVerifyBare is what cannot be spared of BenchmarkVerifyLink: the
+// signature itself.
+func BenchmarkVerifyBare(b *testing.B) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("a text"))
+	r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !ecdsa.Verify(&key.PublicKey, sum[:], r, s) {
+			b.Fatal("refused")
 		}
 	}
 }

@@ -340,6 +340,18 @@ func manyRules(t testing.TB, n int) *Ruleset {
 	return set
 }
 
+// However many rules there are, a lookup goes as many steps as its path has.
+func TestALookupCostsWhatItsPathCosts(t *testing.T) {
+	few, many := manyRules(t, 10), manyRules(t, 10_000)
+	for _, path := range []string{"/section-3/article/x", "/section-9/article/y/z", "/nowhere/at/all", "/"} {
+		segments := readSegments(t, path)
+		a, b := few.lookup("GET", segments), many.lookup("GET", segments)
+		if a.nodes != b.nodes || a.nodes > 2*len(segments)+1 {
+			t.Errorf("%s: %d nodes of 10 rules, %d of 10,000", path, a.nodes, b.nodes)
+		}
+	}
+}
+
 func BenchmarkMatch(b *testing.B) {
 	for _, n := range []int{10, 10_000} {
 		set := manyRules(b, n)

@@ -308,8 +308,10 @@ func (a Arguments) list(name string) ([]string, error) {
 	if !ok || string(raw) == "null" {
 		return nil, nil
 	}
-	if text, ok, err := a.text(name); err == nil && ok {
-		return []string{text}, nil
+	if len(raw) > 0 && raw[0] != '[' {
+		if text, ok, err := a.text(name); err == nil && ok {
+			return []string{text}, nil
+		}
 	}
 	var list []string
 	if err := json.Unmarshal(raw, &list); err != nil {

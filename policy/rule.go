@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,10 +103,12 @@ func (a Allow) String() string {
 func (a *Allow) UnmarshalJSON(data []byte) error {
 	// Pointers tell null, which sets nothing, from a zero: null names no
 	// operator, least of all `any`.
-	var code *int
-	if err := json.Unmarshal(data, &code); err == nil && code != nil {
-		*a = Allow{Operator: strconv.Itoa(*code)}
-		return nil
+	if data = bytes.TrimSpace(data); len(data) == 0 || data[0] != '"' {
+		var code *int
+		if err := json.Unmarshal(data, &code); err == nil && code != nil {
+			*a = Allow{Operator: strconv.Itoa(*code)}
+			return nil
+		}
 	}
 	var text *string
 	if err := json.Unmarshal(data, &text); err != nil || text == nil {
@@ -131,13 +134,21 @@ func ParseAllow(text string) (Allow, error) {
 	if len(arguments) > maxRuleArguments {
 		return Allow{}, fmt.Errorf("the arguments of %s are longer than %d bytes", operator, maxRuleArguments)
 	}
+	if known := recentAllows.Get(text); known != nil {
+		return Allow{Operator: known.Operator, Arguments: maps.Clone(known.Arguments)}, nil
+	}
 	parsed := Allow{Operator: operator}
 	decoder := json.NewDecoder(bytes.NewReader([]byte(arguments)))
 	if err := decoder.Decode(&parsed.Arguments); err != nil || decoder.More() {
 		return Allow{}, fmt.Errorf("the arguments of %s are not one JSON object", operator)
 	}
+	recentAllows.Put(text, Allow{Operator: strings.Clone(operator), Arguments: maps.Clone(parsed.Arguments)})
 	return parsed, nil
 }
+
+// recentAllows holds what was read a moment ago: of ten thousand rules most say the
+// same.
+var recentAllows = NewRecent[Allow](512)
 
 // segment is one segment of a rule's path template.
 type segment struct {
