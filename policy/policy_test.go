@@ -346,6 +346,37 @@ var historyTokens = sync.OnceValues(func() (tokens []string, err error) {
 	return tokens, nil
 })
 
+// historyShares are a publisher's tokens: for a1, for a2, and by a key that does
+// not count.
+var historyShares = sync.OnceValue(func() []string {
+	return []string{
+		editor.share(map[string]any{"exp": start + 90}),
+		editor.share(map[string]any{"jti": "share_2", "resourceId": "a2", "maxUses": 2}),
+		successor.share(map[string]any{"jti": "share_3"}),
+	}
+})
+
+// trust changes whom the vendor trusts, or what is known of a publisher's link.
+func (h *history) trust(y int) {
+	editors := TrustedDomain{Domain: newsDomain, SigningKeyPEM: editor.pem()}
+	switch y % 6 {
+	case 0:
+		h.w.trusts(Domains{})
+	case 1:
+		h.w.trusts(Domains{Trusted: []TrustedDomain{editors}, DeniedKeys: []string{editor.kid}})
+	case 2:
+		editors.AllowedResourceIDs = []string{"a2"}
+		h.w.trusts(Domains{Trusted: []TrustedDomain{editors}})
+	case 3:
+		claims := keys.LinkClaims{
+			Issuer: newsDomain, ID: "share_1", IssuedAt: start, ExpiresAt: start + 90, PublisherContentID: "a1", ContentNames: []string{"bodytext"},
+		}
+		h.w.records.putLink("acme", Link{Claims: claims, KeyID: editor.kid, Revoked: y&64 != 0})
+	default:
+		h.w.trusts(Domains{Trusted: []TrustedDomain{editors}})
+	}
+}
+
 // play makes a history: each step is three bytes.
 func play(t testing.TB, steps []byte, silent bool) *history {
 	t.Helper()
@@ -396,6 +427,10 @@ func (h *history) step(what byte, x, y int) {
 			records.collect([]string{"a1", "a2", "gold"}[y%3], [][]string{nil, {"premium"}, {"premium", "gold"}, {"gold"}}[y/4%4]...)
 			return
 		}
+		if x%8 == 2 {
+			h.trust(y)
+			return
+		}
 		if x%4 == 0 {
 			records.revokeLink(fmt.Sprint("link_", y%3))
 		} else {
@@ -411,6 +446,12 @@ func (h *history) ask(x, y int) {
 	v := visit{reader: identities[x%5], path: []string{"/articles/a1", "/articles/a2", "/gold", "/account"}[x/8%4]}
 	if y&1 != 0 {
 		v.link = carries(h.tokens[y/8%3])
+	}
+	if y&1 != 0 && x&64 != 0 {
+		v.link = shared(historyShares()[y/8%3])
+	}
+	if y&2 != 0 && x&128 != 0 {
+		v.link.Passes = append(v.link.Passes, publisherPass("share_1"))
 	}
 	if y&2 != 0 {
 		v.link.Passes = append(v.link.Passes, passOf(fmt.Sprint("link_", y/32%3)))
