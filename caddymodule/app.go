@@ -247,26 +247,35 @@ func (a *App) Start() error {
 	}
 	a.shared.policy.Resize(a.CacheSize)
 	a.shared.keySets.Configure(a.keySets)
-	go a.warm(a.ctx)
+	go a.warm(a.ctx, a.watchIssuers())
 	go a.sweep(a.ctx)
 	return nil
 }
 
-// warm begins to fetch other people's keys, so that the first reader finds them.
-// What cannot be read now is read when it is needed.
-func (a *App) warm(ctx context.Context) {
+// watchIssuers begins to fetch the keys of readers' issuers, before the
+// configuration that this one replaces lets go of them, and returns the vendors
+// of all gates.
+func (a *App) watchIssuers() (vendors []string) {
 	a.gatesMu.Lock()
 	gates := slices.Clone(a.gates)
 	a.gatesMu.Unlock()
-	vendors := make(map[string]bool)
 	for _, gate := range gates {
-		_, err := gate.runtime.get()
-		if err == nil && !vendors[gate.Vendor] {
-			err = a.shared.policy.RefreshDomains(ctx, gate.Vendor)
+		if _, err := gate.runtime.get(); err != nil {
+			a.logger.Warn("a gate is not ready yet", zap.String("vendor", gate.Vendor), zap.String("site", gate.Site), zap.Error(err))
 		}
-		vendors[gate.Vendor] = true
-		if err != nil && ctx.Err() == nil {
-			a.logger.Warn("other people's keys are not fetched yet", zap.String("vendor", gate.Vendor), zap.Error(err))
+		if !slices.Contains(vendors, gate.Vendor) {
+			vendors = append(vendors, gate.Vendor)
+		}
+	}
+	return vendors
+}
+
+// warm begins to fetch the keys of publishers, so that the first reader finds
+// them. What cannot be read now is read when it is needed.
+func (a *App) warm(ctx context.Context, vendors []string) {
+	for _, vendor := range vendors {
+		if err := a.shared.policy.RefreshDomains(ctx, vendor); err != nil && ctx.Err() == nil {
+			a.logger.Warn("publishers' keys are not fetched yet", zap.String("vendor", vendor), zap.Error(err))
 		}
 	}
 }

@@ -123,3 +123,42 @@ func TestMetricsAreBounded(t *testing.T) {
 		t.Errorf("%d series became %d", before, after)
 	}
 }
+
+// What publishers sign, and how their keys are fetched.
+func TestMetricsOfPublishers(t *testing.T) {
+	p := newPartner(t)
+	b := newBench(t, shareRules)
+	admin := "127.0.0.1:" + freePort(t)
+	config := strings.Replace(b.config("", shareRules, ""), "admin off", "admin "+admin, 1)
+	b.load(strings.Replace(config, "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\t"+p.global()+"\n\t\tstore", 1))
+	admin = "http://" + admin
+	before := b.scrape(admin)
+	b.api(http.MethodPut, "/management/domains/"+partnerDomain, `{"jwksUri":"https://`+partnerDomain+`/jwks?key=secret"}`, http.StatusOK)
+	b.get("/articles/hello?share=" + p.share("share_1", "")).page()
+	stranger := newPartner(t)
+	b.get("/articles/hello?share="+stranger.share("share_2", "")).denied(http.StatusForbidden, "link_invalid")
+	p.down()
+	b.api(http.MethodPost, "/management/domains/"+partnerDomain+"/probe", "{}", http.StatusOK)
+	after := b.scrape(admin)
+	verified := `gatefold_publisher_verifications_total{domain="` + partnerDomain + `",result="%s",vendor="default"}`
+	for series, want := range map[string]float64{
+		fmt.Sprintf(verified, "ok"):                                       1,
+		fmt.Sprintf(verified, "signature"):                                1,
+		`gatefold_jwks_fetches_total{result="ok"}`:                        1,
+		`gatefold_jwks_fetches_total{result="status"}`:                    1,
+		`gatefold_jwks_unknown_kid_total{result="asked"}`:                 0,
+		`gatefold_jwks_keys{source="https://` + partnerDomain + `/jwks"}`: 1,
+	} {
+		if got := after[series] - before[series]; got != want {
+			t.Errorf("%s grew by %v, want %v", series, got, want)
+		}
+	}
+	if _, ok := after[`gatefold_jwks_age_seconds{source="https://`+partnerDomain+`/jwks"}`]; !ok {
+		t.Errorf("the age of the set is missing: %v", after)
+	}
+	for series := range after {
+		if strings.Contains(series, "secret") {
+			t.Errorf("%s tells a query", series)
+		}
+	}
+}

@@ -230,17 +230,17 @@ func (r *Remote) start() *flight {
 func (r *Remote) fetch(f *flight) {
 	ctx, cancel := context.WithTimeout(r.sets.ctx, r.sets.settings.Load().timeout)
 	defer cancel()
-	before := r.state.Load()
-	state, result, err := r.get(ctx, before)
+	state, result, err := r.get(ctx, r.state.Load())
 	now := r.sets.now()
-	if err != nil {
-		failed := *before
-		state, failed.err = &failed, err
-	}
-	state.triedAt = now
 	r.sets.fetches[result].Add(1)
 
 	r.mu.Lock()
+	if err != nil {
+		// What was loaded meanwhile stays.
+		failed := *r.state.Load()
+		state, failed.err = &failed, err
+	}
+	state.triedAt = now
 	r.state.Store(state)
 	if err == nil {
 		r.failures, r.loaded = 0, true
