@@ -16,8 +16,8 @@ const domainsPath = "/management/domains"
 // TrustedDomain is a trusted publisher domain on the wire.
 type TrustedDomain struct {
 	Domain             string    `json:"domain"`
-	SigningKeyPEM      string    `json:"signingKeyPem,omitempty"`
-	JWKSURI            string    `json:"jwksUri,omitempty"`
+	SigningKeyPEM      string    `json:"signingKeyPem" doc:"The pinned keys; empty where there is a jwksUri."`
+	JWKSURI            string    `json:"jwksUri" doc:"The address of the key set; empty where keys are pinned."`
 	AllowedResourceIDs []string  `json:"allowedResourceIds" doc:"The resources that the domain may speak for: exact ids, or prefix:…* for all that begin so. Empty: all."`
 	CreatedAt          time.Time `json:"createdAt"`
 	UpdatedAt          time.Time `json:"updatedAt"`
@@ -39,7 +39,7 @@ func wireDomain(d store.Domain) TrustedDomain {
 type keyProbe struct {
 	OK         bool       `json:"ok"`
 	ActiveKeys int        `json:"activeKeys" doc:"How many keys can verify what the domain signs."`
-	Error      string     `json:"error,omitempty" doc:"Why the keys could not be had."`
+	Error      string     `json:"error" doc:"Why the keys could not be had."`
 	CheckedAt  *time.Time `json:"checkedAt,omitempty"`
 }
 

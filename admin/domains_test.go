@@ -108,7 +108,7 @@ func TestDomainsArePutListedAndRemoved(t *testing.T) {
 	var made, shown domainShown
 	put := b.call(http.MethodPut, "/management/domains/News.Example.", `{"signingKeyPem":`+quoted(block)+`,"allowedResourceIds":["a","prefix:b*"]}`).want(http.StatusOK, &made)
 	if made.Domain != "news.example" || made.UpdatedBy != "test" || !made.Probe.OK || made.Probe.ActiveKeys != 1 || made.SigningKeyPem != block ||
-		len(made.AllowedResourceIds) != 2 || strings.Contains(put.body, "jwksUri") || strings.Contains(put.body, `"error"`) {
+		len(made.AllowedResourceIds) != 2 || made.JwksUri != "" || made.Probe.Error != "" {
 		t.Errorf("PUT answers %s", put.body)
 	}
 	var list struct{ Domains []domainShown }
@@ -135,6 +135,25 @@ func TestDomainsArePutListedAndRemoved(t *testing.T) {
 	got = b.call(http.MethodGet, "/management/domains", "").want(http.StatusOK, nil)
 	if strings.TrimSpace(got.body) != `{"domains":[]}` {
 		t.Errorf("the empty list is %s", got.body)
+	}
+}
+
+// Every field of the published answers is there, of its type.
+func TestDomainsAreShownAsPublished(t *testing.T) {
+	b := newBench(t, false)
+	_, block := publisherKey(t, elliptic.P256())
+	const published = `{"domain":"string","signingKeyPem":"string","jwksUri":"string","allowedResourceIds":["string"],
+		"createdAt":"string","updatedAt":"string","updatedBy":"string"`
+	const path = "/management/domains/example.wordpress.com"
+	for _, call := range []struct{ method, path, body, want string }{
+		{http.MethodPut, path, `{"signingKeyPem":` + quoted(block) + `,"jwksUri":"","allowedResourceIds":["a"]}`, published + `,"probe":{"ok":true,"activeKeys":0,"error":"string"}}`},
+		{http.MethodGet, path, "", published + "}"},
+		{http.MethodGet, "/management/domains", "", `{"domains":[` + published + "}]}"},
+	} {
+		var want, got any
+		parse(t, call.want, &want)
+		b.call(call.method, call.path, call.body).want(http.StatusOK, &got)
+		compare(t, call.method, want, got, nil)
 	}
 }
 
