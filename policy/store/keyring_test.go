@@ -152,3 +152,36 @@ func TestSealedKeyIsBoundToItsVendor(t *testing.T) {
 	_, err = ring.Ring(t.Context(), "thief")
 	b.is(err, keys.ErrSealed)
 }
+
+// A vendor rotates every month for three years. Each key verifies as long as a
+// link by it can last, and not much longer; nobody has to retire any.
+func TestOldKeysAreRetiredByRotation(t *testing.T) {
+	b := newBench(t)
+	keyring := store.NewKeyring(b.Store, sealer(t, secret))
+	const month = 31 * 24 * time.Hour
+	made := map[string]time.Time{}
+	for range 36 {
+		key, err := keyring.Rotate(t.Context(), vendor)
+		b.ok(err)
+		made[key.ID] = b.clock
+		b.clock = b.clock.Add(month)
+	}
+	list, err := keyring.Keys(t.Context(), vendor)
+	b.ok(err)
+	verifying := 0
+	last := b.clock.Add(-month) // when it was rotated last
+	for _, key := range list {
+		signedUntil := made[key.ID].Add(month)
+		if key.RetiredAt.IsZero() {
+			verifying++
+			if last.Sub(signedUntil) > keys.MaxExpiresIn+2*24*time.Hour {
+				t.Errorf("a key that signed until %v still verifies", signedUntil)
+			}
+		} else if key.RetiredAt.Sub(signedUntil) < keys.MaxExpiresIn {
+			t.Errorf("a key that signed until %v was retired at %v", signedUntil, key.RetiredAt)
+		}
+	}
+	if len(list) != 36 || verifying < 12 || verifying > 14 {
+		t.Errorf("of %d keys %d verify", len(list), verifying)
+	}
+}

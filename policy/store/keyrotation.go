@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -45,11 +47,20 @@ func (r *keyRecord) info(current string) KeyInfo {
 }
 
 // Rotate makes a new key that signs from now on. What older keys signed stays
-// good until it expires, or its key is retired. ErrConflict means that somebody
+// good until it expires, or its key is retired; keys of which nothing can be left
+// are retired by the way. ErrConflict means that somebody
 // else rotated at the same time.
 func (k *Keyring) Rotate(ctx context.Context, vendor string) (KeyInfo, error) {
 	current, records, err := k.records(ctx, vendor)
 	if err != nil {
+		return KeyInfo{}, err
+	}
+	for _, kid := range outlived(records, current, k.store.now()) {
+		if _, err := k.Retire(ctx, vendor, kid); err != nil {
+			return KeyInfo{}, err
+		}
+	}
+	if current, records, err = k.records(ctx, vendor); err != nil {
 		return KeyInfo{}, err
 	}
 	active := 0
@@ -66,6 +77,19 @@ func (k *Keyring) Rotate(ctx context.Context, vendor string) (KeyInfo, error) {
 		return KeyInfo{}, err
 	}
 	return record.info(record.KeyID), nil
+}
+
+// outlived returns the keys that verify and of which nothing can be left: each
+// signed until the next one was made, and the longest link has ended since.
+func outlived(records []keyRecord, current string, now time.Time) (kids []string) {
+	const margin = 24 * time.Hour // for clocks that differ
+	byAge := slices.SortedFunc(slices.Values(records), func(a, b keyRecord) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	for i, record := range byAge[:max(len(byAge)-1, 0)] {
+		if record.RetiredAt.IsZero() && record.KeyID != current && now.Sub(byAge[i+1].CreatedAt) > keys.MaxExpiresIn+margin {
+			kids = append(kids, record.KeyID)
+		}
+	}
+	return kids
 }
 
 // Retire ends what a key signed, at once and for good. Retiring twice is no
