@@ -54,6 +54,9 @@ type Options struct {
 	// says, by rank, or none where the store has them. Such rules are read-only
 	// here. Nil: there are no such sites.
 	FixedRules func(vendor, site string) []policy.Rule
+	// StoreState tells how this node stands towards a store that other nodes share.
+	// Nil: they do not.
+	StoreState func() store.FollowState
 	// Now is the clock.
 	Now func() time.Time
 	// Failed is told of errors that are the server's own, for the log. Nil:

@@ -135,7 +135,7 @@ func TestClosedStoreIs503(t *testing.T) {
 	for _, operator := range []bool{false, true} {
 		b := newBench(t, operator)
 		b.closeStore()
-		p := b.call(http.MethodGet, "/management/access-lists", "").refused(http.StatusServiceUnavailable, "unavailable", "")
+		p := b.call(http.MethodGet, "/management/access-lists", "").refused(http.StatusServiceUnavailable, "store_unavailable", "")
 		if tells := strings.Contains(p.Detail, "closed"); tells != operator {
 			t.Errorf("operator %v reads %q", operator, p.Detail)
 		}

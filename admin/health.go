@@ -12,9 +12,10 @@ import (
 
 // health is the state of the node.
 type health struct {
-	// Status is `ok`, or `failing` when the store cannot be read; then the
-	// answer is 503.
-	Status string      `json:"status" enum:"ok,failing"`
+	// Status is `ok`; `stale` when a store that others share is away and the node
+	// answers from memory; or `failing` when it cannot decide, and then the answer is
+	// 503.
+	Status string      `json:"status" enum:"ok,stale,failing"`
 	Store  storeHealth `json:"store"`
 	// SnapshotVersion grows with every change of rules, lists and keys that
 	// this process knows of, and starts at zero with the process.
@@ -28,6 +29,10 @@ type health struct {
 type storeHealth struct {
 	Reachable bool   `json:"reachable"`
 	Error     string `json:"error,omitempty"`
+	// What follows is there where other nodes share the store.
+	State       string     `json:"state,omitempty" enum:"following,stale,closed" doc:"Whether what is in memory is as new as the store, is used although the store is away, or is used no more."`
+	AwaySince   *time.Time `json:"awaySince,omitempty"`
+	LeftSeconds *float64   `json:"leftSeconds,omitempty" doc:"For how long what is in memory may still be used, should the store not answer from now on."`
 }
 
 // selfChecks counts decisions from memory that were made again from the store.
@@ -70,12 +75,33 @@ func (a *api) health(ctx context.Context) *healthAnswer {
 		KeySets: a.keySetsHealth(),
 	}}
 	answer.Body.SelfChecks.Checked, answer.Body.SelfChecks.Failed = a.Policy.SelfChecks()
-	if err := a.vendorHealth(ctx, &answer.Body); err != nil {
+	err := a.vendorHealth(ctx, &answer.Body)
+	stale := a.StoreState != nil && answer.Body.Store.tell(a.StoreState())
+	switch {
+	case stale:
+		answer.Body.Status = "stale"
+	case err != nil || answer.Body.Store.State == store.StateClosed:
 		answer.Status = http.StatusServiceUnavailable
 		answer.Body.Status = "failing"
-		answer.Body.Store = storeHealth{Error: err.Error()}
+	}
+	if err != nil {
+		answer.Body.Store.Reachable, answer.Body.Store.Error = false, err.Error()
 	}
 	return answer
+}
+
+// tell adds how the node stands towards a store that others share, and says whether
+// it goes on without it.
+func (h *storeHealth) tell(state store.FollowState) bool {
+	h.State = state.State
+	left := state.Left.Seconds()
+	h.LeftSeconds = &left
+	if state.Error != nil {
+		h.Reachable, h.Error = false, state.Error.Error()
+		since := state.Since.UTC()
+		h.AwaySince = &since
+	}
+	return state.State == store.StateStale
 }
 
 func (a *api) vendorHealth(ctx context.Context, h *health) error {

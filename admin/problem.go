@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -62,6 +63,14 @@ func (p *problem) Error() string { return p.Detail }
 // GetStatus implements huma.StatusError.
 func (p *problem) GetStatus() int { return p.Status }
 
+// GetHeaders implements huma.HeadersError.
+func (p *problem) GetHeaders() http.Header {
+	if p.Code == codeStoreUnavailable {
+		return http.Header{"Retry-After": {retryAfterSeconds}}
+	}
+	return nil
+}
+
 // ContentType implements huma.ContentTypeFilter.
 func (*problem) ContentType(string) string { return problemType }
 
@@ -70,6 +79,7 @@ const problemType = "application/problem+json"
 // write answers the problem where no operation does.
 func (p *problem) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", problemType)
+	maps.Copy(w.Header(), p.GetHeaders())
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // who went away needs no answer
 }
@@ -77,6 +87,9 @@ func (p *problem) write(w http.ResponseWriter) {
 // answerProblem answers the problem in the place of an operation.
 func answerProblem(ctx huma.Context, p *problem) {
 	ctx.SetHeader("Content-Type", problemType)
+	for name, values := range p.GetHeaders() {
+		ctx.SetHeader(name, values[0])
+	}
 	ctx.SetStatus(p.Status)
 	_ = json.NewEncoder(ctx.BodyWriter()).Encode(p) // who went away needs no answer
 }
@@ -169,6 +182,9 @@ func (a *api) problemOf(err error) *problem {
 	if a.Operator {
 		p.Detail = err.Error()
 	}
+	if status == http.StatusServiceUnavailable {
+		p.Code = codeStoreUnavailable
+	}
 	return p
 }
 
@@ -176,6 +192,12 @@ func (a *api) problemOf(err error) *problem {
 func isUnavailable(err error) bool {
 	return errors.Is(err, policy.ErrUnavailable) || errors.Is(err, store.ErrClosed)
 }
+
+const (
+	codeStoreUnavailable = "store_unavailable"
+	// retryAfterSeconds is when to try again what the store could not do.
+	retryAfterSeconds = "5"
+)
 
 // invalid says that a field of the body is not acceptable.
 func invalid(field, message string) *problem {

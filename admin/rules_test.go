@@ -516,6 +516,6 @@ func TestRuleChangeOfACallerThatLeaves(t *testing.T) {
 func TestRulesOfAClosedStore(t *testing.T) {
 	b := newBench(t, false)
 	b.closeStore()
-	b.call(http.MethodGet, rulesPath, "").refused(http.StatusServiceUnavailable, "unavailable", "")
-	b.call(http.MethodPost, rulesPath, `{"path":"/x","allow":0}`).refused(http.StatusServiceUnavailable, "unavailable", "")
+	b.call(http.MethodGet, rulesPath, "").refused(http.StatusServiceUnavailable, "store_unavailable", "")
+	b.call(http.MethodPost, rulesPath, `{"path":"/x","allow":0}`).refused(http.StatusServiceUnavailable, "store_unavailable", "")
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
 func init() {
@@ -50,6 +50,11 @@ type App struct {
 	// JWKS says how other people's keys are fetched.
 	JWKS *KeySetConfig `json:"jwks,omitempty"`
 
+	// StaleFor is for how long a node whose store is away answers from what it has
+	// in memory; after that it answers 503. It is for the engine `redis`. Default:
+	// 30 seconds.
+	StaleFor caddy.Duration `json:"stale_for,omitempty"`
+
 	ctx      caddy.Context
 	logger   *zap.Logger
 	acquired string // the pool key that Cleanup must release
@@ -64,18 +69,9 @@ type App struct {
 	apis    []*API     // the same
 }
 
-// StoreConfig says where records are kept.
-type StoreConfig struct {
-	// Engine is the kind of store: `bolt`, an embedded database for one node.
-	Engine string `json:"engine"`
-	// File is the database file of `bolt`. Default:
-	// `gatefold/gatefold.db` in Caddy's data directory.
-	File string `json:"file,omitempty"`
-}
-
 const (
-	engineBolt       = "bolt"
 	defaultCacheSize = 64 << 20
+	defaultStaleFor  = 30 * time.Second
 	sweepInterval    = 10 * time.Minute
 )
 
@@ -111,31 +107,81 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	file, err := a.databaseFile()
-	if err != nil {
-		return err
-	}
-	pooled, _, err := pool.LoadOrNew(file, func() (caddy.Destructor, error) { return newShared(file, a.CacheSize) })
-	if err != nil {
+	if err := a.acquireStore(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	a.acquired, a.shared = file, pooled.(*shared)
 	a.runtime.make, a.api.make = a.openRuntime, a.newAPI
 	return a.openEarly()
 }
 
-// openEarly opens a database that is there. Caddy starts apps in no fixed order,
+// acquireStore takes the store from the pool, or puts it there. It does not open it.
+func (a *App) acquireStore() error {
+	if a.Store == nil {
+		a.Store = &StoreConfig{Engine: engineBolt}
+	}
+	var identity, file string
+	var open func(*shared) (store.Engine, error)
+	switch a.Store.Engine {
+	case engineBolt:
+		if a.StaleFor != 0 {
+			return errors.New("stale_for is for the engine redis: an embedded database is never away")
+		}
+		var err error
+		if file, err = a.Store.databaseFile(); err != nil {
+			return err
+		}
+		identity, open = file, openBolt
+	case engineRedis:
+		options, err := a.redisOptions()
+		if err != nil {
+			return err
+		}
+		staleFor := time.Duration(a.StaleFor)
+		identity = a.Store.identity(staleFor, options)
+		open = func(s *shared) (store.Engine, error) { return openRedis(s, options, staleFor) }
+	default:
+		return fmt.Errorf("unknown engine %q; known are %s and %s", a.Store.Engine, engineBolt, engineRedis)
+	}
+	pooled, _, err := pool.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(file, a.CacheSize, open) })
+	if err != nil {
+		return err
+	}
+	a.acquired, a.shared = identity, pooled.(*shared)
+	return nil
+}
+
+// redisOptions checks what the engine redis needs.
+func (a *App) redisOptions() (redisengine.Options, error) {
+	if a.secret == nil {
+		return redisengine.Options{}, errors.New("with the engine redis a secret is required, the same on all nodes: there is no file beside a database; add `secret {env.NAME}`")
+	}
+	if a.StaleFor == 0 {
+		a.StaleFor = caddy.Duration(defaultStaleFor)
+	}
+	if a.StaleFor < 0 || a.StaleFor > caddy.Duration(24*time.Hour) {
+		return redisengine.Options{}, errors.New("stale_for must be more than zero and at most 24h")
+	}
+	options, err := a.Store.redis()
+	if err != nil {
+		return options, err
+	}
+	return options, options.Check()
+}
+
+// openEarly opens a store that is there. Caddy starts apps in no fixed order,
 // so what does not fit fails the load here, before the servers of the new
 // configuration answer anybody.
 //
 // A database that another process has open is left to Start: a configuration can
-// be validated beside a running server.
+// be validated beside a running server. So is a Redis that is away.
 func (a *App) openEarly() error {
-	if _, err := os.Stat(a.shared.file); errors.Is(err, fs.ErrNotExist) {
-		return nil // validating makes no database
+	if a.shared.file != "" {
+		if _, err := os.Stat(a.shared.file); errors.Is(err, fs.ErrNotExist) {
+			return nil // validating makes no database
+		}
 	}
 	_, err := a.runtime.get()
-	if errors.Is(err, boltengine.ErrInUse) {
+	if errors.Is(err, boltengine.ErrInUse) || errors.Is(err, store.ErrAway) {
 		return nil
 	}
 	return err
@@ -146,42 +192,15 @@ func (a *App) resolveSecret() error {
 	if a.Secret == "" {
 		return nil
 	}
-	if !strings.HasPrefix(a.Secret, "{env.") && !strings.HasPrefix(a.Secret, "{file.") {
-		return errors.New("secret: must be {env.NAME} or {file./path}; a secret in the configuration could be read at the admin endpoint")
-	}
-	secret, err := caddy.NewReplacer().ReplaceOrErr(a.Secret, true, true)
+	secret, err := readSecret("secret", a.Secret)
 	if err != nil {
-		return fmt.Errorf("secret: %s is not set", a.Secret)
+		return err
 	}
 	if len(secret) < keys.MinSecretSize {
 		return fmt.Errorf("secret: %s holds less than %d bytes; make one with `openssl rand -base64 32`", a.Secret, keys.MinSecretSize)
 	}
 	a.secret = []byte(secret)
 	return nil
-}
-
-// databaseFile returns the absolute path of the database.
-func (a *App) databaseFile() (string, error) {
-	if a.Store == nil {
-		a.Store = &StoreConfig{Engine: engineBolt}
-	}
-	if a.Store.Engine != engineBolt {
-		return "", fmt.Errorf("store: unknown engine %q; known is %s", a.Store.Engine, engineBolt)
-	}
-	file := a.Store.File
-	if file == "" {
-		file = defaultDatabase()
-	}
-	file, err := filepath.Abs(file)
-	if err != nil {
-		return "", fmt.Errorf("store: %w", err)
-	}
-	// Two names of one file must not open it twice: that would wait for a lock
-	// that this very process holds.
-	if resolved, err := filepath.EvalSymlinks(file); err == nil {
-		return resolved, nil
-	}
-	return file, nil
 }
 
 // defaultDatabase is the database where none is configured.
@@ -233,13 +252,19 @@ func (a *App) newAPI() (http.Handler, error) {
 		return nil, err
 	}
 	options.Authorize, options.Operator, options.Explain = authorizeLocal, true, a.explain
+	if follower := a.shared.engine.follower(); follower != nil {
+		options.StoreState = follower.State
+	}
 	return admin.New(options)
 }
 
 // Start opens the store, so that a database or a secret that does not fit fails
 // the load, and begins to remove what has ended.
 func (a *App) Start() error {
-	if _, err := a.runtime.get(); err != nil {
+	if _, err := a.runtime.get(); errors.Is(err, store.ErrAway) {
+		// The node answers 503 and goes on when the store is there.
+		a.logger.Error("the store is away", zap.Error(err))
+	} else if err != nil {
 		return err
 	}
 	if err := a.checkAPIs(); err != nil {

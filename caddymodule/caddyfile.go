@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -51,7 +50,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 // UnmarshalCaddyfile sets up the app from the global option. Syntax:
 //
 //	gatefold {
-//		store bolt [<file>]
+//		store bolt [<file>] | redis <url>… { <settings> }
 //		secret {env.NAME} | {file./path}
 //		cache_size <size>
 //		jwks {
@@ -60,6 +59,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			stale_if_error <duration>
 //			cooldown       <duration>
 //		}
+//		stale_for <duration>
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the option's name
@@ -78,11 +78,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return err
 			}
 		case "secret":
-			if !d.AllArgs(&a.Secret) {
-				return d.ArgErr()
+			if err := parseSecret(d, &a.Secret); err != nil {
+				return err
 			}
-			if !strings.HasPrefix(a.Secret, "{env.") && !strings.HasPrefix(a.Secret, "{file.") {
-				return d.Err("secret: write {env.NAME} or {file./path}, so that the secret itself stands in no configuration")
+		case "stale_for":
+			if err := parseTime(d, &a.StaleFor); err != nil {
+				return err
 			}
 		case "cache_size":
 			var size string
@@ -99,23 +100,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unknown option %q; known are store, secret, cache_size, jwks", option)
+			return d.Errf("unknown option %q; known are store, secret, cache_size, jwks, stale_for", option)
 		}
-	}
-	return nil
-}
-
-func (a *App) parseStore(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	switch {
-	case len(args) == 0 || len(args) > 2:
-		return d.Err("store: write `store bolt [<file>]`")
-	case args[0] != engineBolt:
-		return d.Errf("store: unknown engine %q; known is %s", args[0], engineBolt)
-	}
-	a.Store = &StoreConfig{Engine: engineBolt}
-	if len(args) == 2 {
-		a.Store.File = args[1]
 	}
 	return nil
 }

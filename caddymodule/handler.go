@@ -375,6 +375,9 @@ func (h *Handler) decide(v *visit) policy.Decision {
 		request.Link = h.linkEvidence(v, site)
 	}
 	decision := site.policy.Decide(v.r.Context(), request)
+	if !h.mayDecide(&decision, request.Now) {
+		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: errStale}
+	}
 	if spend := decision.Link.Spend; spend || decision.Link.First {
 		v.redemption = newRedemptionID()
 		decision = site.policy.Redeem(v.r.Context(), request, decision, v.redemption)

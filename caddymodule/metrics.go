@@ -135,6 +135,7 @@ var (
 	cacheBytes  = desc("cache_bytes", "Memory that a cache takes, as it counts it.", "cache")
 	verified    = desc("signature_verifications_total", "Tokens whose signature was looked at, by kind and by what came out.", "kind", "result")
 	selfChecked = desc("self_checks_total", "Decisions from memory that were made again from the store.")
+	storeState  = desc("store_state", "How the node stands towards a store that other nodes share: 1 for the state that it is in.", "state")
 	selfFailed  = desc("self_check_failures_total", "Of these, those that differed. Must be 0.")
 )
 
@@ -144,7 +145,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (policyCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{cacheHits, cacheMisses, cacheBytes, verified, selfChecked, selfFailed} {
+	for _, d := range []*prometheus.Desc{cacheHits, cacheMisses, cacheBytes, verified, selfChecked, selfFailed, storeState} {
 		to <- d
 	}
 }
@@ -170,6 +171,12 @@ func (policyCollector) Collect(to chan<- prometheus.Metric) {
 		for _, v := range stats.Verifications {
 			add(verified, float64(v.Count), v.Kind, v.Result)
 		}
+		if follower := value.(*shared).engine.follower(); follower != nil {
+			state := follower.State().State
+			for _, name := range []string{store.StateFollowing, store.StateStale, store.StateClosed} {
+				add(storeState, map[bool]float64{true: 1}[name == state], name)
+			}
+		}
 		add(selfChecked, float64(stats.SelfChecks))
 		add(selfFailed, float64(stats.SelfCheckFailures))
 		return true
@@ -177,7 +184,7 @@ func (policyCollector) Collect(to chan<- prometheus.Metric) {
 	for d, values := range sums {
 		kind, labels := prometheus.CounterValue, 1
 		switch d {
-		case cacheBytes:
+		case cacheBytes, storeState:
 			kind = prometheus.GaugeValue
 		case verified:
 			labels = 2

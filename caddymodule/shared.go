@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,7 +15,8 @@ import (
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
-// pool holds what survives reloads, by the absolute path of the database.
+// pool holds what survives reloads, by what tells one store from another: the
+// absolute path of a database, or StoreConfig.identity.
 var pool = caddy.NewUsagePool()
 
 // now is the clock of everything that is decided here; tests move it.
@@ -25,30 +27,50 @@ var now = time.Now
 // logger. Requests of an unloaded configuration may still be on their way when
 // it is closed; they are answered 503.
 type shared struct {
-	file   string
-	engine *lazyEngine
-	store  *store.Store
-	policy *policy.Policy
+	file     string // of an embedded database
+	engine   *lazyEngine
+	store    *store.Store
+	versions *policy.Versions
+	policy   *policy.Policy
 	// keySets are other people's keys: publishers' and readers' issuers'.
 	keySets *keys.Sets
 }
 
-func newShared(file string, cacheBytes int64) (*shared, error) {
-	versions := new(policy.Versions)
-	engine := newLazyEngine(file)
-	records := store.New(engine, versions, now)
+// newShared returns a store that is not opened yet. With open an engine is opened;
+// it is given what follows from records, for engines that others write to as well.
+func newShared(file string, cacheBytes int64, open func(*shared) (store.Engine, error)) (*shared, error) {
+	s := &shared{file: file, versions: new(policy.Versions)}
+	s.engine = &lazyEngine{make: func() (store.Engine, error) { return open(s) }}
+	s.store = store.New(s.engine, s.versions, now)
 	options := keySetOptions
-	options.Now, options.Store = now, records
-	keySets := keys.NewSets(options)
+	options.Now, options.Store = now, s.store
+	s.keySets = keys.NewSets(options)
 	decisions, err := policy.New(policy.Options{
-		Records: records, Versions: versions, Operators: policy.StandardOperators(),
-		KeySets: keySets, CacheBytes: cacheBytes, Now: now,
+		Records: s.store, Versions: s.versions, Operators: policy.StandardOperators(),
+		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now,
 	})
 	if err != nil {
-		keySets.Close()
+		s.keySets.Close()
 		return nil, err
 	}
-	return &shared{file: file, engine: engine, store: records, policy: decisions, keySets: keySets}, nil
+	s.policy = decisions
+	return s, nil
+}
+
+// openBolt opens the embedded database.
+func openBolt(s *shared) (store.Engine, error) {
+	engine, err := boltengine.Open(s.file)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return engine, nil
+}
+
+// fresh says whether what is in memory of a vendor may be used: always, where the
+// store is this process's own.
+func (s *shared) fresh(vendor string, at time.Time) bool {
+	follower := s.engine.follower()
+	return follower == nil || follower.Fresh(vendor, at)
 }
 
 // Destruct closes the store, when the last configuration released it.
@@ -61,14 +83,16 @@ func (s *shared) Destruct() error {
 // lazyEngine opens the database at first use. Provision must not: it also runs
 // for `caddy validate`, beside a server that has the file open.
 type lazyEngine struct {
-	file string
+	make func() (store.Engine, error)
 
-	mu     sync.RWMutex
-	engine store.Engine
-	closed bool
+	mu      sync.RWMutex
+	engine  store.Engine
+	closed  bool
+	follows atomic.Pointer[store.Follower] // the engine, if it is one that follows
 }
 
-func newLazyEngine(file string) *lazyEngine { return &lazyEngine{file: file} }
+// follower returns the engine if others write to it as well, else nil.
+func (l *lazyEngine) follower() *store.Follower { return l.follows.Load() }
 
 // open opens the database where it is not open yet. It may be tried again after
 // it failed.
@@ -93,11 +117,14 @@ func (l *lazyEngine) get() (store.Engine, error) {
 		return nil, store.ErrClosed
 	}
 	if l.engine == nil {
-		opened, err := boltengine.Open(l.file)
+		opened, err := l.make()
 		if err != nil {
-			return nil, fmt.Errorf("store: %w", err)
+			return nil, err
 		}
 		l.engine = opened
+		if follower, ok := opened.(*store.Follower); ok {
+			l.follows.Store(follower)
+		}
 	}
 	return l.engine, nil
 }

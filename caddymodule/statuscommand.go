@@ -15,8 +15,11 @@ import (
 type nodeHealth struct {
 	Status string `json:"status"`
 	Store  struct {
-		Reachable bool   `json:"reachable"`
-		Error     string `json:"error,omitempty"`
+		Reachable   bool     `json:"reachable"`
+		Error       string   `json:"error,omitempty"`
+		State       string   `json:"state,omitempty"`
+		AwaySince   string   `json:"awaySince,omitempty"`
+		LeftSeconds *float64 `json:"leftSeconds,omitempty"`
 	} `json:"store"`
 	SnapshotVersion uint64 `json:"snapshotVersion"`
 	SelfChecks      struct {
@@ -62,6 +65,9 @@ func showStatus(c *call) error {
 		err = c.printJSON(health)
 	} else {
 		err = c.table("FIELD\tVALUE", health.rows())
+	}
+	if health.Status == "stale" {
+		return errors.Join(err, fmt.Errorf("the node answers from memory, for %.0f s more: %s", *health.Store.LeftSeconds, health.Store.Error))
 	}
 	if health.Status != "ok" {
 		return errors.Join(err, errors.New("the node is failing: "+health.Store.Error))

@@ -58,3 +58,16 @@ func (p *Policy) RefreshRules(ctx context.Context, vendor, site string) (*Rulese
 	slot.(*atomic.Pointer[loadedRules]).Store(loaded)
 	return loaded.set, loaded.err
 }
+
+// RefreshVendor reads and compiles again the rules of every site of a vendor that
+// were read before; "" stands for all vendors. A node that hears that another one
+// changed something calls it.
+func (p *Policy) RefreshVendor(ctx context.Context, vendor string) {
+	p.sites.rules.Range(func(key, _ any) bool {
+		if site := key.(siteKey); vendor == "" || site.vendor == vendor {
+			// What went wrong is kept in the place of the rules.
+			_, _ = p.RefreshRules(ctx, site.vendor, site.site)
+		}
+		return true
+	})
+}

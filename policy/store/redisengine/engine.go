@@ -50,10 +50,10 @@ var _ store.Watcher = (*Engine)(nil)
 // New returns an engine. It connects when it is first used; Inspect says whether
 // the server is there, and fit.
 func New(options Options) (*Engine, error) {
-	options.setDefaults()
-	if err := options.check(); err != nil {
+	if err := options.Check(); err != nil {
 		return nil, err
 	}
+	options.setDefaults()
 	e := &Engine{options: options, keys: newKeyspace(options.Prefix)}
 	e.client = options.client(options.PoolSize, options.Timeout)
 	e.waiting = options.client(watchConnections, min(options.Timeout, watchTimeout))

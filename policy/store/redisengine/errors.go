@@ -10,31 +10,42 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatefold/gatefold/policy"
 )
 
 // What can be wrong with the server. Every error of an Engine that comes from it is
 // one of these, and its text says what to do.
 var (
 	// ErrUnreachable says that the server does not answer.
-	ErrUnreachable = errors.New("the Redis server does not answer")
+	ErrUnreachable = problem("the Redis server does not answer")
 	// ErrRefused says that the server does not let us in: a wrong password, TLS that
 	// does not fit, a user who may not do what is needed.
-	ErrRefused = errors.New("the Redis server does not let us in")
+	ErrRefused = problem("the Redis server does not let us in")
 	// ErrTooOld says that the server's version lacks what is needed.
-	ErrTooOld = errors.New("the Redis server is too old")
+	ErrTooOld = problem("the Redis server is too old")
 	// ErrFull says that the server has no memory left. Nothing was written.
-	ErrFull = errors.New("the Redis server has no memory left: raise its maxmemory; nothing was written")
+	ErrFull = problem("the Redis server has no memory left: raise its maxmemory; nothing was written")
 	// ErrReadOnly says that the server is a replica. Nothing was written.
-	ErrReadOnly = errors.New("the Redis server is a read-only replica: give the address of the master, or use redis+sentinel:// or redis+cluster://; nothing was written")
+	ErrReadOnly = problem("the Redis server is a read-only replica: give the address of the master, or use redis+sentinel:// or redis+cluster://; nothing was written")
 	// ErrEviction says that the server may drop counters to make room.
-	ErrEviction = errors.New("the Redis server may drop counters when its memory is full, so uses of links cannot be counted")
+	ErrEviction = problem("the Redis server may drop counters when its memory is full, so uses of links cannot be counted")
 	// ErrNotAcknowledged says that too few replicas have a write. It may or may not
 	// be there after a failover.
-	ErrNotAcknowledged = errors.New("the write was not acknowledged by enough replicas, and may be lost in a failover")
+	ErrNotAcknowledged = problem("the write was not acknowledged by enough replicas, and may be lost in a failover")
 	// ErrBusy says that the server does not take the write at the moment. Nothing
 	// was written.
-	ErrBusy = errors.New("the Redis server does not take writes at the moment; nothing was written")
+	ErrBusy = problem("the Redis server does not take writes at the moment; nothing was written")
 )
+
+// problem is something that is wrong with the server. It is policy.ErrUnavailable:
+// whoever asks may try again later.
+type problem string
+
+func (p problem) Error() string { return string(p) }
+
+// Is says what the error is, for errors.Is.
+func (p problem) Is(target error) bool { return target == policy.ErrUnavailable || target == p }
 
 // explain says what an error of the client means, and what to do.
 func explain(err error) error {

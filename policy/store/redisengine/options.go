@@ -75,7 +75,9 @@ func (o *Options) setDefaults() {
 	}
 }
 
-func (o *Options) check() error {
+// Check says what of the options cannot be.
+func (o Options) Check() error {
+	o.setDefaults()
 	switch {
 	case len(o.Addresses) == 0:
 		return errors.New("no address of a server")

@@ -22,6 +22,7 @@ type Proxy struct {
 	// its connection with it.
 	loseAnswers []byte
 	lost        int
+	refuse      bool // whoever connects
 	// rewrite changes what the server says, to something of the same length.
 	from, to []byte
 }
@@ -74,6 +75,16 @@ func (p *Proxy) Cut() {
 	}
 }
 
+// Refuse cuts all connections and accepts no new ones, until it is told otherwise.
+func (p *Proxy) Refuse(refuse bool) {
+	p.mu.Lock()
+	p.refuse = refuse
+	p.mu.Unlock()
+	if refuse {
+		p.Cut()
+	}
+}
+
 // Freeze lets nothing through any more on the connections that there are, and
 // leaves them open. New ones work.
 func (p *Proxy) Freeze() {
@@ -107,8 +118,15 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	p.mu.Lock()
-	p.conns[client], p.conns[server] = false, false
+	refuse := p.refuse
+	if !refuse {
+		p.conns[client], p.conns[server] = false, false
+	}
 	p.mu.Unlock()
+	if refuse {
+		_, _ = client.Close(), server.Close()
+		return
+	}
 	doomed := make(chan struct{}, 1) // the next answer is to be lost
 	go p.copy(server, client, func(chunk []byte) ([]byte, bool) {
 		p.mu.Lock()

@@ -1,0 +1,94 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
+)
+
+// openRedis begins to follow the Redis that other nodes share. One that is away is
+// no error: the node answers 503 until it is there. One that cannot be used is.
+func openRedis(s *shared, options redisengine.Options, staleFor time.Duration) (store.Engine, error) {
+	engine, err := redisengine.New(options)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	inspector := &inspector{engine: engine}
+	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
+	defer cancel()
+	if err := inspector.inspect(ctx); errors.Is(err, redisengine.ErrRefused) || errors.Is(err, redisengine.ErrTooOld) {
+		return nil, errors.Join(fmt.Errorf("store: %w", err), engine.Close())
+	}
+	follower := store.Follow(engine, store.FollowOptions{
+		Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: staleFor, Now: now,
+		Check: inspector.again, Changed: storeChanged,
+	})
+	_ = follower.Connect(ctx) // whoever asks for records is told
+	return follower, nil
+}
+
+// inspectTimeout bounds how long a configuration is held up by a Redis.
+const inspectTimeout = 10 * time.Second
+
+// storeLog is where what happens to a store is told. A store outlives
+// configurations, and so their loggers.
+func storeLog() *zap.Logger { return caddy.Log().Named("gatefold.store") }
+
+// storeChanged tells that a store went away or is back.
+func storeChanged(partition string, err error) {
+	logger := storeLog()
+	if partition != "" {
+		logger = logger.With(zap.String("partition", partition))
+	}
+	if err != nil {
+		logger.Error("the store is away: what is in memory is used for a while", zap.Error(err))
+		return
+	}
+	logger.Info("the store is there")
+}
+
+// inspector warns of settings of the server by which records could be lost, each
+// once.
+type inspector struct {
+	engine *redisengine.Engine
+	warned []string
+}
+
+func (i *inspector) inspect(ctx context.Context) error {
+	found, err := i.engine.Inspect(ctx)
+	for _, warning := range found.Warnings {
+		if !slices.Contains(i.warned, warning) {
+			storeLog().Warn(warning)
+		}
+	}
+	if err == nil {
+		i.warned = found.Warnings
+	}
+	return err
+}
+
+// again inspects while the server is in use.
+func (i *inspector) again(ctx context.Context) {
+	if err := i.inspect(ctx); err != nil && ctx.Err() == nil {
+		storeLog().Warn("looking at the settings of the Redis server failed", zap.Error(err))
+	}
+}
+
+// mayDecide says whether a decision may be made from what is in memory, as far as it
+// is: not when the store is away for too long. What the configuration alone makes
+// public needs no store.
+func (h *Handler) mayDecide(decision *policy.Decision, at time.Time) bool {
+	return decision.Public() && h.rules != nil || h.app.shared.fresh(h.Vendor, at)
+}
+
+var errStale = errors.New("the store is away for longer than stale_for allows to go on without it")

@@ -1,0 +1,175 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
+)
+
+// redisSite is a site whose records are in a Redis. %s are: admin, store and more,
+// site port.
+const redisSite = "{\n\tadmin %s\n\tauto_https off\n\tgatefold {\n\t\t%s\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\trule / any\n\t}\n\trespond page\n}\n"
+
+// The whole grammar of the engine redis.
+func TestRedisGrammar(t *testing.T) {
+	config, err := adapt(`{
+	gatefold {
+		store redis redis+sentinel://a:1/main redis+sentinel://b:1/main {
+			user gate
+			password {env.REDIS_PASSWORD}
+			sentinel_password {file./run/secrets/sentinel}
+			tls {
+				authority /etc/ca.pem
+				certificate /etc/cert.pem /etc/key.pem
+				server_name redis.example.com
+			}
+			prefix gate
+			pool_size 64
+			timeout 1s
+			dial_timeout 2s
+			ack_replicas 2 300ms
+		}
+		secret {env.GATEFOLD_SECRET}
+		stale_for 45s
+	}
+}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Apps struct {
+			Gatefold json.RawMessage `json:"gatefold"`
+		} `json:"apps"`
+	}
+	if err := json.Unmarshal(config, &got); err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"store":{"engine":"redis","urls":["redis+sentinel://a:1/main","redis+sentinel://b:1/main"],"user":"gate",` +
+		`"password":"{env.REDIS_PASSWORD}","sentinel_password":"{file./run/secrets/sentinel}",` +
+		`"tls":{"authority":"/etc/ca.pem","certificate":"/etc/cert.pem","key":"/etc/key.pem","server_name":"redis.example.com"},` +
+		`"prefix":"gate","pool_size":64,"timeout":1000000000,"dial_timeout":2000000000,"ack_replicas":2,"ack_timeout":300000000},` +
+		`"secret":"{env.GATEFOLD_SECRET}","stale_for":45000000000}`
+	if string(got.Apps.Gatefold) != want {
+		t.Errorf("the app is\n%s, want\n%s", got.Apps.Gatefold, want)
+	}
+}
+
+const (
+	testSecret   = "a secret of more than sixteen bytes"
+	testPassword = "correct-horse-battery"
+)
+
+// What does not fit fails the load, in words, and repeats no secret.
+func TestRedisThatCannotBe(t *testing.T) {
+	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
+	t.Setenv("GATEFOLD_TEST_PASSWORD", testPassword)
+	t.Setenv("GATEFOLD_TEST_WRONG", "hunter2")
+	closed := redistest.New(t, "--requirepass", testPassword)
+	closed.Password = testPassword
+	closed.Start()
+	encrypted, _ := redistest.StartTLS(t)
+	notPEM := filepath.Join(t.TempDir(), "x.pem")
+	if err := os.WriteFile(notPEM, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GATEFOLD_TEST_URL", "redis://:hunter2@"+closed.Address())
+	const secret = "\nsecret {env.GATEFOLD_TEST_SECRET}"
+	for name, test := range map[string]struct{ store, want string }{
+		"no secret":             {"store redis " + closed.URL(), "a secret is required"},
+		"no password":           {"store redis " + closed.URL() + secret, "user or password is wrong or missing"},
+		"wrong password":        {"store redis " + closed.URL() + " {\npassword {env.GATEFOLD_TEST_WRONG}\n}" + secret, "user or password is wrong"},
+		"wrong password in URL": {"store redis {env.GATEFOLD_TEST_URL}" + secret, "user or password is wrong"},
+		"password that is none": {"store redis " + closed.URL() + " {\npassword {env.GATEFOLD_TEST_NONE}\n}" + secret, "{env.GATEFOLD_TEST_NONE} is not set"},
+		"unknown authority":     {"store redis rediss://" + encrypted.Address() + secret, "TLS failed"},
+		"authority of nothing":  {"store redis rediss://" + encrypted.Address() + " {\ntls {\nauthority " + notPEM + "\n}\n}" + secret, "no certificate in PEM"},
+		"tls without tls":       {"store redis " + closed.URL() + " {\ntls {\nserver_name x\n}\n}" + secret, "rediss://"},
+		"scheme":                {"store redis http://" + closed.Address() + secret, "unknown scheme"},
+		"two of one":            {"store redis redis://a redis://b" + secret, "a single server has one URL"},
+		"slow replicas":         {"store redis " + closed.URL() + " {\nack_replicas 1 5s\n}" + secret, "shorter than the timeout"},
+		"stale_for of bolt":     {"store bolt /tmp/x.db\nstale_for 10s", "never away"},
+		"stale_for too long":    {"store redis " + closed.URL() + secret + "\nstale_for 48h", "at most 24h"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := load(fmt.Sprintf(redisSite, "off", test.store, freePort(t)))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the error is %v, want %q", err, test.want)
+			}
+			if err != nil && (strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), testPassword)) {
+				t.Errorf("the error repeats a secret: %v", err)
+			}
+			pool.Range(func(key, _ any) bool {
+				t.Errorf("the failed load left %v open", key)
+				return true
+			})
+		})
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A Redis with a password and TLS: it works, the admin endpoint does not tell the
+// password, and what is in memory survives a reload.
+func TestRedisWithPasswordAndTLS(t *testing.T) {
+	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
+	server, authority := redistest.StartTLS(t)
+	server.Do("config", "set", "requirepass", testPassword)
+	server.Password = testPassword
+	passwordFile := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(passwordFile, []byte(testPassword+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	admin, site := "127.0.0.1:"+freePort(t), freePort(t)
+	config := fmt.Sprintf(redisSite, admin, "store redis rediss://"+server.Address()+" {\npassword {file."+passwordFile+"}\ntls {\nauthority "+authority+"\n}\n}\nsecret {env.GATEFOLD_TEST_SECRET}", site)
+	if err := load(config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	stores := func() (all []*shared) {
+		pool.Range(func(_, value any) bool {
+			all = append(all, value.(*shared))
+			return true
+		})
+		return all
+	}
+	before := stores()
+	if err := load(config + "\n# again\n"); err != nil {
+		t.Fatal(err)
+	}
+	if after := stores(); len(before) != 1 || len(after) != 1 || before[0] != after[0] {
+		t.Errorf("the store before the reload is %v, after it %v", before, after)
+	}
+	for path, want := range map[string]string{
+		"/config/":         `"password":"{file.`,
+		"/gatefold/health": `"state":"following"`,
+		"/metrics":         `gatefold_store_state{state="following"} 1`,
+	} {
+		response, err := http.Get("http://" + admin + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := string(data)
+		if !strings.Contains(body, want) || strings.Contains(body, testPassword) || strings.Contains(body, testSecret) {
+			t.Errorf("%s says %s, want %q and no secret", path, body, want)
+		}
+	}
+}
