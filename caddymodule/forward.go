@@ -29,11 +29,14 @@ func (h *Handler) allow(w http.ResponseWriter, v *visit, decision *policy.Decisi
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 	}
-	if decision.Public() {
-		return next.ServeHTTP(w, v.r)
+	if decision.Public() && h.rules != nil {
+		return next.ServeHTTP(w, v.r) // nothing can take that back
 	}
-	v.told.private.ResponseWriter = w
-	return next.ServeHTTP(&v.told.private, v.r)
+	writer := &v.told.private
+	writer.ResponseWriter, writer.public = w, decision.Public()
+	writer.streaming = streaming{gate: h, visit: v}
+	defer writer.streaming.end()
+	return next.ServeHTTP(writer, v.r)
 }
 
 // serveLocal answers an allowed request whose rule is not forwarded.
@@ -67,9 +70,12 @@ func redirectClean(w http.ResponseWriter, v *visit) error {
 }
 
 // privateWriter keeps shared caches from storing a page that not everybody may
-// have, whatever the origin says (RFC 9111, section 3.5 and 5.2.2).
+// have, whatever the origin says (RFC 9111, section 3.5 and 5.2.2), and sees when
+// an answer becomes a stream.
 type privateWriter struct {
 	caddyhttp.ResponseWriterWrapper
+	streaming
+	public      bool // everybody may have it
 	wroteHeader bool
 	// values is room for those of the two headers that are set.
 	values [2]string
@@ -80,7 +86,9 @@ type privateWriter struct {
 func (p *privateWriter) WriteHeader(status int) {
 	if !p.wroteHeader && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		p.wroteHeader = true
-		p.makePrivate(p.Header())
+		if !p.public {
+			p.makePrivate(p.Header())
+		}
 	}
 	p.ResponseWriter.WriteHeader(status)
 }
@@ -90,6 +98,7 @@ func (p *privateWriter) Write(b []byte) (int, error) {
 	if !p.wroteHeader {
 		p.WriteHeader(http.StatusOK)
 	}
+	p.write(p.ResponseWriter, len(b))
 	return p.ResponseWriter.Write(b)
 }
 
@@ -99,6 +108,7 @@ func (p *privateWriter) ReadFrom(r io.Reader) (int64, error) {
 	if !p.wroteHeader {
 		p.WriteHeader(http.StatusOK)
 	}
+	p.write(p.ResponseWriter, remaining(r))
 	return p.ResponseWriterWrapper.ReadFrom(r)
 }
 
@@ -107,6 +117,7 @@ func (p *privateWriter) FlushError() error {
 	if !p.wroteHeader {
 		p.WriteHeader(http.StatusOK)
 	}
+	p.begin(p.ResponseWriter, nil)
 	return http.NewResponseController(p.ResponseWriter).Flush()
 }
 

@@ -246,6 +246,7 @@ func (s *source) verify(v *visit, site *siteRuntime, raw string) (policy.Reader,
 	reader, err := site.policy.Reader(v.r.Context(), &s.verifier, raw, v.request.Now)
 	switch {
 	case err == nil:
+		v.source, v.token = s, raw
 		return reader, true
 	case !s.issued(raw):
 		return policy.Reader{}, false

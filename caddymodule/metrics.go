@@ -28,6 +28,10 @@ var (
 		Namespace: metricsNamespace, Name: "redemptions_total",
 		Help: "Uses of counted links that were asked for, by what came out.",
 	}, []string{"vendor", "site", "result"})
+	streamsCut = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Name: "streams_cut_total",
+		Help: "Streams that were cut because what allowed them was taken back.",
+	}, []string{"vendor", "site"})
 	storeDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: metricsNamespace, Name: "store_operation_duration_seconds",
 		Help:    "Time that operations of the store took.",
@@ -45,7 +49,7 @@ const metricsNamespace = "gatefold"
 // handlers of one configuration do so.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		decisionsTotal, decisionDuration, redemptionsTotal, storeDuration, storeOperations, policyCollector{}, keySetCollector{},
+		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, storeDuration, storeOperations, policyCollector{}, keySetCollector{},
 	} {
 		err := registry.Register(collector)
 		if _, known := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !known {
@@ -135,6 +139,7 @@ var (
 	cacheBytes  = desc("cache_bytes", "Memory that a cache takes, as it counts it.", "cache")
 	verified    = desc("signature_verifications_total", "Tokens whose signature was looked at, by kind and by what came out.", "kind", "result")
 	selfChecked = desc("self_checks_total", "Decisions from memory that were made again from the store.")
+	streamsOpen = desc("streams_open", "Tunnels, streams of events and downloads that are open, and cut when what allowed them is taken back.")
 	storeState  = desc("store_state", "How the node stands towards a store that other nodes share: 1 for the state that it is in.", "state")
 	selfFailed  = desc("self_check_failures_total", "Of these, those that differed. Must be 0.")
 )
@@ -145,7 +150,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (policyCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{cacheHits, cacheMisses, cacheBytes, verified, selfChecked, selfFailed, storeState} {
+	for _, d := range []*prometheus.Desc{cacheHits, cacheMisses, cacheBytes, verified, selfChecked, selfFailed, storeState, streamsOpen} {
 		to <- d
 	}
 }
@@ -177,6 +182,7 @@ func (policyCollector) Collect(to chan<- prometheus.Metric) {
 				add(storeState, map[bool]float64{true: 1}[name == state], name)
 			}
 		}
+		add(streamsOpen, float64(value.(*shared).streams.count()))
 		add(selfChecked, float64(stats.SelfChecks))
 		add(selfFailed, float64(stats.SelfCheckFailures))
 		return true
@@ -186,6 +192,8 @@ func (policyCollector) Collect(to chan<- prometheus.Metric) {
 		switch d {
 		case cacheBytes, storeState:
 			kind = prometheus.GaugeValue
+		case streamsOpen:
+			kind, labels = prometheus.GaugeValue, 0
 		case verified:
 			labels = 2
 		case selfChecked, selfFailed:

@@ -32,6 +32,7 @@ type shared struct {
 	store    *store.Store
 	versions *policy.Versions
 	policy   *policy.Policy
+	streams  streams
 	// keySets are other people's keys: publishers' and readers' issuers'.
 	keySets *keys.Sets
 }

@@ -36,6 +36,9 @@ type visit struct {
 		carried [2]carriedPass
 		passes  [2]policy.Pass
 	}
+	// source is whose token the reader showed, and token is that; streams keep them.
+	source *source
+	token  string
 	// redemption is the id of the use that was counted, if one was.
 	redemption string
 	// told is what logs, placeholders and the writer of the answer keep of it.

@@ -52,7 +52,7 @@ func (p *Policy) SelfChecks() (checked, failed uint64) {
 // memory but the rules, and compares.
 func (p *Policy) selfCheck(ctx context.Context, r *Request) {
 	p.checks.settle(p.now())
-	stamp := p.stamp(ctx, r)
+	stamp := p.Stamp(ctx, r)
 	was := stamp()
 	remembered := p.repeat(ctx, r)
 	read := p.uncached().repeat(ctx, r)
@@ -77,9 +77,10 @@ func sameAnswer(a, b *Decision) bool {
 	return a.Reason == b.Reason && a.SKU == b.SKU && a.Grant == b.Grant && a.Link == b.Link && a.Until == b.Until
 }
 
-// stamp returns what sums the versions of all that a decision is made from. It
-// keeps nothing of the request, whose memory is used again.
-func (p *Policy) stamp(ctx context.Context, r *Request) func() uint64 {
+// Stamp returns what sums the versions of all that a decision is made from: where
+// the sum is the same, nothing was written that could change it. It keeps nothing of
+// the request, whose memory is used again.
+func (p *Policy) Stamp(ctx context.Context, r *Request) func() uint64 {
 	vendor, reader := r.Site.Vendor, r.Reader
 	links := make([]linkKey, 0, len(r.Link.Passes)+1)
 	for _, pass := range r.Link.Passes {

@@ -1,0 +1,278 @@
+package caddymodule
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// streamRules leave the pages to rules in the store.
+const streamRules = "identify jwt {\nissuer self\ncookie reader\n}\n"
+
+// newStreamBench is a site whose rules are in the store, with an origin that sends
+// for ever: events under /articles/events, a download under /articles/download, a
+// tunnel under /articles/tunnel.
+func newStreamBench(t *testing.T) *bench {
+	t.Helper()
+	b := newBench(t, streamRules)
+	b.setRules(
+		policy.Rule{Rank: 1, Path: "/articles/{publisherContentId}", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["premium"]`)}}},
+		policy.Rule{Rank: 2, Path: "/", Forward: true, Allow: policy.Allow{Operator: "any"}},
+	)
+	b.origin.answer = func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/articles/download":
+			chunk := make([]byte, 32<<10)
+			for r.Context().Err() == nil {
+				if _, err := w.Write(chunk); err != nil {
+					return
+				}
+				time.Sleep(time.Millisecond) // a network that is not the fastest
+			}
+		case "/articles/tunnel":
+			w.Header().Set("Connection", "Upgrade")
+			w.Header().Set("Upgrade", "websocket")
+			w.WriteHeader(http.StatusSwitchingProtocols)
+			conn, buffered, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			_, _ = io.WriteString(conn, "hello\n")
+			_, _ = io.Copy(conn, buffered) // an echo, until it is closed
+		default:
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "data: hello\n\n")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done() // and never another
+		}
+	}
+	return b
+}
+
+func (b *bench) setRules(rules ...policy.Rule) {
+	b.Helper()
+	rt := b.running()
+	if err := rt.store.ReplaceRules(b.Context(), defaultVendor, defaultVendor, rules, policy.StandardOperators()); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := rt.policy.RefreshRules(b.Context(), defaultVendor, defaultVendor); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// open opens a stream and reads its beginning. ended is closed when it ends.
+func (b *bench) open(path string, headers ...string) (conn net.Conn, ended chan struct{}) {
+	b.Helper()
+	conn, err := net.Dial("tcp", "127.0.0.1:"+b.port)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { conn.Close() })
+	request := "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + b.port + "\r\n"
+	if strings.Contains(path, "/tunnel") {
+		request += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	}
+	for i := 0; i < len(headers); i += 2 {
+		request += headers[i] + ": " + headers[i+1] + "\r\n"
+	}
+	if _, err := io.WriteString(conn, request+"\r\n"); err != nil {
+		b.Fatal(err)
+	}
+	reader := bufio.NewReader(conn)
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusSwitchingProtocols {
+		body, _ := io.ReadAll(response.Body)
+		b.Fatalf("%s: %s %s", path, response.Status, body)
+	}
+	var body io.Reader = response.Body
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		body = reader
+	}
+	if _, err := io.ReadFull(body, make([]byte, 6)); err != nil {
+		b.Fatal(err)
+	}
+	ended = make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, body)
+		close(ended)
+	}()
+	return conn, ended
+}
+
+// streamsOf returns the streams of the site's store.
+func (b *bench) streamsOf() *streams {
+	value, _ := pool.References(b.database())
+	if value == 0 {
+		b.Fatal("the store is not open")
+	}
+	var found *streams
+	pool.Range(func(key, value any) bool {
+		if key == b.database() {
+			found = &value.(*shared).streams
+		}
+		return true
+	})
+	return found
+}
+
+// A reader opened a page that goes on for ever, and what let her in is taken back:
+// the page ends, whatever it is and whatever was taken. What is somebody else's goes on.
+func TestStreamsAreCut(t *testing.T) {
+	b := newStreamBench(t)
+	rt := b.running()
+	reader := func(name string) (grant store.Grant, header []string) {
+		grant = b.grant(store.Grant{UserID: name, SKU: "premium"})
+		return grant, []string{"Authorization", "Bearer " + b.reader(keys.ReaderClaims{UserID: name})}
+	}
+	_, others := reader("other")
+	otherConn, other := b.open("/articles/events", others...)
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, revoke := range map[string]func(path string) (headers []string, address string, revoke func()){
+		"grant": func(path string) ([]string, string, func()) {
+			grant, header := reader("g" + path)
+			return header, path, func() { check(rt.store.DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil)) }
+		},
+		"grant that ends": func(path string) ([]string, string, func()) {
+			end := clock.Now().Add(time.Minute)
+			b.grant(store.Grant{UserID: "e" + path, SKU: "premium", EndsAt: &end})
+			return []string{"Cookie", "reader=" + b.reader(keys.ReaderClaims{UserID: "e" + path})}, path, func() { clock.advance(time.Minute) }
+		},
+		"link": func(path string) ([]string, string, func()) {
+			address, id := b.link(keys.LinkClaims{SKU: "premium", URL: b.site + path})
+			return nil, strings.TrimPrefix(address, b.site), func() {
+				_, err := rt.store.RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
+				check(err)
+			}
+		},
+		"counted link": func(path string) ([]string, string, func()) {
+			address, id := b.link(keys.LinkClaims{SKU: "premium", URL: b.site + path, MaxUses: 1})
+			return nil, strings.TrimPrefix(address, b.site), func() {
+				_, err := rt.store.RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
+				check(err)
+			}
+		},
+	} {
+		for _, kind := range []string{"events", "download", "tunnel"} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				headers, address, take := revoke("/articles/" + kind)
+				_, ended := b.open(address, headers...)
+				if kind == "download" {
+					clock.advance(2 * time.Second) // it is long by now
+				}
+				b.waitFor("the stream is watched", func() bool { return b.streamsOf().count() == 2 })
+				select {
+				case <-ended:
+					t.Fatal("it was cut before anything was taken back")
+				case <-time.After(3 * watchStreams):
+				}
+				began := time.Now()
+				take()
+				select {
+				case <-ended:
+				case <-time.After(30 * time.Second):
+					t.Fatal("it goes on")
+				}
+				t.Logf("cut after %v", time.Since(began))
+				b.waitFor("nobody watches it", func() bool { return b.streamsOf().count() == 1 })
+			})
+		}
+	}
+	select {
+	case <-other:
+		t.Fatal("a stream was cut that nothing was taken from")
+	default:
+	}
+	otherConn.Close()
+	b.waitFor("nothing is watched", func() bool { return b.streamsOf().count() == 0 })
+	if cut := strings.Count(fmt.Sprint(logged.entries(t, "http.handlers.gatefold")), "msg:cut"); cut != 12 {
+		t.Errorf("the log tells of %d streams that were cut, want 12", cut)
+	}
+}
+
+// What all readers share is taken back: the rule, and the key that signed who they are.
+func TestStreamsEndWithWhatIsShared(t *testing.T) {
+	for name, revoke := range map[string]func(b *bench){
+		"rule": func(b *bench) {
+			b.setRules(policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["other"]`)}}})
+		},
+		"list": func(b *bench) {
+			if _, err := b.running().store.UpdateList(b.Context(), defaultVendor, store.DefaultList, func(list *store.AccessList) error {
+				list.Status = "INACTIVE"
+				return nil
+			}); err != nil {
+				b.Fatal(err)
+			}
+		},
+		"key": func(b *bench) {
+			keyring := b.running().keyring
+			before, err := keyring.Keys(b.Context(), defaultVendor)
+			if err == nil {
+				_, err = keyring.Rotate(b.Context(), defaultVendor)
+			}
+			if err == nil {
+				_, err = keyring.Retire(b.Context(), defaultVendor, before[0].ID)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newStreamBench(t)
+			name, bearer := b.subscriber()
+			_, subscriber := b.open("/articles/events", name, bearer)
+			_, anybody := b.open("/events")
+			b.waitFor("both are watched", func() bool { return b.streamsOf().count() == 2 })
+			revoke(b)
+			select {
+			case <-subscriber:
+			case <-time.After(30 * time.Second):
+				t.Fatal("a subscriber's stream goes on")
+			}
+			if t.Name() == "TestStreamsEndWithWhatIsShared/rule" {
+				select {
+				case <-anybody:
+				case <-time.After(30 * time.Second):
+					t.Fatal("the stream of a page that is not public any more goes on")
+				}
+			}
+		})
+	}
+}
+
+// An ordinary page is no stream.
+func TestPagesAreNoStreams(t *testing.T) {
+	b := newStreamBench(t)
+	b.origin.answer = nil
+	name, bearer := b.subscriber()
+	for range 3 {
+		if got := b.get("/articles/one", name, bearer); got.StatusCode != http.StatusOK {
+			t.Fatalf("%d %s", got.StatusCode, got.body)
+		}
+	}
+	streams := b.streamsOf()
+	streams.mu.Lock()
+	defer streams.mu.Unlock()
+	if streams.open != nil {
+		t.Error("an ordinary page was watched as a stream")
+	}
+}
