@@ -371,7 +371,7 @@ func TestTokensWithoutAStore(t *testing.T) {
 		}
 	}
 	got := p.with(token, http.MethodGet, "/management/signed-links", "")
-	got.refused(http.StatusServiceUnavailable, "unavailable", "")
+	got.refused(http.StatusServiceUnavailable, "store_unavailable", "")
 	if got.head.Get("Retry-After") == "" || len(p.failed) == 0 {
 		t.Errorf("headers %v, the log was told %v", got.head, p.failed)
 	}
