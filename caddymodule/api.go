@@ -169,7 +169,7 @@ func (h *API) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Hand
 	if err != nil {
 		h.logger.Error("the management API cannot be opened", zap.Error(err))
 		w.Header().Set("Retry-After", retryAfterSeconds)
-		return answerAPIProblem(w, http.StatusServiceUnavailable, "unavailable", "The server could not do it; its log says why.")
+		return answerAPIProblem(w, http.StatusServiceUnavailable, "store_unavailable", "The server could not do it; its log says why.")
 	}
 	api.ServeHTTP(w, r)
 	return nil
