@@ -1,0 +1,224 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+)
+
+// doorman stands before the gate and keeps one request waiting, as a slow
+// forward_auth does.
+type doorman struct {
+	*httptest.Server
+	arrived, goOn chan struct{}
+}
+
+func newDoorman(t *testing.T) *doorman {
+	t.Helper()
+	d := &doorman{arrived: make(chan struct{}), goOn: make(chan struct{})}
+	d.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Wait") != "" {
+			close(d.arrived)
+			<-d.goOn
+		}
+	}))
+	t.Cleanup(d.Close)
+	return d
+}
+
+func (d *doorman) directive() string {
+	return "forward_auth " + strings.TrimPrefix(d.URL, "http://") + " {\n\t\turi /\n\t}"
+}
+
+// A request is still before the gate when its configuration is replaced, stopped
+// and cleaned up. It is decided all the same, by the store that lives on; and
+// where the new configuration has another store, and the old one is closed, the
+// gate is closed too: 503, no panic, and nothing from a cache that nobody keeps
+// true any more.
+func TestRequestOutlivesItsConfiguration(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		next    func(b *bench, config string) string
+		public  int
+		premium int
+	}{
+		{"the store lives on", func(_ *bench, config string) string { return config }, http.StatusOK, http.StatusOK},
+		{"the store is another one", func(b *bench, config string) string {
+			return strings.Replace(config, b.database(), filepath.Join(b.dir, "other.db"), 1)
+		}, http.StatusOK, http.StatusServiceUnavailable},
+	} {
+		for _, path := range []string{"/public/x", "/articles/hello"} {
+			t.Run(test.name+path, func(t *testing.T) {
+				d := newDoorman(t)
+				b := newBenchWith(t, "", standardRules, d.directive())
+				name, bearer := b.subscriber()
+				b.get("/articles/hello", name, bearer).page() // it is in memory, too
+				link, _ := b.link(keys.LinkClaims{MaxUses: 2})
+				cookie := b.get(link).page().linkCookie()
+
+				type outcome struct {
+					status int
+					err    error
+				}
+				done := make(chan outcome, 1)
+				go func() {
+					request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, b.site+path, nil)
+					request.Header.Set("X-Wait", "1")
+					request.Header.Set(name, bearer)
+					request.Header.Set("Cookie", cookie)
+					response, err := browser.Do(request)
+					if err != nil {
+						done <- outcome{err: err}
+						return
+					}
+					defer response.Body.Close()
+					done <- outcome{status: response.StatusCode}
+				}()
+				<-d.arrived
+				old, err := caddy.ActiveContext().AppIfConfigured("gatefold")
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.load(test.next(b, b.config("", standardRules, d.directive())))
+				if old.(*App).acquired != "" {
+					t.Fatal("the old configuration was not cleaned up: the test shows nothing")
+				}
+				close(d.goOn)
+				want := test.public
+				if path != "/public/x" {
+					want = test.premium
+				}
+				if got := <-done; got.err != nil || got.status != want {
+					t.Errorf("the request is answered %d, %v; want %d", got.status, got.err, want)
+				}
+			})
+		}
+	}
+}
+
+// Caddy starts apps in no fixed order: the servers of a configuration may answer
+// before our app's Start. All that a request needs is there after Provision.
+func TestGateBeforeStart(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "gatefold.db")
+	ctx, err := caddy.ProvisionContext(&caddy.Config{
+		Admin:   &caddy.AdminConfig{Disabled: true},
+		AppsRaw: caddy.ModuleMap{"gatefold": []byte(`{"store":{"engine":"bolt","file":"` + file + `"}}`)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := ctx.AppIfConfigured("gatefold")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("Provision made a database: so does `caddy validate` then")
+	}
+	h := &Handler{Rules: []RuleConfig{{Path: "/a", Operator: "authenticated"}, {Path: "/", Operator: "any"}}}
+	if err := h.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/a": http.StatusUnauthorized, "/b": http.StatusTeapot} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, nil)
+		err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusTeapot)
+			return nil
+		}))
+		if err != nil || w.Code != want {
+			t.Errorf("%s: %d, %v; want %d", path, w.Code, err, want)
+		}
+	}
+	// Stop comes before the servers have drained, and takes nothing away.
+	if err := app.(*App).Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := app.(*App).Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.(*App).shared.store.Grants(t.Context(), defaultVendor, policy.Reader{UserID: "u"}); err != nil {
+		t.Errorf("after Stop: %v", err)
+	}
+	for range 2 { // a second Cleanup releases nothing more
+		if err := app.(*App).Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if users, open := pool.References(file); open {
+		t.Errorf("the database has still %d users", users)
+	}
+}
+
+// The pool's state was made for the first configuration, which is long gone: its
+// context is cancelled, its logger closed. The state works on, and what is said
+// from now on is said by the newest configuration.
+func TestStateHoldsNothingOfOldConfigurations(t *testing.T) {
+	b := newBench(t, standardRules)
+	for range 3 {
+		b.load(b.config("", standardRules, ""))
+	}
+	name, bearer := b.subscriber() // writes, makes a key, reads
+	b.get("/articles/hello", name, bearer).page()
+	if err := b.running().keyring.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.running().store.Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
+	logged.reset()
+	// The newest configuration does not log denials: nor does an older one.
+	b.load(strings.Replace(b.config("", standardRules, ""), "level INFO", "level ERROR", 1))
+	b.get("/articles/other").denied(http.StatusUnauthorized, "login_required")
+	if entries := logged.entries(t, "http.handlers.gatefold"); len(entries) != 0 {
+		t.Errorf("an older configuration speaks: %v", entries)
+	}
+	b.load(b.config("", standardRules, ""))
+	b.get("/articles/other").denied(http.StatusUnauthorized, "login_required")
+	if entries := logged.entries(t, "http.handlers.gatefold"); len(entries) != 1 {
+		t.Errorf("the newest configuration says %v", entries)
+	}
+}
+
+// The same configuration again changes nothing at all, and one that validates
+// beside it acquires nothing that it keeps.
+func TestNoOpLoadAndValidation(t *testing.T) {
+	b := newBench(t, standardRules)
+	config, err := adapt(b.config("", standardRules, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := caddy.ActiveContext().AppIfConfigured("gatefold")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := caddy.Load(config, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after, err := caddy.ActiveContext().AppIfConfigured("gatefold"); err != nil || after != before {
+		t.Errorf("the same configuration was loaded anew: %v", err)
+	}
+	var parsed caddy.Config
+	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&parsed); err != nil {
+		t.Error(err)
+	}
+	if users, _ := pool.References(b.database()); users != 1 {
+		t.Errorf("the database has %d users", users)
+	}
+	b.get("/public/x").page()
+}
