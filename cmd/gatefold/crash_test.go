@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -14,75 +15,79 @@ import (
 	"time"
 )
 
-// crashes is how often the server is killed.
-const crashes = 100
+// Crashes: how often a server is killed, on how many machines at once.
+const (
+	crashes        = 100
+	crashMachines  = 5
+	crashImport    = 20 // rows of a batch
+	crashMaxUses   = 40 // of the links that end under way
+	crashCountless = 1_000_000
+)
 
-// acknowledged is what the server said that it did.
+// The machine loses power a hundred times, at any moment, under grants, links,
+// imports and redemptions. After each restart the file opens, everything that was
+// acknowledged is there, every page that was given is counted, and no use was
+// given twice. Five machines crash side by side, twenty times each.
+func TestHundredCrashes(t *testing.T) {
+	t.Parallel()
+	for n := range crashMachines {
+		t.Run(fmt.Sprint("machine", n), func(t *testing.T) {
+			t.Parallel()
+			crashMachine(t, crashes/crashMachines)
+		})
+	}
+}
+
+// acknowledged is what a server said that it did, and what it never answered.
 type acknowledged struct {
 	mu     sync.Mutex
 	grants map[string]bool // by id
 	links  map[string]bool
-	pages  map[string]int // pages given for a counted link, by its URL
+	// counted are links by their URL: pages that were given for them, and
+	// requests that were never answered, of which each may have spent a use.
+	counted map[string]*countedLink
+	// position is how many rows of the import are done; a batch that was never
+	// answered may be done, too.
+	position int64
 }
 
-// The machine loses power a hundred times, at any moment, under grants, links and
-// redemptions. After each restart the file opens; in the end everything that was
-// acknowledged is there, and no use was given twice.
-func TestHundredCrashes(t *testing.T) {
-	t.Parallel()
+type countedLink struct {
+	id                string
+	maxUses           int
+	pages, unanswered int
+}
+
+func crashMachine(t *testing.T, crashes int) {
+	t.Helper()
 	s := startServer(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	const maxUses = 40
-	done := &acknowledged{grants: map[string]bool{}, links: map[string]bool{}, pages: map[string]int{}}
-	counted := make([]string, 3)
-	for i := range counted {
-		counted[i] = s.must("link", "create", s.site+"/articles/hello", "--max-uses", fmt.Sprint(maxUses))
+	done := &acknowledged{grants: map[string]bool{}, links: map[string]bool{}, counted: map[string]*countedLink{}}
+	for _, maxUses := range []int{crashCountless, crashMaxUses, crashMaxUses} {
+		var link struct{ SignedURL, TokenID string }
+		decode(t, s.must("link", "create", s.site+"/articles/hello", "--json", "--max-uses", fmt.Sprint(maxUses)), &link)
+		done.counted[link.SignedURL] = &countedLink{id: link.TokenID, maxUses: maxUses}
 	}
 	for range crashes {
 		ctx, stop := context.WithCancel(t.Context())
 		var traffic sync.WaitGroup
 		traffic.Go(func() { done.grant(ctx, s) })
 		traffic.Go(func() { done.link(ctx, s) })
-		traffic.Go(func() { done.redeem(ctx, counted) })
+		traffic.Go(func() { done.imports(ctx, s) })
+		for address := range done.counted {
+			traffic.Go(func() { done.redeem(ctx, address) })
+		}
 		time.Sleep(time.Duration(random.IntN(40)) * time.Millisecond) // the moment is the test's own dice
 		s.kill()
 		stop()
 		traffic.Wait()
 		s.start()
+		done.checkCounts(t, s)
+		done.checkImport(t, s)
 	}
-
-	var grants []struct{ ID string }
-	decode(t, s.must("grant", "list", "--json"), &grants)
-	for _, grant := range grants {
-		delete(done.grants, grant.ID)
-	}
-	var links []struct{ TokenID string }
-	decode(t, s.must("link", "list", "--json"), &links)
-	for _, link := range links {
-		delete(done.links, link.TokenID)
-	}
-	if len(done.grants)+len(done.links) > 0 {
-		t.Errorf("acknowledged and lost: grants %v, links %v", slices.Collect(maps.Keys(done.grants)), slices.Collect(maps.Keys(done.links)))
-	}
-	for _, link := range counted {
-		for {
-			got := s.get(link)
-			if got.StatusCode != http.StatusOK {
-				got.expect(t, http.StatusForbidden, "link_used_up")
-				break
-			}
-			done.pages[link]++
-		}
-		if done.pages[link] > maxUses || done.pages[link] == 0 {
-			t.Errorf("%d pages for a link of %d uses", done.pages[link], maxUses)
-		}
-	}
-	t.Logf("%d grants and %d links were made", len(grants), len(links))
-	if len(grants) < crashes/4 {
-		t.Errorf("only %d grants were made under way", len(grants))
-	}
+	done.checkRecords(t, s)
+	done.drain(t, s)
 	copied := filepath.Join(s.dir, "copy.db")
 	s.must("store", "backup", copied)
 	if got := runCommand(t, s.dir, s.environment(), "store", "verify", copied); got.code != 0 {
@@ -125,21 +130,136 @@ func (a *acknowledged) link(ctx context.Context, s *server) {
 	}
 }
 
-func (a *acknowledged) redeem(ctx context.Context, links []string) {
-	for i := 0; ctx.Err() == nil; i++ {
-		link := links[i%len(links)]
-		got, err := fetch(link)
-		if err != nil {
+const crashImportPath = "/management/access-lists/src_default/grants"
+
+// imports sends batch after batch of one import, from where it stands.
+func (a *acknowledged) imports(ctx context.Context, s *server) {
+	a.mu.Lock()
+	position := a.position
+	a.mu.Unlock()
+	for ctx.Err() == nil {
+		rows := make([]string, crashImport)
+		for i := range rows {
+			rows[i] = fmt.Sprintf(`{"userId":"row-%d","sku":"premium"}`, position+int64(i))
+		}
+		body, ok := post(ctx, s, crashImportPath+"/batch", fmt.Sprintf(`{"importId":"crash","position":%d,"grants":[%s]}`, position, strings.Join(rows, ",")))
+		if !ok {
 			return
 		}
-		if got.StatusCode == http.StatusOK {
-			a.mu.Lock()
-			a.pages[link]++
-			a.mu.Unlock()
-		}
-		if i > 4 { // some uses are left for later rounds
+		var answer struct{ Position int64 }
+		if json.Unmarshal([]byte(body), &answer) != nil {
 			return
 		}
+		position = answer.Position
+		a.mu.Lock()
+		a.position = position
+		a.mu.Unlock()
+	}
+}
+
+// redeem opens a counted link again and again.
+func (a *acknowledged) redeem(ctx context.Context, address string) {
+	for ctx.Err() == nil {
+		got, err := fetch(address)
+		a.mu.Lock()
+		link := a.counted[address]
+		switch {
+		case err != nil:
+			link.unanswered++
+		case got.StatusCode == http.StatusOK:
+			link.pages++
+		}
+		a.mu.Unlock()
+		if err != nil || got.StatusCode != http.StatusOK {
+			return
+		}
+	}
+}
+
+// checkCounts wants every page that was given to be counted, and nothing that
+// nobody asked for.
+func (a *acknowledged) checkCounts(t *testing.T, s *server) {
+	t.Helper()
+	for _, link := range a.counted {
+		got := s.get("http://" + s.admin + "/gatefold/management/signed-links/" + link.id)
+		var shown struct{ Uses int }
+		decode(t, got.body, &shown)
+		if shown.Uses < link.pages || shown.Uses > link.pages+link.unanswered || shown.Uses > link.maxUses {
+			t.Errorf("a link of %d uses: %d pages were given and %d requests never answered; it counts %d uses",
+				link.maxUses, link.pages, link.unanswered, shown.Uses)
+		}
+	}
+}
+
+// checkImport wants the import to stand where it was acknowledged, or one batch
+// further, and goes on from there.
+func (a *acknowledged) checkImport(t *testing.T, s *server) {
+	t.Helper()
+	got := s.get("http://" + s.admin + "/gatefold" + crashImportPath + "/imports/crash")
+	var known struct{ Position int64 }
+	if got.StatusCode == http.StatusOK {
+		decode(t, got.body, &known)
+	}
+	if known.Position != a.position && known.Position != a.position+crashImport {
+		t.Errorf("%d rows were acknowledged, the import stands at %d: %s", a.position, known.Position, got.body)
+	}
+	a.position = known.Position
+}
+
+// checkRecords wants every grant and link that was acknowledged, and every row of
+// the import once.
+func (a *acknowledged) checkRecords(t *testing.T, s *server) {
+	t.Helper()
+	var grants []struct{ ID, UserID string }
+	decode(t, s.must("grant", "list", "--json"), &grants)
+	rows := map[string]int{}
+	for _, grant := range grants {
+		delete(a.grants, grant.ID)
+		rows[grant.UserID]++
+	}
+	for i := range a.position {
+		if n := rows[fmt.Sprintf("row-%d", i)]; n != 1 {
+			t.Errorf("row %d of %d of the import made %d grants", i, a.position, n)
+		}
+	}
+	var links []struct{ TokenID string }
+	decode(t, s.must("link", "list", "--json"), &links)
+	for _, link := range links {
+		delete(a.links, link.TokenID)
+	}
+	if len(a.grants)+len(a.links) > 0 {
+		t.Errorf("acknowledged and lost: grants %v, links %v", slices.Collect(maps.Keys(a.grants)), slices.Collect(maps.Keys(a.links)))
+	}
+	t.Logf("%d grants, %d of them imported, and %d links were made", len(grants), a.position, len(links))
+	if a.position == 0 || len(links) <= 3 || int64(len(grants)) <= a.position {
+		t.Error("too little was made under way for this to show anything")
+	}
+}
+
+// drain spends what is left of the links that end: all pages together are never
+// more than the uses.
+func (a *acknowledged) drain(t *testing.T, s *server) {
+	t.Helper()
+	pages := 0
+	for address, link := range a.counted {
+		pages += link.pages
+		if link.maxUses == crashCountless {
+			continue
+		}
+		for {
+			got := s.get(address)
+			if got.StatusCode != http.StatusOK {
+				got.expect(t, http.StatusForbidden, "link_used_up")
+				break
+			}
+			link.pages++
+		}
+		if link.pages > link.maxUses || link.pages+link.unanswered < link.maxUses {
+			t.Errorf("%d pages for a link of %d uses, %d requests were never answered", link.pages, link.maxUses, link.unanswered)
+		}
+	}
+	if t.Logf("%d pages were given under way", pages); pages == 0 {
+		t.Error("no link was redeemed under way")
 	}
 }
 
