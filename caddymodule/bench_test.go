@@ -100,6 +100,17 @@ func (l *testLog) entries(t testing.TB, logger string) []map[string]any {
 	return entries
 }
 
+// holdsNoToken wants no token in what anybody but Caddy's own logs of requests
+// wrote: those stand unfiltered here.
+func (l *testLog) holdsNoToken(t testing.TB) {
+	t.Helper()
+	for line := range strings.Lines(l.String()) {
+		if !strings.Contains(line, `"logger":"http.log.`) && !strings.Contains(line, `"logger":"admin`) && strings.Contains(line, "eyJ") {
+			t.Errorf("a token is in the log: %s", line)
+		}
+	}
+}
+
 // testLogWriter is a log output that tests read.
 type testLogWriter struct{}
 
@@ -204,6 +215,7 @@ func newBenchWith(t testing.TB, global, gate, site string) *bench {
 		if users, open := pool.References(b.database()); open {
 			t.Errorf("the database has still %d users", users)
 		}
+		logged.holdsNoToken(t)
 	})
 	return b
 }

@@ -203,7 +203,7 @@ func TestNoOpLoadAndValidation(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if err := caddy.Load(config, false); err != nil {
+		if err := caddy.Load(config, false); err != nil { // not forced
 			t.Fatal(err)
 		}
 	}

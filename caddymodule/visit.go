@@ -188,7 +188,7 @@ func (o *outcome) placeholder(key string) (any, bool) {
 // adding one costs more than a decision.
 func writesAccessLog(ctx context.Context) bool {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	return !ok || server.Logs != nil
+	return !ok || server == nil || server.Logs != nil
 }
 
 // report makes a decision known: to placeholders, to the access log, and,

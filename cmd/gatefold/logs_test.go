@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+)
+
+// exampleOn returns Caddyfile.example with ports and a database of a server's
+// own.
+func exampleOn(t *testing.T, s *server, originPort string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := string(text)
+	for _, change := range [][2]string{
+		{"http://localhost:8080", s.site},
+		{"localhost:8082", "127.0.0.1:" + originPort},
+		{"store bolt\n", "store bolt " + s.database() + "\n"},
+		{"\tgatefold {\n\t\tstore", "\tadmin " + s.admin + "\n\tgatefold {\n\t\tstore"},
+	} {
+		if !strings.Contains(config, change[0]) {
+			t.Fatalf("Caddyfile.example has no %q", change[0])
+		}
+		config = strings.ReplaceAll(config, change[0], change[1])
+	}
+	return config
+}
+
+// A reader's link goes through everything that writes logs: the access log, the
+// gate's own, Caddy's error log while the origin is down, a Referer, the admin
+// endpoint's. With the filters of Caddyfile.example no line holds the token. The
+// same without them shows that the search finds what is there.
+func TestNoLogLineHoldsAToken(t *testing.T) {
+	t.Parallel()
+	for name, filtered := range map[string]bool{"with the example's filters": true, "without filters": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			s.leaks = !filtered
+			ports := freePorts(t, 1)
+			config := exampleOn(t, s, ports[0])
+			if !filtered {
+				config = strings.ReplaceAll(config, "import without_tokens", "")
+			}
+			// The origin is down: its site block is not there.
+			config, _, _ = strings.Cut(config, "# A demonstration origin.")
+			s.writeConfig(config)
+			s.launch()
+			s.waitFor("the site answers", func() bool {
+				got, err := fetch(s.site + "/")
+				return err == nil && got.StatusCode == http.StatusBadGateway
+			})
+			link := s.must("link", "create", s.site+"/articles/hello")
+			_, token, _ := strings.Cut(link, "token=")
+			reader := s.must("token", "reader", "--user", "u")
+
+			s.get(link).expect(t, http.StatusBadGateway, "")
+			for _, path := range []string{
+				"/?token=" + token, "/?share=" + token, "/articles/hello?share=" + token, "/articles/hello?token=" + token + "&token=" + token,
+				"/articles/other?token=" + token, "/articles//hello?token=" + token, "/articles/hello?%74oken=" + token, "/?a=1;b=2&token=" + token,
+				"/account?token=" + token, "/articles/hello?token=" + token + "#" + token,
+			} {
+				s.get(s.site + path)
+			}
+			s.get(s.site+"/", "Referer", link)
+			s.get(s.site+"/articles/hello", "Referer", s.site+"/?share="+token)
+			s.get(s.site+"/account", "Authorization", "Bearer "+reader)
+			s.get(s.site+"/account", "Cookie", "reader="+reader)
+			s.get(link, "Accept", "text/html")
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, link, strings.NewReader("token="+token))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := send(request); err != nil {
+				t.Fatal(err)
+			}
+			// Whoever asks the admin endpoint by hand is told where tokens go.
+			asked := s.get("http://" + s.admin + "/gatefold/management/explain?url=" + url.QueryEscape(link))
+			asked.expect(t, http.StatusUnprocessableEntity, "validation_failed")
+			if !strings.Contains(asked.body, "POST") || strings.Contains(asked.body, token) {
+				t.Errorf("explain answers %s", asked.body)
+			}
+			s.must("explain", link)
+			s.must("explain", s.site+"/account", "--token", reader)
+
+			found := map[string]int{}
+			for line := range strings.Lines(s.log.String()) {
+				var entry struct{ Logger string }
+				decode(t, line, &entry)
+				if tokenMaterial.MatchString(line) {
+					found[strings.TrimRight(entry.Logger, "0123456789")]++
+				}
+			}
+			if filtered && len(found) > 0 {
+				t.Errorf("tokens are in the logs of %v", found)
+			}
+			if !filtered && (found["http.log.access.log"] == 0 || found["http.log.error.log"] == 0 || found["admin.api"] == 0 || found["http.handlers.gatefold"] > 0) {
+				t.Errorf("without filters the search finds %v", found)
+			}
+		})
+	}
+}
+
+// A denial says what failed, and its text comes from what a stranger sent: no
+// token shows in it, and no control character reaches a terminal.
+func TestDenialLogIsSafe(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	link := s.must("link", "create", s.site+"/articles/hello")
+	_, token, _ := strings.Cut(link, "token=")
+	head, _, _ := strings.Cut(token, ".")
+	for i, bad := range []string{token[:len(token)-4] + "AAAA", head + ".e30.e30", token + token, "x" + token, strings.ReplaceAll(token, ".", "..")} {
+		s.get(fmt.Sprintf("%s/articles/%d?token=%s", s.site, i, bad)).expect(t, http.StatusForbidden, "link_invalid")
+		s.get(fmt.Sprintf("%s/account?%d", s.site, i), "Authorization", "Bearer "+bad)
+	}
+	s.get(s.site+"/articles/%1b%5b31m%0a{}", "Cookie", "reader="+token)
+	if strings.ContainsRune(s.log.String(), 0x1b) {
+		t.Error("a control character is in the log")
+	}
+}
