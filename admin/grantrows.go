@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	strict "github.com/go-jose/go-jose/v4/json"
 )
@@ -47,30 +48,45 @@ const maxGrantLine = 1 << 20
 // import makes them anew.
 var ownFields = []string{"id", "source", "createdAt", "updatedAt"}
 
-// readNDJSON reads one JSON object a line.
+var (
+	errTooLong = errors.New("is longer than 1 MiB")
+	errNotUTF8 = errors.New("is not UTF-8: save the file as UTF-8")
+)
+
+const byteOrderMark = "\ufeff"
+
+// readNDJSON reads one JSON object a line. A line that is too long is skipped
+// like any other that cannot be read.
 func readNDJSON(file io.Reader) iter.Seq2[GrantRow, error] {
 	return func(yield func(GrantRow, error) bool) {
-		lines := bufio.NewScanner(file)
-		lines.Buffer(make([]byte, 64<<10), maxGrantLine)
-		for n := 1; lines.Scan(); n++ {
-			text := bytes.TrimSpace(bytes.TrimPrefix(lines.Bytes(), []byte("\ufeff")))
-			if len(text) == 0 {
-				continue
-			}
+		lines := bufio.NewReaderSize(file, maxGrantLine)
+		for n := 1; ; n++ {
+			text, err := lines.ReadSlice('\n')
 			row := GrantRow{Line: n}
-			row.Grant, row.Err = ndjsonGrant(text)
-			if !yield(row, nil) {
+			for errors.Is(err, bufio.ErrBufferFull) {
+				row.Err = errTooLong
+				_, err = lines.ReadSlice('\n')
+			}
+			if err != nil && !errors.Is(err, io.EOF) {
+				yield(GrantRow{}, fmt.Errorf("reading the file: %w", err))
 				return
 			}
-		}
-		if err := lines.Err(); err != nil {
-			yield(GrantRow{}, fmt.Errorf("reading the file: %w", err))
+			text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte(byteOrderMark)))
+			if row.Err == nil && len(text) > 0 {
+				row.Grant, row.Err = ndjsonGrant(text)
+			}
+			if (row.Grant != nil || row.Err != nil) && !yield(row, nil) || err != nil {
+				return
+			}
 		}
 	}
 }
 
 // ndjsonGrant returns a line as the API takes it. Most lines are that already.
 func ndjsonGrant(text []byte) (json.RawMessage, error) {
+	if !utf8.Valid(text) {
+		return nil, errNotUTF8
+	}
 	if text[0] != '{' {
 		return nil, errNotObject
 	}
@@ -99,6 +115,7 @@ var (
 		"userId", "email", "publisherUserId", "sku", "poId", "status", "startsAt", "endsAt", "firstName", "lastName", "phone",
 		"publisherPurchaseId", "notes",
 	}
+	readerColumns  = []string{"userId", "email", "publisherUserId"}
 	addressColumns = []string{"deliveryAddress", "billingAddress"}
 	addressFields  = []string{"street", "city", "zip", "country", "co"}
 )
@@ -119,13 +136,14 @@ func GrantColumns() []string {
 	return append(columns, extraColumn)
 }
 
-// readCSV reads RFC 4180 with a header line that names the columns.
+// readCSV reads RFC 4180 with a header line that names the columns. A record that
+// is malformed is skipped, as long as it is clear where the next one begins.
 func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
 	return func(yield func(GrantRow, error) bool) {
 		bounded := &rowReader{from: file, left: maxGrantLine}
 		buffered := bufio.NewReader(bounded)
-		if mark, err := buffered.Peek(3); err == nil && string(mark) == "\ufeff" {
-			_, _ = buffered.Discard(3)
+		if mark, err := buffered.Peek(len(byteOrderMark)); err == nil && string(mark) == byteOrderMark {
+			_, _ = buffered.Discard(len(byteOrderMark))
 		}
 		reader := csv.NewReader(buffered)
 		header, err := reader.Read()
@@ -139,23 +157,30 @@ func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
 			return
 		}
 		reader.ReuseRecord = true
+		row := GrantRow{Line: 1}
 		for {
 			bounded.left = maxGrantLine
 			record, err := reader.Read()
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			row := GrantRow{}
-			if len(record) > 0 {
-				row.Line, _ = reader.FieldPos(0)
-			}
+			row = GrantRow{Line: row.Line}
+			malformed, isMalformed := errors.AsType[*csv.ParseError](err)
 			switch {
 			case errors.Is(err, csv.ErrFieldCount):
+				row.Line, _ = reader.FieldPos(0)
 				row.Err = fmt.Errorf("has %d fields, the header has %d", len(record), len(header))
+			case isMalformed:
+				row.Line = malformed.StartLine
+				row.Err = fmt.Errorf("column %d: %w", malformed.Column, malformed.Err)
+				if malformed.Line > malformed.StartLine {
+					row.Err = fmt.Errorf("is malformed up to line %d: a quote is missing, or one too many: %w", malformed.Line, malformed.Err)
+				}
 			case err != nil:
-				yield(GrantRow{}, fmt.Errorf("reading the file: %w", err))
+				yield(GrantRow{}, fmt.Errorf("reading the file: the record behind line %d %w", row.Line, err))
 				return
 			default:
+				row.Line, _ = reader.FieldPos(0)
 				row.Grant, row.Err = csvGrant(header, record)
 			}
 			if !yield(row, nil) {
@@ -174,7 +199,7 @@ type rowReader struct {
 
 func (r *rowReader) Read(p []byte) (int, error) {
 	if r.left <= 0 {
-		return 0, fmt.Errorf("a row is longer than %d bytes", maxGrantLine)
+		return 0, fmt.Errorf("%w: does a quote in it not end?", errTooLong)
 	}
 	n, err := r.from.Read(p)
 	r.left -= n
@@ -185,7 +210,11 @@ func checkHeader(header []string) error {
 	known := append(GrantColumns(), ownFields...)
 	for i, column := range header {
 		if !slices.Contains(known, column) {
-			return fmt.Errorf("the column %q is not known; known are %s", column, strings.Join(GrantColumns(), ", "))
+			hint := ""
+			if len(header) == 1 && strings.ContainsAny(column, ";\t") {
+				hint = "; fields are separated by commas"
+			}
+			return fmt.Errorf("the column %q is not known; known are %s%s", column, strings.Join(GrantColumns(), ", "), hint)
 		}
 		if slices.Contains(header[:i], column) {
 			return fmt.Errorf("the column %q comes twice", column)
@@ -193,6 +222,9 @@ func checkHeader(header []string) error {
 	}
 	if !slices.Contains(header, "sku") {
 		return errors.New("the column sku is missing")
+	}
+	if !slices.ContainsFunc(header, func(column string) bool { return slices.Contains(readerColumns, column) }) {
+		return fmt.Errorf("no column says who the reader is: one of %s is needed", strings.Join(readerColumns, ", "))
 	}
 	return nil
 }
@@ -204,6 +236,9 @@ func csvGrant(header, record []string) (json.RawMessage, error) {
 		name := header[i]
 		if value == "" || slices.Contains(ownFields, name) {
 			continue
+		}
+		if !utf8.ValidString(value) {
+			return nil, fmt.Errorf("%s: %w", name, errNotUTF8)
 		}
 		switch parent, field, nested := strings.Cut(name, "."); {
 		case nested:

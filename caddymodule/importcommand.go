@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,8 +41,9 @@ const (
 type grantImport struct {
 	*call
 	id       string
-	size     int   // rows of a batch
-	skip     int64 // rows that the server has already
+	size     int              // rows of a batch
+	skip     int64            // rows that the server has already
+	missed   map[int64]string // what was wrong with rows of the newest batch, of which perhaps nobody was told
 	position int64
 	created  int64
 	failed   int64
@@ -53,6 +56,10 @@ type grantImport struct {
 }
 
 func importGrants(c *call) error {
+	// Ctrl-C ends the import between two steps, or in one: the server knows.
+	ctx, stop := signal.NotifyContext(c.cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c.cmd.SetContext(ctx)
 	name := c.args[0]
 	format, err := fileFormat(name, c.text("format"))
 	if err != nil {
@@ -72,6 +79,9 @@ func importGrants(c *call) error {
 		return err
 	}
 	if err := i.run(file, format); err != nil {
+		if ctx.Err() != nil {
+			err = errors.New("interrupted")
+		}
 		return fmt.Errorf("%w; %d rows are done: run the same command again to go on", err, i.position)
 	}
 	return i.summary()
@@ -120,6 +130,10 @@ func (i *grantImport) resume() error {
 		Position int64 `json:"position"`
 		Created  int64 `json:"created"`
 		Failed   int64 `json:"failed"`
+		Last     struct {
+			Position int64           `json:"position"`
+			Errors   []importProblem `json:"errors"`
+		} `json:"last"`
 	}
 	status, answer, err := i.send(i.cmd.Context(), http.MethodGet, i.grantsPath()+"/imports/"+url.PathEscape(i.id), nil, nil)
 	switch {
@@ -134,6 +148,10 @@ func (i *grantImport) resume() error {
 		return fmt.Errorf("the server's answer cannot be read: %w", err)
 	}
 	i.skip, i.position, i.created, i.failed = known.Position, known.Position, known.Created, known.Failed
+	i.missed = make(map[int64]string, len(known.Last.Errors))
+	for _, e := range known.Last.Errors {
+		i.missed[known.Last.Position+e.Row] = e.text()
+	}
 	if i.skip > 0 {
 		fmt.Fprintf(i.cmd.ErrOrStderr(), "going on behind %d rows\n", i.skip)
 	}
@@ -146,11 +164,14 @@ func (i *grantImport) run(file io.Reader, format string) error {
 			return err
 		}
 		if row.Err != nil {
-			i.report(row.Line, "", row.Err.Error())
+			i.report(row.Line, row.Err.Error())
 			i.failed++
 			continue
 		}
 		if i.skip > 0 {
+			if problem, wrong := i.missed[i.position-i.skip]; wrong {
+				i.report(row.Line, problem)
+			}
 			i.skip--
 			continue
 		}
@@ -175,21 +196,17 @@ func (i *grantImport) flush() error {
 		return nil
 	}
 	var done struct {
-		Position int64 `json:"position"`
-		Created  int64 `json:"created"`
-		Errors   []struct {
-			Row     int    `json:"row"`
-			Field   string `json:"field"`
-			Message string `json:"message"`
-		} `json:"errors"`
+		Position int64           `json:"position"`
+		Created  int64           `json:"created"`
+		Errors   []importProblem `json:"errors"`
 	}
 	batch := map[string]any{"importId": i.id, "position": i.position, "grants": i.rows}
 	if err := i.request(http.MethodPost, i.grantsPath()+"/batch", nil, batch, &done); err != nil {
 		return err
 	}
 	for _, e := range done.Errors {
-		if e.Row >= 0 && e.Row < len(i.lines) {
-			i.report(i.lines[e.Row], e.Field, e.Message)
+		if e.Row >= 0 && e.Row < int64(len(i.lines)) {
+			i.report(i.lines[e.Row], e.text())
 		}
 	}
 	i.position, i.created, i.failed = done.Position, i.created+done.Created, i.failed+int64(len(done.Errors))
@@ -202,11 +219,22 @@ func (i *grantImport) flush() error {
 	return nil
 }
 
-// report names a row of which no grant was made.
-func (i *grantImport) report(line int, field, problem string) {
-	if field != "" {
-		problem = field + ": " + problem
+// importProblem is what the server says of a row of a batch.
+type importProblem struct {
+	Row     int64  `json:"row"`
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+func (p *importProblem) text() string {
+	if p.Field == "" {
+		return p.Message
 	}
+	return p.Field + ": " + p.Message
+}
+
+// report names a row of which no grant was made.
+func (i *grantImport) report(line int, problem string) {
 	fmt.Fprintf(i.cmd.ErrOrStderr(), "line %d: %s\n", line, printable(problem))
 }
 

@@ -149,6 +149,104 @@ func TestImportGoesOnAfterAKill(t *testing.T) {
 	}
 }
 
+// The operator presses Ctrl-C, or the import itself is killed: what is done is
+// done, and the same command goes on.
+func TestImportGoesOnAfterAnInterrupt(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	const rows = 3000
+	file := s.write("grants.ndjson", ndjson(rows))
+	for _, signal := range []os.Signal{os.Interrupt, os.Kill} {
+		before := strings.Count(s.must("grant", "export"), "\n")
+		cmd := exec.CommandContext(t.Context(), binary, "grant", "import", file, "--batch", "20", "--address", s.admin)
+		cmd.Env, cmd.Dir = s.environment(), s.dir
+		said := new(logFile)
+		cmd.Stderr, cmd.Stdout = said, said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		s.waitFor("a part is imported", func() bool { return strings.Count(s.must("grant", "export"), "\n") > before+40 })
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatalf("%v: the import ended before it was interrupted: make it longer\n%s", err, said)
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Fatalf("%v: the import ended well before it was interrupted: make it longer\n%s", signal, said)
+		}
+		if text := said.String(); signal == os.Interrupt && (!strings.Contains(text, "interrupted; ") || !strings.Contains(text, "run the same command again")) {
+			t.Errorf("interrupted, it says %s", text)
+		}
+	}
+	got := s.command("grant", "import", file)
+	if got.code != 0 || !strings.Contains(got.stdout, "created "+strconv.Itoa(rows)+" grants") || !strings.Contains(got.stderr, "going on behind") {
+		t.Errorf("%+v", got)
+	}
+	if made := strings.Count(s.must("grant", "export"), "\n") + 1; made != rows {
+		t.Errorf("%d rows made %d grants", rows, made)
+	}
+}
+
+// Files come from spreadsheets, and break in every way. What can be told apart is
+// told with its line and does not stop the rest; what cannot, stops it before it
+// fills the memory.
+func TestImportOfBrokenFiles(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	long := strings.Repeat("x", 2<<20)
+	for _, test := range []struct {
+		name, file, text string
+		created          int
+		says             []string
+	}{
+		{"quotes", "a.csv", "userId,sku,notes\nu1,p,a\nu2,p,b \"bare\" quote\nu3,p,\"one\"\"too\" many\nu4,p,ok\n", 2, []string{"line 3: column", "line 4: column"}},
+		{"a quote that does not end", "a.csv", "userId,sku,notes\nu1,p,a\nu2,p,\"never\nu3,p,a\n", 1, []string{"line 3: is malformed up to line 4"}},
+		{"a quote that does not end for long", "a.csv", "userId,sku,notes\nu1,p,a\nu2,p,\"never" + strings.Repeat("\nu3,p,a", 1<<18) + "\n", 0, []string{"behind line 2 is longer than 1 MiB"}},
+		{"Windows and no last newline", "a.csv", "\ufeffuserId,sku\r\nu1,p\r\n\r\nu2,p", 2, nil},
+		{"old Excel", "a.csv", "userId,sku,firstName\nu1,p,Ume\xe5\nu2,p,Umeå\n", 1, []string{"line 2: firstName: is not UTF-8"}},
+		{"semicolons", "a.csv", "userId;sku\nu1;p\n", 0, []string{"separated by commas"}},
+		{"nobody", "a.csv", "sku,notes\np,x\n", 0, []string{"no column says who the reader is"}},
+		{"header alone", "a.csv", "userId,sku\n", 0, nil},
+		{"long line", "a.ndjson", `{"userId":"u1","sku":"p"}` + "\n" + `{"userId":"` + long + `"}` + "\n" + `{"userId":"u2","sku":"p"}`, 2, []string{"line 2: is longer"}},
+		{"all kinds", "a.ndjson", "\ufeff" + `{"userId":"u1","sku":"p"}` + "\r\n\r\nnull\n[]\n{\n" + `{"userId":"u` + "\xff" + `","sku":"p"}` + "\n" + `{"userId":"u","sku":"p","price":1}` + "\n" +
+			`{"userId":"u","userId":"v","sku":"p"}` + "\n" + `{"userId":7,"sku":"p"}` + "\n" + `{"userId":"u2","sku":"p"}` + "\n", 2,
+			[]string{"line 3: ", "line 4: ", "line 5: ", "line 6: is not UTF-8", "line 7: price", "line 8: cannot be read", "line 9: userId"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := strings.Count(s.must("grant", "export")+"\n", "sku")
+			got := s.command("grant", "import", s.write(test.file, test.text))
+			if created := strings.Count(s.must("grant", "export")+"\n", "sku") - before; created != test.created {
+				t.Errorf("%d grants were made, want %d: %s %s", created, test.created, got.stdout, got.stderr)
+			}
+			wantCode := 0
+			if len(test.says) > 0 {
+				wantCode = 1
+			}
+			if got.code != wantCode {
+				t.Errorf("exit code %d: %s", got.code, got.stderr)
+			}
+			for _, part := range test.says {
+				if !strings.Contains(got.stderr, part) {
+					t.Errorf("it does not say %q:\n%.1000s", part, got.stderr)
+				}
+			}
+		})
+	}
+}
+
+// The answer to the last batch never came. The next run tells of its bad rows.
+func TestImportTellsOfRowsWhoseReportWasLost(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	body := `{"importId":"lost","position":0,"grants":[{"userId":"a","sku":"p"},{"userId":"b"},{"userId":"c","sku":"p"}]}`
+	if _, ok := post(t.Context(), s, "/management/access-lists/src_default/grants/batch", body); !ok {
+		t.Fatal("the batch was refused")
+	}
+	file := s.write("a.csv", "userId,sku\na,p\nb,\nc,p\nd,p\n")
+	got := s.command("grant", "import", file, "--import-id", "lost")
+	if got.code != 1 || !strings.Contains(got.stderr, "line 3: ") || !strings.Contains(got.stdout, "created 3 grants") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // However large the file, neither side takes it into memory.
 func TestImportIsFlat(t *testing.T) {
 	t.Parallel()
