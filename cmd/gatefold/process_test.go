@@ -76,6 +76,8 @@ type server struct {
 	log    *logFile
 	// sockets are inherited by the process, as file descriptors from 3 on.
 	sockets []*os.File
+	// variables are added to the environment of the process.
+	variables []string
 	// leaks: the server has no log filters on purpose.
 	leaks bool
 
@@ -181,7 +183,7 @@ func (s *server) start() {
 func (s *server) launch() {
 	s.t.Helper()
 	s.process = exec.Command(binary, "run", "--config", s.config)
-	s.process.Env = s.environment()
+	s.process.Env = append(s.environment(), s.variables...)
 	s.process.Dir, s.process.ExtraFiles = s.dir, s.sockets
 	s.process.Stdout, s.process.Stderr = s.log, s.log
 	if err := s.process.Start(); err != nil {
