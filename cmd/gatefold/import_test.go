@@ -206,9 +206,11 @@ func TestImportOfBrokenFiles(t *testing.T) {
 		{"nobody", "a.csv", "sku,notes\np,x\n", 0, []string{"no column says who the reader is"}},
 		{"header alone", "a.csv", "userId,sku\n", 0, nil},
 		{"long line", "a.ndjson", `{"userId":"u1","sku":"p"}` + "\n" + `{"userId":"` + long + `"}` + "\n" + `{"userId":"u2","sku":"p"}`, 2, []string{"line 2: is longer"}},
-		{"all kinds", "a.ndjson", "\ufeff" + `{"userId":"u1","sku":"p"}` + "\r\n\r\nnull\n[]\n{\n" + `{"userId":"u` + "\xff" + `","sku":"p"}` + "\n" + `{"userId":"u","sku":"p","price":1}` + "\n" +
-			`{"userId":"u","userId":"v","sku":"p"}` + "\n" + `{"userId":7,"sku":"p"}` + "\n" + `{"userId":"u2","sku":"p"}` + "\n", 2,
-			[]string{"line 3: ", "line 4: ", "line 5: ", "line 6: is not UTF-8", "line 7: price", "line 8: cannot be read", "line 9: userId"}},
+		{
+			"all kinds", "a.ndjson", "\ufeff" + `{"userId":"u1","sku":"p"}` + "\r\n\r\nnull\n[]\n{\n" + `{"userId":"u` + "\xff" + `","sku":"p"}` + "\n" + `{"userId":"u","sku":"p","price":1}` + "\n" +
+				`{"userId":"u","userId":"v","sku":"p"}` + "\n" + `{"userId":7,"sku":"p"}` + "\n" + `{"userId":"u2","sku":"p"}` + "\n", 2,
+			[]string{"line 3: ", "line 4: ", "line 5: ", "line 6: is not UTF-8", "line 7: price", "line 8: cannot be read", "line 9: userId"},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := strings.Count(s.must("grant", "export")+"\n", "sku")
