@@ -15,11 +15,12 @@ build: ## the binary, ./gatefold
 # Every test, with the race detector. A skipped test proves nothing, so it fails
 # the run.
 # The race detector needs a C compiler, the README's transcript curl, promtool
-# checks metrics and alerts, and redis-server is started by the tests.
+# checks metrics and alerts, redis-server and nginx are started by the tests.
 test:
 	@.ci/need gcc=gcc,libc6-dev curl=curl,ca-certificates
 	@.ci/promtool $(TOOLS)
 	@.ci/redis $(TOOLS)
+	@.ci/nginx $(TOOLS)
 	$(GO) vet -tags $(TAGS) ./...
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v ./... 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
 	@if grep -q -e '--- SKIP' $(TOOLS)/test.log; then echo 'these tests were skipped:'; grep -e '--- SKIP' $(TOOLS)/test.log; exit 1; fi

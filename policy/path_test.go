@@ -21,6 +21,8 @@ func TestPathIsReadOnce(t *testing.T) {
 		"/100%25":               {"100%"},
 		"/100%25off":            {"100%off"},
 		"/a%2525":               {"a%25"},
+		"/a%2520b":              {"a%20b"},
+		"/caf%25C3%25A9":        {"caf%C3%A9"},
 		"/a:b@c!$&'()*+,=":      {"a:b@c!$&'()*+,="},
 		"/.well-known/x":        {".well-known", "x"},
 		"/..a/b..":              {"..a", "b.."},
@@ -54,6 +56,7 @@ func TestPathThatTwoServersReadDifferently(t *testing.T) {
 		"/a%00", "/premium%00/a", "/a%0d%0ab", "/a%1f", "/a%7f", "/a\x01", "/a\x7f",
 		// What is still an escape after one decoding.
 		"/a%252fb", "/a%252e%252e/b", "/%252e%252e%252f", "/a%255cb", "/a%2500", "/a%252Fb",
+		"/%2570remium", "/a%253bb", "/a%2541", "/prem%2569um/a", "/a%252Db",
 		// Not UTF-8, overlong, or no escape at all.
 		"/a%ff", "/%c0%ae%c0%ae/x", "/%c0%af", "/%ed%a0%80", "/a%f0%28%8c%28", "/a%", "/a%2", "/a%zz", "/a%u002f", "/%%32%65",
 		// Not a path.
