@@ -11,7 +11,7 @@ import (
 
 // exampleOn returns Caddyfile.example with ports and a database of a server's
 // own.
-func exampleOn(t *testing.T, s *server, originPort string) string {
+func exampleOn(t *testing.T, s *server, originPort, apiPort string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../Caddyfile.example")
 	if err != nil {
@@ -21,6 +21,7 @@ func exampleOn(t *testing.T, s *server, originPort string) string {
 	for _, change := range [][2]string{
 		{"http://localhost:8080", s.site},
 		{"localhost:8082", "127.0.0.1:" + originPort},
+		{"localhost:8081", "localhost:" + apiPort},
 		{"store bolt\n", "store bolt " + s.database() + "\n"},
 		{"\tgatefold {\n\t\tstore", "\tadmin " + s.admin + "\n\tgatefold {\n\t\tstore"},
 	} {
@@ -43,8 +44,8 @@ func TestNoLogLineHoldsAToken(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
 			s.leaks = !filtered
-			ports := freePorts(t, 1)
-			config := exampleOn(t, s, ports[0])
+			ports := freePorts(t, 2)
+			config := exampleOn(t, s, ports[0], ports[1])
 			if !filtered {
 				config = strings.ReplaceAll(config, "import without_tokens", "")
 			}
