@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"io"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -51,13 +52,35 @@ func cleanHeaders(r *http.Request) {
 			delete(r.Header, name)
 		}
 	}
-	for name := range r.Trailer {
-		if reserved(name) {
-			delete(r.Trailer, name)
-		}
-	}
 	cleanTokens(r.Header, "Connection")
 	cleanTokens(r.Header, "Trailer")
+	if r.Trailer != nil {
+		cleanTrailer(r.Trailer)
+		r.Body = &trailerCleaner{ReadCloser: r.Body, trailer: r.Trailer}
+	}
+}
+
+func cleanTrailer(trailer http.Header) {
+	for name := range trailer {
+		if reserved(name) {
+			delete(trailer, name)
+		}
+	}
+}
+
+// trailerCleaner is the body of a request that announced trailers. They come when
+// the body has been read, and those that were not announced come with them.
+type trailerCleaner struct {
+	io.ReadCloser
+	trailer http.Header
+}
+
+func (c *trailerCleaner) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	if err != nil {
+		cleanTrailer(c.trailer)
+	}
+	return n, err
 }
 
 // cleanTokens removes reserved names from a header that lists header names.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -346,6 +347,10 @@ func (h *Handler) serve(w http.ResponseWriter, v *visit, next caddyhttp.Handler)
 	return h.allow(w, v, &decision, next)
 }
 
+// errFragment: no client sends a fragment, and servers differ on where the path
+// of one that does ends (CVE-2026-41059, CVE-2023-47106).
+var errFragment = errors.New("the request holds a fragment")
+
 // decide takes a request through the steps that only take values and give
 // values. Failure closes the gate.
 func (h *Handler) decide(v *visit) policy.Decision {
@@ -361,6 +366,9 @@ func (h *Handler) decide(v *visit) policy.Decision {
 	}
 	request.Site, request.Method = site.site, method
 	request.Host, request.Query = v.r.Host, v.original.RawQuery
+	if strings.IndexByte(v.r.RequestURI, '#') >= 0 {
+		return policy.Decision{Reason: policy.ReasonBadPath, Err: errFragment}
+	}
 	if err := request.Path.Read(v.original.EscapedPath(), site.site.Paths); err != nil {
 		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
 	}

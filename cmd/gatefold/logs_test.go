@@ -87,6 +87,7 @@ func TestNoLogLineHoldsAToken(t *testing.T) {
 			if !strings.Contains(asked.body, "POST") || strings.Contains(asked.body, token) {
 				t.Errorf("explain answers %s", asked.body)
 			}
+			s.callAPI("http://localhost:"+ports[1], filtered)
 			s.must("explain", link)
 			s.must("explain", s.site+"/account", "--token", reader)
 
@@ -106,6 +107,49 @@ func TestNoLogLineHoldsAToken(t *testing.T) {
 			}
 		})
 	}
+}
+
+// callAPI calls the management API with a client's secret and tokens, right and
+// wrong ones, and one in the query, where none is taken.
+func (s *server) callAPI(api string, filtered bool) {
+	s.t.Helper()
+	var client struct {
+		ID     string `json:"clientId"`
+		Secret string `json:"clientSecret"`
+	}
+	decode(s.t, s.must("client", "create", "--name", "back office", "--scope", "grants:*", "--json"), &client)
+	if client.ID == "" || !tokenMaterial.MatchString(client.Secret) {
+		s.t.Fatalf("the search would not find the secret of %+v", client)
+	}
+	token := s.must("token", "api", "--client", client.ID)
+	grants := api + "/management/access-lists/src_default/grants"
+	s.get(grants, "Authorization", "Bearer "+token).expect(s.t, http.StatusOK, "")
+	s.get(grants, "Authorization", "Bearer "+token[:len(token)-4]+"AAAA").expect(s.t, http.StatusUnauthorized, "")
+	if filtered { // a query is not where tokens go, and no filter knows it
+		s.get(grants+"?token="+token).expect(s.t, http.StatusUnauthorized, "")
+	}
+	for _, secret := range []string{client.Secret, client.Secret + "x"} {
+		for _, inBody := range []bool{true, false} {
+			form := url.Values{"grant_type": {"client_credentials"}}
+			if inBody {
+				form.Set("client_id", client.ID)
+				form.Set("client_secret", secret)
+			}
+			request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, api+"/oauth/token", strings.NewReader(form.Encode()))
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			if !inBody {
+				request.SetBasicAuth(client.ID, secret)
+			}
+			if _, err := send(request); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	s.must("client", "revoke", client.ID)
+	s.get(grants, "Authorization", "Bearer "+token).expect(s.t, http.StatusUnauthorized, "")
 }
 
 // A denial says what failed, and its text comes from what a stranger sent: no
