@@ -170,6 +170,10 @@ func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
 			case errors.Is(err, csv.ErrFieldCount):
 				row.Line, _ = reader.FieldPos(0)
 				row.Err = fmt.Errorf("has %d fields, the header has %d", len(record), len(header))
+			case isMalformed && atEnd(buffered):
+				// A quote made one record of all that follows.
+				yield(GrantRow{}, fmt.Errorf("reading the file: the record that begins in line %d does not end: %w", malformed.StartLine, malformed.Err))
+				return
 			case isMalformed:
 				row.Line = malformed.StartLine
 				row.Err = fmt.Errorf("column %d: %w", malformed.Column, malformed.Err)
@@ -188,6 +192,12 @@ func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
 			}
 		}
 	}
+}
+
+// atEnd says whether nothing is left to read.
+func atEnd(file *bufio.Reader) bool {
+	_, err := file.Peek(1)
+	return err != nil
 }
 
 // rowReader bounds how much is read for one row: a quote that is never closed

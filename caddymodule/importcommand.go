@@ -47,6 +47,7 @@ type grantImport struct {
 	position int64
 	created  int64
 	failed   int64
+	unread   int64 // rows that could not be read, of which the server knows nothing
 	rows     []json.RawMessage
 	lines    []int
 	bytes    int
@@ -124,17 +125,21 @@ func (i *grantImport) open(name string) (io.ReadCloser, error) {
 	return file, err
 }
 
-// resume asks the server how far it has come with this import.
+// importProgress is how far the server has come with an import.
+type importProgress struct {
+	Position int64 `json:"position"`
+	Created  int64 `json:"created"`
+	Failed   int64 `json:"failed"`
+	Last     struct {
+		Position int64           `json:"position"`
+		Errors   []importProblem `json:"errors"`
+	} `json:"last"`
+}
+
+// resume asks the server how far it has come with this import, and goes on from
+// there: the rows before are skipped.
 func (i *grantImport) resume() error {
-	var known struct {
-		Position int64 `json:"position"`
-		Created  int64 `json:"created"`
-		Failed   int64 `json:"failed"`
-		Last     struct {
-			Position int64           `json:"position"`
-			Errors   []importProblem `json:"errors"`
-		} `json:"last"`
-	}
+	var known importProgress
 	status, answer, err := i.send(i.cmd.Context(), http.MethodGet, i.grantsPath()+"/imports/"+url.PathEscape(i.id), nil, nil)
 	switch {
 	case err != nil:
@@ -147,15 +152,29 @@ func (i *grantImport) resume() error {
 	if err := json.Unmarshal(answer, &known); err != nil {
 		return fmt.Errorf("the server's answer cannot be read: %w", err)
 	}
-	i.skip, i.position, i.created, i.failed = known.Position, known.Position, known.Created, known.Failed
+	i.skip = known.Position - i.position
+	i.position, i.created, i.failed = known.Position, known.Created, known.Failed
 	i.missed = make(map[int64]string, len(known.Last.Errors))
 	for _, e := range known.Last.Errors {
 		i.missed[known.Last.Position+e.Row] = e.text()
 	}
 	if i.skip > 0 {
-		fmt.Fprintf(i.cmd.ErrOrStderr(), "going on behind %d rows\n", i.skip)
+		fmt.Fprintf(i.cmd.ErrOrStderr(), "going on behind %d rows\n", i.position)
 	}
 	return nil
+}
+
+// skipRow says whether the next row is done already, and tells what was wrong with
+// it if perhaps nobody was told.
+func (i *grantImport) skipRow(line int) bool {
+	if i.skip <= 0 {
+		return false
+	}
+	if problem, wrong := i.missed[i.position-i.skip]; wrong {
+		i.report(line, problem)
+	}
+	i.skip--
+	return true
 }
 
 func (i *grantImport) run(file io.Reader, format string) error {
@@ -165,14 +184,10 @@ func (i *grantImport) run(file io.Reader, format string) error {
 		}
 		if row.Err != nil {
 			i.report(row.Line, row.Err.Error())
-			i.failed++
+			i.unread++
 			continue
 		}
-		if i.skip > 0 {
-			if problem, wrong := i.missed[i.position-i.skip]; wrong {
-				i.report(row.Line, problem)
-			}
-			i.skip--
+		if i.skipRow(row.Line) {
 			continue
 		}
 		if i.bytes+len(row.Grant) > maxImportBatchBytes {
@@ -201,8 +216,20 @@ func (i *grantImport) flush() error {
 		Errors   []importProblem `json:"errors"`
 	}
 	batch := map[string]any{"importId": i.id, "position": i.position, "grants": i.rows}
-	if err := i.request(http.MethodPost, i.grantsPath()+"/batch", nil, batch, &done); err != nil {
+	status, answer, err := i.send(i.cmd.Context(), http.MethodPost, i.grantsPath()+"/batch", nil, batch)
+	switch {
+	case err != nil:
 		return err
+	case status == http.StatusConflict:
+		if err := i.catchUp(); err != nil {
+			return errors.Join(answerError(status, answer), err)
+		}
+		return i.flush()
+	case status >= http.StatusBadRequest:
+		return answerError(status, answer)
+	}
+	if err := json.Unmarshal(answer, &done); err != nil {
+		return fmt.Errorf("the server's answer cannot be read: %w", err)
 	}
 	for _, e := range done.Errors {
 		if e.Row >= 0 && e.Row < int64(len(i.lines)) {
@@ -215,6 +242,24 @@ func (i *grantImport) flush() error {
 	if at := time.Now(); at.Sub(i.told) >= progressEvery {
 		i.told = at
 		fmt.Fprintf(i.cmd.ErrOrStderr(), "%d rows, %.0f a second\n", i.position, float64(i.sent)/at.Sub(i.began).Seconds())
+	}
+	return nil
+}
+
+// catchUp drops the rows that the server has by now: it was still at work on the
+// last step of an import that was interrupted when this one asked how far it was.
+func (i *grantImport) catchUp() error {
+	was := i.position
+	if err := i.resume(); err != nil {
+		return err
+	}
+	if i.position <= was {
+		i.skip = 0
+		return errors.New("the import stands where it should")
+	}
+	for len(i.rows) > 0 && i.skipRow(i.lines[0]) {
+		i.bytes -= len(i.rows[0])
+		i.rows, i.lines = i.rows[1:], i.lines[1:]
 	}
 	return nil
 }
@@ -241,12 +286,12 @@ func (i *grantImport) report(line int, problem string) {
 func (i *grantImport) summary() error {
 	var err error
 	if i.json {
-		err = i.printJSON(map[string]any{"importId": i.id, "created": i.created, "failed": i.failed})
+		err = i.printJSON(map[string]any{"importId": i.id, "created": i.created, "failed": i.failed + i.unread})
 	} else {
 		_, err = fmt.Fprintf(i.out, "created %d grants\n", i.created)
 	}
-	if i.failed > 0 {
-		return errors.Join(err, fmt.Errorf("no grant was made of %d rows", i.failed))
+	if failed := i.failed + i.unread; failed > 0 {
+		return errors.Join(err, fmt.Errorf("no grant was made of %d rows", failed))
 	}
 	return err
 }

@@ -198,7 +198,7 @@ func TestImportOfBrokenFiles(t *testing.T) {
 		says             []string
 	}{
 		{"quotes", "a.csv", "userId,sku,notes\nu1,p,a\nu2,p,b \"bare\" quote\nu3,p,\"one\"\"too\" many\nu4,p,ok\n", 2, []string{"line 3: column", "line 4: column"}},
-		{"a quote that does not end", "a.csv", "userId,sku,notes\nu1,p,a\nu2,p,\"never\nu3,p,a\n", 1, []string{"line 3: is malformed up to line 4"}},
+		{"a quote that does not end", "a.csv", "userId,sku,notes\nu1,p,a\nu2,p,\"never\nu3,p,a\n", 0, []string{"begins in line 3 does not end"}},
 		{"a quote that does not end for long", "a.csv", "userId,sku,notes\nu1,p,a\nu2,p,\"never" + strings.Repeat("\nu3,p,a", 1<<18) + "\n", 0, []string{"behind line 2 is longer than 1 MiB"}},
 		{"Windows and no last newline", "a.csv", "\ufeffuserId,sku\r\nu1,p\r\n\r\nu2,p", 2, nil},
 		{"old Excel", "a.csv", "userId,sku,firstName\nu1,p,Ume\xe5\nu2,p,Umeå\n", 1, []string{"line 2: firstName: is not UTF-8"}},
@@ -231,6 +231,50 @@ func TestImportOfBrokenFiles(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An import was killed while the server was still at work on its last batch, and
+// the next one began before that was done: it takes up what it finds.
+func TestImportCatchesUp(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	const list = "/management/access-lists/src_default/grants/batch"
+	step := func(position int, rows ...string) {
+		t.Helper()
+		if _, ok := post(t.Context(), s, list, fmt.Sprintf(`{"importId":"late","position":%d,"grants":[%s]}`, position, strings.Join(rows, ","))); !ok {
+			t.Fatal("the batch was refused")
+		}
+	}
+	row := func(user string) string { return `{"userId":"` + user + `","sku":"p"}` }
+	step(0, row("a"))
+	// This import reads from a pipe: the late batch comes in while it waits there.
+	cmd := exec.CommandContext(t.Context(), binary, "grant", "import", "-", "--format", "ndjson", "--import-id", "late", "--batch", "2", "--address", s.admin)
+	cmd.Env, cmd.Dir = s.environment(), s.dir
+	said := new(logFile)
+	cmd.Stderr, cmd.Stdout = said, said
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.waitFor("it knows of one row", func() bool { return strings.Contains(said.String(), "going on behind 1 rows") })
+	step(1, row("b"), `{"userId":"c"}`, row("d"))
+	for _, user := range []string{"a", "b", "c", "d", "e"} {
+		if _, err := fmt.Fprintln(input, row(user)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := input.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil || !strings.Contains(said.String(), "line 3: ") || !strings.Contains(said.String(), "created 4 grants") {
+		t.Errorf("%v\n%s", err, said)
+	}
+	if made := strings.Count(s.must("grant", "export"), "\n") + 1; made != 4 {
+		t.Errorf("%d grants were made", made)
 	}
 }
 
