@@ -173,7 +173,7 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 	case e.request.UserID != "":
 		e.reader, told.Source = policy.Reader{UserID: e.request.UserID}, "given"
 		if e.request.SKUs != nil {
-			told.Source = "supposed"
+			told.Source = "supposed, with exactly the skus that were named"
 		}
 	case e.request.ReaderToken != "":
 		told.Source = "the token is not by an issuer of this site"

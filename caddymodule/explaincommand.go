@@ -63,7 +63,9 @@ func explanationLines(e *admin.Explanation) []explanationLine {
 	if e.Path.Error != "" {
 		add("path", "refused: %s", e.Path.Error)
 	}
-	add("reader", "%s", readerText(&e.Reader))
+	if e.Reader.Source != "" { // else nobody asked who it is
+		add("reader", "%s", readerText(&e.Reader))
+	}
 	for _, reading := range e.Readings {
 		if len(e.Readings) > 1 {
 			add("reading", "%s: %s", reading.Path, reading.Reason)

@@ -46,6 +46,6 @@ func (e *explainer) tellSupposedGrants(skus []string) {
 			e.told.OtherGrants++
 			continue
 		}
-		e.told.Grants = append(e.told.Grants, admin.ExplainedGrant{ID: "supposed", SKU: sku, List: "none", Counts: true})
+		e.told.Grants = append(e.told.Grants, admin.ExplainedGrant{ID: "supposed", SKU: sku, List: "no list", Counts: true})
 	}
 }
