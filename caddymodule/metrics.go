@@ -85,6 +85,7 @@ func newSiteMetrics(vendor, site string) *siteMetrics {
 	} {
 		m.redemptions[reason] = redemptionsTotal.WithLabelValues(vendor, site, result)
 	}
+	streamsCut.WithLabelValues(vendor, site) // there from the start, at 0
 	return m
 }
 
