@@ -9,6 +9,7 @@
 //	rule.go match.go operator.go the site's rules, compiled; the first that matches
 //	reader.go entitlement.go     who asks, and what she was granted
 //	link.go                      what a signed link opens
+//	domains.go                   whose links count besides the vendor's own
 //	decide.go decision.go        the decision, with one reason from a closed list
 //	version.go cache.go          what is kept in memory, and when it is stale
 //	policy.go                    the one entrance: Policy
