@@ -33,7 +33,8 @@ type Domains struct {
 }
 
 // domainTable holds the publishers of every vendor, as sites holds the rules:
-// requests read a pointer and never wait.
+// requests read a pointer. What was read under other versions than today's is
+// read again, so that a change by another node counts as soon as it is heard of.
 type domainTable struct {
 	sets *keys.Sets // nil where publishers' key sets cannot be fetched
 
@@ -49,6 +50,7 @@ type publisherKey struct{ vendor, domain string }
 // publishers are those of one vendor at one moment, or why they are not known.
 type publishers struct {
 	byDomain map[string]*publisher
+	stamp    uint64
 	err      error
 }
 
@@ -61,23 +63,31 @@ type publisher struct {
 // publishers returns whom a vendor trusts. The first call for a vendor reads
 // it; later ones cost a lookup.
 func (p *Policy) publishers(ctx context.Context, vendor string) (*publishers, error) {
-	if slot, ok := p.domains.vendors.Load(vendor); ok {
-		if loaded := slot.(*atomic.Pointer[publishers]).Load(); loaded.err == nil {
-			return loaded, nil
+	if loaded := p.domains.current(vendor, p.versions.Shared()); loaded != nil {
+		return loaded, nil
+	}
+	return p.refreshDomains(ctx, vendor, false)
+}
+
+// current returns a vendor's publishers as they were read under these versions,
+// or nil.
+func (t *domainTable) current(vendor string, stamp uint64) *publishers {
+	if slot, ok := t.vendors.Load(vendor); ok {
+		if loaded := slot.(*atomic.Pointer[publishers]).Load(); loaded != nil && loaded.err == nil && loaded.stamp == stamp {
+			return loaded
 		}
 	}
-	return p.refreshDomains(ctx, vendor)
+	return nil
 }
 
 // RefreshDomains reads a vendor's trusted domains and denied keys again, and
 // lets every later request be decided by them. Whoever writes them calls it
-// after the commit and before the acknowledgement; whoever follows a change
-// feed, on every change that is Shared. Key sets that are watched from now on
+// after the commit and before the acknowledgement. Key sets that are watched from now on
 // are fetched in the background. When the domains cannot be read, links that
 // publishers signed are answered store_unavailable until a later refresh
 // succeeds. A domain whose record cannot be used is left out, and told of.
 func (p *Policy) RefreshDomains(ctx context.Context, vendor string) error {
-	loaded, err := p.refreshDomains(ctx, vendor)
+	loaded, err := p.refreshDomains(ctx, vendor, true)
 	if err != nil {
 		return err
 	}
@@ -90,11 +100,15 @@ func (p *Policy) RefreshDomains(ctx context.Context, vendor string) error {
 	return errors.Join(broken...)
 }
 
-func (p *Policy) refreshDomains(ctx context.Context, vendor string) (*publishers, error) {
+func (p *Policy) refreshDomains(ctx context.Context, vendor string, again bool) (*publishers, error) {
 	t := p.domains
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	loaded := &publishers{}
+	stamp := p.versions.Shared() // before it is read
+	if loaded := t.current(vendor, stamp); loaded != nil && !again {
+		return loaded, nil // somebody else has read it meanwhile
+	}
+	loaded := &publishers{stamp: stamp}
 	domains, err := p.records.Domains(ctx, vendor)
 	if err == nil {
 		loaded.byDomain = t.compile(vendor, &domains)

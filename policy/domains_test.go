@@ -335,6 +335,34 @@ func TestTrustEndsAtTheNextRequest(t *testing.T) {
 	}
 }
 
+// Another node changes whom the vendor trusts: here nothing is heard of it but that
+// something shared changed, and the next request is decided by it.
+func TestTrustChangedByAnotherNode(t *testing.T) {
+	w := newWorld(t)
+	w.trust()
+	token := shared(editor.share(nil))
+	w.want(visit{link: token}, ReasonSignedLink)
+	w.settle()
+	w.records.commit(Change{Shared: true}, func() { w.records.trust["acme"] = Domains{} })
+	w.want(visit{link: token}, ReasonLinkUntrusted)
+	w.want(visit{link: LinkEvidence{Passes: []Pass{publisherPass("share_1")}}}, ReasonLoginRequired)
+	w.records.commit(Change{Shared: true}, func() {
+		w.records.trust["acme"] = Domains{Trusted: []TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
+	})
+	// As long as nothing changes nothing is read.
+	for range 3 {
+		w.want(visit{link: token}, ReasonSignedLink)
+		w.settle()
+	}
+	reads := w.records.readCount()
+	for range 10 {
+		w.want(visit{link: token}, ReasonSignedLink)
+	}
+	if got := w.records.readCount(); got > reads+2 { // the cache may have dropped something
+		t.Errorf("%d reads for what is in memory", got-reads)
+	}
+}
+
 // A browser that redeemed a link on the publisher's host asks another host of the
 // site with the same cookie: the publisher does not speak for that one.
 func TestCookieOfAnotherHost(t *testing.T) {
