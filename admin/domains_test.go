@@ -54,7 +54,7 @@ func (p *publisher) options(now func() time.Time) keys.SetsOptions {
 	roots := x509.NewCertPool()
 	roots.AddCert(p.Certificate())
 	return keys.SetsOptions{
-		Now: now, Interval: time.Hour, Hosts: map[string]string{publisherHost + ":443": p.Listener.Addr().String()},
+		Now: now, Interval: time.Hour, Timeout: 30 * time.Second, Hosts: map[string]string{publisherHost + ":443": p.Listener.Addr().String()},
 		Settings: keys.Settings{Roots: roots, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
 	}
 }

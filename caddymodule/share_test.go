@@ -68,7 +68,7 @@ func newPartner(t testing.TB) *partner {
 	}
 	before := keySetOptions
 	keySetOptions.Hosts = map[string]string{partnerDomain + ":443": p.Listener.Addr().String()}
-	keySetOptions.Interval = 10 * time.Millisecond
+	keySetOptions.Interval, keySetOptions.Timeout = 10*time.Millisecond, 30*time.Second
 	t.Cleanup(func() { keySetOptions = before })
 	return p
 }

@@ -40,7 +40,7 @@ func newDialer(allowed []netip.Prefix, resolver *net.Resolver, hosts map[string]
 	}
 	guardian := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...),
 		ssrf.WithDeniedV4Prefixes(azureMetadata))
-	base := net.Dialer{Timeout: FetchTimeout, KeepAlive: -1, Resolver: resolver}
+	base := net.Dialer{KeepAlive: -1, Resolver: resolver}
 	public := base
 	public.Control = func(network, address string, connection syscall.RawConn) error {
 		if err := guardian.Safe(network, address, connection); err != nil {

@@ -136,7 +136,7 @@ func TestNameThatComesToResolveToAPrivateAddress(t *testing.T) {
 	key := mustGenerate()
 	h := newJWKSHost(t, key)
 	names := newNames(t)
-	sets := NewSets(SetsOptions{Now: h.now, Settings: h.settings(Settings{}), Interval: time.Hour, Resolver: names.resolver()})
+	sets := NewSets(SetsOptions{Now: h.now, Settings: h.settings(Settings{}), Interval: time.Hour, Timeout: patience, Resolver: names.resolver()})
 	t.Cleanup(sets.Close)
 	_, port, _ := net.SplitHostPort(h.Listener.Addr().String())
 	source := Source{URL: "https://" + publisherHost + ":" + port + "/jwks.json"}

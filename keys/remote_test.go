@@ -24,6 +24,9 @@ import (
 // for it.
 const publisherHost = "publisher.example.com"
 
+// patience is how long a fetch may take that must succeed, on a busy machine.
+const patience = 30 * time.Second
+
 // jwksHost is a publisher's host that serves a key set over TLS, and does so as
 // badly as a test wants.
 type jwksHost struct {
@@ -77,7 +80,7 @@ func (h *jwksHost) settings(s Settings) Settings {
 func (h *jwksHost) newSets(s Settings) *Sets {
 	h.t.Helper()
 	sets := NewSets(SetsOptions{
-		Now: h.now, Store: h.store, Settings: h.settings(s), Interval: time.Hour,
+		Now: h.now, Store: h.store, Settings: h.settings(s), Interval: time.Hour, Timeout: patience,
 		Hosts: map[string]string{publisherHost + ":443": h.Listener.Addr().String()},
 	})
 	h.t.Cleanup(sets.Close)

@@ -46,6 +46,7 @@ type Sets struct {
 	settings atomic.Pointer[loadedSettings]
 	resolver *net.Resolver
 	hosts    map[string]string
+	timeout  time.Duration
 
 	mu      sync.Mutex
 	remotes map[Source]*Remote
@@ -79,6 +80,8 @@ type SetsOptions struct {
 	// Interval is how often what is due is looked for; zero stands for a
 	// second.
 	Interval time.Duration
+	// Timeout bounds one fetch; zero stands for FetchTimeout.
+	Timeout time.Duration
 }
 
 // Settings are what an operator may choose. Zero values stand for the defaults.
@@ -95,7 +98,7 @@ type Settings struct {
 	// the system's.
 	Roots *x509.CertPool
 
-	// timeout stands for FetchTimeout where a test has no time.
+	// timeout stands for that of the options where a test has no time.
 	timeout time.Duration
 }
 
@@ -142,8 +145,11 @@ type loadedSettings struct {
 // background.
 func NewSets(options SetsOptions) *Sets {
 	s := &Sets{
-		now: options.Now, store: options.Store, resolver: options.Resolver, hosts: options.Hosts,
+		now: options.Now, store: options.Store, resolver: options.Resolver, hosts: options.Hosts, timeout: options.Timeout,
 		remotes: make(map[Source]*Remote), fetches: make(map[FetchResult]*atomic.Uint64),
+	}
+	if s.timeout == 0 {
+		s.timeout = FetchTimeout
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, result := range FetchResults() {
@@ -168,7 +174,7 @@ func (s *Sets) Configure(settings Settings) {
 		settings.Cooldown = DefaultCooldown
 	}
 	if settings.timeout == 0 {
-		settings.timeout = FetchTimeout
+		settings.timeout = s.timeout
 	}
 	s.settings.Store(&loadedSettings{
 		Settings: settings,

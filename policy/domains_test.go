@@ -481,7 +481,7 @@ func (h *publisherHost) options(now func() time.Time) keys.SetsOptions {
 	roots := x509.NewCertPool()
 	roots.AddCert(h.Certificate())
 	return keys.SetsOptions{
-		Now: now, Interval: time.Hour,
+		Now: now, Interval: time.Hour, Timeout: 30 * time.Second,
 		Hosts:    map[string]string{certifiedName + ":443": h.Listener.Addr().String()},
 		Settings: keys.Settings{Roots: roots, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
 	}
