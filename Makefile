@@ -31,6 +31,7 @@ test:
 bench:
 	@.ci/need wrk=wrk
 	@.ci/nginx $(TOOLS)
+	@.ci/redis $(TOOLS)
 	$(GO) build -tags $(TAGS) -trimpath -o $(TOOLS)/gatefold ./cmd/gatefold
 	$(GO) build -tags $(TAGS) -trimpath -o $(TOOLS)/gatefold-bench ./cmd/gatefold-bench
 	PATH="$(TOOLS):$$PATH" $(TOOLS)/gatefold-bench -gatefold $(TOOLS)/gatefold -output $(TOOLS)/bench.md $(BENCH)

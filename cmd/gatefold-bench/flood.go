@@ -12,7 +12,7 @@ import (
 // connections of a slice is his.
 func (b *bench) flood(ctx context.Context) error {
 	if b.big == nil {
-		return fmt.Errorf("there is no big site")
+		return errNoBigSite
 	}
 	file, err := b.world.forged(b.dir, min(20_000, b.options.readers), b.options.rules)
 	if err != nil {

@@ -152,8 +152,10 @@ func (b *bench) run(ctx context.Context) error {
 		measure func(context.Context) error
 	}{
 		{"redemptions", b.redemptions},
-		{"the big site", b.bigSite},
+		{"redemptions in Redis", b.redisRedemptions},
+		{"filling the database of the big site", b.fillBig},
 		{"starting", b.starting},
+		{"the big site", b.bigSite},
 		{"requests through the proxy", b.proxied},
 		{"publishing rules", b.publishing},
 		{"a flood of forged tokens", b.flood},

@@ -28,12 +28,8 @@ func (b *bench) redemptions(ctx context.Context) error {
 		return err
 	}
 	defer engine.Close()
-	records := store.New(engine, new(policy.Versions), time.Now)
-	claims := keys.LinkClaims{
-		Issuer: keys.VendorIssuer(vendor), ID: records.NewLinkID(), SKU: "premium", MaxUses: keys.MaxMaxUses,
-		IssuedAt: time.Now().Unix(), ExpiresAt: time.Now().Add(time.Hour).Unix(),
-	}
-	if _, err := records.CreateLink(ctx, vendor, claims); err != nil {
+	redeem, err := redeemer(ctx, engine)
+	if err != nil {
 		return err
 	}
 	bare, err := bbolt.Open(filepath.Join(b.dir, "bare.db"), 0o600, nil)
@@ -42,34 +38,57 @@ func (b *bench) redemptions(ctx context.Context) error {
 	}
 	defer bare.Close()
 	var number atomic.Int64
-	var ratios, rates []float64
-	for range max(b.options.rounds()/3, 2) {
-		grouped, err := rate(ctx, redeemers, b.options.slice/4, func() error {
-			return records.Redeem(ctx, vendor, policy.Redemption{
-				Issuer: claims.Issuer, LinkID: claims.ID, ID: fmt.Sprint("use-", number.Add(1)),
-				MaxUses: claims.MaxUses, At: time.Now(), ExpiresAt: time.Unix(claims.ExpiresAt, 0),
-			})
+	ratios, rates, err := b.inTurns(ctx, redeem, func() error {
+		return bare.Update(func(tx *bbolt.Tx) error {
+			bucket, err := tx.CreateBucketIfNotExists([]byte("uses"))
+			if err != nil {
+				return err
+			}
+			return bucket.Put(binary.BigEndian.AppendUint64(nil, uint64(number.Add(1))), make([]byte, 64)) //nolint:gosec // it counts up
 		})
-		if err != nil {
-			return err
-		}
-		serial, err := rate(ctx, redeemers, b.options.slice/4, func() error {
-			return bare.Update(func(tx *bbolt.Tx) error {
-				bucket, err := tx.CreateBucketIfNotExists([]byte("uses"))
-				if err != nil {
-					return err
-				}
-				return bucket.Put(binary.BigEndian.AppendUint64(nil, uint64(number.Add(1))), make([]byte, 64)) //nolint:gosec // it counts up
-			})
-		})
-		if err != nil {
-			return err
-		}
-		ratios, rates = append(ratios, grouped/serial), append(rates, grouped)
+	})
+	if err != nil {
+		return err
 	}
 	b.table.ratio(fmt.Sprintf("redemptions with %d clients, embedded, against bbolt's serial Update", redeemers), medianOf(ratios), 5, false)
 	b.table.context("redemptions, embedded", fmt.Sprintf("%.0f/s, each on the disk", medianOf(rates).median))
 	return nil
+}
+
+// redeemer makes a counted link in a store, and returns what spends one use of it.
+func redeemer(ctx context.Context, engine store.Engine) (func() error, error) {
+	records := store.New(engine, new(policy.Versions), time.Now)
+	claims := keys.LinkClaims{
+		Issuer: keys.VendorIssuer(vendor), ID: records.NewLinkID(), SKU: "premium", MaxUses: keys.MaxMaxUses,
+		IssuedAt: time.Now().Unix(), ExpiresAt: time.Now().Add(time.Hour).Unix(),
+	}
+	if _, err := records.CreateLink(ctx, vendor, claims); err != nil {
+		return nil, err
+	}
+	var number atomic.Int64
+	return func() error {
+		return records.Redeem(ctx, vendor, policy.Redemption{
+			Issuer: claims.Issuer, LinkID: claims.ID, ID: fmt.Sprint("use-", number.Add(1)),
+			MaxUses: claims.MaxUses, At: time.Now(), ExpiresAt: time.Unix(claims.ExpiresAt, 0),
+		})
+	}, nil
+}
+
+// inTurns measures how often a second two things are done, and returns the first
+// one's ratio to the second, and its rate.
+func (b *bench) inTurns(ctx context.Context, one, other func() error) (ratios, rates []float64, err error) {
+	for range max(b.options.rounds()/3, 2) {
+		first, err := rate(ctx, redeemers, b.options.slice/4, one)
+		if err != nil {
+			return nil, nil, err
+		}
+		second, err := rate(ctx, redeemers, b.options.slice/4, other)
+		if err != nil {
+			return nil, nil, err
+		}
+		ratios, rates = append(ratios, first/second), append(rates, first)
+	}
+	return ratios, rates, nil
 }
 
 // rate returns how often a second something can be done by a number of clients.

@@ -123,7 +123,7 @@ func (l *load) read(p *process, output string, cpu time.Duration) (slice, error)
 // needTools says what is missing before anything is started.
 func needTools() error {
 	var missing []error
-	for _, tool := range []string{"wrk", "nginx"} {
+	for _, tool := range []string{"wrk", "nginx", "redis-server"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, fmt.Errorf("%s is not installed: %w; `make bench` installs it", tool, err))
 		}
