@@ -127,7 +127,7 @@ func (r *Request) LinkMayOpen() bool {
 // store_unavailable.
 func (p *Policy) Decide(ctx context.Context, r *Request) Decision {
 	decision := p.decide(ctx, r)
-	if p.decisions.Add(1)%selfCheckEvery == 0 {
+	if p.decisions.due() {
 		p.selfCheck(ctx, r)
 	}
 	return decision

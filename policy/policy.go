@@ -87,7 +87,7 @@ type Policy struct {
 	verifiers     sync.Map
 	verifierCount atomic.Uint64
 
-	decisions atomic.Uint64
+	decisions sampler
 	checks    selfChecks
 
 	readerVerifications, linkVerifications verifications

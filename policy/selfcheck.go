@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,18 @@ const (
 	// maxDoubts bounds the differences that are being watched.
 	maxDoubts = 16
 )
+
+// sampler chooses one decision of selfCheckEvery. It counts in parts, so that
+// processors seldom wait for one another.
+type sampler [16]struct {
+	count atomic.Uint64
+	_     [56]byte
+}
+
+func (s *sampler) due() bool {
+	part := &s[rand.Uint32()%uint32(len(s))] //nolint:gosec // not a secret
+	return part.count.Add(1)%selfCheckEvery == 0
+}
 
 // selfChecks compares what memory says with what the store says.
 //

@@ -8,15 +8,23 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
+// set lets every part of the sampler stand at a number.
+func (s *sampler) set(n uint64) {
+	for i := range s {
+		s[i].count.Store(n)
+	}
+}
+
 // decideUntilChecked repeats a visit until it was checked once more.
 func (w *world) decideUntilChecked(v visit) {
 	w.t.Helper()
 	before, _ := w.policy.SelfChecks()
-	w.policy.decisions.Store(selfCheckEvery - 2)
+	w.policy.decisions.set(selfCheckEvery - 2)
 	w.decide(v)
 	if after, _ := w.policy.SelfChecks(); after != before {
 		w.t.Fatal("it was checked too early")
 	}
+	w.policy.decisions.set(selfCheckEvery - 1)
 	w.decide(v)
 	if after, _ := w.policy.SelfChecks(); after != before+1 {
 		w.t.Fatalf("%d checks after one more, was %d", after, before)
@@ -125,7 +133,7 @@ func TestSelfCheckWithoutStore(t *testing.T) {
 	w.want(visit{reader: ann}, ReasonEntitled)
 	w.settle()
 	w.records.down = errDown
-	w.policy.decisions.Store(selfCheckEvery - 1)
+	w.policy.decisions.set(selfCheckEvery - 1)
 	w.want(visit{reader: ann}, ReasonEntitled)
 	if checked, _ := w.policy.SelfChecks(); checked != 0 || w.failures() != 0 {
 		t.Error("it was compared")
