@@ -136,6 +136,7 @@ type compiler struct {
 // compiledAllow is what does not depend on a rule's path but for the names of what
 // it captures.
 type compiledAllow struct {
+	allow    Allow // the first of all that are equal, whose memory they share
 	operator *Operator
 	test     Test
 	fixed    map[string]string
@@ -156,7 +157,7 @@ func (c *compiler) compile(rule Rule) (compiledRule, error) {
 	if err != nil {
 		return compiledRule{}, err
 	}
-	compiled.operator, compiled.test, compiled.fixed = allow.operator, allow.test, allow.fixed
+	compiled.Allow, compiled.operator, compiled.test, compiled.fixed = allow.allow, allow.operator, allow.test, allow.fixed
 	return compiled, nil
 }
 
@@ -177,7 +178,7 @@ func (c *compiler) allow(allow *Allow, captures []string) (*compiledAllow, error
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", operator.Name, err)
 	}
-	done := &compiledAllow{operator: operator, test: test, fixed: fixed}
+	done := &compiledAllow{allow: *allow, operator: operator, test: test, fixed: fixed}
 	c.done[string(c.key)] = done
 	return done, nil
 }

@@ -24,7 +24,7 @@ func (b *bench) flood(ctx context.Context) error {
 	forged := &load{name: "forged", list: file, refused: true}
 	attackers := max(b.options.connections/8, 1)
 	var ratios, rates []float64
-	for range max(b.options.rounds()/3, 2) {
+	for range max(b.options.rounds()/6, 2) {
 		// The same number of connections sends what costs nothing, and what costs a
 		// verification.
 		var throughput [2]float64

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 // contender is a server under a load: what is measured in a slice.
@@ -14,7 +15,7 @@ type contender struct {
 	name   string
 	server *process
 	load   func(round int) *load
-	// every says in which rounds it takes part: each, or each third one.
+	// every says in which rounds it takes part: each, each second one, …
 	every int
 }
 
@@ -55,7 +56,7 @@ func (b *bench) proxied(ctx context.Context) error {
 		return err
 	}
 	for _, c := range contenders { // until everything is warm
-		if _, err := b.drive(ctx, c.server, c.load(0), b.options.connections, b.options.slice); err != nil {
+		if _, err := b.drive(ctx, c.server, c.load(0), b.options.connections, time.Second); err != nil {
 			return err
 		}
 	}
@@ -111,12 +112,12 @@ func (b *bench) contenders(ctx context.Context) ([]contender, error) {
 	list := []contender{
 		{"plain-public", plain, public, 1},
 		{"gate-public", gate, public, 1},
-		{"untuned-public", untuned, public, 1},
+		{"untuned-public", untuned, public, rareRounds},
 		{"plain-reader", plain, reader, 1},
 		{"gate-reader", gate, reader, 1},
 		{"twin-reader", twin, reader, 1},
-		{"gate-cookie", gate, link, 1},
-		{"plain-cookie", plain, link, 1},
+		{"gate-cookie", gate, link, 2},
+		{"plain-cookie", plain, link, 2},
 	}
 	if b.big != nil {
 		crowd := func(round int) *load {
