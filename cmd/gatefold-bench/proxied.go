@@ -61,23 +61,30 @@ func (b *bench) proxied(ctx context.Context) error {
 		}
 	}
 	slices := make(map[string][]slice)
+	defer func() { b.reportPairs(slices) }() // also of a measurement that was cut short
+	failed := 0
 	for round := range b.options.rounds() {
 		b.progress("round %d of %d", round+1, b.options.rounds())
 		for _, c := range contenders {
-			if round%c.every != 0 {
-				slices[c.name] = append(slices[c.name], slice{})
-				continue
-			}
-			measured, err := b.drive(ctx, c.server, c.load(round), b.options.connections, b.options.slice)
-			if err != nil {
-				return err
+			var measured slice
+			if round%c.every == 0 {
+				var err error
+				if measured, err = b.drive(ctx, c.server, c.load(round), b.options.connections, b.options.slice); err != nil {
+					// A slice that failed is none. Where many fail, something is wrong.
+					b.progress("left out: %v", err)
+					if failed++; failed > maxFailed || ctx.Err() != nil {
+						return err
+					}
+				}
 			}
 			slices[c.name] = append(slices[c.name], measured)
 		}
 	}
-	b.reportPairs(slices)
 	return nil
 }
+
+// maxFailed is how many slices may fail.
+const maxFailed = 10
 
 // contenders starts the servers, in the order in which they take their turns:
 // what is compared stands side by side.
@@ -188,9 +195,10 @@ var pairs = []pair{
 func (b *bench) reportPairs(measured map[string][]slice) {
 	for _, p := range pairs {
 		var ratios []float64
+		against := measured[p.against]
 		for round, of := range measured[p.of] {
-			if against := measured[p.against][round]; of.requests > 0 && against.requests > 0 {
-				ratios = append(ratios, p.metric(of)/p.metric(against))
+			if round < len(against) && of.requests > 0 && against[round].requests > 0 {
+				ratios = append(ratios, p.metric(of)/p.metric(against[round]))
 			}
 		}
 		if len(ratios) > 0 {
