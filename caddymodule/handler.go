@@ -358,7 +358,7 @@ func (h *Handler) decide(v *visit) policy.Decision {
 	request.Now = now()
 	site, err := h.runtime.get()
 	if err != nil {
-		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
+		return h.decideWithoutStore(v, err)
 	}
 	method, ok := policy.JudgedMethod(v.r.Method, isExtendedWebSocket(v.r))
 	if !ok {

@@ -92,3 +92,27 @@ func (h *Handler) mayDecide(decision *policy.Decision, at time.Time) bool {
 }
 
 var errStale = errors.New("the store is away for longer than stale_for allows to go on without it")
+
+// decideWithoutStore decides before the store was ever there: what the configuration
+// alone makes public is, and nothing else can be decided.
+func (h *Handler) decideWithoutStore(v *visit, why error) policy.Decision {
+	unavailable := policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: why}
+	method, ok := policy.JudgedMethod(v.r.Method, isExtendedWebSocket(v.r))
+	if !ok || h.rules == nil || h.app.shared == nil {
+		return unavailable
+	}
+	request := &v.request
+	request.Site, request.Method = policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), nil), method
+	request.Host, request.Query = v.r.Host, v.original.RawQuery
+	if err := request.Path.Read(v.original.EscapedPath(), request.Site.Paths); err != nil {
+		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
+	}
+	rules := h.app.shared.policy
+	if err := rules.Match(v.r.Context(), request); err != nil {
+		return unavailable
+	}
+	if decision := rules.Decide(v.r.Context(), request); decision.Public() {
+		return decision
+	}
+	return unavailable
+}

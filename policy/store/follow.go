@@ -60,7 +60,7 @@ type FollowOptions struct {
 const (
 	// pollEvery is how often a feed is asked how far it is. What was not heard is
 	// found so, within a second together with the time an answer may take.
-	pollEvery = 300 * time.Millisecond
+	pollEvery = 200 * time.Millisecond
 	// awayAfter is how long a store must not answer to be taken for away: one
 	// answer that comes late is not enough.
 	awayAfter = 2 * time.Second

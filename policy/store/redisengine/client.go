@@ -42,7 +42,7 @@ func (silent) Printf(context.Context, string, ...any) {}
 const readRetries = 2
 
 // client makes the connections to the server.
-func (o *Options) client(poolSize int, timeout time.Duration) redis.UniversalClient {
+func (o *Options) client(poolSize, retries int, timeout time.Duration) redis.UniversalClient {
 	const name = "gatefold"
 	quiet := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	switch o.Mode {
@@ -58,13 +58,13 @@ func (o *Options) client(poolSize int, timeout time.Duration) redis.UniversalCli
 			MasterName: o.Master, SentinelAddrs: o.Addresses, SentinelPassword: o.SentinelPassword,
 			ClientName: name, Username: o.User, Password: o.Password, DB: o.Database, TLSConfig: o.TLS,
 			PoolSize: poolSize, ReadTimeout: timeout, WriteTimeout: timeout, DialTimeout: o.DialTimeout, DialerRetries: 1, PoolTimeout: timeout,
-			MaxRetries: readRetries, DisableIdentity: true, ContextTimeoutEnabled: true,
+			MaxRetries: retries, DisableIdentity: true, ContextTimeoutEnabled: true,
 		})
 	default:
 		return redis.NewClient(&redis.Options{
 			Addr: o.Addresses[0], ClientName: name, Username: o.User, Password: o.Password, DB: o.Database, TLSConfig: o.TLS,
 			PoolSize: poolSize, ReadTimeout: timeout, WriteTimeout: timeout, DialTimeout: o.DialTimeout, DialerRetries: 1, PoolTimeout: timeout,
-			MaxRetries: readRetries, DisableIdentity: true, MaintNotificationsConfig: quiet, ContextTimeoutEnabled: true,
+			MaxRetries: retries, DisableIdentity: true, MaintNotificationsConfig: quiet, ContextTimeoutEnabled: true,
 		})
 	}
 }

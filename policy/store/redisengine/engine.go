@@ -55,8 +55,8 @@ func New(options Options) (*Engine, error) {
 	}
 	options.setDefaults()
 	e := &Engine{options: options, keys: newKeyspace(options.Prefix)}
-	e.client = options.client(options.PoolSize, options.Timeout)
-	e.waiting = options.client(watchConnections, min(options.Timeout, watchTimeout))
+	e.client = options.client(options.PoolSize, readRetries, options.Timeout)
+	e.waiting = options.client(watchConnections, 1, min(options.Timeout, watchTimeout))
 	pipe, err := autoPipeline(e.client)
 	if err != nil {
 		return nil, errors.Join(err, e.client.Close(), e.waiting.Close())
@@ -118,5 +118,5 @@ const (
 	watchConnections = 4096
 	// watchTimeout is how long an answer about the feed may take: the loss of a
 	// message must be noticed within a second.
-	watchTimeout = 500 * time.Millisecond
+	watchTimeout = 300 * time.Millisecond
 )

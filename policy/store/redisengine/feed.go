@@ -56,7 +56,7 @@ func (e *Engine) EventsAfter(ctx context.Context, partition string, after store.
 		return nil, store.Mark{}, store.ErrFeedGap // the largest position, and one more
 	}
 	keys := []string{e.keys.meta(partition), e.keys.of(partition, 'f')}
-	reply, err := feedScript.Run(ctx, e.client, keys, strconv.FormatUint(from, 10)+"-0", limit, maxEventBytes).Slice()
+	reply, err := feedScript.Run(ctx, e.waiting, keys, strconv.FormatUint(from, 10)+"-0", limit, maxEventBytes).Slice()
 	if err != nil {
 		return nil, store.Mark{}, e.fail(ctx, err)
 	}
