@@ -1,0 +1,140 @@
+package redisengine_test
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
+	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
+)
+
+func TestConformanceOfCluster(t *testing.T) {
+	t.Parallel()
+	conform(t, redistest.ClusterURLs(redistest.StartCluster(t, 3)), nil)
+}
+
+// TestSlotMigration moves a vendor from one shard to another, key by key, while its
+// links are used: what cannot be written meanwhile is refused, and nothing is lost or
+// counted twice.
+func TestSlotMigration(t *testing.T) {
+	t.Parallel()
+	nodes := redistest.StartCluster(t, 3)
+	options := optionsFor(t, redistest.ClusterURLs(nodes)...)
+	engine := open(t, options)
+	n := newNode(t, options)
+	n.follow(t)
+	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "v")}})
+	slot, _ := nodes[0].Do("cluster", "keyslot", options.Prefix+":{acme}:m").(int64)
+	owner := int(slot * 3 / 16384)
+	from, to := nodes[owner], nodes[(owner+1)%3]
+
+	var tried, done, refused atomic.Int64
+	use := func() {
+		_, err := engine.Commit(t.Context(), "acme", &store.Batch{
+			Checks:   []store.Check{{Key: []byte("k"), Present: true}},
+			Counters: []store.Counter{{Key: []byte("uses"), Max: 1 << 40, Once: fmt.Appendf(nil, "use/%d", tried.Add(1))}},
+			Event:    changeOf("ada").Encode(),
+		})
+		if err == nil {
+			done.Add(1)
+			return
+		}
+		require.ErrorIs(t, err, policy.ErrUnavailable, "a write in a slot that moves is done or may be tried again")
+		refused.Add(1)
+	}
+	for range 20 {
+		use()
+	}
+	redistest.MoveSlot(t, slot, from, to, []*redistest.Server{nodes[(owner+2)%3]}, use)
+	require.Eventually(t, func() bool { before := done.Load(); use(); return done.Load() > before }, soon, 10*time.Millisecond)
+	t.Logf("of %d uses %d were refused while the slot moved", tried.Load(), refused.Load())
+
+	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+		uses, err := s.Count([]byte("uses"))
+		require.NoError(t, err)
+		require.Equal(t, done.Load(), uses)
+		marks := int64(0)
+		for _, err := range s.Scan([]byte("use/"), nil) {
+			require.NoError(t, err)
+			marks++
+		}
+		require.Equal(t, uses, marks)
+		return nil
+	}))
+	was := n.versions.Reader("acme", &reader)
+	tell(t, engine, changeOf("ada"))
+	n.hears(t, was)
+}
+
+// TestSentinelFailover kills the master: what was acknowledged by a replica is there
+// when that is the master, and who followed the old one takes nothing for known.
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t)
+	master.StartReplica()
+	sentinels := redistest.StartSentinels(t, "gate", master, 3)
+	var urls []string
+	for _, s := range sentinels {
+		urls = append(urls, "redis+sentinel://"+s.Address()+"/gate")
+	}
+	options := optionsFor(t, urls...)
+	options.AckReplicas, options.AckTimeout, options.Timeout = 1, 500*time.Millisecond, time.Second
+	engine := open(t, options)
+	n := newNode(t, options)
+	n.follow(t)
+	acknowledged := map[string]bool{}
+	write := func(i int) error {
+		_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put(keyOf(i), "x")}, Event: changeOf("ada").Encode()})
+		if err == nil {
+			acknowledged[keyOf(i)] = true
+		}
+		return err
+	}
+	for i := range 200 {
+		if err := write(i); err != nil {
+			require.ErrorIs(t, err, redisengine.ErrNotAcknowledged)
+		}
+	}
+	require.NotEmpty(t, acknowledged)
+	master.Kill()
+	require.ErrorIs(t, write(1000), policy.ErrUnavailable)
+	// The new master has no replica: what it has must be read, and nothing can be
+	// acknowledged.
+	read := func() (found map[string]string, err error) {
+		found = map[string]string{}
+		err = engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+			for entry, err := range s.Scan(nil, nil) {
+				if err != nil {
+					return err
+				}
+				found[string(entry.Key)] = string(entry.Value)
+			}
+			return nil
+		})
+		return found, err
+	}
+	var found map[string]string
+	require.Eventually(t, func() (ok bool) { var err error; found, err = read(); return err == nil }, 90*time.Second, 50*time.Millisecond)
+	for key := range acknowledged {
+		require.Contains(t, found, key, "an acknowledged write is lost")
+	}
+	require.ErrorIs(t, write(1001), redisengine.ErrNotAcknowledged)
+	require.Eventually(t, func() bool {
+		return n.View(t.Context(), "acme", func(s store.Snapshot) error {
+			_, err := s.Get([]byte(keyOf(0)))
+			return err
+		}) == nil && n.State().State == store.StateFollowing
+	}, 90*time.Second, 50*time.Millisecond)
+	was := n.versions.Reader("acme", &reader)
+	if err := write(1002); !errors.Is(err, redisengine.ErrNotAcknowledged) {
+		require.NoError(t, err)
+	}
+	n.hears(t, was)
+}
