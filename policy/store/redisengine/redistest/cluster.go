@@ -71,7 +71,8 @@ func MoveSlot(t testing.TB, slot int64, from, to *Server, others []*Server, betw
 	}
 }
 
-// Sentinels watch over a master for a test, and promote a replica when it fails.
+// StartSentinels starts Sentinels that watch over a master, and promote its one replica
+// when it fails.
 func StartSentinels(t testing.TB, name string, master *Server, count int) []*Server {
 	t.Helper()
 	sentinels := make([]*Server, count)
