@@ -21,6 +21,7 @@ func storeCommands(cmd *cobra.Command) {
 	clientFlags(cmd)
 	backup := subcommand(cmd, "backup <file>", "Copies the database of the running server, one moment of it", cobra.ExactArgs(1), backupStore)
 	backup.Flags().Bool("force", false, "replace the file if there is one")
+	cmd.AddCommand(copyCommand())
 	cmd.AddCommand(&cobra.Command{
 		Use: "verify [<file>]", Short: "Checks a database that no server has open, such as a backup", Args: cobra.MaximumNArgs(1), SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, args []string) error {

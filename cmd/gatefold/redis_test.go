@@ -21,12 +21,17 @@ import (
 // option.
 func startNode(t *testing.T, redis, settings string) *server {
 	t.Helper()
+	return startNodeWith(t, redis, settings, []byte("the same secret on all nodes\n"))
+}
+
+func startNodeWith(t *testing.T, redis, settings string, sealing []byte) *server {
+	t.Helper()
 	ports := freePorts(t, 3)
 	s := &server{
 		t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0], site: "http://127.0.0.1:" + ports[1], log: new(logFile),
 	}
 	secret := filepath.Join(s.dir, "secret")
-	if err := os.WriteFile(secret, []byte("the same secret on all nodes\n"), 0o600); err != nil {
+	if err := os.WriteFile(secret, sealing, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.config = filepath.Join(s.dir, "Caddyfile")
@@ -315,4 +320,49 @@ func TestNodeBeforeItsRedis(t *testing.T) {
 	redis.Start()
 	s.waitFor("the node works", func() bool { return s.command("token", "reader", "--user", "ada").code == 0 })
 	subscribe(t, []*server{s}, s.must("token", "reader", "--user", "ada"))
+}
+
+// A publisher moves from one machine to several, and back: links, uses and keys come
+// along.
+func TestStoreCopy(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	address, id := s.countedLink(3)
+	s.get(s.site+address).expect(t, http.StatusOK, "")
+	s.stop()
+	secret, err := os.ReadFile(s.database() + ".secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	redis := redistest.Start(t)
+	copyStore := func(from, to string) {
+		t.Helper()
+		got := runCommand(t, s.dir, s.environment(), "store", "copy", from, to)
+		if got.code != 0 || !strings.Contains(got.stdout, "are the same in both") {
+			t.Fatalf("store copy: %d %s %s", got.code, got.stdout, got.stderr)
+		}
+	}
+	copyStore(s.database(), redis.URL())
+	node := startNodeWith(t, redis.URL(), "", secret)
+	node.get(node.site+address).expect(t, http.StatusOK, "")
+	node.stop()
+
+	moved := filepath.Join(t.TempDir(), "moved.db")
+	copyStore(redis.URL(), moved)
+	if err := os.Rename(moved, s.database()); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	if uses := s.usesOf(id); uses != 2 {
+		t.Errorf("%d uses are counted, want 2", uses)
+	}
+	s.get(s.site+address).expect(t, http.StatusOK, "")
+	s.get(s.site+address).expect(t, http.StatusForbidden, "link_used_up")
+	s.stop()
+
+	for _, args := range [][]string{{"x.db", redis.URL()}, {redis.URL(), redis.URL()}, {s.database(), "http://x"}} {
+		if got := runCommand(t, s.dir, s.environment(), append([]string{"store", "copy"}, args...)...); got.code == 0 {
+			t.Errorf("store copy %v: %s", args, got.stdout)
+		}
+	}
 }
