@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -62,19 +63,30 @@ func New(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-// FreePort returns a port that nobody listens on.
+// FreePort returns a port that nobody listens on, nor on the one 10000 further up,
+// which a node of a cluster takes as well. Both lie below those that the system gives
+// to connections, so nobody takes them while a server is being restarted.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	for {
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		port := listener.Addr().(*net.TCPAddr).Port
-		require.NoError(t, listener.Close())
-		// A node of a cluster listens 10000 ports further up as well.
-		if port < 55000 {
+	for range 1000 {
+		// Packages are tested at the same time, in processes of their own.
+		port := 10_000 + (os.Getpid()*97+int(ports.Add(1)))%12_000
+		if canListen(t, port) && canListen(t, port+10_000) {
 			return port
 		}
 	}
+	t.Fatal("no port is free")
+	return 0
+}
+
+var ports atomic.Int32
+
+func canListen(t testing.TB, port int) bool {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return false
+	}
+	return listener.Close() == nil
 }
 
 // Start starts the server, again after it was stopped, and waits until it answers.
