@@ -9,9 +9,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
 
@@ -172,4 +177,71 @@ func TestRedisWithPasswordAndTLS(t *testing.T) {
 			t.Errorf("%s says %s, want %q and no secret", path, body, want)
 		}
 	}
+}
+
+// Another node removes a grant: a stream that it opened here is cut, and a change of
+// the rules there counts here.
+func TestStreamIsCutFromAnotherNode(t *testing.T) {
+	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
+	server := redistest.Start(t)
+	b := &bench{TB: t, dir: t.TempDir(), origin: newOrigin(t), port: freePort(t)}
+	b.site = "http://127.0.0.1:" + b.port
+	b.origin.answer = func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "hello\n")
+		_ = http.NewResponseController(w).Flush()
+		if strings.HasSuffix(r.URL.Path, "/events") {
+			<-r.Context().Done()
+		}
+	}
+	b.load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore redis %s\n\t\tsecret {env.GATEFOLD_TEST_SECRET}\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n%s\n\t}\n\treverse_proxy %s\n}\n",
+		server.URL(), b.port, streamRules, strings.TrimPrefix(b.origin.URL, "http://")))
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	options, err := redisengine.ParseURLs([]string{server.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := redisengine.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = engine.Close() })
+	other := store.New(engine, new(policy.Versions), now)
+	rules := func(sku string) {
+		t.Helper()
+		rule := policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["` + sku + `"]`)}}}
+		if err := other.ReplaceRules(t.Context(), defaultVendor, defaultVendor, []policy.Rule{rule}, policy.StandardOperators()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bearer := []string{"Authorization", "Bearer " + b.reader(keys.ReaderClaims{UserID: "ada"})}
+	status := func() int { return b.get("/page", bearer...).StatusCode }
+	if got := status(); got != http.StatusForbidden {
+		t.Fatalf("a site without rules answers %d", got)
+	}
+	rules("premium")
+	grant, err := other.CreateGrant(t.Context(), defaultVendor, store.DefaultList, store.Grant{UserID: "ada", SKU: "premium"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.waitFor("the other node's rules and grant count", func() bool { return status() == http.StatusOK })
+	rules("other")
+	b.waitFor("the other node's next rules count", func() bool { return status() == http.StatusForbidden })
+	rules("premium")
+	b.waitFor("the first rules count again", func() bool { return status() == http.StatusOK })
+
+	_, ended := b.open("/events", bearer...)
+	if err := other.DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the stream goes on")
+	}
+	t.Logf("cut after %v", time.Since(began))
 }

@@ -138,3 +138,25 @@ func TestSentinelFailover(t *testing.T) {
 	}
 	n.hears(t, was)
 }
+
+// TestAcknowledgedInCluster: a write waits for a replica of the shard that has it,
+// also when it was sent to the wrong one first.
+func TestAcknowledgedInCluster(t *testing.T) {
+	t.Parallel()
+	nodes := redistest.StartCluster(t, 3)
+	options := optionsFor(t, redistest.ClusterURLs(nodes)...)
+	options.AckReplicas, options.AckTimeout = 1, 300*time.Millisecond
+	engine := open(t, options)
+	write := func(key string) error {
+		_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put(key, "v")}})
+		return err
+	}
+	require.ErrorIs(t, write("alone"), redisengine.ErrNotAcknowledged, "no shard has a replica")
+	slot, _ := nodes[0].Do("cluster", "keyslot", options.Prefix+":{acme}:m").(int64)
+	owner := int(slot * 3 / 16384)
+	to := nodes[(owner+1)%3]
+	redistest.AddReplica(t, to)
+	redistest.MoveSlot(t, slot, nodes[owner], to, []*redistest.Server{nodes[(owner+2)%3]}, func() { _ = write("moving") })
+	require.Eventually(t, func() bool { return write("moved") == nil }, soon, 10*time.Millisecond)
+	require.Contains(t, contents(t, engine), "alone")
+}

@@ -98,3 +98,15 @@ sentinel failover-timeout %s 5000
 	}
 	return sentinels
 }
+
+// AddReplica starts a replica of one node of a Cluster.
+func AddReplica(t testing.TB, master *Server) *Server {
+	t.Helper()
+	replica := Start(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "15000", "--repl-diskless-sync-delay", "0")
+	replica.Do("cluster", "meet", "127.0.0.1", master.Port)
+	require.Eventually(t, func() bool {
+		return replica.Client().Do(context.Background(), "cluster", "replicate", master.NodeID()).Err() == nil
+	}, 60*time.Second, 50*time.Millisecond, "the replica does not find its master")
+	replica.WaitForSync()
+	return replica
+}
