@@ -57,6 +57,9 @@ type Options struct {
 	// StoreState tells how this node stands towards a store that other nodes share.
 	// Nil: they do not.
 	StoreState func() store.FollowState
+	// CheckEntryPoint says what is wrong with an address that a site's requests
+	// are to go to, for whoever set it. Nil: the gate looks when it connects.
+	CheckEntryPoint func(ctx context.Context, entry *url.URL) error
 	// Now is the clock.
 	Now func() time.Time
 	// Failed is told of errors that are the server's own, for the log. Nil:
@@ -80,9 +83,10 @@ type Caller struct {
 // api is the API at work.
 type api struct {
 	Options
-	huma   huma.API
-	mux    *http.ServeMux
-	public *http.ServeMux // what is open to strangers
+	sessions *store.Sessions
+	huma     huma.API
+	mux      *http.ServeMux
+	public   *http.ServeMux // what is open to strangers
 	// inFlight are the calls with an Idempotency-Key that are under way.
 	inFlight inFlight
 	// rows reads grants of imports, and of patches.
@@ -113,7 +117,7 @@ func New(options Options) (http.Handler, error) {
 		}
 	}
 	a := &api{
-		Options: options, mux: http.NewServeMux(), public: http.NewServeMux(),
+		Options: options, sessions: store.NewSessions(options.Keyring), mux: http.NewServeMux(), public: http.NewServeMux(),
 		bodies: map[string][]string{}, streams: make(chan struct{}, maxStreams),
 	}
 	config := huma.DefaultConfig("Gatefold management API", "1")
@@ -136,6 +140,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerGrantStreams()
 	a.registerEntitlements()
 	a.registerRules()
+	a.registerProxy()
 	a.registerAudit()
 	a.registerDomains()
 	a.registerKeys()
@@ -165,8 +170,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.allowOrigin(w, r) {
 		return
 	}
-	if handler, pattern := a.public.Handler(r); pattern != "" && plainPath(r.URL.Path) {
-		handler.ServeHTTP(w, r)
+	if _, pattern := a.public.Handler(r); pattern != "" && plainPath(r.URL.Path) {
+		a.public.ServeHTTP(w, r)
 		return
 	}
 	caller, err := a.Authorize(r)

@@ -3,7 +3,9 @@ package admin
 import (
 	stdjson "encoding/json"
 	"net/http"
+	"slices"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -29,6 +31,7 @@ type discovery struct {
 
 // servePublic serves what is open to strangers.
 func (a *api) servePublic() {
+	a.public.HandleFunc("GET /.well-known/gatefold/{vendor}/jwks.json", a.serveVendorJWKS)
 	if a.Authority.Own {
 		a.public.HandleFunc(tokenPath, a.Authority.serveToken)
 		a.public.HandleFunc("GET "+discoveryPath, a.Authority.serveDiscovery)
@@ -63,6 +66,31 @@ func (o *Authority) serveJWKS(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	serveJSON(w, stdjson.RawMessage(set))
+}
+
+// serveVendorJWKS answers with the public keys of a vendor, with which its origins
+// verify sessions. Strangers make nothing by asking: no keys, and no place in
+// memory for vendors that there are not.
+func (a *api) serveVendorJWKS(w http.ResponseWriter, r *http.Request) {
+	vendor := r.PathValue("vendor")
+	known, err := a.Store.Vendors(r.Context())
+	if err == nil && !slices.Contains(known, vendor) {
+		newProblem(http.StatusNotFound, "There is no such vendor.").write(w)
+		return
+	}
+	var set keys.KeySet
+	if err == nil {
+		set, err = a.Keyring.Source(vendor).KeySet(r.Context())
+	}
+	var encoded []byte
+	if err == nil {
+		encoded, err = set.MarshalJWKS()
+	}
+	if err != nil {
+		a.Authority.unavailable(w, err)
+		return
+	}
+	serveJSON(w, stdjson.RawMessage(encoded))
 }
 
 func (o *Authority) unavailable(w http.ResponseWriter, err error) {

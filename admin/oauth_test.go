@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -415,5 +416,27 @@ func TestNewAuthorityWantsAnIssuer(t *testing.T) {
 	}
 	if _, err := admin.NewAuthority(admin.AuthorityOptions{Own: true}); err == nil {
 		t.Error("an authority over nothing was made")
+	}
+}
+
+// An origin verifies sessions with the vendor's public keys, which are open to
+// everybody; whoever asks for a vendor that there is not makes nothing.
+func TestOriginsFindTheKeysOfSessions(t *testing.T) {
+	p := newPublic(t)
+	ring, err := p.keyring.Ring(t.Context(), "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := func(vendor string) string { return "http://api.example/.well-known/gatefold/" + vendor + "/jwks.json" }
+	published := p.ask(http.MethodGet, address("acme"), "", nil).want(http.StatusOK, nil)
+	set, dropped, err := keys.ParseJWKS([]byte(published.body))
+	if err != nil || dropped != nil || !slices.Equal(set.IDs(), ring.KeySet().IDs()) {
+		t.Errorf("%s: %v %v", published.body, dropped, err)
+	}
+	for _, vendor := range []string{"globex", "_system", "acme2"} {
+		p.ask(http.MethodGet, address(vendor), "", nil).refused(http.StatusNotFound, "not_found", "")
+	}
+	if vendors, err := p.store.Vendors(t.Context()); err != nil || slices.Contains(vendors, "globex") {
+		t.Errorf("the vendors are %v, %v", vendors, err)
 	}
 }

@@ -18,7 +18,7 @@ const defaultRulePage = 25
 
 // RulePage are the query parameters of a listing with numbered pages.
 type RulePage struct {
-	Page     int `query:"page" minimum:"1" default:"1" doc:"A page number within the listing."`
+	Page     int `query:"page" minimum:"1" maximum:"1000000" default:"1" doc:"A page number within the listing."`
 	PageSize int `query:"page_size" minimum:"1" maximum:"100" default:"25" doc:"The number of results of a page."`
 }
 
@@ -38,22 +38,55 @@ func (p RulePage) of(ctx context.Context, rules []policy.Rule) (rulePage, error)
 	if err != nil {
 		return rulePage{}, err
 	}
-	pages := max(1, (len(rules)+p.PageSize-1)/p.PageSize)
-	if p.Page > pages {
-		return rulePage{}, newProblem(http.StatusNotFound, fmt.Sprintf("There is no page %d: the last is %d.", p.Page, pages))
+	if err := p.check(len(rules)); err != nil {
+		return rulePage{}, err
 	}
-	first := (p.Page - 1) * p.PageSize
-	page := rulePage{Count: len(rules), Version: version, Results: []ruleAnswer{}}
+	first := p.first()
+	page := rulePage{
+		Count: len(rules), Next: p.next(ctx, len(rules)), Previous: p.previous(ctx), Version: version, Results: []ruleAnswer{},
+	}
 	for i := range rules[first:min(first+p.PageSize, len(rules))] {
 		page.Results = append(page.Results, wireRule(&rules[first+i]))
 	}
-	if p.Page < pages {
-		page.Next = p.address(ctx, p.Page+1)
-	}
-	if p.Page > 1 {
-		page.Previous = p.address(ctx, p.Page-1)
-	}
 	return page, nil
+}
+
+// pageOf is one page of a listing with numbered pages.
+type pageOf[T any] struct {
+	Count    int     `json:"count" doc:"How many results there are on all pages."`
+	Next     *string `json:"next" doc:"The URL of the next page."`
+	Previous *string `json:"previous" doc:"The URL of the previous page."`
+	Results  []T     `json:"results"`
+}
+
+// first is how many results come before the page.
+func (p RulePage) first() int { return (p.Page - 1) * p.PageSize }
+
+// pages is how many pages a listing has, at least one.
+func (p RulePage) pages(count int) int { return max(1, (count+p.PageSize-1)/p.PageSize) }
+
+// check refuses a page that there is not.
+func (p RulePage) check(count int) error {
+	if pages := p.pages(count); p.Page > pages {
+		return newProblem(http.StatusNotFound, fmt.Sprintf("There is no page %d: the last is %d.", p.Page, pages))
+	}
+	return nil
+}
+
+// next returns the URL of the next page, nil behind the last.
+func (p RulePage) next(ctx context.Context, count int) *string {
+	if p.Page >= p.pages(count) {
+		return nil
+	}
+	return p.address(ctx, p.Page+1)
+}
+
+// previous returns the URL of the page before, nil on the first.
+func (p RulePage) previous(ctx context.Context) *string {
+	if p.Page <= 1 {
+		return nil
+	}
+	return p.address(ctx, p.Page-1)
 }
 
 // address returns the URL of another page. It is absolute, because clients of

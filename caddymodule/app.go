@@ -67,6 +67,7 @@ type App struct {
 	gatesMu sync.Mutex
 	gates   []*Handler // that use this app
 	apis    []*API     // the same
+	entries addressGuards
 }
 
 const (
@@ -77,10 +78,12 @@ const (
 
 // runtime is an app at work: what a request needs.
 type runtime struct {
-	policy  *policy.Policy
-	store   *store.Store
-	keyring *store.Keyring
-	sealer  *keys.Sealer
+	policy   *policy.Policy
+	store    *store.Store
+	keyring  *store.Keyring
+	sealer   *keys.Sealer
+	sessions *store.Sessions
+	visits   *store.Recorder
 }
 
 // CaddyModule returns the Caddy module information.
@@ -223,9 +226,10 @@ func (a *App) openRuntime() (*runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("secret: %w", err)
 	}
+	keyring := store.NewKeyring(a.shared.store, sealer)
 	rt := &runtime{
-		policy: a.shared.policy, store: a.shared.store,
-		keyring: store.NewKeyring(a.shared.store, sealer), sealer: sealer,
+		policy: a.shared.policy, store: a.shared.store, keyring: keyring, sealer: sealer,
+		sessions: store.NewSessions(keyring), visits: a.shared.visits,
 	}
 	if err := rt.keyring.Check(a.ctx); err != nil {
 		return nil, err
@@ -240,7 +244,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 		return admin.Options{}, err
 	}
 	return admin.Options{
-		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now, FixedRules: a.fixedRules,
+		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now, FixedRules: a.fixedRules, CheckEntryPoint: a.checkEntryPoint,
 		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
 	}, nil
 }

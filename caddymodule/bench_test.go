@@ -274,14 +274,13 @@ func load(text string) error {
 	return caddy.Load(config, true)
 }
 
+// shared returns what survives reloads.
+func (b *bench) shared() *shared { return b.app().shared }
+
 // running returns the app at work.
 func (b *bench) running() *runtime {
 	b.Helper()
-	app, err := caddy.ActiveContext().AppIfConfigured("gatefold")
-	if err != nil {
-		b.Fatal(err)
-	}
-	rt, err := app.(*App).runtime.get()
+	rt, err := b.app().runtime.get()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -33,19 +32,15 @@ func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
 	if methodsPattern.MatchString(args[0]) {
 		rule.Methods = strings.Split(args[0], ",")
 		if args = args[1:]; len(args) == 0 {
-			return d.Err("rule: the operator is missing: any, authenticated or entitled")
+			return d.Err("rule: the operator is missing, such as any, authenticated or entitled")
 		}
 	}
 	rule.Operator = args[0]
-	if args = args[1:]; len(args) > 0 {
-		skus, err := json.Marshal(args)
-		if err != nil {
-			return d.WrapErr(err)
-		}
-		// The plain arguments of entitled are skus; the other operators take
-		// none and say so.
-		rule.Arguments = policy.Arguments{"sku": skus}
+	arguments, err := policy.StandardOperators().PlainArguments(rule.Operator, args[1:])
+	if err != nil {
+		return d.Errf("rule %s: %v", rule.Path, err)
 	}
+	rule.Arguments = arguments
 	if err := rule.parseBlock(d); err != nil {
 		return err
 	}

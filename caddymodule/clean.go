@@ -52,17 +52,19 @@ func cleanHeaders(r *http.Request) {
 			delete(r.Header, name)
 		}
 	}
-	cleanTokens(r.Header, "Connection")
-	cleanTokens(r.Header, "Trailer")
+	cleanTokens(r.Header, "Connection", reserved)
+	cleanTokens(r.Header, "Trailer", reserved)
 	if r.Trailer != nil {
 		cleanTrailer(r.Trailer)
 		r.Body = &trailerCleaner{ReadCloser: r.Body, trailer: r.Trailer}
 	}
 }
 
+// cleanTrailer removes from trailers what they must not add to a request: what only
+// the gate may set, and what says who asks.
 func cleanTrailer(trailer http.Header) {
 	for name := range trailer {
-		if reserved(name) {
+		if reserved(name) || carriesShared(name) {
 			delete(trailer, name)
 		}
 	}
@@ -83,16 +85,16 @@ func (c *trailerCleaner) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// cleanTokens removes reserved names from a header that lists header names.
-func cleanTokens(header http.Header, name string) {
+// cleanTokens removes names from a header that lists header names.
+func cleanTokens(header http.Header, name string, unwanted func(string) bool) {
 	values := header[name]
 	for i, value := range values {
-		if !namesReserved(value) {
+		if !listsAny(value, unwanted) {
 			continue
 		}
 		var kept []string
 		for token := range strings.SplitSeq(value, ",") {
-			if token = textproto.TrimString(token); token != "" && !reserved(token) {
+			if token = textproto.TrimString(token); token != "" && !unwanted(token) {
 				kept = append(kept, token)
 			}
 		}
@@ -103,9 +105,9 @@ func cleanTokens(header http.Header, name string) {
 	}
 }
 
-func namesReserved(list string) bool {
+func listsAny(list string, unwanted func(string) bool) bool {
 	for token := range strings.SplitSeq(list, ",") {
-		if reserved(textproto.TrimString(token)) {
+		if unwanted(textproto.TrimString(token)) {
 			return true
 		}
 	}

@@ -119,6 +119,19 @@ func (a *App) addGate(h *Handler) {
 	a.gates = append(a.gates, h)
 }
 
+// addEntryGuard makes known which addresses a reverse proxy may reach.
+func (a *App) addEntryGuard(guard *addressGuard) {
+	a.gatesMu.Lock()
+	defer a.gatesMu.Unlock()
+	a.entries = append(a.entries, guard)
+}
+
+func (a *App) entryGuards() addressGuards {
+	a.gatesMu.Lock()
+	defer a.gatesMu.Unlock()
+	return slices.Clone(a.entries)
+}
+
 // explainer is one request that is being explained.
 type explainer struct {
 	request admin.ExplainRequest

@@ -29,11 +29,11 @@ func (h *Handler) allow(w http.ResponseWriter, v *visit, decision *policy.Decisi
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 	}
-	if decision.Public() && h.rules != nil {
+	if decision.Public() && !v.session && h.rules != nil {
 		return next.ServeHTTP(w, v.r) // nothing can take that back
 	}
 	writer := &v.told.private
-	writer.ResponseWriter, writer.public = w, decision.Public()
+	writer.ResponseWriter, writer.public = w, decision.Public() && !v.session
 	writer.streaming = streaming{gate: h, visit: v}
 	defer writer.streaming.end()
 	return next.ServeHTTP(writer, v.r)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 func init() {
@@ -40,6 +41,7 @@ func init() {
 // `{http.gatefold.rule}` | The path of the rule that decided, as it is written
 // `{http.gatefold.user.id}` | The reader, empty if nobody is identified
 // `{http.gatefold.link.id}` | The signed link that let the reader in, or failed to
+// `{http.gatefold.entry_point}` | The URL of the site's origin, if it was set at the management API
 // `{http.gatefold.param.<name>}` | What the rule captured from the path, or states, under a name
 //
 // An identified reader is also `{http.auth.user.id}`, unless an earlier handler
@@ -157,6 +159,9 @@ type siteRuntime struct {
 	site    *policy.Site
 	sources []source
 	cookies *cookieSealer
+	// sessions tell the origin who asks; visits notes that she was there.
+	sessions *store.Sessions
+	visits   *store.Recorder
 }
 
 // CaddyModule returns the Caddy module information.
@@ -306,9 +311,11 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	}
 	own := rt.keyring.Source(h.Vendor)
 	site := &siteRuntime{
-		policy:  rt.policy,
-		site:    policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
-		cookies: newCookieSealer(key, h.Vendor, h.Site),
+		policy:   rt.policy,
+		site:     policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
+		cookies:  newCookieSealer(key, h.Vendor, h.Site),
+		sessions: rt.sessions,
+		visits:   rt.visits,
 	}
 	site.site.ShareDomains = h.ShareDomains
 	for _, identity := range h.Identify {
@@ -328,8 +335,8 @@ func (h *Handler) Cleanup() error {
 	return nil
 }
 
-// ServeHTTP is the way of a request: clean, identify, match, link, decide; then
-// allow or deny.
+// ServeHTTP is the way of a request: clean, identify, match, link, decide, hand
+// over; then allow or deny.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	visit := h.enter(r)
 	err := h.serve(w, visit, next)
@@ -339,17 +346,29 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 func (h *Handler) serve(w http.ResponseWriter, v *visit, next caddyhttp.Handler) error {
 	decision := h.decide(v)
+	h.handOver(v, &decision)
 	h.metrics.decided(decision.Reason, now().Sub(v.request.Now))
 	h.report(v, &decision)
 	if !decision.Allow() {
 		return h.deny(w, v, &decision)
 	}
+	h.noteVisit(v, &decision)
 	return h.allow(w, v, &decision, next)
 }
 
 // errFragment: no client sends a fragment, and servers differ on where the path
 // of one that does ends (CVE-2026-41059, CVE-2023-47106).
 var errFragment = errors.New("the request holds a fragment")
+
+// noteVisit notes that a reader was here. It waits for nothing.
+func (h *Handler) noteVisit(v *visit, decision *policy.Decision) {
+	if v.request.Reader.Anonymous() || decision.Rule == nil {
+		return
+	}
+	if site, err := h.runtime.get(); err == nil {
+		site.visits.Visit(h.Vendor, h.Site, v.request.Reader.UserID, decision.Rule.Engaged, v.request.Now)
+	}
+}
 
 // decide takes a request through the steps that only take values and give
 // values. Failure closes the gate.

@@ -142,6 +142,7 @@ var (
 	selfChecked = desc("self_checks_total", "Decisions from memory that were made again from the store.")
 	streamsOpen = desc("streams_open", "Tunnels, streams of events and downloads that are open, and cut when what allowed them is taken back.")
 	storeState  = desc("store_state", "How the node stands towards a store that other nodes share: 1 for the state that it is in.", "state")
+	visited     = desc("visits_total", "Readers noted for engagement and recent activity, by what became of it.", "result")
 	selfFailed  = desc("self_check_failures_total", "Of these, those that differed. Must be 0.")
 )
 
@@ -151,7 +152,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (policyCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{cacheHits, cacheMisses, cacheBytes, verified, selfChecked, selfFailed, storeState, streamsOpen} {
+	for _, d := range []*prometheus.Desc{cacheHits, cacheMisses, cacheBytes, verified, selfChecked, selfFailed, visited, storeState, streamsOpen} {
 		to <- d
 	}
 }
@@ -168,6 +169,10 @@ func (policyCollector) Collect(to chan<- prometheus.Metric) {
 		sums[d][key] += value
 	}
 	pool.Range(func(_, value any) bool {
+		visits := value.(*shared).visits.Stats()
+		add(visited, float64(visits.Stored), "stored")
+		add(visited, float64(visits.Dropped), "dropped")
+		add(visited, float64(visits.Lost), "lost")
 		stats := value.(*shared).policy.Stats()
 		for _, cache := range stats.Caches {
 			add(cacheHits, float64(cache.Hits), cache.Name)

@@ -158,11 +158,11 @@ func allowArguments(args []string) (json.RawMessage, error) {
 		}
 		return allow.MarshalJSON()
 	}
-	skus, err := json.Marshal(args[1:])
+	arguments, err := policy.StandardOperators().PlainArguments(args[0], args[1:])
 	if err != nil {
 		return nil, err
 	}
-	return policy.Allow{Operator: args[0], Arguments: policy.Arguments{"sku": skus}}.MarshalJSON()
+	return policy.Allow{Operator: args[0], Arguments: arguments}.MarshalJSON()
 }
 
 func addRule(c *call) error {

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/keys"
@@ -35,6 +37,7 @@ type shared struct {
 	streams  streams
 	// keySets are other people's keys: publishers' and readers' issuers'.
 	keySets *keys.Sets
+	visits  *store.Recorder
 }
 
 // newShared returns a store that is not opened yet. With open an engine is opened;
@@ -55,6 +58,7 @@ func newShared(file string, cacheBytes int64, open func(*shared) (store.Engine, 
 		return nil, err
 	}
 	s.policy = decisions
+	s.visits = store.NewRecorder(s.store, visitInterval, visitsLost)
 	return s, nil
 }
 
@@ -74,8 +78,17 @@ func (s *shared) fresh(vendor string, at time.Time) bool {
 	return follower == nil || follower.Fresh(vendor, at)
 }
 
+// visitInterval is how often visits are written; tests do not wait for it.
+var visitInterval = store.RecordEvery
+
+// visitsLost tells the server's log that visits could not be recorded.
+func visitsLost(err error) {
+	caddy.Log().Named("gatefold").Warn("visits of readers could not be recorded; requests are not affected", zap.Error(err))
+}
+
 // Destruct closes the store, when the last configuration released it.
 func (s *shared) Destruct() error {
+	s.visits.Close()
 	s.keySets.Close()
 	s.policy.Close()
 	return s.engine.Close()

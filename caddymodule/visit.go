@@ -41,6 +41,8 @@ type visit struct {
 	token  string
 	// redemption is the id of the use that was counted, if one was.
 	redemption string
+	// session: the origin is told who asks.
+	session bool
 	// told is what logs, placeholders and the writer of the answer keep of it.
 	told *outcome
 }
@@ -117,6 +119,8 @@ func acceptsHTML(r *http.Request) bool {
 type outcome struct {
 	decision policy.Decision
 	user     string
+	// forwarding says how the request goes on; nil where that is not known.
+	forwarding *policy.Forwarding
 	// room is for what most rules capture from a path.
 	room [4]string
 	// private is the writer of a page that is not public: here, so that it costs
@@ -151,7 +155,10 @@ func (o *outcome) verdict() string {
 	return "deny"
 }
 
-const placeholders = "http.gatefold."
+const (
+	placeholders  = "http.gatefold."
+	forwardingKey = placeholders + "entry_point"
+)
 
 // placeholder implements caddy.ReplacerFunc.
 func (o *outcome) placeholder(key string) (any, bool) {
@@ -176,6 +183,8 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.user, true
 	case "link.id":
 		return o.decision.Link.ID, true
+	case "entry_point":
+		return o.forwarding, true
 	}
 	if param, ok := strings.CutPrefix(name, "param."); ok {
 		value, _ := o.decision.Param(param)

@@ -26,12 +26,16 @@ type Site struct {
 
 	issuer      string
 	shareTokens string // names the verifying of share tokens in the cache
+	forwarding  *forwardings
 }
 
 // NewSite returns a site of a vendor; safe for concurrent use if its key source
 // is.
 func NewSite(vendor, name string, rules *Ruleset, paths PathOptions, source KeySource) *Site {
-	return &Site{Vendor: vendor, Name: name, Rules: rules, Paths: paths, Keys: source, issuer: keys.VendorIssuer(vendor), shareTokens: "share:" + vendor}
+	return &Site{
+		Vendor: vendor, Name: name, Rules: rules, Paths: paths, Keys: source,
+		issuer: keys.VendorIssuer(vendor), shareTokens: "share:" + vendor, forwarding: new(forwardings),
+	}
 }
 
 // Issuer returns the name under which the vendor signs its own links.

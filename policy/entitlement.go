@@ -158,6 +158,25 @@ func (e *Entitlements) Each(now int64, yield func(sku, grant string, from, to in
 	}
 }
 
+// NextChange returns the first moment after now at which a grant begins or ends,
+// in Unix milliseconds: math.MaxInt64 when there is none.
+func (e *Entitlements) NextChange(now int64) int64 {
+	next := int64(never)
+	if e == nil {
+		return next
+	}
+	for i := range e.n {
+		s := e.span(i)
+		if s.from > now {
+			next = min(next, s.from)
+		}
+		if s.to > now {
+			next = min(next, s.to)
+		}
+	}
+	return next
+}
+
 // earliest returns the earlier of two moments; zero as the first stands for
 // none.
 func earliest(a, b int64) int64 {

@@ -19,6 +19,9 @@ type Operator struct {
 	// Code is DjaoApp's number for the operator, or NoCode.
 	Code int
 	Name string
+	// Plain names the argument that stands for a rule's plain ones, where it is
+	// written in words: a list if there are several. Empty: it takes none.
+	Plain string
 	// Entitlements says that the test asks what the reader was granted.
 	Entitlements bool
 	// Compile checks the arguments of a rule, and returns its test. Captures
@@ -117,6 +120,26 @@ func NewOperators(operators ...Operator) *Operators {
 	return registry
 }
 
+// PlainArguments returns the arguments of a rule that is written in words. The
+// error is ErrUnknownOperator, or says that the operator takes none.
+func (o *Operators) PlainArguments(operator string, words []string) (Arguments, error) {
+	found, err := o.Find(operator)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(words) == 0:
+		return nil, nil
+	case found.Plain == "":
+		return nil, fmt.Errorf("%s takes no arguments, such as a sku", found.Name)
+	}
+	var value any = words
+	if len(words) == 1 && found.Plain != "sku" {
+		value = words[0]
+	}
+	encoded, err := json.Marshal(value)
+	return Arguments{found.Plain: encoded}, err
+}
+
 // ErrUnknownOperator is wrapped by the error for a rule whose operator is not
 // in the registry.
 var ErrUnknownOperator = errors.New("unknown operator")
@@ -125,6 +148,9 @@ var ErrUnknownOperator = errors.New("unknown operator")
 // ErrUnknownOperator, and names those that there are.
 func (o *Operators) Find(operator string) (*Operator, error) {
 	found := o.byName[operator]
+	if why, known := refusals[operator]; found == nil && known {
+		return nil, fmt.Errorf("%w %q: it %s", ErrUnknownOperator, operator, why)
+	}
 	if found == nil {
 		return nil, fmt.Errorf("%w %q; known are %s", ErrUnknownOperator, operator, strings.Join(o.Names(), ", "))
 	}
@@ -144,12 +170,14 @@ func (o *Operators) Names() []string {
 }
 
 // StandardOperators returns a registry of the operators that Gatefold has:
-// any (0), authenticated (1) and entitled.
+// any (0), authenticated (1), subscribed (15), entitled and self.
 func StandardOperators() *Operators {
 	return NewOperators(
 		Operator{Code: 0, Name: "any", Compile: compileAny},
 		Operator{Code: 1, Name: "authenticated", Compile: compileAuthenticated},
-		Operator{Code: NoCode, Name: "entitled", Entitlements: true, Compile: compileEntitled},
+		Operator{Code: 15, Name: "subscribed", Plain: "plan", Entitlements: true, Compile: compileSubscribed},
+		Operator{Code: NoCode, Name: "entitled", Plain: "sku", Entitlements: true, Compile: compileEntitled},
+		Operator{Code: NoCode, Name: "self", Plain: "user", Compile: compileSelf},
 	)
 }
 

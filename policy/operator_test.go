@@ -9,19 +9,20 @@ import (
 
 func TestOperatorsAreFoundByNameAndCode(t *testing.T) {
 	operators := StandardOperators()
-	if names := operators.Names(); !slices.Equal(names, []string{"any", "authenticated", "entitled"}) {
+	if names := operators.Names(); !slices.Equal(names, []string{"any", "authenticated", "entitled", "self", "subscribed"}) {
 		t.Errorf("known are %v", names)
 	}
 	for text, want := range map[string]string{
 		"any": "any", "0": "any", "authenticated": "authenticated", "1": "authenticated", "entitled": "entitled",
+		"self": "self", "subscribed": "subscribed", "15": "subscribed",
 	} {
 		if found, err := operators.Find(text); err != nil || found.Name != want {
 			t.Errorf("%s: %v, %v", text, found, err)
 		}
 	}
-	for _, text := range []string{"", "2", "-1", "00", "01", "+1", " any", "Any", "any ", "entitled/x"} {
+	for _, text := range []string{"", "19", "-1", "00", "01", "+1", " any", "Any", "any ", "entitled/x"} {
 		found, err := operators.Find(text)
-		if found != nil || !errors.Is(err, ErrUnknownOperator) || !strings.Contains(err.Error(), "known are any, authenticated, entitled") {
+		if found != nil || !errors.Is(err, ErrUnknownOperator) || !strings.Contains(err.Error(), "known are any, authenticated, entitled, self, subscribed") {
 			t.Errorf("%q: %v, %v", text, found, err)
 		}
 	}

@@ -80,6 +80,7 @@ type Policy struct {
 	linkTokens   *cache[tokenKey, linkToken]
 	readerTokens *packed
 	recentTokens *Recent[recentToken]
+	sessions     *cache[sessionKey, string]
 	recentHits   atomic.Uint64
 
 	// verifiers holds a number for each verifier that there was, by its ID: as
@@ -109,15 +110,16 @@ type Options struct {
 // MinCacheBytes is the least memory that the caches work with.
 const MinCacheBytes = 1 << 20
 
-// share is how the memory of the caches is divided, in parts of 16. Readers
+// share is how the memory of the caches is divided, in parts of 32. Readers
 // are many and each of them has a token; links are few beside them.
 const (
-	shareEntitlements = 6
-	shareReaderTokens = 5
-	shareLinkTokens   = 2
-	shareLinks        = 2
-	shareContainers   = 1
-	shares            = 16
+	shareEntitlements = 10
+	shareReaderTokens = 9
+	shareLinkTokens   = 3
+	shareLinks        = 3
+	shareContainers   = 2
+	shareSessions     = 5
+	shares            = 32
 )
 
 // bytesPerRecent is for how many bytes of cache one token is kept whole.
@@ -139,13 +141,14 @@ func New(options Options) (*Policy, error) {
 		recentTokens: NewRecent[recentToken](int(options.CacheBytes / bytesPerRecent)),
 		domains:      &domainTable{sets: options.KeySets},
 	}
-	var errs [3]error
+	var errs [4]error
 	part := options.CacheBytes / shares
 	p.entitlements = newPacked(shareEntitlements * part)
 	p.readerTokens = newPacked(shareReaderTokens * part)
 	p.linkTokens, errs[0] = newCache[tokenKey, linkToken](shareLinkTokens*part, 640)
 	p.links, errs[1] = newCache[linkKey, linkState](shareLinks*part, 640)
 	p.containers, errs[2] = newCache[skuKey, []string](shareContainers*part, 256)
+	p.sessions, errs[3] = newCache[sessionKey, string](shareSessions*part, 1024)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -161,6 +164,7 @@ func (p *Policy) Resize(cacheBytes int64) {
 	p.linkTokens.resize(shareLinkTokens * part)
 	p.links.resize(shareLinks * part)
 	p.containers.resize(shareContainers * part)
+	p.sessions.resize(shareSessions * part)
 }
 
 // Close releases the memory of the caches. The policy must not be used
@@ -171,6 +175,7 @@ func (p *Policy) Close() {
 	p.linkTokens.close()
 	p.links.close()
 	p.containers.close()
+	p.sessions.close()
 }
 
 // Now returns the policy's time.

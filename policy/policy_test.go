@@ -292,6 +292,7 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 		for _, part := range []int64{
 			w.policy.entitlements.maxBytes, w.policy.containers.entries.MaxCost(), w.policy.links.entries.MaxCost(),
 			w.policy.linkTokens.entries.MaxCost(), w.policy.readerTokens.maxBytes,
+			w.policy.sessions.entries.MaxCost(),
 		} {
 			bound += part
 		}

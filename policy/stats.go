@@ -94,7 +94,7 @@ func (p *Policy) Stats() Stats {
 	return Stats{
 		Caches: []CacheStats{
 			p.entitlements.stats("entitlements"), p.containers.stats("containers"), p.links.stats("links"),
-			tokens, p.linkTokens.stats("link_tokens"),
+			tokens, p.linkTokens.stats("link_tokens"), p.sessions.stats("sessions"),
 		},
 		Verifications: append(p.readerVerifications.stats("reader"), p.linkVerifications.stats("link")...),
 		Publishers:    p.domains.stats(),

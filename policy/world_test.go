@@ -80,6 +80,7 @@ func (w *world) settle() {
 	w.policy.containers.entries.Wait()
 	w.policy.links.entries.Wait()
 	w.policy.linkTokens.entries.Wait()
+	w.policy.sessions.entries.Wait()
 }
 
 // visit is a request as the handler hands it to the policy.

@@ -39,6 +39,8 @@ var auditKinds = map[byte]auditKind{
 	prefixClient:     {name: "client", hidden: []string{"secretHash"}},
 	prefixProduct:    {name: "product"},
 	prefixVendor:     {name: "vendor"},
+	prefixForwarding: {name: "proxy"},
+	prefixSessionKey: {name: "session-keys", only: []string{""}},
 
 	prefixPurge:      {quiet: true},
 	prefixContainer:  {quiet: true},
@@ -50,6 +52,7 @@ var auditKinds = map[byte]auditKind{
 	prefixAudit:      {quiet: true},
 	prefixOnce:       {quiet: true},
 	prefixKeySet:     {quiet: true},
+	prefixEngagement: {quiet: true},
 }
 
 func auditKindOf(k []byte) auditKind {

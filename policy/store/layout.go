@@ -1,6 +1,9 @@
 package store
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // The keys of a vendor's partition. Texts that come from outside hold no
 // control characters (see checkText), so the NUL that ends each of them makes
@@ -15,6 +18,12 @@ import "encoding/binary"
 //	U <issuer> NUL <jti> NUL <id>        one use: the marker that makes it count once
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
 //	V <site>                             how often the rules of a site were changed
+//	F <site>                             how a site's requests go on to its origin
+//	T <site>                             the keys that a site shares with its origin
+//	E t <site> NUL <tag>                 counter of the readers who had to do with a tag
+//	E m <site> NUL <user> NUL <tag>      since when one has: the marker that makes her count once
+//	E u <site> NUL <user>                when a reader was last there
+//	E r <site> NUL <time> <user>         the same, the last one first: 8 bytes, inverted
 //	M <list> NUL <import>                how far an import of grants has come
 //	K <kid>                              signing key
 //	k                                    the kid that signs
@@ -42,6 +51,9 @@ const (
 	prefixUse        = 'U'
 	prefixRule       = 'R'
 	prefixRevision   = 'V'
+	prefixForwarding = 'F'
+	prefixSessionKey = 'T'
+	prefixEngagement = 'E'
 	prefixImport     = 'M'
 	prefixKey        = 'K'
 	prefixCurrentKey = 'k'
@@ -62,6 +74,14 @@ const (
 	indexUserID          = 'u'
 	indexEmail           = 'e'
 	indexPublisherUserID = 'p'
+)
+
+// The kinds of records about engagement.
+const (
+	kindTag     = 't'
+	kindMarker  = 'm'
+	kindVisitor = 'u'
+	kindRecent  = 'r'
 )
 
 // key joins a prefix and texts, each text but the last ended by NUL.
@@ -98,4 +118,26 @@ func indexKey(kind byte, identifier, list, grant string) []byte {
 
 func ruleKey(site string, rank int) []byte {
 	return binary.BigEndian.AppendUint32(keyPrefix(prefixRule, site), uint32(rank))
+}
+
+func engagementPrefix(kind byte, site string) []byte {
+	k := append([]byte{prefixEngagement, kind}, site...)
+	return append(k, 0)
+}
+
+func tagKey(site, tag string) []byte { return append(engagementPrefix(kindTag, site), tag...) }
+
+func visitorKey(site, user string) []byte {
+	return append(engagementPrefix(kindVisitor, site), user...)
+}
+
+func markerKey(site, user, tag string) []byte {
+	k := append(engagementPrefix(kindMarker, site), user...)
+	k = append(k, 0)
+	return append(k, tag...)
+}
+
+func recentKey(site, user string, seen time.Time) []byte {
+	k := binary.BigEndian.AppendUint64(engagementPrefix(kindRecent, site), ^uint64(seen.UnixMilli()))
+	return append(k, user...)
 }

@@ -1,0 +1,228 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const proxyPath = "/api/proxy"
+
+// proxySettings is how a site's requests go on, as a caller writes it: what is not
+// named stays as it is. The members besides the first two exist for clients of the
+// published contract, and can only say what is so.
+type proxySettings struct {
+	EntryPoint     *string `json:"entry_point,omitempty" maxLength:"255" doc:"The URL of the origin, to which reverse_proxy with dynamic gatefold sends allowed requests. Empty: the configuration says it." example:"https://app.example.com"`
+	SessionBackend *int    `json:"session_backend,omitempty" doc:"How the origin is told who asks: 0 not at all, 1 an encrypted cookie (legacy), 2 a token under a shared key, 3 an assertion that our public keys verify."`
+	Slug           *string `json:"slug,omitempty" maxLength:"63" doc:"The site's name. Read-only: it must be the one that is meant."`
+	Authentication *string `json:"authentication,omitempty" maxLength:"20" doc:"Only enabled: readers log in elsewhere, and nothing here keeps them from it."`
+	WelcomeEmail   *bool   `json:"welcome_email,omitempty" doc:"Only false: no e-mail is sent."`
+	CORSRestricted *bool   `json:"cors_restricted,omitempty" doc:"Only true: no other origin is let in; the site's own CORS headers pass."`
+	ShowEditTools  *bool   `json:"show_edit_tools,omitempty" doc:"Only false: there is no online editor."`
+	Detail         *string `json:"detail,omitempty" maxLength:"1000" doc:"Of an answer that is sent back; nobody reads it."`
+}
+
+// proxyAnswer is how a site's requests go on.
+type proxyAnswer struct {
+	Slug           string `json:"slug" doc:"The site's name."`
+	EntryPoint     string `json:"entry_point" doc:"The URL of the origin, empty where the configuration says it."`
+	SessionBackend int    `json:"session_backend" enum:"0,1,2,3" doc:"How the origin is told who asks: 0 not at all, 1 an encrypted cookie (legacy), 2 a token under a shared key, 3 an assertion."`
+	Detail         string `json:"detail,omitempty" doc:"What came of the call, and what is left to do."`
+}
+
+func wireForwarding(site string, settings policy.Forwarding) proxyAnswer {
+	return proxyAnswer{Slug: site, EntryPoint: settings.EntryPoint, SessionBackend: int(settings.Backend)}
+}
+
+func (a *api) registerProxy() {
+	a.registerProxySettings()
+	a.registerSessionKeys()
+	a.registerEngagement()
+}
+
+func (a *api) registerProxySettings() {
+	tags := []string{"Proxy"}
+	register(a, huma.Operation{
+		OperationID: "get-proxy", Method: http.MethodGet, Path: proxyPath, Tags: tags, Security: needs("proxy:read"),
+		Summary: "Tells where a site's requests go, and how its origin learns who asks",
+	}, func(ctx context.Context, vendor string, in *struct{ SiteParam }) (*record[proxyAnswer], error) {
+		settings, err := a.Store.Forwarding(ctx, vendor, in.site(vendor))
+		return newRecord(wireForwarding(in.site(vendor), settings), err)
+	})
+	for _, method := range []string{http.MethodPut, http.MethodPatch} {
+		operation := huma.Operation{
+			OperationID: "update-proxy", Method: method, Path: proxyPath, Tags: tags, Security: needs("proxy:write"),
+			Summary:     "Changes what the body names of that",
+			Description: "The next request at the gate goes by it.",
+		}
+		if method == http.MethodPatch {
+			operation.OperationID = "change-proxy"
+		}
+		register(a, operation, func(ctx context.Context, vendor string, in *struct {
+			SiteParam
+			IfMatch
+			Body proxySettings
+		},
+		) (*record[proxyAnswer], error) {
+			return a.changeProxy(ctx, vendor, in.site(vendor), &in.Body, in.IfMatch)
+		})
+	}
+	register(a, huma.Operation{
+		OperationID: "get-session", Method: http.MethodGet, Path: proxyPath + "/sessions/{user}", Tags: tags, Security: needs("proxy:write"),
+		Summary:     "Shows a session as the origin gets it of a user",
+		Description: "The session is a good one: whoever has it can be that user at the origin. So the call needs the right to write.",
+	}, func(ctx context.Context, vendor string, in *struct {
+		SiteParam
+		User string `path:"user" minLength:"1" maxLength:"255" doc:"The user's id."`
+	},
+	) (*body[sampleAnswer], error) {
+		return a.sampleSession(ctx, vendor, in.site(vendor), in.User)
+	})
+	register(a, huma.Operation{
+		OperationID: "get-session-jwks", Method: http.MethodGet, Path: proxyPath + "/jwks.json", Tags: tags, Security: needs("proxy:read"),
+		Summary: "Returns the public keys that verify assertions of sessions, as a JWK Set",
+	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[json.RawMessage], error) {
+		// The first key is made here if it must be, so that an origin can be
+		// set up before the first request.
+		ring, err := a.Keyring.Ring(ctx, vendor)
+		if err != nil {
+			return nil, err
+		}
+		set, err := ring.KeySet().MarshalJWKS()
+		return &body[json.RawMessage]{Body: set}, err
+	})
+}
+
+// changeProxy alters the settings of a site.
+func (a *api) changeProxy(ctx context.Context, vendor, site string, wanted *proxySettings, match IfMatch) (*record[proxyAnswer], error) {
+	if err := wanted.check(site); err != nil {
+		return nil, err
+	}
+	if wanted.EntryPoint != nil && *wanted.EntryPoint != "" {
+		if err := a.checkEntryPoint(ctx, *wanted.EntryPoint); err != nil {
+			return nil, err
+		}
+	}
+	if wanted.SessionBackend != nil && policy.SessionBackend(*wanted.SessionBackend).Shared() {
+		// The key must be there before a request needs it.
+		if err := a.sessions.EnsureSessionKey(ctx, vendor, site); err != nil {
+			return nil, err
+		}
+	}
+	settings, err := a.Store.ChangeForwarding(ctx, vendor, site, func(f *policy.Forwarding) error {
+		if err := match.check(wireForwarding(site, *f)); err != nil {
+			return err
+		}
+		if wanted.EntryPoint != nil {
+			f.EntryPoint = *wanted.EntryPoint
+		}
+		if wanted.SessionBackend != nil {
+			f.Backend = policy.SessionBackend(*wanted.SessionBackend)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, badField(match.changed(err))
+	}
+	answer := wireForwarding(site, settings)
+	changed := &record[proxyAnswer]{ETag: etagOf(answer)}
+	answer.Detail = "Update successful." + keyAdvice(settings.Backend)
+	changed.Body = answer
+	return changed, nil
+}
+
+// keyAdvice says what is left to do for a backend.
+func keyAdvice(backend policy.SessionBackend) string {
+	switch backend {
+	case policy.SessionCookie:
+		return " The origin needs the key of POST " + proxyPath + "/key. This format cannot be checked against alteration and has no end: where the origin can read another one, use that."
+	case policy.SessionJWT:
+		return " The origin needs the key of POST " + proxyPath + "/key."
+	default:
+		return ""
+	}
+}
+
+// check refuses what cannot be set.
+func (p *proxySettings) check(site string) error {
+	only := func(field string, holds bool, word string) error {
+		if holds {
+			return nil
+		}
+		return badField(&store.FieldError{Field: field, Problem: "can only be " + word + ": Gatefold does nothing else"})
+	}
+	return errors.Join(
+		only("slug", p.Slug == nil || *p.Slug == site, site),
+		only("authentication", p.Authentication == nil || *p.Authentication == "enabled", `"enabled"`),
+		only("welcome_email", p.WelcomeEmail == nil || !*p.WelcomeEmail, "false"),
+		only("cors_restricted", p.CORSRestricted == nil || *p.CORSRestricted, "true"),
+		only("show_edit_tools", p.ShowEditTools == nil || !*p.ShowEditTools, "false"),
+	)
+}
+
+// checkEntryPoint refuses a URL that the gate must not reach. The gate looks again
+// whenever it connects: what a name resolves to can change.
+func (a *api) checkEntryPoint(ctx context.Context, text string) error {
+	entry, err := store.ParseEntryPoint(text)
+	if err != nil {
+		return badField(&store.FieldError{Field: "entry_point", Problem: err.Error()})
+	}
+	if a.CheckEntryPoint == nil {
+		return nil
+	}
+	if err := a.CheckEntryPoint(ctx, entry); err != nil {
+		return badField(&store.FieldError{Field: "entry_point", Problem: "Unsafe URLs are not allowed: " + err.Error()})
+	}
+	return nil
+}
+
+// badField says what is wrong with a field. The published contract answers 400.
+func badField(err error) error {
+	field, ok := errors.AsType[*store.FieldError](err)
+	if !ok {
+		return err
+	}
+	p := newProblem(http.StatusBadRequest, fmt.Sprintf("%s: %s", field.Field, field.Problem))
+	p.Code = codes[http.StatusUnprocessableEntity]
+	p.Errors = []fieldError{{Message: field.Problem, Location: "body." + field.Field}}
+	return p
+}
+
+// sampleAnswer is a session as an origin gets it.
+type sampleAnswer struct {
+	Session string `json:"forward_session" doc:"What the session says, as JSON; empty where the origin is told nothing."`
+	Header  string `json:"forward_session_header" doc:"The header that carries it; empty where the origin is told nothing."`
+	URL     string `json:"forward_url" doc:"Where requests go, empty where the configuration says it."`
+}
+
+func (a *api) sampleSession(ctx context.Context, vendor, site, user string) (*body[sampleAnswer], error) {
+	sample, err := a.Policy.Sample(ctx, a.sessions, vendor, site, user)
+	if err != nil {
+		return nil, err
+	}
+	answer := sampleAnswer{URL: sample.EntryPoint}
+	if sample.Value == "" {
+		return &body[sampleAnswer]{Body: answer}, nil
+	}
+	pretty, err := json.MarshalIndent(json.RawMessage(sample.JSON), "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("writing a session: %w", err)
+	}
+	answer.Session = string(pretty)
+	answer.Header = sessionHeaders[sample.Backend] + sample.Value
+	return &body[sampleAnswer]{Body: answer}, nil
+}
+
+// sessionHeaders are the headers of the backends, up to the session.
+var sessionHeaders = map[policy.SessionBackend]string{
+	policy.SessionCookie:    "Cookie: sessionid=",
+	policy.SessionJWT:       "Authorization: Bearer ",
+	policy.SessionAssertion: "Gatefold-Session: ",
+}

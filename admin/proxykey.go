@@ -1,0 +1,112 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const sessionKeyPath = proxyPath + "/key"
+
+// defaultOverlap is the time that there is to give a new key to the origin.
+const defaultOverlap = 10 * time.Minute
+
+// sessionKeys tells of the keys that a site shares with its origin, and never
+// shows one.
+type sessionKeys struct {
+	Keys []sessionKey `json:"keys" doc:"Oldest first: perhaps one that was replaced, the one that signs, perhaps one that waits."`
+	// SwitchesAt is the end of an overlap.
+	SwitchesAt *time.Time `json:"switches_at" doc:"When the key that waits takes the place of the one that signs; null when none waits. Until then the origin must accept both."`
+}
+
+type sessionKey struct {
+	ID        string    `json:"id" doc:"A name for the key. It says nothing of it."`
+	State     string    `json:"state" enum:"replaced,signing,waiting"`
+	CreatedAt time.Time `json:"created_at"`
+	SignsFrom time.Time `json:"signs_from" doc:"From when on sessions are made with it."`
+}
+
+// rotation is what a caller says of a new key.
+type rotation struct {
+	Overlap *int `json:"overlap_seconds,omitempty" minimum:"0" maximum:"604800" doc:"How long sessions are still made with the key before, so that the new one can be given to the origin. Default: 600. A key that nobody was given is replaced at once."`
+}
+
+// rotated is a new key, shown this once.
+type rotated struct {
+	Key       string     `json:"enc_key" doc:"The key with which the origin reads sessions. It is shown this once."`
+	SignsFrom *time.Time `json:"signs_from" doc:"From when on sessions are made with it; until then the origin must accept the key before as well."`
+}
+
+func (a *api) registerSessionKeys() {
+	tags := []string{"Proxy"}
+	register(a, huma.Operation{
+		OperationID: "rotate-session-key", Method: http.MethodPost, Path: sessionKeyPath, Tags: tags, Security: needs("proxy:write"),
+		Summary: "Makes a new key for the sessions of a site, and shows it this once", DefaultStatus: http.StatusOK,
+	}, func(ctx context.Context, vendor string, in *struct {
+		SiteParam
+		Body *rotation
+	},
+	) (*body[rotated], error) {
+		overlap := defaultOverlap
+		if in.Body != nil && in.Body.Overlap != nil {
+			overlap = time.Duration(*in.Body.Overlap) * time.Second
+		}
+		site := in.site(vendor)
+		key, err := a.sessions.RotateSessionKey(ctx, vendor, site, overlap)
+		if err != nil {
+			return nil, err
+		}
+		answer := rotated{Key: key.Reveal()}
+		list, _, err := a.sessions.SessionKeys(ctx, vendor, site)
+		if len(list) > 0 {
+			answer.SignsFrom = &list[len(list)-1].SignsFrom
+		}
+		return &body[rotated]{Body: answer}, err
+	})
+	register(a, huma.Operation{
+		OperationID: "get-session-keys", Method: http.MethodGet, Path: sessionKeyPath, Tags: tags, Security: needs("proxy:read"),
+		Summary: "Tells of the keys for the sessions of a site, without showing one",
+	}, func(ctx context.Context, vendor string, in *struct{ SiteParam }) (*body[sessionKeys], error) {
+		return a.sessionKeys(ctx, vendor, in.site(vendor))
+	})
+	register(a, huma.Operation{
+		OperationID: "switch-session-key", Method: http.MethodPost, Path: sessionKeyPath + "/switch", Tags: tags, Security: needs("proxy:write"),
+		Summary: "Ends an overlap: sessions are made with the key that waits from now on", DefaultStatus: http.StatusOK,
+		Metadata: map[string]any{repetitionKey: repeatAnswer},
+	}, func(ctx context.Context, vendor string, in *struct{ SiteParam }) (*body[sessionKeys], error) {
+		site := in.site(vendor)
+		err := a.sessions.SwitchSessionKey(ctx, vendor, site)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, newProblem(http.StatusNotFound, "The site has no session key: make one with POST "+sessionKeyPath+".")
+		}
+		if err != nil {
+			return nil, err
+		}
+		return a.sessionKeys(ctx, vendor, site)
+	})
+}
+
+func (a *api) sessionKeys(ctx context.Context, vendor, site string) (*body[sessionKeys], error) {
+	list, current, err := a.sessions.SessionKeys(ctx, vendor, site)
+	if err != nil {
+		return nil, err
+	}
+	answer := sessionKeys{Keys: make([]sessionKey, len(list))}
+	for i, key := range list {
+		shown := sessionKey{ID: key.ID, State: "signing", CreatedAt: key.CreatedAt, SignsFrom: key.SignsFrom}
+		switch {
+		case i < current:
+			shown.State = "replaced"
+		case i > current:
+			shown.State = "waiting"
+			answer.SwitchesAt = &key.SignsFrom
+		}
+		answer.Keys[i] = shown
+	}
+	return &body[sessionKeys]{Body: answer}, nil
+}

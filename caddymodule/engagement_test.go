@@ -1,0 +1,142 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/boltengine"
+)
+
+// engagedRules record what readers have to do with.
+const engagedRules = `
+		identify jwt {
+			issuer self
+		}
+		rule /pricing any {
+			engage pricing app
+		}
+		rule /app authenticated {
+			engage app
+		}
+		rule / any
+`
+
+// every makes visits be written in an interval.
+func every(t *testing.T, interval time.Duration) {
+	t.Helper()
+	before := visitInterval
+	visitInterval = interval
+	t.Cleanup(func() { visitInterval = before })
+}
+
+// Who was there, and what she had to do with, is at the API a moment later; and
+// the origin is told that it is not her first time any more.
+func TestVisitsAreToldOf(t *testing.T) {
+	every(t, time.Millisecond)
+	b, admin := adminBench(t)
+	b.load(strings.Replace(b.config("", engagedRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1))
+	b.backend(policy.SessionJWT)
+	alice := "Bearer " + b.reader(keys.ReaderClaims{UserID: "alice"})
+	visited := func() any {
+		t.Helper()
+		b.get("/app", "Authorization", alice).page()
+		return b.session(b.origin.last(t), policy.SessionJWT)["last_visited"]
+	}
+	if at := visited(); at != nil {
+		t.Errorf("at the first visit: %v", at)
+	}
+	b.waitFor("the session that knows her", func() bool { return visited() != nil })
+	if at := visited(); at != clock.Now().UTC().Format(time.RFC3339) {
+		t.Errorf("she is known since %v", at)
+	}
+	b.get("/pricing").page() // nobody in particular
+	b.get("/pricing", "Authorization", alice).page()
+	b.get("/app/denied").denied(http.StatusUnauthorized, "login_required")
+	var engagement struct {
+		Active      int `json:"active_users"`
+		Engagements []struct {
+			Slug  string
+			Count int
+		}
+	}
+	b.waitFor("her engagement", func() bool {
+		if err := json.Unmarshal([]byte(b.get(admin+"/gatefold/api/proxy/engagement").body), &engagement); err != nil {
+			t.Fatal(err)
+		}
+		return len(engagement.Engagements) == 2
+	})
+	if fmt.Sprint(engagement) != "{1 [{app 1} {pricing 1}]}" {
+		t.Errorf("the engagement is %v", engagement)
+	}
+	if recent := b.get(admin + "/gatefold/api/proxy/recent").body; !strings.Contains(recent, `"slug":"alice"`) || !strings.Contains(recent, `"count":1`) {
+		t.Errorf("the recent readers are %s", recent)
+	}
+}
+
+// stallingEngine takes no writes until it is let go.
+type stallingEngine struct {
+	store.Engine
+	release chan struct{}
+}
+
+func (e *stallingEngine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
+	<-e.release
+	return e.Engine.Commit(ctx, partition, batch)
+}
+
+// The store takes no write any more. Readers do not notice.
+func TestReadersDoNotWaitForTheirVisits(t *testing.T) {
+	every(t, time.Millisecond)
+	b := newBench(t, engagedRules)
+	tokens := make([]string, 50)
+	for i := range tokens {
+		tokens[i] = "Bearer " + b.reader(keys.ReaderClaims{UserID: fmt.Sprint("reader-", i)})
+	}
+	lazy := b.shared().engine
+	stalling := &stallingEngine{release: make(chan struct{})}
+	lazy.mu.Lock()
+	stalling.Engine, lazy.engine = lazy.engine, stalling
+	lazy.mu.Unlock()
+	for range 4 {
+		for _, token := range tokens {
+			b.get("/app", "Authorization", token).page()
+		}
+	}
+	if stats := b.shared().visits.Stats(); stats.Stored != 0 {
+		t.Errorf("the store stalls, and yet: %+v", stats)
+	}
+	close(stalling.release)
+	b.waitFor("the visits", func() bool {
+		_, count, err := b.running().store.Visitors(b.Context(), defaultVendor, defaultVendor, store.VisitorPage{})
+		return err == nil && count == len(tokens)
+	})
+}
+
+// What was noted last is written when the server ends.
+func TestVisitsAreWrittenWhenTheServerEnds(t *testing.T) {
+	every(t, time.Hour)
+	b := newBench(t, engagedRules)
+	b.get("/app", "Authorization", "Bearer "+b.reader(keys.ReaderClaims{UserID: "alice"})).page()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	engine, err := boltengine.Open(b.database())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	list, _, err := store.New(engine, new(policy.Versions), clock.Now).Visitors(t.Context(), defaultVendor, defaultVendor, store.VisitorPage{Limit: 2, Tags: true})
+	if err != nil || len(list) != 1 || list[0].UserID != "alice" || fmt.Sprint(list[0].Tags) != "[app]" {
+		t.Errorf("%v, %v", list, err)
+	}
+}

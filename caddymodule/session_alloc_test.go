@@ -1,0 +1,29 @@
+//go:build !race
+
+package caddymodule
+
+import (
+	"testing"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+// A session that was made before costs a request a lookup and the slice of one
+// header, and nobody else anything.
+func TestSessionCostsOneAllocation(t *testing.T) {
+	visits := hotVisits(t)
+	b := &bench{TB: t}
+	b.backend(policy.SessionAssertion)
+	for _, visit := range visits {
+		want := map[string]float64{"nothing": 0, "public": 2, "reader": 3, "cookie": 3}[visit.name]
+		var allocs float64
+		// The cache keeps by and by what it is given.
+		b.waitFor(visit.name+" without more allocations", func() bool {
+			allocs = testing.AllocsPerRun(1000, visit.serve)
+			return allocs <= want
+		})
+		if allocs != want {
+			t.Errorf("%s: %v allocations, want %v", visit.name, allocs, want)
+		}
+	}
+}

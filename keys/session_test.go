@@ -1,0 +1,181 @@
+package keys
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// The answers that the published implementation gives for the same input: its
+// keys are shorter than ours.
+const (
+	knownKey    = "m55*tp*jxti7uylwa-"
+	knownToken  = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VybmFtZSI6InhpYSIsImV4cCI6NDEwMjQ0NDgwMH0.JXGv-UwrqTfCCOUpIfKLD82Rlry3s2qiSkiXuwYCMPw"
+	knownCookie = "U2FsdGVkX18BAgMEBQYHCDdkMwANZocNyUswiFwkhAm4gXuJvdyhpnOdCl+JFzYPCF1xW5WVGa5Z07kea56iJw=="
+	knownAES    = "1b93e21131fee31eb4d5ace1d0ebc282f36620ecdc3037b9160c4e69374429c0"
+	knownIV     = "ede57cee934482bed22d45db6302ecc7"
+)
+
+func TestSharedSessionsKnownAnswers(t *testing.T) {
+	key := SessionKey{knownKey}
+	// HMAC fills a short key up with zeros (RFC 2104, section 2), so this is the
+	// same key, at the length below which none is accepted.
+	filled := SessionKey{knownKey + strings.Repeat("\x00", minSessionKey-len(knownKey))}
+	if got, err := filled.sign([]byte(`{"username":"xia","exp":4102444800}`)); err != nil || got != knownToken {
+		t.Errorf("the token is %s, %v", got, err)
+	}
+	salt := [saltSize]byte{1, 2, 3, 4, 5, 6, 7, 8}
+	derived, iv := opensslKey(knownKey, salt)
+	if hex.EncodeToString(derived[:]) != knownAES || hex.EncodeToString(iv[:]) != knownIV {
+		t.Errorf("the derived key is %x, %x", derived, iv)
+	}
+	if got, err := key.sealCookie([]byte(`{"username": "xia", "last_visited": null}`), salt); err != nil || got != knownCookie {
+		t.Errorf("the cookie is %s, %v", got, err)
+	}
+}
+
+// session is one in which everything is said.
+func fullSession() *Session {
+	ends := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	return &Session{
+		UserID: "xia", Email: "xia@example.com", PublisherUserID: "p-1", Site: "news", LastVisited: ends.AddDate(-1, 0, 0),
+		Entitlements: []SessionEntitlement{{SKU: "a&b"}, {SKU: "premium", EndsAt: &ends}}, More: true,
+		Link: &SessionLink{Issuer: "gatefold:acme", ID: "l1", PublisherContentID: "hello", Scopes: []string{"read"}, Meta: json.RawMessage(`{"n":1}`)},
+	}
+}
+
+const fullShared = `{"last_visited":"2026-01-01T00:00:00Z","username":"xia","email":"xia@example.com","publisher_user_id":"p-1","roles":{},` +
+	`"site":{"slug":"news","printable_name":"news"},"entitlements":[{"sku":"a&b","ends_at":null},{"sku":"premium","ends_at":"2027-01-01T00:00:00Z"}],` +
+	`"entitlements_truncated":true,"link":{"iss":"gatefold:acme","jti":"l1","publisherContentId":"hello","scopes":["read"],"meta":{"n":1}}}`
+
+// A cookie opens with its key and salt, and no two are alike.
+func TestSessionCookie(t *testing.T) {
+	key := GenerateSessionKey()
+	seen := make(map[string]bool)
+	for range 20 {
+		value, err := fullSession().SealShared(key)
+		if err != nil || seen[value] {
+			t.Fatalf("%s, %v", value, err)
+		}
+		seen[value] = true
+		raw, err := base64.StdEncoding.DecodeString(value)
+		if err != nil || string(raw[:8]) != "Salted__" || len(raw)%aes.BlockSize != 0 {
+			t.Fatalf("%x, %v", raw, err)
+		}
+		derived, iv := opensslKey(key.secret, [saltSize]byte(raw[8:16]))
+		block, err := aes.NewCipher(derived[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := raw[16:]
+		cipher.NewCBCDecrypter(block, iv[:]).CryptBlocks(text, text)
+		padding := int(text[len(text)-1])
+		if got := string(text[:len(text)-padding]); padding < 1 || padding > aes.BlockSize || got != fullShared {
+			t.Fatalf("the session is %s", got)
+		}
+	}
+}
+
+func TestSharedToken(t *testing.T) {
+	key, now := GenerateSessionKey(), time.Unix(1_750_000_000, 0)
+	token, err := fullSession().SignShared(key, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.HS256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := parsed.Verify([]byte(key.Reveal()))
+	if want := strings.TrimSuffix(fullShared, "}") + `,"exp":1750007200}`; err != nil || string(payload) != want {
+		t.Errorf("%v\n%s\n%s", err, payload, want)
+	}
+	header := token[:strings.Index(token, ".")]
+	if header != knownToken[:strings.Index(knownToken, ".")] {
+		t.Errorf("the header is %s", header)
+	}
+}
+
+func TestAssertion(t *testing.T) {
+	key, err := GenerateSigningKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, now := NewRing(key, []PublicKey{key.Public()}), time.Unix(1_750_000_000, 0)
+	token, err := fullSession().Sign(ring, "acme", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := parsed.Verify(key.Public().Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header := parsed.Signatures[0].Protected; header.KeyID != key.ID() || header.ExtraHeaders["typ"] != TypeSession {
+		t.Errorf("the header is %+v", header)
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{
+		"iss": "gatefold:acme", "aud": "news", "sub": "xia", "iat": 1.75e9, "exp": 1.75e9 + 60, "email": "xia@example.com",
+		"email_verified": true, "publisher_user_id": "p-1", "last_visited": "2026-01-01T00:00:00Z",
+	} {
+		if !reflect.DeepEqual(claims[name], want) {
+			t.Errorf("%s is %v, want %v", name, claims[name], want)
+		}
+	}
+	// A session is no credential: neither a reader's nor a link.
+	issuer := OwnReaderIssuer("acme", "news")
+	if _, err := issuer.Verify(token, ring.KeySet(), now); err == nil {
+		t.Error("a session identifies a reader")
+	}
+	if _, err := VerifyLink(token, "gatefold:acme", ring.KeySet(), now); err == nil {
+		t.Error("a session is a link")
+	}
+	if foreign := (&ReaderIssuer{Issuer: "gatefold:acme", Audience: "news", Claims: DefaultClaimNames}); true {
+		if _, err := foreign.Verify(token, ring.KeySet(), now); err == nil {
+			t.Error("a session is somebody else's credential")
+		}
+	}
+	// Whom a link lets in is nobody.
+	nobody, err := (&Session{Site: "news", Link: &SessionLink{ID: "l1"}}).AssertionJSON("acme", now)
+	if err != nil || strings.Contains(string(nobody), `"sub"`) || !strings.Contains(string(nobody), `"entitlements":[]`) {
+		t.Errorf("%s, %v", nobody, err)
+	}
+}
+
+func TestSessionKeysAreStrongAndSilent(t *testing.T) {
+	seen := make(map[string]bool)
+	for range 100 {
+		key := GenerateSessionKey()
+		text := key.Reveal()
+		if len(text) < minSessionKey || seen[text] {
+			t.Fatalf("the key %q is short, or came twice", text)
+		}
+		seen[text] = true
+		encoded, err := json.Marshal(map[string]any{"key": key, "pointer": &key})
+		if printed := fmt.Sprintf("%v %+v %#v %s %q %x", key, &key, key, key, key, key) + string(encoded); err != nil || strings.Contains(printed, text) || strings.Contains(printed, hex.EncodeToString([]byte(text))) {
+			t.Fatalf("the key shows: %s, %v", printed, err)
+		}
+		if again, err := ParseSessionKey(text); err != nil || again != key {
+			t.Errorf("%v, %v", again, err)
+		}
+	}
+	if _, err := ParseSessionKey(knownKey); err == nil {
+		t.Error("a short key is accepted")
+	}
+}

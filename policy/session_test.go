@@ -1,0 +1,228 @@
+package policy
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+)
+
+// fakeSessions is what sessions are made of, in memory.
+type fakeSessions struct {
+	forwarding Forwarding
+	key        keys.SessionKey
+	replaced   time.Time
+	first      map[string]time.Time
+	err        error
+	asked      int
+}
+
+func (f *fakeSessions) Forwarding(context.Context, string, string) (Forwarding, error) {
+	f.asked++
+	return f.forwarding, f.err
+}
+
+func (f *fakeSessions) SessionKey(context.Context, string, string) (keys.SessionKey, time.Time, error) {
+	f.asked++
+	return f.key, f.replaced, f.err
+}
+
+func (f *fakeSessions) Ring(context.Context, string) (*keys.Ring, error) {
+	f.asked++
+	return ring(), f.err
+}
+
+func (f *fakeSessions) FirstEngaged(_ context.Context, _, _, _ string, tags []string) (map[string]time.Time, error) {
+	known := make(map[string]time.Time)
+	for _, tag := range tags {
+		if at, ok := f.first[tag]; ok {
+			known[tag] = at
+		}
+	}
+	return known, f.err
+}
+
+// session decides a visit as the handler does, and returns what the origin is
+// told: the session, and its claims.
+func (w *world) session(source *fakeSessions, v visit, backend SessionBackend) (session string, claims map[string]any) {
+	w.t.Helper()
+	ctx := context.Background()
+	path := v.path
+	if path == "" {
+		path = "/articles/a1"
+	}
+	r := &Request{Site: w.site, Method: "GET", Host: "news.example", Reader: v.reader, Now: w.now()}
+	must(w.t, r.Path.Read(path, w.site.Paths))
+	must(w.t, w.policy.Match(ctx, r))
+	r.Link = v.link
+	decision := w.policy.Decide(ctx, r)
+	if decision.Link.Spend || decision.Link.First {
+		decision = w.policy.Redeem(ctx, r, decision, w.records.nextID())
+	}
+	if !decision.Allow() {
+		w.t.Fatalf("denied: %s", decision.Reason)
+	}
+	session, err := w.policy.Session(ctx, source, r, &decision, backend)
+	must(w.t, err)
+	if session == "" || backend == SessionCookie {
+		return session, nil
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(session, ".")[1])
+	must(w.t, err)
+	must(w.t, json.Unmarshal(payload, &claims))
+	return session, claims
+}
+
+// A publisher's link goes to the origin with what it names: by its token, before
+// any record of it is kept, and by the cookie that it was exchanged for.
+func TestSessionOfAPublishersLink(t *testing.T) {
+	w, source := newWorld(t), new(fakeSessions)
+	w.trust()
+	names := func(v visit) string {
+		t.Helper()
+		_, claims := w.session(source, v, SessionAssertion)
+		if claims["sub"] != nil {
+			t.Errorf("the link makes a user: %v", claims)
+		}
+		link, _ := claims["link"].(map[string]any)
+		if link["iss"] != newsDomain {
+			t.Errorf("the link is %v", link)
+		}
+		return fmt.Sprintf("%v%v", link["jti"], link["contentNames"])
+	}
+	token := shared(editor.share(map[string]any{"contentNames": []string{"bodytext", "sidebar"}}))
+	for range 2 {
+		if got := names(visit{link: token}); got != "share_1[bodytext sidebar]" {
+			t.Errorf("by the token: %s", got)
+		}
+		w.settle()
+	}
+	if got := names(visit{link: LinkEvidence{Passes: []Pass{publisherPass("share_1")}}}); got != "share_1[bodytext sidebar]" {
+		t.Errorf("by the cookie: %s", got)
+	}
+}
+
+// A session tells when the reader first had to do with the rule's tags, and
+// nothing while one of them is new.
+func TestLastVisited(t *testing.T) {
+	w := newWorld(t)
+	w.rules(
+		Rule{Path: "/one", Allow: Allow{Operator: "authenticated"}, Engaged: []string{"app"}},
+		Rule{Path: "/two", Allow: Allow{Operator: "authenticated"}, Engaged: []string{"app", "profile"}},
+		Rule{Path: "/", Allow: Allow{Operator: "authenticated"}},
+	)
+	early, late := time.Unix(start-2000, 0), time.Unix(start-1000, 0)
+	source := &fakeSessions{key: keys.GenerateSessionKey(), first: map[string]time.Time{"app": early}}
+	visited := func(path string) any {
+		t.Helper()
+		_, claims := w.session(source, visit{path: path, reader: ann}, SessionJWT)
+		return claims["last_visited"]
+	}
+	if one, two, none := visited("/one"), visited("/two"), visited("/x"); one != early.UTC().Format(time.RFC3339) || two != nil || none != nil {
+		t.Errorf("%v, %v, %v", one, two, none)
+	}
+	// What was remembered holds until the store says otherwise.
+	w.settle()
+	source.first["profile"] = late
+	if two := visited("/two"); two != nil {
+		t.Errorf("before anything changed: %v", two)
+	}
+	w.records.commit(Change{Stripes: []uint16{Stripe(KindUserID, "acme", ann.UserID)}}, func() {})
+	if two := visited("/two"); two != late.UTC().Format(time.RFC3339) {
+		t.Errorf("afterwards: %v", two)
+	}
+}
+
+// However much a reader has, her session fits into a header, and says that
+// something was left out.
+func TestSessionHasItsSize(t *testing.T) {
+	w, source := newWorld(t), &fakeSessions{key: keys.GenerateSessionKey()}
+	for i := range 500 {
+		w.records.grant(fakeGrant{Grant: Grant{ID: fmt.Sprint("g", i), SKU: fmt.Sprintf("sku-%03d-%s", i, strings.Repeat("x", 40))}, userID: "ann"})
+	}
+	w.subscribe(0, 0)
+	reader := Reader{UserID: "ann", Email: strings.Repeat("e", 240) + "@x.example", PublisherUserID: strings.Repeat("p", 255)}
+	for _, backend := range []SessionBackend{SessionCookie, SessionJWT, SessionAssertion} {
+		session, claims := w.session(source, visit{path: "/public", reader: reader}, backend)
+		if len(session) > 4096 || len(session) < 1000 {
+			t.Errorf("backend %d: %d bytes", backend, len(session))
+		}
+		if backend == SessionCookie {
+			continue
+		}
+		list, _ := claims["entitlements"].([]any)
+		if len(list) == 0 || len(list) > 40 || claims["entitlements_truncated"] != true {
+			t.Errorf("backend %d: %d entitlements, truncated %v", backend, len(list), claims["entitlements_truncated"])
+		}
+	}
+}
+
+// A session is not used past the moment at which it says something else, or is
+// made under another key.
+func TestSessionHoldsUntil(t *testing.T) {
+	w := newWorld(t)
+	source := &fakeSessions{key: keys.GenerateSessionKey()}
+	w.subscribe(0, 10_000)
+	kept := func(v visit, backend SessionBackend) string {
+		t.Helper()
+		var last string
+		for range 100 { // until it is kept
+			session, _ := w.session(source, v, backend)
+			if session == last {
+				return session
+			}
+			last = session
+			w.settle()
+		}
+		t.Fatal("it is never kept")
+		return ""
+	}
+	v := visit{path: "/public", reader: ann}
+	first := kept(v, SessionCookie)
+	w.clock.Add(9_999)
+	if got, _ := w.session(source, v, SessionCookie); got != first {
+		t.Error("made again before the grant ends")
+	}
+	w.clock.Add(1)
+	if got, _ := w.session(source, v, SessionCookie); got == first {
+		t.Error("used when the grant has ended")
+	}
+	source.replaced = w.now().Add(5 * time.Second)
+	bob := visit{path: "/public", reader: Reader{UserID: "bob"}}
+	first = kept(bob, SessionJWT)
+	w.clock.Add(5_000)
+	source.key, source.replaced = keys.GenerateSessionKey(), time.Time{}
+	if got, _ := w.session(source, bob, SessionJWT); got == first {
+		t.Error("used when the key was replaced")
+	}
+}
+
+// A site's settings are read once, until something changes; where they cannot be
+// read, nobody guesses.
+func TestForwardingIsRemembered(t *testing.T) {
+	w := newWorld(t)
+	source := &fakeSessions{forwarding: Forwarding{EntryPoint: "https://app.example", Backend: SessionJWT}}
+	for range 3 {
+		got, err := w.policy.Forwarding(t.Context(), source, w.site)
+		if err != nil || *got != source.forwarding {
+			t.Fatalf("%v, %v", got, err)
+		}
+	}
+	if source.asked != 1 {
+		t.Errorf("read %d times", source.asked)
+	}
+	w.records.commit(Change{Shared: true}, func() { source.err = errors.New("gone") })
+	if got, err := w.policy.Forwarding(t.Context(), source, w.site); !errors.Is(err, ErrUnavailable) || got != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	r := &Request{Site: w.site, Reader: ann, Now: w.now()}
+	if session, err := w.policy.Session(t.Context(), source, r, &Decision{Reason: ReasonAuthenticated}, SessionAssertion); !errors.Is(err, ErrUnavailable) || session != "" {
+		t.Errorf("%q, %v", session, err)
+	}
+}
