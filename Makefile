@@ -14,10 +14,11 @@ build: ## the binary, ./gatefold
 
 # Every test, with the race detector. A skipped test proves nothing, so it fails
 # the run.
-# The race detector needs a C compiler, the README's transcript curl, promtool
-# checks metrics and alerts, redis-server and nginx are started by the tests.
+# The race detector needs a C compiler, the README's transcript curl, the client
+# that is generated from the API's description node and npm, promtool checks metrics
+# and alerts, redis-server and nginx are started by the tests.
 test:
-	@.ci/need gcc=gcc,libc6-dev curl=curl,ca-certificates
+	@.ci/need gcc=gcc,libc6-dev curl=curl,ca-certificates node=nodejs npm=npm
 	@.ci/promtool $(TOOLS)
 	@.ci/redis $(TOOLS)
 	@.ci/nginx $(TOOLS)

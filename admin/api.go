@@ -152,10 +152,11 @@ func New(options Options) (http.Handler, error) {
 			a.registerExplain()
 		}
 	}
-	if a.Authority != nil {
-		a.servePublic()
+	if a.Authority == nil {
+		return a, nil
 	}
-	return a, nil
+	a.describe()
+	return a, a.servePublic()
 }
 
 // jsonFormat reads JSON in one way only: names are case-sensitive, and none may

@@ -100,7 +100,8 @@ func issueAccess(ctx context.Context, keyring *store.Keyring, client *store.Clie
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	expiresAt = now.Add(accessLifetime).Truncate(time.Second)
+	// Rounded up, so that the hour that is told is there.
+	expiresAt = now.Add(accessLifetime + time.Second - 1).Truncate(time.Second)
 	token, err = keys.SignAccess(ring, keys.AccessClaims{
 		Subject: client.ID, ID: rand.Text(), Vendor: client.Vendor, Scopes: scopes,
 		Generation: client.Generation, ExpiresAt: expiresAt.Unix(),

@@ -20,6 +20,12 @@ type deniedKey struct {
 	DeniedBy string    `json:"deniedBy"`
 }
 
+// denyBody names a key that is to count no more.
+type denyBody struct {
+	KeyID string `json:"kid" minLength:"1" maxLength:"255" doc:"The key's kid, as in its key set or in tokens; of a pinned key its RFC 7638 thumbprint."`
+	Note  string `json:"note,omitempty" maxLength:"1024" doc:"Why."`
+}
+
 func wireDenied(d store.DeniedKey) deniedKey { return deniedKey(d) }
 
 func (a *api) registerDeniedKeys(tags []string) {
@@ -37,11 +43,7 @@ func (a *api) registerDeniedKeys(tags []string) {
 	register(a, huma.Operation{
 		OperationID: "deny-key", Method: http.MethodPost, Path: deniedKeysPath, Tags: tags, Security: needs("domains:write"),
 		Summary: "Denies a publisher's key: whatever it signed opens nothing from the next request on, even while the publisher's host is down",
-	}, func(ctx context.Context, vendor string, in *body[struct {
-		KeyID string `json:"kid" minLength:"1" maxLength:"255" doc:"The key's kid, as in its key set or in tokens; of a pinned key its RFC 7638 thumbprint."`
-		Note  string `json:"note,omitempty" maxLength:"1024" doc:"Why."`
-	}],
-	) (*body[deniedKey], error) {
+	}, func(ctx context.Context, vendor string, in *body[denyBody]) (*body[deniedKey], error) {
 		denied := store.DeniedKey{KeyID: in.Body.KeyID, Note: in.Body.Note}
 		if call, ok := ctx.Value(callKey{}).(call); ok {
 			denied.DeniedBy = call.caller.Name

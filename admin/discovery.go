@@ -12,6 +12,9 @@ import (
 const (
 	discoveryPath = "/.well-known/openid-configuration"
 	jwksPath      = "/.well-known/jwks.json"
+	// vendorJWKSPath has the keys by which an origin verifies what the gate tells
+	// it.
+	vendorJWKSPath = "/.well-known/gatefold/{vendor}/jwks.json"
 )
 
 // discovery tells programs where tokens come from (OpenID Connect Discovery,
@@ -26,26 +29,36 @@ type discovery struct {
 	SigningAlgs   []string `json:"id_token_signing_alg_values_supported" doc:"The algorithm of all tokens."`
 	AuthMethods   []string `json:"token_endpoint_auth_methods_supported" doc:"How clients authenticate."`
 	Scopes        []string `json:"scopes_supported" doc:"The scopes that there are."`
+	Documentation string   `json:"service_documentation" doc:"This API's documentation, for people." example:"https://api.news.example.com/docs"`
 	Claims        []string `json:"claims_supported" doc:"The claims of an access token."`
 }
 
 // servePublic serves what is open to strangers.
-func (a *api) servePublic() {
-	a.public.HandleFunc("GET /.well-known/gatefold/{vendor}/jwks.json", a.serveVendorJWKS)
+func (a *api) servePublic() error {
+	document, err := a.documentOf()
+	if err != nil {
+		return err
+	}
+	a.public.HandleFunc("GET "+openAPIPath, func(w http.ResponseWriter, _ *http.Request) { serveJSON(w, stdjson.RawMessage(document)) })
+	if err := a.serveDocs(); err != nil {
+		return err
+	}
+	a.public.HandleFunc("GET "+vendorJWKSPath, a.serveVendorJWKS)
 	if a.Authority.Own {
 		a.public.HandleFunc(tokenPath, a.Authority.serveToken)
-		a.public.HandleFunc("GET "+discoveryPath, a.Authority.serveDiscovery)
+		a.public.HandleFunc("GET "+discoveryPath, a.serveDiscovery)
 		a.public.HandleFunc("GET "+jwksPath, a.Authority.serveJWKS)
 	}
+	return nil
 }
 
-func (o *Authority) serveDiscovery(w http.ResponseWriter, r *http.Request) {
-	base := o.BaseURL(r)
+func (a *api) serveDiscovery(w http.ResponseWriter, r *http.Request) {
+	base := a.Authority.BaseURL(r)
 	serveJSON(w, discovery{
-		Issuer: base, TokenEndpoint: base + tokenPath, JWKSURI: base + jwksPath,
+		Issuer: base, TokenEndpoint: base + tokenPath, JWKSURI: base + jwksPath, Documentation: base + docsPath,
 		GrantTypes: []string{"client_credentials"}, ResponseTypes: []string{}, SubjectTypes: []string{"public"},
 		SigningAlgs: []string{"ES256"}, AuthMethods: []string{"client_secret_basic", "client_secret_post"},
-		Scopes: allScopes(),
+		Scopes: usedScopes(a.huma.OpenAPI()),
 		Claims: []string{"iss", "aud", "sub", "client_id", "jti", "iat", "exp", "vendor_id", "scope"},
 	})
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -123,15 +124,17 @@ func openResources(operator bool) []string {
 	return names
 }
 
-// allScopes are the scopes that tokens can have.
-func allScopes() []string {
-	var scopes []string
-	for _, r := range resources {
-		if !r.Local {
-			scopes = append(scopes, r.Name+":"+rightRead, r.Name+":"+rightWrite, r.Name+":"+rightBoth)
+// usedScopes are the scopes that operations ask for, with their wildcards.
+func usedScopes(document *huma.OpenAPI) []string {
+	used := make(map[string]bool)
+	for _, operation := range operationsOf(document) {
+		if len(operation.Security) == 0 {
+			continue
 		}
+		scope, about := scopeOf(operation)
+		used[scope], used[about.Name+":"+rightBoth] = true, true
 	}
-	return scopes
+	return slices.Sorted(maps.Keys(used))
 }
 
 // admit lets a call pass that has a scope. It stands before everything that an

@@ -62,6 +62,10 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 	a.bodies[pattern] = accepts
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		admitted(humago.NewContext(&operation, r, w), func(huma.Context) {
+			if problem := unknownParameter(&operation, r); problem != nil {
+				problem.write(w)
+				return
+			}
 			call, _ := r.Context().Value(callKey{}).(call)
 			b := &bulk{call: call, api: a, w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
 			select {
@@ -78,6 +82,20 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 			}
 		})
 	})
+}
+
+// unknownParameter refuses a query parameter that the operation does not have, as
+// the library does.
+func unknownParameter(operation *huma.Operation, r *http.Request) *problem {
+	for name := range r.URL.Query() {
+		known := slices.ContainsFunc(operation.Parameters, func(p *huma.Param) bool { return p.In == "query" && p.Name == name })
+		if !known {
+			p := newProblem(http.StatusUnprocessableEntity, "validation failed")
+			p.Errors = []fieldError{{Message: "unknown query parameter", Location: "query." + name}}
+			return p
+		}
+	}
+	return nil
 }
 
 // problemResponse describes how errors are answered.
@@ -187,6 +205,11 @@ func (a *api) refusedBody(r *http.Request) *problem {
 		if r.Method == http.MethodPatch {
 			accepts = append(accepts, mergePatchType)
 		}
+	}
+	if !a.Operator && r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
+		// There is no body to say anything of. The operator's mount wants to hear
+		// it all the same: no token protects that one from pages in a browser.
+		return nil
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || !slices.Contains(accepts, kind) {

@@ -25,6 +25,8 @@ func init() {
 // products. Whoever calls has an access token (OAuth 2.0), which it got at
 // `/oauth/token` for its client id and secret, or from another OpenID issuer.
 // Nothing is served where it is not written.
+//
+// `/docs` is its documentation, `/openapi.json` the same for machines.
 type API struct {
 	// Issuers are those whose access tokens open the API. Default: `self`,
 	// which gives tokens to the clients that `gatefold client create` made.
@@ -42,6 +44,7 @@ type API struct {
 	app     *App
 	logger  *zap.Logger
 	handler lazy[http.Handler]
+	keySets watchedKeySets
 }
 
 // APIIssuer is somebody whose access tokens open the API.
@@ -50,10 +53,13 @@ type APIIssuer struct {
 	Issuer string `json:"issuer"`
 	// Audience is what the tokens' `aud` claim must name. Required of others.
 	Audience string `json:"audience,omitempty"`
-	// JWKS is a file with the issuer's public keys (RFC 7517).
+	// JWKS is where the issuer's public keys are (RFC 7517): a file, or an https
+	// URL. Default for an issuer that is an https URL: where its OpenID
+	// configuration says.
 	JWKS string `json:"jwks,omitempty"`
 
 	access admin.AccessIssuer
+	remote keys.Source // where the keys are fetched; zero when they are not
 }
 
 // CaddyModule returns the Caddy module information.
@@ -87,7 +93,7 @@ func (h *API) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	h.handler.make = h.open
+	h.keySets.sets, h.handler.make = h.app.shared.keySets, h.open
 	h.app.addAPI(h)
 	return nil
 }
@@ -106,16 +112,19 @@ func (i *APIIssuer) provision() error {
 		return fmt.Errorf("%q is a name of Gatefold's own tokens: write self", i.Issuer)
 	case i.Audience == "":
 		return errors.New("audience is required: without it any token of the issuer, made for whatever service, would open the API")
-	case i.JWKS == "":
-		return errors.New("jwks is required: a file with the issuer's public keys")
+	}
+	i.access.AccessVerifier = keys.AccessVerifier{Issuer: i.Issuer, Audience: i.Audience}
+	known := Identity{Issuer: i.Issuer, JWKS: i.JWKS}
+	fetched, err := known.fetched()
+	if err != nil || fetched {
+		i.remote = known.remote
+		return err
 	}
 	set, err := readKeySet(i.JWKS)
 	if err != nil {
 		return fmt.Errorf("jwks: %w", err)
 	}
-	i.access = admin.AccessIssuer{
-		AccessVerifier: keys.AccessVerifier{Issuer: i.Issuer, Audience: i.Audience}, Keys: fixedKeySet{set},
-	}
+	i.access.Keys = fixedKeySet{set}
 	return nil
 }
 
@@ -150,13 +159,25 @@ func (h *API) open() (http.Handler, error) {
 			authority.Own = true
 			continue
 		}
-		authority.Issuers = append(authority.Issuers, issuer.access)
+		access := issuer.access
+		if access.Keys == nil {
+			if access.Keys, err = h.keySets.watch(issuer.remote); err != nil {
+				return nil, fmt.Errorf("issuer %s: %w", issuer.Issuer, err)
+			}
+		}
+		authority.Issuers = append(authority.Issuers, access)
 	}
 	if options.Authority, err = admin.NewAuthority(authority); err != nil {
 		return nil, err
 	}
 	options.Origins = h.Origins
 	return admin.New(options)
+}
+
+// Cleanup gives up what the handler watched.
+func (h *API) Cleanup() error {
+	h.keySets.release()
+	return nil
 }
 
 // ServeHTTP answers every request: nothing behind it is reached.
@@ -217,5 +238,6 @@ func clientAddress(r *http.Request) string {
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*API)(nil)
+	_ caddy.CleanerUpper          = (*API)(nil)
 	_ caddyhttp.MiddlewareHandler = (*API)(nil)
 )

@@ -382,7 +382,9 @@ func TestAPICaddyfile(t *testing.T) {
 		"self with keys":      {Issuer: issuerSelf, JWKS: "y"},
 		"self with audience":  {Issuer: issuerSelf, Audience: "y"},
 		"no audience":         {Issuer: "https://x", JWKS: "y"},
-		"no keys":             {Issuer: "https://x", Audience: "y"},
+		"no keys":             {Issuer: "x", Audience: "y"},
+		"keys in the clear":   {Issuer: "https://x", Audience: "y", JWKS: "http://x/jwks.json"},
+		"issuer in the clear": {Issuer: "http://x", Audience: "y"},
 		"keys that are not":   {Issuer: "https://x", Audience: "y", JWKS: "/nothing/there"},
 		"keys that are empty": {Issuer: "https://x", Audience: "y", JWKS: os.DevNull},
 	} {

@@ -29,7 +29,7 @@ func parseAPIDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, err
 //		issuer self
 //		issuer <iss> {
 //			audience <aud>
-//			jwks     <file>
+//			jwks     <file> | <url>
 //		}
 //		cors <origin>…
 //		plain_http

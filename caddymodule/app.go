@@ -286,8 +286,13 @@ func (a *App) Start() error {
 // of all gates.
 func (a *App) watchIssuers() (vendors []string) {
 	a.gatesMu.Lock()
-	gates := slices.Clone(a.gates)
+	gates, apis := slices.Clone(a.gates), slices.Clone(a.apis)
 	a.gatesMu.Unlock()
+	for _, api := range apis {
+		if _, err := api.handler.get(); err != nil {
+			a.logger.Warn("the management API is not open yet", zap.Error(err))
+		}
+	}
 	for _, gate := range gates {
 		if _, err := gate.runtime.get(); err != nil {
 			a.logger.Warn("a gate is not ready yet", zap.String("vendor", gate.Vendor), zap.String("site", gate.Site), zap.Error(err))

@@ -1,0 +1,56 @@
+package admin_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// published are the operations of the two published APIs that this one keeps,
+// and what it has besides them. The names of parameters do not count.
+var published = map[string][]string{
+	"Sesamy's management API": {
+		"GET /management/vendors", "POST /management/vendors",
+		"GET /management/products", "POST /management/products", "GET /management/products/{}", "PATCH /management/products/{}",
+		"GET /management/entitlements",
+		"GET /management/access-lists", "POST /management/access-lists",
+		"GET /management/access-lists/{}", "PUT /management/access-lists/{}", "PATCH /management/access-lists/{}",
+		"GET /management/access-lists/{}/grants", "POST /management/access-lists/{}/grants",
+		"GET /management/access-lists/{}/grants/{}", "PUT /management/access-lists/{}/grants/{}", "DELETE /management/access-lists/{}/grants/{}",
+		"POST /management/create-signed-link",
+		"GET /management/domains", "GET /management/domains/{}", "PUT /management/domains/{}", "DELETE /management/domains/{}",
+	},
+	"DjaoApp's proxy": {
+		"GET /api/proxy", "PUT /api/proxy", "POST /api/proxy/key",
+		"GET /api/proxy/engagement", "GET /api/proxy/engagement/users", "GET /api/proxy/recent",
+		"GET /api/proxy/rules", "POST /api/proxy/rules", "GET /api/proxy/rules/{}", "PUT /api/proxy/rules/{}",
+		"GET /api/proxy/sessions/{}",
+	},
+	"what they lack": {
+		"DELETE /api/proxy/rules/{}", "PATCH /api/proxy/rules",
+		"DELETE /management/access-lists/{}", "PATCH /management/access-lists/{}/grants/{}",
+		"GET /management/signed-links", "GET /management/signed-links/{}", "DELETE /management/signed-links/{}",
+		"GET /management/audit",
+		"POST /oauth/token", "GET /.well-known/openid-configuration", "GET /.well-known/jwks.json",
+	},
+}
+
+func TestDocumentHasThePublishedOperations(t *testing.T) {
+	described := map[string]bool{}
+	for path, item := range node(newPublic(t).document()["paths"]) {
+		for method := range node(item) {
+			described[strings.ToUpper(method)+" "+pathParameter.ReplaceAllString(path, "{}")] = true
+		}
+	}
+	for api, operations := range published {
+		for _, operation := range operations {
+			if !described[operation] {
+				t.Errorf("%s has %s, and /openapi.json does not", api, operation)
+			}
+		}
+	}
+	if t.Failed() {
+		t.Logf("it has %v", slices.Sorted(maps.Keys(described)))
+	}
+}

@@ -1,0 +1,344 @@
+package admin_test
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// operation is an operation of the document, as the tests here call it.
+type operation struct {
+	method, path string
+	scope        string // empty: open to everybody
+	kind, body   string // of the example in the document
+	query        string // required parameters
+	last         string // the example of the path's last parameter, if it ends with one
+}
+
+func (o *operation) String() string { return o.method + " " + o.path }
+
+var pathParameter = regexp.MustCompile(`\{[^}]+\}`)
+
+// operations are those of the document, short paths first, and those that make
+// records before those that remove them.
+func (p *public) operations() []operation {
+	p.Helper()
+	document := p.document()
+	var all []operation
+	for path, item := range node(document["paths"]) {
+		for method, described := range node(item) {
+			o := operation{method: strings.ToUpper(method), path: path}
+			if security, _ := node(described)["security"].([]any); len(security) > 0 {
+				o.scope = node(security[0])["oauth2"].([]any)[0].(string)
+			}
+			content := node(node(node(described)["requestBody"])["content"])
+			for _, kind := range slices.Sorted(maps.Keys(content)) {
+				if o.kind == "" || kind == "application/json" {
+					o.kind, o.body = kind, exampleText(p.T, kind, node(content[kind])["example"])
+				}
+			}
+			parameters, _ := node(described)["parameters"].([]any)
+			query := url.Values{}
+			for _, parameter := range parameters {
+				described := node(parameter)
+				switch {
+				case described["in"] == "query" && described["required"] == true:
+					query.Set(described["name"].(string), fmt.Sprint(cmp.Or(described["example"], any("x"))))
+				case described["in"] == "path" && strings.HasSuffix(path, "/{"+described["name"].(string)+"}"):
+					o.last, _ = cmp.Or(described["example"], firstExample(described)).(string)
+				}
+			}
+			o.query = query.Encode()
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b operation) int {
+		return cmp.Or(strings.Count(a.path, "/")-strings.Count(b.path, "/"), strings.Compare(a.path, b.path), strings.Compare(a.method, b.method))
+	})
+	return all
+}
+
+func firstExample(parameter map[string]any) any {
+	examples, _ := node(parameter["schema"])["examples"].([]any)
+	if len(examples) == 0 {
+		return nil
+	}
+	return examples[0]
+}
+
+// named says whether callers name the records of a path themselves: they are
+// put there, and nothing is posted.
+func named(o *operation, operations []operation) bool {
+	collection := o.path[:strings.LastIndex(o.path, "/")]
+	return o.method == http.MethodPut && o.last != "" && !slices.ContainsFunc(operations, func(other operation) bool {
+		return other.method == http.MethodPost && (other.path == collection || elsewhere[other.path] == collection)
+	})
+}
+
+func exampleText(t *testing.T, kind string, example any) string {
+	t.Helper()
+	if text, ok := example.(string); ok && !strings.Contains(kind, "json") {
+		return text
+	}
+	text, err := json.Marshal(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kind == "application/x-ndjson" && example != nil {
+		var compact bytes.Buffer
+		if text, ok := example.(string); ok {
+			return text
+		}
+		_ = json.Compact(&compact, text)
+		return compact.String() + "\n"
+	}
+	return string(text)
+}
+
+// records remember whose records stand where: a collection's path with its
+// parameters filled in, and the id of a record in it, as it stands in a path.
+type records map[string]string
+
+// elsewhere are collections whose records are made by an operation of another
+// path, or are named by whoever makes them.
+var elsewhere = map[string]string{
+	"/management/create-signed-link":             "/management/signed-links",
+	"/management/access-lists/{id}/grants/batch": "/management/access-lists/{id}/grants/imports",
+	"/management/keys/rotate":                    "/management/keys",
+}
+
+// fill fills the parameters of a path with the ids of known records.
+func (r records) fill(path string) (string, bool) {
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		if !pathParameter.MatchString(segment) {
+			continue
+		}
+		id, known := r[strings.Join(segments[:i], "/")]
+		if !known {
+			return "", false
+		}
+		segments[i] = id
+	}
+	return strings.Join(segments, "/"), true
+}
+
+// unrecorded is the path of something that no call makes: readers do. Its
+// collection is there.
+func (r records) unrecorded(o *operation) string {
+	collection, _ := r.fill(o.path[:strings.LastIndex(o.path, "/")])
+	return cmp.Or(collection, "/x") + "/" + url.PathEscape(cmp.Or(o.last, "x"))
+}
+
+// note remembers the record that an answer tells of.
+func (r records) note(o *operation, path string, got answer) {
+	if target, ok := elsewhere[o.path]; ok {
+		path, _ = r.fill(target)
+	}
+	var made map[string]any
+	_ = json.Unmarshal([]byte(got.body), &made)
+	var sent map[string]any
+	_ = json.Unmarshal([]byte(o.body), &sent)
+	base := path[strings.LastIndex(path, "/")+1:]
+	if id, ok := strings.CutPrefix(got.head.Get("Location"), base+"/"); ok {
+		r[path] = id
+		return
+	}
+	for _, name := range []string{"id", "tokenId", "kid"} {
+		if id, ok := made[name].(string); ok {
+			r[path] = url.PathEscape(id)
+			return
+		}
+	}
+	if id, ok := sent["importId"].(string); ok {
+		r[path] = url.PathEscape(id)
+	}
+}
+
+// call calls an operation with its example.
+func (p *public) example(token string, o *operation, path, query string) answer {
+	p.Helper()
+	header := http.Header{"Authorization": {"Bearer " + token}}
+	if o.kind != "" {
+		header.Set("Content-Type", o.kind)
+	}
+	address := path
+	if all := strings.Trim(o.query+"&"+query, "&"); all != "" {
+		address += "?" + all
+	}
+	return p.ask(o.method, address, o.body, header)
+}
+
+// vendorScopes are all that a vendor's client can have.
+func vendorScopes(operations []operation) []string {
+	scopes := map[string]bool{}
+	for _, o := range operations {
+		if name, _, ok := strings.Cut(o.scope, ":"); ok && name != "vendors" {
+			scopes[name+":*"] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(scopes))
+}
+
+// makeRecords calls every operation that makes something, with the example that
+// the document has for it: what the documentation shows, works.
+func (p *public) makeRecords(token string, operations []operation) records {
+	p.Helper()
+	made := records{}
+	for _, o := range operations {
+		put := named(&o, operations)
+		if o.method != http.MethodPost && !put || o.scope == "" || strings.HasPrefix(o.scope, "vendors:") {
+			continue
+		}
+		if put {
+			made[o.path[:strings.LastIndex(o.path, "/")]] = url.PathEscape(o.last)
+		}
+		path, known := made.fill(o.path)
+		if !known {
+			p.Errorf("%s: no operation of the document makes the record in its path, and `elsewhere` in this test names none", o.String())
+			continue
+		}
+		got := p.example(token, &o, path, "")
+		if got.code >= 300 {
+			p.Errorf("%s with the example of the document: %d %s\n%s", o.String(), got.code, got.body, o.body)
+			continue
+		}
+		if !put {
+			made.note(&o, path, got)
+		}
+	}
+	return made
+}
+
+// snapshot is what a vendor sees of its own records.
+func (p *public) snapshot(token string, operations []operation, known records) map[string]string {
+	p.Helper()
+	seen := map[string]string{}
+	for _, o := range operations {
+		if o.method != http.MethodGet || o.scope == "" || strings.HasPrefix(o.scope, "vendors:") {
+			continue
+		}
+		path, ok := known.fill(o.path)
+		if !ok {
+			path = known.unrecorded(&o)
+		}
+		got := p.example(token, &o, path, "")
+		if ok && got.code != http.StatusOK {
+			p.Errorf("%s: its owner gets %d %s", o.String(), got.code, got.body)
+		}
+		seen[o.String()] = got.body
+	}
+	return seen
+}
+
+// A vendor calls every operation that the document has with the ids of another
+// vendor's records, and with every right that a vendor can have. It sees none of
+// them, changes none of them, and does not learn that they are there.
+func TestVendorsAreIsolated(t *testing.T) {
+	p := newPublic(t)
+	operations := p.operations()
+	scopes := vendorScopes(operations)
+	owner, stranger := p.token(p.client("acme", scopes...)), p.token(p.client("other", scopes...))
+	nobodys := p.token(p.client("", "vendors:*"))
+	known := p.makeRecords(owner, operations)
+	before := p.snapshot(owner, operations, known)
+	if len(operations) < 40 || len(known) < 5 || len(before) < 10 {
+		t.Fatalf("%d operations, %d records, %d readable: this test sees too little", len(operations), len(known), len(before))
+	}
+	var ids []string
+	for _, id := range known {
+		if regexp.MustCompile(`^[a-z]+_[0-9a-z]{26}$`).MatchString(id) {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) < 3 {
+		t.Fatalf("the ids are %v", ids)
+	}
+
+	// Longest paths first, and what makes records last, so that nothing that a
+	// call makes for the stranger is taken for another's.
+	slices.Reverse(operations)
+	slices.SortStableFunc(operations, func(a, b operation) int {
+		makes := func(o operation) int {
+			if o.method == http.MethodPost || o.method == http.MethodPut {
+				return 1
+			}
+			return 0
+		}
+		return makes(a) - makes(b)
+	})
+	try := func(o *operation, path, query string) answer {
+		got := p.example(stranger, o, path, query)
+		for _, id := range ids {
+			if strings.Contains(got.body, id) && !strings.Contains(path, id) {
+				t.Errorf("%s %s?%s: a stranger reads of %s: %s", o.method, path, query, id, got.body)
+			}
+		}
+		return got
+	}
+	for _, o := range operations {
+		if o.scope == "" {
+			continue
+		}
+		path, found := known.fill(o.path)
+		if !found {
+			path = known.unrecorded(&o)
+		}
+		if strings.HasPrefix(o.scope, "vendors:") {
+			try(&o, path, "").refused(http.StatusForbidden, "forbidden", "")
+			continue
+		}
+		if got := p.example(nobodys, &o, path, ""); got.code != http.StatusForbidden {
+			t.Errorf("%s: a client of no vendor gets %d %s", o.String(), got.code, got.body)
+		}
+		for _, query := range []string{"vendor=acme", "vendor_id=acme"} {
+			if got := try(&o, path, query); got.code < 400 {
+				t.Errorf("%s?%s: %d %s", o.String(), query, got.code, got.body)
+			}
+		}
+		got := try(&o, path, "")
+		if !strings.Contains(o.path, "{") || got.code == http.StatusNotFound || got.code == http.StatusPreconditionRequired || named(&o, operations) {
+			continue
+		}
+		// Some calls succeed for what is not there. Then another's record is
+		// answered as one that never was.
+		never := p.example(stranger, &o, pathParameter.ReplaceAllString(o.path, "never.example"), "")
+		if got.code != never.code || got.body != never.body {
+			t.Errorf("%s with the ids of another vendor's records: %d %s", o.String(), got.code, got.body)
+		}
+	}
+	after := p.snapshot(owner, operations, known)
+	for name, text := range before {
+		if after[name] != text {
+			t.Errorf("%s: a stranger's calls changed it\nfrom %s\nto   %s", name, text, after[name])
+		}
+	}
+}
+
+// Without a token, every operation is closed; what is open is written here.
+func TestWhatIsOpenToStrangers(t *testing.T) {
+	p := newPublic(t)
+	open := map[string]bool{
+		"POST /oauth/token": true, "GET /.well-known/openid-configuration": true, "GET /.well-known/jwks.json": true,
+		"GET /.well-known/gatefold/{vendor}/jwks.json": true,
+	}
+	for _, o := range p.operations() {
+		if o.scope == "" {
+			if !open[o.String()] {
+				t.Errorf("%s is open to strangers", o.String())
+			}
+			continue
+		}
+		path := pathParameter.ReplaceAllString(o.path, "x")
+		got := p.ask(o.method, path, o.body, http.Header{"Content-Type": {o.kind}})
+		got.refused(http.StatusUnauthorized, "unauthorized", "")
+	}
+}

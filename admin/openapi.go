@@ -1,0 +1,347 @@
+package admin
+
+import (
+	stdjson "encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+const (
+	openAPIPath = "/openapi.json"
+	docsPath    = "/docs"
+)
+
+// aboutAPI is the description of the API as a whole, in CommonMark; %s says where
+// tokens come from.
+const aboutAPI = `Manage who may read what: signed links, access lists and their grants, rules, and what a reader may have.
+A change counts from the next request at the gate on.
+
+**Access.** Every call carries an access token, ` + "`Authorization: Bearer <token>`" + `. %s
+What a token may do, its scopes say: each operation names the one that it needs. A vendor's token reaches that vendor's records and no others.
+
+**Errors** are ` + "`application/problem+json`" + ` (RFC 9457); go by the member ` + "`code`" + `, which does not change.
+
+**Lists** come in pages: ` + "`limit`" + ` says how many records, ` + "`from`" + ` after which one. The header ` + "`Link`" + ` names the next page (RFC 8288).
+
+**Bodies** are JSON of at most 1 MiB, unless an operation says otherwise. Unknown fields and query parameters are refused.`
+
+const (
+	aboutOwnTokens   = "A client gets one at `POST " + tokenPath + "` for its id and secret (OAuth 2.0, client credentials); it is valid for an hour."
+	aboutOtherTokens = "The operator's OpenID issuer gives them, with the claims `vendor_id` and `scope`."
+)
+
+// tags are the groups of operations, in the order in which they are shown.
+var tags = []*huma.Tag{
+	{Name: "Links", Description: "URLs that open one page to whoever holds them, until they expire, are used up or are revoked."},
+	{Name: "Access lists", Description: "Named sources of access, in which grants stand."},
+	{Name: "Grants", Description: "Who may have what, from when to when."},
+	{Name: "Entitlements", Description: "What a reader may have at this moment, and where that comes from."},
+	{Name: "Products", Description: "What is sold, and what it includes."},
+	{Name: "Rules", Description: "What a site asks of whoever reads a page, in the order in which it is tried."},
+	{Name: "Proxy", Description: "A site's settings, sessions and readers."},
+	{Name: "Domains", Description: "Hosts whose signatures are trusted."},
+	{Name: "Keys", Description: "The vendor's own keys, which sign its links and its readers' tokens."},
+	{Name: "Vendors", Description: "Publishing houses, for the operator's clients."},
+	{Name: "Audit", Description: "Who changed what, and when."},
+	{Name: "Access", Description: "How programs get access tokens."},
+}
+
+// describe completes what the library knows of the operations: who may call
+// them, how they fail, and what is not its own.
+func (a *api) describe() {
+	document := a.huma.OpenAPI()
+	tokens := aboutOtherTokens
+	if a.Authority != nil && a.Authority.Own {
+		tokens = aboutOwnTokens
+	}
+	document.Info = &huma.Info{
+		Title: "Gatefold management API", Version: "1", Description: fmt.Sprintf(aboutAPI, tokens),
+		License: &huma.License{Name: "Apache License 2.0", Identifier: "Apache-2.0"},
+	}
+	// Relative to the document, wherever the API is mounted.
+	document.Servers = []*huma.Server{{URL: ".", Description: "Where this document is."}}
+	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{securityScheme: a.securityScheme()}
+	plainPaths(document)
+	a.describeProblems()
+	a.describeAccess()
+	a.speak()
+	a.arraysAreThere()
+	used := make(map[string]bool)
+	for _, operation := range operationsOf(document) {
+		a.describeErrors(operation)
+		a.describeExamples(operation)
+		for _, tag := range operation.Tags {
+			used[tag] = true
+		}
+	}
+	for _, tag := range tags {
+		if used[tag.Name] {
+			document.Tags = append(document.Tags, tag)
+		}
+	}
+}
+
+// plainPaths writes the paths as the document's readers know them: `{path...}`,
+// which may hold slashes, is Go's own.
+func plainPaths(document *huma.OpenAPI) {
+	for path, item := range document.Paths {
+		plain := strings.ReplaceAll(path, "...}", "}")
+		if plain == path {
+			continue
+		}
+		delete(document.Paths, path)
+		document.Paths[plain] = item
+		for _, operation := range itemOperations(item) {
+			operation.Path = plain
+			for _, parameter := range operation.Parameters {
+				parameter.Required = parameter.Required || parameter.In == "path"
+			}
+		}
+	}
+}
+
+// operationsOf lists the operations of a document, in the order of their paths.
+func operationsOf(document *huma.OpenAPI) []*huma.Operation {
+	operations := make([]*huma.Operation, 0, 2*len(document.Paths))
+	for _, path := range slices.Sorted(maps.Keys(document.Paths)) {
+		operations = append(operations, itemOperations(document.Paths[path])...)
+	}
+	return operations
+}
+
+func itemOperations(item *huma.PathItem) []*huma.Operation {
+	all := []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete}
+	return slices.DeleteFunc(all, func(operation *huma.Operation) bool { return operation == nil })
+}
+
+// securityScheme says how callers get their tokens.
+func (a *api) securityScheme() *huma.SecurityScheme {
+	if a.Authority == nil || !a.Authority.Own {
+		scheme := &huma.SecurityScheme{Type: "http", Scheme: "bearer", Description: "An access token of an OpenID issuer, with the claims vendor_id and scope."}
+		if a.Authority != nil && strings.HasPrefix(a.Authority.Issuers[0].Issuer, "https://") {
+			scheme = &huma.SecurityScheme{
+				Type: "openIdConnect", Description: scheme.Description,
+				OpenIDConnectURL: strings.TrimSuffix(a.Authority.Issuers[0].Issuer, "/") + discoveryPath,
+			}
+		}
+		return scheme
+	}
+	scopes := make(map[string]string)
+	for _, scope := range usedScopes(a.huma.OpenAPI()) {
+		name, right, _ := strings.Cut(scope, ":")
+		about, _ := findResource(name)
+		scopes[scope] = map[string]string{
+			rightRead: "Read", rightWrite: "Change", rightBoth: "Read and change",
+		}[right] + " " + about.Description + "."
+	}
+	return &huma.SecurityScheme{
+		Type: "oauth2", Description: "An access token for a client's id and secret. `<resource>:*` is both `:read` and `:write`; writing does not imply reading.",
+		Flows: &huma.OAuthFlows{ClientCredentials: &huma.OAuthFlow{TokenURL: "." + tokenPath, Scopes: scopes}},
+	}
+}
+
+// failures are the errors that operations have in common, by status.
+var failures = map[int]struct{ name, description string }{
+	http.StatusBadRequest:            {"BadRequest", "The request cannot be read: the body is not JSON, or a name comes twice in it."},
+	http.StatusUnauthorized:          {"Unauthorized", "There is no access token, or it is not valid here, or no longer."},
+	http.StatusForbidden:             {"Forbidden", "The access token does not have the scope."},
+	http.StatusNotFound:              {"NotFound", "The vendor has no such record."},
+	http.StatusConflict:              {"Conflict", "The change does not fit what is there, or somebody else changed the record at the same time."},
+	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is larger than it may be."},
+	http.StatusUnsupportedMediaType:  {"UnsupportedMediaType", "Content-Type does not say application/json."},
+	http.StatusUnprocessableEntity:   {"ValidationFailed", "A field or parameter is not acceptable; `errors` names each."},
+	http.StatusTooManyRequests:       {"TooManyRequests", "There were too many calls: wait as long as Retry-After says."},
+	http.StatusServiceUnavailable:    {"Unavailable", "The server cannot do it now; nothing was changed. Retry-After says when to try again."},
+}
+
+// describeProblems puts our errors in the place of the library's.
+func (a *api) describeProblems() {
+	components := a.huma.OpenAPI().Components
+	schema := components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
+	components.Responses = map[string]*huma.Response{"Error": {
+		Description: "Anything else that went wrong.", Content: map[string]*huma.MediaType{problemType: {Schema: schema}},
+	}}
+	for status, failure := range failures {
+		example := problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: failure.description, Code: codes[status]}
+		if status == http.StatusUnprocessableEntity {
+			example.Detail = "validation failed"
+			example.Errors = []fieldError{{Message: "expected length >= 1", Location: "body.name"}}
+		}
+		response := &huma.Response{
+			Description: failure.description,
+			Content:     map[string]*huma.MediaType{problemType: {Schema: schema, Example: example}},
+		}
+		switch status {
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+			response.Headers = map[string]*huma.Param{"Retry-After": {
+				Description: "How many seconds to wait.", Schema: &huma.Schema{Type: huma.TypeInteger, Examples: []any{5}},
+			}}
+		case http.StatusUnauthorized, http.StatusForbidden:
+			response.Headers = map[string]*huma.Param{"WWW-Authenticate": {
+				Description: "What is wrong with the token (RFC 6750, section 3).", Schema: &huma.Schema{Type: huma.TypeString, Examples: []any{`Bearer realm="gatefold", error="invalid_token"`}},
+			}}
+		}
+		components.Responses[failure.name] = response
+	}
+	delete(components.Schemas.Map(), "ErrorModel")
+	delete(components.Schemas.Map(), "ErrorDetail")
+}
+
+// describeErrors says how an operation may fail. What it says of itself stays.
+func (a *api) describeErrors(operation *huma.Operation) {
+	if len(operation.Security) == 0 {
+		return // it is described by hand
+	}
+	statuses := []int{
+		http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity,
+		http.StatusTooManyRequests, http.StatusServiceUnavailable,
+	}
+	if strings.Contains(operation.Path, "{") {
+		statuses = append(statuses, http.StatusNotFound)
+	}
+	if operation.Method != http.MethodGet {
+		statuses = append(statuses, http.StatusConflict)
+	}
+	if operation.RequestBody != nil {
+		statuses = append(statuses, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	for status, response := range operation.Responses {
+		if status == "default" || isLibraryError(response) {
+			delete(operation.Responses, status)
+		}
+	}
+	for _, status := range statuses {
+		if name := strconv.Itoa(status); operation.Responses[name] == nil {
+			operation.Responses[name] = &huma.Response{Ref: "#/components/responses/" + failures[status].name}
+		}
+	}
+	operation.Responses["default"] = &huma.Response{Ref: "#/components/responses/Error"}
+}
+
+// arraysAreThere says of the arrays in answers that they are never null: the
+// library takes each for one that may be. What callers send stays as it is
+// checked.
+func (a *api) arraysAreThere() {
+	sent, answered := make(map[*huma.Schema]bool), make(map[*huma.Schema]bool)
+	for _, operation := range operationsOf(a.huma.OpenAPI()) {
+		if operation.RequestBody != nil {
+			for _, media := range operation.RequestBody.Content {
+				a.reach(media.Schema, sent)
+			}
+		}
+		for _, response := range operation.Responses {
+			for _, media := range response.Content {
+				a.reach(media.Schema, answered)
+			}
+		}
+	}
+	for schema := range answered {
+		if schema.Type == huma.TypeArray && !sent[schema] {
+			schema.Nullable = false
+		}
+	}
+}
+
+// reach notes a schema and all that stand in it.
+func (a *api) reach(schema *huma.Schema, reached map[*huma.Schema]bool) {
+	if schema = a.resolve(schema); schema == nil || reached[schema] {
+		return
+	}
+	reached[schema] = true
+	a.reach(schema.Items, reached)
+	for _, property := range schema.Properties {
+		a.reach(property, reached)
+	}
+	for _, one := range slices.Concat(schema.OneOf, schema.AnyOf, schema.AllOf) {
+		a.reach(one, reached)
+	}
+	if values, ok := schema.AdditionalProperties.(*huma.Schema); ok {
+		a.reach(values, reached)
+	}
+}
+
+// isLibraryError says whether a response is the library's own idea of an error.
+func isLibraryError(response *huma.Response) bool {
+	for _, media := range response.Content {
+		if media.Schema != nil && strings.HasSuffix(media.Schema.Ref, "/ErrorModel") {
+			return true
+		}
+	}
+	return false
+}
+
+// describeExamples gives JSON bodies an example, made of those of their fields.
+func (a *api) describeExamples(operation *huma.Operation) {
+	if operation.RequestBody != nil {
+		a.exampleFor(operation.RequestBody.Content)
+	}
+	for _, response := range operation.Responses {
+		a.exampleFor(response.Content)
+	}
+}
+
+func (a *api) exampleFor(content map[string]*huma.MediaType) {
+	for _, media := range content {
+		if media.Schema != nil && media.Example == nil && media.Examples == nil {
+			media.Example = exampleOf(a.huma.OpenAPI().Components.Schemas, media.Schema, 0)
+		}
+	}
+}
+
+// exampleOf makes an example of a schema: its own, or one made of those of its
+// parts. It leaves out what has none.
+func exampleOf(registry huma.Registry, schema *huma.Schema, depth int) any {
+	switch {
+	case depth > 8:
+		return nil
+	case len(schema.Examples) > 0:
+		return schema.Examples[0]
+	case schema.Ref != "":
+		return exampleOf(registry, registry.SchemaFromRef(schema.Ref), depth+1)
+	case len(schema.Enum) > 0:
+		return schema.Enum[0]
+	case schema.Default != nil:
+		return schema.Default
+	}
+	switch schema.Type {
+	case huma.TypeArray:
+		if schema.Items == nil {
+			return nil
+		}
+		if element := exampleOf(registry, schema.Items, depth+1); element != nil {
+			return []any{element}
+		}
+		return []any{}
+	case huma.TypeObject:
+		object := make(map[string]any)
+		for name, property := range schema.Properties {
+			if value := exampleOf(registry, property, depth+1); value != nil {
+				object[name] = value
+			}
+		}
+		return object
+	case huma.TypeBoolean:
+		return false
+	case huma.TypeString:
+		if schema.Format == "date-time" {
+			return "2027-01-31T12:00:00Z"
+		}
+	}
+	return nil
+}
+
+// documentOf is the description of the API, for machines.
+func (a *api) documentOf() ([]byte, error) {
+	document, err := stdjson.Marshal(a.huma.OpenAPI())
+	if err != nil {
+		return nil, fmt.Errorf("admin: describing the API: %w", err)
+	}
+	return document, nil
+}
