@@ -235,7 +235,7 @@ func TestRevocationReachesAllNodes(t *testing.T) {
 	}
 	slices.Sort(late)
 	t.Logf("last request that was allowed after a removal was acknowledged: median %v, p99 %v, of %d", late[len(late)/2], late[len(late)*99/100], len(late))
-	if p99 := late[len(late)*99/100]; p99 > reachesWithin {
+	if p99 := late[len(late)*99/100]; p99 > time.Second { // quiet machines: 2 ms
 		t.Errorf("at p99 it is %v later", p99)
 	}
 	for name, spoil := range map[string]func(){"cut": proxy.Cut, "silent": proxy.Freeze} {
@@ -248,7 +248,7 @@ func TestRevocationReachesAllNodes(t *testing.T) {
 }
 
 const (
-	removals = 100
+	removals = 1000
 	// reachesWithin is far more than a quiet machine needs, see docs/redis.md.
 	reachesWithin = 5 * time.Second
 )
