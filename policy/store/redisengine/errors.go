@@ -79,7 +79,7 @@ func isReadOnly(err error) bool {
 
 // isBusy says whether the server refused a command before it began.
 func isBusy(err error) bool {
-	if redis.IsLoadingError(err) || redis.IsClusterDownError(err) || redis.IsTryAgainError(err) || redis.IsMasterDownError(err) ||
+	if isMoved(err) || isAsk(err) || redis.IsLoadingError(err) || redis.IsClusterDownError(err) || redis.IsTryAgainError(err) || redis.IsMasterDownError(err) ||
 		redis.IsMaxClientsError(err) || redis.IsNoReplicasError(err) {
 		return true
 	}
