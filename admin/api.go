@@ -94,7 +94,7 @@ type api struct {
 	// bodies are the media types of the bodies of operations that stream, by
 	// their patterns; streams bounds how many are under way.
 	bodies  map[string][]string
-	streams chan struct{}
+	streams streamSlots
 }
 
 func init() {
@@ -118,7 +118,7 @@ func New(options Options) (http.Handler, error) {
 	}
 	a := &api{
 		Options: options, sessions: store.NewSessions(options.Keyring), mux: http.NewServeMux(), public: http.NewServeMux(),
-		bodies: map[string][]string{}, streams: make(chan struct{}, maxStreams),
+		bodies: map[string][]string{},
 	}
 	config := huma.DefaultConfig("Gatefold management API", "1")
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""

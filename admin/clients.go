@@ -110,7 +110,8 @@ func (a *api) registerClients() {
 	})
 	register(a, huma.Operation{
 		OperationID: "create-access-token", Method: http.MethodPost, Path: clientsPath + "/{clientId}/tokens", Tags: tags, Security: needs("clients:write"),
-		Summary: "Makes an access token for a client, without its secret",
+		Summary:  "Makes an access token for a client, without its secret",
+		Metadata: map[string]any{repetitionKey: repeatCall},
 	}, a.createAccessToken)
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -255,3 +256,48 @@ func TestBrokenStreamGoesOn(t *testing.T) {
 type failingReader struct{ err error }
 
 func (f failingReader) Read([]byte) (int, error) { return 0, f.err }
+
+// waitingBody is the body of a caller who takes her time.
+type waitingBody struct {
+	begun, end chan struct{}
+	once       sync.Once
+}
+
+func (w *waitingBody) Read([]byte) (int, error) {
+	w.once.Do(func() { w.begun <- struct{}{} })
+	<-w.end
+	return 0, io.EOF
+}
+
+// One vendor's slow streams do not keep others from theirs.
+func TestSlowStreamsLeaveRoom(t *testing.T) {
+	b := newBench(t, false)
+	begun, end := make(chan struct{}), make(chan struct{})
+	var group sync.WaitGroup
+	codes := make([]int, 4)
+	for i := range codes {
+		group.Go(func() {
+			request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, importPath, &waitingBody{begun: begun, end: end})
+			request.Header.Set("Content-Type", "application/x-ndjson")
+			request.Header.Set("X-Test-Vendor", "acme")
+			recorder := httptest.NewRecorder()
+			b.handler.ServeHTTP(recorder, request)
+			codes[i] = recorder.Code
+		})
+		<-begun
+	}
+	full := b.send("acme", http.MethodGet, exportPath, "", nil)
+	full.refused(http.StatusServiceUnavailable, "unavailable", "")
+	if full.head.Get("Retry-After") == "" {
+		t.Error("the refusal does not say when to try again")
+	}
+	b.send("other", http.MethodGet, exportPath, "", nil).want(http.StatusOK, nil)
+	close(end)
+	group.Wait()
+	for _, code := range codes {
+		if code != http.StatusOK {
+			t.Errorf("a slow stream ended with %d", code)
+		}
+	}
+	b.send("acme", http.MethodGet, exportPath, "", nil).want(http.StatusOK, nil)
+}

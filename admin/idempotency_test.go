@@ -170,6 +170,35 @@ func TestCrashBetweenWriteAndAnswer(t *testing.T) {
 	}
 }
 
+// A client's secret is shown once. Asked again, the server makes no second client
+// and shows no secret: it says which client it made.
+func TestSecretIsShownOnce(t *testing.T) {
+	b := newBench(t, true)
+	var made struct{ ClientID, ClientSecret string }
+	body := `{"name":"Back office","scopes":["grants:read"]}`
+	first := b.send("acme", http.MethodPost, "/management/clients", body, withKey("k")).want(http.StatusCreated, nil)
+	fields := first.fields()
+	for name, value := range fields {
+		text, _ := value.(string)
+		switch {
+		case strings.HasSuffix(strings.ToLower(name), "secret"):
+			made.ClientSecret = text
+		case strings.HasSuffix(strings.ToLower(name), "id"):
+			made.ClientID = text
+		}
+	}
+	lost := b.send("acme", http.MethodPost, "/management/clients", body, withKey("k"))
+	p := lost.refused(http.StatusConflict, "idempotency_answer_lost", "")
+	if made.ClientSecret == "" || strings.Contains(lost.body, made.ClientSecret) || made.ClientID == "" || !strings.Contains(p.Detail, made.ClientID) {
+		t.Errorf("first %s, again %s", first.body, lost.body)
+	}
+	var clients []any
+	b.call(http.MethodGet, "/management/clients", "").want(http.StatusOK, &clients)
+	if len(clients) != 1 {
+		t.Errorf("%d clients were made", len(clients))
+	}
+}
+
 // A link's token is a secret: it is in no file. Asked again, the server signs the
 // same link once more.
 func TestTokensAreNotKept(t *testing.T) {

@@ -31,7 +31,7 @@ func (s *rowSource) Read(p []byte) (int, error) {
 			s.buffered = fmt.Appendf(s.buffered, "{\"userId\":\"reader-%07d\",\"email\":\"reader%07d@example.org\",\"sku\":\"premium\",\"poId\":\"monthly\",\"endsAt\":\"2030-01-01T00:00:00Z\"}\n", s.next, s.next)
 			s.next++
 		}
-		if s.next%10_000 == 0 {
+		if s.next%5_000 == 0 {
 			s.peak.Store(max(s.peak.Load(), memoryInUse()))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -26,9 +27,41 @@ const (
 
 	// streamIdle is how long a stream may stand still.
 	streamIdle = time.Minute
-	// maxStreams bounds how many of them are under way: each has a few MiB.
-	maxStreams = 16
+	// maxStreams bounds how many of them are under way, each with a few MiB, and
+	// maxVendorStreams how many of one vendor: none takes them all.
+	maxStreams       = 16
+	maxVendorStreams = 4
 )
+
+// streamSlots bounds how many streams are under way.
+type streamSlots struct {
+	mu     sync.Mutex
+	total  int
+	vendor map[string]int
+}
+
+func (s *streamSlots) begin(vendor string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.total == maxStreams || s.vendor[vendor] == maxVendorStreams {
+		return false
+	}
+	if s.vendor == nil {
+		s.vendor = make(map[string]int)
+	}
+	s.total++
+	s.vendor[vendor]++
+	return true
+}
+
+func (s *streamSlots) end(vendor string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total--
+	if s.vendor[vendor]--; s.vendor[vendor] == 0 {
+		delete(s.vendor, vendor)
+	}
+}
 
 // streamFormats are the formats of streams by their media types.
 var streamFormats = map[string]string{
@@ -68,14 +101,12 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 			}
 			call, _ := r.Context().Value(callKey{}).(call)
 			b := &bulk{call: call, api: a, w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
-			select {
-			case a.streams <- struct{}{}:
-				defer func() { <-a.streams }()
-			default:
+			if !a.streams.begin(call.caller.Vendor) {
 				w.Header().Set("Retry-After", "5")
 				newProblem(http.StatusServiceUnavailable, "Too many streams are under way: try again in a moment.").write(w)
 				return
 			}
+			defer a.streams.end(call.caller.Vendor)
 			ctx := store.WithActor(r.Context(), store.Actor{Name: call.caller.Name, Operation: operation.OperationID})
 			if err := serve(ctx, b); err != nil {
 				b.fail(err)
