@@ -108,12 +108,12 @@ func (a *api) registerDomains() {
 	register(a, huma.Operation{
 		OperationID: "get-domain", Method: http.MethodGet, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:read"),
 		Summary: "Returns a trusted publisher domain, with its keys in use",
-	}, func(ctx context.Context, vendor string, in *DomainPath) (*body[shownDomain], error) {
+	}, func(ctx context.Context, vendor string, in *DomainPath) (*record[shownDomain], error) {
 		domain, err := a.domain(ctx, vendor, in)
 		if err != nil {
 			return nil, err
 		}
-		return &body[shownDomain]{Body: a.showDomain(ctx, domain)}, nil
+		return &record[shownDomain]{ETag: etagOf(wireDomain(domain)), Body: a.showDomain(ctx, domain)}, nil
 	})
 	register(a, huma.Operation{
 		OperationID: "put-domain", Method: http.MethodPut, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
@@ -122,33 +122,39 @@ func (a *api) registerDomains() {
 			"trusted all the same, and the answer says so: the gate fetches it as soon as it can.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		DomainPath
+		IfMatch
 		Body domainBody
 	},
-	) (*body[ProbedDomain], error) {
+	) (*record[ProbedDomain], error) {
 		name, err := in.name()
 		if err != nil {
 			return nil, err
 		}
 		return a.putDomain(ctx, vendor, store.Domain{
 			Domain: name, SigningKeyPEM: in.Body.SigningKeyPEM, JWKSURI: in.Body.JWKSURI, AllowedResourceIDs: in.Body.AllowedResourceIDs,
-		})
+		}, in.IfMatch)
 	})
 	register(a, huma.Operation{
 		OperationID: "remove-domain", Method: http.MethodDelete, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Trusts a publisher domain no more: whatever it signed opens nothing from the next request on", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *DomainPath) (*empty, error) {
+	}, func(ctx context.Context, vendor string, in *struct {
+		DomainPath
+		IfMatch
+	},
+	) (*empty, error) {
 		name, err := in.name()
 		if err != nil {
 			return nil, err
 		}
-		if err := a.Store.RemoveDomain(ctx, vendor, name); err != nil {
-			return nil, err
+		if err := a.Store.RemoveDomain(ctx, vendor, name, in.domain); err != nil {
+			return nil, in.changed(err)
 		}
 		return &empty{}, a.refreshDomains(ctx, vendor)
 	})
 	register(a, huma.Operation{
 		OperationID: "probe-domain", Method: http.MethodPost, Path: domainsPath + "/{domain}/probe", Tags: tags, Security: needs("domains:write"),
-		Summary: "Fetches a domain's keys now, and tells what came of it",
+		Summary:  "Fetches a domain's keys now, and tells what came of it",
+		Metadata: map[string]any{repetitionKey: repeatCall},
 	}, func(ctx context.Context, vendor string, in *DomainPath) (*body[shownDomain], error) {
 		domain, err := a.domain(ctx, vendor, in)
 		if err != nil {
@@ -169,7 +175,7 @@ func (a *api) domain(ctx context.Context, vendor string, in *DomainPath) (store.
 	return a.Store.Domain(ctx, vendor, name)
 }
 
-func (a *api) putDomain(ctx context.Context, vendor string, domain store.Domain) (*body[ProbedDomain], error) {
+func (a *api) putDomain(ctx context.Context, vendor string, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
 	if err := domain.Normalize(); err != nil {
 		return nil, err
 	}
@@ -179,12 +185,23 @@ func (a *api) putDomain(ctx context.Context, vendor string, domain store.Domain)
 	if call, ok := ctx.Value(callKey{}).(call); ok {
 		domain.UpdatedBy = call.caller.Name
 	}
-	stored, err := a.Store.PutDomain(ctx, vendor, domain)
+	stored, err := a.Store.PutDomain(ctx, vendor, domain, match.domain)
 	if err != nil {
-		return nil, err
+		return nil, match.changed(err)
 	}
-	answer := &body[ProbedDomain]{Body: ProbedDomain{wireDomain(stored), wireProbe(stored.Probe)}}
+	// What a probe finds is no part of the record's state.
+	shown := wireDomain(stored)
+	answer := &record[ProbedDomain]{ETag: etagOf(shown), Body: ProbedDomain{shown, wireProbe(stored.Probe)}}
 	return answer, a.refreshDomains(ctx, vendor)
+}
+
+// domain refuses a change of a domain that is not in the state that the caller
+// knows. One that is not there is in none.
+func (m IfMatch) domain(before *store.Domain) error {
+	if before == nil {
+		return m.absent()
+	}
+	return m.check(wireDomain(*before))
 }
 
 // refreshDomains lets the gate decide by what was written. Other records that

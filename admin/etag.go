@@ -58,6 +58,14 @@ func (m IfMatch) check(current any) error {
 	return newProblem(http.StatusPreconditionFailed, "The record is no longer in the state that If-Match names: read it again and decide anew.")
 }
 
+// absent refuses to make a record where the caller wants to change one.
+func (m IfMatch) absent() error {
+	if m.IfMatch == "" {
+		return nil
+	}
+	return newProblem(http.StatusPreconditionFailed, "There is no such record, and If-Match asks for one.")
+}
+
 // changed returns the error of a change. Where somebody else came first the
 // caller's condition does not hold.
 func (m IfMatch) changed(err error) error {

@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"crypto/elliptic"
 	"net/http"
 	"sync"
 	"testing"
@@ -66,6 +67,25 @@ func TestRuleInAKnownState(t *testing.T) {
 	moved := b.call(http.MethodGet, one, "").want(http.StatusOK, nil).head.Get("ETag")
 	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {changed}}).refused(http.StatusPreconditionFailed, "precondition_failed", "")
 	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {moved}}).want(http.StatusNoContent, nil)
+}
+
+// A domain is put whether it is there or not; with If-Match only where it is.
+func TestDomainInAKnownState(t *testing.T) {
+	b := newBench(t, false)
+	const one = "/management/domains/news.example.com"
+	_, block := publisherKey(t, elliptic.P256())
+	body := `{"signingKeyPem":` + quoted(block) + `}`
+	b.send("acme", http.MethodPut, one, body, ifMatch("*")).refused(http.StatusPreconditionFailed, "precondition_failed", "")
+	b.call(http.MethodGet, one, "").refused(http.StatusNotFound, "not_found", "")
+	made := b.call(http.MethodPut, one, body).want(http.StatusOK, nil).head.Get("ETag")
+	if read := b.call(http.MethodGet, one, "").want(http.StatusOK, nil).head.Get("ETag"); made == "" || made != read {
+		t.Fatalf("made as %s, read as %s", made, read)
+	}
+	again := b.send("acme", http.MethodPut, one, body, ifMatch(made)).want(http.StatusOK, nil).head.Get("ETag")
+	b.send("acme", http.MethodPut, one, body, ifMatch(made)).refused(http.StatusPreconditionFailed, "precondition_failed", "")
+	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {made}}).refused(http.StatusPreconditionFailed, "precondition_failed", "")
+	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {again}}).want(http.StatusNoContent, nil)
+	b.call(http.MethodDelete, one, "").want(http.StatusNoContent, nil) // what is not there is removed
 }
 
 // Of ten who save at once, each with what he read, one succeeds.

@@ -1,9 +1,11 @@
 package admin_test
 
 import (
+	"crypto/elliptic"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,9 @@ type example struct {
 	// valid replaces placeholders of the request and of the query, by their
 	// paths, with values of the same type.
 	valid map[string]any
+	// without are fields that are left out, because the published text says that
+	// another excludes them; they must not come back.
+	without []string
 }
 
 const (
@@ -34,6 +39,14 @@ const (
 	publishedGrantIs = `{"id":"grant_123abc","source":"src_123abc",` + publishedGrant + `}`
 	publishedLink    = `{"url":"https://example.com/article/123","sku":"premium-subscription","purchaseOption":"monthly","publisherContentId":"article-2024-01-15-news",
 		"userId":"user-456","maxUses":1000,"expiresIn":"7d","meta":{"additionalProperties":"string"}}`
+)
+
+const (
+	publishedDomain   = `{"signingKeyPem":"string","jwksUri":"string","allowedResourceIds":["string"]}`
+	publishedDomainIs = `{"domain":"string","signingKeyPem":"string","jwksUri":"string","allowedResourceIds":["string"],"createdAt":"string","updatedAt":"string","updatedBy":"string"}`
+	publishedProbe    = `{"domain":"string","signingKeyPem":"string","jwksUri":"string","allowedResourceIds":["string"],"createdAt":"string","updatedAt":"string","updatedBy":"string",
+		"probe":{"ok":true,"activeKeys":0,"error":"string"}}`
+	publishedPath = "/management/domains/example.wordpress.com"
 )
 
 // examples are the operations that there are here, in the order in which they
@@ -78,6 +91,18 @@ var examples = []example{
 		response: `{"signedUrl":"string","token":"string","tokenId":"string","expiresAt":"string","sku":"string","publisherContentId":"string"}`,
 	},
 	{method: "DELETE", path: "/management/access-lists/{id}/grants/{grantId}", status: 204},
+	// Exactly one of signingKeyPem and jwksUri: so the example is two.
+	{
+		method: "PUT", path: publishedPath, request: publishedDomain, status: 200, response: publishedProbe,
+		valid: map[string]any{"jwksUri": "https://example.wordpress.com/.well-known/jwks.json"}, without: []string{"signingKeyPem"},
+	},
+	{method: "GET", path: "/management/domains", status: 200, response: `{"domains":[` + publishedDomainIs + `]}`, without: []string{"domains[].signingKeyPem"}},
+	{
+		method: "PUT", path: publishedPath, request: publishedDomain, status: 200, response: publishedProbe,
+		valid: map[string]any{"signingKeyPem": "{pem}"}, without: []string{"jwksUri", "probe.error"},
+	},
+	{method: "GET", path: publishedPath, status: 200, response: publishedDomainIs, without: []string{"jwksUri"}},
+	{method: "DELETE", path: publishedPath, status: 204},
 }
 
 // Each example request is sent, with valid values for its placeholders and
@@ -85,7 +110,8 @@ var examples = []example{
 // type, with the value that was sent.
 func TestPublishedExamples(t *testing.T) {
 	b := newBench(t, true)
-	made := map[string]string{"{cursor}": b.entitled()}
+	_, block := publisherKey(t, elliptic.P256())
+	made := map[string]string{"{cursor}": b.entitled(), "{pem}": block}
 	for _, e := range examples {
 		t.Run(e.method+" "+e.path, func(t *testing.T) {
 			b.clock = b.clock.Add(time.Second)
@@ -98,6 +124,7 @@ func TestPublishedExamples(t *testing.T) {
 			body := ""
 			if e.request != "" {
 				parse(t, e.request, &sent)
+				e.leaveOut(sent)
 				sent = e.fill(t, "", sent, made, used)
 				encoded, err := json.Marshal(sent)
 				if err != nil {
@@ -119,11 +146,11 @@ func TestPublishedExamples(t *testing.T) {
 			var want, answer any
 			parse(t, e.response, &want)
 			parse(t, got.body, &answer)
-			compare(t, "", want, answer, sent)
+			e.compare(t, "", want, answer, sent)
 			remember(e.path, answer, made)
 		})
 	}
-	if len(examples) != 18 {
+	if len(examples) != 23 {
 		t.Errorf("there are %d examples", len(examples))
 	}
 }
@@ -204,9 +231,17 @@ func (e *example) fillQuery(t *testing.T, made map[string]string, used map[strin
 
 func kindOf(value any) string { return fmt.Sprintf("%T", value) }
 
+// leaveOut takes from a request what another of its fields excludes.
+func (e *example) leaveOut(request any) {
+	fields, _ := request.(map[string]any)
+	for _, place := range e.without {
+		delete(fields, place)
+	}
+}
+
 // compare wants every field of an example in an answer, of the same type, and
 // with the value that was sent under its name, if one was.
-func compare(t *testing.T, place string, want, got, sent any) {
+func (e *example) compare(t *testing.T, place string, want, got, sent any) {
 	t.Helper()
 	if kindOf(want) != kindOf(got) {
 		t.Errorf("%s: %v is no %T", place, got, want)
@@ -217,11 +252,17 @@ func compare(t *testing.T, place string, want, got, sent any) {
 		fields, _ := sent.(map[string]any)
 		for name, member := range want {
 			value, ok := got.(map[string]any)[name]
+			if slices.Contains(e.without, strings.TrimPrefix(place+"."+name, ".")) {
+				if ok {
+					t.Errorf("%s.%s is there", place, name)
+				}
+				continue
+			}
 			if !ok {
 				t.Errorf("%s.%s is missing", place, name)
 				continue
 			}
-			compare(t, place+"."+name, member, value, fields[name])
+			e.compare(t, place+"."+name, member, value, fields[name])
 		}
 	case []any:
 		list := got.([]any)
@@ -230,7 +271,7 @@ func compare(t *testing.T, place string, want, got, sent any) {
 			return
 		}
 		// The last one has all that the examples set.
-		compare(t, place+"[]", want[0], list[len(list)-1], nil)
+		e.compare(t, place+"[]", want[0], list[len(list)-1], nil)
 	default:
 		if sent != nil && kindOf(sent) == kindOf(got) && sent != got {
 			t.Errorf("%s: sent was %v, and answered is %v", place, sent, got)

@@ -68,15 +68,19 @@ func (d *Domain) Normalize() error {
 }
 
 // PutDomain writes a domain in the place of the one with its name, if there is
-// one: its CreatedAt stays. The caller publishes it with
+// one: its CreatedAt stays. Allowed may refuse that with an error: it gets the one
+// that there is, nil if there is none. The caller publishes the domain with
 // policy.Policy.RefreshDomains before it acknowledges.
-func (s *Store) PutDomain(ctx context.Context, vendor string, domain Domain) (Domain, error) {
+func (s *Store) PutDomain(ctx context.Context, vendor string, domain Domain, allowed ...func(before *Domain) error) (Domain, error) {
 	if err := domain.Normalize(); err != nil {
 		return Domain{}, err
 	}
 	k := key(prefixDomain, domain.Domain)
 	var before Domain
 	stored, err := s.get(ctx, vendor, k, &before)
+	if err := allow(&before, err, allowed); err != nil {
+		return Domain{}, err
+	}
 	now := s.now().UTC().Truncate(time.Millisecond)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -99,6 +103,20 @@ func (s *Store) PutDomain(ctx context.Context, vendor string, domain Domain) (Do
 	}
 	batch := &Batch{Checks: []Check{{Key: k, Value: stored}}, Puts: []Put{{Key: k, Value: encoded}}}
 	return domain, s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+}
+
+// allow asks whether a record may be written or removed. It is told of none where
+// reading it failed.
+func allow[T any](before *T, failed error, allowed []func(*T) error) error {
+	if failed != nil {
+		before = nil
+	}
+	for _, ask := range allowed {
+		if err := ask(before); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hasRoom refuses one more record of a kind where there are as many as may be.
@@ -126,22 +144,25 @@ func (s *Store) Domain(ctx context.Context, vendor, name string) (Domain, error)
 	return domain, err
 }
 
-// RemoveDomain removes a domain; one that is not there is no error. The caller
-// publishes it like PutDomain.
-func (s *Store) RemoveDomain(ctx context.Context, vendor, name string) error {
-	return s.remove(ctx, vendor, key(prefixDomain, name))
+// RemoveDomain removes a domain; one that is not there is no error. Allowed may
+// refuse that, and the caller publishes it, like PutDomain.
+func (s *Store) RemoveDomain(ctx context.Context, vendor, name string, allowed ...func(before *Domain) error) error {
+	return remove(ctx, s, vendor, key(prefixDomain, name), allowed)
 }
 
 // remove removes a record on which everything that is shared depends; one that is
 // not there is no error.
-func (s *Store) remove(ctx context.Context, vendor string, k []byte) error {
-	var record map[string]any
+func remove[T any](ctx context.Context, s *Store, vendor string, k []byte, allowed []func(before *T) error) error {
+	var record T
 	stored, err := s.get(ctx, vendor, k, &record)
-	if errors.Is(err, ErrNotFound) {
-		return nil
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err := allow(&record, err, allowed); err != nil {
+		return err
 	}
 	if err != nil {
-		return err
+		return nil
 	}
 	batch := &Batch{Checks: []Check{{Key: k, Value: stored}}, Deletes: [][]byte{k}}
 	return s.commit(ctx, vendor, batch, policy.Change{Shared: true})
@@ -189,7 +210,7 @@ func (s *Store) DenyKey(ctx context.Context, vendor string, denied DeniedKey) (D
 
 // AllowKey ends the denial of a key; one that is not denied is no error.
 func (s *Store) AllowKey(ctx context.Context, vendor, kid string) error {
-	return s.remove(ctx, vendor, key(prefixDeniedKey, kid))
+	return remove[DeniedKey](ctx, s, vendor, key(prefixDeniedKey, kid), nil)
 }
 
 // DeniedKeys returns the denied keys of a vendor in the order of their ids.
