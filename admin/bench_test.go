@@ -23,6 +23,7 @@ import (
 type bench struct {
 	*testing.T
 	handler http.Handler
+	options admin.Options
 	dir     string // of the database
 	engine  *boltengine.Engine
 	trip    *tripEngine // the same, which can be made to fail
@@ -75,6 +76,7 @@ func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
 		Failed:    func(err error) { b.failed = append(b.failed, err) },
 	}
 	change(&options)
+	b.options = options
 	b.handler, err = admin.New(options)
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,8 @@ func (a *api) registerDeniedKeys(tags []string) {
 	})
 	register(a, huma.Operation{
 		OperationID: "deny-key", Method: http.MethodPost, Path: deniedKeysPath, Tags: tags, Security: needs("domains:write"),
-		Summary: "Denies a publisher's key: whatever it signed opens nothing from the next request on, even while the publisher's host is down",
+		Summary:  "Denies a publisher's key: whatever it signed opens nothing from the next request on, even while the publisher's host is down",
+		Metadata: map[string]any{repetitionKey: repeatAnswer},
 	}, func(ctx context.Context, vendor string, in *body[denyBody]) (*body[deniedKey], error) {
 		denied := store.DeniedKey{KeyID: in.Body.KeyID, Note: in.Body.Note}
 		if call, ok := ctx.Value(callKey{}).(call); ok {

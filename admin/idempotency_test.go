@@ -3,6 +3,7 @@ package admin_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -124,6 +126,45 @@ func TestSameKeyAtOnce(t *testing.T) {
 	}
 	if n := b.grants(); n != 1 {
 		t.Errorf("%d grants were made", n)
+	}
+}
+
+// The same call reaches two nodes over one store at once, neither of which knows
+// of the other's. The store lets one of them be carried out.
+func TestSameKeyOnTwoNodes(t *testing.T) {
+	b := newBench(t, false)
+	nodes := [2]*bench{b, {T: t, clock: b.clock}}
+	var err error
+	if nodes[1].handler, err = admin.New(b.options); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 25 {
+		body := fmt.Sprintf(`{"userId":"u%d","sku":"s"}`, round)
+		var group sync.WaitGroup
+		answers := make([]answer, 2)
+		for i, node := range nodes {
+			group.Go(func() {
+				answers[i] = node.send("acme", http.MethodPost, defaultPath, body, withKey(fmt.Sprint("k", round)))
+			})
+		}
+		group.Wait()
+		made := 0
+		for _, got := range answers {
+			switch got.code {
+			case http.StatusCreated:
+				made++
+			case http.StatusConflict:
+				got.refused(http.StatusConflict, "idempotency_in_progress", "")
+			default:
+				t.Fatalf("status %d: %s", got.code, got.body)
+			}
+		}
+		if made == 0 || made == 2 && answers[0].body != answers[1].body {
+			t.Fatalf("answered %s and %s", answers[0].body, answers[1].body)
+		}
+	}
+	if n := b.grants(); n != 25 {
+		t.Errorf("%d grants were made of 25 calls", n)
 	}
 }
 
