@@ -286,10 +286,9 @@ func TestSlowStreamsLeaveRoom(t *testing.T) {
 		})
 		<-begun
 	}
-	full := b.send("acme", http.MethodGet, exportPath, "", nil)
-	full.refused(http.StatusServiceUnavailable, "unavailable", "")
-	if full.head.Get("Retry-After") == "" {
-		t.Error("the refusal does not say when to try again")
+	full := b.send("acme", http.MethodGet, exportPath, "", nil).want(http.StatusTooManyRequests, nil)
+	if full.head.Get("Retry-After") == "" || !strings.Contains(full.body, `"code":"too_many_requests"`) {
+		t.Errorf("the refusal does not say when to try again: %v %s", full.head, full.body)
 	}
 	b.send("other", http.MethodGet, exportPath, "", nil).want(http.StatusOK, nil)
 	close(end)

@@ -103,7 +103,7 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 			b := &bulk{call: call, api: a, w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
 			if !a.streams.begin(call.caller.Vendor) {
 				w.Header().Set("Retry-After", "5")
-				newProblem(http.StatusServiceUnavailable, "Too many streams are under way: try again in a moment.").write(w)
+				newProblem(http.StatusTooManyRequests, "Too many streams are under way: try again in a moment.").write(w)
 				return
 			}
 			defer a.streams.end(call.caller.Vendor)
