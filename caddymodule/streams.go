@@ -37,8 +37,9 @@ type stream struct {
 
 // streams are the streams of all sites whose records are in one store.
 type streams struct {
-	mu   sync.Mutex
-	open map[*stream]struct{}
+	mu       sync.Mutex
+	open     map[*stream]struct{}
+	watching bool // a goroutine watches: two would judge one stream at once
 }
 
 const (
@@ -58,7 +59,8 @@ func (s *streams) add(added *stream) {
 		s.open = make(map[*stream]struct{})
 	}
 	s.open[added] = struct{}{}
-	if len(s.open) == 1 {
+	if !s.watching {
+		s.watching = true
 		go s.watch()
 	}
 }
@@ -84,7 +86,7 @@ func (s *streams) watch() {
 	for range ticker.C {
 		s.mu.Lock()
 		if len(s.open) == 0 {
-			s.open = nil
+			s.open, s.watching = nil, false
 			s.mu.Unlock()
 			return
 		}

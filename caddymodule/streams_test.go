@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	goruntime "runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,25 @@ import (
 
 // streamRules leave the pages to rules in the store.
 const streamRules = "identify jwt {\nissuer self\ncookie reader\n}\n"
+
+// The last stream ends and another begins before the watcher has looked: it goes on
+// watching, and no second one judges beside it.
+func TestStreamsHaveOneWatcher(t *testing.T) {
+	watchers := func() int {
+		stacks := make([]byte, 4<<20)
+		return strings.Count(string(stacks[:goruntime.Stack(stacks, true)]), "(*streams).watch(")
+	}
+	before := watchers()
+	s := new(streams)
+	for range 20 {
+		one := new(stream)
+		s.add(one)
+		s.remove(one)
+	}
+	if n := watchers() - before; n > 1 {
+		t.Errorf("%d watch", n)
+	}
+}
 
 // newStreamBench is a site whose rules are in the store, with an origin that sends
 // for ever: events under /articles/events, a download under /articles/download, a
