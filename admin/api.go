@@ -1,6 +1,7 @@
 // Package admin is the management API over records and keys: signed links,
-// access lists and grants, and what a reader may have. It is an http.Handler
-// that knows nothing of Caddy; whoever mounts it says who may call.
+// access lists and grants, products, rules, trusted domains, DjaoApp's proxy, and
+// what a reader may have. It is an http.Handler that knows nothing of Caddy;
+// whoever mounts it says who may call, for other machines an Authority.
 //
 // In the flow of data it stands above policy/store, which checks and keeps the
 // records. A change is acknowledged after it was committed and after everything

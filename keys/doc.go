@@ -10,7 +10,7 @@
 //	claims.go  its claims, each of the right type and none twice
 //	verify.go  the key, whose kind fixes the algorithm; then the signature, by go-jose
 //	jwks.go    somebody else's keys, those that may count
-//	link.go reader.go   what the claims must say
+//	link.go reader.go access.go   what the claims must say: of links, readers, callers of the API
 //	domain.go publisher.go share.go   links that trusted publishers sign themselves
 //
 // Other people's keys come over the network and never stand in a reader's way:
@@ -18,6 +18,12 @@
 //	source.go           where a key set is
 //	dial.go fetch.go    getting it from there, trusting nobody
 //	sets.go remote.go   keeping it: in memory, fresh, and across restarts
+//
+// What Gatefold signs itself, and what it keeps sealed:
+//
+//	signer.go                   the vendor's keys, one of which signs
+//	session.go entitlement.go   what an origin and a back office are told of a reader
+//	seal.go                     private keys and session keys, under the secret
 //
 // All JOSE operations are go-jose's; this package only decides what reaches it.
 package keys

@@ -1,7 +1,7 @@
 // Package store keeps Gatefold's records: access lists and grants, signed links
-// and their uses, rules, trusted domains, and signing keys. Records, their indexes and their
-// queries are written once, here, over the small Engine interface; the folders
-// below hold the engines.
+// and their uses, products, rules, trusted domains, clients, signing keys, and the
+// log of who changed what. Records, their indexes and their queries are written
+// once, here, over the small Engine interface; the folders below hold the engines.
 //
 // In the way of a request it stands behind the package policy, which declares
 // what it reads (policy.Records) and keeps it in memory. Every write commits,
