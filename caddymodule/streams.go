@@ -11,6 +11,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -29,8 +31,11 @@ type stream struct {
 	was   uint64
 	asked time.Time // when it was last judged
 
+	refused policy.Reason // why it is cut, zero while it is not
+
 	mu   sync.Mutex // what is over must not be cut: its connection serves another request
 	over bool
+	told bool     // that it is cut: in the log, and to the metric
 	conn net.Conn // of a tunnel
 	w    http.ResponseWriter
 }
@@ -96,9 +101,13 @@ func (s *streams) watch() {
 		}
 		s.mu.Unlock()
 		for _, one := range open {
-			if reason, ok := one.allowed(); !ok {
-				one.cut(reason)
-				s.remove(one)
+			if one.refused == 0 {
+				if reason, ok := one.allowed(); !ok {
+					one.refused = reason
+				}
+			}
+			if one.refused != 0 {
+				one.cut(one.refused) // and again, until its handler has ended
 			}
 		}
 		clear(open)
@@ -174,20 +183,37 @@ func (s *stream) cut(reason policy.Reason) {
 	if s.over {
 		return
 	}
-	s.over = true
-	s.gate.logger.Info("cut", zap.Stringer("reason", reason), zap.String("vendor", s.gate.Vendor), zap.String("site", s.gate.Site),
-		zap.String("path", s.path), zap.Duration("open", now().Sub(s.began)))
-	streamsCut.WithLabelValues(s.gate.Vendor, s.gate.Site).Inc()
+	if !s.told {
+		s.told = true
+		s.gate.logger.Info("cut", zap.Stringer("reason", reason), zap.String("vendor", s.gate.Vendor), zap.String("site", s.gate.Site),
+			zap.String("path", s.path), zap.Duration("open", now().Sub(s.began)))
+		streamsCut.WithLabelValues(s.gate.Vendor, s.gate.Site).Inc()
+	}
 	if s.conn != nil {
+		s.over = true
 		_ = s.conn.Close()
 		return
 	}
 	// A deadline that is past fails the write that is waiting, and the read that
 	// net/http keeps up to see a client leave: that ends the request's context.
-	control := http.NewResponseController(s.w)
 	past := time.Unix(1, 0)
-	_ = control.SetWriteDeadline(past)
-	_ = control.SetReadDeadline(past)
+	_ = writeControl(s.w).SetWriteDeadline(past)
+	_ = http.NewResponseController(s.w).SetReadDeadline(past)
+}
+
+// writeControl controls the connection below Caddy's own deadlines for writes,
+// which only the handler's goroutine may set.
+func writeControl(w http.ResponseWriter) *http.ResponseController {
+	for {
+		if idle, ok := w.(*caddyhttp.IdleTimeoutWriter); ok {
+			return idle.Ctrl
+		}
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return http.NewResponseController(w)
+		}
+		w = wrapper.Unwrap()
+	}
 }
 
 // end says that the answer is complete.
