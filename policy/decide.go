@@ -113,10 +113,8 @@ func (p *Policy) Match(ctx context.Context, r *Request) error {
 // that matched is of a kind that links satisfy.
 func (r *Request) LinkMayOpen() bool {
 	for _, rule := range r.matches {
-		if rule != nil {
-			if _, ok := rule.test.(*entitledTest); ok {
-				return true
-			}
+		if rule != nil && rule.entitled() {
+			return true
 		}
 	}
 	return false
@@ -129,26 +127,32 @@ func (r *Request) LinkMayOpen() bool {
 // the decision is then that of the reading which asked for the most. What went
 // wrong is in the decision: with a store that cannot be read it is a denial,
 // store_unavailable.
-func (p *Policy) Decide(ctx context.Context, r *Request) Decision {
-	decision := p.decide(ctx, r)
-	if p.decisions.due() {
+func (p *Policy) Decide(ctx context.Context, r *Request) (decision Decision) {
+	p.decide(ctx, r, &decision)
+	if p.decisions.due(r.Now) {
 		p.selfCheck(ctx, r)
 	}
 	return decision
 }
 
-func (p *Policy) decide(ctx context.Context, r *Request) Decision {
-	var strictest Decision
+// decide writes the decision where it is wanted, which holds the zero value: a
+// decision is large, and nearly always the only one.
+func (p *Policy) decide(ctx context.Context, r *Request, strictest *Decision) {
+	readings := r.Path.Readings()
+	if len(readings) == 1 {
+		p.decideReading(ctx, r, r.matches[0], readings[0], strictest)
+		return
+	}
 	until := int64(never)
-	for i, segments := range r.Path.Readings() {
-		decision := p.decideReading(ctx, r, r.matches[i], segments)
+	for i, segments := range readings {
+		var decision Decision
+		p.decideReading(ctx, r, r.matches[i], segments, &decision)
 		until = min(until, decision.Until)
-		if i == 0 || strictness(&decision) > strictness(&strictest) {
-			strictest = decision
+		if i == 0 || strictness(&decision) > strictness(strictest) {
+			*strictest = decision
 		}
 	}
 	strictest.Until = until
-	return strictest
 }
 
 // strictness orders decisions by how much they ask for; a denial asks for more
@@ -171,38 +175,37 @@ func strictness(d *Decision) int {
 	}
 }
 
-// decideReading decides one reading of the path.
-func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRule, segments []string) Decision {
+// decideReading decides one reading of the path. The decision is the zero value
+// before.
+func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRule, segments []string, decision *Decision) {
+	decision.Until = never
 	if rule == nil {
-		return Decision{Reason: ReasonNoRule, Until: never}
+		decision.Reason = ReasonNoRule
+		return
 	}
-	decision := Decision{Rule: &rule.Rule, Until: never, rule: rule, segments: segments}
+	decision.Rule, decision.rule, decision.segments = &rule.Rule, rule, segments
 	question := &r.question
-	*question = Question{
-		Reader: &r.Reader, Now: r.Now.UnixMilli(), rule: rule, segments: segments,
-		ctx: ctx, policy: p, vendor: r.Site.Vendor,
-	}
-	if rule.operator.Entitlements && !r.Reader.Anonymous() {
+	question.ask(ctx, p, r, rule, segments)
+	if rule.entitlements && !r.Reader.Anonymous() {
 		if err := p.loadEntitlements(ctx, r); err != nil {
 			decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, err, question.Now
-			return decision
+			return
 		}
 		question.Entitlements = r.entitlements
 	}
 	decision.Reason = rule.test.Test(question)
 	if question.err != nil && !decision.Allow() {
 		decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, question.err, question.Now
-		return decision
+		return
 	}
 	decision.SKU, decision.Grant = question.answer.sku, question.answer.grant
 	decision.Until = earliest(question.answer.until, never)
 	if decision.Reason == ReasonLoginRequired {
 		decision.Reason = whyAnonymous(&r.Reader)
 	}
-	if _, ok := rule.test.(*entitledTest); ok && !decision.Allow() {
-		p.decideByLink(ctx, r, &decision)
+	if !decision.Allow() && rule.entitled() {
+		p.decideByLink(ctx, r, decision)
 	}
-	return decision
 }
 
 // whyAnonymous tells a reader who must log in from one whose credential failed,

@@ -56,7 +56,8 @@ const maxPassedOver = 20
 // tells of them. It spends nothing and is safe for concurrent use, each call with
 // a request of its own.
 func (p *Policy) Explain(ctx context.Context, r *Request) Explanation {
-	explanation := Explanation{Decision: p.decide(ctx, r)}
+	var explanation Explanation
+	p.decide(ctx, r, &explanation.Decision)
 	if r.judged {
 		explanation.Token = &TokenExplained{Reason: r.verdict.reason, Claims: r.verdict.claims, Err: r.verdict.err}
 	}
@@ -67,10 +68,8 @@ func (p *Policy) Explain(ctx context.Context, r *Request) Explanation {
 }
 
 func (p *Policy) explainReading(ctx context.Context, r *Request, rule *compiledRule, segments []string) Reading {
-	reading := Reading{
-		Path:     "/" + strings.Join(segments, "/"),
-		Decision: p.decideReading(ctx, r, rule, segments),
-	}
+	reading := Reading{Path: "/" + strings.Join(segments, "/")}
+	p.decideReading(ctx, r, rule, segments, &reading.Decision)
 	for i := range r.rules.rules {
 		earlier := &r.rules.rules[i]
 		if earlier == rule {

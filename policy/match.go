@@ -30,8 +30,9 @@ type compiledRule struct {
 	operator *Operator
 	test     Test
 	segments []segment
-	// capturing: a request's path gives the rule parameters.
-	capturing bool
+	// capturing: a request's path gives the rule parameters; entitlements: its
+	// operator asks what the reader was granted.
+	capturing, entitlements bool
 	// fixed holds the stored arguments that are strings: what overrides a
 	// capture of the same name.
 	fixed map[string]string
@@ -158,7 +159,14 @@ func (c *compiler) compile(rule Rule) (compiledRule, error) {
 		return compiledRule{}, err
 	}
 	compiled.Allow, compiled.operator, compiled.test, compiled.fixed = allow.allow, allow.operator, allow.test, allow.fixed
+	compiled.entitlements = allow.operator.Entitlements
 	return compiled, nil
+}
+
+// entitled says whether the rule is of the kind that links satisfy.
+func (r *compiledRule) entitled() bool {
+	_, ok := r.test.(*entitledTest)
+	return ok
 }
 
 func (c *compiler) allow(allow *Allow, captures []string) (*compiledAllow, error) {

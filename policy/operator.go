@@ -53,6 +53,17 @@ type Question struct {
 	// be found.
 	answer answer
 	err    error
+	asked  bool
+}
+
+// ask makes the question that of a rule, whatever was asked before.
+func (q *Question) ask(ctx context.Context, p *Policy, r *Request, rule *compiledRule, segments []string) {
+	q.Reader, q.Now, q.rule, q.segments = &r.Reader, r.Now.UnixMilli(), rule, segments
+	q.ctx, q.policy, q.vendor = ctx, p, r.Site.Vendor
+	if q.asked {
+		q.Entitlements, q.answer, q.err = nil, answer{}, nil
+	}
+	q.asked = true
 }
 
 // answer is what a test adds to a decision.

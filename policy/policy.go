@@ -140,6 +140,7 @@ func New(options Options) (*Policy, error) {
 		// take, beside them.
 		recentTokens: NewRecent[recentToken](int(options.CacheBytes / bytesPerRecent)),
 		domains:      &domainTable{sets: options.KeySets},
+		decisions:    newSampler(),
 	}
 	var errs [4]error
 	part := options.CacheBytes / shares

@@ -26,6 +26,7 @@ type world struct {
 	sets    *keys.Sets
 	host    *publisherHost // where news.example is
 	clock   atomic.Int64   // Unix milliseconds
+	nanos   atomic.Int64   // nanoseconds besides
 }
 
 // start is the moment at which every world begins, in Unix seconds.
@@ -70,7 +71,9 @@ var ring = sync.OnceValue(func() *keys.Ring {
 	return keys.NewRing(key, []keys.PublicKey{key.Public()})
 })
 
-func (w *world) now() time.Time { return time.UnixMilli(w.clock.Load()) }
+func (w *world) now() time.Time {
+	return time.UnixMilli(w.clock.Load()).Add(time.Duration(w.nanos.Load()))
+}
 
 func (w *world) wait(d time.Duration) { w.clock.Add(d.Milliseconds()) }
 
