@@ -7,14 +7,16 @@ import (
 	"runtime/metrics"
 )
 
-// headroom is how much a heap may grow, at the least, between two collections.
+// headroom is how much a heap may grow, in bytes and at the least, between two
+// collections.
 //
 // What a proxy keeps is small, and what it throws away is much: by Go's default,
 // which collects whenever the heap has doubled, a proxy with 8 MB collects 40 to 65
-// times a second, and spends a seventh of its time on it. With this much room that
-// falls to a quarter, for the price of these 32 MiB. A larger heap is collected as
-// Go does by default.
-const headroom = 32 << 20
+// times a second, and spends a seventh of its time on it. With this much room it is
+// 5 times a second, for the price of these 64 MiB. It is the same room for a heap of
+// 6 MB and for one of 40: what costs is what is looked at, and readers who are kept
+// in memory are not (see policy). A larger heap is collected as Go does by default.
+const headroom = 64 << 20
 
 // tuneCollector gives the heap its headroom, from now on. It does nothing where
 // the operator decided with GOGC, and GOMEMLIMIT stays in force: near the limit,
@@ -55,8 +57,9 @@ func (c *collector) tune() {
 	}
 }
 
-// maxPercent bounds what is set while there is next to no heap, as at the start.
-const maxPercent = 1000
+// maxPercent bounds what is set while there is next to no heap, as at the start: the
+// 4 MiB that Go lets a heap have by default become the headroom.
+const maxPercent = headroom / (4 << 20) * defaultPercent
 
 // percentFor returns by how much a live heap may grow, in percent of it.
 func percentFor(live uint64) int {
