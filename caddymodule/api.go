@@ -182,7 +182,7 @@ func (h *API) Cleanup() error {
 
 // ServeHTTP answers every request: nothing behind it is reached.
 func (h *API) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if !h.PlainHTTP && !isSecure(r) && !isLocal(r) {
+	if !h.PlainHTTP && !isSecure(r, r.Header["X-Forwarded-Proto"]) && !isLocal(r) {
 		// Whatever came over it was readable on the way, so it is not looked at.
 		return answerUnsafe(w)
 	}
@@ -214,7 +214,7 @@ func isLocal(r *http.Request) bool {
 // handler took away from the path is part of it.
 func apiBase(r *http.Request) string {
 	scheme := "http"
-	if isSecure(r) {
+	if isSecure(r, r.Header["X-Forwarded-Proto"]) {
 		scheme = "https"
 	}
 	base := scheme + "://" + r.Host

@@ -55,6 +55,7 @@ var logged = new(testLog)
 
 func TestMain(m *testing.M) {
 	now = clock.Now
+	since = func(t time.Time) time.Duration { return clock.Now().Sub(t) }
 	caddy.RegisterModule(new(testLogWriter))
 	os.Exit(m.Run())
 }

@@ -43,21 +43,48 @@ func reserved(name string) bool {
 	return known == namespaceX || strings.HasPrefix(known, namespace)
 }
 
+// arrived are the headers of a request that the gate looks at. They are found in
+// the one pass over all names that cleaning takes: looking each of them up would
+// cost as much again.
+type arrived struct {
+	authorization, cookie, forwardedProto []string
+}
+
 // cleanHeaders removes from a request whatever only the gate may set: as
 // header, as trailer, and by name from Connection, which would make a proxy
 // drop what the gate itself sets (GHSA-w9mr-28mw-j8hg).
-func cleanHeaders(r *http.Request) {
-	for name := range r.Header {
-		if reserved(name) {
-			delete(r.Header, name)
+func cleanHeaders(r *http.Request) arrived {
+	var found arrived
+	var connection, trailer []string
+	for name, values := range r.Header {
+		switch name {
+		case "Authorization":
+			found.authorization = values
+		case "Cookie":
+			found.cookie = values
+		case "X-Forwarded-Proto":
+			found.forwardedProto = values
+		case "Connection":
+			connection = values
+		case "Trailer":
+			trailer = values
+		default:
+			if reserved(name) {
+				delete(r.Header, name)
+			}
 		}
 	}
-	cleanTokens(r.Header, "Connection", reserved)
-	cleanTokens(r.Header, "Trailer", reserved)
+	if connection != nil {
+		cleanTokens(r.Header, "Connection", reserved)
+	}
+	if trailer != nil {
+		cleanTokens(r.Header, "Trailer", reserved)
+	}
 	if r.Trailer != nil {
 		cleanTrailer(r.Trailer)
 		r.Body = &trailerCleaner{ReadCloser: r.Body, trailer: r.Trailer}
 	}
+	return found
 }
 
 // cleanTrailer removes from trailers what they must not add to a request: what only
@@ -138,22 +165,26 @@ const maxTakenCookies = 8 * maxLinkCookies
 // takeLinkCookies removes the gate's cookies from a request, and returns those
 // that count: on https only the ones with the __Host- prefix, which no sibling
 // domain can set, and of a name that comes twice none (cookie tossing).
-// All other cookies stay as they are, byte for byte. What is returned may use
-// the memory of taken, which must be empty.
-func takeLinkCookies(header http.Header, secure bool, taken []linkCookie) []linkCookie {
-	lines := header["Cookie"]
-	total := 0
+// All other cookies stay as they are, byte for byte. Lines are the request's own
+// Cookie headers. What is returned may use the memory of taken, which must be empty.
+func takeLinkCookies(header http.Header, lines []string, secure bool, taken []linkCookie) []linkCookie {
+	if lines == nil {
+		return taken
+	}
+	total, emptied := 0, false
 	for i, line := range lines {
 		total += len(line)
-		if !mayHoldLinkCookie(line) {
-			continue
+		if mayHoldLinkCookie(line) {
+			lines[i], taken = takeFromLine(line, taken)
 		}
-		lines[i], taken = takeFromLine(line, taken)
+		emptied = emptied || lines[i] == ""
 	}
-	if lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" }); len(lines) == 0 {
-		delete(header, "Cookie")
-	} else {
-		header["Cookie"] = lines
+	if emptied {
+		if lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" }); len(lines) == 0 {
+			delete(header, "Cookie")
+		} else {
+			header["Cookie"] = lines
+		}
 	}
 	if total > maxCookieBytes || len(taken) > maxTakenCookies {
 		return taken[:0]

@@ -107,7 +107,7 @@ func TestLinkCookiesAreTakenAndOthersKept(t *testing.T) {
 	} {
 		header := http.Header{"Cookie": append([]string(nil), test.lines...)}
 		var counted []string
-		for _, cookie := range takeLinkCookies(header, test.https, nil) {
+		for _, cookie := range takeLinkCookies(header, header["Cookie"], test.https, nil) {
 			counted = append(counted, cookie.name+"="+cookie.value)
 		}
 		if got := strings.Join(header["Cookie"], "|"); got != test.kept {

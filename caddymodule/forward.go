@@ -34,7 +34,7 @@ func (h *Handler) allow(w http.ResponseWriter, v *visit, decision *policy.Decisi
 	}
 	writer := &v.told.private
 	writer.ResponseWriter, writer.public = w, decision.Public() && !v.session
-	writer.streaming = streaming{gate: h, visit: v}
+	writer.streaming = streaming{visit: v}
 	defer writer.streaming.end()
 	return next.ServeHTTP(writer, v.r)
 }
@@ -75,10 +75,21 @@ func redirectClean(w http.ResponseWriter, v *visit) error {
 type privateWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	streaming
+	header      http.Header
 	public      bool // everybody may have it
 	wroteHeader bool
+	wroteBody   bool // some of it
 	// values is room for those of the two headers that are set.
 	values [2]string
+}
+
+// Header implements http.ResponseWriter. A proxy asks for it several times, and an
+// answer has one header from beginning to end: the writers below are asked once.
+func (p *privateWriter) Header() http.Header {
+	if p.header == nil {
+		p.header = p.ResponseWriter.Header()
+	}
+	return p.header
 }
 
 // WriteHeader implements http.ResponseWriter. Informational answers pass as
@@ -98,7 +109,8 @@ func (p *privateWriter) Write(b []byte) (int, error) {
 	if !p.wroteHeader {
 		p.WriteHeader(http.StatusOK)
 	}
-	p.write(p.ResponseWriter, len(b))
+	p.write(p.ResponseWriter, len(b), p.wroteBody)
+	p.wroteBody = true
 	return p.ResponseWriter.Write(b)
 }
 
@@ -108,7 +120,8 @@ func (p *privateWriter) ReadFrom(r io.Reader) (int64, error) {
 	if !p.wroteHeader {
 		p.WriteHeader(http.StatusOK)
 	}
-	p.write(p.ResponseWriter, remaining(r))
+	p.write(p.ResponseWriter, remaining(r), p.wroteBody)
+	p.wroteBody = true
 	return p.ResponseWriterWrapper.ReadFrom(r)
 }
 

@@ -345,15 +345,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 }
 
 func (h *Handler) serve(w http.ResponseWriter, v *visit, next caddyhttp.Handler) error {
-	decision := h.decide(v)
-	h.handOver(v, &decision)
-	h.metrics.decided(decision.Reason, now().Sub(v.request.Now))
-	h.report(v, &decision)
+	decision := &v.told.decision
+	*decision = h.decide(v)
+	h.handOver(v, decision)
+	h.metrics.decided(decision.Reason, since(v.request.Now))
+	h.report(v)
 	if !decision.Allow() {
-		return h.deny(w, v, &decision)
+		return h.deny(w, v, decision)
 	}
-	h.noteVisit(v, &decision)
-	return h.allow(w, v, &decision, next)
+	h.noteVisit(v, decision)
+	return h.allow(w, v, decision, next)
 }
 
 // errFragment: no client sends a fragment, and servers differ on where the path

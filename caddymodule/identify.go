@@ -209,7 +209,7 @@ func (i *Identity) source(own policy.KeySource, sets *watchedKeySets) (source, e
 // identify finds out who the reader is: the first source for which the request
 // carries a credential decides. One that fails identifies nobody.
 func identify(v *visit, site *siteRuntime) policy.Reader {
-	bearer := bearerToken(v.r)
+	bearer := bearerToken(v.authorization)
 	for i := range site.sources {
 		s := &site.sources[i]
 		if s.httpAuth {
@@ -276,8 +276,7 @@ func (r *siteRuntime) expectsFromCookie(cookie, raw string) bool {
 
 // bearerToken returns the token of an Authorization header with the scheme
 // Bearer (RFC 6750, section 2.1), or "". Whether it is ours is not said.
-func bearerToken(r *http.Request) string {
-	values := r.Header["Authorization"]
+func bearerToken(values []string) string {
 	if len(values) != 1 {
 		return ""
 	}

@@ -19,7 +19,6 @@ const (
 
 // streaming is what a writer needs to make a stream of its answer.
 type streaming struct {
-	gate   *Handler
 	visit  *visit // nil when the answer is complete
 	stream *stream
 }
@@ -35,21 +34,23 @@ func (s *streaming) begin(w http.ResponseWriter, conn net.Conn) {
 		s.stream.mu.Unlock()
 		return
 	}
-	site, err := s.gate.runtime.get()
+	gate := s.visit.gate
+	site, err := gate.runtime.get()
 	if err != nil {
 		return // the decision came from it: it is open
 	}
-	s.stream = newStream(s.gate, site, s.visit, w)
+	s.stream = newStream(gate, site, s.visit, w)
 	s.stream.conn = conn
-	s.gate.app.shared.streams.add(s.stream)
+	gate.app.shared.streams.add(s.stream)
 }
 
-// write says that so many bytes are about to be written.
-func (s *streaming) write(w http.ResponseWriter, size int) {
+// write says that so many bytes are about to be written. Most answers are written
+// at once: only of those that go on is asked how long they are open.
+func (s *streaming) write(w http.ResponseWriter, size int, goesOn bool) {
 	if s.visit == nil || s.stream != nil {
 		return
 	}
-	if size > longSize || now().Sub(s.visit.request.Now) >= longAfter {
+	if size > longSize || goesOn && since(s.visit.request.Now) >= longAfter {
 		s.begin(w, nil)
 	}
 }
@@ -58,7 +59,7 @@ func (s *streaming) write(w http.ResponseWriter, size int) {
 func (s *streaming) end() {
 	if s.stream != nil {
 		s.stream.end()
-		s.gate.app.shared.streams.remove(s.stream)
+		s.stream.gate.app.shared.streams.remove(s.stream)
 	}
 	s.visit, s.stream = nil, nil
 }

@@ -20,12 +20,15 @@ import (
 // next handler has answered. Its memory then serves another request, so nothing
 // that outlives that may point into it; such things are in its outcome.
 type visit struct {
-	r *http.Request
+	gate *Handler
+	r    *http.Request
 	// original is the URL as it was received, before any rewrite.
 	original *url.URL
 	// secure: the reader's side of the connection is https.
-	secure  bool
-	request policy.Request
+	secure bool
+	// authorization are the Authorization headers as they were received.
+	authorization []string
+	request       policy.Request
 	// cookies are the link cookies that the request carried, and carried those
 	// of them that this site made.
 	cookies []linkCookie
@@ -54,14 +57,15 @@ var visits = sync.Pool{New: func() any { return new(visit) }}
 // and the gate's own cookies.
 func (h *Handler) enter(r *http.Request) *visit {
 	v, _ := visits.Get().(*visit)
-	v.r, v.original, v.told = r, r.URL, new(outcome)
+	v.gate, v.r, v.original, v.told = h, r, r.URL, new(outcome)
 	v.cookies, v.carried = v.room.cookies[:0], v.room.carried[:0]
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		v.original = original.URL
 	}
-	v.secure = isSecure(r)
-	cleanHeaders(r)
-	v.cookies = takeLinkCookies(r.Header, v.secure, v.cookies)
+	headers := cleanHeaders(r)
+	v.authorization = headers.authorization
+	v.secure = isSecure(r, headers.forwardedProto)
+	v.cookies = takeLinkCookies(r.Header, headers.cookie, v.secure, v.cookies)
 	return v
 }
 
@@ -73,13 +77,12 @@ func (v *visit) leave() {
 }
 
 // isSecure says whether the reader speaks https, to us or to a proxy that the
-// operator trusts.
-func isSecure(r *http.Request) bool {
+// operator trusts; forwardedProto are the request's headers of that name.
+func isSecure(r *http.Request, forwardedProto []string) bool {
 	if r.TLS != nil {
 		return true
 	}
-	proto := r.Header["X-Forwarded-Proto"]
-	if len(proto) == 0 || !strings.EqualFold(proto[0], "https") {
+	if len(forwardedProto) == 0 || !strings.EqualFold(forwardedProto[0], "https") {
 		return false
 	}
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
@@ -202,10 +205,11 @@ func writesAccessLog(ctx context.Context) bool {
 
 // report makes a decision known: to placeholders, to the access log, and,
 // where it denies, to the gate's own log.
-func (h *Handler) report(v *visit, decision *policy.Decision) {
+func (h *Handler) report(v *visit) {
 	told := v.told
-	told.decision, told.user = *decision, v.request.Reader.UserID
-	told.decision.Keep(told.room[:])
+	decision := &told.decision
+	decision.Keep(told.room[:])
+	told.user = v.request.Reader.UserID
 	ctx := v.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(told.placeholder)

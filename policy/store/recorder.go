@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"hash/maphash"
+	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,11 @@ type Recorder struct {
 	failed func(error)
 	seed   maphash.Seed
 	shards [recorderShards]recorderShard
+	// marks tell of readers who were noted in the present interval, by what hash
+	// of them and of the interval lies in their place. What is noted already costs
+	// one look there; what another reader overwrote is noted once more.
+	marks    [recorderMarks]atomic.Uint64
+	interval atomic.Uint64
 
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -31,6 +37,7 @@ type RecorderStats struct{ Stored, Dropped, Lost uint64 }
 
 const (
 	recorderShards = 16
+	recorderMarks  = 4096
 	// shardVisits is how many visits wait in a shard at the most: together 32,768
 	// readers in an interval, in some 10 MB.
 	shardVisits = 2048
@@ -65,26 +72,49 @@ func NewRecorder(store *Store, interval time.Duration, failed func(error)) *Reco
 }
 
 // Visit notes that a reader is at a site, and the tags of the rule that let her
-// in. It does not keep the slice for writing, nor write to it.
+// in. Of visits with the same tags the first one of an interval counts. It does not
+// keep the slice for writing, nor write to it.
 func (r *Recorder) Visit(vendor, site, user string, tags []string, at time.Time) {
-	who := visitor{vendor, site, user}
-	shard := &r.shards[maphash.String(r.seed, user)%recorderShards]
+	interval := r.interval.Load() // before the visit is noted: one that is taken for written must be
+	hash := r.hash(user, 0)
+	mark := r.hash(site, r.hash(vendor, hash^interval))
+	for _, tag := range tags {
+		mark = r.hash(tag, mark)
+	}
+	place := &r.marks[mark%recorderMarks]
+	if place.Load() == mark {
+		return
+	}
+	if r.note(visitor{vendor, site, user}, hash, tags, at) {
+		place.Store(mark)
+	}
+}
+
+// hash mixes a text into what was hashed before it.
+func (r *Recorder) hash(text string, before uint64) uint64 {
+	const odd = 0x9e3779b97f4a7c15
+	return bits.RotateLeft64(before*odd, 31) ^ maphash.String(r.seed, text)
+}
+
+// note says whether the visit will be written, as far as can be told.
+func (r *Recorder) note(who visitor, hash uint64, tags []string, at time.Time) bool {
+	shard := &r.shards[hash%recorderShards]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	visit := shard.visits[who]
 	if visit == nil {
 		if len(shard.visits) >= shardVisits {
 			r.dropped.Add(1)
-			return
+			return false
 		}
-		if !recordable(user) {
-			return
+		if !recordable(who.user) {
+			return false
 		}
 		if shard.visits == nil {
 			shard.visits = make(map[visitor]*noted)
 		}
 		shard.visits[who] = &noted{at: at, tags: slices.Clip(tags)}
-		return
+		return true
 	}
 	visit.at = at
 	for _, tag := range tags {
@@ -92,6 +122,7 @@ func (r *Recorder) Visit(vendor, site, user string, tags []string, at time.Time)
 			visit.tags = append(visit.tags, tag)
 		}
 	}
+	return true
 }
 
 // run writes until it is stopped, and then what is left.
@@ -112,6 +143,7 @@ func (r *Recorder) run(ctx context.Context, interval time.Duration) {
 
 // flush writes what was noted.
 func (r *Recorder) flush() {
+	r.interval.Add(1) // first: who comes from now on is noted anew
 	waiting := make(map[string][]Visit)
 	for i := range r.shards {
 		shard := &r.shards[i]
