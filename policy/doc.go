@@ -7,6 +7,7 @@
 //
 //	path.go                      the path as it may be judged, or a refusal
 //	rule.go match.go operator.go the site's rules, compiled; the first that matches
+//	trie.go                      how the first one is found among thousands
 //	djaoapp.go                   DjaoApp's operators, and why some cannot be answered
 //	reader.go entitlement.go     who asks, and what she was granted
 //	link.go                      what a signed link opens

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"net/http"
 	"slices"
 )
@@ -20,76 +19,23 @@ import (
 // path and on how templates overlap, not on how many rules there are.
 type Ruleset struct {
 	rules []compiledRule
-	root  node
+	trie  trie
 }
 
 // compiledRule is a rule with everything about it that a request does not
-// change.
+// change. What each request asks for stands first, in one line of the
+// processor's memory.
 type compiledRule struct {
-	Rule
-	operator *Operator
-	test     Test
+	test Test
+	// fixed holds the stored arguments that are strings: what overrides a
+	// capture of the same name.
+	fixed    map[string]string
 	segments []segment
 	// capturing: a request's path gives the rule parameters; entitlements: its
 	// operator asks what the reader was granted.
 	capturing, entitlements bool
-	// fixed holds the stored arguments that are strings: what overrides a
-	// capture of the same name.
-	fixed map[string]string
-}
-
-// node is one segment of the trie.
-type node struct {
-	literal map[string]*node
-	capture *node
-	// best[m] is the index of the first rule that ends here and takes the
-	// method m; rules are numbered in rank order.
-	best [methodCount]int32
-	// other holds the same for methods that have no number of their own.
-	other map[string]int32
-	// lowest is the lowest rule index here and below.
-	lowest int32
-}
-
-const noRule int32 = math.MaxInt32
-
-func newNode() *node {
-	n := &node{lowest: noRule}
-	for i := range n.best {
-		n.best[i] = noRule
-	}
-	return n
-}
-
-// The methods that have a number of their own; the last stands for any other.
-const (
-	methodGet = iota
-	methodPost
-	methodPut
-	methodPatch
-	methodDelete
-	methodOptions
-	methodOther
-	methodCount
-)
-
-func methodNumber(method string) int {
-	switch method {
-	case http.MethodGet, http.MethodHead:
-		return methodGet
-	case http.MethodPost:
-		return methodPost
-	case http.MethodPut:
-		return methodPut
-	case http.MethodPatch:
-		return methodPatch
-	case http.MethodDelete:
-		return methodDelete
-	case http.MethodOptions:
-		return methodOptions
-	default:
-		return methodOther
-	}
+	operator                *Operator
+	Rule
 }
 
 // RuleError says which rule of a set cannot be compiled, and why.
@@ -110,7 +56,7 @@ func (e *RuleError) Unwrap() error { return e.Err }
 func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
 	ordered := slices.Clone(rules)
 	slices.SortStableFunc(ordered, func(a, b Rule) int { return cmp.Compare(a.Rank, b.Rank) })
-	set := &Ruleset{rules: make([]compiledRule, 0, len(ordered)), root: *newNode()}
+	set := &Ruleset{rules: make([]compiledRule, 0, len(ordered)), trie: newTrie(len(ordered))}
 	compiler := compiler{operators: operators, done: make(map[string]*compiledAllow)}
 	for i, rule := range ordered {
 		if i > 0 && rule.Rank == ordered[i-1].Rank {
@@ -121,7 +67,7 @@ func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
 			return nil, &RuleError{Rule: rule, Err: err}
 		}
 		set.rules = append(set.rules, compiled)
-		set.insert(int32(i))
+		set.trie.insert(&set.rules[i], int32(i))
 	}
 	return set, nil
 }
@@ -237,112 +183,19 @@ func (r *compiledRule) captures() []string {
 	return names
 }
 
-func (s *Ruleset) insert(index int32) {
-	rule := &s.rules[index]
-	n := &s.root
-	n.lowest = min(n.lowest, index)
-	for _, part := range rule.segments {
-		n = n.child(part)
-		n.lowest = min(n.lowest, index)
-	}
-	if len(rule.Methods) == 0 {
-		for m := range n.best {
-			n.best[m] = min(n.best[m], index)
-		}
-		return
-	}
-	for _, method := range rule.Methods {
-		if m := methodNumber(method); m != methodOther {
-			n.best[m] = min(n.best[m], index)
-			continue
-		}
-		if n.other == nil {
-			n.other = make(map[string]int32)
-		}
-		if _, taken := n.other[method]; !taken {
-			n.other[method] = index
-		}
-	}
-}
-
-// child returns the node below n for a segment, and makes it where it is not
-// there yet.
-func (n *node) child(part segment) *node {
-	if part.capture != "" {
-		if n.capture == nil {
-			n.capture = newNode()
-		}
-		return n.capture
-	}
-	next := n.literal[part.literal]
-	if next == nil {
-		if n.literal == nil {
-			n.literal = make(map[string]*node)
-		}
-		next = newNode()
-		n.literal[part.literal] = next
-	}
-	return next
-}
-
 // match returns the first rule by rank that matches, or nil.
 func (s *Ruleset) match(method string, segments []string) *compiledRule {
 	if s == nil {
 		return nil
 	}
-	found := s.lookup(method, segments)
-	if found.best == noRule {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	index, _ := s.trie.walk(0, segments, method, noRule, 0)
+	if index == noRule {
 		return nil
 	}
-	return &s.rules[found.best]
-}
-
-func (s *Ruleset) lookup(method string, segments []string) lookup {
-	found := lookup{method: method, number: methodNumber(method), best: noRule}
-	found.walk(&s.root, segments)
-	return found
-}
-
-type lookup struct {
-	method string
-	number int
-	best   int32
-	nodes  int // that were looked at: what a lookup costs, on whatever machine
-}
-
-func (l *lookup) walk(n *node, segments []string) {
-	for {
-		l.nodes++
-		l.best = min(l.best, n.best[l.number])
-		if l.number == methodOther && n.other != nil {
-			if index, ok := n.other[l.method]; ok {
-				l.best = min(l.best, index)
-			}
-		}
-		if len(segments) == 0 {
-			return
-		}
-		literal := n.literal[segments[0]]
-		segments = segments[1:]
-		switch {
-		case n.capture == nil || n.capture.lowest >= l.best:
-			n = literal
-		case literal == nil:
-			n = n.capture
-		default:
-			// Both branches: the one that may hold the better rank first, so
-			// that the other is more often left out.
-			first, second := literal, n.capture
-			if second.lowest < first.lowest {
-				first, second = second, first
-			}
-			l.walk(first, segments)
-			n = second
-		}
-		if n == nil || n.lowest >= l.best {
-			return
-		}
-	}
+	return &s.rules[index]
 }
 
 // param returns a parameter of the rule for a path that it matched: the stored
@@ -372,20 +225,22 @@ type Hidden struct {
 func (s *Ruleset) Hidden() []Hidden {
 	var hidden []Hidden
 	for i := range s.rules {
-		if by := s.coveredBy(&s.root, &s.rules[i], s.rules[i].segments, int32(i)); by != noRule {
+		if by := s.coveredBy(0, &s.rules[i], s.rules[i].segments, int32(i)); by != noRule {
 			hidden = append(hidden, Hidden{Rule: s.rules[i].Rule, By: s.rules[by].Rule})
 		}
 	}
 	return hidden
 }
 
-// coveredBy returns the lowest rule before the given one that covers it.
-func (s *Ruleset) coveredBy(n *node, rule *compiledRule, rest []segment, before int32) int32 {
-	if n == nil || n.lowest >= before {
+// coveredBy returns the lowest rule before the given one that covers it, of those
+// at a node and below.
+func (s *Ruleset) coveredBy(at int32, rule *compiledRule, rest []segment, before int32) int32 {
+	n := &s.trie.nodes[at]
+	if n.lowest >= before {
 		return noRule
 	}
 	found := noRule
-	for _, index := range n.candidates() {
+	for _, index := range s.trie.candidates(n) {
 		earlier := &s.rules[min(index, before)]
 		if index < before && covers(earlier.segments, rule.segments) && coversMethods(earlier.Methods, rule.Methods) {
 			found = min(found, index)
@@ -395,27 +250,14 @@ func (s *Ruleset) coveredBy(n *node, rule *compiledRule, rest []segment, before 
 		return found
 	}
 	if rest[0].capture == "" {
-		found = min(found, s.coveredBy(n.literal[rest[0].literal], rule, rest[1:], before))
+		if next := s.trie.literal(at, rest[0].literal); next != noNode {
+			found = min(found, s.coveredBy(next, rule, rest[1:], before))
+		}
 	}
-	return min(found, s.coveredBy(n.capture, rule, rest[1:], before))
-}
-
-// candidates lists the rules that decide at a node for some method.
-func (n *node) candidates() []int32 {
-	list := slices.Collect(func(yield func(int32) bool) {
-		for _, index := range n.best {
-			if index != noRule && !yield(index) {
-				return
-			}
-		}
-		for _, index := range n.other {
-			if !yield(index) {
-				return
-			}
-		}
-	})
-	slices.Sort(list)
-	return slices.Compact(list)
+	if n.capture != noNode {
+		found = min(found, s.coveredBy(n.capture, rule, rest[1:], before))
+	}
+	return found
 }
 
 // Len returns how many rules the set holds.
