@@ -284,7 +284,12 @@ func bearerToken(values []string) string {
 	if !found || !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}
-	return strings.TrimLeft(token, " ")
+	// More spaces may stand before it, and none in it. They are counted many at a
+	// time: somebody could send thousands.
+	if token = token[strings.Count(token, " "):]; strings.IndexByte(token, ' ') >= 0 {
+		return ""
+	}
+	return token
 }
 
 // cookieValue returns the value of a cookie. One that comes twice counts as

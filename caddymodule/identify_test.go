@@ -202,3 +202,20 @@ func TestFirstSourceDecides(t *testing.T) {
 		t.Errorf("the reader is %q", got.Header.Get("X-User"))
 	}
 }
+
+// More than one space may stand before a token; what holds one is none.
+func TestTheTokenOfAnAuthorizationHeader(t *testing.T) {
+	for value, want := range map[string]string{
+		"Bearer a.b.c": "a.b.c", "bearer a.b.c": "a.b.c", "BEARER   a.b.c": "a.b.c",
+		"Bearer": "", "Bearer ": "", "Bearer    ": "", "Basic a.b.c": "", "a.b.c": "",
+		"Bearer a.b.c ": "", "Bearer a b": "", "Bearer  a b": "", "Bearer a  b": "", "Bearer a\tb": "a\tb",
+		"Bearer " + strings.Repeat(" ", 4000) + "x": "x",
+	} {
+		if got := bearerToken([]string{value}); got != want {
+			t.Errorf("%q: got %q, want %q", value, got, want)
+		}
+	}
+	if got := bearerToken([]string{"Bearer a", "Bearer a"}); got != "" {
+		t.Errorf("of two headers: got %q", got)
+	}
+}

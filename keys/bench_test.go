@@ -51,31 +51,65 @@ func BenchmarkSignLink(b *testing.B) {
 
 func BenchmarkScanMalformed(b *testing.B) {
 	for name, raw := range malformedByShape() {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := Scan(raw); err == nil {
-					b.Fatal("accepted")
-				}
-			}
-		})
+		b.Run(name, func(b *testing.B) { benchmarkRefusal(b, raw) })
 	}
 }
 
-// malformedByShape are texts that need no look at their bytes' meaning.
+// BenchmarkScanDecoded is about what must be decoded to be refused: whoever makes
+// such tokens could as well make ones that cost a signature.
+func BenchmarkScanDecoded(b *testing.B) {
+	filled := strings.Repeat("a", MaxTokenSize*3/4-200)
+	for name, raw := range map[string]string{
+		"no_json_4KiB":       token(es256, "{"+filled+"}"),
+		"json_to_its_end":    token(es256, `{"a":"`+filled+`"]}`),
+		"an_object_that_is":  token(es256, `{"exp":1,"EXP":2}`),
+		"a_header_of_others": token(`{"alg":"ES256","crit":["exp"]}`, `{}`),
+	} {
+		b.Run(name, func(b *testing.B) { benchmarkRefusal(b, raw) })
+	}
+}
+
+func benchmarkRefusal(b *testing.B, raw string) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Scan(raw); err == nil {
+			b.Fatal("accepted")
+		}
+	}
+}
+
+// malformedByShape are texts that need no look at their bytes' meaning. Most are
+// as long as can be.
 func malformedByShape() map[string]string {
 	good := forgeLink(linkPayload())
+	header, rest, _ := strings.Cut(good, ".")
+	payload, signature, _ := strings.Cut(rest, ".")
+	letters := strings.Repeat("AbhZ7xu_", MaxTokenSize/8)
+	long := token(es256, `{"a":"`+strings.Repeat("a", (MaxTokenSize-64)*3/4)+`"}`)
 	return map[string]string{
-		"dots":       strings.Repeat(".", 1<<20),
-		"long":       strings.Repeat("A", 1<<20),
-		"4KiB":       strings.Repeat("A", MaxTokenSize),
-		"standard":   good[:len(good)-1] + "/",
-		"padded":     good + "=",
-		"two":        good[:strings.LastIndexByte(good, '.')],
-		"four":       good + ".AAAA",
-		"last_bits":  good[:len(good)-1] + "B",
-		"no_base64":  "not a token at all",
-		"line_feed":  good + "\n",
-		"empty_text": "",
+		"dots":            strings.Repeat(".", 1<<20),
+		"dots_4KiB":       strings.Repeat(".", MaxTokenSize),
+		"each_second_dot": strings.Repeat("A.", MaxTokenSize/2),
+		"dots_behind":     good + strings.Repeat(".", MaxTokenSize-len(good)),
+		"long":            strings.Repeat("A", 1<<20),
+		"4KiB":            strings.Repeat("A", MaxTokenSize),
+		"letters":         "eyJ" + letters[3:],
+		"letters_header":  "eyJ" + letters[:MaxTokenSize-len(rest)-4] + "." + rest,
+		"letters_payload": header + "." + letters[:MaxTokenSize-len(header)-len(signature)-2] + "." + signature,
+		"letters_behind":  header + ".eyJ" + letters[:MaxTokenSize-len(header)-5],
+		"letters_as_json": header + ".eyJ" + letters[:MaxTokenSize-len(header)-len(signature)-6] + "." + signature,
+		"standard":        good[:len(good)-1] + "/",
+		"standard_4KiB":   long[:len(long)-len("signature")-20] + "+" + long[len(long)-len("signature")-19:],
+		"padded":          good + "=",
+		"two":             good[:strings.LastIndexByte(good, '.')],
+		"four":            good + ".AAAA",
+		"last_bits":       good[:len(good)-1] + "B",
+		"no_base64":       "not a token at all",
+		"line_feed":       good + "\n",
+		"line_feeds":      strings.ReplaceAll(good, "A", "\n"),
+		"spaces":          strings.Repeat(" ", MaxTokenSize),
+		"spaces_inside":   header + "." + strings.Repeat(" ", MaxTokenSize-len(good)) + payload + "." + signature,
+		"beyond_ascii":    strings.Repeat("\u200b", MaxTokenSize/3),
+		"empty_text":      "",
 	}
 }

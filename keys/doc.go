@@ -6,7 +6,7 @@
 // it asks what the token may open. Every token goes through the same steps, in
 // this order, so that the cheap ones shield the dear one:
 //
-//	scan.go    is it a compact JWS of a shape that we accept (no curve arithmetic, no allocation when not)
+//	shape.go scan.go   is it a compact JWS of a shape that we accept (no curve arithmetic, no allocation when not)
 //	claims.go  its claims, each of the right type and none twice
 //	verify.go  the key, whose kind fixes the algorithm; then the signature, by go-jose
 //	jwks.go    somebody else's keys, those that may count

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,8 +35,19 @@ func FuzzScan(f *testing.F) {
 	f.Add("..")
 	f.Add(strings.Repeat(".", 100))
 	f.Add("e30.e31.e32")
+	f.Add("eyJhbGciOiJhIn0.e30.AA")
+	f.Add(token(" \t\r\n"+es256+"\n", "\r {} "))
+	for _, raw := range malformedByShape() {
+		f.Add(raw)
+	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		scanned, err := Scan(raw)
+		if want := acceptable(raw); want != (err == nil) {
+			t.Fatalf("Scan says %v; looked at byte by byte, the token is acceptable: %v", err, want)
+		}
+		if err == nil && !LooksLikeToken(raw) {
+			t.Fatal("it is a token, and does not look like one")
+		}
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) || !reflect.DeepEqual(scanned, Token{}) {
 				t.Fatalf("got %+v with error %v", scanned, err)
@@ -60,6 +72,27 @@ func FuzzScan(f *testing.F) {
 		checkObject(t, scanned.claims, decode(t, strings.Split(raw, ".")[1]))
 		scanned.Issuer()
 	})
+}
+
+// acceptable says what Scan must say, one step after the other and without haste.
+func acceptable(raw string) bool {
+	segments := strings.Split(raw, ".")
+	if len(raw) > MaxTokenSize || len(segments) != 3 {
+		return false
+	}
+	var decoded [3][]byte
+	for i, segment := range segments {
+		var err error
+		if decoded[i], err = base64.RawURLEncoding.DecodeString(segment); err != nil || segment == "" ||
+			base64.RawURLEncoding.EncodeToString(decoded[i]) != segment {
+			return false
+		}
+	}
+	if _, ok := readHeader(decoded[0]); !ok {
+		return false
+	}
+	claims, ok := readObject(decoded[1])
+	return ok && !claims.ambiguous(registeredNames[:])
 }
 
 func checkText(t *testing.T, members map[string]json.RawMessage, name, got string) {

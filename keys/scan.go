@@ -32,9 +32,6 @@ type Token struct {
 // object in which no member stands twice. It refuses with ErrMalformed, and
 // does so without allocating for whatever is not even base64url.
 func Scan(raw string) (Token, error) {
-	if len(raw) > MaxTokenSize {
-		return Token{}, ErrMalformed
-	}
 	first, second, ok := segments(raw)
 	if !ok {
 		return Token{}, ErrMalformed
@@ -66,63 +63,6 @@ func (t *Token) Issuer() string {
 	}
 	return issuer
 }
-
-// segments finds the two dots of a token, and checks every other byte and the
-// last bits of each segment.
-func segments(raw string) (first, second int, ok bool) {
-	first, second = -1, -1
-	for i := range len(raw) {
-		c := raw[i]
-		if base64Digit[c] >= 0 {
-			continue
-		}
-		switch {
-		case c != '.':
-			return 0, 0, false
-		case first < 0:
-			first = i
-		case second < 0:
-			second = i
-		default:
-			return 0, 0, false
-		}
-	}
-	if second < 0 {
-		return 0, 0, false
-	}
-	ok = canonical(raw[:first]) && canonical(raw[first+1:second]) && canonical(raw[second+1:])
-	return first, second, ok
-}
-
-// canonical says whether a segment is the one base64url spelling of its bytes:
-// not empty, of a possible length, and without bits behind the last byte.
-func canonical(segment string) bool {
-	if segment == "" {
-		return false
-	}
-	last := base64Digit[segment[len(segment)-1]]
-	switch len(segment) % 4 {
-	case 1:
-		return false
-	case 2:
-		return last&0x0f == 0
-	case 3:
-		return last&0x03 == 0
-	default:
-		return true
-	}
-}
-
-// base64Digit holds the value of each base64url digit, -1 for other bytes.
-var base64Digit = func() (digits [256]int8) {
-	for i := range digits {
-		digits[i] = -1
-	}
-	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
-		digits[c] = int8(i)
-	}
-	return digits
-}()
 
 func decodeSegment(segment string) ([]byte, bool) {
 	decoded, err := base64.RawURLEncoding.Strict().DecodeString(segment)

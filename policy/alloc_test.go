@@ -2,7 +2,10 @@
 
 package policy
 
-import "testing"
+import (
+	"context"
+	"testing"
+)
 
 // TestHotPathsAllocateLittle. The race detector allocates for itself.
 func TestHotPathsAllocateLittle(t *testing.T) {
@@ -10,6 +13,24 @@ func TestHotPathsAllocateLittle(t *testing.T) {
 	for name, most := range map[string]float64{"public": 0, "entitled": 0, "uncountedlink": 1} {
 		if allocs := testing.AllocsPerRun(1000, func() { paths[name]() }); allocs > most {
 			t.Errorf("%s: %v allocations, at most %v are needed", name, allocs, most)
+		}
+	}
+}
+
+// Anybody can send rubbish, so refusing it costs no memory.
+func TestMalformedTokensAllocateNothing(t *testing.T) {
+	w := newWorld(t)
+	verifier, now := w.verifier(), w.now()
+	for name, raw := range malformedTokens(w) {
+		request := &Request{Site: w.site, Link: carries(raw), Now: now}
+		if allocs := testing.AllocsPerRun(100, func() {
+			_, readerErr := w.policy.Reader(context.Background(), verifier, raw, now)
+			_, linkErr := w.policy.linkToken(context.Background(), request)
+			if readerErr == nil || linkErr == nil {
+				t.Error("accepted")
+			}
+		}); allocs != 0 {
+			t.Errorf("%s: %v allocations", name, allocs)
 		}
 	}
 }

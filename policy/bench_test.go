@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/gatefold/gatefold/keys"
@@ -48,6 +51,50 @@ func BenchmarkDecide(b *testing.B) {
 			for b.Loop() {
 				if decision := decide(); !decision.Allow() {
 					b.Fatal(decision.Reason)
+				}
+			}
+		})
+	}
+}
+
+// malformedTokens are texts that somebody sends who would wear the gate out.
+func malformedTokens(w *world) map[string]string {
+	good := w.readerToken(keys.ReaderClaims{UserID: "ann"})
+	header, rest, _ := strings.Cut(good, ".")
+	letters := strings.Repeat("AbhZ7xu_", keys.MaxTokenSize/8)
+	return map[string]string{
+		"short":         "not.a.token",
+		"letters":       letters,
+		"eyJ_letters":   "eyJ" + letters[3:],
+		"letters_claim": header + "." + letters[:keys.MaxTokenSize-len(good)] + "." + rest[strings.IndexByte(rest, '.')+1:],
+		"dots":          strings.Repeat(".", keys.MaxTokenSize),
+		"dots_behind":   good + strings.Repeat(".", keys.MaxTokenSize-len(good)),
+		"spaces":        strings.Repeat(" ", keys.MaxTokenSize),
+		"line_feed":     good + "\n",
+		"padded":        good + "=",
+		"too_long":      strings.Repeat(good, 16),
+	}
+}
+
+// BenchmarkMalformed refuses, where a request comes to it.
+func BenchmarkMalformed(b *testing.B) {
+	w := newWorld(b)
+	verifier, now := w.verifier(), w.now()
+	for name, raw := range malformedTokens(w) {
+		b.Run("reader/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := w.policy.Reader(context.Background(), verifier, raw, now); !errors.Is(err, keys.ErrMalformed) {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("link/"+name, func(b *testing.B) {
+			request := &Request{Site: w.site, Link: carries(raw), Now: now}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := w.policy.linkToken(context.Background(), request); !errors.Is(err, keys.ErrMalformed) {
+					b.Fatal(err)
 				}
 			}
 		})

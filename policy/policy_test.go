@@ -94,6 +94,31 @@ func TestReaderIsReadOnce(t *testing.T) {
 	}
 }
 
+// TestRubbishIsRefusedBeforeAnythingIsAsked: whoever sends what no token can be
+// makes nobody look for a key, and is counted.
+func TestRubbishIsRefusedBeforeAnythingIsAsked(t *testing.T) {
+	w := newWorld(t)
+	tokens := malformedTokens(w)
+	for name, raw := range tokens {
+		if _, err := w.policy.Reader(context.Background(), w.verifier(), raw, w.now()); !errors.Is(err, keys.ErrMalformed) {
+			t.Errorf("%s as a reader's token: %v", name, err)
+		}
+		w.want(visit{link: carries(raw)}, ReasonLinkInvalid)
+	}
+	if calls := w.keys.calls.Load(); calls != 0 {
+		t.Errorf("the keys were asked for %d times", calls)
+	}
+	for _, counted := range w.policy.Stats().Verifications {
+		want := uint64(0)
+		if counted.Result == "malformed" && (counted.Kind == "reader" || counted.Kind == "link") {
+			want = uint64(len(tokens))
+		}
+		if counted.Count != want {
+			t.Errorf("%s %s: counted %d, want %d", counted.Kind, counted.Result, counted.Count, want)
+		}
+	}
+}
+
 // TestFailedTokenIsNotRemembered: a link whose signature fails today may be
 // signed by a key that is trusted a moment later.
 func TestFailedTokenIsNotRemembered(t *testing.T) {
