@@ -19,11 +19,12 @@ type Recorder struct {
 	failed func(error)
 	seed   maphash.Seed
 	shards [recorderShards]recorderShard
-	// marks tell of readers who were noted in the present interval, by what hash
-	// of them and of the interval lies in their place. What is noted already costs
-	// one look there; what another reader overwrote is noted once more.
-	marks    [recorderMarks]atomic.Uint64
-	interval atomic.Uint64
+	// marks tell of readers who were noted in the present period, by what hash of
+	// them and of the period lies in their place. Who was noted already costs one
+	// look there; who was overwritten by another reader is noted once more.
+	marks   [recorderMarks]atomic.Uint64
+	period  atomic.Uint64
+	flushes int
 
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -37,7 +38,11 @@ type RecorderStats struct{ Stored, Dropped, Lost uint64 }
 
 const (
 	recorderShards = 16
-	recorderMarks  = 4096
+	// recorderMarks take 256 KiB.
+	recorderMarks = 1 << 15
+	// periodFlushes is how many intervals are a period, a minute as it is shipped:
+	// a reader who stays is written once in each, and not in each interval.
+	periodFlushes = 12
 	// shardVisits is how many visits wait in a shard at the most: together 32,768
 	// readers in an interval, in some 10 MB.
 	shardVisits = 2048
@@ -72,12 +77,12 @@ func NewRecorder(store *Store, interval time.Duration, failed func(error)) *Reco
 }
 
 // Visit notes that a reader is at a site, and the tags of the rule that let her
-// in. Of visits with the same tags the first one of an interval counts. It does not
+// in. Of visits with the same tags the first one of a minute counts. It does not
 // keep the slice for writing, nor write to it.
 func (r *Recorder) Visit(vendor, site, user string, tags []string, at time.Time) {
-	interval := r.interval.Load() // before the visit is noted: one that is taken for written must be
+	period := r.period.Load() // before the visit is noted: what is marked in a period was noted in it
 	hash := r.hash(user, 0)
-	mark := r.hash(site, r.hash(vendor, hash^interval))
+	mark := r.hash(site, r.hash(vendor, hash^period))
 	for _, tag := range tags {
 		mark = r.hash(tag, mark)
 	}
@@ -143,7 +148,9 @@ func (r *Recorder) run(ctx context.Context, interval time.Duration) {
 
 // flush writes what was noted.
 func (r *Recorder) flush() {
-	r.interval.Add(1) // first: who comes from now on is noted anew
+	if r.flushes++; r.flushes%periodFlushes == 0 {
+		r.period.Add(1)
+	}
 	waiting := make(map[string][]Visit)
 	for i := range r.shards {
 		shard := &r.shards[i]
@@ -166,7 +173,11 @@ func (r *Recorder) flush() {
 			r.stored.Add(uint64(len(chunk)))
 		}
 	}
-	if failure != nil && r.failed != nil {
+	if failure == nil {
+		return
+	}
+	r.period.Add(1) // whose visits are lost are noted anew
+	if r.failed != nil {
 		r.failed(failure)
 	}
 }

@@ -110,16 +110,16 @@ func TestVisitsAreWrittenAtTheEnd(t *testing.T) {
 	}
 }
 
-// A reader who stays is noted in each interval anew: her last visit does not grow old.
-func TestVisitsAreNotedInEachInterval(t *testing.T) {
+// A reader who stays is noted again and again: her last visit does not grow old.
+func TestWhoStaysIsNotedAgain(t *testing.T) {
 	b := newBench(t)
 	recorder := store.NewRecorder(b.Store, time.Millisecond, nil)
 	defer recorder.Close()
-	for interval := range uint64(3) {
-		for end := time.Now().Add(time.Minute); recorder.Stats().Stored <= interval; time.Sleep(time.Millisecond) {
+	for period := range uint64(3) {
+		for end := time.Now().Add(time.Minute); recorder.Stats().Stored <= period; time.Sleep(time.Millisecond) {
 			recorder.Visit(vendor, "news", "alice", nil, b.clock)
 			if time.Now().After(end) {
-				t.Fatalf("after %d intervals she is not noted any more", interval)
+				t.Fatalf("after %d times she is not noted any more", period)
 			}
 		}
 	}
