@@ -284,10 +284,12 @@ func bearerToken(values []string) string {
 	if !found || !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}
-	// More spaces may stand before it, and none in it. They are counted many at a
-	// time: somebody could send thousands.
-	if token = token[strings.Count(token, " "):]; strings.IndexByte(token, ' ') >= 0 {
-		return ""
+	if strings.HasPrefix(token, " ") {
+		// More spaces may stand before it, and then none in it. They are counted many
+		// at a time: somebody could send thousands.
+		if token = token[strings.Count(token, " "):]; strings.IndexByte(token, ' ') >= 0 {
+			return ""
+		}
 	}
 	return token
 }

