@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,27 +12,50 @@ import (
 	"time"
 )
 
-// errNoBigSite is why nothing is measured of it.
-var errNoBigSite = errors.New("there is no big site")
+const (
+	rowStarting        = "first answer, later than plain Caddy's"
+	rowMemory          = "anonymous memory above the idle process"
+	rowPublishing      = "publishing"
+	rowPublishingDelay = "the slowest request meanwhile"
+)
 
 func (b *bench) bigDatabase() string { return filepath.Join(b.dir, "big.db") }
 
-// fillBig fills the database of the big site, and makes those who come to it.
-func (b *bench) fillBig(ctx context.Context) error {
+// needBigDatabase fills the database of the big site, and makes those who come to
+// it.
+func (b *bench) needBigDatabase(ctx context.Context) error {
 	o := b.options
-	if err := fill(ctx, b.bigDatabase(), o.grants, o.rules); err != nil {
-		return err
-	}
-	b.progress("%d grants are stored", o.grants)
-	return b.world.makeReaders(b.dir, o.readers, o.rules, 6, 30_000)
+	return b.need("filling the database of the big site", func() error {
+		if err := fill(ctx, b.bigDatabase(), o.grants, o.rules); err != nil {
+			return err
+		}
+		b.progress("%d grants are stored", o.grants)
+		return b.world.makeReaders(b.dir, o.readers, o.rules, 6, 30_000)
+	})
 }
 
-// bigSite starts the gate over the big database, lets every reader come once, and
-// measures what memory that takes beyond an idle gate.
-func (b *bench) bigSite(ctx context.Context) error {
+// needBig starts the gate over the big database, and lets every reader come once.
+func (b *bench) needBig(ctx context.Context) error {
+	if err := b.needBigDatabase(ctx); err != nil {
+		return fmt.Errorf("there is no big site: %w", err)
+	}
+	return b.need("the big site", func() (err error) {
+		if b.big, err = b.startCaddy(b.gate("big", b.bigDatabase(), ""), "/", http.StatusOK); err != nil {
+			return err
+		}
+		return b.comeOnce(ctx, b.big)
+	})
+}
+
+// memory measures what memory the big site takes beyond an idle gate.
+func (b *bench) memory(ctx context.Context) error {
 	o := b.options
-	if len(b.world.lists) == 0 {
-		return errNoBigSite
+	if err := b.needBig(ctx); err != nil {
+		return err
+	}
+	after, err := b.big.anonymous()
+	if err != nil {
+		return err
 	}
 	idle, err := b.startCaddy(b.gate("idle", filepath.Join(b.dir, "idle.db"), gateRules), "/", http.StatusOK)
 	if err != nil {
@@ -46,21 +67,9 @@ func (b *bench) bigSite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	big, err := b.startCaddy(b.gate("big", b.bigDatabase(), ""), "/", http.StatusOK)
-	if err != nil {
-		return err
-	}
-	if err := b.comeOnce(ctx, big); err != nil {
-		return err
-	}
-	b.big = big
-	after, err := big.anonymous()
-	if err != nil {
-		return err
-	}
 	const mib = 1 << 20
 	grown := float64(after-before) / mib
-	b.table.value(fmt.Sprintf("anonymous memory above the idle process, %d grants stored, %d readers hot", o.grants, o.readers), "MiB",
+	b.table.value(fmt.Sprintf("%s, %d grants stored, %d readers hot", rowMemory, o.grants, o.readers), "MiB",
 		medianOf([]float64{grown}), 128, true)
 	b.table.context("anonymous memory", fmt.Sprintf("idle %.0f MiB, big site %.0f MiB", float64(before)/mib, float64(after)/mib))
 	return nil
@@ -112,9 +121,9 @@ func get(ctx context.Context, client *http.Client, address, token string) (int, 
 
 // starting measures how long after its start a server gives its first answer: a
 // plain one, and the gate over the big database, by turns.
-func (b *bench) starting(context.Context) error {
-	if len(b.world.lists) == 0 {
-		return errNoBigSite
+func (b *bench) starting(ctx context.Context) error {
+	if err := b.needBigDatabase(ctx); err != nil {
+		return err
 	}
 	var later []float64
 	for i := range b.options.restarts {
@@ -131,15 +140,15 @@ func (b *bench) starting(context.Context) error {
 		}
 		later = append(later, float64(took[1]-took[0])/float64(time.Millisecond))
 	}
-	b.table.value(fmt.Sprintf("first answer, later than plain Caddy's, with %d grants on disk", b.options.grants), "ms", medianOf(later), 150, true)
+	b.table.value(fmt.Sprintf("%s, with %d grants on disk", rowStarting, b.options.grants), "ms", medianOf(later), 150, true)
 	return nil
 }
 
 // publishing measures how long it takes to replace all rules of the big site,
 // and how long requests wait meanwhile.
 func (b *bench) publishing(ctx context.Context) error {
-	if b.big == nil {
-		return errNoBigSite
+	if err := b.needBig(ctx); err != nil {
+		return err
 	}
 	type wireRule struct {
 		Path  string `json:"path"`
@@ -159,7 +168,7 @@ func (b *bench) publishing(ctx context.Context) error {
 			func() error { time.Sleep(300 * time.Millisecond); return nil },
 			func() error {
 				began := time.Now()
-				err := b.put(ctx, "/gatefold/api/proxy/rules", body)
+				err := b.big.call(ctx, http.DefaultClient, http.MethodPut, "/gatefold/api/proxy/rules", body, nil)
 				took = append(took, float64(time.Since(began))/float64(time.Millisecond))
 				return err
 			},
@@ -175,31 +184,13 @@ func (b *bench) publishing(ctx context.Context) error {
 			}
 		}
 	}
-	b.table.value(fmt.Sprintf("publishing %d rules over the API", b.options.rules), "ms", medianOf(took), 100, true)
+	b.table.value(fmt.Sprintf("%s %d rules over the API", rowPublishing, b.options.rules), "ms", medianOf(took), 100, true)
 	later := make([]float64, len(meanwhile))
 	for i := range later {
 		later[i] = meanwhile[i] - quiet[i]
 	}
-	b.table.value("the slowest request meanwhile, later than in a quiet time", "ms", medianOf(later), 5, true)
+	b.table.value(rowPublishingDelay+", later than in a quiet time", "ms", medianOf(later), 5, true)
 	b.table.context("the slowest request of 300 ms without publishing", fmt.Sprintf("%.1f ms", medianOf(quiet).median))
-	return nil
-}
-
-func (b *bench) put(ctx context.Context, path string, body []byte) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+b.big.admin+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode/100 != 2 {
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
-		return fmt.Errorf("the API answers %s: %s", response.Status, text)
-	}
 	return nil
 }
 

@@ -7,12 +7,14 @@ import (
 	"time"
 )
 
+const rowFlood = "known readers' throughput under forged tokens"
+
 // flood measures what readers who are known get while somebody sends tokens that
 // are well formed and forged, each of which costs a verification: a part of the
 // connections of a slice is his.
 func (b *bench) flood(ctx context.Context) error {
-	if b.big == nil {
-		return errNoBigSite
+	if err := b.needBig(ctx); err != nil {
+		return err
 	}
 	file, err := b.world.forged(b.dir, min(20_000, b.options.readers), b.options.rules)
 	if err != nil {
@@ -49,7 +51,7 @@ func (b *bench) flood(ctx context.Context) error {
 		}
 		ratios = append(ratios, throughput[1]/throughput[0])
 	}
-	b.table.ratio("known readers' throughput under forged tokens, against the same number of malformed ones", medianOf(ratios), 0.75, false)
+	b.table.ratio(rowFlood+", against the same number of malformed ones", medianOf(ratios), 0.75, false)
 	b.table.context("forged tokens refused meanwhile", fmt.Sprintf("%.0f/s on %d connections, slices of %s", medianOf(rates).median, attackers, b.options.slice.Round(time.Second)))
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"syscall"
 	"time"
@@ -27,8 +28,12 @@ type options struct {
 	readers     int
 	rules       int
 	restarts    int
+	revocations int
 	limit       time.Duration
 	output      string
+	only        *regexp.Regexp // nil: everything
+	profiles    string         // folder; empty: none
+	profile     time.Duration  // length of each
 }
 
 // rounds is how often everybody takes a turn. A comparison has two slices in each.
@@ -45,11 +50,19 @@ func readOptions() *options {
 	flag.IntVar(&o.readers, "readers", 100_000, "readers of the big site who come")
 	flag.IntVar(&o.rules, "rules", 10_000, "rules of the big site")
 	flag.IntVar(&o.restarts, "restarts", 7, "starts that are measured, of either side")
+	flag.IntVar(&o.revocations, "revocations", 300, "grants that are removed at one of two nodes")
 	flag.DurationVar(&o.limit, "limit", 30*time.Minute, "give up after this time, with what there is")
 	flag.StringVar(&o.output, "output", "", "file for the table, besides the terminal")
+	flag.Func("only", "measure only what has a name that this `regexp` matches, of a row of the table or of a part:\n"+partNames(), func(text string) (err error) {
+		o.only, err = regexp.Compile(text)
+		return err
+	})
+	flag.StringVar(&o.profiles, "profiles", "", "`folder` for a CPU profile of each Caddy under its load, taken when the rounds are over")
+	o.profile = 10 * time.Second
 	flag.Parse()
 	if *quick {
 		o.slices, o.slice, o.grants, o.readers, o.rules, o.restarts = 4, time.Second, 20_000, 2_000, 1_000, 2
+		o.revocations, o.profile = 20, time.Second
 		flag.Parse() // what is named counts all the same
 	}
 	return o
@@ -62,8 +75,11 @@ type bench struct {
 	gatefold  string // absolute
 	self      string
 	origin    string // host:port
+	redis     string // host:port; see needRedis
 	world     *world
 	big       *process // the big site's gate
+	proxies   map[string]*process
+	needed    map[string]error // what was done for several parts, and how it went
 	processes []*process
 	table     *table
 	began     time.Time
@@ -100,6 +116,9 @@ func measure(ctx context.Context, o *options) error {
 	if err := needTools(); err != nil {
 		return err
 	}
+	if len(o.chosen()) == 0 {
+		return fmt.Errorf("nothing has a name that %q matches: see -help", o.only)
+	}
 	b, err := newBench(o)
 	if err != nil {
 		return err
@@ -131,7 +150,10 @@ func newBench(o *options) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{options: o, dir: dir, gatefold: gatefold, self: self, began: time.Now()}
+	b := &bench{
+		options: o, dir: dir, gatefold: gatefold, self: self, began: time.Now(),
+		proxies: make(map[string]*process), needed: make(map[string]error),
+	}
 	b.table = newTable(b)
 	return b, nil
 }
@@ -147,25 +169,13 @@ func (b *bench) run(ctx context.Context) error {
 		return err
 	}
 	var failed []error
-	for _, part := range []struct {
-		name    string
-		measure func(context.Context) error
-	}{
-		{"redemptions", b.redemptions},
-		{"redemptions in Redis", b.redisRedemptions},
-		{"filling the database of the big site", b.fillBig},
-		{"starting", b.starting},
-		{"the big site", b.bigSite},
-		{"requests through the proxy", b.proxied},
-		{"publishing rules", b.publishing},
-		{"a flood of forged tokens", b.flood},
-	} {
+	for _, part := range b.options.chosen() {
 		if ctx.Err() != nil {
 			failed = append(failed, ctx.Err())
 			break
 		}
 		b.progress("%s", part.name)
-		if err := part.measure(ctx); err != nil {
+		if err := part.measure(b, ctx); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", part.name, err))
 			b.progress("%s failed: %v", part.name, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"time"
 )
@@ -13,13 +12,11 @@ import (
 // contender is a server under a load: what is measured in a slice.
 type contender struct {
 	name   string
-	server *process
-	load   func(round int) *load
+	server string // see start
+	load   string // see loads
 	// every says in which rounds it takes part: each, each second one, …
 	every int
 }
-
-func always(l *load) func(int) *load { return func(int) *load { return l } }
 
 // pair is a row of the table: one contender against another, slice by slice.
 type pair struct {
@@ -48,15 +45,22 @@ func browserLoad(name, path string, extra http.Header) *load {
 	return &load{name: name, path: path, header: header}
 }
 
+// runner is a contender that runs.
+type runner struct {
+	contender
+	process *process
+	load    func(round int) *load
+}
+
 // proxied measures requests through the proxy: the gate against the same binary
 // without the directive, and against what people run today.
 func (b *bench) proxied(ctx context.Context) error {
-	contenders, err := b.contenders(ctx)
+	runners, err := b.runners(ctx)
 	if err != nil {
 		return err
 	}
-	for _, c := range contenders { // until everything is warm
-		if _, err := b.drive(ctx, c.server, c.load(0), b.options.connections, time.Second); err != nil {
+	for _, r := range runners { // until everything is warm
+		if _, err := b.drive(ctx, r.process, r.load(0), b.options.connections, time.Second); err != nil {
 			return err
 		}
 	}
@@ -65,11 +69,11 @@ func (b *bench) proxied(ctx context.Context) error {
 	failed := 0
 	for round := range b.options.rounds() {
 		b.progress("round %d of %d", round+1, b.options.rounds())
-		for _, c := range contenders {
+		for _, r := range runners {
 			var measured slice
-			if round%c.every == 0 {
+			if round%r.every == 0 {
 				var err error
-				if measured, err = b.drive(ctx, c.server, c.load(round), b.options.connections, b.options.slice); err != nil {
+				if measured, err = b.drive(ctx, r.process, r.load(round), b.options.connections, b.options.slice); err != nil {
 					// A slice that failed is none. Where many fail, something is wrong.
 					b.progress("left out: %v", err)
 					if failed++; failed > maxFailed || ctx.Err() != nil {
@@ -77,96 +81,116 @@ func (b *bench) proxied(ctx context.Context) error {
 					}
 				}
 			}
-			slices[c.name] = append(slices[c.name], measured)
+			slices[r.name] = append(slices[r.name], measured)
 		}
 	}
-	return nil
+	return b.takeProfiles(ctx, runners)
 }
 
 // maxFailed is how many slices may fail.
 const maxFailed = 10
 
-// contenders starts the servers, in the order in which they take their turns:
-// what is compared stands side by side.
-func (b *bench) contenders(ctx context.Context) ([]contender, error) {
-	small := filepath.Join(b.dir, "small.db")
-	if err := fill(ctx, small, 0, 0, "reader-one"); err != nil {
-		return nil, err
-	}
-	gate, err := b.startCaddy(b.gate("gate", small, gateRules), "/articles/hello", http.StatusOK)
-	if err != nil {
-		return nil, err
-	}
-	cookie, err := b.linkCookie(gate, "/articles/linked")
-	if err != nil {
-		return nil, err
-	}
-	plain, err := b.startCaddy(site{name: "plain"}, "/", http.StatusOK)
-	if err != nil {
-		return nil, err
-	}
-	twin, err := b.startCaddy(site{name: "twin"}, "/", http.StatusOK)
-	if err != nil {
-		return nil, err
-	}
-	untuned, err := b.startCaddy(site{name: "untuned", environment: []string{"GOGC=100"}}, "/", http.StatusOK)
-	if err != nil {
-		return nil, err
-	}
-	public := always(browserLoad("public", "/index.html", nil))
-	reader := always(browserLoad("reader", "/articles/hello", b.world.reader()))
-	link := always(browserLoad("cookie", "/articles/linked", http.Header{"Cookie": {"theme=dark; " + cookie}}))
-	list := []contender{
-		{"plain-public", plain, public, 1},
-		{"gate-public", gate, public, 1},
-		{"untuned-public", untuned, public, rareRounds},
-		{"plain-reader", plain, reader, 1},
-		{"gate-reader", gate, reader, 1},
-		{"twin-reader", twin, reader, 1},
-		{"gate-cookie", gate, link, 2},
-		{"plain-cookie", plain, link, 2},
-	}
-	if b.big != nil {
-		crowd := func(round int) *load {
-			n := round % len(b.world.lists)
-			return &load{name: fmt.Sprintf("crowd-%d", n), list: b.world.lists[n]}
-		}
-		list = append(list, contender{"gate-crowd", b.big, crowd, 1}, contender{"plain-crowd", plain, crowd, 1})
-	}
-	others, err := b.today(reader)
-	return slices.Concat(list, others), err
-}
-
-// today starts what people run today.
-func (b *bench) today(reader func(int) *load) ([]contender, error) {
-	minimal, err := b.startAuthorizer("authorizer")
-	if err != nil {
-		return nil, err
-	}
-	verifying, err := b.startAuthorizer("authorizer-jwt", "-jwks", b.world.keyFile)
-	if err != nil {
-		return nil, err
-	}
-	const forward = "forward_auth %s {\n\t\turi /\n\t\tcopy_headers X-User\n\t}"
-	var list []contender
-	for _, s := range []site{
-		{name: "forward-auth", directives: fmt.Sprintf(forward, minimal)},
-		{name: "forward-auth-jwt", directives: fmt.Sprintf(forward, verifying)},
-		{name: "verify-each", directives: "verify_each * " + b.world.keyFile, program: b.self},
-	} {
-		p, err := b.startCaddy(s, "/articles/hello", http.StatusOK)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, contender{s.name, p, reader, rareRounds})
-	}
-	nginx, err := b.startNginx("nginx-auth-request", minimal)
-	return append(list, contender{"nginx-auth-request", nginx, reader, rareRounds}), err
+// contenders are in the order in which they take their turns: what is compared
+// stands side by side.
+var contenders = []contender{
+	{"plain-public", "plain", "public", 1},
+	{"gate-public", "gate", "public", 1},
+	{"untuned-public", "untuned", "public", rareRounds},
+	{"plain-reader", "plain", "reader", 1},
+	{"gate-reader", "gate", "reader", 1},
+	{"twin-reader", "twin", "reader", 1},
+	{"gate-cookie", "gate", "cookie", 2},
+	{"plain-cookie", "plain", "cookie", 2},
+	{"gate-crowd", "big", "crowd", 1},
+	{"plain-crowd", "plain", "crowd", 1},
+	{"forward-auth", "forward-auth", "reader", rareRounds},
+	{"forward-auth-jwt", "forward-auth-jwt", "reader", rareRounds},
+	{"verify-each", "verify-each", "reader", rareRounds},
+	{"nginx-auth-request", "nginx-auth-request", "reader", rareRounds},
+	{"forward-auth-tuned", "forward-auth-tuned", "reader", rareRounds},
+	{"forward-auth-jwt-tuned", "forward-auth-jwt-tuned", "reader", rareRounds},
 }
 
 // rareRounds is how many rounds pass between two turns of those that are far
 // enough behind, or only context.
 const rareRounds = 3
+
+// chosenPairs are the rows that are wanted, and chosenContenders who takes part in
+// them.
+func (o *options) chosenPairs() []pair {
+	return slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool { return !o.wants(p.name, partProxied) })
+}
+
+func (o *options) chosenContenders() []contender {
+	chosen := o.chosenPairs()
+	return slices.DeleteFunc(slices.Clone(contenders), func(c contender) bool {
+		return !slices.ContainsFunc(chosen, func(p pair) bool { return p.of == c.name || p.against == c.name })
+	})
+}
+
+// runners starts who takes part. Without the big site the others are measured.
+func (b *bench) runners(ctx context.Context) ([]runner, error) {
+	var list []runner
+	for _, c := range b.options.chosenContenders() {
+		r := runner{contender: c}
+		var err error
+		if r.process, err = b.proxy(ctx, c.server); err == nil {
+			r.load, err = b.loadOf(ctx, c.load)
+		}
+		if err != nil && c.load == "crowd" {
+			b.progress("%s is left out: %v", c.name, err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+// loadOf returns what is sent in each round.
+func (b *bench) loadOf(ctx context.Context, name string) (func(round int) *load, error) {
+	always := func(path string, extra http.Header) (func(int) *load, error) {
+		l := browserLoad(name, path, extra)
+		return func(int) *load { return l }, nil
+	}
+	switch name {
+	case "public":
+		return always("/index.html", nil)
+	case "reader":
+		return always("/articles/hello", b.world.reader())
+	case "cookie":
+		cookie, err := b.needCookie(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return always("/articles/linked", http.Header{"Cookie": {"theme=dark; " + cookie}})
+	case "crowd":
+		if err := b.needBigDatabase(ctx); err != nil {
+			return nil, err
+		}
+		return func(round int) *load {
+			n := round % len(b.world.lists)
+			return &load{name: fmt.Sprintf("crowd-%d", n), list: b.world.lists[n]}
+		}, nil
+	default:
+		return nil, fmt.Errorf("there is no load %q", name)
+	}
+}
+
+// needCookie opens a link at the small gate, once.
+func (b *bench) needCookie(ctx context.Context) (string, error) {
+	gate, err := b.proxy(ctx, "gate")
+	if err != nil {
+		return "", err
+	}
+	err = b.need("opening a link", func() (err error) {
+		b.world.cookie, err = b.linkCookie(gate, "/articles/linked")
+		return err
+	})
+	return b.world.cookie, err
+}
 
 var pairs = []pair{
 	{"plain against itself: CPU per request", "twin-reader", "plain-reader", cpuOf, 0, true},
@@ -183,17 +207,28 @@ var pairs = []pair{
 	{"link cookie: p99", "gate-cookie", "plain-cookie", p99Of, 1.05, true},
 	{"big site: CPU per request", "gate-crowd", "plain-crowd", cpuOf, 1.08, true},
 	{"big site: throughput", "gate-crowd", "plain-crowd", throughputOf, 0, false},
-	{"against forward_auth: throughput", "gate-reader", "forward-auth", throughputOf, 1.8, false},
-	{"against forward_auth that verifies a JWT: throughput", "gate-reader", "forward-auth-jwt", throughputOf, 2.4, false},
-	{"against a handler that verifies ES256 each time: throughput", "gate-reader", "verify-each", throughputOf, 1.5, false},
+	{"against forward_auth in Caddy as shipped: throughput", "gate-reader", "forward-auth", throughputOf, 1.8, false},
+	{"against forward_auth that verifies a JWT, in Caddy as shipped: throughput", "gate-reader", "forward-auth-jwt", throughputOf, 2.4, false},
+	{"against a handler that verifies ES256 each time, in Caddy as shipped: throughput", "gate-reader", "verify-each", throughputOf, 1.5, false},
 	{"against nginx with auth_request: throughput", "gate-reader", "nginx-auth-request", throughputOf, 0, false},
+	{"against forward_auth in our own binary: throughput", "gate-reader", "forward-auth-tuned", throughputOf, 0, false},
+	{"against forward_auth that verifies a JWT, in our own binary: throughput", "gate-reader", "forward-auth-jwt-tuned", throughputOf, 0, false},
 	{"our binary as shipped against GOGC=100, no gate: throughput", "plain-public", "untuned-public", throughputOf, 1.05, false},
 	{"our binary as shipped against GOGC=100, no gate: CPU per request", "plain-public", "untuned-public", cpuOf, 0, true},
 }
 
+// pairNames lists the rows.
+func pairNames() []string {
+	names := make([]string, len(pairs))
+	for i := range pairs {
+		names[i] = pairs[i].name
+	}
+	return names
+}
+
 // reportPairs compares slices of the same round.
 func (b *bench) reportPairs(measured map[string][]slice) {
-	for _, p := range pairs {
+	for _, p := range b.options.chosenPairs() {
 		var ratios []float64
 		against := measured[p.against]
 		for round, of := range measured[p.of] {

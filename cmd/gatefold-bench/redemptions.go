@@ -17,7 +17,11 @@ import (
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
-const redeemers = 32
+const (
+	redeemers           = 32
+	rowRedemptions      = "redemptions with 32 clients, embedded"
+	rowRedisRedemptions = "redemptions with 32 clients, Redis"
+)
 
 // redemptions measures how many uses of counted links the embedded store counts
 // a second, each on the disk before it is acknowledged, with many clients; and
@@ -50,7 +54,7 @@ func (b *bench) redemptions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.table.ratio(fmt.Sprintf("redemptions with %d clients, embedded, against bbolt's serial Update", redeemers), medianOf(ratios), 5, false)
+	b.table.ratio(rowRedemptions+", against bbolt's serial Update", medianOf(ratios), 5, false)
 	b.table.context("redemptions, embedded", fmt.Sprintf("%.0f/s, each on the disk", medianOf(rates).median))
 	return nil
 }

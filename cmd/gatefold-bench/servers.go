@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -47,6 +48,76 @@ type site struct {
 	directives  string
 	program     string // default: the gatefold that is measured
 	environment []string
+}
+
+// asShipped is how Go's collector is set in a Caddy that nobody tuned.
+var asShipped = []string{"GOGC=100"}
+
+// proxy returns a proxy that is measured, and starts it when it is asked for the
+// first time.
+func (b *bench) proxy(ctx context.Context, name string) (*process, error) {
+	if name == "big" {
+		return b.big, b.needBig(ctx)
+	}
+	err := b.need("starting "+name, func() (err error) {
+		b.proxies[name], err = b.startProxy(ctx, name)
+		return err
+	})
+	return b.proxies[name], err
+}
+
+// startProxy starts the gate, the same binary without it, and what people run
+// today.
+func (b *bench) startProxy(ctx context.Context, name string) (*process, error) {
+	s := site{name: name}
+	switch name {
+	case "gate":
+		small := filepath.Join(b.dir, "small.db")
+		if err := fill(ctx, small, 0, 0, "reader-one"); err != nil {
+			return nil, err
+		}
+		s = b.gate(name, small, gateRules)
+	case "plain", "twin":
+	case "untuned":
+		s.environment = asShipped
+	case "verify-each":
+		s.directives, s.program, s.environment = "verify_each * "+b.world.keyFile, b.self, asShipped
+	case "forward-auth", "forward-auth-jwt", "forward-auth-tuned", "forward-auth-jwt-tuned":
+		address, err := b.authorizer(strings.Contains(name, "jwt"))
+		if err != nil {
+			return nil, err
+		}
+		s.directives = fmt.Sprintf("forward_auth %s {\n\t\turi /\n\t\tcopy_headers X-User\n\t}", address)
+		if !strings.HasSuffix(name, "-tuned") {
+			s.environment = asShipped
+		}
+	case "nginx-auth-request":
+		address, err := b.authorizer(false)
+		if err != nil {
+			return nil, err
+		}
+		return b.startNginx(name, address)
+	default:
+		return nil, fmt.Errorf("there is no proxy %q", name)
+	}
+	return b.startCaddy(s, "/articles/hello", http.StatusOK)
+}
+
+// authorizer returns the address of the service that is asked about each request:
+// one that allows everything, or one that verifies a token.
+func (b *bench) authorizer(jwt bool) (address string, err error) {
+	name, args := "authorizer", []string(nil)
+	if jwt {
+		name, args = "authorizer-jwt", []string{"-jwks", b.world.keyFile}
+	}
+	err = b.need("starting "+name, func() error {
+		b.proxies[name], err = b.startAuthorizer(name, args...)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimPrefix(b.proxies[name].url, "http://"), nil
 }
 
 // startCaddy starts a Caddy and waits until it answers.
@@ -112,18 +183,18 @@ func (b *bench) startOrigin() error {
 	return err
 }
 
-func (b *bench) startAuthorizer(name string, args ...string) (address string, err error) {
+func (b *bench) startAuthorizer(name string, args ...string) (*process, error) {
 	port, err := freePort()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	address = "127.0.0.1:" + port
+	address := "127.0.0.1:" + port
 	p, err := b.start(name, "http://"+address, nil, b.self, append([]string{roleAuthorizer, "-listen", address}, args...)...)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	_, err = p.answers("/", http.StatusOK, b.world.reader())
-	return address, err
+	return p, err
 }
 
 // nginxConfig is a proxy that asks a service about each request.

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// interval is a median with its 95 % confidence interval.
+// interval is a median, or another quantile, with its 95 % confidence interval.
 type interval struct {
 	median, low, high float64
 	n                 int
@@ -16,22 +16,34 @@ type interval struct {
 // whose ranks the binomial distribution gives. It assumes nothing of how the
 // values are distributed. Of less than six values it is the whole range.
 func medianOf(values []float64) interval {
+	middle := quantileOf(values, 0.5)
+	if n := len(values); n > 0 {
+		sorted := slices.Sorted(slices.Values(values))
+		middle.median = (sorted[(n-1)/2] + sorted[n/2]) / 2
+	}
+	return middle
+}
+
+// quantileOf is medianOf for the value that a part of all lie at or below, 0.99
+// for 99 of 100. Where no rank is high enough, the interval ends at the largest
+// value.
+func quantileOf(values []float64, part float64) interval {
 	n := len(values)
 	if n == 0 {
 		return interval{median: math.NaN(), low: math.NaN(), high: math.NaN()}
 	}
 	sorted := slices.Sorted(slices.Values(values))
-	middle := (sorted[(n-1)/2] + sorted[n/2]) / 2
-	rank := lowRank(n)
-	return interval{median: middle, low: sorted[rank-1], high: sorted[n-rank], n: n}
+	at := int(math.Ceil(part*float64(n))) - 1
+	low, high := lowRank(n, part), n+1-lowRank(n, 1-part)
+	return interval{median: sorted[max(at, 0)], low: sorted[low-1], high: sorted[high-1], n: n}
 }
 
-// lowRank returns the largest rank r, from 1, for which the chance that less
-// than r of n values lie below the median is at most 2.5 %; at least 1.
-func lowRank(n int) int {
+// lowRank returns the largest rank r, from 1, for which the chance that less than
+// r of n values lie below the quantile is at most 2.5 %; at least 1.
+func lowRank(n int, part float64) int {
 	rank, below := 1, 0.0
 	for k := range n {
-		below += math.Exp(logChoose(n, k) - float64(n)*math.Ln2)
+		below += math.Exp(logChoose(n, k) + float64(k)*math.Log(part) + float64(n-k)*math.Log1p(-part))
 		if below > 0.025 {
 			break
 		}

@@ -8,7 +8,7 @@ import (
 // The ranks are those of the tables of the sign test.
 func TestTheIntervalOfAMedian(t *testing.T) {
 	for n, want := range map[int]int{1: 1, 5: 1, 6: 1, 9: 2, 10: 2, 20: 6, 30: 10, 50: 18, 100: 40} {
-		if got := lowRank(n); got != want {
+		if got := lowRank(n, 0.5); got != want {
 			t.Errorf("of %d values the interval begins at rank %d, want %d", n, got, want)
 		}
 	}
@@ -21,6 +21,28 @@ func TestTheIntervalOfAMedian(t *testing.T) {
 	}
 	if got := medianOf(nil); !math.IsNaN(got.median) {
 		t.Errorf("the median of nothing is %v", got.median)
+	}
+}
+
+// The ranks are those at which the binomial distribution of 0.99 leaves 2.5 % on
+// either side.
+func TestTheIntervalOfAHighQuantile(t *testing.T) {
+	values := make([]float64, 1000)
+	for i := range values {
+		values[i] = float64(1000 - i) // 1000 … 1
+	}
+	if got := quantileOf(values, 0.99); got.median != 990 || got.low != 983 || got.high != 997 || got.n != 1000 {
+		t.Errorf("of a thousand: %+v", got)
+	}
+	// Of so few values none is known to lie above it: the largest is the end.
+	if got := quantileOf(values[:100], 0.99); got.median != 999 || got.high != 1000 {
+		t.Errorf("of a hundred: %+v", got)
+	}
+	if got := quantileOf(values[:1], 0.99); got.median != 1000 || got.low != 1000 || got.high != 1000 {
+		t.Errorf("of one: %+v", got)
+	}
+	if got := quantileOf(nil, 0.99); !math.IsNaN(got.median) {
+		t.Errorf("of nothing: %v", got.median)
 	}
 }
 

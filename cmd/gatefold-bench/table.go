@@ -38,6 +38,15 @@ func (t *table) value(name, unit string, i interval, target float64, upper bool)
 	t.row(name, fmt.Sprintf("%.1f %s", i.median, unit), fmt.Sprintf("%.1f–%.1f (%d)", i.low, i.high, i.n), target, upper, i, "%.0f "+unit)
 }
 
+// none adds a row for what must not have happened at all.
+func (t *table) none(name string, got, of int) {
+	verdict := "met"
+	if got > 0 {
+		verdict = "missed"
+	}
+	t.rows = append(t.rows, fmt.Sprintf("| %s | 0 | %d | of %d | %s |", name, got, of, verdict))
+}
+
 // row adds a row; a target of zero is none. A row is met when the interval
 // reaches the target.
 func (t *table) row(name, median, between string, target float64, upper bool, i interval, format string) {

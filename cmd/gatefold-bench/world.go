@@ -41,6 +41,7 @@ type world struct {
 	tokens  []string // of the readers of the big site, by their number
 	lists   []string // files with what those readers ask for
 	one     string   // the token of one reader of the small site
+	cookie  string   // of a link to a page there; see needCookie
 }
 
 func newWorld(dir string) (*world, error) {
