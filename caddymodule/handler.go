@@ -407,6 +407,9 @@ func (h *Handler) decide(v *visit) policy.Decision {
 		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: errStale}
 	}
 	if spend := decision.Link.Spend; spend || decision.Link.First {
+		if v.introduction, err = h.introduce(v, site, &decision); err != nil {
+			return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
+		}
 		v.redemption = newRedemptionID()
 		decision = site.policy.Redeem(v.r.Context(), request, decision, v.redemption)
 		if spend {

@@ -17,6 +17,27 @@ const (
 	sharedCookie = "sessionid"
 )
 
+// introduction is how an origin is told who asks: the site's settings, and the
+// session, which is empty when there is nothing to tell.
+type introduction struct {
+	settings *policy.Forwarding
+	session  string
+}
+
+// introduce prepares what an origin is told of an allowed request. A use that is to
+// be spent is spent only after this: what cannot be told of is not served.
+func (h *Handler) introduce(v *visit, site *siteRuntime, decision *policy.Decision) (introduction, error) {
+	if !h.app.shared.fresh(h.Vendor, v.request.Now) {
+		return introduction{}, errStale
+	}
+	settings, err := site.policy.Forwarding(v.r.Context(), site.sessions, site.site)
+	if err != nil || !decision.Allow() || decision.Reason == policy.ReasonPreflight {
+		return introduction{settings: settings}, err
+	}
+	session, err := site.policy.Session(v.r.Context(), site.sessions, &v.request, decision, settings.Backend)
+	return introduction{settings, session}, err
+}
+
 // handOver makes a decided request ready for whoever answers it: it takes out
 // what could pass for a session, and tells an origin who asks.
 //
@@ -25,34 +46,27 @@ const (
 // out that could be a session under any of them, and nothing is told; only what
 // everybody may have is then still served.
 func (h *Handler) handOver(v *visit, decision *policy.Decision) {
-	site, err := h.runtime.get()
-	var settings *policy.Forwarding
-	if err == nil && !h.app.shared.fresh(h.Vendor, v.request.Now) {
-		err = errStale
+	told := v.introduction
+	if told.settings == nil {
+		site, err := h.runtime.get()
+		if err == nil {
+			told, err = h.introduce(v, site, decision)
+		}
+		if err != nil {
+			withoutSession(decision, err)
+		}
 	}
-	if err == nil {
-		settings, err = site.policy.Forwarding(v.r.Context(), site.sessions, site.site)
-	}
-	if err != nil {
+	if told.settings == nil {
 		dropSharedSession(v.r)
-		withoutSession(decision, err)
 		return
 	}
-	v.told.forwarding = settings
-	if settings.Backend.Shared() {
+	v.told.forwarding = told.settings
+	if told.settings.Backend.Shared() {
 		dropSharedSession(v.r)
 	}
-	if !decision.Allow() || decision.Reason == policy.ReasonPreflight {
-		return
-	}
-	session, err := site.policy.Session(v.r.Context(), site.sessions, &v.request, decision, settings.Backend)
-	if err != nil {
-		withoutSession(decision, err)
-		return
-	}
-	if session != "" {
+	if told.session != "" && decision.Allow() {
 		v.session = true
-		setSession(v.r.Header, settings.Backend, session)
+		setSession(v.r.Header, told.settings.Backend, told.session)
 	}
 }
 

@@ -403,6 +403,29 @@ func TestSessionWithoutAStore(t *testing.T) {
 	b.origin.untouched(t)
 }
 
+// A site whose key is not there yet cannot tell its origin who asks. A reader who
+// opens her only use of a link then keeps it.
+func TestNoUseIsSpentWithoutASession(t *testing.T) {
+	b := newBench(t, standardRules)
+	link, _ := b.link(keys.LinkClaims{MaxUses: 1})
+	if _, err := b.running().store.ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
+		f.Backend = policy.SessionJWT
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		b.get(link).denied(http.StatusServiceUnavailable, "store_unavailable")
+	}
+	b.origin.untouched(t)
+	b.backend(policy.SessionJWT)
+	b.get(link).page()
+	if session := b.session(b.origin.last(t), policy.SessionJWT); session == nil {
+		t.Error("the origin is not told of the link")
+	}
+	b.get(link).denied(http.StatusForbidden, "link_used_up")
+}
+
 // The session of a key that is replaced is made anew with the next one, at the
 // moment that was said.
 func TestSessionKeyOverlap(t *testing.T) {

@@ -44,8 +44,10 @@ type visit struct {
 	token  string
 	// redemption is the id of the use that was counted, if one was.
 	redemption string
-	// session: the origin is told who asks.
-	session bool
+	// introduction is what the origin is told, where that was prepared before the
+	// decision was final; session says that it is told.
+	introduction introduction
+	session      bool
 	// told is what logs, placeholders and the writer of the answer keep of it.
 	told *outcome
 }
