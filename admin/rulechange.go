@@ -241,8 +241,10 @@ func allRules(bodies []ruleBody) ([]policy.Rule, error) {
 	rules := make([]policy.Rule, len(bodies))
 	seen := make(map[string]bool, len(bodies))
 	ranked := 0
-	for i, wanted := range bodies {
-		rule, err := wanted.rule()
+	var decoder policy.RuleDecoder
+	for i := range bodies {
+		wanted := &bodies[i]
+		rule, err := wanted.rule(&decoder)
 		if err != nil {
 			return nil, err
 		}
@@ -264,7 +266,7 @@ func allRules(bodies []ruleBody) ([]policy.Rule, error) {
 }
 
 // rule returns the rule that a body describes, without its rank.
-func (b *ruleBody) rule() (policy.Rule, error) {
+func (b *ruleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
 	rule := policy.Rule{Path: b.Path}
 	if !strings.HasPrefix(rule.Path, "/") {
 		rule.Path = "/" + rule.Path
@@ -273,7 +275,11 @@ func (b *ruleBody) rule() (policy.Rule, error) {
 	if strings.Contains(rule.Path, "//") {
 		return rule, badRule(fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))
 	}
-	patch := rulePatch{Methods: &b.Methods, Allow: &b.Allow, Forward: b.Forward, Engaged: &b.Engaged}
+	patch := rulePatch{Methods: &b.Methods, Forward: b.Forward, Engaged: &b.Engaged}
+	var known bool
+	if rule.Allow, known = decoder.Allow(b.Allow.text); !known {
+		patch.Allow = &b.Allow // which says what is wrong with it
+	}
 	rule.Forward = true
 	return rule, patch.apply(&rule)
 }
@@ -314,6 +320,9 @@ func (p *rulePatch) apply(rule *policy.Rule) error {
 
 // readTags reads engagement tags as they are on the wire.
 func readTags(text string) ([]string, error) {
+	if text == "" {
+		return nil, nil
+	}
 	var tags []string
 	for tag := range strings.SplitSeq(text, ",") {
 		if tag = strings.TrimSpace(tag); tag != "" {

@@ -214,7 +214,7 @@ func (a *api) registerRuleCollection() {
 		Body ruleBody
 	},
 	) (*created[ruleAnswer], error) {
-		rule, err := in.Body.rule()
+		rule, err := in.Body.rule(new(policy.RuleDecoder))
 		if err != nil {
 			return nil, err
 		}
@@ -251,6 +251,7 @@ func (a *api) registerRuleCollection() {
 		Summary:      "Replaces all rules of a site in one step",
 		Description:  "The array holds the rules in the order in which they are tried. Either each of them has a rank or none has.",
 		MaxBodyBytes: maxRulesBody, BodyReadTimeout: rulesReadTimeout,
+		Middlewares: huma.Middlewares{readPlainRules},
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		DryRun    bool       `query:"dry_run" doc:"Check everything, and store nothing."`
@@ -258,7 +259,7 @@ func (a *api) registerRuleCollection() {
 		Body      []ruleBody `nullable:"false"`
 	},
 	) (*body[rulePage], error) {
-		rules, err := allRules(in.Body)
+		rules, err := allRules(rulesOf(ctx, in.Body))
 		if err != nil {
 			return nil, err
 		}

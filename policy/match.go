@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // Ruleset is the rules of one site, compiled. It is immutable and safe for
@@ -54,19 +55,22 @@ func (e *RuleError) Unwrap() error { return e.Err }
 // first rule that cannot be: an unknown operator, arguments that the operator
 // refuses, a path that cannot match, a rank that is taken.
 func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
-	ordered := slices.Clone(rules)
-	slices.SortStableFunc(ordered, func(a, b Rule) int { return cmp.Compare(a.Rank, b.Rank) })
-	set := &Ruleset{rules: make([]compiledRule, 0, len(ordered)), trie: newTrie(len(ordered))}
-	compiler := compiler{operators: operators, done: make(map[string]*compiledAllow)}
-	for i, rule := range ordered {
+	byRank := func(a, b Rule) int { return cmp.Compare(a.Rank, b.Rank) }
+	ordered := rules
+	if !slices.IsSortedFunc(rules, byRank) {
+		ordered = slices.Clone(rules)
+		slices.SortStableFunc(ordered, byRank)
+	}
+	set := &Ruleset{rules: make([]compiledRule, len(ordered)), trie: newTrie(len(ordered))}
+	compiler := compiler{operators: operators, same: make(map[sameAllow]*compiledAllow), done: make(map[string]*compiledAllow)}
+	for i := range ordered {
+		rule := &ordered[i]
 		if i > 0 && rule.Rank == ordered[i-1].Rank {
-			return nil, &RuleError{Rule: rule, Err: errors.New("the rank is taken by another rule")}
+			return nil, &RuleError{Rule: *rule, Err: errors.New("the rank is taken by another rule")}
 		}
-		compiled, err := compiler.compile(rule)
-		if err != nil {
-			return nil, &RuleError{Rule: rule, Err: err}
+		if err := compiler.compile(rule, &set.rules[i]); err != nil {
+			return nil, &RuleError{Rule: *rule, Err: err}
 		}
-		set.rules = append(set.rules, compiled)
 		set.trie.insert(&set.rules[i], int32(i))
 	}
 	return set, nil
@@ -76,8 +80,17 @@ func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
 // captures as another: those are compiled once.
 type compiler struct {
 	operators *Operators
-	done      map[string]*compiledAllow
+	same      map[sameAllow]*compiledAllow // by where the arguments are in memory
+	done      map[string]*compiledAllow    // by what they are
 	key       []byte
+	captures  []string
+	segments  []segment // those of the next rules
+}
+
+// sameAllow is what cannot but be compiled to the same.
+type sameAllow struct {
+	allowIdentity
+	captures string // with slashes between, which no name holds
 }
 
 // compiledAllow is what does not depend on a rule's path but for the names of what
@@ -89,24 +102,28 @@ type compiledAllow struct {
 	fixed    map[string]string
 }
 
-func (c *compiler) compile(rule Rule) (compiledRule, error) {
-	segments, err := parseTemplate(rule.Path)
-	if err != nil {
-		return compiledRule{}, err
+func (c *compiler) compile(rule *Rule, compiled *compiledRule) (err error) {
+	if compiled.segments, err = c.template(rule.Path); err != nil {
+		return err
 	}
 	if err := checkMethods(rule.Methods); err != nil {
-		return compiledRule{}, err
+		return err
 	}
-	compiled := compiledRule{Rule: rule, segments: segments}
-	captures := compiled.captures()
-	compiled.capturing = len(captures) > 0
-	allow, err := c.allow(&rule.Allow, captures)
+	c.captures = c.captures[:0]
+	for i := range compiled.segments {
+		if name := compiled.segments[i].capture; name != "" {
+			c.captures = append(c.captures, name)
+		}
+	}
+	compiled.capturing = len(c.captures) > 0
+	allow, err := c.allow(&rule.Allow)
 	if err != nil {
-		return compiledRule{}, err
+		return err
 	}
+	compiled.Rule = *rule
 	compiled.Allow, compiled.operator, compiled.test, compiled.fixed = allow.allow, allow.operator, allow.test, allow.fixed
 	compiled.entitlements = allow.operator.Entitlements
-	return compiled, nil
+	return nil
 }
 
 // entitled says whether the rule is of the kind that links satisfy.
@@ -115,11 +132,49 @@ func (r *compiledRule) entitled() bool {
 	return ok
 }
 
-func (c *compiler) allow(allow *Allow, captures []string) (*compiledAllow, error) {
-	c.key = allow.appendKey(c.key[:0], captures)
-	if known := c.done[string(c.key)]; known != nil {
+// segmentsAtOnce is for how many segments memory is taken at once.
+const segmentsAtOnce = 256
+
+// template cuts a path into segments.
+func (c *compiler) template(path string) ([]segment, error) {
+	if most := strings.Count(path, "/") + 1; cap(c.segments)-len(c.segments) < most {
+		c.segments = make([]segment, 0, max(most, segmentsAtOnce))
+	}
+	begin := len(c.segments)
+	segments, err := appendTemplate(c.segments, path)
+	if err != nil {
+		return nil, err
+	}
+	c.segments = segments
+	return slices.Clip(segments[begin:]), nil
+}
+
+func (c *compiler) allow(allow *Allow) (*compiledAllow, error) {
+	same := sameAllow{allowIdentity: allow.identity()}
+	switch len(c.captures) {
+	case 0:
+	case 1:
+		same.captures = c.captures[0]
+	default:
+		same.captures = strings.Join(c.captures, "/")
+	}
+	if known := c.same[same]; known != nil {
 		return known, nil
 	}
+	c.key = allow.appendKey(c.key[:0], c.captures)
+	known := c.done[string(c.key)]
+	if known == nil {
+		var err error
+		if known, err = c.compileAllow(allow); err != nil {
+			return nil, err
+		}
+		c.done[string(c.key)] = known
+	}
+	c.same[same] = known
+	return known, nil
+}
+
+func (c *compiler) compileAllow(allow *Allow) (*compiledAllow, error) {
 	operator, err := c.operators.Find(allow.Operator)
 	if err != nil {
 		return nil, err
@@ -128,13 +183,11 @@ func (c *compiler) allow(allow *Allow, captures []string) (*compiledAllow, error
 	if err != nil {
 		return nil, err
 	}
-	test, err := operator.Compile(allow.Arguments, captures)
+	test, err := operator.Compile(allow.Arguments, slices.Clone(c.captures))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", operator.Name, err)
 	}
-	done := &compiledAllow{allow: *allow, operator: operator, test: test, fixed: fixed}
-	c.done[string(c.key)] = done
-	return done, nil
+	return &compiledAllow{allow: *allow, operator: operator, test: test, fixed: fixed}, nil
 }
 
 // appendKey appends all that decides how an operator is compiled; no two of them
@@ -170,17 +223,6 @@ func checkMethods(methods []string) error {
 		}
 	}
 	return nil
-}
-
-// captures lists the names of the parameters that the path captures.
-func (r *compiledRule) captures() []string {
-	var names []string
-	for _, s := range r.segments {
-		if s.capture != "" {
-			names = append(names, s.capture)
-		}
-	}
-	return names
 }
 
 // match returns the first rule by rank that matches, or nil.

@@ -156,13 +156,12 @@ type segment struct {
 	capture string // the parameter's name; empty for a literal
 }
 
-// parseTemplate cuts a rule's path into segments, and refuses what could never
+// appendTemplate cuts a rule's path into segments, and refuses what could never
 // match because of how request paths are read.
-func parseTemplate(path string) ([]segment, error) {
+func appendTemplate(segments []segment, path string) ([]segment, error) {
 	if len(path) > maxRulePath {
 		return nil, fmt.Errorf("the path is longer than %d bytes", maxRulePath)
 	}
-	var segments []segment
 	for part := range strings.SplitSeq(path, "/") {
 		if part == "" {
 			continue

@@ -102,10 +102,15 @@ func auditRecords(batch *Batch) (records []AuditRecord, more int) {
 		}
 		return records, more
 	}
+	for _, put := range puts {
+		add(put.Key, put.Value)
+	}
+	if len(batch.Deletes) == 0 {
+		return records, more
+	}
 	written := make(map[string]bool, len(puts))
 	for _, put := range puts {
 		written[string(put.Key)] = true
-		add(put.Key, put.Value)
 	}
 	for _, k := range batch.Deletes {
 		if !written[string(k)] {
@@ -117,8 +122,10 @@ func auditRecords(batch *Batch) (records []AuditRecord, more int) {
 
 // before returns what a key held, as far as the batch knows.
 func (b *Batch) before(k []byte) []byte {
-	if was, ok := b.was[string(k)]; ok {
-		return was
+	if b.was != nil {
+		if was, ok := b.was(k); ok {
+			return was
+		}
 	}
 	i := slices.IndexFunc(b.Checks, func(c Check) bool { return string(c.Key) == string(k) })
 	if i < 0 {

@@ -87,8 +87,8 @@ type Batch struct {
 	// no event and applies no puts or deletes: it has happened already.
 	Event []byte
 
-	// was is what keys held before, for the audit log, where no check says it.
-	was map[string][]byte
+	// was tells what keys held before, for the audit log, where no check says it.
+	was func(key []byte) (value []byte, ok bool)
 }
 
 // Put writes a value under a key, replacing what was there.

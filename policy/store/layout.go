@@ -116,8 +116,9 @@ func indexKey(kind byte, identifier, list, grant string) []byte {
 	return append(k, grant...)
 }
 
-func ruleKey(site string, rank int) []byte {
-	return binary.BigEndian.AppendUint32(keyPrefix(prefixRule, site), uint32(rank))
+func appendRuleKey(k []byte, site string, rank int) []byte {
+	k = append(append(k, prefixRule), site...)
+	return binary.BigEndian.AppendUint32(append(k, 0), uint32(rank))
 }
 
 func engagementPrefix(kind byte, site string) []byte {

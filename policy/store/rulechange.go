@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/gatefold/gatefold/policy"
@@ -52,7 +52,7 @@ func (s *Store) ChangeRules(
 // storedRules are the rules of a site at one moment.
 type storedRules struct {
 	rules   []policy.Rule
-	entries []Entry // of the rules, as they are stored
+	entries []Entry // of the rules, as they are stored, by key
 	// revision is the record that every change of the site's rules replaces,
 	// nil before the first one. Checking it guards all rules at once, those
 	// that do not exist among them.
@@ -67,43 +67,104 @@ func (s *Store) storedRules(ctx context.Context, vendor, site string) (*storedRu
 			return err
 		}
 		stored.revision = bytes.Clone(revision)
+		var space copies
 		for entry, err := range snapshot.Scan(keyPrefix(prefixRule, site), nil) {
 			if err != nil {
 				return err
 			}
-			var rule policy.Rule
-			if err := decode(entry.Key, entry.Value, &rule); err != nil {
-				return err
-			}
-			stored.rules = append(stored.rules, rule)
-			stored.entries = append(stored.entries, Entry{Key: bytes.Clone(entry.Key), Value: bytes.Clone(entry.Value)})
+			stored.entries = append(roomFor(stored.entries), Entry{Key: space.of(entry.Key), Value: space.of(entry.Value)})
 		}
 		return nil
 	})
-	return stored, err
+	if err != nil {
+		return nil, err
+	}
+	var decoder policy.RuleDecoder
+	if len(stored.entries) > 0 {
+		stored.rules = make([]policy.Rule, len(stored.entries))
+	}
+	for i, entry := range stored.entries {
+		if stored.rules[i], err = decodeRule(&decoder, entry); err != nil {
+			return nil, err
+		}
+	}
+	return stored, nil
+}
+
+// roomFor returns a list with room for one more, and for as many as it holds:
+// what append adds to a long one is a quarter, which is copied more often.
+func roomFor[T any](list []T) []T {
+	if len(list) < cap(list) {
+		return list
+	}
+	return slices.Grow(list, max(len(list), 16))
+}
+
+// copies are those of small texts, in memory that many of them share.
+type copies struct{ space []byte }
+
+// copiesAtOnce is how many bytes are taken at once.
+const copiesAtOnce = 64 << 10
+
+func (c *copies) of(text []byte) []byte {
+	if cap(c.space)-len(c.space) < len(text) {
+		c.space = make([]byte, 0, max(copiesAtOnce, len(text)))
+	}
+	begin := len(c.space)
+	c.space = append(c.space, text...)
+	return slices.Clip(c.space[begin:])
+}
+
+// find returns the index of the rule that is stored under a key, or -1. Where next
+// is one it is tried first: rules mostly come in the order of their keys.
+func (s *storedRules) find(k []byte, next int) int {
+	if next < len(s.entries) && bytes.Equal(s.entries[next].Key, k) {
+		return next
+	}
+	i, found := slices.BinarySearchFunc(s.entries, k, func(e Entry, k []byte) int { return bytes.Compare(e.Key, k) })
+	if !found {
+		return -1
+	}
+	return i
+}
+
+// held returns what a key of a rule held.
+func (s *storedRules) held(k []byte) ([]byte, bool) {
+	if i := s.find(k, len(s.entries)); i >= 0 {
+		return s.entries[i].Value, true
+	}
+	return nil, false
 }
 
 // replace returns the batch that makes rules of what is stored, nil when there
 // is nothing to do. It writes only what differs.
 func (s *storedRules) replace(site string, rules []policy.Rule) (*Batch, error) {
-	kept := make(map[string][]byte, len(s.entries))
-	for _, entry := range s.entries {
-		kept[string(entry.Key)] = entry.Value
-	}
-	batch := &Batch{was: maps.Clone(kept)}
-	for _, rule := range rules {
-		encoded, err := encode(rule)
-		if err != nil {
-			return nil, err
+	batch := &Batch{was: s.held}
+	taken := make([]bool, len(s.entries)) // by one of the rules
+	var encoder policy.RuleEncoder
+	var space copies
+	var encoded, k []byte
+	at := -1
+	for i := range rules {
+		var err error
+		if encoded, err = encoder.Append(encoded[:0], &rules[i]); err != nil {
+			return nil, fmt.Errorf("encoding a record: %w", err)
 		}
-		k := ruleKey(site, rule.Rank)
-		if !bytes.Equal(kept[string(k)], encoded) {
-			batch.Puts = append(batch.Puts, Put{Key: k, Value: encoded})
+		k = appendRuleKey(k[:0], site, rules[i].Rank)
+		at = s.find(k, at+1)
+		if at >= 0 {
+			taken[at] = true
+			if bytes.Equal(s.entries[at].Value, encoded) {
+				continue
+			}
 		}
-		delete(kept, string(k))
+		if batch.Puts == nil {
+			batch.Puts = make([]Put, 0, len(rules)-i+2) // and the revision, and the audit log's entry
+		}
+		batch.Puts = append(batch.Puts, Put{Key: space.of(k), Value: space.of(encoded)})
 	}
-	for _, entry := range s.entries {
-		if _, stale := kept[string(entry.Key)]; stale {
+	for i, entry := range s.entries {
+		if !taken[i] {
 			batch.Deletes = append(batch.Deletes, entry.Key)
 		}
 	}
@@ -114,7 +175,7 @@ func (s *storedRules) replace(site string, rules []policy.Rule) (*Batch, error) 
 	if err != nil {
 		return nil, err
 	}
-	k := key(prefixRevision, site)
+	k = key(prefixRevision, site)
 	batch.Checks = []Check{{Key: k, Value: s.revision}}
 	batch.Puts = append(batch.Puts, Put{Key: k, Value: revision})
 	return batch, nil

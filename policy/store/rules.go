@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/gatefold/gatefold/policy"
 )
@@ -13,19 +14,28 @@ const MaxRules = 20_000
 func (s *Store) Rules(ctx context.Context, vendor, site string) ([]policy.Rule, error) {
 	var rules []policy.Rule
 	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		var decoder policy.RuleDecoder
 		for entry, err := range snapshot.Scan(keyPrefix(prefixRule, site), nil) {
 			if err != nil {
 				return err
 			}
-			var rule policy.Rule
-			if err := decode(entry.Key, entry.Value, &rule); err != nil {
+			rule, err := decodeRule(&decoder, entry)
+			if err != nil {
 				return err
 			}
-			rules = append(rules, rule)
+			rules = append(roomFor(rules), rule)
 		}
 		return nil
 	})
 	return rules, err
+}
+
+func decodeRule(decoder *policy.RuleDecoder, entry Entry) (policy.Rule, error) {
+	rule, err := decoder.Decode(entry.Value)
+	if err != nil {
+		err = fmt.Errorf("the record %q cannot be read: %w", entry.Key, err)
+	}
+	return rule, err
 }
 
 // ReplaceRules puts rules in the place of all that a site had. Rules that
