@@ -129,7 +129,7 @@ func (r *Request) LinkMayOpen() bool {
 // store_unavailable.
 func (p *Policy) Decide(ctx context.Context, r *Request) (decision Decision) {
 	p.decide(ctx, r, &decision)
-	if p.decisions.due(r.Now) {
+	if p.checkDue() {
 		p.selfCheck(ctx, r)
 	}
 	return decision

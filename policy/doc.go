@@ -15,6 +15,7 @@
 //	decide.go decision.go        the decision, with one reason from a closed list
 //	session.go                   what the origin is told of the reader
 //	version.go lookup.go         what is kept in memory, and when it is stale
+//	known.go mark.go             a reader by her token, and how the token is known
 //	packed.go recent.go cache.go where it is kept: readers, the texts that came last, the rest
 //	selfcheck.go stats.go        whether memory is right, and how it does
 //	explain.go suppose.go        the same decision, told step by step or on a supposition

@@ -8,9 +8,11 @@ import (
 	"unsafe"
 )
 
-// appendReaderKey appends what a reader is known by, as far as grants match: by
-// any of the identifiers. No two readers have the same.
+// appendReaderKey appends what a reader without a token is known by, as far as
+// grants match: by any of the identifiers. No two readers have the same, and none
+// has that of a token (see appendTokenKey), whose first byte is even.
 func appendReaderKey(key []byte, vendor string, reader *Reader) []byte {
+	key = append(key, 1)
 	for _, text := range [...]string{vendor, reader.UserID, reader.PublisherUserID, reader.Email} {
 		key = append(binary.AppendUvarint(key, uint64(len(text))), text...)
 	}
@@ -72,10 +74,22 @@ func (p *Policy) Entitlements(ctx context.Context, vendor string, reader Reader,
 }
 
 func (p *Policy) granted(ctx context.Context, vendor string, reader *Reader, now time.Time) (Entitlements, error) {
+	if p.readers != nil && reader.known.by == p.readers {
+		granted, ok, room := reader.known.grants(p.versions, vendor)
+		if room {
+			p.readers.count(kindEntitlements, ok)
+		}
+		if ok {
+			return unpackEntitlements(granted), nil
+		}
+		if room {
+			return p.grantedByToken(ctx, vendor, reader)
+		}
+	}
 	var space [keySpace]byte
 	key := appendReaderKey(space[:0], vendor, reader)
 	stamp := p.versions.Reader(vendor, reader)
-	if packed, ok := p.entitlements.get(key, stamp, now.UnixMilli()); ok {
+	if packed, ok := p.readers.get(kindEntitlements, key, stamp, now.UnixMilli()); ok {
 		return unpackEntitlements(textOf(packed)), nil
 	}
 	entitlements, err := p.readEntitlements(ctx, vendor, *reader)
@@ -84,7 +98,18 @@ func (p *Policy) granted(ctx context.Context, vendor string, reader *Reader, now
 	}
 	// Entitlements hold the times themselves and are asked with a time: what
 	// they say does not change by waiting.
-	p.entitlements.set(key, []byte(entitlements.text), stamp, never)
+	p.readers.set(key, []byte(entitlements.text), stamp, never)
+	return *entitlements, nil
+}
+
+// grantedByToken reads what a reader may have, and keeps it with her token.
+func (p *Policy) grantedByToken(ctx context.Context, vendor string, reader *Reader) (Entitlements, error) {
+	stamp := p.versions.Reader(vendor, reader)
+	entitlements, err := p.readEntitlements(ctx, vendor, *reader)
+	if err != nil {
+		return Entitlements{}, err
+	}
+	reader.known.keep(reader, &grantsOf{vendor: vendor, text: entitlements.text, stamp: stamp})
 	return *entitlements, nil
 }
 

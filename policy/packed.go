@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // packed keeps many small records in memory, bounded by their bytes. It keeps
@@ -28,11 +29,7 @@ type packed struct {
 	seed  maphash.Seed
 	table atomic.Pointer[packedTable]
 
-	// Counters by parts of the hash, so that two processors seldom meet.
-	counts [16]struct {
-		hits, misses atomic.Uint64
-		_            [48]byte
-	}
+	counts *[countShards]packedCounts
 
 	mu          sync.Mutex // of those who write
 	maxBytes    int64
@@ -40,6 +37,44 @@ type packed struct {
 	filled      int    // slots that are not zero
 	first, next uint64 // number of the oldest block, and of the one to come
 	newest      *block
+}
+
+// kind is a kind of record. Only counters tell kinds apart: keys of two kinds must
+// differ.
+type kind int
+
+const (
+	kindEntitlements kind = iota
+	kindReaderTokens
+	kinds
+)
+
+// packedCounts are hits and misses by kind, in one line of the processor's
+// memory. There are many of them, see shard.
+type packedCounts struct {
+	hits, misses [kinds]atomic.Uint64
+	// decisions is for Policy.checkDue, which comes with every question.
+	decisions atomic.Uint64
+	_         [64 - 8 - 16*kinds]byte
+}
+
+const countShards = 64
+
+// shard chooses among counters by where the caller's stack lies. A connection's
+// requests mostly come to one goroutine, which mostly stays on one processor, so
+// that processors seldom take a counter from one another.
+func shard() int {
+	var here byte
+	return int(uint64(uintptr(unsafe.Pointer(&here))>>11) * stripeFactor >> 58) //nolint:gosec // G103: its address alone; less than countShards
+}
+
+func (p *packed) count(k kind, hit bool) {
+	counts := &p.counts[shard()]
+	if hit {
+		counts.hits[k].Add(1)
+		return
+	}
+	counts.misses[k].Add(1)
 }
 
 // packedTable is where records are. Slots stand in groups of slotGroup, one of
@@ -57,24 +92,43 @@ const (
 
 	blockBytes  = 8 << 10
 	blockNumber = 1<<24 - 1
-	blockCost   = 96 // what a block takes besides its bytes
+	blockCost   = 16 // what a block takes besides its bytes
 	minSlots    = 64
 )
 
-// block holds records. Only its end is written.
+// block holds records. It is the head of one piece of memory, and its records lie
+// behind it: whoever looks for one needs both. Only the end is written.
 type block struct {
 	number uint64
-	data   []byte
-	end    int
+	size   int // of the whole, in bytes
+	end    int // of what is written; only writers look at it
+}
+
+const blockHead = int(unsafe.Sizeof(block{}))
+
+// newBlock returns a block with room for a number of bytes besides its head.
+func newBlock(number uint64, room int) *block {
+	memory := make([]uint64, (blockHead+room+7)/8)
+	b := (*block)(unsafe.Pointer(unsafe.SliceData(memory))) //nolint:gosec // G103: memory without pointers, for a struct without pointers
+	b.number, b.size, b.end = number, len(memory)*8, blockHead
+	return b
+}
+
+// data returns the block's memory, the head at its start.
+func (b *block) data() []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(b)), b.size) //nolint:gosec // G103: as newBlock made it
 }
 
 // A record is a header and its key and value:
 //
-//	hash 8 | stamp 8 | until 8 | length of the key 4 | length of the value 4
-const recordHeader = 32
+//	hash 8 | stamp 8 | until 8 | length of the value 3 | length of the key 2
+const (
+	recordHeader = 29
+	maxKey       = 1<<16 - 1
+)
 
 func newPacked(maxBytes int64) *packed {
-	p := &packed{seed: maphash.MakeSeed(), maxBytes: maxBytes}
+	p := &packed{seed: maphash.MakeSeed(), maxBytes: maxBytes, counts: new([countShards]packedCounts)}
 	p.reset()
 	return p
 }
@@ -109,17 +163,23 @@ func (t *packedTable) record(slot uint64) []byte {
 	if b == nil || b.number&blockNumber != number {
 		return nil
 	}
-	return b.data[slot&blockNumber*8:]
+	return b.data()[slot&blockNumber*8:]
 }
 
 // parts cuts a record.
 func parts(record []byte) (hash, stamp uint64, until int64, key, value []byte) {
 	header := record[:recordHeader]
-	keyEnd := recordHeader + int(binary.LittleEndian.Uint32(header[24:]))
-	valueEnd := keyEnd + int(binary.LittleEndian.Uint32(header[28:]))
+	keyEnd := recordHeader + int(binary.LittleEndian.Uint16(header[27:]))
+	valueEnd := keyEnd + int(binary.LittleEndian.Uint32(header[24:])&(1<<24-1))
 	return binary.LittleEndian.Uint64(header), binary.LittleEndian.Uint64(header[8:]),
 		int64(binary.LittleEndian.Uint64(header[16:])), //nolint:gosec // written from the same type
 		record[recordHeader:keyEnd], record[keyEnd:valueEnd:valueEnd]
+}
+
+// whole returns a record without what follows it.
+func whole(record []byte) []byte {
+	_, _, _, key, value := parts(record) //nolint:dogsled // its lengths alone
+	return record[:recordHeader+len(key)+len(value)]
 }
 
 // find returns the slot of a key and its record, or nil.
@@ -141,27 +201,44 @@ func (t *packedTable) find(hash uint64, key []byte) (*atomic.Uint64, []byte) {
 
 // get returns the value of a key, if it was computed under this stamp and still
 // holds. The value must not be changed.
-func (p *packed) get(key []byte, stamp uint64, now int64) (value []byte, ok bool) {
-	if p == nil {
-		return nil, false
-	}
-	hash := maphash.Bytes(p.seed, key)
-	count := &p.counts[hash>>32%uint64(len(p.counts))]
-	slot, record := p.table.Load().find(hash, key)
+func (p *packed) get(k kind, key []byte, stamp uint64, now int64) (value []byte, ok bool) {
+	record := p.look(k, key, stamp, now)
 	if record == nil {
-		count.misses.Add(1)
 		return nil, false
 	}
-	_, was, until, _, value := parts(record)
+	return record[recordHeader+len(key):], true
+}
+
+// look returns the whole record of a key, under the same conditions, or nil.
+func (p *packed) look(k kind, key []byte, stamp uint64, now int64) []byte {
+	if p == nil {
+		return nil
+	}
+	slot, record := p.table.Load().find(maphash.Bytes(p.seed, key), key)
+	if record == nil {
+		p.count(k, false)
+		return nil
+	}
+	was, until := binary.LittleEndian.Uint64(record[8:]), int64(binary.LittleEndian.Uint64(record[16:])) //nolint:gosec // written from the same type
 	if was != stamp || now >= until {
-		count.misses.Add(1)
-		return nil, false
+		p.count(k, false)
+		return nil
 	}
 	if asked := slot.Load(); asked&slotUsed == 0 && asked != 0 {
 		slot.CompareAndSwap(asked, asked|slotUsed)
 	}
-	count.hits.Add(1)
-	return value, true
+	p.count(k, true)
+	return whole(record)
+}
+
+// peek returns the whole record of a key, whether it still counts or not; nil
+// when there is none.
+func (p *packed) peek(key []byte) []byte {
+	_, record := p.table.Load().find(maphash.Bytes(p.seed, key), key)
+	if record == nil {
+		return nil
+	}
+	return whole(record)
 }
 
 // set keeps a value that was computed under a stamp, until a moment in Unix
@@ -173,7 +250,7 @@ func (p *packed) set(key, value []byte, stamp uint64, until int64) {
 	size := recordHeader + len(key) + len(value)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if int64(size) > p.maxBytes/8 || size >= blockNumber {
+	if int64(size) > p.maxBytes/8 || size >= blockNumber || len(key) > maxKey {
 		return // one record must not drive out all others
 	}
 	hash := maphash.Bytes(p.seed, key)
@@ -181,8 +258,8 @@ func (p *packed) set(key, value []byte, stamp uint64, until int64) {
 	binary.LittleEndian.PutUint64(record, hash)
 	binary.LittleEndian.PutUint64(record[8:], stamp)
 	binary.LittleEndian.PutUint64(record[16:], uint64(until))      //nolint:gosec // read as the same type
-	binary.LittleEndian.PutUint32(record[24:], uint32(len(key)))   //nolint:gosec // bounded above
-	binary.LittleEndian.PutUint32(record[28:], uint32(len(value))) //nolint:gosec // bounded above
+	binary.LittleEndian.PutUint32(record[24:], uint32(len(value))) //nolint:gosec // bounded above, and its last byte is the next field's
+	binary.LittleEndian.PutUint16(record[27:], uint16(len(key)))   //nolint:gosec // bounded above
 	copy(record[recordHeader:], key)
 	copy(record[recordHeader+len(key):], value)
 	p.point(hash, key, slot)
@@ -191,19 +268,19 @@ func (p *packed) set(key, value []byte, stamp uint64, until int64) {
 
 // room returns where a record of a size can be written, and its slot.
 func (p *packed) room(hash uint64, size int) ([]byte, uint64) {
-	if p.newest == nil || len(p.newest.data)-p.newest.end < size {
-		p.newest = &block{number: p.next, data: make([]byte, max(size, blockBytes))}
+	if p.newest == nil || p.newest.size-p.newest.end < size {
+		p.newest = newBlock(p.next, max(size, blockBytes-blockHead))
 		blocks := p.table.Load().blocks
 		for p.next-p.first >= uint64(len(blocks)) {
 			p.drop()
 		}
 		blocks[p.next&uint64(len(blocks)-1)].Store(p.newest)
 		p.next++
-		p.bytes += int64(len(p.newest.data) + blockCost)
+		p.bytes += int64(p.newest.size + blockCost)
 	}
 	at := p.newest.end
-	p.newest.end = min(at+(size+7)&^7, len(p.newest.data))
-	return p.newest.data[at : at+size], slotOf(hash, p.newest.number, at)
+	p.newest.end = at + (size+7)&^7
+	return p.newest.data()[at : at+size], slotOf(hash, p.newest.number, at)
 }
 
 // point lets a key's slot say where its record is.
@@ -282,11 +359,11 @@ const maxMoves = 4
 func (p *packed) shrink() {
 	for moves := 0; p.bytes > p.maxBytes && p.next-p.first > 1; moves++ {
 		b := p.drop()
-		for at := 0; b != nil && at < b.end; {
-			hash, _, _, key, value := parts(b.data[at:])
+		for at := blockHead; b != nil && at < b.end; {
+			hash, _, _, key, value := parts(b.data()[at:])
 			size := recordHeader + len(key) + len(value)
 			p.leave(b, at, size, hash, moves < maxMoves)
-			at = min(at+(size+7)&^7, len(b.data))
+			at += (size + 7) &^ 7
 		}
 	}
 }
@@ -298,7 +375,7 @@ func (p *packed) drop() *block {
 	b := blocks[p.first&uint64(len(blocks)-1)].Swap(nil)
 	p.first++
 	if b != nil {
-		p.bytes -= int64(len(b.data) + blockCost)
+		p.bytes -= int64(b.size + blockCost)
 	}
 	return b
 }
@@ -319,7 +396,7 @@ func (p *packed) leave(b *block, at, size int, hash uint64, move bool) {
 			return
 		}
 		record, to := p.room(hash, size)
-		copy(record, b.data[at:at+size])
+		copy(record, b.data()[at:at+size])
 		group[i].Store(to)
 		return
 	}
@@ -365,22 +442,24 @@ func (p *packed) reset() {
 	p.newest, p.first, p.next, p.filled, p.bytes = nil, 1, 1, 0, minSlots*8
 }
 
-func (p *packed) stats(name string) CacheStats {
-	stats := CacheStats{Name: name}
+// size returns how many bytes are taken.
+func (p *packed) size() int64 {
 	if p == nil {
-		return stats
+		return 0
 	}
-	stats.Hits, stats.Misses = p.counted()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	stats.Bytes = p.bytes
-	return stats
+	return p.bytes
 }
 
-func (p *packed) counted() (hits, misses uint64) {
+// counted returns the hits and misses of a kind.
+func (p *packed) counted(k kind) (hits, misses uint64) {
+	if p == nil {
+		return 0, 0
+	}
 	for i := range p.counts {
-		hits += p.counts[i].hits.Load()
-		misses += p.counts[i].misses.Load()
+		hits += p.counts[i].hits[k].Load()
+		misses += p.counts[i].misses[k].Load()
 	}
 	return hits, misses
 }

@@ -29,19 +29,19 @@ func TestPackedRecordCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
 		{"keyv", 7, 0, false},
 		{"", 7, 0, false},
 	} {
-		if value, ok := p.get([]byte(q.key), q.stamp, q.now); ok != q.ok || ok != (string(value) == "value") {
+		if value, ok := p.get(kindEntitlements, []byte(q.key), q.stamp, q.now); ok != q.ok || ok != (string(value) == "value") {
 			t.Errorf("%+v: %q, %t", q, value, ok)
 		}
 	}
-	if hits, misses := p.counted(); hits != 2 || misses != 6 {
+	if hits, misses := p.counted(kindEntitlements); hits != 2 || misses != 6 {
 		t.Errorf("%d hits and %d misses are counted", hits, misses)
 	}
 	p.set([]byte("key"), []byte("newer"), 8, never)
-	if value, ok := p.get([]byte("key"), 8, 1<<60); !ok || string(value) != "newer" {
+	if value, ok := p.get(kindEntitlements, []byte("key"), 8, 1<<60); !ok || string(value) != "newer" {
 		t.Errorf("the newer value is %q", value)
 	}
 	p.set(nil, nil, 1, never)
-	if value, ok := p.get(nil, 1, 0); !ok || len(value) != 0 {
+	if value, ok := p.get(kindEntitlements, nil, 1, 0); !ok || len(value) != 0 {
 		t.Errorf("nothing is kept as %q", value)
 	}
 }
@@ -52,22 +52,22 @@ func TestPackedNeverGivesAnotherKeysValue(t *testing.T) {
 	p := newPacked(1 << 20)
 	p.set([]byte("theirs"), []byte("their value"), 1, never)
 	record, slot := p.room(maphash.Bytes(p.seed, []byte("mine")), 100)
-	copy(record, p.newest.data[:recordHeader+len("theirs")+len("their value")])
+	copy(record, p.newest.data()[blockHead:][:recordHeader+len("theirs")+len("their value")])
 	binary.LittleEndian.PutUint64(record, maphash.Bytes(p.seed, []byte("mine")))
 	p.table.Load().group(maphash.Bytes(p.seed, []byte("mine")))[0].Store(slot)
-	if value, ok := p.get([]byte("mine"), 1, 0); ok {
+	if value, ok := p.get(kindEntitlements, []byte("mine"), 1, 0); ok {
 		t.Errorf("of two keys with one hash, one got the other's %q", value)
 	}
 	// The slot of a record whose block is gone, and whose block another took.
 	group := p.table.Load().group(maphash.Bytes(p.seed, []byte("gone")))
 	for _, offset := range []int{0, 8, 16, 24, 32, 40, 48, 56} {
 		group[0].Store(slotOf(maphash.Bytes(p.seed, []byte("gone")), p.newest.number, offset))
-		if value, ok := p.get([]byte("gone"), 1, 0); ok {
+		if value, ok := p.get(kindEntitlements, []byte("gone"), 1, 0); ok {
 			t.Errorf("a slot that leads into a record gave %q", value)
 		}
 	}
 	group[0].Store(slotOf(maphash.Bytes(p.seed, []byte("gone")), p.newest.number+1, 0))
-	if value, ok := p.get([]byte("gone"), 1, 0); ok {
+	if value, ok := p.get(kindEntitlements, []byte("gone"), 1, 0); ok {
 		t.Errorf("a slot that leads to no block gave %q", value)
 	}
 }
@@ -79,12 +79,12 @@ func TestPackedIsBounded(t *testing.T) {
 		value := bytes.Repeat([]byte("v"), 200)
 		for i := range 20_000 {
 			p.set(fmt.Append(nil, "key", i), value, 1, never)
-			if stats := p.stats(""); stats.Bytes > bound {
-				t.Fatalf("%d bytes are taken of %d", stats.Bytes, bound)
+			if taken := p.size(); taken > bound {
+				t.Fatalf("%d bytes are taken of %d", taken, bound)
 			}
 		}
 		for i := range 20_000 {
-			if value, ok := p.get(fmt.Append(nil, "key", i), 1, 0); ok {
+			if value, ok := p.get(kindEntitlements, fmt.Append(nil, "key", i), 1, 0); ok {
 				kept++
 				if len(value) != 200 {
 					t.Fatalf("a value of %d bytes", len(value))
@@ -107,12 +107,12 @@ func TestPackedIsBounded(t *testing.T) {
 	}
 	huge := make([]byte, bound)
 	p.set([]byte("huge"), huge, 1, never)
-	if _, ok := p.get([]byte("huge"), 1, 0); ok {
+	if _, ok := p.get(kindEntitlements, []byte("huge"), 1, 0); ok {
 		t.Error("one record takes more than its share")
 	}
 	// One that is larger than a block, and less than its share, is kept.
 	p.set([]byte("large"), huge[:4*blockBytes], 1, never)
-	if value, ok := p.get([]byte("large"), 1, 0); !ok || len(value) != 4*blockBytes {
+	if value, ok := p.get(kindEntitlements, []byte("large"), 1, 0); !ok || len(value) != 4*blockBytes {
 		t.Error("a large record is not kept")
 	}
 }
@@ -126,11 +126,11 @@ func TestPackedKeepsWhatIsAskedFor(t *testing.T) {
 	}
 	for i := range 20_000 {
 		p.set(fmt.Append(nil, "passing", i), value, 1, never)
-		p.get(fmt.Append(nil, "regular", i%100), 1, 0)
+		p.get(kindEntitlements, fmt.Append(nil, "regular", i%100), 1, 0)
 	}
 	kept := 0
 	for i := range 100 {
-		if _, ok := p.get(fmt.Append(nil, "regular", i), 1, 0); ok {
+		if _, ok := p.get(kindEntitlements, fmt.Append(nil, "regular", i), 1, 0); ok {
 			kept++
 		}
 	}
@@ -142,7 +142,7 @@ func TestPackedKeepsWhatIsAskedFor(t *testing.T) {
 func TestPackedThatIsNotThereKeepsNothing(t *testing.T) {
 	var none *packed
 	none.set([]byte("a"), []byte("b"), 1, never)
-	if _, ok := none.get([]byte("a"), 1, 0); ok {
+	if _, ok := none.get(kindEntitlements, []byte("a"), 1, 0); ok {
 		t.Error("it kept something")
 	}
 	none.resize(1 << 20)
@@ -150,10 +150,10 @@ func TestPackedThatIsNotThereKeepsNothing(t *testing.T) {
 
 	p := newPacked(1 << 20)
 	p.set([]byte("a"), []byte("b"), 1, never)
-	held, _ := p.get([]byte("a"), 1, 0)
+	held, _ := p.get(kindEntitlements, []byte("a"), 1, 0)
 	p.close()
 	p.set([]byte("a"), []byte("b"), 1, never)
-	if _, ok := p.get([]byte("a"), 1, 0); ok || string(held) != "b" {
+	if _, ok := p.get(kindEntitlements, []byte("a"), 1, 0); ok || string(held) != "b" {
 		t.Error("a closed one answered, or took away what was read")
 	}
 	p.close()
@@ -170,7 +170,7 @@ func TestPackedIsConcurrent(t *testing.T) {
 			for i := range 5000 {
 				key := fmt.Append(nil, "key", random.IntN(500))
 				want := append(bytes.Repeat(key, 1+int(key[len(key)-1]%9)), key...)
-				if value, ok := p.get(key, uint64(i%2), 0); ok && !bytes.Equal(value, want) {
+				if value, ok := p.get(kindEntitlements, key, uint64(i%2), 0); ok && !bytes.Equal(value, want) {
 					t.Errorf("%q for %q", value, key)
 				}
 				p.set(key, want, uint64(i%2), never)
@@ -183,12 +183,25 @@ func TestPackedIsConcurrent(t *testing.T) {
 	group.Wait()
 }
 
+// rememberReader keeps a reader as she is kept who came with a token for the first
+// time, and asked for a page that is entitled.
+func (p *Policy) rememberReader(verifier *ReaderVerifier, token string, reader *Reader, vendor string, granted *Entitlements) {
+	key := p.appendTokenKey(nil, verifier, token)
+	value, _ := appendKnown(nil, reader, nil)
+	p.readers.set(key, value, p.versions.Shared(), never)
+	known := p.readers.known(p.readers.peek(key))
+	known.keep(reader, &grantsOf{vendor: vendor, text: granted.text, stamp: p.versions.Reader(vendor, reader)})
+}
+
+var premium = NewEntitlements([]Grant{{ID: "grant_01m8452fr017b5yjsdtmx64dnr", SKU: "premium", Active: true}})
+
 // A hundred thousand readers take little, and it holds no pointer for the
 // collector to follow. The memory of an entry is a promise of the table in
 // docs/performance.md, so it is held here.
 func TestMemoryOfAReader(t *testing.T) {
 	const readers = 50_000
-	p := &Policy{versions: new(Versions), entitlements: newPacked(64 << 20), readerTokens: newPacked(64 << 20)}
+	p := &Policy{versions: new(Versions), readers: newPacked(64 << 20), marks: newMarker()}
+	verifier := &ReaderVerifier{ID: "verifier"}
 	heap := func() int64 {
 		var stats runtime.MemStats
 		runtime.GC()
@@ -198,14 +211,10 @@ func TestMemoryOfAReader(t *testing.T) {
 	before := heap()
 	for i := range readers {
 		reader := Reader{UserID: fmt.Sprintf("reader-%07d", i), Email: fmt.Sprintf("reader-%07d@reader.example", i)}
-		var space [keySpace]byte
-		granted := NewEntitlements([]Grant{{ID: "grant_01m8452fr017b5yjsdtmx64dnr", SKU: "premium", Active: true}})
-		p.entitlements.set(appendReaderKey(space[:0], "default", &reader), []byte(granted.text), 1, never)
-		known := verifiedReader{reader: reader, until: never}
-		p.readerTokens.set(p.appendTokenKey(space[:0], "verifier", reader.UserID), known.pack(nil), 1, never)
+		p.rememberReader(verifier, fmt.Sprintf("token of reader %d", i), &reader, "default", premium)
 	}
 	each := (heap() - before) / readers
-	counted := (p.entitlements.stats("").Bytes + p.readerTokens.stats("").Bytes) / readers
+	counted := p.readers.size() / readers
 	if each > 400 || counted < each*9/10 {
 		t.Errorf("a reader takes %d bytes, and %d are counted", each, counted)
 	}

@@ -3,8 +3,6 @@ package policy
 import (
 	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
@@ -72,24 +70,16 @@ type Policy struct {
 	operators *Operators
 	now       func() time.Time
 
-	sites        sites
-	domains      *domainTable
-	entitlements *packed
-	containers   *cache[skuKey, []string]
-	links        *cache[linkKey, linkState]
-	linkTokens   *cache[tokenKey, linkToken]
-	readerTokens *packed
-	recentTokens *Recent[recentToken]
-	sessions     *cache[sessionKey, string]
-	recentHits   atomic.Uint64
+	sites      sites
+	domains    *domainTable
+	readers    *packed // by token, or else by what grants match
+	marks      *marker
+	containers *cache[skuKey, []string]
+	links      *cache[linkKey, linkState]
+	linkTokens *cache[tokenKey, linkToken]
+	sessions   *cache[sessionKey, string]
 
-	// verifiers holds a number for each verifier that there was, by its ID: as
-	// many as there were configurations of them.
-	verifiers     sync.Map
-	verifierCount atomic.Uint64
-
-	decisions sampler
-	checks    selfChecks
+	checks selfChecks
 
 	readerVerifications, linkVerifications verifications
 }
@@ -113,17 +103,13 @@ const MinCacheBytes = 1 << 20
 // share is how the memory of the caches is divided, in parts of 32. Readers
 // are many and each of them has a token; links are few beside them.
 const (
-	shareEntitlements = 10
-	shareReaderTokens = 9
-	shareLinkTokens   = 3
-	shareLinks        = 3
-	shareContainers   = 2
-	shareSessions     = 5
-	shares            = 32
+	shareReaders    = 19
+	shareLinkTokens = 3
+	shareLinks      = 3
+	shareContainers = 2
+	shareSessions   = 5
+	shares          = 32
 )
-
-// bytesPerRecent is for how many bytes of cache one token is kept whole.
-const bytesPerRecent = 32 << 10
 
 // New returns a policy, or an error when the caches cannot be made. Close
 // releases its memory.
@@ -136,16 +122,12 @@ func New(options Options) (*Policy, error) {
 		versions:  options.Versions,
 		operators: options.Operators,
 		now:       options.Now,
-		// Filled, they take a hundredth to a twentieth of what the caches may
-		// take, beside them.
-		recentTokens: NewRecent[recentToken](int(options.CacheBytes / bytesPerRecent)),
-		domains:      &domainTable{sets: options.KeySets},
-		decisions:    newSampler(),
+		marks:     newMarker(),
+		domains:   &domainTable{sets: options.KeySets},
 	}
 	var errs [4]error
 	part := options.CacheBytes / shares
-	p.entitlements = newPacked(shareEntitlements * part)
-	p.readerTokens = newPacked(shareReaderTokens * part)
+	p.readers = newPacked(shareReaders * part)
 	p.linkTokens, errs[0] = newCache[tokenKey, linkToken](shareLinkTokens*part, 640)
 	p.links, errs[1] = newCache[linkKey, linkState](shareLinks*part, 640)
 	p.containers, errs[2] = newCache[skuKey, []string](shareContainers*part, 256)
@@ -160,8 +142,7 @@ func New(options Options) (*Policy, error) {
 // than MinCacheBytes counts as that.
 func (p *Policy) Resize(cacheBytes int64) {
 	part := max(cacheBytes, MinCacheBytes) / shares
-	p.entitlements.resize(shareEntitlements * part)
-	p.readerTokens.resize(shareReaderTokens * part)
+	p.readers.resize(shareReaders * part)
 	p.linkTokens.resize(shareLinkTokens * part)
 	p.links.resize(shareLinks * part)
 	p.containers.resize(shareContainers * part)
@@ -171,8 +152,7 @@ func (p *Policy) Resize(cacheBytes int64) {
 // Close releases the memory of the caches. The policy must not be used
 // afterwards.
 func (p *Policy) Close() {
-	p.entitlements.close()
-	p.readerTokens.close()
+	p.readers.close()
 	p.linkTokens.close()
 	p.links.close()
 	p.containers.close()

@@ -59,7 +59,7 @@ func TestReaderIsReadOnce(t *testing.T) {
 		return w.policy.Reader(context.Background(), verifier, token, w.now())
 	}
 	for range 3 {
-		if reader, err := read(w.verifier()); err != nil || reader != ann {
+		if reader, err := read(w.verifier()); err != nil || !sameReader(reader, ann) {
 			t.Fatalf("read %+v, %v", reader, err)
 		}
 	}
@@ -315,9 +315,8 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 		w.settle()
 		var bound int64
 		for _, part := range []int64{
-			w.policy.entitlements.maxBytes, w.policy.containers.entries.MaxCost(), w.policy.links.entries.MaxCost(),
-			w.policy.linkTokens.entries.MaxCost(), w.policy.readerTokens.maxBytes,
-			w.policy.sessions.entries.MaxCost(),
+			w.policy.readers.maxBytes, w.policy.containers.entries.MaxCost(), w.policy.links.entries.MaxCost(),
+			w.policy.linkTokens.entries.MaxCost(), w.policy.sessions.entries.MaxCost(),
 		} {
 			bound += part
 		}
@@ -325,7 +324,7 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 			t.Errorf("resized to %d, the caches may take %d", bytes, bound)
 		}
 	}
-	if hits, _ := w.policy.entitlements.counted(); hits != 2 {
+	if hits, _ := w.policy.readers.counted(kindEntitlements); hits != 2 {
 		t.Errorf("%d of 2 later decisions came from memory", hits)
 	}
 }
@@ -337,6 +336,7 @@ type history struct {
 	w      *world
 	tokens []string
 	fresh  int // grants so far
+	first  [4]Reader
 	// asked and differed count the visits.
 	asked, differed int
 }
@@ -371,6 +371,41 @@ var historyTokens = sync.OnceValues(func() (tokens []string, err error) {
 	}
 	return tokens, nil
 })
+
+// identityTokens are tokens of the identities that are somebody.
+var identityTokens = sync.OnceValues(func() (tokens []string, err error) {
+	for _, reader := range identities[:4] {
+		token, err := keys.SignReader(ring(), "acme", "news", keys.ReaderClaims{
+			UserID: reader.UserID, PublisherUserID: reader.PublisherUserID,
+			Email: reader.Email, EmailVerified: reader.Email != "", ExpiresAt: start + 100*24*3600,
+		}, time.Unix(start, 0))
+		if err != nil {
+			return nil, err
+		}
+		tokens = append(tokens, token)
+	}
+	return tokens, nil
+})
+
+// known returns a reader as she is known by her token: now, or as she was when she
+// first came.
+func (h *history) known(who int, first bool) Reader {
+	h.w.t.Helper()
+	if first && !h.first[who].Anonymous() {
+		return h.first[who]
+	}
+	tokens, err := identityTokens()
+	must(h.w.t, err)
+	reader, err := h.w.policy.Reader(context.Background(), h.w.verifier(), tokens[who], h.w.now())
+	must(h.w.t, err)
+	if !sameReader(reader, identities[who]) {
+		h.w.t.Fatalf("%+v is known as %+v", identities[who], reader)
+	}
+	if h.first[who].Anonymous() {
+		h.first[who] = reader
+	}
+	return reader
+}
 
 // historyShares are a publisher's tokens: for a1, for a2, and by a key that does
 // not count.
@@ -470,6 +505,9 @@ func (h *history) step(what byte, x, y int) {
 // ask compares one visit, decided from memory, with the same from the store.
 func (h *history) ask(x, y int) {
 	v := visit{reader: identities[x%5], path: []string{"/articles/a1", "/articles/a2", "/gold", "/account"}[x/8%4]}
+	if who := x % 5; y&16 != 0 && who < 4 {
+		v.reader = h.known(who, y&32 != 0)
+	}
 	if y&1 != 0 {
 		v.link = carries(h.tokens[y/8%3])
 	}
@@ -519,17 +557,19 @@ func randomHistory(seed uint64) []byte {
 }
 
 func TestCachedEqualsUncached(t *testing.T) {
-	var hits [4]uint64
+	var hits [5]uint64
 	for seed := range uint64(20) {
 		h := play(t, randomHistory(seed), false)
 		if h.differed > 0 {
 			t.Errorf("history %d: %d of %d decisions from memory differ from the store", seed, h.differed, h.asked)
 		}
-		entitlements, _ := h.w.policy.entitlements.counted()
+		entitlements, _ := h.w.policy.readers.counted(kindEntitlements)
 		hits[0] += entitlements
 		hits[1] += h.w.policy.links.hits.Load()
 		hits[2] += h.w.policy.linkTokens.hits.Load()
 		hits[3] += h.w.policy.containers.hits.Load()
+		tokens, _ := h.w.policy.readers.counted(kindReaderTokens)
+		hits[4] += tokens
 	}
 	if slices.Min(hits[:]) < 100 {
 		t.Errorf("too little came from memory to prove anything: %v", hits)

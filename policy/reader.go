@@ -2,6 +2,9 @@ package policy
 
 // Reader is who asks. The zero value is the anonymous reader, who is a reader
 // like any other.
+//
+// The texts of one that Policy.Reader gives share memory with other readers'. Whoever
+// keeps one of them for long keeps a copy.
 type Reader struct {
 	// UserID is the stable key of an identified reader.
 	UserID string
@@ -18,6 +21,9 @@ type Reader struct {
 	Unknown bool
 	// NoKeys says that those keys are somebody else's, and cannot be had.
 	NoKeys bool
+
+	// known is where she was found, for what was granted to her.
+	known knownReader
 }
 
 // Anonymous says whether the reader is not identified.

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// Recent keeps what was found out of the texts that came last: tokens and
-// cookies, which a client sends with every request. It stands before what is
+// Recent keeps what was found out of the texts that came last, such as cookies,
+// which a client sends with every request. It stands before what is
 // slower, and bounds its memory by the number of its places: a text has one
 // place, and takes it from the text that had it. A nil one keeps nothing.
 //

@@ -2,9 +2,6 @@ package policy
 
 import (
 	"context"
-	"math"
-	"math/bits"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,23 +18,11 @@ const (
 	maxDoubts = 16
 )
 
-// sampler chooses one decision in selfCheckEvery, by the moment of its request
-// and a number that the process draws at random: there is nothing to count, and
-// so nothing that processors take from one another with each request.
-type sampler struct {
-	seed uint64
+// checkDue chooses one decision of selfCheckEvery. It counts in parts, so that
+// processors seldom wait for one another.
+func (p *Policy) checkDue() bool {
+	return p.readers != nil && p.readers.counts[shard()].decisions.Add(1)%selfCheckEvery == 0
 }
-
-func newSampler() sampler { return sampler{seed: rand.Uint64()} } //nolint:gosec // not a secret
-
-func (s sampler) due(at time.Time) bool {
-	moment := uint64(at.Unix())*1_000_000_000 + uint64(at.Nanosecond()) //nolint:gosec // any number will do
-	high, low := bits.Mul64(moment^s.seed, sampleFactor)
-	return (high^low)*sampleFactor < math.MaxUint64/selfCheckEvery
-}
-
-// sampleFactor is arbitrary and odd: digits of the golden ratio.
-const sampleFactor = 0x9e3779b97f4a7c15
 
 // selfChecks compares what memory says with what the store says.
 //

@@ -8,62 +8,26 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// untilChecked goes on, by a fraction of a millisecond, to a moment at which
-// decisions are checked, or are not.
-func (w *world) untilChecked(due bool) {
-	w.t.Helper()
-	for range 30 * selfCheckEvery {
-		w.nanos.Add(1)
-		if w.policy.decisions.due(w.now()) == due {
-			return
-		}
+// decided lets every part of what counts decisions stand at a number.
+func (p *Policy) decided(n uint64) {
+	for i := range p.readers.counts {
+		p.readers.counts[i].decisions.Store(n)
 	}
-	w.t.Fatal("there is no such moment")
 }
 
 // decideUntilChecked repeats a visit until it was checked once more.
 func (w *world) decideUntilChecked(v visit) {
 	w.t.Helper()
 	before, _ := w.policy.SelfChecks()
-	w.untilChecked(false)
+	w.policy.decided(selfCheckEvery - 2)
 	w.decide(v)
 	if after, _ := w.policy.SelfChecks(); after != before {
 		w.t.Fatal("it was checked too early")
 	}
-	w.untilChecked(true)
+	w.policy.decided(selfCheckEvery - 1)
 	w.decide(v)
 	if after, _ := w.policy.SelfChecks(); after != before+1 {
 		w.t.Fatalf("%d checks after one more, was %d", after, before)
-	}
-}
-
-// One decision in selfCheckEvery is checked, wherever the clock stands and
-// however coarse it is.
-func TestSelfChecksAreSpread(t *testing.T) {
-	for _, tick := range []time.Duration{1, 41, 100, 1000, 1_000_000, 1_000_003} {
-		chosen, at := 0, time.Unix(start, 0)
-		s := newSampler()
-		const asked = 200 * selfCheckEvery
-		for range asked {
-			at = at.Add(tick)
-			if s.due(at) {
-				chosen++
-			}
-		}
-		// 200 are expected; a binomial's sigma is 14.
-		if chosen < 60 || chosen > 340 {
-			t.Errorf("with a tick of %v, %d of %d are checked", tick, chosen, asked)
-		}
-	}
-	// Whoever knows how one process chooses knows nothing of another.
-	a, b, same := newSampler(), newSampler(), 0
-	for i := range 20 * selfCheckEvery {
-		if at := time.Unix(start, int64(i)); a.due(at) && b.due(at) {
-			same++
-		}
-	}
-	if same > 10 {
-		t.Errorf("two processes choose the same %d of 20 times", same)
 	}
 }
 
@@ -169,7 +133,7 @@ func TestSelfCheckWithoutStore(t *testing.T) {
 	w.want(visit{reader: ann}, ReasonEntitled)
 	w.settle()
 	w.records.down = errDown
-	w.untilChecked(true)
+	w.policy.decided(selfCheckEvery - 1)
 	w.want(visit{reader: ann}, ReasonEntitled)
 	if checked, _ := w.policy.SelfChecks(); checked != 0 || w.failures() != 0 {
 		t.Error("it was compared")

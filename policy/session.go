@@ -146,6 +146,8 @@ func (p *Policy) Session(ctx context.Context, source SessionSource, r *Request, 
 	}
 	size := len(key.vendor) + len(key.site) + len(key.userID) + len(key.publisherUserID) + len(key.email) +
 		len(key.linkIssuer) + len(key.linkID) + len(key.linkNames) + len(key.tags) + len(session)
+	// Her texts may share the memory of many readers, which is not to be kept.
+	key.userID, key.publisherUserID, key.email = strings.Clone(key.userID), strings.Clone(key.publisherUserID), strings.Clone(key.email)
 	p.sessions.set(key, session, stamp, until, int64(size))
 	return session, nil
 }

@@ -26,7 +26,8 @@ type Stats struct {
 type CacheStats struct {
 	Name         string
 	Hits, Misses uint64
-	// Bytes is how much of the cache is taken.
+	// Bytes is how much of the cache is taken. Entitlements are kept with the
+	// reader tokens, and counted there.
 	Bytes int64
 }
 
@@ -89,11 +90,12 @@ func (v *verifications) stats(kind string) []VerificationStats {
 // Stats returns what was counted so far. It is safe for concurrent use.
 func (p *Policy) Stats() Stats {
 	checked, failed := p.SelfChecks()
-	tokens := p.readerTokens.stats("reader_tokens")
-	tokens.Hits += p.recentHits.Load()
+	tokens, entitlements := CacheStats{Name: "reader_tokens", Bytes: p.readers.size()}, CacheStats{Name: "entitlements"}
+	tokens.Hits, tokens.Misses = p.readers.counted(kindReaderTokens)
+	entitlements.Hits, entitlements.Misses = p.readers.counted(kindEntitlements)
 	return Stats{
 		Caches: []CacheStats{
-			p.entitlements.stats("entitlements"), p.containers.stats("containers"), p.links.stats("links"),
+			entitlements, p.containers.stats("containers"), p.links.stats("links"),
 			tokens, p.linkTokens.stats("link_tokens"), p.sessions.stats("sessions"),
 		},
 		Verifications: append(p.readerVerifications.stats("reader"), p.linkVerifications.stats("link")...),

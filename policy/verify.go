@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/gatefold/gatefold/keys"
 )
@@ -32,6 +34,8 @@ type ReaderVerifier struct {
 	ID     string
 	Issuer keys.ReaderIssuer
 	Keys   KeySource
+
+	number unsafe.Pointer // *verifierNumber
 }
 
 // Reader verifies a reader's token, from memory where it was verified before.
@@ -45,21 +49,25 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 		// long as they do.
 		stamp += remote.Generation()
 	}
-	if known := p.recentTokens.Get(raw); known.holds(verifier, stamp, now.UnixMilli()) {
-		p.recentHits.Add(1)
-		return known.reader, nil
-	}
-	// Before anything is done with each of its bytes: rubbish costs next to nothing.
-	if !keys.LooksLikeToken(raw) {
+	// Rubbish costs next to nothing: before a SHA-256 is made of what is long, and
+	// before anything is asked. The mark of what is short costs less than a look at it.
+	looked := len(raw) > markedText
+	if looked && !keys.LooksLikeToken(raw) {
 		p.readerVerifications.count(keys.ErrMalformed)
 		return Reader{}, keys.ErrMalformed
 	}
-	var space [keySpace]byte
-	key := p.appendTokenKey(space[:0], verifier.ID, raw)
-	if packed, ok := p.readerTokens.get(key, stamp, now.UnixMilli()); ok {
-		known := unpackReader(strings.Clone(textOf(packed)))
-		p.recentTokens.Put(raw, recentToken{verifiedReader: known, verifier: verifier.ID, stamp: stamp})
-		return known.reader, nil
+	var space [tokenKeySize]byte
+	key := space[:0]
+	if p.readers != nil {
+		key = p.appendTokenKey(key, verifier, raw)
+		if record := p.readers.look(kindReaderTokens, key, stamp, now.UnixMilli()); record != nil {
+			known := p.readers.known(record)
+			return known.reader(), nil
+		}
+	}
+	if !looked && !keys.LooksLikeToken(raw) {
+		p.readerVerifications.count(keys.ErrMalformed)
+		return Reader{}, keys.ErrMalformed
 	}
 	var claims keys.ReaderClaims
 	err := p.tryReader(ctx, verifier, raw, func(set keys.KeySet) (err error) {
@@ -77,63 +85,48 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 	if claims.EmailVerified {
 		reader.Email = LowerEmail(claims.Email)
 	}
-	known := verifiedReader{reader: reader, until: claims.ExpiresAt * 1000}
+	until := claims.ExpiresAt * 1000
 	if refreshed {
-		known.until = min(known.until, remote.UsableUntil().UnixMilli())
+		until = min(until, remote.UsableUntil().UnixMilli())
 	}
-	p.readerTokens.set(key, known.pack(nil), stamp, known.until)
+	if value, ok := appendKnown(nil, &reader, nil); ok && p.readers != nil {
+		p.readers.set(key, value, stamp, until)
+		reader.known = p.readers.known(p.readers.peek(key))
+	}
 	return reader, nil
 }
 
 // appendTokenKey appends what a token is known by to one verifier: the number
-// that this process gave to the verifier, and the token's SHA-256.
-func (p *Policy) appendTokenKey(key []byte, verifier, raw string) []byte {
-	number, ok := p.verifiers.Load(verifier)
-	if !ok {
-		number, _ = p.verifiers.LoadOrStore(verifier, p.verifierCount.Add(1))
+// that this process gave to the verifier, doubled, and the token's mark.
+func (p *Policy) appendTokenKey(key []byte, verifier *ReaderVerifier, raw string) []byte {
+	return p.marks.appendMark(binary.LittleEndian.AppendUint32(key, verifier.numberOf()<<1), raw)
+}
+
+// verifiers holds a number for each verifier that there was, by its ID: as many
+// as there were configurations of them.
+var verifiers struct {
+	numbers sync.Map // ID -> *verifierNumber
+	count   atomic.Uint32
+}
+
+type verifierNumber struct {
+	id     string
+	number uint32
+}
+
+// numberOf returns the verifier's number. It remembers it together with the ID,
+// for a verifier that was copied and given another.
+func (v *ReaderVerifier) numberOf() uint32 {
+	known := (*verifierNumber)(atomic.LoadPointer(&v.number))
+	if known == nil || known.id != v.ID {
+		found, ok := verifiers.numbers.Load(v.ID)
+		if !ok {
+			found, _ = verifiers.numbers.LoadOrStore(v.ID, &verifierNumber{v.ID, verifiers.count.Add(1)})
+		}
+		known, _ = found.(*verifierNumber)
+		atomic.StorePointer(&v.number, unsafe.Pointer(known)) //nolint:gosec // G103: an atomic.Pointer could not be copied with the rest
 	}
-	n, _ := number.(uint64)
-	sum := tokenSum(raw)
-	return append(binary.LittleEndian.AppendUint64(key, n), sum[:]...)
-}
-
-// pack appends what is known of a reader, as it is kept.
-func (v *verifiedReader) pack(to []byte) []byte {
-	to = binary.LittleEndian.AppendUint64(to, uint64(v.until)) //nolint:gosec // read as the same type
-	for _, text := range [...]string{v.reader.UserID, v.reader.PublisherUserID, v.reader.Email} {
-		to = append(binary.LittleEndian.AppendUint32(to, uint32(len(text))), text...) //nolint:gosec // a token is short
-	}
-	return to
-}
-
-// unpackReader reads what pack wrote. It shares the text's memory.
-func unpackReader(packed string) verifiedReader {
-	v := verifiedReader{until: int64(read64(packed, 0))} //nolint:gosec // written from the same type
-	rest := packed[8:]
-	for _, text := range [...]*string{&v.reader.UserID, &v.reader.PublisherUserID, &v.reader.Email} {
-		n := 4 + read32(rest, 0)
-		*text, rest = rest[4:n], rest[n:]
-	}
-	return v
-}
-
-// verifiedReader is what a token that was verified says.
-type verifiedReader struct {
-	reader Reader
-	until  int64 // Unix milliseconds
-}
-
-// recentToken is what is known of a token that came a moment ago. It spares the
-// SHA-256 by which all others are found.
-type recentToken struct {
-	verifiedReader
-	verifier string
-	stamp    uint64
-}
-
-// holds says whether it still holds, for this verifier. Nothing is known of nil.
-func (t *recentToken) holds(verifier *ReaderVerifier, stamp uint64, now int64) bool {
-	return t != nil && t.stamp == stamp && now < t.until && t.verifier == verifier.ID
+	return known.number
 }
 
 // RefreshedKeys are somebody else's keys, which change there: a *keys.Remote.

@@ -14,7 +14,7 @@ func manyReaders(t testing.TB, rules int) (*world, []Reader, []int) {
 	t.Helper()
 	const readers = 100_000
 	w := newWorld(t)
-	w.policy.Resize(64 << 20)
+	w.policy.Resize(128 << 20) // every reader twice: by her token, and without
 	list := make([]Rule, 0, rules)
 	for i := range rules {
 		list = append(list, Rule{
@@ -26,12 +26,11 @@ func manyReaders(t testing.TB, rules int) (*world, []Reader, []int) {
 	must(t, err)
 	w.site = NewSite(w.site.Vendor, w.site.Name, set, PathOptions{}, w.site.Keys)
 	everybody := make([]Reader, readers)
-	granted := NewEntitlements([]Grant{{ID: "grant_01m8452fr017b5yjsdtmx64dnr", SKU: "premium", Active: true}})
 	for i := range everybody {
 		everybody[i] = Reader{UserID: fmt.Sprintf("reader-%07d", i), Email: fmt.Sprintf("reader-%07d@reader.example", i)}
 		var space [keySpace]byte
 		key := appendReaderKey(space[:0], w.site.Vendor, &everybody[i])
-		w.policy.entitlements.set(key, []byte(granted.text), w.policy.versions.Reader(w.site.Vendor, &everybody[i]), never)
+		w.policy.readers.set(key, []byte(premium.text), w.policy.versions.Reader(w.site.Vendor, &everybody[i]), never)
 	}
 	random := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // not a secret
 	zipf := rand.NewZipf(random, 1.0001, 1, readers-1)
@@ -64,7 +63,7 @@ func askBy(w *world, everybody []Reader, visits []int, rules, start int) func() 
 // reader in a hundred may have been forgotten.
 func known(b *testing.B, w *world) {
 	b.Helper()
-	if hits, misses := w.policy.entitlements.counted(); misses > hits/100+1 {
+	if hits, misses := w.policy.readers.counted(kindEntitlements); misses > hits/100+1 {
 		b.Errorf("of %d questions %d were not answered from memory", hits+misses, misses)
 	}
 }
@@ -162,9 +161,7 @@ func askByToken(w *world, everybody []Reader, visits []int, rules int) func() Re
 			token[j] = byte('A' + random.IntN(26)) //nolint:gosec // a letter
 		}
 		tokens[i] = string(token)
-		var space [keySpace]byte
-		known := verifiedReader{reader: everybody[i], until: never}
-		w.policy.readerTokens.set(w.policy.appendTokenKey(space[:0], verifier.ID, tokens[i]), known.pack(nil), w.policy.versions.Shared(), never)
+		w.policy.rememberReader(verifier, tokens[i], &everybody[i], w.site.Vendor, premium)
 	}
 	paths := zipfPaths(rules)
 	request, at := new(Request), 0

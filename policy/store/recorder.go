@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,6 +119,7 @@ func (r *Recorder) note(who visitor, hash uint64, tags []string, at time.Time) b
 		if shard.visits == nil {
 			shard.visits = make(map[visitor]*noted)
 		}
+		who.user = strings.Clone(who.user) // it may share the memory of many
 		shard.visits[who] = &noted{at: at, tags: slices.Clip(tags)}
 		return true
 	}
