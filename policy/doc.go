@@ -5,7 +5,7 @@
 // A request walks through it in the order of the steps that the handler in
 // caddymodule takes:
 //
-//	path.go                      the path as it may be judged, or a refusal
+//	path.go plainpath.go         the path as it may be judged, or a refusal
 //	rule.go match.go operator.go the site's rules, compiled; the first that matches
 //	trie.go                      how the first one is found among thousands
 //	djaoapp.go                   DjaoApp's operators, and why some cannot be answered

@@ -55,8 +55,11 @@ type PathOptions struct {
 type Path struct {
 	readings [][]string
 	one      [1][]string
-	segments [16]string
+	segments [pathRoom]string
 }
+
+// pathRoom is how many segments of a path take no memory of their own.
+const pathRoom = 16
 
 // Readings returns the readings of the path, at least one after a successful
 // Read. They are valid until the next Read.
@@ -71,6 +74,16 @@ func (p *Path) Read(escaped string, allow PathOptions) error {
 	if escaped == "" || escaped[0] != '/' {
 		return errNotRooted
 	}
+	if n, ok := splitPlain(&p.segments, escaped); ok {
+		p.one[0] = p.segments[:n]
+		p.readings = p.one[:]
+		return nil
+	}
+	return p.readAny(escaped, allow)
+}
+
+// readAny reads a path of any kind. It judges what Read says.
+func (p *Path) readAny(escaped string, allow PathOptions) error {
 	traits, err := inspect(escaped, allow)
 	if err != nil {
 		return err

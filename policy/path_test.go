@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math/rand/v2"
 	"net/url"
 	"strings"
 	"testing"
@@ -162,4 +163,61 @@ func FuzzPath(f *testing.F) {
 		require.NotContains(t, decoded, ";")
 		require.NotContains(t, decoded, "//")
 	})
+}
+
+// A plain path is read in another way than the rest. There is no path of which the
+// two say different things: with each byte at each place, and by chance.
+func TestPlainPathsAreReadAsAnyOther(t *testing.T) {
+	plain := 0
+	same := func(escaped string) {
+		t.Helper()
+		var quick, thorough Path
+		quickErr, err := quick.Read(escaped, PathOptions{}), thorough.readAny(escaped, PathOptions{})
+		require.ErrorIs(t, quickErr, err, "%q", escaped)
+		require.Equal(t, thorough.Readings(), quick.Readings(), "%q", escaped)
+		if _, ok := splitPlain(new([pathRoom]string), escaped); ok {
+			plain++
+			require.NoError(t, err, "%q", escaped)
+		}
+	}
+	for _, base := range []string{"/", "/a", "/abcdef", "/abcdefg", "/abcdefgh", "/articles/some-article/x", "/a/b/c/d/e/f/g/h/i/", "/articles/7bytes-/8bytes--/"} {
+		same(base)
+		for i := 1; i <= len(base); i++ {
+			same(base[:i])
+			for b := range 256 {
+				same(base[:i] + string([]byte{byte(b)}) + base[i:])
+				if i < len(base) {
+					same(base[:i] + string([]byte{byte(b)}) + base[i+1:])
+				}
+			}
+		}
+	}
+	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789-_~=////.. %;\\\x7f\x1f\xc3\xa9"
+	random := rand.New(rand.NewPCG(3, 1)) //nolint:gosec // not a secret
+	for range 100_000 {
+		path := []byte{'/'}
+		for range random.IntN(40) {
+			path = append(path, alphabet[random.IntN(len(alphabet))])
+		}
+		same(string(path))
+	}
+	for n := range 40 { // more segments than there is room for
+		same(strings.Repeat("/s", n+1))
+	}
+	if plain < 10_000 {
+		t.Errorf("only %d paths were plain", plain)
+	}
+}
+
+func BenchmarkPath(b *testing.B) {
+	for name, escaped := range map[string]string{
+		"plain": "/section-123/2026/some-article-of-today", "escaped": "/section-123/2026/caf%C3%A9-of-today",
+	} {
+		b.Run(name, func(b *testing.B) {
+			var path Path
+			for b.Loop() {
+				_ = path.Read(escaped, PathOptions{})
+			}
+		})
+	}
 }
