@@ -169,6 +169,9 @@ func (o *Authority) authorizeClient(ctx context.Context, raw string) (Caller, er
 		return Caller{}, unavailable(err)
 	}
 	claims, err := o.own.Verify(raw, set, o.Now())
+	if errors.Is(err, keys.ErrBusy) {
+		return Caller{}, unavailable(err)
+	}
 	if err != nil {
 		return Caller{}, errInvalidToken
 	}

@@ -9,6 +9,7 @@
 //	shape.go scan.go   is it a compact JWS of a shape that we accept (no curve arithmetic, no allocation when not)
 //	claims.go  its claims, each of the right type and none twice
 //	verify.go  the key, whose kind fixes the algorithm; then the signature, by go-jose
+//	turnstile.go   few signatures at a time, so that forgers do not take all processors
 //	jwks.go    somebody else's keys, those that may count
 //	link.go reader.go access.go   what the claims must say: of links, readers, callers of the API
 //	domain.go publisher.go share.go   links that trusted publishers sign themselves

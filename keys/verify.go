@@ -165,14 +165,17 @@ func (s KeySet) find(header Header) (*PublicKey, error) {
 	return found, nil
 }
 
-// verify checks the signature of a token by a key.
+// verify checks the signature of a token by a key, when its turn has come. The
+// error is ErrBusy when it is not looked at.
 func (t *Token) verify(key *PublicKey) error {
 	signed, err := jose.ParseSignedCompact(t.raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(t.Header.Algorithm)})
 	if err != nil {
 		return ErrMalformed
 	}
-	if _, err := signed.Verify(key.Key); err != nil {
-		return ErrSignature
-	}
-	return nil
+	return Signatures.Pass(func() error {
+		if _, err := signed.Verify(key.Key); err != nil {
+			return ErrSignature
+		}
+		return nil
+	})
 }

@@ -260,9 +260,9 @@ func (p *Policy) stillOpens(ctx context.Context, r *Request, pass *Pass, state *
 	if reason, _ := publisher.misspeaks(r, state.target.content); !reason.Allows() {
 		return false, nil
 	}
-	err = publisher.Trusts(ctx, state.keyID)
-	if errors.Is(err, keys.ErrKeysUnavailable) {
-		return false, unavailable(err)
+	err = orUnavailable(publisher.Trusts(ctx, state.keyID))
+	if errors.Is(err, ErrUnavailable) {
+		return false, err
 	}
 	return err == nil, nil
 }

@@ -63,6 +63,7 @@ var verificationResults = [...]struct {
 	{"denied_key", keys.ErrDeniedKey},
 	{"share_type", keys.ErrShareType},
 	{"contents", keys.ErrContents},
+	{"busy", keys.ErrBusy},
 	{"no_keys", keys.ErrKeysUnavailable},
 	{"claims", keys.ErrClaims},
 }

@@ -74,7 +74,7 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 		claims, err = verifier.Issuer.Verify(raw, set, now)
 		return err
 	})
-	if errors.Is(err, ErrUnavailable) {
+	if errors.Is(err, ErrUnavailable) && !errors.Is(err, keys.ErrBusy) {
 		return Reader{}, err
 	}
 	p.readerVerifications.count(err)
@@ -147,17 +147,14 @@ func (p *Policy) tryReader(ctx context.Context, verifier *ReaderVerifier, raw st
 	if remote, ok := verifier.Keys.(RefreshedKeys); ok {
 		token, err := keys.Scan(raw)
 		if err == nil && token.Issuer() == verifier.Issuer.Issuer {
-			if err = remote.Try(ctx, verify); errors.Is(err, keys.ErrKeysUnavailable) {
-				return unavailable(err)
-			}
-			return err
+			return orUnavailable(remote.Try(ctx, verify))
 		}
 	}
 	set, err := verifier.Keys.KeySet(ctx)
 	if err != nil {
 		return unavailable(err)
 	}
-	return verify(set)
+	return orUnavailable(verify(set))
 }
 
 // linkToken is a link's token that was verified.
@@ -206,7 +203,7 @@ func (p *Policy) linkToken(ctx context.Context, r *Request) (linkToken, error) {
 	claims, err := keys.VerifyLink(raw, site.issuer, set, now)
 	p.linkVerifications.count(err)
 	if err != nil {
-		return linkToken{}, err
+		return linkToken{}, orUnavailable(err)
 	}
 	token := linkToken{claims: claims}
 	p.linkTokens.set(key, token, stamp, claims.ExpiresAt*1000, int64(len(raw)))
@@ -242,9 +239,7 @@ func (p *Policy) publishedToken(ctx context.Context, r *Request, key tokenKey, s
 		verify = publisher.Verify
 	}
 	published, err := verify(ctx, &token, r.Now)
-	if errors.Is(err, keys.ErrKeysUnavailable) {
-		err = unavailable(err)
-	}
+	err = orUnavailable(err)
 	p.linkVerifications.count(err)
 	publisher.counts.count(err)
 	if err != nil {
@@ -275,3 +270,11 @@ func (e *unavailableError) Unwrap() error        { return e.err }
 func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
 
 func unavailable(err error) error { return &unavailableError{err} }
+
+// orUnavailable marks an error of keys that could not be had, or not be tried.
+func orUnavailable(err error) error {
+	if errors.Is(err, keys.ErrKeysUnavailable) {
+		return unavailable(err)
+	}
+	return err
+}

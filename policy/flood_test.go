@@ -1,0 +1,100 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+)
+
+// jam takes all places at which signatures are verified, and all at which others
+// wait for that, until the function is called that it returns.
+func jam(t *testing.T) (release func()) {
+	t.Helper()
+	held, full := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var all sync.WaitGroup
+	for range 10_000 {
+		all.Go(func() {
+			if err := keys.Signatures.Pass(func() error { <-held; return nil }); errors.Is(err, keys.ErrBusy) {
+				once.Do(func() { close(full) })
+			}
+		})
+	}
+	<-full
+	return func() { close(held); all.Wait() }
+}
+
+// TestAJamRefusesNobodyForGood: a token that could not be looked at is neither good
+// nor bad. Its reader is told that the gate cannot say, the operator sees why, and a
+// moment later the same token is good.
+func TestAJamRefusesNobodyForGood(t *testing.T) {
+	w := newWorld(t)
+	w.subscribe(0, 0)
+	token, known := w.readerToken(keys.ReaderClaims{UserID: "new"}), w.readerToken(keys.ReaderClaims{UserID: "known"})
+	link := carries(w.newLink(keys.LinkClaims{}))
+	read := func(raw string) error {
+		_, err := w.policy.Reader(context.Background(), w.verifier(), raw, w.now())
+		return err
+	}
+	must(t, read(known))
+	release := jam(t)
+	must(t, read(known)) // from memory, past the line
+	if err := read(token); !errors.Is(err, ErrUnavailable) || !errors.Is(err, keys.ErrBusy) {
+		t.Errorf("a token that nobody has seen: %v", err)
+	}
+	w.want(visit{link: link}, ReasonKeysUnavailable)
+	w.want(visit{path: "/articles/a1", reader: ann}, ReasonEntitled)
+	release()
+	must(t, read(token))
+	w.want(visit{link: link}, ReasonSignedLink)
+	counted := make(map[string]uint64)
+	for _, v := range w.policy.Stats().Verifications {
+		counted[v.Kind+" "+v.Result] = v.Count
+	}
+	for result, want := range map[string]uint64{"reader busy": 1, "link busy": 1, "reader no_keys": 0, "link no_keys": 0, "reader ok": 2} {
+		if counted[result] != want {
+			t.Errorf("%s: counted %d, want %d", result, counted[result], want)
+		}
+	}
+}
+
+// TestASubscriberGetsInDuringAFlood: somebody sends forged tokens from many
+// connections as fast as they are refused. None of them gets in, and a subscriber
+// whose token nobody has seen does.
+func TestASubscriberGetsInDuringAFlood(t *testing.T) {
+	w := newWorld(t)
+	good := w.readerToken(keys.ReaderClaims{UserID: "forged"})
+	forged := good[:len(good)-10] + "AAAAAAAAAA"
+	var refused atomic.Int64
+	var over atomic.Bool
+	var all sync.WaitGroup
+	for range 64 {
+		all.Go(func() {
+			for !over.Load() {
+				if _, err := w.policy.Reader(context.Background(), w.verifier(), forged, w.now()); !errors.Is(err, keys.ErrSignature) {
+					t.Errorf("a forged token: %v", err)
+					return
+				}
+				refused.Add(1)
+			}
+		})
+	}
+	for refused.Load() < 64 && !t.Failed() { // until it is a flood
+		time.Sleep(time.Millisecond)
+	}
+	for i := range 20 {
+		user := fmt.Sprint("new-", i)
+		reader, err := w.policy.Reader(context.Background(), w.verifier(), w.readerToken(keys.ReaderClaims{UserID: user}), w.now())
+		if err != nil || reader.UserID != user {
+			t.Errorf("the subscriber is %+v, %v", reader, err)
+		}
+	}
+	over.Store(true)
+	all.Wait()
+}
