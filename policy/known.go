@@ -59,16 +59,24 @@ func (k *knownReader) reader() Reader {
 }
 
 // grants returns the grants of a reader at a vendor, and whether the record has
-// them and they are today's. It has room for them if it has not those of another
-// vendor, which has the same verifier.
-func (k *knownReader) grants(versions *Versions, vendor string) (granted string, ok, room bool) {
+// them and they are today's. It has room for them if it is this reader's, whom
+// nobody changed since she was found, and has not those of another vendor, which has
+// the same verifier.
+func (k *knownReader) grants(versions *Versions, vendor string, reader *Reader) (granted string, ok, room bool) {
 	value := k.value()
+	lengths := value[knownTexts:knownStart]
+	at := knownStart + int(lengths[0])
+	user := at + read16(lengths, 1)
+	publisherUser := user + read16(lengths, 3)
+	email := publisherUser + read16(lengths, 5)
+	// Mostly these are the same memory, which is not looked at then.
+	if value[at:user] != reader.UserID || value[user:publisherUser] != reader.PublisherUserID || value[publisherUser:email] != reader.Email {
+		return "", false, false
+	}
 	which := value[knownWhich]
 	if which&grantsThere == 0 {
 		return "", false, true
 	}
-	lengths := value[knownTexts:knownStart]
-	at := knownStart + int(lengths[0])
 	if value[knownStart:at] != vendor {
 		return "", false, false
 	}
@@ -85,7 +93,7 @@ func (k *knownReader) grants(versions *Versions, vendor string) (granted string,
 	if sum != read64(value, 0) {
 		return "", false, true
 	}
-	return value[at+read16(lengths, 1)+read16(lengths, 3)+read16(lengths, 5):], true, true
+	return value[email:], true, true
 }
 
 // grantsOf is what is to be kept of a reader's grants; nil when nothing was read.

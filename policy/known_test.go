@@ -106,6 +106,30 @@ func TestGrantsKeptWithATokenAreOnePolicys(t *testing.T) {
 	other.want(visit{reader: reader}, ReasonNotEntitled)
 }
 
+// Who makes another reader of one that was found gets the other's grants.
+func TestGrantsKeptWithATokenAreOneReaders(t *testing.T) {
+	w := newWorld(t)
+	w.subscribe(0, 0)
+	w.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium"}, email: "x@example.org"})
+	for range 2 {
+		for user, want := range map[string]Reason{"ann": ReasonEntitled, "bob": ReasonNotEntitled} {
+			token := w.readerToken(keys.ReaderClaims{UserID: user})
+			reader, err := w.policy.Reader(context.Background(), w.verifier(), token, w.now())
+			must(t, err)
+			w.want(visit{reader: reader}, want)
+			if reader, err = w.policy.Reader(context.Background(), w.verifier(), token, w.now()); err != nil || reader.UserID != user {
+				t.Fatalf("%s is %s, %v", user, reader.UserID, err)
+			}
+			changed := reader
+			changed.UserID = "carl"
+			w.want(visit{reader: changed}, ReasonNotEntitled)
+			changed.Email = "x@example.org"
+			w.want(visit{reader: changed}, ReasonEntitled)
+			w.want(visit{reader: reader}, want)
+		}
+	}
+}
+
 // TestOnlyTheVerifiedTokenIsKnown: whoever has a token may change a letter of it, add to it, or
 // show it to a site whose verifier is another. None of that is the token that was
 // verified.

@@ -75,7 +75,7 @@ func (p *Policy) Entitlements(ctx context.Context, vendor string, reader Reader,
 
 func (p *Policy) granted(ctx context.Context, vendor string, reader *Reader, now time.Time) (Entitlements, error) {
 	if p.readers != nil && reader.known.by == p.readers {
-		granted, ok, room := reader.known.grants(p.versions, vendor)
+		granted, ok, room := reader.known.grants(p.versions, vendor, reader)
 		if room {
 			p.readers.count(kindEntitlements, ok)
 		}
