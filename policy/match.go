@@ -37,6 +37,7 @@ type compiledRule struct {
 	capturing, entitlements bool
 	operator                *Operator
 	Rule
+	_ [8]byte // three lines each, in a list of them
 }
 
 // RuleError says which rule of a set cannot be compiled, and why.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -391,5 +392,16 @@ func TestLiteralsAreFoundBelowTheirParent(t *testing.T) {
 		if rule := set.match("GET", readSegments(t, path)); rule != nil {
 			t.Errorf("%s is matched by %s", path, rule.Path)
 		}
+	}
+}
+
+// What a request looks at of a rule and of a node lies in whole lines of the
+// processor's memory.
+func TestRulesLieInLines(t *testing.T) {
+	if rule, node := unsafe.Sizeof(compiledRule{}), unsafe.Sizeof(node{}); rule%64 != 0 || node != 64 {
+		t.Errorf("a rule has %d bytes, a node %d", rule, node)
+	}
+	if first := unsafe.Offsetof(compiledRule{}.Rule); first != 64 {
+		t.Errorf("what decides takes %d bytes of a rule", first)
 	}
 }
