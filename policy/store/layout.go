@@ -86,7 +86,11 @@ const (
 
 // key joins a prefix and texts, each text but the last ended by NUL.
 func key(prefix byte, texts ...string) []byte {
-	k := []byte{prefix}
+	size := 1 + len(texts)
+	for _, text := range texts {
+		size += len(text)
+	}
+	k := append(make([]byte, 0, size), prefix)
 	for i, text := range texts {
 		if i > 0 {
 			k = append(k, 0)

@@ -318,6 +318,32 @@ var counterTests = []test{
 		require.Len(b, b.keys([]byte("use/"), nil), 10)
 		require.EqualValues(b, 10, b.position())
 	}},
+	{"of 32 who use several links at once, each is told what became of its own", func(b *bench) {
+		b.commit(store.Batch{Puts: []store.Put{put("link a", ""), put("link b", ""), put("link c", ""), put("revoked c", "")}})
+		wants := map[string]error{"a": nil, "b": &store.BoundError{Index: 0}, "c": &store.CheckError{Index: 1}, "d": &store.CheckError{Index: 0}}
+		links := []string{"a", "b", "c", "d"}
+		var got [4]atomic.Int32
+		inParallel(32, func(i int) {
+			link := links[i%len(links)]
+			for n := range 5 {
+				_, err := b.engine.Commit(b.Context(), partition, &store.Batch{
+					Checks:   []store.Check{{Key: []byte("link " + link), Present: true}, {Key: []byte("revoked " + link)}},
+					Counters: []store.Counter{{Key: []byte("uses " + link), Max: 40 / int64(1+i%len(links)), Once: fmt.Appendf(nil, "use %s/%d/%d", link, i, n)}},
+				})
+				if err == nil {
+					got[i%len(links)].Add(1)
+					continue
+				}
+				b.isRefused(err, wants[link])
+			}
+		})
+		for i, want := range []int64{40, 20, 0, 0} {
+			require.EqualValues(b, want, got[i].Load(), links[i])
+			require.EqualValues(b, want, b.count("uses "+links[i]))
+			require.Len(b, b.keys([]byte("use "+links[i]+"/"), nil), int(want))
+		}
+		require.Zero(b, b.position())
+	}},
 	{"of 32 who send the same use at once, all succeed and one counts", func(b *bench) {
 		var counted atomic.Int32
 		inParallel(32, func(int) {

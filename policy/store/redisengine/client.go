@@ -15,6 +15,9 @@ var commonLua string
 //go:embed commit.lua
 var commitLua string
 
+//go:embed uses.lua
+var usesLua string
+
 //go:embed sweep.lua
 var sweepLua string
 
@@ -25,11 +28,23 @@ var readLua string
 var feedLua string
 
 var (
-	commitScript = redis.NewScript(commonLua + commitLua)
-	sweepScript  = redis.NewScript(commonLua + sweepLua)
+	commitScript = newWriteScript(commitLua)
+	usesScript   = newWriteScript(usesLua)
+	sweepScript  = newWriteScript(sweepLua)
 	readScript   = redis.NewScript(readLua)
 	feedScript   = redis.NewScript(feedLua)
 )
+
+// writeScript is a script that writes. It begins with what they share.
+type writeScript struct {
+	*redis.Script
+	source string
+}
+
+func newWriteScript(text string) *writeScript {
+	source := commonLua + text
+	return &writeScript{Script: redis.NewScript(source), source: source}
+}
 
 // What the client would log it also returns.
 func init() { redis.SetLogger(silent{}) }

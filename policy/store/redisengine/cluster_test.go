@@ -37,11 +37,14 @@ func TestSlotMigration(t *testing.T) {
 
 	var tried, done, refused atomic.Int64
 	use := func() {
-		_, err := engine.Commit(t.Context(), "acme", &store.Batch{
+		batch := store.Batch{
 			Checks:   []store.Check{{Key: []byte("k"), Present: true}},
 			Counters: []store.Counter{{Key: []byte("uses"), Max: 1 << 40, Once: fmt.Appendf(nil, "use/%d", tried.Add(1))}},
-			Event:    changeOf("ada").Encode(),
-		})
+		}
+		if tried.Load()%2 == 0 {
+			batch.Event = changeOf("ada").Encode()
+		}
+		_, err := engine.Commit(t.Context(), "acme", &batch)
 		if err == nil {
 			done.Add(1)
 			return

@@ -37,14 +37,25 @@ func (e *Engine) Commit(ctx context.Context, partition string, batch *store.Batc
 	if err := e.register(ctx, partition); err != nil {
 		return store.Committed{}, e.fail(ctx, err)
 	}
-	args := commitArgs(newCommitID(), e.options.AckReplicas > 0, batch)
+	if isUse(batch) {
+		return e.count(partition, batch)
+	}
+	reply, err := e.writeOnce(ctx, commitScript, partition, commitArgs(newCommitID(), e.options.AckReplicas > 0, batch))
+	if err != nil {
+		return store.Committed{}, e.fail(ctx, err)
+	}
+	return readCommitted(reply)
+}
+
+// writeOnce runs a script whose first two arguments are the id by which it is known
+// and whether it was sent before. It is sent again when its answer was lost. With
+// ErrNotAcknowledged the answer is returned too.
+func (e *Engine) writeOnce(ctx context.Context, script *writeScript, partition string, args []any) (any, error) {
+	keys := e.keys.written(partition)
 	for attempt := 1; ; attempt++ {
-		reply, err := e.write(ctx, commitScript, e.keys.written(partition), args)
-		if err == nil {
-			return readCommitted(reply)
-		}
-		if attempt == writeAttempts || !mayTryAgain(err) {
-			return store.Committed{}, e.fail(ctx, err)
+		reply, err := e.write(ctx, script, keys, args)
+		if err == nil || attempt == writeAttempts || !mayTryAgain(err) {
+			return reply, err
 		}
 		args[argAgain] = "1"
 		time.Sleep(time.Duration(attempt) * writePause)
@@ -65,7 +76,7 @@ func newCommitID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// argAgain is where commitArgs says that the batch was sent before.
+// argAgain is where a script is told that it was sent before.
 const argAgain = 1
 
 // commitArgs writes a batch down as commit.lua reads it.
@@ -192,32 +203,33 @@ func (onceCommand) NoRetry() bool { return true }
 
 // write runs a script that writes. The server may not know the script yet, or no
 // longer: then it is sent with its text.
-func (e *Engine) write(ctx context.Context, script *redis.Script, keys []string, args []any) (any, error) {
+func (e *Engine) write(ctx context.Context, script *writeScript, keys []string, args []any) (any, error) {
 	send := e.sendPipelined
-	if e.options.AckReplicas > 0 {
+	switch {
+	case e.options.AckReplicas > 0:
 		send = e.sendAcknowledged
+	case script == usesScript:
+		send = e.sendAlone
 	}
-	reply, err := send(ctx, keys[0], scriptArgs("evalsha", script.Hash(), keys, args))
+	reply, err := send(ctx, script, keys[0], scriptArgs("evalsha", script.Hash(), keys, args))
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		return send(ctx, keys[0], scriptArgs("eval", sourceOf(script), keys, args))
+		return send(ctx, script, keys[0], scriptArgs("eval", script.source, keys, args))
 	}
 	return reply, err
 }
 
-func sourceOf(script *redis.Script) string {
-	if script == sweepScript {
-		return commonLua + sweepLua
-	}
-	return commonLua + commitLua
+func (e *Engine) sendAlone(ctx context.Context, _ *writeScript, _ string, words []any) (any, error) {
+	command := onceCommand{redis.NewCmd(ctx, words...)}
+	err := e.client.Process(ctx, command)
+	return command.Val(), err
 }
 
-func (e *Engine) sendPipelined(ctx context.Context, _ string, words []any) (any, error) {
-	command := onceCommand{redis.NewCmd(ctx, words...)}
+func (e *Engine) sendPipelined(ctx context.Context, script *writeScript, key string, words []any) (any, error) {
 	// What is large would hold up the others.
 	if len(words) > maxPipelined {
-		err := e.client.Process(ctx, command)
-		return command.Val(), err
+		return e.sendAlone(ctx, script, key, words)
 	}
+	command := onceCommand{redis.NewCmd(ctx, words...)}
 	err := e.pipe.Process(ctx, command)
 	return command.Val(), err
 }
@@ -227,7 +239,7 @@ const maxPipelined = 200
 
 // sendAcknowledged sends a command with WAIT on the same connection, which is the
 // one whose writes WAIT counts.
-func (e *Engine) sendAcknowledged(ctx context.Context, key string, words []any) (any, error) {
+func (e *Engine) sendAcknowledged(ctx context.Context, script *writeScript, key string, words []any) (any, error) {
 	var redirected *redis.Client
 	for range 1 + maxRedirects {
 		node := redirected
@@ -237,7 +249,7 @@ func (e *Engine) sendAcknowledged(ctx context.Context, key string, words []any) 
 				return nil, err
 			}
 		}
-		reply, err := e.sendAndWait(ctx, node, redirected != nil, words)
+		reply, err := e.sendAndWait(ctx, script, node, redirected != nil, words)
 		cluster, ok := e.client.(*redis.ClusterClient)
 		switch {
 		case !ok:
@@ -295,7 +307,7 @@ func (e *Engine) askedNode(ctx context.Context, cluster *redis.ClusterClient, re
 	return nil, fmt.Errorf("the cluster sends to %s, which is not one of its nodes", address)
 }
 
-func (e *Engine) sendAndWait(ctx context.Context, node *redis.Client, ask bool, words []any) (any, error) {
+func (e *Engine) sendAndWait(ctx context.Context, script *writeScript, node *redis.Client, ask bool, words []any) (any, error) {
 	pipe := node.Pipeline()
 	if ask {
 		pipe.Do(ctx, "asking")
@@ -308,14 +320,14 @@ func (e *Engine) sendAndWait(ctx context.Context, node *redis.Client, ask bool, 
 	if err := command.Err(); err != nil {
 		return nil, err
 	}
-	if answer, ok := command.Val().([]any); ok && len(answer) > 0 && answer[0] != "ok" {
+	if answer, ok := command.Val().([]any); ok && script != usesScript && len(answer) > 0 && answer[0] != "ok" {
 		return answer, nil // refused: nothing was written
 	}
 	if err := wait.Err(); err != nil {
 		return nil, err
 	}
 	if got := wait.Val(); got < int64(e.options.AckReplicas) {
-		return nil, fmt.Errorf("%w: %d of %d replicas have it after %s", ErrNotAcknowledged, got, e.options.AckReplicas, e.options.AckTimeout)
+		return command.Val(), fmt.Errorf("%w: %d of %d replicas have it after %s", ErrNotAcknowledged, got, e.options.AckReplicas, e.options.AckTimeout)
 	}
 	return command.Val(), nil
 }

@@ -18,27 +18,16 @@ local function answer(result)
 	return {'ok', position, counts, replayed}
 end
 
--- unchanged answers a batch that changes nothing. Where replicas must have it,
--- something is written all the same: WAIT counts from a connection's last write.
+-- unchanged answers a batch that changes nothing.
 local function unchanged(result)
-	if acknowledged then redis.call('HINCRBY', meta, 'again', 1) end
+	local touched = acknowledged and touch()
+	if type(touched) == 'table' then return touched end
 	return answer(result)
 end
 
 if again then
-	-- The answer to an earlier try was lost: it may have been applied.
-	local to = '+'
-	while true do
-		local entries = redis.call('XREVRANGE', undo, to, '-', 'COUNT', 100)
-		for _, entry in ipairs(entries) do
-			local fields = entry[2]
-			if fields[1] == '' and string.sub(fields[2], 1, #id) == id then
-				return unchanged(string.sub(fields[2], #id + 2))
-			end
-		end
-		if #entries < 100 then break end
-		to = '(' .. entries[100][1]
-	end
+	local before = earlier(id)
+	if before then return unchanged(before) end
 end
 
 for i = 1, tonumber(arg()) do

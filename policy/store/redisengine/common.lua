@@ -51,6 +51,26 @@ end
 
 local function number(n) return string.format('%.0f', n) end
 
+-- earlier returns what came out of a script with this id, if one wrote anything. It
+-- is asked where the answer to an earlier try was lost.
+local function earlier(id)
+	local to = '+'
+	while true do
+		local entries = redis.call('XREVRANGE', undo, to, '-', 'COUNT', 100)
+		for _, entry in ipairs(entries) do
+			local fields = entry[2]
+			if fields[1] == '' and string.sub(fields[2], 1, #id) == id then return string.sub(fields[2], #id + 2) end
+		end
+		if #entries < 100 then return nil end
+		to = '(' .. entries[100][1]
+	end
+end
+
+-- touch writes something where nothing is written, and replicas must have what was
+-- written before: WAIT counts from a connection's last write. What it returns is a
+-- table when the server refuses.
+local function touch() return redis.pcall('HINCRBY', meta, 'again', 1) end
+
 -- record ends a batch: it writes the undo log, of which it drops the oldest part
 -- when there is too much. The first field of a batch has no name and holds who
 -- committed it and what came out.
@@ -62,16 +82,17 @@ local function record(id, result)
 		old, old_size = {}, 0
 		redis.call('HSET', meta, 'floor', name)
 	end
-	local size, first = #id + #result, 1
-	redis.call('XADD', undo, name .. '-0', '', id .. ' ' .. result)
+	local outcome = id .. ' ' .. result
+	local first = math.min(undo_fields, #old)
+	redis.call('XADD', undo, name .. '-0', '', outcome, unpack(old, 1, first))
 	local sequence = 0
-	while first <= #old do
-		local last = math.min(first + undo_fields - 1, #old)
+	while first < #old do
+		local last = math.min(first + undo_fields, #old)
 		sequence = sequence + 1
-		redis.call('XADD', undo, name .. '-' .. sequence, unpack(old, first, last))
-		first = last + 1
+		redis.call('XADD', undo, name .. '-' .. sequence, unpack(old, first + 1, last))
+		first = last
 	end
-	local kept = redis.call('HINCRBY', meta, 'undo', size + old_size)
+	local kept = redis.call('HINCRBY', meta, 'undo', #outcome + old_size)
 	if kept <= undo_budget then return end
 	local dropped, floor, keep = 0, nil, nil
 	while kept - dropped > undo_budget * 0.75 do

@@ -8,6 +8,7 @@
 //	keys.go                where a partition lies
 //	options.go client.go   where the server is, and the connections to it
 //	commit.go sweep.go     what is written, by commit.lua and sweep.lua
+//	uses.go                uses of links, counted together by uses.lua
 //	view.go scan.go        snapshots, read page by page by read.lua
 //	feed.go                the change feed, and how other nodes hear of it
 //	inspect.go errors.go   whether the server is fit, and what its errors mean
@@ -42,6 +43,7 @@ type Engine struct {
 	close   func() error
 
 	registered sync.Map // partition -> time.Time, see register
+	gatherings sync.Map // partition -> *gathering, see count
 	evicts     atomic.Pointer[string]
 }
 

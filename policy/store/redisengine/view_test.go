@@ -114,6 +114,32 @@ func TestUndoLogIsBounded(t *testing.T) {
 	}))
 }
 
+// TestUndoLogIsCounted: what the server believes the log to hold is what it holds,
+// also after much of it was dropped; otherwise its bound would move.
+func TestUndoLogIsCounted(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	options := optionsFor(t, server.URL())
+	engine := open(t, options)
+	value := string(make([]byte, 64<<10))
+	for i := range 100 {
+		commit(t, engine, store.Batch{Puts: []store.Put{put(keyOf(i%10), value)}})
+		_, err := engine.Commit(t.Context(), "acme", &store.Batch{Counters: []store.Counter{{Key: []byte("n"), Once: []byte(keyOf(100 + i))}}})
+		require.NoError(t, err)
+	}
+	key := options.Prefix + ":{acme}:"
+	entries, err := server.Client().XRange(t.Context(), key+"u", "-", "+").Result()
+	require.NoError(t, err)
+	require.Less(t, len(entries), 150, "nothing was dropped")
+	var size int
+	for _, entry := range entries {
+		for field, text := range entry.Values {
+			size += len(field) + len(text.(string))
+		}
+	}
+	require.Equal(t, fmt.Sprint(size), server.Do("hget", key+"m", "undo"))
+}
+
 // TestRoundTrips counts what a view costs.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
@@ -145,8 +171,11 @@ func TestRoundTrips(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}))
+	use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 3, Once: []byte("o")}}}
+	commit(t, engine, use) // the script is known from here on
 	before := commandsOf(t, server)
-	commit(t, engine, store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 3, Once: []byte("o")}}})
+	use.Counters[0].Once = []byte("p")
+	commit(t, engine, use)
 	require.EqualValues(t, 1, commandsOf(t, server)-before, "a redemption")
 }
 

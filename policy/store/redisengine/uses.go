@@ -1,0 +1,269 @@
+package redisengine
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// A redemption is a batch that only counts one thing once. Those of a partition that
+// come while another one is under way gather, and then share one script: the server
+// does for all of them together most of what it would do for each.
+const (
+	// maxUses is how many share a script at the most. It bounds how long a script
+	// takes, and with it all others.
+	maxUses = 256
+	// maxUseBytes is how large a batch may be that takes part.
+	maxUseBytes = 4 << 10
+	// maxUseChecks is how many checks it may have; uses.lua writes the one that does
+	// not hold as a digit.
+	maxUseChecks = 4
+	// maxSending is how many scripts of a partition are under way at a time: while the
+	// server runs one, the next is written and the answers to the last are read.
+	maxSending = 2
+)
+
+// isUse says whether a batch only counts one thing once.
+func isUse(batch *store.Batch) bool {
+	if len(batch.Counters) != 1 || len(batch.Counters[0].Once) == 0 || bytes.Equal(batch.Counters[0].Key, batch.Counters[0].Once) || len(batch.Checks) > maxUseChecks ||
+		len(batch.Deletes)+len(batch.Puts) > 0 || batch.Event != nil {
+		return false
+	}
+	counter := &batch.Counters[0]
+	size := len(counter.Key) + len(counter.Once) + len(counter.OnceValue)
+	for i := range batch.Checks {
+		if check := &batch.Checks[i]; check.Value != nil && !check.Present {
+			return false
+		}
+		size += len(batch.Checks[i].Key)
+	}
+	return size <= maxUseBytes
+}
+
+// use is a batch on its way.
+type use struct {
+	batch     *store.Batch
+	committed store.Committed
+	err       error
+	// turn says that it is done, or, with true, that it is to be sent now, by
+	// whoever waits for it, with those that wait too.
+	turn chan bool
+}
+
+// gathering has the uses of one partition.
+type gathering struct {
+	mu      sync.Mutex
+	sending int
+	waiting []*use // only while as many scripts are under way as may be
+}
+
+// count commits a use. There is no timer and no goroutine that gathers: whoever
+// comes when nothing is under way is sent at once, and whoever's answer is there
+// hands on to the first of those that wait.
+func (e *Engine) count(partition string, batch *store.Batch) (store.Committed, error) {
+	found, ok := e.gatherings.Load(partition)
+	if !ok {
+		found, _ = e.gatherings.LoadOrStore(partition, new(gathering))
+	}
+	g := found.(*gathering)
+	u := &use{batch: batch, err: errReply}
+	if g.join(u) || <-u.turn {
+		e.lead(g, partition, u)
+	}
+	return u.committed, u.err
+}
+
+// join says whether a use is sent at once. Otherwise it waits.
+func (g *gathering) join(u *use) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sending < maxSending {
+		g.sending++
+		return true
+	}
+	u.turn = make(chan bool, 1)
+	g.waiting = append(g.waiting, u)
+	return false
+}
+
+// lead sends a use, together with those that wait.
+func (e *Engine) lead(g *gathering, partition string, first *use) {
+	// Those whose answers just came are runnable, and many have the next use at hand.
+	// To let them join it takes microseconds, see boltengine.
+	runtime.Gosched()
+	group := g.take(first)
+	defer func() {
+		g.handOn()
+		for _, u := range group[1:] {
+			u.turn <- false
+		}
+	}()
+	e.send(partition, group)
+}
+
+func (g *gathering) take(first *use) []*use {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := min(len(g.waiting), maxUses-1)
+	group := make([]*use, 1, 1+n)
+	group[0] = first
+	group = append(group, g.waiting[:n]...)
+	g.waiting = slices.Delete(g.waiting, 0, n)
+	return group
+}
+
+// handOn lets the first of those that wait be sent.
+func (g *gathering) handOn() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) == 0 {
+		g.sending--
+		return
+	}
+	g.waiting[0].turn <- true
+	g.waiting = slices.Delete(g.waiting, 0, 1)
+}
+
+// send sends a group, and sets what came out for each.
+func (e *Engine) send(partition string, group []*use) {
+	ctx := context.Background() // once begun, a batch is waited for
+	subjects := subjectsOf(group)
+	reply, err := e.writeOnce(ctx, usesScript, partition, usesArgs(newCommitID(), e.options.AckReplicas > 0, subjects))
+	err = e.fail(ctx, err)
+	if reply != nil {
+		// Also where replicas did not acknowledge it: what is refused needs nobody.
+		broken := e.readUses(reply, subjects, err)
+		if broken == nil {
+			return
+		}
+		err = errors.Join(err, broken)
+	}
+	for _, u := range group {
+		u.committed, u.err = store.Committed{}, err
+	}
+}
+
+// subject is what uses have in common. The script looks at it once for all of them.
+type subject struct {
+	of   *store.Batch // its first one
+	uses []*use
+}
+
+// subjectsOf puts uses together that differ in nothing but their markers.
+func subjectsOf(group []*use) []subject {
+	if len(group) == 1 {
+		return []subject{{of: group[0].batch, uses: group}}
+	}
+	var subjects []subject
+	known := make(map[string]int)
+	var name []byte
+	for _, u := range group {
+		name = appendSubject(name[:0], u.batch)
+		i, ok := known[string(name)]
+		if !ok {
+			i = len(subjects)
+			known[string(name)] = i
+			subjects = append(subjects, subject{of: u.batch})
+		}
+		subjects[i].uses = append(subjects[i].uses, u)
+	}
+	return subjects
+}
+
+// appendSubject appends all that two batches must have in common, in one way only.
+func appendSubject(name []byte, batch *store.Batch) []byte {
+	text := func(b []byte) {
+		name = binary.AppendUvarint(name, uint64(len(b)))
+		name = append(name, b...)
+	}
+	counter := &batch.Counters[0]
+	text(counter.Key)
+	name = binary.AppendVarint(name, counter.Max)
+	text([]byte(expiryOf(counter.Expires)))
+	for i := range batch.Checks {
+		text(batch.Checks[i].Key)
+		text([]byte(flag(batch.Checks[i].Present)))
+	}
+	return name
+}
+
+// usesArgs writes a group down as uses.lua reads it.
+func usesArgs(id string, acknowledged bool, subjects []subject) []any {
+	size := 3
+	for i := range subjects {
+		size += 5 + 2*len(subjects[i].of.Checks) + 2*len(subjects[i].uses)
+	}
+	args := append(make([]any, 0, size), id, "0", flag(acknowledged))
+	for i := range subjects {
+		s := &subjects[i]
+		counter := &s.of.Counters[0]
+		args = append(args, counter.Key, counter.Max, expiryOf(counter.Expires), len(s.of.Checks))
+		for j := range s.of.Checks {
+			args = append(args, s.of.Checks[j].Key, flag(s.of.Checks[j].Present))
+		}
+		args = append(args, len(s.uses))
+		for _, u := range s.uses {
+			args = append(args, u.batch.Counters[0].Once, bytesOf(u.batch.Counters[0].OnceValue))
+		}
+	}
+	return args
+}
+
+// readUses reads the answer of uses.lua, and sets what came out. What was counted has
+// the error that replicas did not acknowledge it, if there is one.
+func (e *Engine) readUses(reply any, subjects []subject, unacknowledged error) error {
+	answer, ok := reply.([]any)
+	if !ok || len(answer) != 4 {
+		return errReply
+	}
+	position, err := strconv.ParseUint(text(answer[0]), 10, 64)
+	outcomes, counts := text(answer[1]), strings.Split(text(answer[2]), ",")
+	if err != nil || len(counts) != len(subjects) {
+		return errReply
+	}
+	for i := range subjects {
+		count, err := strconv.ParseInt(counts[i], 10, 64)
+		uses := subjects[i].uses
+		if err != nil || len(outcomes) < len(uses) {
+			return errReply
+		}
+		counted, replayed := make([]int64, len(uses)), make([]bool, len(uses))
+		for j, u := range uses {
+			switch outcome := outcomes[j]; {
+			case outcome == '+' || outcome == '=':
+				if u.err = unacknowledged; u.err != nil {
+					continue
+				}
+				replayed[j] = outcome == '='
+				if !replayed[j] {
+					count++
+				}
+				counted[j] = count
+				u.committed = store.Committed{Position: position, Counts: counted[j : j+1 : j+1], Replayed: replayed[j : j+1 : j+1]}
+			case outcome == 'b':
+				u.err = &store.BoundError{Index: 0}
+			case outcome == 't':
+				u.err = errType
+			case outcome == 'm':
+				u.err = explain(errors.New(text(answer[3])))
+			case '0' <= outcome && int(outcome-'0') < len(subjects[i].of.Checks):
+				u.err = &store.CheckError{Index: int(outcome - '0')}
+			default:
+				return errReply
+			}
+		}
+		outcomes = outcomes[len(uses):]
+	}
+	if outcomes != "" {
+		return errReply
+	}
+	return nil
+}
