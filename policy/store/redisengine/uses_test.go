@@ -46,7 +46,8 @@ func TestUsesTogether(t *testing.T) {
 		useOf("odd", 0, "1"),
 	})
 	require.Equal(t, []redisengine.Outcome{
-		counted(1), counted(2), replayed(2), {Err: &store.BoundError{Index: 0}},
+		counted(1), counted(2), replayed(2),
+		{Err: &store.BoundError{Index: 0}},
 		counted(1),
 		{Err: &store.CheckError{Index: 1}},
 		{Err: &store.CheckError{Index: 0}},
