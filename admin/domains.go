@@ -87,6 +87,19 @@ func (p DomainPath) name() (string, error) {
 	return name, nil
 }
 
+// domainPage are the query parameters of the listing. The published contract has
+// none, so a page holds as many as one can.
+type domainPage struct {
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"The most domains to return."`
+	From  string `query:"from" maxLength:"253" doc:"Continue behind the domain with this name."`
+}
+
+// domainListing is a page of the listing.
+type domainListing struct {
+	Link string `header:"Link" doc:"The next page (RFC 8288), if there may be one."`
+	Body domainList
+}
+
 // domainList is the envelope of the listing.
 type domainList struct {
 	Domains []TrustedDomain `json:"domains"`
@@ -97,13 +110,19 @@ func (a *api) registerDomains() {
 	register(a, huma.Operation{
 		OperationID: "list-domains", Method: http.MethodGet, Path: domainsPath, Tags: tags, Security: needs("domains:read"),
 		Summary: "Lists the trusted publisher domains",
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[domainList], error) {
-		found, err := a.Store.TrustedDomains(ctx, vendor)
-		answer := &body[domainList]{Body: domainList{Domains: make([]TrustedDomain, len(found))}}
+	}, func(ctx context.Context, vendor string, in *domainPage) (*domainListing, error) {
+		found, err := a.Store.TrustedDomains(ctx, vendor, store.Page{Limit: in.Limit, From: in.From})
+		if err != nil {
+			return nil, err
+		}
+		answer := &domainListing{Body: domainList{Domains: make([]TrustedDomain, len(found))}}
 		for i, domain := range found {
 			answer.Body.Domains[i] = wireDomain(domain)
 		}
-		return answer, err
+		if len(found) == in.Limit {
+			answer.Link = nextLink(ctx, in.Limit, found[len(found)-1].Domain)
+		}
+		return answer, nil
 	})
 	register(a, huma.Operation{
 		OperationID: "get-domain", Method: http.MethodGet, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:read"),

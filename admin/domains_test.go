@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 // publisherHost is a publisher, under a name for which httptest has a
@@ -136,6 +138,39 @@ func TestDomainsArePutListedAndRemoved(t *testing.T) {
 	if strings.TrimSpace(got.body) != `{"domains":[]}` {
 		t.Errorf("the empty list is %s", got.body)
 	}
+}
+
+// Who knows only the published contract gets all of a thousand domains at once; of
+// more, the rest is on pages that Link names.
+func TestManyDomainsAreListedInPages(t *testing.T) {
+	b := newBench(t, false)
+	var all store.Batch
+	for i := range 1500 {
+		all.Puts = append(all.Puts, store.Put{Key: fmt.Appendf(nil, "Dd%04d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%04d.example"}`, i)})
+	}
+	if _, err := b.engine.Commit(t.Context(), "acme", &all); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	path := "/management/domains"
+	for _, want := range []int{1000, 500} {
+		var page struct{ Domains []domainShown }
+		got := b.call(http.MethodGet, path, "").want(http.StatusOK, &page)
+		for _, domain := range page.Domains {
+			names = append(names, domain.Domain)
+		}
+		link := got.head.Get("Link")
+		if len(page.Domains) != want || (link != "") != (want == 1000) {
+			t.Fatalf("a page of %d, with the Link %q", len(page.Domains), link)
+		}
+		if query, ok := strings.CutPrefix(link, "<?"); ok {
+			path = "/management/domains?" + strings.TrimSuffix(query, `>; rel="next"`)
+		}
+	}
+	if names[0] != "d0000.example" || names[1499] != "d1499.example" || !slices.IsSorted(names) {
+		t.Errorf("listed are %v", names)
+	}
+	b.call(http.MethodGet, "/management/domains?limit=1001", "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.limit")
 }
 
 // Every field of the published answers is there, of its type.

@@ -6,10 +6,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 const domainsPath = "/management/domains"
@@ -113,8 +116,20 @@ func listDomains(c *call) error {
 	var list struct {
 		Domains []trustedDomain `json:"domains"`
 	}
-	if err := c.request(http.MethodGet, domainsPath, nil, nil, &list); err != nil {
-		return err
+	list.Domains = []trustedDomain{}
+	query := url.Values{"limit": {strconv.Itoa(store.MaxLimit)}}
+	for {
+		var page struct {
+			Domains []trustedDomain `json:"domains"`
+		}
+		if err := c.request(http.MethodGet, domainsPath, query, nil, &page); err != nil {
+			return err
+		}
+		list.Domains = append(list.Domains, page.Domains...)
+		if len(page.Domains) < store.MaxLimit {
+			break
+		}
+		query.Set("from", page.Domains[len(page.Domains)-1].Domain)
 	}
 	if c.json {
 		return c.printJSON(list)

@@ -238,7 +238,7 @@ const maxInFlight = 16
 
 // refreshDue begins to fetch what is due.
 func (s *Sets) refreshDue() {
-	for _, remote := range s.watched() {
+	for _, remote := range s.list() {
 		if s.inFlight.Load() >= maxInFlight {
 			return
 		}
@@ -246,13 +246,21 @@ func (s *Sets) refreshDue() {
 	}
 }
 
-func (s *Sets) watched() []*Remote {
+// list returns all sources that are watched, which may be thousands, in no order:
+// so none of them is always the last to be fetched.
+func (s *Sets) list() []*Remote {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make([]*Remote, 0, len(s.remotes))
 	for _, remote := range s.remotes {
 		list = append(list, remote)
 	}
+	return list
+}
+
+// watched is the same by address.
+func (s *Sets) watched() []*Remote {
+	list := s.list()
 	slices.SortFunc(list, func(a, b *Remote) int { return strings.Compare(a.source.Address(), b.source.Address()) })
 	return list
 }

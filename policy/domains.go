@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -23,11 +25,14 @@ type TrustedDomain struct {
 	JWKSURI       string
 	// AllowedResourceIDs lists what the domain may speak for; empty: all.
 	AllowedResourceIDs []string
+	// Sum is the SHA-256 of the record as it is stored, by which a later reading
+	// sees that it is still the same.
+	Sum [sha256.Size]byte
 }
 
-// Domains is whom a vendor trusts.
+// Domains is whom a vendor trusts. What it points to is never changed.
 type Domains struct {
-	Trusted []TrustedDomain
+	Trusted []*TrustedDomain
 	// DeniedKeys are the ids of keys that do not count, whoever publishes them.
 	DeniedKeys []string
 }
@@ -35,6 +40,10 @@ type Domains struct {
 // domainTable holds the publishers of every vendor, as sites holds the rules:
 // requests read a pointer. What was read under other versions than today's is
 // read again, so that a change by another node counts as soon as it is heard of.
+//
+// A vendor may trust thousands of domains. So of what is read again only records
+// that are others now are made anew, and pinned keys are parsed when a token first
+// asks for them.
 type domainTable struct {
 	sets *keys.Sets // nil where publishers' key sets cannot be fetched
 
@@ -49,12 +58,24 @@ type publisherKey struct{ vendor, domain string }
 
 // publishers are those of one vendor at one moment, or why they are not known.
 type publishers struct {
-	byDomain map[string]*publisher
+	domains  *Domains // as they were read
+	denied   map[string]bool
+	byDomain map[string]*trusted
 	stamp    uint64
 	err      error
 }
 
-// publisher is a trusted domain with what is counted of it.
+// trusted is a domain in the table.
+type trusted struct {
+	record *TrustedDomain
+	denied map[string]bool
+	remote *keys.Remote // nil with pinned keys, and where it cannot be watched
+	counts *verifications
+	made   atomic.Pointer[publisher] // at first use
+}
+
+// publisher is a trusted domain with what is counted of it; without a Publisher if
+// its record cannot be used.
 type publisher struct {
 	*keys.Publisher
 	counts *verifications
@@ -63,7 +84,7 @@ type publisher struct {
 // publishers returns whom a vendor trusts. The first call for a vendor reads
 // it; later ones cost a lookup.
 func (p *Policy) publishers(ctx context.Context, vendor string) (*publishers, error) {
-	if loaded := p.domains.current(vendor, p.versions.Shared()); loaded != nil {
+	if loaded := p.domains.current(vendor, p.versions.Domains()); loaded != nil {
 		return loaded, nil
 	}
 	return p.refreshDomains(ctx, vendor, false)
@@ -85,15 +106,16 @@ func (t *domainTable) current(vendor string, stamp uint64) *publishers {
 // after the commit and before the acknowledgement. Key sets that are watched from now on
 // are fetched in the background. When the domains cannot be read, links that
 // publishers signed are answered store_unavailable until a later refresh
-// succeeds. A domain whose record cannot be used is left out, and told of.
+// succeeds. A domain whose record cannot be used is left out, and told of once that
+// was found out: of a few new records at once, of many when they are used.
 func (p *Policy) RefreshDomains(ctx context.Context, vendor string) error {
 	loaded, err := p.refreshDomains(ctx, vendor, true)
 	if err != nil {
 		return err
 	}
 	var broken []error
-	for domain, publisher := range loaded.byDomain {
-		if publisher.Publisher == nil {
+	for domain, entry := range loaded.byDomain {
+		if made := entry.made.Load(); made != nil && made.Publisher == nil {
 			broken = append(broken, fmt.Errorf("domain %s: its record cannot be used", domain))
 		}
 	}
@@ -104,66 +126,100 @@ func (p *Policy) refreshDomains(ctx context.Context, vendor string, again bool) 
 	t := p.domains
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	stamp := p.versions.Shared() // before it is read
+	stamp := p.versions.Domains() // before it is read
 	if loaded := t.current(vendor, stamp); loaded != nil && !again {
 		return loaded, nil // somebody else has read it meanwhile
 	}
+	slot, _ := t.vendors.LoadOrStore(vendor, new(atomic.Pointer[publishers]))
+	current := slot.(*atomic.Pointer[publishers])
+	before := current.Load()
+	if before == nil {
+		before = new(publishers)
+	}
 	loaded := &publishers{stamp: stamp}
-	domains, err := p.records.Domains(ctx, vendor)
+	domains, err := p.records.Domains(ctx, vendor, before.domains)
 	if err == nil {
-		loaded.byDomain = t.compile(vendor, &domains)
+		loaded.compile(t, vendor, &domains, before)
 	} else {
 		loaded.err = unavailable(fmt.Errorf("domains of vendor %s: %w", vendor, err))
 	}
-	slot, _ := t.vendors.LoadOrStore(vendor, new(atomic.Pointer[publishers]))
-	before := slot.(*atomic.Pointer[publishers]).Swap(loaded)
+	current.Store(loaded)
 	// What the new ones watch too stays in memory.
-	before.release()
+	before.release(loaded)
 	return loaded, loaded.err
 }
 
-func (t *domainTable) compile(vendor string, domains *Domains) map[string]*publisher {
-	denied := make(map[string]bool, len(domains.DeniedKeys))
+// maxChecked bounds how many new records are looked at when they are read; of more
+// the others are when they are used.
+const maxChecked = 64
+
+// compile makes the table, of what is in the one before as far as it is the same.
+func (p *publishers) compile(t *domainTable, vendor string, domains *Domains, before *publishers) {
+	p.domains = domains
+	p.denied = make(map[string]bool, len(domains.DeniedKeys))
 	for _, kid := range domains.DeniedKeys {
-		denied[kid] = true
+		p.denied[kid] = true
 	}
-	byDomain := make(map[string]*publisher, len(domains.Trusted))
-	for i := range domains.Trusted {
-		trusted := &domains.Trusted[i]
-		made, err := t.publisher(trusted, denied)
-		if err != nil {
-			made = nil // trusted by nobody until its record is mended
+	if before.denied != nil && maps.Equal(p.denied, before.denied) {
+		p.denied = before.denied
+	}
+	p.byDomain = make(map[string]*trusted, len(domains.Trusted))
+	checked := 0
+	for _, record := range domains.Trusted {
+		entry := before.byDomain[record.Domain]
+		if entry == nil || entry.record != record || !sameMap(entry.denied, p.denied) {
+			entry = t.trusted(vendor, record, p.denied)
+			if checked++; checked <= maxChecked {
+				entry.open()
+			}
 		}
-		byDomain[trusted.Domain] = &publisher{Publisher: made, counts: t.countsOf(vendor, trusted.Domain)}
+		p.byDomain[record.Domain] = entry
 	}
-	return byDomain
 }
 
-func (t *domainTable) publisher(trusted *TrustedDomain, denied map[string]bool) (*keys.Publisher, error) {
-	options := keys.PublisherOptions{Domain: trusted.Domain, Allowed: trusted.AllowedResourceIDs, Denied: denied}
+// sameMap says whether two maps are one.
+func sameMap(a, b map[string]bool) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// trusted makes an entry of the table. Key sets are watched from now on, whether
+// the domain is used or not: the first token must not wait for the network.
+func (t *domainTable) trusted(vendor string, record *TrustedDomain, denied map[string]bool) *trusted {
+	entry := &trusted{record: record, denied: denied, counts: t.countsOf(vendor, record.Domain)}
+	if record.JWKSURI != "" && t.sets != nil {
+		// One that cannot be watched leaves the record without keys.
+		entry.remote, _ = t.sets.Watch(keys.Source{URL: record.JWKSURI})
+	}
+	return entry
+}
+
+// open returns the publisher.
+func (e *trusted) open() *publisher {
+	if made := e.made.Load(); made != nil {
+		return made
+	}
+	made := &publisher{counts: e.counts}
+	options := keys.PublisherOptions{Domain: e.record.Domain, Allowed: e.record.AllowedResourceIDs, Denied: e.denied, Remote: e.remote}
 	var err error
-	switch {
-	case trusted.JWKSURI == "":
-		options.Pinned, err = keys.ParsePinnedKeys(trusted.SigningKeyPEM)
-	case t.sets == nil:
-		err = errors.New("key sets cannot be fetched here")
-	default:
-		options.Remote, err = t.sets.Watch(keys.Source{URL: trusted.JWKSURI})
+	if e.record.JWKSURI == "" {
+		options.Pinned, err = keys.ParsePinnedKeys(e.record.SigningKeyPEM)
 	}
-	if err != nil {
-		return nil, err
+	// Without keys it is trusted by nobody, until its record is mended.
+	if err == nil && (e.record.JWKSURI == "" || e.remote != nil) {
+		made.Publisher = keys.NewPublisher(options)
 	}
-	return keys.NewPublisher(options), nil
+	if !e.made.CompareAndSwap(nil, made) {
+		return e.made.Load()
+	}
+	return made
 }
 
-// release ends the watching of the publishers' key sets.
-func (p *publishers) release() {
-	if p == nil {
-		return
-	}
-	for _, publisher := range p.byDomain {
-		if publisher.Publisher != nil && publisher.Remote() != nil {
-			publisher.Remote().Release()
+// release ends the watching of the publishers' key sets, but for those that the
+// next table took over.
+func (p *publishers) release(next *publishers) {
+	for domain, entry := range p.byDomain {
+		if entry.remote != nil && next.byDomain[domain] != entry {
+			entry.remote.Release()
 		}
 	}
 }
@@ -195,8 +251,12 @@ func (t *domainTable) countsOf(vendor, domain string) *verifications {
 // find returns the publisher of a domain. The error is keys.ErrUntrusted when
 // the vendor does not trust it.
 func (p *publishers) find(domain string) (*publisher, error) {
-	found := p.byDomain[domain]
-	if found == nil || found.Publisher == nil {
+	entry := p.byDomain[domain]
+	if entry == nil {
+		return nil, keys.ErrUntrusted
+	}
+	found := entry.open()
+	if found.Publisher == nil {
 		return nil, keys.ErrUntrusted
 	}
 	return found, nil

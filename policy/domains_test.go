@@ -105,7 +105,7 @@ func shared(token string) LinkEvidence {
 
 // trust makes the vendor trust news.example, by the editor's key.
 func (w *world) trust(allowed ...string) {
-	w.trusts(Domains{Trusted: []TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem(), AllowedResourceIDs: allowed}}})
+	w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem(), AllowedResourceIDs: allowed}}})
 }
 
 // trusts changes whom the vendor trusts, and publishes it as the API does.
@@ -189,11 +189,11 @@ var publisherCases = []decideCase{
 	}, ReasonSignedLink},
 	{"nobody is trusted", func(*world) visit { return visit{link: shared(editor.share(nil))} }, ReasonLinkUntrusted},
 	{"another domain is trusted", func(w *world) visit {
-		w.trusts(Domains{Trusted: []TrustedDomain{{Domain: "other.example", SigningKeyPEM: editor.pem()}}})
+		w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: "other.example", SigningKeyPEM: editor.pem()}}})
 		return visit{link: shared(editor.share(nil))}
 	}, ReasonLinkUntrusted},
 	{"another vendor trusts it", func(w *world) visit {
-		w.records.trust["other"] = Domains{Trusted: []TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
+		w.records.trust["other"] = Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
 		return visit{link: shared(editor.share(nil))}
 	}, ReasonLinkUntrusted},
 	{"a token that names no domain", func(w *world) visit {
@@ -221,7 +221,7 @@ var publisherCases = []decideCase{
 		return visit{link: shared(editor.share(nil))}
 	}, ReasonLinkRevoked},
 	{"a denied key", func(w *world) visit {
-		w.trusts(Domains{Trusted: []TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}, DeniedKeys: []string{editor.kid}})
+		w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}, DeniedKeys: []string{editor.kid}})
 		return visit{link: shared(editor.share(nil))}
 	}, ReasonLinkInvalid},
 	{"the domains cannot be read", func(w *world) visit {
@@ -262,7 +262,7 @@ var publisherCases = []decideCase{
 	}, ReasonLinkInvalid},
 	{"the publisher's host has no keys", func(w *world) visit {
 		w.host.does(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusBadGateway) })
-		w.trusts(Domains{Trusted: []TrustedDomain{{Domain: newsDomain, JWKSURI: w.host.jwks}}})
+		w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, JWKSURI: w.host.jwks}}})
 		return visit{link: shared(editor.share(nil))}
 	}, ReasonKeysUnavailable},
 	{"the reader's issuer has no keys", func(*world) visit {
@@ -270,7 +270,7 @@ var publisherCases = []decideCase{
 	}, ReasonKeysUnavailable},
 	{"the publisher's keys are fetched when they are needed", func(w *world) visit {
 		w.host.serve(editor)
-		w.trusts(Domains{Trusted: []TrustedDomain{{Domain: newsDomain, JWKSURI: w.host.jwks}}})
+		w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, JWKSURI: w.host.jwks}}})
 		return visit{link: shared(editor.share(nil))}
 	}, ReasonSignedLink},
 }
@@ -303,7 +303,7 @@ func TestTrustEndsAtTheNextRequest(t *testing.T) {
 	with := func(change func(*TrustedDomain)) Domains {
 		changed := trusted
 		change(&changed)
-		return Domains{Trusted: []TrustedDomain{changed}}
+		return Domains{Trusted: []*TrustedDomain{&changed}}
 	}
 	for name, test := range map[string]struct {
 		after Domains
@@ -312,12 +312,12 @@ func TestTrustEndsAtTheNextRequest(t *testing.T) {
 		"the domain is removed":           {Domains{}, ReasonLinkUntrusted},
 		"another key":                     {with(func(d *TrustedDomain) { d.SigningKeyPEM = successor.pem() }), ReasonLinkInvalid},
 		"other resources":                 {with(func(d *TrustedDomain) { d.AllowedResourceIDs = []string{"a2"} }), ReasonLinkNotAllowed},
-		"the key is denied":               {Domains{Trusted: []TrustedDomain{trusted}, DeniedKeys: []string{editor.kid}}, ReasonLinkInvalid},
+		"the key is denied":               {Domains{Trusted: []*TrustedDomain{&trusted}, DeniedKeys: []string{editor.kid}}, ReasonLinkInvalid},
 		"one more key, and nothing wrong": {with(func(d *TrustedDomain) { d.SigningKeyPEM += successor.pem() }), ReasonSignedLink},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.trusts(Domains{Trusted: []TrustedDomain{trusted}})
+			w.trusts(Domains{Trusted: []*TrustedDomain{&trusted}})
 			token, cookie := shared(editor.share(nil)), LinkEvidence{Passes: []Pass{publisherPass("share_1")}}
 			for range 2 {
 				w.want(visit{link: token}, ReasonSignedLink)
@@ -347,7 +347,7 @@ func TestTrustChangedByAnotherNode(t *testing.T) {
 	w.want(visit{link: token}, ReasonLinkUntrusted)
 	w.want(visit{link: LinkEvidence{Passes: []Pass{publisherPass("share_1")}}}, ReasonLoginRequired)
 	w.records.commit(Change{Shared: true}, func() {
-		w.records.trust["acme"] = Domains{Trusted: []TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
+		w.records.trust["acme"] = Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
 	})
 	// As long as nothing changes nothing is read.
 	for range 3 {
@@ -379,7 +379,7 @@ func TestCookieOfAnotherHost(t *testing.T) {
 func TestRemovedKeyEndsWhatIsRemembered(t *testing.T) {
 	w := newWorld(t)
 	w.host.serve(editor)
-	w.trusts(Domains{Trusted: []TrustedDomain{{Domain: newsDomain, JWKSURI: w.host.jwks}}})
+	w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, JWKSURI: w.host.jwks}}})
 	token, cookie := shared(editor.share(nil)), LinkEvidence{Passes: []Pass{publisherPass("share_1")}}
 	for range 2 {
 		w.want(visit{link: token}, ReasonSignedLink)

@@ -25,8 +25,10 @@ type Records interface {
 	Redeem(ctx context.Context, vendor string, redemption Redemption) error
 	// Rules returns the rules that the store has for a site.
 	Rules(ctx context.Context, vendor, site string) ([]Rule, error)
-	// Domains returns whom a vendor trusts to sign links.
-	Domains(ctx context.Context, vendor string) (Domains, error)
+	// Domains returns whom a vendor trusts to sign links. Where before is not nil it
+	// is what an earlier call returned, from which records are taken over that are
+	// still the same: what points to them tells so.
+	Domains(ctx context.Context, vendor string, before *Domains) (Domains, error)
 }
 
 // Redemption is one use of a link.

@@ -424,17 +424,17 @@ func (h *history) trust(y int) {
 	case 0:
 		h.w.trusts(Domains{})
 	case 1:
-		h.w.trusts(Domains{Trusted: []TrustedDomain{editors}, DeniedKeys: []string{editor.kid}})
+		h.w.trusts(Domains{Trusted: []*TrustedDomain{&editors}, DeniedKeys: []string{editor.kid}})
 	case 2:
 		editors.AllowedResourceIDs = []string{"a2"}
-		h.w.trusts(Domains{Trusted: []TrustedDomain{editors}})
+		h.w.trusts(Domains{Trusted: []*TrustedDomain{&editors}})
 	case 3:
 		claims := keys.LinkClaims{
 			Issuer: newsDomain, ID: "share_1", IssuedAt: start, ExpiresAt: start + 90, PublisherContentID: "a1", ContentNames: []string{"bodytext"},
 		}
 		h.w.records.putLink("acme", Link{Claims: claims, KeyID: editor.kid, Revoked: y&64 != 0})
 	default:
-		h.w.trusts(Domains{Trusted: []TrustedDomain{editors}})
+		h.w.trusts(Domains{Trusted: []*TrustedDomain{&editors}})
 	}
 }
 

@@ -84,7 +84,7 @@ func (noRecords) Link(context.Context, string, string, string) (Link, error) {
 
 func (noRecords) Redeem(context.Context, string, Redemption) error { return ErrNotFound }
 
-func (noRecords) Domains(context.Context, string) (Domains, error) { return Domains{}, nil }
+func (noRecords) Domains(context.Context, string, *Domains) (Domains, error) { return Domains{}, nil }
 
 func (noRecords) Rules(context.Context, string, string) ([]Rule, error) { return nil, nil }
 

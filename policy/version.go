@@ -14,7 +14,9 @@ const stripes = 1 << 16
 
 // Versions say how new what is in memory is. They are local to the process and
 // only grow: one for everything that is shared (rules, lists, keys, domains),
-// and one per stripe of readers and links.
+// and one per stripe of readers and links. Of what is shared, domains and denied
+// keys have a version besides, because a table of thousands of them depends on
+// nothing else.
 //
 // Whoever computes something from the store loads the versions before it reads,
 // and stamps the result with them; a writer commits, then bumps, then
@@ -25,8 +27,9 @@ const stripes = 1 << 16
 // Because versions only grow, their sum is equal at two moments only if each of
 // them is: a stamp is that sum.
 type Versions struct {
-	shared atomic.Uint64
-	stripe [stripes]atomic.Uint64
+	shared  atomic.Uint64
+	domains atomic.Uint64
+	stripe  [stripes]atomic.Uint64
 }
 
 // Kind is the kind of identifier that a stripe is found by.
@@ -80,6 +83,10 @@ func mixText(hash uint64, text string) uint64 {
 // Shared returns the stamp of what depends on nothing but the shared records.
 func (v *Versions) Shared() uint64 { return v.shared.Load() }
 
+// Domains returns the stamp of what depends on nothing but trusted domains and
+// denied keys.
+func (v *Versions) Domains() uint64 { return v.domains.Load() }
+
 // Reader returns the stamp of what depends on a reader's grants.
 func (v *Versions) Reader(vendor string, r *Reader) uint64 {
 	sum := v.shared.Load()
@@ -105,6 +112,9 @@ func (v *Versions) Link(vendor, issuer, id string) uint64 {
 func (v *Versions) Bump(change Change) {
 	if change.Shared {
 		v.shared.Add(1)
+		if !change.SameDomains {
+			v.domains.Add(1)
+		}
 	}
 	for _, stripe := range change.Stripes {
 		v.stripe[stripe].Add(1)
@@ -115,8 +125,41 @@ func (v *Versions) Bump(change Change) {
 type Change struct {
 	// Shared: rules, access lists, keys or domains changed.
 	Shared bool
+	// SameDomains: of what is shared, neither domains nor denied keys changed. It
+	// says nothing where nothing shared changed.
+	SameDomains bool
 	// Stripes of the readers and links whose records changed.
 	Stripes []uint16
+}
+
+// Join makes stale what another change does, besides.
+func (c *Change) Join(other Change) {
+	switch {
+	case !c.Shared:
+		c.Shared, c.SameDomains = other.Shared, other.SameDomains
+	case other.Shared:
+		c.SameDomains = c.SameDomains && other.SameDomains
+	}
+	c.Stripes = append(c.Stripes, other.Stripes...)
+}
+
+// What an event says of what is shared. A node that does not know sharedRest yet
+// takes such an event for one that it cannot read, and so everything for stale.
+const (
+	sharedNone = 0
+	sharedAll  = 1
+	sharedRest = 2 // all but domains and denied keys
+)
+
+func (c *Change) shared() byte {
+	switch {
+	case !c.Shared:
+		return sharedNone
+	case c.SameDomains:
+		return sharedRest
+	default:
+		return sharedAll
+	}
 }
 
 // Add notes the stripe of an identifier; an empty identifier is none.
@@ -148,10 +191,7 @@ func (c Change) Encode() []byte {
 		return c.encodeBits()
 	}
 	event := make([]byte, 2, 2+2*len(c.Stripes))
-	event[0] = changeFormat
-	if c.Shared {
-		event[1] = 1
-	}
+	event[0], event[1] = changeFormat, c.shared()
 	for _, stripe := range c.Stripes {
 		event = binary.BigEndian.AppendUint16(event, stripe)
 	}
@@ -162,10 +202,10 @@ func (c Change) Encode() []byte {
 // everything for stale.
 func DecodeChange(event []byte) (Change, error) {
 	unknown := errors.New("an event of the change feed is not of a known format")
-	if len(event) < 2 || len(event)%2 != 0 || len(event) > maxChangeSize || event[1] > 1 {
+	if len(event) < 2 || len(event)%2 != 0 || len(event) > maxChangeSize || event[1] > sharedRest {
 		return Change{}, unknown
 	}
-	change := Change{Shared: event[1] == 1}
+	change := Change{Shared: event[1] != sharedNone, SameDomains: event[1] == sharedRest}
 	switch event[0] {
 	case changeFormat:
 	case changeBits:
@@ -184,10 +224,7 @@ func DecodeChange(event []byte) (Change, error) {
 
 func (c Change) encodeBits() []byte {
 	event := make([]byte, maxChangeSize)
-	event[0] = changeBits
-	if c.Shared {
-		event[1] = 1
-	}
+	event[0], event[1] = changeBits, c.shared()
 	for _, stripe := range c.Stripes {
 		event[2+stripe/8] |= 1 << (stripe % 8)
 	}

@@ -9,7 +9,13 @@ import (
 
 func TestChangeIsReadAsItWasWritten(t *testing.T) {
 	for _, change := range []Change{
-		{}, {Shared: true}, {Stripes: []uint16{0}}, {Stripes: []uint16{65535, 1, 256, 1}}, {Shared: true, Stripes: []uint16{258}},
+		{},
+		{Shared: true},
+		{Stripes: []uint16{0}},
+		{Stripes: []uint16{65535, 1, 256, 1}},
+		{Shared: true, Stripes: []uint16{258}},
+		{Shared: true, SameDomains: true},
+		{Shared: true, SameDomains: true, Stripes: []uint16{7}},
 	} {
 		got, err := DecodeChange(change.Encode())
 		if err != nil || !reflect.DeepEqual(got, change) {
@@ -19,15 +25,50 @@ func TestChangeIsReadAsItWasWritten(t *testing.T) {
 }
 
 func TestChangeThatIsGarbage(t *testing.T) {
-	for _, event := range [][]byte{nil, {}, {1}, {1, 0, 0}, {1, 2}, {1, 0xff}, {0, 0}, {2, 1}, {1, 1, 2, 3}, {3, 0xff}, {4, 1}, []byte("{}"), []byte(`{"shared":true}`)} {
+	for _, event := range [][]byte{nil, {}, {1}, {1, 0, 0}, {1, 2}, {1, 0xff}, {0, 0}, {2, 1}, {1, 1, 2, 3}, {3, 0xff}, {3, 3}, {4, 1}, []byte("{}"), []byte(`{"shared":true}`)} {
 		if change, err := DecodeChange(event); err == nil || change.Shared || change.Stripes != nil {
 			t.Errorf("%q is read as %+v, %v", event, change, err)
 		}
 	}
 }
 
+// Whatever a change does not rule out counts: an event of a node that knows no
+// domains' version, a change that was joined with one, garbage.
+func TestDomainsGoStaleWithWhatMayHaveChangedThem(t *testing.T) {
+	rest, all, reader := Change{Shared: true, SameDomains: true}, Change{Shared: true}, Change{Stripes: []uint16{1}}
+	join := func(changes ...Change) (joined Change) {
+		for _, change := range changes {
+			joined.Join(change)
+		}
+		return joined
+	}
+	old, err := DecodeChange([]byte{3, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		change Change
+		stale  bool
+	}{
+		"a reader": {reader, false}, "rules": {rest, false}, "all": {all, true}, "an older node's": {old, true},
+		"rules and all": {join(rest, all), true}, "all and rules": {join(all, rest), true}, "all, rules, a reader": {join(all, rest, reader), true},
+		"rules and a reader": {join(rest, reader), false}, "a reader and rules": {join(reader, rest), false}, "a reader and all": {join(reader, all), true},
+		"nothing": {join(), false},
+	} {
+		v := new(Versions)
+		v.Bump(test.change)
+		if got := v.Domains() != 0; got != test.stale {
+			t.Errorf("%s: stale %v", name, got)
+		}
+		if got := v.Shared() != 0; got != test.change.Shared {
+			t.Errorf("%s: what is shared is stale: %v", name, got)
+		}
+	}
+}
+
 func FuzzDecodeChange(f *testing.F) {
 	f.Add([]byte{3, 1, 2, 3})
+	f.Add([]byte{3, 2})
 	f.Fuzz(func(t *testing.T, event []byte) {
 		change, err := DecodeChange(event)
 		if err == nil && !bytes.Equal(change.Encode(), event) {

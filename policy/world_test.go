@@ -201,7 +201,9 @@ type fakeRecords struct {
 	within map[string][]string // sku: the collections that it is in, of any depth
 	trust  map[string]Domains  // by vendor
 	reads  int
-	ids    int
+	// domainReads are those of domains.
+	domainReads int
+	ids         int
 
 	// silent: writes are not announced, which is what no store may do.
 	silent bool
@@ -317,10 +319,11 @@ func (f *fakeRecords) Rules(_ context.Context, vendor, site string) ([]Rule, err
 	return slices.Clone(f.rules[siteKey{vendor, site}]), f.down
 }
 
-func (f *fakeRecords) Domains(_ context.Context, vendor string) (Domains, error) {
+func (f *fakeRecords) Domains(_ context.Context, vendor string, _ *Domains) (Domains, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reads++
+	f.domainReads++
 	return f.trust[vendor], cmp.Or(f.down, f.domainsDown)
 }
 

@@ -111,11 +111,14 @@ func fill(ctx context.Context, file string, grants, rules int, others ...string)
 	if rules == 0 {
 		return nil
 	}
-	if err := trustMany(ctx, records, rules/10); err != nil {
+	if err := trustMany(ctx, records, trustedBeside(rules)); err != nil {
 		return err
 	}
 	return records.ReplaceRules(ctx, vendor, vendor, manyRules(rules), policy.StandardOperators())
 }
+
+// trustedBeside is how many domains a site with a number of rules trusts: as many.
+func trustedBeside(rules int) int { return min(rules, store.MaxDomains) }
 
 // trustMany trusts many publisher domains, by pinned keys.
 func trustMany(ctx context.Context, records *store.Store, n int) error {
@@ -129,8 +132,8 @@ func trustMany(ctx context.Context, records *store.Store, n int) error {
 	}
 	pinned := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 	var all errgroup.Group
-	all.SetLimit(32) // who share one fsync
-	for i := range min(n, store.MaxDomains) {
+	all.SetLimit(128) // who share one fsync
+	for i := range n {
 		all.Go(func() error {
 			_, err := records.PutDomain(ctx, vendor, store.Domain{Domain: fmt.Sprintf("partner-%d.example.org", i), SigningKeyPEM: pinned})
 			return err

@@ -2,9 +2,10 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
@@ -35,9 +36,12 @@ type Probe struct {
 	At         time.Time `json:"at,omitzero"`
 }
 
-// MaxDomains bounds how many domains a vendor may trust, and how many keys it may
-// deny.
-const MaxDomains = 1000
+// MaxDomains bounds how many domains a vendor may trust, MaxDeniedKeys how many keys
+// it may deny. Writers that come at once may exceed them by their number.
+const (
+	MaxDomains    = 10_000
+	MaxDeniedKeys = 1000
+)
 
 // Normalize brings the domain into the form in which it is kept, and checks it.
 // The error is a *FieldError.
@@ -85,7 +89,7 @@ func (s *Store) PutDomain(ctx context.Context, vendor string, domain Domain, all
 	switch {
 	case errors.Is(err, ErrNotFound):
 		domain.CreatedAt = now
-		if err := s.hasRoom(ctx, vendor, prefixDomain, "domain"); err != nil {
+		if err := s.hasRoom(ctx, vendor, prefixDomain, MaxDomains, "domain"); err != nil {
 			return Domain{}, err
 		}
 	case err != nil:
@@ -119,8 +123,12 @@ func allow[T any](before *T, failed error, allowed []func(*T) error) error {
 	return nil
 }
 
-// hasRoom refuses one more record of a kind where there are as many as may be.
-func (s *Store) hasRoom(ctx context.Context, vendor string, prefix byte, field string) error {
+// hasRoom refuses one more record of a kind where there are as many as may be. Far
+// from the bound it counts them only now and then: see rooms.
+func (s *Store) hasRoom(ctx context.Context, vendor string, prefix byte, most int, field string) error {
+	if s.rooms.take(vendor, prefix) {
+		return nil
+	}
 	count := 0
 	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
 		for _, err := range snapshot.Scan([]byte{prefix}, nil) {
@@ -131,10 +139,49 @@ func (s *Store) hasRoom(ctx context.Context, vendor string, prefix byte, field s
 		}
 		return nil
 	})
-	if err == nil && count >= MaxDomains {
+	if err == nil && count >= most {
 		return &FieldError{field, fmt.Sprintf("is one too many: there are %d, remove some first", count)}
 	}
+	if err == nil {
+		s.rooms.counted(vendor, prefix, most-count)
+	}
 	return err
+}
+
+// rooms spares the counting of thousands of records before each one that is added:
+// of the room that was counted, a part is given away without counting again. The
+// last few are counted one by one, so that a process alone never exceeds a bound.
+type rooms struct {
+	mu   sync.Mutex
+	left map[room]int
+}
+
+type room struct {
+	vendor string
+	prefix byte
+}
+
+// roomShare is which part of the room is given away without counting again: small
+// enough for other nodes, who give away theirs.
+const roomShare = 16
+
+func (r *rooms) counted(vendor string, prefix byte, free int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.left == nil {
+		r.left = make(map[room]int)
+	}
+	r.left[room{vendor, prefix}] = free/roomShare - 1 // this one is taken
+}
+
+func (r *rooms) take(vendor string, prefix byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.left[room{vendor, prefix}] <= 0 {
+		return false
+	}
+	r.left[room{vendor, prefix}]--
+	return true
 }
 
 // Domain returns a domain by its normal name, or ErrNotFound.
@@ -168,12 +215,27 @@ func remove[T any](ctx context.Context, s *Store, vendor string, k []byte, allow
 	return s.commit(ctx, vendor, batch, policy.Change{Shared: true})
 }
 
-// TrustedDomains returns the domains of a vendor in the order of their names.
-func (s *Store) TrustedDomains(ctx context.Context, vendor string) ([]Domain, error) {
+// TrustedDomains returns a page of a vendor's domains, in the order of their names.
+func (s *Store) TrustedDomains(ctx context.Context, vendor string, page Page) ([]Domain, error) {
 	domains := []Domain{}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) (err error) {
-		domains, err = scan(snapshot, prefixDomain, domains)
-		return err
+	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		var after []byte
+		if page.From != "" {
+			after = key(prefixDomain, page.From)
+		}
+		for entry, err := range snapshot.Scan([]byte{prefixDomain}, after) {
+			if err != nil {
+				return err
+			}
+			var domain Domain
+			if err := decode(entry.Key, entry.Value, &domain); err != nil {
+				return err
+			}
+			if domains = append(domains, domain); len(domains) == page.limit() {
+				break
+			}
+		}
+		return nil
 	})
 	return domains, err
 }
@@ -196,7 +258,7 @@ func (s *Store) DenyKey(ctx context.Context, vendor string, denied DeniedKey) (D
 	if err := errors.Join(checkText("kid", denied.KeyID, 255), checkText("note", denied.Note, 1024)); err != nil {
 		return DeniedKey{}, err
 	}
-	if err := s.hasRoom(ctx, vendor, prefixDeniedKey, "kid"); err != nil {
+	if err := s.hasRoom(ctx, vendor, prefixDeniedKey, MaxDeniedKeys, "kid"); err != nil {
 		return DeniedKey{}, err
 	}
 	denied.DeniedAt = s.now().UTC().Truncate(time.Millisecond)
@@ -238,30 +300,54 @@ func scan[T any](snapshot Snapshot, prefix byte, to []T) ([]T, error) {
 	return to, nil
 }
 
+// trustedRecord is what the policy reads of a Domain.
+type trustedRecord struct {
+	Domain             string   `json:"domain"`
+	SigningKeyPEM      string   `json:"signingKeyPem"`
+	JWKSURI            string   `json:"jwksUri"`
+	AllowedResourceIDs []string `json:"allowedResourceIds"`
+}
+
 // Domains implements policy.Records: the domains and the denied keys of one
-// moment.
-func (s *Store) Domains(ctx context.Context, vendor string) (policy.Domains, error) {
-	var trusted []Domain
-	var denied []DeniedKey
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) (err error) {
-		if trusted, err = scan(snapshot, prefixDomain, trusted); err != nil {
-			return err
+// moment. Records that are byte for byte as they were before are not read again.
+func (s *Store) Domains(ctx context.Context, vendor string, before *policy.Domains) (policy.Domains, error) {
+	var domains policy.Domains
+	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		var known []*policy.TrustedDomain // those of before that come behind, in the same order
+		if before != nil {
+			known = before.Trusted
 		}
-		denied, err = scan(snapshot, prefixDeniedKey, denied)
+		domains = policy.Domains{Trusted: make([]*policy.TrustedDomain, 0, len(known)+1)}
+		for entry, err := range snapshot.Scan([]byte{prefixDomain}, nil) {
+			if err != nil {
+				return err
+			}
+			name := string(entry.Key[1:])
+			for len(known) > 0 && known[0].Domain < name {
+				known = known[1:]
+			}
+			sum := sha256.Sum256(entry.Value)
+			if len(known) > 0 && known[0].Domain == name && known[0].Sum == sum {
+				domains.Trusted = append(domains.Trusted, known[0])
+				continue
+			}
+			var domain trustedRecord
+			if err := decode(entry.Key, entry.Value, &domain); err != nil {
+				return err
+			}
+			domains.Trusted = append(domains.Trusted, &policy.TrustedDomain{
+				Domain: domain.Domain, SigningKeyPEM: domain.SigningKeyPEM, JWKSURI: domain.JWKSURI,
+				AllowedResourceIDs: domain.AllowedResourceIDs, Sum: sum,
+			})
+		}
+		denied, err := scan[DeniedKey](snapshot, prefixDeniedKey, nil)
+		for i := range denied {
+			domains.DeniedKeys = append(domains.DeniedKeys, denied[i].KeyID)
+		}
 		return err
 	})
 	if err != nil {
 		return policy.Domains{}, err
-	}
-	var domains policy.Domains
-	for i := range trusted {
-		domains.Trusted = append(domains.Trusted, policy.TrustedDomain{
-			Domain: trusted[i].Domain, SigningKeyPEM: trusted[i].SigningKeyPEM, JWKSURI: trusted[i].JWKSURI,
-			AllowedResourceIDs: slices.Clone(trusted[i].AllowedResourceIDs),
-		})
-	}
-	for i := range denied {
-		domains.DeniedKeys = append(domains.DeniedKeys, denied[i].KeyID)
 	}
 	return domains, nil
 }

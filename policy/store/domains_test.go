@@ -5,6 +5,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,19 +55,19 @@ func TestDomainsAreKept(t *testing.T) {
 	}
 	_, err = b.PutDomain(t.Context(), vendor, store.Domain{Domain: "a.example", SigningKeyPEM: publisherPEM()})
 	b.ok(err)
-	listed, err := b.TrustedDomains(t.Context(), vendor)
+	listed, err := b.TrustedDomains(t.Context(), vendor, store.Page{})
 	b.ok(err)
 	if len(listed) != 2 || listed[0].Domain != "a.example" || listed[1].UpdatedBy != "bob" {
 		t.Errorf("listed are %+v", listed)
 	}
 	_, err = b.DenyKey(t.Context(), vendor, store.DeniedKey{KeyID: "k1", Note: "leaked", DeniedBy: "ann"})
 	b.ok(err)
-	domains, err := b.Domains(t.Context(), vendor)
+	domains, err := b.Domains(t.Context(), vendor, nil)
 	b.ok(err)
 	if len(domains.Trusted) != 2 || fmt.Sprint(domains.DeniedKeys) != "[k1]" || domains.Trusted[1].JWKSURI == "" {
 		t.Errorf("the policy reads %+v", domains)
 	}
-	if other, err := b.Domains(t.Context(), "other"); err != nil || len(other.Trusted)+len(other.DeniedKeys) != 0 {
+	if other, err := b.Domains(t.Context(), "other", nil); err != nil || len(other.Trusted)+len(other.DeniedKeys) != 0 {
 		t.Errorf("another vendor has %+v, %v", other, err)
 	}
 	for range 2 { // twice is no error
@@ -112,6 +114,114 @@ func TestDomainsAreChecked(t *testing.T) {
 	b.names(err, "domain")
 	_, err = b.PutDomain(t.Context(), vendor, store.Domain{Domain: "d7.example", JWKSURI: "https://d7.example/other"})
 	b.ok(err)
+	// There is room for exactly as many as were removed, however it is counted.
+	for i := range 3 {
+		b.ok(b.RemoveDomain(t.Context(), vendor, fmt.Sprintf("d%d.example", i)))
+	}
+	for i := range 4 {
+		_, err := b.PutDomain(t.Context(), vendor, store.Domain{Domain: fmt.Sprintf("new%d.example", i), JWKSURI: fmt.Sprintf("https://new%d.example/jwks", i)})
+		if i < 3 {
+			b.ok(err)
+		} else {
+			b.names(err, "domain")
+		}
+	}
+}
+
+// Room is counted now and then: what was given away without counting never adds up
+// to more than there is.
+func TestRoomForDomainsIsKept(t *testing.T) {
+	b := newBench(t)
+	const free = 40
+	var all store.Batch
+	for i := range store.MaxDomains - free {
+		all.Puts = append(all.Puts, store.Put{Key: fmt.Appendf(nil, "Dd%d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%d.example"}`, i)})
+	}
+	_, err := b.engine.Commit(t.Context(), vendor, &all)
+	b.ok(err)
+	for i := range free + 5 {
+		_, err := b.PutDomain(t.Context(), vendor, store.Domain{Domain: fmt.Sprintf("new%d.example", i), JWKSURI: fmt.Sprintf("https://new%d.example/jwks", i)})
+		if i < free {
+			b.ok(err)
+		} else {
+			b.names(err, "domain")
+		}
+	}
+}
+
+// Thousands of domains are listed in pages, each once and in order.
+func TestDomainsAreListedInPages(t *testing.T) {
+	b := newBench(t)
+	var all store.Batch
+	for i := range 250 {
+		all.Puts = append(all.Puts, store.Put{Key: fmt.Appendf(nil, "Dd%03d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%03d.example"}`, i)})
+	}
+	_, err := b.engine.Commit(t.Context(), vendor, &all)
+	b.ok(err)
+	var names []string
+	page := store.Page{Limit: 100}
+	for pages := 1; ; pages++ {
+		found, err := b.TrustedDomains(t.Context(), vendor, page)
+		b.ok(err)
+		for _, domain := range found {
+			names = append(names, domain.Domain)
+		}
+		if len(found) < page.Limit {
+			if pages != 3 {
+				t.Errorf("there are %d pages", pages)
+			}
+			break
+		}
+		page.From = names[len(names)-1]
+	}
+	if len(names) != 250 || !slices.IsSorted(names) || len(slices.Compact(names)) != 250 {
+		t.Errorf("listed are %d: %v", len(names), names)
+	}
+}
+
+// Of thousands of domains that are read again, only those are read whose records
+// changed. What is taken over is what is stored, whatever became of it in between.
+func TestDomainsAreReadAgainWhereTheyChanged(t *testing.T) {
+	b := newBench(t)
+	put := func(name string, allowed ...string) {
+		_, err := b.PutDomain(t.Context(), vendor, store.Domain{Domain: name, SigningKeyPEM: publisherPEM(), AllowedResourceIDs: allowed})
+		b.ok(err)
+	}
+	for _, name := range []string{"b.example", "d.example", "f.example", "h.example"} {
+		put(name)
+	}
+	before, err := b.Domains(t.Context(), vendor, nil)
+	b.ok(err)
+	put("a.example")
+	put("d.example", "x")
+	put("e.example")
+	b.ok(b.RemoveDomain(t.Context(), vendor, "f.example"))
+	b.ok(b.RemoveDomain(t.Context(), vendor, "h.example"))
+	put("h.example") // the same again, to the last byte: the clock stands still
+	put("i.example")
+	known := map[string]*policy.TrustedDomain{}
+	for _, domain := range before.Trusted {
+		known[domain.Domain] = domain
+	}
+	for range 2 {
+		after, err := b.Domains(t.Context(), vendor, &before)
+		b.ok(err)
+		fresh, err := b.Domains(t.Context(), vendor, nil)
+		b.ok(err)
+		if !reflect.DeepEqual(after, fresh) {
+			t.Errorf("read again are %+v, and anew %+v", after, fresh)
+		}
+		var taken []string
+		for _, domain := range after.Trusted {
+			if known[domain.Domain] == domain {
+				taken = append(taken, domain.Domain)
+			}
+		}
+		if fmt.Sprint(taken) != "[b.example h.example]" {
+			t.Errorf("taken over are %v", taken)
+		}
+		b.clock = b.clock.Add(time.Second)
+	}
 }
 
 // published is a publisher's link, which nobody stored.

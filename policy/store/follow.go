@@ -412,8 +412,7 @@ func (f *Feed) apply(ctx context.Context, events []Event) error {
 		if err != nil {
 			return err
 		}
-		all.Shared = all.Shared || change.Shared
-		all.Stripes = append(all.Stripes, change.Stripes...)
+		all.Join(change)
 	}
 	f.follower.options.Versions.Bump(all)
 	if all.Shared {

@@ -51,7 +51,7 @@ func (s *Store) ChangeForwarding(
 		Checks: []Check{{Key: place, Value: stored}},
 		Puts:   []Put{{Key: place, Value: updated}},
 	}
-	return settings, s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	return settings, s.commit(ctx, vendor, batch, policy.Change{Shared: true, SameDomains: true})
 }
 
 func checkForwarding(settings *policy.Forwarding) error {

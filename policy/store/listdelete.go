@@ -46,7 +46,7 @@ func (s *Store) DeleteList(ctx context.Context, vendor, id string, allowed func(
 		Deletes: [][]byte{k},
 		Puts:    []Put{{Key: key(prefixPurge, id), Value: []byte{}}},
 	}
-	if err := s.commit(ctx, vendor, batch, policy.Change{Shared: true}); err != nil {
+	if err := s.commit(ctx, vendor, batch, policy.Change{Shared: true, SameDomains: true}); err != nil {
 		return err
 	}
 	// The list is gone, whatever becomes of this: Sweep tries again.

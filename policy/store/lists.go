@@ -171,5 +171,5 @@ func (s *Store) UpdateList(ctx context.Context, vendor, id string, change func(*
 	}
 	k := key(prefixList, id)
 	batch := &Batch{Checks: []Check{{Key: k, Value: stored}}, Puts: []Put{{Key: k, Value: updated}}}
-	return list, s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	return list, s.commit(ctx, vendor, batch, policy.Change{Shared: true, SameDomains: true})
 }

@@ -176,7 +176,7 @@ func (s *Store) putProduct(ctx context.Context, vendor, sku string, change func(
 		if batch, shared, err = s.productBatch(ctx, vendor, write, next); err != nil {
 			return Product{}, err
 		}
-		if err = s.commit(ctx, vendor, batch, policy.Change{Shared: shared}); !errors.Is(err, ErrConflict) {
+		if err = s.commit(ctx, vendor, batch, policy.Change{Shared: shared, SameDomains: true}); !errors.Is(err, ErrConflict) {
 			break
 		}
 		// Somebody else changed this product, or the members of another. Where

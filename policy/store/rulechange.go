@@ -46,7 +46,7 @@ func (s *Store) ChangeRules(
 	if err != nil || batch == nil {
 		return compiled, err
 	}
-	return compiled, s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	return compiled, s.commit(ctx, vendor, batch, policy.Change{Shared: true, SameDomains: true})
 }
 
 // storedRules are the rules of a site at one moment.

@@ -31,6 +31,7 @@ type Store struct {
 	now      func() time.Time
 
 	auditStamp atomic.Int64 // of the newest entry, in microseconds
+	rooms      rooms
 }
 
 // New returns a store over an engine. The versions are bumped on every write;
