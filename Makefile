@@ -7,7 +7,7 @@ GOLANGCI_AT := v2.15.0
 # Drivers of Caddy's certificate authority that nothing here uses.
 TAGS        := nobadger,nomysql,nopgx
 
-.PHONY: build test bench bench-go lint fmt clean
+.PHONY: build test bench bench-go bench-instructions lint fmt clean
 
 build: ## the binary, ./gatefold
 	$(GO) build -tags $(TAGS) -trimpath -o gatefold ./cmd/gatefold
@@ -28,7 +28,7 @@ test:
 	# The race detector allocates for itself: what counts allocations runs without.
 	$(GO) test -tags $(TAGS) -count=1 -run Alloc ./keys ./policy ./caddymodule
 
-# What the gate costs: real servers, driven in turns. It takes about twelve minutes;
+# What the gate costs: real servers, driven in turns. It takes about fourteen minutes;
 # BENCH="-quick" shows within one whether it runs, BENCH="-slices 200" takes longer
 # and is surer. docs/performance.md tells how to read the table.
 bench:
@@ -42,6 +42,12 @@ bench:
 # What single steps cost, in the process; a minute or two.
 bench-go:
 	$(GO) test -tags $(TAGS) -run '^$$' -bench . ./keys ./policy ./policy/store ./caddymodule | grep -v '^{'
+
+# How many instructions they take, which is the same on a machine that is busy; a
+# minute or two.
+bench-instructions:
+	@.ci/need valgrind=valgrind
+	@GO=$(GO) .ci/instructions $(TOOLS)/instructions $(TAGS)
 
 lint: $(GOLANGCI)
 	$(GOLANGCI) run ./...
