@@ -22,7 +22,8 @@ type health struct {
 	SnapshotVersion uint64         `json:"snapshotVersion"`
 	SelfChecks      selfChecks     `json:"selfChecks"`
 	Vendors         []vendorHealth `json:"vendors"`
-	KeySets         []keySetHealth `json:"keySets" doc:"Other people's keys: of trusted publisher domains, and of readers' issuers."`
+	KeySets         []keySetHealth `json:"keySets" doc:"Other people's keys: of trusted publisher domains, and of readers' issuers; at most 1000, those first with which something is wrong."`
+	MoreKeySets     int            `json:"moreKeySets,omitempty" doc:"How many more there are."`
 }
 
 // storeHealth says whether the store answers.
@@ -72,8 +73,8 @@ func (a *api) registerHealth() {
 func (a *api) health(ctx context.Context) *healthAnswer {
 	answer := &healthAnswer{Status: http.StatusOK, Body: health{
 		Status: "ok", Store: storeHealth{Reachable: true}, SnapshotVersion: a.Store.SnapshotVersion(), Vendors: []vendorHealth{},
-		KeySets: a.keySetsHealth(),
 	}}
+	answer.Body.KeySets, answer.Body.MoreKeySets = a.keySetsHealth()
 	answer.Body.SelfChecks.Checked, answer.Body.SelfChecks.Failed = a.Policy.SelfChecks()
 	err := a.vendorHealth(ctx, &answer.Body)
 	stale := a.StoreState != nil && answer.Body.Store.tell(a.StoreState())

@@ -43,6 +43,7 @@ type nodeHealth struct {
 		Stale      bool   `json:"stale,omitempty"`
 		Error      string `json:"error,omitempty"`
 	} `json:"keySets"`
+	MoreKeySets int `json:"moreKeySets,omitempty"`
 }
 
 func statusCommand(cmd *cobra.Command) {
@@ -103,6 +104,9 @@ func (h *nodeHealth) rows() [][]string {
 			told += "; " + set.Error
 		}
 		rows = append(rows, []string{"keys of " + set.URL, told})
+	}
+	if h.MoreKeySets > 0 {
+		rows = append(rows, []string{"more key sets", fmt.Sprintf("%d, none in a worse state", h.MoreKeySets)})
 	}
 	return rows
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -62,6 +65,30 @@ func TestDomainsDocument(t *testing.T) {
 		if !strings.Contains(output, want[i].part) {
 			t.Errorf("%s\nthe output lacks %q:\n%s", lines[i], want[i].part, output)
 		}
+	}
+}
+
+// Of thousands of domains all are listed, page by page.
+func TestDomainListFollowsPages(t *testing.T) {
+	t.Parallel()
+	const domains = 2500
+	pages := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
+		first := 0
+		if from := r.URL.Query().Get("from"); from != "" {
+			_, _ = fmt.Sscanf(from, "d%d.example", &first)
+			first++
+		}
+		var page []string
+		for i := first; i < min(first+limit, domains); i++ {
+			page = append(page, fmt.Sprintf(`{"domain":"d%d.example"}`, i))
+		}
+		fmt.Fprintf(w, `{"domains":[%s]}`, strings.Join(page, ","))
+	}))
+	t.Cleanup(pages.Close)
+	got := runCommand(t, t.TempDir(), os.Environ(), "domain", "list", "--json", "--address", strings.TrimPrefix(pages.URL, "http://"))
+	if got.code != 0 || strings.Count(got.stdout, ".example") != domains || !strings.Contains(got.stdout, "d2499.example") {
+		t.Errorf("exit code %d, %d domains: %s", got.code, strings.Count(got.stdout, ".example"), got.stderr)
 	}
 }
 
