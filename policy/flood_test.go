@@ -12,22 +12,19 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// jam takes all places at which signatures are verified, and all at which others
-// wait for that, until the function is called that it returns.
+// jam takes the one place at which a signature is verified, and leaves none to wait
+// for it, until the function is called that it returns.
 func jam(t *testing.T) (release func()) {
 	t.Helper()
-	held, full := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	var all sync.WaitGroup
-	for range 10_000 {
-		all.Go(func() {
-			if err := keys.Signatures.Pass(func() error { <-held; return nil }); errors.Is(err, keys.ErrBusy) {
-				once.Do(func() { close(full) })
-			}
-		})
-	}
-	<-full
-	return func() { close(held); all.Wait() }
+	was := keys.Signatures
+	t.Cleanup(func() { keys.Signatures = was })
+	keys.Signatures = keys.NewTurnstile(1, 0)
+	passing, held, over := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		over <- keys.Signatures.Pass(func() error { close(passing); <-held; return nil })
+	}()
+	<-passing
+	return func() { close(held); must(t, <-over) }
 }
 
 // TestAJamRefusesNobodyForGood: a token that could not be looked at is neither good
