@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -114,7 +115,11 @@ func runTranscript(t *testing.T, s *server, lines []string) []string {
 	shell.Env = append(s.environment(), "PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"))
 	output, err := shell.Output()
 	if err != nil {
-		t.Fatalf("the transcript ended: %v\n%s", err, output)
+		var complaint []byte
+		if ended, ok := errors.AsType[*exec.ExitError](err); ok {
+			complaint = ended.Stderr
+		}
+		t.Fatalf("the transcript ended: %v\n%s\n%s", err, output, complaint)
 	}
 	outputs := strings.Split(string(output), end)
 	return outputs[:len(outputs)-1]
