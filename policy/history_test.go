@@ -1,0 +1,296 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+)
+
+// The property: a cached decision equals the uncached one.
+
+// history is a sequence of writes, waits and visits, made from bytes.
+type history struct {
+	w      *world
+	tokens []string
+	fresh  int // grants so far
+	first  [4]Reader
+	// asked and differed count the visits.
+	asked, differed int
+}
+
+// identities overlap: two readers share an address, and there are names that
+// would be one if they were joined.
+var identities = []Reader{
+	{UserID: "a", PublisherUserID: "bc", Email: "x@example.org"},
+	{UserID: "ab", PublisherUserID: "c", Email: "x@example.org"},
+	{UserID: "abc"},
+	{UserID: "a", Email: "x@example.org"},
+	{},
+}
+
+var historyLinks = sync.OnceValue(func() (links []keys.LinkClaims) {
+	for i, claims := range []keys.LinkClaims{
+		{PublisherContentID: "a1"}, {SKU: "premium", ExpiresAt: start + 20}, {URL: "https://news.example/articles/a2", MaxUses: 2},
+	} {
+		claims.ID = fmt.Sprint("link_", i)
+		links = append(links, complete(claims))
+	}
+	return links
+})
+
+var historyTokens = sync.OnceValues(func() (tokens []string, err error) {
+	for _, claims := range historyLinks() {
+		token, err := keys.SignLink(ring(), claims)
+		if err != nil {
+			return nil, err
+		}
+		tokens = append(tokens, token)
+	}
+	return tokens, nil
+})
+
+// identityTokens are tokens of the identities that are somebody.
+var identityTokens = sync.OnceValues(func() (tokens []string, err error) {
+	for _, reader := range identities[:4] {
+		token, err := keys.SignReader(ring(), "acme", "news", keys.ReaderClaims{
+			UserID: reader.UserID, PublisherUserID: reader.PublisherUserID,
+			Email: reader.Email, EmailVerified: reader.Email != "", ExpiresAt: start + 100*24*3600,
+		}, time.Unix(start, 0))
+		if err != nil {
+			return nil, err
+		}
+		tokens = append(tokens, token)
+	}
+	return tokens, nil
+})
+
+// known returns a reader as she is known by her token: now, or as she was when she
+// first came.
+func (h *history) known(who int, first bool) Reader {
+	h.w.t.Helper()
+	if first && !h.first[who].Anonymous() {
+		return h.first[who]
+	}
+	tokens, err := identityTokens()
+	must(h.w.t, err)
+	reader, err := h.w.policy.Reader(context.Background(), h.w.verifier(), tokens[who], h.w.now())
+	must(h.w.t, err)
+	if !sameReader(reader, identities[who]) {
+		h.w.t.Fatalf("%+v is known as %+v", identities[who], reader)
+	}
+	if h.first[who].Anonymous() {
+		h.first[who] = reader
+	}
+	return reader
+}
+
+// historyShares are a publisher's tokens: for a1, for a2, and by a key that does
+// not count.
+var historyShares = sync.OnceValue(func() []string {
+	return []string{
+		editor.share(map[string]any{"exp": start + 90}),
+		editor.share(map[string]any{"jti": "share_2", "resourceId": "a2", "maxUses": 2}),
+		successor.share(map[string]any{"jti": "share_3"}),
+	}
+})
+
+// trust changes whom the vendor trusts, or what is known of a publisher's link.
+func (h *history) trust(y int) {
+	editors := TrustedDomain{Domain: newsDomain, SigningKeyPEM: editor.pem()}
+	switch y % 6 {
+	case 0:
+		h.w.trusts(Domains{})
+	case 1:
+		h.w.trusts(Domains{Trusted: []*TrustedDomain{&editors}, DeniedKeys: []string{editor.kid}})
+	case 2:
+		editors.AllowedResourceIDs = []string{"a2"}
+		h.w.trusts(Domains{Trusted: []*TrustedDomain{&editors}})
+	case 3:
+		claims := keys.LinkClaims{
+			Issuer: newsDomain, ID: "share_1", IssuedAt: start, ExpiresAt: start + 90, PublisherContentID: "a1", ContentNames: []string{"bodytext"},
+		}
+		h.w.records.putLink("acme", Link{Claims: claims, KeyID: editor.kid, Revoked: y&64 != 0})
+	default:
+		h.w.trusts(Domains{Trusted: []*TrustedDomain{&editors}})
+	}
+}
+
+// play makes a history: each step is three bytes.
+func play(t testing.TB, steps []byte, silent bool) *history {
+	t.Helper()
+	h := &history{w: newWorld(t)}
+	var err error
+	h.tokens, err = historyTokens()
+	must(t, err)
+	for _, claims := range historyLinks() {
+		h.w.records.putLink("acme", Link{Claims: claims})
+	}
+	h.w.records.silent = silent
+	for len(steps) >= 3 {
+		h.step(steps[0], int(steps[1]), int(steps[2]))
+		steps = steps[3:]
+	}
+	return h
+}
+
+func (h *history) step(what byte, x, y int) {
+	records := h.w.records
+	switch what % 8 {
+	case 0:
+		h.fresh++
+		who := identities[x%4]
+		g := fakeGrant{Grant: Grant{ID: fmt.Sprint("g", h.fresh), SKU: []string{"premium", "a1", "a2", "gold"}[y%4]}}
+		switch x / 4 % 3 {
+		case 0:
+			g.userID = who.UserID
+		case 1:
+			g.publisherUserID = who.PublisherUserID
+		case 2:
+			g.email = who.Email
+		}
+		if y&4 != 0 {
+			g.StartsAt = h.w.clock.Load() + int64(x%16)*1000
+		}
+		if y&8 != 0 {
+			g.EndsAt = h.w.clock.Load() + int64(y/16)*1000
+		}
+		records.grant(g)
+	case 1:
+		records.revoke(fmt.Sprint("g", 1+x%(h.fresh+1)))
+	case 2:
+		h.w.wait(time.Duration(x) * 100 * time.Millisecond)
+	case 3:
+		if x%8 == 1 {
+			// What is in a collection changes for everybody.
+			records.collect([]string{"a1", "a2", "gold"}[y%3], [][]string{nil, {"premium"}, {"premium", "gold"}, {"gold"}}[y/4%4]...)
+			return
+		}
+		if x%8 == 2 {
+			h.trust(y)
+			return
+		}
+		if x%4 == 0 {
+			records.revokeLink(fmt.Sprint("link_", y%3))
+		} else {
+			records.putLink("acme", Link{Claims: historyLinks()[y%3]})
+		}
+	default:
+		h.ask(x, y)
+	}
+}
+
+// ask compares one visit, decided from memory, with the same from the store.
+func (h *history) ask(x, y int) {
+	v := visit{reader: identities[x%5], path: []string{"/articles/a1", "/articles/a2", "/gold", "/account"}[x/8%4]}
+	if who := x % 5; y&16 != 0 && who < 4 {
+		v.reader = h.known(who, y&32 != 0)
+	}
+	if y&1 != 0 {
+		v.link = carries(h.tokens[y/8%3])
+	}
+	if y&1 != 0 && x&64 != 0 {
+		v.link = shared(historyShares()[y/8%3])
+	}
+	if y&2 != 0 && x&128 != 0 {
+		v.link.Passes = append(v.link.Passes, publisherPass("share_1"))
+	}
+	if y&2 != 0 {
+		v.link.Passes = append(v.link.Passes, passOf(fmt.Sprint("link_", y/32%3)))
+	}
+	v.link.Spendable = y&4 != 0
+	p := h.w.policy
+	request := func() *Request {
+		r := &Request{Site: h.w.site, Method: "GET", Host: "news.example", Reader: v.reader, Link: v.link, Now: h.w.now()}
+		must(h.w.t, r.Path.Read(v.path, PathOptions{}))
+		must(h.w.t, p.Match(context.Background(), r))
+		return r
+	}
+	remembered, read := p.Decide(context.Background(), request()), p.uncached().Decide(context.Background(), request())
+	h.asked++
+	if !sameAnswer(&remembered, &read) {
+		h.differed++
+	}
+	h.w.settle()
+}
+
+func FuzzCachedEqualsUncached(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 4, 0, 0, 4, 0, 0, 1, 0, 0, 4, 0, 0})
+	f.Add([]byte{0, 0, 3, 4, 0, 0, 3, 1, 12, 4, 0, 0, 3, 1, 0, 4, 0, 0})
+	f.Add([]byte{4, 0, 1, 3, 0, 0, 4, 0, 1, 2, 255, 0, 4, 0, 2, 4, 16, 25})
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		if h := play(t, steps[:min(len(steps), 600)], false); h.differed > 0 {
+			t.Errorf("%d of %d decisions from memory differ from the store", h.differed, h.asked)
+		}
+	})
+}
+
+func randomHistory(seed uint64) []byte {
+	random := rand.New(rand.NewPCG(seed, 0))
+	steps := make([]byte, 1500)
+	for i := range steps {
+		steps[i] = byte(random.Uint32())
+	}
+	return steps
+}
+
+func TestCachedEqualsUncached(t *testing.T) {
+	var hits [5]uint64
+	for seed := range uint64(20) {
+		h := play(t, randomHistory(seed), false)
+		if h.differed > 0 {
+			t.Errorf("history %d: %d of %d decisions from memory differ from the store", seed, h.differed, h.asked)
+		}
+		entitlements, _ := h.w.policy.readers.counted(kindEntitlements)
+		hits[0] += entitlements
+		hits[1] += h.w.policy.links.hits.Load()
+		hits[2] += h.w.policy.linkTokens.hits.Load()
+		hits[3] += h.w.policy.containers.hits.Load()
+		tokens, _ := h.w.policy.readers.counted(kindReaderTokens)
+		hits[4] += tokens
+	}
+	if slices.Min(hits[:]) < 100 {
+		t.Errorf("too little came from memory to prove anything: %v", hits)
+	}
+}
+
+// TestUnannouncedWritesAreSeen: where writes are not announced, the property
+// does not hold. So it is one that can fail.
+func TestUnannouncedWritesAreSeen(t *testing.T) {
+	if h := play(t, randomHistory(1), true); h.differed == 0 {
+		t.Errorf("of %d decisions from memory none differs from the store", h.asked)
+	}
+}
+
+// TestPolicyIsConcurrent: whoever's writes are acknowledged sees them, while
+// others read and write around him.
+func TestPolicyIsConcurrent(t *testing.T) {
+	w := newWorld(t)
+	link := carries(w.newLink(keys.LinkClaims{}))
+	var group sync.WaitGroup
+	for worker := range 4 {
+		me := Reader{UserID: fmt.Sprint("me", worker), Email: "all@example.org"}
+		id := fmt.Sprint("mine", worker)
+		group.Go(func() {
+			for range 100 {
+				w.records.grant(fakeGrant{Grant: Grant{ID: id, SKU: "premium"}, userID: me.UserID})
+				if decision := w.decide(visit{reader: me}); decision.Reason != ReasonEntitled {
+					t.Errorf("after a grant: %s", decision.Reason)
+				}
+				w.records.revoke(id)
+				if decision := w.decide(visit{reader: me}); decision.Reason != ReasonNotEntitled {
+					t.Errorf("after it was revoked: %s", decision.Reason)
+				}
+				w.decide(visit{reader: ann})
+				w.decide(visit{link: link})
+				w.policy.SelfChecks()
+			}
+		})
+	}
+	group.Wait()
+}
