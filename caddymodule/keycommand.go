@@ -26,7 +26,7 @@ func keyCommands(cmd *cobra.Command) {
 	cmd.PersistentFlags().Bool("system", false, "the keys that sign access tokens of the management API, instead of a vendor's")
 	subcommand(cmd, "list", "Lists the vendor's signing keys", cobra.NoArgs, listKeys)
 	subcommand(cmd, "rotate", "Makes a new key that signs from now on; what older keys signed stays good", cobra.NoArgs, rotateKey)
-	subcommand(cmd, "retire <kid>", "Retires a key: whatever it signed ends at once", cobra.ExactArgs(1), retireKey)
+	subcommand(cmd, "retire <kid>", "Retires a key: whatever it signed ends at once. Before a kid that begins with a hyphen write --", cobra.ExactArgs(1), retireKey)
 }
 
 // whoseKeys makes the call one about the system's keys where that is asked for.

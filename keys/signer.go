@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -22,13 +23,19 @@ type SigningKey struct {
 	public  PublicKey
 }
 
-// GenerateSigningKey makes a new key.
+// GenerateSigningKey makes a new key. Its id does not begin with a hyphen, which one
+// of 64 thumbprints does: on a command line it would be taken for a flag.
 func GenerateSigningKey() (*SigningKey, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making a signing key: %w", err)
+	for {
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("making a signing key: %w", err)
+		}
+		key, err := newSigningKey(private)
+		if err != nil || !strings.HasPrefix(key.ID(), "-") {
+			return key, err
+		}
 	}
-	return newSigningKey(private)
 }
 
 // ParseSigningKey reads a key that MarshalPrivate wrote.

@@ -19,6 +19,15 @@ import (
 	"testing"
 )
 
+// An operator retires a key by its id: `key retire <kid>`.
+func TestIDsOfNewKeysAreNoFlags(t *testing.T) {
+	for range 500 {
+		if id := mustGenerate().ID(); strings.HasPrefix(id, "-") {
+			t.Fatalf("a command takes %s for a flag", id)
+		}
+	}
+}
+
 func TestSigningKeyRoundTrip(t *testing.T) {
 	key := mustGenerate()
 	der, err := key.MarshalPrivate()
