@@ -30,8 +30,7 @@ func NewTurnstile(passing, waiting int) *Turnstile {
 }
 
 // maxWaitingSignatures bounds how long somebody waits whose token nobody has seen,
-// to less than a second:
-// each of those before her takes about 60 µs of a processor.
+// to less than a second: each of those before her takes about 60 µs of a processor.
 const maxWaitingSignatures = 4096
 
 // Signatures is the turnstile through which every verification of a signature

@@ -69,7 +69,7 @@ const (
 	reasonCount
 )
 
-var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons, none of them a credential //nolint:gosec // names of reasons, no credentials
+var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons, none of them a credential
 	ReasonNone:              "none",
 	ReasonPublic:            "public",
 	ReasonAuthenticated:     "authenticated",

@@ -47,14 +47,20 @@ func (p *packed) known(record []byte) knownReader {
 	return knownReader{by: p, record: textOf(record)}
 }
 
+// textEnds returns where the texts of a record end, in their order: the user id
+// begins where the vendor ends, and so on.
+func textEnds(value string) (vendor, user, publisherUser, email int) {
+	lengths := value[knownTexts:knownStart]
+	vendor = knownStart + int(lengths[0])
+	user = vendor + read16(lengths, 1)
+	publisherUser = user + read16(lengths, 3)
+	return vendor, user, publisherUser, publisherUser + read16(lengths, 5)
+}
+
 // reader returns whom the token names. Her texts share the record's memory.
 func (k *knownReader) reader() Reader {
 	value := k.value()
-	lengths := value[knownTexts:knownStart]
-	at := knownStart + int(lengths[0])
-	user := at + read16(lengths, 1)
-	publisherUser := user + read16(lengths, 3)
-	email := publisherUser + read16(lengths, 5)
+	at, user, publisherUser, email := textEnds(value)
 	return Reader{UserID: value[at:user], PublisherUserID: value[user:publisherUser], Email: value[publisherUser:email], known: *k}
 }
 
@@ -64,11 +70,7 @@ func (k *knownReader) reader() Reader {
 // the same verifier.
 func (k *knownReader) grants(versions *Versions, vendor string, reader *Reader) (granted string, ok, room bool) {
 	value := k.value()
-	lengths := value[knownTexts:knownStart]
-	at := knownStart + int(lengths[0])
-	user := at + read16(lengths, 1)
-	publisherUser := user + read16(lengths, 3)
-	email := publisherUser + read16(lengths, 5)
+	at, user, publisherUser, email := textEnds(value)
 	// Mostly these are the same memory, which is not looked at then.
 	if value[at:user] != reader.UserID || value[user:publisherUser] != reader.PublisherUserID || value[publisherUser:email] != reader.Email {
 		return "", false, false
