@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
@@ -44,19 +46,19 @@ func newBench(t *testing.T, operator bool) *bench {
 func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
 	t.Helper()
 	dir := t.TempDir()
-	engine, err := boltengine.Open(filepath.Join(dir, "gatefold.db"))
+	backend, err := boltengine.Open(filepath.Join(dir, "gatefold.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = engine.Close() })
+	t.Cleanup(func() { _ = backend.Close() })
 	sealer, err := keys.NewSealer([]byte("a secret for this test"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, dir: dir, engine: engine, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	b := &bench{T: t, dir: dir, engine: backend, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return b.clock }
 	versions := new(policy.Versions)
-	b.trip = &tripEngine{Engine: engine}
+	b.trip = &tripEngine{Engine: backend}
 	b.store = store.New(b.trip, versions, now)
 	b.publisher = newPublisher(t)
 	sets := keys.NewSets(b.publisher.options(now))
@@ -86,16 +88,16 @@ func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
 
 // tripEngine is an engine whose commits fail when they are told to.
 type tripEngine struct {
-	store.Engine
+	engine.Engine
 	// before and after may fail a commit: before nothing of it is done, after it
 	// was done. They are set before anything runs at once.
-	before, after func(batch *store.Batch) error
+	before, after func(batch *engine.Batch) error
 }
 
-func (e *tripEngine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
+func (e *tripEngine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
 	if e.before != nil {
 		if err := e.before(batch); err != nil {
-			return store.Committed{}, err
+			return engine.Committed{}, err
 		}
 	}
 	committed, err := e.Engine.Commit(ctx, partition, batch)

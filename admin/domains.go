@@ -242,7 +242,7 @@ func (a *api) remoteOf(domain *store.Domain) (remote *keys.Remote, release func(
 	if domain.JWKSURI == "" || a.KeySets == nil {
 		return nil, func() {}
 	}
-	remote, err := a.KeySets.Watch(keys.Source{URL: domain.JWKSURI})
+	remote, err := a.KeySets.Watch(keys.KeySetLocation{URL: domain.JWKSURI})
 	if err != nil {
 		return nil, func() {}
 	}

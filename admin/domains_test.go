@@ -19,10 +19,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/gatefold/gatefold/keys"
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 // publisherHost is a publisher, under a name for which httptest has a
@@ -144,9 +145,9 @@ func TestDomainsArePutListedAndRemoved(t *testing.T) {
 // more, the rest is on pages that Link names.
 func TestManyDomainsAreListedInPages(t *testing.T) {
 	b := newBench(t, false)
-	var all store.Batch
+	var all engine.Batch
 	for i := range 1500 {
-		all.Puts = append(all.Puts, store.Put{Key: fmt.Appendf(nil, "Dd%04d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%04d.example"}`, i)})
+		all.Puts = append(all.Puts, engine.Put{Key: fmt.Appendf(nil, "Dd%04d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%04d.example"}`, i)})
 	}
 	if _, err := b.engine.Commit(t.Context(), "acme", &all); err != nil {
 		t.Fatal(err)

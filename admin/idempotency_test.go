@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/admin"
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 func withKey(key string) http.Header {
@@ -173,11 +174,11 @@ func TestSameKeyOnTwoNodes(t *testing.T) {
 func TestCrashBetweenWriteAndAnswer(t *testing.T) {
 	for name, cut := range map[string]func(*tripEngine){
 		"after the write": func(e *tripEngine) {
-			e.after = func(*store.Batch) error { return errors.New("the power is gone") }
+			e.after = func(*engine.Batch) error { return errors.New("the power is gone") }
 		},
 		"before the answer is kept": func(e *tripEngine) {
 			writes := 0
-			e.before = func(*store.Batch) error {
+			e.before = func(*engine.Batch) error {
 				if writes++; writes > 1 {
 					return errors.New("the power is gone")
 				}
@@ -202,7 +203,7 @@ func TestCrashBetweenWriteAndAnswer(t *testing.T) {
 	}
 	// Where the answer cannot be made anew, the refusal names the record.
 	b := newBench(t, false)
-	b.trip.after = func(*store.Batch) error { return errors.New("the power is gone") }
+	b.trip.after = func(*engine.Batch) error { return errors.New("the power is gone") }
 	b.send("acme", http.MethodPost, "/api/proxy/rules", `{"path":"/x","allow":"any"}`, withKey("k"))
 	b.trip.after = nil
 	lost := b.send("acme", http.MethodPost, "/api/proxy/rules", `{"path":"/x","allow":"any"}`, withKey("k")).refused(http.StatusConflict, "idempotency_answer_lost", "")

@@ -444,13 +444,13 @@ func TestOriginsFindTheKeysOfSessions(t *testing.T) {
 // So many tokens come that one cannot be looked at: its client is not told that it
 // is no good, and it is good a moment later.
 func TestTokensInAJam(t *testing.T) {
-	was := keys.Signatures
-	defer func() { keys.Signatures = was }()
+	was := keys.VerifyLimiter
+	defer func() { keys.VerifyLimiter = was }()
 	p := newPublic(t)
 	id, secret := p.client("acme", "links:read")
 	token := p.token(id, secret)
-	keys.Signatures = keys.NewTurnstile(1, 0)
-	if err := keys.Signatures.Pass(func() error {
+	keys.VerifyLimiter = keys.NewLimiter(1, 0)
+	if err := keys.VerifyLimiter.Do(func() error {
 		p.with(token, http.MethodGet, "/management/signed-links", "").refused(http.StatusServiceUnavailable, "store_unavailable", "")
 		return nil
 	}); err != nil {

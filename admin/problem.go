@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/gatefold/gatefold/policy"
@@ -134,7 +136,7 @@ func (a *api) refuse(w http.ResponseWriter, err error) {
 		newProblem(refusal.Status, refusal.Detail).write(w)
 		return
 	}
-	if errors.Is(err, policy.ErrUnavailable) || errors.Is(err, store.ErrClosed) {
+	if errors.Is(err, policy.ErrUnavailable) || errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrClosed) {
 		w.Header().Set("Retry-After", "5")
 		if p, ok := errors.AsType[*problem](a.problemOf(err)); ok {
 			p.write(w)
@@ -190,7 +192,7 @@ func (a *api) problemOf(err error) *problem {
 
 // isUnavailable says whether an error is that the store cannot be read.
 func isUnavailable(err error) bool {
-	return errors.Is(err, policy.ErrUnavailable) || errors.Is(err, store.ErrClosed)
+	return errors.Is(err, policy.ErrUnavailable) || errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrClosed)
 }
 
 const (

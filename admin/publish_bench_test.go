@@ -37,13 +37,13 @@ func manyRules(tb testing.TB, n int) []byte {
 // BenchmarkPublishRules replaces 10,000 rules by 10,000 over the API, as a caller
 // does: all of it, from the body to the answer.
 func BenchmarkPublishRules(b *testing.B) {
-	engine, err := boltengine.Open(filepath.Join(b.TempDir(), "gatefold.db"))
+	backend, err := boltengine.Open(filepath.Join(b.TempDir(), "gatefold.db"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer engine.Close()
+	defer backend.Close()
 	versions := new(policy.Versions)
-	records := store.New(engine, versions, time.Now)
+	records := store.New(backend, versions, time.Now)
 	sealer, err := keys.NewSealer([]byte("a secret for this benchmark"))
 	if err != nil {
 		b.Fatal(err)

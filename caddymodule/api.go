@@ -59,7 +59,7 @@ type APIIssuer struct {
 	JWKS string `json:"jwks,omitempty"`
 
 	access admin.AccessIssuer
-	remote keys.Source // where the keys are fetched; zero when they are not
+	remote keys.KeySetLocation // where the keys are fetched; zero when they are not
 }
 
 // CaddyModule returns the Caddy module information.

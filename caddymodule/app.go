@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -58,7 +60,7 @@ type App struct {
 	ctx      caddy.Context
 	logger   *zap.Logger
 	acquired string // the pool key that Cleanup must release
-	shared   *shared
+	shared   *sharedStore
 	keySets  keys.Settings
 	secret   []byte // nil when it is in the file beside the database
 	runtime  lazy[*runtime]
@@ -83,7 +85,7 @@ type runtime struct {
 	keyring  *store.Keyring
 	sealer   *keys.Sealer
 	sessions *store.Sessions
-	visits   *store.Recorder
+	recorder *store.Recorder
 }
 
 // CaddyModule returns the Caddy module information.
@@ -123,7 +125,7 @@ func (a *App) acquireStore() error {
 		a.Store = &StoreConfig{Engine: engineBolt}
 	}
 	var identity, file string
-	var open func(*shared) (store.Engine, error)
+	var open func(*sharedStore) (engine.Engine, error)
 	switch a.Store.Engine {
 	case engineBolt:
 		if a.StaleFor != 0 {
@@ -141,7 +143,7 @@ func (a *App) acquireStore() error {
 		}
 		staleFor := time.Duration(a.StaleFor)
 		identity = a.Store.identity(staleFor, options)
-		open = func(s *shared) (store.Engine, error) { return openRedis(s, options, staleFor) }
+		open = func(s *sharedStore) (engine.Engine, error) { return openRedis(s, options, staleFor) }
 	default:
 		return fmt.Errorf("unknown engine %q; known are %s and %s", a.Store.Engine, engineBolt, engineRedis)
 	}
@@ -149,7 +151,7 @@ func (a *App) acquireStore() error {
 	if err != nil {
 		return err
 	}
-	a.acquired, a.shared = identity, pooled.(*shared)
+	a.acquired, a.shared = identity, pooled.(*sharedStore)
 	return nil
 }
 
@@ -229,7 +231,7 @@ func (a *App) openRuntime() (*runtime, error) {
 	keyring := store.NewKeyring(a.shared.store, sealer)
 	rt := &runtime{
 		policy: a.shared.policy, store: a.shared.store, keyring: keyring, sealer: sealer,
-		sessions: store.NewSessions(keyring), visits: a.shared.visits,
+		sessions: store.NewSessions(keyring), recorder: a.shared.recorder,
 	}
 	if err := rt.keyring.Check(a.ctx); err != nil {
 		return nil, err
@@ -340,7 +342,7 @@ func (a *App) sweep(ctx context.Context) {
 		case <-ticker.C:
 		}
 		switch removed, err := a.shared.store.Sweep(ctx); {
-		case errors.Is(err, context.Canceled), errors.Is(err, store.ErrClosed):
+		case errors.Is(err, context.Canceled), errors.Is(err, engine.ErrClosed):
 			return
 		case err != nil:
 			a.logger.Error("removing ended records failed", zap.Error(err))

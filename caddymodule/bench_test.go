@@ -276,7 +276,7 @@ func load(text string) error {
 }
 
 // shared returns what survives reloads.
-func (b *bench) shared() *shared { return b.app().shared }
+func (b *bench) shared() *sharedStore { return b.app().shared }
 
 // running returns the app at work.
 func (b *bench) running() *runtime {

@@ -66,7 +66,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := once{}
+	seen := seenOptions{}
 	for d.NextBlock(0) {
 		option := d.Val()
 		if err := seen.check(d, option); err != nil {
@@ -146,7 +146,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("%q: gatefold takes no matcher and no argument: its rules say what is gated", d.Val())
 	}
-	seen := once{}
+	seen := seenOptions{}
 	for d.NextBlock(0) {
 		option := d.Val()
 		if option != "identify" && option != "rule" && option != "share_domain" {
@@ -186,7 +186,7 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser, option string) error {
 		if err != nil || ttl < time.Second {
 			return d.Errf("session_ttl: %q must be a duration of at least 1s, such as 24h", text)
 		}
-		h.SessionTTL = caddy.Duration(ttl)
+		h.LinkCookieTTL = caddy.Duration(ttl)
 		return nil
 	case "deny":
 		return h.parseDeny(d)
@@ -219,7 +219,7 @@ func (h *Handler) parseIdentify(d *caddyfile.Dispenser) error {
 	if identity.Source != sourceJWT && identity.Source != sourceHTTPAuth {
 		return d.Errf("identify: unknown source %q; known are %s and %s", identity.Source, sourceJWT, sourceHTTPAuth)
 	}
-	seen := once{}
+	seen := seenOptions{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if identity.Source == sourceHTTPAuth {
@@ -274,7 +274,7 @@ func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	h.Deny = new(DenyConfig)
-	seen := once{}
+	seen := seenOptions{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if err := seen.check(d, option); err != nil {
@@ -327,9 +327,9 @@ func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
 }
 
 // once refuses an option that is given a second time.
-type once map[string]bool
+type seenOptions map[string]bool
 
-func (o once) check(d *caddyfile.Dispenser, option string) error {
+func (o seenOptions) check(d *caddyfile.Dispenser, option string) error {
 	if o[option] {
 		return d.Errf("%s is given twice", option)
 	}

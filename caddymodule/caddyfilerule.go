@@ -74,7 +74,7 @@ func checkCaptures(path string) error {
 // parseBlock reads the block of a rule: what becomes of a request that it
 // allows, and what a visit records.
 func (c *RuleConfig) parseBlock(d *caddyfile.Dispenser) error {
-	seen := once{}
+	seen := seenOptions{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if err := seen.check(d, option); err != nil {

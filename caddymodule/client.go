@@ -93,7 +93,7 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 		query = url.Values{}
 	}
 	query.Set("vendor", c.vendor)
-	address := "http://" + c.address + localPrefix + path + "?" + query.Encode()
+	address := "http://" + c.address + adminPrefix + path + "?" + query.Encode()
 	var body io.Reader
 	if in != nil {
 		encoded, err := json.Marshal(in)
@@ -124,7 +124,7 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 
 // download begins to read an answer that is not JSON, and may take its time.
 func (c *client) download(ctx context.Context, path string) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.address+localPrefix+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.address+adminPrefix+path, nil)
 	if err != nil {
 		return nil, err
 	}

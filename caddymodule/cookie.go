@@ -16,8 +16,8 @@ import (
 )
 
 // linkPass is what a link cookie says: that this browser redeemed this link.
-type linkPass struct {
-	policy.Pass
+type linkCookiePayload struct {
+	policy.RedeemedLink
 	// Redemption is the use that was counted for it.
 	Redemption string
 	// IssuedAt is in Unix seconds.
@@ -34,7 +34,7 @@ type cookieSealer struct {
 	site []byte
 	macs sync.Pool // of hash.Hash, keyed
 	// recent holds what was verified a moment ago, by its value.
-	recent *policy.Recent[carriedPass]
+	recent *policy.Recent[redeemedCookie]
 }
 
 // recentCookies is how many link cookies are remembered for a site.
@@ -43,7 +43,7 @@ const recentCookies = 512
 func newCookieSealer(key [sha256.Size]byte, vendor, site string) *cookieSealer {
 	s := &cookieSealer{
 		site:   appendText(appendText(nil, vendor), site),
-		recent: policy.NewRecent[carriedPass](recentCookies),
+		recent: policy.NewRecent[redeemedCookie](recentCookies),
 	}
 	s.macs.New = func() any { return hmac.New(sha256.New, key[:]) }
 	return s
@@ -60,13 +60,13 @@ func appendText(b []byte, text string) []byte {
 }
 
 // Seal returns the cookie value of a pass.
-func (s *cookieSealer) Seal(pass linkPass) string {
+func (s *cookieSealer) Seal(payload linkCookiePayload) string {
 	b := []byte{cookieFormat}
-	b = appendText(b, pass.Issuer)
-	b = appendText(b, pass.ID)
-	b = appendText(b, pass.Redemption)
-	b = binary.AppendVarint(b, pass.IssuedAt)
-	b = binary.AppendVarint(b, pass.ExpiresAt)
+	b = appendText(b, payload.Issuer)
+	b = appendText(b, payload.ID)
+	b = appendText(b, payload.Redemption)
+	b = binary.AppendVarint(b, payload.IssuedAt)
+	b = binary.AppendVarint(b, payload.ExpiresAt)
 	encoding := base64.RawURLEncoding
 	return encoding.EncodeToString(b) + "." + encoding.EncodeToString(s.appendMAC(nil, b))
 }
@@ -75,24 +75,24 @@ func (s *cookieSealer) Seal(pass linkPass) string {
 const maxCookieValue = 1024
 
 // Open returns the pass of a cookie value, if this site made it.
-func (s *cookieSealer) Open(value string) (linkPass, error) {
+func (s *cookieSealer) Open(value string) (linkCookiePayload, error) {
 	const macLen = 43 // base64url of 32 bytes
 	if len(value) > maxCookieValue || len(value) <= macLen+1 || value[len(value)-macLen-1] != '.' {
-		return linkPass{}, errCookie
+		return linkCookiePayload{}, errCookie
 	}
 	// The texts of the pass are parts of one string: decoding costs one
 	// allocation.
 	var decoded [maxCookieValue]byte
 	b, err := strictBase64.AppendDecode(decoded[:0], []byte(value[:len(value)-macLen-1]))
 	if err != nil {
-		return linkPass{}, errCookie
+		return linkCookiePayload{}, errCookie
 	}
 	var macs [3 * sha256.Size]byte
 	mac, err := strictBase64.AppendDecode(macs[:0], []byte(value[len(value)-macLen:]))
 	if err != nil || !hmac.Equal(mac, s.appendMAC(macs[2*sha256.Size:2*sha256.Size], b)) {
-		return linkPass{}, errCookie
+		return linkCookiePayload{}, errCookie
 	}
-	return readPass(string(b))
+	return readCookiePayload(string(b))
 }
 
 // strictBase64 reads what has one spelling only.
@@ -108,30 +108,30 @@ func (s *cookieSealer) appendMAC(to, pass []byte) []byte {
 }
 
 // readPass reads what Seal wrote.
-func readPass(b string) (linkPass, error) {
+func readCookiePayload(b string) (linkCookiePayload, error) {
 	if len(b) == 0 || b[0] != cookieFormat {
-		return linkPass{}, errCookie
+		return linkCookiePayload{}, errCookie
 	}
 	b = b[1:]
-	var pass linkPass
-	for _, text := range []*string{&pass.Issuer, &pass.ID, &pass.Redemption} {
+	var payload linkCookiePayload
+	for _, text := range []*string{&payload.Issuer, &payload.ID, &payload.Redemption} {
 		n, size := binary.Uvarint([]byte(b[:min(len(b), binary.MaxVarintLen64)]))
 		if size <= 0 || n > uint64(len(b)-size) {
-			return linkPass{}, errCookie
+			return linkCookiePayload{}, errCookie
 		}
 		*text, b = b[size:size+int(n)], b[size+int(n):]
 	}
-	for _, number := range []*int64{&pass.IssuedAt, &pass.ExpiresAt} {
+	for _, number := range []*int64{&payload.IssuedAt, &payload.ExpiresAt} {
 		n, size := binary.Varint([]byte(b[:min(len(b), binary.MaxVarintLen64)]))
 		if size <= 0 {
-			return linkPass{}, errCookie
+			return linkCookiePayload{}, errCookie
 		}
 		*number, b = n, b[size:]
 	}
 	if len(b) != 0 {
-		return linkPass{}, errCookie
+		return linkCookiePayload{}, errCookie
 	}
-	return pass, nil
+	return payload, nil
 }
 
 // linkCookieName returns the name of a link's cookie: one for each link, so
@@ -164,10 +164,10 @@ const maxLinkCookies = 8
 
 // setLinkCookie gives the reader the cookie of a redeemed link, and expires the
 // oldest of those that the request carried when there would be too many.
-func setLinkCookie(header http.Header, sealer *cookieSealer, pass linkPass, carried []carriedPass, secure bool) {
-	name := linkCookieName(pass.Issuer, pass.ID, secure)
-	others := carried[:0:0]
-	for _, other := range carried {
+func setLinkCookie(header http.Header, sealer *cookieSealer, payload linkCookiePayload, redeemed []redeemedCookie, secure bool) {
+	name := linkCookieName(payload.Issuer, payload.ID, secure)
+	others := redeemed[:0:0]
+	for _, other := range redeemed {
 		if other.name != name {
 			others = append(others, other)
 		}
@@ -175,14 +175,14 @@ func setLinkCookie(header http.Header, sealer *cookieSealer, pass linkPass, carr
 	for len(others) >= maxLinkCookies {
 		oldest := 0
 		for i := range others {
-			if others[i].pass.IssuedAt < others[oldest].pass.IssuedAt {
+			if others[i].link.IssuedAt < others[oldest].link.IssuedAt {
 				oldest = i
 			}
 		}
 		header.Add("Set-Cookie", linkSetCookie(others[oldest].name, "", -1, secure))
 		others = append(others[:oldest:oldest], others[oldest+1:]...)
 	}
-	header.Add("Set-Cookie", linkSetCookie(name, sealer.Seal(pass), pass.ExpiresAt-pass.IssuedAt, secure))
+	header.Add("Set-Cookie", linkSetCookie(name, sealer.Seal(payload), payload.ExpiresAt-payload.IssuedAt, secure))
 }
 
 // linkSetCookie renders a Set-Cookie header. A negative age expires the cookie.
@@ -195,37 +195,37 @@ func linkSetCookie(name, value string, age int64, secure bool) string {
 }
 
 // carriedPass is a link cookie of a request that was verified.
-type carriedPass struct {
+type redeemedCookie struct {
 	name string
-	pass linkPass
+	link linkCookiePayload
 }
 
 // openLinkCookies appends the verified link cookies of a request to carried. One
 // that fails is none: it was made for another site, or forged, or cut.
-func openLinkCookies(sealer *cookieSealer, cookies []linkCookie, now time.Time, carried []carriedPass) []carriedPass {
+func openLinkCookies(sealer *cookieSealer, cookies []linkCookie, now time.Time, redeemed []redeemedCookie) []redeemedCookie {
 	for i := range cookies {
-		if len(carried) == 2*maxLinkCookies {
+		if len(redeemed) == 2*maxLinkCookies {
 			break
 		}
-		if known, ok := sealer.open(&cookies[i]); ok && now.Unix() < known.pass.ExpiresAt {
-			carried = append(carried, known)
+		if known, ok := sealer.open(&cookies[i]); ok && now.Unix() < known.link.ExpiresAt {
+			redeemed = append(redeemed, known)
 		}
 	}
-	return carried
+	return redeemed
 }
 
 // open verifies a cookie, from memory where it was verified a moment ago. Only
 // what was verified is remembered.
-func (s *cookieSealer) open(cookie *linkCookie) (carriedPass, bool) {
+func (s *cookieSealer) open(cookie *linkCookie) (redeemedCookie, bool) {
 	if known := s.recent.Get(cookie.value); known != nil && known.name == cookie.name {
 		return *known, true
 	}
-	pass, err := s.Open(cookie.value)
-	if err != nil || !isLinkCookieOf(cookie.name, pass.Issuer, pass.ID) {
-		return carriedPass{}, false
+	payload, err := s.Open(cookie.value)
+	if err != nil || !isLinkCookieOf(cookie.name, payload.Issuer, payload.ID) {
+		return redeemedCookie{}, false
 	}
 	// The name is copied: it is a part of the request.
-	known := carriedPass{strings.Clone(cookie.name), pass}
+	known := redeemedCookie{strings.Clone(cookie.name), payload}
 	s.recent.Put(cookie.value, known)
 	return known, true
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-func testPass() linkPass {
-	return linkPass{
-		Pass:       policy.Pass{Issuer: "gatefold:acme", ID: "link_1", ExpiresAt: 2000},
-		Redemption: "r", IssuedAt: 1000,
+func testPass() linkCookiePayload {
+	return linkCookiePayload{
+		RedeemedLink: policy.RedeemedLink{Issuer: "gatefold:acme", ID: "link_1", ExpiresAt: 2000},
+		Redemption:   "r", IssuedAt: 1000,
 	}
 }
 
@@ -71,7 +71,7 @@ func FuzzCookie(f *testing.F) {
 	f.Add(sealer.Seal(testPass()))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, value string) {
-		if pass, err := sealer.Open(value); err == nil && sealer.Seal(pass) != value {
+		if payload, err := sealer.Open(value); err == nil && sealer.Seal(payload) != value {
 			t.Errorf("%q is another spelling of a cookie", value)
 		}
 	})
@@ -81,7 +81,7 @@ func FuzzCookie(f *testing.F) {
 // while cookies of the old one are still around.
 func FuzzReadPass(f *testing.F) {
 	f.Add(string([]byte{cookieFormat, 1, 'a', 1, 'b', 1, 'c', 2, 2}))
-	f.Fuzz(func(_ *testing.T, b string) { _, _ = readPass(b) })
+	f.Fuzz(func(_ *testing.T, b string) { _, _ = readCookiePayload(b) })
 }
 
 // The same link on http and on https; behind a proxy that is trusted, https is

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/keys"
@@ -34,9 +36,9 @@ const engagedRules = `
 // every makes visits be written in an interval.
 func every(t *testing.T, interval time.Duration) {
 	t.Helper()
-	before := visitInterval
-	visitInterval = interval
-	t.Cleanup(func() { visitInterval = before })
+	before := recordInterval
+	recordInterval = interval
+	t.Cleanup(func() { recordInterval = before })
 }
 
 // Who was there, and what she had to do with, is at the API a moment later; and
@@ -85,11 +87,11 @@ func TestVisitsAreToldOf(t *testing.T) {
 
 // stallingEngine takes no writes until it is let go.
 type stallingEngine struct {
-	store.Engine
+	engine.Engine
 	release chan struct{}
 }
 
-func (e *stallingEngine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
+func (e *stallingEngine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
 	<-e.release
 	return e.Engine.Commit(ctx, partition, batch)
 }
@@ -112,7 +114,7 @@ func TestReadersDoNotWaitForTheirVisits(t *testing.T) {
 			b.get("/app", "Authorization", token).page()
 		}
 	}
-	if stats := b.shared().visits.Stats(); stats.Stored != 0 {
+	if stats := b.shared().recorder.Stats(); stats.Stored != 0 {
 		t.Errorf("the store stalls, and yet: %+v", stats)
 	}
 	close(stalling.release)
@@ -130,12 +132,12 @@ func TestVisitsAreWrittenWhenTheServerEnds(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	engine, err := boltengine.Open(b.database())
+	backend, err := boltengine.Open(b.database())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer engine.Close()
-	list, _, err := store.New(engine, new(policy.Versions), clock.Now).Visitors(t.Context(), defaultVendor, defaultVendor, store.VisitorPage{Limit: 2, Tags: true})
+	defer backend.Close()
+	list, _, err := store.New(backend, new(policy.Versions), clock.Now).Visitors(t.Context(), defaultVendor, defaultVendor, store.VisitorPage{Limit: 2, Tags: true})
 	if err != nil || len(list) != 1 || list[0].UserID != "alice" || fmt.Sprint(list[0].Tags) != "[app]" {
 		t.Errorf("%v, %v", list, err)
 	}

@@ -27,7 +27,7 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	if err != nil {
 		return nil, err
 	}
-	if site, err = site.suppose(ctx, &request); err != nil {
+	if site, err = site.withOverrides(ctx, &request); err != nil {
 		return nil, err
 	}
 	e, err := newExplainer(request, gate, site)
@@ -36,8 +36,8 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	}
 	e.store = a.shared.store
 	decision := e.decide(ctx)
-	e.tellDecision(&decision)
-	return e.told, e.tellGrants(ctx)
+	e.addDecision(&decision)
+	return e.result, e.addGrants(ctx)
 }
 
 // newExplainer returns an explainer of one request at a gate. What it tells of
@@ -51,11 +51,11 @@ func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime
 		request.Method = http.MethodGet
 	}
 	if request.SKUs != nil && request.UserID == "" && request.ReaderToken == "" {
-		request.UserID = supposedReader
+		request.UserID = hypotheticalReader
 	}
 	return &explainer{
 		request: request, gate: gate, site: site, page: page,
-		told: &admin.Explanation{
+		result: &admin.Explanation{
 			Vendor: gate.Vendor, Site: gate.Site, Method: request.Method,
 			Grants: []admin.ExplainedGrant{}, Readings: []admin.ExplainedReading{},
 		},
@@ -141,12 +141,12 @@ type explainer struct {
 	page    *url.URL
 	reader  policy.Reader
 	skus    []string // that the rules ask for
-	told    *admin.Explanation
+	result  *admin.Explanation
 }
 
 // decide takes the request through the steps of the gate.
 func (e *explainer) decide(ctx context.Context) policy.Decision {
-	method, ok := policy.JudgedMethod(e.told.Method, false)
+	method, ok := policy.JudgedMethod(e.result.Method, false)
 	if !ok {
 		return policy.Decision{Reason: policy.ReasonBadMethod}
 	}
@@ -155,9 +155,9 @@ func (e *explainer) decide(ctx context.Context) policy.Decision {
 	if path == "" {
 		path = "/"
 	}
-	e.told.Path.Received = path
+	e.result.Path.Received = path
 	if err := r.Path.Read(path, e.site.site.Paths); err != nil {
-		e.told.Path.Error = err.Error()
+		e.result.Path.Error = err.Error()
 		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
 	}
 	e.identify(ctx, r.Now)
@@ -170,17 +170,17 @@ func (e *explainer) decide(ctx context.Context) policy.Decision {
 	}
 	explained := e.site.policy.Explain(ctx, r)
 	for i := range explained.Readings {
-		e.tellReading(&explained.Readings[i])
+		e.addReading(&explained.Readings[i])
 	}
 	if explained.Token != nil {
-		e.tellLink(ctx, &explained)
+		e.addLink(ctx, &explained)
 	}
 	return explained.Decision
 }
 
 // identify finds out who the reader would be.
 func (e *explainer) identify(ctx context.Context, now time.Time) {
-	told := &e.told.Reader
+	told := &e.result.Reader
 	told.Source = "no credential"
 	switch {
 	case e.request.UserID != "":
@@ -202,10 +202,10 @@ func (e *explainer) verify(ctx context.Context, now time.Time) {
 		if source.httpAuth || !source.issued(e.request.ReaderToken) {
 			continue
 		}
-		e.told.Reader.Source = "jwt of issuer " + source.verifier.Issuer.Issuer
+		e.result.Reader.Source = "jwt of issuer " + source.verifier.Issuer.Issuer
 		reader, err := e.site.policy.Reader(ctx, &source.verifier, e.request.ReaderToken, now)
 		if err != nil {
-			e.told.Reader.Error = err.Error()
+			e.result.Reader.Error = err.Error()
 			reader = policy.Reader{Rejected: true}
 		}
 		e.reader = reader
@@ -220,34 +220,34 @@ func (e *explainer) evidence() policy.LinkEvidence {
 		share = len(tokens) == 0 && isShareToken(e.request.LinkToken)
 		tokens = append(tokens, e.request.LinkToken)
 	}
-	var passes []policy.Pass
+	var passes []policy.RedeemedLink
 	if e.request.HoldsLink {
-		passes = []policy.Pass{policy.SupposedPass()}
+		passes = []policy.RedeemedLink{policy.HypotheticalLink()}
 	}
 	if len(tokens) == 0 {
-		return policy.LinkEvidence{Passes: passes}
+		return policy.LinkEvidence{Redeemed: passes}
 	}
 	return policy.LinkEvidence{
-		Passes: passes, Token: tokens[0], Share: share, Ambiguous: len(tokens) > 1,
-		Readable:  e.told.Method == http.MethodGet || e.told.Method == http.MethodHead,
-		Spendable: e.told.Method == http.MethodGet,
+		Redeemed: passes, Token: tokens[0], Share: share, Ambiguous: len(tokens) > 1,
+		Readable:  e.result.Method == http.MethodGet || e.result.Method == http.MethodHead,
+		Spendable: e.result.Method == http.MethodGet,
 	}
 }
 
-func (e *explainer) tellReading(reading *policy.Reading) {
-	told := admin.ExplainedReading{
+func (e *explainer) addReading(reading *policy.Reading) {
+	result := admin.ExplainedReading{
 		Path: reading.Path, PassedOver: []admin.ExplainedRule{}, OtherRules: reading.OtherRules,
 		SKUs: reading.SKUs, ContentID: reading.ContentID, Reason: reading.Decision.Reason.String(),
 	}
 	if reading.Decision.Rule != nil {
 		rule := explainedRule(reading.Decision.Rule)
-		told.Rule = &rule
+		result.Rule = &rule
 	}
 	for i := range reading.PassedOver {
-		told.PassedOver = append(told.PassedOver, explainedRule(&reading.PassedOver[i]))
+		result.PassedOver = append(result.PassedOver, explainedRule(&reading.PassedOver[i]))
 	}
 	e.skus = append(e.skus, reading.SKUs...)
-	e.told.Readings = append(e.told.Readings, told)
+	e.result.Readings = append(e.result.Readings, result)
 }
 
 func explainedRule(rule *policy.Rule) admin.ExplainedRule {
@@ -262,10 +262,10 @@ func isShareToken(raw string) bool {
 }
 
 // tellLink tells of each check of a link, up to the first that fails.
-func (e *explainer) tellLink(ctx context.Context, explained *policy.Explanation) {
+func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) {
 	token := explained.Token
 	link := &admin.ExplainedLink{TokenID: token.Claims.ID}
-	e.told.Link = link
+	e.result.Link = link
 	check := func(name string, ok bool, detail string) bool {
 		link.Checks = append(link.Checks, admin.ExplainedCheck{Check: name, OK: ok, Detail: detail})
 		return ok
@@ -283,7 +283,7 @@ func (e *explainer) tellLink(ctx context.Context, explained *policy.Explanation)
 			return
 		}
 	}
-	record, err := e.store.SignedLink(ctx, e.told.Vendor, token.Claims.Issuer, token.Claims.ID)
+	record, err := e.store.SignedLink(ctx, e.result.Vendor, token.Claims.Issuer, token.Claims.ID)
 	known := "the store knows it"
 	if published && errors.Is(err, store.ErrNotFound) {
 		record, err, known = store.SignedLink{Claims: token.Claims}, nil, "a publisher's link that was never used"
@@ -336,15 +336,15 @@ func usesDetail(uses int64, claims keys.LinkClaims) string {
 }
 
 // tellGrants tells of the reader's grants of what the rules ask for.
-func (e *explainer) tellGrants(ctx context.Context) error {
+func (e *explainer) addGrants(ctx context.Context) error {
 	if e.reader.Anonymous() || len(e.skus) == 0 {
 		return nil
 	}
 	if e.request.SKUs != nil {
-		e.tellSupposedGrants(*e.request.SKUs)
+		e.addHypotheticalGrants(*e.request.SKUs)
 		return nil
 	}
-	found, err := e.store.GrantsOf(ctx, e.told.Vendor, e.reader)
+	found, err := e.store.GrantsOf(ctx, e.result.Vendor, e.reader)
 	if err != nil {
 		return err
 	}
@@ -352,16 +352,16 @@ func (e *explainer) tellGrants(ctx context.Context) error {
 	for i := range found {
 		grant := &found[i].Grant
 		if !slices.Contains(e.skus, grant.SKU) {
-			e.told.OtherGrants++
+			e.result.OtherGrants++
 			continue
 		}
-		told := admin.ExplainedGrant{
+		result := admin.ExplainedGrant{
 			ID: grant.ID, SKU: grant.SKU, List: grant.Source, StartsAt: grant.StartsAt, EndsAt: grant.EndsAt, Counts: found[i].Counts(moment),
 		}
-		if !told.Counts {
-			told.Why = whyNot(&found[i], moment)
+		if !result.Counts {
+			result.Why = whyNot(&found[i], moment)
 		}
-		e.told.Grants = append(e.told.Grants, told)
+		e.result.Grants = append(e.result.Grants, result)
 	}
 	return nil
 }
@@ -380,21 +380,21 @@ func whyNot(found *store.FoundGrant, moment time.Time) string {
 	}
 }
 
-func (e *explainer) tellDecision(decision *policy.Decision) {
-	told := &e.told.Decision
-	told.Allow, told.Reason, told.Status = decision.Allow(), decision.Reason.String(), http.StatusOK
+func (e *explainer) addDecision(decision *policy.Decision) {
+	result := &e.result.Decision
+	result.Allow, result.Reason, result.Status = decision.Allow(), decision.Reason.String(), http.StatusOK
 	if answer, denied := denials[decision.Reason]; denied {
-		told.Status = answer.status
+		result.Status = answer.status
 	}
-	told.Spends, told.Grant = decision.Link.Spend && decision.Allow(), decision.Grant
+	result.Spends, result.Grant = decision.Link.Spend && decision.Allow(), decision.Grant
 	if decision.Err != nil {
-		told.Error = decision.Err.Error()
+		result.Error = decision.Err.Error()
 	}
 	// Far away is never; and what does not depend on time has no moment at all.
 	if until := time.UnixMilli(decision.Until).UTC(); decision.Until > 0 && until.Year() < 9999 {
-		told.Until = &until
+		result.Until = &until
 	}
-	e.told.Hint = hints[decision.Reason]
+	e.result.Hint = hints[decision.Reason]
 }
 
 // hints say what to do about each reason.

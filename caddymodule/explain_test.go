@@ -24,11 +24,11 @@ func (b *bench) explain(request admin.ExplainRequest) *admin.Explanation {
 	if !strings.HasPrefix(request.URL, "http") {
 		request.URL = b.site + request.URL
 	}
-	told, err := app.(*App).explain(b.Context(), defaultVendor, request)
+	result, err := app.(*App).explain(b.Context(), defaultVendor, request)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return told
+	return result
 }
 
 // Whatever the gate answers, explain says the same beforehand, why, and what to
@@ -80,9 +80,9 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 		{"trace", admin.ExplainRequest{URL: "/", Method: "TRACE"}, []string{"bad_method, status 405"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			told := b.explain(test.request)
+			result := b.explain(test.request)
 			var text strings.Builder
-			for _, line := range explanationLines(told) {
+			for _, line := range explanationLines(result) {
 				text.WriteString(line.step + strings.Repeat(" ", max(0, 10-len(line.step))) + line.text + "\n")
 			}
 			for _, part := range test.want {
@@ -90,10 +90,10 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 					t.Errorf("it does not say %q:\n%s", part, &text)
 				}
 			}
-			if told.Hint == "" {
+			if result.Hint == "" {
 				t.Errorf("there is no hint:\n%s", &text)
 			}
-			encoded, err := json.Marshal(told)
+			encoded, err := json.Marshal(result)
 			if err != nil || strings.Contains(string(encoded), "eyJ") {
 				t.Errorf("it repeats a token: %s, %v", encoded, err)
 			}
@@ -117,8 +117,8 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 			if test.request.ReaderToken != "" {
 				header = "Bearer " + test.request.ReaderToken
 			}
-			if got := b.do(method, path, "Authorization", header); got.StatusCode != told.Decision.Status {
-				t.Errorf("the gate answers %d, explained was %d", got.StatusCode, told.Decision.Status)
+			if got := b.do(method, path, "Authorization", header); got.StatusCode != result.Decision.Status {
+				t.Errorf("the gate answers %d, explained was %d", got.StatusCode, result.Decision.Status)
 			}
 		})
 	}
@@ -160,11 +160,11 @@ func TestExplainAsksTheRunningConfiguration(t *testing.T) {
 	if err := load(strings.Replace(b.config("", "rule / any", ""), "reverse_proxy", "bind 256.0.0.1\n\treverse_proxy", 1)); err == nil {
 		t.Fatal("loaded")
 	}
-	if told := b.explain(admin.ExplainRequest{URL: "/articles/hello"}); told.Decision.Reason != "login_required" {
-		t.Errorf("the failed configuration decides: %+v", told.Decision)
+	if result := b.explain(admin.ExplainRequest{URL: "/articles/hello"}); result.Decision.Reason != "login_required" {
+		t.Errorf("the failed configuration decides: %+v", result.Decision)
 	}
 	b.load(b.config("", "rule / any", ""))
-	if told := b.explain(admin.ExplainRequest{URL: "/articles/hello"}); told.Decision.Reason != "public" {
-		t.Errorf("the new configuration does not decide: %+v", told.Decision)
+	if result := b.explain(admin.ExplainRequest{URL: "/articles/hello"}); result.Decision.Reason != "public" {
+		t.Errorf("the new configuration does not decide: %+v", result.Decision)
 	}
 }

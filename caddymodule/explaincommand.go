@@ -37,14 +37,14 @@ func explain(c *call) error {
 		}
 		request.SKUs = &skus
 	}
-	var told admin.Explanation
-	if err := c.request(http.MethodPost, "/management/explain", nil, request, &told); err != nil {
+	var result admin.Explanation
+	if err := c.request(http.MethodPost, "/management/explain", nil, request, &result); err != nil {
 		return err
 	}
 	if c.json {
-		return c.printJSON(told)
+		return c.printJSON(result)
 	}
-	for _, line := range explanationLines(&told) {
+	for _, line := range explanationLines(&result) {
 		fmt.Fprintf(c.out, "%-9s %s\n", line.step, printable(line.text))
 	}
 	return nil

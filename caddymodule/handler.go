@@ -77,7 +77,7 @@ type Handler struct {
 
 	// SessionTTL is how long a redeemed link stays open in a browser, at most
 	// until the link itself ends. Default: 24 hours.
-	SessionTTL caddy.Duration `json:"session_ttl,omitempty"`
+	LinkCookieTTL caddy.Duration `json:"session_ttl,omitempty"`
 
 	// Deny says how a denied request is answered.
 	Deny *DenyConfig `json:"deny,omitempty"`
@@ -147,21 +147,21 @@ func (c *PathConfig) options() policy.PathOptions {
 }
 
 const (
-	defaultVendor     = "default"
-	defaultLinkParam  = "token"
-	defaultShareParam = "share"
-	defaultSessionTTL = 24 * time.Hour
+	defaultVendor        = "default"
+	defaultLinkParam     = "token"
+	defaultShareParam    = "share"
+	defaultLinkCookieTTL = 24 * time.Hour
 )
 
 // siteRuntime is a handler at work.
 type siteRuntime struct {
 	policy  *policy.Policy
 	site    *policy.Site
-	sources []source
+	sources []credentialSource
 	cookies *cookieSealer
 	// sessions tell the origin who asks; visits notes that she was there.
 	sessions *store.Sessions
-	visits   *store.Recorder
+	recorder *store.Recorder
 }
 
 // CaddyModule returns the Caddy module information.
@@ -218,8 +218,8 @@ func (h *Handler) setDefaults() {
 	if h.ShareParam == "" {
 		h.ShareParam = defaultShareParam
 	}
-	if h.SessionTTL == 0 {
-		h.SessionTTL = caddy.Duration(defaultSessionTTL)
+	if h.LinkCookieTTL == 0 {
+		h.LinkCookieTTL = caddy.Duration(defaultLinkCookieTTL)
 	}
 	if h.Paths == nil {
 		h.Paths = new(PathConfig)
@@ -279,7 +279,7 @@ func (h *Handler) Validate() error {
 	if err := h.validateShare(); err != nil {
 		return err
 	}
-	if h.SessionTTL < caddy.Duration(time.Second) {
+	if h.LinkCookieTTL < caddy.Duration(time.Second) {
 		return errors.New("session_ttl: must be at least 1s")
 	}
 	for _, rule := range h.Rules {
@@ -315,11 +315,11 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		site:     policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
 		cookies:  newCookieSealer(key, h.Vendor, h.Site),
 		sessions: rt.sessions,
-		visits:   rt.visits,
+		recorder: rt.recorder,
 	}
 	site.site.ShareDomains = h.ShareDomains
 	for _, identity := range h.Identify {
-		source, err := identity.source(own, &h.keySets)
+		source, err := identity.credentialSource(own, &h.keySets)
 		if err != nil {
 			return nil, err
 		}
@@ -344,17 +344,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return err
 }
 
-func (h *Handler) serve(w http.ResponseWriter, v *visit, next caddyhttp.Handler) error {
-	decision := &v.told.decision
-	*decision = h.decide(v)
-	h.handOver(v, decision)
-	h.metrics.decided(decision.Reason, since(v.request.Now))
-	h.report(v)
+func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {
+	decision := &g.outcome.decision
+	*decision = h.decide(g)
+	h.prepareUpstream(g, decision)
+	h.metrics.decided(decision.Reason, since(g.request.Now))
+	h.report(g)
 	if !decision.Allow() {
-		return h.deny(w, v, decision)
+		return h.deny(w, g, decision)
 	}
-	h.noteVisit(v, decision)
-	return h.allow(w, v, decision, next)
+	h.recordVisit(g, decision)
+	return h.allow(w, g, decision, next)
 }
 
 // errFragment: no client sends a fragment, and servers differ on where the path
@@ -362,56 +362,56 @@ func (h *Handler) serve(w http.ResponseWriter, v *visit, next caddyhttp.Handler)
 var errFragment = errors.New("the request holds a fragment")
 
 // noteVisit notes that a reader was here. It waits for nothing.
-func (h *Handler) noteVisit(v *visit, decision *policy.Decision) {
-	if v.request.Reader.Anonymous() || decision.Rule == nil {
+func (h *Handler) recordVisit(g *gateRequest, decision *policy.Decision) {
+	if g.request.Reader.Anonymous() || decision.Rule == nil {
 		return
 	}
 	if site, err := h.runtime.get(); err == nil {
-		site.visits.Visit(h.Vendor, h.Site, v.request.Reader.UserID, decision.Rule.Engaged, v.request.Now)
+		site.recorder.Visit(h.Vendor, h.Site, g.request.Reader.UserID, decision.Rule.Engaged, g.request.Now)
 	}
 }
 
 // decide takes a request through the steps that only take values and give
 // values. Failure closes the gate.
-func (h *Handler) decide(v *visit) policy.Decision {
-	request := &v.request
+func (h *Handler) decide(g *gateRequest) policy.Decision {
+	request := &g.request
 	request.Now = now()
 	site, err := h.runtime.get()
 	if err != nil {
-		return h.decideWithoutStore(v, err)
+		return h.decideWithoutStore(g, err)
 	}
-	method, ok := policy.JudgedMethod(v.r.Method, isExtendedWebSocket(v.r))
+	method, ok := policy.JudgedMethod(g.r.Method, isExtendedWebSocket(g.r))
 	if !ok {
 		return policy.Decision{Reason: policy.ReasonBadMethod}
 	}
 	request.Site, request.Method = site.site, method
-	request.Host, request.Query = v.r.Host, v.original.RawQuery
-	if strings.IndexByte(v.r.RequestURI, '#') >= 0 {
+	request.Host, request.Query = g.r.Host, g.original.RawQuery
+	if strings.IndexByte(g.r.RequestURI, '#') >= 0 {
 		return policy.Decision{Reason: policy.ReasonBadPath, Err: errFragment}
 	}
-	if err := request.Path.Read(v.original.EscapedPath(), site.site.Paths); err != nil {
+	if err := request.Path.Read(g.original.EscapedPath(), site.site.Paths); err != nil {
 		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
 	}
-	if isPreflight(v.r) {
+	if isPreflight(g.r) {
 		return policy.Decision{Reason: policy.ReasonPreflight}
 	}
-	request.Reader = identify(v, site)
-	if err := site.policy.Match(v.r.Context(), request); err != nil {
+	request.Reader = identify(g, site)
+	if err := site.policy.Match(g.r.Context(), request); err != nil {
 		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
 	}
 	if request.LinkMayOpen() {
-		request.Link = h.linkEvidence(v, site)
+		request.Link = h.linkEvidence(g, site)
 	}
-	decision := site.policy.Decide(v.r.Context(), request)
+	decision := site.policy.Decide(g.r.Context(), request)
 	if !h.mayDecide(&decision, request.Now) {
 		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: errStale}
 	}
 	if spend := decision.Link.Spend; spend || decision.Link.First {
-		if v.introduction, err = h.introduce(v, site, &decision); err != nil {
+		if g.upstream, err = h.identifyUpstream(g, site, &decision); err != nil {
 			return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
 		}
-		v.redemption = newRedemptionID()
-		decision = site.policy.Redeem(v.r.Context(), request, decision, v.redemption)
+		g.redemption = newRedemptionID()
+		decision = site.policy.Redeem(g.r.Context(), request, decision, g.redemption)
 		if spend {
 			h.metrics.redeemed(decision.Reason)
 		}

@@ -44,7 +44,7 @@ type Identity struct {
 	Claims map[string]string `json:"claims,omitempty"`
 
 	verifier policy.ReaderVerifier
-	remote   keys.Source // where the keys are fetched; zero when they are not
+	remote   keys.KeySetLocation // where the keys are fetched; zero when they are not
 }
 
 const (
@@ -54,16 +54,16 @@ const (
 )
 
 // source is an identity at work.
-type source struct {
+type credentialSource struct {
 	httpAuth bool
 	cookie   string
 	verifier policy.ReaderVerifier
 }
 
 // fixedKeys are keys from the configuration.
-type fixedKeys struct{ set keys.KeySet }
+type staticKeys struct{ set keys.KeySet }
 
-func (f fixedKeys) KeySet(context.Context) (keys.KeySet, error) { return f.set, nil }
+func (f staticKeys) KeySet(context.Context) (keys.KeySet, error) { return f.set, nil }
 
 // provision checks the identity and reads its keys.
 func (i *Identity) provision(vendor, site string) error {
@@ -131,7 +131,7 @@ func (i *Identity) provisionForeign() error {
 		ID: verifierID("jwks", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified,
 			names.PublisherUserID, string(sum[:])),
 		Issuer: keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names},
-		Keys:   fixedKeys{set},
+		Keys:   staticKeys{set},
 	}
 	return nil
 }
@@ -141,11 +141,11 @@ func (i *Identity) provisionForeign() error {
 func (i *Identity) fetched() (bool, error) {
 	switch {
 	case strings.Contains(i.JWKS, "://"):
-		i.remote = keys.Source{URL: i.JWKS, Trusted: true}
+		i.remote = keys.KeySetLocation{URL: i.JWKS, Trusted: true}
 	case i.JWKS != "":
 		return false, nil
 	case strings.Contains(i.Issuer, "://"):
-		i.remote = keys.Source{Issuer: i.Issuer, Trusted: true}
+		i.remote = keys.KeySetLocation{Issuer: i.Issuer, Trusted: true}
 	default:
 		return false, errors.New("jwt: jwks is required: a file or an https URL with the issuer's public keys; only an issuer that is an https URL says itself where they are")
 	}
@@ -191,15 +191,15 @@ func verifierID(parts ...string) string {
 
 // source returns the identity at work, over the vendor's own keys, or those that
 // are fetched. It waits for no network: an issuer that is down stops nobody.
-func (i *Identity) source(own policy.KeySource, sets *watchedKeySets) (source, error) {
-	s := source{httpAuth: i.Source == sourceHTTPAuth, cookie: i.Cookie, verifier: i.verifier}
+func (i *Identity) credentialSource(own policy.KeySource, sets *watchedKeySets) (credentialSource, error) {
+	s := credentialSource{httpAuth: i.Source == sourceHTTPAuth, cookie: i.Cookie, verifier: i.verifier}
 	if i.Issuer == issuerSelf {
 		s.verifier.Keys = own
 	}
-	if i.remote != (keys.Source{}) {
+	if i.remote != (keys.KeySetLocation{}) {
 		remote, err := sets.watch(i.remote)
 		if err != nil {
-			return source{}, fmt.Errorf("identify: jwt: %w", err)
+			return credentialSource{}, fmt.Errorf("identify: jwt: %w", err)
 		}
 		s.verifier.Keys = remote
 	}
@@ -208,29 +208,29 @@ func (i *Identity) source(own policy.KeySource, sets *watchedKeySets) (source, e
 
 // identify finds out who the reader is: the first source for which the request
 // carries a credential decides. One that fails identifies nobody.
-func identify(v *visit, site *siteRuntime) policy.Reader {
-	bearer := bearerToken(v.authorization)
+func identify(g *gateRequest, site *siteRuntime) policy.Reader {
+	bearer := bearerToken(g.authorization)
 	for i := range site.sources {
 		s := &site.sources[i]
 		if s.httpAuth {
-			if reader, ok := httpAuthReader(v.r); ok {
+			if reader, ok := httpAuthReader(g.r); ok {
 				return reader
 			}
 			continue
 		}
 		if bearer != "" {
-			if reader, ok := s.verify(v, site, bearer); ok {
+			if reader, ok := s.verify(g, site, bearer); ok {
 				return reader
 			}
 		}
 		if s.cookie == "" {
 			continue
 		}
-		token := cookieValue(v.r.Header, s.cookie)
+		token := cookieValue(g.r.Header, s.cookie)
 		if token == "" {
 			continue
 		}
-		if reader, ok := s.verify(v, site, token); ok {
+		if reader, ok := s.verify(g, site, token); ok {
 			return reader
 		}
 		if !site.expectsFromCookie(s.cookie, token) {
@@ -242,11 +242,11 @@ func identify(v *visit, site *siteRuntime) policy.Reader {
 
 // verify verifies a token, if it is one of this source's issuer; else it is not
 // this source's credential.
-func (s *source) verify(v *visit, site *siteRuntime, raw string) (policy.Reader, bool) {
-	reader, err := site.policy.Reader(v.r.Context(), &s.verifier, raw, v.request.Now)
+func (s *credentialSource) verify(g *gateRequest, site *siteRuntime, raw string) (policy.Reader, bool) {
+	reader, err := site.policy.Reader(g.r.Context(), &s.verifier, raw, g.request.Now)
 	switch {
 	case err == nil:
-		v.source, v.token = s, raw
+		g.source, g.token = s, raw
 		return reader, true
 	case !s.issued(raw):
 		return policy.Reader{}, false
@@ -258,7 +258,7 @@ func (s *source) verify(v *visit, site *siteRuntime, raw string) (policy.Reader,
 }
 
 // issued says whether a token claims to be by this source's issuer.
-func (s *source) issued(raw string) bool {
+func (s *credentialSource) issued(raw string) bool {
 	token, err := keys.Scan(raw)
 	return err == nil && token.Issuer() == s.verifier.Issuer.Issuer
 }

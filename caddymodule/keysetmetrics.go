@@ -41,7 +41,7 @@ func (keySetCollector) Collect(to chan<- prometheus.Metric) {
 	sources := make(map[string]keys.SetStatus)
 	verifications := make(map[[3]string]uint64)
 	pool.Range(func(_, value any) bool {
-		shared := value.(*shared)
+		shared := value.(*sharedStore)
 		stats := shared.keySets.Stats()
 		for result, count := range stats.Fetches {
 			fetches[result] += count
@@ -80,7 +80,7 @@ func (keySetCollector) Collect(to chan<- prometheus.Metric) {
 }
 
 // sourceName is the address of a source without what could be a secret in it.
-func sourceName(source keys.Source) string {
+func sourceName(source keys.KeySetLocation) string {
 	address, err := url.Parse(source.Address())
 	if err != nil {
 		return "unknown"

@@ -93,7 +93,7 @@ type watchedKeySets struct {
 	released bool
 }
 
-func (w *watchedKeySets) watch(source keys.Source) (*keys.Remote, error) {
+func (w *watchedKeySets) watch(source keys.KeySetLocation) (*keys.Remote, error) {
 	remote, err := w.sets.Watch(source)
 	if err != nil {
 		return nil, err

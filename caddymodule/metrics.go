@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gatefold/gatefold/policy"
@@ -117,8 +119,8 @@ func storeOperation(operation string) func(error) {
 // storeResult tells an operation that was refused, as it should be, from one
 // that failed.
 func storeResult(err error) string {
-	_, check := errors.AsType[*store.CheckError](err)
-	_, bound := errors.AsType[*store.BoundError](err)
+	_, check := errors.AsType[*engine.CheckError](err)
+	_, bound := errors.AsType[*engine.BoundError](err)
 	switch {
 	case err == nil:
 		return "ok"
@@ -169,11 +171,11 @@ func (policyCollector) Collect(to chan<- prometheus.Metric) {
 		sums[d][key] += value
 	}
 	pool.Range(func(_, value any) bool {
-		visits := value.(*shared).visits.Stats()
+		visits := value.(*sharedStore).recorder.Stats()
 		add(visited, float64(visits.Stored), "stored")
 		add(visited, float64(visits.Dropped), "dropped")
 		add(visited, float64(visits.Lost), "lost")
-		stats := value.(*shared).policy.Stats()
+		stats := value.(*sharedStore).policy.Stats()
 		for _, cache := range stats.Caches {
 			add(cacheHits, float64(cache.Hits), cache.Name)
 			add(cacheMisses, float64(cache.Misses), cache.Name)
@@ -182,13 +184,13 @@ func (policyCollector) Collect(to chan<- prometheus.Metric) {
 		for _, v := range stats.Verifications {
 			add(verified, float64(v.Count), v.Kind, v.Result)
 		}
-		if follower := value.(*shared).engine.follower(); follower != nil {
+		if follower := value.(*sharedStore).engine.follower(); follower != nil {
 			state := follower.State().State
 			for _, name := range []string{store.StateFollowing, store.StateStale, store.StateClosed} {
 				add(storeState, map[bool]float64{true: 1}[name == state], name)
 			}
 		}
-		add(streamsOpen, float64(value.(*shared).streams.count()))
+		add(streamsOpen, float64(value.(*sharedStore).streams.count()))
 		add(selfChecked, float64(stats.SelfChecks))
 		add(selfFailed, float64(stats.SelfCheckFailures))
 		return true

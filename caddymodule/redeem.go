@@ -21,44 +21,44 @@ func newRedemptionID() string {
 // linkEvidence collects what a request carries of links, and takes the token
 // out of what goes on to the origin. It is asked only on pages that a link may
 // open: elsewhere the parameter is the origin's own.
-func (h *Handler) linkEvidence(v *visit, site *siteRuntime) policy.LinkEvidence {
-	v.carried = openLinkCookies(site.cookies, v.cookies, v.request.Now, v.carried)
-	evidence := policy.LinkEvidence{Passes: v.room.passes[:0]}
-	for _, carried := range v.carried {
-		evidence.Passes = append(evidence.Passes, carried.pass.Pass)
+func (h *Handler) linkEvidence(g *gateRequest, site *siteRuntime) policy.LinkEvidence {
+	g.redeemed = openLinkCookies(site.cookies, g.cookies, g.request.Now, g.redeemed)
+	evidence := policy.LinkEvidence{Redeemed: g.buf.passes[:0]}
+	for _, redeemed := range g.redeemed {
+		evidence.Redeemed = append(evidence.Redeemed, redeemed.link.RedeemedLink)
 	}
-	rest, tokens, share := h.takeTokens(v.original.RawQuery)
+	rest, tokens, share := h.takeTokens(g.original.RawQuery)
 	if tokens == nil {
 		return evidence
 	}
-	h.stripTokens(v, rest)
+	h.stripTokens(g, rest)
 	evidence.Ambiguous = len(tokens) > 1
 	evidence.Token, evidence.Share = tokens[0], share
-	evidence.Readable = v.r.Method == http.MethodGet || v.r.Method == http.MethodHead
-	evidence.Spendable = isOwnVisit(v.r)
-	evidence.Early = isEarlyData(v.r)
+	evidence.Readable = g.r.Method == http.MethodGet || g.r.Method == http.MethodHead
+	evidence.Spendable = isOwnVisit(g.r)
+	evidence.Early = isEarlyData(g.r)
 	return evidence
 }
 
 // stripTokens takes links' tokens out of every form of the URL that handlers
 // after this one could send to an origin.
-func (h *Handler) stripTokens(v *visit, rest string) {
-	if v.r.URL != v.original {
-		v.r.URL.RawQuery, _, _ = h.takeTokens(v.r.URL.RawQuery)
+func (h *Handler) stripTokens(g *gateRequest, rest string) {
+	if g.r.URL != g.original {
+		g.r.URL.RawQuery, _, _ = h.takeTokens(g.r.URL.RawQuery)
 	}
-	v.original.RawQuery = rest
-	v.r.RequestURI = cleanURI(v)
+	g.original.RawQuery = rest
+	g.r.RequestURI = cleanURI(g)
 }
 
 // cleanURI returns the request's own URI without our parameter. It never begins
 // with two slashes, which a browser would take for another host.
-func cleanURI(v *visit) string {
-	uri := v.original.EscapedPath()
+func cleanURI(g *gateRequest) string {
+	uri := g.original.EscapedPath()
 	if strings.HasPrefix(uri, "//") {
 		uri = "/." + uri
 	}
-	if v.original.RawQuery != "" {
-		uri += "?" + v.original.RawQuery
+	if g.original.RawQuery != "" {
+		uri += "?" + g.original.RawQuery
 	}
 	return uri
 }
@@ -118,17 +118,17 @@ func isEarlyData(r *http.Request) bool {
 }
 
 // keepLink gives the browser the cookie of the link that just let it in.
-func (h *Handler) keepLink(header http.Header, v *visit, decision *policy.Decision) {
+func (h *Handler) keepLink(header http.Header, g *gateRequest, decision *policy.Decision) {
 	site, err := h.runtime.get()
 	if err != nil {
 		return // the decision came from it: it is open
 	}
-	issuedAt := v.request.Now.Unix()
-	expiresAt := min(issuedAt+int64(time.Duration(h.SessionTTL)/time.Second), decision.Link.ExpiresAt)
-	pass := linkPass{
-		Pass:       policy.Pass{Issuer: decision.Link.Issuer, ID: decision.Link.ID, ExpiresAt: expiresAt},
-		Redemption: v.redemption,
-		IssuedAt:   issuedAt,
+	issuedAt := g.request.Now.Unix()
+	expiresAt := min(issuedAt+int64(time.Duration(h.LinkCookieTTL)/time.Second), decision.Link.ExpiresAt)
+	payload := linkCookiePayload{
+		RedeemedLink: policy.RedeemedLink{Issuer: decision.Link.Issuer, ID: decision.Link.ID, ExpiresAt: expiresAt},
+		Redemption:   g.redemption,
+		IssuedAt:     issuedAt,
 	}
-	setLinkCookie(header, site.cookies, pass, v.carried, v.secure)
+	setLinkCookie(header, site.cookies, payload, g.redeemed, g.secure)
 }

@@ -29,17 +29,17 @@ type offlineJudge struct {
 func (*offlineJudge) online() bool { return false }
 
 func (j *offlineJudge) explain(ctx context.Context, request admin.ExplainRequest) (*admin.Explanation, error) {
-	nobody := fixedKeys{keys.KeySet{}}
+	nobody := staticKeys{keys.KeySet{}}
 	e, err := newExplainer(request, j.gate, &siteRuntime{
-		policy: policy.SupposeAlone(policy.StandardOperators(), now, supposition(&request)),
+		policy: policy.OverridesOnly(policy.StandardOperators(), now, overridesOf(&request)),
 		site:   policy.NewSite(j.gate.Vendor, j.gate.Site, j.gate.rules, j.gate.Paths.options(), nobody),
 	})
 	if err != nil {
 		return nil, err
 	}
 	decision := e.decide(ctx)
-	e.tellDecision(&decision)
-	return e.told, nil
+	e.addDecision(&decision)
+	return e.result, nil
 }
 
 func (j *offlineJudge) allRules() ([]wiredRule, error) { return j.rules, nil }

@@ -119,15 +119,15 @@ func (r *ruleRow) readWho() error {
 }
 
 // judge compares a row with what would be decided.
-func (r *ruleRow) judge(told *admin.Explanation) {
-	r.got = told.Decision.Reason
-	for _, reading := range told.Readings {
+func (r *ruleRow) judge(result *admin.Explanation) {
+	r.got = result.Decision.Reason
+	for _, reading := range result.Readings {
 		if reading.Reason == r.got && reading.Rule != nil {
 			r.gotRule = reading.Rule.Path
 		}
 	}
 	verdict := "deny"
-	if told.Decision.Allow {
+	if result.Decision.Allow {
 		verdict = "allow"
 	}
 	switch {

@@ -112,12 +112,12 @@ func (*serverJudge) online() bool { return true }
 
 func (j *serverJudge) explain(_ context.Context, request admin.ExplainRequest) (*admin.Explanation, error) {
 	request.Site = j.site
-	var told admin.Explanation
-	if err := j.request(http.MethodPost, "/management/explain", nil, request, &told); err != nil {
+	var result admin.Explanation
+	if err := j.request(http.MethodPost, "/management/explain", nil, request, &result); err != nil {
 		return nil, err
 	}
-	j.site = told.Site // by whatever default it was found
-	return &told, nil
+	j.site = result.Site // by whatever default it was found
+	return &result, nil
 }
 
 func (j *serverJudge) allRules() ([]wiredRule, error) {
@@ -156,16 +156,16 @@ func judgeRows(ctx context.Context, judge ruleJudge, rows []*ruleRow) (*ruleRepo
 		if row.needsStore && !judge.online() {
 			return nil, fmt.Errorf("line %d: what %s has is in the store of a server: test the table against one, or write sku:<sku>", row.line, row.who)
 		}
-		told, err := judge.explain(ctx, row.request)
+		result, err := judge.explain(ctx, row.request)
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", row.line, err)
 		}
-		for _, reading := range told.Readings {
+		for _, reading := range result.Readings {
 			if reading.Rule != nil {
 				reached[reading.Rule.Rank] = true
 			}
 		}
-		if row.judge(told); row.wrong != "" {
+		if row.judge(result); row.wrong != "" {
 			report.Failed = append(report.Failed, failedRow{
 				Line: row.line, Request: row.method + " " + row.url, Who: row.who, Expected: row.expected,
 				Reason: row.got, Rule: row.gotRule, Problem: row.wrong,

@@ -73,11 +73,11 @@ func (b *backupWriter) Write(p []byte) (int, error) {
 // Backup writes a consistent copy of the database, as
 // boltengine.Engine.Backup does.
 func (l *lazyEngine) Backup(ctx context.Context, w io.Writer) (int64, error) {
-	engine, err := l.get()
+	backend, err := l.get()
 	if err != nil {
 		return 0, err
 	}
-	source, ok := engine.(interface {
+	source, ok := backend.(interface {
 		Backup(ctx context.Context, w io.Writer) (int64, error)
 	})
 	if !ok {

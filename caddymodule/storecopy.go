@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/spf13/cobra"
 
 	"github.com/gatefold/gatefold/policy/store"
@@ -75,7 +77,7 @@ func copyStore(ctx context.Context, out io.Writer, redis StoreConfig, from, to s
 }
 
 // openForCopy opens a store that a command line names. A source must be there.
-func openForCopy(ctx context.Context, redis StoreConfig, name string, source bool) (store.Dumper, error) {
+func openForCopy(ctx context.Context, redis StoreConfig, name string, source bool) (engine.Dumper, error) {
 	if !isSecretPlaceholder(name) && !strings.Contains(name, "://") {
 		if _, err := os.Stat(name); err != nil && source {
 			return nil, err
@@ -101,12 +103,12 @@ func openForCopy(ctx context.Context, redis StoreConfig, name string, source boo
 			return nil, err
 		}
 	}
-	engine, err := redisengine.New(options)
+	backend, err := redisengine.New(options)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := engine.Inspect(ctx); err != nil {
-		return nil, errors.Join(err, engine.Close())
+	if _, err := backend.Inspect(ctx); err != nil {
+		return nil, errors.Join(err, backend.Close())
 	}
-	return engine, nil
+	return backend, nil
 }

@@ -19,7 +19,7 @@ const (
 
 // streaming is what a writer needs to make a stream of its answer.
 type streaming struct {
-	visit  *visit // nil when the answer is complete
+	visit  *gateRequest // nil when the answer is complete
 	stream *stream
 }
 

@@ -10,19 +10,19 @@ import (
 // traceDecision adds the decision to Caddy's current span, where the site has
 // the tracing directive. Who the reader is stays out: traces go to more hands
 // than logs do.
-func traceDecision(ctx context.Context, told *outcome) {
+func traceDecision(ctx context.Context, outcome *outcome) {
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {
 		return
 	}
 	span.SetAttributes(
-		attribute.String("gatefold.decision", told.verdict()),
-		attribute.String("gatefold.reason", told.decision.Reason.String()),
+		attribute.String("gatefold.decision", outcome.verdict()),
+		attribute.String("gatefold.reason", outcome.decision.Reason.String()),
 	)
-	if told.decision.Rule != nil {
-		span.SetAttributes(attribute.String("gatefold.rule", told.decision.Rule.Path))
+	if outcome.decision.Rule != nil {
+		span.SetAttributes(attribute.String("gatefold.rule", outcome.decision.Rule.Path))
 	}
-	if told.decision.Link.ID != "" {
-		span.SetAttributes(attribute.String("gatefold.link", told.decision.Link.ID))
+	if outcome.decision.Link.ID != "" {
+		span.SetAttributes(attribute.String("gatefold.link", outcome.decision.Link.ID))
 	}
 }

@@ -16,12 +16,12 @@ func TestTraceTellsTheDecision(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
 	ctx, span := provider.Tracer("test").Start(t.Context(), "request")
-	told := &outcome{user: "user-1", decision: policy.Decision{
+	outcome := &outcome{user: "user-1", decision: policy.Decision{
 		Reason: policy.ReasonLinkUsedUp, Rule: &policy.Rule{Path: "/articles/{id}"}, Link: policy.LinkUse{ID: "link_1"},
 	}}
-	traceDecision(ctx, told)
+	traceDecision(ctx, outcome)
 	span.End()
-	traceDecision(t.Context(), told) // without a span: nothing
+	traceDecision(t.Context(), outcome) // without a span: nothing
 
 	var got []string
 	for _, a := range spans.GetSpans()[0].Attributes {

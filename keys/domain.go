@@ -173,7 +173,7 @@ func pinnedKey(block *pem.Block) (PublicKey, error) {
 // CheckPublisherJWKS says what is wrong with the address of a domain's key set:
 // it must be an https URL of the domain's own host, on the default port.
 func CheckPublisherJWKS(domain, address string) error {
-	if err := (Source{URL: address}).Check(); err != nil {
+	if err := (KeySetLocation{URL: address}).Check(); err != nil {
 		return err
 	}
 	parsed, err := parseHTTPS(address)

@@ -139,7 +139,7 @@ func TestNameThatComesToResolveToAPrivateAddress(t *testing.T) {
 	sets := NewSets(SetsOptions{Now: h.now, Settings: h.settings(Settings{}), Interval: time.Hour, Timeout: patience, Resolver: names.resolver()})
 	t.Cleanup(sets.Close)
 	_, port, _ := net.SplitHostPort(h.Listener.Addr().String())
-	source := Source{URL: "https://" + publisherHost + ":" + port + "/jwks.json"}
+	source := KeySetLocation{URL: "https://" + publisherHost + ":" + port + "/jwks.json"}
 	remote := watch(t, sets, source)
 	names.set("127.0.0.1") // which stands for a public one here
 	if err := remote.Refresh(t.Context()); err != nil {
@@ -169,7 +169,7 @@ func TestAddressesThatAreRefused(t *testing.T) {
 	h := newJWKSHost(t)
 	sets := h.newSets(Settings{Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
 	for _, host := range []string{"127.0.0.1", "10.1.2.3", "169.254.169.254", "[::ffff:10.0.0.1]", "localhost"} {
-		remote := watch(t, sets, Source{URL: "https://" + host + ":1/jwks.json"})
+		remote := watch(t, sets, KeySetLocation{URL: "https://" + host + ":1/jwks.json"})
 		failure, ok := errors.AsType[*FetchError](remote.Refresh(t.Context()))
 		if !ok || failure.Result != FetchAddress {
 			t.Errorf("%s: %v", host, failure)
@@ -188,7 +188,7 @@ func TestAddressesThatAreRefused(t *testing.T) {
 		t.Errorf("a public address: %v", err)
 	}
 	// What the operator wrote may be there; here nobody listens.
-	remote := watch(t, sets, Source{URL: "https://127.0.0.1:1/jwks.json", Trusted: true})
+	remote := watch(t, sets, KeySetLocation{URL: "https://127.0.0.1:1/jwks.json", Trusted: true})
 	if failure, ok := errors.AsType[*FetchError](remote.Refresh(t.Context())); !ok || failure.Result != FetchUnreachable {
 		t.Errorf("a trusted source: %v", failure)
 	}
@@ -208,7 +208,7 @@ func TestDiscovery(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, setOf(key))
 	})
-	remote := watch(t, h.newSets(Settings{Addresses: []netip.Prefix{}}), Source{Issuer: issuer, Trusted: true})
+	remote := watch(t, h.newSets(Settings{Addresses: []netip.Prefix{}}), KeySetLocation{Issuer: issuer, Trusted: true})
 	wantTry(t, remote, key.ID(), nil)
 	for text, want := range map[string]FetchResult{
 		`{"issuer":"https://evil.example","jwks_uri":"` + issuer + `/keys"}`:         FetchMalformed,
@@ -229,7 +229,7 @@ func TestDiscovery(t *testing.T) {
 
 func TestSourcesThatAreRefused(t *testing.T) {
 	sets := newJWKSHost(t).sets
-	for _, source := range []Source{
+	for _, source := range []KeySetLocation{
 		{},
 		{URL: "https://a.example/", Issuer: "https://a.example"},
 		{URL: "http://a.example/"},

@@ -14,7 +14,7 @@ import (
 // Remote is the key set of one source. See Sets for how it is used.
 type Remote struct {
 	sets     *Sets
-	source   Source
+	location KeySetLocation
 	watchers int // guarded by sets.mu
 
 	state atomic.Pointer[remoteState] // never nil
@@ -45,14 +45,14 @@ type flight struct {
 	err  error // set before done is closed
 }
 
-func newRemote(sets *Sets, source Source) *Remote {
-	r := &Remote{sets: sets, source: source}
+func newRemote(sets *Sets, source KeySetLocation) *Remote {
+	r := &Remote{sets: sets, location: source}
 	r.state.Store(&remoteState{generation: sets.generations.Add(1)})
 	return r
 }
 
 // Source returns where the keys are from.
-func (r *Remote) Source() Source { return r.source }
+func (r *Remote) Location() KeySetLocation { return r.location }
 
 // Release ends the watching. The keys in memory may still be used, and are no
 // longer refreshed when nobody else watches them.
@@ -185,7 +185,7 @@ func (r *Remote) load(ctx context.Context) {
 	if r.loaded {
 		return
 	}
-	stored, err := r.sets.store.LoadKeySet(ctx, r.source.name())
+	stored, err := r.sets.store.LoadKeySet(ctx, r.location.name())
 	if err != nil {
 		return
 	}
@@ -257,7 +257,7 @@ func (r *Remote) fetch(f *flight) {
 	if err == nil && r.sets.store != nil {
 		saved := state.StoredSet
 		// What cannot be saved is fetched again after a restart.
-		_ = r.sets.store.SaveKeySet(r.sets.ctx, r.source.name(), &saved, r.usableUntil(state))
+		_ = r.sets.store.SaveKeySet(r.sets.ctx, r.location.name(), &saved, r.usableUntil(state))
 	}
 }
 
@@ -277,7 +277,7 @@ func (r *Remote) get(ctx context.Context, before *remoteState) (*remoteState, Fe
 		}
 		return nil, result, err
 	}
-	address, anywhere, err := fetcher.locate(ctx, r.source)
+	address, anywhere, err := fetcher.locate(ctx, r.location)
 	if err != nil {
 		return failed(err)
 	}
@@ -321,7 +321,7 @@ func fresh(maxAge time.Duration) time.Duration {
 // Status tells the state of the keys.
 func (r *Remote) Status() SetStatus {
 	state, now := r.state.Load(), r.sets.now()
-	status := SetStatus{Source: r.source, TriedAt: state.triedAt, Err: state.err, KeyIDs: []string{}}
+	status := SetStatus{Source: r.location, TriedAt: state.triedAt, Err: state.err, KeyIDs: []string{}}
 	for _, dropped := range state.dropped {
 		status.Dropped = append(status.Dropped, dropped.Error())
 	}

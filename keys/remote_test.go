@@ -113,7 +113,7 @@ func setOf(keys ...*SigningKey) string {
 	return string(text)
 }
 
-var publisherSource = Source{URL: "https://" + publisherHost + "/jwks.json"}
+var publisherSource = KeySetLocation{URL: "https://" + publisherHost + "/jwks.json"}
 
 // watch watches the host's set, without any fetch.
 func (h *jwksHost) watch() *Remote {
@@ -121,7 +121,7 @@ func (h *jwksHost) watch() *Remote {
 	return watch(h.t, h.sets, publisherSource)
 }
 
-func watch(t *testing.T, sets *Sets, source Source) *Remote {
+func watch(t *testing.T, sets *Sets, source KeySetLocation) *Remote {
 	t.Helper()
 	remote, err := sets.Watch(source)
 	if err != nil {
@@ -378,7 +378,7 @@ func TestRestartWhileTheHostIsDown(t *testing.T) {
 		t.Errorf("after the restart: %+v", status)
 	}
 	// A source that may reach more does not take what another one saved.
-	trusted := watch(t, h.sets, Source{URL: publisherSource.URL, Trusted: true})
+	trusted := watch(t, h.sets, KeySetLocation{URL: publisherSource.URL, Trusted: true})
 	wantTry(t, trusted, key.ID(), ErrKeysUnavailable)
 	h.pass(25 * time.Hour)
 	wantTry(t, remote, key.ID(), ErrKeysUnavailable)

@@ -49,7 +49,7 @@ type Sets struct {
 	timeout  time.Duration
 
 	mu      sync.Mutex
-	remotes map[Source]*Remote
+	remotes map[KeySetLocation]*Remote
 	closed  bool
 
 	ctx    context.Context //nolint:containedctx // of what goes on in the background, until Close
@@ -146,7 +146,7 @@ type loadedSettings struct {
 func NewSets(options SetsOptions) *Sets {
 	s := &Sets{
 		now: options.Now, store: options.Store, resolver: options.Resolver, hosts: options.Hosts, timeout: options.Timeout,
-		remotes: make(map[Source]*Remote), fetches: make(map[FetchResult]*atomic.Uint64),
+		remotes: make(map[KeySetLocation]*Remote), fetches: make(map[FetchResult]*atomic.Uint64),
 	}
 	if s.timeout == 0 {
 		s.timeout = FetchTimeout
@@ -184,7 +184,7 @@ func (s *Sets) Configure(settings Settings) {
 
 // Watch begins to keep a source's keys. The error is the source's own: see
 // Source.Check. Whoever watches releases.
-func (s *Sets) Watch(source Source) (*Remote, error) {
+func (s *Sets) Watch(source KeySetLocation) (*Remote, error) {
 	if err := source.Check(); err != nil {
 		return nil, err
 	}
@@ -203,8 +203,8 @@ func (s *Sets) Watch(source Source) (*Remote, error) {
 func (s *Sets) release(r *Remote) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.watchers--; r.watchers == 0 && s.remotes[r.source] == r {
-		delete(s.remotes, r.source)
+	if r.watchers--; r.watchers == 0 && s.remotes[r.location] == r {
+		delete(s.remotes, r.location)
 	}
 }
 
@@ -261,7 +261,7 @@ func (s *Sets) list() []*Remote {
 // watched is the same by address.
 func (s *Sets) watched() []*Remote {
 	list := s.list()
-	slices.SortFunc(list, func(a, b *Remote) int { return strings.Compare(a.source.Address(), b.source.Address()) })
+	slices.SortFunc(list, func(a, b *Remote) int { return strings.Compare(a.location.Address(), b.location.Address()) })
 	return list
 }
 
@@ -278,7 +278,7 @@ func (s *Sets) begin() bool {
 
 // SetStatus is the state of one source's keys.
 type SetStatus struct {
-	Source Source
+	Source KeySetLocation
 	// OK says that there are keys that count now.
 	OK bool
 	// Age is how long ago the set in use was fetched or found unchanged.

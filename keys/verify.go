@@ -172,7 +172,7 @@ func (t *Token) verify(key *PublicKey) error {
 	if err != nil {
 		return ErrMalformed
 	}
-	return Signatures.Pass(func() error {
+	return VerifyLimiter.Do(func() error {
 		if _, err := signed.Verify(key.Key); err != nil {
 			return ErrSignature
 		}

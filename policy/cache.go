@@ -16,7 +16,7 @@ import (
 // today's (see Versions), and until the earliest moment at which its value could
 // change. Whether ristretto keeps or drops an entry never changes an answer.
 // A nil cache keeps nothing.
-type cache[K comparable, V any] struct {
+type Cache[K comparable, V any] struct {
 	seed    maphash.Seed
 	entries *ristretto.Cache[uint64, *entry[K, V]]
 
@@ -32,7 +32,7 @@ type entry[K comparable, V any] struct {
 
 // newCache returns a cache of at most the given bytes, for entries of about the
 // given size.
-func newCache[K comparable, V any](maxBytes, entryBytes int64) (*cache[K, V], error) {
+func NewCache[K comparable, V any](maxBytes, entryBytes int64) (*Cache[K, V], error) {
 	entries, err := ristretto.NewCache(&ristretto.Config[uint64, *entry[K, V]]{
 		// Ten counters an entry are what its policy is tuned for.
 		NumCounters: max(10*maxBytes/entryBytes, 1000),
@@ -46,12 +46,12 @@ func newCache[K comparable, V any](maxBytes, entryBytes int64) (*cache[K, V], er
 	if err != nil {
 		return nil, fmt.Errorf("making a cache of %d bytes: %w", maxBytes, err)
 	}
-	return &cache[K, V]{seed: maphash.MakeSeed(), entries: entries}, nil
+	return &Cache[K, V]{seed: maphash.MakeSeed(), entries: entries}, nil
 }
 
 // get returns the value of a key, if it was computed under this stamp and still
 // holds.
-func (c *cache[K, V]) get(key K, stamp uint64, now int64) (value V, ok bool) {
+func (c *Cache[K, V]) Get(key K, stamp uint64, now int64) (value V, ok bool) {
 	if c == nil {
 		return value, false
 	}
@@ -66,7 +66,7 @@ func (c *cache[K, V]) get(key K, stamp uint64, now int64) (value V, ok bool) {
 
 // set keeps a value that was computed under a stamp, until a moment in Unix
 // milliseconds. Size is what key and value take in memory, in bytes.
-func (c *cache[K, V]) set(key K, value V, stamp uint64, until, size int64) {
+func (c *Cache[K, V]) Set(key K, value V, stamp uint64, until, size int64) {
 	if c == nil {
 		return
 	}
@@ -76,14 +76,14 @@ func (c *cache[K, V]) set(key K, value V, stamp uint64, until, size int64) {
 
 // resize changes how many bytes the cache may take. What is too much is dropped
 // as new entries come.
-func (c *cache[K, V]) resize(maxBytes int64) {
+func (c *Cache[K, V]) Resize(maxBytes int64) {
 	if c != nil {
 		c.entries.UpdateMaxCost(maxBytes)
 	}
 }
 
 // close releases the cache's memory; twice is no error.
-func (c *cache[K, V]) close() {
+func (c *Cache[K, V]) Close() {
 	if c != nil {
 		c.entries.Close()
 	}

@@ -10,18 +10,18 @@ import (
 
 type cacheKey struct{ a, b string }
 
-func newTestCache(t *testing.T, maxBytes int64) *cache[cacheKey, string] {
+func newTestCache(t *testing.T, maxBytes int64) *Cache[cacheKey, string] {
 	t.Helper()
-	c, err := newCache[cacheKey, string](maxBytes, 256)
+	c, err := NewCache[cacheKey, string](maxBytes, 256)
 	must(t, err)
-	t.Cleanup(c.close)
+	t.Cleanup(c.Close)
 	return c
 }
 
 func TestCacheEntryCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
 	c := newTestCache(t, 1<<20)
 	key := cacheKey{"a", "b"}
-	c.set(key, "value", 7, 1000, 10)
+	c.Set(key, "value", 7, 1000, 10)
 	c.entries.Wait()
 	for _, q := range []struct {
 		key   cacheKey
@@ -39,7 +39,7 @@ func TestCacheEntryCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
 		{cacheKey{"", "ab"}, 7, 0, false},
 		{cacheKey{"b", "a"}, 7, 0, false},
 	} {
-		value, ok := c.get(q.key, q.stamp, q.now)
+		value, ok := c.Get(q.key, q.stamp, q.now)
 		if ok != q.ok || ok != (value == "value") {
 			t.Errorf("%+v: %q, %t", q, value, ok)
 		}
@@ -55,12 +55,12 @@ func TestCacheNeverGivesAnotherKeysValue(t *testing.T) {
 	mine, theirs := cacheKey{"mine", ""}, cacheKey{"theirs", ""}
 	c.entries.Set(maphash.Comparable(c.seed, mine), &entry[cacheKey, string]{key: theirs, value: "theirs", stamp: 1, until: never}, 1)
 	c.entries.Wait()
-	if value, ok := c.get(mine, 1, 0); ok {
+	if value, ok := c.Get(mine, 1, 0); ok {
 		t.Errorf("got %q", value)
 	}
-	c.set(mine, "mine", 1, never, 10)
+	c.Set(mine, "mine", 1, never, 10)
 	c.entries.Wait()
-	if value, ok := c.get(mine, 1, 0); !ok || value != "mine" {
+	if value, ok := c.Get(mine, 1, 0); !ok || value != "mine" {
 		t.Errorf("got %q, %t: the newer one takes the place", value, ok)
 	}
 }
@@ -70,11 +70,11 @@ func TestCacheIsBounded(t *testing.T) {
 	c := newTestCache(t, bound)
 	fill := func() (kept int, bytes int64) {
 		for i := range 1000 {
-			c.set(cacheKey{"k", fmt.Sprint(i)}, strings.Repeat("x", 1000), 1, never, 1000)
+			c.Set(cacheKey{"k", fmt.Sprint(i)}, strings.Repeat("x", 1000), 1, never, 1000)
 			c.entries.Wait()
 		}
 		for i := range 1000 {
-			if _, ok := c.get(cacheKey{"k", fmt.Sprint(i)}, 1, 0); ok {
+			if _, ok := c.Get(cacheKey{"k", fmt.Sprint(i)}, 1, 0); ok {
 				kept++
 			}
 		}
@@ -84,38 +84,38 @@ func TestCacheIsBounded(t *testing.T) {
 	if kept < 10 || bytes > bound {
 		t.Errorf("%d entries with %d bytes are kept in %d bytes", kept, bytes, bound)
 	}
-	c.resize(bound / 4)
+	c.Resize(bound / 4)
 	if kept, bytes = fill(); kept < 3 || bytes > bound/4 {
 		t.Errorf("%d entries with %d bytes are kept in %d bytes", kept, bytes, bound/4)
 	}
-	c.set(cacheKey{"huge", ""}, "", 1, never, bound)
+	c.Set(cacheKey{"huge", ""}, "", 1, never, bound)
 	c.entries.Wait()
-	if _, ok := c.get(cacheKey{"huge", ""}, 1, 0); ok {
+	if _, ok := c.Get(cacheKey{"huge", ""}, 1, 0); ok {
 		t.Error("one entry takes more than there is")
 	}
 }
 
 // TestNoCache: a cache that is not there keeps nothing, and fails nowhere.
 func TestNoCache(t *testing.T) {
-	var c *cache[cacheKey, string]
-	c.set(cacheKey{}, "value", 1, never, 1)
-	if _, ok := c.get(cacheKey{}, 1, 0); ok {
+	var c *Cache[cacheKey, string]
+	c.Set(cacheKey{}, "value", 1, never, 1)
+	if _, ok := c.Get(cacheKey{}, 1, 0); ok {
 		t.Error("it kept something")
 	}
-	c.resize(1 << 20)
-	c.close()
+	c.Resize(1 << 20)
+	c.Close()
 }
 
 func TestClosedCacheKeepsNothing(t *testing.T) {
 	c := newTestCache(t, 1<<20)
-	c.set(cacheKey{"a", "b"}, "value", 1, never, 1)
+	c.Set(cacheKey{"a", "b"}, "value", 1, never, 1)
 	c.entries.Wait()
-	c.close()
-	c.set(cacheKey{"a", "b"}, "value", 1, never, 1)
-	if _, ok := c.get(cacheKey{"a", "b"}, 1, 0); ok {
+	c.Close()
+	c.Set(cacheKey{"a", "b"}, "value", 1, never, 1)
+	if _, ok := c.Get(cacheKey{"a", "b"}, 1, 0); ok {
 		t.Error("a closed cache answered")
 	}
-	c.close()
+	c.Close()
 }
 
 func TestCacheIsConcurrent(t *testing.T) {
@@ -125,12 +125,12 @@ func TestCacheIsConcurrent(t *testing.T) {
 		group.Go(func() {
 			for i := range 2000 {
 				key := cacheKey{fmt.Sprint(i % 50), ""}
-				if value, ok := c.get(key, uint64(i%3), 0); ok && value != key.a {
+				if value, ok := c.Get(key, uint64(i%3), 0); ok && value != key.a {
 					t.Errorf("%q for %q", value, key.a)
 				}
-				c.set(key, key.a, uint64(i%3), never, 100)
+				c.Set(key, key.a, uint64(i%3), never, 100)
 				if worker == 0 && i%500 == 0 {
-					c.resize(int64(32+i) << 10)
+					c.Resize(int64(32+i) << 10)
 				}
 			}
 		})

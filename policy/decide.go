@@ -72,7 +72,7 @@ func (r *Request) Reset() { *r = Request{} }
 // LinkEvidence is what a request carries of links.
 type LinkEvidence struct {
 	// Passes are the redeemed links, from cookies that were verified.
-	Passes []Pass
+	Redeemed []RedeemedLink
 	// Token is the token in the query; empty when there is none.
 	Token string
 	// Share: it came in the parameter for what publishers sign, not in the one
@@ -226,7 +226,7 @@ func whyAnonymous(reader *Reader) Reason {
 // decideByLink decides by the links that the request carries, where nothing
 // else let the reader in.
 func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decision) {
-	if p.passOpens(ctx, r, decision) {
+	if p.redeemedLinkOpens(ctx, r, decision) {
 		return
 	}
 	if r.Link.Ambiguous {
@@ -269,9 +269,9 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 }
 
 // passOpens decides by the first link cookie that opens the page.
-func (p *Policy) passOpens(ctx context.Context, r *Request, decision *Decision) bool {
+func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *Decision) bool {
 	now := r.Now.Unix()
-	for _, pass := range r.Link.Passes {
+	for _, pass := range r.Link.Redeemed {
 		if now >= pass.ExpiresAt {
 			continue
 		}
@@ -336,7 +336,7 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 	}
 	verdict := linkVerdict{reason: ReasonSignedLink, claims: token.claims, keyID: token.keyID, until: token.claims.ExpiresAt * 1000}
 	if token.publisher != nil {
-		if verdict.reason, verdict.err = token.publisher.misspeaks(r, token.claims.PublisherContentID); verdict.err != nil {
+		if verdict.reason, verdict.err = token.publisher.scopeError(r, token.claims.PublisherContentID); verdict.err != nil {
 			verdict.until = never
 			return verdict
 		}
@@ -357,7 +357,7 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 		verdict.reason, verdict.err, verdict.until = ReasonStoreUnavailable, unavailable(err), r.Now.UnixMilli()
 	case state.revoked:
 		verdict.reason = ReasonLinkRevoked
-	case token.publisher != nil && state.print != token.print:
+	case token.publisher != nil && state.fingerprint != token.fingerprint:
 		// Whoever holds the one link would get the cookie of the other.
 		verdict.reason, verdict.err = ReasonLinkInvalid, ErrLinkReused
 	case state.target == nil:

@@ -179,51 +179,51 @@ var decideCases = []decideCase{
 	{"a bad link takes nothing from the holder of a link cookie", func(w *world) visit {
 		w.newLink(keys.LinkClaims{})
 		link := carries("abc")
-		link.Passes = []Pass{passOf("link_1")}
+		link.Redeemed = []RedeemedLink{passOf("link_1")}
 		return visit{link: link}
 	}, ReasonSignedLink},
 	{"two links take nothing from the holder of a link cookie", func(w *world) visit {
 		w.newLink(keys.LinkClaims{})
-		return visit{link: LinkEvidence{Token: "abc", Ambiguous: true, Readable: true, Passes: []Pass{passOf("link_1")}}}
+		return visit{link: LinkEvidence{Token: "abc", Ambiguous: true, Readable: true, Redeemed: []RedeemedLink{passOf("link_1")}}}
 	}, ReasonSignedLink},
 
 	// Link cookies.
 	{"a link cookie opens its article", func(w *world) visit {
 		w.newLink(keys.LinkClaims{MaxUses: 1})
-		return visit{link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 	}, ReasonSignedLink},
 	{"the second of two link cookies opens", func(w *world) visit {
 		w.newLink(keys.LinkClaims{ID: "other", PublisherContentID: "a2"})
 		w.newLink(keys.LinkClaims{})
-		return visit{link: LinkEvidence{Passes: []Pass{passOf("other"), passOf("gone"), passOf("link_1")}}}
+		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("other"), passOf("gone"), passOf("link_1")}}}
 	}, ReasonSignedLink},
 	{"a link cookie for another article says nothing", func(w *world) visit {
 		w.newLink(keys.LinkClaims{})
-		return visit{path: "/articles/a2", link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+		return visit{path: "/articles/a2", link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 	}, ReasonLoginRequired},
 	{"a link cookie for another article says nothing to a reader", func(w *world) visit {
 		w.newLink(keys.LinkClaims{})
-		return visit{path: "/articles/a2", reader: bob, link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+		return visit{path: "/articles/a2", reader: bob, link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 	}, ReasonNotEntitled},
 	{"the cookie of a revoked link says nothing", func(w *world) visit {
 		w.newLink(keys.LinkClaims{})
 		w.records.revokeLink("link_1")
-		return visit{link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 	}, ReasonLoginRequired},
 	{"a link cookie at its end says nothing", func(w *world) visit {
 		w.newLink(keys.LinkClaims{})
 		w.wait(30 * time.Minute)
-		return visit{link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 	}, ReasonLoginRequired},
 	{"a link cookie ends with its link", func(w *world) visit {
 		w.newLink(keys.LinkClaims{ExpiresAt: start + 60})
 		w.wait(time.Minute)
-		return visit{link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 	}, ReasonLoginRequired},
 	{"a link cookie whose record cannot be read", func(w *world) visit {
 		w.newLink(keys.LinkClaims{})
 		w.records.linksDown = errDown
-		return visit{link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 	}, ReasonStoreUnavailable},
 
 	// Counted links.
@@ -339,7 +339,7 @@ func TestOnlyTheUseThatIsNeededIsSpent(t *testing.T) {
 	w.subscribe(0, 0)
 	link := carries(w.newLink(keys.LinkClaims{MaxUses: 2}))
 	held := link
-	held.Passes = []Pass{passOf("link_1")}
+	held.Redeemed = []RedeemedLink{passOf("link_1")}
 	early, preview := link, link
 	early.Early, preview.Spendable = true, false
 	for _, c := range []struct {
@@ -462,7 +462,7 @@ func TestOneReadingsCookieDoesNotPayForAnother(t *testing.T) {
 		w.newLink(keys.LinkClaims{ID: "held", PublisherContentID: ids[0]})
 		link := carries(w.newLink(keys.LinkClaims{ID: "counted", PublisherContentID: ids[1], MaxUses: 1}))
 		w.want(visit{path: "/p/p1%2Fa1", link: link}, ReasonLinkOtherResource)
-		link.Passes = []Pass{passOf("held")}
+		link.Redeemed = []RedeemedLink{passOf("held")}
 		w.want(visit{path: "/p/p1%2Fa1", link: link}, ReasonSignedLink)
 		if spent := w.records.used("counted"); spent != 1 {
 			t.Errorf("swapped: %t: the page was let in for %d uses", swapped, spent)
@@ -523,16 +523,16 @@ func TestDecisionUntil(t *testing.T) {
 		}, 0},
 		{"a link cookie", func(w *world) visit {
 			w.newLink(keys.LinkClaims{})
-			return visit{link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+			return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 		}, 1800_000},
 		{"a link cookie of a short link", func(w *world) visit {
 			w.newLink(keys.LinkClaims{ExpiresAt: start + 60})
-			return visit{link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+			return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 		}, 60_000},
 		{"a link cookie before a grant begins", func(w *world) visit {
 			w.newLink(keys.LinkClaims{})
 			w.subscribe(700, 0)
-			return visit{reader: ann, link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+			return visit{reader: ann, link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 		}, 700},
 		{"a store that is down", func(w *world) visit { w.records.down = errDown; return visit{reader: ann} }, 0},
 	} {

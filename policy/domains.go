@@ -188,7 +188,7 @@ func (t *domainTable) trusted(vendor string, record *TrustedDomain, denied map[s
 	entry := &trusted{record: record, denied: denied, counts: t.countsOf(vendor, record.Domain)}
 	if record.JWKSURI != "" && t.sets != nil {
 		// One that cannot be watched leaves the record without keys.
-		entry.remote, _ = t.sets.Watch(keys.Source{URL: record.JWKSURI})
+		entry.remote, _ = t.sets.Watch(keys.KeySetLocation{URL: record.JWKSURI})
 	}
 	return entry
 }
@@ -290,7 +290,7 @@ func (s *Site) hears(domain, host string) bool {
 
 // misspeaks says why a publisher may not open a page with a link, whatever the
 // link itself says; ReasonSignedLink when he may.
-func (p *publisher) misspeaks(r *Request, content string) (Reason, error) {
+func (p *publisher) scopeError(r *Request, content string) (Reason, error) {
 	switch {
 	case !r.Site.hears(p.Domain(), r.Host):
 		return ReasonLinkOtherSite, errOtherSite
@@ -309,7 +309,7 @@ var (
 
 // stillOpens says whether a link that a publisher signed, and a browser redeemed,
 // still counts: whoever is no longer trusted opens nothing by a cookie either.
-func (p *Policy) stillOpens(ctx context.Context, r *Request, pass *Pass, state *linkState) (bool, error) {
+func (p *Policy) stillOpens(ctx context.Context, r *Request, pass *RedeemedLink, state *linkState) (bool, error) {
 	publisher, err := p.publisher(ctx, r.Site.Vendor, pass.Issuer)
 	if errors.Is(err, keys.ErrUntrusted) {
 		return false, nil
@@ -317,7 +317,7 @@ func (p *Policy) stillOpens(ctx context.Context, r *Request, pass *Pass, state *
 	if err != nil {
 		return false, err
 	}
-	if reason, _ := publisher.misspeaks(r, state.target.content); !reason.Allows() {
+	if reason, _ := publisher.scopeError(r, state.target.content); !reason.Allows() {
 		return false, nil
 	}
 	err = orUnavailable(publisher.Trusts(ctx, state.keyID))

@@ -111,12 +111,14 @@ func (w *world) trust(allowed ...string) {
 // trusts changes whom the vendor trusts, and publishes it as the API does.
 func (w *world) trusts(domains Domains) {
 	w.t.Helper()
-	w.records.commit(Change{Shared: true}, func() { w.records.trust["acme"] = domains })
+	w.records.commit(Invalidation{Shared: true}, func() { w.records.trust["acme"] = domains })
 	must(w.t, w.policy.RefreshDomains(context.Background(), "acme"))
 }
 
 // publisherPass is the cookie of a publisher's link.
-func publisherPass(id string) Pass { return Pass{Issuer: newsDomain, ID: id, ExpiresAt: start + 1800} }
+func publisherPass(id string) RedeemedLink {
+	return RedeemedLink{Issuer: newsDomain, ID: id, ExpiresAt: start + 1800}
+}
 
 func init() { decideCases = append(decideCases, publisherCases...) }
 
@@ -289,7 +291,7 @@ func TestContentsReachTheDecision(t *testing.T) {
 	}
 	scoped := shared(editor.share(map[string]any{"contentNames": []string{}, "scopes": []string{"premium"}, "jti": "share_2"}))
 	w.want(visit{link: scoped}, ReasonSignedLink)
-	decision := w.want(visit{link: LinkEvidence{Passes: []Pass{publisherPass("share_2")}}}, ReasonSignedLink)
+	decision := w.want(visit{link: LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_2")}}}, ReasonSignedLink)
 	if !slices.Equal(decision.Scopes, []string{"premium"}) || decision.ContentNames != nil || decision.Link.Token {
 		t.Errorf("by the cookie: %v, %v", decision.ContentNames, decision.Scopes)
 	}
@@ -318,7 +320,7 @@ func TestTrustEndsAtTheNextRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.trusts(Domains{Trusted: []*TrustedDomain{&trusted}})
-			token, cookie := shared(editor.share(nil)), LinkEvidence{Passes: []Pass{publisherPass("share_1")}}
+			token, cookie := shared(editor.share(nil)), LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_1")}}
 			for range 2 {
 				w.want(visit{link: token}, ReasonSignedLink)
 				w.want(visit{link: cookie}, ReasonSignedLink)
@@ -343,10 +345,10 @@ func TestTrustChangedByAnotherNode(t *testing.T) {
 	token := shared(editor.share(nil))
 	w.want(visit{link: token}, ReasonSignedLink)
 	w.settle()
-	w.records.commit(Change{Shared: true}, func() { w.records.trust["acme"] = Domains{} })
+	w.records.commit(Invalidation{Shared: true}, func() { w.records.trust["acme"] = Domains{} })
 	w.want(visit{link: token}, ReasonLinkUntrusted)
-	w.want(visit{link: LinkEvidence{Passes: []Pass{publisherPass("share_1")}}}, ReasonLoginRequired)
-	w.records.commit(Change{Shared: true}, func() {
+	w.want(visit{link: LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_1")}}}, ReasonLoginRequired)
+	w.records.commit(Invalidation{Shared: true}, func() {
 		w.records.trust["acme"] = Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
 	})
 	// As long as nothing changes nothing is read.
@@ -369,7 +371,7 @@ func TestCookieOfAnotherHost(t *testing.T) {
 	w := newWorld(t)
 	w.trust()
 	w.want(visit{link: shared(editor.share(nil))}, ReasonSignedLink)
-	cookie := LinkEvidence{Passes: []Pass{publisherPass("share_1")}}
+	cookie := LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_1")}}
 	w.want(visit{link: cookie}, ReasonSignedLink)
 	w.want(visit{host: "other.example", link: cookie}, ReasonLoginRequired)
 }
@@ -380,7 +382,7 @@ func TestRemovedKeyEndsWhatIsRemembered(t *testing.T) {
 	w := newWorld(t)
 	w.host.serve(editor)
 	w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, JWKSURI: w.host.jwks}}})
-	token, cookie := shared(editor.share(nil)), LinkEvidence{Passes: []Pass{publisherPass("share_1")}}
+	token, cookie := shared(editor.share(nil)), LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_1")}}
 	for range 2 {
 		w.want(visit{link: token}, ReasonSignedLink)
 		w.want(visit{link: cookie}, ReasonSignedLink)
@@ -392,7 +394,7 @@ func TestRemovedKeyEndsWhatIsRemembered(t *testing.T) {
 		t.Errorf("there were %d fetches, then %d", fetches, w.host.fetches.Load())
 	}
 	w.host.serve(successor)
-	remote, err := w.sets.Watch(keys.Source{URL: w.host.jwks})
+	remote, err := w.sets.Watch(keys.KeySetLocation{URL: w.host.jwks})
 	must(t, err)
 	must(t, remote.Refresh(t.Context()))
 	w.want(visit{link: token}, ReasonLinkInvalid)
@@ -403,7 +405,7 @@ func TestRemovedKeyEndsWhatIsRemembered(t *testing.T) {
 	w.host.Close()
 	w.wait(26 * time.Hour)
 	w.want(visit{link: shared(successor.share(map[string]any{"jti": "share_2", "exp": start + 1_000_000}))}, ReasonKeysUnavailable)
-	w.want(visit{link: LinkEvidence{Passes: []Pass{{Issuer: newsDomain, ID: "share_2", ExpiresAt: start + 1_000_000}}}}, ReasonKeysUnavailable)
+	w.want(visit{link: LinkEvidence{Redeemed: []RedeemedLink{{Issuer: newsDomain, ID: "share_2", ExpiresAt: start + 1_000_000}}}}, ReasonKeysUnavailable)
 }
 
 // Readers' tokens by keys that are fetched: what is remembered ends with the key,
@@ -411,7 +413,7 @@ func TestRemovedKeyEndsWhatIsRemembered(t *testing.T) {
 func TestReadersByFetchedKeys(t *testing.T) {
 	w := newWorld(t)
 	w.host.serve(editor)
-	remote, err := w.sets.Watch(keys.Source{URL: w.host.jwks})
+	remote, err := w.sets.Watch(keys.KeySetLocation{URL: w.host.jwks})
 	must(t, err)
 	verifier := &ReaderVerifier{
 		ID:     "id.example",

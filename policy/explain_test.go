@@ -38,7 +38,7 @@ func TestExplainDecidesAsTheGateDoes(t *testing.T) {
 		carries(w.newLink(keys.LinkClaims{ID: "ended", ExpiresAt: start + 1})),
 		carries("garbage"),
 		{Token: counted, Readable: true},
-		{Passes: []Pass{passOf("open")}},
+		{Redeemed: []RedeemedLink{passOf("open")}},
 		{Ambiguous: true},
 	}
 	w.newLink(keys.LinkClaims{ID: "revoked"})

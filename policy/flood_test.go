@@ -16,12 +16,12 @@ import (
 // for it, until the function is called that it returns.
 func jam(t *testing.T) (release func()) {
 	t.Helper()
-	was := keys.Signatures
-	t.Cleanup(func() { keys.Signatures = was })
-	keys.Signatures = keys.NewTurnstile(1, 0)
+	was := keys.VerifyLimiter
+	t.Cleanup(func() { keys.VerifyLimiter = was })
+	keys.VerifyLimiter = keys.NewLimiter(1, 0)
 	passing, held, over := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		over <- keys.Signatures.Pass(func() error { close(passing); <-held; return nil })
+		over <- keys.VerifyLimiter.Do(func() error { close(passing); <-held; return nil })
 	}()
 	<-passing
 	return func() { close(held); must(t, <-over) }

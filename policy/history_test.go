@@ -198,10 +198,10 @@ func (h *history) ask(x, y int) {
 		v.link = shared(historyShares()[y/8%3])
 	}
 	if y&2 != 0 && x&128 != 0 {
-		v.link.Passes = append(v.link.Passes, publisherPass("share_1"))
+		v.link.Redeemed = append(v.link.Redeemed, publisherPass("share_1"))
 	}
 	if y&2 != 0 {
-		v.link.Passes = append(v.link.Passes, passOf(fmt.Sprint("link_", y/32%3)))
+		v.link.Redeemed = append(v.link.Redeemed, passOf(fmt.Sprint("link_", y/32%3)))
 	}
 	v.link.Spendable = y&4 != 0
 	p := h.w.policy
@@ -246,12 +246,12 @@ func TestCachedEqualsUncached(t *testing.T) {
 		if h.differed > 0 {
 			t.Errorf("history %d: %d of %d decisions from memory differ from the store", seed, h.differed, h.asked)
 		}
-		entitlements, _ := h.w.policy.readers.counted(kindEntitlements)
+		entitlements, _ := h.w.policy.readers.Counted(kindEntitlements)
 		hits[0] += entitlements
 		hits[1] += h.w.policy.links.hits.Load()
 		hits[2] += h.w.policy.linkTokens.hits.Load()
 		hits[3] += h.w.policy.containers.hits.Load()
-		tokens, _ := h.w.policy.readers.counted(kindReaderTokens)
+		tokens, _ := h.w.policy.readers.Counted(kindReaderTokens)
 		hits[4] += tokens
 	}
 	if slices.Min(hits[:]) < 100 {

@@ -20,7 +20,7 @@ type Link struct {
 }
 
 // Pass is a redeemed link, as a verified link cookie tells it.
-type Pass struct {
+type RedeemedLink struct {
 	Issuer, ID string
 	// ExpiresAt is the end of the cookie, in Unix seconds.
 	ExpiresAt int64

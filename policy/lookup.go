@@ -45,7 +45,7 @@ type linkState struct {
 // published is what is kept besides of a link that a publisher signed.
 type published struct {
 	keyID                string
-	print                [sha256.Size]byte
+	fingerprint          [sha256.Size]byte
 	contentNames, scopes []string
 }
 
@@ -74,10 +74,10 @@ func (p *Policy) Entitlements(ctx context.Context, vendor string, reader Reader,
 }
 
 func (p *Policy) granted(ctx context.Context, vendor string, reader *Reader, now time.Time) (Entitlements, error) {
-	if p.readers != nil && reader.known.by == p.readers {
-		granted, ok, room := reader.known.grants(p.versions, vendor, reader)
+	if p.readers != nil && reader.record.cache == p.readers {
+		granted, ok, room := reader.record.grants(p.versions, vendor, reader)
 		if room {
-			p.readers.count(kindEntitlements, ok)
+			p.readers.Count(kindEntitlements, ok)
 		}
 		if ok {
 			return unpackEntitlements(granted), nil
@@ -89,7 +89,7 @@ func (p *Policy) granted(ctx context.Context, vendor string, reader *Reader, now
 	var space [keySpace]byte
 	key := appendReaderKey(space[:0], vendor, reader)
 	stamp := p.versions.Reader(vendor, reader)
-	if packed, ok := p.readers.get(kindEntitlements, key, stamp, now.UnixMilli()); ok {
+	if packed, ok := p.readers.Get(kindEntitlements, key, stamp, now.UnixMilli()); ok {
 		return unpackEntitlements(textOf(packed)), nil
 	}
 	entitlements, err := p.readEntitlements(ctx, vendor, *reader)
@@ -98,7 +98,7 @@ func (p *Policy) granted(ctx context.Context, vendor string, reader *Reader, now
 	}
 	// Entitlements hold the times themselves and are asked with a time: what
 	// they say does not change by waiting.
-	p.readers.set(key, []byte(entitlements.text), stamp, never)
+	p.readers.Set(key, []byte(entitlements.text), stamp, never)
 	return *entitlements, nil
 }
 
@@ -109,7 +109,7 @@ func (p *Policy) grantedByToken(ctx context.Context, vendor string, reader *Read
 	if err != nil {
 		return Entitlements{}, err
 	}
-	reader.known.keep(reader, &grantsOf{vendor: vendor, text: entitlements.text, stamp: stamp})
+	reader.record.keep(reader, &grantsOf{vendor: vendor, text: entitlements.text, stamp: stamp})
 	return *entitlements, nil
 }
 
@@ -130,7 +130,7 @@ func (p *Policy) readEntitlements(ctx context.Context, vendor string, reader Rea
 func (p *Policy) containersOf(ctx context.Context, vendor, sku string, now int64) ([]string, error) {
 	key := skuKey{vendor, sku}
 	stamp := p.versions.Shared()
-	if containers, ok := p.containers.get(key, stamp, now); ok {
+	if containers, ok := p.containers.Get(key, stamp, now); ok {
 		return containers, nil
 	}
 	containers, err := p.records.Containers(ctx, vendor, sku)
@@ -141,7 +141,7 @@ func (p *Policy) containersOf(ctx context.Context, vendor, sku string, now int64
 	for _, container := range containers {
 		size += 16 + int64(len(container))
 	}
-	p.containers.set(key, containers, stamp, never, size)
+	p.containers.Set(key, containers, stamp, never, size)
 	return containers, nil
 }
 
@@ -151,14 +151,14 @@ func (p *Policy) containersOf(ctx context.Context, vendor, sku string, now int64
 func (p *Policy) link(ctx context.Context, vendor, issuer, id string, now time.Time) (linkState, error) {
 	key := linkKey{vendor, issuer, id}
 	stamp := p.versions.Link(vendor, issuer, id)
-	if state, ok := p.links.get(key, stamp, now.UnixMilli()); ok {
+	if state, ok := p.links.Get(key, stamp, now.UnixMilli()); ok {
 		return state, nil
 	}
 	state, err := p.readLink(ctx, vendor, issuer, id)
 	if err != nil {
 		return linkState{}, err
 	}
-	p.links.set(key, state, stamp, state.expiresAt*1000, state.target.size()+int64(len(vendor)+len(issuer)+len(id)))
+	p.links.Set(key, state, stamp, state.expiresAt*1000, state.target.size()+int64(len(vendor)+len(issuer)+len(id)))
 	return state, nil
 }
 
@@ -173,6 +173,6 @@ func (p *Policy) readLink(ctx context.Context, vendor, issuer, id string) (linkS
 		return state, nil
 	}
 	state.keyID, state.contentNames, state.scopes = link.KeyID, link.Claims.ContentNames, link.Claims.Scopes
-	state.print, err = fingerprint(&link.Claims)
+	state.fingerprint, err = fingerprint(&link.Claims)
 	return state, err
 }

@@ -24,13 +24,13 @@ func TestOnlyDomainsMakeDomainsStale(t *testing.T) {
 	}
 	before := reads()
 	for range 3 {
-		w.records.commit(Change{Shared: true, SameDomains: true}, func() {})
+		w.records.commit(Invalidation{Shared: true, SameDomains: true}, func() {})
 		w.want(visit{link: token}, ReasonSignedLink)
 	}
 	if got := reads(); got != before {
 		t.Errorf("domains were read %d times", got-before)
 	}
-	w.records.commit(Change{Shared: true}, func() { w.records.trust["acme"] = Domains{} })
+	w.records.commit(Invalidation{Shared: true}, func() { w.records.trust["acme"] = Domains{} })
 	w.want(visit{link: token}, ReasonLinkUntrusted)
 }
 
@@ -83,7 +83,7 @@ func TestManyDomainsAreParsedWhenTheyAreUsed(t *testing.T) {
 	for i := range 10_000 {
 		domains.Trusted = append(domains.Trusted, &TrustedDomain{Domain: fmt.Sprintf("p%d.example", i), SigningKeyPEM: "broken"})
 	}
-	w.records.commit(Change{Shared: true}, func() { w.records.trust["acme"] = domains })
+	w.records.commit(Invalidation{Shared: true}, func() { w.records.trust["acme"] = domains })
 	w.want(visit{link: shared(editor.share(nil))}, ReasonSignedLink)
 	loaded, err := w.policy.publishers(t.Context(), "acme")
 	must(t, err)
@@ -101,7 +101,7 @@ func TestManyDomainsAreParsedWhenTheyAreUsed(t *testing.T) {
 	}
 	// One more is told of, if it is broken.
 	domains.Trusted = append(slices.Clip(domains.Trusted), &TrustedDomain{Domain: "more.example", SigningKeyPEM: "broken"})
-	w.records.commit(Change{Shared: true}, func() { w.records.trust["acme"] = domains })
+	w.records.commit(Invalidation{Shared: true}, func() { w.records.trust["acme"] = domains })
 	err = w.policy.RefreshDomains(t.Context(), "acme")
 	if err == nil || !strings.Contains(err.Error(), "more.example") || strings.Contains(err.Error(), newsDomain) {
 		t.Errorf("told of %v", err)

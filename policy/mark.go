@@ -16,20 +16,20 @@ import (
 // two texts, whichever they are, the marks are equal under one key in 2^126. That
 // is proven of whoever chooses the texts without knowing the key; it does not
 // make a mark a signature, or a secret. No mark leaves the process.
-type marker struct {
+type Fingerprinter struct {
 	key [markedText/8 + 2]uint64
 }
 
 // markSize is the length of a mark. markedText is the length of the longest text
 // that has one of this kind, in bytes; longer ones have a SHA-256.
 const (
-	markSize   = sha256.Size
+	FingerprintSize   = sha256.Size
 	markedText = 1024
 )
 
 // newMarker returns a marker with a key of its own.
-func newMarker() *marker {
-	m := new(marker)
+func NewFingerprinter() *Fingerprinter {
+	m := new(Fingerprinter)
 	var random [len(m.key) * 8]byte
 	_, _ = rand.Read(random[:]) // it never fails
 	for i := range m.key {
@@ -39,7 +39,7 @@ func newMarker() *marker {
 }
 
 // appendMark appends a text's mark.
-func (m *marker) appendMark(to []byte, text string) []byte {
+func (m *Fingerprinter) Append(to []byte, text string) []byte {
 	if len(text) > markedText {
 		sum := tokenSum(text)
 		return append(to, sum[:]...)

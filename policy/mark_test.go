@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-func (m *marker) mark(text string) string { return string(m.appendMark(nil, text)) }
+func (m *Fingerprinter) mark(text string) string { return string(m.Append(nil, text)) }
 
 // A mark is the sum that its definition says, whichever way it is computed.
 func TestMarkIsNH(t *testing.T) {
-	m := newMarker()
+	m := NewFingerprinter()
 	modulus := new(big.Int).Lsh(big.NewInt(1), 128)
 	word := func(text string, i int) uint64 {
 		var w uint64
@@ -48,14 +48,14 @@ func TestMarkIsNH(t *testing.T) {
 // Whatever is done to a text gives it another mark: a bit, its length, zeros at
 // its end, the order of its parts.
 func TestMarksTellTextsApart(t *testing.T) {
-	m := newMarker()
+	m := NewFingerprinter()
 	seen := make(map[string]string)
 	try := func(text string) {
 		mark := m.mark(text)
 		if other, taken := seen[mark]; taken && other != text {
 			t.Fatalf("%q and %q have one mark", text, other)
 		}
-		if len(mark) != markSize || mark[:16] == mark[16:] && text != "" {
+		if len(mark) != FingerprintSize || mark[:16] == mark[16:] && text != "" {
 			t.Fatalf("%q has the mark %x", text, mark)
 		}
 		seen[mark] = text
@@ -73,17 +73,17 @@ func TestMarksTellTextsApart(t *testing.T) {
 		try(token[i:] + token[:i] + fmt.Sprint(i))
 		try(strings.Repeat("x", markedText-200+i))
 	}
-	if other := newMarker(); other.mark(token) == m.mark(token) {
+	if other := NewFingerprinter(); other.mark(token) == m.mark(token) {
 		t.Error("two processes give a text one mark")
 	}
 }
 
 func BenchmarkMark(b *testing.B) {
-	m := newMarker()
+	m := NewFingerprinter()
 	token := strings.Repeat("eyJhbGciOiJFUzI1NiJ9.", 30)[:400]
 	var space [keySpace]byte
 	b.ReportAllocs()
 	for b.Loop() {
-		m.appendMark(space[:0], token)
+		m.Append(space[:0], token)
 	}
 }

@@ -25,11 +25,11 @@ import (
 //
 // The oldest block makes room for new ones. A record in it that was asked for
 // since it was written moves to the newest block instead.
-type packed struct {
+type RecordCache struct {
 	seed  maphash.Seed
-	table atomic.Pointer[packedTable]
+	table atomic.Pointer[recordTable]
 
-	counts *[countShards]packedCounts
+	counts *[countShards]recordCounts
 
 	mu          sync.Mutex // of those who write
 	maxBytes    int64
@@ -41,17 +41,17 @@ type packed struct {
 
 // kind is a kind of record. Only counters tell kinds apart: keys of two kinds must
 // differ.
-type kind int
+type RecordKind int
 
 const (
-	kindEntitlements kind = iota
+	kindEntitlements RecordKind = iota
 	kindReaderTokens
 	kinds
 )
 
 // packedCounts are hits and misses by kind, in one line of the processor's
 // memory. There are many of them, see shard.
-type packedCounts struct {
+type recordCounts struct {
 	hits, misses [kinds]atomic.Uint64
 	// decisions is for Policy.checkDue, which comes with every question.
 	decisions atomic.Uint64
@@ -68,7 +68,7 @@ func shard() int {
 	return int(uint64(uintptr(unsafe.Pointer(&here))>>11) * stripeFactor >> 58) //nolint:gosec // G103: its address alone; less than countShards
 }
 
-func (p *packed) count(k kind, hit bool) {
+func (p *RecordCache) Count(k RecordKind, hit bool) {
 	counts := &p.counts[shard()]
 	if hit {
 		counts.hits[k].Add(1)
@@ -81,7 +81,7 @@ func (p *packed) count(k kind, hit bool) {
 // which a hash chooses; a slot is zero, or says where a record is:
 //
 //	used 1 | part of the hash 15 | number of the block 24 | offset in units of 8 bytes 24
-type packedTable struct {
+type recordTable struct {
 	slots  []atomic.Uint64
 	blocks []atomic.Pointer[block] // by number, round and round
 }
@@ -127,22 +127,22 @@ const (
 	maxKey       = 1<<16 - 1
 )
 
-func newPacked(maxBytes int64) *packed {
-	p := &packed{seed: maphash.MakeSeed(), maxBytes: maxBytes, counts: new([countShards]packedCounts)}
+func NewRecordCache(maxBytes int64) *RecordCache {
+	p := &RecordCache{seed: maphash.MakeSeed(), maxBytes: maxBytes, counts: new([countShards]recordCounts)}
 	p.reset()
 	return p
 }
 
-func newPackedTable(slots int, maxBytes int64) *packedTable {
+func newPackedTable(slots int, maxBytes int64) *recordTable {
 	blocks := min(max(maxBytes/blockBytes, 1)+2, blockNumber)
-	return &packedTable{
+	return &recordTable{
 		slots:  make([]atomic.Uint64, slots),
 		blocks: make([]atomic.Pointer[block], 1<<bits.Len64(uint64(blocks))), //nolint:gosec // it is positive
 	}
 }
 
 // group returns the slots that a hash may have.
-func (t *packedTable) group(hash uint64) []atomic.Uint64 {
+func (t *recordTable) group(hash uint64) []atomic.Uint64 {
 	at := int(hash&uint64(len(t.slots)/slotGroup-1)) * slotGroup //nolint:gosec // less than the number of slots
 	return t.slots[at : at+slotGroup : at+slotGroup]
 }
@@ -157,7 +157,7 @@ func place(slot uint64) uint64 { return slot &^ slotUsed }
 
 // record returns the bytes from the start of the record of a slot, or nil when
 // its block is gone.
-func (t *packedTable) record(slot uint64) []byte {
+func (t *recordTable) record(slot uint64) []byte {
 	number := slot >> 24 & blockNumber
 	b := t.blocks[number&uint64(len(t.blocks)-1)].Load()
 	if b == nil || b.number&blockNumber != number {
@@ -183,7 +183,7 @@ func whole(record []byte) []byte {
 }
 
 // find returns the slot of a key and its record, or nil.
-func (t *packedTable) find(hash uint64, key []byte) (*atomic.Uint64, []byte) {
+func (t *recordTable) find(hash uint64, key []byte) (*atomic.Uint64, []byte) {
 	group := t.group(hash)
 	for i := range group {
 		slot := group[i].Load()
@@ -201,8 +201,8 @@ func (t *packedTable) find(hash uint64, key []byte) (*atomic.Uint64, []byte) {
 
 // get returns the value of a key, if it was computed under this stamp and still
 // holds. The value must not be changed.
-func (p *packed) get(k kind, key []byte, stamp uint64, now int64) (value []byte, ok bool) {
-	record := p.look(k, key, stamp, now)
+func (p *RecordCache) Get(k RecordKind, key []byte, stamp uint64, now int64) (value []byte, ok bool) {
+	record := p.Look(k, key, stamp, now)
 	if record == nil {
 		return nil, false
 	}
@@ -210,30 +210,30 @@ func (p *packed) get(k kind, key []byte, stamp uint64, now int64) (value []byte,
 }
 
 // look returns the whole record of a key, under the same conditions, or nil.
-func (p *packed) look(k kind, key []byte, stamp uint64, now int64) []byte {
+func (p *RecordCache) Look(k RecordKind, key []byte, stamp uint64, now int64) []byte {
 	if p == nil {
 		return nil
 	}
 	slot, record := p.table.Load().find(maphash.Bytes(p.seed, key), key)
 	if record == nil {
-		p.count(k, false)
+		p.Count(k, false)
 		return nil
 	}
 	was, until := binary.LittleEndian.Uint64(record[8:]), int64(binary.LittleEndian.Uint64(record[16:])) //nolint:gosec // written from the same type
 	if was != stamp || now >= until {
-		p.count(k, false)
+		p.Count(k, false)
 		return nil
 	}
 	if asked := slot.Load(); asked&slotUsed == 0 && asked != 0 {
 		slot.CompareAndSwap(asked, asked|slotUsed)
 	}
-	p.count(k, true)
+	p.Count(k, true)
 	return whole(record)
 }
 
 // peek returns the whole record of a key, whether it still counts or not; nil
 // when there is none.
-func (p *packed) peek(key []byte) []byte {
+func (p *RecordCache) Peek(key []byte) []byte {
 	_, record := p.table.Load().find(maphash.Bytes(p.seed, key), key)
 	if record == nil {
 		return nil
@@ -243,7 +243,7 @@ func (p *packed) peek(key []byte) []byte {
 
 // set keeps a value that was computed under a stamp, until a moment in Unix
 // milliseconds.
-func (p *packed) set(key, value []byte, stamp uint64, until int64) {
+func (p *RecordCache) Set(key, value []byte, stamp uint64, until int64) {
 	if p == nil {
 		return
 	}
@@ -267,7 +267,7 @@ func (p *packed) set(key, value []byte, stamp uint64, until int64) {
 }
 
 // room returns where a record of a size can be written, and its slot.
-func (p *packed) room(hash uint64, size int) ([]byte, uint64) {
+func (p *RecordCache) room(hash uint64, size int) ([]byte, uint64) {
 	if p.newest == nil || p.newest.size-p.newest.end < size {
 		p.newest = newBlock(p.next, max(size, blockBytes-blockHead))
 		blocks := p.table.Load().blocks
@@ -284,7 +284,7 @@ func (p *packed) room(hash uint64, size int) ([]byte, uint64) {
 }
 
 // point lets a key's slot say where its record is.
-func (p *packed) point(hash uint64, key []byte, to uint64) {
+func (p *RecordCache) point(hash uint64, key []byte, to uint64) {
 	t := p.table.Load()
 	if slot, _ := t.find(hash, key); slot != nil {
 		slot.Store(to)
@@ -324,8 +324,8 @@ func victim(group []atomic.Uint64, hash uint64) *atomic.Uint64 {
 }
 
 // grow doubles the slots.
-func (p *packed) grow(old *packedTable) *packedTable {
-	t := &packedTable{slots: make([]atomic.Uint64, 2*len(old.slots)), blocks: old.blocks}
+func (p *RecordCache) grow(old *recordTable) *recordTable {
+	t := &recordTable{slots: make([]atomic.Uint64, 2*len(old.slots)), blocks: old.blocks}
 	p.bytes += int64(len(old.slots) * 8)
 	p.filled = 0
 	for i := range old.slots {
@@ -356,7 +356,7 @@ func (p *packed) grow(old *packedTable) *packedTable {
 const maxMoves = 4
 
 // shrink makes room until the bound is kept.
-func (p *packed) shrink() {
+func (p *RecordCache) shrink() {
 	for moves := 0; p.bytes > p.maxBytes && p.next-p.first > 1; moves++ {
 		b := p.drop()
 		for at := blockHead; b != nil && at < b.end; {
@@ -370,7 +370,7 @@ func (p *packed) shrink() {
 
 // drop takes the oldest block away. Slots that lead to it lead nowhere.
 // (No room is made that way but where blocks are as many as can be numbered.)
-func (p *packed) drop() *block {
+func (p *RecordCache) drop() *block {
 	blocks := p.table.Load().blocks
 	b := blocks[p.first&uint64(len(blocks)-1)].Swap(nil)
 	p.first++
@@ -382,7 +382,7 @@ func (p *packed) drop() *block {
 
 // leave frees the slot of a record of a dropped block. One that was asked for may
 // be written anew instead.
-func (p *packed) leave(b *block, at, size int, hash uint64, move bool) {
+func (p *RecordCache) leave(b *block, at, size int, hash uint64, move bool) {
 	group := p.table.Load().group(hash)
 	from := slotOf(hash, b.number, at)
 	for i := range group {
@@ -403,7 +403,7 @@ func (p *packed) leave(b *block, at, size int, hash uint64, move bool) {
 }
 
 // resize changes how many bytes may be taken.
-func (p *packed) resize(maxBytes int64) {
+func (p *RecordCache) Resize(maxBytes int64) {
 	if p == nil {
 		return
 	}
@@ -426,7 +426,7 @@ func (p *packed) resize(maxBytes int64) {
 }
 
 // close releases the memory; twice is no error. Nothing is kept from then on.
-func (p *packed) close() {
+func (p *RecordCache) Close() {
 	if p == nil {
 		return
 	}
@@ -437,13 +437,13 @@ func (p *packed) close() {
 }
 
 // reset forgets everything.
-func (p *packed) reset() {
+func (p *RecordCache) reset() {
 	p.table.Store(newPackedTable(minSlots, p.maxBytes))
 	p.newest, p.first, p.next, p.filled, p.bytes = nil, 1, 1, 0, minSlots*8
 }
 
 // size returns how many bytes are taken.
-func (p *packed) size() int64 {
+func (p *RecordCache) Size() int64 {
 	if p == nil {
 		return 0
 	}
@@ -453,7 +453,7 @@ func (p *packed) size() int64 {
 }
 
 // counted returns the hits and misses of a kind.
-func (p *packed) counted(k kind) (hits, misses uint64) {
+func (p *RecordCache) Counted(k RecordKind) (hits, misses uint64) {
 	if p == nil {
 		return 0, 0
 	}

@@ -12,8 +12,8 @@ import (
 )
 
 func TestPackedRecordCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
-	p := newPacked(1 << 20)
-	p.set([]byte("key"), []byte("value"), 7, 1000)
+	p := NewRecordCache(1 << 20)
+	p.Set([]byte("key"), []byte("value"), 7, 1000)
 	for _, q := range []struct {
 		key   string
 		stamp uint64
@@ -29,19 +29,19 @@ func TestPackedRecordCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
 		{"keyv", 7, 0, false},
 		{"", 7, 0, false},
 	} {
-		if value, ok := p.get(kindEntitlements, []byte(q.key), q.stamp, q.now); ok != q.ok || ok != (string(value) == "value") {
+		if value, ok := p.Get(kindEntitlements, []byte(q.key), q.stamp, q.now); ok != q.ok || ok != (string(value) == "value") {
 			t.Errorf("%+v: %q, %t", q, value, ok)
 		}
 	}
-	if hits, misses := p.counted(kindEntitlements); hits != 2 || misses != 6 {
+	if hits, misses := p.Counted(kindEntitlements); hits != 2 || misses != 6 {
 		t.Errorf("%d hits and %d misses are counted", hits, misses)
 	}
-	p.set([]byte("key"), []byte("newer"), 8, never)
-	if value, ok := p.get(kindEntitlements, []byte("key"), 8, 1<<60); !ok || string(value) != "newer" {
+	p.Set([]byte("key"), []byte("newer"), 8, never)
+	if value, ok := p.Get(kindEntitlements, []byte("key"), 8, 1<<60); !ok || string(value) != "newer" {
 		t.Errorf("the newer value is %q", value)
 	}
-	p.set(nil, nil, 1, never)
-	if value, ok := p.get(kindEntitlements, nil, 1, 0); !ok || len(value) != 0 {
+	p.Set(nil, nil, 1, never)
+	if value, ok := p.Get(kindEntitlements, nil, 1, 0); !ok || len(value) != 0 {
 		t.Errorf("nothing is kept as %q", value)
 	}
 }
@@ -49,42 +49,42 @@ func TestPackedRecordCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
 // A slot may lead to another key's record: its hash is equal, or its block's
 // number came round. Neither is taken for the key's own.
 func TestPackedNeverGivesAnotherKeysValue(t *testing.T) {
-	p := newPacked(1 << 20)
-	p.set([]byte("theirs"), []byte("their value"), 1, never)
+	p := NewRecordCache(1 << 20)
+	p.Set([]byte("theirs"), []byte("their value"), 1, never)
 	record, slot := p.room(maphash.Bytes(p.seed, []byte("mine")), 100)
 	copy(record, p.newest.data()[blockHead:][:recordHeader+len("theirs")+len("their value")])
 	binary.LittleEndian.PutUint64(record, maphash.Bytes(p.seed, []byte("mine")))
 	p.table.Load().group(maphash.Bytes(p.seed, []byte("mine")))[0].Store(slot)
-	if value, ok := p.get(kindEntitlements, []byte("mine"), 1, 0); ok {
+	if value, ok := p.Get(kindEntitlements, []byte("mine"), 1, 0); ok {
 		t.Errorf("of two keys with one hash, one got the other's %q", value)
 	}
 	// The slot of a record whose block is gone, and whose block another took.
 	group := p.table.Load().group(maphash.Bytes(p.seed, []byte("gone")))
 	for _, offset := range []int{0, 8, 16, 24, 32, 40, 48, 56} {
 		group[0].Store(slotOf(maphash.Bytes(p.seed, []byte("gone")), p.newest.number, offset))
-		if value, ok := p.get(kindEntitlements, []byte("gone"), 1, 0); ok {
+		if value, ok := p.Get(kindEntitlements, []byte("gone"), 1, 0); ok {
 			t.Errorf("a slot that leads into a record gave %q", value)
 		}
 	}
 	group[0].Store(slotOf(maphash.Bytes(p.seed, []byte("gone")), p.newest.number+1, 0))
-	if value, ok := p.get(kindEntitlements, []byte("gone"), 1, 0); ok {
+	if value, ok := p.Get(kindEntitlements, []byte("gone"), 1, 0); ok {
 		t.Errorf("a slot that leads to no block gave %q", value)
 	}
 }
 
 func TestPackedIsBounded(t *testing.T) {
 	const bound = 256 << 10
-	p := newPacked(bound)
+	p := NewRecordCache(bound)
 	fill := func(bound int64) (kept int) {
 		value := bytes.Repeat([]byte("v"), 200)
 		for i := range 20_000 {
-			p.set(fmt.Append(nil, "key", i), value, 1, never)
-			if taken := p.size(); taken > bound {
+			p.Set(fmt.Append(nil, "key", i), value, 1, never)
+			if taken := p.Size(); taken > bound {
 				t.Fatalf("%d bytes are taken of %d", taken, bound)
 			}
 		}
 		for i := range 20_000 {
-			if value, ok := p.get(kindEntitlements, fmt.Append(nil, "key", i), 1, 0); ok {
+			if value, ok := p.Get(kindEntitlements, fmt.Append(nil, "key", i), 1, 0); ok {
 				kept++
 				if len(value) != 200 {
 					t.Fatalf("a value of %d bytes", len(value))
@@ -97,40 +97,40 @@ func TestPackedIsBounded(t *testing.T) {
 	if kept := fill(bound); kept < 700 || kept > bound/248 {
 		t.Errorf("%d records are kept in %d bytes", kept, bound)
 	}
-	p.resize(bound / 4)
+	p.Resize(bound / 4)
 	if kept := fill(bound / 4); kept < 150 || kept > bound/4/248 {
 		t.Errorf("%d records are kept in %d bytes", kept, bound/4)
 	}
-	p.resize(4 * bound)
+	p.Resize(4 * bound)
 	if kept := fill(4 * bound); kept < 2800 {
 		t.Errorf("%d records are kept in %d bytes", kept, 4*bound)
 	}
 	huge := make([]byte, bound)
-	p.set([]byte("huge"), huge, 1, never)
-	if _, ok := p.get(kindEntitlements, []byte("huge"), 1, 0); ok {
+	p.Set([]byte("huge"), huge, 1, never)
+	if _, ok := p.Get(kindEntitlements, []byte("huge"), 1, 0); ok {
 		t.Error("one record takes more than its share")
 	}
 	// One that is larger than a block, and less than its share, is kept.
-	p.set([]byte("large"), huge[:4*blockBytes], 1, never)
-	if value, ok := p.get(kindEntitlements, []byte("large"), 1, 0); !ok || len(value) != 4*blockBytes {
+	p.Set([]byte("large"), huge[:4*blockBytes], 1, never)
+	if value, ok := p.Get(kindEntitlements, []byte("large"), 1, 0); !ok || len(value) != 4*blockBytes {
 		t.Error("a large record is not kept")
 	}
 }
 
 // Who comes again and again stays, however many come once.
 func TestPackedKeepsWhatIsAskedFor(t *testing.T) {
-	p := newPacked(128 << 10)
+	p := NewRecordCache(128 << 10)
 	value := make([]byte, 100)
 	for i := range 100 {
-		p.set(fmt.Append(nil, "regular", i), value, 1, never)
+		p.Set(fmt.Append(nil, "regular", i), value, 1, never)
 	}
 	for i := range 20_000 {
-		p.set(fmt.Append(nil, "passing", i), value, 1, never)
-		p.get(kindEntitlements, fmt.Append(nil, "regular", i%100), 1, 0)
+		p.Set(fmt.Append(nil, "passing", i), value, 1, never)
+		p.Get(kindEntitlements, fmt.Append(nil, "regular", i%100), 1, 0)
 	}
 	kept := 0
 	for i := range 100 {
-		if _, ok := p.get(kindEntitlements, fmt.Append(nil, "regular", i), 1, 0); ok {
+		if _, ok := p.Get(kindEntitlements, fmt.Append(nil, "regular", i), 1, 0); ok {
 			kept++
 		}
 	}
@@ -140,29 +140,29 @@ func TestPackedKeepsWhatIsAskedFor(t *testing.T) {
 }
 
 func TestPackedThatIsNotThereKeepsNothing(t *testing.T) {
-	var none *packed
-	none.set([]byte("a"), []byte("b"), 1, never)
-	if _, ok := none.get(kindEntitlements, []byte("a"), 1, 0); ok {
+	var none *RecordCache
+	none.Set([]byte("a"), []byte("b"), 1, never)
+	if _, ok := none.Get(kindEntitlements, []byte("a"), 1, 0); ok {
 		t.Error("it kept something")
 	}
-	none.resize(1 << 20)
-	none.close()
+	none.Resize(1 << 20)
+	none.Close()
 
-	p := newPacked(1 << 20)
-	p.set([]byte("a"), []byte("b"), 1, never)
-	held, _ := p.get(kindEntitlements, []byte("a"), 1, 0)
-	p.close()
-	p.set([]byte("a"), []byte("b"), 1, never)
-	if _, ok := p.get(kindEntitlements, []byte("a"), 1, 0); ok || string(held) != "b" {
+	p := NewRecordCache(1 << 20)
+	p.Set([]byte("a"), []byte("b"), 1, never)
+	held, _ := p.Get(kindEntitlements, []byte("a"), 1, 0)
+	p.Close()
+	p.Set([]byte("a"), []byte("b"), 1, never)
+	if _, ok := p.Get(kindEntitlements, []byte("a"), 1, 0); ok || string(held) != "b" {
 		t.Error("a closed one answered, or took away what was read")
 	}
-	p.close()
+	p.Close()
 }
 
 // Everybody reads and writes at once, in little memory, so that blocks come and
 // go: what is found is always the key's own, whole.
 func TestPackedIsConcurrent(t *testing.T) {
-	p := newPacked(64 << 10)
+	p := NewRecordCache(64 << 10)
 	var group sync.WaitGroup
 	for worker := range 4 {
 		group.Go(func() {
@@ -170,12 +170,12 @@ func TestPackedIsConcurrent(t *testing.T) {
 			for i := range 5000 {
 				key := fmt.Append(nil, "key", random.IntN(500))
 				want := append(bytes.Repeat(key, 1+int(key[len(key)-1]%9)), key...)
-				if value, ok := p.get(kindEntitlements, key, uint64(i%2), 0); ok && !bytes.Equal(value, want) {
+				if value, ok := p.Get(kindEntitlements, key, uint64(i%2), 0); ok && !bytes.Equal(value, want) {
 					t.Errorf("%q for %q", value, key)
 				}
-				p.set(key, want, uint64(i%2), never)
+				p.Set(key, want, uint64(i%2), never)
 				if worker == 0 && i%500 == 0 {
-					p.resize(int64(32+i/50) << 10)
+					p.Resize(int64(32+i/50) << 10)
 				}
 			}
 		})
@@ -187,9 +187,9 @@ func TestPackedIsConcurrent(t *testing.T) {
 // time, and asked for a page that is entitled.
 func (p *Policy) rememberReader(verifier *ReaderVerifier, token string, reader *Reader, vendor string, granted *Entitlements) {
 	key := p.appendTokenKey(nil, verifier, token)
-	value, _ := appendKnown(nil, reader, nil)
-	p.readers.set(key, value, p.versions.Shared(), never)
-	known := p.readers.known(p.readers.peek(key))
+	value, _ := appendReaderRecord(nil, reader, nil)
+	p.readers.Set(key, value, p.versions.Shared(), never)
+	known := p.readers.readerRecord(p.readers.Peek(key))
 	known.keep(reader, &grantsOf{vendor: vendor, text: granted.text, stamp: p.versions.Reader(vendor, reader)})
 }
 
@@ -200,7 +200,7 @@ var premium = NewEntitlements([]Grant{{ID: "grant_01m8452fr017b5yjsdtmx64dnr", S
 // docs/performance.md, so it is held here.
 func TestMemoryOfAReader(t *testing.T) {
 	const readers = 50_000
-	p := &Policy{versions: new(Versions), readers: newPacked(64 << 20), marks: newMarker()}
+	p := &Policy{versions: new(Versions), readers: NewRecordCache(64 << 20), fingerprints: NewFingerprinter()}
 	verifier := &ReaderVerifier{ID: "verifier"}
 	heap := func() int64 {
 		var stats runtime.MemStats
@@ -214,7 +214,7 @@ func TestMemoryOfAReader(t *testing.T) {
 		p.rememberReader(verifier, fmt.Sprintf("token of reader %d", i), &reader, "default", premium)
 	}
 	each := (heap() - before) / readers
-	counted := p.readers.size() / readers
+	counted := p.readers.Size() / readers
 	if each > 400 || counted < each*9/10 {
 		t.Errorf("a reader takes %d bytes, and %d are counted", each, counted)
 	}

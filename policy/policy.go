@@ -74,12 +74,12 @@ type Policy struct {
 
 	sites      sites
 	domains    *domainTable
-	readers    *packed // by token, or else by what grants match
-	marks      *marker
-	containers *cache[skuKey, []string]
-	links      *cache[linkKey, linkState]
-	linkTokens *cache[tokenKey, linkToken]
-	sessions   *cache[sessionKey, string]
+	readers    *RecordCache // by token, or else by what grants match
+	fingerprints      *Fingerprinter
+	containers *Cache[skuKey, []string]
+	links      *Cache[linkKey, linkState]
+	linkTokens *Cache[tokenKey, linkToken]
+	sessions   *Cache[sessionKey, string]
 
 	checks selfChecks
 
@@ -124,16 +124,16 @@ func New(options Options) (*Policy, error) {
 		versions:  options.Versions,
 		operators: options.Operators,
 		now:       options.Now,
-		marks:     newMarker(),
+		fingerprints:     NewFingerprinter(),
 		domains:   &domainTable{sets: options.KeySets},
 	}
 	var errs [4]error
 	part := options.CacheBytes / shares
-	p.readers = newPacked(shareReaders * part)
-	p.linkTokens, errs[0] = newCache[tokenKey, linkToken](shareLinkTokens*part, 640)
-	p.links, errs[1] = newCache[linkKey, linkState](shareLinks*part, 640)
-	p.containers, errs[2] = newCache[skuKey, []string](shareContainers*part, 256)
-	p.sessions, errs[3] = newCache[sessionKey, string](shareSessions*part, 1024)
+	p.readers = NewRecordCache(shareReaders * part)
+	p.linkTokens, errs[0] = NewCache[tokenKey, linkToken](shareLinkTokens*part, 640)
+	p.links, errs[1] = NewCache[linkKey, linkState](shareLinks*part, 640)
+	p.containers, errs[2] = NewCache[skuKey, []string](shareContainers*part, 256)
+	p.sessions, errs[3] = NewCache[sessionKey, string](shareSessions*part, 1024)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -144,21 +144,21 @@ func New(options Options) (*Policy, error) {
 // than MinCacheBytes counts as that.
 func (p *Policy) Resize(cacheBytes int64) {
 	part := max(cacheBytes, MinCacheBytes) / shares
-	p.readers.resize(shareReaders * part)
-	p.linkTokens.resize(shareLinkTokens * part)
-	p.links.resize(shareLinks * part)
-	p.containers.resize(shareContainers * part)
-	p.sessions.resize(shareSessions * part)
+	p.readers.Resize(shareReaders * part)
+	p.linkTokens.Resize(shareLinkTokens * part)
+	p.links.Resize(shareLinks * part)
+	p.containers.Resize(shareContainers * part)
+	p.sessions.Resize(shareSessions * part)
 }
 
 // Close releases the memory of the caches. The policy must not be used
 // afterwards.
 func (p *Policy) Close() {
-	p.readers.close()
-	p.linkTokens.close()
-	p.links.close()
-	p.containers.close()
-	p.sessions.close()
+	p.readers.Close()
+	p.linkTokens.Close()
+	p.links.Close()
+	p.containers.Close()
+	p.sessions.Close()
 }
 
 // Now returns the policy's time.

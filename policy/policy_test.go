@@ -36,7 +36,7 @@ func TestEntitlementsAreReadOnce(t *testing.T) {
 		}, ann, 0},
 		{"after Ann's grant is revoked", func() { w.records.revoke("g1") }, ann, 1},
 		{"again", func() {}, ann, 0},
-		{"after a change to lists or rules", func() { w.records.versions.Bump(Change{Shared: true}) }, ann, 1},
+		{"after a change to lists or rules", func() { w.records.versions.Bump(Invalidation{Shared: true}) }, ann, 1},
 		{"nobody", func() {}, Reader{}, 0},
 	} {
 		c.write()
@@ -69,7 +69,7 @@ func TestReaderIsReadOnce(t *testing.T) {
 		t.Errorf("another site takes it: %v", err)
 	}
 	w.keys.set = keys.NewKeySet()
-	w.records.versions.Bump(Change{Shared: true})
+	w.records.versions.Bump(Invalidation{Shared: true})
 	if _, err := read(w.verifier()); !errors.Is(err, keys.ErrUnknownKey) {
 		t.Errorf("after its key was retired: %v", err)
 	}
@@ -129,7 +129,7 @@ func TestFailedTokenIsNotRemembered(t *testing.T) {
 	w.settle()
 	// And what was verified is not, once its key is gone.
 	w.keys.set = keys.NewKeySet()
-	w.records.versions.Bump(Change{Shared: true})
+	w.records.versions.Bump(Invalidation{Shared: true})
 	w.want(visit{link: link}, ReasonLinkInvalid)
 }
 
@@ -137,7 +137,7 @@ func TestFailedTokenIsNotRemembered(t *testing.T) {
 func TestRevokedLinkEndsAtOnce(t *testing.T) {
 	w := newWorld(t)
 	link := carries(w.newLink(keys.LinkClaims{}))
-	held := LinkEvidence{Passes: []Pass{passOf("link_1")}}
+	held := LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}
 	for range 2 {
 		w.want(visit{link: link}, ReasonSignedLink)
 		w.want(visit{link: held}, ReasonSignedLink)
@@ -255,7 +255,7 @@ func TestVendorsAreApart(t *testing.T) {
 	w.records.silent = true
 	w.subscribe(0, 0)
 	link := carries(w.newLink(keys.LinkClaims{}))
-	held := LinkEvidence{Passes: []Pass{passOf("link_1")}}
+	held := LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}
 	w.want(visit{reader: ann}, ReasonEntitled)
 	w.want(visit{link: link}, ReasonSignedLink)
 	w.want(visit{link: held}, ReasonSignedLink)
@@ -321,7 +321,7 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 			t.Errorf("resized to %d, the caches may take %d", bytes, bound)
 		}
 	}
-	if hits, _ := w.policy.readers.counted(kindEntitlements); hits != 2 {
+	if hits, _ := w.policy.readers.Counted(kindEntitlements); hits != 2 {
 		t.Errorf("%d of 2 later decisions came from memory", hits)
 	}
 }

@@ -23,7 +23,7 @@ type Reader struct {
 	NoKeys bool
 
 	// known is where she was found, for what was granted to her.
-	known knownReader
+	record readerRecord
 }
 
 // Anonymous says whether the reader is not identified.

@@ -90,8 +90,8 @@ func sameAnswer(a, b *Decision) bool {
 // the request, whose memory is used again.
 func (p *Policy) Stamp(ctx context.Context, r *Request) func() uint64 {
 	vendor, reader := r.Site.Vendor, r.Reader
-	links := make([]linkKey, 0, len(r.Link.Passes)+1)
-	for _, pass := range r.Link.Passes {
+	links := make([]linkKey, 0, len(r.Link.Redeemed)+1)
+	for _, pass := range r.Link.Redeemed {
 		links = append(links, linkKey{vendor, pass.Issuer, pass.ID})
 	}
 	if r.Link.Token != "" {

@@ -50,7 +50,7 @@ func TestSelfCheckFindsNothing(t *testing.T) {
 		{path: "/public"},
 		{link: link},
 		{link: counted},
-		{link: LinkEvidence{Passes: []Pass{passOf("link_1")}}},
+		{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}},
 		{link: carries("abc")},
 		{path: "/elsewhere"},
 	} {
@@ -83,7 +83,7 @@ func TestSelfCheckFindsWhatWasNotAnnounced(t *testing.T) {
 		{"a revoked link", func(w *world) visit { return visit{link: carries(w.newLink(keys.LinkClaims{}))} }, func(w *world) { w.records.revokeLink("link_1") }},
 		{"a revoked link's cookie", func(w *world) visit {
 			w.newLink(keys.LinkClaims{})
-			return visit{link: LinkEvidence{Passes: []Pass{passOf("link_1")}}}
+			return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
 		}, func(w *world) { w.records.revokeLink("link_1") }},
 		{"a key that is gone", func(w *world) visit { return visit{link: carries(w.newLink(keys.LinkClaims{}))} }, func(w *world) { w.keys.set = keys.NewKeySet() }},
 	} {

@@ -137,7 +137,7 @@ func (p *Policy) Session(ctx context.Context, source SessionSource, r *Request, 
 		key.tags = strings.Join(d.Rule.Engaged, ",") // of one tag, no copy
 	}
 	now := r.Now.UnixMilli()
-	if session, ok := p.sessions.get(key, stamp, now); ok {
+	if session, ok := p.sessions.Get(key, stamp, now); ok {
 		return session, nil
 	}
 	session, until, err := p.makeSession(ctx, source, r, d, &key)
@@ -148,7 +148,7 @@ func (p *Policy) Session(ctx context.Context, source SessionSource, r *Request, 
 		len(key.linkIssuer) + len(key.linkID) + len(key.linkNames) + len(key.tags) + len(session)
 	// Her texts may share the memory of many readers, which is not to be kept.
 	key.userID, key.publisherUserID, key.email = strings.Clone(key.userID), strings.Clone(key.publisherUserID), strings.Clone(key.email)
-	p.sessions.set(key, session, stamp, until, int64(size))
+	p.sessions.Set(key, session, stamp, until, int64(size))
 	return session, nil
 }
 

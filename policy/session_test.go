@@ -103,7 +103,7 @@ func TestSessionOfAPublishersLink(t *testing.T) {
 		}
 		w.settle()
 	}
-	if got := names(visit{link: LinkEvidence{Passes: []Pass{publisherPass("share_1")}}}); got != "share_1[bodytext sidebar]" {
+	if got := names(visit{link: LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_1")}}}); got != "share_1[bodytext sidebar]" {
 		t.Errorf("by the cookie: %s", got)
 	}
 }
@@ -133,7 +133,7 @@ func TestLastVisited(t *testing.T) {
 	if two := visited("/two"); two != nil {
 		t.Errorf("before anything changed: %v", two)
 	}
-	w.records.commit(Change{Stripes: []uint16{Stripe(KindUserID, "acme", ann.UserID)}}, func() {})
+	w.records.commit(Invalidation{Stripes: []uint16{Stripe(KindUserID, "acme", ann.UserID)}}, func() {})
 	if two := visited("/two"); two != late.UTC().Format(time.RFC3339) {
 		t.Errorf("afterwards: %v", two)
 	}
@@ -217,7 +217,7 @@ func TestForwardingIsRemembered(t *testing.T) {
 	if source.asked != 1 {
 		t.Errorf("read %d times", source.asked)
 	}
-	w.records.commit(Change{Shared: true}, func() { source.err = errors.New("gone") })
+	w.records.commit(Invalidation{Shared: true}, func() { source.err = errors.New("gone") })
 	if got, err := w.policy.Forwarding(t.Context(), source, w.site); !errors.Is(err, ErrUnavailable) || got != nil {
 		t.Errorf("%v, %v", got, err)
 	}

@@ -91,9 +91,9 @@ func (v *verifications) stats(kind string) []VerificationStats {
 // Stats returns what was counted so far. It is safe for concurrent use.
 func (p *Policy) Stats() Stats {
 	checked, failed := p.SelfChecks()
-	tokens, entitlements := CacheStats{Name: "reader_tokens", Bytes: p.readers.size()}, CacheStats{Name: "entitlements"}
-	tokens.Hits, tokens.Misses = p.readers.counted(kindReaderTokens)
-	entitlements.Hits, entitlements.Misses = p.readers.counted(kindEntitlements)
+	tokens, entitlements := CacheStats{Name: "reader_tokens", Bytes: p.readers.Size()}, CacheStats{Name: "entitlements"}
+	tokens.Hits, tokens.Misses = p.readers.Counted(kindReaderTokens)
+	entitlements.Hits, entitlements.Misses = p.readers.Counted(kindEntitlements)
 	return Stats{
 		Caches: []CacheStats{
 			entitlements, p.containers.stats("containers"), p.links.stats("links"),
@@ -115,7 +115,7 @@ func (t *domainTable) stats() []PublisherStats {
 	return stats
 }
 
-func (c *cache[K, V]) stats(name string) CacheStats {
+func (c *Cache[K, V]) stats(name string) CacheStats {
 	if c == nil {
 		return CacheStats{Name: name}
 	}

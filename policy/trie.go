@@ -32,7 +32,7 @@ type node struct {
 	// literal is the segment, empty for the root and for what is captured; words
 	// tell it from others that are no longer than 16 bytes.
 	literal string
-	words   words
+	ends    segmentEnds
 	// any is the index of the first rule that ends here and takes all methods;
 	// rules are numbered in rank order.
 	any int32
@@ -57,18 +57,18 @@ const (
 
 // words are two words that, with its length, say all of a text of 16 bytes or
 // less. Texts that are longer have the same if they begin and end alike.
-type words struct{ first, last uint64 }
+type segmentEnds struct{ first, last uint64 }
 
-func wordsOf(text string) words {
+func endsOf(text string) segmentEnds {
 	switch n := len(text); {
 	case n >= 8:
-		return words{load64(text), load64(text[n-8:])}
+		return segmentEnds{load64(text), load64(text[n-8:])}
 	case n >= 4:
-		return words{uint64(load32(text)), uint64(load32(text[n-4:]))}
+		return segmentEnds{uint64(load32(text)), uint64(load32(text[n-4:]))}
 	case n > 0:
-		return words{uint64(text[0]) | uint64(text[n/2])<<8, uint64(text[n-1])}
+		return segmentEnds{uint64(text[0]) | uint64(text[n/2])<<8, uint64(text[n-1])}
 	default:
-		return words{}
+		return segmentEnds{}
 	}
 }
 
@@ -83,8 +83,8 @@ func load64(s string) uint64 {
 }
 
 // is says whether a node's literal is a text, whose words are given.
-func (n *node) is(text string, w words) bool {
-	return n.words == w && len(n.literal) == len(text) && (len(text) <= 16 || n.literal == text)
+func (n *node) is(text string, w segmentEnds) bool {
+	return n.ends == w && len(n.literal) == len(text) && (len(text) <= 16 || n.literal == text)
 }
 
 // newTrie returns a trie with room for about as many rules.
@@ -96,7 +96,7 @@ func newTrie(rules int) trie {
 }
 
 func (t *trie) add(parent int32, literal string) int32 {
-	t.nodes = append(t.nodes, node{literal: literal, words: wordsOf(literal), parent: parent, any: noRule, lowest: noRule})
+	t.nodes = append(t.nodes, node{literal: literal, ends: endsOf(literal), parent: parent, any: noRule, lowest: noRule})
 	return int32(len(t.nodes) - 1) //nolint:gosec // a path has at most 512 segments, and memory ends before that
 }
 
@@ -157,7 +157,7 @@ func (t *trie) literal(at int32, literal string) int32 {
 	if next == noNode {
 		return noNode
 	}
-	w := wordsOf(literal)
+	w := endsOf(literal)
 	if next == severalNodes {
 		return t.find(at, literal, w)
 	}
@@ -168,12 +168,12 @@ func (t *trie) literal(at int32, literal string) int32 {
 }
 
 // hash is of what tells nearly all nodes apart.
-func (t *trie) hash(parent int32, w words) uint64 {
+func (t *trie) hash(parent int32, w segmentEnds) uint64 {
 	return mix(mix(t.seed^uint64(uint32(parent)), w.first), w.last) //nolint:gosec // a number
 }
 
 // find returns a node among several.
-func (t *trie) find(parent int32, literal string, w words) int32 {
+func (t *trie) find(parent int32, literal string, w segmentEnds) int32 {
 	hash, table := t.hash(parent, w), t.table
 	for i := hash; ; i++ {
 		entry := table[i&uint64(len(table)-1)]
@@ -201,7 +201,7 @@ func (t *trie) put(at int32) {
 		}
 	}
 	n := &t.nodes[at]
-	hash := t.hash(n.parent, n.words)
+	hash := t.hash(n.parent, n.ends)
 	last := uint64(len(t.table) - 1)
 	i := hash & last
 	for t.table[i] != 0 {
@@ -242,7 +242,7 @@ func (t *trie) walk(at int32, segments []string, method string, best int32, look
 		}
 		next, capture := n.only, n.capture
 		if next != noNode {
-			w := wordsOf(segments[0])
+			w := endsOf(segments[0])
 			if next == severalNodes {
 				next = t.find(at, segments[0], w)
 			} else if !t.nodes[next].is(segments[0], w) {

@@ -60,8 +60,8 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 	key := space[:0]
 	if p.readers != nil {
 		key = p.appendTokenKey(key, verifier, raw)
-		if record := p.readers.look(kindReaderTokens, key, stamp, now.UnixMilli()); record != nil {
-			known := p.readers.known(record)
+		if record := p.readers.Look(kindReaderTokens, key, stamp, now.UnixMilli()); record != nil {
+			known := p.readers.readerRecord(record)
 			return known.reader(), nil
 		}
 	}
@@ -89,9 +89,9 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 	if refreshed {
 		until = min(until, remote.UsableUntil().UnixMilli())
 	}
-	if value, ok := appendKnown(nil, &reader, nil); ok && p.readers != nil {
-		p.readers.set(key, value, stamp, until)
-		reader.known = p.readers.known(p.readers.peek(key))
+	if value, ok := appendReaderRecord(nil, &reader, nil); ok && p.readers != nil {
+		p.readers.Set(key, value, stamp, until)
+		reader.record = p.readers.readerRecord(p.readers.Peek(key))
 	}
 	return reader, nil
 }
@@ -99,7 +99,7 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 // appendTokenKey appends what a token is known by to one verifier: the number
 // that this process gave to the verifier, doubled, and the token's mark.
 func (p *Policy) appendTokenKey(key []byte, verifier *ReaderVerifier, raw string) []byte {
-	return p.marks.appendMark(binary.LittleEndian.AppendUint32(key, verifier.numberOf()<<1), raw)
+	return p.fingerprints.Append(binary.LittleEndian.AppendUint32(key, verifier.numberOf()<<1), raw)
 }
 
 // verifiers holds a number for each verifier that there was, by its ID: as many
@@ -162,10 +162,10 @@ type linkToken struct {
 	claims keys.LinkClaims
 	// print, keyID and generation are of a publisher's link; publisher is whom
 	// the vendor trusts now.
-	print      [sha256.Size]byte
-	keyID      string
-	generation uint64
-	publisher  *publisher
+	fingerprint [sha256.Size]byte
+	keyID       string
+	generation  uint64
+	publisher   *publisher
 }
 
 // linkToken verifies a link's token, from memory where it was verified before.
@@ -180,7 +180,7 @@ func (p *Policy) linkToken(ctx context.Context, r *Request) (linkToken, error) {
 		key.verifier = site.shareTokens
 	}
 	stamp := p.versions.Shared()
-	if token, ok := p.linkTokens.get(key, stamp, now.UnixMilli()); ok {
+	if token, ok := p.linkTokens.Get(key, stamp, now.UnixMilli()); ok {
 		if token.keyID == "" {
 			return token, nil
 		}
@@ -206,7 +206,7 @@ func (p *Policy) linkToken(ctx context.Context, r *Request) (linkToken, error) {
 		return linkToken{}, orUnavailable(err)
 	}
 	token := linkToken{claims: claims}
-	p.linkTokens.set(key, token, stamp, claims.ExpiresAt*1000, int64(len(raw)))
+	p.linkTokens.Set(key, token, stamp, claims.ExpiresAt*1000, int64(len(raw)))
 	return token, nil
 }
 
@@ -246,7 +246,7 @@ func (p *Policy) publishedToken(ctx context.Context, r *Request, key tokenKey, s
 		return linkToken{}, err
 	}
 	verified.claims, verified.keyID = published.Claims, published.KeyID
-	if verified.print, err = fingerprint(&verified.claims); err != nil {
+	if verified.fingerprint, err = fingerprint(&verified.claims); err != nil {
 		return linkToken{}, err
 	}
 	until := verified.claims.ExpiresAt * 1000
@@ -255,7 +255,7 @@ func (p *Policy) publishedToken(ctx context.Context, r *Request, key tokenKey, s
 	}
 	kept := verified
 	kept.publisher = nil // looked up anew each time: it may be trusted no more
-	p.linkTokens.set(key, kept, stamp, until, int64(2*len(r.Link.Token)))
+	p.linkTokens.Set(key, kept, stamp, until, int64(2*len(r.Link.Token)))
 	return verified, nil
 }
 

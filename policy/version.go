@@ -109,7 +109,7 @@ func (v *Versions) Link(vendor, issuer, id string) uint64 {
 
 // Bump makes stale whatever depends on what changed. It is safe for concurrent
 // use, as all of Versions is.
-func (v *Versions) Bump(change Change) {
+func (v *Versions) Bump(change Invalidation) {
 	if change.Shared {
 		v.shared.Add(1)
 		if !change.SameDomains {
@@ -122,7 +122,7 @@ func (v *Versions) Bump(change Change) {
 }
 
 // Change is what a write makes stale. It travels in the change feed.
-type Change struct {
+type Invalidation struct {
 	// Shared: rules, access lists, keys or domains changed.
 	Shared bool
 	// SameDomains: of what is shared, neither domains nor denied keys changed. It
@@ -133,7 +133,7 @@ type Change struct {
 }
 
 // Join makes stale what another change does, besides.
-func (c *Change) Join(other Change) {
+func (c *Invalidation) Join(other Invalidation) {
 	switch {
 	case !c.Shared:
 		c.Shared, c.SameDomains = other.Shared, other.SameDomains
@@ -151,7 +151,7 @@ const (
 	sharedRest = 2 // all but domains and denied keys
 )
 
-func (c *Change) shared() byte {
+func (c *Invalidation) shared() byte {
 	switch {
 	case !c.Shared:
 		return sharedNone
@@ -163,7 +163,7 @@ func (c *Change) shared() byte {
 }
 
 // Add notes the stripe of an identifier; an empty identifier is none.
-func (c *Change) Add(kind Kind, vendor string, parts ...string) {
+func (c *Invalidation) Add(kind Kind, vendor string, parts ...string) {
 	if len(parts) > 0 && parts[len(parts)-1] == "" {
 		return
 	}
@@ -183,7 +183,7 @@ const (
 
 // Encode writes the change as an event of the change feed: 8,194 bytes at the
 // most.
-func (c Change) Encode() []byte {
+func (c Invalidation) Encode() []byte {
 	if len(c.Stripes) > maxListed {
 		c.Stripes = slices.Compact(slices.Sorted(slices.Values(c.Stripes)))
 	}
@@ -200,21 +200,21 @@ func (c Change) Encode() []byte {
 
 // DecodeChange reads what Encode wrote. Whoever gets an error must take
 // everything for stale.
-func DecodeChange(event []byte) (Change, error) {
+func DecodeInvalidation(event []byte) (Invalidation, error) {
 	unknown := errors.New("an event of the change feed is not of a known format")
 	if len(event) < 2 || len(event)%2 != 0 || len(event) > maxChangeSize || event[1] > sharedRest {
-		return Change{}, unknown
+		return Invalidation{}, unknown
 	}
-	change := Change{Shared: event[1] != sharedNone, SameDomains: event[1] == sharedRest}
+	change := Invalidation{Shared: event[1] != sharedNone, SameDomains: event[1] == sharedRest}
 	switch event[0] {
 	case changeFormat:
 	case changeBits:
 		if change.decodeBits(event[2:]); len(event) != maxChangeSize || len(change.Stripes) <= maxListed {
-			return Change{}, unknown
+			return Invalidation{}, unknown
 		}
 		return change, nil
 	default:
-		return Change{}, unknown
+		return Invalidation{}, unknown
 	}
 	for rest := event[2:]; len(rest) > 0; rest = rest[2:] {
 		change.Stripes = append(change.Stripes, binary.BigEndian.Uint16(rest))
@@ -222,7 +222,7 @@ func DecodeChange(event []byte) (Change, error) {
 	return change, nil
 }
 
-func (c Change) encodeBits() []byte {
+func (c Invalidation) encodeBits() []byte {
 	event := make([]byte, maxChangeSize)
 	event[0], event[1] = changeBits, c.shared()
 	for _, stripe := range c.Stripes {
@@ -231,7 +231,7 @@ func (c Change) encodeBits() []byte {
 	return event
 }
 
-func (c *Change) decodeBits(bits []byte) {
+func (c *Invalidation) decodeBits(bits []byte) {
 	for i, b := range bits {
 		for ; b != 0; b &= b - 1 {
 			c.Stripes = append(c.Stripes, uint16(i*8+mathbits.TrailingZeros8(b)))

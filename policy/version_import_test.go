@@ -18,22 +18,22 @@ func TestChangeOfManyReaders(t *testing.T) {
 		return all
 	}
 	for name, test := range map[string]struct {
-		change Change
+		change Invalidation
 		size   int
 	}{
-		"as many as are listed":  {Change{Stripes: every(16, 1)}, 8194},
-		"one more":               {Change{Stripes: append(every(16, 1), 1)}, 8194},
-		"the same, twice":        {Change{Stripes: every(16, 2)}, 8194},
-		"one stripe, many times": {Change{Stripes: make([]uint16, 15_000)}, 4},
-		"every third":            {Change{Stripes: every(3, 1), Shared: true}, 8194},
-		"all":                    {Change{Stripes: every(1, 1)}, 8194},
+		"as many as are listed":  {Invalidation{Stripes: every(16, 1)}, 8194},
+		"one more":               {Invalidation{Stripes: append(every(16, 1), 1)}, 8194},
+		"the same, twice":        {Invalidation{Stripes: every(16, 2)}, 8194},
+		"one stripe, many times": {Invalidation{Stripes: make([]uint16, 15_000)}, 4},
+		"every third":            {Invalidation{Stripes: every(3, 1), Shared: true}, 8194},
+		"all":                    {Invalidation{Stripes: every(1, 1)}, 8194},
 	} {
 		event := test.change.Encode()
 		if len(event) != test.size {
 			t.Errorf("%s: the event has %d bytes, want %d", name, len(event), test.size)
 		}
-		got, err := DecodeChange(event)
-		want := Change{Shared: test.change.Shared, Stripes: slices.Compact(slices.Sorted(slices.Values(test.change.Stripes)))}
+		got, err := DecodeInvalidation(event)
+		want := Invalidation{Shared: test.change.Shared, Stripes: slices.Compact(slices.Sorted(slices.Values(test.change.Stripes)))}
 		slices.Sort(got.Stripes)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %d stripes are read as %d, %v", name, len(want.Stripes), len(got.Stripes), err)
@@ -43,7 +43,7 @@ func TestChangeOfManyReaders(t *testing.T) {
 
 // Bits that could be a list, or that are cut off, were not written by us.
 func TestBitsThatAreGarbage(t *testing.T) {
-	whole := Change{Stripes: make([]uint16, 0, stripes)}
+	whole := Invalidation{Stripes: make([]uint16, 0, stripes)}
 	for stripe := range stripes {
 		whole.Stripes = append(whole.Stripes, uint16(stripe))
 	}
@@ -56,7 +56,7 @@ func TestBitsThatAreGarbage(t *testing.T) {
 		"few bits":         few,
 		"a list that long": append([]byte{1, 0}, make([]byte, 8194)...),
 	} {
-		if change, err := DecodeChange(garbage); err == nil || change.Stripes != nil {
+		if change, err := DecodeInvalidation(garbage); err == nil || change.Stripes != nil {
 			t.Errorf("%s: read as %d stripes, %v", name, len(change.Stripes), err)
 		}
 	}

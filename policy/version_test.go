@@ -8,7 +8,7 @@ import (
 )
 
 func TestChangeIsReadAsItWasWritten(t *testing.T) {
-	for _, change := range []Change{
+	for _, change := range []Invalidation{
 		{},
 		{Shared: true},
 		{Stripes: []uint16{0}},
@@ -17,7 +17,7 @@ func TestChangeIsReadAsItWasWritten(t *testing.T) {
 		{Shared: true, SameDomains: true},
 		{Shared: true, SameDomains: true, Stripes: []uint16{7}},
 	} {
-		got, err := DecodeChange(change.Encode())
+		got, err := DecodeInvalidation(change.Encode())
 		if err != nil || !reflect.DeepEqual(got, change) {
 			t.Errorf("%+v is read as %+v, %v", change, got, err)
 		}
@@ -26,7 +26,7 @@ func TestChangeIsReadAsItWasWritten(t *testing.T) {
 
 func TestChangeThatIsGarbage(t *testing.T) {
 	for _, event := range [][]byte{nil, {}, {1}, {1, 0, 0}, {1, 2}, {1, 0xff}, {0, 0}, {2, 1}, {1, 1, 2, 3}, {3, 0xff}, {3, 3}, {4, 1}, []byte("{}"), []byte(`{"shared":true}`)} {
-		if change, err := DecodeChange(event); err == nil || change.Shared || change.Stripes != nil {
+		if change, err := DecodeInvalidation(event); err == nil || change.Shared || change.Stripes != nil {
 			t.Errorf("%q is read as %+v, %v", event, change, err)
 		}
 	}
@@ -35,19 +35,19 @@ func TestChangeThatIsGarbage(t *testing.T) {
 // Whatever a change does not rule out counts: an event of a node that knows no
 // domains' version, a change that was joined with one, garbage.
 func TestDomainsGoStaleWithWhatMayHaveChangedThem(t *testing.T) {
-	rest, all, reader := Change{Shared: true, SameDomains: true}, Change{Shared: true}, Change{Stripes: []uint16{1}}
-	join := func(changes ...Change) (joined Change) {
+	rest, all, reader := Invalidation{Shared: true, SameDomains: true}, Invalidation{Shared: true}, Invalidation{Stripes: []uint16{1}}
+	join := func(changes ...Invalidation) (joined Invalidation) {
 		for _, change := range changes {
 			joined.Join(change)
 		}
 		return joined
 	}
-	old, err := DecodeChange([]byte{3, 1})
+	old, err := DecodeInvalidation([]byte{3, 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
-		change Change
+		change Invalidation
 		stale  bool
 	}{
 		"a reader": {reader, false}, "rules": {rest, false}, "all": {all, true}, "an older node's": {old, true},
@@ -70,7 +70,7 @@ func FuzzDecodeChange(f *testing.F) {
 	f.Add([]byte{3, 1, 2, 3})
 	f.Add([]byte{3, 2})
 	f.Fuzz(func(t *testing.T, event []byte) {
-		change, err := DecodeChange(event)
+		change, err := DecodeInvalidation(event)
 		if err == nil && !bytes.Equal(change.Encode(), event) {
 			t.Errorf("%x is read as %+v", event, change)
 		}
@@ -130,14 +130,14 @@ func TestBumpMakesStaleWhatDependsOnIt(t *testing.T) {
 			v.Link("acme", "gatefold:acme", "l2"),
 		}
 	}
-	of := func(kind Kind, parts ...string) (c Change) { c.Add(kind, "acme", parts...); return c }
+	of := func(kind Kind, parts ...string) (c Invalidation) { c.Add(kind, "acme", parts...); return c }
 	for _, c := range []struct {
 		name   string
-		change Change
+		change Invalidation
 		want   []bool
 	}{
-		{"nothing", Change{}, []bool{false, false, false, false, false, false, false}},
-		{"rules", Change{Shared: true}, []bool{true, true, true, true, true, true, true}},
+		{"nothing", Invalidation{}, []bool{false, false, false, false, false, false, false}},
+		{"rules", Invalidation{Shared: true}, []bool{true, true, true, true, true, true, true}},
 		{"Ann by her id", of(KindUserID, "ann"), []bool{false, true, false, false, false, false, false}},
 		{"Ann by her e-mail", of(KindEmail, "ann@example.org"), []bool{false, true, false, false, true, false, false}},
 		{"Ann by the publisher's id", of(KindPublisherUserID, "p-ann"), []bool{false, true, false, false, false, false, false}},

@@ -165,8 +165,8 @@ func carries(token string) LinkEvidence {
 }
 
 // passOf is the cookie of a redeemed link, good for half an hour.
-func passOf(id string) Pass {
-	return Pass{Issuer: keys.VendorIssuer("acme"), ID: id, ExpiresAt: start + 1800}
+func passOf(id string) RedeemedLink {
+	return RedeemedLink{Issuer: keys.VendorIssuer("acme"), ID: id, ExpiresAt: start + 1800}
 }
 
 func must(t testing.TB, err error) {
@@ -276,7 +276,7 @@ func (f *fakeRecords) Containers(_ context.Context, vendor, sku string) ([]strin
 
 // collect says in which collections a sku is.
 func (f *fakeRecords) collect(sku string, containers ...string) {
-	f.commit(Change{Shared: true}, func() { f.within[sku] = containers })
+	f.commit(Invalidation{Shared: true}, func() { f.within[sku] = containers })
 }
 
 func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) error {
@@ -328,7 +328,7 @@ func (f *fakeRecords) Domains(_ context.Context, vendor string, _ *Domains) (Dom
 }
 
 // commit makes a write, and announces it unless the records are silent.
-func (f *fakeRecords) commit(change Change, write func()) {
+func (f *fakeRecords) commit(change Invalidation, write func()) {
 	f.mu.Lock()
 	write()
 	silent := f.silent
@@ -345,7 +345,7 @@ func (f *fakeRecords) grant(g fakeGrant) {
 
 // revoke removes the grants with an id.
 func (f *fakeRecords) revoke(id string) {
-	var change Change
+	var change Invalidation
 	f.mu.Lock()
 	for _, g := range f.grants {
 		if g.ID == id {
@@ -358,7 +358,7 @@ func (f *fakeRecords) revoke(id string) {
 	})
 }
 
-func changeOf(g fakeGrant) (change Change) {
+func changeOf(g fakeGrant) (change Invalidation) {
 	change.Add(KindUserID, "acme", g.userID)
 	change.Add(KindEmail, "acme", g.email)
 	change.Add(KindPublisherUserID, "acme", g.publisherUserID)
@@ -366,7 +366,7 @@ func changeOf(g fakeGrant) (change Change) {
 }
 
 func (f *fakeRecords) putLink(vendor string, link Link) {
-	var change Change
+	var change Invalidation
 	change.Add(KindLink, vendor, link.Claims.Issuer, link.Claims.ID)
 	f.commit(change, func() { f.links[linkKey{vendor, link.Claims.Issuer, link.Claims.ID}] = link })
 }
@@ -435,6 +435,6 @@ func (w *world) readerToken(claims keys.ReaderClaims) string {
 
 // sameReader says whether two readers are the same, wherever they were found.
 func sameReader(a, b Reader) bool {
-	a.known, b.known = knownReader{}, knownReader{}
+	a.record, b.record = readerRecord{}, readerRecord{}
 	return a == b
 }

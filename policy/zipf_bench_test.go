@@ -30,7 +30,7 @@ func manyReaders(t testing.TB, rules int) (*world, []Reader, []int) {
 		everybody[i] = Reader{UserID: fmt.Sprintf("reader-%07d", i), Email: fmt.Sprintf("reader-%07d@reader.example", i)}
 		var space [keySpace]byte
 		key := appendReaderKey(space[:0], w.site.Vendor, &everybody[i])
-		w.policy.readers.set(key, []byte(premium.text), w.policy.versions.Reader(w.site.Vendor, &everybody[i]), never)
+		w.policy.readers.Set(key, []byte(premium.text), w.policy.versions.Reader(w.site.Vendor, &everybody[i]), never)
 	}
 	random := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // not a secret
 	zipf := rand.NewZipf(random, 1.0001, 1, readers-1)
@@ -63,7 +63,7 @@ func askBy(w *world, everybody []Reader, visits []int, rules, start int) func() 
 // reader in a hundred may have been forgotten.
 func known(b *testing.B, w *world) {
 	b.Helper()
-	if hits, misses := w.policy.readers.counted(kindEntitlements); misses > hits/100+1 {
+	if hits, misses := w.policy.readers.Counted(kindEntitlements); misses > hits/100+1 {
 		b.Errorf("of %d questions %d were not answered from memory", hits+misses, misses)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"go.etcd.io/bbolt"
 
 	"github.com/gatefold/gatefold/keys"
@@ -27,12 +29,12 @@ const (
 // a second, each on the disk before it is acknowledged, with many clients; and
 // what bbolt's own Update does, one after the other, in turns.
 func (b *bench) redemptions(ctx context.Context) error {
-	engine, err := boltengine.Open(filepath.Join(b.dir, "redeem.db"))
+	backend, err := boltengine.Open(filepath.Join(b.dir, "redeem.db"))
 	if err != nil {
 		return err
 	}
-	defer engine.Close()
-	redeem, err := redeemer(ctx, engine)
+	defer backend.Close()
+	redeem, err := redeemer(ctx, backend)
 	if err != nil {
 		return err
 	}
@@ -60,8 +62,8 @@ func (b *bench) redemptions(ctx context.Context) error {
 }
 
 // redeemer makes a counted link in a store, and returns what spends one use of it.
-func redeemer(ctx context.Context, engine store.Engine) (func() error, error) {
-	records := store.New(engine, new(policy.Versions), time.Now)
+func redeemer(ctx context.Context, backend engine.Engine) (func() error, error) {
+	records := store.New(backend, new(policy.Versions), time.Now)
 	claims := keys.LinkClaims{
 		Issuer: keys.VendorIssuer(vendor), ID: records.NewLinkID(), SKU: "premium", MaxUses: keys.MaxMaxUses,
 		IssuedAt: time.Now().Unix(), ExpiresAt: time.Now().Add(time.Hour).Unix(),

@@ -52,12 +52,12 @@ func (b *bench) redisRedemptions(ctx context.Context) error {
 	}
 	client := redis.NewClient(&redis.Options{Addr: address, PoolSize: redeemers})
 	defer client.Close()
-	engine, err := redisengine.New(redisengine.Options{Addresses: []string{address}})
+	backend, err := redisengine.New(redisengine.Options{Addresses: []string{address}})
 	if err != nil {
 		return err
 	}
-	defer engine.Close()
-	redeem, err := redeemer(ctx, engine)
+	defer backend.Close()
+	redeem, err := redeemer(ctx, backend)
 	if err != nil {
 		return err
 	}

@@ -88,12 +88,12 @@ func userOf(number int) string { return fmt.Sprintf("reader-%07d", number) }
 // fill makes a database, with grants for a number of readers and a number of
 // rules; without rules the site must bring its own.
 func fill(ctx context.Context, file string, grants, rules int, others ...string) error {
-	engine, err := boltengine.Open(file)
+	backend, err := boltengine.Open(file)
 	if err != nil {
 		return err
 	}
-	defer engine.Close()
-	records := store.New(engine, new(policy.Versions), time.Now)
+	defer backend.Close()
+	records := store.New(backend, new(policy.Versions), time.Now)
 	for _, user := range others {
 		if _, err := records.CreateGrant(ctx, vendor, store.DefaultList, store.Grant{UserID: user, SKU: "premium"}); err != nil {
 			return err

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // AuditRetention is how long it is known who changed what.
@@ -56,13 +58,15 @@ type AuditRecord struct {
 const maxAuditRecords = 10
 
 // audit appends to a batch the entry that tells of it.
-func (s *Store) audit(ctx context.Context, batch *Batch) error {
+// Held returns what keys held before, where no check of the batch says it; it may
+// be nil.
+func (s *Store) audit(ctx context.Context, batch *engine.Batch, held heldBefore) error {
 	actor, ok := ctx.Value(actorKey{}).(Actor)
 	if !ok {
 		return nil
 	}
 	entry := AuditEntry{At: s.now().UTC().Truncate(time.Microsecond), Actor: actor.Name, Operation: actor.Operation}
-	entry.Records, entry.More = auditRecords(batch)
+	entry.Records, entry.More = auditRecords(batch, held)
 	if len(entry.Records) == 0 {
 		return nil
 	}
@@ -70,7 +74,7 @@ func (s *Store) audit(ctx context.Context, batch *Batch) error {
 	if err != nil {
 		return err
 	}
-	batch.Puts = append(batch.Puts, Put{
+	batch.Puts = append(batch.Puts, engine.Put{
 		Key: key(prefixAudit, s.newAuditID()), Value: stored, Expires: entry.At.Add(AuditRetention),
 	})
 	return nil
@@ -78,7 +82,7 @@ func (s *Store) audit(ctx context.Context, batch *Batch) error {
 
 // auditRecords tells of the records that a batch changes, and how many more
 // there are.
-func auditRecords(batch *Batch) (records []AuditRecord, more int) {
+func auditRecords(batch *engine.Batch, held heldBefore) (records []AuditRecord, more int) {
 	add := func(k, after []byte) {
 		kind := auditKindOf(k)
 		switch {
@@ -87,7 +91,7 @@ func auditRecords(batch *Batch) (records []AuditRecord, more int) {
 			more++
 		default:
 			record := AuditRecord{Kind: kind.name, ID: auditID(k)}
-			record.Before, record.After, record.Truncated = kind.change(batch.before(k), after)
+			record.Before, record.After, record.Truncated = kind.change(before(batch, held, k), after)
 			records = append(records, record)
 		}
 	}
@@ -120,18 +124,21 @@ func auditRecords(batch *Batch) (records []AuditRecord, more int) {
 	return records, more
 }
 
-// before returns what a key held, as far as the batch knows.
-func (b *Batch) before(k []byte) []byte {
-	if b.was != nil {
-		if was, ok := b.was(k); ok {
-			return was
+// heldBefore returns what a key held before a batch, if that is known.
+type heldBefore func(key []byte) (value []byte, ok bool)
+
+// before returns what a key held, as far as it is known.
+func before(batch *engine.Batch, held heldBefore, k []byte) []byte {
+	if held != nil {
+		if value, ok := held(k); ok {
+			return value
 		}
 	}
-	i := slices.IndexFunc(b.Checks, func(c Check) bool { return string(c.Key) == string(k) })
+	i := slices.IndexFunc(batch.Checks, func(c engine.Check) bool { return string(c.Key) == string(k) })
 	if i < 0 {
 		return nil
 	}
-	return b.Checks[i].Value
+	return batch.Checks[i].Value
 }
 
 // newAuditID returns an id that sorts before all earlier ones of this process,

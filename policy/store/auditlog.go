@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // AuditQuery selects entries of an audit log. What is empty selects all.
@@ -30,7 +32,7 @@ func (s *Store) Audit(ctx context.Context, partition string, query AuditQuery) (
 		oldest = query.Since
 	}
 	scanned := 0
-	err = s.engine.View(ctx, partition, func(snapshot Snapshot) error {
+	err = s.engine.View(ctx, partition, func(snapshot engine.Snapshot) error {
 		for entry, err := range snapshot.Scan([]byte{prefixAudit}, query.start()) {
 			if err != nil {
 				return err

@@ -32,13 +32,13 @@ func newBench(t *testing.T) *bench {
 		T: t, file: filepath.Join(t.TempDir(), "gatefold.db"), versions: new(policy.Versions),
 		clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
 	}
-	engine, err := boltengine.Open(b.file)
+	backend, err := boltengine.Open(b.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.engine = engine
-	t.Cleanup(func() { _ = engine.Close() })
-	b.Store = store.New(engine, b.versions, b.now)
+	b.engine = backend
+	t.Cleanup(func() { _ = backend.Close() })
+	b.Store = store.New(backend, b.versions, b.now)
 	return b
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -103,8 +105,8 @@ func (s *Store) CreateClient(ctx context.Context, client Client) (Client, string
 		return Client{}, "", err
 	}
 	place := key(prefixClient, client.ID)
-	batch := &Batch{Checks: []Check{{Key: place}}, Puts: []Put{{Key: place, Value: stored}}}
-	return client, secret, s.commit(ctx, SystemPartition, batch, policy.Change{})
+	batch := &engine.Batch{Checks: []engine.Check{{Key: place}}, Puts: []engine.Put{{Key: place, Value: stored}}}
+	return client, secret, s.commit(ctx, SystemPartition, batch, policy.Invalidation{})
 }
 
 // Client returns a client, or ErrNotFound. It is read anew each time, so that
@@ -121,7 +123,7 @@ func (s *Store) Client(ctx context.Context, id string) (Client, error) {
 // Clients lists clients in the order of their creation, the revoked ones as well.
 func (s *Store) Clients(ctx context.Context, page Page) ([]Client, error) {
 	var clients []Client
-	err := s.engine.View(ctx, SystemPartition, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, SystemPartition, func(snapshot engine.Snapshot) error {
 		var after []byte
 		if page.From != "" {
 			after = key(prefixClient, page.From)
@@ -211,6 +213,6 @@ func (s *Store) updateClient(ctx context.Context, id string, change func(*Client
 	if err != nil {
 		return Client{}, err
 	}
-	batch := &Batch{Checks: []Check{{Key: place, Value: stored}}, Puts: []Put{{Key: place, Value: updated}}}
-	return client, s.commit(ctx, SystemPartition, batch, policy.Change{})
+	batch := &engine.Batch{Checks: []engine.Check{{Key: place, Value: stored}}, Puts: []engine.Put{{Key: place, Value: updated}}}
+	return client, s.commit(ctx, SystemPartition, batch, policy.Invalidation{})
 }

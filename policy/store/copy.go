@@ -10,17 +10,9 @@ import (
 	"hash"
 	"math"
 	"slices"
-)
 
-// Dumper is an Engine whose entries can be read as they were put, with when they
-// expire.
-type Dumper interface {
-	Engine
-	// Dump returns at most limit entries of a partition behind a key, in the order
-	// of their keys; nil is before the first. Counters come with their values as
-	// EncodeCounter writes them. Several calls are not one snapshot.
-	Dump(ctx context.Context, partition string, after []byte, limit int) ([]Put, error)
-}
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
 
 // CopyOptions say how Copy goes about it.
 type CopyOptions struct {
@@ -52,7 +44,7 @@ const (
 // them was written meanwhile: stop the servers, and copy again.
 //
 // The change feed is not copied: a node that is given another store begins anew.
-func Copy(ctx context.Context, from, to Dumper, options CopyOptions) (Copied, error) {
+func Copy(ctx context.Context, from, to engine.Dumper, options CopyOptions) (Copied, error) {
 	var copied Copied
 	partitions, err := from.Partitions(ctx)
 	if err != nil {
@@ -83,7 +75,7 @@ func Copy(ctx context.Context, from, to Dumper, options CopyOptions) (Copied, er
 }
 
 // checkTarget refuses a target that has partitions of its own.
-func (c *Copied) checkTarget(ctx context.Context, to Dumper, partitions []string, options CopyOptions) error {
+func (c *Copied) checkTarget(ctx context.Context, to engine.Dumper, partitions []string, options CopyOptions) error {
 	there, err := to.Partitions(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the target: %w", err)
@@ -100,7 +92,7 @@ func (c *Copied) checkTarget(ctx context.Context, to Dumper, partitions []string
 			return fmt.Errorf("%w: the vendor %s", errOtherRecords, partition)
 		}
 		for len(entries) > 0 {
-			batch := new(Batch)
+			batch := new(engine.Batch)
 			for _, entry := range entries {
 				batch.Deletes = append(batch.Deletes, entry.Key)
 			}
@@ -119,7 +111,7 @@ func (c *Copied) checkTarget(ctx context.Context, to Dumper, partitions []string
 var errOtherRecords = errors.New("the target holds records that the source does not have: choose an empty one, or replace what is there")
 
 // partition copies one partition, by walking through both in the order of keys.
-func (c *Copied) partition(ctx context.Context, from, to Dumper, partition string, options CopyOptions) error {
+func (c *Copied) partition(ctx context.Context, from, to engine.Dumper, partition string, options CopyOptions) error {
 	var after []byte
 	var seen, written int64
 	for {
@@ -160,10 +152,10 @@ func (c *Copied) partition(ctx context.Context, from, to Dumper, partition strin
 }
 
 // dumpTo returns the entries behind after, up to end and with it; nil is no end.
-func dumpTo(ctx context.Context, engine Dumper, partition string, after, end []byte) ([]Put, error) {
-	var all []Put
+func dumpTo(ctx context.Context, dumper engine.Dumper, partition string, after, end []byte) ([]engine.Put, error) {
+	var all []engine.Put
 	for {
-		page, err := engine.Dump(ctx, partition, after, copyPage)
+		page, err := dumper.Dump(ctx, partition, after, copyPage)
 		if err != nil {
 			return nil, err
 		}
@@ -182,9 +174,9 @@ func dumpTo(ctx context.Context, engine Dumper, partition string, after, end []b
 
 // difference returns what must be written so that what is there becomes what is
 // wanted, and how many entries that removes.
-func difference(wanted, there []Put) (batches []*Batch, removed int) {
-	batch, size := new(Batch), 0
-	known := make(map[string]Put, len(there))
+func difference(wanted, there []engine.Put) (batches []*engine.Batch, removed int) {
+	batch, size := new(engine.Batch), 0
+	known := make(map[string]engine.Put, len(there))
 	for _, entry := range there {
 		known[string(entry.Key)] = entry
 	}
@@ -196,7 +188,7 @@ func difference(wanted, there []Put) (batches []*Batch, removed int) {
 		}
 		batch.Puts = append(batch.Puts, entry)
 		if size += len(entry.Key) + len(entry.Value); size >= copyBytes {
-			batches, batch, size = append(batches, batch), new(Batch), 0
+			batches, batch, size = append(batches, batch), new(engine.Batch), 0
 		}
 	}
 	for key := range known {
@@ -211,8 +203,8 @@ func difference(wanted, there []Put) (batches []*Batch, removed int) {
 
 // Digest returns a SHA-256 over all entries of an engine, in order, and how many
 // there are. Engines that hold the same have the same, whatever they are.
-func Digest(ctx context.Context, engine Dumper) (digest string, entries int64, err error) {
-	partitions, err := engine.Partitions(ctx)
+func Digest(ctx context.Context, backend engine.Dumper) (digest string, entries int64, err error) {
+	partitions, err := backend.Partitions(ctx)
 	if err != nil {
 		return "", 0, err
 	}
@@ -220,7 +212,7 @@ func Digest(ctx context.Context, engine Dumper) (digest string, entries int64, e
 	for _, partition := range partitions {
 		var after []byte
 		for {
-			page, err := engine.Dump(ctx, partition, after, copyPage)
+			page, err := backend.Dump(ctx, partition, after, copyPage)
 			if err != nil {
 				return "", 0, err
 			}
@@ -238,7 +230,7 @@ func Digest(ctx context.Context, engine Dumper) (digest string, entries int64, e
 }
 
 // hashEntry adds an entry, each of its parts with its length.
-func hashEntry(sum hash.Hash, partition string, entry Put) {
+func hashEntry(sum hash.Hash, partition string, entry engine.Put) {
 	var numbers [8]byte
 	for _, part := range [][]byte{[]byte(partition), entry.Key, entry.Value} {
 		binary.BigEndian.PutUint64(numbers[:], uint64(len(part)))
@@ -251,7 +243,7 @@ func hashEntry(sum hash.Hash, partition string, entry Put) {
 
 // expiryMilli returns when an entry expires, in Unix milliseconds, zero for never. No
 // two engines can hold different moments after the last one that all can.
-func expiryMilli(entry Put) int64 {
+func expiryMilli(entry engine.Put) int64 {
 	const last = math.MaxInt64 / 1_000_000
 	if entry.Expires.IsZero() {
 		return 0

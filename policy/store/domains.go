@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -89,7 +91,7 @@ func (s *Store) PutDomain(ctx context.Context, vendor string, domain Domain, all
 	switch {
 	case errors.Is(err, ErrNotFound):
 		domain.CreatedAt = now
-		if err := s.hasRoom(ctx, vendor, prefixDomain, MaxDomains, "domain"); err != nil {
+		if err := s.checkQuota(ctx, vendor, prefixDomain, MaxDomains, "domain"); err != nil {
 			return Domain{}, err
 		}
 	case err != nil:
@@ -105,8 +107,8 @@ func (s *Store) PutDomain(ctx context.Context, vendor string, domain Domain, all
 	if err != nil {
 		return Domain{}, err
 	}
-	batch := &Batch{Checks: []Check{{Key: k, Value: stored}}, Puts: []Put{{Key: k, Value: encoded}}}
-	return domain, s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Puts: []engine.Put{{Key: k, Value: encoded}}}
+	return domain, s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }
 
 // allow asks whether a record may be written or removed. It is told of none where
@@ -125,12 +127,12 @@ func allow[T any](before *T, failed error, allowed []func(*T) error) error {
 
 // hasRoom refuses one more record of a kind where there are as many as may be. Far
 // from the bound it counts them only now and then: see rooms.
-func (s *Store) hasRoom(ctx context.Context, vendor string, prefix byte, most int, field string) error {
-	if s.rooms.take(vendor, prefix) {
+func (s *Store) checkQuota(ctx context.Context, vendor string, prefix byte, most int, field string) error {
+	if s.quotas.take(vendor, prefix) {
 		return nil
 	}
 	count := 0
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		for _, err := range snapshot.Scan([]byte{prefix}, nil) {
 			if err != nil {
 				return err
@@ -143,7 +145,7 @@ func (s *Store) hasRoom(ctx context.Context, vendor string, prefix byte, most in
 		return &FieldError{field, fmt.Sprintf("is one too many: there are %d, remove some first", count)}
 	}
 	if err == nil {
-		s.rooms.counted(vendor, prefix, most-count)
+		s.quotas.counted(vendor, prefix, most-count)
 	}
 	return err
 }
@@ -151,12 +153,12 @@ func (s *Store) hasRoom(ctx context.Context, vendor string, prefix byte, most in
 // rooms spares the counting of thousands of records before each one that is added:
 // of the room that was counted, a part is given away without counting again. The
 // last few are counted one by one, so that a process alone never exceeds a bound.
-type rooms struct {
+type quotas struct {
 	mu   sync.Mutex
-	left map[room]int
+	left map[quota]int
 }
 
-type room struct {
+type quota struct {
 	vendor string
 	prefix byte
 }
@@ -165,22 +167,22 @@ type room struct {
 // enough for other nodes, who give away theirs.
 const roomShare = 16
 
-func (r *rooms) counted(vendor string, prefix byte, free int) {
+func (r *quotas) counted(vendor string, prefix byte, free int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.left == nil {
-		r.left = make(map[room]int)
+		r.left = make(map[quota]int)
 	}
-	r.left[room{vendor, prefix}] = free/roomShare - 1 // this one is taken
+	r.left[quota{vendor, prefix}] = free/roomShare - 1 // this one is taken
 }
 
-func (r *rooms) take(vendor string, prefix byte) bool {
+func (r *quotas) take(vendor string, prefix byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.left[room{vendor, prefix}] <= 0 {
+	if r.left[quota{vendor, prefix}] <= 0 {
 		return false
 	}
-	r.left[room{vendor, prefix}]--
+	r.left[quota{vendor, prefix}]--
 	return true
 }
 
@@ -211,14 +213,14 @@ func remove[T any](ctx context.Context, s *Store, vendor string, k []byte, allow
 	if err != nil {
 		return nil
 	}
-	batch := &Batch{Checks: []Check{{Key: k, Value: stored}}, Deletes: [][]byte{k}}
-	return s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Deletes: [][]byte{k}}
+	return s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }
 
 // TrustedDomains returns a page of a vendor's domains, in the order of their names.
 func (s *Store) TrustedDomains(ctx context.Context, vendor string, page Page) ([]Domain, error) {
 	domains := []Domain{}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		var after []byte
 		if page.From != "" {
 			after = key(prefixDomain, page.From)
@@ -258,7 +260,7 @@ func (s *Store) DenyKey(ctx context.Context, vendor string, denied DeniedKey) (D
 	if err := errors.Join(checkText("kid", denied.KeyID, 255), checkText("note", denied.Note, 1024)); err != nil {
 		return DeniedKey{}, err
 	}
-	if err := s.hasRoom(ctx, vendor, prefixDeniedKey, MaxDeniedKeys, "kid"); err != nil {
+	if err := s.checkQuota(ctx, vendor, prefixDeniedKey, MaxDeniedKeys, "kid"); err != nil {
 		return DeniedKey{}, err
 	}
 	denied.DeniedAt = s.now().UTC().Truncate(time.Millisecond)
@@ -266,8 +268,8 @@ func (s *Store) DenyKey(ctx context.Context, vendor string, denied DeniedKey) (D
 	if err != nil {
 		return DeniedKey{}, err
 	}
-	batch := &Batch{Puts: []Put{{Key: key(prefixDeniedKey, denied.KeyID), Value: encoded}}}
-	return denied, s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	batch := &engine.Batch{Puts: []engine.Put{{Key: key(prefixDeniedKey, denied.KeyID), Value: encoded}}}
+	return denied, s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }
 
 // AllowKey ends the denial of a key; one that is not denied is no error.
@@ -278,7 +280,7 @@ func (s *Store) AllowKey(ctx context.Context, vendor, kid string) error {
 // DeniedKeys returns the denied keys of a vendor in the order of their ids.
 func (s *Store) DeniedKeys(ctx context.Context, vendor string) ([]DeniedKey, error) {
 	denied := []DeniedKey{}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) (err error) {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
 		denied, err = scan(snapshot, prefixDeniedKey, denied)
 		return err
 	})
@@ -286,7 +288,7 @@ func (s *Store) DeniedKeys(ctx context.Context, vendor string) ([]DeniedKey, err
 }
 
 // scan appends all records of a kind.
-func scan[T any](snapshot Snapshot, prefix byte, to []T) ([]T, error) {
+func scan[T any](snapshot engine.Snapshot, prefix byte, to []T) ([]T, error) {
 	for entry, err := range snapshot.Scan([]byte{prefix}, nil) {
 		if err != nil {
 			return nil, err
@@ -312,7 +314,7 @@ type trustedRecord struct {
 // moment. Records that are byte for byte as they were before are not read again.
 func (s *Store) Domains(ctx context.Context, vendor string, before *policy.Domains) (policy.Domains, error) {
 	var domains policy.Domains
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		var known []*policy.TrustedDomain // those of before that come behind, in the same order
 		if before != nil {
 			known = before.Trusted
@@ -368,7 +370,7 @@ func (s *Store) SaveKeySet(ctx context.Context, name string, set *keys.StoredSet
 	if err != nil {
 		return err
 	}
-	batch := &Batch{Puts: []Put{{Key: key(prefixKeySet, name), Value: encoded, Expires: expires.Add(Retention)}}}
+	batch := &engine.Batch{Puts: []engine.Put{{Key: key(prefixKeySet, name), Value: encoded, Expires: expires.Add(Retention)}}}
 	_, err = s.engine.Commit(ctx, SystemPartition, batch)
 	return err
 }

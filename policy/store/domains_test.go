@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -104,9 +106,9 @@ func TestDomainsAreChecked(t *testing.T) {
 			t.Errorf("%+v is denied: %v", denied, err)
 		}
 	}
-	var all store.Batch // one by one they would take long
+	var all engine.Batch // one by one they would take long
 	for i := range store.MaxDomains {
-		all.Puts = append(all.Puts, store.Put{Key: fmt.Appendf(nil, "Dd%d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%d.example"}`, i)})
+		all.Puts = append(all.Puts, engine.Put{Key: fmt.Appendf(nil, "Dd%d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%d.example"}`, i)})
 	}
 	_, err = b.engine.Commit(t.Context(), vendor, &all)
 	b.ok(err)
@@ -133,9 +135,9 @@ func TestDomainsAreChecked(t *testing.T) {
 func TestRoomForDomainsIsKept(t *testing.T) {
 	b := newBench(t)
 	const free = 40
-	var all store.Batch
+	var all engine.Batch
 	for i := range store.MaxDomains - free {
-		all.Puts = append(all.Puts, store.Put{Key: fmt.Appendf(nil, "Dd%d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%d.example"}`, i)})
+		all.Puts = append(all.Puts, engine.Put{Key: fmt.Appendf(nil, "Dd%d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%d.example"}`, i)})
 	}
 	_, err := b.engine.Commit(t.Context(), vendor, &all)
 	b.ok(err)
@@ -152,9 +154,9 @@ func TestRoomForDomainsIsKept(t *testing.T) {
 // Thousands of domains are listed in pages, each once and in order.
 func TestDomainsAreListedInPages(t *testing.T) {
 	b := newBench(t)
-	var all store.Batch
+	var all engine.Batch
 	for i := range 250 {
-		all.Puts = append(all.Puts, store.Put{Key: fmt.Appendf(nil, "Dd%03d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%03d.example"}`, i)})
+		all.Puts = append(all.Puts, engine.Put{Key: fmt.Appendf(nil, "Dd%03d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%03d.example"}`, i)})
 	}
 	_, err := b.engine.Commit(t.Context(), vendor, &all)
 	b.ok(err)

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -52,9 +54,9 @@ func (s *Store) RecordVisits(ctx context.Context, vendor string, visits []Visit)
 // recordTags counts, for each tag, the readers who had to do with it: each once,
 // by the marker that the count leaves.
 func (s *Store) recordTags(ctx context.Context, vendor string, visits []Visit) error {
-	batch, change := &Batch{}, policy.Change{}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
-		batch.Counters, change = nil, policy.Change{}
+	batch, change := &engine.Batch{}, policy.Invalidation{}
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+		batch.Counters, change = nil, policy.Invalidation{}
 		var markers [][]byte
 		for _, visit := range visits {
 			for _, tag := range visit.Tags {
@@ -74,8 +76,8 @@ func (s *Store) recordTags(ctx context.Context, vendor string, visits []Visit) e
 				if known != nil {
 					continue
 				}
-				batch.Counters = append(batch.Counters, Counter{
-					Key: tagKey(visit.Site, tag), Once: marker, OnceValue: strconv.AppendInt(nil, visit.At.UnixMilli(), 10),
+				batch.Counters = append(batch.Counters, engine.Counter{
+					Key: tagKey(visit.Site, tag), IdempotencyKey: marker, IdempotencyValue: strconv.AppendInt(nil, visit.At.UnixMilli(), 10),
 				})
 				// Her next session says that it is not the first time.
 				change.Add(policy.KindUserID, vendor, visit.UserID)
@@ -92,9 +94,9 @@ func (s *Store) recordTags(ctx context.Context, vendor string, visits []Visit) e
 // recordActivity notes when readers were last there, and keeps them in the order
 // of that. It changes no decision and no session, so it bumps nothing.
 func (s *Store) recordActivity(ctx context.Context, vendor string, visits []Visit) error {
-	batch := &Batch{}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
-		*batch = Batch{}
+	batch := &engine.Batch{}
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+		*batch = engine.Batch{}
 		places := make([][]byte, len(visits))
 		for i, visit := range visits {
 			places[i] = visitorKey(visit.Site, visit.UserID)
@@ -119,10 +121,10 @@ func (s *Store) recordActivity(ctx context.Context, vendor string, visits []Visi
 				batch.Deletes = append(batch.Deletes, recentKey(visit.Site, visit.UserID, seen))
 			}
 			expires := visit.At.Add(ActivityKept)
-			batch.Checks = append(batch.Checks, Check{Key: place, Value: slices.Clone(stored)})
+			batch.Checks = append(batch.Checks, engine.Check{Key: place, Value: slices.Clone(stored)})
 			batch.Puts = append(batch.Puts,
-				Put{Key: place, Value: strconv.AppendInt(nil, visit.At.UnixMilli(), 10), Expires: expires},
-				Put{Key: recentKey(visit.Site, visit.UserID, visit.At), Value: []byte{1}, Expires: expires})
+				engine.Put{Key: place, Value: strconv.AppendInt(nil, visit.At.UnixMilli(), 10), Expires: expires},
+				engine.Put{Key: recentKey(visit.Site, visit.UserID, visit.At), Value: []byte{1}, Expires: expires})
 		}
 		return nil
 	})
@@ -130,7 +132,7 @@ func (s *Store) recordActivity(ctx context.Context, vendor string, visits []Visi
 		return err
 	}
 	_, err = s.engine.Commit(ctx, vendor, batch)
-	if _, failed := errors.AsType[*CheckError](err); failed {
+	if _, failed := errors.AsType[*engine.CheckError](err); failed {
 		return ErrConflict
 	}
 	return err
@@ -155,7 +157,7 @@ func (s *Store) FirstEngaged(ctx context.Context, vendor, site, userID string, t
 	if !recordable(userID) {
 		return first, nil
 	}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		markers := make([][]byte, len(tags))
 		for i, tag := range tags {
 			markers[i] = markerKey(site, userID, tag)
@@ -191,7 +193,7 @@ type Engagement struct {
 // Engagements lists the tags of a site in their order.
 func (s *Store) Engagements(ctx context.Context, vendor, site string) ([]Engagement, error) {
 	var list []Engagement
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		prefix := engagementPrefix(kindTag, site)
 		for entry, err := range snapshot.Scan(prefix, nil) {
 			if err != nil {
@@ -236,7 +238,7 @@ func (s *Store) Visitors(ctx context.Context, vendor, site string, page VisitorP
 	if page.Since.After(since) {
 		since = page.Since
 	}
-	err = s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		list, count = nil, 0
 		prefix := engagementPrefix(kindRecent, site)
 		for entry, err := range snapshot.Scan(prefix, nil) {
@@ -262,7 +264,7 @@ func (s *Store) Visitors(ctx context.Context, vendor, site string, page VisitorP
 }
 
 func (s *Store) addTags(ctx context.Context, vendor, site string, list []Visitor) error {
-	return s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	return s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		for i := range list {
 			list[i].Tags = nil
 			prefix := append(engagementPrefix(kindMarker, site), list[i].UserID...)

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -24,7 +26,7 @@ import (
 // While the store does not answer, calls fail at once. What is in memory may be
 // used until Feed.FreshUntil.
 type Follower struct {
-	Watcher
+	engine.Watcher
 	options FollowOptions
 
 	whole *Feed // what concerns no partition: is the store there
@@ -78,7 +80,7 @@ type Feed struct {
 	partition string
 
 	mu   sync.Mutex // one at a time makes stale what changed
-	mark Mark
+	mark engine.Cursor
 
 	heard atomic.Pointer[time.Time] // when it was last known to be followed to its end; nil for never
 	away  atomic.Pointer[awayError]
@@ -86,8 +88,8 @@ type Feed struct {
 
 // Follow follows an engine, and closes it when it is closed itself. The store counts
 // as away until it first answers; see Connect.
-func Follow(engine Watcher, options FollowOptions) *Follower {
-	f := &Follower{Watcher: engine, options: options}
+func Follow(backend engine.Watcher, options FollowOptions) *Follower {
+	f := &Follower{Watcher: backend, options: options}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.whole = &Feed{follower: f}
 	f.whole.away.Store(&awayError{cause: errors.New("it was not asked yet"), since: options.Now()})
@@ -115,7 +117,7 @@ func (f *Follower) Close() error {
 	return err
 }
 
-// awayError says that the store is away. It is policy.ErrUnavailable.
+// awayError says that the store is away. It is engine.ErrUnavailable.
 type awayError struct {
 	cause error
 	since time.Time
@@ -126,14 +128,14 @@ func (e *awayError) Error() string {
 }
 func (e *awayError) Unwrap() error { return e.cause }
 func (e *awayError) Is(target error) bool {
-	return target == policy.ErrUnavailable || target == ErrAway
+	return target == engine.ErrUnavailable || target == ErrAway
 }
 
 // ErrAway is what an error is when a store that others share does not answer.
 var ErrAway = errors.New("the store is away")
 
 // View implements Engine.
-func (f *Follower) View(ctx context.Context, partition string, fn func(Snapshot) error) error {
+func (f *Follower) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
 	feed, err := f.feed(ctx, partition)
 	if err != nil {
 		return err
@@ -145,9 +147,9 @@ func (f *Follower) View(ctx context.Context, partition string, fn func(Snapshot)
 }
 
 // Commit implements Engine.
-func (f *Follower) Commit(ctx context.Context, partition string, batch *Batch) (Committed, error) {
+func (f *Follower) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
 	if away := f.known(partition).away.Load(); away != nil {
-		return Committed{}, away
+		return engine.Committed{}, away
 	}
 	return f.Watcher.Commit(ctx, partition, batch)
 }
@@ -202,14 +204,14 @@ func (f *Follower) feed(ctx context.Context, partition string) (*Feed, error) {
 		return nil, away
 	}
 	asked := f.options.Now()
-	marks, err := f.Marks(ctx, []string{partition})
+	marks, err := f.Cursors(ctx, []string{partition})
 	if err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return nil, ErrClosed
+		return nil, engine.ErrClosed
 	}
 	if feed := f.known(partition); feed != f.whole {
 		return feed, nil // somebody else was faster; nothing is read yet
@@ -322,10 +324,10 @@ func (f *Feed) ask(ctx context.Context) error {
 
 func (f *Feed) reach(ctx context.Context) error {
 	if f.partition == "" {
-		_, err := f.follower.Marks(ctx, nil)
+		_, err := f.follower.Cursors(ctx, nil)
 		return err
 	}
-	marks, err := f.follower.Marks(ctx, []string{f.partition})
+	marks, err := f.follower.Cursors(ctx, []string{f.partition})
 	if err != nil {
 		return err
 	}
@@ -391,7 +393,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (f *Feed) catchUp(ctx context.Context) error {
 	for {
 		events, last, err := f.follower.EventsAfter(ctx, f.partition, f.mark, feedPage)
-		if errors.Is(err, ErrFeedGap) {
+		if errors.Is(err, engine.ErrFeedGap) {
 			return f.everything(ctx)
 		}
 		if err != nil || len(events) == 0 {
@@ -405,10 +407,10 @@ func (f *Feed) catchUp(ctx context.Context) error {
 }
 
 // apply makes stale what events say. An error means that one of them cannot be read.
-func (f *Feed) apply(ctx context.Context, events []Event) error {
-	var all policy.Change
+func (f *Feed) apply(ctx context.Context, events []engine.Event) error {
+	var all policy.Invalidation
 	for _, event := range events {
-		change, err := policy.DecodeChange(event.Payload)
+		change, err := policy.DecodeInvalidation(event.Payload)
 		if err != nil {
 			return err
 		}
@@ -424,15 +426,15 @@ func (f *Feed) apply(ctx context.Context, events []Event) error {
 // everything makes all that is in memory stale, and goes on from where the feed is
 // now. What comes before that is not missed: it is read anew.
 func (f *Feed) everything(ctx context.Context) error {
-	marks, err := f.follower.Marks(ctx, []string{f.partition})
+	marks, err := f.follower.Cursors(ctx, []string{f.partition})
 	if err != nil {
 		return err
 	}
-	f.follower.options.Versions.Bump(policy.Change{Shared: true})
+	f.follower.options.Versions.Bump(policy.Invalidation{Shared: true})
 	f.follower.refresh(ctx, "")
 	f.mark = marks[0]
 	return nil
 }
 
 // Interface guard
-var _ Engine = (*Follower)(nil)
+var _ engine.Engine = (*Follower)(nil)

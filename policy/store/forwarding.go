@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/url"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -47,11 +49,11 @@ func (s *Store) ChangeForwarding(
 	if err != nil {
 		return settings, err
 	}
-	batch := &Batch{
-		Checks: []Check{{Key: place, Value: stored}},
-		Puts:   []Put{{Key: place, Value: updated}},
+	batch := &engine.Batch{
+		Checks: []engine.Check{{Key: place, Value: stored}},
+		Puts:   []engine.Put{{Key: place, Value: updated}},
 	}
-	return settings, s.commit(ctx, vendor, batch, policy.Change{Shared: true, SameDomains: true})
+	return settings, s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true})
 }
 
 func checkForwarding(settings *policy.Forwarding) error {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -132,7 +134,7 @@ func (g *Grant) index() [][]byte {
 }
 
 // touch notes in a change whose decisions the grant has a part in.
-func (g *Grant) touch(change *policy.Change, vendor string) {
+func (g *Grant) addTo(change *policy.Invalidation, vendor string) {
 	change.Add(policy.KindUserID, vendor, g.UserID)
 	change.Add(policy.KindEmail, vendor, policy.LowerEmail(g.Email))
 	change.Add(policy.KindPublisherUserID, vendor, g.PublisherUserID)
@@ -167,15 +169,15 @@ func (s *Store) CreateGrant(ctx context.Context, vendor, list string, grant Gran
 		return Grant{}, err
 	}
 	k := key(prefixGrant, list, grant.ID)
-	batch := &Batch{Checks: []Check{{Key: k}}, Puts: []Put{{Key: k, Value: stored}}}
+	batch := &engine.Batch{Checks: []engine.Check{{Key: k}}, Puts: []engine.Put{{Key: k, Value: stored}}}
 	if list != DefaultList {
-		batch.Checks = append(batch.Checks, Check{Key: key(prefixList, list), Present: true})
+		batch.Checks = append(batch.Checks, engine.Check{Key: key(prefixList, list), Present: true})
 	}
 	for _, k := range grant.index() {
-		batch.Puts = append(batch.Puts, Put{Key: k, Value: []byte{}})
+		batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: []byte{}})
 	}
-	var change policy.Change
-	grant.touch(&change, vendor)
+	var change policy.Invalidation
+	grant.addTo(&change, vendor)
 	return grant, s.commit(ctx, vendor, batch, change)
 }
 
@@ -188,7 +190,7 @@ func (s *Store) Grant(ctx context.Context, vendor, list, id string) (Grant, erro
 // grant returns a grant whose list is there, and its bytes as they are stored.
 func (s *Store) grant(ctx context.Context, vendor, list, id string) (grant Grant, stored []byte, err error) {
 	k := key(prefixGrant, list, id)
-	err = s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		if _, err := listIn(snapshot, list); err != nil {
 			return err
 		}
@@ -226,20 +228,20 @@ func (s *Store) UpdateGrant(ctx context.Context, vendor, list, id string, change
 	if err != nil {
 		return Grant{}, err
 	}
-	batch := &Batch{
-		Checks:  []Check{{Key: k, Value: stored}},
+	batch := &engine.Batch{
+		Checks:  []engine.Check{{Key: k, Value: stored}},
 		Deletes: old.index(),
-		Puts:    []Put{{Key: k, Value: updated}},
+		Puts:    []engine.Put{{Key: k, Value: updated}},
 	}
 	if list != DefaultList {
-		batch.Checks = append(batch.Checks, Check{Key: key(prefixList, list), Present: true})
+		batch.Checks = append(batch.Checks, engine.Check{Key: key(prefixList, list), Present: true})
 	}
 	for _, k := range grant.index() {
-		batch.Puts = append(batch.Puts, Put{Key: k, Value: []byte{}})
+		batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: []byte{}})
 	}
-	var stale policy.Change
-	old.touch(&stale, vendor)
-	grant.touch(&stale, vendor)
+	var stale policy.Invalidation
+	old.addTo(&stale, vendor)
+	grant.addTo(&stale, vendor)
 	return grant, s.commit(ctx, vendor, batch, stale)
 }
 
@@ -256,9 +258,9 @@ func (s *Store) DeleteGrant(ctx context.Context, vendor, list, id string, allowe
 			return err
 		}
 	}
-	batch := &Batch{Checks: []Check{{Key: k, Value: stored}}, Deletes: append(grant.index(), k)}
-	var change policy.Change
-	grant.touch(&change, vendor)
+	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Deletes: append(grant.index(), k)}
+	var change policy.Invalidation
+	grant.addTo(&change, vendor)
 	return s.commit(ctx, vendor, batch, change)
 }
 
@@ -266,7 +268,7 @@ func (s *Store) DeleteGrant(ctx context.Context, vendor, list, id string, allowe
 // creation. It returns ErrNotFound when there is no such list.
 func (s *Store) ListGrants(ctx context.Context, vendor, list string, page Page) ([]Grant, error) {
 	grants := []Grant{}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		if _, err := listIn(snapshot, list); err != nil {
 			return err
 		}
@@ -305,7 +307,7 @@ const maxGrantsOfReader = 10_000
 // once.
 func (s *Store) GrantsOf(ctx context.Context, vendor string, reader policy.Reader) ([]FoundGrant, error) {
 	var found []FoundGrant
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		search := grantSearch{snapshot: snapshot, seen: map[string]bool{}, lists: map[string]AccessList{}}
 		err := errors.Join(
 			search.by(indexUserID, reader.UserID),
@@ -320,7 +322,7 @@ func (s *Store) GrantsOf(ctx context.Context, vendor string, reader policy.Reade
 
 // grantSearch collects the grants of one reader from a snapshot.
 type grantSearch struct {
-	snapshot Snapshot
+	snapshot engine.Snapshot
 	seen     map[string]bool // by the grant's key
 	lists    map[string]AccessList
 	found    []FoundGrant
@@ -356,7 +358,7 @@ func (g *grantSearch) by(kind byte, identifier string) error {
 // prefetch reads the grants of places in the index, and their lists, at once
 // where the engine can.
 func (g *grantSearch) prefetch(places [][]byte) error {
-	if _, ok := g.snapshot.(Prefetcher); !ok {
+	if _, ok := g.snapshot.(engine.Prefetcher); !ok {
 		return nil
 	}
 	var keys [][]byte

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -151,8 +153,8 @@ func (s *Store) CreateGrants(ctx context.Context, vendor, list string, batch Imp
 			return ImportResult{}, err
 		}
 		k := importKey(list, batch.ID)
-		writes.Checks = append(writes.Checks, Check{Key: k, Value: stored})
-		writes.Puts = append(writes.Puts, Put{Key: k, Value: progress, Expires: now.Add(Retention)})
+		writes.Checks = append(writes.Checks, engine.Check{Key: k, Value: stored})
+		writes.Puts = append(writes.Puts, engine.Put{Key: k, Value: progress, Expires: now.Add(Retention)})
 		if err := s.commit(ctx, vendor, writes, change); !errors.Is(err, ErrConflict) {
 			return result, err
 		}
@@ -299,7 +301,7 @@ func (b *ImportBatch) digest() ([]byte, error) {
 }
 
 // importWrites returns what a batch writes, and whose decisions it makes stale.
-func (s *Store) importWrites(vendor, list string, batch ImportBatch, rowErrors []RowError) (*Batch, policy.Change, error) {
+func (s *Store) importWrites(vendor, list string, batch ImportBatch, rowErrors []RowError) (*engine.Batch, policy.Invalidation, error) {
 	now := s.now().UTC().Truncate(time.Millisecond)
 	// In order, so that grants are listed in the order of their rows. That an id
 	// is in use is not checked for each: 80 of its bits are random.
@@ -309,11 +311,11 @@ func (s *Store) importWrites(vendor, list string, batch ImportBatch, rowErrors [
 	}
 	slices.Sort(ids)
 
-	writes := new(Batch)
+	writes := new(engine.Batch)
 	if list != DefaultList {
-		writes.Checks = append(writes.Checks, Check{Key: key(prefixList, list), Present: true})
+		writes.Checks = append(writes.Checks, engine.Check{Key: key(prefixList, list), Present: true})
 	}
-	var change policy.Change
+	var change policy.Invalidation
 	size := 0
 	for i := range batch.Rows {
 		if len(rowErrors) > 0 && rowErrors[0].Row == i {
@@ -324,16 +326,16 @@ func (s *Store) importWrites(vendor, list string, batch ImportBatch, rowErrors [
 		grant.ID, grant.CreatedAt, grant.UpdatedAt = ids[i], now, now
 		stored, err := encode(grant)
 		if err != nil {
-			return nil, policy.Change{}, err
+			return nil, policy.Invalidation{}, err
 		}
 		if size += len(stored); size > MaxImportBytes {
-			return nil, policy.Change{}, &FieldError{"grants", "are too large together: send fewer in one batch"}
+			return nil, policy.Invalidation{}, &FieldError{"grants", "are too large together: send fewer in one batch"}
 		}
-		writes.Puts = append(writes.Puts, Put{Key: key(prefixGrant, list, grant.ID), Value: stored})
+		writes.Puts = append(writes.Puts, engine.Put{Key: key(prefixGrant, list, grant.ID), Value: stored})
 		for _, k := range grant.index() {
-			writes.Puts = append(writes.Puts, Put{Key: k, Value: []byte{}})
+			writes.Puts = append(writes.Puts, engine.Put{Key: k, Value: []byte{}})
 		}
-		grant.touch(&change, vendor)
+		grant.addTo(&change, vendor)
 	}
 	slices.Sort(change.Stripes)
 	change.Stripes = slices.Compact(change.Stripes)

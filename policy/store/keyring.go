@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -126,7 +128,7 @@ func (k *Keyring) read(ctx context.Context, vendor string) (*keys.Ring, error) {
 // records reads a vendor's keys from the store as they are, and the id of the
 // one that signs; it is empty when the vendor has no key yet.
 func (k *Keyring) records(ctx context.Context, vendor string) (current string, records []keyRecord, err error) {
-	err = k.store.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err = k.store.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		kid, err := snapshot.Get([]byte{prefixCurrentKey})
 		if err != nil {
 			return err
@@ -196,16 +198,16 @@ func (k *Keyring) create(ctx context.Context, vendor, current string) (keyRecord
 	if err != nil {
 		return keyRecord{}, err
 	}
-	unchanged := Check{Key: []byte{prefixCurrentKey}}
+	unchanged := engine.Check{Key: []byte{prefixCurrentKey}}
 	if current != "" {
 		unchanged.Value = []byte(current)
 	}
-	batch := &Batch{
-		Checks: []Check{unchanged},
-		Puts: []Put{
+	batch := &engine.Batch{
+		Checks: []engine.Check{unchanged},
+		Puts: []engine.Put{
 			{Key: key(prefixKey, signing.ID()), Value: stored},
 			{Key: []byte{prefixCurrentKey}, Value: []byte(signing.ID())},
 		},
 	}
-	return record, k.store.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	return record, k.store.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -137,17 +139,17 @@ func TestSealedKeyIsBoundToItsVendor(t *testing.T) {
 	ring := store.NewKeyring(b.Store, sealer(t, secret))
 	_, err := ring.Ring(t.Context(), vendor)
 	b.ok(err)
-	var puts []store.Put
-	b.ok(b.engine.View(t.Context(), vendor, func(s store.Snapshot) error {
+	var puts []engine.Put
+	b.ok(b.engine.View(t.Context(), vendor, func(s engine.Snapshot) error {
 		for entry, err := range s.Scan(nil, nil) {
 			if err != nil {
 				return err
 			}
-			puts = append(puts, store.Put{Key: append([]byte(nil), entry.Key...), Value: append([]byte(nil), entry.Value...)})
+			puts = append(puts, engine.Put{Key: append([]byte(nil), entry.Key...), Value: append([]byte(nil), entry.Value...)})
 		}
 		return nil
 	}))
-	_, err = b.engine.Commit(t.Context(), "thief", &store.Batch{Puts: puts})
+	_, err = b.engine.Commit(t.Context(), "thief", &engine.Batch{Puts: puts})
 	b.ok(err)
 	_, err = ring.Ring(t.Context(), "thief")
 	b.is(err, keys.ErrSealed)

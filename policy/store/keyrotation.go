@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -118,10 +120,10 @@ func (k *Keyring) Retire(ctx context.Context, vendor, kid string) (KeyInfo, erro
 	if err != nil {
 		return KeyInfo{}, err
 	}
-	batch := &Batch{
+	batch := &engine.Batch{
 		// Whoever made it the signing key meanwhile wins.
-		Checks: []Check{{Key: place, Value: stored}, {Key: []byte{prefixCurrentKey}, Value: []byte(current)}},
-		Puts:   []Put{{Key: place, Value: updated}},
+		Checks: []engine.Check{{Key: place, Value: stored}, {Key: []byte{prefixCurrentKey}, Value: []byte(current)}},
+		Puts:   []engine.Put{{Key: place, Value: updated}},
 	}
-	return record.info(current), k.store.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	return record.info(current), k.store.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }

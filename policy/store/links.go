@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -38,11 +40,11 @@ func (s *Store) CreateLink(ctx context.Context, vendor string, claims keys.LinkC
 		return SignedLink{}, err
 	}
 	k := key(prefixLink, claims.Issuer, claims.ID)
-	batch := &Batch{
-		Checks: []Check{{Key: k}},
-		Puts:   []Put{{Key: k, Value: stored, Expires: linkRetention(claims.ExpiresAt)}},
+	batch := &engine.Batch{
+		Checks: []engine.Check{{Key: k}},
+		Puts:   []engine.Put{{Key: k, Value: stored, Expires: linkRetention(claims.ExpiresAt)}},
 	}
-	var change policy.Change
+	var change policy.Invalidation
 	change.Add(policy.KindLink, vendor, claims.Issuer, claims.ID)
 	return link, s.commit(ctx, vendor, batch, change)
 }
@@ -70,14 +72,14 @@ func (s *Store) CreateLinks(ctx context.Context, vendor string, claims []keys.Li
 		return nil
 	}
 	now := s.now().UTC().Truncate(time.Millisecond)
-	batch := &Batch{Checks: []Check{{Key: key(prefixLink, claims[0].Issuer, claims[0].ID)}}}
-	var change policy.Change
+	batch := &engine.Batch{Checks: []engine.Check{{Key: key(prefixLink, claims[0].Issuer, claims[0].ID)}}}
+	var change policy.Invalidation
 	for i := range claims {
 		stored, err := encode(SignedLink{Claims: claims[i], CreatedAt: now})
 		if err != nil {
 			return err
 		}
-		batch.Puts = append(batch.Puts, Put{
+		batch.Puts = append(batch.Puts, engine.Put{
 			Key: key(prefixLink, claims[i].Issuer, claims[i].ID), Value: stored, Expires: linkRetention(claims[i].ExpiresAt),
 		})
 		change.Add(policy.KindLink, vendor, claims[i].Issuer, claims[i].ID)
@@ -95,7 +97,7 @@ func linkRetention(expiresAt int64) time.Time { return time.Unix(expiresAt, 0).A
 // SignedLink returns a link with its uses, or ErrNotFound.
 func (s *Store) SignedLink(ctx context.Context, vendor, issuer, id string) (SignedLink, error) {
 	var link SignedLink
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		k := key(prefixLink, issuer, id)
 		if err := prefetch(snapshot, k, key(prefixRevocation, issuer, id), key(prefixUses, issuer, id)); err != nil {
 			return err
@@ -116,7 +118,7 @@ func (s *Store) SignedLink(ctx context.Context, vendor, issuer, id string) (Sign
 }
 
 // readUse adds what is stored beside a link: its revocation and its uses.
-func (l *SignedLink) readUse(snapshot Snapshot) error {
+func (l *SignedLink) readUse(snapshot engine.Snapshot) error {
 	revoked, err := snapshot.Get(key(prefixRevocation, l.Claims.Issuer, l.Claims.ID))
 	if err != nil {
 		return err
@@ -133,7 +135,7 @@ func (l *SignedLink) readUse(snapshot Snapshot) error {
 // SignedLinks returns a page of the links of an issuer, in order of creation.
 func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Page) ([]SignedLink, error) {
 	links := []SignedLink{}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		var after []byte
 		if page.From != "" {
 			after = key(prefixLink, issuer, page.From)
@@ -176,7 +178,7 @@ type LinkUse struct {
 // ErrNotFound when there is no such link.
 func (s *Store) LinkUses(ctx context.Context, vendor, issuer, id string, page Page) ([]LinkUse, error) {
 	uses := []LinkUse{}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		link, err := snapshot.Get(key(prefixLink, issuer, id))
 		if err != nil {
 			return err
@@ -215,15 +217,15 @@ func (s *Store) RevokeLink(ctx context.Context, vendor, issuer, id string) (Sign
 		return link, err
 	}
 	link.RevokedAt = s.now().UTC().Truncate(time.Millisecond)
-	batch := &Batch{
-		Checks: []Check{{Key: key(prefixLink, issuer, id), Present: true}},
-		Puts: []Put{{
+	batch := &engine.Batch{
+		Checks: []engine.Check{{Key: key(prefixLink, issuer, id), Present: true}},
+		Puts: []engine.Put{{
 			Key:     key(prefixRevocation, issuer, id),
 			Value:   []byte(link.RevokedAt.Format(time.RFC3339Nano)),
 			Expires: linkRetention(link.Claims.ExpiresAt),
 		}},
 	}
-	var change policy.Change
+	var change policy.Invalidation
 	change.Add(policy.KindLink, vendor, issuer, id)
 	return link, s.commit(ctx, vendor, batch, change)
 }
@@ -240,8 +242,8 @@ func (s *Store) RevokePublished(ctx context.Context, vendor, domain, id string) 
 	}
 	// When it ends nobody knows: what is revoked before it was seen stays so.
 	revokedAt := s.now().UTC().Truncate(time.Millisecond)
-	batch := &Batch{Puts: []Put{{Key: key(prefixRevocation, domain, id), Value: []byte(revokedAt.Format(time.RFC3339Nano))}}}
-	var change policy.Change
+	batch := &engine.Batch{Puts: []engine.Put{{Key: key(prefixRevocation, domain, id), Value: []byte(revokedAt.Format(time.RFC3339Nano))}}}
+	var change policy.Invalidation
 	change.Add(policy.KindLink, vendor, domain, id)
 	return s.commit(ctx, vendor, batch, change)
 }
@@ -272,7 +274,7 @@ func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) 
 	// find it there. Nobody removes it in between but Sweep, long after its end.
 	var err error
 	for range 3 {
-		var put *Put
+		var put *engine.Put
 		if put, err = s.firstUse(ctx, vendor, r.Link); err != nil {
 			return err
 		}
@@ -286,7 +288,7 @@ func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) 
 // firstUse returns the record of a publisher's link, nil when it is there
 // already. The error is policy.ErrLinkReused when the one that is there is of
 // another link.
-func (s *Store) firstUse(ctx context.Context, vendor string, link *policy.Link) (*Put, error) {
+func (s *Store) firstUse(ctx context.Context, vendor string, link *policy.Link) (*engine.Put, error) {
 	claims := &link.Claims
 	known, err := s.SignedLink(ctx, vendor, claims.Issuer, claims.ID)
 	if err == nil {
@@ -303,7 +305,7 @@ func (s *Store) firstUse(ctx context.Context, vendor string, link *policy.Link) 
 	if err != nil {
 		return nil, err
 	}
-	return &Put{Key: key(prefixLink, claims.Issuer, claims.ID), Value: stored, Expires: linkRetention(claims.ExpiresAt)}, nil
+	return &engine.Put{Key: key(prefixLink, claims.Issuer, claims.ID), Value: stored, Expires: linkRetention(claims.ExpiresAt)}, nil
 }
 
 func sameClaims(a, b *keys.LinkClaims) (bool, error) {
@@ -317,9 +319,9 @@ func sameClaims(a, b *keys.LinkClaims) (bool, error) {
 
 // redeem commits a redemption, and with it the link's record where it is not
 // there yet: then ErrConflict says that it is now.
-func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, record *Put) error {
-	batch := &Batch{
-		Checks: []Check{
+func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, record *engine.Put) error {
+	batch := &engine.Batch{
+		Checks: []engine.Check{
 			{Key: key(prefixLink, r.Issuer, r.LinkID), Present: record == nil},
 			{Key: key(prefixRevocation, r.Issuer, r.LinkID)},
 		},
@@ -327,20 +329,20 @@ func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, 
 		// was never used: there is no event to tell.
 	}
 	if record != nil {
-		batch.Puts = []Put{*record}
+		batch.Puts = []engine.Put{*record}
 	}
 	if r.Link == nil || r.MaxUses > 0 {
-		batch.Counters = []Counter{{
-			Key:       key(prefixUses, r.Issuer, r.LinkID),
-			Max:       r.MaxUses,
-			Once:      key(prefixUse, r.Issuer, r.LinkID, r.ID),
-			OnceValue: []byte(r.At.UTC().Format(time.RFC3339Nano)),
-			Expires:   r.ExpiresAt.Add(Retention),
+		batch.Counters = []engine.Counter{{
+			Key:              key(prefixUses, r.Issuer, r.LinkID),
+			Max:              r.MaxUses,
+			IdempotencyKey:   key(prefixUse, r.Issuer, r.LinkID, r.ID),
+			IdempotencyValue: []byte(r.At.UTC().Format(time.RFC3339Nano)),
+			Expires:          r.ExpiresAt.Add(Retention),
 		}}
 	}
 	_, err := s.engine.Commit(ctx, vendor, batch)
-	var check *CheckError
-	var bound *BoundError
+	var check *engine.CheckError
+	var bound *engine.BoundError
 	switch {
 	case errors.As(err, &bound):
 		return policy.ErrLinkUsedUp

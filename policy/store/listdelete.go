@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -41,12 +43,12 @@ func (s *Store) DeleteList(ctx context.Context, vendor, id string, allowed func(
 		}
 	}
 	k := key(prefixList, id)
-	batch := &Batch{
-		Checks:  []Check{{Key: k, Value: stored}},
+	batch := &engine.Batch{
+		Checks:  []engine.Check{{Key: k, Value: stored}},
 		Deletes: [][]byte{k},
-		Puts:    []Put{{Key: key(prefixPurge, id), Value: []byte{}}},
+		Puts:    []engine.Put{{Key: key(prefixPurge, id), Value: []byte{}}},
 	}
-	if err := s.commit(ctx, vendor, batch, policy.Change{Shared: true, SameDomains: true}); err != nil {
+	if err := s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true}); err != nil {
 		return err
 	}
 	// The list is gone, whatever becomes of this: Sweep tries again.
@@ -57,7 +59,7 @@ func (s *Store) DeleteList(ctx context.Context, vendor, id string, allowed func(
 // purge removes grants whose lists were removed, and says how many that were.
 func (s *Store) purge(ctx context.Context, vendor string) (int, error) {
 	var lists []string
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		for entry, err := range snapshot.Scan([]byte{prefixPurge}, nil) {
 			if err != nil {
 				return err
@@ -82,9 +84,9 @@ func (s *Store) purge(ctx context.Context, vendor string) (int, error) {
 // all, and the mark behind the last one.
 func (s *Store) purgeList(ctx context.Context, vendor, list string, atMost int) (removed int, err error) {
 	for atMost == 0 || removed < atMost {
-		batch := new(Batch)
+		batch := new(engine.Batch)
 		found := 0
-		err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+		err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 			for entry, err := range snapshot.Scan(keyPrefix(prefixGrant, list), nil) {
 				if err != nil {
 					return err

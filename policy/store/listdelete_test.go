@@ -6,19 +6,21 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
 // failingEngine fails commits from a certain one on.
 type failingEngine struct {
-	store.Engine
+	engine.Engine
 	left int
 }
 
-func (f *failingEngine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
+func (f *failingEngine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
 	if f.left--; f.left < 0 {
-		return store.Committed{}, errors.New("the power is gone")
+		return engine.Committed{}, errors.New("the power is gone")
 	}
 	return f.Engine.Commit(ctx, partition, batch)
 }
@@ -89,7 +91,7 @@ func TestListEndsWithAllItsGrants(t *testing.T) {
 			}
 			// Nothing is left but what stands in the other list.
 			left := 0
-			b.ok(b.engine.View(t.Context(), vendor, func(snapshot store.Snapshot) error {
+			b.ok(b.engine.View(t.Context(), vendor, func(snapshot engine.Snapshot) error {
 				for _, prefix := range []string{"G", "I", "l"} {
 					for _, err := range snapshot.Scan([]byte(prefix), nil) {
 						left++

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -78,8 +80,8 @@ func (s *Store) CreateList(ctx context.Context, vendor string, list AccessList) 
 		return AccessList{}, err
 	}
 	k := key(prefixList, list.ID)
-	batch := &Batch{Checks: []Check{{Key: k}}, Puts: []Put{{Key: k, Value: stored}}}
-	return list, s.commit(ctx, vendor, batch, policy.Change{})
+	batch := &engine.Batch{Checks: []engine.Check{{Key: k}}, Puts: []engine.Put{{Key: k, Value: stored}}}
+	return list, s.commit(ctx, vendor, batch, policy.Invalidation{})
 }
 
 // List returns an access list, or ErrNotFound.
@@ -100,7 +102,7 @@ func (s *Store) list(ctx context.Context, vendor, id string) (AccessList, []byte
 }
 
 // listIn is list within a snapshot.
-func listIn(snapshot Snapshot, id string) (AccessList, error) {
+func listIn(snapshot engine.Snapshot, id string) (AccessList, error) {
 	k := key(prefixList, id)
 	stored, err := snapshot.Get(k)
 	switch {
@@ -119,7 +121,7 @@ func listIn(snapshot Snapshot, id string) (AccessList, error) {
 // others in order of creation.
 func (s *Store) Lists(ctx context.Context, vendor string, page Page) ([]AccessList, error) {
 	lists := []AccessList{}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		var after []byte
 		if page.From == "" {
 			list, err := listIn(snapshot, DefaultList)
@@ -170,6 +172,6 @@ func (s *Store) UpdateList(ctx context.Context, vendor, id string, change func(*
 		return AccessList{}, err
 	}
 	k := key(prefixList, id)
-	batch := &Batch{Checks: []Check{{Key: k, Value: stored}}, Puts: []Put{{Key: k, Value: updated}}}
-	return list, s.commit(ctx, vendor, batch, policy.Change{Shared: true, SameDomains: true})
+	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Puts: []engine.Put{{Key: k, Value: updated}}}
+	return list, s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true})
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // OnceRetention is how long it is remembered that something was done once.
@@ -77,7 +79,7 @@ func (s *Store) doneOnce(ctx context.Context, partition, id string) (*Done, []by
 
 // noteOnce adds to a batch the note that its call was carried out. It returns
 // the note, and the check that guards it; nil when the call needs none.
-func (s *Store) noteOnce(ctx context.Context, partition string, batch *Batch) (note *onceNote, err error) {
+func (s *Store) noteOnce(ctx context.Context, partition string, batch *engine.Batch) (note *onceNote, err error) {
 	once, _ := ctx.Value(onceKey{}).(*Once)
 	if once == nil || once.done != nil {
 		return nil, nil
@@ -90,7 +92,7 @@ func (s *Store) noteOnce(ctx context.Context, partition string, batch *Batch) (n
 		return nil, ErrDoneOnce
 	}
 	done := &Done{Fingerprint: once.Fingerprint, At: s.now().UTC().Truncate(time.Millisecond)}
-	if made := slices.IndexFunc(batch.Puts, func(p Put) bool { return !auditKindOf(p.Key).quiet }); made >= 0 {
+	if made := slices.IndexFunc(batch.Puts, func(p engine.Put) bool { return !auditKindOf(p.Key).quiet }); made >= 0 {
 		done.Record = auditID(batch.Puts[made].Key)
 	}
 	stored, err := encode(done)
@@ -99,8 +101,8 @@ func (s *Store) noteOnce(ctx context.Context, partition string, batch *Batch) (n
 	}
 	k := key(prefixOnce, once.ID)
 	note = &onceNote{once: once, partition: partition, done: done, stored: stored, check: len(batch.Checks)}
-	batch.Checks = append(batch.Checks, Check{Key: k, Value: stale})
-	batch.Puts = append(batch.Puts, Put{Key: k, Value: stored, Expires: done.At.Add(OnceRetention)})
+	batch.Checks = append(batch.Checks, engine.Check{Key: k, Value: stale})
+	batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: stored, Expires: done.At.Add(OnceRetention)})
 	return note, nil
 }
 
@@ -118,7 +120,7 @@ func (n *onceNote) settle(err error) error {
 	if n == nil {
 		return err
 	}
-	if failed, ok := errors.AsType[*CheckError](err); ok && failed.Index == n.check {
+	if failed, ok := errors.AsType[*engine.CheckError](err); ok && failed.Index == n.check {
 		return ErrDoneOnce
 	}
 	if err == nil {
@@ -132,7 +134,7 @@ func (s *Store) Note(ctx context.Context, partition string, once *Once) error {
 	if once.done != nil {
 		return nil
 	}
-	batch := new(Batch)
+	batch := new(engine.Batch)
 	note, err := s.noteOnce(WithOnce(ctx, once), partition, batch)
 	if err != nil {
 		return err
@@ -153,9 +155,9 @@ func (s *Store) KeepAnswer(ctx context.Context, once *Once, answer json.RawMessa
 		return err
 	}
 	k := key(prefixOnce, once.ID)
-	_, err = s.engine.Commit(ctx, once.partition, &Batch{
-		Checks: []Check{{Key: k, Value: once.stored}},
-		Puts:   []Put{{Key: k, Value: stored, Expires: done.At.Add(OnceRetention)}},
+	_, err = s.engine.Commit(ctx, once.partition, &engine.Batch{
+		Checks: []engine.Check{{Key: k, Value: once.stored}},
+		Puts:   []engine.Put{{Key: k, Value: stored, Expires: done.At.Add(OnceRetention)}},
 	})
 	return err
 }

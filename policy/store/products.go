@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -171,12 +173,12 @@ func (s *Store) putProduct(ctx context.Context, vendor, sku string, change func(
 			product.UpdatedAt = s.now().UTC().Truncate(time.Millisecond)
 			next = &product
 		}
-		var batch *Batch
+		var batch *engine.Batch
 		var shared bool
 		if batch, shared, err = s.productBatch(ctx, vendor, write, next); err != nil {
 			return Product{}, err
 		}
-		if err = s.commit(ctx, vendor, batch, policy.Change{Shared: shared, SameDomains: true}); !errors.Is(err, ErrConflict) {
+		if err = s.commit(ctx, vendor, batch, policy.Invalidation{Shared: shared, SameDomains: true}); !errors.Is(err, ErrConflict) {
 			break
 		}
 		// Somebody else changed this product, or the members of another. Where
@@ -199,7 +201,7 @@ type productWrite struct {
 
 func (s *Store) readProduct(ctx context.Context, vendor, sku string) (*productWrite, error) {
 	write := &productWrite{sku: sku}
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		revision, err := snapshot.Get([]byte{prefixContainer})
 		if err != nil {
 			return err
@@ -218,9 +220,9 @@ func (s *Store) readProduct(ctx context.Context, vendor, sku string) (*productWr
 
 // productBatch returns what makes a product of another, and whether entitlements
 // depend on the difference.
-func (s *Store) productBatch(ctx context.Context, vendor string, write *productWrite, next *Product) (*Batch, bool, error) {
+func (s *Store) productBatch(ctx context.Context, vendor string, write *productWrite, next *Product) (*engine.Batch, bool, error) {
 	k := key(prefixProduct, write.sku)
-	batch := &Batch{Checks: []Check{{Key: k, Value: write.stored}}}
+	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: write.stored}}}
 	var before, after []string
 	if write.old != nil {
 		before = write.old.Members
@@ -233,7 +235,7 @@ func (s *Store) productBatch(ctx context.Context, vendor string, write *productW
 		if err != nil {
 			return nil, false, err
 		}
-		batch.Puts = append(batch.Puts, Put{Key: k, Value: stored})
+		batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: stored})
 	}
 	if slices.Equal(before, after) {
 		return batch, false, nil
@@ -242,7 +244,7 @@ func (s *Store) productBatch(ctx context.Context, vendor string, write *productW
 	for _, member := range after {
 		if !slices.Contains(before, member) {
 			added = append(added, member)
-			batch.Puts = append(batch.Puts, Put{Key: key(prefixContainer, member, write.sku), Value: []byte{}})
+			batch.Puts = append(batch.Puts, engine.Put{Key: key(prefixContainer, member, write.sku), Value: []byte{}})
 		}
 	}
 	for _, member := range before {
@@ -255,8 +257,8 @@ func (s *Store) productBatch(ctx context.Context, vendor string, write *productW
 	}
 	// Whoever changes members at the same time could close a circle with us.
 	k = []byte{prefixContainer}
-	batch.Checks = append(batch.Checks, Check{Key: k, Value: write.revision})
-	batch.Puts = append(batch.Puts, Put{Key: k, Value: []byte(newID("", s.now()))})
+	batch.Checks = append(batch.Checks, engine.Check{Key: k, Value: write.revision})
+	batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: []byte(newID("", s.now()))})
 	return batch, true, nil
 }
 
@@ -266,7 +268,7 @@ func (s *Store) checkMembers(ctx context.Context, vendor, sku string, added []st
 	if len(added) == 0 {
 		return nil
 	}
-	return s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	return s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		above, err := containersIn(snapshot, sku)
 		if err != nil {
 			return err
@@ -290,7 +292,7 @@ func (s *Store) checkMembers(ctx context.Context, vendor, sku string, added []st
 
 // Containers implements policy.Records.
 func (s *Store) Containers(ctx context.Context, vendor, sku string) (containers []string, err error) {
-	err = s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		containers, err = containersIn(snapshot, sku)
 		return err
 	})
@@ -299,7 +301,7 @@ func (s *Store) Containers(ctx context.Context, vendor, sku string) (containers 
 
 // containersIn returns the collections that a sku is in, at any depth, the nearest
 // first: each once, so that a circle ends, and MaxContainers at the most.
-func containersIn(snapshot Snapshot, sku string) ([]string, error) {
+func containersIn(snapshot engine.Snapshot, sku string) ([]string, error) {
 	var containers []string
 	for next := 0; ; next++ {
 		prefix := keyPrefix(prefixContainer, sku)
@@ -339,7 +341,7 @@ func (s *Store) Products(ctx context.Context, vendor, text string, page Page) (p
 	products = []Product{}
 	text = strings.ToLower(text)
 	scanned := 0
-	err = s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		var after []byte
 		if page.From != "" {
 			after = key(prefixProduct, page.From)

@@ -29,13 +29,13 @@ func manyRules(n int) []policy.Rule {
 // that every node does when it hears of it.
 func BenchmarkPublish(b *testing.B) {
 	const rules = 10_000
-	engine, err := boltengine.Open(filepath.Join(b.TempDir(), "gatefold.db"))
+	backend, err := boltengine.Open(filepath.Join(b.TempDir(), "gatefold.db"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer engine.Close()
+	defer backend.Close()
 	versions := new(policy.Versions)
-	records := store.New(engine, versions, time.Now)
+	records := store.New(backend, versions, time.Now)
 	operators := policy.StandardOperators()
 	decisions, err := policy.New(policy.Options{
 		Records: records, Versions: versions, Operators: operators, CacheBytes: policy.MinCacheBytes, Now: time.Now,

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
@@ -15,12 +17,12 @@ import (
 // stalledEngine is a store that does not answer until it is let go, and then fails
 // or works on.
 type stalledEngine struct {
-	store.Engine
+	engine.Engine
 	release chan struct{}
 	fails   error
 }
 
-func (e *stalledEngine) View(ctx context.Context, partition string, fn func(store.Snapshot) error) error {
+func (e *stalledEngine) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
 	<-e.release
 	if e.fails != nil {
 		return e.fails

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -46,13 +48,13 @@ func (s *Store) ChangeRules(
 	if err != nil || batch == nil {
 		return compiled, err
 	}
-	return compiled, s.commit(ctx, vendor, batch, policy.Change{Shared: true, SameDomains: true})
+	return compiled, s.commitKnowing(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true}, old.held)
 }
 
 // storedRules are the rules of a site at one moment.
 type storedRules struct {
 	rules   []policy.Rule
-	entries []Entry // of the rules, as they are stored, by key
+	entries []engine.Entry // of the rules, as they are stored, by key
 	// revision is the record that every change of the site's rules replaces,
 	// nil before the first one. Checking it guards all rules at once, those
 	// that do not exist among them.
@@ -61,7 +63,7 @@ type storedRules struct {
 
 func (s *Store) storedRules(ctx context.Context, vendor, site string) (*storedRules, error) {
 	stored := new(storedRules)
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		revision, err := snapshot.Get(key(prefixRevision, site))
 		if err != nil {
 			return err
@@ -72,7 +74,7 @@ func (s *Store) storedRules(ctx context.Context, vendor, site string) (*storedRu
 			if err != nil {
 				return err
 			}
-			stored.entries = append(roomFor(stored.entries), Entry{Key: space.of(entry.Key), Value: space.of(entry.Value)})
+			stored.entries = append(growFor(stored.entries), engine.Entry{Key: space.of(entry.Key), Value: space.of(entry.Value)})
 		}
 		return nil
 	})
@@ -93,7 +95,7 @@ func (s *Store) storedRules(ctx context.Context, vendor, site string) (*storedRu
 
 // roomFor returns a list with room for one more, and for as many as it holds:
 // what append adds to a long one is a quarter, which is copied more often.
-func roomFor[T any](list []T) []T {
+func growFor[T any](list []T) []T {
 	if len(list) < cap(list) {
 		return list
 	}
@@ -121,7 +123,7 @@ func (s *storedRules) find(k []byte, next int) int {
 	if next < len(s.entries) && bytes.Equal(s.entries[next].Key, k) {
 		return next
 	}
-	i, found := slices.BinarySearchFunc(s.entries, k, func(e Entry, k []byte) int { return bytes.Compare(e.Key, k) })
+	i, found := slices.BinarySearchFunc(s.entries, k, func(e engine.Entry, k []byte) int { return bytes.Compare(e.Key, k) })
 	if !found {
 		return -1
 	}
@@ -138,8 +140,8 @@ func (s *storedRules) held(k []byte) ([]byte, bool) {
 
 // replace returns the batch that makes rules of what is stored, nil when there
 // is nothing to do. It writes only what differs.
-func (s *storedRules) replace(site string, rules []policy.Rule) (*Batch, error) {
-	batch := &Batch{was: s.held}
+func (s *storedRules) replace(site string, rules []policy.Rule) (*engine.Batch, error) {
+	batch := new(engine.Batch)
 	taken := make([]bool, len(s.entries)) // by one of the rules
 	var encoder policy.RuleEncoder
 	var space copies
@@ -159,9 +161,9 @@ func (s *storedRules) replace(site string, rules []policy.Rule) (*Batch, error) 
 			}
 		}
 		if batch.Puts == nil {
-			batch.Puts = make([]Put, 0, len(rules)-i+2) // and the revision, and the audit log's entry
+			batch.Puts = make([]engine.Put, 0, len(rules)-i+2) // and the revision, and the audit log's entry
 		}
-		batch.Puts = append(batch.Puts, Put{Key: space.of(k), Value: space.of(encoded)})
+		batch.Puts = append(batch.Puts, engine.Put{Key: space.of(k), Value: space.of(encoded)})
 	}
 	for i, entry := range s.entries {
 		if !taken[i] {
@@ -176,8 +178,8 @@ func (s *storedRules) replace(site string, rules []policy.Rule) (*Batch, error) 
 		return nil, err
 	}
 	k = key(prefixRevision, site)
-	batch.Checks = []Check{{Key: k, Value: s.revision}}
-	batch.Puts = append(batch.Puts, Put{Key: k, Value: revision})
+	batch.Checks = []engine.Check{{Key: k, Value: s.revision}}
+	batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: revision})
 	return batch, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -13,7 +15,7 @@ const MaxRules = 20_000
 // Rules implements policy.Records: the rules of a site, by rank.
 func (s *Store) Rules(ctx context.Context, vendor, site string) ([]policy.Rule, error) {
 	var rules []policy.Rule
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		var decoder policy.RuleDecoder
 		for entry, err := range snapshot.Scan(keyPrefix(prefixRule, site), nil) {
 			if err != nil {
@@ -23,14 +25,14 @@ func (s *Store) Rules(ctx context.Context, vendor, site string) ([]policy.Rule, 
 			if err != nil {
 				return err
 			}
-			rules = append(roomFor(rules), rule)
+			rules = append(growFor(rules), rule)
 		}
 		return nil
 	})
 	return rules, err
 }
 
-func decodeRule(decoder *policy.RuleDecoder, entry Entry) (policy.Rule, error) {
+func decodeRule(decoder *policy.RuleDecoder, entry engine.Entry) (policy.Rule, error) {
 	rule, err := decoder.Decode(entry.Value)
 	if err != nil {
 		err = fmt.Errorf("the record %q cannot be read: %w", entry.Key, err)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -211,11 +213,11 @@ func (s *Sessions) putSessionKeys(ctx context.Context, vendor, site string, reco
 		return err
 	}
 	place := key(prefixSessionKey, site)
-	batch := &Batch{
-		Checks: []Check{{Key: place, Value: stored}},
-		Puts:   []Put{{Key: place, Value: updated}},
+	batch := &engine.Batch{
+		Checks: []engine.Check{{Key: place, Value: stored}},
+		Puts:   []engine.Put{{Key: place, Value: updated}},
 	}
-	return s.commit(ctx, vendor, batch, policy.Change{Shared: true})
+	return s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }
 
 // newSessionKeyID returns the name of a key, which says nothing of it.

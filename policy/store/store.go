@@ -20,24 +20,26 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
 // Store reads and writes the records of all vendors. It is safe for concurrent
 // use.
 type Store struct {
-	engine   Engine
+	engine   engine.Engine
 	versions *policy.Versions
 	now      func() time.Time
 
 	auditStamp atomic.Int64 // of the newest entry, in microseconds
-	rooms      rooms
+	quotas     quotas
 }
 
 // New returns a store over an engine. The versions are bumped on every write;
 // now is the clock.
-func New(engine Engine, versions *policy.Versions, now func() time.Time) *Store {
-	return &Store{engine: engine, versions: versions, now: now}
+func New(backend engine.Engine, versions *policy.Versions, now func() time.Time) *Store {
+	return &Store{engine: backend, versions: versions, now: now}
 }
 
 var (
@@ -60,8 +62,14 @@ func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 // commit applies a batch, notes who did it, and makes stale what it changed. The
 // versions are bumped even when the commit fails: an engine that was cut off may have
 // written, and a bump too many costs only a read.
-func (s *Store) commit(ctx context.Context, vendor string, batch *Batch, change policy.Change) error {
-	if err := s.audit(ctx, batch); err != nil {
+func (s *Store) commit(ctx context.Context, vendor string, batch *engine.Batch, change policy.Invalidation) error {
+	return s.commitKnowing(ctx, vendor, batch, change, nil)
+}
+
+// commitKnowing is commit where what keys held before is known otherwise than from
+// the batch's checks.
+func (s *Store) commitKnowing(ctx context.Context, vendor string, batch *engine.Batch, change policy.Invalidation, held heldBefore) error {
+	if err := s.audit(ctx, batch, held); err != nil {
 		return err
 	}
 	note, err := s.noteOnce(ctx, vendor, batch)
@@ -72,7 +80,7 @@ func (s *Store) commit(ctx context.Context, vendor string, batch *Batch, change 
 	_, err = s.engine.Commit(ctx, vendor, batch)
 	s.versions.Bump(change)
 	err = note.settle(err)
-	if _, failed := errors.AsType[*CheckError](err); failed {
+	if _, failed := errors.AsType[*engine.CheckError](err); failed {
 		return ErrConflict
 	}
 	return err
@@ -82,7 +90,7 @@ func (s *Store) commit(ctx context.Context, vendor string, batch *Batch, change 
 // are stored, for a later Check.
 func (s *Store) get(ctx context.Context, vendor string, key []byte, value any) ([]byte, error) {
 	var stored []byte
-	err := s.engine.View(ctx, vendor, func(snapshot Snapshot) error {
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		found, err := snapshot.Get(key)
 		if err != nil {
 			return err

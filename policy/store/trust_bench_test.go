@@ -10,6 +10,7 @@ import (
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // BenchmarkTrust is what thousands of trusted domains cost: to read them after a
@@ -21,25 +22,25 @@ func BenchmarkTrust(b *testing.B) {
 }
 
 func benchmarkTrust(b *testing.B, domains int) {
-	engine, err := boltengine.Open(filepath.Join(b.TempDir(), "gatefold.db"))
+	backend, err := boltengine.Open(filepath.Join(b.TempDir(), "gatefold.db"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer engine.Close()
+	defer backend.Close()
 	versions := new(policy.Versions)
-	records := store.New(engine, versions, time.Now)
-	var all store.Batch
+	records := store.New(backend, versions, time.Now)
+	var all engine.Batch
 	for i := range domains {
-		all.Puts = append(all.Puts, store.Put{
+		all.Puts = append(all.Puts, engine.Put{
 			Key: fmt.Appendf(nil, "Dpartner-%05d.example", i),
 			Value: fmt.Appendf(nil, `{"domain":"partner-%05d.example","signingKeyPem":%q,"createdAt":"2026-11-25T00:00:00Z","updatedAt":"2026-11-25T00:00:00Z","updatedBy":"ann","probe":{"ok":true,"activeKeys":1,"at":"2026-11-25T00:00:00Z"}}`,
 				i, publisherPEM()),
 		})
 	}
-	if _, err := engine.Commit(b.Context(), vendor, &all); err != nil {
+	if _, err := backend.Commit(b.Context(), vendor, &all); err != nil {
 		b.Fatal(err)
 	}
-	all = store.Batch{}
+	all = engine.Batch{}
 	newPolicy := func() *policy.Policy {
 		decisions, err := policy.New(policy.Options{
 			Records: records, Versions: versions, Operators: policy.StandardOperators(), CacheBytes: policy.MinCacheBytes, Now: time.Now,

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -54,8 +56,8 @@ func (s *Store) CreateVendor(ctx context.Context, vendor Vendor) (Vendor, error)
 		return Vendor{}, err
 	}
 	k := key(prefixVendor, vendor.ID)
-	batch := &Batch{Checks: []Check{{Key: k}}, Puts: []Put{{Key: k, Value: stored}}}
-	err = s.commit(ctx, SystemPartition, batch, policy.Change{})
+	batch := &engine.Batch{Checks: []engine.Check{{Key: k}}, Puts: []engine.Put{{Key: k, Value: stored}}}
+	err = s.commit(ctx, SystemPartition, batch, policy.Invalidation{})
 	if errors.Is(err, ErrConflict) {
 		err = ErrExists
 	}
@@ -80,7 +82,7 @@ func (s *Store) VendorList(ctx context.Context, page Page) ([]Vendor, error) {
 	for _, id := range ids {
 		vendors = append(vendors, Vendor{ID: id, Name: id})
 	}
-	err = s.engine.View(ctx, SystemPartition, func(snapshot Snapshot) error {
+	err = s.engine.View(ctx, SystemPartition, func(snapshot engine.Snapshot) error {
 		for entry, err := range snapshot.Scan([]byte{prefixVendor}, nil) {
 			if err != nil {
 				return err

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 
-	"go.etcd.io/bbolt"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"go.etcd.io/bbolt"
 )
 
 // Commit implements store.Engine. It returns ctx.Err() only when the batch was
@@ -14,17 +14,17 @@ import (
 //
 // Any error other than a *store.CheckError, a *store.BoundError,
 // store.ErrTooLarge, store.ErrClosed or ctx.Err() comes from the disk.
-func (e *Engine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
+func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
 	if err := e.enter(ctx); err != nil {
-		return store.Committed{}, err
+		return engine.Committed{}, err
 	}
 	defer e.leave()
 	if err := batch.CheckLimits(partition); err != nil {
-		return store.Committed{}, err
+		return engine.Committed{}, err
 	}
 	w := &batchWrite{partition: partition, batch: batch}
 	if err := e.submit(ctx, w); err != nil {
-		return store.Committed{}, err
+		return engine.Committed{}, err
 	}
 	return w.committed, nil
 }
@@ -32,8 +32,8 @@ func (e *Engine) Commit(ctx context.Context, partition string, batch *store.Batc
 // batchWrite is one batch, as a write.
 type batchWrite struct {
 	partition string
-	batch     *store.Batch
-	committed store.Committed
+	batch     *engine.Batch
+	committed engine.Committed
 }
 
 func (w *batchWrite) prepare(tx *bbolt.Tx) (bool, error) {
@@ -44,18 +44,18 @@ func (w *batchWrite) prepare(tx *bbolt.Tx) (bool, error) {
 			return false, err
 		}
 		if !held {
-			return false, &store.CheckError{Index: i}
+			return false, &engine.CheckError{Index: i}
 		}
 	}
 	counts, replayed, err := countUp(data, w.batch.Counters)
 	if err != nil {
 		return false, err
 	}
-	w.committed = store.Committed{Position: positionOf(tx, w.partition), Counts: counts, Replayed: replayed}
+	w.committed = engine.Committed{Position: positionOf(tx, w.partition), Counts: counts, Replayed: replayed}
 	return w.changes(), nil
 }
 
-func holds(data *bbolt.Bucket, check store.Check) (bool, error) {
+func holds(data *bbolt.Bucket, check engine.Check) (bool, error) {
 	value, err := get(data, check.Key)
 	switch {
 	case err != nil:
@@ -72,7 +72,7 @@ func holds(data *bbolt.Bucket, check store.Check) (bool, error) {
 // countUp returns what the counters will be, and which of them were counted
 // before. A key that comes twice in a batch is counted twice, a marker that comes
 // twice only once.
-func countUp(data *bbolt.Bucket, counters []store.Counter) ([]int64, []bool, error) {
+func countUp(data *bbolt.Bucket, counters []engine.Counter) ([]int64, []bool, error) {
 	counts := make([]int64, len(counters))
 	replayed := make([]bool, len(counters))
 	current := make(map[string]int64, len(counters))
@@ -85,17 +85,17 @@ func countUp(data *bbolt.Bucket, counters []store.Counter) ([]int64, []bool, err
 				return nil, nil, err
 			}
 		}
-		if counter.Once != nil {
-			marker, err := get(data, counter.Once)
+		if counter.IdempotencyKey != nil {
+			marker, err := get(data, counter.IdempotencyKey)
 			if err != nil {
 				return nil, nil, err
 			}
-			replayed[i] = marker != nil || marked[string(counter.Once)]
-			marked[string(counter.Once)] = true
+			replayed[i] = marker != nil || marked[string(counter.IdempotencyKey)]
+			marked[string(counter.IdempotencyKey)] = true
 		}
 		if !replayed[i] {
 			if counter.Max != 0 && n >= counter.Max {
-				return nil, nil, &store.BoundError{Index: i}
+				return nil, nil, &engine.BoundError{Index: i}
 			}
 			n++
 		}
@@ -130,13 +130,13 @@ func (w *batchWrite) apply(tx *bbolt.Tx) error {
 		if w.committed.Replayed[i] {
 			continue
 		}
-		if err := p.put(counter.Key, store.EncodeCounter(w.committed.Counts[i]), counter.Expires); err != nil {
+		if err := p.put(counter.Key, engine.EncodeCounter(w.committed.Counts[i]), counter.Expires); err != nil {
 			return err
 		}
-		if counter.Once == nil {
+		if counter.IdempotencyKey == nil {
 			continue
 		}
-		if err := p.put(counter.Once, counter.OnceValue, counter.Expires); err != nil {
+		if err := p.put(counter.IdempotencyKey, counter.IdempotencyValue, counter.Expires); err != nil {
 			return err
 		}
 	}

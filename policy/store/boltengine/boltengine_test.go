@@ -4,18 +4,19 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/enginetest"
 )
 
 func TestConformance(t *testing.T) {
 	enginetest.Run(t, enginetest.Factory{
-		Open: func(t *testing.T) store.Engine { return openNew(t) },
-		Reopen: func(t *testing.T, engine store.Engine) store.Engine {
-			require.NoError(t, engine.Close())
-			return open(t, engine.(*Engine).path)
+		Open: func(t *testing.T) engine.Engine { return openNew(t) },
+		Reopen: func(t *testing.T, backend engine.Engine) engine.Engine {
+			require.NoError(t, backend.Close())
+			return open(t, backend.(*Engine).path)
 		},
 	})
 }
@@ -29,8 +30,8 @@ func openNew(t testing.TB) *Engine {
 
 func open(t testing.TB, path string) *Engine {
 	t.Helper()
-	engine, err := Open(path)
+	backend, err := Open(path)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = engine.Close() })
-	return engine
+	t.Cleanup(func() { _ = backend.Close() })
+	return backend
 }

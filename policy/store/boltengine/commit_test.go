@@ -10,17 +10,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
-
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 // transactions says how many transactions were committed so far.
-func transactions(t testing.TB, engine *Engine) int {
+func transactions(t testing.TB, backend *Engine) int {
 	t.Helper()
 	var id int
-	require.NoError(t, engine.db.View(func(tx *bbolt.Tx) error {
+	require.NoError(t, backend.db.View(func(tx *bbolt.Tx) error {
 		id = tx.ID()
 		return nil
 	}))
@@ -43,15 +43,15 @@ func (w *blockingWrite) prepare(*bbolt.Tx) (bool, error) {
 func (w *blockingWrite) apply(*bbolt.Tx) error { return nil }
 
 func TestWritesThatCameTogetherShareTransactions(t *testing.T) {
-	engine := openNew(t)
-	before := transactions(t, engine)
+	backend := openNew(t)
+	before := transactions(t, backend)
 	const writers, each = 32, 50
 	var group sync.WaitGroup
 	for i := range writers {
 		group.Go(func() {
 			for j := range each {
-				_, err := engine.Commit(t.Context(), "acme", &store.Batch{
-					Puts: []store.Put{{Key: fmt.Appendf(nil, "%d/%d", i, j)}},
+				_, err := backend.Commit(t.Context(), "acme", &engine.Batch{
+					Puts: []engine.Put{{Key: fmt.Appendf(nil, "%d/%d", i, j)}},
 				})
 				if err != nil {
 					t.Error(err)
@@ -60,37 +60,37 @@ func TestWritesThatCameTogetherShareTransactions(t *testing.T) {
 		})
 	}
 	group.Wait()
-	require.Len(t, keysOf(t, engine, ""), writers*each)
-	used := transactions(t, engine) - before
+	require.Len(t, keysOf(t, backend, ""), writers*each)
+	used := transactions(t, backend) - before
 	t.Logf("%d commits in %d transactions", writers*each, used)
 	require.Less(t, used, writers*each/2)
 }
 
 func TestBatchesOfAGroupSeeThoseBefore(t *testing.T) {
-	engine := openNew(t)
-	use := func(marker string) *store.Batch {
-		return &store.Batch{
-			Counters: []store.Counter{{Key: []byte("n"), Max: 1, Once: []byte(marker)}},
+	backend := openNew(t)
+	use := func(marker string) *engine.Batch {
+		return &engine.Batch{
+			Counters: []engine.Counter{{Key: []byte("n"), Max: 1, IdempotencyKey: []byte(marker)}},
 			Event:    []byte(marker),
 		}
 	}
-	before := transactions(t, engine)
-	jobs := []*job{newJob(use("a")), newJob(use("b")), newJob(use("a")), newJob(&store.Batch{Event: []byte("last")})}
-	engine.run(jobs)
-	require.Equal(t, 1, transactions(t, engine)-before)
+	before := transactions(t, backend)
+	jobs := []*job{newJob(use("a")), newJob(use("b")), newJob(use("a")), newJob(&engine.Batch{Event: []byte("last")})}
+	backend.run(jobs)
+	require.Equal(t, 1, transactions(t, backend)-before)
 	require.NoError(t, jobs[0].err)
-	require.Equal(t, &store.BoundError{Index: 0}, jobs[1].err)
+	require.Equal(t, &engine.BoundError{Index: 0}, jobs[1].err)
 	require.NoError(t, jobs[2].err)
 	require.NoError(t, jobs[3].err)
-	require.Equal(t, store.Committed{Position: 1, Counts: []int64{1}, Replayed: []bool{true}}, committedOf(jobs[2]))
+	require.Equal(t, engine.Committed{Position: 1, Counts: []int64{1}, Replayed: []bool{true}}, committedOf(jobs[2]))
 	require.EqualValues(t, 2, committedOf(jobs[3]).Position)
 }
 
-func newJob(batch *store.Batch) *job {
+func newJob(batch *engine.Batch) *job {
 	return &job{write: &batchWrite{partition: "acme", batch: batch}, done: make(chan struct{})}
 }
 
-func committedOf(j *job) store.Committed { return j.write.(*batchWrite).committed }
+func committedOf(j *job) engine.Committed { return j.write.(*batchWrite).committed }
 
 // failingWrite writes something, then fails as a disk would.
 type failingWrite struct{ err error }
@@ -106,49 +106,49 @@ func (w *failingWrite) apply(tx *bbolt.Tx) error {
 }
 
 func TestWriteThatFailsInTheMiddleSpoilsNoOther(t *testing.T) {
-	engine := openNew(t)
+	backend := openNew(t)
 	broken := errors.New("broken")
 	count := func() *job {
-		return newJob(&store.Batch{Counters: []store.Counter{{Key: []byte("n")}}, Event: []byte("counted")})
+		return newJob(&engine.Batch{Counters: []engine.Counter{{Key: []byte("n")}}, Event: []byte("counted")})
 	}
 	jobs := []*job{count(), count(), {write: &failingWrite{broken}}, count()}
-	engine.run(jobs)
+	backend.run(jobs)
 	require.ErrorIs(t, jobs[2].err, broken)
 	for i, want := range map[int]int64{0: 1, 1: 2, 3: 3} {
 		require.NoError(t, jobs[i].err)
 		require.Equal(t, []int64{want}, committedOf(jobs[i]).Counts, "counted once, though it ran twice")
 		require.EqualValues(t, want, committedOf(jobs[i]).Position)
 	}
-	require.Equal(t, []string{"n"}, keysOf(t, engine, ""))
+	require.Equal(t, []string{"n"}, keysOf(t, backend, ""))
 }
 
 func TestRefusedWritesCostNoTransaction(t *testing.T) {
-	engine := openNew(t)
-	use := &store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 1, Once: []byte("once")}}}
-	_, err := engine.Commit(t.Context(), "acme", use)
+	backend := openNew(t)
+	use := &engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1, IdempotencyKey: []byte("once")}}}
+	_, err := backend.Commit(t.Context(), "acme", use)
 	require.NoError(t, err)
-	before := transactions(t, engine)
-	_, err = engine.Commit(t.Context(), "acme", use)
+	before := transactions(t, backend)
+	_, err = backend.Commit(t.Context(), "acme", use)
 	require.NoError(t, err)
-	_, err = engine.Commit(t.Context(), "acme", &store.Batch{Checks: []store.Check{{Key: []byte("n")}}})
+	_, err = backend.Commit(t.Context(), "acme", &engine.Batch{Checks: []engine.Check{{Key: []byte("n")}}})
 	require.Error(t, err)
-	_, err = engine.Sweep(t.Context(), "acme", time.Now(), 10)
+	_, err = backend.Sweep(t.Context(), "acme", time.Now(), 10)
 	require.NoError(t, err)
-	require.Equal(t, before, transactions(t, engine))
+	require.Equal(t, before, transactions(t, backend))
 }
 
 func TestQueuedCommitIsWithdrawnWithItsContext(t *testing.T) {
-	engine := openNew(t)
+	backend := openNew(t)
 	block := newBlockingWrite()
 	blocked := make(chan error)
-	go func() { blocked <- engine.submit(context.Background(), block) }()
+	go func() { blocked <- backend.submit(context.Background(), block) }()
 	<-block.begun
 
 	ctx, cancel := context.WithCancel(t.Context())
 	withdrawn := make(chan error)
 	for i := range 32 {
 		go func() {
-			_, err := engine.Commit(ctx, "acme", &store.Batch{Puts: []store.Put{{Key: fmt.Appendf(nil, "%d", i)}}})
+			_, err := backend.Commit(ctx, "acme", &engine.Batch{Puts: []engine.Put{{Key: fmt.Appendf(nil, "%d", i)}}})
 			withdrawn <- err
 		}()
 	}
@@ -158,15 +158,15 @@ func TestQueuedCommitIsWithdrawnWithItsContext(t *testing.T) {
 	}
 	close(block.release)
 	require.NoError(t, <-blocked)
-	require.Empty(t, keysOf(t, engine, ""))
+	require.Empty(t, keysOf(t, backend, ""))
 }
 
 func TestCommitThatWasBegunIsWaitedFor(t *testing.T) {
-	engine := openNew(t)
+	backend := openNew(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	block := newBlockingWrite()
 	blocked := make(chan error)
-	go func() { blocked <- engine.submit(ctx, block) }()
+	go func() { blocked <- backend.submit(ctx, block) }()
 	<-block.begun
 	cancel()
 	close(block.release)
@@ -176,7 +176,7 @@ func TestCommitThatWasBegunIsWaitedFor(t *testing.T) {
 // TestExpiryIndexStaysExact does a great many random things and then compares the
 // index with the entries.
 func TestExpiryIndexStaysExact(t *testing.T) {
-	engine := openNew(t)
+	backend := openNew(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -188,28 +188,28 @@ func TestExpiryIndexStaysExact(t *testing.T) {
 		return time.Unix(int64(random.IntN(100)), 0)
 	}
 	for range 200 {
-		batch := &store.Batch{
-			Counters: []store.Counter{{Key: fmt.Appendf(nil, "n/%d", random.IntN(5)), Once: fmt.Appendf(nil, "once/%d", random.IntN(50)), Expires: expires()}},
+		batch := &engine.Batch{
+			Counters: []engine.Counter{{Key: fmt.Appendf(nil, "n/%d", random.IntN(5)), IdempotencyKey: fmt.Appendf(nil, "once/%d", random.IntN(50)), Expires: expires()}},
 		}
 		for range random.IntN(5) {
-			batch.Puts = append(batch.Puts, store.Put{Key: key(), Value: []byte("v"), Expires: expires()})
+			batch.Puts = append(batch.Puts, engine.Put{Key: key(), Value: []byte("v"), Expires: expires()})
 			batch.Deletes = append(batch.Deletes, key())
 		}
-		_, err := engine.Commit(t.Context(), "acme", batch)
+		_, err := backend.Commit(t.Context(), "acme", batch)
 		require.NoError(t, err)
 		if random.IntN(10) == 0 {
-			_, err := engine.Sweep(t.Context(), "acme", time.Unix(int64(random.IntN(100)), 0), 1+random.IntN(5))
+			_, err := backend.Sweep(t.Context(), "acme", time.Unix(int64(random.IntN(100)), 0), 1+random.IntN(5))
 			require.NoError(t, err)
 		}
 	}
-	checkExpiryIndex(t, engine, "acme")
+	checkExpiryIndex(t, backend, "acme")
 }
 
 // checkExpiryIndex compares a partition's expiry index with its entries.
-func checkExpiryIndex(t *testing.T, engine *Engine, partition string) {
+func checkExpiryIndex(t *testing.T, backend *Engine, partition string) {
 	t.Helper()
 	want, got := map[string]uint64{}, map[string]uint64{}
-	require.NoError(t, engine.db.View(func(tx *bbolt.Tx) error {
+	require.NoError(t, backend.db.View(func(tx *bbolt.Tx) error {
 		require.NoError(t, bucketOf(tx, partition, dataBucket).ForEach(func(key, stored []byte) error {
 			expiry, _, err := decode(stored)
 			if expiry != 0 {
@@ -226,31 +226,31 @@ func checkExpiryIndex(t *testing.T, engine *Engine, partition string) {
 }
 
 func TestFeedIsKeptShort(t *testing.T) {
-	engine := openNew(t)
+	backend := openNew(t)
 	for range 100 {
 		jobs := make([]*job, 100)
 		for i := range jobs {
-			jobs[i] = newJob(&store.Batch{Event: []byte("event")})
+			jobs[i] = newJob(&engine.Batch{Event: []byte("event")})
 		}
-		engine.run(jobs)
+		backend.run(jobs)
 		require.NoError(t, jobs[99].err)
 	}
-	require.NoError(t, engine.db.View(func(tx *bbolt.Tx) error {
+	require.NoError(t, backend.db.View(func(tx *bbolt.Tx) error {
 		n := bucketOf(tx, "acme", feedBucket).Stats().KeyN
-		require.GreaterOrEqual(t, n, store.FeedLength)
-		require.Less(t, n, store.FeedLength+trimEvery)
+		require.GreaterOrEqual(t, n, engine.FeedLength)
+		require.Less(t, n, engine.FeedLength+trimEvery)
 		return nil
 	}))
-	events, err := engine.Events(t.Context(), "acme", 10_000-store.FeedLength, 1<<30)
+	events, err := backend.Events(t.Context(), "acme", 10_000-engine.FeedLength, 1<<30)
 	require.NoError(t, err)
-	require.Len(t, events, store.FeedLength)
+	require.Len(t, events, engine.FeedLength)
 }
 
 // BenchmarkCommit has 32 goroutines commit through the engine, and through
 // bbolt's own Update, in turns of the same run. The figure that counts is
 // x-update: how many times faster the engine is.
 func BenchmarkCommit(b *testing.B) {
-	engine := openNew(b)
+	backend := openNew(b)
 	db, err := bbolt.Open(newPath(b), 0o600, nil)
 	require.NoError(b, err)
 	defer db.Close()
@@ -258,7 +258,7 @@ func BenchmarkCommit(b *testing.B) {
 	commits := 0
 	for b.Loop() {
 		ours += inTurn(b, func(key []byte) error {
-			_, err := engine.Commit(b.Context(), "acme", &store.Batch{Puts: []store.Put{{Key: key, Value: key}}})
+			_, err := backend.Commit(b.Context(), "acme", &engine.Batch{Puts: []engine.Put{{Key: key, Value: key}}})
 			return err
 		})
 		theirs += inTurn(b, func(key []byte) error {
@@ -298,7 +298,7 @@ func inTurn(b *testing.B, commit func(key []byte) error) time.Duration {
 
 // BenchmarkCommitAlone has one goroutine commit, as BenchmarkCommit does.
 func BenchmarkCommitAlone(b *testing.B) {
-	engine := openNew(b)
+	backend := openNew(b)
 	db, err := bbolt.Open(newPath(b), 0o600, nil)
 	require.NoError(b, err)
 	defer db.Close()
@@ -306,7 +306,7 @@ func BenchmarkCommitAlone(b *testing.B) {
 	for b.Loop() {
 		key := fmt.Appendf(nil, "key/%016x", rand.Uint64())
 		start := time.Now()
-		_, err := engine.Commit(b.Context(), "acme", &store.Batch{Puts: []store.Put{{Key: key, Value: key}}})
+		_, err := backend.Commit(b.Context(), "acme", &engine.Batch{Puts: []engine.Put{{Key: key, Value: key}}})
 		ours += time.Since(start)
 		require.NoError(b, err)
 		start = time.Now()

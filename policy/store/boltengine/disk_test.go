@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/stretchr/testify/require"
 )
 
 func init() {
@@ -32,9 +32,9 @@ func TestFullDiskFailsOnlyWhatDoesNotFit(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "ok\n", string(output))
 	require.NoError(t, Verify(path))
-	engine := open(t, path)
-	require.NoError(t, hasSmall(engine, "before", "together 1", "together 3", "during", "after"))
-	require.NoError(t, hasBig(engine))
+	backend := open(t, path)
+	require.NoError(t, hasSmall(backend, "before", "together 1", "together 3", "during", "after"))
+	require.NoError(t, hasBig(backend))
 }
 
 func limitFileSize(limit uint64) error {
@@ -50,12 +50,12 @@ func limitFileSize(limit uint64) error {
 const noLimit = ^uint64(0)
 
 func fillTheDisk(ctx context.Context, path string) error {
-	engine, err := Open(path)
+	backend, err := Open(path)
 	if err != nil {
 		return err
 	}
-	defer engine.Close()
-	if _, err := engine.Commit(ctx, "acme", small("before")); err != nil {
+	defer backend.Close()
+	if _, err := backend.Commit(ctx, "acme", small("before")); err != nil {
 		return err
 	}
 	info, err := os.Stat(path)
@@ -68,47 +68,47 @@ func fillTheDisk(ctx context.Context, path string) error {
 	// In one group, so that the one that does not fit spoils the transaction of
 	// those that do.
 	jobs := []*job{newJob(small("together 1")), newJob(big()), newJob(small("together 3"))}
-	engine.run(jobs)
+	backend.run(jobs)
 	if jobs[0].err != nil || jobs[2].err != nil {
 		return fmt.Errorf("small writes failed with the big one: %w", errors.Join(jobs[0].err, jobs[2].err))
 	}
 	if err := saysNoSpace(jobs[1].err, path); err != nil {
 		return err
 	}
-	_, err = engine.Commit(ctx, "acme", big())
+	_, err = backend.Commit(ctx, "acme", big())
 	if err := saysNoSpace(err, path); err != nil {
 		return err
 	}
-	if _, err := engine.Commit(ctx, "acme", small("during")); err != nil {
+	if _, err := backend.Commit(ctx, "acme", small("during")); err != nil {
 		return err
 	}
 	// Space was made: everything works again, without a restart.
 	if err := limitFileSize(noLimit); err != nil {
 		return err
 	}
-	if _, err := engine.Commit(ctx, "acme", big()); err != nil {
+	if _, err := backend.Commit(ctx, "acme", big()); err != nil {
 		return err
 	}
-	if _, err := engine.Commit(ctx, "acme", small("after")); err != nil {
+	if _, err := backend.Commit(ctx, "acme", small("after")); err != nil {
 		return err
 	}
 	fmt.Println("ok")
 	return nil
 }
 
-func small(key string) *store.Batch {
-	return &store.Batch{
-		Puts:     []store.Put{{Key: []byte(key), Value: []byte("v")}},
-		Counters: []store.Counter{{Key: []byte("n")}},
+func small(key string) *engine.Batch {
+	return &engine.Batch{
+		Puts:     []engine.Put{{Key: []byte(key), Value: []byte("v")}},
+		Counters: []engine.Counter{{Key: []byte("n")}},
 	}
 }
 
 const bigValues = 24
 
-func big() *store.Batch {
-	batch := &store.Batch{Counters: []store.Counter{{Key: []byte("big")}}}
+func big() *engine.Batch {
+	batch := &engine.Batch{Counters: []engine.Counter{{Key: []byte("big")}}}
 	for i := range bigValues {
-		batch.Puts = append(batch.Puts, store.Put{Key: fmt.Appendf(nil, "big/%d", i), Value: make([]byte, store.MaxValueSize)})
+		batch.Puts = append(batch.Puts, engine.Put{Key: fmt.Appendf(nil, "big/%d", i), Value: make([]byte, engine.MaxValueSize)})
 	}
 	return batch
 }
@@ -120,8 +120,8 @@ func saysNoSpace(err error, path string) error {
 	return nil
 }
 
-func hasSmall(engine *Engine, keys ...string) error {
-	return engine.View(context.Background(), "acme", func(s store.Snapshot) error {
+func hasSmall(backend *Engine, keys ...string) error {
+	return backend.View(context.Background(), "acme", func(s engine.Snapshot) error {
 		for _, key := range keys {
 			if value, err := s.Get([]byte(key)); err != nil || string(value) != "v" {
 				return fmt.Errorf("%s is lost: %w", key, err)
@@ -134,8 +134,8 @@ func hasSmall(engine *Engine, keys ...string) error {
 	})
 }
 
-func hasBig(engine *Engine) error {
-	return engine.View(context.Background(), "acme", func(s store.Snapshot) error {
+func hasBig(backend *Engine) error {
+	return backend.View(context.Background(), "acme", func(s engine.Snapshot) error {
 		if n, err := s.Count([]byte("big")); err != nil || n != 1 {
 			return fmt.Errorf("the one write that found space was counted as %d: %w", n, err)
 		}
@@ -162,9 +162,9 @@ func openOnFullDisk(_ context.Context, path string) error {
 }
 
 func printOpenError(path string) error {
-	engine, err := Open(path)
+	backend, err := Open(path)
 	if err == nil {
-		_ = engine.Close()
+		_ = backend.Close()
 		return errors.New("it can be opened")
 	}
 	fmt.Println(err)
@@ -198,11 +198,11 @@ func openWithoutPermission(context.Context, string) error {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "gatefold.db")
-	engine, err := Open(path)
+	backend, err := Open(path)
 	if err != nil {
 		return err
 	}
-	if err := engine.Close(); err != nil {
+	if err := backend.Close(); err != nil {
 		return err
 	}
 	if err := os.Chmod(path, 0o400); err != nil {

@@ -6,15 +6,15 @@ import (
 	"encoding/binary"
 	"time"
 
-	"go.etcd.io/bbolt"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"go.etcd.io/bbolt"
 )
 
 // Dump implements store.Dumper. Expiries come in whole milliseconds, never earlier
 // than they are: that is what other engines can hold.
-func (e *Engine) Dump(ctx context.Context, partition string, after []byte, limit int) ([]store.Put, error) {
-	var entries []store.Put
+func (e *Engine) Dump(ctx context.Context, partition string, after []byte, limit int) ([]engine.Put, error) {
+	var entries []engine.Put
 	err := e.read(ctx, func(tx *bbolt.Tx) (err error) {
 		defer guard(&err)
 		data := bucketOf(tx, partition, dataBucket)
@@ -31,7 +31,7 @@ func (e *Engine) Dump(ctx context.Context, partition string, after []byte, limit
 			if err != nil {
 				return err
 			}
-			entries = append(entries, store.Put{
+			entries = append(entries, engine.Put{
 				Key: bytes.Clone(key), Value: append([]byte{}, value...), Expires: momentOf(binary.BigEndian.Uint64(stored)),
 			})
 		}

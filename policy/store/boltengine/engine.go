@@ -20,9 +20,9 @@ import (
 	"fmt"
 	"sync"
 
-	"go.etcd.io/bbolt"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"go.etcd.io/bbolt"
 )
 
 // Engine is a store.Engine in a bbolt file. Open makes one.
@@ -45,7 +45,7 @@ type Engine struct {
 	broken  error         // why nothing is written any more; the committer's own
 }
 
-var _ store.Engine = (*Engine)(nil)
+var _ engine.Engine = (*Engine)(nil)
 
 // Open opens the database at path. It creates the file, for this user only, and
 // its folder, if they do not exist. The error says what to do when the file is in
@@ -92,7 +92,7 @@ func (e *Engine) enter(ctx context.Context) error {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if e.closed {
-		return store.ErrClosed
+		return engine.ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
 		return err

@@ -6,9 +6,9 @@ import (
 	"math"
 	"time"
 
-	"go.etcd.io/bbolt"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"go.etcd.io/bbolt"
 )
 
 // expirySize is the length of an expiry, which begins every stored entry and
@@ -65,7 +65,7 @@ func count(data *bbolt.Bucket, key []byte) (int64, error) {
 	if err != nil || value == nil {
 		return 0, err
 	}
-	return store.DecodeCounter(value)
+	return engine.DecodeCounter(value)
 }
 
 // put writes an entry, replacing the one before and its expiry.

@@ -5,9 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 
-	"go.etcd.io/bbolt"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"go.etcd.io/bbolt"
 )
 
 // trimEvery is how many events pass between two trims of a feed, so that most
@@ -38,10 +38,10 @@ func (p partition) appendEvent(payload []byte) (uint64, error) {
 	if err := p.feed.Put(positionKey(position), payload); err != nil {
 		return 0, err
 	}
-	if position%trimEvery != 0 || position <= store.FeedLength {
+	if position%trimEvery != 0 || position <= engine.FeedLength {
 		return position, nil
 	}
-	return position, p.trim(position - store.FeedLength)
+	return position, p.trim(position - engine.FeedLength)
 }
 
 // trim drops the events up to a position.
@@ -61,13 +61,13 @@ func (p partition) trim(last uint64) error {
 
 // Events implements store.Engine. It returns at most store.FeedLength events at
 // a time, whatever the limit.
-func (e *Engine) Events(ctx context.Context, partition string, after uint64, limit int) ([]store.Event, error) {
-	var events []store.Event
+func (e *Engine) Events(ctx context.Context, partition string, after uint64, limit int) ([]engine.Event, error) {
+	var events []engine.Event
 	err := e.read(ctx, func(tx *bbolt.Tx) (err error) {
 		defer guard(&err)
 		newest := positionOf(tx, partition)
 		if after > newest {
-			return store.ErrFeedGap
+			return engine.ErrFeedGap
 		}
 		if after == newest {
 			return nil
@@ -75,10 +75,10 @@ func (e *Engine) Events(ctx context.Context, partition string, after uint64, lim
 		cursor := bucketOf(tx, partition, feedBucket).Cursor()
 		first, payload := cursor.Seek(positionKey(after + 1))
 		if !bytes.Equal(first, positionKey(after+1)) {
-			return store.ErrFeedGap
+			return engine.ErrFeedGap
 		}
-		for key := first; key != nil && len(events) < min(limit, store.FeedLength); key, payload = cursor.Next() {
-			events = append(events, store.Event{
+		for key := first; key != nil && len(events) < min(limit, engine.FeedLength); key, payload = cursor.Next() {
+			events = append(events, engine.Event{
 				Position: binary.BigEndian.Uint64(key),
 				Payload:  append([]byte{}, payload...),
 			})

@@ -10,10 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
-
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 func TestOpenMakesAPrivateFileInAPrivateFolder(t *testing.T) {
@@ -112,26 +111,26 @@ func TestFolderInPlaceOfTheFileIsSaid(t *testing.T) {
 // wholeDatabase returns a database that has some pages.
 func wholeDatabase(t *testing.T) []byte {
 	t.Helper()
-	engine := openNew(t)
-	fill(t, engine)
+	backend := openNew(t)
+	fill(t, backend)
 	var backup bytes.Buffer
-	_, err := engine.Backup(t.Context(), &backup)
+	_, err := backend.Backup(t.Context(), &backup)
 	require.NoError(t, err)
 	return backup.Bytes()
 }
 
-func fill(t *testing.T, engine *Engine) {
+func fill(t *testing.T, backend *Engine) {
 	t.Helper()
 	for i := range 20 {
-		batch := &store.Batch{Event: []byte("filled")}
+		batch := &engine.Batch{Event: []byte("filled")}
 		for j := range 50 {
-			batch.Puts = append(batch.Puts, store.Put{
+			batch.Puts = append(batch.Puts, engine.Put{
 				Key:     fmt.Appendf(nil, "key/%d/%d", i, j),
 				Value:   bytes.Repeat([]byte{'v'}, 100),
 				Expires: time.Unix(int64(i), 0),
 			})
 		}
-		_, err := engine.Commit(t.Context(), "acme", batch)
+		_, err := backend.Commit(t.Context(), "acme", batch)
 		require.NoError(t, err)
 	}
 }
@@ -167,8 +166,8 @@ func TestDamageThatShowsOnlyWhenReadIsAnError(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	require.ErrorContains(t, Verify(path), "is damaged")
 
-	engine := open(t, path)
-	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+	backend := open(t, path)
+	require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 		_, err := s.Get([]byte("key/1/1"))
 		require.ErrorIs(t, err, errDamaged)
 		_, err = s.Count([]byte("key/1/1"))
@@ -178,25 +177,25 @@ func TestDamageThatShowsOnlyWhenReadIsAnError(t *testing.T) {
 		}
 		return nil
 	}))
-	batch := &store.Batch{Puts: []store.Put{{Key: []byte("key/1/1")}}}
-	_, err := engine.Commit(t.Context(), "acme", batch)
+	batch := &engine.Batch{Puts: []engine.Put{{Key: []byte("key/1/1")}}}
+	_, err := backend.Commit(t.Context(), "acme", batch)
 	require.ErrorIs(t, err, errDamaged)
-	_, err = engine.Commit(t.Context(), "other", batch)
+	_, err = backend.Commit(t.Context(), "other", batch)
 	require.ErrorIs(t, err, errDamaged, "a damaged file is not written any more")
-	require.NoError(t, engine.Close())
+	require.NoError(t, backend.Close())
 }
 
 func TestBackupIsAWholeDatabaseWhileOthersWrite(t *testing.T) {
-	engine := openNew(t)
-	fill(t, engine)
+	backend := openNew(t)
+	fill(t, backend)
 	ctx, cancel := context.WithCancel(t.Context())
 	writing, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
 		for n := 0; ctx.Err() == nil; n++ {
 			key := fmt.Appendf(nil, "%d", n)
-			_, err := engine.Commit(t.Context(), "acme", &store.Batch{
-				Puts:  []store.Put{{Key: append([]byte("a/"), key...)}, {Key: append([]byte("b/"), key...)}},
+			_, err := backend.Commit(t.Context(), "acme", &engine.Batch{
+				Puts:  []engine.Put{{Key: append([]byte("a/"), key...)}, {Key: append([]byte("b/"), key...)}},
 				Event: key,
 			})
 			if err != nil {
@@ -211,7 +210,7 @@ func TestBackupIsAWholeDatabaseWhileOthersWrite(t *testing.T) {
 	path := newPath(t)
 	file, err := os.Create(path)
 	require.NoError(t, err)
-	n, err := engine.Backup(t.Context(), file)
+	n, err := backend.Backup(t.Context(), file)
 	require.NoError(t, err)
 	cancel()
 	<-stopped
@@ -228,35 +227,35 @@ func TestBackupIsAWholeDatabaseWhileOthersWrite(t *testing.T) {
 	for _, prefix := range []string{"a/", "b/"} {
 		require.Len(t, keysOf(t, restored, prefix), int(position)-20, "as many as there are events")
 	}
-	left, err := os.ReadDir(filepath.Dir(engine.path))
+	left, err := os.ReadDir(filepath.Dir(backend.path))
 	require.NoError(t, err)
 	require.Len(t, left, 1, "no temporary file stays")
 }
 
 func TestBackupEndsWithItsContextOrItsReader(t *testing.T) {
-	engine := openNew(t)
-	fill(t, engine)
+	backend := openNew(t)
+	fill(t, backend)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := engine.Backup(ctx, writerFunc(func(b []byte) (int, error) {
+	_, err := backend.Backup(ctx, writerFunc(func(b []byte) (int, error) {
 		cancel()
 		return len(b), nil
 	}))
 	require.ErrorIs(t, err, context.Canceled)
-	_, err = engine.Backup(t.Context(), writerFunc(func([]byte) (int, error) { return 0, os.ErrClosed }))
+	_, err = backend.Backup(t.Context(), writerFunc(func([]byte) (int, error) { return 0, os.ErrClosed }))
 	require.ErrorIs(t, err, os.ErrClosed)
-	require.NoError(t, engine.Close())
-	_, err = engine.Backup(t.Context(), &bytes.Buffer{})
-	require.ErrorIs(t, err, store.ErrClosed)
+	require.NoError(t, backend.Close())
+	_, err = backend.Backup(t.Context(), &bytes.Buffer{})
+	require.ErrorIs(t, err, engine.ErrClosed)
 }
 
 // TestSlowBackupStopsNobody writes, reads and closes while the one who wanted a
 // backup takes nothing of it.
 func TestSlowBackupStopsNobody(t *testing.T) {
-	engine := openNew(t)
+	backend := openNew(t)
 	reached, release, done := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
 		first := true
-		_, err := engine.Backup(context.Background(), writerFunc(func(b []byte) (int, error) {
+		_, err := backend.Backup(context.Background(), writerFunc(func(b []byte) (int, error) {
 			if first {
 				first = false
 				close(reached)
@@ -267,9 +266,9 @@ func TestSlowBackupStopsNobody(t *testing.T) {
 		done <- err
 	}()
 	<-reached
-	fill(t, engine)
-	require.Len(t, keysOf(t, engine, "key/"), 1000)
-	require.NoError(t, engine.Close())
+	fill(t, backend)
+	require.Len(t, keysOf(t, backend, "key/"), 1000)
+	require.NoError(t, backend.Close())
 	close(release)
 	require.NoError(t, <-done)
 }
@@ -289,10 +288,10 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 	require.NoError(t, Verify(path))
 }
 
-func keysOf(t *testing.T, engine *Engine, prefix string) []string {
+func keysOf(t *testing.T, backend *Engine, prefix string) []string {
 	t.Helper()
 	var keys []string
-	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+	require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 		for entry, err := range s.Scan([]byte(prefix), nil) {
 			require.NoError(t, err)
 			keys = append(keys, string(entry.Key))

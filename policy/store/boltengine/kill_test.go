@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -27,7 +27,7 @@ var killMark = fmt.Sprint(os.Getpid())
 // writeUntilKilled writes from several goroutines and prints a line for each
 // write that was acknowledged: "put <key>", "hit <counter>" or "use <marker>".
 func writeUntilKilled(ctx context.Context, path string) error {
-	engine, err := Open(path)
+	backend, err := Open(path)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func writeUntilKilled(ctx context.Context, path string) error {
 	for writer := range killWriters {
 		go func() {
 			for n := 0; ; n++ {
-				if err := writeOnce(ctx, engine, writer, n); err != nil {
+				if err := writeOnce(ctx, backend, writer, n); err != nil {
 					failures <- err
 				}
 			}
@@ -44,12 +44,12 @@ func writeUntilKilled(ctx context.Context, path string) error {
 	return <-failures
 }
 
-func writeOnce(ctx context.Context, engine *Engine, writer, n int) error {
+func writeOnce(ctx context.Context, backend *Engine, writer, n int) error {
 	key := fmt.Sprintf("put/%s/%d/%d", killMark, writer, n)
 	hits := fmt.Sprintf("hits/%d", writer)
-	_, err := engine.Commit(ctx, "acme", &store.Batch{
-		Puts:     []store.Put{{Key: []byte(key), Value: []byte(key)}},
-		Counters: []store.Counter{{Key: []byte(hits)}},
+	_, err := backend.Commit(ctx, "acme", &engine.Batch{
+		Puts:     []engine.Put{{Key: []byte(key), Value: []byte(key)}},
+		Counters: []engine.Counter{{Key: []byte(hits)}},
 		Event:    []byte(key),
 	})
 	if err != nil {
@@ -63,10 +63,10 @@ func writeOnce(ctx context.Context, engine *Engine, writer, n int) error {
 		return nil
 	}
 	marker := fmt.Sprintf("use/%s/%d/%d", killMark, writer, n)
-	_, err = engine.Commit(ctx, "acme", &store.Batch{
-		Counters: []store.Counter{{Key: []byte("uses"), Max: killMax, Once: []byte(marker)}},
+	_, err = backend.Commit(ctx, "acme", &engine.Batch{
+		Counters: []engine.Counter{{Key: []byte("uses"), Max: killMax, IdempotencyKey: []byte(marker)}},
 	})
-	if _, full := errors.AsType[*store.BoundError](err); full {
+	if _, full := errors.AsType[*engine.BoundError](err); full {
 		return nil
 	}
 	if err != nil {
@@ -124,9 +124,9 @@ func runAndKill(t *testing.T, path string, n int) []string {
 
 func checkAcknowledged(t *testing.T, path string, puts, uses map[string]bool, hits map[string]int64) {
 	t.Helper()
-	engine := open(t, path)
-	defer engine.Close()
-	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+	backend := open(t, path)
+	defer backend.Close()
+	require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 		for key := range puts {
 			value, err := s.Get([]byte(key))
 			require.NoError(t, err)
@@ -144,15 +144,15 @@ func checkAcknowledged(t *testing.T, path string, puts, uses map[string]bool, hi
 		}
 		return checkWhole(t, s, int64(len(uses)))
 	}))
-	position, err := engine.Position(t.Context(), "acme")
+	position, err := backend.Position(t.Context(), "acme")
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, position, uint64(len(puts)))
-	checkExpiryIndex(t, engine, "acme")
+	checkExpiryIndex(t, backend, "acme")
 }
 
 // checkWhole says that no batch was torn: counters agree with what was written in
 // the same step, acknowledged or not.
-func checkWhole(t *testing.T, s store.Snapshot, acknowledgedUses int64) error {
+func checkWhole(t *testing.T, s engine.Snapshot, acknowledgedUses int64) error {
 	t.Helper()
 	written := func(prefix string) int64 {
 		n := int64(0)

@@ -6,13 +6,13 @@ import (
 	"iter"
 	"slices"
 
-	"go.etcd.io/bbolt"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"go.etcd.io/bbolt"
 )
 
 // View implements store.Engine. See Engine for what fn must not do.
-func (e *Engine) View(ctx context.Context, partition string, fn func(store.Snapshot) error) error {
+func (e *Engine) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
 	return e.read(ctx, func(tx *bbolt.Tx) error {
 		s, err := newSnapshot(tx, partition)
 		if err != nil {
@@ -42,8 +42,8 @@ func (s snapshot) Count(key []byte) (n int64, err error) {
 	return count(s.data, key)
 }
 
-func (s snapshot) Scan(prefix, after []byte) iter.Seq2[store.Entry, error] {
-	return func(yield func(store.Entry, error) bool) {
+func (s snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
+	return func(yield func(engine.Entry, error) bool) {
 		if s.data == nil {
 			return
 		}
@@ -56,13 +56,13 @@ func (s snapshot) Scan(prefix, after []byte) iter.Seq2[store.Entry, error] {
 			entry, err = next(cursor)
 		}
 		if err != nil {
-			yield(store.Entry{}, err)
+			yield(engine.Entry{}, err)
 		}
 	}
 }
 
 // seek finds the first entry at or behind prefix, and behind after.
-func seek(cursor *bbolt.Cursor, prefix, after []byte) (entry store.Entry, err error) {
+func seek(cursor *bbolt.Cursor, prefix, after []byte) (entry engine.Entry, err error) {
 	defer guard(&err)
 	from := prefix
 	if bytes.Compare(after, prefix) > 0 {
@@ -75,15 +75,15 @@ func seek(cursor *bbolt.Cursor, prefix, after []byte) (entry store.Entry, err er
 	return newEntry(key, stored)
 }
 
-func next(cursor *bbolt.Cursor) (entry store.Entry, err error) {
+func next(cursor *bbolt.Cursor) (entry engine.Entry, err error) {
 	defer guard(&err)
 	return newEntry(cursor.Next())
 }
 
-func newEntry(key, stored []byte) (store.Entry, error) {
+func newEntry(key, stored []byte) (engine.Entry, error) {
 	_, value, err := decode(stored)
 	if err != nil {
-		return store.Entry{}, err
+		return engine.Entry{}, err
 	}
-	return store.Entry{Key: slices.Clip(key), Value: value}, nil
+	return engine.Entry{Key: slices.Clip(key), Value: value}, nil
 }

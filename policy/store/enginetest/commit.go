@@ -7,29 +7,29 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/stretchr/testify/require"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/stretchr/testify/require"
 )
 
 var commitTests = []test{
 	{"a batch deletes, then puts", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{put("a", "1"), put("b", "1")}})
-		b.commit(store.Batch{
+		b.commit(engine.Batch{Puts: []engine.Put{put("a", "1"), put("b", "1")}})
+		b.commit(engine.Batch{
 			Deletes: [][]byte{[]byte("a"), []byte("b"), []byte("never there")},
-			Puts:    []store.Put{put("b", "2"), put("b", "3")},
+			Puts:    []engine.Put{put("b", "2"), put("b", "3")},
 		})
 		require.Equal(b, absent, b.get("a"))
 		require.Equal(b, "3", b.get("b"), "the last put counts")
 	}},
 	{"a batch that does nothing is fine", func(b *bench) {
 		b.event("one")
-		require.EqualValues(b, 1, b.commit(store.Batch{}).Position)
+		require.EqualValues(b, 1, b.commit(engine.Batch{}).Position)
 	}},
 	{"a check holds what it says", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{put("k", "v"), put("empty", "")}})
+		b.commit(engine.Batch{Puts: []engine.Put{put("k", "v"), put("empty", "")}})
 		key := func(k string) []byte { return []byte(k) }
-		for name, check := range map[string]store.Check{
+		for name, check := range map[string]engine.Check{
 			"absent":            {Key: key("none")},
 			"present":           {Key: key("k"), Present: true},
 			"present, empty":    {Key: key("empty"), Present: true},
@@ -37,10 +37,10 @@ var commitTests = []test{
 			"equal, empty":      {Key: key("empty"), Value: []byte{}},
 			"present is enough": {Key: key("k"), Value: []byte("other"), Present: true},
 		} {
-			_, err := b.engine.Commit(b.Context(), partition, &store.Batch{Checks: []store.Check{check}})
+			_, err := b.engine.Commit(b.Context(), partition, &engine.Batch{Checks: []engine.Check{check}})
 			require.NoError(b, err, name)
 		}
-		for name, check := range map[string]store.Check{
+		for name, check := range map[string]engine.Check{
 			"absent, but is there":        {Key: key("k")},
 			"absent, but is there, empty": {Key: key("empty")},
 			"present, but is not":         {Key: key("none"), Present: true},
@@ -50,19 +50,19 @@ var commitTests = []test{
 			"a value, but is absent":      {Key: key("none"), Value: []byte("v")},
 			"empty, but is absent":        {Key: key("none"), Value: []byte{}},
 		} {
-			_, err := b.engine.Commit(b.Context(), partition, &store.Batch{Checks: []store.Check{check}})
-			require.Equal(b, &store.CheckError{Index: 0}, err, name)
+			_, err := b.engine.Commit(b.Context(), partition, &engine.Batch{Checks: []engine.Check{check}})
+			require.Equal(b, &engine.CheckError{Index: 0}, err, name)
 		}
 	}},
 	{"a check that fails leaves nothing of its batch", func(b *bench) {
 		b.put("k", "v")
-		b.isRefused(b.refuse(store.Batch{
-			Checks:   []store.Check{{Key: []byte("k"), Present: true}, {Key: []byte("k")}},
-			Counters: []store.Counter{{Key: []byte("n"), Once: []byte("once")}},
+		b.isRefused(b.refuse(engine.Batch{
+			Checks:   []engine.Check{{Key: []byte("k"), Present: true}, {Key: []byte("k")}},
+			Counters: []engine.Counter{{Key: []byte("n"), IdempotencyKey: []byte("once")}},
 			Deletes:  [][]byte{[]byte("k")},
-			Puts:     []store.Put{put("new", "x")},
+			Puts:     []engine.Put{put("new", "x")},
 			Event:    []byte("never"),
-		}), &store.CheckError{Index: 1})
+		}), &engine.CheckError{Index: 1})
 		require.Equal(b, []string{"k"}, b.keys(nil, nil))
 		require.Zero(b, b.position())
 		require.Empty(b, b.events(0, 10))
@@ -70,38 +70,38 @@ var commitTests = []test{
 	}},
 	{"a bound that is reached leaves nothing of its batch", func(b *bench) {
 		b.put("k", "v")
-		b.commit(store.Batch{Counters: []store.Counter{{Key: []byte("full"), Max: 1}}})
-		b.isRefused(b.refuse(store.Batch{
-			Counters: []store.Counter{{Key: []byte("free"), Once: []byte("once")}, {Key: []byte("full"), Max: 1}},
+		b.commit(engine.Batch{Counters: []engine.Counter{{Key: []byte("full"), Max: 1}}})
+		b.isRefused(b.refuse(engine.Batch{
+			Counters: []engine.Counter{{Key: []byte("free"), IdempotencyKey: []byte("once")}, {Key: []byte("full"), Max: 1}},
 			Deletes:  [][]byte{[]byte("k")},
-			Puts:     []store.Put{put("new", "x")},
+			Puts:     []engine.Put{put("new", "x")},
 			Event:    []byte("never"),
-		}), &store.BoundError{Index: 1})
+		}), &engine.BoundError{Index: 1})
 		require.Equal(b, []string{"full", "k"}, b.keys(nil, nil))
 		require.EqualValues(b, 1, b.count("full"))
 		require.Zero(b, b.position())
 		require.Empty(b, b.events(0, 10))
 	}},
 	{"checks come before bounds", func(b *bench) {
-		b.commit(store.Batch{Counters: []store.Counter{{Key: []byte("full"), Max: 1}}})
-		b.isRefused(b.refuse(store.Batch{
-			Checks:   []store.Check{{Key: []byte("none"), Present: true}},
-			Counters: []store.Counter{{Key: []byte("full"), Max: 1}},
-		}), &store.CheckError{Index: 0})
+		b.commit(engine.Batch{Counters: []engine.Counter{{Key: []byte("full"), Max: 1}}})
+		b.isRefused(b.refuse(engine.Batch{
+			Checks:   []engine.Check{{Key: []byte("none"), Present: true}},
+			Counters: []engine.Counter{{Key: []byte("full"), Max: 1}},
+		}), &engine.CheckError{Index: 0})
 	}},
 	{"of those who create the same key at once, one succeeds", func(b *bench) {
 		var won atomic.Int32
 		inParallel(32, func(i int) {
-			_, err := b.engine.Commit(b.Context(), partition, &store.Batch{
-				Checks: []store.Check{{Key: []byte("k")}},
-				Puts:   []store.Put{put("k", fmt.Sprint(i)), put(fmt.Sprintf("winner/%d", i), "")},
+			_, err := b.engine.Commit(b.Context(), partition, &engine.Batch{
+				Checks: []engine.Check{{Key: []byte("k")}},
+				Puts:   []engine.Put{put("k", fmt.Sprint(i)), put(fmt.Sprintf("winner/%d", i), "")},
 				Event:  []byte("won"),
 			})
 			if err == nil {
 				won.Add(1)
 				return
 			}
-			b.isRefused(err, &store.CheckError{Index: 0})
+			b.isRefused(err, &engine.CheckError{Index: 0})
 		})
 		require.EqualValues(b, 1, won.Load())
 		require.Equal(b, []string{"winner/" + b.get("k")}, b.keys([]byte("winner/"), nil))
@@ -118,7 +118,7 @@ var commitTests = []test{
 	}},
 	{"the engine keeps none of the caller's slices", func(b *bench) {
 		key, value, event := []byte("key"), []byte("value"), []byte("event")
-		b.commit(store.Batch{Puts: []store.Put{{Key: key, Value: value}}, Event: event})
+		b.commit(engine.Batch{Puts: []engine.Put{{Key: key, Value: value}}, Event: event})
 		copy(key, "xxx")
 		copy(value, "xxxxx")
 		copy(event, "xxxxx")
@@ -132,7 +132,7 @@ var commitTests = []test{
 				ctx, cancel := context.WithCancel(b.Context())
 				go cancel()
 				key := fmt.Sprintf("%02d/%02d", i, n)
-				_, err := b.engine.Commit(ctx, partition, &store.Batch{Puts: []store.Put{put(key, "v")}})
+				_, err := b.engine.Commit(ctx, partition, &engine.Batch{Puts: []engine.Put{put(key, "v")}})
 				if err == nil {
 					done.Store(key, true)
 					continue
@@ -160,11 +160,11 @@ func (b *bench) increment(key string) {
 		var n int
 		_, err := fmt.Sscan(old, &n)
 		require.NoError(b, err)
-		_, err = b.engine.Commit(b.Context(), partition, &store.Batch{
-			Checks: []store.Check{{Key: []byte(key), Value: []byte(old)}},
-			Puts:   []store.Put{put(key, fmt.Sprint(n+1))},
+		_, err = b.engine.Commit(b.Context(), partition, &engine.Batch{
+			Checks: []engine.Check{{Key: []byte(key), Value: []byte(old)}},
+			Puts:   []engine.Put{put(key, fmt.Sprint(n+1))},
 		})
-		if _, lost := errors.AsType[*store.CheckError](err); lost {
+		if _, lost := errors.AsType[*engine.CheckError](err); lost {
 			continue
 		}
 		require.NoError(b, err)
@@ -174,35 +174,35 @@ func (b *bench) increment(key string) {
 
 var counterTests = []test{
 	{"a counter starts at zero and stops at its bound", func(b *bench) {
-		use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 3}}}
+		use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 3}}}
 		require.Zero(b, b.count("n"))
 		for want := int64(1); want <= 3; want++ {
 			committed := b.commit(use)
 			require.Equal(b, []int64{want}, committed.Counts)
 			require.Equal(b, []bool{false}, committed.Replayed)
 		}
-		b.isRefused(b.refuse(use), &store.BoundError{Index: 0})
+		b.isRefused(b.refuse(use), &engine.BoundError{Index: 0})
 		require.EqualValues(b, 3, b.count("n"))
 	}},
 	{"a counter without a bound goes on", func(b *bench) {
 		for want := int64(1); want <= 20; want++ {
-			require.Equal(b, []int64{want}, b.commit(store.Batch{Counters: []store.Counter{{Key: []byte("n")}}}).Counts)
+			require.Equal(b, []int64{want}, b.commit(engine.Batch{Counters: []engine.Counter{{Key: []byte("n")}}}).Counts)
 		}
 	}},
 	{"a bound that is lowered holds, one that is raised gives room", func(b *bench) {
-		with := func(bound int64) store.Batch {
-			return store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: bound}}}
+		with := func(bound int64) engine.Batch {
+			return engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: bound}}}
 		}
 		b.commit(with(5))
 		b.commit(with(5))
-		b.isRefused(b.refuse(with(1)), &store.BoundError{Index: 0})
-		b.isRefused(b.refuse(with(2)), &store.BoundError{Index: 0})
+		b.isRefused(b.refuse(with(1)), &engine.BoundError{Index: 0})
+		b.isRefused(b.refuse(with(2)), &engine.BoundError{Index: 0})
 		require.EqualValues(b, []int64{3}, b.commit(with(3)).Counts)
 	}},
 	{"a counter is counted once per marker", func(b *bench) {
-		use := func(marker string) store.Committed {
-			return b.commit(store.Batch{Counters: []store.Counter{
-				{Key: []byte("n"), Max: 2, Once: []byte(marker), OnceValue: []byte("value of " + marker)},
+		use := func(marker string) engine.Committed {
+			return b.commit(engine.Batch{Counters: []engine.Counter{
+				{Key: []byte("n"), Max: 2, IdempotencyKey: []byte(marker), IdempotencyValue: []byte("value of " + marker)},
 			}})
 		}
 		require.Equal(b, []int64{1}, use("first").Counts)
@@ -214,24 +214,24 @@ var counterTests = []test{
 		require.Equal(b, "value of second", b.get("second"))
 	}},
 	{"a replay at the bound still succeeds, and anybody else does not", func(b *bench) {
-		use := func(marker string) store.Batch {
-			return store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 1, Once: []byte(marker)}}}
+		use := func(marker string) engine.Batch {
+			return engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1, IdempotencyKey: []byte(marker)}}}
 		}
 		b.commit(use("mine"))
 		replay := b.commit(use("mine"))
 		require.Equal(b, []int64{1}, replay.Counts)
 		require.Equal(b, []bool{true}, replay.Replayed)
-		b.isRefused(b.refuse(use("theirs")), &store.BoundError{Index: 0})
+		b.isRefused(b.refuse(use("theirs")), &engine.BoundError{Index: 0})
 		require.Equal(b, absent, b.get("theirs"))
 	}},
 	{"a replay puts, deletes and announces nothing", func(b *bench) {
 		b.put("kept", "x")
-		counters := []store.Counter{{Key: []byte("n"), Once: []byte("once"), OnceValue: []byte("1")}}
-		b.commit(store.Batch{Counters: counters, Puts: []store.Put{put("k", "1")}, Event: []byte("one")})
-		counters[0].OnceValue = []byte("2")
-		replay := b.commit(store.Batch{
+		counters := []engine.Counter{{Key: []byte("n"), IdempotencyKey: []byte("once"), IdempotencyValue: []byte("1")}}
+		b.commit(engine.Batch{Counters: counters, Puts: []engine.Put{put("k", "1")}, Event: []byte("one")})
+		counters[0].IdempotencyValue = []byte("2")
+		replay := b.commit(engine.Batch{
 			Counters: counters,
-			Puts:     []store.Put{put("k", "2")},
+			Puts:     []engine.Put{put("k", "2")},
 			Deletes:  [][]byte{[]byte("kept")},
 			Event:    []byte("two"),
 		})
@@ -242,58 +242,58 @@ var counterTests = []test{
 		require.Len(b, b.events(0, 10), 1)
 	}},
 	{"a replay needs its checks to hold", func(b *bench) {
-		use := store.Batch{
-			Checks:   []store.Check{{Key: []byte("revoked")}},
-			Counters: []store.Counter{{Key: []byte("n"), Once: []byte("once")}},
+		use := engine.Batch{
+			Checks:   []engine.Check{{Key: []byte("revoked")}},
+			Counters: []engine.Counter{{Key: []byte("n"), IdempotencyKey: []byte("once")}},
 		}
 		b.commit(use)
 		b.commit(use)
 		b.put("revoked", "")
-		b.isRefused(b.refuse(use), &store.CheckError{Index: 0})
+		b.isRefused(b.refuse(use), &engine.CheckError{Index: 0})
 	}},
 	{"a batch of which a part was counted before does the rest", func(b *bench) {
-		b.commit(store.Batch{Counters: []store.Counter{{Key: []byte("a"), Once: []byte("once")}}})
-		committed := b.commit(store.Batch{
-			Counters: []store.Counter{{Key: []byte("a"), Once: []byte("once")}, {Key: []byte("b")}},
-			Puts:     []store.Put{put("k", "v")},
+		b.commit(engine.Batch{Counters: []engine.Counter{{Key: []byte("a"), IdempotencyKey: []byte("once")}}})
+		committed := b.commit(engine.Batch{
+			Counters: []engine.Counter{{Key: []byte("a"), IdempotencyKey: []byte("once")}, {Key: []byte("b")}},
+			Puts:     []engine.Put{put("k", "v")},
 			Event:    []byte("event"),
 		})
-		require.Equal(b, store.Committed{Position: 1, Counts: []int64{1, 1}, Replayed: []bool{true, false}}, committed)
+		require.Equal(b, engine.Committed{Position: 1, Counts: []int64{1, 1}, Replayed: []bool{true, false}}, committed)
 		require.Equal(b, "v", b.get("k"))
 	}},
 	{"one batch can count a key twice, but not over its bound", func(b *bench) {
-		twice := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 3}, {Key: []byte("n"), Max: 3}}}
+		twice := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 3}, {Key: []byte("n"), Max: 3}}}
 		require.Equal(b, []int64{2, 2}, b.commit(twice).Counts)
-		b.isRefused(b.refuse(twice), &store.BoundError{Index: 1})
+		b.isRefused(b.refuse(twice), &engine.BoundError{Index: 1})
 		require.EqualValues(b, 2, b.count("n"))
 	}},
 	{"a marker that comes twice in a batch counts once", func(b *bench) {
-		committed := b.commit(store.Batch{Counters: []store.Counter{
-			{Key: []byte("n"), Once: []byte("once")},
-			{Key: []byte("n"), Once: []byte("once")},
+		committed := b.commit(engine.Batch{Counters: []engine.Counter{
+			{Key: []byte("n"), IdempotencyKey: []byte("once")},
+			{Key: []byte("n"), IdempotencyKey: []byte("once")},
 		}})
 		require.Equal(b, []int64{1, 1}, committed.Counts)
 		require.Equal(b, []bool{false, true}, committed.Replayed)
 	}},
 	{"a counter that is deleted starts again", func(b *bench) {
-		use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 1}}}
+		use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1}}}
 		b.commit(use)
-		b.commit(store.Batch{Deletes: [][]byte{[]byte("n")}})
+		b.commit(engine.Batch{Deletes: [][]byte{[]byte("n")}})
 		require.Zero(b, b.count("n"))
 		require.Equal(b, []int64{1}, b.commit(use).Counts)
 	}},
 	{"counters are among the other keys", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{put("a", ""), put("z", "")}, Counters: []store.Counter{{Key: []byte("n")}}})
+		b.commit(engine.Batch{Puts: []engine.Put{put("a", ""), put("z", "")}, Counters: []engine.Counter{{Key: []byte("n")}}})
 		require.Equal(b, []string{"a", "n", "z"}, b.keys(nil, nil))
 		require.NotEqual(b, absent, b.get("n"))
-		b.commit(store.Batch{Checks: []store.Check{{Key: []byte("n"), Present: true}}})
+		b.commit(engine.Batch{Checks: []engine.Check{{Key: []byte("n"), Present: true}}})
 	}},
 	{"what is not a counter is not counted", func(b *bench) {
 		b.put("k", "plain")
-		b.refuse(store.Batch{Counters: []store.Counter{{Key: []byte("k")}}, Puts: []store.Put{put("other", "")}})
+		b.refuse(engine.Batch{Counters: []engine.Counter{{Key: []byte("k")}}, Puts: []engine.Put{put("other", "")}})
 		require.Equal(b, []string{"k"}, b.keys(nil, nil))
 		require.Equal(b, "plain", b.get("k"))
-		b.view(func(s store.Snapshot) {
+		b.view(func(s engine.Snapshot) {
 			_, err := s.Count([]byte("k"))
 			require.Error(b, err)
 		})
@@ -301,15 +301,15 @@ var counterTests = []test{
 	{"of 32 who race for ten uses, ten get one", func(b *bench) {
 		var got, refused atomic.Int32
 		inParallel(32, func(i int) {
-			_, err := b.engine.Commit(b.Context(), partition, &store.Batch{
-				Counters: []store.Counter{{Key: []byte("uses"), Max: 10, Once: fmt.Appendf(nil, "use/%d", i)}},
+			_, err := b.engine.Commit(b.Context(), partition, &engine.Batch{
+				Counters: []engine.Counter{{Key: []byte("uses"), Max: 10, IdempotencyKey: fmt.Appendf(nil, "use/%d", i)}},
 				Event:    []byte("used"),
 			})
 			if err == nil {
 				got.Add(1)
 				return
 			}
-			b.isRefused(err, &store.BoundError{Index: 0})
+			b.isRefused(err, &engine.BoundError{Index: 0})
 			refused.Add(1)
 		})
 		require.EqualValues(b, 10, got.Load())
@@ -319,16 +319,16 @@ var counterTests = []test{
 		require.EqualValues(b, 10, b.position())
 	}},
 	{"of 32 who use several links at once, each is told what became of its own", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{put("link a", ""), put("link b", ""), put("link c", ""), put("revoked c", "")}})
-		wants := map[string]error{"a": nil, "b": &store.BoundError{Index: 0}, "c": &store.CheckError{Index: 1}, "d": &store.CheckError{Index: 0}}
+		b.commit(engine.Batch{Puts: []engine.Put{put("link a", ""), put("link b", ""), put("link c", ""), put("revoked c", "")}})
+		wants := map[string]error{"a": nil, "b": &engine.BoundError{Index: 0}, "c": &engine.CheckError{Index: 1}, "d": &engine.CheckError{Index: 0}}
 		links := []string{"a", "b", "c", "d"}
 		var got [4]atomic.Int32
 		inParallel(32, func(i int) {
 			link := links[i%len(links)]
 			for n := range 5 {
-				_, err := b.engine.Commit(b.Context(), partition, &store.Batch{
-					Checks:   []store.Check{{Key: []byte("link " + link), Present: true}, {Key: []byte("revoked " + link)}},
-					Counters: []store.Counter{{Key: []byte("uses " + link), Max: 40 / int64(1+i%len(links)), Once: fmt.Appendf(nil, "use %s/%d/%d", link, i, n)}},
+				_, err := b.engine.Commit(b.Context(), partition, &engine.Batch{
+					Checks:   []engine.Check{{Key: []byte("link " + link), Present: true}, {Key: []byte("revoked " + link)}},
+					Counters: []engine.Counter{{Key: []byte("uses " + link), Max: 40 / int64(1+i%len(links)), IdempotencyKey: fmt.Appendf(nil, "use %s/%d/%d", link, i, n)}},
 				})
 				if err == nil {
 					got[i%len(links)].Add(1)
@@ -347,8 +347,8 @@ var counterTests = []test{
 	{"of 32 who send the same use at once, all succeed and one counts", func(b *bench) {
 		var counted atomic.Int32
 		inParallel(32, func(int) {
-			committed, err := b.engine.Commit(b.Context(), partition, &store.Batch{
-				Counters: []store.Counter{{Key: []byte("uses"), Max: 1, Once: []byte("use")}},
+			committed, err := b.engine.Commit(b.Context(), partition, &engine.Batch{
+				Counters: []engine.Counter{{Key: []byte("uses"), Max: 1, IdempotencyKey: []byte("use")}},
 				Event:    []byte("used"),
 			})
 			require.NoError(b, err)

@@ -10,18 +10,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/stretchr/testify/require"
 )
 
 // Factory makes the engines that the suite tests.
 type Factory struct {
 	// Open returns an engine that holds nothing. The suite closes it.
-	Open func(t *testing.T) store.Engine
+	Open func(t *testing.T) engine.Engine
 	// Reopen closes an engine and returns another with what the first one
 	// held. Where it is nil, nothing is tested about reopening.
-	Reopen func(t *testing.T, engine store.Engine) store.Engine
+	Reopen func(t *testing.T, backend engine.Engine) engine.Engine
 }
 
 // Run runs the suite. Each test has an engine of its own.
@@ -61,7 +61,7 @@ type test struct {
 type bench struct {
 	*testing.T
 	factory Factory
-	engine  store.Engine
+	engine  engine.Engine
 }
 
 func newBench(t *testing.T, factory Factory) *bench {
@@ -79,7 +79,7 @@ func (b *bench) reopen() {
 }
 
 // commit applies a batch that must succeed.
-func (b *bench) commit(batch store.Batch) store.Committed {
+func (b *bench) commit(batch engine.Batch) engine.Committed {
 	b.Helper()
 	committed, err := b.engine.Commit(b.Context(), partition, &batch)
 	require.NoError(b, err)
@@ -87,7 +87,7 @@ func (b *bench) commit(batch store.Batch) store.Committed {
 }
 
 // refuse applies a batch that must fail, and returns why.
-func (b *bench) refuse(batch store.Batch) error {
+func (b *bench) refuse(batch engine.Batch) error {
 	b.Helper()
 	_, err := b.engine.Commit(b.Context(), partition, &batch)
 	require.Error(b, err)
@@ -96,24 +96,24 @@ func (b *bench) refuse(batch store.Batch) error {
 
 func (b *bench) put(key, value string) {
 	b.Helper()
-	b.commit(store.Batch{Puts: []store.Put{put(key, value)}})
+	b.commit(engine.Batch{Puts: []engine.Put{put(key, value)}})
 }
 
 // event appends an event and returns its position.
 func (b *bench) event(payload string) uint64 {
 	b.Helper()
-	return b.commit(store.Batch{Event: []byte(payload)}).Position
+	return b.commit(engine.Batch{Event: []byte(payload)}).Position
 }
 
 // view reads from a snapshot; what fn checks is its own matter.
-func (b *bench) view(fn func(store.Snapshot)) {
+func (b *bench) view(fn func(engine.Snapshot)) {
 	b.Helper()
 	b.viewOf(partition, fn)
 }
 
-func (b *bench) viewOf(partition string, fn func(store.Snapshot)) {
+func (b *bench) viewOf(partition string, fn func(engine.Snapshot)) {
 	b.Helper()
-	require.NoError(b, b.engine.View(b.Context(), partition, func(s store.Snapshot) error {
+	require.NoError(b, b.engine.View(b.Context(), partition, func(s engine.Snapshot) error {
 		fn(s)
 		return nil
 	}))
@@ -125,11 +125,11 @@ const absent = "<absent>"
 func (b *bench) get(key string) string {
 	b.Helper()
 	value := absent
-	b.view(func(s store.Snapshot) { value = b.read(s, key) })
+	b.view(func(s engine.Snapshot) { value = b.read(s, key) })
 	return value
 }
 
-func (b *bench) read(s store.Snapshot, key string) string {
+func (b *bench) read(s engine.Snapshot, key string) string {
 	b.Helper()
 	value, err := s.Get([]byte(key))
 	require.NoError(b, err)
@@ -142,7 +142,7 @@ func (b *bench) read(s store.Snapshot, key string) string {
 func (b *bench) count(key string) int64 {
 	b.Helper()
 	var n int64
-	b.view(func(s store.Snapshot) {
+	b.view(func(s engine.Snapshot) {
 		var err error
 		n, err = s.Count([]byte(key))
 		require.NoError(b, err)
@@ -154,11 +154,11 @@ func (b *bench) count(key string) int64 {
 func (b *bench) keys(prefix, after []byte) []string {
 	b.Helper()
 	var keys []string
-	b.view(func(s store.Snapshot) { keys = b.scan(s, prefix, after) })
+	b.view(func(s engine.Snapshot) { keys = b.scan(s, prefix, after) })
 	return keys
 }
 
-func (b *bench) scan(s store.Snapshot, prefix, after []byte) []string {
+func (b *bench) scan(s engine.Snapshot, prefix, after []byte) []string {
 	b.Helper()
 	keys := []string{}
 	for entry, err := range s.Scan(prefix, after) {
@@ -175,7 +175,7 @@ func (b *bench) position() uint64 {
 	return position
 }
 
-func (b *bench) events(after uint64, limit int) []store.Event {
+func (b *bench) events(after uint64, limit int) []engine.Event {
 	b.Helper()
 	events, err := b.engine.Events(b.Context(), partition, after, limit)
 	require.NoError(b, err)
@@ -189,12 +189,12 @@ func (b *bench) sweep(before time.Time, limit int) int {
 	return removed
 }
 
-func put(key, value string) store.Put {
-	return store.Put{Key: []byte(key), Value: []byte(value)}
+func put(key, value string) engine.Put {
+	return engine.Put{Key: []byte(key), Value: []byte(value)}
 }
 
-func putUntil(key, value string, expires time.Time) store.Put {
-	return store.Put{Key: []byte(key), Value: []byte(value), Expires: expires}
+func putUntil(key, value string, expires time.Time) engine.Put {
+	return engine.Put{Key: []byte(key), Value: []byte(value), Expires: expires}
 }
 
 // inParallel runs fn in n goroutines, with their numbers, and waits for them.
@@ -215,44 +215,44 @@ func (b *bench) isRefused(err error, want error) {
 
 var limitTests = []test{
 	{"a key may have 4 KiB, a value 1 MiB", func(b *bench) {
-		key, value := bytes.Repeat([]byte{'k'}, store.MaxKeySize), bytes.Repeat([]byte{'v'}, store.MaxValueSize)
-		b.commit(store.Batch{Puts: []store.Put{{Key: key, Value: value}}, Event: value})
+		key, value := bytes.Repeat([]byte{'k'}, engine.MaxKeySize), bytes.Repeat([]byte{'v'}, engine.MaxValueSize)
+		b.commit(engine.Batch{Puts: []engine.Put{{Key: key, Value: value}}, Event: value})
 		require.Equal(b, string(value), b.get(string(key)))
 		require.Equal(b, value, b.events(0, 1)[0].Payload)
 	}},
 	{"what is larger is refused, and all of its batch", func(b *bench) {
-		longKey, longValue := bytes.Repeat([]byte{'k'}, store.MaxKeySize+1), bytes.Repeat([]byte{'v'}, store.MaxValueSize+1)
+		longKey, longValue := bytes.Repeat([]byte{'k'}, engine.MaxKeySize+1), bytes.Repeat([]byte{'v'}, engine.MaxValueSize+1)
 		fine := put("fine", "x")
-		for name, batch := range map[string]store.Batch{
-			"put key":       {Puts: []store.Put{fine, {Key: longKey}}},
-			"put value":     {Puts: []store.Put{fine, {Key: []byte("k"), Value: longValue}}},
-			"delete key":    {Puts: []store.Put{fine}, Deletes: [][]byte{longKey}},
-			"check key":     {Puts: []store.Put{fine}, Checks: []store.Check{{Key: longKey}}},
-			"check value":   {Puts: []store.Put{fine}, Checks: []store.Check{{Key: []byte("k"), Value: longValue}}},
-			"counter key":   {Puts: []store.Put{fine}, Counters: []store.Counter{{Key: longKey}}},
-			"counter once":  {Puts: []store.Put{fine}, Counters: []store.Counter{{Key: []byte("k"), Once: longKey}}},
-			"counter value": {Puts: []store.Put{fine}, Counters: []store.Counter{{Key: []byte("k"), Once: []byte("o"), OnceValue: longValue}}},
-			"event":         {Puts: []store.Put{fine}, Event: longValue},
+		for name, batch := range map[string]engine.Batch{
+			"put key":       {Puts: []engine.Put{fine, {Key: longKey}}},
+			"put value":     {Puts: []engine.Put{fine, {Key: []byte("k"), Value: longValue}}},
+			"delete key":    {Puts: []engine.Put{fine}, Deletes: [][]byte{longKey}},
+			"check key":     {Puts: []engine.Put{fine}, Checks: []engine.Check{{Key: longKey}}},
+			"check value":   {Puts: []engine.Put{fine}, Checks: []engine.Check{{Key: []byte("k"), Value: longValue}}},
+			"counter key":   {Puts: []engine.Put{fine}, Counters: []engine.Counter{{Key: longKey}}},
+			"counter once":  {Puts: []engine.Put{fine}, Counters: []engine.Counter{{Key: []byte("k"), IdempotencyKey: longKey}}},
+			"counter value": {Puts: []engine.Put{fine}, Counters: []engine.Counter{{Key: []byte("k"), IdempotencyKey: []byte("o"), IdempotencyValue: longValue}}},
+			"event":         {Puts: []engine.Put{fine}, Event: longValue},
 		} {
-			require.ErrorIs(b, b.refuse(batch), store.ErrTooLarge, name)
+			require.ErrorIs(b, b.refuse(batch), engine.ErrTooLarge, name)
 		}
 		require.Empty(b, b.keys(nil, nil))
 		require.Zero(b, b.position())
 	}},
 	{"an empty key is refused", func(b *bench) {
-		for name, batch := range map[string]store.Batch{
-			"put":     {Puts: []store.Put{{Value: []byte("x")}}},
+		for name, batch := range map[string]engine.Batch{
+			"put":     {Puts: []engine.Put{{Value: []byte("x")}}},
 			"delete":  {Deletes: [][]byte{{}}},
-			"check":   {Checks: []store.Check{{}}},
-			"counter": {Counters: []store.Counter{{}}},
-			"once":    {Counters: []store.Counter{{Key: []byte("k"), Once: []byte{}}}},
+			"check":   {Checks: []engine.Check{{}}},
+			"counter": {Counters: []engine.Counter{{}}},
+			"once":    {Counters: []engine.Counter{{Key: []byte("k"), IdempotencyKey: []byte{}}}},
 		} {
-			require.ErrorIs(b, b.refuse(batch), store.ErrTooLarge, name)
+			require.ErrorIs(b, b.refuse(batch), engine.ErrTooLarge, name)
 		}
 	}},
 	{"a partition needs a name to be written", func(b *bench) {
-		_, err := b.engine.Commit(b.Context(), "", &store.Batch{Puts: []store.Put{put("k", "v")}})
-		require.ErrorIs(b, err, store.ErrTooLarge)
+		_, err := b.engine.Commit(b.Context(), "", &engine.Batch{Puts: []engine.Put{put("k", "v")}})
+		require.ErrorIs(b, err, engine.ErrTooLarge)
 		partitions, err := b.engine.Partitions(b.Context())
 		require.NoError(b, err)
 		require.Empty(b, partitions)
@@ -260,7 +260,7 @@ var limitTests = []test{
 	{"to readers a key that cannot be is absent", func(b *bench) {
 		b.put("k", "v")
 		require.Equal(b, absent, b.get(""))
-		require.Equal(b, absent, b.get(string(make([]byte, store.MaxKeySize+1))))
+		require.Equal(b, absent, b.get(string(make([]byte, engine.MaxKeySize+1))))
 		require.Zero(b, b.count(""))
 	}},
 }
@@ -269,7 +269,7 @@ var lifetimeTests = []test{
 	{"after Close everything returns ErrClosed", func(b *bench) {
 		b.put("k", "v")
 		require.NoError(b, b.engine.Close())
-		requireAll(b, b.Context(), store.ErrClosed)
+		requireAll(b, b.Context(), engine.ErrClosed)
 		require.NoError(b, b.engine.Close(), "closing twice is fine")
 	}},
 	{"a call whose context has ended does nothing", func(b *bench) {
@@ -283,7 +283,7 @@ var lifetimeTests = []test{
 		var acknowledged sync.Map
 		var others sync.WaitGroup
 		others.Go(func() {
-			b.view(func(s store.Snapshot) {
+			b.view(func(s engine.Snapshot) {
 				close(inView)
 				<-closing
 				// Close can have begun by now, and must not pull the
@@ -296,9 +296,9 @@ var lifetimeTests = []test{
 			others.Go(func() {
 				for n := 0; ; n++ {
 					key := fmt.Sprintf("%d/%d", i, n)
-					_, err := b.engine.Commit(b.Context(), partition, &store.Batch{Puts: []store.Put{put(key, "v")}})
+					_, err := b.engine.Commit(b.Context(), partition, &engine.Batch{Puts: []engine.Put{put(key, "v")}})
 					if err != nil {
-						require.ErrorIs(b, err, store.ErrClosed)
+						require.ErrorIs(b, err, engine.ErrClosed)
 						return
 					}
 					acknowledged.Store(key, true)
@@ -324,20 +324,20 @@ var lifetimeTests = []test{
 			b.Skip("this engine cannot be reopened")
 		}
 		moment := time.Unix(1_000_000, 0)
-		b.commit(store.Batch{
-			Puts:     []store.Put{put("a", "1"), put("empty", ""), putUntil("old", "x", moment)},
-			Counters: []store.Counter{{Key: []byte("uses"), Max: 2, Once: []byte("first")}},
+		b.commit(engine.Batch{
+			Puts:     []engine.Put{put("a", "1"), put("empty", ""), putUntil("old", "x", moment)},
+			Counters: []engine.Counter{{Key: []byte("uses"), Max: 2, IdempotencyKey: []byte("first")}},
 			Event:    []byte("one"),
 		})
 		b.reopen()
 		require.Equal(b, "1", b.get("a"))
 		require.Equal(b, "", b.get("empty"))
 		require.EqualValues(b, 1, b.count("uses"))
-		require.Equal(b, []store.Event{{Position: 1, Payload: []byte("one")}}, b.events(0, 10))
+		require.Equal(b, []engine.Event{{Position: 1, Payload: []byte("one")}}, b.events(0, 10))
 		require.EqualValues(b, 2, b.event("two"), "positions go on")
 		require.Equal(b, 1, b.sweep(moment.Add(1), 10))
-		require.Equal(b, []bool{true}, b.commit(store.Batch{
-			Counters: []store.Counter{{Key: []byte("uses"), Max: 2, Once: []byte("first")}},
+		require.Equal(b, []bool{true}, b.commit(engine.Batch{
+			Counters: []engine.Counter{{Key: []byte("uses"), Max: 2, IdempotencyKey: []byte("first")}},
 		}).Replayed)
 		partitions, err := b.engine.Partitions(b.Context())
 		require.NoError(b, err)
@@ -348,12 +348,12 @@ var lifetimeTests = []test{
 // requireAll calls every method that takes a context and expects one error of all.
 func requireAll(b *bench, ctx context.Context, want error) {
 	b.Helper()
-	err := b.engine.View(ctx, partition, func(store.Snapshot) error {
+	err := b.engine.View(ctx, partition, func(engine.Snapshot) error {
 		b.Error("View called its function")
 		return nil
 	})
 	require.ErrorIs(b, err, want)
-	_, err = b.engine.Commit(ctx, partition, &store.Batch{Puts: []store.Put{put("late", "v")}})
+	_, err = b.engine.Commit(ctx, partition, &engine.Batch{Puts: []engine.Put{put("late", "v")}})
 	require.ErrorIs(b, err, want)
 	_, err = b.engine.Events(ctx, partition, 0, 1)
 	require.ErrorIs(b, err, want)

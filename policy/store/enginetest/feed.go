@@ -5,9 +5,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/stretchr/testify/require"
 )
 
 var feedTests = []test{
@@ -25,7 +25,7 @@ var feedTests = []test{
 	}},
 	{"a batch without an event leaves the position", func(b *bench) {
 		b.event("one")
-		require.EqualValues(b, 1, b.commit(store.Batch{Puts: []store.Put{put("k", "v")}}).Position)
+		require.EqualValues(b, 1, b.commit(engine.Batch{Puts: []engine.Put{put("k", "v")}}).Position)
 		require.EqualValues(b, 1, b.position())
 	}},
 	{"a reader takes up where it was, as many as it wants", func(b *bench) {
@@ -40,16 +40,16 @@ var feedTests = []test{
 	}},
 	{"a position ahead of the feed is a gap", func(b *bench) {
 		_, err := b.engine.Events(b.Context(), partition, 1, 10)
-		require.ErrorIs(b, err, store.ErrFeedGap, "a feed that never had an event")
+		require.ErrorIs(b, err, engine.ErrFeedGap, "a feed that never had an event")
 		b.event("one")
 		_, err = b.engine.Events(b.Context(), partition, 2, 10)
-		require.ErrorIs(b, err, store.ErrFeedGap)
+		require.ErrorIs(b, err, engine.ErrFeedGap)
 		_, err = b.engine.Events(b.Context(), partition, 1<<63, 10)
-		require.ErrorIs(b, err, store.ErrFeedGap)
+		require.ErrorIs(b, err, engine.ErrFeedGap)
 		require.Empty(b, b.events(1, 10), "the newest one is no gap")
 	}},
 	{"old events are dropped, and who needs them is told", func(b *bench) {
-		const n = 2 * store.FeedLength
+		const n = 2 * engine.FeedLength
 		var payload sync.Map // by position
 		inParallel(64, func(i int) {
 			for j := range n / 64 {
@@ -61,9 +61,9 @@ var feedTests = []test{
 		require.EqualValues(b, n, b.position())
 		for _, after := range []uint64{0, 1} {
 			_, err := b.engine.Events(b.Context(), partition, after, 10)
-			require.ErrorIs(b, err, store.ErrFeedGap, "after %d", after)
+			require.ErrorIs(b, err, engine.ErrFeedGap, "after %d", after)
 		}
-		after := uint64(n - store.FeedLength)
+		after := uint64(n - engine.FeedLength)
 		for after < n {
 			events := b.events(after, 1000)
 			require.NotEmpty(b, events)
@@ -82,7 +82,7 @@ var feedTests = []test{
 		reader.Go(func() {
 			for {
 				var n int64
-				b.view(func(s store.Snapshot) { n, _ = s.Count([]byte("n")) })
+				b.view(func(s engine.Snapshot) { n, _ = s.Count([]byte("n")) })
 				require.GreaterOrEqual(b, b.position(), uint64(n))
 				select {
 				case <-done:
@@ -93,7 +93,7 @@ var feedTests = []test{
 		})
 		inParallel(8, func(int) {
 			for range 10 {
-				b.commit(store.Batch{Counters: []store.Counter{{Key: []byte("n")}}, Event: []byte("counted")})
+				b.commit(engine.Batch{Counters: []engine.Counter{{Key: []byte("n")}}, Event: []byte("counted")})
 			}
 		})
 		close(done)
@@ -101,7 +101,7 @@ var feedTests = []test{
 	}},
 }
 
-func payloads(events []store.Event) string {
+func payloads(events []engine.Event) string {
 	var texts []string
 	for _, event := range events {
 		texts = append(texts, string(event.Payload))
@@ -114,7 +114,7 @@ var noon = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
 var expiryTests = []test{
 	{"an entry that has expired can be read until it is swept", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{putUntil("k", "v", time.Unix(1, 0))}})
+		b.commit(engine.Batch{Puts: []engine.Put{putUntil("k", "v", time.Unix(1, 0))}})
 		require.Equal(b, "v", b.get("k"))
 		require.Equal(b, []string{"k"}, b.keys(nil, nil))
 		require.Equal(b, 1, b.sweep(noon, 10))
@@ -122,7 +122,7 @@ var expiryTests = []test{
 		require.Zero(b, b.sweep(noon, 10))
 	}},
 	{"only what expired before the moment is swept", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{
+		b.commit(engine.Batch{Puts: []engine.Put{
 			putUntil("before", "", noon.Add(-time.Millisecond)),
 			putUntil("at", "", noon),
 			putUntil("after", "", noon.Add(time.Millisecond)),
@@ -135,7 +135,7 @@ var expiryTests = []test{
 	}},
 	{"a sweep removes no more than its limit", func(b *bench) {
 		for i := range 10 {
-			b.commit(store.Batch{Puts: []store.Put{putUntil(fmt.Sprint(i), "", noon.Add(time.Duration(i)*time.Second))}})
+			b.commit(engine.Batch{Puts: []engine.Put{putUntil(fmt.Sprint(i), "", noon.Add(time.Duration(i)*time.Second))}})
 		}
 		later := noon.Add(time.Hour)
 		require.Zero(b, b.sweep(later, 0))
@@ -145,10 +145,10 @@ var expiryTests = []test{
 		require.Zero(b, b.sweep(later, 100))
 	}},
 	{"an entry that was replaced is not swept at its old time", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{
+		b.commit(engine.Batch{Puts: []engine.Put{
 			putUntil("for ever", "1", noon), putUntil("longer", "1", noon), putUntil("shorter", "1", noon.Add(time.Hour)),
 		}})
-		b.commit(store.Batch{Puts: []store.Put{
+		b.commit(engine.Batch{Puts: []engine.Put{
 			put("for ever", "2"), putUntil("longer", "2", noon.Add(time.Hour)), putUntil("shorter", "2", noon),
 		}})
 		require.Equal(b, 1, b.sweep(noon.Add(time.Minute), 10))
@@ -157,14 +157,14 @@ var expiryTests = []test{
 		require.Equal(b, []string{"for ever"}, b.keys(nil, nil))
 	}},
 	{"an entry that was deleted and written again is not swept at its old time", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{putUntil("k", "1", noon)}})
-		b.commit(store.Batch{Deletes: [][]byte{[]byte("k")}})
+		b.commit(engine.Batch{Puts: []engine.Put{putUntil("k", "1", noon)}})
+		b.commit(engine.Batch{Deletes: [][]byte{[]byte("k")}})
 		b.put("k", "2")
 		require.Zero(b, b.sweep(noon.Add(time.Hour), 10))
 		require.Equal(b, "2", b.get("k"))
 	}},
 	{"a counter and its marker are swept", func(b *bench) {
-		use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 1, Once: []byte("once"), Expires: noon}}}
+		use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1, IdempotencyKey: []byte("once"), Expires: noon}}}
 		b.commit(use)
 		require.Zero(b, b.sweep(noon, 10))
 		require.EqualValues(b, 1, b.count("n"))
@@ -173,15 +173,15 @@ var expiryTests = []test{
 		require.Equal(b, []int64{1}, b.commit(use).Counts, "it starts again")
 	}},
 	{"a refused batch changes no expiry", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{putUntil("k", "v", noon)}})
-		b.refuse(store.Batch{
-			Checks: []store.Check{{Key: []byte("none"), Present: true}},
-			Puts:   []store.Put{put("k", "v")},
+		b.commit(engine.Batch{Puts: []engine.Put{putUntil("k", "v", noon)}})
+		b.refuse(engine.Batch{
+			Checks: []engine.Check{{Key: []byte("none"), Present: true}},
+			Puts:   []engine.Put{put("k", "v")},
 		})
 		require.Equal(b, 1, b.sweep(noon.Add(time.Second), 10))
 	}},
 	{"moments far away are moments all the same", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{
+		b.commit(engine.Batch{Puts: []engine.Put{
 			putUntil("year 1", "", time.Time{}.Add(time.Hour)),
 			putUntil("1970", "", time.Unix(0, 0)),
 			putUntil("year 9999", "", time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)),
@@ -191,7 +191,7 @@ var expiryTests = []test{
 		require.Equal(b, []string{"year 9999"}, b.keys(nil, nil))
 	}},
 	{"a sweep is no event, and keeps to its partition", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{putUntil("k", "v", noon)}})
+		b.commit(engine.Batch{Puts: []engine.Put{putUntil("k", "v", noon)}})
 		removed, err := b.engine.Sweep(b.Context(), "other", noon.Add(time.Hour), 10)
 		require.NoError(b, err)
 		require.Zero(b, removed)

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/stretchr/testify/require"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/stretchr/testify/require"
 )
 
 var viewTests = []test{
@@ -25,7 +25,7 @@ var viewTests = []test{
 		require.Equal(b, "w", b.get("k"))
 	}},
 	{"an empty value is not an absent key", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{{Key: []byte("nil")}, {Key: []byte("empty"), Value: []byte{}}}})
+		b.commit(engine.Batch{Puts: []engine.Put{{Key: []byte("nil")}, {Key: []byte("empty"), Value: []byte{}}}})
 		require.Equal(b, "", b.get("nil"))
 		require.Equal(b, "", b.get("empty"))
 		require.Equal(b, absent, b.get("other"))
@@ -33,21 +33,21 @@ var viewTests = []test{
 	}},
 	{"View returns the error of its function", func(b *bench) {
 		mine := errors.New("mine")
-		require.Equal(b, mine, b.engine.View(b.Context(), partition, func(store.Snapshot) error { return mine }))
+		require.Equal(b, mine, b.engine.View(b.Context(), partition, func(engine.Snapshot) error { return mine }))
 	}},
 	{"a view does not see what is committed while it runs", func(b *bench) {
-		b.commit(store.Batch{
-			Puts:     []store.Put{put("a", "old"), put("gone", "old")},
-			Counters: []store.Counter{{Key: []byte("n")}},
+		b.commit(engine.Batch{
+			Puts:     []engine.Put{put("a", "old"), put("gone", "old")},
+			Counters: []engine.Counter{{Key: []byte("n")}},
 		})
-		b.view(func(s store.Snapshot) {
+		b.view(func(s engine.Snapshot) {
 			require.Equal(b, "old", b.read(s, "a"))
 			committed := make(chan error)
 			go func() {
-				_, err := b.engine.Commit(b.Context(), partition, &store.Batch{
+				_, err := b.engine.Commit(b.Context(), partition, &engine.Batch{
 					Deletes:  [][]byte{[]byte("gone")},
-					Puts:     []store.Put{put("a", "new"), put("b", "new")},
-					Counters: []store.Counter{{Key: []byte("n")}},
+					Puts:     []engine.Put{put("a", "new"), put("b", "new")},
+					Counters: []engine.Counter{{Key: []byte("n")}},
 				})
 				committed <- err
 			}()
@@ -64,13 +64,13 @@ var viewTests = []test{
 		require.Equal(b, []string{"a", "b", "n"}, b.keys(nil, nil))
 	}},
 	{"views among commits see each batch whole", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{put("left", "0"), put("right", "0")}})
+		b.commit(engine.Batch{Puts: []engine.Put{put("left", "0"), put("right", "0")}})
 		done := make(chan struct{})
 		var readers sync.WaitGroup
 		for range 4 {
 			readers.Go(func() {
 				for {
-					b.view(func(s store.Snapshot) {
+					b.view(func(s engine.Snapshot) {
 						require.Equal(b, b.read(s, "left"), b.read(s, "right"))
 					})
 					select {
@@ -84,7 +84,7 @@ var viewTests = []test{
 		inParallel(4, func(i int) {
 			for n := range 25 {
 				value := fmt.Sprintf("%d/%d", i, n)
-				b.commit(store.Batch{Puts: []store.Put{put("left", value), put("right", value)}})
+				b.commit(engine.Batch{Puts: []engine.Put{put("left", value), put("right", value)}})
 			}
 		})
 		close(done)
@@ -93,9 +93,9 @@ var viewTests = []test{
 	{"partitions know nothing of each other", func(b *bench) {
 		names := []string{"a", "ab", "b", "meta", "p"}
 		for _, name := range []string{"p", "ab", "meta", "b", "a"} {
-			committed, err := b.engine.Commit(b.Context(), name, &store.Batch{
-				Puts:     []store.Put{put("key", name)},
-				Counters: []store.Counter{{Key: []byte("n"), Max: 1}},
+			committed, err := b.engine.Commit(b.Context(), name, &engine.Batch{
+				Puts:     []engine.Put{put("key", name)},
+				Counters: []engine.Counter{{Key: []byte("n"), Max: 1}},
 				Event:    []byte(name),
 			})
 			require.NoError(b, err)
@@ -105,20 +105,20 @@ var viewTests = []test{
 		require.NoError(b, err)
 		require.Equal(b, names, found, "in order")
 		for _, name := range names {
-			b.viewOf(name, func(s store.Snapshot) {
+			b.viewOf(name, func(s engine.Snapshot) {
 				require.Equal(b, name, b.read(s, "key"))
 				require.Equal(b, []string{"key", "n"}, b.scan(s, nil, nil))
 			})
 			events, err := b.engine.Events(b.Context(), name, 0, 10)
 			require.NoError(b, err)
-			require.Equal(b, []store.Event{{Position: 1, Payload: []byte(name)}}, events)
+			require.Equal(b, []engine.Event{{Position: 1, Payload: []byte(name)}}, events)
 		}
 	}},
 	{"to read a partition does not make it", func(b *bench) {
 		b.get("k")
 		b.position()
 		b.events(0, 1)
-		b.refuse(store.Batch{Checks: []store.Check{{Key: []byte("k"), Present: true}}, Puts: []store.Put{put("k", "v")}})
+		b.refuse(engine.Batch{Checks: []engine.Check{{Key: []byte("k"), Present: true}}, Puts: []engine.Put{put("k", "v")}})
 		found, err := b.engine.Partitions(b.Context())
 		require.NoError(b, err)
 		require.Empty(b, found)
@@ -127,9 +127,9 @@ var viewTests = []test{
 
 var scanTests = []test{
 	{"entries come in the order of their bytes, with their values", func(b *bench) {
-		b.commit(store.Batch{Puts: []store.Put{put("b", "2"), put("a\x00", "1"), put("é", "4"), put("a", "0"), put("b\xff", "3")}})
+		b.commit(engine.Batch{Puts: []engine.Put{put("b", "2"), put("a\x00", "1"), put("é", "4"), put("a", "0"), put("b\xff", "3")}})
 		var entries []string
-		b.view(func(s store.Snapshot) {
+		b.view(func(s engine.Snapshot) {
 			for entry, err := range s.Scan(nil, nil) {
 				require.NoError(b, err)
 				entries = append(entries, string(entry.Key)+"="+string(entry.Value))
@@ -174,12 +174,12 @@ var scanTests = []test{
 		require.Equal(b, keys[1:3], b.keys([]byte("\x00\x00"), nil))
 		require.Equal(b, keys[1:4], b.keys([]byte("\x00"), []byte("\x00")))
 		require.Equal(b, keys[5:], b.keys([]byte("a"), []byte("a")))
-		b.commit(store.Batch{Deletes: [][]byte{[]byte("aa")}})
+		b.commit(engine.Batch{Deletes: [][]byte{[]byte("aa")}})
 		require.Equal(b, []string{"a", "aaa"}, b.keys([]byte("a"), nil))
 	}},
 	{"a scan may be left early, and begun again", func(b *bench) {
 		b.putAll([]string{"a", "b", "c"})
-		b.view(func(s store.Snapshot) {
+		b.view(func(s engine.Snapshot) {
 			scan := s.Scan(nil, nil)
 			for range 2 {
 				var seen []string
@@ -204,7 +204,7 @@ var scanTests = []test{
 		var paged []string
 		var after []byte
 		for len(paged) < len(keys) {
-			b.view(func(s store.Snapshot) {
+			b.view(func(s engine.Snapshot) {
 				n := 0
 				for entry, err := range s.Scan([]byte("k/"), after) {
 					require.NoError(b, err)
@@ -223,7 +223,7 @@ var scanTests = []test{
 
 func (b *bench) putAll(keys []string) {
 	b.Helper()
-	var batch store.Batch
+	var batch engine.Batch
 	for _, key := range keys {
 		batch.Puts = append(batch.Puts, put(key, "v"))
 	}

@@ -8,14 +8,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
 
 // BenchmarkRedeem counts uses of one link, by many at once.
 func BenchmarkRedeem(b *testing.B) {
-	engine := open(b, optionsFor(b, redistest.Start(b).URL()))
-	_, err := engine.Commit(b.Context(), "acme", &store.Batch{Puts: []store.Put{{Key: []byte("Slink"), Value: []byte("{}")}}})
+	backend := open(b, optionsFor(b, redistest.Start(b).URL()))
+	_, err := backend.Commit(b.Context(), "acme", &engine.Batch{Puts: []engine.Put{{Key: []byte("Slink"), Value: []byte("{}")}}})
 	require.NoError(b, err)
 	for _, callers := range []int{1, 16, 128} {
 		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
@@ -24,10 +24,10 @@ func BenchmarkRedeem(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					_, err := engine.Commit(context.Background(), "acme", &store.Batch{
-						Checks: []store.Check{{Key: []byte("Slink"), Present: true}, {Key: []byte("Xlink")}},
-						Counters: []store.Counter{{
-							Key: []byte("Clink"), Max: 1 << 40, Once: fmt.Appendf(nil, "Ulink/%d/%d", callers, n.Add(1)), OnceValue: []byte("2026-07-01T12:00:00Z"),
+					_, err := backend.Commit(context.Background(), "acme", &engine.Batch{
+						Checks: []engine.Check{{Key: []byte("Slink"), Present: true}, {Key: []byte("Xlink")}},
+						Counters: []engine.Counter{{
+							Key: []byte("Clink"), Max: 1 << 40, IdempotencyKey: fmt.Appendf(nil, "Ulink/%d/%d", callers, n.Add(1)), IdempotencyValue: []byte("2026-07-01T12:00:00Z"),
 						}},
 					})
 					if err != nil {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
@@ -27,29 +27,29 @@ func TestSlotMigration(t *testing.T) {
 	t.Parallel()
 	nodes := redistest.StartCluster(t, 3)
 	options := optionsFor(t, redistest.ClusterURLs(nodes)...)
-	engine := open(t, options)
+	backend := open(t, options)
 	n := newNode(t, options)
 	n.follow(t)
-	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "v")}})
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("k", "v")}})
 	slot, _ := nodes[0].Do("cluster", "keyslot", options.Prefix+":{acme}:m").(int64)
 	owner := int(slot * 3 / 16384)
 	from, to := nodes[owner], nodes[(owner+1)%3]
 
 	var tried, done, refused atomic.Int64
 	use := func() {
-		batch := store.Batch{
-			Checks:   []store.Check{{Key: []byte("k"), Present: true}},
-			Counters: []store.Counter{{Key: []byte("uses"), Max: 1 << 40, Once: fmt.Appendf(nil, "use/%d", tried.Add(1))}},
+		batch := engine.Batch{
+			Checks:   []engine.Check{{Key: []byte("k"), Present: true}},
+			Counters: []engine.Counter{{Key: []byte("uses"), Max: 1 << 40, IdempotencyKey: fmt.Appendf(nil, "use/%d", tried.Add(1))}},
 		}
 		if tried.Load()%2 == 0 {
 			batch.Event = changeOf("ada").Encode()
 		}
-		_, err := engine.Commit(t.Context(), "acme", &batch)
+		_, err := backend.Commit(t.Context(), "acme", &batch)
 		if err == nil {
 			done.Add(1)
 			return
 		}
-		require.ErrorIs(t, err, policy.ErrUnavailable, "a write in a slot that moves is done or may be tried again")
+		require.ErrorIs(t, err, engine.ErrUnavailable, "a write in a slot that moves is done or may be tried again")
 		refused.Add(1)
 	}
 	for range 20 {
@@ -59,7 +59,7 @@ func TestSlotMigration(t *testing.T) {
 	require.Eventually(t, func() bool { before := done.Load(); use(); return done.Load() > before }, soon, 10*time.Millisecond)
 	t.Logf("of %d uses %d were refused while the slot moved", tried.Load(), refused.Load())
 
-	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+	require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 		uses, err := s.Count([]byte("uses"))
 		require.NoError(t, err)
 		require.Equal(t, done.Load(), uses)
@@ -72,7 +72,7 @@ func TestSlotMigration(t *testing.T) {
 		return nil
 	}))
 	was := n.versions.Reader("acme", &reader)
-	tell(t, engine, changeOf("ada"))
+	tell(t, backend, changeOf("ada"))
 	n.hears(t, was)
 }
 
@@ -89,12 +89,12 @@ func TestSentinelFailover(t *testing.T) {
 	}
 	options := optionsFor(t, urls...)
 	options.AckReplicas, options.AckTimeout, options.Timeout = 1, 500*time.Millisecond, time.Second
-	engine := open(t, options)
+	backend := open(t, options)
 	n := newNode(t, options)
 	n.follow(t)
 	acknowledged := map[string]bool{}
 	write := func(i int) error {
-		_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put(keyOf(i), "x")}, Event: changeOf("ada").Encode()})
+		_, err := backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put(keyOf(i), "x")}, Event: changeOf("ada").Encode()})
 		if err == nil {
 			acknowledged[keyOf(i)] = true
 		}
@@ -107,12 +107,12 @@ func TestSentinelFailover(t *testing.T) {
 	}
 	require.NotEmpty(t, acknowledged)
 	master.Kill()
-	require.ErrorIs(t, write(1000), policy.ErrUnavailable)
+	require.ErrorIs(t, write(1000), engine.ErrUnavailable)
 	// The new master has no replica: what it has must be read, and nothing can be
 	// acknowledged.
 	read := func() (found map[string]string, err error) {
 		found = map[string]string{}
-		err = engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+		err = backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 			for entry, err := range s.Scan(nil, nil) {
 				if err != nil {
 					return err
@@ -130,7 +130,7 @@ func TestSentinelFailover(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return errors.Is(write(1001), redisengine.ErrNotAcknowledged) }, soon, 50*time.Millisecond)
 	require.Eventually(t, func() bool {
-		return n.View(t.Context(), "acme", func(s store.Snapshot) error {
+		return n.View(t.Context(), "acme", func(s engine.Snapshot) error {
 			_, err := s.Get([]byte(keyOf(0)))
 			return err
 		}) == nil && n.State().State == store.StateFollowing
@@ -147,9 +147,9 @@ func TestAcknowledgedInCluster(t *testing.T) {
 	nodes := redistest.StartCluster(t, 3)
 	options := optionsFor(t, redistest.ClusterURLs(nodes)...)
 	options.AckReplicas, options.AckTimeout = 1, 300*time.Millisecond
-	engine := open(t, options)
+	backend := open(t, options)
 	write := func(key string) error {
-		_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put(key, "v")}})
+		_, err := backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put(key, "v")}})
 		return err
 	}
 	require.ErrorIs(t, write("alone"), redisengine.ErrNotAcknowledged, "no shard has a replica")
@@ -159,5 +159,5 @@ func TestAcknowledgedInCluster(t *testing.T) {
 	redistest.AddReplica(t, to)
 	redistest.MoveSlot(t, slot, nodes[owner], to, []*redistest.Server{nodes[(owner+2)%3]}, func() { _ = write("moving") })
 	require.Eventually(t, func() bool { return write("moved") == nil }, soon, 10*time.Millisecond)
-	require.Contains(t, contents(t, engine), "alone")
+	require.Contains(t, contents(t, backend), "alone")
 }

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/redis/go-redis/v9"
 )
 
 // Commit implements store.Engine: one round trip, shared with the commits that
@@ -21,28 +21,28 @@ import (
 // It returns ctx.Err() only when the batch was not begun. A batch whose answer was
 // lost is sent again under the same id, by which the script knows it; what comes
 // back after that is an error that says that it may or may not have been applied.
-func (e *Engine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
+func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
 	if err := e.enter(ctx); err != nil {
-		return store.Committed{}, err
+		return engine.Committed{}, err
 	}
 	defer e.leave()
 	if err := batch.CheckLimits(partition); err != nil {
-		return store.Committed{}, err
+		return engine.Committed{}, err
 	}
 	if policy := e.evicts.Load(); policy != nil && batch.Bounded() {
-		return store.Committed{}, fmt.Errorf("%w: its maxmemory-policy is %s; set noeviction", ErrEviction, *policy)
+		return engine.Committed{}, fmt.Errorf("%w: its maxmemory-policy is %s; set noeviction", ErrEviction, *policy)
 	}
 	// Once begun, a batch is waited for.
 	ctx = context.WithoutCancel(ctx)
 	if err := e.register(ctx, partition); err != nil {
-		return store.Committed{}, e.fail(ctx, err)
+		return engine.Committed{}, e.fail(ctx, err)
 	}
 	if isUse(batch) {
 		return e.count(partition, batch)
 	}
 	reply, err := e.writeOnce(ctx, commitScript, partition, commitArgs(newCommitID(), e.options.AckReplicas > 0, batch))
 	if err != nil {
-		return store.Committed{}, e.fail(ctx, err)
+		return engine.Committed{}, e.fail(ctx, err)
 	}
 	return readCommitted(reply)
 }
@@ -80,7 +80,7 @@ func newCommitID() string {
 const argAgain = 1
 
 // commitArgs writes a batch down as commit.lua reads it.
-func commitArgs(id string, acknowledged bool, batch *store.Batch) []any {
+func commitArgs(id string, acknowledged bool, batch *engine.Batch) []any {
 	args := make([]any, 0, 10+3*len(batch.Checks)+5*len(batch.Counters)+len(batch.Deletes)+3*len(batch.Puts))
 	args = append(args, id, "0", flag(acknowledged), flag(batch.Event != nil), bytesOf(batch.Event))
 	args = append(args, len(batch.Checks))
@@ -96,7 +96,7 @@ func commitArgs(id string, acknowledged bool, batch *store.Batch) []any {
 	}
 	args = append(args, len(batch.Counters))
 	for _, counter := range batch.Counters {
-		args = append(args, counter.Key, counter.Max, bytesOf(counter.Once), bytesOf(counter.OnceValue), expiryOf(counter.Expires))
+		args = append(args, counter.Key, counter.Max, bytesOf(counter.IdempotencyKey), bytesOf(counter.IdempotencyValue), expiryOf(counter.Expires))
 	}
 	args = append(args, len(batch.Deletes))
 	for _, key := range batch.Deletes {
@@ -143,33 +143,33 @@ func ceilMilli(t time.Time) int64 {
 }
 
 // readCommitted reads the answer of commit.lua.
-func readCommitted(reply any) (store.Committed, error) {
+func readCommitted(reply any) (engine.Committed, error) {
 	answer, ok := reply.([]any)
 	if !ok || len(answer) < 2 {
-		return store.Committed{}, errReply
+		return engine.Committed{}, errReply
 	}
 	if answer[0] != "ok" {
 		index, ok := answer[1].(int64)
 		if !ok {
-			return store.Committed{}, errReply
+			return engine.Committed{}, errReply
 		}
 		switch answer[0] {
 		case "check":
-			return store.Committed{}, &store.CheckError{Index: int(index)}
+			return engine.Committed{}, &engine.CheckError{Index: int(index)}
 		case "bound":
-			return store.Committed{}, &store.BoundError{Index: int(index)}
+			return engine.Committed{}, &engine.BoundError{Index: int(index)}
 		default:
-			return store.Committed{}, errType
+			return engine.Committed{}, errType
 		}
 	}
 	if len(answer) != 4 {
-		return store.Committed{}, errReply
+		return engine.Committed{}, errReply
 	}
 	position, err := strconv.ParseUint(text(answer[1]), 10, 64)
 	if err != nil {
-		return store.Committed{}, errReply
+		return engine.Committed{}, errReply
 	}
-	committed := store.Committed{Position: position}
+	committed := engine.Committed{Position: position}
 	replayed := text(answer[3])
 	if replayed == "" {
 		return committed, nil
@@ -177,7 +177,7 @@ func readCommitted(reply any) (store.Committed, error) {
 	for i, count := range strings.Split(text(answer[2]), ",") {
 		n, err := strconv.ParseInt(count, 10, 64)
 		if err != nil || i >= len(replayed) {
-			return store.Committed{}, errReply
+			return engine.Committed{}, errReply
 		}
 		committed.Counts = append(committed.Counts, n)
 		committed.Replayed = append(committed.Replayed, replayed[i] == '1')
@@ -196,10 +196,10 @@ var (
 )
 
 // onceCommand is a command that is not sent again when its answer is lost.
-type onceCommand struct{ *redis.Cmd }
+type noRetry struct{ *redis.Cmd }
 
 // NoRetry implements redis.Cmder.
-func (onceCommand) NoRetry() bool { return true }
+func (noRetry) NoRetry() bool { return true }
 
 // write runs a script that writes. The server may not know the script yet, or no
 // longer: then it is sent with its text.
@@ -219,7 +219,7 @@ func (e *Engine) write(ctx context.Context, script *writeScript, keys []string, 
 }
 
 func (e *Engine) sendAlone(ctx context.Context, _ *writeScript, _ string, words []any) (any, error) {
-	command := onceCommand{redis.NewCmd(ctx, words...)}
+	command := noRetry{redis.NewCmd(ctx, words...)}
 	err := e.client.Process(ctx, command)
 	return command.Val(), err
 }
@@ -229,7 +229,7 @@ func (e *Engine) sendPipelined(ctx context.Context, script *writeScript, key str
 	if len(words) > maxPipelined {
 		return e.sendAlone(ctx, script, key, words)
 	}
-	command := onceCommand{redis.NewCmd(ctx, words...)}
+	command := noRetry{redis.NewCmd(ctx, words...)}
 	err := e.pipe.Process(ctx, command)
 	return command.Val(), err
 }
@@ -312,7 +312,7 @@ func (e *Engine) sendAndWait(ctx context.Context, script *writeScript, node *red
 	if ask {
 		pipe.Do(ctx, "asking")
 	}
-	command := onceCommand{redis.NewCmd(ctx, words...)}
+	command := noRetry{redis.NewCmd(ctx, words...)}
 	_ = pipe.Process(ctx, command)
 	wait := redis.NewIntCmd(ctx, "wait", e.options.AckReplicas, e.options.AckTimeout.Milliseconds())
 	_ = pipe.Process(ctx, wait)

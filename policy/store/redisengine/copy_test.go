@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatefold/gatefold/policy/store"
@@ -15,11 +17,11 @@ import (
 )
 
 // fill writes what a store holds: records, empty ones, some that end, and counters.
-func fill(t *testing.T, engine store.Engine) {
+func fill(t *testing.T, backend engine.Engine) {
 	t.Helper()
 	for _, partition := range []string{"acme", "other", store.SystemPartition} {
 		for i := range 4 {
-			var batch store.Batch
+			var batch engine.Batch
 			for j := range 400 {
 				entry := put(fmt.Sprintf("k/%d/%04d", i, j), "")
 				if j%2 == 0 {
@@ -30,8 +32,8 @@ func fill(t *testing.T, engine store.Engine) {
 				}
 				batch.Puts = append(batch.Puts, entry)
 			}
-			batch.Counters = []store.Counter{{Key: []byte("uses"), Max: 9, Once: []byte(keyOf(i)), Expires: time.Unix(1_900_000_000, 0)}}
-			_, err := engine.Commit(t.Context(), partition, &batch)
+			batch.Counters = []engine.Counter{{Key: []byte("uses"), Max: 9, IdempotencyKey: []byte(keyOf(i)), Expires: time.Unix(1_900_000_000, 0)}}
+			_, err := backend.Commit(t.Context(), partition, &batch)
 			require.NoError(t, err)
 		}
 	}
@@ -39,10 +41,10 @@ func fill(t *testing.T, engine store.Engine) {
 
 func openBolt(t *testing.T) *boltengine.Engine {
 	t.Helper()
-	engine, err := boltengine.Open(filepath.Join(t.TempDir(), "gatefold.db"))
+	backend, err := boltengine.Open(filepath.Join(t.TempDir(), "gatefold.db"))
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = engine.Close() })
-	return engine
+	t.Cleanup(func() { _ = backend.Close() })
+	return backend
 }
 
 // TestCopy copies from the embedded engine to Redis and back: both hold the same, and
@@ -52,7 +54,7 @@ func TestCopy(t *testing.T) {
 	first, second := openBolt(t), openBolt(t)
 	shared := open(t, optionsFor(t, redistest.Start(t).URL()))
 	fill(t, first)
-	for _, step := range []struct{ from, to store.Dumper }{{first, shared}, {shared, second}} {
+	for _, step := range []struct{ from, to engine.Dumper }{{first, shared}, {shared, second}} {
 		copied, err := store.Copy(t.Context(), step.from, step.to, store.CopyOptions{})
 		require.NoError(t, err)
 		require.EqualValues(t, 3*(1600+1+4), copied.Entries)
@@ -62,11 +64,11 @@ func TestCopy(t *testing.T) {
 		require.Zero(t, again.Written, "there is nothing left to write")
 		require.Equal(t, copied.Digest, again.Digest)
 	}
-	for _, engine := range []store.Engine{first, shared, second} {
-		committed, err := engine.Commit(t.Context(), "acme", &store.Batch{Counters: []store.Counter{{Key: []byte("uses"), Max: 9}}})
+	for _, backend := range []engine.Engine{first, shared, second} {
+		committed, err := backend.Commit(t.Context(), "acme", &engine.Batch{Counters: []engine.Counter{{Key: []byte("uses"), Max: 9}}})
 		require.NoError(t, err)
 		require.Equal(t, []int64{5}, committed.Counts)
-		removed, err := engine.Sweep(t.Context(), "acme", time.Unix(1_900_000_001, 0), 10_000)
+		removed, err := backend.Sweep(t.Context(), "acme", time.Unix(1_900_000_001, 0), 10_000)
 		require.NoError(t, err)
 		require.Equal(t, 4*134+4, removed)
 	}
@@ -99,7 +101,7 @@ func TestCopyOverOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			source, target := openBolt(t), openBolt(t)
 			fill(t, source)
-			_, err := target.Commit(t.Context(), partition, &store.Batch{Puts: []store.Put{put("zzz", "mine")}})
+			_, err := target.Commit(t.Context(), partition, &engine.Batch{Puts: []engine.Put{put("zzz", "mine")}})
 			require.NoError(t, err)
 			_, err = store.Copy(t.Context(), source, target, store.CopyOptions{})
 			require.ErrorContains(t, err, "does not have")
@@ -117,7 +119,7 @@ func TestCopyOfWhatMoves(t *testing.T) {
 	fill(t, source)
 	_, err := store.Copy(t.Context(), source, target, store.CopyOptions{Progress: func(partition string, seen, _ int64) {
 		if partition == "acme" && seen == 1000 {
-			_, err := source.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("a", "late")}})
+			_, err := source.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("a", "late")}})
 			require.NoError(t, err)
 		}
 	}})

@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/redis/go-redis/v9"
 )
 
 //go:embed dump.lua
@@ -17,12 +17,12 @@ var dumpLua string
 var dumpScript = redis.NewScript(dumpLua)
 
 // Dump implements store.Dumper.
-func (e *Engine) Dump(ctx context.Context, partition string, after []byte, limit int) ([]store.Put, error) {
+func (e *Engine) Dump(ctx context.Context, partition string, after []byte, limit int) ([]engine.Put, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer e.leave()
-	var entries []store.Put
+	var entries []engine.Put
 	for from := append([]byte{'('}, after...); len(entries) < limit; {
 		if after == nil && len(entries) == 0 {
 			from = []byte{'-'}
@@ -38,7 +38,7 @@ func (e *Engine) Dump(ctx context.Context, partition string, after []byte, limit
 			return nil, errReply
 		}
 		for i := 0; i < len(flat); i += 3 {
-			entry := store.Put{Key: []byte(text(flat[i])), Value: []byte(text(flat[i+1]))}
+			entry := engine.Put{Key: []byte(text(flat[i])), Value: []byte(text(flat[i+1]))}
 			if score := text(flat[i+2]); score != "" {
 				ms, err := strconv.ParseFloat(score, 64)
 				if err != nil {

@@ -21,9 +21,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/redis/go-redis/v9"
 )
 
 // Engine is a store.Engine in a Redis. New makes one.
@@ -47,7 +47,7 @@ type Engine struct {
 	evicts     atomic.Pointer[string]
 }
 
-var _ store.Watcher = (*Engine)(nil)
+var _ engine.Watcher = (*Engine)(nil)
 
 // New returns an engine. It connects when it is first used; Inspect says whether
 // the server is there, and fit.
@@ -87,7 +87,7 @@ func (e *Engine) enter(ctx context.Context) error {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if e.closed {
-		return store.ErrClosed
+		return engine.ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -109,7 +109,7 @@ func (e *Engine) fail(ctx context.Context, err error) error {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if e.closed {
-		return store.ErrClosed
+		return engine.ErrClosed
 	}
 	return explain(err)
 }

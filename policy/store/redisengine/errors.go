@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // What can be wrong with the server. Every error of an Engine that comes from it is
@@ -38,14 +38,14 @@ var (
 	ErrBusy = problem("the Redis server does not take writes at the moment; nothing was written")
 )
 
-// problem is something that is wrong with the server. It is policy.ErrUnavailable:
+// problem is something that is wrong with the server. It is engine.ErrUnavailable:
 // whoever asks may try again later.
 type problem string
 
 func (p problem) Error() string { return string(p) }
 
 // Is says what the error is, for errors.Is.
-func (p problem) Is(target error) bool { return target == policy.ErrUnavailable || target == p }
+func (p problem) Is(target error) bool { return target == engine.ErrUnavailable || target == p }
 
 // explain says what an error of the client means, and what to do.
 func explain(err error) error {

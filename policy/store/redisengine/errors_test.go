@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
@@ -19,10 +20,10 @@ func splitLines(text string) []string { return strings.Split(text, "\r\n") }
 // refused opens an engine on what must be refused, and returns why.
 func refused(t *testing.T, options redisengine.Options) error {
 	t.Helper()
-	engine := open(t, options)
-	_, err := engine.Inspect(t.Context())
+	backend := open(t, options)
+	_, err := backend.Inspect(t.Context())
 	require.Error(t, err)
-	_, writeErr := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "v")}})
+	_, writeErr := backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("k", "v")}})
 	require.Error(t, writeErr)
 	require.NotContains(t, err.Error()+writeErr.Error(), "hunter2")
 	return err
@@ -51,7 +52,7 @@ func TestUserWhoMayNot(t *testing.T) {
 	server.Do("acl", "setuser", "reader", "on", ">hunter2", "~*", "+@read", "+@connection", "+info")
 	options := optionsFor(t, server.URL())
 	options.User, options.Password = "reader", "hunter2"
-	_, err := open(t, options).Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "v")}})
+	_, err := open(t, options).Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("k", "v")}})
 	require.ErrorIs(t, err, redisengine.ErrRefused)
 	require.ErrorContains(t, err, "may not do what is needed")
 }
@@ -94,37 +95,37 @@ func TestMemoryFull(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	options := optionsFor(t, server.URL())
-	engine := open(t, options)
-	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "before"), put("l", "x"), {Key: []byte("old"), Expires: time.Unix(1, 0)}}, Event: []byte("one")})
+	backend := open(t, options)
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("k", "before"), put("l", "x"), {Key: []byte("old"), Expires: time.Unix(1, 0)}}, Event: []byte("one")})
 	server.Do("config", "set", "maxmemory", "1")
-	for name, batch := range map[string]store.Batch{
-		"put":              {Puts: []store.Put{put("k", "after")}},
-		"delete and put":   {Deletes: [][]byte{[]byte("l")}, Puts: []store.Put{put("k", "after")}, Event: []byte("two")},
+	for name, batch := range map[string]engine.Batch{
+		"put":              {Puts: []engine.Put{put("k", "after")}},
+		"delete and put":   {Deletes: [][]byte{[]byte("l")}, Puts: []engine.Put{put("k", "after")}, Event: []byte("two")},
 		"event":            {Event: []byte("two")},
-		"counter":          {Counters: []store.Counter{{Key: []byte("n"), Max: 1}}},
-		"counter and once": {Counters: []store.Counter{{Key: []byte("n"), Once: []byte("o")}}, Deletes: [][]byte{[]byte("l")}},
+		"counter":          {Counters: []engine.Counter{{Key: []byte("n"), Max: 1}}},
+		"counter and once": {Counters: []engine.Counter{{Key: []byte("n"), IdempotencyKey: []byte("o")}}, Deletes: [][]byte{[]byte("l")}},
 	} {
-		_, err := engine.Commit(t.Context(), "acme", &batch)
+		_, err := backend.Commit(t.Context(), "acme", &batch)
 		require.ErrorIs(t, err, redisengine.ErrFull, name)
 	}
-	require.Equal(t, map[string]string{"k": "before", "l": "x", "old": ""}, contents(t, engine))
-	position, err := engine.Position(t.Context(), "acme")
+	require.Equal(t, map[string]string{"k": "before", "l": "x", "old": ""}, contents(t, backend))
+	position, err := backend.Position(t.Context(), "acme")
 	require.NoError(t, err)
 	require.EqualValues(t, 1, position)
 
-	commit(t, engine, store.Batch{Deletes: [][]byte{[]byte("l")}, Event: []byte("two")})
-	removed, err := engine.Sweep(t.Context(), "acme", time.Now(), 10)
+	commit(t, backend, engine.Batch{Deletes: [][]byte{[]byte("l")}, Event: []byte("two")})
+	removed, err := backend.Sweep(t.Context(), "acme", time.Now(), 10)
 	require.NoError(t, err)
 	require.Equal(t, 1, removed)
-	require.Equal(t, map[string]string{"k": "before"}, contents(t, engine))
+	require.Equal(t, map[string]string{"k": "before"}, contents(t, backend))
 	server.Do("config", "set", "maxmemory", "0")
-	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "after")}})
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("k", "after")}})
 }
 
-func contents(t testing.TB, engine store.Engine) map[string]string {
+func contents(t testing.TB, backend engine.Engine) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+	require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 		for entry, err := range s.Scan(nil, nil) {
 			require.NoError(t, err)
 			found[string(entry.Key)] = string(entry.Value)
@@ -139,13 +140,13 @@ func TestReadOnlyReplica(t *testing.T) {
 	master := redistest.Start(t)
 	replica := master.StartReplica()
 	options := optionsFor(t, master.URL())
-	commit(t, open(t, options), store.Batch{Puts: []store.Put{put("k", "v")}})
+	commit(t, open(t, options), engine.Batch{Puts: []engine.Put{put("k", "v")}})
 	options.Addresses = []string{replica.Address()}
-	engine := open(t, options)
-	found, err := engine.Inspect(t.Context())
+	backend := open(t, options)
+	found, err := backend.Inspect(t.Context())
 	require.NoError(t, err)
 	require.Contains(t, strings.Join(found.Warnings, "\n"), "is a replica")
-	_, err = engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "w")}})
+	_, err = backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("k", "w")}})
 	require.ErrorIs(t, err, redisengine.ErrReadOnly)
 }
 
@@ -153,19 +154,19 @@ func TestReadOnlyReplica(t *testing.T) {
 func TestEviction(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
-	engine := open(t, optionsFor(t, server.URL()))
-	found, err := engine.Inspect(t.Context())
+	backend := open(t, optionsFor(t, server.URL()))
+	found, err := backend.Inspect(t.Context())
 	require.NoError(t, err)
 	require.Contains(t, strings.Join(found.Warnings, "\n"), "maxmemory-policy allkeys-lru")
-	use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 1}}}
-	_, err = engine.Commit(t.Context(), "acme", &use)
+	use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1}}}
+	_, err = backend.Commit(t.Context(), "acme", &use)
 	require.ErrorIs(t, err, redisengine.ErrEviction)
-	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "v")}})
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("k", "v")}})
 
 	server.Do("config", "set", "maxmemory-policy", "noeviction")
-	_, err = engine.Inspect(t.Context())
+	_, err = backend.Inspect(t.Context())
 	require.NoError(t, err)
-	commit(t, engine, use)
+	commit(t, backend, use)
 }
 
 func TestWarnings(t *testing.T) {
@@ -204,24 +205,24 @@ func TestAcknowledgedByReplicas(t *testing.T) {
 	replica := master.StartReplica()
 	options := optionsFor(t, master.URL())
 	options.AckReplicas, options.AckTimeout = 1, 300*time.Millisecond
-	engine := open(t, options)
-	use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 1, Once: []byte("o")}}}
+	backend := open(t, options)
+	use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1, IdempotencyKey: []byte("o")}}}
 	// A replica acknowledges within its own time, however busy the machine is.
 	require.Eventually(t, func() bool {
-		_, err := engine.Commit(t.Context(), "acme", &use)
+		_, err := backend.Commit(t.Context(), "acme", &use)
 		return err == nil
 	}, 20*time.Second, time.Millisecond)
 	replica.Pause()
-	_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "v")}})
+	_, err := backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("k", "v")}})
 	require.ErrorIs(t, err, redisengine.ErrNotAcknowledged)
 	// What was counted before is not acknowledged by somebody who does not have it.
-	_, err = engine.Commit(t.Context(), "acme", &use)
+	_, err = backend.Commit(t.Context(), "acme", &use)
 	require.ErrorIs(t, err, redisengine.ErrNotAcknowledged)
-	_, err = engine.Commit(t.Context(), "acme", &store.Batch{Checks: []store.Check{{Key: []byte("none"), Present: true}}})
-	require.Equal(t, &store.CheckError{Index: 0}, err, "what is refused needs nobody")
+	_, err = backend.Commit(t.Context(), "acme", &engine.Batch{Checks: []engine.Check{{Key: []byte("none"), Present: true}}})
+	require.Equal(t, &engine.CheckError{Index: 0}, err, "what is refused needs nobody")
 	replica.Resume()
 	require.Eventually(t, func() bool {
-		_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "v")}})
+		_, err := backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("k", "v")}})
 		return err == nil
 	}, 20*time.Second, 10*time.Millisecond)
 }
@@ -229,13 +230,13 @@ func TestAcknowledgedByReplicas(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	engine := open(t, optionsFor(t, server.URL()))
-	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "v")}})
+	backend := open(t, optionsFor(t, server.URL()))
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("k", "v")}})
 	server.Kill()
-	_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("k", "v")}})
+	_, err := backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("k", "v")}})
 	require.ErrorIs(t, err, redisengine.ErrUnreachable)
-	_, err = engine.Marks(context.Background(), nil)
+	_, err = backend.Cursors(context.Background(), nil)
 	require.ErrorIs(t, err, redisengine.ErrUnreachable)
 	server.Start()
-	commit(t, engine, store.Batch{Puts: []store.Put{put("k", "v")}})
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("k", "v")}})
 }

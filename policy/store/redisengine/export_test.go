@@ -3,19 +3,19 @@ package redisengine
 import (
 	"context"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // Outcome is what came out of a batch.
 type Outcome struct {
-	Committed store.Committed
+	Committed engine.Committed
 	Err       error
 }
 
 // Together commits uses in one script, whatever else is under way. The outcomes are
 // those of the batches in the order in which the script takes them, which are
 // returned with them.
-func (e *Engine) Together(partition string, batches []*store.Batch) ([]*store.Batch, []Outcome) {
+func (e *Engine) Together(partition string, batches []*engine.Batch) ([]*engine.Batch, []Outcome) {
 	group := make([]*use, len(batches))
 	for i, batch := range batches {
 		if !isUse(batch) {
@@ -29,7 +29,7 @@ func (e *Engine) Together(partition string, batches []*store.Batch) ([]*store.Ba
 	}
 	e.send(partition, group)
 	outcomes := make([]Outcome, len(ordered))
-	taken := make([]*store.Batch, len(ordered))
+	taken := make([]*engine.Batch, len(ordered))
 	for i, u := range ordered {
 		taken[i], outcomes[i] = u.batch, Outcome{u.committed, u.err}
 	}
@@ -37,7 +37,7 @@ func (e *Engine) Together(partition string, batches []*store.Batch) ([]*store.Ba
 }
 
 // Alone commits a batch as those are that are no uses.
-func (e *Engine) Alone(partition string, batch *store.Batch) Outcome {
+func (e *Engine) Alone(partition string, batch *engine.Batch) Outcome {
 	reply, err := e.writeOnce(context.Background(), commitScript, partition, commitArgs(newCommitID(), false, batch))
 	if err != nil {
 		return Outcome{Err: e.fail(context.Background(), err)}

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/redis/go-redis/v9"
 )
 
 // Bounds of one answer about the feed.
@@ -19,8 +19,8 @@ const (
 )
 
 // Events implements store.Engine. It returns at most 512 events at a time.
-func (e *Engine) Events(ctx context.Context, partition string, after uint64, limit int) ([]store.Event, error) {
-	events, _, err := e.EventsAfter(ctx, partition, store.Mark{Position: after}, limit)
+func (e *Engine) Events(ctx context.Context, partition string, after uint64, limit int) ([]engine.Event, error) {
+	events, _, err := e.EventsAfter(ctx, partition, engine.Cursor{Position: after}, limit)
 	return events, err
 }
 
@@ -40,9 +40,9 @@ func (e *Engine) Position(ctx context.Context, partition string) (uint64, error)
 // EventsAfter implements store.Watcher. An event that is at the mark's position but
 // is not the mark's shows that the feed is another one: after a failover that lost
 // writes, say.
-func (e *Engine) EventsAfter(ctx context.Context, partition string, after store.Mark, limit int) ([]store.Event, store.Mark, error) {
+func (e *Engine) EventsAfter(ctx context.Context, partition string, after engine.Cursor, limit int) ([]engine.Event, engine.Cursor, error) {
 	if err := e.enter(ctx); err != nil {
-		return nil, store.Mark{}, err
+		return nil, engine.Cursor{}, err
 	}
 	defer e.leave()
 	limit = min(limit, maxEvents)
@@ -53,27 +53,27 @@ func (e *Engine) EventsAfter(ctx context.Context, partition string, after store.
 		limit++
 	}
 	if from == 0 {
-		return nil, store.Mark{}, store.ErrFeedGap // the largest position, and one more
+		return nil, engine.Cursor{}, engine.ErrFeedGap // the largest position, and one more
 	}
 	keys := []string{e.keys.meta(partition), e.keys.of(partition, 'f')}
 	reply, err := feedScript.Run(ctx, e.waiting, keys, strconv.FormatUint(from, 10)+"-0", limit, maxEventBytes).Slice()
 	if err != nil {
-		return nil, store.Mark{}, e.fail(ctx, err)
+		return nil, engine.Cursor{}, e.fail(ctx, err)
 	}
 	if len(reply) != 3 {
-		return nil, store.Mark{}, errReply
+		return nil, engine.Cursor{}, errReply
 	}
 	newest, err := strconv.ParseUint(text(reply[0]), 10, 64)
 	if err != nil {
-		return nil, store.Mark{}, errReply
+		return nil, engine.Cursor{}, errReply
 	}
-	mark := store.Mark{Position: newest, Token: text(reply[1])}
+	mark := engine.Cursor{Position: newest, Token: text(reply[1])}
 	switch {
 	case after.Position > newest:
-		return nil, mark, store.ErrFeedGap
+		return nil, mark, engine.ErrFeedGap
 	case after.Position == newest:
 		if after.Token != "" && after.Token != mark.Token {
-			return nil, mark, store.ErrFeedGap
+			return nil, mark, engine.ErrFeedGap
 		}
 		return nil, mark, nil
 	}
@@ -82,7 +82,7 @@ func (e *Engine) EventsAfter(ctx context.Context, partition string, after store.
 	case err != nil:
 		return nil, mark, err
 	case limit > 0 && len(events) == 0:
-		return nil, mark, store.ErrFeedGap
+		return nil, mark, engine.ErrFeedGap
 	case len(events) == 0:
 		return nil, after, nil
 	}
@@ -90,7 +90,7 @@ func (e *Engine) EventsAfter(ctx context.Context, partition string, after store.
 }
 
 // readEvents reads what feed.lua returned: events without a hole, behind the mark.
-func readEvents(reply any, after store.Mark) (events []store.Event, last store.Mark, err error) {
+func readEvents(reply any, after engine.Cursor) (events []engine.Event, last engine.Cursor, err error) {
 	entries, ok := reply.([]any)
 	if !ok {
 		return nil, after, errReply
@@ -109,22 +109,22 @@ func readEvents(reply any, after store.Mark) (events []store.Event, last store.M
 		token := text(parts[1])
 		if i == 0 && after.Token != "" {
 			if position != after.Position || token != after.Token {
-				return nil, after, store.ErrFeedGap
+				return nil, after, engine.ErrFeedGap
 			}
 			continue
 		}
 		if position != want {
-			return nil, after, store.ErrFeedGap
+			return nil, after, engine.ErrFeedGap
 		}
 		want++
-		events = append(events, store.Event{Position: position, Payload: []byte(text(parts[2]))})
-		last = store.Mark{Position: position, Token: token}
+		events = append(events, engine.Event{Position: position, Payload: []byte(text(parts[2]))})
+		last = engine.Cursor{Position: position, Token: token}
 	}
 	return events, last, nil
 }
 
 // Marks implements store.Watcher, in one round trip to each server.
-func (e *Engine) Marks(ctx context.Context, partitions []string) ([]store.Mark, error) {
+func (e *Engine) Cursors(ctx context.Context, partitions []string) ([]engine.Cursor, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (e *Engine) Marks(ctx context.Context, partitions []string) ([]store.Mark, 
 	if err != nil {
 		return nil, e.fail(ctx, err)
 	}
-	marks := make([]store.Mark, len(partitions))
+	marks := make([]engine.Cursor, len(partitions))
 	for i := range marks {
 		values := found[i].Val()
 		if len(values) != 2 {

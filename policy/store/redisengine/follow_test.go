@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatefold/gatefold/policy"
@@ -32,14 +34,14 @@ const staleFor = 30 * time.Second
 
 func newNode(t testing.TB, options redisengine.Options) *node {
 	t.Helper()
-	engine, err := redisengine.New(options)
+	backend, err := redisengine.New(options)
 	require.NoError(t, err)
 	n := new(node)
-	n.Follower = store.Follow(engine, store.FollowOptions{
+	n.Follower = store.Follow(backend, store.FollowOptions{
 		Versions: &n.versions, StaleFor: staleFor, Now: n.now,
 		Refresh: func(ctx context.Context, _ string) {
 			// It reads, as the real one does, also while the store comes back.
-			err := n.View(ctx, "acme", func(s store.Snapshot) error {
+			err := n.View(ctx, "acme", func(s engine.Snapshot) error {
 				_, err := s.Get([]byte("rules"))
 				return err
 			})
@@ -58,21 +60,21 @@ func newNode(t testing.TB, options redisengine.Options) *node {
 func (n *node) follow(t testing.TB) {
 	t.Helper()
 	require.NoError(t, n.Connect(t.Context()))
-	require.NoError(t, n.View(t.Context(), "acme", func(store.Snapshot) error { return nil }))
+	require.NoError(t, n.View(t.Context(), "acme", func(engine.Snapshot) error { return nil }))
 }
 
 // reader is somebody whose grants change.
 var reader = policy.Reader{UserID: "ada"}
 
-func changeOf(user string) policy.Change {
-	var change policy.Change
+func changeOf(user string) policy.Invalidation {
+	var change policy.Invalidation
 	change.Add(policy.KindUserID, "acme", user)
 	return change
 }
 
-func tell(t testing.TB, engine store.Engine, change policy.Change) {
+func tell(t testing.TB, backend engine.Engine, change policy.Invalidation) {
 	t.Helper()
-	commit(t, engine, store.Batch{Event: change.Encode()})
+	commit(t, backend, engine.Batch{Event: change.Encode()})
 }
 
 // soon is how long tests wait for what takes milliseconds on a quiet machine.
@@ -86,18 +88,18 @@ func (n *node) hears(t testing.TB, was uint64) {
 func TestFollowerIsAnEngine(t *testing.T) {
 	t.Parallel()
 	url := redistest.Start(t).URL()
-	opened := make(map[store.Engine]redisengine.Options)
-	open := func(t *testing.T, options redisengine.Options) store.Engine {
+	opened := make(map[engine.Engine]redisengine.Options)
+	open := func(t *testing.T, options redisengine.Options) engine.Engine {
 		n := newNode(t, options)
 		require.NoError(t, n.Connect(t.Context()))
 		opened[n.Follower] = options
 		return n.Follower
 	}
 	enginetest.Run(t, enginetest.Factory{
-		Open: func(t *testing.T) store.Engine { return open(t, optionsFor(t, url)) },
-		Reopen: func(t *testing.T, engine store.Engine) store.Engine {
-			require.NoError(t, engine.Close())
-			return open(t, opened[engine])
+		Open: func(t *testing.T) engine.Engine { return open(t, optionsFor(t, url)) },
+		Reopen: func(t *testing.T, backend engine.Engine) engine.Engine {
+			require.NoError(t, backend.Close())
+			return open(t, opened[backend])
 		},
 	})
 }
@@ -115,7 +117,7 @@ func TestFollow(t *testing.T) {
 	require.Equal(t, shared, n.versions.Shared())
 	require.Zero(t, n.refreshed.Load())
 
-	tell(t, writer, policy.Change{Shared: true})
+	tell(t, writer, policy.Invalidation{Shared: true})
 	require.Eventually(t, func() bool { return n.refreshed.Load() == 1 }, soon, time.Millisecond)
 	require.NotEqual(t, shared, n.versions.Shared())
 	require.Equal(t, store.StateFollowing, n.State().State)
@@ -213,22 +215,22 @@ func TestAway(t *testing.T) {
 	tell(t, n, changeOf("ada"))
 	server.Kill()
 	view := func() error {
-		return n.View(t.Context(), "acme", func(s store.Snapshot) error {
+		return n.View(t.Context(), "acme", func(s engine.Snapshot) error {
 			_, err := s.Get([]byte("k"))
 			return err
 		})
 	}
 	require.Eventually(t, func() bool { return errors.Is(view(), store.ErrAway) }, soon, time.Millisecond)
 	for name, call := range map[string]func() error{
-		"commit":           func() error { _, err := n.Commit(t.Context(), "acme", &store.Batch{Event: []byte("x")}); return err },
-		"commit elsewhere": func() error { _, err := n.Commit(t.Context(), "other", &store.Batch{Event: []byte("x")}); return err },
-		"view elsewhere":   func() error { return n.View(t.Context(), "other", func(store.Snapshot) error { return nil }) },
+		"commit":           func() error { _, err := n.Commit(t.Context(), "acme", &engine.Batch{Event: []byte("x")}); return err },
+		"commit elsewhere": func() error { _, err := n.Commit(t.Context(), "other", &engine.Batch{Event: []byte("x")}); return err },
+		"view elsewhere":   func() error { return n.View(t.Context(), "other", func(engine.Snapshot) error { return nil }) },
 		"sweep":            func() error { _, err := n.Sweep(t.Context(), "acme", time.Now(), 1); return err },
 		"position":         func() error { _, err := n.Position(t.Context(), "acme"); return err },
 		"partitions":       func() error { _, err := n.Partitions(t.Context()); return err },
 	} {
 		require.Eventually(t, func() bool { return errors.Is(call(), store.ErrAway) }, soon, time.Millisecond, name)
-		require.ErrorIs(t, call(), policy.ErrUnavailable, name)
+		require.ErrorIs(t, call(), engine.ErrUnavailable, name)
 	}
 	require.True(t, n.Fresh("acme", n.now()))
 	require.True(t, n.Fresh("never read", n.now()))

@@ -5,9 +5,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/enginetest"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
@@ -26,29 +27,29 @@ func optionsFor(t testing.TB, urls ...string) redisengine.Options {
 
 func open(t testing.TB, options redisengine.Options) *redisengine.Engine {
 	t.Helper()
-	engine, err := redisengine.New(options)
+	backend, err := redisengine.New(options)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = engine.Close() })
-	return engine
+	t.Cleanup(func() { _ = backend.Close() })
+	return backend
 }
 
 // conform runs the suite of all engines.
 func conform(t *testing.T, urls []string, change func(*redisengine.Options)) {
 	t.Helper()
-	opened := make(map[store.Engine]redisengine.Options)
+	opened := make(map[engine.Engine]redisengine.Options)
 	enginetest.Run(t, enginetest.Factory{
-		Open: func(t *testing.T) store.Engine {
+		Open: func(t *testing.T) engine.Engine {
 			options := optionsFor(t, urls...)
 			if change != nil {
 				change(&options)
 			}
-			engine := open(t, options)
-			opened[engine] = options
-			return engine
+			backend := open(t, options)
+			opened[backend] = options
+			return backend
 		},
-		Reopen: func(t *testing.T, engine store.Engine) store.Engine {
-			require.NoError(t, engine.Close())
-			return open(t, opened[engine])
+		Reopen: func(t *testing.T, backend engine.Engine) engine.Engine {
+			require.NoError(t, backend.Close())
+			return open(t, opened[backend])
 		},
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // Bounds of a page of a scan. The first one is small, as most scans are.
@@ -16,8 +16,8 @@ const (
 )
 
 // Scan implements store.Snapshot, page by page.
-func (s *snapshot) Scan(prefix, after []byte) iter.Seq2[store.Entry, error] {
-	return func(yield func(store.Entry, error) bool) {
+func (s *snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
+	return func(yield func(engine.Entry, error) bool) {
 		r := keyRange{low: prefix, high: successor(prefix)}
 		if after != nil && bytes.Compare(after, prefix) >= 0 {
 			r.low, r.open = after, true
@@ -25,7 +25,7 @@ func (s *snapshot) Scan(prefix, after []byte) iter.Seq2[store.Entry, error] {
 		for size := firstPage; ; size = nextPage {
 			entries, rest, err := s.page(r, size)
 			if err != nil {
-				yield(store.Entry{}, err)
+				yield(engine.Entry{}, err)
 				return
 			}
 			for _, entry := range entries {
@@ -81,7 +81,7 @@ func successor(prefix []byte) []byte {
 
 // page reads the next entries of a range as they were when the view began. The key
 // behind which to go on is nil when there are no more.
-func (s *snapshot) page(r keyRange, size int) (entries []store.Entry, rest []byte, err error) {
+func (s *snapshot) page(r keyRange, size int) (entries []engine.Entry, rest []byte, err error) {
 	low, high := r.bounds()
 	answers, err := s.read([]any{"scan", low, high, size, pageBytes})
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *snapshot) page(r keyRange, size int) (entries []store.Entry, rest []byt
 	for i := 1; i < len(page); i += 2 {
 		key, value := []byte(text(page[i])), []byte(text(page[i+1]))
 		if _, changed := s.replaced[string(key)]; !changed {
-			entries = append(entries, store.Entry{Key: key, Value: value})
+			entries = append(entries, engine.Entry{Key: key, Value: value})
 		}
 		rest = key
 	}
@@ -112,15 +112,15 @@ func (s *snapshot) page(r keyRange, size int) (entries []store.Entry, rest []byt
 }
 
 // restore adds what the keys of a range held that were changed since.
-func (s *snapshot) restore(entries []store.Entry, r keyRange) []store.Entry {
+func (s *snapshot) restore(entries []engine.Entry, r keyRange) []engine.Entry {
 	added := false
 	for key, value := range s.replaced {
 		if value != nil && r.holds([]byte(key)) {
-			entries, added = append(entries, store.Entry{Key: []byte(key), Value: value}), true
+			entries, added = append(entries, engine.Entry{Key: []byte(key), Value: value}), true
 		}
 	}
 	if added {
-		slices.SortFunc(entries, func(a, b store.Entry) int { return bytes.Compare(a.Key, b.Key) })
+		slices.SortFunc(entries, func(a, b engine.Entry) int { return bytes.Compare(a.Key, b.Key) })
 	}
 	return entries
 }

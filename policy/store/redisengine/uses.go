@@ -11,7 +11,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // A redemption is a batch that only counts one thing once. Those of a partition that
@@ -32,13 +32,13 @@ const (
 )
 
 // isUse says whether a batch only counts one thing once.
-func isUse(batch *store.Batch) bool {
-	if len(batch.Counters) != 1 || len(batch.Counters[0].Once) == 0 || bytes.Equal(batch.Counters[0].Key, batch.Counters[0].Once) || len(batch.Checks) > maxUseChecks ||
+func isUse(batch *engine.Batch) bool {
+	if len(batch.Counters) != 1 || len(batch.Counters[0].IdempotencyKey) == 0 || bytes.Equal(batch.Counters[0].Key, batch.Counters[0].IdempotencyKey) || len(batch.Checks) > maxUseChecks ||
 		len(batch.Deletes)+len(batch.Puts) > 0 || batch.Event != nil {
 		return false
 	}
 	counter := &batch.Counters[0]
-	size := len(counter.Key) + len(counter.Once) + len(counter.OnceValue)
+	size := len(counter.Key) + len(counter.IdempotencyKey) + len(counter.IdempotencyValue)
 	for i := range batch.Checks {
 		if check := &batch.Checks[i]; check.Value != nil && !check.Present {
 			return false
@@ -50,8 +50,8 @@ func isUse(batch *store.Batch) bool {
 
 // use is a batch on its way.
 type use struct {
-	batch     *store.Batch
-	committed store.Committed
+	batch     *engine.Batch
+	committed engine.Committed
 	err       error
 	// turn says that it is done, or, with true, that it is to be sent now, by
 	// whoever waits for it, with those that wait too.
@@ -68,7 +68,7 @@ type gathering struct {
 // count commits a use. There is no timer and no goroutine that gathers: whoever
 // comes when nothing is under way is sent at once, and whoever's answer is there
 // hands on to the first of those that wait.
-func (e *Engine) count(partition string, batch *store.Batch) (store.Committed, error) {
+func (e *Engine) count(partition string, batch *engine.Batch) (engine.Committed, error) {
 	found, ok := e.gatherings.Load(partition)
 	if !ok {
 		found, _ = e.gatherings.LoadOrStore(partition, new(gathering))
@@ -147,13 +147,13 @@ func (e *Engine) send(partition string, group []*use) {
 		err = errors.Join(err, broken)
 	}
 	for _, u := range group {
-		u.committed, u.err = store.Committed{}, err
+		u.committed, u.err = engine.Committed{}, err
 	}
 }
 
 // subject is what uses have in common. The script looks at it once for all of them.
 type subject struct {
-	of   *store.Batch // its first one
+	of   *engine.Batch // its first one
 	uses []*use
 }
 
@@ -179,7 +179,7 @@ func subjectsOf(group []*use) []subject {
 }
 
 // appendSubject appends all that two batches must have in common, in one way only.
-func appendSubject(name []byte, batch *store.Batch) []byte {
+func appendSubject(name []byte, batch *engine.Batch) []byte {
 	text := func(b []byte) {
 		name = binary.AppendUvarint(name, uint64(len(b)))
 		name = append(name, b...)
@@ -211,7 +211,7 @@ func usesArgs(id string, acknowledged bool, subjects []subject) []any {
 		}
 		args = append(args, len(s.uses))
 		for _, u := range s.uses {
-			args = append(args, u.batch.Counters[0].Once, bytesOf(u.batch.Counters[0].OnceValue))
+			args = append(args, u.batch.Counters[0].IdempotencyKey, bytesOf(u.batch.Counters[0].IdempotencyValue))
 		}
 	}
 	return args
@@ -247,15 +247,15 @@ func (e *Engine) readUses(reply any, subjects []subject, unacknowledged error) e
 					count++
 				}
 				counted[j] = count
-				u.committed = store.Committed{Position: position, Counts: counted[j : j+1 : j+1], Replayed: replayed[j : j+1 : j+1]}
+				u.committed = engine.Committed{Position: position, Counts: counted[j : j+1 : j+1], Replayed: replayed[j : j+1 : j+1]}
 			case outcome == 'b':
-				u.err = &store.BoundError{Index: 0}
+				u.err = &engine.BoundError{Index: 0}
 			case outcome == 't':
 				u.err = errType
 			case outcome == 'm':
 				u.err = explain(errors.New(text(answer[3])))
 			case '0' <= outcome && int(outcome-'0') < len(subjects[i].of.Checks):
-				u.err = &store.CheckError{Index: int(outcome - '0')}
+				u.err = &engine.CheckError{Index: int(outcome - '0')}
 			default:
 				return errReply
 			}

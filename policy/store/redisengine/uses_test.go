@@ -8,37 +8,38 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
 
 // useOf is a use as a redemption makes it: the link is there, it is not revoked.
-func useOf(link string, bound int64, id string) *store.Batch {
-	return &store.Batch{
-		Checks: []store.Check{{Key: []byte("S" + link), Present: true}, {Key: []byte("X" + link)}},
-		Counters: []store.Counter{{
-			Key: []byte("C" + link), Max: bound, Once: []byte("U" + link + "/" + id), OnceValue: []byte("used " + id), Expires: time.Unix(2e9, 0),
+func useOf(link string, bound int64, id string) *engine.Batch {
+	return &engine.Batch{
+		Checks: []engine.Check{{Key: []byte("S" + link), Present: true}, {Key: []byte("X" + link)}},
+		Counters: []engine.Counter{{
+			Key: []byte("C" + link), Max: bound, IdempotencyKey: []byte("U" + link + "/" + id), IdempotencyValue: []byte("used " + id), Expires: time.Unix(2e9, 0),
 		}},
 	}
 }
 
 func counted(n int64) redisengine.Outcome {
-	return redisengine.Outcome{Committed: store.Committed{Counts: []int64{n}, Replayed: []bool{false}}}
+	return redisengine.Outcome{Committed: engine.Committed{Counts: []int64{n}, Replayed: []bool{false}}}
 }
 
 func replayed(n int64) redisengine.Outcome {
-	return redisengine.Outcome{Committed: store.Committed{Counts: []int64{n}, Replayed: []bool{true}}}
+	return redisengine.Outcome{Committed: engine.Committed{Counts: []int64{n}, Replayed: []bool{true}}}
 }
 
 // TestUsesTogether: of those that share a script, each is counted or refused by itself.
 func TestUsesTogether(t *testing.T) {
 	t.Parallel()
-	engine := open(t, optionsFor(t, redistest.Start(t).URL()))
-	commit(t, engine, store.Batch{Puts: []store.Put{put("Sa", "{}"), put("Sb", ""), put("Sgone", "{}"), put("Xgone", ""), put("Sodd", "{}"), put("Codd", "plain")}})
-	_, outcomes := engine.Together("acme", []*store.Batch{
+	backend := open(t, optionsFor(t, redistest.Start(t).URL()))
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("Sa", "{}"), put("Sb", ""), put("Sgone", "{}"), put("Xgone", ""), put("Sodd", "{}"), put("Codd", "plain")}})
+	_, outcomes := backend.Together("acme", []*engine.Batch{
 		useOf("a", 2, "1"), useOf("a", 2, "2"), useOf("a", 2, "1"), useOf("a", 2, "3"),
 		useOf("b", 0, "1"),
 		useOf("gone", 0, "1"),
@@ -47,22 +48,22 @@ func TestUsesTogether(t *testing.T) {
 	})
 	require.Equal(t, []redisengine.Outcome{
 		counted(1), counted(2), replayed(2),
-		{Err: &store.BoundError{Index: 0}},
+		{Err: &engine.BoundError{Index: 0}},
 		counted(1),
-		{Err: &store.CheckError{Index: 1}},
-		{Err: &store.CheckError{Index: 0}},
+		{Err: &engine.CheckError{Index: 1}},
+		{Err: &engine.CheckError{Index: 0}},
 		outcomes[7],
 	}, outcomes)
 	require.ErrorContains(t, outcomes[7].Err, "not a counter")
-	found := contents(t, engine)
+	found := contents(t, backend)
 	require.Equal(t, "used 2", found["Ua/2"])
 	for _, refused := range []string{"Ua/3", "Ugone/1", "Cgone", "Unone/1", "Cnone", "Uodd/1"} {
 		require.NotContains(t, found, refused)
 	}
 	// The same again is nothing new, at the bound too.
-	_, outcomes = engine.Together("acme", []*store.Batch{useOf("a", 2, "1"), useOf("a", 2, "3"), useOf("a", 2, "2")})
-	require.Equal(t, []redisengine.Outcome{replayed(2), {Err: &store.BoundError{Index: 0}}, replayed(2)}, outcomes)
-	require.Equal(t, found, contents(t, engine))
+	_, outcomes = backend.Together("acme", []*engine.Batch{useOf("a", 2, "1"), useOf("a", 2, "3"), useOf("a", 2, "2")})
+	require.Equal(t, []redisengine.Outcome{replayed(2), {Err: &engine.BoundError{Index: 0}}, replayed(2)}, outcomes)
+	require.Equal(t, found, contents(t, backend))
 }
 
 // TestUsesTogetherAreUsesOneByOne compares uses that share a script with the same ones
@@ -70,74 +71,74 @@ func TestUsesTogether(t *testing.T) {
 // sees that began before. Their keys are few, so that each is everything to another.
 func TestUsesTogetherAreUsesOneByOne(t *testing.T) {
 	t.Parallel()
-	engine := open(t, optionsFor(t, redistest.Start(t).URL()))
+	backend := open(t, optionsFor(t, redistest.Start(t).URL()))
 	random := rand.New(rand.NewPCG(7, 1)) //nolint:gosec // a test that repeats
 	key := func() []byte { return []byte{"abcdefgh"[random.IntN(8)]} }
 	values := [][]byte{nil, []byte("v"), []byte("\x00\x00\x00\x00\x00\x00\x00\x02")}
-	use := func() *store.Batch {
-		batch := &store.Batch{Counters: []store.Counter{{
-			Key: key(), Max: random.Int64N(5), Once: append([]byte("once "), key()...), OnceValue: values[random.IntN(3)],
+	use := func() *engine.Batch {
+		batch := &engine.Batch{Counters: []engine.Counter{{
+			Key: key(), Max: random.Int64N(5), IdempotencyKey: append([]byte("once "), key()...), IdempotencyValue: values[random.IntN(3)],
 		}}}
 		counter := &batch.Counters[0]
 		if random.IntN(4) == 0 {
-			for counter.Once = key(); counter.Once[0] == counter.Key[0]; {
-				counter.Once = key()
+			for counter.IdempotencyKey = key(); counter.IdempotencyKey[0] == counter.Key[0]; {
+				counter.IdempotencyKey = key()
 			}
 		}
 		if random.IntN(2) == 0 {
 			counter.Expires = time.Unix(2e9+random.Int64N(3), 0)
 		}
 		for range random.IntN(3) {
-			batch.Checks = append(batch.Checks, store.Check{Key: key(), Present: random.IntN(2) == 0})
+			batch.Checks = append(batch.Checks, engine.Check{Key: key(), Present: random.IntN(2) == 0})
 		}
 		return batch
 	}
 	for round := range 150 {
 		one, other := fmt.Sprint("one", round), fmt.Sprint("other", round)
-		first := store.Batch{Event: []byte("first"), Puts: []store.Put{put("first", "")}}
+		first := engine.Batch{Event: []byte("first"), Puts: []engine.Put{put("first", "")}}
 		for range random.IntN(4) {
-			first.Puts = append(first.Puts, store.Put{Key: key(), Value: values[random.IntN(3)]})
+			first.Puts = append(first.Puts, engine.Put{Key: key(), Value: values[random.IntN(3)]})
 		}
 		for _, partition := range []string{one, other} {
-			_, err := engine.Commit(t.Context(), partition, &first)
+			_, err := backend.Commit(t.Context(), partition, &first)
 			require.NoError(t, err)
 		}
-		before := everything(t, engine, one)
-		require.NoError(t, engine.View(t.Context(), one, func(s store.Snapshot) error {
+		before := everything(t, backend, one)
+		require.NoError(t, backend.View(t.Context(), one, func(s engine.Snapshot) error {
 			_, err := s.Get([]byte("first"))
 			require.NoError(t, err)
 			for range 3 {
-				var batches []*store.Batch
+				var batches []*engine.Batch
 				for range 1 + random.IntN(12) {
 					batches = append(batches, use())
 				}
-				taken, outcomes := engine.Together(one, batches)
+				taken, outcomes := backend.Together(one, batches)
 				for i, batch := range taken {
-					require.Equal(t, engine.Alone(other, batch), outcomes[i], "round %d, use %d of %d: %+v", round, i, len(taken), batch)
+					require.Equal(t, backend.Alone(other, batch), outcomes[i], "round %d, use %d of %d: %+v", round, i, len(taken), batch)
 				}
 			}
 			require.Equal(t, before, scanned(t, s), "what was there when the view began")
 			return nil
 		}))
-		require.Equal(t, everything(t, engine, other), everything(t, engine, one), "round %d", round)
-		left, err := engine.Dump(t.Context(), one, nil, 1000)
+		require.Equal(t, everything(t, backend, other), everything(t, backend, one), "round %d", round)
+		left, err := backend.Dump(t.Context(), one, nil, 1000)
 		require.NoError(t, err)
-		right, err := engine.Dump(t.Context(), other, nil, 1000)
+		right, err := backend.Dump(t.Context(), other, nil, 1000)
 		require.NoError(t, err)
 		require.Equal(t, right, left, "round %d", round)
 	}
 }
 
-func everything(t testing.TB, engine store.Engine, partition string) (found map[string]string) {
+func everything(t testing.TB, backend engine.Engine, partition string) (found map[string]string) {
 	t.Helper()
-	require.NoError(t, engine.View(t.Context(), partition, func(s store.Snapshot) error {
+	require.NoError(t, backend.View(t.Context(), partition, func(s engine.Snapshot) error {
 		found = scanned(t, s)
 		return nil
 	}))
 	return found
 }
 
-func scanned(t testing.TB, s store.Snapshot) map[string]string {
+func scanned(t testing.TB, s engine.Snapshot) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	for entry, err := range s.Scan(nil, nil) {
@@ -155,9 +156,9 @@ func TestUsesGather(t *testing.T) {
 	server := redistest.Start(t)
 	options := optionsFor(t, server.URL())
 	options.Timeout = time.Minute
-	engine := open(t, options)
-	commit(t, engine, store.Batch{Puts: []store.Put{put("Sa", "{}")}})
-	_, err := engine.Commit(t.Context(), "acme", useOf("a", bound, "first")) // the script is known from here on
+	backend := open(t, options)
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("Sa", "{}")}})
+	_, err := backend.Commit(t.Context(), "acme", useOf("a", bound, "first")) // the script is known from here on
 	require.NoError(t, err)
 	before := commandsOf(t, server)
 	server.Pause()
@@ -169,17 +170,17 @@ func TestUsesGather(t *testing.T) {
 	for i := range callers {
 		all.Go(func() {
 			begun.Add(1)
-			_, err := engine.Commit(t.Context(), "acme", useOf("a", bound, fmt.Sprint(i)))
+			_, err := backend.Commit(t.Context(), "acme", useOf("a", bound, fmt.Sprint(i)))
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
 				got++
-			} else if _, ok := err.(*store.BoundError); ok { //nolint:errorlint // itself, not wrapped
+			} else if _, ok := err.(*engine.BoundError); ok { //nolint:errorlint // itself, not wrapped
 				refused++
 			}
 		})
 	}
-	for begun.Load() < callers || engine.Gathered("acme") == 0 {
+	for begun.Load() < callers || backend.Gathered("acme") == 0 {
 		if time.Since(paused) > soon {
 			break // it fails below
 		}
@@ -189,9 +190,9 @@ func TestUsesGather(t *testing.T) {
 	all.Wait()
 	require.Equal(t, bound-1, got)
 	require.Equal(t, callers-got, refused)
-	require.Zero(t, engine.Gathered("acme"))
+	require.Zero(t, backend.Gathered("acme"))
 	require.LessOrEqual(t, commandsOf(t, server)-before, int64(callers/2), "they shared scripts")
-	require.Len(t, contents(t, engine), 2+bound)
+	require.Len(t, contents(t, backend), 2+bound)
 }
 
 // TestUsesWithLostAnswers cuts the connection between a script and its answer: each
@@ -199,48 +200,48 @@ func TestUsesGather(t *testing.T) {
 func TestUsesWithLostAnswers(t *testing.T) {
 	t.Parallel()
 	proxy := redistest.NewProxy(t, redistest.Start(t).Address())
-	engine := open(t, optionsFor(t, proxy.URL()))
-	commit(t, engine, store.Batch{Puts: []store.Put{put("Sa", "{}"), put("Sgone", "{}"), put("Xgone", "")}})
-	uses := func(ids ...string) (batches []*store.Batch) {
+	backend := open(t, optionsFor(t, proxy.URL()))
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("Sa", "{}"), put("Sgone", "{}"), put("Xgone", "")}})
+	uses := func(ids ...string) (batches []*engine.Batch) {
 		for _, id := range ids {
 			batches = append(batches, useOf("a", 5, id))
 		}
 		return append(batches, useOf("gone", 5, "1"))
 	}
-	revoked := redisengine.Outcome{Err: &store.CheckError{Index: 1}}
+	revoked := redisengine.Outcome{Err: &engine.CheckError{Index: 1}}
 	proxy.LoseAnswers("used 2", 2)
-	_, outcomes := engine.Together("acme", uses("1", "2", "3"))
+	_, outcomes := backend.Together("acme", uses("1", "2", "3"))
 	require.Zero(t, proxy.Lost(), "no answer was lost")
 	require.Equal(t, []redisengine.Outcome{counted(1), counted(2), counted(3), revoked}, outcomes)
 
 	proxy.LoseAnswers("used 4", 3)
-	_, outcomes = engine.Together("acme", uses("4", "5", "6"))
+	_, outcomes = backend.Together("acme", uses("4", "5", "6"))
 	require.Zero(t, proxy.Lost(), "no answer was lost")
 	for _, outcome := range outcomes {
 		require.ErrorIs(t, outcome.Err, redisengine.ErrUnreachable, "nobody knows, so nobody is let in")
 	}
 	// Whoever tries again with the same id is counted once, however it ended before.
-	_, outcomes = engine.Together("acme", uses("6", "5", "4", "1"))
-	require.Equal(t, []redisengine.Outcome{{Err: &store.BoundError{Index: 0}}, replayed(5), replayed(5), replayed(5), revoked}, outcomes)
-	require.Equal(t, "\x00\x00\x00\x00\x00\x00\x00\x05", contents(t, engine)["Ca"])
+	_, outcomes = backend.Together("acme", uses("6", "5", "4", "1"))
+	require.Equal(t, []redisengine.Outcome{{Err: &engine.BoundError{Index: 0}}, replayed(5), replayed(5), replayed(5), revoked}, outcomes)
+	require.Equal(t, "\x00\x00\x00\x00\x00\x00\x00\x05", contents(t, backend)["Ca"])
 }
 
 // TestUsesWithFullMemory: who needs none is answered as ever.
 func TestUsesWithFullMemory(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	engine := open(t, optionsFor(t, server.URL()))
-	commit(t, engine, store.Batch{Puts: []store.Put{put("Sa", "{}"), put("Sb", "{}")}})
-	_, outcomes := engine.Together("acme", []*store.Batch{useOf("a", 1, "1"), useOf("b", 0, "1")})
+	backend := open(t, optionsFor(t, server.URL()))
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("Sa", "{}"), put("Sb", "{}")}})
+	_, outcomes := backend.Together("acme", []*engine.Batch{useOf("a", 1, "1"), useOf("b", 0, "1")})
 	require.Equal(t, []redisengine.Outcome{counted(1), counted(1)}, outcomes)
-	before := contents(t, engine)
+	before := contents(t, backend)
 	server.Do("config", "set", "maxmemory", "1")
-	_, outcomes = engine.Together("acme", []*store.Batch{useOf("b", 0, "2"), useOf("b", 0, "1"), useOf("a", 1, "2"), useOf("none", 1, "1")})
+	_, outcomes = backend.Together("acme", []*engine.Batch{useOf("b", 0, "2"), useOf("b", 0, "1"), useOf("a", 1, "2"), useOf("none", 1, "1")})
 	require.ErrorIs(t, outcomes[0].Err, redisengine.ErrFull)
-	require.Equal(t, []redisengine.Outcome{replayed(1), {Err: &store.BoundError{Index: 0}}, {Err: &store.CheckError{Index: 0}}}, outcomes[1:])
-	require.Equal(t, before, contents(t, engine))
+	require.Equal(t, []redisengine.Outcome{replayed(1), {Err: &engine.BoundError{Index: 0}}, {Err: &engine.CheckError{Index: 0}}}, outcomes[1:])
+	require.Equal(t, before, contents(t, backend))
 	server.Do("config", "set", "maxmemory", "0")
-	_, outcomes = engine.Together("acme", []*store.Batch{useOf("b", 0, "2")})
+	_, outcomes = backend.Together("acme", []*engine.Batch{useOf("b", 0, "2")})
 	require.Equal(t, []redisengine.Outcome{counted(2)}, outcomes)
 }
 
@@ -250,13 +251,13 @@ func TestUsesAcknowledgedByReplicas(t *testing.T) {
 	t.Parallel()
 	options := optionsFor(t, redistest.Start(t).URL())
 	options.AckReplicas, options.AckTimeout = 1, 50*time.Millisecond
-	engine := open(t, options)
-	_, err := engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("Sa", "{}")}})
+	backend := open(t, options)
+	_, err := backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("Sa", "{}")}})
 	require.ErrorIs(t, err, redisengine.ErrNotAcknowledged)
 	for range 2 {
-		_, outcomes := engine.Together("acme", []*store.Batch{useOf("a", 1, "1"), useOf("a", 1, "2"), useOf("none", 1, "1")})
+		_, outcomes := backend.Together("acme", []*engine.Batch{useOf("a", 1, "1"), useOf("a", 1, "2"), useOf("none", 1, "1")})
 		require.ErrorIs(t, outcomes[0].Err, redisengine.ErrNotAcknowledged)
 		require.Zero(t, outcomes[0].Committed)
-		require.Equal(t, []redisengine.Outcome{{Err: &store.BoundError{Index: 0}}, {Err: &store.CheckError{Index: 0}}}, outcomes[1:])
+		require.Equal(t, []redisengine.Outcome{{Err: &engine.BoundError{Index: 0}}, {Err: &engine.CheckError{Index: 0}}}, outcomes[1:])
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"strconv"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/gatefold/gatefold/policy/store/engine"
 
-	"github.com/gatefold/gatefold/policy/store"
+	"github.com/redis/go-redis/v9"
 )
 
 // View implements store.Engine. The first read fixes the moment that is seen, and
@@ -17,7 +17,7 @@ import (
 // A view sees what a batch replaces while it runs because the server keeps that
 // for a while, in the undo log. A view that took too long for it ends with
 // store.ErrSnapshotGone.
-func (e *Engine) View(ctx context.Context, partition string, fn func(store.Snapshot) error) error {
+func (e *Engine) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
 	if err := e.enter(ctx); err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ type snapshot struct {
 
 // Get implements store.Snapshot.
 func (s *snapshot) Get(key []byte) ([]byte, error) {
-	if len(key) == 0 || len(key) > store.MaxKeySize {
+	if len(key) == 0 || len(key) > engine.MaxKeySize {
 		return nil, nil
 	}
 	if value, ok := s.known(key); ok {
@@ -71,7 +71,7 @@ func (s *snapshot) Count(key []byte) (int64, error) {
 	if err != nil || value == nil {
 		return 0, err
 	}
-	return store.DecodeCounter(value)
+	return engine.DecodeCounter(value)
 }
 
 // Prefetch implements store.Prefetcher: what is got later is read now, all in one
@@ -141,7 +141,7 @@ func (s *snapshot) read(args []any) ([]any, error) {
 	if s.began {
 		// A revision behind ours is another database: a failover, or a restore.
 		if revision < s.seen || floor > s.seen {
-			return nil, store.ErrSnapshotGone
+			return nil, engine.ErrSnapshotGone
 		}
 		if err := s.note(log); err != nil {
 			return nil, err

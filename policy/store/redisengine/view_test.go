@@ -5,21 +5,22 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
 
-func commit(t testing.TB, engine store.Engine, batch store.Batch) store.Committed {
+func commit(t testing.TB, backend engine.Engine, batch engine.Batch) engine.Committed {
 	t.Helper()
-	committed, err := engine.Commit(t.Context(), "acme", &batch)
+	committed, err := backend.Commit(t.Context(), "acme", &batch)
 	require.NoError(t, err)
 	return committed
 }
 
-func put(key, value string) store.Put { return store.Put{Key: []byte(key), Value: []byte(value)} }
+func put(key, value string) engine.Put { return engine.Put{Key: []byte(key), Value: []byte(value)} }
 
 func keyOf(i int) string { return fmt.Sprintf("k/%05d", i) }
 
@@ -27,14 +28,14 @@ func keyOf(i int) string { return fmt.Sprintf("k/%05d", i) }
 // other while the view goes through it: every page is of the moment it began.
 func TestViewOfManyPages(t *testing.T) {
 	t.Parallel()
-	engine := open(t, optionsFor(t, redistest.Start(t).URL()))
+	backend := open(t, optionsFor(t, redistest.Start(t).URL()))
 	const entries = 3000
-	var first store.Batch
+	var first engine.Batch
 	for i := range entries {
 		first.Puts = append(first.Puts, put(keyOf(i), "before"))
 	}
-	commit(t, engine, first)
-	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+	commit(t, backend, first)
+	require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 		seen := 0
 		for entry, err := range s.Scan([]byte("k/"), nil) {
 			require.NoError(t, err)
@@ -46,9 +47,9 @@ func TestViewOfManyPages(t *testing.T) {
 			}
 			// Behind the reader and before it: changed, removed, added.
 			for _, at := range []int{seen / 2, (seen + entries) / 2} {
-				commit(t, engine, store.Batch{
+				commit(t, backend, engine.Batch{
 					Deletes: [][]byte{[]byte(keyOf(at))},
-					Puts:    []store.Put{put(keyOf(at+1), "after"), put(keyOf(at)+"/new", "after")},
+					Puts:    []engine.Put{put(keyOf(at+1), "after"), put(keyOf(at)+"/new", "after")},
 				})
 			}
 		}
@@ -63,24 +64,24 @@ func TestViewOfManyPages(t *testing.T) {
 // TestViewThatTakesTooLong is told so, and never given two moments for one.
 func TestViewThatTakesTooLong(t *testing.T) {
 	t.Parallel()
-	engine := open(t, optionsFor(t, redistest.Start(t).URL()))
-	big := string(make([]byte, store.MaxValueSize))
+	backend := open(t, optionsFor(t, redistest.Start(t).URL()))
+	big := string(make([]byte, engine.MaxValueSize))
 	for i := range 4 {
-		commit(t, engine, store.Batch{Puts: []store.Put{put(keyOf(i), big), put("small", "x")}})
+		commit(t, backend, engine.Batch{Puts: []engine.Put{put(keyOf(i), big), put("small", "x")}})
 	}
-	err := engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+	err := backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 		if _, err := s.Get([]byte("small")); err != nil {
 			return err
 		}
 		for range 2 {
 			for i := range 4 {
-				commit(t, engine, store.Batch{Puts: []store.Put{put(keyOf(i), big)}})
+				commit(t, backend, engine.Batch{Puts: []engine.Put{put(keyOf(i), big)}})
 			}
 		}
 		_, err := s.Get([]byte(keyOf(0)))
 		return err
 	})
-	require.ErrorIs(t, err, store.ErrSnapshotGone)
+	require.ErrorIs(t, err, engine.ErrSnapshotGone)
 }
 
 // TestUndoLogIsBounded writes much more than the log may hold.
@@ -88,22 +89,22 @@ func TestUndoLogIsBounded(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	options := optionsFor(t, server.URL())
-	engine := open(t, options)
+	backend := open(t, options)
 	value := string(make([]byte, 16<<10))
 	for i := range 400 {
-		commit(t, engine, store.Batch{Puts: []store.Put{put(keyOf(i%10), value)}})
+		commit(t, backend, engine.Batch{Puts: []engine.Put{put(keyOf(i%10), value)}})
 	}
 	size := server.Do("memory", "usage", options.Prefix+":{acme}:u", "samples", "0").(int64)
 	require.Less(t, size, int64(4<<20), "of 6 MiB that were written")
 	require.Greater(t, size, int64(1<<20))
 	// One batch that alone is too much leaves views behind, and stores all the same.
-	var much store.Batch
+	var much engine.Batch
 	for i := range 200 {
 		much.Puts = append(much.Puts, put(keyOf(i), value))
 	}
-	commit(t, engine, much)
-	commit(t, engine, much)
-	require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+	commit(t, backend, much)
+	commit(t, backend, much)
+	require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 		n := 0
 		for _, err := range s.Scan(nil, nil) {
 			require.NoError(t, err)
@@ -120,11 +121,11 @@ func TestUndoLogIsCounted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	options := optionsFor(t, server.URL())
-	engine := open(t, options)
+	backend := open(t, options)
 	value := string(make([]byte, 64<<10))
 	for i := range 100 {
-		commit(t, engine, store.Batch{Puts: []store.Put{put(keyOf(i%10), value)}})
-		_, err := engine.Commit(t.Context(), "acme", &store.Batch{Counters: []store.Counter{{Key: []byte("n"), Once: []byte(keyOf(100 + i))}}})
+		commit(t, backend, engine.Batch{Puts: []engine.Put{put(keyOf(i%10), value)}})
+		_, err := backend.Commit(t.Context(), "acme", &engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), IdempotencyKey: []byte(keyOf(100 + i))}}})
 		require.NoError(t, err)
 	}
 	key := options.Prefix + ":{acme}:"
@@ -144,38 +145,38 @@ func TestUndoLogIsCounted(t *testing.T) {
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	engine := open(t, optionsFor(t, server.URL()))
-	commit(t, engine, store.Batch{Puts: []store.Put{put("a", "1"), put("b", "2"), put("c", "3")}})
-	view := func(read func(store.Snapshot)) int64 {
+	backend := open(t, optionsFor(t, server.URL()))
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("a", "1"), put("b", "2"), put("c", "3")}})
+	view := func(read func(engine.Snapshot)) int64 {
 		before := commandsOf(t, server)
-		require.NoError(t, engine.View(t.Context(), "acme", func(s store.Snapshot) error {
+		require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 			read(s)
 			return nil
 		}))
 		return commandsOf(t, server) - before
 	}
-	get := func(s store.Snapshot, key string) {
+	get := func(s engine.Snapshot, key string) {
 		_, err := s.Get([]byte(key))
 		require.NoError(t, err)
 	}
-	view(func(s store.Snapshot) { get(s, "a") }) // the script is known from here on
-	require.EqualValues(t, 1, view(func(s store.Snapshot) { get(s, "a"); get(s, "a") }))
-	require.EqualValues(t, 1, view(func(s store.Snapshot) {
-		require.NoError(t, s.(store.Prefetcher).Prefetch([]byte("a"), []byte("b"), []byte("none")))
+	view(func(s engine.Snapshot) { get(s, "a") }) // the script is known from here on
+	require.EqualValues(t, 1, view(func(s engine.Snapshot) { get(s, "a"); get(s, "a") }))
+	require.EqualValues(t, 1, view(func(s engine.Snapshot) {
+		require.NoError(t, s.(engine.Prefetcher).Prefetch([]byte("a"), []byte("b"), []byte("none")))
 		get(s, "a")
 		get(s, "b")
 		get(s, "none")
 	}))
-	require.EqualValues(t, 1, view(func(s store.Snapshot) {
+	require.EqualValues(t, 1, view(func(s engine.Snapshot) {
 		for _, err := range s.Scan(nil, nil) {
 			require.NoError(t, err)
 		}
 	}))
-	use := store.Batch{Counters: []store.Counter{{Key: []byte("n"), Max: 3, Once: []byte("o")}}}
-	commit(t, engine, use) // the script is known from here on
+	use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 3, IdempotencyKey: []byte("o")}}}
+	commit(t, backend, use) // the script is known from here on
 	before := commandsOf(t, server)
-	use.Counters[0].Once = []byte("p")
-	commit(t, engine, use)
+	use.Counters[0].IdempotencyKey = []byte("p")
+	commit(t, backend, use)
 	require.EqualValues(t, 1, commandsOf(t, server)-before, "a redemption")
 }
 
@@ -201,22 +202,22 @@ func commandsOf(t testing.TB, server *redistest.Server) int64 {
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	proxy := redistest.NewProxy(t, redistest.Start(t).Address())
-	engine := open(t, optionsFor(t, proxy.URL()))
-	commit(t, engine, store.Batch{Puts: []store.Put{put("warm", "up")}})
-	create := store.Batch{
-		Checks:   []store.Check{{Key: []byte("new")}},
-		Counters: []store.Counter{{Key: []byte("unmarked")}},
-		Puts:     []store.Put{put("new", "answer is lost")}, Event: []byte("created"),
+	backend := open(t, optionsFor(t, proxy.URL()))
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("warm", "up")}})
+	create := engine.Batch{
+		Checks:   []engine.Check{{Key: []byte("new")}},
+		Counters: []engine.Counter{{Key: []byte("unmarked")}},
+		Puts:     []engine.Put{put("new", "answer is lost")}, Event: []byte("created"),
 	}
 	proxy.LoseAnswers("answer is lost", 2)
-	committed := commit(t, engine, create)
+	committed := commit(t, backend, create)
 	require.Zero(t, proxy.Lost(), "no answer was lost")
-	require.Equal(t, store.Committed{Position: 1, Counts: []int64{1}, Replayed: []bool{false}}, committed)
-	_, err := engine.Commit(t.Context(), "acme", &create)
-	require.Equal(t, &store.CheckError{Index: 0}, err, "another one is another one")
+	require.Equal(t, engine.Committed{Position: 1, Counts: []int64{1}, Replayed: []bool{false}}, committed)
+	_, err := backend.Commit(t.Context(), "acme", &create)
+	require.Equal(t, &engine.CheckError{Index: 0}, err, "another one is another one")
 
 	proxy.LoseAnswers("lost for good", 3)
-	_, err = engine.Commit(t.Context(), "acme", &store.Batch{Puts: []store.Put{put("new", "lost for good")}})
+	_, err = backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("new", "lost for good")}})
 	require.ErrorIs(t, err, redisengine.ErrUnreachable)
 }
 
@@ -225,15 +226,15 @@ func TestLostAnswers(t *testing.T) {
 func TestManyCommitsWithCuts(t *testing.T) {
 	t.Parallel()
 	proxy := redistest.NewProxy(t, redistest.Start(t).Address())
-	engine := open(t, optionsFor(t, proxy.URL()))
-	commit(t, engine, store.Batch{Puts: []store.Put{put("warm", "up")}})
+	backend := open(t, optionsFor(t, proxy.URL()))
+	commit(t, backend, engine.Batch{Puts: []engine.Put{put("warm", "up")}})
 	var done atomic.Int64
 	for i := range 200 {
 		if i%10 == 0 {
 			proxy.LoseAnswers("counted", 2)
 		}
-		committed, err := engine.Commit(t.Context(), "acme", &store.Batch{
-			Counters: []store.Counter{{Key: []byte("n"), Max: 1000, Once: []byte(keyOf(i)), OnceValue: []byte("counted")}},
+		committed, err := backend.Commit(t.Context(), "acme", &engine.Batch{
+			Counters: []engine.Counter{{Key: []byte("n"), Max: 1000, IdempotencyKey: []byte(keyOf(i)), IdempotencyValue: []byte("counted")}},
 		})
 		require.NoError(t, err)
 		require.Equal(t, []int64{done.Add(1)}, committed.Counts)

@@ -27,24 +27,24 @@ const (
 
 // tokenKeySize is the length of the key of such a record: the number of the
 // token's verifier, and the token's mark.
-const tokenKeySize = 4 + markSize
+const tokenKeySize = 4 + FingerprintSize
 
 // knownReader is the record in which a reader was found.
-type knownReader struct {
+type readerRecord struct {
 	// by is the cache that has it, whose stamps it has; nil when there is none.
-	by *packed
+	cache *RecordCache
 	// record is all of it: header, key and value.
-	record string
+	bytes string
 }
 
-func (k *knownReader) value() string { return k.record[recordHeader+tokenKeySize:] }
+func (k *readerRecord) value() string { return k.bytes[recordHeader+tokenKeySize:] }
 
 // known returns a record as what is known of its reader.
-func (p *packed) known(record []byte) knownReader {
+func (p *RecordCache) readerRecord(record []byte) readerRecord {
 	if record == nil {
-		return knownReader{}
+		return readerRecord{}
 	}
-	return knownReader{by: p, record: textOf(record)}
+	return readerRecord{cache: p, bytes: textOf(record)}
 }
 
 // textEnds returns where the texts of a record end, in their order: the user id
@@ -58,17 +58,17 @@ func textEnds(value string) (vendor, user, publisherUser, email int) {
 }
 
 // reader returns whom the token names. Her texts share the record's memory.
-func (k *knownReader) reader() Reader {
+func (k *readerRecord) reader() Reader {
 	value := k.value()
 	at, user, publisherUser, email := textEnds(value)
-	return Reader{UserID: value[at:user], PublisherUserID: value[user:publisherUser], Email: value[publisherUser:email], known: *k}
+	return Reader{UserID: value[at:user], PublisherUserID: value[user:publisherUser], Email: value[publisherUser:email], record: *k}
 }
 
 // grants returns the grants of a reader at a vendor, and whether the record has
 // them and they are today's. It has room for them if it is this reader's, whom
 // nobody changed since she was found, and has not those of another vendor, which has
 // the same verifier.
-func (k *knownReader) grants(versions *Versions, vendor string, reader *Reader) (granted string, ok, room bool) {
+func (k *readerRecord) grants(versions *Versions, vendor string, reader *Reader) (granted string, ok, room bool) {
 	value := k.value()
 	at, user, publisherUser, email := textEnds(value)
 	// Mostly these are the same memory, which is not looked at then.
@@ -106,7 +106,7 @@ type grantsOf struct {
 
 // appendKnown appends the value of a record. It is false for one that is too long
 // to be kept.
-func appendKnown(to []byte, reader *Reader, grants *grantsOf) (value []byte, ok bool) {
+func appendReaderRecord(to []byte, reader *Reader, grants *grantsOf) (value []byte, ok bool) {
 	var stripes [3]uint16
 	var which byte
 	if grants == nil {
@@ -144,16 +144,16 @@ func appendKnown(to []byte, reader *Reader, grants *grantsOf) (value []byte, ok 
 }
 
 // keep keeps a reader's grants with what is known of her by her token.
-func (k *knownReader) keep(reader *Reader, grants *grantsOf) {
-	old := []byte(k.record)
+func (k *readerRecord) keep(reader *Reader, grants *grantsOf) {
+	old := []byte(k.bytes)
 	_, stamp, until, key, _ := parts(old)
-	value, ok := appendKnown(make([]byte, 0, len(old)+len(grants.vendor)+len(grants.text)), reader, grants)
+	value, ok := appendReaderRecord(make([]byte, 0, len(old)+len(grants.vendor)+len(grants.text)), reader, grants)
 	if !ok {
 		return
 	}
-	k.by.set(key, value, stamp, until)
-	if record := k.by.peek(key); record != nil {
-		*k = k.by.known(record)
+	k.cache.Set(key, value, stamp, until)
+	if record := k.cache.Peek(key); record != nil {
+		*k = k.cache.readerRecord(record)
 	}
 }
 

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -86,9 +86,6 @@ type Batch struct {
 	// batch whose counters were all counted before (see Counter.Once) appends
 	// no event and applies no puts or deletes: it has happened already.
 	Event []byte
-
-	// was tells what keys held before, for the audit log, where no check says it.
-	was func(key []byte) (value []byte, ok bool)
 }
 
 // Put writes a value under a key, replacing what was there.
@@ -118,8 +115,8 @@ type Counter struct {
 	// marker, written with OnceValue in the same step. Where the marker is
 	// there already, nothing is counted, and the commit succeeds whatever the
 	// bound says.
-	Once      []byte
-	OnceValue []byte
+	IdempotencyKey   []byte
+	IdempotencyValue []byte
 	// Expires is when Sweep may remove the counter and its marker.
 	Expires time.Time
 }
@@ -151,6 +148,9 @@ const (
 const FeedLength = 4096
 
 var (
+	// ErrUnavailable is what every error is by which a store does not answer at the
+	// moment: the same call may succeed later.
+	ErrUnavailable = errors.New("the store is unavailable")
 	// ErrClosed says that the engine was closed.
 	ErrClosed = errors.New("store is closed")
 	// ErrFeedGap says that the change feed no longer reaches back to the position.

@@ -144,9 +144,9 @@ func TestRedisWithPasswordAndTLS(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	stores := func() (all []*shared) {
+	stores := func() (all []*sharedStore) {
 		pool.Range(func(_, value any) bool {
-			all = append(all, value.(*shared))
+			all = append(all, value.(*sharedStore))
 			return true
 		})
 		return all
@@ -204,12 +204,12 @@ func TestStreamIsCutFromAnotherNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := redisengine.New(options)
+	backend, err := redisengine.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = engine.Close() })
-	other := store.New(engine, new(policy.Versions), now)
+	t.Cleanup(func() { _ = backend.Close() })
+	other := store.New(backend, new(policy.Versions), now)
 	rules := func(sku string) {
 		t.Helper()
 		rule := policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["` + sku + `"]`)}}}

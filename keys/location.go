@@ -9,7 +9,7 @@ import (
 )
 
 // Source says where somebody's key set is.
-type Source struct {
+type KeySetLocation struct {
 	// URL is the address of a JWK Set. Empty where Issuer is set.
 	URL string
 	// Issuer is an OpenID issuer, whose configuration says where its keys are
@@ -21,7 +21,7 @@ type Source struct {
 }
 
 // Address returns the URL or the issuer.
-func (s Source) Address() string {
+func (s KeySetLocation) Address() string {
 	if s.Issuer != "" {
 		return s.Issuer
 	}
@@ -30,7 +30,7 @@ func (s Source) Address() string {
 
 // name is the source's name in a SetStore: what one may reach and another may
 // not must not be taken for the same.
-func (s Source) name() string {
+func (s KeySetLocation) name() string {
 	name := "url "
 	if s.Issuer != "" {
 		name = "issuer "
@@ -43,7 +43,7 @@ func (s Source) name() string {
 
 // Check says what is wrong with a source: its address must be an https URL
 // without user name and fragment.
-func (s Source) Check() error {
+func (s KeySetLocation) Check() error {
 	if (s.URL == "") == (s.Issuer == "") {
 		return errors.New("a key set has either a URL or an issuer")
 	}
@@ -76,7 +76,7 @@ const MaxKeySetURL = 2048
 
 // locate returns the address of the source's JWK Set, and whether it may be a
 // private one.
-func (f *fetcher) locate(ctx context.Context, s Source) (address string, anywhere bool, err error) {
+func (f *fetcher) locate(ctx context.Context, s KeySetLocation) (address string, anywhere bool, err error) {
 	if s.Issuer == "" {
 		return s.URL, s.Trusted, nil
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(&localMount{})
+	caddy.RegisterModule(&adminEndpoint{})
 }
 
 // localMount serves the management API on Caddy's local admin endpoint, under
@@ -22,45 +22,45 @@ func init() {
 // It holds nothing: Caddy replaces its admin endpoint before a new configuration
 // is proven good, and does not put the old one back when it is not, so the
 // running app is found anew for each request.
-type localMount struct{}
+type adminEndpoint struct{}
 
-const localPrefix = "/gatefold"
+const adminPrefix = "/gatefold"
 
 // CaddyModule returns the Caddy module information.
-func (*localMount) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "admin.api.gatefold", New: func() caddy.Module { return new(localMount) }}
+func (*adminEndpoint) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.gatefold", New: func() caddy.Module { return new(adminEndpoint) }}
 }
 
 // Provision makes our metrics known to the registry of this configuration, before
 // anything of it can fail: the endpoint's /metrics reads that registry from now
 // on, even where the configuration is refused.
-func (*localMount) Provision(ctx caddy.Context) error {
+func (*adminEndpoint) Provision(ctx caddy.Context) error {
 	return registerMetrics(ctx.GetMetricsRegistry())
 }
 
 // Routes implements caddy.AdminRouter.
-func (m *localMount) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: localPrefix + "/", Handler: caddy.AdminHandlerFunc(m.serve)}}
+func (m *adminEndpoint) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPrefix + "/", Handler: caddy.AdminHandlerFunc(m.serve)}}
 }
 
-func (m *localMount) serve(w http.ResponseWriter, r *http.Request) error {
+func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	app, err := m.app(r)
 	if err != nil {
 		return err
 	}
-	if r.URL.Path == localPrefix+backupPath {
+	if r.URL.Path == adminPrefix+backupPath {
 		return app.serveBackup(w, r)
 	}
 	api, err := app.api.get()
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
-	http.StripPrefix(localPrefix, api).ServeHTTP(w, r)
+	http.StripPrefix(adminPrefix, api).ServeHTTP(w, r)
 	return nil
 }
 
 // app returns the running app.
-func (*localMount) app(r *http.Request) (*App, error) {
+func (*adminEndpoint) app(r *http.Request) (*App, error) {
 	// Caddy's remote admin endpoint, which is the one with TLS, serves other
 	// machines: what only the operator of this one may do is not there.
 	if r.TLS != nil {
@@ -94,6 +94,6 @@ func authorizeLocal(r *http.Request) (admin.Caller, error) {
 
 // Interface guards
 var (
-	_ caddy.AdminRouter = (*localMount)(nil)
-	_ caddy.Provisioner = (*localMount)(nil)
+	_ caddy.AdminRouter = (*adminEndpoint)(nil)
+	_ caddy.Provisioner = (*adminEndpoint)(nil)
 )

@@ -142,7 +142,7 @@ func (b *bench) streamsOf() *streams {
 	var found *streams
 	pool.Range(func(key, value any) bool {
 		if key == b.database() {
-			found = &value.(*shared).streams
+			found = &value.(*sharedStore).streams
 		}
 		return true
 	})

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -13,13 +13,13 @@ type Watcher interface {
 
 	// Marks returns the newest event of each of the partitions. It is also asked
 	// with none of them, to see whether the engine answers.
-	Marks(ctx context.Context, partitions []string) ([]Mark, error)
+	Cursors(ctx context.Context, partitions []string) ([]Cursor, error)
 
 	// EventsAfter is Events for somebody who knows which event is at his
 	// position: it returns ErrFeedGap also when that is another one by now, as
 	// after a failover that lost writes. It returns the mark of the last event
 	// that it gives, or the one it was asked with when there are none.
-	EventsAfter(ctx context.Context, partition string, after Mark, limit int) ([]Event, Mark, error)
+	EventsAfter(ctx context.Context, partition string, after Cursor, limit int) ([]Event, Cursor, error)
 
 	// Wait returns when a partition has an event after a position, or some time
 	// has passed, whichever is first.
@@ -27,7 +27,7 @@ type Watcher interface {
 }
 
 // Mark is a place in a change feed, and which event is there.
-type Mark struct {
+type Cursor struct {
 	Position uint64
 	// Token is of the event alone. It is empty at position zero.
 	Token string
@@ -40,12 +40,4 @@ var ErrSnapshotGone = errors.New("too much was written while the records were re
 // Prefetcher is a Snapshot that reads several keys at the price of one.
 type Prefetcher interface {
 	Prefetch(keys ...[]byte) error
-}
-
-// prefetch tells a snapshot which keys will be read next.
-func prefetch(snapshot Snapshot, keys ...[]byte) error {
-	if p, ok := snapshot.(Prefetcher); ok {
-		return p.Prefetch(keys...)
-	}
-	return nil
 }

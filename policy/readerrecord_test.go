@@ -13,9 +13,9 @@ import (
 // reads returns how often a visit asks the store for grants.
 func (w *world) reads(v visit, want Reason) uint64 {
 	w.t.Helper()
-	_, before := w.policy.readers.counted(kindEntitlements)
+	_, before := w.policy.readers.Counted(kindEntitlements)
 	w.want(v, want)
-	_, after := w.policy.readers.counted(kindEntitlements)
+	_, after := w.policy.readers.Counted(kindEntitlements)
 	return after - before
 }
 
@@ -56,13 +56,13 @@ func TestGrantsAreKeptWithTheToken(t *testing.T) {
 		}
 	}
 	// What she asks a second time in one visit is not read again either.
-	w.records.versions.Bump(Change{Shared: true})
+	w.records.versions.Bump(Invalidation{Shared: true})
 	reader := come(token)
 	for _, want := range []uint64{1, 0} {
-		_, before := w.policy.readers.counted(kindEntitlements)
+		_, before := w.policy.readers.Counted(kindEntitlements)
 		_, err := w.policy.granted(context.Background(), "acme", &reader, w.now())
 		must(t, err)
-		if _, after := w.policy.readers.counted(kindEntitlements); after-before != want {
+		if _, after := w.policy.readers.Counted(kindEntitlements); after-before != want {
 			t.Errorf("%d reads, want %d", after-before, want)
 		}
 	}
@@ -180,7 +180,7 @@ func TestOnlyTheVerifiedTokenIsKnown(t *testing.T) {
 func TestKnownReadersAreConcurrent(t *testing.T) {
 	w := newWorld(t)
 	w.policy.Resize(0)
-	w.policy.readers.resize(64 << 10)
+	w.policy.readers.Resize(64 << 10)
 	var group sync.WaitGroup
 	for worker := range 4 {
 		var tokens []string

@@ -35,7 +35,7 @@ func (a *App) parseKeySets(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	a.JWKS = new(KeySetConfig)
-	seen := once{}
+	seen := seenOptions{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if err := seen.check(d, option); err != nil {

@@ -48,7 +48,7 @@ var denials = map[policy.Reason]denial{
 const retryAfterSeconds = "5"
 
 // deny answers a request that must not go on.
-func (h *Handler) deny(w http.ResponseWriter, v *visit, decision *policy.Decision) error {
+func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.Decision) error {
 	answer, known := denials[decision.Reason]
 	if !known {
 		// A reason that nobody wrote an answer for still closes the gate.
@@ -59,8 +59,8 @@ func (h *Handler) deny(w http.ResponseWriter, v *visit, decision *policy.Decisio
 	switch answer.status {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", challenge(h.Site, decision.Reason))
-		if h.login != nil && v.r.Method == http.MethodGet && acceptsHTML(v.r) && !decision.Link.Ignored {
-			header.Set("Location", loginURL(h.login, v))
+		if h.login != nil && g.r.Method == http.MethodGet && acceptsHTML(g.r) && !decision.Link.Ignored {
+			header.Set("Location", loginURL(h.login, g))
 			w.WriteHeader(http.StatusSeeOther)
 			return nil
 		}
@@ -72,7 +72,7 @@ func (h *Handler) deny(w http.ResponseWriter, v *visit, decision *policy.Decisio
 	if h.Deny != nil && h.Deny.Errors {
 		return caddyhttp.Error(answer.status, errors.New(decision.Reason.String()))
 	}
-	return writeDenial(w, v.r, answer, decision.Reason.String())
+	return writeDenial(w, g.r, answer, decision.Reason.String())
 }
 
 // challenge says how to log in (RFC 6750, section 3).
@@ -85,13 +85,13 @@ func challenge(site string, reason policy.Reason) string {
 
 // loginURL returns where to log in, with the page to come back to: always one
 // of the site that was asked for.
-func loginURL(login *url.URL, v *visit) string {
+func loginURL(login *url.URL, g *gateRequest) string {
 	scheme := "http"
-	if v.secure {
+	if g.secure {
 		scheme = "https"
 	}
 	target := *login
-	query := "next=" + url.QueryEscape(scheme+"://"+v.r.Host+cleanURI(v))
+	query := "next=" + url.QueryEscape(scheme+"://"+g.r.Host+cleanURI(g))
 	if target.RawQuery != "" {
 		query = target.RawQuery + "&" + query
 	}

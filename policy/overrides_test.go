@@ -12,12 +12,12 @@ import (
 func TestSuppose(t *testing.T) {
 	w := newWorld(t)
 	w.subscribe(0, 0) // ann has premium
-	decide := func(s Supposition, v visit) Reason {
+	decide := func(s Overrides, v visit) Reason {
 		if s.LinkTo != "" {
-			v.link.Passes = append(v.link.Passes, SupposedPass())
+			v.link.Redeemed = append(v.link.Redeemed, HypotheticalLink())
 		}
-		alone := SupposeAlone(w.policy.Operators(), w.policy.Now, s)
-		over := w.policy.Suppose(s)
+		alone := OverridesOnly(w.policy.Operators(), w.policy.Now, s)
+		over := w.policy.WithOverrides(s)
 		r := w.request(v)
 		reason := over.Decide(t.Context(), r).Reason
 		if r.Site.Rules == nil {
@@ -31,29 +31,29 @@ func TestSuppose(t *testing.T) {
 	page := func(user string) visit { return visit{path: "/articles/a1", reader: Reader{UserID: user}} }
 	for _, test := range []struct {
 		name string
-		s    Supposition
+		s    Overrides
 		v    visit
 		want Reason
 	}{
-		{"who has it in the store", Supposition{Grants: true}, page("ann"), ReasonNotEntitled},
-		{"who has it by supposition", Supposition{Grants: true, SKUs: []string{"x", "premium"}}, page("nobody"), ReasonEntitled},
-		{"who has something else", Supposition{Grants: true, SKUs: []string{"x"}}, page("nobody"), ReasonNotEntitled},
-		{"nobody", Supposition{Grants: true, SKUs: []string{"premium"}}, visit{path: "/articles/a1"}, ReasonLoginRequired},
-		{"a link to this page", Supposition{LinkTo: "https://news.example/articles/a1"}, visit{path: "/articles/a1"}, ReasonSignedLink},
-		{"a link to another page", Supposition{LinkTo: "https://news.example/articles/a2"}, visit{path: "/articles/a1"}, ReasonLoginRequired},
-		{"a link where links open nothing", Supposition{LinkTo: "https://news.example/account"}, visit{path: "/account"}, ReasonLoginRequired},
+		{"who has it in the store", Overrides{Grants: true}, page("ann"), ReasonNotEntitled},
+		{"who has it by supposition", Overrides{Grants: true, SKUs: []string{"x", "premium"}}, page("nobody"), ReasonEntitled},
+		{"who has something else", Overrides{Grants: true, SKUs: []string{"x"}}, page("nobody"), ReasonNotEntitled},
+		{"nobody", Overrides{Grants: true, SKUs: []string{"premium"}}, visit{path: "/articles/a1"}, ReasonLoginRequired},
+		{"a link to this page", Overrides{LinkTo: "https://news.example/articles/a1"}, visit{path: "/articles/a1"}, ReasonSignedLink},
+		{"a link to another page", Overrides{LinkTo: "https://news.example/articles/a2"}, visit{path: "/articles/a1"}, ReasonLoginRequired},
+		{"a link where links open nothing", Overrides{LinkTo: "https://news.example/account"}, visit{path: "/account"}, ReasonLoginRequired},
 	} {
 		if got := decide(test.s, test.v); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
 	// Without a supposition it decides by the store.
-	if got := w.policy.Suppose(Supposition{}).Decide(t.Context(), w.request(page("ann"))).Reason; got != ReasonEntitled {
+	if got := w.policy.WithOverrides(Overrides{}).Decide(t.Context(), w.request(page("ann"))).Reason; got != ReasonEntitled {
 		t.Errorf("nothing supposed: %v", got)
 	}
 	// It spends nothing, whatever it is asked.
 	w.newLink(keys.LinkClaims{ID: "counted", MaxUses: 1})
-	supposing := w.policy.Suppose(Supposition{Grants: true})
+	supposing := w.policy.WithOverrides(Overrides{Grants: true})
 	decision := Decision{Reason: ReasonSignedLink, Link: LinkUse{Issuer: w.site.Issuer(), ID: "counted", Spend: true, MaxUses: 1, ExpiresAt: time.Now().Unix()}}
 	if got := supposing.Redeem(t.Context(), w.request(page("ann")), decision, "id"); got.Allow() {
 		t.Errorf("it redeems a link: %+v", got)

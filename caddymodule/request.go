@@ -19,7 +19,7 @@ import (
 // visit is one request on its way through the gate: what is needed until the
 // next handler has answered. Its memory then serves another request, so nothing
 // that outlives that may point into it; such things are in its outcome.
-type visit struct {
+type gateRequest struct {
 	gate *Handler
 	r    *http.Request
 	// original is the URL as it was received, before any rewrite.
@@ -31,51 +31,51 @@ type visit struct {
 	request       policy.Request
 	// cookies are the link cookies that the request carried, and carried those
 	// of them that this site made.
-	cookies []linkCookie
-	carried []carriedPass
+	cookies  []linkCookie
+	redeemed []redeemedCookie
 	// room is for those of most requests.
-	room struct {
+	buf struct {
 		cookies [2]linkCookie
-		carried [2]carriedPass
-		passes  [2]policy.Pass
+		carried [2]redeemedCookie
+		passes  [2]policy.RedeemedLink
 	}
 	// source is whose token the reader showed, and token is that; streams keep them.
-	source *source
+	source *credentialSource
 	token  string
 	// redemption is the id of the use that was counted, if one was.
 	redemption string
 	// introduction is what the origin is told, where that was prepared before the
 	// decision was final; session says that it is told.
-	introduction introduction
-	session      bool
+	upstream upstreamIdentity
+	session  bool
 	// told is what logs, placeholders and the writer of the answer keep of it.
-	told *outcome
+	outcome *outcome
 }
 
 // visits are the memory of visits that are over.
-var visits = sync.Pool{New: func() any { return new(visit) }}
+var requestPool = sync.Pool{New: func() any { return new(gateRequest) }}
 
 // enter begins a visit: it takes out of the request what only the gate may set,
 // and the gate's own cookies.
-func (h *Handler) enter(r *http.Request) *visit {
-	v, _ := visits.Get().(*visit)
-	v.gate, v.r, v.original, v.told = h, r, r.URL, new(outcome)
-	v.cookies, v.carried = v.room.cookies[:0], v.room.carried[:0]
+func (h *Handler) enter(r *http.Request) *gateRequest {
+	g, _ := requestPool.Get().(*gateRequest)
+	g.gate, g.r, g.original, g.outcome = h, r, r.URL, new(outcome)
+	g.cookies, g.redeemed = g.buf.cookies[:0], g.buf.carried[:0]
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		v.original = original.URL
+		g.original = original.URL
 	}
 	headers := cleanHeaders(r)
-	v.authorization = headers.authorization
-	v.secure = isSecure(r, headers.forwardedProto)
-	v.cookies = takeLinkCookies(r.Header, headers.cookie, v.secure, v.cookies)
-	return v
+	g.authorization = headers.authorization
+	g.secure = isSecure(r, headers.forwardedProto)
+	g.cookies = takeLinkCookies(r.Header, headers.cookie, g.secure, g.cookies)
+	return g
 }
 
 // leave ends a visit. A handler that panics does not come here: its visit is
 // left to the garbage collector.
-func (v *visit) leave() {
-	*v = visit{}
-	visits.Put(v)
+func (g *gateRequest) leave() {
+	*g = gateRequest{}
+	requestPool.Put(g)
 }
 
 // isSecure says whether the reader speaks https, to us or to a proxy that the
@@ -127,7 +127,7 @@ type outcome struct {
 	// forwarding says how the request goes on; nil where that is not known.
 	forwarding *policy.Forwarding
 	// room is for what most rules capture from a path.
-	room [4]string
+	buf [4]string
 	// private is the writer of a page that is not public: here, so that it costs
 	// no memory of its own.
 	private privateWriter
@@ -207,19 +207,19 @@ func writesAccessLog(ctx context.Context) bool {
 
 // report makes a decision known: to placeholders, to the access log, and,
 // where it denies, to the gate's own log.
-func (h *Handler) report(v *visit) {
-	told := v.told
-	decision := &told.decision
-	decision.Keep(told.room[:])
-	told.user = v.request.Reader.UserID
-	ctx := v.r.Context()
+func (h *Handler) report(g *gateRequest) {
+	outcome := g.outcome
+	decision := &outcome.decision
+	decision.Keep(outcome.buf[:])
+	outcome.user = g.request.Reader.UserID
+	ctx := g.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Map(told.placeholder)
+		repl.Map(outcome.placeholder)
 	}
 	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && writesAccessLog(ctx) {
-		extra.Set(zap.Object("gatefold", told))
+		extra.Set(zap.Object("gatefold", outcome))
 	}
-	traceDecision(ctx, told)
+	traceDecision(ctx, outcome)
 	if decision.Allow() {
 		return
 	}
@@ -229,8 +229,8 @@ func (h *Handler) report(v *visit) {
 	}
 	if entry := h.logger.Check(level, "denied"); entry != nil {
 		clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
-		entry.Write(zap.Object("gatefold", told), zap.String("vendor", h.Vendor), zap.String("site", h.Site),
-			zap.String("method", v.r.Method), zap.String("host", v.r.Host), zap.String("path", v.original.EscapedPath()),
+		entry.Write(zap.Object("gatefold", outcome), zap.String("vendor", h.Vendor), zap.String("site", h.Site),
+			zap.String("method", g.r.Method), zap.String("host", g.r.Host), zap.String("path", g.original.EscapedPath()),
 			zap.String("client_ip", clientIP), zap.Error(decision.Err))
 	}
 }

@@ -19,23 +19,23 @@ const (
 
 // introduction is how an origin is told who asks: the site's settings, and the
 // session, which is empty when there is nothing to tell.
-type introduction struct {
+type upstreamIdentity struct {
 	settings *policy.Forwarding
 	session  string
 }
 
 // introduce prepares what an origin is told of an allowed request. A use that is to
 // be spent is spent only after this: what cannot be told of is not served.
-func (h *Handler) introduce(v *visit, site *siteRuntime, decision *policy.Decision) (introduction, error) {
-	if !h.app.shared.fresh(h.Vendor, v.request.Now) {
-		return introduction{}, errStale
+func (h *Handler) identifyUpstream(g *gateRequest, site *siteRuntime, decision *policy.Decision) (upstreamIdentity, error) {
+	if !h.app.shared.fresh(h.Vendor, g.request.Now) {
+		return upstreamIdentity{}, errStale
 	}
-	settings, err := site.policy.Forwarding(v.r.Context(), site.sessions, site.site)
+	settings, err := site.policy.Forwarding(g.r.Context(), site.sessions, site.site)
 	if err != nil || !decision.Allow() || decision.Reason == policy.ReasonPreflight {
-		return introduction{settings: settings}, err
+		return upstreamIdentity{settings: settings}, err
 	}
-	session, err := site.policy.Session(v.r.Context(), site.sessions, &v.request, decision, settings.Backend)
-	return introduction{settings, session}, err
+	session, err := site.policy.Session(g.r.Context(), site.sessions, &g.request, decision, settings.Backend)
+	return upstreamIdentity{settings, session}, err
 }
 
 // handOver makes a decided request ready for whoever answers it: it takes out
@@ -45,28 +45,28 @@ func (h *Handler) introduce(v *visit, site *siteRuntime, decision *policy.Decisi
 // origin for a page. Where the site's settings are not known, everything is taken
 // out that could be a session under any of them, and nothing is told; only what
 // everybody may have is then still served.
-func (h *Handler) handOver(v *visit, decision *policy.Decision) {
-	told := v.introduction
-	if told.settings == nil {
+func (h *Handler) prepareUpstream(g *gateRequest, decision *policy.Decision) {
+	identity := g.upstream
+	if identity.settings == nil {
 		site, err := h.runtime.get()
 		if err == nil {
-			told, err = h.introduce(v, site, decision)
+			identity, err = h.identifyUpstream(g, site, decision)
 		}
 		if err != nil {
 			withoutSession(decision, err)
 		}
 	}
-	if told.settings == nil {
-		dropSharedSession(v.r)
+	if identity.settings == nil {
+		dropSharedSession(g.r)
 		return
 	}
-	v.told.forwarding = told.settings
-	if told.settings.Backend.Shared() {
-		dropSharedSession(v.r)
+	g.outcome.forwarding = identity.settings
+	if identity.settings.Backend.Shared() {
+		dropSharedSession(g.r)
 	}
-	if told.session != "" && decision.Allow() {
-		v.session = true
-		setSession(v.r.Header, told.settings.Backend, told.session)
+	if identity.session != "" && decision.Allow() {
+		g.session = true
+		setSession(g.r.Header, identity.settings.Backend, identity.session)
 	}
 }
 

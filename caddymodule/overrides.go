@@ -9,10 +9,10 @@ import (
 )
 
 // supposedReader is the user id of a reader of whom only the skus are said.
-const supposedReader = "supposed"
+const hypotheticalReader = "supposed"
 
 // suppose returns a site that decides as if what a request supposes were true.
-func (r *siteRuntime) suppose(ctx context.Context, request *admin.ExplainRequest) (*siteRuntime, error) {
+func (r *siteRuntime) withOverrides(ctx context.Context, request *admin.ExplainRequest) (*siteRuntime, error) {
 	if request.SKUs == nil && !request.HoldsLink {
 		return r, nil
 	}
@@ -24,12 +24,12 @@ func (r *siteRuntime) suppose(ctx context.Context, request *admin.ExplainRequest
 		}
 		supposing.Rules = rules
 	}
-	return &siteRuntime{policy: r.policy.Suppose(supposition(request)), site: &supposing, sources: r.sources}, nil
+	return &siteRuntime{policy: r.policy.WithOverrides(overridesOf(request)), site: &supposing, sources: r.sources}, nil
 }
 
 // supposition is what a request supposes.
-func supposition(request *admin.ExplainRequest) policy.Supposition {
-	var s policy.Supposition
+func overridesOf(request *admin.ExplainRequest) policy.Overrides {
+	var s policy.Overrides
 	if request.SKUs != nil {
 		s.Grants, s.SKUs = true, *request.SKUs
 	}
@@ -40,12 +40,12 @@ func supposition(request *admin.ExplainRequest) policy.Supposition {
 }
 
 // tellSupposedGrants tells of grants that nobody made.
-func (e *explainer) tellSupposedGrants(skus []string) {
+func (e *explainer) addHypotheticalGrants(skus []string) {
 	for _, sku := range skus {
 		if !slices.Contains(e.skus, sku) {
-			e.told.OtherGrants++
+			e.result.OtherGrants++
 			continue
 		}
-		e.told.Grants = append(e.told.Grants, admin.ExplainedGrant{ID: "supposed", SKU: sku, List: "no list", Counts: true})
+		e.result.Grants = append(e.result.Grants, admin.ExplainedGrant{ID: "supposed", SKU: sku, List: "no list", Counts: true})
 	}
 }

@@ -42,7 +42,7 @@ func (h *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("%q: gatefold_api takes no matcher and no argument; to put it below a path, write `handle_path /api/* { gatefold_api }`", d.Val())
 	}
-	seen := once{}
+	seen := seenOptions{}
 	for d.NextBlock(0) {
 		option := d.Val()
 		if option != "issuer" {
@@ -87,7 +87,7 @@ func (h *API) parseIssuer(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&issuer.Issuer) {
 		return d.ArgErr()
 	}
-	seen := once{}
+	seen := seenOptions{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if err := seen.check(d, option); err != nil {

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"encoding/binary"
@@ -17,13 +17,13 @@ func (b *Batch) CheckLimits(partition string) error {
 		}
 	}
 	for _, counter := range b.Counters {
-		if err := withinLimits(counter.Key, counter.OnceValue); err != nil {
+		if err := withinLimits(counter.Key, counter.IdempotencyValue); err != nil {
 			return err
 		}
-		if counter.Once == nil {
+		if counter.IdempotencyKey == nil {
 			continue
 		}
-		if err := withinLimits(counter.Once, nil); err != nil {
+		if err := withinLimits(counter.IdempotencyKey, nil); err != nil {
 			return err
 		}
 	}

@@ -18,15 +18,15 @@ var ErrBusy = fmt.Errorf("%w: too many signatures wait to be verified", ErrKeysU
 // verification, as much as a hundred decisions from memory; with many of them on
 // their way at once the processors would do little else, and readers who are known
 // would wait behind them.
-type Turnstile struct {
+type Limiter struct {
 	passing chan struct{}
 	waiting atomic.Int64
 	most    int64
 }
 
 // NewTurnstile returns one through which some pass at a time while others wait.
-func NewTurnstile(passing, waiting int) *Turnstile {
-	return &Turnstile{passing: make(chan struct{}, max(passing, 1)), most: int64(waiting)}
+func NewLimiter(passing, waiting int) *Limiter {
+	return &Limiter{passing: make(chan struct{}, max(passing, 1)), most: int64(waiting)}
 }
 
 // maxWaitingSignatures bounds how long somebody waits whose token nobody has seen,
@@ -35,12 +35,12 @@ const maxWaitingSignatures = 4096
 
 // Signatures is the turnstile through which every verification of a signature
 // goes: at most half of the processors verify at a time.
-var Signatures = NewTurnstile(runtime.GOMAXPROCS(0)/2, maxWaitingSignatures)
+var VerifyLimiter = NewLimiter(runtime.GOMAXPROCS(0)/2, maxWaitingSignatures)
 
 // Pass calls a function when its turn has come, and returns its error, or ErrBusy
 // at once when too many wait. Whoever had to wait lets what is ready to run go
 // first: those are readers whose requests need no turn.
-func (t *Turnstile) Pass(do func() error) error {
+func (t *Limiter) Do(do func() error) error {
 	select {
 	case t.passing <- struct{}{}:
 	default:
@@ -57,4 +57,4 @@ func (t *Turnstile) Pass(do func() error) error {
 }
 
 // Waiting returns how many wait for their turn.
-func (t *Turnstile) Waiting() int { return int(t.waiting.Load()) }
+func (t *Limiter) Waiting() int { return int(t.waiting.Load()) }

@@ -23,7 +23,7 @@ type stream struct {
 	site    *siteRuntime
 	request policy.Request // what is judged; its path is read again, from path
 	path    string
-	source  *source // whose token the reader showed, if one
+	source  *credentialSource // whose token the reader showed, if one
 	token   string
 	began   time.Time
 
@@ -33,11 +33,11 @@ type stream struct {
 
 	refused policy.Reason // why it is cut, zero while it is not
 
-	mu   sync.Mutex // what is over must not be cut: its connection serves another request
-	over bool
-	told bool     // that it is cut: in the log, and to the metric
-	conn net.Conn // of a tunnel
-	w    http.ResponseWriter
+	mu     sync.Mutex // what is over must not be cut: its connection serves another request
+	over   bool
+	logged bool     // that it is cut: in the log, and to the metric
+	conn   net.Conn // of a tunnel
+	w      http.ResponseWriter
 }
 
 // streams are the streams of all sites whose records are in one store.
@@ -115,15 +115,15 @@ func (s *streams) watch() {
 }
 
 // newStream takes down what a visit was judged by. Its memory outlives the visit.
-func newStream(h *Handler, site *siteRuntime, v *visit, w http.ResponseWriter) *stream {
+func newStream(h *Handler, site *siteRuntime, g *gateRequest, w http.ResponseWriter) *stream {
 	s := &stream{
-		gate: h, site: site, path: v.original.EscapedPath(), source: v.source, token: v.token, began: v.request.Now, w: w,
+		gate: h, site: site, path: g.original.EscapedPath(), source: g.source, token: g.token, began: g.request.Now, w: w,
 		request: policy.Request{
-			Site: v.request.Site, Method: v.request.Method, Host: v.request.Host, Query: v.request.Query,
-			Reader: v.request.Reader, Link: v.request.Link,
+			Site: g.request.Site, Method: g.request.Method, Host: g.request.Host, Query: g.request.Query,
+			Reader: g.request.Reader, Link: g.request.Link,
 		},
 	}
-	s.request.Link.Passes = slices.Clone(v.request.Link.Passes)
+	s.request.Link.Redeemed = slices.Clone(g.request.Link.Redeemed)
 	return s
 }
 
@@ -183,8 +183,8 @@ func (s *stream) cut(reason policy.Reason) {
 	if s.over {
 		return
 	}
-	if !s.told {
-		s.told = true
+	if !s.logged {
+		s.logged = true
 		s.gate.logger.Info("cut", zap.Stringer("reason", reason), zap.String("vendor", s.gate.Vendor), zap.String("site", s.gate.Site),
 			zap.String("path", s.path), zap.Duration("open", now().Sub(s.began)))
 		streamsCut.WithLabelValues(s.gate.Vendor, s.gate.Site).Inc()

@@ -20,12 +20,12 @@ func waitFor(t *testing.T, what string, so func() bool) {
 
 // However many come, only so many pass at a time, and each gets its turn.
 func TestFewPassAtATime(t *testing.T) {
-	turnstile := NewTurnstile(2, 1000)
+	turnstile := NewLimiter(2, 1000)
 	var inside, most, passed atomic.Int64
 	var all sync.WaitGroup
 	for range 500 {
 		all.Go(func() {
-			if err := turnstile.Pass(func() error {
+			if err := turnstile.Do(func() error {
 				now := inside.Add(1)
 				defer inside.Add(-1)
 				for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
@@ -45,21 +45,21 @@ func TestFewPassAtATime(t *testing.T) {
 
 // Who comes when too many wait is told so at once; those who wait pass.
 func TestTheLineIsBounded(t *testing.T) {
-	turnstile := NewTurnstile(1, 3)
+	turnstile := NewLimiter(1, 3)
 	enter, release := make(chan struct{}), make(chan struct{})
 	passed := 0 // by one at a time
 	var all sync.WaitGroup
 	all.Go(func() {
-		_ = turnstile.Pass(func() error { close(enter); <-release; return nil })
+		_ = turnstile.Do(func() error { close(enter); <-release; return nil })
 	})
 	<-enter
 	for i := range 3 {
 		all.Go(func() {
-			_ = turnstile.Pass(func() error { passed++; return nil })
+			_ = turnstile.Do(func() error { passed++; return nil })
 		})
 		waitFor(t, "it waits", func() bool { return turnstile.Waiting() == i+1 })
 	}
-	if err := turnstile.Pass(func() error { t.Error("passed"); return nil }); !errors.Is(err, ErrBusy) || !errors.Is(err, ErrKeysUnavailable) {
+	if err := turnstile.Do(func() error { t.Error("passed"); return nil }); !errors.Is(err, ErrBusy) || !errors.Is(err, ErrKeysUnavailable) {
 		t.Errorf("the one too many: %v", err)
 	}
 	close(release)
@@ -68,19 +68,19 @@ func TestTheLineIsBounded(t *testing.T) {
 		t.Errorf("%d passed", passed)
 	}
 	own := errors.New("its own")
-	if err := turnstile.Pass(func() error { return own }); !errors.Is(err, own) {
+	if err := turnstile.Do(func() error { return own }); !errors.Is(err, own) {
 		t.Errorf("got %v", err)
 	}
 }
 
 // A verification that ends in a panic does not keep its place.
 func TestAPanicLeavesTheTurnstile(t *testing.T) {
-	turnstile := NewTurnstile(1, 0)
+	turnstile := NewLimiter(1, 0)
 	func() {
 		defer func() { _ = recover() }()
-		_ = turnstile.Pass(func() error { panic("broken") })
+		_ = turnstile.Do(func() error { panic("broken") })
 	}()
-	if err := turnstile.Pass(func() error { return nil }); err != nil {
+	if err := turnstile.Do(func() error { return nil }); err != nil {
 		t.Error(err)
 	}
 }
@@ -88,11 +88,11 @@ func TestAPanicLeavesTheTurnstile(t *testing.T) {
 // Every signature goes through the one turnstile, and what is refused for any
 // other reason does not wait there.
 func TestSignaturesWaitForTheirTurn(t *testing.T) {
-	was := Signatures
-	defer func() { Signatures = was }()
-	Signatures = NewTurnstile(1, 0)
+	was := VerifyLimiter
+	defer func() { VerifyLimiter = was }()
+	VerifyLimiter = NewLimiter(1, 0)
 	good, forged, retyped := forgeLink(linkPayload()), forge(stranger, linkHeader(acmeKey), linkPayload().String()), forge(acmeKey, `{"alg":"ES256"}`, linkPayload().String())
-	err := Signatures.Pass(func() error {
+	err := VerifyLimiter.Do(func() error {
 		for _, raw := range []string{good, forged} {
 			if claims, err := verifyAcme(raw); !errors.Is(err, ErrBusy) || claims.ID != "" {
 				t.Errorf("while another one passes: %+v, %v", claims, err)

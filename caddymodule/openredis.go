@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,18 +20,18 @@ import (
 
 // openRedis begins to follow the Redis that other nodes share. One that is away is
 // no error: the node answers 503 until it is there. One that cannot be used is.
-func openRedis(s *shared, options redisengine.Options, staleFor time.Duration) (store.Engine, error) {
-	engine, err := redisengine.New(options)
+func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Duration) (engine.Engine, error) {
+	backend, err := redisengine.New(options)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	inspector := &inspector{engine: engine}
+	inspector := &inspector{engine: backend}
 	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
 	if err := inspector.inspect(ctx); errors.Is(err, redisengine.ErrRefused) || errors.Is(err, redisengine.ErrTooOld) {
-		return nil, errors.Join(fmt.Errorf("store: %w", err), engine.Close())
+		return nil, errors.Join(fmt.Errorf("store: %w", err), backend.Close())
 	}
-	follower := store.Follow(engine, store.FollowOptions{
+	follower := store.Follow(backend, store.FollowOptions{
 		Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: staleFor, Now: now,
 		Check: inspector.again, Changed: storeChanged,
 	})
@@ -95,23 +97,23 @@ var errStale = errors.New("the store is away for longer than stale_for allows to
 
 // decideWithoutStore decides before the store was ever there: what the configuration
 // alone makes public is, and nothing else can be decided.
-func (h *Handler) decideWithoutStore(v *visit, why error) policy.Decision {
+func (h *Handler) decideWithoutStore(g *gateRequest, why error) policy.Decision {
 	unavailable := policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: why}
-	method, ok := policy.JudgedMethod(v.r.Method, isExtendedWebSocket(v.r))
+	method, ok := policy.JudgedMethod(g.r.Method, isExtendedWebSocket(g.r))
 	if !ok || h.rules == nil || h.app.shared == nil {
 		return unavailable
 	}
-	request := &v.request
+	request := &g.request
 	request.Site, request.Method = policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), nil), method
-	request.Host, request.Query = v.r.Host, v.original.RawQuery
-	if err := request.Path.Read(v.original.EscapedPath(), request.Site.Paths); err != nil {
+	request.Host, request.Query = g.r.Host, g.original.RawQuery
+	if err := request.Path.Read(g.original.EscapedPath(), request.Site.Paths); err != nil {
 		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
 	}
 	rules := h.app.shared.policy
-	if err := rules.Match(v.r.Context(), request); err != nil {
+	if err := rules.Match(g.r.Context(), request); err != nil {
 		return unavailable
 	}
-	if decision := rules.Decide(v.r.Context(), request); decision.Public() {
+	if decision := rules.Decide(g.r.Context(), request); decision.Public() {
 		return decision
 	}
 	return unavailable

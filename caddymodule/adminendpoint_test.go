@@ -95,7 +95,7 @@ func TestRemoteAdminHasNothingOfOurs(t *testing.T) {
 	newBench(t, standardRules)
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/gatefold/management/access-lists", nil)
 	request.TLS = new(tls.ConnectionState)
-	err := new(localMount).serve(httptest.NewRecorder(), request)
+	err := new(adminEndpoint).serve(httptest.NewRecorder(), request)
 	if failed, ok := errors.AsType[caddy.APIError](err); !ok || failed.HTTPStatus != http.StatusNotFound {
 		t.Errorf("got %v", err)
 	}

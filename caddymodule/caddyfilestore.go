@@ -53,7 +53,7 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 }
 
 func (c *StoreConfig) parseRedis(d *caddyfile.Dispenser) error {
-	seen := once{}
+	seen := seenOptions{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if err := seen.check(d, option); err != nil {
@@ -119,7 +119,7 @@ func (c *StoreTLS) parse(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := once{}
+	seen := seenOptions{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if err := seen.check(d, "tls "+option); err != nil {

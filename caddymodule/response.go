@@ -12,31 +12,31 @@ import (
 )
 
 // allow lets a request go on to the next handler.
-func (h *Handler) allow(w http.ResponseWriter, v *visit, decision *policy.Decision, next caddyhttp.Handler) error {
+func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.Decision, next caddyhttp.Handler) error {
 	if decision.Reason == policy.ReasonPreflight {
 		// A preflight has no credentials (Fetch standard, 4.8); one that brings
 		// some is not to be served with them.
-		v.r.Header.Del("Authorization")
-		v.r.Header.Del("Cookie")
-		return next.ServeHTTP(w, v.r)
+		g.r.Header.Del("Authorization")
+		g.r.Header.Del("Cookie")
+		return next.ServeHTTP(w, g.r)
 	}
-	if decision.Link.Token && decision.Reason == policy.ReasonSignedLink && v.r.Method == http.MethodGet {
-		h.keepLink(w.Header(), v, decision)
-		if acceptsHTML(v.r) {
-			return redirectClean(w, v)
+	if decision.Link.Token && decision.Reason == policy.ReasonSignedLink && g.r.Method == http.MethodGet {
+		h.keepLink(w.Header(), g, decision)
+		if acceptsHTML(g.r) {
+			return redirectClean(w, g)
 		}
 	}
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 	}
-	if decision.Public() && !v.session && h.rules != nil {
-		return next.ServeHTTP(w, v.r) // nothing can take that back
+	if decision.Public() && !g.session && h.rules != nil {
+		return next.ServeHTTP(w, g.r) // nothing can take that back
 	}
-	writer := &v.told.private
-	writer.ResponseWriter, writer.public = w, decision.Public() && !v.session
-	writer.streaming = streaming{visit: v}
+	writer := &g.outcome.private
+	writer.ResponseWriter, writer.public = w, decision.Public() && !g.session
+	writer.streaming = streaming{visit: g}
 	defer writer.streaming.end()
-	return next.ServeHTTP(writer, v.r)
+	return next.ServeHTTP(writer, g.r)
 }
 
 // serveLocal answers an allowed request whose rule is not forwarded.
@@ -60,9 +60,9 @@ func (h *Handler) nothingHere(w http.ResponseWriter, r *http.Request) error {
 
 // redirectClean sends a browser from the signed URL to the same page without
 // the token, so that it stands in no address bar, history or Referer.
-func redirectClean(w http.ResponseWriter, v *visit) error {
+func redirectClean(w http.ResponseWriter, g *gateRequest) error {
 	header := w.Header()
-	header.Set("Location", cleanURI(v))
+	header.Set("Location", cleanURI(g))
 	header.Set("Cache-Control", "no-store")
 	header.Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(http.StatusSeeOther)

@@ -10,7 +10,7 @@ import (
 
 // Supposition is what a decision is to be made from instead of what the store
 // holds: for rule tests, which must say the same whatever was granted since.
-type Supposition struct {
+type Overrides struct {
 	// Grants says that SKUs replace the grants that the reader has: each of
 	// them granted for ever, and nothing else.
 	Grants bool
@@ -21,57 +21,57 @@ type Supposition struct {
 }
 
 // supposed names what stands in no store.
-const supposed = "supposed"
+const hypothetical = "supposed"
 
 // SupposedPass is the link cookie of the link that a Supposition speaks of.
-func SupposedPass() Pass {
-	return Pass{Issuer: supposed, ID: supposed, ExpiresAt: math.MaxInt64 / 1000}
+func HypotheticalLink() RedeemedLink {
+	return RedeemedLink{Issuer: hypothetical, ID: hypothetical, ExpiresAt: math.MaxInt64 / 1000}
 }
 
 // Suppose returns a policy that decides by the same steps as this one, as if
 // what is supposed were true. It shares nothing in memory with it, keeps
 // nothing, and redeems nothing. The site's rules are those of the Site that it
 // is asked about, or else the store's, read anew for each request.
-func (p *Policy) Suppose(s Supposition) *Policy {
+func (p *Policy) WithOverrides(s Overrides) *Policy {
 	policy := p.uncached()
-	policy.records = &supposedRecords{Records: p.records, supposition: s}
+	policy.records = &overriddenRecords{Records: p.records, overrides: s}
 	return policy
 }
 
 // SupposeAlone returns a policy that has no store at all, only what is supposed.
-func SupposeAlone(operators *Operators, now func() time.Time, s Supposition) *Policy {
+func OverridesOnly(operators *Operators, now func() time.Time, s Overrides) *Policy {
 	return &Policy{
-		records:  &supposedRecords{Records: noRecords{}, supposition: s},
+		records:  &overriddenRecords{Records: noRecords{}, overrides: s},
 		versions: new(Versions), operators: operators, now: now, domains: new(domainTable),
 	}
 }
 
 // supposedRecords are records in which something else is supposed.
-type supposedRecords struct {
+type overriddenRecords struct {
 	Records
-	supposition Supposition
+	overrides Overrides
 }
 
-func (s *supposedRecords) Grants(ctx context.Context, vendor string, reader Reader) ([]Grant, error) {
-	if !s.supposition.Grants {
+func (s *overriddenRecords) Grants(ctx context.Context, vendor string, reader Reader) ([]Grant, error) {
+	if !s.overrides.Grants {
 		return s.Records.Grants(ctx, vendor, reader)
 	}
-	grants := make([]Grant, len(s.supposition.SKUs))
-	for i, sku := range s.supposition.SKUs {
-		grants[i] = Grant{ID: supposed, SKU: sku, Active: true}
+	grants := make([]Grant, len(s.overrides.SKUs))
+	for i, sku := range s.overrides.SKUs {
+		grants[i] = Grant{ID: hypothetical, SKU: sku, Active: true}
 	}
 	return grants, nil
 }
 
-func (s *supposedRecords) Link(ctx context.Context, vendor, issuer, id string) (Link, error) {
-	if pass := SupposedPass(); s.supposition.LinkTo == "" || issuer != pass.Issuer || id != pass.ID {
+func (s *overriddenRecords) Link(ctx context.Context, vendor, issuer, id string) (Link, error) {
+	if pass := HypotheticalLink(); s.overrides.LinkTo == "" || issuer != pass.Issuer || id != pass.ID {
 		return s.Records.Link(ctx, vendor, issuer, id)
 	}
-	pass := SupposedPass()
-	return Link{Claims: keys.LinkClaims{Issuer: pass.Issuer, ID: pass.ID, URL: s.supposition.LinkTo, ExpiresAt: pass.ExpiresAt}}, nil
+	pass := HypotheticalLink()
+	return Link{Claims: keys.LinkClaims{Issuer: pass.Issuer, ID: pass.ID, URL: s.overrides.LinkTo, ExpiresAt: pass.ExpiresAt}}, nil
 }
 
-func (*supposedRecords) Redeem(context.Context, string, Redemption) error { return ErrNotFound }
+func (*overriddenRecords) Redeem(context.Context, string, Redemption) error { return ErrNotFound }
 
 // noRecords is a store in which nothing is.
 type noRecords struct{}

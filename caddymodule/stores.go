@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
+
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -32,7 +34,7 @@ var (
 // configurations that use it, so it keeps nothing of theirs: no context, no
 // logger. Requests of an unloaded configuration may still be on their way when
 // it is closed; they are answered 503.
-type shared struct {
+type sharedStore struct {
 	file     string // of an embedded database
 	engine   *lazyEngine
 	store    *store.Store
@@ -40,15 +42,15 @@ type shared struct {
 	policy   *policy.Policy
 	streams  streams
 	// keySets are other people's keys: publishers' and readers' issuers'.
-	keySets *keys.Sets
-	visits  *store.Recorder
+	keySets  *keys.Sets
+	recorder *store.Recorder
 }
 
 // newShared returns a store that is not opened yet. With open an engine is opened;
 // it is given what follows from records, for engines that others write to as well.
-func newShared(file string, cacheBytes int64, open func(*shared) (store.Engine, error)) (*shared, error) {
-	s := &shared{file: file, versions: new(policy.Versions)}
-	s.engine = &lazyEngine{make: func() (store.Engine, error) { return open(s) }}
+func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.Engine, error)) (*sharedStore, error) {
+	s := &sharedStore{file: file, versions: new(policy.Versions)}
+	s.engine = &lazyEngine{make: func() (engine.Engine, error) { return open(s) }}
 	s.store = store.New(s.engine, s.versions, now)
 	options := keySetOptions
 	options.Now, options.Store = now, s.store
@@ -62,37 +64,37 @@ func newShared(file string, cacheBytes int64, open func(*shared) (store.Engine, 
 		return nil, err
 	}
 	s.policy = decisions
-	s.visits = store.NewRecorder(s.store, visitInterval, visitsLost)
+	s.recorder = store.NewRecorder(s.store, recordInterval, recordingFailed)
 	return s, nil
 }
 
 // openBolt opens the embedded database.
-func openBolt(s *shared) (store.Engine, error) {
-	engine, err := boltengine.Open(s.file)
+func openBolt(s *sharedStore) (engine.Engine, error) {
+	backend, err := boltengine.Open(s.file)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return engine, nil
+	return backend, nil
 }
 
 // fresh says whether what is in memory of a vendor may be used: always, where the
 // store is this process's own.
-func (s *shared) fresh(vendor string, at time.Time) bool {
+func (s *sharedStore) fresh(vendor string, at time.Time) bool {
 	follower := s.engine.follower()
 	return follower == nil || follower.Fresh(vendor, at)
 }
 
 // visitInterval is how often visits are written; tests do not wait for it.
-var visitInterval = store.RecordEvery
+var recordInterval = store.RecordEvery
 
 // visitsLost tells the server's log that visits could not be recorded.
-func visitsLost(err error) {
+func recordingFailed(err error) {
 	caddy.Log().Named("gatefold").Warn("visits of readers could not be recorded; requests are not affected", zap.Error(err))
 }
 
 // Destruct closes the store, when the last configuration released it.
-func (s *shared) Destruct() error {
-	s.visits.Close()
+func (s *sharedStore) Destruct() error {
+	s.recorder.Close()
 	s.keySets.Close()
 	s.policy.Close()
 	return s.engine.Close()
@@ -101,10 +103,10 @@ func (s *shared) Destruct() error {
 // lazyEngine opens the database at first use. Provision must not: it also runs
 // for `caddy validate`, beside a server that has the file open.
 type lazyEngine struct {
-	make func() (store.Engine, error)
+	make func() (engine.Engine, error)
 
 	mu      sync.RWMutex
-	engine  store.Engine
+	engine  engine.Engine
 	closed  bool
 	follows atomic.Pointer[store.Follower] // the engine, if it is one that follows
 }
@@ -119,20 +121,20 @@ func (l *lazyEngine) open() error {
 	return err
 }
 
-func (l *lazyEngine) get() (store.Engine, error) {
+func (l *lazyEngine) get() (engine.Engine, error) {
 	l.mu.RLock()
-	engine, closed := l.engine, l.closed
+	backend, closed := l.engine, l.closed
 	l.mu.RUnlock()
 	if closed {
-		return nil, store.ErrClosed
+		return nil, engine.ErrClosed
 	}
-	if engine != nil {
-		return engine, nil
+	if backend != nil {
+		return backend, nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil, store.ErrClosed
+		return nil, engine.ErrClosed
 	}
 	if l.engine == nil {
 		opened, err := l.make()
@@ -147,59 +149,59 @@ func (l *lazyEngine) get() (store.Engine, error) {
 	return l.engine, nil
 }
 
-func (l *lazyEngine) View(ctx context.Context, partition string, fn func(store.Snapshot) error) error {
-	engine, err := l.get()
+func (l *lazyEngine) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
+	backend, err := l.get()
 	if err != nil {
 		return err
 	}
 	done := storeOperation("view")
-	err = engine.View(ctx, partition, fn)
+	err = backend.View(ctx, partition, fn)
 	done(err)
 	return err
 }
 
-func (l *lazyEngine) Commit(ctx context.Context, partition string, batch *store.Batch) (store.Committed, error) {
-	engine, err := l.get()
+func (l *lazyEngine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
+	backend, err := l.get()
 	if err != nil {
-		return store.Committed{}, err
+		return engine.Committed{}, err
 	}
 	done := storeOperation("commit")
-	committed, err := engine.Commit(ctx, partition, batch)
+	committed, err := backend.Commit(ctx, partition, batch)
 	done(err)
 	return committed, err
 }
 
-func (l *lazyEngine) Events(ctx context.Context, partition string, after uint64, limit int) ([]store.Event, error) {
-	engine, err := l.get()
+func (l *lazyEngine) Events(ctx context.Context, partition string, after uint64, limit int) ([]engine.Event, error) {
+	backend, err := l.get()
 	if err != nil {
 		return nil, err
 	}
-	return engine.Events(ctx, partition, after, limit)
+	return backend.Events(ctx, partition, after, limit)
 }
 
 func (l *lazyEngine) Position(ctx context.Context, partition string) (uint64, error) {
-	engine, err := l.get()
+	backend, err := l.get()
 	if err != nil {
 		return 0, err
 	}
-	return engine.Position(ctx, partition)
+	return backend.Position(ctx, partition)
 }
 
 func (l *lazyEngine) Partitions(ctx context.Context) ([]string, error) {
-	engine, err := l.get()
+	backend, err := l.get()
 	if err != nil {
 		return nil, err
 	}
-	return engine.Partitions(ctx)
+	return backend.Partitions(ctx)
 }
 
 func (l *lazyEngine) Sweep(ctx context.Context, partition string, before time.Time, limit int) (int, error) {
-	engine, err := l.get()
+	backend, err := l.get()
 	if err != nil {
 		return 0, err
 	}
 	done := storeOperation("sweep")
-	removed, err := engine.Sweep(ctx, partition, before, limit)
+	removed, err := backend.Sweep(ctx, partition, before, limit)
 	done(err)
 	return removed, err
 }
@@ -216,6 +218,6 @@ func (l *lazyEngine) Close() error {
 
 // Interface guards
 var (
-	_ caddy.Destructor = (*shared)(nil)
-	_ store.Engine     = (*lazyEngine)(nil)
+	_ caddy.Destructor = (*sharedStore)(nil)
+	_ engine.Engine    = (*lazyEngine)(nil)
 )
