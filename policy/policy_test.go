@@ -312,8 +312,8 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 		w.settle()
 		var bound int64
 		for _, part := range []int64{
-			w.policy.readers.maxBytes, w.policy.containers.entries.MaxCost(), w.policy.links.entries.MaxCost(),
-			w.policy.linkTokens.entries.MaxCost(), w.policy.sessions.entries.MaxCost(),
+			w.policy.readers.MaxBytes(), w.policy.containers.MaxBytes(), w.policy.links.MaxBytes(),
+			w.policy.linkTokens.MaxBytes(), w.policy.sessions.MaxBytes(),
 		} {
 			bound += part
 		}
@@ -321,7 +321,7 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 			t.Errorf("resized to %d, the caches may take %d", bytes, bound)
 		}
 	}
-	if hits, _ := w.policy.readers.Counted(kindEntitlements); hits != 2 {
+	if hits := w.policy.counts.entitlements.hits.Load(); hits != 2 {
 		t.Errorf("%d of 2 later decisions came from memory", hits)
 	}
 }

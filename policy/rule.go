@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gatefold/gatefold/policy/memory"
 )
 
 // Limits of one rule.
@@ -148,7 +150,7 @@ func ParseAllow(text string) (Allow, error) {
 
 // recentAllows holds what was read a moment ago: of ten thousand rules most say the
 // same.
-var recentAllows = NewRecent[Allow](512)
+var recentAllows = memory.NewRecent[Allow](512)
 
 // segment is one segment of a rule's path template.
 type segment struct {

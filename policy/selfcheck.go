@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// selfCheckEvery is how many decisions pass between two that are checked.
+	// selfCheckEvery: one decision of so many is checked.
 	selfCheckEvery = 10_000
 	// doubtSettles is how long a difference may last: the time between the
 	// commit of a write and its versions, which on another node come by the
@@ -21,7 +21,7 @@ const (
 // checkDue chooses one decision of selfCheckEvery. It counts in parts, so that
 // processors seldom wait for one another.
 func (p *Policy) checkDue() bool {
-	return p.readers != nil && p.readers.counts[shard()].decisions.Add(1)%selfCheckEvery == 0
+	return p.readers != nil && p.counts.decisions.Add()%p.checkEvery == 0
 }
 
 // selfChecks compares what memory says with what the store says.

@@ -77,10 +77,10 @@ func (w *world) wait(d time.Duration) { w.clock.Add(d.Milliseconds()) }
 // settle waits until ristretto took in what was set, so that what is kept is
 // found.
 func (w *world) settle() {
-	w.policy.containers.entries.Wait()
-	w.policy.links.entries.Wait()
-	w.policy.linkTokens.entries.Wait()
-	w.policy.sessions.entries.Wait()
+	w.policy.containers.Wait()
+	w.policy.links.Wait()
+	w.policy.linkTokens.Wait()
+	w.policy.sessions.Wait()
 }
 
 // visit is a request as the handler hands it to the policy.
