@@ -7,11 +7,15 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/policy"
 )
+
+func init() {
+	gateOptions.register(func(h *Handler) []option {
+		return []option{{name: "rule", parse: h.parseRule, repeatable: true}}
+	})
+}
 
 var methodsPattern = regexp.MustCompile(`^[A-Z]+(,[A-Z]+)*$`)
 
@@ -71,50 +75,28 @@ func checkCaptures(path string) error {
 	return nil
 }
 
-// parseBlock reads the block of a rule: what becomes of a request that it
-// allows, and what a visit records.
+// parseBlock reads the block of a rule.
 func (c *RuleConfig) parseBlock(d *caddyfile.Dispenser) error {
-	seen := seenOptions{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if err := seen.check(d, option); err != nil {
-			return err
-		}
-		switch option {
-		case "local":
-			if d.NextArg() {
-				return d.Err("rule: local takes no argument: what answers is said once for the site, as `local { … }`")
-			}
-			c.Local = true
-		case "engage":
-			if c.Engaged = d.RemainingArgs(); len(c.Engaged) == 0 {
-				return d.ArgErr()
-			}
-			if err := policy.CheckTags(c.Engaged); err != nil {
-				return d.Errf("rule %s: engage: %v", c.Path, err)
-			}
-		default:
-			return d.Errf("rule: unknown option %q; known are local, engage", option)
-		}
+	return parseBlock(d, "rule "+c.Path,
+		option{name: "local", parse: c.parseLocal},
+		option{name: "engage", parse: c.parseEngage},
+	)
+}
+
+func (c *RuleConfig) parseLocal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Err("rule: local takes no argument: write the routes once for the site, as `local { … }`")
 	}
+	c.Local = true
 	return nil
 }
 
-// finishLocal reads the directives of `local`, for which the state of the whole
-// Caddyfile is needed.
-func (h *Handler) finishLocal(helper httpcaddyfile.Helper) error {
-	if h.localSegment == nil {
-		return nil
+func (c *RuleConfig) parseEngage(d *caddyfile.Dispenser) error {
+	if c.Engaged = d.RemainingArgs(); len(c.Engaged) == 0 {
+		return d.ArgErr()
 	}
-	handler, err := httpcaddyfile.ParseSegmentAsSubroute(helper.WithDispenser(h.localSegment))
-	if err != nil {
-		return err
+	if err := policy.CheckTags(c.Engaged); err != nil {
+		return d.Errf("rule %s: engage: %v", c.Path, err)
 	}
-	h.localSegment = nil
-	routes, ok := handler.(*caddyhttp.Subroute)
-	if !ok {
-		return fmt.Errorf("local: its directives give a %T", handler)
-	}
-	h.Local = routes
 	return nil
 }

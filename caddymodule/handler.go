@@ -75,9 +75,9 @@ type Handler struct {
 	// this site, besides the domain of the host that is asked for.
 	ShareDomains []string `json:"share_domains,omitempty"`
 
-	// SessionTTL is how long a redeemed link stays open in a browser, at most
-	// until the link itself ends. Default: 24 hours.
-	LinkCookieTTL caddy.Duration `json:"session_ttl,omitempty"`
+	// LinkCookieTTL is the lifetime of the cookie that a redeemed link sets, at
+	// most until the link ends. Default: 24 hours.
+	LinkCookieTTL caddy.Duration `json:"link_cookie_ttl,omitempty"`
 
 	// Deny says how a denied request is answered.
 	Deny *DenyConfig `json:"deny,omitempty"`
@@ -280,7 +280,7 @@ func (h *Handler) Validate() error {
 		return err
 	}
 	if h.LinkCookieTTL < caddy.Duration(time.Second) {
-		return errors.New("session_ttl: must be at least 1s")
+		return errors.New("link_cookie_ttl: must be at least 1s")
 	}
 	for _, rule := range h.Rules {
 		if rule.Local && h.Local == nil {
