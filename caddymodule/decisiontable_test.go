@@ -252,7 +252,7 @@ func TestDecisionTable(t *testing.T) {
 	selfCheckEvery = 1
 	defer func() { selfCheckEvery = every }()
 	b := &tableBench{bench: newBenchWith(t, "", tableRules, tableSite), links: map[string]string{}}
-	b.gate = b.app().gates[0]
+	b.gate = b.app().gates.list()[0]
 	for who, skus := range tableSKUs {
 		for _, sku := range skus {
 			b.grant(store.Grant{UserID: who, SKU: sku})
@@ -316,7 +316,7 @@ func (b *tableBench) neverReached(t *testing.T) {
 	config := strings.Replace(b.config("", tableRules, tableSite), "store bolt "+b.database(),
 		"store redis redis://127.0.0.1:"+freePort(t)+"\n\t\tsecret {env.GATEFOLD_TEST_SECRET}", 1)
 	b.load(config)
-	b.gate = b.app().gates[0]
+	b.gate = b.app().gates.list()[0]
 	for i := range decisionTable {
 		row := &decisionTable[i]
 		want := policy.ReasonStoreUnavailable
@@ -337,7 +337,7 @@ func (b *tableBench) neverReached(t *testing.T) {
 // A preflight is allowed by no rule: it has no credentials and asks for no content.
 func TestDecisionOfPreflights(t *testing.T) {
 	b := &tableBench{bench: newBenchWith(t, "", tableRules, tableSite)}
-	b.gate = b.app().gates[0]
+	b.gate = b.app().gates.list()[0]
 	for target, want := range map[string]policy.Reason{
 		"/articles/hello": policy.ReasonPreflight, "/": policy.ReasonPreflight, "/#/premium": badPath, "/a/../b": badPath,
 	} {

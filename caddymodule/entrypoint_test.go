@@ -195,9 +195,9 @@ func TestEntryPointConfiguration(t *testing.T) {
 	}
 	for proxy, want := range map[string]string{
 		"{\ndynamic gatefold {\nallow localhost:80\n}\n}":              "is not an address",
-		"{\ndynamic gatefold {\nallow 127.0.0.1\n}\n}":                 "say the port",
-		"{\ndynamic gatefold {\nallow 0.0.0.0/0\n}\n}":                 "say the port",
-		"{\ndynamic gatefold {\nallow ::/0\n}\n}":                      "say the port",
+		"{\ndynamic gatefold {\nallow 127.0.0.1\n}\n}":                 "add the port",
+		"{\ndynamic gatefold {\nallow 0.0.0.0/0\n}\n}":                 "add the port",
+		"{\ndynamic gatefold {\nallow ::/0\n}\n}":                      "add the port",
 		"{\ndynamic gatefold {\nallow\n}\n}":                           "wrong argument count",
 		"{\ndynamic gatefold everywhere\n}":                            "wrong argument count",
 		"{\ndynamic gatefold {\ntrust x\n}\n}":                         "unknown option",
