@@ -10,8 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"maps"
 	"math/big"
 	"strings"
@@ -157,6 +155,3 @@ func sameJSON(t *testing.T, a, b any) bool {
 	}
 	return bytes.Equal(left, right)
 }
-
-// discardLog keeps what a misbehaving server says out of the test's output.
-var discardLog = log.New(io.Discard, "", 0)
