@@ -176,7 +176,7 @@ func TestAddressesThatAreRefused(t *testing.T) {
 		}
 	}
 	// As the dialer asks, on a machine that may have no IPv6 to dial with.
-	control := newDialer(nil, nil, nil).public.Control
+	control := allowPublic(nil)
 	for _, address := range []string{
 		"[::1]:1", "[::]:1", "[fd00:ec2::254]:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1", "[64:ff9b::7f00:1]:1", "[2002:7f00:1::]:1", "[ff02::1]:1",
 	} {
@@ -267,7 +267,7 @@ func TestMaxAge(t *testing.T) {
 		"max-age=99999999999999999999999":   MaxFresh,
 		"x-max-age=5, max-age=7200, public": 2 * time.Hour,
 	} {
-		if got := fresh(maxAge([]string{text})); got != want {
+		if got := freshness(maxAge([]string{text})); got != want {
 			t.Errorf("%q is fresh for %v, want %v", text, got, want)
 		}
 	}

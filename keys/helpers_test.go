@@ -133,8 +133,6 @@ var order = elliptic.P256().Params().N
 
 func verifyAcme(raw string) (LinkClaims, error) { return VerifyLink(raw, acme, acmeSet, noon) }
 
-func isError(err, want error) bool { return errors.Is(err, want) }
-
 // wantError fails the test unless the error is the one, or both are nil.
 func wantError(t *testing.T, err, want error) {
 	t.Helper()

@@ -52,7 +52,7 @@ func (p *Publisher) shareAt(t *testing.T, raw string, now time.Time) (Published,
 	if err != nil {
 		return Published{}, err
 	}
-	return p.VerifyShare(t.Context(), &token, now)
+	return p.verifyShare(t.Context(), &token, now)
 }
 
 // strangersHeader brings along a key, and the address of more.
