@@ -73,7 +73,7 @@ func (o *Authority) serveJWKS(w http.ResponseWriter, r *http.Request) {
 		o.unavailable(w, err)
 		return
 	}
-	set, err := ring.KeySet().MarshalJWKS()
+	set, err := stdjson.Marshal(ring.KeySet())
 	if err != nil {
 		o.unavailable(w, err)
 		return
@@ -97,7 +97,7 @@ func (a *api) serveVendorJWKS(w http.ResponseWriter, r *http.Request) {
 	}
 	var encoded []byte
 	if err == nil {
-		encoded, err = set.MarshalJWKS()
+		encoded, err = stdjson.Marshal(set)
 	}
 	if err != nil {
 		a.Authority.unavailable(w, err)

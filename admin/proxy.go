@@ -95,7 +95,7 @@ func (a *api) registerProxySettings() {
 		if err != nil {
 			return nil, err
 		}
-		set, err := ring.KeySet().MarshalJWKS()
+		set, err := json.Marshal(ring.KeySet())
 		return &body[json.RawMessage]{Body: set}, err
 	})
 }
