@@ -98,6 +98,8 @@ func (h *API) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+var errNoAudience = errors.New("audience is missing: without it, a token that the issuer made for any other service would open the API")
+
 func (i *APIIssuer) provision() error {
 	if i.Issuer == issuerSelf {
 		if i.Audience != "" || i.JWKS != "" {
@@ -111,7 +113,7 @@ func (i *APIIssuer) provision() error {
 	case strings.HasPrefix(i.Issuer, keys.VendorIssuer("")):
 		return fmt.Errorf("%q is a name of Gatefold's own tokens: write self", i.Issuer)
 	case i.Audience == "":
-		return errors.New("audience is required: without it any token of the issuer, made for whatever service, would open the API")
+		return errNoAudience
 	}
 	i.access.AccessVerifier = keys.AccessVerifier{Issuer: i.Issuer, Audience: i.Audience}
 	known := Identity{Issuer: i.Issuer, JWKS: i.JWKS}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -24,7 +25,7 @@ func TestCaddyfileBadInput(t *testing.T) {
 	site := func(lines string) string { return "http://localhost:1 {\n\tgatefold {\n" + lines + "\n\t}\n}\n" }
 	global := func(lines string) string { return "{\n\tgatefold {\n" + lines + "\n\t}\n}\n" }
 	tests := []struct{ name, text, want string }{
-		{"unknown subdirective", site("rules x"), `unknown subdirective "rules"`},
+		{"unknown subdirective", site("rules x"), `unknown option "rules"; known are vendor, site, link_param, link_cookie_ttl, deny, paths, identify, local, rule, share_param, share_domain`},
 		{"a matcher", "http://localhost:1 {\n\tgatefold /articles/* {\n}\n}\n", "takes no matcher"},
 		{"a named matcher", "http://localhost:1 {\n\t@a path /a\n\tgatefold @a {\n}\n}\n", "takes no matcher"},
 		{"vendor twice", site("vendor a\nvendor b"), "vendor is given twice"},
@@ -43,8 +44,12 @@ func TestCaddyfileBadInput(t *testing.T) {
 		{"unknown jwt option", site("identify jwt {\nissuer self\nsecret x\n}"), `unknown option "secret"`},
 		{"unknown claim field", site("identify jwt {\nissuer self\nclaim admin role\n}"), "admin"},
 		{"option of http_auth", site("identify http_auth {\nheader x\n}"), "takes none"},
-		{"session_ttl in words", site("session_ttl tomorrow"), "24h"},
-		{"session_ttl of nothing", site("session_ttl 0s"), "at least 1s"},
+		{"link_cookie_ttl in words", site("link_cookie_ttl tomorrow"), "24h"},
+		{"link_cookie_ttl of nothing", site("link_cookie_ttl 0s"), "at least 1s"},
+		{"the former name of link_cookie_ttl", site("session_ttl 24h"), "session_ttl is now link_cookie_ttl"},
+		{"option twice in a rule", site("rule / any {\nlocal\nlocal\n}"), "rule /: local is given twice"},
+		{"claim twice", site("identify jwt {\nissuer self\nclaim user_id a\nclaim user_id b\n}"), "claim user_id is given twice"},
+		{"store without an engine", global("store"), "store bolt [<file>]"},
 		{"link_param with a space", site(`link_param "a b"`), "letters, digits"},
 		{"unknown deny option", site("deny {\nredirect x\n}"), `unknown option "redirect"`},
 		{"unknown rule option", site("rule / any {\nremote\n}"), `unknown option "remote"`},
@@ -64,10 +69,10 @@ func TestCaddyfileBadInput(t *testing.T) {
 		{"redis password in the URL", global("store redis redis://:hunter2@h"), "{env.NAME}"},
 		{"redis pool of none", global("store redis redis://h {\npool_size 0\n}"), "above zero"},
 		{"redis timeout in words", global("store redis redis://h {\ntimeout soon\n}"), "500ms"},
-		{"redis replicas", global("store redis redis://h {\nack_replicas all\n}"), "at least 1"},
+		{"redis replicas", global("store redis redis://h {\nack_replicas all\n}"), "from 1 to 100"},
 		{"redis certificate alone", global("store redis rediss://h {\ntls {\ncertificate x\n}\n}"), "its key"},
 		{"unknown tls option", global("store redis rediss://h {\ntls {\ninsecure\n}\n}"), `unknown option "insecure"`},
-		{"settings of bolt", global("store bolt /tmp/x {\nprefix a\n}"), "has no settings"},
+		{"settings of bolt", global("store bolt /tmp/x {\nprefix a\n}"), "it takes none"},
 		{"stale_for of nothing", global("stale_for 0s"), "above zero"},
 		{"secret in the open", global("secret hunter2hunter2hunter2"), "{env.NAME}"},
 		{"small cache", global("cache_size 10"), "64MiB"},
@@ -159,7 +164,7 @@ http://localhost:1 {
 		rule /old/:name any
 		rule / any
 		link_param t
-		session_ttl 2d
+		link_cookie_ttl 2d
 		deny {
 			login https://id.example.com/login
 		}
@@ -228,10 +233,22 @@ http://localhost:1 {
 			{"path": "/old/:name", "operator": "any", "origin": "Caddyfile:29"},
 			{"path": "/", "operator": "any", "origin": "Caddyfile:30"}
 		],
-		"link_param": "t", "session_ttl": 172800000000000,
+		"link_param": "t", "link_cookie_ttl": 172800000000000,
 		"deny": {"login": "https://id.example.com/login"},
 		"paths": {"empty_segments": true, "encoded_slash": true, "parameters": true}
 	}`)
+}
+
+// Caddy's strict decoding refuses the former name of link_cookie_ttl in JSON.
+func TestFormerNameInJSON(t *testing.T) {
+	config, err := adapt("{\n\tadmin off\n}\n\nhttp://127.0.0.1:1 {\n\tgatefold {\n\t\tlink_cookie_ttl 24h\n\t}\n}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	former := bytes.Replace(config, []byte("link_cookie_ttl"), []byte("session_ttl"), 1)
+	if err := caddy.Load(former, true); err == nil || !strings.Contains(err.Error(), `unknown field "session_ttl"`) {
+		t.Errorf("the error is %v", err)
+	}
 }
 
 // A rule that never decides is a mistake of the one who wrote it: both lines are

@@ -235,19 +235,10 @@ func hostPort(address *url.URL) string {
 //	}
 func (e *EntryPoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the source's name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		to := map[string]*[]string{"allow": &e.Allow, "ca": &e.CA}[d.Val()]
-		if to == nil {
-			return d.Errf("dynamic gatefold: unknown option %q; known are allow, ca", d.Val())
-		}
-		values := d.RemainingArgs()
-		if len(values) == 0 {
-			return d.ArgErr()
-		}
-		*to = append(*to, values...)
+	allow, ca := listOption("allow", &e.Allow, nil), listOption("ca", &e.CA, nil)
+	allow.repeatable, ca.repeatable = true, true
+	if err := parseBlock(d, "dynamic gatefold", allow, ca); err != nil {
+		return err
 	}
 	if _, err := newAddressGuard(e.Allow); err != nil {
 		return d.WrapErr(err)

@@ -48,7 +48,7 @@ func (c *KeySetConfig) settings() (keys.Settings, error) {
 	for _, text := range c.Allow {
 		prefix, err := parsePrefix(text)
 		if err != nil {
-			return settings, fmt.Errorf("jwks: allow: %q is neither an address nor a network such as 10.0.0.0/8", text)
+			return settings, fmt.Errorf("jwks: allow: %q %w", text, err)
 		}
 		settings.Addresses = append(settings.Addresses, prefix)
 	}
@@ -75,12 +75,16 @@ func (c *KeySetConfig) settings() (keys.Settings, error) {
 	return settings, nil
 }
 
+// parsePrefix parses a network, or an address as a network of its own.
 func parsePrefix(text string) (netip.Prefix, error) {
 	if address, err := netip.ParseAddr(text); err == nil {
 		return address.Prefix(address.BitLen())
 	}
 	prefix, err := netip.ParsePrefix(text)
-	return prefix.Masked(), err
+	if err != nil {
+		return prefix, errors.New("is neither an address nor a network such as 10.0.0.0/8")
+	}
+	return prefix.Masked(), nil
 }
 
 // watchedKeySets are the key sets that one handler watches, until it is cleaned

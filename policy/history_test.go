@@ -206,12 +206,7 @@ func (h *history) ask(x, y int) {
 	}
 	v.link.Spendable = y&4 != 0
 	p := h.w.policy
-	request := func() *Request {
-		r := &Request{Site: h.w.site, Method: "GET", Host: "news.example", Reader: v.reader, Link: v.link, Now: h.w.now()}
-		must(h.w.t, r.Path.Read(v.path, PathOptions{}))
-		must(h.w.t, p.Match(context.Background(), r))
-		return r
-	}
+	request := func() *Request { return h.w.request(v) }
 	remembered, read := p.Decide(context.Background(), request()), p.uncached().Decide(context.Background(), request())
 	h.asked++
 	if !sameAnswer(&remembered, &read) {

@@ -47,17 +47,6 @@ type Redemption struct {
 	At, ExpiresAt time.Time
 }
 
-var (
-	// ErrNotFound says that there is no such record.
-	ErrNotFound = errors.New("not found")
-	// ErrLinkUsedUp says that the link was redeemed as often as it may be.
-	ErrLinkUsedUp = errors.New("the link is used up")
-	// ErrLinkReused says that the publisher gave the link's id to another link.
-	ErrLinkReused = errReused
-	// ErrLinkRevoked says that the link was revoked.
-	ErrLinkRevoked = errors.New("the link was revoked")
-)
-
 // KeySource gives the keys that may have signed a token: now, and with the
 // retired ones gone.
 type KeySource interface {
@@ -72,6 +61,7 @@ type Policy struct {
 	versions  *Versions
 	operators *Operators
 	now       func() time.Time
+	fresh     func(vendor string, at time.Time) error // nil: always
 
 	sites        sites
 	domains      *domainTable
@@ -103,6 +93,9 @@ type Options struct {
 	CacheBytes int64
 	// Now is the clock; time.Now in production.
 	Now func() time.Time
+	// Fresh returns an error when what is in memory of a vendor is too old at a
+	// moment to decide from. Nil: it never is.
+	Fresh func(vendor string, at time.Time) error
 }
 
 // MinCacheBytes is the least memory that the caches work with.
@@ -166,6 +159,15 @@ func (p *Policy) Close() {
 	p.links.Close()
 	p.containers.Close()
 	p.sessions.Close()
+}
+
+// Fresh returns an error when what is in memory of a vendor is too old at a moment
+// to decide from.
+func (p *Policy) Fresh(vendor string, at time.Time) error {
+	if p.fresh == nil {
+		return nil
+	}
+	return p.fresh(vendor, at)
 }
 
 // Now returns the policy's time.

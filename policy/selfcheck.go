@@ -74,7 +74,7 @@ func (p *Policy) selfCheck(ctx context.Context, r *Request) {
 // repeat decides a request again, with nothing that the request itself keeps.
 func (p *Policy) repeat(ctx context.Context, r *Request) Decision {
 	again := *r
-	again.entitlements, again.loaded, again.judged = nil, false, false
+	again.Links, again.entitlements, again.loaded, again.judged = nil, nil, false, false
 	var decision Decision
 	p.decide(ctx, &again, &decision)
 	return decision
@@ -110,7 +110,7 @@ func (p *Policy) Stamp(ctx context.Context, r *Request) func() uint64 {
 // uncached returns a policy over the same records that keeps nothing but whom the
 // vendors trust.
 func (p *Policy) uncached() *Policy {
-	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, domains: p.domains}
+	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, domains: p.domains}
 }
 
 func (c *selfChecks) watch(d doubt) {

@@ -261,23 +261,3 @@ func (p *Policy) publishedToken(ctx context.Context, r *Request, key tokenKey, s
 	p.linkTokens.Set(key, kept, stamp, until, int64(2*len(r.Link.Token)))
 	return verified, nil
 }
-
-// ErrUnavailable is what an error is when something that decides could not be
-// read: the answer is unknown, not no.
-var ErrUnavailable = errors.New("the store is unavailable")
-
-type unavailableError struct{ err error }
-
-func (e *unavailableError) Error() string        { return ErrUnavailable.Error() + ": " + e.err.Error() }
-func (e *unavailableError) Unwrap() error        { return e.err }
-func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
-
-func unavailable(err error) error { return &unavailableError{err} }
-
-// orUnavailable marks an error of keys that could not be had, or not be tried.
-func orUnavailable(err error) error {
-	if errors.Is(err, keys.ErrKeysUnavailable) {
-		return unavailable(err)
-	}
-	return err
-}
