@@ -253,12 +253,29 @@ type call struct {
 	caller  Caller
 	query   url.Values
 	address url.URL // without the query
+	// idempotency is the record of a call with an Idempotency-Key, or nil.
+	idempotency *store.IdempotencyRecord
+}
+
+// writer returns what writes the call's changes.
+func (c *call) writer(s *store.Store, operation string) store.Writer {
+	return s.As(store.Actor{Name: c.caller.Name, Operation: operation}).Once(c.idempotency)
 }
 
 // register adds an operation whose handler gets the vendor that is meant, and
 // whose errors become problems. The operation's Security says which scope the
 // caller must have, see admit.
 func register[I, O any](a *api, operation huma.Operation, handle func(ctx context.Context, vendor string, in *I) (*O, error)) {
+	registerWrite(a, operation, func(ctx context.Context, _ store.Writer, vendor string, in *I) (*O, error) {
+		return handle(ctx, vendor, in)
+	})
+}
+
+// registerWrite is register for an operation that writes: its handler also gets the
+// Writer of the call.
+func registerWrite[I, O any](
+	a *api, operation huma.Operation, handle func(ctx context.Context, w store.Writer, vendor string, in *I) (*O, error),
+) {
 	operation.Middlewares = append(huma.Middlewares{admit(scopeOf(&operation))}, operation.Middlewares...)
 	if operation.Method == http.MethodPost {
 		describeOnce(&operation)
@@ -269,8 +286,7 @@ func register[I, O any](a *api, operation huma.Operation, handle func(ctx contex
 		if !ok {
 			return nil, newProblem(http.StatusUnauthorized, "Nobody is known to call.")
 		}
-		ctx = store.WithActor(ctx, store.Actor{Name: call.caller.Name, Operation: operation.OperationID})
-		out, err := handle(ctx, call.caller.Vendor, in)
+		out, err := handle(ctx, call.writer(a.Store, operation.OperationID), call.caller.Vendor, in)
 		if err != nil {
 			return nil, a.problemOf(err)
 		}

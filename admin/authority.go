@@ -95,11 +95,7 @@ func (o *Authority) fail(err error) {
 }
 
 // issueAccess makes an access token for a client, with scopes that it has.
-func issueAccess(ctx context.Context, keyring *store.Keyring, client *store.Client, scopes []string, now time.Time) (token string, expiresAt time.Time, err error) {
-	ring, err := keyring.Ring(ctx, store.SystemPartition)
-	if err != nil {
-		return "", time.Time{}, err
-	}
+func issueAccess(ring *keys.Ring, client *store.Client, scopes []string, now time.Time) (token string, expiresAt time.Time, err error) {
 	// Rounded up, so that the hour that is told is there.
 	expiresAt = now.Add(accessLifetime + time.Second - 1).Truncate(time.Second)
 	token, err = keys.SignAccess(ring, keys.AccessClaims{

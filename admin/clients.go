@@ -81,41 +81,41 @@ func (a *api) registerClients() {
 		}
 		return newListing(ctx, clients, in.Limit, func(c ClientShown) string { return c.ID }), err
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "create-client", Method: http.MethodPost, Path: clientsPath, Tags: tags, Security: needs("clients:write"),
 		Summary: "Creates a client, and shows its secret this once", DefaultStatus: http.StatusCreated,
-	}, func(ctx context.Context, vendor string, in *body[clientBody]) (*body[clientWithSecret], error) {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *body[clientBody]) (*body[clientWithSecret], error) {
 		if in.Body.Operator {
 			vendor = ""
 		}
 		if err := checkScopes(in.Body.Scopes, in.Body.Operator); err != nil {
 			return nil, err
 		}
-		client, secret, err := a.Store.CreateClient(ctx, store.Client{Name: in.Body.Name, Vendor: vendor, Scopes: in.Body.Scopes})
+		client, secret, err := w.CreateClient(ctx, store.Client{Name: in.Body.Name, Vendor: vendor, Scopes: in.Body.Scopes})
 		return &body[clientWithSecret]{Body: clientWithSecret{wireClient(client), secret}}, err
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "rotate-client-secret", Method: http.MethodPost, Path: clientsPath + "/{clientId}/rotate-secret", Tags: tags, Security: needs("clients:write"),
 		Summary: "Gives a client a new secret; the old one and its tokens end at once",
-	}, func(ctx context.Context, _ string, in *ClientPath) (*body[clientWithSecret], error) {
-		client, secret, err := a.Store.RotateClientSecret(ctx, in.ID)
+	}, func(ctx context.Context, w store.Writer, _ string, in *ClientPath) (*body[clientWithSecret], error) {
+		client, secret, err := w.RotateClientSecret(ctx, in.ID)
 		return &body[clientWithSecret]{Body: clientWithSecret{wireClient(client), secret}}, err
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "revoke-client", Method: http.MethodDelete, Path: clientsPath + "/{clientId}", Tags: tags, Security: needs("clients:write"),
 		Summary: "Ends a client, its secret and its tokens, at once and for good", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, _ string, in *ClientPath) (*empty, error) {
-		_, err := a.Store.RevokeClient(ctx, in.ID)
+	}, func(ctx context.Context, w store.Writer, _ string, in *ClientPath) (*empty, error) {
+		_, err := w.RevokeClient(ctx, in.ID)
 		return &empty{}, err
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "create-access-token", Method: http.MethodPost, Path: clientsPath + "/{clientId}/tokens", Tags: tags, Security: needs("clients:write"),
 		Summary:  "Makes an access token for a client, without its secret",
 		Metadata: map[string]any{repetitionKey: repeatCall},
 	}, a.createAccessToken)
 }
 
-func (a *api) createAccessToken(ctx context.Context, _ string, in *struct {
+func (a *api) createAccessToken(ctx context.Context, w store.Writer, _ string, in *struct {
 	ClientPath
 	Body tokenBody
 },
@@ -131,6 +131,10 @@ func (a *api) createAccessToken(ctx context.Context, _ string, in *struct {
 	if failed != nil {
 		return nil, invalid("scope", failed.description)
 	}
-	token, expiresAt, err := issueAccess(ctx, a.Keyring, &client, scopes, a.Now())
+	ring, err := a.Keyring.RingFor(ctx, w, store.SystemPartition)
+	if err != nil {
+		return nil, err
+	}
+	token, expiresAt, err := issueAccess(ring, &client, scopes, a.Now())
 	return &body[accessTokenMade]{Body: accessTokenMade{Token: token, ExpiresAt: expiresAt.UTC()}}, err
 }

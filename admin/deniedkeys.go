@@ -40,29 +40,25 @@ func (a *api) registerDeniedKeys(tags []string) {
 		}
 		return &body[[]deniedKey]{Body: denied}, err
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "deny-key", Method: http.MethodPost, Path: deniedKeysPath, Tags: tags, Security: needs("domains:write"),
 		Summary:  "Denies a publisher's key: whatever it signed opens nothing from the next request on, even while the publisher's host is down",
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, vendor string, in *body[denyBody]) (*body[deniedKey], error) {
-		denied := store.DeniedKey{KeyID: in.Body.KeyID, Note: in.Body.Note}
-		if call, ok := ctx.Value(callKey{}).(call); ok {
-			denied.DeniedBy = call.caller.Name
-		}
-		stored, err := a.Store.DenyKey(ctx, vendor, denied)
+	}, func(ctx context.Context, w store.Writer, vendor string, in *body[denyBody]) (*body[deniedKey], error) {
+		stored, err := w.DenyKey(ctx, vendor, store.DeniedKey{KeyID: in.Body.KeyID, Note: in.Body.Note})
 		if err != nil {
 			return nil, err
 		}
 		return &body[deniedKey]{Body: wireDenied(stored)}, a.refreshDomains(ctx, vendor)
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "allow-key", Method: http.MethodDelete, Path: deniedKeysPath, Tags: tags, Security: needs("domains:write"),
 		Summary: "Ends the denial of a key; one that is not denied is no error", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		KeyID string `query:"kid" required:"true" minLength:"1" maxLength:"255"`
 	},
 	) (*empty, error) {
-		if err := a.Store.AllowKey(ctx, vendor, in.KeyID); err != nil {
+		if err := w.AllowKey(ctx, vendor, in.KeyID); err != nil {
 			return nil, err
 		}
 		return &empty{}, a.refreshDomains(ctx, vendor)

@@ -134,12 +134,12 @@ func (a *api) registerDomains() {
 		}
 		return &record[shownDomain]{ETag: etagOf(wireDomain(domain)), Body: a.showDomain(ctx, domain)}, nil
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "put-domain", Method: http.MethodPut, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Trusts a publisher domain, in the place of what was said of it before",
 		Description: "Give exactly one of signingKeyPem and jwksUri. A key set is fetched at once; when it cannot be had the domain is " +
 			"trusted all the same, and the answer says so: the gate fetches it as soon as it can.",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		DomainPath
 		IfMatch
 		Body domainBody
@@ -149,14 +149,14 @@ func (a *api) registerDomains() {
 		if err != nil {
 			return nil, err
 		}
-		return a.putDomain(ctx, vendor, store.Domain{
+		return a.putDomain(ctx, w, vendor, store.Domain{
 			Domain: name, SigningKeyPEM: in.Body.SigningKeyPEM, JWKSURI: in.Body.JWKSURI, AllowedResourceIDs: in.Body.AllowedResourceIDs,
 		}, in.IfMatch)
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "remove-domain", Method: http.MethodDelete, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Trusts a publisher domain no more: whatever it signed opens nothing from the next request on", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		DomainPath
 		IfMatch
 	},
@@ -165,7 +165,7 @@ func (a *api) registerDomains() {
 		if err != nil {
 			return nil, err
 		}
-		if err := a.Store.RemoveDomain(ctx, vendor, name, in.domain); err != nil {
+		if err := w.RemoveDomain(ctx, vendor, name, in.domain); err != nil {
 			return nil, in.changed(err)
 		}
 		return &empty{}, a.refreshDomains(ctx, vendor)
@@ -194,17 +194,14 @@ func (a *api) domain(ctx context.Context, vendor string, in *DomainPath) (store.
 	return a.Store.Domain(ctx, vendor, name)
 }
 
-func (a *api) putDomain(ctx context.Context, vendor string, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
+func (a *api) putDomain(ctx context.Context, w store.Writer, vendor string, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
 	if err := domain.Normalize(); err != nil {
 		return nil, err
 	}
 	remote, release := a.remoteOf(&domain)
 	defer release() // by then the policy watches the set, if there is one
 	domain.Probe = a.probeOf(ctx, &domain, remote)
-	if call, ok := ctx.Value(callKey{}).(call); ok {
-		domain.UpdatedBy = call.caller.Name
-	}
-	stored, err := a.Store.PutDomain(ctx, vendor, domain, match.domain)
+	stored, err := w.PutDomain(ctx, vendor, domain, match.domain)
 	if err != nil {
 		return nil, match.changed(err)
 	}
@@ -342,14 +339,14 @@ func (a *api) registerPublished(tags []string) {
 		}
 		return newListing(ctx, links, in.Limit, func(l signedLink) string { return l.TokenID }), nil
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "revoke-domain-link", Method: http.MethodDelete, Path: path + "/{id}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Revokes a link of a domain, whether it was used before or not", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *publishedPath) (*empty, error) {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *publishedPath) (*empty, error) {
 		name, err := in.name()
 		if err != nil {
 			return nil, err
 		}
-		return &empty{}, a.Store.RevokePublished(ctx, vendor, name, in.ID)
+		return &empty{}, w.RevokePublished(ctx, vendor, name, in.ID)
 	})
 }

@@ -65,13 +65,13 @@ type entitlementParams struct {
 }
 
 func (a *api) registerEntitlements() {
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"}, Security: needs("entitlements:read"),
 		Summary: "Lists what a reader may have, by the grants to the reader's user id",
 	}, a.listEntitlements)
 }
 
-func (a *api) listEntitlements(ctx context.Context, vendor string, in *entitlementParams) (*listing[entitlement], error) {
+func (a *api) listEntitlements(ctx context.Context, w store.Writer, vendor string, in *entitlementParams) (*listing[entitlement], error) {
 	found, err := a.Store.GrantsOf(ctx, vendor, policy.Reader{UserID: in.UserID})
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (a *api) listEntitlements(ctx context.Context, vendor string, in *entitleme
 			entitlements = append(entitlements, wireEntitlement(found[i], product, a.Now()))
 		}
 	}
-	if err := a.signEntitlements(ctx, vendor, in.UserID, entitlements); err != nil {
+	if err := a.signEntitlements(ctx, w, vendor, in.UserID, entitlements); err != nil {
 		return nil, err
 	}
 	return newListing(ctx, entitlements, in.Limit, func(e entitlement) string { return e.ID }), nil
@@ -136,11 +136,11 @@ func (s *entitlementSelection) selects(ctx context.Context, g *store.Grant) (boo
 }
 
 // signEntitlements adds to those that count the statement that they do.
-func (a *api) signEntitlements(ctx context.Context, vendor, userID string, entitlements []entitlement) error {
+func (a *api) signEntitlements(ctx context.Context, w store.Writer, vendor, userID string, entitlements []entitlement) error {
 	if !slices.ContainsFunc(entitlements, func(e entitlement) bool { return e.HasAccess }) {
 		return nil
 	}
-	ring, err := a.Keyring.Ring(ctx, vendor)
+	ring, err := a.Keyring.RingFor(ctx, w, vendor)
 	if err != nil {
 		return err
 	}

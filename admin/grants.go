@@ -113,11 +113,11 @@ func (a *api) registerGrants() {
 		}
 		return newListing(ctx, grants, in.Limit, func(g grant) string { return g.ID }), err
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates a grant", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(a.rebuildGrant)},
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		ListPath
 		Body grantBody
 	},
@@ -126,7 +126,7 @@ func (a *api) registerGrants() {
 		if err != nil {
 			return nil, err
 		}
-		made, err := a.Store.CreateGrant(ctx, vendor, in.ID, wanted)
+		made, err := w.CreateGrant(ctx, vendor, in.ID, wanted)
 		return newCreated(grantsPath, made.ID, wireGrant(made), err)
 	})
 	register(a, huma.Operation{
@@ -136,10 +136,10 @@ func (a *api) registerGrants() {
 		found, err := a.Store.Grant(ctx, vendor, in.ID, in.GrantID)
 		return newRecord(wireGrant(found), err)
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "replace-grant", Method: http.MethodPut, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces a grant",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		GrantPath
 		IfMatch
 		Body grantBody
@@ -149,7 +149,7 @@ func (a *api) registerGrants() {
 		if err != nil {
 			return nil, err
 		}
-		updated, err := a.Store.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+		updated, err := w.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err
 			}
@@ -159,15 +159,15 @@ func (a *api) registerGrants() {
 		return newRecord(wireGrant(updated), in.changed(err))
 	})
 	a.registerGrantPatch(tags)
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "delete-grant", Method: http.MethodDelete, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Removes a grant: the next request is decided without it", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		GrantPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := a.Store.DeleteGrant(ctx, vendor, in.ID, in.GrantID, func(g store.Grant) error { return in.check(wireGrant(g)) })
+		err := w.DeleteGrant(ctx, vendor, in.ID, in.GrantID, func(g store.Grant) error { return in.check(wireGrant(g)) })
 		return &empty{}, in.changed(err)
 	})
 }
@@ -179,20 +179,20 @@ func (a *api) registerGrantPatch(tags []string) {
 	schema.Required = nil
 	schema.Description = "What changes. Null removes a member; of an object only the members that are named change."
 	content := map[string]*huma.MediaType{}
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "change-grant", Method: http.MethodPatch, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary:     "Changes what the body names of a grant",
 		Description: "The body is a JSON merge patch (RFC 7396), whether it says so or that it is JSON. What comes of it is checked like a grant that is put there.",
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
 		// What is checked is the whole grant, not the patch.
 		SkipValidateBody: true,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		GrantPath
 		IfMatch
 		RawBody []byte `contentType:"application/json"`
 	},
 	) (*record[grant], error) {
-		updated, err := a.Store.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+		updated, err := w.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err
 			}

@@ -170,7 +170,7 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 	if key == "" {
 		key = rand.Text()
 	}
-	i := &streamImport{api: a, vendor: b.caller.Vendor, list: list, chain: sha256.New()}
+	i := &streamImport{api: a, writer: b.store, vendor: b.caller.Vendor, list: list, chain: sha256.New()}
 	i.answer = streamed{ImportID: "stream-" + onceID(b.caller.Name, key), Errors: []lineError{}}
 	flight := i.vendor + "\x00" + list + "\x00" + i.answer.ImportID
 	if !a.inFlight.begin(flight) {
@@ -192,6 +192,7 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 // streamImport is an import on its way.
 type streamImport struct {
 	api          *api
+	writer       store.Writer
 	vendor, list string
 	known        store.Import // what was stored before this stream
 	chain        hash.Hash    // of all rows so far
@@ -286,7 +287,7 @@ func (i *streamImport) store(ctx context.Context, batch store.ImportBatch) (stor
 	case <-ctx.Done():
 		return store.ImportResult{}, ctx.Err()
 	}
-	return i.api.Store.CreateGrants(ctx, i.vendor, i.list, batch)
+	return i.writer.CreateGrants(ctx, i.vendor, i.list, batch)
 }
 
 // explain tells with an error how far the import has come.

@@ -21,7 +21,7 @@ import (
 
 // Idempotency-Key, after draft-ietf-httpapi-idempotency-key-header: a POST that
 // carries one is carried out once. The note that it was is written in the step
-// that does what it asks for (see store.Once), and kept for a day, with the
+// that does what it asks for (see store.IdempotencyRecord), and kept for a day, with the
 // answer. A call that changed nothing leaves no note, and may be made again with
 // the same key.
 //
@@ -141,24 +141,25 @@ func (a *api) once(operation huma.Operation) func(huma.Context, func(huma.Contex
 			answerProblem(ctx, problem)
 			return
 		}
-		once := &store.Once{ID: onceID(call.caller.Name, key), Fingerprint: fingerprint(operation.OperationID, ctx.URL().Path, &call, raw)}
-		flight := call.caller.Vendor + "\x00" + once.ID
+		pending := &store.IdempotencyRecord{ID: onceID(call.caller.Name, key), Fingerprint: fingerprint(operation.OperationID, ctx.URL().Path, &call, raw)}
+		flight := call.caller.Vendor + "\x00" + pending.ID
 		if !a.inFlight.begin(flight) {
 			answerProblem(ctx, inProgress())
 			return
 		}
 		defer a.inFlight.end(flight)
 		recorded := &recordedContext{humaContext: ctx, ctx: ctx.Context(), body: raw, header: make(http.Header)}
-		done, err := a.doneOnce(ctx.Context(), call.caller.Vendor, once.ID)
+		done, err := a.completedCall(ctx.Context(), call.caller.Vendor, pending.ID)
 		switch {
 		case err != nil:
 			answerProblem(ctx, a.problemOf(err))
 		case done != nil:
-			a.repeat(recorded, next, &operation, &call, done, once)
+			a.repeat(recorded, next, &operation, &call, done, pending)
 		default:
-			recorded.ctx = store.WithOnce(ctx.Context(), once)
+			call.idempotency = pending
+			recorded.ctx = context.WithValue(ctx.Context(), callKey{}, call)
 			next(recorded)
-			a.keep(ctx.Context(), &operation, &call, once, recorded)
+			a.keep(ctx.Context(), &operation, &call, recorded)
 			recorded.send()
 		}
 	}
@@ -172,9 +173,9 @@ func partitions(vendor string) []string {
 	return []string{vendor, store.SystemPartition}
 }
 
-func (a *api) doneOnce(ctx context.Context, vendor, id string) (*store.Done, error) {
+func (a *api) completedCall(ctx context.Context, vendor, id string) (*store.CompletedCall, error) {
 	for _, partition := range partitions(vendor) {
-		if done, err := a.Store.DoneOnce(ctx, partition, id); err != nil || done != nil {
+		if done, err := a.Store.CompletedCall(ctx, partition, id); err != nil || done != nil {
 			return done, err
 		}
 	}
@@ -183,14 +184,14 @@ func (a *api) doneOnce(ctx context.Context, vendor, id string) (*store.Done, err
 
 // repeat answers a call that was carried out before.
 func (a *api) repeat(
-	recorded *recordedContext, next func(huma.Context), operation *huma.Operation, call *call, done *store.Done, once *store.Once,
+	recorded *recordedContext, next func(huma.Context), operation *huma.Operation, call *call, done *store.CompletedCall, pending *store.IdempotencyRecord,
 ) {
 	ctx := recorded.humaContext
 	how, _ := operation.Metadata[repetitionKey].(repetition)
 	build, _ := operation.Metadata[rebuildKey].(rebuild)
 	var kept keptAnswer
 	switch {
-	case !bytes.Equal(done.Fingerprint, once.Fingerprint):
+	case !bytes.Equal(done.Fingerprint, pending.Fingerprint):
 		answerProblem(ctx, reusedKey())
 	case how == repeatCall:
 		next(recorded)
@@ -232,13 +233,13 @@ func (a *api) repeat(
 }
 
 // keep notes that a call was carried out, with its answer.
-func (a *api) keep(ctx context.Context, operation *huma.Operation, call *call, once *store.Once, recorded *recordedContext) {
+func (a *api) keep(ctx context.Context, operation *huma.Operation, call *call, recorded *recordedContext) {
 	if recorded.status >= 300 {
 		return
 	}
 	// Who asked may be gone: what was done was done.
 	ctx = context.WithoutCancel(ctx)
-	err := a.Store.Note(ctx, partitions(call.caller.Vendor)[0], once)
+	err := a.Store.Complete(ctx, partitions(call.caller.Vendor)[0], call.idempotency)
 	how, _ := operation.Metadata[repetitionKey].(repetition)
 	if err == nil && how == repeatAnswer && recorded.answer.Len() <= maxKeptAnswer {
 		kept := keptAnswer{Status: recorded.status, Header: make(map[string]string), Body: recorded.answer.Bytes()}
@@ -249,7 +250,7 @@ func (a *api) keep(ctx context.Context, operation *huma.Operation, call *call, o
 		}
 		var encoded []byte
 		if encoded, err = json.Marshal(kept); err == nil {
-			err = a.Store.KeepAnswer(ctx, once, encoded)
+			err = a.Store.SaveAnswer(ctx, call.idempotency, encoded)
 		}
 	}
 	if err != nil && a.Failed != nil {

@@ -75,7 +75,7 @@ func (a *api) registerImports() {
 	tags := []string{"Grants"}
 	rows := a.rows
 	content := map[string]*huma.MediaType{}
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "import-grants", Method: http.MethodPost, Path: grantsPath + "/batch", Tags: tags, Security: needs("grants:write"),
 		Summary:     "Creates many grants in one step",
 		Description: "Sending a batch again creates nothing twice: it is answered as it was the first time.",
@@ -85,7 +85,7 @@ func (a *api) registerImports() {
 		MaxBodyBytes:     maxImportBody, BodyReadTimeout: importReadTimeout,
 		Middlewares: huma.Middlewares{rows.wait},
 		Metadata:    map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		ListPath
 		RawBody []byte `contentType:"application/json"`
 	},
@@ -94,7 +94,7 @@ func (a *api) registerImports() {
 		if err != nil {
 			return nil, err
 		}
-		result, err := a.Store.CreateGrants(ctx, vendor, in.ID, batch)
+		result, err := w.CreateGrants(ctx, vendor, in.ID, batch)
 		if behind, ok := errors.AsType[*store.ImportError](err); ok {
 			return nil, newProblem(http.StatusConflict, behind.Problem)
 		}

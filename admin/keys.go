@@ -44,22 +44,22 @@ func (a *api) registerKeys() {
 		}
 		return &body[[]signingKey]{Body: shown}, err
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "rotate-keys", Method: http.MethodPost, Path: keysPath + "/rotate", Tags: tags, Security: needs("keys:write"),
 		Summary: "Makes a new key that signs from now on; what older keys signed stays good", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[signingKey], error) {
-		key, err := a.Keyring.Rotate(ctx, vendor)
+	}, func(ctx context.Context, w store.Writer, vendor string, _ *struct{}) (*body[signingKey], error) {
+		key, err := a.Keyring.Rotate(ctx, w, vendor)
 		return &body[signingKey]{Body: wireKey(key)}, err
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "retire-key", Method: http.MethodDelete, Path: keysPath + "/{kid}", Tags: tags, Security: needs("keys:write"),
 		Summary: "Retires a key: whatever it signed ends at once", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		KeyID string `path:"kid" maxLength:"128"`
 	},
 	) (*empty, error) {
-		_, err := a.Keyring.Retire(ctx, vendor, in.KeyID)
+		_, err := a.Keyring.Retire(ctx, w, vendor, in.KeyID)
 		return &empty{}, err
 	})
 }

@@ -141,7 +141,7 @@ type linkUse struct {
 
 func (a *api) registerLinks() {
 	tags := []string{"Links"}
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "create-signed-link", Method: http.MethodPost, Path: "/management/create-signed-link", Tags: tags, Security: needs("links:write"),
 		Summary: "Creates a signed link",
 		Description: "The link opens a page for which every one of url, sku and publisherContentId that it names matches, " +
@@ -185,28 +185,32 @@ func (a *api) registerLinks() {
 		}
 		return newListing(ctx, uses, in.Limit, func(u linkUse) string { return u.ID }), nil
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
 		Summary:       "Ends a signed link at once, and with it every browser session that it opened",
 		DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *LinkID) (*empty, error) {
-		_, err := a.Store.RevokeLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
+	}, func(ctx context.Context, w store.Writer, vendor string, in *LinkID) (*empty, error) {
+		_, err := w.RevokeLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
 		return &empty{}, err
 	})
 }
 
 // createLink signs a link, and stores it before it is handed out: a link that
 // the store does not know opens nothing.
-func (a *api) createLink(ctx context.Context, vendor string, in *body[linkBody]) (*body[signedLinkMade], error) {
+func (a *api) createLink(ctx context.Context, w store.Writer, vendor string, in *body[linkBody]) (*body[signedLinkMade], error) {
 	claims, err := a.linkClaims(vendor, &in.Body, a.Now())
 	if err != nil {
 		return nil, err
 	}
-	made, err := a.signLink(ctx, vendor, claims)
+	ring, err := a.Keyring.RingFor(ctx, w, vendor)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.Store.CreateLink(ctx, vendor, claims); err != nil {
+	made, err := signLink(ring, claims)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.CreateLink(ctx, vendor, claims); err != nil {
 		return nil, err
 	}
 	return &body[signedLinkMade]{Body: made}, nil
@@ -222,16 +226,16 @@ func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (
 	if err != nil {
 		return rebuilt{}, err
 	}
-	made, err := a.signLink(ctx, vendor, link.Claims)
+	ring, err := a.Keyring.Ring(ctx, vendor)
+	if err != nil {
+		return rebuilt{}, err
+	}
+	made, err := signLink(ring, link.Claims)
 	return rebuilt{status: http.StatusOK, body: made}, err
 }
 
 // signLink returns a link as it is handed out.
-func (a *api) signLink(ctx context.Context, vendor string, claims keys.LinkClaims) (signedLinkMade, error) {
-	ring, err := a.Keyring.Ring(ctx, vendor)
-	if err != nil {
-		return signedLinkMade{}, err
-	}
+func signLink(ring *keys.Ring, claims keys.LinkClaims) (signedLinkMade, error) {
 	token, err := keys.SignLink(ring, claims)
 	if errors.Is(err, keys.ErrClaims) {
 		return signedLinkMade{}, newProblem(http.StatusUnprocessableEntity, err.Error())

@@ -81,15 +81,15 @@ func (a *api) registerLists() {
 		}
 		return newListing(ctx, lists, in.Limit, func(l accessList) string { return l.ID }), nil
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "create-access-list", Method: http.MethodPost, Path: listsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates an access list", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 			list, err := a.Store.List(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(listsPath, list.ID), body: wireList(list)}, err
 		})},
-	}, func(ctx context.Context, vendor string, in *body[listBody]) (*created[accessList], error) {
-		list, err := a.Store.CreateList(ctx, vendor, in.Body.list())
+	}, func(ctx context.Context, w store.Writer, vendor string, in *body[listBody]) (*created[accessList], error) {
+		list, err := w.CreateList(ctx, vendor, in.Body.list())
 		return newCreated(listsPath, list.ID, wireList(list), err)
 	})
 	register(a, huma.Operation{
@@ -99,16 +99,16 @@ func (a *api) registerLists() {
 		list, err := a.Store.List(ctx, vendor, in.ID)
 		return newRecord(wireList(list), err)
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "replace-access-list", Method: http.MethodPut, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces an access list",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		ListPath
 		IfMatch
 		Body listBody
 	},
 	) (*record[accessList], error) {
-		list, err := a.Store.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
+		list, err := w.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
 			}
@@ -117,16 +117,16 @@ func (a *api) registerLists() {
 		})
 		return newRecord(wireList(list), in.changed(err))
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "change-access-list", Method: http.MethodPatch, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Changes what the body names of an access list",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		ListPath
 		IfMatch
 		Body listPatch
 	},
 	) (*record[accessList], error) {
-		list, err := a.Store.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
+		list, err := w.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
 			}
@@ -135,17 +135,17 @@ func (a *api) registerLists() {
 		})
 		return newRecord(wireList(list), in.changed(err))
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "delete-access-list", Method: http.MethodDelete, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Removes an access list with all its grants", DefaultStatus: http.StatusNoContent,
 		Description: "The grants end in the moment in which the list does: the next request is decided without them. " +
 			"Their records are removed behind that. The list that every vendor has cannot be removed.",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		ListPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := a.Store.DeleteList(ctx, vendor, in.ID, func(list store.AccessList) error { return in.check(wireList(list)) })
+		err := w.DeleteList(ctx, vendor, in.ID, func(list store.AccessList) error { return in.check(wireList(list)) })
 		return &empty{}, in.changed(err)
 	})
 }

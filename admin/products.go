@@ -168,19 +168,19 @@ func (a *api) registerProducts() {
 		}
 		return page, nil
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "create-product", Method: http.MethodPost, Path: productsPath, Tags: tags, Security: needs("products:write"),
 		Summary: "Creates a product", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 			found, err := a.Store.Product(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(productsPath, found.SKU), body: wireProduct(found)}, err
 		})},
-	}, func(ctx context.Context, vendor string, in *body[productBody]) (*created[product], error) {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *body[productBody]) (*created[product], error) {
 		wanted, err := in.Body.product(a.Store.NewSKU)
 		if err != nil {
 			return nil, err
 		}
-		made, err := a.Store.CreateProduct(ctx, vendor, wanted)
+		made, err := w.CreateProduct(ctx, vendor, wanted)
 		return newCreated(productsPath, made.SKU, wireProduct(made), err)
 	})
 	register(a, huma.Operation{
@@ -190,10 +190,10 @@ func (a *api) registerProducts() {
 		found, err := a.Store.Product(ctx, vendor, in.SKU)
 		return newRecord(wireProduct(found), err)
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "change-product", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("products:write"),
 		Summary: "Changes what the body names of a product",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		SKUPath
 		IfMatch
 		Body productPatch
@@ -207,7 +207,7 @@ func (a *api) registerProducts() {
 				return nil, err
 			}
 		}
-		changed, err := a.Store.UpdateProduct(ctx, vendor, in.SKU, func(p *store.Product) error {
+		changed, err := w.UpdateProduct(ctx, vendor, in.SKU, func(p *store.Product) error {
 			if err := in.check(wireProduct(*p)); err != nil {
 				return err
 			}
@@ -219,16 +219,16 @@ func (a *api) registerProducts() {
 		})
 		return newRecord(wireProduct(changed), in.changed(err))
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "delete-product", Method: http.MethodDelete, Path: one, Tags: tags, Security: needs("products:write"),
 		Summary:       "Removes a product: its grants stay, and no longer give what was in it",
 		DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		SKUPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := a.Store.DeleteProduct(ctx, vendor, in.SKU, func(p store.Product) error { return in.check(wireProduct(p)) })
+		err := w.DeleteProduct(ctx, vendor, in.SKU, func(p store.Product) error { return in.check(wireProduct(p)) })
 		return &empty{}, in.changed(err)
 	})
 }

@@ -65,13 +65,13 @@ func (a *api) registerProxySettings() {
 		if method == http.MethodPatch {
 			operation.OperationID = "change-proxy"
 		}
-		register(a, operation, func(ctx context.Context, vendor string, in *struct {
+		registerWrite(a, operation, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 			SiteParam
 			IfMatch
 			Body proxySettings
 		},
 		) (*record[proxyAnswer], error) {
-			return a.changeProxy(ctx, vendor, in.site(vendor), &in.Body, in.IfMatch)
+			return a.changeProxy(ctx, w, vendor, in.site(vendor), &in.Body, in.IfMatch)
 		})
 	}
 	register(a, huma.Operation{
@@ -85,13 +85,13 @@ func (a *api) registerProxySettings() {
 	) (*body[sampleAnswer], error) {
 		return a.sampleSession(ctx, vendor, in.site(vendor), in.User)
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "get-session-jwks", Method: http.MethodGet, Path: proxyPath + "/jwks.json", Tags: tags, Security: needs("proxy:read"),
 		Summary: "Returns the public keys that verify assertions of sessions, as a JWK Set",
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[json.RawMessage], error) {
+	}, func(ctx context.Context, w store.Writer, vendor string, _ *struct{}) (*body[json.RawMessage], error) {
 		// The first key is made here if it must be, so that an origin can be
 		// set up before the first request.
-		ring, err := a.Keyring.Ring(ctx, vendor)
+		ring, err := a.Keyring.RingFor(ctx, w, vendor)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +101,7 @@ func (a *api) registerProxySettings() {
 }
 
 // changeProxy alters the settings of a site.
-func (a *api) changeProxy(ctx context.Context, vendor, site string, wanted *proxySettings, match IfMatch) (*record[proxyAnswer], error) {
+func (a *api) changeProxy(ctx context.Context, w store.Writer, vendor, site string, wanted *proxySettings, match IfMatch) (*record[proxyAnswer], error) {
 	if err := wanted.check(site); err != nil {
 		return nil, err
 	}
@@ -112,11 +112,11 @@ func (a *api) changeProxy(ctx context.Context, vendor, site string, wanted *prox
 	}
 	if wanted.SessionBackend != nil && policy.SessionBackend(*wanted.SessionBackend).Shared() {
 		// The key must be there before a request needs it.
-		if err := a.sessions.EnsureSessionKey(ctx, vendor, site); err != nil {
+		if err := a.sessions.EnsureSessionKey(ctx, w, vendor, site); err != nil {
 			return nil, err
 		}
 	}
-	settings, err := a.Store.ChangeForwarding(ctx, vendor, site, func(f *policy.Forwarding) error {
+	settings, err := w.ChangeForwarding(ctx, vendor, site, func(f *policy.Forwarding) error {
 		if err := match.check(wireForwarding(site, *f)); err != nil {
 			return err
 		}

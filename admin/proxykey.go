@@ -44,10 +44,10 @@ type rotated struct {
 
 func (a *api) registerSessionKeys() {
 	tags := []string{"Proxy"}
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "rotate-session-key", Method: http.MethodPost, Path: sessionKeyPath, Tags: tags, Security: needs("proxy:write"),
 		Summary: "Makes a new key for the sessions of a site, and shows it this once", DefaultStatus: http.StatusOK,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		SiteParam
 		Body *rotation
 	},
@@ -57,7 +57,7 @@ func (a *api) registerSessionKeys() {
 			overlap = time.Duration(*in.Body.Overlap) * time.Second
 		}
 		site := in.site(vendor)
-		key, err := a.sessions.RotateSessionKey(ctx, vendor, site, overlap)
+		key, err := a.sessions.RotateSessionKey(ctx, w, vendor, site, overlap)
 		if err != nil {
 			return nil, err
 		}
@@ -74,13 +74,13 @@ func (a *api) registerSessionKeys() {
 	}, func(ctx context.Context, vendor string, in *struct{ SiteParam }) (*body[sessionKeys], error) {
 		return a.sessionKeys(ctx, vendor, in.site(vendor))
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "switch-session-key", Method: http.MethodPost, Path: sessionKeyPath + "/switch", Tags: tags, Security: needs("proxy:write"),
 		Summary: "Ends an overlap: sessions are made with the key that waits from now on", DefaultStatus: http.StatusOK,
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, vendor string, in *struct{ SiteParam }) (*body[sessionKeys], error) {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct{ SiteParam }) (*body[sessionKeys], error) {
 		site := in.site(vendor)
-		err := a.sessions.SwitchSessionKey(ctx, vendor, site)
+		err := a.sessions.SwitchSessionKey(ctx, w, vendor, site)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil, newProblem(http.StatusNotFound, "The site has no session key: make one with POST "+sessionKeyPath+".")
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 const defaultReaderTokenLifetime = time.Hour
@@ -32,16 +33,16 @@ type readerTokenMade struct {
 // registerReaderTokens adds the operation that makes anybody a reader: it is the
 // operator's alone.
 func (a *api) registerReaderTokens() {
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "create-reader-token", Method: http.MethodPost, Path: "/management/reader-tokens", Tags: []string{"Readers"}, Security: needs("readers:write"),
 		Summary:  "Makes a reader's token, signed by the vendor's own key",
 		Metadata: map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, vendor string, in *body[readerTokenBody]) (*body[readerTokenMade], error) {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *body[readerTokenBody]) (*body[readerTokenMade], error) {
 		expiresIn, err := in.Body.ExpiresIn.or(defaultReaderTokenLifetime)
 		if err != nil {
 			return nil, err
 		}
-		ring, err := a.Keyring.Ring(ctx, vendor)
+		ring, err := a.Keyring.RingFor(ctx, w, vendor)
 		if err != nil {
 			return nil, err
 		}

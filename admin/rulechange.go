@@ -47,7 +47,7 @@ func (a *api) refuseFixed(vendor, site string) error {
 // changeRules alters the rules of a site, and lets the next request at the gate
 // be decided by them before it returns.
 func (a *api) changeRules(
-	ctx context.Context, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
+	ctx context.Context, w store.Writer, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
 ) ([]policy.Rule, *policy.Ruleset, error) {
 	if err := a.refuseFixed(vendor, site); err != nil {
 		return nil, nil, err
@@ -56,7 +56,7 @@ func (a *api) changeRules(
 	// them apart.
 	ctx = context.WithoutCancel(ctx)
 	var rules []policy.Rule
-	set, err := a.Store.ChangeRules(ctx, vendor, site, a.Policy.Operators(), func(old []policy.Rule) (_ []policy.Rule, err error) {
+	set, err := w.ChangeRules(ctx, vendor, site, a.Policy.Operators(), func(old []policy.Rule) (_ []policy.Rule, err error) {
 		rules, err = change(old)
 		return rules, err
 	})
@@ -104,8 +104,8 @@ func badRule(detail string) error {
 }
 
 // changeRule alters one rule.
-func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch rulePatch, match IfMatch) (*record[ruleAnswer], error) {
-	rules, set, err := a.changeRules(ctx, vendor, site, func(rules []policy.Rule) ([]policy.Rule, error) {
+func (a *api) changeRule(ctx context.Context, w store.Writer, vendor, site, path string, patch rulePatch, match IfMatch) (*record[ruleAnswer], error) {
+	rules, set, err := a.changeRules(ctx, w, vendor, site, func(rules []policy.Rule) ([]policy.Rule, error) {
 		i, err := findRule(rules, path)
 		if err != nil {
 			return nil, err
@@ -127,9 +127,9 @@ func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch r
 
 // changeAll alters any of a site's rules, and answers with them.
 func (a *api) changeAll(
-	ctx context.Context, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
+	ctx context.Context, w store.Writer, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
 ) (*body[rulePage], error) {
-	rules, set, err := a.changeRules(ctx, vendor, site, change)
+	rules, set, err := a.changeRules(ctx, w, vendor, site, change)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 const rulesPath = "/api/proxy/rules"
@@ -143,38 +144,38 @@ func (a *api) registerRules() {
 		}
 		return newRecord(wireRule(&rules[i]), nil)
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "replace-rule", Method: http.MethodPut, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Replaces a rule",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		SiteParam
 		RulePath
 		IfMatch
 		Body ruleReplacement
 	},
 	) (*record[ruleAnswer], error) {
-		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body.patch(), in.IfMatch)
+		return a.changeRule(ctx, w, vendor, in.site(vendor), in.rule(), in.Body.patch(), in.IfMatch)
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "change-rule", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Changes what the body names of a rule",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		SiteParam
 		RulePath
 		IfMatch
 		Body rulePatch
 	},
 	) (*record[ruleAnswer], error) {
-		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body, in.IfMatch)
+		return a.changeRule(ctx, w, vendor, in.site(vendor), in.rule(), in.Body, in.IfMatch)
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "delete-rule", Method: http.MethodDelete, Path: one, Tags: tags, Security: needs("rules:write"),
 		Summary: "Removes a rule; later ones move up by one", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		SiteParam
 		RulePath
 		IfMatch
 	},
 	) (*empty, error) {
-		_, _, err := a.changeRules(ctx, vendor, in.site(vendor), func(rules []policy.Rule) ([]policy.Rule, error) {
+		_, _, err := a.changeRules(ctx, w, vendor, in.site(vendor), func(rules []policy.Rule) ([]policy.Rule, error) {
 			i, err := findRule(rules, in.rule())
 			if err != nil {
 				return nil, err
@@ -205,11 +206,11 @@ func (a *api) registerRuleCollection() {
 		page, err := in.of(ctx, rules)
 		return &body[rulePage]{Body: page}, err
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "create-rule", Method: http.MethodPost, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
 		Summary: "Creates a rule", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		SiteParam
 		Body ruleBody
 	},
@@ -218,7 +219,7 @@ func (a *api) registerRuleCollection() {
 		if err != nil {
 			return nil, err
 		}
-		rules, set, err := a.changeRules(ctx, vendor, in.site(vendor), func(rules []policy.Rule) ([]policy.Rule, error) {
+		rules, set, err := a.changeRules(ctx, w, vendor, in.site(vendor), func(rules []policy.Rule) ([]policy.Rule, error) {
 			return insertRule(rules, rule, in.Body.Rank)
 		})
 		if err != nil {
@@ -227,17 +228,17 @@ func (a *api) registerRuleCollection() {
 		answer, etag, err := answerRule(rules, set, rule.Path)
 		return &created[ruleAnswer]{Location: "rules" + escapePath(rule.Path), ETag: etag, Body: answer}, err
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "move-rules", Method: http.MethodPatch, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
 		Summary: "Moves rules, one after the other, all or none",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		SiteParam
 		Body struct {
 			Updates []ruleMove `json:"updates" maxItems:"1000"`
 		}
 	},
 	) (*body[rulePage], error) {
-		return a.changeAll(ctx, vendor, in.site(vendor), func(rules []policy.Rule) (_ []policy.Rule, err error) {
+		return a.changeAll(ctx, w, vendor, in.site(vendor), func(rules []policy.Rule) (_ []policy.Rule, err error) {
 			for _, move := range in.Body.Updates {
 				if rules, err = moveRule(rules, move); err != nil {
 					return nil, err
@@ -246,13 +247,13 @@ func (a *api) registerRuleCollection() {
 			return rules, nil
 		})
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "replace-rules", Method: http.MethodPut, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
 		Summary:      "Replaces all rules of a site in one step",
 		Description:  "The array holds the rules in the order in which they are tried. Either each of them has a rank or none has.",
 		MaxBodyBytes: maxRulesBody, BodyReadTimeout: rulesReadTimeout,
 		Middlewares: huma.Middlewares{readPlainRules},
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
 		SiteParam
 		DryRun    bool       `query:"dry_run" doc:"Check everything, and store nothing."`
 		IfVersion string     `query:"if_version" maxLength:"64" doc:"The version that a listing told: if somebody changed the rules since, nothing is stored."`
@@ -266,7 +267,7 @@ func (a *api) registerRuleCollection() {
 		if in.DryRun {
 			return a.tryRules(ctx, vendor, in.site(vendor), rules)
 		}
-		return a.changeAll(ctx, vendor, in.site(vendor), func(old []policy.Rule) ([]policy.Rule, error) {
+		return a.changeAll(ctx, w, vendor, in.site(vendor), func(old []policy.Rule) ([]policy.Rule, error) {
 			return rules, sameVersion(old, in.IfVersion)
 		})
 	})

@@ -72,6 +72,7 @@ var streamFormats = map[string]string{
 type bulk struct {
 	call
 	api       *api
+	store     store.Writer
 	w         http.ResponseWriter
 	r         *http.Request
 	operation *huma.Operation
@@ -100,15 +101,14 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 				return
 			}
 			call, _ := r.Context().Value(callKey{}).(call)
-			b := &bulk{call: call, api: a, w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
+			b := &bulk{call: call, api: a, store: call.writer(a.Store, operation.OperationID), w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
 			if !a.streams.begin(call.caller.Vendor) {
 				w.Header().Set("Retry-After", "5")
 				newProblem(http.StatusTooManyRequests, "Too many streams are under way: try again in a moment.").write(w)
 				return
 			}
 			defer a.streams.end(call.caller.Vendor)
-			ctx := store.WithActor(r.Context(), store.Actor{Name: call.caller.Name, Operation: operation.OperationID})
-			if err := serve(ctx, b); err != nil {
+			if err := serve(r.Context(), b); err != nil {
 				b.fail(err)
 			}
 		})

@@ -52,20 +52,20 @@ func (a *api) registerVendors() {
 		}
 		return newListing(ctx, vendors, in.Limit, func(v vendor) string { return v.ID }), nil
 	})
-	register(a, huma.Operation{
+	registerWrite(a, huma.Operation{
 		OperationID: "create-vendor", Method: http.MethodPost, Path: vendorsPath, Tags: tags, Security: needs("vendors:write"),
 		Summary: "Creates a vendor", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(func(ctx context.Context, _ string, record []string) (rebuilt, error) {
 			found, err := a.Store.Vendor(ctx, record[0])
 			return rebuilt{status: http.StatusCreated, body: wireVendor(found)}, err
 		})},
-	}, func(ctx context.Context, _ string, in *body[vendorBody]) (*record[vendor], error) {
+	}, func(ctx context.Context, w store.Writer, _ string, in *body[vendorBody]) (*record[vendor], error) {
 		for field, address := range map[string]string{"logo": in.Body.Logo, "website": in.Body.Website} {
 			if err := checkAddress(field, address); err != nil {
 				return nil, err
 			}
 		}
-		made, err := a.Store.CreateVendor(ctx, store.Vendor{
+		made, err := w.CreateVendor(ctx, store.Vendor{
 			ID: in.Body.ID, Name: in.Body.Name, Logo: in.Body.Logo, Website: in.Body.Website, Country: in.Body.Country,
 		})
 		return newRecord(wireVendor(made), err)
