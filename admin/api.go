@@ -283,7 +283,7 @@ type body[T any] struct{ Body T }
 
 // created is the answer of an operation that made a record.
 type created[T any] struct {
-	Location string `header:"Location"`
+	Location string `header:"Location" doc:"Where the new record is, relative to the address of the call."`
 	ETag     string `header:"ETag" doc:"Names this state of the record, for If-Match."`
 	Body     T
 }

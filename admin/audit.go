@@ -14,8 +14,8 @@ import (
 
 // auditEntry says who changed what.
 type auditEntry struct {
-	ID        string        `json:"id"`
-	At        time.Time     `json:"at" doc:"When it was written."`
+	ID        string        `json:"id" doc:"The entry's id." example:"000fz3k8q1r5s6t7v8w9x0y1z2"`
+	At        time.Time     `json:"at" doc:"When it was written." example:"2027-01-01T09:30:00Z"`
 	Actor     string        `json:"actor" doc:"Who had it written: a client of this API, or the local operator."`
 	Operation string        `json:"operation" doc:"The operation that was called, by its operationId."`
 	Records   []auditRecord `json:"records" doc:"What became of each record; at most 10 are told. An import tells of itself alone."`
@@ -24,7 +24,7 @@ type auditEntry struct {
 
 // auditRecord is what became of one record.
 type auditRecord struct {
-	Kind      string          `json:"kind" example:"grant"`
+	Kind      string          `json:"kind" doc:"What kind of record it is." example:"grant"`
 	ID        string          `json:"id" doc:"The record's id, behind those of what it stands in." example:"src_123abc/grant_123abc"`
 	Before    json.RawMessage `json:"before,omitempty" doc:"Absent for a record that was made. Of one that was altered, the members that differ."`
 	After     json.RawMessage `json:"after,omitempty" doc:"Absent for a record that was removed."`
@@ -49,7 +49,7 @@ func wireAudit(entry store.AuditEntry) auditEntry {
 type auditParams struct {
 	Actor     string    `query:"actor" maxLength:"255" doc:"Only what this client had written."`
 	Operation string    `query:"operation" maxLength:"64" doc:"Only what this operation wrote."`
-	Kind      string    `query:"kind" maxLength:"64" doc:"Only entries that tell of a record of this kind."`
+	Kind      string    `query:"kind" maxLength:"64" doc:"Only entries that tell of a record of this kind." example:"grant"`
 	Record    string    `query:"record" maxLength:"512" doc:"Only entries that tell of the record with this id, or of one that stands in it."`
 	Since     time.Time `query:"since" doc:"The first moment that is told of."`
 	Until     time.Time `query:"until" doc:"The first moment that is not."`

@@ -56,7 +56,7 @@ func (b *BulkLinksBody) link(own *LinkBody) LinkBody {
 // BulkLink is one link of the answer to a BulkLinksBody.
 type BulkLink struct {
 	Row    int    `json:"row" doc:"The recipient's index, from zero."`
-	UserID string `json:"userId,omitempty"`
+	UserID string `json:"userId,omitempty" doc:"The reader's user id." example:"user-123"`
 	CreatedLink
 }
 

@@ -14,16 +14,16 @@ const deniedKeysPath = "/management/denied-keys"
 
 // DeniedKey is a publisher's key that no longer verifies anything.
 type DeniedKey struct {
-	KeyID    string    `json:"kid"`
-	Note     string    `json:"note,omitempty"`
-	DeniedAt time.Time `json:"deniedAt"`
-	DeniedBy string    `json:"deniedBy"`
+	KeyID    string    `json:"kid" doc:"The key's id." example:"Zk3-9yKc0bq7Lw1m5x8v"`
+	Note     string    `json:"note,omitempty" doc:"Why." example:"Leaked on 1 January"`
+	DeniedAt time.Time `json:"deniedAt" doc:"When it was denied." example:"2027-01-01T09:30:00Z"`
+	DeniedBy string    `json:"deniedBy" doc:"Who denied it." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
 // DenyKeyBody denies a publisher's key.
 type DenyKeyBody struct {
-	KeyID string `json:"kid" minLength:"1" maxLength:"255" doc:"The key's kid, as in its key set or in tokens; of a pinned key its RFC 7638 thumbprint."`
-	Note  string `json:"note,omitempty" maxLength:"1024" doc:"Why."`
+	KeyID string `json:"kid" minLength:"1" maxLength:"255" doc:"The key's kid, as in its key set or in tokens; of a pinned key its RFC 7638 thumbprint." example:"Zk3-9yKc0bq7Lw1m5x8v"`
+	Note  string `json:"note,omitempty" maxLength:"1024" doc:"Why." example:"Leaked on 1 January"`
 }
 
 func wireDenied(d store.DeniedKey) DeniedKey { return DeniedKey(d) }
@@ -59,7 +59,7 @@ func (a *api) registerDeniedKeys(tags []string) {
 		OperationID: "allow-key", Method: http.MethodDelete, Path: deniedKeysPath, Tags: tags, Security: needs("domains:write"),
 		Summary: "Ends the denial of a key; one that is not denied is no error", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *struct {
-		KeyID string `query:"kid" required:"true" minLength:"1" maxLength:"255"`
+		KeyID string `query:"kid" required:"true" minLength:"1" maxLength:"255" doc:"The key's id." example:"Zk3-9yKc0bq7Lw1m5x8v"`
 	},
 	) (*empty, error) {
 		if err := a.Store.AllowKey(ctx, vendor, in.KeyID); err != nil {

@@ -15,13 +15,13 @@ const domainsPath = "/management/domains"
 
 // Domain is a trusted publisher domain.
 type Domain struct {
-	Domain             string    `json:"domain"`
-	SigningKeyPEM      string    `json:"signingKeyPem" doc:"The pinned keys; empty where there is a jwksUri."`
+	Domain             string    `json:"domain" doc:"The host, in lower case." example:"news.example.com"`
+	SigningKeyPEM      string    `json:"signingKeyPem" doc:"The pinned keys; empty where there is a jwksUri." example:"-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE0B8acoitoEYyIt85mEBOARtYR1VM\nduIBWqonYoMMxsEY688kUqbjiMG553leOUdoS71jYQBEkTrvHCSzTnOhVg==\n-----END PUBLIC KEY-----\n"`
 	JWKSURI            string    `json:"jwksUri" doc:"The address of the key set; empty where keys are pinned."`
 	AllowedResourceIDs []string  `json:"allowedResourceIds" doc:"The resources that the domain may speak for: exact ids, or prefix:…* for all that begin so. Empty: all."`
-	CreatedAt          time.Time `json:"createdAt"`
-	UpdatedAt          time.Time `json:"updatedAt"`
-	UpdatedBy          string    `json:"updatedBy"`
+	CreatedAt          time.Time `json:"createdAt" doc:"When the record was made." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt          time.Time `json:"updatedAt" doc:"When the record was changed last." example:"2027-01-02T10:00:00Z"`
+	UpdatedBy          string    `json:"updatedBy" doc:"Who changed the record last." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
 func wireDomain(d store.Domain) Domain {
@@ -37,10 +37,10 @@ func wireDomain(d store.Domain) Domain {
 
 // Probe is the result of the last check of a domain's keys.
 type Probe struct {
-	OK         bool       `json:"ok"`
+	OK         bool       `json:"ok" doc:"Whether there are keys that can verify." example:"true"`
 	ActiveKeys int        `json:"activeKeys" doc:"How many keys can verify what the domain signs."`
 	Error      string     `json:"error" doc:"Why the keys could not be had."`
-	CheckedAt  *time.Time `json:"checkedAt,omitempty"`
+	CheckedAt  *time.Time `json:"checkedAt,omitempty" doc:"When that was looked at." example:"2027-01-01T09:30:00Z"`
 }
 
 func wireProbe(p store.Probe) Probe {
@@ -54,7 +54,7 @@ func wireProbe(p store.Probe) Probe {
 // ProbedDomain is a domain and the last probe of its keys.
 type ProbedDomain struct {
 	Domain
-	Probe Probe `json:"probe"`
+	Probe Probe `json:"probe" doc:"What came out of looking at the domain's keys."`
 }
 
 // DomainStatus is a domain and the keys that verify its signatures now.
@@ -68,14 +68,14 @@ type DomainStatus struct {
 
 // DomainBody creates or replaces a domain.
 type DomainBody struct {
-	SigningKeyPEM      string   `json:"signingKeyPem,omitempty" maxLength:"16384" doc:"The P-256 public keys that the domain signs with: PEM blocks, SubjectPublicKeyInfo or certificates, at most 8."`
+	SigningKeyPEM      string   `json:"signingKeyPem,omitempty" maxLength:"16384" doc:"The P-256 public keys that the domain signs with: PEM blocks, SubjectPublicKeyInfo or certificates, at most 8." example:"-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE0B8acoitoEYyIt85mEBOARtYR1VM\nduIBWqonYoMMxsEY688kUqbjiMG553leOUdoS71jYQBEkTrvHCSzTnOhVg==\n-----END PUBLIC KEY-----\n"`
 	JWKSURI            string   `json:"jwksUri,omitempty" maxLength:"2048" doc:"The https URL of the domain's JWK Set, on the domain's own host."`
 	AllowedResourceIDs []string `json:"allowedResourceIds,omitempty" maxItems:"1000" doc:"The resources that the domain may speak for: exact ids, or prefix:…* for all that begin so. Empty: all."`
 }
 
 // DomainPath names a domain in a path.
 type DomainPath struct {
-	Domain string `path:"domain" maxLength:"1024" doc:"Publisher domain (lowercase, no scheme, no trailing dot)" example:"example.wordpress.com"`
+	Domain string `path:"domain" maxLength:"1024" doc:"Publisher domain (lowercase, no scheme, no trailing dot)" example:"publisher.example.com"`
 }
 
 // name returns the domain in normal form, or a 400.
@@ -102,7 +102,7 @@ type domainListing struct {
 
 // DomainList is the answer of the listing of domains.
 type DomainList struct {
-	Domains []Domain `json:"domains"`
+	Domains []Domain `json:"domains" doc:"The domains."`
 }
 
 func (a *api) registerDomains() {
@@ -313,7 +313,7 @@ func (a *api) showDomain(ctx context.Context, domain store.Domain) DomainStatus 
 // publishedPath names a link that a domain signed.
 type publishedPath struct {
 	DomainPath
-	ID string `path:"id" maxLength:"128" doc:"The token's jti; sha256:… for a token without one."`
+	ID string `path:"id" maxLength:"128" doc:"The token's jti; sha256:… for a token without one." example:"promo-2027-1"`
 }
 
 // registerPublished adds what a vendor may do with the links that its publishers

@@ -26,12 +26,12 @@ type engagement struct {
 
 type tagCount struct {
 	Slug  string `json:"slug" doc:"The engagement tag."`
-	Count int64  `json:"count" doc:"How many readers ever had to do with it."`
+	Count int64  `json:"count" doc:"How many readers ever had to do with it." example:"1"`
 }
 
 // userEngagement is what one reader had to do with.
 type userEngagement struct {
-	Username    string   `json:"username"`
+	Username    string   `json:"username" doc:"The reader's user id." example:"user-123"`
 	Engagements []string `json:"engagements" doc:"The engagement tags in their order."`
 }
 
@@ -40,8 +40,8 @@ type recentUser struct {
 	Slug          string    `json:"slug" doc:"The reader's id."`
 	PrintableName string    `json:"printable_name" doc:"The same: her name is not known here."`
 	Description   string    `json:"descr" doc:"What she did."`
-	CreatedAt     time.Time `json:"created_at" doc:"When she was last there, to five minutes."`
-	Type          string    `json:"type" enum:"user"`
+	CreatedAt     time.Time `json:"created_at" doc:"When she was last there, to five minutes." example:"2027-01-01T09:30:00Z"`
+	Type          string    `json:"type" enum:"user" doc:"What kind of record it is."`
 }
 
 func (a *api) registerEngagement() {

@@ -17,30 +17,30 @@ import (
 
 // entitlement is what a reader may have, and where that comes from.
 type entitlement struct {
-	ID                 string     `json:"id"`
-	SKU                string     `json:"sku"`
-	PurchaseOption     string     `json:"purchaseOption,omitempty"`
-	Cover              string     `json:"cover,omitempty" doc:"This and what follows up to type comes from the sku's product, if it has one."`
-	Title              string     `json:"title,omitempty"`
-	URL                string     `json:"url,omitempty"`
-	PresentationURL    string     `json:"presentationUrl,omitempty"`
-	PublisherContentID string     `json:"publisherContentId,omitempty"`
-	Type               string     `json:"type,omitempty"`
-	Origin             origin     `json:"origin"`
-	HasAccess          bool       `json:"hasAccess" doc:"Whether it counts at this moment."`
-	CreatedAt          time.Time  `json:"createdAt"`
-	UpdatedAt          time.Time  `json:"updatedAt"`
-	Token              string     `json:"token,omitempty" doc:"A signed statement (JWT, typ gatefold-entitlement+jwt) that the reader may have the sku, good for an hour at the most, for other services to verify with the vendor's keys. It opens nothing here. Absent where hasAccess is false."`
-	StartsAt           *time.Time `json:"startsAt,omitempty"`
-	ExpiresAt          *time.Time `json:"expiresAt,omitempty"`
+	ID                 string     `json:"id" doc:"The entitlement's id, which is the grant's." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	SKU                string     `json:"sku" doc:"What is sold or granted." example:"premium"`
+	PurchaseOption     string     `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
+	Cover              string     `json:"cover,omitempty" doc:"This and what follows up to type comes from the sku's product, if it has one." example:"https://news.example.com/covers/hello.jpg"`
+	Title              string     `json:"title,omitempty" doc:"What it is called." example:"Hello, reader"`
+	URL                string     `json:"url,omitempty" doc:"The address of the page." example:"https://news.example.com/articles/hello"`
+	PresentationURL    string     `json:"presentationUrl,omitempty" doc:"Where the content is shown." example:"https://news.example.com/articles/hello"`
+	PublisherContentID string     `json:"publisherContentId,omitempty" doc:"The publisher's own id of the content, as the rule of its page captures it." example:"hello"`
+	Type               string     `json:"type,omitempty" doc:"The product's type." example:"article"`
+	Origin             origin     `json:"origin" doc:"Where the entitlement comes from."`
+	HasAccess          bool       `json:"hasAccess" doc:"Whether it counts at this moment." example:"true"`
+	CreatedAt          time.Time  `json:"createdAt" doc:"When the record was made." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt          time.Time  `json:"updatedAt" doc:"When the record was changed last." example:"2027-01-02T10:00:00Z"`
+	Token              string     `json:"token,omitempty" doc:"A signed statement (JWT, typ gatefold-entitlement+jwt) that the reader may have the sku, good for an hour at the most, for other services to verify with the vendor's keys. It opens nothing here. Absent where hasAccess is false." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
+	StartsAt           *time.Time `json:"startsAt,omitempty" doc:"The first moment at which it counts." example:"2027-01-01T00:00:00Z"`
+	ExpiresAt          *time.Time `json:"expiresAt,omitempty" doc:"The first moment at which it no longer counts." example:"2037-01-08T09:30:00Z"`
 }
 
 // origin is where an entitlement comes from.
 type origin struct {
-	Type   string `json:"type" enum:"access_list"`
-	ID     string `json:"id" doc:"The grant."`
-	ListID string `json:"listId" doc:"The access list in which it stands."`
-	Name   string `json:"name" doc:"The name of that list."`
+	Type   string `json:"type" enum:"access_list" doc:"What kind of source it comes from." example:"access_list"`
+	ID     string `json:"id" doc:"The grant." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ListID string `json:"listId" doc:"The access list in which it stands." example:"src_default"`
+	Name   string `json:"name" doc:"The name of that list." example:"Subscribers"`
 }
 
 func wireEntitlement(found store.FoundGrant, product store.Product, now time.Time) entitlement {
@@ -57,10 +57,10 @@ func wireEntitlement(found store.FoundGrant, product store.Product, now time.Tim
 
 // entitlementParams select entitlements.
 type entitlementParams struct {
-	UserID string `query:"userId" required:"true" minLength:"1" maxLength:"255"`
+	UserID string `query:"userId" required:"true" minLength:"1" maxLength:"255" doc:"The reader's user id." example:"user-123"`
 	Type   string `query:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"Only those whose product is of this type. A sku without a product is of none."`
-	SKU    string `query:"sku" maxLength:"255" doc:"Only those that give this sku: their own, or one that is in it."`
-	Q      string `query:"q" maxLength:"255" doc:"Only those whose sku or title holds this text, in any case of its letters."`
+	SKU    string `query:"sku" maxLength:"255" doc:"Only those that give this sku: their own, or one that is in it." example:"premium"`
+	Q      string `query:"q" maxLength:"255" doc:"Only those whose sku or title holds this text, in any case of its letters." example:"hello"`
 	PageParams
 }
 

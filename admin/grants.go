@@ -14,46 +14,46 @@ const grantsPath = listsPath + "/{id}/grants"
 
 // Grant is a stored grant.
 type Grant struct {
-	ID     string `json:"id"`
+	ID     string `json:"id" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 	Source string `json:"source" doc:"The access list in which the grant stands."`
 	GrantFields
-	Status           string `json:"status"`
-	ExcludeFromStats bool   `json:"excludeFromStats"`
+	Status           string `json:"status" doc:"ACTIVE, or INACTIVE: then it gives nothing." example:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats" doc:"Whether statistics leave it out." example:"false"`
 }
 
 // GrantFields are the fields that Grant and GrantBody share.
 type GrantFields struct {
-	Email               string            `json:"email,omitempty" maxLength:"254" doc:"Counts for readers whose address is verified."`
-	UserID              string            `json:"userId,omitempty" maxLength:"255"`
-	PublisherUserID     string            `json:"publisherUserId,omitempty" maxLength:"255"`
-	SKU                 string            `json:"sku" minLength:"1" maxLength:"255" doc:"What is granted."`
-	PurchaseOptionID    string            `json:"poId,omitempty" maxLength:"255"`
-	StartsAt            *time.Time        `json:"startsAt,omitempty" nullable:"true" doc:"The first moment at which the grant counts."`
-	EndsAt              *time.Time        `json:"endsAt,omitempty" nullable:"true" doc:"The first moment at which it no longer counts."`
-	FirstName           string            `json:"firstName,omitempty" maxLength:"255"`
-	LastName            string            `json:"lastName,omitempty" maxLength:"255"`
-	Phone               string            `json:"phone,omitempty" maxLength:"64"`
-	DeliveryAddress     *Address          `json:"deliveryAddress,omitempty"`
-	BillingAddress      *Address          `json:"billingAddress,omitempty"`
-	PublisherPurchaseID string            `json:"publisherPurchaseId,omitempty" maxLength:"255"`
-	Notes               string            `json:"notes,omitempty" maxLength:"4096"`
-	ExtraFields         map[string]string `json:"extraFields,omitempty" maxProperties:"64"`
+	Email               string            `json:"email,omitempty" maxLength:"254" doc:"Counts for readers whose address is verified." example:"reader@example.com"`
+	UserID              string            `json:"userId,omitempty" maxLength:"255" doc:"The reader's user id." example:"user-123"`
+	PublisherUserID     string            `json:"publisherUserId,omitempty" maxLength:"255" doc:"The publisher's own id of the reader." example:"customer-4711"`
+	SKU                 string            `json:"sku" minLength:"1" maxLength:"255" doc:"What is granted." example:"premium"`
+	PurchaseOptionID    string            `json:"poId,omitempty" maxLength:"255" doc:"The purchase option that was bought." example:"po-yearly"`
+	StartsAt            *time.Time        `json:"startsAt,omitempty" nullable:"true" doc:"The first moment at which the grant counts." example:"2027-01-01T00:00:00Z"`
+	EndsAt              *time.Time        `json:"endsAt,omitempty" nullable:"true" doc:"The first moment at which it no longer counts." example:"2037-01-01T00:00:00Z"`
+	FirstName           string            `json:"firstName,omitempty" maxLength:"255" doc:"The reader's first name." example:"Ada"`
+	LastName            string            `json:"lastName,omitempty" maxLength:"255" doc:"The reader's last name." example:"Lovelace"`
+	Phone               string            `json:"phone,omitempty" maxLength:"64" doc:"The reader's telephone number." example:"+46 8 123 456"`
+	DeliveryAddress     *Address          `json:"deliveryAddress,omitempty" doc:"Where what is printed goes."`
+	BillingAddress      *Address          `json:"billingAddress,omitempty" doc:"Where bills go."`
+	PublisherPurchaseID string            `json:"publisherPurchaseId,omitempty" maxLength:"255" doc:"The publisher's own id of the purchase." example:"order-2027-0815"`
+	Notes               string            `json:"notes,omitempty" maxLength:"4096" doc:"Notes of the publisher's own." example:"Moved from the old system"`
+	ExtraFields         map[string]string `json:"extraFields,omitempty" maxProperties:"64" doc:"Texts of the publisher's own, by names of his own." example:"{\"campaign\": \"autumn\"}"`
 }
 
 // Address is a postal address.
 type Address struct {
-	Street  string `json:"street,omitempty"`
-	City    string `json:"city,omitempty"`
-	Zip     string `json:"zip,omitempty"`
-	Country string `json:"country,omitempty"`
-	CO      string `json:"co,omitempty"`
+	Street  string `json:"street,omitempty" doc:"Street and number." example:"Main Street 1"`
+	City    string `json:"city,omitempty" doc:"City." example:"Stockholm"`
+	Zip     string `json:"zip,omitempty" doc:"Postal code." example:"111 22"`
+	Country string `json:"country,omitempty" doc:"Country." example:"SE"`
+	CO      string `json:"co,omitempty" doc:"In whose care (c/o)." example:"Byron"`
 }
 
 // GrantBody creates or replaces a grant.
 type GrantBody struct {
 	GrantFields
-	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE"`
-	ExcludeFromStats bool   `json:"excludeFromStats,omitempty"`
+	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE" doc:"ACTIVE, or INACTIVE: then it gives nothing." example:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats,omitempty" doc:"Whether statistics leave it out." example:"false"`
 	Source           string `json:"source,omitempty" maxLength:"128" doc:"The access list of the path, once more."`
 }
 
@@ -93,7 +93,7 @@ func wireGrant(g store.Grant) Grant {
 // GrantPath names a grant in a path.
 type GrantPath struct {
 	ListPath
-	GrantID string `path:"grantId" maxLength:"128" example:"grant_123abc"`
+	GrantID string `path:"grantId" maxLength:"128" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
 func (a *api) registerGrants() {

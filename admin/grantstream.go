@@ -32,9 +32,9 @@ const (
 // StreamResult is the answer to an import that is sent as one stream.
 type StreamResult struct {
 	ImportID   string      `json:"importId" doc:"Names the import, for get-grant-import."`
-	Position   int64       `json:"position" doc:"How many rows there were."`
-	Created    int64       `json:"created" doc:"How many grants were made."`
-	Failed     int64       `json:"failed" doc:"Of how many rows none was made."`
+	Position   int64       `json:"position" doc:"How many rows there were." example:"0"`
+	Created    int64       `json:"created" doc:"How many grants were made." example:"5000"`
+	Failed     int64       `json:"failed" doc:"Of how many rows none was made." example:"0"`
 	Errors     []LineError `json:"errors" doc:"What is wrong with these rows, the first 1,000 of them."`
 	MoreErrors int64       `json:"moreErrors" doc:"How many more there are."`
 }
@@ -42,15 +42,15 @@ type StreamResult struct {
 // LineError is the reason why a row of a stream was refused.
 type LineError struct {
 	Line    int    `json:"line" doc:"The line on which the row begins, from one."`
-	Field   string `json:"field,omitempty"`
-	Message string `json:"message"`
+	Field   string `json:"field,omitempty" doc:"The field that is wrong; absent when it is the row." example:"endsAt"`
+	Message string `json:"message" doc:"What is wrong with it." example:"expected length >= 1"`
 }
 
 func (a *api) registerGrantStreams() {
 	tags := []string{"Grants"}
 	schemas := a.huma.OpenAPI().Components.Schemas
 	text := func() *huma.MediaType { return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}} }
-	list := &huma.Param{Name: "id", In: "path", Description: "The access list.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "src_123abc"}
+	list := &huma.Param{Name: "id", In: "path", Description: "The access list.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "src_default"}
 	operation := huma.Operation{
 		OperationID: "import-grant-stream", Method: http.MethodPost, Path: grantsPath + "/import", Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates a grant of each row of a stream of any length",

@@ -29,15 +29,15 @@ const (
 // ImportBatch is one batch of an import. The server reads its rows one by one, so
 // that a refused row does not fail the others.
 type ImportBatch struct {
-	ImportID string      `json:"importId" minLength:"1" maxLength:"128" doc:"Names the import; the same in every batch of it."`
-	Position int64       `json:"position" minimum:"0" doc:"How many rows of the import come before this batch."`
-	Grants   []GrantBody `json:"grants" minItems:"1" maxItems:"5000"`
+	ImportID string      `json:"importId" minLength:"1" maxLength:"128" doc:"Names the import; the same in every batch of it." example:"subscribers-2027-01"`
+	Position int64       `json:"position" minimum:"0" doc:"How many rows of the import come before this batch." example:"0"`
+	Grants   []GrantBody `json:"grants" minItems:"1" maxItems:"5000" doc:"The grants, one after another."`
 }
 
 // ImportResult is the answer to an ImportBatch.
 type ImportResult struct {
-	Position int64      `json:"position" doc:"How many rows of the import are done: where the next batch begins."`
-	Created  int        `json:"created" doc:"How many grants were made."`
+	Position int64      `json:"position" doc:"How many rows of the import are done: where the next batch begins." example:"0"`
+	Created  int        `json:"created" doc:"How many grants were made." example:"5000"`
 	Replayed bool       `json:"replayed" doc:"The batch had been stored before; nothing was created again."`
 	Errors   []RowError `json:"errors" doc:"The rows of which no grant was made."`
 }
@@ -45,8 +45,8 @@ type ImportResult struct {
 // RowError is the reason why a row of a batch was refused.
 type RowError struct {
 	Row     int    `json:"row" doc:"The row's index in the batch, from zero."`
-	Field   string `json:"field,omitempty"`
-	Message string `json:"message"`
+	Field   string `json:"field,omitempty" doc:"The field that is wrong; absent when it is the row." example:"endsAt"`
+	Message string `json:"message" doc:"What is wrong with it." example:"expected length >= 1"`
 }
 
 func wireRowErrors(rows []store.RowError) []RowError {
@@ -59,17 +59,17 @@ func wireRowErrors(rows []store.RowError) []RowError {
 
 // ImportState is the progress of an import.
 type ImportState struct {
-	Position int64     `json:"position" doc:"How many rows are done: where the next batch begins."`
-	Created  int64     `json:"created"`
-	Failed   int64     `json:"failed"`
+	Position int64     `json:"position" doc:"How many rows are done: where the next batch begins." example:"0"`
+	Created  int64     `json:"created" doc:"How many grants were made." example:"5000"`
+	Failed   int64     `json:"failed" doc:"Of how many rows no grant was made." example:"0"`
 	Last     LastBatch `json:"last" doc:"The newest batch, for who never got the answer to it."`
 }
 
 // LastBatch is the newest batch of an import.
 type LastBatch struct {
-	Position int64      `json:"position"`
-	Rows     int        `json:"rows"`
-	Errors   []RowError `json:"errors"`
+	Position int64      `json:"position" doc:"How many rows came before." example:"0"`
+	Rows     int        `json:"rows" doc:"How many rows there were." example:"5000"`
+	Errors   []RowError `json:"errors" doc:"The rows of which no grant was made."`
 }
 
 func (a *api) registerImports() {
@@ -112,7 +112,7 @@ func (a *api) registerImports() {
 		Summary: "Tells how far an import has come, to continue it",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
-		ImportID string `path:"importId" maxLength:"128"`
+		ImportID string `path:"importId" maxLength:"128" doc:"The import's name, as its batches have it." example:"subscribers-2027-01"`
 	},
 	) (*body[ImportState], error) {
 		known, err := a.Store.GrantImport(ctx, vendor, in.ID, in.ImportID)

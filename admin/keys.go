@@ -14,10 +14,10 @@ const keysPath = "/management/keys"
 
 // SigningKey describes a vendor's signing key, without the private key.
 type SigningKey struct {
-	KeyID     string     `json:"kid" doc:"The RFC 7638 thumbprint, as in the tokens' kid."`
-	Status    string     `json:"status" enum:"signing,verifying,retired"`
-	CreatedAt time.Time  `json:"createdAt"`
-	RetiredAt *time.Time `json:"retiredAt,omitempty"`
+	KeyID     string     `json:"kid" doc:"The RFC 7638 thumbprint, as in the tokens' kid." example:"Zk3-9yKc0bq7Lw1m5x8v"`
+	Status    string     `json:"status" enum:"signing,verifying,retired" doc:"ACTIVE, or INACTIVE: then it gives nothing."`
+	CreatedAt time.Time  `json:"createdAt" doc:"When the record was made." example:"2027-01-01T09:30:00Z"`
+	RetiredAt *time.Time `json:"retiredAt,omitempty" doc:"When its signatures ceased to count."`
 }
 
 func wireKey(key store.KeyInfo) SigningKey {
@@ -56,7 +56,7 @@ func (a *api) registerKeys() {
 		OperationID: "retire-key", Method: http.MethodDelete, Path: keysPath + "/{kid}", Tags: tags, Security: needs("keys:write"),
 		Summary: "Retires a key: whatever it signed ends at once", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *struct {
-		KeyID string `path:"kid" maxLength:"128"`
+		KeyID string `path:"kid" maxLength:"128" doc:"The key's id, as the list of keys has it." example:"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"`
 	},
 	) (*empty, error) {
 		_, err := a.Keyring.Retire(ctx, vendor, in.KeyID)

@@ -24,14 +24,14 @@ const linkParam = "token"
 
 // LinkBody is the request for a signed link.
 type LinkBody struct {
-	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page that the link opens; the token is appended to it."`
+	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page that the link opens; the token is appended to it." example:"https://news.example.com/articles/hello"`
 	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The sku that the link opens."`
-	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255"`
+	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255" doc:"The purchase option."`
 	PublisherContentID string         `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
-	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"For whom the link is made. It never makes the visitor that user."`
-	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"How often the link may be redeemed; not counted when left out."`
+	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"For whom the link is made. It never makes the visitor that user." example:"user-123"`
+	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"How often the link may be redeemed; not counted when left out." example:"5"`
 	ExpiresIn          Lifetime       `json:"expiresIn,omitzero" required:"false"`
-	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Texts, numbers and booleans that are kept with the link."`
+	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Texts, numbers and booleans that are kept with the link." example:"{\"campaign\": \"autumn\"}"`
 }
 
 // Lifetime is how long a token is valid: digits and one of s, m, h, d. In JSON it
@@ -73,29 +73,29 @@ func (l Lifetime) or(absent time.Duration) (time.Duration, error) {
 
 // CreatedLink is the answer to a LinkBody. The token is not stored.
 type CreatedLink struct {
-	SignedURL          string    `json:"signedUrl,omitempty" doc:"The url with the token; absent when the link has no url."`
-	Token              string    `json:"token"`
-	TokenID            string    `json:"tokenId"`
-	ExpiresAt          time.Time `json:"expiresAt"`
-	SKU                string    `json:"sku,omitempty"`
-	PublisherContentID string    `json:"publisherContentId,omitempty"`
+	SignedURL          string    `json:"signedUrl,omitempty" doc:"The url with the token; absent when the link has no url." example:"https://news.example.com/articles/hello?token=eyJhbGciOiJFUzI1NiIs…"`
+	Token              string    `json:"token" doc:"The link's token, which is not kept." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
+	TokenID            string    `json:"tokenId" doc:"The link's id, by which it is shown and revoked." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ExpiresAt          time.Time `json:"expiresAt" doc:"The first moment at which it no longer counts." example:"2037-01-08T09:30:00Z"`
+	SKU                string    `json:"sku,omitempty" doc:"The sku that the link opens." example:"premium"`
+	PublisherContentID string    `json:"publisherContentId,omitempty" doc:"The publisher's own id of the content, as the rule of its page captures it." example:"hello"`
 }
 
 // SignedLink is a stored link, without its token.
 type SignedLink struct {
-	TokenID            string             `json:"tokenId"`
-	Status             string             `json:"status" enum:"active,used_up,expired,revoked"`
-	URL                string             `json:"url,omitempty"`
-	SKU                string             `json:"sku,omitempty"`
-	PurchaseOption     string             `json:"purchaseOption,omitempty"`
-	PublisherContentID string             `json:"publisherContentId,omitempty"`
-	UserID             string             `json:"userId,omitempty"`
-	MaxUses            int64              `json:"maxUses,omitempty"`
-	Uses               int64              `json:"uses"`
-	Meta               stdjson.RawMessage `json:"meta,omitempty"`
-	CreatedAt          time.Time          `json:"createdAt"`
-	ExpiresAt          time.Time          `json:"expiresAt"`
-	RevokedAt          *time.Time         `json:"revokedAt,omitempty"`
+	TokenID            string             `json:"tokenId" doc:"The link's id, by which it is shown and revoked." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Status             string             `json:"status" enum:"active,used_up,expired,revoked" doc:"Whether the link opens its page, or why not." example:"active"`
+	URL                string             `json:"url,omitempty" doc:"The page that the link opens." example:"https://news.example.com/articles/hello"`
+	SKU                string             `json:"sku,omitempty" doc:"The sku that the link opens." example:"premium"`
+	PurchaseOption     string             `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
+	PublisherContentID string             `json:"publisherContentId,omitempty" doc:"The publisher's own id of the content, as the rule of its page captures it." example:"hello"`
+	UserID             string             `json:"userId,omitempty" doc:"For whom the link was made." example:"user-123"`
+	MaxUses            int64              `json:"maxUses,omitempty" doc:"How often the link may be redeemed; not counted when absent." example:"5"`
+	Uses               int64              `json:"uses" doc:"How often the link was redeemed." example:"2"`
+	Meta               stdjson.RawMessage `json:"meta,omitempty" doc:"What was kept with the link."`
+	CreatedAt          time.Time          `json:"createdAt" doc:"When the record was made." example:"2027-01-01T09:30:00Z"`
+	ExpiresAt          time.Time          `json:"expiresAt" doc:"The first moment at which it no longer counts." example:"2037-01-08T09:30:00Z"`
+	RevokedAt          *time.Time         `json:"revokedAt,omitempty" doc:"When it was revoked."`
 }
 
 func wireLink(link store.SignedLink, now time.Time) SignedLink {
@@ -120,13 +120,13 @@ func wireLink(link store.SignedLink, now time.Time) SignedLink {
 
 // LinkID names a signed link in a path.
 type LinkID struct {
-	ID string `path:"id" maxLength:"128"`
+	ID string `path:"id" maxLength:"128" doc:"The link's tokenId." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
 // LinkUse is one redemption of a link.
 type LinkUse struct {
 	ID string    `json:"id" doc:"Names the use in this listing."`
-	At time.Time `json:"at"`
+	At time.Time `json:"at" doc:"When it happened." example:"2027-01-01T09:30:00Z"`
 }
 
 func (a *api) registerLinks() {

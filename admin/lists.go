@@ -13,23 +13,23 @@ const listsPath = "/management/access-lists"
 
 // AccessList is an access list.
 type AccessList struct {
-	ID               string `json:"id"`
-	Name             string `json:"name"`
-	Description      string `json:"description"`
-	Type             string `json:"type"`
-	Status           string `json:"status"`
-	ExcludeFromStats bool   `json:"excludeFromStats"`
+	ID               string `json:"id" doc:"The list's id." example:"src_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Name             string `json:"name" doc:"What it is called." example:"Subscribers"`
+	Description      string `json:"description" doc:"What it is for." example:"Everybody who subscribed on paper"`
+	Type             string `json:"type" doc:"How grants come into the list: MANUAL, by calls of this API." example:"MANUAL"`
+	Status           string `json:"status" doc:"ACTIVE, or INACTIVE: then it gives nothing." example:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats" doc:"Whether statistics leave it out." example:"false"`
 }
 
 func wireList(list store.AccessList) AccessList { return AccessList(list) }
 
 // ListBody creates or replaces an access list.
 type ListBody struct {
-	Name             string `json:"name" minLength:"1" maxLength:"255" doc:"What the list is called."`
-	Description      string `json:"description,omitempty" maxLength:"1024"`
-	Type             string `json:"type,omitempty" enum:"MANUAL" default:"MANUAL"`
-	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE" doc:"The grants of a list that is not ACTIVE give nothing."`
-	ExcludeFromStats bool   `json:"excludeFromStats,omitempty"`
+	Name             string `json:"name" minLength:"1" maxLength:"255" doc:"What the list is called." example:"Subscribers"`
+	Description      string `json:"description,omitempty" maxLength:"1024" doc:"What it is for." example:"Everybody who subscribed on paper"`
+	Type             string `json:"type,omitempty" enum:"MANUAL" default:"MANUAL" doc:"How grants come into the list: MANUAL, by calls of this API." example:"MANUAL"`
+	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE" doc:"The grants of a list that is not ACTIVE give nothing." example:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats,omitempty" doc:"Whether statistics leave it out." example:"false"`
 }
 
 func (b ListBody) list() store.AccessList {
@@ -40,11 +40,11 @@ func (b ListBody) list() store.AccessList {
 
 // ListPatch changes the named fields of an access list.
 type ListPatch struct {
-	Name             *string `json:"name,omitempty" minLength:"1" maxLength:"255"`
-	Description      *string `json:"description,omitempty" maxLength:"1024"`
-	Type             *string `json:"type,omitempty" enum:"MANUAL"`
-	Status           *string `json:"status,omitempty" enum:"ACTIVE,INACTIVE"`
-	ExcludeFromStats *bool   `json:"excludeFromStats,omitempty"`
+	Name             *string `json:"name,omitempty" minLength:"1" maxLength:"255" doc:"What it is called." example:"Subscribers"`
+	Description      *string `json:"description,omitempty" maxLength:"1024" doc:"What it is for." example:"Everybody who subscribed on paper"`
+	Type             *string `json:"type,omitempty" enum:"MANUAL" doc:"How grants come into the list: MANUAL, by calls of this API." example:"MANUAL"`
+	Status           *string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" doc:"ACTIVE, or INACTIVE: then it gives nothing." example:"ACTIVE"`
+	ExcludeFromStats *bool   `json:"excludeFromStats,omitempty" doc:"Whether statistics leave it out." example:"false"`
 }
 
 func (p ListPatch) apply(list *store.AccessList) {
@@ -62,7 +62,7 @@ func (p ListPatch) apply(list *store.AccessList) {
 
 // ListPath names an access list in a path.
 type ListPath struct {
-	ID string `path:"id" maxLength:"128" example:"src_123abc"`
+	ID string `path:"id" maxLength:"128" doc:"The access list's id; src_default is there from the start." example:"src_default"`
 }
 
 func (a *api) registerLists() {

@@ -71,7 +71,6 @@ func (a *api) describe() {
 	plainPaths(document)
 	a.describeProblems()
 	a.describeAccess()
-	a.speak()
 	a.arraysAreThere()
 	used := make(map[string]bool)
 	for _, operation := range operationsOf(document) {

@@ -18,18 +18,18 @@ const productsPath = "/management/products"
 
 // product is a product on the wire.
 type product struct {
-	SKU                string            `json:"sku" doc:"What grants and rules name."`
-	ProductType        string            `json:"productType"`
-	Title              string            `json:"title"`
-	URL                string            `json:"url" doc:"Where it is read."`
-	PresentationURL    string            `json:"presentationUrl" doc:"Where it is presented and sold."`
-	Cover              string            `json:"cover" doc:"The address of a picture."`
-	Language           string            `json:"language"`
-	PublisherContentID string            `json:"publisherContentId"`
-	ExternalIDs        map[string]string `json:"externalIds"`
+	SKU                string            `json:"sku" doc:"What grants and rules name." example:"premium"`
+	ProductType        string            `json:"productType" doc:"What kind of product it is." example:"ARTICLE"`
+	Title              string            `json:"title" doc:"What the product is called." example:"Hello, reader"`
+	URL                string            `json:"url" doc:"Where it is read." example:"https://news.example.com/articles/hello"`
+	PresentationURL    string            `json:"presentationUrl" doc:"Where it is presented and sold." example:"https://news.example.com/articles/hello"`
+	Cover              string            `json:"cover" doc:"The address of a picture." example:"https://news.example.com/covers/hello.jpg"`
+	Language           string            `json:"language" doc:"The content's language (BCP 47)." example:"en"`
+	PublisherContentID string            `json:"publisherContentId" doc:"The publisher's own id of the content, as the rule of its page captures it." example:"hello"`
+	ExternalIDs        map[string]string `json:"externalIds" doc:"Ids in other systems, by the systems' names."`
 	Members            []string          `json:"members" doc:"Skus that whoever has this one has as well."`
-	CreatedAt          time.Time         `json:"createdAt"`
-	UpdatedAt          time.Time         `json:"updatedAt"`
+	CreatedAt          time.Time         `json:"createdAt" doc:"When the record was made." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt          time.Time         `json:"updatedAt" doc:"When the record was changed last." example:"2027-01-02T10:00:00Z"`
 }
 
 func wireProduct(p store.Product) product {
@@ -49,27 +49,27 @@ func wireProduct(p store.Product) product {
 
 // ProductFields are what a product may have besides its type.
 type ProductFields struct {
-	Title              *string            `json:"title,omitempty" maxLength:"255" doc:"Default: the last part of the url's path."`
-	URL                *string            `json:"url,omitempty" maxLength:"2048"`
-	PresentationURL    *string            `json:"presentationUrl,omitempty" maxLength:"2048"`
-	Cover              *string            `json:"cover,omitempty" maxLength:"2048"`
-	Language           *string            `json:"language,omitempty" maxLength:"64"`
-	PublisherContentID *string            `json:"publisherContentId,omitempty" maxLength:"255"`
+	Title              *string            `json:"title,omitempty" maxLength:"255" doc:"Default: the last part of the url's path." example:"Hello, reader"`
+	URL                *string            `json:"url,omitempty" maxLength:"2048" doc:"The address of the page." example:"https://news.example.com/articles/hello"`
+	PresentationURL    *string            `json:"presentationUrl,omitempty" maxLength:"2048" doc:"Where the content is shown." example:"https://news.example.com/articles/hello"`
+	Cover              *string            `json:"cover,omitempty" maxLength:"2048" doc:"The address of a picture." example:"https://news.example.com/covers/hello.jpg"`
+	Language           *string            `json:"language,omitempty" maxLength:"64" doc:"The content's language (BCP 47)." example:"en"`
+	PublisherContentID *string            `json:"publisherContentId,omitempty" maxLength:"255" doc:"The publisher's own id of the content, as the rule of its page captures it." example:"hello"`
 	ExternalIDs        map[string]*string `json:"externalIds,omitempty" maxProperties:"32" doc:"The product's ids elsewhere. Null removes one."`
 	Members            *[]string          `json:"members,omitempty" maxItems:"1000" doc:"Skus that whoever has this one has as well; for products of the types bundle, pass and publication. They may be collections themselves."`
 }
 
 // productBody is a product as a caller makes it.
 type productBody struct {
-	Type string `json:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue"`
-	SKU  string `json:"sku,omitempty" maxLength:"255" doc:"Default: a new one."`
+	Type string `json:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"What kind of product it is." example:"article"`
+	SKU  string `json:"sku,omitempty" maxLength:"255" doc:"Default: a new one." example:"premium"`
 	ProductFields
 	SpotifyID string `json:"spotifyId,omitempty" maxLength:"255" doc:"The same as externalIds.spotifyId."`
 }
 
 // productPatch changes what it names of a product.
 type productPatch struct {
-	Type *string `json:"type,omitempty" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue"`
+	Type *string `json:"type,omitempty" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"What kind of product it is." example:"article"`
 	ProductFields
 }
 
@@ -138,7 +138,7 @@ func checkAddress(field, address string) error {
 
 // SKUPath names a product in a path.
 type SKUPath struct {
-	SKU string `path:"sku" maxLength:"255" example:"premium"`
+	SKU string `path:"sku" maxLength:"255" doc:"The product's sku." example:"premium"`
 }
 
 func (a *api) registerProducts() {
@@ -150,7 +150,7 @@ func (a *api) registerProducts() {
 		Description: "With q, only those whose sku, title or content id holds this text. A search looks at 20,000 products at the most: " +
 			"a page may have fewer than its limit and still name a next one.",
 	}, func(ctx context.Context, vendor string, in *struct {
-		Q     string `query:"q" maxLength:"255"`
+		Q     string `query:"q" maxLength:"255" doc:"Only those that hold this text." example:"hello"`
 		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most records to return."`
 		From  string `query:"from" maxLength:"255" doc:"Continue behind the product with this sku."`
 	},

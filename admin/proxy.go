@@ -80,7 +80,7 @@ func (a *api) registerProxySettings() {
 		Description: "The session is a good one: whoever has it can be that user at the origin. So the call needs the right to write.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
-		User string `path:"user" minLength:"1" maxLength:"255" doc:"The user's id."`
+		User string `path:"user" minLength:"1" maxLength:"255" doc:"The user's id." example:"user-123"`
 	},
 	) (*body[sampleAnswer], error) {
 		return a.sampleSession(ctx, vendor, in.site(vendor), in.User)

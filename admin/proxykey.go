@@ -26,8 +26,8 @@ type sessionKeys struct {
 
 type sessionKey struct {
 	ID        string    `json:"id" doc:"A name for the key. It says nothing of it."`
-	State     string    `json:"state" enum:"replaced,signing,waiting"`
-	CreatedAt time.Time `json:"created_at"`
+	State     string    `json:"state" enum:"replaced,signing,waiting" doc:"What becomes of it now."`
+	CreatedAt time.Time `json:"created_at" doc:"When it was made." example:"2027-01-01T09:30:00Z"`
 	SignsFrom time.Time `json:"signs_from" doc:"From when on sessions are made with it."`
 }
 

@@ -47,10 +47,10 @@ func (p PageNumber) of(ctx context.Context, rules []policy.Rule) (RulePage, erro
 
 // NumberedPage is one page of a listing with numbered pages.
 type NumberedPage[T any] struct {
-	Count    int     `json:"count" doc:"How many results there are on all pages."`
+	Count    int     `json:"count" doc:"How many results there are on all pages." example:"1"`
 	Next     *string `json:"next" doc:"The URL of the next page."`
 	Previous *string `json:"previous" doc:"The URL of the previous page."`
-	Results  []T     `json:"results"`
+	Results  []T     `json:"results" doc:"The records of the page."`
 }
 
 // newPage returns a page without its results.

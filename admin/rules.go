@@ -23,32 +23,32 @@ const (
 
 // RuleBody creates a rule.
 type RuleBody struct {
-	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Rules are tried by rank, lowest first. A rank that is taken moves the rule there, and all later ones, by one. Default: behind all others."`
+	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Rules are tried by rank, lowest first. A rank that is taken moves the rule there, and all later ones, by one. Default: behind all others." example:"1"`
 	Path    string    `json:"path" minLength:"1" maxLength:"1024" doc:"A template: it matches every path that begins with its segments, of which {name} and :name match any and capture it." example:"/articles/{publisherContentId}"`
-	Methods []string  `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods for which the rule counts. Default: all."`
+	Methods []string  `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods for which the rule counts. Default: all." example:"[\"GET\", \"HEAD\"]"`
 	Allow   RuleAllow `json:"allow"`
-	Forward *bool     `json:"is_forward,omitempty" doc:"Whether allowed requests go to the origin. Default: true."`
-	Engaged string    `json:"engaged,omitempty" maxLength:"255" doc:"Tags that a visit records, separated by commas."`
+	Forward *bool     `json:"is_forward,omitempty" doc:"Whether allowed requests go to the origin. Default: true." example:"true"`
+	Engaged string    `json:"engaged,omitempty" maxLength:"255" doc:"Tags that a visit records, separated by commas." example:"news"`
 }
 
 // RuleReplacement replaces a rule, which the path of the call names.
 type RuleReplacement struct {
-	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Default: the rank that it has. One that another rule has is refused."`
+	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Default: the rank that it has. One that another rule has is refused." example:"1"`
 	Path    string    `json:"path,omitempty" maxLength:"1024" doc:"Must be the rule's own, if it is given."`
-	Methods []string  `json:"methods,omitempty" maxItems:"32"`
+	Methods []string  `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods for which the rule counts." example:"[\"GET\", \"HEAD\"]"`
 	Allow   RuleAllow `json:"allow"`
-	Forward *bool     `json:"is_forward,omitempty"`
-	Engaged string    `json:"engaged,omitempty" maxLength:"255"`
+	Forward *bool     `json:"is_forward,omitempty" doc:"Whether allowed requests go to the origin." example:"true"`
+	Engaged string    `json:"engaged,omitempty" maxLength:"255" doc:"Tags that a visit records, separated by commas." example:"news"`
 }
 
 // RulePatch changes the named fields of a rule.
 type RulePatch struct {
-	Rank    *int       `json:"rank,omitempty" minimum:"0" maximum:"1000000"`
+	Rank    *int       `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Rules are tried by rank, lowest first." example:"1"`
 	Path    string     `json:"path,omitempty" maxLength:"1024" doc:"Must be the rule's own, if it is given."`
-	Methods *[]string  `json:"methods,omitempty" maxItems:"32" doc:"An empty list stands for all methods."`
+	Methods *[]string  `json:"methods,omitempty" maxItems:"32" doc:"An empty list stands for all methods." example:"[\"GET\", \"HEAD\"]"`
 	Allow   *RuleAllow `json:"allow,omitempty"`
-	Forward *bool      `json:"is_forward,omitempty"`
-	Engaged *string    `json:"engaged,omitempty" maxLength:"255"`
+	Forward *bool      `json:"is_forward,omitempty" doc:"Whether allowed requests go to the origin." example:"true"`
+	Engaged *string    `json:"engaged,omitempty" maxLength:"255" doc:"Tags that a visit records, separated by commas." example:"news"`
 }
 
 // RuleMove moves one rule.
@@ -60,12 +60,12 @@ type RuleMove struct {
 
 // Rule is a stored rule.
 type Rule struct {
-	Rank    int       `json:"rank" doc:"Determines the order in which rules are tried, lowest first."`
+	Rank    int       `json:"rank" doc:"Determines the order in which rules are tried, lowest first." example:"1"`
 	Path    string    `json:"path" doc:"The template against which the paths of requests are matched."`
-	Methods []string  `json:"methods,omitempty" doc:"The HTTP methods for which the rule counts; absent for all."`
+	Methods []string  `json:"methods,omitempty" doc:"The HTTP methods for which the rule counts; absent for all." example:"[\"GET\", \"HEAD\"]"`
 	Allow   RuleAllow `json:"allow"`
-	Forward bool      `json:"is_forward" doc:"Whether allowed requests go to the origin."`
-	Engaged string    `json:"engaged" doc:"Tags that a visit records, separated by commas."`
+	Forward bool      `json:"is_forward" doc:"Whether allowed requests go to the origin." example:"true"`
+	Engaged string    `json:"engaged" doc:"Tags that a visit records, separated by commas." example:"news"`
 	Detail  string    `json:"detail,omitempty" doc:"What to look at: rules that never decide, because an earlier one hides them."`
 }
 
@@ -236,7 +236,7 @@ func (a *api) registerRuleCollection() {
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		Body struct {
-			Updates []RuleMove `json:"updates" maxItems:"1000"`
+			Updates []RuleMove `json:"updates" maxItems:"1000" doc:"The moves, in the order in which they are made."`
 		}
 	},
 	) (*body[RulePage], error) {

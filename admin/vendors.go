@@ -13,11 +13,11 @@ const vendorsPath = "/management/vendors"
 
 // vendor is a vendor on the wire.
 type vendor struct {
-	ID      string `json:"id"`
-	Name    string `json:"name"`
-	Logo    string `json:"logo" doc:"The address of a picture."`
-	Website string `json:"website"`
-	Country string `json:"country"`
+	ID      string `json:"id" doc:"The vendor's id: lower-case letters, digits and hyphens." example:"acme"`
+	Name    string `json:"name" doc:"What the vendor is called." example:"Acme Publishing"`
+	Logo    string `json:"logo" doc:"The address of a picture." example:"https://news.example.com/logo.svg"`
+	Website string `json:"website" doc:"The vendor's web site." example:"https://news.example.com"`
+	Country string `json:"country" doc:"Country." example:"SE"`
 }
 
 func wireVendor(v store.Vendor) vendor {
@@ -26,11 +26,11 @@ func wireVendor(v store.Vendor) vendor {
 
 // vendorBody is a vendor as a caller makes it.
 type vendorBody struct {
-	ID      string `json:"id" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"What sites, clients and tokens name the vendor by. It cannot be changed."`
-	Name    string `json:"name" minLength:"1" maxLength:"255"`
-	Logo    string `json:"logo,omitempty" maxLength:"2048"`
-	Website string `json:"website,omitempty" maxLength:"2048"`
-	Country string `json:"country,omitempty" maxLength:"64"`
+	ID      string `json:"id" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"What sites, clients and tokens name the vendor by. It cannot be changed." example:"acme"`
+	Name    string `json:"name" minLength:"1" maxLength:"255" doc:"What the vendor is called." example:"Acme Publishing"`
+	Logo    string `json:"logo,omitempty" maxLength:"2048" doc:"The address of the vendor's logo." example:"https://news.example.com/logo.svg"`
+	Website string `json:"website,omitempty" maxLength:"2048" doc:"The vendor's web site." example:"https://news.example.com"`
+	Country string `json:"country,omitempty" maxLength:"64" doc:"Country." example:"SE"`
 }
 
 // registerVendors adds what only callers may do that belong to no vendor: see
