@@ -241,10 +241,9 @@ func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 	rules := make([]policy.Rule, len(bodies))
 	seen := make(map[string]bool, len(bodies))
 	ranked := 0
-	var decoder policy.RuleDecoder
 	for i := range bodies {
 		wanted := &bodies[i]
-		rule, err := wanted.rule(&decoder)
+		rule, err := wanted.rule()
 		if err != nil {
 			return nil, err
 		}
@@ -266,7 +265,7 @@ func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 }
 
 // rule returns the rule that a body describes, without its rank.
-func (b *RuleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
+func (b *RuleBody) rule() (policy.Rule, error) {
 	rule := policy.Rule{Path: b.Path}
 	if !strings.HasPrefix(rule.Path, "/") {
 		rule.Path = "/" + rule.Path
@@ -275,11 +274,7 @@ func (b *RuleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
 	if strings.Contains(rule.Path, "//") {
 		return rule, badRule(fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))
 	}
-	patch := RulePatch{Methods: &b.Methods, Forward: b.Forward, Engaged: &b.Engaged}
-	var known bool
-	if rule.Allow, known = decoder.Allow(b.Allow.RawMessage); !known {
-		patch.Allow = &b.Allow // which says what is wrong with it
-	}
+	patch := RulePatch{Methods: &b.Methods, Allow: &b.Allow, Forward: b.Forward, Engaged: &b.Engaged}
 	rule.Forward = true
 	return rule, patch.apply(&rule)
 }

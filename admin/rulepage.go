@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -121,28 +122,15 @@ func requestAddress(r *http.Request) url.URL {
 
 // rulesVersion names a state of a site's rules.
 func rulesVersion(rules []policy.Rule) (string, error) {
-	var encoder policy.RuleEncoder
-	digest := sha256.New()
-	text := []byte("[")
 	if len(rules) == 0 {
-		text = []byte("null") // as it was read from the store before there were any
+		rules = nil // a site without rules has one version, whether it had rules before or not
 	}
-	for i := range rules {
-		if i > 0 {
-			text = append(text, ',')
-		}
-		var err error
-		if text, err = encoder.Append(text, &rules[i]); err != nil {
-			return "", fmt.Errorf("encoding the rules: %w", err)
-		}
-		digest.Write(text)
-		text = text[:0]
+	text, err := json.Marshal(rules)
+	if err != nil {
+		return "", fmt.Errorf("encoding the rules: %w", err)
 	}
-	if len(rules) > 0 {
-		text = append(text, ']')
-	}
-	digest.Write(text)
-	return base64.RawURLEncoding.EncodeToString(digest.Sum(nil)[:12]), nil
+	digest := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(digest[:12]), nil
 }
 
 // sameVersion refuses to replace rules that are no longer those that the caller

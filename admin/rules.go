@@ -217,7 +217,7 @@ func (a *api) registerRuleCollection() {
 		Body RuleBody
 	},
 	) (*created[Rule], error) {
-		rule, err := in.Body.rule(new(policy.RuleDecoder))
+		rule, err := in.Body.rule()
 		if err != nil {
 			return nil, err
 		}
@@ -254,7 +254,6 @@ func (a *api) registerRuleCollection() {
 		Summary:      "Replaces all rules of a site in one step",
 		Description:  "The array holds the rules in the order in which they are tried. Either each of them has a rank or none has.",
 		MaxBodyBytes: maxRulesBody, BodyReadTimeout: rulesReadTimeout,
-		Middlewares: huma.Middlewares{readPlainRules},
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		DryRun    bool       `query:"dry_run" doc:"Check everything, and store nothing."`
@@ -262,7 +261,7 @@ func (a *api) registerRuleCollection() {
 		Body      []RuleBody `nullable:"false"`
 	},
 	) (*body[RulePage], error) {
-		rules, err := allRules(rulesOf(ctx, in.Body))
+		rules, err := allRules(in.Body)
 		if err != nil {
 			return nil, err
 		}
