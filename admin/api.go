@@ -267,7 +267,7 @@ func register[I, O any](a *api, operation huma.Operation, handle func(ctx contex
 	huma.Register(a.huma, operation, func(ctx context.Context, in *I) (*O, error) {
 		call, ok := ctx.Value(callKey{}).(call)
 		if !ok {
-			return nil, newProblem(http.StatusUnauthorized, "Nobody is known to call.")
+			return nil, newProblem(http.StatusUnauthorized, "Authentication required.")
 		}
 		ctx = store.WithActor(ctx, store.Actor{Name: call.caller.Name, Operation: operation.OperationID})
 		out, err := handle(ctx, call.caller.Vendor, in)
@@ -283,8 +283,8 @@ type body[T any] struct{ Body T }
 
 // created is the answer of an operation that made a record.
 type created[T any] struct {
-	Location string `header:"Location" doc:"Where the new record is, relative to the address of the call."`
-	ETag     string `header:"ETag" doc:"Names this state of the record, for If-Match."`
+	Location string `header:"Location" doc:"The URL of the new record, relative to the request URL."`
+	ETag     string `header:"ETag" doc:"A validator of the record's state, for If-Match."`
 	Body     T
 }
 

@@ -55,7 +55,7 @@ func (b *BulkLinksBody) link(own *LinkBody) LinkBody {
 
 // BulkLink is one link of the answer to a BulkLinksBody.
 type BulkLink struct {
-	Row    int    `json:"row" doc:"The recipient's index, from zero."`
+	Row    int    `json:"row" doc:"The index of the recipient, from zero."`
 	UserID string `json:"userId,omitempty" doc:"The reader's user id." example:"user-123"`
 	CreatedLink
 }
@@ -73,8 +73,8 @@ func (a *api) registerBulkLinks() {
 	schema := schemas.Schema(reflect.TypeFor[BulkLinksBody](), true, "BulkLinksBody")
 	operation := huma.Operation{
 		OperationID: "create-signed-links", Method: http.MethodPost, Path: linksPath + "/batch", Tags: []string{"Links"}, Security: needs("links:write"),
-		Summary: "Creates up to 10,000 signed links, and streams them",
-		Description: "As JSON, one object a line, or as CSV, as Accept says. All recipients are checked before the first link is made. " +
+		Summary: "Creates up to 10,000 signed links and streams them",
+		Description: "The Accept header selects JSON (one object per line) or CSV. All recipients are validated before the first link is created. " +
 			"Links are stored in steps, each before its links are sent: where the caller goes away, no more are made than were stored by then. " +
 			"Asked again with the same Idempotency-Key, the same links are made whole and sent again, under the same ids; their tokens are signed anew. " +
 			"A stream that breaks off is not whole.",

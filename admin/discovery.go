@@ -21,15 +21,15 @@ const (
 // section 3, and RFC 8414).
 type discovery struct {
 	Issuer        string   `json:"issuer" doc:"The URL of this API." example:"https://api.news.example.com"`
-	TokenEndpoint string   `json:"token_endpoint" doc:"Where clients get access tokens." example:"https://api.news.example.com/oauth/token"`
+	TokenEndpoint string   `json:"token_endpoint" doc:"The URL of the token endpoint." example:"https://api.news.example.com/oauth/token"`
 	JWKSURI       string   `json:"jwks_uri" doc:"The keys that sign access tokens." example:"https://api.news.example.com/.well-known/jwks.json"`
-	GrantTypes    []string `json:"grant_types_supported" doc:"The grants of the token endpoint."`
-	ResponseTypes []string `json:"response_types_supported" doc:"Always empty: nobody logs in here."`
+	GrantTypes    []string `json:"grant_types_supported" doc:"The grant types of the token endpoint."`
+	ResponseTypes []string `json:"response_types_supported" doc:"Always empty: there is no login here."`
 	SubjectTypes  []string `json:"subject_types_supported" doc:"Always public."`
 	SigningAlgs   []string `json:"id_token_signing_alg_values_supported" doc:"The algorithm of all tokens."`
-	AuthMethods   []string `json:"token_endpoint_auth_methods_supported" doc:"How clients authenticate."`
-	Scopes        []string `json:"scopes_supported" doc:"The scopes that there are."`
-	Documentation string   `json:"service_documentation" doc:"This API's documentation, for people." example:"https://api.news.example.com/docs"`
+	AuthMethods   []string `json:"token_endpoint_auth_methods_supported" doc:"The authentication methods of the token endpoint."`
+	Scopes        []string `json:"scopes_supported" doc:"The supported scopes."`
+	Documentation string   `json:"service_documentation" doc:"The URL of the documentation of this API." example:"https://api.news.example.com/docs"`
 	Claims        []string `json:"claims_supported" doc:"The claims of an access token."`
 }
 

@@ -13,7 +13,7 @@ import (
 
 // record is the answer with one record.
 type record[T any] struct {
-	ETag string `header:"ETag" doc:"Names this state of the record, for If-Match."`
+	ETag string `header:"ETag" doc:"A validator of the record's state, for If-Match."`
 	Body T
 }
 
@@ -39,7 +39,7 @@ func etagOf(value any) string {
 
 // IfMatch is the condition that a caller sets for a change.
 type IfMatch struct {
-	IfMatch string `header:"If-Match" maxLength:"1024" doc:"Change the record only if it is in a state with one of these ETags; * stands for any state."`
+	IfMatch string `header:"If-Match" maxLength:"1024" doc:"Changes the record only if its ETag is one of these; * means any."`
 }
 
 // check refuses a change where the record, as it is answered, is not in the state

@@ -31,19 +31,19 @@ const (
 
 // StreamResult is the answer to an import that is sent as one stream.
 type StreamResult struct {
-	ImportID   string      `json:"importId" doc:"Names the import, for get-grant-import."`
-	Position   int64       `json:"position" doc:"How many rows there were." example:"0"`
-	Created    int64       `json:"created" doc:"How many grants were made." example:"5000"`
-	Failed     int64       `json:"failed" doc:"Of how many rows none was made." example:"0"`
-	Errors     []LineError `json:"errors" doc:"What is wrong with these rows, the first 1,000 of them."`
-	MoreErrors int64       `json:"moreErrors" doc:"How many more there are."`
+	ImportID   string      `json:"importId" doc:"The import's id, for get-grant-import."`
+	Position   int64       `json:"position" doc:"The number of rows." example:"0"`
+	Created    int64       `json:"created" doc:"The number of grants created." example:"5000"`
+	Failed     int64       `json:"failed" doc:"The number of refused rows." example:"0"`
+	Errors     []LineError `json:"errors" doc:"The first 1,000 refused rows."`
+	MoreErrors int64       `json:"moreErrors" doc:"The number of omitted entries."`
 }
 
 // LineError is the reason why a row of a stream was refused.
 type LineError struct {
 	Line    int    `json:"line" doc:"The line on which the row begins, from one."`
-	Field   string `json:"field,omitempty" doc:"The field that is wrong; absent when it is the row." example:"endsAt"`
-	Message string `json:"message" doc:"What is wrong with it." example:"expected length >= 1"`
+	Field   string `json:"field,omitempty" doc:"The invalid field; absent when the whole row is invalid." example:"endsAt"`
+	Message string `json:"message" doc:"The error, for people." example:"expected length >= 1"`
 }
 
 func (a *api) registerGrantStreams() {
@@ -53,7 +53,7 @@ func (a *api) registerGrantStreams() {
 	list := &huma.Param{Name: "id", In: "path", Description: "The access list.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "src_default"}
 	operation := huma.Operation{
 		OperationID: "import-grant-stream", Method: http.MethodPost, Path: grantsPath + "/import", Tags: tags, Security: needs("grants:write"),
-		Summary: "Creates a grant of each row of a stream of any length",
+		Summary: "Creates a grant from each row of a stream of any length",
 		Description: "A row is a grant as create-grant takes it: one JSON object a line, or a line of a CSV file whose header names the fields " +
 			"(`deliveryAddress.city` for those of an address). A row that is wrong is reported and stops no other.\n\n" +
 			"With an Idempotency-Key a stream that broke off is sent again from its beginning: what was stored is not stored twice, and the answer is " +
@@ -71,7 +71,7 @@ func (a *api) registerGrantStreams() {
 	a.stream(operation, []string{typeNDJSON, "application/ndjson", "application/jsonl", typeCSV}, a.importStream)
 	a.stream(huma.Operation{
 		OperationID: "export-grants", Method: http.MethodGet, Path: grantsPath + "/export", Tags: tags, Security: needs("grants:read"),
-		Summary: "Streams every grant of an access list, in order of creation, to be imported again",
+		Summary: "Streams all grants of an access list in order of creation, for a later import",
 		Description: "As JSON, one object a line, or as CSV, as Accept says. A grant that changes while the stream is under way is in it as it was or as it is. " +
 			"A stream that breaks off is not whole.",
 		Parameters: []*huma.Param{list},

@@ -29,24 +29,24 @@ const (
 // ImportBatch is one batch of an import. The server reads its rows one by one, so
 // that a refused row does not fail the others.
 type ImportBatch struct {
-	ImportID string      `json:"importId" minLength:"1" maxLength:"128" doc:"Names the import; the same in every batch of it." example:"subscribers-2027-01"`
-	Position int64       `json:"position" minimum:"0" doc:"How many rows of the import come before this batch." example:"0"`
-	Grants   []GrantBody `json:"grants" minItems:"1" maxItems:"5000" doc:"The grants, one after another."`
+	ImportID string      `json:"importId" minLength:"1" maxLength:"128" doc:"The import's id, equal in all of its batches." example:"subscribers-2027-01"`
+	Position int64       `json:"position" minimum:"0" doc:"The number of rows of the import before this batch." example:"0"`
+	Grants   []GrantBody `json:"grants" minItems:"1" maxItems:"5000" doc:"The grants to create."`
 }
 
 // ImportResult is the answer to an ImportBatch.
 type ImportResult struct {
-	Position int64      `json:"position" doc:"How many rows of the import are done: where the next batch begins." example:"0"`
-	Created  int        `json:"created" doc:"How many grants were made." example:"5000"`
-	Replayed bool       `json:"replayed" doc:"The batch had been stored before; nothing was created again."`
-	Errors   []RowError `json:"errors" doc:"The rows of which no grant was made."`
+	Position int64      `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
+	Created  int        `json:"created" doc:"The number of grants created." example:"5000"`
+	Replayed bool       `json:"replayed" doc:"Whether the batch had been stored before; nothing was created again."`
+	Errors   []RowError `json:"errors" doc:"The refused rows."`
 }
 
 // RowError is the reason why a row of a batch was refused.
 type RowError struct {
-	Row     int    `json:"row" doc:"The row's index in the batch, from zero."`
-	Field   string `json:"field,omitempty" doc:"The field that is wrong; absent when it is the row." example:"endsAt"`
-	Message string `json:"message" doc:"What is wrong with it." example:"expected length >= 1"`
+	Row     int    `json:"row" doc:"The index of the row in the batch, from zero."`
+	Field   string `json:"field,omitempty" doc:"The invalid field; absent when the whole row is invalid." example:"endsAt"`
+	Message string `json:"message" doc:"The error, for people." example:"expected length >= 1"`
 }
 
 func wireRowErrors(rows []store.RowError) []RowError {
@@ -59,17 +59,17 @@ func wireRowErrors(rows []store.RowError) []RowError {
 
 // ImportState is the progress of an import.
 type ImportState struct {
-	Position int64     `json:"position" doc:"How many rows are done: where the next batch begins." example:"0"`
-	Created  int64     `json:"created" doc:"How many grants were made." example:"5000"`
-	Failed   int64     `json:"failed" doc:"Of how many rows no grant was made." example:"0"`
-	Last     LastBatch `json:"last" doc:"The newest batch, for who never got the answer to it."`
+	Position int64     `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
+	Created  int64     `json:"created" doc:"The number of grants created." example:"5000"`
+	Failed   int64     `json:"failed" doc:"The number of refused rows." example:"0"`
+	Last     LastBatch `json:"last" doc:"The newest batch, for clients that missed its response."`
 }
 
 // LastBatch is the newest batch of an import.
 type LastBatch struct {
-	Position int64      `json:"position" doc:"How many rows came before." example:"0"`
-	Rows     int        `json:"rows" doc:"How many rows there were." example:"5000"`
-	Errors   []RowError `json:"errors" doc:"The rows of which no grant was made."`
+	Position int64      `json:"position" doc:"The number of rows before the batch." example:"0"`
+	Rows     int        `json:"rows" doc:"The number of rows." example:"5000"`
+	Errors   []RowError `json:"errors" doc:"The refused rows."`
 }
 
 func (a *api) registerImports() {
@@ -78,8 +78,8 @@ func (a *api) registerImports() {
 	content := map[string]*huma.MediaType{}
 	register(a, huma.Operation{
 		OperationID: "import-grants", Method: http.MethodPost, Path: grantsPath + "/batch", Tags: tags, Security: needs("grants:write"),
-		Summary:     "Creates many grants in one step",
-		Description: "Sending a batch again creates nothing twice: it is answered as it was the first time.",
+		Summary:     "Creates many grants atomically",
+		Description: "A repeated batch creates nothing and has the same response.",
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
 		// The body is checked by hand, row by row.
 		SkipValidateBody: true,
@@ -109,10 +109,10 @@ func (a *api) registerImports() {
 	}
 	register(a, huma.Operation{
 		OperationID: "get-grant-import", Method: http.MethodGet, Path: grantsPath + "/imports/{importId}", Tags: tags, Security: needs("grants:read"),
-		Summary: "Tells how far an import has come, to continue it",
+		Summary: "Returns the progress of an import",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
-		ImportID string `path:"importId" maxLength:"128" doc:"The import's name, as its batches have it." example:"subscribers-2027-01"`
+		ImportID string `path:"importId" maxLength:"128" doc:"The import's id." example:"subscribers-2027-01"`
 	},
 	) (*body[ImportState], error) {
 		known, err := a.Store.GrantImport(ctx, vendor, in.ID, in.ImportID)

@@ -11,12 +11,12 @@ import (
 
 // KeySetHealth is the state of a remote key set.
 type KeySetHealth struct {
-	URL        string `json:"url" doc:"Where it is: a key set's own address, or an issuer."`
-	OK         bool   `json:"ok" doc:"There are keys that count now."`
+	URL        string `json:"url" doc:"The URL of the key set or of its issuer."`
+	OK         bool   `json:"ok" doc:"Whether the set has keys in use."`
 	Keys       int    `json:"keys"`
-	AgeSeconds *int64 `json:"ageSeconds,omitempty" doc:"How long ago it was fetched or found unchanged; absent when it never was."`
-	Stale      bool   `json:"stale,omitempty" doc:"It should have been fetched anew and could not."`
-	Error      string `json:"error,omitempty" doc:"Why the last fetch failed."`
+	AgeSeconds *int64 `json:"ageSeconds,omitempty" doc:"The seconds since the key set was fetched or found unchanged; absent if it never was."`
+	Stale      bool   `json:"stale,omitempty" doc:"The key set is overdue for a refresh that failed."`
+	Error      string `json:"error,omitempty" doc:"The error of the last fetch."`
 }
 
 // maxKeySetsTold bounds the sets that are told of.

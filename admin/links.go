@@ -25,13 +25,13 @@ const linkParam = "token"
 // LinkBody is the request for a signed link.
 type LinkBody struct {
 	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page that the link opens; the token is appended to it." example:"https://news.example.com/articles/hello"`
-	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The sku that the link opens."`
+	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The SKU that the link opens."`
 	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255" doc:"The purchase option."`
 	PublisherContentID string         `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
-	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"For whom the link is made. It never makes the visitor that user." example:"user-123"`
-	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"How often the link may be redeemed; not counted when left out." example:"5"`
+	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"The user for whom the link is made, for the record. It does not identify the visitor." example:"user-123"`
+	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of redemptions. Default: unlimited and not counted." example:"5"`
 	ExpiresIn          Lifetime       `json:"expiresIn,omitzero" required:"false"`
-	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Texts, numbers and booleans that are kept with the link." example:"{\"campaign\": \"autumn\"}"`
+	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Strings, numbers and booleans to store with the link." example:"{\"campaign\": \"autumn\"}"`
 }
 
 // Lifetime is how long a token is valid: digits and one of s, m, h, d. In JSON it
@@ -73,29 +73,29 @@ func (l Lifetime) or(absent time.Duration) (time.Duration, error) {
 
 // CreatedLink is the answer to a LinkBody. The token is not stored.
 type CreatedLink struct {
-	SignedURL          string    `json:"signedUrl,omitempty" doc:"The url with the token; absent when the link has no url." example:"https://news.example.com/articles/hello?token=eyJhbGciOiJFUzI1NiIs…"`
-	Token              string    `json:"token" doc:"The link's token, which is not kept." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
-	TokenID            string    `json:"tokenId" doc:"The link's id, by which it is shown and revoked." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	ExpiresAt          time.Time `json:"expiresAt" doc:"The first moment at which it no longer counts." example:"2037-01-08T09:30:00Z"`
-	SKU                string    `json:"sku,omitempty" doc:"The sku that the link opens." example:"premium"`
-	PublisherContentID string    `json:"publisherContentId,omitempty" doc:"The publisher's own id of the content, as the rule of its page captures it." example:"hello"`
+	SignedURL          string    `json:"signedUrl,omitempty" doc:"The URL with the token appended; absent if the link has no url." example:"https://news.example.com/articles/hello?token=eyJhbGciOiJFUzI1NiIs…"`
+	Token              string    `json:"token" doc:"The signed token. It is not stored." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
+	TokenID            string    `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ExpiresAt          time.Time `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
+	SKU                string    `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
+	PublisherContentID string    `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
 }
 
 // SignedLink is a stored link, without its token.
 type SignedLink struct {
-	TokenID            string             `json:"tokenId" doc:"The link's id, by which it is shown and revoked." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	Status             string             `json:"status" enum:"active,used_up,expired,revoked" doc:"Whether the link opens its page, or why not." example:"active"`
+	TokenID            string             `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Status             string             `json:"status" enum:"active,used_up,expired,revoked" doc:"The link's state." example:"active"`
 	URL                string             `json:"url,omitempty" doc:"The page that the link opens." example:"https://news.example.com/articles/hello"`
-	SKU                string             `json:"sku,omitempty" doc:"The sku that the link opens." example:"premium"`
+	SKU                string             `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
 	PurchaseOption     string             `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
-	PublisherContentID string             `json:"publisherContentId,omitempty" doc:"The publisher's own id of the content, as the rule of its page captures it." example:"hello"`
-	UserID             string             `json:"userId,omitempty" doc:"For whom the link was made." example:"user-123"`
-	MaxUses            int64              `json:"maxUses,omitempty" doc:"How often the link may be redeemed; not counted when absent." example:"5"`
-	Uses               int64              `json:"uses" doc:"How often the link was redeemed." example:"2"`
-	Meta               stdjson.RawMessage `json:"meta,omitempty" doc:"What was kept with the link."`
-	CreatedAt          time.Time          `json:"createdAt" doc:"When the record was made." example:"2027-01-01T09:30:00Z"`
-	ExpiresAt          time.Time          `json:"expiresAt" doc:"The first moment at which it no longer counts." example:"2037-01-08T09:30:00Z"`
-	RevokedAt          *time.Time         `json:"revokedAt,omitempty" doc:"When it was revoked."`
+	PublisherContentID string             `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	UserID             string             `json:"userId,omitempty" doc:"The user for whom the link was made." example:"user-123"`
+	MaxUses            int64              `json:"maxUses,omitempty" doc:"The maximum number of redemptions; absent if unlimited." example:"5"`
+	Uses               int64              `json:"uses" doc:"The number of redemptions." example:"2"`
+	Meta               stdjson.RawMessage `json:"meta,omitempty" doc:"The metadata stored with the link."`
+	CreatedAt          time.Time          `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	ExpiresAt          time.Time          `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
+	RevokedAt          *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
 }
 
 func wireLink(link store.SignedLink, now time.Time) SignedLink {
@@ -125,8 +125,8 @@ type LinkID struct {
 
 // LinkUse is one redemption of a link.
 type LinkUse struct {
-	ID string    `json:"id" doc:"Names the use in this listing."`
-	At time.Time `json:"at" doc:"When it happened." example:"2027-01-01T09:30:00Z"`
+	ID string    `json:"id" doc:"The id of the use in this listing."`
+	At time.Time `json:"at" doc:"The time of the use." example:"2027-01-01T09:30:00Z"`
 }
 
 func (a *api) registerLinks() {
@@ -134,7 +134,7 @@ func (a *api) registerLinks() {
 	register(a, huma.Operation{
 		OperationID: "create-signed-link", Method: http.MethodPost, Path: "/management/create-signed-link", Tags: tags, Security: needs("links:write"),
 		Summary: "Creates a signed link",
-		Description: "The link opens a page for which every one of url, sku and publisherContentId that it names matches, " +
+		Description: "The link opens pages that match all of url, sku and publisherContentId as far as given, " +
 			"until it expires, is used up or is revoked.",
 		Metadata: map[string]any{repetitionKey: repeatRebuild, rebuildKey: rebuild(a.rebuildLink)},
 	}, a.createLink)
@@ -151,15 +151,15 @@ func (a *api) registerLinks() {
 	})
 	register(a, huma.Operation{
 		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),
-		Summary: "Returns a signed link and its uses",
+		Summary: "Returns a signed link and its number of uses",
 	}, func(ctx context.Context, vendor string, in *LinkID) (*record[SignedLink], error) {
 		link, err := a.Store.SignedLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
 		return newRecord(wireLink(link, a.Now()), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "list-signed-link-uses", Method: http.MethodGet, Path: linksPath + "/{id}/uses", Tags: tags, Security: needs("links:read"),
-		Summary:     "Lists when a counted signed link was redeemed, in no order",
-		Description: "Uses are known as long as the link is. A link without maxUses counts none.",
+		Summary:     "Lists the redemptions of a counted signed link, in no particular order",
+		Description: "Redemptions are kept as long as the link. A link without maxUses counts none.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		LinkID
 		PageParams
@@ -177,7 +177,7 @@ func (a *api) registerLinks() {
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
-		Summary:       "Ends a signed link at once, and with it every browser session that it opened",
+		Summary:       "Revokes a signed link and every browser session that it opened",
 		DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *LinkID) (*empty, error) {
 		_, err := a.Store.RevokeLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)

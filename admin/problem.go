@@ -18,19 +18,19 @@ import (
 // Problem is an error response (RFC 9457). Programs decide by Code, which is
 // stable.
 type Problem struct {
-	Type   string       `json:"type" doc:"Always about:blank: code tells what it is." example:"about:blank"`
-	Title  string       `json:"title" doc:"The status in words." example:"Not Found"`
-	Status int          `json:"status" doc:"The status of the answer." example:"404"`
-	Detail string       `json:"detail,omitempty" doc:"What is wrong and what to do, for people." example:"There is no such record."`
-	Code   string       `json:"code" doc:"What is wrong, in one word that does not change." example:"not_found"`
-	Errors []FieldError `json:"errors,omitempty" doc:"What is wrong, one by one."`
+	Type   string       `json:"type" doc:"Always about:blank; see code." example:"about:blank"`
+	Title  string       `json:"title" doc:"The HTTP status text." example:"Not Found"`
+	Status int          `json:"status" doc:"The HTTP status." example:"404"`
+	Detail string       `json:"detail,omitempty" doc:"The error and its remedy, for people." example:"There is no such record."`
+	Code   string       `json:"code" doc:"The stable error code." example:"not_found"`
+	Errors []FieldError `json:"errors,omitempty" doc:"The individual errors."`
 }
 
 // FieldError is an error in one part of a request. It never repeats the value,
 // which may be a secret.
 type FieldError struct {
-	Message  string `json:"message" doc:"What is wrong with it." example:"expected length >= 1"`
-	Location string `json:"location,omitempty" doc:"Which part of the request is meant." example:"body.name"`
+	Message  string `json:"message" doc:"The error, for people." example:"expected length >= 1"`
+	Location string `json:"location,omitempty" doc:"The invalid part of the request." example:"body.name"`
 }
 
 // codes are the stable words for the statuses that the API answers.

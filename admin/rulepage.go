@@ -18,15 +18,15 @@ const defaultRulePage = 25
 
 // PageNumber selects a page of a listing with numbered pages.
 type PageNumber struct {
-	Page     int `query:"page" minimum:"1" maximum:"1000000" default:"1" doc:"A page number within the listing."`
-	PageSize int `query:"page_size" minimum:"1" maximum:"100" default:"25" doc:"The number of results of a page."`
+	Page     int `query:"page" minimum:"1" maximum:"1000000" default:"1" doc:"The page number, from one."`
+	PageSize int `query:"page_size" minimum:"1" maximum:"100" default:"25" doc:"The number of results per page."`
 }
 
 // RulePage is one page of a site's rules.
 type RulePage struct {
 	NumberedPage[Rule]
-	Version string `json:"version" doc:"Names this state of the site's rules: pages of one version fit together."`
-	Detail  string `json:"detail,omitempty" doc:"What to look at: rules that never decide, because an earlier one hides them."`
+	Version string `json:"version" doc:"The version of the site's rules. Pages with equal versions are consistent."`
+	Detail  string `json:"detail,omitempty" doc:"Warnings: rules that never match because an earlier rule hides them."`
 }
 
 // of returns the page of a site's rules that is asked for.
@@ -48,9 +48,9 @@ func (p PageNumber) of(ctx context.Context, rules []policy.Rule) (RulePage, erro
 
 // NumberedPage is one page of a listing with numbered pages.
 type NumberedPage[T any] struct {
-	Count    int     `json:"count" doc:"How many results there are on all pages." example:"1"`
-	Next     *string `json:"next" doc:"The URL of the next page."`
-	Previous *string `json:"previous" doc:"The URL of the previous page."`
+	Count    int     `json:"count" doc:"The number of results on all pages." example:"1"`
+	Next     *string `json:"next" doc:"The URL of the next page, or null."`
+	Previous *string `json:"previous" doc:"The URL of the previous page, or null."`
 	Results  []T     `json:"results" doc:"The records of the page."`
 }
 

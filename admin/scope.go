@@ -35,16 +35,16 @@ type resource struct {
 
 // resources are those that there are.
 var resources = []resource{
-	{Name: "audit", Description: "who changed what"},
+	{Name: "audit", Description: "the audit log"},
 	{Name: "clients", Description: "clients of this API", Local: true},
 	{Name: "domains", Description: "trusted publisher domains"},
-	{Name: "entitlements", Description: "what a reader may have"},
+	{Name: "entitlements", Description: "entitlements of readers"},
 	{Name: "explain", Description: "why a request would be allowed or denied", Local: true},
 	{Name: "grants", Description: "access lists and their grants"},
 	{Name: "health", Description: "the state of the server", Local: true},
 	{Name: "keys", Description: "signing keys"},
 	{Name: "links", Description: "signed links"},
-	{Name: "products", Description: "what is sold"},
+	{Name: "products", Description: "products"},
 	{Name: "proxy", Description: "settings, engagement and sessions of sites"},
 	{Name: "readers", Description: "tokens of readers", Local: true},
 	{Name: "rules", Description: "the rules of sites"},
@@ -145,7 +145,7 @@ func admit(scope string, about resource) func(huma.Context, func(huma.Context)) 
 		call, ok := ctx.Context().Value(callKey{}).(call)
 		switch {
 		case !ok:
-			answerProblem(ctx, newProblem(http.StatusUnauthorized, "Nobody is known to call."))
+			answerProblem(ctx, newProblem(http.StatusUnauthorized, "Authentication required."))
 		case !call.caller.may(scope):
 			ctx.SetHeader("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`"`)
 			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token does not have the scope "+scope+"."))

@@ -49,8 +49,8 @@ type tokenRequest struct {
 type tokenAnswer struct {
 	AccessToken string `json:"access_token" doc:"The token, for the header Authorization: Bearer <token>." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWFjY2Vzcytqd3QiLCJraWQiOiIuLi4ifQ.eyJzY29wZSI6Imxpbmtz…"`
 	TokenType   string `json:"token_type" doc:"Always Bearer." example:"Bearer"`
-	ExpiresIn   int64  `json:"expires_in" doc:"For how many seconds the token is valid." example:"3600"`
-	Scope       string `json:"scope" doc:"What the token may do, words separated by spaces." example:"grants:read links:*"`
+	ExpiresIn   int64  `json:"expires_in" doc:"The lifetime of the token in seconds." example:"3600"`
+	Scope       string `json:"scope" doc:"The token's scopes, separated by spaces." example:"grants:read links:*"`
 }
 
 // serveToken answers POST /oauth/token: the client credentials grant (RFC 6749,
@@ -80,8 +80,8 @@ func (o *Authority) serveToken(w http.ResponseWriter, r *http.Request) {
 
 // tokenErrorAnswer is an error as it is answered (RFC 6749, section 5.2).
 type tokenErrorAnswer struct {
-	Error       string `json:"error" enum:"invalid_request,invalid_client,invalid_scope,unsupported_grant_type,too_many_requests,server_error" doc:"What is wrong, in one word." example:"invalid_client"`
-	Description string `json:"error_description" doc:"What is wrong and what to do." example:"The client is not known, or its secret is another one."`
+	Error       string `json:"error" enum:"invalid_request,invalid_client,invalid_scope,unsupported_grant_type,too_many_requests,server_error" doc:"The error code." example:"invalid_client"`
+	Description string `json:"error_description" doc:"The error and its remedy, for people." example:"The client is not known, or its secret is another one."`
 }
 
 func (o *Authority) token(r *http.Request) (*tokenAnswer, *tokenError) {
