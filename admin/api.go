@@ -207,7 +207,7 @@ func (a *api) refusedRoute(r *http.Request, header http.Header) *Problem {
 	// The mux would redirect to the cleaned path; no client of an API follows
 	// that with its body.
 	if !plainPath(r.URL.Path) {
-		return newProblem(http.StatusNotFound, "There is no such resource: the path is not in its plain form.")
+		return newProblem(http.StatusNotFound, "There is no such resource: the path must not contain empty or dot segments or end with a slash.")
 	}
 	handler, pattern := a.mux.Handler(r)
 	if pattern != "" {
@@ -217,7 +217,7 @@ func (a *api) refusedRoute(r *http.Request, header http.Header) *Problem {
 	handler.ServeHTTP(answer, r)
 	if answer.status == http.StatusMethodNotAllowed {
 		header["Allow"] = answer.header["Allow"]
-		return newProblem(http.StatusMethodNotAllowed, "This resource does not take "+printableMethod(r.Method)+".")
+		return newProblem(http.StatusMethodNotAllowed, "This resource does not support "+printableMethod(r.Method)+".")
 	}
 	return newProblem(http.StatusNotFound, "There is no such resource.")
 }

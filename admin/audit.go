@@ -64,8 +64,8 @@ func (p *auditParams) query() store.AuditQuery {
 
 func (a *api) registerAudit() {
 	tags := []string{"Audit"}
-	description := "Every change is logged in the same step in which it is made, without secrets, and kept for a year. " +
-		"A page may have fewer entries than its limit, even none, and still name a next one: a call looks at 20,000 entries at the most."
+	description := "Every change is logged atomically with the change, without secrets, and kept for a year. " +
+		"A page may have fewer entries than its limit, even none, and still have a next page: a call examines at most 20,000 entries."
 	register(a, huma.Operation{
 		OperationID: "list-audit", Method: http.MethodGet, Path: "/management/audit", Tags: tags, Security: needs("audit:read"),
 		Summary: "Lists changes, newest first", Description: description,

@@ -141,7 +141,7 @@ var (
 	// guesses.
 	errInvalidToken = &RefusedError{
 		Status: http.StatusUnauthorized, Challenge: `Bearer realm="gatefold", error="invalid_token"`,
-		Detail: "The access token is not valid here, or no longer: get a new one.",
+		Detail: "The access token is invalid or expired: get a new one.",
 	}
 )
 

@@ -75,9 +75,9 @@ func (a *api) registerBulkLinks() {
 		OperationID: "create-signed-links", Method: http.MethodPost, Path: linksPath + "/batch", Tags: []string{"Links"}, Security: needs("links:write"),
 		Summary: "Creates up to 10,000 signed links and streams them",
 		Description: "The Accept header selects JSON (one object per line) or CSV. All recipients are validated before the first link is created. " +
-			"Links are stored in steps, each before its links are sent: where the caller goes away, no more are made than were stored by then. " +
-			"Asked again with the same Idempotency-Key, the same links are made whole and sent again, under the same ids; their tokens are signed anew. " +
-			"A stream that breaks off is not whole.",
+			"Links are stored in chunks, each before its links are sent; if the caller disconnects, no further links are created. " +
+			"Repeated with the same Idempotency-Key, the call completes and returns the same links under the same ids, with newly signed tokens. " +
+			"A response that is cut short is incomplete.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The links, in the order of the recipients",

@@ -109,7 +109,7 @@ func (a *api) serveVendorJWKS(w http.ResponseWriter, r *http.Request) {
 func (o *Authority) unavailable(w http.ResponseWriter, err error) {
 	o.fail(err)
 	w.Header().Set("Retry-After", "5")
-	newProblem(http.StatusServiceUnavailable, "The server could not do it; its log says why.").write(w)
+	newProblem(http.StatusServiceUnavailable, "The server could not complete the request; its log has the cause.").write(w)
 }
 
 func serveJSON(w http.ResponseWriter, value any) {

@@ -137,8 +137,8 @@ func (a *api) registerDomains() {
 	register(a, huma.Operation{
 		OperationID: "put-domain", Method: http.MethodPut, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Creates or replaces a trusted publisher domain",
-		Description: "Give exactly one of signingKeyPem and jwksUri. A key set is fetched at once; when it cannot be had the domain is " +
-			"trusted all the same, and the answer says so: the gate fetches it as soon as it can.",
+		Description: "Exactly one of signingKeyPem and jwksUri is required. A key set is fetched at once; if that fails, the domain is " +
+			"trusted nevertheless and the response reports the error: the gate fetches the set as soon as it can.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		DomainPath
 		IfMatch

@@ -55,7 +55,7 @@ func (m IfMatch) check(current any) error {
 			return nil
 		}
 	}
-	return newProblem(http.StatusPreconditionFailed, "The record is no longer in the state that If-Match names: read it again and decide anew.")
+	return newProblem(http.StatusPreconditionFailed, "The record does not match If-Match: read it again and repeat the change.")
 }
 
 // absent refuses to make a record where the caller wants to change one.
@@ -63,14 +63,14 @@ func (m IfMatch) absent() error {
 	if m.IfMatch == "" {
 		return nil
 	}
-	return newProblem(http.StatusPreconditionFailed, "There is no such record, and If-Match asks for one.")
+	return newProblem(http.StatusPreconditionFailed, "There is no such record, but If-Match requires one.")
 }
 
 // changed returns the error of a change. Where somebody else came first the
 // caller's condition does not hold.
 func (m IfMatch) changed(err error) error {
 	if m.IfMatch != "" && errors.Is(err, store.ErrConflict) {
-		return newProblem(http.StatusPreconditionFailed, "Somebody else changed the record at the same time: read it again and decide anew.")
+		return newProblem(http.StatusPreconditionFailed, "The record was changed concurrently: read it again and repeat the change.")
 	}
 	return err
 }

@@ -60,7 +60,7 @@ type GrantBody struct {
 // grant returns the grant that the body describes, in an access list.
 func (b *GrantBody) grant(list string) (store.Grant, error) {
 	if b.Source != "" && b.Source != list {
-		return store.Grant{}, invalid("source", "is another access list than the path's")
+		return store.Grant{}, invalid("source", "must equal the access list of the path")
 	}
 	return store.Grant{
 		Email: b.Email, UserID: b.UserID, PublisherUserID: b.PublisherUserID,

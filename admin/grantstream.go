@@ -54,16 +54,16 @@ func (a *api) registerGrantStreams() {
 	operation := huma.Operation{
 		OperationID: "import-grant-stream", Method: http.MethodPost, Path: grantsPath + "/import", Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates a grant from each row of a stream of any length",
-		Description: "A row is a grant as create-grant takes it: one JSON object a line, or a line of a CSV file whose header names the fields " +
-			"(`deliveryAddress.city` for those of an address). A row that is wrong is reported and stops no other.\n\n" +
-			"With an Idempotency-Key a stream that broke off is sent again from its beginning: what was stored is not stored twice, and the answer is " +
-			"that of a stream that was never broken. Another stream with the same key is refused.",
+		Description: "A row is a grant as in create-grant: a JSON object per line, or a record of a CSV file whose header names the fields " +
+			"(`deliveryAddress.city` for those of an address). Invalid rows are reported and skipped.\n\n" +
+			"With an Idempotency-Key, an interrupted stream can be sent again from its beginning: stored rows are not stored twice, and the response is " +
+			"that of an uninterrupted stream. A different stream with the same key is refused.",
 		Parameters: []*huma.Param{list},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			typeNDJSON: {Schema: a.rows.schema}, typeCSV: text(),
 		}},
 		Responses: map[string]*huma.Response{"200": {
-			Description: "What became of the rows",
+			Description: "The result of the import",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[StreamResult](), true, "StreamResult")}},
 		}},
 	}
@@ -72,8 +72,8 @@ func (a *api) registerGrantStreams() {
 	a.stream(huma.Operation{
 		OperationID: "export-grants", Method: http.MethodGet, Path: grantsPath + "/export", Tags: tags, Security: needs("grants:read"),
 		Summary: "Streams all grants of an access list in order of creation, for a later import",
-		Description: "As JSON, one object a line, or as CSV, as Accept says. A grant that changes while the stream is under way is in it as it was or as it is. " +
-			"A stream that breaks off is not whole.",
+		Description: "The Accept header selects JSON (one object per line) or CSV. A grant that changes during the stream appears in its old or its new state. " +
+			"A response that is cut short is incomplete.",
 		Parameters: []*huma.Param{list},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The grants",
@@ -299,6 +299,6 @@ func (i *streamImport) explain(err error) error {
 		return err
 	}
 	told := *p
-	told.Detail = fmt.Sprintf("%s; %d rows are done: send the whole stream again with the same Idempotency-Key to go on", p.Detail, i.answer.Position)
+	told.Detail = fmt.Sprintf("%s; %d rows are stored: to continue, send the whole stream again with the same Idempotency-Key", p.Detail, i.answer.Position)
 	return &told
 }

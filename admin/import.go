@@ -164,7 +164,7 @@ func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 			return batch, invalid(name, "is required")
 		}
 		if string(value) == "null" || json.Unmarshal(value, to) != nil {
-			return batch, invalid(name, "is not of the right type")
+			return batch, invalid(name, "has the wrong type")
 		}
 		delete(members, name)
 	}
@@ -172,7 +172,7 @@ func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 		return batch, invalid(name, "unexpected property")
 	}
 	if len(rows) > store.MaxImportRows {
-		return batch, invalid("grants", "are more than 5000: send them in several batches")
+		return batch, invalid("grants", "must be at most 5000: send several batches")
 	}
 	batch.Rows = make([]store.ImportRow, len(rows))
 	for n, row := range rows {
@@ -199,7 +199,7 @@ func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.
 	}
 	wanted, err := fields.grant(list)
 	if err != nil {
-		return store.Grant{}, &store.FieldError{Field: "source", Problem: "is another access list than the path's"}
+		return store.Grant{}, &store.FieldError{Field: "source", Problem: "must equal the access list of the path"}
 	}
 	return wanted, nil
 }

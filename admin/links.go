@@ -254,7 +254,7 @@ func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkCl
 		Subject: in.UserID, MaxUses: in.MaxUses,
 	}
 	if in.URL == "" && in.SKU == "" && in.PublisherContentID == "" {
-		return claims, invalid("url", "is required, or sku or publisherContentId: what the link opens")
+		return claims, invalid("url", "is required, unless sku or publisherContentId is given")
 	}
 	for field, text := range map[string]string{
 		"url": in.URL, "sku": in.SKU, "purchaseOption": in.PurchaseOption,
@@ -272,7 +272,7 @@ func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkCl
 	}
 	// Two tokens in one URL are refused at the gate.
 	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(linkParam) {
-		return claims, invalid("url", "has the parameter "+linkParam+" already, which is to carry the link's token")
+		return claims, invalid("url", "has the parameter "+linkParam+", which is reserved for the link's token")
 	}
 	if err := keys.CheckLink(&claims); err != nil {
 		return claims, newProblem(http.StatusUnprocessableEntity, err.Error())
@@ -288,10 +288,10 @@ func checkLinkText(field, text string) error {
 		limit = keys.MaxLinkURL
 	}
 	if len(text) > limit {
-		return invalid(field, "is too long in UTF-8")
+		return invalid(field, "is too long in bytes of UTF-8")
 	}
 	if strings.ContainsFunc(text, func(c rune) bool { return c < 0x20 || c == 0x7f }) {
-		return invalid(field, "holds a control character")
+		return invalid(field, "contains a control character")
 	}
 	return nil
 }
@@ -305,7 +305,7 @@ func linkMeta(meta map[string]any) (stdjson.RawMessage, error) {
 		switch value.(type) {
 		case string, bool, float64:
 		default:
-			return nil, invalid("meta."+name, "must be a text, a number or a boolean")
+			return nil, invalid("meta."+name, "must be a string, a number or a boolean")
 		}
 	}
 	encoded, err := stdjson.Marshal(meta)

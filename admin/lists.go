@@ -138,8 +138,8 @@ func (a *api) registerLists() {
 	register(a, huma.Operation{
 		OperationID: "delete-access-list", Method: http.MethodDelete, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Removes an access list and all of its grants", DefaultStatus: http.StatusNoContent,
-		Description: "The grants end in the moment in which the list does: the next request is decided without them. " +
-			"Their records are removed behind that. The list that every vendor has cannot be removed.",
+		Description: "The grants end together with the list, effective from the next request on. " +
+			"Their records are removed in the background. The built-in list cannot be removed.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
 		IfMatch

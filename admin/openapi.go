@@ -148,16 +148,16 @@ func (a *api) securityScheme() *huma.SecurityScheme {
 
 // failures are the errors that operations have in common, by status.
 var failures = map[int]struct{ name, description string }{
-	http.StatusBadRequest:            {"BadRequest", "The request cannot be read: the body is not JSON, or a name comes twice in it."},
-	http.StatusUnauthorized:          {"Unauthorized", "There is no access token, or it is not valid here, or no longer."},
-	http.StatusForbidden:             {"Forbidden", "The access token does not have the scope."},
+	http.StatusBadRequest:            {"BadRequest", "The body is not JSON or has a duplicate member."},
+	http.StatusUnauthorized:          {"Unauthorized", "The access token is missing, invalid or expired."},
+	http.StatusForbidden:             {"Forbidden", "The access token lacks the required scope."},
 	http.StatusNotFound:              {"NotFound", "The vendor has no such record."},
-	http.StatusConflict:              {"Conflict", "The change does not fit what is there, or somebody else changed the record at the same time."},
-	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is larger than it may be."},
-	http.StatusUnsupportedMediaType:  {"UnsupportedMediaType", "Content-Type does not say application/json."},
-	http.StatusUnprocessableEntity:   {"ValidationFailed", "A field or parameter is not acceptable; `errors` names each."},
+	http.StatusConflict:              {"Conflict", "The change conflicts with existing records or with a concurrent change."},
+	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is too large."},
+	http.StatusUnsupportedMediaType:  {"UnsupportedMediaType", "Content-Type is not application/json."},
+	http.StatusUnprocessableEntity:   {"ValidationFailed", "A field or parameter is invalid; `errors` lists each."},
 	http.StatusTooManyRequests:       {"TooManyRequests", "There were too many calls: wait as long as Retry-After says."},
-	http.StatusServiceUnavailable:    {"Unavailable", "The server cannot do it now; nothing was changed. Retry-After says when to try again."},
+	http.StatusServiceUnavailable:    {"Unavailable", "The service is unavailable and nothing was changed. Retry-After says when to try again."},
 }
 
 // describeProblems puts our errors in the place of the library's.

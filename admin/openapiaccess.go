@@ -49,7 +49,7 @@ func (a *api) describeAccess() {
 		return
 	}
 	failed := schema(tokenErrorAnswer{}, "TokenError")
-	limited := answer("There were too many attempts with a wrong secret: wait as long as Retry-After says.", failed)
+	limited := answer("There were too many failed attempts: wait as long as Retry-After says.", failed)
 	limited.Headers = map[string]*huma.Param{"Retry-After": {
 		Description: "The number of seconds to wait.", Schema: &huma.Schema{Type: huma.TypeInteger, Examples: []any{30}},
 	}}
@@ -58,18 +58,18 @@ func (a *api) describeAccess() {
 		OperationID: "get-access-token", Method: http.MethodPost, Path: tokenPath, Tags: tags, Security: open,
 		Summary: "Issues an access token to a client",
 		Description: "The client credentials grant of OAuth 2.0 (RFC 6749, section 4.4), in a form or in JSON. " +
-			"The secret stands in the body, or in the Authorization header as Basic. The token is valid for an hour.",
+			"The secret is sent in the body or as Basic authorization. The token is valid for an hour.",
 		RequestBody: &huma.RequestBody{Required: true, Description: "The token request.", Content: map[string]*huma.MediaType{
 			"application/x-www-form-urlencoded": {Schema: request}, "application/json": {Schema: request},
 		}},
 		Responses: map[string]*huma.Response{
 			"200": answer("The token.", schema(tokenAnswer{}, "Token")),
-			"400": answer("The request is not one for a token, or asks for a scope that the client does not have.", failed),
-			"401": answer("The client is not known, or its secret is another one.", failed),
+			"400": answer("The request is malformed or requests a scope that the client lacks.", failed),
+			"401": answer("The client is unknown or its secret is wrong.", failed),
 			"413": answer("The body is larger than 64 KiB.", failed),
 			"415": answer("The body is neither a form nor JSON.", failed),
 			"429": limited,
-			"503": answer("The server cannot do it now.", failed),
+			"503": answer("The service is unavailable.", failed),
 		},
 	})
 	document.AddOperation(&huma.Operation{

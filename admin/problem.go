@@ -165,22 +165,22 @@ func (a *api) problemOf(err error) *Problem {
 	case errors.Is(err, store.ErrDoneOnce):
 		return inProgress()
 	case errors.Is(err, store.ErrRevoked):
-		return newProblem(http.StatusConflict, "The client was revoked, which is for good: create another one.")
+		return newProblem(http.StatusConflict, "The client was revoked permanently: create another client.")
 	case errors.Is(err, store.ErrKeySigns):
-		return newProblem(http.StatusConflict, "This key signs new tokens: rotate first, then retire it.")
+		return newProblem(http.StatusConflict, "This key signs new tokens: rotate keys before retiring it.")
 	case errors.Is(err, store.ErrExists):
-		return newProblem(http.StatusConflict, "There is a record of this name already.")
+		return newProblem(http.StatusConflict, "A record with this name already exists.")
 	case errors.Is(err, store.ErrBuiltIn):
-		return newProblem(http.StatusConflict, "Every vendor has this record: it can be changed, and not removed.")
+		return newProblem(http.StatusConflict, "This record is built in: it can be changed but not removed.")
 	case errors.Is(err, store.ErrConflict):
-		return newProblem(http.StatusConflict, "Somebody else changed the record at the same time: read it again and decide anew.")
+		return newProblem(http.StatusConflict, "The record was changed concurrently: read it again and repeat the change.")
 	case isUnavailable(err):
 		status = http.StatusServiceUnavailable
 	}
 	if a.Failed != nil {
 		a.Failed(err)
 	}
-	p := newProblem(status, "The server could not do it; its log says why.")
+	p := newProblem(status, "The server could not complete the request; its log has the cause.")
 	if a.Operator {
 		p.Detail = err.Error()
 	}

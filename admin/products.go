@@ -103,7 +103,7 @@ func (b *productBody) product(newSKU func() string) (store.Product, error) {
 	b.apply(&wanted)
 	if b.SpotifyID != "" {
 		if other, given := wanted.ExternalIDs["spotifyId"]; given && other != b.SpotifyID {
-			return store.Product{}, invalid("spotifyId", "is another one than externalIds.spotifyId")
+			return store.Product{}, invalid("spotifyId", "must equal externalIds.spotifyId")
 		}
 		wanted.ExternalIDs["spotifyId"] = b.SpotifyID
 	}
@@ -147,8 +147,8 @@ func (a *api) registerProducts() {
 	register(a, huma.Operation{
 		OperationID: "list-products", Method: http.MethodGet, Path: productsPath, Tags: tags, Security: needs("products:read"),
 		Summary: "Lists products by sku",
-		Description: "With q, only those whose sku, title or content id holds this text. A search looks at 20,000 products at the most: " +
-			"a page may have fewer than its limit and still name a next one.",
+		Description: "With q, only products whose SKU, title or content id contains the text. A search examines at most 20,000 products: " +
+			"a page may have fewer entries than its limit and still have a next page.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		Q     string `query:"q" maxLength:"255" doc:"Only products whose SKU, title or content id contains this text." example:"hello"`
 		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The maximum number of records to return."`

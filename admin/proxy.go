@@ -156,7 +156,7 @@ func (p *proxySettings) check(site string) error {
 		if holds {
 			return nil
 		}
-		return badField(&store.FieldError{Field: field, Problem: "can only be " + word + ": Gatefold does nothing else"})
+		return badField(&store.FieldError{Field: field, Problem: "can only be " + word + ": Gatefold supports no other value"})
 	}
 	return errors.Join(
 		only("slug", p.Slug == nil || *p.Slug == site, site),

@@ -82,7 +82,7 @@ func (a *api) registerSessionKeys() {
 		site := in.site(vendor)
 		err := a.sessions.SwitchSessionKey(ctx, vendor, site)
 		if errors.Is(err, store.ErrNotFound) {
-			return nil, newProblem(http.StatusNotFound, "The site has no session key: make one with POST "+sessionKeyPath+".")
+			return nil, newProblem(http.StatusNotFound, "The site has no session key: create one with POST "+sessionKeyPath+".")
 		}
 		if err != nil {
 			return nil, err

@@ -158,7 +158,7 @@ func sortRules(rules []policy.Rule) {
 func findRule(rules []policy.Rule, path string) (int, error) {
 	i := slices.IndexFunc(rules, func(rule policy.Rule) bool { return rule.Path == path })
 	if i < 0 {
-		return 0, newProblem(http.StatusNotFound, "There is no rule with this path; /x and /x/ are two rules.")
+		return 0, newProblem(http.StatusNotFound, "There is no rule with this path; /x and /x/ are different rules.")
 	}
 	return i, nil
 }
@@ -178,7 +178,7 @@ func freeRank(rules []policy.Rule, i int) error {
 // ones move by one. Without a rank it comes last. The rules are by rank.
 func insertRule(rules []policy.Rule, rule policy.Rule, rank *int) ([]policy.Rule, error) {
 	if _, err := findRule(rules, rule.Path); err == nil {
-		return nil, newProblem(http.StatusConflict, fmt.Sprintf("There is a rule with the path %s already.", rule.Path))
+		return nil, newProblem(http.StatusConflict, fmt.Sprintf("A rule with the path %s already exists.", rule.Path))
 	}
 	switch {
 	case rank != nil:
@@ -220,7 +220,7 @@ func moveRule(rules []policy.Rule, move RuleMove) ([]policy.Rule, error) {
 		return nil, badRule(fmt.Sprintf("There is no rule with the rank %d; nothing was moved.", move.Old))
 	case move.Path != "" && rules[i].Path != move.Path:
 		return nil, newProblem(http.StatusConflict, fmt.Sprintf(
-			"The rank %d is that of %s by now: somebody else changed the rules. Nothing was moved.", move.Old, rules[i].Path))
+			"The rank %d now belongs to %s: the rules were changed concurrently. Nothing was moved.", move.Old, rules[i].Path))
 	}
 	to := min(move.New, rules[len(rules)-1].Rank)
 	for j := range rules {
@@ -248,7 +248,7 @@ func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 			return nil, err
 		}
 		if seen[rule.Path] {
-			return nil, badRule(fmt.Sprintf("rule %s: there are two rules with this path", rule.Path))
+			return nil, badRule(fmt.Sprintf("rule %s: two rules have this path", rule.Path))
 		}
 		seen[rule.Path] = true
 		rule.Rank = i + 1
@@ -259,7 +259,7 @@ func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 		rules[i] = rule
 	}
 	if ranked > 0 && ranked < len(bodies) {
-		return nil, badRule("Some rules have a rank and others have none: leave all ranks out, and the order of the array counts.")
+		return nil, badRule("Some rules have a rank and others have none: omit all ranks to use the order of the array.")
 	}
 	return rules, nil
 }
@@ -287,7 +287,7 @@ func (r *RuleReplacement) patch() RulePatch {
 
 func (p *RulePatch) apply(rule *policy.Rule) error {
 	if p.Path != "" && p.Path != rule.Path {
-		return badRule(fmt.Sprintf("rule %s: its path is its name, and cannot be changed: create another rule and delete this one", rule.Path))
+		return badRule(fmt.Sprintf("rule %s: the path identifies the rule and cannot be changed: create another rule and delete this one", rule.Path))
 	}
 	if p.Rank != nil {
 		rule.Rank = *p.Rank

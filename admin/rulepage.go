@@ -144,7 +144,7 @@ func sameVersion(rules []policy.Rule, version string) error {
 		return err
 	}
 	if current != version {
-		return newProblem(http.StatusConflict, "Somebody else changed the rules meanwhile; nothing was stored. List them again, and decide anew.")
+		return newProblem(http.StatusConflict, "The rules were changed concurrently; nothing was stored. List them again and repeat the change.")
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func (a *api) registerRules() {
 	// The mux would send this on to the rule for `/`, which nobody named.
 	a.mux.HandleFunc(http.MethodDelete+" "+rulesPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", "GET, HEAD, PATCH, POST, PUT")
-		newProblem(http.StatusMethodNotAllowed, "All rules are removed with PUT and an empty array; the rule for / is "+rulesPath+"/.").write(w)
+		newProblem(http.StatusMethodNotAllowed, "To remove all rules, PUT an empty array; the rule for / is "+rulesPath+"/.").write(w)
 	})
 	tags := []string{"Rules"}
 	one := rulesPath + "/{path...}"

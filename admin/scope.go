@@ -105,9 +105,9 @@ func checkScopes(scopes []string, operator bool) error {
 		case !known || about.Local || right != rightRead && right != rightWrite && right != rightBoth:
 			return invalid("scopes", "must each be <resource>:read, <resource>:write or <resource>:* of one of "+strings.Join(openResources(operator), ", "))
 		case about.Operator && !operator:
-			return invalid("scopes", "holds one of "+name+", which only a client of no vendor may have")
+			return invalid("scopes", "contains a scope of "+name+", which only clients without a vendor may have")
 		case !about.Operator && operator:
-			return invalid("scopes", "holds one of "+name+", which is a vendor's: a client of no vendor may have vendors:read, vendors:write or vendors:*")
+			return invalid("scopes", "contains a scope of "+name+", which requires a vendor: a client without a vendor may have vendors:read, vendors:write or vendors:*")
 		}
 	}
 	return nil
@@ -150,9 +150,9 @@ func admit(scope string, about resource) func(huma.Context, func(huma.Context)) 
 			ctx.SetHeader("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`"`)
 			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token does not have the scope "+scope+"."))
 		case about.Operator && call.caller.Vendor != "" && !call.caller.Unlimited:
-			answerProblem(ctx, newProblem(http.StatusForbidden, "This is for clients that belong to no vendor."))
+			answerProblem(ctx, newProblem(http.StatusForbidden, "This operation requires a client that belongs to no vendor."))
 		case !about.Operator && call.caller.Vendor == "":
-			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token belongs to no vendor: only the operations on vendors are open to it."))
+			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token belongs to no vendor: it may only use the operations on vendors."))
 		default:
 			next(ctx)
 		}

@@ -81,7 +81,7 @@ func (o *Authority) serveToken(w http.ResponseWriter, r *http.Request) {
 // tokenErrorAnswer is an error as it is answered (RFC 6749, section 5.2).
 type tokenErrorAnswer struct {
 	Error       string `json:"error" enum:"invalid_request,invalid_client,invalid_scope,unsupported_grant_type,too_many_requests,server_error" doc:"The error code." example:"invalid_client"`
-	Description string `json:"error_description" doc:"The error and its remedy, for people." example:"The client is not known, or its secret is another one."`
+	Description string `json:"error_description" doc:"The error and its remedy, for people." example:"The client is unknown or its secret is wrong."`
 }
 
 func (o *Authority) token(r *http.Request) (*tokenAnswer, *tokenError) {
@@ -112,7 +112,7 @@ func (o *Authority) serverError(err error) *tokenError {
 	o.fail(err)
 	return &tokenError{
 		status: http.StatusServiceUnavailable, code: "server_error",
-		description: "The server could not do it; its log says why.", retryAfter: 5 * time.Second,
+		description: "The server could not complete the request; its log has the cause.", retryAfter: 5 * time.Second,
 	}
 }
 
@@ -124,7 +124,7 @@ func (o *Authority) authenticate(r *http.Request, request tokenRequest) (*store.
 	if wait > 0 {
 		return nil, &tokenError{
 			status: http.StatusTooManyRequests, code: "too_many_requests", retryAfter: wait,
-			description: "Too many attempts with a wrong secret came from here: wait as long as Retry-After says.",
+			description: "Too many failed attempts from this address: wait as long as Retry-After says.",
 		}
 	}
 	client, err := o.Store.AuthenticateClient(r.Context(), request.clientID, request.clientSecret)
@@ -132,7 +132,7 @@ func (o *Authority) authenticate(r *http.Request, request tokenRequest) (*store.
 	case errors.Is(err, store.ErrBadSecret):
 		failed := &tokenError{
 			status: http.StatusUnauthorized, code: "invalid_client",
-			description: "The client is not known, or its secret is another one.",
+			description: "The client is unknown or its secret is wrong.",
 		}
 		if request.basic {
 			failed.challenge = `Basic realm="gatefold"`
@@ -154,13 +154,13 @@ func grantedScopes(client *store.Client, asked string) ([]string, *tokenError) {
 	}
 	scopes := strings.Fields(asked)
 	if len(scopes) > store.MaxClientScopes {
-		return nil, badTokenRequest("scope has too many words.")
+		return nil, badTokenRequest("scope has too many entries.")
 	}
 	for _, scope := range scopes {
 		if !covers(client.Scopes, scope) {
 			return nil, &tokenError{
 				status: http.StatusBadRequest, code: "invalid_scope",
-				description: "The client may not have every scope that it asks for. It may have: " + strings.Join(client.Scopes, " "),
+				description: "The client does not have all requested scopes. It has: " + strings.Join(client.Scopes, " "),
 			}
 		}
 	}
@@ -173,11 +173,11 @@ func grantedScopes(client *store.Client, asked string) ([]string, *tokenError) {
 func readTokenRequest(r *http.Request) (tokenRequest, *tokenError) {
 	var request tokenRequest
 	if r.Method != http.MethodPost {
-		return request, &tokenError{status: http.StatusMethodNotAllowed, code: "invalid_request", description: "Tokens are asked for with POST."}
+		return request, &tokenError{status: http.StatusMethodNotAllowed, code: "invalid_request", description: "Tokens are requested with POST."}
 	}
 	if r.URL.RawQuery != "" {
 		// Addresses are logged.
-		return request, badTokenRequest("The address must have no query: everything goes in the body.")
+		return request, badTokenRequest("The URL must have no query: send all parameters in the body.")
 	}
 	parameters, failed := tokenParameters(r)
 	if failed != nil {
@@ -211,10 +211,10 @@ func readTokenRequest(r *http.Request) (tokenRequest, *tokenError) {
 func (t *tokenRequest) readBasic(headers []string) *tokenError {
 	scheme, encoded, _ := strings.Cut(headers[0], " ")
 	if len(headers) > 1 || !strings.EqualFold(scheme, "Basic") {
-		return badTokenRequest("The Authorization header must be one, of the scheme Basic.")
+		return badTokenRequest("There must be one Authorization header, with the scheme Basic.")
 	}
 	if t.clientSecret != "" {
-		return badTokenRequest("The client must authenticate in one way: in the body, or in the Authorization header.")
+		return badTokenRequest("The client must authenticate either in the body or in the Authorization header.")
 	}
 	decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 	id, secret, ok := strings.Cut(string(decoded), ":")
@@ -224,10 +224,10 @@ func (t *tokenRequest) readBasic(headers []string) *tokenError {
 	id, errID := url.QueryUnescape(id)
 	secret, errSecret := url.QueryUnescape(secret)
 	if errID != nil || errSecret != nil {
-		return badTokenRequest("In the Authorization header client_id and client_secret must be encoded as in a form.")
+		return badTokenRequest("In the Authorization header, client_id and client_secret must be form-encoded.")
 	}
 	if t.clientID != "" && t.clientID != id {
-		return badTokenRequest("client_id in the body is another one than in the Authorization header.")
+		return badTokenRequest("client_id in the body differs from the Authorization header.")
 	}
 	t.clientID, t.clientSecret, t.basic = id, secret, true
 	return nil
@@ -243,7 +243,7 @@ func tokenParameters(r *http.Request) (map[string]string, *tokenError) {
 	if kind != "application/x-www-form-urlencoded" && kind != "application/json" {
 		return nil, &tokenError{
 			status: http.StatusUnsupportedMediaType, code: "invalid_request",
-			description: "The body must be a form or JSON, and Content-Type must say which.",
+			description: "Content-Type must be application/x-www-form-urlencoded or application/json.",
 		}
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxTokenRequest+1))
@@ -262,7 +262,7 @@ func tokenParameters(r *http.Request) (map[string]string, *tokenError) {
 func jsonParameters(body []byte) (map[string]string, *tokenError) {
 	var members map[string]any
 	if err := json.Unmarshal(body, &members); err != nil || members == nil {
-		return nil, badTokenRequest("The body is not a JSON object whose members have different names.")
+		return nil, badTokenRequest("The body is not a JSON object with unique members.")
 	}
 	parameters := make(map[string]string)
 	for _, name := range tokenNames {
@@ -271,7 +271,7 @@ func jsonParameters(body []byte) (map[string]string, *tokenError) {
 		case string:
 			parameters[name] = value
 		default:
-			return nil, badTokenRequest(name + " must be a text.")
+			return nil, badTokenRequest(name + " must be a string.")
 		}
 	}
 	return parameters, nil
