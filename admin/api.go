@@ -112,6 +112,9 @@ func New(options Options) (http.Handler, error) {
 	if options.Store == nil || options.Keyring == nil || options.Policy == nil || options.Authorize == nil || options.Now == nil {
 		return nil, errors.New("admin: Store, Keyring, Policy, Authorize and Now are required")
 	}
+	if options.Failed == nil {
+		options.Failed = func(error) {}
+	}
 	for _, origin := range options.Origins {
 		if err := CheckOrigin(origin); err != nil {
 			return nil, fmt.Errorf("admin: the origin %q %w", origin, err)

@@ -137,7 +137,7 @@ func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) err
 func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 	var value any
 	if err := json.Unmarshal(raw, &value); err != nil {
-		return newProblem(http.StatusBadRequest, "the body cannot be read")
+		return unreadable()
 	}
 	found := new(huma.ValidateResult)
 	huma.Validate(a.huma.OpenAPI().Components.Schemas, schema, huma.NewPathBuffer([]byte("body"), len("body")), huma.ModeWriteToServer, value, found)
@@ -151,7 +151,7 @@ func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 		return p
 	}
 	if err := json.Unmarshal(raw, to); err != nil {
-		return newProblem(http.StatusBadRequest, "the body cannot be read")
+		return unreadable()
 	}
 	return nil
 }

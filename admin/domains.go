@@ -230,7 +230,7 @@ func (a *api) refreshDomains(ctx context.Context, vendor string) error {
 	if isUnavailable(err) {
 		return err
 	}
-	if err != nil && a.Failed != nil {
+	if err != nil {
 		a.Failed(err)
 	}
 	return nil

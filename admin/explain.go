@@ -141,9 +141,7 @@ func (a *api) registerExplain() {
 		Summary: "Explains how a request would be decided, without side effects",
 	}, func(ctx context.Context, vendor string, in *explainQuery) (*body[*Explanation], error) {
 		if holdsToken(in.URL) {
-			p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-			p.Errors = []FieldError{{Message: "contains a token, but request URIs are logged: send it in the body of a POST", Location: "query.url"}}
-			return nil, p
+			return nil, invalidAt("query.url", "contains a token, but request URIs are logged: send it in the body of a POST")
 		}
 		explanation, err := a.Explain(ctx, vendor, ExplainRequest{URL: in.URL, Method: in.Method, Site: in.Site, UserID: in.User})
 		return &body[*Explanation]{Body: explanation}, err

@@ -10,15 +10,13 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// Health is the state of the node.
+// Health is the state of the node. Status is ok, stale if the shared store is
+// unreachable and the node decides from memory, or failing if it cannot decide.
 type Health struct {
-	// Status is `ok`; `stale` when a store that others share is away and the node
-	// answers from memory; or `failing` when it cannot decide, and then the answer is
-	// 503.
 	Status string      `json:"status" enum:"ok,stale,failing"`
 	Store  StoreHealth `json:"store"`
-	// SnapshotVersion grows with every change of rules, lists and keys that
-	// this process knows of, and starts at zero with the process.
+	// SnapshotVersion counts the changes of rules, lists and keys since the
+	// process started.
 	SnapshotVersion uint64         `json:"snapshotVersion"`
 	SelfChecks      SelfChecks     `json:"selfChecks"`
 	Vendors         []VendorHealth `json:"vendors"`
@@ -30,7 +28,7 @@ type Health struct {
 type StoreHealth struct {
 	Reachable bool   `json:"reachable"`
 	Error     string `json:"error,omitempty"`
-	// What follows is there where other nodes share the store.
+	// The following fields are present if other nodes share the store.
 	State       string     `json:"state,omitempty" enum:"following,stale,closed" doc:"following: memory is up to date with the store. stale: the store is unreachable and memory is still used. closed: memory is no longer used."`
 	AwaySince   *time.Time `json:"awaySince,omitempty"`
 	LeftSeconds *float64   `json:"leftSeconds,omitempty" doc:"How many seconds memory may still be used if the store stays unreachable."`
@@ -77,7 +75,7 @@ func (a *api) health(ctx context.Context) *healthAnswer {
 	answer.Body.KeySets, answer.Body.MoreKeySets = a.keySetsHealth()
 	answer.Body.SelfChecks.Checked, answer.Body.SelfChecks.Failed = a.Policy.SelfChecks()
 	err := a.vendorHealth(ctx, &answer.Body)
-	stale := a.StoreState != nil && answer.Body.Store.tell(a.StoreState())
+	stale := a.StoreState != nil && answer.Body.Store.follow(a.StoreState())
 	switch {
 	case stale:
 		answer.Body.Status = "stale"
@@ -91,9 +89,9 @@ func (a *api) health(ctx context.Context) *healthAnswer {
 	return answer
 }
 
-// tell adds how the node stands towards a store that others share, and says whether
-// it goes on without it.
-func (h *StoreHealth) tell(state store.FollowState) bool {
+// follow adds the state of a shared store. It reports whether the node decides
+// without the store.
+func (h *StoreHealth) follow(state store.FollowState) bool {
 	h.State = state.State
 	left := state.Left.Seconds()
 	h.LeftSeconds = &left

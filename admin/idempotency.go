@@ -252,7 +252,7 @@ func (a *api) keep(ctx context.Context, operation *huma.Operation, call *call, o
 			err = a.Store.KeepAnswer(ctx, once, encoded)
 		}
 	}
-	if err != nil && a.Failed != nil {
+	if err != nil {
 		a.Failed(err)
 	}
 }
@@ -320,7 +320,7 @@ func readAll(body io.Reader, limit int64) ([]byte, *Problem) {
 	raw, err := io.ReadAll(io.LimitReader(body, limit+1))
 	switch {
 	case err != nil:
-		return nil, newProblem(http.StatusBadRequest, "the body cannot be read")
+		return nil, unreadable()
 	case int64(len(raw)) > limit:
 		return nil, newProblem(http.StatusRequestEntityTooLarge, "the body is too large")
 	}
@@ -359,6 +359,6 @@ func (r *recordedContext) send() {
 	}
 	r.humaContext.SetStatus(r.status)
 	if r.answer.Len() > 0 {
-		_, _ = r.humaContext.BodyWriter().Write(r.answer.Bytes()) // who went away needs no answer
+		_, _ = r.humaContext.BodyWriter().Write(r.answer.Bytes()) // fails only if the client is gone
 	}
 }

@@ -155,7 +155,7 @@ func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 	var batch store.ImportBatch
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil || members == nil {
-		return batch, newProblem(http.StatusBadRequest, "the body cannot be read")
+		return batch, unreadable()
 	}
 	var rows []json.RawMessage
 	for name, to := range map[string]any{"importId": &batch.ID, "position": &batch.Position, "grants": &rows} {

@@ -17,7 +17,7 @@ type PageParams struct {
 
 func (p PageParams) page() store.Page { return store.Page{Limit: p.Limit, From: p.From} }
 
-// listing is a page of records.
+// listing is the response with a page of records.
 type listing[T any] struct {
 	Link string `header:"Link" doc:"The next page (RFC 8288), if there is one."`
 	Body []T

@@ -146,7 +146,7 @@ func (b *bulk) fail(err error) {
 		b.api.problemOf(err).write(b.w)
 		return
 	}
-	if b.r.Context().Err() == nil && b.api.Failed != nil {
+	if b.r.Context().Err() == nil {
 		b.api.Failed(err)
 	}
 	panic(http.ErrAbortHandler)

@@ -21,7 +21,7 @@ import (
 
 const (
 	tokenPath = "/oauth/token" //nolint:gosec // an address, not a secret
-	// maxTokenRequest is how large a request for a token may be.
+	// maxTokenRequest bounds the body of a token request, in bytes.
 	maxTokenRequest = 64 << 10
 )
 
@@ -38,14 +38,13 @@ func badTokenRequest(description string) *tokenError {
 	return &tokenError{status: http.StatusBadRequest, code: "invalid_request", description: description}
 }
 
-// tokenRequest is what a client asks for.
+// tokenRequest is a request for a token.
 type tokenRequest struct {
 	grantType, clientID, clientSecret, scope string
-	// basic: the client authenticated in the Authorization header.
-	basic bool
+	basic                                    bool // the client used Basic authorization
 }
 
-// tokenAnswer is a token as it is handed out (RFC 6749, section 5.1).
+// tokenAnswer is the response with a token (RFC 6749, section 5.1).
 type tokenAnswer struct {
 	AccessToken string `json:"access_token" doc:"The token, for the header Authorization: Bearer <token>." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWFjY2Vzcytqd3QiLCJraWQiOiIuLi4ifQ.eyJzY29wZSI6Imxpbmtz…"`
 	TokenType   string `json:"token_type" doc:"Always Bearer." example:"Bearer"`
@@ -53,18 +52,17 @@ type tokenAnswer struct {
 	Scope       string `json:"scope" doc:"The token's scopes, separated by spaces." example:"grants:read links:*"`
 }
 
-// serveToken answers POST /oauth/token: the client credentials grant (RFC 6749,
-// section 4.4), in a form as the RFC has it, or in JSON.
+// serveToken serves POST /oauth/token: the client credentials grant (RFC 6749,
+// section 4.4). The request is a form as in the RFC, or JSON.
 func (o *Authority) serveToken(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Pragma", "no-cache") // RFC 6749, section 5.1, besides no-store
+	header.Set("Content-Type", "application/json")
 	answer, failed := o.token(r)
 	if failed == nil {
-		header.Set("Content-Type", "application/json")
-		_ = stdjson.NewEncoder(w).Encode(answer) //nolint:gosec // handing out the token is what this is for
+		_ = stdjson.NewEncoder(w).Encode(answer) //nolint:gosec // the response carries the token by design
 		return
 	}
-	header.Set("Content-Type", "application/json")
 	if failed.status == http.StatusMethodNotAllowed {
 		header.Set("Allow", http.MethodPost)
 	}
@@ -78,7 +76,7 @@ func (o *Authority) serveToken(w http.ResponseWriter, r *http.Request) {
 	_ = stdjson.NewEncoder(w).Encode(tokenErrorAnswer{Error: failed.code, Description: failed.description})
 }
 
-// tokenErrorAnswer is an error as it is answered (RFC 6749, section 5.2).
+// tokenErrorAnswer is the response with a tokenError.
 type tokenErrorAnswer struct {
 	Error       string `json:"error" enum:"invalid_request,invalid_client,invalid_scope,unsupported_grant_type,too_many_requests,server_error" doc:"The error code." example:"invalid_client"`
 	Description string `json:"error_description" doc:"The error and its remedy, for people." example:"The client is unknown or its secret is wrong."`
@@ -109,16 +107,16 @@ func (o *Authority) token(r *http.Request) (*tokenAnswer, *tokenError) {
 }
 
 func (o *Authority) serverError(err error) *tokenError {
-	o.fail(err)
+	o.Failed(err)
 	return &tokenError{
 		status: http.StatusServiceUnavailable, code: "server_error",
 		description: "The server could not complete the request; its log has the cause.", retryAfter: 5 * time.Second,
 	}
 }
 
-// authenticate returns the client whose secret the request has. Failed attempts
-// are limited; while there were too many, a right secret is refused as well, so
-// that guessing on tells nothing.
+// authenticate returns the client whose secret the request has. Failed attempts are
+// limited; beyond the limit a correct secret is refused too, so that further
+// guesses reveal nothing.
 func (o *Authority) authenticate(r *http.Request, request tokenRequest) (*store.Client, *tokenError) {
 	wait, succeeded := o.failures.begin(request.clientID, sourceOf(o.Source(r)), o.Now())
 	if wait > 0 {
@@ -146,8 +144,8 @@ func (o *Authority) authenticate(r *http.Request, request tokenRequest) (*store.
 	return &client, nil
 }
 
-// grantedScopes are those that a client asks for; all of its own when it asks for
-// none.
+// grantedScopes returns the requested scopes, or all scopes of the client if none
+// are requested.
 func grantedScopes(client *store.Client, asked string) ([]string, *tokenError) {
 	if asked == "" {
 		return slices.Clone(client.Scopes), nil
@@ -168,15 +166,15 @@ func grantedScopes(client *store.Client, asked string) ([]string, *tokenError) {
 	return slices.Compact(scopes), nil
 }
 
-// readTokenRequest reads a request for a token, and refuses one that says
-// something twice or in the wrong place.
+// readTokenRequest reads a request for a token. It refuses duplicate and misplaced
+// parameters.
 func readTokenRequest(r *http.Request) (tokenRequest, *tokenError) {
 	var request tokenRequest
 	if r.Method != http.MethodPost {
 		return request, &tokenError{status: http.StatusMethodNotAllowed, code: "invalid_request", description: "Tokens are requested with POST."}
 	}
 	if r.URL.RawQuery != "" {
-		// Addresses are logged.
+		// URLs are logged.
 		return request, badTokenRequest("The URL must have no query: send all parameters in the body.")
 	}
 	parameters, failed := tokenParameters(r)
@@ -206,8 +204,8 @@ func readTokenRequest(r *http.Request) (tokenRequest, *tokenError) {
 	return request, nil
 }
 
-// readBasic reads the client from the Authorization header, where both parts are
-// encoded as in a form (RFC 6749, section 2.3.1).
+// readBasic reads the client from the Authorization header, whose parts are
+// form-encoded (RFC 6749, section 2.3.1).
 func (t *tokenRequest) readBasic(headers []string) *tokenError {
 	scheme, encoded, _ := strings.Cut(headers[0], " ")
 	if len(headers) > 1 || !strings.EqualFold(scheme, "Basic") {
@@ -233,7 +231,7 @@ func (t *tokenRequest) readBasic(headers []string) *tokenError {
 	return nil
 }
 
-// tokenNames are the parameters that count; others are ignored (RFC 6749, section
+// tokenNames are the recognized parameters; others are ignored (RFC 6749, section
 // 3.2).
 var tokenNames = []string{"grant_type", "client_id", "client_secret", "scope"}
 
