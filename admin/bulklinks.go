@@ -108,7 +108,7 @@ func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) err
 	if err := a.read(raw, schema, &asked); err != nil {
 		return err
 	}
-	mint := &linkMint{api: a, vendor: b.caller.Vendor, seed: rand.Text(), at: a.Now()}
+	mint := &linkMint{api: a, vendor: b.Vendor, seed: rand.Text(), at: a.Now()}
 	if key != "" {
 		done, err := mint.once(ctx, b, key, raw)
 		defer done()
@@ -173,27 +173,27 @@ type linkMint struct {
 // once makes the mint that of the call with a key. The returned function ends the
 // call.
 func (m *linkMint) once(ctx context.Context, b *bulk, key string, raw []byte) (end func(), err error) {
-	once := &store.Once{ID: onceID(b.caller.Name, key), Fingerprint: fingerprint(b.operation.OperationID, b.r.URL.Path, &b.call, raw)}
-	flight := m.vendor + "\x00" + once.ID
+	record := &store.IdempotencyRecord{ID: onceID(b.Name, key), Fingerprint: fingerprint(b.operation.OperationID, b.r.URL.Path, b.call, raw)}
+	flight := m.vendor + "\x00" + record.ID
 	if !m.api.inFlight.begin(flight) {
 		return func() {}, inProgress()
 	}
 	end = func() { m.api.inFlight.end(flight) }
-	m.seed = once.ID
-	done, err := m.api.Store.DoneOnce(ctx, m.vendor, once.ID)
+	m.seed = record.ID
+	done, err := m.api.Store.CompletedCall(ctx, m.vendor, record.ID)
 	switch {
 	case err != nil:
 		return end, err
-	case done != nil && !bytes.Equal(done.Fingerprint, once.Fingerprint):
+	case done != nil && !bytes.Equal(done.Fingerprint, record.Fingerprint):
 		return end, reusedKey()
 	case done != nil:
 		m.at, m.again = done.At, true
 	default:
 		m.note = func() error {
-			if err := m.api.Store.Note(ctx, m.vendor, once); err != nil {
+			if err := m.api.Store.Complete(ctx, m.vendor, record); err != nil {
 				return err
 			}
-			m.at, m.again = once.Done().At, true
+			m.at, m.again = record.Completed().At, true
 			return nil
 		}
 	}
@@ -229,13 +229,17 @@ func (m *linkMint) claims(asked *BulkLinksBody) ([]keys.LinkClaims, error) {
 func (m *linkMint) send(ctx context.Context, b *bulk, format string, claims []keys.LinkClaims) error {
 	out := bufio.NewWriter(b.w)
 	write := newLinkWriter(out, format)
+	ring, err := m.api.Keyring.RingFor(ctx, b.store, m.vendor)
+	if err != nil {
+		return err
+	}
 	for first := 0; first < len(claims); first += bulkChunk {
 		chunk := claims[first:min(first+bulkChunk, len(claims))]
-		if err := m.api.Store.CreateLinks(ctx, m.vendor, chunk, m.again); err != nil {
+		if err := b.store.CreateLinks(ctx, m.vendor, chunk, m.again); err != nil {
 			return err
 		}
 		for i := range chunk {
-			made, err := m.api.signLink(ctx, m.vendor, chunk[i])
+			made, err := signLink(ring, chunk[i])
 			if err != nil {
 				return err
 			}

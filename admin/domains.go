@@ -110,25 +110,19 @@ func (a *api) registerDomains() {
 	register(a, huma.Operation{
 		OperationID: "list-domains", Method: http.MethodGet, Path: domainsPath, Tags: tags, Security: needs("domains:read"),
 		Summary: "Lists the trusted publisher domains",
-	}, func(ctx context.Context, vendor string, in *domainPage) (*domainListing, error) {
-		found, err := a.Store.TrustedDomains(ctx, vendor, store.Page{Limit: in.Limit, From: in.From})
+	}, func(ctx context.Context, c *call, in *domainPage) (*domainListing, error) {
+		found, err := c.store.TrustedDomains(ctx, c.Vendor, store.Page{Limit: in.Limit, From: in.From})
+		page, err := newListing(c, in.Limit, found, err, wireDomain, func(d Domain) string { return d.Domain })
 		if err != nil {
 			return nil, err
 		}
-		answer := &domainListing{Body: DomainList{Domains: make([]Domain, len(found))}}
-		for i, domain := range found {
-			answer.Body.Domains[i] = wireDomain(domain)
-		}
-		if len(found) == in.Limit {
-			answer.Link = nextLink(ctx, in.Limit, found[len(found)-1].Domain)
-		}
-		return answer, nil
+		return &domainListing{Link: page.Link, Body: DomainList{Domains: page.Body}}, nil
 	})
 	register(a, huma.Operation{
 		OperationID: "get-domain", Method: http.MethodGet, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:read"),
 		Summary: "Returns a trusted publisher domain and its keys in use",
-	}, func(ctx context.Context, vendor string, in *DomainPath) (*record[DomainStatus], error) {
-		domain, err := a.domain(ctx, vendor, in)
+	}, func(ctx context.Context, c *call, in *DomainPath) (*record[DomainStatus], error) {
+		domain, err := a.domain(ctx, c.Vendor, in)
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +133,7 @@ func (a *api) registerDomains() {
 		Summary: "Creates or replaces a trusted publisher domain",
 		Description: "Exactly one of signingKeyPem and jwksUri is required. A key set is fetched at once; if that fails, the domain is " +
 			"trusted nevertheless and the response reports the error: the gate fetches the set as soon as it can.",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		IfMatch
 		Body DomainBody
@@ -149,14 +143,14 @@ func (a *api) registerDomains() {
 		if err != nil {
 			return nil, err
 		}
-		return a.putDomain(ctx, vendor, store.Domain{
+		return a.putDomain(ctx, c, store.Domain{
 			Domain: name, SigningKeyPEM: in.Body.SigningKeyPEM, JWKSURI: in.Body.JWKSURI, AllowedResourceIDs: in.Body.AllowedResourceIDs,
 		}, in.IfMatch)
 	})
 	register(a, huma.Operation{
 		OperationID: "remove-domain", Method: http.MethodDelete, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Removes a trusted publisher domain: its signatures are refused from the next request on", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		IfMatch
 	},
@@ -165,17 +159,17 @@ func (a *api) registerDomains() {
 		if err != nil {
 			return nil, err
 		}
-		if err := a.Store.RemoveDomain(ctx, vendor, name, in.domain); err != nil {
+		if err := c.store.RemoveDomain(ctx, c.Vendor, name, in.domain); err != nil {
 			return nil, in.changed(err)
 		}
-		return &empty{}, a.refreshDomains(ctx, vendor)
+		return &empty{}, a.refreshDomains(ctx, c.Vendor)
 	})
 	register(a, huma.Operation{
 		OperationID: "probe-domain", Method: http.MethodPost, Path: domainsPath + "/{domain}/probe", Tags: tags, Security: needs("domains:write"),
 		Summary:  "Fetches a domain's keys now and returns the result",
 		Metadata: map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, vendor string, in *DomainPath) (*body[DomainStatus], error) {
-		domain, err := a.domain(ctx, vendor, in)
+	}, func(ctx context.Context, c *call, in *DomainPath) (*body[DomainStatus], error) {
+		domain, err := a.domain(ctx, c.Vendor, in)
 		if err != nil {
 			return nil, err
 		}
@@ -194,24 +188,21 @@ func (a *api) domain(ctx context.Context, vendor string, in *DomainPath) (store.
 	return a.Store.Domain(ctx, vendor, name)
 }
 
-func (a *api) putDomain(ctx context.Context, vendor string, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
+func (a *api) putDomain(ctx context.Context, c *call, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
 	if err := domain.Normalize(); err != nil {
 		return nil, err
 	}
 	remote, release := a.remoteOf(&domain)
 	defer release() // by then the policy watches the set, if there is one
 	domain.Probe = a.probeOf(ctx, &domain, remote)
-	if call, ok := ctx.Value(callKey{}).(call); ok {
-		domain.UpdatedBy = call.caller.Name
-	}
-	stored, err := a.Store.PutDomain(ctx, vendor, domain, match.domain)
+	stored, err := c.store.PutDomain(ctx, c.Vendor, domain, match.domain)
 	if err != nil {
 		return nil, match.changed(err)
 	}
 	// What a probe finds is no part of the record's state.
 	shown := wireDomain(stored)
 	answer := &record[ProbedDomain]{ETag: etagOf(shown), Body: ProbedDomain{shown, wireProbe(stored.Probe)}}
-	return answer, a.refreshDomains(ctx, vendor)
+	return answer, a.refreshDomains(ctx, c.Vendor)
 }
 
 // domain refuses a change of a domain that is not in the state that the caller
@@ -323,7 +314,7 @@ func (a *api) registerPublished(tags []string) {
 	register(a, huma.Operation{
 		OperationID: "list-domain-links", Method: http.MethodGet, Path: path, Tags: tags, Security: needs("domains:read"),
 		Summary: "Lists the used links of a domain",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		PageParams
 	},
@@ -332,24 +323,17 @@ func (a *api) registerPublished(tags []string) {
 		if err != nil {
 			return nil, err
 		}
-		found, err := a.Store.SignedLinks(ctx, vendor, name, in.page())
-		if err != nil {
-			return nil, err
-		}
-		links := make([]SignedLink, len(found))
-		for i, link := range found {
-			links[i] = wireLink(link, a.Now())
-		}
-		return newListing(ctx, links, in.Limit, func(l SignedLink) string { return l.TokenID }), nil
+		found, err := c.store.SignedLinks(ctx, c.Vendor, name, in.page())
+		return newListing(c, in.Limit, found, err, a.wireLink, func(l SignedLink) string { return l.TokenID })
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-domain-link", Method: http.MethodDelete, Path: path + "/{id}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Revokes a link of a domain, used or unused", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *publishedPath) (*empty, error) {
+	}, func(ctx context.Context, c *call, in *publishedPath) (*empty, error) {
 		name, err := in.name()
 		if err != nil {
 			return nil, err
 		}
-		return &empty{}, a.Store.RevokePublished(ctx, vendor, name, in.ID)
+		return &empty{}, c.store.RevokePublished(ctx, c.Vendor, name, in.ID)
 	})
 }

@@ -139,19 +139,19 @@ func (a *api) registerExplain() {
 	register(a, huma.Operation{
 		OperationID: "explain", Method: http.MethodGet, Path: "/management/explain", Tags: tags, Security: needs("explain:read"),
 		Summary: "Explains how a request would be decided, without side effects",
-	}, func(ctx context.Context, vendor string, in *explainQuery) (*body[*Explanation], error) {
+	}, func(ctx context.Context, c *call, in *explainQuery) (*body[*Explanation], error) {
 		if holdsToken(in.URL) {
 			return nil, invalidAt("query.url", "contains a token, but request URIs are logged: send it in the body of a POST")
 		}
-		explanation, err := a.Explain(ctx, vendor, ExplainRequest{URL: in.URL, Method: in.Method, Site: in.Site, UserID: in.User})
+		explanation, err := a.Explain(ctx, c.Vendor, ExplainRequest{URL: in.URL, Method: in.Method, Site: in.Site, UserID: in.User})
 		return &body[*Explanation]{Body: explanation}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "explain-with-tokens", Method: http.MethodPost, Path: "/management/explain", Tags: tags, Security: needs("explain:read"),
 		Metadata: map[string]any{repetitionKey: repeatCall},
 		Summary:  "Explains how a request with tokens would be decided, without side effects",
-	}, func(ctx context.Context, vendor string, in *body[ExplainRequest]) (*body[*Explanation], error) {
-		explanation, err := a.Explain(ctx, vendor, in.Body)
+	}, func(ctx context.Context, c *call, in *body[ExplainRequest]) (*body[*Explanation], error) {
+		explanation, err := a.Explain(ctx, c.Vendor, in.Body)
 		return &body[*Explanation]{Body: explanation}, err
 	})
 }

@@ -101,23 +101,19 @@ func (a *api) registerGrants() {
 	register(a, huma.Operation{
 		OperationID: "list-grants", Method: http.MethodGet, Path: grantsPath, Tags: tags, Security: needs("grants:read"),
 		Summary: "Lists the grants of an access list, in order of creation",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		PageParams
 	},
 	) (*listing[Grant], error) {
-		found, err := a.Store.ListGrants(ctx, vendor, in.ID, in.page())
-		grants := make([]Grant, len(found))
-		for i := range found {
-			grants[i] = wireGrant(found[i])
-		}
-		return newListing(ctx, grants, in.Limit, func(g Grant) string { return g.ID }), err
+		found, err := c.store.ListGrants(ctx, c.Vendor, in.ID, in.page())
+		return newListing(c, in.Limit, found, err, wireGrant, func(g Grant) string { return g.ID })
 	})
 	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates a grant", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(a.rebuildGrant)},
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		Body GrantBody
 	},
@@ -126,20 +122,20 @@ func (a *api) registerGrants() {
 		if err != nil {
 			return nil, err
 		}
-		made, err := a.Store.CreateGrant(ctx, vendor, in.ID, wanted)
+		made, err := c.store.CreateGrant(ctx, c.Vendor, in.ID, wanted)
 		return newCreated(grantsPath, made.ID, wireGrant(made), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-grant", Method: http.MethodGet, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns a grant",
-	}, func(ctx context.Context, vendor string, in *GrantPath) (*record[Grant], error) {
-		found, err := a.Store.Grant(ctx, vendor, in.ID, in.GrantID)
+	}, func(ctx context.Context, c *call, in *GrantPath) (*record[Grant], error) {
+		found, err := c.store.Grant(ctx, c.Vendor, in.ID, in.GrantID)
 		return newRecord(wireGrant(found), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "replace-grant", Method: http.MethodPut, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces a grant",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
 		IfMatch
 		Body GrantBody
@@ -149,7 +145,7 @@ func (a *api) registerGrants() {
 		if err != nil {
 			return nil, err
 		}
-		updated, err := a.Store.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+		updated, err := c.store.UpdateGrant(ctx, c.Vendor, in.ID, in.GrantID, func(g *store.Grant) error {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err
 			}
@@ -162,12 +158,12 @@ func (a *api) registerGrants() {
 	register(a, huma.Operation{
 		OperationID: "delete-grant", Method: http.MethodDelete, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Removes a grant, effective from the next request on", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := a.Store.DeleteGrant(ctx, vendor, in.ID, in.GrantID, func(g store.Grant) error { return in.check(wireGrant(g)) })
+		err := c.store.DeleteGrant(ctx, c.Vendor, in.ID, in.GrantID, func(g store.Grant) error { return in.check(wireGrant(g)) })
 		return &empty{}, in.changed(err)
 	})
 }
@@ -186,13 +182,13 @@ func (a *api) registerGrantPatch(tags []string) {
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
 		// What is checked is the whole grant, not the patch.
 		SkipValidateBody: true,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
 		IfMatch
 		RawBody []byte `contentType:"application/json"`
 	},
 	) (*record[Grant], error) {
-		updated, err := a.Store.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+		updated, err := c.store.UpdateGrant(ctx, c.Vendor, in.ID, in.GrantID, func(g *store.Grant) error {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err
 			}

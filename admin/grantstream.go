@@ -92,7 +92,7 @@ func (a *api) exportGrants(ctx context.Context, b *bulk) error {
 	}
 	list := b.r.PathValue("id")
 	page := store.Page{Limit: exportPage}
-	grants, err := a.Store.ListGrants(ctx, b.caller.Vendor, list, page)
+	grants, err := a.Store.ListGrants(ctx, b.Vendor, list, page)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (a *api) exportGrants(ctx context.Context, b *bulk) error {
 			return nil
 		}
 		page.From = grants[len(grants)-1].ID
-		if grants, err = a.Store.ListGrants(ctx, b.caller.Vendor, list, page); err != nil {
+		if grants, err = a.Store.ListGrants(ctx, b.Vendor, list, page); err != nil {
 			return err
 		}
 	}
@@ -160,7 +160,7 @@ func (g *grantWriter) flush() error {
 // batch, however long the stream is.
 func (a *api) importStream(ctx context.Context, b *bulk) error {
 	list := b.r.PathValue("id")
-	if _, err := a.Store.List(ctx, b.caller.Vendor, list); err != nil {
+	if _, err := a.Store.List(ctx, b.Vendor, list); err != nil {
 		return err
 	}
 	key, problem := idempotencyKey(b.r.Header)
@@ -170,14 +170,14 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 	if key == "" {
 		key = rand.Text()
 	}
-	i := &streamImport{api: a, vendor: b.caller.Vendor, list: list, chain: sha256.New()}
-	i.answer = StreamResult{ImportID: "stream-" + onceID(b.caller.Name, key), Errors: []LineError{}}
-	flight := i.vendor + "\x00" + list + "\x00" + i.answer.ImportID
+	i := &streamImport{api: a, call: b.call, list: list, chain: sha256.New()}
+	i.answer = StreamResult{ImportID: "stream-" + onceID(b.Name, key), Errors: []LineError{}}
+	flight := b.Vendor + "\x00" + list + "\x00" + i.answer.ImportID
 	if !a.inFlight.begin(flight) {
 		return inProgress()
 	}
 	defer a.inFlight.end(flight)
-	known, err := a.Store.GrantImport(ctx, i.vendor, list, i.answer.ImportID)
+	known, err := a.Store.GrantImport(ctx, b.Vendor, list, i.answer.ImportID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
@@ -191,14 +191,15 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 
 // streamImport is an import on its way.
 type streamImport struct {
-	api          *api
-	vendor, list string
-	known        store.Import // what was stored before this stream
-	chain        hash.Hash    // of all rows so far
-	answer       StreamResult
-	rows         []store.ImportRow
-	lines        []int
-	bytes        int
+	api    *api
+	call   *call
+	list   string
+	known  store.Import // what was stored before this stream
+	chain  hash.Hash    // of all rows so far
+	answer StreamResult
+	rows   []store.ImportRow
+	lines  []int
+	bytes  int
 }
 
 func (i *streamImport) run(ctx context.Context, b *bulk) error {
@@ -286,7 +287,7 @@ func (i *streamImport) store(ctx context.Context, batch store.ImportBatch) (stor
 	case <-ctx.Done():
 		return store.ImportResult{}, ctx.Err()
 	}
-	return i.api.Store.CreateGrants(ctx, i.vendor, i.list, batch)
+	return i.call.store.CreateGrants(ctx, i.call.Vendor, i.list, batch)
 }
 
 // explain tells with an error how far the import has come.

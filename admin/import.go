@@ -86,7 +86,7 @@ func (a *api) registerImports() {
 		MaxBodyBytes:     maxImportBody, BodyReadTimeout: importReadTimeout,
 		Middlewares: huma.Middlewares{rows.wait},
 		Metadata:    map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		RawBody []byte `contentType:"application/json"`
 	},
@@ -95,7 +95,7 @@ func (a *api) registerImports() {
 		if err != nil {
 			return nil, err
 		}
-		result, err := a.Store.CreateGrants(ctx, vendor, in.ID, batch)
+		result, err := c.store.CreateGrants(ctx, c.Vendor, in.ID, batch)
 		if behind, ok := errors.AsType[*store.ImportError](err); ok {
 			return nil, newProblem(http.StatusConflict, behind.Problem)
 		}
@@ -110,12 +110,12 @@ func (a *api) registerImports() {
 	register(a, huma.Operation{
 		OperationID: "get-grant-import", Method: http.MethodGet, Path: grantsPath + "/imports/{importId}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns the progress of an import",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		ImportID string `path:"importId" maxLength:"128" doc:"The import's id." example:"subscribers-2027-01"`
 	},
 	) (*body[ImportState], error) {
-		known, err := a.Store.GrantImport(ctx, vendor, in.ID, in.ImportID)
+		known, err := c.store.GrantImport(ctx, c.Vendor, in.ID, in.ImportID)
 		return &body[ImportState]{Body: ImportState{
 			Position: known.Position, Created: known.Created, Failed: known.Failed,
 			Last: LastBatch{Position: known.Last.Position, Rows: known.Last.Rows, Errors: wireRowErrors(known.Last.Errors)},

@@ -98,7 +98,7 @@ type SignedLink struct {
 	RevokedAt          *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
 }
 
-func wireLink(link store.SignedLink, now time.Time) SignedLink {
+func (a *api) wireLink(link store.SignedLink) SignedLink {
 	claims := link.Claims
 	shown := SignedLink{
 		TokenID: claims.ID, URL: claims.URL, SKU: claims.SKU, PurchaseOption: claims.PurchaseOption,
@@ -108,7 +108,7 @@ func wireLink(link store.SignedLink, now time.Time) SignedLink {
 	switch {
 	case !link.RevokedAt.IsZero():
 		shown.Status, shown.RevokedAt = "revoked", &link.RevokedAt
-	case now.Unix() >= claims.ExpiresAt:
+	case a.Now().Unix() >= claims.ExpiresAt:
 		shown.Status = "expired"
 	case claims.MaxUses > 0 && link.Uses >= claims.MaxUses:
 		shown.Status = "used_up"
@@ -141,62 +141,55 @@ func (a *api) registerLinks() {
 	register(a, huma.Operation{
 		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags, Security: needs("links:read"),
 		Summary: "Lists signed links, in order of creation",
-	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[SignedLink], error) {
-		found, err := a.Store.SignedLinks(ctx, vendor, keys.VendorIssuer(vendor), in.page())
-		links := make([]SignedLink, len(found))
-		for i := range found {
-			links[i] = wireLink(found[i], a.Now())
-		}
-		return newListing(ctx, links, in.Limit, func(l SignedLink) string { return l.TokenID }), err
+	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[SignedLink], error) {
+		found, err := c.store.SignedLinks(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.page())
+		return newListing(c, in.Limit, found, err, a.wireLink, func(l SignedLink) string { return l.TokenID })
 	})
 	register(a, huma.Operation{
 		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),
 		Summary: "Returns a signed link and its number of uses",
-	}, func(ctx context.Context, vendor string, in *LinkID) (*record[SignedLink], error) {
-		link, err := a.Store.SignedLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
-		return newRecord(wireLink(link, a.Now()), err)
+	}, func(ctx context.Context, c *call, in *LinkID) (*record[SignedLink], error) {
+		link, err := c.store.SignedLink(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID)
+		return newRecord(a.wireLink(link), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "list-signed-link-uses", Method: http.MethodGet, Path: linksPath + "/{id}/uses", Tags: tags, Security: needs("links:read"),
 		Summary:     "Lists the redemptions of a counted signed link, in no particular order",
 		Description: "Redemptions are kept as long as the link. A link without maxUses counts none.",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		LinkID
 		PageParams
 	},
 	) (*listing[LinkUse], error) {
-		found, err := a.Store.LinkUses(ctx, vendor, keys.VendorIssuer(vendor), in.ID, in.page())
-		if err != nil {
-			return nil, err
-		}
-		uses := make([]LinkUse, len(found))
-		for i := range found {
-			uses[i] = LinkUse(found[i])
-		}
-		return newListing(ctx, uses, in.Limit, func(u LinkUse) string { return u.ID }), nil
+		found, err := c.store.LinkUses(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID, in.page())
+		return newListing(c, in.Limit, found, err, func(u store.LinkUse) LinkUse { return LinkUse(u) }, func(u LinkUse) string { return u.ID })
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
 		Summary:       "Revokes a signed link and every browser session that it opened",
 		DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *LinkID) (*empty, error) {
-		_, err := a.Store.RevokeLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
+	}, func(ctx context.Context, c *call, in *LinkID) (*empty, error) {
+		_, err := c.store.RevokeLink(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID)
 		return &empty{}, err
 	})
 }
 
 // createLink signs a link, and stores it before it is handed out: a link that
 // the store does not know opens nothing.
-func (a *api) createLink(ctx context.Context, vendor string, in *body[LinkBody]) (*body[CreatedLink], error) {
-	claims, err := a.linkClaims(vendor, &in.Body, a.Now())
+func (a *api) createLink(ctx context.Context, c *call, in *body[LinkBody]) (*body[CreatedLink], error) {
+	claims, err := a.linkClaims(c.Vendor, &in.Body, a.Now())
 	if err != nil {
 		return nil, err
 	}
-	made, err := a.signLink(ctx, vendor, claims)
+	ring, err := a.Keyring.RingFor(ctx, c.store, c.Vendor)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.Store.CreateLink(ctx, vendor, claims); err != nil {
+	made, err := signLink(ring, claims)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.store.CreateLink(ctx, c.Vendor, claims); err != nil {
 		return nil, err
 	}
 	return &body[CreatedLink]{Body: made}, nil
@@ -212,16 +205,16 @@ func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (
 	if err != nil {
 		return rebuilt{}, err
 	}
-	made, err := a.signLink(ctx, vendor, link.Claims)
+	ring, err := a.Keyring.Ring(ctx, vendor)
+	if err != nil {
+		return rebuilt{}, err
+	}
+	made, err := signLink(ring, link.Claims)
 	return rebuilt{status: http.StatusOK, body: made}, err
 }
 
 // signLink returns a link as it is handed out.
-func (a *api) signLink(ctx context.Context, vendor string, claims keys.LinkClaims) (CreatedLink, error) {
-	ring, err := a.Keyring.Ring(ctx, vendor)
-	if err != nil {
-		return CreatedLink{}, err
-	}
+func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	token, err := keys.SignLink(ring, claims)
 	if errors.Is(err, keys.ErrClaims) {
 		return CreatedLink{}, newProblem(http.StatusUnprocessableEntity, err.Error())

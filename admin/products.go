@@ -149,22 +149,19 @@ func (a *api) registerProducts() {
 		Summary: "Lists products by sku",
 		Description: "With q, only products whose SKU, title or content id contains the text. A search examines at most 20,000 products: " +
 			"a page may have fewer entries than its limit and still have a next page.",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		Q     string `query:"q" maxLength:"255" doc:"Only products whose SKU, title or content id contains this text." example:"hello"`
 		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The maximum number of records to return."`
 		From  string `query:"from" maxLength:"255" doc:"Continue after the product with this SKU."`
 	},
 	) (*listing[product], error) {
-		found, next, more, err := a.Store.Products(ctx, vendor, in.Q, store.Page{Limit: in.Limit, From: in.From})
+		found, next, more, err := c.store.Products(ctx, c.Vendor, in.Q, store.Page{Limit: in.Limit, From: in.From})
 		if err != nil {
 			return nil, err
 		}
-		page := &listing[product]{Body: make([]product, len(found))}
-		for i := range found {
-			page.Body[i] = wireProduct(found[i])
-		}
+		page := &listing[product]{Body: wireAll(found, wireProduct)}
 		if more {
-			page.Link = nextLink(ctx, in.Limit, next)
+			page.Link = c.nextLink(in.Limit, next)
 		}
 		return page, nil
 	})
@@ -175,25 +172,25 @@ func (a *api) registerProducts() {
 			found, err := a.Store.Product(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(productsPath, found.SKU), body: wireProduct(found)}, err
 		})},
-	}, func(ctx context.Context, vendor string, in *body[productBody]) (*created[product], error) {
-		wanted, err := in.Body.product(a.Store.NewSKU)
+	}, func(ctx context.Context, c *call, in *body[productBody]) (*created[product], error) {
+		wanted, err := in.Body.product(c.store.NewSKU)
 		if err != nil {
 			return nil, err
 		}
-		made, err := a.Store.CreateProduct(ctx, vendor, wanted)
+		made, err := c.store.CreateProduct(ctx, c.Vendor, wanted)
 		return newCreated(productsPath, made.SKU, wireProduct(made), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-product", Method: http.MethodGet, Path: one, Tags: tags, Security: needs("products:read"),
 		Summary: "Returns a product",
-	}, func(ctx context.Context, vendor string, in *SKUPath) (*record[product], error) {
-		found, err := a.Store.Product(ctx, vendor, in.SKU)
+	}, func(ctx context.Context, c *call, in *SKUPath) (*record[product], error) {
+		found, err := c.store.Product(ctx, c.Vendor, in.SKU)
 		return newRecord(wireProduct(found), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "change-product", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("products:write"),
 		Summary: "Changes the named fields of a product",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SKUPath
 		IfMatch
 		Body productPatch
@@ -207,7 +204,7 @@ func (a *api) registerProducts() {
 				return nil, err
 			}
 		}
-		changed, err := a.Store.UpdateProduct(ctx, vendor, in.SKU, func(p *store.Product) error {
+		changed, err := c.store.UpdateProduct(ctx, c.Vendor, in.SKU, func(p *store.Product) error {
 			if err := in.check(wireProduct(*p)); err != nil {
 				return err
 			}
@@ -223,12 +220,12 @@ func (a *api) registerProducts() {
 		OperationID: "delete-product", Method: http.MethodDelete, Path: one, Tags: tags, Security: needs("products:write"),
 		Summary:       "Removes a product; its grants remain but no longer include its members",
 		DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SKUPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := a.Store.DeleteProduct(ctx, vendor, in.SKU, func(p store.Product) error { return in.check(wireProduct(p)) })
+		err := c.store.DeleteProduct(ctx, c.Vendor, in.SKU, func(p store.Product) error { return in.check(wireProduct(p)) })
 		return &empty{}, in.changed(err)
 	})
 }

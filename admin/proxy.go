@@ -52,9 +52,9 @@ func (a *api) registerProxySettings() {
 	register(a, huma.Operation{
 		OperationID: "get-proxy", Method: http.MethodGet, Path: proxyPath, Tags: tags, Security: needs("proxy:read"),
 		Summary: "Returns a site's forwarding settings",
-	}, func(ctx context.Context, vendor string, in *struct{ SiteParam }) (*record[proxyAnswer], error) {
-		settings, err := a.Store.Forwarding(ctx, vendor, in.site(vendor))
-		return newRecord(wireForwarding(in.site(vendor), settings), err)
+	}, func(ctx context.Context, c *call, in *struct{ SiteParam }) (*record[proxyAnswer], error) {
+		settings, err := c.store.Forwarding(ctx, c.Vendor, in.site(c.Vendor))
+		return newRecord(wireForwarding(in.site(c.Vendor), settings), err)
 	})
 	for _, method := range []string{http.MethodPut, http.MethodPatch} {
 		operation := huma.Operation{
@@ -65,33 +65,33 @@ func (a *api) registerProxySettings() {
 		if method == http.MethodPatch {
 			operation.OperationID = "change-proxy"
 		}
-		register(a, operation, func(ctx context.Context, vendor string, in *struct {
+		register(a, operation, func(ctx context.Context, c *call, in *struct {
 			SiteParam
 			IfMatch
 			Body proxySettings
 		},
 		) (*record[proxyAnswer], error) {
-			return a.changeProxy(ctx, vendor, in.site(vendor), &in.Body, in.IfMatch)
+			return a.changeProxy(ctx, c, in.site(c.Vendor), &in.Body, in.IfMatch)
 		})
 	}
 	register(a, huma.Operation{
 		OperationID: "get-session", Method: http.MethodGet, Path: proxyPath + "/sessions/{user}", Tags: tags, Security: needs("proxy:write"),
 		Summary:     "Returns a user's session as the origin receives it",
 		Description: "The session is valid and can impersonate the user at the origin, so the call requires write access.",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		User string `path:"user" minLength:"1" maxLength:"255" doc:"The user's id." example:"user-123"`
 	},
 	) (*body[sampleAnswer], error) {
-		return a.sampleSession(ctx, vendor, in.site(vendor), in.User)
+		return a.sampleSession(ctx, c.Vendor, in.site(c.Vendor), in.User)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-session-jwks", Method: http.MethodGet, Path: proxyPath + "/jwks.json", Tags: tags, Security: needs("proxy:read"),
 		Summary: "Returns the public keys that verify session assertions, as a JWK Set",
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[json.RawMessage], error) {
+	}, func(ctx context.Context, c *call, _ *struct{}) (*body[json.RawMessage], error) {
 		// The first key is made here if it must be, so that an origin can be
 		// set up before the first request.
-		ring, err := a.Keyring.Ring(ctx, vendor)
+		ring, err := a.Keyring.RingFor(ctx, c.store, c.Vendor)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +101,7 @@ func (a *api) registerProxySettings() {
 }
 
 // changeProxy alters the settings of a site.
-func (a *api) changeProxy(ctx context.Context, vendor, site string, wanted *proxySettings, match IfMatch) (*record[proxyAnswer], error) {
+func (a *api) changeProxy(ctx context.Context, c *call, site string, wanted *proxySettings, match IfMatch) (*record[proxyAnswer], error) {
 	if err := wanted.check(site); err != nil {
 		return nil, err
 	}
@@ -112,11 +112,11 @@ func (a *api) changeProxy(ctx context.Context, vendor, site string, wanted *prox
 	}
 	if wanted.SessionBackend != nil && policy.SessionBackend(*wanted.SessionBackend).Shared() {
 		// The key must be there before a request needs it.
-		if err := a.sessions.EnsureSessionKey(ctx, vendor, site); err != nil {
+		if err := a.sessions.EnsureSessionKey(ctx, c.store, c.Vendor, site); err != nil {
 			return nil, err
 		}
 	}
-	settings, err := a.Store.ChangeForwarding(ctx, vendor, site, func(f *policy.Forwarding) error {
+	settings, err := c.store.ChangeForwarding(ctx, c.Vendor, site, func(f *policy.Forwarding) error {
 		if err := match.check(wireForwarding(site, *f)); err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func (a *api) registerSessionKeys() {
 	register(a, huma.Operation{
 		OperationID: "rotate-session-key", Method: http.MethodPost, Path: sessionKeyPath, Tags: tags, Security: needs("proxy:write"),
 		Summary: "Creates a new session key for a site and returns it once", DefaultStatus: http.StatusOK,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		Body *rotation
 	},
@@ -56,13 +56,13 @@ func (a *api) registerSessionKeys() {
 		if in.Body != nil && in.Body.Overlap != nil {
 			overlap = time.Duration(*in.Body.Overlap) * time.Second
 		}
-		site := in.site(vendor)
-		key, err := a.sessions.RotateSessionKey(ctx, vendor, site, overlap)
+		site := in.site(c.Vendor)
+		key, err := a.sessions.RotateSessionKey(ctx, c.store, c.Vendor, site, overlap)
 		if err != nil {
 			return nil, err
 		}
 		answer := rotated{Key: key.Reveal()}
-		list, _, err := a.sessions.SessionKeys(ctx, vendor, site)
+		list, _, err := a.sessions.SessionKeys(ctx, c.Vendor, site)
 		if len(list) > 0 {
 			answer.SignsFrom = &list[len(list)-1].SignsFrom
 		}
@@ -71,23 +71,23 @@ func (a *api) registerSessionKeys() {
 	register(a, huma.Operation{
 		OperationID: "get-session-keys", Method: http.MethodGet, Path: sessionKeyPath, Tags: tags, Security: needs("proxy:read"),
 		Summary: "Lists the session keys of a site, without their values",
-	}, func(ctx context.Context, vendor string, in *struct{ SiteParam }) (*body[sessionKeys], error) {
-		return a.sessionKeys(ctx, vendor, in.site(vendor))
+	}, func(ctx context.Context, c *call, in *struct{ SiteParam }) (*body[sessionKeys], error) {
+		return a.sessionKeys(ctx, c.Vendor, in.site(c.Vendor))
 	})
 	register(a, huma.Operation{
 		OperationID: "switch-session-key", Method: http.MethodPost, Path: sessionKeyPath + "/switch", Tags: tags, Security: needs("proxy:write"),
 		Summary: "Ends an overlap: the waiting key signs sessions from now on", DefaultStatus: http.StatusOK,
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, vendor string, in *struct{ SiteParam }) (*body[sessionKeys], error) {
-		site := in.site(vendor)
-		err := a.sessions.SwitchSessionKey(ctx, vendor, site)
+	}, func(ctx context.Context, c *call, in *struct{ SiteParam }) (*body[sessionKeys], error) {
+		site := in.site(c.Vendor)
+		err := a.sessions.SwitchSessionKey(ctx, c.store, c.Vendor, site)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil, newProblem(http.StatusNotFound, "The site has no session key: create one with POST "+sessionKeyPath+".")
 		}
 		if err != nil {
 			return nil, err
 		}
-		return a.sessionKeys(ctx, vendor, site)
+		return a.sessionKeys(ctx, c.Vendor, site)
 	})
 }
 

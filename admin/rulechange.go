@@ -47,16 +47,16 @@ func (a *api) refuseFixed(vendor, site string) error {
 // changeRules alters the rules of a site, and lets the next request at the gate
 // be decided by them before it returns.
 func (a *api) changeRules(
-	ctx context.Context, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
+	ctx context.Context, c *call, site string, change func([]policy.Rule) ([]policy.Rule, error),
 ) ([]policy.Rule, *policy.Ruleset, error) {
-	if err := a.refuseFixed(vendor, site); err != nil {
+	if err := a.refuseFixed(c.Vendor, site); err != nil {
 		return nil, nil, err
 	}
 	// A caller that goes away between the commit and the gate must not leave
 	// them apart.
 	ctx = context.WithoutCancel(ctx)
 	var rules []policy.Rule
-	set, err := a.Store.ChangeRules(ctx, vendor, site, a.Policy.Operators(), func(old []policy.Rule) (_ []policy.Rule, err error) {
+	set, err := c.store.ChangeRules(ctx, c.Vendor, site, a.Policy.Operators(), func(old []policy.Rule) (_ []policy.Rule, err error) {
 		rules, err = change(old)
 		return rules, err
 	})
@@ -64,7 +64,7 @@ func (a *api) changeRules(
 		return nil, nil, ruleError(err)
 	}
 	// After any other error nobody knows what the store holds now.
-	_, refreshed := a.Policy.RefreshRules(ctx, vendor, site)
+	_, refreshed := a.Policy.RefreshRules(ctx, c.Vendor, site)
 	if err := errors.Join(err, refreshed); err != nil {
 		return nil, nil, err
 	}
@@ -104,13 +104,13 @@ func badRule(detail string) error {
 }
 
 // changeRule alters one rule.
-func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch RulePatch, match IfMatch) (*record[Rule], error) {
-	rules, set, err := a.changeRules(ctx, vendor, site, func(rules []policy.Rule) ([]policy.Rule, error) {
+func (a *api) changeRule(ctx context.Context, c *call, site, path string, patch RulePatch, match IfMatch) (*record[Rule], error) {
+	rules, set, err := a.changeRules(ctx, c, site, func(rules []policy.Rule) ([]policy.Rule, error) {
 		i, err := findRule(rules, path)
 		if err != nil {
 			return nil, err
 		}
-		if err := match.check(wireRule(&rules[i])); err != nil {
+		if err := match.check(wireRule(rules[i])); err != nil {
 			return nil, err
 		}
 		if err := patch.apply(&rules[i]); err != nil {
@@ -127,19 +127,19 @@ func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch R
 
 // changeAll alters any of a site's rules, and answers with them.
 func (a *api) changeAll(
-	ctx context.Context, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
+	ctx context.Context, c *call, site string, change func([]policy.Rule) ([]policy.Rule, error),
 ) (*body[RulePage], error) {
-	rules, set, err := a.changeRules(ctx, vendor, site, change)
+	rules, set, err := a.changeRules(ctx, c, site, change)
 	if err != nil {
 		return nil, err
 	}
-	return answerRules(ctx, rules, set)
+	return answerRules(c, rules, set)
 }
 
 // tryRules answers as changeAll does when rules take the place of all others,
 // and stores nothing.
-func (a *api) tryRules(ctx context.Context, vendor, site string, rules []policy.Rule) (*body[RulePage], error) {
-	if err := a.refuseFixed(vendor, site); err != nil {
+func (a *api) tryRules(c *call, site string, rules []policy.Rule) (*body[RulePage], error) {
+	if err := a.refuseFixed(c.Vendor, site); err != nil {
 		return nil, err
 	}
 	set, err := policy.CompileRules(rules, a.Policy.Operators())
@@ -147,7 +147,7 @@ func (a *api) tryRules(ctx context.Context, vendor, site string, rules []policy.
 		return nil, ruleError(err)
 	}
 	sortRules(rules)
-	return answerRules(ctx, rules, set)
+	return answerRules(c, rules, set)
 }
 
 func sortRules(rules []policy.Rule) {

@@ -14,8 +14,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 // Operations that read or write streams are plain handlers: the library would
@@ -70,7 +68,7 @@ var streamFormats = map[string]string{
 
 // bulk is a call of an operation that streams.
 type bulk struct {
-	call
+	*call
 	api       *api
 	w         http.ResponseWriter
 	r         *http.Request
@@ -99,16 +97,16 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 				problem.write(w)
 				return
 			}
-			call, _ := r.Context().Value(callKey{}).(call)
-			b := &bulk{call: call, api: a, w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
-			if !a.streams.begin(call.caller.Vendor) {
-				w.Header().Set("Retry-After", "5")
+			c := callOf(r.Context())
+			a.begin(c, &operation)
+			b := &bulk{call: c, api: a, w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
+			if !a.streams.begin(c.Vendor) {
+				w.Header().Set("Retry-After", retryAfterSeconds)
 				newProblem(http.StatusTooManyRequests, "Too many streams are in progress: try again in a moment.").write(w)
 				return
 			}
-			defer a.streams.end(call.caller.Vendor)
-			ctx := store.WithActor(r.Context(), store.Actor{Name: call.caller.Name, Operation: operation.OperationID})
-			if err := serve(ctx, b); err != nil {
+			defer a.streams.end(c.Vendor)
+			if err := serve(r.Context(), b); err != nil {
 				b.fail(err)
 			}
 		})
@@ -121,9 +119,7 @@ func unknownParameter(operation *huma.Operation, r *http.Request) *Problem {
 	for name := range r.URL.Query() {
 		known := slices.ContainsFunc(operation.Parameters, func(p *huma.Param) bool { return p.In == "query" && p.Name == name })
 		if !known {
-			p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-			p.Errors = []FieldError{{Message: "unknown query parameter", Location: "query." + name}}
-			return p
+			return invalidAt("query."+name, "unknown query parameter")
 		}
 	}
 	return nil
