@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/command"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -23,12 +23,10 @@ import (
 // without a server and without a store: nothing is opened, nothing is made.
 type offlineJudge struct {
 	gate  *Handler
-	rules []wiredRule
+	rules []command.Rule
 }
 
-func (*offlineJudge) online() bool { return false }
-
-func (j *offlineJudge) explain(ctx context.Context, request admin.ExplainRequest) (*admin.Explanation, error) {
+func (j *offlineJudge) Explain(ctx context.Context, request admin.ExplainRequest) (*admin.Explanation, error) {
 	nobody := staticKeys{keys.KeySet{}}
 	e, err := newExplainer(request, j.gate, &siteRuntime{
 		policy: policy.OverridesOnly(policy.StandardOperators(), now, overridesOf(&request)),
@@ -42,7 +40,7 @@ func (j *offlineJudge) explain(ctx context.Context, request admin.ExplainRequest
 	return e.result, nil
 }
 
-func (j *offlineJudge) allRules() ([]wiredRule, error) { return j.rules, nil }
+func (j *offlineJudge) Rules() ([]command.Rule, error) { return j.rules, nil }
 
 // newOfflineJudge compiles the rules of a gate.
 func newOfflineJudge(gate *Handler) (*offlineJudge, error) {
@@ -57,7 +55,7 @@ func newOfflineJudge(gate *Handler) (*offlineJudge, error) {
 		if err != nil {
 			return nil, err
 		}
-		j.rules = append(j.rules, wiredRule{
+		j.rules = append(j.rules, command.Rule{
 			Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: allow, Forward: &rule.Forward, Engaged: strings.Join(rule.Engaged, ","),
 		})
 	}
@@ -65,7 +63,7 @@ func newOfflineJudge(gate *Handler) (*offlineJudge, error) {
 }
 
 // judgeOfConfig decides by the rules that a configuration file has for a site.
-func judgeOfConfig(file, adapter, vendor, site string) (ruleJudge, error) {
+func judgeOfConfig(file, adapter, vendor, site string) (command.Judge, error) {
 	gates, err := gatesOfConfig(file, adapter)
 	if err != nil {
 		return nil, err
@@ -141,17 +139,13 @@ func eachGate(config any, yield func(*Handler)) error {
 	return nil
 }
 
-// judgeOfRuleFile decides by a file of rules.
-func judgeOfRuleFile(file string, stdin io.Reader, vendor, site string) (ruleJudge, error) {
-	rules, err := readRuleFile(file, stdin)
-	if err != nil {
-		return nil, err
-	}
+// judgeOfRules decides by rules of a file.
+func judgeOfRules(rules []command.Rule, vendor, site string) (command.Judge, error) {
 	gate := &Handler{Vendor: vendor, Site: site}
 	for i := range rules {
 		var allow policy.Allow
 		if err := allow.UnmarshalJSON(rules[i].Allow); err != nil {
-			return nil, fmt.Errorf("%s: rule %s: %w", file, rules[i].Path, err)
+			return nil, fmt.Errorf("rule %s: %w", rules[i].Path, err)
 		}
 		path := rules[i].Path
 		if !strings.HasPrefix(path, "/") {
@@ -160,7 +154,7 @@ func judgeOfRuleFile(file string, stdin io.Reader, vendor, site string) (ruleJud
 		gate.Rules = append(gate.Rules, RuleConfig{Path: path, Methods: rules[i].Methods, Operator: allow.Operator, Arguments: allow.Arguments})
 	}
 	if len(gate.Rules) == 0 {
-		return nil, errors.New(file + ": there are no rules in it")
+		return nil, errors.New("there are no rules in it")
 	}
 	return newOfflineJudge(gate)
 }

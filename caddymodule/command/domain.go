@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -39,7 +39,6 @@ type trustedDomain struct {
 }
 
 func domainCommands(cmd *cobra.Command) {
-	clientFlags(cmd)
 	put := subcommand(cmd, "put <domain>", "Trusts a publisher domain, by pinned keys or by its key set", cobra.ExactArgs(1), putDomain)
 	flags := put.Flags()
 	flags.String("key", "", "PEM file with the domain's P-256 public keys; several for an overlap")

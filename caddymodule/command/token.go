@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -10,7 +10,6 @@ import (
 )
 
 func tokenCommands(cmd *cobra.Command) {
-	clientFlags(cmd)
 	reader := subcommand(cmd, "reader", "Prints a reader's token", cobra.NoArgs, readerToken)
 	flags := reader.Flags()
 	flags.String("user", "", "the reader's user id (required)")

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"encoding/json"
@@ -15,8 +15,7 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-func ruleCommands(cmd *cobra.Command) {
-	clientFlags(cmd)
+func (o Options) ruleCommands(cmd *cobra.Command) {
 	cmd.PersistentFlags().String("site", "", "site whose rules are meant (default: the one with the vendor's name)")
 	subcommand(cmd, "list", "Lists a site's rules in the order in which they are tried", cobra.NoArgs, listRules)
 	add := subcommand(cmd, "add <path> <operator> [<argument>…]", "Adds a rule", cobra.MinimumNArgs(2), addRule)
@@ -37,14 +36,14 @@ or with the operator as the API has it: 'entitled/{"sku":["premium"]}'.
 	subcommand(cmd, "export", "Prints a site's rules as a file to keep in git, one rule a line", cobra.NoArgs, exportRules)
 	imported := subcommand(cmd, "import <file>", "Replaces a site's rules by those of a file, all or none, and tells what changes", cobra.ExactArgs(1), importRules)
 	imported.Flags().Bool("dry-run", false, "check everything and tell what would change, and change nothing")
-	ruleTestCommand(cmd)
+	o.ruleTestCommand(cmd)
 }
 
 const rulesPath = "/api/proxy/rules"
 
-// wiredRule is a rule as the API has it. In an export the members stand in this
+// Rule is a rule as the API has it. In an export the members stand in this
 // order, and what is the default is left out.
-type wiredRule struct {
+type Rule struct {
 	Rank    int             `json:"rank,omitempty"`
 	Path    string          `json:"path"`
 	Methods []string        `json:"methods,omitempty"`
@@ -54,7 +53,7 @@ type wiredRule struct {
 }
 
 // allowText is the operator with its arguments, for people.
-func (r *wiredRule) allowText() string {
+func (r *Rule) allowText() string {
 	var allow policy.Allow
 	if err := allow.UnmarshalJSON(r.Allow); err != nil {
 		return string(r.Allow)
@@ -63,7 +62,7 @@ func (r *wiredRule) allowText() string {
 }
 
 // text is a rule in one line, for people.
-func (r *wiredRule) text() string {
+func (r *Rule) text() string {
 	text := r.Path
 	if len(r.Methods) > 0 {
 		text += " " + strings.Join(r.Methods, ",")
@@ -89,7 +88,7 @@ func (c *call) ruleQuery(site string) url.Values {
 
 // rules returns all rules of a site, in their order, and the version that names
 // this state of them.
-func (c *call) rules(site string) ([]wiredRule, string, error) {
+func (c *call) rules(site string) ([]Rule, string, error) {
 	const size, attempts = 100, 5
 	for range attempts {
 		rules, version, err := c.rulePages(site, size)
@@ -102,16 +101,16 @@ func (c *call) rules(site string) ([]wiredRule, string, error) {
 
 // rulePages reads the pages of a listing; without a version they do not fit
 // together.
-func (c *call) rulePages(site string, size int) ([]wiredRule, string, error) {
-	rules, version := []wiredRule{}, ""
+func (c *call) rulePages(site string, size int) ([]Rule, string, error) {
+	rules, version := []Rule{}, ""
 	for number := 1; ; number++ {
 		query := c.ruleQuery(site)
 		query.Set("page", strconv.Itoa(number))
 		query.Set("page_size", strconv.Itoa(size))
 		var page struct {
-			Count   int         `json:"count"`
-			Results []wiredRule `json:"results"`
-			Version string      `json:"version"`
+			Count   int    `json:"count"`
+			Results []Rule `json:"results"`
+			Version string `json:"version"`
 		}
 		if err := c.request(http.MethodGet, rulesPath, query, nil, &page); err != nil {
 			return nil, "", err
@@ -188,7 +187,7 @@ func addRule(c *call) error {
 		body["engaged"] = tags
 	}
 	var added struct {
-		wiredRule
+		Rule
 		Detail string `json:"detail,omitempty"`
 	}
 	if err := c.request(http.MethodPost, rulesPath, c.ruleQuery(c.text("site")), body, &added); err != nil {
@@ -215,7 +214,7 @@ func moveRuleTo(c *call) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(rules, func(r wiredRule) bool { return r.Path == c.args[0] })
+	i := slices.IndexFunc(rules, func(r Rule) bool { return r.Path == c.args[0] })
 	if i < 0 {
 		return fmt.Errorf("there is no rule with the path %s; /x and /x/ are two rules", c.args[0])
 	}

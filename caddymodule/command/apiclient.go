@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -28,7 +28,6 @@ type apiClient struct {
 }
 
 func clientCommands(cmd *cobra.Command) {
-	clientFlags(cmd)
 	create := subcommand(cmd, "create", "Creates a client of the management API, and prints its secret this once", cobra.NoArgs, createAPIClient)
 	flags := create.Flags()
 	flags.String("name", "", "who the client is, for lists and the audit log (required)")

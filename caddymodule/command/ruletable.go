@@ -1,10 +1,11 @@
-package caddymodule
+package command
 
 import (
 	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -27,6 +28,8 @@ import (
 // and may be followed by +link: she holds a redeemed signed link to exactly this
 // page. Expected is `allow`, `deny`, or the reason. The rule, if it is named, is
 // the path of the one that must decide.
+
+var methodPattern = regexp.MustCompile("^[A-Z]+$")
 
 // ruleRow is one line of a table.
 type ruleRow struct {
@@ -76,7 +79,7 @@ func readRuleRow(fields []string) (*ruleRow, error) {
 		return nil, errors.New("a row is <METHOD> <url> <who> <expected> [<rule>]")
 	}
 	row := &ruleRow{method: fields[0], url: fields[1], who: fields[2], expected: fields[3]}
-	if !methodsPattern.MatchString(row.method) || strings.Contains(row.method, ",") {
+	if !methodPattern.MatchString(row.method) {
 		return nil, fmt.Errorf("%q is not an HTTP method, in capitals", row.method)
 	}
 	row.request = admin.ExplainRequest{Method: row.method, URL: row.url}

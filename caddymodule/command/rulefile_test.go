@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"encoding/json"
@@ -27,14 +27,14 @@ func longestByHand(numbers []int) int {
 // and has to move no more rules than need be.
 func TestDiffRulesLeadsFromOneToTheOther(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
-	state := func() []wiredRule {
-		var rules []wiredRule
+	state := func() []Rule {
+		var rules []Rule
 		for _, n := range random.Perm(12)[:random.IntN(12)] {
-			rules = append(rules, wiredRule{Path: fmt.Sprint("/", n), Allow: json.RawMessage([]string{`"any"`, `"authenticated"`}[random.IntN(2)])})
+			rules = append(rules, Rule{Path: fmt.Sprint("/", n), Allow: json.RawMessage([]string{`"any"`, `"authenticated"`}[random.IntN(2)])})
 		}
 		return rules
 	}
-	text := func(rules []wiredRule) string {
+	text := func(rules []Rule) string {
 		var lines []string
 		for i := range rules {
 			lines = append(lines, rules[i].text())
@@ -52,7 +52,7 @@ func TestDiffRulesLeadsFromOneToTheOther(t *testing.T) {
 		for _, r := range d.Removed {
 			gone[r.Rule.Path] = true
 		}
-		put := make([]*wiredRule, len(to))
+		put := make([]*Rule, len(to))
 		for _, move := range d.Moved {
 			gone[move.Path] = true
 			for i := range from {
@@ -77,7 +77,7 @@ func TestDiffRulesLeadsFromOneToTheOther(t *testing.T) {
 		for i := range d.Changed {
 			put[d.Changed[i].To.Place-1] = &d.Changed[i].To.Rule
 		}
-		got := make([]wiredRule, len(put))
+		got := make([]Rule, len(put))
 		for i := range put {
 			got[i] = *put[i]
 		}
@@ -102,7 +102,7 @@ func TestDiffRulesLeadsFromOneToTheOther(t *testing.T) {
 // same to the byte.
 func TestRuleFileKeepsEverything(t *testing.T) {
 	no, yes := false, true
-	rules := []wiredRule{
+	rules := []Rule{
 		{Rank: 3, Path: "/a<b>&c", Methods: []string{"GET"}, Allow: json.RawMessage(`"entitled/{\"sku\":[\"x\"]}"`), Forward: &no, Engaged: "a,b"},
 		{Rank: 7, Path: "/", Allow: json.RawMessage("0"), Forward: &yes},
 	}

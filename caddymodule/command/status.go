@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"encoding/json"
@@ -47,7 +47,6 @@ type nodeHealth struct {
 }
 
 func statusCommand(cmd *cobra.Command) {
-	clientFlags(cmd)
 	runnable(cmd, cobra.NoArgs, showStatus)
 }
 

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"encoding/json"
@@ -32,7 +32,6 @@ type signedLink struct {
 const linksPath = "/management/signed-links"
 
 func linkCommands(cmd *cobra.Command) {
-	clientFlags(cmd)
 	create := subcommand(cmd, "create [<url>]", "Creates a signed link and prints its URL", cobra.MaximumNArgs(1), createLink)
 	flags := create.Flags()
 	flags.Int64("max-uses", 0, "how often the link may be redeemed (default: without limit)")

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"github.com/gatefold/gatefold/admin"
 )
 
-func ruleTestCommand(parent *cobra.Command) {
+func (o Options) ruleTestCommand(parent *cobra.Command) {
 	cmd := &cobra.Command{
 		Use: "test <table>", Short: "Tests a site's rules with a table of requests; spends nothing", Args: cobra.ExactArgs(1),
 		Long: `
@@ -33,7 +33,7 @@ server; with --rules it tests a file of "rule export" instead. It prints the row
 that failed and the rules that no row reached, and ends with exit code 1 if a row
 failed.
 `,
-		SilenceUsage: true, RunE: runRuleTest,
+		SilenceUsage: true, RunE: o.runRuleTest,
 	}
 	flags := cmd.Flags()
 	flags.StringP("config", "c", "", "configuration file whose rules are tested, without a server")
@@ -44,17 +44,15 @@ failed.
 	parent.AddCommand(cmd)
 }
 
-// ruleJudge decides the rows of a table.
-type ruleJudge interface {
-	// explain tells how a request would be decided.
-	explain(ctx context.Context, request admin.ExplainRequest) (*admin.Explanation, error)
-	// allRules returns the rules of the site that decided, with their ranks.
-	allRules() ([]wiredRule, error)
-	// online says whether there is a store.
-	online() bool
+// Judge decides the rows of a table.
+type Judge interface {
+	// Explain returns how a request would be decided.
+	Explain(ctx context.Context, request admin.ExplainRequest) (*admin.Explanation, error)
+	// Rules returns the rules of the site that decided, with their ranks.
+	Rules() ([]Rule, error)
 }
 
-func runRuleTest(cmd *cobra.Command, args []string) error {
+func (o Options) runRuleTest(cmd *cobra.Command, args []string) error {
 	content, err := readFile(args[0], cmd.InOrStdin(), maxRuleFile)
 	if err != nil {
 		return err
@@ -63,7 +61,7 @@ func runRuleTest(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
-	judge, err := newRuleJudge(cmd)
+	judge, err := o.newJudge(cmd)
 	if err != nil {
 		return err
 	}
@@ -83,7 +81,7 @@ func runRuleTest(cmd *cobra.Command, args []string) error {
 	return report.verdict(reachAll)
 }
 
-func newRuleJudge(cmd *cobra.Command) (ruleJudge, error) {
+func (o Options) newJudge(cmd *cobra.Command) (Judge, error) {
 	vendor, _ := cmd.Flags().GetString("vendor")
 	site, _ := cmd.Flags().GetString("site")
 	config, _ := cmd.Flags().GetString("config")
@@ -91,9 +89,17 @@ func newRuleJudge(cmd *cobra.Command) (ruleJudge, error) {
 	rules, _ := cmd.Flags().GetString("rules")
 	switch {
 	case config != "":
-		return judgeOfConfig(config, adapter, vendor, site)
+		return o.JudgeConfig(config, adapter, vendor, site)
 	case rules != "":
-		return judgeOfRuleFile(rules, cmd.InOrStdin(), vendor, site)
+		list, err := readRuleFile(rules, cmd.InOrStdin())
+		if err != nil {
+			return nil, err
+		}
+		judge, err := o.JudgeRules(list, vendor, site)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", rules, err)
+		}
+		return judge, nil
 	}
 	client, err := newClient(cmd)
 	if err != nil {
@@ -108,9 +114,7 @@ type serverJudge struct {
 	site string
 }
 
-func (*serverJudge) online() bool { return true }
-
-func (j *serverJudge) explain(_ context.Context, request admin.ExplainRequest) (*admin.Explanation, error) {
+func (j *serverJudge) Explain(_ context.Context, request admin.ExplainRequest) (*admin.Explanation, error) {
 	request.Site = j.site
 	var result admin.Explanation
 	if err := j.request(http.MethodPost, "/management/explain", nil, request, &result); err != nil {
@@ -120,7 +124,7 @@ func (j *serverJudge) explain(_ context.Context, request admin.ExplainRequest) (
 	return &result, nil
 }
 
-func (j *serverJudge) allRules() ([]wiredRule, error) {
+func (j *serverJudge) Rules() ([]Rule, error) {
 	rules, _, err := j.rules(j.site)
 	return rules, err
 }
@@ -149,14 +153,15 @@ type unreachedRow struct {
 }
 
 // judgeRows decides every row, and finds the rules that none of them reached.
-func judgeRows(ctx context.Context, judge ruleJudge, rows []*ruleRow) (*ruleReport, error) {
+func judgeRows(ctx context.Context, judge Judge, rows []*ruleRow) (*ruleReport, error) {
 	report := &ruleReport{Rows: len(rows), Failed: []failedRow{}, Unreached: []unreachedRow{}}
 	reached := map[int]bool{}
+	_, online := judge.(*serverJudge)
 	for _, row := range rows {
-		if row.needsStore && !judge.online() {
+		if row.needsStore && !online {
 			return nil, fmt.Errorf("line %d: what %s has is in the store of a server: test the table against one, or write sku:<sku>", row.line, row.who)
 		}
-		result, err := judge.explain(ctx, row.request)
+		result, err := judge.Explain(ctx, row.request)
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", row.line, err)
 		}
@@ -172,7 +177,7 @@ func judgeRows(ctx context.Context, judge ruleJudge, rows []*ruleRow) (*ruleRepo
 			})
 		}
 	}
-	rules, err := judge.allRules()
+	rules, err := judge.Rules()
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 // one rule is a change of one line.
 
 // exportedRule returns a rule as it stands in a file.
-func exportedRule(r wiredRule) ([]byte, error) {
+func exportedRule(r Rule) ([]byte, error) {
 	r.Rank = 0
 	if r.Forward != nil && *r.Forward {
 		r.Forward = nil
@@ -40,7 +40,7 @@ func exportRules(c *call) error {
 	return writeRuleFile(c.out, rules)
 }
 
-func writeRuleFile(w io.Writer, rules []wiredRule) error {
+func writeRuleFile(w io.Writer, rules []Rule) error {
 	text := bytes.NewBufferString("[")
 	for i, rule := range rules {
 		line, err := exportedRule(rule)
@@ -63,23 +63,23 @@ const maxRuleFile = 8 << 20
 
 // readRuleFile reads a file of rules. What is wrong with it is told with its
 // line.
-func readRuleFile(name string, stdin io.Reader) ([]wiredRule, error) {
+func readRuleFile(name string, stdin io.Reader) ([]Rule, error) {
 	content, err := readFile(name, stdin, maxRuleFile)
 	if err != nil {
 		return nil, err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
-	fail := func(err error) ([]wiredRule, error) {
+	fail := func(err error) ([]Rule, error) {
 		line := 1 + bytes.Count(content[:decoder.InputOffset()], []byte("\n"))
 		return nil, fmt.Errorf("%s, line %d or after: %w", name, line, err)
 	}
 	if open, err := decoder.Token(); err != nil || open != json.Delim('[') {
 		return fail(errors.New("is not a JSON array of rules"))
 	}
-	rules := []wiredRule{}
+	rules := []Rule{}
 	for decoder.More() {
-		var rule wiredRule
+		var rule Rule
 		if err := decoder.Decode(&rule); err != nil {
 			return fail(err)
 		}
@@ -168,8 +168,8 @@ type ruleChanges struct {
 
 // placedRule is a rule at its place, counted from one.
 type placedRule struct {
-	Place int       `json:"place"`
-	Rule  wiredRule `json:"rule"`
+	Place int  `json:"place"`
+	Rule  Rule `json:"rule"`
 }
 
 type ruleChange struct {
@@ -190,10 +190,10 @@ func (d *ruleChanges) any() bool {
 // diffRules compares two states of a site's rules, by the rules' paths. Ranks
 // count as the order that they make. A rule is said to have moved only if the
 // others could not have made room for it: as few as possible are.
-func diffRules(from, to []wiredRule) ruleChanges {
-	byRank := func(rules []wiredRule) []wiredRule {
+func diffRules(from, to []Rule) ruleChanges {
+	byRank := func(rules []Rule) []Rule {
 		rules = slices.Clone(rules)
-		slices.SortStableFunc(rules, func(a, b wiredRule) int { return cmp.Compare(a.Rank, b.Rank) })
+		slices.SortStableFunc(rules, func(a, b Rule) int { return cmp.Compare(a.Rank, b.Rank) })
 		return rules
 	}
 	from, to = byRank(from), byRank(to)

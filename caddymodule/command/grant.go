@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -13,7 +13,6 @@ import (
 )
 
 func grantCommands(cmd *cobra.Command) {
-	clientFlags(cmd)
 	cmd.PersistentFlags().String("list", store.DefaultList, "access list in which the grant stands")
 	add := subcommand(cmd, "add", "Grants a sku to a reader", cobra.NoArgs, addGrant)
 	flags := add.Flags()

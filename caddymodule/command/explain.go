@@ -1,7 +1,8 @@
-package caddymodule
+package command
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -12,7 +13,6 @@ import (
 )
 
 func explainCommand(cmd *cobra.Command) {
-	clientFlags(cmd)
 	flags := cmd.Flags()
 	flags.String("user", "", "ask as the reader with this user id")
 	flags.String("token", "", "ask as the reader of this token")
@@ -44,20 +44,15 @@ func explain(c *call) error {
 	if c.json {
 		return c.printJSON(result)
 	}
-	for _, line := range explanationLines(&result) {
-		fmt.Fprintf(c.out, "%-9s %s\n", line.step, printable(line.text))
-	}
+	WriteExplanation(c.out, &result)
 	return nil
 }
 
-// explanationLine is one line for people: which step, and what it found.
-type explanationLine struct{ step, text string }
-
-// explanationLines tells an explanation in the order of the request's way.
-func explanationLines(e *admin.Explanation) []explanationLine {
-	var lines []explanationLine
+// WriteExplanation writes an explanation, one line for each finding, in the order
+// in which the gate comes to them.
+func WriteExplanation(w io.Writer, e *admin.Explanation) {
 	add := func(step, format string, args ...any) {
-		lines = append(lines, explanationLine{step, fmt.Sprintf(format, args...)})
+		fmt.Fprintf(w, "%-9s %s\n", step, printable(fmt.Sprintf(format, args...)))
 	}
 	add("request", "%s %s at site %s of vendor %s", e.Method, e.Path.Received, e.Site, e.Vendor)
 	if e.Path.Error != "" {
@@ -103,7 +98,6 @@ func explanationLines(e *admin.Explanation) []explanationLine {
 	}
 	add("decision", "%s", decisionText(&e.Decision))
 	add("hint", "%s", e.Hint)
-	return lines
 }
 
 func readerText(reader *admin.ExplainedReader) string {

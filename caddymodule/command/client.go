@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -20,6 +20,10 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
+// AdminPrefix is the path below which Caddy's local admin endpoint serves the
+// management API to the commands.
+const AdminPrefix = "/gatefold"
+
 // client talks to a running server over Caddy's local admin endpoint, as `caddy
 // reload` does.
 type client struct {
@@ -29,12 +33,12 @@ type client struct {
 }
 
 // clientFlags adds the flags by which the running server is found.
-func clientFlags(cmd *cobra.Command) {
+func clientFlags(cmd *cobra.Command, vendor string) {
 	flags := cmd.PersistentFlags()
 	flags.String("address", "", "admin address of the running server (default: Caddy's own)")
 	flags.StringP("config", "c", "", "configuration file from which to read the admin address")
 	flags.String("adapter", "", "config adapter of that file")
-	flags.String("vendor", defaultVendor, "vendor whose records are meant")
+	flags.String("vendor", vendor, "vendor whose records are meant")
 	flags.Bool("json", false, "print JSON, for machines")
 }
 
@@ -93,7 +97,7 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 		query = url.Values{}
 	}
 	query.Set("vendor", c.vendor)
-	address := "http://" + c.address + adminPrefix + path + "?" + query.Encode()
+	address := "http://" + c.address + AdminPrefix + path + "?" + query.Encode()
 	var body io.Reader
 	if in != nil {
 		encoded, err := json.Marshal(in)
@@ -124,7 +128,7 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 
 // download begins to read an answer that is not JSON, and may take its time.
 func (c *client) download(ctx context.Context, path string) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.address+adminPrefix+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.address+AdminPrefix+path, nil)
 	if err != nil {
 		return nil, err
 	}

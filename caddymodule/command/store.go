@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"crypto/sha256"
@@ -17,15 +17,14 @@ import (
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
-func storeCommands(cmd *cobra.Command) {
-	clientFlags(cmd)
+func (o Options) storeCommands(cmd *cobra.Command) {
 	backup := subcommand(cmd, "backup <file>", "Copies the database of the running server, one moment of it", cobra.ExactArgs(1), backupStore)
 	backup.Flags().Bool("force", false, "replace the file if there is one")
-	cmd.AddCommand(copyCommand())
+	cmd.AddCommand(o.copyCommand())
 	cmd.AddCommand(&cobra.Command{
 		Use: "verify [<file>]", Short: "Checks a database that no server has open, such as a backup", Args: cobra.MaximumNArgs(1), SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file := defaultDatabase()
+			file := o.Database()
 			if len(args) == 1 {
 				file = args[0]
 			}
@@ -33,6 +32,14 @@ func storeCommands(cmd *cobra.Command) {
 		},
 	})
 }
+
+// BackupPath is where the local admin endpoint serves a copy of the database. It
+// holds the records of every vendor, so it is not part of the management API.
+const BackupPath = "/store/backup"
+
+// BackupDigest is the HTTP trailer with the SHA-256 of the copy, in hex. A transfer
+// that was cut short has none.
+const BackupDigest = "Gatefold-Backup-Sha256"
 
 // backupStore writes a copy that is whole or not there: under its name it
 // appears only when every byte of it came and lies on the disk.
@@ -43,7 +50,7 @@ func backupStore(c *call) error {
 			return fmt.Errorf("%s exists already: choose another name, or --force to replace it", target)
 		}
 	}
-	response, err := c.download(c.cmd.Context(), backupPath)
+	response, err := c.download(c.cmd.Context(), BackupPath)
 	if err != nil {
 		return err
 	}
@@ -74,7 +81,7 @@ func copyBackup(to io.Writer, response *http.Response) (int64, error) {
 	if err != nil {
 		return size, fmt.Errorf("the copy was cut after %d bytes: %w", size, err)
 	}
-	if want := response.Trailer.Get(backupDigest); want != hex.EncodeToString(digest.Sum(nil)) {
+	if want := response.Trailer.Get(BackupDigest); want != hex.EncodeToString(digest.Sum(nil)) {
 		return size, errors.New("the copy is not whole: what came is not what the server sent")
 	}
 	return size, nil

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-const keysPath = "/management/keys"
+const KeysPath = "/management/keys"
 
 // signingKey is a key as the API shows it.
 type signingKey struct {
@@ -22,7 +22,6 @@ type signingKey struct {
 }
 
 func keyCommands(cmd *cobra.Command) {
-	clientFlags(cmd)
 	cmd.PersistentFlags().Bool("system", false, "the keys that sign access tokens of the management API, instead of a vendor's")
 	subcommand(cmd, "list", "Lists the vendor's signing keys", cobra.NoArgs, listKeys)
 	subcommand(cmd, "rotate", "Makes a new key that signs from now on; what older keys signed stays good", cobra.NoArgs, rotateKey)
@@ -39,7 +38,7 @@ func whoseKeys(c *call) {
 func listKeys(c *call) error {
 	whoseKeys(c)
 	var list []signingKey
-	if err := c.request(http.MethodGet, keysPath, nil, nil, &list); err != nil {
+	if err := c.request(http.MethodGet, KeysPath, nil, nil, &list); err != nil {
 		return err
 	}
 	if c.json {
@@ -55,7 +54,7 @@ func listKeys(c *call) error {
 func rotateKey(c *call) error {
 	whoseKeys(c)
 	var made signingKey
-	if err := c.request(http.MethodPost, keysPath+"/rotate", nil, struct{}{}, &made); err != nil {
+	if err := c.request(http.MethodPost, KeysPath+"/rotate", nil, struct{}{}, &made); err != nil {
 		return err
 	}
 	if c.json {
@@ -67,7 +66,7 @@ func rotateKey(c *call) error {
 
 func retireKey(c *call) error {
 	whoseKeys(c)
-	if err := c.request(http.MethodDelete, keysPath+"/"+url.PathEscape(c.args[0]), nil, nil, nil); err != nil {
+	if err := c.request(http.MethodDelete, KeysPath+"/"+url.PathEscape(c.args[0]), nil, nil, nil); err != nil {
 		return err
 	}
 	if c.json {
