@@ -203,7 +203,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // refusedRoute answers what no operation serves, in the API's own words.
-func (a *api) refusedRoute(r *http.Request, header http.Header) *problem {
+func (a *api) refusedRoute(r *http.Request, header http.Header) *Problem {
 	// The mux would redirect to the cleaned path; no client of an API follows
 	// that with its body.
 	if !plainPath(r.URL.Path) {

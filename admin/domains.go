@@ -13,8 +13,8 @@ import (
 
 const domainsPath = "/management/domains"
 
-// TrustedDomain is a trusted publisher domain on the wire.
-type TrustedDomain struct {
+// Domain is a trusted publisher domain.
+type Domain struct {
 	Domain             string    `json:"domain"`
 	SigningKeyPEM      string    `json:"signingKeyPem" doc:"The pinned keys; empty where there is a jwksUri."`
 	JWKSURI            string    `json:"jwksUri" doc:"The address of the key set; empty where keys are pinned."`
@@ -24,8 +24,8 @@ type TrustedDomain struct {
 	UpdatedBy          string    `json:"updatedBy"`
 }
 
-func wireDomain(d store.Domain) TrustedDomain {
-	wire := TrustedDomain{
+func wireDomain(d store.Domain) Domain {
+	wire := Domain{
 		Domain: d.Domain, SigningKeyPEM: d.SigningKeyPEM, JWKSURI: d.JWKSURI, AllowedResourceIDs: d.AllowedResourceIDs,
 		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt, UpdatedBy: d.UpdatedBy,
 	}
@@ -35,30 +35,30 @@ func wireDomain(d store.Domain) TrustedDomain {
 	return wire
 }
 
-// keyProbe is what came out of looking at a domain's keys.
-type keyProbe struct {
+// Probe is the result of the last check of a domain's keys.
+type Probe struct {
 	OK         bool       `json:"ok"`
 	ActiveKeys int        `json:"activeKeys" doc:"How many keys can verify what the domain signs."`
 	Error      string     `json:"error" doc:"Why the keys could not be had."`
 	CheckedAt  *time.Time `json:"checkedAt,omitempty"`
 }
 
-func wireProbe(p store.Probe) keyProbe {
-	wire := keyProbe{OK: p.OK, ActiveKeys: p.ActiveKeys, Error: p.Error}
+func wireProbe(p store.Probe) Probe {
+	wire := Probe{OK: p.OK, ActiveKeys: p.ActiveKeys, Error: p.Error}
 	if !p.At.IsZero() {
 		wire.CheckedAt = &p.At
 	}
 	return wire
 }
 
-// ProbedDomain is a domain with what is known of its keys.
+// ProbedDomain is a domain and the last probe of its keys.
 type ProbedDomain struct {
-	TrustedDomain
-	Probe keyProbe `json:"probe"`
+	Domain
+	Probe Probe `json:"probe"`
 }
 
-// shownDomain is a domain with its keys in use.
-type shownDomain struct {
+// DomainStatus is a domain and the keys that verify its signatures now.
+type DomainStatus struct {
 	ProbedDomain
 	KeyIDs     []string `json:"keyIds" doc:"The keys that verify now; of pinned keys their RFC 7638 thumbprints."`
 	AgeSeconds *int64   `json:"ageSeconds,omitempty" doc:"How long ago the key set in use was fetched or found unchanged."`
@@ -66,8 +66,8 @@ type shownDomain struct {
 	Dropped    []string `json:"dropped,omitempty" doc:"Why keys of the set do not count."`
 }
 
-// domainBody is a domain as a caller writes it.
-type domainBody struct {
+// DomainBody creates or replaces a domain.
+type DomainBody struct {
 	SigningKeyPEM      string   `json:"signingKeyPem,omitempty" maxLength:"16384" doc:"The P-256 public keys that the domain signs with: PEM blocks, SubjectPublicKeyInfo or certificates, at most 8."`
 	JWKSURI            string   `json:"jwksUri,omitempty" maxLength:"2048" doc:"The https URL of the domain's JWK Set, on the domain's own host."`
 	AllowedResourceIDs []string `json:"allowedResourceIds,omitempty" maxItems:"1000" doc:"The resources that the domain may speak for: exact ids, or prefix:…* for all that begin so. Empty: all."`
@@ -97,12 +97,12 @@ type domainPage struct {
 // domainListing is a page of the listing.
 type domainListing struct {
 	Link string `header:"Link" doc:"The next page (RFC 8288), if there may be one."`
-	Body domainList
+	Body DomainList
 }
 
-// domainList is the envelope of the listing.
-type domainList struct {
-	Domains []TrustedDomain `json:"domains"`
+// DomainList is the answer of the listing of domains.
+type DomainList struct {
+	Domains []Domain `json:"domains"`
 }
 
 func (a *api) registerDomains() {
@@ -115,7 +115,7 @@ func (a *api) registerDomains() {
 		if err != nil {
 			return nil, err
 		}
-		answer := &domainListing{Body: domainList{Domains: make([]TrustedDomain, len(found))}}
+		answer := &domainListing{Body: DomainList{Domains: make([]Domain, len(found))}}
 		for i, domain := range found {
 			answer.Body.Domains[i] = wireDomain(domain)
 		}
@@ -127,12 +127,12 @@ func (a *api) registerDomains() {
 	register(a, huma.Operation{
 		OperationID: "get-domain", Method: http.MethodGet, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:read"),
 		Summary: "Returns a trusted publisher domain, with its keys in use",
-	}, func(ctx context.Context, vendor string, in *DomainPath) (*record[shownDomain], error) {
+	}, func(ctx context.Context, vendor string, in *DomainPath) (*record[DomainStatus], error) {
 		domain, err := a.domain(ctx, vendor, in)
 		if err != nil {
 			return nil, err
 		}
-		return &record[shownDomain]{ETag: etagOf(wireDomain(domain)), Body: a.showDomain(ctx, domain)}, nil
+		return &record[DomainStatus]{ETag: etagOf(wireDomain(domain)), Body: a.showDomain(ctx, domain)}, nil
 	})
 	register(a, huma.Operation{
 		OperationID: "put-domain", Method: http.MethodPut, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
@@ -142,7 +142,7 @@ func (a *api) registerDomains() {
 	}, func(ctx context.Context, vendor string, in *struct {
 		DomainPath
 		IfMatch
-		Body domainBody
+		Body DomainBody
 	},
 	) (*record[ProbedDomain], error) {
 		name, err := in.name()
@@ -174,13 +174,13 @@ func (a *api) registerDomains() {
 		OperationID: "probe-domain", Method: http.MethodPost, Path: domainsPath + "/{domain}/probe", Tags: tags, Security: needs("domains:write"),
 		Summary:  "Fetches a domain's keys now, and tells what came of it",
 		Metadata: map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, vendor string, in *DomainPath) (*body[shownDomain], error) {
+	}, func(ctx context.Context, vendor string, in *DomainPath) (*body[DomainStatus], error) {
 		domain, err := a.domain(ctx, vendor, in)
 		if err != nil {
 			return nil, err
 		}
 		domain.Probe = a.probe(ctx, &domain)
-		return &body[shownDomain]{Body: a.showDomain(ctx, domain)}, nil
+		return &body[DomainStatus]{Body: a.showDomain(ctx, domain)}, nil
 	})
 	a.registerPublished(tags)
 	a.registerDeniedKeys(tags)
@@ -283,8 +283,8 @@ func (a *api) probeOf(ctx context.Context, domain *store.Domain, remote *keys.Re
 }
 
 // showDomain tells of a domain and its keys as they are now.
-func (a *api) showDomain(ctx context.Context, domain store.Domain) shownDomain {
-	shown := shownDomain{ProbedDomain: ProbedDomain{wireDomain(domain), wireProbe(domain.Probe)}, KeyIDs: []string{}}
+func (a *api) showDomain(ctx context.Context, domain store.Domain) DomainStatus {
+	shown := DomainStatus{ProbedDomain: ProbedDomain{wireDomain(domain), wireProbe(domain.Probe)}, KeyIDs: []string{}}
 	if set, err := keys.ParsePinnedKeys(domain.SigningKeyPEM); err == nil {
 		shown.KeyIDs = set.IDs()
 	}
@@ -302,7 +302,7 @@ func (a *api) showDomain(ctx context.Context, domain store.Domain) shownDomain {
 		shown.AgeSeconds = &age
 	}
 	if !status.TriedAt.IsZero() {
-		shown.Probe = keyProbe{OK: status.Err == nil && status.Active > 0, ActiveKeys: status.Active, CheckedAt: &status.TriedAt}
+		shown.Probe = Probe{OK: status.Err == nil && status.Active > 0, ActiveKeys: status.Active, CheckedAt: &status.TriedAt}
 		if status.Err != nil {
 			shown.Probe.Error = status.Err.Error()
 		}
@@ -327,7 +327,7 @@ func (a *api) registerPublished(tags []string) {
 		DomainPath
 		PageParams
 	},
-	) (*listing[signedLink], error) {
+	) (*listing[SignedLink], error) {
 		name, err := in.name()
 		if err != nil {
 			return nil, err
@@ -336,11 +336,11 @@ func (a *api) registerPublished(tags []string) {
 		if err != nil {
 			return nil, err
 		}
-		links := make([]signedLink, len(found))
+		links := make([]SignedLink, len(found))
 		for i, link := range found {
 			links[i] = wireLink(link, a.Now())
 		}
-		return newListing(ctx, links, in.Limit, func(l signedLink) string { return l.TokenID }), nil
+		return newListing(ctx, links, in.Limit, func(l SignedLink) string { return l.TokenID }), nil
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-domain-link", Method: http.MethodDelete, Path: path + "/{id}", Tags: tags, Security: needs("domains:write"),

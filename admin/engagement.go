@@ -52,10 +52,10 @@ func (a *api) registerEngagement() {
 		Summary: "Counts the readers who had to do with each engagement tag",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
-		RulePage
+		PageNumber
 	},
 	) (*body[engagement], error) {
-		answer, err := a.engagement(ctx, vendor, in.site(vendor), in.RulePage)
+		answer, err := a.engagement(ctx, vendor, in.site(vendor), in.PageNumber)
 		return &body[engagement]{Body: answer}, err
 	})
 	register(a, huma.Operation{
@@ -64,35 +64,35 @@ func (a *api) registerEngagement() {
 		Description: "A reader who did not come for 90 days is not listed.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
-		RulePage
+		PageNumber
 	},
-	) (*body[pageOf[userEngagement]], error) {
-		visitors, page, err := visitors[userEngagement](ctx, a, vendor, in.site(vendor), in.RulePage, store.VisitorPage{Tags: true})
+	) (*body[NumberedPage[userEngagement]], error) {
+		visitors, page, err := visitors[userEngagement](ctx, a, vendor, in.site(vendor), in.PageNumber, store.VisitorPage{Tags: true})
 		for _, v := range visitors {
 			page.Results = append(page.Results, userEngagement{Username: v.UserID, Engagements: orEmpty(v.Tags)})
 		}
-		return &body[pageOf[userEngagement]]{Body: page}, err
+		return &body[NumberedPage[userEngagement]]{Body: page}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "list-recent-users", Method: http.MethodGet, Path: proxyPath + "/recent", Tags: tags, Security: needs("proxy:read"),
 		Summary: "Lists the readers who were there within a week, the last one first",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
-		RulePage
+		PageNumber
 	},
-	) (*body[pageOf[recentUser]], error) {
+	) (*body[NumberedPage[recentUser]], error) {
 		since := store.VisitorPage{Since: a.Now().Add(-recentWithin)}
-		visitors, page, err := visitors[recentUser](ctx, a, vendor, in.site(vendor), in.RulePage, since)
+		visitors, page, err := visitors[recentUser](ctx, a, vendor, in.site(vendor), in.PageNumber, since)
 		for _, v := range visitors {
 			page.Results = append(page.Results, recentUser{
 				Slug: v.UserID, PrintableName: v.UserID, Description: "recently active", CreatedAt: v.Seen, Type: "user",
 			})
 		}
-		return &body[pageOf[recentUser]]{Body: page}, err
+		return &body[NumberedPage[recentUser]]{Body: page}, err
 	})
 }
 
-func (a *api) engagement(ctx context.Context, vendor, site string, page RulePage) (engagement, error) {
+func (a *api) engagement(ctx context.Context, vendor, site string, page PageNumber) (engagement, error) {
 	_, active, err := a.Store.Visitors(ctx, vendor, site, store.VisitorPage{Since: a.Now().Add(-activeWithin)})
 	if err != nil {
 		return engagement{}, err
@@ -114,16 +114,14 @@ func (a *api) engagement(ctx context.Context, vendor, site string, page RulePage
 
 // visitors returns the readers of a numbered page, and the page without them.
 func visitors[T any](
-	ctx context.Context, a *api, vendor, site string, number RulePage, wanted store.VisitorPage,
-) ([]store.Visitor, pageOf[T], error) {
+	ctx context.Context, a *api, vendor, site string, number PageNumber, wanted store.VisitorPage,
+) ([]store.Visitor, NumberedPage[T], error) {
 	wanted.Skip, wanted.Limit = number.first(), number.PageSize
 	list, count, err := a.Store.Visitors(ctx, vendor, site, wanted)
 	if err == nil {
 		err = number.check(count)
 	}
-	return list, pageOf[T]{
-		Count: count, Next: number.next(ctx, count), Previous: number.previous(ctx), Results: []T{},
-	}, err
+	return list, newPage[T](ctx, number, count), err
 }
 
 func orEmpty(tags []string) []string {

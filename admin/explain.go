@@ -142,7 +142,7 @@ func (a *api) registerExplain() {
 	}, func(ctx context.Context, vendor string, in *explainQuery) (*body[*Explanation], error) {
 		if holdsToken(in.URL) {
 			p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-			p.Errors = []fieldError{{Message: "carries a token, and the URIs of calls are logged: send it in the body of a POST", Location: "query.url"}}
+			p.Errors = []FieldError{{Message: "carries a token, and the URIs of calls are logged: send it in the body of a POST", Location: "query.url"}}
 			return nil, p
 		}
 		explanation, err := a.Explain(ctx, vendor, ExplainRequest{URL: in.URL, Method: in.Method, Site: in.Site, UserID: in.User})

@@ -12,8 +12,8 @@ import (
 
 const grantsPath = listsPath + "/{id}/grants"
 
-// grant is a grant on the wire.
-type grant struct {
+// Grant is a stored grant.
+type Grant struct {
 	ID     string `json:"id"`
 	Source string `json:"source" doc:"The access list in which the grant stands."`
 	GrantFields
@@ -21,7 +21,7 @@ type grant struct {
 	ExcludeFromStats bool   `json:"excludeFromStats"`
 }
 
-// GrantFields are what a grant holds in either direction.
+// GrantFields are the fields that Grant and GrantBody share.
 type GrantFields struct {
 	Email               string            `json:"email,omitempty" maxLength:"254" doc:"Counts for readers whose address is verified."`
 	UserID              string            `json:"userId,omitempty" maxLength:"255"`
@@ -33,15 +33,15 @@ type GrantFields struct {
 	FirstName           string            `json:"firstName,omitempty" maxLength:"255"`
 	LastName            string            `json:"lastName,omitempty" maxLength:"255"`
 	Phone               string            `json:"phone,omitempty" maxLength:"64"`
-	DeliveryAddress     *address          `json:"deliveryAddress,omitempty"`
-	BillingAddress      *address          `json:"billingAddress,omitempty"`
+	DeliveryAddress     *Address          `json:"deliveryAddress,omitempty"`
+	BillingAddress      *Address          `json:"billingAddress,omitempty"`
 	PublisherPurchaseID string            `json:"publisherPurchaseId,omitempty" maxLength:"255"`
 	Notes               string            `json:"notes,omitempty" maxLength:"4096"`
 	ExtraFields         map[string]string `json:"extraFields,omitempty" maxProperties:"64"`
 }
 
-// address is where something is delivered or billed.
-type address struct {
+// Address is a postal address.
+type Address struct {
 	Street  string `json:"street,omitempty"`
 	City    string `json:"city,omitempty"`
 	Zip     string `json:"zip,omitempty"`
@@ -49,8 +49,8 @@ type address struct {
 	CO      string `json:"co,omitempty"`
 }
 
-// grantBody is a grant as a caller writes it.
-type grantBody struct {
+// GrantBody creates or replaces a grant.
+type GrantBody struct {
 	GrantFields
 	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE"`
 	ExcludeFromStats bool   `json:"excludeFromStats,omitempty"`
@@ -58,7 +58,7 @@ type grantBody struct {
 }
 
 // grant returns the grant that the body describes, in an access list.
-func (b *grantBody) grant(list string) (store.Grant, error) {
+func (b *GrantBody) grant(list string) (store.Grant, error) {
 	if b.Source != "" && b.Source != list {
 		return store.Grant{}, invalid("source", "is another access list than the path's")
 	}
@@ -73,18 +73,18 @@ func (b *grantBody) grant(list string) (store.Grant, error) {
 }
 
 // writtenGrant returns a grant as a caller would write it.
-func writtenGrant(g store.Grant) grantBody {
-	return grantBody{GrantFields: wireGrant(g).GrantFields, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats}
+func writtenGrant(g store.Grant) GrantBody {
+	return GrantBody{GrantFields: wireGrant(g).GrantFields, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats}
 }
 
-func wireGrant(g store.Grant) grant {
-	return grant{
+func wireGrant(g store.Grant) Grant {
+	return Grant{
 		ID: g.ID, Source: g.Source, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats,
 		GrantFields: GrantFields{
 			Email: g.Email, UserID: g.UserID, PublisherUserID: g.PublisherUserID,
 			SKU: g.SKU, PurchaseOptionID: g.PurchaseOptionID, StartsAt: g.StartsAt, EndsAt: g.EndsAt,
 			FirstName: g.FirstName, LastName: g.LastName, Phone: g.Phone,
-			DeliveryAddress: (*address)(g.DeliveryAddress), BillingAddress: (*address)(g.BillingAddress),
+			DeliveryAddress: (*Address)(g.DeliveryAddress), BillingAddress: (*Address)(g.BillingAddress),
 			PublisherPurchaseID: g.PublisherPurchaseID, Notes: g.Notes, ExtraFields: g.ExtraFields,
 		},
 	}
@@ -105,13 +105,13 @@ func (a *api) registerGrants() {
 		ListPath
 		PageParams
 	},
-	) (*listing[grant], error) {
+	) (*listing[Grant], error) {
 		found, err := a.Store.ListGrants(ctx, vendor, in.ID, in.page())
-		grants := make([]grant, len(found))
+		grants := make([]Grant, len(found))
 		for i := range found {
 			grants[i] = wireGrant(found[i])
 		}
-		return newListing(ctx, grants, in.Limit, func(g grant) string { return g.ID }), err
+		return newListing(ctx, grants, in.Limit, func(g Grant) string { return g.ID }), err
 	})
 	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),
@@ -119,9 +119,9 @@ func (a *api) registerGrants() {
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(a.rebuildGrant)},
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
-		Body grantBody
+		Body GrantBody
 	},
-	) (*created[grant], error) {
+	) (*created[Grant], error) {
 		wanted, err := in.Body.grant(in.ID)
 		if err != nil {
 			return nil, err
@@ -132,7 +132,7 @@ func (a *api) registerGrants() {
 	register(a, huma.Operation{
 		OperationID: "get-grant", Method: http.MethodGet, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns a grant",
-	}, func(ctx context.Context, vendor string, in *GrantPath) (*record[grant], error) {
+	}, func(ctx context.Context, vendor string, in *GrantPath) (*record[Grant], error) {
 		found, err := a.Store.Grant(ctx, vendor, in.ID, in.GrantID)
 		return newRecord(wireGrant(found), err)
 	})
@@ -142,9 +142,9 @@ func (a *api) registerGrants() {
 	}, func(ctx context.Context, vendor string, in *struct {
 		GrantPath
 		IfMatch
-		Body grantBody
+		Body GrantBody
 	},
-	) (*record[grant], error) {
+	) (*record[Grant], error) {
 		wanted, err := in.Body.grant(in.ID)
 		if err != nil {
 			return nil, err
@@ -191,7 +191,7 @@ func (a *api) registerGrantPatch(tags []string) {
 		IfMatch
 		RawBody []byte `contentType:"application/json"`
 	},
-	) (*record[grant], error) {
+	) (*record[Grant], error) {
 		updated, err := a.Store.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err

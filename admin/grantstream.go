@@ -29,18 +29,18 @@ const (
 	exportPage = 1000
 )
 
-// streamed is the answer to an import that came as one stream.
-type streamed struct {
+// StreamResult is the answer to an import that is sent as one stream.
+type StreamResult struct {
 	ImportID   string      `json:"importId" doc:"Names the import, for get-grant-import."`
 	Position   int64       `json:"position" doc:"How many rows there were."`
 	Created    int64       `json:"created" doc:"How many grants were made."`
 	Failed     int64       `json:"failed" doc:"Of how many rows none was made."`
-	Errors     []lineError `json:"errors" doc:"What is wrong with these rows, the first 1,000 of them."`
+	Errors     []LineError `json:"errors" doc:"What is wrong with these rows, the first 1,000 of them."`
 	MoreErrors int64       `json:"moreErrors" doc:"How many more there are."`
 }
 
-// lineError says what is wrong with a row of a stream.
-type lineError struct {
+// LineError is the reason why a row of a stream was refused.
+type LineError struct {
 	Line    int    `json:"line" doc:"The line on which the row begins, from one."`
 	Field   string `json:"field,omitempty"`
 	Message string `json:"message"`
@@ -64,7 +64,7 @@ func (a *api) registerGrantStreams() {
 		}},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "What became of the rows",
-			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[streamed](), true, "Streamed")}},
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[StreamResult](), true, "StreamResult")}},
 		}},
 	}
 	describeOnce(&operation)
@@ -78,7 +78,7 @@ func (a *api) registerGrantStreams() {
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The grants",
 			Content: map[string]*huma.MediaType{
-				typeNDJSON: {Schema: schemas.Schema(reflect.TypeFor[grant](), true, "Grant")}, typeCSV: text(),
+				typeNDJSON: {Schema: schemas.Schema(reflect.TypeFor[Grant](), true, "Grant")}, typeCSV: text(),
 			},
 		}},
 	}, nil, a.exportGrants)
@@ -133,7 +133,7 @@ func newGrantWriter(out io.Writer, format string) *grantWriter {
 	return &grantWriter{table: table}
 }
 
-func (g *grantWriter) grant(grant grant) error {
+func (g *grantWriter) grant(grant Grant) error {
 	if g.json != nil {
 		return g.json.Encode(grant)
 	}
@@ -171,7 +171,7 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 		key = rand.Text()
 	}
 	i := &streamImport{api: a, vendor: b.caller.Vendor, list: list, chain: sha256.New()}
-	i.answer = streamed{ImportID: "stream-" + onceID(b.caller.Name, key), Errors: []lineError{}}
+	i.answer = StreamResult{ImportID: "stream-" + onceID(b.caller.Name, key), Errors: []LineError{}}
 	flight := i.vendor + "\x00" + list + "\x00" + i.answer.ImportID
 	if !a.inFlight.begin(flight) {
 		return inProgress()
@@ -195,7 +195,7 @@ type streamImport struct {
 	vendor, list string
 	known        store.Import // what was stored before this stream
 	chain        hash.Hash    // of all rows so far
-	answer       streamed
+	answer       StreamResult
 	rows         []store.ImportRow
 	lines        []int
 	bytes        int
@@ -268,7 +268,7 @@ func (i *streamImport) flush(ctx context.Context) error {
 			i.answer.MoreErrors++
 			continue
 		}
-		i.answer.Errors = append(i.answer.Errors, lineError{Line: i.lines[e.Row], Field: e.Field, Message: e.Problem})
+		i.answer.Errors = append(i.answer.Errors, LineError{Line: i.lines[e.Row], Field: e.Field, Message: e.Problem})
 	}
 	i.answer.Position = result.Position
 	i.answer.Created += int64(result.Created)
@@ -294,7 +294,7 @@ func (i *streamImport) explain(err error) error {
 	if behind, ok := errors.AsType[*store.ImportError](err); ok {
 		return newProblem(http.StatusConflict, behind.Problem)
 	}
-	p, ok := errors.AsType[*problem](err)
+	p, ok := errors.AsType[*Problem](err)
 	if !ok || p.Status != http.StatusBadRequest {
 		return err
 	}

@@ -10,24 +10,24 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// health is the state of the node.
-type health struct {
+// Health is the state of the node.
+type Health struct {
 	// Status is `ok`; `stale` when a store that others share is away and the node
 	// answers from memory; or `failing` when it cannot decide, and then the answer is
 	// 503.
 	Status string      `json:"status" enum:"ok,stale,failing"`
-	Store  storeHealth `json:"store"`
+	Store  StoreHealth `json:"store"`
 	// SnapshotVersion grows with every change of rules, lists and keys that
 	// this process knows of, and starts at zero with the process.
 	SnapshotVersion uint64         `json:"snapshotVersion"`
-	SelfChecks      selfChecks     `json:"selfChecks"`
-	Vendors         []vendorHealth `json:"vendors"`
-	KeySets         []keySetHealth `json:"keySets" doc:"Other people's keys: of trusted publisher domains, and of readers' issuers; at most 1000, those first with which something is wrong."`
+	SelfChecks      SelfChecks     `json:"selfChecks"`
+	Vendors         []VendorHealth `json:"vendors"`
+	KeySets         []KeySetHealth `json:"keySets" doc:"Other people's keys: of trusted publisher domains, and of readers' issuers; at most 1000, those first with which something is wrong."`
 	MoreKeySets     int            `json:"moreKeySets,omitempty" doc:"How many more there are."`
 }
 
-// storeHealth says whether the store answers.
-type storeHealth struct {
+// StoreHealth is the state of the store as this node sees it.
+type StoreHealth struct {
 	Reachable bool   `json:"reachable"`
 	Error     string `json:"error,omitempty"`
 	// What follows is there where other nodes share the store.
@@ -36,21 +36,21 @@ type storeHealth struct {
 	LeftSeconds *float64   `json:"leftSeconds,omitempty" doc:"For how long what is in memory may still be used, should the store not answer from now on."`
 }
 
-// selfChecks counts decisions from memory that were made again from the store.
-type selfChecks struct {
+// SelfChecks counts cached decisions that were compared with the store.
+type SelfChecks struct {
 	Checked uint64 `json:"checked"`
 	Failed  uint64 `json:"failed" doc:"Must be 0."`
 }
 
-// vendorHealth is the state of one vendor's records.
-type vendorHealth struct {
-	Vendor       string    `json:"vendor"`
-	FeedPosition uint64    `json:"feedPosition" doc:"The position of the newest change."`
-	Keys         *keysInfo `json:"keys,omitempty" doc:"Absent before the vendor's first key."`
+// VendorHealth is the state of one vendor's records.
+type VendorHealth struct {
+	Vendor       string      `json:"vendor"`
+	FeedPosition uint64      `json:"feedPosition" doc:"The position of the newest change."`
+	Keys         *KeysHealth `json:"keys,omitempty" doc:"Absent before the vendor's first key."`
 }
 
-// keysInfo tells of a vendor's key set.
-type keysInfo struct {
+// KeysHealth is the state of a vendor's signing keys.
+type KeysHealth struct {
 	Signing    string `json:"signing" doc:"The kid that signs."`
 	Verifying  int    `json:"verifying" doc:"How many keys verify, the signing one among them."`
 	AgeSeconds int64  `json:"ageSeconds" doc:"How long the signing key has been in use."`
@@ -58,7 +58,7 @@ type keysInfo struct {
 
 type healthAnswer struct {
 	Status int
-	Body   health
+	Body   Health
 }
 
 func (a *api) registerHealth() {
@@ -71,8 +71,8 @@ func (a *api) registerHealth() {
 }
 
 func (a *api) health(ctx context.Context) *healthAnswer {
-	answer := &healthAnswer{Status: http.StatusOK, Body: health{
-		Status: "ok", Store: storeHealth{Reachable: true}, SnapshotVersion: a.Store.SnapshotVersion(), Vendors: []vendorHealth{},
+	answer := &healthAnswer{Status: http.StatusOK, Body: Health{
+		Status: "ok", Store: StoreHealth{Reachable: true}, SnapshotVersion: a.Store.SnapshotVersion(), Vendors: []VendorHealth{},
 	}}
 	answer.Body.KeySets, answer.Body.MoreKeySets = a.keySetsHealth()
 	answer.Body.SelfChecks.Checked, answer.Body.SelfChecks.Failed = a.Policy.SelfChecks()
@@ -93,7 +93,7 @@ func (a *api) health(ctx context.Context) *healthAnswer {
 
 // tell adds how the node stands towards a store that others share, and says whether
 // it goes on without it.
-func (h *storeHealth) tell(state store.FollowState) bool {
+func (h *StoreHealth) tell(state store.FollowState) bool {
 	h.State = state.State
 	left := state.Left.Seconds()
 	h.LeftSeconds = &left
@@ -105,7 +105,7 @@ func (h *storeHealth) tell(state store.FollowState) bool {
 	return state.State == store.StateStale
 }
 
-func (a *api) vendorHealth(ctx context.Context, h *health) error {
+func (a *api) vendorHealth(ctx context.Context, h *Health) error {
 	vendors, err := a.Store.Vendors(ctx)
 	if err != nil {
 		return err
@@ -119,13 +119,13 @@ func (a *api) vendorHealth(ctx context.Context, h *health) error {
 		if err != nil {
 			return err
 		}
-		h.Vendors = append(h.Vendors, vendorHealth{Vendor: vendor, FeedPosition: position, Keys: keysHealth(list, a.Now())})
+		h.Vendors = append(h.Vendors, VendorHealth{Vendor: vendor, FeedPosition: position, Keys: keysHealth(list, a.Now())})
 	}
 	return nil
 }
 
-func keysHealth(list []store.KeyInfo, now time.Time) *keysInfo {
-	var info keysInfo
+func keysHealth(list []store.KeyInfo, now time.Time) *KeysHealth {
+	var info KeysHealth
 	for _, key := range list {
 		if key.RetiredAt.IsZero() {
 			info.Verifying++

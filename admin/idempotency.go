@@ -259,7 +259,7 @@ func (a *api) keep(ctx context.Context, operation *huma.Operation, call *call, o
 
 // idempotencyKey reads the key of a call; none is empty. The draft asks for a
 // string in quotes (RFC 9651); clients that leave them out are understood.
-func idempotencyKey(header http.Header) (string, *problem) {
+func idempotencyKey(header http.Header) (string, *Problem) {
 	values := header.Values(idempotencyHeader)
 	if len(values) == 0 {
 		return "", nil
@@ -301,19 +301,19 @@ func fingerprint(operation, path string, call *call, raw []byte) []byte {
 	return hash.Sum(nil)
 }
 
-func inProgress() *problem {
+func inProgress() *Problem {
 	p := newProblem(http.StatusConflict, "A call with this Idempotency-Key is under way: ask again in a moment.")
 	p.Code = "idempotency_in_progress"
 	return p
 }
 
-func reusedKey() *problem {
+func reusedKey() *Problem {
 	p := newProblem(http.StatusUnprocessableEntity, "Another call was made with this Idempotency-Key: choose a new key for a new call.")
 	p.Code = "idempotency_key_reused"
 	return p
 }
 
-func readAll(body io.Reader, limit int64) ([]byte, *problem) {
+func readAll(body io.Reader, limit int64) ([]byte, *Problem) {
 	if body == nil {
 		return nil, nil
 	}

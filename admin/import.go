@@ -26,49 +26,50 @@ const (
 	parallelImports = 2
 )
 
-// importBody is a batch as a caller writes it. It is only described with this
-// type, never read into it: a row that is wrong must not fail the others.
-type importBody struct {
+// ImportBatch is one batch of an import. The server reads its rows one by one, so
+// that a refused row does not fail the others.
+type ImportBatch struct {
 	ImportID string      `json:"importId" minLength:"1" maxLength:"128" doc:"Names the import; the same in every batch of it."`
 	Position int64       `json:"position" minimum:"0" doc:"How many rows of the import come before this batch."`
-	Grants   []grantBody `json:"grants" minItems:"1" maxItems:"5000"`
+	Grants   []GrantBody `json:"grants" minItems:"1" maxItems:"5000"`
 }
 
-// imported is the answer to a batch.
-type imported struct {
+// ImportResult is the answer to an ImportBatch.
+type ImportResult struct {
 	Position int64      `json:"position" doc:"How many rows of the import are done: where the next batch begins."`
 	Created  int        `json:"created" doc:"How many grants were made."`
 	Replayed bool       `json:"replayed" doc:"The batch had been stored before; nothing was created again."`
-	Errors   []rowError `json:"errors" doc:"The rows of which no grant was made."`
+	Errors   []RowError `json:"errors" doc:"The rows of which no grant was made."`
 }
 
-// rowError says what is wrong with a row.
-type rowError struct {
+// RowError is the reason why a row of a batch was refused.
+type RowError struct {
 	Row     int    `json:"row" doc:"The row's index in the batch, from zero."`
 	Field   string `json:"field,omitempty"`
 	Message string `json:"message"`
 }
 
-func wireRowErrors(rows []store.RowError) []rowError {
-	wire := make([]rowError, len(rows))
+func wireRowErrors(rows []store.RowError) []RowError {
+	wire := make([]RowError, len(rows))
 	for i, row := range rows {
-		wire[i] = rowError{Row: row.Row, Field: row.Field, Message: row.Problem}
+		wire[i] = RowError{Row: row.Row, Field: row.Field, Message: row.Problem}
 	}
 	return wire
 }
 
-// importState is how far an import has come.
-type importState struct {
-	Position int64       `json:"position" doc:"How many rows are done: where the next batch begins."`
-	Created  int64       `json:"created"`
-	Failed   int64       `json:"failed"`
-	Last     importBatch `json:"last" doc:"The newest batch, for who never got the answer to it."`
+// ImportState is the progress of an import.
+type ImportState struct {
+	Position int64     `json:"position" doc:"How many rows are done: where the next batch begins."`
+	Created  int64     `json:"created"`
+	Failed   int64     `json:"failed"`
+	Last     LastBatch `json:"last" doc:"The newest batch, for who never got the answer to it."`
 }
 
-type importBatch struct {
+// LastBatch is the newest batch of an import.
+type LastBatch struct {
 	Position int64      `json:"position"`
 	Rows     int        `json:"rows"`
-	Errors   []rowError `json:"errors"`
+	Errors   []RowError `json:"errors"`
 }
 
 func (a *api) registerImports() {
@@ -89,7 +90,7 @@ func (a *api) registerImports() {
 		ListPath
 		RawBody []byte `contentType:"application/json"`
 	},
-	) (*body[imported], error) {
+	) (*body[ImportResult], error) {
 		batch, err := rows.read(in.RawBody, in.ID)
 		if err != nil {
 			return nil, err
@@ -98,13 +99,13 @@ func (a *api) registerImports() {
 		if behind, ok := errors.AsType[*store.ImportError](err); ok {
 			return nil, newProblem(http.StatusConflict, behind.Problem)
 		}
-		return &body[imported]{Body: imported{
+		return &body[ImportResult]{Body: ImportResult{
 			Position: result.Position, Created: result.Created, Replayed: result.Replayed, Errors: wireRowErrors(result.Errors),
 		}}, err
 	})
 	// What the library made of RawBody, it describes as any bytes.
 	content["application/json"] = &huma.MediaType{
-		Schema: rows.registry.Schema(reflect.TypeFor[importBody](), true, "ImportBody"),
+		Schema: rows.registry.Schema(reflect.TypeFor[ImportBatch](), true, "ImportBatch"),
 	}
 	register(a, huma.Operation{
 		OperationID: "get-grant-import", Method: http.MethodGet, Path: grantsPath + "/imports/{importId}", Tags: tags, Security: needs("grants:read"),
@@ -113,11 +114,11 @@ func (a *api) registerImports() {
 		ListPath
 		ImportID string `path:"importId" maxLength:"128"`
 	},
-	) (*body[importState], error) {
+	) (*body[ImportState], error) {
 		known, err := a.Store.GrantImport(ctx, vendor, in.ID, in.ImportID)
-		return &body[importState]{Body: importState{
+		return &body[ImportState]{Body: ImportState{
 			Position: known.Position, Created: known.Created, Failed: known.Failed,
-			Last: importBatch{Position: known.Last.Position, Rows: known.Last.Rows, Errors: wireRowErrors(known.Last.Errors)},
+			Last: LastBatch{Position: known.Last.Position, Rows: known.Last.Rows, Errors: wireRowErrors(known.Last.Errors)},
 		}}, err
 	})
 }
@@ -126,7 +127,7 @@ func (a *api) registerImports() {
 func newImportRows(registry huma.Registry) *importRows {
 	return &importRows{
 		registry: registry,
-		schema:   registry.Schema(reflect.TypeFor[grantBody](), true, "GrantBody"),
+		schema:   registry.Schema(reflect.TypeFor[GrantBody](), true, "GrantBody"),
 		slots:    make(chan struct{}, parallelImports),
 	}
 }
@@ -192,7 +193,7 @@ func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.
 	if len(found.Errors) > 0 {
 		return store.Grant{}, firstError(found.Errors)
 	}
-	var fields grantBody
+	var fields GrantBody
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return store.Grant{}, &store.FieldError{Problem: unreadable}
 	}

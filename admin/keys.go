@@ -12,16 +12,16 @@ import (
 
 const keysPath = "/management/keys"
 
-// signingKey is a vendor's signing key as it is shown: never the key itself.
-type signingKey struct {
+// SigningKey describes a vendor's signing key, without the private key.
+type SigningKey struct {
 	KeyID     string     `json:"kid" doc:"The RFC 7638 thumbprint, as in the tokens' kid."`
 	Status    string     `json:"status" enum:"signing,verifying,retired"`
 	CreatedAt time.Time  `json:"createdAt"`
 	RetiredAt *time.Time `json:"retiredAt,omitempty"`
 }
 
-func wireKey(key store.KeyInfo) signingKey {
-	shown := signingKey{KeyID: key.ID, Status: "verifying", CreatedAt: key.CreatedAt}
+func wireKey(key store.KeyInfo) SigningKey {
+	shown := SigningKey{KeyID: key.ID, Status: "verifying", CreatedAt: key.CreatedAt}
 	switch {
 	case !key.RetiredAt.IsZero():
 		shown.Status, shown.RetiredAt = "retired", &key.RetiredAt
@@ -36,21 +36,21 @@ func (a *api) registerKeys() {
 	register(a, huma.Operation{
 		OperationID: "list-keys", Method: http.MethodGet, Path: keysPath, Tags: tags, Security: needs("keys:read"),
 		Summary: "Lists the vendor's signing keys",
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[[]signingKey], error) {
+	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[[]SigningKey], error) {
 		list, err := a.Keyring.Keys(ctx, vendor)
-		shown := make([]signingKey, len(list))
+		shown := make([]SigningKey, len(list))
 		for i, key := range list {
 			shown[i] = wireKey(key)
 		}
-		return &body[[]signingKey]{Body: shown}, err
+		return &body[[]SigningKey]{Body: shown}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "rotate-keys", Method: http.MethodPost, Path: keysPath + "/rotate", Tags: tags, Security: needs("keys:write"),
 		Summary: "Makes a new key that signs from now on; what older keys signed stays good", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[signingKey], error) {
+	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[SigningKey], error) {
 		key, err := a.Keyring.Rotate(ctx, vendor)
-		return &body[signingKey]{Body: wireKey(key)}, err
+		return &body[SigningKey]{Body: wireKey(key)}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "retire-key", Method: http.MethodDelete, Path: keysPath + "/{kid}", Tags: tags, Security: needs("keys:write"),

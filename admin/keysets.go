@@ -9,8 +9,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// keySetHealth is the state of somebody else's key set.
-type keySetHealth struct {
+// KeySetHealth is the state of a remote key set.
+type KeySetHealth struct {
 	URL        string `json:"url" doc:"Where it is: a key set's own address, or an issuer."`
 	OK         bool   `json:"ok" doc:"There are keys that count now."`
 	Keys       int    `json:"keys"`
@@ -24,22 +24,22 @@ const maxKeySetsTold = 1000
 
 // keySetsHealth tells of the sets that are watched, and how many more there are. One
 // that cannot be had fails no node: whoever needs it is told.
-func (a *api) keySetsHealth() (told []keySetHealth, more int) {
+func (a *api) keySetsHealth() (told []KeySetHealth, more int) {
 	if a.KeySets == nil {
-		return []keySetHealth{}, 0
+		return []KeySetHealth{}, 0
 	}
 	return tellKeySets(a.KeySets.Statuses())
 }
 
 // tellKeySets tells of as many sets as there is room for. Of more, those come first
 // with which something is wrong.
-func tellKeySets(statuses []keys.SetStatus) (told []keySetHealth, more int) {
+func tellKeySets(statuses []keys.SetStatus) (told []KeySetHealth, more int) {
 	if more = len(statuses) - maxKeySetsTold; more > 0 {
 		statuses = slices.Clone(statuses)
 		slices.SortStableFunc(statuses, func(a, b keys.SetStatus) int { return cmp.Compare(trouble(&a), trouble(&b)) })
 		statuses = statuses[:maxKeySetsTold]
 	}
-	told = make([]keySetHealth, len(statuses))
+	told = make([]KeySetHealth, len(statuses))
 	for i := range statuses {
 		told[i] = wireKeySet(&statuses[i])
 	}
@@ -58,13 +58,13 @@ func trouble(status *keys.SetStatus) int {
 	}
 }
 
-func wireKeySet(status *keys.SetStatus) keySetHealth {
+func wireKeySet(status *keys.SetStatus) KeySetHealth {
 	address := status.Source.Address()
 	if parsed, err := url.Parse(address); err == nil {
 		parsed.RawQuery = "" // which may hold a secret
 		address = parsed.String()
 	}
-	health := keySetHealth{URL: address, OK: status.OK, Keys: len(status.KeyIDs), Stale: status.Stale}
+	health := KeySetHealth{URL: address, OK: status.OK, Keys: len(status.KeyIDs), Stale: status.Stale}
 	if status.OK || status.Stale {
 		age := int64(status.Age / time.Second)
 		health.AgeSeconds = &age

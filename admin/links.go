@@ -22,67 +22,57 @@ const linksPath = "/management/signed-links"
 // the API signs.
 const linkParam = "token"
 
-// linkBody is a signed link as a caller asks for it.
-type linkBody struct {
+// LinkBody is the request for a signed link.
+type LinkBody struct {
 	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page that the link opens; the token is appended to it."`
 	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The sku that the link opens."`
 	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255"`
 	PublisherContentID string         `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
 	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"For whom the link is made. It never makes the visitor that user."`
 	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"How often the link may be redeemed; not counted when left out."`
-	ExpiresIn          lifetime       `json:"expiresIn,omitzero" required:"false"`
+	ExpiresIn          Lifetime       `json:"expiresIn,omitzero" required:"false"`
 	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Texts, numbers and booleans that are kept with the link."`
 }
 
-// lifetime is how long a token is valid: a number of seconds, or digits and one
-// of s, m, h, d.
-type lifetime struct {
-	duration time.Duration
-	problem  error
-}
+// Lifetime is how long a token is valid: digits and one of s, m, h, d. In JSON it
+// may also be a number of seconds.
+type Lifetime string
 
 // Schema implements huma.SchemaProvider.
-func (lifetime) Schema(huma.Registry) *huma.Schema {
+func (Lifetime) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Description: "A number of seconds, or digits and one of s, m, h, d. At most 366 days.",
 		Examples:    []any{"7d", 3600},
 		OneOf: []*huma.Schema{
 			{Type: huma.TypeInteger},
-			{Type: huma.TypeString, MaxLength: new(12)},
+			{Type: huma.TypeString, MinLength: new(1), MaxLength: new(12)},
 		},
 	}
 }
 
-// UnmarshalJSON implements json.Unmarshaler. What is wrong is told with the name
-// of the field, by or.
-func (l *lifetime) UnmarshalJSON(data []byte) error {
-	var text string
-	if stdjson.Unmarshal(data, &text) == nil {
-		l.duration, l.problem = keys.ParseExpiresIn(text)
-		return nil
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *Lifetime) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		return stdjson.Unmarshal(data, (*string)(l))
 	}
-	var seconds int64
-	if err := stdjson.Unmarshal(data, &seconds); err != nil {
-		return err
-	}
-	l.duration, l.problem = keys.ExpiresInSeconds(seconds)
+	*l = Lifetime(data) + "s"
 	return nil
 }
 
-// or returns the lifetime, or a default when there is none.
-func (l lifetime) or(byDefault time.Duration) (time.Duration, error) {
-	switch {
-	case l.problem != nil:
-		return 0, invalid("expiresIn", l.problem.Error())
-	case l.duration == 0:
-		return byDefault, nil
-	default:
-		return l.duration, nil
+// or returns the duration, or a default when the lifetime is absent.
+func (l Lifetime) or(absent time.Duration) (time.Duration, error) {
+	if l == "" {
+		return absent, nil
 	}
+	duration, err := keys.ParseExpiresIn(string(l))
+	if err != nil {
+		return 0, invalid("expiresIn", err.Error())
+	}
+	return duration, nil
 }
 
-// signedLinkMade is the answer to a link that was made.
-type signedLinkMade struct {
+// CreatedLink is the answer to a LinkBody. The token is not stored.
+type CreatedLink struct {
 	SignedURL          string    `json:"signedUrl,omitempty" doc:"The url with the token; absent when the link has no url."`
 	Token              string    `json:"token"`
 	TokenID            string    `json:"tokenId"`
@@ -91,8 +81,8 @@ type signedLinkMade struct {
 	PublisherContentID string    `json:"publisherContentId,omitempty"`
 }
 
-// signedLink is a link as it is shown. Its token is not kept.
-type signedLink struct {
+// SignedLink is a stored link, without its token.
+type SignedLink struct {
 	TokenID            string             `json:"tokenId"`
 	Status             string             `json:"status" enum:"active,used_up,expired,revoked"`
 	URL                string             `json:"url,omitempty"`
@@ -108,9 +98,9 @@ type signedLink struct {
 	RevokedAt          *time.Time         `json:"revokedAt,omitempty"`
 }
 
-func wireLink(link store.SignedLink, now time.Time) signedLink {
+func wireLink(link store.SignedLink, now time.Time) SignedLink {
 	claims := link.Claims
-	shown := signedLink{
+	shown := SignedLink{
 		TokenID: claims.ID, URL: claims.URL, SKU: claims.SKU, PurchaseOption: claims.PurchaseOption,
 		PublisherContentID: claims.PublisherContentID, UserID: claims.Subject, MaxUses: claims.MaxUses,
 		Uses: link.Uses, Meta: claims.Meta, CreatedAt: link.CreatedAt, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
@@ -133,8 +123,8 @@ type LinkID struct {
 	ID string `path:"id" maxLength:"128"`
 }
 
-// linkUse is one redemption of a link.
-type linkUse struct {
+// LinkUse is one redemption of a link.
+type LinkUse struct {
 	ID string    `json:"id" doc:"Names the use in this listing."`
 	At time.Time `json:"at"`
 }
@@ -151,18 +141,18 @@ func (a *api) registerLinks() {
 	register(a, huma.Operation{
 		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags, Security: needs("links:read"),
 		Summary: "Lists signed links, in order of creation",
-	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[signedLink], error) {
+	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[SignedLink], error) {
 		found, err := a.Store.SignedLinks(ctx, vendor, keys.VendorIssuer(vendor), in.page())
-		links := make([]signedLink, len(found))
+		links := make([]SignedLink, len(found))
 		for i := range found {
 			links[i] = wireLink(found[i], a.Now())
 		}
-		return newListing(ctx, links, in.Limit, func(l signedLink) string { return l.TokenID }), err
+		return newListing(ctx, links, in.Limit, func(l SignedLink) string { return l.TokenID }), err
 	})
 	register(a, huma.Operation{
 		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),
 		Summary: "Returns a signed link and its uses",
-	}, func(ctx context.Context, vendor string, in *LinkID) (*record[signedLink], error) {
+	}, func(ctx context.Context, vendor string, in *LinkID) (*record[SignedLink], error) {
 		link, err := a.Store.SignedLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
 		return newRecord(wireLink(link, a.Now()), err)
 	})
@@ -174,16 +164,16 @@ func (a *api) registerLinks() {
 		LinkID
 		PageParams
 	},
-	) (*listing[linkUse], error) {
+	) (*listing[LinkUse], error) {
 		found, err := a.Store.LinkUses(ctx, vendor, keys.VendorIssuer(vendor), in.ID, in.page())
 		if err != nil {
 			return nil, err
 		}
-		uses := make([]linkUse, len(found))
+		uses := make([]LinkUse, len(found))
 		for i := range found {
-			uses[i] = linkUse(found[i])
+			uses[i] = LinkUse(found[i])
 		}
-		return newListing(ctx, uses, in.Limit, func(u linkUse) string { return u.ID }), nil
+		return newListing(ctx, uses, in.Limit, func(u LinkUse) string { return u.ID }), nil
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
@@ -197,7 +187,7 @@ func (a *api) registerLinks() {
 
 // createLink signs a link, and stores it before it is handed out: a link that
 // the store does not know opens nothing.
-func (a *api) createLink(ctx context.Context, vendor string, in *body[linkBody]) (*body[signedLinkMade], error) {
+func (a *api) createLink(ctx context.Context, vendor string, in *body[LinkBody]) (*body[CreatedLink], error) {
 	claims, err := a.linkClaims(vendor, &in.Body, a.Now())
 	if err != nil {
 		return nil, err
@@ -209,7 +199,7 @@ func (a *api) createLink(ctx context.Context, vendor string, in *body[linkBody])
 	if _, err := a.Store.CreateLink(ctx, vendor, claims); err != nil {
 		return nil, err
 	}
-	return &body[signedLinkMade]{Body: made}, nil
+	return &body[CreatedLink]{Body: made}, nil
 }
 
 // rebuildLink answers again with a link that was made. Its token is signed anew:
@@ -227,19 +217,19 @@ func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (
 }
 
 // signLink returns a link as it is handed out.
-func (a *api) signLink(ctx context.Context, vendor string, claims keys.LinkClaims) (signedLinkMade, error) {
+func (a *api) signLink(ctx context.Context, vendor string, claims keys.LinkClaims) (CreatedLink, error) {
 	ring, err := a.Keyring.Ring(ctx, vendor)
 	if err != nil {
-		return signedLinkMade{}, err
+		return CreatedLink{}, err
 	}
 	token, err := keys.SignLink(ring, claims)
 	if errors.Is(err, keys.ErrClaims) {
-		return signedLinkMade{}, newProblem(http.StatusUnprocessableEntity, err.Error())
+		return CreatedLink{}, newProblem(http.StatusUnprocessableEntity, err.Error())
 	}
 	if err != nil {
-		return signedLinkMade{}, err
+		return CreatedLink{}, err
 	}
-	made := signedLinkMade{
+	made := CreatedLink{
 		Token: token, TokenID: claims.ID, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
 		SKU: claims.SKU, PublisherContentID: claims.PublisherContentID,
 	}
@@ -251,7 +241,7 @@ func (a *api) signLink(ctx context.Context, vendor string, claims keys.LinkClaim
 
 // linkClaims returns the claims of the link that a caller asks for, made at a
 // moment.
-func (a *api) linkClaims(vendor string, in *linkBody, at time.Time) (keys.LinkClaims, error) {
+func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkClaims, error) {
 	expiresIn, err := in.ExpiresIn.or(keys.DefaultExpiresIn)
 	if err != nil {
 		return keys.LinkClaims{}, err

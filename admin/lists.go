@@ -11,8 +11,8 @@ import (
 
 const listsPath = "/management/access-lists"
 
-// accessList is an access list on the wire.
-type accessList struct {
+// AccessList is an access list.
+type AccessList struct {
 	ID               string `json:"id"`
 	Name             string `json:"name"`
 	Description      string `json:"description"`
@@ -21,10 +21,10 @@ type accessList struct {
 	ExcludeFromStats bool   `json:"excludeFromStats"`
 }
 
-func wireList(list store.AccessList) accessList { return accessList(list) }
+func wireList(list store.AccessList) AccessList { return AccessList(list) }
 
-// listBody is an access list as a caller writes it.
-type listBody struct {
+// ListBody creates or replaces an access list.
+type ListBody struct {
 	Name             string `json:"name" minLength:"1" maxLength:"255" doc:"What the list is called."`
 	Description      string `json:"description,omitempty" maxLength:"1024"`
 	Type             string `json:"type,omitempty" enum:"MANUAL" default:"MANUAL"`
@@ -32,14 +32,14 @@ type listBody struct {
 	ExcludeFromStats bool   `json:"excludeFromStats,omitempty"`
 }
 
-func (b listBody) list() store.AccessList {
+func (b ListBody) list() store.AccessList {
 	return store.AccessList{
 		Name: b.Name, Description: b.Description, Type: b.Type, Status: b.Status, ExcludeFromStats: b.ExcludeFromStats,
 	}
 }
 
-// listPatch changes what it names of an access list.
-type listPatch struct {
+// ListPatch changes the named fields of an access list.
+type ListPatch struct {
 	Name             *string `json:"name,omitempty" minLength:"1" maxLength:"255"`
 	Description      *string `json:"description,omitempty" maxLength:"1024"`
 	Type             *string `json:"type,omitempty" enum:"MANUAL"`
@@ -47,7 +47,7 @@ type listPatch struct {
 	ExcludeFromStats *bool   `json:"excludeFromStats,omitempty"`
 }
 
-func (p listPatch) apply(list *store.AccessList) {
+func (p ListPatch) apply(list *store.AccessList) {
 	for to, value := range map[*string]*string{
 		&list.Name: p.Name, &list.Description: p.Description, &list.Type: p.Type, &list.Status: p.Status,
 	} {
@@ -70,16 +70,16 @@ func (a *api) registerLists() {
 	register(a, huma.Operation{
 		OperationID: "list-access-lists", Method: http.MethodGet, Path: listsPath, Tags: tags, Security: needs("grants:read"),
 		Summary: "Lists the access lists, the built-in one first and the others in order of creation",
-	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[accessList], error) {
+	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[AccessList], error) {
 		found, err := a.Store.Lists(ctx, vendor, in.page())
 		if err != nil {
 			return nil, err
 		}
-		lists := make([]accessList, len(found))
+		lists := make([]AccessList, len(found))
 		for i := range found {
 			lists[i] = wireList(found[i])
 		}
-		return newListing(ctx, lists, in.Limit, func(l accessList) string { return l.ID }), nil
+		return newListing(ctx, lists, in.Limit, func(l AccessList) string { return l.ID }), nil
 	})
 	register(a, huma.Operation{
 		OperationID: "create-access-list", Method: http.MethodPost, Path: listsPath, Tags: tags, Security: needs("grants:write"),
@@ -88,14 +88,14 @@ func (a *api) registerLists() {
 			list, err := a.Store.List(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(listsPath, list.ID), body: wireList(list)}, err
 		})},
-	}, func(ctx context.Context, vendor string, in *body[listBody]) (*created[accessList], error) {
+	}, func(ctx context.Context, vendor string, in *body[ListBody]) (*created[AccessList], error) {
 		list, err := a.Store.CreateList(ctx, vendor, in.Body.list())
 		return newCreated(listsPath, list.ID, wireList(list), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-access-list", Method: http.MethodGet, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns an access list",
-	}, func(ctx context.Context, vendor string, in *ListPath) (*record[accessList], error) {
+	}, func(ctx context.Context, vendor string, in *ListPath) (*record[AccessList], error) {
 		list, err := a.Store.List(ctx, vendor, in.ID)
 		return newRecord(wireList(list), err)
 	})
@@ -105,9 +105,9 @@ func (a *api) registerLists() {
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
 		IfMatch
-		Body listBody
+		Body ListBody
 	},
-	) (*record[accessList], error) {
+	) (*record[AccessList], error) {
 		list, err := a.Store.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
@@ -123,9 +123,9 @@ func (a *api) registerLists() {
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
 		IfMatch
-		Body listPatch
+		Body ListPatch
 	},
-	) (*record[accessList], error) {
+	) (*record[AccessList], error) {
 		list, err := a.Store.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err

@@ -164,15 +164,15 @@ var failures = map[int]struct{ name, description string }{
 // describeProblems puts our errors in the place of the library's.
 func (a *api) describeProblems() {
 	components := a.huma.OpenAPI().Components
-	schema := components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
+	schema := components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	components.Responses = map[string]*huma.Response{"Error": {
 		Description: "Anything else that went wrong.", Content: map[string]*huma.MediaType{problemType: {Schema: schema}},
 	}}
 	for status, failure := range failures {
-		example := problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: failure.description, Code: codes[status]}
+		example := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: failure.description, Code: codes[status]}
 		if status == http.StatusUnprocessableEntity {
 			example.Detail = "validation failed"
-			example.Errors = []fieldError{{Message: "expected length >= 1", Location: "body.name"}}
+			example.Errors = []FieldError{{Message: "expected length >= 1", Location: "body.name"}}
 		}
 		response := &huma.Response{
 			Description: failure.description,

@@ -15,20 +15,20 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// problem is an error as it is answered: RFC 9457, with the member `code` that
-// machines go by.
-type problem struct {
+// Problem is an error response (RFC 9457). Programs decide by Code, which is
+// stable.
+type Problem struct {
 	Type   string       `json:"type"`
 	Title  string       `json:"title"`
 	Status int          `json:"status"`
 	Detail string       `json:"detail,omitempty"`
 	Code   string       `json:"code"`
-	Errors []fieldError `json:"errors,omitempty"`
+	Errors []FieldError `json:"errors,omitempty"`
 }
 
-// fieldError says what is wrong with one part of a request. It repeats nothing
-// of what was sent, which may be a secret.
-type fieldError struct {
+// FieldError is an error in one part of a request. It never repeats the value,
+// which may be a secret.
+type FieldError struct {
 	Message  string `json:"message"`
 	Location string `json:"location,omitempty"`
 }
@@ -51,22 +51,22 @@ var codes = map[int]string{
 	http.StatusServiceUnavailable:    "unavailable",
 }
 
-func newProblem(status int, detail string) *problem {
+func newProblem(status int, detail string) *Problem {
 	code := codes[status]
 	if code == "" {
 		code = "error"
 	}
-	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code}
+	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code}
 }
 
 // Error implements error.
-func (p *problem) Error() string { return p.Detail }
+func (p *Problem) Error() string { return p.Detail }
 
 // GetStatus implements huma.StatusError.
-func (p *problem) GetStatus() int { return p.Status }
+func (p *Problem) GetStatus() int { return p.Status }
 
 // GetHeaders implements huma.HeadersError.
-func (p *problem) GetHeaders() http.Header {
+func (p *Problem) GetHeaders() http.Header {
 	if p.Code == codeStoreUnavailable {
 		return http.Header{"Retry-After": {retryAfterSeconds}}
 	}
@@ -74,12 +74,12 @@ func (p *problem) GetHeaders() http.Header {
 }
 
 // ContentType implements huma.ContentTypeFilter.
-func (*problem) ContentType(string) string { return problemType }
+func (*Problem) ContentType(string) string { return problemType }
 
 const problemType = "application/problem+json"
 
 // write answers the problem where no operation does.
-func (p *problem) write(w http.ResponseWriter) {
+func (p *Problem) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", problemType)
 	maps.Copy(w.Header(), p.GetHeaders())
 	w.WriteHeader(p.Status)
@@ -87,7 +87,7 @@ func (p *problem) write(w http.ResponseWriter) {
 }
 
 // answerProblem answers the problem in the place of an operation.
-func answerProblem(ctx huma.Context, p *problem) {
+func answerProblem(ctx huma.Context, p *Problem) {
 	ctx.SetHeader("Content-Type", problemType)
 	for name, values := range p.GetHeaders() {
 		ctx.SetHeader(name, values[0])
@@ -109,7 +109,7 @@ func codeErrors(_ huma.Context, _ string, value any) (any, error) {
 	}
 	for _, e := range model.Errors {
 		if e != nil {
-			p.Errors = append(p.Errors, fieldError{Message: e.Message, Location: e.Location})
+			p.Errors = append(p.Errors, FieldError{Message: e.Message, Location: e.Location})
 		}
 	}
 	return p, nil
@@ -138,7 +138,7 @@ func (a *api) refuse(w http.ResponseWriter, err error) {
 	}
 	if errors.Is(err, policy.ErrUnavailable) || errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrClosed) {
 		w.Header().Set("Retry-After", "5")
-		if p, ok := errors.AsType[*problem](a.problemOf(err)); ok {
+		if p, ok := errors.AsType[*Problem](a.problemOf(err)); ok {
 			p.write(w)
 		}
 		return
@@ -148,8 +148,8 @@ func (a *api) refuse(w http.ResponseWriter, err error) {
 }
 
 // problemOf returns an error of an operation as it is answered.
-func (a *api) problemOf(err error) *problem {
-	if p, ok := errors.AsType[*problem](err); ok {
+func (a *api) problemOf(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
@@ -202,8 +202,8 @@ const (
 )
 
 // invalid says that a field of the body is not acceptable.
-func invalid(field, message string) *problem {
+func invalid(field, message string) *Problem {
 	p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-	p.Errors = []fieldError{{Message: message, Location: strings.TrimSuffix("body."+field, ".")}}
+	p.Errors = []FieldError{{Message: message, Location: strings.TrimSuffix("body."+field, ".")}}
 	return p
 }

@@ -191,7 +191,7 @@ func badField(err error) error {
 	}
 	p := newProblem(http.StatusBadRequest, fmt.Sprintf("%s: %s", field.Field, field.Problem))
 	p.Code = codes[http.StatusUnprocessableEntity]
-	p.Errors = []fieldError{{Message: field.Problem, Location: "body." + field.Field}}
+	p.Errors = []FieldError{{Message: field.Problem, Location: "body." + field.Field}}
 	return p
 }
 

@@ -13,20 +13,20 @@ import (
 
 const defaultReaderTokenLifetime = time.Hour
 
-// readerTokenBody says for whom a token is made.
-type readerTokenBody struct {
+// ReaderTokenBody requests a reader token.
+type ReaderTokenBody struct {
 	UserID          string   `json:"userId" minLength:"1" maxLength:"255"`
 	Email           string   `json:"email,omitempty" maxLength:"254"`
 	EmailVerified   bool     `json:"emailVerified,omitempty"`
 	PublisherUserID string   `json:"publisherUserId,omitempty" maxLength:"255"`
 	Site            string   `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site at which the token counts. Default: the vendor's name."`
-	ExpiresIn       lifetime `json:"expiresIn,omitzero" required:"false"`
+	ExpiresIn       Lifetime `json:"expiresIn,omitzero" required:"false"`
 }
 
-// readerTokenMade is a reader's token.
-type readerTokenMade struct {
-	Token     string    `json:"token"`
-	ExpiresAt time.Time `json:"expiresAt"`
+// IssuedToken is a reader token or an access token.
+type IssuedToken struct {
+	Token     string    `json:"token" doc:"The signed token."`
+	ExpiresAt time.Time `json:"expiresAt" doc:"The end of its validity."`
 }
 
 // registerReaderTokens adds the operation that makes anybody a reader: it is the
@@ -36,7 +36,7 @@ func (a *api) registerReaderTokens() {
 		OperationID: "create-reader-token", Method: http.MethodPost, Path: "/management/reader-tokens", Tags: []string{"Readers"}, Security: needs("readers:write"),
 		Summary:  "Makes a reader's token, signed by the vendor's own key",
 		Metadata: map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, vendor string, in *body[readerTokenBody]) (*body[readerTokenMade], error) {
+	}, func(ctx context.Context, vendor string, in *body[ReaderTokenBody]) (*body[IssuedToken], error) {
 		expiresIn, err := in.Body.ExpiresIn.or(defaultReaderTokenLifetime)
 		if err != nil {
 			return nil, err
@@ -58,6 +58,6 @@ func (a *api) registerReaderTokens() {
 		if errors.Is(err, keys.ErrClaims) {
 			return nil, newProblem(http.StatusUnprocessableEntity, err.Error())
 		}
-		return &body[readerTokenMade]{Body: readerTokenMade{Token: token, ExpiresAt: expiresAt.UTC()}}, err
+		return &body[IssuedToken]{Body: IssuedToken{Token: token, ExpiresAt: expiresAt.UTC()}}, err
 	})
 }

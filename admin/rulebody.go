@@ -58,8 +58,8 @@ func (g *givenContext) Context() context.Context { return g.ctx }
 func (g *givenContext) BodyReader() io.Reader    { return g.body }
 
 // rulesOf returns the rules of a call, read here or by the library.
-func rulesOf(ctx context.Context, bodies []ruleBody) []ruleBody {
-	if rules, ok := ctx.Value(plainRulesKey{}).([]ruleBody); ok {
+func rulesOf(ctx context.Context, bodies []RuleBody) []RuleBody {
+	if rules, ok := ctx.Value(plainRulesKey{}).([]RuleBody); ok {
 		return rules
 	}
 	return bodies
@@ -85,11 +85,11 @@ const (
 
 // plainRules reads the rules of a body; false where that is for the library, be it
 // because they are wrong. They share the body's memory.
-func plainRules(text []byte) ([]ruleBody, bool) {
+func plainRules(text []byte) ([]RuleBody, bool) {
 	p := policy.NewPlainJSON(text)
-	rules := make([]ruleBody, 0, min(bytes.Count(text, []byte(`"path"`)), maxPlainRules))
+	rules := make([]RuleBody, 0, min(bytes.Count(text, []byte(`"path"`)), maxPlainRules))
 	for p.Open('['); p.More(']'); {
-		var rule ruleBody
+		var rule RuleBody
 		if !readPlainRule(p, &rule) || len(rules) == maxPlainRules {
 			return nil, false
 		}
@@ -105,7 +105,7 @@ const maxPlainRules = 32_768
 
 var yes, no = true, false
 
-func readPlainRule(p *policy.PlainJSON, rule *ruleBody) bool {
+func readPlainRule(p *policy.PlainJSON, rule *RuleBody) bool {
 	var seen uint32
 	for p.Open('{'); p.More('}'); {
 		switch string(p.Name()) {
@@ -120,7 +120,7 @@ func readPlainRule(p *policy.PlainJSON, rule *ruleBody) bool {
 			rule.Methods = p.Texts()
 		case "allow":
 			p.Once(&seen, memberAllow)
-			rule.Allow.text = p.Raw()
+			rule.Allow.RawMessage = p.Raw()
 		case "is_forward":
 			p.Once(&seen, memberForward)
 			if rule.Forward = &no; p.Bool() {
@@ -137,10 +137,10 @@ func readPlainRule(p *policy.PlainJSON, rule *ruleBody) bool {
 }
 
 // fits says whether a rule that was read is as the schema wants it.
-func (b *ruleBody) fits() bool {
+func (b *RuleBody) fits() bool {
 	return (b.Rank == nil || *b.Rank <= maxRankText) &&
 		b.Path != "" && utf8.RuneCountInString(b.Path) <= maxPathText &&
 		len(b.Methods) <= maxMethodNames &&
-		len(b.Allow.text) > 0 &&
+		len(b.Allow.RawMessage) > 0 &&
 		utf8.RuneCountInString(b.Engaged) <= maxTagsText
 }

@@ -23,7 +23,7 @@ func FuzzPlainRules(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
-	schema := registry.Schema(reflect.TypeFor[[]ruleBody](), true, "")
+	schema := registry.Schema(reflect.TypeFor[[]RuleBody](), true, "")
 	f.Fuzz(func(t *testing.T, text []byte) {
 		got, plain := plainRules(text)
 		if !plain {
@@ -38,7 +38,7 @@ func FuzzPlainRules(f *testing.F) {
 		if len(result.Errors) > 0 {
 			t.Fatalf("%q is read, and is against the schema: %v", text, result.Errors)
 		}
-		want := []ruleBody{}
+		want := []RuleBody{}
 		if err := jsonFormat.Unmarshal(text, &want); err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%q is read as %+v, and by the library as %+v (%v)", text, got, want, err)
 		}

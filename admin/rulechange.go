@@ -75,7 +75,7 @@ func (a *api) changeRules(
 // certainlyUnchanged says whether an error of a change came before anything was
 // written.
 func certainlyUnchanged(err error) bool {
-	if _, ok := errors.AsType[*problem](err); ok {
+	if _, ok := errors.AsType[*Problem](err); ok {
 		return true
 	}
 	if _, ok := errors.AsType[*store.FieldError](err); ok {
@@ -104,7 +104,7 @@ func badRule(detail string) error {
 }
 
 // changeRule alters one rule.
-func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch rulePatch, match IfMatch) (*record[ruleAnswer], error) {
+func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch RulePatch, match IfMatch) (*record[Rule], error) {
 	rules, set, err := a.changeRules(ctx, vendor, site, func(rules []policy.Rule) ([]policy.Rule, error) {
 		i, err := findRule(rules, path)
 		if err != nil {
@@ -122,13 +122,13 @@ func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch r
 		return nil, match.changed(err)
 	}
 	answer, etag, err := answerRule(rules, set, path)
-	return &record[ruleAnswer]{ETag: etag, Body: answer}, err
+	return &record[Rule]{ETag: etag, Body: answer}, err
 }
 
 // changeAll alters any of a site's rules, and answers with them.
 func (a *api) changeAll(
 	ctx context.Context, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
-) (*body[rulePage], error) {
+) (*body[RulePage], error) {
 	rules, set, err := a.changeRules(ctx, vendor, site, change)
 	if err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func (a *api) changeAll(
 
 // tryRules answers as changeAll does when rules take the place of all others,
 // and stores nothing.
-func (a *api) tryRules(ctx context.Context, vendor, site string, rules []policy.Rule) (*body[rulePage], error) {
+func (a *api) tryRules(ctx context.Context, vendor, site string, rules []policy.Rule) (*body[RulePage], error) {
 	if err := a.refuseFixed(vendor, site); err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func removeRule(rules []policy.Rule, path string) ([]policy.Rule, error) {
 
 // moveRule moves one rule to another rank; those between move by one, into the
 // place that it leaves. The rules are by rank, before and after.
-func moveRule(rules []policy.Rule, move ruleMove) ([]policy.Rule, error) {
+func moveRule(rules []policy.Rule, move RuleMove) ([]policy.Rule, error) {
 	i := slices.IndexFunc(rules, func(rule policy.Rule) bool { return rule.Rank == move.Old })
 	switch {
 	case i < 0:
@@ -237,7 +237,7 @@ func moveRule(rules []policy.Rule, move ruleMove) ([]policy.Rule, error) {
 }
 
 // allRules reads the rules that are to take the place of all others.
-func allRules(bodies []ruleBody) ([]policy.Rule, error) {
+func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 	rules := make([]policy.Rule, len(bodies))
 	seen := make(map[string]bool, len(bodies))
 	ranked := 0
@@ -266,7 +266,7 @@ func allRules(bodies []ruleBody) ([]policy.Rule, error) {
 }
 
 // rule returns the rule that a body describes, without its rank.
-func (b *ruleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
+func (b *RuleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
 	rule := policy.Rule{Path: b.Path}
 	if !strings.HasPrefix(rule.Path, "/") {
 		rule.Path = "/" + rule.Path
@@ -275,9 +275,9 @@ func (b *ruleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
 	if strings.Contains(rule.Path, "//") {
 		return rule, badRule(fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))
 	}
-	patch := rulePatch{Methods: &b.Methods, Forward: b.Forward, Engaged: &b.Engaged}
+	patch := RulePatch{Methods: &b.Methods, Forward: b.Forward, Engaged: &b.Engaged}
 	var known bool
-	if rule.Allow, known = decoder.Allow(b.Allow.text); !known {
+	if rule.Allow, known = decoder.Allow(b.Allow.RawMessage); !known {
 		patch.Allow = &b.Allow // which says what is wrong with it
 	}
 	rule.Forward = true
@@ -285,12 +285,12 @@ func (b *ruleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
 }
 
 // patch returns what a replacement changes: everything but the name.
-func (r *ruleReplacement) patch() rulePatch {
+func (r *RuleReplacement) patch() RulePatch {
 	forward := r.Forward == nil || *r.Forward
-	return rulePatch{Rank: r.Rank, Path: r.Path, Methods: &r.Methods, Allow: &r.Allow, Forward: &forward, Engaged: &r.Engaged}
+	return RulePatch{Rank: r.Rank, Path: r.Path, Methods: &r.Methods, Allow: &r.Allow, Forward: &forward, Engaged: &r.Engaged}
 }
 
-func (p *rulePatch) apply(rule *policy.Rule) error {
+func (p *RulePatch) apply(rule *policy.Rule) error {
 	if p.Path != "" && p.Path != rule.Path {
 		return badRule(fmt.Sprintf("rule %s: its path is its name, and cannot be changed: create another rule and delete this one", rule.Path))
 	}
@@ -301,7 +301,8 @@ func (p *rulePatch) apply(rule *policy.Rule) error {
 		rule.Methods = slices.Clone(*p.Methods)
 	}
 	if p.Allow != nil {
-		if err := rule.Allow.UnmarshalJSON(p.Allow.text); err != nil {
+		var err error
+		if rule.Allow, err = p.Allow.Parse(); err != nil {
 			return badRule(fmt.Sprintf("rule %s: %v", rule.Path, err))
 		}
 	}

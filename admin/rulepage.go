@@ -15,57 +15,57 @@ import (
 
 const defaultRulePage = 25
 
-// RulePage are the query parameters of a listing with numbered pages.
-type RulePage struct {
+// PageNumber selects a page of a listing with numbered pages.
+type PageNumber struct {
 	Page     int `query:"page" minimum:"1" maximum:"1000000" default:"1" doc:"A page number within the listing."`
 	PageSize int `query:"page_size" minimum:"1" maximum:"100" default:"25" doc:"The number of results of a page."`
 }
 
-// rulePage is one page of a site's rules.
-type rulePage struct {
-	Count    int          `json:"count" doc:"How many rules the site has."`
-	Next     *string      `json:"next" doc:"The URL of the next page."`
-	Previous *string      `json:"previous" doc:"The URL of the previous page."`
-	Results  []ruleAnswer `json:"results"`
-	Version  string       `json:"version" doc:"Names this state of the site's rules: pages of one version fit together."`
-	Detail   string       `json:"detail,omitempty" doc:"What to look at: rules that never decide, because an earlier one hides them."`
+// RulePage is one page of a site's rules.
+type RulePage struct {
+	NumberedPage[Rule]
+	Version string `json:"version" doc:"Names this state of the site's rules: pages of one version fit together."`
+	Detail  string `json:"detail,omitempty" doc:"What to look at: rules that never decide, because an earlier one hides them."`
 }
 
 // of returns the page of a site's rules that is asked for.
-func (p RulePage) of(ctx context.Context, rules []policy.Rule) (rulePage, error) {
+func (p PageNumber) of(ctx context.Context, rules []policy.Rule) (RulePage, error) {
 	version, err := rulesVersion(rules)
 	if err != nil {
-		return rulePage{}, err
+		return RulePage{}, err
 	}
 	if err := p.check(len(rules)); err != nil {
-		return rulePage{}, err
+		return RulePage{}, err
 	}
 	first := p.first()
-	page := rulePage{
-		Count: len(rules), Next: p.next(ctx, len(rules)), Previous: p.previous(ctx), Version: version, Results: []ruleAnswer{},
-	}
+	page := RulePage{NumberedPage: newPage[Rule](ctx, p, len(rules)), Version: version}
 	for i := range rules[first:min(first+p.PageSize, len(rules))] {
 		page.Results = append(page.Results, wireRule(&rules[first+i]))
 	}
 	return page, nil
 }
 
-// pageOf is one page of a listing with numbered pages.
-type pageOf[T any] struct {
+// NumberedPage is one page of a listing with numbered pages.
+type NumberedPage[T any] struct {
 	Count    int     `json:"count" doc:"How many results there are on all pages."`
 	Next     *string `json:"next" doc:"The URL of the next page."`
 	Previous *string `json:"previous" doc:"The URL of the previous page."`
 	Results  []T     `json:"results"`
 }
 
+// newPage returns a page without its results.
+func newPage[T any](ctx context.Context, p PageNumber, count int) NumberedPage[T] {
+	return NumberedPage[T]{Count: count, Next: p.next(ctx, count), Previous: p.previous(ctx), Results: []T{}}
+}
+
 // first is how many results come before the page.
-func (p RulePage) first() int { return (p.Page - 1) * p.PageSize }
+func (p PageNumber) first() int { return (p.Page - 1) * p.PageSize }
 
 // pages is how many pages a listing has, at least one.
-func (p RulePage) pages(count int) int { return max(1, (count+p.PageSize-1)/p.PageSize) }
+func (p PageNumber) pages(count int) int { return max(1, (count+p.PageSize-1)/p.PageSize) }
 
 // check refuses a page that there is not.
-func (p RulePage) check(count int) error {
+func (p PageNumber) check(count int) error {
 	if pages := p.pages(count); p.Page > pages {
 		return newProblem(http.StatusNotFound, fmt.Sprintf("There is no page %d: the last is %d.", p.Page, pages))
 	}
@@ -73,7 +73,7 @@ func (p RulePage) check(count int) error {
 }
 
 // next returns the URL of the next page, nil behind the last.
-func (p RulePage) next(ctx context.Context, count int) *string {
+func (p PageNumber) next(ctx context.Context, count int) *string {
 	if p.Page >= p.pages(count) {
 		return nil
 	}
@@ -81,7 +81,7 @@ func (p RulePage) next(ctx context.Context, count int) *string {
 }
 
 // previous returns the URL of the page before, nil on the first.
-func (p RulePage) previous(ctx context.Context) *string {
+func (p PageNumber) previous(ctx context.Context) *string {
 	if p.Page <= 1 {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (p RulePage) previous(ctx context.Context) *string {
 
 // address returns the URL of another page. It is absolute, because clients of
 // the published contract take it as it is.
-func (p RulePage) address(ctx context.Context, page int) *string {
+func (p PageNumber) address(ctx context.Context, page int) *string {
 	call, ok := ctx.Value(callKey{}).(call)
 	if !ok {
 		return nil
@@ -162,18 +162,18 @@ func sameVersion(rules []policy.Rule, version string) error {
 }
 
 // wireRule returns a rule as it is answered.
-func wireRule(rule *policy.Rule) ruleAnswer {
-	return ruleAnswer{
-		Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: wireAllow{rule.Allow},
+func wireRule(rule *policy.Rule) Rule {
+	return Rule{
+		Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: NewRuleAllow(rule.Allow),
 		Forward: rule.Forward, Engaged: strings.Join(rule.Engaged, ","),
 	}
 }
 
 // answerRule answers with one rule of a set that was stored, and its ETag.
-func answerRule(rules []policy.Rule, set *policy.Ruleset, path string) (ruleAnswer, string, error) {
+func answerRule(rules []policy.Rule, set *policy.Ruleset, path string) (Rule, string, error) {
 	i, err := findRule(rules, path)
 	if err != nil {
-		return ruleAnswer{}, "", err
+		return Rule{}, "", err
 	}
 	answer := wireRule(&rules[i])
 	etag := etagOf(answer)
@@ -183,10 +183,10 @@ func answerRule(rules []policy.Rule, set *policy.Ruleset, path string) (ruleAnsw
 }
 
 // answerRules answers with the first page of a set that was stored.
-func answerRules(ctx context.Context, rules []policy.Rule, set *policy.Ruleset) (*body[rulePage], error) {
-	page, err := RulePage{Page: 1, PageSize: defaultRulePage}.of(ctx, rules)
+func answerRules(ctx context.Context, rules []policy.Rule, set *policy.Ruleset) (*body[RulePage], error) {
+	page, err := PageNumber{Page: 1, PageSize: defaultRulePage}.of(ctx, rules)
 	page.Detail = hiddenDetail(set, "")
-	return &body[rulePage]{Body: page}, err
+	return &body[RulePage]{Body: page}, err
 }
 
 // maxHiddenNamed bounds how many rules a detail names.

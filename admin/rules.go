@@ -21,66 +21,75 @@ const (
 	rulesReadTimeout = time.Minute
 )
 
-// ruleBody is a rule as a caller writes it.
-type ruleBody struct {
+// RuleBody creates a rule.
+type RuleBody struct {
 	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Rules are tried by rank, lowest first. A rank that is taken moves the rule there, and all later ones, by one. Default: behind all others."`
 	Path    string    `json:"path" minLength:"1" maxLength:"1024" doc:"A template: it matches every path that begins with its segments, of which {name} and :name match any and capture it." example:"/articles/{publisherContentId}"`
 	Methods []string  `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods for which the rule counts. Default: all."`
-	Allow   ruleAllow `json:"allow"`
+	Allow   RuleAllow `json:"allow"`
 	Forward *bool     `json:"is_forward,omitempty" doc:"Whether allowed requests go to the origin. Default: true."`
 	Engaged string    `json:"engaged,omitempty" maxLength:"255" doc:"Tags that a visit records, separated by commas."`
 }
 
-// ruleReplacement is what a PUT writes: a rule without its name, the path.
-type ruleReplacement struct {
+// RuleReplacement replaces a rule, which the path of the call names.
+type RuleReplacement struct {
 	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Default: the rank that it has. One that another rule has is refused."`
 	Path    string    `json:"path,omitempty" maxLength:"1024" doc:"Must be the rule's own, if it is given."`
 	Methods []string  `json:"methods,omitempty" maxItems:"32"`
-	Allow   ruleAllow `json:"allow"`
+	Allow   RuleAllow `json:"allow"`
 	Forward *bool     `json:"is_forward,omitempty"`
 	Engaged string    `json:"engaged,omitempty" maxLength:"255"`
 }
 
-// rulePatch changes what it names of a rule.
-type rulePatch struct {
+// RulePatch changes the named fields of a rule.
+type RulePatch struct {
 	Rank    *int       `json:"rank,omitempty" minimum:"0" maximum:"1000000"`
 	Path    string     `json:"path,omitempty" maxLength:"1024" doc:"Must be the rule's own, if it is given."`
 	Methods *[]string  `json:"methods,omitempty" maxItems:"32" doc:"An empty list stands for all methods."`
-	Allow   *ruleAllow `json:"allow,omitempty"`
+	Allow   *RuleAllow `json:"allow,omitempty"`
 	Forward *bool      `json:"is_forward,omitempty"`
 	Engaged *string    `json:"engaged,omitempty" maxLength:"255"`
 }
 
-// ruleMove moves one rule.
-type ruleMove struct {
+// RuleMove moves one rule.
+type RuleMove struct {
 	Old  int    `json:"oldpos" minimum:"0" doc:"The rank of the rule that is moved."`
 	New  int    `json:"newpos" minimum:"0" doc:"The rank that it gets; those between move by one. Behind the last is the end."`
 	Path string `json:"path,omitempty" maxLength:"1024" doc:"The path of the rule that is meant: if another one has the rank by now, nothing is moved."`
 }
 
-// ruleAnswer is a rule as it is answered.
-type ruleAnswer struct {
+// Rule is a stored rule.
+type Rule struct {
 	Rank    int       `json:"rank" doc:"Determines the order in which rules are tried, lowest first."`
 	Path    string    `json:"path" doc:"The template against which the paths of requests are matched."`
 	Methods []string  `json:"methods,omitempty" doc:"The HTTP methods for which the rule counts; absent for all."`
-	Allow   wireAllow `json:"allow"`
+	Allow   RuleAllow `json:"allow"`
 	Forward bool      `json:"is_forward" doc:"Whether allowed requests go to the origin."`
 	Engaged string    `json:"engaged" doc:"Tags that a visit records, separated by commas."`
 	Detail  string    `json:"detail,omitempty" doc:"What to look at: rules that never decide, because an earlier one hides them."`
 }
 
-// ruleAllow is `allow` as a caller writes it. It is kept as it came, so that what
-// is wrong with it can be told with the rule's name.
-type ruleAllow struct{ text json.RawMessage }
+// RuleAllow is the JSON of a rule's operator and arguments. It is not parsed when
+// a body is read, so that an error can name the rule.
+type RuleAllow struct{ json.RawMessage }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (a *ruleAllow) UnmarshalJSON(data []byte) error {
-	a.text = append([]byte(nil), data...)
-	return nil
+// NewRuleAllow returns the wire form of an operator with its arguments.
+func NewRuleAllow(allow policy.Allow) RuleAllow {
+	text, err := allow.MarshalJSON()
+	if err != nil {
+		text = []byte("null") // no stored rule has such arguments
+	}
+	return RuleAllow{text}
+}
+
+// Parse returns the operator with its arguments.
+func (a RuleAllow) Parse() (allow policy.Allow, err error) {
+	err = allow.UnmarshalJSON(a.RawMessage)
+	return allow, err
 }
 
 // Schema implements huma.SchemaProvider.
-func (ruleAllow) Schema(huma.Registry) *huma.Schema {
+func (RuleAllow) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Description: "The operator, by its name or DjaoApp's code: `<operator>`, or `<operator>/<JSON arguments>`. A bare code may be a number.",
 		OneOf: []*huma.Schema{
@@ -90,12 +99,6 @@ func (ruleAllow) Schema(huma.Registry) *huma.Schema {
 		Examples: []any{`entitled/{"sku":["premium","{publisherContentId}"]}`},
 	}
 }
-
-// wireAllow is `allow` as it is answered.
-type wireAllow struct{ policy.Allow }
-
-// Schema implements huma.SchemaProvider.
-func (wireAllow) Schema(registry huma.Registry) *huma.Schema { return ruleAllow{}.Schema(registry) }
 
 // SiteParam names a site of the vendor.
 type SiteParam struct {
@@ -132,7 +135,7 @@ func (a *api) registerRules() {
 		SiteParam
 		RulePath
 	},
-	) (*record[ruleAnswer], error) {
+	) (*record[Rule], error) {
 		rules, err := a.rules(ctx, vendor, in.site(vendor))
 		if err != nil {
 			return nil, err
@@ -149,9 +152,9 @@ func (a *api) registerRules() {
 		SiteParam
 		RulePath
 		IfMatch
-		Body ruleReplacement
+		Body RuleReplacement
 	},
-	) (*record[ruleAnswer], error) {
+	) (*record[Rule], error) {
 		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body.patch(), in.IfMatch)
 	})
 	register(a, huma.Operation{
@@ -160,9 +163,9 @@ func (a *api) registerRules() {
 		SiteParam
 		RulePath
 		IfMatch
-		Body rulePatch
+		Body RulePatch
 	},
-	) (*record[ruleAnswer], error) {
+	) (*record[Rule], error) {
 		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body, in.IfMatch)
 	})
 	register(a, huma.Operation{
@@ -195,15 +198,15 @@ func (a *api) registerRuleCollection() {
 		OperationID: "list-rules", Method: http.MethodGet, Path: rulesPath, Tags: tags, Security: needs("rules:read"), Summary: "Lists a site's rules by rank",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
-		RulePage
+		PageNumber
 	},
-	) (*body[rulePage], error) {
+	) (*body[RulePage], error) {
 		rules, err := a.rules(ctx, vendor, in.site(vendor))
 		if err != nil {
 			return nil, err
 		}
 		page, err := in.of(ctx, rules)
-		return &body[rulePage]{Body: page}, err
+		return &body[RulePage]{Body: page}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "create-rule", Method: http.MethodPost, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
@@ -211,9 +214,9 @@ func (a *api) registerRuleCollection() {
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
-		Body ruleBody
+		Body RuleBody
 	},
-	) (*created[ruleAnswer], error) {
+	) (*created[Rule], error) {
 		rule, err := in.Body.rule(new(policy.RuleDecoder))
 		if err != nil {
 			return nil, err
@@ -225,7 +228,7 @@ func (a *api) registerRuleCollection() {
 			return nil, err
 		}
 		answer, etag, err := answerRule(rules, set, rule.Path)
-		return &created[ruleAnswer]{Location: "rules" + escapePath(rule.Path), ETag: etag, Body: answer}, err
+		return &created[Rule]{Location: "rules" + escapePath(rule.Path), ETag: etag, Body: answer}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "move-rules", Method: http.MethodPatch, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
@@ -233,10 +236,10 @@ func (a *api) registerRuleCollection() {
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		Body struct {
-			Updates []ruleMove `json:"updates" maxItems:"1000"`
+			Updates []RuleMove `json:"updates" maxItems:"1000"`
 		}
 	},
-	) (*body[rulePage], error) {
+	) (*body[RulePage], error) {
 		return a.changeAll(ctx, vendor, in.site(vendor), func(rules []policy.Rule) (_ []policy.Rule, err error) {
 			for _, move := range in.Body.Updates {
 				if rules, err = moveRule(rules, move); err != nil {
@@ -256,9 +259,9 @@ func (a *api) registerRuleCollection() {
 		SiteParam
 		DryRun    bool       `query:"dry_run" doc:"Check everything, and store nothing."`
 		IfVersion string     `query:"if_version" maxLength:"64" doc:"The version that a listing told: if somebody changed the rules since, nothing is stored."`
-		Body      []ruleBody `nullable:"false"`
+		Body      []RuleBody `nullable:"false"`
 	},
-	) (*body[rulePage], error) {
+	) (*body[RulePage], error) {
 		rules, err := allRules(rulesOf(ctx, in.Body))
 		if err != nil {
 			return nil, err

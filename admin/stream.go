@@ -117,12 +117,12 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 
 // unknownParameter refuses a query parameter that the operation does not have, as
 // the library does.
-func unknownParameter(operation *huma.Operation, r *http.Request) *problem {
+func unknownParameter(operation *huma.Operation, r *http.Request) *Problem {
 	for name := range r.URL.Query() {
 		known := slices.ContainsFunc(operation.Parameters, func(p *huma.Param) bool { return p.In == "query" && p.Name == name })
 		if !known {
 			p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-			p.Errors = []fieldError{{Message: "unknown query parameter", Location: "query." + name}}
+			p.Errors = []FieldError{{Message: "unknown query parameter", Location: "query." + name}}
 			return p
 		}
 	}
@@ -218,7 +218,7 @@ func (b *bulk) answerFormat() (string, error) {
 
 // refusedBody wants bodies to say that they are of a type that the operation
 // takes: what a page in a browser can send across origins without asking is none.
-func (a *api) refusedBody(r *http.Request) *problem {
+func (a *api) refusedBody(r *http.Request) *Problem {
 	switch r.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 	default:
