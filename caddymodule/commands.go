@@ -16,20 +16,20 @@ import (
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
-// In a Caddy with this module the commands are `caddy gatefold …`. Gatefold's own
-// binary has the short names as well, see Commands.
+// In any Caddy with this module the commands are `caddy gatefold …`. The binary
+// gatefold also registers them without the prefix.
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  directive,
 		Usage: "<command>",
-		Short: "Manages signed links, grants and tokens of a running Gatefold",
+		Short: "Manages signed links, grants, rules and tokens of a running Gatefold",
 		Long: `
-Talks to a running server over Caddy's local admin endpoint. What it changes
-counts from the next request on.
+Calls a running server at Caddy's local admin endpoint. A change takes effect with
+the next request.
 `,
 		CobraFunc: func(cmd *cobra.Command) {
 			for _, command := range Commands() {
-				sub := &cobra.Command{Use: command.Name + " " + command.Usage, Short: command.Short, Long: strings.TrimSpace(command.Long)}
+				sub := &cobra.Command{Use: command.Name + " " + command.Usage, Short: command.Short}
 				command.CobraFunc(sub)
 				cmd.AddCommand(sub)
 			}
@@ -37,8 +37,8 @@ counts from the next request on.
 	})
 }
 
-// Commands returns Gatefold's commands, for a binary that registers them under
-// their short names.
+// Commands returns the commands of Gatefold, for a binary that registers them at
+// the top level.
 func Commands() []caddycmd.Command {
 	return command.Commands(command.Options{
 		Vendor: defaultVendor, Database: defaultDatabase,
@@ -46,20 +46,19 @@ func Commands() []caddycmd.Command {
 	})
 }
 
-// openLocation opens a store for a copy.
+// openLocation opens a store for a copy. A source must exist.
 func openLocation(ctx context.Context, location command.StoreLocation, source bool) (engine.Dumper, error) {
 	name := location.Name
-	if !isSecretPlaceholder(name) && !strings.Contains(name, "://") {
-		if _, err := os.Stat(name); err != nil && source {
-			return nil, err
-		}
-		return boltengine.Open(name)
-	}
 	if isSecretPlaceholder(name) {
 		var err error
 		if name, err = readSecret("url", name); err != nil {
 			return nil, err
 		}
+	} else if !strings.Contains(name, "://") {
+		if _, err := os.Stat(name); err != nil && source {
+			return nil, err
+		}
+		return boltengine.Open(name)
 	}
 	options, err := redisengine.ParseURLs(strings.Split(name, ","))
 	if err != nil {
@@ -70,7 +69,8 @@ func openLocation(ctx context.Context, location command.StoreLocation, source bo
 		if options.TLS == nil {
 			return nil, errors.New("--authority and --server-name are for rediss://")
 		}
-		if err := (&StoreTLS{Authority: location.Authority, ServerName: location.ServerName}).apply(options.TLS); err != nil {
+		side := StoreTLS{Authority: location.Authority, ServerName: location.ServerName}
+		if err := side.apply(options.TLS); err != nil {
 			return nil, err
 		}
 	}

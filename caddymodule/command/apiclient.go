@@ -9,73 +9,57 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gatefold/gatefold/admin"
 )
 
 const clientsPath = "/management/clients"
 
-// apiClient is a client of the management API as the API shows it; the secret
-// only where it was made.
-type apiClient struct {
-	ID              string     `json:"clientId"`
-	Name            string     `json:"name"`
-	Vendor          string     `json:"vendor,omitempty"`
-	Scopes          []string   `json:"scopes"`
-	Status          string     `json:"status"`
-	CreatedAt       time.Time  `json:"createdAt"`
-	SecretCreatedAt time.Time  `json:"secretCreatedAt"`
-	RevokedAt       *time.Time `json:"revokedAt,omitempty"`
-	Secret          string     `json:"clientSecret,omitempty"`
-}
-
 func clientCommands(cmd *cobra.Command) {
-	create := subcommand(cmd, "create", "Creates a client of the management API, and prints its secret this once", cobra.NoArgs, createAPIClient)
+	create := subcommand(cmd, "create", "Creates a client of the management API and prints its secret, once", cobra.NoArgs, createClient)
 	flags := create.Flags()
-	flags.String("name", "", "who the client is, for lists and the audit log (required)")
-	flags.StringArray("scope", nil, "what its tokens may do: <resource>:read, <resource>:write or <resource>:*; may be repeated (required)")
-	flags.Bool("operator", false, "the client belongs to no vendor, and manages vendors")
-	subcommand(cmd, "list", "Lists the clients of all vendors", cobra.NoArgs, listAPIClients)
-	subcommand(cmd, "revoke <client>", "Ends a client, its secret and its tokens, at once and for good", cobra.ExactArgs(1), revokeAPIClient)
-	subcommand(cmd, "rotate-secret <client>", "Gives a client a new secret, and prints it this once; the old one and its tokens end at once", cobra.ExactArgs(1), rotateAPIClient)
+	flags.String("name", "", "name of the client in lists and in the audit log (required)")
+	flags.StringArray("scope", nil, "scope of its tokens: <resource>:read, <resource>:write or <resource>:*; may be repeated (required)")
+	flags.Bool("operator", false, "create a client that belongs to no vendor and manages vendors")
+	subcommand(cmd, "list", "Lists the clients of all vendors", cobra.NoArgs, listClients)
+	subcommand(cmd, "revoke <client>", "Revokes a client, its secret and its tokens at once", cobra.ExactArgs(1), revokeClient)
+	subcommand(cmd, "rotate-secret <client>", "Replaces the secret of a client and prints the new one, once; the old one and its tokens end at once", cobra.ExactArgs(1), rotateSecret)
 }
 
-func createAPIClient(c *call) error {
+func createClient(c *call) error {
 	scopes, _ := c.cmd.Flags().GetStringArray("scope")
-	operator, _ := c.cmd.Flags().GetBool("operator")
+	body := admin.ClientBody{
+		Name:     c.text("name"),
+		Scopes:   strings.Fields(strings.Join(scopes, " ")), // a flag may hold several, as a token does
+		Operator: c.on("operator"),
+	}
 	switch {
-	case c.text("name") == "":
-		return errors.New("--name is required: who the client is")
-	case len(scopes) == 0:
-		return errors.New("--scope is required: what the client may do, such as 'links:*'")
-	case operator && c.changed("vendor"):
-		return errors.New("--operator makes a client of no vendor: leave --vendor out")
+	case body.Name == "":
+		return errors.New("--name is required")
+	case len(body.Scopes) == 0:
+		return errors.New("--scope is required, for example 'links:*'")
+	case body.Operator && c.changed("vendor"):
+		return errors.New("a client with --operator belongs to no vendor: leave --vendor out")
 	}
-	// One flag may name several, as tokens do.
-	scopes = strings.Fields(strings.Join(scopes, " "))
-	var made apiClient
-	body := map[string]any{"name": c.text("name"), "scopes": scopes}
-	if operator {
-		body["operator"] = true
-	}
-	if err := c.request(http.MethodPost, clientsPath, nil, body, &made); err != nil {
+	return c.printSecret(clientsPath, body)
+}
+
+// printSecret prints a client and its new secret, as shell assignments unless
+// --json is set.
+func (c *call) printSecret(path string, body any) error {
+	var created admin.CreatedClient
+	if err := c.request(http.MethodPost, path, nil, body, &created); err != nil {
 		return err
 	}
-	return c.printSecret(made)
-}
-
-// printSecret prints a client with its secret, for people as lines that a shell
-// can evaluate.
-func (c *call) printSecret(made apiClient) error {
-	if c.json {
-		return c.printJSON(made)
+	if !c.json {
+		c.warn("The secret is shown only once: store it in a safe place.")
 	}
-	fmt.Fprintf(c.out, "CLIENT_ID=%s\nCLIENT_SECRET=%s\n", made.ID, made.Secret)
-	fmt.Fprintln(c.cmd.ErrOrStderr(), "The secret is shown this once: keep it where secrets are kept.")
-	return nil
+	return c.print(created, fmt.Sprintf("CLIENT_ID=%s\nCLIENT_SECRET=%s\n", created.ID, created.Secret))
 }
 
-func listAPIClients(c *call) error {
-	return list(c, clientsPath, func(client apiClient) string { return client.ID },
-		"ID\tNAME\tVENDOR\tSTATUS\tSCOPES\tSECRET SINCE", func(client apiClient) []string {
+func listClients(c *call) error {
+	return list(c, clientsPath, func(client admin.Client) string { return client.ID },
+		"ID\tNAME\tVENDOR\tSTATUS\tSCOPES\tSECRET SINCE", func(client admin.Client) []string {
 			vendor := client.Vendor
 			if vendor == "" {
 				vendor = "-"
@@ -84,44 +68,19 @@ func listAPIClients(c *call) error {
 		})
 }
 
-func revokeAPIClient(c *call) error {
-	if err := c.request(http.MethodDelete, clientsPath+"/"+url.PathEscape(c.args[0]), nil, nil, nil); err != nil {
-		return err
-	}
-	if c.json {
-		return c.printJSON(map[string]string{"clientId": c.args[0], "status": "revoked"})
-	}
-	fmt.Fprintf(c.out, "revoked %s\n", printable(c.args[0]))
-	return nil
+func revokeClient(c *call) error {
+	return c.end(c.record(clientsPath), nil, "clientId", "revoked", "revoked %s")
 }
 
-func rotateAPIClient(c *call) error {
-	var made apiClient
-	if err := c.request(http.MethodPost, clientsPath+"/"+url.PathEscape(c.args[0])+"/rotate-secret", nil, struct{}{}, &made); err != nil {
-		return err
-	}
-	return c.printSecret(made)
+func rotateSecret(c *call) error {
+	return c.printSecret(c.record(clientsPath)+"/rotate-secret", struct{}{})
 }
 
 // accessToken prints an access token of a client.
 func accessToken(c *call) error {
 	if c.text("client") == "" {
-		return errors.New("--client is required: whose token it is; `gatefold client list` shows them")
+		return errors.New("--client is required; `gatefold client list` shows the clients")
 	}
-	var made struct {
-		Token     string `json:"token"`
-		ExpiresAt string `json:"expiresAt"`
-	}
-	body := map[string]string{}
-	if scope := c.text("scope"); scope != "" {
-		body["scope"] = scope
-	}
-	if err := c.request(http.MethodPost, clientsPath+"/"+url.PathEscape(c.text("client"))+"/tokens", nil, body, &made); err != nil {
-		return err
-	}
-	if c.json {
-		return c.printJSON(made)
-	}
-	fmt.Fprintln(c.out, made.Token)
-	return nil
+	path := clientsPath + "/" + url.PathEscape(c.text("client")) + "/tokens"
+	return run(c, http.MethodPost, path, admin.AccessTokenBody{Scope: c.text("scope")}, tokenText)
 }

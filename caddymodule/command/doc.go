@@ -1,27 +1,30 @@
-// Package command is Gatefold's command-line client. It talks to a running server
-// over Caddy's local admin endpoint, as `caddy reload` does, and knows nothing of
-// the server's own package: what only that can do, such as opening a store that is
-// named by a configuration or judging rules without a server, arrives in Options.
+// Package command is Gatefold's command-line client. It calls a running server at
+// Caddy's local admin endpoint and uses the wire types of package admin. What needs
+// the gate or its configuration arrives in Options: this package never imports
+// caddymodule, which registers the commands.
+//
+// A command is a function of one call, which has the flags, the connection and the
+// output. Every command prints text, or JSON with --json.
 //
 // Files:
 //
-//	commands.go     the list of commands, and the options that they take
-//	call.go         one run of a command: flags, output for people and for machines
-//	client.go       HTTP to the admin endpoint, and its errors
-//	apiclient.go    client: clients of the management API, and their access tokens
-//	domain.go       domain: publisher domains
-//	explain.go      explain: how a request would be decided
-//	grant.go        grant: adds, lists and removes grants
-//	grantexport.go  grant export
+//	commands.go     the list of commands and what they need from their caller
+//	call.go         a run of a command: flags, requests, output as text or JSON
+//	client.go       the HTTP client of the admin endpoint, and its errors
+//	apiclient.go    client: clients of the management API and their access tokens
+//	domain.go       domain: publisher domains and denied keys
+//	explain.go      explain: how the gate would decide a request
+//	grant.go        grant: adds, lists, removes and exports grants
 //	grantimport.go  grant import
 //	key.go          key: signing keys
 //	link.go         link: signed links
 //	rule.go         rule: lists, adds, moves and removes rules
-//	rulefile.go     rule export and rule import: the file that is kept in git
-//	ruletable.go    the table of a rule test
+//	rulediff.go     the difference between two states of a site's rules
+//	rulefile.go     rule export and rule import: rules in a file
+//	ruletable.go    the table of rule test
 //	ruletest.go     rule test: decides the rows of a table
 //	status.go       status: the state of the node
 //	store.go        store backup and store verify
 //	storecopy.go    store copy
-//	token.go        token: tokens for tests and support
+//	token.go        token: reader tokens and access tokens
 package command

@@ -21,57 +21,56 @@ import (
 	"github.com/gatefold/gatefold/admin"
 )
 
-func importCommand(parent *cobra.Command) {
-	cmd := subcommand(parent, "import <file>", "Creates grants from a CSV or NDJSON file; run again, it goes on where it stopped", cobra.ExactArgs(1), importGrants)
-	flags := cmd.Flags()
-	flags.String("format", "", "csv or ndjson (default: by the file's name)")
-	flags.String("import-id", "", "name of the import (default: made from the file's content; required for - )")
-	flags.Int("batch", maxImportBatch, "rows that are stored in one step")
-}
-
-// Bounds of what is sent in one step.
 const (
-	maxImportBatch      = 5000
+	maxImportBatch      = 5000 // rows
 	maxImportBatchBytes = 8 << 20
 	progressEvery       = 5 * time.Second
 )
 
-// grantImport is an import on its way. Its memory is that of one batch, however
-// large the file is.
+func importCommand(parent *cobra.Command) {
+	cmd := subcommand(parent, "import <file>", "Creates grants from a CSV or NDJSON file; if interrupted, run it again to resume", cobra.ExactArgs(1), importGrants)
+	flags := cmd.Flags()
+	flags.String("format", "", "csv or ndjson (default: by the extension of the file)")
+	flags.String("import-id", "", "name of the import (default: derived from the content of the file; required for standard input, -)")
+	flags.Int("batch", maxImportBatch, "number of rows per request")
+}
+
+// grantImport is an import in progress. It holds one batch in memory, whatever the
+// size of the file.
 type grantImport struct {
 	*call
 	id       string
-	size     int              // rows of a batch
-	skip     int64            // rows that the server has already
-	missed   map[int64]string // what was wrong with rows of the newest batch, of which perhaps nobody was told
+	size     int // rows per batch
 	position int64
 	created  int64
 	failed   int64
-	unread   int64 // rows that could not be read, of which the server knows nothing
-	rows     []json.RawMessage
-	lines    []int
-	bytes    int
-	began    time.Time
-	told     time.Time
-	sent     int64
+	unread   int64            // rows that could not be read and were not sent
+	skip     int64            // rows of the file that the server has stored already
+	refused  map[int64]string // errors of the last stored batch, by position, to report when its rows are skipped
+
+	rows  []json.RawMessage // the batch
+	lines []int
+	bytes int
+
+	began, reported time.Time
+	sent            int64
 }
 
 func importGrants(c *call) error {
-	// Ctrl-C ends the import between two steps, or in one: the server knows.
+	// On Ctrl-C a request may be under way. Its outcome is known to the server.
 	ctx, stop := signal.NotifyContext(c.cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c.cmd.SetContext(ctx)
-	name := c.args[0]
-	format, err := fileFormat(name, c.text("format"))
+	format, err := fileFormat(c.args[0], c.text("format"))
 	if err != nil {
 		return err
 	}
 	i := &grantImport{call: c, began: time.Now()}
+	i.reported = i.began
 	if i.size, _ = c.cmd.Flags().GetInt("batch"); i.size < 1 || i.size > maxImportBatch {
 		return fmt.Errorf("--batch: must be 1 to %d", maxImportBatch)
 	}
-	i.told = i.began
-	file, err := i.open(name)
+	file, err := i.open(c.args[0])
 	if err != nil {
 		return err
 	}
@@ -83,7 +82,7 @@ func importGrants(c *call) error {
 		if ctx.Err() != nil {
 			err = errors.New("interrupted")
 		}
-		return fmt.Errorf("%w; %d rows are done: run the same command again to go on", err, i.position)
+		return fmt.Errorf("%w; %d rows are done: run the same command again to resume", err, i.position)
 	}
 	return i.summary()
 }
@@ -103,12 +102,13 @@ func fileFormat(name, format string) (string, error) {
 	return format, nil
 }
 
-// open opens the file, and names the import after its content.
+// open opens the file and sets the id of the import, by default to a digest of the
+// file.
 func (i *grantImport) open(name string) (io.ReadCloser, error) {
 	i.id = i.text("import-id")
 	if name == "-" {
 		if i.id == "" {
-			return nil, errors.New("--import-id is required where the rows come from standard input")
+			return nil, errors.New("--import-id is required for an import from standard input")
 		}
 		return io.NopCloser(i.cmd.InOrStdin()), nil
 	}
@@ -125,22 +125,10 @@ func (i *grantImport) open(name string) (io.ReadCloser, error) {
 	return file, err
 }
 
-// importProgress is how far the server has come with an import.
-type importProgress struct {
-	Position int64 `json:"position"`
-	Created  int64 `json:"created"`
-	Failed   int64 `json:"failed"`
-	Last     struct {
-		Position int64           `json:"position"`
-		Errors   []importProblem `json:"errors"`
-	} `json:"last"`
-}
-
-// resume asks the server how far it has come with this import, and goes on from
-// there: the rows before are skipped.
+// resume asks the server for the position of the import, and skips the rows before
+// it.
 func (i *grantImport) resume() error {
-	var known importProgress
-	status, answer, err := i.send(i.cmd.Context(), http.MethodGet, i.grantsPath()+"/imports/"+url.PathEscape(i.id), nil, nil)
+	status, answer, err := i.send(http.MethodGet, i.grantsPath()+"/imports/"+url.PathEscape(i.id), nil, nil)
 	switch {
 	case err != nil:
 		return err
@@ -149,32 +137,45 @@ func (i *grantImport) resume() error {
 	case status != http.StatusOK:
 		return answerError(status, answer)
 	}
-	if err := json.Unmarshal(answer, &known); err != nil {
-		return fmt.Errorf("the server's answer cannot be read: %w", err)
+	var state admin.ImportState
+	if err := decode(answer, &state); err != nil {
+		return err
 	}
-	i.skip = known.Position - i.position
-	i.position, i.created, i.failed = known.Position, known.Created, known.Failed
-	i.missed = make(map[int64]string, len(known.Last.Errors))
-	for _, e := range known.Last.Errors {
-		i.missed[known.Last.Position+e.Row] = e.text()
+	i.skip = state.Position - i.position
+	i.position, i.created, i.failed = state.Position, state.Created, state.Failed
+	i.refused = make(map[int64]string, len(state.Last.Errors))
+	for _, e := range state.Last.Errors {
+		i.refused[state.Last.Position+int64(e.Row)] = rowErrorText(e)
 	}
 	if i.skip > 0 {
-		fmt.Fprintf(i.cmd.ErrOrStderr(), "going on behind %d rows\n", i.position)
+		i.warn(fmt.Sprintf("resuming after row %d", i.position))
 	}
 	return nil
 }
 
-// skipRow says whether the next row is done already, and tells what was wrong with
-// it if perhaps nobody was told.
+func rowErrorText(e admin.RowError) string {
+	if e.Field == "" {
+		return e.Message
+	}
+	return e.Field + ": " + e.Message
+}
+
+// skipRow reports whether the server has stored the next row already. The answer
+// to the last stored batch may have been lost, so its errors are printed again.
 func (i *grantImport) skipRow(line int) bool {
 	if i.skip <= 0 {
 		return false
 	}
-	if problem, wrong := i.missed[i.position-i.skip]; wrong {
+	if problem, refused := i.refused[i.position-i.skip]; refused {
 		i.report(line, problem)
 	}
 	i.skip--
 	return true
+}
+
+// report prints why a row was not imported.
+func (i *grantImport) report(line int, problem string) {
+	i.warn(fmt.Sprintf("line %d: %s", line, problem))
 }
 
 func (i *grantImport) run(file io.Reader, format string) error {
@@ -196,7 +197,7 @@ func (i *grantImport) run(file io.Reader, format string) error {
 			}
 		}
 		i.rows, i.lines, i.bytes = append(i.rows, row.Grant), append(i.lines, row.Line), i.bytes+len(row.Grant)
-		if len(i.rows) >= i.size {
+		if len(i.rows) == i.size {
 			if err := i.flush(); err != nil {
 				return err
 			}
@@ -205,18 +206,13 @@ func (i *grantImport) run(file io.Reader, format string) error {
 	return i.flush()
 }
 
-// flush sends the rows that were collected, as one step.
+// flush sends the batch.
 func (i *grantImport) flush() error {
 	if len(i.rows) == 0 {
 		return nil
 	}
-	var done struct {
-		Position int64           `json:"position"`
-		Created  int64           `json:"created"`
-		Errors   []importProblem `json:"errors"`
-	}
 	batch := map[string]any{"importId": i.id, "position": i.position, "grants": i.rows}
-	status, answer, err := i.send(i.cmd.Context(), http.MethodPost, i.grantsPath()+"/batch", nil, batch)
+	status, answer, err := i.send(http.MethodPost, i.grantsPath()+"/batch", nil, batch)
 	switch {
 	case err != nil:
 		return err
@@ -228,34 +224,36 @@ func (i *grantImport) flush() error {
 	case status >= http.StatusBadRequest:
 		return answerError(status, answer)
 	}
-	if err := json.Unmarshal(answer, &done); err != nil {
-		return fmt.Errorf("the server's answer cannot be read: %w", err)
+	var result admin.ImportResult
+	if err := decode(answer, &result); err != nil {
+		return err
 	}
-	for _, e := range done.Errors {
-		if e.Row >= 0 && e.Row < int64(len(i.lines)) {
-			i.report(i.lines[e.Row], e.text())
+	for _, e := range result.Errors {
+		if e.Row >= 0 && e.Row < len(i.lines) {
+			i.report(i.lines[e.Row], rowErrorText(e))
 		}
 	}
-	i.position, i.created, i.failed = done.Position, i.created+done.Created, i.failed+int64(len(done.Errors))
+	i.position, i.created, i.failed = result.Position, i.created+int64(result.Created), i.failed+int64(len(result.Errors))
 	i.sent += int64(len(i.rows))
 	i.rows, i.lines, i.bytes = i.rows[:0], i.lines[:0], 0
-	if at := time.Now(); at.Sub(i.told) >= progressEvery {
-		i.told = at
-		fmt.Fprintf(i.cmd.ErrOrStderr(), "%d rows, %.0f a second\n", i.position, float64(i.sent)/at.Sub(i.began).Seconds())
+	if now := time.Now(); now.Sub(i.reported) >= progressEvery {
+		i.reported = now
+		i.warn(fmt.Sprintf("%d rows, %.0f per second", i.position, float64(i.sent)/now.Sub(i.began).Seconds()))
 	}
 	return nil
 }
 
-// catchUp drops the rows that the server has by now: it was still at work on the
-// last step of an import that was interrupted when this one asked how far it was.
+// catchUp drops the rows of the batch that the server has stored in the meantime,
+// for an earlier run of this import whose last request was still under way when
+// this run started.
 func (i *grantImport) catchUp() error {
-	was := i.position
+	before := i.position
 	if err := i.resume(); err != nil {
 		return err
 	}
-	if i.position <= was {
+	if i.position <= before {
 		i.skip = 0
-		return errors.New("the import stands where it should")
+		return errors.New("the server's position of the import has not changed")
 	}
 	for len(i.rows) > 0 && i.skipRow(i.lines[0]) {
 		i.bytes -= len(i.rows[0])
@@ -264,34 +262,11 @@ func (i *grantImport) catchUp() error {
 	return nil
 }
 
-// importProblem is what the server says of a row of a batch.
-type importProblem struct {
-	Row     int64  `json:"row"`
-	Field   string `json:"field"`
-	Message string `json:"message"`
-}
-
-func (p *importProblem) text() string {
-	if p.Field == "" {
-		return p.Message
-	}
-	return p.Field + ": " + p.Message
-}
-
-// report names a row of which no grant was made.
-func (i *grantImport) report(line int, problem string) {
-	fmt.Fprintf(i.cmd.ErrOrStderr(), "line %d: %s\n", line, printable(problem))
-}
-
 func (i *grantImport) summary() error {
-	var err error
-	if i.json {
-		err = i.printJSON(map[string]any{"importId": i.id, "created": i.created, "failed": i.failed + i.unread})
-	} else {
-		_, err = fmt.Fprintf(i.out, "created %d grants\n", i.created)
-	}
-	if failed := i.failed + i.unread; failed > 0 {
-		return errors.Join(err, fmt.Errorf("no grant was made of %d rows", failed))
+	failed := i.failed + i.unread
+	err := i.print(map[string]any{"importId": i.id, "created": i.created, "failed": failed}, line("created %d grants", i.created))
+	if failed > 0 {
+		err = errors.Join(err, fmt.Errorf("%d rows were not imported", failed))
 	}
 	return err
 }

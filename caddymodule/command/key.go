@@ -1,77 +1,49 @@
 package command
 
 import (
-	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
+// KeysPath is the path of the signing keys in the management API.
 const KeysPath = "/management/keys"
 
-// signingKey is a key as the API shows it.
-type signingKey struct {
-	KeyID     string     `json:"kid"`
-	Status    string     `json:"status"`
-	CreatedAt time.Time  `json:"createdAt"`
-	RetiredAt *time.Time `json:"retiredAt,omitempty"`
-}
-
 func keyCommands(cmd *cobra.Command) {
-	cmd.PersistentFlags().Bool("system", false, "the keys that sign access tokens of the management API, instead of a vendor's")
-	subcommand(cmd, "list", "Lists the vendor's signing keys", cobra.NoArgs, listKeys)
-	subcommand(cmd, "rotate", "Makes a new key that signs from now on; what older keys signed stays good", cobra.NoArgs, rotateKey)
-	subcommand(cmd, "retire <kid>", "Retires a key: whatever it signed ends at once. Before a kid that begins with a hyphen write --", cobra.ExactArgs(1), retireKey)
+	cmd.PersistentFlags().Bool("system", false, "use the keys that sign access tokens of the management API, instead of a vendor's")
+	subcommand(cmd, "list", "Lists the signing keys", cobra.NoArgs, listKeys)
+	subcommand(cmd, "rotate", "Creates a key that signs from now on; what older keys signed stays valid", cobra.NoArgs, rotateKey)
+	subcommand(cmd, "retire <kid>", "Retires a key: what it signed ends at once. Write -- before a kid that starts with a hyphen", cobra.ExactArgs(1), retireKey)
 }
 
-// whoseKeys makes the call one about the system's keys where that is asked for.
-func whoseKeys(c *call) {
-	if system, _ := c.cmd.Flags().GetBool("system"); system {
+// selectKeys selects the keys of the system if --system is set.
+func selectKeys(c *call) {
+	if c.on("system") {
 		c.vendor = store.SystemPartition
 	}
 }
 
 func listKeys(c *call) error {
-	whoseKeys(c)
-	var list []signingKey
-	if err := c.request(http.MethodGet, KeysPath, nil, nil, &list); err != nil {
-		return err
-	}
-	if c.json {
-		return c.printJSON(list)
-	}
-	rows := make([][]string, len(list))
-	for i, key := range list {
-		rows[i] = []string{key.KeyID, key.Status, key.CreatedAt.Format(time.RFC3339)}
-	}
-	return c.table("KID\tSTATUS\tCREATED", rows)
+	selectKeys(c)
+	return run(c, http.MethodGet, KeysPath, nil, func(keys []admin.SigningKey) string {
+		return table("KID\tSTATUS\tCREATED", keys, func(key admin.SigningKey) []string {
+			return []string{key.KeyID, key.Status, key.CreatedAt.Format(time.RFC3339)}
+		})
+	})
 }
 
 func rotateKey(c *call) error {
-	whoseKeys(c)
-	var made signingKey
-	if err := c.request(http.MethodPost, KeysPath+"/rotate", nil, struct{}{}, &made); err != nil {
-		return err
-	}
-	if c.json {
-		return c.printJSON(made)
-	}
-	fmt.Fprintf(c.out, "%s signs from now on\n", printable(made.KeyID))
-	return nil
+	selectKeys(c)
+	return run(c, http.MethodPost, KeysPath+"/rotate", struct{}{}, func(key admin.SigningKey) string {
+		return line("%s signs from now on", key.KeyID)
+	})
 }
 
 func retireKey(c *call) error {
-	whoseKeys(c)
-	if err := c.request(http.MethodDelete, KeysPath+"/"+url.PathEscape(c.args[0]), nil, nil, nil); err != nil {
-		return err
-	}
-	if c.json {
-		return c.printJSON(map[string]string{"kid": c.args[0], "status": "retired"})
-	}
-	fmt.Fprintf(c.out, "retired %s\n", printable(c.args[0]))
-	return nil
+	selectKeys(c)
+	return c.end(c.record(KeysPath), nil, "kid", "retired", "retired %s")
 }

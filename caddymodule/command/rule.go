@@ -1,7 +1,7 @@
 package command
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,63 +12,44 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/policy"
 )
 
+const rulesPath = "/api/proxy/rules"
+
 func (o Options) ruleCommands(cmd *cobra.Command) {
-	cmd.PersistentFlags().String("site", "", "site whose rules are meant (default: the one with the vendor's name)")
-	subcommand(cmd, "list", "Lists a site's rules in the order in which they are tried", cobra.NoArgs, listRules)
+	cmd.PersistentFlags().String("site", "", "site of the rules (default: the one with the vendor's name)")
+	subcommand(cmd, "list", "Lists the rules of a site, in the order in which the gate tries them", cobra.NoArgs, listRules)
 	add := subcommand(cmd, "add <path> <operator> [<argument>…]", "Adds a rule", cobra.MinimumNArgs(2), addRule)
 	add.Long = `
 Adds a rule, written as in the Caddyfile:
 
 	gatefold rule add '/articles/{publisherContentId}' entitled premium '{publisherContentId}'
 
-or with the operator as the API has it: 'entitled/{"sku":["premium"]}'.
+or with the operator in the form of the API: 'entitled/{"sku":["premium"]}'.
 `
 	flags := add.Flags()
-	flags.Int("rank", 0, "rank that it gets; a rule that has it, and all later ones, move by one (default: behind all others)")
-	flags.StringSlice("methods", nil, "HTTP methods for which it counts (default: all)")
+	flags.Int("rank", 0, "rank of the rule; a rule with this rank, and all later ones, move by one (default: after all others)")
+	flags.StringSlice("methods", nil, "HTTP methods that the rule applies to (default: all)")
 	flags.Bool("no-forward", false, "do not send allowed requests to the origin")
-	flags.String("engaged", "", "tags that a visit records, separated by commas")
-	subcommand(cmd, "move <path> <rank>", "Moves a rule; those between move by one", cobra.ExactArgs(2), moveRuleTo)
+	flags.String("engaged", "", "tags to record for each request, separated by commas")
+	subcommand(cmd, "move <path> <rank>", "Moves a rule; those between move by one", cobra.ExactArgs(2), moveRule)
 	subcommand(cmd, "remove <path>", "Removes a rule", cobra.ExactArgs(1), removeRule)
-	subcommand(cmd, "export", "Prints a site's rules as a file to keep in git, one rule a line", cobra.NoArgs, exportRules)
-	imported := subcommand(cmd, "import <file>", "Replaces a site's rules by those of a file, all or none, and tells what changes", cobra.ExactArgs(1), importRules)
-	imported.Flags().Bool("dry-run", false, "check everything and tell what would change, and change nothing")
+	subcommand(cmd, "export", "Prints the rules of a site as a file for git, one rule per line", cobra.NoArgs, exportRules)
+	imported := subcommand(cmd, "import <file>", "Replaces all rules of a site by those of a file and prints the changes", cobra.ExactArgs(1), importRules)
+	imported.Flags().Bool("dry-run", false, "check the file and print the changes, without making them")
 	o.ruleTestCommand(cmd)
 }
 
-const rulesPath = "/api/proxy/rules"
-
-// Rule is a rule as the API has it. In an export the members stand in this
-// order, and what is the default is left out.
-type Rule struct {
-	Rank    int             `json:"rank,omitempty"`
-	Path    string          `json:"path"`
-	Methods []string        `json:"methods,omitempty"`
-	Allow   json.RawMessage `json:"allow"`
-	Forward *bool           `json:"is_forward,omitempty"`
-	Engaged string          `json:"engaged,omitempty"`
-}
-
-// allowText is the operator with its arguments, for people.
-func (r *Rule) allowText() string {
-	var allow policy.Allow
-	if err := allow.UnmarshalJSON(r.Allow); err != nil {
-		return string(r.Allow)
-	}
-	return allow.String()
-}
-
-// text is a rule in one line, for people.
-func (r *Rule) text() string {
+// ruleText formats a rule in one line, without its rank.
+func ruleText(r *admin.RuleBody) string {
 	text := r.Path
 	if len(r.Methods) > 0 {
 		text += " " + strings.Join(r.Methods, ",")
 	}
-	text += " " + r.allowText()
-	if r.Forward != nil && !*r.Forward {
+	text += " " + allowText(r.Allow)
+	if !forwards(r) {
 		text += " (not forwarded)"
 	}
 	if r.Engaged != "" {
@@ -77,8 +58,26 @@ func (r *Rule) text() string {
 	return text
 }
 
-// ruleQuery says which site is meant.
-func (c *call) ruleQuery(site string) url.Values {
+// allowText formats an operator and its arguments.
+func allowText(text admin.RuleAllow) string {
+	var allow policy.Allow
+	if err := allow.UnmarshalJSON(text.RawMessage); err != nil {
+		return string(text.RawMessage)
+	}
+	return allow.String()
+}
+
+func forwards(r *admin.RuleBody) bool { return r.Forward == nil || *r.Forward }
+
+func rankOf(r *admin.RuleBody) int {
+	if r.Rank == nil {
+		return 0
+	}
+	return *r.Rank
+}
+
+// ruleQuery returns the query parameters that select a site.
+func ruleQuery(site string) url.Values {
 	query := url.Values{}
 	if site != "" {
 		query.Set("site", site)
@@ -86,30 +85,29 @@ func (c *call) ruleQuery(site string) url.Values {
 	return query
 }
 
-// rules returns all rules of a site, in their order, and the version that names
-// this state of them.
-func (c *call) rules(site string) ([]Rule, string, error) {
-	const size, attempts = 100, 5
+// rules returns all rules of a site, in order, and the version of this state.
+func (c *call) rules(site string) (rules []admin.RuleBody, version string, err error) {
+	const attempts = 5
 	for range attempts {
-		rules, version, err := c.rulePages(site, size)
+		rules, version, err = c.rulePages(site)
 		if err != nil || version != "" {
 			return rules, version, err
 		}
 	}
-	return nil, "", errors.New("the rules change all the time: try again")
+	return nil, "", errors.New("the rules changed while they were read: try again")
 }
 
-// rulePages reads the pages of a listing; without a version they do not fit
-// together.
-func (c *call) rulePages(site string, size int) ([]Rule, string, error) {
-	rules, version := []Rule{}, ""
+// rulePages reads the pages of a site's rules. It returns no version if the rules
+// changed between two pages.
+func (c *call) rulePages(site string) ([]admin.RuleBody, string, error) {
+	const size = 100
+	rules, version := []admin.RuleBody{}, ""
+	query := ruleQuery(site)
+	query.Set("page_size", strconv.Itoa(size))
 	for number := 1; ; number++ {
-		query := c.ruleQuery(site)
 		query.Set("page", strconv.Itoa(number))
-		query.Set("page_size", strconv.Itoa(size))
 		var page struct {
-			Count   int    `json:"count"`
-			Results []Rule `json:"results"`
+			admin.NumberedPage[admin.RuleBody]
 			Version string `json:"version"`
 		}
 		if err := c.request(http.MethodGet, rulesPath, query, nil, &page); err != nil {
@@ -130,122 +128,85 @@ func listRules(c *call) error {
 	if err != nil {
 		return err
 	}
-	if c.json {
-		return c.printJSON(rules)
-	}
-	rows := make([][]string, len(rules))
-	for i := range rules {
-		r := &rules[i]
-		methods, forward := strings.Join(r.Methods, ","), "yes"
-		if methods == "" {
-			methods = "all"
-		}
-		if r.Forward != nil && !*r.Forward {
+	return c.print(rules, table("RANK\tPATH\tMETHODS\tALLOW\tFORWARD\tENGAGED", rules, func(r admin.RuleBody) []string {
+		forward := "yes"
+		if !forwards(&r) {
 			forward = "no"
 		}
-		rows[i] = []string{strconv.Itoa(r.Rank), r.Path, methods, r.allowText(), forward, r.Engaged}
-	}
-	return c.table("RANK\tPATH\tMETHODS\tALLOW\tFORWARD\tENGAGED", rows)
+		return []string{strconv.Itoa(rankOf(&r)), r.Path, cmp.Or(strings.Join(r.Methods, ","), "all"), allowText(r.Allow), forward, r.Engaged}
+	}))
 }
 
-// allowArguments reads an operator and its arguments as the Caddyfile has them.
-func allowArguments(args []string) (json.RawMessage, error) {
+// parseAllow reads an operator and its arguments as written in the Caddyfile, or
+// the API's form of both in one argument.
+func parseAllow(args []string) (policy.Allow, error) {
 	if len(args) == 1 {
-		allow, err := policy.ParseAllow(args[0])
-		if err != nil {
-			return nil, err
-		}
-		return allow.MarshalJSON()
+		return policy.ParseAllow(args[0])
 	}
 	arguments, err := policy.StandardOperators().PlainArguments(args[0], args[1:])
-	if err != nil {
-		return nil, err
-	}
-	return policy.Allow{Operator: args[0], Arguments: arguments}.MarshalJSON()
+	return policy.Allow{Operator: args[0], Arguments: arguments}, err
 }
 
 func addRule(c *call) error {
-	allow, err := allowArguments(c.args[1:])
+	allow, err := parseAllow(c.args[1:])
 	if err != nil {
 		return err
 	}
-	methods, _ := c.cmd.Flags().GetStringSlice("methods")
-	for i := range methods {
-		methods[i] = strings.ToUpper(methods[i])
-	}
-	body := map[string]any{"path": c.args[0], "allow": allow}
-	if len(methods) > 0 {
-		body["methods"] = methods
+	rule := admin.RuleBody{Path: c.args[0], Allow: admin.NewRuleAllow(allow), Engaged: c.text("engaged")}
+	rule.Methods, _ = c.cmd.Flags().GetStringSlice("methods")
+	for i, method := range rule.Methods {
+		rule.Methods[i] = strings.ToUpper(method)
 	}
 	if c.changed("rank") {
-		body["rank"], _ = c.cmd.Flags().GetInt("rank")
+		rank, _ := c.cmd.Flags().GetInt("rank")
+		rule.Rank = &rank
 	}
-	if without, _ := c.cmd.Flags().GetBool("no-forward"); without {
-		body["is_forward"] = false
-	}
-	if tags := c.text("engaged"); tags != "" {
-		body["engaged"] = tags
+	if c.on("no-forward") {
+		rule.Forward = new(false)
 	}
 	var added struct {
-		Rule
+		admin.RuleBody
 		Detail string `json:"detail,omitempty"`
 	}
-	if err := c.request(http.MethodPost, rulesPath, c.ruleQuery(c.text("site")), body, &added); err != nil {
+	if err := c.request(http.MethodPost, rulesPath, ruleQuery(c.text("site")), rule, &added); err != nil {
 		return err
 	}
-	if added.Detail != "" {
-		fmt.Fprintln(c.cmd.ErrOrStderr(), printable(added.Detail))
-	}
-	if c.json {
-		return c.printJSON(added)
-	}
-	_, err = fmt.Fprintf(c.out, "added %d %s\n", added.Rank, printable(added.text()))
-	return err
+	c.warn(added.Detail)
+	return c.print(added, line("added %d %s", rankOf(&added.RuleBody), ruleText(&added.RuleBody)))
 }
 
-// moveRuleTo moves the rule with a path to a rank.
-func moveRuleTo(c *call) error {
+// moveRule moves the rule with a path to a rank.
+func moveRule(c *call) error {
 	rank, err := strconv.Atoi(c.args[1])
 	if err != nil || rank < 0 {
-		return fmt.Errorf("%q is not a rank: it is a number from 0", c.args[1])
+		return fmt.Errorf("%q is not a rank: it must be a number from 0", c.args[1])
 	}
 	site := c.text("site")
 	rules, _, err := c.rules(site)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(rules, func(r Rule) bool { return r.Path == c.args[0] })
+	i := slices.IndexFunc(rules, func(r admin.RuleBody) bool { return r.Path == c.args[0] })
 	if i < 0 {
 		return fmt.Errorf("there is no rule with the path %s; /x and /x/ are two rules", c.args[0])
 	}
-	move := map[string]any{"updates": []any{map[string]any{"oldpos": rules[i].Rank, "newpos": rank, "path": c.args[0]}}}
-	var answer struct {
-		Detail string `json:"detail"`
-	}
-	if err := c.request(http.MethodPatch, rulesPath, c.ruleQuery(site), move, &answer); err != nil {
+	move := admin.RuleMove{Old: rankOf(&rules[i]), New: rank, Path: c.args[0]}
+	var answer admin.RulePage
+	if err := c.request(http.MethodPatch, rulesPath, ruleQuery(site), map[string]any{"updates": []admin.RuleMove{move}}, &answer); err != nil {
 		return err
 	}
-	if answer.Detail != "" {
-		fmt.Fprintln(c.cmd.ErrOrStderr(), printable(answer.Detail))
-	}
+	c.warn(answer.Detail)
 	return listRules(c)
 }
 
 func removeRule(c *call) error {
-	path := c.args[0]
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path
-	}
+	path := "/" + strings.TrimPrefix(c.args[0], "/")
 	segments := strings.Split(path, "/")
 	for i, segment := range segments {
 		segments[i] = url.PathEscape(segment)
 	}
-	if err := c.request(http.MethodDelete, rulesPath+strings.Join(segments, "/"), c.ruleQuery(c.text("site")), nil, nil); err != nil {
+	if err := c.request(http.MethodDelete, rulesPath+strings.Join(segments, "/"), ruleQuery(c.text("site")), nil, nil); err != nil {
 		return err
 	}
-	if c.json {
-		return c.printJSON(map[string]any{"removed": path})
-	}
-	_, err := fmt.Fprintf(c.out, "removed %s\n", printable(path))
-	return err
+	return c.print(map[string]string{"removed": path}, line("removed %s", path))
 }

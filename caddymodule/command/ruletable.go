@@ -3,6 +3,7 @@ package command
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -13,38 +14,36 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// A rule table says, a request a line, what a site's rules must decide. Fields
-// are separated by blanks; # begins a comment:
+// A rule table states what a site's rules must decide, one request per line. Fields
+// are separated by spaces; # starts a comment:
 //
 //	<METHOD> <url> <who> <expected> [<rule>]
 //
-// The url is a path, with a query perhaps, or a whole URL. Who asks is
+// The url is a path, with or without a query, or a whole URL. The reader is one of
 //
-//	anonymous          nobody is known
-//	reader             a reader who is identified, and was granted nothing
-//	sku:<sku>[,<sku>…] a reader who was granted exactly these
-//	user:<id>          the reader with this id and what the store gives her
+//	anonymous          no identified reader
+//	reader             an identified reader without grants
+//	sku:<sku>[,<sku>…] an identified reader with exactly these grants
+//	user:<id>          the reader with this id, with the grants in the store
 //
-// and may be followed by +link: she holds a redeemed signed link to exactly this
-// page. Expected is `allow`, `deny`, or the reason. The rule, if it is named, is
-// the path of the one that must decide.
-
-var methodPattern = regexp.MustCompile("^[A-Z]+$")
+// and may be followed by +link: the reader has redeemed a signed link to exactly
+// this page. Expected is `allow`, `deny`, or a reason. The rule is the path of the
+// rule that must decide.
 
 // ruleRow is one line of a table.
 type ruleRow struct {
-	line                int
-	method, url, who    string
-	expected, rule      string
-	request             admin.ExplainRequest
-	needsStore          bool
-	got, gotRule, wrong string
+	line                     int
+	url, who, expected, rule string
+	request                  admin.ExplainRequest
+	needsStore               bool
 }
 
-// pageHost stands in the URLs of rows that name none. Rules do not ask for it.
+// pageHost is the host of rows that have only a path. Rules do not depend on it.
 const pageHost = "http://rule-test.invalid"
 
-// readRuleTable reads a table, and tells all that is wrong with it.
+var methodPattern = regexp.MustCompile(`^[A-Z]+$`)
+
+// readRuleTable reads a table. The error names all bad lines.
 func readRuleTable(content []byte) ([]*ruleRow, error) {
 	var rows []*ruleRow
 	var errs []error
@@ -57,43 +56,41 @@ func readRuleTable(content []byte) ([]*ruleRow, error) {
 		if len(fields) == 0 {
 			continue
 		}
-		row, err := readRuleRow(fields)
+		row, err := readRuleRow(n, fields)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("line %d: %w", n, err))
-			continue
 		}
-		row.line = n
 		rows = append(rows, row)
 	}
-	if err := lines.Err(); err != nil {
-		errs = append(errs, err)
+	if err := errors.Join(append(errs, lines.Err())...); err != nil {
+		return nil, err
 	}
-	if len(errs) == 0 && len(rows) == 0 {
+	if len(rows) == 0 {
 		return nil, errors.New("the table has no rows")
 	}
-	return rows, errors.Join(errs...)
+	return rows, nil
 }
 
-func readRuleRow(fields []string) (*ruleRow, error) {
+func readRuleRow(line int, fields []string) (*ruleRow, error) {
 	if len(fields) < 4 || len(fields) > 5 {
 		return nil, errors.New("a row is <METHOD> <url> <who> <expected> [<rule>]")
 	}
-	row := &ruleRow{method: fields[0], url: fields[1], who: fields[2], expected: fields[3]}
-	if !methodPattern.MatchString(row.method) {
-		return nil, fmt.Errorf("%q is not an HTTP method, in capitals", row.method)
+	row := &ruleRow{line: line, url: fields[1], who: fields[2], expected: fields[3]}
+	row.request = admin.ExplainRequest{Method: fields[0], URL: row.url}
+	if !methodPattern.MatchString(row.request.Method) {
+		return nil, fmt.Errorf("%q is not an HTTP method in capital letters", row.request.Method)
 	}
-	row.request = admin.ExplainRequest{Method: row.method, URL: row.url}
 	switch {
 	case strings.HasPrefix(row.url, "/"):
 		row.request.URL = pageHost + row.url
 	case !strings.HasPrefix(row.url, "http://") && !strings.HasPrefix(row.url, "https://"):
-		return nil, fmt.Errorf("%q is not a path, nor an http or https URL", row.url)
+		return nil, fmt.Errorf("%q is neither a path nor an http or https URL", row.url)
 	}
 	if err := row.readWho(); err != nil {
 		return nil, err
 	}
-	known := func(reason policy.Reason) bool { return reason.String() == row.expected }
-	if row.expected != "allow" && row.expected != "deny" && !slices.ContainsFunc(policy.Reasons(), known) {
+	isReason := slices.ContainsFunc(policy.Reasons(), func(reason policy.Reason) bool { return reason.String() == row.expected })
+	if row.expected != "allow" && row.expected != "deny" && !isReason {
 		return nil, fmt.Errorf("%q is not allow, deny or a reason", row.expected)
 	}
 	if len(fields) == 5 {
@@ -116,17 +113,30 @@ func (r *ruleRow) readWho() error {
 	case kind == "user" && value != "":
 		r.request.UserID, r.needsStore = value, true
 	default:
-		return fmt.Errorf("%q is none of anonymous, reader, sku:<sku>[,<sku>…], user:<id>, each perhaps with +link", r.who)
+		return fmt.Errorf("%q is not anonymous, reader, sku:<sku>[,<sku>…] or user:<id>, with or without +link", r.who)
 	}
 	return nil
 }
 
-// judge compares a row with what would be decided.
-func (r *ruleRow) judge(result *admin.Explanation) {
-	r.got = result.Decision.Reason
+// failedRow is a row whose request is not decided as expected.
+type failedRow struct {
+	Line     int    `json:"line"`
+	Request  string `json:"request"`
+	Who      string `json:"who"`
+	Expected string `json:"expected"`
+	Reason   string `json:"reason"`
+	Rule     string `json:"rule,omitempty"`
+	Problem  string `json:"problem"`
+}
+
+// check compares the row with the decision. It returns nil if they agree.
+func (r *ruleRow) check(result *admin.Explanation) *failedRow {
+	failed := &failedRow{
+		Line: r.line, Request: r.request.Method + " " + r.url, Who: r.who, Expected: r.expected, Reason: result.Decision.Reason,
+	}
 	for _, reading := range result.Readings {
-		if reading.Reason == r.got && reading.Rule != nil {
-			r.gotRule = reading.Rule.Path
+		if reading.Reason == failed.Reason && reading.Rule != nil {
+			failed.Rule = reading.Rule.Path
 		}
 	}
 	verdict := "deny"
@@ -134,19 +144,15 @@ func (r *ruleRow) judge(result *admin.Explanation) {
 		verdict = "allow"
 	}
 	switch {
-	case r.expected != verdict && r.expected != r.got:
-		r.wrong = fmt.Sprintf("want %s, got %s, %s", r.expected, verdict, r.got)
-		if r.gotRule != "" {
-			r.wrong += ", by the rule " + r.gotRule
+	case r.expected != verdict && r.expected != failed.Reason:
+		failed.Problem = fmt.Sprintf("want %s, got %s, %s", r.expected, verdict, failed.Reason)
+		if failed.Rule != "" {
+			failed.Problem += ", by the rule " + failed.Rule
 		}
-	case r.rule != "" && r.rule != r.gotRule:
-		r.wrong = fmt.Sprintf("want the rule %s to decide, it is %s", r.rule, orNone(r.gotRule))
+	case r.rule != "" && r.rule != failed.Rule:
+		failed.Problem = fmt.Sprintf("want the rule %s to decide, got %s", r.rule, cmp.Or(failed.Rule, "none"))
+	default:
+		return nil
 	}
-}
-
-func orNone(text string) string {
-	if text == "" {
-		return "none"
-	}
-	return text
+	return failed
 }

@@ -17,40 +17,35 @@ import (
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
+const (
+	// BackupPath is the path of a copy of the database, below AdminPrefix. The copy
+	// holds the records of every vendor, so it is not part of the management API.
+	BackupPath = "/store/backup"
+	// BackupDigest is the HTTP trailer with the SHA-256 of the copy, in hex. An
+	// incomplete transfer has none.
+	BackupDigest = "Gatefold-Backup-Sha256"
+)
+
 func (o Options) storeCommands(cmd *cobra.Command) {
-	backup := subcommand(cmd, "backup <file>", "Copies the database of the running server, one moment of it", cobra.ExactArgs(1), backupStore)
-	backup.Flags().Bool("force", false, "replace the file if there is one")
-	cmd.AddCommand(o.copyCommand())
-	cmd.AddCommand(&cobra.Command{
-		Use: "verify [<file>]", Short: "Checks a database that no server has open, such as a backup", Args: cobra.MaximumNArgs(1), SilenceUsage: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			file := o.Database()
-			if len(args) == 1 {
-				file = args[0]
-			}
-			return verifyStore(cmd.OutOrStdout(), file)
-		},
+	backup := subcommand(cmd, "backup <file>", "Writes a consistent copy of the running server's database to a file", cobra.ExactArgs(1), backupStore)
+	backup.Flags().Bool("force", false, "replace an existing file")
+	o.copyCommand(cmd)
+	subcommand(cmd, "verify [<file>]", "Verifies a database that no server has open, such as a backup", cobra.MaximumNArgs(1), func(c *call) error {
+		if len(c.args) == 0 {
+			c.args = []string{o.Database()}
+		}
+		return verifyStore(c)
 	})
 }
 
-// BackupPath is where the local admin endpoint serves a copy of the database. It
-// holds the records of every vendor, so it is not part of the management API.
-const BackupPath = "/store/backup"
-
-// BackupDigest is the HTTP trailer with the SHA-256 of the copy, in hex. A transfer
-// that was cut short has none.
-const BackupDigest = "Gatefold-Backup-Sha256"
-
-// backupStore writes a copy that is whole or not there: under its name it
-// appears only when every byte of it came and lies on the disk.
+// backupStore writes the copy to a temporary file, and renames it when it is
+// complete and synced.
 func backupStore(c *call) error {
 	target := c.args[0]
-	if force, _ := c.cmd.Flags().GetBool("force"); !force {
-		if _, err := os.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s exists already: choose another name, or --force to replace it", target)
-		}
+	if _, err := os.Lstat(target); !c.on("force") && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s exists already: choose another name, or --force to replace it", target)
 	}
-	response, err := c.download(c.cmd.Context(), BackupPath)
+	response, err := c.download(BackupPath, "*/*")
 	if err != nil {
 		return err
 	}
@@ -67,34 +62,32 @@ func backupStore(c *call) error {
 	if err := os.Rename(temporary.Name(), target); err != nil {
 		return err
 	}
-	if c.json {
-		return c.printJSON(map[string]any{"file": target, "bytes": size})
-	}
-	fmt.Fprintf(c.out, "copied %s to %s; the secret that opens its keys is not in it\n", humanize.IBytes(uint64(size)), printable(target))
-	return nil
+	return c.print(map[string]any{"file": target, "bytes": size},
+		line("copied %s to %s; the secret that decrypts its keys is not included", humanize.IBytes(uint64(size)), target))
 }
 
-// copyBackup writes what the server sends, and checks that it is all.
+// copyBackup copies the body of the response and compares the digest in its
+// trailer.
 func copyBackup(to io.Writer, response *http.Response) (int64, error) {
 	digest := sha256.New()
 	size, err := io.Copy(io.MultiWriter(to, digest), response.Body)
 	if err != nil {
-		return size, fmt.Errorf("the copy was cut after %d bytes: %w", size, err)
+		return size, fmt.Errorf("the copy ended after %d bytes: %w", size, err)
 	}
-	if want := response.Trailer.Get(BackupDigest); want != hex.EncodeToString(digest.Sum(nil)) {
-		return size, errors.New("the copy is not whole: what came is not what the server sent")
+	if response.Trailer.Get(BackupDigest) != hex.EncodeToString(digest.Sum(nil)) {
+		return size, errors.New("the copy is incomplete: its SHA-256 is not the one that the server sent")
 	}
 	return size, nil
 }
 
-func verifyStore(out io.Writer, file string) error {
-	err := boltengine.Verify(file)
+func verifyStore(c *call) error {
+	err := boltengine.Verify(c.args[0])
 	if errors.Is(err, boltengine.ErrInUse) {
 		return fmt.Errorf("%w: a server has it open; make a copy with `store backup` and verify that", err)
 	}
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s is a whole database\n", printable(file))
-	return nil
+	_, err = io.WriteString(c.out, line("%s is an intact database", c.args[0]))
+	return err
 }

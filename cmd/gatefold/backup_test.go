@@ -55,7 +55,7 @@ func TestBackupAndRestore(t *testing.T) {
 	verify := func(file string) result {
 		return runCommand(t, s.dir, s.environment(), "store", "verify", file)
 	}
-	if got := verify(target); got.code != 0 || !strings.Contains(got.stdout, "whole database") {
+	if got := verify(target); got.code != 0 || !strings.Contains(got.stdout, "intact database") {
 		t.Errorf("the copy: %+v", got)
 	}
 	if got := verify(s.database()); got.code != 1 || !strings.Contains(got.stderr, "store backup") {

@@ -22,7 +22,7 @@ func TestCommandsFailLoudly(t *testing.T) {
 		{"link without target", []string{"link", "create"}, "url"},
 		{"link with a bad url", []string{"link", "create", "not a url"}, "url"},
 		{"link for an ambiguous path", []string{"link", "create", s.site + "/a/%2e%2e/b"}, "url"},
-		{"link that never counts", []string{"link", "create", s.site + "/x", "--max-uses", "0"}, "maxUses"},
+		{"link that never counts", []string{"link", "create", s.site + "/x", "--max-uses", "0"}, "--max-uses"},
 		{"link of a bad lifetime", []string{"link", "create", s.site + "/x", "--expires", "soon"}, "expiresIn"},
 		{"link that lives too long", []string{"link", "create", s.site + "/x", "--expires", "367d"}, "366 days"},
 		{"unknown link", []string{"link", "show", "link_unknown"}, "no such record"},

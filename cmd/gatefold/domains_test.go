@@ -52,7 +52,7 @@ func TestDomainsDocument(t *testing.T) {
 		{"LINK=$(mint link", ""},
 		{"curl -i", "This is the whole article."},
 		{"gatefold explain", "allow, signed_link"},
-		{"gatefold domain remove localhost", "trusted no more"},
+		{"gatefold domain remove localhost", "no longer trusted"},
 		{"curl -i", "link_untrusted"},
 	}
 	if len(lines) != len(want) {
@@ -108,13 +108,13 @@ func TestDomainCommands(t *testing.T) {
 	// A host that never resolves (RFC 6761): it is trusted all the same, and the
 	// probe says what is wrong.
 	put := s.must("domain", "put", "Publisher.Invalid", "--jwks", "https://publisher.invalid/jwks", "--allow", "a", "--allow", "prefix:b*")
-	if !strings.Contains(put, "publisher.invalid is trusted: its keys cannot be had") {
+	if !strings.Contains(put, "publisher.invalid is trusted: its keys are unavailable") {
 		t.Errorf("put says %s", put)
 	}
 	if list := s.must("domain", "list"); !strings.Contains(list, "https://publisher.invalid/jwks") || !strings.Contains(list, "a, prefix:b*") || !strings.Contains(list, "local operator") {
 		t.Errorf("list says\n%s", list)
 	}
-	if probe := s.command("domain", "probe", "publisher.invalid"); probe.code != 1 || !strings.Contains(probe.stderr, "cannot be had") {
+	if probe := s.command("domain", "probe", "publisher.invalid"); probe.code != 1 || !strings.Contains(probe.stderr, "unavailable") {
 		t.Errorf("probe: %d %s", probe.code, probe.stderr)
 	}
 	var shown struct {

@@ -40,7 +40,7 @@ func TestImportCSV(t *testing.T) {
 
 	got := s.command("grant", "import", file)
 
-	if got.code != 1 || !strings.Contains(got.stdout, "created 3 grants") || !strings.Contains(got.stderr, "no grant was made of 5 rows") {
+	if got.code != 1 || !strings.Contains(got.stdout, "created 3 grants") || !strings.Contains(got.stderr, "5 rows were not imported") {
 		t.Errorf("%+v", got)
 	}
 	for _, report := range []string{"line 5: userId:", "line 6: ", "line 7: startsAt:", "line 7: ", "line 8: has 3 fields", "line 9: extraFields:"} {
@@ -129,7 +129,7 @@ func TestImportGoesOnAfterAKill(t *testing.T) {
 	}
 
 	got := s.command("grant", "import", file)
-	if got.code != 0 || !strings.Contains(got.stdout, "created "+strconv.Itoa(rows)+" grants") || !strings.Contains(got.stderr, "going on behind") {
+	if got.code != 0 || !strings.Contains(got.stdout, "created "+strconv.Itoa(rows)+" grants") || !strings.Contains(got.stderr, "resuming after row") {
 		t.Errorf("%+v", got)
 	}
 	users := map[string]int{}
@@ -177,7 +177,7 @@ func TestImportGoesOnAfterAnInterrupt(t *testing.T) {
 		}
 	}
 	got := s.command("grant", "import", file)
-	if got.code != 0 || !strings.Contains(got.stdout, "created "+strconv.Itoa(rows)+" grants") || !strings.Contains(got.stderr, "going on behind") {
+	if got.code != 0 || !strings.Contains(got.stdout, "created "+strconv.Itoa(rows)+" grants") || !strings.Contains(got.stderr, "resuming after row") {
 		t.Errorf("%+v", got)
 	}
 	if made := strings.Count(s.must("grant", "export"), "\n") + 1; made != rows {
@@ -260,7 +260,7 @@ func TestImportCatchesUp(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.waitFor("it knows of one row", func() bool { return strings.Contains(said.String(), "going on behind 1 rows") })
+	s.waitFor("it knows of one row", func() bool { return strings.Contains(said.String(), "resuming after row 1") })
 	step(1, row("b"), `{"userId":"c"}`, row("d"))
 	for _, user := range []string{"a", "b", "c", "d", "e"} {
 		if _, err := fmt.Fprintln(input, row(user)); err != nil {

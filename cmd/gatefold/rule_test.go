@@ -206,7 +206,7 @@ func TestRuleTest(t *testing.T) {
 		"config": offline(table, "--config", s.config, "--reach-all"),
 		"rules":  offline(table, "--rules", rules, "--reach-all"),
 	} {
-		if got.code != 0 || got.stdout != "11 of 11 rows hold; 3 of 3 rules reached\n" || got.stderr != "" {
+		if got.code != 0 || got.stdout != "11 of 11 rows pass; 3 of 3 rules reached\n" || got.stderr != "" {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -214,8 +214,8 @@ func TestRuleTest(t *testing.T) {
 	bad := s.write("bad.test", "GET / anonymous deny\nGET /articles/x anonymous login_required /\nGET / reader public\n")
 	want := []string{
 		"FAIL line 1: GET / as anonymous: want deny, got allow, public, by the rule /\n",
-		"FAIL line 2: GET /articles/x as anonymous: want the rule / to decide, it is /articles/{publisherContentId}\n",
-		"no row reaches the rule 2 /account authenticated\n", "1 of 3 rows hold; 2 of 3 rules reached\n",
+		"FAIL line 2: GET /articles/x as anonymous: want the rule / to decide, got /articles/{publisherContentId}\n",
+		"no row reaches the rule 2 /account authenticated\n", "1 of 3 rows pass; 2 of 3 rules reached\n",
 	}
 	for name, got := range map[string]result{
 		"server": s.command("rule", "test", bad), "config": offline(bad, "--config", s.config), "rules": offline(bad, "--rules", rules),
