@@ -112,6 +112,9 @@ func New(options Options) (http.Handler, error) {
 	if options.Store == nil || options.Keyring == nil || options.Policy == nil || options.Authorize == nil || options.Now == nil {
 		return nil, errors.New("admin: Store, Keyring, Policy, Authorize and Now are required")
 	}
+	if options.Failed == nil {
+		options.Failed = func(error) {}
+	}
 	for _, origin := range options.Origins {
 		if err := CheckOrigin(origin); err != nil {
 			return nil, fmt.Errorf("admin: the origin %q %w", origin, err)
@@ -207,7 +210,7 @@ func (a *api) refusedRoute(r *http.Request, header http.Header) *Problem {
 	// The mux would redirect to the cleaned path; no client of an API follows
 	// that with its body.
 	if !plainPath(r.URL.Path) {
-		return newProblem(http.StatusNotFound, "There is no such resource: the path is not in its plain form.")
+		return newProblem(http.StatusNotFound, "There is no such resource: the path must not contain empty or dot segments or end with a slash.")
 	}
 	handler, pattern := a.mux.Handler(r)
 	if pattern != "" {
@@ -217,7 +220,7 @@ func (a *api) refusedRoute(r *http.Request, header http.Header) *Problem {
 	handler.ServeHTTP(answer, r)
 	if answer.status == http.StatusMethodNotAllowed {
 		header["Allow"] = answer.header["Allow"]
-		return newProblem(http.StatusMethodNotAllowed, "This resource does not take "+printableMethod(r.Method)+".")
+		return newProblem(http.StatusMethodNotAllowed, "This resource does not support "+printableMethod(r.Method)+".")
 	}
 	return newProblem(http.StatusNotFound, "There is no such resource.")
 }
@@ -267,7 +270,7 @@ func register[I, O any](a *api, operation huma.Operation, handle func(ctx contex
 	huma.Register(a.huma, operation, func(ctx context.Context, in *I) (*O, error) {
 		call, ok := ctx.Value(callKey{}).(call)
 		if !ok {
-			return nil, newProblem(http.StatusUnauthorized, "Nobody is known to call.")
+			return nil, newProblem(http.StatusUnauthorized, "Authentication required.")
 		}
 		ctx = store.WithActor(ctx, store.Actor{Name: call.caller.Name, Operation: operation.OperationID})
 		out, err := handle(ctx, call.caller.Vendor, in)
@@ -283,8 +286,8 @@ type body[T any] struct{ Body T }
 
 // created is the answer of an operation that made a record.
 type created[T any] struct {
-	Location string `header:"Location"`
-	ETag     string `header:"ETag" doc:"Names this state of the record, for If-Match."`
+	Location string `header:"Location" doc:"The URL of the new record, relative to the request URL."`
+	ETag     string `header:"ETag" doc:"A validator of the record's state, for If-Match."`
 	Body     T
 }
 

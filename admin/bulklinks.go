@@ -55,8 +55,8 @@ func (b *BulkLinksBody) link(own *LinkBody) LinkBody {
 
 // BulkLink is one link of the answer to a BulkLinksBody.
 type BulkLink struct {
-	Row    int    `json:"row" doc:"The recipient's index, from zero."`
-	UserID string `json:"userId,omitempty"`
+	Row    int    `json:"row" doc:"The index of the recipient, from zero."`
+	UserID string `json:"userId,omitempty" doc:"The reader's user id." example:"user-123"`
 	CreatedLink
 }
 
@@ -73,11 +73,11 @@ func (a *api) registerBulkLinks() {
 	schema := schemas.Schema(reflect.TypeFor[BulkLinksBody](), true, "BulkLinksBody")
 	operation := huma.Operation{
 		OperationID: "create-signed-links", Method: http.MethodPost, Path: linksPath + "/batch", Tags: []string{"Links"}, Security: needs("links:write"),
-		Summary: "Creates up to 10,000 signed links, and streams them",
-		Description: "As JSON, one object a line, or as CSV, as Accept says. All recipients are checked before the first link is made. " +
-			"Links are stored in steps, each before its links are sent: where the caller goes away, no more are made than were stored by then. " +
-			"Asked again with the same Idempotency-Key, the same links are made whole and sent again, under the same ids; their tokens are signed anew. " +
-			"A stream that breaks off is not whole.",
+		Summary: "Creates up to 10,000 signed links and streams them",
+		Description: "The Accept header selects JSON (one object per line) or CSV. All recipients are validated before the first link is created. " +
+			"Links are stored in chunks, each before its links are sent; if the caller disconnects, no further links are created. " +
+			"Repeated with the same Idempotency-Key, the call completes and returns the same links under the same ids, with newly signed tokens. " +
+			"A response that is cut short is incomplete.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The links, in the order of the recipients",
@@ -137,7 +137,7 @@ func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) err
 func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 	var value any
 	if err := json.Unmarshal(raw, &value); err != nil {
-		return newProblem(http.StatusBadRequest, "the body cannot be read")
+		return unreadable()
 	}
 	found := new(huma.ValidateResult)
 	huma.Validate(a.huma.OpenAPI().Components.Schemas, schema, huma.NewPathBuffer([]byte("body"), len("body")), huma.ModeWriteToServer, value, found)
@@ -151,7 +151,7 @@ func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 		return p
 	}
 	if err := json.Unmarshal(raw, to); err != nil {
-		return newProblem(http.StatusBadRequest, "the body cannot be read")
+		return unreadable()
 	}
 	return nil
 }

@@ -15,27 +15,27 @@ const clientsPath = "/management/clients"
 
 // ClientBody creates a client of the calling operator's vendor.
 type ClientBody struct {
-	Name     string   `json:"name" minLength:"1" maxLength:"255" doc:"Who the client is, for lists and the audit log." example:"back office"`
-	Scopes   []string `json:"scopes" minItems:"1" maxItems:"32" doc:"What its tokens may do: <resource>:read, <resource>:write or <resource>:*." example:"[\"links:*\",\"grants:read\"]"`
-	Operator bool     `json:"operator,omitempty" doc:"The client belongs to no vendor and manages vendors." example:"false"`
+	Name     string   `json:"name" minLength:"1" maxLength:"255" doc:"The client's name, for listings and the audit log." example:"back office"`
+	Scopes   []string `json:"scopes" minItems:"1" maxItems:"32" doc:"The client's scopes: <resource>:read, <resource>:write or <resource>:*." example:"[\"links:*\",\"grants:read\"]"`
+	Operator bool     `json:"operator,omitempty" doc:"Creates a client that belongs to no vendor and manages vendors." example:"false"`
 }
 
 // Client is a client of the API, without its secret.
 type Client struct {
 	ID              string     `json:"clientId" doc:"The client's id." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	Name            string     `json:"name" doc:"Who the client is." example:"back office"`
-	Vendor          string     `json:"vendor,omitempty" doc:"Whose records it may reach; none for a client of the operator." example:"acme"`
-	Scopes          []string   `json:"scopes" doc:"What its tokens may do." example:"[\"links:*\",\"grants:read\"]"`
-	Status          string     `json:"status" enum:"active,revoked" doc:"Whether it may call." example:"active"`
-	CreatedAt       time.Time  `json:"createdAt" doc:"When it was made."`
-	SecretCreatedAt time.Time  `json:"secretCreatedAt" doc:"When it got its present secret."`
-	RevokedAt       *time.Time `json:"revokedAt,omitempty" doc:"When it was revoked."`
+	Name            string     `json:"name" doc:"The client's name." example:"back office"`
+	Vendor          string     `json:"vendor,omitempty" doc:"The vendor whose records the client manages; absent for a client of the operator." example:"acme"`
+	Scopes          []string   `json:"scopes" doc:"The client's scopes." example:"[\"links:*\",\"grants:read\"]"`
+	Status          string     `json:"status" enum:"active,revoked" doc:"Whether the client may call the API." example:"active"`
+	CreatedAt       time.Time  `json:"createdAt" doc:"The time of creation."`
+	SecretCreatedAt time.Time  `json:"secretCreatedAt" doc:"The time at which the current secret was created."`
+	RevokedAt       *time.Time `json:"revokedAt,omitempty" doc:"The time of revocation."`
 }
 
 // CreatedClient is a client with its new secret.
 type CreatedClient struct {
 	Client
-	Secret string `json:"clientSecret" doc:"The secret, which is shown this once." example:"gfsecret_…"`
+	Secret string `json:"clientSecret" doc:"The secret. It is shown only once." example:"gfsecret_…"`
 }
 
 func wireClient(client store.Client) Client {
@@ -56,7 +56,7 @@ type ClientPath struct {
 
 // AccessTokenBody requests an access token for a client.
 type AccessTokenBody struct {
-	Scope string `json:"scope,omitempty" maxLength:"2048" doc:"What the token may do, words separated by spaces. Default: all that the client may." example:"links:read"`
+	Scope string `json:"scope,omitempty" maxLength:"2048" doc:"The token's scopes, separated by spaces. Default: all scopes of the client." example:"links:read"`
 }
 
 // registerClients adds the operations on clients, which are the operator's alone.
@@ -76,7 +76,7 @@ func (a *api) registerClients() {
 	})
 	register(a, huma.Operation{
 		OperationID: "create-client", Method: http.MethodPost, Path: clientsPath, Tags: tags, Security: needs("clients:write"),
-		Summary: "Creates a client, and shows its secret this once", DefaultStatus: http.StatusCreated,
+		Summary: "Creates a client and returns its secret once", DefaultStatus: http.StatusCreated,
 	}, func(ctx context.Context, vendor string, in *body[ClientBody]) (*body[CreatedClient], error) {
 		if in.Body.Operator {
 			vendor = ""
@@ -89,21 +89,21 @@ func (a *api) registerClients() {
 	})
 	register(a, huma.Operation{
 		OperationID: "rotate-client-secret", Method: http.MethodPost, Path: clientsPath + "/{clientId}/rotate-secret", Tags: tags, Security: needs("clients:write"),
-		Summary: "Gives a client a new secret; the old one and its tokens end at once",
+		Summary: "Replaces a client's secret; the old secret and its tokens become invalid at once",
 	}, func(ctx context.Context, _ string, in *ClientPath) (*body[CreatedClient], error) {
 		client, secret, err := a.Store.RotateClientSecret(ctx, in.ID)
 		return &body[CreatedClient]{Body: CreatedClient{wireClient(client), secret}}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-client", Method: http.MethodDelete, Path: clientsPath + "/{clientId}", Tags: tags, Security: needs("clients:write"),
-		Summary: "Ends a client, its secret and its tokens, at once and for good", DefaultStatus: http.StatusNoContent,
+		Summary: "Revokes a client, its secret and its tokens permanently", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, _ string, in *ClientPath) (*empty, error) {
 		_, err := a.Store.RevokeClient(ctx, in.ID)
 		return &empty{}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "create-access-token", Method: http.MethodPost, Path: clientsPath + "/{clientId}/tokens", Tags: tags, Security: needs("clients:write"),
-		Summary:  "Makes an access token for a client, without its secret",
+		Summary:  "Issues an access token for a client, without its secret",
 		Metadata: map[string]any{repetitionKey: repeatCall},
 	}, a.createAccessToken)
 }

@@ -15,13 +15,13 @@ const domainsPath = "/management/domains"
 
 // Domain is a trusted publisher domain.
 type Domain struct {
-	Domain             string    `json:"domain"`
-	SigningKeyPEM      string    `json:"signingKeyPem" doc:"The pinned keys; empty where there is a jwksUri."`
-	JWKSURI            string    `json:"jwksUri" doc:"The address of the key set; empty where keys are pinned."`
-	AllowedResourceIDs []string  `json:"allowedResourceIds" doc:"The resources that the domain may speak for: exact ids, or prefix:…* for all that begin so. Empty: all."`
-	CreatedAt          time.Time `json:"createdAt"`
-	UpdatedAt          time.Time `json:"updatedAt"`
-	UpdatedBy          string    `json:"updatedBy"`
+	Domain             string    `json:"domain" doc:"The host, in lower case." example:"news.example.com"`
+	SigningKeyPEM      string    `json:"signingKeyPem" doc:"The pinned keys; empty if jwksUri is set." example:"-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE0B8acoitoEYyIt85mEBOARtYR1VM\nduIBWqonYoMMxsEY688kUqbjiMG553leOUdoS71jYQBEkTrvHCSzTnOhVg==\n-----END PUBLIC KEY-----\n"`
+	JWKSURI            string    `json:"jwksUri" doc:"The URL of the key set; empty if keys are pinned."`
+	AllowedResourceIDs []string  `json:"allowedResourceIds" doc:"The resources that the domain's links may open: exact ids, or prefix:…* for a prefix. Empty: all."`
+	CreatedAt          time.Time `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt          time.Time `json:"updatedAt" doc:"The time of the last change." example:"2027-01-02T10:00:00Z"`
+	UpdatedBy          string    `json:"updatedBy" doc:"The client that made the last change." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
 func wireDomain(d store.Domain) Domain {
@@ -37,10 +37,10 @@ func wireDomain(d store.Domain) Domain {
 
 // Probe is the result of the last check of a domain's keys.
 type Probe struct {
-	OK         bool       `json:"ok"`
-	ActiveKeys int        `json:"activeKeys" doc:"How many keys can verify what the domain signs."`
-	Error      string     `json:"error" doc:"Why the keys could not be had."`
-	CheckedAt  *time.Time `json:"checkedAt,omitempty"`
+	OK         bool       `json:"ok" doc:"Whether any key can verify signatures." example:"true"`
+	ActiveKeys int        `json:"activeKeys" doc:"The number of keys that can verify the domain's signatures."`
+	Error      string     `json:"error" doc:"Why no keys are available."`
+	CheckedAt  *time.Time `json:"checkedAt,omitempty" doc:"The time of the probe." example:"2027-01-01T09:30:00Z"`
 }
 
 func wireProbe(p store.Probe) Probe {
@@ -54,28 +54,28 @@ func wireProbe(p store.Probe) Probe {
 // ProbedDomain is a domain and the last probe of its keys.
 type ProbedDomain struct {
 	Domain
-	Probe Probe `json:"probe"`
+	Probe Probe `json:"probe" doc:"The result of the last check of the domain's keys."`
 }
 
 // DomainStatus is a domain and the keys that verify its signatures now.
 type DomainStatus struct {
 	ProbedDomain
-	KeyIDs     []string `json:"keyIds" doc:"The keys that verify now; of pinned keys their RFC 7638 thumbprints."`
-	AgeSeconds *int64   `json:"ageSeconds,omitempty" doc:"How long ago the key set in use was fetched or found unchanged."`
-	Stale      bool     `json:"stale,omitempty" doc:"The key set should have been fetched anew and could not."`
-	Dropped    []string `json:"dropped,omitempty" doc:"Why keys of the set do not count."`
+	KeyIDs     []string `json:"keyIds" doc:"The kids of the keys in use; RFC 7638 thumbprints for pinned keys."`
+	AgeSeconds *int64   `json:"ageSeconds,omitempty" doc:"The seconds since the key set was fetched or found unchanged."`
+	Stale      bool     `json:"stale,omitempty" doc:"The key set is overdue for a refresh that failed."`
+	Dropped    []string `json:"dropped,omitempty" doc:"Why keys of the set are ignored."`
 }
 
 // DomainBody creates or replaces a domain.
 type DomainBody struct {
-	SigningKeyPEM      string   `json:"signingKeyPem,omitempty" maxLength:"16384" doc:"The P-256 public keys that the domain signs with: PEM blocks, SubjectPublicKeyInfo or certificates, at most 8."`
+	SigningKeyPEM      string   `json:"signingKeyPem,omitempty" maxLength:"16384" doc:"The P-256 public keys that the domain signs with: PEM blocks, SubjectPublicKeyInfo or certificates, at most 8." example:"-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE0B8acoitoEYyIt85mEBOARtYR1VM\nduIBWqonYoMMxsEY688kUqbjiMG553leOUdoS71jYQBEkTrvHCSzTnOhVg==\n-----END PUBLIC KEY-----\n"`
 	JWKSURI            string   `json:"jwksUri,omitempty" maxLength:"2048" doc:"The https URL of the domain's JWK Set, on the domain's own host."`
-	AllowedResourceIDs []string `json:"allowedResourceIds,omitempty" maxItems:"1000" doc:"The resources that the domain may speak for: exact ids, or prefix:…* for all that begin so. Empty: all."`
+	AllowedResourceIDs []string `json:"allowedResourceIds,omitempty" maxItems:"1000" doc:"The resources that the domain's links may open: exact ids, or prefix:…* for a prefix. Empty: all."`
 }
 
 // DomainPath names a domain in a path.
 type DomainPath struct {
-	Domain string `path:"domain" maxLength:"1024" doc:"Publisher domain (lowercase, no scheme, no trailing dot)" example:"example.wordpress.com"`
+	Domain string `path:"domain" maxLength:"1024" doc:"Publisher domain (lowercase, no scheme, no trailing dot)" example:"publisher.example.com"`
 }
 
 // name returns the domain in normal form, or a 400.
@@ -90,19 +90,19 @@ func (p DomainPath) name() (string, error) {
 // domainPage are the query parameters of the listing. The published contract has
 // none, so a page holds as many as one can.
 type domainPage struct {
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"The most domains to return."`
-	From  string `query:"from" maxLength:"253" doc:"Continue behind the domain with this name."`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"The maximum number of domains to return."`
+	From  string `query:"from" maxLength:"253" doc:"Continue after the domain with this name."`
 }
 
 // domainListing is a page of the listing.
 type domainListing struct {
-	Link string `header:"Link" doc:"The next page (RFC 8288), if there may be one."`
+	Link string `header:"Link" doc:"The next page (RFC 8288), if there is one."`
 	Body DomainList
 }
 
 // DomainList is the answer of the listing of domains.
 type DomainList struct {
-	Domains []Domain `json:"domains"`
+	Domains []Domain `json:"domains" doc:"The domains."`
 }
 
 func (a *api) registerDomains() {
@@ -126,7 +126,7 @@ func (a *api) registerDomains() {
 	})
 	register(a, huma.Operation{
 		OperationID: "get-domain", Method: http.MethodGet, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:read"),
-		Summary: "Returns a trusted publisher domain, with its keys in use",
+		Summary: "Returns a trusted publisher domain and its keys in use",
 	}, func(ctx context.Context, vendor string, in *DomainPath) (*record[DomainStatus], error) {
 		domain, err := a.domain(ctx, vendor, in)
 		if err != nil {
@@ -136,9 +136,9 @@ func (a *api) registerDomains() {
 	})
 	register(a, huma.Operation{
 		OperationID: "put-domain", Method: http.MethodPut, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
-		Summary: "Trusts a publisher domain, in the place of what was said of it before",
-		Description: "Give exactly one of signingKeyPem and jwksUri. A key set is fetched at once; when it cannot be had the domain is " +
-			"trusted all the same, and the answer says so: the gate fetches it as soon as it can.",
+		Summary: "Creates or replaces a trusted publisher domain",
+		Description: "Exactly one of signingKeyPem and jwksUri is required. A key set is fetched at once; if that fails, the domain is " +
+			"trusted nevertheless and the response reports the error: the gate fetches the set as soon as it can.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		DomainPath
 		IfMatch
@@ -155,7 +155,7 @@ func (a *api) registerDomains() {
 	})
 	register(a, huma.Operation{
 		OperationID: "remove-domain", Method: http.MethodDelete, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
-		Summary: "Trusts a publisher domain no more: whatever it signed opens nothing from the next request on", DefaultStatus: http.StatusNoContent,
+		Summary: "Removes a trusted publisher domain: its signatures are refused from the next request on", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *struct {
 		DomainPath
 		IfMatch
@@ -172,7 +172,7 @@ func (a *api) registerDomains() {
 	})
 	register(a, huma.Operation{
 		OperationID: "probe-domain", Method: http.MethodPost, Path: domainsPath + "/{domain}/probe", Tags: tags, Security: needs("domains:write"),
-		Summary:  "Fetches a domain's keys now, and tells what came of it",
+		Summary:  "Fetches a domain's keys now and returns the result",
 		Metadata: map[string]any{repetitionKey: repeatCall},
 	}, func(ctx context.Context, vendor string, in *DomainPath) (*body[DomainStatus], error) {
 		domain, err := a.domain(ctx, vendor, in)
@@ -230,7 +230,7 @@ func (a *api) refreshDomains(ctx context.Context, vendor string) error {
 	if isUnavailable(err) {
 		return err
 	}
-	if err != nil && a.Failed != nil {
+	if err != nil {
 		a.Failed(err)
 	}
 	return nil
@@ -313,7 +313,7 @@ func (a *api) showDomain(ctx context.Context, domain store.Domain) DomainStatus 
 // publishedPath names a link that a domain signed.
 type publishedPath struct {
 	DomainPath
-	ID string `path:"id" maxLength:"128" doc:"The token's jti; sha256:… for a token without one."`
+	ID string `path:"id" maxLength:"128" doc:"The token's jti, or sha256:… for a token without one." example:"promo-2027-1"`
 }
 
 // registerPublished adds what a vendor may do with the links that its publishers
@@ -322,7 +322,7 @@ func (a *api) registerPublished(tags []string) {
 	const path = domainsPath + "/{domain}/links"
 	register(a, huma.Operation{
 		OperationID: "list-domain-links", Method: http.MethodGet, Path: path, Tags: tags, Security: needs("domains:read"),
-		Summary: "Lists the links of a domain that were used",
+		Summary: "Lists the used links of a domain",
 	}, func(ctx context.Context, vendor string, in *struct {
 		DomainPath
 		PageParams
@@ -344,7 +344,7 @@ func (a *api) registerPublished(tags []string) {
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-domain-link", Method: http.MethodDelete, Path: path + "/{id}", Tags: tags, Security: needs("domains:write"),
-		Summary: "Revokes a link of a domain, whether it was used before or not", DefaultStatus: http.StatusNoContent,
+		Summary: "Revokes a link of a domain, used or unused", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *publishedPath) (*empty, error) {
 		name, err := in.name()
 		if err != nil {

@@ -19,29 +19,29 @@ const (
 
 // engagement is what readers had to do with.
 type engagement struct {
-	ActiveUsers    int        `json:"active_users" doc:"Readers who were there within a day; 100000 stands for that many or more."`
-	Authentication string     `json:"authentication" enum:"enabled" doc:"Readers log in elsewhere, and nothing here keeps them from it."`
-	Engagements    []tagCount `json:"engagements" doc:"The tags in their order; page and page_size cut a part out."`
+	ActiveUsers    int        `json:"active_users" doc:"Readers seen within a day; 100000 means that many or more."`
+	Authentication string     `json:"authentication" enum:"enabled" doc:"Always enabled: readers log in elsewhere."`
+	Engagements    []tagCount `json:"engagements" doc:"The tags in order, limited by page and page_size."`
 }
 
 type tagCount struct {
 	Slug  string `json:"slug" doc:"The engagement tag."`
-	Count int64  `json:"count" doc:"How many readers ever had to do with it."`
+	Count int64  `json:"count" doc:"The number of readers who ever visited a page with this tag." example:"1"`
 }
 
 // userEngagement is what one reader had to do with.
 type userEngagement struct {
-	Username    string   `json:"username"`
-	Engagements []string `json:"engagements" doc:"The engagement tags in their order."`
+	Username    string   `json:"username" doc:"The reader's user id." example:"user-123"`
+	Engagements []string `json:"engagements" doc:"The engagement tags in order."`
 }
 
 // recentUser is a reader who was there lately.
 type recentUser struct {
-	Slug          string    `json:"slug" doc:"The reader's id."`
-	PrintableName string    `json:"printable_name" doc:"The same: her name is not known here."`
-	Description   string    `json:"descr" doc:"What she did."`
-	CreatedAt     time.Time `json:"created_at" doc:"When she was last there, to five minutes."`
-	Type          string    `json:"type" enum:"user"`
+	Slug          string    `json:"slug" doc:"The reader's user id."`
+	PrintableName string    `json:"printable_name" doc:"The same as slug: names of readers are not stored."`
+	Description   string    `json:"descr" doc:"Always recently active."`
+	CreatedAt     time.Time `json:"created_at" doc:"The time of the last visit, to five minutes." example:"2027-01-01T09:30:00Z"`
+	Type          string    `json:"type" enum:"user" doc:"The kind of record."`
 }
 
 func (a *api) registerEngagement() {
@@ -49,7 +49,7 @@ func (a *api) registerEngagement() {
 	path := proxyPath + "/engagement"
 	register(a, huma.Operation{
 		OperationID: "get-engagement", Method: http.MethodGet, Path: path, Tags: tags, Security: needs("proxy:read"),
-		Summary: "Counts the readers who had to do with each engagement tag",
+		Summary: "Counts readers by engagement tag",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		PageNumber
@@ -60,8 +60,8 @@ func (a *api) registerEngagement() {
 	})
 	register(a, huma.Operation{
 		OperationID: "list-engaged-users", Method: http.MethodGet, Path: path + "/users", Tags: tags, Security: needs("proxy:read"),
-		Summary:     "Lists readers, the last one first, with what they had to do with",
-		Description: "A reader who did not come for 90 days is not listed.",
+		Summary:     "Lists readers with their engagement tags, most recent first",
+		Description: "Readers without a visit for 90 days are omitted.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		PageNumber
@@ -75,7 +75,7 @@ func (a *api) registerEngagement() {
 	})
 	register(a, huma.Operation{
 		OperationID: "list-recent-users", Method: http.MethodGet, Path: proxyPath + "/recent", Tags: tags, Security: needs("proxy:read"),
-		Summary: "Lists the readers who were there within a week, the last one first",
+		Summary: "Lists the readers of the last week, most recent first",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		PageNumber

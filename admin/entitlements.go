@@ -17,30 +17,30 @@ import (
 
 // entitlement is what a reader may have, and where that comes from.
 type entitlement struct {
-	ID                 string     `json:"id"`
-	SKU                string     `json:"sku"`
-	PurchaseOption     string     `json:"purchaseOption,omitempty"`
-	Cover              string     `json:"cover,omitempty" doc:"This and what follows up to type comes from the sku's product, if it has one."`
-	Title              string     `json:"title,omitempty"`
-	URL                string     `json:"url,omitempty"`
-	PresentationURL    string     `json:"presentationUrl,omitempty"`
-	PublisherContentID string     `json:"publisherContentId,omitempty"`
-	Type               string     `json:"type,omitempty"`
-	Origin             origin     `json:"origin"`
-	HasAccess          bool       `json:"hasAccess" doc:"Whether it counts at this moment."`
-	CreatedAt          time.Time  `json:"createdAt"`
-	UpdatedAt          time.Time  `json:"updatedAt"`
-	Token              string     `json:"token,omitempty" doc:"A signed statement (JWT, typ gatefold-entitlement+jwt) that the reader may have the sku, good for an hour at the most, for other services to verify with the vendor's keys. It opens nothing here. Absent where hasAccess is false."`
-	StartsAt           *time.Time `json:"startsAt,omitempty"`
-	ExpiresAt          *time.Time `json:"expiresAt,omitempty"`
+	ID                 string     `json:"id" doc:"The entitlement's id: the id of its grant." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	SKU                string     `json:"sku" doc:"The id of what is sold or granted." example:"premium"`
+	PurchaseOption     string     `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
+	Cover              string     `json:"cover,omitempty" doc:"The URL of an image. This and the fields up to type come from the SKU's product, if there is one." example:"https://news.example.com/covers/hello.jpg"`
+	Title              string     `json:"title,omitempty" doc:"A name for people." example:"Hello, reader"`
+	URL                string     `json:"url,omitempty" doc:"The URL of the page." example:"https://news.example.com/articles/hello"`
+	PresentationURL    string     `json:"presentationUrl,omitempty" doc:"The URL at which the content is presented." example:"https://news.example.com/articles/hello"`
+	PublisherContentID string     `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	Type               string     `json:"type,omitempty" doc:"The product's type." example:"article"`
+	Origin             origin     `json:"origin" doc:"The source of the entitlement."`
+	HasAccess          bool       `json:"hasAccess" doc:"Whether the entitlement is in effect now." example:"true"`
+	CreatedAt          time.Time  `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt          time.Time  `json:"updatedAt" doc:"The time of the last change." example:"2027-01-02T10:00:00Z"`
+	Token              string     `json:"token,omitempty" doc:"A JWT (typ gatefold-entitlement+jwt) that states the entitlement to other services, signed by the vendor's key and valid for at most an hour. The gate does not accept it. Absent if hasAccess is false." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
+	StartsAt           *time.Time `json:"startsAt,omitempty" doc:"The start of the validity (inclusive)." example:"2027-01-01T00:00:00Z"`
+	ExpiresAt          *time.Time `json:"expiresAt,omitempty" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
 }
 
 // origin is where an entitlement comes from.
 type origin struct {
-	Type   string `json:"type" enum:"access_list"`
-	ID     string `json:"id" doc:"The grant."`
-	ListID string `json:"listId" doc:"The access list in which it stands."`
-	Name   string `json:"name" doc:"The name of that list."`
+	Type   string `json:"type" enum:"access_list" doc:"The kind of source." example:"access_list"`
+	ID     string `json:"id" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ListID string `json:"listId" doc:"The id of the access list." example:"src_default"`
+	Name   string `json:"name" doc:"The name of the access list." example:"Subscribers"`
 }
 
 func wireEntitlement(found store.FoundGrant, product store.Product, now time.Time) entitlement {
@@ -57,17 +57,17 @@ func wireEntitlement(found store.FoundGrant, product store.Product, now time.Tim
 
 // entitlementParams select entitlements.
 type entitlementParams struct {
-	UserID string `query:"userId" required:"true" minLength:"1" maxLength:"255"`
-	Type   string `query:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"Only those whose product is of this type. A sku without a product is of none."`
-	SKU    string `query:"sku" maxLength:"255" doc:"Only those that give this sku: their own, or one that is in it."`
-	Q      string `query:"q" maxLength:"255" doc:"Only those whose sku or title holds this text, in any case of its letters."`
+	UserID string `query:"userId" required:"true" minLength:"1" maxLength:"255" doc:"The reader's user id." example:"user-123"`
+	Type   string `query:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"Only entitlements whose product has this type. A SKU without a product has none."`
+	SKU    string `query:"sku" maxLength:"255" doc:"Only entitlements that include this SKU, directly or through a collection." example:"premium"`
+	Q      string `query:"q" maxLength:"255" doc:"Only entitlements whose SKU or title contains this text, ignoring case." example:"hello"`
 	PageParams
 }
 
 func (a *api) registerEntitlements() {
 	register(a, huma.Operation{
 		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"}, Security: needs("entitlements:read"),
-		Summary: "Lists what a reader may have, by the grants to the reader's user id",
+		Summary: "Lists a reader's entitlements by user id",
 	}, a.listEntitlements)
 }
 

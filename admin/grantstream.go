@@ -31,39 +31,39 @@ const (
 
 // StreamResult is the answer to an import that is sent as one stream.
 type StreamResult struct {
-	ImportID   string      `json:"importId" doc:"Names the import, for get-grant-import."`
-	Position   int64       `json:"position" doc:"How many rows there were."`
-	Created    int64       `json:"created" doc:"How many grants were made."`
-	Failed     int64       `json:"failed" doc:"Of how many rows none was made."`
-	Errors     []LineError `json:"errors" doc:"What is wrong with these rows, the first 1,000 of them."`
-	MoreErrors int64       `json:"moreErrors" doc:"How many more there are."`
+	ImportID   string      `json:"importId" doc:"The import's id, for get-grant-import."`
+	Position   int64       `json:"position" doc:"The number of rows." example:"0"`
+	Created    int64       `json:"created" doc:"The number of grants created." example:"5000"`
+	Failed     int64       `json:"failed" doc:"The number of refused rows." example:"0"`
+	Errors     []LineError `json:"errors" doc:"The first 1,000 refused rows."`
+	MoreErrors int64       `json:"moreErrors" doc:"The number of omitted entries."`
 }
 
 // LineError is the reason why a row of a stream was refused.
 type LineError struct {
 	Line    int    `json:"line" doc:"The line on which the row begins, from one."`
-	Field   string `json:"field,omitempty"`
-	Message string `json:"message"`
+	Field   string `json:"field,omitempty" doc:"The invalid field; absent when the whole row is invalid." example:"endsAt"`
+	Message string `json:"message" doc:"The error, for people." example:"expected length >= 1"`
 }
 
 func (a *api) registerGrantStreams() {
 	tags := []string{"Grants"}
 	schemas := a.huma.OpenAPI().Components.Schemas
 	text := func() *huma.MediaType { return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}} }
-	list := &huma.Param{Name: "id", In: "path", Description: "The access list.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "src_123abc"}
+	list := &huma.Param{Name: "id", In: "path", Description: "The access list.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "src_default"}
 	operation := huma.Operation{
 		OperationID: "import-grant-stream", Method: http.MethodPost, Path: grantsPath + "/import", Tags: tags, Security: needs("grants:write"),
-		Summary: "Creates a grant of each row of a stream of any length",
-		Description: "A row is a grant as create-grant takes it: one JSON object a line, or a line of a CSV file whose header names the fields " +
-			"(`deliveryAddress.city` for those of an address). A row that is wrong is reported and stops no other.\n\n" +
-			"With an Idempotency-Key a stream that broke off is sent again from its beginning: what was stored is not stored twice, and the answer is " +
-			"that of a stream that was never broken. Another stream with the same key is refused.",
+		Summary: "Creates a grant from each row of a stream of any length",
+		Description: "A row is a grant as in create-grant: a JSON object per line, or a record of a CSV file whose header names the fields " +
+			"(`deliveryAddress.city` for those of an address). Invalid rows are reported and skipped.\n\n" +
+			"With an Idempotency-Key, an interrupted stream can be sent again from its beginning: stored rows are not stored twice, and the response is " +
+			"that of an uninterrupted stream. A different stream with the same key is refused.",
 		Parameters: []*huma.Param{list},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			typeNDJSON: {Schema: a.rows.schema}, typeCSV: text(),
 		}},
 		Responses: map[string]*huma.Response{"200": {
-			Description: "What became of the rows",
+			Description: "The result of the import",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[StreamResult](), true, "StreamResult")}},
 		}},
 	}
@@ -71,9 +71,9 @@ func (a *api) registerGrantStreams() {
 	a.stream(operation, []string{typeNDJSON, "application/ndjson", "application/jsonl", typeCSV}, a.importStream)
 	a.stream(huma.Operation{
 		OperationID: "export-grants", Method: http.MethodGet, Path: grantsPath + "/export", Tags: tags, Security: needs("grants:read"),
-		Summary: "Streams every grant of an access list, in order of creation, to be imported again",
-		Description: "As JSON, one object a line, or as CSV, as Accept says. A grant that changes while the stream is under way is in it as it was or as it is. " +
-			"A stream that breaks off is not whole.",
+		Summary: "Streams all grants of an access list in order of creation, for a later import",
+		Description: "The Accept header selects JSON (one object per line) or CSV. A grant that changes during the stream appears in its old or its new state. " +
+			"A response that is cut short is incomplete.",
 		Parameters: []*huma.Param{list},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The grants",
@@ -299,6 +299,6 @@ func (i *streamImport) explain(err error) error {
 		return err
 	}
 	told := *p
-	told.Detail = fmt.Sprintf("%s; %d rows are done: send the whole stream again with the same Idempotency-Key to go on", p.Detail, i.answer.Position)
+	told.Detail = fmt.Sprintf("%s; %d rows are stored: to continue, send the whole stream again with the same Idempotency-Key", p.Detail, i.answer.Position)
 	return &told
 }

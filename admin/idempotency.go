@@ -113,8 +113,8 @@ func (f *inFlight) end(id string) {
 func describeOnce(operation *huma.Operation) {
 	operation.Parameters = append(operation.Parameters, &huma.Param{
 		Name: idempotencyHeader, In: "header",
-		Description: "Carries the call out once: for 24 hours, the same call with the same key is answered as it was. " +
-			"Another call with the key is refused with 422, one that comes while the first is under way with 409.",
+		Description: "Executes the call once: for 24 hours, a repetition with the same key has the same response. " +
+			"A different call with the key is refused with 422, a repetition while the first is in progress with 409.",
 		Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(maxIdempotencyKey)},
 	})
 }
@@ -225,7 +225,7 @@ func (a *api) repeat(
 		recorded.answer.Write(append(encoded, '\n'))
 		recorded.send()
 	default:
-		p := newProblem(http.StatusConflict, "The call was carried out before, and its answer was not kept. It made the record "+strings.Join(done.Record, "/")+".")
+		p := newProblem(http.StatusConflict, "The call was completed before and its response was not stored. It created the record "+strings.Join(done.Record, "/")+".")
 		p.Code = "idempotency_answer_lost"
 		answerProblem(ctx, p)
 	}
@@ -252,7 +252,7 @@ func (a *api) keep(ctx context.Context, operation *huma.Operation, call *call, o
 			err = a.Store.KeepAnswer(ctx, once, encoded)
 		}
 	}
-	if err != nil && a.Failed != nil {
+	if err != nil {
 		a.Failed(err)
 	}
 }
@@ -264,7 +264,7 @@ func idempotencyKey(header http.Header) (string, *Problem) {
 	if len(values) == 0 {
 		return "", nil
 	}
-	bad := newProblem(http.StatusBadRequest, "Idempotency-Key must be one string of 1 to 255 printable ASCII characters.")
+	bad := newProblem(http.StatusBadRequest, "Idempotency-Key must be a single string of 1 to 255 printable ASCII characters.")
 	key := values[0]
 	if len(values) > 1 {
 		return "", bad
@@ -302,13 +302,13 @@ func fingerprint(operation, path string, call *call, raw []byte) []byte {
 }
 
 func inProgress() *Problem {
-	p := newProblem(http.StatusConflict, "A call with this Idempotency-Key is under way: ask again in a moment.")
+	p := newProblem(http.StatusConflict, "A call with this Idempotency-Key is in progress: try again in a moment.")
 	p.Code = "idempotency_in_progress"
 	return p
 }
 
 func reusedKey() *Problem {
-	p := newProblem(http.StatusUnprocessableEntity, "Another call was made with this Idempotency-Key: choose a new key for a new call.")
+	p := newProblem(http.StatusUnprocessableEntity, "This Idempotency-Key was used for another call: choose a new key for a new call.")
 	p.Code = "idempotency_key_reused"
 	return p
 }
@@ -320,7 +320,7 @@ func readAll(body io.Reader, limit int64) ([]byte, *Problem) {
 	raw, err := io.ReadAll(io.LimitReader(body, limit+1))
 	switch {
 	case err != nil:
-		return nil, newProblem(http.StatusBadRequest, "the body cannot be read")
+		return nil, unreadable()
 	case int64(len(raw)) > limit:
 		return nil, newProblem(http.StatusRequestEntityTooLarge, "the body is too large")
 	}
@@ -359,6 +359,6 @@ func (r *recordedContext) send() {
 	}
 	r.humaContext.SetStatus(r.status)
 	if r.answer.Len() > 0 {
-		_, _ = r.humaContext.BodyWriter().Write(r.answer.Bytes()) // who went away needs no answer
+		_, _ = r.humaContext.BodyWriter().Write(r.answer.Bytes()) // fails only if the client is gone
 	}
 }

@@ -14,10 +14,10 @@ const keysPath = "/management/keys"
 
 // SigningKey describes a vendor's signing key, without the private key.
 type SigningKey struct {
-	KeyID     string     `json:"kid" doc:"The RFC 7638 thumbprint, as in the tokens' kid."`
-	Status    string     `json:"status" enum:"signing,verifying,retired"`
-	CreatedAt time.Time  `json:"createdAt"`
-	RetiredAt *time.Time `json:"retiredAt,omitempty"`
+	KeyID     string     `json:"kid" doc:"The kid: the RFC 7638 thumbprint of the public key." example:"Zk3-9yKc0bq7Lw1m5x8v"`
+	Status    string     `json:"status" enum:"signing,verifying,retired" doc:"ACTIVE, or INACTIVE: grants no access."`
+	CreatedAt time.Time  `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	RetiredAt *time.Time `json:"retiredAt,omitempty" doc:"When the key was retired."`
 }
 
 func wireKey(key store.KeyInfo) SigningKey {
@@ -46,7 +46,7 @@ func (a *api) registerKeys() {
 	})
 	register(a, huma.Operation{
 		OperationID: "rotate-keys", Method: http.MethodPost, Path: keysPath + "/rotate", Tags: tags, Security: needs("keys:write"),
-		Summary: "Makes a new key that signs from now on; what older keys signed stays good", DefaultStatus: http.StatusCreated,
+		Summary: "Creates a new signing key; signatures of older keys stay valid", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
 	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[SigningKey], error) {
 		key, err := a.Keyring.Rotate(ctx, vendor)
@@ -54,9 +54,9 @@ func (a *api) registerKeys() {
 	})
 	register(a, huma.Operation{
 		OperationID: "retire-key", Method: http.MethodDelete, Path: keysPath + "/{kid}", Tags: tags, Security: needs("keys:write"),
-		Summary: "Retires a key: whatever it signed ends at once", DefaultStatus: http.StatusNoContent,
+		Summary: "Retires a key: its signatures become invalid at once", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *struct {
-		KeyID string `path:"kid" maxLength:"128"`
+		KeyID string `path:"kid" maxLength:"128" doc:"The key's kid." example:"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"`
 	},
 	) (*empty, error) {
 		_, err := a.Keyring.Retire(ctx, vendor, in.KeyID)

@@ -24,14 +24,14 @@ const linkParam = "token"
 
 // LinkBody is the request for a signed link.
 type LinkBody struct {
-	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page that the link opens; the token is appended to it."`
-	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The sku that the link opens."`
-	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255"`
+	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page that the link opens; the token is appended to it." example:"https://news.example.com/articles/hello"`
+	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The SKU that the link opens."`
+	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255" doc:"The purchase option."`
 	PublisherContentID string         `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
-	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"For whom the link is made. It never makes the visitor that user."`
-	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"How often the link may be redeemed; not counted when left out."`
+	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"The user for whom the link is made, for the record. It does not identify the visitor." example:"user-123"`
+	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of redemptions. Default: unlimited and not counted." example:"5"`
 	ExpiresIn          Lifetime       `json:"expiresIn,omitzero" required:"false"`
-	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Texts, numbers and booleans that are kept with the link."`
+	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Strings, numbers and booleans to store with the link." example:"{\"campaign\": \"autumn\"}"`
 }
 
 // Lifetime is how long a token is valid: digits and one of s, m, h, d. In JSON it
@@ -73,29 +73,29 @@ func (l Lifetime) or(absent time.Duration) (time.Duration, error) {
 
 // CreatedLink is the answer to a LinkBody. The token is not stored.
 type CreatedLink struct {
-	SignedURL          string    `json:"signedUrl,omitempty" doc:"The url with the token; absent when the link has no url."`
-	Token              string    `json:"token"`
-	TokenID            string    `json:"tokenId"`
-	ExpiresAt          time.Time `json:"expiresAt"`
-	SKU                string    `json:"sku,omitempty"`
-	PublisherContentID string    `json:"publisherContentId,omitempty"`
+	SignedURL          string    `json:"signedUrl,omitempty" doc:"The URL with the token appended; absent if the link has no url." example:"https://news.example.com/articles/hello?token=eyJhbGciOiJFUzI1NiIs…"`
+	Token              string    `json:"token" doc:"The signed token. It is not stored." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
+	TokenID            string    `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ExpiresAt          time.Time `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
+	SKU                string    `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
+	PublisherContentID string    `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
 }
 
 // SignedLink is a stored link, without its token.
 type SignedLink struct {
-	TokenID            string             `json:"tokenId"`
-	Status             string             `json:"status" enum:"active,used_up,expired,revoked"`
-	URL                string             `json:"url,omitempty"`
-	SKU                string             `json:"sku,omitempty"`
-	PurchaseOption     string             `json:"purchaseOption,omitempty"`
-	PublisherContentID string             `json:"publisherContentId,omitempty"`
-	UserID             string             `json:"userId,omitempty"`
-	MaxUses            int64              `json:"maxUses,omitempty"`
-	Uses               int64              `json:"uses"`
-	Meta               stdjson.RawMessage `json:"meta,omitempty"`
-	CreatedAt          time.Time          `json:"createdAt"`
-	ExpiresAt          time.Time          `json:"expiresAt"`
-	RevokedAt          *time.Time         `json:"revokedAt,omitempty"`
+	TokenID            string             `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Status             string             `json:"status" enum:"active,used_up,expired,revoked" doc:"The link's state." example:"active"`
+	URL                string             `json:"url,omitempty" doc:"The page that the link opens." example:"https://news.example.com/articles/hello"`
+	SKU                string             `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
+	PurchaseOption     string             `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
+	PublisherContentID string             `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	UserID             string             `json:"userId,omitempty" doc:"The user for whom the link was made." example:"user-123"`
+	MaxUses            int64              `json:"maxUses,omitempty" doc:"The maximum number of redemptions; absent if unlimited." example:"5"`
+	Uses               int64              `json:"uses" doc:"The number of redemptions." example:"2"`
+	Meta               stdjson.RawMessage `json:"meta,omitempty" doc:"The metadata stored with the link."`
+	CreatedAt          time.Time          `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	ExpiresAt          time.Time          `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
+	RevokedAt          *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
 }
 
 func wireLink(link store.SignedLink, now time.Time) SignedLink {
@@ -120,13 +120,13 @@ func wireLink(link store.SignedLink, now time.Time) SignedLink {
 
 // LinkID names a signed link in a path.
 type LinkID struct {
-	ID string `path:"id" maxLength:"128"`
+	ID string `path:"id" maxLength:"128" doc:"The link's tokenId." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
 // LinkUse is one redemption of a link.
 type LinkUse struct {
-	ID string    `json:"id" doc:"Names the use in this listing."`
-	At time.Time `json:"at"`
+	ID string    `json:"id" doc:"The id of the use in this listing."`
+	At time.Time `json:"at" doc:"The time of the use." example:"2027-01-01T09:30:00Z"`
 }
 
 func (a *api) registerLinks() {
@@ -134,7 +134,7 @@ func (a *api) registerLinks() {
 	register(a, huma.Operation{
 		OperationID: "create-signed-link", Method: http.MethodPost, Path: "/management/create-signed-link", Tags: tags, Security: needs("links:write"),
 		Summary: "Creates a signed link",
-		Description: "The link opens a page for which every one of url, sku and publisherContentId that it names matches, " +
+		Description: "The link opens pages that match all of url, sku and publisherContentId as far as given, " +
 			"until it expires, is used up or is revoked.",
 		Metadata: map[string]any{repetitionKey: repeatRebuild, rebuildKey: rebuild(a.rebuildLink)},
 	}, a.createLink)
@@ -151,15 +151,15 @@ func (a *api) registerLinks() {
 	})
 	register(a, huma.Operation{
 		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),
-		Summary: "Returns a signed link and its uses",
+		Summary: "Returns a signed link and its number of uses",
 	}, func(ctx context.Context, vendor string, in *LinkID) (*record[SignedLink], error) {
 		link, err := a.Store.SignedLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
 		return newRecord(wireLink(link, a.Now()), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "list-signed-link-uses", Method: http.MethodGet, Path: linksPath + "/{id}/uses", Tags: tags, Security: needs("links:read"),
-		Summary:     "Lists when a counted signed link was redeemed, in no order",
-		Description: "Uses are known as long as the link is. A link without maxUses counts none.",
+		Summary:     "Lists the redemptions of a counted signed link, in no particular order",
+		Description: "Redemptions are kept as long as the link. A link without maxUses counts none.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		LinkID
 		PageParams
@@ -177,7 +177,7 @@ func (a *api) registerLinks() {
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
-		Summary:       "Ends a signed link at once, and with it every browser session that it opened",
+		Summary:       "Revokes a signed link and every browser session that it opened",
 		DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *LinkID) (*empty, error) {
 		_, err := a.Store.RevokeLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
@@ -254,7 +254,7 @@ func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkCl
 		Subject: in.UserID, MaxUses: in.MaxUses,
 	}
 	if in.URL == "" && in.SKU == "" && in.PublisherContentID == "" {
-		return claims, invalid("url", "is required, or sku or publisherContentId: what the link opens")
+		return claims, invalid("url", "is required, unless sku or publisherContentId is given")
 	}
 	for field, text := range map[string]string{
 		"url": in.URL, "sku": in.SKU, "purchaseOption": in.PurchaseOption,
@@ -272,7 +272,7 @@ func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkCl
 	}
 	// Two tokens in one URL are refused at the gate.
 	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(linkParam) {
-		return claims, invalid("url", "has the parameter "+linkParam+" already, which is to carry the link's token")
+		return claims, invalid("url", "has the parameter "+linkParam+", which is reserved for the link's token")
 	}
 	if err := keys.CheckLink(&claims); err != nil {
 		return claims, newProblem(http.StatusUnprocessableEntity, err.Error())
@@ -288,10 +288,10 @@ func checkLinkText(field, text string) error {
 		limit = keys.MaxLinkURL
 	}
 	if len(text) > limit {
-		return invalid(field, "is too long in UTF-8")
+		return invalid(field, "is too long in bytes of UTF-8")
 	}
 	if strings.ContainsFunc(text, func(c rune) bool { return c < 0x20 || c == 0x7f }) {
-		return invalid(field, "holds a control character")
+		return invalid(field, "contains a control character")
 	}
 	return nil
 }
@@ -305,7 +305,7 @@ func linkMeta(meta map[string]any) (stdjson.RawMessage, error) {
 		switch value.(type) {
 		case string, bool, float64:
 		default:
-			return nil, invalid("meta."+name, "must be a text, a number or a boolean")
+			return nil, invalid("meta."+name, "must be a string, a number or a boolean")
 		}
 	}
 	encoded, err := stdjson.Marshal(meta)

@@ -13,23 +13,23 @@ const listsPath = "/management/access-lists"
 
 // AccessList is an access list.
 type AccessList struct {
-	ID               string `json:"id"`
-	Name             string `json:"name"`
-	Description      string `json:"description"`
-	Type             string `json:"type"`
-	Status           string `json:"status"`
-	ExcludeFromStats bool   `json:"excludeFromStats"`
+	ID               string `json:"id" doc:"The list's id." example:"src_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Name             string `json:"name" doc:"A name for people." example:"Subscribers"`
+	Description      string `json:"description" doc:"A description for people." example:"Everybody who subscribed on paper"`
+	Type             string `json:"type" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
+	Status           string `json:"status" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats" doc:"Excludes the record from statistics." example:"false"`
 }
 
 func wireList(list store.AccessList) AccessList { return AccessList(list) }
 
 // ListBody creates or replaces an access list.
 type ListBody struct {
-	Name             string `json:"name" minLength:"1" maxLength:"255" doc:"What the list is called."`
-	Description      string `json:"description,omitempty" maxLength:"1024"`
-	Type             string `json:"type,omitempty" enum:"MANUAL" default:"MANUAL"`
-	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE" doc:"The grants of a list that is not ACTIVE give nothing."`
-	ExcludeFromStats bool   `json:"excludeFromStats,omitempty"`
+	Name             string `json:"name" minLength:"1" maxLength:"255" doc:"The list's name." example:"Subscribers"`
+	Description      string `json:"description,omitempty" maxLength:"1024" doc:"A description for people." example:"Everybody who subscribed on paper"`
+	Type             string `json:"type,omitempty" enum:"MANUAL" default:"MANUAL" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
+	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE" doc:"Grants of an INACTIVE list have no effect." example:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats,omitempty" doc:"Excludes the record from statistics." example:"false"`
 }
 
 func (b ListBody) list() store.AccessList {
@@ -40,11 +40,11 @@ func (b ListBody) list() store.AccessList {
 
 // ListPatch changes the named fields of an access list.
 type ListPatch struct {
-	Name             *string `json:"name,omitempty" minLength:"1" maxLength:"255"`
-	Description      *string `json:"description,omitempty" maxLength:"1024"`
-	Type             *string `json:"type,omitempty" enum:"MANUAL"`
-	Status           *string `json:"status,omitempty" enum:"ACTIVE,INACTIVE"`
-	ExcludeFromStats *bool   `json:"excludeFromStats,omitempty"`
+	Name             *string `json:"name,omitempty" minLength:"1" maxLength:"255" doc:"A name for people." example:"Subscribers"`
+	Description      *string `json:"description,omitempty" maxLength:"1024" doc:"A description for people." example:"Everybody who subscribed on paper"`
+	Type             *string `json:"type,omitempty" enum:"MANUAL" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
+	Status           *string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
+	ExcludeFromStats *bool   `json:"excludeFromStats,omitempty" doc:"Excludes the record from statistics." example:"false"`
 }
 
 func (p ListPatch) apply(list *store.AccessList) {
@@ -62,14 +62,14 @@ func (p ListPatch) apply(list *store.AccessList) {
 
 // ListPath names an access list in a path.
 type ListPath struct {
-	ID string `path:"id" maxLength:"128" example:"src_123abc"`
+	ID string `path:"id" maxLength:"128" doc:"The access list's id. Every vendor has src_default." example:"src_default"`
 }
 
 func (a *api) registerLists() {
 	tags := []string{"Access lists"}
 	register(a, huma.Operation{
 		OperationID: "list-access-lists", Method: http.MethodGet, Path: listsPath, Tags: tags, Security: needs("grants:read"),
-		Summary: "Lists the access lists, the built-in one first and the others in order of creation",
+		Summary: "Lists access lists: the built-in list first, others in order of creation",
 	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[AccessList], error) {
 		found, err := a.Store.Lists(ctx, vendor, in.page())
 		if err != nil {
@@ -119,7 +119,7 @@ func (a *api) registerLists() {
 	})
 	register(a, huma.Operation{
 		OperationID: "change-access-list", Method: http.MethodPatch, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
-		Summary: "Changes what the body names of an access list",
+		Summary: "Changes the named fields of an access list",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
 		IfMatch
@@ -137,9 +137,9 @@ func (a *api) registerLists() {
 	})
 	register(a, huma.Operation{
 		OperationID: "delete-access-list", Method: http.MethodDelete, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
-		Summary: "Removes an access list with all its grants", DefaultStatus: http.StatusNoContent,
-		Description: "The grants end in the moment in which the list does: the next request is decided without them. " +
-			"Their records are removed behind that. The list that every vendor has cannot be removed.",
+		Summary: "Removes an access list and all of its grants", DefaultStatus: http.StatusNoContent,
+		Description: "The grants end together with the list, effective from the next request on. " +
+			"Their records are removed in the background. The built-in list cannot be removed.",
 	}, func(ctx context.Context, vendor string, in *struct {
 		ListPath
 		IfMatch

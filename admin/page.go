@@ -11,15 +11,15 @@ import (
 
 // PageParams are the query parameters of a listing.
 type PageParams struct {
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most records to return."`
-	From  string `query:"from" maxLength:"128" doc:"Continue behind the record with this id."`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The maximum number of records to return."`
+	From  string `query:"from" maxLength:"128" doc:"Continue after the record with this id."`
 }
 
 func (p PageParams) page() store.Page { return store.Page{Limit: p.Limit, From: p.From} }
 
-// listing is a page of records.
+// listing is the response with a page of records.
 type listing[T any] struct {
-	Link string `header:"Link" doc:"The next page (RFC 8288), if there may be one."`
+	Link string `header:"Link" doc:"The next page (RFC 8288), if there is one."`
 	Body []T
 }
 

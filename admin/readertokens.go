@@ -19,14 +19,14 @@ type ReaderTokenBody struct {
 	Email           string   `json:"email,omitempty" maxLength:"254"`
 	EmailVerified   bool     `json:"emailVerified,omitempty"`
 	PublisherUserID string   `json:"publisherUserId,omitempty" maxLength:"255"`
-	Site            string   `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site at which the token counts. Default: the vendor's name."`
+	Site            string   `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site at which the token is valid. Default: the site with the vendor's name."`
 	ExpiresIn       Lifetime `json:"expiresIn,omitzero" required:"false"`
 }
 
 // IssuedToken is a reader token or an access token.
 type IssuedToken struct {
 	Token     string    `json:"token" doc:"The signed token."`
-	ExpiresAt time.Time `json:"expiresAt" doc:"The end of its validity."`
+	ExpiresAt time.Time `json:"expiresAt" doc:"The end of the token's validity."`
 }
 
 // registerReaderTokens adds the operation that makes anybody a reader: it is the
@@ -34,7 +34,7 @@ type IssuedToken struct {
 func (a *api) registerReaderTokens() {
 	register(a, huma.Operation{
 		OperationID: "create-reader-token", Method: http.MethodPost, Path: "/management/reader-tokens", Tags: []string{"Readers"}, Security: needs("readers:write"),
-		Summary:  "Makes a reader's token, signed by the vendor's own key",
+		Summary:  "Issues a reader token signed by the vendor's key",
 		Metadata: map[string]any{repetitionKey: repeatCall},
 	}, func(ctx context.Context, vendor string, in *body[ReaderTokenBody]) (*body[IssuedToken], error) {
 		expiresIn, err := in.Body.ExpiresIn.or(defaultReaderTokenLifetime)

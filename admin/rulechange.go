@@ -158,7 +158,7 @@ func sortRules(rules []policy.Rule) {
 func findRule(rules []policy.Rule, path string) (int, error) {
 	i := slices.IndexFunc(rules, func(rule policy.Rule) bool { return rule.Path == path })
 	if i < 0 {
-		return 0, newProblem(http.StatusNotFound, "There is no rule with this path; /x and /x/ are two rules.")
+		return 0, newProblem(http.StatusNotFound, "There is no rule with this path; /x and /x/ are different rules.")
 	}
 	return i, nil
 }
@@ -178,7 +178,7 @@ func freeRank(rules []policy.Rule, i int) error {
 // ones move by one. Without a rank it comes last. The rules are by rank.
 func insertRule(rules []policy.Rule, rule policy.Rule, rank *int) ([]policy.Rule, error) {
 	if _, err := findRule(rules, rule.Path); err == nil {
-		return nil, newProblem(http.StatusConflict, fmt.Sprintf("There is a rule with the path %s already.", rule.Path))
+		return nil, newProblem(http.StatusConflict, fmt.Sprintf("A rule with the path %s already exists.", rule.Path))
 	}
 	switch {
 	case rank != nil:
@@ -220,7 +220,7 @@ func moveRule(rules []policy.Rule, move RuleMove) ([]policy.Rule, error) {
 		return nil, badRule(fmt.Sprintf("There is no rule with the rank %d; nothing was moved.", move.Old))
 	case move.Path != "" && rules[i].Path != move.Path:
 		return nil, newProblem(http.StatusConflict, fmt.Sprintf(
-			"The rank %d is that of %s by now: somebody else changed the rules. Nothing was moved.", move.Old, rules[i].Path))
+			"The rank %d now belongs to %s: the rules were changed concurrently. Nothing was moved.", move.Old, rules[i].Path))
 	}
 	to := min(move.New, rules[len(rules)-1].Rank)
 	for j := range rules {
@@ -241,15 +241,14 @@ func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 	rules := make([]policy.Rule, len(bodies))
 	seen := make(map[string]bool, len(bodies))
 	ranked := 0
-	var decoder policy.RuleDecoder
 	for i := range bodies {
 		wanted := &bodies[i]
-		rule, err := wanted.rule(&decoder)
+		rule, err := wanted.rule()
 		if err != nil {
 			return nil, err
 		}
 		if seen[rule.Path] {
-			return nil, badRule(fmt.Sprintf("rule %s: there are two rules with this path", rule.Path))
+			return nil, badRule(fmt.Sprintf("rule %s: two rules have this path", rule.Path))
 		}
 		seen[rule.Path] = true
 		rule.Rank = i + 1
@@ -260,13 +259,13 @@ func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 		rules[i] = rule
 	}
 	if ranked > 0 && ranked < len(bodies) {
-		return nil, badRule("Some rules have a rank and others have none: leave all ranks out, and the order of the array counts.")
+		return nil, badRule("Some rules have a rank and others have none: omit all ranks to use the order of the array.")
 	}
 	return rules, nil
 }
 
 // rule returns the rule that a body describes, without its rank.
-func (b *RuleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
+func (b *RuleBody) rule() (policy.Rule, error) {
 	rule := policy.Rule{Path: b.Path}
 	if !strings.HasPrefix(rule.Path, "/") {
 		rule.Path = "/" + rule.Path
@@ -275,11 +274,7 @@ func (b *RuleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
 	if strings.Contains(rule.Path, "//") {
 		return rule, badRule(fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))
 	}
-	patch := RulePatch{Methods: &b.Methods, Forward: b.Forward, Engaged: &b.Engaged}
-	var known bool
-	if rule.Allow, known = decoder.Allow(b.Allow.RawMessage); !known {
-		patch.Allow = &b.Allow // which says what is wrong with it
-	}
+	patch := RulePatch{Methods: &b.Methods, Allow: &b.Allow, Forward: b.Forward, Engaged: &b.Engaged}
 	rule.Forward = true
 	return rule, patch.apply(&rule)
 }
@@ -292,7 +287,7 @@ func (r *RuleReplacement) patch() RulePatch {
 
 func (p *RulePatch) apply(rule *policy.Rule) error {
 	if p.Path != "" && p.Path != rule.Path {
-		return badRule(fmt.Sprintf("rule %s: its path is its name, and cannot be changed: create another rule and delete this one", rule.Path))
+		return badRule(fmt.Sprintf("rule %s: the path identifies the rule and cannot be changed: create another rule and delete this one", rule.Path))
 	}
 	if p.Rank != nil {
 		rule.Rank = *p.Rank

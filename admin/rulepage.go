@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -17,15 +18,15 @@ const defaultRulePage = 25
 
 // PageNumber selects a page of a listing with numbered pages.
 type PageNumber struct {
-	Page     int `query:"page" minimum:"1" maximum:"1000000" default:"1" doc:"A page number within the listing."`
-	PageSize int `query:"page_size" minimum:"1" maximum:"100" default:"25" doc:"The number of results of a page."`
+	Page     int `query:"page" minimum:"1" maximum:"1000000" default:"1" doc:"The page number, from one."`
+	PageSize int `query:"page_size" minimum:"1" maximum:"100" default:"25" doc:"The number of results per page."`
 }
 
 // RulePage is one page of a site's rules.
 type RulePage struct {
 	NumberedPage[Rule]
-	Version string `json:"version" doc:"Names this state of the site's rules: pages of one version fit together."`
-	Detail  string `json:"detail,omitempty" doc:"What to look at: rules that never decide, because an earlier one hides them."`
+	Version string `json:"version" doc:"The version of the site's rules. Pages with equal versions are consistent."`
+	Detail  string `json:"detail,omitempty" doc:"Warnings: rules that never match because an earlier rule hides them."`
 }
 
 // of returns the page of a site's rules that is asked for.
@@ -47,10 +48,10 @@ func (p PageNumber) of(ctx context.Context, rules []policy.Rule) (RulePage, erro
 
 // NumberedPage is one page of a listing with numbered pages.
 type NumberedPage[T any] struct {
-	Count    int     `json:"count" doc:"How many results there are on all pages."`
-	Next     *string `json:"next" doc:"The URL of the next page."`
-	Previous *string `json:"previous" doc:"The URL of the previous page."`
-	Results  []T     `json:"results"`
+	Count    int     `json:"count" doc:"The number of results on all pages." example:"1"`
+	Next     *string `json:"next" doc:"The URL of the next page, or null."`
+	Previous *string `json:"previous" doc:"The URL of the previous page, or null."`
+	Results  []T     `json:"results" doc:"The records of the page."`
 }
 
 // newPage returns a page without its results.
@@ -121,28 +122,15 @@ func requestAddress(r *http.Request) url.URL {
 
 // rulesVersion names a state of a site's rules.
 func rulesVersion(rules []policy.Rule) (string, error) {
-	var encoder policy.RuleEncoder
-	digest := sha256.New()
-	text := []byte("[")
 	if len(rules) == 0 {
-		text = []byte("null") // as it was read from the store before there were any
+		rules = nil // a site without rules has one version, whether it had rules before or not
 	}
-	for i := range rules {
-		if i > 0 {
-			text = append(text, ',')
-		}
-		var err error
-		if text, err = encoder.Append(text, &rules[i]); err != nil {
-			return "", fmt.Errorf("encoding the rules: %w", err)
-		}
-		digest.Write(text)
-		text = text[:0]
+	text, err := json.Marshal(rules)
+	if err != nil {
+		return "", fmt.Errorf("encoding the rules: %w", err)
 	}
-	if len(rules) > 0 {
-		text = append(text, ']')
-	}
-	digest.Write(text)
-	return base64.RawURLEncoding.EncodeToString(digest.Sum(nil)[:12]), nil
+	digest := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(digest[:12]), nil
 }
 
 // sameVersion refuses to replace rules that are no longer those that the caller
@@ -156,7 +144,7 @@ func sameVersion(rules []policy.Rule, version string) error {
 		return err
 	}
 	if current != version {
-		return newProblem(http.StatusConflict, "Somebody else changed the rules meanwhile; nothing was stored. List them again, and decide anew.")
+		return newProblem(http.StatusConflict, "The rules were changed concurrently; nothing was stored. List them again and repeat the change.")
 	}
 	return nil
 }

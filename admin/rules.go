@@ -23,50 +23,50 @@ const (
 
 // RuleBody creates a rule.
 type RuleBody struct {
-	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Rules are tried by rank, lowest first. A rank that is taken moves the rule there, and all later ones, by one. Default: behind all others."`
-	Path    string    `json:"path" minLength:"1" maxLength:"1024" doc:"A template: it matches every path that begins with its segments, of which {name} and :name match any and capture it." example:"/articles/{publisherContentId}"`
-	Methods []string  `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods for which the rule counts. Default: all."`
+	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Rules are tried by rank, lowest first. If the rank is taken, the rule there and all later rules move by one. Default: after all others." example:"1"`
+	Path    string    `json:"path" minLength:"1" maxLength:"1024" doc:"A template. It matches every path that begins with its segments; {name} and :name match and capture any segment." example:"/articles/{publisherContentId}"`
+	Methods []string  `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods that the rule matches. Default: all." example:"[\"GET\", \"HEAD\"]"`
 	Allow   RuleAllow `json:"allow"`
-	Forward *bool     `json:"is_forward,omitempty" doc:"Whether allowed requests go to the origin. Default: true."`
-	Engaged string    `json:"engaged,omitempty" maxLength:"255" doc:"Tags that a visit records, separated by commas."`
+	Forward *bool     `json:"is_forward,omitempty" doc:"Whether allowed requests are forwarded to the origin. Default: true." example:"true"`
+	Engaged string    `json:"engaged,omitempty" maxLength:"255" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
 }
 
 // RuleReplacement replaces a rule, which the path of the call names.
 type RuleReplacement struct {
-	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Default: the rank that it has. One that another rule has is refused."`
-	Path    string    `json:"path,omitempty" maxLength:"1024" doc:"Must be the rule's own, if it is given."`
-	Methods []string  `json:"methods,omitempty" maxItems:"32"`
+	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"The new rank, which must not be taken. Default: unchanged." example:"1"`
+	Path    string    `json:"path,omitempty" maxLength:"1024" doc:"If present, must equal the rule's path."`
+	Methods []string  `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods that the rule matches." example:"[\"GET\", \"HEAD\"]"`
 	Allow   RuleAllow `json:"allow"`
-	Forward *bool     `json:"is_forward,omitempty"`
-	Engaged string    `json:"engaged,omitempty" maxLength:"255"`
+	Forward *bool     `json:"is_forward,omitempty" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
+	Engaged string    `json:"engaged,omitempty" maxLength:"255" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
 }
 
 // RulePatch changes the named fields of a rule.
 type RulePatch struct {
-	Rank    *int       `json:"rank,omitempty" minimum:"0" maximum:"1000000"`
-	Path    string     `json:"path,omitempty" maxLength:"1024" doc:"Must be the rule's own, if it is given."`
-	Methods *[]string  `json:"methods,omitempty" maxItems:"32" doc:"An empty list stands for all methods."`
+	Rank    *int       `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"The rank. Rules are tried by rank, lowest first." example:"1"`
+	Path    string     `json:"path,omitempty" maxLength:"1024" doc:"If present, must equal the rule's path."`
+	Methods *[]string  `json:"methods,omitempty" maxItems:"32" doc:"An empty list means all methods." example:"[\"GET\", \"HEAD\"]"`
 	Allow   *RuleAllow `json:"allow,omitempty"`
-	Forward *bool      `json:"is_forward,omitempty"`
-	Engaged *string    `json:"engaged,omitempty" maxLength:"255"`
+	Forward *bool      `json:"is_forward,omitempty" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
+	Engaged *string    `json:"engaged,omitempty" maxLength:"255" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
 }
 
 // RuleMove moves one rule.
 type RuleMove struct {
-	Old  int    `json:"oldpos" minimum:"0" doc:"The rank of the rule that is moved."`
-	New  int    `json:"newpos" minimum:"0" doc:"The rank that it gets; those between move by one. Behind the last is the end."`
-	Path string `json:"path,omitempty" maxLength:"1024" doc:"The path of the rule that is meant: if another one has the rank by now, nothing is moved."`
+	Old  int    `json:"oldpos" minimum:"0" doc:"The current rank of the rule."`
+	New  int    `json:"newpos" minimum:"0" doc:"The new rank; rules in between move by one. A rank beyond the last means the end."`
+	Path string `json:"path,omitempty" maxLength:"1024" doc:"The rule's path. If another rule has this rank by now, nothing is moved."`
 }
 
 // Rule is a stored rule.
 type Rule struct {
-	Rank    int       `json:"rank" doc:"Determines the order in which rules are tried, lowest first."`
-	Path    string    `json:"path" doc:"The template against which the paths of requests are matched."`
-	Methods []string  `json:"methods,omitempty" doc:"The HTTP methods for which the rule counts; absent for all."`
+	Rank    int       `json:"rank" doc:"The rank. Rules are tried by rank, lowest first." example:"1"`
+	Path    string    `json:"path" doc:"The template against which request paths are matched."`
+	Methods []string  `json:"methods,omitempty" doc:"The HTTP methods that the rule matches; absent for all." example:"[\"GET\", \"HEAD\"]"`
 	Allow   RuleAllow `json:"allow"`
-	Forward bool      `json:"is_forward" doc:"Whether allowed requests go to the origin."`
-	Engaged string    `json:"engaged" doc:"Tags that a visit records, separated by commas."`
-	Detail  string    `json:"detail,omitempty" doc:"What to look at: rules that never decide, because an earlier one hides them."`
+	Forward bool      `json:"is_forward" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
+	Engaged string    `json:"engaged" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
+	Detail  string    `json:"detail,omitempty" doc:"Warnings: rules that never match because an earlier rule hides them."`
 }
 
 // RuleAllow is the JSON of a rule's operator and arguments. It is not parsed when
@@ -91,7 +91,7 @@ func (a RuleAllow) Parse() (allow policy.Allow, err error) {
 // Schema implements huma.SchemaProvider.
 func (RuleAllow) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
-		Description: "The operator, by its name or DjaoApp's code: `<operator>`, or `<operator>/<JSON arguments>`. A bare code may be a number.",
+		Description: "The operator by name or by DjaoApp code: `<operator>` or `<operator>/<JSON arguments>`. A code without arguments may be a number.",
 		OneOf: []*huma.Schema{
 			{Type: huma.TypeInteger},
 			{Type: huma.TypeString},
@@ -102,7 +102,7 @@ func (RuleAllow) Schema(huma.Registry) *huma.Schema {
 
 // SiteParam names a site of the vendor.
 type SiteParam struct {
-	Site string `query:"site" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site whose rules are meant. Default: the vendor's own name."`
+	Site string `query:"site" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site. Default: the site with the vendor's name."`
 }
 
 func (p SiteParam) site(vendor string) string {
@@ -115,7 +115,7 @@ func (p SiteParam) site(vendor string) string {
 // RulePath names a rule in a path: its path without the slash that it begins
 // with, empty for `/`.
 type RulePath struct {
-	Path string `path:"path" required:"false" maxLength:"1024" doc:"The rule's path without its first slash, empty for /." example:"articles/{publisherContentId}"`
+	Path string `path:"path" required:"false" maxLength:"1024" doc:"The rule's path without its leading slash; empty for /." example:"articles/{publisherContentId}"`
 }
 
 func (p RulePath) rule() string { return "/" + p.Path }
@@ -125,7 +125,7 @@ func (a *api) registerRules() {
 	// The mux would send this on to the rule for `/`, which nobody named.
 	a.mux.HandleFunc(http.MethodDelete+" "+rulesPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", "GET, HEAD, PATCH, POST, PUT")
-		newProblem(http.StatusMethodNotAllowed, "All rules are removed with PUT and an empty array; the rule for / is "+rulesPath+"/.").write(w)
+		newProblem(http.StatusMethodNotAllowed, "To remove all rules, PUT an empty array; the rule for / is "+rulesPath+"/.").write(w)
 	})
 	tags := []string{"Rules"}
 	one := rulesPath + "/{path...}"
@@ -158,7 +158,7 @@ func (a *api) registerRules() {
 		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body.patch(), in.IfMatch)
 	})
 	register(a, huma.Operation{
-		OperationID: "change-rule", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Changes what the body names of a rule",
+		OperationID: "change-rule", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Changes the named fields of a rule",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		RulePath
@@ -170,7 +170,7 @@ func (a *api) registerRules() {
 	})
 	register(a, huma.Operation{
 		OperationID: "delete-rule", Method: http.MethodDelete, Path: one, Tags: tags, Security: needs("rules:write"),
-		Summary: "Removes a rule; later ones move up by one", DefaultStatus: http.StatusNoContent,
+		Summary: "Removes a rule; later rules move up by one", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		RulePath
@@ -217,7 +217,7 @@ func (a *api) registerRuleCollection() {
 		Body RuleBody
 	},
 	) (*created[Rule], error) {
-		rule, err := in.Body.rule(new(policy.RuleDecoder))
+		rule, err := in.Body.rule()
 		if err != nil {
 			return nil, err
 		}
@@ -232,11 +232,11 @@ func (a *api) registerRuleCollection() {
 	})
 	register(a, huma.Operation{
 		OperationID: "move-rules", Method: http.MethodPatch, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
-		Summary: "Moves rules, one after the other, all or none",
+		Summary: "Moves rules atomically",
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
 		Body struct {
-			Updates []RuleMove `json:"updates" maxItems:"1000"`
+			Updates []RuleMove `json:"updates" maxItems:"1000" doc:"The moves, applied in order."`
 		}
 	},
 	) (*body[RulePage], error) {
@@ -251,18 +251,17 @@ func (a *api) registerRuleCollection() {
 	})
 	register(a, huma.Operation{
 		OperationID: "replace-rules", Method: http.MethodPut, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
-		Summary:      "Replaces all rules of a site in one step",
-		Description:  "The array holds the rules in the order in which they are tried. Either each of them has a rank or none has.",
+		Summary:      "Replaces all rules of a site atomically",
+		Description:  "The array lists the rules in order. Either all rules have a rank or none has.",
 		MaxBodyBytes: maxRulesBody, BodyReadTimeout: rulesReadTimeout,
-		Middlewares: huma.Middlewares{readPlainRules},
 	}, func(ctx context.Context, vendor string, in *struct {
 		SiteParam
-		DryRun    bool       `query:"dry_run" doc:"Check everything, and store nothing."`
-		IfVersion string     `query:"if_version" maxLength:"64" doc:"The version that a listing told: if somebody changed the rules since, nothing is stored."`
+		DryRun    bool       `query:"dry_run" doc:"Validates the rules without storing them."`
+		IfVersion string     `query:"if_version" maxLength:"64" doc:"The version returned by a listing. If the rules have changed since, the call is refused and nothing is stored."`
 		Body      []RuleBody `nullable:"false"`
 	},
 	) (*body[RulePage], error) {
-		rules, err := allRules(rulesOf(ctx, in.Body))
+		rules, err := allRules(in.Body)
 		if err != nil {
 			return nil, err
 		}

@@ -103,7 +103,7 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 			b := &bulk{call: call, api: a, w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
 			if !a.streams.begin(call.caller.Vendor) {
 				w.Header().Set("Retry-After", "5")
-				newProblem(http.StatusTooManyRequests, "Too many streams are under way: try again in a moment.").write(w)
+				newProblem(http.StatusTooManyRequests, "Too many streams are in progress: try again in a moment.").write(w)
 				return
 			}
 			defer a.streams.end(call.caller.Vendor)
@@ -146,7 +146,7 @@ func (b *bulk) fail(err error) {
 		b.api.problemOf(err).write(b.w)
 		return
 	}
-	if b.r.Context().Err() == nil && b.api.Failed != nil {
+	if b.r.Context().Err() == nil {
 		b.api.Failed(err)
 	}
 	panic(http.ErrAbortHandler)
@@ -213,7 +213,7 @@ func (b *bulk) answerFormat() (string, error) {
 			return FormatCSV, nil
 		}
 	}
-	return "", newProblem(http.StatusNotAcceptable, "The answer can be "+typeNDJSON+" or "+typeCSV+": ask for one of them with Accept.")
+	return "", newProblem(http.StatusNotAcceptable, "The response is "+typeNDJSON+" or "+typeCSV+": request one of them with Accept.")
 }
 
 // refusedBody wants bodies to say that they are of a type that the operation
@@ -244,7 +244,7 @@ func (a *api) refusedBody(r *http.Request) *Problem {
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || !slices.Contains(accepts, kind) {
-		return newProblem(http.StatusUnsupportedMediaType, "The body must say with Content-Type that it is "+strings.Join(accepts, " or ")+".")
+		return newProblem(http.StatusUnsupportedMediaType, "Content-Type must be "+strings.Join(accepts, " or ")+".")
 	}
 	return nil
 }
