@@ -19,12 +19,12 @@ import (
 //
 //	<METHOD> <url> <who> <expected> [<rule>]
 //
-// The url is a path, with or without a query, or a whole URL. The reader is one of
+// The url is a path, with or without a query, or a whole URL. Who is one of
 //
-//	anonymous          no identified reader
-//	reader             an identified reader without grants
-//	sku:<sku>[,<sku>…] an identified reader with exactly these grants
-//	user:<id>          the reader with this id, with the grants in the store
+//	anonymous          without a credential
+//	reader             identified, without grants
+//	sku:<sku>[,<sku>…] identified, with exactly these grants
+//	user:<id>          this user id, with the grants in the store
 //
 // and may be followed by +link: the reader has redeemed a signed link to exactly
 // this page. Expected is `allow`, `deny`, or a reason. The rule is the path of the
