@@ -60,7 +60,7 @@ const (
 	public        = policy.ReasonPublic
 	authenticated = policy.ReasonAuthenticated
 	entitled      = policy.ReasonEntitled
-	byLink        = policy.ReasonSignedLink
+	signedLink    = policy.ReasonSignedLink
 	loginRequired = policy.ReasonLoginRequired
 	notEntitled   = policy.ReasonNotEntitled
 	badCredential = policy.ReasonBadCredential
@@ -84,10 +84,10 @@ var decisionTable = []tableRow{
 	{"GET", "/articles/hello", subscriber, entitled},
 	{"GET", "/articles/hello", golden, notEntitled},
 	{"GET", "/articles/hello", ann, notEntitled},
-	{"GET", "/articles/hello", linkHolder, byLink},
+	{"GET", "/articles/hello", linkHolder, signedLink},
 	{"GET", "/articles/hello", forger, badCredential},
 	{"HEAD", "/articles/hello", subscriber, entitled},
-	{"HEAD", "/articles/hello", linkHolder, byLink},
+	{"HEAD", "/articles/hello", linkHolder, signedLink},
 	{"POST", "/articles/hello", subscriber, entitled},
 	{"POST", "/articles/hello", ann, notEntitled},
 	{"GET", "/articles/hello/", subscriber, entitled},
@@ -122,7 +122,7 @@ var decisionTable = []tableRow{
 	{"GET", "/both", subscriber, entitled},
 	{"GET", "/both", ann, notEntitled},
 	{"GET", "/both", anonymous, loginRequired},
-	{"GET", "/both", linkHolder, byLink},
+	{"GET", "/both", linkHolder, signedLink},
 	{"GET", "/both/x", subscriber, entitled},
 
 	{"GET", "/form", anonymous, public},
@@ -288,7 +288,7 @@ func TestDecisionTable(t *testing.T) {
 			if row.who == forger {
 				return // rule tests without a server have no keys
 			}
-			explained, err := offline.explain(t.Context(), b.explainRequest(row, true))
+			explained, err := offline.Explain(t.Context(), b.explainRequest(row, true))
 			if err != nil {
 				t.Fatal(err)
 			}
