@@ -239,14 +239,15 @@ http://localhost:1 {
 	}`)
 }
 
-// Caddy's strict decoding refuses the former name of link_cookie_ttl in JSON.
+// JSON with the former name of link_cookie_ttl fails the load with the new name.
 func TestFormerNameInJSON(t *testing.T) {
-	config, err := adapt("{\n\tadmin off\n}\n\nhttp://127.0.0.1:1 {\n\tgatefold {\n\t\tlink_cookie_ttl 24h\n\t}\n}\n")
+	config, err := adapt(fmt.Sprintf("{\n\tadmin off\n\tgatefold {\n\t\tstore bolt %s\n\t}\n}\n\nhttp://127.0.0.1:1 {\n\tgatefold {\n\t\tlink_cookie_ttl 24h\n\t}\n}\n",
+		filepath.Join(t.TempDir(), "gatefold.db")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	former := bytes.Replace(config, []byte("link_cookie_ttl"), []byte("session_ttl"), 1)
-	if err := caddy.Load(former, true); err == nil || !strings.Contains(err.Error(), `unknown field "session_ttl"`) {
+	if err := caddy.Load(former, true); err == nil || !strings.Contains(err.Error(), "session_ttl is now link_cookie_ttl") {
 		t.Errorf("the error is %v", err)
 	}
 }

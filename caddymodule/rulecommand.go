@@ -158,11 +158,11 @@ func allowArguments(args []string) (json.RawMessage, error) {
 		}
 		return allow.MarshalJSON()
 	}
-	arguments, err := policy.StandardOperators().PlainArguments(args[0], args[1:])
+	allow, err := policy.StandardOperators().Words(args[0], args[1:])
 	if err != nil {
 		return nil, err
 	}
-	return policy.Allow{Operator: args[0], Arguments: arguments}.MarshalJSON()
+	return allow.MarshalJSON()
 }
 
 func addRule(c *call) error {

@@ -29,16 +29,15 @@ type offlineJudge struct {
 func (*offlineJudge) online() bool { return false }
 
 func (j *offlineJudge) explain(ctx context.Context, request admin.ExplainRequest) (*admin.Explanation, error) {
-	nobody := staticKeys{keys.KeySet{}}
+	noKeys := staticKeys{keys.KeySet{}}
 	e, err := newExplainer(request, j.gate, &siteRuntime{
 		policy: policy.OverridesOnly(policy.StandardOperators(), now, overridesOf(&request)),
-		site:   policy.NewSite(j.gate.Vendor, j.gate.Site, j.gate.rules, j.gate.Paths.options(), nobody),
+		site:   policy.NewSite(j.gate.Vendor, j.gate.Site, j.gate.rules, j.gate.Paths.options(), noKeys),
 	})
 	if err != nil {
 		return nil, err
 	}
-	decision := e.decide(ctx)
-	e.addDecision(&decision)
+	e.decide(ctx)
 	return e.result, nil
 }
 

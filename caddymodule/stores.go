@@ -57,7 +57,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.keySets = keys.NewSets(options)
 	decisions, err := policy.New(policy.Options{
 		Records: s.store, Versions: s.versions, Operators: policy.StandardOperators(),
-		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now,
+		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now, Fresh: s.fresh,
 	})
 	if err != nil {
 		s.keySets.Close()
@@ -77,11 +77,13 @@ func openBolt(s *sharedStore) (engine.Engine, error) {
 	return backend, nil
 }
 
-// fresh says whether what is in memory of a vendor may be used: always, where the
-// store is this process's own.
-func (s *sharedStore) fresh(vendor string, at time.Time) bool {
-	follower := s.engine.follower()
-	return follower == nil || follower.Fresh(vendor, at)
+// fresh returns an error when what is in memory of a vendor is too old to decide
+// from: never, if the store is this process's own.
+func (s *sharedStore) fresh(vendor string, at time.Time) error {
+	if follower := s.engine.follower(); follower != nil && !follower.Fresh(vendor, at) {
+		return policy.ErrStale
+	}
+	return nil
 }
 
 // visitInterval is how often visits are written; tests do not wait for it.

@@ -395,13 +395,10 @@ func TestLiteralsAreFoundBelowTheirParent(t *testing.T) {
 	}
 }
 
-// What a request looks at of a rule and of a node lies in whole lines of the
-// processor's memory.
-func TestRulesLieInLines(t *testing.T) {
-	if rule, node := unsafe.Sizeof(compiledRule{}), unsafe.Sizeof(node{}); rule%64 != 0 || node != 64 {
-		t.Errorf("a rule has %d bytes, a node %d", rule, node)
-	}
-	if first := unsafe.Offsetof(compiledRule{}.Rule); first != 64 {
-		t.Errorf("what decides takes %d bytes of a rule", first)
+// A lookup reads one cache line per node, and one for the steps of the rule that it
+// finds.
+func TestNodesAndStepsFillCacheLines(t *testing.T) {
+	if node, steps := unsafe.Sizeof(node{}), unsafe.Sizeof(compiledSteps{}); node != 64 || steps != 64 {
+		t.Errorf("a node has %d bytes, the steps of a rule %d", node, steps)
 	}
 }

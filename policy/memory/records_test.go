@@ -1,4 +1,4 @@
-package policy
+package memory
 
 import (
 	"bytes"
@@ -6,12 +6,20 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"testing"
 )
 
-func TestPackedRecordCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
+const never = 1<<63 - 1
+
+func (c *RecordCache) get(key []byte, stamp uint64, now int64) (value string, ok bool) {
+	if record := c.Get(key, stamp, now); record.Exists() {
+		return record.Value(), true
+	}
+	return "", false
+}
+
+func TestRecordCountsUnderItsStampUntilItsEnd(t *testing.T) {
 	p := NewRecordCache(1 << 20)
 	p.Set([]byte("key"), []byte("value"), 7, 1000)
 	for _, q := range []struct {
@@ -29,62 +37,59 @@ func TestPackedRecordCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
 		{"keyv", 7, 0, false},
 		{"", 7, 0, false},
 	} {
-		if value, ok := p.Get(kindEntitlements, []byte(q.key), q.stamp, q.now); ok != q.ok || ok != (string(value) == "value") {
+		if value, ok := p.get([]byte(q.key), q.stamp, q.now); ok != q.ok || ok != (string(value) == "value") {
 			t.Errorf("%+v: %q, %t", q, value, ok)
 		}
 	}
-	if hits, misses := p.Counted(kindEntitlements); hits != 2 || misses != 6 {
-		t.Errorf("%d hits and %d misses are counted", hits, misses)
-	}
 	p.Set([]byte("key"), []byte("newer"), 8, never)
-	if value, ok := p.Get(kindEntitlements, []byte("key"), 8, 1<<60); !ok || string(value) != "newer" {
+	if value, ok := p.get([]byte("key"), 8, 1<<60); !ok || string(value) != "newer" {
 		t.Errorf("the newer value is %q", value)
 	}
 	p.Set(nil, nil, 1, never)
-	if value, ok := p.Get(kindEntitlements, nil, 1, 0); !ok || len(value) != 0 {
+	if value, ok := p.get(nil, 1, 0); !ok || len(value) != 0 {
 		t.Errorf("nothing is kept as %q", value)
 	}
 }
 
 // A slot may lead to another key's record: its hash is equal, or its block's
 // number came round. Neither is taken for the key's own.
-func TestPackedNeverGivesAnotherKeysValue(t *testing.T) {
+func TestRecordCacheNeverGivesAnotherKeysValue(t *testing.T) {
 	p := NewRecordCache(1 << 20)
 	p.Set([]byte("theirs"), []byte("their value"), 1, never)
-	record, slot := p.room(maphash.Bytes(p.seed, []byte("mine")), 100)
+	record, slot := p.allocate(maphash.Bytes(p.seed, []byte("mine")), 100)
 	copy(record, p.newest.data()[blockHead:][:recordHeader+len("theirs")+len("their value")])
 	binary.LittleEndian.PutUint64(record, maphash.Bytes(p.seed, []byte("mine")))
 	p.table.Load().group(maphash.Bytes(p.seed, []byte("mine")))[0].Store(slot)
-	if value, ok := p.Get(kindEntitlements, []byte("mine"), 1, 0); ok {
+	if value, ok := p.get([]byte("mine"), 1, 0); ok {
 		t.Errorf("of two keys with one hash, one got the other's %q", value)
 	}
 	// The slot of a record whose block is gone, and whose block another took.
 	group := p.table.Load().group(maphash.Bytes(p.seed, []byte("gone")))
 	for _, offset := range []int{0, 8, 16, 24, 32, 40, 48, 56} {
-		group[0].Store(slotOf(maphash.Bytes(p.seed, []byte("gone")), p.newest.number, offset))
-		if value, ok := p.Get(kindEntitlements, []byte("gone"), 1, 0); ok {
+		group[0].Store(newSlot(maphash.Bytes(p.seed, []byte("gone")), p.newest.number, offset))
+		if value, ok := p.get([]byte("gone"), 1, 0); ok {
 			t.Errorf("a slot that leads into a record gave %q", value)
 		}
 	}
-	group[0].Store(slotOf(maphash.Bytes(p.seed, []byte("gone")), p.newest.number+1, 0))
-	if value, ok := p.Get(kindEntitlements, []byte("gone"), 1, 0); ok {
+	group[0].Store(newSlot(maphash.Bytes(p.seed, []byte("gone")), p.newest.number+1, 0))
+	if value, ok := p.get([]byte("gone"), 1, 0); ok {
 		t.Errorf("a slot that leads to no block gave %q", value)
 	}
 }
 
-func TestPackedIsBounded(t *testing.T) {
+func TestRecordCacheIsBounded(t *testing.T) {
 	const bound = 256 << 10
 	p := NewRecordCache(bound)
 	fill := func(bound int64) (kept int) {
 		value := bytes.Repeat([]byte("v"), 200)
 		for i := range 20_000 {
 			p.Set(fmt.Append(nil, "key", i), value, 1, never)
-			if taken := p.Size(); taken > bound {
+			if taken := p.Bytes(); taken > bound {
 				t.Fatalf("%d bytes are taken of %d", taken, bound)
 			}
 		}
 		for i := range 20_000 {
-			if value, ok := p.Get(kindEntitlements, fmt.Append(nil, "key", i), 1, 0); ok {
+			if value, ok := p.get(fmt.Append(nil, "key", i), 1, 0); ok {
 				kept++
 				if len(value) != 200 {
 					t.Fatalf("a value of %d bytes", len(value))
@@ -107,18 +112,18 @@ func TestPackedIsBounded(t *testing.T) {
 	}
 	huge := make([]byte, bound)
 	p.Set([]byte("huge"), huge, 1, never)
-	if _, ok := p.Get(kindEntitlements, []byte("huge"), 1, 0); ok {
+	if _, ok := p.get([]byte("huge"), 1, 0); ok {
 		t.Error("one record takes more than its share")
 	}
 	// One that is larger than a block, and less than its share, is kept.
 	p.Set([]byte("large"), huge[:4*blockBytes], 1, never)
-	if value, ok := p.Get(kindEntitlements, []byte("large"), 1, 0); !ok || len(value) != 4*blockBytes {
+	if value, ok := p.get([]byte("large"), 1, 0); !ok || len(value) != 4*blockBytes {
 		t.Error("a large record is not kept")
 	}
 }
 
 // Who comes again and again stays, however many come once.
-func TestPackedKeepsWhatIsAskedFor(t *testing.T) {
+func TestRecordCacheKeepsWhatIsRead(t *testing.T) {
 	p := NewRecordCache(128 << 10)
 	value := make([]byte, 100)
 	for i := range 100 {
@@ -126,11 +131,11 @@ func TestPackedKeepsWhatIsAskedFor(t *testing.T) {
 	}
 	for i := range 20_000 {
 		p.Set(fmt.Append(nil, "passing", i), value, 1, never)
-		p.Get(kindEntitlements, fmt.Append(nil, "regular", i%100), 1, 0)
+		p.get(fmt.Append(nil, "regular", i%100), 1, 0)
 	}
 	kept := 0
 	for i := range 100 {
-		if _, ok := p.Get(kindEntitlements, fmt.Append(nil, "regular", i), 1, 0); ok {
+		if _, ok := p.get(fmt.Append(nil, "regular", i), 1, 0); ok {
 			kept++
 		}
 	}
@@ -139,10 +144,10 @@ func TestPackedKeepsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestPackedThatIsNotThereKeepsNothing(t *testing.T) {
+func TestNilRecordCacheKeepsNothing(t *testing.T) {
 	var none *RecordCache
 	none.Set([]byte("a"), []byte("b"), 1, never)
-	if _, ok := none.Get(kindEntitlements, []byte("a"), 1, 0); ok {
+	if _, ok := none.get([]byte("a"), 1, 0); ok {
 		t.Error("it kept something")
 	}
 	none.Resize(1 << 20)
@@ -150,10 +155,10 @@ func TestPackedThatIsNotThereKeepsNothing(t *testing.T) {
 
 	p := NewRecordCache(1 << 20)
 	p.Set([]byte("a"), []byte("b"), 1, never)
-	held, _ := p.Get(kindEntitlements, []byte("a"), 1, 0)
+	held, _ := p.get([]byte("a"), 1, 0)
 	p.Close()
 	p.Set([]byte("a"), []byte("b"), 1, never)
-	if _, ok := p.Get(kindEntitlements, []byte("a"), 1, 0); ok || string(held) != "b" {
+	if _, ok := p.get([]byte("a"), 1, 0); ok || string(held) != "b" {
 		t.Error("a closed one answered, or took away what was read")
 	}
 	p.Close()
@@ -161,7 +166,7 @@ func TestPackedThatIsNotThereKeepsNothing(t *testing.T) {
 
 // Everybody reads and writes at once, in little memory, so that blocks come and
 // go: what is found is always the key's own, whole.
-func TestPackedIsConcurrent(t *testing.T) {
+func TestRecordCacheIsConcurrent(t *testing.T) {
 	p := NewRecordCache(64 << 10)
 	var group sync.WaitGroup
 	for worker := range 4 {
@@ -170,7 +175,7 @@ func TestPackedIsConcurrent(t *testing.T) {
 			for i := range 5000 {
 				key := fmt.Append(nil, "key", random.IntN(500))
 				want := append(bytes.Repeat(key, 1+int(key[len(key)-1]%9)), key...)
-				if value, ok := p.Get(kindEntitlements, key, uint64(i%2), 0); ok && !bytes.Equal(value, want) {
+				if value, ok := p.get(key, uint64(i%2), 0); ok && value != string(want) {
 					t.Errorf("%q for %q", value, key)
 				}
 				p.Set(key, want, uint64(i%2), never)
@@ -181,42 +186,4 @@ func TestPackedIsConcurrent(t *testing.T) {
 		})
 	}
 	group.Wait()
-}
-
-// rememberReader keeps a reader as she is kept who came with a token for the first
-// time, and asked for a page that is entitled.
-func (p *Policy) rememberReader(verifier *ReaderVerifier, token string, reader *Reader, vendor string, granted *Entitlements) {
-	key := p.appendTokenKey(nil, verifier, token)
-	value, _ := appendReaderRecord(nil, reader, nil)
-	p.readers.Set(key, value, p.versions.Shared(), never)
-	known := p.readers.readerRecord(p.readers.Peek(key))
-	known.keep(reader, &grantsOf{vendor: vendor, text: granted.text, stamp: p.versions.Reader(vendor, reader)})
-}
-
-var premium = NewEntitlements([]Grant{{ID: "grant_01m8452fr017b5yjsdtmx64dnr", SKU: "premium", Active: true}})
-
-// A hundred thousand readers take little, and it holds no pointer for the
-// collector to follow. The memory of an entry is a promise of the table in
-// docs/performance.md, so it is held here.
-func TestMemoryOfAReader(t *testing.T) {
-	const readers = 50_000
-	p := &Policy{versions: new(Versions), readers: NewRecordCache(64 << 20), fingerprints: NewFingerprinter()}
-	verifier := &ReaderVerifier{ID: "verifier"}
-	heap := func() int64 {
-		var stats runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&stats)
-		return int64(stats.HeapAlloc) //nolint:gosec // far less than that
-	}
-	before := heap()
-	for i := range readers {
-		reader := Reader{UserID: fmt.Sprintf("reader-%07d", i), Email: fmt.Sprintf("reader-%07d@reader.example", i)}
-		p.rememberReader(verifier, fmt.Sprintf("token of reader %d", i), &reader, "default", premium)
-	}
-	each := (heap() - before) / readers
-	counted := p.readers.Size() / readers
-	if each > 400 || counted < each*9/10 {
-		t.Errorf("a reader takes %d bytes, and %d are counted", each, counted)
-	}
-	runtime.KeepAlive(p)
 }

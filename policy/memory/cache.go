@@ -1,4 +1,4 @@
-package policy
+package memory
 
 import (
 	"fmt"
@@ -8,14 +8,11 @@ import (
 	"github.com/dgraph-io/ristretto/v2"
 )
 
-// cache keeps computed values in memory, bounded by their bytes.
+// Cache keeps computed values, bounded by their bytes.
 //
-// An entry is found by a hash whose seed the process draws at random, and
-// counts only if its whole key is equal: no two keys can be taken for one
-// another, however a client chooses them. It counts only while its stamp is
-// today's (see Versions), and until the earliest moment at which its value could
-// change. Whether ristretto keeps or drops an entry never changes an answer.
-// A nil cache keeps nothing.
+// An entry is found by a randomly seeded hash and counts only if its whole key is
+// equal, so no client can have one key taken for another. A nil Cache keeps
+// nothing.
 type Cache[K comparable, V any] struct {
 	seed    maphash.Seed
 	entries *ristretto.Cache[uint64, *entry[K, V]]
@@ -30,15 +27,14 @@ type entry[K comparable, V any] struct {
 	until int64 // Unix milliseconds
 }
 
-// newCache returns a cache of at most the given bytes, for entries of about the
-// given size.
+// NewCache returns a cache of at most maxBytes, for entries of about entryBytes.
 func NewCache[K comparable, V any](maxBytes, entryBytes int64) (*Cache[K, V], error) {
 	entries, err := ristretto.NewCache(&ristretto.Config[uint64, *entry[K, V]]{
-		// Ten counters an entry are what its policy is tuned for.
+		// ristretto recommends ten counters per entry.
 		NumCounters: max(10*maxBytes/entryBytes, 1000),
 		MaxCost:     maxBytes,
 		BufferItems: 64,
-		// The cost of an entry is counted by us, in bytes.
+		// Set gives the cost of an entry in bytes, overhead included.
 		IgnoreInternalCost: true,
 		// The key is a hash already, and the entry keeps the whole key.
 		KeyToHash: func(key uint64) (uint64, uint64) { return key, 0 },
@@ -49,8 +45,8 @@ func NewCache[K comparable, V any](maxBytes, entryBytes int64) (*Cache[K, V], er
 	return &Cache[K, V]{seed: maphash.MakeSeed(), entries: entries}, nil
 }
 
-// get returns the value of a key, if it was computed under this stamp and still
-// holds.
+// Get returns the value of a key, if it was computed under this stamp and its end
+// has not come at now, in Unix milliseconds.
 func (c *Cache[K, V]) Get(key K, stamp uint64, now int64) (value V, ok bool) {
 	if c == nil {
 		return value, false
@@ -64,27 +60,41 @@ func (c *Cache[K, V]) Get(key K, stamp uint64, now int64) (value V, ok bool) {
 	return found.value, true
 }
 
-// set keeps a value that was computed under a stamp, until a moment in Unix
-// milliseconds. Size is what key and value take in memory, in bytes.
+// Set keeps a value that was computed under a stamp, until a moment in Unix
+// milliseconds. Size is the memory of key and value in bytes.
 func (c *Cache[K, V]) Set(key K, value V, stamp uint64, until, size int64) {
 	if c == nil {
 		return
 	}
-	const overhead = 160 // the entry, and ristretto's own of it
+	const overhead = 160 // of the entry, ristretto's part included
 	c.entries.Set(maphash.Comparable(c.seed, key), &entry[K, V]{key: key, value: value, stamp: stamp, until: until}, size+overhead)
 }
 
-// resize changes how many bytes the cache may take. What is too much is dropped
-// as new entries come.
+// Resize changes how many bytes the cache may take. Excess entries are dropped as
+// new ones come.
 func (c *Cache[K, V]) Resize(maxBytes int64) {
 	if c != nil {
 		c.entries.UpdateMaxCost(maxBytes)
 	}
 }
 
-// close releases the cache's memory; twice is no error.
+// Close releases the cache's memory. Closing it twice is no error.
 func (c *Cache[K, V]) Close() {
 	if c != nil {
 		c.entries.Close()
 	}
 }
+
+// Stats returns the hits and misses so far, and the bytes in use.
+func (c *Cache[K, V]) Stats() (hits, misses uint64, bytes int64) {
+	if c == nil {
+		return 0, 0, 0
+	}
+	return c.hits.Load(), c.misses.Load(), max(c.entries.MaxCost()-c.entries.RemainingCost(), 0)
+}
+
+// MaxBytes returns how many bytes the cache may take.
+func (c *Cache[K, V]) MaxBytes() int64 { return c.entries.MaxCost() }
+
+// Wait returns once every earlier Set has taken effect. It is for tests.
+func (c *Cache[K, V]) Wait() { c.entries.Wait() }

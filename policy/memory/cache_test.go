@@ -1,4 +1,4 @@
-package policy
+package memory
 
 import (
 	"fmt"
@@ -13,7 +13,9 @@ type cacheKey struct{ a, b string }
 func newTestCache(t *testing.T, maxBytes int64) *Cache[cacheKey, string] {
 	t.Helper()
 	c, err := NewCache[cacheKey, string](maxBytes, 256)
-	must(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(c.Close)
 	return c
 }
