@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/command"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -25,8 +26,6 @@ func init() {
 // looks up the running app.
 type adminEndpoint struct{}
 
-const adminPrefix = "/gatefold"
-
 // CaddyModule returns the Caddy module information.
 func (*adminEndpoint) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.gatefold", New: func() caddy.Module { return new(adminEndpoint) }}
@@ -40,7 +39,7 @@ func (*adminEndpoint) Provision(ctx caddy.Context) error {
 
 // Routes implements caddy.AdminRouter.
 func (m *adminEndpoint) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: adminPrefix + "/", Handler: caddy.AdminHandlerFunc(m.serve)}}
+	return []caddy.AdminRoute{{Pattern: command.AdminPrefix + "/", Handler: caddy.AdminHandlerFunc(m.serve)}}
 }
 
 func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
@@ -48,14 +47,14 @@ func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if r.URL.Path == adminPrefix+backupPath {
+	if r.URL.Path == command.AdminPrefix+command.BackupPath {
 		return app.serveBackup(w, r)
 	}
 	api, err := app.api.get()
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
-	http.StripPrefix(adminPrefix, api).ServeHTTP(w, r)
+	http.StripPrefix(command.AdminPrefix, api).ServeHTTP(w, r)
 	return nil
 }
 
@@ -78,7 +77,7 @@ func authorizeLocal(r *http.Request) (admin.Caller, error) {
 	vendor := cmp.Or(r.URL.Query().Get("vendor"), defaultVendor)
 	// The keys that sign access tokens belong to no vendor; nothing else of the
 	// system's own records is reached so.
-	if vendor == store.SystemPartition && (r.URL.Path == keysPath || strings.HasPrefix(r.URL.Path, keysPath+"/")) {
+	if vendor == store.SystemPartition && (r.URL.Path == command.KeysPath || strings.HasPrefix(r.URL.Path, command.KeysPath+"/")) {
 		return admin.Caller{Vendor: vendor, Name: "local operator", Unlimited: true}, nil
 	}
 	if !slugPattern.MatchString(vendor) {

@@ -20,7 +20,7 @@ func exampleOn(t *testing.T, s *server, originPort, apiPort string) string {
 	config := string(text)
 	for _, change := range [][2]string{
 		{"http://localhost:8080", s.site},
-		{"localhost:8082", "127.0.0.1:" + originPort},
+		{"localhost:8082", "localhost:" + originPort},
 		{"localhost:8081", "localhost:" + apiPort},
 		{"store bolt\n", "store bolt " + s.database() + "\n"},
 		{"\tgatefold {\n\t\tstore", "\tadmin " + s.admin + "\n\tgatefold {\n\t\tstore"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -19,13 +20,17 @@ import (
 	"time"
 )
 
-// The tests of this package run the binary as its users do: real processes,
-// real ports, real files.
+// The tests of this package run the binary: real processes, ports and files. The
+// tests named TestTree… do not, and are the ones that run with -short.
 
-// binary is the built program.
+// binary is the path of the built program.
 var binary string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		os.Exit(m.Run())
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "gatefold-test-")
 		if err != nil {
@@ -68,12 +73,14 @@ func (l *logFile) String() string {
 // server is a running gatefold with a site, an origin and an admin endpoint of
 // its own.
 type server struct {
-	t      *testing.T
-	dir    string // its data directory, and that of the commands
-	site   string // http://127.0.0.1:port
-	admin  string // host:port
-	config string // the Caddyfile
-	log    *logFile
+	t     *testing.T
+	dir   string // its data directory, and that of the commands
+	site  string // http://127.0.0.1:port
+	admin string // host:port
+	// management is the URL of gatefold_api, where it has a port of its own.
+	management string
+	config     string // the Caddyfile
+	log        *logFile
 	// sockets are inherited by the process, as file descriptors from 3 on.
 	sockets []*os.File
 	// variables are added to the environment of the process.
