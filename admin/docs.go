@@ -104,7 +104,7 @@ func (a *api) serveDocs() error {
 		header.Set("Content-Type", "text/html; charset=utf-8")
 		header.Set("Content-Security-Policy", policy)
 		header.Set("Referrer-Policy", "no-referrer")
-		_, _ = w.Write(page.Bytes()) // who went away needs no answer
+		_, _ = w.Write(page.Bytes()) // fails only if the client is gone
 	})
 	return nil
 }

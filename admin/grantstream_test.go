@@ -164,7 +164,7 @@ func TestStreamsAreRefused(t *testing.T) {
 	for body, detail := range map[string]string{
 		"":                         "header",
 		"userId,price\na,1":        "price",
-		"userId,sku\na,s\n\"b,s":   "0 rows are done",
+		"userId,sku\na,s\n\"b,s":   "0 rows are stored",
 		"userId,sku,userId\na,s,b": "twice",
 		"userId\na":                "sku",
 	} {

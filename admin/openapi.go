@@ -39,18 +39,18 @@ const (
 
 // tags are the groups of operations, in the order in which they are shown.
 var tags = []*huma.Tag{
-	{Name: "Links", Description: "URLs that open one page to whoever holds them, until they expire, are used up or are revoked."},
-	{Name: "Access lists", Description: "Named sources of access, in which grants stand."},
-	{Name: "Grants", Description: "Who may have what, from when to when."},
-	{Name: "Entitlements", Description: "What a reader may have at this moment, and where that comes from."},
+	{Name: "Links", Description: "URLs that open one page to any holder, until they expire, are used up or are revoked."},
+	{Name: "Access lists", Description: "Named sources of access that contain grants."},
+	{Name: "Grants", Description: "Access of a reader to a SKU for a period."},
+	{Name: "Entitlements", Description: "What a reader has access to now, and why."},
 	{Name: "Products", Description: "What is sold, and what it includes."},
-	{Name: "Rules", Description: "What a site asks of whoever reads a page, in the order in which it is tried."},
+	{Name: "Rules", Description: "The access rules of a site, in the order in which they are tried."},
 	{Name: "Proxy", Description: "A site's settings, sessions and readers."},
 	{Name: "Domains", Description: "Hosts whose signatures are trusted."},
-	{Name: "Keys", Description: "The vendor's own keys, which sign its links and its readers' tokens."},
+	{Name: "Keys", Description: "The vendor's signing keys for links and reader tokens."},
 	{Name: "Vendors", Description: "Publishing houses, for the operator's clients."},
-	{Name: "Audit", Description: "Who changed what, and when."},
-	{Name: "Access", Description: "How programs get access tokens."},
+	{Name: "Audit", Description: "The log of changes."},
+	{Name: "Access", Description: "Access tokens and key sets."},
 }
 
 // describe completes what the library knows of the operations: who may call
@@ -66,12 +66,11 @@ func (a *api) describe() {
 		License: &huma.License{Name: "Apache License 2.0", Identifier: "Apache-2.0"},
 	}
 	// Relative to the document, wherever the API is mounted.
-	document.Servers = []*huma.Server{{URL: ".", Description: "Where this document is."}}
+	document.Servers = []*huma.Server{{URL: ".", Description: "The directory of this document."}}
 	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{securityScheme: a.securityScheme()}
 	plainPaths(document)
 	a.describeProblems()
 	a.describeAccess()
-	a.speak()
 	a.arraysAreThere()
 	used := make(map[string]bool)
 	for _, operation := range operationsOf(document) {
@@ -149,30 +148,30 @@ func (a *api) securityScheme() *huma.SecurityScheme {
 
 // failures are the errors that operations have in common, by status.
 var failures = map[int]struct{ name, description string }{
-	http.StatusBadRequest:            {"BadRequest", "The request cannot be read: the body is not JSON, or a name comes twice in it."},
-	http.StatusUnauthorized:          {"Unauthorized", "There is no access token, or it is not valid here, or no longer."},
-	http.StatusForbidden:             {"Forbidden", "The access token does not have the scope."},
+	http.StatusBadRequest:            {"BadRequest", "The body is not JSON or has a duplicate member."},
+	http.StatusUnauthorized:          {"Unauthorized", "The access token is missing, invalid or expired."},
+	http.StatusForbidden:             {"Forbidden", "The access token lacks the required scope."},
 	http.StatusNotFound:              {"NotFound", "The vendor has no such record."},
-	http.StatusConflict:              {"Conflict", "The change does not fit what is there, or somebody else changed the record at the same time."},
-	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is larger than it may be."},
-	http.StatusUnsupportedMediaType:  {"UnsupportedMediaType", "Content-Type does not say application/json."},
-	http.StatusUnprocessableEntity:   {"ValidationFailed", "A field or parameter is not acceptable; `errors` names each."},
+	http.StatusConflict:              {"Conflict", "The change conflicts with existing records or with a concurrent change."},
+	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is too large."},
+	http.StatusUnsupportedMediaType:  {"UnsupportedMediaType", "Content-Type is not application/json."},
+	http.StatusUnprocessableEntity:   {"ValidationFailed", "A field or parameter is invalid; `errors` lists each."},
 	http.StatusTooManyRequests:       {"TooManyRequests", "There were too many calls: wait as long as Retry-After says."},
-	http.StatusServiceUnavailable:    {"Unavailable", "The server cannot do it now; nothing was changed. Retry-After says when to try again."},
+	http.StatusServiceUnavailable:    {"Unavailable", "The service is unavailable and nothing was changed. Retry-After says when to try again."},
 }
 
 // describeProblems puts our errors in the place of the library's.
 func (a *api) describeProblems() {
 	components := a.huma.OpenAPI().Components
-	schema := components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
+	schema := components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	components.Responses = map[string]*huma.Response{"Error": {
-		Description: "Anything else that went wrong.", Content: map[string]*huma.MediaType{problemType: {Schema: schema}},
+		Description: "Any other error.", Content: map[string]*huma.MediaType{problemType: {Schema: schema}},
 	}}
 	for status, failure := range failures {
-		example := problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: failure.description, Code: codes[status]}
+		example := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: failure.description, Code: codes[status]}
 		if status == http.StatusUnprocessableEntity {
 			example.Detail = "validation failed"
-			example.Errors = []fieldError{{Message: "expected length >= 1", Location: "body.name"}}
+			example.Errors = []FieldError{{Message: "expected length >= 1", Location: "body.name"}}
 		}
 		response := &huma.Response{
 			Description: failure.description,
@@ -181,11 +180,11 @@ func (a *api) describeProblems() {
 		switch status {
 		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 			response.Headers = map[string]*huma.Param{"Retry-After": {
-				Description: "How many seconds to wait.", Schema: &huma.Schema{Type: huma.TypeInteger, Examples: []any{5}},
+				Description: "The number of seconds to wait.", Schema: &huma.Schema{Type: huma.TypeInteger, Examples: []any{5}},
 			}}
 		case http.StatusUnauthorized, http.StatusForbidden:
 			response.Headers = map[string]*huma.Param{"WWW-Authenticate": {
-				Description: "What is wrong with the token (RFC 6750, section 3).", Schema: &huma.Schema{Type: huma.TypeString, Examples: []any{`Bearer realm="gatefold", error="invalid_token"`}},
+				Description: "The error of the access token (RFC 6750, section 3).", Schema: &huma.Schema{Type: huma.TypeString, Examples: []any{`Bearer realm="gatefold", error="invalid_token"`}},
 			}}
 		}
 		components.Responses[failure.name] = response

@@ -47,16 +47,16 @@ func (a *api) refuseFixed(vendor, site string) error {
 // changeRules alters the rules of a site, and lets the next request at the gate
 // be decided by them before it returns.
 func (a *api) changeRules(
-	ctx context.Context, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
+	ctx context.Context, c *call, site string, change func([]policy.Rule) ([]policy.Rule, error),
 ) ([]policy.Rule, *policy.Ruleset, error) {
-	if err := a.refuseFixed(vendor, site); err != nil {
+	if err := a.refuseFixed(c.Vendor, site); err != nil {
 		return nil, nil, err
 	}
 	// A caller that goes away between the commit and the gate must not leave
 	// them apart.
 	ctx = context.WithoutCancel(ctx)
 	var rules []policy.Rule
-	set, err := a.Store.ChangeRules(ctx, vendor, site, a.Policy.Operators(), func(old []policy.Rule) (_ []policy.Rule, err error) {
+	set, err := c.store.ChangeRules(ctx, c.Vendor, site, a.Policy.Operators(), func(old []policy.Rule) (_ []policy.Rule, err error) {
 		rules, err = change(old)
 		return rules, err
 	})
@@ -64,7 +64,7 @@ func (a *api) changeRules(
 		return nil, nil, ruleError(err)
 	}
 	// After any other error nobody knows what the store holds now.
-	_, refreshed := a.Policy.RefreshRules(ctx, vendor, site)
+	_, refreshed := a.Policy.RefreshRules(ctx, c.Vendor, site)
 	if err := errors.Join(err, refreshed); err != nil {
 		return nil, nil, err
 	}
@@ -75,7 +75,7 @@ func (a *api) changeRules(
 // certainlyUnchanged says whether an error of a change came before anything was
 // written.
 func certainlyUnchanged(err error) bool {
-	if _, ok := errors.AsType[*problem](err); ok {
+	if _, ok := errors.AsType[*Problem](err); ok {
 		return true
 	}
 	if _, ok := errors.AsType[*store.FieldError](err); ok {
@@ -104,13 +104,13 @@ func badRule(detail string) error {
 }
 
 // changeRule alters one rule.
-func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch rulePatch, match IfMatch) (*record[ruleAnswer], error) {
-	rules, set, err := a.changeRules(ctx, vendor, site, func(rules []policy.Rule) ([]policy.Rule, error) {
+func (a *api) changeRule(ctx context.Context, c *call, site, path string, patch RulePatch, match IfMatch) (*record[Rule], error) {
+	rules, set, err := a.changeRules(ctx, c, site, func(rules []policy.Rule) ([]policy.Rule, error) {
 		i, err := findRule(rules, path)
 		if err != nil {
 			return nil, err
 		}
-		if err := match.check(wireRule(&rules[i])); err != nil {
+		if err := match.check(wireRule(rules[i])); err != nil {
 			return nil, err
 		}
 		if err := patch.apply(&rules[i]); err != nil {
@@ -122,24 +122,24 @@ func (a *api) changeRule(ctx context.Context, vendor, site, path string, patch r
 		return nil, match.changed(err)
 	}
 	answer, etag, err := answerRule(rules, set, path)
-	return &record[ruleAnswer]{ETag: etag, Body: answer}, err
+	return &record[Rule]{ETag: etag, Body: answer}, err
 }
 
 // changeAll alters any of a site's rules, and answers with them.
 func (a *api) changeAll(
-	ctx context.Context, vendor, site string, change func([]policy.Rule) ([]policy.Rule, error),
-) (*body[rulePage], error) {
-	rules, set, err := a.changeRules(ctx, vendor, site, change)
+	ctx context.Context, c *call, site string, change func([]policy.Rule) ([]policy.Rule, error),
+) (*body[RulePage], error) {
+	rules, set, err := a.changeRules(ctx, c, site, change)
 	if err != nil {
 		return nil, err
 	}
-	return answerRules(ctx, rules, set)
+	return answerRules(c, rules, set)
 }
 
 // tryRules answers as changeAll does when rules take the place of all others,
 // and stores nothing.
-func (a *api) tryRules(ctx context.Context, vendor, site string, rules []policy.Rule) (*body[rulePage], error) {
-	if err := a.refuseFixed(vendor, site); err != nil {
+func (a *api) tryRules(c *call, site string, rules []policy.Rule) (*body[RulePage], error) {
+	if err := a.refuseFixed(c.Vendor, site); err != nil {
 		return nil, err
 	}
 	set, err := policy.CompileRules(rules, a.Policy.Operators())
@@ -147,7 +147,7 @@ func (a *api) tryRules(ctx context.Context, vendor, site string, rules []policy.
 		return nil, ruleError(err)
 	}
 	sortRules(rules)
-	return answerRules(ctx, rules, set)
+	return answerRules(c, rules, set)
 }
 
 func sortRules(rules []policy.Rule) {
@@ -158,7 +158,7 @@ func sortRules(rules []policy.Rule) {
 func findRule(rules []policy.Rule, path string) (int, error) {
 	i := slices.IndexFunc(rules, func(rule policy.Rule) bool { return rule.Path == path })
 	if i < 0 {
-		return 0, newProblem(http.StatusNotFound, "There is no rule with this path; /x and /x/ are two rules.")
+		return 0, newProblem(http.StatusNotFound, "There is no rule with this path; /x and /x/ are different rules.")
 	}
 	return i, nil
 }
@@ -178,7 +178,7 @@ func freeRank(rules []policy.Rule, i int) error {
 // ones move by one. Without a rank it comes last. The rules are by rank.
 func insertRule(rules []policy.Rule, rule policy.Rule, rank *int) ([]policy.Rule, error) {
 	if _, err := findRule(rules, rule.Path); err == nil {
-		return nil, newProblem(http.StatusConflict, fmt.Sprintf("There is a rule with the path %s already.", rule.Path))
+		return nil, newProblem(http.StatusConflict, fmt.Sprintf("A rule with the path %s already exists.", rule.Path))
 	}
 	switch {
 	case rank != nil:
@@ -213,14 +213,14 @@ func removeRule(rules []policy.Rule, path string) ([]policy.Rule, error) {
 
 // moveRule moves one rule to another rank; those between move by one, into the
 // place that it leaves. The rules are by rank, before and after.
-func moveRule(rules []policy.Rule, move ruleMove) ([]policy.Rule, error) {
+func moveRule(rules []policy.Rule, move RuleMove) ([]policy.Rule, error) {
 	i := slices.IndexFunc(rules, func(rule policy.Rule) bool { return rule.Rank == move.Old })
 	switch {
 	case i < 0:
 		return nil, badRule(fmt.Sprintf("There is no rule with the rank %d; nothing was moved.", move.Old))
 	case move.Path != "" && rules[i].Path != move.Path:
 		return nil, newProblem(http.StatusConflict, fmt.Sprintf(
-			"The rank %d is that of %s by now: somebody else changed the rules. Nothing was moved.", move.Old, rules[i].Path))
+			"The rank %d now belongs to %s: the rules were changed concurrently. Nothing was moved.", move.Old, rules[i].Path))
 	}
 	to := min(move.New, rules[len(rules)-1].Rank)
 	for j := range rules {
@@ -237,19 +237,18 @@ func moveRule(rules []policy.Rule, move ruleMove) ([]policy.Rule, error) {
 }
 
 // allRules reads the rules that are to take the place of all others.
-func allRules(bodies []ruleBody) ([]policy.Rule, error) {
+func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 	rules := make([]policy.Rule, len(bodies))
 	seen := make(map[string]bool, len(bodies))
 	ranked := 0
-	var decoder policy.RuleDecoder
 	for i := range bodies {
 		wanted := &bodies[i]
-		rule, err := wanted.rule(&decoder)
+		rule, err := wanted.rule()
 		if err != nil {
 			return nil, err
 		}
 		if seen[rule.Path] {
-			return nil, badRule(fmt.Sprintf("rule %s: there are two rules with this path", rule.Path))
+			return nil, badRule(fmt.Sprintf("rule %s: two rules have this path", rule.Path))
 		}
 		seen[rule.Path] = true
 		rule.Rank = i + 1
@@ -260,13 +259,13 @@ func allRules(bodies []ruleBody) ([]policy.Rule, error) {
 		rules[i] = rule
 	}
 	if ranked > 0 && ranked < len(bodies) {
-		return nil, badRule("Some rules have a rank and others have none: leave all ranks out, and the order of the array counts.")
+		return nil, badRule("Some rules have a rank and others have none: omit all ranks to use the order of the array.")
 	}
 	return rules, nil
 }
 
 // rule returns the rule that a body describes, without its rank.
-func (b *ruleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
+func (b *RuleBody) rule() (policy.Rule, error) {
 	rule := policy.Rule{Path: b.Path}
 	if !strings.HasPrefix(rule.Path, "/") {
 		rule.Path = "/" + rule.Path
@@ -275,24 +274,20 @@ func (b *ruleBody) rule(decoder *policy.RuleDecoder) (policy.Rule, error) {
 	if strings.Contains(rule.Path, "//") {
 		return rule, badRule(fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))
 	}
-	patch := rulePatch{Methods: &b.Methods, Forward: b.Forward, Engaged: &b.Engaged}
-	var known bool
-	if rule.Allow, known = decoder.Allow(b.Allow.text); !known {
-		patch.Allow = &b.Allow // which says what is wrong with it
-	}
+	patch := RulePatch{Methods: &b.Methods, Allow: &b.Allow, Forward: b.Forward, Engaged: &b.Engaged}
 	rule.Forward = true
 	return rule, patch.apply(&rule)
 }
 
 // patch returns what a replacement changes: everything but the name.
-func (r *ruleReplacement) patch() rulePatch {
+func (r *RuleReplacement) patch() RulePatch {
 	forward := r.Forward == nil || *r.Forward
-	return rulePatch{Rank: r.Rank, Path: r.Path, Methods: &r.Methods, Allow: &r.Allow, Forward: &forward, Engaged: &r.Engaged}
+	return RulePatch{Rank: r.Rank, Path: r.Path, Methods: &r.Methods, Allow: &r.Allow, Forward: &forward, Engaged: &r.Engaged}
 }
 
-func (p *rulePatch) apply(rule *policy.Rule) error {
+func (p *RulePatch) apply(rule *policy.Rule) error {
 	if p.Path != "" && p.Path != rule.Path {
-		return badRule(fmt.Sprintf("rule %s: its path is its name, and cannot be changed: create another rule and delete this one", rule.Path))
+		return badRule(fmt.Sprintf("rule %s: the path identifies the rule and cannot be changed: create another rule and delete this one", rule.Path))
 	}
 	if p.Rank != nil {
 		rule.Rank = *p.Rank
@@ -301,7 +296,8 @@ func (p *rulePatch) apply(rule *policy.Rule) error {
 		rule.Methods = slices.Clone(*p.Methods)
 	}
 	if p.Allow != nil {
-		if err := rule.Allow.UnmarshalJSON(p.Allow.text); err != nil {
+		var err error
+		if rule.Allow, err = p.Allow.Parse(); err != nil {
 			return badRule(fmt.Sprintf("rule %s: %v", rule.Path, err))
 		}
 	}

@@ -14,8 +14,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 // Operations that read or write streams are plain handlers: the library would
@@ -70,7 +68,7 @@ var streamFormats = map[string]string{
 
 // bulk is a call of an operation that streams.
 type bulk struct {
-	call
+	*call
 	api       *api
 	w         http.ResponseWriter
 	r         *http.Request
@@ -99,16 +97,16 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 				problem.write(w)
 				return
 			}
-			call, _ := r.Context().Value(callKey{}).(call)
-			b := &bulk{call: call, api: a, w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
-			if !a.streams.begin(call.caller.Vendor) {
-				w.Header().Set("Retry-After", "5")
-				newProblem(http.StatusTooManyRequests, "Too many streams are under way: try again in a moment.").write(w)
+			c := callOf(r.Context())
+			a.begin(c, &operation)
+			b := &bulk{call: c, api: a, w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
+			if !a.streams.begin(c.Vendor) {
+				w.Header().Set("Retry-After", retryAfterSeconds)
+				newProblem(http.StatusTooManyRequests, "Too many streams are in progress: try again in a moment.").write(w)
 				return
 			}
-			defer a.streams.end(call.caller.Vendor)
-			ctx := store.WithActor(r.Context(), store.Actor{Name: call.caller.Name, Operation: operation.OperationID})
-			if err := serve(ctx, b); err != nil {
+			defer a.streams.end(c.Vendor)
+			if err := serve(r.Context(), b); err != nil {
 				b.fail(err)
 			}
 		})
@@ -117,13 +115,11 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 
 // unknownParameter refuses a query parameter that the operation does not have, as
 // the library does.
-func unknownParameter(operation *huma.Operation, r *http.Request) *problem {
+func unknownParameter(operation *huma.Operation, r *http.Request) *Problem {
 	for name := range r.URL.Query() {
 		known := slices.ContainsFunc(operation.Parameters, func(p *huma.Param) bool { return p.In == "query" && p.Name == name })
 		if !known {
-			p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-			p.Errors = []fieldError{{Message: "unknown query parameter", Location: "query." + name}}
-			return p
+			return invalidAt("query."+name, "unknown query parameter")
 		}
 	}
 	return nil
@@ -146,7 +142,7 @@ func (b *bulk) fail(err error) {
 		b.api.problemOf(err).write(b.w)
 		return
 	}
-	if b.r.Context().Err() == nil && b.api.Failed != nil {
+	if b.r.Context().Err() == nil {
 		b.api.Failed(err)
 	}
 	panic(http.ErrAbortHandler)
@@ -213,12 +209,12 @@ func (b *bulk) answerFormat() (string, error) {
 			return FormatCSV, nil
 		}
 	}
-	return "", newProblem(http.StatusNotAcceptable, "The answer can be "+typeNDJSON+" or "+typeCSV+": ask for one of them with Accept.")
+	return "", newProblem(http.StatusNotAcceptable, "The response is "+typeNDJSON+" or "+typeCSV+": request one of them with Accept.")
 }
 
 // refusedBody wants bodies to say that they are of a type that the operation
 // takes: what a page in a browser can send across origins without asking is none.
-func (a *api) refusedBody(r *http.Request) *problem {
+func (a *api) refusedBody(r *http.Request) *Problem {
 	switch r.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 	default:
@@ -244,7 +240,7 @@ func (a *api) refusedBody(r *http.Request) *problem {
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || !slices.Contains(accepts, kind) {
-		return newProblem(http.StatusUnsupportedMediaType, "The body must say with Content-Type that it is "+strings.Join(accepts, " or ")+".")
+		return newProblem(http.StatusUnsupportedMediaType, "Content-Type must be "+strings.Join(accepts, " or ")+".")
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,16 +13,21 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// An option is a line of a Caddyfile block, together with the block of its own
-// that it may open.
+// An option is a line of a Caddyfile block, with the block that it may open.
 type option struct {
 	name string
 	// parse reads the option. The dispenser is at the option's name.
 	parse func(d *caddyfile.Dispenser) error
 	// repeatable options may be given more than once.
 	repeatable bool
-	// retired options only fail, and are not listed among the known ones.
+	// retired options only fail. Errors do not list them among the known ones.
 	retired bool
+}
+
+// repeated returns the option as a repeatable one.
+func (o option) repeated() option {
+	o.repeatable = true
+	return o
 }
 
 // optionSet holds the options of a block that are implemented in several files.
@@ -34,8 +40,7 @@ func (s *optionSet[T]) register(options func(target *T) []option) {
 }
 
 // of returns all options in the order of registration.
-func (s optionSet[T]) of(target *T) []option {
-	var all []option
+func (s optionSet[T]) of(target *T) (all []option) {
 	for _, options := range s {
 		all = append(all, options(target)...)
 	}
@@ -54,28 +59,19 @@ func parseBlock(d *caddyfile.Dispenser, block string, options ...option) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
-		found, ok := findOption(options, name)
-		if !ok {
+		i := slices.IndexFunc(options, func(o option) bool { return o.name == name })
+		switch {
+		case i < 0:
 			return d.Errf("%sunknown option %q; %s", block, name, knownOptions(options))
-		}
-		if seen[name] && !found.repeatable {
+		case seen[name] && !options[i].repeatable:
 			return d.Errf("%s%s is given twice", block, name)
 		}
 		seen[name] = true
-		if err := found.parse(d); err != nil {
+		if err := options[i].parse(d); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func findOption(options []option, name string) (option, bool) {
-	for _, option := range options {
-		if option.name == name {
-			return option, true
-		}
-	}
-	return option{}, false
 }
 
 func knownOptions(options []option) string {
@@ -85,7 +81,7 @@ func knownOptions(options []option) string {
 			names = append(names, option.name)
 		}
 	}
-	if len(names) == 0 {
+	if names == nil {
 		return "it takes none"
 	}
 	return "known are " + strings.Join(names, ", ")
@@ -98,18 +94,43 @@ func renamedOption(name, now string) option {
 	}}
 }
 
-// valueOption is an option with one argument. The error of set completes
-// `<name>: "<value>" …`.
-func valueOption(name string, set func(value string) error) option {
+// valuesOption is an option with at least one argument. It passes each to set, whose
+// error completes `<name>: "<value>" …`.
+func valuesOption(name string, set func(value string) error) option {
 	return option{name: name, parse: func(d *caddyfile.Dispenser) error {
-		var value string
-		if !d.AllArgs(&value) {
+		values := d.RemainingArgs()
+		if len(values) == 0 {
 			return d.ArgErr()
 		}
-		if err := set(value); err != nil {
-			return d.Errf("%s: %q %v", name, value, err)
+		for _, value := range values {
+			if err := set(value); err != nil {
+				return d.Errf("%s: %q %v", name, value, err)
+			}
 		}
 		return nil
+	}}
+}
+
+// listOption is an option with at least one argument, each of which passes the check
+// unless that is nil.
+func listOption(name string, to *[]string, check func(value string) error) option {
+	return valuesOption(name, func(value string) error {
+		*to = append(*to, value)
+		if check == nil {
+			return nil
+		}
+		return check(value)
+	})
+}
+
+// valueOption is an option with one argument, see valuesOption.
+func valueOption(name string, set func(value string) error) option {
+	values := valuesOption(name, set)
+	return option{name: name, parse: func(d *caddyfile.Dispenser) error {
+		if d.CountRemainingArgs() != 1 {
+			return d.ArgErr()
+		}
+		return values.parse(d)
 	}}
 }
 
@@ -126,7 +147,7 @@ func textOption(name string, to *string) option {
 func matchOption(name string, to *string, pattern *regexp.Regexp, want string) option {
 	return valueOption(name, func(value string) error {
 		if !pattern.MatchString(value) {
-			return fmt.Errorf("must be %s", want)
+			return errors.New("must be " + want)
 		}
 		*to = value
 		return nil
@@ -150,8 +171,8 @@ func durationOption(name string, to *caddy.Duration, least, most time.Duration) 
 	})
 }
 
-// secretOption is an option with one argument, a placeholder for a secret. The
-// error does not repeat the argument, which may be the secret itself.
+// secretOption is an option with one argument, a placeholder for a secret. Its error
+// does not repeat the argument, which may be the secret itself.
 func secretOption(name string, to *string) option {
 	return option{name: name, parse: func(d *caddyfile.Dispenser) error {
 		if !d.AllArgs(to) {
@@ -160,27 +181,6 @@ func secretOption(name string, to *string) option {
 		if !isSecretPlaceholder(*to) {
 			return d.Errf("%s: write {env.NAME} or {file./path}: a configuration must not hold the secret itself", name)
 		}
-		return nil
-	}}
-}
-
-// listOption is an option with at least one argument. Each must pass the check,
-// which may be nil and whose error completes `<name>: "<value>" …`.
-func listOption(name string, to *[]string, check func(value string) error) option {
-	return option{name: name, parse: func(d *caddyfile.Dispenser) error {
-		values := d.RemainingArgs()
-		if len(values) == 0 {
-			return d.ArgErr()
-		}
-		for _, value := range values {
-			if check == nil {
-				break
-			}
-			if err := check(value); err != nil {
-				return d.Errf("%s: %q %v", name, value, err)
-			}
-		}
-		*to = append(*to, values...)
 		return nil
 	}}
 }

@@ -58,7 +58,7 @@ func TestCaddyfileBadInput(t *testing.T) {
 		{"a tag of two", site("rule / any {\nengage a,b\n}"), "a comma"},
 		{"local twice", site("local {\n}\nlocal {\n}"), "local is given twice"},
 		{"unknown local directive", site("local {\nserve x\n}"), "serve"},
-		{"unknown path trait", site("paths {\nallow dots\n}"), `unknown trait "dots"`},
+		{"unknown path trait", site("paths {\nallow dots\n}"), `"dots" is unknown; known are empty_segments`},
 		{"global unknown option", global("cache 1MiB"), `unknown option "cache"`},
 		{"global twice", "{\n\tgatefold\n\tdebug\n\tgatefold\n}\n", "given twice"},
 		{"unknown engine", global("store mysql x"), `unknown engine "mysql"`},

@@ -63,6 +63,3 @@ func (h *API) parseIssuer(d *caddyfile.Dispenser) error {
 	h.Issuers = append(h.Issuers, issuer)
 	return nil
 }
-
-// Interface guard
-var _ caddyfile.Unmarshaler = (*API)(nil)

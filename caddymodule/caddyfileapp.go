@@ -61,6 +61,3 @@ func (a *App) setCacheSize(text string) error {
 	a.CacheSize = int64(size)
 	return nil
 }
-
-// Interface guard
-var _ caddyfile.Unmarshaler = (*App)(nil)

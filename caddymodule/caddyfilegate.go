@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -91,28 +92,19 @@ func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
 
 func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
 	h.Paths = new(PathConfig)
-	return parseBlock(d, "paths", option{name: "allow", parse: h.Paths.parseAllow, repeatable: true})
+	return parseBlock(d, "paths", valuesOption("allow", h.Paths.allow).repeated())
 }
 
-func (c *PathConfig) parseAllow(d *caddyfile.Dispenser) error {
-	traits := d.RemainingArgs()
-	if len(traits) == 0 {
-		return d.ArgErr()
-	}
-	for _, trait := range traits {
-		switch trait {
-		case "empty_segments":
-			c.EmptySegments = true
-		case "encoded_slash":
-			c.EncodedSlash = true
-		case "parameters":
-			c.Parameters = true
-		default:
-			return d.Errf("paths: unknown trait %q; known are empty_segments, encoded_slash, parameters", trait)
-		}
+func (c *PathConfig) allow(trait string) error {
+	switch trait {
+	case "empty_segments":
+		c.EmptySegments = true
+	case "encoded_slash":
+		c.EncodedSlash = true
+	case "parameters":
+		c.Parameters = true
+	default:
+		return errors.New("is unknown; known are empty_segments, encoded_slash, parameters")
 	}
 	return nil
 }
-
-// Interface guard
-var _ caddyfile.Unmarshaler = (*Handler)(nil)

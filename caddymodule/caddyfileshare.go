@@ -1,9 +1,8 @@
 package caddymodule
 
 import (
+	"errors"
 	"slices"
-
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/gatefold/gatefold/keys"
 )
@@ -12,26 +11,19 @@ func init() {
 	gateOptions.register(func(h *Handler) []option {
 		return []option{
 			matchOption("share_param", &h.ShareParam, paramPattern, "letters, digits, - and _"),
-			{name: "share_domain", parse: h.parseShareDomains, repeatable: true},
+			valuesOption("share_domain", h.addShareDomain).repeated(),
 		}
 	})
 }
 
-// parseShareDomains reads `share_domain <domain>…`.
-func (h *Handler) parseShareDomains(d *caddyfile.Dispenser) error {
-	domains := d.RemainingArgs()
-	if len(domains) == 0 {
-		return d.ArgErr()
+func (h *Handler) addShareDomain(text string) error {
+	domain, err := keys.NormalDomain(text)
+	if err != nil {
+		return err
 	}
-	for _, text := range domains {
-		domain, err := keys.NormalDomain(text)
-		if err != nil {
-			return d.Errf("share_domain: %q %v", text, err)
-		}
-		if slices.Contains(h.ShareDomains, domain) {
-			return d.Errf("share_domain: %s is given twice", domain)
-		}
-		h.ShareDomains = append(h.ShareDomains, domain)
+	if slices.Contains(h.ShareDomains, domain) {
+		return errors.New("is given twice")
 	}
+	h.ShareDomains = append(h.ShareDomains, domain)
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 // entryBench is a site whose requests go where the API says.
@@ -48,7 +49,7 @@ func (b *bench) setEntry(admin, entry string) answer {
 // store could, or a name that resolved to something else at that time.
 func (b *bench) forceEntry(entry string) {
 	b.Helper()
-	_, err := b.running().store.ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
+	_, err := b.running().store.As(store.Actor{}).ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
 		f.EntryPoint = entry
 		return nil
 	})
@@ -195,9 +196,9 @@ func TestEntryPointConfiguration(t *testing.T) {
 	}
 	for proxy, want := range map[string]string{
 		"{\ndynamic gatefold {\nallow localhost:80\n}\n}":              "is not an address",
-		"{\ndynamic gatefold {\nallow 127.0.0.1\n}\n}":                 "say the port",
-		"{\ndynamic gatefold {\nallow 0.0.0.0/0\n}\n}":                 "say the port",
-		"{\ndynamic gatefold {\nallow ::/0\n}\n}":                      "say the port",
+		"{\ndynamic gatefold {\nallow 127.0.0.1\n}\n}":                 "add the port",
+		"{\ndynamic gatefold {\nallow 0.0.0.0/0\n}\n}":                 "add the port",
+		"{\ndynamic gatefold {\nallow ::/0\n}\n}":                      "add the port",
 		"{\ndynamic gatefold {\nallow\n}\n}":                           "wrong argument count",
 		"{\ndynamic gatefold everywhere\n}":                            "wrong argument count",
 		"{\ndynamic gatefold {\ntrust x\n}\n}":                         "unknown option",

@@ -165,7 +165,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = app.(*App)
 	h.runtime.make = h.openRuntime
 	h.keySets = watchedKeySets{sets: h.app.shared.keySets}
-	h.app.addGate(h)
+	h.app.gates.add(h)
 	h.metrics = newSiteMetrics(h.Vendor, h.Site)
 	return nil
 }

@@ -5,21 +5,39 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/policy"
 )
 
-// gateOf finds the handler of a site; without a name the vendor's only one, or
-// the one of the vendor's own name.
+// registry holds the modules of one kind that use an app. It is safe for
+// concurrent use.
+type registry[T any] struct {
+	mu      sync.Mutex
+	modules []T
+}
+
+func (r *registry[T]) add(module T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.modules = append(r.modules, module)
+}
+
+func (r *registry[T]) list() []T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.modules)
+}
+
+// gateOf returns the handler of a site. Without a name it is the vendor's only
+// site, or the one named like the vendor.
 func (a *App) gateOf(vendor, site string) (*Handler, error) {
-	a.gatesMu.Lock()
-	defer a.gatesMu.Unlock()
-	return selectGate(a.gates, vendor, site)
+	return selectGate(a.gates.list(), vendor, site)
 }
 
 func selectGate(gates []*Handler, vendor, site string) (*Handler, error) {
-	var known []string
+	var sites []string
 	var own, only *Handler
 	for _, gate := range gates {
 		if gate.Vendor != vendor {
@@ -31,51 +49,29 @@ func selectGate(gates []*Handler, vendor, site string) (*Handler, error) {
 		if gate.Site == vendor {
 			own = gate
 		}
-		only, known = gate, append(known, gate.Site)
+		only, sites = gate, append(sites, gate.Site)
 	}
-	slices.Sort(known)
-	known = slices.Compact(known)
+	slices.Sort(sites)
+	sites = slices.Compact(sites)
 	switch {
 	case site == "" && own != nil:
 		return own, nil
-	case site == "" && len(known) == 1:
+	case site == "" && len(sites) == 1:
 		return only, nil
 	}
 	return nil, &admin.RefusedError{
 		Status: http.StatusNotFound,
-		Detail: fmt.Sprintf("The configuration has no such site of vendor %s; it has: %s.", vendor, strings.Join(known, ", ")),
+		Detail: fmt.Sprintf("The configuration has no such site of vendor %s; it has: %s.", vendor, strings.Join(sites, ", ")),
 	}
 }
 
-// fixedRules returns the rules of a site that this configuration says, by rank;
-// none where the store has them.
+// fixedRules returns the configured rules of a site by rank. It returns nil when the
+// site's rules are in the store.
 func (a *App) fixedRules(vendor, site string) []policy.Rule {
-	a.gatesMu.Lock()
-	defer a.gatesMu.Unlock()
-	for _, gate := range a.gates {
+	for _, gate := range a.gates.list() {
 		if gate.Vendor == vendor && gate.Site == site && len(gate.Rules) > 0 {
 			return gate.fixedRules()
 		}
 	}
 	return nil
-}
-
-// addGate makes a handler known to explanations and to the management API.
-func (a *App) addGate(h *Handler) {
-	a.gatesMu.Lock()
-	defer a.gatesMu.Unlock()
-	a.gates = append(a.gates, h)
-}
-
-// addEntryGuard makes known which addresses a reverse proxy may reach.
-func (a *App) addEntryGuard(guard *addressGuard) {
-	a.gatesMu.Lock()
-	defer a.gatesMu.Unlock()
-	a.entries = append(a.entries, guard)
-}
-
-func (a *App) entryGuards() addressGuards {
-	a.gatesMu.Lock()
-	defer a.gatesMu.Unlock()
-	return slices.Clone(a.entries)
 }

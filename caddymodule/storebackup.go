@@ -13,16 +13,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/caddymodule/command"
 )
-
-// backupPath is where the local mount gives a copy of the database. It holds the
-// records of every vendor, so it is not part of the management API: only the
-// operator of the machine may have it.
-const backupPath = "/store/backup"
-
-// backupDigest is the trailer with the SHA-256 of the copy, in hex. A transfer
-// that was cut has none, whatever stands between.
-const backupDigest = "Gatefold-Backup-Sha256"
 
 // serveBackup answers with a consistent copy of the database, one moment of it,
 // while it is in use. The secret that opens its signing keys is not in it.
@@ -45,7 +38,7 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 		a.logger.Error("the backup was cut", zap.Int64("bytes", length), zap.Error(err))
 		panic(http.ErrAbortHandler) // so that nobody takes a part for the whole
 	}
-	w.Header().Set(backupDigest, hex.EncodeToString(copied.digest.Sum(nil)))
+	w.Header().Set(command.BackupDigest, hex.EncodeToString(copied.digest.Sum(nil)))
 	a.logger.Info("gave a backup", zap.Int64("bytes", length))
 	return nil
 }
@@ -64,7 +57,7 @@ func (b *backupWriter) Write(p []byte) (int, error) {
 		header := b.w.Header()
 		header.Set("Content-Type", "application/octet-stream")
 		header.Set("Cache-Control", "no-store")
-		header.Set("Trailer", backupDigest)
+		header.Set("Trailer", command.BackupDigest)
 	}
 	_, _ = b.digest.Write(p) // never fails, see hash.Hash
 	return b.w.Write(p)

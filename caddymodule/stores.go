@@ -57,7 +57,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.keySets = keys.NewSets(options)
 	decisions, err := policy.New(policy.Options{
 		Records: s.store, Versions: s.versions, Operators: policy.StandardOperators(),
-		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now, Fresh: s.fresh,
+		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now, Fresh: s.fresh, SelfCheckEvery: selfCheckEvery,
 	})
 	if err != nil {
 		s.keySets.Close()
@@ -85,6 +85,9 @@ func (s *sharedStore) fresh(vendor string, at time.Time) error {
 	}
 	return nil
 }
+
+// selfCheckEvery is policy.Options.SelfCheckEvery; tests check every decision.
+var selfCheckEvery uint64
 
 // visitInterval is how often visits are written; tests do not wait for it.
 var recordInterval = store.RecordEvery

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -43,10 +44,10 @@ func TestAccessRoundTrip(t *testing.T) {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}
 	}
-	if _, err := SignAccess(systemRing, AccessClaims{Subject: "c", ExpiresAt: noon.Unix()}, noon); !isError(err, ErrClaims) {
+	if _, err := SignAccess(systemRing, AccessClaims{Subject: "c", ExpiresAt: noon.Unix()}, noon); !errors.Is(err, ErrClaims) {
 		t.Errorf("a token that has ended was signed: %v", err)
 	}
-	if _, err := SignAccess(systemRing, AccessClaims{ExpiresAt: noon.Unix() + 60}, noon); !isError(err, ErrClaims) {
+	if _, err := SignAccess(systemRing, AccessClaims{ExpiresAt: noon.Unix() + 60}, noon); !errors.Is(err, ErrClaims) {
 		t.Errorf("a token for nobody was signed: %v", err)
 	}
 }
@@ -84,7 +85,7 @@ func TestAccessRefuses(t *testing.T) {
 			wantError(t, err, test.want)
 		})
 	}
-	if _, err := verifyAccess(forge(stranger, fmt.Sprintf(`{"alg":"ES256","typ":"gatefold-access+jwt","kid":%q}`, acmeKey.ID()), good.String())); !isError(err, ErrSignature) {
+	if _, err := verifyAccess(forge(stranger, fmt.Sprintf(`{"alg":"ES256","typ":"gatefold-access+jwt","kid":%q}`, acmeKey.ID()), good.String())); !errors.Is(err, ErrSignature) {
 		t.Errorf("a stranger's signature: %v", err)
 	}
 }
@@ -129,7 +130,7 @@ func TestEachKindInEachSlot(t *testing.T) {
 			if kind == slot && err != nil {
 				t.Errorf("%s in its own place: %v", kind, err)
 			}
-			if kind != slot && !isError(err, ErrType) {
+			if kind != slot && !errors.Is(err, ErrType) {
 				t.Errorf("%s in the place of %s: %v", kind, slot, err)
 			}
 		}

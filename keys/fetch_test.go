@@ -86,7 +86,7 @@ func TestHostsThatMisbehave(t *testing.T) {
 			if test.want == FetchTimedOut {
 				h.sets.Configure(h.settings(Settings{timeout: 300 * time.Millisecond}))
 			}
-			h.does(test.answer)
+			h.Handle(test.answer)
 			began := time.Now()
 			wantTry(t, remote, "unknown", ErrUnknownKey)
 			if took := time.Since(began); took > 10*FetchTimeout {
@@ -100,10 +100,10 @@ func TestHostsThatMisbehave(t *testing.T) {
 				t.Errorf("counted %v, %d requests came where only we can reach", h.sets.Stats().Fetches, inside.Load())
 			}
 			// Once more, and at once: the cool-down has begun.
-			before := h.fetches.Load()
+			before := h.Count()
 			wantTry(t, remote, "unknown", ErrUnknownKey)
 			wantTry(t, remote, key.ID(), nil)
-			if h.fetches.Load() != before {
+			if h.Count() != before {
 				t.Error("the bad host was asked again")
 			}
 			// The host recovers: the next try in the background finds it so.
@@ -125,7 +125,7 @@ func TestHostWithAnotherCertificate(t *testing.T) {
 	if failure, ok := errors.AsType[*FetchError](err); !ok || failure.Result != FetchUnreachable || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("the fetch gave %v", err)
 	}
-	if h.fetches.Load() != 0 {
+	if h.Count() != 0 {
 		t.Error("the request was sent")
 	}
 }
@@ -136,7 +136,7 @@ func TestNameThatComesToResolveToAPrivateAddress(t *testing.T) {
 	key := mustGenerate()
 	h := newJWKSHost(t, key)
 	names := newNames(t)
-	sets := NewSets(SetsOptions{Now: h.now, Settings: h.settings(Settings{}), Interval: time.Hour, Timeout: patience, Resolver: names.resolver()})
+	sets := NewSets(SetsOptions{Now: h.clock.Now, Settings: h.settings(Settings{}), Interval: time.Hour, Timeout: patience, Resolver: names.resolver()})
 	t.Cleanup(sets.Close)
 	_, port, _ := net.SplitHostPort(h.Listener.Addr().String())
 	source := KeySetLocation{URL: "https://" + publisherHost + ":" + port + "/jwks.json"}
@@ -159,8 +159,8 @@ func TestNameThatComesToResolveToAPrivateAddress(t *testing.T) {
 		}
 	}
 	wantTry(t, remote, key.ID(), nil) // what was fetched before counts on
-	if h.fetches.Load() != 1 {
-		t.Errorf("the host was asked %d times", h.fetches.Load())
+	if h.Count() != 1 {
+		t.Errorf("the host was asked %d times", h.Count())
 	}
 }
 
@@ -176,7 +176,7 @@ func TestAddressesThatAreRefused(t *testing.T) {
 		}
 	}
 	// As the dialer asks, on a machine that may have no IPv6 to dial with.
-	control := newDialer(nil, nil, nil).public.Control
+	control := allowPublic(nil)
 	for _, address := range []string{
 		"[::1]:1", "[::]:1", "[fd00:ec2::254]:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1", "[64:ff9b::7f00:1]:1", "[2002:7f00:1::]:1", "[ff02::1]:1",
 	} {
@@ -201,12 +201,12 @@ func TestDiscovery(t *testing.T) {
 	issuer := "https://" + publisherHost
 	elsewhere := "https://127.0.0.1:1/jwks"
 	configuration := `{"issuer":"` + issuer + `","jwks_uri":"` + issuer + `/keys"}`
-	h.does(func(w http.ResponseWriter, r *http.Request) {
+	h.Handle(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/.well-known/openid-configuration" {
 			_, _ = io.WriteString(w, configuration)
 			return
 		}
-		_, _ = io.WriteString(w, setOf(key))
+		_, _ = io.WriteString(w, jwksOf(key))
 	})
 	remote := watch(t, h.newSets(Settings{Addresses: []netip.Prefix{}}), KeySetLocation{Issuer: issuer, Trusted: true})
 	wantTry(t, remote, key.ID(), nil)
@@ -267,7 +267,7 @@ func TestMaxAge(t *testing.T) {
 		"max-age=99999999999999999999999":   MaxFresh,
 		"x-max-age=5, max-age=7200, public": 2 * time.Hour,
 	} {
-		if got := fresh(maxAge([]string{text})); got != want {
+		if got := freshness(maxAge([]string{text})); got != want {
 			t.Errorf("%q is fresh for %v, want %v", text, got, want)
 		}
 	}

@@ -10,8 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"maps"
 	"math/big"
 	"strings"
@@ -135,8 +133,6 @@ var order = elliptic.P256().Params().N
 
 func verifyAcme(raw string) (LinkClaims, error) { return VerifyLink(raw, acme, acmeSet, noon) }
 
-func isError(err, want error) bool { return errors.Is(err, want) }
-
 // wantError fails the test unless the error is the one, or both are nil.
 func wantError(t *testing.T, err, want error) {
 	t.Helper()
@@ -157,6 +153,3 @@ func sameJSON(t *testing.T, a, b any) bool {
 	}
 	return bytes.Equal(left, right)
 }
-
-// discardLog keeps what a misbehaving server says out of the test's output.
-var discardLog = log.New(io.Discard, "", 0)

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -107,7 +108,7 @@ func TestTokensOfOneKindAreNotTheOther(t *testing.T) {
 	} {
 		raw := forge(acmeKey, fmt.Sprintf(`{"alg":"ES256","typ":%q,"kid":%q}`, typ, acmeKey.ID()), both)
 		_, err := foreign.Verify(raw, acmeSet, noon)
-		if !isError(err, want) {
+		if !errors.Is(err, want) {
 			t.Errorf("typ %q: got %v, want %v", typ, err, want)
 		}
 	}
@@ -128,7 +129,7 @@ func TestReaderHeaders(t *testing.T) {
 		{"our type by its long name", acmeKey, `{"alg":"ES256","typ":"application/gatefold-reader+jwt","kid":"` + acmeKey.ID() + `"}`, ErrType},
 	} {
 		_, err := verifyReader(forge(c.key, c.header, readerPayload().String()))
-		if !isError(err, c.want) {
+		if !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
 		}
 	}

@@ -2,13 +2,11 @@ package keys
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // publisherHost is the name of the test's host: httptest's certificate is good
@@ -27,50 +25,33 @@ const publisherHost = "publisher.example.com"
 // patience is how long a fetch may take that must succeed, on a busy machine.
 const patience = 30 * time.Second
 
-// jwksHost is a publisher's host that serves a key set over TLS, and does so as
-// badly as a test wants.
+// jwksHost is a publisher's host with the key sets that fetch from it.
 type jwksHost struct {
-	*httptest.Server
-	t       *testing.T
-	sets    *Sets
-	store   *memorySets
-	clock   atomic.Int64 // Unix nanoseconds
-	fetches atomic.Int64
-
-	mu     sync.Mutex
-	answer http.HandlerFunc
+	*keystest.KeyHost
+	t     *testing.T
+	clock *keystest.Clock
+	sets  *Sets
+	store *memorySets
 }
 
 func newJWKSHost(t *testing.T, keys ...*SigningKey) *jwksHost {
 	t.Helper()
-	h := &jwksHost{t: t, store: &memorySets{sets: map[string]StoredSet{}}}
-	h.clock.Store(noon.UnixNano())
-	h.serve(keys...)
-	h.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.fetches.Add(1)
-		h.mu.Lock()
-		answer := h.answer
-		h.mu.Unlock()
-		answer(w, r)
-	}))
-	h.Config.ErrorLog = discardLog
-	h.StartTLS()
-	t.Cleanup(h.Close)
+	h := &jwksHost{
+		KeyHost: keystest.NewKeyHost(t, setOf(keys...)),
+		t:       t,
+		clock:   keystest.NewClock(noon),
+		store:   &memorySets{sets: map[string]StoredSet{}},
+	}
 	h.sets = h.newSets(Settings{})
 	return h
 }
-
-func (h *jwksHost) now() time.Time { return time.Unix(0, h.clock.Load()) }
-
-func (h *jwksHost) wait(d time.Duration) { h.clock.Add(int64(d)) }
 
 func (h *jwksHost) settings(s Settings) Settings {
 	if s.Addresses == nil {
 		s.Addresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	}
 	if s.Roots == nil {
-		s.Roots = x509.NewCertPool()
-		s.Roots.AddCert(h.Certificate())
+		s.Roots = h.Roots()
 	}
 	return s
 }
@@ -80,33 +61,30 @@ func (h *jwksHost) settings(s Settings) Settings {
 func (h *jwksHost) newSets(s Settings) *Sets {
 	h.t.Helper()
 	sets := NewSets(SetsOptions{
-		Now: h.now, Store: h.store, Settings: h.settings(s), Interval: time.Hour, Timeout: patience,
-		Hosts: map[string]string{publisherHost + ":443": h.Listener.Addr().String()},
+		Now: h.clock.Now, Store: h.store, Settings: h.settings(s), Interval: time.Hour, Timeout: patience,
+		Hosts: h.Addresses(publisherHost),
 	})
 	h.t.Cleanup(sets.Close)
 	return sets
 }
 
-// does makes the host answer so from now on.
-func (h *jwksHost) does(answer http.HandlerFunc) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.answer = answer
-}
-
 // serve makes the host serve these keys.
-func (h *jwksHost) serve(keys ...*SigningKey) { h.does(serveText(setOf(keys...))) }
+func (h *jwksHost) serve(keys ...*SigningKey) { h.Serve(setOf(keys...)) }
 
 func serveText(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
 }
 
-func setOf(keys ...*SigningKey) string {
-	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
-	for _, key := range keys {
-		set.Keys = append(set.Keys, jose.JSONWebKey{Key: key.private.Public(), KeyID: key.ID(), Algorithm: "ES256", Use: "sig"})
+func setOf(keys ...*SigningKey) KeySet {
+	set := make([]PublicKey, len(keys))
+	for i, key := range keys {
+		set[i] = key.Public()
 	}
-	text, err := json.Marshal(set)
+	return NewKeySet(set...)
+}
+
+func jwksOf(keys ...*SigningKey) string {
+	text, err := json.Marshal(setOf(keys...))
 	if err != nil {
 		panic(err)
 	}
@@ -137,14 +115,14 @@ func (h *jwksHost) fetched() *Remote {
 	if err := remote.Refresh(h.t.Context()); err != nil {
 		h.t.Fatal(err)
 	}
-	h.fetches.Store(0)
+	h.Take()
 	return remote
 }
 
 // pass lets time pass, and what is then due be done.
 func (h *jwksHost) pass(d time.Duration) {
 	h.t.Helper()
-	h.wait(d)
+	h.clock.Advance(d)
 	h.sets.refreshDue()
 	for _, remote := range h.sets.watched() {
 		remote.landed()
@@ -207,7 +185,7 @@ func TestSetsAreRefreshedAheadOfTheirEnd(t *testing.T) {
 	key, next := mustGenerate(), mustGenerate()
 	h := newJWKSHost(t, key)
 	var conditional atomic.Int64
-	h.does(func(w http.ResponseWriter, r *http.Request) {
+	h.Handle(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=600")
 		w.Header().Set("ETag", `"v1"`)
 		if r.Header.Get("If-None-Match") == `"v1"` {
@@ -215,19 +193,19 @@ func TestSetsAreRefreshedAheadOfTheirEnd(t *testing.T) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
-		_, _ = io.WriteString(w, setOf(key))
+		_, _ = io.WriteString(w, jwksOf(key))
 	})
 	remote := h.watch()
 	h.pass(0)
 	wantTry(t, remote, key.ID(), nil)
 	first := remote.Generation()
 	h.pass(5 * time.Minute)
-	if got := h.fetches.Load(); got != 1 {
+	if got := h.Count(); got != 1 {
 		t.Fatalf("a set that is fresh for five more minutes was fetched %d times", got)
 	}
 	h.pass(4 * time.Minute) // a minute before its end
-	if h.fetches.Load() != 2 || conditional.Load() != 1 {
-		t.Fatalf("ahead of the end there were %d fetches, %d of them conditional", h.fetches.Load(), conditional.Load())
+	if h.Count() != 2 || conditional.Load() != 1 {
+		t.Fatalf("ahead of the end there were %d fetches, %d of them conditional", h.Count(), conditional.Load())
 	}
 	if remote.Generation() != first {
 		t.Error("a set that did not change has another generation")
@@ -251,14 +229,14 @@ func TestRetiredAndBadKeys(t *testing.T) {
 	h := newJWKSHost(t, good, retired)
 	remote := h.fetched()
 	wantTry(t, remote, retired.ID(), nil)
-	text := setOf(good, retired)
+	text := jwksOf(good, retired)
 	at := strings.Index(text, `"kid":"`+retired.ID())
-	h.does(serveText(text[:at] + `"status":"retired",` + text[at:]))
+	h.Handle(serveText(text[:at] + `"status":"retired",` + text[at:]))
 	h.pass(time.Hour)
 	wantTry(t, remote, good.ID(), nil)
 	wantTry(t, remote, retired.ID(), ErrUnknownKey)
 
-	h.does(serveText(strings.Replace(setOf(good), `"keys":[`, `"keys":[{"kty":"EC","crv":"P-256","kid":"off","x":"AAAA","y":"AAAA"},{"kty":"oct","kid":"k","k":"AAAA"},`, 1)))
+	h.Handle(serveText(strings.Replace(jwksOf(good), `"keys":[`, `"keys":[{"kty":"EC","crv":"P-256","kid":"off","x":"AAAA","y":"AAAA"},{"kty":"oct","kid":"k","k":"AAAA"},`, 1)))
 	h.pass(time.Hour)
 	wantTry(t, remote, good.ID(), nil)
 	if status := remote.Status(); len(status.Dropped) != 2 || !slices.Equal(status.KeyIDs, []string{good.ID()}) {
@@ -276,22 +254,22 @@ func TestRandomKidsCauseFewFetches(t *testing.T) {
 	h := newJWKSHost(t, key)
 	for _, cooldown := range []time.Duration{DefaultCooldown, time.Second} {
 		h.sets.Configure(h.settings(Settings{Cooldown: cooldown}))
-		h.wait(time.Minute)
+		h.clock.Advance(time.Minute)
 		remote := h.fetched()
 		const requests, within = 100_000, 10 * time.Second
 		for i := range requests {
-			h.wait(within / requests)
+			h.clock.Advance(within / requests)
 			wantTry(t, remote, fmt.Sprintf("random-%d", i), ErrUnknownKey)
 			if i%100 == 0 {
-				before := h.fetches.Load()
+				before := h.Count()
 				wantTry(t, remote, key.ID(), nil)
-				if h.fetches.Load() != before {
+				if h.Count() != before {
 					t.Fatal("a good token caused a fetch")
 				}
 			}
 		}
-		if most := int64(within/cooldown) + 1; h.fetches.Load() == 0 || h.fetches.Load() > most {
-			t.Errorf("%d unknown kids caused %d fetches, want at most %d", requests, h.fetches.Load(), most)
+		if most := int(within/cooldown) + 1; h.Count() == 0 || h.Count() > most {
+			t.Errorf("%d unknown kids caused %d fetches, want at most %d", requests, h.Count(), most)
 		}
 	}
 	if stats := h.sets.Stats(); stats.UnknownRefused < 199_000 || stats.UnknownAsked == 0 {
@@ -306,9 +284,9 @@ func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 	h := newJWKSHost(t, old)
 	remote := h.fetched()
 	let := make(chan struct{})
-	h.does(func(w http.ResponseWriter, _ *http.Request) {
+	h.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		<-let
-		_, _ = io.WriteString(w, setOf(old, next))
+		_, _ = io.WriteString(w, jwksOf(old, next))
 	})
 	const requests = 100
 	results := make(chan error, requests)
@@ -325,7 +303,7 @@ func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 			t.Errorf("a token of the new key: %v", err)
 		}
 	}
-	if got := h.fetches.Load(); got != 1 {
+	if got := h.Count(); got != 1 {
 		t.Errorf("%d requests caused %d fetches", requests, got)
 	}
 }
@@ -337,13 +315,13 @@ func TestStaleIfErrorIsBounded(t *testing.T) {
 	h := newJWKSHost(t, key)
 	h.sets.Configure(h.settings(Settings{StaleIfError: 2 * time.Hour}))
 	remote := h.fetched()
-	h.does(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	h.Fail(http.StatusBadGateway)
 	h.pass(3*time.Hour - time.Second) // an hour fresh, two hours stale
 	wantTry(t, remote, key.ID(), nil)
 	if status := remote.Status(); !status.Stale || !status.OK || status.Err == nil {
 		t.Errorf("stale: %+v", status)
 	}
-	if until := remote.UsableUntil(); !until.Equal(h.now().Add(time.Second)) {
+	if until := remote.UsableUntil(); !until.Equal(h.clock.Now().Add(time.Second)) {
 		t.Errorf("usable until %v", until)
 	}
 	h.pass(time.Second)
@@ -363,13 +341,13 @@ func TestRestartWhileTheHostIsDown(t *testing.T) {
 	h := newJWKSHost(t, key)
 	h.fetched()
 	h.sets.Close() // what is saved is saved
-	h.does(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
-	h.wait(90 * time.Minute)
+	h.Fail(http.StatusBadGateway)
+	h.clock.Advance(90 * time.Minute)
 
 	h.sets = h.newSets(Settings{})
 	remote := h.watch()
 	wantTry(t, remote, key.ID(), nil)
-	if h.fetches.Load() != 0 {
+	if h.Count() != 0 {
 		t.Error("the request made a fetch")
 	}
 	h.pass(0)
@@ -389,17 +367,17 @@ func TestRestartWhileTheHostIsDown(t *testing.T) {
 func TestDownAtStart(t *testing.T) {
 	key := mustGenerate()
 	h := newJWKSHost(t, key)
-	h.does(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	h.Fail(http.StatusBadGateway)
 	remote := h.watch()
 	for range 100 {
 		wantTry(t, remote, key.ID(), ErrKeysUnavailable)
 	}
-	if got := h.fetches.Load(); got != 1 {
+	if got := h.Count(); got != 1 {
 		t.Errorf("100 requests caused %d fetches", got)
 	}
 	h.store.down = errors.New("the disk is gone") // which keeps nothing from being fetched
 	h.serve(key)
-	h.wait(DefaultCooldown)
+	h.clock.Advance(DefaultCooldown)
 	wantTry(t, remote, key.ID(), nil)
 }
 
@@ -414,7 +392,7 @@ func TestWatchersShare(t *testing.T) {
 	h.pass(0)
 	second.Release()
 	h.pass(24 * time.Hour)
-	if h.fetches.Load() != 1 || len(h.sets.Statuses()) != 0 {
-		t.Errorf("%d fetches, watched are %v", h.fetches.Load(), h.sets.Statuses())
+	if h.Count() != 1 || len(h.sets.Statuses()) != 0 {
+		t.Errorf("%d fetches, watched are %v", h.Count(), h.sets.Statuses())
 	}
 }

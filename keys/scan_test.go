@@ -2,6 +2,7 @@ package keys
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -117,7 +118,7 @@ func TestScanRefusesOtherSpellingsOfAnySignature(t *testing.T) {
 		"AAAA": nil, "AAAB": nil, "A": ErrMalformed, "AAAAA": ErrMalformed,
 	} {
 		_, err := Scan(input + signature)
-		if !isError(err, want) {
+		if !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", signature, err, want)
 		}
 	}

@@ -34,7 +34,7 @@ func TestSharedSessionsKnownAnswers(t *testing.T) {
 		t.Errorf("the token is %s, %v", got, err)
 	}
 	salt := [saltSize]byte{1, 2, 3, 4, 5, 6, 7, 8}
-	derived, iv := opensslKey(knownKey, salt)
+	derived, iv := evpBytesToKey(knownKey, salt)
 	if hex.EncodeToString(derived[:]) != knownAES || hex.EncodeToString(iv[:]) != knownIV {
 		t.Errorf("the derived key is %x, %x", derived, iv)
 	}
@@ -71,7 +71,7 @@ func TestSessionCookie(t *testing.T) {
 		if err != nil || string(raw[:8]) != "Salted__" || len(raw)%aes.BlockSize != 0 {
 			t.Fatalf("%x, %v", raw, err)
 		}
-		derived, iv := opensslKey(key.secret, [saltSize]byte(raw[8:16]))
+		derived, iv := evpBytesToKey(key.secret, [saltSize]byte(raw[8:16]))
 		block, err := aes.NewCipher(derived[:])
 		if err != nil {
 			t.Fatal(err)

@@ -9,14 +9,14 @@ import (
 func TestEveryByteOfATokenIsLookedAt(t *testing.T) {
 	for _, size := range []int{8, 9, 15, 16, 17, 22, 23, 24, 31, 32, 33, 63, 255, 256, 257, 263, 272, 273, 511, 512, 530} {
 		text := []byte(strings.Repeat("aZ09-_.", size)[:size])
-		if !inAlphabet(string(text)) {
+		if !isBase64URLOrDots(string(text)) {
 			t.Fatalf("%d digits are refused", size)
 		}
 		for at := range text {
 			was := text[at]
 			for c := range 256 {
 				text[at] = byte(c)
-				if got, want := inAlphabet(string(text)), base64Digit[c] >= 0 || c == '.'; got != want {
+				if got, want := isBase64URLOrDots(string(text)), base64Value[c] >= 0 || c == '.'; got != want {
 					t.Fatalf("byte %#02x at %d of %d: got %v, want %v", c, at, size, got, want)
 				}
 			}
@@ -31,8 +31,8 @@ func TestBytesAreLookedAtEachByItself(t *testing.T) {
 	for one := range 256 {
 		for two := range 256 {
 			text[3], text[4] = byte(one), byte(two)
-			digit := func(c int) bool { return base64Digit[c] >= 0 || c == '.' }
-			if got, want := inAlphabet(string(text)), digit(one) && digit(two); got != want {
+			digit := func(c int) bool { return base64Value[c] >= 0 || c == '.' }
+			if got, want := isBase64URLOrDots(string(text)), digit(one) && digit(two); got != want {
 				t.Fatalf("bytes %#02x %#02x: got %v, want %v", one, two, got, want)
 			}
 		}

@@ -52,7 +52,7 @@ func (p *Publisher) shareAt(t *testing.T, raw string, now time.Time) (Published,
 	if err != nil {
 		return Published{}, err
 	}
-	return p.VerifyShare(t.Context(), &token, now)
+	return p.verifyShare(t.Context(), &token, now)
 }
 
 // strangersHeader brings along a key, and the address of more.
@@ -351,20 +351,20 @@ func TestPublisherByItsKeySet(t *testing.T) {
 			t.Errorf("the key is %q", published.KeyID)
 		}
 	}
-	if h.fetches.Load() != 0 {
-		t.Errorf("good tokens caused %d fetches", h.fetches.Load())
+	if h.Count() != 0 {
+		t.Errorf("good tokens caused %d fetches", h.Count())
 	}
 	h.serve(newsKey, next) // rotated between two requests
 	_, err := publisher.share(t, named(next))
 	wantError(t, err, nil)
 	_, err = publisher.share(t, nameless)
 	wantError(t, err, ErrUnknownKey)
-	if h.fetches.Load() != 1 {
-		t.Errorf("the rotation caused %d fetches", h.fetches.Load())
+	if h.Count() != 1 {
+		t.Errorf("the rotation caused %d fetches", h.Count())
 	}
 
 	h.Close()
-	h.wait(time.Hour)
+	h.clock.Advance(time.Hour)
 	denying := NewPublisher(PublisherOptions{Domain: newsDomain, Remote: remote, Denied: map[string]bool{newsKey.ID(): true}})
 	before := h.sets.Stats().UnknownAsked
 	_, err = denying.share(t, named(newsKey))

@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -190,7 +191,7 @@ func TestRingRotation(t *testing.T) {
 		{"new link, new ring", young, after, nil},
 	} {
 		_, err := VerifyLink(c.raw, acme, c.ring.KeySet(), noon)
-		if !isError(err, c.want) {
+		if !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 
 // PublicKey is a key that verifies signatures.
 type PublicKey struct {
-	// ID is the key id (`kid`), by which tokens name it.
+	// ID is the key id, the `kid` of tokens that it verifies.
 	ID string
 	// Key is an *ecdsa.PublicKey, an *rsa.PublicKey or an ed25519.PublicKey.
 	Key crypto.PublicKey
@@ -26,17 +26,18 @@ type PublicKey struct {
 	algorithms []jose.SignatureAlgorithm
 }
 
-// The sizes of RSA keys that are accepted: not less than RFC 7518, section 3.3,
-// asks for, and not so much that one verification takes long.
+// Accepted sizes of RSA keys, in bits: at least what RFC 7518, section 3.3,
+// requires, and at most what verifies in acceptable time.
 const (
 	minRSABits = 2048
 	maxRSABits = 4096
 )
 
-// NewPublicKey returns a key that verifies what its kind can sign: the
-// algorithm is bound to the key and never chosen by a token. An algorithm that
-// is not empty narrows it to that one (`alg`, RFC 7517, section 4.4). Symmetric
-// keys are refused.
+// NewPublicKey returns a key that verifies the algorithms of its type: a token
+// cannot choose another one. A non-empty algorithm restricts the key to it
+// (`alg`, RFC 7517, section 4.4). It returns an error for symmetric keys, for
+// curves and sizes that are not supported, and ErrAlgorithm when the key cannot
+// be used with the algorithm.
 func NewPublicKey(id string, key crypto.PublicKey, algorithm string) (PublicKey, error) {
 	algorithms, err := algorithmsOf(key)
 	if err != nil {
@@ -44,7 +45,7 @@ func NewPublicKey(id string, key crypto.PublicKey, algorithm string) (PublicKey,
 	}
 	if algorithm != "" {
 		if !slices.Contains(algorithms, jose.SignatureAlgorithm(algorithm)) {
-			return PublicKey{}, fmt.Errorf("%w: a key of this kind does not sign with the algorithm that it states", ErrAlgorithm)
+			return PublicKey{}, fmt.Errorf("%w: a key of this type cannot be used with its stated algorithm", ErrAlgorithm)
 		}
 		algorithms = []jose.SignatureAlgorithm{jose.SignatureAlgorithm(algorithm)}
 	}
@@ -62,10 +63,10 @@ func algorithmsOf(key crypto.PublicKey) ([]jose.SignatureAlgorithm, error) {
 		case elliptic.P521():
 			return []jose.SignatureAlgorithm{jose.ES512}, nil
 		}
-		return nil, errors.New("an elliptic curve that is not supported")
+		return nil, errors.New("an unsupported elliptic curve")
 	case ed25519.PublicKey:
 		if len(key) != ed25519.PublicKeySize {
-			return nil, errors.New("an Ed25519 key of another length")
+			return nil, errors.New("an Ed25519 key of the wrong length")
 		}
 		return []jose.SignatureAlgorithm{jose.EdDSA}, nil
 	case *rsa.PublicKey:
@@ -77,43 +78,41 @@ func algorithmsOf(key crypto.PublicKey) ([]jose.SignatureAlgorithm, error) {
 		}
 		return []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512}, nil
 	default:
-		return nil, errors.New("a key that is not public, or of a kind that is not supported")
+		return nil, errors.New("not a public key of a supported type")
 	}
 }
 
-func (k *PublicKey) signsWith(algorithm string) bool {
+func (k *PublicKey) supports(algorithm string) bool {
 	return slices.Contains(k.algorithms, jose.SignatureAlgorithm(algorithm))
 }
 
-// KeySet is a set of keys that may verify a token. It is immutable and safe for
-// concurrent use; the zero value has no keys.
+// KeySet is a set of keys that verify tokens. It is immutable and safe for
+// concurrent use. The zero KeySet is empty.
 type KeySet struct {
 	keys []PublicKey
 }
 
-// NewKeySet returns a set of keys.
+// NewKeySet returns a set of the given keys.
 func NewKeySet(keys ...PublicKey) KeySet { return KeySet{keys: slices.Clone(keys)} }
 
-// Len returns how many keys the set has.
+// Len returns the number of keys.
 func (s KeySet) Len() int { return len(s.keys) }
 
-// MarshalJSON writes the set as a JWK Set (RFC 7517, section 5), in the order of
-// the keys' ids.
+// MarshalJSON returns the set as a JWK Set (RFC 7517, section 5), ordered by key
+// id.
 func (s KeySet) MarshalJSON() ([]byte, error) {
-	document := jose.JSONWebKeySet{Keys: make([]jose.JSONWebKey, 0, len(s.keys))}
-	for i := range s.keys {
-		key := &s.keys[i]
-		jwk := jose.JSONWebKey{Key: key.Key, KeyID: key.ID, Use: "sig"}
+	document := jose.JSONWebKeySet{Keys: make([]jose.JSONWebKey, len(s.keys))}
+	for i, key := range s.keys {
+		document.Keys[i] = jose.JSONWebKey{Key: key.Key, KeyID: key.ID, Use: "sig"}
 		if len(key.algorithms) == 1 {
-			jwk.Algorithm = string(key.algorithms[0])
+			document.Keys[i].Algorithm = string(key.algorithms[0])
 		}
-		document.Keys = append(document.Keys, jwk)
 	}
 	slices.SortFunc(document.Keys, func(a, b jose.JSONWebKey) int { return strings.Compare(a.KeyID, b.KeyID) })
 	return json.Marshal(document)
 }
 
-// IDs lists the key ids of the set.
+// IDs returns the ids of the keys.
 func (s KeySet) IDs() []string {
 	ids := make([]string, len(s.keys))
 	for i := range s.keys {
@@ -122,51 +121,132 @@ func (s KeySet) IDs() []string {
 	return ids
 }
 
-// algES256 is the algorithm of publishers' keys.
+// algES256 is the algorithm of our own keys and of publishers' keys.
 const algES256 = string(jose.ES256)
 
-// signers counts the keys that could sign with an algorithm.
-func (s KeySet) signers(algorithm string) int {
-	count := 0
+// count returns the number of keys that support an algorithm.
+func (s KeySet) count(algorithm string) int {
+	n := 0
 	for i := range s.keys {
-		if s.keys[i].signsWith(algorithm) {
-			count++
+		if s.keys[i].supports(algorithm) {
+			n++
 		}
 	}
-	return count
+	return n
 }
 
-// find returns the key that must have signed a token with this header. A header
-// without `kid` finds a key only if exactly one could have signed.
+// find returns the key that must have signed a token with this header. Without a
+// `kid` it returns the only key that supports the algorithm, or ErrUnknownKey
+// when there is not exactly one.
 func (s KeySet) find(header Header) (*PublicKey, error) {
-	var found *PublicKey
-	for i := range s.keys {
-		key := &s.keys[i]
-		if header.KeyID != "" {
-			if key.ID != header.KeyID {
-				continue
-			}
-			if !key.signsWith(header.Algorithm) {
-				return nil, ErrAlgorithm
-			}
-			return key, nil
-		}
-		if !key.signsWith(header.Algorithm) {
-			continue
-		}
-		if found != nil {
+	if header.KeyID == "" {
+		if s.count(header.Algorithm) != 1 {
 			return nil, ErrUnknownKey
 		}
-		found = key
+		i := slices.IndexFunc(s.keys, func(key PublicKey) bool { return key.supports(header.Algorithm) })
+		return &s.keys[i], nil
 	}
-	if found == nil {
+	i := slices.IndexFunc(s.keys, func(key PublicKey) bool { return key.ID == header.KeyID })
+	switch {
+	case i < 0:
 		return nil, ErrUnknownKey
+	case !s.keys[i].supports(header.Algorithm):
+		return nil, ErrAlgorithm
 	}
-	return found, nil
+	return &s.keys[i], nil
 }
 
-// verify checks the signature of a token by a key, when its turn has come. The
-// error is ErrBusy when it is not looked at.
+// signer selects the keys and token types that a verifier accepts.
+type signer struct {
+	own bool   // the token is one of ours
+	typ string // its `typ`, if it is one of ours
+}
+
+// ownTypes is the prefix of every `typ` of ours.
+const ownTypes = "gatefold-"
+
+// key returns the key that must have signed a token. Our tokens always name
+// their key and are always ES256. Tokens of other issuers may have any `typ`
+// that is not one of ours.
+func (s signer) key(t *Token, set KeySet) (*PublicKey, error) {
+	switch {
+	case !s.own && strings.HasPrefix(t.mediaType(), ownTypes), s.own && t.Header.Type != s.typ:
+		return nil, ErrType
+	case s.own && t.Header.Algorithm != algES256:
+		return nil, ErrAlgorithm
+	case s.own && t.Header.KeyID == "":
+		return nil, ErrUnknownKey
+	}
+	return set.find(t.Header)
+}
+
+// mediaType returns `typ` in lower case and without the prefix `application/`,
+// which is optional (RFC 7515, section 4.1.9).
+func (t *Token) mediaType() string {
+	return strings.TrimPrefix(strings.ToLower(t.Header.Type), "application/")
+}
+
+// verifyToken returns the claims of a token, as read returns them. The signature
+// is verified last because it costs most; no claim is returned before.
+func verifyToken[C any](raw string, by signer, set KeySet, read func(object) (C, error)) (C, error) {
+	var none C
+	token, err := Scan(raw)
+	if err != nil {
+		return none, err
+	}
+	key, err := by.key(&token, set)
+	if err != nil {
+		return none, err
+	}
+	claims, err := read(token.claims)
+	if err != nil {
+		return none, err
+	}
+	if err := token.verify(key); err != nil {
+		return none, err
+	}
+	return claims, nil
+}
+
+// checkIdentity checks the issuer, audience and times of a token that
+// identifies a reader or an API client.
+func (o object) checkIdentity(issuer, audience string, now int64) (times, error) {
+	got, err := o.text("iss", maxIssuer)
+	switch {
+	case err != nil:
+		return times{}, err
+	case got != issuer:
+		return times{}, ErrIssuer
+	case !o.hasAudience(audience):
+		return times{}, ErrAudience
+	}
+	t, err := o.times()
+	if err != nil {
+		return times{}, err
+	}
+	return t, t.check(now)
+}
+
+// maxAudiences is the maximum number of audiences of a token.
+const maxAudiences = 16
+
+// hasAudience reports whether `aud`, a string or an array of strings (RFC 7519,
+// section 4.1.3), names the audience.
+func (o object) hasAudience(audience string) bool {
+	value := o.find("aud")
+	if len(value) == 0 || audience == "" {
+		return false
+	}
+	if value[0] == '"' {
+		text, ok := unquote(value)
+		return ok && text == audience
+	}
+	audiences, ok := readTexts(value, maxAudiences)
+	return ok && slices.Contains(audiences, audience)
+}
+
+// verify checks the signature of a token with a key. It waits for VerifyLimiter
+// and returns ErrSignature, or ErrBusy when too many callers wait.
 func (t *Token) verify(key *PublicKey) error {
 	signed, err := jose.ParseSignedCompact(t.raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(t.Header.Algorithm)})
 	if err != nil {

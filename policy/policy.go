@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -93,6 +94,9 @@ type Options struct {
 	CacheBytes int64
 	// Now is the clock; time.Now in production.
 	Now func() time.Time
+	// SelfCheckEvery: one decision of so many is made again from the store and
+	// compared, see Policy.SelfChecks. Default: 10,000.
+	SelfCheckEvery uint64
 	// Fresh returns an error when what is in memory of a vendor is too old at a
 	// moment to decide from. Nil: it never is.
 	Fresh func(vendor string, at time.Time) error
@@ -123,7 +127,7 @@ func New(options Options) (*Policy, error) {
 		versions:   options.Versions,
 		operators:  options.Operators,
 		now:        options.Now,
-		checkEvery: selfCheckEvery,
+		checkEvery: cmp.Or(options.SelfCheckEvery, selfCheckEvery),
 		domains:    &domainTable{sets: options.KeySets},
 	}
 	var errs [5]error

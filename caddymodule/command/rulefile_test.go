@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"encoding/json"
@@ -6,10 +6,17 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/gatefold/gatefold/admin"
 )
 
-// longestByHand is the length of a longest rising subsequence, by its definition.
-func longestByHand(numbers []int) int {
+func ruleAllow(text string) admin.RuleAllow {
+	return admin.RuleAllow{RawMessage: json.RawMessage(text)}
+}
+
+// longestByDefinition returns the length of a longest increasing subsequence by its
+// definition, in quadratic time.
+func longestByDefinition(numbers []int) int {
 	best, longest := make([]int, len(numbers)), 0
 	for i := range numbers {
 		best[i] = 1
@@ -23,21 +30,22 @@ func longestByHand(numbers []int) int {
 	return longest
 }
 
-// Whoever follows the difference by hand gets from the one state to the other,
-// and has to move no more rules than need be.
-func TestDiffRulesLeadsFromOneToTheOther(t *testing.T) {
+// Applying the difference to one state yields the other, and no more rules are moved
+// than necessary.
+func TestDiffRulesTransformsOneStateIntoTheOther(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
-	state := func() []wiredRule {
-		var rules []wiredRule
+	allow := []admin.RuleAllow{ruleAllow(`"any"`), ruleAllow(`"authenticated"`)}
+	state := func() []admin.RuleBody {
+		var rules []admin.RuleBody
 		for _, n := range random.Perm(12)[:random.IntN(12)] {
-			rules = append(rules, wiredRule{Path: fmt.Sprint("/", n), Allow: json.RawMessage([]string{`"any"`, `"authenticated"`}[random.IntN(2)])})
+			rules = append(rules, admin.RuleBody{Path: fmt.Sprint("/", n), Allow: allow[random.IntN(2)]})
 		}
 		return rules
 	}
-	text := func(rules []wiredRule) string {
+	text := func(rules []admin.RuleBody) string {
 		var lines []string
 		for i := range rules {
-			lines = append(lines, rules[i].text())
+			lines = append(lines, ruleText(&rules[i]))
 		}
 		return strings.Join(lines, "\n")
 	}
@@ -47,12 +55,12 @@ func TestDiffRulesLeadsFromOneToTheOther(t *testing.T) {
 		if d.any() == (text(from) == text(to)) {
 			t.Fatalf("from\n%s\nto\n%s\nthe difference is %+v", text(from), text(to), d)
 		}
-		// What is not named keeps its order; everything else is put where it says.
+		// Rules that the difference does not name keep their order between the others.
 		gone := map[string]bool{}
 		for _, r := range d.Removed {
 			gone[r.Rule.Path] = true
 		}
-		put := make([]*wiredRule, len(to))
+		put := make([]*admin.RuleBody, len(to))
 		for _, move := range d.Moved {
 			gone[move.Path] = true
 			for i := range from {
@@ -77,7 +85,7 @@ func TestDiffRulesLeadsFromOneToTheOther(t *testing.T) {
 		for i := range d.Changed {
 			put[d.Changed[i].To.Place-1] = &d.Changed[i].To.Rule
 		}
-		got := make([]wiredRule, len(put))
+		got := make([]admin.RuleBody, len(put))
 		for i := range put {
 			got[i] = *put[i]
 		}
@@ -92,19 +100,17 @@ func TestDiffRulesLeadsFromOneToTheOther(t *testing.T) {
 				}
 			}
 		}
-		if len(d.Moved) != len(common)-longestByHand(common) {
+		if len(d.Moved) != len(common)-longestByDefinition(common) {
 			t.Fatalf("%d rules are moved of %v", len(d.Moved), common)
 		}
 	}
 }
 
-// A file says everything that the API knows of a rule, and a second export is the
-// same to the byte.
+// A file keeps every member of a rule, and a second export is identical.
 func TestRuleFileKeepsEverything(t *testing.T) {
-	no, yes := false, true
-	rules := []wiredRule{
-		{Rank: 3, Path: "/a<b>&c", Methods: []string{"GET"}, Allow: json.RawMessage(`"entitled/{\"sku\":[\"x\"]}"`), Forward: &no, Engaged: "a,b"},
-		{Rank: 7, Path: "/", Allow: json.RawMessage("0"), Forward: &yes},
+	rules := []admin.RuleBody{
+		{Rank: new(3), Path: "/a<b>&c", Methods: []string{"GET"}, Allow: ruleAllow(`"entitled/{\"sku\":[\"x\"]}"`), Forward: new(false), Engaged: "a,b"},
+		{Rank: new(7), Path: "/", Allow: ruleAllow("0"), Forward: new(true)},
 	}
 	var first, second strings.Builder
 	if err := writeRuleFile(&first, rules); err != nil {
@@ -120,12 +126,12 @@ func TestRuleFileKeepsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := writeRuleFile(&second, read); err != nil || second.String() != want {
-		t.Errorf("%v, again it is\n%s", err, &second)
+		t.Errorf("%v, the second export is\n%s", err, &second)
 	}
 	if changes := diffRules(rules, read); changes.any() {
-		t.Errorf("read again it differs: %+v", changes)
+		t.Errorf("after reading, the rules differ: %+v", changes)
 	}
 	if _, err := readRuleFile("-", strings.NewReader(strings.Repeat(" ", maxRuleFile+1))); err == nil {
-		t.Error("a file of any size is read")
+		t.Error("a file above the limit is read")
 	}
 }

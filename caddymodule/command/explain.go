@@ -1,7 +1,8 @@
-package caddymodule
+package command
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -11,21 +12,21 @@ import (
 	"github.com/gatefold/gatefold/admin"
 )
 
+const explainPath = "/management/explain"
+
 func explainCommand(cmd *cobra.Command) {
-	clientFlags(cmd)
 	flags := cmd.Flags()
-	flags.String("user", "", "ask as the reader with this user id")
-	flags.String("token", "", "ask as the reader of this token")
-	flags.StringSlice("sku", nil, "ask as if the reader had been granted exactly this, and nothing else")
-	flags.String("link", "", "a signed link's token, where the url carries none")
+	flags.String("user", "", "user id of the reader")
+	flags.String("token", "", "token of the reader")
+	flags.StringSlice("sku", nil, "skus of the reader, instead of those that were granted")
+	flags.String("link", "", "token of a signed link, if the url has none")
 	flags.String("method", http.MethodGet, "HTTP method of the request")
-	flags.String("site", "", "site whose gate is asked (default: the vendor's only one, or the one of its name)")
+	flags.String("site", "", "site whose gate decides (default: the vendor's only one, or the one of its name)")
 	cmd.MarkFlagsMutuallyExclusive("user", "token")
-	runnable(cmd, cobra.ExactArgs(1), explain)
+	setRun(cmd, cobra.ExactArgs(1), explain)
 }
 
 func explain(c *call) error {
-	// Tokens go in the body: the admin endpoint logs its URIs.
 	request := admin.ExplainRequest{
 		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"),
 		UserID: c.text("user"), ReaderToken: c.text("token"), LinkToken: c.text("link"),
@@ -37,33 +38,24 @@ func explain(c *call) error {
 		}
 		request.SKUs = &skus
 	}
-	var result admin.Explanation
-	if err := c.request(http.MethodPost, "/management/explain", nil, request, &result); err != nil {
-		return err
-	}
-	if c.json {
-		return c.printJSON(result)
-	}
-	for _, line := range explanationLines(&result) {
-		fmt.Fprintf(c.out, "%-9s %s\n", line.step, printable(line.text))
-	}
-	return nil
+	return run(c, http.MethodPost, explainPath, request, func(e admin.Explanation) string {
+		var text strings.Builder
+		WriteExplanation(&text, &e)
+		return text.String()
+	})
 }
 
-// explanationLine is one line for people: which step, and what it found.
-type explanationLine struct{ step, text string }
-
-// explanationLines tells an explanation in the order of the request's way.
-func explanationLines(e *admin.Explanation) []explanationLine {
-	var lines []explanationLine
+// WriteExplanation writes an explanation as text, one line for each finding, in the
+// order of the gate's steps.
+func WriteExplanation(w io.Writer, e *admin.Explanation) {
 	add := func(step, format string, args ...any) {
-		lines = append(lines, explanationLine{step, fmt.Sprintf(format, args...)})
+		fmt.Fprintf(w, "%-9s %s", step, line(format, args...))
 	}
 	add("request", "%s %s at site %s of vendor %s", e.Method, e.Path.Received, e.Site, e.Vendor)
 	if e.Path.Error != "" {
 		add("path", "refused: %s", e.Path.Error)
 	}
-	if e.Reader.Source != "" { // else nobody asked who it is
+	if e.Reader.Source != "" { // else the decision needed no reader
 		add("reader", "%s", readerText(&e.Reader))
 	}
 	for _, reading := range e.Readings {
@@ -71,27 +63,18 @@ func explanationLines(e *admin.Explanation) []explanationLine {
 			add("reading", "%s: %s", reading.Path, reading.Reason)
 		}
 		for _, rule := range reading.PassedOver {
-			add("rule", "passed over: %s: its methods do not fit", ruleText(&rule))
+			add("rule", "passed over: %s: its methods do not fit", explainedRule(&rule))
 		}
 		if reading.Rule == nil {
-			add("rule", "none matches; %d were looked at", reading.OtherRules)
+			add("rule", "none of %d rules matches", reading.OtherRules)
 			continue
 		}
-		add("rule", "%s (%d earlier rules do not match the path)", ruleText(reading.Rule), reading.OtherRules)
+		add("rule", "%s (%d earlier rules do not match the path)", explainedRule(reading.Rule), reading.OtherRules)
 		if len(reading.SKUs) > 0 {
 			add("asks for", "any of %s", strings.Join(reading.SKUs, ", "))
 		}
 	}
-	for _, grant := range e.Grants {
-		counts := "counts"
-		if !grant.Counts {
-			counts = "does not count: " + grant.Why
-		}
-		add("grant", "%s gives %s, in %s, %s: %s", grant.ID, grant.SKU, grant.List, windowText(grant.StartsAt, grant.EndsAt), counts)
-	}
-	if e.Reader.UserID != "" && len(e.Readings) > 0 && len(e.Readings[0].SKUs) > 0 {
-		add("grants", "%d of what is asked for, %d of other skus", len(e.Grants), e.OtherGrants)
-	}
+	writeGrants(e, add)
 	if e.Link != nil {
 		for _, check := range e.Link.Checks {
 			verdict := "ok"
@@ -103,7 +86,25 @@ func explanationLines(e *admin.Explanation) []explanationLine {
 	}
 	add("decision", "%s", decisionText(&e.Decision))
 	add("hint", "%s", e.Hint)
-	return lines
+}
+
+func writeGrants(e *admin.Explanation, add func(step, format string, args ...any)) {
+	moment := func(at *time.Time) string {
+		if at == nil {
+			return "ever"
+		}
+		return at.Format(time.RFC3339)
+	}
+	for _, grant := range e.Grants {
+		counts := "counts"
+		if !grant.Counts {
+			counts = "does not count: " + grant.Why
+		}
+		add("grant", "%s gives %s, in %s, from %s until %s: %s", grant.ID, grant.SKU, grant.List, moment(grant.StartsAt), moment(grant.EndsAt), counts)
+	}
+	if e.Reader.UserID != "" && len(e.Readings) > 0 && len(e.Readings[0].SKUs) > 0 {
+		add("grants", "%d of these skus, %d of other skus", len(e.Grants), e.OtherGrants)
+	}
 }
 
 func readerText(reader *admin.ExplainedReader) string {
@@ -117,7 +118,7 @@ func readerText(reader *admin.ExplainedReader) string {
 	}
 }
 
-func ruleText(rule *admin.ExplainedRule) string {
+func explainedRule(rule *admin.ExplainedRule) string {
 	text := fmt.Sprintf("%d %s", rule.Rank, rule.Path)
 	if len(rule.Methods) > 0 {
 		text += " " + strings.Join(rule.Methods, ",")
@@ -127,16 +128,6 @@ func ruleText(rule *admin.ExplainedRule) string {
 		text += " at " + rule.Origin
 	}
 	return text
-}
-
-func windowText(from, to *time.Time) string {
-	moment := func(at *time.Time, none string) string {
-		if at == nil {
-			return none
-		}
-		return at.Format(time.RFC3339)
-	}
-	return "from " + moment(from, "ever") + " until " + moment(to, "ever")
 }
 
 func decisionText(decision *admin.ExplainedDecision) string {
