@@ -69,8 +69,11 @@ bench-instructions: ## count instructions of single steps in valgrind: two minut
 	@.ci/need valgrind=valgrind
 	@GO=$(GO) .ci/instructions $(TOOLS)/instructions $(TAGS)
 
-lint: $(GOLANGCI) ## run the linters and the check of words
+lint: words $(GOLANGCI) ## run the linters and the check of words
 	$(GOLANGCI) run ./...
+
+words: ## refuse retired words in code and documents
+	@.ci/words
 
 fmt: $(GOLANGCI) ## format the Go files
 	$(GOLANGCI) fmt ./...
