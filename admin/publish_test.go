@@ -64,7 +64,7 @@ func TestRulesOverTheBoundAreNotRead(t *testing.T) {
 // requests feel of it through the collector. It was 90 a rule once.
 func TestPublishingAllocatesLittle(t *testing.T) {
 	b := newBench(t, false)
-	const rules, most = 2000, 20
+	const rules, most = 2000, 70
 	b.call(http.MethodPut, rulesPath, string(manyRules(t, rules))).want(http.StatusOK, nil)
 	body := strings.ReplaceAll(string(manyRules(t, rules)), "premium", "basic")
 	var before, after runtime.MemStats
