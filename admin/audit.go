@@ -12,7 +12,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// auditEntry says who changed what.
+// auditEntry is an entry of the audit log.
 type auditEntry struct {
 	ID        string        `json:"id" doc:"The entry's id." example:"000fz3k8q1r5s6t7v8w9x0y1z2"`
 	At        time.Time     `json:"at" doc:"The time of the change." example:"2027-01-01T09:30:00Z"`
@@ -22,7 +22,7 @@ type auditEntry struct {
 	More      int           `json:"more" doc:"The number of changed records that are not listed."`
 }
 
-// auditRecord is what became of one record.
+// auditRecord is the change of one record.
 type auditRecord struct {
 	Kind      string          `json:"kind" doc:"The kind of record." example:"grant"`
 	ID        string          `json:"id" doc:"The record's path: parent ids first." example:"src_123abc/grant_123abc"`
@@ -32,17 +32,17 @@ type auditRecord struct {
 }
 
 func wireAudit(entry store.AuditEntry) auditEntry {
-	told := auditEntry{
+	return auditEntry{
 		ID: entry.ID, At: entry.At, Actor: entry.Actor, Operation: entry.Operation,
-		Records: make([]auditRecord, len(entry.Records)), More: entry.More,
+		Records: wireAll(entry.Records, wireAuditRecord), More: entry.More,
 	}
-	for i, record := range entry.Records {
-		told.Records[i] = auditRecord{
-			Kind: record.Kind, ID: strings.Join(record.ID, "/"),
-			Before: record.Before, After: record.After, Truncated: record.Truncated,
-		}
+}
+
+func wireAuditRecord(record store.AuditRecord) auditRecord {
+	return auditRecord{
+		Kind: record.Kind, ID: strings.Join(record.ID, "/"),
+		Before: record.Before, After: record.After, Truncated: record.Truncated,
 	}
-	return told
 }
 
 // auditParams select entries of the log.
@@ -69,28 +69,25 @@ func (a *api) registerAudit() {
 	register(a, huma.Operation{
 		OperationID: "list-audit", Method: http.MethodGet, Path: "/management/audit", Tags: tags, Security: needs("audit:read"),
 		Summary: "Lists changes, newest first", Description: description,
-	}, func(ctx context.Context, vendor string, in *auditParams) (*listing[auditEntry], error) {
-		return a.audit(ctx, vendor, in)
+	}, func(ctx context.Context, c *call, in *auditParams) (*listing[auditEntry], error) {
+		return a.audit(ctx, c, c.Vendor, in)
 	})
 	register(a, huma.Operation{
 		OperationID: "list-system-audit", Method: http.MethodGet, Path: "/management/system-audit", Tags: tags, Security: needs("vendors:read"),
 		Summary: "Lists changes of records that belong to no vendor, newest first", Description: description,
-	}, func(ctx context.Context, _ string, in *auditParams) (*listing[auditEntry], error) {
-		return a.audit(ctx, store.SystemPartition, in)
+	}, func(ctx context.Context, c *call, in *auditParams) (*listing[auditEntry], error) {
+		return a.audit(ctx, c, store.SystemPartition, in)
 	})
 }
 
-func (a *api) audit(ctx context.Context, partition string, in *auditParams) (*listing[auditEntry], error) {
+func (a *api) audit(ctx context.Context, c *call, partition string, in *auditParams) (*listing[auditEntry], error) {
 	found, next, more, err := a.Store.Audit(ctx, partition, in.query())
 	if err != nil {
 		return nil, err
 	}
-	page := &listing[auditEntry]{Body: make([]auditEntry, len(found))}
-	for i := range found {
-		page.Body[i] = wireAudit(found[i])
-	}
+	page := &listing[auditEntry]{Body: wireAll(found, wireAudit)}
 	if more {
-		page.Link = nextLink(ctx, in.Limit, next)
+		page.Link = c.nextLink(in.Limit, next)
 	}
 	return page, nil
 }

@@ -93,11 +93,7 @@ func requestBase(r *http.Request) string {
 }
 
 // issueAccess issues an access token to a client, with a subset of its scopes.
-func issueAccess(ctx context.Context, keyring *store.Keyring, client *store.Client, scopes []string, now time.Time) (token string, expiresAt time.Time, err error) {
-	ring, err := keyring.Ring(ctx, store.SystemPartition)
-	if err != nil {
-		return "", time.Time{}, err
-	}
+func issueAccess(ring *keys.Ring, client *store.Client, scopes []string, now time.Time) (token string, expiresAt time.Time, err error) {
 	// Rounded up, so that expires_in is never more than the remaining lifetime.
 	expiresAt = now.Add(accessLifetime + time.Second - 1).Truncate(time.Second)
 	token, err = keys.SignAccess(ring, keys.AccessClaims{

@@ -49,7 +49,7 @@ func wireClient(client store.Client) Client {
 	return shown
 }
 
-// ClientPath names a client in a path.
+// ClientPath identifies a client in a path.
 type ClientPath struct {
 	ID string `path:"clientId" maxLength:"128" doc:"The client's id." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
@@ -59,46 +59,41 @@ type AccessTokenBody struct {
 	Scope string `json:"scope,omitempty" maxLength:"2048" doc:"The token's scopes, separated by spaces. Default: all scopes of the client." example:"links:read"`
 }
 
-// registerClients adds the operations on clients, which are the operator's alone.
-// They reach the clients of all vendors.
+// registerClients adds the operator's operations on the clients of all vendors.
 func (a *api) registerClients() {
 	tags := []string{"Clients"}
 	register(a, huma.Operation{
 		OperationID: "list-clients", Method: http.MethodGet, Path: clientsPath, Tags: tags, Security: needs("clients:read"),
 		Summary: "Lists the clients of all vendors, in order of creation",
-	}, func(ctx context.Context, _ string, in *struct{ PageParams }) (*listing[Client], error) {
-		found, err := a.Store.Clients(ctx, in.page())
-		clients := make([]Client, len(found))
-		for i := range found {
-			clients[i] = wireClient(found[i])
-		}
-		return newListing(ctx, clients, in.Limit, func(c Client) string { return c.ID }), err
+	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[Client], error) {
+		found, err := c.store.Clients(ctx, in.page())
+		return newListing(c, in.Limit, found, err, wireClient, func(c Client) string { return c.ID })
 	})
 	register(a, huma.Operation{
 		OperationID: "create-client", Method: http.MethodPost, Path: clientsPath, Tags: tags, Security: needs("clients:write"),
 		Summary: "Creates a client and returns its secret once", DefaultStatus: http.StatusCreated,
-	}, func(ctx context.Context, vendor string, in *body[ClientBody]) (*body[CreatedClient], error) {
+	}, func(ctx context.Context, c *call, in *body[ClientBody]) (*body[CreatedClient], error) {
 		if in.Body.Operator {
-			vendor = ""
+			c.Vendor = ""
 		}
 		if err := checkScopes(in.Body.Scopes, in.Body.Operator); err != nil {
 			return nil, err
 		}
-		client, secret, err := a.Store.CreateClient(ctx, store.Client{Name: in.Body.Name, Vendor: vendor, Scopes: in.Body.Scopes})
+		client, secret, err := c.store.CreateClient(ctx, store.Client{Name: in.Body.Name, Vendor: c.Vendor, Scopes: in.Body.Scopes})
 		return &body[CreatedClient]{Body: CreatedClient{wireClient(client), secret}}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "rotate-client-secret", Method: http.MethodPost, Path: clientsPath + "/{clientId}/rotate-secret", Tags: tags, Security: needs("clients:write"),
 		Summary: "Replaces a client's secret; the old secret and its tokens become invalid at once",
-	}, func(ctx context.Context, _ string, in *ClientPath) (*body[CreatedClient], error) {
-		client, secret, err := a.Store.RotateClientSecret(ctx, in.ID)
+	}, func(ctx context.Context, c *call, in *ClientPath) (*body[CreatedClient], error) {
+		client, secret, err := c.store.RotateClientSecret(ctx, in.ID)
 		return &body[CreatedClient]{Body: CreatedClient{wireClient(client), secret}}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-client", Method: http.MethodDelete, Path: clientsPath + "/{clientId}", Tags: tags, Security: needs("clients:write"),
 		Summary: "Revokes a client, its secret and its tokens permanently", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, _ string, in *ClientPath) (*empty, error) {
-		_, err := a.Store.RevokeClient(ctx, in.ID)
+	}, func(ctx context.Context, c *call, in *ClientPath) (*empty, error) {
+		_, err := c.store.RevokeClient(ctx, in.ID)
 		return &empty{}, err
 	})
 	register(a, huma.Operation{
@@ -108,12 +103,12 @@ func (a *api) registerClients() {
 	}, a.createAccessToken)
 }
 
-func (a *api) createAccessToken(ctx context.Context, _ string, in *struct {
+func (a *api) createAccessToken(ctx context.Context, c *call, in *struct {
 	ClientPath
 	Body AccessTokenBody
 },
 ) (*body[IssuedToken], error) {
-	client, err := a.Store.Client(ctx, in.ID)
+	client, err := c.store.Client(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +119,10 @@ func (a *api) createAccessToken(ctx context.Context, _ string, in *struct {
 	if failed != nil {
 		return nil, invalid("scope", failed.description)
 	}
-	token, expiresAt, err := issueAccess(ctx, a.Keyring, &client, scopes, a.Now())
+	ring, err := a.Keyring.RingFor(ctx, c.store, store.SystemPartition)
+	if err != nil {
+		return nil, err
+	}
+	token, expiresAt, err := issueAccess(ring, &client, scopes, a.Now())
 	return &body[IssuedToken]{Body: IssuedToken{Token: token, ExpiresAt: expiresAt.UTC()}}, err
 }

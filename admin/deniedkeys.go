@@ -32,39 +32,31 @@ func (a *api) registerDeniedKeys(tags []string) {
 	register(a, huma.Operation{
 		OperationID: "list-denied-keys", Method: http.MethodGet, Path: deniedKeysPath, Tags: tags, Security: needs("domains:read"),
 		Summary: "Lists denied publisher keys",
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[[]DeniedKey], error) {
-		found, err := a.Store.DeniedKeys(ctx, vendor)
-		denied := make([]DeniedKey, len(found))
-		for i := range found {
-			denied[i] = wireDenied(found[i])
-		}
-		return &body[[]DeniedKey]{Body: denied}, err
+	}, func(ctx context.Context, c *call, _ *struct{}) (*body[[]DeniedKey], error) {
+		found, err := c.store.DeniedKeys(ctx, c.Vendor)
+		return &body[[]DeniedKey]{Body: wireAll(found, wireDenied)}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "deny-key", Method: http.MethodPost, Path: deniedKeysPath, Tags: tags, Security: needs("domains:write"),
 		Summary:  "Denies a publisher key: its signatures are refused from the next request on, even while the publisher's host is down",
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, vendor string, in *body[DenyKeyBody]) (*body[DeniedKey], error) {
-		denied := store.DeniedKey{KeyID: in.Body.KeyID, Note: in.Body.Note}
-		if call, ok := ctx.Value(callKey{}).(call); ok {
-			denied.DeniedBy = call.caller.Name
-		}
-		stored, err := a.Store.DenyKey(ctx, vendor, denied)
+	}, func(ctx context.Context, c *call, in *body[DenyKeyBody]) (*body[DeniedKey], error) {
+		stored, err := c.store.DenyKey(ctx, c.Vendor, store.DeniedKey{KeyID: in.Body.KeyID, Note: in.Body.Note})
 		if err != nil {
 			return nil, err
 		}
-		return &body[DeniedKey]{Body: wireDenied(stored)}, a.refreshDomains(ctx, vendor)
+		return &body[DeniedKey]{Body: wireDenied(stored)}, a.refreshDomains(ctx, c.Vendor)
 	})
 	register(a, huma.Operation{
 		OperationID: "allow-key", Method: http.MethodDelete, Path: deniedKeysPath, Tags: tags, Security: needs("domains:write"),
 		Summary: "Allows a denied key again; succeeds if the key is not denied", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		KeyID string `query:"kid" required:"true" minLength:"1" maxLength:"255" doc:"The key's kid." example:"Zk3-9yKc0bq7Lw1m5x8v"`
 	},
 	) (*empty, error) {
-		if err := a.Store.AllowKey(ctx, vendor, in.KeyID); err != nil {
+		if err := c.store.AllowKey(ctx, c.Vendor, in.KeyID); err != nil {
 			return nil, err
 		}
-		return &empty{}, a.refreshDomains(ctx, vendor)
+		return &empty{}, a.refreshDomains(ctx, c.Vendor)
 	})
 }

@@ -73,12 +73,12 @@ type DomainBody struct {
 	AllowedResourceIDs []string `json:"allowedResourceIds,omitempty" maxItems:"1000" doc:"The resources that the domain's links may open: exact ids, or prefix:…* for a prefix. Empty: all."`
 }
 
-// DomainPath names a domain in a path.
+// DomainPath identifies a domain in a path.
 type DomainPath struct {
 	Domain string `path:"domain" maxLength:"1024" doc:"Publisher domain (lowercase, no scheme, no trailing dot)" example:"publisher.example.com"`
 }
 
-// name returns the domain in normal form, or a 400.
+// name returns the normalized domain, or a 400 problem.
 func (p DomainPath) name() (string, error) {
 	name, err := keys.NormalDomain(p.Domain)
 	if err != nil {
@@ -88,13 +88,13 @@ func (p DomainPath) name() (string, error) {
 }
 
 // domainPage are the query parameters of the listing. The published contract has
-// none, so a page holds as many as one can.
+// no pages, so the default is the maximum.
 type domainPage struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"The maximum number of domains to return."`
 	From  string `query:"from" maxLength:"253" doc:"Continue after the domain with this name."`
 }
 
-// domainListing is a page of the listing.
+// domainListing is the response with a page of domains.
 type domainListing struct {
 	Link string `header:"Link" doc:"The next page (RFC 8288), if there is one."`
 	Body DomainList
@@ -110,25 +110,19 @@ func (a *api) registerDomains() {
 	register(a, huma.Operation{
 		OperationID: "list-domains", Method: http.MethodGet, Path: domainsPath, Tags: tags, Security: needs("domains:read"),
 		Summary: "Lists the trusted publisher domains",
-	}, func(ctx context.Context, vendor string, in *domainPage) (*domainListing, error) {
-		found, err := a.Store.TrustedDomains(ctx, vendor, store.Page{Limit: in.Limit, From: in.From})
+	}, func(ctx context.Context, c *call, in *domainPage) (*domainListing, error) {
+		found, err := c.store.TrustedDomains(ctx, c.Vendor, store.Page{Limit: in.Limit, From: in.From})
+		page, err := newListing(c, in.Limit, found, err, wireDomain, func(d Domain) string { return d.Domain })
 		if err != nil {
 			return nil, err
 		}
-		answer := &domainListing{Body: DomainList{Domains: make([]Domain, len(found))}}
-		for i, domain := range found {
-			answer.Body.Domains[i] = wireDomain(domain)
-		}
-		if len(found) == in.Limit {
-			answer.Link = nextLink(ctx, in.Limit, found[len(found)-1].Domain)
-		}
-		return answer, nil
+		return &domainListing{Link: page.Link, Body: DomainList{Domains: page.Body}}, nil
 	})
 	register(a, huma.Operation{
 		OperationID: "get-domain", Method: http.MethodGet, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:read"),
 		Summary: "Returns a trusted publisher domain and its keys in use",
-	}, func(ctx context.Context, vendor string, in *DomainPath) (*record[DomainStatus], error) {
-		domain, err := a.domain(ctx, vendor, in)
+	}, func(ctx context.Context, c *call, in *DomainPath) (*record[DomainStatus], error) {
+		domain, err := a.domain(ctx, c.Vendor, in)
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +133,7 @@ func (a *api) registerDomains() {
 		Summary: "Creates or replaces a trusted publisher domain",
 		Description: "Exactly one of signingKeyPem and jwksUri is required. A key set is fetched at once; if that fails, the domain is " +
 			"trusted nevertheless and the response reports the error: the gate fetches the set as soon as it can.",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		IfMatch
 		Body DomainBody
@@ -149,14 +143,14 @@ func (a *api) registerDomains() {
 		if err != nil {
 			return nil, err
 		}
-		return a.putDomain(ctx, vendor, store.Domain{
+		return a.putDomain(ctx, c, store.Domain{
 			Domain: name, SigningKeyPEM: in.Body.SigningKeyPEM, JWKSURI: in.Body.JWKSURI, AllowedResourceIDs: in.Body.AllowedResourceIDs,
 		}, in.IfMatch)
 	})
 	register(a, huma.Operation{
 		OperationID: "remove-domain", Method: http.MethodDelete, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Removes a trusted publisher domain: its signatures are refused from the next request on", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		IfMatch
 	},
@@ -165,17 +159,17 @@ func (a *api) registerDomains() {
 		if err != nil {
 			return nil, err
 		}
-		if err := a.Store.RemoveDomain(ctx, vendor, name, in.domain); err != nil {
+		if err := c.store.RemoveDomain(ctx, c.Vendor, name, in.domain); err != nil {
 			return nil, in.changed(err)
 		}
-		return &empty{}, a.refreshDomains(ctx, vendor)
+		return &empty{}, a.refreshDomains(ctx, c.Vendor)
 	})
 	register(a, huma.Operation{
 		OperationID: "probe-domain", Method: http.MethodPost, Path: domainsPath + "/{domain}/probe", Tags: tags, Security: needs("domains:write"),
 		Summary:  "Fetches a domain's keys now and returns the result",
 		Metadata: map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, vendor string, in *DomainPath) (*body[DomainStatus], error) {
-		domain, err := a.domain(ctx, vendor, in)
+	}, func(ctx context.Context, c *call, in *DomainPath) (*body[DomainStatus], error) {
+		domain, err := a.domain(ctx, c.Vendor, in)
 		if err != nil {
 			return nil, err
 		}
@@ -194,28 +188,24 @@ func (a *api) domain(ctx context.Context, vendor string, in *DomainPath) (store.
 	return a.Store.Domain(ctx, vendor, name)
 }
 
-func (a *api) putDomain(ctx context.Context, vendor string, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
+func (a *api) putDomain(ctx context.Context, c *call, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
 	if err := domain.Normalize(); err != nil {
 		return nil, err
 	}
 	remote, release := a.remoteOf(&domain)
-	defer release() // by then the policy watches the set, if there is one
+	defer release() // the policy watches the set by then
 	domain.Probe = a.probeOf(ctx, &domain, remote)
-	if call, ok := ctx.Value(callKey{}).(call); ok {
-		domain.UpdatedBy = call.caller.Name
-	}
-	stored, err := a.Store.PutDomain(ctx, vendor, domain, match.domain)
+	stored, err := c.store.PutDomain(ctx, c.Vendor, domain, match.domain)
 	if err != nil {
 		return nil, match.changed(err)
 	}
-	// What a probe finds is no part of the record's state.
+	// The ETag does not cover the probe.
 	shown := wireDomain(stored)
 	answer := &record[ProbedDomain]{ETag: etagOf(shown), Body: ProbedDomain{shown, wireProbe(stored.Probe)}}
-	return answer, a.refreshDomains(ctx, vendor)
+	return answer, a.refreshDomains(ctx, c.Vendor)
 }
 
-// domain refuses a change of a domain that is not in the state that the caller
-// knows. One that is not there is in none.
+// domain checks the precondition of a change. Before is nil for a new domain.
 func (m IfMatch) domain(before *store.Domain) error {
 	if before == nil {
 		return m.absent()
@@ -223,8 +213,8 @@ func (m IfMatch) domain(before *store.Domain) error {
 	return m.check(wireDomain(*before))
 }
 
-// refreshDomains lets the gate decide by what was written. Other records that
-// cannot be used are not this call's fault.
+// refreshDomains updates the gate. Invalid records of other domains do not fail
+// the call.
 func (a *api) refreshDomains(ctx context.Context, vendor string) error {
 	err := a.Policy.RefreshDomains(ctx, vendor)
 	if isUnavailable(err) {
@@ -236,8 +226,8 @@ func (a *api) refreshDomains(ctx context.Context, vendor string) error {
 	return nil
 }
 
-// remoteOf returns the key set of a domain, nil when it has none that can be
-// fetched here; release ends the watching.
+// remoteOf returns the watched key set of a domain, or nil if there is none;
+// release ends the watch.
 func (a *api) remoteOf(domain *store.Domain) (remote *keys.Remote, release func()) {
 	if domain.JWKSURI == "" || a.KeySets == nil {
 		return nil, func() {}
@@ -249,8 +239,7 @@ func (a *api) remoteOf(domain *store.Domain) (remote *keys.Remote, release func(
 	return remote, remote.Release
 }
 
-// probe looks at a domain's keys: pinned ones were checked when they were
-// written, a key set is fetched.
+// probe checks a domain's keys: it parses pinned keys and fetches a key set.
 func (a *api) probe(ctx context.Context, domain *store.Domain) store.Probe {
 	remote, release := a.remoteOf(domain)
 	defer release()
@@ -282,7 +271,7 @@ func (a *api) probeOf(ctx context.Context, domain *store.Domain, remote *keys.Re
 	return probe
 }
 
-// showDomain tells of a domain and its keys as they are now.
+// showDomain returns a domain with the current state of its keys.
 func (a *api) showDomain(ctx context.Context, domain store.Domain) DomainStatus {
 	shown := DomainStatus{ProbedDomain: ProbedDomain{wireDomain(domain), wireProbe(domain.Probe)}, KeyIDs: []string{}}
 	if set, err := keys.ParsePinnedKeys(domain.SigningKeyPEM); err == nil {
@@ -293,7 +282,7 @@ func (a *api) showDomain(ctx context.Context, domain store.Domain) DomainStatus 
 	if remote == nil {
 		return shown
 	}
-	// What was saved before a restart counts, though nobody fetched it since.
+	// Loads a key set that was saved before a restart.
 	_, _ = remote.KeySet(ctx)
 	status := remote.Status()
 	shown.KeyIDs, shown.Stale, shown.Dropped = status.KeyIDs, status.Stale, status.Dropped
@@ -310,20 +299,19 @@ func (a *api) showDomain(ctx context.Context, domain store.Domain) DomainStatus 
 	return shown
 }
 
-// publishedPath names a link that a domain signed.
+// publishedPath identifies a link that a domain signed.
 type publishedPath struct {
 	DomainPath
 	ID string `path:"id" maxLength:"128" doc:"The token's jti, or sha256:… for a token without one." example:"promo-2027-1"`
 }
 
-// registerPublished adds what a vendor may do with the links that its publishers
-// signed.
+// registerPublished adds the operations on links that publisher domains signed.
 func (a *api) registerPublished(tags []string) {
 	const path = domainsPath + "/{domain}/links"
 	register(a, huma.Operation{
 		OperationID: "list-domain-links", Method: http.MethodGet, Path: path, Tags: tags, Security: needs("domains:read"),
 		Summary: "Lists the used links of a domain",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		PageParams
 	},
@@ -332,24 +320,17 @@ func (a *api) registerPublished(tags []string) {
 		if err != nil {
 			return nil, err
 		}
-		found, err := a.Store.SignedLinks(ctx, vendor, name, in.page())
-		if err != nil {
-			return nil, err
-		}
-		links := make([]SignedLink, len(found))
-		for i, link := range found {
-			links[i] = wireLink(link, a.Now())
-		}
-		return newListing(ctx, links, in.Limit, func(l SignedLink) string { return l.TokenID }), nil
+		found, err := c.store.SignedLinks(ctx, c.Vendor, name, in.page())
+		return newListing(c, in.Limit, found, err, a.wireLink, func(l SignedLink) string { return l.TokenID })
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-domain-link", Method: http.MethodDelete, Path: path + "/{id}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Revokes a link of a domain, used or unused", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *publishedPath) (*empty, error) {
+	}, func(ctx context.Context, c *call, in *publishedPath) (*empty, error) {
 		name, err := in.name()
 		if err != nil {
 			return nil, err
 		}
-		return &empty{}, a.Store.RevokePublished(ctx, vendor, name, in.ID)
+		return &empty{}, c.store.RevokePublished(ctx, c.Vendor, name, in.ID)
 	})
 }

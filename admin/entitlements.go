@@ -15,7 +15,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// entitlement is what a reader may have, and where that comes from.
+// entitlement is a SKU that a reader has access to, and its source.
 type entitlement struct {
 	ID                 string     `json:"id" doc:"The entitlement's id: the id of its grant." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 	SKU                string     `json:"sku" doc:"The id of what is sold or granted." example:"premium"`
@@ -35,7 +35,7 @@ type entitlement struct {
 	ExpiresAt          *time.Time `json:"expiresAt,omitempty" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
 }
 
-// origin is where an entitlement comes from.
+// origin is the source of an entitlement.
 type origin struct {
 	Type   string `json:"type" enum:"access_list" doc:"The kind of source." example:"access_list"`
 	ID     string `json:"id" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
@@ -71,18 +71,18 @@ func (a *api) registerEntitlements() {
 	}, a.listEntitlements)
 }
 
-func (a *api) listEntitlements(ctx context.Context, vendor string, in *entitlementParams) (*listing[entitlement], error) {
-	found, err := a.Store.GrantsOf(ctx, vendor, policy.Reader{UserID: in.UserID})
+func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementParams) (*listing[entitlement], error) {
+	found, err := c.store.GrantsOf(ctx, c.Vendor, policy.Reader{UserID: in.UserID})
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(found, func(a, b store.FoundGrant) int { return strings.Compare(a.Grant.ID, b.Grant.ID) })
 	selection := entitlementSelection{
-		api: a, vendor: vendor, in: in, q: strings.ToLower(in.Q),
+		call: c, in: in, q: strings.ToLower(in.Q),
 		giving: []string{in.SKU}, products: map[string]store.Product{},
 	}
 	if in.SKU != "" {
-		containers, err := a.Store.Containers(ctx, vendor, in.SKU)
+		containers, err := c.store.Containers(ctx, c.Vendor, in.SKU)
 		if err != nil {
 			return nil, err
 		}
@@ -101,19 +101,22 @@ func (a *api) listEntitlements(ctx context.Context, vendor string, in *entitleme
 			entitlements = append(entitlements, wireEntitlement(found[i], product, a.Now()))
 		}
 	}
-	if err := a.signEntitlements(ctx, vendor, in.UserID, entitlements); err != nil {
+	if err := a.signEntitlements(ctx, c, in.UserID, entitlements); err != nil {
 		return nil, err
 	}
-	return newListing(ctx, entitlements, in.Limit, func(e entitlement) string { return e.ID }), nil
+	page := &listing[entitlement]{Body: entitlements}
+	if len(entitlements) == in.Limit {
+		page.Link = c.nextLink(in.Limit, entitlements[in.Limit-1].ID)
+	}
+	return page, nil
 }
 
-// entitlementSelection selects grants, and keeps the products that it looked up.
+// entitlementSelection selects grants and caches their products.
 type entitlementSelection struct {
-	api      *api
-	vendor   string
+	call     *call
 	in       *entitlementParams
 	q        string
-	giving   []string // the skus that give the one that is asked for
+	giving   []string // in.SKU and the SKUs that include it
 	products map[string]store.Product
 }
 
@@ -124,7 +127,7 @@ func (s *entitlementSelection) selects(ctx context.Context, g *store.Grant) (boo
 	product, known := s.products[g.SKU]
 	if !known {
 		var err error
-		product, err = s.api.Store.Product(ctx, s.vendor, g.SKU)
+		product, err = s.call.store.Product(ctx, s.call.Vendor, g.SKU)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return false, product, err
 		}
@@ -135,12 +138,12 @@ func (s *entitlementSelection) selects(ctx context.Context, g *store.Grant) (boo
 	return selected, product, nil
 }
 
-// signEntitlements adds to those that count the statement that they do.
-func (a *api) signEntitlements(ctx context.Context, vendor, userID string, entitlements []entitlement) error {
+// signEntitlements sets the token of those that are in effect.
+func (a *api) signEntitlements(ctx context.Context, c *call, userID string, entitlements []entitlement) error {
 	if !slices.ContainsFunc(entitlements, func(e entitlement) bool { return e.HasAccess }) {
 		return nil
 	}
-	ring, err := a.Keyring.Ring(ctx, vendor)
+	ring, err := a.Keyring.RingFor(ctx, c.store, c.Vendor)
 	if err != nil {
 		return err
 	}
@@ -149,7 +152,7 @@ func (a *api) signEntitlements(ctx context.Context, vendor, userID string, entit
 		if !e.HasAccess {
 			continue
 		}
-		e.Token, err = keys.SignEntitlement(ring, vendor, keys.EntitlementClaims{
+		e.Token, err = keys.SignEntitlement(ring, c.Vendor, keys.EntitlementClaims{
 			ID: e.ID, UserID: userID, SKU: e.SKU, EndsAt: e.ExpiresAt,
 		}, a.Now())
 		if err != nil {

@@ -57,7 +57,7 @@ type GrantBody struct {
 	Source           string `json:"source,omitempty" maxLength:"128" doc:"If present, must equal the access list of the path."`
 }
 
-// grant returns the grant that the body describes, in an access list.
+// grant returns the grant for an access list.
 func (b *GrantBody) grant(list string) (store.Grant, error) {
 	if b.Source != "" && b.Source != list {
 		return store.Grant{}, invalid("source", "must equal the access list of the path")
@@ -72,7 +72,7 @@ func (b *GrantBody) grant(list string) (store.Grant, error) {
 	}, nil
 }
 
-// writtenGrant returns a grant as a caller would write it.
+// writtenGrant returns the body that would create a grant.
 func writtenGrant(g store.Grant) GrantBody {
 	return GrantBody{GrantFields: wireGrant(g).GrantFields, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats}
 }
@@ -90,7 +90,7 @@ func wireGrant(g store.Grant) Grant {
 	}
 }
 
-// GrantPath names a grant in a path.
+// GrantPath identifies a grant in a path.
 type GrantPath struct {
 	ListPath
 	GrantID string `path:"grantId" maxLength:"128" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
@@ -101,23 +101,19 @@ func (a *api) registerGrants() {
 	register(a, huma.Operation{
 		OperationID: "list-grants", Method: http.MethodGet, Path: grantsPath, Tags: tags, Security: needs("grants:read"),
 		Summary: "Lists the grants of an access list, in order of creation",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		PageParams
 	},
 	) (*listing[Grant], error) {
-		found, err := a.Store.ListGrants(ctx, vendor, in.ID, in.page())
-		grants := make([]Grant, len(found))
-		for i := range found {
-			grants[i] = wireGrant(found[i])
-		}
-		return newListing(ctx, grants, in.Limit, func(g Grant) string { return g.ID }), err
+		found, err := c.store.ListGrants(ctx, c.Vendor, in.ID, in.page())
+		return newListing(c, in.Limit, found, err, wireGrant, func(g Grant) string { return g.ID })
 	})
 	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates a grant", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(a.rebuildGrant)},
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		Body GrantBody
 	},
@@ -126,20 +122,20 @@ func (a *api) registerGrants() {
 		if err != nil {
 			return nil, err
 		}
-		made, err := a.Store.CreateGrant(ctx, vendor, in.ID, wanted)
+		made, err := c.store.CreateGrant(ctx, c.Vendor, in.ID, wanted)
 		return newCreated(grantsPath, made.ID, wireGrant(made), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-grant", Method: http.MethodGet, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns a grant",
-	}, func(ctx context.Context, vendor string, in *GrantPath) (*record[Grant], error) {
-		found, err := a.Store.Grant(ctx, vendor, in.ID, in.GrantID)
+	}, func(ctx context.Context, c *call, in *GrantPath) (*record[Grant], error) {
+		found, err := c.store.Grant(ctx, c.Vendor, in.ID, in.GrantID)
 		return newRecord(wireGrant(found), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "replace-grant", Method: http.MethodPut, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces a grant",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
 		IfMatch
 		Body GrantBody
@@ -149,7 +145,7 @@ func (a *api) registerGrants() {
 		if err != nil {
 			return nil, err
 		}
-		updated, err := a.Store.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+		updated, err := c.store.UpdateGrant(ctx, c.Vendor, in.ID, in.GrantID, func(g *store.Grant) error {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err
 			}
@@ -162,17 +158,17 @@ func (a *api) registerGrants() {
 	register(a, huma.Operation{
 		OperationID: "delete-grant", Method: http.MethodDelete, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Removes a grant, effective from the next request on", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := a.Store.DeleteGrant(ctx, vendor, in.ID, in.GrantID, func(g store.Grant) error { return in.check(wireGrant(g)) })
+		err := c.store.DeleteGrant(ctx, c.Vendor, in.ID, in.GrantID, func(g store.Grant) error { return in.check(wireGrant(g)) })
 		return &empty{}, in.changed(err)
 	})
 }
 
-// registerGrantPatch adds the operation that changes parts of a grant.
+// registerGrantPatch adds the merge patch of a grant.
 func (a *api) registerGrantPatch(tags []string) {
 	registry := a.huma.OpenAPI().Components.Schemas
 	schema := *registry.SchemaFromRef(a.rows.schema.Ref)
@@ -184,15 +180,15 @@ func (a *api) registerGrantPatch(tags []string) {
 		Summary:     "Changes the named fields of a grant",
 		Description: "The body is a JSON merge patch (RFC 7396), under either media type. The patched grant is validated as in replace-grant.",
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
-		// What is checked is the whole grant, not the patch.
+		// The patched grant is validated, not the patch.
 		SkipValidateBody: true,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
 		IfMatch
 		RawBody []byte `contentType:"application/json"`
 	},
 	) (*record[Grant], error) {
-		updated, err := a.Store.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+		updated, err := c.store.UpdateGrant(ctx, c.Vendor, in.ID, in.GrantID, func(g *store.Grant) error {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err
 			}
@@ -214,7 +210,7 @@ func (a *api) registerGrantPatch(tags []string) {
 	content[mergePatchType] = &huma.MediaType{Schema: &schema}
 }
 
-// rebuildGrant answers again with a grant that was made.
+// rebuildGrant returns the response for a created grant.
 func (a *api) rebuildGrant(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 	if len(record) != 2 {
 		return rebuilt{}, store.ErrNotFound

@@ -36,30 +36,26 @@ func (a *api) registerKeys() {
 	register(a, huma.Operation{
 		OperationID: "list-keys", Method: http.MethodGet, Path: keysPath, Tags: tags, Security: needs("keys:read"),
 		Summary: "Lists the vendor's signing keys",
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[[]SigningKey], error) {
-		list, err := a.Keyring.Keys(ctx, vendor)
-		shown := make([]SigningKey, len(list))
-		for i, key := range list {
-			shown[i] = wireKey(key)
-		}
-		return &body[[]SigningKey]{Body: shown}, err
+	}, func(ctx context.Context, c *call, _ *struct{}) (*body[[]SigningKey], error) {
+		list, err := a.Keyring.Keys(ctx, c.Vendor)
+		return &body[[]SigningKey]{Body: wireAll(list, wireKey)}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "rotate-keys", Method: http.MethodPost, Path: keysPath + "/rotate", Tags: tags, Security: needs("keys:write"),
 		Summary: "Creates a new signing key; signatures of older keys stay valid", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[SigningKey], error) {
-		key, err := a.Keyring.Rotate(ctx, vendor)
+	}, func(ctx context.Context, c *call, _ *struct{}) (*body[SigningKey], error) {
+		key, err := a.Keyring.Rotate(ctx, c.store, c.Vendor)
 		return &body[SigningKey]{Body: wireKey(key)}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "retire-key", Method: http.MethodDelete, Path: keysPath + "/{kid}", Tags: tags, Security: needs("keys:write"),
 		Summary: "Retires a key: its signatures become invalid at once", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		KeyID string `path:"kid" maxLength:"128" doc:"The key's kid." example:"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"`
 	},
 	) (*empty, error) {
-		_, err := a.Keyring.Retire(ctx, vendor, in.KeyID)
+		_, err := a.Keyring.Retire(ctx, c.store, c.Vendor, in.KeyID)
 		return &empty{}, err
 	})
 }

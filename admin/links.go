@@ -18,8 +18,7 @@ import (
 
 const linksPath = "/management/signed-links"
 
-// linkParam is the query parameter that carries a link's token in the URLs that
-// the API signs.
+// linkParam is the query parameter of the token in signed URLs.
 const linkParam = "token"
 
 // LinkBody is the request for a signed link.
@@ -98,7 +97,7 @@ type SignedLink struct {
 	RevokedAt          *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
 }
 
-func wireLink(link store.SignedLink, now time.Time) SignedLink {
+func (a *api) wireLink(link store.SignedLink) SignedLink {
 	claims := link.Claims
 	shown := SignedLink{
 		TokenID: claims.ID, URL: claims.URL, SKU: claims.SKU, PurchaseOption: claims.PurchaseOption,
@@ -108,7 +107,7 @@ func wireLink(link store.SignedLink, now time.Time) SignedLink {
 	switch {
 	case !link.RevokedAt.IsZero():
 		shown.Status, shown.RevokedAt = "revoked", &link.RevokedAt
-	case now.Unix() >= claims.ExpiresAt:
+	case a.Now().Unix() >= claims.ExpiresAt:
 		shown.Status = "expired"
 	case claims.MaxUses > 0 && link.Uses >= claims.MaxUses:
 		shown.Status = "used_up"
@@ -118,7 +117,7 @@ func wireLink(link store.SignedLink, now time.Time) SignedLink {
 	return shown
 }
 
-// LinkID names a signed link in a path.
+// LinkID identifies a signed link in a path.
 type LinkID struct {
 	ID string `path:"id" maxLength:"128" doc:"The link's tokenId." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
@@ -141,69 +140,61 @@ func (a *api) registerLinks() {
 	register(a, huma.Operation{
 		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags, Security: needs("links:read"),
 		Summary: "Lists signed links, in order of creation",
-	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[SignedLink], error) {
-		found, err := a.Store.SignedLinks(ctx, vendor, keys.VendorIssuer(vendor), in.page())
-		links := make([]SignedLink, len(found))
-		for i := range found {
-			links[i] = wireLink(found[i], a.Now())
-		}
-		return newListing(ctx, links, in.Limit, func(l SignedLink) string { return l.TokenID }), err
+	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[SignedLink], error) {
+		found, err := c.store.SignedLinks(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.page())
+		return newListing(c, in.Limit, found, err, a.wireLink, func(l SignedLink) string { return l.TokenID })
 	})
 	register(a, huma.Operation{
 		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),
 		Summary: "Returns a signed link and its number of uses",
-	}, func(ctx context.Context, vendor string, in *LinkID) (*record[SignedLink], error) {
-		link, err := a.Store.SignedLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
-		return newRecord(wireLink(link, a.Now()), err)
+	}, func(ctx context.Context, c *call, in *LinkID) (*record[SignedLink], error) {
+		link, err := c.store.SignedLink(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID)
+		return newRecord(a.wireLink(link), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "list-signed-link-uses", Method: http.MethodGet, Path: linksPath + "/{id}/uses", Tags: tags, Security: needs("links:read"),
 		Summary:     "Lists the redemptions of a counted signed link, in no particular order",
 		Description: "Redemptions are kept as long as the link. A link without maxUses counts none.",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		LinkID
 		PageParams
 	},
 	) (*listing[LinkUse], error) {
-		found, err := a.Store.LinkUses(ctx, vendor, keys.VendorIssuer(vendor), in.ID, in.page())
-		if err != nil {
-			return nil, err
-		}
-		uses := make([]LinkUse, len(found))
-		for i := range found {
-			uses[i] = LinkUse(found[i])
-		}
-		return newListing(ctx, uses, in.Limit, func(u LinkUse) string { return u.ID }), nil
+		found, err := c.store.LinkUses(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID, in.page())
+		return newListing(c, in.Limit, found, err, func(u store.LinkUse) LinkUse { return LinkUse(u) }, func(u LinkUse) string { return u.ID })
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
 		Summary:       "Revokes a signed link and every browser session that it opened",
 		DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *LinkID) (*empty, error) {
-		_, err := a.Store.RevokeLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
+	}, func(ctx context.Context, c *call, in *LinkID) (*empty, error) {
+		_, err := c.store.RevokeLink(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID)
 		return &empty{}, err
 	})
 }
 
-// createLink signs a link, and stores it before it is handed out: a link that
-// the store does not know opens nothing.
-func (a *api) createLink(ctx context.Context, vendor string, in *body[LinkBody]) (*body[CreatedLink], error) {
-	claims, err := a.linkClaims(vendor, &in.Body, a.Now())
+// createLink signs a link and stores it before it responds: the gate refuses links
+// that are not stored.
+func (a *api) createLink(ctx context.Context, c *call, in *body[LinkBody]) (*body[CreatedLink], error) {
+	claims, err := a.linkClaims(c.Vendor, &in.Body, a.Now())
 	if err != nil {
 		return nil, err
 	}
-	made, err := a.signLink(ctx, vendor, claims)
+	ring, err := a.Keyring.RingFor(ctx, c.store, c.Vendor)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.Store.CreateLink(ctx, vendor, claims); err != nil {
+	made, err := signLink(ring, claims)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.store.CreateLink(ctx, c.Vendor, claims); err != nil {
 		return nil, err
 	}
 	return &body[CreatedLink]{Body: made}, nil
 }
 
-// rebuildLink answers again with a link that was made. Its token is signed anew:
-// it is the same link, spelled otherwise.
+// rebuildLink returns the response for a stored link, with a newly signed token.
 func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 	if len(record) != 2 {
 		return rebuilt{}, store.ErrNotFound
@@ -212,16 +203,16 @@ func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (
 	if err != nil {
 		return rebuilt{}, err
 	}
-	made, err := a.signLink(ctx, vendor, link.Claims)
+	ring, err := a.Keyring.Ring(ctx, vendor)
+	if err != nil {
+		return rebuilt{}, err
+	}
+	made, err := signLink(ring, link.Claims)
 	return rebuilt{status: http.StatusOK, body: made}, err
 }
 
-// signLink returns a link as it is handed out.
-func (a *api) signLink(ctx context.Context, vendor string, claims keys.LinkClaims) (CreatedLink, error) {
-	ring, err := a.Keyring.Ring(ctx, vendor)
-	if err != nil {
-		return CreatedLink{}, err
-	}
+// signLink returns a link with its token.
+func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	token, err := keys.SignLink(ring, claims)
 	if errors.Is(err, keys.ErrClaims) {
 		return CreatedLink{}, newProblem(http.StatusUnprocessableEntity, err.Error())
@@ -239,8 +230,7 @@ func (a *api) signLink(ctx context.Context, vendor string, claims keys.LinkClaim
 	return made, nil
 }
 
-// linkClaims returns the claims of the link that a caller asks for, made at a
-// moment.
+// linkClaims returns the validated claims of a requested link, issued at a time.
 func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkClaims, error) {
 	expiresIn, err := in.ExpiresIn.or(keys.DefaultExpiresIn)
 	if err != nil {
@@ -270,7 +260,7 @@ func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkCl
 	if err := policy.CheckLinkTarget(&claims); err != nil {
 		return claims, invalid("url", err.Error())
 	}
-	// Two tokens in one URL are refused at the gate.
+	// The gate refuses URLs with two tokens.
 	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(linkParam) {
 		return claims, invalid("url", "has the parameter "+linkParam+", which is reserved for the link's token")
 	}
@@ -280,8 +270,7 @@ func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkCl
 	return claims, nil
 }
 
-// checkLinkText bounds a text in bytes, as tokens count; the schema counts
-// characters.
+// checkLinkText bounds a text in bytes, whereas the schema counts characters.
 func checkLinkText(field, text string) error {
 	limit := keys.MaxLinkText
 	if field == "url" {
@@ -296,7 +285,7 @@ func checkLinkText(field, text string) error {
 	return nil
 }
 
-// linkMeta returns the meta of a link as it is signed.
+// linkMeta returns the JSON of a link's metadata, or nil.
 func linkMeta(meta map[string]any) (stdjson.RawMessage, error) {
 	if len(meta) == 0 {
 		return nil, nil

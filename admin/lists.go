@@ -60,7 +60,7 @@ func (p ListPatch) apply(list *store.AccessList) {
 	}
 }
 
-// ListPath names an access list in a path.
+// ListPath identifies an access list in a path.
 type ListPath struct {
 	ID string `path:"id" maxLength:"128" doc:"The access list's id. Every vendor has src_default." example:"src_default"`
 }
@@ -70,16 +70,9 @@ func (a *api) registerLists() {
 	register(a, huma.Operation{
 		OperationID: "list-access-lists", Method: http.MethodGet, Path: listsPath, Tags: tags, Security: needs("grants:read"),
 		Summary: "Lists access lists: the built-in list first, others in order of creation",
-	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[AccessList], error) {
-		found, err := a.Store.Lists(ctx, vendor, in.page())
-		if err != nil {
-			return nil, err
-		}
-		lists := make([]AccessList, len(found))
-		for i := range found {
-			lists[i] = wireList(found[i])
-		}
-		return newListing(ctx, lists, in.Limit, func(l AccessList) string { return l.ID }), nil
+	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[AccessList], error) {
+		found, err := c.store.Lists(ctx, c.Vendor, in.page())
+		return newListing(c, in.Limit, found, err, wireList, func(l AccessList) string { return l.ID })
 	})
 	register(a, huma.Operation{
 		OperationID: "create-access-list", Method: http.MethodPost, Path: listsPath, Tags: tags, Security: needs("grants:write"),
@@ -88,27 +81,27 @@ func (a *api) registerLists() {
 			list, err := a.Store.List(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(listsPath, list.ID), body: wireList(list)}, err
 		})},
-	}, func(ctx context.Context, vendor string, in *body[ListBody]) (*created[AccessList], error) {
-		list, err := a.Store.CreateList(ctx, vendor, in.Body.list())
+	}, func(ctx context.Context, c *call, in *body[ListBody]) (*created[AccessList], error) {
+		list, err := c.store.CreateList(ctx, c.Vendor, in.Body.list())
 		return newCreated(listsPath, list.ID, wireList(list), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-access-list", Method: http.MethodGet, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns an access list",
-	}, func(ctx context.Context, vendor string, in *ListPath) (*record[AccessList], error) {
-		list, err := a.Store.List(ctx, vendor, in.ID)
+	}, func(ctx context.Context, c *call, in *ListPath) (*record[AccessList], error) {
+		list, err := c.store.List(ctx, c.Vendor, in.ID)
 		return newRecord(wireList(list), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "replace-access-list", Method: http.MethodPut, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces an access list",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		IfMatch
 		Body ListBody
 	},
 	) (*record[AccessList], error) {
-		list, err := a.Store.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
+		list, err := c.store.UpdateList(ctx, c.Vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
 			}
@@ -120,13 +113,13 @@ func (a *api) registerLists() {
 	register(a, huma.Operation{
 		OperationID: "change-access-list", Method: http.MethodPatch, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Changes the named fields of an access list",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		IfMatch
 		Body ListPatch
 	},
 	) (*record[AccessList], error) {
-		list, err := a.Store.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
+		list, err := c.store.UpdateList(ctx, c.Vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
 			}
@@ -140,12 +133,12 @@ func (a *api) registerLists() {
 		Summary: "Removes an access list and all of its grants", DefaultStatus: http.StatusNoContent,
 		Description: "The grants end together with the list, effective from the next request on. " +
 			"Their records are removed in the background. The built-in list cannot be removed.",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := a.Store.DeleteList(ctx, vendor, in.ID, func(list store.AccessList) error { return in.check(wireList(list)) })
+		err := c.store.DeleteList(ctx, c.Vendor, in.ID, func(list store.AccessList) error { return in.check(wireList(list)) })
 		return &empty{}, in.changed(err)
 	})
 }

@@ -1,9 +1,7 @@
 package admin
 
 import (
-	"context"
 	"maps"
-	"net/url"
 	"strconv"
 
 	"github.com/gatefold/gatefold/policy/store"
@@ -23,28 +21,33 @@ type listing[T any] struct {
 	Body []T
 }
 
-// newListing returns a page, which names the next one if it is full.
-func newListing[T any](ctx context.Context, records []T, limit int, id func(T) string) *listing[T] {
-	page := &listing[T]{Body: records}
-	if page.Body == nil {
-		page.Body = []T{}
+// newListing returns a page of records on the wire, or err. A full page links to
+// the next one.
+func newListing[R, T any](c *call, limit int, found []R, err error, wire func(R) T, id func(T) string) (*listing[T], error) {
+	if err != nil {
+		return nil, err
 	}
-	if len(records) < limit {
-		return page
+	page := &listing[T]{Body: wireAll(found, wire)}
+	if len(found) == limit {
+		page.Link = c.nextLink(limit, id(page.Body[limit-1]))
 	}
-	page.Link = nextLink(ctx, limit, id(records[len(records)-1]))
-	return page
+	return page, nil
 }
 
-// nextLink returns the Link to the page that continues behind an id.
-func nextLink(ctx context.Context, limit int, from string) string {
-	query := url.Values{}
-	if call, ok := ctx.Value(callKey{}).(call); ok {
-		query = maps.Clone(call.query)
+// wireAll returns records on the wire. It never returns nil.
+func wireAll[R, T any](records []R, wire func(R) T) []T {
+	all := make([]T, len(records))
+	for i := range records {
+		all[i] = wire(records[i])
 	}
+	return all
+}
+
+// nextLink returns the Link to the page that continues after an id.
+func (c *call) nextLink(limit int, from string) string {
+	query := maps.Clone(c.query)
 	query.Set("limit", strconv.Itoa(limit))
 	query.Set("from", from)
-	// A reference of a query alone is relative to the listing itself, wherever
-	// the API is mounted (RFC 3986, section 5.3).
+	// A query-only reference is relative to the listing (RFC 3986, section 5.3).
 	return "<?" + query.Encode() + `>; rel="next"`
 }

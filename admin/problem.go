@@ -156,7 +156,7 @@ func (a *api) problemOf(err error) *Problem {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return newProblem(http.StatusNotFound, "There is no such record.")
-	case errors.Is(err, store.ErrDoneOnce):
+	case errors.Is(err, store.ErrAlreadyCompleted):
 		return inProgress()
 	case errors.Is(err, store.ErrRevoked):
 		return newProblem(http.StatusConflict, "The client was revoked permanently: create another client.")

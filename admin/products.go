@@ -16,7 +16,7 @@ import (
 
 const productsPath = "/management/products"
 
-// product is a product on the wire.
+// product is a stored product.
 type product struct {
 	SKU                string            `json:"sku" doc:"The id by which grants and rules refer to the product." example:"premium"`
 	ProductType        string            `json:"productType" doc:"The product's type." example:"ARTICLE"`
@@ -47,7 +47,7 @@ func wireProduct(p store.Product) product {
 	return wire
 }
 
-// ProductFields are what a product may have besides its type.
+// ProductFields are the optional fields of productBody and productPatch.
 type ProductFields struct {
 	Title              *string            `json:"title,omitempty" maxLength:"255" doc:"The product's title. Default: the last segment of the url's path." example:"Hello, reader"`
 	URL                *string            `json:"url,omitempty" maxLength:"2048" doc:"The URL of the page." example:"https://news.example.com/articles/hello"`
@@ -59,7 +59,7 @@ type ProductFields struct {
 	Members            *[]string          `json:"members,omitempty" maxItems:"1000" doc:"The SKUs that this product includes, for types bundle, pass and publication. Members may be collections themselves."`
 }
 
-// productBody is a product as a caller makes it.
+// productBody creates a product.
 type productBody struct {
 	Type string `json:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"The product's type." example:"article"`
 	SKU  string `json:"sku,omitempty" maxLength:"255" doc:"The SKU. Default: a new id." example:"premium"`
@@ -67,7 +67,7 @@ type productBody struct {
 	SpotifyID string `json:"spotifyId,omitempty" maxLength:"255" doc:"The same as externalIds.spotifyId."`
 }
 
-// productPatch changes what it names of a product.
+// productPatch changes the named fields of a product.
 type productPatch struct {
 	Type *string `json:"type,omitempty" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"The product's type." example:"article"`
 	ProductFields
@@ -97,7 +97,7 @@ func (f *ProductFields) apply(p *store.Product) {
 	p.ExternalIDs = ids
 }
 
-// product returns the product that the body describes.
+// product returns the product that the body creates.
 func (b *productBody) product(newSKU func() string) (store.Product, error) {
 	wanted := store.Product{SKU: b.SKU, Type: b.Type}
 	b.apply(&wanted)
@@ -123,8 +123,7 @@ func (b *productBody) product(newSKU func() string) (store.Product, error) {
 	return wanted, nil
 }
 
-// checkAddress wants a URL that a page may link to: nothing that a browser would
-// run.
+// checkAddress returns a problem unless the URL is empty or safe to link to.
 func checkAddress(field, address string) error {
 	if address == "" {
 		return nil
@@ -136,7 +135,7 @@ func checkAddress(field, address string) error {
 	return nil
 }
 
-// SKUPath names a product in a path.
+// SKUPath identifies a product in a path.
 type SKUPath struct {
 	SKU string `path:"sku" maxLength:"255" doc:"The product's sku." example:"premium"`
 }
@@ -149,22 +148,19 @@ func (a *api) registerProducts() {
 		Summary: "Lists products by sku",
 		Description: "With q, only products whose SKU, title or content id contains the text. A search examines at most 20,000 products: " +
 			"a page may have fewer entries than its limit and still have a next page.",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		Q     string `query:"q" maxLength:"255" doc:"Only products whose SKU, title or content id contains this text." example:"hello"`
 		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The maximum number of records to return."`
 		From  string `query:"from" maxLength:"255" doc:"Continue after the product with this SKU."`
 	},
 	) (*listing[product], error) {
-		found, next, more, err := a.Store.Products(ctx, vendor, in.Q, store.Page{Limit: in.Limit, From: in.From})
+		found, next, more, err := c.store.Products(ctx, c.Vendor, in.Q, store.Page{Limit: in.Limit, From: in.From})
 		if err != nil {
 			return nil, err
 		}
-		page := &listing[product]{Body: make([]product, len(found))}
-		for i := range found {
-			page.Body[i] = wireProduct(found[i])
-		}
+		page := &listing[product]{Body: wireAll(found, wireProduct)}
 		if more {
-			page.Link = nextLink(ctx, in.Limit, next)
+			page.Link = c.nextLink(in.Limit, next)
 		}
 		return page, nil
 	})
@@ -175,25 +171,25 @@ func (a *api) registerProducts() {
 			found, err := a.Store.Product(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(productsPath, found.SKU), body: wireProduct(found)}, err
 		})},
-	}, func(ctx context.Context, vendor string, in *body[productBody]) (*created[product], error) {
-		wanted, err := in.Body.product(a.Store.NewSKU)
+	}, func(ctx context.Context, c *call, in *body[productBody]) (*created[product], error) {
+		wanted, err := in.Body.product(c.store.NewSKU)
 		if err != nil {
 			return nil, err
 		}
-		made, err := a.Store.CreateProduct(ctx, vendor, wanted)
+		made, err := c.store.CreateProduct(ctx, c.Vendor, wanted)
 		return newCreated(productsPath, made.SKU, wireProduct(made), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-product", Method: http.MethodGet, Path: one, Tags: tags, Security: needs("products:read"),
 		Summary: "Returns a product",
-	}, func(ctx context.Context, vendor string, in *SKUPath) (*record[product], error) {
-		found, err := a.Store.Product(ctx, vendor, in.SKU)
+	}, func(ctx context.Context, c *call, in *SKUPath) (*record[product], error) {
+		found, err := c.store.Product(ctx, c.Vendor, in.SKU)
 		return newRecord(wireProduct(found), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "change-product", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("products:write"),
 		Summary: "Changes the named fields of a product",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SKUPath
 		IfMatch
 		Body productPatch
@@ -207,7 +203,7 @@ func (a *api) registerProducts() {
 				return nil, err
 			}
 		}
-		changed, err := a.Store.UpdateProduct(ctx, vendor, in.SKU, func(p *store.Product) error {
+		changed, err := c.store.UpdateProduct(ctx, c.Vendor, in.SKU, func(p *store.Product) error {
 			if err := in.check(wireProduct(*p)); err != nil {
 				return err
 			}
@@ -223,12 +219,12 @@ func (a *api) registerProducts() {
 		OperationID: "delete-product", Method: http.MethodDelete, Path: one, Tags: tags, Security: needs("products:write"),
 		Summary:       "Removes a product; its grants remain but no longer include its members",
 		DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SKUPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := a.Store.DeleteProduct(ctx, vendor, in.SKU, func(p store.Product) error { return in.check(wireProduct(p)) })
+		err := c.store.DeleteProduct(ctx, c.Vendor, in.SKU, func(p store.Product) error { return in.check(wireProduct(p)) })
 		return &empty{}, in.changed(err)
 	})
 }

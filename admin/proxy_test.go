@@ -212,7 +212,7 @@ func TestSampleSession(t *testing.T) {
 		Key string `json:"enc_key"`
 	}
 	b.call(http.MethodPost, proxyPath+"/key", "").want(http.StatusOK, &key)
-	if _, err := b.store.CreateGrant(t.Context(), "acme", store.DefaultList, store.Grant{UserID: "xia", SKU: "open-space"}); err != nil {
+	if _, err := b.store.As(store.Actor{}).CreateGrant(t.Context(), "acme", store.DefaultList, store.Grant{UserID: "xia", SKU: "open-space"}); err != nil {
 		t.Fatal(err)
 	}
 	b.call(http.MethodPut, proxyPath, `{"entry_point":"https://app.example.com","session_backend":2}`).want(http.StatusOK, nil)

@@ -29,29 +29,29 @@ type IssuedToken struct {
 	ExpiresAt time.Time `json:"expiresAt" doc:"The end of the token's validity."`
 }
 
-// registerReaderTokens adds the operation that makes anybody a reader: it is the
-// operator's alone.
+// registerReaderTokens adds the operation that issues tokens for any reader. It is
+// available to the operator only.
 func (a *api) registerReaderTokens() {
 	register(a, huma.Operation{
 		OperationID: "create-reader-token", Method: http.MethodPost, Path: "/management/reader-tokens", Tags: []string{"Readers"}, Security: needs("readers:write"),
 		Summary:  "Issues a reader token signed by the vendor's key",
 		Metadata: map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, vendor string, in *body[ReaderTokenBody]) (*body[IssuedToken], error) {
+	}, func(ctx context.Context, c *call, in *body[ReaderTokenBody]) (*body[IssuedToken], error) {
 		expiresIn, err := in.Body.ExpiresIn.or(defaultReaderTokenLifetime)
 		if err != nil {
 			return nil, err
 		}
-		ring, err := a.Keyring.Ring(ctx, vendor)
+		ring, err := a.Keyring.RingFor(ctx, c.store, c.Vendor)
 		if err != nil {
 			return nil, err
 		}
 		site := in.Body.Site
 		if site == "" {
-			site = vendor
+			site = c.Vendor
 		}
 		now := a.Now()
 		expiresAt := now.Add(expiresIn).Truncate(time.Second)
-		token, err := keys.SignReader(ring, vendor, site, keys.ReaderClaims{
+		token, err := keys.SignReader(ring, c.Vendor, site, keys.ReaderClaims{
 			UserID: in.Body.UserID, PublisherUserID: in.Body.PublisherUserID,
 			Email: in.Body.Email, EmailVerified: in.Body.EmailVerified, ExpiresAt: expiresAt.Unix(),
 		}, now)

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -26,24 +25,17 @@ type PageNumber struct {
 type RulePage struct {
 	NumberedPage[Rule]
 	Version string `json:"version" doc:"The version of the site's rules. Pages with equal versions are consistent."`
-	Detail  string `json:"detail,omitempty" doc:"Warnings: rules that never match because an earlier rule hides them."`
+	Detail  string `json:"detail,omitempty" doc:"Warnings: rules that never decide because an earlier rule hides them."`
 }
 
-// of returns the page of a site's rules that is asked for.
-func (p PageNumber) of(ctx context.Context, rules []policy.Rule) (RulePage, error) {
+// of returns the page of a site's rules.
+func (p PageNumber) of(c *call, rules []policy.Rule) (RulePage, error) {
 	version, err := rulesVersion(rules)
 	if err != nil {
 		return RulePage{}, err
 	}
-	if err := p.check(len(rules)); err != nil {
-		return RulePage{}, err
-	}
-	first := p.first()
-	page := RulePage{NumberedPage: newPage[Rule](ctx, p, len(rules)), Version: version}
-	for i := range rules[first:min(first+p.PageSize, len(rules))] {
-		page.Results = append(page.Results, wireRule(&rules[first+i]))
-	}
-	return page, nil
+	shown, err := pageOf(p, rules)
+	return RulePage{NumberedPage: newPage(c, p, len(rules), wireAll(shown, wireRule)), Version: version}, err
 }
 
 // NumberedPage is one page of a listing with numbered pages.
@@ -54,18 +46,26 @@ type NumberedPage[T any] struct {
 	Results  []T     `json:"results" doc:"The records of the page."`
 }
 
-// newPage returns a page without its results.
-func newPage[T any](ctx context.Context, p PageNumber, count int) NumberedPage[T] {
-	return NumberedPage[T]{Count: count, Next: p.next(ctx, count), Previous: p.previous(ctx), Results: []T{}}
+// newPage returns a page of a listing with count results.
+func newPage[T any](c *call, p PageNumber, count int, results []T) NumberedPage[T] {
+	return NumberedPage[T]{Count: count, Next: p.next(c, count), Previous: p.previous(c), Results: results}
 }
 
-// first is how many results come before the page.
+// pageOf returns the part of a listing that is on a page.
+func pageOf[T any](p PageNumber, list []T) ([]T, error) {
+	if err := p.check(len(list)); err != nil {
+		return nil, err
+	}
+	return list[p.first():min(p.first()+p.PageSize, len(list))], nil
+}
+
+// first returns the number of results before the page.
 func (p PageNumber) first() int { return (p.Page - 1) * p.PageSize }
 
-// pages is how many pages a listing has, at least one.
+// pages returns the number of pages of a listing, at least one.
 func (p PageNumber) pages(count int) int { return max(1, (count+p.PageSize-1)/p.PageSize) }
 
-// check refuses a page that there is not.
+// check returns a 404 problem for a page after the last.
 func (p PageNumber) check(count int) error {
 	if pages := p.pages(count); p.Page > pages {
 		return newProblem(http.StatusNotFound, fmt.Sprintf("There is no page %d: the last is %d.", p.Page, pages))
@@ -73,42 +73,38 @@ func (p PageNumber) check(count int) error {
 	return nil
 }
 
-// next returns the URL of the next page, nil behind the last.
-func (p PageNumber) next(ctx context.Context, count int) *string {
+// next returns the URL of the next page, or nil.
+func (p PageNumber) next(c *call, count int) *string {
 	if p.Page >= p.pages(count) {
 		return nil
 	}
-	return p.address(ctx, p.Page+1)
+	return p.address(c, p.Page+1)
 }
 
-// previous returns the URL of the page before, nil on the first.
-func (p PageNumber) previous(ctx context.Context) *string {
+// previous returns the URL of the previous page, or nil.
+func (p PageNumber) previous(c *call) *string {
 	if p.Page <= 1 {
 		return nil
 	}
-	return p.address(ctx, p.Page-1)
+	return p.address(c, p.Page-1)
 }
 
-// address returns the URL of another page. It is absolute, because clients of
-// the published contract take it as it is.
-func (p PageNumber) address(ctx context.Context, page int) *string {
-	call, ok := ctx.Value(callKey{}).(call)
-	if !ok {
-		return nil
-	}
-	query := call.query
-	query.Del("dry_run") // of the call, not of the listing
+// address returns the URL of a page. It is absolute, because clients of the
+// published contract do not resolve it.
+func (p PageNumber) address(c *call, page int) *string {
+	query := c.query
+	query.Del("dry_run") // a parameter of replace-rules, not of the listing
 	query.Del("if_version")
 	query.Set("page", strconv.Itoa(page))
 	query.Set("page_size", strconv.Itoa(p.PageSize))
-	address := call.address
+	address := c.address
 	address.RawQuery = query.Encode()
 	text := address.String()
 	return &text
 }
 
-// requestAddress returns the URL that a caller asked for, without its query and
-// before any prefix was taken off.
+// requestAddress returns the URL of a request as received, before a prefix was
+// stripped, without its query.
 func requestAddress(r *http.Request) url.URL {
 	address := url.URL{Scheme: "http", Host: r.Host}
 	if r.TLS != nil {
@@ -120,10 +116,10 @@ func requestAddress(r *http.Request) url.URL {
 	return address
 }
 
-// rulesVersion names a state of a site's rules.
+// rulesVersion returns a digest of a site's rules.
 func rulesVersion(rules []policy.Rule) (string, error) {
 	if len(rules) == 0 {
-		rules = nil // a site without rules has one version, whether it had rules before or not
+		rules = nil // null and [] are the same state
 	}
 	text, err := json.Marshal(rules)
 	if err != nil {
@@ -133,8 +129,8 @@ func rulesVersion(rules []policy.Rule) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(digest[:12]), nil
 }
 
-// sameVersion refuses to replace rules that are no longer those that the caller
-// knows; without a version it does not ask.
+// sameVersion returns a 409 problem if the rules do not have the version. An empty
+// version matches any.
 func sameVersion(rules []policy.Rule, version string) error {
 	if version == "" {
 		return nil
@@ -149,55 +145,54 @@ func sameVersion(rules []policy.Rule, version string) error {
 	return nil
 }
 
-// wireRule returns a rule as it is answered.
-func wireRule(rule *policy.Rule) Rule {
+func wireRule(rule policy.Rule) Rule {
 	return Rule{
 		Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: NewRuleAllow(rule.Allow),
 		Forward: rule.Forward, Engaged: strings.Join(rule.Engaged, ","),
 	}
 }
 
-// answerRule answers with one rule of a set that was stored, and its ETag.
+// answerRule returns one rule of a stored set and its ETag.
 func answerRule(rules []policy.Rule, set *policy.Ruleset, path string) (Rule, string, error) {
 	i, err := findRule(rules, path)
 	if err != nil {
 		return Rule{}, "", err
 	}
-	answer := wireRule(&rules[i])
+	answer := wireRule(rules[i])
 	etag := etagOf(answer)
-	// What other rules hide is no part of this one.
+	// The detail depends on other rules, so the ETag does not cover it.
 	answer.Detail = hiddenDetail(set, path)
 	return answer, etag, nil
 }
 
-// answerRules answers with the first page of a set that was stored.
-func answerRules(ctx context.Context, rules []policy.Rule, set *policy.Ruleset) (*body[RulePage], error) {
-	page, err := PageNumber{Page: 1, PageSize: defaultRulePage}.of(ctx, rules)
+// answerRules returns the first page of a stored set.
+func answerRules(c *call, rules []policy.Rule, set *policy.Ruleset) (*body[RulePage], error) {
+	page, err := PageNumber{Page: 1, PageSize: defaultRulePage}.of(c, rules)
 	page.Detail = hiddenDetail(set, "")
 	return &body[RulePage]{Body: page}, err
 }
 
-// maxHiddenNamed bounds how many rules a detail names.
+// maxHiddenNamed bounds the rules that a detail names.
 const maxHiddenNamed = 5
 
-// hiddenDetail tells of rules that never decide: those that the rule with a path
-// has to do with, or all when path is empty.
+// hiddenDetail describes rules that never decide: those that the rule with a path
+// hides or is hidden by, or all if path is empty.
 func hiddenDetail(set *policy.Ruleset, path string) string {
-	var told []string
+	var lines []string
 	more := 0
 	for _, hidden := range set.Hidden() {
 		if path != "" && hidden.Rule.Path != path && hidden.By.Path != path {
 			continue
 		}
-		if len(told) == maxHiddenNamed {
+		if len(lines) == maxHiddenNamed {
 			more++
 			continue
 		}
-		told = append(told, fmt.Sprintf("Rule %d (%s) never decides: the earlier rule %d (%s) matches all that it matches.",
+		lines = append(lines, fmt.Sprintf("Rule %d (%s) never decides: the earlier rule %d (%s) matches the same requests.",
 			hidden.Rule.Rank, hidden.Rule.Path, hidden.By.Rank, hidden.By.Path))
 	}
 	if more > 0 {
-		told = append(told, fmt.Sprintf("So it is with %d more.", more))
+		lines = append(lines, fmt.Sprintf("The same applies to %d more.", more))
 	}
-	return strings.Join(told, " ")
+	return strings.Join(lines, " ")
 }

@@ -14,10 +14,10 @@ import (
 const rulesPath = "/api/proxy/rules"
 
 const (
-	// maxRulesBody is how large the rules of a site may be as JSON, in bytes:
-	// 20,000 rules of 400.
+	// maxRulesBody bounds the rules of a site as JSON, in bytes: 20,000 rules of
+	// 400.
 	maxRulesBody = 8 << 20
-	// rulesReadTimeout is how long they may take to arrive.
+	// rulesReadTimeout bounds the time to receive them.
 	rulesReadTimeout = time.Minute
 )
 
@@ -66,7 +66,7 @@ type Rule struct {
 	Allow   RuleAllow `json:"allow"`
 	Forward bool      `json:"is_forward" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
 	Engaged string    `json:"engaged" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
-	Detail  string    `json:"detail,omitempty" doc:"Warnings: rules that never match because an earlier rule hides them."`
+	Detail  string    `json:"detail,omitempty" doc:"Warnings: rules that never decide because an earlier rule hides them."`
 }
 
 // RuleAllow is the JSON of a rule's operator and arguments. It is not parsed when
@@ -100,7 +100,7 @@ func (RuleAllow) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// SiteParam names a site of the vendor.
+// SiteParam selects a site of the vendor.
 type SiteParam struct {
 	Site string `query:"site" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site. Default: the site with the vendor's name."`
 }
@@ -112,8 +112,7 @@ func (p SiteParam) site(vendor string) string {
 	return p.Site
 }
 
-// RulePath names a rule in a path: its path without the slash that it begins
-// with, empty for `/`.
+// RulePath identifies a rule by its path without the leading slash, empty for /.
 type RulePath struct {
 	Path string `path:"path" required:"false" maxLength:"1024" doc:"The rule's path without its leading slash; empty for /." example:"articles/{publisherContentId}"`
 }
@@ -122,7 +121,7 @@ func (p RulePath) rule() string { return "/" + p.Path }
 
 func (a *api) registerRules() {
 	a.registerRuleCollection()
-	// The mux would send this on to the rule for `/`, which nobody named.
+	// The mux would redirect this to the rule for /.
 	a.mux.HandleFunc(http.MethodDelete+" "+rulesPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", "GET, HEAD, PATCH, POST, PUT")
 		newProblem(http.StatusMethodNotAllowed, "To remove all rules, PUT an empty array; the rule for / is "+rulesPath+"/.").write(w)
@@ -131,12 +130,12 @@ func (a *api) registerRules() {
 	one := rulesPath + "/{path...}"
 	register(a, huma.Operation{
 		OperationID: "get-rule", Method: http.MethodGet, Path: one, Tags: tags, Security: needs("rules:read"), Summary: "Returns a rule",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		RulePath
 	},
 	) (*record[Rule], error) {
-		rules, err := a.rules(ctx, vendor, in.site(vendor))
+		rules, err := a.rules(ctx, c.Vendor, in.site(c.Vendor))
 		if err != nil {
 			return nil, err
 		}
@@ -144,45 +143,45 @@ func (a *api) registerRules() {
 		if err != nil {
 			return nil, err
 		}
-		return newRecord(wireRule(&rules[i]), nil)
+		return newRecord(wireRule(rules[i]), nil)
 	})
 	register(a, huma.Operation{
 		OperationID: "replace-rule", Method: http.MethodPut, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Replaces a rule",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		RulePath
 		IfMatch
 		Body RuleReplacement
 	},
 	) (*record[Rule], error) {
-		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body.patch(), in.IfMatch)
+		return a.changeRule(ctx, c, in.site(c.Vendor), in.rule(), in.Body.patch(), in.IfMatch)
 	})
 	register(a, huma.Operation{
 		OperationID: "change-rule", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Changes the named fields of a rule",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		RulePath
 		IfMatch
 		Body RulePatch
 	},
 	) (*record[Rule], error) {
-		return a.changeRule(ctx, vendor, in.site(vendor), in.rule(), in.Body, in.IfMatch)
+		return a.changeRule(ctx, c, in.site(c.Vendor), in.rule(), in.Body, in.IfMatch)
 	})
 	register(a, huma.Operation{
 		OperationID: "delete-rule", Method: http.MethodDelete, Path: one, Tags: tags, Security: needs("rules:write"),
 		Summary: "Removes a rule; later rules move up by one", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		RulePath
 		IfMatch
 	},
 	) (*empty, error) {
-		_, _, err := a.changeRules(ctx, vendor, in.site(vendor), func(rules []policy.Rule) ([]policy.Rule, error) {
+		_, _, err := a.changeRules(ctx, c, in.site(c.Vendor), func(rules []policy.Rule) ([]policy.Rule, error) {
 			i, err := findRule(rules, in.rule())
 			if err != nil {
 				return nil, err
 			}
-			if err := in.check(wireRule(&rules[i])); err != nil {
+			if err := in.check(wireRule(rules[i])); err != nil {
 				return nil, err
 			}
 			return removeRule(rules, in.rule())
@@ -196,23 +195,23 @@ func (a *api) registerRuleCollection() {
 	tags := []string{"Rules"}
 	register(a, huma.Operation{
 		OperationID: "list-rules", Method: http.MethodGet, Path: rulesPath, Tags: tags, Security: needs("rules:read"), Summary: "Lists a site's rules by rank",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		PageNumber
 	},
 	) (*body[RulePage], error) {
-		rules, err := a.rules(ctx, vendor, in.site(vendor))
+		rules, err := a.rules(ctx, c.Vendor, in.site(c.Vendor))
 		if err != nil {
 			return nil, err
 		}
-		page, err := in.of(ctx, rules)
+		page, err := in.of(c, rules)
 		return &body[RulePage]{Body: page}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "create-rule", Method: http.MethodPost, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
 		Summary: "Creates a rule", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		Body RuleBody
 	},
@@ -221,7 +220,7 @@ func (a *api) registerRuleCollection() {
 		if err != nil {
 			return nil, err
 		}
-		rules, set, err := a.changeRules(ctx, vendor, in.site(vendor), func(rules []policy.Rule) ([]policy.Rule, error) {
+		rules, set, err := a.changeRules(ctx, c, in.site(c.Vendor), func(rules []policy.Rule) ([]policy.Rule, error) {
 			return insertRule(rules, rule, in.Body.Rank)
 		})
 		if err != nil {
@@ -233,14 +232,14 @@ func (a *api) registerRuleCollection() {
 	register(a, huma.Operation{
 		OperationID: "move-rules", Method: http.MethodPatch, Path: rulesPath, Tags: tags, Security: needs("rules:write"),
 		Summary: "Moves rules atomically",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		Body struct {
 			Updates []RuleMove `json:"updates" maxItems:"1000" doc:"The moves, applied in order."`
 		}
 	},
 	) (*body[RulePage], error) {
-		return a.changeAll(ctx, vendor, in.site(vendor), func(rules []policy.Rule) (_ []policy.Rule, err error) {
+		return a.changeAll(ctx, c, in.site(c.Vendor), func(rules []policy.Rule) (_ []policy.Rule, err error) {
 			for _, move := range in.Body.Updates {
 				if rules, err = moveRule(rules, move); err != nil {
 					return nil, err
@@ -254,7 +253,7 @@ func (a *api) registerRuleCollection() {
 		Summary:      "Replaces all rules of a site atomically",
 		Description:  "The array lists the rules in order. Either all rules have a rank or none has.",
 		MaxBodyBytes: maxRulesBody, BodyReadTimeout: rulesReadTimeout,
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		DryRun    bool       `query:"dry_run" doc:"Validates the rules without storing them."`
 		IfVersion string     `query:"if_version" maxLength:"64" doc:"The version returned by a listing. If the rules have changed since, the call is refused and nothing is stored."`
@@ -266,9 +265,9 @@ func (a *api) registerRuleCollection() {
 			return nil, err
 		}
 		if in.DryRun {
-			return a.tryRules(ctx, vendor, in.site(vendor), rules)
+			return a.tryRules(c, in.site(c.Vendor), rules)
 		}
-		return a.changeAll(ctx, vendor, in.site(vendor), func(old []policy.Rule) ([]policy.Rule, error) {
+		return a.changeAll(ctx, c, in.site(c.Vendor), func(old []policy.Rule) ([]policy.Rule, error) {
 			return rules, sameVersion(old, in.IfVersion)
 		})
 	})

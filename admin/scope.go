@@ -137,16 +137,16 @@ func usedScopes(document *huma.OpenAPI) []string {
 // read, so that a refused caller costs little and learns nothing.
 func admit(scope string, about resource) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		call, ok := ctx.Context().Value(callKey{}).(call)
+		c := callOf(ctx.Context())
 		switch {
-		case !ok:
+		case c == nil:
 			answerProblem(ctx, newProblem(http.StatusUnauthorized, "Authentication required."))
-		case !call.caller.may(scope):
+		case !c.may(scope):
 			ctx.SetHeader("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`"`)
 			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token does not have the scope "+scope+"."))
-		case about.Operator && call.caller.Vendor != "" && !call.caller.Unlimited:
+		case about.Operator && c.Vendor != "" && !c.Unlimited:
 			answerProblem(ctx, newProblem(http.StatusForbidden, "This operation requires a client that belongs to no vendor."))
-		case !about.Operator && call.caller.Vendor == "":
+		case !about.Operator && c.Vendor == "":
 			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token belongs to no vendor: it may only use the operations on vendors."))
 		default:
 			next(ctx)

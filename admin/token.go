@@ -96,7 +96,11 @@ func (o *Authority) token(r *http.Request) (*tokenAnswer, *tokenError) {
 		return nil, failed
 	}
 	now := o.Now()
-	token, expiresAt, err := issueAccess(r.Context(), o.Keyring, client, scopes, now)
+	ring, err := o.Keyring.Ring(r.Context(), store.SystemPartition)
+	if err != nil {
+		return nil, o.serverError(err)
+	}
+	token, expiresAt, err := issueAccess(ring, client, scopes, now)
 	if err != nil {
 		return nil, o.serverError(err)
 	}

@@ -11,8 +11,8 @@ import (
 
 const vendorsPath = "/management/vendors"
 
-// vendor is a vendor on the wire.
-type vendor struct {
+// Vendor is a vendor.
+type Vendor struct {
 	ID      string `json:"id" doc:"The vendor's id: lower-case letters, digits and hyphens." example:"acme"`
 	Name    string `json:"name" doc:"The vendor's name." example:"Acme Publishing"`
 	Logo    string `json:"logo" doc:"The URL of an image." example:"https://news.example.com/logo.svg"`
@@ -20,12 +20,12 @@ type vendor struct {
 	Country string `json:"country" doc:"Country." example:"SE"`
 }
 
-func wireVendor(v store.Vendor) vendor {
-	return vendor{ID: v.ID, Name: v.Name, Logo: v.Logo, Website: v.Website, Country: v.Country}
+func wireVendor(v store.Vendor) Vendor {
+	return Vendor{ID: v.ID, Name: v.Name, Logo: v.Logo, Website: v.Website, Country: v.Country}
 }
 
-// vendorBody is a vendor as a caller makes it.
-type vendorBody struct {
+// VendorBody creates a vendor.
+type VendorBody struct {
 	ID      string `json:"id" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The id by which sites, clients and tokens refer to the vendor. It cannot be changed." example:"acme"`
 	Name    string `json:"name" minLength:"1" maxLength:"255" doc:"The vendor's name." example:"Acme Publishing"`
 	Logo    string `json:"logo,omitempty" maxLength:"2048" doc:"The URL of the vendor's logo." example:"https://news.example.com/logo.svg"`
@@ -33,24 +33,16 @@ type vendorBody struct {
 	Country string `json:"country,omitempty" maxLength:"64" doc:"Country." example:"SE"`
 }
 
-// registerVendors adds what only callers may do that belong to no vendor: see
-// resources.
+// registerVendors adds the operations of callers that belong to no vendor.
 func (a *api) registerVendors() {
 	tags := []string{"Vendors"}
 	register(a, huma.Operation{
 		OperationID: "list-vendors", Method: http.MethodGet, Path: vendorsPath, Tags: tags, Security: needs("vendors:read"),
 		Summary:     "Lists the vendors by id",
 		Description: "Vendors that have records but were never created are listed with their id as name.",
-	}, func(ctx context.Context, _ string, in *struct{ PageParams }) (*listing[vendor], error) {
-		found, err := a.Store.VendorList(ctx, in.page())
-		if err != nil {
-			return nil, err
-		}
-		vendors := make([]vendor, len(found))
-		for i := range found {
-			vendors[i] = wireVendor(found[i])
-		}
-		return newListing(ctx, vendors, in.Limit, func(v vendor) string { return v.ID }), nil
+	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[Vendor], error) {
+		found, err := c.store.VendorList(ctx, in.page())
+		return newListing(c, in.Limit, found, err, wireVendor, func(v Vendor) string { return v.ID })
 	})
 	register(a, huma.Operation{
 		OperationID: "create-vendor", Method: http.MethodPost, Path: vendorsPath, Tags: tags, Security: needs("vendors:write"),
@@ -59,13 +51,13 @@ func (a *api) registerVendors() {
 			found, err := a.Store.Vendor(ctx, record[0])
 			return rebuilt{status: http.StatusCreated, body: wireVendor(found)}, err
 		})},
-	}, func(ctx context.Context, _ string, in *body[vendorBody]) (*record[vendor], error) {
+	}, func(ctx context.Context, c *call, in *body[VendorBody]) (*record[Vendor], error) {
 		for field, address := range map[string]string{"logo": in.Body.Logo, "website": in.Body.Website} {
 			if err := checkAddress(field, address); err != nil {
 				return nil, err
 			}
 		}
-		made, err := a.Store.CreateVendor(ctx, store.Vendor{
+		made, err := c.store.CreateVendor(ctx, store.Vendor{
 			ID: in.Body.ID, Name: in.Body.Name, Logo: in.Body.Logo, Website: in.Body.Website, Country: in.Body.Country,
 		})
 		return newRecord(wireVendor(made), err)

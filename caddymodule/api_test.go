@@ -54,7 +54,7 @@ const boundAPI = "bind 127.0.0.1\n\tgatefold_api"
 // token makes a client, and gets a token for it as it would.
 func (b *apiBench) token(vendor string, scopes ...string) string {
 	b.Helper()
-	client, secret, err := b.running().store.CreateClient(b.Context(), store.Client{Name: "test", Vendor: vendor, Scopes: scopes})
+	client, secret, err := b.running().store.As(store.Actor{}).CreateClient(b.Context(), store.Client{Name: "test", Vendor: vendor, Scopes: scopes})
 	if err != nil {
 		b.Fatal(err)
 	}

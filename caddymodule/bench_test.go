@@ -307,7 +307,7 @@ func (b *bench) link(claims keys.LinkClaims) (address, id string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := rt.store.CreateLink(b.Context(), defaultVendor, claims); err != nil {
+	if _, err := rt.store.As(store.Actor{}).CreateLink(b.Context(), defaultVendor, claims); err != nil {
 		b.Fatal(err)
 	}
 	address = claims.URL
@@ -347,7 +347,7 @@ func (b *bench) reader(claims keys.ReaderClaims) string {
 // grant gives a reader a sku.
 func (b *bench) grant(grant store.Grant) store.Grant {
 	b.Helper()
-	made, err := b.running().store.CreateGrant(b.Context(), defaultVendor, store.DefaultList, grant)
+	made, err := b.running().store.As(store.Actor{}).CreateGrant(b.Context(), defaultVendor, store.DefaultList, grant)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 // entryBench is a site whose requests go where the API says.
@@ -48,7 +49,7 @@ func (b *bench) setEntry(admin, entry string) answer {
 // store could, or a name that resolved to something else at that time.
 func (b *bench) forceEntry(entry string) {
 	b.Helper()
-	_, err := b.running().store.ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
+	_, err := b.running().store.As(store.Actor{}).ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
 		f.EntryPoint = entry
 		return nil
 	})

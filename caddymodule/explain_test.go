@@ -49,7 +49,7 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 	b.get("/articles/hello?token=" + used).page()
 	other, _ := token(keys.LinkClaims{URL: b.site + "/articles/other"})
 	revoked, revokedID := token(keys.LinkClaims{})
-	if _, err := b.running().store.RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
+	if _, err := b.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
 		t.Fatal(err)
 	}
 	expired, _ := token(keys.LinkClaims{ExpiresAt: clock.Now().Unix() + 1})

@@ -213,7 +213,7 @@ func TestStreamIsCutFromAnotherNode(t *testing.T) {
 	rules := func(sku string) {
 		t.Helper()
 		rule := policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["` + sku + `"]`)}}}
-		if err := other.ReplaceRules(t.Context(), defaultVendor, defaultVendor, []policy.Rule{rule}, policy.StandardOperators()); err != nil {
+		if err := other.As(store.Actor{}).ReplaceRules(t.Context(), defaultVendor, defaultVendor, []policy.Rule{rule}, policy.StandardOperators()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -223,7 +223,7 @@ func TestStreamIsCutFromAnotherNode(t *testing.T) {
 		t.Fatalf("a site without rules answers %d", got)
 	}
 	rules("premium")
-	grant, err := other.CreateGrant(t.Context(), defaultVendor, store.DefaultList, store.Grant{UserID: "ada", SKU: "premium"})
+	grant, err := other.As(store.Actor{}).CreateGrant(t.Context(), defaultVendor, store.DefaultList, store.Grant{UserID: "ada", SKU: "premium"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestStreamIsCutFromAnotherNode(t *testing.T) {
 	b.waitFor("the first rules count again", func() bool { return status() == http.StatusOK })
 
 	_, ended := b.open("/events", bearer...)
-	if err := other.DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
+	if err := other.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()

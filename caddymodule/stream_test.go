@@ -83,7 +83,7 @@ func newStreamBench(t *testing.T) *bench {
 func (b *bench) setRules(rules ...policy.Rule) {
 	b.Helper()
 	rt := b.running()
-	if err := rt.store.ReplaceRules(b.Context(), defaultVendor, defaultVendor, rules, policy.StandardOperators()); err != nil {
+	if err := rt.store.As(store.Actor{}).ReplaceRules(b.Context(), defaultVendor, defaultVendor, rules, policy.StandardOperators()); err != nil {
 		b.Fatal(err)
 	}
 	if _, err := rt.policy.RefreshRules(b.Context(), defaultVendor, defaultVendor); err != nil {
@@ -169,7 +169,9 @@ func TestStreamsAreCut(t *testing.T) {
 	for name, revoke := range map[string]func(path string) (headers []string, address string, revoke func()){
 		"grant": func(path string) ([]string, string, func()) {
 			grant, header := reader("g" + path)
-			return header, path, func() { check(rt.store.DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil)) }
+			return header, path, func() {
+				check(rt.store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil))
+			}
 		},
 		"grant that ends": func(path string) ([]string, string, func()) {
 			end := clock.Now().Add(time.Minute)
@@ -179,14 +181,14 @@ func TestStreamsAreCut(t *testing.T) {
 		"link": func(path string) ([]string, string, func()) {
 			address, id := b.link(keys.LinkClaims{SKU: "premium", URL: b.site + path})
 			return nil, strings.TrimPrefix(address, b.site), func() {
-				_, err := rt.store.RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
+				_, err := rt.store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
 				check(err)
 			}
 		},
 		"counted link": func(path string) ([]string, string, func()) {
 			address, id := b.link(keys.LinkClaims{SKU: "premium", URL: b.site + path, MaxUses: 1})
 			return nil, strings.TrimPrefix(address, b.site), func() {
-				_, err := rt.store.RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
+				_, err := rt.store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
 				check(err)
 			}
 		},
@@ -235,7 +237,7 @@ func TestStreamsEndWithWhatIsShared(t *testing.T) {
 			b.setRules(policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["other"]`)}}})
 		},
 		"list": func(b *bench) {
-			if _, err := b.running().store.UpdateList(b.Context(), defaultVendor, store.DefaultList, func(list *store.AccessList) error {
+			if _, err := b.running().store.As(store.Actor{}).UpdateList(b.Context(), defaultVendor, store.DefaultList, func(list *store.AccessList) error {
 				list.Status = "INACTIVE"
 				return nil
 			}); err != nil {
@@ -243,13 +245,13 @@ func TestStreamsEndWithWhatIsShared(t *testing.T) {
 			}
 		},
 		"key": func(b *bench) {
-			keyring := b.running().keyring
+			keyring, operator := b.running().keyring, b.running().store.As(store.Actor{})
 			before, err := keyring.Keys(b.Context(), defaultVendor)
 			if err == nil {
-				_, err = keyring.Rotate(b.Context(), defaultVendor)
+				_, err = keyring.Rotate(b.Context(), operator, defaultVendor)
 			}
 			if err == nil {
-				_, err = keyring.Retire(b.Context(), defaultVendor, before[0].ID)
+				_, err = keyring.Retire(b.Context(), operator, defaultVendor, before[0].ID)
 			}
 			if err != nil {
 				b.Fatal(err)

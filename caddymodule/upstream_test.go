@@ -24,13 +24,14 @@ import (
 func (b *bench) backend(backend policy.SessionBackend) {
 	b.Helper()
 	rt := b.running()
-	if _, err := rt.store.ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
+	operator := rt.store.As(store.Actor{})
+	if _, err := operator.ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
 		f.Backend = backend
 		return nil
 	}); err != nil {
 		b.Fatal(err)
 	}
-	if err := rt.sessions.EnsureSessionKey(b.Context(), defaultVendor, defaultVendor); err != nil {
+	if err := rt.sessions.EnsureSessionKey(b.Context(), operator, defaultVendor, defaultVendor); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -312,7 +313,7 @@ func TestSessionIsMadeOnce(t *testing.T) {
 	if got := skus(); !strings.Contains(got, "extra") {
 		t.Errorf("with the grant: %s", got)
 	}
-	if err := b.running().store.DeleteGrant(b.Context(), defaultVendor, store.DefaultList, made.ID, nil); err != nil {
+	if err := b.running().store.As(store.Actor{}).DeleteGrant(b.Context(), defaultVendor, store.DefaultList, made.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := skus(); strings.Contains(got, "extra") || !strings.Contains(got, "premium") {
@@ -408,7 +409,7 @@ func TestSessionWithoutAStore(t *testing.T) {
 func TestNoUseIsSpentWithoutASession(t *testing.T) {
 	b := newBench(t, standardRules)
 	link, _ := b.link(keys.LinkClaims{MaxUses: 1})
-	if _, err := b.running().store.ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
+	if _, err := b.running().store.As(store.Actor{}).ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
 		f.Backend = policy.SessionJWT
 		return nil
 	}); err != nil {
@@ -432,10 +433,10 @@ func TestSessionKeyOverlap(t *testing.T) {
 	b := newBench(t, standardRules)
 	b.backend(policy.SessionJWT)
 	name, bearer := b.subscriber()
-	sessions := b.running().sessions
+	sessions, operator := b.running().sessions, b.running().store.As(store.Actor{})
 	rotate := func(overlap time.Duration) string {
 		t.Helper()
-		key, err := sessions.RotateSessionKey(b.Context(), defaultVendor, defaultVendor, overlap)
+		key, err := sessions.RotateSessionKey(b.Context(), operator, defaultVendor, defaultVendor, overlap)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -463,7 +464,7 @@ func TestSessionKeyOverlap(t *testing.T) {
 	signedWith(second)
 	third := rotate(time.Hour)
 	signedWith(second)
-	if err := sessions.SwitchSessionKey(b.Context(), defaultVendor, defaultVendor); err != nil {
+	if err := sessions.SwitchSessionKey(b.Context(), operator, defaultVendor, defaultVendor); err != nil {
 		t.Fatal(err)
 	}
 	signedWith(third)

@@ -63,7 +63,7 @@ func (b *bench) redemptions(ctx context.Context) error {
 
 // redeemer makes a counted link in a store, and returns what spends one use of it.
 func redeemer(ctx context.Context, backend engine.Engine) (func() error, error) {
-	records := store.New(backend, new(policy.Versions), time.Now)
+	records := store.New(backend, new(policy.Versions), time.Now).As(store.Actor{})
 	claims := keys.LinkClaims{
 		Issuer: keys.VendorIssuer(vendor), ID: records.NewLinkID(), SKU: "premium", MaxUses: keys.MaxMaxUses,
 		IssuedAt: time.Now().Unix(), ExpiresAt: time.Now().Add(time.Hour).Unix(),

@@ -93,7 +93,7 @@ func fill(ctx context.Context, file string, grants, rules int, others ...string)
 		return err
 	}
 	defer backend.Close()
-	records := store.New(backend, new(policy.Versions), time.Now)
+	records := store.New(backend, new(policy.Versions), time.Now).As(store.Actor{})
 	for _, user := range others {
 		if _, err := records.CreateGrant(ctx, vendor, store.DefaultList, store.Grant{UserID: user, SKU: "premium"}); err != nil {
 			return err
@@ -121,7 +121,7 @@ func fill(ctx context.Context, file string, grants, rules int, others ...string)
 func trustedBeside(rules int) int { return min(rules, store.MaxDomains) }
 
 // trustMany trusts many publisher domains, by pinned keys.
-func trustMany(ctx context.Context, records *store.Store, n int) error {
+func trustMany(ctx context.Context, records store.Writer, n int) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err

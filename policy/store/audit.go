@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"slices"
@@ -12,22 +11,6 @@ import (
 
 // AuditRetention is how long it is known who changed what.
 const AuditRetention = 365 * 24 * time.Hour
-
-// Actor is who has something written.
-type Actor struct {
-	// Name says who it is, Operation what was called.
-	Name, Operation string
-}
-
-type actorKey struct{}
-
-// WithActor says on whose behalf everything is written that is written under
-// this context. Each such batch appends an entry to the audit log of its
-// partition, in the same atomic step. What nobody has written, such as the
-// redemption of a link, is not logged.
-func WithActor(ctx context.Context, actor Actor) context.Context {
-	return context.WithValue(ctx, actorKey{}, actor)
-}
 
 // AuditEntry says who changed what, and when.
 type AuditEntry struct {
@@ -60,12 +43,11 @@ const maxAuditRecords = 10
 // audit appends to a batch the entry that tells of it.
 // Held returns what keys held before, where no check of the batch says it; it may
 // be nil.
-func (s *Store) audit(ctx context.Context, batch *engine.Batch, held heldBefore) error {
-	actor, ok := ctx.Value(actorKey{}).(Actor)
-	if !ok {
+func (w Writer) audit(batch *engine.Batch, held heldBefore) error {
+	if w.actor == (Actor{}) {
 		return nil
 	}
-	entry := AuditEntry{At: s.now().UTC().Truncate(time.Microsecond), Actor: actor.Name, Operation: actor.Operation}
+	entry := AuditEntry{At: w.now().UTC().Truncate(time.Microsecond), Actor: w.actor.Name, Operation: w.actor.Operation}
 	entry.Records, entry.More = auditRecords(batch, held)
 	if len(entry.Records) == 0 {
 		return nil
@@ -75,7 +57,7 @@ func (s *Store) audit(ctx context.Context, batch *engine.Batch, held heldBefore)
 		return err
 	}
 	batch.Puts = append(batch.Puts, engine.Put{
-		Key: key(prefixAudit, s.newAuditID()), Value: stored, Expires: entry.At.Add(AuditRetention),
+		Key: key(prefixAudit, w.newAuditID()), Value: stored, Expires: entry.At.Add(AuditRetention),
 	})
 	return nil
 }
@@ -86,7 +68,7 @@ func auditRecords(batch *engine.Batch, held heldBefore) (records []AuditRecord, 
 	add := func(k, after []byte) {
 		kind := auditKindOf(k)
 		switch {
-		case kind.quiet:
+		case kind.unaudited:
 		case len(records) == maxAuditRecords:
 			more++
 		default:
@@ -100,7 +82,7 @@ func auditRecords(batch *engine.Batch, held heldBefore) (records []AuditRecord, 
 	if last := len(puts) - 1; last >= 0 && auditKindOf(puts[last].Key).sum {
 		add(puts[last].Key, puts[last].Value)
 		for _, put := range puts[:last] {
-			if !auditKindOf(put.Key).quiet {
+			if !auditKindOf(put.Key).unaudited {
 				more++
 			}
 		}

@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,8 +12,9 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-func as(ctx context.Context, name string) context.Context {
-	return store.WithActor(ctx, store.Actor{Name: name, Operation: "test"})
+// as returns what writes on behalf of a named actor.
+func (b *bench) as(name string) store.Writer {
+	return b.As(store.Actor{Name: name, Operation: "test"})
 }
 
 // audit returns the log, the newest entry first.
@@ -31,28 +31,28 @@ func (b *bench) audit(query store.AuditQuery) []store.AuditEntry {
 // Every kind of write says who made it, of what, and what it was before.
 func TestAuditTellsOfEveryWrite(t *testing.T) {
 	b := newBench(t)
-	ctx := as(t.Context(), "ann")
-	list, err := b.CreateList(ctx, vendor, store.AccessList{Name: "Partners"})
+	ctx, w := t.Context(), b.as("ann")
+	list, err := w.CreateList(ctx, vendor, store.AccessList{Name: "Partners"})
 	b.ok(err)
-	grant, err := b.CreateGrant(ctx, vendor, list.ID, store.Grant{UserID: "u1", SKU: "premium"})
+	grant, err := w.CreateGrant(ctx, vendor, list.ID, store.Grant{UserID: "u1", SKU: "premium"})
 	b.ok(err)
 	b.clock = b.clock.Add(time.Second)
-	_, err = b.UpdateGrant(ctx, vendor, list.ID, grant.ID, func(g *store.Grant) error {
+	_, err = w.UpdateGrant(ctx, vendor, list.ID, grant.ID, func(g *store.Grant) error {
 		g.SKU = "gold"
 		return nil
 	})
 	b.ok(err)
-	b.ok(b.DeleteGrant(ctx, vendor, list.ID, grant.ID, nil))
+	b.ok(w.DeleteGrant(ctx, vendor, list.ID, grant.ID, nil))
 	claims := keys.LinkClaims{Issuer: keys.VendorIssuer(vendor), ID: "link_1", SKU: "s", ExpiresAt: b.clock.Unix() + 60}
-	_, err = b.CreateLink(ctx, vendor, claims)
+	_, err = w.CreateLink(ctx, vendor, claims)
 	b.ok(err)
-	_, err = b.RevokeLink(ctx, vendor, claims.Issuer, claims.ID)
+	_, err = w.RevokeLink(ctx, vendor, claims.Issuer, claims.ID)
 	b.ok(err)
 	rule := policy.Rule{Rank: 7, Path: "/a", Allow: policy.Allow{Operator: "any"}}
-	b.ok(b.ReplaceRules(ctx, vendor, "news", []policy.Rule{rule}, policy.StandardOperators()))
+	b.ok(w.ReplaceRules(ctx, vendor, "news", []policy.Rule{rule}, policy.StandardOperators()))
 	rule.Path = "/b"
-	b.ok(b.ReplaceRules(ctx, vendor, "news", []policy.Rule{rule}, policy.StandardOperators()))
-	b.ok(b.ReplaceRules(ctx, vendor, "news", nil, policy.StandardOperators()))
+	b.ok(w.ReplaceRules(ctx, vendor, "news", []policy.Rule{rule}, policy.StandardOperators()))
+	b.ok(w.ReplaceRules(ctx, vendor, "news", nil, policy.StandardOperators()))
 
 	var told []string
 	for _, entry := range slices.Backward(b.audit(store.AuditQuery{})) {
@@ -87,7 +87,7 @@ func TestAuditKeepsSecrets(t *testing.T) {
 	b := newBench(t)
 	sealer, err := keys.NewSealer([]byte("a secret for this test"))
 	b.ok(err)
-	info, err := store.NewKeyring(b.Store, sealer).Rotate(as(t.Context(), "ann"), vendor)
+	info, err := store.NewKeyring(b.Store, sealer).Rotate(t.Context(), b.as("ann"), vendor)
 	b.ok(err)
 	entries := b.audit(store.AuditQuery{Kind: "signing-key", Record: info.ID})
 	if len(entries) != 1 || len(entries[0].Records) != 1 {
@@ -101,10 +101,10 @@ func TestAuditKeepsSecrets(t *testing.T) {
 // A write that is refused leaves no trace, one that nobody called for neither.
 func TestAuditOfNothing(t *testing.T) {
 	b := newBench(t)
-	ctx := as(t.Context(), "ann")
-	_, err := b.CreateGrant(ctx, vendor, "src_none", store.Grant{UserID: "u", SKU: "s"})
+	ctx, w := t.Context(), b.as("ann")
+	_, err := w.CreateGrant(ctx, vendor, "src_none", store.Grant{UserID: "u", SKU: "s"})
 	b.is(err, store.ErrNotFound)
-	_, err = b.CreateGrant(ctx, vendor, store.DefaultList, store.Grant{UserID: "u"})
+	_, err = w.CreateGrant(ctx, vendor, store.DefaultList, store.Grant{UserID: "u"})
 	b.names(err, "sku")
 	_, err = b.CreateGrant(t.Context(), vendor, store.DefaultList, store.Grant{UserID: "u", SKU: "s"})
 	b.ok(err)
@@ -124,7 +124,7 @@ func TestAuditOfAnImport(t *testing.T) {
 	for i := range rows {
 		rows[i].Grant = store.Grant{UserID: fmt.Sprint("u", i), SKU: "s"}
 	}
-	_, err := b.CreateGrants(as(t.Context(), "ann"), vendor, store.DefaultList, store.ImportBatch{ID: "one", Rows: rows})
+	_, err := b.as("ann").CreateGrants(t.Context(), vendor, store.DefaultList, store.ImportBatch{ID: "one", Rows: rows})
 	b.ok(err)
 	entries := b.audit(store.AuditQuery{})
 	if len(entries) != 1 || entries[0].More != 3000 || len(entries[0].Records) != 1 {
@@ -139,7 +139,7 @@ func TestAuditOfAnImport(t *testing.T) {
 	for i := range rules {
 		rules[i] = policy.Rule{Rank: i, Path: fmt.Sprint("/", i), Allow: policy.Allow{Operator: "any"}}
 	}
-	b.ok(b.ReplaceRules(as(t.Context(), "ann"), vendor, "news", rules, policy.StandardOperators()))
+	b.ok(b.as("ann").ReplaceRules(t.Context(), vendor, "news", rules, policy.StandardOperators()))
 	entries = b.audit(store.AuditQuery{Kind: "rule"})
 	if len(entries) != 1 || len(entries[0].Records) != 10 || entries[0].More != 2990 {
 		t.Errorf("the log tells of %d rules", len(entries[0].Records))
@@ -150,7 +150,7 @@ func TestAuditQueries(t *testing.T) {
 	b := newBench(t)
 	began := b.clock
 	for i := range 25 {
-		_, err := b.CreateList(as(t.Context(), []string{"ann", "bob"}[i%2]), vendor, store.AccessList{Name: fmt.Sprint(i)})
+		_, err := b.as([]string{"ann", "bob"}[i%2]).CreateList(t.Context(), vendor, store.AccessList{Name: fmt.Sprint(i)})
 		b.ok(err)
 		b.clock = b.clock.Add(time.Hour)
 	}

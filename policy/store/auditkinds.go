@@ -19,8 +19,8 @@ type auditKind struct {
 	// sum: where a batch writes such a record, it stands for all others of the
 	// batch.
 	sum bool
-	// quiet: the record is bookkeeping of others, and is not told.
-	quiet bool
+	// unaudited: the record is bookkeeping of others, and is not told.
+	unaudited bool
 }
 
 // auditKinds has the kinds by their keys' first letter. Of a kind that is not
@@ -42,17 +42,17 @@ var auditKinds = map[byte]auditKind{
 	prefixForwarding: {name: "proxy"},
 	prefixSessionKey: {name: "session-keys", only: []string{""}},
 
-	prefixPurge:      {quiet: true},
-	prefixContainer:  {quiet: true},
-	prefixIndex:      {quiet: true},
-	prefixUses:       {quiet: true},
-	prefixUse:        {quiet: true},
-	prefixRevision:   {quiet: true},
-	prefixCurrentKey: {quiet: true},
-	prefixAudit:      {quiet: true},
-	prefixOnce:       {quiet: true},
-	prefixKeySet:     {quiet: true},
-	prefixEngagement: {quiet: true},
+	prefixPurge:       {unaudited: true},
+	prefixContainer:   {unaudited: true},
+	prefixIndex:       {unaudited: true},
+	prefixUses:        {unaudited: true},
+	prefixUse:         {unaudited: true},
+	prefixRevision:    {unaudited: true},
+	prefixCurrentKey:  {unaudited: true},
+	prefixAudit:       {unaudited: true},
+	prefixIdempotency: {unaudited: true},
+	prefixKeySet:      {unaudited: true},
+	prefixEngagement:  {unaudited: true},
 }
 
 func auditKindOf(k []byte) auditKind {

@@ -19,7 +19,7 @@ const vendor = "acme"
 // bench is a store over a real database, with a clock that tests move.
 type bench struct {
 	*testing.T
-	*store.Store
+	store.Writer
 	file     string
 	engine   *boltengine.Engine
 	versions *policy.Versions
@@ -38,7 +38,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b.engine = backend
 	t.Cleanup(func() { _ = backend.Close() })
-	b.Store = store.New(backend, b.versions, b.now)
+	b.Writer = store.New(backend, b.versions, b.now).As(store.Actor{})
 	return b
 }
 

@@ -91,11 +91,11 @@ func newSecret() (secret string, hash []byte) {
 
 // CreateClient stores a new client under a new id, and returns its secret, which
 // nobody can read again.
-func (s *Store) CreateClient(ctx context.Context, client Client) (Client, string, error) {
+func (w Writer) CreateClient(ctx context.Context, client Client) (Client, string, error) {
 	if err := client.check(); err != nil {
 		return Client{}, "", err
 	}
-	now := s.now().UTC().Truncate(time.Millisecond)
+	now := w.timestamp()
 	var secret string
 	client.ID = newID("client_", now)
 	client.Generation, client.CreatedAt, client.SecretCreatedAt, client.RevokedAt = 1, now, now, time.Time{}
@@ -106,7 +106,7 @@ func (s *Store) CreateClient(ctx context.Context, client Client) (Client, string
 	}
 	place := key(prefixClient, client.ID)
 	batch := &engine.Batch{Checks: []engine.Check{{Key: place}}, Puts: []engine.Put{{Key: place, Value: stored}}}
-	return client, secret, s.commit(ctx, SystemPartition, batch, policy.Invalidation{})
+	return client, secret, w.commit(ctx, SystemPartition, batch, policy.Invalidation{})
 }
 
 // Client returns a client, or ErrNotFound. It is read anew each time, so that
@@ -167,14 +167,14 @@ func (s *Store) AuthenticateClient(ctx context.Context, id, secret string) (Clie
 
 // RotateClientSecret gives a client a new secret. The old one, and every token
 // that was made with it, end at once.
-func (s *Store) RotateClientSecret(ctx context.Context, id string) (Client, string, error) {
+func (w Writer) RotateClientSecret(ctx context.Context, id string) (Client, string, error) {
 	var secret string
-	client, err := s.updateClient(ctx, id, func(client *Client) error {
+	client, err := w.updateClient(ctx, id, func(client *Client) error {
 		if !client.Active() {
 			return ErrRevoked
 		}
 		client.Generation++
-		client.SecretCreatedAt = s.now().UTC().Truncate(time.Millisecond)
+		client.SecretCreatedAt = w.timestamp()
 		secret, client.SecretHash = newSecret()
 		return nil
 	})
@@ -186,23 +186,23 @@ func (s *Store) RotateClientSecret(ctx context.Context, id string) (Client, stri
 
 // RevokeClient ends a client, its secret and its tokens, at once and for good.
 // Revoking twice is no error.
-func (s *Store) RevokeClient(ctx context.Context, id string) (Client, error) {
-	return s.updateClient(ctx, id, func(client *Client) error {
+func (w Writer) RevokeClient(ctx context.Context, id string) (Client, error) {
+	return w.updateClient(ctx, id, func(client *Client) error {
 		if client.Active() {
-			client.RevokedAt = s.now().UTC().Truncate(time.Millisecond)
+			client.RevokedAt = w.timestamp()
 		}
 		client.SecretHash = nil // nobody needs it again
 		return nil
 	})
 }
 
-func (s *Store) updateClient(ctx context.Context, id string, change func(*Client) error) (Client, error) {
+func (w Writer) updateClient(ctx context.Context, id string, change func(*Client) error) (Client, error) {
 	if err := checkText("id", id, 128); err != nil {
 		return Client{}, ErrNotFound
 	}
 	var client Client
 	place := key(prefixClient, id)
-	stored, err := s.get(ctx, SystemPartition, place, &client)
+	stored, err := w.get(ctx, SystemPartition, place, &client)
 	if err != nil {
 		return Client{}, err
 	}
@@ -214,5 +214,5 @@ func (s *Store) updateClient(ctx context.Context, id string, change func(*Client
 		return Client{}, err
 	}
 	batch := &engine.Batch{Checks: []engine.Check{{Key: place, Value: stored}}, Puts: []engine.Put{{Key: place, Value: updated}}}
-	return client, s.commit(ctx, SystemPartition, batch, policy.Invalidation{})
+	return client, w.commit(ctx, SystemPartition, batch, policy.Invalidation{})
 }

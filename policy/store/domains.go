@@ -24,7 +24,7 @@ type Domain struct {
 
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
-	// UpdatedBy names the caller who wrote it last.
+	// UpdatedBy is the name of the actor that wrote it last.
 	UpdatedBy string `json:"updatedBy,omitempty"`
 	// Probe is what came out of looking at its keys when it was written.
 	Probe Probe `json:"probe"`
@@ -77,21 +77,21 @@ func (d *Domain) Normalize() error {
 // one: its CreatedAt stays. Allowed may refuse that with an error: it gets the one
 // that there is, nil if there is none. The caller publishes the domain with
 // policy.Policy.RefreshDomains before it acknowledges.
-func (s *Store) PutDomain(ctx context.Context, vendor string, domain Domain, allowed ...func(before *Domain) error) (Domain, error) {
+func (w Writer) PutDomain(ctx context.Context, vendor string, domain Domain, allowed ...func(before *Domain) error) (Domain, error) {
 	if err := domain.Normalize(); err != nil {
 		return Domain{}, err
 	}
 	k := key(prefixDomain, domain.Domain)
 	var before Domain
-	stored, err := s.get(ctx, vendor, k, &before)
+	stored, err := w.get(ctx, vendor, k, &before)
 	if err := allow(&before, err, allowed); err != nil {
 		return Domain{}, err
 	}
-	now := s.now().UTC().Truncate(time.Millisecond)
+	now := w.timestamp()
 	switch {
 	case errors.Is(err, ErrNotFound):
 		domain.CreatedAt = now
-		if err := s.checkQuota(ctx, vendor, prefixDomain, MaxDomains, "domain"); err != nil {
+		if err := w.checkQuota(ctx, vendor, prefixDomain, MaxDomains, "domain"); err != nil {
 			return Domain{}, err
 		}
 	case err != nil:
@@ -99,7 +99,7 @@ func (s *Store) PutDomain(ctx context.Context, vendor string, domain Domain, all
 	default:
 		domain.CreatedAt = before.CreatedAt
 	}
-	domain.UpdatedAt = now
+	domain.UpdatedAt, domain.UpdatedBy = now, w.actor.Name
 	if !now.After(before.UpdatedAt) {
 		domain.UpdatedAt = before.UpdatedAt.Add(time.Millisecond) // it advances with every write
 	}
@@ -108,7 +108,7 @@ func (s *Store) PutDomain(ctx context.Context, vendor string, domain Domain, all
 		return Domain{}, err
 	}
 	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Puts: []engine.Put{{Key: k, Value: encoded}}}
-	return domain, s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
+	return domain, w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }
 
 // allow asks whether a record may be written or removed. It is told of none where
@@ -195,15 +195,15 @@ func (s *Store) Domain(ctx context.Context, vendor, name string) (Domain, error)
 
 // RemoveDomain removes a domain; one that is not there is no error. Allowed may
 // refuse that, and the caller publishes it, like PutDomain.
-func (s *Store) RemoveDomain(ctx context.Context, vendor, name string, allowed ...func(before *Domain) error) error {
-	return remove(ctx, s, vendor, key(prefixDomain, name), allowed)
+func (w Writer) RemoveDomain(ctx context.Context, vendor, name string, allowed ...func(before *Domain) error) error {
+	return remove(ctx, w, vendor, key(prefixDomain, name), allowed)
 }
 
 // remove removes a record on which everything that is shared depends; one that is
 // not there is no error.
-func remove[T any](ctx context.Context, s *Store, vendor string, k []byte, allowed []func(before *T) error) error {
+func remove[T any](ctx context.Context, w Writer, vendor string, k []byte, allowed []func(before *T) error) error {
 	var record T
-	stored, err := s.get(ctx, vendor, k, &record)
+	stored, err := w.get(ctx, vendor, k, &record)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
@@ -214,7 +214,7 @@ func remove[T any](ctx context.Context, s *Store, vendor string, k []byte, allow
 		return nil
 	}
 	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Deletes: [][]byte{k}}
-	return s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
+	return w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }
 
 // TrustedDomains returns a page of a vendor's domains, in the order of their names.
@@ -253,28 +253,28 @@ type DeniedKey struct {
 
 // DenyKey denies a key. Denying twice writes it anew. The caller publishes it
 // like PutDomain.
-func (s *Store) DenyKey(ctx context.Context, vendor string, denied DeniedKey) (DeniedKey, error) {
+func (w Writer) DenyKey(ctx context.Context, vendor string, denied DeniedKey) (DeniedKey, error) {
 	if denied.KeyID == "" {
 		return DeniedKey{}, &FieldError{"kid", "is required"}
 	}
 	if err := errors.Join(checkText("kid", denied.KeyID, 255), checkText("note", denied.Note, 1024)); err != nil {
 		return DeniedKey{}, err
 	}
-	if err := s.checkQuota(ctx, vendor, prefixDeniedKey, MaxDeniedKeys, "kid"); err != nil {
+	if err := w.checkQuota(ctx, vendor, prefixDeniedKey, MaxDeniedKeys, "kid"); err != nil {
 		return DeniedKey{}, err
 	}
-	denied.DeniedAt = s.now().UTC().Truncate(time.Millisecond)
+	denied.DeniedAt, denied.DeniedBy = w.timestamp(), w.actor.Name
 	encoded, err := encode(denied)
 	if err != nil {
 		return DeniedKey{}, err
 	}
 	batch := &engine.Batch{Puts: []engine.Put{{Key: key(prefixDeniedKey, denied.KeyID), Value: encoded}}}
-	return denied, s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
+	return denied, w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }
 
 // AllowKey ends the denial of a key; one that is not denied is no error.
-func (s *Store) AllowKey(ctx context.Context, vendor, kid string) error {
-	return remove[DeniedKey](ctx, s, vendor, key(prefixDeniedKey, kid), nil)
+func (w Writer) AllowKey(ctx context.Context, vendor, kid string) error {
+	return remove[DeniedKey](ctx, w, vendor, key(prefixDeniedKey, kid), nil)
 }
 
 // DeniedKeys returns the denied keys of a vendor in the order of their ids.

@@ -36,21 +36,21 @@ var publisherPEM = sync.OnceValue(func() string {
 func TestDomainsAreKept(t *testing.T) {
 	b := newBench(t)
 	shared := b.versions.Shared()
-	made, err := b.PutDomain(t.Context(), vendor, store.Domain{
-		Domain: "News.Example.", SigningKeyPEM: publisherPEM(), AllowedResourceIDs: []string{"a"}, UpdatedBy: "ann",
+	made, err := b.as("ann").PutDomain(t.Context(), vendor, store.Domain{
+		Domain: "News.Example.", SigningKeyPEM: publisherPEM(), AllowedResourceIDs: []string{"a"},
 	})
 	b.ok(err)
-	if made.Domain != "news.example" || !made.CreatedAt.Equal(b.clock) || !made.UpdatedAt.Equal(b.clock) || b.versions.Shared() == shared {
+	if made.Domain != "news.example" || made.UpdatedBy != "ann" || !made.CreatedAt.Equal(b.clock) || !made.UpdatedAt.Equal(b.clock) || b.versions.Shared() == shared {
 		t.Errorf("made is %+v", made)
 	}
 	// At the same moment, and a minute later: each write advances it.
-	again, err := b.PutDomain(t.Context(), vendor, store.Domain{Domain: "news.example", JWKSURI: "https://news.example/jwks", UpdatedBy: "bob"})
+	again, err := b.PutDomain(t.Context(), vendor, store.Domain{Domain: "news.example", JWKSURI: "https://news.example/jwks"})
 	b.ok(err)
 	if !again.UpdatedAt.After(made.UpdatedAt) || !again.CreatedAt.Equal(made.CreatedAt) || again.SigningKeyPEM != "" || again.AllowedResourceIDs != nil {
 		t.Errorf("replaced by %+v", again)
 	}
 	b.clock = b.clock.Add(time.Minute)
-	again, err = b.PutDomain(t.Context(), vendor, again)
+	again, err = b.as("bob").PutDomain(t.Context(), vendor, again)
 	b.ok(err)
 	if !again.UpdatedAt.Equal(b.clock) {
 		t.Errorf("replaced again by %+v", again)
@@ -62,7 +62,7 @@ func TestDomainsAreKept(t *testing.T) {
 	if len(listed) != 2 || listed[0].Domain != "a.example" || listed[1].UpdatedBy != "bob" {
 		t.Errorf("listed are %+v", listed)
 	}
-	_, err = b.DenyKey(t.Context(), vendor, store.DeniedKey{KeyID: "k1", Note: "leaked", DeniedBy: "ann"})
+	_, err = b.DenyKey(t.Context(), vendor, store.DeniedKey{KeyID: "k1", Note: "leaked"})
 	b.ok(err)
 	domains, err := b.Domains(t.Context(), vendor, nil)
 	b.ok(err)

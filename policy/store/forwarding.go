@@ -30,12 +30,12 @@ func (s *Store) Forwarding(ctx context.Context, vendor, site string) (policy.For
 // are refused with a *FieldError, and nothing is stored. Where somebody else
 // changes them at the same time the error is ErrConflict. The next request at
 // the gate goes by the new ones.
-func (s *Store) ChangeForwarding(
+func (w Writer) ChangeForwarding(
 	ctx context.Context, vendor, site string, change func(*policy.Forwarding) error,
 ) (policy.Forwarding, error) {
 	var settings policy.Forwarding
 	place := key(prefixForwarding, site)
-	stored, err := s.get(ctx, vendor, place, &settings)
+	stored, err := w.get(ctx, vendor, place, &settings)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return settings, err
 	}
@@ -53,7 +53,7 @@ func (s *Store) ChangeForwarding(
 		Checks: []engine.Check{{Key: place, Value: stored}},
 		Puts:   []engine.Put{{Key: place, Value: updated}},
 	}
-	return settings, s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true})
+	return settings, w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true})
 }
 
 func checkForwarding(settings *policy.Forwarding) error {

@@ -65,7 +65,7 @@ func TestSessionKeysRotate(t *testing.T) {
 	sessions := store.NewSessions(store.NewKeyring(b.Store, sealer(t, secret)))
 	_, _, err := sessions.SessionKey(t.Context(), vendor, "news")
 	b.is(err, store.ErrNoSessionKey)
-	b.is(sessions.SwitchSessionKey(t.Context(), vendor, "news"), store.ErrNotFound)
+	b.is(sessions.SwitchSessionKey(t.Context(), b.Writer, vendor, "news"), store.ErrNotFound)
 	signing := func() (string, time.Time) {
 		t.Helper()
 		key, replaced, err := sessions.SessionKey(t.Context(), vendor, "news")
@@ -74,13 +74,13 @@ func TestSessionKeysRotate(t *testing.T) {
 	}
 	rotate := func(overlap time.Duration) string {
 		t.Helper()
-		key, err := sessions.RotateSessionKey(t.Context(), vendor, "news", overlap)
+		key, err := sessions.RotateSessionKey(t.Context(), b.Writer, vendor, "news", overlap)
 		b.ok(err)
 		return key.Reveal()
 	}
-	b.ok(sessions.EnsureSessionKey(t.Context(), vendor, "news"))
+	b.ok(sessions.EnsureSessionKey(t.Context(), b.Writer, vendor, "news"))
 	unseen, _ := signing()
-	b.ok(sessions.EnsureSessionKey(t.Context(), vendor, "news"))
+	b.ok(sessions.EnsureSessionKey(t.Context(), b.Writer, vendor, "news"))
 	if again, _ := signing(); again != unseen {
 		t.Error("there was a key, and another one was made")
 	}
@@ -105,9 +105,9 @@ func TestSessionKeysRotate(t *testing.T) {
 	if err != nil || len(list) != 2 || current != 1 || list[0].ID == list[1].ID {
 		t.Errorf("%v %d %v", list, current, err)
 	}
-	_, err = sessions.RotateSessionKey(t.Context(), vendor, "news", -time.Second)
+	_, err = sessions.RotateSessionKey(t.Context(), b.Writer, vendor, "news", -time.Second)
 	b.names(err, "overlap")
-	_, err = sessions.RotateSessionKey(t.Context(), vendor, "news", store.MaxOverlap+1)
+	_, err = sessions.RotateSessionKey(t.Context(), b.Writer, vendor, "news", store.MaxOverlap+1)
 	b.names(err, "overlap")
 
 	// At rest the keys are sealed, each to its place, under this secret alone.

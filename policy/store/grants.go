@@ -155,14 +155,14 @@ func (g *Grant) decides(listActive bool) policy.Grant {
 
 // CreateGrant stores a new grant in an access list under a new id. It returns
 // ErrNotFound when there is no such list.
-func (s *Store) CreateGrant(ctx context.Context, vendor, list string, grant Grant) (Grant, error) {
+func (w Writer) CreateGrant(ctx context.Context, vendor, list string, grant Grant) (Grant, error) {
 	if err := grant.normalize(); err != nil {
 		return Grant{}, err
 	}
-	if _, err := s.List(ctx, vendor, list); err != nil {
+	if _, err := w.List(ctx, vendor, list); err != nil {
 		return Grant{}, err
 	}
-	now := s.now().UTC().Truncate(time.Millisecond)
+	now := w.timestamp()
 	grant.ID, grant.Source, grant.CreatedAt, grant.UpdatedAt = newID("grant_", now), list, now, now
 	stored, err := encode(grant)
 	if err != nil {
@@ -178,7 +178,7 @@ func (s *Store) CreateGrant(ctx context.Context, vendor, list string, grant Gran
 	}
 	var change policy.Invalidation
 	grant.addTo(&change, vendor)
-	return grant, s.commit(ctx, vendor, batch, change)
+	return grant, w.commit(ctx, vendor, batch, change)
 }
 
 // Grant returns a grant of an access list, or ErrNotFound.
@@ -209,9 +209,9 @@ func (s *Store) grant(ctx context.Context, vendor, list, id string) (grant Grant
 
 // UpdateGrant changes a grant: change gets it as it is and alters it; its id,
 // its list and its time of creation stay.
-func (s *Store) UpdateGrant(ctx context.Context, vendor, list, id string, change func(*Grant) error) (Grant, error) {
+func (w Writer) UpdateGrant(ctx context.Context, vendor, list, id string, change func(*Grant) error) (Grant, error) {
 	k := key(prefixGrant, list, id)
-	old, stored, err := s.grant(ctx, vendor, list, id)
+	old, stored, err := w.grant(ctx, vendor, list, id)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -220,7 +220,7 @@ func (s *Store) UpdateGrant(ctx context.Context, vendor, list, id string, change
 		return Grant{}, err
 	}
 	grant.ID, grant.Source, grant.CreatedAt = old.ID, old.Source, old.CreatedAt
-	grant.UpdatedAt = s.now().UTC().Truncate(time.Millisecond)
+	grant.UpdatedAt = w.timestamp()
 	if err := grant.normalize(); err != nil {
 		return Grant{}, err
 	}
@@ -242,14 +242,14 @@ func (s *Store) UpdateGrant(ctx context.Context, vendor, list, id string, change
 	var stale policy.Invalidation
 	old.addTo(&stale, vendor)
 	grant.addTo(&stale, vendor)
-	return grant, s.commit(ctx, vendor, batch, stale)
+	return grant, w.commit(ctx, vendor, batch, stale)
 }
 
 // DeleteGrant removes a grant, unless allowed, which gets it as it is, returns an
 // error; nil allows it. It returns ErrNotFound when there is none.
-func (s *Store) DeleteGrant(ctx context.Context, vendor, list, id string, allowed func(Grant) error) error {
+func (w Writer) DeleteGrant(ctx context.Context, vendor, list, id string, allowed func(Grant) error) error {
 	k := key(prefixGrant, list, id)
-	grant, stored, err := s.grant(ctx, vendor, list, id)
+	grant, stored, err := w.grant(ctx, vendor, list, id)
 	if err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ func (s *Store) DeleteGrant(ctx context.Context, vendor, list, id string, allowe
 	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Deletes: append(grant.index(), k)}
 	var change policy.Invalidation
 	grant.addTo(&change, vendor)
-	return s.commit(ctx, vendor, batch, change)
+	return w.commit(ctx, vendor, batch, change)
 }
 
 // ListGrants returns a page of the grants of an access list, in order of

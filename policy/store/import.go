@@ -119,7 +119,7 @@ const importAttempts = 3
 // A row that is wrong is reported and does not stop the others. An *ImportError
 // says that the batch is not the next one, ErrNotFound that there is no such
 // list, a *FieldError what is wrong with the batch as a whole.
-func (s *Store) CreateGrants(ctx context.Context, vendor, list string, batch ImportBatch) (ImportResult, error) {
+func (w Writer) CreateGrants(ctx context.Context, vendor, list string, batch ImportBatch) (ImportResult, error) {
 	if err := batch.check(); err != nil {
 		return ImportResult{}, err
 	}
@@ -129,10 +129,10 @@ func (s *Store) CreateGrants(ctx context.Context, vendor, list string, batch Imp
 		return ImportResult{}, err
 	}
 	for range importAttempts {
-		if _, err := s.List(ctx, vendor, list); err != nil {
+		if _, err := w.List(ctx, vendor, list); err != nil {
 			return ImportResult{}, err
 		}
-		known, stored, err := s.importOf(ctx, vendor, list, batch.ID)
+		known, stored, err := w.importOf(ctx, vendor, list, batch.ID)
 		if err != nil {
 			return ImportResult{}, err
 		}
@@ -143,11 +143,11 @@ func (s *Store) CreateGrants(ctx context.Context, vendor, list string, batch Imp
 			Position: batch.Position + int64(len(batch.Rows)),
 			Created:  len(batch.Rows) - len(rowErrors), Errors: rowErrors,
 		}
-		writes, change, err := s.importWrites(vendor, list, batch, rowErrors)
+		writes, change, err := w.importWrites(vendor, list, batch, rowErrors)
 		if err != nil {
 			return ImportResult{}, err
 		}
-		now := s.now().UTC().Truncate(time.Millisecond)
+		now := w.timestamp()
 		progress, err := encode(known.with(batch, result, digest, now))
 		if err != nil {
 			return ImportResult{}, err
@@ -155,7 +155,7 @@ func (s *Store) CreateGrants(ctx context.Context, vendor, list string, batch Imp
 		k := importKey(list, batch.ID)
 		writes.Checks = append(writes.Checks, engine.Check{Key: k, Value: stored})
 		writes.Puts = append(writes.Puts, engine.Put{Key: k, Value: progress, Expires: now.Add(Retention)})
-		if err := s.commit(ctx, vendor, writes, change); !errors.Is(err, ErrConflict) {
+		if err := w.commit(ctx, vendor, writes, change); !errors.Is(err, ErrConflict) {
 			return result, err
 		}
 	}
@@ -302,7 +302,7 @@ func (b *ImportBatch) digest() ([]byte, error) {
 
 // importWrites returns what a batch writes, and whose decisions it makes stale.
 func (s *Store) importWrites(vendor, list string, batch ImportBatch, rowErrors []RowError) (*engine.Batch, policy.Invalidation, error) {
-	now := s.now().UTC().Truncate(time.Millisecond)
+	now := s.timestamp()
 	// In order, so that grants are listed in the order of their rows. That an id
 	// is in use is not checked for each: 80 of its bits are random.
 	ids := make([]string, len(batch.Rows))

@@ -58,17 +58,21 @@ func (k *Keyring) Check(ctx context.Context) error {
 	return nil
 }
 
-// Ring returns a vendor's keys for signing, and makes the first key of a vendor
-// that has none.
+// Ring returns the keys with which a vendor signs. It creates the first key of a
+// vendor that has none, which is not audited.
 func (k *Keyring) Ring(ctx context.Context, vendor string) (*keys.Ring, error) {
+	return k.RingFor(ctx, k.store.As(Actor{}), vendor)
+}
+
+// RingFor is Ring on behalf of an actor: a key that it creates is audited.
+func (k *Keyring) RingFor(ctx context.Context, w Writer, vendor string) (*keys.Ring, error) {
 	ring, err := k.load(ctx, vendor)
 	if err != nil || ring != nil {
 		return ring, err
 	}
-	// Somebody else may make the first key at the same moment: then his counts.
-	// It is not what the caller's call is about, which is yet to be carried out.
-	ctx = WithOnce(ctx, nil)
-	if _, err := k.create(ctx, vendor, ""); err != nil && !errors.Is(err, ErrConflict) {
+	// A concurrent caller may create the first key: then theirs is used. The key is
+	// not what the caller's idempotency record is about.
+	if _, err := k.create(ctx, w.Once(nil), vendor, ""); err != nil && !errors.Is(err, ErrConflict) {
 		return nil, err
 	}
 	ring, err = k.load(ctx, vendor)
@@ -181,7 +185,7 @@ func sealedFor(vendor, kid string) []byte { return []byte("signing key\x00" + ve
 
 // create makes a key that signs from now on, in the place of the given one; the
 // empty id stands for none. It returns ErrConflict when another one signs.
-func (k *Keyring) create(ctx context.Context, vendor, current string) (keyRecord, error) {
+func (k *Keyring) create(ctx context.Context, w Writer, vendor, current string) (keyRecord, error) {
 	signing, err := keys.GenerateSigningKey()
 	if err != nil {
 		return keyRecord{}, err
@@ -192,7 +196,7 @@ func (k *Keyring) create(ctx context.Context, vendor, current string) (keyRecord
 	}
 	record := keyRecord{
 		KeyID: signing.ID(), Sealed: k.sealer.Seal(private, sealedFor(vendor, signing.ID())),
-		CreatedAt: k.store.now().UTC().Truncate(time.Millisecond),
+		CreatedAt: k.store.timestamp(),
 	}
 	stored, err := encode(record)
 	if err != nil {
@@ -209,5 +213,5 @@ func (k *Keyring) create(ctx context.Context, vendor, current string) (keyRecord
 			{Key: []byte{prefixCurrentKey}, Value: []byte(signing.ID())},
 		},
 	}
-	return record, k.store.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
+	return record, w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }

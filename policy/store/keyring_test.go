@@ -103,18 +103,18 @@ func TestRotationAndRetirement(t *testing.T) {
 	first, err := ring.Ring(t.Context(), vendor)
 	b.ok(err)
 	b.clock = b.clock.Add(time.Hour)
-	second, err := ring.Rotate(t.Context(), vendor)
+	second, err := ring.Rotate(t.Context(), b.Writer, vendor)
 	b.ok(err)
 	now, err := ring.Ring(t.Context(), vendor)
 	b.ok(err)
 	if !second.Signs || now.SigningKeyID() != second.ID || second.ID == first.SigningKeyID() || now.KeySet().Len() != 2 || !second.CreatedAt.Equal(b.clock) {
 		t.Errorf("after the rotation %s signs, of %d keys; made was %+v", now.SigningKeyID(), now.KeySet().Len(), second)
 	}
-	_, err = ring.Retire(t.Context(), vendor, second.ID)
+	_, err = ring.Retire(t.Context(), b.Writer, vendor, second.ID)
 	b.is(err, store.ErrKeySigns)
-	_, err = ring.Retire(t.Context(), vendor, "none")
+	_, err = ring.Retire(t.Context(), b.Writer, vendor, "none")
 	b.is(err, store.ErrNotFound)
-	retired, err := ring.Retire(t.Context(), vendor, first.SigningKeyID())
+	retired, err := ring.Retire(t.Context(), b.Writer, vendor, first.SigningKeyID())
 	b.ok(err)
 	if retired.Signs || !retired.RetiredAt.Equal(b.clock) {
 		t.Errorf("retired is %+v", retired)
@@ -163,7 +163,7 @@ func TestOldKeysAreRetiredByRotation(t *testing.T) {
 	const month = 31 * 24 * time.Hour
 	made := map[string]time.Time{}
 	for range 36 {
-		key, err := keyring.Rotate(t.Context(), vendor)
+		key, err := keyring.Rotate(t.Context(), b.Writer, vendor)
 		b.ok(err)
 		made[key.ID] = b.clock
 		b.clock = b.clock.Add(month)

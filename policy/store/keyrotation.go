@@ -52,13 +52,13 @@ func (r *keyRecord) info(current string) KeyInfo {
 // good until it expires, or its key is retired; keys of which nothing can be left
 // are retired by the way. ErrConflict means that somebody
 // else rotated at the same time.
-func (k *Keyring) Rotate(ctx context.Context, vendor string) (KeyInfo, error) {
+func (k *Keyring) Rotate(ctx context.Context, w Writer, vendor string) (KeyInfo, error) {
 	current, records, err := k.records(ctx, vendor)
 	if err != nil {
 		return KeyInfo{}, err
 	}
 	for _, kid := range outlived(records, current, k.store.now()) {
-		if _, err := k.Retire(ctx, vendor, kid); err != nil {
+		if _, err := k.Retire(ctx, w, vendor, kid); err != nil {
 			return KeyInfo{}, err
 		}
 	}
@@ -74,7 +74,7 @@ func (k *Keyring) Rotate(ctx context.Context, vendor string) (KeyInfo, error) {
 	if active >= maxActiveKeys {
 		return KeyInfo{}, &FieldError{"keys", fmt.Sprintf("are %d that verify: retire old ones first", active)}
 	}
-	record, err := k.create(ctx, vendor, current)
+	record, err := k.create(ctx, w, vendor, current)
 	if err != nil {
 		return KeyInfo{}, err
 	}
@@ -97,7 +97,7 @@ func outlived(records []keyRecord, current string, now time.Time) (kids []string
 // Retire ends what a key signed, at once and for good. Retiring twice is no
 // error. ErrNotFound means that the vendor has no such key, ErrKeySigns that it
 // is the one that signs.
-func (k *Keyring) Retire(ctx context.Context, vendor, kid string) (KeyInfo, error) {
+func (k *Keyring) Retire(ctx context.Context, w Writer, vendor, kid string) (KeyInfo, error) {
 	var record keyRecord
 	place := key(prefixKey, kid)
 	stored, err := k.store.get(ctx, vendor, place, &record)
@@ -114,7 +114,7 @@ func (k *Keyring) Retire(ctx context.Context, vendor, kid string) (KeyInfo, erro
 	if current == kid {
 		return KeyInfo{}, ErrKeySigns
 	}
-	record.RetiredAt = k.store.now().UTC().Truncate(time.Millisecond)
+	record.RetiredAt = k.store.timestamp()
 	record.Sealed = nil // nobody needs it again
 	updated, err := encode(record)
 	if err != nil {
@@ -125,5 +125,5 @@ func (k *Keyring) Retire(ctx context.Context, vendor, kid string) (KeyInfo, erro
 		Checks: []engine.Check{{Key: place, Value: stored}, {Key: []byte{prefixCurrentKey}, Value: []byte(current)}},
 		Puts:   []engine.Put{{Key: place, Value: updated}},
 	}
-	return record.info(current), k.store.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
+	return record.info(current), w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }

@@ -33,8 +33,8 @@ type SignedLink struct {
 func (s *Store) NewLinkID() string { return newID("link_", s.now()) }
 
 // CreateLink stores a link that is about to be handed out.
-func (s *Store) CreateLink(ctx context.Context, vendor string, claims keys.LinkClaims) (SignedLink, error) {
-	link := SignedLink{Claims: claims, CreatedAt: s.now().UTC().Truncate(time.Millisecond)}
+func (w Writer) CreateLink(ctx context.Context, vendor string, claims keys.LinkClaims) (SignedLink, error) {
+	link := SignedLink{Claims: claims, CreatedAt: w.timestamp()}
 	stored, err := encode(link)
 	if err != nil {
 		return SignedLink{}, err
@@ -46,7 +46,7 @@ func (s *Store) CreateLink(ctx context.Context, vendor string, claims keys.LinkC
 	}
 	var change policy.Invalidation
 	change.Add(policy.KindLink, vendor, claims.Issuer, claims.ID)
-	return link, s.commit(ctx, vendor, batch, change)
+	return link, w.commit(ctx, vendor, batch, change)
 }
 
 // DerivedLinkID returns the id of the link with a number among those that were
@@ -67,11 +67,11 @@ func DerivedLinkID(at time.Time, number int, digest []byte) string {
 // CreateLinks stores links that are about to be handed out, all in one step. With
 // again they may be there already, from a call that was the same: then nothing is
 // written.
-func (s *Store) CreateLinks(ctx context.Context, vendor string, claims []keys.LinkClaims, again bool) error {
+func (w Writer) CreateLinks(ctx context.Context, vendor string, claims []keys.LinkClaims, again bool) error {
 	if len(claims) == 0 {
 		return nil
 	}
-	now := s.now().UTC().Truncate(time.Millisecond)
+	now := w.timestamp()
 	batch := &engine.Batch{Checks: []engine.Check{{Key: key(prefixLink, claims[0].Issuer, claims[0].ID)}}}
 	var change policy.Invalidation
 	for i := range claims {
@@ -84,7 +84,7 @@ func (s *Store) CreateLinks(ctx context.Context, vendor string, claims []keys.Li
 		})
 		change.Add(policy.KindLink, vendor, claims[i].Issuer, claims[i].ID)
 	}
-	err := s.commit(ctx, vendor, batch, change)
+	err := w.commit(ctx, vendor, batch, change)
 	if again && errors.Is(err, ErrConflict) {
 		return nil
 	}
@@ -211,12 +211,12 @@ func (s *Store) LinkUses(ctx context.Context, vendor, issuer, id string, page Pa
 
 // RevokeLink ends a link at once, and with it every cookie that it was redeemed
 // for. Revoking twice is no error; ErrNotFound means that there is no such link.
-func (s *Store) RevokeLink(ctx context.Context, vendor, issuer, id string) (SignedLink, error) {
-	link, err := s.SignedLink(ctx, vendor, issuer, id)
+func (w Writer) RevokeLink(ctx context.Context, vendor, issuer, id string) (SignedLink, error) {
+	link, err := w.SignedLink(ctx, vendor, issuer, id)
 	if err != nil || !link.RevokedAt.IsZero() {
 		return link, err
 	}
-	link.RevokedAt = s.now().UTC().Truncate(time.Millisecond)
+	link.RevokedAt = w.timestamp()
 	batch := &engine.Batch{
 		Checks: []engine.Check{{Key: key(prefixLink, issuer, id), Present: true}},
 		Puts: []engine.Put{{
@@ -227,25 +227,25 @@ func (s *Store) RevokeLink(ctx context.Context, vendor, issuer, id string) (Sign
 	}
 	var change policy.Invalidation
 	change.Add(policy.KindLink, vendor, issuer, id)
-	return link, s.commit(ctx, vendor, batch, change)
+	return link, w.commit(ctx, vendor, batch, change)
 }
 
 // RevokePublished ends a link that a publisher signed, whether it was used before
 // or not. Revoking twice is no error.
-func (s *Store) RevokePublished(ctx context.Context, vendor, domain, id string) error {
+func (w Writer) RevokePublished(ctx context.Context, vendor, domain, id string) error {
 	if err := errors.Join(checkText("domain", domain, 255), checkText("id", id, keys.MaxLinkID)); err != nil {
 		return err
 	}
-	_, err := s.RevokeLink(ctx, vendor, domain, id)
+	_, err := w.RevokeLink(ctx, vendor, domain, id)
 	if !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	// When it ends nobody knows: what is revoked before it was seen stays so.
-	revokedAt := s.now().UTC().Truncate(time.Millisecond)
+	revokedAt := w.timestamp()
 	batch := &engine.Batch{Puts: []engine.Put{{Key: key(prefixRevocation, domain, id), Value: []byte(revokedAt.Format(time.RFC3339Nano))}}}
 	var change policy.Invalidation
 	change.Add(policy.KindLink, vendor, domain, id)
-	return s.commit(ctx, vendor, batch, change)
+	return w.commit(ctx, vendor, batch, change)
 }
 
 // Link implements policy.Records. A link that was revoked before anybody used it
@@ -301,7 +301,7 @@ func (s *Store) firstUse(ctx context.Context, vendor string, link *policy.Link) 
 	if !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	stored, err := encode(SignedLink{Claims: *claims, KeyID: link.KeyID, CreatedAt: s.now().UTC().Truncate(time.Millisecond)})
+	stored, err := encode(SignedLink{Claims: *claims, KeyID: link.KeyID, CreatedAt: s.timestamp()})
 	if err != nil {
 		return nil, err
 	}

@@ -29,8 +29,8 @@ const (
 // list, and is not found any more. Their records are removed behind that, in steps,
 // the rest of many by Sweep. In the step that removes the list a mark is set that
 // its grants are yet to be removed; so a crash leaves none behind.
-func (s *Store) DeleteList(ctx context.Context, vendor, id string, allowed func(AccessList) error) error {
-	list, stored, err := s.list(ctx, vendor, id)
+func (w Writer) DeleteList(ctx context.Context, vendor, id string, allowed func(AccessList) error) error {
+	list, stored, err := w.list(ctx, vendor, id)
 	if err != nil {
 		return err
 	}
@@ -48,11 +48,11 @@ func (s *Store) DeleteList(ctx context.Context, vendor, id string, allowed func(
 		Deletes: [][]byte{k},
 		Puts:    []engine.Put{{Key: key(prefixPurge, id), Value: []byte{}}},
 	}
-	if err := s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true}); err != nil {
+	if err := w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true}); err != nil {
 		return err
 	}
 	// The list is gone, whatever becomes of this: Sweep tries again.
-	_, _ = s.purgeList(ctx, vendor, id, purgeAtOnce)
+	_, _ = w.purgeList(ctx, vendor, id, purgeAtOnce)
 	return nil
 }
 

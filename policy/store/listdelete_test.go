@@ -56,7 +56,7 @@ func TestListEndsWithAllItsGrants(t *testing.T) {
 			last := page[len(page)-1]
 			stamp := b.versions.Shared()
 
-			cut := store.New(&failingEngine{b.engine, commits}, b.versions, b.now)
+			cut := store.New(&failingEngine{b.engine, commits}, b.versions, b.now).As(store.Actor{})
 			b.ok(cut.DeleteList(t.Context(), vendor, list.ID, nil))
 			if b.versions.Shared() == stamp {
 				t.Error("what the list gave is still had, as far as memory knows")

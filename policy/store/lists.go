@@ -70,18 +70,18 @@ func normalizeStatus(status *string) error {
 }
 
 // CreateList stores a new access list under a new id.
-func (s *Store) CreateList(ctx context.Context, vendor string, list AccessList) (AccessList, error) {
+func (w Writer) CreateList(ctx context.Context, vendor string, list AccessList) (AccessList, error) {
 	if err := list.normalize(); err != nil {
 		return AccessList{}, err
 	}
-	list.ID = newID("src_", s.now())
+	list.ID = newID("src_", w.now())
 	stored, err := encode(list)
 	if err != nil {
 		return AccessList{}, err
 	}
 	k := key(prefixList, list.ID)
 	batch := &engine.Batch{Checks: []engine.Check{{Key: k}}, Puts: []engine.Put{{Key: k, Value: stored}}}
-	return list, s.commit(ctx, vendor, batch, policy.Invalidation{})
+	return list, w.commit(ctx, vendor, batch, policy.Invalidation{})
 }
 
 // List returns an access list, or ErrNotFound.
@@ -155,8 +155,8 @@ func (s *Store) Lists(ctx context.Context, vendor string, page Page) ([]AccessLi
 
 // UpdateList changes an access list: change gets the list as it is and alters
 // it; its id stays. Every grant of the list is decided anew.
-func (s *Store) UpdateList(ctx context.Context, vendor, id string, change func(*AccessList) error) (AccessList, error) {
-	list, stored, err := s.list(ctx, vendor, id)
+func (w Writer) UpdateList(ctx context.Context, vendor, id string, change func(*AccessList) error) (AccessList, error) {
+	list, stored, err := w.list(ctx, vendor, id)
 	if err != nil {
 		return AccessList{}, err
 	}
@@ -173,5 +173,5 @@ func (s *Store) UpdateList(ctx context.Context, vendor, id string, change func(*
 	}
 	k := key(prefixList, id)
 	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Puts: []engine.Put{{Key: k, Value: updated}}}
-	return list, s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true})
+	return list, w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true})
 }

@@ -104,12 +104,12 @@ var ErrExists = errors.New("there is such a record already")
 func (s *Store) NewSKU() string { return newID("sku_", s.now()) }
 
 // CreateProduct stores a new product. ErrExists means that its sku has one.
-func (s *Store) CreateProduct(ctx context.Context, vendor string, product Product) (Product, error) {
+func (w Writer) CreateProduct(ctx context.Context, vendor string, product Product) (Product, error) {
 	if err := product.normalize(); err != nil {
 		return Product{}, err
 	}
-	product.CreatedAt = s.now().UTC().Truncate(time.Millisecond)
-	return s.putProduct(ctx, vendor, product.SKU, func(old *Product) (*Product, error) {
+	product.CreatedAt = w.timestamp()
+	return w.putProduct(ctx, vendor, product.SKU, func(old *Product) (*Product, error) {
 		if old != nil {
 			return nil, ErrExists
 		}
@@ -120,8 +120,8 @@ func (s *Store) CreateProduct(ctx context.Context, vendor string, product Produc
 // UpdateProduct changes a product: change gets it as it is and alters it; its sku
 // and its time of creation stay. When its members change, everybody's
 // entitlements are decided anew.
-func (s *Store) UpdateProduct(ctx context.Context, vendor, sku string, change func(*Product) error) (Product, error) {
-	return s.putProduct(ctx, vendor, sku, func(old *Product) (*Product, error) {
+func (w Writer) UpdateProduct(ctx context.Context, vendor, sku string, change func(*Product) error) (Product, error) {
+	return w.putProduct(ctx, vendor, sku, func(old *Product) (*Product, error) {
 		if old == nil {
 			return nil, ErrNotFound
 		}
@@ -138,8 +138,8 @@ func (s *Store) UpdateProduct(ctx context.Context, vendor, sku string, change fu
 // DeleteProduct removes a product, unless allowed, which gets it as it is,
 // returns an error; nil allows it. Grants of its sku stay, and what was in it is
 // no longer.
-func (s *Store) DeleteProduct(ctx context.Context, vendor, sku string, allowed func(Product) error) error {
-	_, err := s.putProduct(ctx, vendor, sku, func(old *Product) (*Product, error) {
+func (w Writer) DeleteProduct(ctx context.Context, vendor, sku string, allowed func(Product) error) error {
+	_, err := w.putProduct(ctx, vendor, sku, func(old *Product) (*Product, error) {
 		if old == nil {
 			return nil, ErrNotFound
 		}
@@ -157,10 +157,10 @@ const productAttempts = 3
 
 // putProduct makes of a product, nil where there is none, what change returns;
 // nil removes it.
-func (s *Store) putProduct(ctx context.Context, vendor, sku string, change func(*Product) (*Product, error)) (product Product, err error) {
+func (w Writer) putProduct(ctx context.Context, vendor, sku string, change func(*Product) (*Product, error)) (product Product, err error) {
 	for range productAttempts {
 		var write *productWrite
-		if write, err = s.readProduct(ctx, vendor, sku); err != nil {
+		if write, err = w.readProduct(ctx, vendor, sku); err != nil {
 			return Product{}, err
 		}
 		var next *Product
@@ -170,15 +170,15 @@ func (s *Store) putProduct(ctx context.Context, vendor, sku string, change func(
 		product = Product{}
 		if next != nil {
 			product = *next
-			product.UpdatedAt = s.now().UTC().Truncate(time.Millisecond)
+			product.UpdatedAt = w.timestamp()
 			next = &product
 		}
 		var batch *engine.Batch
 		var shared bool
-		if batch, shared, err = s.productBatch(ctx, vendor, write, next); err != nil {
+		if batch, shared, err = w.productBatch(ctx, vendor, write, next); err != nil {
 			return Product{}, err
 		}
-		if err = s.commit(ctx, vendor, batch, policy.Invalidation{Shared: shared, SameDomains: true}); !errors.Is(err, ErrConflict) {
+		if err = w.commit(ctx, vendor, batch, policy.Invalidation{Shared: shared, SameDomains: true}); !errors.Is(err, ErrConflict) {
 			break
 		}
 		// Somebody else changed this product, or the members of another. Where

@@ -35,7 +35,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 	defer backend.Close()
 	versions := new(policy.Versions)
-	records := store.New(backend, versions, time.Now)
+	records := store.New(backend, versions, time.Now).As(store.Actor{})
 	operators := policy.StandardOperators()
 	decisions, err := policy.New(policy.Options{
 		Records: records, Versions: versions, Operators: operators, CacheBytes: policy.MinCacheBytes, Now: time.Now,

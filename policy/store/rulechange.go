@@ -21,10 +21,10 @@ import (
 // time the error is ErrConflict, and change was called for nothing. Returned
 // are the rules as compiled; the caller publishes them with
 // policy.Policy.RefreshRules before it acknowledges.
-func (s *Store) ChangeRules(
+func (w Writer) ChangeRules(
 	ctx context.Context, vendor, site string, operators *policy.Operators, change func([]policy.Rule) ([]policy.Rule, error),
 ) (*policy.Ruleset, error) {
-	old, err := s.storedRules(ctx, vendor, site)
+	old, err := w.storedRules(ctx, vendor, site)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (s *Store) ChangeRules(
 	if err != nil || batch == nil {
 		return compiled, err
 	}
-	return compiled, s.commitKnowing(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true}, old.held)
+	return compiled, w.commitReplacing(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true}, old.held)
 }
 
 // storedRules are the rules of a site at one moment.

@@ -44,7 +44,7 @@ func decodeRule(decoder *policy.RuleDecoder, entry engine.Entry) (policy.Rule, e
 // cannot be compiled are refused with a *policy.RuleError, and nothing is
 // stored. The caller publishes them with policy.Policy.RefreshRules before it
 // acknowledges.
-func (s *Store) ReplaceRules(ctx context.Context, vendor, site string, rules []policy.Rule, operators *policy.Operators) error {
-	_, err := s.ChangeRules(ctx, vendor, site, operators, func([]policy.Rule) ([]policy.Rule, error) { return rules, nil })
+func (w Writer) ReplaceRules(ctx context.Context, vendor, site string, rules []policy.Rule, operators *policy.Operators) error {
+	_, err := w.ChangeRules(ctx, vendor, site, operators, func([]policy.Rule) ([]policy.Rule, error) { return rules, nil })
 	return err
 }

@@ -120,12 +120,12 @@ func (k *sessionKeys) list() []SessionKeyInfo {
 
 // EnsureSessionKey makes the first key of a site that has none. Nobody is given
 // it: RotateSessionKey replaces it at once.
-func (s *Sessions) EnsureSessionKey(ctx context.Context, vendor, site string) error {
+func (s *Sessions) EnsureSessionKey(ctx context.Context, w Writer, vendor, site string) error {
 	record, stored, err := s.sessionKeys(ctx, vendor, site)
 	if err != nil || len(record.Keys) > 0 {
 		return err
 	}
-	_, err = s.addSessionKey(ctx, vendor, site, record, stored, 0, false)
+	_, err = s.addSessionKey(ctx, w, vendor, site, record, stored, 0, false)
 	if errors.Is(err, ErrConflict) { // somebody else made it
 		return nil
 	}
@@ -137,7 +137,7 @@ func (s *Sessions) EnsureSessionKey(ctx context.Context, vendor, site string) er
 // accept both meanwhile. A key that waited already is dropped. A key that nobody
 // was given is replaced at once, whatever the overlap. ErrConflict means that
 // somebody else rotated at the same time.
-func (s *Sessions) RotateSessionKey(ctx context.Context, vendor, site string, overlap time.Duration) (keys.SessionKey, error) {
+func (s *Sessions) RotateSessionKey(ctx context.Context, w Writer, vendor, site string, overlap time.Duration) (keys.SessionKey, error) {
 	if overlap < 0 || overlap > MaxOverlap {
 		return keys.SessionKey{}, &FieldError{"overlap", fmt.Sprintf("must be from 0s to %v", MaxOverlap)}
 	}
@@ -145,13 +145,13 @@ func (s *Sessions) RotateSessionKey(ctx context.Context, vendor, site string, ov
 	if err != nil {
 		return keys.SessionKey{}, err
 	}
-	return s.addSessionKey(ctx, vendor, site, record, stored, overlap, true)
+	return s.addSessionKey(ctx, w, vendor, site, record, stored, overlap, true)
 }
 
 func (s *Sessions) addSessionKey(
-	ctx context.Context, vendor, site string, record *sessionKeys, stored []byte, overlap time.Duration, shown bool,
+	ctx context.Context, w Writer, vendor, site string, record *sessionKeys, stored []byte, overlap time.Duration, shown bool,
 ) (keys.SessionKey, error) {
-	now := s.now().UTC().Truncate(time.Millisecond)
+	now := s.timestamp()
 	i := record.current(now)
 	record.Keys = record.Keys[max(i, 0) : i+1] // neither those before nor one that waits
 	if i < 0 || !record.Keys[0].Shown {
@@ -166,7 +166,7 @@ func (s *Sessions) addSessionKey(
 		ID: id, Sealed: s.keyring.sealer.Seal([]byte(made.Reveal()), sessionKeySealedFor(vendor, site, id)),
 		CreatedAt: now, SignsFrom: now.Add(overlap), Shown: shown,
 	})
-	return made, s.putSessionKeys(ctx, vendor, site, record, stored)
+	return made, s.putSessionKeys(ctx, w, vendor, site, record, stored)
 }
 
 // forgetOld drops what the first n keys hold: nothing is made with them again.
@@ -178,7 +178,7 @@ func (k *sessionKeys) forgetOld(n int) {
 
 // SwitchSessionKey ends an overlap: the key that waits is used from now on. It is
 // no error when none waits. ErrNotFound means that the site has no key.
-func (s *Sessions) SwitchSessionKey(ctx context.Context, vendor, site string) error {
+func (s *Sessions) SwitchSessionKey(ctx context.Context, w Writer, vendor, site string) error {
 	record, stored, err := s.sessionKeys(ctx, vendor, site)
 	if err != nil {
 		return err
@@ -186,14 +186,14 @@ func (s *Sessions) SwitchSessionKey(ctx context.Context, vendor, site string) er
 	if len(record.Keys) == 0 {
 		return ErrNotFound
 	}
-	now := s.now().UTC().Truncate(time.Millisecond)
+	now := s.timestamp()
 	last := len(record.Keys) - 1
 	if record.current(now) == last {
 		return nil
 	}
 	record.Keys[last].SignsFrom = now
 	record.forgetOld(last)
-	return s.putSessionKeys(ctx, vendor, site, record, stored)
+	return s.putSessionKeys(ctx, w, vendor, site, record, stored)
 }
 
 // sessionKeys reads the keys of a site, and how they are stored: nil when there
@@ -207,7 +207,7 @@ func (s *Sessions) sessionKeys(ctx context.Context, vendor, site string) (*sessi
 	return record, stored, err
 }
 
-func (s *Sessions) putSessionKeys(ctx context.Context, vendor, site string, record *sessionKeys, stored []byte) error {
+func (s *Sessions) putSessionKeys(ctx context.Context, w Writer, vendor, site string, record *sessionKeys, stored []byte) error {
 	updated, err := encode(record)
 	if err != nil {
 		return err
@@ -217,7 +217,7 @@ func (s *Sessions) putSessionKeys(ctx context.Context, vendor, site string, reco
 		Checks: []engine.Check{{Key: place, Value: stored}},
 		Puts:   []engine.Put{{Key: place, Value: updated}},
 	}
-	return s.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
+	return w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }
 
 // newSessionKeyID returns the name of a key, which says nothing of it.

@@ -59,32 +59,8 @@ type FieldError struct {
 
 func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 
-// commit applies a batch, notes who did it, and makes stale what it changed. The
-// versions are bumped even when the commit fails: an engine that was cut off may have
-// written, and a bump too many costs only a read.
-func (s *Store) commit(ctx context.Context, vendor string, batch *engine.Batch, change policy.Invalidation) error {
-	return s.commitKnowing(ctx, vendor, batch, change, nil)
-}
-
-// commitKnowing is commit where what keys held before is known otherwise than from
-// the batch's checks.
-func (s *Store) commitKnowing(ctx context.Context, vendor string, batch *engine.Batch, change policy.Invalidation, held heldBefore) error {
-	if err := s.audit(ctx, batch, held); err != nil {
-		return err
-	}
-	note, err := s.noteOnce(ctx, vendor, batch)
-	if err != nil {
-		return err
-	}
-	batch.Event = change.Encode()
-	_, err = s.engine.Commit(ctx, vendor, batch)
-	s.versions.Bump(change)
-	err = note.settle(err)
-	if _, failed := errors.AsType[*engine.CheckError](err); failed {
-		return ErrConflict
-	}
-	return err
-}
+// timestamp returns the time as records store it.
+func (s *Store) timestamp() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
 
 // get reads one record of a vendor into value, and returns its bytes as they
 // are stored, for a later Check.

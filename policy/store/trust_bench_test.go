@@ -28,7 +28,7 @@ func benchmarkTrust(b *testing.B, domains int) {
 	}
 	defer backend.Close()
 	versions := new(policy.Versions)
-	records := store.New(backend, versions, time.Now)
+	records := store.New(backend, versions, time.Now).As(store.Actor{})
 	var all engine.Batch
 	for i := range domains {
 		all.Puts = append(all.Puts, engine.Put{

@@ -46,18 +46,18 @@ func (v *Vendor) check() error {
 }
 
 // CreateVendor stores a new vendor. ErrExists means that its id is taken.
-func (s *Store) CreateVendor(ctx context.Context, vendor Vendor) (Vendor, error) {
+func (w Writer) CreateVendor(ctx context.Context, vendor Vendor) (Vendor, error) {
 	if err := vendor.check(); err != nil {
 		return Vendor{}, err
 	}
-	vendor.CreatedAt = s.now().UTC().Truncate(time.Millisecond)
+	vendor.CreatedAt = w.timestamp()
 	stored, err := encode(vendor)
 	if err != nil {
 		return Vendor{}, err
 	}
 	k := key(prefixVendor, vendor.ID)
 	batch := &engine.Batch{Checks: []engine.Check{{Key: k}}, Puts: []engine.Put{{Key: k, Value: stored}}}
-	err = s.commit(ctx, SystemPartition, batch, policy.Invalidation{})
+	err = w.commit(ctx, SystemPartition, batch, policy.Invalidation{})
 	if errors.Is(err, ErrConflict) {
 		err = ErrExists
 	}
