@@ -59,7 +59,7 @@ func trouble(status *keys.SetStatus) int {
 }
 
 func wireKeySet(status *keys.SetStatus) keySetHealth {
-	address := status.Location.Address()
+	address := status.Source.Address()
 	if parsed, err := url.Parse(address); err == nil {
 		parsed.RawQuery = "" // which may hold a secret
 		address = parsed.String()

@@ -48,7 +48,7 @@ func (keySetCollector) Collect(to chan<- prometheus.Metric) {
 		}
 		asked, refused = asked+stats.UnknownAsked, refused+stats.UnknownRefused
 		for _, status := range shared.keySets.Statuses() {
-			name := sourceName(status.Location)
+			name := sourceName(status.Source)
 			if known, ok := sources[name]; len(sources) < maxKeySetSeries && !ok || ok && known.TriedAt.Before(status.TriedAt) {
 				sources[name] = status
 			}
