@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -107,4 +108,41 @@ func (ri *ReaderIssuer) read(o object, now int64) (ReaderClaims, error) {
 		return ReaderClaims{}, &claimError{names.Email, "is not an email address"}
 	}
 	return c, nil
+}
+
+// checkIdentity checks the issuer, audience and times of a token that
+// identifies a reader or an API client.
+func (o object) checkIdentity(issuer, audience string, now int64) (times, error) {
+	got, err := o.text("iss", maxIssuer)
+	switch {
+	case err != nil:
+		return times{}, err
+	case got != issuer:
+		return times{}, ErrIssuer
+	case !o.hasAudience(audience):
+		return times{}, ErrAudience
+	}
+	t, err := o.times()
+	if err != nil {
+		return times{}, err
+	}
+	return t, t.check(now)
+}
+
+// maxAudiences is the maximum number of audiences of a token.
+const maxAudiences = 16
+
+// hasAudience reports whether `aud`, a string or an array of strings (RFC 7519,
+// section 4.1.3), names the audience.
+func (o object) hasAudience(audience string) bool {
+	value := o.find("aud")
+	if len(value) == 0 || audience == "" {
+		return false
+	}
+	if value[0] == '"' {
+		text, ok := unquote(value)
+		return ok && text == audience
+	}
+	audiences, ok := readTexts(value, maxAudiences)
+	return ok && slices.Contains(audiences, audience)
 }
