@@ -14,12 +14,14 @@
 // The gate:
 //
 //	handler.go       the directive's module, and the steps of a request
+//	site.go          what a gate needs of the open store
+//	ruleconfig.go    configured rules
 //	request.go       a request in the gate, and what it keeps of its headers
 //	clean.go         removal of spoofable headers and parameters
 //	query.go         parameters of a query string
 //	identify.go      the reader: tokens and earlier authentication
-//	redeem.go        evidence of signed links, and redemption of counted ones
-//	share.go         parameters that carry what publishers sign
+//	linkevidence.go  signed links that a request carries, and their removal from its URL
+//	redeem.go        redemption of counted links
 //	cookie.go        the cookie of a redeemed link
 //	upstream.go      headers to the origin, the reader assertion among them
 //	response.go      headers of allowed responses

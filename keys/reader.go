@@ -96,10 +96,8 @@ func (ri *ReaderIssuer) read(o object, now int64) (ReaderClaims, error) {
 	if c.UserID, err = o.text(names.UserID, 255); err != nil {
 		return ReaderClaims{}, err
 	}
-	if c.PublisherUserID, err = o.optionalText(names.PublisherUserID, 255); err != nil {
-		return ReaderClaims{}, err
-	}
-	if c.Email, err = o.optionalText(names.Email, 254); err != nil {
+	err = o.readTextFields(textField{names.PublisherUserID, 255, &c.PublisherUserID}, textField{names.Email, 254, &c.Email})
+	if err != nil {
 		return ReaderClaims{}, err
 	}
 	if c.EmailVerified, err = o.boolean(names.EmailVerified); err != nil {

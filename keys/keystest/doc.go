@@ -1,5 +1,5 @@
 // Package keystest provides the fixtures that the tests of several packages
-// share: a clock that moves only when told to, a log sink, a recording HTTP
+// share: a clock that moves only when a test moves it, a log sink, a recording HTTP
 // server, and a TLS host that serves a key set.
 //
 // It imports neither keys nor any other package of this module, so that the
