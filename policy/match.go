@@ -63,7 +63,7 @@ func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
 		slices.SortStableFunc(ordered, byRank)
 	}
 	set := &Ruleset{rules: make([]compiledRule, len(ordered)), trie: newTrie(len(ordered))}
-	compiler := compiler{operators: operators, same: make(map[sameAllow]*compiledAllow), done: make(map[string]*compiledAllow)}
+	compiler := compiler{operators: operators, done: make(map[string]*compiledAllow)}
 	for i := range ordered {
 		rule := &ordered[i]
 		if i > 0 && rule.Rank == ordered[i-1].Rank {
@@ -81,17 +81,10 @@ func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
 // captures as another: those are compiled once.
 type compiler struct {
 	operators *Operators
-	same      map[sameAllow]*compiledAllow // by where the arguments are in memory
-	done      map[string]*compiledAllow    // by what they are
+	done      map[string]*compiledAllow // by appendKey
 	key       []byte
 	captures  []string
 	segments  []segment // those of the next rules
-}
-
-// sameAllow is what cannot but be compiled to the same.
-type sameAllow struct {
-	allowIdentity
-	captures string // with slashes between, which no name holds
 }
 
 // compiledAllow is what does not depend on a rule's path but for the names of what
@@ -151,28 +144,16 @@ func (c *compiler) template(path string) ([]segment, error) {
 }
 
 func (c *compiler) allow(allow *Allow) (*compiledAllow, error) {
-	same := sameAllow{allowIdentity: allow.identity()}
-	switch len(c.captures) {
-	case 0:
-	case 1:
-		same.captures = c.captures[0]
-	default:
-		same.captures = strings.Join(c.captures, "/")
-	}
-	if known := c.same[same]; known != nil {
+	c.key = allow.appendKey(c.key[:0], c.captures)
+	if known := c.done[string(c.key)]; known != nil {
 		return known, nil
 	}
-	c.key = allow.appendKey(c.key[:0], c.captures)
-	known := c.done[string(c.key)]
-	if known == nil {
-		var err error
-		if known, err = c.compileAllow(allow); err != nil {
-			return nil, err
-		}
-		c.done[string(c.key)] = known
+	compiled, err := c.compileAllow(allow)
+	if err != nil {
+		return nil, err
 	}
-	c.same[same] = known
-	return known, nil
+	c.done[string(c.key)] = compiled
+	return compiled, nil
 }
 
 func (c *compiler) compileAllow(allow *Allow) (*compiledAllow, error) {
