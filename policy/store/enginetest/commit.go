@@ -318,7 +318,7 @@ var counterTests = []test{
 		require.Len(b, b.keys([]byte("use/"), nil), 10)
 		require.EqualValues(b, 10, b.position())
 	}},
-	{"of 32 who use several links at once, each is told what became of its own", func(b *fixture) {
+	{"32 concurrent uses of several links each get their own result", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{put("link a", ""), put("link b", ""), put("link c", ""), put("revoked c", "")}})
 		wants := map[string]error{"a": nil, "b": &engine.BoundError{Index: 0}, "c": &engine.CheckError{Index: 1}, "d": &engine.CheckError{Index: 0}}
 		links := []string{"a", "b", "c", "d"}

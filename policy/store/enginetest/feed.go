@@ -48,7 +48,7 @@ var feedTests = []test{
 		require.ErrorIs(b, err, engine.ErrFeedGap)
 		require.Empty(b, b.events(1, 10), "the newest one is no gap")
 	}},
-	{"old events are dropped, and who needs them is told", func(b *fixture) {
+	{"old events are dropped, which is a feed gap", func(b *fixture) {
 		const n = 2 * engine.FeedLength
 		var payload sync.Map // by position
 		inParallel(64, func(i int) {

@@ -1,5 +1,3 @@
-// Package redistest starts Redis servers for tests: real processes, each in a
-// folder of its own, on ports that were free.
 package redistest
 
 import (
