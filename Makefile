@@ -1,4 +1,5 @@
-# What a developer runs. `make test` installs what it needs where it may.
+# What a developer runs; `make help` lists it. Tools that are missing are installed
+# where that is permitted.
 SHELL       := /bin/bash -o pipefail
 GO          ?= go
 TOOLS       := $(CURDIR)/.tools
@@ -6,32 +7,55 @@ GOLANGCI    := $(TOOLS)/golangci-lint
 GOLANGCI_AT := v2.15.0
 # Drivers of Caddy's certificate authority that nothing here uses.
 TAGS        := nobadger,nomysql,nopgx
+# PKG and RUN limit `make test` to packages and to the tests that RUN matches.
+PKG         := ./...
+RUN         :=
 
-.PHONY: build test bench bench-go bench-instructions lint fmt clean
+# Packages whose tests need more than Go, a C compiler and Redis.
+binary_tests := $(filter ./... ./cmd/%,$(PKG))
+binary_needs := curl=curl,ca-certificates node=nodejs npm=npm
+# Packages whose tests count allocations: all, or those of PKG.
+alloc_all    := ./keys ./policy ./caddymodule
+alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
 
-build: ## the binary, ./gatefold
+.PHONY: help build test test-quick bench bench-go bench-instructions lint words fmt clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+build: ## build the binary, ./gatefold
 	$(GO) build -tags $(TAGS) -trimpath -o gatefold ./cmd/gatefold
 
-# Every test, with the race detector. A skipped test proves nothing, so it fails
-# the run.
 # The race detector needs a C compiler, the README's transcript curl, the client
-# that is generated from the API's description node and npm, promtool checks metrics
-# and alerts, redis-server and nginx are started by the tests.
-test:
-	@.ci/need gcc=gcc,libc6-dev curl=curl,ca-certificates node=nodejs npm=npm
-	@.ci/promtool $(TOOLS)
+# that is generated from the API's description node and npm; promtool checks metrics
+# and alerts; tests start redis-server and nginx. A skipped test fails the run. The
+# race detector allocates, so tests that count allocations also run without it.
+test: ## run the tests with the race detector: all, or PKG=./keys RUN=TestX
+	@.ci/need gcc=gcc,libc6-dev $(if $(binary_tests),$(binary_needs))
 	@.ci/redis $(TOOLS)
+ifneq ($(binary_tests),)
+	@.ci/promtool $(TOOLS)
 	@.ci/nginx $(TOOLS)
-	$(GO) vet -tags $(TAGS) ./...
-	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v ./... 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
+endif
+	$(GO) vet -tags $(TAGS) $(PKG)
+	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v $(if $(RUN),-run '$(RUN)') $(PKG) 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
 	@if grep -q -e '--- SKIP' $(TOOLS)/test.log; then echo 'these tests were skipped:'; grep -e '--- SKIP' $(TOOLS)/test.log; exit 1; fi
-	# The race detector allocates for itself: what counts allocations runs without.
-	$(GO) test -tags $(TAGS) -count=1 -run Alloc ./keys ./policy ./caddymodule
+ifneq ($(alloc_tests),)
+	$(GO) test -tags $(TAGS) -count=1 -run Alloc $(alloc_tests)
+endif
 
-# What the gate costs: real servers, driven in turns. It takes about fourteen minutes;
-# BENCH="-quick" shows within one whether it runs, BENCH="-slices 200" takes longer
-# and is surer. docs/performance.md tells how to read the table.
-bench:
+# No race detector, and nothing but Go: what needs Redis, curl, node, nginx or
+# promtool is left out, and so are counts of allocations, which need a quiet machine.
+# Results of unchanged packages come from Go's cache.
+quick_skip := Redis|Allocat
+quick_tree := ^TestTree
+test-quick: ## run what needs only Go, in under a minute once it is compiled
+	@mkdir -p $(TOOLS)
+	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /redisengine) | grep -v 'no test files'
+	$(GO) test -tags $(TAGS) -short -run '$(quick_tree)' ./cmd/gatefold
+	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
+
+bench: ## measure the gate beside other servers: 14 minutes; BENCH="-quick" one
 	@.ci/need wrk=wrk
 	@.ci/nginx $(TOOLS)
 	@.ci/redis $(TOOLS)
@@ -39,25 +63,25 @@ bench:
 	$(GO) build -tags $(TAGS) -trimpath -o $(TOOLS)/gatefold-bench ./cmd/gatefold-bench
 	PATH="$(TOOLS):$$PATH" $(TOOLS)/gatefold-bench -gatefold $(TOOLS)/gatefold -output $(TOOLS)/bench.md $(BENCH)
 
-# What single steps cost, in the process; a minute or two.
-bench-go:
-	$(GO) test -tags $(TAGS) -run '^$$' -bench . ./keys ./policy ./policy/store ./caddymodule | grep -v '^{'
+bench-go: ## run the Go benchmarks: a minute or two
+	$(GO) test -tags $(TAGS) -run '^$$' -bench . ./keys ./policy/... ./caddymodule | grep -v '^{'
 
-# How many instructions they take, which is the same on a machine that is busy; a
-# minute or two.
-bench-instructions:
+bench-instructions: ## count instructions of single steps in valgrind: two minutes
 	@.ci/need valgrind=valgrind
 	@GO=$(GO) .ci/instructions $(TOOLS)/instructions $(TAGS)
 
-lint: $(GOLANGCI)
+lint: words $(GOLANGCI) ## run the linters and the check of words
 	$(GOLANGCI) run ./...
 
-fmt: $(GOLANGCI)
+words: ## refuse retired words in code and documents
+	@.ci/words
+
+fmt: $(GOLANGCI) ## format the Go files
 	$(GOLANGCI) fmt ./...
 
-# Built from source by the toolchain that is there, so that it knows its language.
+# Built from source, so that it supports the language version of the toolchain.
 $(GOLANGCI):
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_AT)
 
-clean:
+clean: ## remove what was built and unpacked
 	rm -rf $(TOOLS) gatefold

@@ -1,12 +1,3 @@
-// Package admin is the management API over records and keys: signed links,
-// access lists and grants, products, rules, trusted domains, DjaoApp's proxy, and
-// what a reader may have. It is an http.Handler that knows nothing of Caddy;
-// whoever mounts it says who may call, for other machines an Authority.
-//
-// In the flow of data it stands above policy/store, which checks and keeps the
-// records. A change is acknowledged after it was committed and after everything
-// in memory that it made stale was marked so: the next request at the gate is
-// decided by it.
 package admin
 
 import (
@@ -28,89 +19,91 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// Options say over what the API works, and for whom.
+// Options configure the API.
 type Options struct {
 	Store   *store.Store
 	Keyring *store.Keyring
-	// Policy decides at the gate; it is told of changed rules.
+	// Policy decides requests at the gate. The API refreshes its rules and domains.
 	Policy *policy.Policy
-	// KeySets fetches other people's keys. Nil: none can be had.
+	// KeySets fetches remote key sets. Nil disables fetching.
 	KeySets *keys.Sets
-	// Authorize says who calls. An error that is a *RefusedError is answered as it
-	// says; any other is answered 401.
+	// Authorize returns the caller of a request. A *RefusedError defines the
+	// response; any other error is a 401. Default: Authority.Authorize.
 	Authorize func(*http.Request) (Caller, error)
-	// Operator adds what only the operator of the machine may do, and tells in
-	// full what went wrong. The query parameter `vendor` is then Authorize's.
+	// Operator adds the operations of the local operator, and puts the text of
+	// internal errors into responses. Authorize then reads the query parameter
+	// vendor.
 	Operator bool
-	// Authority makes this the API for other machines: it answers what they ask
-	// before they may call (tokens, keys, the description of the API). Its method
-	// Authorize is then Authorize's default. Nil: nothing is open to strangers.
+	// Authority serves remote clients: it adds the operations that need no
+	// authentication (tokens, key sets, documentation). Optional.
 	Authority *Authority
-	// Origins are those from which pages may call, see CheckOrigin. Default: none.
+	// Origins are the origins whose pages may call the API, see CheckOrigin.
+	// Default: none.
 	Origins []string
-	// Explain tells how a request at the gate of a vendor would be decided. An
-	// error that is a *RefusedError is answered as it says. Nil: nobody can ask.
+	// Explain explains how a vendor's gate would decide a request. A *RefusedError
+	// defines the response. Nil disables explain.
 	Explain func(ctx context.Context, vendor string, request ExplainRequest) (*Explanation, error)
-	// FixedRules returns the rules of a site that the running configuration
-	// says, by rank, or none where the store has them. Such rules are read-only
-	// here. Nil: there are no such sites.
+	// FixedRules returns the rules of a site in the running configuration, by
+	// rank, or none if the site's rules are stored. Fixed rules are read-only.
+	// Optional.
 	FixedRules func(vendor, site string) []policy.Rule
-	// StoreState tells how this node stands towards a store that other nodes share.
-	// Nil: they do not.
+	// StoreState returns the state of a store that is shared with other nodes. Nil
+	// means that the store is not shared.
 	StoreState func() store.FollowState
-	// CheckEntryPoint says what is wrong with an address that a site's requests
-	// are to go to, for whoever set it. Nil: the gate looks when it connects.
+	// CheckEntryPoint returns an error if the gate must not connect to an entry
+	// point. Optional: the gate checks again when it connects.
 	CheckEntryPoint func(ctx context.Context, entry *url.URL) error
 	// Now is the clock.
 	Now func() time.Time
-	// Failed is told of errors that are the server's own, for the log. Nil:
-	// nobody is.
+	// Failed receives errors of the server itself, for the log. Optional.
 	Failed func(error)
 }
 
-// Caller is who calls the API, and whose records are meant.
+// Caller is an authorized caller.
 type Caller struct {
-	// Vendor is empty for callers that belong to none: only operations on vendors
-	// are open to them.
+	// Vendor owns the records of the call. It is empty for callers that belong to
+	// no vendor and may only use the operations on vendors.
 	Vendor string
-	// Name says who it is, for records of who changed what.
+	// Name identifies the caller in the audit log.
 	Name string
-	// Scopes are what the caller may do: `<resource>:read`, `:write` or `:*`.
-	// Unlimited callers may do everything.
-	Scopes    []string
+	// Scopes are `<resource>:read`, `<resource>:write` or `<resource>:*`.
+	Scopes []string
+	// Unlimited callers have all scopes.
 	Unlimited bool
 }
 
-// api is the API at work.
+// api implements the API.
 type api struct {
 	Options
 	sessions *store.Sessions
 	huma     huma.API
 	mux      *http.ServeMux
-	public   *http.ServeMux // what is open to strangers
-	// inFlight are the calls with an Idempotency-Key that are under way.
+	public   *http.ServeMux // needs no authentication
 	inFlight inFlight
-	// rows reads grants of imports, and of patches.
-	rows *importRows
-	// bodies are the media types of the bodies of operations that stream, by
-	// their patterns; streams bounds how many are under way.
+	rows     *importRows
+	// bodies are the media types of request bodies of streaming operations, by
+	// pattern.
 	bodies  map[string][]string
 	streams streamSlots
 }
 
 func init() {
-	// Names are exact: `EndsAt` is an unknown field, not another spelling of
-	// `endsAt`. The library has this only as a switch of the process.
+	// EndsAt is an unknown field, not another spelling of endsAt. Huma has this as
+	// a process-wide switch only.
 	huma.ValidateStrictCasing = true
 }
 
-// New returns the management API. It is safe for concurrent use.
+// New returns the management API, which is safe for concurrent use. It returns an
+// error if a required option is missing or an origin is invalid.
 func New(options Options) (http.Handler, error) {
 	if options.Authorize == nil && options.Authority != nil {
 		options.Authorize = options.Authority.Authorize
 	}
 	if options.Store == nil || options.Keyring == nil || options.Policy == nil || options.Authorize == nil || options.Now == nil {
 		return nil, errors.New("admin: Store, Keyring, Policy, Authorize and Now are required")
+	}
+	if options.Failed == nil {
+		options.Failed = func(error) {}
 	}
 	for _, origin := range options.Origins {
 		if err := CheckOrigin(origin); err != nil {
@@ -160,8 +153,8 @@ func New(options Options) (http.Handler, error) {
 	return a, a.servePublic()
 }
 
-// jsonFormat reads JSON in one way only: names are case-sensitive, and none may
-// come twice (RFC 8259, section 4, leaves both open).
+// jsonFormat reads JSON strictly: member names are case-sensitive and unique, which
+// RFC 8259, section 4, does not require.
 var jsonFormat = huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: json.Unmarshal}
 
 // ServeHTTP implements http.Handler.
@@ -182,9 +175,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query := r.URL.Query()
-	call := call{caller: caller, query: r.URL.Query(), address: requestAddress(r)}
-	ctx := context.WithValue(r.Context(), callKey{}, call)
-	r = r.WithContext(ctx)
+	c := &call{Caller: caller, query: r.URL.Query(), address: requestAddress(r)}
+	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	if a.Operator && query.Has("vendor") {
 		query.Del("vendor")
 		address := *r.URL
@@ -202,12 +194,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(w, r)
 }
 
-// refusedRoute answers what no operation serves, in the API's own words.
-func (a *api) refusedRoute(r *http.Request, header http.Header) *problem {
-	// The mux would redirect to the cleaned path; no client of an API follows
-	// that with its body.
+// refusedRoute returns the problem of a request that no operation serves, or nil.
+func (a *api) refusedRoute(r *http.Request, header http.Header) *Problem {
+	// The mux would redirect to the clean path, but clients do not resend a body.
 	if !plainPath(r.URL.Path) {
-		return newProblem(http.StatusNotFound, "There is no such resource: the path is not in its plain form.")
+		return newProblem(http.StatusNotFound, "There is no such resource: the path must not contain empty or dot segments or end with a slash.")
 	}
 	handler, pattern := a.mux.Handler(r)
 	if pattern != "" {
@@ -217,13 +208,13 @@ func (a *api) refusedRoute(r *http.Request, header http.Header) *problem {
 	handler.ServeHTTP(answer, r)
 	if answer.status == http.StatusMethodNotAllowed {
 		header["Allow"] = answer.header["Allow"]
-		return newProblem(http.StatusMethodNotAllowed, "This resource does not take "+printableMethod(r.Method)+".")
+		return newProblem(http.StatusMethodNotAllowed, "This resource does not support "+printableMethod(r.Method)+".")
 	}
 	return newProblem(http.StatusNotFound, "There is no such resource.")
 }
 
-// plainPath says whether a path is in its plain form. Rules are named by their
-// paths, in which a slash at the end counts.
+// plainPath reports whether a path is clean. The path of a rule may end with a
+// slash, which is significant.
 func plainPath(p string) bool {
 	clean := path.Clean(p)
 	return clean == p || strings.HasPrefix(p, rulesPath+"/") && clean+"/" == p
@@ -236,7 +227,7 @@ func printableMethod(method string) string {
 	return method
 }
 
-// statusRecorder keeps the status and the header of an answer.
+// statusRecorder records the status and the header of a response.
 type statusRecorder struct {
 	header http.Header
 	status int
@@ -250,43 +241,37 @@ type callKey struct{}
 
 // call is one call of the API.
 type call struct {
-	caller  Caller
+	Caller
 	query   url.Values
 	address url.URL // without the query
-	// idempotency is the record of a call with an Idempotency-Key, or nil.
+	// store reads and writes records on behalf of the caller. Of a call with an
+	// Idempotency-Key it writes the idempotency record too.
+	store       store.Writer
 	idempotency *store.IdempotencyRecord
 }
 
-// writer returns what writes the call's changes.
-func (c *call) writer(s *store.Store, operation string) store.Writer {
-	return s.As(store.Actor{Name: c.caller.Name, Operation: operation}).Once(c.idempotency)
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
 }
 
-// register adds an operation whose handler gets the vendor that is meant, and
-// whose errors become problems. The operation's Security says which scope the
-// caller must have, see admit.
-func register[I, O any](a *api, operation huma.Operation, handle func(ctx context.Context, vendor string, in *I) (*O, error)) {
-	registerWrite(a, operation, func(ctx context.Context, _ store.Writer, vendor string, in *I) (*O, error) {
-		return handle(ctx, vendor, in)
-	})
+// begin makes the call one of an operation.
+func (a *api) begin(c *call, operation *huma.Operation) {
+	c.store = a.Store.As(store.Actor{Name: c.Name, Operation: operation.OperationID}).Once(c.idempotency)
 }
 
-// registerWrite is register for an operation that writes: its handler also gets the
-// Writer of the call.
-func registerWrite[I, O any](
-	a *api, operation huma.Operation, handle func(ctx context.Context, w store.Writer, vendor string, in *I) (*O, error),
-) {
+// register adds an operation. Its Security is the scope that the caller must have,
+// see admit. Errors of its handler become problems.
+func register[I, O any](a *api, operation huma.Operation, handle func(ctx context.Context, c *call, in *I) (*O, error)) {
 	operation.Middlewares = append(huma.Middlewares{admit(scopeOf(&operation))}, operation.Middlewares...)
 	if operation.Method == http.MethodPost {
 		describeOnce(&operation)
 		operation.Middlewares = append(operation.Middlewares, a.once(operation))
 	}
 	huma.Register(a.huma, operation, func(ctx context.Context, in *I) (*O, error) {
-		call, ok := ctx.Value(callKey{}).(call)
-		if !ok {
-			return nil, newProblem(http.StatusUnauthorized, "Nobody is known to call.")
-		}
-		out, err := handle(ctx, call.writer(a.Store, operation.OperationID), call.caller.Vendor, in)
+		c := callOf(ctx)
+		a.begin(c, &operation)
+		out, err := handle(ctx, c, in)
 		if err != nil {
 			return nil, a.problemOf(err)
 		}
@@ -294,17 +279,17 @@ func registerWrite[I, O any](
 	})
 }
 
-// body is an answer with nothing but a body.
+// body is a request or response that has only a body.
 type body[T any] struct{ Body T }
 
-// created is the answer of an operation that made a record.
+// created is the response with a new record.
 type created[T any] struct {
-	Location string `header:"Location"`
-	ETag     string `header:"ETag" doc:"Names this state of the record, for If-Match."`
+	Location string `header:"Location" doc:"The URL of the new record, relative to the request URL."`
+	ETag     string `header:"ETag" doc:"A validator of the record's state, for If-Match."`
 	Body     T
 }
 
-// newCreated answers with a record that was made, unless there was an error.
+// newCreated returns the response with a new record, or err.
 func newCreated[T any](collection, id string, value T, err error) (*created[T], error) {
 	if err != nil {
 		return nil, err
@@ -312,11 +297,10 @@ func newCreated[T any](collection, id string, value T, err error) (*created[T], 
 	return &created[T]{Location: below(collection, id), ETag: etagOf(value), Body: value}, nil
 }
 
-// empty is an answer without a body.
+// empty is a response without a body.
 type empty struct{}
 
-// below returns the Location of a record that a POST to a collection made, as a
-// reference relative to the collection.
+// below returns the Location of a new record, relative to its collection.
 func below(collection, id string) string {
 	return fmt.Sprintf("%s/%s", path.Base(collection), url.PathEscape(id))
 }

@@ -12,47 +12,47 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// auditEntry says who changed what.
+// auditEntry is an entry of the audit log.
 type auditEntry struct {
-	ID        string        `json:"id"`
-	At        time.Time     `json:"at" doc:"When it was written."`
-	Actor     string        `json:"actor" doc:"Who had it written: a client of this API, or the local operator."`
-	Operation string        `json:"operation" doc:"The operation that was called, by its operationId."`
-	Records   []auditRecord `json:"records" doc:"What became of each record; at most 10 are told. An import tells of itself alone."`
-	More      int           `json:"more" doc:"How many records were changed besides."`
+	ID        string        `json:"id" doc:"The entry's id." example:"000fz3k8q1r5s6t7v8w9x0y1z2"`
+	At        time.Time     `json:"at" doc:"The time of the change." example:"2027-01-01T09:30:00Z"`
+	Actor     string        `json:"actor" doc:"The client of this API, or the local operator, that made the change."`
+	Operation string        `json:"operation" doc:"The operationId of the call."`
+	Records   []auditRecord `json:"records" doc:"The changed records, at most 10. An import is logged as one record."`
+	More      int           `json:"more" doc:"The number of changed records that are not listed."`
 }
 
-// auditRecord is what became of one record.
+// auditRecord is the change of one record.
 type auditRecord struct {
-	Kind      string          `json:"kind" example:"grant"`
-	ID        string          `json:"id" doc:"The record's id, behind those of what it stands in." example:"src_123abc/grant_123abc"`
-	Before    json.RawMessage `json:"before,omitempty" doc:"Absent for a record that was made. Of one that was altered, the members that differ."`
-	After     json.RawMessage `json:"after,omitempty" doc:"Absent for a record that was removed."`
-	Truncated bool            `json:"truncated,omitempty" doc:"A side was too long to be told."`
+	Kind      string          `json:"kind" doc:"The kind of record." example:"grant"`
+	ID        string          `json:"id" doc:"The record's path: parent ids first." example:"src_123abc/grant_123abc"`
+	Before    json.RawMessage `json:"before,omitempty" doc:"The previous values of the changed members; absent for a new record."`
+	After     json.RawMessage `json:"after,omitempty" doc:"The new values of the changed members; absent for a removed record."`
+	Truncated bool            `json:"truncated,omitempty" doc:"Whether before or after was too long to be logged."`
 }
 
 func wireAudit(entry store.AuditEntry) auditEntry {
-	told := auditEntry{
+	return auditEntry{
 		ID: entry.ID, At: entry.At, Actor: entry.Actor, Operation: entry.Operation,
-		Records: make([]auditRecord, len(entry.Records)), More: entry.More,
+		Records: wireAll(entry.Records, wireAuditRecord), More: entry.More,
 	}
-	for i, record := range entry.Records {
-		told.Records[i] = auditRecord{
-			Kind: record.Kind, ID: strings.Join(record.ID, "/"),
-			Before: record.Before, After: record.After, Truncated: record.Truncated,
-		}
+}
+
+func wireAuditRecord(record store.AuditRecord) auditRecord {
+	return auditRecord{
+		Kind: record.Kind, ID: strings.Join(record.ID, "/"),
+		Before: record.Before, After: record.After, Truncated: record.Truncated,
 	}
-	return told
 }
 
 // auditParams select entries of the log.
 type auditParams struct {
-	Actor     string    `query:"actor" maxLength:"255" doc:"Only what this client had written."`
-	Operation string    `query:"operation" maxLength:"64" doc:"Only what this operation wrote."`
-	Kind      string    `query:"kind" maxLength:"64" doc:"Only entries that tell of a record of this kind."`
-	Record    string    `query:"record" maxLength:"512" doc:"Only entries that tell of the record with this id, or of one that stands in it."`
-	Since     time.Time `query:"since" doc:"The first moment that is told of."`
-	Until     time.Time `query:"until" doc:"The first moment that is not."`
+	Actor     string    `query:"actor" maxLength:"255" doc:"Only changes by this client."`
+	Operation string    `query:"operation" maxLength:"64" doc:"Only changes by this operation."`
+	Kind      string    `query:"kind" maxLength:"64" doc:"Only entries about records of this kind." example:"grant"`
+	Record    string    `query:"record" maxLength:"512" doc:"Only entries about the record with this path, or about a record below it."`
+	Since     time.Time `query:"since" doc:"The start of the period (inclusive)."`
+	Until     time.Time `query:"until" doc:"The end of the period (exclusive)."`
 	PageParams
 }
 
@@ -64,33 +64,30 @@ func (p *auditParams) query() store.AuditQuery {
 
 func (a *api) registerAudit() {
 	tags := []string{"Audit"}
-	description := "Every change is logged in the same step in which it is made, without secrets, and kept for a year. " +
-		"A page may have fewer entries than its limit, even none, and still name a next one: a call looks at 20,000 entries at the most."
+	description := "Every change is logged atomically with the change, without secrets, and kept for a year. " +
+		"A page may have fewer entries than its limit, even none, and still have a next page: a call examines at most 20,000 entries."
 	register(a, huma.Operation{
 		OperationID: "list-audit", Method: http.MethodGet, Path: "/management/audit", Tags: tags, Security: needs("audit:read"),
-		Summary: "Tells who changed what, the newest first", Description: description,
-	}, func(ctx context.Context, vendor string, in *auditParams) (*listing[auditEntry], error) {
-		return a.audit(ctx, vendor, in)
+		Summary: "Lists changes, newest first", Description: description,
+	}, func(ctx context.Context, c *call, in *auditParams) (*listing[auditEntry], error) {
+		return a.audit(ctx, c, c.Vendor, in)
 	})
 	register(a, huma.Operation{
 		OperationID: "list-system-audit", Method: http.MethodGet, Path: "/management/system-audit", Tags: tags, Security: needs("vendors:read"),
-		Summary: "Tells who changed what belongs to no vendor, the newest first", Description: description,
-	}, func(ctx context.Context, _ string, in *auditParams) (*listing[auditEntry], error) {
-		return a.audit(ctx, store.SystemPartition, in)
+		Summary: "Lists changes of records that belong to no vendor, newest first", Description: description,
+	}, func(ctx context.Context, c *call, in *auditParams) (*listing[auditEntry], error) {
+		return a.audit(ctx, c, store.SystemPartition, in)
 	})
 }
 
-func (a *api) audit(ctx context.Context, partition string, in *auditParams) (*listing[auditEntry], error) {
+func (a *api) audit(ctx context.Context, c *call, partition string, in *auditParams) (*listing[auditEntry], error) {
 	found, next, more, err := a.Store.Audit(ctx, partition, in.query())
 	if err != nil {
 		return nil, err
 	}
-	page := &listing[auditEntry]{Body: make([]auditEntry, len(found))}
-	for i := range found {
-		page.Body[i] = wireAudit(found[i])
-	}
+	page := &listing[auditEntry]{Body: wireAll(found, wireAudit)}
 	if more {
-		page.Link = nextLink(ctx, in.Limit, next)
+		page.Link = c.nextLink(in.Limit, next)
 	}
 	return page, nil
 }

@@ -19,39 +19,39 @@ import (
 // accessLifetime is how long an access token is valid.
 const accessLifetime = time.Hour
 
-// AuthorityOptions say whose access tokens open the API.
+// AuthorityOptions define whose access tokens the API accepts.
 type AuthorityOptions struct {
 	Store   *store.Store
 	Keyring *store.Keyring
-	// Own: clients of Gatefold's own get tokens at /oauth/token.
+	// Own enables the token endpoint for Gatefold's own clients.
 	Own bool
-	// Issuers are others whose tokens count.
+	// Issuers are external issuers whose access tokens are accepted.
 	Issuers []AccessIssuer
-	// BaseURL returns the absolute URL under which the API is reached, without
-	// a slash at the end. Nil: scheme and host of the request.
+	// BaseURL returns the absolute URL of the API, without a trailing slash.
+	// Default: scheme and host of the request.
 	BaseURL func(*http.Request) string
-	// Source returns the address from which a request comes, by which failed
-	// attempts are counted. Nil: RemoteAddr.
+	// Source returns the client address, by which failed attempts are limited.
+	// Default: RemoteAddr.
 	Source func(*http.Request) string
 	// Now is the clock.
 	Now func() time.Time
-	// Failed is told of errors that are the server's own. Nil: nobody is.
+	// Failed receives errors of the server itself, for the log. Optional.
 	Failed func(error)
 }
 
-// AccessIssuer is somebody else whose access tokens count.
+// AccessIssuer is an external issuer of access tokens.
 type AccessIssuer struct {
 	keys.AccessVerifier
-	// Keys calls verify with the issuer's keys, and again with newer ones where
-	// the token names a key that is not among them. Its error is verify's, or
+	// Keys calls verify with the issuer's keys, and again with refreshed ones if
+	// the token names an unknown key. It returns verify's error, or
 	// keys.ErrKeysUnavailable.
 	Keys interface {
 		Try(ctx context.Context, verify func(keys.KeySet) error) error
 	}
 }
 
-// Authority says who may call the API: it makes access tokens for clients, and
-// verifies those that calls carry. It is safe for concurrent use.
+// Authority authorizes calls: it issues access tokens to clients and verifies the
+// tokens of calls. It is safe for concurrent use.
 type Authority struct {
 	AuthorityOptions
 	own      keys.AccessVerifier
@@ -59,13 +59,14 @@ type Authority struct {
 	failures *failureLimit
 }
 
-// NewAuthority returns an authority.
+// NewAuthority returns an Authority. It returns an error if a required option is
+// missing.
 func NewAuthority(options AuthorityOptions) (*Authority, error) {
 	if options.Store == nil || options.Keyring == nil || options.Now == nil {
 		return nil, errors.New("admin: an authority needs Store, Keyring and Now")
 	}
 	if !options.Own && len(options.Issuers) == 0 {
-		return nil, errors.New("admin: an authority needs an issuer: its own, or another's")
+		return nil, errors.New("admin: an authority needs Own or Issuers")
 	}
 	if options.BaseURL == nil {
 		options.BaseURL = requestBase
@@ -73,13 +74,16 @@ func NewAuthority(options AuthorityOptions) (*Authority, error) {
 	if options.Source == nil {
 		options.Source = func(r *http.Request) string { return r.RemoteAddr }
 	}
+	if options.Failed == nil {
+		options.Failed = func(error) {}
+	}
 	return &Authority{
 		AuthorityOptions: options, own: keys.OwnAccessVerifier(),
 		ownKeys: options.Keyring.Source(store.SystemPartition), failures: newFailureLimit(),
 	}, nil
 }
 
-// requestBase is the URL by which a request reached this server.
+// requestBase returns scheme and host of a request.
 func requestBase(r *http.Request) string {
 	scheme := "http"
 	if r.TLS != nil {
@@ -88,15 +92,9 @@ func requestBase(r *http.Request) string {
 	return scheme + "://" + r.Host
 }
 
-func (o *Authority) fail(err error) {
-	if o.Failed != nil {
-		o.Failed(err)
-	}
-}
-
-// issueAccess makes an access token for a client, with scopes that it has.
+// issueAccess issues an access token to a client, with a subset of its scopes.
 func issueAccess(ring *keys.Ring, client *store.Client, scopes []string, now time.Time) (token string, expiresAt time.Time, err error) {
-	// Rounded up, so that the hour that is told is there.
+	// Rounded up, so that expires_in is never more than the remaining lifetime.
 	expiresAt = now.Add(accessLifetime + time.Second - 1).Truncate(time.Second)
 	token, err = keys.SignAccess(ring, keys.AccessClaims{
 		Subject: client.ID, ID: rand.Text(), Vendor: client.Vendor, Scopes: scopes,
@@ -105,8 +103,8 @@ func issueAccess(ring *keys.Ring, client *store.Client, scopes []string, now tim
 	return token, expiresAt, err
 }
 
-// Authorize says who calls, by the access token of the request (RFC 6750,
-// section 2.1). A token in the query or in a form is not looked at.
+// Authorize returns the caller by the access token in the Authorization header (RFC
+// 6750, section 2.1), or a *RefusedError. Tokens in a query or a form are ignored.
 func (o *Authority) Authorize(r *http.Request) (Caller, error) {
 	raw, err := bearer(r)
 	if err != nil {
@@ -133,15 +131,14 @@ var (
 		Status: http.StatusUnauthorized, Challenge: `Bearer realm="gatefold"`,
 		Detail: "An access token is required: Authorization: Bearer <token>.",
 	}
-	// errInvalidToken does not say what is wrong: that would help only whoever
-	// guesses.
+	// errInvalidToken does not say why, which would help an attacker.
 	errInvalidToken = &RefusedError{
 		Status: http.StatusUnauthorized, Challenge: `Bearer realm="gatefold", error="invalid_token"`,
-		Detail: "The access token is not valid here, or no longer: get a new one.",
+		Detail: "The access token is invalid or expired: get a new one.",
 	}
 )
 
-// bearer returns the token of the one Authorization header that there may be.
+// bearer returns the token of the Authorization header, of which there may be one.
 func bearer(r *http.Request) (string, error) {
 	switch headers := r.Header.Values("Authorization"); len(headers) {
 	case 0:
@@ -157,8 +154,8 @@ func bearer(r *http.Request) (string, error) {
 	}
 }
 
-// authorizeClient says which client a token of ours was made for. The client is
-// read anew: what was revoked, or has another secret now, ended at once.
+// authorizeClient returns the caller of one of Gatefold's own tokens. It reads the
+// client each time, so that a revocation or a new secret takes effect at once.
 func (o *Authority) authorizeClient(ctx context.Context, raw string) (Caller, error) {
 	set, err := o.ownKeys.KeySet(ctx)
 	if err != nil {
@@ -201,5 +198,5 @@ func (o *Authority) authorizeOther(ctx context.Context, issuer *AccessIssuer, ra
 	return Caller{Vendor: claims.Vendor, Name: issuer.Issuer + " " + claims.Subject, Scopes: claims.Scopes}, nil
 }
 
-// unavailable marks an error of what an answer depends on.
+// unavailable wraps an error of a dependency.
 func unavailable(err error) error { return fmt.Errorf("%w: %w", policy.ErrUnavailable, err) }

@@ -25,54 +25,44 @@ import (
 )
 
 const (
-	// maxBulkLinks is how many links one call may make, and maxBulkBody how long
-	// its body may be, in bytes.
+	// maxBulkLinks bounds the links of a call, and maxBulkBody its body in
+	// bytes.
 	maxBulkLinks = 10_000
 	maxBulkBody  = 8 << 20
-	// bulkChunk is how many links are stored in one step, and then handed out.
+	// bulkChunk is the number of links that are stored and sent in one step.
 	bulkChunk = 250
 )
 
-// bulkLinksBody asks for many links: what the body says is the same for each of
-// them, unless its recipient says otherwise.
-type bulkLinksBody struct {
-	LinkFields
-	Recipients []LinkFields `json:"recipients" minItems:"1" maxItems:"10000" doc:"For each link what is its own."`
+// BulkLinksBody requests many links. Its own fields are the defaults of every
+// recipient's link.
+type BulkLinksBody struct {
+	LinkBody
+	Recipients []LinkBody `json:"recipients" minItems:"1" maxItems:"10000" doc:"The fields of each link that differ from the defaults."`
 }
 
-// LinkFields are those of a link as a caller asks for it.
-type LinkFields linkBody
-
-// with returns the link of a recipient.
-func (f LinkFields) with(own LinkFields) linkBody {
-	expiresIn := own.ExpiresIn
-	if expiresIn == (lifetime{}) {
-		expiresIn = f.ExpiresIn
-	}
+// link returns the link of a recipient.
+func (b *BulkLinksBody) link(own *LinkBody) LinkBody {
 	meta := own.Meta
 	if meta == nil {
-		meta = f.Meta
+		meta = b.Meta
 	}
-	return linkBody{
-		URL: cmp.Or(own.URL, f.URL), SKU: cmp.Or(own.SKU, f.SKU), PurchaseOption: cmp.Or(own.PurchaseOption, f.PurchaseOption),
-		PublisherContentID: cmp.Or(own.PublisherContentID, f.PublisherContentID), UserID: cmp.Or(own.UserID, f.UserID),
-		MaxUses: cmp.Or(own.MaxUses, f.MaxUses), ExpiresIn: expiresIn, Meta: meta,
+	return LinkBody{
+		URL: cmp.Or(own.URL, b.URL), SKU: cmp.Or(own.SKU, b.SKU), PurchaseOption: cmp.Or(own.PurchaseOption, b.PurchaseOption),
+		PublisherContentID: cmp.Or(own.PublisherContentID, b.PublisherContentID), UserID: cmp.Or(own.UserID, b.UserID),
+		MaxUses: cmp.Or(own.MaxUses, b.MaxUses), ExpiresIn: cmp.Or(own.ExpiresIn, b.ExpiresIn), Meta: meta,
 	}
 }
 
-// bulkLink is one link of an answer.
-type bulkLink struct {
-	Row    int    `json:"row" doc:"The recipient's index, from zero."`
-	UserID string `json:"userId,omitempty"`
-	LinkMade
+// BulkLink is one link of the answer to a BulkLinksBody.
+type BulkLink struct {
+	Row    int    `json:"row" doc:"The index of the recipient, from zero."`
+	UserID string `json:"userId,omitempty" doc:"The reader's user id." example:"user-123"`
+	CreatedLink
 }
-
-// LinkMade is a link that was made.
-type LinkMade = signedLinkMade
 
 var bulkLinkColumns = []string{"row", "userId", "tokenId", "signedUrl", "token", "expiresAt", "sku", "publisherContentId"}
 
-func (l *bulkLink) record() []string {
+func (l *BulkLink) record() []string {
 	return []string{
 		strconv.Itoa(l.Row), l.UserID, l.TokenID, l.SignedURL, l.Token, l.ExpiresAt.Format(time.RFC3339), l.SKU, l.PublisherContentID,
 	}
@@ -80,19 +70,19 @@ func (l *bulkLink) record() []string {
 
 func (a *api) registerBulkLinks() {
 	schemas := a.huma.OpenAPI().Components.Schemas
-	schema := schemas.Schema(reflect.TypeFor[bulkLinksBody](), true, "BulkLinksBody")
+	schema := schemas.Schema(reflect.TypeFor[BulkLinksBody](), true, "BulkLinksBody")
 	operation := huma.Operation{
 		OperationID: "create-signed-links", Method: http.MethodPost, Path: linksPath + "/batch", Tags: []string{"Links"}, Security: needs("links:write"),
-		Summary: "Creates up to 10,000 signed links, and streams them",
-		Description: "As JSON, one object a line, or as CSV, as Accept says. All recipients are checked before the first link is made. " +
-			"Links are stored in steps, each before its links are sent: where the caller goes away, no more are made than were stored by then. " +
-			"Asked again with the same Idempotency-Key, the same links are made whole and sent again, under the same ids; their tokens are signed anew. " +
-			"A stream that breaks off is not whole.",
+		Summary: "Creates up to 10,000 signed links and streams them",
+		Description: "The Accept header selects JSON (one object per line) or CSV. All recipients are validated before the first link is created. " +
+			"Links are stored in chunks, each before its links are sent; if the caller disconnects, no further links are created. " +
+			"Repeated with the same Idempotency-Key, the call completes and returns the same links under the same ids, with newly signed tokens. " +
+			"A response that is cut short is incomplete.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The links, in the order of the recipients",
 			Content: map[string]*huma.MediaType{
-				typeNDJSON: {Schema: schemas.Schema(reflect.TypeFor[bulkLink](), true, "BulkLink")},
+				typeNDJSON: {Schema: schemas.Schema(reflect.TypeFor[BulkLink](), true, "BulkLink")},
 				typeCSV:    {Schema: &huma.Schema{Type: huma.TypeString}},
 			},
 		}},
@@ -114,11 +104,11 @@ func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) err
 	if problem != nil {
 		return problem
 	}
-	var asked bulkLinksBody
+	var asked BulkLinksBody
 	if err := a.read(raw, schema, &asked); err != nil {
 		return err
 	}
-	mint := &linkMint{api: a, vendor: b.caller.Vendor, seed: rand.Text(), at: a.Now()}
+	mint := &linkMint{api: a, vendor: b.Vendor, seed: rand.Text(), at: a.Now()}
 	if key != "" {
 		done, err := mint.once(ctx, b, key, raw)
 		defer done()
@@ -134,7 +124,7 @@ func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) err
 		if err := mint.note(); err != nil {
 			return err
 		}
-		// The time of the first call is what counts.
+		// Links have the time of the first call.
 		if claims, err = mint.claims(&asked); err != nil {
 			return err
 		}
@@ -143,11 +133,11 @@ func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) err
 	return mint.send(ctx, b, format, claims)
 }
 
-// read reads a body as the library reads those of other operations.
+// read reads a body as huma does.
 func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 	var value any
 	if err := json.Unmarshal(raw, &value); err != nil {
-		return newProblem(http.StatusBadRequest, "the body cannot be read")
+		return unreadable()
 	}
 	found := new(huma.ValidateResult)
 	huma.Validate(a.huma.OpenAPI().Components.Schemas, schema, huma.NewPathBuffer([]byte("body"), len("body")), huma.ModeWriteToServer, value, found)
@@ -155,35 +145,35 @@ func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 		p := newProblem(http.StatusUnprocessableEntity, "validation failed")
 		for _, err := range found.Errors[:min(len(found.Errors), 100)] {
 			if detail, ok := errors.AsType[*huma.ErrorDetail](err); ok {
-				p.Errors = append(p.Errors, fieldError{Message: detail.Message, Location: detail.Location})
+				p.Errors = append(p.Errors, FieldError{Message: detail.Message, Location: detail.Location})
 			}
 		}
 		return p
 	}
 	if err := json.Unmarshal(raw, to); err != nil {
-		return newProblem(http.StatusBadRequest, "the body cannot be read")
+		return unreadable()
 	}
 	return nil
 }
 
-// linkMint makes many links. Their ids come from its seed, so that the same mint
-// makes the same links.
+// linkMint creates many links. Their ids derive from its seed, so that a repeated
+// call creates the same links.
 type linkMint struct {
 	api    *api
 	vendor string
 	seed   string
 	at     time.Time
-	// again: links may be there already, from a call that broke off.
+	// again is whether an earlier call may have stored some of the links.
 	again bool
-	// note writes that the call was begun; nil where that is known, or no key
-	// says which call it is.
+	// note stores the idempotency record; nil if there is no key or the record
+	// is stored.
 	note func() error
 }
 
-// once makes the mint that of the call with a key. The returned function ends the
+// once prepares the mint of a call with a key. The returned function ends the
 // call.
 func (m *linkMint) once(ctx context.Context, b *bulk, key string, raw []byte) (end func(), err error) {
-	record := &store.IdempotencyRecord{ID: onceID(b.caller.Name, key), Fingerprint: fingerprint(b.operation.OperationID, b.r.URL.Path, &b.call, raw)}
+	record := &store.IdempotencyRecord{ID: onceID(b.Name, key), Fingerprint: fingerprint(b.operation.OperationID, b.r.URL.Path, b.call, raw)}
 	flight := m.vendor + "\x00" + record.ID
 	if !m.api.inFlight.begin(flight) {
 		return func() {}, inProgress()
@@ -210,20 +200,20 @@ func (m *linkMint) once(ctx context.Context, b *bulk, key string, raw []byte) (e
 	return end, nil
 }
 
-// claims returns the claims of all links, checked.
-func (m *linkMint) claims(asked *bulkLinksBody) ([]keys.LinkClaims, error) {
+// claims returns the validated claims of all links.
+func (m *linkMint) claims(asked *BulkLinksBody) ([]keys.LinkClaims, error) {
 	all := make([]keys.LinkClaims, len(asked.Recipients))
 	for i := range asked.Recipients {
-		link := asked.with(asked.Recipients[i])
+		link := asked.link(&asked.Recipients[i])
 		claims, err := m.api.linkClaims(m.vendor, &link, m.at)
-		if p, ok := errors.AsType[*problem](err); ok {
-			told := *p
-			told.Errors = nil
+		if p, ok := errors.AsType[*Problem](err); ok {
+			located := *p
+			located.Errors = nil
 			for _, e := range p.Errors {
 				e.Location = fmt.Sprintf("body.recipients[%d]%s", i, e.Location[len("body"):])
-				told.Errors = append(told.Errors, e)
+				located.Errors = append(located.Errors, e)
 			}
-			return nil, &told
+			return nil, &located
 		}
 		if err != nil {
 			return nil, err
@@ -235,7 +225,7 @@ func (m *linkMint) claims(asked *bulkLinksBody) ([]keys.LinkClaims, error) {
 	return all, nil
 }
 
-// send stores the links, step by step, and sends those of each step.
+// send stores the links chunk by chunk, and sends each chunk once it is stored.
 func (m *linkMint) send(ctx context.Context, b *bulk, format string, claims []keys.LinkClaims) error {
 	out := bufio.NewWriter(b.w)
 	write := newLinkWriter(out, format)
@@ -253,7 +243,7 @@ func (m *linkMint) send(ctx context.Context, b *bulk, format string, claims []ke
 			if err != nil {
 				return err
 			}
-			if err := write(&bulkLink{Row: first + i, UserID: chunk[i].Subject, LinkMade: made}); err != nil {
+			if err := write(&BulkLink{Row: first + i, UserID: chunk[i].Subject, CreatedLink: made}); err != nil {
 				return err
 			}
 		}
@@ -264,16 +254,16 @@ func (m *linkMint) send(ctx context.Context, b *bulk, format string, claims []ke
 	return nil
 }
 
-func newLinkWriter(out io.Writer, format string) func(*bulkLink) error {
+func newLinkWriter(out io.Writer, format string) func(*BulkLink) error {
 	if format == FormatNDJSON {
 		encoder := stdjson.NewEncoder(out)
 		encoder.SetEscapeHTML(false)
-		return func(link *bulkLink) error { return encoder.Encode(link) }
+		return func(link *BulkLink) error { return encoder.Encode(link) }
 	}
 	table := csv.NewWriter(out)
-	_ = table.Write(bulkLinkColumns) // told by the next Flush
-	return func(link *bulkLink) error {
-		_ = table.Write(link.record()) // told by Flush
+	_ = table.Write(bulkLinkColumns) // Flush returns the error
+	return func(link *BulkLink) error {
+		_ = table.Write(link.record()) // Flush returns the error
 		table.Flush()
 		return table.Error()
 	}

@@ -13,34 +13,33 @@ import (
 
 const clientsPath = "/management/clients"
 
-// clientBody is a client as the operator asks for it. The vendor is the one that
-// is meant by the call.
-type clientBody struct {
-	Name     string   `json:"name" minLength:"1" maxLength:"255" doc:"Who the client is, for lists and the audit log." example:"back office"`
-	Scopes   []string `json:"scopes" minItems:"1" maxItems:"32" doc:"What its tokens may do: <resource>:read, <resource>:write or <resource>:*." example:"[\"links:*\",\"grants:read\"]"`
-	Operator bool     `json:"operator,omitempty" doc:"The client belongs to no vendor and manages vendors." example:"false"`
+// ClientBody creates a client of the calling operator's vendor.
+type ClientBody struct {
+	Name     string   `json:"name" minLength:"1" maxLength:"255" doc:"The client's name, for listings and the audit log." example:"back office"`
+	Scopes   []string `json:"scopes" minItems:"1" maxItems:"32" doc:"The client's scopes: <resource>:read, <resource>:write or <resource>:*." example:"[\"links:*\",\"grants:read\"]"`
+	Operator bool     `json:"operator,omitempty" doc:"Creates a client that belongs to no vendor and manages vendors." example:"false"`
 }
 
-// ClientShown is a client as it is shown: never its secret.
-type ClientShown struct {
+// Client is a client of the API, without its secret.
+type Client struct {
 	ID              string     `json:"clientId" doc:"The client's id." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	Name            string     `json:"name" doc:"Who the client is." example:"back office"`
-	Vendor          string     `json:"vendor,omitempty" doc:"Whose records it may reach; none for a client of the operator." example:"acme"`
-	Scopes          []string   `json:"scopes" doc:"What its tokens may do." example:"[\"links:*\",\"grants:read\"]"`
-	Status          string     `json:"status" enum:"active,revoked" doc:"Whether it may call." example:"active"`
-	CreatedAt       time.Time  `json:"createdAt" doc:"When it was made."`
-	SecretCreatedAt time.Time  `json:"secretCreatedAt" doc:"When it got its present secret."`
-	RevokedAt       *time.Time `json:"revokedAt,omitempty" doc:"When it was revoked."`
+	Name            string     `json:"name" doc:"The client's name." example:"back office"`
+	Vendor          string     `json:"vendor,omitempty" doc:"The vendor whose records the client manages; absent for a client of the operator." example:"acme"`
+	Scopes          []string   `json:"scopes" doc:"The client's scopes." example:"[\"links:*\",\"grants:read\"]"`
+	Status          string     `json:"status" enum:"active,revoked" doc:"Whether the client may call the API." example:"active"`
+	CreatedAt       time.Time  `json:"createdAt" doc:"The time of creation."`
+	SecretCreatedAt time.Time  `json:"secretCreatedAt" doc:"The time at which the current secret was created."`
+	RevokedAt       *time.Time `json:"revokedAt,omitempty" doc:"The time of revocation."`
 }
 
-// clientWithSecret shows a secret, once.
-type clientWithSecret struct {
-	ClientShown
-	Secret string `json:"clientSecret" doc:"The secret, which is shown this once." example:"gfsecret_…"`
+// CreatedClient is a client with its new secret.
+type CreatedClient struct {
+	Client
+	Secret string `json:"clientSecret" doc:"The secret. It is shown only once." example:"gfsecret_…"`
 }
 
-func wireClient(client store.Client) ClientShown {
-	shown := ClientShown{
+func wireClient(client store.Client) Client {
+	shown := Client{
 		ID: client.ID, Name: client.Name, Vendor: client.Vendor, Scopes: client.Scopes, Status: "active",
 		CreatedAt: client.CreatedAt, SecretCreatedAt: client.SecretCreatedAt,
 	}
@@ -50,77 +49,66 @@ func wireClient(client store.Client) ClientShown {
 	return shown
 }
 
-// ClientPath names a client in a path.
+// ClientPath identifies a client in a path.
 type ClientPath struct {
 	ID string `path:"clientId" maxLength:"128" doc:"The client's id." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
-// tokenBody asks for an access token of a client.
-type tokenBody struct {
-	Scope string `json:"scope,omitempty" maxLength:"2048" doc:"What the token may do, words separated by spaces. Default: all that the client may." example:"links:read"`
+// AccessTokenBody requests an access token for a client.
+type AccessTokenBody struct {
+	Scope string `json:"scope,omitempty" maxLength:"2048" doc:"The token's scopes, separated by spaces. Default: all scopes of the client." example:"links:read"`
 }
 
-// accessTokenMade is an access token.
-type accessTokenMade struct {
-	Token     string    `json:"token" doc:"The access token."`
-	ExpiresAt time.Time `json:"expiresAt" doc:"When it ends."`
-}
-
-// registerClients adds the operations on clients, which are the operator's alone.
-// They reach the clients of all vendors.
+// registerClients adds the operator's operations on the clients of all vendors.
 func (a *api) registerClients() {
 	tags := []string{"Clients"}
 	register(a, huma.Operation{
 		OperationID: "list-clients", Method: http.MethodGet, Path: clientsPath, Tags: tags, Security: needs("clients:read"),
 		Summary: "Lists the clients of all vendors, in order of creation",
-	}, func(ctx context.Context, _ string, in *struct{ PageParams }) (*listing[ClientShown], error) {
-		found, err := a.Store.Clients(ctx, in.page())
-		clients := make([]ClientShown, len(found))
-		for i := range found {
-			clients[i] = wireClient(found[i])
-		}
-		return newListing(ctx, clients, in.Limit, func(c ClientShown) string { return c.ID }), err
+	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[Client], error) {
+		found, err := c.store.Clients(ctx, in.page())
+		return newListing(c, in.Limit, found, err, wireClient, func(c Client) string { return c.ID })
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "create-client", Method: http.MethodPost, Path: clientsPath, Tags: tags, Security: needs("clients:write"),
-		Summary: "Creates a client, and shows its secret this once", DefaultStatus: http.StatusCreated,
-	}, func(ctx context.Context, w store.Writer, vendor string, in *body[clientBody]) (*body[clientWithSecret], error) {
+		Summary: "Creates a client and returns its secret once", DefaultStatus: http.StatusCreated,
+	}, func(ctx context.Context, c *call, in *body[ClientBody]) (*body[CreatedClient], error) {
 		if in.Body.Operator {
-			vendor = ""
+			c.Vendor = ""
 		}
 		if err := checkScopes(in.Body.Scopes, in.Body.Operator); err != nil {
 			return nil, err
 		}
-		client, secret, err := w.CreateClient(ctx, store.Client{Name: in.Body.Name, Vendor: vendor, Scopes: in.Body.Scopes})
-		return &body[clientWithSecret]{Body: clientWithSecret{wireClient(client), secret}}, err
+		client, secret, err := c.store.CreateClient(ctx, store.Client{Name: in.Body.Name, Vendor: c.Vendor, Scopes: in.Body.Scopes})
+		return &body[CreatedClient]{Body: CreatedClient{wireClient(client), secret}}, err
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "rotate-client-secret", Method: http.MethodPost, Path: clientsPath + "/{clientId}/rotate-secret", Tags: tags, Security: needs("clients:write"),
-		Summary: "Gives a client a new secret; the old one and its tokens end at once",
-	}, func(ctx context.Context, w store.Writer, _ string, in *ClientPath) (*body[clientWithSecret], error) {
-		client, secret, err := w.RotateClientSecret(ctx, in.ID)
-		return &body[clientWithSecret]{Body: clientWithSecret{wireClient(client), secret}}, err
+		Summary: "Replaces a client's secret; the old secret and its tokens become invalid at once",
+	}, func(ctx context.Context, c *call, in *ClientPath) (*body[CreatedClient], error) {
+		client, secret, err := c.store.RotateClientSecret(ctx, in.ID)
+		return &body[CreatedClient]{Body: CreatedClient{wireClient(client), secret}}, err
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "revoke-client", Method: http.MethodDelete, Path: clientsPath + "/{clientId}", Tags: tags, Security: needs("clients:write"),
-		Summary: "Ends a client, its secret and its tokens, at once and for good", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, w store.Writer, _ string, in *ClientPath) (*empty, error) {
-		_, err := w.RevokeClient(ctx, in.ID)
+		Summary: "Revokes a client, its secret and its tokens permanently", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, c *call, in *ClientPath) (*empty, error) {
+		_, err := c.store.RevokeClient(ctx, in.ID)
 		return &empty{}, err
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "create-access-token", Method: http.MethodPost, Path: clientsPath + "/{clientId}/tokens", Tags: tags, Security: needs("clients:write"),
-		Summary:  "Makes an access token for a client, without its secret",
+		Summary:  "Issues an access token for a client, without its secret",
 		Metadata: map[string]any{repetitionKey: repeatCall},
 	}, a.createAccessToken)
 }
 
-func (a *api) createAccessToken(ctx context.Context, w store.Writer, _ string, in *struct {
+func (a *api) createAccessToken(ctx context.Context, c *call, in *struct {
 	ClientPath
-	Body tokenBody
+	Body AccessTokenBody
 },
-) (*body[accessTokenMade], error) {
-	client, err := a.Store.Client(ctx, in.ID)
+) (*body[IssuedToken], error) {
+	client, err := c.store.Client(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -131,10 +119,10 @@ func (a *api) createAccessToken(ctx context.Context, w store.Writer, _ string, i
 	if failed != nil {
 		return nil, invalid("scope", failed.description)
 	}
-	ring, err := a.Keyring.RingFor(ctx, w, store.SystemPartition)
+	ring, err := a.Keyring.RingFor(ctx, c.store, store.SystemPartition)
 	if err != nil {
 		return nil, err
 	}
 	token, expiresAt, err := issueAccess(ring, &client, scopes, a.Now())
-	return &body[accessTokenMade]{Body: accessTokenMade{Token: token, ExpiresAt: expiresAt.UTC()}}, err
+	return &body[IssuedToken]{Body: IssuedToken{Token: token, ExpiresAt: expiresAt.UTC()}}, err
 }

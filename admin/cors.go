@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// What pages of admitted origins may send and read, besides what every page may
-// (Fetch standard, CORS protocol).
+// The CORS protocol (Fetch standard) for pages of admitted origins.
 const (
 	corsMethods = "GET, POST, PUT, PATCH, DELETE"
 	corsHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match"
@@ -17,9 +16,8 @@ const (
 	corsMaxAge  = "600" // seconds
 )
 
-// CheckOrigin says what is wrong with an origin that may call the API from pages.
-// There is no wildcard: which sites may use a token from a browser is for the
-// operator to name.
+// CheckOrigin returns an error if an origin cannot be admitted to call the API from
+// a browser. There are no wildcards: the operator names each origin.
 func CheckOrigin(origin string) error {
 	parsed, err := url.Parse(origin)
 	switch {
@@ -39,9 +37,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || host == "127.0.0.1" || host == "::1"
 }
 
-// allowOrigin answers the browser's questions about a page of another origin. It
-// returns true where the request was nothing but that question. To origins that
-// are not admitted it says nothing, which browsers take for no.
+// allowOrigin sets the CORS headers for admitted origins. It returns true if the
+// request was a preflight and is answered.
 func (a *api) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 	if len(a.Origins) == 0 {
 		return false

@@ -12,28 +12,27 @@ import (
 const (
 	discoveryPath = "/.well-known/openid-configuration"
 	jwksPath      = "/.well-known/jwks.json"
-	// vendorJWKSPath has the keys by which an origin verifies what the gate tells
-	// it.
+	// vendorJWKSPath has the keys with which origins verify reader assertions.
 	vendorJWKSPath = "/.well-known/gatefold/{vendor}/jwks.json"
 )
 
-// discovery tells programs where tokens come from (OpenID Connect Discovery,
-// section 3, and RFC 8414).
+// discovery is the OpenID Provider configuration (OpenID Connect Discovery 1.0,
+// section 3; RFC 8414).
 type discovery struct {
 	Issuer        string   `json:"issuer" doc:"The URL of this API." example:"https://api.news.example.com"`
-	TokenEndpoint string   `json:"token_endpoint" doc:"Where clients get access tokens." example:"https://api.news.example.com/oauth/token"`
+	TokenEndpoint string   `json:"token_endpoint" doc:"The URL of the token endpoint." example:"https://api.news.example.com/oauth/token"`
 	JWKSURI       string   `json:"jwks_uri" doc:"The keys that sign access tokens." example:"https://api.news.example.com/.well-known/jwks.json"`
-	GrantTypes    []string `json:"grant_types_supported" doc:"The grants of the token endpoint."`
-	ResponseTypes []string `json:"response_types_supported" doc:"Always empty: nobody logs in here."`
+	GrantTypes    []string `json:"grant_types_supported" doc:"The grant types of the token endpoint."`
+	ResponseTypes []string `json:"response_types_supported" doc:"Always empty: there is no login here."`
 	SubjectTypes  []string `json:"subject_types_supported" doc:"Always public."`
 	SigningAlgs   []string `json:"id_token_signing_alg_values_supported" doc:"The algorithm of all tokens."`
-	AuthMethods   []string `json:"token_endpoint_auth_methods_supported" doc:"How clients authenticate."`
-	Scopes        []string `json:"scopes_supported" doc:"The scopes that there are."`
-	Documentation string   `json:"service_documentation" doc:"This API's documentation, for people." example:"https://api.news.example.com/docs"`
+	AuthMethods   []string `json:"token_endpoint_auth_methods_supported" doc:"The authentication methods of the token endpoint."`
+	Scopes        []string `json:"scopes_supported" doc:"The supported scopes."`
+	Documentation string   `json:"service_documentation" doc:"The URL of the documentation of this API." example:"https://api.news.example.com/docs"`
 	Claims        []string `json:"claims_supported" doc:"The claims of an access token."`
 }
 
-// servePublic serves what is open to strangers.
+// servePublic registers the operations that require no authentication.
 func (a *api) servePublic() error {
 	document, err := a.documentOf()
 	if err != nil {
@@ -63,27 +62,19 @@ func (a *api) serveDiscovery(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// serveJWKS answers with the public keys that sign access tokens (RFC 7517,
-// section 5).
+// serveJWKS serves the public keys of access tokens (RFC 7517, section 5).
 func (o *Authority) serveJWKS(w http.ResponseWriter, r *http.Request) {
-	// The first key is made here where there is none: an empty set is of use to
-	// nobody.
+	// Ring creates the first key if there is none.
 	ring, err := o.Keyring.Ring(r.Context(), store.SystemPartition)
 	if err != nil {
 		o.unavailable(w, err)
 		return
 	}
-	set, err := ring.KeySet().MarshalJWKS()
-	if err != nil {
-		o.unavailable(w, err)
-		return
-	}
-	serveJSON(w, stdjson.RawMessage(set))
+	o.serveKeySet(w, ring.KeySet())
 }
 
-// serveVendorJWKS answers with the public keys of a vendor, with which its origins
-// verify sessions. Strangers make nothing by asking: no keys, and no place in
-// memory for vendors that there are not.
+// serveVendorJWKS serves the public keys of a vendor. The request is not
+// authenticated, so it creates neither keys nor memory for unknown vendors.
 func (a *api) serveVendorJWKS(w http.ResponseWriter, r *http.Request) {
 	vendor := r.PathValue("vendor")
 	known, err := a.Store.Vendors(r.Context())
@@ -95,24 +86,29 @@ func (a *api) serveVendorJWKS(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		set, err = a.Keyring.Source(vendor).KeySet(r.Context())
 	}
-	var encoded []byte
-	if err == nil {
-		encoded, err = set.MarshalJWKS()
-	}
 	if err != nil {
 		a.Authority.unavailable(w, err)
+		return
+	}
+	a.Authority.serveKeySet(w, set)
+}
+
+func (o *Authority) serveKeySet(w http.ResponseWriter, set keys.KeySet) {
+	encoded, err := stdjson.Marshal(set)
+	if err != nil {
+		o.unavailable(w, err)
 		return
 	}
 	serveJSON(w, stdjson.RawMessage(encoded))
 }
 
 func (o *Authority) unavailable(w http.ResponseWriter, err error) {
-	o.fail(err)
-	w.Header().Set("Retry-After", "5")
-	newProblem(http.StatusServiceUnavailable, "The server could not do it; its log says why.").write(w)
+	o.Failed(err)
+	w.Header().Set("Retry-After", retryAfterSeconds)
+	newProblem(http.StatusServiceUnavailable, "The server could not complete the request; its log has the cause.").write(w)
 }
 
 func serveJSON(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = stdjson.NewEncoder(w).Encode(value) // who went away needs no answer
+	_ = stdjson.NewEncoder(w).Encode(value) // fails only if the client is gone
 }

@@ -13,19 +13,19 @@ import (
 
 const domainsPath = "/management/domains"
 
-// TrustedDomain is a trusted publisher domain on the wire.
-type TrustedDomain struct {
-	Domain             string    `json:"domain"`
-	SigningKeyPEM      string    `json:"signingKeyPem" doc:"The pinned keys; empty where there is a jwksUri."`
-	JWKSURI            string    `json:"jwksUri" doc:"The address of the key set; empty where keys are pinned."`
-	AllowedResourceIDs []string  `json:"allowedResourceIds" doc:"The resources that the domain may speak for: exact ids, or prefix:…* for all that begin so. Empty: all."`
-	CreatedAt          time.Time `json:"createdAt"`
-	UpdatedAt          time.Time `json:"updatedAt"`
-	UpdatedBy          string    `json:"updatedBy"`
+// Domain is a trusted publisher domain.
+type Domain struct {
+	Domain             string    `json:"domain" doc:"The host, in lower case." example:"news.example.com"`
+	SigningKeyPEM      string    `json:"signingKeyPem" doc:"The pinned keys; empty if jwksUri is set." example:"-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE0B8acoitoEYyIt85mEBOARtYR1VM\nduIBWqonYoMMxsEY688kUqbjiMG553leOUdoS71jYQBEkTrvHCSzTnOhVg==\n-----END PUBLIC KEY-----\n"`
+	JWKSURI            string    `json:"jwksUri" doc:"The URL of the key set; empty if keys are pinned."`
+	AllowedResourceIDs []string  `json:"allowedResourceIds" doc:"The resources that the domain's links may open: exact ids, or prefix:…* for a prefix. Empty: all."`
+	CreatedAt          time.Time `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt          time.Time `json:"updatedAt" doc:"The time of the last change." example:"2027-01-02T10:00:00Z"`
+	UpdatedBy          string    `json:"updatedBy" doc:"The client that made the last change." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
-func wireDomain(d store.Domain) TrustedDomain {
-	wire := TrustedDomain{
+func wireDomain(d store.Domain) Domain {
+	wire := Domain{
 		Domain: d.Domain, SigningKeyPEM: d.SigningKeyPEM, JWKSURI: d.JWKSURI, AllowedResourceIDs: d.AllowedResourceIDs,
 		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt, UpdatedBy: d.UpdatedBy,
 	}
@@ -35,50 +35,50 @@ func wireDomain(d store.Domain) TrustedDomain {
 	return wire
 }
 
-// keyProbe is what came out of looking at a domain's keys.
-type keyProbe struct {
-	OK         bool       `json:"ok"`
-	ActiveKeys int        `json:"activeKeys" doc:"How many keys can verify what the domain signs."`
-	Error      string     `json:"error" doc:"Why the keys could not be had."`
-	CheckedAt  *time.Time `json:"checkedAt,omitempty"`
+// Probe is the result of the last check of a domain's keys.
+type Probe struct {
+	OK         bool       `json:"ok" doc:"Whether any key can verify signatures." example:"true"`
+	ActiveKeys int        `json:"activeKeys" doc:"The number of keys that can verify the domain's signatures."`
+	Error      string     `json:"error" doc:"Why no keys are available."`
+	CheckedAt  *time.Time `json:"checkedAt,omitempty" doc:"The time of the probe." example:"2027-01-01T09:30:00Z"`
 }
 
-func wireProbe(p store.Probe) keyProbe {
-	wire := keyProbe{OK: p.OK, ActiveKeys: p.ActiveKeys, Error: p.Error}
+func wireProbe(p store.Probe) Probe {
+	wire := Probe{OK: p.OK, ActiveKeys: p.ActiveKeys, Error: p.Error}
 	if !p.At.IsZero() {
 		wire.CheckedAt = &p.At
 	}
 	return wire
 }
 
-// ProbedDomain is a domain with what is known of its keys.
+// ProbedDomain is a domain and the last probe of its keys.
 type ProbedDomain struct {
-	TrustedDomain
-	Probe keyProbe `json:"probe"`
+	Domain
+	Probe Probe `json:"probe" doc:"The result of the last check of the domain's keys."`
 }
 
-// shownDomain is a domain with its keys in use.
-type shownDomain struct {
+// DomainStatus is a domain and the keys that verify its signatures now.
+type DomainStatus struct {
 	ProbedDomain
-	KeyIDs     []string `json:"keyIds" doc:"The keys that verify now; of pinned keys their RFC 7638 thumbprints."`
-	AgeSeconds *int64   `json:"ageSeconds,omitempty" doc:"How long ago the key set in use was fetched or found unchanged."`
-	Stale      bool     `json:"stale,omitempty" doc:"The key set should have been fetched anew and could not."`
-	Dropped    []string `json:"dropped,omitempty" doc:"Why keys of the set do not count."`
+	KeyIDs     []string `json:"keyIds" doc:"The kids of the keys in use; RFC 7638 thumbprints for pinned keys."`
+	AgeSeconds *int64   `json:"ageSeconds,omitempty" doc:"The seconds since the key set was fetched or found unchanged."`
+	Stale      bool     `json:"stale,omitempty" doc:"The key set is overdue for a refresh that failed."`
+	Dropped    []string `json:"dropped,omitempty" doc:"Why keys of the set are ignored."`
 }
 
-// domainBody is a domain as a caller writes it.
-type domainBody struct {
-	SigningKeyPEM      string   `json:"signingKeyPem,omitempty" maxLength:"16384" doc:"The P-256 public keys that the domain signs with: PEM blocks, SubjectPublicKeyInfo or certificates, at most 8."`
+// DomainBody creates or replaces a domain.
+type DomainBody struct {
+	SigningKeyPEM      string   `json:"signingKeyPem,omitempty" maxLength:"16384" doc:"The P-256 public keys that the domain signs with: PEM blocks, SubjectPublicKeyInfo or certificates, at most 8." example:"-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE0B8acoitoEYyIt85mEBOARtYR1VM\nduIBWqonYoMMxsEY688kUqbjiMG553leOUdoS71jYQBEkTrvHCSzTnOhVg==\n-----END PUBLIC KEY-----\n"`
 	JWKSURI            string   `json:"jwksUri,omitempty" maxLength:"2048" doc:"The https URL of the domain's JWK Set, on the domain's own host."`
-	AllowedResourceIDs []string `json:"allowedResourceIds,omitempty" maxItems:"1000" doc:"The resources that the domain may speak for: exact ids, or prefix:…* for all that begin so. Empty: all."`
+	AllowedResourceIDs []string `json:"allowedResourceIds,omitempty" maxItems:"1000" doc:"The resources that the domain's links may open: exact ids, or prefix:…* for a prefix. Empty: all."`
 }
 
-// DomainPath names a domain in a path.
+// DomainPath identifies a domain in a path.
 type DomainPath struct {
-	Domain string `path:"domain" maxLength:"1024" doc:"Publisher domain (lowercase, no scheme, no trailing dot)" example:"example.wordpress.com"`
+	Domain string `path:"domain" maxLength:"1024" doc:"Publisher domain (lowercase, no scheme, no trailing dot)" example:"publisher.example.com"`
 }
 
-// name returns the domain in normal form, or a 400.
+// name returns the normalized domain, or a 400 problem.
 func (p DomainPath) name() (string, error) {
 	name, err := keys.NormalDomain(p.Domain)
 	if err != nil {
@@ -88,21 +88,21 @@ func (p DomainPath) name() (string, error) {
 }
 
 // domainPage are the query parameters of the listing. The published contract has
-// none, so a page holds as many as one can.
+// no pages, so the default is the maximum.
 type domainPage struct {
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"The most domains to return."`
-	From  string `query:"from" maxLength:"253" doc:"Continue behind the domain with this name."`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"The maximum number of domains to return."`
+	From  string `query:"from" maxLength:"253" doc:"Continue after the domain with this name."`
 }
 
-// domainListing is a page of the listing.
+// domainListing is the response with a page of domains.
 type domainListing struct {
-	Link string `header:"Link" doc:"The next page (RFC 8288), if there may be one."`
-	Body domainList
+	Link string `header:"Link" doc:"The next page (RFC 8288), if there is one."`
+	Body DomainList
 }
 
-// domainList is the envelope of the listing.
-type domainList struct {
-	Domains []TrustedDomain `json:"domains"`
+// DomainList is the answer of the listing of domains.
+type DomainList struct {
+	Domains []Domain `json:"domains" doc:"The domains."`
 }
 
 func (a *api) registerDomains() {
@@ -110,53 +110,47 @@ func (a *api) registerDomains() {
 	register(a, huma.Operation{
 		OperationID: "list-domains", Method: http.MethodGet, Path: domainsPath, Tags: tags, Security: needs("domains:read"),
 		Summary: "Lists the trusted publisher domains",
-	}, func(ctx context.Context, vendor string, in *domainPage) (*domainListing, error) {
-		found, err := a.Store.TrustedDomains(ctx, vendor, store.Page{Limit: in.Limit, From: in.From})
+	}, func(ctx context.Context, c *call, in *domainPage) (*domainListing, error) {
+		found, err := c.store.TrustedDomains(ctx, c.Vendor, store.Page{Limit: in.Limit, From: in.From})
+		page, err := newListing(c, in.Limit, found, err, wireDomain, func(d Domain) string { return d.Domain })
 		if err != nil {
 			return nil, err
 		}
-		answer := &domainListing{Body: domainList{Domains: make([]TrustedDomain, len(found))}}
-		for i, domain := range found {
-			answer.Body.Domains[i] = wireDomain(domain)
-		}
-		if len(found) == in.Limit {
-			answer.Link = nextLink(ctx, in.Limit, found[len(found)-1].Domain)
-		}
-		return answer, nil
+		return &domainListing{Link: page.Link, Body: DomainList{Domains: page.Body}}, nil
 	})
 	register(a, huma.Operation{
 		OperationID: "get-domain", Method: http.MethodGet, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:read"),
-		Summary: "Returns a trusted publisher domain, with its keys in use",
-	}, func(ctx context.Context, vendor string, in *DomainPath) (*record[shownDomain], error) {
-		domain, err := a.domain(ctx, vendor, in)
+		Summary: "Returns a trusted publisher domain and its keys in use",
+	}, func(ctx context.Context, c *call, in *DomainPath) (*record[DomainStatus], error) {
+		domain, err := a.domain(ctx, c.Vendor, in)
 		if err != nil {
 			return nil, err
 		}
-		return &record[shownDomain]{ETag: etagOf(wireDomain(domain)), Body: a.showDomain(ctx, domain)}, nil
+		return &record[DomainStatus]{ETag: etagOf(wireDomain(domain)), Body: a.showDomain(ctx, domain)}, nil
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "put-domain", Method: http.MethodPut, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
-		Summary: "Trusts a publisher domain, in the place of what was said of it before",
-		Description: "Give exactly one of signingKeyPem and jwksUri. A key set is fetched at once; when it cannot be had the domain is " +
-			"trusted all the same, and the answer says so: the gate fetches it as soon as it can.",
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+		Summary: "Creates or replaces a trusted publisher domain",
+		Description: "Exactly one of signingKeyPem and jwksUri is required. A key set is fetched at once; if that fails, the domain is " +
+			"trusted nevertheless and the response reports the error: the gate fetches the set as soon as it can.",
+	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		IfMatch
-		Body domainBody
+		Body DomainBody
 	},
 	) (*record[ProbedDomain], error) {
 		name, err := in.name()
 		if err != nil {
 			return nil, err
 		}
-		return a.putDomain(ctx, w, vendor, store.Domain{
+		return a.putDomain(ctx, c, store.Domain{
 			Domain: name, SigningKeyPEM: in.Body.SigningKeyPEM, JWKSURI: in.Body.JWKSURI, AllowedResourceIDs: in.Body.AllowedResourceIDs,
 		}, in.IfMatch)
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "remove-domain", Method: http.MethodDelete, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
-		Summary: "Trusts a publisher domain no more: whatever it signed opens nothing from the next request on", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+		Summary: "Removes a trusted publisher domain: its signatures are refused from the next request on", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		IfMatch
 	},
@@ -165,22 +159,22 @@ func (a *api) registerDomains() {
 		if err != nil {
 			return nil, err
 		}
-		if err := w.RemoveDomain(ctx, vendor, name, in.domain); err != nil {
+		if err := c.store.RemoveDomain(ctx, c.Vendor, name, in.domain); err != nil {
 			return nil, in.changed(err)
 		}
-		return &empty{}, a.refreshDomains(ctx, vendor)
+		return &empty{}, a.refreshDomains(ctx, c.Vendor)
 	})
 	register(a, huma.Operation{
 		OperationID: "probe-domain", Method: http.MethodPost, Path: domainsPath + "/{domain}/probe", Tags: tags, Security: needs("domains:write"),
-		Summary:  "Fetches a domain's keys now, and tells what came of it",
+		Summary:  "Fetches a domain's keys now and returns the result",
 		Metadata: map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, vendor string, in *DomainPath) (*body[shownDomain], error) {
-		domain, err := a.domain(ctx, vendor, in)
+	}, func(ctx context.Context, c *call, in *DomainPath) (*body[DomainStatus], error) {
+		domain, err := a.domain(ctx, c.Vendor, in)
 		if err != nil {
 			return nil, err
 		}
 		domain.Probe = a.probe(ctx, &domain)
-		return &body[shownDomain]{Body: a.showDomain(ctx, domain)}, nil
+		return &body[DomainStatus]{Body: a.showDomain(ctx, domain)}, nil
 	})
 	a.registerPublished(tags)
 	a.registerDeniedKeys(tags)
@@ -194,25 +188,24 @@ func (a *api) domain(ctx context.Context, vendor string, in *DomainPath) (store.
 	return a.Store.Domain(ctx, vendor, name)
 }
 
-func (a *api) putDomain(ctx context.Context, w store.Writer, vendor string, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
+func (a *api) putDomain(ctx context.Context, c *call, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
 	if err := domain.Normalize(); err != nil {
 		return nil, err
 	}
 	remote, release := a.remoteOf(&domain)
-	defer release() // by then the policy watches the set, if there is one
+	defer release() // the policy watches the set by then
 	domain.Probe = a.probeOf(ctx, &domain, remote)
-	stored, err := w.PutDomain(ctx, vendor, domain, match.domain)
+	stored, err := c.store.PutDomain(ctx, c.Vendor, domain, match.domain)
 	if err != nil {
 		return nil, match.changed(err)
 	}
-	// What a probe finds is no part of the record's state.
+	// The ETag does not cover the probe.
 	shown := wireDomain(stored)
 	answer := &record[ProbedDomain]{ETag: etagOf(shown), Body: ProbedDomain{shown, wireProbe(stored.Probe)}}
-	return answer, a.refreshDomains(ctx, vendor)
+	return answer, a.refreshDomains(ctx, c.Vendor)
 }
 
-// domain refuses a change of a domain that is not in the state that the caller
-// knows. One that is not there is in none.
+// domain checks the precondition of a change. Before is nil for a new domain.
 func (m IfMatch) domain(before *store.Domain) error {
 	if before == nil {
 		return m.absent()
@@ -220,21 +213,21 @@ func (m IfMatch) domain(before *store.Domain) error {
 	return m.check(wireDomain(*before))
 }
 
-// refreshDomains lets the gate decide by what was written. Other records that
-// cannot be used are not this call's fault.
+// refreshDomains updates the gate. Invalid records of other domains do not fail
+// the call.
 func (a *api) refreshDomains(ctx context.Context, vendor string) error {
 	err := a.Policy.RefreshDomains(ctx, vendor)
 	if isUnavailable(err) {
 		return err
 	}
-	if err != nil && a.Failed != nil {
+	if err != nil {
 		a.Failed(err)
 	}
 	return nil
 }
 
-// remoteOf returns the key set of a domain, nil when it has none that can be
-// fetched here; release ends the watching.
+// remoteOf returns the watched key set of a domain, or nil if there is none;
+// release ends the watch.
 func (a *api) remoteOf(domain *store.Domain) (remote *keys.Remote, release func()) {
 	if domain.JWKSURI == "" || a.KeySets == nil {
 		return nil, func() {}
@@ -246,8 +239,7 @@ func (a *api) remoteOf(domain *store.Domain) (remote *keys.Remote, release func(
 	return remote, remote.Release
 }
 
-// probe looks at a domain's keys: pinned ones were checked when they were
-// written, a key set is fetched.
+// probe checks a domain's keys: it parses pinned keys and fetches a key set.
 func (a *api) probe(ctx context.Context, domain *store.Domain) store.Probe {
 	remote, release := a.remoteOf(domain)
 	defer release()
@@ -279,9 +271,9 @@ func (a *api) probeOf(ctx context.Context, domain *store.Domain, remote *keys.Re
 	return probe
 }
 
-// showDomain tells of a domain and its keys as they are now.
-func (a *api) showDomain(ctx context.Context, domain store.Domain) shownDomain {
-	shown := shownDomain{ProbedDomain: ProbedDomain{wireDomain(domain), wireProbe(domain.Probe)}, KeyIDs: []string{}}
+// showDomain returns a domain with the current state of its keys.
+func (a *api) showDomain(ctx context.Context, domain store.Domain) DomainStatus {
+	shown := DomainStatus{ProbedDomain: ProbedDomain{wireDomain(domain), wireProbe(domain.Probe)}, KeyIDs: []string{}}
 	if set, err := keys.ParsePinnedKeys(domain.SigningKeyPEM); err == nil {
 		shown.KeyIDs = set.IDs()
 	}
@@ -290,7 +282,7 @@ func (a *api) showDomain(ctx context.Context, domain store.Domain) shownDomain {
 	if remote == nil {
 		return shown
 	}
-	// What was saved before a restart counts, though nobody fetched it since.
+	// Loads a key set that was saved before a restart.
 	_, _ = remote.KeySet(ctx)
 	status := remote.Status()
 	shown.KeyIDs, shown.Stale, shown.Dropped = status.KeyIDs, status.Stale, status.Dropped
@@ -299,7 +291,7 @@ func (a *api) showDomain(ctx context.Context, domain store.Domain) shownDomain {
 		shown.AgeSeconds = &age
 	}
 	if !status.TriedAt.IsZero() {
-		shown.Probe = keyProbe{OK: status.Err == nil && status.Active > 0, ActiveKeys: status.Active, CheckedAt: &status.TriedAt}
+		shown.Probe = Probe{OK: status.Err == nil && status.Active > 0, ActiveKeys: status.Active, CheckedAt: &status.TriedAt}
 		if status.Err != nil {
 			shown.Probe.Error = status.Err.Error()
 		}
@@ -307,46 +299,38 @@ func (a *api) showDomain(ctx context.Context, domain store.Domain) shownDomain {
 	return shown
 }
 
-// publishedPath names a link that a domain signed.
+// publishedPath identifies a link that a domain signed.
 type publishedPath struct {
 	DomainPath
-	ID string `path:"id" maxLength:"128" doc:"The token's jti; sha256:… for a token without one."`
+	ID string `path:"id" maxLength:"128" doc:"The token's jti, or sha256:… for a token without one." example:"promo-2027-1"`
 }
 
-// registerPublished adds what a vendor may do with the links that its publishers
-// signed.
+// registerPublished adds the operations on links that publisher domains signed.
 func (a *api) registerPublished(tags []string) {
 	const path = domainsPath + "/{domain}/links"
 	register(a, huma.Operation{
 		OperationID: "list-domain-links", Method: http.MethodGet, Path: path, Tags: tags, Security: needs("domains:read"),
-		Summary: "Lists the links of a domain that were used",
-	}, func(ctx context.Context, vendor string, in *struct {
+		Summary: "Lists the used links of a domain",
+	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		PageParams
 	},
-	) (*listing[signedLink], error) {
+	) (*listing[SignedLink], error) {
 		name, err := in.name()
 		if err != nil {
 			return nil, err
 		}
-		found, err := a.Store.SignedLinks(ctx, vendor, name, in.page())
-		if err != nil {
-			return nil, err
-		}
-		links := make([]signedLink, len(found))
-		for i, link := range found {
-			links[i] = wireLink(link, a.Now())
-		}
-		return newListing(ctx, links, in.Limit, func(l signedLink) string { return l.TokenID }), nil
+		found, err := c.store.SignedLinks(ctx, c.Vendor, name, in.page())
+		return newListing(c, in.Limit, found, err, a.wireLink, func(l SignedLink) string { return l.TokenID })
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "revoke-domain-link", Method: http.MethodDelete, Path: path + "/{id}", Tags: tags, Security: needs("domains:write"),
-		Summary: "Revokes a link of a domain, whether it was used before or not", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, w store.Writer, vendor string, in *publishedPath) (*empty, error) {
+		Summary: "Revokes a link of a domain, used or unused", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, c *call, in *publishedPath) (*empty, error) {
 		name, err := in.name()
 		if err != nil {
 			return nil, err
 		}
-		return &empty{}, w.RevokePublished(ctx, vendor, name, in.ID)
+		return &empty{}, c.store.RevokePublished(ctx, c.Vendor, name, in.ID)
 	})
 }

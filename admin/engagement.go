@@ -11,37 +11,37 @@ import (
 )
 
 const (
-	// activeWithin is how lately a reader was there who counts as active.
+	// activeWithin is the period in which a reader with a visit is active.
 	activeWithin = 24 * time.Hour
-	// recentWithin is how far the list of recent readers goes back.
+	// recentWithin is the period of the list of recent readers.
 	recentWithin = 7 * 24 * time.Hour
 )
 
-// engagement is what readers had to do with.
+// engagement is the number of readers by engagement tag.
 type engagement struct {
-	ActiveUsers    int        `json:"active_users" doc:"Readers who were there within a day; 100000 stands for that many or more."`
-	Authentication string     `json:"authentication" enum:"enabled" doc:"Readers log in elsewhere, and nothing here keeps them from it."`
-	Engagements    []tagCount `json:"engagements" doc:"The tags in their order; page and page_size cut a part out."`
+	ActiveUsers    int        `json:"active_users" doc:"Readers seen within a day; 100000 means that many or more."`
+	Authentication string     `json:"authentication" enum:"enabled" doc:"Always enabled: readers log in elsewhere."`
+	Engagements    []tagCount `json:"engagements" doc:"The tags in order, limited by page and page_size."`
 }
 
 type tagCount struct {
 	Slug  string `json:"slug" doc:"The engagement tag."`
-	Count int64  `json:"count" doc:"How many readers ever had to do with it."`
+	Count int64  `json:"count" doc:"The number of readers who ever visited a page with this tag." example:"1"`
 }
 
-// userEngagement is what one reader had to do with.
+// userEngagement is a reader with the tags of the pages that they visited.
 type userEngagement struct {
-	Username    string   `json:"username"`
-	Engagements []string `json:"engagements" doc:"The engagement tags in their order."`
+	Username    string   `json:"username" doc:"The reader's user id." example:"user-123"`
+	Engagements []string `json:"engagements" doc:"The engagement tags in order."`
 }
 
-// recentUser is a reader who was there lately.
+// recentUser is a reader with a recent visit.
 type recentUser struct {
-	Slug          string    `json:"slug" doc:"The reader's id."`
-	PrintableName string    `json:"printable_name" doc:"The same: her name is not known here."`
-	Description   string    `json:"descr" doc:"What she did."`
-	CreatedAt     time.Time `json:"created_at" doc:"When she was last there, to five minutes."`
-	Type          string    `json:"type" enum:"user"`
+	Slug          string    `json:"slug" doc:"The reader's user id."`
+	PrintableName string    `json:"printable_name" doc:"The same as slug: names of readers are not stored."`
+	Description   string    `json:"descr" doc:"Always recently active."`
+	CreatedAt     time.Time `json:"created_at" doc:"The time of the last visit, to five minutes." example:"2027-01-01T09:30:00Z"`
+	Type          string    `json:"type" enum:"user" doc:"The kind of record."`
 }
 
 func (a *api) registerEngagement() {
@@ -49,81 +49,68 @@ func (a *api) registerEngagement() {
 	path := proxyPath + "/engagement"
 	register(a, huma.Operation{
 		OperationID: "get-engagement", Method: http.MethodGet, Path: path, Tags: tags, Security: needs("proxy:read"),
-		Summary: "Counts the readers who had to do with each engagement tag",
-	}, func(ctx context.Context, vendor string, in *struct {
+		Summary: "Counts readers by engagement tag",
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
-		RulePage
+		PageNumber
 	},
 	) (*body[engagement], error) {
-		answer, err := a.engagement(ctx, vendor, in.site(vendor), in.RulePage)
-		return &body[engagement]{Body: answer}, err
+		return a.engagement(ctx, c, in.site(c.Vendor), in.PageNumber)
 	})
 	register(a, huma.Operation{
 		OperationID: "list-engaged-users", Method: http.MethodGet, Path: path + "/users", Tags: tags, Security: needs("proxy:read"),
-		Summary:     "Lists readers, the last one first, with what they had to do with",
-		Description: "A reader who did not come for 90 days is not listed.",
-	}, func(ctx context.Context, vendor string, in *struct {
+		Summary:     "Lists readers with their engagement tags, most recent first",
+		Description: "Readers without a visit for 90 days are omitted.",
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
-		RulePage
+		PageNumber
 	},
-	) (*body[pageOf[userEngagement]], error) {
-		visitors, page, err := visitors[userEngagement](ctx, a, vendor, in.site(vendor), in.RulePage, store.VisitorPage{Tags: true})
-		for _, v := range visitors {
-			page.Results = append(page.Results, userEngagement{Username: v.UserID, Engagements: orEmpty(v.Tags)})
-		}
-		return &body[pageOf[userEngagement]]{Body: page}, err
+	) (*body[NumberedPage[userEngagement]], error) {
+		return listVisitors(ctx, c, in.site(c.Vendor), in.PageNumber, store.VisitorPage{Tags: true}, func(v store.Visitor) userEngagement {
+			return userEngagement{Username: v.UserID, Engagements: orEmpty(v.Tags)}
+		})
 	})
 	register(a, huma.Operation{
 		OperationID: "list-recent-users", Method: http.MethodGet, Path: proxyPath + "/recent", Tags: tags, Security: needs("proxy:read"),
-		Summary: "Lists the readers who were there within a week, the last one first",
-	}, func(ctx context.Context, vendor string, in *struct {
+		Summary: "Lists the readers of the last week, most recent first",
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
-		RulePage
+		PageNumber
 	},
-	) (*body[pageOf[recentUser]], error) {
+	) (*body[NumberedPage[recentUser]], error) {
 		since := store.VisitorPage{Since: a.Now().Add(-recentWithin)}
-		visitors, page, err := visitors[recentUser](ctx, a, vendor, in.site(vendor), in.RulePage, since)
-		for _, v := range visitors {
-			page.Results = append(page.Results, recentUser{
-				Slug: v.UserID, PrintableName: v.UserID, Description: "recently active", CreatedAt: v.Seen, Type: "user",
-			})
-		}
-		return &body[pageOf[recentUser]]{Body: page}, err
+		return listVisitors(ctx, c, in.site(c.Vendor), in.PageNumber, since, func(v store.Visitor) recentUser {
+			return recentUser{Slug: v.UserID, PrintableName: v.UserID, Description: "recently active", CreatedAt: v.Seen, Type: "user"}
+		})
 	})
 }
 
-func (a *api) engagement(ctx context.Context, vendor, site string, page RulePage) (engagement, error) {
-	_, active, err := a.Store.Visitors(ctx, vendor, site, store.VisitorPage{Since: a.Now().Add(-activeWithin)})
+func (a *api) engagement(ctx context.Context, c *call, site string, page PageNumber) (*body[engagement], error) {
+	_, active, err := c.store.Visitors(ctx, c.Vendor, site, store.VisitorPage{Since: a.Now().Add(-activeWithin)})
 	if err != nil {
-		return engagement{}, err
+		return nil, err
 	}
-	list, err := a.Store.Engagements(ctx, vendor, site)
+	list, err := c.store.Engagements(ctx, c.Vendor, site)
 	if err != nil {
-		return engagement{}, err
+		return nil, err
 	}
-	if err := page.check(len(list)); err != nil {
-		return engagement{}, err
-	}
-	answer := engagement{ActiveUsers: active, Authentication: "enabled", Engagements: []tagCount{}}
-	first := page.first()
-	for _, tag := range list[first:min(first+page.PageSize, len(list))] {
-		answer.Engagements = append(answer.Engagements, tagCount{Slug: tag.Tag, Count: tag.Count})
-	}
-	return answer, nil
+	list, err = pageOf(page, list)
+	return &body[engagement]{Body: engagement{
+		ActiveUsers: active, Authentication: "enabled",
+		Engagements: wireAll(list, func(tag store.Engagement) tagCount { return tagCount{Slug: tag.Tag, Count: tag.Count} }),
+	}}, err
 }
 
-// visitors returns the readers of a numbered page, and the page without them.
-func visitors[T any](
-	ctx context.Context, a *api, vendor, site string, number RulePage, wanted store.VisitorPage,
-) ([]store.Visitor, pageOf[T], error) {
-	wanted.Skip, wanted.Limit = number.first(), number.PageSize
-	list, count, err := a.Store.Visitors(ctx, vendor, site, wanted)
+// listVisitors returns a numbered page of readers on the wire.
+func listVisitors[T any](
+	ctx context.Context, c *call, site string, number PageNumber, query store.VisitorPage, wire func(store.Visitor) T,
+) (*body[NumberedPage[T]], error) {
+	query.Skip, query.Limit = number.first(), number.PageSize
+	list, count, err := c.store.Visitors(ctx, c.Vendor, site, query)
 	if err == nil {
 		err = number.check(count)
 	}
-	return list, pageOf[T]{
-		Count: count, Next: number.next(ctx, count), Previous: number.previous(ctx), Results: []T{},
-	}, err
+	return &body[NumberedPage[T]]{Body: newPage(c, number, count, wireAll(list, wire))}, err
 }
 
 func orEmpty(tags []string) []string {

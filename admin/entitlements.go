@@ -15,32 +15,32 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// entitlement is what a reader may have, and where that comes from.
+// entitlement is a SKU that a reader has access to, and its source.
 type entitlement struct {
-	ID                 string     `json:"id"`
-	SKU                string     `json:"sku"`
-	PurchaseOption     string     `json:"purchaseOption,omitempty"`
-	Cover              string     `json:"cover,omitempty" doc:"This and what follows up to type comes from the sku's product, if it has one."`
-	Title              string     `json:"title,omitempty"`
-	URL                string     `json:"url,omitempty"`
-	PresentationURL    string     `json:"presentationUrl,omitempty"`
-	PublisherContentID string     `json:"publisherContentId,omitempty"`
-	Type               string     `json:"type,omitempty"`
-	Origin             origin     `json:"origin"`
-	HasAccess          bool       `json:"hasAccess" doc:"Whether it counts at this moment."`
-	CreatedAt          time.Time  `json:"createdAt"`
-	UpdatedAt          time.Time  `json:"updatedAt"`
-	Token              string     `json:"token,omitempty" doc:"A signed statement (JWT, typ gatefold-entitlement+jwt) that the reader may have the sku, good for an hour at the most, for other services to verify with the vendor's keys. It opens nothing here. Absent where hasAccess is false."`
-	StartsAt           *time.Time `json:"startsAt,omitempty"`
-	ExpiresAt          *time.Time `json:"expiresAt,omitempty"`
+	ID                 string     `json:"id" doc:"The entitlement's id: the id of its grant." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	SKU                string     `json:"sku" doc:"The id of what is sold or granted." example:"premium"`
+	PurchaseOption     string     `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
+	Cover              string     `json:"cover,omitempty" doc:"The URL of an image. This and the fields up to type come from the SKU's product, if there is one." example:"https://news.example.com/covers/hello.jpg"`
+	Title              string     `json:"title,omitempty" doc:"A name for people." example:"Hello, reader"`
+	URL                string     `json:"url,omitempty" doc:"The URL of the page." example:"https://news.example.com/articles/hello"`
+	PresentationURL    string     `json:"presentationUrl,omitempty" doc:"The URL at which the content is presented." example:"https://news.example.com/articles/hello"`
+	PublisherContentID string     `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	Type               string     `json:"type,omitempty" doc:"The product's type." example:"article"`
+	Origin             origin     `json:"origin" doc:"The source of the entitlement."`
+	HasAccess          bool       `json:"hasAccess" doc:"Whether the entitlement is in effect now." example:"true"`
+	CreatedAt          time.Time  `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt          time.Time  `json:"updatedAt" doc:"The time of the last change." example:"2027-01-02T10:00:00Z"`
+	Token              string     `json:"token,omitempty" doc:"A JWT (typ gatefold-entitlement+jwt) that states the entitlement to other services, signed by the vendor's key and valid for at most an hour. The gate does not accept it. Absent if hasAccess is false." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
+	StartsAt           *time.Time `json:"startsAt,omitempty" doc:"The start of the validity (inclusive)." example:"2027-01-01T00:00:00Z"`
+	ExpiresAt          *time.Time `json:"expiresAt,omitempty" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
 }
 
-// origin is where an entitlement comes from.
+// origin is the source of an entitlement.
 type origin struct {
-	Type   string `json:"type" enum:"access_list"`
-	ID     string `json:"id" doc:"The grant."`
-	ListID string `json:"listId" doc:"The access list in which it stands."`
-	Name   string `json:"name" doc:"The name of that list."`
+	Type   string `json:"type" enum:"access_list" doc:"The kind of source." example:"access_list"`
+	ID     string `json:"id" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ListID string `json:"listId" doc:"The id of the access list." example:"src_default"`
+	Name   string `json:"name" doc:"The name of the access list." example:"Subscribers"`
 }
 
 func wireEntitlement(found store.FoundGrant, product store.Product, now time.Time) entitlement {
@@ -57,32 +57,32 @@ func wireEntitlement(found store.FoundGrant, product store.Product, now time.Tim
 
 // entitlementParams select entitlements.
 type entitlementParams struct {
-	UserID string `query:"userId" required:"true" minLength:"1" maxLength:"255"`
-	Type   string `query:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"Only those whose product is of this type. A sku without a product is of none."`
-	SKU    string `query:"sku" maxLength:"255" doc:"Only those that give this sku: their own, or one that is in it."`
-	Q      string `query:"q" maxLength:"255" doc:"Only those whose sku or title holds this text, in any case of its letters."`
+	UserID string `query:"userId" required:"true" minLength:"1" maxLength:"255" doc:"The reader's user id." example:"user-123"`
+	Type   string `query:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"Only entitlements whose product has this type. A SKU without a product has none."`
+	SKU    string `query:"sku" maxLength:"255" doc:"Only entitlements that include this SKU, directly or through a collection." example:"premium"`
+	Q      string `query:"q" maxLength:"255" doc:"Only entitlements whose SKU or title contains this text, ignoring case." example:"hello"`
 	PageParams
 }
 
 func (a *api) registerEntitlements() {
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"}, Security: needs("entitlements:read"),
-		Summary: "Lists what a reader may have, by the grants to the reader's user id",
+		Summary: "Lists a reader's entitlements by user id",
 	}, a.listEntitlements)
 }
 
-func (a *api) listEntitlements(ctx context.Context, w store.Writer, vendor string, in *entitlementParams) (*listing[entitlement], error) {
-	found, err := a.Store.GrantsOf(ctx, vendor, policy.Reader{UserID: in.UserID})
+func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementParams) (*listing[entitlement], error) {
+	found, err := c.store.GrantsOf(ctx, c.Vendor, policy.Reader{UserID: in.UserID})
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(found, func(a, b store.FoundGrant) int { return strings.Compare(a.Grant.ID, b.Grant.ID) })
 	selection := entitlementSelection{
-		api: a, vendor: vendor, in: in, q: strings.ToLower(in.Q),
+		call: c, in: in, q: strings.ToLower(in.Q),
 		giving: []string{in.SKU}, products: map[string]store.Product{},
 	}
 	if in.SKU != "" {
-		containers, err := a.Store.Containers(ctx, vendor, in.SKU)
+		containers, err := c.store.Containers(ctx, c.Vendor, in.SKU)
 		if err != nil {
 			return nil, err
 		}
@@ -101,19 +101,22 @@ func (a *api) listEntitlements(ctx context.Context, w store.Writer, vendor strin
 			entitlements = append(entitlements, wireEntitlement(found[i], product, a.Now()))
 		}
 	}
-	if err := a.signEntitlements(ctx, w, vendor, in.UserID, entitlements); err != nil {
+	if err := a.signEntitlements(ctx, c, in.UserID, entitlements); err != nil {
 		return nil, err
 	}
-	return newListing(ctx, entitlements, in.Limit, func(e entitlement) string { return e.ID }), nil
+	page := &listing[entitlement]{Body: entitlements}
+	if len(entitlements) == in.Limit {
+		page.Link = c.nextLink(in.Limit, entitlements[in.Limit-1].ID)
+	}
+	return page, nil
 }
 
-// entitlementSelection selects grants, and keeps the products that it looked up.
+// entitlementSelection selects grants and caches their products.
 type entitlementSelection struct {
-	api      *api
-	vendor   string
+	call     *call
 	in       *entitlementParams
 	q        string
-	giving   []string // the skus that give the one that is asked for
+	giving   []string // in.SKU and the SKUs that include it
 	products map[string]store.Product
 }
 
@@ -124,7 +127,7 @@ func (s *entitlementSelection) selects(ctx context.Context, g *store.Grant) (boo
 	product, known := s.products[g.SKU]
 	if !known {
 		var err error
-		product, err = s.api.Store.Product(ctx, s.vendor, g.SKU)
+		product, err = s.call.store.Product(ctx, s.call.Vendor, g.SKU)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return false, product, err
 		}
@@ -135,12 +138,12 @@ func (s *entitlementSelection) selects(ctx context.Context, g *store.Grant) (boo
 	return selected, product, nil
 }
 
-// signEntitlements adds to those that count the statement that they do.
-func (a *api) signEntitlements(ctx context.Context, w store.Writer, vendor, userID string, entitlements []entitlement) error {
+// signEntitlements sets the token of those that are in effect.
+func (a *api) signEntitlements(ctx context.Context, c *call, userID string, entitlements []entitlement) error {
 	if !slices.ContainsFunc(entitlements, func(e entitlement) bool { return e.HasAccess }) {
 		return nil
 	}
-	ring, err := a.Keyring.RingFor(ctx, w, vendor)
+	ring, err := a.Keyring.RingFor(ctx, c.store, c.Vendor)
 	if err != nil {
 		return err
 	}
@@ -149,7 +152,7 @@ func (a *api) signEntitlements(ctx context.Context, w store.Writer, vendor, user
 		if !e.HasAccess {
 			continue
 		}
-		e.Token, err = keys.SignEntitlement(ring, vendor, keys.EntitlementClaims{
+		e.Token, err = keys.SignEntitlement(ring, c.Vendor, keys.EntitlementClaims{
 			ID: e.ID, UserID: userID, SKU: e.SKU, EndsAt: e.ExpiresAt,
 		}, a.Now())
 		if err != nil {

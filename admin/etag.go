@@ -11,13 +11,13 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// record is the answer with one record.
+// record is the response with one record.
 type record[T any] struct {
-	ETag string `header:"ETag" doc:"Names this state of the record, for If-Match."`
+	ETag string `header:"ETag" doc:"A validator of the record's state, for If-Match."`
 	Body T
 }
 
-// newRecord answers with a record, unless there was an error.
+// newRecord returns the response with a record, or err.
 func newRecord[T any](value T, err error) (*record[T], error) {
 	if err != nil {
 		return nil, err
@@ -25,9 +25,8 @@ func newRecord[T any](value T, err error) (*record[T], error) {
 	return &record[T]{ETag: etagOf(value), Body: value}, nil
 }
 
-// etagOf returns a strong validator (RFC 9110, section 8.8.3) of a record as it
-// is answered, which is made of nothing but what is stored: every node returns
-// the same.
+// etagOf returns a strong validator (RFC 9110, section 8.8.3) of a record on the
+// wire. It depends on stored data only, so that every node returns the same.
 func etagOf(value any) string {
 	encoded, err := json.Marshal(value)
 	if err != nil {
@@ -37,13 +36,13 @@ func etagOf(value any) string {
 	return `"` + base64.RawURLEncoding.EncodeToString(digest[:15]) + `"`
 }
 
-// IfMatch is the condition that a caller sets for a change.
+// IfMatch is the precondition of a change.
 type IfMatch struct {
-	IfMatch string `header:"If-Match" maxLength:"1024" doc:"Change the record only if it is in a state with one of these ETags; * stands for any state."`
+	IfMatch string `header:"If-Match" maxLength:"1024" doc:"Changes the record only if its ETag is one of these; * means any."`
 }
 
-// check refuses a change where the record, as it is answered, is not in the state
-// that the caller knows. It is asked within the step that changes the record.
+// check returns a 412 problem if the current record, on the wire, does not match.
+// It must run in the transaction that changes the record.
 func (m IfMatch) check(current any) error {
 	if m.IfMatch == "" {
 		return nil
@@ -55,22 +54,22 @@ func (m IfMatch) check(current any) error {
 			return nil
 		}
 	}
-	return newProblem(http.StatusPreconditionFailed, "The record is no longer in the state that If-Match names: read it again and decide anew.")
+	return newProblem(http.StatusPreconditionFailed, "The record does not match If-Match: read it again and repeat the change.")
 }
 
-// absent refuses to make a record where the caller wants to change one.
+// absent returns a 412 problem if the precondition requires an existing record.
 func (m IfMatch) absent() error {
 	if m.IfMatch == "" {
 		return nil
 	}
-	return newProblem(http.StatusPreconditionFailed, "There is no such record, and If-Match asks for one.")
+	return newProblem(http.StatusPreconditionFailed, "There is no such record, but If-Match requires one.")
 }
 
-// changed returns the error of a change. Where somebody else came first the
-// caller's condition does not hold.
+// changed returns the error of a change. With a precondition, a concurrent change
+// is a 412 problem.
 func (m IfMatch) changed(err error) error {
 	if m.IfMatch != "" && errors.Is(err, store.ErrConflict) {
-		return newProblem(http.StatusPreconditionFailed, "Somebody else changed the record at the same time: read it again and decide anew.")
+		return newProblem(http.StatusPreconditionFailed, "The record was changed concurrently: read it again and repeat the change.")
 	}
 	return err
 }

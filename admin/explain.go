@@ -10,22 +10,22 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// ExplainRequest is a request at the gate of which somebody asks how it would be
-// decided.
+// ExplainRequest is a hypothetical request at the gate.
 type ExplainRequest struct {
-	URL    string `json:"url" minLength:"1" maxLength:"8192" doc:"The page, as a reader asks for it; it may carry a link's token."`
+	URL    string `json:"url" minLength:"1" maxLength:"8192" doc:"The URL of the request; it may carry a link token."`
 	Method string `json:"method,omitempty" maxLength:"16" default:"GET"`
-	Site   string `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site. Default: the vendor's only one, or the one with its name."`
-	// UserID and ReaderToken say who asks; both empty for the anonymous reader.
-	UserID      string `json:"userId,omitempty" maxLength:"255" doc:"A reader who is identified by this id, and nothing else."`
-	ReaderToken string `json:"readerToken,omitempty" maxLength:"4096" doc:"A reader's token."`
-	LinkToken   string `json:"linkToken,omitempty" maxLength:"4096" doc:"A link's token, where the url carries none."`
-	// SKUs and HoldsLink suppose what need not be so: for rule tests.
-	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"As if the reader had been granted exactly these, for ever. Without userId and readerToken it is some identified reader."`
-	HoldsLink bool      `json:"holdsLink,omitempty" doc:"As if the reader held a redeemed link to exactly this page."`
+	Site   string `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site. Default: the vendor's only site, or the site with the vendor's name."`
+	// UserID and ReaderToken identify the reader; without both they are
+	// anonymous.
+	UserID      string `json:"userId,omitempty" maxLength:"255" doc:"The reader's user id, as if identified by it alone."`
+	ReaderToken string `json:"readerToken,omitempty" maxLength:"4096" doc:"A reader token."`
+	LinkToken   string `json:"linkToken,omitempty" maxLength:"4096" doc:"A link token, if the url carries none."`
+	// SKUs and HoldsLink override stored records, for rule tests.
+	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"Decides as if the reader had exactly these SKUs, without end. Without userId and readerToken, decides for an arbitrary identified reader."`
+	HoldsLink bool      `json:"holdsLink,omitempty" doc:"Decides as if the reader held a redeemed link to exactly this page."`
 }
 
-// Explanation is how a request would be decided, step by step.
+// Explanation is the decision of a request, step by step.
 type Explanation struct {
 	Vendor   string             `json:"vendor"`
 	Site     string             `json:"site"`
@@ -34,35 +34,35 @@ type Explanation struct {
 	Reader   ExplainedReader    `json:"reader"`
 	Readings []ExplainedReading `json:"readings"`
 	Link     *ExplainedLink     `json:"link,omitempty"`
-	Grants   []ExplainedGrant   `json:"grants" doc:"The reader's grants of the skus that the rule asks for."`
-	// OtherGrants is how many grants of other skus the reader has.
+	Grants   []ExplainedGrant   `json:"grants" doc:"The reader's grants of the SKUs that the rule accepts."`
+	// OtherGrants is the number of the reader's grants of other SKUs.
 	OtherGrants int               `json:"otherGrants"`
 	Decision    ExplainedDecision `json:"decision"`
-	Hint        string            `json:"hint" doc:"What to do."`
+	Hint        string            `json:"hint" doc:"What to do about it."`
 }
 
-// ExplainedPath is the path as it was read.
+// ExplainedPath is the path of the request.
 type ExplainedPath struct {
 	Received string `json:"received"`
-	Error    string `json:"error,omitempty" doc:"Why two servers could read it differently."`
+	Error    string `json:"error,omitempty" doc:"Why the path is ambiguous."`
 }
 
-// ExplainedReader is who asks.
+// ExplainedReader is the reader.
 type ExplainedReader struct {
 	UserID          string `json:"userId,omitempty"`
 	PublisherUserID string `json:"publisherUserId,omitempty"`
 	EmailVerified   bool   `json:"emailVerified,omitempty"`
-	Source          string `json:"source" doc:"Where that is known from."`
-	Error           string `json:"error,omitempty" doc:"Why the credential failed."`
+	Source          string `json:"source" doc:"The source of the identity."`
+	Error           string `json:"error,omitempty" doc:"Why the credential was refused."`
 }
 
-// ExplainedReading is one reading of the path, and the rule that it meets.
+// ExplainedReading is one interpretation of the path and the rule that it matches.
 type ExplainedReading struct {
 	Path       string          `json:"path"`
 	Rule       *ExplainedRule  `json:"rule,omitempty"`
-	PassedOver []ExplainedRule `json:"passedOver" doc:"Earlier rules whose path matches and whose methods do not fit."`
-	OtherRules int             `json:"otherRules" doc:"How many more earlier rules there are: their path does not match."`
-	SKUs       []string        `json:"skus,omitempty" doc:"Any of these will do."`
+	PassedOver []ExplainedRule `json:"passedOver" doc:"The earlier rules whose path matches but whose methods do not."`
+	OtherRules int             `json:"otherRules" doc:"The number of earlier rules whose path does not match."`
+	SKUs       []string        `json:"skus,omitempty" doc:"The SKUs of which the reader needs one."`
 	ContentID  string          `json:"publisherContentId,omitempty"`
 	Reason     string          `json:"reason"`
 }
@@ -73,10 +73,10 @@ type ExplainedRule struct {
 	Path    string   `json:"path"`
 	Methods []string `json:"methods,omitempty"`
 	Allow   string   `json:"allow"`
-	Origin  string   `json:"origin,omitempty" doc:"Where it is written; absent for a rule of the store."`
+	Origin  string   `json:"origin,omitempty" doc:"The place in the configuration; absent for a stored rule."`
 }
 
-// ExplainedLink is a link's token, check by check, up to the first that fails.
+// ExplainedLink is a link token with its checks, up to the first failed one.
 type ExplainedLink struct {
 	TokenID string           `json:"tokenId,omitempty"`
 	Checks  []ExplainedCheck `json:"checks"`
@@ -89,7 +89,7 @@ type ExplainedCheck struct {
 	Detail string `json:"detail"`
 }
 
-// ExplainedGrant is a grant, and whether it counts now.
+// ExplainedGrant is a grant and whether it is in effect.
 type ExplainedGrant struct {
 	ID       string     `json:"id"`
 	SKU      string     `json:"sku"`
@@ -97,17 +97,17 @@ type ExplainedGrant struct {
 	StartsAt *time.Time `json:"startsAt,omitempty"`
 	EndsAt   *time.Time `json:"endsAt,omitempty"`
 	Counts   bool       `json:"counts"`
-	Why      string     `json:"why,omitempty" doc:"Why it does not count."`
+	Why      string     `json:"why,omitempty" doc:"Why the grant is not in effect."`
 }
 
 // ExplainedDecision is the decision.
 type ExplainedDecision struct {
 	Allow  bool       `json:"allow"`
 	Reason string     `json:"reason"`
-	Status int        `json:"status" doc:"The status of the answer; 200 stands for whatever the origin answers."`
-	Spends bool       `json:"spends,omitempty" doc:"The request would spend a use of the link."`
+	Status int        `json:"status" doc:"The status of the response; 200 means that the origin responds."`
+	Spends bool       `json:"spends,omitempty" doc:"Whether the request would spend a use of the link."`
 	Grant  string     `json:"grant,omitempty"`
-	Until  *time.Time `json:"until,omitempty" doc:"When the decision can change by itself; absent for never."`
+	Until  *time.Time `json:"until,omitempty" doc:"When the decision can change without a change of records; absent for never."`
 	Error  string     `json:"error,omitempty"`
 }
 
@@ -118,7 +118,7 @@ type explainQuery struct {
 	User   string `query:"user" maxLength:"255"`
 }
 
-// holdsToken says whether a URL seems to carry a token in its query.
+// holdsToken reports whether the query of a URL seems to contain a token.
 func holdsToken(address string) bool {
 	_, query, _ := strings.Cut(address, "?")
 	for part := range strings.SplitSeq(query, "&") {
@@ -126,7 +126,7 @@ func holdsToken(address string) bool {
 		if decoded, err := url.QueryUnescape(value); err == nil {
 			value = decoded
 		}
-		// Every JWS header is a JSON object, which begins so in base64.
+		// A JWS header is a JSON object, whose base64 begins with eyJ.
 		if strings.HasPrefix(value, "eyJ") && strings.Count(value, ".") == 2 {
 			return true
 		}
@@ -138,22 +138,20 @@ func (a *api) registerExplain() {
 	tags := []string{"Operation"}
 	register(a, huma.Operation{
 		OperationID: "explain", Method: http.MethodGet, Path: "/management/explain", Tags: tags, Security: needs("explain:read"),
-		Summary: "Tells how a request would be decided, and spends nothing",
-	}, func(ctx context.Context, vendor string, in *explainQuery) (*body[*Explanation], error) {
+		Summary: "Explains how a request would be decided, without side effects",
+	}, func(ctx context.Context, c *call, in *explainQuery) (*body[*Explanation], error) {
 		if holdsToken(in.URL) {
-			p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-			p.Errors = []fieldError{{Message: "carries a token, and the URIs of calls are logged: send it in the body of a POST", Location: "query.url"}}
-			return nil, p
+			return nil, invalidAt("query.url", "contains a token, but request URIs are logged: send it in the body of a POST")
 		}
-		explanation, err := a.Explain(ctx, vendor, ExplainRequest{URL: in.URL, Method: in.Method, Site: in.Site, UserID: in.User})
+		explanation, err := a.Explain(ctx, c.Vendor, ExplainRequest{URL: in.URL, Method: in.Method, Site: in.Site, UserID: in.User})
 		return &body[*Explanation]{Body: explanation}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "explain-with-tokens", Method: http.MethodPost, Path: "/management/explain", Tags: tags, Security: needs("explain:read"),
 		Metadata: map[string]any{repetitionKey: repeatCall},
-		Summary:  "Tells how a request that carries tokens would be decided, and spends nothing",
-	}, func(ctx context.Context, vendor string, in *body[ExplainRequest]) (*body[*Explanation], error) {
-		explanation, err := a.Explain(ctx, vendor, in.Body)
+		Summary:  "Explains how a request with tokens would be decided, without side effects",
+	}, func(ctx context.Context, c *call, in *body[ExplainRequest]) (*body[*Explanation], error) {
+		explanation, err := a.Explain(ctx, c.Vendor, in.Body)
 		return &body[*Explanation]{Body: explanation}, err
 	})
 }

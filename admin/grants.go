@@ -12,55 +12,55 @@ import (
 
 const grantsPath = listsPath + "/{id}/grants"
 
-// grant is a grant on the wire.
-type grant struct {
-	ID     string `json:"id"`
-	Source string `json:"source" doc:"The access list in which the grant stands."`
+// Grant is a stored grant.
+type Grant struct {
+	ID     string `json:"id" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Source string `json:"source" doc:"The id of the access list."`
 	GrantFields
-	Status           string `json:"status"`
-	ExcludeFromStats bool   `json:"excludeFromStats"`
+	Status           string `json:"status" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats" doc:"Excludes the record from statistics." example:"false"`
 }
 
-// GrantFields are what a grant holds in either direction.
+// GrantFields are the fields that Grant and GrantBody share.
 type GrantFields struct {
-	Email               string            `json:"email,omitempty" maxLength:"254" doc:"Counts for readers whose address is verified."`
-	UserID              string            `json:"userId,omitempty" maxLength:"255"`
-	PublisherUserID     string            `json:"publisherUserId,omitempty" maxLength:"255"`
-	SKU                 string            `json:"sku" minLength:"1" maxLength:"255" doc:"What is granted."`
-	PurchaseOptionID    string            `json:"poId,omitempty" maxLength:"255"`
-	StartsAt            *time.Time        `json:"startsAt,omitempty" nullable:"true" doc:"The first moment at which the grant counts."`
-	EndsAt              *time.Time        `json:"endsAt,omitempty" nullable:"true" doc:"The first moment at which it no longer counts."`
-	FirstName           string            `json:"firstName,omitempty" maxLength:"255"`
-	LastName            string            `json:"lastName,omitempty" maxLength:"255"`
-	Phone               string            `json:"phone,omitempty" maxLength:"64"`
-	DeliveryAddress     *address          `json:"deliveryAddress,omitempty"`
-	BillingAddress      *address          `json:"billingAddress,omitempty"`
-	PublisherPurchaseID string            `json:"publisherPurchaseId,omitempty" maxLength:"255"`
-	Notes               string            `json:"notes,omitempty" maxLength:"4096"`
-	ExtraFields         map[string]string `json:"extraFields,omitempty" maxProperties:"64"`
+	Email               string            `json:"email,omitempty" maxLength:"254" doc:"The reader's e-mail address. It matches only readers whose address is verified." example:"reader@example.com"`
+	UserID              string            `json:"userId,omitempty" maxLength:"255" doc:"The reader's user id." example:"user-123"`
+	PublisherUserID     string            `json:"publisherUserId,omitempty" maxLength:"255" doc:"The publisher's id of the reader." example:"customer-4711"`
+	SKU                 string            `json:"sku" minLength:"1" maxLength:"255" doc:"The SKU that is granted." example:"premium"`
+	PurchaseOptionID    string            `json:"poId,omitempty" maxLength:"255" doc:"The id of the purchase option that was bought." example:"po-yearly"`
+	StartsAt            *time.Time        `json:"startsAt,omitempty" nullable:"true" doc:"The start of the validity (inclusive). Default: unlimited." example:"2027-01-01T00:00:00Z"`
+	EndsAt              *time.Time        `json:"endsAt,omitempty" nullable:"true" doc:"The end of the validity (exclusive)." example:"2037-01-01T00:00:00Z"`
+	FirstName           string            `json:"firstName,omitempty" maxLength:"255" doc:"The reader's first name." example:"Ada"`
+	LastName            string            `json:"lastName,omitempty" maxLength:"255" doc:"The reader's last name." example:"Lovelace"`
+	Phone               string            `json:"phone,omitempty" maxLength:"64" doc:"The reader's phone number." example:"+46 8 123 456"`
+	DeliveryAddress     *Address          `json:"deliveryAddress,omitempty" doc:"The delivery address of printed products."`
+	BillingAddress      *Address          `json:"billingAddress,omitempty" doc:"The billing address."`
+	PublisherPurchaseID string            `json:"publisherPurchaseId,omitempty" maxLength:"255" doc:"The publisher's id of the purchase." example:"order-2027-0815"`
+	Notes               string            `json:"notes,omitempty" maxLength:"4096" doc:"The publisher's notes." example:"Moved from the old system"`
+	ExtraFields         map[string]string `json:"extraFields,omitempty" maxProperties:"64" doc:"Custom text fields." example:"{\"campaign\": \"autumn\"}"`
 }
 
-// address is where something is delivered or billed.
-type address struct {
-	Street  string `json:"street,omitempty"`
-	City    string `json:"city,omitempty"`
-	Zip     string `json:"zip,omitempty"`
-	Country string `json:"country,omitempty"`
-	CO      string `json:"co,omitempty"`
+// Address is a postal address.
+type Address struct {
+	Street  string `json:"street,omitempty" doc:"Street and number." example:"Main Street 1"`
+	City    string `json:"city,omitempty" doc:"City." example:"Stockholm"`
+	Zip     string `json:"zip,omitempty" doc:"Postal code." example:"111 22"`
+	Country string `json:"country,omitempty" doc:"Country." example:"SE"`
+	CO      string `json:"co,omitempty" doc:"Care of (c/o)." example:"Byron"`
 }
 
-// grantBody is a grant as a caller writes it.
-type grantBody struct {
+// GrantBody creates or replaces a grant.
+type GrantBody struct {
 	GrantFields
-	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE"`
-	ExcludeFromStats bool   `json:"excludeFromStats,omitempty"`
-	Source           string `json:"source,omitempty" maxLength:"128" doc:"The access list of the path, once more."`
+	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats,omitempty" doc:"Excludes the record from statistics." example:"false"`
+	Source           string `json:"source,omitempty" maxLength:"128" doc:"If present, must equal the access list of the path."`
 }
 
-// grant returns the grant that the body describes, in an access list.
-func (b *grantBody) grant(list string) (store.Grant, error) {
+// grant returns the grant for an access list.
+func (b *GrantBody) grant(list string) (store.Grant, error) {
 	if b.Source != "" && b.Source != list {
-		return store.Grant{}, invalid("source", "is another access list than the path's")
+		return store.Grant{}, invalid("source", "must equal the access list of the path")
 	}
 	return store.Grant{
 		Email: b.Email, UserID: b.UserID, PublisherUserID: b.PublisherUserID,
@@ -72,28 +72,28 @@ func (b *grantBody) grant(list string) (store.Grant, error) {
 	}, nil
 }
 
-// writtenGrant returns a grant as a caller would write it.
-func writtenGrant(g store.Grant) grantBody {
-	return grantBody{GrantFields: wireGrant(g).GrantFields, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats}
+// writtenGrant returns the body that would create a grant.
+func writtenGrant(g store.Grant) GrantBody {
+	return GrantBody{GrantFields: wireGrant(g).GrantFields, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats}
 }
 
-func wireGrant(g store.Grant) grant {
-	return grant{
+func wireGrant(g store.Grant) Grant {
+	return Grant{
 		ID: g.ID, Source: g.Source, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats,
 		GrantFields: GrantFields{
 			Email: g.Email, UserID: g.UserID, PublisherUserID: g.PublisherUserID,
 			SKU: g.SKU, PurchaseOptionID: g.PurchaseOptionID, StartsAt: g.StartsAt, EndsAt: g.EndsAt,
 			FirstName: g.FirstName, LastName: g.LastName, Phone: g.Phone,
-			DeliveryAddress: (*address)(g.DeliveryAddress), BillingAddress: (*address)(g.BillingAddress),
+			DeliveryAddress: (*Address)(g.DeliveryAddress), BillingAddress: (*Address)(g.BillingAddress),
 			PublisherPurchaseID: g.PublisherPurchaseID, Notes: g.Notes, ExtraFields: g.ExtraFields,
 		},
 	}
 }
 
-// GrantPath names a grant in a path.
+// GrantPath identifies a grant in a path.
 type GrantPath struct {
 	ListPath
-	GrantID string `path:"grantId" maxLength:"128" example:"grant_123abc"`
+	GrantID string `path:"grantId" maxLength:"128" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
 func (a *api) registerGrants() {
@@ -101,55 +101,51 @@ func (a *api) registerGrants() {
 	register(a, huma.Operation{
 		OperationID: "list-grants", Method: http.MethodGet, Path: grantsPath, Tags: tags, Security: needs("grants:read"),
 		Summary: "Lists the grants of an access list, in order of creation",
-	}, func(ctx context.Context, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		PageParams
 	},
-	) (*listing[grant], error) {
-		found, err := a.Store.ListGrants(ctx, vendor, in.ID, in.page())
-		grants := make([]grant, len(found))
-		for i := range found {
-			grants[i] = wireGrant(found[i])
-		}
-		return newListing(ctx, grants, in.Limit, func(g grant) string { return g.ID }), err
+	) (*listing[Grant], error) {
+		found, err := c.store.ListGrants(ctx, c.Vendor, in.ID, in.page())
+		return newListing(c, in.Limit, found, err, wireGrant, func(g Grant) string { return g.ID })
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates a grant", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(a.rebuildGrant)},
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
-		Body grantBody
+		Body GrantBody
 	},
-	) (*created[grant], error) {
+	) (*created[Grant], error) {
 		wanted, err := in.Body.grant(in.ID)
 		if err != nil {
 			return nil, err
 		}
-		made, err := w.CreateGrant(ctx, vendor, in.ID, wanted)
+		made, err := c.store.CreateGrant(ctx, c.Vendor, in.ID, wanted)
 		return newCreated(grantsPath, made.ID, wireGrant(made), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-grant", Method: http.MethodGet, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns a grant",
-	}, func(ctx context.Context, vendor string, in *GrantPath) (*record[grant], error) {
-		found, err := a.Store.Grant(ctx, vendor, in.ID, in.GrantID)
+	}, func(ctx context.Context, c *call, in *GrantPath) (*record[Grant], error) {
+		found, err := c.store.Grant(ctx, c.Vendor, in.ID, in.GrantID)
 		return newRecord(wireGrant(found), err)
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "replace-grant", Method: http.MethodPut, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces a grant",
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
 		IfMatch
-		Body grantBody
+		Body GrantBody
 	},
-	) (*record[grant], error) {
+	) (*record[Grant], error) {
 		wanted, err := in.Body.grant(in.ID)
 		if err != nil {
 			return nil, err
 		}
-		updated, err := w.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+		updated, err := c.store.UpdateGrant(ctx, c.Vendor, in.ID, in.GrantID, func(g *store.Grant) error {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err
 			}
@@ -159,40 +155,40 @@ func (a *api) registerGrants() {
 		return newRecord(wireGrant(updated), in.changed(err))
 	})
 	a.registerGrantPatch(tags)
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "delete-grant", Method: http.MethodDelete, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
-		Summary: "Removes a grant: the next request is decided without it", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+		Summary: "Removes a grant, effective from the next request on", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := w.DeleteGrant(ctx, vendor, in.ID, in.GrantID, func(g store.Grant) error { return in.check(wireGrant(g)) })
+		err := c.store.DeleteGrant(ctx, c.Vendor, in.ID, in.GrantID, func(g store.Grant) error { return in.check(wireGrant(g)) })
 		return &empty{}, in.changed(err)
 	})
 }
 
-// registerGrantPatch adds the operation that changes parts of a grant.
+// registerGrantPatch adds the merge patch of a grant.
 func (a *api) registerGrantPatch(tags []string) {
 	registry := a.huma.OpenAPI().Components.Schemas
 	schema := *registry.SchemaFromRef(a.rows.schema.Ref)
 	schema.Required = nil
-	schema.Description = "What changes. Null removes a member; of an object only the members that are named change."
+	schema.Description = "The changes. Null removes a member; an object changes only its named members."
 	content := map[string]*huma.MediaType{}
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "change-grant", Method: http.MethodPatch, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
-		Summary:     "Changes what the body names of a grant",
-		Description: "The body is a JSON merge patch (RFC 7396), whether it says so or that it is JSON. What comes of it is checked like a grant that is put there.",
+		Summary:     "Changes the named fields of a grant",
+		Description: "The body is a JSON merge patch (RFC 7396), under either media type. The patched grant is validated as in replace-grant.",
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
-		// What is checked is the whole grant, not the patch.
+		// The patched grant is validated, not the patch.
 		SkipValidateBody: true,
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
 		IfMatch
 		RawBody []byte `contentType:"application/json"`
 	},
-	) (*record[grant], error) {
-		updated, err := w.UpdateGrant(ctx, vendor, in.ID, in.GrantID, func(g *store.Grant) error {
+	) (*record[Grant], error) {
+		updated, err := c.store.UpdateGrant(ctx, c.Vendor, in.ID, in.GrantID, func(g *store.Grant) error {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err
 			}
@@ -214,7 +210,7 @@ func (a *api) registerGrantPatch(tags []string) {
 	content[mergePatchType] = &huma.MediaType{Schema: &schema}
 }
 
-// rebuildGrant answers again with a grant that was made.
+// rebuildGrant returns the response for a created grant.
 func (a *api) rebuildGrant(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 	if len(record) != 2 {
 		return rebuilt{}, store.ErrNotFound

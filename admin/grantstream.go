@@ -20,71 +20,71 @@ import (
 )
 
 const (
-	// maxStreamBatch is how much of an import is stored in one step, in bytes of
-	// its rows as JSON.
+	// maxStreamBatch bounds the rows that are stored in one step, in bytes of
+	// JSON.
 	maxStreamBatch = 8 << 20
-	// maxStreamErrors bounds how many rows an answer names.
+	// maxStreamErrors bounds the errors in a response.
 	maxStreamErrors = 1000
-	// exportPage is how many grants are read at a time.
+	// exportPage is the number of grants per read.
 	exportPage = 1000
 )
 
-// streamed is the answer to an import that came as one stream.
-type streamed struct {
-	ImportID   string      `json:"importId" doc:"Names the import, for get-grant-import."`
-	Position   int64       `json:"position" doc:"How many rows there were."`
-	Created    int64       `json:"created" doc:"How many grants were made."`
-	Failed     int64       `json:"failed" doc:"Of how many rows none was made."`
-	Errors     []lineError `json:"errors" doc:"What is wrong with these rows, the first 1,000 of them."`
-	MoreErrors int64       `json:"moreErrors" doc:"How many more there are."`
+// StreamResult is the answer to an import that is sent as one stream.
+type StreamResult struct {
+	ImportID   string      `json:"importId" doc:"The import's id, for get-grant-import."`
+	Position   int64       `json:"position" doc:"The number of rows." example:"0"`
+	Created    int64       `json:"created" doc:"The number of grants created." example:"5000"`
+	Failed     int64       `json:"failed" doc:"The number of refused rows." example:"0"`
+	Errors     []LineError `json:"errors" doc:"The first 1,000 refused rows."`
+	MoreErrors int64       `json:"moreErrors" doc:"The number of omitted entries."`
 }
 
-// lineError says what is wrong with a row of a stream.
-type lineError struct {
+// LineError is the reason why a row of a stream was refused.
+type LineError struct {
 	Line    int    `json:"line" doc:"The line on which the row begins, from one."`
-	Field   string `json:"field,omitempty"`
-	Message string `json:"message"`
+	Field   string `json:"field,omitempty" doc:"The invalid field; absent when the whole row is invalid." example:"endsAt"`
+	Message string `json:"message" doc:"The error, for people." example:"expected length >= 1"`
 }
 
 func (a *api) registerGrantStreams() {
 	tags := []string{"Grants"}
 	schemas := a.huma.OpenAPI().Components.Schemas
 	text := func() *huma.MediaType { return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}} }
-	list := &huma.Param{Name: "id", In: "path", Description: "The access list.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "src_123abc"}
+	list := &huma.Param{Name: "id", In: "path", Description: "The access list.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "src_default"}
 	operation := huma.Operation{
 		OperationID: "import-grant-stream", Method: http.MethodPost, Path: grantsPath + "/import", Tags: tags, Security: needs("grants:write"),
-		Summary: "Creates a grant of each row of a stream of any length",
-		Description: "A row is a grant as create-grant takes it: one JSON object a line, or a line of a CSV file whose header names the fields " +
-			"(`deliveryAddress.city` for those of an address). A row that is wrong is reported and stops no other.\n\n" +
-			"With an Idempotency-Key a stream that broke off is sent again from its beginning: what was stored is not stored twice, and the answer is " +
-			"that of a stream that was never broken. Another stream with the same key is refused.",
+		Summary: "Creates a grant from each row of a stream of any length",
+		Description: "A row is a grant as in create-grant: a JSON object per line, or a record of a CSV file whose header names the fields " +
+			"(`deliveryAddress.city` for those of an address). Invalid rows are reported and skipped.\n\n" +
+			"With an Idempotency-Key, an interrupted stream can be sent again from its beginning: stored rows are not stored twice, and the response is " +
+			"that of an uninterrupted stream. A different stream with the same key is refused.",
 		Parameters: []*huma.Param{list},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			typeNDJSON: {Schema: a.rows.schema}, typeCSV: text(),
 		}},
 		Responses: map[string]*huma.Response{"200": {
-			Description: "What became of the rows",
-			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[streamed](), true, "Streamed")}},
+			Description: "The result of the import",
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[StreamResult](), true, "StreamResult")}},
 		}},
 	}
 	describeOnce(&operation)
 	a.stream(operation, []string{typeNDJSON, "application/ndjson", "application/jsonl", typeCSV}, a.importStream)
 	a.stream(huma.Operation{
 		OperationID: "export-grants", Method: http.MethodGet, Path: grantsPath + "/export", Tags: tags, Security: needs("grants:read"),
-		Summary: "Streams every grant of an access list, in order of creation, to be imported again",
-		Description: "As JSON, one object a line, or as CSV, as Accept says. A grant that changes while the stream is under way is in it as it was or as it is. " +
-			"A stream that breaks off is not whole.",
+		Summary: "Streams all grants of an access list in order of creation, for a later import",
+		Description: "The Accept header selects JSON (one object per line) or CSV. A grant that changes during the stream appears in its old or its new state. " +
+			"A response that is cut short is incomplete.",
 		Parameters: []*huma.Param{list},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The grants",
 			Content: map[string]*huma.MediaType{
-				typeNDJSON: {Schema: schemas.Schema(reflect.TypeFor[grant](), true, "Grant")}, typeCSV: text(),
+				typeNDJSON: {Schema: schemas.Schema(reflect.TypeFor[Grant](), true, "Grant")}, typeCSV: text(),
 			},
 		}},
 	}, nil, a.exportGrants)
 }
 
-// exportGrants streams the grants of a list. Its memory is that of one page.
+// exportGrants streams the grants of a list in the memory of one page.
 func (a *api) exportGrants(ctx context.Context, b *bulk) error {
 	format, err := b.answerFormat()
 	if err != nil {
@@ -92,7 +92,7 @@ func (a *api) exportGrants(ctx context.Context, b *bulk) error {
 	}
 	list := b.r.PathValue("id")
 	page := store.Page{Limit: exportPage}
-	grants, err := a.Store.ListGrants(ctx, b.caller.Vendor, list, page)
+	grants, err := a.Store.ListGrants(ctx, b.Vendor, list, page)
 	if err != nil {
 		return err
 	}
@@ -112,13 +112,13 @@ func (a *api) exportGrants(ctx context.Context, b *bulk) error {
 			return nil
 		}
 		page.From = grants[len(grants)-1].ID
-		if grants, err = a.Store.ListGrants(ctx, b.caller.Vendor, list, page); err != nil {
+		if grants, err = a.Store.ListGrants(ctx, b.Vendor, list, page); err != nil {
 			return err
 		}
 	}
 }
 
-// grantWriter writes grants as rows.
+// grantWriter writes grants as rows of a format.
 type grantWriter struct {
 	json  *json.Encoder
 	table *csv.Writer
@@ -129,11 +129,11 @@ func newGrantWriter(out io.Writer, format string) *grantWriter {
 		return &grantWriter{json: json.NewEncoder(out)}
 	}
 	table := csv.NewWriter(out)
-	_ = table.Write(GrantColumns()) // told by flush
+	_ = table.Write(GrantColumns()) // flush returns the error
 	return &grantWriter{table: table}
 }
 
-func (g *grantWriter) grant(grant grant) error {
+func (g *grantWriter) grant(grant Grant) error {
 	if g.json != nil {
 		return g.json.Encode(grant)
 	}
@@ -156,11 +156,11 @@ func (g *grantWriter) flush() error {
 	return g.table.Error()
 }
 
-// importStream creates a grant of each row of the body. Its memory is that of one
-// batch, however long the stream is.
+// importStream creates a grant from each row of the body, in the memory of one
+// batch.
 func (a *api) importStream(ctx context.Context, b *bulk) error {
 	list := b.r.PathValue("id")
-	if _, err := a.Store.List(ctx, b.caller.Vendor, list); err != nil {
+	if _, err := a.Store.List(ctx, b.Vendor, list); err != nil {
 		return err
 	}
 	key, problem := idempotencyKey(b.r.Header)
@@ -170,14 +170,14 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 	if key == "" {
 		key = rand.Text()
 	}
-	i := &streamImport{api: a, writer: b.store, vendor: b.caller.Vendor, list: list, chain: sha256.New()}
-	i.answer = streamed{ImportID: "stream-" + onceID(b.caller.Name, key), Errors: []lineError{}}
-	flight := i.vendor + "\x00" + list + "\x00" + i.answer.ImportID
+	i := &streamImport{api: a, call: b.call, list: list, chain: sha256.New()}
+	i.answer = StreamResult{ImportID: "stream-" + onceID(b.Name, key), Errors: []LineError{}}
+	flight := b.Vendor + "\x00" + list + "\x00" + i.answer.ImportID
 	if !a.inFlight.begin(flight) {
 		return inProgress()
 	}
 	defer a.inFlight.end(flight)
-	known, err := a.Store.GrantImport(ctx, i.vendor, list, i.answer.ImportID)
+	known, err := a.Store.GrantImport(ctx, b.Vendor, list, i.answer.ImportID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
@@ -189,17 +189,17 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 	return json.NewEncoder(b.w).Encode(i.answer)
 }
 
-// streamImport is an import on its way.
+// streamImport is an import in progress.
 type streamImport struct {
-	api          *api
-	writer       store.Writer
-	vendor, list string
-	known        store.Import // what was stored before this stream
-	chain        hash.Hash    // of all rows so far
-	answer       streamed
-	rows         []store.ImportRow
-	lines        []int
-	bytes        int
+	api    *api
+	call   *call
+	list   string
+	known  store.Import // the progress before this stream
+	chain  hash.Hash    // over all rows so far
+	answer StreamResult
+	rows   []store.ImportRow
+	lines  []int
+	bytes  int
 }
 
 func (i *streamImport) run(ctx context.Context, b *bulk) error {
@@ -220,8 +220,8 @@ func (i *streamImport) run(ctx context.Context, b *bulk) error {
 	return nil
 }
 
-// add takes a row up, and stores those that were collected where they are many
-// enough, or are all that was stored before.
+// add collects a row. It flushes at the size limits, and where the earlier stream
+// ended.
 func (i *streamImport) add(ctx context.Context, row GrantRow) error {
 	if i.bytes+len(row.Grant) > maxStreamBatch {
 		if err := i.flush(ctx); err != nil {
@@ -244,7 +244,7 @@ func (i *streamImport) add(ctx context.Context, row GrantRow) error {
 	return nil
 }
 
-// flush stores the rows that were collected, if they were not stored before.
+// flush stores the collected rows, unless the earlier stream did.
 func (i *streamImport) flush(ctx context.Context) error {
 	if len(i.rows) == 0 {
 		return nil
@@ -269,7 +269,7 @@ func (i *streamImport) flush(ctx context.Context) error {
 			i.answer.MoreErrors++
 			continue
 		}
-		i.answer.Errors = append(i.answer.Errors, lineError{Line: i.lines[e.Row], Field: e.Field, Message: e.Problem})
+		i.answer.Errors = append(i.answer.Errors, LineError{Line: i.lines[e.Row], Field: e.Field, Message: e.Problem})
 	}
 	i.answer.Position = result.Position
 	i.answer.Created += int64(result.Created)
@@ -279,7 +279,7 @@ func (i *streamImport) flush(ctx context.Context) error {
 	return nil
 }
 
-// store stores a batch when its turn has come.
+// store stores a batch as soon as a slot is free.
 func (i *streamImport) store(ctx context.Context, batch store.ImportBatch) (store.ImportResult, error) {
 	select {
 	case i.api.rows.slots <- struct{}{}:
@@ -287,19 +287,19 @@ func (i *streamImport) store(ctx context.Context, batch store.ImportBatch) (stor
 	case <-ctx.Done():
 		return store.ImportResult{}, ctx.Err()
 	}
-	return i.writer.CreateGrants(ctx, i.vendor, i.list, batch)
+	return i.call.store.CreateGrants(ctx, i.call.Vendor, i.list, batch)
 }
 
-// explain tells with an error how far the import has come.
+// explain adds the progress of the import to an error.
 func (i *streamImport) explain(err error) error {
 	if behind, ok := errors.AsType[*store.ImportError](err); ok {
 		return newProblem(http.StatusConflict, behind.Problem)
 	}
-	p, ok := errors.AsType[*problem](err)
+	p, ok := errors.AsType[*Problem](err)
 	if !ok || p.Status != http.StatusBadRequest {
 		return err
 	}
-	told := *p
-	told.Detail = fmt.Sprintf("%s; %d rows are done: send the whole stream again with the same Idempotency-Key to go on", p.Detail, i.answer.Position)
-	return &told
+	extended := *p
+	extended.Detail = fmt.Sprintf("%s; %d rows are stored: to continue, send the whole stream again with the same Idempotency-Key", p.Detail, i.answer.Position)
+	return &extended
 }

@@ -10,74 +10,72 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// health is the state of the node.
-type health struct {
-	// Status is `ok`; `stale` when a store that others share is away and the node
-	// answers from memory; or `failing` when it cannot decide, and then the answer is
-	// 503.
+// Health is the state of the node. Status is ok, stale if the shared store is
+// unreachable and the node decides from memory, or failing if it cannot decide.
+type Health struct {
 	Status string      `json:"status" enum:"ok,stale,failing"`
-	Store  storeHealth `json:"store"`
-	// SnapshotVersion grows with every change of rules, lists and keys that
-	// this process knows of, and starts at zero with the process.
+	Store  StoreHealth `json:"store"`
+	// SnapshotVersion counts the changes of rules, lists and keys since the
+	// process started.
 	SnapshotVersion uint64         `json:"snapshotVersion"`
-	SelfChecks      selfChecks     `json:"selfChecks"`
-	Vendors         []vendorHealth `json:"vendors"`
-	KeySets         []keySetHealth `json:"keySets" doc:"Other people's keys: of trusted publisher domains, and of readers' issuers; at most 1000, those first with which something is wrong."`
-	MoreKeySets     int            `json:"moreKeySets,omitempty" doc:"How many more there are."`
+	SelfChecks      SelfChecks     `json:"selfChecks"`
+	Vendors         []VendorHealth `json:"vendors"`
+	KeySets         []KeySetHealth `json:"keySets" doc:"The key sets of trusted publisher domains and of reader token issuers; at most 1000, those with errors first."`
+	MoreKeySets     int            `json:"moreKeySets,omitempty" doc:"The number of omitted entries."`
 }
 
-// storeHealth says whether the store answers.
-type storeHealth struct {
+// StoreHealth is the state of the store as this node sees it.
+type StoreHealth struct {
 	Reachable bool   `json:"reachable"`
 	Error     string `json:"error,omitempty"`
-	// What follows is there where other nodes share the store.
-	State       string     `json:"state,omitempty" enum:"following,stale,closed" doc:"Whether what is in memory is as new as the store, is used although the store is away, or is used no more."`
+	// The following fields are present if other nodes share the store.
+	State       string     `json:"state,omitempty" enum:"following,stale,closed" doc:"following: memory is up to date with the store. stale: the store is unreachable and memory is still used. closed: memory is no longer used."`
 	AwaySince   *time.Time `json:"awaySince,omitempty"`
-	LeftSeconds *float64   `json:"leftSeconds,omitempty" doc:"For how long what is in memory may still be used, should the store not answer from now on."`
+	LeftSeconds *float64   `json:"leftSeconds,omitempty" doc:"How many seconds memory may still be used if the store stays unreachable."`
 }
 
-// selfChecks counts decisions from memory that were made again from the store.
-type selfChecks struct {
+// SelfChecks counts cached decisions that were compared with the store.
+type SelfChecks struct {
 	Checked uint64 `json:"checked"`
 	Failed  uint64 `json:"failed" doc:"Must be 0."`
 }
 
-// vendorHealth is the state of one vendor's records.
-type vendorHealth struct {
-	Vendor       string    `json:"vendor"`
-	FeedPosition uint64    `json:"feedPosition" doc:"The position of the newest change."`
-	Keys         *keysInfo `json:"keys,omitempty" doc:"Absent before the vendor's first key."`
+// VendorHealth is the state of one vendor's records.
+type VendorHealth struct {
+	Vendor       string      `json:"vendor"`
+	FeedPosition uint64      `json:"feedPosition" doc:"The feed position of the newest change."`
+	Keys         *KeysHealth `json:"keys,omitempty" doc:"Absent before the vendor's first key."`
 }
 
-// keysInfo tells of a vendor's key set.
-type keysInfo struct {
-	Signing    string `json:"signing" doc:"The kid that signs."`
-	Verifying  int    `json:"verifying" doc:"How many keys verify, the signing one among them."`
-	AgeSeconds int64  `json:"ageSeconds" doc:"How long the signing key has been in use."`
+// KeysHealth is the state of a vendor's signing keys.
+type KeysHealth struct {
+	Signing    string `json:"signing" doc:"The kid of the signing key."`
+	Verifying  int    `json:"verifying" doc:"The number of keys that verify, including the signing key."`
+	AgeSeconds int64  `json:"ageSeconds" doc:"The age of the signing key in seconds."`
 }
 
 type healthAnswer struct {
 	Status int
-	Body   health
+	Body   Health
 }
 
 func (a *api) registerHealth() {
 	register(a, huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: "/health", Tags: []string{"Operation"}, Security: needs("health:read"),
-		Summary: "Tells the state of the node: 200 when it can decide, 503 when it cannot",
-	}, func(ctx context.Context, _ string, _ *struct{}) (*healthAnswer, error) {
+		Summary: "Returns the state of the node: 200 if it can decide, 503 if it cannot",
+	}, func(ctx context.Context, c *call, _ *struct{}) (*healthAnswer, error) {
 		return a.health(ctx), nil
 	})
 }
 
 func (a *api) health(ctx context.Context) *healthAnswer {
-	answer := &healthAnswer{Status: http.StatusOK, Body: health{
-		Status: "ok", Store: storeHealth{Reachable: true}, SnapshotVersion: a.Store.SnapshotVersion(), Vendors: []vendorHealth{},
+	answer := &healthAnswer{Status: http.StatusOK, Body: Health{
+		Status: "ok", Store: StoreHealth{Reachable: true}, SnapshotVersion: a.Store.SnapshotVersion(), Vendors: []VendorHealth{},
 	}}
 	answer.Body.KeySets, answer.Body.MoreKeySets = a.keySetsHealth()
 	answer.Body.SelfChecks.Checked, answer.Body.SelfChecks.Failed = a.Policy.SelfChecks()
 	err := a.vendorHealth(ctx, &answer.Body)
-	stale := a.StoreState != nil && answer.Body.Store.tell(a.StoreState())
+	stale := a.StoreState != nil && answer.Body.Store.follow(a.StoreState())
 	switch {
 	case stale:
 		answer.Body.Status = "stale"
@@ -91,9 +89,9 @@ func (a *api) health(ctx context.Context) *healthAnswer {
 	return answer
 }
 
-// tell adds how the node stands towards a store that others share, and says whether
-// it goes on without it.
-func (h *storeHealth) tell(state store.FollowState) bool {
+// follow adds the state of a shared store. It reports whether the node decides
+// without the store.
+func (h *StoreHealth) follow(state store.FollowState) bool {
 	h.State = state.State
 	left := state.Left.Seconds()
 	h.LeftSeconds = &left
@@ -105,7 +103,7 @@ func (h *storeHealth) tell(state store.FollowState) bool {
 	return state.State == store.StateStale
 }
 
-func (a *api) vendorHealth(ctx context.Context, h *health) error {
+func (a *api) vendorHealth(ctx context.Context, h *Health) error {
 	vendors, err := a.Store.Vendors(ctx)
 	if err != nil {
 		return err
@@ -119,13 +117,13 @@ func (a *api) vendorHealth(ctx context.Context, h *health) error {
 		if err != nil {
 			return err
 		}
-		h.Vendors = append(h.Vendors, vendorHealth{Vendor: vendor, FeedPosition: position, Keys: keysHealth(list, a.Now())})
+		h.Vendors = append(h.Vendors, VendorHealth{Vendor: vendor, FeedPosition: position, Keys: keysHealth(list, a.Now())})
 	}
 	return nil
 }
 
-func keysHealth(list []store.KeyInfo, now time.Time) *keysInfo {
-	var info keysInfo
+func keysHealth(list []store.KeyInfo, now time.Time) *KeysHealth {
+	var info KeysHealth
 	for _, key := range list {
 		if key.RetiredAt.IsZero() {
 			info.Verifying++

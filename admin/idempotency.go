@@ -19,72 +19,69 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// Idempotency-Key, after draft-ietf-httpapi-idempotency-key-header: a POST that
-// carries one is carried out once. The note that it was is written in the step
-// that does what it asks for (see store.IdempotencyRecord), and kept for a day, with the
-// answer. A call that changed nothing leaves no note, and may be made again with
-// the same key.
+// Idempotency-Key follows draft-ietf-httpapi-idempotency-key-header: a POST with a
+// key is executed once. The change and the store.IdempotencyRecord are written
+// atomically; the record and the response are kept for a day. A call that changes
+// nothing leaves no record and may be repeated.
 //
-// Answers are kept as they were, but for those that hold a secret: these are
-// made anew from the record, see repetition.
+// Responses are stored unless they contain a secret, see repetition.
 
 const (
 	idempotencyHeader = "Idempotency-Key"
 	replayedHeader    = "Idempotency-Replayed"
 
 	maxIdempotencyKey = 255
-	// maxKeptAnswer bounds what is kept of an answer, in bytes.
+	// maxKeptAnswer bounds the stored body of a response, in bytes.
 	maxKeptAnswer = 64 << 10
-	// defaultMaxBody and defaultReadTimeout are those of the library.
+	// defaultMaxBody and defaultReadTimeout are huma's.
 	defaultMaxBody     = 1 << 20
 	defaultReadTimeout = 5 * time.Second
 )
 
-// repetition says how a call that comes again is answered.
+// repetition is the way in which an operation answers a repeated call.
 type repetition int
 
 const (
-	// Where nothing is said the answer may hold a secret: it is not kept, the call
-	// is refused, and the refusal names the record.
+	// By default the response may contain a secret and is not stored. A repetition
+	// is refused with the id of the record.
 	_ repetition = iota
-	// repeatAnswer: with the answer of the first time.
+	// repeatAnswer sends the stored response.
 	repeatAnswer
-	// repeatCall: by doing it again, which is the same as doing it once.
+	// repeatCall executes the call again, which has no further effect.
 	repeatCall
-	// repeatRebuild: with an answer that is made anew from the record, because
-	// the first one holds a secret and is not kept.
+	// repeatRebuild builds the response from the record, because the first one
+	// contained a secret and was not stored.
 	repeatRebuild
 )
 
-// repetitionKey is where an operation's Metadata say its repetition.
-const repetitionKey = "repetition"
+// The keys of an operation's Metadata.
+const (
+	repetitionKey = "repetition"
+	// rebuildKey has a rebuild, for responses that are not stored, or were lost
+	// because the process ended before it stored them.
+	rebuildKey = "rebuild"
+)
 
-// rebuilt is an answer that was made from the record that a call made.
+// rebuilt is a response that was built from a record.
 type rebuilt struct {
 	status   int
 	location string
 	body     any
 }
 
-// rebuildKey is where an operation's Metadata have a rebuild, which makes its
-// answer anew: for those that are not kept, and for those that were lost because
-// the process ended before they were.
-const rebuildKey = "rebuild"
-
 type rebuild func(ctx context.Context, vendor string, record []string) (rebuilt, error)
 
-// keptAnswer is what is kept of an answer.
+// keptAnswer is a stored response.
 type keptAnswer struct {
 	Status int               `json:"status"`
 	Header map[string]string `json:"header"`
 	Body   []byte            `json:"body"`
 }
 
-// keptHeaders are those that belong to an answer wherever it is given.
+// keptHeaders are the stored headers of a response.
 var keptHeaders = []string{"Content-Type", "Location", "ETag"}
 
-// inFlight are the calls with a key that are being carried out by this process.
-// After a crash there are none.
+// inFlight is the set of calls with a key that this process is executing.
 type inFlight struct {
 	mu    sync.Mutex
 	calls map[string]bool
@@ -109,17 +106,17 @@ func (f *inFlight) end(id string) {
 	delete(f.calls, id)
 }
 
-// describeOnce tells of the header in the description of an operation.
+// describeOnce adds the header to the description of an operation.
 func describeOnce(operation *huma.Operation) {
 	operation.Parameters = append(operation.Parameters, &huma.Param{
 		Name: idempotencyHeader, In: "header",
-		Description: "Carries the call out once: for 24 hours, the same call with the same key is answered as it was. " +
-			"Another call with the key is refused with 422, one that comes while the first is under way with 409.",
+		Description: "Executes the call once: for 24 hours, a repetition with the same key has the same response. " +
+			"A different call with the key is refused with 422, a repetition while the first is in progress with 409.",
 		Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(maxIdempotencyKey)},
 	})
 }
 
-// once carries a POST with an Idempotency-Key out once.
+// once returns the middleware that executes a POST with an Idempotency-Key once.
 func (a *api) once(operation huma.Operation) func(huma.Context, func(huma.Context)) {
 	maxBody := cmp.Or(operation.MaxBodyBytes, defaultMaxBody)
 	timeout := cmp.Or(operation.BodyReadTimeout, defaultReadTimeout)
@@ -131,7 +128,7 @@ func (a *api) once(operation huma.Operation) func(huma.Context, func(huma.Contex
 			next(ctx)
 			return
 		}
-		call, _ := ctx.Context().Value(callKey{}).(call)
+		c := callOf(ctx.Context())
 		var raw []byte
 		if problem == nil {
 			_ = ctx.SetReadDeadline(time.Now().Add(timeout))
@@ -141,31 +138,36 @@ func (a *api) once(operation huma.Operation) func(huma.Context, func(huma.Contex
 			answerProblem(ctx, problem)
 			return
 		}
-		pending := &store.IdempotencyRecord{ID: onceID(call.caller.Name, key), Fingerprint: fingerprint(operation.OperationID, ctx.URL().Path, &call, raw)}
-		flight := call.caller.Vendor + "\x00" + pending.ID
+		pending := &store.IdempotencyRecord{ID: onceID(c.Name, key), Fingerprint: fingerprint(operation.OperationID, ctx.URL().Path, c, raw)}
+		flight := c.Vendor + "\x00" + pending.ID
 		if !a.inFlight.begin(flight) {
 			answerProblem(ctx, inProgress())
 			return
 		}
 		defer a.inFlight.end(flight)
-		recorded := &recordedContext{humaContext: ctx, ctx: ctx.Context(), body: raw, header: make(http.Header)}
-		done, err := a.completedCall(ctx.Context(), call.caller.Vendor, pending.ID)
+		recorded := &recordedContext{humaContext: ctx, body: raw, header: make(http.Header)}
+		done, err := a.completedCall(ctx.Context(), c.Vendor, pending.ID)
 		switch {
 		case err != nil:
 			answerProblem(ctx, a.problemOf(err))
-		case done != nil:
-			a.repeat(recorded, next, &operation, &call, done, pending)
-		default:
-			call.idempotency = pending
-			recorded.ctx = context.WithValue(ctx.Context(), callKey{}, call)
+		case done == nil:
+			c.idempotency = pending
 			next(recorded)
-			a.keep(ctx.Context(), &operation, &call, recorded)
+			a.keep(ctx.Context(), &operation, c, recorded)
 			recorded.send()
+		case !bytes.Equal(done.Fingerprint, pending.Fingerprint):
+			answerProblem(ctx, reusedKey())
+		case operation.Metadata[repetitionKey] == repeatCall:
+			next(recorded)
+			recorded.header.Set(replayedHeader, "true")
+			recorded.send()
+		default:
+			a.replay(recorded, &operation, c.Vendor, done)
 		}
 	}
 }
 
-// partitions are where a call of a vendor's may write.
+// partitions are the partitions that a call of a vendor may write.
 func partitions(vendor string) []string {
 	if vendor == "" {
 		return []string{store.SystemPartition}
@@ -182,66 +184,56 @@ func (a *api) completedCall(ctx context.Context, vendor, id string) (*store.Comp
 	return nil, nil
 }
 
-// repeat answers a call that was carried out before.
-func (a *api) repeat(
-	recorded *recordedContext, next func(huma.Context), operation *huma.Operation, call *call, done *store.CompletedCall, pending *store.IdempotencyRecord,
-) {
+// replay answers a call that was completed before, with the stored response or with
+// one that is built from the record.
+func (a *api) replay(recorded *recordedContext, operation *huma.Operation, vendor string, done *store.CompletedCall) {
 	ctx := recorded.humaContext
-	how, _ := operation.Metadata[repetitionKey].(repetition)
 	build, _ := operation.Metadata[rebuildKey].(rebuild)
 	var kept keptAnswer
 	switch {
-	case !bytes.Equal(done.Fingerprint, pending.Fingerprint):
-		answerProblem(ctx, reusedKey())
-	case how == repeatCall:
-		next(recorded)
-		recorded.header.Set(replayedHeader, "true")
-		recorded.send()
 	case done.Answer != nil && json.Unmarshal(done.Answer, &kept) == nil:
-		for name, value := range kept.Header {
-			recorded.header.Set(name, value)
-		}
-		recorded.header.Set(replayedHeader, "true")
-		recorded.status = kept.Status
-		recorded.answer.Write(kept.Body)
-		recorded.send()
 	case build != nil && len(done.Record) > 0:
-		answer, err := build(ctx.Context(), call.caller.Vendor, done.Record)
+		answer, err := build(ctx.Context(), vendor, done.Record)
+		if err == nil {
+			kept, err = answer.keep()
+		}
 		if err != nil {
 			answerProblem(ctx, a.problemOf(err))
 			return
 		}
-		encoded, err := json.Marshal(answer.body)
-		if err != nil {
-			answerProblem(ctx, a.problemOf(err))
-			return
-		}
-		recorded.header.Set("Content-Type", "application/json")
-		if answer.location != "" {
-			recorded.header.Set("Location", answer.location)
-			recorded.header.Set("ETag", etagOf(answer.body))
-		}
-		recorded.header.Set(replayedHeader, "true")
-		recorded.status = answer.status
-		recorded.answer.Write(append(encoded, '\n'))
-		recorded.send()
 	default:
-		p := newProblem(http.StatusConflict, "The call was carried out before, and its answer was not kept. It made the record "+strings.Join(done.Record, "/")+".")
+		p := newProblem(http.StatusConflict, "The call was completed before and its response was not stored. It created the record "+strings.Join(done.Record, "/")+".")
 		p.Code = "idempotency_answer_lost"
 		answerProblem(ctx, p)
+		return
 	}
+	for name, value := range kept.Header {
+		recorded.header.Set(name, value)
+	}
+	recorded.header.Set(replayedHeader, "true")
+	recorded.status = kept.Status
+	recorded.answer.Write(kept.Body)
+	recorded.send()
 }
 
-// keep notes that a call was carried out, with its answer.
-func (a *api) keep(ctx context.Context, operation *huma.Operation, call *call, recorded *recordedContext) {
+func (r *rebuilt) keep() (keptAnswer, error) {
+	encoded, err := json.Marshal(r.body)
+	kept := keptAnswer{Status: r.status, Header: map[string]string{"Content-Type": "application/json"}, Body: append(encoded, '\n')}
+	if r.location != "" {
+		kept.Header["Location"], kept.Header["ETag"] = r.location, etagOf(r.body)
+	}
+	return kept, err
+}
+
+// keep stores the idempotency record of a call, unless its change did, and the
+// response.
+func (a *api) keep(ctx context.Context, operation *huma.Operation, c *call, recorded *recordedContext) {
 	if recorded.status >= 300 {
 		return
 	}
-	// Who asked may be gone: what was done was done.
-	ctx = context.WithoutCancel(ctx)
-	err := a.Store.Complete(ctx, partitions(call.caller.Vendor)[0], call.idempotency)
-	how, _ := operation.Metadata[repetitionKey].(repetition)
-	if err == nil && how == repeatAnswer && recorded.answer.Len() <= maxKeptAnswer {
+	ctx = context.WithoutCancel(ctx) // the call is complete even if the client is gone
+	err := a.Store.Complete(ctx, partitions(c.Vendor)[0], c.idempotency)
+	if err == nil && operation.Metadata[repetitionKey] == repeatAnswer && recorded.answer.Len() <= maxKeptAnswer {
 		kept := keptAnswer{Status: recorded.status, Header: make(map[string]string), Body: recorded.answer.Bytes()}
 		for _, name := range keptHeaders {
 			if value := recorded.header.Get(name); value != "" {
@@ -250,22 +242,22 @@ func (a *api) keep(ctx context.Context, operation *huma.Operation, call *call, r
 		}
 		var encoded []byte
 		if encoded, err = json.Marshal(kept); err == nil {
-			err = a.Store.SaveAnswer(ctx, call.idempotency, encoded)
+			err = a.Store.SaveAnswer(ctx, c.idempotency, encoded)
 		}
 	}
-	if err != nil && a.Failed != nil {
+	if err != nil {
 		a.Failed(err)
 	}
 }
 
-// idempotencyKey reads the key of a call; none is empty. The draft asks for a
-// string in quotes (RFC 9651); clients that leave them out are understood.
-func idempotencyKey(header http.Header) (string, *problem) {
+// idempotencyKey returns the key of a call, or "" if there is none. The draft
+// requires a quoted string (RFC 9651); unquoted keys are accepted too.
+func idempotencyKey(header http.Header) (string, *Problem) {
 	values := header.Values(idempotencyHeader)
 	if len(values) == 0 {
 		return "", nil
 	}
-	bad := newProblem(http.StatusBadRequest, "Idempotency-Key must be one string of 1 to 255 printable ASCII characters.")
+	bad := newProblem(http.StatusBadRequest, "Idempotency-Key must be a single string of 1 to 255 printable ASCII characters.")
 	key := values[0]
 	if len(values) > 1 {
 		return "", bad
@@ -285,14 +277,13 @@ func idempotencyKey(header http.Header) (string, *problem) {
 	return key, nil
 }
 
-// onceID names a call by who makes it, and the key. Callers' keys are apart, and
-// what is stored has one size.
+// onceID returns the id of a call by caller and key. It has a fixed size.
 func onceID(caller, key string) string {
 	digest := sha256.Sum256([]byte(caller + "\x00" + key))
 	return base64.RawURLEncoding.EncodeToString(digest[:])
 }
 
-// fingerprint tells one call from another.
+// fingerprint returns a digest that distinguishes calls with the same key.
 func fingerprint(operation, path string, call *call, raw []byte) []byte {
 	hash := sha256.New()
 	for _, part := range []string{operation, path, call.query.Encode(), string(raw)} {
@@ -302,48 +293,44 @@ func fingerprint(operation, path string, call *call, raw []byte) []byte {
 	return hash.Sum(nil)
 }
 
-func inProgress() *problem {
-	p := newProblem(http.StatusConflict, "A call with this Idempotency-Key is under way: ask again in a moment.")
+func inProgress() *Problem {
+	p := newProblem(http.StatusConflict, "A call with this Idempotency-Key is in progress: try again in a moment.")
 	p.Code = "idempotency_in_progress"
 	return p
 }
 
-func reusedKey() *problem {
-	p := newProblem(http.StatusUnprocessableEntity, "Another call was made with this Idempotency-Key: choose a new key for a new call.")
+func reusedKey() *Problem {
+	p := newProblem(http.StatusUnprocessableEntity, "This Idempotency-Key was used for another call: choose a new key for a new call.")
 	p.Code = "idempotency_key_reused"
 	return p
 }
 
-func readAll(body io.Reader, limit int64) ([]byte, *problem) {
+func readAll(body io.Reader, limit int64) ([]byte, *Problem) {
 	if body == nil {
 		return nil, nil
 	}
 	raw, err := io.ReadAll(io.LimitReader(body, limit+1))
 	switch {
 	case err != nil:
-		return nil, newProblem(http.StatusBadRequest, "the body cannot be read")
+		return nil, unreadable()
 	case int64(len(raw)) > limit:
 		return nil, newProblem(http.StatusRequestEntityTooLarge, "the body is too large")
 	}
 	return raw, nil
 }
 
-// humaContext is huma.Context under a name that it can be embedded with: it has a
-// method Context.
+// humaContext names the embedded huma.Context, which has a method Context.
 type humaContext = huma.Context
 
-// recordedContext is a call whose body was read, and whose answer is kept back
-// until it is sent.
+// recordedContext is a call whose body was read and whose response is buffered.
 type recordedContext struct {
 	humaContext
-	ctx    context.Context
 	body   []byte
 	status int
 	header http.Header
 	answer bytes.Buffer
 }
 
-func (r *recordedContext) Context() context.Context        { return r.ctx }
 func (r *recordedContext) BodyReader() io.Reader           { return bytes.NewReader(r.body) }
 func (r *recordedContext) SetStatus(status int)            { r.status = status }
 func (r *recordedContext) Status() int                     { return r.status }
@@ -351,7 +338,7 @@ func (r *recordedContext) SetHeader(name, value string)    { r.header.Set(name, 
 func (r *recordedContext) AppendHeader(name, value string) { r.header.Add(name, value) }
 func (r *recordedContext) BodyWriter() io.Writer           { return &r.answer }
 
-// send gives the answer.
+// send sends the buffered response.
 func (r *recordedContext) send() {
 	for name, values := range r.header {
 		for _, value := range values {
@@ -360,6 +347,6 @@ func (r *recordedContext) send() {
 	}
 	r.humaContext.SetStatus(r.status)
 	if r.answer.Len() > 0 {
-		_, _ = r.humaContext.BodyWriter().Write(r.answer.Bytes()) // who went away needs no answer
+		_, _ = r.humaContext.BodyWriter().Write(r.answer.Bytes()) // fails only if the client is gone
 	}
 }

@@ -17,128 +17,129 @@ import (
 )
 
 const (
-	// maxImportBody is how large a batch may be, in bytes: 5,000 rows of 3 KiB.
+	// maxImportBody bounds a batch, in bytes: 5,000 rows of 3 KiB.
 	maxImportBody = 16 << 20
-	// importReadTimeout is how long a batch may take to arrive and be stored.
+	// importReadTimeout bounds the time to receive and store a batch.
 	importReadTimeout = 2 * time.Minute
-	// parallelImports is how many batches are in memory at a time; more of them
-	// would only wait for each other's commits.
+	// parallelImports bounds the batches in memory; more would only wait for
+	// each other's commits.
 	parallelImports = 2
 )
 
-// importBody is a batch as a caller writes it. It is only described with this
-// type, never read into it: a row that is wrong must not fail the others.
-type importBody struct {
-	ImportID string      `json:"importId" minLength:"1" maxLength:"128" doc:"Names the import; the same in every batch of it."`
-	Position int64       `json:"position" minimum:"0" doc:"How many rows of the import come before this batch."`
-	Grants   []grantBody `json:"grants" minItems:"1" maxItems:"5000"`
+// ImportBatch is one batch of an import. The server reads its rows one by one, so
+// that a refused row does not fail the others.
+type ImportBatch struct {
+	ImportID string      `json:"importId" minLength:"1" maxLength:"128" doc:"The import's id, equal in all of its batches." example:"subscribers-2027-01"`
+	Position int64       `json:"position" minimum:"0" doc:"The number of rows of the import before this batch." example:"0"`
+	Grants   []GrantBody `json:"grants" minItems:"1" maxItems:"5000" doc:"The grants to create."`
 }
 
-// imported is the answer to a batch.
-type imported struct {
-	Position int64      `json:"position" doc:"How many rows of the import are done: where the next batch begins."`
-	Created  int        `json:"created" doc:"How many grants were made."`
-	Replayed bool       `json:"replayed" doc:"The batch had been stored before; nothing was created again."`
-	Errors   []rowError `json:"errors" doc:"The rows of which no grant was made."`
+// ImportResult is the answer to an ImportBatch.
+type ImportResult struct {
+	Position int64      `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
+	Created  int        `json:"created" doc:"The number of grants created." example:"5000"`
+	Replayed bool       `json:"replayed" doc:"Whether the batch had been stored before; nothing was created again."`
+	Errors   []RowError `json:"errors" doc:"The refused rows."`
 }
 
-// rowError says what is wrong with a row.
-type rowError struct {
-	Row     int    `json:"row" doc:"The row's index in the batch, from zero."`
-	Field   string `json:"field,omitempty"`
-	Message string `json:"message"`
+// RowError is the reason why a row of a batch was refused.
+type RowError struct {
+	Row     int    `json:"row" doc:"The index of the row in the batch, from zero."`
+	Field   string `json:"field,omitempty" doc:"The invalid field; absent when the whole row is invalid." example:"endsAt"`
+	Message string `json:"message" doc:"The error, for people." example:"expected length >= 1"`
 }
 
-func wireRowErrors(rows []store.RowError) []rowError {
-	wire := make([]rowError, len(rows))
+func wireRowErrors(rows []store.RowError) []RowError {
+	wire := make([]RowError, len(rows))
 	for i, row := range rows {
-		wire[i] = rowError{Row: row.Row, Field: row.Field, Message: row.Problem}
+		wire[i] = RowError{Row: row.Row, Field: row.Field, Message: row.Problem}
 	}
 	return wire
 }
 
-// importState is how far an import has come.
-type importState struct {
-	Position int64       `json:"position" doc:"How many rows are done: where the next batch begins."`
-	Created  int64       `json:"created"`
-	Failed   int64       `json:"failed"`
-	Last     importBatch `json:"last" doc:"The newest batch, for who never got the answer to it."`
+// ImportState is the progress of an import.
+type ImportState struct {
+	Position int64     `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
+	Created  int64     `json:"created" doc:"The number of grants created." example:"5000"`
+	Failed   int64     `json:"failed" doc:"The number of refused rows." example:"0"`
+	Last     LastBatch `json:"last" doc:"The newest batch, for clients that missed its response."`
 }
 
-type importBatch struct {
-	Position int64      `json:"position"`
-	Rows     int        `json:"rows"`
-	Errors   []rowError `json:"errors"`
+// LastBatch is the newest batch of an import.
+type LastBatch struct {
+	Position int64      `json:"position" doc:"The number of rows before the batch." example:"0"`
+	Rows     int        `json:"rows" doc:"The number of rows." example:"5000"`
+	Errors   []RowError `json:"errors" doc:"The refused rows."`
 }
 
 func (a *api) registerImports() {
 	tags := []string{"Grants"}
 	rows := a.rows
 	content := map[string]*huma.MediaType{}
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "import-grants", Method: http.MethodPost, Path: grantsPath + "/batch", Tags: tags, Security: needs("grants:write"),
-		Summary:     "Creates many grants in one step",
-		Description: "Sending a batch again creates nothing twice: it is answered as it was the first time.",
+		Summary:     "Creates many grants atomically",
+		Description: "A repeated batch creates nothing and has the same response.",
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
-		// The body is checked by hand, row by row.
+		// The rows are validated one by one.
 		SkipValidateBody: true,
 		MaxBodyBytes:     maxImportBody, BodyReadTimeout: importReadTimeout,
 		Middlewares: huma.Middlewares{rows.wait},
 		Metadata:    map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		RawBody []byte `contentType:"application/json"`
 	},
-	) (*body[imported], error) {
+	) (*body[ImportResult], error) {
 		batch, err := rows.read(in.RawBody, in.ID)
 		if err != nil {
 			return nil, err
 		}
-		result, err := w.CreateGrants(ctx, vendor, in.ID, batch)
+		result, err := c.store.CreateGrants(ctx, c.Vendor, in.ID, batch)
 		if behind, ok := errors.AsType[*store.ImportError](err); ok {
 			return nil, newProblem(http.StatusConflict, behind.Problem)
 		}
-		return &body[imported]{Body: imported{
+		return &body[ImportResult]{Body: ImportResult{
 			Position: result.Position, Created: result.Created, Replayed: result.Replayed, Errors: wireRowErrors(result.Errors),
 		}}, err
 	})
-	// What the library made of RawBody, it describes as any bytes.
+	// Huma describes RawBody as arbitrary bytes.
 	content["application/json"] = &huma.MediaType{
-		Schema: rows.registry.Schema(reflect.TypeFor[importBody](), true, "ImportBody"),
+		Schema: rows.registry.Schema(reflect.TypeFor[ImportBatch](), true, "ImportBatch"),
 	}
 	register(a, huma.Operation{
 		OperationID: "get-grant-import", Method: http.MethodGet, Path: grantsPath + "/imports/{importId}", Tags: tags, Security: needs("grants:read"),
-		Summary: "Tells how far an import has come, to continue it",
-	}, func(ctx context.Context, vendor string, in *struct {
+		Summary: "Returns the progress of an import",
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
-		ImportID string `path:"importId" maxLength:"128"`
+		ImportID string `path:"importId" maxLength:"128" doc:"The import's id." example:"subscribers-2027-01"`
 	},
-	) (*body[importState], error) {
-		known, err := a.Store.GrantImport(ctx, vendor, in.ID, in.ImportID)
-		return &body[importState]{Body: importState{
+	) (*body[ImportState], error) {
+		known, err := c.store.GrantImport(ctx, c.Vendor, in.ID, in.ImportID)
+		return &body[ImportState]{Body: ImportState{
 			Position: known.Position, Created: known.Created, Failed: known.Failed,
-			Last: importBatch{Position: known.Last.Position, Rows: known.Last.Rows, Errors: wireRowErrors(known.Last.Errors)},
+			Last: LastBatch{Position: known.Last.Position, Rows: known.Last.Rows, Errors: wireRowErrors(known.Last.Errors)},
 		}}, err
 	})
 }
 
-// newImportRows returns what reads the rows of grants.
+// newImportRows returns a reader of rows.
 func newImportRows(registry huma.Registry) *importRows {
 	return &importRows{
 		registry: registry,
-		schema:   registry.Schema(reflect.TypeFor[grantBody](), true, "GrantBody"),
+		schema:   registry.Schema(reflect.TypeFor[GrantBody](), true, "GrantBody"),
 		slots:    make(chan struct{}, parallelImports),
 	}
 }
 
-// importRows reads batches.
+// importRows reads and validates rows of grants.
 type importRows struct {
 	registry huma.Registry
 	schema   *huma.Schema // of a row
 	slots    chan struct{}
 }
 
-// wait bounds how many batches are in memory, before a body is read.
+// wait is a middleware that takes a slot before the body is read.
 func (i *importRows) wait(ctx huma.Context, next func(huma.Context)) {
 	select {
 	case i.slots <- struct{}{}:
@@ -148,13 +149,13 @@ func (i *importRows) wait(ctx huma.Context, next func(huma.Context)) {
 	}
 }
 
-// read reads a batch. What is wrong with the batch as a whole is an error; what
-// is wrong with a row is noted in it.
+// read reads a batch. It returns an error for the batch as a whole; errors of rows
+// are noted in the rows.
 func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 	var batch store.ImportBatch
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil || members == nil {
-		return batch, newProblem(http.StatusBadRequest, "the body cannot be read")
+		return batch, unreadable()
 	}
 	var rows []json.RawMessage
 	for name, to := range map[string]any{"importId": &batch.ID, "position": &batch.Position, "grants": &rows} {
@@ -163,7 +164,7 @@ func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 			return batch, invalid(name, "is required")
 		}
 		if string(value) == "null" || json.Unmarshal(value, to) != nil {
-			return batch, invalid(name, "is not of the right type")
+			return batch, invalid(name, "has the wrong type")
 		}
 		delete(members, name)
 	}
@@ -171,7 +172,7 @@ func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 		return batch, invalid(name, "unexpected property")
 	}
 	if len(rows) > store.MaxImportRows {
-		return batch, invalid("grants", "are more than 5000: send them in several batches")
+		return batch, invalid("grants", "must be at most 5000: send several batches")
 	}
 	batch.Rows = make([]store.ImportRow, len(rows))
 	for n, row := range rows {
@@ -180,7 +181,7 @@ func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 	return batch, nil
 }
 
-// row reads one row as create-grant reads its body.
+// row reads a row as create-grant reads its body.
 func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.FieldError) {
 	const unreadable = "cannot be read: a name comes twice, or a value does not fit its field"
 	var value any
@@ -192,19 +193,19 @@ func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.
 	if len(found.Errors) > 0 {
 		return store.Grant{}, firstError(found.Errors)
 	}
-	var fields grantBody
+	var fields GrantBody
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return store.Grant{}, &store.FieldError{Problem: unreadable}
 	}
 	wanted, err := fields.grant(list)
 	if err != nil {
-		return store.Grant{}, &store.FieldError{Field: "source", Problem: "is another access list than the path's"}
+		return store.Grant{}, &store.FieldError{Field: "source", Problem: "must equal the access list of the path"}
 	}
 	return wanted, nil
 }
 
-// firstError returns the same error for the same row every time: the library
-// finds them in any order.
+// firstError returns the first error by field, because huma returns errors in
+// random order.
 func firstError(found []error) *store.FieldError {
 	fields := make([]store.FieldError, 0, len(found))
 	for _, err := range found {

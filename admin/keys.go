@@ -12,16 +12,16 @@ import (
 
 const keysPath = "/management/keys"
 
-// signingKey is a vendor's signing key as it is shown: never the key itself.
-type signingKey struct {
-	KeyID     string     `json:"kid" doc:"The RFC 7638 thumbprint, as in the tokens' kid."`
-	Status    string     `json:"status" enum:"signing,verifying,retired"`
-	CreatedAt time.Time  `json:"createdAt"`
-	RetiredAt *time.Time `json:"retiredAt,omitempty"`
+// SigningKey describes a vendor's signing key, without the private key.
+type SigningKey struct {
+	KeyID     string     `json:"kid" doc:"The kid: the RFC 7638 thumbprint of the public key." example:"Zk3-9yKc0bq7Lw1m5x8v"`
+	Status    string     `json:"status" enum:"signing,verifying,retired" doc:"ACTIVE, or INACTIVE: grants no access."`
+	CreatedAt time.Time  `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	RetiredAt *time.Time `json:"retiredAt,omitempty" doc:"When the key was retired."`
 }
 
-func wireKey(key store.KeyInfo) signingKey {
-	shown := signingKey{KeyID: key.ID, Status: "verifying", CreatedAt: key.CreatedAt}
+func wireKey(key store.KeyInfo) SigningKey {
+	shown := SigningKey{KeyID: key.ID, Status: "verifying", CreatedAt: key.CreatedAt}
 	switch {
 	case !key.RetiredAt.IsZero():
 		shown.Status, shown.RetiredAt = "retired", &key.RetiredAt
@@ -36,30 +36,26 @@ func (a *api) registerKeys() {
 	register(a, huma.Operation{
 		OperationID: "list-keys", Method: http.MethodGet, Path: keysPath, Tags: tags, Security: needs("keys:read"),
 		Summary: "Lists the vendor's signing keys",
-	}, func(ctx context.Context, vendor string, _ *struct{}) (*body[[]signingKey], error) {
-		list, err := a.Keyring.Keys(ctx, vendor)
-		shown := make([]signingKey, len(list))
-		for i, key := range list {
-			shown[i] = wireKey(key)
-		}
-		return &body[[]signingKey]{Body: shown}, err
+	}, func(ctx context.Context, c *call, _ *struct{}) (*body[[]SigningKey], error) {
+		list, err := a.Keyring.Keys(ctx, c.Vendor)
+		return &body[[]SigningKey]{Body: wireAll(list, wireKey)}, err
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "rotate-keys", Method: http.MethodPost, Path: keysPath + "/rotate", Tags: tags, Security: needs("keys:write"),
-		Summary: "Makes a new key that signs from now on; what older keys signed stays good", DefaultStatus: http.StatusCreated,
+		Summary: "Creates a new signing key; signatures of older keys stay valid", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, w store.Writer, vendor string, _ *struct{}) (*body[signingKey], error) {
-		key, err := a.Keyring.Rotate(ctx, w, vendor)
-		return &body[signingKey]{Body: wireKey(key)}, err
+	}, func(ctx context.Context, c *call, _ *struct{}) (*body[SigningKey], error) {
+		key, err := a.Keyring.Rotate(ctx, c.store, c.Vendor)
+		return &body[SigningKey]{Body: wireKey(key)}, err
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "retire-key", Method: http.MethodDelete, Path: keysPath + "/{kid}", Tags: tags, Security: needs("keys:write"),
-		Summary: "Retires a key: whatever it signed ends at once", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
-		KeyID string `path:"kid" maxLength:"128"`
+		Summary: "Retires a key: its signatures become invalid at once", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, c *call, in *struct {
+		KeyID string `path:"kid" maxLength:"128" doc:"The key's kid." example:"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"`
 	},
 	) (*empty, error) {
-		_, err := a.Keyring.Retire(ctx, w, vendor, in.KeyID)
+		_, err := a.Keyring.Retire(ctx, c.store, c.Vendor, in.KeyID)
 		return &empty{}, err
 	})
 }

@@ -9,45 +9,44 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// keySetHealth is the state of somebody else's key set.
-type keySetHealth struct {
-	URL        string `json:"url" doc:"Where it is: a key set's own address, or an issuer."`
-	OK         bool   `json:"ok" doc:"There are keys that count now."`
+// KeySetHealth is the state of a remote key set.
+type KeySetHealth struct {
+	URL        string `json:"url" doc:"The URL of the key set or of its issuer."`
+	OK         bool   `json:"ok" doc:"Whether the set has keys in use."`
 	Keys       int    `json:"keys"`
-	AgeSeconds *int64 `json:"ageSeconds,omitempty" doc:"How long ago it was fetched or found unchanged; absent when it never was."`
-	Stale      bool   `json:"stale,omitempty" doc:"It should have been fetched anew and could not."`
-	Error      string `json:"error,omitempty" doc:"Why the last fetch failed."`
+	AgeSeconds *int64 `json:"ageSeconds,omitempty" doc:"The seconds since the key set was fetched or found unchanged; absent if it never was."`
+	Stale      bool   `json:"stale,omitempty" doc:"The key set is overdue for a refresh that failed."`
+	Error      string `json:"error,omitempty" doc:"The error of the last fetch."`
 }
 
-// maxKeySetsTold bounds the sets that are told of.
-const maxKeySetsTold = 1000
+// maxKeySets bounds the sets that Health lists.
+const maxKeySets = 1000
 
-// keySetsHealth tells of the sets that are watched, and how many more there are. One
-// that cannot be had fails no node: whoever needs it is told.
-func (a *api) keySetsHealth() (told []keySetHealth, more int) {
+// keySetsHealth returns the state of the watched sets and the number of omitted
+// ones. An unavailable set does not fail the node.
+func (a *api) keySetsHealth() (list []KeySetHealth, more int) {
 	if a.KeySets == nil {
-		return []keySetHealth{}, 0
+		return []KeySetHealth{}, 0
 	}
-	return tellKeySets(a.KeySets.Statuses())
+	return wireKeySets(a.KeySets.Statuses())
 }
 
-// tellKeySets tells of as many sets as there is room for. Of more, those come first
-// with which something is wrong.
-func tellKeySets(statuses []keys.SetStatus) (told []keySetHealth, more int) {
-	if more = len(statuses) - maxKeySetsTold; more > 0 {
+// wireKeySets lists at most maxKeySets sets, those with errors first.
+func wireKeySets(statuses []keys.SetStatus) (list []KeySetHealth, more int) {
+	if more = len(statuses) - maxKeySets; more > 0 {
 		statuses = slices.Clone(statuses)
-		slices.SortStableFunc(statuses, func(a, b keys.SetStatus) int { return cmp.Compare(trouble(&a), trouble(&b)) })
-		statuses = statuses[:maxKeySetsTold]
+		slices.SortStableFunc(statuses, func(a, b keys.SetStatus) int { return cmp.Compare(severity(&a), severity(&b)) })
+		statuses = statuses[:maxKeySets]
 	}
-	told = make([]keySetHealth, len(statuses))
+	list = make([]KeySetHealth, len(statuses))
 	for i := range statuses {
-		told[i] = wireKeySet(&statuses[i])
+		list[i] = wireKeySet(&statuses[i])
 	}
-	return told, max(more, 0)
+	return list, max(more, 0)
 }
 
-// trouble ranks a set by how wrong something is with it, the worst first.
-func trouble(status *keys.SetStatus) int {
+// severity ranks the state of a set, the worst lowest.
+func severity(status *keys.SetStatus) int {
 	switch {
 	case !status.OK:
 		return 0
@@ -58,13 +57,13 @@ func trouble(status *keys.SetStatus) int {
 	}
 }
 
-func wireKeySet(status *keys.SetStatus) keySetHealth {
+func wireKeySet(status *keys.SetStatus) KeySetHealth {
 	address := status.Source.Address()
 	if parsed, err := url.Parse(address); err == nil {
-		parsed.RawQuery = "" // which may hold a secret
+		parsed.RawQuery = "" // may contain a secret
 		address = parsed.String()
 	}
-	health := keySetHealth{URL: address, OK: status.OK, Keys: len(status.KeyIDs), Stale: status.Stale}
+	health := KeySetHealth{URL: address, OK: status.OK, Keys: len(status.KeyIDs), Stale: status.Stale}
 	if status.OK || status.Stale {
 		age := int64(status.Age / time.Second)
 		health.AgeSeconds = &age

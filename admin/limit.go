@@ -6,35 +6,33 @@ import (
 	"time"
 )
 
-// Failed attempts to authenticate are limited: for one client from one source,
-// and for one source whatever the client. Nobody can lock a client out from
-// elsewhere, as a limit by client alone would let him.
+// Failed attempts to authenticate are limited per client and source, and per
+// source. A limit per client alone would allow an attacker to lock a client out.
 var (
 	perClientAndSource = allowance{burst: 10, every: 30 * time.Second}
 	perSource          = allowance{burst: 100, every: 3 * time.Second}
 )
 
-// maxBuckets bounds the memory of a limit: of two generations of buckets with
-// this many each, the older one is forgotten when the newer is full.
+// maxBuckets bounds the buckets of each of the two generations of a limit. When
+// the younger generation is full, the older one is dropped.
 const maxBuckets = 8192
 
-// allowance is how many failures are free at once, and how soon one more is.
+// allowance is a token bucket: burst failures at once, and one more per period.
 type allowance struct {
 	burst float64
 	every time.Duration
 }
 
-// failureLimit counts failures. It is safe for concurrent use.
+// failureLimit limits failed attempts. It is safe for concurrent use.
 type failureLimit struct {
 	mu         sync.Mutex
 	young, old map[attempt]*bucket
 }
 
-// attempt is whose failures are counted together; the client is empty for all of
-// a source.
+// attempt is the key of a bucket. The client is empty in the bucket of a source.
 type attempt struct{ client, source string }
 
-// bucket is how many failures were free at a moment.
+// bucket is the number of failures that were free at a time.
 type bucket struct {
 	free float64
 	at   time.Time
@@ -42,9 +40,9 @@ type bucket struct {
 
 func newFailureLimit() *failureLimit { return &failureLimit{young: make(map[attempt]*bucket)} }
 
-// begin counts an attempt as failed before it is made, so that of many at once
-// not one more is made than may fail. It says how long to wait where there were
-// too many; succeeded takes the count back.
+// begin counts an attempt as failed before it is made, so that concurrent attempts
+// cannot exceed the limit. If the limit is reached it returns the time to wait;
+// otherwise succeeded takes the count back.
 func (l *failureLimit) begin(client, source string, now time.Time) (wait time.Duration, succeeded func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -62,7 +60,7 @@ func (l *failureLimit) begin(client, source string, now time.Time) (wait time.Du
 	}
 }
 
-// bucket returns a bucket as it is now.
+// bucket returns a bucket, refilled up to now.
 func (l *failureLimit) bucket(of attempt, allowed allowance, now time.Time) *bucket {
 	b := l.young[of]
 	if b == nil {
@@ -81,7 +79,7 @@ func (l *failureLimit) bucket(of attempt, allowed allowance, now time.Time) *buc
 	return b
 }
 
-// wait says how long it takes until one more may fail.
+// wait returns the time until the next failure is free.
 func (b *bucket) wait(allowed allowance) time.Duration {
 	if b.free >= 1 {
 		return 0
@@ -89,8 +87,8 @@ func (b *bucket) wait(allowed allowance) time.Duration {
 	return time.Duration((1 - b.free) * float64(allowed.every))
 }
 
-// sourceOf is the part of an address that one customer of a network has: an IPv4
-// address, or the first 64 bits of an IPv6 address.
+// sourceOf returns the part of an address that identifies one subscriber: an IPv4
+// address, or the /64 prefix of an IPv6 address.
 func sourceOf(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {

@@ -18,99 +18,88 @@ import (
 
 const linksPath = "/management/signed-links"
 
-// linkParam is the query parameter that carries a link's token in the URLs that
-// the API signs.
+// linkParam is the query parameter of the token in signed URLs.
 const linkParam = "token"
 
-// linkBody is a signed link as a caller asks for it.
-type linkBody struct {
-	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page that the link opens; the token is appended to it."`
-	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The sku that the link opens."`
-	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255"`
+// LinkBody is the request for a signed link.
+type LinkBody struct {
+	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page that the link opens; the token is appended to it." example:"https://news.example.com/articles/hello"`
+	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The SKU that the link opens."`
+	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255" doc:"The purchase option."`
 	PublisherContentID string         `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
-	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"For whom the link is made. It never makes the visitor that user."`
-	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"How often the link may be redeemed; not counted when left out."`
-	ExpiresIn          lifetime       `json:"expiresIn,omitzero" required:"false"`
-	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Texts, numbers and booleans that are kept with the link."`
+	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"The user for whom the link is made, for the record. It does not identify the visitor." example:"user-123"`
+	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of redemptions. Default: unlimited and not counted." example:"5"`
+	ExpiresIn          Lifetime       `json:"expiresIn,omitzero" required:"false"`
+	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Strings, numbers and booleans to store with the link." example:"{\"campaign\": \"autumn\"}"`
 }
 
-// lifetime is how long a token is valid: a number of seconds, or digits and one
-// of s, m, h, d.
-type lifetime struct {
-	duration time.Duration
-	problem  error
-}
+// Lifetime is how long a token is valid: digits and one of s, m, h, d. In JSON it
+// may also be a number of seconds.
+type Lifetime string
 
 // Schema implements huma.SchemaProvider.
-func (lifetime) Schema(huma.Registry) *huma.Schema {
+func (Lifetime) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Description: "A number of seconds, or digits and one of s, m, h, d. At most 366 days.",
 		Examples:    []any{"7d", 3600},
 		OneOf: []*huma.Schema{
 			{Type: huma.TypeInteger},
-			{Type: huma.TypeString, MaxLength: new(12)},
+			{Type: huma.TypeString, MinLength: new(1), MaxLength: new(12)},
 		},
 	}
 }
 
-// UnmarshalJSON implements json.Unmarshaler. What is wrong is told with the name
-// of the field, by or.
-func (l *lifetime) UnmarshalJSON(data []byte) error {
-	var text string
-	if stdjson.Unmarshal(data, &text) == nil {
-		l.duration, l.problem = keys.ParseExpiresIn(text)
-		return nil
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *Lifetime) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		return stdjson.Unmarshal(data, (*string)(l))
 	}
-	var seconds int64
-	if err := stdjson.Unmarshal(data, &seconds); err != nil {
-		return err
-	}
-	l.duration, l.problem = keys.ExpiresInSeconds(seconds)
+	*l = Lifetime(data) + "s"
 	return nil
 }
 
-// or returns the lifetime, or a default when there is none.
-func (l lifetime) or(byDefault time.Duration) (time.Duration, error) {
-	switch {
-	case l.problem != nil:
-		return 0, invalid("expiresIn", l.problem.Error())
-	case l.duration == 0:
-		return byDefault, nil
-	default:
-		return l.duration, nil
+// or returns the duration, or a default when the lifetime is absent.
+func (l Lifetime) or(absent time.Duration) (time.Duration, error) {
+	if l == "" {
+		return absent, nil
 	}
+	duration, err := keys.ParseExpiresIn(string(l))
+	if err != nil {
+		return 0, invalid("expiresIn", err.Error())
+	}
+	return duration, nil
 }
 
-// signedLinkMade is the answer to a link that was made.
-type signedLinkMade struct {
-	SignedURL          string    `json:"signedUrl,omitempty" doc:"The url with the token; absent when the link has no url."`
-	Token              string    `json:"token"`
-	TokenID            string    `json:"tokenId"`
-	ExpiresAt          time.Time `json:"expiresAt"`
-	SKU                string    `json:"sku,omitempty"`
-	PublisherContentID string    `json:"publisherContentId,omitempty"`
+// CreatedLink is the answer to a LinkBody. The token is not stored.
+type CreatedLink struct {
+	SignedURL          string    `json:"signedUrl,omitempty" doc:"The URL with the token appended; absent if the link has no url." example:"https://news.example.com/articles/hello?token=eyJhbGciOiJFUzI1NiIs…"`
+	Token              string    `json:"token" doc:"The signed token. It is not stored." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
+	TokenID            string    `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ExpiresAt          time.Time `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
+	SKU                string    `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
+	PublisherContentID string    `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
 }
 
-// signedLink is a link as it is shown. Its token is not kept.
-type signedLink struct {
-	TokenID            string             `json:"tokenId"`
-	Status             string             `json:"status" enum:"active,used_up,expired,revoked"`
-	URL                string             `json:"url,omitempty"`
-	SKU                string             `json:"sku,omitempty"`
-	PurchaseOption     string             `json:"purchaseOption,omitempty"`
-	PublisherContentID string             `json:"publisherContentId,omitempty"`
-	UserID             string             `json:"userId,omitempty"`
-	MaxUses            int64              `json:"maxUses,omitempty"`
-	Uses               int64              `json:"uses"`
-	Meta               stdjson.RawMessage `json:"meta,omitempty"`
-	CreatedAt          time.Time          `json:"createdAt"`
-	ExpiresAt          time.Time          `json:"expiresAt"`
-	RevokedAt          *time.Time         `json:"revokedAt,omitempty"`
+// SignedLink is a stored link, without its token.
+type SignedLink struct {
+	TokenID            string             `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Status             string             `json:"status" enum:"active,used_up,expired,revoked" doc:"The link's state." example:"active"`
+	URL                string             `json:"url,omitempty" doc:"The page that the link opens." example:"https://news.example.com/articles/hello"`
+	SKU                string             `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
+	PurchaseOption     string             `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
+	PublisherContentID string             `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	UserID             string             `json:"userId,omitempty" doc:"The user for whom the link was made." example:"user-123"`
+	MaxUses            int64              `json:"maxUses,omitempty" doc:"The maximum number of redemptions; absent if unlimited." example:"5"`
+	Uses               int64              `json:"uses" doc:"The number of redemptions." example:"2"`
+	Meta               stdjson.RawMessage `json:"meta,omitempty" doc:"The metadata stored with the link."`
+	CreatedAt          time.Time          `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	ExpiresAt          time.Time          `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
+	RevokedAt          *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
 }
 
-func wireLink(link store.SignedLink, now time.Time) signedLink {
+func (a *api) wireLink(link store.SignedLink) SignedLink {
 	claims := link.Claims
-	shown := signedLink{
+	shown := SignedLink{
 		TokenID: claims.ID, URL: claims.URL, SKU: claims.SKU, PurchaseOption: claims.PurchaseOption,
 		PublisherContentID: claims.PublisherContentID, UserID: claims.Subject, MaxUses: claims.MaxUses,
 		Uses: link.Uses, Meta: claims.Meta, CreatedAt: link.CreatedAt, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
@@ -118,7 +107,7 @@ func wireLink(link store.SignedLink, now time.Time) signedLink {
 	switch {
 	case !link.RevokedAt.IsZero():
 		shown.Status, shown.RevokedAt = "revoked", &link.RevokedAt
-	case now.Unix() >= claims.ExpiresAt:
+	case a.Now().Unix() >= claims.ExpiresAt:
 		shown.Status = "expired"
 	case claims.MaxUses > 0 && link.Uses >= claims.MaxUses:
 		shown.Status = "used_up"
@@ -128,81 +117,70 @@ func wireLink(link store.SignedLink, now time.Time) signedLink {
 	return shown
 }
 
-// LinkID names a signed link in a path.
+// LinkID identifies a signed link in a path.
 type LinkID struct {
-	ID string `path:"id" maxLength:"128"`
+	ID string `path:"id" maxLength:"128" doc:"The link's tokenId." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
-// linkUse is one redemption of a link.
-type linkUse struct {
-	ID string    `json:"id" doc:"Names the use in this listing."`
-	At time.Time `json:"at"`
+// LinkUse is one redemption of a link.
+type LinkUse struct {
+	ID string    `json:"id" doc:"The id of the use in this listing."`
+	At time.Time `json:"at" doc:"The time of the use." example:"2027-01-01T09:30:00Z"`
 }
 
 func (a *api) registerLinks() {
 	tags := []string{"Links"}
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "create-signed-link", Method: http.MethodPost, Path: "/management/create-signed-link", Tags: tags, Security: needs("links:write"),
 		Summary: "Creates a signed link",
-		Description: "The link opens a page for which every one of url, sku and publisherContentId that it names matches, " +
+		Description: "The link opens pages that match all of url, sku and publisherContentId as far as given, " +
 			"until it expires, is used up or is revoked.",
 		Metadata: map[string]any{repetitionKey: repeatRebuild, rebuildKey: rebuild(a.rebuildLink)},
 	}, a.createLink)
 	register(a, huma.Operation{
 		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags, Security: needs("links:read"),
 		Summary: "Lists signed links, in order of creation",
-	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[signedLink], error) {
-		found, err := a.Store.SignedLinks(ctx, vendor, keys.VendorIssuer(vendor), in.page())
-		links := make([]signedLink, len(found))
-		for i := range found {
-			links[i] = wireLink(found[i], a.Now())
-		}
-		return newListing(ctx, links, in.Limit, func(l signedLink) string { return l.TokenID }), err
+	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[SignedLink], error) {
+		found, err := c.store.SignedLinks(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.page())
+		return newListing(c, in.Limit, found, err, a.wireLink, func(l SignedLink) string { return l.TokenID })
 	})
 	register(a, huma.Operation{
 		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),
-		Summary: "Returns a signed link and its uses",
-	}, func(ctx context.Context, vendor string, in *LinkID) (*record[signedLink], error) {
-		link, err := a.Store.SignedLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
-		return newRecord(wireLink(link, a.Now()), err)
+		Summary: "Returns a signed link and its number of uses",
+	}, func(ctx context.Context, c *call, in *LinkID) (*record[SignedLink], error) {
+		link, err := c.store.SignedLink(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID)
+		return newRecord(a.wireLink(link), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "list-signed-link-uses", Method: http.MethodGet, Path: linksPath + "/{id}/uses", Tags: tags, Security: needs("links:read"),
-		Summary:     "Lists when a counted signed link was redeemed, in no order",
-		Description: "Uses are known as long as the link is. A link without maxUses counts none.",
-	}, func(ctx context.Context, vendor string, in *struct {
+		Summary:     "Lists the redemptions of a counted signed link, in no particular order",
+		Description: "Redemptions are kept as long as the link. A link without maxUses counts none.",
+	}, func(ctx context.Context, c *call, in *struct {
 		LinkID
 		PageParams
 	},
-	) (*listing[linkUse], error) {
-		found, err := a.Store.LinkUses(ctx, vendor, keys.VendorIssuer(vendor), in.ID, in.page())
-		if err != nil {
-			return nil, err
-		}
-		uses := make([]linkUse, len(found))
-		for i := range found {
-			uses[i] = linkUse(found[i])
-		}
-		return newListing(ctx, uses, in.Limit, func(u linkUse) string { return u.ID }), nil
+	) (*listing[LinkUse], error) {
+		found, err := c.store.LinkUses(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID, in.page())
+		return newListing(c, in.Limit, found, err, func(u store.LinkUse) LinkUse { return LinkUse(u) }, func(u LinkUse) string { return u.ID })
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
-		Summary:       "Ends a signed link at once, and with it every browser session that it opened",
+		Summary:       "Revokes a signed link and every browser session that it opened",
 		DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, w store.Writer, vendor string, in *LinkID) (*empty, error) {
-		_, err := w.RevokeLink(ctx, vendor, keys.VendorIssuer(vendor), in.ID)
+	}, func(ctx context.Context, c *call, in *LinkID) (*empty, error) {
+		_, err := c.store.RevokeLink(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID)
 		return &empty{}, err
 	})
 }
 
-// createLink signs a link, and stores it before it is handed out: a link that
-// the store does not know opens nothing.
-func (a *api) createLink(ctx context.Context, w store.Writer, vendor string, in *body[linkBody]) (*body[signedLinkMade], error) {
-	claims, err := a.linkClaims(vendor, &in.Body, a.Now())
+// createLink signs a link and stores it before it responds: the gate refuses links
+// that are not stored.
+func (a *api) createLink(ctx context.Context, c *call, in *body[LinkBody]) (*body[CreatedLink], error) {
+	claims, err := a.linkClaims(c.Vendor, &in.Body, a.Now())
 	if err != nil {
 		return nil, err
 	}
-	ring, err := a.Keyring.RingFor(ctx, w, vendor)
+	ring, err := a.Keyring.RingFor(ctx, c.store, c.Vendor)
 	if err != nil {
 		return nil, err
 	}
@@ -210,14 +188,13 @@ func (a *api) createLink(ctx context.Context, w store.Writer, vendor string, in 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := w.CreateLink(ctx, vendor, claims); err != nil {
+	if _, err := c.store.CreateLink(ctx, c.Vendor, claims); err != nil {
 		return nil, err
 	}
-	return &body[signedLinkMade]{Body: made}, nil
+	return &body[CreatedLink]{Body: made}, nil
 }
 
-// rebuildLink answers again with a link that was made. Its token is signed anew:
-// it is the same link, spelled otherwise.
+// rebuildLink returns the response for a stored link, with a newly signed token.
 func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 	if len(record) != 2 {
 		return rebuilt{}, store.ErrNotFound
@@ -234,16 +211,16 @@ func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (
 	return rebuilt{status: http.StatusOK, body: made}, err
 }
 
-// signLink returns a link as it is handed out.
-func signLink(ring *keys.Ring, claims keys.LinkClaims) (signedLinkMade, error) {
+// signLink returns a link with its token.
+func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	token, err := keys.SignLink(ring, claims)
 	if errors.Is(err, keys.ErrClaims) {
-		return signedLinkMade{}, newProblem(http.StatusUnprocessableEntity, err.Error())
+		return CreatedLink{}, newProblem(http.StatusUnprocessableEntity, err.Error())
 	}
 	if err != nil {
-		return signedLinkMade{}, err
+		return CreatedLink{}, err
 	}
-	made := signedLinkMade{
+	made := CreatedLink{
 		Token: token, TokenID: claims.ID, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
 		SKU: claims.SKU, PublisherContentID: claims.PublisherContentID,
 	}
@@ -253,9 +230,8 @@ func signLink(ring *keys.Ring, claims keys.LinkClaims) (signedLinkMade, error) {
 	return made, nil
 }
 
-// linkClaims returns the claims of the link that a caller asks for, made at a
-// moment.
-func (a *api) linkClaims(vendor string, in *linkBody, at time.Time) (keys.LinkClaims, error) {
+// linkClaims returns the validated claims of a requested link, issued at a time.
+func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkClaims, error) {
 	expiresIn, err := in.ExpiresIn.or(keys.DefaultExpiresIn)
 	if err != nil {
 		return keys.LinkClaims{}, err
@@ -268,7 +244,7 @@ func (a *api) linkClaims(vendor string, in *linkBody, at time.Time) (keys.LinkCl
 		Subject: in.UserID, MaxUses: in.MaxUses,
 	}
 	if in.URL == "" && in.SKU == "" && in.PublisherContentID == "" {
-		return claims, invalid("url", "is required, or sku or publisherContentId: what the link opens")
+		return claims, invalid("url", "is required, unless sku or publisherContentId is given")
 	}
 	for field, text := range map[string]string{
 		"url": in.URL, "sku": in.SKU, "purchaseOption": in.PurchaseOption,
@@ -284,9 +260,9 @@ func (a *api) linkClaims(vendor string, in *linkBody, at time.Time) (keys.LinkCl
 	if err := policy.CheckLinkTarget(&claims); err != nil {
 		return claims, invalid("url", err.Error())
 	}
-	// Two tokens in one URL are refused at the gate.
+	// The gate refuses URLs with two tokens.
 	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(linkParam) {
-		return claims, invalid("url", "has the parameter "+linkParam+" already, which is to carry the link's token")
+		return claims, invalid("url", "has the parameter "+linkParam+", which is reserved for the link's token")
 	}
 	if err := keys.CheckLink(&claims); err != nil {
 		return claims, newProblem(http.StatusUnprocessableEntity, err.Error())
@@ -294,23 +270,22 @@ func (a *api) linkClaims(vendor string, in *linkBody, at time.Time) (keys.LinkCl
 	return claims, nil
 }
 
-// checkLinkText bounds a text in bytes, as tokens count; the schema counts
-// characters.
+// checkLinkText bounds a text in bytes, whereas the schema counts characters.
 func checkLinkText(field, text string) error {
 	limit := keys.MaxLinkText
 	if field == "url" {
 		limit = keys.MaxLinkURL
 	}
 	if len(text) > limit {
-		return invalid(field, "is too long in UTF-8")
+		return invalid(field, "is too long in bytes of UTF-8")
 	}
 	if strings.ContainsFunc(text, func(c rune) bool { return c < 0x20 || c == 0x7f }) {
-		return invalid(field, "holds a control character")
+		return invalid(field, "contains a control character")
 	}
 	return nil
 }
 
-// linkMeta returns the meta of a link as it is signed.
+// linkMeta returns the JSON of a link's metadata, or nil.
 func linkMeta(meta map[string]any) (stdjson.RawMessage, error) {
 	if len(meta) == 0 {
 		return nil, nil
@@ -319,7 +294,7 @@ func linkMeta(meta map[string]any) (stdjson.RawMessage, error) {
 		switch value.(type) {
 		case string, bool, float64:
 		default:
-			return nil, invalid("meta."+name, "must be a text, a number or a boolean")
+			return nil, invalid("meta."+name, "must be a string, a number or a boolean")
 		}
 	}
 	encoded, err := stdjson.Marshal(meta)

@@ -11,43 +11,43 @@ import (
 
 const listsPath = "/management/access-lists"
 
-// accessList is an access list on the wire.
-type accessList struct {
-	ID               string `json:"id"`
-	Name             string `json:"name"`
-	Description      string `json:"description"`
-	Type             string `json:"type"`
-	Status           string `json:"status"`
-	ExcludeFromStats bool   `json:"excludeFromStats"`
+// AccessList is an access list.
+type AccessList struct {
+	ID               string `json:"id" doc:"The list's id." example:"src_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Name             string `json:"name" doc:"A name for people." example:"Subscribers"`
+	Description      string `json:"description" doc:"A description for people." example:"Everybody who subscribed on paper"`
+	Type             string `json:"type" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
+	Status           string `json:"status" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats" doc:"Excludes the record from statistics." example:"false"`
 }
 
-func wireList(list store.AccessList) accessList { return accessList(list) }
+func wireList(list store.AccessList) AccessList { return AccessList(list) }
 
-// listBody is an access list as a caller writes it.
-type listBody struct {
-	Name             string `json:"name" minLength:"1" maxLength:"255" doc:"What the list is called."`
-	Description      string `json:"description,omitempty" maxLength:"1024"`
-	Type             string `json:"type,omitempty" enum:"MANUAL" default:"MANUAL"`
-	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE" doc:"The grants of a list that is not ACTIVE give nothing."`
-	ExcludeFromStats bool   `json:"excludeFromStats,omitempty"`
+// ListBody creates or replaces an access list.
+type ListBody struct {
+	Name             string `json:"name" minLength:"1" maxLength:"255" doc:"The list's name." example:"Subscribers"`
+	Description      string `json:"description,omitempty" maxLength:"1024" doc:"A description for people." example:"Everybody who subscribed on paper"`
+	Type             string `json:"type,omitempty" enum:"MANUAL" default:"MANUAL" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
+	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE" doc:"Grants of an INACTIVE list have no effect." example:"ACTIVE"`
+	ExcludeFromStats bool   `json:"excludeFromStats,omitempty" doc:"Excludes the record from statistics." example:"false"`
 }
 
-func (b listBody) list() store.AccessList {
+func (b ListBody) list() store.AccessList {
 	return store.AccessList{
 		Name: b.Name, Description: b.Description, Type: b.Type, Status: b.Status, ExcludeFromStats: b.ExcludeFromStats,
 	}
 }
 
-// listPatch changes what it names of an access list.
-type listPatch struct {
-	Name             *string `json:"name,omitempty" minLength:"1" maxLength:"255"`
-	Description      *string `json:"description,omitempty" maxLength:"1024"`
-	Type             *string `json:"type,omitempty" enum:"MANUAL"`
-	Status           *string `json:"status,omitempty" enum:"ACTIVE,INACTIVE"`
-	ExcludeFromStats *bool   `json:"excludeFromStats,omitempty"`
+// ListPatch changes the named fields of an access list.
+type ListPatch struct {
+	Name             *string `json:"name,omitempty" minLength:"1" maxLength:"255" doc:"A name for people." example:"Subscribers"`
+	Description      *string `json:"description,omitempty" maxLength:"1024" doc:"A description for people." example:"Everybody who subscribed on paper"`
+	Type             *string `json:"type,omitempty" enum:"MANUAL" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
+	Status           *string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
+	ExcludeFromStats *bool   `json:"excludeFromStats,omitempty" doc:"Excludes the record from statistics." example:"false"`
 }
 
-func (p listPatch) apply(list *store.AccessList) {
+func (p ListPatch) apply(list *store.AccessList) {
 	for to, value := range map[*string]*string{
 		&list.Name: p.Name, &list.Description: p.Description, &list.Type: p.Type, &list.Status: p.Status,
 	} {
@@ -60,55 +60,48 @@ func (p listPatch) apply(list *store.AccessList) {
 	}
 }
 
-// ListPath names an access list in a path.
+// ListPath identifies an access list in a path.
 type ListPath struct {
-	ID string `path:"id" maxLength:"128" example:"src_123abc"`
+	ID string `path:"id" maxLength:"128" doc:"The access list's id. Every vendor has src_default." example:"src_default"`
 }
 
 func (a *api) registerLists() {
 	tags := []string{"Access lists"}
 	register(a, huma.Operation{
 		OperationID: "list-access-lists", Method: http.MethodGet, Path: listsPath, Tags: tags, Security: needs("grants:read"),
-		Summary: "Lists the access lists, the built-in one first and the others in order of creation",
-	}, func(ctx context.Context, vendor string, in *struct{ PageParams }) (*listing[accessList], error) {
-		found, err := a.Store.Lists(ctx, vendor, in.page())
-		if err != nil {
-			return nil, err
-		}
-		lists := make([]accessList, len(found))
-		for i := range found {
-			lists[i] = wireList(found[i])
-		}
-		return newListing(ctx, lists, in.Limit, func(l accessList) string { return l.ID }), nil
+		Summary: "Lists access lists: the built-in list first, others in order of creation",
+	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[AccessList], error) {
+		found, err := c.store.Lists(ctx, c.Vendor, in.page())
+		return newListing(c, in.Limit, found, err, wireList, func(l AccessList) string { return l.ID })
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "create-access-list", Method: http.MethodPost, Path: listsPath, Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates an access list", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 			list, err := a.Store.List(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(listsPath, list.ID), body: wireList(list)}, err
 		})},
-	}, func(ctx context.Context, w store.Writer, vendor string, in *body[listBody]) (*created[accessList], error) {
-		list, err := w.CreateList(ctx, vendor, in.Body.list())
+	}, func(ctx context.Context, c *call, in *body[ListBody]) (*created[AccessList], error) {
+		list, err := c.store.CreateList(ctx, c.Vendor, in.Body.list())
 		return newCreated(listsPath, list.ID, wireList(list), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-access-list", Method: http.MethodGet, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:read"),
 		Summary: "Returns an access list",
-	}, func(ctx context.Context, vendor string, in *ListPath) (*record[accessList], error) {
-		list, err := a.Store.List(ctx, vendor, in.ID)
+	}, func(ctx context.Context, c *call, in *ListPath) (*record[AccessList], error) {
+		list, err := c.store.List(ctx, c.Vendor, in.ID)
 		return newRecord(wireList(list), err)
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "replace-access-list", Method: http.MethodPut, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Replaces an access list",
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		IfMatch
-		Body listBody
+		Body ListBody
 	},
-	) (*record[accessList], error) {
-		list, err := w.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
+	) (*record[AccessList], error) {
+		list, err := c.store.UpdateList(ctx, c.Vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
 			}
@@ -117,16 +110,16 @@ func (a *api) registerLists() {
 		})
 		return newRecord(wireList(list), in.changed(err))
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "change-access-list", Method: http.MethodPatch, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
-		Summary: "Changes what the body names of an access list",
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+		Summary: "Changes the named fields of an access list",
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		IfMatch
-		Body listPatch
+		Body ListPatch
 	},
-	) (*record[accessList], error) {
-		list, err := w.UpdateList(ctx, vendor, in.ID, func(list *store.AccessList) error {
+	) (*record[AccessList], error) {
+		list, err := c.store.UpdateList(ctx, c.Vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
 			}
@@ -135,17 +128,17 @@ func (a *api) registerLists() {
 		})
 		return newRecord(wireList(list), in.changed(err))
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "delete-access-list", Method: http.MethodDelete, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
-		Summary: "Removes an access list with all its grants", DefaultStatus: http.StatusNoContent,
-		Description: "The grants end in the moment in which the list does: the next request is decided without them. " +
-			"Their records are removed behind that. The list that every vendor has cannot be removed.",
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+		Summary: "Removes an access list and all of its grants", DefaultStatus: http.StatusNoContent,
+		Description: "The grants end together with the list, effective from the next request on. " +
+			"Their records are removed in the background. The built-in list cannot be removed.",
+	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := w.DeleteList(ctx, vendor, in.ID, func(list store.AccessList) error { return in.check(wireList(list)) })
+		err := c.store.DeleteList(ctx, c.Vendor, in.ID, func(list store.AccessList) error { return in.check(wireList(list)) })
 		return &empty{}, in.changed(err)
 	})
 }

@@ -6,17 +6,16 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 )
 
-// mergePatchType is how a body says that it is a JSON merge patch (RFC 7396). A
-// patch that says that it is JSON is read as one, too.
+// mergePatchType is the media type of a JSON merge patch (RFC 7396). PATCH bodies of
+// type application/json are merge patches too.
 const mergePatchType = "application/merge-patch+json"
 
-// mergePatch applies a JSON merge patch to what current is as JSON. The patch
-// must be an object in which no name comes twice.
+// mergePatch applies a JSON merge patch to the JSON of current. The patch must be an
+// object with unique members.
 func mergePatch(current any, patch []byte) ([]byte, error) {
-	bad := newProblem(400, "the body cannot be read")
 	var changes map[string]any
 	if err := json.Unmarshal(patch, &changes); err != nil || changes == nil {
-		return nil, bad
+		return nil, unreadable()
 	}
 	encoded, err := stdjson.Marshal(current)
 	if err != nil {
@@ -29,7 +28,7 @@ func mergePatch(current any, patch []byte) ([]byte, error) {
 	return stdjson.Marshal(merge(target, changes))
 }
 
-// merge is MergePatch of RFC 7396, section 2.
+// merge implements MergePatch of RFC 7396, section 2.
 func merge(target, patch any) any {
 	changes, ok := patch.(map[string]any)
 	if !ok {

@@ -18,8 +18,8 @@ const (
 	docsPath    = "/docs"
 )
 
-// aboutAPI is the description of the API as a whole, in CommonMark; %s says where
-// tokens come from.
+// aboutAPI is the description of the API in CommonMark; %s is the source of
+// tokens.
 const aboutAPI = `Manage who may read what: signed links, access lists and their grants, rules, and what a reader may have.
 A change counts from the next request at the gate on.
 
@@ -37,24 +37,24 @@ const (
 	aboutOtherTokens = "The operator's OpenID issuer gives them, with the claims `vendor_id` and `scope`."
 )
 
-// tags are the groups of operations, in the order in which they are shown.
+// tags are the groups of operations, in display order.
 var tags = []*huma.Tag{
-	{Name: "Links", Description: "URLs that open one page to whoever holds them, until they expire, are used up or are revoked."},
-	{Name: "Access lists", Description: "Named sources of access, in which grants stand."},
-	{Name: "Grants", Description: "Who may have what, from when to when."},
-	{Name: "Entitlements", Description: "What a reader may have at this moment, and where that comes from."},
+	{Name: "Links", Description: "URLs that open one page to any holder, until they expire, are used up or are revoked."},
+	{Name: "Access lists", Description: "Named sources of access that contain grants."},
+	{Name: "Grants", Description: "Access of a reader to a SKU for a period."},
+	{Name: "Entitlements", Description: "What a reader has access to now, and why."},
 	{Name: "Products", Description: "What is sold, and what it includes."},
-	{Name: "Rules", Description: "What a site asks of whoever reads a page, in the order in which it is tried."},
+	{Name: "Rules", Description: "The access rules of a site, in the order in which they are tried."},
 	{Name: "Proxy", Description: "A site's settings, sessions and readers."},
 	{Name: "Domains", Description: "Hosts whose signatures are trusted."},
-	{Name: "Keys", Description: "The vendor's own keys, which sign its links and its readers' tokens."},
+	{Name: "Keys", Description: "The vendor's signing keys for links and reader tokens."},
 	{Name: "Vendors", Description: "Publishing houses, for the operator's clients."},
-	{Name: "Audit", Description: "Who changed what, and when."},
-	{Name: "Access", Description: "How programs get access tokens."},
+	{Name: "Audit", Description: "The log of changes."},
+	{Name: "Access", Description: "Access tokens and key sets."},
 }
 
-// describe completes what the library knows of the operations: who may call
-// them, how they fail, and what is not its own.
+// describe completes huma's description: security, errors, examples, and the
+// operations that huma does not serve.
 func (a *api) describe() {
 	document := a.huma.OpenAPI()
 	tokens := aboutOtherTokens
@@ -66,12 +66,11 @@ func (a *api) describe() {
 		License: &huma.License{Name: "Apache License 2.0", Identifier: "Apache-2.0"},
 	}
 	// Relative to the document, wherever the API is mounted.
-	document.Servers = []*huma.Server{{URL: ".", Description: "Where this document is."}}
+	document.Servers = []*huma.Server{{URL: ".", Description: "The directory of this document."}}
 	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{securityScheme: a.securityScheme()}
 	plainPaths(document)
 	a.describeProblems()
 	a.describeAccess()
-	a.speak()
 	a.arraysAreThere()
 	used := make(map[string]bool)
 	for _, operation := range operationsOf(document) {
@@ -88,8 +87,7 @@ func (a *api) describe() {
 	}
 }
 
-// plainPaths writes the paths as the document's readers know them: `{path...}`,
-// which may hold slashes, is Go's own.
+// plainPaths replaces Go's {path...} by {path}.
 func plainPaths(document *huma.OpenAPI) {
 	for path, item := range document.Paths {
 		plain := strings.ReplaceAll(path, "...}", "}")
@@ -107,7 +105,7 @@ func plainPaths(document *huma.OpenAPI) {
 	}
 }
 
-// operationsOf lists the operations of a document, in the order of their paths.
+// operationsOf lists the operations of a document by path.
 func operationsOf(document *huma.OpenAPI) []*huma.Operation {
 	operations := make([]*huma.Operation, 0, 2*len(document.Paths))
 	for _, path := range slices.Sorted(maps.Keys(document.Paths)) {
@@ -121,7 +119,7 @@ func itemOperations(item *huma.PathItem) []*huma.Operation {
 	return slices.DeleteFunc(all, func(operation *huma.Operation) bool { return operation == nil })
 }
 
-// securityScheme says how callers get their tokens.
+// securityScheme describes how callers obtain tokens.
 func (a *api) securityScheme() *huma.SecurityScheme {
 	if a.Authority == nil || !a.Authority.Own {
 		scheme := &huma.SecurityScheme{Type: "http", Scheme: "bearer", Description: "An access token of an OpenID issuer, with the claims vendor_id and scope."}
@@ -147,32 +145,32 @@ func (a *api) securityScheme() *huma.SecurityScheme {
 	}
 }
 
-// failures are the errors that operations have in common, by status.
+// failures are the common errors of operations by status.
 var failures = map[int]struct{ name, description string }{
-	http.StatusBadRequest:            {"BadRequest", "The request cannot be read: the body is not JSON, or a name comes twice in it."},
-	http.StatusUnauthorized:          {"Unauthorized", "There is no access token, or it is not valid here, or no longer."},
-	http.StatusForbidden:             {"Forbidden", "The access token does not have the scope."},
+	http.StatusBadRequest:            {"BadRequest", "The body is not JSON or has a duplicate member."},
+	http.StatusUnauthorized:          {"Unauthorized", "The access token is missing, invalid or expired."},
+	http.StatusForbidden:             {"Forbidden", "The access token lacks the required scope."},
 	http.StatusNotFound:              {"NotFound", "The vendor has no such record."},
-	http.StatusConflict:              {"Conflict", "The change does not fit what is there, or somebody else changed the record at the same time."},
-	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is larger than it may be."},
-	http.StatusUnsupportedMediaType:  {"UnsupportedMediaType", "Content-Type does not say application/json."},
-	http.StatusUnprocessableEntity:   {"ValidationFailed", "A field or parameter is not acceptable; `errors` names each."},
+	http.StatusConflict:              {"Conflict", "The change conflicts with existing records or with a concurrent change."},
+	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is too large."},
+	http.StatusUnsupportedMediaType:  {"UnsupportedMediaType", "Content-Type is not application/json."},
+	http.StatusUnprocessableEntity:   {"ValidationFailed", "A field or parameter is invalid; `errors` lists each."},
 	http.StatusTooManyRequests:       {"TooManyRequests", "There were too many calls: wait as long as Retry-After says."},
-	http.StatusServiceUnavailable:    {"Unavailable", "The server cannot do it now; nothing was changed. Retry-After says when to try again."},
+	http.StatusServiceUnavailable:    {"Unavailable", "The service is unavailable and nothing was changed. Retry-After says when to try again."},
 }
 
-// describeProblems puts our errors in the place of the library's.
+// describeProblems replaces huma's error model by Problem.
 func (a *api) describeProblems() {
 	components := a.huma.OpenAPI().Components
-	schema := components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
+	schema := components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	components.Responses = map[string]*huma.Response{"Error": {
-		Description: "Anything else that went wrong.", Content: map[string]*huma.MediaType{problemType: {Schema: schema}},
+		Description: "Any other error.", Content: map[string]*huma.MediaType{problemType: {Schema: schema}},
 	}}
 	for status, failure := range failures {
-		example := problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: failure.description, Code: codes[status]}
+		example := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: failure.description, Code: codes[status]}
 		if status == http.StatusUnprocessableEntity {
 			example.Detail = "validation failed"
-			example.Errors = []fieldError{{Message: "expected length >= 1", Location: "body.name"}}
+			example.Errors = []FieldError{{Message: "expected length >= 1", Location: "body.name"}}
 		}
 		response := &huma.Response{
 			Description: failure.description,
@@ -181,11 +179,11 @@ func (a *api) describeProblems() {
 		switch status {
 		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 			response.Headers = map[string]*huma.Param{"Retry-After": {
-				Description: "How many seconds to wait.", Schema: &huma.Schema{Type: huma.TypeInteger, Examples: []any{5}},
+				Description: "The number of seconds to wait.", Schema: &huma.Schema{Type: huma.TypeInteger, Examples: []any{5}},
 			}}
 		case http.StatusUnauthorized, http.StatusForbidden:
 			response.Headers = map[string]*huma.Param{"WWW-Authenticate": {
-				Description: "What is wrong with the token (RFC 6750, section 3).", Schema: &huma.Schema{Type: huma.TypeString, Examples: []any{`Bearer realm="gatefold", error="invalid_token"`}},
+				Description: "The error of the access token (RFC 6750, section 3).", Schema: &huma.Schema{Type: huma.TypeString, Examples: []any{`Bearer realm="gatefold", error="invalid_token"`}},
 			}}
 		}
 		components.Responses[failure.name] = response
@@ -194,10 +192,11 @@ func (a *api) describeProblems() {
 	delete(components.Schemas.Map(), "ErrorDetail")
 }
 
-// describeErrors says how an operation may fail. What it says of itself stays.
+// describeErrors adds the common errors to an operation, unless it describes them
+// itself.
 func (a *api) describeErrors(operation *huma.Operation) {
 	if len(operation.Security) == 0 {
-		return // it is described by hand
+		return // described in openapiaccess.go
 	}
 	statuses := []int{
 		http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity,
@@ -225,9 +224,8 @@ func (a *api) describeErrors(operation *huma.Operation) {
 	operation.Responses["default"] = &huma.Response{Ref: "#/components/responses/Error"}
 }
 
-// arraysAreThere says of the arrays in answers that they are never null: the
-// library takes each for one that may be. What callers send stays as it is
-// checked.
+// arraysAreThere marks arrays in responses as not nullable. Huma describes every
+// array as nullable; those of requests stay as they are validated.
 func (a *api) arraysAreThere() {
 	sent, answered := make(map[*huma.Schema]bool), make(map[*huma.Schema]bool)
 	for _, operation := range operationsOf(a.huma.OpenAPI()) {
@@ -249,7 +247,7 @@ func (a *api) arraysAreThere() {
 	}
 }
 
-// reach notes a schema and all that stand in it.
+// reach marks a schema and all schemas that it contains.
 func (a *api) reach(schema *huma.Schema, reached map[*huma.Schema]bool) {
 	if schema = a.resolve(schema); schema == nil || reached[schema] {
 		return
@@ -267,7 +265,7 @@ func (a *api) reach(schema *huma.Schema, reached map[*huma.Schema]bool) {
 	}
 }
 
-// isLibraryError says whether a response is the library's own idea of an error.
+// isLibraryError reports whether a response describes huma's error model.
 func isLibraryError(response *huma.Response) bool {
 	for _, media := range response.Content {
 		if media.Schema != nil && strings.HasSuffix(media.Schema.Ref, "/ErrorModel") {
@@ -277,7 +275,7 @@ func isLibraryError(response *huma.Response) bool {
 	return false
 }
 
-// describeExamples gives JSON bodies an example, made of those of their fields.
+// describeExamples adds examples to JSON bodies, built from those of their fields.
 func (a *api) describeExamples(operation *huma.Operation) {
 	if operation.RequestBody != nil {
 		a.exampleFor(operation.RequestBody.Content)
@@ -295,8 +293,8 @@ func (a *api) exampleFor(content map[string]*huma.MediaType) {
 	}
 }
 
-// exampleOf makes an example of a schema: its own, or one made of those of its
-// parts. It leaves out what has none.
+// exampleOf returns the example of a schema, or one built from those of its parts,
+// or nil.
 func exampleOf(registry huma.Registry, schema *huma.Schema, depth int) any {
 	switch {
 	case depth > 8:
@@ -337,7 +335,7 @@ func exampleOf(registry huma.Registry, schema *huma.Schema, depth int) any {
 	return nil
 }
 
-// documentOf is the description of the API, for machines.
+// documentOf returns the OpenAPI document.
 func (a *api) documentOf() ([]byte, error) {
 	document, err := stdjson.Marshal(a.huma.OpenAPI())
 	if err != nil {

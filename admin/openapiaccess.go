@@ -7,21 +7,21 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// tokenForm is a request for a token, as the document describes it.
+// tokenForm describes a token request.
 type tokenForm struct {
 	GrantType    string `json:"grant_type" enum:"client_credentials" doc:"Always client_credentials." example:"client_credentials"`
-	ClientID     string `json:"client_id,omitempty" doc:"The client's id; left out with Basic authorization." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	ClientSecret string `json:"client_secret,omitempty" doc:"The client's secret; left out with Basic authorization." example:"gfsecret_…"`
-	Scope        string `json:"scope,omitempty" doc:"What the token is to do, words separated by spaces. Default: all that the client may." example:"links:write grants:read"`
+	ClientID     string `json:"client_id,omitempty" doc:"The client's id; omitted with Basic authorization." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ClientSecret string `json:"client_secret,omitempty" doc:"The client's secret; omitted with Basic authorization." example:"gfsecret_…"`
+	Scope        string `json:"scope,omitempty" doc:"The requested scopes, separated by spaces. Default: all scopes of the client." example:"links:write grants:read"`
 }
 
-// jwksDocument is a JWK Set, as the document describes it.
+// jwksDocument describes a JWK Set.
 type jwksDocument struct {
 	Keys []map[string]string `json:"keys" doc:"The keys (RFC 7517), each with kty, crv, x, y, kid, alg and use."`
 }
 
-// describeAccess describes what the library does not serve: the way to a token,
-// and the keys of vendors.
+// describeAccess describes the operations that huma does not serve: the token
+// endpoint, discovery and key sets.
 func (a *api) describeAccess() {
 	document := a.huma.OpenAPI()
 	schema := func(of any, name string) *huma.Schema {
@@ -35,7 +35,7 @@ func (a *api) describeAccess() {
 	keySet := schema(jwksDocument{}, "KeySet")
 	document.AddOperation(&huma.Operation{
 		OperationID: "get-vendor-jwks", Method: http.MethodGet, Path: vendorJWKSPath, Tags: tags, Security: open,
-		Summary: "Returns the public keys by which an origin verifies what the gate tells it of a reader",
+		Summary: "Returns the public keys with which origins verify reader assertions",
 		Parameters: []*huma.Param{{
 			Name: "vendor", In: "path", Required: true, Description: "The vendor's id.", Example: "acme",
 			Schema: &huma.Schema{Type: huma.TypeString},
@@ -49,32 +49,32 @@ func (a *api) describeAccess() {
 		return
 	}
 	failed := schema(tokenErrorAnswer{}, "TokenError")
-	limited := answer("There were too many attempts with a wrong secret: wait as long as Retry-After says.", failed)
+	limited := answer("There were too many failed attempts: wait as long as Retry-After says.", failed)
 	limited.Headers = map[string]*huma.Param{"Retry-After": {
-		Description: "How many seconds to wait.", Schema: &huma.Schema{Type: huma.TypeInteger, Examples: []any{30}},
+		Description: "The number of seconds to wait.", Schema: &huma.Schema{Type: huma.TypeInteger, Examples: []any{30}},
 	}}
 	request := schema(tokenForm{}, "TokenRequest")
 	document.AddOperation(&huma.Operation{
 		OperationID: "get-access-token", Method: http.MethodPost, Path: tokenPath, Tags: tags, Security: open,
-		Summary: "Gives a client an access token for its id and secret",
+		Summary: "Issues an access token to a client",
 		Description: "The client credentials grant of OAuth 2.0 (RFC 6749, section 4.4), in a form or in JSON. " +
-			"The secret stands in the body, or in the Authorization header as Basic. The token is valid for an hour.",
-		RequestBody: &huma.RequestBody{Required: true, Description: "What the client asks for.", Content: map[string]*huma.MediaType{
+			"The secret is sent in the body or as Basic authorization. The token is valid for an hour.",
+		RequestBody: &huma.RequestBody{Required: true, Description: "The token request.", Content: map[string]*huma.MediaType{
 			"application/x-www-form-urlencoded": {Schema: request}, "application/json": {Schema: request},
 		}},
 		Responses: map[string]*huma.Response{
 			"200": answer("The token.", schema(tokenAnswer{}, "Token")),
-			"400": answer("The request is not one for a token, or asks for a scope that the client does not have.", failed),
-			"401": answer("The client is not known, or its secret is another one.", failed),
+			"400": answer("The request is malformed or requests a scope that the client lacks.", failed),
+			"401": answer("The client is unknown or its secret is wrong.", failed),
 			"413": answer("The body is larger than 64 KiB.", failed),
 			"415": answer("The body is neither a form nor JSON.", failed),
 			"429": limited,
-			"503": answer("The server cannot do it now.", failed),
+			"503": answer("The service is unavailable.", failed),
 		},
 	})
 	document.AddOperation(&huma.Operation{
 		OperationID: "get-openid-configuration", Method: http.MethodGet, Path: discoveryPath, Tags: tags, Security: open,
-		Summary:   "Tells programs where tokens come from",
+		Summary:   "Returns the OpenID configuration",
 		Responses: map[string]*huma.Response{"200": answer("The configuration (OpenID Connect Discovery 1.0, RFC 8414).", schema(discovery{}, "Discovery"))},
 	})
 	document.AddOperation(&huma.Operation{

@@ -10,30 +10,31 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// problem is an error as it is answered: RFC 9457, with the member `code` that
-// machines go by.
-type problem struct {
-	Type   string       `json:"type"`
-	Title  string       `json:"title"`
-	Status int          `json:"status"`
-	Detail string       `json:"detail,omitempty"`
-	Code   string       `json:"code"`
-	Errors []fieldError `json:"errors,omitempty"`
+// Problem is an error response (RFC 9457). Programs decide by Code, which is
+// stable.
+type Problem struct {
+	Type   string       `json:"type" doc:"Always about:blank; see code." example:"about:blank"`
+	Title  string       `json:"title" doc:"The HTTP status text." example:"Not Found"`
+	Status int          `json:"status" doc:"The HTTP status." example:"404"`
+	Detail string       `json:"detail,omitempty" doc:"The error and its remedy, for people." example:"There is no such record."`
+	Code   string       `json:"code" doc:"The stable error code." example:"not_found"`
+	Errors []FieldError `json:"errors,omitempty" doc:"The individual errors."`
 }
 
-// fieldError says what is wrong with one part of a request. It repeats nothing
-// of what was sent, which may be a secret.
-type fieldError struct {
-	Message  string `json:"message"`
-	Location string `json:"location,omitempty"`
+// FieldError is an error in one part of a request. It never repeats the value,
+// which may be a secret.
+type FieldError struct {
+	Message  string `json:"message" doc:"The error, for people." example:"expected length >= 1"`
+	Location string `json:"location,omitempty" doc:"The invalid part of the request." example:"body.name"`
 }
 
-// codes are the stable words for the statuses that the API answers.
+// codes are the values of Problem.Code by status.
 var codes = map[int]string{
 	http.StatusBadRequest:            "bad_request",
 	http.StatusUnauthorized:          "unauthorized",
@@ -51,22 +52,22 @@ var codes = map[int]string{
 	http.StatusServiceUnavailable:    "unavailable",
 }
 
-func newProblem(status int, detail string) *problem {
+func newProblem(status int, detail string) *Problem {
 	code := codes[status]
 	if code == "" {
 		code = "error"
 	}
-	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code}
+	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code}
 }
 
 // Error implements error.
-func (p *problem) Error() string { return p.Detail }
+func (p *Problem) Error() string { return p.Detail }
 
 // GetStatus implements huma.StatusError.
-func (p *problem) GetStatus() int { return p.Status }
+func (p *Problem) GetStatus() int { return p.Status }
 
 // GetHeaders implements huma.HeadersError.
-func (p *problem) GetHeaders() http.Header {
+func (p *Problem) GetHeaders() http.Header {
 	if p.Code == codeStoreUnavailable {
 		return http.Header{"Retry-After": {retryAfterSeconds}}
 	}
@@ -74,30 +75,26 @@ func (p *problem) GetHeaders() http.Header {
 }
 
 // ContentType implements huma.ContentTypeFilter.
-func (*problem) ContentType(string) string { return problemType }
+func (*Problem) ContentType(string) string { return problemType }
 
 const problemType = "application/problem+json"
 
-// write answers the problem where no operation does.
-func (p *problem) write(w http.ResponseWriter) {
+// write sends the problem.
+func (p *Problem) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", problemType)
 	maps.Copy(w.Header(), p.GetHeaders())
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // who went away needs no answer
+	_ = json.NewEncoder(w).Encode(p) // fails only if the client is gone
 }
 
-// answerProblem answers the problem in the place of an operation.
-func answerProblem(ctx huma.Context, p *problem) {
-	ctx.SetHeader("Content-Type", problemType)
-	for name, values := range p.GetHeaders() {
-		ctx.SetHeader(name, values[0])
-	}
-	ctx.SetStatus(p.Status)
-	_ = json.NewEncoder(ctx.BodyWriter()).Encode(p) // who went away needs no answer
+// answerProblem sends the problem from a middleware.
+func answerProblem(ctx huma.Context, p *Problem) {
+	_, w := humago.Unwrap(ctx)
+	p.write(w)
 }
 
-// codeErrors gives the library's own errors our members. It is a transformer of
-// this API: other users of the library in the process keep theirs.
+// codeErrors converts huma's errors to problems. It is a transformer of this API,
+// so that other users of huma in the process are unaffected.
 func codeErrors(_ huma.Context, _ string, value any) (any, error) {
 	model, ok := value.(*huma.ErrorModel)
 	if !ok {
@@ -109,25 +106,25 @@ func codeErrors(_ huma.Context, _ string, value any) (any, error) {
 	}
 	for _, e := range model.Errors {
 		if e != nil {
-			p.Errors = append(p.Errors, fieldError{Message: e.Message, Location: e.Location})
+			p.Errors = append(p.Errors, FieldError{Message: e.Message, Location: e.Location})
 		}
 	}
 	return p, nil
 }
 
-// RefusedError is an error of Authorize or Explain that says how it is answered.
+// RefusedError is an error of Authorize or Explain that defines its response.
 type RefusedError struct {
-	// Status is the answer's status, 4xx.
+	// Status is the HTTP status, 4xx.
 	Status int
 	// Detail says what is wrong and what to do.
 	Detail string
-	// Challenge is the answer's WWW-Authenticate header; empty: it has none.
+	// Challenge is the WWW-Authenticate header. Optional.
 	Challenge string
 }
 
 func (r *RefusedError) Error() string { return r.Detail }
 
-// refuse answers a call that was not authorized.
+// refuse responds to a call that Authorize refused.
 func (a *api) refuse(w http.ResponseWriter, err error) {
 	if refusal, ok := errors.AsType[*RefusedError](err); ok {
 		if refusal.Challenge != "" {
@@ -136,20 +133,18 @@ func (a *api) refuse(w http.ResponseWriter, err error) {
 		newProblem(refusal.Status, refusal.Detail).write(w)
 		return
 	}
-	if errors.Is(err, policy.ErrUnavailable) || errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrClosed) {
-		w.Header().Set("Retry-After", "5")
-		if p, ok := errors.AsType[*problem](a.problemOf(err)); ok {
-			p.write(w)
-		}
+	if isUnavailable(err) {
+		a.problemOf(err).write(w)
 		return
 	}
 	w.Header().Set("WWW-Authenticate", "Bearer")
 	newProblem(http.StatusUnauthorized, "The call is not authorized.").write(w)
 }
 
-// problemOf returns an error of an operation as it is answered.
-func (a *api) problemOf(err error) *problem {
-	if p, ok := errors.AsType[*problem](err); ok {
+// problemOf returns the response to an error of an operation. It reports errors of
+// the server itself to Failed.
+func (a *api) problemOf(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
@@ -158,52 +153,58 @@ func (a *api) problemOf(err error) *problem {
 	if field, ok := errors.AsType[*store.FieldError](err); ok {
 		return invalid(field.Field, field.Problem)
 	}
-	status := http.StatusInternalServerError
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return newProblem(http.StatusNotFound, "There is no such record.")
 	case errors.Is(err, store.ErrAlreadyCompleted):
 		return inProgress()
 	case errors.Is(err, store.ErrRevoked):
-		return newProblem(http.StatusConflict, "The client was revoked, which is for good: create another one.")
+		return newProblem(http.StatusConflict, "The client was revoked permanently: create another client.")
 	case errors.Is(err, store.ErrKeySigns):
 		return newProblem(http.StatusConflict, "This key signs new tokens: rotate first, then retire it.")
 	case errors.Is(err, store.ErrExists):
-		return newProblem(http.StatusConflict, "There is a record of this name already.")
+		return newProblem(http.StatusConflict, "A record with this name already exists.")
 	case errors.Is(err, store.ErrBuiltIn):
-		return newProblem(http.StatusConflict, "Every vendor has this record: it can be changed, and not removed.")
+		return newProblem(http.StatusConflict, "This record is built in: it can be changed but not removed.")
 	case errors.Is(err, store.ErrConflict):
-		return newProblem(http.StatusConflict, "Somebody else changed the record at the same time: read it again and decide anew.")
-	case isUnavailable(err):
-		status = http.StatusServiceUnavailable
+		return newProblem(http.StatusConflict, "The record was changed concurrently: read it again and repeat the change.")
 	}
-	if a.Failed != nil {
-		a.Failed(err)
+	a.Failed(err)
+	p := newProblem(http.StatusInternalServerError, "The server could not complete the request; its log has the cause.")
+	if isUnavailable(err) {
+		p = newProblem(http.StatusServiceUnavailable, p.Detail)
+		p.Code = codeStoreUnavailable
 	}
-	p := newProblem(status, "The server could not do it; its log says why.")
 	if a.Operator {
 		p.Detail = err.Error()
-	}
-	if status == http.StatusServiceUnavailable {
-		p.Code = codeStoreUnavailable
 	}
 	return p
 }
 
-// isUnavailable says whether an error is that the store cannot be read.
+// isUnavailable reports whether an error means that the store cannot be read.
 func isUnavailable(err error) bool {
 	return errors.Is(err, policy.ErrUnavailable) || errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrClosed)
 }
 
 const (
 	codeStoreUnavailable = "store_unavailable"
-	// retryAfterSeconds is when to try again what the store could not do.
+	// retryAfterSeconds is the Retry-After of errors of the store.
 	retryAfterSeconds = "5"
 )
 
-// invalid says that a field of the body is not acceptable.
-func invalid(field, message string) *problem {
+// invalid returns the problem of an invalid field of the body.
+func invalid(field, message string) *Problem {
+	return invalidAt(strings.TrimSuffix("body."+field, "."), message)
+}
+
+// invalidAt returns the problem of an invalid part of the request.
+func invalidAt(location, message string) *Problem {
 	p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-	p.Errors = []fieldError{{Message: message, Location: strings.TrimSuffix("body."+field, ".")}}
+	p.Errors = []FieldError{{Message: message, Location: location}}
 	return p
+}
+
+// unreadable returns the problem of a body that is not strict JSON.
+func unreadable() *Problem {
+	return newProblem(http.StatusBadRequest, "the body cannot be read")
 }

@@ -16,20 +16,20 @@ import (
 
 const productsPath = "/management/products"
 
-// product is a product on the wire.
+// product is a stored product.
 type product struct {
-	SKU                string            `json:"sku" doc:"What grants and rules name."`
-	ProductType        string            `json:"productType"`
-	Title              string            `json:"title"`
-	URL                string            `json:"url" doc:"Where it is read."`
-	PresentationURL    string            `json:"presentationUrl" doc:"Where it is presented and sold."`
-	Cover              string            `json:"cover" doc:"The address of a picture."`
-	Language           string            `json:"language"`
-	PublisherContentID string            `json:"publisherContentId"`
-	ExternalIDs        map[string]string `json:"externalIds"`
-	Members            []string          `json:"members" doc:"Skus that whoever has this one has as well."`
-	CreatedAt          time.Time         `json:"createdAt"`
-	UpdatedAt          time.Time         `json:"updatedAt"`
+	SKU                string            `json:"sku" doc:"The id by which grants and rules refer to the product." example:"premium"`
+	ProductType        string            `json:"productType" doc:"The product's type." example:"ARTICLE"`
+	Title              string            `json:"title" doc:"The product's title." example:"Hello, reader"`
+	URL                string            `json:"url" doc:"The URL at which the content is read." example:"https://news.example.com/articles/hello"`
+	PresentationURL    string            `json:"presentationUrl" doc:"The URL at which the product is presented and sold." example:"https://news.example.com/articles/hello"`
+	Cover              string            `json:"cover" doc:"The URL of an image." example:"https://news.example.com/covers/hello.jpg"`
+	Language           string            `json:"language" doc:"The content's language (BCP 47)." example:"en"`
+	PublisherContentID string            `json:"publisherContentId" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	ExternalIDs        map[string]string `json:"externalIds" doc:"The product's ids in other systems, by system name."`
+	Members            []string          `json:"members" doc:"The SKUs that this product includes."`
+	CreatedAt          time.Time         `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt          time.Time         `json:"updatedAt" doc:"The time of the last change." example:"2027-01-02T10:00:00Z"`
 }
 
 func wireProduct(p store.Product) product {
@@ -47,29 +47,29 @@ func wireProduct(p store.Product) product {
 	return wire
 }
 
-// ProductFields are what a product may have besides its type.
+// ProductFields are the optional fields of productBody and productPatch.
 type ProductFields struct {
-	Title              *string            `json:"title,omitempty" maxLength:"255" doc:"Default: the last part of the url's path."`
-	URL                *string            `json:"url,omitempty" maxLength:"2048"`
-	PresentationURL    *string            `json:"presentationUrl,omitempty" maxLength:"2048"`
-	Cover              *string            `json:"cover,omitempty" maxLength:"2048"`
-	Language           *string            `json:"language,omitempty" maxLength:"64"`
-	PublisherContentID *string            `json:"publisherContentId,omitempty" maxLength:"255"`
-	ExternalIDs        map[string]*string `json:"externalIds,omitempty" maxProperties:"32" doc:"The product's ids elsewhere. Null removes one."`
-	Members            *[]string          `json:"members,omitempty" maxItems:"1000" doc:"Skus that whoever has this one has as well; for products of the types bundle, pass and publication. They may be collections themselves."`
+	Title              *string            `json:"title,omitempty" maxLength:"255" doc:"The product's title. Default: the last segment of the url's path." example:"Hello, reader"`
+	URL                *string            `json:"url,omitempty" maxLength:"2048" doc:"The URL of the page." example:"https://news.example.com/articles/hello"`
+	PresentationURL    *string            `json:"presentationUrl,omitempty" maxLength:"2048" doc:"The URL at which the content is presented." example:"https://news.example.com/articles/hello"`
+	Cover              *string            `json:"cover,omitempty" maxLength:"2048" doc:"The URL of an image." example:"https://news.example.com/covers/hello.jpg"`
+	Language           *string            `json:"language,omitempty" maxLength:"64" doc:"The content's language (BCP 47)." example:"en"`
+	PublisherContentID *string            `json:"publisherContentId,omitempty" maxLength:"255" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	ExternalIDs        map[string]*string `json:"externalIds,omitempty" maxProperties:"32" doc:"The product's ids in other systems. Null removes an id."`
+	Members            *[]string          `json:"members,omitempty" maxItems:"1000" doc:"The SKUs that this product includes, for types bundle, pass and publication. Members may be collections themselves."`
 }
 
-// productBody is a product as a caller makes it.
+// productBody creates a product.
 type productBody struct {
-	Type string `json:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue"`
-	SKU  string `json:"sku,omitempty" maxLength:"255" doc:"Default: a new one."`
+	Type string `json:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"The product's type." example:"article"`
+	SKU  string `json:"sku,omitempty" maxLength:"255" doc:"The SKU. Default: a new id." example:"premium"`
 	ProductFields
 	SpotifyID string `json:"spotifyId,omitempty" maxLength:"255" doc:"The same as externalIds.spotifyId."`
 }
 
-// productPatch changes what it names of a product.
+// productPatch changes the named fields of a product.
 type productPatch struct {
-	Type *string `json:"type,omitempty" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue"`
+	Type *string `json:"type,omitempty" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"The product's type." example:"article"`
 	ProductFields
 }
 
@@ -97,13 +97,13 @@ func (f *ProductFields) apply(p *store.Product) {
 	p.ExternalIDs = ids
 }
 
-// product returns the product that the body describes.
+// product returns the product that the body creates.
 func (b *productBody) product(newSKU func() string) (store.Product, error) {
 	wanted := store.Product{SKU: b.SKU, Type: b.Type}
 	b.apply(&wanted)
 	if b.SpotifyID != "" {
 		if other, given := wanted.ExternalIDs["spotifyId"]; given && other != b.SpotifyID {
-			return store.Product{}, invalid("spotifyId", "is another one than externalIds.spotifyId")
+			return store.Product{}, invalid("spotifyId", "must equal externalIds.spotifyId")
 		}
 		wanted.ExternalIDs["spotifyId"] = b.SpotifyID
 	}
@@ -123,8 +123,7 @@ func (b *productBody) product(newSKU func() string) (store.Product, error) {
 	return wanted, nil
 }
 
-// checkAddress wants a URL that a page may link to: nothing that a browser would
-// run.
+// checkAddress returns a problem unless the URL is empty or safe to link to.
 func checkAddress(field, address string) error {
 	if address == "" {
 		return nil
@@ -136,9 +135,9 @@ func checkAddress(field, address string) error {
 	return nil
 }
 
-// SKUPath names a product in a path.
+// SKUPath identifies a product in a path.
 type SKUPath struct {
-	SKU string `path:"sku" maxLength:"255" example:"premium"`
+	SKU string `path:"sku" maxLength:"255" doc:"The product's sku." example:"premium"`
 }
 
 func (a *api) registerProducts() {
@@ -147,53 +146,50 @@ func (a *api) registerProducts() {
 	register(a, huma.Operation{
 		OperationID: "list-products", Method: http.MethodGet, Path: productsPath, Tags: tags, Security: needs("products:read"),
 		Summary: "Lists products by sku",
-		Description: "With q, only those whose sku, title or content id holds this text. A search looks at 20,000 products at the most: " +
-			"a page may have fewer than its limit and still name a next one.",
-	}, func(ctx context.Context, vendor string, in *struct {
-		Q     string `query:"q" maxLength:"255"`
-		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most records to return."`
-		From  string `query:"from" maxLength:"255" doc:"Continue behind the product with this sku."`
+		Description: "With q, only products whose SKU, title or content id contains the text. A search examines at most 20,000 products: " +
+			"a page may have fewer entries than its limit and still have a next page.",
+	}, func(ctx context.Context, c *call, in *struct {
+		Q     string `query:"q" maxLength:"255" doc:"Only products whose SKU, title or content id contains this text." example:"hello"`
+		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The maximum number of records to return."`
+		From  string `query:"from" maxLength:"255" doc:"Continue after the product with this SKU."`
 	},
 	) (*listing[product], error) {
-		found, next, more, err := a.Store.Products(ctx, vendor, in.Q, store.Page{Limit: in.Limit, From: in.From})
+		found, next, more, err := c.store.Products(ctx, c.Vendor, in.Q, store.Page{Limit: in.Limit, From: in.From})
 		if err != nil {
 			return nil, err
 		}
-		page := &listing[product]{Body: make([]product, len(found))}
-		for i := range found {
-			page.Body[i] = wireProduct(found[i])
-		}
+		page := &listing[product]{Body: wireAll(found, wireProduct)}
 		if more {
-			page.Link = nextLink(ctx, in.Limit, next)
+			page.Link = c.nextLink(in.Limit, next)
 		}
 		return page, nil
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "create-product", Method: http.MethodPost, Path: productsPath, Tags: tags, Security: needs("products:write"),
 		Summary: "Creates a product", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 			found, err := a.Store.Product(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(productsPath, found.SKU), body: wireProduct(found)}, err
 		})},
-	}, func(ctx context.Context, w store.Writer, vendor string, in *body[productBody]) (*created[product], error) {
-		wanted, err := in.Body.product(a.Store.NewSKU)
+	}, func(ctx context.Context, c *call, in *body[productBody]) (*created[product], error) {
+		wanted, err := in.Body.product(c.store.NewSKU)
 		if err != nil {
 			return nil, err
 		}
-		made, err := w.CreateProduct(ctx, vendor, wanted)
+		made, err := c.store.CreateProduct(ctx, c.Vendor, wanted)
 		return newCreated(productsPath, made.SKU, wireProduct(made), err)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-product", Method: http.MethodGet, Path: one, Tags: tags, Security: needs("products:read"),
 		Summary: "Returns a product",
-	}, func(ctx context.Context, vendor string, in *SKUPath) (*record[product], error) {
-		found, err := a.Store.Product(ctx, vendor, in.SKU)
+	}, func(ctx context.Context, c *call, in *SKUPath) (*record[product], error) {
+		found, err := c.store.Product(ctx, c.Vendor, in.SKU)
 		return newRecord(wireProduct(found), err)
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "change-product", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("products:write"),
-		Summary: "Changes what the body names of a product",
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+		Summary: "Changes the named fields of a product",
+	}, func(ctx context.Context, c *call, in *struct {
 		SKUPath
 		IfMatch
 		Body productPatch
@@ -207,7 +203,7 @@ func (a *api) registerProducts() {
 				return nil, err
 			}
 		}
-		changed, err := w.UpdateProduct(ctx, vendor, in.SKU, func(p *store.Product) error {
+		changed, err := c.store.UpdateProduct(ctx, c.Vendor, in.SKU, func(p *store.Product) error {
 			if err := in.check(wireProduct(*p)); err != nil {
 				return err
 			}
@@ -219,16 +215,16 @@ func (a *api) registerProducts() {
 		})
 		return newRecord(wireProduct(changed), in.changed(err))
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "delete-product", Method: http.MethodDelete, Path: one, Tags: tags, Security: needs("products:write"),
-		Summary:       "Removes a product: its grants stay, and no longer give what was in it",
+		Summary:       "Removes a product; its grants remain but no longer include its members",
 		DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+	}, func(ctx context.Context, c *call, in *struct {
 		SKUPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := w.DeleteProduct(ctx, vendor, in.SKU, func(p store.Product) error { return in.check(wireProduct(p)) })
+		err := c.store.DeleteProduct(ctx, c.Vendor, in.SKU, func(p store.Product) error { return in.check(wireProduct(p)) })
 		return &empty{}, in.changed(err)
 	})
 }

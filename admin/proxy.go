@@ -15,26 +15,26 @@ import (
 
 const proxyPath = "/api/proxy"
 
-// proxySettings is how a site's requests go on, as a caller writes it: what is not
-// named stays as it is. The members besides the first two exist for clients of the
-// published contract, and can only say what is so.
+// proxySettings changes the named forwarding settings of a site. The fields after
+// the first two exist for clients of the published contract and accept one value
+// only.
 type proxySettings struct {
-	EntryPoint     *string `json:"entry_point,omitempty" maxLength:"255" doc:"The URL of the origin, to which reverse_proxy with dynamic gatefold sends allowed requests. Empty: the configuration says it." example:"https://app.example.com"`
-	SessionBackend *int    `json:"session_backend,omitempty" doc:"How the origin is told who asks: 0 not at all, 1 an encrypted cookie (legacy), 2 a token under a shared key, 3 an assertion that our public keys verify."`
-	Slug           *string `json:"slug,omitempty" maxLength:"63" doc:"The site's name. Read-only: it must be the one that is meant."`
-	Authentication *string `json:"authentication,omitempty" maxLength:"20" doc:"Only enabled: readers log in elsewhere, and nothing here keeps them from it."`
-	WelcomeEmail   *bool   `json:"welcome_email,omitempty" doc:"Only false: no e-mail is sent."`
-	CORSRestricted *bool   `json:"cors_restricted,omitempty" doc:"Only true: no other origin is let in; the site's own CORS headers pass."`
-	ShowEditTools  *bool   `json:"show_edit_tools,omitempty" doc:"Only false: there is no online editor."`
-	Detail         *string `json:"detail,omitempty" maxLength:"1000" doc:"Of an answer that is sent back; nobody reads it."`
+	EntryPoint     *string `json:"entry_point,omitempty" maxLength:"255" doc:"The URL of the origin, used by reverse_proxy with dynamic gatefold. Empty: the configuration sets it." example:"https://app.example.com"`
+	SessionBackend *int    `json:"session_backend,omitempty" doc:"How the origin learns the reader's identity: 0 not at all, 1 by an encrypted cookie (legacy), 2 by a token under a shared key, 3 by an assertion that the vendor's public keys verify."`
+	Slug           *string `json:"slug,omitempty" maxLength:"63" doc:"The site's name. Read-only: must equal the name of the site."`
+	Authentication *string `json:"authentication,omitempty" maxLength:"20" doc:"Always enabled: readers log in elsewhere."`
+	WelcomeEmail   *bool   `json:"welcome_email,omitempty" doc:"Always false: no e-mail is sent."`
+	CORSRestricted *bool   `json:"cors_restricted,omitempty" doc:"Always true: no other origin is admitted; the site's own CORS headers pass."`
+	ShowEditTools  *bool   `json:"show_edit_tools,omitempty" doc:"Always false: there is no online editor."`
+	Detail         *string `json:"detail,omitempty" maxLength:"1000" doc:"Ignored: accepted so that a response can be sent back."`
 }
 
-// proxyAnswer is how a site's requests go on.
+// proxyAnswer is the forwarding settings of a site.
 type proxyAnswer struct {
 	Slug           string `json:"slug" doc:"The site's name."`
-	EntryPoint     string `json:"entry_point" doc:"The URL of the origin, empty where the configuration says it."`
-	SessionBackend int    `json:"session_backend" enum:"0,1,2,3" doc:"How the origin is told who asks: 0 not at all, 1 an encrypted cookie (legacy), 2 a token under a shared key, 3 an assertion."`
-	Detail         string `json:"detail,omitempty" doc:"What came of the call, and what is left to do."`
+	EntryPoint     string `json:"entry_point" doc:"The URL of the origin; empty if the configuration sets it."`
+	SessionBackend int    `json:"session_backend" enum:"0,1,2,3" doc:"How the origin learns the reader's identity: 0 not at all, 1 by an encrypted cookie (legacy), 2 by a token under a shared key, 3 by a signed assertion."`
+	Detail         string `json:"detail,omitempty" doc:"The result of the call, and what is left to do."`
 }
 
 func wireForwarding(site string, settings policy.Forwarding) proxyAnswer {
@@ -51,57 +51,57 @@ func (a *api) registerProxySettings() {
 	tags := []string{"Proxy"}
 	register(a, huma.Operation{
 		OperationID: "get-proxy", Method: http.MethodGet, Path: proxyPath, Tags: tags, Security: needs("proxy:read"),
-		Summary: "Tells where a site's requests go, and how its origin learns who asks",
-	}, func(ctx context.Context, vendor string, in *struct{ SiteParam }) (*record[proxyAnswer], error) {
-		settings, err := a.Store.Forwarding(ctx, vendor, in.site(vendor))
-		return newRecord(wireForwarding(in.site(vendor), settings), err)
+		Summary: "Returns a site's forwarding settings",
+	}, func(ctx context.Context, c *call, in *struct{ SiteParam }) (*record[proxyAnswer], error) {
+		settings, err := c.store.Forwarding(ctx, c.Vendor, in.site(c.Vendor))
+		return newRecord(wireForwarding(in.site(c.Vendor), settings), err)
 	})
 	for _, method := range []string{http.MethodPut, http.MethodPatch} {
 		operation := huma.Operation{
 			OperationID: "update-proxy", Method: method, Path: proxyPath, Tags: tags, Security: needs("proxy:write"),
-			Summary:     "Changes what the body names of that",
-			Description: "The next request at the gate goes by it.",
+			Summary:     "Changes the named forwarding settings of a site",
+			Description: "The change applies from the next request on.",
 		}
 		if method == http.MethodPatch {
 			operation.OperationID = "change-proxy"
 		}
-		registerWrite(a, operation, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+		register(a, operation, func(ctx context.Context, c *call, in *struct {
 			SiteParam
 			IfMatch
 			Body proxySettings
 		},
 		) (*record[proxyAnswer], error) {
-			return a.changeProxy(ctx, w, vendor, in.site(vendor), &in.Body, in.IfMatch)
+			return a.changeProxy(ctx, c, in.site(c.Vendor), &in.Body, in.IfMatch)
 		})
 	}
 	register(a, huma.Operation{
 		OperationID: "get-session", Method: http.MethodGet, Path: proxyPath + "/sessions/{user}", Tags: tags, Security: needs("proxy:write"),
-		Summary:     "Shows a session as the origin gets it of a user",
-		Description: "The session is a good one: whoever has it can be that user at the origin. So the call needs the right to write.",
-	}, func(ctx context.Context, vendor string, in *struct {
+		Summary:     "Returns a user's session as the origin receives it",
+		Description: "The session is valid and can impersonate the user at the origin, so the call requires write access.",
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
-		User string `path:"user" minLength:"1" maxLength:"255" doc:"The user's id."`
+		User string `path:"user" minLength:"1" maxLength:"255" doc:"The user's id." example:"user-123"`
 	},
 	) (*body[sampleAnswer], error) {
-		return a.sampleSession(ctx, vendor, in.site(vendor), in.User)
+		return a.sampleSession(ctx, c.Vendor, in.site(c.Vendor), in.User)
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "get-session-jwks", Method: http.MethodGet, Path: proxyPath + "/jwks.json", Tags: tags, Security: needs("proxy:read"),
-		Summary: "Returns the public keys that verify assertions of sessions, as a JWK Set",
-	}, func(ctx context.Context, w store.Writer, vendor string, _ *struct{}) (*body[json.RawMessage], error) {
-		// The first key is made here if it must be, so that an origin can be
-		// set up before the first request.
-		ring, err := a.Keyring.RingFor(ctx, w, vendor)
+		Summary: "Returns the public keys that verify session assertions, as a JWK Set",
+	}, func(ctx context.Context, c *call, _ *struct{}) (*body[json.RawMessage], error) {
+		// RingFor creates the first key, so that an origin can be set up before
+		// the first request.
+		ring, err := a.Keyring.RingFor(ctx, c.store, c.Vendor)
 		if err != nil {
 			return nil, err
 		}
-		set, err := ring.KeySet().MarshalJWKS()
+		set, err := json.Marshal(ring.KeySet())
 		return &body[json.RawMessage]{Body: set}, err
 	})
 }
 
-// changeProxy alters the settings of a site.
-func (a *api) changeProxy(ctx context.Context, w store.Writer, vendor, site string, wanted *proxySettings, match IfMatch) (*record[proxyAnswer], error) {
+// changeProxy changes the settings of a site.
+func (a *api) changeProxy(ctx context.Context, c *call, site string, wanted *proxySettings, match IfMatch) (*record[proxyAnswer], error) {
 	if err := wanted.check(site); err != nil {
 		return nil, err
 	}
@@ -111,12 +111,12 @@ func (a *api) changeProxy(ctx context.Context, w store.Writer, vendor, site stri
 		}
 	}
 	if wanted.SessionBackend != nil && policy.SessionBackend(*wanted.SessionBackend).Shared() {
-		// The key must be there before a request needs it.
-		if err := a.sessions.EnsureSessionKey(ctx, w, vendor, site); err != nil {
+		// The key must exist before a request needs it.
+		if err := a.sessions.EnsureSessionKey(ctx, c.store, c.Vendor, site); err != nil {
 			return nil, err
 		}
 	}
-	settings, err := w.ChangeForwarding(ctx, vendor, site, func(f *policy.Forwarding) error {
+	settings, err := c.store.ChangeForwarding(ctx, c.Vendor, site, func(f *policy.Forwarding) error {
 		if err := match.check(wireForwarding(site, *f)); err != nil {
 			return err
 		}
@@ -150,13 +150,13 @@ func keyAdvice(backend policy.SessionBackend) string {
 	}
 }
 
-// check refuses what cannot be set.
+// check returns a problem for values that cannot be set.
 func (p *proxySettings) check(site string) error {
 	only := func(field string, holds bool, word string) error {
 		if holds {
 			return nil
 		}
-		return badField(&store.FieldError{Field: field, Problem: "can only be " + word + ": Gatefold does nothing else"})
+		return badField(&store.FieldError{Field: field, Problem: "can only be " + word + ": Gatefold supports no other value"})
 	}
 	return errors.Join(
 		only("slug", p.Slug == nil || *p.Slug == site, site),
@@ -167,8 +167,8 @@ func (p *proxySettings) check(site string) error {
 	)
 }
 
-// checkEntryPoint refuses a URL that the gate must not reach. The gate looks again
-// whenever it connects: what a name resolves to can change.
+// checkEntryPoint returns a problem for a URL to which the gate must not connect.
+// The gate checks again when it connects, because DNS can change.
 func (a *api) checkEntryPoint(ctx context.Context, text string) error {
 	entry, err := store.ParseEntryPoint(text)
 	if err != nil {
@@ -183,7 +183,7 @@ func (a *api) checkEntryPoint(ctx context.Context, text string) error {
 	return nil
 }
 
-// badField says what is wrong with a field. The published contract answers 400.
+// badField returns a 400 problem for a field, as the published contract requires.
 func badField(err error) error {
 	field, ok := errors.AsType[*store.FieldError](err)
 	if !ok {
@@ -191,15 +191,15 @@ func badField(err error) error {
 	}
 	p := newProblem(http.StatusBadRequest, fmt.Sprintf("%s: %s", field.Field, field.Problem))
 	p.Code = codes[http.StatusUnprocessableEntity]
-	p.Errors = []fieldError{{Message: field.Problem, Location: "body." + field.Field}}
+	p.Errors = []FieldError{{Message: field.Problem, Location: "body." + field.Field}}
 	return p
 }
 
-// sampleAnswer is a session as an origin gets it.
+// sampleAnswer is a session as the origin receives it.
 type sampleAnswer struct {
-	Session string `json:"forward_session" doc:"What the session says, as JSON; empty where the origin is told nothing."`
-	Header  string `json:"forward_session_header" doc:"The header that carries it; empty where the origin is told nothing."`
-	URL     string `json:"forward_url" doc:"Where requests go, empty where the configuration says it."`
+	Session string `json:"forward_session" doc:"The session's content as JSON; empty if the origin receives no session."`
+	Header  string `json:"forward_session_header" doc:"The request header that carries the session; empty if the origin receives none."`
+	URL     string `json:"forward_url" doc:"The URL of the origin; empty if the configuration sets it."`
 }
 
 func (a *api) sampleSession(ctx context.Context, vendor, site, user string) (*body[sampleAnswer], error) {
@@ -220,7 +220,7 @@ func (a *api) sampleSession(ctx context.Context, vendor, site, user string) (*bo
 	return &body[sampleAnswer]{Body: answer}, nil
 }
 
-// sessionHeaders are the headers of the backends, up to the session.
+// sessionHeaders are the header lines up to the session, by backend.
 var sessionHeaders = map[policy.SessionBackend]string{
 	policy.SessionCookie:    "Cookie: sessionid=",
 	policy.SessionJWT:       "Authorization: Bearer ",

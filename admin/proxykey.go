@@ -13,41 +13,40 @@ import (
 
 const sessionKeyPath = proxyPath + "/key"
 
-// defaultOverlap is the time that there is to give a new key to the origin.
+// defaultOverlap is the default time to install a new key at the origin.
 const defaultOverlap = 10 * time.Minute
 
-// sessionKeys tells of the keys that a site shares with its origin, and never
-// shows one.
+// sessionKeys lists the keys that a site shares with its origin, without their
+// values.
 type sessionKeys struct {
-	Keys []sessionKey `json:"keys" doc:"Oldest first: perhaps one that was replaced, the one that signs, perhaps one that waits."`
-	// SwitchesAt is the end of an overlap.
-	SwitchesAt *time.Time `json:"switches_at" doc:"When the key that waits takes the place of the one that signs; null when none waits. Until then the origin must accept both."`
+	Keys       []sessionKey `json:"keys" doc:"The keys, oldest first: possibly a replaced key, the signing key, possibly a waiting key."`
+	SwitchesAt *time.Time   `json:"switches_at" doc:"When the waiting key starts to sign; null if none waits. Until then the origin must accept both keys."`
 }
 
 type sessionKey struct {
-	ID        string    `json:"id" doc:"A name for the key. It says nothing of it."`
-	State     string    `json:"state" enum:"replaced,signing,waiting"`
-	CreatedAt time.Time `json:"created_at"`
-	SignsFrom time.Time `json:"signs_from" doc:"From when on sessions are made with it."`
+	ID        string    `json:"id" doc:"A public id of the key, unrelated to its value."`
+	State     string    `json:"state" enum:"replaced,signing,waiting" doc:"The key's state."`
+	CreatedAt time.Time `json:"created_at" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	SignsFrom time.Time `json:"signs_from" doc:"When the key starts to sign sessions."`
 }
 
-// rotation is what a caller says of a new key.
+// rotation requests a new key.
 type rotation struct {
-	Overlap *int `json:"overlap_seconds,omitempty" minimum:"0" maximum:"604800" doc:"How long sessions are still made with the key before, so that the new one can be given to the origin. Default: 600. A key that nobody was given is replaced at once."`
+	Overlap *int `json:"overlap_seconds,omitempty" minimum:"0" maximum:"604800" doc:"How many seconds the previous key keeps signing, so that the new key can be installed at the origin. Default: 600. A key that was never revealed is replaced at once."`
 }
 
-// rotated is a new key, shown this once.
+// rotated is a new key with its value.
 type rotated struct {
-	Key       string     `json:"enc_key" doc:"The key with which the origin reads sessions. It is shown this once."`
-	SignsFrom *time.Time `json:"signs_from" doc:"From when on sessions are made with it; until then the origin must accept the key before as well."`
+	Key       string     `json:"enc_key" doc:"The key that the origin needs to read sessions. It is shown only once."`
+	SignsFrom *time.Time `json:"signs_from" doc:"When the key starts to sign sessions; until then the origin must accept the previous key as well."`
 }
 
 func (a *api) registerSessionKeys() {
 	tags := []string{"Proxy"}
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "rotate-session-key", Method: http.MethodPost, Path: sessionKeyPath, Tags: tags, Security: needs("proxy:write"),
-		Summary: "Makes a new key for the sessions of a site, and shows it this once", DefaultStatus: http.StatusOK,
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct {
+		Summary: "Creates a new session key for a site and returns it once", DefaultStatus: http.StatusOK,
+	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		Body *rotation
 	},
@@ -56,13 +55,13 @@ func (a *api) registerSessionKeys() {
 		if in.Body != nil && in.Body.Overlap != nil {
 			overlap = time.Duration(*in.Body.Overlap) * time.Second
 		}
-		site := in.site(vendor)
-		key, err := a.sessions.RotateSessionKey(ctx, w, vendor, site, overlap)
+		site := in.site(c.Vendor)
+		key, err := a.sessions.RotateSessionKey(ctx, c.store, c.Vendor, site, overlap)
 		if err != nil {
 			return nil, err
 		}
 		answer := rotated{Key: key.Reveal()}
-		list, _, err := a.sessions.SessionKeys(ctx, vendor, site)
+		list, _, err := a.sessions.SessionKeys(ctx, c.Vendor, site)
 		if len(list) > 0 {
 			answer.SignsFrom = &list[len(list)-1].SignsFrom
 		}
@@ -70,24 +69,24 @@ func (a *api) registerSessionKeys() {
 	})
 	register(a, huma.Operation{
 		OperationID: "get-session-keys", Method: http.MethodGet, Path: sessionKeyPath, Tags: tags, Security: needs("proxy:read"),
-		Summary: "Tells of the keys for the sessions of a site, without showing one",
-	}, func(ctx context.Context, vendor string, in *struct{ SiteParam }) (*body[sessionKeys], error) {
-		return a.sessionKeys(ctx, vendor, in.site(vendor))
+		Summary: "Lists the session keys of a site, without their values",
+	}, func(ctx context.Context, c *call, in *struct{ SiteParam }) (*body[sessionKeys], error) {
+		return a.sessionKeys(ctx, c.Vendor, in.site(c.Vendor))
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "switch-session-key", Method: http.MethodPost, Path: sessionKeyPath + "/switch", Tags: tags, Security: needs("proxy:write"),
-		Summary: "Ends an overlap: sessions are made with the key that waits from now on", DefaultStatus: http.StatusOK,
+		Summary: "Ends an overlap: the waiting key signs sessions from now on", DefaultStatus: http.StatusOK,
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, w store.Writer, vendor string, in *struct{ SiteParam }) (*body[sessionKeys], error) {
-		site := in.site(vendor)
-		err := a.sessions.SwitchSessionKey(ctx, w, vendor, site)
+	}, func(ctx context.Context, c *call, in *struct{ SiteParam }) (*body[sessionKeys], error) {
+		site := in.site(c.Vendor)
+		err := a.sessions.SwitchSessionKey(ctx, c.store, c.Vendor, site)
 		if errors.Is(err, store.ErrNotFound) {
-			return nil, newProblem(http.StatusNotFound, "The site has no session key: make one with POST "+sessionKeyPath+".")
+			return nil, newProblem(http.StatusNotFound, "The site has no session key: create one with POST "+sessionKeyPath+".")
 		}
 		if err != nil {
 			return nil, err
 		}
-		return a.sessionKeys(ctx, vendor, site)
+		return a.sessionKeys(ctx, c.Vendor, site)
 	})
 }
 

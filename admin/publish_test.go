@@ -8,11 +8,9 @@ import (
 	"testing"
 )
 
-// A body is read by one reader where it is plain, and by another where it is not.
-// Nobody who calls can tell: what is wrong with it is answered in the same words,
-// and what is right does the same.
-func TestRulesAreReadAlikeHoweverTheyAreSpelled(t *testing.T) {
-	b := newBench(t, false)
+// Two spellings of the same body have the same answer and the same effect.
+func TestReplaceRulesIsIndependentOfSpelling(t *testing.T) {
+	b := newFixture(t, false)
 	many := strings.Repeat(`"A",`, 32) + `"B"`
 	for _, body := range []string{
 		`[{"path":"/a/{publisherContentId}","allow":"entitled/{\"sku\":[\"x\",\"{publisherContentId}\"]}","engaged":"App, Web"},{"path":"/","allow":0}]`,
@@ -21,8 +19,8 @@ func TestRulesAreReadAlikeHoweverTheyAreSpelled(t *testing.T) {
 		`[{"path":"/","allow":0},{"path":"/a","allow":1,"rank":3}]`,
 		`[{"path":"/","allow":0,"rank":3},{"path":"/a","allow":1,"rank":3}]`,
 		`[{"path":"/a//b","allow":0}]`,
-		`[{"path":"/a","allow":"nobody"},{"path":"/*","allow":0}]`,
-		`[{"path":"/*","allow":0},{"path":"/a","allow":"nobody"}]`,
+		`[{"path":"/a","allow":"unknown"},{"path":"/*","allow":0}]`,
+		`[{"path":"/*","allow":0},{"path":"/a","allow":"unknown"}]`,
 		`[{"path":"/","allow":"any/{"}]`, `[{"path":"/","allow":"any/{}{}"}]`, `[{"path":"/","allow":"/{}"}]`, `[{"path":"/","allow":""}]`, `[{"path":"/","allow":"any\n"}]`,
 		`[{"path":"/","allow":"entitled/{\"sku\":1}"}]`, `[{"path":"/","allow":"any","engaged":"a b,c"}]`, `[{"path":"/","allow":"any","engaged":"a,a"}]`,
 		`[{"path":"/","allow":"any","engaged":"` + strings.Repeat("ö", 256) + `"}]`,
@@ -35,7 +33,6 @@ func TestRulesAreReadAlikeHoweverTheyAreSpelled(t *testing.T) {
 		for _, query := range []string{"", "?dry_run=true", "?if_version=other", "?site=Not", "?site=news&site=other"} {
 			plain := b.call(http.MethodPut, rulesPath+query, body)
 			listed := b.call(http.MethodGet, rulesPath, "")
-			// An escape in a name is for the library.
 			spelled := b.call(http.MethodPut, rulesPath+query, strings.Replace(body, `"path"`, `"\u0070ath"`, 1))
 			if plain.code != spelled.code || plain.body != spelled.body {
 				t.Errorf("%s %s is answered\n%d %s\nand otherwise spelled\n%d %s", query, body, plain.code, plain.body, spelled.code, spelled.body)
@@ -47,9 +44,8 @@ func TestRulesAreReadAlikeHoweverTheyAreSpelled(t *testing.T) {
 	}
 }
 
-// More than the bound is not read, be it plain or not.
-func TestRulesOverTheBoundAreNotRead(t *testing.T) {
-	b := newBench(t, false)
+func TestReplaceRulesRefusesLargeBodies(t *testing.T) {
+	b := newFixture(t, false)
 	for _, space := range []string{" ", "\u00a0"} {
 		b.call(http.MethodPut, rulesPath, "["+strings.Repeat(space, 8<<20)+"]").refused(http.StatusRequestEntityTooLarge, "too_large", "")
 	}
@@ -60,10 +56,10 @@ func TestRulesOverTheBoundAreNotRead(t *testing.T) {
 	b.call(http.MethodPut, rulesPath, "["+strings.Join(rules, ",")+"]").refused(http.StatusUnprocessableEntity, "validation_failed", "body.rules")
 }
 
-// Publishing is judged by its allocations: they are what it costs, and what other
-// requests feel of it through the collector. It was 90 a rule once.
-func TestPublishingAllocatesLittle(t *testing.T) {
-	b := newBench(t, false)
+// Allocations dominate the cost of publishing, and the garbage collector passes it
+// on to other requests.
+func TestPublishingAllocations(t *testing.T) {
+	b := newFixture(t, false)
 	const rules, most = 2000, 70
 	b.call(http.MethodPut, rulesPath, string(manyRules(t, rules))).want(http.StatusOK, nil)
 	body := strings.ReplaceAll(string(manyRules(t, rules)), "premium", "basic")

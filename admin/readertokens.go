@@ -9,56 +9,55 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/gatefold/gatefold/keys"
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 const defaultReaderTokenLifetime = time.Hour
 
-// readerTokenBody says for whom a token is made.
-type readerTokenBody struct {
+// ReaderTokenBody requests a reader token.
+type ReaderTokenBody struct {
 	UserID          string   `json:"userId" minLength:"1" maxLength:"255"`
 	Email           string   `json:"email,omitempty" maxLength:"254"`
 	EmailVerified   bool     `json:"emailVerified,omitempty"`
 	PublisherUserID string   `json:"publisherUserId,omitempty" maxLength:"255"`
-	Site            string   `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site at which the token counts. Default: the vendor's name."`
-	ExpiresIn       lifetime `json:"expiresIn,omitzero" required:"false"`
+	Site            string   `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site at which the token is valid. Default: the site with the vendor's name."`
+	ExpiresIn       Lifetime `json:"expiresIn,omitzero" required:"false"`
 }
 
-// readerTokenMade is a reader's token.
-type readerTokenMade struct {
-	Token     string    `json:"token"`
-	ExpiresAt time.Time `json:"expiresAt"`
+// IssuedToken is a reader token or an access token.
+type IssuedToken struct {
+	Token     string    `json:"token" doc:"The signed token."`
+	ExpiresAt time.Time `json:"expiresAt" doc:"The end of the token's validity."`
 }
 
-// registerReaderTokens adds the operation that makes anybody a reader: it is the
-// operator's alone.
+// registerReaderTokens adds the operation that issues tokens for any reader. It is
+// available to the operator only.
 func (a *api) registerReaderTokens() {
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "create-reader-token", Method: http.MethodPost, Path: "/management/reader-tokens", Tags: []string{"Readers"}, Security: needs("readers:write"),
-		Summary:  "Makes a reader's token, signed by the vendor's own key",
+		Summary:  "Issues a reader token signed by the vendor's key",
 		Metadata: map[string]any{repetitionKey: repeatCall},
-	}, func(ctx context.Context, w store.Writer, vendor string, in *body[readerTokenBody]) (*body[readerTokenMade], error) {
+	}, func(ctx context.Context, c *call, in *body[ReaderTokenBody]) (*body[IssuedToken], error) {
 		expiresIn, err := in.Body.ExpiresIn.or(defaultReaderTokenLifetime)
 		if err != nil {
 			return nil, err
 		}
-		ring, err := a.Keyring.RingFor(ctx, w, vendor)
+		ring, err := a.Keyring.RingFor(ctx, c.store, c.Vendor)
 		if err != nil {
 			return nil, err
 		}
 		site := in.Body.Site
 		if site == "" {
-			site = vendor
+			site = c.Vendor
 		}
 		now := a.Now()
 		expiresAt := now.Add(expiresIn).Truncate(time.Second)
-		token, err := keys.SignReader(ring, vendor, site, keys.ReaderClaims{
+		token, err := keys.SignReader(ring, c.Vendor, site, keys.ReaderClaims{
 			UserID: in.Body.UserID, PublisherUserID: in.Body.PublisherUserID,
 			Email: in.Body.Email, EmailVerified: in.Body.EmailVerified, ExpiresAt: expiresAt.Unix(),
 		}, now)
 		if errors.Is(err, keys.ErrClaims) {
 			return nil, newProblem(http.StatusUnprocessableEntity, err.Error())
 		}
-		return &body[readerTokenMade]{Body: readerTokenMade{Token: token, ExpiresAt: expiresAt.UTC()}}, err
+		return &body[IssuedToken]{Body: IssuedToken{Token: token, ExpiresAt: expiresAt.UTC()}}, err
 	})
 }

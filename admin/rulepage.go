@@ -1,9 +1,9 @@
 package admin
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,99 +15,96 @@ import (
 
 const defaultRulePage = 25
 
-// RulePage are the query parameters of a listing with numbered pages.
+// PageNumber selects a page of a listing with numbered pages.
+type PageNumber struct {
+	Page     int `query:"page" minimum:"1" maximum:"1000000" default:"1" doc:"The page number, from one."`
+	PageSize int `query:"page_size" minimum:"1" maximum:"100" default:"25" doc:"The number of results per page."`
+}
+
+// RulePage is one page of a site's rules.
 type RulePage struct {
-	Page     int `query:"page" minimum:"1" maximum:"1000000" default:"1" doc:"A page number within the listing."`
-	PageSize int `query:"page_size" minimum:"1" maximum:"100" default:"25" doc:"The number of results of a page."`
+	NumberedPage[Rule]
+	Version string `json:"version" doc:"The version of the site's rules. Pages with equal versions are consistent."`
+	Detail  string `json:"detail,omitempty" doc:"Warnings: rules that never decide because an earlier rule hides them."`
 }
 
-// rulePage is one page of a site's rules.
-type rulePage struct {
-	Count    int          `json:"count" doc:"How many rules the site has."`
-	Next     *string      `json:"next" doc:"The URL of the next page."`
-	Previous *string      `json:"previous" doc:"The URL of the previous page."`
-	Results  []ruleAnswer `json:"results"`
-	Version  string       `json:"version" doc:"Names this state of the site's rules: pages of one version fit together."`
-	Detail   string       `json:"detail,omitempty" doc:"What to look at: rules that never decide, because an earlier one hides them."`
-}
-
-// of returns the page of a site's rules that is asked for.
-func (p RulePage) of(ctx context.Context, rules []policy.Rule) (rulePage, error) {
+// of returns the page of a site's rules.
+func (p PageNumber) of(c *call, rules []policy.Rule) (RulePage, error) {
 	version, err := rulesVersion(rules)
 	if err != nil {
-		return rulePage{}, err
+		return RulePage{}, err
 	}
-	if err := p.check(len(rules)); err != nil {
-		return rulePage{}, err
-	}
-	first := p.first()
-	page := rulePage{
-		Count: len(rules), Next: p.next(ctx, len(rules)), Previous: p.previous(ctx), Version: version, Results: []ruleAnswer{},
-	}
-	for i := range rules[first:min(first+p.PageSize, len(rules))] {
-		page.Results = append(page.Results, wireRule(&rules[first+i]))
-	}
-	return page, nil
+	shown, err := pageOf(p, rules)
+	return RulePage{NumberedPage: newPage(c, p, len(rules), wireAll(shown, wireRule)), Version: version}, err
 }
 
-// pageOf is one page of a listing with numbered pages.
-type pageOf[T any] struct {
-	Count    int     `json:"count" doc:"How many results there are on all pages."`
-	Next     *string `json:"next" doc:"The URL of the next page."`
-	Previous *string `json:"previous" doc:"The URL of the previous page."`
-	Results  []T     `json:"results"`
+// NumberedPage is one page of a listing with numbered pages.
+type NumberedPage[T any] struct {
+	Count    int     `json:"count" doc:"The number of results on all pages." example:"1"`
+	Next     *string `json:"next" doc:"The URL of the next page, or null."`
+	Previous *string `json:"previous" doc:"The URL of the previous page, or null."`
+	Results  []T     `json:"results" doc:"The records of the page."`
 }
 
-// first is how many results come before the page.
-func (p RulePage) first() int { return (p.Page - 1) * p.PageSize }
+// newPage returns a page of a listing with count results.
+func newPage[T any](c *call, p PageNumber, count int, results []T) NumberedPage[T] {
+	return NumberedPage[T]{Count: count, Next: p.next(c, count), Previous: p.previous(c), Results: results}
+}
 
-// pages is how many pages a listing has, at least one.
-func (p RulePage) pages(count int) int { return max(1, (count+p.PageSize-1)/p.PageSize) }
+// pageOf returns the part of a listing that is on a page.
+func pageOf[T any](p PageNumber, list []T) ([]T, error) {
+	if err := p.check(len(list)); err != nil {
+		return nil, err
+	}
+	return list[p.first():min(p.first()+p.PageSize, len(list))], nil
+}
 
-// check refuses a page that there is not.
-func (p RulePage) check(count int) error {
+// first returns the number of results before the page.
+func (p PageNumber) first() int { return (p.Page - 1) * p.PageSize }
+
+// pages returns the number of pages of a listing, at least one.
+func (p PageNumber) pages(count int) int { return max(1, (count+p.PageSize-1)/p.PageSize) }
+
+// check returns a 404 problem for a page after the last.
+func (p PageNumber) check(count int) error {
 	if pages := p.pages(count); p.Page > pages {
 		return newProblem(http.StatusNotFound, fmt.Sprintf("There is no page %d: the last is %d.", p.Page, pages))
 	}
 	return nil
 }
 
-// next returns the URL of the next page, nil behind the last.
-func (p RulePage) next(ctx context.Context, count int) *string {
+// next returns the URL of the next page, or nil.
+func (p PageNumber) next(c *call, count int) *string {
 	if p.Page >= p.pages(count) {
 		return nil
 	}
-	return p.address(ctx, p.Page+1)
+	return p.address(c, p.Page+1)
 }
 
-// previous returns the URL of the page before, nil on the first.
-func (p RulePage) previous(ctx context.Context) *string {
+// previous returns the URL of the previous page, or nil.
+func (p PageNumber) previous(c *call) *string {
 	if p.Page <= 1 {
 		return nil
 	}
-	return p.address(ctx, p.Page-1)
+	return p.address(c, p.Page-1)
 }
 
-// address returns the URL of another page. It is absolute, because clients of
-// the published contract take it as it is.
-func (p RulePage) address(ctx context.Context, page int) *string {
-	call, ok := ctx.Value(callKey{}).(call)
-	if !ok {
-		return nil
-	}
-	query := call.query
-	query.Del("dry_run") // of the call, not of the listing
+// address returns the URL of a page. It is absolute, because clients of the
+// published contract do not resolve it.
+func (p PageNumber) address(c *call, page int) *string {
+	query := c.query
+	query.Del("dry_run") // a parameter of replace-rules, not of the listing
 	query.Del("if_version")
 	query.Set("page", strconv.Itoa(page))
 	query.Set("page_size", strconv.Itoa(p.PageSize))
-	address := call.address
+	address := c.address
 	address.RawQuery = query.Encode()
 	text := address.String()
 	return &text
 }
 
-// requestAddress returns the URL that a caller asked for, without its query and
-// before any prefix was taken off.
+// requestAddress returns the URL of a request as received, before a prefix was
+// stripped, without its query.
 func requestAddress(r *http.Request) url.URL {
 	address := url.URL{Scheme: "http", Host: r.Host}
 	if r.TLS != nil {
@@ -119,34 +116,21 @@ func requestAddress(r *http.Request) url.URL {
 	return address
 }
 
-// rulesVersion names a state of a site's rules.
+// rulesVersion returns a digest of a site's rules.
 func rulesVersion(rules []policy.Rule) (string, error) {
-	var encoder policy.RuleEncoder
-	digest := sha256.New()
-	text := []byte("[")
 	if len(rules) == 0 {
-		text = []byte("null") // as it was read from the store before there were any
+		rules = nil // null and [] are the same state
 	}
-	for i := range rules {
-		if i > 0 {
-			text = append(text, ',')
-		}
-		var err error
-		if text, err = encoder.Append(text, &rules[i]); err != nil {
-			return "", fmt.Errorf("encoding the rules: %w", err)
-		}
-		digest.Write(text)
-		text = text[:0]
+	text, err := json.Marshal(rules)
+	if err != nil {
+		return "", fmt.Errorf("encoding the rules: %w", err)
 	}
-	if len(rules) > 0 {
-		text = append(text, ']')
-	}
-	digest.Write(text)
-	return base64.RawURLEncoding.EncodeToString(digest.Sum(nil)[:12]), nil
+	digest := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(digest[:12]), nil
 }
 
-// sameVersion refuses to replace rules that are no longer those that the caller
-// knows; without a version it does not ask.
+// sameVersion returns a 409 problem if the rules do not have the version. An empty
+// version matches any.
 func sameVersion(rules []policy.Rule, version string) error {
 	if version == "" {
 		return nil
@@ -156,60 +140,59 @@ func sameVersion(rules []policy.Rule, version string) error {
 		return err
 	}
 	if current != version {
-		return newProblem(http.StatusConflict, "Somebody else changed the rules meanwhile; nothing was stored. List them again, and decide anew.")
+		return newProblem(http.StatusConflict, "The rules were changed concurrently; nothing was stored. List them again and repeat the change.")
 	}
 	return nil
 }
 
-// wireRule returns a rule as it is answered.
-func wireRule(rule *policy.Rule) ruleAnswer {
-	return ruleAnswer{
-		Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: wireAllow{rule.Allow},
+func wireRule(rule policy.Rule) Rule {
+	return Rule{
+		Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: NewRuleAllow(rule.Allow),
 		Forward: rule.Forward, Engaged: strings.Join(rule.Engaged, ","),
 	}
 }
 
-// answerRule answers with one rule of a set that was stored, and its ETag.
-func answerRule(rules []policy.Rule, set *policy.Ruleset, path string) (ruleAnswer, string, error) {
+// answerRule returns one rule of a stored set and its ETag.
+func answerRule(rules []policy.Rule, set *policy.Ruleset, path string) (Rule, string, error) {
 	i, err := findRule(rules, path)
 	if err != nil {
-		return ruleAnswer{}, "", err
+		return Rule{}, "", err
 	}
-	answer := wireRule(&rules[i])
+	answer := wireRule(rules[i])
 	etag := etagOf(answer)
-	// What other rules hide is no part of this one.
+	// The detail depends on other rules, so the ETag does not cover it.
 	answer.Detail = hiddenDetail(set, path)
 	return answer, etag, nil
 }
 
-// answerRules answers with the first page of a set that was stored.
-func answerRules(ctx context.Context, rules []policy.Rule, set *policy.Ruleset) (*body[rulePage], error) {
-	page, err := RulePage{Page: 1, PageSize: defaultRulePage}.of(ctx, rules)
+// answerRules returns the first page of a stored set.
+func answerRules(c *call, rules []policy.Rule, set *policy.Ruleset) (*body[RulePage], error) {
+	page, err := PageNumber{Page: 1, PageSize: defaultRulePage}.of(c, rules)
 	page.Detail = hiddenDetail(set, "")
-	return &body[rulePage]{Body: page}, err
+	return &body[RulePage]{Body: page}, err
 }
 
-// maxHiddenNamed bounds how many rules a detail names.
+// maxHiddenNamed bounds the rules that a detail names.
 const maxHiddenNamed = 5
 
-// hiddenDetail tells of rules that never decide: those that the rule with a path
-// has to do with, or all when path is empty.
+// hiddenDetail describes rules that never decide: those that the rule with a path
+// hides or is hidden by, or all if path is empty.
 func hiddenDetail(set *policy.Ruleset, path string) string {
-	var told []string
+	var lines []string
 	more := 0
 	for _, hidden := range set.Hidden() {
 		if path != "" && hidden.Rule.Path != path && hidden.By.Path != path {
 			continue
 		}
-		if len(told) == maxHiddenNamed {
+		if len(lines) == maxHiddenNamed {
 			more++
 			continue
 		}
-		told = append(told, fmt.Sprintf("Rule %d (%s) never decides: the earlier rule %d (%s) matches all that it matches.",
+		lines = append(lines, fmt.Sprintf("Rule %d (%s) never decides: the earlier rule %d (%s) matches the same requests.",
 			hidden.Rule.Rank, hidden.Rule.Path, hidden.By.Rank, hidden.By.Path))
 	}
 	if more > 0 {
-		told = append(told, fmt.Sprintf("So it is with %d more.", more))
+		lines = append(lines, fmt.Sprintf("The same applies to %d more.", more))
 	}
-	return strings.Join(told, " ")
+	return strings.Join(lines, " ")
 }

@@ -9,42 +9,40 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// securityScheme names the one way to be authorized: an OAuth 2.0 access token
+// securityScheme is the name of the only security scheme: OAuth 2.0 access tokens
 // (RFC 6750).
 const securityScheme = "oauth2"
 
-// A scope is `<resource>:read`, `<resource>:write`, or `<resource>:*`, which is
-// both. Writing does not imply reading, and there is no scope for everything.
+// A scope is `<resource>:read`, `<resource>:write`, or `<resource>:*` for both.
+// Write does not imply read, and no scope covers all resources.
 const (
 	rightRead  = "read"
 	rightWrite = "write"
 	rightBoth  = "*"
 )
 
-// resource is what scopes are about.
+// resource is the subject of scopes.
 type resource struct {
 	Name        string
 	Description string
-	// Operator: only clients that belong to no vendor may have it, and nobody
-	// else.
+	// Operator is whether only clients without a vendor may have its scopes.
 	Operator bool
-	// Local: it exists on the operator's own mount alone, and no token opens
-	// it.
+	// Local is whether it exists on the operator's mount only. No token has its
+	// scopes.
 	Local bool
 }
 
-// resources are those that there are.
 var resources = []resource{
-	{Name: "audit", Description: "who changed what"},
+	{Name: "audit", Description: "the audit log"},
 	{Name: "clients", Description: "clients of this API", Local: true},
 	{Name: "domains", Description: "trusted publisher domains"},
-	{Name: "entitlements", Description: "what a reader may have"},
+	{Name: "entitlements", Description: "entitlements of readers"},
 	{Name: "explain", Description: "why a request would be allowed or denied", Local: true},
 	{Name: "grants", Description: "access lists and their grants"},
 	{Name: "health", Description: "the state of the server", Local: true},
 	{Name: "keys", Description: "signing keys"},
 	{Name: "links", Description: "signed links"},
-	{Name: "products", Description: "what is sold"},
+	{Name: "products", Description: "products"},
 	{Name: "proxy", Description: "settings, engagement and sessions of sites"},
 	{Name: "readers", Description: "tokens of readers", Local: true},
 	{Name: "rules", Description: "the rules of sites"},
@@ -59,19 +57,17 @@ func findResource(name string) (resource, bool) {
 	return resources[i], true
 }
 
-// needs says which scope an operation asks for: `<resource>:read` or
-// `<resource>:write`. Every operation names one, so that none is open because
-// somebody forgot.
+// needs returns the security requirement of an operation: `<resource>:read` or
+// `<resource>:write`. Every operation must have one, see scopeOf.
 func needs(scope string) []map[string][]string {
 	return []map[string][]string{{securityScheme: {scope}}}
 }
 
-// scopeOf returns the scope that an operation asks for, and what it is about. It
-// panics when there is not exactly one of a known resource: that is a mistake in
-// the program.
+// scopeOf returns the scope that an operation requires and its resource. It panics
+// if the operation does not require exactly one scope of a known resource.
 func scopeOf(operation *huma.Operation) (string, resource) {
 	if len(operation.Security) != 1 || len(operation.Security[0][securityScheme]) != 1 {
-		panic("admin: " + operation.OperationID + " does not say which scope it needs")
+		panic("admin: " + operation.OperationID + " must require one scope")
 	}
 	scope := operation.Security[0][securityScheme][0]
 	name, right, _ := strings.Cut(scope, ":")
@@ -82,21 +78,21 @@ func scopeOf(operation *huma.Operation) (string, resource) {
 	return scope, about
 }
 
-// may says whether the caller's token has a scope.
+// may reports whether the caller has a scope.
 func (c *Caller) may(scope string) bool {
 	return c.Unlimited || covers(c.Scopes, scope)
 }
 
-// covers says whether scopes hold another one: by its name, by the wildcard of its
-// resource, or a wildcard by both of its parts.
+// covers reports whether scopes include another one: by name, by the wildcard of
+// its resource, or, for a wildcard, by both rights.
 func covers(scopes []string, wanted string) bool {
 	name, right, _ := strings.Cut(wanted, ":")
 	has := func(right string) bool { return slices.Contains(scopes, name+":"+right) }
 	return has(right) || has(rightBoth) || right == rightBoth && has(rightRead) && has(rightWrite)
 }
 
-// checkScopes says what is wrong with the scopes of a client: every one must be of
-// a resource that its kind of client can reach.
+// checkScopes returns an error if a client cannot have the scopes. Operator is
+// whether the client belongs to no vendor.
 func checkScopes(scopes []string, operator bool) error {
 	for _, scope := range scopes {
 		name, right, _ := strings.Cut(scope, ":")
@@ -105,15 +101,15 @@ func checkScopes(scopes []string, operator bool) error {
 		case !known || about.Local || right != rightRead && right != rightWrite && right != rightBoth:
 			return invalid("scopes", "must each be <resource>:read, <resource>:write or <resource>:* of one of "+strings.Join(openResources(operator), ", "))
 		case about.Operator && !operator:
-			return invalid("scopes", "holds one of "+name+", which only a client of no vendor may have")
+			return invalid("scopes", "contains a scope of "+name+", which requires a client that belongs to no vendor")
 		case !about.Operator && operator:
-			return invalid("scopes", "holds one of "+name+", which is a vendor's: a client of no vendor may have vendors:read, vendors:write or vendors:*")
+			return invalid("scopes", "contains a scope of "+name+", which requires a vendor: a client of no vendor may have vendors:read, vendors:write or vendors:*")
 		}
 	}
 	return nil
 }
 
-// openResources are those that a client can have scopes for.
+// openResources returns the resources for which a client can have scopes.
 func openResources(operator bool) []string {
 	var names []string
 	for _, r := range resources {
@@ -124,7 +120,7 @@ func openResources(operator bool) []string {
 	return names
 }
 
-// usedScopes are the scopes that operations ask for, with their wildcards.
+// usedScopes returns the scopes that operations require, with their wildcards.
 func usedScopes(document *huma.OpenAPI) []string {
 	used := make(map[string]bool)
 	for _, operation := range operationsOf(document) {
@@ -137,22 +133,21 @@ func usedScopes(document *huma.OpenAPI) []string {
 	return slices.Sorted(maps.Keys(used))
 }
 
-// admit lets a call pass that has a scope. It stands before everything that an
-// operation reads: who may not call makes nobody read a body, and learns nothing
-// of what is wrong with it.
+// admit returns the middleware that requires a scope. It runs before the body is
+// read, so that a refused caller costs little and learns nothing.
 func admit(scope string, about resource) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		call, ok := ctx.Context().Value(callKey{}).(call)
+		c := callOf(ctx.Context())
 		switch {
-		case !ok:
-			answerProblem(ctx, newProblem(http.StatusUnauthorized, "Nobody is known to call."))
-		case !call.caller.may(scope):
+		case c == nil:
+			answerProblem(ctx, newProblem(http.StatusUnauthorized, "Authentication required."))
+		case !c.may(scope):
 			ctx.SetHeader("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`"`)
 			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token does not have the scope "+scope+"."))
-		case about.Operator && call.caller.Vendor != "" && !call.caller.Unlimited:
-			answerProblem(ctx, newProblem(http.StatusForbidden, "This is for clients that belong to no vendor."))
-		case !about.Operator && call.caller.Vendor == "":
-			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token belongs to no vendor: only the operations on vendors are open to it."))
+		case about.Operator && c.Vendor != "" && !c.Unlimited:
+			answerProblem(ctx, newProblem(http.StatusForbidden, "This operation requires a client that belongs to no vendor."))
+		case !about.Operator && c.Vendor == "":
+			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token belongs to no vendor: it may only use the operations on vendors."))
 		default:
 			next(ctx)
 		}

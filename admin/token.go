@@ -21,7 +21,7 @@ import (
 
 const (
 	tokenPath = "/oauth/token" //nolint:gosec // an address, not a secret
-	// maxTokenRequest is how large a request for a token may be.
+	// maxTokenRequest bounds the body of a token request, in bytes.
 	maxTokenRequest = 64 << 10
 )
 
@@ -38,33 +38,31 @@ func badTokenRequest(description string) *tokenError {
 	return &tokenError{status: http.StatusBadRequest, code: "invalid_request", description: description}
 }
 
-// tokenRequest is what a client asks for.
+// tokenRequest is a request for a token.
 type tokenRequest struct {
 	grantType, clientID, clientSecret, scope string
-	// basic: the client authenticated in the Authorization header.
-	basic bool
+	basic                                    bool // the client used Basic authorization
 }
 
-// tokenAnswer is a token as it is handed out (RFC 6749, section 5.1).
+// tokenAnswer is the response with a token (RFC 6749, section 5.1).
 type tokenAnswer struct {
 	AccessToken string `json:"access_token" doc:"The token, for the header Authorization: Bearer <token>." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWFjY2Vzcytqd3QiLCJraWQiOiIuLi4ifQ.eyJzY29wZSI6Imxpbmtz…"`
 	TokenType   string `json:"token_type" doc:"Always Bearer." example:"Bearer"`
-	ExpiresIn   int64  `json:"expires_in" doc:"For how many seconds the token is valid." example:"3600"`
-	Scope       string `json:"scope" doc:"What the token may do, words separated by spaces." example:"grants:read links:*"`
+	ExpiresIn   int64  `json:"expires_in" doc:"The lifetime of the token in seconds." example:"3600"`
+	Scope       string `json:"scope" doc:"The token's scopes, separated by spaces." example:"grants:read links:*"`
 }
 
-// serveToken answers POST /oauth/token: the client credentials grant (RFC 6749,
-// section 4.4), in a form as the RFC has it, or in JSON.
+// serveToken serves POST /oauth/token: the client credentials grant (RFC 6749,
+// section 4.4). The request is a form as in the RFC, or JSON.
 func (o *Authority) serveToken(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Pragma", "no-cache") // RFC 6749, section 5.1, besides no-store
+	header.Set("Content-Type", "application/json")
 	answer, failed := o.token(r)
 	if failed == nil {
-		header.Set("Content-Type", "application/json")
-		_ = stdjson.NewEncoder(w).Encode(answer) //nolint:gosec // handing out the token is what this is for
+		_ = stdjson.NewEncoder(w).Encode(answer) //nolint:gosec // the response carries the token by design
 		return
 	}
-	header.Set("Content-Type", "application/json")
 	if failed.status == http.StatusMethodNotAllowed {
 		header.Set("Allow", http.MethodPost)
 	}
@@ -78,10 +76,10 @@ func (o *Authority) serveToken(w http.ResponseWriter, r *http.Request) {
 	_ = stdjson.NewEncoder(w).Encode(tokenErrorAnswer{Error: failed.code, Description: failed.description})
 }
 
-// tokenErrorAnswer is an error as it is answered (RFC 6749, section 5.2).
+// tokenErrorAnswer is the response with a tokenError.
 type tokenErrorAnswer struct {
-	Error       string `json:"error" enum:"invalid_request,invalid_client,invalid_scope,unsupported_grant_type,too_many_requests,server_error" doc:"What is wrong, in one word." example:"invalid_client"`
-	Description string `json:"error_description" doc:"What is wrong and what to do." example:"The client is not known, or its secret is another one."`
+	Error       string `json:"error" enum:"invalid_request,invalid_client,invalid_scope,unsupported_grant_type,too_many_requests,server_error" doc:"The error code." example:"invalid_client"`
+	Description string `json:"error_description" doc:"The error and its remedy, for people." example:"The client is unknown or its secret is wrong."`
 }
 
 func (o *Authority) token(r *http.Request) (*tokenAnswer, *tokenError) {
@@ -113,22 +111,22 @@ func (o *Authority) token(r *http.Request) (*tokenAnswer, *tokenError) {
 }
 
 func (o *Authority) serverError(err error) *tokenError {
-	o.fail(err)
+	o.Failed(err)
 	return &tokenError{
 		status: http.StatusServiceUnavailable, code: "server_error",
-		description: "The server could not do it; its log says why.", retryAfter: 5 * time.Second,
+		description: "The server could not complete the request; its log has the cause.", retryAfter: 5 * time.Second,
 	}
 }
 
-// authenticate returns the client whose secret the request has. Failed attempts
-// are limited; while there were too many, a right secret is refused as well, so
-// that guessing on tells nothing.
+// authenticate returns the client whose secret the request has. Failed attempts are
+// limited; beyond the limit a correct secret is refused too, so that further
+// guesses reveal nothing.
 func (o *Authority) authenticate(r *http.Request, request tokenRequest) (*store.Client, *tokenError) {
 	wait, succeeded := o.failures.begin(request.clientID, sourceOf(o.Source(r)), o.Now())
 	if wait > 0 {
 		return nil, &tokenError{
 			status: http.StatusTooManyRequests, code: "too_many_requests", retryAfter: wait,
-			description: "Too many attempts with a wrong secret came from here: wait as long as Retry-After says.",
+			description: "Too many failed attempts from this address: wait as long as Retry-After says.",
 		}
 	}
 	client, err := o.Store.AuthenticateClient(r.Context(), request.clientID, request.clientSecret)
@@ -136,7 +134,7 @@ func (o *Authority) authenticate(r *http.Request, request tokenRequest) (*store.
 	case errors.Is(err, store.ErrBadSecret):
 		failed := &tokenError{
 			status: http.StatusUnauthorized, code: "invalid_client",
-			description: "The client is not known, or its secret is another one.",
+			description: "The client is unknown or its secret is wrong.",
 		}
 		if request.basic {
 			failed.challenge = `Basic realm="gatefold"`
@@ -150,21 +148,21 @@ func (o *Authority) authenticate(r *http.Request, request tokenRequest) (*store.
 	return &client, nil
 }
 
-// grantedScopes are those that a client asks for; all of its own when it asks for
-// none.
+// grantedScopes returns the requested scopes, or all scopes of the client if none
+// are requested.
 func grantedScopes(client *store.Client, asked string) ([]string, *tokenError) {
 	if asked == "" {
 		return slices.Clone(client.Scopes), nil
 	}
 	scopes := strings.Fields(asked)
 	if len(scopes) > store.MaxClientScopes {
-		return nil, badTokenRequest("scope has too many words.")
+		return nil, badTokenRequest("scope has too many entries.")
 	}
 	for _, scope := range scopes {
 		if !covers(client.Scopes, scope) {
 			return nil, &tokenError{
 				status: http.StatusBadRequest, code: "invalid_scope",
-				description: "The client may not have every scope that it asks for. It may have: " + strings.Join(client.Scopes, " "),
+				description: "The client does not have all requested scopes. It has: " + strings.Join(client.Scopes, " "),
 			}
 		}
 	}
@@ -172,16 +170,16 @@ func grantedScopes(client *store.Client, asked string) ([]string, *tokenError) {
 	return slices.Compact(scopes), nil
 }
 
-// readTokenRequest reads a request for a token, and refuses one that says
-// something twice or in the wrong place.
+// readTokenRequest reads a request for a token. It refuses duplicate and misplaced
+// parameters.
 func readTokenRequest(r *http.Request) (tokenRequest, *tokenError) {
 	var request tokenRequest
 	if r.Method != http.MethodPost {
-		return request, &tokenError{status: http.StatusMethodNotAllowed, code: "invalid_request", description: "Tokens are asked for with POST."}
+		return request, &tokenError{status: http.StatusMethodNotAllowed, code: "invalid_request", description: "Tokens are requested with POST."}
 	}
 	if r.URL.RawQuery != "" {
-		// Addresses are logged.
-		return request, badTokenRequest("The address must have no query: everything goes in the body.")
+		// URLs are logged.
+		return request, badTokenRequest("The URL must have no query: send all parameters in the body.")
 	}
 	parameters, failed := tokenParameters(r)
 	if failed != nil {
@@ -210,15 +208,15 @@ func readTokenRequest(r *http.Request) (tokenRequest, *tokenError) {
 	return request, nil
 }
 
-// readBasic reads the client from the Authorization header, where both parts are
-// encoded as in a form (RFC 6749, section 2.3.1).
+// readBasic reads the client from the Authorization header, whose parts are
+// form-encoded (RFC 6749, section 2.3.1).
 func (t *tokenRequest) readBasic(headers []string) *tokenError {
 	scheme, encoded, _ := strings.Cut(headers[0], " ")
 	if len(headers) > 1 || !strings.EqualFold(scheme, "Basic") {
-		return badTokenRequest("The Authorization header must be one, of the scheme Basic.")
+		return badTokenRequest("There must be one Authorization header, with the scheme Basic.")
 	}
 	if t.clientSecret != "" {
-		return badTokenRequest("The client must authenticate in one way: in the body, or in the Authorization header.")
+		return badTokenRequest("The client must authenticate either in the body or in the Authorization header.")
 	}
 	decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 	id, secret, ok := strings.Cut(string(decoded), ":")
@@ -228,16 +226,16 @@ func (t *tokenRequest) readBasic(headers []string) *tokenError {
 	id, errID := url.QueryUnescape(id)
 	secret, errSecret := url.QueryUnescape(secret)
 	if errID != nil || errSecret != nil {
-		return badTokenRequest("In the Authorization header client_id and client_secret must be encoded as in a form.")
+		return badTokenRequest("In the Authorization header, client_id and client_secret must be form-encoded.")
 	}
 	if t.clientID != "" && t.clientID != id {
-		return badTokenRequest("client_id in the body is another one than in the Authorization header.")
+		return badTokenRequest("client_id in the body differs from the Authorization header.")
 	}
 	t.clientID, t.clientSecret, t.basic = id, secret, true
 	return nil
 }
 
-// tokenNames are the parameters that count; others are ignored (RFC 6749, section
+// tokenNames are the recognized parameters; others are ignored (RFC 6749, section
 // 3.2).
 var tokenNames = []string{"grant_type", "client_id", "client_secret", "scope"}
 
@@ -247,7 +245,7 @@ func tokenParameters(r *http.Request) (map[string]string, *tokenError) {
 	if kind != "application/x-www-form-urlencoded" && kind != "application/json" {
 		return nil, &tokenError{
 			status: http.StatusUnsupportedMediaType, code: "invalid_request",
-			description: "The body must be a form or JSON, and Content-Type must say which.",
+			description: "Content-Type must be application/x-www-form-urlencoded or application/json.",
 		}
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxTokenRequest+1))
@@ -266,7 +264,7 @@ func tokenParameters(r *http.Request) (map[string]string, *tokenError) {
 func jsonParameters(body []byte) (map[string]string, *tokenError) {
 	var members map[string]any
 	if err := json.Unmarshal(body, &members); err != nil || members == nil {
-		return nil, badTokenRequest("The body is not a JSON object whose members have different names.")
+		return nil, badTokenRequest("The body is not a JSON object with unique members.")
 	}
 	parameters := make(map[string]string)
 	for _, name := range tokenNames {
@@ -275,7 +273,7 @@ func jsonParameters(body []byte) (map[string]string, *tokenError) {
 		case string:
 			parameters[name] = value
 		default:
-			return nil, badTokenRequest(name + " must be a text.")
+			return nil, badTokenRequest(name + " must be a string.")
 		}
 	}
 	return parameters, nil

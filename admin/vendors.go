@@ -11,61 +11,53 @@ import (
 
 const vendorsPath = "/management/vendors"
 
-// vendor is a vendor on the wire.
-type vendor struct {
-	ID      string `json:"id"`
-	Name    string `json:"name"`
-	Logo    string `json:"logo" doc:"The address of a picture."`
-	Website string `json:"website"`
-	Country string `json:"country"`
+// Vendor is a vendor.
+type Vendor struct {
+	ID      string `json:"id" doc:"The vendor's id: lower-case letters, digits and hyphens." example:"acme"`
+	Name    string `json:"name" doc:"The vendor's name." example:"Acme Publishing"`
+	Logo    string `json:"logo" doc:"The URL of an image." example:"https://news.example.com/logo.svg"`
+	Website string `json:"website" doc:"The vendor's web site." example:"https://news.example.com"`
+	Country string `json:"country" doc:"Country." example:"SE"`
 }
 
-func wireVendor(v store.Vendor) vendor {
-	return vendor{ID: v.ID, Name: v.Name, Logo: v.Logo, Website: v.Website, Country: v.Country}
+func wireVendor(v store.Vendor) Vendor {
+	return Vendor{ID: v.ID, Name: v.Name, Logo: v.Logo, Website: v.Website, Country: v.Country}
 }
 
-// vendorBody is a vendor as a caller makes it.
-type vendorBody struct {
-	ID      string `json:"id" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"What sites, clients and tokens name the vendor by. It cannot be changed."`
-	Name    string `json:"name" minLength:"1" maxLength:"255"`
-	Logo    string `json:"logo,omitempty" maxLength:"2048"`
-	Website string `json:"website,omitempty" maxLength:"2048"`
-	Country string `json:"country,omitempty" maxLength:"64"`
+// VendorBody creates a vendor.
+type VendorBody struct {
+	ID      string `json:"id" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The id by which sites, clients and tokens refer to the vendor. It cannot be changed." example:"acme"`
+	Name    string `json:"name" minLength:"1" maxLength:"255" doc:"The vendor's name." example:"Acme Publishing"`
+	Logo    string `json:"logo,omitempty" maxLength:"2048" doc:"The URL of the vendor's logo." example:"https://news.example.com/logo.svg"`
+	Website string `json:"website,omitempty" maxLength:"2048" doc:"The vendor's web site." example:"https://news.example.com"`
+	Country string `json:"country,omitempty" maxLength:"64" doc:"Country." example:"SE"`
 }
 
-// registerVendors adds what only callers may do that belong to no vendor: see
-// resources.
+// registerVendors adds the operations of callers that belong to no vendor.
 func (a *api) registerVendors() {
 	tags := []string{"Vendors"}
 	register(a, huma.Operation{
 		OperationID: "list-vendors", Method: http.MethodGet, Path: vendorsPath, Tags: tags, Security: needs("vendors:read"),
 		Summary:     "Lists the vendors by id",
-		Description: "Those that have records without having been created are listed with their id for a name.",
-	}, func(ctx context.Context, _ string, in *struct{ PageParams }) (*listing[vendor], error) {
-		found, err := a.Store.VendorList(ctx, in.page())
-		if err != nil {
-			return nil, err
-		}
-		vendors := make([]vendor, len(found))
-		for i := range found {
-			vendors[i] = wireVendor(found[i])
-		}
-		return newListing(ctx, vendors, in.Limit, func(v vendor) string { return v.ID }), nil
+		Description: "Vendors that have records but were never created are listed with their id as name.",
+	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[Vendor], error) {
+		found, err := c.store.VendorList(ctx, in.page())
+		return newListing(c, in.Limit, found, err, wireVendor, func(v Vendor) string { return v.ID })
 	})
-	registerWrite(a, huma.Operation{
+	register(a, huma.Operation{
 		OperationID: "create-vendor", Method: http.MethodPost, Path: vendorsPath, Tags: tags, Security: needs("vendors:write"),
 		Summary: "Creates a vendor", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(func(ctx context.Context, _ string, record []string) (rebuilt, error) {
 			found, err := a.Store.Vendor(ctx, record[0])
 			return rebuilt{status: http.StatusCreated, body: wireVendor(found)}, err
 		})},
-	}, func(ctx context.Context, w store.Writer, _ string, in *body[vendorBody]) (*record[vendor], error) {
+	}, func(ctx context.Context, c *call, in *body[VendorBody]) (*record[Vendor], error) {
 		for field, address := range map[string]string{"logo": in.Body.Logo, "website": in.Body.Website} {
 			if err := checkAddress(field, address); err != nil {
 				return nil, err
 			}
 		}
-		made, err := w.CreateVendor(ctx, store.Vendor{
+		made, err := c.store.CreateVendor(ctx, store.Vendor{
 			ID: in.Body.ID, Name: in.Body.Name, Logo: in.Body.Logo, Website: in.Body.Website, Country: in.Body.Country,
 		})
 		return newRecord(wireVendor(made), err)

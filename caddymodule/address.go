@@ -1,28 +1,34 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
 	"syscall"
+	"time"
 
 	"code.dny.dev/ssrf"
 )
 
-// addressGuard says which addresses an entry point may lead to: those that are
-// public, and those that the operator listed.
+// addressGuard restricts the addresses of entry points to public addresses and those
+// that the operator listed.
 type addressGuard struct {
 	listed   []listedAddress
 	guardian *ssrf.Guardian
 }
 
-// listedAddress is a prefix, at one port or, with port zero, at any.
+// listedAddress is a network with a port; port zero is any port.
 type listedAddress struct {
 	prefix netip.Prefix
 	port   uint16
 }
 
-// azureMetadata serves metadata from an address that is public by its number.
+// azureMetadata is the metadata service of Azure, at a public address.
 var azureMetadata = netip.MustParsePrefix("168.63.129.16/32")
 
 func newAddressGuard(allow []string) (*addressGuard, error) {
@@ -37,39 +43,32 @@ func newAddressGuard(allow []string) (*addressGuard, error) {
 	return g, nil
 }
 
-// ownAddresses are those of this machine: what listens there trusts whoever
-// reaches it, Caddy's own admin endpoint first of all.
+// ownAddresses are those of this machine. Services that listen there trust every
+// client: Caddy's admin endpoint is one.
 var ownAddresses = []netip.Prefix{
 	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("::/128"),
 }
 
 func parseListed(text string) (listedAddress, error) {
-	var listed listedAddress
 	if at, err := netip.ParseAddrPort(text); err == nil {
 		if at.Port() == 0 {
-			return listed, errors.New("names the port 0")
+			return listedAddress{}, errors.New("names the port 0")
 		}
 		address := at.Addr().Unmap()
 		return listedAddress{netip.PrefixFrom(address, address.BitLen()), at.Port()}, nil
 	}
-	if prefix, err := netip.ParsePrefix(text); err == nil {
-		listed.prefix = prefix.Masked()
-	} else if address, err := netip.ParseAddr(text); err == nil {
-		address = address.Unmap()
-		listed.prefix = netip.PrefixFrom(address, address.BitLen())
-	} else {
-		return listed, errors.New("is not an address, a prefix such as 10.1.0.0/16, or an address with a port")
+	prefix, err := parsePrefix(text)
+	if err != nil {
+		return listedAddress{}, errors.New("is not an address, a prefix such as 10.1.0.0/16, or an address with a port")
 	}
-	for _, own := range ownAddresses {
-		if own.Overlaps(listed.prefix) {
-			return listed, errors.New("is of this machine: say the port as well, as in 127.0.0.1:3000, so that nobody reaches what else listens here")
-		}
+	if slices.ContainsFunc(ownAddresses, prefix.Overlaps) {
+		return listedAddress{}, errors.New("is of this machine: add the port, as in 127.0.0.1:3000, to exclude other services that listen here")
 	}
-	return listed, nil
+	return listedAddress{prefix: prefix}, nil
 }
 
-// admits says whether an entry point may lead to an address.
+// admits reports whether an entry point may lead to an address.
 func (g *addressGuard) admits(address netip.Addr, port uint16) bool {
 	address = address.WithZone("").Unmap()
 	for _, listed := range g.listed {
@@ -80,13 +79,12 @@ func (g *addressGuard) admits(address netip.Addr, port uint16) bool {
 	return g.guardian.SafeAddr(address) == nil
 }
 
-// errAddress does not name the address: whoever gave the name is not to learn how
-// it resolves here.
+// errAddress does not name the address: API clients must not learn how a host name
+// resolves in this network.
 var errAddress = errors.New("it leads to an address that is not public, and that `dynamic gatefold { allow … }` does not list")
 
-// control is called with the address that a connection is about to be made to,
-// after a name was resolved: that it resolved to another one a moment before (DNS
-// rebinding) is of no use to anybody.
+// control implements net.Dialer.Control. It checks the resolved address, which
+// defeats DNS rebinding.
 func (g *addressGuard) control(_, address string, _ syscall.RawConn) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || !g.admits(at.Addr(), at.Port()) {
@@ -95,20 +93,33 @@ func (g *addressGuard) control(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// addressGuards are those of all reverse proxies of a configuration.
-type addressGuards []*addressGuard
-
-// admits says whether any of them admits an address; without any, only public
-// addresses are.
-func (g addressGuards) admits(address netip.Addr, port uint16) bool {
-	if len(g) == 0 {
-		public, err := newAddressGuard(nil)
-		return err == nil && public.admits(address, port)
+// checkEntryPoint refuses an entry point that leads to an address which no reverse
+// proxy of the configuration admits. It passes a host name that does not resolve:
+// the address is checked again at each connection.
+func (a *App) checkEntryPoint(ctx context.Context, entry *url.URL) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	addresses, err := resolver.LookupNetIP(ctx, "ip", entry.Hostname())
+	if err != nil {
+		return nil //nolint:nilerr // checked again at each connection
 	}
-	for _, guard := range g {
-		if guard.admits(address, port) {
-			return true
+	_, text, _ := net.SplitHostPort(hostPort(entry))
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return errors.New("its port is invalid")
+	}
+	guards := a.guards.list()
+	if len(guards) == 0 {
+		public, err := newAddressGuard(nil)
+		if err != nil {
+			return err
+		}
+		guards = append(guards, public)
+	}
+	for _, address := range addresses {
+		if !slices.ContainsFunc(guards, func(g *addressGuard) bool { return g.admits(address, uint16(port)) }) {
+			return errAddress
 		}
 	}
-	return false
+	return nil
 }

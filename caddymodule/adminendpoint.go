@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/command"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -15,32 +17,29 @@ func init() {
 	caddy.RegisterModule(&adminEndpoint{})
 }
 
-// localMount serves the management API on Caddy's local admin endpoint, under
-// /gatefold/, to the operator of the machine; the commands use it. The query
-// parameter `vendor` says whose records are meant.
+// adminEndpoint serves the management API under /gatefold/ on Caddy's local admin
+// endpoint, for the operator of the machine and the commands. The query parameter
+// `vendor` selects the vendor.
 //
-// It holds nothing: Caddy replaces its admin endpoint before a new configuration
-// is proven good, and does not put the old one back when it is not, so the
-// running app is found anew for each request.
+// It has no state: Caddy replaces its admin endpoint before it knows that a new
+// configuration works, and does not restore the old one when it fails. Each request
+// looks up the running app.
 type adminEndpoint struct{}
-
-const adminPrefix = "/gatefold"
 
 // CaddyModule returns the Caddy module information.
 func (*adminEndpoint) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.gatefold", New: func() caddy.Module { return new(adminEndpoint) }}
 }
 
-// Provision makes our metrics known to the registry of this configuration, before
-// anything of it can fail: the endpoint's /metrics reads that registry from now
-// on, even where the configuration is refused.
+// Provision registers the metrics with this configuration's registry: the admin
+// endpoint's /metrics uses it from now on, even if the configuration fails to load.
 func (*adminEndpoint) Provision(ctx caddy.Context) error {
 	return registerMetrics(ctx.GetMetricsRegistry())
 }
 
 // Routes implements caddy.AdminRouter.
 func (m *adminEndpoint) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: adminPrefix + "/", Handler: caddy.AdminHandlerFunc(m.serve)}}
+	return []caddy.AdminRoute{{Pattern: command.AdminPrefix + "/", Handler: caddy.AdminHandlerFunc(m.serve)}}
 }
 
 func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
@@ -48,21 +47,21 @@ func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if r.URL.Path == adminPrefix+backupPath {
+	if r.URL.Path == command.AdminPrefix+command.BackupPath {
 		return app.serveBackup(w, r)
 	}
 	api, err := app.api.get()
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
-	http.StripPrefix(adminPrefix, api).ServeHTTP(w, r)
+	http.StripPrefix(command.AdminPrefix, api).ServeHTTP(w, r)
 	return nil
 }
 
 // app returns the running app.
 func (*adminEndpoint) app(r *http.Request) (*App, error) {
-	// Caddy's remote admin endpoint, which is the one with TLS, serves other
-	// machines: what only the operator of this one may do is not there.
+	// Only Caddy's remote admin endpoint has TLS, and only the operator of this
+	// machine may use the API without an access token.
 	if r.TLS != nil {
 		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("not found")}
 	}
@@ -73,15 +72,12 @@ func (*adminEndpoint) app(r *http.Request) (*App, error) {
 	return active.(*App), nil
 }
 
-// authorizeLocal admits the local operator, to the vendor that is named.
+// authorizeLocal authorizes the local operator for the vendor of the query.
 func authorizeLocal(r *http.Request) (admin.Caller, error) {
-	vendor := r.URL.Query().Get("vendor")
-	if vendor == "" {
-		vendor = defaultVendor
-	}
+	vendor := cmp.Or(r.URL.Query().Get("vendor"), defaultVendor)
 	// The keys that sign access tokens belong to no vendor; nothing else of the
 	// system's own records is reached so.
-	if vendor == store.SystemPartition && (r.URL.Path == keysPath || strings.HasPrefix(r.URL.Path, keysPath+"/")) {
+	if vendor == store.SystemPartition && (r.URL.Path == command.KeysPath || strings.HasPrefix(r.URL.Path, command.KeysPath+"/")) {
 		return admin.Caller{Vendor: vendor, Name: "local operator", Unlimited: true}, nil
 	}
 	if !slugPattern.MatchString(vendor) {

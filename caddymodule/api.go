@@ -1,9 +1,9 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -21,24 +21,22 @@ func init() {
 	caddy.RegisterModule(&API{})
 }
 
-// API serves the management API to other machines: back offices, scripts,
-// products. Whoever calls has an access token (OAuth 2.0), which it got at
-// `/oauth/token` for its client id and secret, or from another OpenID issuer.
-// Nothing is served where it is not written.
+// API serves the management API to other machines. Requests carry an OAuth 2.0
+// access token, issued at `/oauth/token` for a client id and secret or by another
+// OpenID issuer.
 //
-// `/docs` is its documentation, `/openapi.json` the same for machines.
+// `/docs` serves the API's documentation, `/openapi.json` its OpenAPI document.
 type API struct {
-	// Issuers are those whose access tokens open the API. Default: `self`,
-	// which gives tokens to the clients that `gatefold client create` made.
+	// Issuers are the issuers of accepted access tokens. Default: `self`, which
+	// issues tokens to the clients made with `gatefold client create`.
 	Issuers []*APIIssuer `json:"issuers,omitempty"`
 
-	// Origins are the web origins from whose pages scripts may call. Default:
-	// none.
+	// Origins are the web origins that may call the API from a browser (CORS).
+	// Default: none.
 	Origins []string `json:"origins,omitempty"`
 
-	// PlainHTTP serves the API over a connection without TLS that does not end
-	// on this machine. Secrets and tokens can then be read on the way: it is
-	// for networks where something else protects them.
+	// PlainHTTP accepts requests from other machines without TLS, which exposes
+	// secrets and tokens: use it only in networks protected in another way.
 	PlainHTTP bool `json:"plain_http,omitempty"`
 
 	app     *App
@@ -47,19 +45,19 @@ type API struct {
 	keySets watchedKeySets
 }
 
-// APIIssuer is somebody whose access tokens open the API.
+// APIIssuer is an issuer of access tokens for the API.
 type APIIssuer struct {
-	// Issuer is `self`, or what the tokens' `iss` claim says.
+	// Issuer is `self`, or the value of the tokens' `iss` claim.
 	Issuer string `json:"issuer"`
-	// Audience is what the tokens' `aud` claim must name. Required of others.
+	// Audience is a value that the tokens' `aud` claim must contain. Required
+	// unless the issuer is `self`.
 	Audience string `json:"audience,omitempty"`
-	// JWKS is where the issuer's public keys are (RFC 7517): a file, or an https
-	// URL. Default for an issuer that is an https URL: where its OpenID
-	// configuration says.
+	// JWKS is the issuer's JWK Set (RFC 7517): a file or an https URL. Default
+	// for an issuer that is an https URL: the one of its OpenID configuration.
 	JWKS string `json:"jwks,omitempty"`
 
 	access admin.AccessIssuer
-	remote keys.KeySetLocation // where the keys are fetched; zero when they are not
+	remote keys.KeySetLocation // of fetched keys; zero for keys from a file
 }
 
 // CaddyModule returns the Caddy module information.
@@ -88,15 +86,22 @@ func (h *API) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("cors: %q %w", origin, err)
 		}
 	}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && !h.PlainHTTP {
+		if err := checkServer(server); err != nil {
+			return err
+		}
+	}
 	app, err := ctx.App("gatefold")
 	if err != nil {
 		return err
 	}
 	h.app = app.(*App)
 	h.keySets.sets, h.handler.make = h.app.shared.keySets, h.open
-	h.app.addAPI(h)
+	h.app.apis.add(h)
 	return nil
 }
+
+var errNoAudience = errors.New("audience is missing: without it, a token that the issuer made for any other service would open the API")
 
 func (i *APIIssuer) provision() error {
 	if i.Issuer == issuerSelf {
@@ -107,28 +112,32 @@ func (i *APIIssuer) provision() error {
 	}
 	switch {
 	case i.Issuer == "":
-		return errors.New("is empty: write self, or what the tokens' iss claim says")
+		return errors.New("is empty: write self or the value of the tokens' iss claim")
 	case strings.HasPrefix(i.Issuer, keys.VendorIssuer("")):
 		return fmt.Errorf("%q is a name of Gatefold's own tokens: write self", i.Issuer)
 	case i.Audience == "":
-		return errors.New("audience is required: without it any token of the issuer, made for whatever service, would open the API")
+		return errNoAudience
 	}
 	i.access.AccessVerifier = keys.AccessVerifier{Issuer: i.Issuer, Audience: i.Audience}
-	known := Identity{Issuer: i.Issuer, JWKS: i.JWKS}
-	fetched, err := known.fetched()
-	if err != nil || fetched {
-		i.remote = known.remote
+	identity := Identity{Issuer: i.Issuer, JWKS: i.JWKS}
+	if fetched, err := identity.fetched(); err != nil || fetched {
+		i.remote = identity.remote
 		return err
 	}
 	set, err := readKeySet(i.JWKS)
 	if err != nil {
 		return fmt.Errorf("jwks: %w", err)
 	}
-	i.access.Keys = fixedKeySet{set}
+	i.access.Keys = staticKeys{set}
 	return nil
 }
 
-// readKeySet reads a file with a JWK Set that has a key at least.
+// Try implements admin.AccessIssuer: the keys cannot be refreshed.
+func (s staticKeys) Try(_ context.Context, verify func(keys.KeySet) error) error {
+	return verify(s.set)
+}
+
+// readKeySet reads a JWK Set from a file. It fails if the set has no usable key.
 func readKeySet(file string) (keys.KeySet, error) {
 	data, err := os.ReadFile(file) //nolint:gosec // the operator's own configuration names it
 	if err != nil {
@@ -139,12 +148,12 @@ func readKeySet(file string) (keys.KeySet, error) {
 		return keys.KeySet{}, fmt.Errorf("%s: %w", file, err)
 	}
 	if set.Len() == 0 {
-		return keys.KeySet{}, fmt.Errorf("%s: holds no key that can be used: %w", file, errors.Join(dropped...))
+		return keys.KeySet{}, fmt.Errorf("%s: no usable key: %w", file, errors.Join(dropped...))
 	}
 	return set, nil
 }
 
-// open makes the API, once the store is open.
+// open returns the API. It opens the store unless it is open.
 func (h *API) open() (http.Handler, error) {
 	options, err := h.app.apiOptions()
 	if err != nil {
@@ -174,44 +183,30 @@ func (h *API) open() (http.Handler, error) {
 	return admin.New(options)
 }
 
-// Cleanup gives up what the handler watched.
+// Cleanup stops refreshing the issuers' keys.
 func (h *API) Cleanup() error {
 	h.keySets.release()
 	return nil
 }
 
-// ServeHTTP answers every request: nothing behind it is reached.
+// ServeHTTP handles every request; the next handler is never called.
 func (h *API) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	if !h.PlainHTTP && !isSecure(r, r.Header["X-Forwarded-Proto"]) && !isLocal(r) {
-		// Whatever came over it was readable on the way, so it is not looked at.
-		return answerUnsafe(w)
+		return writeAPIProblem(w, http.StatusForbidden, "https_required",
+			"The management API requires https. Any secret or token in this request was sent in the clear: revoke it.")
 	}
 	api, err := h.handler.get()
 	if err != nil {
 		h.logger.Error("the management API cannot be opened", zap.Error(err))
 		w.Header().Set("Retry-After", retryAfterSeconds)
-		return answerAPIProblem(w, http.StatusServiceUnavailable, "store_unavailable", "The server could not do it; its log says why.")
+		return writeAPIProblem(w, http.StatusServiceUnavailable, "store_unavailable", "The store is unavailable; see the server's log.")
 	}
 	api.ServeHTTP(w, r)
 	return nil
 }
 
-// isLocal says whether a connection ends on an address of this machine alone.
-func isLocal(r *http.Request) bool {
-	switch address := r.Context().Value(http.LocalAddrContextKey).(type) {
-	case *net.TCPAddr:
-		return address.IP.IsLoopback()
-	case *net.UDPAddr:
-		return address.IP.IsLoopback()
-	case *net.UnixAddr:
-		return true
-	default:
-		return false
-	}
-}
-
-// apiBase is the URL under which a client reaches the API: what an earlier
-// handler took away from the path is part of it.
+// apiBase returns the URL of the API as clients see it, with the path prefix that
+// an earlier handler stripped.
 func apiBase(r *http.Request) string {
 	scheme := "http"
 	if isSecure(r, r.Header["X-Forwarded-Proto"]) {
@@ -226,8 +221,8 @@ func apiBase(r *http.Request) string {
 	return base
 }
 
-// clientAddress is the address of who calls, as Caddy tells it behind proxies that
-// the operator trusts.
+// clientAddress returns the client's address, which Caddy takes from the headers of
+// trusted proxies.
 func clientAddress(r *http.Request) string {
 	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
 		return address

@@ -1,18 +1,15 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
-	"sync"
 	"time"
-
-	"github.com/gatefold/gatefold/policy/store/engine"
 
 	"go.uber.org/zap"
 
@@ -23,6 +20,7 @@ import (
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
@@ -30,31 +28,29 @@ func init() {
 	caddy.RegisterModule(&App{})
 }
 
-// App is what all gates of a Caddy server share: the store, the secret that
+// App holds what the gates of a Caddy server share: the store, the secret that
 // seals private keys, and the caches. It needs no configuration.
 //
-// The store and what is in memory survive configuration reloads. A reload that
-// fails leaves them as they are.
+// The store and the caches survive configuration reloads, also those that fail.
 type App struct {
-	// Store is where records are kept. Default: an embedded database in
+	// Store configures the store of records. Default: an embedded database in
 	// Caddy's data directory.
 	Store *StoreConfig `json:"store,omitempty"`
 
-	// Secret seals private keys. It must be a placeholder, `{env.NAME}` or
-	// `{file./path}`, so that no secret stands in a configuration; at least 16
-	// bytes. Default: a file beside the database that only its owner may
-	// read, made at first use.
+	// Secret seals private keys, at least 16 bytes. It must be a placeholder,
+	// `{env.NAME}` or `{file./path}`: the configuration does not hold the secret.
+	// Default: a file beside the database, created with mode 0600 at first use.
 	Secret string `json:"secret,omitempty"`
 
 	// CacheSize bounds the memory of the caches, in bytes. Default: 64 MiB.
 	CacheSize int64 `json:"cache_size,omitempty"`
 
-	// JWKS says how other people's keys are fetched.
+	// JWKS configures how the keys of publishers and issuers are fetched.
 	JWKS *KeySetConfig `json:"jwks,omitempty"`
 
-	// StaleFor is for how long a node whose store is away answers from what it has
-	// in memory; after that it answers 503. It is for the engine `redis`. Default:
-	// 30 seconds.
+	// StaleFor is how long a node decides from memory while its store is
+	// unreachable, at most 24 hours; after that it responds 503. Only for the
+	// engine `redis`. Default: 30 seconds.
 	StaleFor caddy.Duration `json:"stale_for,omitempty"`
 
 	ctx      caddy.Context
@@ -66,10 +62,9 @@ type App struct {
 	runtime  lazy[*runtime]
 	api      lazy[http.Handler]
 
-	gatesMu sync.Mutex
-	gates   []*Handler // that use this app
-	apis    []*API     // the same
-	entries addressGuards
+	gates  registry[*Handler]
+	apis   registry[*API]
+	guards registry[*addressGuard]
 }
 
 const (
@@ -78,7 +73,7 @@ const (
 	sweepInterval    = 10 * time.Minute
 )
 
-// runtime is an app at work: what a request needs.
+// runtime holds what a request needs and only an open store can give.
 type runtime struct {
 	policy   *policy.Policy
 	store    *store.Store
@@ -93,12 +88,10 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "gatefold", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision prepares the app.
+// Provision prepares the app. It opens a store that exists, see openEarly.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
-	if a.CacheSize == 0 {
-		a.CacheSize = defaultCacheSize
-	}
+	a.CacheSize = cmp.Or(a.CacheSize, defaultCacheSize)
 	if a.CacheSize < policy.MinCacheBytes {
 		return errors.New("cache_size: must be at least 1MiB")
 	}
@@ -119,7 +112,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return a.openEarly()
 }
 
-// acquireStore takes the store from the pool, or puts it there. It does not open it.
+// acquireStore takes the store from the pool, or adds it unopened.
 func (a *App) acquireStore() error {
 	if a.Store == nil {
 		a.Store = &StoreConfig{Engine: engineBolt}
@@ -155,14 +148,13 @@ func (a *App) acquireStore() error {
 	return nil
 }
 
-// redisOptions checks what the engine redis needs.
+// redisOptions returns the options of the engine redis. It checks the settings of
+// the app that the engine depends on.
 func (a *App) redisOptions() (redisengine.Options, error) {
 	if a.secret == nil {
-		return redisengine.Options{}, errors.New("with the engine redis a secret is required, the same on all nodes: there is no file beside a database; add `secret {env.NAME}`")
+		return redisengine.Options{}, errors.New("a secret is required with the engine redis, the same on all nodes: add `secret {env.NAME}`")
 	}
-	if a.StaleFor == 0 {
-		a.StaleFor = caddy.Duration(defaultStaleFor)
-	}
+	a.StaleFor = cmp.Or(a.StaleFor, caddy.Duration(defaultStaleFor))
 	if a.StaleFor < 0 || a.StaleFor > caddy.Duration(24*time.Hour) {
 		return redisengine.Options{}, errors.New("stale_for must be more than zero and at most 24h")
 	}
@@ -173,16 +165,16 @@ func (a *App) redisOptions() (redisengine.Options, error) {
 	return options, options.Check()
 }
 
-// openEarly opens a store that is there. Caddy starts apps in no fixed order,
-// so what does not fit fails the load here, before the servers of the new
-// configuration answer anybody.
+// openEarly opens a store that exists. Caddy starts apps in no fixed order, so a
+// store that cannot be used must fail the load here, before the servers of the new
+// configuration respond.
 //
-// A database that another process has open is left to Start: a configuration can
-// be validated beside a running server. So is a Redis that is away.
+// It leaves a database that another process has open to Start, so that `caddy
+// validate` works beside a running server, and an unreachable Redis too.
 func (a *App) openEarly() error {
 	if a.shared.file != "" {
 		if _, err := os.Stat(a.shared.file); errors.Is(err, fs.ErrNotExist) {
-			return nil // validating makes no database
+			return nil // `caddy validate` must not create the database
 		}
 	}
 	_, err := a.runtime.get()
@@ -192,7 +184,7 @@ func (a *App) openEarly() error {
 	return err
 }
 
-// resolveSecret reads the secret from where the placeholder says.
+// resolveSecret replaces the placeholder.
 func (a *App) resolveSecret() error {
 	if a.Secret == "" {
 		return nil
@@ -202,17 +194,14 @@ func (a *App) resolveSecret() error {
 		return err
 	}
 	if len(secret) < keys.MinSecretSize {
-		return fmt.Errorf("secret: %s holds less than %d bytes; make one with `openssl rand -base64 32`", a.Secret, keys.MinSecretSize)
+		return fmt.Errorf("secret: %s is shorter than %d bytes: create one with `openssl rand -base64 32`", a.Secret, keys.MinSecretSize)
 	}
 	a.secret = []byte(secret)
 	return nil
 }
 
-// defaultDatabase is the database where none is configured.
-func defaultDatabase() string { return filepath.Join(caddy.AppDataDir(), "gatefold", "gatefold.db") }
-
-// openRuntime opens what a request needs, at the first request or at Start,
-// whichever comes first: Caddy starts apps in no fixed order.
+// openRuntime opens the store, at the first request or at Start, whichever comes
+// first: Caddy starts apps in no fixed order.
 func (a *App) openRuntime() (*runtime, error) {
 	if err := a.shared.engine.open(); err != nil {
 		return nil, err
@@ -229,29 +218,30 @@ func (a *App) openRuntime() (*runtime, error) {
 		return nil, fmt.Errorf("secret: %w", err)
 	}
 	keyring := store.NewKeyring(a.shared.store, sealer)
-	rt := &runtime{
-		policy: a.shared.policy, store: a.shared.store, keyring: keyring, sealer: sealer,
-		sessions: store.NewSessions(keyring), recorder: a.shared.recorder,
-	}
-	if err := rt.keyring.Check(a.ctx); err != nil {
+	if err := keyring.Check(a.ctx); err != nil {
 		return nil, err
 	}
-	return rt, nil
+	return &runtime{
+		policy: a.shared.policy, store: a.shared.store, keyring: keyring, sealer: sealer,
+		sessions: store.NewSessions(keyring), recorder: a.shared.recorder,
+	}, nil
 }
 
-// apiOptions are those of every mount of the management API.
+// apiOptions returns the options that the API directive and the admin endpoint have
+// in common.
 func (a *App) apiOptions() (admin.Options, error) {
 	rt, err := a.runtime.get()
 	if err != nil {
 		return admin.Options{}, err
 	}
 	return admin.Options{
-		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now, FixedRules: a.fixedRules, CheckEntryPoint: a.checkEntryPoint,
+		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now,
+		FixedRules: a.fixedRules, CheckEntryPoint: a.checkEntryPoint,
 		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
 	}, nil
 }
 
-// newAPI makes the management API as the local operator sees it.
+// newAPI returns the management API of the admin endpoint.
 func (a *App) newAPI() (http.Handler, error) {
 	options, err := a.apiOptions()
 	if err != nil {
@@ -264,38 +254,30 @@ func (a *App) newAPI() (http.Handler, error) {
 	return admin.New(options)
 }
 
-// Start opens the store, so that a database or a secret that does not fit fails
-// the load, and begins to remove what has ended.
+// Start opens the store and starts the background jobs. A database or a secret that
+// cannot be used fails the load.
 func (a *App) Start() error {
 	if _, err := a.runtime.get(); errors.Is(err, store.ErrAway) {
-		// The node answers 503 and goes on when the store is there.
 		a.logger.Error("the store is away", zap.Error(err))
 	} else if err != nil {
 		return err
 	}
-	if err := a.checkAPIs(); err != nil {
-		return err
-	}
 	a.shared.policy.Resize(a.CacheSize)
 	a.shared.keySets.Configure(a.keySets)
-	go a.warm(a.ctx, a.watchIssuers())
+	go a.warm(a.ctx, a.openModules())
 	go a.sweep(a.ctx)
 	return nil
 }
 
-// watchIssuers begins to fetch the keys of readers' issuers, before the
-// configuration that this one replaces lets go of them, and returns the vendors
-// of all gates.
-func (a *App) watchIssuers() (vendors []string) {
-	a.gatesMu.Lock()
-	gates, apis := slices.Clone(a.gates), slices.Clone(a.apis)
-	a.gatesMu.Unlock()
-	for _, api := range apis {
+// openModules opens the APIs and the gates, so that they fetch their issuers' keys
+// before the replaced configuration releases them. It returns the gates' vendors.
+func (a *App) openModules() (vendors []string) {
+	for _, api := range a.apis.list() {
 		if _, err := api.handler.get(); err != nil {
 			a.logger.Warn("the management API is not open yet", zap.Error(err))
 		}
 	}
-	for _, gate := range gates {
+	for _, gate := range a.gates.list() {
 		if _, err := gate.runtime.get(); err != nil {
 			a.logger.Warn("a gate is not ready yet", zap.String("vendor", gate.Vendor), zap.String("site", gate.Site), zap.Error(err))
 		}
@@ -306,8 +288,8 @@ func (a *App) watchIssuers() (vendors []string) {
 	return vendors
 }
 
-// warm begins to fetch the keys of publishers, so that the first reader finds
-// them. What cannot be read now is read when it is needed.
+// warm fetches the keys of publishers ahead of the first request. After an error
+// they are fetched on demand.
 func (a *App) warm(ctx context.Context, vendors []string) {
 	for _, vendor := range vendors {
 		if err := a.shared.policy.RefreshDomains(ctx, vendor); err != nil && ctx.Err() == nil {
@@ -316,22 +298,21 @@ func (a *App) warm(ctx context.Context, vendors []string) {
 	}
 }
 
-// Stop does nothing: requests may still be on their way, see Cleanup.
+// Stop does nothing: requests may still be in flight. See Cleanup.
 func (a *App) Stop() error { return nil }
 
-// Cleanup releases the store. It may be called after a Provision that failed,
-// and then releases only what was acquired.
+// Cleanup releases the store. After a Provision that failed it releases only what
+// was acquired.
 func (a *App) Cleanup() error {
 	if a.acquired == "" {
 		return nil
 	}
-	file := a.acquired
+	_, err := pool.Delete(a.acquired)
 	a.acquired = ""
-	_, err := pool.Delete(file)
 	return err
 }
 
-// sweep removes what ended long ago, until the configuration is unloaded.
+// sweep removes records that expired long ago, until the configuration is unloaded.
 func (a *App) sweep(ctx context.Context) {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()

@@ -54,6 +54,12 @@ var clock = &testClock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 var logged = new(testLog)
 
 func TestMain(m *testing.M) {
+	// Caddy logs to standard error, as JSON, until a configuration names another
+	// output. Results of tests and panics are written elsewhere.
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		os.Stderr = null
+	}
+	caddy.BufferedLog()
 	now = clock.Now
 	since = func(t time.Time) time.Duration { return clock.Now().Sub(t) }
 	caddy.RegisterModule(new(testLogWriter))

@@ -1,344 +1,222 @@
 package caddymodule
 
 import (
+	"errors"
+	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-
-	"github.com/gatefold/gatefold/policy"
 )
 
-const directive = "gatefold"
-
-func init() {
-	httpcaddyfile.RegisterGlobalOption(directive, parseGlobal)
-	httpcaddyfile.RegisterDirective(directive, parseDirective)
-	// After forward_auth, so that whom an earlier handler authenticated is
-	// known, and before everything that answers.
-	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.After, "forward_auth")
+// An option is a line of a Caddyfile block, with the block that it may open.
+type option struct {
+	name string
+	// parse reads the option. The dispenser is at the option's name.
+	parse func(d *caddyfile.Dispenser) error
+	// repeatable options may be given more than once.
+	repeatable bool
+	// retired options only fail. Errors do not list them among the known ones.
+	retired bool
 }
 
-func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
-	if existing != nil {
-		d.Next() // so that the error has its line
-		return nil, d.Err("the global option gatefold is given twice")
-	}
-	app := new(App)
-	if err := app.UnmarshalCaddyfile(d); err != nil {
-		return nil, err
-	}
-	return httpcaddyfile.App{Name: directive, Value: caddyconfig.JSON(app, nil)}, nil
+// repeated returns the option as a repeatable one.
+func (o option) repeated() option {
+	o.repeatable = true
+	return o
 }
 
-func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
-	handler := new(Handler)
-	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
-		return nil, err
-	}
-	if err := handler.finishLocal(h); err != nil {
-		return nil, err
-	}
-	return h.NewRoute(nil, handler), nil
+// optionSet holds the options of a block that are implemented in several files.
+// Each file registers its own in an init function.
+type optionSet[T any] []func(target *T) []option
+
+// register adds options, which set fields of the target.
+func (s *optionSet[T]) register(options func(target *T) []option) {
+	*s = append(*s, options)
 }
 
-// UnmarshalCaddyfile sets up the app from the global option. Syntax:
-//
-//	gatefold {
-//		store bolt [<file>] | redis <url>… { <settings> }
-//		secret {env.NAME} | {file./path}
-//		cache_size <size>
-//		jwks {
-//			allow          <address or network>…
-//			ca             <file>
-//			stale_if_error <duration>
-//			cooldown       <duration>
-//		}
-//		stale_for <duration>
-//	}
-func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the option's name
+// of returns all options in the order of registration.
+func (s optionSet[T]) of(target *T) (all []option) {
+	for _, options := range s {
+		all = append(all, options(target)...)
+	}
+	return all
+}
+
+// parseBlock reads a block of options, which may be absent. The arguments before
+// the block must be consumed; errors name the block unless its name is empty.
+func parseBlock(d *caddyfile.Dispenser, block string, options ...option) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := seenOptions{}
-	for d.NextBlock(0) {
-		option := d.Val()
-		if err := seen.check(d, option); err != nil {
-			return err
-		}
-		switch option {
-		case "store":
-			if err := a.parseStore(d); err != nil {
-				return err
-			}
-		case "secret":
-			if err := parseSecret(d, &a.Secret); err != nil {
-				return err
-			}
-		case "stale_for":
-			if err := parseTime(d, &a.StaleFor); err != nil {
-				return err
-			}
-		case "cache_size":
-			var size string
-			if !d.AllArgs(&size) {
-				return d.ArgErr()
-			}
-			bytes, err := humanize.ParseBytes(size)
-			if err != nil || bytes < policy.MinCacheBytes || bytes > 1<<40 {
-				return d.Errf("cache_size: %q must be a size of at least 1MiB, such as 64MiB", size)
-			}
-			a.CacheSize = int64(bytes)
-		case "jwks":
-			if err := a.parseKeySets(d); err != nil {
-				return err
-			}
-		default:
-			return d.Errf("unknown option %q; known are store, secret, cache_size, jwks, stale_for", option)
-		}
+	if block != "" {
+		block += ": "
 	}
-	return nil
-}
-
-// UnmarshalCaddyfile sets up the handler. Syntax:
-//
-//	gatefold {
-//		vendor <name>
-//		site   <name>
-//		identify jwt {
-//			issuer   self | <iss>
-//			jwks     <file> | <url>
-//			audience <aud>
-//			cookie   <name>
-//			claim    <field> <claim>
-//		}
-//		identify http_auth
-//		rule <path> [<METHOD,…>] <operator> [<arguments>…] {
-//			local
-//			engage <tags>…
-//		}
-//		local {
-//			<directives>
-//		}
-//		link_param  <name>
-//		share_param <name>
-//		share_domain <domain>…
-//		session_ttl <duration>
-//		deny {
-//			login <url>
-//			errors
-//		}
-//		paths {
-//			allow empty_segments | encoded_slash | parameters
-//		}
-//	}
-//
-// It takes no matcher: the rules say what is gated, and what no rule matches is
-// denied.
-func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the directive's name
-	if d.NextArg() {
-		return d.Errf("%q: gatefold takes no matcher and no argument: its rules say what is gated", d.Val())
-	}
-	seen := seenOptions{}
-	for d.NextBlock(0) {
-		option := d.Val()
-		if option != "identify" && option != "rule" && option != "share_domain" {
-			if err := seen.check(d, option); err != nil {
-				return err
-			}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		i := slices.IndexFunc(options, func(o option) bool { return o.name == name })
+		switch {
+		case i < 0:
+			return d.Errf("%sunknown option %q; %s", block, name, knownOptions(options))
+		case seen[name] && !options[i].repeatable:
+			return d.Errf("%s%s is given twice", block, name)
 		}
-		if err := h.parseOption(d, option); err != nil {
+		seen[name] = true
+		if err := options[i].parse(d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (h *Handler) parseOption(d *caddyfile.Dispenser, option string) error {
-	switch option {
-	case "vendor":
-		return parseMatching(d, &h.Vendor, slugPattern, "lower-case letters, digits and hyphens")
-	case "site":
-		return parseMatching(d, &h.Site, slugPattern, "lower-case letters, digits and hyphens")
-	case "link_param":
-		return parseMatching(d, &h.LinkParam, paramPattern, "letters, digits, - and _")
-	case "share_param":
-		return parseMatching(d, &h.ShareParam, paramPattern, "letters, digits, - and _")
-	case "share_domain":
-		return h.parseShareDomains(d)
-	case "identify":
-		return h.parseIdentify(d)
-	case "rule":
-		return h.parseRule(d)
-	case "session_ttl":
-		var text string
-		if !d.AllArgs(&text) {
+func knownOptions(options []option) string {
+	var names []string
+	for _, option := range options {
+		if !option.retired {
+			names = append(names, option.name)
+		}
+	}
+	if names == nil {
+		return "it takes none"
+	}
+	return "known are " + strings.Join(names, ", ")
+}
+
+// renamedOption refuses the former name of an option.
+func renamedOption(name, now string) option {
+	return option{name: name, retired: true, parse: func(d *caddyfile.Dispenser) error {
+		return d.Errf("%s is now %s", name, now)
+	}}
+}
+
+// valuesOption is an option with at least one argument. It passes each to set, whose
+// error completes `<name>: "<value>" …`.
+func valuesOption(name string, set func(value string) error) option {
+	return option{name: name, parse: func(d *caddyfile.Dispenser) error {
+		values := d.RemainingArgs()
+		if len(values) == 0 {
 			return d.ArgErr()
 		}
-		ttl, err := caddy.ParseDuration(text)
-		if err != nil || ttl < time.Second {
-			return d.Errf("session_ttl: %q must be a duration of at least 1s, such as 24h", text)
-		}
-		h.LinkCookieTTL = caddy.Duration(ttl)
-		return nil
-	case "deny":
-		return h.parseDeny(d)
-	case "paths":
-		return h.parsePaths(d)
-	case "local":
-		h.localSegment = d.NewFromNextSegment()
-		return nil
-	default:
-		return d.Errf("unknown subdirective %q; known are vendor, site, identify, rule, local, link_param, session_ttl, deny, paths", option)
-	}
-}
-
-func parseMatching(d *caddyfile.Dispenser, to *string, pattern *regexp.Regexp, want string) error {
-	name := d.Val()
-	if !d.AllArgs(to) {
-		return d.ArgErr()
-	}
-	if !pattern.MatchString(*to) {
-		return d.Errf("%s: %q must be %s", name, *to, want)
-	}
-	return nil
-}
-
-func (h *Handler) parseIdentify(d *caddyfile.Dispenser) error {
-	identity := new(Identity)
-	if !d.AllArgs(&identity.Source) {
-		return d.ArgErr()
-	}
-	if identity.Source != sourceJWT && identity.Source != sourceHTTPAuth {
-		return d.Errf("identify: unknown source %q; known are %s and %s", identity.Source, sourceJWT, sourceHTTPAuth)
-	}
-	seen := seenOptions{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if identity.Source == sourceHTTPAuth {
-			return d.Errf("identify http_auth: unknown option %q; it takes none", option)
-		}
-		if option == "claim" {
-			if err := identity.parseClaim(d); err != nil {
-				return err
+		for _, value := range values {
+			if err := set(value); err != nil {
+				return d.Errf("%s: %q %v", name, value, err)
 			}
-			continue
 		}
-		if err := seen.check(d, option); err != nil {
-			return err
+		return nil
+	}}
+}
+
+// listOption is an option with at least one argument, each of which passes the check
+// unless that is nil.
+func listOption(name string, to *[]string, check func(value string) error) option {
+	return valuesOption(name, func(value string) error {
+		*to = append(*to, value)
+		if check == nil {
+			return nil
 		}
-		to := map[string]*string{
-			"issuer": &identity.Issuer, "jwks": &identity.JWKS, "audience": &identity.Audience, "cookie": &identity.Cookie,
-		}[option]
-		if to == nil {
-			return d.Errf("identify jwt: unknown option %q; known are issuer, jwks, audience, cookie, claim", option)
+		return check(value)
+	})
+}
+
+// valueOption is an option with one argument, see valuesOption.
+func valueOption(name string, set func(value string) error) option {
+	values := valuesOption(name, set)
+	return option{name: name, parse: func(d *caddyfile.Dispenser) error {
+		if d.CountRemainingArgs() != 1 {
+			return d.ArgErr()
 		}
+		return values.parse(d)
+	}}
+}
+
+// textOption is an option with one argument of any text.
+func textOption(name string, to *string) option {
+	return valueOption(name, func(value string) error {
+		*to = value
+		return nil
+	})
+}
+
+// matchOption is an option with one argument that matches a pattern, which want
+// describes.
+func matchOption(name string, to *string, pattern *regexp.Regexp, want string) option {
+	return valueOption(name, func(value string) error {
+		if !pattern.MatchString(value) {
+			return errors.New("must be " + want)
+		}
+		*to = value
+		return nil
+	})
+}
+
+// countOption is an option with one argument, a number above zero.
+func countOption(name string, to *int) option {
+	return valueOption(name, func(value string) (err error) {
+		*to, err = parseCount(value)
+		return err
+	})
+}
+
+// durationOption is an option with one argument, a duration within bounds. Without
+// a lower bound it must be above zero; a zero most is no upper bound.
+func durationOption(name string, to *caddy.Duration, least, most time.Duration) option {
+	return valueOption(name, func(value string) (err error) {
+		*to, err = parseDuration(value, least, most)
+		return err
+	})
+}
+
+// secretOption is an option with one argument, a placeholder for a secret. Its error
+// does not repeat the argument, which may be the secret itself.
+func secretOption(name string, to *string) option {
+	return option{name: name, parse: func(d *caddyfile.Dispenser) error {
 		if !d.AllArgs(to) {
 			return d.ArgErr()
 		}
-	}
-	if identity.Source == sourceJWT && identity.Issuer == "" {
-		return d.Err("identify jwt: issuer is missing: `issuer self` for tokens of Gatefold's own keys, or what the tokens' iss claim says")
-	}
-	h.Identify = append(h.Identify, identity)
-	return nil
+		if !isSecretPlaceholder(*to) {
+			return d.Errf("%s: write {env.NAME} or {file./path}: a configuration must not hold the secret itself", name)
+		}
+		return nil
+	}}
 }
 
-func (i *Identity) parseClaim(d *caddyfile.Dispenser) error {
-	var field, claim string
-	if !d.AllArgs(&field, &claim) {
-		return d.ArgErr()
-	}
-	if i.Claims == nil {
-		i.Claims = make(map[string]string)
-	}
-	if _, twice := i.Claims[field]; twice {
-		return d.Errf("claim %s is given twice", field)
-	}
-	i.Claims[field] = claim
-	if _, err := i.claimNames(); err != nil {
-		return d.Err(err.Error())
-	}
-	return nil
-}
-
-func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	h.Deny = new(DenyConfig)
-	seen := seenOptions{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if err := seen.check(d, option); err != nil {
-			return err
-		}
-		switch option {
-		case "login":
-			if !d.AllArgs(&h.Deny.Login) {
-				return d.ArgErr()
-			}
-		case "errors":
-			if d.NextArg() {
-				return d.ArgErr()
-			}
-			h.Deny.Errors = true
-		default:
-			return d.Errf("deny: unknown option %q; known are login, errors", option)
-		}
-	}
-	return nil
-}
-
-func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	h.Paths = new(PathConfig)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() != "allow" {
-			return d.Errf("paths: unknown option %q; known is allow", d.Val())
-		}
-		traits := d.RemainingArgs()
-		if len(traits) == 0 {
+// flagOption is an option without an argument.
+func flagOption(name string, to *bool) option {
+	return option{name: name, parse: func(d *caddyfile.Dispenser) error {
+		if d.NextArg() {
 			return d.ArgErr()
 		}
-		for _, trait := range traits {
-			switch trait {
-			case "empty_segments":
-				h.Paths.EmptySegments = true
-			case "encoded_slash":
-				h.Paths.EncodedSlash = true
-			case "parameters":
-				h.Paths.Parameters = true
-			default:
-				return d.Errf("paths: unknown trait %q; known are empty_segments, encoded_slash, parameters", trait)
-			}
-		}
-	}
-	return nil
+		*to = true
+		return nil
+	}}
 }
 
-// once refuses an option that is given a second time.
-type seenOptions map[string]bool
-
-func (o seenOptions) check(d *caddyfile.Dispenser, option string) error {
-	if o[option] {
-		return d.Errf("%s is given twice", option)
+// parseCount parses a number above zero.
+func parseCount(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, errors.New("must be a number above zero")
 	}
-	o[option] = true
-	return nil
+	return n, nil
 }
 
-// Interface guards
-var (
-	_ caddyfile.Unmarshaler = (*App)(nil)
-	_ caddyfile.Unmarshaler = (*Handler)(nil)
-)
+// parseDuration parses a duration within the bounds of durationOption.
+func parseDuration(text string, least, most time.Duration) (caddy.Duration, error) {
+	parsed, err := caddy.ParseDuration(text)
+	if err == nil && parsed >= max(least, 1) && (most == 0 || parsed <= most) {
+		return caddy.Duration(parsed), nil
+	}
+	bounds := "above zero"
+	switch {
+	case most > 0:
+		bounds = fmt.Sprintf("from %v to %v", least, most)
+	case least > 0:
+		bounds = fmt.Sprintf("of at least %v", least)
+	}
+	return 0, fmt.Errorf("must be a duration %s, such as 500ms, 30s or 24h", bounds)
+}

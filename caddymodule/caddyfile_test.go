@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -19,12 +20,12 @@ func adapt(text string) ([]byte, error) {
 	return config, err
 }
 
-// What is wrong in a Caddyfile fails the load, with file, line and remedy.
+// An error in a Caddyfile fails the load. The message has file, line and remedy.
 func TestCaddyfileBadInput(t *testing.T) {
 	site := func(lines string) string { return "http://localhost:1 {\n\tgatefold {\n" + lines + "\n\t}\n}\n" }
 	global := func(lines string) string { return "{\n\tgatefold {\n" + lines + "\n\t}\n}\n" }
 	tests := []struct{ name, text, want string }{
-		{"unknown subdirective", site("rules x"), `unknown subdirective "rules"`},
+		{"unknown subdirective", site("rules x"), `unknown option "rules"; known are vendor, site, link_param, link_cookie_ttl, deny, paths, identify, local, rule, share_param, share_domain`},
 		{"a matcher", "http://localhost:1 {\n\tgatefold /articles/* {\n}\n}\n", "takes no matcher"},
 		{"a named matcher", "http://localhost:1 {\n\t@a path /a\n\tgatefold @a {\n}\n}\n", "takes no matcher"},
 		{"vendor twice", site("vendor a\nvendor b"), "vendor is given twice"},
@@ -43,8 +44,12 @@ func TestCaddyfileBadInput(t *testing.T) {
 		{"unknown jwt option", site("identify jwt {\nissuer self\nsecret x\n}"), `unknown option "secret"`},
 		{"unknown claim field", site("identify jwt {\nissuer self\nclaim admin role\n}"), "admin"},
 		{"option of http_auth", site("identify http_auth {\nheader x\n}"), "takes none"},
-		{"session_ttl in words", site("session_ttl tomorrow"), "24h"},
-		{"session_ttl of nothing", site("session_ttl 0s"), "at least 1s"},
+		{"link_cookie_ttl in words", site("link_cookie_ttl tomorrow"), "24h"},
+		{"link_cookie_ttl of nothing", site("link_cookie_ttl 0s"), "at least 1s"},
+		{"the former name of link_cookie_ttl", site("session_ttl 24h"), "session_ttl is now link_cookie_ttl"},
+		{"option twice in a rule", site("rule / any {\nlocal\nlocal\n}"), "rule /: local is given twice"},
+		{"claim twice", site("identify jwt {\nissuer self\nclaim user_id a\nclaim user_id b\n}"), "claim user_id is given twice"},
+		{"store without an engine", global("store"), "store bolt [<file>]"},
 		{"link_param with a space", site(`link_param "a b"`), "letters, digits"},
 		{"unknown deny option", site("deny {\nredirect x\n}"), `unknown option "redirect"`},
 		{"unknown rule option", site("rule / any {\nremote\n}"), `unknown option "remote"`},
@@ -53,7 +58,7 @@ func TestCaddyfileBadInput(t *testing.T) {
 		{"a tag of two", site("rule / any {\nengage a,b\n}"), "a comma"},
 		{"local twice", site("local {\n}\nlocal {\n}"), "local is given twice"},
 		{"unknown local directive", site("local {\nserve x\n}"), "serve"},
-		{"unknown path trait", site("paths {\nallow dots\n}"), `unknown trait "dots"`},
+		{"unknown path trait", site("paths {\nallow dots\n}"), `"dots" is unknown; known are empty_segments`},
 		{"global unknown option", global("cache 1MiB"), `unknown option "cache"`},
 		{"global twice", "{\n\tgatefold\n\tdebug\n\tgatefold\n}\n", "given twice"},
 		{"unknown engine", global("store mysql x"), `unknown engine "mysql"`},
@@ -64,10 +69,10 @@ func TestCaddyfileBadInput(t *testing.T) {
 		{"redis password in the URL", global("store redis redis://:hunter2@h"), "{env.NAME}"},
 		{"redis pool of none", global("store redis redis://h {\npool_size 0\n}"), "above zero"},
 		{"redis timeout in words", global("store redis redis://h {\ntimeout soon\n}"), "500ms"},
-		{"redis replicas", global("store redis redis://h {\nack_replicas all\n}"), "at least 1"},
+		{"redis replicas", global("store redis redis://h {\nack_replicas all\n}"), "from 1 to 100"},
 		{"redis certificate alone", global("store redis rediss://h {\ntls {\ncertificate x\n}\n}"), "its key"},
 		{"unknown tls option", global("store redis rediss://h {\ntls {\ninsecure\n}\n}"), `unknown option "insecure"`},
-		{"settings of bolt", global("store bolt /tmp/x {\nprefix a\n}"), "has no settings"},
+		{"settings of bolt", global("store bolt /tmp/x {\nprefix a\n}"), "it takes none"},
 		{"stale_for of nothing", global("stale_for 0s"), "above zero"},
 		{"secret in the open", global("secret hunter2hunter2hunter2"), "{env.NAME}"},
 		{"small cache", global("cache_size 10"), "64MiB"},
@@ -88,8 +93,8 @@ func TestCaddyfileBadInput(t *testing.T) {
 	}
 }
 
-// What only shows when everything is put together fails the load as well.
-func TestConfigurationThatCannotBe(t *testing.T) {
+// Settings that contradict each other or the files they name fail the load.
+func TestContradictorySettings(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty.json")
 	if err := os.WriteFile(empty, []byte(`{"keys":[]}`), 0o600); err != nil {
@@ -126,7 +131,7 @@ func TestConfigurationThatCannotBe(t *testing.T) {
 	}
 }
 
-// The whole grammar, and what becomes of it.
+// A Caddyfile with every subdirective gives this JSON.
 func TestCaddyfileGrammar(t *testing.T) {
 	config, err := adapt(`{
 	gatefold {
@@ -159,7 +164,7 @@ http://localhost:1 {
 		rule /old/:name any
 		rule / any
 		link_param t
-		session_ttl 2d
+		link_cookie_ttl 2d
 		deny {
 			login https://id.example.com/login
 		}
@@ -209,7 +214,7 @@ http://localhost:1 {
 			}
 		}
 	}
-	// The order is the directive's own: after forward_auth, before what answers.
+	// The directive's order: after forward_auth, before the handlers that respond.
 	if len(handlers) != 3 || !strings.Contains(string(handlers[0]), "reverse_proxy") || !strings.Contains(string(handlers[2]), "static_response") {
 		t.Fatalf("the order is %s", handlers)
 	}
@@ -228,14 +233,26 @@ http://localhost:1 {
 			{"path": "/old/:name", "operator": "any", "origin": "Caddyfile:29"},
 			{"path": "/", "operator": "any", "origin": "Caddyfile:30"}
 		],
-		"link_param": "t", "session_ttl": 172800000000000,
+		"link_param": "t", "link_cookie_ttl": 172800000000000,
 		"deny": {"login": "https://id.example.com/login"},
 		"paths": {"empty_segments": true, "encoded_slash": true, "parameters": true}
 	}`)
 }
 
-// A rule that never decides is a mistake of the one who wrote it: both lines are
-// named.
+// JSON with the former name of link_cookie_ttl fails the load with the new name.
+func TestFormerNameInJSON(t *testing.T) {
+	config, err := adapt(fmt.Sprintf("{\n\tadmin off\n\tgatefold {\n\t\tstore bolt %s\n\t}\n}\n\nhttp://127.0.0.1:1 {\n\tgatefold {\n\t\tlink_cookie_ttl 24h\n\t}\n}\n",
+		filepath.Join(t.TempDir(), "gatefold.db")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	former := bytes.Replace(config, []byte("link_cookie_ttl"), []byte("session_ttl"), 1)
+	if err := caddy.Load(former, true); err == nil || !strings.Contains(err.Error(), "session_ttl is now link_cookie_ttl") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// A rule that never decides is logged with its line and that of the rule before it.
 func TestHiddenRuleIsReported(t *testing.T) {
 	newBench(t, "rule / any\n\t\trule /articles entitled premium")
 	for _, entry := range logged.entries(t, "http.handlers.gatefold") {

@@ -11,7 +11,7 @@ const apiDirective = "gatefold_api"
 
 func init() {
 	httpcaddyfile.RegisterDirective(apiDirective, parseAPIDirective)
-	// Behind the gate, where a site has both, and before what answers.
+	// After the gate, if a site has both, and before the handlers that respond.
 	httpcaddyfile.RegisterDirectiveOrder(apiDirective, httpcaddyfile.Before, "respond")
 }
 
@@ -35,51 +35,18 @@ func parseAPIDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, err
 //		plain_http
 //	}
 //
-// It takes no matcher: `handle_path /api/* { gatefold_api }` puts it below a
+// It takes no matcher: write `handle_path /api/* { gatefold_api }` to serve it below a
 // path.
 func (h *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the directive's name
 	if d.NextArg() {
 		return d.Errf("%q: gatefold_api takes no matcher and no argument; to put it below a path, write `handle_path /api/* { gatefold_api }`", d.Val())
 	}
-	seen := seenOptions{}
-	for d.NextBlock(0) {
-		option := d.Val()
-		if option != "issuer" {
-			if err := seen.check(d, option); err != nil {
-				return err
-			}
-		}
-		if err := h.parseOption(d, option); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (h *API) parseOption(d *caddyfile.Dispenser, option string) error {
-	switch option {
-	case "issuer":
-		return h.parseIssuer(d)
-	case "cors":
-		if h.Origins = d.RemainingArgs(); len(h.Origins) == 0 {
-			return d.ArgErr()
-		}
-		for _, origin := range h.Origins {
-			if err := admin.CheckOrigin(origin); err != nil {
-				return d.Errf("cors: %q %v", origin, err)
-			}
-		}
-		return nil
-	case "plain_http":
-		if d.NextArg() {
-			return d.ArgErr()
-		}
-		h.PlainHTTP = true
-		return nil
-	default:
-		return d.Errf("unknown subdirective %q; known are issuer, cors, plain_http", option)
-	}
+	return parseBlock(d, "",
+		option{name: "issuer", parse: h.parseIssuer, repeatable: true},
+		listOption("cors", &h.Origins, admin.CheckOrigin),
+		flagOption("plain_http", &h.PlainHTTP),
+	)
 }
 
 func (h *API) parseIssuer(d *caddyfile.Dispenser) error {
@@ -87,26 +54,12 @@ func (h *API) parseIssuer(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&issuer.Issuer) {
 		return d.ArgErr()
 	}
-	seen := seenOptions{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if err := seen.check(d, option); err != nil {
-			return err
-		}
-		to := map[string]*string{"audience": &issuer.Audience, "jwks": &issuer.JWKS}[option]
-		if to == nil {
-			return d.Errf("issuer: unknown option %q; known are audience, jwks", option)
-		}
-		if !d.AllArgs(to) {
-			return d.ArgErr()
-		}
+	if err := parseBlock(d, "issuer "+issuer.Issuer, textOption("audience", &issuer.Audience), textOption("jwks", &issuer.JWKS)); err != nil {
+		return err
 	}
 	if issuer.Issuer != issuerSelf && issuer.Audience == "" {
-		return d.Errf("issuer %s: audience is missing: without it any token of the issuer, made for whatever service, would open the API", issuer.Issuer)
+		return d.Errf("issuer %s: %w", issuer.Issuer, errNoAudience)
 	}
 	h.Issuers = append(h.Issuers, issuer)
 	return nil
 }
-
-// Interface guard
-var _ caddyfile.Unmarshaler = (*API)(nil)

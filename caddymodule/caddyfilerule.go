@@ -7,47 +7,90 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/policy"
 )
 
+func init() {
+	gateOptions.register(func(h *Handler) []option {
+		return []option{{name: "rule", parse: h.parseRule, repeatable: true}}
+	})
+	ruleOptions.register(func(c *RuleConfig) []option {
+		return []option{{name: "local", parse: c.parseLocal}, listOption("engage", &c.Engaged, nil)}
+	})
+}
+
+// ruleOptions are the options of a rule's block. A capability adds its own from its
+// own file.
+var ruleOptions optionSet[RuleConfig]
+
 var methodsPattern = regexp.MustCompile(`^[A-Z]+(,[A-Z]+)*$`)
 
-// parseRule reads `rule <path> [<METHOD,…>] <operator> [<arguments>…]` with what
-// its block says, and compiles the rule by itself, so that what is wrong with it is told with its
-// line.
+const ruleSyntax = "write `rule <path> [<METHOD,…>] <operator> [<arguments>…]`, or the steps in a block"
+
+// parseRule reads `rule <path> [<METHOD,…>] [<operator> [<arguments>…]] { … }`. The
+// block holds further steps and the rule's options. The rule is compiled by itself,
+// so that an error has its line.
 func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
-	origin := fmt.Sprintf("%s:%d", d.File(), d.Line())
+	rule := RuleConfig{Origin: fmt.Sprintf("%s:%d", d.File(), d.Line())}
 	args := d.RemainingArgs()
-	if len(args) < 2 {
-		return d.Err("rule: write `rule <path> [<METHOD,…>] <operator> [<arguments>…]`")
+	if len(args) == 0 {
+		return d.Err("rule: " + ruleSyntax)
 	}
-	rule := RuleConfig{Path: args[0], Origin: origin}
+	rule.Path, args = args[0], args[1:]
 	if err := checkCaptures(rule.Path); err != nil {
 		return d.WrapErr(err)
 	}
-	args = args[1:]
-	if methodsPattern.MatchString(args[0]) {
-		rule.Methods = strings.Split(args[0], ",")
-		if args = args[1:]; len(args) == 0 {
-			return d.Err("rule: the operator is missing, such as any, authenticated or entitled")
+	if len(args) > 0 && methodsPattern.MatchString(args[0]) {
+		rule.Methods, args = strings.Split(args[0], ","), args[1:]
+	}
+	if len(args) > 0 {
+		if err := rule.addStep(args[0], args[1:]); err != nil {
+			return d.Errf("rule %s: %v", rule.Path, err)
 		}
 	}
-	rule.Operator = args[0]
-	arguments, err := policy.StandardOperators().PlainArguments(rule.Operator, args[1:])
-	if err != nil {
-		return d.Errf("rule %s: %v", rule.Path, err)
-	}
-	rule.Arguments = arguments
-	if err := rule.parseBlock(d); err != nil {
+	if err := parseBlock(d, "rule "+rule.Path, rule.blockOptions()...); err != nil {
 		return err
+	}
+	if rule.Operator == "" {
+		return d.Errf("rule %s: the operator is missing, such as any, authenticated or entitled: %s", rule.Path, ruleSyntax)
+	}
+	if err := policy.CheckTags(rule.Engaged); err != nil {
+		return d.Errf("rule %s: engage: %v", rule.Path, err)
 	}
 	if _, err := policy.CompileRules([]policy.Rule{rule.rule(1)}, policy.StandardOperators()); err != nil {
 		return d.Errf("rule %s: %v", rule.Path, unwrapRule(err))
 	}
 	h.Rules = append(h.Rules, rule)
+	return nil
+}
+
+// blockOptions returns what a rule's block may hold: a step for every operator, and
+// the rule's options.
+func (c *RuleConfig) blockOptions() []option {
+	var options []option
+	for _, operator := range policy.StandardOperators().Names() {
+		options = append(options, option{name: operator, repeatable: true, parse: func(d *caddyfile.Dispenser) error {
+			if err := c.addStep(operator, d.RemainingArgs()); err != nil {
+				return d.Errf("rule %s: %v", c.Path, err)
+			}
+			return nil
+		}})
+	}
+	return append(options, ruleOptions.of(c)...)
+}
+
+// addStep adds a step that is written in words.
+func (c *RuleConfig) addStep(operator string, words []string) error {
+	step, err := policy.StandardOperators().Words(operator, words)
+	switch {
+	case err != nil:
+		return err
+	case c.Operator == "":
+		c.Operator, c.Arguments = step.Operator, step.Arguments
+	default:
+		c.Then = append(c.Then, StepConfig(step))
+	}
 	return nil
 }
 
@@ -71,50 +114,10 @@ func checkCaptures(path string) error {
 	return nil
 }
 
-// parseBlock reads the block of a rule: what becomes of a request that it
-// allows, and what a visit records.
-func (c *RuleConfig) parseBlock(d *caddyfile.Dispenser) error {
-	seen := seenOptions{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if err := seen.check(d, option); err != nil {
-			return err
-		}
-		switch option {
-		case "local":
-			if d.NextArg() {
-				return d.Err("rule: local takes no argument: what answers is said once for the site, as `local { … }`")
-			}
-			c.Local = true
-		case "engage":
-			if c.Engaged = d.RemainingArgs(); len(c.Engaged) == 0 {
-				return d.ArgErr()
-			}
-			if err := policy.CheckTags(c.Engaged); err != nil {
-				return d.Errf("rule %s: engage: %v", c.Path, err)
-			}
-		default:
-			return d.Errf("rule: unknown option %q; known are local, engage", option)
-		}
+func (c *RuleConfig) parseLocal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Err("rule: local takes no argument: write the routes once for the site, as `local { … }`")
 	}
-	return nil
-}
-
-// finishLocal reads the directives of `local`, for which the state of the whole
-// Caddyfile is needed.
-func (h *Handler) finishLocal(helper httpcaddyfile.Helper) error {
-	if h.localSegment == nil {
-		return nil
-	}
-	handler, err := httpcaddyfile.ParseSegmentAsSubroute(helper.WithDispenser(h.localSegment))
-	if err != nil {
-		return err
-	}
-	h.localSegment = nil
-	routes, ok := handler.(*caddyhttp.Subroute)
-	if !ok {
-		return fmt.Errorf("local: its directives give a %T", handler)
-	}
-	h.Local = routes
+	c.Local = true
 	return nil
 }

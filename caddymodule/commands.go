@@ -1,35 +1,35 @@
 package caddymodule
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"strconv"
+	"context"
+	"errors"
+	"os"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/policy/store/boltengine"
+	"github.com/gatefold/gatefold/policy/store/engine"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
-// In a Caddy with this module the commands are `caddy gatefold …`. Gatefold's own
-// binary has the short names as well, see Commands.
+// In any Caddy with this module the commands are `caddy gatefold …`. The binary
+// gatefold also registers them without the prefix.
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  directive,
 		Usage: "<command>",
-		Short: "Manages signed links, grants and tokens of a running Gatefold",
+		Short: "Manages signed links, grants, rules and tokens of a running Gatefold",
 		Long: `
-Talks to a running server over Caddy's local admin endpoint. What it changes
-counts from the next request on.
+Calls a running server at Caddy's local admin endpoint. A change takes effect with
+the next request.
 `,
 		CobraFunc: func(cmd *cobra.Command) {
 			for _, command := range Commands() {
-				sub := &cobra.Command{Use: command.Name + " " + command.Usage, Short: command.Short, Long: strings.TrimSpace(command.Long)}
+				sub := &cobra.Command{Use: command.Name + " " + command.Usage, Short: command.Short}
 				command.CobraFunc(sub)
 				cmd.AddCommand(sub)
 			}
@@ -37,179 +37,49 @@ counts from the next request on.
 	})
 }
 
-// Commands returns Gatefold's commands, for a binary that registers them under
-// their short names.
+// Commands returns the commands of Gatefold, for a binary that registers them at
+// the top level.
 func Commands() []caddycmd.Command {
-	return []caddycmd.Command{
-		{
-			Name: "client", Usage: "<command>", Short: "Creates, lists and revokes clients of the management API", CobraFunc: clientCommands,
-			Long: "Creates, lists and revokes clients of the management API: programs that get access tokens for an id and a secret.",
-		},
-		{
-			Name: "link", Usage: "<command>", Short: "Creates, shows and revokes signed links", CobraFunc: linkCommands,
-			Long: "Creates, shows and revokes signed links: URLs that open one resource to whoever holds them.",
-		},
-		{
-			Name: "explain", Usage: "<url>", Short: "Tells how a request would be decided, and why", CobraFunc: explainCommand,
-			Long: "Tells how the gate would decide a request, step by step. It spends nothing.",
-		},
-		{
-			Name: "grant", Usage: "<command>", Short: "Adds, lists, removes, imports and exports grants", CobraFunc: grantCommands,
-			Long: "Adds, lists, removes, imports and exports grants: who may have what, from when to when.",
-		},
-		{
-			Name: "domain", Usage: "<command>", Short: "Trusts publisher domains, shows and probes their keys, denies keys", CobraFunc: domainCommands,
-			Long: "Manages the publisher domains whose signed links open pages: by pinned keys or by their key sets.",
-		},
-		{
-			Name: "key", Usage: "<command>", Short: "Lists, rotates and retires signing keys", CobraFunc: keyCommands,
-			Long: "Lists, rotates and retires the keys with which the vendor's links and reader tokens are signed.",
-		},
-		{
-			Name: "rule", Usage: "<command>", Short: "Lists, changes, exports, imports and tests a site's rules", CobraFunc: ruleCommands,
-			Long: "Lists, changes, exports, imports and tests the rules of a site: who may read what.",
-		},
-		{
-			Name: "status", Short: "Tells the state of the running server", CobraFunc: statusCommand,
-			Long: "Tells the state of the running server; exit code 1 when it is failing.",
-		},
-		{
-			Name: "store", Usage: "<command>", Short: "Copies and checks the database", CobraFunc: storeCommands,
-			Long: "Copies the database of the running server, and checks copies.",
-		},
-		{
-			Name: "token", Usage: "<command>", Short: "Makes tokens for tests and support", CobraFunc: tokenCommands,
-			Long: "Makes tokens: of readers, signed by the vendor's own key, and of clients of the management API.",
-		},
-	}
-}
-
-// subcommand adds a command that calls the running server.
-func subcommand(parent *cobra.Command, use, short string, args cobra.PositionalArgs, run func(*call) error) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short}
-	runnable(cmd, args, run)
-	parent.AddCommand(cmd)
-	return cmd
-}
-
-// runnable makes a command call the running server.
-func runnable(cmd *cobra.Command, args cobra.PositionalArgs, run func(*call) error) {
-	cmd.Args, cmd.SilenceUsage = args, true
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := newClient(cmd)
-		if err != nil {
-			return err
-		}
-		asJSON, _ := cmd.Flags().GetBool("json")
-		return run(&call{client: c, cmd: cmd, args: args, json: asJSON, out: cmd.OutOrStdout()})
-	}
-}
-
-// call is one run of a command.
-type call struct {
-	*client
-	cmd  *cobra.Command
-	args []string
-	json bool
-	out  io.Writer
-}
-
-func (c *call) text(flag string) string { value, _ := c.cmd.Flags().GetString(flag); return value }
-
-func (c *call) changed(flag string) bool { return c.cmd.Flags().Changed(flag) }
-
-// request calls the API and decodes the answer.
-func (c *call) request(method, path string, query url.Values, in, out any) error {
-	return c.do(c.cmd.Context(), method, path, query, in, out)
-}
-
-// printJSON prints a value for machines.
-func (c *call) printJSON(value any) error {
-	encoder := json.NewEncoder(c.out)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
-}
-
-// table prints rows in columns for people.
-func (c *call) table(header string, rows [][]string) error {
-	w := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, header)
-	for _, row := range rows {
-		for i, cell := range row {
-			row[i] = printable(cell)
-		}
-		fmt.Fprintln(w, strings.Join(row, "\t"))
-	}
-	return w.Flush()
-}
-
-// printable keeps what others wrote from steering the terminal.
-func printable(text string) string {
-	return strings.Map(func(c rune) rune {
-		if c < 0x20 || c >= 0x7f && c < 0xa0 {
-			return '?'
-		}
-		return c
-	}, text)
-}
-
-// pages calls yield with every record of a listing, page after page.
-func pages[T any](c *call, path string, query url.Values, id func(T) string, yield func(T) error) error {
-	const size = 500
-	if query == nil {
-		query = url.Values{}
-	}
-	query.Set("limit", strconv.Itoa(size))
-	for {
-		var page []T
-		if err := c.request(http.MethodGet, path, query, nil, &page); err != nil {
-			return err
-		}
-		for _, record := range page {
-			if err := yield(record); err != nil {
-				return err
-			}
-		}
-		if len(page) < size {
-			return nil
-		}
-		query.Set("from", id(page[len(page)-1]))
-	}
-}
-
-// list prints every record of a listing: a JSON array for machines, a table for
-// people.
-func list[T any](c *call, path string, id func(T) string, header string, row func(T) []string) error {
-	records := []T{}
-	err := pages(c, path, nil, id, func(record T) error {
-		records = append(records, record)
-		return nil
+	return command.Commands(command.Options{
+		Vendor: defaultVendor, Database: defaultDatabase,
+		OpenStore: openLocation, JudgeConfig: judgeOfConfig, JudgeRules: judgeOfRules,
 	})
-	if err != nil {
-		return err
-	}
-	if c.json {
-		return c.printJSON(records)
-	}
-	rows := make([][]string, len(records))
-	for i, record := range records {
-		rows[i] = row(record)
-	}
-	return c.table(header, rows)
 }
 
-// timeFlag reads a flag that is an RFC 3339 time, or a date, which is its first
-// moment in UTC.
-func (c *call) timeFlag(name string) (*time.Time, error) {
-	text := c.text(name)
-	if text == "" {
-		return nil, nil
+// openLocation opens a store for a copy. A source must exist.
+func openLocation(ctx context.Context, location command.StoreLocation, source bool) (engine.Dumper, error) {
+	name := location.Name
+	if isSecretPlaceholder(name) {
+		var err error
+		if name, err = readSecret("url", name); err != nil {
+			return nil, err
+		}
+	} else if !strings.Contains(name, "://") {
+		if _, err := os.Stat(name); err != nil && source {
+			return nil, err
+		}
+		return boltengine.Open(name)
 	}
-	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return &at, nil
+	options, err := redisengine.ParseURLs(strings.Split(name, ","))
+	if err != nil {
+		return nil, err
+	}
+	options.Prefix = location.Prefix
+	if location.Authority != "" || location.ServerName != "" {
+		if options.TLS == nil {
+			return nil, errors.New("--authority and --server-name are for rediss://")
+		}
+		side := StoreTLS{Authority: location.Authority, ServerName: location.ServerName}
+		if err := side.apply(options.TLS); err != nil {
+			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("--%s: %q is not a time such as 2027-01-31T12:00:00Z or 2027-01-31", name, text)
+	backend, err := redisengine.New(options)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := backend.Inspect(ctx); err != nil {
+		return nil, errors.Join(err, backend.Close())
+	}
+	return backend, nil
 }

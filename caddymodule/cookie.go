@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/memory"
 )
 
 // linkPass is what a link cookie says: that this browser redeemed this link.
@@ -34,7 +35,7 @@ type cookieSealer struct {
 	site []byte
 	macs sync.Pool // of hash.Hash, keyed
 	// recent holds what was verified a moment ago, by its value.
-	recent *policy.Recent[redeemedCookie]
+	recent *memory.Recent[redeemedCookie]
 }
 
 // recentCookies is how many link cookies are remembered for a site.
@@ -43,7 +44,7 @@ const recentCookies = 512
 func newCookieSealer(key [sha256.Size]byte, vendor, site string) *cookieSealer {
 	s := &cookieSealer{
 		site:   appendText(appendText(nil, vendor), site),
-		recent: policy.NewRecent[redeemedCookie](recentCookies),
+		recent: memory.NewRecent[redeemedCookie](recentCookies),
 	}
 	s.macs.New = func() any { return hmac.New(sha256.New, key[:]) }
 	return s

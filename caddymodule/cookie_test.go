@@ -112,9 +112,9 @@ func TestCookieAttributes(t *testing.T) {
 	}
 }
 
-// The cookie ends with session_ttl or with the link, whichever is first.
+// The cookie ends with link_cookie_ttl or with the link, whichever is first.
 func TestCookieEnds(t *testing.T) {
-	b := newBench(t, standardRules+"\n\t\tsession_ttl 10m\n")
+	b := newBench(t, standardRules+"\n\t\tlink_cookie_ttl 10m\n")
 	long, _ := b.link(keys.LinkClaims{})
 	short, _ := b.link(keys.LinkClaims{ExpiresAt: clock.Now().Unix() + 60})
 	longCookie, shortCookie := b.get(long).page().linkCookie(), b.get(short).page().linkCookie()

@@ -1,15 +1,75 @@
-// Package caddymodule puts Gatefold into Caddy. It is the only package that
-// imports Caddy, and importing it registers every module:
+// Package caddymodule integrates Gatefold with Caddy. It is the only package that
+// imports Caddy, and importing it registers these modules and the command
+// `gatefold`:
 //
-//	gatefold                  the app (global option): store, secret, caches
-//	http.handlers.gatefold    the gate (directive): handler.go is its whole way
-//	http.handlers.gatefold_api    the management API for other machines (directive): api.go
-//	http.handlers.gatefold_keys   the vendor's public keys (directive): keysdirective.go
-//	http.reverse_proxy.upstreams.gatefold   the site's entry point: entrypoint.go
-//	admin.api.gatefold        the management API on Caddy's local admin endpoint
+//	gatefold                               the app (global option): store, secret, caches
+//	http.handlers.gatefold                 the gate (site directive)
+//	http.handlers.gatefold_api             the management API for other machines (directive)
+//	http.handlers.gatefold_keys            a vendor's public keys (directive)
+//	http.reverse_proxy.upstreams.gatefold  the site's entry point as an upstream
+//	admin.api.gatefold                     the management API at Caddy's admin endpoint
 //
-// and the command `gatefold`. A request's way through the gate is one function,
-// Handler.ServeHTTP; each of its steps is a file: clean.go, identify.go,
-// redeem.go, session.go, forward.go, answer.go. What is open for long is watched
-// in streams.go; what all gates of a store share is in shared.go.
+// A request passes through one function, Handler.ServeHTTP.
+//
+// The gate:
+//
+//	handler.go       the directive's module, and the steps of a request
+//	site.go          what a gate needs of the open store
+//	ruleconfig.go    configured rules
+//	request.go       a request in the gate, and what it keeps of its headers
+//	clean.go         removal of spoofable headers and parameters
+//	query.go         parameters of a query string
+//	identify.go      the reader: tokens and earlier authentication
+//	linkevidence.go  signed links that a request carries, and their removal from its URL
+//	redeem.go        redemption of counted links
+//	cookie.go        the cookie of a redeemed link
+//	upstream.go      headers to the origin, the reader assertion among them
+//	response.go      headers of allowed responses
+//	deny.go          responses to denied requests
+//	stream.go        open streams, and how they are cut
+//	streamwriter.go  response writer of a stream
+//	explain.go       how a request would be decided
+//	overrides.go     hypothetical grants of an explanation
+//	trace.go         tracing attributes of a decision
+//	metrics.go       metrics of decisions and store operations
+//	storemetrics.go  metrics collected from the open stores
+//
+// The app and its store:
+//
+//	app.go           the app's module: life cycle and background jobs
+//	registry.go      the gates, APIs and address guards of a configuration
+//	lazy.go          values that are made at first use
+//	stores.go        stores that survive reloads
+//	storeconfig.go   settings of the store, with secrets from placeholders
+//	openredis.go     opening and observing a shared Redis
+//	secretfile.go    the secret in a file beside the database
+//	storebackup.go   backups at the admin endpoint
+//
+// The management API and the other modules:
+//
+//	api.go            the API directive's module
+//	apitls.go         refusal of API requests without TLS
+//	adminendpoint.go  the API at Caddy's admin endpoint
+//	keysets.go        settings of fetched key sets, and those that a handler watches
+//	keysdirective.go  the directive that serves public keys
+//	entrypoint.go     the upstream source and transport of an entry point
+//	address.go        addresses that an entry point may lead to
+//
+// The Caddyfile:
+//
+//	caddyfile.go          blocks of options, and their types of arguments
+//	caddyfileapp.go       the global option
+//	caddyfilestore.go     store, in the global option
+//	caddyfilejwks.go      jwks, in the global option
+//	caddyfilegate.go      the site directive
+//	caddyfileidentify.go  identify, in the site directive
+//	caddyfilerule.go      rule, in the site directive
+//	caddyfilelocal.go     local, in the site directive
+//	caddyfileshare.go     share_param and share_domain, in the site directive
+//	caddyfileapi.go       the API directive
+//
+// The command, whose subcommands are in package command:
+//
+//	commands.go     registration with Caddy, and what the commands need of this package
+//	ruleoffline.go  decisions of a rule test without a server
 package caddymodule

@@ -1,7 +1,7 @@
 package caddymodule
 
 import (
-	"context"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,10 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -27,35 +24,27 @@ func init() {
 	caddy.RegisterModule(&EntryPoint{})
 }
 
-// EntryPoint sends what a gate allowed to the site's entry point, as it was set at
-// the management API. The next request after a change goes to the new one.
+// EntryPoint sends allowed requests to the site's entry point, which is set with the
+// management API. A change applies to the next request.
 //
-// It brings its own transport, which looks at the address at the moment when it
-// connects: an entry point must not lead to what only this machine or its network
-// can reach, whatever a name resolves to, and whenever it does. Of such addresses
-// those work that are listed.
+// It has a transport of its own, which checks the address when it connects: an entry
+// point must not lead to an address that only this machine or its network can reach,
+// whatever its host name resolves to at that time, unless the address is listed.
 //
-// The path of the entry point is put before that of the request. The Host is the
-// one that the reader asked for, unless `header_up Host` says another.
+// The path of the entry point prefixes the request's path. The Host header is the
+// reader's, unless `header_up Host` sets another.
 type EntryPoint struct {
-	// Allow lists addresses that are not public and may be an entry point all the
-	// same: an address, a CIDR prefix, or an address with a port. An address
-	// of this machine needs a port.
+	// Allow lists addresses that are not public and may be entry points: an
+	// address, a CIDR prefix, or an address with a port. An address of this
+	// machine requires a port.
 	Allow []string `json:"allow,omitempty"`
 
-	// CA lists PEM files with certificate authorities that are trusted instead of
-	// the system's.
+	// CA lists PEM files of certificate authorities to trust instead of the
+	// system's.
 	CA []string `json:"ca,omitempty"`
 
 	guard     *addressGuard
 	transport *http.Transport
-	last      atomic.Pointer[parsedEntry]
-}
-
-// parsedEntry is an entry point that was read.
-type parsedEntry struct {
-	text string
-	url  *url.URL
 }
 
 // CaddyModule returns the Caddy module information.
@@ -63,18 +52,23 @@ func (*EntryPoint) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.reverse_proxy.upstreams.gatefold", New: func() caddy.Module { return new(EntryPoint) }}
 }
 
-// resolver finds the addresses of entry points; tests have their own.
+// resolver resolves the host names of entry points; tests replace it.
 var resolver = new(net.Resolver)
 
-// Provision prepares the source, and gives its reverse proxy the transport.
+// Provision prepares the source, and sets the transport of its reverse proxy.
 func (e *EntryPoint) Provision(ctx caddy.Context) error {
 	var err error
 	if e.guard, err = newAddressGuard(e.Allow); err != nil {
 		return err
 	}
-	roots, err := readAuthorities(e.CA)
-	if err != nil {
-		return err
+	var roots *x509.CertPool // nil for the system's
+	for _, file := range e.CA {
+		if roots == nil {
+			roots = x509.NewCertPool()
+		}
+		if err := addAuthorities(roots, file); err != nil {
+			return fmt.Errorf("ca: %w", err)
+		}
 	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Resolver: resolver, Control: e.guard.control}
 	e.transport = &http.Transport{
@@ -82,7 +76,7 @@ func (e *EntryPoint) Provision(ctx caddy.Context) error {
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
-		DisableCompression:  true, // what the reader accepts is between her and the origin
+		DisableCompression:  true, // content encodings are negotiated by the reader and the origin
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     2 * time.Minute,
 	}
@@ -95,46 +89,29 @@ func (e *EntryPoint) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	app.(*App).addEntryGuard(e.guard)
+	app.(*App).guards.add(e.guard)
 	return nil
 }
 
-// proxyOf returns the reverse proxy that a source of upstreams is part of.
+// proxyOf returns the reverse proxy that the source of upstreams belongs to. It fails
+// if the proxy has another transport or other upstreams.
 func proxyOf(ctx caddy.Context) (*reverseproxy.Handler, error) {
-	lineage := ctx.Modules()
-	if len(lineage) < 2 {
-		return nil, errors.New("dynamic gatefold: it belongs into reverse_proxy")
+	var proxy *reverseproxy.Handler
+	if lineage := ctx.Modules(); len(lineage) > 1 {
+		proxy, _ = lineage[len(lineage)-2].(*reverseproxy.Handler)
 	}
-	proxy, ok := lineage[len(lineage)-2].(*reverseproxy.Handler)
 	switch {
-	case !ok:
-		return nil, errors.New("dynamic gatefold: it belongs into reverse_proxy itself, not into another source of upstreams")
+	case proxy == nil:
+		return nil, errors.New("dynamic gatefold: put it directly into reverse_proxy, not into another source of upstreams")
 	case proxy.TransportRaw != nil || proxy.Transport != nil:
-		return nil, errors.New("dynamic gatefold: it brings its own transport, which looks at addresses when it connects: leave transport out")
+		return nil, errors.New("dynamic gatefold: it has its own transport, which checks addresses: leave transport out")
 	case len(proxy.Upstreams) > 0:
 		return nil, errors.New("dynamic gatefold: the entry point is the only upstream: leave the others out")
 	}
 	return proxy, nil
 }
 
-func readAuthorities(files []string) (*x509.CertPool, error) {
-	if len(files) == 0 {
-		return nil, nil
-	}
-	roots := x509.NewCertPool()
-	for _, file := range files {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s holds no certificate in PEM", file)
-		}
-	}
-	return roots, nil
-}
-
-// Cleanup closes the connections that wait for requests.
+// Cleanup closes idle connections.
 func (e *EntryPoint) Cleanup() error {
 	if e.transport != nil {
 		e.transport.CloseIdleConnections()
@@ -143,45 +120,45 @@ func (e *EntryPoint) Cleanup() error {
 }
 
 // GetUpstreams implements reverseproxy.UpstreamSource.
-func (e *EntryPoint) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
-	entry, err := e.of(r)
+func (*EntryPoint) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
+	entry, err := entryPoint(r)
 	if err != nil {
 		return nil, err
 	}
 	return []*reverseproxy.Upstream{{Dial: hostPort(entry)}}, nil
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. It sends a copy of the request to the entry
+// point.
 func (e *EntryPoint) RoundTrip(r *http.Request) (*http.Response, error) {
-	entry, err := e.of(r)
+	entry, err := entryPoint(r)
 	if err != nil {
 		return nil, err
 	}
 	address := *r.URL
 	address.Scheme, address.Host = entry.Scheme, entry.Host
 	if base := strings.TrimSuffix(entry.EscapedPath(), "/"); base != "" {
-		// Both are in the one form in which they were judged.
+		// Join the escaped forms, which are the ones the rules matched.
 		address.RawPath = base + r.URL.EscapedPath()
 		if address.Path, err = url.PathUnescape(address.RawPath); err != nil {
-			return nil, errors.New("the path of the request cannot be put behind that of the entry point")
+			return nil, errors.New("the request's path cannot be appended to the entry point's")
 		}
 	}
-	// Whoever called keeps the request; it is copied as far as it is changed.
 	forwarded := *r
 	forwarded.URL = &address
 	return e.transport.RoundTrip(&forwarded)
 }
 
-// maxHops bounds through how many proxies a request may have come: an entry point
-// that leads back to a gate would send it round for ever.
+// maxHops bounds the proxies that a request may have passed: an entry point that
+// leads back to a gate would make it loop.
 const maxHops = 10
 
-// of returns the entry point of the site whose gate allowed the request.
-func (e *EntryPoint) of(r *http.Request) (*url.URL, error) {
+// entryPoint returns the entry point of the site whose gate allowed the request.
+func entryPoint(r *http.Request) (*url.URL, error) {
 	forwarding, ok := forwardingOf(r)
 	switch {
 	case !ok:
-		return nil, errors.New("no gate decided this request: put the gatefold directive into the same site")
+		return nil, errors.New("no gate decided this request: add the gatefold directive to the site")
 	case forwarding.EntryPoint == "":
 		return nil, errors.New("the site has no entry point: set one with PUT /api/proxy")
 	}
@@ -190,20 +167,16 @@ func (e *EntryPoint) of(r *http.Request) (*url.URL, error) {
 		hops += 1 + strings.Count(via, ",")
 	}
 	if hops > maxHops {
-		return nil, errors.New("the request came through too many proxies: does the entry point lead back here?")
-	}
-	if last := e.last.Load(); last != nil && last.text == forwarding.EntryPoint {
-		return last.url, nil
+		return nil, errors.New("the request passed too many proxies: the entry point may lead back to this server")
 	}
 	entry, err := store.ParseEntryPoint(forwarding.EntryPoint)
 	if err != nil {
 		return nil, fmt.Errorf("the site's entry point %w", err)
 	}
-	e.last.Store(&parsedEntry{forwarding.EntryPoint, entry})
 	return entry, nil
 }
 
-// forwardingOf returns how the gate says that a request goes on.
+// forwardingOf returns the forwarding settings that the gate stored with the request.
 func forwardingOf(r *http.Request) (*policy.Forwarding, bool) {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
@@ -214,17 +187,13 @@ func forwardingOf(r *http.Request) (*policy.Forwarding, bool) {
 	return forwarding, ok && forwarding != nil
 }
 
-// hostPort returns the host and port of a URL.
+// hostPort returns the host and port of an http or https URL.
 func hostPort(address *url.URL) string {
-	port := address.Port()
-	switch {
-	case port != "":
-	case address.Scheme == "https":
+	port := "80"
+	if address.Scheme == "https" {
 		port = "443"
-	default:
-		port = "80"
 	}
-	return net.JoinHostPort(address.Hostname(), port)
+	return net.JoinHostPort(address.Hostname(), cmp.Or(address.Port(), port))
 }
 
 // UnmarshalCaddyfile sets up the source. Syntax:
@@ -235,48 +204,13 @@ func hostPort(address *url.URL) string {
 //	}
 func (e *EntryPoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the source's name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		to := map[string]*[]string{"allow": &e.Allow, "ca": &e.CA}[d.Val()]
-		if to == nil {
-			return d.Errf("dynamic gatefold: unknown option %q; known are allow, ca", d.Val())
-		}
-		values := d.RemainingArgs()
-		if len(values) == 0 {
-			return d.ArgErr()
-		}
-		*to = append(*to, values...)
-	}
-	if _, err := newAddressGuard(e.Allow); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
-}
-
-// checkEntryPoint says what is wrong with an entry point that is being set, as far
-// as that can be known now: a name may resolve to something else when the gate
-// connects, or to nothing yet.
-func (a *App) checkEntryPoint(ctx context.Context, entry *url.URL) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	addresses, err := resolver.LookupNetIP(ctx, "ip", entry.Hostname())
-	if err != nil {
-		return nil //nolint:nilerr // what does not resolve leads nowhere
-	}
-	_, text, _ := net.SplitHostPort(hostPort(entry))
-	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		return errors.New("its port is not one")
-	}
-	guards := a.entryGuards()
-	for _, address := range addresses {
-		if !guards.admits(address, uint16(port)) {
-			return errAddress
-		}
-	}
-	return nil
+	return parseBlock(d, "dynamic gatefold",
+		listOption("allow", &e.Allow, func(text string) error {
+			_, err := parseListed(text)
+			return err
+		}).repeated(),
+		listOption("ca", &e.CA, nil).repeated(),
+	)
 }
 
 // Interface guards

@@ -16,8 +16,8 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// explain tells how a gate of a vendor would decide a request. It takes the
-// request through the same steps as Handler.decide, and spends nothing.
+// explain explains how a gate of a vendor would decide a request. It decides by the
+// same function as the gate, and spends nothing.
 func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainRequest) (*admin.Explanation, error) {
 	gate, err := a.gateOf(vendor, request.Site)
 	if err != nil {
@@ -35,17 +35,24 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 		return nil, err
 	}
 	e.store = a.shared.store
-	decision := e.decide(ctx)
-	e.addDecision(&decision)
+	e.decide(ctx)
 	return e.result, e.addGrants(ctx)
 }
 
-// newExplainer returns an explainer of one request at a gate. What it tells of
-// grants and links it looks up in its store, which a caller adds.
+// newExplainer returns an explainer of one request at a gate. The caller sets its
+// store, if there is one, for details of grants and links.
 func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime) (*explainer, error) {
-	page, err := url.Parse(request.URL)
-	if err != nil || page.Host == "" || page.Scheme != "http" && page.Scheme != "https" {
+	scheme, rest, _ := strings.Cut(request.URL, "://")
+	authority, target := rest, "/"
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		authority, target = rest[:i], rest[i:]
+	}
+	page, err := url.Parse(scheme + "://" + authority)
+	if err != nil || page.Host == "" || scheme != "http" && scheme != "https" {
 		return nil, &admin.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The url must be a whole http or https URL."}
+	}
+	if target[0] != '/' {
+		target = "/" + target // as clients send it
 	}
 	if request.Method == "" {
 		request.Method = http.MethodGet
@@ -54,7 +61,7 @@ func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime
 		request.UserID = hypotheticalReader
 	}
 	return &explainer{
-		request: request, gate: gate, site: site, page: page,
+		request: request, gate: gate, site: site, host: page.Host, target: target,
 		result: &admin.Explanation{
 			Vendor: gate.Vendor, Site: gate.Site, Method: request.Method,
 			Grants: []admin.ExplainedGrant{}, Readings: []admin.ExplainedReading{},
@@ -62,137 +69,64 @@ func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime
 	}, nil
 }
 
-// gateOf finds the handler of a site; without a name the vendor's only one, or
-// the one of the vendor's own name.
-func (a *App) gateOf(vendor, site string) (*Handler, error) {
-	a.gatesMu.Lock()
-	defer a.gatesMu.Unlock()
-	return selectGate(a.gates, vendor, site)
-}
-
-func selectGate(gates []*Handler, vendor, site string) (*Handler, error) {
-	var known []string
-	var own, only *Handler
-	for _, gate := range gates {
-		if gate.Vendor != vendor {
-			continue
-		}
-		if gate.Site == site {
-			return gate, nil
-		}
-		if gate.Site == vendor {
-			own = gate
-		}
-		only, known = gate, append(known, gate.Site)
-	}
-	slices.Sort(known)
-	known = slices.Compact(known)
-	switch {
-	case site == "" && own != nil:
-		return own, nil
-	case site == "" && len(known) == 1:
-		return only, nil
-	}
-	return nil, &admin.RefusedError{
-		Status: http.StatusNotFound,
-		Detail: fmt.Sprintf("The configuration has no such site of vendor %s; it has: %s.", vendor, strings.Join(known, ", ")),
-	}
-}
-
-// fixedRules returns the rules of a site that this configuration says, by rank;
-// none where the store has them.
-func (a *App) fixedRules(vendor, site string) []policy.Rule {
-	a.gatesMu.Lock()
-	defer a.gatesMu.Unlock()
-	for _, gate := range a.gates {
-		if gate.Vendor == vendor && gate.Site == site && len(gate.Rules) > 0 {
-			return gate.fixedRules()
-		}
-	}
-	return nil
-}
-
-// addGate makes a handler known to explanations and to the management API.
-func (a *App) addGate(h *Handler) {
-	a.gatesMu.Lock()
-	defer a.gatesMu.Unlock()
-	a.gates = append(a.gates, h)
-}
-
-// addEntryGuard makes known which addresses a reverse proxy may reach.
-func (a *App) addEntryGuard(guard *addressGuard) {
-	a.gatesMu.Lock()
-	defer a.gatesMu.Unlock()
-	a.entries = append(a.entries, guard)
-}
-
-func (a *App) entryGuards() addressGuards {
-	a.gatesMu.Lock()
-	defer a.gatesMu.Unlock()
-	return slices.Clone(a.entries)
-}
-
-// explainer is one request that is being explained.
+// explainer explains one request.
 type explainer struct {
-	request admin.ExplainRequest
-	gate    *Handler
-	site    *siteRuntime
-	store   *store.Store
-	page    *url.URL
-	reader  policy.Reader
-	skus    []string // that the rules ask for
-	result  *admin.Explanation
+	request      admin.ExplainRequest
+	gate         *Handler
+	site         *siteRuntime
+	store        *store.Store
+	host, target string // as a client sends them
+	query        string // of the target
+	reader       policy.Reader
+	skus         []string // that the rules ask for
+	result       *admin.Explanation
 }
 
-// decide takes the request through the steps of the gate.
-func (e *explainer) decide(ctx context.Context) policy.Decision {
-	method, ok := policy.JudgedMethod(e.result.Method, false)
-	if !ok {
-		return policy.Decision{Reason: policy.ReasonBadMethod}
+// decide decides the request, and explains the decision.
+func (e *explainer) decide(ctx context.Context) {
+	received, err := url.ParseRequestURI(e.target)
+	if err != nil {
+		// The server refuses such a target before any handler sees it.
+		e.result.Path.Received, e.result.Path.Error = e.target, err.Error()
+		e.addDecision(&policy.Decision{Reason: policy.ReasonBadPath, Err: err})
+		return
 	}
-	r := &policy.Request{Site: e.site.site, Method: method, Host: e.page.Host, Query: e.page.RawQuery, Now: e.site.policy.Now()}
-	path := e.page.EscapedPath()
-	if path == "" {
-		path = "/"
+	e.query = received.RawQuery
+	r := &policy.Request{
+		Site: e.site.site, Method: e.result.Method, Target: e.target, EscapedPath: received.EscapedPath(),
+		Host: e.host, Query: e.query, Links: e, Now: e.site.policy.Now(),
 	}
-	e.result.Path.Received = path
-	if err := r.Path.Read(path, e.site.site.Paths); err != nil {
-		e.result.Path.Error = err.Error()
-		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
-	}
+	e.result.Path.Received = r.EscapedPath
 	e.identify(ctx, r.Now)
 	r.Reader = e.reader
-	if err := e.site.policy.Match(ctx, r); err != nil {
-		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
-	}
-	if r.LinkMayOpen() {
-		r.Link = e.evidence()
-	}
 	explained := e.site.policy.Explain(ctx, r)
+	if explained.Decision.Reason == policy.ReasonBadPath {
+		e.result.Path.Error = explained.Decision.Err.Error()
+	}
 	for i := range explained.Readings {
 		e.addReading(&explained.Readings[i])
 	}
 	if explained.Token != nil {
 		e.addLink(ctx, &explained)
 	}
-	return explained.Decision
+	e.addDecision(&explained.Decision)
 }
 
-// identify finds out who the reader would be.
+// identify finds the reader whom the request names.
 func (e *explainer) identify(ctx context.Context, now time.Time) {
-	told := &e.result.Reader
-	told.Source = "no credential"
+	result := &e.result.Reader
+	result.Source = "no credential"
 	switch {
 	case e.request.UserID != "":
-		e.reader, told.Source = policy.Reader{UserID: e.request.UserID}, "given"
+		e.reader, result.Source = policy.Reader{UserID: e.request.UserID}, "given"
 		if e.request.SKUs != nil {
-			told.Source = "supposed, with exactly the skus that were named"
+			result.Source = "hypothetical, with exactly the given skus"
 		}
 	case e.request.ReaderToken != "":
-		told.Source = "the token is not by an issuer of this site"
+		result.Source = "the token is not by an issuer of this site"
 		e.verify(ctx, now)
 	}
-	told.UserID, told.PublisherUserID, told.EmailVerified = e.reader.UserID, e.reader.PublisherUserID, e.reader.Email != ""
+	result.UserID, result.PublisherUserID, result.EmailVerified = e.reader.UserID, e.reader.PublisherUserID, e.reader.Email != ""
 }
 
 // verify tries the reader's token at each source, as the gate does.
@@ -213,25 +147,24 @@ func (e *explainer) verify(ctx context.Context, now time.Time) {
 	}
 }
 
-// evidence is the link's token that the request carries.
-func (e *explainer) evidence() policy.LinkEvidence {
-	_, tokens, share := e.gate.takeTokens(e.page.RawQuery)
+// LinkEvidence implements policy.LinkSource.
+func (e *explainer) LinkEvidence() policy.LinkEvidence {
+	_, tokens, share := e.gate.takeTokens(e.query)
 	if e.request.LinkToken != "" {
 		share = len(tokens) == 0 && isShareToken(e.request.LinkToken)
 		tokens = append(tokens, e.request.LinkToken)
 	}
-	var passes []policy.RedeemedLink
+	var evidence policy.LinkEvidence
 	if e.request.HoldsLink {
-		passes = []policy.RedeemedLink{policy.HypotheticalLink()}
+		evidence.Redeemed = []policy.RedeemedLink{policy.HypotheticalLink()}
 	}
 	if len(tokens) == 0 {
-		return policy.LinkEvidence{Redeemed: passes}
+		return evidence
 	}
-	return policy.LinkEvidence{
-		Redeemed: passes, Token: tokens[0], Share: share, Ambiguous: len(tokens) > 1,
-		Readable:  e.result.Method == http.MethodGet || e.result.Method == http.MethodHead,
-		Spendable: e.result.Method == http.MethodGet,
-	}
+	evidence.Token, evidence.Share, evidence.Ambiguous = tokens[0], share, len(tokens) > 1
+	evidence.Readable = e.result.Method == http.MethodGet || e.result.Method == http.MethodHead
+	evidence.Spendable = e.result.Method == http.MethodGet
+	return evidence
 }
 
 func (e *explainer) addReading(reading *policy.Reading) {

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/command"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy/store"
 )
@@ -82,9 +83,7 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			result := b.explain(test.request)
 			var text strings.Builder
-			for _, line := range explanationLines(result) {
-				text.WriteString(line.step + strings.Repeat(" ", max(0, 10-len(line.step))) + line.text + "\n")
-			}
+			command.WriteExplanation(&text, result)
 			for _, part := range test.want {
 				if !strings.Contains(text.String(), part) {
 					t.Errorf("it does not say %q:\n%s", part, &text)

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,9 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 func init() {
@@ -28,8 +25,8 @@ func init() {
 // it allows goes to the next handler; what it denies it answers itself, or hands
 // to the site's error routes.
 //
-// The path is judged as it was received, whatever a rewrite before the handler
-// made of it.
+// The path is judged as it was received, whatever a rewrite before the handler made
+// of it.
 //
 // These placeholders are available to the handlers after it, and to error
 // routes:
@@ -75,9 +72,12 @@ type Handler struct {
 	// this site, besides the domain of the host that is asked for.
 	ShareDomains []string `json:"share_domains,omitempty"`
 
-	// SessionTTL is how long a redeemed link stays open in a browser, at most
-	// until the link itself ends. Default: 24 hours.
-	LinkCookieTTL caddy.Duration `json:"session_ttl,omitempty"`
+	// LinkCookieTTL is the lifetime of the cookie that a redeemed link sets, at
+	// most until the link ends. Default: 24 hours.
+	LinkCookieTTL caddy.Duration `json:"link_cookie_ttl,omitempty"`
+
+	// SessionTTL is the former name of `link_cookie_ttl`, and is refused.
+	SessionTTL any `json:"session_ttl,omitempty"`
 
 	// Deny says how a denied request is answered.
 	Deny *DenyConfig `json:"deny,omitempty"`
@@ -99,27 +99,6 @@ type Handler struct {
 	keySets watchedKeySets
 
 	localSegment *caddyfile.Dispenser // of `local`, until it is read
-}
-
-// RuleConfig is one rule.
-type RuleConfig struct {
-	// Path is a template: it matches every path that begins with its
-	// segments, of which `{name}` and `:name` match any and capture it.
-	Path string `json:"path"`
-	// Methods limits the rule to these HTTP methods. Default: all.
-	Methods []string `json:"methods,omitempty"`
-	// Operator is the test: `any`, `authenticated` or `entitled`.
-	Operator string `json:"operator"`
-	// Arguments are the operator's: for `entitled` the list `sku`, any of
-	// which will do, and `publisherContentId`.
-	Arguments policy.Arguments `json:"arguments,omitempty"`
-	// Local lets the site's local routes answer what is allowed, instead of
-	// the next handler.
-	Local bool `json:"local,omitempty"`
-	// Engaged are the tags that a reader's visit records.
-	Engaged []string `json:"engaged,omitempty"`
-	// Origin says where the rule was written, as file:line; for messages.
-	Origin string `json:"origin,omitempty"`
 }
 
 // DenyConfig says how a denied request is answered.
@@ -152,17 +131,6 @@ const (
 	defaultShareParam    = "share"
 	defaultLinkCookieTTL = 24 * time.Hour
 )
-
-// siteRuntime is a handler at work.
-type siteRuntime struct {
-	policy  *policy.Policy
-	site    *policy.Site
-	sources []credentialSource
-	cookies *cookieSealer
-	// sessions tell the origin who asks; visits notes that she was there.
-	sessions *store.Sessions
-	recorder *store.Recorder
-}
 
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
@@ -200,7 +168,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = app.(*App)
 	h.runtime.make = h.openRuntime
 	h.keySets = watchedKeySets{sets: h.app.shared.keySets}
-	h.app.addGate(h)
+	h.app.gates.add(h)
 	h.metrics = newSiteMetrics(h.Vendor, h.Site)
 	return nil
 }
@@ -226,41 +194,6 @@ func (h *Handler) setDefaults() {
 	}
 }
 
-// compileRules compiles the handler's own rules, and warns of those that never
-// decide.
-func (h *Handler) compileRules() error {
-	if len(h.Rules) == 0 {
-		return nil
-	}
-	compiled, err := policy.CompileRules(h.fixedRules(), policy.StandardOperators())
-	if err != nil {
-		return err
-	}
-	for _, hidden := range compiled.Hidden() {
-		h.logger.Warn("a rule never decides, because an earlier one matches all that it matches",
-			zap.String("rule", hidden.Rule.Path), zap.String("at", hidden.Rule.Origin),
-			zap.String("hidden_by", hidden.By.Path), zap.String("hidden_by_at", hidden.By.Origin))
-	}
-	h.rules = compiled
-	return nil
-}
-
-// fixedRules returns the rules that the configuration says, by rank.
-func (h *Handler) fixedRules() []policy.Rule {
-	rules := make([]policy.Rule, len(h.Rules))
-	for i, rule := range h.Rules {
-		rules[i] = rule.rule(i + 1)
-	}
-	return rules
-}
-
-func (c *RuleConfig) rule(rank int) policy.Rule {
-	return policy.Rule{
-		Rank: rank, Path: c.Path, Methods: c.Methods, Forward: !c.Local, Engaged: c.Engaged, Origin: c.Origin,
-		Allow: policy.Allow{Operator: c.Operator, Arguments: c.Arguments},
-	}
-}
-
 var (
 	slugPattern  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	paramPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -279,8 +212,11 @@ func (h *Handler) Validate() error {
 	if err := h.validateShare(); err != nil {
 		return err
 	}
+	if h.SessionTTL != nil {
+		return errors.New("session_ttl is now link_cookie_ttl")
+	}
 	if h.LinkCookieTTL < caddy.Duration(time.Second) {
-		return errors.New("session_ttl: must be at least 1s")
+		return errors.New("link_cookie_ttl: must be at least 1s")
 	}
 	for _, rule := range h.Rules {
 		if rule.Local && h.Local == nil {
@@ -299,35 +235,6 @@ func (h *Handler) Validate() error {
 	return nil
 }
 
-// openRuntime prepares what a request needs and only the open store can give.
-func (h *Handler) openRuntime() (*siteRuntime, error) {
-	rt, err := h.app.runtime.get()
-	if err != nil {
-		return nil, err
-	}
-	key, err := rt.sealer.Derive(keys.PurposeLinkCookie)
-	if err != nil {
-		return nil, err
-	}
-	own := rt.keyring.Source(h.Vendor)
-	site := &siteRuntime{
-		policy:   rt.policy,
-		site:     policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
-		cookies:  newCookieSealer(key, h.Vendor, h.Site),
-		sessions: rt.sessions,
-		recorder: rt.recorder,
-	}
-	site.site.ShareDomains = h.ShareDomains
-	for _, identity := range h.Identify {
-		source, err := identity.credentialSource(own, &h.keySets)
-		if err != nil {
-			return nil, err
-		}
-		site.sources = append(site.sources, source)
-	}
-	return site, nil
-}
-
 // Cleanup ends the watching of readers' issuers. What a request that is still on
 // its way needs of them stays in memory.
 func (h *Handler) Cleanup() error {
@@ -335,88 +242,36 @@ func (h *Handler) Cleanup() error {
 	return nil
 }
 
-// ServeHTTP is the way of a request: clean, identify, match, link, decide, hand
-// over; then allow or deny.
+// ServeHTTP takes a request through the gate: clean, identify, decide, prepare the
+// upstream, then allow or deny.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	visit := h.enter(r)
-	err := h.serve(w, visit, next)
-	visit.leave()
+	g := h.clean(r)
+	err := h.serve(w, g, next)
+	g.release()
 	return err
 }
 
 func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {
+	g.site = h.site()
+	g.request.Site, g.request.Reader = g.site.site, g.identify()
 	decision := &g.outcome.decision
-	*decision = h.decide(g)
-	h.prepareUpstream(g, decision)
+	*decision = g.site.policy.Decide(g.r.Context(), &g.request)
+	identity, err := h.upstreamIdentity(g, decision)
+	if err != nil && decision.Allow() && !decision.Public() {
+		// An origin that cannot be told who asks must not answer for that reader.
+		decision.Reason, decision.Err = policy.ReasonStoreUnavailable, err
+	}
+	if decision.Allow() && decision.Pending() {
+		*decision = h.redeem(g, *decision)
+	}
+	g.prepareUpstream(identity, decision.Allow())
 	h.metrics.decided(decision.Reason, since(g.request.Now))
 	h.report(g)
 	if !decision.Allow() {
 		return h.deny(w, g, decision)
 	}
-	h.recordVisit(g, decision)
+	g.recordVisit()
 	return h.allow(w, g, decision, next)
-}
-
-// errFragment: no client sends a fragment, and servers differ on where the path
-// of one that does ends (CVE-2026-41059, CVE-2023-47106).
-var errFragment = errors.New("the request holds a fragment")
-
-// noteVisit notes that a reader was here. It waits for nothing.
-func (h *Handler) recordVisit(g *gateRequest, decision *policy.Decision) {
-	if g.request.Reader.Anonymous() || decision.Rule == nil {
-		return
-	}
-	if site, err := h.runtime.get(); err == nil {
-		site.recorder.Visit(h.Vendor, h.Site, g.request.Reader.UserID, decision.Rule.Engaged, g.request.Now)
-	}
-}
-
-// decide takes a request through the steps that only take values and give
-// values. Failure closes the gate.
-func (h *Handler) decide(g *gateRequest) policy.Decision {
-	request := &g.request
-	request.Now = now()
-	site, err := h.runtime.get()
-	if err != nil {
-		return h.decideWithoutStore(g, err)
-	}
-	method, ok := policy.JudgedMethod(g.r.Method, isExtendedWebSocket(g.r))
-	if !ok {
-		return policy.Decision{Reason: policy.ReasonBadMethod}
-	}
-	request.Site, request.Method = site.site, method
-	request.Host, request.Query = g.r.Host, g.original.RawQuery
-	if strings.IndexByte(g.r.RequestURI, '#') >= 0 {
-		return policy.Decision{Reason: policy.ReasonBadPath, Err: errFragment}
-	}
-	if err := request.Path.Read(g.original.EscapedPath(), site.site.Paths); err != nil {
-		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
-	}
-	if isPreflight(g.r) {
-		return policy.Decision{Reason: policy.ReasonPreflight}
-	}
-	request.Reader = identify(g, site)
-	if err := site.policy.Match(g.r.Context(), request); err != nil {
-		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
-	}
-	if request.LinkMayOpen() {
-		request.Link = h.linkEvidence(g, site)
-	}
-	decision := site.policy.Decide(g.r.Context(), request)
-	if !h.mayDecide(&decision, request.Now) {
-		return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: errStale}
-	}
-	if spend := decision.Link.Spend; spend || decision.Link.First {
-		if g.upstream, err = h.identifyUpstream(g, site, &decision); err != nil {
-			return policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: err}
-		}
-		g.redemption = newRedemptionID()
-		decision = site.policy.Redeem(g.r.Context(), request, decision, g.redemption)
-		if spend {
-			h.metrics.redeemed(decision.Reason)
-		}
-	}
-	return decision
 }
 
 // Interface guards

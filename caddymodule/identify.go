@@ -206,12 +206,12 @@ func (i *Identity) credentialSource(own policy.KeySource, sets *watchedKeySets) 
 	return s, nil
 }
 
-// identify finds out who the reader is: the first source for which the request
-// carries a credential decides. One that fails identifies nobody.
-func identify(g *gateRequest, site *siteRuntime) policy.Reader {
+// identify finds the reader: the first source for which the request carries a
+// credential decides. A credential that fails identifies no one.
+func (g *gateRequest) identify() policy.Reader {
 	bearer := bearerToken(g.authorization)
-	for i := range site.sources {
-		s := &site.sources[i]
+	for i := range g.site.sources {
+		s := &g.site.sources[i]
 		if s.httpAuth {
 			if reader, ok := httpAuthReader(g.r); ok {
 				return reader
@@ -219,7 +219,7 @@ func identify(g *gateRequest, site *siteRuntime) policy.Reader {
 			continue
 		}
 		if bearer != "" {
-			if reader, ok := s.verify(g, site, bearer); ok {
+			if reader, ok := s.verify(g, bearer); ok {
 				return reader
 			}
 		}
@@ -230,10 +230,10 @@ func identify(g *gateRequest, site *siteRuntime) policy.Reader {
 		if token == "" {
 			continue
 		}
-		if reader, ok := s.verify(g, site, token); ok {
+		if reader, ok := s.verify(g, token); ok {
 			return reader
 		}
-		if !site.expectsFromCookie(s.cookie, token) {
+		if !g.site.expectsFromCookie(s.cookie, token) {
 			return policy.Reader{Rejected: true}
 		}
 	}
@@ -242,8 +242,8 @@ func identify(g *gateRequest, site *siteRuntime) policy.Reader {
 
 // verify verifies a token, if it is one of this source's issuer; else it is not
 // this source's credential.
-func (s *credentialSource) verify(g *gateRequest, site *siteRuntime, raw string) (policy.Reader, bool) {
-	reader, err := site.policy.Reader(g.r.Context(), &s.verifier, raw, g.request.Now)
+func (s *credentialSource) verify(g *gateRequest, raw string) (policy.Reader, bool) {
+	reader, err := g.site.policy.Reader(g.r.Context(), &s.verifier, raw, g.request.Now)
 	switch {
 	case err == nil:
 		g.source, g.token = s, raw

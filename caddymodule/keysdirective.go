@@ -1,11 +1,13 @@
 package caddymodule
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -18,15 +20,14 @@ const keysDirective = "gatefold_keys"
 func init() {
 	caddy.RegisterModule(&KeysHandler{})
 	httpcaddyfile.RegisterHandlerDirective(keysDirective, parseKeysDirective)
-	// Before everything that asks who is there: keys are public.
+	// Before authentication: the keys are public.
 	httpcaddyfile.RegisterDirectiveOrder(keysDirective, httpcaddyfile.Before, "basic_auth")
 }
 
-// KeysHandler serves the public keys that verify what a vendor's own keys sign,
-// as a JWK Set (RFC 7517) at `/.well-known/jwks.json`. Every other request goes
-// to the next handler.
+// KeysHandler serves a vendor's public keys as a JWK Set (RFC 7517) at
+// `/.well-known/jwks.json`. Every other request goes to the next handler.
 type KeysHandler struct {
-	// Vendor is whose keys are served. Default: `default`.
+	// Vendor is the vendor whose keys are served. Default: `default`.
 	Vendor string `json:"vendor,omitempty"`
 
 	app *App
@@ -34,9 +35,8 @@ type KeysHandler struct {
 
 const jwksPath = "/.well-known/jwks.json"
 
-// jwksMaxAge is how long the set may be kept, in seconds: after a rotation the
-// new key signs at once, so it is short.
-const jwksMaxAge = 300
+// jwksCacheControl is short: after a rotation the new key signs at once.
+const jwksCacheControl = "public, max-age=300"
 
 // CaddyModule returns the Caddy module information.
 func (*KeysHandler) CaddyModule() caddy.ModuleInfo {
@@ -45,9 +45,7 @@ func (*KeysHandler) CaddyModule() caddy.ModuleInfo {
 
 // Provision prepares the handler.
 func (h *KeysHandler) Provision(ctx caddy.Context) error {
-	if h.Vendor == "" {
-		h.Vendor = defaultVendor
-	}
+	h.Vendor = cmp.Or(h.Vendor, defaultVendor)
 	app, err := ctx.App("gatefold")
 	if err != nil {
 		return err
@@ -64,7 +62,7 @@ func (h *KeysHandler) Validate() error {
 	return nil
 }
 
-// ServeHTTP serves the key set.
+// ServeHTTP serves the key set. It responds 503 while the store is unavailable.
 func (h *KeysHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if r.URL.Path != jwksPath || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return next.ServeHTTP(w, r)
@@ -82,36 +80,14 @@ func (h *KeysHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	sum := sha256.Sum256(document)
-	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`
 	header := w.Header()
-	header.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", jwksMaxAge))
-	header.Set("ETag", etag)
+	header.Set("Cache-Control", jwksCacheControl)
+	header.Set("ETag", `"`+base64.RawURLEncoding.EncodeToString(sum[:15])+`"`)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Access-Control-Allow-Origin", "*")
-	if matchesETag(r.Header.Values("If-None-Match"), etag) {
-		w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
 	header.Set("Content-Type", "application/jwk-set+json")
-	header.Set("Content-Length", fmt.Sprint(len(document)))
-	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	_, err = w.Write(document)
-	return err
-}
-
-// matchesETag compares weakly, as If-None-Match does (RFC 9110, section 13.1.2).
-func matchesETag(values []string, etag string) bool {
-	for _, value := range values {
-		for tag := range strings.SplitSeq(value, ",") {
-			if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == etag || tag == "*" {
-				return true
-			}
-		}
-	}
-	return false
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(document))
+	return nil
 }
 
 // UnmarshalCaddyfile sets up the handler. Syntax:
@@ -141,5 +117,4 @@ var (
 	_ caddy.Provisioner           = (*KeysHandler)(nil)
 	_ caddy.Validator             = (*KeysHandler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*KeysHandler)(nil)
-	_ caddyfile.Unmarshaler       = (*KeysHandler)(nil)
 )

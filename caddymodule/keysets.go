@@ -14,32 +14,31 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// KeySetConfig says how other people's keys are fetched: those of trusted
-// publisher domains, and of readers' issuers.
+// KeySetConfig configures how the key sets of publisher domains and of issuers are
+// fetched.
 type KeySetConfig struct {
-	// Allow lists addresses and networks at which publishers' key sets may be
-	// although they are not public. Default: none.
+	// Allow lists addresses and networks that are not public and from which key
+	// sets of publisher domains may be fetched. Default: none.
 	Allow []string `json:"allow,omitempty"`
 
-	// CA is a file of PEM certificates of authorities that are trusted besides
-	// the system's.
+	// CA is a PEM file of certificate authorities to trust besides the system's.
 	CA string `json:"ca,omitempty"`
 
-	// StaleIfError is how long keys count after they went stale, while they
-	// cannot be fetched. Default: 24 hours.
+	// StaleIfError is how long stale keys are used while they cannot be fetched,
+	// at most 720 hours. Default: 24 hours.
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 
-	// Cooldown is how long, after a token with an unknown key caused a fetch, no
-	// other one does. Default: 30 seconds.
+	// Cooldown is the minimum time between two fetches that tokens with an unknown
+	// key cause, from 1 second to 1 hour. Default: 30 seconds.
 	Cooldown caddy.Duration `json:"cooldown,omitempty"`
 }
 
-// keySetOptions are those of every process's key sets; tests change them.
+// keySetOptions configure the key sets of every store; tests change them.
 var keySetOptions keys.SetsOptions
 
 const maxStaleIfError = 30 * 24 * time.Hour
 
-// settings reads the configuration. Nil stands for the defaults.
+// settings checks the configuration. A nil configuration gives the defaults.
 func (c *KeySetConfig) settings() (keys.Settings, error) {
 	var settings keys.Settings
 	if c == nil {
@@ -48,7 +47,7 @@ func (c *KeySetConfig) settings() (keys.Settings, error) {
 	for _, text := range c.Allow {
 		prefix, err := parsePrefix(text)
 		if err != nil {
-			return settings, fmt.Errorf("jwks: allow: %q is neither an address nor a network such as 10.0.0.0/8", text)
+			return settings, fmt.Errorf("jwks: allow: %q %w", text, err)
 		}
 		settings.Addresses = append(settings.Addresses, prefix)
 	}
@@ -62,29 +61,41 @@ func (c *KeySetConfig) settings() (keys.Settings, error) {
 	if c.CA == "" {
 		return settings, nil
 	}
-	certificates, err := os.ReadFile(c.CA)
-	if err != nil {
-		return settings, fmt.Errorf("jwks: ca: %w", err)
-	}
+	var err error
 	if settings.Roots, err = x509.SystemCertPool(); err != nil {
 		settings.Roots = x509.NewCertPool()
 	}
-	if !settings.Roots.AppendCertsFromPEM(certificates) {
-		return settings, fmt.Errorf("jwks: ca: %s holds no PEM certificate", c.CA)
+	if err := addAuthorities(settings.Roots, c.CA); err != nil {
+		return settings, fmt.Errorf("jwks: ca: %w", err)
 	}
 	return settings, nil
 }
 
-func parsePrefix(text string) (netip.Prefix, error) {
-	if address, err := netip.ParseAddr(text); err == nil {
-		return address.Prefix(address.BitLen())
+// addAuthorities adds the certificates of a PEM file to a pool.
+func addAuthorities(pool *x509.CertPool, file string) error {
+	pem, err := os.ReadFile(file) //nolint:gosec // the configuration names the file
+	if err != nil {
+		return err
 	}
-	prefix, err := netip.ParsePrefix(text)
-	return prefix.Masked(), err
+	if !pool.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s holds no certificate in PEM", file)
+	}
+	return nil
 }
 
-// watchedKeySets are the key sets that one handler watches, until it is cleaned
-// up.
+// parsePrefix parses a network, or an address as a network of its own.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if address, err := netip.ParseAddr(text); err == nil {
+		return address.Unmap().Prefix(address.Unmap().BitLen())
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return prefix, errors.New("is neither an address nor a network such as 10.0.0.0/8")
+	}
+	return prefix.Masked(), nil
+}
+
+// watchedKeySets holds the key sets that a handler watches until its Cleanup.
 type watchedKeySets struct {
 	sets *keys.Sets
 
@@ -93,15 +104,15 @@ type watchedKeySets struct {
 	released bool
 }
 
-func (w *watchedKeySets) watch(source keys.KeySetLocation) (*keys.Remote, error) {
-	remote, err := w.sets.Watch(source)
+func (w *watchedKeySets) watch(location keys.KeySetLocation) (*keys.Remote, error) {
+	remote, err := w.sets.Watch(location)
 	if err != nil {
 		return nil, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.released {
-		remote.Release() // a request that outlives its configuration
+		remote.Release() // the request outlived its configuration
 		return remote, nil
 	}
 	w.remotes = append(w.remotes, remote)

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// lazy is a value that is made when it is first needed. Where making it fails,
-// the next who needs it tries again. It is safe for concurrent use.
+// lazy is a value that is made at first use. After an error the next use tries
+// again. It is safe for concurrent use.
 type lazy[T any] struct {
 	make func() (T, error)
 
@@ -14,7 +14,7 @@ type lazy[T any] struct {
 	made atomic.Pointer[T]
 }
 
-// get returns the value. Once it is made, that costs one load.
+// get returns the value, at the cost of one atomic load once it is made.
 func (l *lazy[T]) get() (T, error) {
 	if made := l.made.Load(); made != nil {
 		return *made, nil

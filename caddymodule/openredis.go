@@ -13,7 +13,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
@@ -84,37 +83,4 @@ func (i *inspector) again(ctx context.Context) {
 	if err := i.inspect(ctx); err != nil && ctx.Err() == nil {
 		storeLog().Warn("looking at the settings of the Redis server failed", zap.Error(err))
 	}
-}
-
-// mayDecide says whether a decision may be made from what is in memory, as far as it
-// is: not when the store is away for too long. What the configuration alone makes
-// public needs no store.
-func (h *Handler) mayDecide(decision *policy.Decision, at time.Time) bool {
-	return decision.Public() && h.rules != nil || h.app.shared.fresh(h.Vendor, at)
-}
-
-var errStale = errors.New("the store is away for longer than stale_for allows to go on without it")
-
-// decideWithoutStore decides before the store was ever there: what the configuration
-// alone makes public is, and nothing else can be decided.
-func (h *Handler) decideWithoutStore(g *gateRequest, why error) policy.Decision {
-	unavailable := policy.Decision{Reason: policy.ReasonStoreUnavailable, Err: why}
-	method, ok := policy.JudgedMethod(g.r.Method, isExtendedWebSocket(g.r))
-	if !ok || h.rules == nil || h.app.shared == nil {
-		return unavailable
-	}
-	request := &g.request
-	request.Site, request.Method = policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), nil), method
-	request.Host, request.Query = g.r.Host, g.original.RawQuery
-	if err := request.Path.Read(g.original.EscapedPath(), request.Site.Paths); err != nil {
-		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
-	}
-	rules := h.app.shared.policy
-	if err := rules.Match(g.r.Context(), request); err != nil {
-		return unavailable
-	}
-	if decision := rules.Decide(g.r.Context(), request); decision.Public() {
-		return decision
-	}
-	return unavailable
 }

@@ -181,7 +181,7 @@ func TestRedisWithPasswordAndTLS(t *testing.T) {
 
 // Another node removes a grant: a stream that it opened here is cut, and a change of
 // the rules there counts here.
-func TestStreamIsCutFromAnotherNode(t *testing.T) {
+func TestRedisCutsAStreamFromAnotherNode(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	server := redistest.Start(t)
 	b := &bench{TB: t, dir: t.TempDir(), origin: newOrigin(t), port: freePort(t)}

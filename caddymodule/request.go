@@ -16,51 +16,56 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// visit is one request on its way through the gate: what is needed until the
-// next handler has answered. Its memory then serves another request, so nothing
-// that outlives that may point into it; such things are in its outcome.
+// gateRequest is the state of one request in the gate, until the next handler has
+// responded. Its memory then serves another request: what must outlive it is in its
+// outcome.
 type gateRequest struct {
 	gate *Handler
+	site *siteRuntime
 	r    *http.Request
-	// original is the URL as it was received, before any rewrite.
+	// original is the URL as received, before any rewrite.
 	original *url.URL
-	// secure: the reader's side of the connection is https.
+	// secure reports whether the reader's side of the connection is https.
 	secure bool
-	// authorization are the Authorization headers as they were received.
+	// authorization are the Authorization headers as received.
 	authorization []string
-	request       policy.Request
-	// cookies are the link cookies that the request carried, and carried those
-	// of them that this site made.
+	// request is what the policy decides.
+	request policy.Request
+	// cookies are the link cookies that the request carried, and redeemed those of
+	// them that this site made.
 	cookies  []linkCookie
 	redeemed []redeemedCookie
-	// room is for those of most requests.
+	// buf is the memory for those of most requests.
 	buf struct {
-		cookies [2]linkCookie
-		carried [2]redeemedCookie
-		passes  [2]policy.RedeemedLink
+		cookies  [2]linkCookie
+		redeemed [2]redeemedCookie
+		links    [2]policy.RedeemedLink
 	}
-	// source is whose token the reader showed, and token is that; streams keep them.
+	// source is the credential source whose token identified the reader, and token is
+	// that token; streams keep them.
 	source *credentialSource
 	token  string
+	// cleanQuery is the query without link tokens, if stripsTokens is set.
+	cleanQuery   string
+	stripsTokens bool
 	// redemption is the id of the use that was counted, if one was.
 	redemption string
-	// introduction is what the origin is told, where that was prepared before the
-	// decision was final; session says that it is told.
-	upstream upstreamIdentity
-	session  bool
-	// told is what logs, placeholders and the writer of the answer keep of it.
+	// asserted reports whether the request carries the reader assertion to the
+	// origin.
+	asserted bool
+	// outcome is what logs, placeholders and the response writer keep.
 	outcome *outcome
 }
 
-// visits are the memory of visits that are over.
+// requestPool holds the memory of finished requests.
 var requestPool = sync.Pool{New: func() any { return new(gateRequest) }}
 
-// enter begins a visit: it takes out of the request what only the gate may set,
-// and the gate's own cookies.
-func (h *Handler) enter(r *http.Request) *gateRequest {
+// clean removes from a request what only the gate may set, and the gate's own
+// cookies, and returns the request's state. The path is judged as received.
+func (h *Handler) clean(r *http.Request) *gateRequest {
 	g, _ := requestPool.Get().(*gateRequest)
 	g.gate, g.r, g.original, g.outcome = h, r, r.URL, new(outcome)
-	g.cookies, g.redeemed = g.buf.cookies[:0], g.buf.carried[:0]
+	g.cookies, g.redeemed = g.buf.cookies[:0], g.buf.redeemed[:0]
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		g.original = original.URL
 	}
@@ -68,12 +73,17 @@ func (h *Handler) enter(r *http.Request) *gateRequest {
 	g.authorization = headers.authorization
 	g.secure = isSecure(r, headers.forwardedProto)
 	g.cookies = takeLinkCookies(r.Header, headers.cookie, g.secure, g.cookies)
+
+	g.request.Method, g.request.WebSocket, g.request.Preflight = r.Method, isExtendedWebSocket(r), isPreflight(r)
+	g.request.Target, g.request.EscapedPath = r.RequestURI, g.original.EscapedPath()
+	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
+	g.request.Links, g.request.Now = g, now()
 	return g
 }
 
-// leave ends a visit. A handler that panics does not come here: its visit is
-// left to the garbage collector.
-func (g *gateRequest) leave() {
+// release gives the memory back. A handler that panics does not get here: its
+// state is left to the garbage collector.
+func (g *gateRequest) release() {
 	*g = gateRequest{}
 	requestPool.Put(g)
 }
@@ -205,8 +215,17 @@ func writesAccessLog(ctx context.Context) bool {
 	return !ok || server == nil || server.Logs != nil
 }
 
-// report makes a decision known: to placeholders, to the access log, and,
-// where it denies, to the gate's own log.
+// recordVisit records the visit of an identified reader. It does not wait.
+func (g *gateRequest) recordVisit() {
+	rule := g.outcome.decision.Rule
+	if g.request.Reader.Anonymous() || rule == nil || g.site.recorder == nil {
+		return
+	}
+	g.site.recorder.Visit(g.gate.Vendor, g.gate.Site, g.request.Reader.UserID, rule.Engaged, g.request.Now)
+}
+
+// report publishes a decision: to placeholders, to the access log and, if it denies,
+// to the gate's own log.
 func (h *Handler) report(g *gateRequest) {
 	outcome := g.outcome
 	decision := &outcome.decision

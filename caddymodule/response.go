@@ -29,12 +29,12 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 	}
-	if decision.Public() && !g.session && h.rules != nil {
-		return next.ServeHTTP(w, g.r) // nothing can take that back
+	if decision.Public() && !g.asserted && h.rules != nil {
+		return next.ServeHTTP(w, g.r) // public: no need to watch the stream or rewrite caching headers
 	}
 	writer := &g.outcome.private
-	writer.ResponseWriter, writer.public = w, decision.Public() && !g.session
-	writer.streaming = streaming{visit: g}
+	writer.ResponseWriter, writer.public = w, decision.Public() && !g.asserted
+	writer.streaming = streaming{request: g}
 	defer writer.streaming.end()
 	return next.ServeHTTP(writer, g.r)
 }

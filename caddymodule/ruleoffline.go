@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -15,34 +16,32 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/command"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
 
-// offlineJudge decides by the rules of a file, through the steps of the gate,
-// without a server and without a store: nothing is opened, nothing is made.
+// offlineJudge decides by the rules of a file with the steps of the gate, without a
+// server and without a store. It opens and creates nothing.
 type offlineJudge struct {
 	gate  *Handler
-	rules []wiredRule
+	rules []admin.RuleBody
 }
 
-func (*offlineJudge) online() bool { return false }
-
-func (j *offlineJudge) explain(ctx context.Context, request admin.ExplainRequest) (*admin.Explanation, error) {
-	nobody := staticKeys{keys.KeySet{}}
+func (j *offlineJudge) Explain(ctx context.Context, request admin.ExplainRequest) (*admin.Explanation, error) {
+	noKeys := staticKeys{keys.KeySet{}}
 	e, err := newExplainer(request, j.gate, &siteRuntime{
 		policy: policy.OverridesOnly(policy.StandardOperators(), now, overridesOf(&request)),
-		site:   policy.NewSite(j.gate.Vendor, j.gate.Site, j.gate.rules, j.gate.Paths.options(), nobody),
+		site:   policy.NewSite(j.gate.Vendor, j.gate.Site, j.gate.rules, j.gate.Paths.options(), noKeys),
 	})
 	if err != nil {
 		return nil, err
 	}
-	decision := e.decide(ctx)
-	e.addDecision(&decision)
+	e.decide(ctx)
 	return e.result, nil
 }
 
-func (j *offlineJudge) allRules() ([]wiredRule, error) { return j.rules, nil }
+func (j *offlineJudge) Rules() ([]admin.RuleBody, error) { return j.rules, nil }
 
 // newOfflineJudge compiles the rules of a gate.
 func newOfflineJudge(gate *Handler) (*offlineJudge, error) {
@@ -53,19 +52,15 @@ func newOfflineJudge(gate *Handler) (*offlineJudge, error) {
 	}
 	j := &offlineJudge{gate: gate}
 	for _, rule := range gate.fixedRules() {
-		allow, err := rule.Allow.MarshalJSON()
-		if err != nil {
-			return nil, err
-		}
-		j.rules = append(j.rules, wiredRule{
-			Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: allow, Forward: &rule.Forward, Engaged: strings.Join(rule.Engaged, ","),
+		j.rules = append(j.rules, admin.RuleBody{
+			Rank: &rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: admin.NewRuleAllow(rule.Allow), Forward: &rule.Forward, Engaged: strings.Join(rule.Engaged, ","),
 		})
 	}
 	return j, nil
 }
 
-// judgeOfConfig decides by the rules that a configuration file has for a site.
-func judgeOfConfig(file, adapter, vendor, site string) (ruleJudge, error) {
+// judgeOfConfig returns a judge for a site's rules in a configuration file.
+func judgeOfConfig(file, adapter, vendor, site string) (command.Judge, error) {
 	gates, err := gatesOfConfig(file, adapter)
 	if err != nil {
 		return nil, err
@@ -75,13 +70,13 @@ func judgeOfConfig(file, adapter, vendor, site string) (ruleJudge, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if len(gate.Rules) == 0 {
-		return nil, fmt.Errorf("%s: the site %s has no rules here: they are in the store, so test the table against the running server, or a file of `rule export` with --rules", file, gate.Site)
+		return nil, fmt.Errorf("%s: the site %s has no rules in this file, so they are in the store: test the table against the running server, or with --rules against a file of `rule export`", file, gate.Site)
 	}
 	return newOfflineJudge(gate)
 }
 
-// gatesOfConfig returns the gates of a configuration file. It loads nothing of
-// what they name.
+// gatesOfConfig returns the gates of a configuration file, without provisioning
+// them.
 func gatesOfConfig(file, adapter string) ([]*Handler, error) {
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -103,64 +98,59 @@ func gatesOfConfig(file, adapter string) ([]*Handler, error) {
 	if err := json.Unmarshal(content, &config); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	var gates []*Handler
-	err = eachGate(config, func(gate *Handler) { gates = append(gates, gate) })
-	return gates, err
+	return gatesIn(config)
 }
 
-// eachGate finds the gates in a configuration, however deep its routes are.
-func eachGate(config any, yield func(*Handler)) error {
+// gatesIn returns the gates in a decoded configuration, at any depth of its routes.
+func gatesIn(config any) ([]*Handler, error) {
+	var members []any
 	switch value := config.(type) {
 	case []any:
-		for _, member := range value {
-			if err := eachGate(member, yield); err != nil {
-				return err
-			}
-		}
+		members = value
 	case map[string]any:
 		if value["handler"] == directive {
-			delete(value, "handler")
-			encoded, err := json.Marshal(value)
-			if err != nil {
-				return err
-			}
-			gate := new(Handler)
-			if err := json.Unmarshal(encoded, gate); err != nil {
-				return err
-			}
-			gate.setDefaults()
-			yield(gate)
-			return nil
+			return decodeGate(value)
 		}
-		for _, member := range value {
-			if err := eachGate(member, yield); err != nil {
-				return err
-			}
-		}
+		members = slices.Collect(maps.Values(value))
 	}
-	return nil
+	var gates []*Handler
+	for _, member := range members {
+		found, err := gatesIn(member)
+		if err != nil {
+			return nil, err
+		}
+		gates = append(gates, found...)
+	}
+	return gates, nil
 }
 
-// judgeOfRuleFile decides by a file of rules.
-func judgeOfRuleFile(file string, stdin io.Reader, vendor, site string) (ruleJudge, error) {
-	rules, err := readRuleFile(file, stdin)
+func decodeGate(config map[string]any) ([]*Handler, error) {
+	delete(config, "handler")
+	encoded, err := json.Marshal(config)
 	if err != nil {
 		return nil, err
 	}
+	gate := new(Handler)
+	if err := json.Unmarshal(encoded, gate); err != nil {
+		return nil, err
+	}
+	gate.setDefaults()
+	return []*Handler{gate}, nil
+}
+
+// judgeOfRules returns a judge for the rules of an exported file.
+func judgeOfRules(rules []admin.RuleBody, vendor, site string) (command.Judge, error) {
 	gate := &Handler{Vendor: vendor, Site: site}
-	for i := range rules {
+	for _, rule := range rules {
 		var allow policy.Allow
-		if err := allow.UnmarshalJSON(rules[i].Allow); err != nil {
-			return nil, fmt.Errorf("%s: rule %s: %w", file, rules[i].Path, err)
+		if err := allow.UnmarshalJSON(rule.Allow.RawMessage); err != nil {
+			return nil, fmt.Errorf("rule %s: %w", rule.Path, err)
 		}
-		path := rules[i].Path
-		if !strings.HasPrefix(path, "/") {
-			path = "/" + path
-		}
-		gate.Rules = append(gate.Rules, RuleConfig{Path: path, Methods: rules[i].Methods, Operator: allow.Operator, Arguments: allow.Arguments})
+		path := "/" + strings.TrimPrefix(rule.Path, "/")
+		gate.Rules = append(gate.Rules, RuleConfig{Path: path, Methods: rule.Methods, Operator: allow.Operator, Arguments: allow.Arguments})
 	}
 	if len(gate.Rules) == 0 {
-		return nil, errors.New(file + ": there are no rules in it")
+		return nil, errors.New("the file has no rules")
 	}
 	return newOfflineJudge(gate)
 }

@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 )
 
-// secretBeside returns the secret in the file beside the database, and makes it
-// where there is none.
+// secretBeside returns the secret in the file beside the database. It creates the
+// file if there is none.
 func secretBeside(database string) ([]byte, error) {
 	path := database + ".secret"
 	secret, err := readSecretFile(path)
@@ -19,12 +19,12 @@ func secretBeside(database string) ([]byte, error) {
 		return secret, err
 	}
 	if err := createSecretFile(path); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("making the secret file %s: %w", path, err)
+		return nil, fmt.Errorf("creating the secret file %s: %w", path, err)
 	}
 	return readSecretFile(path)
 }
 
-// readSecretFile reads a secret that only its owner may read.
+// readSecretFile reads the secret. It fails if others may read the file.
 func readSecretFile(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -43,12 +43,12 @@ func readSecretFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(secret) < 32 {
-		return nil, fmt.Errorf("secret file %s is cut short: restore it from a backup; without it the stored signing keys cannot be opened", path)
+		return nil, fmt.Errorf("secret file %s is truncated: restore it from a backup; without it the stored signing keys cannot be opened", path)
 	}
 	return secret, nil
 }
 
-// createSecretFile writes a new secret. The file appears whole or not at all.
+// createSecretFile writes a random secret. The file appears complete or not at all.
 func createSecretFile(path string) error {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
@@ -61,6 +61,6 @@ func createSecretFile(path string) error {
 	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
 		return err
 	}
-	// A link fails where the file exists: of two who make it, one wins.
+	// Link fails if the file exists, so that one of two concurrent calls wins.
 	return os.Link(temporary.Name(), path)
 }

@@ -245,7 +245,7 @@ func TestShareLinkIsCounted(t *testing.T) {
 	if pages.Load() != 3 || usedUp.Load() != 7 {
 		t.Errorf("%d pages, %d used up, want 3 and 7", pages.Load(), usedUp.Load())
 	}
-	b.load(b.config("", shareRules+"\n\t\tsession_ttl 1h", ""))
+	b.load(b.config("", shareRules+"\n\t\tlink_cookie_ttl 1h", ""))
 	b.get("/articles/hello?share="+first).denied(http.StatusForbidden, "link_used_up")
 	b.do(http.MethodHead, "/articles/hello?share="+p.share("share_2", `,"maxUses":1`))
 	b.get("/articles/hello?share=" + p.share("share_2", `,"maxUses":1`)).page()

@@ -14,17 +14,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/command"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
-
-// backupPath is where the admin endpoint serves a copy of the database. The copy has the
-// records of every vendor, so it is not part of the management API: only the operator
-// of the machine may read it.
-const backupPath = "/store/backup"
-
-// backupDigest is the trailer with the SHA-256 of the copy, in hexadecimal. A truncated
-// transfer has none.
-const backupDigest = "Gatefold-Backup-Sha256"
 
 // serveBackup answers with a consistent copy of the database while it is in use. The
 // copy does not contain the secret that opens its signing keys.
@@ -47,7 +39,7 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 		a.logger.Error("the backup was interrupted", zap.Int64("bytes", length), zap.Error(err))
 		panic(http.ErrAbortHandler) // so that the client detects the truncation
 	}
-	w.Header().Set(backupDigest, hex.EncodeToString(copied.digest.Sum(nil)))
+	w.Header().Set(command.BackupDigest, hex.EncodeToString(copied.digest.Sum(nil)))
 	a.logger.Info("served a backup", zap.Int64("bytes", length))
 	return nil
 }
@@ -66,7 +58,7 @@ func (b *backupWriter) Write(p []byte) (int, error) {
 		header := b.w.Header()
 		header.Set("Content-Type", "application/octet-stream")
 		header.Set("Cache-Control", "no-store")
-		header.Set("Trailer", backupDigest)
+		header.Set("Trailer", command.BackupDigest)
 	}
 	_, _ = b.digest.Write(p) // never fails, see hash.Hash
 	return b.w.Write(p)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,53 +19,53 @@ import (
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
-// StoreConfig says where records are kept.
+// StoreConfig configures the store of records.
 type StoreConfig struct {
 	// Engine is the kind of store: `bolt`, an embedded database for one node, or
 	// `redis`, which several nodes share.
 	Engine string `json:"engine"`
-	// File is the database file of `bolt`. Default:
-	// `gatefold/gatefold.db` in Caddy's data directory.
+	// File is the database file of `bolt`. Default: `gatefold/gatefold.db` in
+	// Caddy's data directory.
 	File string `json:"file,omitempty"`
 
-	// URLs say where the Redis is: `redis://host:6379/0`, several
-	// `redis+sentinel://host:26379/master`, or several `redis+cluster://host:6379`;
-	// with `rediss` in the place of `redis` over TLS. One may be a placeholder,
-	// `{env.NAME}` or `{file./path}`, and only then hold a password.
+	// URLs are the addresses of the Redis: one `redis://host:6379/0`, or any number
+	// of `redis+sentinel://host:26379/master` or `redis+cluster://host:6379`; with
+	// `rediss` instead of `redis` over TLS. A URL with a password must be a
+	// placeholder, `{env.NAME}` or `{file./path}`.
 	URLs []string `json:"urls,omitempty"`
 	// User is the Redis user. Default: the default user.
 	User string `json:"user,omitempty"`
-	// Password is the user's. It must be a placeholder, `{env.NAME}` or
+	// Password is the user's password, as a placeholder `{env.NAME}` or
 	// `{file./path}`.
 	Password string `json:"password,omitempty"`
-	// SentinelPassword is what the Sentinels themselves ask for, a placeholder.
+	// SentinelPassword is the password of the Sentinels, as a placeholder.
 	SentinelPassword string `json:"sentinel_password,omitempty"`
-	// TLS says what is not usual about TLS.
+	// TLS configures connections of a `rediss` URL.
 	TLS *StoreTLS `json:"tls,omitempty"`
-	// Prefix begins the names of all keys in the Redis. Default: `gatefold`.
+	// Prefix is the prefix of all keys. Default: `gatefold`.
 	Prefix string `json:"prefix,omitempty"`
-	// PoolSize is how many connections are kept. Default: 32.
+	// PoolSize is the number of connections to a server. Default: 32.
 	PoolSize int `json:"pool_size,omitempty"`
-	// Timeout is how long an answer may take, DialTimeout how long connecting.
-	// Default: 2 seconds each.
+	// Timeout bounds a command, DialTimeout a connection attempt. Default: 2
+	// seconds each.
 	Timeout     caddy.Duration `json:"timeout,omitempty"`
 	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
-	// AckReplicas is how many replicas must have a write before it is acknowledged,
-	// and AckTimeout how long they are waited for. Default: none; 500 ms.
+	// AckReplicas is the number of replicas that must acknowledge a write, and
+	// AckTimeout how long to wait for them. Default: none; 500 ms.
 	AckReplicas int            `json:"ack_replicas,omitempty"`
 	AckTimeout  caddy.Duration `json:"ack_timeout,omitempty"`
 }
 
-// StoreTLS says whom to trust at the other end of a connection, and who we are.
+// StoreTLS configures TLS connections to the store.
 type StoreTLS struct {
-	// Authority is a file with the certificates of the authorities to trust, PEM.
-	// Default: the system's.
+	// Authority is a PEM file of the certificate authorities to trust. Default:
+	// the system's.
 	Authority string `json:"authority,omitempty"`
-	// Certificate and Key are files with our own, PEM, for servers that ask.
+	// Certificate and Key are PEM files of the client certificate, for servers that
+	// require one.
 	Certificate string `json:"certificate,omitempty"`
 	Key         string `json:"key,omitempty"`
-	// ServerName is the name that the server's certificate must have. Default: the
-	// host of the URL.
+	// ServerName is the name in the server's certificate. Default: the URL's host.
 	ServerName string `json:"server_name,omitempty"`
 }
 
@@ -74,19 +74,20 @@ const (
 	engineRedis = "redis"
 )
 
-// isSecretPlaceholder says whether a text stands for something that is not in the
-// configuration, which everybody may read who may read the admin endpoint.
+// isSecretPlaceholder reports whether a text is a placeholder for a value outside of
+// the configuration, which is readable at the admin endpoint.
 func isSecretPlaceholder(text string) bool {
 	return strings.HasPrefix(text, "{env.") || strings.HasPrefix(text, "{file.")
 }
 
-// readSecret returns what a placeholder stands for, without a newline at its end.
+// readSecret returns the value of a placeholder without trailing newlines, and an
+// empty text for an empty one.
 func readSecret(option, placeholder string) (string, error) {
 	if placeholder == "" {
 		return "", nil
 	}
 	if !isSecretPlaceholder(placeholder) {
-		return "", fmt.Errorf("%s: must be {env.NAME} or {file./path}; a secret in the configuration could be read at the admin endpoint", option)
+		return "", fmt.Errorf("%s: must be {env.NAME} or {file./path}: the configuration is readable at the admin endpoint", option)
 	}
 	secret, err := caddy.NewReplacer().ReplaceOrErr(placeholder, true, true)
 	if err != nil || secret == "" {
@@ -95,36 +96,36 @@ func readSecret(option, placeholder string) (string, error) {
 	return strings.TrimRight(secret, "\r\n"), nil
 }
 
+// defaultDatabase returns the path of the database when none is configured.
+func defaultDatabase() string { return filepath.Join(caddy.AppDataDir(), "gatefold", "gatefold.db") }
+
 // databaseFile returns the absolute path of the embedded database.
 func (c *StoreConfig) databaseFile() (string, error) {
 	if len(c.URLs) > 0 || c.Password != "" || c.User != "" || c.TLS != nil || c.AckReplicas != 0 {
-		return "", errors.New("the engine bolt takes a file, and nothing of what is for redis")
+		return "", errors.New("the engine bolt takes a file and none of the settings of redis")
 	}
-	file := c.File
-	if file == "" {
-		file = defaultDatabase()
-	}
-	file, err := filepath.Abs(file)
+	file, err := filepath.Abs(cmp.Or(c.File, defaultDatabase()))
 	if err != nil {
 		return "", err
 	}
-	// Two names of one file must not open it twice: that would wait for a lock
-	// that this very process holds.
+	// Two names of a file must not open it twice: the second would wait for the
+	// lock of the first.
 	if resolved, err := filepath.EvalSymlinks(file); err == nil {
 		return resolved, nil
 	}
 	return file, nil
 }
 
-// redis returns how the Redis is reached, with the secrets that the configuration
-// only names.
+// redis returns the options of the engine, with the placeholders replaced.
 func (c *StoreConfig) redis() (redisengine.Options, error) {
 	if c.File != "" {
-		return redisengine.Options{}, errors.New("the engine redis takes urls, and no file")
+		return redisengine.Options{}, errors.New("the engine redis takes URLs and no file")
 	}
 	urls := slices.Clone(c.URLs)
+	readable := false
 	for i, text := range urls {
 		if !isSecretPlaceholder(text) {
+			readable = true
 			continue
 		}
 		var err error
@@ -136,8 +137,8 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 	if err != nil {
 		return options, err
 	}
-	if options.Password != "" && slices.ContainsFunc(c.URLs, func(text string) bool { return !isSecretPlaceholder(text) }) {
-		return options, errors.New("a URL holds a password, which could be read at the admin endpoint: write `password {env.NAME}`, or the whole URL as {env.NAME}")
+	if options.Password != "" && readable {
+		return options, errors.New("a URL holds a password, which is readable at the admin endpoint: write `password {env.NAME}`, or the whole URL as {env.NAME}")
 	}
 	if c.User != "" {
 		options.User = caddy.NewReplacer().ReplaceAll(c.User, "")
@@ -156,7 +157,7 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 		return options, nil
 	}
 	if options.TLS == nil {
-		return options, errors.New("tls: the URL says that there is none: write rediss:// in the place of redis://")
+		return options, errors.New("tls: the URL is not one with TLS: write rediss:// instead of redis://")
 	}
 	return options, c.TLS.apply(options.TLS)
 }
@@ -164,13 +165,9 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 func (c *StoreTLS) apply(config *tls.Config) error {
 	config.ServerName = c.ServerName
 	if c.Authority != "" {
-		pem, err := os.ReadFile(c.Authority)
-		if err != nil {
-			return fmt.Errorf("tls: authority: %w", err)
-		}
 		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("tls: authority: %s holds no certificate in PEM", c.Authority)
+		if err := addAuthorities(config.RootCAs, c.Authority); err != nil {
+			return fmt.Errorf("tls: authority: %w", err)
 		}
 	}
 	if c.Certificate == "" && c.Key == "" {
@@ -184,11 +181,11 @@ func (c *StoreTLS) apply(config *tls.Config) error {
 	return nil
 }
 
-// identity returns what tells one store from another: two configurations that have
-// the same share it. Whatever changes how a Redis is reached makes another one, its
-// secrets too; of those it holds only a hash.
+// identity returns the key of a Redis store in the pool: configurations with the same
+// key share the store. It is a hash of all settings, the values of placeholders
+// included.
 func (c *StoreConfig) identity(staleFor time.Duration, options redisengine.Options) string {
-	text, _ := json.Marshal([]any{c, staleFor, options.Addresses, options.User, options.Password, options.SentinelPassword}) // texts and numbers: cannot fail
+	text, _ := json.Marshal([]any{c, staleFor, options.Addresses, options.User, options.Password, options.SentinelPassword}) // cannot fail: texts and numbers
 	sum := sha256.Sum256(text)
 	return "redis " + hex.EncodeToString(sum[:])
 }

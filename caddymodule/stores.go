@@ -55,7 +55,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.keySets = keys.NewSets(options)
 	decisions, err := policy.New(policy.Options{
 		Records: s.store, Versions: s.versions, Operators: policy.StandardOperators(),
-		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now,
+		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now, Fresh: s.fresh, SelfCheckEvery: selfCheckEvery,
 	})
 	if err != nil {
 		s.keySets.Close()
@@ -75,12 +75,17 @@ func openBolt(s *sharedStore) (engine.Engine, error) {
 	return backend, nil
 }
 
-// fresh reports whether the caches of a vendor may be used: always, unless other nodes
-// share the store.
-func (s *sharedStore) fresh(vendor string, at time.Time) bool {
-	follower := s.engine.follower()
-	return follower == nil || follower.Fresh(vendor, at)
+// fresh returns policy.ErrStale when the caches of a vendor are too old to decide from:
+// never, unless other nodes share the store.
+func (s *sharedStore) fresh(vendor string, at time.Time) error {
+	if follower := s.engine.follower(); follower != nil && !follower.Fresh(vendor, at) {
+		return policy.ErrStale
+	}
+	return nil
 }
+
+// selfCheckEvery is policy.Options.SelfCheckEvery; tests check every decision.
+var selfCheckEvery uint64
 
 // recordInterval is how often visits are written; tests shorten it.
 var recordInterval = store.RecordEvery

@@ -21,15 +21,14 @@ import (
 type stream struct {
 	gate    *Handler
 	site    *siteRuntime
-	request policy.Request // what is judged; its path is read again, from path
-	path    string
+	request policy.Request
 	source  *credentialSource // whose token the reader showed, if one
 	token   string
 	began   time.Time
 
-	stamp func() uint64 // sums the versions that the decision depends on
-	was   uint64
-	asked time.Time // when it was last judged
+	stamp  func() uint64 // sums the versions that the decision depends on
+	was    uint64
+	judged time.Time // when it was last decided
 
 	refused policy.Reason // why it is cut, zero while it is not
 
@@ -114,12 +113,14 @@ func (s *streams) watch() {
 	}
 }
 
-// newStream takes down what a visit was judged by. Its memory outlives the visit.
-func newStream(h *Handler, site *siteRuntime, g *gateRequest, w http.ResponseWriter) *stream {
+// newStream returns a stream of an allowed request. It keeps what decides the
+// request, in memory of its own.
+func newStream(g *gateRequest, w http.ResponseWriter) *stream {
 	s := &stream{
-		gate: h, site: site, path: g.original.EscapedPath(), source: g.source, token: g.token, began: g.request.Now, w: w,
+		gate: g.gate, site: g.site, source: g.source, token: g.token, began: g.request.Now, w: w,
 		request: policy.Request{
-			Site: g.request.Site, Method: g.request.Method, Host: g.request.Host, Query: g.request.Query,
+			Site: g.request.Site, Method: g.request.Method, WebSocket: g.request.WebSocket, Preflight: g.request.Preflight,
+			Target: g.request.Target, EscapedPath: g.request.EscapedPath, Host: g.request.Host, Query: g.request.Query,
 			Reader: g.request.Reader, Link: g.request.Link,
 		},
 	}
@@ -127,52 +128,42 @@ func newStream(h *Handler, site *siteRuntime, g *gateRequest, w http.ResponseWri
 	return s
 }
 
-// allowed says whether the stream may go on, or why not.
+// allowed reports whether the stream may go on, or why not.
 func (s *stream) allowed() (policy.Reason, bool) {
 	at := now()
-	if s.stamp != nil && s.stamp() == s.was && at.Sub(s.asked).Abs() < judgeStreams {
+	if s.stamp != nil && s.stamp() == s.was && at.Sub(s.judged).Abs() < judgeStreams {
 		return 0, true
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), judgeStreams)
 	defer cancel()
-	decision := s.judge(ctx, at)
-	if !s.gate.mayDecide(&decision, at) {
-		return policy.ReasonStoreUnavailable, false
-	}
-	switch decision.Reason {
-	case policy.ReasonStoreUnavailable, policy.ReasonKeysUnavailable:
-		// What cannot be asked cuts nothing, until what is in memory is too old.
+	decision := s.decide(ctx, at)
+	switch {
+	case errors.Is(decision.Err, policy.ErrStale):
+	case decision.Reason == policy.ReasonStoreUnavailable, decision.Reason == policy.ReasonKeysUnavailable:
+		// An unknown answer cuts nothing until what is in memory is too old.
 		return 0, true
-	default:
-		return decision.Reason, decision.Allow()
 	}
+	return decision.Reason, decision.Allow()
 }
 
-// judge decides anew, with nothing spent.
-func (s *stream) judge(ctx context.Context, at time.Time) policy.Decision {
-	unavailable := policy.Decision{Reason: policy.ReasonStoreUnavailable}
+// decide decides the stream's request again, as it would be decided now. It spends
+// nothing.
+func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 	request := s.request
-	request.Now, s.asked = at, at
-	if err := request.Path.Read(s.path, request.Site.Paths); err != nil {
-		return policy.Decision{Reason: policy.ReasonBadPath, Err: err}
-	}
+	request.Now, s.judged = at, at
 	if s.source != nil {
-		// Whoever the reader is was found out when the stream began; that a token
-		// ends does not end what was opened with it, that its key is retired does.
+		// The token counts as it did when the stream began: its end does not end the
+		// stream, but the retirement of its key does.
 		reader, err := s.site.policy.Reader(ctx, &s.source.verifier, s.token, s.began)
 		if errors.Is(err, policy.ErrUnavailable) {
-			return unavailable
-		}
-		if err != nil {
+			reader = policy.Reader{Unknown: true}
+		} else if err != nil {
 			reader = policy.Reader{Rejected: true}
 		}
 		request.Reader = reader
 	}
 	s.stamp = s.site.policy.Stamp(ctx, &request)
 	s.was = s.stamp()
-	if err := s.site.policy.Match(ctx, &request); err != nil {
-		return unavailable
-	}
 	return s.site.policy.Decide(ctx, &request)
 }
 
@@ -186,7 +177,7 @@ func (s *stream) cut(reason policy.Reason) {
 	if !s.logged {
 		s.logged = true
 		s.gate.logger.Info("cut", zap.Stringer("reason", reason), zap.String("vendor", s.gate.Vendor), zap.String("site", s.gate.Site),
-			zap.String("path", s.path), zap.Duration("open", now().Sub(s.began)))
+			zap.String("path", s.request.EscapedPath), zap.Duration("open", now().Sub(s.began)))
 		streamsCut.WithLabelValues(s.gate.Vendor, s.gate.Site).Inc()
 	}
 	if s.conn != nil {

@@ -19,13 +19,13 @@ const (
 
 // streaming is what a writer needs to make a stream of its answer.
 type streaming struct {
-	visit  *gateRequest // nil when the answer is complete
-	stream *stream
+	request *gateRequest // nil when the answer is complete
+	stream  *stream
 }
 
 // begin registers the answer as a stream, once.
 func (s *streaming) begin(w http.ResponseWriter, conn net.Conn) {
-	if s.visit == nil {
+	if s.request == nil {
 		return
 	}
 	if s.stream != nil {
@@ -34,23 +34,18 @@ func (s *streaming) begin(w http.ResponseWriter, conn net.Conn) {
 		s.stream.mu.Unlock()
 		return
 	}
-	gate := s.visit.gate
-	site, err := gate.runtime.get()
-	if err != nil {
-		return // the decision came from it: it is open
-	}
-	s.stream = newStream(gate, site, s.visit, w)
+	s.stream = newStream(s.request, w)
 	s.stream.conn = conn
-	gate.app.shared.streams.add(s.stream)
+	s.request.gate.app.shared.streams.add(s.stream)
 }
 
 // write says that so many bytes are about to be written. Most answers are written
 // at once: only of those that go on is asked how long they are open.
 func (s *streaming) write(w http.ResponseWriter, size int, goesOn bool) {
-	if s.visit == nil || s.stream != nil {
+	if s.request == nil || s.stream != nil {
 		return
 	}
-	if size > longSize || goesOn && since(s.visit.request.Now) >= longAfter {
+	if size > longSize || goesOn && since(s.request.request.Now) >= longAfter {
 		s.begin(w, nil)
 	}
 }
@@ -61,7 +56,7 @@ func (s *streaming) end() {
 		s.stream.end()
 		s.stream.gate.app.shared.streams.remove(s.stream)
 	}
-	s.visit, s.stream = nil, nil
+	s.request, s.stream = nil, nil
 }
 
 // remaining returns how many bytes a reader has at the most.

@@ -7,9 +7,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// traceDecision adds the decision to Caddy's current span, where the site has
-// the tracing directive. Who the reader is stays out: traces go to more hands
-// than logs do.
+// traceDecision adds the decision to the span of Caddy's tracing directive. It adds
+// nothing about the reader: traces are more widely readable than logs.
 func traceDecision(ctx context.Context, outcome *outcome) {
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {

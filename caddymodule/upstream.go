@@ -17,18 +17,19 @@ const (
 	sharedCookie = "sessionid"
 )
 
-// introduction is how an origin is told who asks: the site's settings, and the
-// session, which is empty when there is nothing to tell.
+// upstreamIdentity is how the origin learns who asks: the site's settings, nil where
+// they are not known, and the reader assertion, empty when there is none.
 type upstreamIdentity struct {
 	settings *policy.Forwarding
 	session  string
 }
 
-// introduce prepares what an origin is told of an allowed request. A use that is to
-// be spent is spent only after this: what cannot be told of is not served.
-func (h *Handler) identifyUpstream(g *gateRequest, site *siteRuntime, decision *policy.Decision) (upstreamIdentity, error) {
-	if !h.app.shared.fresh(h.Vendor, g.request.Now) {
-		return upstreamIdentity{}, errStale
+// upstreamIdentity returns what the origin is told of a decided request. It comes
+// before a use is spent: a page whose origin cannot be told is not served.
+func (h *Handler) upstreamIdentity(g *gateRequest, decision *policy.Decision) (upstreamIdentity, error) {
+	site := g.site
+	if err := site.policy.Fresh(h.Vendor, g.request.Now); err != nil {
+		return upstreamIdentity{}, err
 	}
 	settings, err := site.policy.Forwarding(g.r.Context(), site.sessions, site.site)
 	if err != nil || !decision.Allow() || decision.Reason == policy.ReasonPreflight {
@@ -38,43 +39,21 @@ func (h *Handler) identifyUpstream(g *gateRequest, site *siteRuntime, decision *
 	return upstreamIdentity{settings, session}, err
 }
 
-// handOver makes a decided request ready for whoever answers it: it takes out
-// what could pass for a session, and tells an origin who asks.
+// prepareUpstream strips link tokens and spoofable session headers from the request,
+// and sets the reader assertion if the request is allowed.
 //
-// Denied requests are made ready as well: a site's error routes may ask the
-// origin for a page. Where the site's settings are not known, everything is taken
-// out that could be a session under any of them, and nothing is told; only what
-// everybody may have is then still served.
-func (h *Handler) prepareUpstream(g *gateRequest, decision *policy.Decision) {
-	identity := g.upstream
-	if identity.settings == nil {
-		site, err := h.runtime.get()
-		if err == nil {
-			identity, err = h.identifyUpstream(g, site, decision)
-		}
-		if err != nil {
-			withoutSession(decision, err)
-		}
-	}
-	if identity.settings == nil {
-		dropSharedSession(g.r)
-		return
-	}
+// Denied requests are prepared as well: a site's error routes may ask the origin for
+// a page. Where the site's settings are not known, everything that could be a
+// session under any of them is removed.
+func (g *gateRequest) prepareUpstream(identity upstreamIdentity, allowed bool) {
+	g.stripTokens()
 	g.outcome.forwarding = identity.settings
-	if identity.settings.Backend.Shared() {
+	if identity.settings == nil || identity.settings.Backend.Shared() {
 		dropSharedSession(g.r)
 	}
-	if identity.session != "" && decision.Allow() {
-		g.session = true
+	if identity.session != "" && allowed {
+		g.asserted = true
 		setSession(g.r.Header, identity.settings.Backend, identity.session)
-	}
-}
-
-// withoutSession denies a request of which the origin cannot be told who asks. A
-// page that everybody may have it gives to nobody in particular.
-func withoutSession(decision *policy.Decision, err error) {
-	if decision.Allow() && !decision.Public() {
-		decision.Reason, decision.Err = policy.ReasonStoreUnavailable, err
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// object is a JSON object with its members in order, the values as they stand.
+// object is a JSON object: its members in order, with their values as JSON text.
 type object []member
 
 type member struct {
@@ -17,20 +17,19 @@ type member struct {
 	value []byte
 }
 
-// maxMembers bounds how many members an object may have.
+// maxMembers is the maximum number of members of an object.
 const maxMembers = 64
 
-// readObject reads a JSON object (RFC 8259) whose members all have a name, and
-// different ones.
-func readObject(data []byte) (object, bool) { return readObjectOf(data, maxMembers) }
+// readObject reads a JSON object (RFC 8259). It returns false when a name is
+// empty or occurs twice, or there are more than maxMembers.
+func readObject(data []byte) (object, bool) { return readObjectUpTo(data, maxMembers) }
 
-// readObjectOf is readObject for at most the given number of members.
-func readObjectOf(data []byte, most int) (object, bool) {
+// readObjectUpTo is readObject with another maximum number of members.
+func readObjectUpTo(data []byte, most int) (object, bool) {
 	if !json.Valid(data) || !utf8.Valid(data) {
 		return nil, false
 	}
-	// From here on the text is known to be JSON: the walk only has to find
-	// where values end.
+	// The text is valid JSON: the rest only needs to find where values end.
 	rest := bytes.TrimLeft(data, jsonSpace)
 	if rest[0] != '{' {
 		return nil, false
@@ -60,7 +59,7 @@ func readObjectOf(data []byte, most int) (object, bool) {
 
 const jsonSpace = " \t\r\n"
 
-// valueEnd returns where the JSON value at the start of valid JSON text ends.
+// valueEnd returns the length of the JSON value at the start of valid JSON text.
 func valueEnd(text []byte) int {
 	depth := 0
 	for i := 0; i < len(text); i++ {
@@ -89,7 +88,7 @@ func valueEnd(text []byte) int {
 	return len(text)
 }
 
-// stringEnd returns where the JSON string at the start of the text ends.
+// stringEnd returns the length of the JSON string at the start of the text.
 func stringEnd(text []byte) int {
 	for i := 1; i < len(text); i++ {
 		switch text[i] {
@@ -102,8 +101,8 @@ func stringEnd(text []byte) int {
 	return len(text)
 }
 
-// unquote returns the text of a JSON string. Half a surrogate pair, which a
-// decoder would replace, is refused: two names must not become one.
+// unquote decodes a JSON string. It returns false for an unpaired surrogate,
+// which encoding/json would replace: two distinct names must stay distinct.
 func unquote(value []byte) (string, bool) {
 	if len(value) < 2 || value[0] != '"' {
 		return "", false
@@ -120,7 +119,7 @@ func unquote(value []byte) (string, bool) {
 	return text, true
 }
 
-// find returns the value of a member, or nil. No member has an empty name.
+// find returns the value of a member, or nil when it is absent.
 func (o object) find(name string) []byte {
 	for i := range o {
 		if o[i].name == name {
@@ -130,12 +129,12 @@ func (o object) find(name string) []byte {
 	return nil
 }
 
-// ambiguous says whether a member's name is a known one in another spelling: a
-// reader that ignores case, as many JSON libraries do, would take it for that
-// one.
-func (o object) ambiguous(known []string) bool {
+// hasCaseVariant reports whether the name of a member equals one of the names
+// only when case is ignored. JSON libraries that ignore case would take it for
+// that member.
+func (o object) hasCaseVariant(names []string) bool {
 	for i := range o {
-		for _, name := range known {
+		for _, name := range names {
 			if o[i].name != name && strings.EqualFold(o[i].name, name) {
 				return true
 			}
@@ -144,10 +143,10 @@ func (o object) ambiguous(known []string) bool {
 	return false
 }
 
-// registeredNames are the claims of RFC 7519, section 4.1.
-var registeredNames = [...]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
+// registeredClaims are the claims of RFC 7519, section 4.1.
+var registeredClaims = [...]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 
-// text returns a member that must be a string of 1 to max bytes.
+// text returns a member that must be a string of 1 to maxBytes bytes.
 func (o object) text(name string, maxBytes int) (string, error) {
 	value, err := o.optionalText(name, maxBytes)
 	if err == nil && value == "" {
@@ -156,29 +155,54 @@ func (o object) text(name string, maxBytes int) (string, error) {
 	return value, err
 }
 
-// optionalText returns a member that is a string of at most max bytes; empty
-// when it is absent.
+// optionalText returns a member that is a string of at most maxBytes bytes
+// without control characters, or "" when it is absent.
 func (o object) optionalText(name string, maxBytes int) (string, error) {
 	value := o.find(name)
 	if value == nil {
 		return "", nil
 	}
 	text, ok := unquote(value)
-	if !ok {
+	switch {
+	case !ok:
 		return "", &claimError{name, "is not a string"}
-	}
-	if len(text) > maxBytes {
+	case len(text) > maxBytes:
 		return "", &claimError{name, "is too long"}
-	}
-	for i := range len(text) {
-		if text[i] < 0x20 || text[i] == 0x7f {
-			return "", &claimError{name, "holds a control character"}
-		}
+	case hasControl(text):
+		return "", &claimError{name, "contains a control character"}
 	}
 	return text, nil
 }
 
-// boolean returns a member that is true or false; false when it is absent.
+// hasControl reports whether a text contains an ASCII control character.
+func hasControl(text string) bool {
+	for i := range len(text) {
+		if text[i] < 0x20 || text[i] == 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
+// textField is a string member of an object, with its maximum length in bytes and
+// the variable to set.
+type textField struct {
+	name     string
+	maxBytes int
+	to       *string
+}
+
+// readTextFields sets the variables of optional string members.
+func (o object) readTextFields(fields ...textField) (err error) {
+	for _, f := range fields {
+		if *f.to, err = o.optionalText(f.name, f.maxBytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// boolean returns a member that is true or false, and false when it is absent.
 func (o object) boolean(name string) (bool, error) {
 	switch value := o.find(name); string(value) {
 	case "", "false":
@@ -190,9 +214,9 @@ func (o object) boolean(name string) (bool, error) {
 	}
 }
 
-// date returns a member that is a NumericDate (RFC 7519, section 2): Unix
-// seconds. A fraction is rounded down, or up where up is set, so that it never
-// lengthens a token's time.
+// date returns a member that is a NumericDate (RFC 7519, section 2), in Unix
+// seconds. A fraction is rounded up if up is set, else down; callers choose the
+// direction that does not extend the validity of the token.
 func (o object) date(name string, up bool) (seconds int64, ok bool, err error) {
 	value := o.find(name)
 	if value == nil {
@@ -214,8 +238,8 @@ func (o object) date(name string, up bool) (seconds int64, ok bool, err error) {
 	return int64(number), true, nil
 }
 
-// positive returns a member that is an integer from 1 to max; zero when it is
-// absent.
+// positive returns a member that is an integer from 1 to maxValue, and zero when
+// it is absent.
 func (o object) positive(name string, maxValue int64) (int64, error) {
 	value := o.find(name)
 	if value == nil {
@@ -228,16 +252,16 @@ func (o object) positive(name string, maxValue int64) (int64, error) {
 	return number, nil
 }
 
-// times are the claims by which a token's time is judged.
+// times are the time claims of a token, in Unix seconds; zero when absent.
 type times struct {
-	issuedAt, notBefore, expiresAt int64 // Unix seconds
+	issuedAt, notBefore, expiresAt int64
 }
 
-// Leeway is how far ahead of our clock another's may be, in seconds.
+// Leeway is the accepted clock difference for `iat` and `nbf`, in seconds.
 const Leeway = 60
 
-// times reads a token's time claims, of which `exp` must be there (RFC 7519,
-// section 4.1.4 to 4.1.6).
+// times reads the time claims of a token (RFC 7519, sections 4.1.4 to 4.1.6), of
+// which `exp` is required.
 func (o object) times() (times, error) {
 	var t times
 	expiresAt, ok, err := o.date("exp", false)
@@ -255,8 +279,8 @@ func (o object) times() (times, error) {
 	return t, err
 }
 
-// check judges the times: a token is expired at its `exp`, and may be issued at
-// most Leeway seconds in our future.
+// check returns ErrExpired at and after `exp`, and ErrNotYetValid when `iat` or
+// `nbf` is more than Leeway seconds ahead of now.
 func (t times) check(now int64) error {
 	if now >= t.expiresAt {
 		return ErrExpired
@@ -267,7 +291,8 @@ func (t times) check(now int64) error {
 	return nil
 }
 
-// readArray returns the elements of a JSON array, at most max of them.
+// readArray returns the elements of a JSON array. It returns false when the text
+// is not an array or has more than maxElements elements.
 func readArray(text []byte, maxElements int) ([][]byte, bool) {
 	if len(text) == 0 || text[0] != '[' {
 		return nil, false
@@ -286,4 +311,23 @@ func readArray(text []byte, maxElements int) ([][]byte, bool) {
 		}
 	}
 	return elements, true
+}
+
+// readTexts returns the elements of a JSON array of strings. It returns false
+// when the text is not such an array or has more than maxElements elements, and
+// nil for an empty one.
+func readTexts(text []byte, maxElements int) ([]string, bool) {
+	elements, ok := readArray(text, maxElements)
+	if !ok {
+		return nil, false
+	}
+	var texts []string
+	for _, element := range elements {
+		text, ok := unquote(element)
+		if !ok {
+			return nil, false
+		}
+		texts = append(texts, text)
+	}
+	return texts, true
 }

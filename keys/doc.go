@@ -1,30 +1,48 @@
-// Package keys answers one question: who signed it. It holds the vendor's own
-// signing keys, and verifies signed links and readers' tokens.
+// Package keys verifies who signed a token, and signs Gatefold's own tokens. It
+// handles link tokens, reader tokens, access tokens of the management API, share
+// tokens of publishers, and the sessions that origins receive.
 //
-// In the way of a request it stands at the front: the handler in caddymodule
-// finds a token, and the package policy asks keys whether it is genuine before
-// it asks what the token may open. Every token goes through the same steps, in
-// this order, so that the cheap ones shield the dear one:
+// Package keys does not decide what a token opens; package policy does. Every
+// token passes the same checks, in order of cost: the form of its text, its header
+// and claims, the key, and the signature last. The type of the key determines the
+// algorithm. All JOSE operations are those of go-jose, which sees a token only
+// after these checks.
 //
-//	shape.go scan.go   is it a compact JWS of a shape that we accept (no curve arithmetic, no allocation when not)
-//	claims.go  its claims, each of the right type and none twice
-//	verify.go  the key, whose kind fixes the algorithm; then the signature, by go-jose
-//	turnstile.go   few signatures at a time, so that forgers do not take all processors
-//	jwks.go    somebody else's keys, those that may count
-//	link.go reader.go access.go   what the claims must say: of links, readers, callers of the API
-//	domain.go publisher.go share.go   links that trusted publishers sign themselves
+// Form and signature of a token:
 //
-// Other people's keys come over the network and never stand in a reader's way:
+//	shape.go     the form of the text, without decoding or allocating
+//	scan.go      decoding: header and payload of a compact JWS
+//	claims.go    typed access to the members of a JSON object
+//	keyset.go    public keys and sets of them
+//	verify.go    the common steps of verification, up to the signature
+//	limiter.go   a bound on concurrent signature verifications
+//	errors.go    the errors of all of these
 //
-//	source.go           where a key set is
-//	dial.go fetch.go    getting it from there, trusting nobody
-//	sets.go remote.go   keeping it: in memory, fresh, and across restarts
+// Kinds of tokens:
 //
-// What Gatefold signs itself, and what it keeps sealed:
+//	link.go         link tokens in our own format
+//	reader.go       reader tokens, ours and those of other issuers
+//	access.go       access tokens of the management API
+//	publisher.go    trusted publisher domains and their keys
+//	share.go        share tokens and links that publishers sign
+//	domain.go       domain names, pinned keys and allowed resources of publishers
+//	entitlement.go  statements about an entitlement, for other services
+//	session.go      sessions for origins
+//	sessionkey.go   the secret that a site shares with its origin
+//	duration.go     lifetimes such as "7d"
+//	url.go          a token in the query of a URL
 //
-//	signer.go                   the vendor's keys, one of which signs
-//	session.go entitlement.go   what an origin and a back office are told of a reader
-//	seal.go                     private keys and session keys, under the secret
+// Our own keys:
 //
-// All JOSE operations are go-jose's; this package only decides what reaches it.
+//	signer.go    signing keys, and the ring of a vendor's keys
+//	seal.go      encryption of private keys at rest
+//
+// Key sets of other hosts:
+//
+//	location.go  the URL of a key set, or an OpenID issuer
+//	dial.go      the check of the addresses that are connected to
+//	fetch.go     fetching with limits
+//	jwks.go      parsing a JWK Set
+//	sets.go      all key sets of a process: settings, background refresh, statistics
+//	remote.go    one key set: its cache and its fetches
 package keys

@@ -15,10 +15,10 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// NormalDomain returns the name of a publisher domain in the one form in which
-// it is kept and compared: ASCII (IDNA2008 as UTS #46 maps it, for looking up),
-// lower case, without trailing dot. The error says what the text has that a
-// domain has not: a scheme, a port, a wildcard, or characters of no host name.
+// NormalDomain returns the normal form of a publisher domain, in which domains are
+// stored and compared: ASCII (IDNA2008 with the mapping of UTS #46 for lookup),
+// lower case, without trailing dot. It returns an error for anything but a host
+// name, such as a URL, a wildcard or an IP address.
 func NormalDomain(text string) (string, error) {
 	switch {
 	case text == "":
@@ -26,19 +26,19 @@ func NormalDomain(text string) (string, error) {
 	case strings.Contains(text, "://"):
 		return "", errors.New("has a scheme: write the host name alone")
 	case strings.ContainsAny(text, "/?#@"):
-		return "", errors.New("is more than a host name")
+		return "", errors.New("is more than a host name: write the host name alone")
 	case strings.Contains(text, "*"):
-		return "", errors.New("has a wildcard: each host name is trusted by itself")
+		return "", errors.New("has a wildcard: add each host name by itself")
 	case strings.ContainsAny(text, ":[]"):
 		return "", errors.New("has a port or is an IP address: write the host name alone")
 	case len(text) > 4*maxDomain:
 		return "", errors.New("is too long")
 	}
 	name := strings.ToLower(strings.TrimSuffix(text, "."))
-	if !isASCII(name) || strings.Contains(name, "xn--") {
+	if strings.ContainsFunc(name, func(c rune) bool { return c >= utf8.RuneSelf }) || strings.Contains(name, "xn--") {
 		ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(text, "."))
 		if err == nil {
-			// Not every name that this writes does it take back.
+			// ToASCII does not accept all of its own results.
 			name, err = idna.Lookup.ToASCII(ascii)
 		}
 		if err != nil || name != ascii || !utf8.ValidString(text) {
@@ -52,62 +52,47 @@ func NormalDomain(text string) (string, error) {
 	labels := strings.Split(name, ".")
 	for _, label := range labels {
 		if !isLabel(label) {
-			return "", errors.New("is not a host name: its parts are letters, digits and hyphens")
+			return "", errors.New("is not a host name: labels consist of letters, digits and hyphens")
 		}
 	}
-	// What ends in a number is an address to many programs, in one of several
-	// notations.
+	// Many programs take a name whose last label is a number for an address
+	// (WHATWG URL, section 3.5).
 	if strings.Trim(labels[len(labels)-1], "0123456789") == "" {
-		return "", errors.New("is an IP address, which is no publisher")
+		return "", errIPAddress
 	}
 	if _, err := netip.ParseAddr(name); err == nil {
-		return "", errors.New("is an IP address, which is no publisher")
+		return "", errIPAddress
 	}
 	return name, nil
 }
 
-// maxDomain is the length of the longest name (RFC 1035, section 2.3.4).
+var errIPAddress = errors.New("is an IP address: write a host name")
+
+// maxDomain is the maximum length of a name, in bytes (RFC 1035, section 2.3.4).
 const maxDomain = 253
 
-func isASCII(text string) bool {
-	for i := range len(text) {
-		if text[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
-}
-
-// isLabel says whether a part of a name is one of a host's (RFC 1123, section
-// 2.1).
+// isLabel reports whether a label is valid in a host name (RFC 1123, section 2.1).
 func isLabel(label string) bool {
-	if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-		return false
-	}
-	for i := range len(label) {
-		c := label[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
+	return label != "" && len(label) <= 63 && label[0] != '-' && label[len(label)-1] != '-' &&
+		strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// Bounds of a domain's pinned keys.
+// Maximum number of a domain's pinned keys, and maximum size of their PEM text in
+// bytes.
 const (
 	MaxPinnedKeys = 8
 	MaxPinnedSize = 16 << 10
 )
 
-// ParsePinnedKeys reads the keys that a publisher signs with: PEM blocks, each a
-// P-256 public key (SubjectPublicKeyInfo, RFC 5480) or a certificate of one, of
-// which only the key counts. The error says what was found instead. A key's id
-// is its thumbprint (RFC 7638).
+// ParsePinnedKeys parses the public keys of a publisher: PEM blocks, each a P-256
+// public key (SubjectPublicKeyInfo, RFC 5480) or a certificate with one; the rest
+// of a certificate is ignored. Key ids are thumbprints (RFC 7638). It returns an
+// error when a block is anything else, or there is other text after the blocks.
 func ParsePinnedKeys(text string) (KeySet, error) {
 	if len(text) > MaxPinnedSize {
 		return KeySet{}, fmt.Errorf("is longer than %d bytes", MaxPinnedSize)
 	}
-	// A block that is damaged would be passed over in silence.
+	// pem.Decode skips damaged blocks without an error.
 	begun := strings.Count(text, "-----BEGIN ")
 	var set KeySet
 	rest, read := []byte(text), 0
@@ -125,11 +110,13 @@ func ParsePinnedKeys(text string) (KeySet, error) {
 	}
 	switch {
 	case begun == 0:
-		return KeySet{}, errors.New("holds no PEM block: it begins with -----BEGIN PUBLIC KEY-----")
-	case read != begun || strings.TrimSpace(string(rest)) != "":
-		return KeySet{}, fmt.Errorf("holds %d PEM blocks of which %d can be read", begun, read)
+		return KeySet{}, errors.New("has no PEM block: it must start with -----BEGIN PUBLIC KEY-----")
+	case read == begun && strings.TrimSpace(string(rest)) != "":
+		return KeySet{}, errors.New("has text after the PEM blocks")
+	case read != begun:
+		return KeySet{}, fmt.Errorf("has %d PEM blocks of which %d can be parsed", begun, read)
 	case read > MaxPinnedKeys:
-		return KeySet{}, fmt.Errorf("holds more than %d keys", MaxPinnedKeys)
+		return KeySet{}, fmt.Errorf("has more than %d keys", MaxPinnedKeys)
 	}
 	return set, nil
 }
@@ -139,7 +126,7 @@ func pinnedKey(block *pem.Block) (PublicKey, error) {
 	var err error
 	switch {
 	case strings.Contains(block.Type, "PRIVATE"):
-		return PublicKey{}, errors.New("is a private key, which must never leave the publisher: it is known to others now, make a new one")
+		return PublicKey{}, errors.New("is a private key, which must never leave the publisher: it is compromised now, so replace it")
 	case block.Type == "PUBLIC KEY":
 		key, err = x509.ParsePKIXPublicKey(block.Bytes)
 	case block.Type == "CERTIFICATE":
@@ -151,7 +138,7 @@ func pinnedKey(block *pem.Block) (PublicKey, error) {
 		return PublicKey{}, errors.New("is neither a PUBLIC KEY nor a CERTIFICATE")
 	}
 	if err != nil {
-		return PublicKey{}, errors.New("cannot be read as a public key")
+		return PublicKey{}, errors.New("cannot be parsed as a public key")
 	}
 	switch key := key.(type) {
 	case *ecdsa.PublicKey:
@@ -166,12 +153,12 @@ func pinnedKey(block *pem.Block) (PublicKey, error) {
 	case *rsa.PublicKey:
 		return PublicKey{}, errors.New("is an RSA key: ES256 needs a P-256 key")
 	default:
-		return PublicKey{}, errors.New("is a key of another kind: ES256 needs a P-256 key")
+		return PublicKey{}, errors.New("is a key of another type: ES256 needs a P-256 key")
 	}
 }
 
-// CheckPublisherJWKS says what is wrong with the address of a domain's key set:
-// it must be an https URL of the domain's own host, on the default port.
+// CheckPublisherJWKS returns an error unless the address of a domain's key set is
+// an https URL on the domain's own host and the default port.
 func CheckPublisherJWKS(domain, address string) error {
 	if err := (KeySetLocation{URL: address}).Check(); err != nil {
 		return err
@@ -190,14 +177,16 @@ func CheckPublisherJWKS(domain, address string) error {
 	return nil
 }
 
-// Bounds of what a domain may speak for.
+// Maximum number of resources for which a domain may sign, and the prefix of an
+// entry that is a pattern.
 const (
 	MaxAllowedResources = 1000
 	resourcePrefix      = "prefix:"
 )
 
-// CheckAllowedResources says what is wrong with the ids of resources that a
-// domain may speak for.
+// CheckAllowedResources returns an error unless ids is a valid list of resources
+// for which a domain may sign: publisherContentIds, or `prefix:` followed by the
+// start of some and an asterisk.
 func CheckAllowedResources(ids []string) error {
 	if len(ids) > MaxAllowedResources {
 		return fmt.Errorf("are more than %d", MaxAllowedResources)
@@ -215,19 +204,18 @@ func CheckAllowedResources(ids []string) error {
 	return nil
 }
 
-// allowsResource says whether a list of ids names a resource: exactly, or, where
-// an entry is written `prefix:…*`, by its beginning. An empty list names every
-// one.
+// allowsResource reports whether the list contains the resource or a pattern that
+// matches it. An empty list allows every resource.
 func allowsResource(ids []string, resource string) bool {
 	for _, id := range ids {
 		if id == resource {
 			return true
 		}
-		beginning, ok := strings.CutPrefix(id, resourcePrefix)
+		prefix, ok := strings.CutPrefix(id, resourcePrefix)
 		if !ok {
 			continue
 		}
-		if beginning, ok = strings.CutSuffix(beginning, "*"); ok && strings.HasPrefix(resource, beginning) {
+		if prefix, ok = strings.CutSuffix(prefix, "*"); ok && strings.HasPrefix(resource, prefix) {
 			return true
 		}
 	}

@@ -4,15 +4,15 @@ import "time"
 
 const typeEntitlement = "gatefold-entitlement+jwt"
 
-// EntitlementLifetime is how long a statement about an entitlement is good, if
-// the entitlement does not end before.
+// EntitlementLifetime is the lifetime of an entitlement token, unless the
+// entitlement itself ends earlier.
 const EntitlementLifetime = time.Hour
 
-// EntitlementClaims say that a reader may have a sku.
+// EntitlementClaims describes one entitlement of a reader.
 type EntitlementClaims struct {
-	// ID is the entitlement, UserID the reader.
+	// ID identifies the entitlement, UserID the reader.
 	ID, UserID, SKU string
-	// EndsAt is when the entitlement ends; nil if it does not.
+	// EndsAt is the end of the entitlement, or nil when it has none.
 	EndsAt *time.Time
 }
 
@@ -25,10 +25,10 @@ type entitlementToken struct {
 	ExpiresAt int64  `json:"exp"`
 }
 
-// SignEntitlement signs the statement that a reader may have a sku, for services
-// besides the gate, which verify it with the vendor's published keys. It is a
-// statement and no key: its `typ` is one that the gate takes for no credential
-// and for no link.
+// SignEntitlement signs a statement that a reader is entitled to a sku, for
+// services other than the gate, which verify it with the vendor's published
+// keys. The gate accepts it neither as a credential nor as a link, because of
+// its `typ`.
 func SignEntitlement(ring *Ring, vendor string, claims EntitlementClaims, now time.Time) (string, error) {
 	end := now.Add(EntitlementLifetime)
 	if claims.EndsAt != nil && claims.EndsAt.Before(end) {

@@ -1,43 +1,58 @@
 package keys
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
-// What can be wrong with a token. The errors of this package wrap one of these,
-// and never hold any part of a token.
+// Reasons for which a token is refused. The errors of this package wrap one of
+// them and never contain any part of a token.
 var (
-	// ErrMalformed: it is not a compact JWS of a shape that is accepted.
+	// ErrMalformed: not a compact JWS, or one with a header or payload that
+	// Scan does not accept.
 	ErrMalformed = errors.New("malformed token")
-	// ErrType: it is a token of another kind.
+	// ErrType: `typ` is that of another kind of token.
 	ErrType = errors.New("token of another type")
-	// ErrAlgorithm: its algorithm is not the one of the key.
+	// ErrAlgorithm: `alg` is not an algorithm of the key.
 	ErrAlgorithm = errors.New("algorithm does not fit the key")
-	// ErrUnknownKey: it names a key that is not known, or none where one must
-	// be named.
+	// ErrUnknownKey: `kid` names no key of the set, or is absent and more than
+	// one key, or none, could have signed.
 	ErrUnknownKey = errors.New("unknown signing key")
-	// ErrSignature: the signature is not by the key that it names.
+	// ErrSignature: the signature does not verify with the key.
 	ErrSignature = errors.New("signature does not verify")
-	// ErrExpired: its time is over.
+	// ErrExpired: `exp` has passed.
 	ErrExpired = errors.New("token has expired")
-	// ErrNotYetValid: its time has not come.
+	// ErrNotYetValid: `iat` or `nbf` is more than Leeway seconds ahead.
 	ErrNotYetValid = errors.New("token is not valid yet")
 	// ErrClaims: a claim is missing, of the wrong type or out of bounds.
 	ErrClaims = errors.New("claims are not acceptable")
-	// ErrIssuer: it is by another issuer.
+	// ErrIssuer: `iss` is another issuer.
 	ErrIssuer = errors.New("token of another issuer")
-	// ErrUntrusted: the domain that it says has signed it is not trusted.
-	ErrUntrusted = errors.New("the domain is not a trusted publisher")
-	// ErrDomain: it names another domain than the one whose key signed it, or
-	// that one in another spelling than the normal one.
-	ErrDomain = errors.New("the token names its domain otherwise")
-	// ErrDeniedKey: it is signed by a key that the vendor denied.
-	ErrDeniedKey = errors.New("the signing key is denied")
-	// ErrShareType: it is not a share token, by its claim `type`.
-	ErrShareType = errors.New("not a share token: its type is another")
-	// ErrContents: it does not name either contents or scopes.
-	ErrContents = errors.New("either contentNames or scopes must be a list of names")
-	// ErrAudience: it is meant for somebody else.
+	// ErrAudience: `aud` does not name the expected audience.
 	ErrAudience = errors.New("token for another audience")
+	// ErrUntrusted: the domain that the token names as its signer is not a
+	// trusted publisher.
+	ErrUntrusted = errors.New("the domain is not a trusted publisher")
+	// ErrDomain: the token names a domain other than the one whose key signed
+	// it, or does not spell that domain in its normal form.
+	ErrDomain = errors.New("the token does not name the domain that signed it")
+	// ErrDeniedKey: the vendor denied the signing key.
+	ErrDeniedKey = errors.New("the signing key is denied")
+	// ErrShareType: the claim `type` is not that of a share token.
+	ErrShareType = errors.New("not a share token: the claim type is not dca-share")
+	// ErrContents: not exactly one of `contentNames` and `scopes` is a valid,
+	// non-empty list.
+	ErrContents = errors.New("either contentNames or scopes must be a list of names")
 )
+
+// ErrKeysUnavailable says that no usable keys are in memory and none could be
+// fetched, so whether a token is valid is unknown.
+var ErrKeysUnavailable = errors.New("the keys are not available")
+
+// ErrBusy says that a signature was not verified because too many callers
+// already wait. It wraps ErrKeysUnavailable: whether the token is valid is
+// unknown.
+var ErrBusy = fmt.Errorf("%w: too many signatures wait to be verified", ErrKeysUnavailable)
 
 // claimError is an ErrClaims that names the claim.
 type claimError struct{ claim, problem string }

@@ -11,37 +11,42 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// FetchResult is what came out of a fetch, one of a closed list.
+// FetchTimeout is the time limit of one fetch, from resolving the name to the end
+// of the body.
+const FetchTimeout = 3 * time.Second
+
+// FetchResult is the result of a fetch, one of a closed list.
 type FetchResult string
 
-// The results of a fetch.
+// Results of a fetch.
 const (
 	FetchOK          FetchResult = "ok"
 	FetchNotModified FetchResult = "not_modified"
-	FetchAddress     FetchResult = "address"   // the host resolves to an address that must not be reached
-	FetchUnreachable FetchResult = "connect"   // no name, no connection, no TLS
-	FetchTimedOut    FetchResult = "timeout"   // not done within FetchTimeout
+	FetchAddress     FetchResult = "address"   // the host resolves to an address that is not public
+	FetchUnreachable FetchResult = "connect"   // no address, no connection or no TLS session
+	FetchTimedOut    FetchResult = "timeout"   // not complete within FetchTimeout
 	FetchStatus      FetchResult = "status"    // neither 200 nor 304
 	FetchRedirect    FetchResult = "redirect"  // a redirect, which is not followed
 	FetchTooLarge    FetchResult = "too_large" // more than MaxJWKSSize
 	FetchMalformed   FetchResult = "malformed" // not a key set, or not an issuer's configuration
 )
 
-// FetchResults lists every result that there is.
+// FetchResults returns all results.
 func FetchResults() []FetchResult {
 	return []FetchResult{
 		FetchOK, FetchNotModified, FetchAddress, FetchUnreachable, FetchTimedOut, FetchStatus, FetchRedirect, FetchTooLarge, FetchMalformed,
 	}
 }
 
-// FetchError says why keys could not be fetched. It holds nothing that the other
-// side sent.
+// FetchError says why keys could not be fetched. It contains no data from the
+// response other than the status code.
 type FetchError struct {
 	Result FetchResult
 	Detail string
@@ -49,48 +54,56 @@ type FetchError struct {
 
 func (e *FetchError) Error() string { return e.Detail }
 
-// fetcher fetches small documents over https, as somebody who trusts neither
-// the other side nor what resolves its name: no redirects, no proxy, no
-// compression, a bounded size, and a bounded time for all of it.
+// fetcher fetches small documents over https from hosts that it does not trust:
+// without redirects, proxy or compression, and with limits on size and time.
 type fetcher struct {
-	any, public *http.Client
+	any    *http.Client // any address, for locations from the configuration
+	public *http.Client // public addresses, for locations from the API
 }
 
-func newFetcher(d *dialer, roots *x509.CertPool) *fetcher {
-	return &fetcher{any: newFetchClient(d, roots, true), public: newFetchClient(d, roots, false)}
-}
-
-func newFetchClient(d *dialer, roots *x509.CertPool, anywhere bool) *http.Client {
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				return d.dial(ctx, network, address, anywhere)
+// newFetcher returns a fetcher that takes addresses within allowed for public
+// ones. Hosts maps a host:port to another one, and roots are the trusted
+// certificate authorities; both may be nil.
+func newFetcher(resolver *net.Resolver, hosts map[string]string, allowed []netip.Prefix, roots *x509.CertPool) *fetcher {
+	client := func(dialer net.Dialer) *http.Client {
+		return &http.Client{
+			Transport: &http.Transport{
+				DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+					if mapped, ok := hosts[address]; ok {
+						address = mapped
+					}
+					return dialer.DialContext(ctx, network, address)
+				},
+				Proxy:                  nil, // a proxy would resolve the name, without the check of the address
+				TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+				ForceAttemptHTTP2:      true,
+				DisableKeepAlives:      true,
+				DisableCompression:     true,
+				MaxResponseHeaderBytes: 64 << 10,
 			},
-			// A proxy would resolve the name itself, where nobody checks.
-			Proxy:                  nil,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-			ForceAttemptHTTP2:      true,
-			DisableKeepAlives:      true,
-			DisableCompression:     true,
-			MaxResponseHeaderBytes: 64 << 10,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	return &fetcher{
+		any:    client(net.Dialer{KeepAlive: -1, Resolver: resolver}),
+		public: client(net.Dialer{KeepAlive: -1, Resolver: resolver, Control: allowPublic(allowed)}),
 	}
 }
 
-// document is what a fetch brought.
+// document is the result of a successful fetch.
 type document struct {
 	body        []byte
 	notModified bool
 	etag        string
-	maxAge      time.Duration // negative when the answer states none
+	maxAge      time.Duration // negative when the response states none
 }
 
-// get fetches a document. An etag asks for it only if it changed.
-func (f *fetcher) get(ctx context.Context, address, etag string, anywhere bool) (document, error) {
+// get fetches a document. With an etag the request is conditional (RFC 9110,
+// section 13.1.2). It returns a *FetchError.
+func (f *fetcher) get(ctx context.Context, address, etag string, allowPrivate bool) (document, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return document{}, &FetchError{FetchMalformed, "the URL cannot be read"}
+		return document{}, &FetchError{FetchMalformed, "the URL cannot be parsed"}
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	request.Header.Set("Accept-Encoding", "identity")
@@ -99,14 +112,17 @@ func (f *fetcher) get(ctx context.Context, address, etag string, anywhere bool) 
 		request.Header.Set("If-None-Match", etag)
 	}
 	client := f.public
-	if anywhere {
+	if allowPrivate {
 		client = f.any
 	}
 	response, err := client.Do(request) //nolint:gosec // the address is checked when dialling
 	if err != nil {
-		return document{}, fetchFailed(ctx, request.URL, err)
+		return document{}, requestError(ctx, request.URL, err)
 	}
 	defer response.Body.Close()
+	failed := func(result FetchResult, format string, args ...any) (document, error) {
+		return document{}, &FetchError{result, request.URL.Hostname() + " answers with " + fmt.Sprintf(format, args...)}
+	}
 	doc := document{etag: response.Header.Get("ETag"), maxAge: maxAge(response.Header.Values("Cache-Control"))}
 	if len(doc.etag) > maxETag {
 		doc.etag = ""
@@ -117,69 +133,62 @@ func (f *fetcher) get(ctx context.Context, address, etag string, anywhere bool) 
 		return doc, nil
 	case response.StatusCode == http.StatusOK:
 	case response.StatusCode >= 300 && response.StatusCode < 400 && response.Header.Get("Location") != "":
-		return document{}, &FetchError{FetchRedirect, fmt.Sprintf("%s answers with a redirect, which is not followed", request.URL.Hostname())}
+		return failed(FetchRedirect, "a redirect, which is not followed")
 	default:
-		return document{}, &FetchError{FetchStatus, fmt.Sprintf("%s answers with status %d", request.URL.Hostname(), response.StatusCode)}
+		return failed(FetchStatus, "status %d", response.StatusCode)
 	}
-	tooLarge := &FetchError{FetchTooLarge, fmt.Sprintf("%s answers with more than %d bytes", request.URL.Hostname(), MaxJWKSSize)}
-	if response.ContentLength > MaxJWKSSize {
-		return document{}, tooLarge
+	if response.ContentLength <= MaxJWKSSize {
+		doc.body, err = io.ReadAll(io.LimitReader(response.Body, MaxJWKSSize+1))
+		if err == nil {
+			// A body cut off by the deadline can look complete.
+			err = ctx.Err()
+		}
+		if err != nil {
+			return document{}, requestError(ctx, request.URL, err)
+		}
 	}
-	doc.body, err = io.ReadAll(io.LimitReader(response.Body, MaxJWKSSize+1))
-	if err == nil {
-		// A connection that is given up while its body is read can look like
-		// one that ended.
-		err = ctx.Err()
-	}
-	if err != nil {
-		return document{}, fetchFailed(ctx, request.URL, err)
-	}
-	if len(doc.body) > MaxJWKSSize {
-		return document{}, tooLarge
+	if max(response.ContentLength, int64(len(doc.body))) > MaxJWKSSize {
+		return failed(FetchTooLarge, "more than %d bytes", MaxJWKSSize)
 	}
 	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err == nil && kind == "text/html" {
-		return document{}, &FetchError{FetchMalformed, fmt.Sprintf("%s answers with an HTML page", request.URL.Hostname())}
+		return failed(FetchMalformed, "an HTML page")
 	}
 	return doc, nil
 }
 
-// maxETag bounds the entity tags that are kept.
+// maxETag is the maximum length of an entity tag that is kept, in bytes.
 const maxETag = 256
 
-// fetchFailed tells why a request got no answer, without the addresses that
-// the errors of package net hold.
-func fetchFailed(ctx context.Context, address *url.URL, err error) error {
+// requestError describes why a request got no complete response, without the
+// addresses in the errors of package net.
+func requestError(ctx context.Context, address *url.URL, err error) error {
 	host := address.Hostname()
-	var netError net.Error
+	netError, isNetError := errors.AsType[net.Error](err)
 	switch {
 	case errors.Is(err, errAddress):
 		return &FetchError{FetchAddress, host + ": " + errAddress.Error()}
-	case ctx.Err() != nil, errors.As(err, &netError) && netError.Timeout():
-		return &FetchError{FetchTimedOut, fmt.Sprintf("%s did not answer in full within %v", host, FetchTimeout)}
+	case ctx.Err() != nil, isNetError && netError.Timeout():
+		return &FetchError{FetchTimedOut, fmt.Sprintf("%s did not send a complete response within %v", host, FetchTimeout)}
 	}
-	what := "the connection failed"
-	var (
-		dnsError         *net.DNSError
-		unknownAuthority x509.UnknownAuthorityError
-		otherHost        x509.HostnameError
-		invalid          x509.CertificateInvalidError
-		alert            tls.AlertError
-		notTLS           tls.RecordHeaderError
-	)
+	problem := "the connection failed"
 	switch {
-	case errors.As(err, &dnsError):
-		what = "the name does not resolve"
-	case errors.As(err, &unknownAuthority), errors.As(err, &otherHost), errors.As(err, &invalid):
-		what = "its TLS certificate is not valid for it"
-	case errors.As(err, &alert), errors.As(err, &notTLS):
-		what = "it does not speak TLS as it should"
+	case isError[*net.DNSError](err):
+		problem = "the name does not resolve"
+	case isError[x509.UnknownAuthorityError](err), isError[x509.HostnameError](err), isError[x509.CertificateInvalidError](err):
+		problem = "its TLS certificate is not valid for it"
+	case isError[tls.AlertError](err), isError[tls.RecordHeaderError](err):
+		problem = "the TLS handshake failed"
 	}
-	return &FetchError{FetchUnreachable, host + " cannot be reached: " + what}
+	return &FetchError{FetchUnreachable, host + " cannot be reached: " + problem}
 }
 
-// maxAge reads the `max-age` of Cache-Control (RFC 9111, section 5.2.2.1). It
-// is negative where there is none that can be read; of several the least
-// counts.
+func isError[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+// maxAge returns the least `max-age` of the Cache-Control fields (RFC 9111,
+// section 5.2.2.1), or a negative duration when there is no valid one.
 func maxAge(values []string) time.Duration {
 	least := time.Duration(-1)
 	for _, value := range values {

@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,26 +8,27 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Bounds of a JWK Set.
+// Maximum size of a JWK Set, in bytes, and maximum number of its keys.
 const (
 	MaxJWKSSize = 256 << 10
 	MaxJWKSKeys = 100
 )
 
-// ParseJWKS reads a JWK Set (RFC 7517, section 5). A key that cannot be used is
-// left out and reported; the others count. What the set as a whole cannot be is
-// the last result. Left out are private and symmetric keys, keys that are not
-// for verifying signatures, keys without id or whose id stands twice, and those
-// whose `status` says "retired".
+// ParseJWKS parses a JWK Set (RFC 7517, section 5). It returns the usable keys,
+// and one error for every key that it dropped: private and symmetric keys, keys
+// that are not for verifying signatures, keys without an id or with the id of
+// another key, and keys with the `status` "retired". It returns an error when the
+// document as a whole is not a JWK Set or exceeds a limit.
 func ParseJWKS(data []byte) (set KeySet, dropped []error, err error) {
 	if len(data) > MaxJWKSSize {
 		return KeySet{}, nil, fmt.Errorf("the key set is larger than %d bytes", MaxJWKSSize)
 	}
 	document, ok := readObject(data)
-	if !ok || len(document.find("keys")) == 0 || document.find("keys")[0] != '[' {
+	list := document.find("keys")
+	if !ok || len(list) == 0 || list[0] != '[' {
 		return KeySet{}, nil, errors.New(`the key set is not a JSON object with a "keys" array`)
 	}
-	elements, ok := readArray(document.find("keys"), MaxJWKSKeys)
+	elements, ok := readArray(list, MaxJWKSKeys)
 	if !ok {
 		return KeySet{}, nil, fmt.Errorf("the key set has more than %d keys", MaxJWKSKeys)
 	}
@@ -45,7 +45,7 @@ func ParseJWKS(data []byte) (set KeySet, dropped []error, err error) {
 	}
 	for _, key := range keys {
 		if seen[key.ID] > 1 {
-			dropped = append(dropped, errors.New("a key whose kid stands twice in the set"))
+			dropped = append(dropped, errors.New("a key whose kid occurs more than once in the set"))
 			continue
 		}
 		set.keys = append(set.keys, key)
@@ -53,27 +53,14 @@ func ParseJWKS(data []byte) (set KeySet, dropped []error, err error) {
 	return set, dropped, nil
 }
 
-// MarshalJWKS writes a set as a JWK Set, for others who verify (RFC 7517, section
-// 5).
-func (s KeySet) MarshalJWKS() ([]byte, error) {
-	set := jose.JSONWebKeySet{Keys: make([]jose.JSONWebKey, len(s.keys))}
-	for i, key := range s.keys {
-		set.Keys[i] = jose.JSONWebKey{Key: key.Key, KeyID: key.ID, Use: "sig"}
-		if len(key.algorithms) == 1 {
-			set.Keys[i].Algorithm = string(key.algorithms[0])
-		}
-	}
-	return json.Marshal(set)
-}
-
-// privateMembers are those that only a private or symmetric key has (RFC 7518,
-// section 6).
+// privateMembers are the members of private and symmetric keys (RFC 7518,
+// section 6; `priv` is that of AKP keys).
 var privateMembers = [...]string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
 
 func parseJWK(text []byte) (PublicKey, error) {
 	jwk, ok := readObject(text)
 	if !ok {
-		return PublicKey{}, errors.New("is not a JSON object of members with different names")
+		return PublicKey{}, errors.New("is not a JSON object with distinct member names")
 	}
 	id, err := jwk.text("kid", 255)
 	if err != nil {
@@ -87,12 +74,12 @@ func parseJWK(text []byte) (PublicKey, error) {
 	if status, err := jwk.optionalText("status", 255); err != nil || status == "retired" {
 		return PublicKey{}, errors.New("is retired")
 	}
-	if !jwk.verifies() {
+	if !jwk.allowsVerify() {
 		return PublicKey{}, errors.New("is not for verifying signatures")
 	}
 	var key jose.JSONWebKey
 	if err := key.UnmarshalJSON(text); err != nil {
-		return PublicKey{}, errors.New("cannot be read as a key")
+		return PublicKey{}, errors.New("cannot be parsed as a key")
 	}
 	if !key.IsPublic() || !key.Valid() {
 		return PublicKey{}, errors.New("is not a valid public key")
@@ -100,12 +87,12 @@ func parseJWK(text []byte) (PublicKey, error) {
 	return NewPublicKey(id, key.Key, key.Algorithm)
 }
 
-// maxKeyOps bounds how many operations a key may list.
+// maxKeyOps is the maximum number of elements of `key_ops`.
 const maxKeyOps = 16
 
-// verifies says whether a key's `use` and `key_ops`, where it has them, admit
-// verifying signatures (RFC 7517, sections 4.2 and 4.3).
-func (o object) verifies() bool {
+// allowsVerify reports whether `use` and `key_ops`, if present, allow the key to
+// verify signatures (RFC 7517, sections 4.2 and 4.3).
+func (o object) allowsVerify() bool {
 	if use, err := o.optionalText("use", 255); err != nil || use != "" && use != "sig" {
 		return false
 	}

@@ -1,60 +1,54 @@
 package keys
 
 import (
-	"fmt"
 	"runtime"
 	"sync/atomic"
 )
 
-// ErrBusy says that a signature was not looked at: too many wait for their turn.
-// It is an ErrKeysUnavailable: the answer is unknown, and not no.
-var ErrBusy = fmt.Errorf("%w: too many signatures wait to be verified", ErrKeysUnavailable)
-
-// Turnstile lets few pass at a time, one after the other in the order in which
-// they came, and turns away whoever comes when too many wait. It is safe for
-// concurrent use.
+// Limiter bounds concurrent signature verifications. Callers beyond the bound
+// wait in a bounded FIFO queue or get ErrBusy. It is safe for concurrent use.
 //
-// Anybody can send tokens that are well formed and forged. Each costs a
-// verification, as much as a hundred decisions from memory; with many of them on
-// their way at once the processors would do little else, and readers who are known
-// would wait behind them.
+// Anyone can send well-formed tokens with forged signatures, and verifying one
+// costs as much as a hundred decisions from memory. Without a bound, a flood of
+// them would take all processors from readers whose tokens are already cached.
 type Limiter struct {
-	passing chan struct{}
-	waiting atomic.Int64
-	most    int64
+	slots      chan struct{}
+	waiting    atomic.Int64
+	maxWaiting int64
 }
 
-// NewTurnstile returns one through which some pass at a time while others wait.
-func NewLimiter(passing, waiting int) *Limiter {
-	return &Limiter{passing: make(chan struct{}, max(passing, 1)), most: int64(waiting)}
+// NewLimiter returns a Limiter that runs up to concurrent calls at a time, at
+// least one, and lets up to maxWaiting callers wait.
+func NewLimiter(concurrent, maxWaiting int) *Limiter {
+	return &Limiter{slots: make(chan struct{}, max(concurrent, 1)), maxWaiting: int64(maxWaiting)}
 }
 
-// maxWaitingSignatures bounds how long somebody waits whose token nobody has seen,
-// to less than a second: each of those before her takes about 60 µs of a processor.
+// maxWaitingSignatures bounds the wait of a caller to less than a second: a
+// verification takes about 60 µs of a processor.
 const maxWaitingSignatures = 4096
 
-// Signatures is the turnstile through which every verification of a signature
-// goes: at most half of the processors verify at a time.
+// VerifyLimiter bounds all signature verifications of the process to half of
+// the processors.
 var VerifyLimiter = NewLimiter(runtime.GOMAXPROCS(0)/2, maxWaitingSignatures)
 
-// Pass calls a function when its turn has come, and returns its error, or ErrBusy
-// at once when too many wait. Whoever had to wait lets what is ready to run go
-// first: those are readers whose requests need no turn.
-func (t *Limiter) Do(do func() error) error {
+// Do calls verify once a slot is free and returns its error. It returns ErrBusy
+// at once, without calling verify, when too many callers wait.
+func (l *Limiter) Do(verify func() error) error {
 	select {
-	case t.passing <- struct{}{}:
+	case l.slots <- struct{}{}:
 	default:
-		if t.waiting.Add(1) > t.most {
-			t.waiting.Add(-1)
+		if l.waiting.Add(1) > l.maxWaiting {
+			l.waiting.Add(-1)
 			return ErrBusy
 		}
-		t.passing <- struct{}{}
-		t.waiting.Add(-1)
+		l.slots <- struct{}{}
+		l.waiting.Add(-1)
+		// Requests that need no slot run first.
 		runtime.Gosched()
 	}
-	defer func() { <-t.passing }()
-	return do()
+	defer func() { <-l.slots }()
+	return verify()
 }
 
-// Waiting returns how many wait for their turn.
-func (t *Limiter) Waiting() int { return int(t.waiting.Load()) }
+// Waiting returns the number of callers that wait for a slot.
+func (l *Limiter) Waiting() int { return int(l.waiting.Load()) }

@@ -3,10 +3,9 @@ package keys
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
+	"slices"
+	"strings"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 )
 
 // typeLink is the `typ` of our link tokens.
@@ -16,8 +15,8 @@ const typeLink = "gatefold-link+jwt"
 // of URL, SKU and PublisherContentID that it carries matches.
 type LinkClaims struct {
 	Issuer string `json:"iss"`
-	// ID is the link's tokenId: with the issuer, it is what uses and
-	// revocation are kept by.
+	// ID is the link's tokenId. Uses and revocations are recorded under the
+	// issuer and this id.
 	ID string `json:"jti"`
 	// IssuedAt, NotBefore and ExpiresAt are in Unix seconds.
 	IssuedAt           int64  `json:"iat"`
@@ -27,21 +26,22 @@ type LinkClaims struct {
 	SKU                string `json:"sku,omitempty"`
 	PurchaseOption     string `json:"purchaseOption,omitempty"`
 	PublisherContentID string `json:"publisherContentId,omitempty"`
-	// Subject is the user that the link was made for. It never makes the
-	// visitor that user.
+	// Subject is the user for whom the link was made. It does not identify the
+	// visitor.
 	Subject string `json:"sub,omitempty"`
-	// MaxUses is how often the link may be redeemed; zero means that its uses
-	// are not counted.
+	// MaxUses is the maximum number of redemptions; zero means that they are
+	// not counted.
 	MaxUses int64 `json:"maxUses,omitempty"`
-	// Meta is a JSON object of the issuer's own; nil when there is none.
+	// Meta is a JSON object that the issuer defines, or nil.
 	Meta json.RawMessage `json:"meta,omitempty"`
-	// ContentNames and Scopes are what a publisher's share token names of the
-	// resource, for the origin; one of them is empty. Our own links have none.
+	// ContentNames and Scopes are the parts of the resource that a publisher's
+	// share token names, for the origin. Exactly one is set in a share token,
+	// none in our own links.
 	ContentNames []string `json:"contentNames,omitempty"`
 	Scopes       []string `json:"scopes,omitempty"`
 }
 
-// Bounds of a link's claims.
+// Maximum lengths of a link's claims in bytes, and the maximum of MaxUses.
 const (
 	MaxLinkURL  = 2048
 	MaxLinkText = 255
@@ -50,14 +50,14 @@ const (
 	MaxMaxUses  = 1<<31 - 1
 )
 
-// linkNames are the claims that have a meaning in a link.
-var linkNames = [...]string{"url", "sku", "purchaseOption", "publisherContentId", "maxUses", "meta"}
+// linkClaims are the private claims of a link.
+var linkClaims = [...]string{"url", "sku", "purchaseOption", "publisherContentId", "maxUses", "meta"}
 
-// VendorIssuer returns the `iss` of what a vendor's own keys sign.
+// VendorIssuer returns the `iss` of tokens that a vendor's own keys sign.
 func VendorIssuer(vendor string) string { return "gatefold:" + vendor }
 
-// CheckLink says whether SignLink would sign a link: an error that is ErrClaims
-// where VerifyLink would not accept its claims, or the token would be too long.
+// CheckLink returns an error that wraps ErrClaims when VerifyLink would refuse
+// the claims, or their token would exceed MaxTokenSize.
 func CheckLink(claims *LinkClaims) error {
 	if err := claims.check(); err != nil {
 		return err
@@ -71,18 +71,18 @@ func CheckLink(claims *LinkClaims) error {
 	}
 	// The header and the signature take less than 300 bytes.
 	if base64.RawURLEncoding.EncodedLen(len(encoded)) > MaxTokenSize-300 {
-		return fmt.Errorf("%w: the token would be longer than %d bytes", ErrClaims, MaxTokenSize)
+		return errTokenTooLong
 	}
 	read, ok := readObject(encoded)
 	if !ok {
-		return fmt.Errorf("%w: they do not make a token", ErrClaims)
+		return errNoToken
 	}
 	_, err = readLinkClaims(read)
 	return err
 }
 
-// SignLink signs a link with a vendor's key. Claims that VerifyLink would not
-// accept are refused with an error that is ErrClaims.
+// SignLink signs a link with a vendor's key. It returns an error that wraps
+// ErrClaims when CheckLink does.
 func SignLink(ring *Ring, claims LinkClaims) (string, error) {
 	if err := CheckLink(&claims); err != nil {
 		return "", err
@@ -90,46 +90,20 @@ func SignLink(ring *Ring, claims LinkClaims) (string, error) {
 	return ring.signing.sign(typeLink, claims)
 }
 
-// VerifyLink verifies a link that a vendor signed: `typ`, a known `kid`, `iss`
-// and time first, then the signature. The claims are genuine and within bounds
-// when the error is nil, and only then.
+// VerifyLink returns the claims of a link that a vendor signed, or an error that
+// wraps one of the errors of this package. It checks `typ`, `kid`, `iss` and
+// times before the signature.
 func VerifyLink(raw, issuer string, set KeySet, now time.Time) (LinkClaims, error) {
-	token, err := Scan(raw)
-	if err != nil {
-		return LinkClaims{}, err
-	}
-	key, err := token.ownKey(typeLink, set)
-	if err != nil {
-		return LinkClaims{}, err
-	}
-	claims, err := readLinkClaims(token.claims)
-	if err != nil {
-		return LinkClaims{}, err
-	}
-	if claims.Issuer != issuer {
-		return LinkClaims{}, ErrIssuer
-	}
-	if err := (times{claims.IssuedAt, claims.NotBefore, claims.ExpiresAt}).check(now.Unix()); err != nil {
-		return LinkClaims{}, err
-	}
-	if err := token.verify(key); err != nil {
-		return LinkClaims{}, err
-	}
-	return claims, nil
-}
-
-// ownKey returns the key that must have signed a token of ours, which always
-// names one and is always ES256.
-func (t *Token) ownKey(typ string, set KeySet) (*PublicKey, error) {
-	switch {
-	case t.Header.Type != typ:
-		return nil, ErrType
-	case t.Header.Algorithm != string(jose.ES256):
-		return nil, ErrAlgorithm
-	case t.Header.KeyID == "":
-		return nil, ErrUnknownKey
-	}
-	return set.find(t.Header)
+	return verifyToken(raw, signer{true, typeLink}, set, func(o object) (LinkClaims, error) {
+		claims, err := readLinkClaims(o)
+		switch {
+		case err != nil:
+			return LinkClaims{}, err
+		case claims.Issuer != issuer:
+			return LinkClaims{}, ErrIssuer
+		}
+		return claims, claims.checkTimes(now)
+	})
 }
 
 func readLinkClaims(o object) (LinkClaims, error) {
@@ -140,29 +114,19 @@ func readLinkClaims(o object) (LinkClaims, error) {
 	return c, c.check()
 }
 
-// readLinkFields reads the claims of a link, each of the right type.
+// readLinkFields reads the claims of a link and checks their types and lengths.
 func readLinkFields(o object) (LinkClaims, error) {
-	if o.ambiguous(linkNames[:]) {
+	if o.hasCaseVariant(linkClaims[:]) {
 		return LinkClaims{}, ErrMalformed
 	}
 	var c LinkClaims
-	var err error
-	for _, text := range []struct {
-		name string
-		to   *string
-		max  int
-	}{
-		{"iss", &c.Issuer, MaxLinkText},
-		{"jti", &c.ID, MaxLinkID},
-		{"url", &c.URL, MaxLinkURL},
-		{"sku", &c.SKU, MaxLinkText},
-		{"purchaseOption", &c.PurchaseOption, MaxLinkText},
-		{"publisherContentId", &c.PublisherContentID, MaxLinkText},
-		{"sub", &c.Subject, MaxLinkText},
-	} {
-		if *text.to, err = o.optionalText(text.name, text.max); err != nil {
-			return LinkClaims{}, err
-		}
+	err := o.readTextFields(
+		textField{"iss", MaxLinkText, &c.Issuer}, textField{"jti", MaxLinkID, &c.ID}, textField{"url", MaxLinkURL, &c.URL},
+		textField{"sku", MaxLinkText, &c.SKU}, textField{"purchaseOption", MaxLinkText, &c.PurchaseOption},
+		textField{"publisherContentId", MaxLinkText, &c.PublisherContentID}, textField{"sub", MaxLinkText, &c.Subject},
+	)
+	if err != nil {
+		return LinkClaims{}, err
 	}
 	t, err := o.times()
 	if err != nil {
@@ -173,12 +137,16 @@ func readLinkFields(o object) (LinkClaims, error) {
 		return LinkClaims{}, err
 	}
 	if meta := o.find("meta"); meta != nil {
-		c.Meta = append(json.RawMessage(nil), meta...)
+		c.Meta = slices.Clone(meta)
 	}
 	return c, nil
 }
 
-// check judges what makes a link, whoever writes or reads it.
+func (c *LinkClaims) checkTimes(now time.Time) error {
+	return times{c.IssuedAt, c.NotBefore, c.ExpiresAt}.check(now.Unix())
+}
+
+// check checks the claims that every link needs, of ours or of a publisher.
 func (c *LinkClaims) check() error {
 	switch {
 	case c.Issuer == "":
@@ -186,7 +154,7 @@ func (c *LinkClaims) check() error {
 	case c.ID == "" || !isPrintable(c.ID):
 		return &claimError{"jti", "is missing, or not printable ASCII"}
 	case c.URL == "" && c.SKU == "" && c.PublisherContentID == "":
-		return &claimError{"url", "is missing, and so are sku and publisherContentId: one must say what the link opens"}
+		return &claimError{"url", "is missing, and so are sku and publisherContentId: set one of them"}
 	case len(c.Meta) > MaxLinkMeta:
 		return &claimError{"meta", "is too long"}
 	case len(c.Meta) > 0 && c.Meta[0] != '{':
@@ -195,11 +163,7 @@ func (c *LinkClaims) check() error {
 	return nil
 }
 
+// isPrintable reports whether a text is printable ASCII without spaces.
 func isPrintable(text string) bool {
-	for i := range len(text) {
-		if text[i] <= 0x20 || text[i] >= 0x7f {
-			return false
-		}
-	}
-	return true
+	return !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c >= 0x7f })
 }

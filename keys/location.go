@@ -8,47 +8,49 @@ import (
 	"strings"
 )
 
-// Source says where somebody's key set is.
+// KeySetLocation is where a key set is published. Exactly one of URL and Issuer
+// is set.
 type KeySetLocation struct {
-	// URL is the address of a JWK Set. Empty where Issuer is set.
+	// URL is the address of a JWK Set.
 	URL string
-	// Issuer is an OpenID issuer, whose configuration says where its keys are
-	// (OpenID Connect Discovery 1.0, section 4).
+	// Issuer is an OpenID issuer whose configuration names its JWK Set (OpenID
+	// Connect Discovery 1.0, section 4).
 	Issuer string
-	// Trusted says that the operator of the machine wrote the address: it may
-	// be a private one. What came through an API must not set it.
+	// Trusted allows private addresses. Set it only for a location from the
+	// operator's configuration, never for one from the API.
 	Trusted bool
 }
 
 // Address returns the URL or the issuer.
-func (s KeySetLocation) Address() string {
-	if s.Issuer != "" {
-		return s.Issuer
+func (l KeySetLocation) Address() string {
+	if l.Issuer != "" {
+		return l.Issuer
 	}
-	return s.URL
+	return l.URL
 }
 
-// name is the source's name in a SetStore: what one may reach and another may
-// not must not be taken for the same.
-func (s KeySetLocation) name() string {
+// storeName returns the name of the location in a SetStore. It differs between
+// trusted and other locations, because they may reach different hosts.
+func (l KeySetLocation) storeName() string {
 	name := "url "
-	if s.Issuer != "" {
+	if l.Issuer != "" {
 		name = "issuer "
 	}
-	if s.Trusted {
+	if l.Trusted {
 		name = "trusted " + name
 	}
-	return name + s.Address()
+	return name + l.Address()
 }
 
-// Check says what is wrong with a source: its address must be an https URL
-// without user name and fragment.
-func (s KeySetLocation) Check() error {
-	if (s.URL == "") == (s.Issuer == "") {
+// Check returns an error unless the address is an https URL of at most
+// MaxKeySetURL bytes, without user name or fragment, and, of an issuer, without
+// query.
+func (l KeySetLocation) Check() error {
+	if (l.URL == "") == (l.Issuer == "") {
 		return errors.New("a key set has either a URL or an issuer")
 	}
-	address, err := parseHTTPS(s.Address())
-	if err == nil && s.Issuer != "" && (address.RawQuery != "" || address.ForceQuery) {
+	address, err := parseHTTPS(l.Address())
+	if err == nil && l.Issuer != "" && (address.RawQuery != "" || address.ForceQuery) {
 		return errors.New("an issuer has no query")
 	}
 	return err
@@ -62,7 +64,7 @@ func parseHTTPS(text string) (*url.URL, error) {
 	case address.Scheme != "https" || address.Hostname() == "" || address.Opaque != "":
 		return nil, errors.New("is not an https URL")
 	case address.User != nil:
-		return nil, errors.New("holds a user name")
+		return nil, errors.New("contains a user name")
 	case strings.Contains(text, "#"):
 		return nil, errors.New("has a fragment")
 	case len(text) > MaxKeySetURL:
@@ -71,45 +73,43 @@ func parseHTTPS(text string) (*url.URL, error) {
 	return address, nil
 }
 
-// MaxKeySetURL is the length of the longest address of keys, in bytes.
+// MaxKeySetURL is the maximum length of the address of a key set, in bytes.
 const MaxKeySetURL = 2048
 
-// locate returns the address of the source's JWK Set, and whether it may be a
-// private one.
-func (f *fetcher) locate(ctx context.Context, s KeySetLocation) (address string, anywhere bool, err error) {
-	if s.Issuer == "" {
-		return s.URL, s.Trusted, nil
+// maxConfigurationMembers is the maximum number of members of an OpenID
+// configuration, for which many are registered.
+const maxConfigurationMembers = 256
+
+// resolve returns the address of the location's JWK Set, and whether it may be a
+// private one. For an issuer it fetches the OpenID configuration.
+func (f *fetcher) resolve(ctx context.Context, l KeySetLocation) (address string, allowPrivate bool, err error) {
+	if l.Issuer == "" {
+		return l.URL, l.Trusted, nil
 	}
-	where := strings.TrimSuffix(s.Issuer, "/") + "/.well-known/openid-configuration"
-	doc, err := f.get(ctx, where, "", s.Trusted)
+	doc, err := f.get(ctx, strings.TrimSuffix(l.Issuer, "/")+"/.well-known/openid-configuration", "", l.Trusted)
 	if err != nil {
 		return "", false, err
 	}
 	malformed := func(problem string) error {
 		return &FetchError{FetchMalformed, "the configuration of the issuer " + problem}
 	}
-	configuration, ok := readObjectOf(doc.body, maxConfigurationMembers)
+	configuration, ok := readObjectUpTo(doc.body, maxConfigurationMembers)
 	if !ok {
 		return "", false, malformed("is not a JSON object")
 	}
-	// What calls itself by another name speaks for somebody else (section 4.3).
-	if issuer, err := configuration.text("issuer", MaxKeySetURL); err != nil || issuer != s.Issuer {
+	// Discovery, section 4.3: the configuration must be that of this issuer.
+	if issuer, err := configuration.text("issuer", MaxKeySetURL); err != nil || issuer != l.Issuer {
 		return "", false, malformed("names another issuer")
 	}
 	address, err = configuration.text("jwks_uri", MaxKeySetURL)
 	if err != nil {
 		return "", false, malformed("has no jwks_uri")
 	}
-	there, err := parseHTTPS(address)
+	set, err := parseHTTPS(address)
 	if err != nil {
 		return "", false, malformed("has a jwks_uri that " + err.Error())
 	}
-	// The operator wrote the issuer's address, not this one: it may be private
-	// only where it is the same host.
-	issuer, err := parseHTTPS(s.Issuer)
-	return address, s.Trusted && err == nil && issuer.Host == there.Host, err
+	// The operator trusts the issuer's host only.
+	issuer, err := parseHTTPS(l.Issuer)
+	return address, l.Trusted && err == nil && issuer.Host == set.Host, err
 }
-
-// maxConfigurationMembers bounds the members of an issuer's configuration:
-// there are many registered ones.
-const maxConfigurationMembers = 256

@@ -7,74 +7,60 @@ import (
 	"time"
 )
 
-// Publisher is a domain whose signatures are trusted, by pinned keys or by its
-// key set. It is immutable and safe for concurrent use.
-type Publisher struct {
-	domain  string
-	pinned  KeySet
-	remote  *Remote // nil with pinned keys
-	allowed []string
-	denied  map[string]bool
-}
+// Publisher verifies what a trusted domain signs, with pinned keys or with those
+// of the domain's key set. It is immutable and safe for concurrent use.
+type Publisher struct{ options PublisherOptions }
 
-// PublisherOptions are what makes a publisher.
+// PublisherOptions are the options of NewPublisher.
 type PublisherOptions struct {
 	// Domain is in normal form: see NormalDomain.
 	Domain string
-	// Pinned are the publisher's keys; where Remote is set it has none.
+	// Pinned are the publisher's keys, unless Remote is set.
 	Pinned KeySet
 	Remote *Remote
-	// Allowed lists the resources that the domain may speak for: see
-	// CheckAllowedResources. Empty: all.
+	// Allowed are the resources for which the domain may sign, in the form of
+	// CheckAllowedResources. None means all.
 	Allowed []string
-	// Denied are ids of keys that do not count, whoever publishes them.
+	// Denied are ids of keys that are refused.
 	Denied map[string]bool
 }
 
-// NewPublisher returns a publisher.
-func NewPublisher(options PublisherOptions) *Publisher {
-	return &Publisher{
-		domain: options.Domain, pinned: options.Pinned, remote: options.Remote,
-		allowed: options.Allowed, denied: options.Denied,
-	}
-}
+// NewPublisher returns a publisher. It keeps the options, which must not change.
+func NewPublisher(options PublisherOptions) *Publisher { return &Publisher{options} }
 
-// Domain returns the publisher's name.
-func (p *Publisher) Domain() string { return p.domain }
+// Domain returns the publisher's domain.
+func (p *Publisher) Domain() string { return p.options.Domain }
 
-// Remote returns the publisher's key set, nil when its keys are pinned.
-func (p *Publisher) Remote() *Remote { return p.remote }
-
-// Generation changes whenever the publisher's keys do.
+// Generation changes whenever the publisher's keys do. It is zero for pinned keys.
 func (p *Publisher) Generation() uint64 {
-	if p.remote == nil {
+	if p.options.Remote == nil {
 		return 0
 	}
-	return p.remote.Generation()
+	return p.options.Remote.Generation()
 }
 
-// UsableUntil is from when on nothing that the publisher signed counts, if its
-// keys cannot be fetched until then; false when there is no such moment.
+// UsableUntil returns the time from which the keys are not used any more, unless
+// they are fetched again before. It returns false for pinned keys.
 func (p *Publisher) UsableUntil() (time.Time, bool) {
-	if p.remote == nil {
+	if p.options.Remote == nil {
 		return time.Time{}, false
 	}
-	return p.remote.UsableUntil(), true
+	return p.options.Remote.UsableUntil(), true
 }
 
-// Allows says whether the publisher may speak for a resource.
-func (p *Publisher) Allows(resource string) bool { return allowsResource(p.allowed, resource) }
+// Allows reports whether the publisher may sign for a resource.
+func (p *Publisher) Allows(resource string) bool { return allowsResource(p.options.Allowed, resource) }
 
-// Trusts says whether what a key signed still counts, by what is in memory. The
-// error is ErrDeniedKey, ErrUnknownKey or ErrKeysUnavailable.
+// Trusts returns nil when a key is still trusted, by the keys in memory. Otherwise
+// it returns ErrDeniedKey, ErrUnknownKey or ErrKeysUnavailable.
 func (p *Publisher) Trusts(ctx context.Context, keyID string) error {
-	if p.denied[keyID] {
+	if p.options.Denied[keyID] {
 		return ErrDeniedKey
 	}
-	set := p.pinned
-	if p.remote != nil {
+	set := p.options.Pinned
+	if p.options.Remote != nil {
 		var err error
-		if set, err = p.remote.KeySet(ctx); err != nil {
+		if set, err = p.options.Remote.KeySet(ctx); err != nil {
 			return err
 		}
 	}
@@ -84,22 +70,22 @@ func (p *Publisher) Trusts(ctx context.Context, keyID string) error {
 	return nil
 }
 
-// verify finds the key that signed a token, and returns its id.
+// verify verifies the signature of a token and returns the id of its key.
 func (p *Publisher) verify(ctx context.Context, token *Token) (keyID string, err error) {
 	switch {
 	case token.Header.Algorithm != algES256:
 		return "", ErrAlgorithm
-	case p.denied[token.Header.KeyID]:
+	case p.options.Denied[token.Header.KeyID]:
 		return "", ErrDeniedKey
-	case p.remote == nil:
+	case p.options.Remote == nil:
 		return p.verifyPinned(token)
 	}
-	err = p.remote.Try(ctx, func(set KeySet) error {
+	err = p.options.Remote.Try(ctx, func(set KeySet) error {
 		key, err := set.find(token.Header)
 		if err != nil {
 			return err
 		}
-		if p.denied[key.ID] {
+		if p.options.Denied[key.ID] {
 			return ErrDeniedKey
 		}
 		keyID = key.ID
@@ -108,14 +94,14 @@ func (p *Publisher) verify(ctx context.Context, token *Token) (keyID string, err
 	return keyID, err
 }
 
-// verifyPinned tries the pinned keys one by one: whatever `kid` a token names,
-// it is the publisher's own word for a key that was pinned without one.
+// verifyPinned tries all pinned keys. It ignores `kid`, which pinned keys do not
+// have: their ids are thumbprints.
 func (p *Publisher) verifyPinned(token *Token) (string, error) {
-	for i := range p.pinned.keys {
-		key := &p.pinned.keys[i]
+	for i := range p.options.Pinned.keys {
+		key := &p.options.Pinned.keys[i]
 		err := token.verify(key)
 		switch {
-		case err == nil && p.denied[key.ID]:
+		case err == nil && p.options.Denied[key.ID]:
 			return "", ErrDeniedKey
 		case err == nil:
 			return key.ID, nil

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Remote is the key set of one source. See Sets for how it is used.
+// Remote is the key set of one location. Sets describes its use.
 type Remote struct {
 	sets     *Sets
 	location KeySetLocation
@@ -20,65 +20,56 @@ type Remote struct {
 	state atomic.Pointer[remoteState] // never nil
 
 	mu       sync.Mutex
-	loaded   bool
-	flight   *flight // the fetch that is under way, if one is
-	waiting  int     // requests that wait for it
-	askedAt  time.Time
-	dueAt    time.Time
-	failures int
+	restored bool      // the SetStore was read
+	flight   *flight   // the fetch in progress, or nil
+	waiting  int       // callers of await that wait for it
+	askedAt  time.Time // the last fetch that await started
+	dueAt    time.Time // the next fetch in the background
+	failures int       // consecutive failed fetches
 }
 
-// remoteState is what is known of a source at one moment: immutable.
+// remoteState is the immutable state of a Remote after a fetch.
 type remoteState struct {
 	StoredSet
 	set        KeySet
 	dropped    []error
-	known      bool // the set was fetched, now or before a restart
+	loaded     bool // set was fetched, now or before a restart
 	generation uint64
 	triedAt    time.Time
 	err        error
 }
 
-// flight is one fetch.
+// flight is a fetch in progress.
 type flight struct {
 	done chan struct{}
-	err  error // set before done is closed
+	err  error // valid once done is closed
 }
 
-func newRemote(sets *Sets, source KeySetLocation) *Remote {
-	r := &Remote{sets: sets, location: source}
-	r.state.Store(&remoteState{generation: sets.generations.Add(1)})
-	return r
-}
-
-// Source returns where the keys are from.
-func (r *Remote) Location() KeySetLocation { return r.location }
-
-// Release ends the watching. The keys in memory may still be used, and are no
-// longer refreshed when nobody else watches them.
+// Release undoes one call of Watch. After the last one the keys are no longer
+// refreshed; those in memory stay usable.
 func (r *Remote) Release() { r.sets.release(r) }
 
-// Generation changes whenever the keys do, and only grows.
+// Generation changes whenever the keys do. It only increases.
 func (r *Remote) Generation() uint64 { return r.state.Load().generation }
 
-// UsableUntil is the moment from which on the keys in memory do not count, if
-// they cannot be fetched until then.
+// UsableUntil returns the time from which the keys in memory are not used any
+// more, unless they are fetched again before.
 func (r *Remote) UsableUntil() time.Time { return r.usableUntil(r.state.Load()) }
 
 func (r *Remote) usableUntil(state *remoteState) time.Time {
 	return state.FetchedAt.Add(state.Fresh + r.sets.settings.Load().StaleIfError)
 }
 
-// KeySet returns the keys that count now, from memory or as they were saved. It
-// never waits for the network. The error is ErrKeysUnavailable when there are
-// none.
+// KeySet returns the keys in memory or, before the first fetch, those in the
+// SetStore. It does not wait for the network. It returns an error that wraps
+// ErrKeysUnavailable when there are no usable keys.
 func (r *Remote) KeySet(ctx context.Context) (KeySet, error) {
 	state := r.state.Load()
-	if !state.known {
-		r.load(ctx)
+	if !state.loaded {
+		r.restore(ctx)
 		state = r.state.Load()
 	}
-	if state.known && r.sets.now().Before(r.usableUntil(state)) {
+	if state.loaded && r.sets.options.Now().Before(r.usableUntil(state)) {
 		return state.set, nil
 	}
 	if state.err != nil {
@@ -87,12 +78,13 @@ func (r *Remote) KeySet(ctx context.Context) (KeySet, error) {
 	return KeySet{}, ErrKeysUnavailable
 }
 
-// Try verifies something with the keys in memory. When verify returns
-// ErrUnknownKey, or there are no keys, it asks for newer ones, and calls verify
-// once more if there may be some. It waits at most FetchTimeout, and at most
-// once in Settings.Cooldown for the source: any other call returns at once.
-// Whoever calls has looked at the token: one that is not by this source must
-// not make it ask.
+// Try calls verify with the keys in memory. When there are none, or verify returns
+// ErrUnknownKey, it waits for a fetch and calls verify again. It starts such a
+// fetch at most once in Settings.Cooldown; other calls return at once. The wait
+// is at most FetchTimeout.
+//
+// Check that the token names this issuer before calling Try: any other token
+// would start fetches for nothing.
 func (r *Remote) Try(ctx context.Context, verify func(KeySet) error) error {
 	set, err := r.KeySet(ctx)
 	if err == nil {
@@ -100,7 +92,7 @@ func (r *Remote) Try(ctx context.Context, verify func(KeySet) error) error {
 			return err
 		}
 	}
-	if !r.ask(ctx) {
+	if !r.await(ctx) {
 		return err
 	}
 	if set, err = r.KeySet(ctx); err != nil {
@@ -109,16 +101,16 @@ func (r *Remote) Try(ctx context.Context, verify func(KeySet) error) error {
 	return verify(set)
 }
 
-// maxWaiting bounds how many requests wait for one fetch.
+// maxWaiting is the maximum number of requests that wait for one fetch.
 const maxWaiting = 256
 
-// ask waits for the fetch that is under way, or begins one if the last one that
-// was asked for is long enough ago. It returns false when it did not wait.
-func (r *Remote) ask(ctx context.Context) bool {
+// await waits for the fetch in progress, or starts one unless the cooldown
+// forbids it. It returns false when it did not wait.
+func (r *Remote) await(ctx context.Context) bool {
 	r.mu.Lock()
 	f := r.flight
 	if f == nil {
-		now := r.sets.now()
+		now := r.sets.options.Now()
 		if r.askedAt.IsZero() || now.Sub(r.askedAt) >= r.sets.settings.Load().Cooldown {
 			if f = r.start(); f != nil {
 				r.askedAt = now
@@ -127,12 +119,12 @@ func (r *Remote) ask(ctx context.Context) bool {
 	}
 	if f == nil || r.waiting >= maxWaiting {
 		r.mu.Unlock()
-		r.sets.unknown[1].Add(1)
+		r.sets.unknownRefused.Add(1)
 		return false
 	}
 	r.waiting++
 	r.mu.Unlock()
-	r.sets.unknown[0].Add(1)
+	r.sets.unknownAsked.Add(1)
 	select {
 	case <-f.done:
 	case <-ctx.Done():
@@ -143,10 +135,10 @@ func (r *Remote) ask(ctx context.Context) bool {
 	return true
 }
 
-// Refresh fetches the keys now, or waits for the fetch that is under way, and
-// returns why it failed. Only an operator's call makes it: it has no cool-down.
+// Refresh fetches the keys, or waits for the fetch in progress, and returns its
+// error. It ignores the cooldown, so only an operator's request may cause it.
 func (r *Remote) Refresh(ctx context.Context) error {
-	r.load(ctx)
+	r.restore(ctx)
 	r.mu.Lock()
 	f := r.flight
 	if f == nil {
@@ -164,9 +156,9 @@ func (r *Remote) Refresh(ctx context.Context) error {
 	}
 }
 
-// refreshIfDue begins a fetch when its time has come.
+// refreshIfDue starts a fetch when one is due.
 func (r *Remote) refreshIfDue(now time.Time) {
-	r.load(r.sets.ctx)
+	r.restore(r.sets.ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.flight == nil && !now.Before(r.dueAt) {
@@ -174,44 +166,43 @@ func (r *Remote) refreshIfDue(now time.Time) {
 	}
 }
 
-// load takes the set that was saved before a restart, once. A store that cannot
-// be read is asked again; the fetch does not wait for it.
-func (r *Remote) load(ctx context.Context) {
-	if r.sets.store == nil || r.state.Load().known {
+// restore reads the set of the SetStore, once. After an error of the store it is
+// read again; fetches do not wait for it.
+func (r *Remote) restore(ctx context.Context) {
+	if r.sets.options.Store == nil || r.state.Load().loaded {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.loaded {
+	if r.restored {
 		return
 	}
-	stored, err := r.sets.store.LoadKeySet(ctx, r.location.name())
+	stored, err := r.sets.options.Store.LoadKeySet(ctx, r.location.storeName())
 	if err != nil {
 		return
 	}
-	r.loaded = true
-	if stored == nil || r.state.Load().known {
+	r.restored = true
+	if stored == nil || r.state.Load().loaded {
 		return
 	}
 	set, dropped, err := ParseJWKS(stored.Body)
 	if err != nil {
 		return
 	}
-	state := &remoteState{StoredSet: *stored, set: set, dropped: dropped, known: true, generation: r.sets.generations.Add(1)}
+	state := &remoteState{StoredSet: *stored, set: set, dropped: dropped, loaded: true, generation: r.sets.generations.Add(1)}
 	r.state.Store(state)
 	r.dueAt = dueAt(state)
 }
 
-// dueAt is when a set is to be fetched again: ahead of its end, and not for all
-// nodes and sources at the same moment.
+// dueAt returns the time of the next fetch: before the set becomes stale, with
+// jitter that spreads the fetches of nodes and locations.
 func dueAt(state *remoteState) time.Time {
 	return state.FetchedAt.Add(time.Duration((0.7 + 0.1*rand.Float64()) * float64(state.Fresh))) //nolint:gosec // spreads load, keeps no secret
 }
 
-// start begins a fetch; the caller holds mu. It returns nil when the sets are
-// closed.
+// start starts a fetch. The caller holds mu. It returns nil after Sets.Close.
 func (r *Remote) start() *flight {
-	if !r.sets.begin() {
+	if !r.sets.addWork() {
 		return nil
 	}
 	f := &flight{done: make(chan struct{})}
@@ -225,25 +216,25 @@ func (r *Remote) start() *flight {
 	return f
 }
 
-// fetch does one fetch: it makes the outcome known, wakes who waits, and saves
-// what is new.
+// fetch runs one fetch: it publishes the result, wakes the waiting callers and
+// saves the set.
 func (r *Remote) fetch(f *flight) {
 	ctx, cancel := context.WithTimeout(r.sets.ctx, r.sets.settings.Load().timeout)
 	defer cancel()
 	state, result, err := r.get(ctx, r.state.Load())
-	now := r.sets.now()
+	now := r.sets.options.Now()
 	r.sets.fetches[result].Add(1)
 
 	r.mu.Lock()
 	if err != nil {
-		// What was loaded meanwhile stays.
+		// Keep what restore may have loaded meanwhile.
 		failed := *r.state.Load()
 		state, failed.err = &failed, err
 	}
 	state.triedAt = now
 	r.state.Store(state)
 	if err == nil {
-		r.failures, r.loaded = 0, true
+		r.failures, r.restored = 0, true
 		r.dueAt = dueAt(state)
 	} else {
 		r.failures++
@@ -254,20 +245,20 @@ func (r *Remote) fetch(f *flight) {
 	r.mu.Unlock()
 	close(f.done)
 
-	if err == nil && r.sets.store != nil {
+	if err == nil && r.sets.options.Store != nil {
 		saved := state.StoredSet
-		// What cannot be saved is fetched again after a restart.
-		_ = r.sets.store.SaveKeySet(r.sets.ctx, r.location.name(), &saved, r.usableUntil(state))
+		// After an error the set is fetched again at the next start.
+		_ = r.sets.options.Store.SaveKeySet(r.sets.ctx, r.location.storeName(), &saved, r.usableUntil(state))
 	}
 }
 
-// retryAfter is how long to wait after a number of failures in a row.
+// retryAfter returns the delay after a number of consecutive failures.
 func retryAfter(failures int) time.Duration {
 	const first, most = 5 * time.Second, 5 * time.Minute
 	return min(first<<min(failures-1, 10), most)
 }
 
-// get asks the source for its keys, and returns the state that follows.
+// get fetches the key set and returns the state that follows.
 func (r *Remote) get(ctx context.Context, before *remoteState) (*remoteState, FetchResult, error) {
 	fetcher := r.sets.settings.Load().fetcher
 	failed := func(err error) (*remoteState, FetchResult, error) {
@@ -277,62 +268,62 @@ func (r *Remote) get(ctx context.Context, before *remoteState) (*remoteState, Fe
 		}
 		return nil, result, err
 	}
-	address, anywhere, err := fetcher.locate(ctx, r.location)
+	address, allowPrivate, err := fetcher.resolve(ctx, r.location)
 	if err != nil {
 		return failed(err)
 	}
 	etag := ""
-	if before.known && before.From == address {
+	if before.loaded && before.From == address {
 		etag = before.ETag
 	}
-	doc, err := fetcher.get(ctx, address, etag, anywhere)
+	doc, err := fetcher.get(ctx, address, etag, allowPrivate)
 	if err != nil {
 		return failed(err)
 	}
 	state := *before
-	state.err, state.FetchedAt = nil, r.sets.now()
+	state.err, state.FetchedAt = nil, r.sets.options.Now()
 	if doc.notModified {
 		if doc.maxAge >= 0 {
-			state.Fresh = fresh(doc.maxAge)
+			state.Fresh = freshness(doc.maxAge)
 		}
 		return &state, FetchNotModified, nil
 	}
-	state.From, state.ETag, state.Fresh = address, doc.etag, fresh(doc.maxAge)
-	if !before.known || !bytes.Equal(before.Body, doc.body) {
+	state.From, state.ETag, state.Fresh = address, doc.etag, freshness(doc.maxAge)
+	if !before.loaded || !bytes.Equal(before.Body, doc.body) {
 		set, dropped, err := ParseJWKS(doc.body)
 		if err != nil {
 			return failed(&FetchError{FetchMalformed, err.Error()})
 		}
-		state.Body, state.set, state.dropped, state.known = doc.body, set, dropped, true
+		state.Body, state.set, state.dropped, state.loaded = doc.body, set, dropped, true
 		state.generation = r.sets.generations.Add(1)
 	}
 	return &state, FetchOK, nil
 }
 
-// fresh is for how long a set counts as fresh, by the max-age of its answer;
-// negative when it states none.
-func fresh(maxAge time.Duration) time.Duration {
+// freshness returns the time for which a set is fresh. A negative max-age means
+// that the response stated none.
+func freshness(maxAge time.Duration) time.Duration {
 	if maxAge < 0 {
 		return DefaultFresh
 	}
 	return min(max(maxAge, MinFresh), MaxFresh)
 }
 
-// Status tells the state of the keys.
+// Status returns the state of the key set.
 func (r *Remote) Status() SetStatus {
-	state, now := r.state.Load(), r.sets.now()
+	state, now := r.state.Load(), r.sets.options.Now()
 	status := SetStatus{Source: r.location, TriedAt: state.triedAt, Err: state.err, KeyIDs: []string{}}
 	for _, dropped := range state.dropped {
 		status.Dropped = append(status.Dropped, dropped.Error())
 	}
-	if !state.known {
+	if !state.loaded {
 		return status
 	}
 	status.Age = now.Sub(state.FetchedAt)
 	status.Stale = status.Age >= state.Fresh
 	status.OK = now.Before(r.usableUntil(state))
 	if status.OK {
-		status.KeyIDs, status.Active = state.set.IDs(), state.set.signers(algES256)
+		status.KeyIDs, status.Active = state.set.IDs(), state.set.count(algES256)
 	}
 	return status
 }

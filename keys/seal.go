@@ -8,36 +8,39 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
-// ErrSealed says that what was sealed cannot be opened with this secret.
+// ErrSealed says that a sealed value cannot be opened with this secret.
 var ErrSealed = errors.New("sealed with another secret, or altered: set the secret that it was sealed with")
 
-// MinSecretSize is the shortest secret that is accepted, in bytes.
+// MinSecretSize is the minimum length of a secret, in bytes.
 const MinSecretSize = 16
 
-// Sealer seals private keys under the operator's secret, with AES-256-GCM and a
-// random nonce. It is safe for concurrent use, and never shows its key.
+// Sealer encrypts private keys under the operator's secret, with AES-256-GCM and
+// a random nonce. It is safe for concurrent use, and formats as a constant that
+// does not reveal the secret.
 type Sealer struct {
 	secret []byte
 	aead   cipher.AEAD
 }
 
-// The purposes for which keys are derived from the secret. They never change:
-// what was made under one must open under it.
+// Purposes of keys derived from the secret (the `info` of HKDF). They never
+// change: a value sealed under a purpose must open under it.
 const (
 	purposeSeal = "gatefold seal v1"
-	// PurposeLinkCookie is for the MAC of link cookies.
+	// PurposeLinkCookie is the purpose of the MAC key of link cookies.
 	PurposeLinkCookie = "gatefold link cookie v1"
 )
 
-// NewSealer returns a sealer whose key is derived from a secret (HKDF-SHA256,
-// RFC 5869).
+// NewSealer returns a Sealer whose key is derived from the secret with
+// HKDF-SHA256 (RFC 5869). It returns an error when the secret is shorter than
+// MinSecretSize.
 func NewSealer(secret []byte) (*Sealer, error) {
 	if len(secret) < MinSecretSize {
 		return nil, fmt.Errorf("the secret is shorter than %d bytes: make one with `openssl rand -base64 32`", MinSecretSize)
 	}
-	s := &Sealer{secret: append([]byte(nil), secret...)}
+	s := &Sealer{secret: slices.Clone(secret)}
 	key, err := s.Derive(purposeSeal)
 	if err != nil {
 		return nil, err
@@ -52,12 +55,14 @@ func NewSealer(secret []byte) (*Sealer, error) {
 	return s, nil
 }
 
-// Seal encrypts a text, bound to additional data that Open must be given again.
+// Seal encrypts plaintext and authenticates it together with the additional
+// data, which Open needs again.
 func (s *Sealer) Seal(plaintext, additional []byte) []byte {
 	return s.aead.Seal(nil, nil, plaintext, additional) //nolint:gosec // this AEAD makes its nonce itself
 }
 
-// Open decrypts what Seal made, or returns ErrSealed.
+// Open decrypts a result of Seal. It returns ErrSealed when the secret, the
+// additional data or the sealed bytes differ.
 func (s *Sealer) Open(sealed, additional []byte) ([]byte, error) {
 	plaintext, err := s.aead.Open(nil, nil, sealed, additional)
 	if err != nil {
@@ -66,7 +71,7 @@ func (s *Sealer) Open(sealed, additional []byte) ([]byte, error) {
 	return plaintext, nil
 }
 
-// Derive returns a key for another purpose, from the same secret.
+// Derive returns the key for a purpose, derived from the secret.
 func (s *Sealer) Derive(purpose string) (key [sha256.Size]byte, err error) {
 	derived, err := hkdf.Key(sha256.New, s.secret, nil, purpose, len(key))
 	if err != nil {
@@ -76,8 +81,8 @@ func (s *Sealer) Derive(purpose string) (key [sha256.Size]byte, err error) {
 	return key, nil
 }
 
-// Format keeps the secret out of whatever prints a Sealer.
+// Format prints a constant, so that no log shows the secret.
 func (s Sealer) Format(f fmt.State, _ rune) { fmt.Fprint(f, "sealer") }
 
-// MarshalJSON keeps the secret out of JSON.
+// MarshalJSON writes a constant, so that no JSON shows the secret.
 func (s Sealer) MarshalJSON() ([]byte, error) { return json.Marshal("sealer") }

@@ -1,63 +1,55 @@
 package keys
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/md5" //nolint:gosec // the format of existing origins asks for it, see SealSessionCookie
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 )
 
-// TypeSession is the `typ` of the assertion by which an origin learns who asks.
-// An origin must ask for it: what else the vendor's keys sign is no session.
+// TypeSession is the `typ` of session assertions. An origin must check it: the
+// vendor's keys sign other tokens too.
 const TypeSession = "gatefold-session+jwt"
 
-// How long a session says that it is good for.
+// Lifetimes of session tokens.
 const (
-	// AssertionLifetime is that of an assertion, in its `exp`.
+	// AssertionLifetime is that of an assertion.
 	AssertionLifetime = time.Minute
-	// SharedSessionLifetime is that of a token under a shared key: what DjaoApp's
-	// origins are used to.
+	// SharedSessionLifetime is that of a token under a shared key, as origins
+	// for DjaoApp expect it.
 	SharedSessionLifetime = 2 * time.Hour
 )
 
-// Session is what an origin is told of a request that was allowed: who asks, and
-// by what she was let in.
+// Session is what the gate tells an origin about an allowed request: the reader,
+// their entitlements and the link that allowed it.
 type Session struct {
-	// UserID is the reader's stable key; empty when nobody is identified, and
-	// the request was let in by a link.
+	// UserID is the reader's stable key, or "" for an anonymous reader whom a
+	// link allowed.
 	UserID string
-	// Email is a verified address; empty when there is none.
+	// Email is a verified address, or "".
 	Email string
-	// PublisherUserID is the publisher's own key; empty when there is none.
+	// PublisherUserID is the publisher's key of the reader, or "".
 	PublisherUserID string
 	// Site is the site's slug.
 	Site string
-	// LastVisited is when the reader first had to do with what the rule's tags
-	// name; zero when she has not before.
+	// LastVisited is the reader's first engagement with the tags of the rule, or
+	// zero when there was none before.
 	LastVisited time.Time
-	// Entitlements are what the reader may have now; More says that some were
-	// left out, for want of room.
+	// Entitlements are the reader's current entitlements. More says that some
+	// were omitted to keep the session small.
 	Entitlements []SessionEntitlement
 	More         bool
-	// Link is the signed link that let the request in, nil when none did.
+	// Link is the signed link that allowed the request, or nil.
 	Link *SessionLink
 }
 
-// SessionEntitlement is one thing that a reader may have.
+// SessionEntitlement is an entitlement of the reader.
 type SessionEntitlement struct {
 	SKU string `json:"sku"`
-	// EndsAt is nil when there is no end.
+	// EndsAt is the end of the entitlement, or nil when it has none.
 	EndsAt *time.Time `json:"ends_at"`
 }
 
-// SessionLink is what an origin is told of a link. It makes nobody a user.
+// SessionLink describes a link to an origin. It does not identify the reader.
 type SessionLink struct {
 	Issuer             string          `json:"iss"`
 	ID                 string          `json:"jti"`
@@ -69,8 +61,8 @@ type SessionLink struct {
 	Meta               json.RawMessage `json:"meta,omitempty"`
 }
 
-// sharedSession is a session in DjaoApp's words. Roles are always empty: which
-// roles a user has on which accounts is not known here.
+// sharedSession is a session in DjaoApp's format. Roles are always empty: Gatefold
+// does not know them.
 type sharedSession struct {
 	LastVisited     *time.Time           `json:"last_visited"`
 	Username        string               `json:"username,omitempty"`
@@ -89,7 +81,7 @@ type sessionSite struct {
 	PrintableName string `json:"printable_name"`
 }
 
-// assertion is the payload of a session in our own words.
+// assertion is the payload of a session assertion.
 type assertion struct {
 	Issuer          string               `json:"iss"`
 	Audience        string               `json:"aud"`
@@ -105,7 +97,7 @@ type assertion struct {
 	Link            *SessionLink         `json:"link,omitempty"`
 }
 
-// SharedJSON writes the session in DjaoApp's words, without an end.
+// SharedJSON returns the session in DjaoApp's format, without `exp`.
 func (s *Session) SharedJSON() ([]byte, error) { return encodeClaims(s.shared(0)) }
 
 func (s *Session) shared(expiresAt int64) *sharedSession {
@@ -116,7 +108,7 @@ func (s *Session) shared(expiresAt int64) *sharedSession {
 	}
 }
 
-// entitlements are a list, however empty.
+// entitlements returns a list that JSON does not encode as null.
 func (s *Session) entitlements() []SessionEntitlement {
 	if s.Entitlements == nil {
 		return []SessionEntitlement{}
@@ -141,20 +133,20 @@ func (s *Session) assertion(vendor string, now time.Time) *assertion {
 	}
 }
 
-// AssertionJSON writes the session as Sign signs it.
+// AssertionJSON returns the payload that Sign signs.
 func (s *Session) AssertionJSON(vendor string, now time.Time) ([]byte, error) {
 	return encodeClaims(s.assertion(vendor, now))
 }
 
-// Sign makes an ES256 assertion of the session (RFC 7515), which whoever has the
-// vendor's JWK Set can verify: `iss` is the vendor, `aud` the site.
+// Sign returns the session as a compact JWS (RFC 7515), signed with ES256 by a key
+// of the vendor's published JWK Set: `iss` is the vendor, `aud` the site.
 func (s *Session) Sign(ring *Ring, vendor string, now time.Time) (string, error) {
 	return ring.signing.sign(TypeSession, s.assertion(vendor, now))
 }
 
-// SignShared makes an HS256 token of the session under a key that the site shares
-// with its origin, as deployutils' jwt_session_store reads it. It is signed, and
-// readable by whoever sees it.
+// SignShared returns the session as an HS256 JWT under a key that the site shares
+// with its origin, in the format of deployutils' jwt_session_store. It is signed,
+// not encrypted.
 func (s *Session) SignShared(key SessionKey, now time.Time) (string, error) {
 	payload, err := encodeClaims(s.shared(now.Add(SharedSessionLifetime).Unix()))
 	if err != nil {
@@ -163,11 +155,11 @@ func (s *Session) SignShared(key SessionKey, now time.Time) (string, error) {
 	return key.sign(payload)
 }
 
-// SealShared makes a cookie value of the session under a key that the site shares
-// with its origin, as deployutils' encrypted_cookies reads it.
+// SealShared returns the session as a cookie value under a key that the site
+// shares with its origin, in the format of deployutils' encrypted_cookies.
 //
-// Legacy: the format has neither an end nor a check against alteration. Where the
-// origin can read another one, use that.
+// Legacy: the format neither expires nor detects alteration. Use another one where
+// the origin can read it.
 func (s *Session) SealShared(key SessionKey) (string, error) {
 	plaintext, err := s.SharedJSON()
 	if err != nil {
@@ -176,91 +168,4 @@ func (s *Session) SealShared(key SessionKey) (string, error) {
 	var salt [saltSize]byte
 	_, _ = rand.Read(salt[:]) // never fails, see crypto/rand
 	return key.sealCookie(plaintext, salt)
-}
-
-// SessionKey is a secret that a site shares with its origin. It prints as
-// nothing of itself; Reveal is the one way to see it.
-type SessionKey struct{ secret string }
-
-// minSessionKey is the shortest key that is accepted, in bytes: RFC 7518,
-// section 3.2, for HS256.
-const minSessionKey = 32
-
-// GenerateSessionKey makes a key of 256 random bits. Its text is ASCII without
-// blanks, so that it can stand in an environment variable.
-func GenerateSessionKey() SessionKey {
-	var random [32]byte
-	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
-	return SessionKey{base64.RawURLEncoding.EncodeToString(random[:])}
-}
-
-// ParseSessionKey reads a key as Reveal gives it.
-func ParseSessionKey(text string) (SessionKey, error) {
-	if len(text) < minSessionKey {
-		return SessionKey{}, fmt.Errorf("a session key is shorter than %d bytes", minSessionKey)
-	}
-	return SessionKey{text}, nil
-}
-
-// Reveal returns the key itself, for whoever must give it to the origin, and for
-// sealing it.
-func (k SessionKey) Reveal() string { return k.secret }
-
-// Format keeps the key out of whatever prints it.
-func (k SessionKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, "session key") }
-
-// MarshalJSON keeps the key out of JSON.
-func (k SessionKey) MarshalJSON() ([]byte, error) { return json.Marshal("session key") }
-
-func (k SessionKey) sign(payload []byte) (string, error) {
-	options := (&jose.SignerOptions{}).WithType("JWT")
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(k.secret)}, options)
-	if err != nil {
-		return "", errors.New("making a signer of a session key failed")
-	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		return "", errors.New("signing a session failed")
-	}
-	return signed.CompactSerialize()
-}
-
-const saltSize = 8
-
-// sealCookie is OpenSSL's `enc -aes-256-cbc -md md5 -a -A`: base64 of "Salted__",
-// the salt and the text under AES-256-CBC with PKCS #7 padding, key and
-// initialization vector from EVP_BytesToKey with MD5 and one round.
-func (k SessionKey) sealCookie(plaintext []byte, salt [saltSize]byte) (string, error) {
-	key, iv := opensslKey(k.secret, salt)
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		return "", errors.New("making a cipher of a session key failed")
-	}
-	padding := aes.BlockSize - len(plaintext)%aes.BlockSize
-	const magic = "Salted__"
-	sealed := make([]byte, 0, len(magic)+saltSize+len(plaintext)+padding)
-	sealed = append(append(sealed, magic...), salt[:]...)
-	body := append(sealed, plaintext...)[len(sealed):]
-	for range padding {
-		body = append(body, byte(padding))
-	}
-	cipher.NewCBCEncrypter(block, iv[:]).CryptBlocks(body, body)
-	return base64.StdEncoding.EncodeToString(append(sealed, body...)), nil
-}
-
-// opensslKey is EVP_BytesToKey: D1 = MD5(secret, salt), Dn = MD5(Dn-1, secret,
-// salt), until there is enough for a key and an initialization vector.
-func opensslKey(secret string, salt [saltSize]byte) (key [32]byte, iv [aes.BlockSize]byte) {
-	var derived, last []byte
-	for len(derived) < len(key)+len(iv) {
-		h := md5.New() //nolint:gosec // as above
-		h.Write(last)
-		h.Write([]byte(secret))
-		h.Write(salt[:])
-		last = h.Sum(nil)
-		derived = append(derived, last...)
-	}
-	copy(key[:], derived)
-	copy(iv[:], derived[len(key):])
-	return key, iv
 }

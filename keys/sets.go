@@ -1,9 +1,10 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
-	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -13,96 +14,91 @@ import (
 	"time"
 )
 
-// Sets keeps other people's key sets: it fetches them in the background, ahead
-// of the moment at which they go stale, so that verifying a token costs no
-// network. It is safe for concurrent use, and is made once for a process.
+// Sets caches key sets of other hosts. It fetches them in the background, before
+// they become stale, so that verifying a token needs no network. A process has
+// one Sets. It is safe for concurrent use.
 //
-// Another package uses it in three steps. It watches a source for as long as
-// it verifies that source's tokens:
+// A caller watches a location while it verifies tokens that are signed with its
+// keys:
 //
-//	remote, err := sets.Watch(keys.Source{Issuer: "https://id.example.com", Trusted: true})
+//	remote, err := sets.Watch(keys.KeySetLocation{Issuer: "https://id.example.com", Trusted: true})
 //	…
 //	defer remote.Release()
 //
 // and verifies within Try, which calls the function with the keys in memory, and
-// a second time if newer ones could be had because the token names an unknown
-// key:
+// again with newer keys if the token names an unknown one:
 //
 //	err := remote.Try(ctx, func(set keys.KeySet) error {
 //		claims, err = issuer.Verify(raw, set, now)
 //		return err
 //	})
 //
-// What Verify remembers across calls it stamps with remote.Generation(), read
+// Results that are cached across calls are stamped with remote.Generation(), read
 // before Try: it changes whenever the keys do.
 //
-// Watch, and everything but Try and Refresh, never waits for the network; a
-// source that cannot be reached fails no start. An error that is
-// ErrKeysUnavailable means that the answer is unknown, not no.
+// Only Try and Refresh wait for the network. An error that wraps
+// ErrKeysUnavailable means that whether a token is valid is unknown.
 type Sets struct {
-	now   func() time.Time
-	store SetStore
-
+	options  SetsOptions
 	settings atomic.Pointer[loadedSettings]
-	resolver *net.Resolver
-	hosts    map[string]string
-	timeout  time.Duration
 
 	mu      sync.Mutex
 	remotes map[KeySetLocation]*Remote
 	closed  bool
 
-	ctx    context.Context //nolint:containedctx // of what goes on in the background, until Close
+	ctx    context.Context //nolint:containedctx // of the background work, until Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
 	fetches  map[FetchResult]*atomic.Uint64
-	unknown  [2]atomic.Uint64 // kids that were not known: asked for, refused at once
 	inFlight atomic.Int64
-	// generations counts the changes of all sources' keys, so that a source that
-	// is watched again does not begin anew.
+	// Tokens with an unknown key that waited for a fetch, and that were refused
+	// without one.
+	unknownAsked, unknownRefused atomic.Uint64
+	// generations is the last generation of any location, so that watching a
+	// location again does not repeat one.
 	generations atomic.Uint64
 }
 
-// SetsOptions are what NewSets needs.
+// SetsOptions are the options of NewSets. All but Now are optional.
 type SetsOptions struct {
-	// Now is the clock; time.Now in production.
+	// Now is the clock.
 	Now func() time.Time
-	// Store keeps the last good sets across restarts. Nil: memory alone does.
+	// Store keeps fetched sets across restarts.
 	Store SetStore
-	// Settings are the first ones; see Configure.
+	// Settings are the initial settings; see Configure.
 	Settings Settings
-	// Resolver resolves names; nil stands for the system's.
+	// Resolver resolves host names. Default: the system's.
 	Resolver *net.Resolver
-	// Hosts says where a host:port really is, as a hosts file does. What it
-	// names is checked like any other address.
+	// Hosts maps a host:port to the host:port to connect to, like a hosts file.
+	// The address is checked like any other.
 	Hosts map[string]string
-	// Interval is how often what is due is looked for; zero stands for a
+	// Interval is the interval of the search for sets to refresh. Default: one
 	// second.
 	Interval time.Duration
-	// Timeout bounds one fetch; zero stands for FetchTimeout.
+	// Timeout is the time limit of one fetch. Default: FetchTimeout.
 	Timeout time.Duration
 }
 
-// Settings are what an operator may choose. Zero values stand for the defaults.
+// Settings are the operator's settings. A zero value selects the default.
 type Settings struct {
-	// StaleIfError is how long a set counts after it went stale, while it
-	// cannot be fetched. Default: 24 hours.
+	// StaleIfError is how long a stale set is used while it cannot be fetched.
+	// Default: DefaultStaleIfError.
 	StaleIfError time.Duration
-	// Cooldown is how long, after a token with an unknown key caused a fetch,
-	// no other one does. Default: 30 seconds.
+	// Cooldown is the minimum time between two fetches of a set that tokens with
+	// an unknown key cause. Default: DefaultCooldown.
 	Cooldown time.Duration
-	// Addresses are those that count as public although they are not.
+	// Addresses are prefixes that count as public.
 	Addresses []netip.Prefix
-	// Roots are the certificate authorities that are trusted; nil stands for
-	// the system's.
+	// Roots are the trusted certificate authorities. Default: the system's.
 	Roots *x509.CertPool
 
-	// timeout stands for that of the options where a test has no time.
+	// timeout overrides SetsOptions.Timeout in tests.
 	timeout time.Duration
 }
 
-// Defaults of Settings, and bounds of how long a set is fresh.
+// Defaults of Settings, and the default, minimum and maximum time for which a
+// fetched set is fresh.
 const (
 	DefaultStaleIfError = 24 * time.Hour
 	DefaultCooldown     = 30 * time.Second
@@ -112,13 +108,13 @@ const (
 	MaxFresh     = 24 * time.Hour
 )
 
-// SetStore keeps the last good sets, so that a restart while somebody's host is
-// down locks nobody out.
+// SetStore keeps fetched sets, so that after a restart tokens verify even while
+// the host of their keys is down.
 type SetStore interface {
-	// LoadKeySet returns the set that was saved under the name of a source, or
-	// nil.
+	// LoadKeySet returns the set that was saved under a name, or nil when there
+	// is none.
 	LoadKeySet(ctx context.Context, name string) (*StoredSet, error)
-	// SaveKeySet replaces the set of a source. Nobody needs it after expires.
+	// SaveKeySet replaces the set of a name. It may be deleted after expires.
 	SaveKeySet(ctx context.Context, name string, set *StoredSet, expires time.Time) error
 }
 
@@ -126,80 +122,60 @@ type SetStore interface {
 type StoredSet struct {
 	Body      []byte        `json:"body"`
 	ETag      string        `json:"etag,omitempty"`
-	From      string        `json:"from"` // the address of the set itself
+	From      string        `json:"from"` // the URL of the JWK Set
 	FetchedAt time.Time     `json:"fetchedAt"`
 	Fresh     time.Duration `json:"fresh"`
 }
 
-// ErrKeysUnavailable says that there are no keys that may still count, and none
-// could be had.
-var ErrKeysUnavailable = errors.New("the keys are not available")
-
-// loadedSettings are settings with what was made of them.
+// loadedSettings are settings and the fetcher made from them.
 type loadedSettings struct {
 	Settings
 	fetcher *fetcher
 }
 
-// NewSets returns the key sets of a process. Close ends what it does in the
-// background.
+// NewSets returns an empty Sets and starts its background work. Close ends it.
 func NewSets(options SetsOptions) *Sets {
-	s := &Sets{
-		now: options.Now, store: options.Store, resolver: options.Resolver, hosts: options.Hosts, timeout: options.Timeout,
-		remotes: make(map[KeySetLocation]*Remote), fetches: make(map[FetchResult]*atomic.Uint64),
-	}
-	if s.timeout == 0 {
-		s.timeout = FetchTimeout
-	}
+	s := &Sets{options: options, remotes: make(map[KeySetLocation]*Remote), fetches: make(map[FetchResult]*atomic.Uint64)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, result := range FetchResults() {
 		s.fetches[result] = new(atomic.Uint64)
 	}
 	s.Configure(options.Settings)
-	interval := options.Interval
-	if interval == 0 {
-		interval = time.Second
-	}
 	s.work.Add(1)
-	go s.run(interval)
+	go s.run(cmp.Or(options.Interval, time.Second))
 	return s
 }
 
-// Configure changes the settings. What is in memory stays.
+// Configure replaces the settings. Sets in memory are kept.
 func (s *Sets) Configure(settings Settings) {
-	if settings.StaleIfError == 0 {
-		settings.StaleIfError = DefaultStaleIfError
-	}
-	if settings.Cooldown == 0 {
-		settings.Cooldown = DefaultCooldown
-	}
-	if settings.timeout == 0 {
-		settings.timeout = s.timeout
-	}
+	settings.StaleIfError = cmp.Or(settings.StaleIfError, DefaultStaleIfError)
+	settings.Cooldown = cmp.Or(settings.Cooldown, DefaultCooldown)
+	settings.timeout = cmp.Or(settings.timeout, s.options.Timeout, FetchTimeout)
 	s.settings.Store(&loadedSettings{
 		Settings: settings,
-		fetcher:  newFetcher(newDialer(settings.Addresses, s.resolver, s.hosts), settings.Roots),
+		fetcher:  newFetcher(s.options.Resolver, s.options.Hosts, settings.Addresses, settings.Roots),
 	})
 }
 
-// Watch begins to keep a source's keys. The error is the source's own: see
-// Source.Check. Whoever watches releases.
-func (s *Sets) Watch(source KeySetLocation) (*Remote, error) {
-	if err := source.Check(); err != nil {
+// Watch returns the key set of a location and keeps it fresh until every caller
+// of Watch has called Release. It returns an error when location.Check does. It
+// does not wait for a fetch.
+func (s *Sets) Watch(location KeySetLocation) (*Remote, error) {
+	if err := location.Check(); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	remote := s.remotes[source]
+	remote := s.remotes[location]
 	if remote == nil {
-		remote = newRemote(s, source)
-		s.remotes[source] = remote
+		remote = &Remote{sets: s, location: location}
+		remote.state.Store(&remoteState{generation: s.generations.Add(1)})
+		s.remotes[location] = remote
 	}
 	remote.watchers++
 	return remote, nil
 }
 
-// release forgets a source that nobody watches any more.
 func (s *Sets) release(r *Remote) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,8 +184,7 @@ func (s *Sets) release(r *Remote) {
 	}
 }
 
-// Close ends what is done in the background, and waits for it. What is in memory
-// may still be used.
+// Close ends the background work and waits for it. Sets in memory stay usable.
 func (s *Sets) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -218,7 +193,6 @@ func (s *Sets) Close() {
 	s.work.Wait()
 }
 
-// run looks for what is due until Close.
 func (s *Sets) run(interval time.Duration) {
 	defer s.work.Done()
 	ticker := time.NewTicker(interval)
@@ -233,40 +207,30 @@ func (s *Sets) run(interval time.Duration) {
 	}
 }
 
-// maxInFlight bounds the fetches that are made at once because they are due.
+// maxInFlight is the number of concurrent fetches at which refreshDue starts no
+// more.
 const maxInFlight = 16
 
-// refreshDue begins to fetch what is due.
+// refreshDue starts fetches of the sets that are due.
 func (s *Sets) refreshDue() {
-	for _, remote := range s.list() {
+	for _, remote := range s.watched() {
 		if s.inFlight.Load() >= maxInFlight {
 			return
 		}
-		remote.refreshIfDue(s.now())
+		remote.refreshIfDue(s.options.Now())
 	}
 }
 
-// list returns all sources that are watched, which may be thousands, in no order:
-// so none of them is always the last to be fetched.
-func (s *Sets) list() []*Remote {
+// watched returns all watched sets, in random order: with thousands of them and
+// maxInFlight, a fixed order could starve the last.
+func (s *Sets) watched() []*Remote {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]*Remote, 0, len(s.remotes))
-	for _, remote := range s.remotes {
-		list = append(list, remote)
-	}
-	return list
+	return slices.Collect(maps.Values(s.remotes))
 }
 
-// watched is the same by address.
-func (s *Sets) watched() []*Remote {
-	list := s.list()
-	slices.SortFunc(list, func(a, b *Remote) int { return strings.Compare(a.location.Address(), b.location.Address()) })
-	return list
-}
-
-// begin registers work in the background; it returns false after Close.
-func (s *Sets) begin() bool {
+// addWork adds to s.work. It returns false after Close.
+func (s *Sets) addWork() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -276,30 +240,32 @@ func (s *Sets) begin() bool {
 	return true
 }
 
-// SetStatus is the state of one source's keys.
+// SetStatus is the state of one key set.
 type SetStatus struct {
 	Source KeySetLocation
-	// OK says that there are keys that count now.
+	// OK says that there are usable keys.
 	OK bool
-	// Age is how long ago the set in use was fetched or found unchanged.
+	// Age is the time since the set was fetched or found unchanged.
 	Age time.Duration
-	// Stale says that it should have been fetched anew and could not.
+	// Stale says that the set is older than its freshness, because it could not
+	// be fetched again.
 	Stale bool
-	// KeyIDs are the ids of the keys that count; Active how many of them sign
-	// with ES256, as publishers' keys must.
+	// KeyIDs are the ids of the usable keys. Active is the number of those for
+	// ES256, which publishers must use.
 	KeyIDs []string
 	Active int
-	// Dropped says why keys of the set do not count.
+	// Dropped says why keys of the set are not used.
 	Dropped []string
-	// TriedAt is when it was last fetched, or tried to; zero when never since
-	// the process began. Err is why that failed, nil when it did not.
+	// TriedAt is the time of the last fetch since the process started, or zero.
+	// Err is its error, or nil.
 	TriedAt time.Time
 	Err     error
 }
 
-// Statuses tells the state of every source that is watched, by address.
+// Statuses returns the state of every watched set, ordered by address.
 func (s *Sets) Statuses() []SetStatus {
 	watched := s.watched()
+	slices.SortFunc(watched, func(a, b *Remote) int { return strings.Compare(a.location.Address(), b.location.Address()) })
 	list := make([]SetStatus, len(watched))
 	for i, remote := range watched {
 		list[i] = remote.Status()
@@ -307,19 +273,19 @@ func (s *Sets) Statuses() []SetStatus {
 	return list
 }
 
-// SetsStats counts what was done since NewSets.
+// SetsStats are counters since NewSets.
 type SetsStats struct {
 	Fetches map[FetchResult]uint64
-	// UnknownAsked counts the tokens with an unknown key for which newer keys
-	// were asked or waited for, UnknownRefused those that were refused at once.
+	// UnknownAsked counts tokens with an unknown key that waited for a fetch,
+	// UnknownRefused those that were refused without one.
 	UnknownAsked, UnknownRefused uint64
 }
 
-// Stats returns what was counted so far.
+// Stats returns the current counters.
 func (s *Sets) Stats() SetsStats {
 	stats := SetsStats{
 		Fetches:      make(map[FetchResult]uint64, len(s.fetches)),
-		UnknownAsked: s.unknown[0].Load(), UnknownRefused: s.unknown[1].Load(),
+		UnknownAsked: s.unknownAsked.Load(), UnknownRefused: s.unknownRefused.Load(),
 	}
 	for result, count := range s.fetches {
 		stats.Fetches[result] = count.Load()

@@ -2,25 +2,24 @@ package keys
 
 import "strings"
 
-// minTokenSize is the length of the shortest token that Scan could accept: a
-// header of 15 digits, {"alg":"a"}; a payload of 3, {}; and a signature of 2.
+// minTokenSize is the length of the shortest token that Scan accepts: a header
+// of 15 digits, {"alg":"a"}; a payload of 3, {}; and a signature of 2.
 const minTokenSize = 15 + 1 + 3 + 1 + 2
 
-// LooksLikeToken says whether a text could be a token, by what needs no memory
-// and no look at what its bytes mean: Scan refuses whatever it refuses. It is for
-// whoever would do something dear with a text before it is scanned, as hashing
-// it.
+// LooksLikeToken reports whether a text has the form of a token, without
+// allocating or decoding. Scan refuses every text for which it returns false, so
+// callers use it before costlier work such as hashing.
 func LooksLikeToken(raw string) bool {
-	_, _, ok := segments(raw)
+	_, _, ok := splitSegments(raw)
 	return ok
 }
 
-// segments finds the two dots of a token, and judges whatever can be judged
-// before anything is decoded. What a few bytes show comes first, then the dots,
-// which are found many bytes at a time, and a look at every byte last: rubbish of
-// any length is refused sooner than it was sent.
-func segments(raw string) (first, second int, ok bool) {
-	if len(raw) < minTokenSize || len(raw) > MaxTokenSize || !opens(raw) {
+// splitSegments returns the positions of the two dots of a token after all
+// checks that need no decoding. The checks are in order of cost: a few bytes,
+// then the search for the dots, then every byte. So malformed text of any length
+// is refused at less cost than sending it.
+func splitSegments(raw string) (first, second int, ok bool) {
+	if len(raw) < minTokenSize || len(raw) > MaxTokenSize || !startsObject(raw) {
 		return 0, 0, false
 	}
 	first = strings.IndexByte(raw, '.')
@@ -34,20 +33,20 @@ func segments(raw string) (first, second int, ok bool) {
 	}
 	payload, signature := rest[:length], rest[length+1:]
 	if strings.IndexByte(signature, '.') >= 0 ||
-		!canonical(header) || !canonical(payload) || !canonical(signature) ||
-		!closes(header) || !opens(payload) || !closes(payload) || !inAlphabet(raw) {
+		!isCanonical(header) || !isCanonical(payload) || !isCanonical(signature) ||
+		!endsObject(header) || !startsObject(payload) || !endsObject(payload) || !isBase64URLOrDots(raw) {
 		return 0, 0, false
 	}
 	return first, first + 1 + length, true
 }
 
-// canonical says whether a segment of digits is the one base64url spelling of its
-// bytes: not empty, of a possible length, and without bits behind the last byte.
-func canonical(segment string) bool {
+// isCanonical reports whether a segment has a length that base64url can have,
+// not zero, and no bits set after the last byte (RFC 4648, section 3.5).
+func isCanonical(segment string) bool {
 	if segment == "" {
 		return false
 	}
-	last := base64Digit[segment[len(segment)-1]]
+	last := base64Value[segment[len(segment)-1]]
 	switch len(segment) % 4 {
 	case 1:
 		return false
@@ -60,20 +59,20 @@ func canonical(segment string) bool {
 	}
 }
 
-// opens and closes say whether the first and the last byte of a segment are ones
-// that a JSON object begins and ends with (RFC 8259, section 2). The segment has
-// at least two digits; of closes it is canonical.
-func opens(segment string) bool {
-	high, low := base64Digit[segment[0]], base64Digit[segment[1]]
+// startsObject reports whether the first byte that a segment of at least two
+// digits encodes can start a JSON object (RFC 8259, section 2).
+func startsObject(segment string) bool {
+	high, low := base64Value[segment[0]], base64Value[segment[1]]
 	return high|low >= 0 && isSpaceOr(byte(high)<<2|byte(low)>>4, '{')
 }
 
-func closes(segment string) bool {
-	high, low := base64Digit[segment[len(segment)-2]], base64Digit[segment[len(segment)-1]]
+// endsObject reports whether the last byte that a canonical segment of at least
+// two digits encodes can end a JSON object.
+func endsObject(segment string) bool {
+	high, low := base64Value[segment[len(segment)-2]], base64Value[segment[len(segment)-1]]
 	if high|low < 0 {
 		return false
 	}
-	// The bits behind the last byte are none.
 	unused := (4 - len(segment)%4) % 4 * 2
 	return isSpaceOr(byte((uint(byte(high))<<6|uint(byte(low)))>>unused), '}') //nolint:gosec // the lowest eight bits are meant
 }
@@ -82,59 +81,60 @@ func isSpaceOr(c, other byte) bool {
 	return c == other || c == ' ' || c == '\n' || c == '\r' || c == '\t'
 }
 
-// base64Digit holds the value of each base64url digit, -1 for other bytes.
-var base64Digit = func() (digits [256]int8) {
-	for i := range digits {
-		digits[i] = -1
+// base64Value holds the value of each base64url digit, and -1 for other bytes.
+var base64Value = func() (values [256]int8) {
+	for i := range values {
+		values[i] = -1
 	}
 	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
-		digits[c] = int8(i)
+		values[c] = int8(i)
 	}
-	return digits
+	return values
 }()
 
-// inAlphabet says whether a text of at least eight bytes consists of base64url
-// digits and dots. It looks at eight bytes at a time; two others that it takes for
-// digits are looked for by themselves, which costs next to nothing.
-func inAlphabet(text string) bool {
-	// In registers, where the compiler would write constants out each time.
-	b := bounds
-	others := b.others(word(text[len(text)-8:]))
+// isBase64URLOrDots reports whether a text of at least eight bytes consists of
+// base64url digits and dots. It tests eight bytes at a time, which is three to
+// four times as fast as base64Value for each byte. The test takes slash and DEL
+// for digits, so these two are searched for separately.
+func isBase64URLOrDots(text string) bool {
+	// A local copy is kept in registers; constants would be reloaded each time.
+	c := thresholds
+	invalid := c.invalid(load64(text[len(text)-8:]))
 	i := 0
 	for ; i+32 <= len(text); i += 32 {
 		part := text[i : i+32]
-		others |= b.others(word(part)) | b.others(word(part[8:])) | b.others(word(part[16:])) | b.others(word(part[24:]))
+		invalid |= c.invalid(load64(part)) | c.invalid(load64(part[8:])) | c.invalid(load64(part[16:])) | c.invalid(load64(part[24:]))
 	}
 	for ; i+8 <= len(text); i += 8 {
-		others |= b.others(word(text[i : i+8]))
+		invalid |= c.invalid(load64(text[i : i+8]))
 	}
-	return others&highs == 0 && strings.IndexByte(text, '/') < 0 && strings.IndexByte(text, '\x7f') < 0
+	return invalid&highBits == 0 && strings.IndexByte(text, '/') < 0 && strings.IndexByte(text, '\x7f') < 0
 }
 
 const (
-	ones  = 0x0101010101010101
-	highs = 0x80 * ones
+	lowBits  = 0x0101010101010101
+	highBits = 0x80 * lowBits
 )
 
-// alphabet holds sums by which a byte below 0x80 reaches 0x80 from a bound
-// upwards.
-type alphabet struct{ fold, dash, colon, a, brace, del uint64 }
+// byteThresholds holds, for each of eight bytes, the summand with which a byte
+// below 0x80 sets its highest bit if it is at or above a threshold.
+type byteThresholds struct{ fold, dash, colon, a, brace, del uint64 }
 
-var bounds = alphabet{
-	0x20 * ones, (0x80 + '-' - 1) * ones, (0x80 - ':') * ones, (0x80 - 'a') * ones, (0x80 - '{') * ones, (0x80 - 0x7f) * ones,
+var thresholds = byteThresholds{
+	0x20 * lowBits, (0x80 + '-' - 1) * lowBits, (0x80 - ':') * lowBits, (0x80 - 'a') * lowBits, (0x80 - '{') * lowBits, (0x80 - 0x7f) * lowBits,
 }
 
-// others sets the highest bit of each of eight bytes that is no digit, no dot, no
-// slash and not DEL. The bounds rise, so that the number of them that a byte has
-// reached is odd from '-' to '9', and without regard to case from 'a' to 'z' and
-// at DEL, which '_' is then. The first is counted where it is not reached.
-func (b *alphabet) others(bytes uint64) uint64 {
-	lower := bytes | b.fold
-	return bytes | ((b.dash - bytes) ^ (bytes + b.colon) ^ (lower + b.a) ^ (lower + b.brace) ^ (lower + b.del))
+// invalid sets the highest bit of each of eight bytes that is no digit, dot,
+// slash or DEL. The thresholds ascend, so the number of them that a byte reaches
+// is odd from '-' to '9', and, with case folded, from 'a' to 'z' and at DEL, to
+// which '_' folds. The first threshold counts where it is not reached.
+func (t *byteThresholds) invalid(bytes uint64) uint64 {
+	lower := bytes | t.fold
+	return bytes | ((t.dash - bytes) ^ (bytes + t.colon) ^ (lower + t.a) ^ (lower + t.brace) ^ (lower + t.del))
 }
 
-// word returns eight bytes of a text.
-func word(text string) uint64 {
+// load64 returns the first eight bytes of a text, little endian.
+func load64(text string) uint64 {
 	_ = text[7]
 	return uint64(text[0]) | uint64(text[1])<<8 | uint64(text[2])<<16 | uint64(text[3])<<24 |
 		uint64(text[4])<<32 | uint64(text[5])<<40 | uint64(text[6])<<48 | uint64(text[7])<<56

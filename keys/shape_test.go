@@ -5,18 +5,18 @@ import (
 	"testing"
 )
 
-// Wherever in a text a byte stands, in whatever eight, it counts as what it is.
-func TestEveryByteOfATokenIsLookedAt(t *testing.T) {
+// Every byte is classified correctly at every position.
+func TestBase64URLOrDotsChecksEveryByte(t *testing.T) {
 	for _, size := range []int{8, 9, 15, 16, 17, 22, 23, 24, 31, 32, 33, 63, 255, 256, 257, 263, 272, 273, 511, 512, 530} {
 		text := []byte(strings.Repeat("aZ09-_.", size)[:size])
-		if !inAlphabet(string(text)) {
+		if !isBase64URLOrDots(string(text)) {
 			t.Fatalf("%d digits are refused", size)
 		}
 		for at := range text {
 			was := text[at]
 			for c := range 256 {
 				text[at] = byte(c)
-				if got, want := inAlphabet(string(text)), base64Digit[c] >= 0 || c == '.'; got != want {
+				if got, want := isBase64URLOrDots(string(text)), base64Value[c] >= 0 || c == '.'; got != want {
 					t.Fatalf("byte %#02x at %d of %d: got %v, want %v", c, at, size, got, want)
 				}
 			}
@@ -25,23 +25,23 @@ func TestEveryByteOfATokenIsLookedAt(t *testing.T) {
 	}
 }
 
-// Every pair of neighbours: what one byte is must not depend on another.
-func TestBytesAreLookedAtEachByItself(t *testing.T) {
+// The class of a byte does not depend on its neighbour.
+func TestBase64URLOrDotsChecksBytesSeparately(t *testing.T) {
 	text := []byte(strings.Repeat("A", 16))
 	for one := range 256 {
 		for two := range 256 {
 			text[3], text[4] = byte(one), byte(two)
-			digit := func(c int) bool { return base64Digit[c] >= 0 || c == '.' }
-			if got, want := inAlphabet(string(text)), digit(one) && digit(two); got != want {
+			digit := func(c int) bool { return base64Value[c] >= 0 || c == '.' }
+			if got, want := isBase64URLOrDots(string(text)), digit(one) && digit(two); got != want {
 				t.Fatalf("bytes %#02x %#02x: got %v, want %v", one, two, got, want)
 			}
 		}
 	}
 }
 
-// What no token can be is refused before anything is decoded, and the shortest
-// token there can be is not.
-func TestWhatLooksLikeAToken(t *testing.T) {
+// Text that cannot be a token is refused without decoding. The shortest possible
+// token is not.
+func TestLooksLikeToken(t *testing.T) {
 	shortest := token(`{"alg":"a"}`, `{}`)
 	shortest = shortest[:strings.LastIndexByte(shortest, '.')] + ".AA"
 	if len(shortest) != minTokenSize {

@@ -4,34 +4,36 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Published is a link that a publisher signed, verified.
+// Published is a verified link that a publisher signed.
 type Published struct {
-	// Claims are the link's. Issuer is the publisher's domain, and
-	// PublisherContentID what the token calls `resourceId`.
+	// Claims are the claims of the link. Issuer is the publisher's domain. Of a
+	// share token, PublisherContentID is `resourceId`.
 	Claims LinkClaims
-	// KeyID is the key that signed it.
+	// KeyID is the id of the signing key.
 	KeyID string
 }
 
-// typeShare is the claim by which a share token says that it is one.
+// typeShare is the claim `type` of share tokens.
 const typeShare = "dca-share"
 
-// shareNames are the claims that have a meaning in a share token.
-var shareNames = [...]string{"type", "domain", "resourceId", "contentNames", "scopes", "maxUses", "data"}
+// shareClaims are the private claims of share tokens.
+var shareClaims = [...]string{"type", "domain", "resourceId", "contentNames", "scopes", "maxUses", "data"}
 
-// Bounds of a share token's lists.
+// Maximum length of the lists of a share token, and of their elements in bytes.
 const (
 	maxContents    = 100
 	maxContentName = 255
 )
 
-// PublisherOf returns the domain that a token says has signed it, in normal
-// form: the claim `domain` of a share token, `iss` of a link in our own format.
-// Nothing of it is verified. It is empty when there is none.
+// PublisherOf returns the unverified domain, in normal form, that signed the
+// token: the claim `domain` of a share token, `iss` of a link in our own format.
+// Share selects between them for tokens that are not in our own format. It
+// returns "" when there is no valid domain.
 func (t *Token) PublisherOf(share bool) string {
 	claim := "iss"
 	if share && !t.isLink() {
@@ -48,17 +50,20 @@ func (t *Token) PublisherOf(share bool) string {
 	return domain
 }
 
-// isLink says whether a token says that it is in our own link format.
+// isLink reports whether the token is in our own link format, by its `typ`.
 func (t *Token) isLink() bool { return t.mediaType() == typeLink }
 
-// mediaType returns `typ` in lower case; it may be written with or without
-// `application/` (RFC 7515, section 4.1.9).
-func (t *Token) mediaType() string {
-	return strings.TrimPrefix(strings.ToLower(t.Header.Type), "application/")
+// Verify verifies a token of the publisher: a link in our own format, or else a
+// share token. It returns an error that wraps one of the errors of this package.
+func (p *Publisher) Verify(ctx context.Context, token *Token, now time.Time) (Published, error) {
+	if token.isLink() {
+		return p.VerifyLink(ctx, token, now)
+	}
+	return p.verifyShare(ctx, token, now)
 }
 
-// VerifyLink verifies a link in our own format that the publisher signed. It
-// must say by `publisherContentId` what it opens; `url` and `sku` narrow that.
+// VerifyLink verifies a link in our own format that the publisher signed. The
+// link must have `publisherContentId`; `url` and `sku` restrict it further.
 func (p *Publisher) VerifyLink(ctx context.Context, token *Token, now time.Time) (Published, error) {
 	if !token.isLink() {
 		return Published{}, ErrType
@@ -71,40 +76,28 @@ func (p *Publisher) VerifyLink(ctx context.Context, token *Token, now time.Time)
 	if err != nil {
 		return Published{}, err
 	}
-	if claims.Issuer != p.domain {
+	if claims.Issuer != p.options.Domain {
 		return Published{}, ErrDomain
 	}
-	if err := (times{claims.IssuedAt, claims.NotBefore, claims.ExpiresAt}).check(now.Unix()); err != nil {
+	if err := claims.checkTimes(now); err != nil {
 		return Published{}, err
 	}
 	if claims.PublisherContentID == "" {
-		return Published{}, &claimError{"publisherContentId", "is missing: a publisher's link must say what it opens"}
+		return Published{}, &claimError{"publisherContentId", "is missing: a publisher's link needs it"}
 	}
-	if err := token.identify(&claims); err != nil {
-		return Published{}, err
-	}
-	if err := claims.check(); err != nil {
+	if err := token.complete(&claims); err != nil {
 		return Published{}, err
 	}
 	return Published{Claims: claims, KeyID: keyID}, nil
 }
 
-// Verify verifies whatever the publisher signed: a share token, or a link in our
-// own format.
-func (p *Publisher) Verify(ctx context.Context, token *Token, now time.Time) (Published, error) {
-	if token.isLink() {
-		return p.VerifyLink(ctx, token, now)
-	}
-	return p.VerifyShare(ctx, token, now)
-}
-
-// VerifyShare verifies a share token (`dca-share`) of the publisher. Its checks
-// come in the order of the format's own verifier, and each has an error of its
-// own: ErrAlgorithm, ErrUnknownKey, ErrDeniedKey, ErrSignature, ErrShareType,
-// ErrDomain, ErrClaims (of `exp`, then of `iat`), ErrExpired, ErrNotYetValid,
-// ErrContents, then ErrClaims of `resourceId`, `jti` and `maxUses`. Whether the
-// resource is the one that is asked for is the caller's question.
-func (p *Publisher) VerifyShare(ctx context.Context, token *Token, now time.Time) (Published, error) {
+// verifyShare verifies a share token (`dca-share`) of the publisher. The checks
+// run in the order of the format's reference verifier, and return in this order:
+// ErrType, ErrAlgorithm, ErrUnknownKey, ErrDeniedKey, ErrSignature, ErrShareType,
+// ErrDomain, ErrClaims (`exp`, then `iat`), ErrExpired, ErrNotYetValid,
+// ErrContents, and ErrClaims (`resourceId`, `jti`, `maxUses`). The caller checks
+// that the resource is the requested one.
+func (p *Publisher) verifyShare(ctx context.Context, token *Token, now time.Time) (Published, error) {
 	switch token.mediaType() {
 	case "", "jwt", typeShare + "+jwt":
 	default:
@@ -121,17 +114,16 @@ func (p *Publisher) VerifyShare(ctx context.Context, token *Token, now time.Time
 	return Published{Claims: claims, KeyID: keyID}, nil
 }
 
-// readShare reads and judges the claims of a share token whose signature is
-// good.
+// readShare reads and checks the claims of a share token.
 func (p *Publisher) readShare(token *Token, now int64) (LinkClaims, error) {
 	o := token.claims
-	if o.ambiguous(shareNames[:]) {
+	if o.hasCaseVariant(shareClaims[:]) {
 		return LinkClaims{}, ErrMalformed
 	}
 	if kind, err := o.optionalText("type", 64); err != nil || kind != typeShare {
 		return LinkClaims{}, ErrShareType
 	}
-	if domain, err := o.optionalText("domain", maxDomain+1); err != nil || domain != p.domain {
+	if domain, err := o.optionalText("domain", maxDomain+1); err != nil || domain != p.options.Domain {
 		return LinkClaims{}, ErrDomain
 	}
 	t, err := o.times()
@@ -144,11 +136,11 @@ func (p *Publisher) readShare(token *Token, now int64) (LinkClaims, error) {
 	if err := t.check(now); err != nil {
 		return LinkClaims{}, err
 	}
-	c := LinkClaims{Issuer: p.domain, IssuedAt: t.issuedAt, NotBefore: t.notBefore, ExpiresAt: t.expiresAt}
-	var ok, alsoOK bool
-	c.ContentNames, ok = o.names("contentNames")
-	c.Scopes, alsoOK = o.names("scopes")
-	if !ok || !alsoOK || (len(c.ContentNames) == 0) == (len(c.Scopes) == 0) {
+	c := LinkClaims{Issuer: p.options.Domain, IssuedAt: t.issuedAt, NotBefore: t.notBefore, ExpiresAt: t.expiresAt}
+	var namesOK, scopesOK bool
+	c.ContentNames, namesOK = o.nameList("contentNames")
+	c.Scopes, scopesOK = o.nameList("scopes")
+	if !namesOK || !scopesOK || (len(c.ContentNames) == 0) == (len(c.Scopes) == 0) {
 		return LinkClaims{}, ErrContents
 	}
 	if c.PublisherContentID, err = o.text("resourceId", MaxLinkText); err != nil {
@@ -160,56 +152,36 @@ func (p *Publisher) readShare(token *Token, now int64) (LinkClaims, error) {
 	if c.MaxUses, err = o.positive("maxUses", MaxMaxUses); err != nil {
 		return LinkClaims{}, err
 	}
-	if err := token.identify(&c); err != nil {
-		return LinkClaims{}, err
-	}
-	return c, c.check()
+	err = token.complete(&c)
+	return c, err
 }
 
-// identify gives a link without `jti` a name: that of what was signed. Its uses
-// cannot be counted, because whoever signs once more makes another link.
-func (t *Token) identify(c *LinkClaims) error {
+// complete sets the id of a link without `jti` to the hash of its signing input,
+// and checks the claims that every link needs. Uses of a link without `jti` are
+// not counted: signing it again makes another id.
+func (t *Token) complete(c *LinkClaims) error {
 	switch {
 	case c.ID != "":
-		return nil
 	case t.claims.find("jti") != nil:
 		return &claimError{"jti", "is empty"}
 	case c.MaxUses > 0:
 		return &claimError{"jti", "is missing: without it uses cannot be counted"}
+	default:
+		sum := sha256.Sum256([]byte(t.raw[:strings.LastIndexByte(t.raw, '.')]))
+		c.ID = "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
 	}
-	sum := sha256.Sum256([]byte(t.raw[:strings.LastIndexByte(t.raw, '.')]))
-	c.ID = "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
-	return nil
+	return c.check()
 }
 
-// names returns a member that is an array of different names; none when it is
-// absent.
-func (o object) names(name string) ([]string, bool) {
-	value := o.find(name)
+// nameList returns a member that is an array of non-empty names, or nil when it
+// is absent. Names have no control characters, because they go into a header.
+func (o object) nameList(member string) ([]string, bool) {
+	value := o.find(member)
 	if value == nil {
 		return nil, true
 	}
-	elements, ok := readArray(value, maxContents)
-	if !ok {
-		return nil, false
-	}
-	var names []string
-	for _, element := range elements {
-		text, ok := unquote(element)
-		if !ok || text == "" || len(text) > maxContentName || !isClean(text) {
-			return nil, false
-		}
-		names = append(names, text)
-	}
-	return names, true
-}
-
-// isClean says whether a text holds no control character: it goes into a header.
-func isClean(text string) bool {
-	for i := range len(text) {
-		if text[i] < 0x20 || text[i] == 0x7f {
-			return false
-		}
-	}
-	return true
+	names, ok := readTexts(value, maxContents)
+	return names, ok && !slices.ContainsFunc(names, func(name string) bool {
+		return name == "" || len(name) > maxContentName || hasControl(name)
+	})
 }

@@ -16,20 +16,20 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// SigningKey is an ES256 key of ours (RFC 7518, section 3.4). Its id is the
-// thumbprint of its public part (RFC 7638). It is safe for concurrent use.
+// SigningKey is an ES256 key (RFC 7518, section 3.4). Its id is the thumbprint of
+// its public key (RFC 7638). It is safe for concurrent use.
 type SigningKey struct {
 	private *ecdsa.PrivateKey
 	public  PublicKey
 }
 
-// GenerateSigningKey makes a new key. Its id does not begin with a hyphen, which one
-// of 64 thumbprints does: on a command line it would be taken for a flag.
+// GenerateSigningKey generates a key. Its id does not start with a hyphen, with
+// which commands would take it for a flag.
 func GenerateSigningKey() (*SigningKey, error) {
 	for {
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
-			return nil, fmt.Errorf("making a signing key: %w", err)
+			return nil, fmt.Errorf("generating a signing key: %w", err)
 		}
 		key, err := newSigningKey(private)
 		if err != nil || !strings.HasPrefix(key.ID(), "-") {
@@ -38,7 +38,8 @@ func GenerateSigningKey() (*SigningKey, error) {
 	}
 }
 
-// ParseSigningKey reads a key that MarshalPrivate wrote.
+// ParseSigningKey parses a P-256 private key in PKCS #8, as MarshalPrivate
+// returns it.
 func ParseSigningKey(der []byte) (*SigningKey, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
@@ -63,11 +64,11 @@ func newSigningKey(private *ecdsa.PrivateKey) (*SigningKey, error) {
 	return &SigningKey{private: private, public: public}, nil
 }
 
-// thumbprint returns the id of a key that has no other name (RFC 7638).
+// thumbprint returns the SHA-256 thumbprint of a key (RFC 7638).
 func thumbprint(key crypto.PublicKey) (string, error) {
 	sum, err := (&jose.JSONWebKey{Key: key}).Thumbprint(crypto.SHA256)
 	if err != nil {
-		return "", fmt.Errorf("naming a key: %w", err)
+		return "", fmt.Errorf("computing the thumbprint of a key: %w", err)
 	}
 	return base64.RawURLEncoding.EncodeToString(sum), nil
 }
@@ -75,31 +76,43 @@ func thumbprint(key crypto.PublicKey) (string, error) {
 // ID returns the key id.
 func (k *SigningKey) ID() string { return k.public.ID }
 
-// Public returns the key that verifies what this one signs.
+// Public returns the public key.
 func (k *SigningKey) Public() PublicKey { return k.public }
 
-// MarshalPrivate returns the private key in PKCS #8. It must be sealed before
-// it is stored.
+// MarshalPrivate returns the private key in PKCS #8. Seal it before storing it.
 func (k *SigningKey) MarshalPrivate() ([]byte, error) {
 	return x509.MarshalPKCS8PrivateKey(k.private)
 }
 
-// Format keeps the private key out of whatever prints a SigningKey.
+// Format prints the key id, so that no log shows the private key.
 func (k SigningKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "signing key %s", k.public.ID) }
 
-// MarshalJSON keeps the private key out of JSON.
+// MarshalJSON writes the key id, so that no JSON contains the private key.
 func (k SigningKey) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]string{"kid": k.public.ID})
 }
 
-// sign makes a compact JWS of claims, with the header members alg, typ and kid.
+// sign returns a compact JWS of the claims, with the header members alg, typ and
+// kid.
 func (k *SigningKey) sign(typ string, claims any) (string, error) {
 	payload, err := encodeClaims(claims)
 	if err != nil {
 		return "", err
 	}
 	options := (&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", k.ID())
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: k.private}, options)
+	token, err := signCompact(jose.SigningKey{Algorithm: jose.ES256, Key: k.private}, options, payload)
+	if err != nil {
+		return "", err
+	}
+	if len(token) > MaxTokenSize {
+		return "", errTokenTooLong
+	}
+	return token, nil
+}
+
+// signCompact returns a compact JWS (RFC 7515, section 7.1).
+func signCompact(key jose.SigningKey, options *jose.SignerOptions, payload []byte) (string, error) {
+	signer, err := jose.NewSigner(key, options)
 	if err != nil {
 		return "", fmt.Errorf("making a signer: %w", err)
 	}
@@ -107,43 +120,58 @@ func (k *SigningKey) sign(typ string, claims any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("signing: %w", err)
 	}
-	token, err := signed.CompactSerialize()
-	if err != nil {
-		return "", fmt.Errorf("signing: %w", err)
-	}
-	if len(token) > MaxTokenSize {
-		return "", fmt.Errorf("%w: the token would be longer than %d bytes", ErrClaims, MaxTokenSize)
-	}
-	return token, nil
+	return signed.CompactSerialize()
 }
 
-// encodeClaims writes claims as JSON, with &, < and > as they are: escaped, they
-// would take six bytes each, of which a URL's token has none to spare.
+var (
+	errTokenTooLong = fmt.Errorf("%w: the token would be longer than %d bytes", ErrClaims, MaxTokenSize)
+	errNoToken      = fmt.Errorf("%w: they cannot be encoded as a token", ErrClaims)
+)
+
+// encodeClaims returns claims as JSON. It does not escape &, < and >, which would
+// take six bytes each in a URL.
 func encodeClaims(claims any) ([]byte, error) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(claims); err != nil {
-		return nil, fmt.Errorf("%w: they cannot be written as JSON", ErrClaims)
+		return nil, fmt.Errorf("%w: they cannot be encoded as JSON", ErrClaims)
 	}
 	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), nil
 }
 
-// Ring is the keys of one vendor: one signs, several may verify. It is
+// Ring holds the keys of one vendor: one that signs, and all that verify. It is
 // immutable and safe for concurrent use.
 type Ring struct {
 	signing *SigningKey
 	set     KeySet
 }
 
-// NewRing returns a ring. Verify lists every key whose signatures count, the
-// signing one among them.
+// NewRing returns a ring. The keys in verify are all whose signatures are
+// accepted, and must include the public key of signing.
 func NewRing(signing *SigningKey, verify []PublicKey) *Ring {
 	return &Ring{signing: signing, set: NewKeySet(verify...)}
 }
 
-// SigningKeyID returns the id of the key that signs.
+// SigningKeyID returns the id of the signing key.
 func (r *Ring) SigningKeyID() string { return r.signing.ID() }
 
 // KeySet returns the keys that verify.
 func (r *Ring) KeySet() KeySet { return r.set }
+
+// signChecked signs claims and checks them as the verifier will read them. It
+// returns ErrClaims when the check fails.
+func (r *Ring) signChecked(typ string, claims any, check func(object) error) (string, error) {
+	raw, err := r.signing.sign(typ, claims)
+	if err != nil {
+		return "", err
+	}
+	token, err := Scan(raw)
+	if err != nil {
+		return "", errNoToken
+	}
+	if err := check(token.claims); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrClaims, err)
+	}
+	return raw, nil
+}

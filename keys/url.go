@@ -2,8 +2,8 @@ package keys
 
 import "strings"
 
-// AppendToken appends a token to a URL as a query parameter, before any
-// fragment. Every other byte of the URL stays as it is.
+// AppendToken appends a query parameter with a token to a URL, before any
+// fragment. All other bytes of the URL stay unchanged.
 func AppendToken(rawURL, param, token string) string {
 	address, fragment, hasFragment := strings.Cut(rawURL, "#")
 	separator := "?"

@@ -307,28 +307,50 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-func TestJudgedMethod(t *testing.T) {
+func TestRefusedMethods(t *testing.T) {
 	for _, c := range []struct {
 		method    string
 		webSocket bool
 		want      string
-		ok        bool
+		reason    Reason
 	}{
-		{http.MethodGet, false, http.MethodGet, true},
-		{http.MethodHead, false, http.MethodGet, true},
-		{http.MethodPost, false, http.MethodPost, true},
-		{http.MethodOptions, false, http.MethodOptions, true},
-		{http.MethodTrace, false, "", false},
-		{http.MethodTrace, true, "", false},
-		{http.MethodConnect, false, http.MethodGet, false},
-		{http.MethodConnect, true, http.MethodGet, true},
-		{"PURGE", false, "PURGE", true},
-		{"head", false, "head", true},
+		{http.MethodGet, false, http.MethodGet, ReasonNone},
+		{http.MethodHead, false, http.MethodGet, ReasonNone},
+		{http.MethodPost, false, http.MethodPost, ReasonNone},
+		{http.MethodOptions, false, http.MethodOptions, ReasonNone},
+		{http.MethodTrace, false, "", ReasonBadMethod},
+		{http.MethodTrace, true, "", ReasonBadMethod},
+		{http.MethodConnect, false, "", ReasonBadMethod},
+		{http.MethodConnect, true, http.MethodGet, ReasonNone},
+		{"PURGE", false, "PURGE", ReasonNone},
+		{"head", false, "head", ReasonNone},
 	} {
-		got, ok := JudgedMethod(c.method, c.webSocket)
-		if ok != c.ok || ok && got != c.want {
-			t.Errorf("%s (WebSocket: %t) is judged as %s, %t", c.method, c.webSocket, got, ok)
+		r := &Request{Method: c.method, WebSocket: c.webSocket}
+		if reason, _ := refuseMethod(r); reason != c.reason || reason == ReasonNone && r.method != c.want {
+			t.Errorf("%s (WebSocket: %t) is judged as %s: %s", c.method, c.webSocket, r.method, reason)
 		}
+	}
+}
+
+// Of several reasons to refuse a request the first in the list counts, and no rule
+// is asked.
+func TestRefusalsComeInOrder(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		visit visit
+		want  Reason
+	}{
+		{visit{method: http.MethodTrace, path: "/public//#"}, ReasonBadMethod},
+		{visit{path: "/#/public"}, ReasonBadPath},
+		{visit{path: "/public//x", preflight: true}, ReasonBadPath},
+		{visit{path: "/none", method: http.MethodOptions, preflight: true}, ReasonPreflight},
+	} {
+		if decision := w.want(c.visit, c.want); decision.Rule != nil {
+			t.Errorf("%+v: the rule %s decided", c.visit, decision.Rule.Path)
+		}
+	}
+	if decision := w.want(visit{path: "/public/#x"}, ReasonBadPath); !errors.Is(decision.Err, ErrFragment) {
+		t.Errorf("a fragment is refused because %v", decision.Err)
 	}
 }
 

@@ -162,6 +162,17 @@ func (d *Decision) Param(name string) (string, bool) {
 	return d.rule.param(name, d.segments)
 }
 
+// Option returns the compiled value of an option of the rule that decided, or nil.
+func (d *Decision) Option(name string) any {
+	if d.rule == nil {
+		return nil
+	}
+	return d.rule.options[name]
+}
+
+// Pending reports whether the decision holds only once Policy.Redeem has written it.
+func (d *Decision) Pending() bool { return d.Link.Spend || d.Link.First }
+
 // Keep makes the decision independent of the memory of its request, which may
 // then serve another one. Room takes what it needs to keep, if that fits.
 func (d *Decision) Keep(room []string) {

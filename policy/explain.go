@@ -58,10 +58,13 @@ const maxPassedOver = 20
 func (p *Policy) Explain(ctx context.Context, r *Request) Explanation {
 	var explanation Explanation
 	p.decide(ctx, r, &explanation.Decision)
+	if r.rules == nil {
+		return explanation // refused, or decided before a rule was sought
+	}
 	if r.judged {
 		explanation.Token = &TokenExplained{Reason: r.verdict.reason, Claims: r.verdict.claims, Err: r.verdict.err}
 	}
-	for i, segments := range r.Path.Readings() {
+	for i, segments := range r.path.Readings() {
 		explanation.Readings = append(explanation.Readings, p.explainReading(ctx, r, r.matches[i], segments))
 	}
 	return explanation
@@ -84,11 +87,8 @@ func (p *Policy) explainReading(ctx context.Context, r *Request, rule *compiledR
 	if rule == nil {
 		return reading
 	}
-	if test, ok := rule.test.(*entitledTest); ok {
-		for _, sku := range test.skus {
-			reading.SKUs = append(reading.SKUs, sku.resolve(rule, segments))
-		}
-		reading.ContentID = test.content.resolve(rule, segments)
+	if rule.linkTest != nil {
+		reading.SKUs, reading.ContentID = rule.linkTest.needs(rule, segments)
 	}
 	if r.judged && r.verdict.target != nil {
 		reading.Misfit = r.verdict.target.misfit(r, rule, segments)

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -9,21 +8,6 @@ import (
 
 	"github.com/gatefold/gatefold/keys"
 )
-
-// request takes a visit up to the decision.
-func (w *world) request(v visit) *Request {
-	w.t.Helper()
-	r := &Request{Site: w.site, Method: "GET", Host: "news.example", Query: v.query, Reader: v.reader, Now: w.now()}
-	if v.method != "" {
-		r.Method = v.method
-	}
-	must(w.t, r.Path.Read(v.path, w.site.Paths))
-	must(w.t, w.policy.Match(context.Background(), r))
-	if r.LinkMayOpen() {
-		r.Link = v.link
-	}
-	return r
-}
 
 // What is explained is what is decided: for any reader, page and link, and
 // without spending anything.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/memory"
 )
 
 // The property: a cached decision equals the uncached one.
@@ -205,12 +206,7 @@ func (h *history) ask(x, y int) {
 	}
 	v.link.Spendable = y&4 != 0
 	p := h.w.policy
-	request := func() *Request {
-		r := &Request{Site: h.w.site, Method: "GET", Host: "news.example", Reader: v.reader, Link: v.link, Now: h.w.now()}
-		must(h.w.t, r.Path.Read(v.path, PathOptions{}))
-		must(h.w.t, p.Match(context.Background(), r))
-		return r
-	}
+	request := func() *Request { return h.w.request(v) }
 	remembered, read := p.Decide(context.Background(), request()), p.uncached().Decide(context.Background(), request())
 	h.asked++
 	if !sameAnswer(&remembered, &read) {
@@ -246,12 +242,12 @@ func TestCachedEqualsUncached(t *testing.T) {
 		if h.differed > 0 {
 			t.Errorf("history %d: %d of %d decisions from memory differ from the store", seed, h.differed, h.asked)
 		}
-		entitlements, _ := h.w.policy.readers.Counted(kindEntitlements)
+		entitlements := h.w.policy.counts.entitlements.hits.Load()
 		hits[0] += entitlements
-		hits[1] += h.w.policy.links.hits.Load()
-		hits[2] += h.w.policy.linkTokens.hits.Load()
-		hits[3] += h.w.policy.containers.hits.Load()
-		tokens, _ := h.w.policy.readers.Counted(kindReaderTokens)
+		hits[1] += hitsOf(h.w.policy.links)
+		hits[2] += hitsOf(h.w.policy.linkTokens)
+		hits[3] += hitsOf(h.w.policy.containers)
+		tokens := h.w.policy.counts.readerTokens.hits.Load()
 		hits[4] += tokens
 	}
 	if slices.Min(hits[:]) < 100 {
@@ -293,4 +289,9 @@ func TestPolicyIsConcurrent(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+func hitsOf[K comparable, V any](cache *memory.Cache[K, V]) uint64 {
+	hits, _, _ := cache.Stats()
+	return hits
 }

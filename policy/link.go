@@ -109,22 +109,14 @@ func (t *target) opens(r *Request, rule *compiledRule, segments []string) bool {
 	return t.misfit(r, rule, segments) == ""
 }
 
-// misfit names what keeps the link from opening the page that a rule matched:
-// one of its claims, or the rule's operator. It is empty when the link opens it.
+// misfit names what keeps the link from opening the page that a rule matched: one
+// of its claims, or `operator` where links open nothing. It is empty when the link
+// opens the page.
 func (t *target) misfit(r *Request, rule *compiledRule, segments []string) string {
-	test, ok := rule.test.(*entitledTest)
-	switch {
-	case !ok:
+	if rule.linkTest == nil {
 		return "operator"
-	case t.content != "" && t.content != test.content.resolve(rule, segments):
-		return "publisherContentId"
-	case t.sku != "" && !test.asksFor(t.sku, rule, segments):
-		return "sku"
-	case t.hasURL && !t.opensURL(r, segments):
-		return "url"
-	default:
-		return ""
 	}
+	return rule.linkTest.misfit(t, r, rule, segments)
 }
 
 func (t *target) opensURL(r *Request, segments []string) bool {

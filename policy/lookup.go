@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"time"
-	"unsafe"
 )
 
 // appendReaderKey appends what a reader without a token is known by, as far as
@@ -76,46 +75,46 @@ func (p *Policy) Entitlements(ctx context.Context, vendor string, reader Reader,
 func (p *Policy) granted(ctx context.Context, vendor string, reader *Reader, now time.Time) (Entitlements, error) {
 	if p.readers != nil && reader.record.cache == p.readers {
 		granted, ok, room := reader.record.grants(p.versions, vendor, reader)
-		if room {
-			p.readers.Count(kindEntitlements, ok)
-		}
-		if ok {
+		switch {
+		case ok:
+			p.counts.entitlements.hits.Add()
 			return unpackEntitlements(granted), nil
-		}
-		if room {
+		case room:
+			p.counts.entitlements.misses.Add()
 			return p.grantedByToken(ctx, vendor, reader)
 		}
 	}
 	var space [keySpace]byte
 	key := appendReaderKey(space[:0], vendor, reader)
 	stamp := p.versions.Reader(vendor, reader)
-	if packed, ok := p.readers.Get(kindEntitlements, key, stamp, now.UnixMilli()); ok {
-		return unpackEntitlements(textOf(packed)), nil
+	if record := p.readers.Get(key, stamp, now.UnixMilli()); record.Exists() {
+		p.counts.entitlements.hits.Add()
+		return unpackEntitlements(record.Value()), nil
 	}
+	p.counts.entitlements.misses.Add()
 	entitlements, err := p.readEntitlements(ctx, vendor, *reader)
 	if err != nil {
 		return Entitlements{}, err
 	}
-	// Entitlements hold the times themselves and are asked with a time: what
-	// they say does not change by waiting.
+	// Entitlements hold their times and are queried with a time: waiting does not
+	// make them wrong.
 	p.readers.Set(key, []byte(entitlements.text), stamp, never)
 	return *entitlements, nil
 }
 
-// grantedByToken reads what a reader may have, and keeps it with her token.
+// grantedByToken reads the reader's entitlements, and keeps them in the record of
+// the reader's token.
 func (p *Policy) grantedByToken(ctx context.Context, vendor string, reader *Reader) (Entitlements, error) {
 	stamp := p.versions.Reader(vendor, reader)
 	entitlements, err := p.readEntitlements(ctx, vendor, *reader)
 	if err != nil {
 		return Entitlements{}, err
 	}
-	reader.record.keep(reader, &grantsOf{vendor: vendor, text: entitlements.text, stamp: stamp})
+	if value, ok := appendReaderRecord(nil, reader, &recordedGrants{vendor: vendor, text: entitlements.text, stamp: stamp}); ok {
+		reader.record.Record = p.readers.Replace(reader.record.Record, value)
+	}
 	return *entitlements, nil
 }
-
-// textOf returns bytes as a text that shares their memory. They must never change
-// again, as those that a packed cache gives.
-func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func (p *Policy) readEntitlements(ctx context.Context, vendor string, reader Reader) (*Entitlements, error) {
 	grants, err := p.records.Grants(ctx, vendor, reader)

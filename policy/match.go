@@ -3,44 +3,52 @@ package policy
 import (
 	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 )
 
-// Ruleset is the rules of one site, compiled. It is immutable and safe for
+// Ruleset is the compiled rules of one site. It is immutable and safe for
 // concurrent use.
 //
-// The templates form a trie by segment. A lookup walks only the branches that
-// the path itself takes, and leaves a branch as soon as no rule below it can
-// have a better rank than the best found so far; so its cost depends on the
-// path and on how templates overlap, not on how many rules there are.
+// The templates form a trie by segment. A lookup walks only the branches that the
+// path takes, and leaves a branch as soon as no rule below it can have a better rank
+// than the best found so far: its cost depends on the path and on how templates
+// overlap, not on the number of rules.
 type Ruleset struct {
 	rules []compiledRule
 	trie  trie
 }
 
-// compiledRule is a rule with everything about it that a request does not
-// change. What each request asks for stands first, in one line of the
-// processor's memory.
+// compiledRule is a rule with everything about it that a request does not change.
+// What each request reads comes first.
 type compiledRule struct {
-	test Test
-	// fixed holds the stored arguments that are strings: what overrides a
-	// capture of the same name.
-	fixed    map[string]string
+	*compiledSteps
 	segments []segment
-	// capturing: a request's path gives the rule parameters; entitlements: its
-	// operator asks what the reader was granted.
-	capturing, entitlements bool
-	operator                *Operator
+	// capturing reports whether the rule's path has parameters.
+	capturing bool
 	Rule
-	_ [8]byte // three lines each, in a list of them
 }
 
-// RuleError says which rule of a set cannot be compiled, and why.
+// compiledSteps is the part of a compiled rule that depends on its path only by the
+// names of the captures. Rules that are equal in it share it.
+type compiledSteps struct {
+	// steps are tried in order; the first that lets the reader in decides.
+	steps []Test
+	// linkTest is the first step that signed links satisfy, or nil.
+	linkTest linkTest
+	// entitlements reports whether a step asks what the reader was granted.
+	entitlements bool
+	// fixed holds the stored arguments that are strings: they override a capture of
+	// the same name. Of several steps the first counts.
+	fixed   map[string]string
+	options map[string]any
+}
+
+// RuleError is the error of a rule that cannot be compiled.
 type RuleError struct {
 	Rule Rule
 	Err  error
@@ -52,9 +60,9 @@ func (e *RuleError) Error() string {
 
 func (e *RuleError) Unwrap() error { return e.Err }
 
-// CompileRules compiles the rules of a site. It returns a *RuleError for the
-// first rule that cannot be: an unknown operator, arguments that the operator
-// refuses, a path that cannot match, a rank that is taken.
+// CompileRules compiles the rules of a site. It returns a *RuleError for the first
+// rule that has an unknown operator or option, arguments that the operator refuses,
+// a path that cannot match, or a rank that another rule has.
 func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
 	byRank := func(a, b Rule) int { return cmp.Compare(a.Rank, b.Rank) }
 	ordered := rules
@@ -63,7 +71,7 @@ func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
 		slices.SortStableFunc(ordered, byRank)
 	}
 	set := &Ruleset{rules: make([]compiledRule, len(ordered)), trie: newTrie(len(ordered))}
-	compiler := compiler{operators: operators, same: make(map[sameAllow]*compiledAllow), done: make(map[string]*compiledAllow)}
+	compiler := compiler{operators: operators, compiled: make(map[string]*compiledSteps)}
 	for i := range ordered {
 		rule := &ordered[i]
 		if i > 0 && rule.Rank == ordered[i-1].Rank {
@@ -77,130 +85,107 @@ func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
 	return set, nil
 }
 
-// compiler compiles rules. Of many rules most have the same operator, arguments and
-// captures as another: those are compiled once.
+// compiler compiles rules. Of many rules most have the same steps and captures as
+// another: those are compiled once.
 type compiler struct {
 	operators *Operators
-	same      map[sameAllow]*compiledAllow // by where the arguments are in memory
-	done      map[string]*compiledAllow    // by what they are
+	compiled  map[string]*compiledSteps // by Rule.stepsKey
 	key       []byte
-	captures  []string
-	segments  []segment // those of the next rules
-}
-
-// sameAllow is what cannot but be compiled to the same.
-type sameAllow struct {
-	allowIdentity
-	captures string // with slashes between, which no name holds
-}
-
-// compiledAllow is what does not depend on a rule's path but for the names of what
-// it captures.
-type compiledAllow struct {
-	allow    Allow // the first of all that are equal, whose memory they share
-	operator *Operator
-	test     Test
-	fixed    map[string]string
 }
 
 func (c *compiler) compile(rule *Rule, compiled *compiledRule) (err error) {
-	if compiled.segments, err = c.template(rule.Path); err != nil {
+	if compiled.segments, err = parseTemplatePath(rule.Path); err != nil {
 		return err
 	}
 	if err := checkMethods(rule.Methods); err != nil {
 		return err
 	}
-	c.captures = c.captures[:0]
+	var captures []string
 	for i := range compiled.segments {
 		if name := compiled.segments[i].capture; name != "" {
-			c.captures = append(c.captures, name)
+			captures = append(captures, name)
 		}
 	}
-	compiled.capturing = len(c.captures) > 0
-	allow, err := c.allow(&rule.Allow)
-	if err != nil {
+	compiled.capturing = len(captures) > 0
+	compiled.Rule = *rule
+	c.key = rule.appendStepsKey(c.key[:0], captures)
+	if compiled.compiledSteps = c.compiled[string(c.key)]; compiled.compiledSteps != nil {
+		return nil
+	}
+	if compiled.compiledSteps, err = c.steps(rule, captures); err != nil {
 		return err
 	}
-	compiled.Rule = *rule
-	compiled.Allow, compiled.operator, compiled.test, compiled.fixed = allow.allow, allow.operator, allow.test, allow.fixed
-	compiled.entitlements = allow.operator.Entitlements
+	c.compiled[string(c.key)] = compiled.compiledSteps
 	return nil
 }
 
-// entitled says whether the rule is of the kind that links satisfy.
-func (r *compiledRule) entitled() bool {
-	_, ok := r.test.(*entitledTest)
-	return ok
-}
+// maxSteps bounds the steps of one rule.
+const maxSteps = 16
 
-// segmentsAtOnce is for how many segments memory is taken at once.
-const segmentsAtOnce = 256
-
-// template cuts a path into segments.
-func (c *compiler) template(path string) ([]segment, error) {
-	if most := strings.Count(path, "/") + 1; cap(c.segments)-len(c.segments) < most {
-		c.segments = make([]segment, 0, max(most, segmentsAtOnce))
+func (c *compiler) steps(rule *Rule, captures []string) (_ *compiledSteps, err error) {
+	if len(rule.Then) >= maxSteps {
+		return nil, fmt.Errorf("it has more than %d steps", maxSteps)
 	}
-	begin := len(c.segments)
-	segments, err := appendTemplate(c.segments, path)
-	if err != nil {
+	compiled := new(compiledSteps)
+	if compiled.options, err = c.operators.compileOptions(rule.Options); err != nil {
 		return nil, err
 	}
-	c.segments = segments
-	return slices.Clip(segments[begin:]), nil
-}
-
-func (c *compiler) allow(allow *Allow) (*compiledAllow, error) {
-	same := sameAllow{allowIdentity: allow.identity()}
-	switch len(c.captures) {
-	case 0:
-	case 1:
-		same.captures = c.captures[0]
-	default:
-		same.captures = strings.Join(c.captures, "/")
-	}
-	if known := c.same[same]; known != nil {
-		return known, nil
-	}
-	c.key = allow.appendKey(c.key[:0], c.captures)
-	known := c.done[string(c.key)]
-	if known == nil {
-		var err error
-		if known, err = c.compileAllow(allow); err != nil {
+	for _, allow := range rule.Steps() {
+		if err := c.step(&allow, captures, compiled); err != nil {
 			return nil, err
 		}
-		c.done[string(c.key)] = known
 	}
-	c.same[same] = known
-	return known, nil
+	return compiled, nil
 }
 
-func (c *compiler) compileAllow(allow *Allow) (*compiledAllow, error) {
+// step compiles one step of a rule, and adds it to the others.
+func (c *compiler) step(allow *Allow, captures []string, to *compiledSteps) error {
 	operator, err := c.operators.Find(allow.Operator)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	fixed, err := allow.Arguments.strings()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	test, err := operator.Compile(allow.Arguments, slices.Clone(c.captures))
+	test, err := operator.Compile(allow.Arguments, captures)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", operator.Name, err)
+		return fmt.Errorf("%s: %w", operator.Name, err)
 	}
-	return &compiledAllow{allow: *allow, operator: operator, test: test, fixed: fixed}, nil
+	if to.fixed == nil {
+		to.fixed = fixed
+	} else {
+		for name, value := range fixed {
+			if _, taken := to.fixed[name]; !taken {
+				to.fixed[name] = value
+			}
+		}
+	}
+	to.steps = append(to.steps, test)
+	to.entitlements = to.entitlements || operator.Entitlements
+	if link, ok := test.(linkTest); ok && to.linkTest == nil {
+		to.linkTest = link
+	}
+	return nil
 }
 
-// appendKey appends all that decides how an operator is compiled; no two of them
-// that differ give the same.
-func (a *Allow) appendKey(key []byte, captures []string) []byte {
+// appendStepsKey appends everything that decides how the rule's steps and options
+// are compiled; no two rules that differ in it give the same key.
+func (r *Rule) appendStepsKey(key []byte, captures []string) []byte {
 	add := func(text string) { key = append(binary.AppendUvarint(key, uint64(len(text))), text...) }
-	add(a.Operator)
-	key = binary.AppendUvarint(key, uint64(len(a.Arguments)))
-	for _, name := range slices.Sorted(maps.Keys(a.Arguments)) {
-		add(name)
-		add(string(a.Arguments[name]))
+	values := func(values map[string]json.RawMessage) {
+		key = binary.AppendUvarint(key, uint64(len(values)))
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			add(name)
+			add(string(values[name]))
+		}
 	}
+	key = binary.AppendUvarint(key, uint64(len(r.Then)))
+	for _, allow := range r.Steps() {
+		add(allow.Operator)
+		values(allow.Arguments)
+	}
+	values(r.Options)
 	for _, name := range captures {
 		add(name)
 	}

@@ -395,13 +395,36 @@ func TestLiteralsAreFoundBelowTheirParent(t *testing.T) {
 	}
 }
 
-// What a request looks at of a rule and of a node lies in whole lines of the
-// processor's memory.
-func TestRulesLieInLines(t *testing.T) {
-	if rule, node := unsafe.Sizeof(compiledRule{}), unsafe.Sizeof(node{}); rule%64 != 0 || node != 64 {
-		t.Errorf("a rule has %d bytes, a node %d", rule, node)
+// A lookup reads one cache line per node, and one for the steps of the rule that it
+// finds.
+func TestNodesAndStepsFillCacheLines(t *testing.T) {
+	if node, steps := unsafe.Sizeof(node{}), unsafe.Sizeof(compiledSteps{}); node != 64 || steps != 64 {
+		t.Errorf("a node has %d bytes, the steps of a rule %d", node, steps)
 	}
-	if first := unsafe.Offsetof(compiledRule{}.Rule); first != 64 {
-		t.Errorf("what decides takes %d bytes of a rule", first)
+}
+
+// Rules with equal arguments are compiled once only if operator and captures are
+// equal too.
+func TestSharedArgumentsCompileByCaptures(t *testing.T) {
+	shared := Arguments{"sku": json.RawMessage(`["{a}"]`)}
+	allow := Allow{Operator: "entitled", Arguments: shared}
+	operators := StandardOperators()
+	_, err := CompileRules([]Rule{{Rank: 1, Path: "/x/{a}", Allow: allow}, {Rank: 2, Path: "/y/{b}", Allow: allow}}, operators)
+	var failed *RuleError
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, 2, failed.Rule.Rank)
+	_, err = CompileRules([]Rule{{Rank: 1, Path: "/x/{a}/{b}", Allow: allow}, {Rank: 2, Path: "/y/{b}/{c}", Allow: allow}}, operators)
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, 2, failed.Rule.Rank)
+	_, err = CompileRules([]Rule{{Rank: 1, Path: "/x/{a}", Allow: allow}, {Rank: 2, Path: "/y/{a}", Allow: Allow{Operator: "any", Arguments: shared}}}, operators)
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, 2, failed.Rule.Rank)
+	set, err := CompileRules([]Rule{{Rank: 1, Path: "/x/{a}/{b}", Allow: allow}, {Rank: 2, Path: "/y/{b}/{a}", Allow: allow}}, operators)
+	require.NoError(t, err)
+	for i, want := range []string{"1", "2"} {
+		rule := &set.rules[i]
+		if got, _ := rule.param("a", []string{"x", "1", "2"}); got != want {
+			t.Errorf("rule %d gives the parameter a as %q", i+1, got)
+		}
 	}
 }

@@ -133,7 +133,7 @@ func TestArgumentOverridesACapture(t *testing.T) {
 // TestOwnOperator: an operator that the standard registry does not have asks for
 // parameters, and gets them as `entitled` does.
 func TestOwnOperator(t *testing.T) {
-	operators := NewOperators(Operator{Code: 5, Name: "self", Compile: func(Arguments, []string) (Test, error) { return selfTest{}, nil }})
+	operators := NewOperators(Operator{Code: 5, Name: "self", Compile: func(Arguments, []string) (Test, error) { return userTest{}, nil }})
 	rules, err := CompileRules([]Rule{
 		{Rank: 1, Path: "/fixed/{user}", Allow: Allow{Operator: "5", Arguments: Arguments{"user": []byte(`"ann"`)}}},
 		{Rank: 2, Path: "/home/{user}", Allow: Allow{Operator: "self", Arguments: Arguments{"user": []byte(`null`)}}},
@@ -156,10 +156,10 @@ func TestOwnOperator(t *testing.T) {
 	}
 }
 
-// selfTest passes the reader whom the parameter `user` names.
-type selfTest struct{}
+// userTest passes the reader whom the parameter `user` names.
+type userTest struct{}
 
-func (selfTest) Test(q *Question) Reason {
+func (userTest) Test(q *Question) Reason {
 	if user, ok := q.Param("user"); ok && user == q.Reader.UserID {
 		return ReasonAuthenticated
 	}

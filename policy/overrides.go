@@ -8,72 +8,71 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// Supposition is what a decision is to be made from instead of what the store
-// holds: for rule tests, which must say the same whatever was granted since.
+// Overrides replace parts of what the store holds, for decisions about a
+// hypothetical reader: rule tests must answer the same whatever was granted since.
 type Overrides struct {
-	// Grants says that SKUs replace the grants that the reader has: each of
-	// them granted for ever, and nothing else.
+	// Grants reports whether SKUs replace the reader's grants: each of them granted
+	// for ever, and nothing else.
 	Grants bool
 	SKUs   []string
 	// LinkTo is a URL to which the reader holds a redeemed link, see
-	// SupposedPass; empty for none.
+	// HypotheticalLink; empty for none.
 	LinkTo string
 }
 
-// supposed names what stands in no store.
-const hypothetical = "supposed"
+// hypothetical names records that are in no store.
+const hypothetical = "hypothetical"
 
-// SupposedPass is the link cookie of the link that a Supposition speaks of.
+// HypotheticalLink returns the redeemed link that Overrides.LinkTo describes.
 func HypotheticalLink() RedeemedLink {
 	return RedeemedLink{Issuer: hypothetical, ID: hypothetical, ExpiresAt: math.MaxInt64 / 1000}
 }
 
-// Suppose returns a policy that decides by the same steps as this one, as if
-// what is supposed were true. It shares nothing in memory with it, keeps
-// nothing, and redeems nothing. The site's rules are those of the Site that it
-// is asked about, or else the store's, read anew for each request.
-func (p *Policy) WithOverrides(s Overrides) *Policy {
+// WithOverrides returns a policy that decides as p does, from overridden records. It
+// shares no memory with p, keeps nothing and redeems nothing. It reads a site's rules
+// from the Site, or else from the store for each request.
+func (p *Policy) WithOverrides(o Overrides) *Policy {
 	policy := p.uncached()
-	policy.records = &overriddenRecords{Records: p.records, overrides: s}
+	policy.records = &overriddenRecords{Records: p.records, overrides: o}
 	return policy
 }
 
-// SupposeAlone returns a policy that has no store at all, only what is supposed.
-func OverridesOnly(operators *Operators, now func() time.Time, s Overrides) *Policy {
+// OverridesOnly returns a policy without a store: it knows the overrides alone.
+func OverridesOnly(operators *Operators, now func() time.Time, o Overrides) *Policy {
 	return &Policy{
-		records:  &overriddenRecords{Records: noRecords{}, overrides: s},
+		records:  &overriddenRecords{Records: noRecords{}, overrides: o},
 		versions: new(Versions), operators: operators, now: now, domains: new(domainTable),
 	}
 }
 
-// supposedRecords are records in which something else is supposed.
+// overriddenRecords are records of which overrides replace a part.
 type overriddenRecords struct {
 	Records
 	overrides Overrides
 }
 
-func (s *overriddenRecords) Grants(ctx context.Context, vendor string, reader Reader) ([]Grant, error) {
-	if !s.overrides.Grants {
-		return s.Records.Grants(ctx, vendor, reader)
+func (r *overriddenRecords) Grants(ctx context.Context, vendor string, reader Reader) ([]Grant, error) {
+	if !r.overrides.Grants {
+		return r.Records.Grants(ctx, vendor, reader)
 	}
-	grants := make([]Grant, len(s.overrides.SKUs))
-	for i, sku := range s.overrides.SKUs {
+	grants := make([]Grant, len(r.overrides.SKUs))
+	for i, sku := range r.overrides.SKUs {
 		grants[i] = Grant{ID: hypothetical, SKU: sku, Active: true}
 	}
 	return grants, nil
 }
 
-func (s *overriddenRecords) Link(ctx context.Context, vendor, issuer, id string) (Link, error) {
-	if pass := HypotheticalLink(); s.overrides.LinkTo == "" || issuer != pass.Issuer || id != pass.ID {
-		return s.Records.Link(ctx, vendor, issuer, id)
+func (r *overriddenRecords) Link(ctx context.Context, vendor, issuer, id string) (Link, error) {
+	link := HypotheticalLink()
+	if r.overrides.LinkTo == "" || issuer != link.Issuer || id != link.ID {
+		return r.Records.Link(ctx, vendor, issuer, id)
 	}
-	pass := HypotheticalLink()
-	return Link{Claims: keys.LinkClaims{Issuer: pass.Issuer, ID: pass.ID, URL: s.overrides.LinkTo, ExpiresAt: pass.ExpiresAt}}, nil
+	return Link{Claims: keys.LinkClaims{Issuer: link.Issuer, ID: link.ID, URL: r.overrides.LinkTo, ExpiresAt: link.ExpiresAt}}, nil
 }
 
 func (*overriddenRecords) Redeem(context.Context, string, Redemption) error { return ErrNotFound }
 
-// noRecords is a store in which nothing is.
+// noRecords is an empty store.
 type noRecords struct{}
 
 func (noRecords) Grants(context.Context, string, Reader) ([]Grant, error) { return nil, nil }

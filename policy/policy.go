@@ -1,11 +1,13 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/memory"
 )
 
 // Records is what the policy reads from the store, and the one thing that it
@@ -46,17 +48,6 @@ type Redemption struct {
 	At, ExpiresAt time.Time
 }
 
-var (
-	// ErrNotFound says that there is no such record.
-	ErrNotFound = errors.New("not found")
-	// ErrLinkUsedUp says that the link was redeemed as often as it may be.
-	ErrLinkUsedUp = errors.New("the link is used up")
-	// ErrLinkReused says that the publisher gave the link's id to another link.
-	ErrLinkReused = errReused
-	// ErrLinkRevoked says that the link was revoked.
-	ErrLinkRevoked = errors.New("the link was revoked")
-)
-
 // KeySource gives the keys that may have signed a token: now, and with the
 // retired ones gone.
 type KeySource interface {
@@ -71,17 +62,23 @@ type Policy struct {
 	versions  *Versions
 	operators *Operators
 	now       func() time.Time
+	fresh     func(vendor string, at time.Time) error // nil: always
 
-	sites      sites
-	domains    *domainTable
-	readers    *RecordCache // by token, or else by what grants match
-	fingerprints      *Fingerprinter
-	containers *Cache[skuKey, []string]
-	links      *Cache[linkKey, linkState]
-	linkTokens *Cache[tokenKey, linkToken]
-	sessions   *Cache[sessionKey, string]
+	sites        sites
+	domains      *domainTable
+	readers      *memory.RecordCache // by token, or else by what grants match
+	fingerprints *memory.Fingerprinter
+	containers   *memory.Cache[skuKey, []string]
+	links        *memory.Cache[linkKey, linkState]
+	linkTokens   *memory.Cache[tokenKey, linkToken]
+	sessions     *memory.Cache[sessionKey, string]
 
-	checks selfChecks
+	checks     selfChecks
+	checkEvery uint64 // selfCheckEvery, but in tests
+	counts     struct {
+		readerTokens, entitlements hitCounter
+		decisions                  memory.Counter
+	}
 
 	readerVerifications, linkVerifications verifications
 }
@@ -97,6 +94,12 @@ type Options struct {
 	CacheBytes int64
 	// Now is the clock; time.Now in production.
 	Now func() time.Time
+	// SelfCheckEvery: one decision of so many is made again from the store and
+	// compared, see Policy.SelfChecks. Default: 10,000.
+	SelfCheckEvery uint64
+	// Fresh returns an error when what is in memory of a vendor is too old at a
+	// moment to decide from. Nil: it never is.
+	Fresh func(vendor string, at time.Time) error
 }
 
 // MinCacheBytes is the least memory that the caches work with.
@@ -120,20 +123,21 @@ func New(options Options) (*Policy, error) {
 		return nil, errors.New("the cache is smaller than 1 MiB")
 	}
 	p := &Policy{
-		records:   options.Records,
-		versions:  options.Versions,
-		operators: options.Operators,
-		now:       options.Now,
-		fingerprints:     NewFingerprinter(),
-		domains:   &domainTable{sets: options.KeySets},
+		records:    options.Records,
+		versions:   options.Versions,
+		operators:  options.Operators,
+		now:        options.Now,
+		checkEvery: cmp.Or(options.SelfCheckEvery, selfCheckEvery),
+		domains:    &domainTable{sets: options.KeySets},
 	}
-	var errs [4]error
+	var errs [5]error
 	part := options.CacheBytes / shares
-	p.readers = NewRecordCache(shareReaders * part)
-	p.linkTokens, errs[0] = NewCache[tokenKey, linkToken](shareLinkTokens*part, 640)
-	p.links, errs[1] = NewCache[linkKey, linkState](shareLinks*part, 640)
-	p.containers, errs[2] = NewCache[skuKey, []string](shareContainers*part, 256)
-	p.sessions, errs[3] = NewCache[sessionKey, string](shareSessions*part, 1024)
+	p.readers = memory.NewRecordCache(shareReaders * part)
+	p.linkTokens, errs[0] = memory.NewCache[tokenKey, linkToken](shareLinkTokens*part, 640)
+	p.links, errs[1] = memory.NewCache[linkKey, linkState](shareLinks*part, 640)
+	p.containers, errs[2] = memory.NewCache[skuKey, []string](shareContainers*part, 256)
+	p.sessions, errs[3] = memory.NewCache[sessionKey, string](shareSessions*part, 1024)
+	p.fingerprints, errs[4] = memory.NewFingerprinter()
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -159,6 +163,15 @@ func (p *Policy) Close() {
 	p.links.Close()
 	p.containers.Close()
 	p.sessions.Close()
+}
+
+// Fresh returns an error when what is in memory of a vendor is too old at a moment
+// to decide from.
+func (p *Policy) Fresh(vendor string, at time.Time) error {
+	if p.fresh == nil {
+		return nil
+	}
+	return p.fresh(vendor, at)
 }
 
 // Now returns the policy's time.

@@ -169,11 +169,9 @@ func TestRedeem(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			r := &Request{
-				Site: w.site, Method: "GET", Host: "news.example", Reader: c.reader, Now: w.now(),
+				Site: w.site, Method: "GET", EscapedPath: "/articles/a1", Host: "news.example", Reader: c.reader, Now: w.now(),
 				Link: carries(w.newLink(keys.LinkClaims{MaxUses: 1})),
 			}
-			must(t, r.Path.Read("/articles/a1", PathOptions{}))
-			must(t, w.policy.Match(t.Context(), r))
 			decision := w.policy.Decide(t.Context(), r)
 			if decision.Reason != ReasonSignedLink || !decision.Link.Spend || decision.Link.MaxUses != 1 {
 				t.Fatalf("decided %+v", decision)
@@ -312,8 +310,8 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 		w.settle()
 		var bound int64
 		for _, part := range []int64{
-			w.policy.readers.maxBytes, w.policy.containers.entries.MaxCost(), w.policy.links.entries.MaxCost(),
-			w.policy.linkTokens.entries.MaxCost(), w.policy.sessions.entries.MaxCost(),
+			w.policy.readers.MaxBytes(), w.policy.containers.MaxBytes(), w.policy.links.MaxBytes(),
+			w.policy.linkTokens.MaxBytes(), w.policy.sessions.MaxBytes(),
 		} {
 			bound += part
 		}
@@ -321,7 +319,7 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 			t.Errorf("resized to %d, the caches may take %d", bytes, bound)
 		}
 	}
-	if hits, _ := w.policy.readers.Counted(kindEntitlements); hits != 2 {
+	if hits := w.policy.counts.entitlements.hits.Load(); hits != 2 {
 		t.Errorf("%d of 2 later decisions came from memory", hits)
 	}
 }

@@ -1,95 +1,87 @@
 package policy
 
-import "encoding/binary"
+import (
+	"encoding/binary"
 
-// What is known of a reader by her token is one record, so that a request finds
-// in one place what the token says and what she was granted. A record never
-// changes: it is written when the token was verified, and anew when her grants
-// were read.
-//
-//	stamp of her grants 8 | stripes of them 2 × 3 | what is there 1 | lengths of the texts 1, 2 × 3
-//
-// and then the texts: the vendor whose grants are there, user id, publisher's user
-// id and e-mail; and the grants, as Entitlements have them.
-const (
-	knownWhich = 14
-	knownTexts = 15
-	knownStart = 22
+	"github.com/gatefold/gatefold/policy/memory"
 )
 
-// Bits of a record's byte that says what is there.
+// A reader record caches a verified token's claims together with the reader's
+// grants, so a request needs one lookup. It never changes: it is written when the
+// token is verified, and written again when the grants are read.
+//
+//	stamp of the grants 8 | their stripes 3 × 2 | flags 1 | lengths of the texts 1, 3 × 2
+//
+// The texts follow: the vendor of the grants, user id, publisher's user id and
+// e-mail; then the grants as Entitlements hold them.
 const (
-	grantsThere = 1 << iota
-	userStripe
-	publisherUserStripe
-	emailStripe
+	recordFlags = 14
+	recordTexts = 15
+	recordStart = 22
 )
 
-// tokenKeySize is the length of the key of such a record: the number of the
-// token's verifier, and the token's mark.
-const tokenKeySize = 4 + FingerprintSize
+// Flags of a record.
+const (
+	hasGrants = 1 << iota
+	hasUserStripe
+	hasPublisherUserStripe
+	hasEmailStripe
+)
 
-// knownReader is the record in which a reader was found.
+// tokenKeySize is the length of a record's key: the number of the token's verifier,
+// and the token's fingerprint.
+const tokenKeySize = 4 + memory.FingerprintSize
+
+// readerRecord is the record in which a reader was found, and the cache that holds
+// it. The zero value is none.
 type readerRecord struct {
-	// by is the cache that has it, whose stamps it has; nil when there is none.
-	cache *RecordCache
-	// record is all of it: header, key and value.
-	bytes string
-}
-
-func (k *readerRecord) value() string { return k.bytes[recordHeader+tokenKeySize:] }
-
-// known returns a record as what is known of its reader.
-func (p *RecordCache) readerRecord(record []byte) readerRecord {
-	if record == nil {
-		return readerRecord{}
-	}
-	return readerRecord{cache: p, bytes: textOf(record)}
+	cache *memory.RecordCache
+	memory.Record
 }
 
 // textEnds returns where the texts of a record end, in their order: the user id
 // begins where the vendor ends, and so on.
 func textEnds(value string) (vendor, user, publisherUser, email int) {
-	lengths := value[knownTexts:knownStart]
-	vendor = knownStart + int(lengths[0])
+	lengths := value[recordTexts:recordStart]
+	vendor = recordStart + int(lengths[0])
 	user = vendor + read16(lengths, 1)
 	publisherUser = user + read16(lengths, 3)
 	return vendor, user, publisherUser, publisherUser + read16(lengths, 5)
 }
 
-// reader returns whom the token names. Her texts share the record's memory.
-func (k *readerRecord) reader() Reader {
-	value := k.value()
+// reader returns the token's reader. The texts share the record's memory.
+func (k readerRecord) reader() Reader {
+	value := k.Value()
 	at, user, publisherUser, email := textEnds(value)
-	return Reader{UserID: value[at:user], PublisherUserID: value[user:publisherUser], Email: value[publisherUser:email], record: *k}
+	return Reader{UserID: value[at:user], PublisherUserID: value[user:publisherUser], Email: value[publisherUser:email], record: k}
 }
 
-// grants returns the grants of a reader at a vendor, and whether the record has
-// them and they are today's. It has room for them if it is this reader's, whom
-// nobody changed since she was found, and has not those of another vendor, which has
-// the same verifier.
-func (k *readerRecord) grants(versions *Versions, vendor string, reader *Reader) (granted string, ok, room bool) {
-	value := k.value()
+// grants returns the grants of a reader at a vendor, and whether the record holds
+// them up to date. Room reports whether the record may hold them at all: it must be
+// of this very reader, and not hold the grants of another vendor whose site uses the
+// same verifier.
+func (k readerRecord) grants(versions *Versions, vendor string, reader *Reader) (granted string, ok, room bool) {
+	value := k.Value()
 	at, user, publisherUser, email := textEnds(value)
-	// Mostly these are the same memory, which is not looked at then.
+	// These mostly share memory, and then compare at once.
 	if value[at:user] != reader.UserID || value[user:publisherUser] != reader.PublisherUserID || value[publisherUser:email] != reader.Email {
 		return "", false, false
 	}
-	which := value[knownWhich]
-	if which&grantsThere == 0 {
+	flags := value[recordFlags]
+	if flags&hasGrants == 0 {
 		return "", false, true
 	}
-	if value[knownStart:at] != vendor {
+	if value[recordStart:at] != vendor {
 		return "", false, false
 	}
 	sum := versions.shared.Load()
-	if which&userStripe != 0 {
+	if flags&hasUserStripe != 0 {
 		sum += versions.stripe[read16(value, 8)].Load()
 	}
-	if which&publisherUserStripe != 0 {
+	if flags&hasPublisherUserStripe != 0 {
 		sum += versions.stripe[read16(value, 10)].Load()
 	}
-	if which&emailStripe != 0 {
+	if flags&hasEmailStripe != 0 {
 		sum += versions.stripe[read16(value, 12)].Load()
 	}
 	if sum != read64(value, 0) {
@@ -98,27 +90,27 @@ func (k *readerRecord) grants(versions *Versions, vendor string, reader *Reader)
 	return value[email:], true, true
 }
 
-// grantsOf is what is to be kept of a reader's grants; nil when nothing was read.
-type grantsOf struct {
+// recordedGrants are the grants that a record holds.
+type recordedGrants struct {
 	vendor, text string
-	stamp        uint64 // of Versions.Reader, loaded before they were read
+	stamp        uint64 // of Versions.Reader, loaded before the grants were read
 }
 
-// appendKnown appends the value of a record. It is false for one that is too long
-// to be kept.
-func appendReaderRecord(to []byte, reader *Reader, grants *grantsOf) (value []byte, ok bool) {
+// appendReaderRecord appends the value of a record; without grants where they are
+// nil. It returns false if a text is too long for a record.
+func appendReaderRecord(to []byte, reader *Reader, grants *recordedGrants) (value []byte, ok bool) {
 	var stripes [3]uint16
-	var which byte
+	var flags byte
 	if grants == nil {
-		grants = &grantsOf{}
+		grants = &recordedGrants{}
 	} else {
-		which = grantsThere
+		flags = hasGrants
 		for i, id := range [...]struct {
 			kind Kind
 			text string
 		}{{KindUserID, reader.UserID}, {KindPublisherUserID, reader.PublisherUserID}, {KindEmail, reader.Email}} {
 			if id.text != "" {
-				stripes[i], which = Stripe(id.kind, grants.vendor, id.text), which|userStripe<<i
+				stripes[i], flags = Stripe(id.kind, grants.vendor, id.text), flags|hasUserStripe<<i
 			}
 		}
 	}
@@ -129,7 +121,7 @@ func appendReaderRecord(to []byte, reader *Reader, grants *grantsOf) (value []by
 	if len(grants.vendor) > 1<<8-1 {
 		return nil, false
 	}
-	to = append(to, which, byte(len(grants.vendor))) //nolint:gosec // it fits
+	to = append(to, flags, byte(len(grants.vendor))) //nolint:gosec // it fits
 	texts := [...]string{grants.vendor, reader.UserID, reader.PublisherUserID, reader.Email}
 	for _, text := range texts[1:] {
 		if len(text) > 1<<16-1 {
@@ -141,20 +133,6 @@ func appendReaderRecord(to []byte, reader *Reader, grants *grantsOf) (value []by
 		to = append(to, text...)
 	}
 	return append(to, grants.text...), true
-}
-
-// keep keeps a reader's grants with what is known of her by her token.
-func (k *readerRecord) keep(reader *Reader, grants *grantsOf) {
-	old := []byte(k.bytes)
-	_, stamp, until, key, _ := parts(old)
-	value, ok := appendReaderRecord(make([]byte, 0, len(old)+len(grants.vendor)+len(grants.text)), reader, grants)
-	if !ok {
-		return
-	}
-	k.cache.Set(key, value, stamp, until)
-	if record := k.cache.Peek(key); record != nil {
-		*k = k.cache.readerRecord(record)
-	}
 }
 
 func read16(s string, at int) int { return int(s[at]) | int(s[at+1])<<8 }

@@ -13,9 +13,9 @@ import (
 // reads returns how often a visit asks the store for grants.
 func (w *world) reads(v visit, want Reason) uint64 {
 	w.t.Helper()
-	_, before := w.policy.readers.Counted(kindEntitlements)
+	before := w.policy.counts.entitlements.misses.Load()
 	w.want(v, want)
-	_, after := w.policy.readers.Counted(kindEntitlements)
+	after := w.policy.counts.entitlements.misses.Load()
 	return after - before
 }
 
@@ -59,10 +59,10 @@ func TestGrantsAreKeptWithTheToken(t *testing.T) {
 	w.records.versions.Bump(Invalidation{Shared: true})
 	reader := come(token)
 	for _, want := range []uint64{1, 0} {
-		_, before := w.policy.readers.Counted(kindEntitlements)
+		before := w.policy.counts.entitlements.misses.Load()
 		_, err := w.policy.granted(context.Background(), "acme", &reader, w.now())
 		must(t, err)
-		if _, after := w.policy.readers.Counted(kindEntitlements); after-before != want {
+		if after := w.policy.counts.entitlements.misses.Load(); after-before != want {
 			t.Errorf("%d reads, want %d", after-before, want)
 		}
 	}
@@ -146,7 +146,7 @@ func TestOnlyTheVerifiedTokenIsKnown(t *testing.T) {
 			t.Fatalf("with its byte %d changed it is %+v's", i, reader.UserID)
 		}
 	}
-	for _, other := range []string{token + "\x00", token[:len(token)-1], token + token, "", strings.Repeat(token, 1+markedText/len(token))} {
+	for _, other := range []string{token + "\x00", token[:len(token)-1], token + token, "", strings.Repeat(token, 1+fingerprintFirst/len(token))} {
 		if reader, err := w.policy.Reader(context.Background(), verifier, other, w.now()); err == nil {
 			t.Errorf("%q is %+v's", other, reader.UserID)
 		}
@@ -161,7 +161,7 @@ func TestOnlyTheVerifiedTokenIsKnown(t *testing.T) {
 	long := w.readerToken(keys.ReaderClaims{
 		UserID: strings.Repeat("u", 250), PublisherUserID: strings.Repeat("p", 250), Email: strings.Repeat("e", 230) + "@reader.example", EmailVerified: true,
 	})
-	if len(long) <= markedText {
+	if len(long) <= fingerprintFirst {
 		t.Fatalf("a token of %d bytes is not long", len(long))
 	}
 	w.keys.calls.Store(0)

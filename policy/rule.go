@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,8 +46,11 @@ type Rule struct {
 	// for a segment that is captured. It matches every path that begins with
 	// these segments; `/` matches all.
 	Path string `json:"path"`
-	// Allow is the operator with its arguments.
+	// Allow is the rule's first step: an operator with its arguments.
 	Allow Allow `json:"allow"`
+	// Then are further steps, tried in order where no earlier step lets the reader
+	// in.
+	Then []Allow `json:"then,omitempty"`
 	// Methods limits the rule to these HTTP methods, in capitals; empty means
 	// all. HEAD is judged as GET.
 	Methods []string `json:"methods,omitempty"`
@@ -57,12 +59,17 @@ type Rule struct {
 	Forward bool `json:"is_forward"`
 	// Engaged holds the engagement tags that a visit records.
 	Engaged []string `json:"engaged,omitempty"`
+	// Options holds the values of registered rule options by name.
+	Options map[string]json.RawMessage `json:"options,omitempty"`
 	// Origin says where the rule was written, as file:line; empty for a rule
 	// from the store.
 	Origin string `json:"-"`
 }
 
-// Allow names an operator, by name or by DjaoApp's code, and gives it its
+// Steps returns the rule's steps in the order in which they are tried.
+func (r *Rule) Steps() []Allow { return append([]Allow{r.Allow}, r.Then...) }
+
+// Allow is one step of a rule: an operator, by name or by DjaoApp's code, with its
 // arguments.
 //
 // On the wire it is `<operator>` or `<operator>/<JSON object>`: a bare code is
@@ -134,21 +141,13 @@ func ParseAllow(text string) (Allow, error) {
 	if len(arguments) > maxRuleArguments {
 		return Allow{}, fmt.Errorf("the arguments of %s are longer than %d bytes", operator, maxRuleArguments)
 	}
-	if known := recentAllows.Get(text); known != nil {
-		return Allow{Operator: known.Operator, Arguments: maps.Clone(known.Arguments)}, nil
-	}
 	parsed := Allow{Operator: operator}
 	decoder := json.NewDecoder(bytes.NewReader([]byte(arguments)))
 	if err := decoder.Decode(&parsed.Arguments); err != nil || decoder.More() {
 		return Allow{}, fmt.Errorf("the arguments of %s are not one JSON object", operator)
 	}
-	recentAllows.Put(text, Allow{Operator: strings.Clone(operator), Arguments: maps.Clone(parsed.Arguments)})
 	return parsed, nil
 }
-
-// recentAllows holds what was read a moment ago: of ten thousand rules most say the
-// same.
-var recentAllows = NewRecent[Allow](512)
 
 // segment is one segment of a rule's path template.
 type segment struct {
@@ -156,12 +155,13 @@ type segment struct {
 	capture string // the parameter's name; empty for a literal
 }
 
-// appendTemplate cuts a rule's path into segments, and refuses what could never
-// match because of how request paths are read.
-func appendTemplate(segments []segment, path string) ([]segment, error) {
+// parseTemplatePath parses a rule's path, and refuses what could never match a
+// request's path.
+func parseTemplatePath(path string) ([]segment, error) {
 	if len(path) > maxRulePath {
 		return nil, fmt.Errorf("the path is longer than %d bytes", maxRulePath)
 	}
+	segments := make([]segment, 0, strings.Count(path, "/"))
 	for part := range strings.SplitSeq(path, "/") {
 		if part == "" {
 			continue

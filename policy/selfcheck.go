@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// selfCheckEvery is how many decisions pass between two that are checked.
+	// selfCheckEvery: one decision of so many is checked.
 	selfCheckEvery = 10_000
 	// doubtSettles is how long a difference may last: the time between the
 	// commit of a write and its versions, which on another node come by the
@@ -21,7 +21,7 @@ const (
 // checkDue chooses one decision of selfCheckEvery. It counts in parts, so that
 // processors seldom wait for one another.
 func (p *Policy) checkDue() bool {
-	return p.readers != nil && p.readers.counts[shard()].decisions.Add(1)%selfCheckEvery == 0
+	return p.readers != nil && p.counts.decisions.Add()%p.checkEvery == 0
 }
 
 // selfChecks compares what memory says with what the store says.
@@ -74,7 +74,7 @@ func (p *Policy) selfCheck(ctx context.Context, r *Request) {
 // repeat decides a request again, with nothing that the request itself keeps.
 func (p *Policy) repeat(ctx context.Context, r *Request) Decision {
 	again := *r
-	again.entitlements, again.loaded, again.judged = nil, false, false
+	again.Links, again.entitlements, again.loaded, again.judged = nil, nil, false, false
 	var decision Decision
 	p.decide(ctx, &again, &decision)
 	return decision
@@ -110,7 +110,7 @@ func (p *Policy) Stamp(ctx context.Context, r *Request) func() uint64 {
 // uncached returns a policy over the same records that keeps nothing but whom the
 // vendors trust.
 func (p *Policy) uncached() *Policy {
-	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, domains: p.domains}
+	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, domains: p.domains}
 }
 
 func (c *selfChecks) watch(d doubt) {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -8,26 +9,35 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// decided lets every part of what counts decisions stand at a number.
-func (p *Policy) decided(n uint64) {
-	for i := range p.readers.counts {
-		p.readers.counts[i].decisions.Store(n)
-	}
-}
-
-// decideUntilChecked repeats a visit until it was checked once more.
+// decideUntilChecked decides a visit without a self-check, and again with one.
 func (w *world) decideUntilChecked(v visit) {
 	w.t.Helper()
 	before, _ := w.policy.SelfChecks()
-	w.policy.decided(selfCheckEvery - 2)
+	w.policy.checkEvery = math.MaxUint64
 	w.decide(v)
 	if after, _ := w.policy.SelfChecks(); after != before {
-		w.t.Fatal("it was checked too early")
+		w.t.Fatal("a decision is checked that is not due")
 	}
-	w.policy.decided(selfCheckEvery - 1)
+	w.policy.checkEvery = 1
+	defer func() { w.policy.checkEvery = math.MaxUint64 }()
 	w.decide(v)
 	if after, _ := w.policy.SelfChecks(); after != before+1 {
 		w.t.Fatalf("%d checks after one more, was %d", after, before)
+	}
+}
+
+// One decision of checkEvery is checked; shards of the counter may delay some.
+func TestSelfChecksAreSampled(t *testing.T) {
+	w := newWorld(t)
+	if w.policy.checkEvery != selfCheckEvery {
+		t.Fatalf("one of %d decisions is checked", w.policy.checkEvery)
+	}
+	w.policy.checkEvery = 10
+	for range 100 {
+		w.decide(visit{reader: ann})
+	}
+	if checked, _ := w.policy.SelfChecks(); checked < 5 || checked > 10 {
+		t.Errorf("%d of 100 decisions are checked, one of 10 is wanted", checked)
 	}
 }
 
@@ -133,7 +143,7 @@ func TestSelfCheckWithoutStore(t *testing.T) {
 	w.want(visit{reader: ann}, ReasonEntitled)
 	w.settle()
 	w.records.down = errDown
-	w.policy.decided(selfCheckEvery - 1)
+	w.policy.checkEvery = 1
 	w.want(visit{reader: ann}, ReasonEntitled)
 	if checked, _ := w.policy.SelfChecks(); checked != 0 || w.failures() != 0 {
 		t.Error("it was compared")

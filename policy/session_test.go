@@ -53,16 +53,9 @@ func (f *fakeSessions) FirstEngaged(_ context.Context, _, _, _ string, tags []st
 func (w *world) session(source *fakeSessions, v visit, backend SessionBackend) (session string, claims map[string]any) {
 	w.t.Helper()
 	ctx := context.Background()
-	path := v.path
-	if path == "" {
-		path = "/articles/a1"
-	}
-	r := &Request{Site: w.site, Method: "GET", Host: "news.example", Reader: v.reader, Now: w.now()}
-	must(w.t, r.Path.Read(path, w.site.Paths))
-	must(w.t, w.policy.Match(ctx, r))
-	r.Link = v.link
+	r := w.request(v)
 	decision := w.policy.Decide(ctx, r)
-	if decision.Link.Spend || decision.Link.First {
+	if decision.Pending() {
 		decision = w.policy.Redeem(ctx, r, decision, w.records.nextID())
 	}
 	if !decision.Allow() {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/memory"
 )
 
 // Stats counts what a policy did since it was made.
@@ -22,7 +23,7 @@ type Stats struct {
 	SelfChecks, SelfCheckFailures uint64
 }
 
-// CacheStats counts what one cache did.
+// CacheStats counts the lookups of one cache.
 type CacheStats struct {
 	Name         string
 	Hits, Misses uint64
@@ -91,13 +92,10 @@ func (v *verifications) stats(kind string) []VerificationStats {
 // Stats returns what was counted so far. It is safe for concurrent use.
 func (p *Policy) Stats() Stats {
 	checked, failed := p.SelfChecks()
-	tokens, entitlements := CacheStats{Name: "reader_tokens", Bytes: p.readers.Size()}, CacheStats{Name: "entitlements"}
-	tokens.Hits, tokens.Misses = p.readers.Counted(kindReaderTokens)
-	entitlements.Hits, entitlements.Misses = p.readers.Counted(kindEntitlements)
 	return Stats{
 		Caches: []CacheStats{
-			entitlements, p.containers.stats("containers"), p.links.stats("links"),
-			tokens, p.linkTokens.stats("link_tokens"), p.sessions.stats("sessions"),
+			p.counts.entitlements.stats("entitlements", 0), cacheStats("containers", p.containers), cacheStats("links", p.links),
+			p.counts.readerTokens.stats("reader_tokens", p.readers.Bytes()), cacheStats("link_tokens", p.linkTokens), cacheStats("sessions", p.sessions),
 		},
 		Verifications: append(p.readerVerifications.stats("reader"), p.linkVerifications.stats("link")...),
 		Publishers:    p.domains.stats(),
@@ -115,12 +113,14 @@ func (t *domainTable) stats() []PublisherStats {
 	return stats
 }
 
-func (c *Cache[K, V]) stats(name string) CacheStats {
-	if c == nil {
-		return CacheStats{Name: name}
-	}
-	return CacheStats{
-		Name: name, Hits: c.hits.Load(), Misses: c.misses.Load(),
-		Bytes: max(c.entries.MaxCost()-c.entries.RemainingCost(), 0),
-	}
+// hitCounter counts the hits and misses of one kind of record.
+type hitCounter struct{ hits, misses memory.Counter }
+
+func (c *hitCounter) stats(name string, bytes int64) CacheStats {
+	return CacheStats{Name: name, Hits: c.hits.Load(), Misses: c.misses.Load(), Bytes: bytes}
+}
+
+func cacheStats[K comparable, V any](name string, cache *memory.Cache[K, V]) CacheStats {
+	hits, misses, bytes := cache.Stats()
+	return CacheStats{Name: name, Hits: hits, Misses: misses, Bytes: bytes}
 }

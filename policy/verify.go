@@ -11,20 +11,14 @@ import (
 	"unsafe"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/memory"
 )
 
-// tokenKey is a token as one verifier sees it: the same token means something
-// else to another site or issuer.
+// tokenKey is a link's token as one verifier sees it: another site or issuer may
+// judge the same token differently.
 type tokenKey struct {
-	verifier string
-	sum      [sha256.Size]byte
-}
-
-// tokenSum returns a token's SHA-256. The copy is on the stack, where a
-// conversion would allocate.
-func tokenSum(raw string) [sha256.Size]byte {
-	var token [keys.MaxTokenSize]byte
-	return sha256.Sum256(token[:copy(token[:], raw)])
+	verifier    string
+	fingerprint [memory.FingerprintSize]byte
 }
 
 // ReaderVerifier verifies the reader tokens of one issuer for one site.
@@ -49,10 +43,10 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 		// long as they do.
 		stamp += remote.Generation()
 	}
-	// Rubbish costs next to nothing: before a SHA-256 is made of what is long, and
-	// before anything is asked. The mark of what is short costs less than a look at it.
-	looked := len(raw) > markedText
-	if looked && !keys.LooksLikeToken(raw) {
+	// Reject malformed tokens before anything is asked. Fingerprinting a token of
+	// common size costs less than scanning it, so those are looked up first.
+	scanned := len(raw) > fingerprintFirst
+	if scanned && !keys.LooksLikeToken(raw) {
 		p.readerVerifications.count(keys.ErrMalformed)
 		return Reader{}, keys.ErrMalformed
 	}
@@ -60,12 +54,13 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 	key := space[:0]
 	if p.readers != nil {
 		key = p.appendTokenKey(key, verifier, raw)
-		if record := p.readers.Look(kindReaderTokens, key, stamp, now.UnixMilli()); record != nil {
-			known := p.readers.readerRecord(record)
-			return known.reader(), nil
+		if record := p.readers.Get(key, stamp, now.UnixMilli()); record.Exists() {
+			p.counts.readerTokens.hits.Add()
+			return readerRecord{p.readers, record}.reader(), nil
 		}
+		p.counts.readerTokens.misses.Add()
 	}
-	if !looked && !keys.LooksLikeToken(raw) {
+	if !scanned && !keys.LooksLikeToken(raw) {
 		p.readerVerifications.count(keys.ErrMalformed)
 		return Reader{}, keys.ErrMalformed
 	}
@@ -90,14 +85,19 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 		until = min(until, remote.UsableUntil().UnixMilli())
 	}
 	if value, ok := appendReaderRecord(nil, &reader, nil); ok && p.readers != nil {
-		p.readers.Set(key, value, stamp, until)
-		reader.record = p.readers.readerRecord(p.readers.Peek(key))
+		if record := p.readers.Set(key, value, stamp, until); record.Exists() {
+			reader.record = readerRecord{p.readers, record}
+		}
 	}
 	return reader, nil
 }
 
-// appendTokenKey appends what a token is known by to one verifier: the number
-// that this process gave to the verifier, doubled, and the token's mark.
+// fingerprintFirst is the length of the longest token that is fingerprinted before
+// it is scanned, in bytes.
+const fingerprintFirst = 1024
+
+// appendTokenKey appends the key of a token's record: the number of its verifier in
+// this process, doubled, and the token's fingerprint.
 func (p *Policy) appendTokenKey(key []byte, verifier *ReaderVerifier, raw string) []byte {
 	return p.fingerprints.Append(binary.LittleEndian.AppendUint32(key, verifier.numberOf()<<1), raw)
 }
@@ -175,7 +175,10 @@ func (p *Policy) linkToken(ctx context.Context, r *Request) (linkToken, error) {
 		p.linkVerifications.count(keys.ErrMalformed)
 		return linkToken{}, keys.ErrMalformed
 	}
-	key := tokenKey{verifier: site.issuer, sum: tokenSum(raw)}
+	key := tokenKey{verifier: site.issuer}
+	if p.linkTokens != nil {
+		p.fingerprints.Append(key.fingerprint[:0], raw)
+	}
 	if r.Link.Share {
 		key.verifier = site.shareTokens
 	}
@@ -257,24 +260,4 @@ func (p *Policy) publishedToken(ctx context.Context, r *Request, key tokenKey, s
 	kept.publisher = nil // looked up anew each time: it may be trusted no more
 	p.linkTokens.Set(key, kept, stamp, until, int64(2*len(r.Link.Token)))
 	return verified, nil
-}
-
-// ErrUnavailable is what an error is when something that decides could not be
-// read: the answer is unknown, not no.
-var ErrUnavailable = errors.New("the store is unavailable")
-
-type unavailableError struct{ err error }
-
-func (e *unavailableError) Error() string        { return ErrUnavailable.Error() + ": " + e.err.Error() }
-func (e *unavailableError) Unwrap() error        { return e.err }
-func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
-
-func unavailable(err error) error { return &unavailableError{err} }
-
-// orUnavailable marks an error of keys that could not be had, or not be tried.
-func orUnavailable(err error) error {
-	if errors.Is(err, keys.ErrKeysUnavailable) {
-		return unavailable(err)
-	}
-	return err
 }

@@ -77,10 +77,10 @@ func (w *world) wait(d time.Duration) { w.clock.Add(d.Milliseconds()) }
 // settle waits until ristretto took in what was set, so that what is kept is
 // found.
 func (w *world) settle() {
-	w.policy.containers.entries.Wait()
-	w.policy.links.entries.Wait()
-	w.policy.linkTokens.entries.Wait()
-	w.policy.sessions.entries.Wait()
+	w.policy.containers.Wait()
+	w.policy.links.Wait()
+	w.policy.linkTokens.Wait()
+	w.policy.sessions.Wait()
 }
 
 // visit is a request as the handler hands it to the policy.
@@ -91,32 +91,29 @@ type visit struct {
 	preflight                 bool
 }
 
-// decide takes a visit through the steps of the handler in caddymodule.
+// request is a visit as the gate hands it to the policy.
+func (w *world) request(v visit) *Request {
+	path := cmp.Or(v.path, "/articles/a1")
+	target := path
+	if v.query != "" {
+		target += "?" + v.query
+	}
+	return &Request{
+		Site: w.site, Method: cmp.Or(v.method, "GET"), Preflight: v.preflight, Target: target, EscapedPath: path,
+		Host: cmp.Or(v.host, "news.example"), Query: v.query, Reader: v.reader, Links: &v.link, Now: w.now(),
+	}
+}
+
+// LinkEvidence implements LinkSource.
+func (l *LinkEvidence) LinkEvidence() LinkEvidence { return *l }
+
+// decide takes a visit through the steps of the gate.
 func (w *world) decide(v visit) Decision {
 	w.t.Helper()
 	ctx := context.Background()
-	method, ok := JudgedMethod(cmp.Or(v.method, "GET"), false)
-	if !ok {
-		return Decision{Reason: ReasonBadMethod}
-	}
-	r := &Request{
-		Site: w.site, Method: method, Host: cmp.Or(v.host, "news.example"), Query: v.query,
-		Reader: v.reader, Now: w.now(),
-	}
-	if err := r.Path.Read(cmp.Or(v.path, "/articles/a1"), w.site.Paths); err != nil {
-		return Decision{Reason: ReasonBadPath, Err: err}
-	}
-	if v.preflight {
-		return Decision{Reason: ReasonPreflight}
-	}
-	if err := w.policy.Match(ctx, r); err != nil {
-		return Decision{Reason: ReasonStoreUnavailable, Err: err}
-	}
-	if r.LinkMayOpen() {
-		r.Link = v.link
-	}
+	r := w.request(v)
 	decision := w.policy.Decide(ctx, r)
-	if decision.Link.Spend || decision.Link.First {
+	if decision.Pending() {
 		decision = w.policy.Redeem(ctx, r, decision, w.records.nextID())
 	}
 	return decision

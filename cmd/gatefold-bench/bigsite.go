@@ -21,8 +21,7 @@ const (
 
 func (b *bench) bigDatabase() string { return filepath.Join(b.dir, "big.db") }
 
-// needBigDatabase fills the database of the big site, and makes those who come to
-// it.
+// needBigDatabase fills the database of the big site and makes its readers.
 func (b *bench) needBigDatabase(ctx context.Context) error {
 	o := b.options
 	return b.need("filling the database of the big site", func() error {
@@ -34,7 +33,8 @@ func (b *bench) needBigDatabase(ctx context.Context) error {
 	})
 }
 
-// needBig starts the gate over the big database, and lets every reader come once.
+// needBig starts the gate over the big database, and sends one request of each
+// reader.
 func (b *bench) needBig(ctx context.Context) error {
 	if err := b.needBigDatabase(ctx); err != nil {
 		return fmt.Errorf("there is no big site: %w", err)
@@ -47,7 +47,7 @@ func (b *bench) needBig(ctx context.Context) error {
 	})
 }
 
-// memory measures what memory the big site takes beyond an idle gate.
+// memory measures the memory of the big site beyond that of an idle gate.
 func (b *bench) memory(ctx context.Context) error {
 	o := b.options
 	if err := b.needBig(ctx); err != nil {
@@ -61,7 +61,7 @@ func (b *bench) memory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	time.Sleep(2 * time.Second) // until what starting takes is given back
+	time.Sleep(2 * time.Second) // until memory used during the start is released
 	before, err := idle.anonymous()
 	idle.stop()
 	if err != nil {
@@ -75,7 +75,7 @@ func (b *bench) memory(ctx context.Context) error {
 	return nil
 }
 
-// comeOnce lets every reader of the big site ask for a page.
+// comeOnce sends one request of every reader of the big site.
 func (b *bench) comeOnce(ctx context.Context, big *process) error {
 	began := time.Now()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
@@ -119,8 +119,8 @@ func get(ctx context.Context, client *http.Client, address, token string) (int, 
 	return response.StatusCode, err
 }
 
-// starting measures how long after its start a server gives its first answer: a
-// plain one, and the gate over the big database, by turns.
+// starting measures the time from the start of a server to its first response:
+// plain Caddy and the gate over the big database, in turns.
 func (b *bench) starting(ctx context.Context) error {
 	if err := b.needBigDatabase(ctx); err != nil {
 		return err
@@ -144,13 +144,13 @@ func (b *bench) starting(ctx context.Context) error {
 	return nil
 }
 
-// publishing measures how long it takes to replace all rules of the big site,
-// and how long requests wait meanwhile.
+// publishing measures the time to replace all rules of the big site, and the
+// longest request during that time.
 func (b *bench) publishing(ctx context.Context) error {
 	if err := b.needBig(ctx); err != nil {
 		return err
 	}
-	// By turns, so that every time all rules but the last are others.
+	// Two sets in turns: every time all rules but the last change.
 	var bodies [2][]byte
 	for i, more := range []string{`,"archive"`, ""} {
 		var err error
@@ -190,13 +190,13 @@ func (b *bench) publishing(ctx context.Context) error {
 	return nil
 }
 
-// wireRule is a rule as the API takes it.
+// wireRule is a rule of the API.
 type wireRule struct {
 	Path  string `json:"path"`
 	Allow string `json:"allow"`
 }
 
-// wireRules are the rules of the big site, with more skus that open its sections.
+// wireRules returns the rules of the big site, with further skus for its sections.
 func wireRules(n int, more string) []wireRule {
 	rules := make([]wireRule, 0, n)
 	for i := range n - 1 {
@@ -205,8 +205,8 @@ func wireRules(n int, more string) []wireRule {
 	return append(rules, wireRule{"/", "any"})
 }
 
-// slowestWhile returns, in milliseconds, the longest time that one reader waited
-// for a page while something is done.
+// slowestWhile returns the longest duration of one reader's requests, in
+// milliseconds, while a function runs.
 func (b *bench) slowestWhile(ctx context.Context, work func() error) (float64, error) {
 	client := new(http.Client)
 	var times []time.Duration

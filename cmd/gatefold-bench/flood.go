@@ -9,9 +9,9 @@ import (
 
 const rowFlood = "known readers' throughput under forged tokens"
 
-// flood measures what readers who are known get while somebody sends tokens that
-// are well formed and forged, each of which costs a verification: from few
-// connections, and from as many as the readers have.
+// flood measures the throughput of known readers during a flood of well-formed,
+// forged tokens, each of which costs a verification: from few connections, and
+// from as many as the readers have.
 func (b *bench) flood(ctx context.Context) error {
 	if err := b.needBig(ctx); err != nil {
 		return err
@@ -21,8 +21,8 @@ func (b *bench) flood(ctx context.Context) error {
 		return err
 	}
 	known := browserLoad("known", "/section-1/a", http.Header{"Authorization": {"Bearer " + b.world.tokens[0]}})
-	rubbish := browserLoad("malformed", "/section-1/a", http.Header{"Authorization": {"Bearer not.a.token"}})
-	rubbish.refused = true
+	malformed := browserLoad("malformed", "/section-1/a", http.Header{"Authorization": {"Bearer not.a.token"}})
+	malformed.refused = true
 	forged := &load{name: "forged", list: file, refused: true}
 	for _, attackers := range []int{max(b.options.connections/8, 1), b.options.connections} {
 		var ratios, ofQuiet, rates, waits []float64
@@ -31,9 +31,9 @@ func (b *bench) flood(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			// The same number of connections sends what costs nothing to refuse, and what
-			// costs a verification.
-			cheap, _, err := b.attacked(ctx, known, rubbish, attackers)
+			// The same number of connections sends tokens that fail before a verification,
+			// and tokens that need one.
+			cheap, _, err := b.attacked(ctx, known, malformed, attackers)
 			if err != nil {
 				return err
 			}
@@ -53,7 +53,7 @@ func (b *bench) flood(ctx context.Context) error {
 	return nil
 }
 
-// attacked drives the big site for a slice, and attacks it meanwhile.
+// attacked measures a slice of the big site under attack.
 func (b *bench) attacked(ctx context.Context, known, attack *load, attackers int) (of, by slice, err error) {
 	var failed error
 	done := make(chan struct{})

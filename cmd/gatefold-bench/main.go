@@ -1,6 +1,3 @@
-// Command gatefold-bench measures what the gate costs. It starts real servers on
-// the loopback interface, drives them with wrk in turns, and prints one table.
-// docs/performance.md says how to read it.
 package main
 
 import (
@@ -18,7 +15,7 @@ import (
 	"time"
 )
 
-// options say how much is measured.
+// options are the settings of a run.
 type options struct {
 	gatefold    string
 	slices      int
@@ -31,12 +28,13 @@ type options struct {
 	revocations int
 	limit       time.Duration
 	output      string
-	only        *regexp.Regexp // nil: everything
+	only        *regexp.Regexp // nil: all
 	profiles    string         // folder; empty: none
 	profile     time.Duration  // length of each
 }
 
-// rounds is how often everybody takes a turn. A comparison has two slices in each.
+// rounds is the number of turns of each contender. A comparison has two slices in
+// each.
 func (o *options) rounds() int { return max(o.slices/2, 1) }
 
 func readOptions() *options {
@@ -68,10 +66,10 @@ func readOptions() *options {
 	return o
 }
 
-// bench is one measurement.
+// bench is the state of one run.
 type bench struct {
 	options   *options
-	dir       string // everything is in it, and it is removed at the end
+	dir       string // temporary folder of the run
 	gatefold  string // absolute
 	self      string
 	origin    string // host:port
@@ -79,14 +77,14 @@ type bench struct {
 	world     *world
 	big       *process // the big site's gate
 	proxies   map[string]*process
-	needed    map[string]error // what was done for several parts, and how it went
+	needed    map[string]error // results of need, by name
 	processes []*process
 	table     *table
 	began     time.Time
 }
 
 func main() {
-	// What is started ends with the thread that started it.
+	// Processes end with the thread that started them (PR_SET_PDEATHSIG).
 	runtime.LockOSThread()
 	if len(os.Args) > 1 {
 		switch role := os.Args[1]; role {
@@ -110,8 +108,7 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-// measure prints the table in any case: what was measured before something
-// failed is worth something.
+// measure prints the table even after a failure, with the rows that were measured.
 func measure(ctx context.Context, o *options) error {
 	if err := needTools(); err != nil {
 		return err
@@ -158,8 +155,7 @@ func newBench(o *options) (*bench, error) {
 	return b, nil
 }
 
-// run measures one thing after the other. A part that fails does not keep the
-// others from being measured.
+// run measures the parts in order. A part that fails does not stop the others.
 func (b *bench) run(ctx context.Context) error {
 	var err error
 	if b.world, err = newWorld(b.dir); err != nil {
@@ -183,14 +179,14 @@ func (b *bench) run(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// stop ends everything that was started.
+// stop stops all servers.
 func (b *bench) stop() {
 	for _, p := range b.processes {
 		p.stop()
 	}
 }
 
-// progress tells whoever watches where the measurement is.
+// progress prints a line to standard error.
 func (b *bench) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%6.1fs  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
 }

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// part is something that is measured by itself: a few rows of the table.
+// part is a measurement of its own: a few rows of the table.
 type part struct {
 	name    string
-	rows    []string // their names, or how those begin
+	rows    []string // their names, or prefixes of them
 	measure func(*bench, context.Context) error
 }
 
-// parts are what is measured, in this order. Each starts what it needs.
+// parts are measured in this order. Each starts the servers that it needs.
 func parts() []part {
 	return []part{
 		{"redemptions", []string{rowRedemptions}, (*bench).redemptions},
@@ -27,20 +27,20 @@ func parts() []part {
 	}
 }
 
-// partProxied is the part whose rows are measured each for itself.
+// partProxied is the part whose rows are measured separately.
 const partProxied = "requests through the proxy"
 
-// wants says whether one of these names was asked for.
+// wants reports whether -only matches one of the names.
 func (o *options) wants(names ...string) bool {
 	return o.only == nil || slices.ContainsFunc(names, o.only.MatchString)
 }
 
-// chosen are the parts that are wanted, by their name or by that of a row.
+// chosen returns the parts that -only matches by their name or by a row's.
 func (o *options) chosen() []part {
 	return slices.DeleteFunc(parts(), func(p part) bool { return !o.wants(append(p.rows, p.name)...) })
 }
 
-// partNames lists them for the help.
+// partNames lists the parts for -help.
 func partNames() string {
 	all := parts()
 	names := make([]string, len(all))
@@ -50,7 +50,7 @@ func partNames() string {
 	return strings.Join(names, ", ")
 }
 
-// need does what several parts need, once, and returns how it went.
+// need runs a preparation that several parts share, once, and returns its error.
 func (b *bench) need(what string, do func() error) error {
 	if err, done := b.needed[what]; done {
 		return err

@@ -22,7 +22,7 @@ func namesOf[T any](list []T, name func(T) string) []string {
 	return names
 }
 
-// Who takes part in a row is there, and nobody runs whom no row needs.
+// Every row has its contenders, and no contender runs without a row.
 func TestEachRowHasItsContenders(t *testing.T) {
 	used := make(map[string]bool)
 	known := namesOf(contenders, func(c contender) string { return c.name })

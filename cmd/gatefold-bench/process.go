@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a server that was started for the measurement.
+// process is a server of the run.
 type process struct {
 	name  string
 	url   string // http://127.0.0.1:port
@@ -29,8 +29,8 @@ type process struct {
 	ended chan error
 }
 
-// start starts a program whose output goes to a file. It ends with this process,
-// however that ends.
+// start starts a program whose output goes to a file. It is killed when this
+// process ends in any way.
 func (b *bench) start(name, url string, environment []string, program string, args ...string) (*process, error) {
 	p := &process{name: name, url: url, log: filepath.Join(b.dir, name+".log"), ended: make(chan error, 1)}
 	output, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -53,7 +53,7 @@ func (b *bench) start(name, url string, environment []string, program string, ar
 	return p, nil
 }
 
-// cleanEnvironment is the environment without what tunes a Go program.
+// cleanEnvironment is the environment without the variables of Go's runtime.
 func cleanEnvironment() []string {
 	var kept []string
 	for _, variable := range os.Environ() {
@@ -71,8 +71,8 @@ const (
 	stopDeadline  = 10 * time.Second
 )
 
-// answers waits until the server answers a path with a status, and returns how
-// long after its start that was.
+// answers waits until the server answers a path with a status. It returns the
+// time since the server's start.
 func (p *process) answers(path string, status int, header http.Header) (time.Duration, error) {
 	client := &http.Client{
 		Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true},
@@ -105,7 +105,7 @@ func (p *process) answers(path string, status int, header http.Header) (time.Dur
 	return 0, fmt.Errorf("%s does not answer %s: %w\n%s", p.name, path, last, p.tail())
 }
 
-// tail returns the end of what a process wrote.
+// tail returns the end of a process's output.
 func (p *process) tail() string {
 	text, _ := os.ReadFile(p.log)
 	if len(text) > 2000 {
@@ -114,7 +114,7 @@ func (p *process) tail() string {
 	return string(text)
 }
 
-// stop ends a process, kindly at first.
+// stop terminates a process, and kills it after stopDeadline.
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -168,7 +168,7 @@ func (p *process) anonymous() (int64, error) {
 	return 0, errors.New("the kernel does not tell RssAnon")
 }
 
-// freePort returns a port of the loopback interface that nobody uses.
+// freePort returns an unused port of the loopback interface.
 func freePort() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it returns at once
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// takeProfiles takes a CPU profile of each Caddy under its load, where they were
-// asked for. It comes when the measuring is over: a profile costs time.
+// takeProfiles takes a CPU profile of each Caddy under its load, if -profiles is
+// set. It runs after all slices, because profiling takes processor time.
 func (b *bench) takeProfiles(ctx context.Context, runners []runner) error {
 	if b.options.profiles == "" {
 		return nil
 	}
-	if err := os.MkdirAll(b.options.profiles, 0o755); err != nil { //nolint:gosec // for whoever may read the table
+	if err := os.MkdirAll(b.options.profiles, 0o755); err != nil { //nolint:gosec // not a secret
 		return err
 	}
 	for _, r := range runners {
@@ -31,7 +31,7 @@ func (b *bench) takeProfiles(ctx context.Context, runners []runner) error {
 	return nil
 }
 
-// takeProfile drives a contender for as long as its profile takes.
+// takeProfile drives a contender during its profile.
 func (b *bench) takeProfile(ctx context.Context, r runner) error {
 	seconds := int(b.options.profile / time.Second)
 	driven := make(chan error, 1)
@@ -47,7 +47,7 @@ func (b *bench) takeProfile(ctx context.Context, r runner) error {
 	return err
 }
 
-// save keeps what is at an address in a file.
+// save writes the response of a URL to a file.
 func save(ctx context.Context, address, name string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -65,5 +65,5 @@ func save(ctx context.Context, address, name string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(name, text, 0o644) //nolint:gosec // for whoever may read the table
+	return os.WriteFile(name, text, 0o644) //nolint:gosec // not a secret
 }

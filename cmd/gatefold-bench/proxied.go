@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// contender is a server under a load: what is measured in a slice.
+// contender is a server under a load, the subject of a slice.
 type contender struct {
 	name   string
 	server string // see start
@@ -31,7 +31,7 @@ func cpuOf(s slice) float64        { return float64(s.cpu) }
 func throughputOf(s slice) float64 { return s.throughput }
 func p99Of(s slice) float64        { return float64(s.p99) }
 
-// What everybody's browser sends along.
+// Headers of a browser.
 var browserHeader = http.Header{
 	"User-Agent":      {"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"},
 	"Accept":          {"*/*"},
@@ -45,7 +45,7 @@ func browserLoad(name, path string, extra http.Header) *load {
 	return &load{name: name, path: path, header: header}
 }
 
-// runner is a contender that runs.
+// runner is a contender whose server runs.
 type runner struct {
 	contender
 	process *process
@@ -53,19 +53,19 @@ type runner struct {
 }
 
 // proxied measures requests through the proxy: the gate against the same binary
-// without the directive, and against what people run today.
+// without the directive, and against alternatives that are in use today.
 func (b *bench) proxied(ctx context.Context) error {
 	runners, err := b.runners(ctx)
 	if err != nil {
 		return err
 	}
-	for _, r := range runners { // until everything is warm
+	for _, r := range runners { // to warm up
 		if _, err := b.drive(ctx, r.process, r.load(0), b.options.connections, time.Second); err != nil {
 			return err
 		}
 	}
 	slices := make(map[string][]slice)
-	defer func() { b.reportPairs(slices) }() // also of a measurement that was cut short
+	defer func() { b.reportPairs(slices) }() // also after an interruption
 	failed := 0
 	for round := range b.options.rounds() {
 		b.progress("round %d of %d", round+1, b.options.rounds())
@@ -74,7 +74,7 @@ func (b *bench) proxied(ctx context.Context) error {
 			if round%r.every == 0 {
 				var err error
 				if measured, err = b.drive(ctx, r.process, r.load(round), b.options.connections, b.options.slice); err != nil {
-					// A slice that failed is none. Where many fail, something is wrong.
+					// A failed slice is discarded; too many end the part.
 					b.progress("left out: %v", err)
 					if failed++; failed > maxFailed || ctx.Err() != nil {
 						return err
@@ -90,8 +90,7 @@ func (b *bench) proxied(ctx context.Context) error {
 // maxFailed is how many slices may fail.
 const maxFailed = 10
 
-// contenders are in the order in which they take their turns: what is compared
-// stands side by side.
+// contenders are in the order of their turns: compared ones are adjacent.
 var contenders = []contender{
 	{"plain-public", "plain", "public", 1},
 	{"gate-public", "gate", "public", 1},
@@ -111,12 +110,12 @@ var contenders = []contender{
 	{"forward-auth-jwt-tuned", "forward-auth-jwt-tuned", "reader", rareRounds},
 }
 
-// rareRounds is how many rounds pass between two turns of those that are far
-// enough behind, or only context.
+// rareRounds is the number of rounds between two turns of contenders that have a
+// wide margin, or are only context.
 const rareRounds = 3
 
-// chosenPairs are the rows that are wanted, and chosenContenders who takes part in
-// them.
+// chosenPairs returns the rows that -only matches, and chosenContenders the
+// contenders of those rows.
 func (o *options) chosenPairs() []pair {
 	return slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool { return !o.wants(p.name, partProxied) })
 }
@@ -128,7 +127,7 @@ func (o *options) chosenContenders() []contender {
 	})
 }
 
-// runners starts who takes part. Without the big site the others are measured.
+// runners starts the contenders. If the big site fails, the others are measured.
 func (b *bench) runners(ctx context.Context) ([]runner, error) {
 	var list []runner
 	for _, c := range b.options.chosenContenders() {
@@ -149,7 +148,7 @@ func (b *bench) runners(ctx context.Context) ([]runner, error) {
 	return list, nil
 }
 
-// loadOf returns what is sent in each round.
+// loadOf returns the load of a contender.
 func (b *bench) loadOf(ctx context.Context, name string) (func(round int) *load, error) {
 	always := func(path string, extra http.Header) (func(int) *load, error) {
 		l := browserLoad(name, path, extra)
@@ -179,7 +178,7 @@ func (b *bench) loadOf(ctx context.Context, name string) (func(round int) *load,
 	}
 }
 
-// needCookie opens a link at the small gate, once.
+// needCookie redeems a link at the small gate, once.
 func (b *bench) needCookie(ctx context.Context) (string, error) {
 	gate, err := b.proxy(ctx, "gate")
 	if err != nil {

@@ -25,9 +25,9 @@ const (
 	rowRedisRedemptions = "redemptions with 32 clients, Redis"
 )
 
-// redemptions measures how many uses of counted links the embedded store counts
-// a second, each on the disk before it is acknowledged, with many clients; and
-// what bbolt's own Update does, one after the other, in turns.
+// redemptions measures the redemptions per second of the embedded store with many
+// clients, each synced before it is acknowledged, against bbolt's own serial
+// Update, in turns.
 func (b *bench) redemptions(ctx context.Context) error {
 	backend, err := boltengine.Open(filepath.Join(b.dir, "redeem.db"))
 	if err != nil {
@@ -61,7 +61,7 @@ func (b *bench) redemptions(ctx context.Context) error {
 	return nil
 }
 
-// redeemer makes a counted link in a store, and returns what spends one use of it.
+// redeemer makes a counted link in a store and returns a function that redeems it.
 func redeemer(ctx context.Context, backend engine.Engine) (func() error, error) {
 	records := store.New(backend, new(policy.Versions), time.Now).As(store.Actor{})
 	claims := keys.LinkClaims{
@@ -80,8 +80,8 @@ func redeemer(ctx context.Context, backend engine.Engine) (func() error, error) 
 	}, nil
 }
 
-// inTurns measures how often a second two things are done, and returns the first
-// one's ratio to the second, and its rate.
+// inTurns measures the rates of two functions in turns. It returns the ratios of
+// the first to the second, and the rates of the first.
 func (b *bench) inTurns(ctx context.Context, one, other func() error) (ratios, rates []float64, err error) {
 	for range max(b.options.rounds()/3, 2) {
 		first, err := rate(ctx, redeemers, b.options.slice/4, one)
@@ -97,7 +97,7 @@ func (b *bench) inTurns(ctx context.Context, one, other func() error) (ratios, r
 	return ratios, rates, nil
 }
 
-// rate returns how often a second something can be done by a number of clients.
+// rate returns the calls per second that a number of clients make.
 func rate(ctx context.Context, clients int, length time.Duration, do func() error) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()

@@ -10,15 +10,14 @@ import (
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
-// bareScript is the least that a redemption could be: one number that goes down
-// while it is above zero.
+// bareScript is the minimum of a redemption: it decrements a number above zero.
 const bareScript = `
 local left = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])
 if left <= 0 then return -1 end
 redis.call('SET', KEYS[1], left - 1)
 return left - 1`
 
-// needRedis starts the Redis, which keeps nothing, and returns its address.
+// needRedis starts a Redis without persistence, once, and returns its address.
 func (b *bench) needRedis(ctx context.Context) (string, error) {
 	err := b.need("a Redis", func() error {
 		port, err := freePort()
@@ -43,7 +42,7 @@ func (b *bench) needRedis(ctx context.Context) (string, error) {
 	return b.redis, err
 }
 
-// redisRedemptions measures redemptions in Redis, against that script, both with
+// redisRedemptions measures redemptions in Redis against bareScript, both with
 // go-redis's automatic pipelining.
 func (b *bench) redisRedemptions(ctx context.Context) error {
 	address, err := b.needRedis(ctx)

@@ -15,14 +15,14 @@ import (
 const (
 	rowRevokedThere = "revoked at one node to denied at another"
 	rowRevokedHere  = "requests that a node allowed after it had acknowledged a revocation"
-	// revokedPage is what the reader has a grant for.
+	// revokedPage is the page that the grant opens.
 	revokedPage = "/articles/revoked"
-	// noticedWithin is after how long a node that goes on is broken.
+	// noticedWithin bounds the wait for a node to deny.
 	noticedWithin = 10 * time.Second
 )
 
-// revocation removes a grant at one of two nodes that share a Redis, again and
-// again, and measures until when the other one lets the reader in.
+// revocation repeatedly removes a grant at one of two nodes that share a Redis,
+// and measures the time until the other denies the reader.
 func (b *bench) revocation(ctx context.Context) error {
 	here, there, err := b.nodes(ctx)
 	if err != nil {
@@ -96,7 +96,7 @@ func (b *bench) nodes(ctx context.Context) (here, there *process, err error) {
 
 const grantsPath = "/gatefold/management/access-lists/src_default/grants"
 
-// subscribe grants the one reader what the page asks for.
+// subscribe grants the reader the page's sku.
 func (p *process) subscribe(ctx context.Context, client *http.Client) (grant string, err error) {
 	var made struct {
 		ID string `json:"id"`
@@ -108,8 +108,8 @@ func (p *process) subscribe(ctx context.Context, client *http.Client) (grant str
 	return made.ID, err
 }
 
-// untilStatus asks for the page until it is answered with a status, and returns
-// when that answer was there.
+// untilStatus requests the page until the response has a status, and returns the
+// time of that response.
 func (b *bench) untilStatus(ctx context.Context, client *http.Client, node *process, want int) (time.Time, error) {
 	for began := time.Now(); ; {
 		status, err := get(ctx, client, node.url+revokedPage, b.world.one)
@@ -125,8 +125,7 @@ func (b *bench) untilStatus(ctx context.Context, client *http.Client, node *proc
 	}
 }
 
-// call calls the management API of a gate, and reads the answer into what is
-// given.
+// call calls the management API of a gate and decodes the response.
 func (p *process) call(ctx context.Context, client *http.Client, method, path string, body []byte, into any) error {
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+p.admin+path, bytes.NewReader(body))
 	if err != nil {

@@ -21,16 +21,16 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 )
 
-// The program plays the other parts itself, as processes of their own: the
-// origin, the service that forward_auth and auth_request ask, and a Caddy whose
-// handler verifies a token on every request.
+// The program also runs, in processes of their own, the origin, the authorization
+// service of forward_auth and auth_request, and a Caddy whose handler verifies a
+// token on every request.
 const (
 	roleOrigin     = "origin"
 	roleAuthorizer = "authorizer"
 	roleCaddy      = "caddy"
 )
 
-// play plays a part until the process is ended.
+// play runs a role until the process is stopped.
 func play(role string, args []string) error {
 	switch role {
 	case roleOrigin:
@@ -46,7 +46,7 @@ func play(role string, args []string) error {
 	}
 }
 
-// serveOrigin answers everything with one kilobyte.
+// serveOrigin answers every request with one kilobyte.
 func serveOrigin(args []string) error {
 	flags := flag.NewFlagSet(roleOrigin, flag.ExitOnError)
 	listen := flags.String("listen", "", "address")
@@ -58,7 +58,7 @@ func serveOrigin(args []string) error {
 	})
 }
 
-// serveAuthorizer allows everything, or, with keys, whoever brings a token that
+// serveAuthorizer allows every request or, with keys, requests with a token that
 // one of them signed.
 func serveAuthorizer(args []string) error {
 	flags := flag.NewFlagSet(roleAuthorizer, flag.ExitOnError)
@@ -73,7 +73,7 @@ func serveAuthorizer(args []string) error {
 		}
 	}
 	return listenAndServe(*listen, func(w http.ResponseWriter, r *http.Request) {
-		user := "somebody"
+		user := "reader"
 		if set != nil {
 			var err error
 			if user, err = verifyBearer(r, set); err != nil {
@@ -99,8 +99,7 @@ func readKeys(file string) (*jose.JSONWebKeySet, error) {
 	return set, json.Unmarshal(text, set)
 }
 
-// verifyBearer verifies the token of a request, as a program does that keeps
-// nothing.
+// verifyBearer verifies the token of a request, without a cache.
 func verifyBearer(r *http.Request, set *jose.JSONWebKeySet) (string, error) {
 	token, err := jwt.ParseSigned(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
@@ -146,7 +145,7 @@ func (v *verifyEach) Provision(caddy.Context) error {
 	return err
 }
 
-// ServeHTTP lets whoever has a good token go on.
+// ServeHTTP calls the next handler if the request has a valid token.
 func (v *verifyEach) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if _, err := verifyBearer(r, v.set); err != nil {
 		return caddyhttp.Error(http.StatusUnauthorized, errors.New("no good token"))

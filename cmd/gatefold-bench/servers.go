@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Every Caddy has this around its site, and nothing that the others have not.
+// Every Caddy has the same configuration around its site.
 // %s: admin address, data directory, global options, port, directives, origin.
 const caddyfile = `{
 	admin %s
@@ -29,7 +29,7 @@ http://127.0.0.1:%s {
 }
 `
 
-// The gate as the example has it. %s: issuer, key file, audience.
+// The gate of Caddyfile.example. %s: issuer, key file, audience.
 const identifyDirective = `identify jwt {
 			issuer %s
 			jwks %s
@@ -41,20 +41,19 @@ const gateRules = `
 		rule /account authenticated
 		rule / any`
 
-// site is a Caddy that is measured.
+// site is a Caddy under test.
 type site struct {
 	name        string
 	global      string
 	directives  string
-	program     string // default: the gatefold that is measured
+	program     string // default: the gatefold under test
 	environment []string
 }
 
-// asShipped is how Go's collector is set in a Caddy that nobody tuned.
+// asShipped is the collector's setting in a Caddy with defaults.
 var asShipped = []string{"GOGC=100"}
 
-// proxy returns a proxy that is measured, and starts it when it is asked for the
-// first time.
+// proxy returns a proxy under test, and starts it at the first call.
 func (b *bench) proxy(ctx context.Context, name string) (*process, error) {
 	if name == "big" {
 		return b.big, b.needBig(ctx)
@@ -66,8 +65,7 @@ func (b *bench) proxy(ctx context.Context, name string) (*process, error) {
 	return b.proxies[name], err
 }
 
-// startProxy starts the gate, the same binary without it, and what people run
-// today.
+// startProxy starts the gate, the same binary without it, or an alternative.
 func (b *bench) startProxy(ctx context.Context, name string) (*process, error) {
 	s := site{name: name}
 	switch name {
@@ -103,8 +101,8 @@ func (b *bench) startProxy(ctx context.Context, name string) (*process, error) {
 	return b.startCaddy(s, "/articles/hello", http.StatusOK)
 }
 
-// authorizer returns the address of the service that is asked about each request:
-// one that allows everything, or one that verifies a token.
+// authorizer returns the address of the authorization service: one that allows
+// every request, or one that verifies a token.
 func (b *bench) authorizer(jwt bool) (address string, err error) {
 	name, args := "authorizer", []string(nil)
 	if jwt {
@@ -157,8 +155,7 @@ func (b *bench) launchCaddy(s site) (*process, error) {
 	return p, nil
 }
 
-// gate is the site with the gate before it; rules is empty where the store has
-// them.
+// gate returns a site with the gate; rules is empty if they are in the store.
 func (b *bench) gate(name, database, rules string) site {
 	return site{
 		name:       name,
@@ -167,8 +164,7 @@ func (b *bench) gate(name, database, rules string) site {
 	}
 }
 
-// startOrigin starts the origin, and startAuthorizer a service that is asked
-// about each request.
+// startOrigin starts the origin, and startAuthorizer an authorization service.
 func (b *bench) startOrigin() error {
 	port, err := freePort()
 	if err != nil {
@@ -197,7 +193,7 @@ func (b *bench) startAuthorizer(name string, args ...string) (*process, error) {
 	return p, err
 }
 
-// nginxConfig is a proxy that asks a service about each request.
+// nginxConfig is a proxy with auth_request.
 const nginxConfig = `daemon off;
 user %[1]s;
 worker_processes auto;

@@ -11,10 +11,9 @@ type interval struct {
 	n                 int
 }
 
-// medianOf returns the median of a sample and the interval that holds the median
-// of what it was drawn from in at least 95 of 100 samples: the order statistics
-// whose ranks the binomial distribution gives. It assumes nothing of how the
-// values are distributed. Of less than six values it is the whole range.
+// medianOf returns the median of a sample and its 95 % confidence interval: the
+// order statistics whose ranks follow from the binomial distribution, whatever the
+// distribution of the values. For less than six values it is the whole range.
 func medianOf(values []float64) interval {
 	middle := quantileOf(values, 0.5)
 	if n := len(values); n > 0 {
@@ -24,9 +23,8 @@ func medianOf(values []float64) interval {
 	return middle
 }
 
-// quantileOf is medianOf for the value that a part of all lie at or below, 0.99
-// for 99 of 100. Where no rank is high enough, the interval ends at the largest
-// value.
+// quantileOf is medianOf for another quantile, such as 0.99. If no rank is high
+// enough, the interval ends at the largest value.
 func quantileOf(values []float64, part float64) interval {
 	n := len(values)
 	if n == 0 {
@@ -60,7 +58,7 @@ func logChoose(n, k int) float64 {
 	return gamma(n) - gamma(k) - gamma(n-k)
 }
 
-// below says whether the interval reaches a target that is an upper bound, and
+// below reports whether the interval reaches a target that is an upper bound, and
 // above whether it reaches one that is a lower bound.
 func (i interval) below(target float64) bool { return i.low <= target }
 func (i interval) above(target float64) bool { return i.high >= target }

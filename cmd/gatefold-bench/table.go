@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// table is what was measured, in Markdown.
+// table collects the results, in Markdown.
 type table struct {
 	head, rows, contexts []string
 }
@@ -36,7 +36,7 @@ func (t *table) value(name, unit string, i interval, target float64, upper bool)
 	t.row(name, fmt.Sprintf("%.1f %s", i.median, unit), fmt.Sprintf("%.1f–%.1f (%d)", i.low, i.high, i.n), target, upper, i, "%.0f "+unit)
 }
 
-// none adds a row for what must not have happened at all.
+// none adds a row whose value must be zero.
 func (t *table) none(name string, got, of int) {
 	verdict := "met"
 	if got > 0 {
@@ -62,7 +62,7 @@ func (t *table) row(name, median, between string, target float64, upper bool, i 
 	t.rows = append(t.rows, fmt.Sprintf("| %s | %s | %s | %s | %s |", name, bound, median, between, verdict))
 }
 
-// context adds what is no comparison.
+// context adds a result that is no comparison.
 func (t *table) context(name, text string) {
 	t.contexts = append(t.contexts, fmt.Sprintf("| %s | %s |", name, text))
 }
@@ -104,7 +104,7 @@ func caddyVersion() string {
 	return "of an unknown version"
 }
 
-// firstLine returns what a program says of its version, whatever it ends with.
+// firstLine returns the first line of a program's output, whatever its exit code.
 func firstLine(program string, args ...string) string {
 	output, _ := exec.Command(program, args...).CombinedOutput() //nolint:noctx // it ends by itself
 	line, _, _ := strings.Cut(string(output), "\n")

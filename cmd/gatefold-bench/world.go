@@ -34,12 +34,12 @@ const (
 	tokenAudience = "news"
 )
 
-// world is who comes, and what they were granted.
+// world is the readers, their credentials and their grants.
 type world struct {
 	keyFile string // the issuer's public keys
 	signer  jose.Signer
 	tokens  []string // of the readers of the big site, by their number
-	lists   []string // files with what those readers ask for
+	lists   []string // files with those readers' requests
 	one     string   // the token of one reader of the small site
 	cookie  string   // of a link to a page there; see needCookie
 }
@@ -85,8 +85,8 @@ func (w *world) reader() http.Header {
 
 func userOf(number int) string { return fmt.Sprintf("reader-%07d", number) }
 
-// fill makes a database, with grants for a number of readers and a number of
-// rules; without rules the site must bring its own.
+// fill makes a database with grants for a number of readers and a number of rules;
+// without rules, the site has its own.
 func fill(ctx context.Context, file string, grants, rules int, others ...string) error {
 	backend, err := boltengine.Open(file)
 	if err != nil {
@@ -117,7 +117,7 @@ func fill(ctx context.Context, file string, grants, rules int, others ...string)
 	return records.ReplaceRules(ctx, vendor, vendor, manyRules(rules), policy.StandardOperators())
 }
 
-// trustedBeside is how many domains a site with a number of rules trusts: as many.
+// trustedBeside is the number of trusted domains of a site: that of its rules.
 func trustedBeside(rules int) int { return min(rules, store.MaxDomains) }
 
 // trustMany trusts many publisher domains, by pinned keys.
@@ -142,7 +142,7 @@ func trustMany(ctx context.Context, records store.Writer, n int) error {
 	return all.Wait()
 }
 
-// manyRules are rules as a large site has them: a section each, and the rest.
+// manyRules returns the rules of a large site: one for each section, and the rest.
 func manyRules(n int) []policy.Rule {
 	rules := make([]policy.Rule, 0, n)
 	for i := range n - 1 {
@@ -156,8 +156,8 @@ func manyRules(n int) []policy.Rule {
 	return append(rules, policy.Rule{Rank: n, Path: "/", Forward: true, Allow: policy.Allow{Operator: "any"}})
 }
 
-// makeReaders signs the tokens of the readers of the big site, and writes lists
-// of what they ask for: readers by Zipf's law, pages at random.
+// makeReaders signs the tokens of the readers of the big site, and writes lists of
+// their requests: readers by Zipf's law, pages at random.
 func (w *world) makeReaders(dir string, readers, rules, lists, perList int) error {
 	w.tokens = make([]string, readers)
 	for i := range w.tokens {
@@ -207,8 +207,8 @@ func newZipf(random *mathrand.Rand, n int) func() int {
 	}
 }
 
-// forged returns a list of tokens that are well formed, name the right key and
-// hold good claims, and whose signatures somebody else made.
+// forged writes a list of well-formed tokens with a known key id, valid claims and
+// another key's signature.
 func (w *world) forged(dir string, n, rules int) (string, error) {
 	other, err := newWorld(filepath.Join(dir, "forger"))
 	if err != nil {
@@ -226,8 +226,8 @@ func (w *world) forged(dir string, n, rules int) (string, error) {
 	return file, os.WriteFile(file, []byte(text.String()), 0o600)
 }
 
-// linkCookie makes a signed link at a running gate, opens it as a feed reader
-// would, and returns the cookie that it got.
+// linkCookie makes a signed link at a running gate, opens it like a feed reader,
+// and returns the link cookie.
 func (b *bench) linkCookie(p *process, path string) (string, error) {
 	cmd := exec.Command(b.gatefold, "link", "create", p.url+path, "--address", p.admin) //nolint:noctx,gosec // it ends by itself, and its arguments are our own
 	cmd.Dir, cmd.Env = b.dir, p.cmd.Env

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// load is what wrk sends: one request again and again, or those of a list.
+// load is what wrk sends: one request repeatedly, or those of a list.
 type load struct {
 	name   string
 	path   string
@@ -20,11 +20,11 @@ type load struct {
 	// list is a file with a path and a bearer token in each line, sent one after
 	// the other; then path and header are not used.
 	list string
-	// refused: the answers are denials, as they should be.
+	// refused: the expected responses are denials.
 	refused bool
 }
 
-// slice is what was measured in one slice of time.
+// slice is the result of one slice of time.
 type slice struct {
 	requests   int64
 	throughput float64 // requests per second
@@ -120,7 +120,7 @@ func (l *load) read(p *process, output string, cpu time.Duration) (slice, error)
 	}, nil
 }
 
-// needTools says what is missing before anything is started.
+// needTools returns an error that names missing tools.
 func needTools() error {
 	var missing []error
 	for _, tool := range []string{"wrk", "nginx", "redis-server"} {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What wrk prints is read, and an answer that nobody wanted is no measurement.
+// The output of wrk is read; a slice with an unexpected response is no measurement.
 func TestReadingWhatWrkPrints(t *testing.T) {
 	p := &process{name: "gate"}
 	page := &load{name: "page"}

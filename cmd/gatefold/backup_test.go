@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// A copy is made while others write. It is whole, it is private, and a server
-// that is started on it knows what the first one had acknowledged.
+// A copy that is made during writes is complete and private, and a server that
+// starts with it has everything that was acknowledged before the copy.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -33,11 +33,11 @@ func TestBackupAndRestore(t *testing.T) {
 		}
 	})
 	target := filepath.Join(s.dir, "copy.db")
-	told := s.must("store", "backup", target)
+	output := s.must("store", "backup", target)
 	close(stop)
 	writers.Wait()
-	if !strings.Contains(told, "secret") {
-		t.Errorf("it does not say that the secret is not in it: %s", told)
+	if !strings.Contains(output, "secret") {
+		t.Errorf("it does not mention that the secret is not included: %s", output)
 	}
 	info, err := os.Stat(target)
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -47,22 +47,22 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Error("--force says nothing")
 	}
 	if got := s.command("store", "backup", target); got.code != 1 || !strings.Contains(got.stderr, "exists already") {
-		t.Errorf("over a file: %+v", got)
+		t.Errorf("onto an existing file: %+v", got)
 	}
 	if got := s.command("store", "backup", filepath.Join(s.dir, "none", "copy.db")); got.code != 1 || got.stdout != "" {
-		t.Errorf("into nowhere: %+v", got)
+		t.Errorf("into a missing directory: %+v", got)
 	}
 	verify := func(file string) result {
 		return runCommand(t, s.dir, s.environment(), "store", "verify", file)
 	}
-	if got := verify(target); got.code != 0 || !strings.Contains(got.stdout, "whole database") {
+	if got := verify(target); got.code != 0 || !strings.Contains(got.stdout, "intact database") {
 		t.Errorf("the copy: %+v", got)
 	}
 	if got := verify(s.database()); got.code != 1 || !strings.Contains(got.stderr, "store backup") {
 		t.Errorf("the open database: %+v", got)
 	}
 
-	// Disaster: the database is gone. The copy takes its place.
+	// The database is lost, and the copy replaces it.
 	s.kill()
 	content, err := os.ReadFile(target)
 	if err != nil {
@@ -77,7 +77,7 @@ func TestBackupAndRestore(t *testing.T) {
 	s.get(link).expect(t, http.StatusForbidden, "link_used_up")
 	s.stop()
 	if got := verify(s.database()); got.code != 0 {
-		t.Errorf("after the server ended: %+v", got)
+		t.Errorf("after the server has stopped: %+v", got)
 	}
 
 	content[len(content)/2] ^= 0xff

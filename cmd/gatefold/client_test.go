@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// startAPI starts a server that has the management API, and returns its URL.
+// startAPI starts a server with the management API and returns its URL.
 func startAPI(t *testing.T) (s *server, api string) {
 	t.Helper()
 	s = newServer(t)
@@ -20,7 +20,7 @@ func startAPI(t *testing.T) (s *server, api string) {
 	return s, "http://127.0.0.1:" + ports[3]
 }
 
-// client makes a client, and returns its id and its secret.
+// client creates a client and returns its id and secret.
 func (s *server) client(args ...string) (id, secret string) {
 	s.t.Helper()
 	var made struct{ ClientID, ClientSecret string }
@@ -28,7 +28,8 @@ func (s *server) client(args ...string) (id, secret string) {
 	return made.ClientID, made.ClientSecret
 }
 
-// accessToken gets a token as a client does; empty when it gets none.
+// accessToken requests a token as a client does. It returns an empty string when the
+// request is refused.
 func accessToken(t *testing.T, api, id, secret string) string {
 	t.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}
@@ -60,8 +61,8 @@ func postBody(t *testing.T, address, kind, body string, headers ...string) answe
 	return got
 }
 
-// An operator gives a back office its access, changes the secret when somebody
-// left, and takes it away: each counts from the next call on.
+// Creating a client, rotating its secret and revoking it take effect with the next
+// call.
 func TestClientsFromTheCommandLine(t *testing.T) {
 	t.Parallel()
 	s, api := startAPI(t)
@@ -87,7 +88,7 @@ func TestClientsFromTheCommandLine(t *testing.T) {
 	decode(t, s.must("client", "rotate-secret", id, "--json"), &rotated)
 	s.get(links, "Authorization", "Bearer "+token).expect(t, http.StatusUnauthorized, "unauthorized")
 	if rotated.ClientID != id || rotated.ClientSecret == secret || accessToken(t, api, id, secret) != "" {
-		t.Error("the old secret counts")
+		t.Error("the old secret is still accepted")
 	}
 	token = accessToken(t, api, id, rotated.ClientSecret)
 	s.get(links, "Authorization", "Bearer "+token).expect(t, http.StatusOK, "")
@@ -127,8 +128,8 @@ func TestClientsFromTheCommandLine(t *testing.T) {
 	}
 }
 
-// The system's key may have leaked: it is rotated and retired as a vendor's is,
-// and every access token that it signed ends.
+// The system's key is rotated and retired as a vendor's is, and every access token
+// that it signed ends.
 func TestSystemKeyRotation(t *testing.T) {
 	t.Parallel()
 	s, api := startAPI(t)
@@ -137,14 +138,14 @@ func TestSystemKeyRotation(t *testing.T) {
 	links := api + "/management/signed-links"
 	old := strings.Fields(strings.Split(s.must("key", "list", "--system"), "\n")[1])[0]
 	if own := s.must("key", "list"); strings.Contains(own, old) {
-		t.Error("the vendor has the system's key")
+		t.Error("the vendor's list has the system's key")
 	}
 	s.must("key", "rotate", "--system")
 	s.get(links, "Authorization", "Bearer "+token).expect(t, http.StatusOK, "")
 	s.must("key", "retire", old, "--system")
 	s.get(links, "Authorization", "Bearer "+token).expect(t, http.StatusUnauthorized, "unauthorized")
 	s.get(links, "Authorization", "Bearer "+accessToken(t, api, id, secret)).expect(t, http.StatusOK, "")
-	// Nothing else of the system's partition is reached by that name.
+	// That name gives access to nothing else in the system's partition.
 	if got := s.command("link", "list", "--vendor", "_system"); got.code != 1 || !strings.Contains(got.stderr, "vendor") {
 		t.Errorf("%+v", got)
 	}

@@ -7,20 +7,18 @@ import (
 	"runtime/metrics"
 )
 
-// headroom is how much a heap may grow, in bytes and at the least, between two
-// collections.
+// headroom is the minimum growth of the heap between two collections, in bytes.
 //
-// What a proxy keeps is small, and what it throws away is much: by Go's default,
-// which collects whenever the heap has doubled, a proxy with 8 MB collects 40 to 65
-// times a second, and spends a seventh of its time on it. With this much room it is
-// 5 times a second, for the price of these 64 MiB. It is the same room for a heap of
-// 6 MB and for one of 40: what costs is what is looked at, and readers who are kept
-// in memory are not (see policy). A larger heap is collected as Go does by default.
+// A proxy has a small heap and allocates much: by Go's default, which collects when
+// the heap has doubled, a proxy with 8 MB collects 40 to 65 times a second and
+// spends a seventh of its time on it. With this headroom it is 5 times a second, for
+// 64 MiB. It is the same for a heap of 6 MB and of 40: the cost is in scanned
+// objects, and cached readers are not scanned (see policy/memory). A larger heap is
+// collected by Go's default.
 const headroom = 64 << 20
 
-// tuneCollector gives the heap its headroom, from now on. It does nothing where
-// the operator decided with GOGC, and GOMEMLIMIT stays in force: near the limit,
-// Go collects earlier, whatever the room.
+// tuneCollector gives the heap its headroom. It does nothing if the operator has
+// set GOGC. GOMEMLIMIT stays in force: near the limit, Go collects earlier.
 func tuneCollector() {
 	if os.Getenv("GOGC") == "" {
 		collector := &collector{percent: defaultPercent}
@@ -29,14 +27,13 @@ func tuneCollector() {
 	}
 }
 
-// defaultPercent is Go's own: a heap may double.
+// defaultPercent is Go's default: the heap may double.
 const defaultPercent = 100
 
-// collector is the garbage collector as it is set.
+// collector is the setting of the garbage collector.
 type collector struct{ percent int }
 
-// afterEachCollection tunes whenever a collection finds that a sentinel which
-// nobody holds is gone.
+// afterEachCollection tunes when a collection frees an unreferenced sentinel.
 func (c *collector) afterEachCollection() {
 	type sentinel struct{ _ [32]byte }
 	runtime.AddCleanup(new(sentinel), func(c *collector) {
@@ -45,8 +42,8 @@ func (c *collector) afterEachCollection() {
 	}, c)
 }
 
-// tune sets the collector for the heap that there is. That stops the world for
-// some microseconds, so small differences are let be.
+// tune sets the collector for the current heap. That stops the world for some
+// microseconds, so small differences are ignored.
 func (c *collector) tune() {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
@@ -57,8 +54,8 @@ func (c *collector) tune() {
 	}
 }
 
-// maxPercent bounds what is set while there is next to no heap, as at the start: the
-// 4 MiB that Go lets a heap have by default become the headroom.
+// maxPercent bounds the setting for a tiny heap, as at the start: the 4 MiB minimum
+// heap of Go becomes the headroom.
 const maxPercent = headroom / (4 << 20) * defaultPercent
 
 // percentFor returns by how much a live heap may grow, in percent of it.

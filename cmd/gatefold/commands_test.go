@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// What fails says so on stderr in one line, prints nothing on stdout, and ends
-// with 1: a script that takes the output for a link must not get an error.
-func TestCommandsFailLoudly(t *testing.T) {
+// A command that fails prints one line on stderr and nothing on stdout, and exits
+// with code 1: a script that reads a link from stdout must not read an error.
+func TestCommandErrors(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	tests := []struct {
@@ -22,18 +22,18 @@ func TestCommandsFailLoudly(t *testing.T) {
 		{"link without target", []string{"link", "create"}, "url"},
 		{"link with a bad url", []string{"link", "create", "not a url"}, "url"},
 		{"link for an ambiguous path", []string{"link", "create", s.site + "/a/%2e%2e/b"}, "url"},
-		{"link that never counts", []string{"link", "create", s.site + "/x", "--max-uses", "0"}, "maxUses"},
-		{"link of a bad lifetime", []string{"link", "create", s.site + "/x", "--expires", "soon"}, "expiresIn"},
-		{"link that lives too long", []string{"link", "create", s.site + "/x", "--expires", "367d"}, "366 days"},
+		{"link without uses", []string{"link", "create", s.site + "/x", "--max-uses", "0"}, "--max-uses"},
+		{"link with a bad lifetime", []string{"link", "create", s.site + "/x", "--expires", "soon"}, "expiresIn"},
+		{"link with a lifetime above the limit", []string{"link", "create", s.site + "/x", "--expires", "367d"}, "366 days"},
 		{"unknown link", []string{"link", "show", "link_unknown"}, "no such record"},
 		{"revoking an unknown link", []string{"link", "revoke", "link_unknown"}, "no such record"},
 		{"grant without sku", []string{"grant", "add", "--user", "u"}, "--sku"},
-		{"grant for nobody", []string{"grant", "add", "--sku", "premium"}, "userId"},
+		{"grant without reader", []string{"grant", "add", "--sku", "premium"}, "userId"},
 		{"grant that ends before it starts", []string{"grant", "add", "--user", "u", "--sku", "s", "--starts", "2027-02-01", "--ends", "2027-01-01"}, "endsAt"},
 		{"grant at a bad time", []string{"grant", "add", "--user", "u", "--sku", "s", "--ends", "tomorrow"}, "--ends"},
 		{"grant in an unknown list", []string{"grant", "add", "--user", "u", "--sku", "s", "--list", "src_none"}, "no such record"},
 		{"unknown grant", []string{"grant", "remove", "grant_none"}, "no such record"},
-		{"token for nobody", []string{"token", "reader"}, "--user"},
+		{"token without reader", []string{"token", "reader"}, "--user"},
 		{"bad vendor", []string{"link", "list", "--vendor", "No!"}, "vendor"},
 		{"unknown flag", []string{"link", "create", "--maxuses", "1"}, "unknown flag"},
 	}
@@ -53,7 +53,7 @@ func TestCommandsFailLoudly(t *testing.T) {
 	}
 }
 
-func TestCommandsSayThatNoServerRuns(t *testing.T) {
+func TestCommandsWithoutServer(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	got := s.command("link", "list")
@@ -62,7 +62,7 @@ func TestCommandsSayThatNoServerRuns(t *testing.T) {
 	}
 }
 
-func TestJSONForMachines(t *testing.T) {
+func TestJSONOutput(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	var link struct {
@@ -103,9 +103,8 @@ func decode(t *testing.T, text string, to any) {
 	}
 }
 
-// Another author builds a Caddy with this module, as xcaddy does: a module of
-// its own whose main imports Caddy's standard modules and caddymodule. There
-// the commands stand under `gatefold` alone.
+// A Caddy built as xcaddy does, by a module whose main imports Caddy's standard
+// modules and caddymodule, has the commands only below `gatefold`.
 func TestCaddyBuiltWithTheModule(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -160,12 +159,12 @@ func main() { caddycmd.Main() }
 		}
 	}
 	if help := run("gatefold", "link", "create", "--help"); !strings.Contains(help, "--max-uses") {
-		t.Errorf("caddy gatefold link create is not there:\n%s", help)
+		t.Errorf("caddy gatefold link create does not exist:\n%s", help)
 	}
 	help := run("help")
 	for _, short := range []string{"  link ", "  grant ", "  token "} {
 		if strings.Contains(help, short) {
-			t.Errorf("the command%sstands in somebody else's Caddy", short)
+			t.Errorf("a plain Caddy has the command%sat the top level", short)
 		}
 	}
 }

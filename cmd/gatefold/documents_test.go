@@ -16,9 +16,7 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// What the node says at three in the morning stands in docs/operations.md: every
-// reason, every alert and every line of the log. A new one fails this test until the table
-// there tells what it means and what to do.
+// docs/operations.md explains every reason, every alert and every line of the log.
 func TestOperationsExplainEverything(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/operations.md")
@@ -59,12 +57,12 @@ func TestOperationsExplainEverything(t *testing.T) {
 	}
 	for _, message := range messages {
 		if rows[message] == "" {
-			t.Errorf("docs/operations.md has no table row for the log line `%s`: tell there what it means and what to do", message)
+			t.Errorf("docs/operations.md has no table row for the log line `%s`: add its meaning and the action", message)
 		}
 	}
 }
 
-// logMessages lists what the packages write to the log above DEBUG.
+// logMessages lists the messages that caddymodule logs above DEBUG.
 func logMessages(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("../../caddymodule/*.go")
@@ -106,7 +104,7 @@ func logMessages(t *testing.T) []string {
 	return slices.Compact(messages)
 }
 
-// isLogger says whether an expression is a logger, by its name.
+// isLogger reports whether an expression is a logger, by its name.
 func isLogger(expression ast.Expr) bool {
 	switch x := expression.(type) {
 	case *ast.SelectorExpr:
@@ -118,8 +116,7 @@ func isLogger(expression ast.Expr) bool {
 	}
 }
 
-// The dashboard asks Prometheus what Prometheus understands: every expression of
-// it is compiled by promtool, and no two panels lie on one another.
+// promtool compiles every expression of the dashboard, and no two panels overlap.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/grafana.json")

@@ -12,9 +12,8 @@ import (
 	"testing"
 )
 
-// TestDomainsDocument does what docs/domains.md says, as a publisher and as an
-// operator: it builds the program that is printed there, and runs the commands as
-// they are written.
+// TestDomainsDocument follows docs/domains.md as a publisher and as an operator: it
+// builds the program in the document and runs the commands as they are written.
 func TestDomainsDocument(t *testing.T) {
 	text, err := os.ReadFile("../../docs/domains.md")
 	if err != nil {
@@ -52,7 +51,7 @@ func TestDomainsDocument(t *testing.T) {
 		{"LINK=$(mint link", ""},
 		{"curl -i", "This is the whole article."},
 		{"gatefold explain", "allow, signed_link"},
-		{"gatefold domain remove localhost", "trusted no more"},
+		{"gatefold domain remove localhost", "no longer trusted"},
 		{"curl -i", "link_untrusted"},
 	}
 	if len(lines) != len(want) {
@@ -68,7 +67,7 @@ func TestDomainsDocument(t *testing.T) {
 	}
 }
 
-// Of thousands of domains all are listed, page by page.
+// The list has the domains of all pages.
 func TestDomainListFollowsPages(t *testing.T) {
 	t.Parallel()
 	const domains = 2500
@@ -92,7 +91,6 @@ func TestDomainListFollowsPages(t *testing.T) {
 	}
 }
 
-// The commands of a running server, in a process of their own.
 func TestDomainCommands(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -105,16 +103,16 @@ func TestDomainCommands(t *testing.T) {
 	if refused := s.command("domain", "put", "news.example", "--jwks", "https://evil.example/jwks"); refused.code != 1 || !strings.Contains(refused.stderr, "another host") {
 		t.Errorf("on another host: %d %s", refused.code, refused.stderr)
 	}
-	// A host that never resolves (RFC 6761): it is trusted all the same, and the
-	// probe says what is wrong.
+	// A host that never resolves (RFC 6761) is trusted, and the probe reports the
+	// error.
 	put := s.must("domain", "put", "Publisher.Invalid", "--jwks", "https://publisher.invalid/jwks", "--allow", "a", "--allow", "prefix:b*")
-	if !strings.Contains(put, "publisher.invalid is trusted: its keys cannot be had") {
+	if !strings.Contains(put, "publisher.invalid is trusted: its keys are unavailable") {
 		t.Errorf("put says %s", put)
 	}
 	if list := s.must("domain", "list"); !strings.Contains(list, "https://publisher.invalid/jwks") || !strings.Contains(list, "a, prefix:b*") || !strings.Contains(list, "local operator") {
 		t.Errorf("list says\n%s", list)
 	}
-	if probe := s.command("domain", "probe", "publisher.invalid"); probe.code != 1 || !strings.Contains(probe.stderr, "cannot be had") {
+	if probe := s.command("domain", "probe", "publisher.invalid"); probe.code != 1 || !strings.Contains(probe.stderr, "unavailable") {
 		t.Errorf("probe: %d %s", probe.code, probe.stderr)
 	}
 	var shown struct {
@@ -142,7 +140,7 @@ func TestDomainCommands(t *testing.T) {
 	s.must("domain", "remove", "publisher.invalid")
 	s.must("domain", "remove", "publisher.invalid")
 	if gone := s.command("domain", "show", "publisher.invalid"); gone.code != 1 || !strings.Contains(gone.stderr, "no such record") {
-		t.Errorf("show of what is gone: %d %s", gone.code, gone.stderr)
+		t.Errorf("show after remove: %d %s", gone.code, gone.stderr)
 	}
 	s.get(s.site+"/articles/hello?share=a.b.c").expect(t, http.StatusUnauthorized, "login_required")
 }

@@ -24,15 +24,15 @@ func TestExplain(t *testing.T) {
 			t.Errorf("explain %q says\n%s\nwant %q", test.args, got, test.want)
 		}
 	}
-	var told struct {
+	var result struct {
 		Decision struct {
 			Reason string
 			Status int
 		}
 	}
-	decode(t, s.must("explain", s.site+"/articles/hello", "--json"), &told)
-	if told.Decision.Reason != "login_required" || told.Decision.Status != 401 {
-		t.Errorf("explain --json says %+v", told)
+	decode(t, s.must("explain", s.site+"/articles/hello", "--json"), &result)
+	if result.Decision.Reason != "login_required" || result.Decision.Status != 401 {
+		t.Errorf("explain --json says %+v", result)
 	}
 	for _, args := range [][]string{
 		{"explain"}, {"explain", "not a url"}, {"explain", s.site + "/", "--site", "none"}, {"explain", s.site + "/", "--user", "u", "--token", "t"},

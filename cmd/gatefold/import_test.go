@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// write writes a file for the commands of a server.
+// write writes a file into the directory of a server and returns its path.
 func (s *server) write(name, text string) string {
 	s.t.Helper()
 	file := filepath.Join(s.dir, name)
@@ -23,15 +23,15 @@ func (s *server) write(name, text string) string {
 	return file
 }
 
-// A list of subscribers comes from another system. Every bad row is named with
-// its line, and the good ones count at once.
+// Every bad row of a file is reported with its line, and the grants of the other
+// rows count at once.
 func TestImportCSV(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	file := s.write("grants.csv", "\ufeffuserId,email,sku,endsAt,notes,deliveryAddress.city,extraFields,excludeFromStats\r\n"+
 		`u1,,premium,,"two`+"\n"+`lines, quoted ""x""",Umeå,"{""a"":""1""}",true`+"\r\n"+ // lines 2 and 3
 		"u2,u2@example.com,premium,2027-01-01T00:00:00Z,,,,\r\n"+
-		",,premium,,,,,\r\n"+ // nobody
+		",,premium,,,,,\r\n"+ // no reader
 		"u3,,,,,,,\r\n"+ // no sku
 		"u4,,premium,soon,,,,\r\n"+ // bad time
 		"u5,,premium\r\n"+ // fields are missing
@@ -40,7 +40,7 @@ func TestImportCSV(t *testing.T) {
 
 	got := s.command("grant", "import", file)
 
-	if got.code != 1 || !strings.Contains(got.stdout, "created 3 grants") || !strings.Contains(got.stderr, "no grant was made of 5 rows") {
+	if got.code != 1 || !strings.Contains(got.stdout, "created 3 grants") || !strings.Contains(got.stderr, "5 rows were not imported") {
 		t.Errorf("%+v", got)
 	}
 	for _, report := range []string{"line 5: userId:", "line 6: ", "line 7: startsAt:", "line 7: ", "line 8: has 3 fields", "line 9: extraFields:"} {
@@ -71,7 +71,7 @@ func TestImportCSV(t *testing.T) {
 	}
 }
 
-// plain is an export without what every server makes anew.
+// plain returns an export without the fields that each server sets itself.
 func plain(t *testing.T, export string) string {
 	t.Helper()
 	var rows []string
@@ -98,29 +98,29 @@ func ndjson(rows int) string {
 	return text.String()
 }
 
-// The import is interrupted: the server is killed in the middle. Run again, the
-// same command goes on, and in the end every row is there once.
-func TestImportGoesOnAfterAKill(t *testing.T) {
+// The server is killed during an import. The same command resumes the import, and
+// every row is stored once.
+func TestImportResumesAfterServerKill(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	const rows = 6000
 	file := s.write("grants.ndjson", ndjson(rows))
 	cmd := exec.CommandContext(t.Context(), binary, "grant", "import", file, "--batch", "50", "--address", s.admin)
 	cmd.Env, cmd.Dir = s.environment(), s.dir
-	said := new(logFile)
-	cmd.Stderr = said
+	output := new(logFile)
+	cmd.Stderr = output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	s.waitFor("a part is imported", func() bool {
-		if text := said.String(); strings.Contains(text, "Error") {
+		if text := output.String(); strings.Contains(text, "Error") {
 			t.Fatalf("the import failed: %s", text)
 		}
 		return strings.Count(s.must("grant", "export"), "\n") > 200
 	})
 	s.kill()
 	if err := cmd.Wait(); err == nil {
-		t.Fatal("the import ended well before the server was killed: make it longer")
+		t.Fatal("the import succeeded before the server was killed: make it longer")
 	}
 	s.start()
 	before := strings.Count(s.must("grant", "export"), "\n") + 1
@@ -129,7 +129,7 @@ func TestImportGoesOnAfterAKill(t *testing.T) {
 	}
 
 	got := s.command("grant", "import", file)
-	if got.code != 0 || !strings.Contains(got.stdout, "created "+strconv.Itoa(rows)+" grants") || !strings.Contains(got.stderr, "going on behind") {
+	if got.code != 0 || !strings.Contains(got.stdout, "created "+strconv.Itoa(rows)+" grants") || !strings.Contains(got.stderr, "resuming after row") {
 		t.Errorf("%+v", got)
 	}
 	users := map[string]int{}
@@ -143,15 +143,14 @@ func TestImportGoesOnAfterAKill(t *testing.T) {
 			t.Fatalf("user-%d has %d grants", i, n)
 		}
 	}
-	// Once more does nothing.
+	// Another run does nothing.
 	if again := s.command("grant", "import", file); again.code != 0 || strings.Count(s.must("grant", "export"), "\n") != rows-1 {
 		t.Errorf("%+v", again)
 	}
 }
 
-// The operator presses Ctrl-C, or the import itself is killed: what is done is
-// done, and the same command goes on.
-func TestImportGoesOnAfterAnInterrupt(t *testing.T) {
+// The import is interrupted or killed. The same command resumes it.
+func TestImportResumesAfterInterrupt(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	const rows = 3000
@@ -160,34 +159,33 @@ func TestImportGoesOnAfterAnInterrupt(t *testing.T) {
 		before := strings.Count(s.must("grant", "export"), "\n")
 		cmd := exec.CommandContext(t.Context(), binary, "grant", "import", file, "--batch", "20", "--address", s.admin)
 		cmd.Env, cmd.Dir = s.environment(), s.dir
-		said := new(logFile)
-		cmd.Stderr, cmd.Stdout = said, said
+		output := new(logFile)
+		cmd.Stderr, cmd.Stdout = output, output
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		s.waitFor("a part is imported", func() bool { return strings.Count(s.must("grant", "export"), "\n") > before+40 })
 		if err := cmd.Process.Signal(signal); err != nil {
-			t.Fatalf("%v: the import ended before it was interrupted: make it longer\n%s", err, said)
+			t.Fatalf("%v: the import ended before it was interrupted: make it longer\n%s", err, output)
 		}
 		if err := cmd.Wait(); err == nil {
-			t.Fatalf("%v: the import ended well before it was interrupted: make it longer\n%s", signal, said)
+			t.Fatalf("%v: the import succeeded before it was interrupted: make it longer\n%s", signal, output)
 		}
-		if text := said.String(); signal == os.Interrupt && (!strings.Contains(text, "interrupted; ") || !strings.Contains(text, "run the same command again")) {
-			t.Errorf("interrupted, it says %s", text)
+		if text := output.String(); signal == os.Interrupt && (!strings.Contains(text, "interrupted; ") || !strings.Contains(text, "run the same command again")) {
+			t.Errorf("after the interrupt it prints %s", text)
 		}
 	}
 	got := s.command("grant", "import", file)
-	if got.code != 0 || !strings.Contains(got.stdout, "created "+strconv.Itoa(rows)+" grants") || !strings.Contains(got.stderr, "going on behind") {
+	if got.code != 0 || !strings.Contains(got.stdout, "created "+strconv.Itoa(rows)+" grants") || !strings.Contains(got.stderr, "resuming after row") {
 		t.Errorf("%+v", got)
 	}
 	if made := strings.Count(s.must("grant", "export"), "\n") + 1; made != rows {
-		t.Errorf("%d rows made %d grants", rows, made)
+		t.Errorf("%d rows became %d grants", rows, made)
 	}
 }
 
-// Files come from spreadsheets, and break in every way. What can be told apart is
-// told with its line and does not stop the rest; what cannot, stops it before it
-// fills the memory.
+// A bad row is reported with its line and does not stop the import. A file whose rows
+// cannot be told apart stops the import within bounded memory.
 func TestImportOfBrokenFiles(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -203,7 +201,7 @@ func TestImportOfBrokenFiles(t *testing.T) {
 		{"Windows and no last newline", "a.csv", "\ufeffuserId,sku\r\nu1,p\r\n\r\nu2,p", 2, nil},
 		{"old Excel", "a.csv", "userId,sku,firstName\nu1,p,Ume\xe5\nu2,p,Umeå\n", 1, []string{"line 2: firstName: is not UTF-8"}},
 		{"semicolons", "a.csv", "userId;sku\nu1;p\n", 0, []string{"separated by commas"}},
-		{"nobody", "a.csv", "sku,notes\np,x\n", 0, []string{"no column says who the reader is"}},
+		{"no reader column", "a.csv", "sku,notes\np,x\n", 0, []string{"no column says who the reader is"}},
 		{"header alone", "a.csv", "userId,sku\n", 0, nil},
 		{"long line", "a.ndjson", `{"userId":"u1","sku":"p"}` + "\n" + `{"userId":"` + long + `"}` + "\n" + `{"userId":"u2","sku":"p"}`, 2, []string{"line 2: is longer"}},
 		{
@@ -216,7 +214,7 @@ func TestImportOfBrokenFiles(t *testing.T) {
 			before := strings.Count(s.must("grant", "export")+"\n", "sku")
 			got := s.command("grant", "import", s.write(test.file, test.text))
 			if created := strings.Count(s.must("grant", "export")+"\n", "sku") - before; created != test.created {
-				t.Errorf("%d grants were made, want %d: %s %s", created, test.created, got.stdout, got.stderr)
+				t.Errorf("%d grants were created, want %d: %s %s", created, test.created, got.stdout, got.stderr)
 			}
 			wantCode := 0
 			if len(test.says) > 0 {
@@ -227,15 +225,15 @@ func TestImportOfBrokenFiles(t *testing.T) {
 			}
 			for _, part := range test.says {
 				if !strings.Contains(got.stderr, part) {
-					t.Errorf("it does not say %q:\n%.1000s", part, got.stderr)
+					t.Errorf("stderr lacks %q:\n%.1000s", part, got.stderr)
 				}
 			}
 		})
 	}
 }
 
-// An import was killed while the server was still at work on its last batch, and
-// the next one began before that was done: it takes up what it finds.
+// An import is killed while the server stores its last batch, and the next run starts
+// before the batch is stored: it skips the rows that it finds stored.
 func TestImportCatchesUp(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -248,11 +246,11 @@ func TestImportCatchesUp(t *testing.T) {
 	}
 	row := func(user string) string { return `{"userId":"` + user + `","sku":"p"}` }
 	step(0, row("a"))
-	// This import reads from a pipe: the late batch comes in while it waits there.
+	// This import reads from a pipe: the late batch is stored while it waits for rows.
 	cmd := exec.CommandContext(t.Context(), binary, "grant", "import", "-", "--format", "ndjson", "--import-id", "late", "--batch", "2", "--address", s.admin)
 	cmd.Env, cmd.Dir = s.environment(), s.dir
-	said := new(logFile)
-	cmd.Stderr, cmd.Stdout = said, said
+	output := new(logFile)
+	cmd.Stderr, cmd.Stdout = output, output
 	input, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +258,7 @@ func TestImportCatchesUp(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.waitFor("it knows of one row", func() bool { return strings.Contains(said.String(), "going on behind 1 rows") })
+	s.waitFor("it has read the position", func() bool { return strings.Contains(output.String(), "resuming after row 1") })
 	step(1, row("b"), `{"userId":"c"}`, row("d"))
 	for _, user := range []string{"a", "b", "c", "d", "e"} {
 		if _, err := fmt.Fprintln(input, row(user)); err != nil {
@@ -270,16 +268,16 @@ func TestImportCatchesUp(t *testing.T) {
 	if err := input.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err == nil || !strings.Contains(said.String(), "line 3: ") || !strings.Contains(said.String(), "created 4 grants") {
-		t.Errorf("%v\n%s", err, said)
+	if err := cmd.Wait(); err == nil || !strings.Contains(output.String(), "line 3: ") || !strings.Contains(output.String(), "created 4 grants") {
+		t.Errorf("%v\n%s", err, output)
 	}
 	if made := strings.Count(s.must("grant", "export"), "\n") + 1; made != 4 {
-		t.Errorf("%d grants were made", made)
+		t.Errorf("%d grants were created", made)
 	}
 }
 
-// The answer to the last batch never came. The next run tells of its bad rows.
-func TestImportTellsOfRowsWhoseReportWasLost(t *testing.T) {
+// The answer to the last batch was lost. The next run reports its bad rows.
+func TestImportReportsRowsOfLostAnswer(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	body := `{"importId":"lost","position":0,"grants":[{"userId":"a","sku":"p"},{"userId":"b"},{"userId":"c","sku":"p"}]}`
@@ -293,8 +291,8 @@ func TestImportTellsOfRowsWhoseReportWasLost(t *testing.T) {
 	}
 }
 
-// However large the file, neither side takes it into memory.
-func TestImportIsFlat(t *testing.T) {
+// The server's memory does not grow with the file.
+func TestImportMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	const rows = 40_000
@@ -313,7 +311,7 @@ func TestImportIsFlat(t *testing.T) {
 	}
 }
 
-// anonymousMemory is the server's own memory in KiB, without the mapped file.
+// anonymousMemory returns the server's memory in KiB, without the mapped file.
 func (s *server) anonymousMemory() int {
 	s.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.process.Process.Pid))

@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// A key may have leaked. It is rotated and retired, and what it signed is
-// refused from the next request on: links, cookies and readers' tokens are not
-// all of one kind, and each ends as it should.
+// After a key is rotated and retired, the links, link cookies and reader tokens that
+// it signed are refused with the next request.
 func TestKeyRotationAndRetirement(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

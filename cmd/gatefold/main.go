@@ -1,9 +1,7 @@
-// Command gatefold is Caddy with its standard modules and Gatefold: everything
-// that `caddy` does, and the commands `link`, `grant` and `token`.
 package main
 
 import (
-	_ "time/tzdata" // so that times in a zone are right in an empty container
+	_ "time/tzdata" // time zones for containers without a zone database
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestOperationsCommands runs every command of docs/operations.md as it is
-// written, in one shell, against the example site.
+// TestOperationsCommands runs every command of docs/operations.md in one shell,
+// against the example site.
 func TestOperationsCommands(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 var ruleLine = regexp.MustCompile(`(?m)^\t\trule .*\n`)
 
-// startWithoutRules starts a server whose site takes its rules from the store.
+// startWithoutRules starts a server whose site has its rules in the store.
 func startWithoutRules(t *testing.T) *server {
 	t.Helper()
 	s := newServer(t)
@@ -28,8 +28,7 @@ func startWithoutRules(t *testing.T) *server {
 	return s
 }
 
-// A site's rules are changed from the command line, and each change counts for
-// the next request.
+// A change of the rules from the command line takes effect with the next request.
 func TestRuleCommands(t *testing.T) {
 	t.Parallel()
 	s := startWithoutRules(t)
@@ -86,8 +85,7 @@ func TestRuleCommands(t *testing.T) {
 	}
 }
 
-// Rules are kept in git: exported, edited, shown as a difference, and imported,
-// all or none.
+// Rules are exported, edited, compared and imported, all or none.
 func TestRulesInGit(t *testing.T) {
 	t.Parallel()
 	s := startWithoutRules(t)
@@ -115,18 +113,18 @@ func TestRulesInGit(t *testing.T) {
 	edited := strings.Replace(first, "\t"+`{"path":"/old","allow":"any","engaged":"tag"},`+"\n", "", 1)
 	edited = strings.Replace(edited, "[\n", "[\n\t"+`{"path":"/account","methods":["GET","HEAD"],"allow":"any"},`+"\n\t"+`{"path":"/new","allow":"any"},`+"\n", 1)
 	edited = strings.Replace(edited, "\t"+`{"path":"/account","methods":["GET","HEAD"],"allow":"authenticated"},`+"\n", "", 1)
-	told := s.must("rule", "import", s.write("edited.json", edited))
+	diff := s.must("rule", "import", s.write("edited.json", edited))
 	for _, line := range []string{
 		"- 3 /old any engaged tag\n", "- 2 /account GET,HEAD authenticated\n", "+ 1 /account GET,HEAD any\n", "+ 2 /new any\n",
 		"> /account from 2 to 1\n", "imported 4 rules: 1 added, 1 removed, 1 changed, 1 moved",
 	} {
-		if !strings.Contains(told+"\n", line) {
-			t.Errorf("the difference lacks %q:\n%s", line, told)
+		if !strings.Contains(diff+"\n", line) {
+			t.Errorf("the difference lacks %q:\n%s", line, diff)
 		}
 	}
 	s.get(s.site+"/account").expect(t, http.StatusOK, "")
 
-	// One rule of many is bad: nothing is stored, whatever it is.
+	// One bad rule of many: nothing is stored.
 	for _, bad := range []string{
 		strings.Replace(first, `"any","engaged"`, `"nonsense","engaged"`, 1),
 		strings.Replace(first, `"/old"`, `"/account"`, 1),
@@ -153,7 +151,7 @@ func TestRulesInGit(t *testing.T) {
 	}
 }
 
-// Rules that stand in the Caddyfile are shown, and are not changed here.
+// Rules of the Caddyfile are listed and exported, but not changed.
 func TestRulesOfTheCaddyfileAreReadOnly(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -184,8 +182,8 @@ GET        /articles//x      sku:premium      bad_path
 TRACE      /                 anonymous        bad_method
 `
 
-// The same table holds for the running server and for the file that it runs on,
-// and says what is wrong with either.
+// A table has the same result with the running server, its configuration file and
+// its exported rules.
 func TestRuleTest(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -193,7 +191,7 @@ func TestRuleTest(t *testing.T) {
 	table := s.write("rules.test", goodTable)
 	rules := s.write("rules.json", s.must("rule", "export"))
 	offline := func(args ...string) result {
-		// Away from everything that the server has.
+		// Without access to the files of the server.
 		dir := t.TempDir()
 		got := runCommand(t, dir, append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir), append([]string{"rule", "test"}, args...)...)
 		if made, err := os.ReadDir(dir); err != nil || len(made) > 0 {
@@ -206,7 +204,7 @@ func TestRuleTest(t *testing.T) {
 		"config": offline(table, "--config", s.config, "--reach-all"),
 		"rules":  offline(table, "--rules", rules, "--reach-all"),
 	} {
-		if got.code != 0 || got.stdout != "11 of 11 rows hold; 3 of 3 rules reached\n" || got.stderr != "" {
+		if got.code != 0 || got.stdout != "11 of 11 rows pass; 3 of 3 rules reached\n" || got.stderr != "" {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -214,8 +212,8 @@ func TestRuleTest(t *testing.T) {
 	bad := s.write("bad.test", "GET / anonymous deny\nGET /articles/x anonymous login_required /\nGET / reader public\n")
 	want := []string{
 		"FAIL line 1: GET / as anonymous: want deny, got allow, public, by the rule /\n",
-		"FAIL line 2: GET /articles/x as anonymous: want the rule / to decide, it is /articles/{publisherContentId}\n",
-		"no row reaches the rule 2 /account authenticated\n", "1 of 3 rows hold; 2 of 3 rules reached\n",
+		"FAIL line 2: GET /articles/x as anonymous: want the rule / to decide, got /articles/{publisherContentId}\n",
+		"no row reaches the rule 2 /account authenticated\n", "1 of 3 rows pass; 2 of 3 rules reached\n",
 	}
 	for name, got := range map[string]result{
 		"server": s.command("rule", "test", bad), "config": offline(bad, "--config", s.config), "rules": offline(bad, "--rules", rules),
@@ -238,11 +236,11 @@ func TestRuleTest(t *testing.T) {
 		t.Errorf("--json gives %+v", report)
 	}
 
-	// What the store gives a reader is asked of the server alone.
+	// Only a server knows the grants in its store.
 	s.must("grant", "add", "--user", "u", "--sku", "premium")
 	stored := s.write("stored.test", "GET /articles/x user:u entitled\nGET /articles/x user:v not_entitled\nGET / anonymous public\n")
 	if got := s.command("rule", "test", stored); got.code != 0 {
-		t.Errorf("with what the store gives: %+v", got)
+		t.Errorf("with the grants in the store: %+v", got)
 	}
 	if got := s.command("rule", "test", stored, "--reach-all"); got.code != 1 || !strings.Contains(got.stderr, "1 of 3 rules") {
 		t.Errorf("--reach-all: %+v", got)
@@ -254,7 +252,7 @@ func TestRuleTest(t *testing.T) {
 	for _, test := range [][2]string{
 		{"GET / anonymous", "line 1"},
 		{"get / anonymous allow", "METHOD"},
-		{"GET / nobody allow", "anonymous, reader"},
+		{"GET / unknown allow", "anonymous, reader"},
 		{"GET / sku: allow", "sku"},
 		{"\nGET / anonymous sure", "line 2"},
 		{"GET x anonymous allow", "URL"},
@@ -269,14 +267,14 @@ func TestRuleTest(t *testing.T) {
 		t.Errorf("another site: %+v", got)
 	}
 
-	// Nothing was spent by any of it.
+	// The tests spent no use of the link.
 	s.get(counted).expect(t, http.StatusOK, "")
 	s.get(counted).expect(t, http.StatusForbidden, "link_used_up")
 }
 
-// The offline test reads a configuration beside a server that has its database
-// open, and one whose database, secret and key files are elsewhere.
-func TestRuleTestNeedsNoneOfWhatTheConfigurationNames(t *testing.T) {
+// The database, the secret and the key files of a configuration need not exist for
+// an offline test.
+func TestRuleTestOpensNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "Caddyfile")

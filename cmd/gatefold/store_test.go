@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// fails wants the server to refuse to start, and to say why.
+// fails checks that the server does not start and that its log has the parts.
 func (s *server) fails(parts ...string) {
 	s.t.Helper()
 	s.launch()
 	if err := s.wait(); err == nil {
-		s.t.Fatalf("the server started and ended well\n%s", s.log)
+		s.t.Fatalf("the server started and exited with code 0\n%s", s.log)
 	}
 	for _, part := range parts {
 		if !strings.Contains(s.log.String(), part) {
@@ -22,7 +22,7 @@ func (s *server) fails(parts ...string) {
 	}
 }
 
-// Two servers on one database would each believe in their own memory.
+// Two servers on one database would each trust their own caches.
 func TestLockedDatabaseFailsTheStart(t *testing.T) {
 	t.Parallel()
 	first := startServer(t)
@@ -58,8 +58,8 @@ func TestCorruptDatabaseFailsTheStart(t *testing.T) {
 	}
 }
 
-// A database came back from a backup without its secret.
-func TestForeignSecretFailsTheStart(t *testing.T) {
+// A database is restored from a backup without its secret.
+func TestWrongSecretFailsTheStart(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	s.must("token", "reader", "--user", "u") // makes the vendor's key
@@ -71,7 +71,7 @@ func TestForeignSecretFailsTheStart(t *testing.T) {
 	s.fails("signing key", "secret")
 }
 
-// The secret file became readable for everybody on the machine.
+// The secret file is readable by other users.
 func TestOpenSecretFileFailsTheStart(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -95,11 +95,11 @@ func TestSecretMustBeSet(t *testing.T) {
 	s.fails("GATEFOLD_TEST_UNSET", "not set")
 
 	if _, err := os.Stat(filepath.Join(s.dir, "gatefold.db")); err == nil {
-		t.Error("a database was made all the same")
+		t.Error("a database was created")
 	}
 }
 
-// Nothing beside the owner may read what the server keeps.
+// Only the owner can read the files of the server.
 func TestFilesArePrivate(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

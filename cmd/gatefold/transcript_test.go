@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,13 +10,13 @@ import (
 	"testing"
 )
 
-// TestReadmeTranscript runs the README as a newcomer does: the example site as
-// it stands, and then every line of the transcript, as written, in one shell.
+// TestReadmeTranscript follows the README: it runs the example site, and every line
+// of the transcript in one shell. Only the ports differ from what is written.
 func TestReadmeTranscript(t *testing.T) {
 	lines := transcript(t)
 	want := []struct {
-		line  string   // begins so
-		parts []string // must all be in the output
+		line  string   // a prefix
+		parts []string // substrings of the output
 	}{
 		{`curl -i http://localhost:8080/`, []string{"HTTP/1.1 200", "The Daily Example"}},
 		{`curl -i http://localhost:8080/articles/hello`, []string{"HTTP/1.1 401", "application/problem+json", `"code":"login_required"`, "Www-Authenticate: Bearer"}},
@@ -35,16 +34,17 @@ func TestReadmeTranscript(t *testing.T) {
 		{`curl -i -H "Authorization: Bearer $A"`, []string{"HTTP/1.1 200", `"userId":"user-123"`, `"sku":"premium"`}},
 	}
 	if len(lines) != len(want) {
-		t.Fatalf("the README's transcript has %d lines, this test knows %d:\n%s", len(lines), len(want), strings.Join(lines, "\n"))
+		t.Fatalf("the README's transcript has %d lines, this test expects %d:\n%s", len(lines), len(want), strings.Join(lines, "\n"))
 	}
 
 	s := exampleServer(t)
 	outputs := runTranscript(t, s, lines)
 	for i, w := range want {
 		if !strings.HasPrefix(lines[i], w.line) {
-			t.Fatalf("line %d is %q, this test knows %q", i+1, lines[i], w.line)
+			t.Fatalf("line %d is %q, this test expects %q", i+1, lines[i], w.line)
 		}
 		for _, part := range w.parts {
+			part = s.onPorts(part)
 			if !strings.Contains(outputs[i], part) {
 				t.Errorf("%s\nthe output lacks %q:\n%s", lines[i], part, outputs[i])
 			}
@@ -77,38 +77,45 @@ func transcript(t *testing.T) []string {
 	return lines
 }
 
-// exampleServer runs Caddyfile.example, on the ports that it names.
+// exampleServer runs Caddyfile.example on free ports, so that two checkouts can run
+// the tests at once.
 func exampleServer(t *testing.T) *server {
 	t.Helper()
-	config, err := filepath.Abs("../../Caddyfile.example")
-	if err != nil {
-		t.Fatal(err)
+	ports := freePorts(t, 4)
+	s := &server{
+		t: t, dir: t.TempDir(), log: new(logFile),
+		admin: "127.0.0.1:" + ports[0], site: "http://localhost:" + ports[1], management: "http://localhost:" + ports[2],
 	}
-	s := &server{t: t, dir: t.TempDir(), site: "http://localhost:8080", admin: "localhost:2019", config: config, log: new(logFile)}
-	if _, err := http.Get(s.site + "/"); err == nil {
-		t.Fatal("something else listens on port 8080, which the README's example needs")
-	}
+	s.config = filepath.Join(s.dir, "Caddyfile")
+	s.writeConfig(exampleOn(t, s, ports[3], ports[2]))
 	s.start()
 	return s
 }
 
-// runTranscript runs lines in one shell, and returns the output of each. Instead
-// of compiling the program again, `go run ./cmd/gatefold` runs the built one, and
-// so does `gatefold`.
+// onPorts replaces the addresses of Caddyfile.example by those of the server.
+func (s *server) onPorts(text string) string {
+	return strings.NewReplacer("http://localhost:8080", s.site, "http://localhost:8081", s.management).Replace(text)
+}
+
+// runTranscript runs lines in one shell and returns the output of each. The
+// addresses of Caddyfile.example become those of the server. `gatefold` and
+// `go run ./cmd/gatefold` run the built binary against its admin endpoint.
 func runTranscript(t *testing.T, s *server, lines []string) []string {
 	t.Helper()
 	tools := t.TempDir()
-	standIn := "#!/bin/sh\n[ \"$1 $2\" = 'run ./cmd/gatefold' ] || exit 99\nshift 2\nexec '" + binary + "' \"$@\"\n"
-	if err := os.WriteFile(filepath.Join(tools, "go"), []byte(standIn), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(binary, filepath.Join(tools, "gatefold")); err != nil {
-		t.Fatal(err)
+	command := "exec '" + binary + "' \"$@\" --address '" + s.admin + "'\n"
+	for name, script := range map[string]string{
+		"gatefold": "#!/bin/sh\n" + command,
+		"go":       "#!/bin/sh\n[ \"$1 $2\" = 'run ./cmd/gatefold' ] || exit 99\nshift 2\n" + command,
+	} {
+		if err := os.WriteFile(filepath.Join(tools, name), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	const end = "\x1e"
 	script := "set -e\n"
 	for _, line := range lines {
-		script += line + "\nprintf '" + end + "'\n"
+		script += s.onPorts(line) + "\nprintf '" + end + "'\n"
 	}
 	shell := exec.CommandContext(t.Context(), "bash", "-c", script)
 	shell.Dir = t.TempDir()

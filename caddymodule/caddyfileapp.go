@@ -1,0 +1,63 @@
+package caddymodule
+
+import (
+	"errors"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption(directive, parseGlobal)
+}
+
+func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		d.Next() // so that the error has its line
+		return nil, d.Err("the global option gatefold is given twice")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: directive, Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile sets up the app from the global option. Syntax:
+//
+//	gatefold {
+//		store bolt [<file>] | redis <url>… { <settings> }
+//		secret {env.NAME} | {file./path}
+//		cache_size <size>
+//		jwks {
+//			allow          <address or network>…
+//			ca             <file>
+//			stale_if_error <duration>
+//			cooldown       <duration>
+//		}
+//		stale_for <duration>
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the option's name
+	return parseBlock(d, "",
+		option{name: "store", parse: a.parseStore},
+		secretOption("secret", &a.Secret),
+		valueOption("cache_size", a.setCacheSize),
+		option{name: "jwks", parse: a.parseKeySets},
+		durationOption("stale_for", &a.StaleFor, 0, 0),
+	)
+}
+
+func (a *App) setCacheSize(text string) error {
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size < policy.MinCacheBytes || size > 1<<40 {
+		return errors.New("must be a size of at least 1MiB, such as 64MiB")
+	}
+	a.CacheSize = int64(size)
+	return nil
+}

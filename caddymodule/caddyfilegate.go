@@ -1,0 +1,110 @@
+package caddymodule
+
+import (
+	"errors"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+const directive = "gatefold"
+
+// gateOptions are the subdirectives of the site directive.
+var gateOptions optionSet[Handler]
+
+func init() {
+	httpcaddyfile.RegisterDirective(directive, parseDirective)
+	// After forward_auth, so that the reader whom an earlier handler authenticated
+	// is known, and before every handler that responds.
+	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.After, "forward_auth")
+	gateOptions.register(func(h *Handler) []option {
+		return []option{
+			matchOption("vendor", &h.Vendor, slugPattern, "lower-case letters, digits and hyphens"),
+			matchOption("site", &h.Site, slugPattern, "lower-case letters, digits and hyphens"),
+			matchOption("link_param", &h.LinkParam, paramPattern, "letters, digits, - and _"),
+			durationOption("link_cookie_ttl", &h.LinkCookieTTL, time.Second, 0),
+			renamedOption("session_ttl", "link_cookie_ttl"),
+			{name: "deny", parse: h.parseDeny},
+			{name: "paths", parse: h.parsePaths},
+		}
+	})
+}
+
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	handler := new(Handler)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	if err := handler.finishLocal(h); err != nil {
+		return nil, err
+	}
+	return h.NewRoute(nil, handler), nil
+}
+
+// UnmarshalCaddyfile sets up the handler. Syntax:
+//
+//	gatefold {
+//		vendor <name>
+//		site   <name>
+//		identify jwt {
+//			issuer   self | <iss>
+//			jwks     <file> | <url>
+//			audience <aud>
+//			cookie   <name>
+//			claim    <field> <claim>
+//		}
+//		identify http_auth
+//		rule <path> [<METHOD,…>] <operator> [<arguments>…] {
+//			local
+//			engage <tags>…
+//		}
+//		local {
+//			<directives>
+//		}
+//		link_param      <name>
+//		link_cookie_ttl <duration>
+//		share_param     <name>
+//		share_domain    <domain>…
+//		deny {
+//			login <url>
+//			errors
+//		}
+//		paths {
+//			allow empty_segments | encoded_slash | parameters
+//		}
+//	}
+//
+// It takes no matcher: the rules select the requests, and a request that no rule
+// matches is denied.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the directive's name
+	if d.NextArg() {
+		return d.Errf("%q: gatefold takes no matcher and no argument: its rules select the requests", d.Val())
+	}
+	return parseBlock(d, "", gateOptions.of(h)...)
+}
+
+func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
+	h.Deny = new(DenyConfig)
+	return parseBlock(d, "deny", textOption("login", &h.Deny.Login), flagOption("errors", &h.Deny.Errors))
+}
+
+func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
+	h.Paths = new(PathConfig)
+	return parseBlock(d, "paths", valuesOption("allow", h.Paths.allow).repeated())
+}
+
+func (c *PathConfig) allow(trait string) error {
+	switch trait {
+	case "empty_segments":
+		c.EmptySegments = true
+	case "encoded_slash":
+		c.EncodedSlash = true
+	case "parameters":
+		c.Parameters = true
+	default:
+		return errors.New("is unknown; known are empty_segments, encoded_slash, parameters")
+	}
+	return nil
+}

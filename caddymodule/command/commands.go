@@ -1,0 +1,62 @@
+package command
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
+
+// Options are the parts of the commands that need the gate or its configuration.
+type Options struct {
+	// Vendor is the default of --vendor.
+	Vendor string
+	// Database returns the path of the embedded database when none is configured.
+	Database func() string
+	// OpenStore opens a store for a copy. A source must exist; a target may be new.
+	OpenStore func(ctx context.Context, location StoreLocation, source bool) (engine.Dumper, error)
+	// JudgeConfig returns a Judge for a site's rules in a configuration file. It opens
+	// nothing that the configuration names.
+	JudgeConfig func(file, adapter, vendor, site string) (Judge, error)
+	// JudgeRules returns a Judge for the rules of an exported file.
+	JudgeRules func(rules []admin.RuleBody, vendor, site string) (Judge, error)
+}
+
+// Commands returns the commands of Gatefold, for registration with Caddy.
+func Commands(options Options) []caddycmd.Command {
+	const group = "<command>"
+	commands := []caddycmd.Command{
+		{Name: "client", Usage: group, Short: "Creates, lists and revokes clients of the management API", CobraFunc: clientCommands},
+		{Name: "domain", Usage: group, Short: "Trusts publisher domains, shows and probes their keys, denies keys", CobraFunc: domainCommands},
+		{Name: "explain", Usage: "<url>", Short: "Explains, step by step, how the gate would decide a request; spends nothing", CobraFunc: explainCommand},
+		{Name: "grant", Usage: group, Short: "Adds, lists, removes, imports and exports grants", CobraFunc: grantCommands},
+		{Name: "key", Usage: group, Short: "Lists, rotates and retires the keys that sign links and reader tokens", CobraFunc: keyCommands},
+		{Name: "link", Usage: group, Short: "Creates, lists, shows and revokes signed links", CobraFunc: linkCommands},
+		{Name: "rule", Usage: group, Short: "Lists, changes, exports, imports and tests the rules of a site", CobraFunc: options.ruleCommands},
+		{Name: "status", Short: "Prints the state of the running server; exit code 1 if it is not ok", CobraFunc: statusCommand},
+		{Name: "store", Usage: group, Short: "Backs up, verifies and copies databases", CobraFunc: options.storeCommands},
+		{Name: "token", Usage: group, Short: "Creates reader tokens and access tokens for tests and support", CobraFunc: tokenCommands},
+	}
+	for i := range commands {
+		build := commands[i].CobraFunc
+		commands[i].CobraFunc = func(cmd *cobra.Command) {
+			commonFlags(cmd, options.Vendor)
+			build(cmd)
+		}
+	}
+	return commands
+}
+
+// commonFlags adds the flags of every command.
+func commonFlags(cmd *cobra.Command, vendor string) {
+	flags := cmd.PersistentFlags()
+	flags.String("address", "", "admin address of the running server (default: Caddy's own)")
+	flags.StringP("config", "c", "", "configuration file that has the admin address")
+	flags.String("adapter", "", "config adapter of that file")
+	flags.String("vendor", vendor, "vendor that owns the records")
+	flags.Bool("json", false, "print JSON")
+}

@@ -1,0 +1,30 @@
+// Package command is Gatefold's command-line client. It calls a running server at
+// Caddy's local admin endpoint and uses the wire types of package admin. What needs
+// the gate or its configuration arrives in Options: this package never imports
+// caddymodule, which registers the commands.
+//
+// A command is a function of one call, which has the flags, the connection and the
+// output. Every command prints text, or JSON with --json.
+//
+// Files:
+//
+//	commands.go     the list of commands and what they need from their caller
+//	call.go         a run of a command: flags, requests, output as text or JSON
+//	client.go       the HTTP client of the admin endpoint, and its errors
+//	apiclient.go    client: clients of the management API and their access tokens
+//	domain.go       domain: publisher domains and denied keys
+//	explain.go      explain: how the gate would decide a request
+//	grant.go        grant: adds, lists, removes and exports grants
+//	grantimport.go  grant import
+//	key.go          key: signing keys
+//	link.go         link: signed links
+//	rule.go         rule: lists, adds, moves and removes rules
+//	rulediff.go     the difference between two states of a site's rules
+//	rulefile.go     rule export and rule import: rules in a file
+//	ruletable.go    the table of rule test
+//	ruletest.go     rule test: decides the rows of a table
+//	status.go       status: the state of the node
+//	store.go        store backup and store verify
+//	storecopy.go    store copy
+//	token.go        token: reader tokens and access tokens
+package command

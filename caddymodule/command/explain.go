@@ -1,0 +1,148 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatefold/gatefold/admin"
+)
+
+const explainPath = "/management/explain"
+
+func explainCommand(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.String("user", "", "user id of the reader")
+	flags.String("token", "", "token of the reader")
+	flags.StringSlice("sku", nil, "skus of the reader, instead of those that were granted")
+	flags.String("link", "", "token of a signed link, if the url has none")
+	flags.String("method", http.MethodGet, "HTTP method of the request")
+	flags.String("site", "", "site whose gate decides (default: the vendor's only one, or the one of its name)")
+	cmd.MarkFlagsMutuallyExclusive("user", "token")
+	setRun(cmd, cobra.ExactArgs(1), explain)
+}
+
+func explain(c *call) error {
+	request := admin.ExplainRequest{
+		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"),
+		UserID: c.text("user"), ReaderToken: c.text("token"), LinkToken: c.text("link"),
+	}
+	if c.changed("sku") {
+		skus, err := c.cmd.Flags().GetStringSlice("sku")
+		if err != nil {
+			return err
+		}
+		request.SKUs = &skus
+	}
+	return run(c, http.MethodPost, explainPath, request, func(e admin.Explanation) string {
+		var text strings.Builder
+		WriteExplanation(&text, &e)
+		return text.String()
+	})
+}
+
+// WriteExplanation writes an explanation as text, one line for each finding, in the
+// order of the gate's steps.
+func WriteExplanation(w io.Writer, e *admin.Explanation) {
+	add := func(step, format string, args ...any) {
+		fmt.Fprintf(w, "%-9s %s", step, line(format, args...))
+	}
+	add("request", "%s %s at site %s of vendor %s", e.Method, e.Path.Received, e.Site, e.Vendor)
+	if e.Path.Error != "" {
+		add("path", "refused: %s", e.Path.Error)
+	}
+	if e.Reader.Source != "" { // else the decision needed no reader
+		add("reader", "%s", readerText(&e.Reader))
+	}
+	for _, reading := range e.Readings {
+		if len(e.Readings) > 1 {
+			add("reading", "%s: %s", reading.Path, reading.Reason)
+		}
+		for _, rule := range reading.PassedOver {
+			add("rule", "passed over: %s: its methods do not fit", explainedRule(&rule))
+		}
+		if reading.Rule == nil {
+			add("rule", "none of %d rules matches", reading.OtherRules)
+			continue
+		}
+		add("rule", "%s (%d earlier rules do not match the path)", explainedRule(reading.Rule), reading.OtherRules)
+		if len(reading.SKUs) > 0 {
+			add("asks for", "any of %s", strings.Join(reading.SKUs, ", "))
+		}
+	}
+	writeGrants(e, add)
+	if e.Link != nil {
+		for _, check := range e.Link.Checks {
+			verdict := "ok"
+			if !check.OK {
+				verdict = "FAILS"
+			}
+			add("link", "%s %s: %s", check.Check, verdict, check.Detail)
+		}
+	}
+	add("decision", "%s", decisionText(&e.Decision))
+	add("hint", "%s", e.Hint)
+}
+
+func writeGrants(e *admin.Explanation, add func(step, format string, args ...any)) {
+	moment := func(at *time.Time) string {
+		if at == nil {
+			return "ever"
+		}
+		return at.Format(time.RFC3339)
+	}
+	for _, grant := range e.Grants {
+		counts := "counts"
+		if !grant.Counts {
+			counts = "does not count: " + grant.Why
+		}
+		add("grant", "%s gives %s, in %s, from %s until %s: %s", grant.ID, grant.SKU, grant.List, moment(grant.StartsAt), moment(grant.EndsAt), counts)
+	}
+	if e.Reader.UserID != "" && len(e.Readings) > 0 && len(e.Readings[0].SKUs) > 0 {
+		add("grants", "%d of these skus, %d of other skus", len(e.Grants), e.OtherGrants)
+	}
+}
+
+func readerText(reader *admin.ExplainedReader) string {
+	switch {
+	case reader.Error != "":
+		return "unknown: " + reader.Source + ": " + reader.Error
+	case reader.UserID == "":
+		return "anonymous: " + reader.Source
+	default:
+		return reader.UserID + ": " + reader.Source
+	}
+}
+
+func explainedRule(rule *admin.ExplainedRule) string {
+	text := fmt.Sprintf("%d %s", rule.Rank, rule.Path)
+	if len(rule.Methods) > 0 {
+		text += " " + strings.Join(rule.Methods, ",")
+	}
+	text += " " + rule.Allow
+	if rule.Origin != "" {
+		text += " at " + rule.Origin
+	}
+	return text
+}
+
+func decisionText(decision *admin.ExplainedDecision) string {
+	text := fmt.Sprintf("deny, %s, status %d", decision.Reason, decision.Status)
+	if decision.Allow {
+		text = "allow, " + decision.Reason
+	}
+	if decision.Spends {
+		text += ", spending one use of the link"
+	}
+	if decision.Until != nil {
+		text += ", until " + decision.Until.Format(time.RFC3339)
+	}
+	if decision.Error != "" {
+		text += ": " + decision.Error
+	}
+	return text
+}

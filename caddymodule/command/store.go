@@ -1,0 +1,93 @@
+package command
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/gatefold/gatefold/policy/store/boltengine"
+)
+
+const (
+	// BackupPath is the path of a copy of the database, below AdminPrefix. The copy
+	// holds the records of every vendor, so it is not part of the management API.
+	BackupPath = "/store/backup"
+	// BackupDigest is the HTTP trailer with the SHA-256 of the copy, in hex. An
+	// incomplete transfer has none.
+	BackupDigest = "Gatefold-Backup-Sha256"
+)
+
+func (o Options) storeCommands(cmd *cobra.Command) {
+	backup := subcommand(cmd, "backup <file>", "Writes a consistent copy of the running server's database to a file", cobra.ExactArgs(1), backupStore)
+	backup.Flags().Bool("force", false, "replace an existing file")
+	o.copyCommand(cmd)
+	subcommand(cmd, "verify [<file>]", "Verifies a database that no server has open, such as a backup", cobra.MaximumNArgs(1), func(c *call) error {
+		if len(c.args) == 0 {
+			c.args = []string{o.Database()}
+		}
+		return verifyStore(c)
+	})
+}
+
+// backupStore writes the copy to a temporary file, and renames it when it is
+// complete and synced.
+func backupStore(c *call) error {
+	target := c.args[0]
+	if _, err := os.Lstat(target); !c.on("force") && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s exists already: choose another name, or --force to replace it", target)
+	}
+	response, err := c.download(BackupPath, "*/*")
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	temporary, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary.Name())
+	size, err := copyBackup(temporary, response)
+	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary.Name(), target); err != nil {
+		return err
+	}
+	return c.print(map[string]any{"file": target, "bytes": size},
+		line("copied %s to %s; the secret that decrypts its keys is not included", humanize.IBytes(uint64(size)), target))
+}
+
+// copyBackup copies the body of the response and compares the digest in its
+// trailer.
+func copyBackup(to io.Writer, response *http.Response) (int64, error) {
+	digest := sha256.New()
+	size, err := io.Copy(io.MultiWriter(to, digest), response.Body)
+	if err != nil {
+		return size, fmt.Errorf("the copy ended after %d bytes: %w", size, err)
+	}
+	if response.Trailer.Get(BackupDigest) != hex.EncodeToString(digest.Sum(nil)) {
+		return size, errors.New("the copy is incomplete: its SHA-256 is not the one that the server sent")
+	}
+	return size, nil
+}
+
+func verifyStore(c *call) error {
+	err := boltengine.Verify(c.args[0])
+	if errors.Is(err, boltengine.ErrInUse) {
+		return fmt.Errorf("%w: a server has it open; make a copy with `store backup` and verify that", err)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(c.out, line("%s is an intact database", c.args[0]))
+	return err
+}

@@ -1,0 +1,77 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/policy"
+)
+
+// registry holds the modules of one kind that use an app. It is safe for
+// concurrent use.
+type registry[T any] struct {
+	mu      sync.Mutex
+	modules []T
+}
+
+func (r *registry[T]) add(module T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.modules = append(r.modules, module)
+}
+
+func (r *registry[T]) list() []T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.modules)
+}
+
+// gateOf returns the handler of a site. Without a name it is the vendor's only
+// site, or the one named like the vendor.
+func (a *App) gateOf(vendor, site string) (*Handler, error) {
+	return selectGate(a.gates.list(), vendor, site)
+}
+
+func selectGate(gates []*Handler, vendor, site string) (*Handler, error) {
+	var sites []string
+	var own, only *Handler
+	for _, gate := range gates {
+		if gate.Vendor != vendor {
+			continue
+		}
+		if gate.Site == site {
+			return gate, nil
+		}
+		if gate.Site == vendor {
+			own = gate
+		}
+		only, sites = gate, append(sites, gate.Site)
+	}
+	slices.Sort(sites)
+	sites = slices.Compact(sites)
+	switch {
+	case site == "" && own != nil:
+		return own, nil
+	case site == "" && len(sites) == 1:
+		return only, nil
+	}
+	return nil, &admin.RefusedError{
+		Status: http.StatusNotFound,
+		Detail: fmt.Sprintf("The configuration has no such site of vendor %s; it has: %s.", vendor, strings.Join(sites, ", ")),
+	}
+}
+
+// fixedRules returns the configured rules of a site by rank. It returns nil when the
+// site's rules are in the store.
+func (a *App) fixedRules(vendor, site string) []policy.Rule {
+	for _, gate := range a.gates.list() {
+		if gate.Vendor == vendor && gate.Site == site && len(gate.Rules) > 0 {
+			return gate.fixedRules()
+		}
+	}
+	return nil
+}

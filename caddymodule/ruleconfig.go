@@ -1,0 +1,84 @@
+package caddymodule
+
+import (
+	"encoding/json"
+
+	"go.uber.org/zap"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+// RuleConfig is one rule.
+type RuleConfig struct {
+	// Path is a template: it matches every path that begins with its segments, of
+	// which `{name}` and `:name` match any and capture it.
+	Path string `json:"path"`
+	// Methods limits the rule to these HTTP methods. Default: all.
+	Methods []string `json:"methods,omitempty"`
+	// Operator is the test of the rule's first step: `any`, `authenticated`,
+	// `entitled`, `subscribed` or `self`.
+	Operator string `json:"operator"`
+	// Arguments are the operator's: for `entitled` the list `sku`, any of which will
+	// do, and `publisherContentId`.
+	Arguments policy.Arguments `json:"arguments,omitempty"`
+	// Then are further steps, tried in order where no earlier step lets the reader
+	// in.
+	Then []StepConfig `json:"then,omitempty"`
+	// Local lets the site's local routes answer what is allowed, instead of the next
+	// handler.
+	Local bool `json:"local,omitempty"`
+	// Engaged are the tags that a reader's visit records.
+	Engaged []string `json:"engaged,omitempty"`
+	// Options holds the rule's other options by name.
+	Options map[string]json.RawMessage `json:"options,omitempty"`
+	// Origin is where the rule is written, as file:line; for messages.
+	Origin string `json:"origin,omitempty"`
+}
+
+// StepConfig is a further step of a rule.
+type StepConfig struct {
+	// Operator is the step's test, as in a rule.
+	Operator string `json:"operator"`
+	// Arguments are the operator's.
+	Arguments policy.Arguments `json:"arguments,omitempty"`
+}
+
+// rule returns the rule that the configuration describes, at a rank.
+func (c *RuleConfig) rule(rank int) policy.Rule {
+	rule := policy.Rule{
+		Rank: rank, Path: c.Path, Methods: c.Methods, Forward: !c.Local, Engaged: c.Engaged, Options: c.Options, Origin: c.Origin,
+		Allow: policy.Allow{Operator: c.Operator, Arguments: c.Arguments},
+	}
+	for _, step := range c.Then {
+		rule.Then = append(rule.Then, policy.Allow(step))
+	}
+	return rule
+}
+
+// compileRules compiles the handler's own rules, and warns of those that never
+// decide.
+func (h *Handler) compileRules() error {
+	if len(h.Rules) == 0 {
+		return nil
+	}
+	compiled, err := policy.CompileRules(h.fixedRules(), policy.StandardOperators())
+	if err != nil {
+		return err
+	}
+	for _, hidden := range compiled.Hidden() {
+		h.logger.Warn("a rule never decides, because an earlier one matches all that it matches",
+			zap.String("rule", hidden.Rule.Path), zap.String("at", hidden.Rule.Origin),
+			zap.String("hidden_by", hidden.By.Path), zap.String("hidden_by_at", hidden.By.Origin))
+	}
+	h.rules = compiled
+	return nil
+}
+
+// fixedRules returns the rules of the configuration, by rank.
+func (h *Handler) fixedRules() []policy.Rule {
+	rules := make([]policy.Rule, len(h.Rules))
+	for i, rule := range h.Rules {
+		rules[i] = rule.rule(i + 1)
+	}
+	return rules
+}

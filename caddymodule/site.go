@@ -1,0 +1,60 @@
+package caddymodule
+
+import (
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// siteRuntime is what the handler needs of the store to decide for its site.
+type siteRuntime struct {
+	policy  *policy.Policy
+	site    *policy.Site
+	sources []credentialSource
+	cookies *cookieSealer
+	// sessions supply the reader assertion for the origin; recorder records visits.
+	sessions *store.Sessions
+	recorder *store.Recorder
+}
+
+// openRuntime prepares what only the open store can give.
+func (h *Handler) openRuntime() (*siteRuntime, error) {
+	rt, err := h.app.runtime.get()
+	if err != nil {
+		return nil, err
+	}
+	key, err := rt.sealer.Derive(keys.PurposeLinkCookie)
+	if err != nil {
+		return nil, err
+	}
+	own := rt.keyring.Source(h.Vendor)
+	site := &siteRuntime{
+		policy:   rt.policy,
+		site:     policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
+		cookies:  newCookieSealer(key, h.Vendor, h.Site),
+		sessions: rt.sessions,
+		recorder: rt.recorder,
+	}
+	site.site.ShareDomains = h.ShareDomains
+	for _, identity := range h.Identify {
+		source, err := identity.credentialSource(own, &h.keySets)
+		if err != nil {
+			return nil, err
+		}
+		site.sources = append(site.sources, source)
+	}
+	return site, nil
+}
+
+// site returns the site over the open store or, while the store cannot be opened,
+// over one that fails every call: the decision is the same function of both.
+func (h *Handler) site() *siteRuntime {
+	site, err := h.runtime.get()
+	if err != nil {
+		return &siteRuntime{
+			policy: policy.Unreachable(policy.StandardOperators(), now, err),
+			site:   policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), policy.UnreachableKeys(err)),
+		}
+	}
+	return site
+}

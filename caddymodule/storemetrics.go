@@ -1,0 +1,156 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/url"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// storeMetric is a metric that storeCollector collects from the open stores.
+type storeMetric struct {
+	desc   *prometheus.Desc
+	kind   prometheus.ValueType
+	labels int
+}
+
+// storeMetrics holds all of them.
+var storeMetrics []*storeMetric
+
+func newStoreMetric(kind prometheus.ValueType, name, help string, labels ...string) *storeMetric {
+	m := &storeMetric{prometheus.NewDesc(metricsNamespace+"_"+name, help, labels, nil), kind, len(labels)}
+	storeMetrics = append(storeMetrics, m)
+	return m
+}
+
+const (
+	counter = prometheus.CounterValue
+	gauge   = prometheus.GaugeValue
+)
+
+var (
+	cacheHits   = newStoreMetric(counter, "cache_hits_total", "Lookups answered from memory, by cache.", "cache")
+	cacheMisses = newStoreMetric(counter, "cache_misses_total", "Lookups that read the store or verified a signature, by cache.", "cache")
+	cacheBytes  = newStoreMetric(gauge, "cache_bytes", "Memory used by a cache, by its own account.", "cache")
+	verified    = newStoreMetric(counter, "signature_verifications_total", "Token verifications, by kind of token and result.", "kind", "result")
+	selfChecked = newStoreMetric(counter, "self_checks_total", "Decisions from memory that were repeated from the store.")
+	selfFailed  = newStoreMetric(counter, "self_check_failures_total", "Repeated decisions that differed. Must be 0.")
+	streamsOpen = newStoreMetric(gauge, "streams_open", "Open tunnels, event streams and downloads, which are cut when access is revoked.")
+	storeState  = newStoreMetric(gauge, "store_state", "State of the connection to a shared store: 1 for the current state.", "state")
+	visits      = newStoreMetric(counter, "visits_total", "Reader visits recorded for engagement and recent activity, by result.", "result")
+
+	keySetFetches  = newStoreMetric(counter, "jwks_fetches_total", "Fetches of key sets, by result.", "result")
+	keySetAge      = newStoreMetric(gauge, "jwks_age_seconds", "Time since a key set in use was fetched or revalidated.", "source")
+	keySetKeys     = newStoreMetric(gauge, "jwks_keys", "Valid keys of a key set; 0 when the set has expired.", "source")
+	keySetUnknown  = newStoreMetric(counter, "jwks_unknown_kid_total", "Tokens with an unknown key: those that caused a fetch, and those refused at once.", "result")
+	publisherVerif = newStoreMetric(counter, "publisher_verifications_total", "Verifications of tokens of trusted domains, by domain and result.", "vendor", "domain", "result")
+)
+
+// maxKeySetSeries bounds the sources of key sets that have series of their own.
+const maxKeySetSeries = 256
+
+// storeCollector collects the metrics of the open stores when Prometheus scrapes
+// them. While one store replaces another there are two: counts are added up, and a
+// key set's state is that of the latest fetch. Label values are configured,
+// registered or from a closed list, never a client's.
+type storeCollector struct{}
+
+// Describe implements prometheus.Collector.
+func (storeCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, m := range storeMetrics {
+		to <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (storeCollector) Collect(to chan<- prometheus.Metric) {
+	values := make(storeValues)
+	sources := make(map[string]keys.SetStatus)
+	pool.Range(func(_, value any) bool {
+		shared := value.(*sharedStore)
+		values.addDecisions(shared)
+		values.addKeySets(shared.keySets.Stats())
+		for _, status := range shared.keySets.Statuses() {
+			name := sourceName(status.Source)
+			if other, ok := sources[name]; len(sources) < maxKeySetSeries && !ok || ok && other.TriedAt.Before(status.TriedAt) {
+				sources[name] = status
+			}
+		}
+		return true
+	})
+	for name, status := range sources {
+		values.add(keySetKeys, float64(len(status.KeyIDs)), name)
+		if status.OK || status.Stale {
+			values.add(keySetAge, status.Age.Seconds(), name)
+		}
+	}
+	for series, value := range values {
+		to <- prometheus.MustNewConstMetric(series.desc, series.kind, value, series.values[:series.labels]...)
+	}
+}
+
+// storeSeries is a metric with its label values.
+type storeSeries struct {
+	*storeMetric
+	values [3]string
+}
+
+// storeValues are the values of all series, added up over the open stores.
+type storeValues map[storeSeries]float64
+
+func (v storeValues) add(m *storeMetric, value float64, labels ...string) {
+	series := storeSeries{storeMetric: m}
+	copy(series.values[:], labels)
+	v[series] += value
+}
+
+func (v storeValues) addDecisions(shared *sharedStore) {
+	recorded := shared.recorder.Stats()
+	v.add(visits, float64(recorded.Stored), "stored")
+	v.add(visits, float64(recorded.Dropped), "dropped")
+	v.add(visits, float64(recorded.Lost), "lost")
+	v.add(streamsOpen, float64(shared.streams.count()))
+	stats := shared.policy.Stats()
+	v.add(selfChecked, float64(stats.SelfChecks))
+	v.add(selfFailed, float64(stats.SelfCheckFailures))
+	for _, cache := range stats.Caches {
+		v.add(cacheHits, float64(cache.Hits), cache.Name)
+		v.add(cacheMisses, float64(cache.Misses), cache.Name)
+		v.add(cacheBytes, float64(cache.Bytes), cache.Name)
+	}
+	for _, verification := range stats.Verifications {
+		v.add(verified, float64(verification.Count), verification.Kind, verification.Result)
+	}
+	for _, publisher := range stats.Publishers {
+		for _, verification := range publisher.Verifications {
+			v.add(publisherVerif, float64(verification.Count), publisher.Vendor, publisher.Domain, verification.Result)
+		}
+	}
+	if follower := shared.engine.follower(); follower != nil {
+		for _, state := range []string{store.StateFollowing, store.StateStale, store.StateClosed} {
+			v.add(storeState, 0, state)
+		}
+		v.add(storeState, 1, follower.State().State)
+	}
+}
+
+func (v storeValues) addKeySets(stats keys.SetsStats) {
+	for result, count := range stats.Fetches {
+		v.add(keySetFetches, float64(count), string(result))
+	}
+	v.add(keySetUnknown, float64(stats.UnknownAsked), "asked")
+	v.add(keySetUnknown, float64(stats.UnknownRefused), "refused")
+}
+
+// sourceName returns the address of a source without its query and user, which may
+// be secret.
+func sourceName(source keys.KeySetLocation) string {
+	address, err := url.Parse(source.Address())
+	if err != nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("%s://%s%s", address.Scheme, address.Host, address.EscapedPath())
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The tests named TestTree… check the source tree and its documents. They run no
+// binary: with -short, TestMain builds none.
+
+// root is the module's directory.
+const root = "../.."
+
+// packages returns the non-test Go files of every package of the module, by the
+// package's directory below the root.
+func packages(t *testing.T) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := entry.Name()
+		if entry.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "node_modules") {
+			return filepath.SkipDir
+		}
+		if !entry.IsDir() && strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
+			dir, err := filepath.Rel(root, filepath.Dir(path))
+			found[dir] = append(found[dir], name)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found["policy"]) < 10 {
+		t.Fatalf("package policy has the files %v", found["policy"])
+	}
+	return found
+}
+
+// readTree returns a file by its path below the root.
+func readTree(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Every package of more than one file has a doc.go whose comment names each
+// non-test file, and no file that does not exist.
+func TestTreeFileMaps(t *testing.T) {
+	t.Parallel()
+	fileName := regexp.MustCompile(`(^|[\s,(])([A-Za-z0-9_]+\.go)\b`)
+	for dir, files := range packages(t) {
+		if len(files) == 1 {
+			continue
+		}
+		if !slices.Contains(files, "doc.go") {
+			t.Errorf("%s has no doc.go: add one with a line for each file", dir)
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, dir, "doc.go"), nil, parser.ParseComments|parser.PackageClauseOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := []string{"doc.go"}
+		for _, match := range fileName.FindAllStringSubmatch(parsed.Doc.Text(), -1) {
+			named = append(named, match[2])
+			if !slices.Contains(files, match[2]) {
+				t.Errorf("%s/doc.go names %s, which does not exist", dir, match[2])
+			}
+		}
+		for _, file := range files {
+			if !slices.Contains(named, file) {
+				t.Errorf("%s/doc.go does not name %s: add a line for it", dir, file)
+			}
+		}
+	}
+}
+
+// Every source file that a document names exists.
+func TestTreeDocuments(t *testing.T) {
+	t.Parallel()
+	documents, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(documents) < 10 {
+		t.Fatalf("%v: the documents are %v", err, documents)
+	}
+	source := regexp.MustCompile("`((?:admin|caddymodule|cmd|keys|policy)/[a-z_/0-9-]+\\.(?:go|lua))`")
+	for _, document := range append(documents, filepath.Join(root, "README.md")) {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range source.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(root, match[1])); err != nil {
+				t.Errorf("%s names %s, which does not exist", filepath.Base(document), match[1])
+			}
+		}
+	}
+}

@@ -1,0 +1,25 @@
+package policy
+
+func init() {
+	RegisterOperator(Operator{Code: 0, Name: "any", Compile: func(arguments Arguments, _ []string) (Test, error) {
+		return anyTest{}, arguments.allow()
+	}})
+	RegisterOperator(Operator{Code: 1, Name: "authenticated", Compile: func(arguments Arguments, _ []string) (Test, error) {
+		return authenticatedTest{}, arguments.allow()
+	}})
+}
+
+// anyTest lets everybody in.
+type anyTest struct{}
+
+func (anyTest) Test(*Question) Reason { return ReasonPublic }
+
+// authenticatedTest lets every identified reader in.
+type authenticatedTest struct{}
+
+func (authenticatedTest) Test(q *Question) Reason {
+	if q.Reader.Anonymous() {
+		return ReasonLoginRequired
+	}
+	return ReasonAuthenticated
+}

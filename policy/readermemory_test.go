@@ -1,0 +1,50 @@
+package policy
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/gatefold/gatefold/policy/memory"
+)
+
+// rememberReader keeps a reader as she is kept who came with a token for the first
+// time, and asked for a page that is entitled.
+func (p *Policy) rememberReader(verifier *ReaderVerifier, token string, reader *Reader, vendor string, granted *Entitlements) {
+	key := p.appendTokenKey(nil, verifier, token)
+	value, _ := appendReaderRecord(nil, reader, nil)
+	record := p.readers.Set(key, value, p.versions.Shared(), never)
+	value, _ = appendReaderRecord(nil, reader, &recordedGrants{vendor: vendor, text: granted.text, stamp: p.versions.Reader(vendor, reader)})
+	p.readers.Replace(record, value)
+}
+
+var premium = NewEntitlements([]Grant{{ID: "grant_01m8452fr017b5yjsdtmx64dnr", SKU: "premium", Active: true}})
+
+// A hundred thousand readers take little, and it holds no pointer for the
+// collector to follow. The memory of an entry is a promise of the table in
+// docs/performance.md, so it is held here.
+func TestMemoryOfAReader(t *testing.T) {
+	const readers = 50_000
+	p := &Policy{versions: new(Versions), readers: memory.NewRecordCache(64 << 20)}
+	var err error
+	p.fingerprints, err = memory.NewFingerprinter()
+	must(t, err)
+	verifier := &ReaderVerifier{ID: "verifier"}
+	heap := func() int64 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc) //nolint:gosec // far less than that
+	}
+	before := heap()
+	for i := range readers {
+		reader := Reader{UserID: fmt.Sprintf("reader-%07d", i), Email: fmt.Sprintf("reader-%07d@reader.example", i)}
+		p.rememberReader(verifier, fmt.Sprintf("token of reader %d", i), &reader, "default", premium)
+	}
+	each := (heap() - before) / readers
+	counted := p.readers.Bytes() / readers
+	if each > 400 || counted < each*9/10 {
+		t.Errorf("a reader takes %d bytes, and %d are counted", each, counted)
+	}
+	runtime.KeepAlive(p)
+}
