@@ -12,7 +12,7 @@ import (
 )
 
 // TestWindowIsHalfOpen: startsAt counts, endsAt does not.
-func TestWindowIsHalfOpen(t *testing.T) {
+func TestGrantPeriodIsHalfOpen(t *testing.T) {
 	for _, c := range []struct {
 		from, to, now int64
 		ok            bool
@@ -43,7 +43,7 @@ func TestWindowIsHalfOpen(t *testing.T) {
 	}
 }
 
-func TestGrantThatGivesNothing(t *testing.T) {
+func TestGrantWithoutEffect(t *testing.T) {
 	for name, grant := range map[string]Grant{
 		"the grant or its list is not ACTIVE": {ID: "g", SKU: "premium"},
 		"no sku":                              {ID: "g", Active: true},
@@ -139,31 +139,31 @@ func TestGrantMatchesByAnyIdentifier(t *testing.T) {
 		"e-mail":            {email: "ann@example.org"},
 		"one of three":      {userID: "someone", publisherUserID: "p-someone", email: "ann@example.org"},
 	} {
-		w := newWorld(t)
+		env := newTestEnv(t)
 		g.ID, g.SKU = "g", "premium"
-		w.want(visit{reader: ann}, ReasonNotEntitled)
-		w.settle()
-		w.records.grant(g)
-		if decision := w.decide(visit{reader: ann}); decision.Reason != ReasonEntitled || decision.Grant != "g" || decision.SKU != "premium" {
+		env.want(testRequest{reader: ann}, ReasonNotEntitled)
+		env.waitForCaches()
+		env.records.grant(g)
+		if decision := env.decide(testRequest{reader: ann}); decision.Reason != ReasonEntitled || decision.Grant != "g" || decision.SKU != "premium" {
 			t.Errorf("by %s: %s", name, decision.Reason)
 		}
-		w.settle()
-		w.records.revoke("g")
-		w.want(visit{reader: ann}, ReasonNotEntitled)
+		env.waitForCaches()
+		env.records.revoke("g")
+		env.want(testRequest{reader: ann}, ReasonNotEntitled)
 	}
 }
 
 // TestUnverifiedEmailIdentifiesNobody: whoever can register with an address at
 // the publisher's login could else read what its owner pays for.
-func TestUnverifiedEmailIdentifiesNobody(t *testing.T) {
-	w := newWorld(t)
-	w.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "premium"}, email: "ann@example.org"})
+func TestUnverifiedEmailIdentifiesNoReader(t *testing.T) {
+	env := newTestEnv(t)
+	env.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "premium"}, email: "ann@example.org"})
 	for _, verified := range []bool{false, true} {
-		reader, err := w.policy.Reader(context.Background(), w.verifier(), w.readerToken(keys.ReaderClaims{
+		reader, err := env.policy.Reader(context.Background(), env.verifier(), env.readerToken(keys.ReaderClaims{
 			UserID: "u1", Email: "Ann@Example.org", EmailVerified: verified,
-		}), w.now())
+		}), env.now())
 		must(t, err)
-		if decision := w.decide(visit{reader: reader}); decision.Allow() != verified {
+		if decision := env.decide(testRequest{reader: reader}); decision.Allow() != verified {
 			t.Errorf("verified: %t: %s", verified, decision.Reason)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 // jam takes the one place at which a signature is verified, and leaves none to wait
 // for it, until the function is called that it returns.
-func jam(t *testing.T) (release func()) {
+func blockVerification(t *testing.T) (release func()) {
 	t.Helper()
 	was := keys.VerifyLimiter
 	t.Cleanup(func() { keys.VerifyLimiter = was })
@@ -30,28 +30,28 @@ func jam(t *testing.T) (release func()) {
 // TestAJamRefusesNobodyForGood: a token that could not be looked at is neither good
 // nor bad. Its reader is told that the gate cannot say, the operator sees why, and a
 // moment later the same token is good.
-func TestAJamRefusesNobodyForGood(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
-	token, known := w.readerToken(keys.ReaderClaims{UserID: "new"}), w.readerToken(keys.ReaderClaims{UserID: "known"})
-	link := carries(w.newLink(keys.LinkClaims{}))
+func TestBusyVerifierIsTemporary(t *testing.T) {
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
+	token, known := env.readerToken(keys.ReaderClaims{UserID: "new"}), env.readerToken(keys.ReaderClaims{UserID: "known"})
+	link := linkEvidence(env.newLink(keys.LinkClaims{}))
 	read := func(raw string) error {
-		_, err := w.policy.Reader(context.Background(), w.verifier(), raw, w.now())
+		_, err := env.policy.Reader(context.Background(), env.verifier(), raw, env.now())
 		return err
 	}
 	must(t, read(known))
-	release := jam(t)
+	release := blockVerification(t)
 	must(t, read(known)) // from memory, past the line
 	if err := read(token); !errors.Is(err, ErrUnavailable) || !errors.Is(err, keys.ErrBusy) {
 		t.Errorf("a token that nobody has seen: %v", err)
 	}
-	w.want(visit{link: link}, ReasonKeysUnavailable)
-	w.want(visit{path: "/articles/a1", reader: ann}, ReasonEntitled)
+	env.want(testRequest{link: link}, ReasonKeysUnavailable)
+	env.want(testRequest{path: "/articles/a1", reader: ann}, ReasonEntitled)
 	release()
 	must(t, read(token))
-	w.want(visit{link: link}, ReasonSignedLink)
+	env.want(testRequest{link: link}, ReasonSignedLink)
 	counted := make(map[string]uint64)
-	for _, v := range w.policy.Stats().Verifications {
+	for _, v := range env.policy.Stats().Verifications {
 		counted[v.Kind+" "+v.Result] = v.Count
 	}
 	for result, want := range map[string]uint64{"reader busy": 1, "link busy": 1, "reader no_keys": 0, "link no_keys": 0, "reader ok": 2} {
@@ -64,9 +64,9 @@ func TestAJamRefusesNobodyForGood(t *testing.T) {
 // TestASubscriberGetsInDuringAFlood: somebody sends forged tokens from many
 // connections as fast as they are refused. None of them gets in, and a subscriber
 // whose token nobody has seen does.
-func TestASubscriberGetsInDuringAFlood(t *testing.T) {
-	w := newWorld(t)
-	good := w.readerToken(keys.ReaderClaims{UserID: "forged"})
+func TestSubscriberIsVerifiedDuringAFlood(t *testing.T) {
+	env := newTestEnv(t)
+	good := env.readerToken(keys.ReaderClaims{UserID: "forged"})
 	forged := good[:len(good)-10] + "AAAAAAAAAA"
 	var refused atomic.Int64
 	var over atomic.Bool
@@ -74,7 +74,7 @@ func TestASubscriberGetsInDuringAFlood(t *testing.T) {
 	for range 64 {
 		all.Go(func() {
 			for !over.Load() {
-				if _, err := w.policy.Reader(context.Background(), w.verifier(), forged, w.now()); !errors.Is(err, keys.ErrSignature) {
+				if _, err := env.policy.Reader(context.Background(), env.verifier(), forged, env.now()); !errors.Is(err, keys.ErrSignature) {
 					t.Errorf("a forged token: %v", err)
 					return
 				}
@@ -87,7 +87,7 @@ func TestASubscriberGetsInDuringAFlood(t *testing.T) {
 	}
 	for i := range 20 {
 		user := fmt.Sprint("new-", i)
-		reader, err := w.policy.Reader(context.Background(), w.verifier(), w.readerToken(keys.ReaderClaims{UserID: user}), w.now())
+		reader, err := env.policy.Reader(context.Background(), env.verifier(), env.readerToken(keys.ReaderClaims{UserID: user}), env.now())
 		if err != nil || reader.UserID != user {
 			t.Errorf("the subscriber is %+v, %v", reader, err)
 		}

@@ -10,11 +10,11 @@ import (
 
 // opens says whether a link with these claims opens a visit of the world's
 // site.
-func opens(t *testing.T, claims keys.LinkClaims, v visit) bool {
+func linkOpens(t *testing.T, claims keys.LinkClaims, v testRequest) bool {
 	t.Helper()
-	w := newWorld(t)
-	v.link = carries(w.newLink(claims))
-	decision := w.decide(v)
+	env := newTestEnv(t)
+	v.link = linkEvidence(env.newLink(claims))
+	decision := env.decide(v)
 	if !decision.Allow() && decision.Reason != ReasonLinkOtherResource {
 		t.Fatalf("decided %s (%v)", decision.Reason, decision.Err)
 	}
@@ -76,7 +76,7 @@ func TestLinkURL(t *testing.T) {
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "x=%zz&page=2", false},
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", strings.Repeat("x&", 1000) + "page=2", false},
 	} {
-		got := opens(t, keys.LinkClaims{URL: c.url}, visit{host: c.host, path: c.path, query: c.query})
+		got := linkOpens(t, keys.LinkClaims{URL: c.url}, testRequest{host: c.host, path: c.path, query: c.query})
 		if got != c.opens {
 			t.Errorf("%s opens %s%s?%.60s: %t", c.url, c.host, c.path, c.query, got)
 		}
@@ -85,7 +85,7 @@ func TestLinkURL(t *testing.T) {
 
 // TestLinkOpensOnlyIfAllOfItFits: every one of url, sku and content id that the
 // link carries must match.
-func TestLinkOpensOnlyIfAllOfItFits(t *testing.T) {
+func TestEveryClaimOfALinkMustMatch(t *testing.T) {
 	const page = "https://news.example/articles/a1"
 	for _, c := range []struct {
 		claims keys.LinkClaims
@@ -103,7 +103,7 @@ func TestLinkOpensOnlyIfAllOfItFits(t *testing.T) {
 		{keys.LinkClaims{URL: page, SKU: "premium", PublisherContentID: "a2"}, false},
 		{keys.LinkClaims{URL: page, PublisherContentID: "a2"}, false},
 	} {
-		if got := opens(t, c.claims, visit{}); got != c.opens {
+		if got := linkOpens(t, c.claims, testRequest{}); got != c.opens {
 			t.Errorf("%+v opens the article: %t", c.claims, got)
 		}
 	}
@@ -124,13 +124,13 @@ func TestLinkContentID(t *testing.T) {
 		{"/{slug}", `{"sku":"premium"}`, "a1", false},
 		{"/{slug}", `{"sku":"premium"}`, "{slug}", false},
 	} {
-		w := newWorld(t)
+		env := newTestEnv(t)
 		allow, err := ParseAllow("entitled/" + c.arguments)
 		must(t, err)
 		rules, err := CompileRules([]Rule{{Rank: 1, Path: c.path, Allow: allow}}, StandardOperators())
 		must(t, err)
-		w.site = NewSite("acme", "news", rules, PathOptions{}, w.keys)
-		decision := w.decide(visit{path: "/a1", link: carries(w.newLink(keys.LinkClaims{PublisherContentID: c.id}))})
+		env.site = NewSite("acme", "news", rules, PathOptions{}, env.keys)
+		decision := env.decide(testRequest{path: "/a1", link: linkEvidence(env.newLink(keys.LinkClaims{PublisherContentID: c.id}))})
 		if decision.Allow() != c.opens {
 			t.Errorf("rule %s %s, link for %s: %s", c.path, c.arguments, c.id, decision.Reason)
 		}
@@ -146,7 +146,7 @@ func TestCheckLinkTarget(t *testing.T) {
 		{keys.LinkClaims{PublisherContentID: "a1"}, ""},
 		{keys.LinkClaims{URL: "https://news.example"}, ""},
 		{keys.LinkClaims{URL: "http://[::1]:8080/a?b=c#d"}, ""},
-		{keys.LinkClaims{}, "names nothing"},
+		{keys.LinkClaims{}, "has no url"},
 		{keys.LinkClaims{URL: "/articles/a1"}, "absolute"},
 		{keys.LinkClaims{URL: "//news.example/a"}, "absolute"},
 		{keys.LinkClaims{URL: "news.example/a", SKU: "premium"}, "absolute"},
@@ -158,9 +158,9 @@ func TestCheckLinkTarget(t *testing.T) {
 		{keys.LinkClaims{URL: "https://%zz/a"}, "absolute"},
 		{keys.LinkClaims{URL: "https://me@news.example/a"}, "user name"},
 		{keys.LinkClaims{URL: "https://me:pw@news.example/a"}, "user name"},
-		{keys.LinkClaims{URL: "https://:443/a"}, "no host"},
-		{keys.LinkClaims{URL: "https://a_b.example/a"}, "valid name"},
-		{keys.LinkClaims{URL: "https://xn--zzzzzz.example/a"}, "valid name"},
+		{keys.LinkClaims{URL: "https://:443/a"}, "host is empty"},
+		{keys.LinkClaims{URL: "https://a_b.example/a"}, "name is invalid"},
+		{keys.LinkClaims{URL: "https://xn--zzzzzz.example/a"}, "name is invalid"},
 		{keys.LinkClaims{URL: "https://news.example/a/../b"}, "ambiguous path"},
 		{keys.LinkClaims{URL: "https://news.example//b"}, "ambiguous path"},
 		{keys.LinkClaims{URL: "https://news.example/a%2Fb"}, "ambiguous path"},
@@ -185,7 +185,7 @@ func TestCheckLinkTarget(t *testing.T) {
 func TestLinkOpensItsOwnURL(t *testing.T) {
 	for _, rest := range []string{"", "/", "?x", "?x=1&y=2", "?x=a+b&y=%26", "?=1", "?x=1&X=1"} {
 		_, query, _ := strings.Cut(rest, "?")
-		if !opens(t, keys.LinkClaims{URL: "https://news.example/articles/a1" + rest}, visit{query: query}) {
+		if !linkOpens(t, keys.LinkClaims{URL: "https://news.example/articles/a1" + rest}, testRequest{query: query}) {
 			t.Errorf("%q does not open itself", rest)
 		}
 	}
@@ -240,7 +240,7 @@ func TestNormalHost(t *testing.T) {
 
 // TestSizeOfATargetGrowsWithIt: what links take in memory is bounded by what
 // they really are.
-func TestSizeOfATargetGrowsWithIt(t *testing.T) {
+func TestTargetSizeGrowsWithItsURL(t *testing.T) {
 	var long strings.Builder
 	long.WriteString("https://news.example/articles/a1?")
 	for i := range 200 {

@@ -16,7 +16,7 @@ import (
 
 // djaoOperators stands for DjaoApp's operators by their codes, of which only
 // the place in the rules matters here: none of them ever passes.
-func djaoOperators() *Operators {
+func djaoAppOperators() *Operators {
 	var operators []Operator
 	for code := range 20 {
 		operators = append(operators, Operator{
@@ -81,7 +81,7 @@ func TestMatchAsDjaoApp(t *testing.T) {
 			require.NoError(t, err)
 			compiled = append(compiled, Rule{Rank: rule.Rank, Path: rule.Path, Allow: parsed, Forward: rule.IsForward})
 		}
-		sets[name], err = CompileRules(compiled, djaoOperators())
+		sets[name], err = CompileRules(compiled, djaoAppOperators())
 		require.NoError(t, err, name)
 	}
 	for _, c := range vectors.Cases {
@@ -111,7 +111,7 @@ func TestMatchAsDjaoApp(t *testing.T) {
 func TestNullArgumentNeverErasesACapture(t *testing.T) {
 	allow, err := ParseAllow(`3/{"profile": null, "roledescription": "m"}`)
 	require.NoError(t, err)
-	set, err := CompileRules([]Rule{{Rank: 1, Path: "/nul/{profile}/", Allow: allow}}, djaoOperators())
+	set, err := CompileRules([]Rule{{Rank: 1, Path: "/nul/{profile}/", Allow: allow}}, djaoAppOperators())
 	require.NoError(t, err)
 	segments := readSegments(t, "/nul/xia")
 	value, ok := set.match("GET", segments).param("profile", segments)
@@ -205,7 +205,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"a control character", "control character", Rule{Path: "/a\x00b", Allow: Allow{Operator: "any"}}},
 		{"a method in lower case", "not an HTTP method", Rule{Path: "/", Methods: []string{"get"}, Allow: Allow{Operator: "any"}}},
 		{"HEAD alone", "name GET instead", Rule{Path: "/", Methods: []string{"HEAD"}, Allow: Allow{Operator: "any"}}},
-		{"a method twice", "named twice", Rule{Path: "/", Methods: []string{"GET", "GET"}, Allow: Allow{Operator: "any"}}},
+		{"a method twice", "is repeated", Rule{Path: "/", Methods: []string{"GET", "GET"}, Allow: Allow{Operator: "any"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := CompileRules([]Rule{c.rule}, StandardOperators())
@@ -215,7 +215,7 @@ func TestCompileRefuses(t *testing.T) {
 		})
 	}
 	_, err := CompileRules([]Rule{{Rank: 1, Path: "/a", Allow: Allow{Operator: "any"}}, {Rank: 1, Path: "/b", Allow: Allow{Operator: "any"}}}, StandardOperators())
-	require.ErrorContains(t, err, "rank is taken")
+	require.ErrorContains(t, err, "same rank")
 }
 
 func entitledTo(skus ...string) Allow {
@@ -342,7 +342,7 @@ func manyRules(t testing.TB, n int) *Ruleset {
 }
 
 // However many rules there are, a lookup goes as many steps as its path has.
-func TestALookupCostsWhatItsPathCosts(t *testing.T) {
+func TestLookupCostDependsOnThePathAlone(t *testing.T) {
 	few, many := manyRules(t, 10), manyRules(t, 10_000)
 	for _, path := range []string{"/section-3/article/x", "/section-9/article/y/z", "/nowhere/at/all", "/"} {
 		segments := readSegments(t, path)
@@ -374,7 +374,7 @@ func BenchmarkMatch(b *testing.B) {
 
 // One table serves all nodes: a literal is found below its own parent alone,
 // however many there are.
-func TestLiteralsAreFoundBelowTheirParent(t *testing.T) {
+func TestLiteralIsFoundBelowItsParentOnly(t *testing.T) {
 	// Of literals that begin and end alike, too.
 	long := "/a/begins-alike-%03d-and-ends-alike"
 	paths := []string{fmt.Sprintf(long, 1), fmt.Sprintf(long, 2), "/s/sss", "/s/ss", "/s/s", "/s/ssss", "/s/sssssss", "/s/ssssssss", "/s/sssssssss", "/s/sssssssssssssssss", "/s/ssssssssssssssss"}
@@ -397,7 +397,7 @@ func TestLiteralsAreFoundBelowTheirParent(t *testing.T) {
 
 // A lookup reads one cache line per node, and one for the steps of the rule that it
 // finds.
-func TestNodesAndStepsFillCacheLines(t *testing.T) {
+func TestNodesAndStepsFitCacheLines(t *testing.T) {
 	if node, steps := unsafe.Sizeof(node{}), unsafe.Sizeof(compiledSteps{}); node != 64 || steps != 64 {
 		t.Errorf("a node has %d bytes, the steps of a rule %d", node, steps)
 	}

@@ -121,10 +121,10 @@ func TestArgumentOverridesACapture(t *testing.T) {
 		must(t, err)
 		rules, err := CompileRules([]Rule{{Rank: 1, Path: "/{sku}", Allow: allow}}, StandardOperators())
 		must(t, err)
-		w := newWorld(t)
-		w.site = NewSite("acme", "news", rules, PathOptions{}, w.keys)
-		w.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: c.sku}, userID: "bob"})
-		if decision := w.decide(visit{path: "/x", reader: bob}); decision.SKU != c.want || decision.Allow() != (c.want != "") {
+		env := newTestEnv(t)
+		env.site = NewSite("acme", "news", rules, PathOptions{}, env.keys)
+		env.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: c.sku}, userID: "bob"})
+		if decision := env.decide(testRequest{path: "/x", reader: bob}); decision.SKU != c.want || decision.Allow() != (c.want != "") {
 			t.Errorf("%s for a reader of %s: %s, by %q", c.allow, c.sku, decision.Reason, decision.SKU)
 		}
 	}
@@ -132,7 +132,7 @@ func TestArgumentOverridesACapture(t *testing.T) {
 
 // TestOwnOperator: an operator that the standard registry does not have asks for
 // parameters, and gets them as `entitled` does.
-func TestOwnOperator(t *testing.T) {
+func TestCustomOperator(t *testing.T) {
 	operators := NewOperators(Operator{Code: 5, Name: "self", Compile: func(Arguments, []string) (Test, error) { return userTest{}, nil }})
 	rules, err := CompileRules([]Rule{
 		{Rank: 1, Path: "/fixed/{user}", Allow: Allow{Operator: "5", Arguments: Arguments{"user": []byte(`"ann"`)}}},
@@ -140,8 +140,8 @@ func TestOwnOperator(t *testing.T) {
 		{Rank: 3, Path: "/", Allow: Allow{Operator: "self"}},
 	}, operators)
 	must(t, err)
-	w := newWorld(t)
-	w.site = NewSite("acme", "news", rules, PathOptions{}, w.keys)
+	env := newTestEnv(t)
+	env.site = NewSite("acme", "news", rules, PathOptions{}, env.keys)
 	for path, want := range map[string][2]Reason{ // for Ann, for Bob
 		"/home/ann":  {ReasonAuthenticated, ReasonLoginRequired},
 		"/home/bob":  {ReasonLoginRequired, ReasonAuthenticated},
@@ -149,7 +149,7 @@ func TestOwnOperator(t *testing.T) {
 		"/x":         {ReasonLoginRequired, ReasonLoginRequired},
 	} {
 		for i, reader := range []Reader{ann, bob} {
-			if decision := w.decide(visit{path: path, reader: reader}); decision.Reason != want[i] {
+			if decision := env.decide(testRequest{path: path, reader: reader}); decision.Reason != want[i] {
 				t.Errorf("%s for %s: %s, want %s", path, reader.UserID, decision.Reason, want[i])
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPathIsReadOnce(t *testing.T) {
+func TestPathIsDecodedOnce(t *testing.T) {
 	for escaped, want := range map[string][]string{
 		"/":                     {},
 		"/a":                    {"a"},
@@ -40,7 +40,7 @@ func TestPathIsReadOnce(t *testing.T) {
 // products had: what the gate judges and what the origin serves must be one
 // page, so a path with more than one reading is refused before anything is
 // decided.
-func TestPathThatTwoServersReadDifferently(t *testing.T) {
+func TestAmbiguousPathIsRefused(t *testing.T) {
 	for _, escaped := range []string{
 		// The rule for /fwd is open, the origin resolves the dots.
 		"/fwd/../member/x", "/fwd/%2e%2e/member/x", "/fwd/%2E./member/x", "/fwd/.%2e/member/x", "/fwd/./x", "/fwd/%2e/x",
@@ -70,7 +70,7 @@ func TestPathThatTwoServersReadDifferently(t *testing.T) {
 	}
 }
 
-func TestPathErrorHoldsNothingOfTheClient(t *testing.T) {
+func TestPathErrorDoesNotEchoInput(t *testing.T) {
 	var path Path
 	err := path.Read("/<script>alert(1)</script>/..", PathOptions{})
 	require.ErrorIs(t, err, ErrAmbiguousPath)
@@ -109,7 +109,7 @@ func TestPathReadingsOfAdmittedTraits(t *testing.T) {
 
 // TestAdmittedTraitsMakeNoDotSegment: what is admitted must not smuggle in what
 // is not.
-func TestAdmittedTraitsMakeNoDotSegment(t *testing.T) {
+func TestAdmittedTraitsYieldNoDotSegment(t *testing.T) {
 	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}
 	for _, escaped := range []string{"/a%2F..%2Fb", "/a/..;x/b", "/a%2F.%2Fb", "/..%2Fb", "/a/.%3Bx", "/a%2F%2e%2e", "/a\\b", "/a%5Cb", "/a%252Fb", "/a%00"} {
 		var path Path
@@ -167,7 +167,7 @@ func FuzzPath(f *testing.F) {
 
 // A plain path is read in another way than the rest. There is no path of which the
 // two say different things: with each byte at each place, and by chance.
-func TestPlainPathsAreReadAsAnyOther(t *testing.T) {
+func TestFastPathEqualsFullParser(t *testing.T) {
 	plain := 0
 	same := func(escaped string) {
 		t.Helper()
@@ -175,7 +175,7 @@ func TestPlainPathsAreReadAsAnyOther(t *testing.T) {
 		quickErr, err := quick.Read(escaped, PathOptions{}), thorough.readAny(escaped, PathOptions{})
 		require.ErrorIs(t, quickErr, err, "%q", escaped)
 		require.Equal(t, thorough.Readings(), quick.Readings(), "%q", escaped)
-		if _, ok := splitPlain(new([pathRoom]string), escaped); ok {
+		if _, ok := splitPlain(new([pathSpace]string), escaped); ok {
 			plain++
 			require.NoError(t, err, "%q", escaped)
 		}

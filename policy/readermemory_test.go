@@ -5,12 +5,13 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy/memory"
 )
 
 // rememberReader keeps a reader as she is kept who came with a token for the first
 // time, and asked for a page that is entitled.
-func (p *Policy) rememberReader(verifier *ReaderVerifier, token string, reader *Reader, vendor string, granted *Entitlements) {
+func (p *Policy) cacheReader(verifier *ReaderVerifier, token string, reader *Reader, vendor string, granted *Entitlements) {
 	key := p.appendTokenKey(nil, verifier, token)
 	value, _ := appendReaderRecord(nil, reader, nil)
 	record := p.readers.Set(key, value, p.versions.Shared(), never)
@@ -29,7 +30,7 @@ func TestMemoryOfAReader(t *testing.T) {
 	var err error
 	p.fingerprints, err = memory.NewFingerprinter()
 	must(t, err)
-	verifier := &ReaderVerifier{ID: "verifier"}
+	verifier := NewReaderVerifier("verifier", keys.ReaderIssuer{}, nil)
 	heap := func() int64 {
 		var stats runtime.MemStats
 		runtime.GC()
@@ -39,7 +40,7 @@ func TestMemoryOfAReader(t *testing.T) {
 	before := heap()
 	for i := range readers {
 		reader := Reader{UserID: fmt.Sprintf("reader-%07d", i), Email: fmt.Sprintf("reader-%07d@reader.example", i)}
-		p.rememberReader(verifier, fmt.Sprintf("token of reader %d", i), &reader, "default", premium)
+		p.cacheReader(&verifier, fmt.Sprintf("token of reader %d", i), &reader, "default", premium)
 	}
 	each := (heap() - before) / readers
 	counted := p.readers.Bytes() / readers

@@ -20,7 +20,7 @@ func newTestCache(t *testing.T, maxBytes int64) *Cache[cacheKey, string] {
 	return c
 }
 
-func TestCacheEntryCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
+func TestCacheGetChecksStampAndExpiry(t *testing.T) {
 	c := newTestCache(t, 1<<20)
 	key := cacheKey{"a", "b"}
 	c.Set(key, "value", 7, 1000, 10)
@@ -52,7 +52,7 @@ func TestCacheEntryCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
 }
 
 // TestCacheNeverGivesAnotherKeysValue plays two keys with one hash.
-func TestCacheNeverGivesAnotherKeysValue(t *testing.T) {
+func TestCacheComparesWholeKeys(t *testing.T) {
 	c := newTestCache(t, 1<<20)
 	mine, theirs := cacheKey{"mine", ""}, cacheKey{"theirs", ""}
 	c.entries.Set(maphash.Comparable(c.seed, mine), &entry[cacheKey, string]{key: theirs, value: "theirs", stamp: 1, until: never}, 1)
@@ -98,7 +98,7 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 // TestNoCache: a cache that is not there keeps nothing, and fails nowhere.
-func TestNoCache(t *testing.T) {
+func TestNilCache(t *testing.T) {
 	var c *Cache[cacheKey, string]
 	c.Set(cacheKey{}, "value", 1, never, 1)
 	if _, ok := c.Get(cacheKey{}, 1, 0); ok {

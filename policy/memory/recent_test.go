@@ -9,7 +9,7 @@ import (
 
 // What is remembered of a text is never said of another, also where all of them
 // have the same place.
-func TestRecentTellsTextsApart(t *testing.T) {
+func TestRecentComparesWholeTexts(t *testing.T) {
 	recent := NewRecent[string](1)
 	for i := range 100 {
 		text := strconv.Itoa(i)
@@ -44,7 +44,7 @@ func TestRecentIsBounded(t *testing.T) {
 	}
 }
 
-func TestRecentUnderContention(t *testing.T) {
+func TestRecentIsConcurrent(t *testing.T) {
 	recent := NewRecent[int](4)
 	var all sync.WaitGroup
 	for range 4 {

@@ -19,7 +19,7 @@ func (c *RecordCache) get(key []byte, stamp uint64, now int64) (value string, ok
 	return "", false
 }
 
-func TestRecordCountsUnderItsStampUntilItsEnd(t *testing.T) {
+func TestRecordCacheGetChecksStampAndExpiry(t *testing.T) {
 	p := NewRecordCache(1 << 20)
 	p.Set([]byte("key"), []byte("value"), 7, 1000)
 	for _, q := range []struct {
@@ -53,7 +53,7 @@ func TestRecordCountsUnderItsStampUntilItsEnd(t *testing.T) {
 
 // A slot may lead to another key's record: its hash is equal, or its block's
 // number came round. Neither is taken for the key's own.
-func TestRecordCacheNeverGivesAnotherKeysValue(t *testing.T) {
+func TestRecordCacheComparesWholeKeys(t *testing.T) {
 	p := NewRecordCache(1 << 20)
 	p.Set([]byte("theirs"), []byte("their value"), 1, never)
 	record, slot := p.allocate(maphash.Bytes(p.seed, []byte("mine")), 100)
@@ -123,7 +123,7 @@ func TestRecordCacheIsBounded(t *testing.T) {
 }
 
 // Who comes again and again stays, however many come once.
-func TestRecordCacheKeepsWhatIsRead(t *testing.T) {
+func TestRecordCacheKeepsRecordsInUse(t *testing.T) {
 	p := NewRecordCache(128 << 10)
 	value := make([]byte, 100)
 	for i := range 100 {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"reflect"
 	"slices"
 	"testing"
@@ -8,7 +9,7 @@ import (
 
 // An import of thousands of readers is one event. It names each of their stripes
 // and no other, and stays small whatever was imported.
-func TestChangeOfManyReaders(t *testing.T) {
+func TestInvalidationOfManyReaders(t *testing.T) {
 	every := func(step int, times int) (all []uint16) {
 		for range times {
 			for stripe := 0; stripe < stripes; stripe += step {
@@ -42,7 +43,7 @@ func TestChangeOfManyReaders(t *testing.T) {
 }
 
 // Bits that could be a list, or that are cut off, were not written by us.
-func TestBitsThatAreGarbage(t *testing.T) {
+func TestDecodeInvalidationRefusesInvalidBitmaps(t *testing.T) {
 	whole := Invalidation{Stripes: make([]uint16, 0, stripes)}
 	for stripe := range stripes {
 		whole.Stripes = append(whole.Stripes, uint16(stripe))
@@ -60,4 +61,40 @@ func TestBitsThatAreGarbage(t *testing.T) {
 			t.Errorf("%s: read as %d stripes, %v", name, len(change.Stripes), err)
 		}
 	}
+}
+
+func TestInvalidationRoundTrip(t *testing.T) {
+	for _, change := range []Invalidation{
+		{},
+		{Shared: true},
+		{Stripes: []uint16{0}},
+		{Stripes: []uint16{65535, 1, 256, 1}},
+		{Shared: true, Stripes: []uint16{258}},
+		{Shared: true, SameDomains: true},
+		{Shared: true, SameDomains: true, Stripes: []uint16{7}},
+	} {
+		got, err := DecodeInvalidation(change.Encode())
+		if err != nil || !reflect.DeepEqual(got, change) {
+			t.Errorf("%+v is read as %+v, %v", change, got, err)
+		}
+	}
+}
+
+func TestDecodeInvalidationRefusesInvalidEvents(t *testing.T) {
+	for _, event := range [][]byte{nil, {}, {1}, {1, 0, 0}, {1, 2}, {1, 0xff}, {0, 0}, {2, 1}, {1, 1, 2, 3}, {3, 0xff}, {3, 3}, {4, 1}, []byte("{}"), []byte(`{"shared":true}`)} {
+		if change, err := DecodeInvalidation(event); err == nil || change.Shared || change.Stripes != nil {
+			t.Errorf("%q is read as %+v, %v", event, change, err)
+		}
+	}
+}
+
+func FuzzDecodeInvalidation(f *testing.F) {
+	f.Add([]byte{3, 1, 2, 3})
+	f.Add([]byte{3, 2})
+	f.Fuzz(func(t *testing.T, event []byte) {
+		change, err := DecodeInvalidation(event)
+		if err == nil && !bytes.Equal(change.Encode(), event) {
+			t.Errorf("%x is read as %+v", event, change)
+		}
+	})
 }
