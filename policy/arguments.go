@@ -112,10 +112,8 @@ func (a Arguments) list(name string) ([]string, error) {
 	if !ok || string(raw) == "null" {
 		return nil, nil
 	}
-	if len(raw) > 0 && raw[0] != '[' {
-		if text, ok, err := a.text(name); err == nil && ok {
-			return []string{text}, nil
-		}
+	if text, _, err := a.text(name); err == nil {
+		return []string{text}, nil
 	}
 	var list []string
 	if err := json.Unmarshal(raw, &list); err != nil {

@@ -71,12 +71,16 @@ func (p *Policy) Explain(ctx context.Context, r *Request) Explanation {
 func (p *Policy) explainReading(ctx context.Context, r *Request, rule *compiledRule, segments []string) Reading {
 	reading := Reading{Path: "/" + strings.Join(segments, "/")}
 	p.decideReading(ctx, r, rule, segments, &reading.Decision)
+	literals := make([]segment, len(segments))
+	for i, text := range segments {
+		literals[i].literal = text
+	}
 	for i := range r.rules.rules {
 		earlier := &r.rules.rules[i]
 		if earlier == rule {
 			break
 		}
-		if matchesPath(earlier.segments, segments) && len(reading.PassedOver) < maxPassedOver {
+		if covers(earlier.segments, literals) && len(reading.PassedOver) < maxPassedOver {
 			reading.PassedOver = append(reading.PassedOver, earlier.Rule)
 			continue
 		}
@@ -92,17 +96,4 @@ func (p *Policy) explainReading(ctx context.Context, r *Request, rule *compiledR
 		reading.Misfit = r.verdict.target.misfit(r, rule, segments)
 	}
 	return reading
-}
-
-// matchesPath reports whether a rule's template matches a path.
-func matchesPath(template []segment, path []string) bool {
-	if len(template) > len(path) {
-		return false
-	}
-	for i, s := range template {
-		if s.capture == "" && s.literal != path[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"errors"
+	"net/url"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -89,10 +91,7 @@ func (p *Path) readAny(escaped string, allow PathOptions) error {
 	if traits.ambiguous() {
 		return p.readAll(escaped, traits, allow)
 	}
-	decoded := escaped
-	if traits.escapes {
-		decoded = unescape(escaped)
-	}
+	decoded := unescape(escaped)
 	if err := checkDecoded(decoded); err != nil {
 		return err
 	}
@@ -107,7 +106,6 @@ func (p *Path) readAny(escaped string, allow PathOptions) error {
 
 // traits are those that inspect found in a path.
 type traits struct {
-	escapes      bool // a percent-escape
 	empty        bool // an empty segment
 	encodedSlash bool // %2F
 	parameter    bool // ; or %3B
@@ -123,11 +121,10 @@ func inspect(escaped string, allow PathOptions) (traits, error) {
 		c := escaped[i]
 		switch {
 		case c == '%':
-			if i+2 >= len(escaped) || !isHex(escaped[i+1]) || !isHex(escaped[i+2]) {
+			var ok bool
+			if c, ok = escapedByte(escaped, i); !ok {
 				return found, errEscape
 			}
-			found.escapes = true
-			c = unhex(escaped[i+1])<<4 | unhex(escaped[i+2])
 			i += 2
 			if c == '/' {
 				if !allow.EncodedSlash {
@@ -168,15 +165,12 @@ func checkDecoded(decoded string) error {
 	}
 	for rest := decoded; ; {
 		i := strings.IndexByte(rest, '%')
-		if i < 0 || i+2 >= len(rest) {
+		if i < 0 {
 			return nil
 		}
-		if isHex(rest[i+1]) && isHex(rest[i+2]) {
-			switch c := unhex(rest[i+1])<<4 | unhex(rest[i+2]); {
-			case c == '.', c == '/', c == '\\', c == ';', c == 0, c == '-', c == '_', c == '~',
-				'0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z':
-				return errDoubleEscape
-			}
+		if c, ok := escapedByte(rest, i); ok && (c == 0 || strings.IndexByte(`./\;-_~`, c) >= 0 ||
+			'0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z') {
+			return errDoubleEscape
 		}
 		rest = rest[i+1:]
 	}
@@ -274,35 +268,18 @@ func isDots(segment string) bool {
 	return strings.Trim(segment, ". ") == ""
 }
 
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c >= 'a':
-		return c - 'a' + 10
-	case c >= 'A':
-		return c - 'A' + 10
-	default:
-		return c - '0'
+// escapedByte returns the byte of the percent-escape at an index, and whether there is
+// a valid one.
+func escapedByte(s string, at int) (c byte, ok bool) {
+	if at+2 >= len(s) {
+		return 0, false
 	}
+	n, err := strconv.ParseUint(s[at+1:at+3], 16, 8)
+	return byte(n), err == nil
 }
 
 // unescape decodes percent-escapes, which inspect has checked.
 func unescape(s string) string {
-	if strings.IndexByte(s, '%') < 0 {
-		return s
-	}
-	var b strings.Builder
-	b.Grow(len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' {
-			b.WriteByte(unhex(s[i+1])<<4 | unhex(s[i+2]))
-			i += 2
-			continue
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	decoded, _ := url.PathUnescape(s)
+	return decoded
 }

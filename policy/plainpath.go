@@ -1,12 +1,21 @@
 package policy
 
-// plainByte marks the bytes of plain paths: visible ASCII and the space, without the
-// percent sign, the backslash and the semicolon.
-var plainByte = func() (plain [256]bool) {
-	for c := ' '; c < 0x7f; c++ {
-		plain[c] = c != '%' && c != '\\' && c != ';'
+const (
+	plainByte = iota
+	slashByte
+	otherByte
+)
+
+// byteClasses are the classes of bytes in a path. Plain are visible ASCII and the
+// space, except for the percent sign, the backslash and the semicolon.
+var byteClasses = func() (classes [256]byte) {
+	for c := range classes {
+		if c < ' ' || c > '~' || c == '%' || c == '\\' || c == ';' {
+			classes[c] = otherByte
+		}
 	}
-	return plain
+	classes['/'] = slashByte
+	return classes
 }()
 
 // splitPlain splits a plain path, as nearly all are, into its segments: one of plain
@@ -16,12 +25,13 @@ var plainByte = func() (plain [256]bool) {
 func splitPlain(segments *[pathSpace]string, path string) (n int, ok bool) {
 	begin := 1
 	for i := 1; i < len(path); i++ {
-		if c := path[i]; c == '/' {
+		switch byteClasses[path[i]] {
+		case slashByte:
 			if n, ok = appendPlain(segments, n, path[begin:i]); !ok {
 				return 0, false
 			}
 			begin = i + 1
-		} else if !plainByte[c] {
+		case otherByte:
 			return 0, false
 		}
 	}
