@@ -9,8 +9,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// hotPaths are the decisions that a busy site makes all the time, each made
-// once before, so that everything about it is in memory.
+// hotPaths returns frequent decisions of a busy site by name. Each was made once, so
+// that its records are cached.
 func hotPaths(t testing.TB) map[string]func() Decision {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
@@ -40,7 +40,7 @@ func hotPaths(t testing.TB) map[string]func() Decision {
 	return paths
 }
 
-// BenchmarkDecide takes a request from its raw path to the decision.
+// BenchmarkDecide measures decisions from the raw path on.
 func BenchmarkDecide(b *testing.B) {
 	for name, decide := range hotPaths(b) {
 		b.Run(name, func(b *testing.B) {
@@ -54,7 +54,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// malformedTokens are texts that somebody sends who would wear the gate out.
+// malformedTokens returns texts that are costly to refuse if a check comes too late.
 func malformedTokens(env *testEnv) map[string]string {
 	good := env.readerToken(keys.ReaderClaims{UserID: "ann"})
 	header, rest, _ := strings.Cut(good, ".")
@@ -73,7 +73,7 @@ func malformedTokens(env *testEnv) map[string]string {
 	}
 }
 
-// BenchmarkMalformed refuses, where a request comes to it.
+// BenchmarkMalformed measures the refusal of malformed tokens.
 func BenchmarkMalformed(b *testing.B) {
 	env := newTestEnv(b)
 	verifier, now := env.verifier(), env.now()

@@ -8,50 +8,51 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// Ann has the premium pass. What is in it she has as well, from the moment at
-// which it is put in until it is taken out; Bob never has.
+// A grant of a collection includes its members, from the write that adds a member until
+// the write that removes it.
 func TestGrantOfACollectionIncludesItsMembers(t *testing.T) {
 	env := newTestEnv(t)
 	env.records.grant(fakeGrant{Grant: Grant{ID: "g1", SKU: "pass"}, userID: "ann"})
-	visits := func(want Reason) Decision {
+	decide := func(want Reason) Decision {
 		env.want(testRequest{reader: bob}, ReasonNotEntitled)
 		env.waitForCaches()
 		return env.want(testRequest{reader: ann}, want)
 	}
-	visits(ReasonNotEntitled)
-	visits(ReasonNotEntitled)
+	decide(ReasonNotEntitled)
+	decide(ReasonNotEntitled)
 	env.records.setContainers("a1", "bundle", "pass")
 	for range 2 {
-		decision := visits(ReasonEntitled)
+		decision := decide(ReasonEntitled)
 		if decision.SKU != "pass" || decision.Grant != "g1" {
-			t.Errorf("let in by %s, %s", decision.SKU, decision.Grant)
+			t.Errorf("entitled by sku %s, grant %s", decision.SKU, decision.Grant)
 		}
 	}
 	env.want(testRequest{reader: ann, path: "/articles/a2"}, ReasonNotEntitled)
 	env.records.setContainers("a1", "bundle")
-	visits(ReasonNotEntitled)
-	// A sku that the rule names may be in a collection itself.
+	decide(ReasonNotEntitled)
+	// A sku that the rule names may itself be a member.
 	env.records.setContainers("premium", "pass")
-	visits(ReasonEntitled)
+	decide(ReasonEntitled)
 	env.want(testRequest{reader: ann, path: "/articles/a2"}, ReasonEntitled)
-	// The other vendor's pass of this name holds nothing.
+	// Collections belong to a vendor.
 	env.site = NewSite("other", "news", env.site.Rules, PathOptions{}, env.keys)
 	env.want(testRequest{reader: ann}, ReasonNotEntitled)
 }
 
-// What a rule names itself comes first: it says by what the reader is let in.
+// A grant of a sku that the rule names is reported rather than a grant of its
+// collection.
 func TestNamedSKUPrecedesCollections(t *testing.T) {
 	env := newTestEnv(t)
 	env.records.setContainers("premium", "pass")
 	env.records.grant(fakeGrant{Grant: Grant{ID: "g1", SKU: "pass"}, userID: "ann"})
 	env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "a1"}, userID: "ann"})
 	if decision := env.want(testRequest{reader: ann}, ReasonEntitled); decision.SKU != "a1" || decision.Grant != "g2" {
-		t.Errorf("let in by %s, %s", decision.SKU, decision.Grant)
+		t.Errorf("entitled by sku %s, grant %s", decision.SKU, decision.Grant)
 	}
 }
 
-// The times of a grant hold for all that is in its sku, to the millisecond, and
-// the decision says until when it holds.
+// The period of a collection's grant applies to the members, to the millisecond, and
+// bounds the decision.
 func TestGrantPeriodAppliesToCollectionMembers(t *testing.T) {
 	env := newTestEnv(t)
 	env.records.setContainers("a1", "pass")
@@ -67,8 +68,8 @@ func TestGrantPeriodAppliesToCollectionMembers(t *testing.T) {
 	env.want(testRequest{reader: ann}, ReasonNotEntitled)
 }
 
-// Where it cannot be read what a sku is in, who might have it is not let in, and
-// not told that she has it not; who has it by its own name is.
+// If collections cannot be read, a reader with other grants is neither allowed nor
+// denied. A grant of the sku itself is sufficient.
 func TestUnreadableCollections(t *testing.T) {
 	env := newTestEnv(t)
 	env.records.grant(fakeGrant{Grant: Grant{ID: "g1", SKU: "pass"}, userID: "ann"})
@@ -77,7 +78,7 @@ func TestUnreadableCollections(t *testing.T) {
 	if !errors.Is(decision.Err, ErrUnavailable) || !errors.Is(decision.Err, errDown) {
 		t.Errorf("the error is %v", decision.Err)
 	}
-	// Bob has nothing, in whatever it may be.
+	// Without any grant the collections do not matter.
 	env.want(testRequest{reader: bob}, ReasonNotEntitled)
 	env.want(testRequest{}, ReasonLoginRequired)
 	env.subscribe(0, 0)
@@ -87,7 +88,7 @@ func TestUnreadableCollections(t *testing.T) {
 	env.want(testRequest{reader: ann}, ReasonNotEntitled)
 }
 
-// A link opens what it names, and not what is in that: it is a link to a page.
+// A link to a collection's sku does not open the pages of its members.
 func TestLinkDoesNotOpenCollectionMembers(t *testing.T) {
 	env := newTestEnv(t)
 	env.records.setContainers("a1", "pass")
@@ -95,7 +96,7 @@ func TestLinkDoesNotOpenCollectionMembers(t *testing.T) {
 	env.want(testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{ID: "link_2", SKU: "a1"}))}, ReasonSignedLink)
 }
 
-// Collections are read once, until one changes.
+// Collections are read again only after a change.
 func TestContainersAreCached(t *testing.T) {
 	env := newTestEnv(t)
 	env.records.grant(fakeGrant{Grant: Grant{ID: "g1", SKU: "pass"}, userID: "ann"})
@@ -105,8 +106,8 @@ func TestContainersAreCached(t *testing.T) {
 		env.waitForCaches()
 		return env.records.readCount() - before
 	}
-	if first, second := reads(), reads(); first != 3 || second != 0 { // her grants, premium, a1
-		t.Errorf("%d reads, then %d", first, second)
+	if first, second := reads(), reads(); first != 3 || second != 0 { // grants, premium, a1
+		t.Errorf("%d reads, then %d, want 3 and 0", first, second)
 	}
 	env.records.setContainers("a1", "pass")
 	if third, fourth := reads(), reads(); third != 3 || fourth != 0 {

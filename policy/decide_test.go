@@ -11,40 +11,40 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// decideCase is a story that ends in a decision.
+// decideCase is a request with its expected reason.
 type decideCase struct {
 	name string
-	// given prepares the world, and returns the visit.
+	// prepare sets up the environment, and returns the request.
 	prepare func(env *testEnv) testRequest
 	want    Reason
 }
 
-// decideCases end in every reason there is.
+// decideCases cover every reason.
 var decideCases = []decideCase{
-	// Who may have what.
-	{"a public page is for anyone", func(*testEnv) testRequest { return testRequest{path: "/public"} }, ReasonPublic},
-	{"a public page is for whoever's login failed", func(*testEnv) testRequest {
+	// Rules and grants.
+	{"a public page", func(*testEnv) testRequest { return testRequest{path: "/public"} }, ReasonPublic},
+	{"a public page with a rejected credential", func(*testEnv) testRequest {
 		return testRequest{path: "/public/x", reader: Reader{Rejected: true}}
 	}, ReasonPublic},
-	{"a public page is for whoever cannot be judged", func(*testEnv) testRequest {
+	{"a public page with an unverified credential", func(*testEnv) testRequest {
 		return testRequest{path: "/public/x", reader: Reader{Unknown: true}}
 	}, ReasonPublic},
 	{"a public page needs no store", func(env *testEnv) testRequest {
 		env.records.down = errDown
 		return testRequest{path: "/public", reader: ann}
 	}, ReasonPublic},
-	{"a public page takes no notice of links", func(*testEnv) testRequest {
+	{"a public page ignores links", func(*testEnv) testRequest {
 		return testRequest{path: "/public", link: LinkEvidence{Ambiguous: true, Token: "x", Readable: true}}
 	}, ReasonPublic},
-	{"a member's page is for members", func(*testEnv) testRequest { return testRequest{path: "/account", reader: bob} }, ReasonAuthenticated},
-	{"a member's page asks who is there", func(*testEnv) testRequest { return testRequest{path: "/account"} }, ReasonLoginRequired},
-	{"a member's page refuses a failed login", func(*testEnv) testRequest {
+	{"a member's page for an identified reader", func(*testEnv) testRequest { return testRequest{path: "/account", reader: bob} }, ReasonAuthenticated},
+	{"a member's page for an anonymous reader", func(*testEnv) testRequest { return testRequest{path: "/account"} }, ReasonLoginRequired},
+	{"a member's page with a rejected credential", func(*testEnv) testRequest {
 		return testRequest{path: "/account", reader: Reader{Rejected: true}}
 	}, ReasonBadCredential},
-	{"a member's page cannot judge a login without keys", func(*testEnv) testRequest {
+	{"a member's page with an unverified credential", func(*testEnv) testRequest {
 		return testRequest{path: "/account", reader: Reader{Unknown: true}}
 	}, ReasonStoreUnavailable},
-	{"a signed link is no login", func(env *testEnv) testRequest {
+	{"a signed link does not identify a reader", func(env *testEnv) testRequest {
 		return testRequest{path: "/account", link: linkEvidence(env.newLink(keys.LinkClaims{Subject: "ann"}))}
 	}, ReasonLoginRequired},
 	{"a subscriber reads the article", func(env *testEnv) testRequest { env.subscribe(0, 0); return testRequest{reader: ann} }, ReasonEntitled},
@@ -57,8 +57,8 @@ var decideCases = []decideCase{
 		return testRequest{reader: bob}
 	}, ReasonNotEntitled},
 	{"another reader's subscription", func(env *testEnv) testRequest { env.subscribe(0, 0); return testRequest{reader: bob} }, ReasonNotEntitled},
-	{"an article asks who is there", func(*testEnv) testRequest { return testRequest{} }, ReasonLoginRequired},
-	{"an article refuses a failed login", func(*testEnv) testRequest { return testRequest{reader: Reader{Rejected: true}} }, ReasonBadCredential},
+	{"an article for an anonymous reader", func(*testEnv) testRequest { return testRequest{} }, ReasonLoginRequired},
+	{"an article with a rejected credential", func(*testEnv) testRequest { return testRequest{reader: Reader{Rejected: true}} }, ReasonBadCredential},
 	{"an article whose store is down", func(env *testEnv) testRequest {
 		env.subscribe(0, 0)
 		env.records.down = errDown
@@ -87,12 +87,12 @@ var decideCases = []decideCase{
 	{"POST where only GET has a rule", func(*testEnv) testRequest { return testRequest{method: "POST", path: "/form"} }, ReasonNoRule},
 	{"get is not GET", func(*testEnv) testRequest { return testRequest{method: "get", path: "/form"} }, ReasonNoRule},
 	{"a preflight", func(*testEnv) testRequest { return testRequest{method: "OPTIONS", preflight: true} }, ReasonPreflight},
-	{"any other OPTIONS is judged as every request", func(*testEnv) testRequest { return testRequest{method: "OPTIONS"} }, ReasonLoginRequired},
+	{"OPTIONS that is no preflight", func(*testEnv) testRequest { return testRequest{method: "OPTIONS"} }, ReasonLoginRequired},
 	{"OPTIONS where only GET has a rule", func(*testEnv) testRequest { return testRequest{method: "OPTIONS", path: "/form"} }, ReasonNoRule},
 	{"TRACE", func(*testEnv) testRequest { return testRequest{method: "TRACE", path: "/public"} }, ReasonBadMethod},
 	{"CONNECT", func(*testEnv) testRequest { return testRequest{method: "CONNECT", path: "/public"} }, ReasonBadMethod},
 	{"a path with two readings", func(*testEnv) testRequest { return testRequest{path: "/public/../articles/a1"} }, ReasonBadPath},
-	{"a preflight for such a path", func(*testEnv) testRequest {
+	{"a preflight for a path with two readings", func(*testEnv) testRequest {
 		return testRequest{path: "/public//x", method: "OPTIONS", preflight: true}
 	}, ReasonBadPath},
 
@@ -101,10 +101,10 @@ var decideCases = []decideCase{
 	{"a link opens for a reader without subscription", func(env *testEnv) testRequest {
 		return testRequest{reader: bob, link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonSignedLink},
-	{"a link opens though the login failed", func(env *testEnv) testRequest {
+	{"a link opens with a rejected credential", func(env *testEnv) testRequest {
 		return testRequest{reader: Reader{Rejected: true}, link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonSignedLink},
-	{"a link opens though the login cannot be judged", func(env *testEnv) testRequest {
+	{"a link opens with an unverified credential", func(env *testEnv) testRequest {
 		return testRequest{reader: Reader{Unknown: true}, link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonSignedLink},
 	{"HEAD with an uncounted link", func(env *testEnv) testRequest {
@@ -116,18 +116,18 @@ var decideCases = []decideCase{
 	{"a link for another article", func(env *testEnv) testRequest {
 		return testRequest{path: "/articles/a2", link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonLinkOtherResource},
-	{"a link for a sku that the page does not ask for", func(env *testEnv) testRequest {
+	{"a link for a sku that the rule does not name", func(env *testEnv) testRequest {
 		return testRequest{path: "/gold", reader: bob, link: linkEvidence(env.newLink(keys.LinkClaims{SKU: "premium"}))}
 	}, ReasonLinkOtherResource},
-	{"a link after its time", func(env *testEnv) testRequest {
+	{"an expired link", func(env *testEnv) testRequest {
 		token := env.newLink(keys.LinkClaims{})
 		env.advance(time.Hour)
 		return testRequest{link: linkEvidence(token)}
 	}, ReasonLinkExpired},
-	{"a link before its time", func(env *testEnv) testRequest {
+	{"a link that is not valid yet", func(env *testEnv) testRequest {
 		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 61}))}
 	}, ReasonLinkExpired},
-	{"a link a minute before its time", func(env *testEnv) testRequest {
+	{"a link within the clock skew", func(env *testEnv) testRequest {
 		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 60}))}
 	}, ReasonSignedLink},
 	{"a revoked link", func(env *testEnv) testRequest {
@@ -135,17 +135,17 @@ var decideCases = []decideCase{
 		env.records.revokeLink("link_1")
 		return testRequest{reader: bob, link: linkEvidence(token)}
 	}, ReasonLinkRevoked},
-	{"no link at all", func(*testEnv) testRequest { return testRequest{link: linkEvidence("abc")} }, ReasonLinkInvalid},
+	{"a malformed link", func(*testEnv) testRequest { return testRequest{link: linkEvidence("abc")} }, ReasonLinkInvalid},
 	{"a link longer than any token", func(*testEnv) testRequest {
 		return testRequest{link: linkEvidence(string(make([]byte, keys.MaxTokenSize+1)))}
 	}, ReasonLinkInvalid},
-	{"another vendor's link, by a key that we know", func(env *testEnv) testRequest {
+	{"another vendor's link, signed with a known key", func(env *testEnv) testRequest {
 		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{Issuer: "gatefold:other"}))}
 	}, ReasonLinkInvalid},
-	{"a link that the store does not know", func(env *testEnv) testRequest {
+	{"a link without a record", func(env *testEnv) testRequest {
 		return testRequest{link: linkEvidence(signLink(env.t, keys.LinkClaims{}))}
 	}, ReasonLinkInvalid},
-	{"a link whose url is none", func(env *testEnv) testRequest {
+	{"a link with an invalid url", func(env *testEnv) testRequest {
 		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{URL: "news.example/articles/a1"}))}
 	}, ReasonLinkInvalid},
 	{"two links", func(env *testEnv) testRequest {
@@ -162,29 +162,29 @@ var decideCases = []decideCase{
 		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonStoreUnavailable},
 
-	// Which of two reasons is told.
-	{"the failed login, rather than a bad link", func(*testEnv) testRequest {
+	// Precedence of reasons.
+	{"a rejected credential precedes an invalid link", func(*testEnv) testRequest {
 		return testRequest{reader: Reader{Rejected: true}, link: linkEvidence("abc")}
 	}, ReasonBadCredential},
-	{"the missing keys, rather than a bad link", func(*testEnv) testRequest {
+	{"an unverified credential precedes an invalid link", func(*testEnv) testRequest {
 		return testRequest{reader: Reader{Unknown: true}, link: linkEvidence("abc")}
 	}, ReasonStoreUnavailable},
-	{"a bad link, rather than a missing grant", func(*testEnv) testRequest { return testRequest{reader: bob, link: linkEvidence("abc")} }, ReasonLinkInvalid},
-	{"a bad link takes nothing from a subscriber", func(env *testEnv) testRequest {
+	{"an invalid link precedes a missing grant", func(*testEnv) testRequest { return testRequest{reader: bob, link: linkEvidence("abc")} }, ReasonLinkInvalid},
+	{"an invalid link does not affect a subscriber", func(env *testEnv) testRequest {
 		env.subscribe(0, 0)
 		return testRequest{reader: ann, link: linkEvidence("abc")}
 	}, ReasonEntitled},
-	{"two links take nothing from a subscriber", func(env *testEnv) testRequest {
+	{"two links do not affect a subscriber", func(env *testEnv) testRequest {
 		env.subscribe(0, 0)
 		return testRequest{reader: ann, link: LinkEvidence{Token: "abc", Ambiguous: true, Readable: true}}
 	}, ReasonEntitled},
-	{"a bad link takes nothing from the holder of a link cookie", func(env *testEnv) testRequest {
+	{"an invalid link does not affect a link cookie", func(env *testEnv) testRequest {
 		env.newLink(keys.LinkClaims{})
 		link := linkEvidence("abc")
 		link.Redeemed = []RedeemedLink{redeemedLink("link_1")}
 		return testRequest{link: link}
 	}, ReasonSignedLink},
-	{"two links take nothing from the holder of a link cookie", func(env *testEnv) testRequest {
+	{"two links do not affect a link cookie", func(env *testEnv) testRequest {
 		env.newLink(keys.LinkClaims{})
 		return testRequest{link: LinkEvidence{Token: "abc", Ambiguous: true, Readable: true, Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonSignedLink},
@@ -199,20 +199,20 @@ var decideCases = []decideCase{
 		env.newLink(keys.LinkClaims{})
 		return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("other"), redeemedLink("gone"), redeemedLink("link_1")}}}
 	}, ReasonSignedLink},
-	{"a link cookie for another article says nothing", func(env *testEnv) testRequest {
+	{"a link cookie for another article", func(env *testEnv) testRequest {
 		env.newLink(keys.LinkClaims{})
 		return testRequest{path: "/articles/a2", link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonLoginRequired},
-	{"a link cookie for another article says nothing to a reader", func(env *testEnv) testRequest {
+	{"a link cookie for another article, identified reader", func(env *testEnv) testRequest {
 		env.newLink(keys.LinkClaims{})
 		return testRequest{path: "/articles/a2", reader: bob, link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonNotEntitled},
-	{"the cookie of a revoked link says nothing", func(env *testEnv) testRequest {
+	{"the cookie of a revoked link", func(env *testEnv) testRequest {
 		env.newLink(keys.LinkClaims{})
 		env.records.revokeLink("link_1")
 		return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonLoginRequired},
-	{"a link cookie at its end says nothing", func(env *testEnv) testRequest {
+	{"an expired link cookie", func(env *testEnv) testRequest {
 		env.newLink(keys.LinkClaims{})
 		env.advance(30 * time.Minute)
 		return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
@@ -247,13 +247,13 @@ var decideCases = []decideCase{
 		link.Early = true
 		return testRequest{link: link}
 	}, ReasonSignedLink},
-	{"a preview of a counted link sees what anyone sees", func(env *testEnv) testRequest {
+	{"a preview of a counted link", func(env *testEnv) testRequest {
 		return testRequest{link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
 	}, ReasonLoginRequired},
-	{"a preview of a counted link for another article, too", func(env *testEnv) testRequest {
+	{"a preview of a counted link for another article", func(env *testEnv) testRequest {
 		return testRequest{path: "/articles/a2", link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
 	}, ReasonLoginRequired},
-	{"a preview of a counted link whose record cannot be read, too", func(env *testEnv) testRequest {
+	{"a preview of a counted link whose record cannot be read", func(env *testEnv) testRequest {
 		env.records.linksDown = errDown
 		return testRequest{link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
 	}, ReasonLoginRequired},
@@ -268,7 +268,7 @@ func TestDecide(t *testing.T) {
 			if decision.Allow() != c.want.Allows() {
 				t.Errorf("allowed: %t", decision.Allow())
 			}
-			// What was decided once is decided so again, now from memory.
+			// The decision from memory is the same.
 			if env.waitForCaches(); !decision.Link.Token || decision.Link.MaxUses == 0 {
 				env.want(v, c.want)
 			}
@@ -289,7 +289,7 @@ func TestReasons(t *testing.T) {
 	for _, reason := range append(Reasons(), ReasonNone) {
 		name := reason.String()
 		if name == "" || seen[name] {
-			t.Errorf("reason %d has no name of its own: %q", reason, name)
+			t.Errorf("reason %d has no unique name: %q", reason, name)
 		}
 		seen[name] = true
 		allows := slices.Contains([]Reason{ReasonPublic, ReasonAuthenticated, ReasonEntitled, ReasonSignedLink, ReasonPreflight}, reason)
@@ -297,17 +297,17 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s allows: %t", reason, reason.Allows())
 		}
 		if shared := (&Decision{Reason: reason}).Public(); shared != (reason == ReasonPublic || reason == ReasonPreflight) {
-			t.Errorf("%s may be kept by shared caches: %t", reason, shared)
+			t.Errorf("%s is public: %t", reason, shared)
 		}
 		if text, err := reason.MarshalJSON(); err != nil || string(text) != `"`+name+`"` {
 			t.Errorf("%s in JSON: %s, %v", reason, text, err)
 		}
 	}
 	if reason := reasonCount; reason.Allows() || reason.String() != "reason 24" {
-		t.Errorf("a reason that is none: %s, allows: %t", reason, reason.Allows())
+		t.Errorf("an unknown reason: %s, allows: %t", reason, reason.Allows())
 	}
 	if (&Decision{}).Allow() {
-		t.Error("no decision allows")
+		t.Error("the zero Decision allows")
 	}
 }
 
@@ -336,8 +336,7 @@ func TestRefusedMethods(t *testing.T) {
 	}
 }
 
-// Of several reasons to refuse a request the first in the list counts, and no rule
-// is asked.
+// The first refusal in the list counts, and no rule is matched.
 func TestRefusalsComeInOrder(t *testing.T) {
 	env := newTestEnv(t)
 	for _, c := range []struct {
@@ -358,8 +357,7 @@ func TestRefusalsComeInOrder(t *testing.T) {
 	}
 }
 
-// TestOnlyTheUseThatIsNeededIsSpent: a counted link is spent only where nothing
-// else lets the reader in, and an uncounted one never.
+// A counted link is spent only if nothing else allows, and an uncounted one never.
 func TestCountedLinkIsSpentOnlyWhenNeeded(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
@@ -385,17 +383,17 @@ func TestCountedLinkIsSpentOnlyWhenNeeded(t *testing.T) {
 	} {
 		env.decide(c.visit)
 		if spent := env.records.useCount("link_1"); spent != c.spent {
-			t.Fatalf("after %s, %d uses are spent, want %d", c.name, spent, c.spent)
+			t.Fatalf("after %s, %d uses are redeemed, want %d", c.name, spent, c.spent)
 		}
 	}
 	env.want(testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{ID: "free"}))}, ReasonSignedLink)
 	if spent := env.records.useCount("free"); spent != 0 {
-		t.Fatalf("an uncounted link was spent %d times", spent)
+		t.Fatalf("an uncounted link was redeemed %d times", spent)
 	}
 }
 
-// TestIgnoredLink: a request that cannot be a reader's own visit is told apart
-// from one without a link, so that it is never sent to the login page.
+// A link that was ignored is reported, because such a request must not be redirected to
+// the login page.
 func TestIgnoredLink(t *testing.T) {
 	env := newTestEnv(t)
 	counted := env.newLink(keys.LinkClaims{ID: "counted", MaxUses: 1})
@@ -411,7 +409,7 @@ func TestIgnoredLink(t *testing.T) {
 	}
 }
 
-// TestStoreErrorNeverAllows lets each read of every allowed case fail.
+// TestStoreErrorNeverAllows repeats the cases that depend on the store while it fails.
 func TestStoreErrorNeverAllows(t *testing.T) {
 	for _, c := range decideCases {
 		if c.want != ReasonEntitled && c.want != ReasonSignedLink {
@@ -423,13 +421,13 @@ func TestStoreErrorNeverAllows(t *testing.T) {
 			env.records.down = errDown
 			decision := env.want(v, ReasonStoreUnavailable)
 			if !errors.Is(decision.Err, ErrUnavailable) && !errors.Is(decision.Err, errDown) && !v.reader.Unknown {
-				t.Errorf("the error says %v", decision.Err)
+				t.Errorf("the error is %v", decision.Err)
 			}
 		})
 	}
 }
 
-// The readings of one path (see PathOptions).
+// Tests of paths with several readings, see PathOptions.
 
 func newReadingsEnv(t *testing.T) *testEnv {
 	env := newTestEnv(t)
@@ -447,7 +445,7 @@ func newReadingsEnv(t *testing.T) *testEnv {
 func TestEveryReadingOfAPathMustBeAllowed(t *testing.T) {
 	env := newReadingsEnv(t)
 	env.want(testRequest{path: "/wp//x"}, ReasonPublic)
-	// Merged, cut or stripped, this is the administrator's page.
+	// One reading of each path is the administrator's page.
 	for _, path := range []string{"/wp//admin", "/wp/x%2F..", "/wp%2Fadmin", "/wp/admin;x", "/wp/admin;x/y"} {
 		if decision := env.decide(testRequest{path: path}); decision.Allow() {
 			t.Errorf("%s: %s", path, decision.Reason)
@@ -461,27 +459,26 @@ func TestStrictestReadingDecides(t *testing.T) {
 	env := newReadingsEnv(t)
 	env.subscribe(0, 1000)
 	env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "p1", EndsAt: start*1000 + 500}, userID: "ann"})
-	// Whole, "p1/a1" is a content id of rule 4; cut, rule 3 asks for p1.
+	// As one segment, "p1/a1" is a content id of rule 4. As two, rule 3 requires p1.
 	decision := env.want(testRequest{path: "/p/p1%2Fa1", reader: ann}, ReasonEntitled)
 	if decision.Until != start*1000+500 {
-		t.Errorf("the readings together hold until %d", decision.Until-start*1000)
+		t.Errorf("the decision holds until %d", decision.Until-start*1000)
 	}
 	env.records.revoke("g2")
 	env.want(testRequest{path: "/p/p1%2Fa1", reader: ann}, ReasonNotEntitled)
-	// The other reading may be the one that ends first.
+	// The earliest end of all readings counts.
 	env.records.grant(fakeGrant{Grant: Grant{ID: "g3", SKU: "p1", EndsAt: start*1000 + 1500}, userID: "ann"})
 	decision = env.want(testRequest{path: "/p/p1%2Fa1", reader: ann}, ReasonEntitled)
 	if decision.Until != start*1000+1000 {
-		t.Errorf("the readings together hold until %d", decision.Until-start*1000)
+		t.Errorf("the decision holds until %d", decision.Until-start*1000)
 	}
 }
 
-// TestOneReadingsCookieDoesNotPayForAnother: of two readings, one is opened by
-// a cookie and one by a counted link, whose use must be spent.
+// If a cookie opens one reading and a counted link the other, the use is spent.
 func TestEachReadingNeedsItsOwnLink(t *testing.T) {
 	for _, swapped := range []bool{false, true} {
 		env := newReadingsEnv(t)
-		ids := []string{"p1/a1", "a1"} // whole; cut
+		ids := []string{"p1/a1", "a1"} // one segment; two segments
 		if swapped {
 			slices.Reverse(ids)
 		}
@@ -491,14 +488,13 @@ func TestEachReadingNeedsItsOwnLink(t *testing.T) {
 		link.Redeemed = []RedeemedLink{redeemedLink("held")}
 		env.want(testRequest{path: "/p/p1%2Fa1", link: link}, ReasonSignedLink)
 		if spent := env.records.useCount("counted"); spent != 1 {
-			t.Errorf("swapped: %t: the page was let in for %d uses", swapped, spent)
+			t.Errorf("swapped: %t: %d uses were redeemed, want 1", swapped, spent)
 		}
 		env.want(testRequest{path: "/p/p1%2Fa1", link: link}, ReasonLinkUsedUp)
 	}
 }
 
-// TestDecisionUntil: a decision names the moment from which it may be another,
-// and is the same until just before.
+// The decision is the same until just before Until, and differs from then on.
 func TestDecisionUntil(t *testing.T) {
 	const never = math.MaxInt64 - start*1000
 	both := func(env *testEnv) { // g1 ends at 1000, g2 is from 500 to 2000
@@ -513,19 +509,19 @@ func TestDecisionUntil(t *testing.T) {
 		{"a public page", func(*testEnv) testRequest { return testRequest{path: "/public"} }, never},
 		{"a member's page", func(*testEnv) testRequest { return testRequest{path: "/account", reader: bob} }, never},
 		{"no rule", func(*testEnv) testRequest { return testRequest{path: "/elsewhere"} }, never},
-		{"nobody is there", func(*testEnv) testRequest { return testRequest{} }, never},
+		{"an anonymous reader", func(*testEnv) testRequest { return testRequest{} }, never},
 		{"no grant", func(*testEnv) testRequest { return testRequest{reader: bob} }, never},
 		{"a grant without end", func(env *testEnv) testRequest { env.subscribe(0, 0); return testRequest{reader: ann} }, never},
 		{"a grant that ends", func(env *testEnv) testRequest { env.subscribe(0, 1000); return testRequest{reader: ann} }, 1000},
 		{"a grant that begins", func(env *testEnv) testRequest { env.subscribe(700, 1000); return testRequest{reader: ann} }, 700},
-		{"a grant that is over", func(env *testEnv) testRequest { env.subscribe(-700, -1); return testRequest{reader: ann} }, never},
-		{"a grant before another takes over", func(env *testEnv) testRequest { both(env); return testRequest{reader: ann} }, 500},
-		{"the one that took over", func(env *testEnv) testRequest {
+		{"a grant that has ended", func(env *testEnv) testRequest { env.subscribe(-700, -1); return testRequest{reader: ann} }, never},
+		{"a grant before a later one starts", func(env *testEnv) testRequest { both(env); return testRequest{reader: ann} }, 500},
+		{"the later grant", func(env *testEnv) testRequest {
 			both(env)
 			env.advance(500 * time.Millisecond)
 			return testRequest{reader: ann}
 		}, 2000},
-		{"a grant before one of a sku that is asked for first", func(env *testEnv) testRequest {
+		{"a grant before one of the sku that the rule names first", func(env *testEnv) testRequest {
 			env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "a1"}, userID: "ann"})
 			env.subscribe(300, 0)
 			return testRequest{reader: ann}
@@ -543,15 +539,15 @@ func TestDecisionUntil(t *testing.T) {
 			env.advance(time.Hour)
 			return testRequest{link: linkEvidence(token)}
 		}, never},
-		{"a link that is none", func(*testEnv) testRequest { return testRequest{link: linkEvidence("abc")} }, never},
-		{"a link before its time, whenever that is", func(env *testEnv) testRequest {
+		{"a malformed link", func(*testEnv) testRequest { return testRequest{link: linkEvidence("abc")} }, never},
+		{"a link that is not valid yet", func(env *testEnv) testRequest {
 			return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 61}))}
 		}, 0},
 		{"a link cookie", func(env *testEnv) testRequest {
 			env.newLink(keys.LinkClaims{})
 			return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 		}, 1800_000},
-		{"a link cookie of a short link", func(env *testEnv) testRequest {
+		{"a link cookie of a link that expires first", func(env *testEnv) testRequest {
 			env.newLink(keys.LinkClaims{ExpiresAt: start + 60})
 			return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 		}, 60_000},
@@ -574,18 +570,17 @@ func TestDecisionUntil(t *testing.T) {
 			}
 			env.clock.Set(time.UnixMilli(before.Until - 1))
 			if last := env.decide(v); !sameAnswer(&before, &last) {
-				t.Errorf("just before, it is %+v, not %+v", last, before)
+				t.Errorf("just before Until: %+v, want %+v", last, before)
 			}
 			env.clock.Set(time.UnixMilli(before.Until))
 			if after := env.decide(v); sameAnswer(&before, &after) {
-				t.Errorf("from then on, it is still %+v", after)
+				t.Errorf("at Until: still %+v", after)
 			}
 		})
 	}
 }
 
-// TestDecisionParam: a parameter is what the path captured, unless the rule
-// states it.
+// A parameter is the captured segment, unless the rule has an argument of that name.
 func TestDecisionParam(t *testing.T) {
 	env := newTestEnv(t)
 	decision := env.decide(testRequest{path: "/articles/a%2B1/comments"})
@@ -593,7 +588,7 @@ func TestDecisionParam(t *testing.T) {
 		t.Errorf("captured %q, %t", id, ok)
 	}
 	if _, ok := decision.Param("sku"); ok {
-		t.Error("a parameter that nothing sets")
+		t.Error("a parameter without a capture or an argument")
 	}
 	decision = env.decide(testRequest{path: "/elsewhere"})
 	if _, ok := decision.Param("publisherContentId"); ok {

@@ -33,7 +33,7 @@ func TestSelf(t *testing.T) {
 		env.want(testRequest{path: path}, ReasonLoginRequired)
 		env.want(testRequest{path: path, reader: Reader{UserID: "mallory"}}, ReasonNotEntitled)
 	}
-	// An id is compared letter by letter, and no other identifier counts.
+	// Ids are compared exactly, and other identifiers are not compared.
 	for _, reader := range []Reader{{UserID: "Ann"}, {UserID: "x", Email: "ann"}, {UserID: "x", PublisherUserID: "ann"}} {
 		env.want(testRequest{path: "/users/ann", reader: reader}, ReasonNotEntitled)
 	}
@@ -44,7 +44,7 @@ func TestSelf(t *testing.T) {
 	}
 }
 
-// DjaoApp's code 15, for readers who have their plans themselves.
+// DjaoApp's code 15, for readers who subscribe themselves.
 func TestSubscribed(t *testing.T) {
 	env := newTestEnv(t)
 	env.setRules(
@@ -61,13 +61,13 @@ func TestSubscribed(t *testing.T) {
 	env.subscribe(0, 0)
 	for _, path := range allowed {
 		if d := env.want(testRequest{path: path, reader: ann}, ReasonEntitled); d.SKU != "premium" || d.Grant == "" {
-			t.Errorf("%s: let in by %q, %q", path, d.SKU, d.Grant)
+			t.Errorf("%s: entitled by sku %q, grant %q", path, d.SKU, d.Grant)
 		}
 	}
 	for _, path := range denied {
 		env.want(testRequest{path: path, reader: ann}, ReasonNotEntitled)
 	}
-	// A link opens no such page.
+	// Links do not open such a page.
 	env.want(testRequest{path: "/plan", link: LinkEvidence{Token: "x", Readable: true, Spendable: true}}, ReasonLoginRequired)
 	for _, bad := range []string{`15/{"brokers":["abc"]}`, `15/{"roledescription":"manager"}`, `15/{"plan":7}`, `15/{"profile":"{other}"}`} {
 		if _, err := CompileRules([]Rule{parseRule(t, "/x", bad)}, StandardOperators()); err == nil {
@@ -76,7 +76,7 @@ func TestSubscribed(t *testing.T) {
 	}
 }
 
-// A subscription that begins or ends decides from that moment on.
+// A subscription counts from its begin until its end.
 func TestSubscribedInTime(t *testing.T) {
 	env := newTestEnv(t)
 	env.setRules(parseRule(t, "/any", "15"))
@@ -89,16 +89,16 @@ func TestSubscribedInTime(t *testing.T) {
 	}
 }
 
-// What cannot be answered is refused, and the refusal says what it asks for.
+// An operator that does not exist here is refused, and the error says what it asks for.
 func TestUnsupportedDjaoAppOperators(t *testing.T) {
-	known := map[int]bool{0: true, 1: true, 15: true}
+	supported := map[int]bool{0: true, 1: true, 15: true}
 	for code := range 19 {
 		_, err := CompileRules([]Rule{parseRule(t, "/x", fmt.Sprint(code))}, StandardOperators())
 		switch {
-		case known[code] && err != nil:
+		case supported[code] && err != nil:
 			t.Errorf("%d: %v", code, err)
-		case !known[code] && (!errors.Is(err, ErrUnknownOperator) || !strings.Contains(err.Error(), "it asks ")):
-			t.Errorf("%d is accepted, or nobody says why not: %v", code, err)
+		case !supported[code] && (!errors.Is(err, ErrUnknownOperator) || !strings.Contains(err.Error(), "it asks ")):
+			t.Errorf("%d: the error is %v, want ErrUnknownOperator with what it asks", code, err)
 		}
 	}
 	if _, err := CompileRules([]Rule{parseRule(t, "/x", "19")}, StandardOperators()); err == nil || !strings.Contains(err.Error(), "known are") {

@@ -24,10 +24,10 @@ import (
 	"github.com/gatefold/gatefold/keys/keystest"
 )
 
-// newsDomain is a publisher: the host of the world's site.
+// newsDomain is a publisher domain: the host of the test site.
 const newsDomain = "news.example"
 
-// signer is somebody who signs for a publisher.
+// signer holds the key of a publisher, or of a forger.
 type signer struct {
 	private *ecdsa.PrivateKey
 	kid     string
@@ -45,7 +45,7 @@ func newSigner() *signer {
 	return &signer{private, base64.RawURLEncoding.EncodeToString(thumbprint)}
 }
 
-// The signers of all worlds: making keys takes time.
+// The signers of all tests: generating keys is slow.
 var editor, successor, forger = newSigner(), newSigner(), newSigner()
 
 func (s *signer) pem() string {
@@ -67,8 +67,8 @@ func (s *signer) sign(header, payload string) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-// share mints a share token of news.example for article a1, with more claims,
-// which replace those that there are.
+// share signs a share token of news.example for article a1. More replaces claims, or
+// removes those that are nil.
 func (s *signer) share(more map[string]any) string {
 	claims := map[string]any{
 		"type": "dca-share", "domain": newsDomain, "resourceId": "a1", "contentNames": []string{"bodytext"},
@@ -86,45 +86,46 @@ func (s *signer) share(more map[string]any) string {
 	return s.sign(fmt.Sprintf(`{"alg":"ES256","typ":"JWT","kid":%q}`, s.kid), string(payload))
 }
 
-// link mints a link in our own format.
+// link signs a link of news.example in our own format, with more JSON members.
 func (s *signer) link(more string) string {
 	return s.sign(`{"alg":"ES256","typ":"gatefold-link+jwt"}`,
 		fmt.Sprintf(`{"iss":"news.example","jti":"link_9","iat":%d,"exp":%d%s}`, start, start+3600, more))
 }
 
-// shared is what a reader's own GET with a publisher's token carries.
+// shareEvidence returns the links of a page view with a publisher's token in the query.
 func shareEvidence(token string) LinkEvidence {
 	evidence := linkEvidence(token)
 	evidence.Share = true
 	return evidence
 }
 
-// trust makes the vendor trust news.example, by the editor's key.
+// trustEditor makes the vendor trust news.example with the editor's key.
 func (env *testEnv) trustEditor(allowed ...string) {
 	env.setDomains(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem(), AllowedResourceIDs: allowed}}})
 }
 
-// trusts changes whom the vendor trusts, and publishes it as the API does.
+// setDomains changes the vendor's trusted domains and refreshes the policy, as the API
+// does.
 func (env *testEnv) setDomains(domains Domains) {
 	env.t.Helper()
 	env.records.commit(Invalidation{Shared: true}, func() { env.records.domains["acme"] = domains })
 	must(env.t, env.policy.RefreshDomains(context.Background(), "acme"))
 }
 
-// publisherPass is the cookie of a publisher's link.
+// redeemedPublisherLink returns a redeemed link of news.example.
 func redeemedPublisherLink(id string) RedeemedLink {
 	return RedeemedLink{Issuer: newsDomain, ID: id, ExpiresAt: start + 1800}
 }
 
 func init() { decideCases = append(decideCases, publisherCases...) }
 
-// publisherCases end in every reason that a publisher's link can have.
+// publisherCases cover every reason that a publisher's link can have.
 var publisherCases = []decideCase{
 	{"a share token opens its article", func(env *testEnv) testRequest {
 		env.trustEditor()
 		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonSignedLink},
-	{"on a port of its host, too", func(env *testEnv) testRequest {
+	{"a share token on another port of its host", func(env *testEnv) testRequest {
 		env.trustEditor()
 		return testRequest{host: "NEWS.example:8443", link: shareEvidence(editor.share(nil))}
 	}, ReasonSignedLink},
@@ -132,11 +133,11 @@ var publisherCases = []decideCase{
 		env.trustEditor()
 		return testRequest{link: linkEvidence(editor.link(`,"publisherContentId":"a1"`))}
 	}, ReasonSignedLink},
-	{"the same in the publishers' parameter", func(env *testEnv) testRequest {
+	{"a link in our own format in the publishers' parameter", func(env *testEnv) testRequest {
 		env.trustEditor()
 		return testRequest{link: shareEvidence(editor.link(`,"publisherContentId":"a1"`))}
 	}, ReasonSignedLink},
-	{"a publisher's link that a url narrows", func(env *testEnv) testRequest {
+	{"a publisher's link whose url has another query", func(env *testEnv) testRequest {
 		env.trustEditor()
 		return testRequest{query: "a=1", link: linkEvidence(editor.link(`,"publisherContentId":"a1","url":"https://news.example/articles/a1?a=2"`))}
 	}, ReasonLinkOtherResource},
@@ -160,32 +161,32 @@ var publisherCases = []decideCase{
 		env.trustEditor()
 		return testRequest{path: "/gold", link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkOtherResource},
-	{"a publisher of another host", func(env *testEnv) testRequest {
+	{"a share token on another host", func(env *testEnv) testRequest {
 		env.trustEditor()
 		return testRequest{host: "other.example", link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkOtherSite},
-	{"a publisher whom the site names", func(env *testEnv) testRequest {
+	{"a share token of a share_domain", func(env *testEnv) testRequest {
 		env.trustEditor()
 		env.site.ShareDomains = []string{newsDomain}
 		return testRequest{host: "other.example", link: shareEvidence(editor.share(nil))}
 	}, ReasonSignedLink},
-	{"a subdomain is another host", func(env *testEnv) testRequest {
+	{"a share token on a subdomain", func(env *testEnv) testRequest {
 		env.trustEditor()
 		return testRequest{host: "www.news.example", link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkOtherSite},
-	{"a resource that the domain may not speak for", func(env *testEnv) testRequest {
+	{"a share token for a resource that is not allowed", func(env *testEnv) testRequest {
 		env.trustEditor("a2", "prefix:b*")
 		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkNotAllowed},
-	{"and in our own format", func(env *testEnv) testRequest {
+	{"a link in our own format for a resource that is not allowed", func(env *testEnv) testRequest {
 		env.trustEditor("a2")
 		return testRequest{link: linkEvidence(editor.link(`,"publisherContentId":"a1"`))}
 	}, ReasonLinkNotAllowed},
-	{"a resource that it may speak for", func(env *testEnv) testRequest {
+	{"a share token for an allowed resource", func(env *testEnv) testRequest {
 		env.trustEditor("prefix:a*")
 		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonSignedLink},
-	{"nobody is trusted", func(*testEnv) testRequest { return testRequest{link: shareEvidence(editor.share(nil))} }, ReasonLinkUntrusted},
+	{"no domain is trusted", func(*testEnv) testRequest { return testRequest{link: shareEvidence(editor.share(nil))} }, ReasonLinkUntrusted},
 	{"another domain is trusted", func(env *testEnv) testRequest {
 		env.setDomains(Domains{Trusted: []*TrustedDomain{{Domain: "other.example", SigningKeyPEM: editor.pem()}}})
 		return testRequest{link: shareEvidence(editor.share(nil))}
@@ -202,7 +203,7 @@ var publisherCases = []decideCase{
 		env.trustEditor()
 		return testRequest{link: shareEvidence(forger.share(nil))}
 	}, ReasonLinkInvalid},
-	{"a domain in another case", func(env *testEnv) testRequest {
+	{"a domain in upper case", func(env *testEnv) testRequest {
 		env.trustEditor()
 		return testRequest{link: shareEvidence(editor.share(map[string]any{"domain": "News.example"}))}
 	}, ReasonLinkInvalid},
@@ -211,7 +212,7 @@ var publisherCases = []decideCase{
 		env.advance(time.Hour)
 		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkExpired},
-	{"a share token of the future", func(env *testEnv) testRequest {
+	{"a share token issued in the future", func(env *testEnv) testRequest {
 		env.trustEditor()
 		return testRequest{link: shareEvidence(editor.share(map[string]any{"iat": start + 61}))}
 	}, ReasonLinkExpired},
@@ -229,12 +230,12 @@ var publisherCases = []decideCase{
 		env.records.domainsDown = errDown
 		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonStoreUnavailable},
-	{"the record cannot be read", func(env *testEnv) testRequest {
+	{"the link's record cannot be read", func(env *testEnv) testRequest {
 		env.trustEditor()
 		env.records.linksDown = errDown
 		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonStoreUnavailable},
-	{"the record cannot be written", func(env *testEnv) testRequest {
+	{"the link's record cannot be written", func(env *testEnv) testRequest {
 		env.trustEditor()
 		env.records.redeemDown = errDown
 		return testRequest{link: shareEvidence(editor.share(nil))}
@@ -251,12 +252,12 @@ var publisherCases = []decideCase{
 		link.Spendable = false
 		return testRequest{link: link}
 	}, ReasonLoginRequired},
-	{"two links with one id", func(env *testEnv) testRequest {
+	{"two share tokens with one id", func(env *testEnv) testRequest {
 		env.trustEditor()
 		env.want(testRequest{link: shareEvidence(editor.share(nil))}, ReasonSignedLink)
 		return testRequest{path: "/articles/a2", link: shareEvidence(editor.share(map[string]any{"resourceId": "a2"}))}
 	}, ReasonLinkInvalid},
-	{"the same id with more uses", func(env *testEnv) testRequest {
+	{"a share token with the id of another and more uses", func(env *testEnv) testRequest {
 		env.trustEditor()
 		env.want(testRequest{link: shareEvidence(editor.share(map[string]any{"maxUses": 1}))}, ReasonSignedLink)
 		return testRequest{link: shareEvidence(editor.share(map[string]any{"maxUses": 1000}))}
@@ -276,15 +277,15 @@ var publisherCases = []decideCase{
 	}, ReasonSignedLink},
 }
 
-// What a link's token names of the resource goes on to the origin: with the
-// token, and with the cookie that it was exchanged for.
+// The decision contains what a publisher's link names of the resource, by its token and
+// by the link cookie.
 func TestDecisionHoldsPublisherContents(t *testing.T) {
 	env := newTestEnv(t)
 	env.trustEditor()
 	for range 2 {
 		decision := env.want(testRequest{link: shareEvidence(editor.share(map[string]any{"contentNames": []string{"bodytext", "sidebar"}}))}, ReasonSignedLink)
 		if !slices.Equal(decision.ContentNames, []string{"bodytext", "sidebar"}) || decision.Scopes != nil {
-			t.Errorf("by the token: %v, %v", decision.ContentNames, decision.Scopes)
+			t.Errorf("token: content names %v, scopes %v", decision.ContentNames, decision.Scopes)
 		}
 		env.waitForCaches()
 	}
@@ -292,13 +293,12 @@ func TestDecisionHoldsPublisherContents(t *testing.T) {
 	env.want(testRequest{link: scoped}, ReasonSignedLink)
 	decision := env.want(testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedPublisherLink("share_2")}}}, ReasonSignedLink)
 	if !slices.Equal(decision.Scopes, []string{"premium"}) || decision.ContentNames != nil || decision.Link.Token {
-		t.Errorf("by the cookie: %v, %v", decision.ContentNames, decision.Scopes)
+		t.Errorf("cookie: content names %v, scopes %v", decision.ContentNames, decision.Scopes)
 	}
 }
 
-// The vendor trusts a publisher no more, or his key, or less of him. It counts at
-// once: for tokens that were verified a moment ago, and for cookies that they
-// were exchanged for.
+// A change of the trusted domain, of its keys or of its allowed resources applies to
+// the next request, for cached tokens and for link cookies alike.
 func TestTrustChangesApplyAtOnce(t *testing.T) {
 	trusted := TrustedDomain{Domain: newsDomain, SigningKeyPEM: editor.pem()}
 	with := func(change func(*TrustedDomain)) Domains {
@@ -310,11 +310,11 @@ func TestTrustChangesApplyAtOnce(t *testing.T) {
 		after Domains
 		want  Reason
 	}{
-		"the domain is removed":           {Domains{}, ReasonLinkUntrusted},
-		"another key":                     {with(func(d *TrustedDomain) { d.SigningKeyPEM = successor.pem() }), ReasonLinkInvalid},
-		"other resources":                 {with(func(d *TrustedDomain) { d.AllowedResourceIDs = []string{"a2"} }), ReasonLinkNotAllowed},
-		"the key is denied":               {Domains{Trusted: []*TrustedDomain{&trusted}, DeniedKeys: []string{editor.kid}}, ReasonLinkInvalid},
-		"one more key, and nothing wrong": {with(func(d *TrustedDomain) { d.SigningKeyPEM += successor.pem() }), ReasonSignedLink},
+		"the domain is removed": {Domains{}, ReasonLinkUntrusted},
+		"another key":           {with(func(d *TrustedDomain) { d.SigningKeyPEM = successor.pem() }), ReasonLinkInvalid},
+		"other resources":       {with(func(d *TrustedDomain) { d.AllowedResourceIDs = []string{"a2"} }), ReasonLinkNotAllowed},
+		"the key is denied":     {Domains{Trusted: []*TrustedDomain{&trusted}, DeniedKeys: []string{editor.kid}}, ReasonLinkInvalid},
+		"a key is added":        {with(func(d *TrustedDomain) { d.SigningKeyPEM += successor.pem() }), ReasonSignedLink},
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := newTestEnv(t)
@@ -336,8 +336,8 @@ func TestTrustChangesApplyAtOnce(t *testing.T) {
 	}
 }
 
-// Another node changes whom the vendor trusts: here nothing is heard of it but that
-// something shared changed, and the next request is decided by it.
+// Another node changes the trusted domains. This node receives an invalidation only,
+// and decides the next request by the new domains.
 func TestTrustChangedByAnotherNode(t *testing.T) {
 	env := newTestEnv(t)
 	env.trustEditor()
@@ -350,7 +350,7 @@ func TestTrustChangedByAnotherNode(t *testing.T) {
 	env.records.commit(Invalidation{Shared: true}, func() {
 		env.records.domains["acme"] = Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
 	})
-	// As long as nothing changes nothing is read.
+	// Without a change nothing is read.
 	for range 3 {
 		env.want(testRequest{link: token}, ReasonSignedLink)
 		env.waitForCaches()
@@ -359,13 +359,13 @@ func TestTrustChangedByAnotherNode(t *testing.T) {
 	for range 10 {
 		env.want(testRequest{link: token}, ReasonSignedLink)
 	}
-	if got := env.records.readCount(); got > reads+2 { // the cache may have dropped something
-		t.Errorf("%d reads for what is in memory", got-reads)
+	if got := env.records.readCount(); got > reads+2 { // the cache may drop entries
+		t.Errorf("%d reads of cached records", got-reads)
 	}
 }
 
-// A browser that redeemed a link on the publisher's host asks another host of the
-// site with the same cookie: the publisher does not speak for that one.
+// A link cookie does not open pages on another host of the site, for which the
+// publisher's domain may not speak.
 func TestLinkCookieOnAnotherHost(t *testing.T) {
 	env := newTestEnv(t)
 	env.trustEditor()
@@ -375,8 +375,8 @@ func TestLinkCookieOnAnotherHost(t *testing.T) {
 	env.want(testRequest{host: "other.example", link: cookie}, ReasonLoginRequired)
 }
 
-// A key is gone from the publisher's set. It counts from the next refresh on,
-// also for what was remembered.
+// A key that is removed from the publisher's set is refused from the next refresh on,
+// also for cached tokens.
 func TestRemovedKeyInvalidatesCachedTokens(t *testing.T) {
 	env := newTestEnv(t)
 	env.host.Serve(keySet(editor))
@@ -390,7 +390,7 @@ func TestRemovedKeyInvalidatesCachedTokens(t *testing.T) {
 	fetches := env.host.Count()
 	env.want(testRequest{link: token}, ReasonSignedLink)
 	if env.host.Count() != fetches || fetches != 1 {
-		t.Errorf("there were %d fetches, then %d", fetches, env.host.Count())
+		t.Errorf("%d fetches, then %d, want 1", fetches, env.host.Count())
 	}
 	env.host.Serve(keySet(successor))
 	remote, err := env.sets.Watch(keys.KeySetLocation{URL: jwksURI})
@@ -399,7 +399,7 @@ func TestRemovedKeyInvalidatesCachedTokens(t *testing.T) {
 	env.want(testRequest{link: token}, ReasonLinkInvalid)
 	env.want(testRequest{link: cookie}, ReasonLoginRequired)
 
-	// The host is gone, and with it, in the end, the keys: the answer is unknown.
+	// Without a refresh the keys become unusable in the end: the decision is unknown.
 	env.want(testRequest{link: shareEvidence(successor.share(map[string]any{"jti": "share_2", "exp": start + 1_000_000}))}, ReasonSignedLink)
 	env.host.Close()
 	env.advance(26 * time.Hour)
@@ -407,8 +407,8 @@ func TestRemovedKeyInvalidatesCachedTokens(t *testing.T) {
 	env.want(testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{{Issuer: newsDomain, ID: "share_2", ExpiresAt: start + 1_000_000}}}}, ReasonKeysUnavailable)
 }
 
-// Readers' tokens by keys that are fetched: what is remembered ends with the key,
-// and only a token by this issuer asks for newer keys.
+// Cached results of fetched keys end with the key. Only a token that names the issuer
+// causes a fetch.
 func TestReaderTokensWithFetchedKeys(t *testing.T) {
 	env := newTestEnv(t)
 	env.host.Serve(keySet(editor))
@@ -422,7 +422,7 @@ func TestReaderTokensWithFetchedKeys(t *testing.T) {
 	}
 	_, err = env.policy.Reader(t.Context(), &verifier, token(successor, "https://elsewhere.example"), env.now())
 	if err == nil || env.host.Count() != 0 {
-		t.Errorf("somebody else's token: %v, and %d fetches", err, env.host.Count())
+		t.Errorf("a token of another issuer: %v, and %d fetches", err, env.host.Count())
 	}
 	for range 2 {
 		reader, err := env.policy.Reader(t.Context(), &verifier, token(editor, "https://id.example"), env.now())
@@ -438,12 +438,12 @@ func TestReaderTokensWithFetchedKeys(t *testing.T) {
 		env.waitForCaches()
 	}
 	if got := env.host.Count(); got != 1 {
-		t.Errorf("there were %d fetches", got)
+		t.Errorf("%d fetches, want 1", got)
 	}
 	env.host.Serve(keySet(successor))
 	must(t, remote.Refresh(t.Context()))
 	if _, err := env.policy.Reader(t.Context(), &verifier, raw, env.now()); err == nil {
-		t.Error("a token of a removed key is remembered as good")
+		t.Error("a cached token of a removed key is accepted")
 	}
 }
 

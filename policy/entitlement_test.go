@@ -11,7 +11,7 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// TestWindowIsHalfOpen: startsAt counts, endsAt does not.
+// A grant counts at startsAt, and not at endsAt.
 func TestGrantPeriodIsHalfOpen(t *testing.T) {
 	for _, c := range []struct {
 		from, to, now int64
@@ -27,7 +27,7 @@ func TestGrantPeriodIsHalfOpen(t *testing.T) {
 		{100, 0, 100, true, never},
 		{0, 0, 1, true, never},
 		{200, 200, 200, false, never}, // empty
-		{200, 100, 150, false, never}, // the wrong way round
+		{200, 100, 150, false, never}, // ends before it starts
 		{-200, -100, -150, true, -100},
 	} {
 		e := NewEntitlements([]Grant{{ID: "g", SKU: "premium", Active: true, StartsAt: c.from, EndsAt: c.to}})
@@ -48,20 +48,20 @@ func TestGrantWithoutEffect(t *testing.T) {
 		"the grant or its list is not ACTIVE": {ID: "g", SKU: "premium"},
 		"no sku":                              {ID: "g", Active: true},
 		"another sku":                         {ID: "g", SKU: "premium ", Active: true},
-		"a sku in other letters":              {ID: "g", SKU: "Premium", Active: true},
+		"a sku in another case":               {ID: "g", SKU: "Premium", Active: true},
 	} {
 		if _, _, ok := NewEntitlements([]Grant{grant}).Has("premium", 1); ok {
-			t.Errorf("%s: it gives premium", name)
+			t.Errorf("%s: the reader has premium", name)
 		}
 	}
 	if _, _, ok := NewEntitlements([]Grant{{ID: "g", Active: true}}).Has("", 1); ok {
-		t.Error("no sku gives no sku")
+		t.Error("a grant without a sku gives the empty sku")
 	}
 	var none *Entitlements
 	if _, until, ok := none.Has("premium", 1); ok || until != never {
-		t.Error("nothing gives premium")
+		t.Error("nil entitlements include premium")
 	}
-	none.Each(1, func(string, string, int64, int64) bool { t.Error("nothing holds a grant"); return true })
+	none.Each(1, func(string, string, int64, int64) bool { t.Error("nil entitlements include a grant"); return true })
 }
 
 func TestEachIsInOrderAndStops(t *testing.T) {
@@ -81,8 +81,8 @@ func TestEachIsInOrderAndStops(t *testing.T) {
 	}
 }
 
-// TestEntitlementsEqualALinearScan holds Has against its definition, and its
-// until against every moment there is.
+// TestEntitlementsEqualALinearScan compares Has with a scan of the grants, and checks
+// until at every later moment.
 func TestEntitlementsEqualALinearScan(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
@@ -114,10 +114,10 @@ func TestEntitlementsEqualALinearScan(t *testing.T) {
 		for now := range answers {
 			grant, until, ok := e.Has("a", int64(now))
 			if (answer{grant, ok}) != answers[now] {
-				t.Fatalf("%+v at %d: %s %t, want %+v", grants, now, grant, ok, answers[now])
+				t.Fatalf("%+v at %d: %s, %t, want %+v", grants, now, grant, ok, answers[now])
 			}
 			if until <= int64(now) {
-				t.Fatalf("%+v at %d: until %d, which is over", grants, now, until)
+				t.Fatalf("%+v at %d: until %d, which is in the past", grants, now, until)
 			}
 			for later := now; later < len(answers) && int64(later) < until; later++ {
 				if answers[later] != answers[now] {
@@ -130,8 +130,8 @@ func TestEntitlementsEqualALinearScan(t *testing.T) {
 
 func endOf(g Grant) int64 { return cmp.Or(g.EndsAt, never) }
 
-// TestGrantMatchesByAnyIdentifier: one that fits is enough, whatever the others
-// say; and each of them makes what was remembered stale.
+// One matching identifier is sufficient, and a change by any of them invalidates cached
+// grants.
 func TestGrantMatchesByAnyIdentifier(t *testing.T) {
 	for name, g := range map[string]fakeGrant{
 		"user id":           {userID: "ann"},
@@ -153,8 +153,8 @@ func TestGrantMatchesByAnyIdentifier(t *testing.T) {
 	}
 }
 
-// TestUnverifiedEmailIdentifiesNobody: whoever can register with an address at
-// the publisher's login could else read what its owner pays for.
+// Anyone may be able to register another person's address at the issuer, so an
+// unverified address must not match grants.
 func TestUnverifiedEmailIdentifiesNoReader(t *testing.T) {
 	env := newTestEnv(t)
 	env.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "premium"}, email: "ann@example.org"})
@@ -169,16 +169,16 @@ func TestUnverifiedEmailIdentifiesNoReader(t *testing.T) {
 	}
 }
 
-// TestLowerEmail: only ASCII letters, because whoever folds more gives one
-// mailbox what belongs to another.
+// Only ASCII letters are folded: other addresses that differ in case may be different
+// mailboxes.
 func TestLowerEmail(t *testing.T) {
 	for address, want := range map[string]string{
 		"":                        "",
 		"ann@example.org":         "ann@example.org",
 		"Ann.B@EXAMPLE.org":       "ann.b@example.org",
 		"AZaz09[`{@x":             "azaz09[`{@x",
-		"\u212Aim@example.org":    "\u212Aim@example.org", // the Kelvin sign is no k
-		"\u0130an@example.org":    "\u0130an@example.org", // nor a dotted capital I an i
+		"\u212Aim@example.org":    "\u212Aim@example.org", // the Kelvin sign
+		"\u0130an@example.org":    "\u0130an@example.org", // dotted capital I
 		"\u0131an@example.org":    "\u0131an@example.org",
 		"M\u00DCLLER@example.org": "m\u00DCller@example.org",
 		"stra\u00DFe@x":           "stra\u00DFe@x",

@@ -9,8 +9,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// What is explained is what is decided: for any reader, page and link, and
-// without spending anything.
+// Explain returns the decision of Decide for any reader, page and link, and redeems
+// nothing.
 func TestExplainEqualsDecide(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
@@ -20,7 +20,7 @@ func TestExplainEqualsDecide(t *testing.T) {
 		linkEvidence(counted), linkEvidence(env.newLink(keys.LinkClaims{ID: "open"})),
 		linkEvidence(env.newLink(keys.LinkClaims{ID: "other", PublisherContentID: "zz"})),
 		linkEvidence(env.newLink(keys.LinkClaims{ID: "ended", ExpiresAt: start + 1})),
-		linkEvidence("garbage"),
+		linkEvidence("malformed"),
 		{Token: counted, Readable: true},
 		{Redeemed: []RedeemedLink{redeemedLink("open")}},
 		{Ambiguous: true},
@@ -34,7 +34,7 @@ func TestExplainEqualsDecide(t *testing.T) {
 		v := testRequest{
 			method: []string{"GET", "POST"}[random.IntN(2)],
 			path:   []string{"/articles/a1", "/articles/zz", "/gold", "/account", "/public", "/form", "/none"}[random.IntN(7)],
-			reader: []Reader{{}, {UserID: "u1"}, {UserID: "nobody"}, {Rejected: true}, {Unknown: true}}[random.IntN(5)],
+			reader: []Reader{{}, {UserID: "u1"}, {UserID: "other"}, {Rejected: true}, {Unknown: true}}[random.IntN(5)],
 			link:   links[random.IntN(len(links))],
 		}
 		decided := env.policy.Decide(t.Context(), env.request(v))
@@ -49,10 +49,10 @@ func TestExplainEqualsDecide(t *testing.T) {
 		reasons[decided.Reason]++
 	}
 	if len(reasons) < 10 {
-		t.Errorf("only these reasons were seen: %v", reasons)
+		t.Errorf("only these reasons occurred: %v", reasons)
 	}
 	if used := env.records.useCount("counted"); used != 0 {
-		t.Errorf("%d uses were spent", used)
+		t.Errorf("%d uses were redeemed", used)
 	}
 }
 
@@ -72,11 +72,11 @@ func TestExplainRules(t *testing.T) {
 		t.Errorf("the rules are %+v", reading)
 	}
 	if strings.Join(reading.SKUs, " ") != "premium a1" || reading.ContentID != "a1" || reading.Decision.Rule.Rank != 3 {
-		t.Errorf("the rule asks for %v of %q", reading.SKUs, reading.ContentID)
+		t.Errorf("the rule requires one of %v for %q", reading.SKUs, reading.ContentID)
 	}
 	both := env.policy.Explain(t.Context(), env.request(testRequest{path: "//articles/a1"}))
 	if len(both.Readings) < 2 || both.Decision.Reason != ReasonLoginRequired {
-		t.Errorf("a path of two readings is %+v", both)
+		t.Errorf("a path with two readings: %+v", both)
 	}
 }
 
@@ -96,11 +96,11 @@ func TestExplainLinks(t *testing.T) {
 			t.Errorf("%s: %+v, misfit %q", name, explained.Token, explained.Readings[0].Misfit)
 		}
 	}
-	bad := env.policy.Explain(t.Context(), env.request(testRequest{path: "/articles/a1", link: linkEvidence("garbage")}))
+	bad := env.policy.Explain(t.Context(), env.request(testRequest{path: "/articles/a1", link: linkEvidence("malformed")}))
 	if bad.Token == nil || bad.Token.Reason != ReasonLinkInvalid || bad.Token.Err == nil {
-		t.Errorf("garbage: %+v", bad.Token)
+		t.Errorf("a malformed token: %+v", bad.Token)
 	}
-	if none := env.policy.Explain(t.Context(), env.request(testRequest{path: "/public", link: linkEvidence("garbage")})); none.Token != nil {
-		t.Errorf("on a public page the token is looked at: %+v", none.Token)
+	if none := env.policy.Explain(t.Context(), env.request(testRequest{path: "/public", link: linkEvidence("malformed")})); none.Token != nil {
+		t.Errorf("a public page: the token is verified: %+v", none.Token)
 	}
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/gatefold/gatefold/policy/memory"
 )
 
-// The property: a cached decision equals the uncached one.
+// These tests check one property: a cached decision equals the uncached one.
 
-// history is a sequence of writes, waits and visits, made from bytes.
+// history is a sequence of writes, waits and decisions that a byte string encodes.
 type history struct {
 	env    *testEnv
 	tokens []string
-	fresh  int // grants so far
+	fresh  int // number of grants
 	first  [4]Reader
-	// asked and differed count the visits.
+	// decided and differed count the compared decisions.
 	decided, differed int
 }
 
-// identities overlap: two readers share an address, and there are names that
-// would be one if they were joined.
+// identities overlap: two readers share an address, and some identifiers are equal when
+// they are concatenated.
 var identities = []Reader{
 	{UserID: "a", PublisherUserID: "bc", Email: "x@example.org"},
 	{UserID: "ab", PublisherUserID: "c", Email: "x@example.org"},
@@ -56,7 +56,7 @@ var historyTokens = sync.OnceValues(func() (tokens []string, err error) {
 	return tokens, nil
 })
 
-// identityTokens are tokens of the identities that are somebody.
+// identityTokens are tokens of the identities that are not anonymous.
 var identityTokens = sync.OnceValues(func() (tokens []string, err error) {
 	for _, reader := range identities[:4] {
 		token, err := keys.SignReader(testRing(), "acme", "news", keys.ReaderClaims{
@@ -71,8 +71,8 @@ var identityTokens = sync.OnceValues(func() (tokens []string, err error) {
 	return tokens, nil
 })
 
-// known returns a reader as she is known by her token: now, or as she was when she
-// first came.
+// readerByToken returns the reader of an identity's token: the current one or, with
+// first, the one of its first verification.
 func (h *history) readerByToken(who int, first bool) Reader {
 	h.env.t.Helper()
 	if first && !h.first[who].Anonymous() {
@@ -83,7 +83,7 @@ func (h *history) readerByToken(who int, first bool) Reader {
 	reader, err := h.env.policy.Reader(context.Background(), h.env.verifier(), tokens[who], h.env.now())
 	must(h.env.t, err)
 	if !sameReader(reader, identities[who]) {
-		h.env.t.Fatalf("%+v is known as %+v", identities[who], reader)
+		h.env.t.Fatalf("the token of %+v identifies %+v", identities[who], reader)
 	}
 	if h.first[who].Anonymous() {
 		h.first[who] = reader
@@ -91,8 +91,7 @@ func (h *history) readerByToken(who int, first bool) Reader {
 	return reader
 }
 
-// historyShares are a publisher's tokens: for a1, for a2, and by a key that does
-// not count.
+// historyShares are a publisher's tokens: for a1, for a2, and with an untrusted key.
 var historyShares = sync.OnceValue(func() []string {
 	return []string{
 		editor.share(map[string]any{"exp": start + 90}),
@@ -101,7 +100,7 @@ var historyShares = sync.OnceValue(func() []string {
 	}
 })
 
-// trust changes whom the vendor trusts, or what is known of a publisher's link.
+// changeTrust changes the trusted domains, or the record of a publisher's link.
 func (h *history) changeTrust(y int) {
 	editors := TrustedDomain{Domain: newsDomain, SigningKeyPEM: editor.pem()}
 	switch y % 6 {
@@ -122,7 +121,7 @@ func (h *history) changeTrust(y int) {
 	}
 }
 
-// play makes a history: each step is three bytes.
+// play runs a history of three bytes for each step.
 func play(t testing.TB, steps []byte, silent bool) *history {
 	t.Helper()
 	h := &history{env: newTestEnv(t)}
@@ -168,7 +167,7 @@ func (h *history) step(what byte, x, y int) {
 		h.env.advance(time.Duration(x) * 100 * time.Millisecond)
 	case 3:
 		if x%8 == 1 {
-			// What is in a collection changes for everybody.
+			// A change of a collection concerns all readers.
 			records.setContainers([]string{"a1", "a2", "gold"}[y%3], [][]string{nil, {"premium"}, {"premium", "gold"}, {"gold"}}[y/4%4]...)
 			return
 		}
@@ -186,7 +185,7 @@ func (h *history) step(what byte, x, y int) {
 	}
 }
 
-// ask compares one visit, decided from memory, with the same from the store.
+// compare makes one decision from memory and from the store.
 func (h *history) compare(x, y int) {
 	v := testRequest{reader: identities[x%5], path: []string{"/articles/a1", "/articles/a2", "/gold", "/account"}[x/8%4]}
 	if who := x % 5; y&16 != 0 && who < 4 {
@@ -251,36 +250,34 @@ func TestCachedEqualsUncached(t *testing.T) {
 		hits[4] += tokens
 	}
 	if slices.Min(hits[:]) < 100 {
-		t.Errorf("too little came from memory to prove anything: %v", hits)
+		t.Errorf("too few cache hits: %v", hits)
 	}
 }
 
-// TestUnannouncedWritesAreSeen: where writes are not announced, the property
-// does not hold. So it is one that can fail.
+// If writes do not bump the versions, the property fails: the test can detect a fault.
 func TestHistoryDetectsUnannouncedWrites(t *testing.T) {
 	if h := play(t, randomHistory(1), true); h.differed == 0 {
-		t.Errorf("of %d decisions from memory none differs from the store", h.decided)
+		t.Errorf("none of %d decisions from memory differs from the store", h.decided)
 	}
 }
 
-// TestPolicyIsConcurrent: whoever's writes are acknowledged sees them, while
-// others read and write around him.
+// A writer sees the effect of its acknowledged writes while others read and write.
 func TestPolicyIsConcurrent(t *testing.T) {
 	env := newTestEnv(t)
 	link := linkEvidence(env.newLink(keys.LinkClaims{}))
 	var group sync.WaitGroup
 	for worker := range 4 {
-		me := Reader{UserID: fmt.Sprint("me", worker), Email: "all@example.org"}
-		id := fmt.Sprint("mine", worker)
+		reader := Reader{UserID: fmt.Sprint("worker", worker), Email: "all@example.org"}
+		id := fmt.Sprint("grant", worker)
 		group.Go(func() {
 			for range 100 {
-				env.records.grant(fakeGrant{Grant: Grant{ID: id, SKU: "premium"}, userID: me.UserID})
-				if decision := env.decide(testRequest{reader: me}); decision.Reason != ReasonEntitled {
+				env.records.grant(fakeGrant{Grant: Grant{ID: id, SKU: "premium"}, userID: reader.UserID})
+				if decision := env.decide(testRequest{reader: reader}); decision.Reason != ReasonEntitled {
 					t.Errorf("after a grant: %s", decision.Reason)
 				}
 				env.records.revoke(id)
-				if decision := env.decide(testRequest{reader: me}); decision.Reason != ReasonNotEntitled {
-					t.Errorf("after it was revoked: %s", decision.Reason)
+				if decision := env.decide(testRequest{reader: reader}); decision.Reason != ReasonNotEntitled {
+					t.Errorf("after the revocation: %s", decision.Reason)
 				}
 				env.decide(testRequest{reader: ann})
 				env.decide(testRequest{link: link})

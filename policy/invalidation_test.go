@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// An import of thousands of readers is one event. It names each of their stripes
-// and no other, and stays small whatever was imported.
+// The event of an import with thousands of readers names exactly their stripes, and its
+// size is bounded.
 func TestInvalidationOfManyReaders(t *testing.T) {
 	every := func(step int, times int) (all []uint16) {
 		for range times {
@@ -22,12 +22,12 @@ func TestInvalidationOfManyReaders(t *testing.T) {
 		change Invalidation
 		size   int
 	}{
-		"as many as are listed":  {Invalidation{Stripes: every(16, 1)}, 8194},
-		"one more":               {Invalidation{Stripes: append(every(16, 1), 1)}, 8194},
-		"the same, twice":        {Invalidation{Stripes: every(16, 2)}, 8194},
-		"one stripe, many times": {Invalidation{Stripes: make([]uint16, 15_000)}, 4},
-		"every third":            {Invalidation{Stripes: every(3, 1), Shared: true}, 8194},
-		"all":                    {Invalidation{Stripes: every(1, 1)}, 8194},
+		"the longest list":        {Invalidation{Stripes: every(16, 1)}, 8194},
+		"one stripe more":         {Invalidation{Stripes: append(every(16, 1), 1)}, 8194},
+		"the longest list, twice": {Invalidation{Stripes: every(16, 2)}, 8194},
+		"one stripe, many times":  {Invalidation{Stripes: make([]uint16, 15_000)}, 4},
+		"every third":             {Invalidation{Stripes: every(3, 1), Shared: true}, 8194},
+		"all":                     {Invalidation{Stripes: every(1, 1)}, 8194},
 	} {
 		event := test.change.Encode()
 		if len(event) != test.size {
@@ -37,12 +37,12 @@ func TestInvalidationOfManyReaders(t *testing.T) {
 		want := Invalidation{Shared: test.change.Shared, Stripes: slices.Compact(slices.Sorted(slices.Values(test.change.Stripes)))}
 		slices.Sort(got.Stripes)
 		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %d stripes are read as %d, %v", name, len(want.Stripes), len(got.Stripes), err)
+			t.Errorf("%s: %d stripes are decoded as %d, %v", name, len(want.Stripes), len(got.Stripes), err)
 		}
 	}
 }
 
-// Bits that could be a list, or that are cut off, were not written by us.
+// Encode never returns a truncated bitmap, or one with few bits.
 func TestDecodeInvalidationRefusesInvalidBitmaps(t *testing.T) {
 	whole := Invalidation{Stripes: make([]uint16, 0, stripes)}
 	for stripe := range stripes {
@@ -51,14 +51,14 @@ func TestDecodeInvalidationRefusesInvalidBitmaps(t *testing.T) {
 	event := whole.Encode()
 	few := make([]byte, len(event))
 	copy(few, event[:200])
-	for name, garbage := range map[string][]byte{
-		"cut off":          event[:len(event)-2],
-		"too long":         append(slices.Clone(event), 0, 0),
-		"few bits":         few,
-		"a list that long": append([]byte{1, 0}, make([]byte, 8194)...),
+	for name, invalid := range map[string][]byte{
+		"truncated":           event[:len(event)-2],
+		"too long":            append(slices.Clone(event), 0, 0),
+		"few bits":            few,
+		"a list of that size": append([]byte{1, 0}, make([]byte, 8194)...),
 	} {
-		if change, err := DecodeInvalidation(garbage); err == nil || change.Stripes != nil {
-			t.Errorf("%s: read as %d stripes, %v", name, len(change.Stripes), err)
+		if change, err := DecodeInvalidation(invalid); err == nil || change.Stripes != nil {
+			t.Errorf("%s: decoded as %d stripes, %v", name, len(change.Stripes), err)
 		}
 	}
 }
@@ -75,7 +75,7 @@ func TestInvalidationRoundTrip(t *testing.T) {
 	} {
 		got, err := DecodeInvalidation(change.Encode())
 		if err != nil || !reflect.DeepEqual(got, change) {
-			t.Errorf("%+v is read as %+v, %v", change, got, err)
+			t.Errorf("%+v is decoded as %+v, %v", change, got, err)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func TestInvalidationRoundTrip(t *testing.T) {
 func TestDecodeInvalidationRefusesInvalidEvents(t *testing.T) {
 	for _, event := range [][]byte{nil, {}, {1}, {1, 0, 0}, {1, 2}, {1, 0xff}, {0, 0}, {2, 1}, {1, 1, 2, 3}, {3, 0xff}, {3, 3}, {4, 1}, []byte("{}"), []byte(`{"shared":true}`)} {
 		if change, err := DecodeInvalidation(event); err == nil || change.Shared || change.Stripes != nil {
-			t.Errorf("%q is read as %+v, %v", event, change, err)
+			t.Errorf("%q is decoded as %+v, %v", event, change, err)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func FuzzDecodeInvalidation(f *testing.F) {
 	f.Fuzz(func(t *testing.T, event []byte) {
 		change, err := DecodeInvalidation(event)
 		if err == nil && !bytes.Equal(change.Encode(), event) {
-			t.Errorf("%x is read as %+v", event, change)
+			t.Errorf("%x is decoded as %+v", event, change)
 		}
 	})
 }

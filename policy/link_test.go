@@ -8,8 +8,7 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// opens says whether a link with these claims opens a visit of the world's
-// site.
+// linkOpens reports whether a link with these claims opens a page of the test site.
 func linkOpens(t *testing.T, claims keys.LinkClaims, v testRequest) bool {
 	t.Helper()
 	env := newTestEnv(t)
@@ -71,7 +70,7 @@ func TestLinkURL(t *testing.T) {
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2&page=3", false},
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2&p%61ge=3", false},
 		{"https://news.example/articles/a1?a=1&b=2", "news.example", "/articles/a1", "a=1", false},
-		// What servers read differently.
+		// Queries that servers read differently.
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2;page=3", false},
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "x=%zz&page=2", false},
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", strings.Repeat("x&", 1000) + "page=2", false},
@@ -83,8 +82,7 @@ func TestLinkURL(t *testing.T) {
 	}
 }
 
-// TestLinkOpensOnlyIfAllOfItFits: every one of url, sku and content id that the
-// link carries must match.
+// Every one of url, sku and content id that the link has must match.
 func TestEveryClaimOfALinkMustMatch(t *testing.T) {
 	const page = "https://news.example/articles/a1"
 	for _, c := range []struct {
@@ -94,7 +92,7 @@ func TestEveryClaimOfALinkMustMatch(t *testing.T) {
 		{keys.LinkClaims{PublisherContentID: "a1"}, true},
 		{keys.LinkClaims{PublisherContentID: "A1"}, false},
 		{keys.LinkClaims{SKU: "premium"}, true},
-		{keys.LinkClaims{SKU: "a1"}, true}, // the rule asks for {publisherContentId}, too
+		{keys.LinkClaims{SKU: "a1"}, true}, // the rule also names {publisherContentId}
 		{keys.LinkClaims{SKU: "gold"}, false},
 		{keys.LinkClaims{SKU: "{publisherContentId}"}, false},
 		{keys.LinkClaims{URL: page, SKU: "premium", PublisherContentID: "a1"}, true},
@@ -109,8 +107,8 @@ func TestEveryClaimOfALinkMustMatch(t *testing.T) {
 	}
 }
 
-// TestLinkContentID: the content id is the one that the rule states, or else
-// what its path captures under that name, or else none.
+// The content id is the stored argument, or else the captured parameter of that name,
+// or else none.
 func TestLinkContentID(t *testing.T) {
 	for _, c := range []struct {
 		path, arguments, id string
@@ -166,7 +164,7 @@ func TestCheckLinkTarget(t *testing.T) {
 		{keys.LinkClaims{URL: "https://news.example/a%2Fb"}, "ambiguous path"},
 		{keys.LinkClaims{URL: "https://news.example/a?x=%zz"}, "query"},
 		{keys.LinkClaims{URL: "https://news.example/a?x=1;y=2"}, "query"},
-		// Such a link could never open: each parameter must be there once.
+		// Such a link could never open a page: each parameter must occur exactly once.
 		{keys.LinkClaims{URL: "https://news.example/a?x=1&x=2"}, "twice"},
 		{keys.LinkClaims{URL: "https://news.example/a?x=1&y=2&%78=1"}, "twice"},
 	} {
@@ -180,13 +178,12 @@ func TestCheckLinkTarget(t *testing.T) {
 	}
 }
 
-// TestLinkOpensItsOwnURL: what CheckLinkTarget accepts, opens at least the page
-// at its own url.
+// A link that CheckLinkTarget accepts opens at least the page at its own url.
 func TestLinkOpensItsOwnURL(t *testing.T) {
 	for _, rest := range []string{"", "/", "?x", "?x=1&y=2", "?x=a+b&y=%26", "?=1", "?x=1&X=1"} {
 		_, query, _ := strings.Cut(rest, "?")
 		if !linkOpens(t, keys.LinkClaims{URL: "https://news.example/articles/a1" + rest}, testRequest{query: query}) {
-			t.Errorf("%q does not open itself", rest)
+			t.Errorf("a link to %q does not open its own url", rest)
 		}
 	}
 }
@@ -230,16 +227,15 @@ func TestNormalHost(t *testing.T) {
 			t.Errorf("%q: %q, %v; want %q", host, got, err, want)
 		}
 		if again, err := NormalHost(got); want != "" && (again != got || err != nil) {
-			t.Errorf("%q is not the normal form of itself: %q, %v", got, again, err)
+			t.Errorf("the normal form %q is changed to %q, %v", got, again, err)
 		}
 		if err != nil && len(host) > 1 && strings.Contains(err.Error(), host) {
-			t.Errorf("the error repeats the host: %v", err)
+			t.Errorf("the error contains the host: %v", err)
 		}
 	}
 }
 
-// TestSizeOfATargetGrowsWithIt: what links take in memory is bounded by what
-// they really are.
+// The size on which the cache bound is based grows with the url.
 func TestTargetSizeGrowsWithItsURL(t *testing.T) {
 	var long strings.Builder
 	long.WriteString("https://news.example/articles/a1?")
@@ -251,6 +247,6 @@ func TestTargetSizeGrowsWithItsURL(t *testing.T) {
 	large, err := newTarget(&keys.LinkClaims{URL: long.String()})
 	must(t, err)
 	if grown := large.size() - small.size(); grown < 200*32 {
-		t.Errorf("200 parameters take %d bytes", grown)
+		t.Errorf("200 parameters have a size of %d bytes", grown)
 	}
 }

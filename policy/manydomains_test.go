@@ -10,8 +10,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// Rules are published while publishers' links come in: that is no reason to read
-// thousands of domains again. Any other change may be one of domains.
+// Publishing rules must not make thousands of domains be read again. Any other shared
+// change may be one of domains.
 func TestDomainsAreReadAgainOnlyAfterDomainChanges(t *testing.T) {
 	env := newTestEnv(t)
 	env.trustEditor()
@@ -34,8 +34,8 @@ func TestDomainsAreReadAgainOnlyAfterDomainChanges(t *testing.T) {
 	env.want(testRequest{link: token}, ReasonLinkUntrusted)
 }
 
-// Of a table that is read again what did not change is taken over, with its keys.
-// A key that is denied is denied to all of them at once.
+// A refresh keeps the entries of unchanged records, with their keys. A denied key is
+// denied to all domains at once.
 func TestUnchangedDomainsAreKept(t *testing.T) {
 	env := newTestEnv(t)
 	named := func(domain string) *TrustedDomain { return &TrustedDomain{Domain: domain, SigningKeyPEM: editor.pem()} }
@@ -54,29 +54,29 @@ func TestUnchangedDomainsAreKept(t *testing.T) {
 	env.setDomains(Domains{Trusted: []*TrustedDomain{ours, changed}})
 	second := table()
 	if second[newsDomain] != first[newsDomain] || second["other.example"] == first["other.example"] || len(second) != 2 {
-		t.Errorf("after a change there are %v, before it %v", second, first)
+		t.Errorf("entries %v, before the change %v", second, first)
 	}
 	if found, err := env.policy.publisher(t.Context(), "acme", "other.example"); err != nil || found.Allows("a2") {
-		t.Errorf("the changed domain is %+v, %v", found, err)
+		t.Errorf("the changed domain: %+v, %v", found, err)
 	}
 	if _, err := env.policy.publisher(t.Context(), "acme", "third.example"); !errors.Is(err, keys.ErrUntrusted) {
-		t.Errorf("a domain that was removed: %v", err)
+		t.Errorf("a removed domain: %v", err)
 	}
 	env.setDomains(Domains{Trusted: []*TrustedDomain{ours, changed}, DeniedKeys: []string{editor.kid}})
 	env.want(testRequest{link: token}, ReasonLinkInvalid)
 	env.setDomains(Domains{Trusted: []*TrustedDomain{ours, changed}})
 	env.want(testRequest{link: token}, ReasonSignedLink)
-	env.records.domainsDown = errors.New("away")
+	env.records.domainsDown = errDown
 	if err := env.policy.RefreshDomains(t.Context(), "acme"); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("unreadable: %v", err)
+		t.Errorf("unreadable domains: %v", err)
 	}
 	env.records.domainsDown = nil
 	env.setDomains(Domains{Trusted: []*TrustedDomain{ours}})
 	env.want(testRequest{link: token}, ReasonSignedLink)
 }
 
-// Many domains are not parsed when they are read; one that cannot be used is found
-// out when it is.
+// Many domains are not parsed when they are read. An invalid record is refused at its
+// first use.
 func TestManyDomainsAreParsedOnFirstUse(t *testing.T) {
 	env := newTestEnv(t)
 	domains := Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
@@ -97,13 +97,13 @@ func TestManyDomainsAreParsedOnFirstUse(t *testing.T) {
 		t.Errorf("%d domains were parsed", parsed)
 	}
 	if _, err := loaded.find("p9999.example"); !errors.Is(err, keys.ErrUntrusted) {
-		t.Errorf("a broken record: %v", err)
+		t.Errorf("an invalid record: %v", err)
 	}
-	// One more is told of, if it is broken.
+	// A single new record is checked at once.
 	domains.Trusted = append(slices.Clip(domains.Trusted), &TrustedDomain{Domain: "more.example", SigningKeyPEM: "broken"})
 	env.records.commit(Invalidation{Shared: true}, func() { env.records.domains["acme"] = domains })
 	err = env.policy.RefreshDomains(t.Context(), "acme")
 	if err == nil || !strings.Contains(err.Error(), "more.example") || strings.Contains(err.Error(), newsDomain) {
-		t.Errorf("told of %v", err)
+		t.Errorf("the error is %v, want one that names more.example", err)
 	}
 }

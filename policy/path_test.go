@@ -36,10 +36,8 @@ func TestPathIsDecodedOnce(t *testing.T) {
 	}
 }
 
-// TestPathThatTwoServersReadDifferently is the list of bypasses that real
-// products had: what the gate judges and what the origin serves must be one
-// page, so a path with more than one reading is refused before anything is
-// decided.
+// The paths are bypasses that real products had. The gate and the origin must see the
+// same page, so a path with several readings is refused before any rule applies.
 func TestAmbiguousPathIsRefused(t *testing.T) {
 	for _, escaped := range []string{
 		// The rule for /fwd is open, the origin resolves the dots.
@@ -49,7 +47,7 @@ func TestAmbiguousPathIsRefused(t *testing.T) {
 		"/a/.. /b", "/a/..%20/b", "/a/.../b", "/a/%20/b", "/a/. ./b",
 		// Empty segments.
 		"//a", "/a//b", "/a//", "//", "//evil.example/premium",
-		// Slashes and backslashes that are not slashes to everybody.
+		// Characters that some servers read as slashes.
 		"/a%2fb", "/a%2Fb", "/a\\b", "/a%5cb", "/a%5Cb", "/premium%5C..%5Ca",
 		// Path parameters (Tomcat, Spring).
 		"/premium;v=1/a", "/a/..;/b", "/a%3bb", "/a%3Bb", "/.;/a",
@@ -107,8 +105,7 @@ func TestPathReadingsOfAdmittedTraits(t *testing.T) {
 	}
 }
 
-// TestAdmittedTraitsMakeNoDotSegment: what is admitted must not smuggle in what
-// is not.
+// An admitted trait must not introduce a trait that is always refused.
 func TestAdmittedTraitsYieldNoDotSegment(t *testing.T) {
 	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}
 	for _, escaped := range []string{"/a%2F..%2Fb", "/a/..;x/b", "/a%2F.%2Fb", "/..%2Fb", "/a/.%3Bx", "/a%2F%2e%2e", "/a\\b", "/a%5Cb", "/a%252Fb", "/a%00"} {
@@ -135,8 +132,7 @@ func TestPathDoesNotAllocate(t *testing.T) {
 	}))
 }
 
-// FuzzPath: whatever passes is what a careful server reads, whichever way it
-// gets there.
+// FuzzPath compares accepted paths with a plain decoding by net/url.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{"/", "/a/b", "/%61", "/a%2fb", "/a//b", "/..", "/%252e", "/a;b", "/caf%C3%A9"} {
 		f.Add(seed)
@@ -165,8 +161,8 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
-// A plain path is read in another way than the rest. There is no path of which the
-// two say different things: with each byte at each place, and by chance.
+// The parser for plain paths agrees with the full one, for every byte at every position
+// and for random paths.
 func TestFastPathEqualsFullParser(t *testing.T) {
 	plain := 0
 	same := func(escaped string) {
@@ -201,7 +197,7 @@ func TestFastPathEqualsFullParser(t *testing.T) {
 		}
 		same(string(path))
 	}
-	for n := range 40 { // more segments than there is room for
+	for n := range 40 { // up to more segments than pathSpace
 		same(strings.Repeat("/s", n+1))
 	}
 	if plain < 10_000 {

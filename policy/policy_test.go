@@ -11,7 +11,7 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// TestEntitlementsAreReadOnce until something about the reader changes.
+// Grants are read again only after a change to the reader.
 func TestEntitlementsAreCached(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
@@ -27,17 +27,17 @@ func TestEntitlementsAreCached(t *testing.T) {
 		reader Reader
 		want   int
 	}{
-		{"at first", func() {}, ann, 1},
-		{"again", func() {}, ann, 0},
+		{"first request", func() {}, ann, 1},
+		{"repeated", func() {}, ann, 0},
 		{"an hour later", func() { env.advance(time.Hour) }, ann, 0},
-		{"Ann in another browser, without e-mail", func() {}, Reader{UserID: "ann"}, 1},
+		{"the same user id without e-mail", func() {}, Reader{UserID: "ann"}, 1},
 		{"after a grant to Bob", func() {
 			env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium"}, userID: "bob"})
 		}, ann, 0},
 		{"after Ann's grant is revoked", func() { env.records.revoke("g1") }, ann, 1},
-		{"again", func() {}, ann, 0},
+		{"repeated", func() {}, ann, 0},
 		{"after a change to lists or rules", func() { env.records.versions.Bump(Invalidation{Shared: true}) }, ann, 1},
-		{"nobody", func() {}, Reader{}, 0},
+		{"an anonymous reader", func() {}, Reader{}, 0},
 	} {
 		c.write()
 		if got := reads(c.reader); got != c.want {
@@ -46,8 +46,8 @@ func TestEntitlementsAreCached(t *testing.T) {
 	}
 }
 
-// TestReaderIsReadOnce: a token is verified once, and counts until its end, for
-// the verifier that verified it.
+// A token is verified once, and the result counts until its expiry for the verifier
+// that made it.
 func TestVerifiedReaderIsCached(t *testing.T) {
 	env := newTestEnv(t)
 	token := env.readerToken(keys.ReaderClaims{UserID: "ann", PublisherUserID: "p-ann", Email: "Ann@Example.org", EmailVerified: true})
@@ -65,20 +65,20 @@ func TestVerifiedReaderIsCached(t *testing.T) {
 	}
 	other := NewReaderVerifier("other", keys.OwnReaderIssuer("acme", "another-site"), env.keys)
 	if _, err := read(&other); !errors.Is(err, keys.ErrAudience) {
-		t.Errorf("another site takes it: %v", err)
+		t.Errorf("a verifier of another site: %v", err)
 	}
 	env.keys.set = keys.NewKeySet()
 	env.records.versions.Bump(Invalidation{Shared: true})
 	if _, err := read(env.verifier()); !errors.Is(err, keys.ErrUnknownKey) {
-		t.Errorf("after its key was retired: %v", err)
+		t.Errorf("after the key was removed: %v", err)
 	}
 	env.keys.set = testRing().KeySet()
 	if _, err := read(env.verifier()); err != nil {
-		t.Errorf("after its key came back: %v", err)
+		t.Errorf("after the key was restored: %v", err)
 	}
 	env.advance(time.Hour)
 	if _, err := read(env.verifier()); !errors.Is(err, keys.ErrExpired) {
-		t.Errorf("at its end: %v", err)
+		t.Errorf("at the expiry: %v", err)
 	}
 	if _, err := env.policy.Reader(context.Background(), env.verifier(), strings.Repeat("x", keys.MaxTokenSize+1), env.now()); !errors.Is(err, keys.ErrMalformed) {
 		t.Errorf("an oversized token: %v", err)
@@ -90,8 +90,7 @@ func TestVerifiedReaderIsCached(t *testing.T) {
 	}
 }
 
-// TestRubbishIsRefusedBeforeAnythingIsAsked: whoever sends what no token can be
-// makes nobody look for a key, and is counted.
+// Refusing a malformed token reads no key, and is counted.
 func TestMalformedTokenNeedsNoKey(t *testing.T) {
 	env := newTestEnv(t)
 	tokens := malformedTokens(env)
@@ -102,7 +101,7 @@ func TestMalformedTokenNeedsNoKey(t *testing.T) {
 		env.want(testRequest{link: linkEvidence(raw)}, ReasonLinkInvalid)
 	}
 	if calls := env.keys.calls.Load(); calls != 0 {
-		t.Errorf("the keys were asked for %d times", calls)
+		t.Errorf("the keys were read %d times", calls)
 	}
 	for _, counted := range env.policy.Stats().Verifications {
 		want := uint64(0)
@@ -115,8 +114,7 @@ func TestMalformedTokenNeedsNoKey(t *testing.T) {
 	}
 }
 
-// TestFailedTokenIsNotRemembered: a link whose signature fails today may be
-// signed by a key that is trusted a moment later.
+// The key of a token whose verification failed may become trusted a moment later.
 func TestFailedVerificationIsNotCached(t *testing.T) {
 	env := newTestEnv(t)
 	link := linkEvidence(env.newLink(keys.LinkClaims{}))
@@ -126,13 +124,13 @@ func TestFailedVerificationIsNotCached(t *testing.T) {
 	env.keys.set = testRing().KeySet()
 	env.want(testRequest{link: link}, ReasonSignedLink)
 	env.waitForCaches()
-	// And what was verified is not, once its key is gone.
+	// A cached result is not used once its key is gone.
 	env.keys.set = keys.NewKeySet()
 	env.records.versions.Bump(Invalidation{Shared: true})
 	env.want(testRequest{link: link}, ReasonLinkInvalid)
 }
 
-// TestRevokedLinkEndsAtOnce, with the cookies that it was redeemed for.
+// A revocation also applies to link cookies.
 func TestRevokedLinkIsRefusedAtOnce(t *testing.T) {
 	env := newTestEnv(t)
 	link := linkEvidence(env.newLink(keys.LinkClaims{}))
@@ -154,16 +152,16 @@ func TestRedeem(t *testing.T) {
 		reader Reader
 		want   Reason
 	}{
-		{"it counts", func(*testEnv) {}, Reader{}, ReasonSignedLink},
+		{"redeemed", func(*testEnv) {}, Reader{}, ReasonSignedLink},
 		{"revoked meanwhile", func(env *testEnv) { env.records.revokeLink("link_1") }, bob, ReasonLinkRevoked},
 		{"used up meanwhile", func(env *testEnv) {
 			env.records.uses[linkKey{"acme", keys.VendorIssuer("acme"), "link_1"}] = map[string]bool{"x": true}
 		}, bob, ReasonLinkUsedUp},
-		{"gone meanwhile", func(env *testEnv) { clear(env.records.links) }, bob, ReasonLinkInvalid},
+		{"deleted meanwhile", func(env *testEnv) { clear(env.records.links) }, bob, ReasonLinkInvalid},
 		{"the store is down", func(env *testEnv) { env.records.redeemDown = errDown }, bob, ReasonStoreUnavailable},
-		{"the request is over", func(env *testEnv) { env.records.redeemDown = context.Canceled }, bob, ReasonStoreUnavailable},
-		{"the failed login is told, not the link", func(env *testEnv) { env.records.revokeLink("link_1") }, Reader{Rejected: true}, ReasonBadCredential},
-		{"nothing is told that cannot be known", func(env *testEnv) { env.records.revokeLink("link_1") }, Reader{Unknown: true}, ReasonStoreUnavailable},
+		{"the request is canceled", func(env *testEnv) { env.records.redeemDown = context.Canceled }, bob, ReasonStoreUnavailable},
+		{"the failed credential precedes the link", func(env *testEnv) { env.records.revokeLink("link_1") }, Reader{Rejected: true}, ReasonBadCredential},
+		{"the unverified credential precedes the link", func(env *testEnv) { env.records.revokeLink("link_1") }, Reader{Unknown: true}, ReasonStoreUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := newTestEnv(t)
@@ -182,15 +180,14 @@ func TestRedeem(t *testing.T) {
 					t.Fatalf("redeemed: %s, %+v", redeemed.Reason, redeemed.Link)
 				}
 				if c.want == ReasonStoreUnavailable && c.reader == bob && !errors.Is(redeemed.Err, ErrUnavailable) {
-					t.Errorf("the error says %v", redeemed.Err)
+					t.Errorf("the error is %v", redeemed.Err)
 				}
 			}
 		})
 	}
 }
 
-// TestCountedLinkAtOnce: of many readers who come at once, as many get in as
-// the link may be used.
+// Of many concurrent redemptions exactly as many succeed as the link allows.
 func TestConcurrentRedemptions(t *testing.T) {
 	env := newTestEnv(t)
 	link := linkEvidence(env.newLink(keys.LinkClaims{MaxUses: 3}))
@@ -218,7 +215,7 @@ func TestStoredRules(t *testing.T) {
 		env.records.mu.Lock()
 		env.records.rules[siteKey{"acme", "stored"}] = rules
 		env.records.mu.Unlock()
-		// What comes of it, the decisions tell.
+		// The decisions below show the result.
 		_, _ = env.policy.RefreshRules(t.Context(), "acme", "stored")
 	}
 	open, members := Rule{Rank: 1, Path: "/", Allow: Allow{Operator: "any"}}, Rule{Rank: 1, Path: "/", Allow: Allow{Operator: "1"}}
@@ -227,26 +224,25 @@ func TestStoredRules(t *testing.T) {
 	before := env.records.readCount()
 	env.want(testRequest{path: "/x"}, ReasonPublic)
 	if reads := env.records.readCount() - before; reads != 0 {
-		t.Errorf("rules are read %d times more", reads)
+		t.Errorf("rules were read %d times more", reads)
 	}
 	set(members)
 	env.want(testRequest{path: "/x"}, ReasonLoginRequired)
-	// The new rules are what was acknowledged: the old ones do not return.
+	// The old rules are not used again: the new ones were acknowledged.
 	env.records.down = errDown
 	set(open)
 	env.want(testRequest{path: "/x", reader: bob}, ReasonStoreUnavailable)
 	env.records.down = nil
 	env.want(testRequest{path: "/x"}, ReasonPublic)
-	// Another site, and another vendor's site of this name, have rules of
-	// their own.
+	// Sites of other names or vendors have their own rules.
 	for _, site := range []*Site{NewSite("acme", "other", nil, PathOptions{}, env.keys), NewSite("other", "stored", nil, PathOptions{}, env.keys)} {
 		env.site = site
 		env.want(testRequest{path: "/x"}, ReasonNoRule)
 	}
 }
 
-// TestVendorsAreApart: what one vendor granted or signed is nothing to another.
-// As after a start, no version tells the two apart: only the keys do.
+// One vendor's grants and links do not count for another. No write bumps a version
+// here, so that only the cache keys distinguish them.
 func TestCachesSeparateVendors(t *testing.T) {
 	env := newTestEnv(t)
 	env.records.unannounced = true
@@ -261,13 +257,12 @@ func TestCachesSeparateVendors(t *testing.T) {
 	env.want(testRequest{reader: ann}, ReasonNotEntitled)
 	env.want(testRequest{link: link}, ReasonLinkInvalid)
 	env.want(testRequest{link: held}, ReasonLoginRequired)
-	// Not even a record of that name makes it the other's link.
+	// A record with the same id does not make it the other vendor's link.
 	env.records.putLink("other", Link{Claims: withDefaults(keys.LinkClaims{})})
 	env.want(testRequest{link: link}, ReasonLinkInvalid)
 }
 
-// TestReadersAreApart: each of the identifiers counts in what is remembered,
-// and where one ends and the next begins.
+// Cache keys contain each identifier, with its boundaries.
 func TestCachesSeparateReaders(t *testing.T) {
 	env := newTestEnv(t)
 	env.records.unannounced = true
@@ -294,12 +289,12 @@ func TestCachesSeparateReaders(t *testing.T) {
 func TestNewRefusesASmallCache(t *testing.T) {
 	for _, bytes := range []int64{-1, 0, MinCacheBytes - 1} {
 		if _, err := New(Options{CacheBytes: bytes}); err == nil {
-			t.Errorf("a cache of %d bytes is made", bytes)
+			t.Errorf("a cache of %d bytes is accepted", bytes)
 		}
 	}
 }
 
-// TestResizeChangesNoAnswer, and neither does it lose what is remembered.
+// Resizing changes no decision and keeps cached records.
 func TestResizeChangesNoAnswer(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
@@ -315,10 +310,10 @@ func TestResizeChangesNoAnswer(t *testing.T) {
 			bound += part
 		}
 		if want := max(bytes, MinCacheBytes); bound != want {
-			t.Errorf("resized to %d, the caches may take %d", bytes, bound)
+			t.Errorf("after Resize(%d) the bound of the caches is %d", bytes, bound)
 		}
 	}
 	if hits := env.policy.counts.entitlements.hits.Load(); hits != 2 {
-		t.Errorf("%d of 2 later decisions came from memory", hits)
+		t.Errorf("%d of 2 later decisions were cached", hits)
 	}
 }

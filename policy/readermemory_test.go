@@ -9,8 +9,8 @@ import (
 	"github.com/gatefold/gatefold/policy/memory"
 )
 
-// rememberReader keeps a reader as she is kept who came with a token for the first
-// time, and asked for a page that is entitled.
+// cacheReader caches a reader as after the verification of a token and the first read
+// of the grants.
 func (p *Policy) cacheReader(verifier *ReaderVerifier, token string, reader *Reader, vendor string, granted *Entitlements) {
 	key := p.appendTokenKey(nil, verifier, token)
 	value, _ := appendReaderRecord(nil, reader, nil)
@@ -21,9 +21,8 @@ func (p *Policy) cacheReader(verifier *ReaderVerifier, token string, reader *Rea
 
 var premium = NewEntitlements([]Grant{{ID: "grant_01m8452fr017b5yjsdtmx64dnr", SKU: "premium", Active: true}})
 
-// A hundred thousand readers take little, and it holds no pointer for the
-// collector to follow. The memory of an entry is a promise of the table in
-// docs/performance.md, so it is held here.
+// docs/performance.md states the memory of a reader. The records contain no pointers
+// for the garbage collector to follow.
 func TestMemoryOfAReader(t *testing.T) {
 	const readers = 50_000
 	p := &Policy{versions: new(Versions), readers: memory.NewRecordCache(64 << 20)}
@@ -45,7 +44,7 @@ func TestMemoryOfAReader(t *testing.T) {
 	each := (heap() - before) / readers
 	counted := p.readers.Bytes() / readers
 	if each > 400 || counted < each*9/10 {
-		t.Errorf("a reader takes %d bytes, and %d are counted", each, counted)
+		t.Errorf("a reader takes %d bytes, of which %d are counted", each, counted)
 	}
 	runtime.KeepAlive(p)
 }

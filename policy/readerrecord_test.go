@@ -10,7 +10,7 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// reads returns how often a visit asks the store for grants.
+// grantReads returns how often a decision reads grants from the store.
 func (env *testEnv) grantReads(v testRequest, want Reason) uint64 {
 	env.t.Helper()
 	before := env.policy.counts.entitlements.misses.Load()
@@ -19,14 +19,14 @@ func (env *testEnv) grantReads(v testRequest, want Reason) uint64 {
 	return after - before
 }
 
-// A reader who came with a token is found with what she was granted, in one
-// record: her grants are read once, and again when they changed.
+// The record of a token caches the reader's grants, which are read again only after a
+// change.
 func TestGrantsAreCachedWithTheToken(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
 	token := env.readerToken(keys.ReaderClaims{UserID: "ann", PublisherUserID: "p-ann", Email: "ann@example.org", EmailVerified: true})
-	nobody := env.readerToken(keys.ReaderClaims{UserID: "bob"})
-	come := func(token string) Reader {
+	other := env.readerToken(keys.ReaderClaims{UserID: "bob"})
+	identify := func(token string) Reader {
 		t.Helper()
 		reader, err := env.policy.Reader(context.Background(), env.verifier(), token, env.now())
 		must(t, err)
@@ -39,25 +39,25 @@ func TestGrantsAreCachedWithTheToken(t *testing.T) {
 		want  Reason
 		reads uint64
 	}{
-		{"her first visit", func() {}, token, ReasonEntitled, 1},
-		{"the next", func() {}, token, ReasonEntitled, 0},
-		{"one who has nothing", func() {}, nobody, ReasonNotEntitled, 1},
-		{"again", func() {}, nobody, ReasonNotEntitled, 0},
-		{"after another's grant", func() { env.records.grant(fakeGrant{Grant: Grant{ID: "g9", SKU: "premium"}, userID: "carl"}) }, token, ReasonEntitled, 0},
-		{"after her user's grants changed", func() { env.records.revoke("g1") }, token, ReasonNotEntitled, 1},
-		{"after her address was granted", func() { env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium"}, email: "ann@example.org"}) }, token, ReasonEntitled, 1},
-		{"after that was revoked", func() { env.records.revoke("g2") }, token, ReasonNotEntitled, 1},
-		{"after the publisher's user was granted", func() { env.records.grant(fakeGrant{Grant: Grant{ID: "g3", SKU: "premium"}, publisherUserID: "p-ann"}) }, token, ReasonEntitled, 1},
-		{"the next", func() {}, token, ReasonEntitled, 0},
+		{"the first request", func() {}, token, ReasonEntitled, 1},
+		{"the next request", func() {}, token, ReasonEntitled, 0},
+		{"a reader without grants", func() {}, other, ReasonNotEntitled, 1},
+		{"again", func() {}, other, ReasonNotEntitled, 0},
+		{"after a grant to another reader", func() { env.records.grant(fakeGrant{Grant: Grant{ID: "g9", SKU: "premium"}, userID: "carl"}) }, token, ReasonEntitled, 0},
+		{"after the revocation of the user id's grant", func() { env.records.revoke("g1") }, token, ReasonNotEntitled, 1},
+		{"after a grant to the address", func() { env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium"}, email: "ann@example.org"}) }, token, ReasonEntitled, 1},
+		{"after its revocation", func() { env.records.revoke("g2") }, token, ReasonNotEntitled, 1},
+		{"after a grant to the publisher's user id", func() { env.records.grant(fakeGrant{Grant: Grant{ID: "g3", SKU: "premium"}, publisherUserID: "p-ann"}) }, token, ReasonEntitled, 1},
+		{"the next request", func() {}, token, ReasonEntitled, 0},
 	} {
 		c.write()
-		if reads := env.grantReads(testRequest{reader: come(c.token)}, c.want); reads != c.reads {
+		if reads := env.grantReads(testRequest{reader: identify(c.token)}, c.want); reads != c.reads {
 			t.Errorf("%d: %s: %d reads, want %d", i, c.name, reads, c.reads)
 		}
 	}
-	// What she asks a second time in one visit is not read again either.
+	// A second lookup in one request reads nothing either.
 	env.records.versions.Bump(Invalidation{Shared: true})
-	reader := come(token)
+	reader := identify(token)
 	for _, want := range []uint64{1, 0} {
 		before := env.policy.counts.entitlements.misses.Load()
 		_, err := env.policy.cachedEntitlements(context.Background(), "acme", &reader, env.now())
@@ -67,12 +67,12 @@ func TestGrantsAreCachedWithTheToken(t *testing.T) {
 		}
 	}
 	if calls := env.keys.calls.Load(); calls != 3 {
-		t.Errorf("3 tokens were verified %d times", calls) // the first one twice: the keys may have changed
+		t.Errorf("3 tokens were verified %d times", calls) // one again after the change, because keys may have changed
 	}
 }
 
-// Two vendors may take the tokens of one issuer. What the one granted opens nothing
-// at the other.
+// Two vendors may accept the tokens of one issuer. One vendor's grants do not count for
+// the other.
 func TestGrantsCachedWithATokenAreOneVendors(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
@@ -84,16 +84,17 @@ func TestGrantsCachedWithATokenAreOneVendors(t *testing.T) {
 		must(t, err)
 		env.site = own
 		if reads := env.grantReads(testRequest{reader: reader}, ReasonEntitled); reads != 0 && i > 1 {
-			t.Errorf("visit %d: the own vendor's grants are read again", i)
+			t.Errorf("request %d: the own vendor's grants are read again", i)
 		}
 		env.site = other
 		if reads := env.grantReads(testRequest{reader: reader}, ReasonNotEntitled); reads != 0 && i > 0 {
-			t.Errorf("visit %d: the other vendor's grants are read again", i)
+			t.Errorf("request %d: the other vendor's grants are read again", i)
 		}
 	}
 }
 
-// A reader whom one policy found is nobody's else: another's versions are others.
+// A reader from one policy has no cached grants in another, whose versions are
+// different.
 func TestGrantsCachedWithATokenAreOnePolicys(t *testing.T) {
 	env, other := newTestEnv(t), newTestEnv(t)
 	env.subscribe(0, 0)
@@ -106,7 +107,7 @@ func TestGrantsCachedWithATokenAreOnePolicys(t *testing.T) {
 	other.want(testRequest{reader: reader}, ReasonNotEntitled)
 }
 
-// Who makes another reader of one that was found gets the other's grants.
+// A modified Reader does not get the grants of the record's reader.
 func TestGrantsCachedWithATokenAreOneReaders(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
@@ -118,7 +119,7 @@ func TestGrantsCachedWithATokenAreOneReaders(t *testing.T) {
 			must(t, err)
 			env.want(testRequest{reader: reader}, want)
 			if reader, err = env.policy.Reader(context.Background(), env.verifier(), token, env.now()); err != nil || reader.UserID != user {
-				t.Fatalf("%s is %s, %v", user, reader.UserID, err)
+				t.Fatalf("the token of %s identifies %s, %v", user, reader.UserID, err)
 			}
 			changed := reader
 			changed.UserID = "carl"
@@ -130,9 +131,8 @@ func TestGrantsCachedWithATokenAreOneReaders(t *testing.T) {
 	}
 }
 
-// TestOnlyTheVerifiedTokenIsKnown: whoever has a token may change a letter of it, add to it, or
-// show it to a site whose verifier is another. None of that is the token that was
-// verified.
+// A changed or extended token is not the verified one, and neither is the same token
+// with another verifier.
 func TestCachedReaderRequiresTheExactToken(t *testing.T) {
 	env := newTestEnv(t)
 	token := env.readerToken(keys.ReaderClaims{UserID: "ann"})
@@ -143,20 +143,20 @@ func TestCachedReaderRequiresTheExactToken(t *testing.T) {
 		changed := []byte(token)
 		changed[i] ^= 1
 		if reader, err := env.policy.Reader(context.Background(), verifier, string(changed), env.now()); err == nil {
-			t.Fatalf("with its byte %d changed it is %+v's", i, reader.UserID)
+			t.Fatalf("with byte %d changed the token identifies %+v", i, reader.UserID)
 		}
 	}
 	for _, other := range []string{token + "\x00", token[:len(token)-1], token + token, "", strings.Repeat(token, 1+fingerprintFirst/len(token))} {
 		if reader, err := env.policy.Reader(context.Background(), verifier, other, env.now()); err == nil {
-			t.Errorf("%q is %+v's", other, reader.UserID)
+			t.Errorf("%q identifies %+v", other, reader.UserID)
 		}
 	}
 	// Another verifier does not share the results.
 	another := NewReaderVerifier("another", keys.OwnReaderIssuer("acme", "another-site"), env.keys)
 	if _, err := env.policy.Reader(context.Background(), &another, token, env.now()); err == nil {
-		t.Error("another verifier takes it")
+		t.Error("another verifier accepts the token")
 	}
-	// A long token is known too, by its SHA-256.
+	// Long tokens are cached too.
 	long := env.readerToken(keys.ReaderClaims{
 		UserID: strings.Repeat("u", 250), PublisherUserID: strings.Repeat("p", 250), Email: strings.Repeat("e", 230) + "@reader.example", EmailVerified: true,
 	})
@@ -174,8 +174,9 @@ func TestCachedReaderRequiresTheExactToken(t *testing.T) {
 	}
 }
 
-// Readers come at once while grants change, in so little memory that records come
-// and go: each is told of her own, and what was acknowledged counts.
+// Readers are verified and decided concurrently while grants change, in so little
+// memory that records are dropped. Each decision is that of the right reader and the
+// last acknowledged write.
 func TestReaderRecordsAreConcurrent(t *testing.T) {
 	env := newTestEnv(t)
 	env.policy.Resize(0)
@@ -190,19 +191,19 @@ func TestReaderRecordsAreConcurrent(t *testing.T) {
 		group.Go(func() {
 			for i := range 200 {
 				user := fmt.Sprintf("user-%d-%d", worker, i%10)
-				come := func(want Reason) {
+				identify := func(want Reason) {
 					reader, err := env.policy.Reader(context.Background(), verifier, tokens[i%10], env.now())
 					if err != nil || reader.UserID != user {
-						t.Errorf("%s is %s, %v", user, reader.UserID, err)
+						t.Errorf("the token of %s identifies %s, %v", user, reader.UserID, err)
 					}
 					if decision := env.decide(testRequest{reader: reader}); decision.Reason != want {
 						t.Errorf("%s: %s, want %s", user, decision.Reason, want)
 					}
 				}
-				come(ReasonNotEntitled)
+				identify(ReasonNotEntitled)
 				env.records.grant(fakeGrant{Grant: Grant{ID: user, SKU: "premium"}, userID: user})
-				come(ReasonEntitled)
-				come(ReasonEntitled)
+				identify(ReasonEntitled)
+				identify(ReasonEntitled)
 				env.records.revoke(user)
 			}
 		})

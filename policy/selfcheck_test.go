@@ -9,39 +9,40 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// decideUntilChecked decides a visit without a self-check, and again with one.
+// decideWithSelfCheck decides a request without a self-check, and then with one.
 func (env *testEnv) decideWithSelfCheck(v testRequest) {
 	env.t.Helper()
 	before, _ := env.policy.SelfChecks()
 	env.policy.checkEvery = math.MaxUint64
 	env.decide(v)
 	if after, _ := env.policy.SelfChecks(); after != before {
-		env.t.Fatal("a decision is checked that is not due")
+		env.t.Fatal("a decision was checked out of turn")
 	}
 	env.policy.checkEvery = 1
 	defer func() { env.policy.checkEvery = math.MaxUint64 }()
 	env.decide(v)
 	if after, _ := env.policy.SelfChecks(); after != before+1 {
-		env.t.Fatalf("%d checks after one more, was %d", after, before)
+		env.t.Fatalf("%d checks, want one more than %d", after, before)
 	}
 }
 
-// One decision of checkEvery is checked; shards of the counter may delay some.
+// The counter is sharded, so that a check may be late.
 func TestSelfChecksAreSampled(t *testing.T) {
 	env := newTestEnv(t)
 	if env.policy.checkEvery != selfCheckEvery {
-		t.Fatalf("one of %d decisions is checked", env.policy.checkEvery)
+		t.Fatalf("one in %d decisions is checked", env.policy.checkEvery)
 	}
 	env.policy.checkEvery = 10
 	for range 100 {
 		env.decide(testRequest{reader: ann})
 	}
 	if checked, _ := env.policy.SelfChecks(); checked < 5 || checked > 10 {
-		t.Errorf("%d of 100 decisions are checked, one of 10 is wanted", checked)
+		t.Errorf("%d of 100 decisions were checked, want one in 10", checked)
 	}
 }
 
-// failures are the self-checks that failed a minute from now.
+// failedSelfChecks advances the clock past mismatchGrace, and returns the failed
+// self-checks.
 func (env *testEnv) failedSelfChecks() uint64 {
 	env.advance(mismatchGrace)
 	_, failed := env.policy.SelfChecks()
@@ -69,15 +70,15 @@ func TestSelfCheckPasses(t *testing.T) {
 		env.decideWithSelfCheck(v)
 	}
 	if used := env.records.useCount("counted"); used != 3 {
-		t.Errorf("three visits spent %d uses: a check spends none", used)
+		t.Errorf("%d uses were redeemed, want 3: a self-check redeems none", used)
 	}
 	if failed := env.failedSelfChecks(); failed != 0 {
 		t.Errorf("%d checks failed", failed)
 	}
 }
 
-// TestSelfCheckFindsWhatWasNotAnnounced: a store that loses a change keeps
-// revoked readers in. That is what the check is there to find.
+// A store that loses an invalidation keeps allowing revoked readers, which the
+// self-check must detect.
 func TestSelfCheckFindsUnannouncedWrites(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -107,7 +108,7 @@ func TestSelfCheckFindsUnannouncedWrites(t *testing.T) {
 			env.decideWithSelfCheck(v)
 			env.advance(mismatchGrace - 1*time.Millisecond)
 			if _, failed := env.policy.SelfChecks(); failed != 0 {
-				t.Fatal("it counts before the change could have been announced")
+				t.Fatal("it counts before mismatchGrace is over")
 			}
 			env.advance(time.Millisecond)
 			for range 2 {
@@ -119,8 +120,7 @@ func TestSelfCheckFindsUnannouncedWrites(t *testing.T) {
 	}
 }
 
-// TestSelfCheckWaitsForTheAnnouncement: between a commit and its announcement
-// the old answer stands; to differ from the store then is no failure.
+// Between a commit and its invalidation a cached decision may differ from the store.
 func TestSelfCheckAllowsLateInvalidation(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
@@ -136,7 +136,7 @@ func TestSelfCheckAllowsLateInvalidation(t *testing.T) {
 	}
 }
 
-// TestSelfCheckWithoutStore: what cannot be read cannot be compared.
+// If the store cannot be read, nothing is compared.
 func TestSelfCheckWithoutStore(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
@@ -146,7 +146,7 @@ func TestSelfCheckWithoutStore(t *testing.T) {
 	env.policy.checkEvery = 1
 	env.want(testRequest{reader: ann}, ReasonEntitled)
 	if checked, _ := env.policy.SelfChecks(); checked != 0 || env.failedSelfChecks() != 0 {
-		t.Error("it was compared")
+		t.Error("a decision was compared")
 	}
 }
 
@@ -162,6 +162,6 @@ func TestMismatchesAreBounded(t *testing.T) {
 	}
 	group.Wait()
 	if failed := env.failedSelfChecks(); failed != maxMismatches {
-		t.Errorf("%d doubts were kept", failed)
+		t.Errorf("%d mismatches were kept", failed)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// fakeSessions is what sessions are made of, in memory.
+// fakeSessions is a SessionSource in memory.
 type fakeSessions struct {
 	forwarding Forwarding
 	key        keys.SessionKey
@@ -39,17 +39,17 @@ func (f *fakeSessions) Ring(context.Context, string) (*keys.Ring, error) {
 }
 
 func (f *fakeSessions) FirstEngaged(_ context.Context, _, _, _ string, tags []string) (map[string]time.Time, error) {
-	known := make(map[string]time.Time)
+	engaged := make(map[string]time.Time)
 	for _, tag := range tags {
 		if at, ok := f.first[tag]; ok {
-			known[tag] = at
+			engaged[tag] = at
 		}
 	}
-	return known, f.err
+	return engaged, f.err
 }
 
-// session decides a visit as the handler does, and returns what the origin is
-// told: the session, and its claims.
+// session decides a request as the handler does, and returns the upstream session and,
+// unless it is encrypted, its claims.
 func (env *testEnv) session(source *fakeSessions, v testRequest, backend SessionBackend) (session string, claims map[string]any) {
 	env.t.Helper()
 	ctx := context.Background()
@@ -72,8 +72,8 @@ func (env *testEnv) session(source *fakeSessions, v testRequest, backend Session
 	return session, claims
 }
 
-// A publisher's link goes to the origin with what it names: by its token, before
-// any record of it is kept, and by the cookie that it was exchanged for.
+// The session contains what a publisher's link names, by its token before the link has
+// a record, and by the link cookie.
 func TestSessionOfAPublishersLink(t *testing.T) {
 	env, source := newTestEnv(t), new(fakeSessions)
 	env.trustEditor()
@@ -81,7 +81,7 @@ func TestSessionOfAPublishersLink(t *testing.T) {
 		t.Helper()
 		_, claims := env.session(source, v, SessionAssertion)
 		if claims["sub"] != nil {
-			t.Errorf("the link makes a user: %v", claims)
+			t.Errorf("a link identifies a user: %v", claims)
 		}
 		link, _ := claims["link"].(map[string]any)
 		if link["iss"] != newsDomain {
@@ -92,17 +92,17 @@ func TestSessionOfAPublishersLink(t *testing.T) {
 	token := shareEvidence(editor.share(map[string]any{"contentNames": []string{"bodytext", "sidebar"}}))
 	for range 2 {
 		if got := names(testRequest{link: token}); got != "share_1[bodytext sidebar]" {
-			t.Errorf("by the token: %s", got)
+			t.Errorf("token: %s", got)
 		}
 		env.waitForCaches()
 	}
 	if got := names(testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedPublisherLink("share_1")}}}); got != "share_1[bodytext sidebar]" {
-		t.Errorf("by the cookie: %s", got)
+		t.Errorf("cookie: %s", got)
 	}
 }
 
-// A session tells when the reader first had to do with the rule's tags, and
-// nothing while one of them is new.
+// A session contains the time since which the reader knows all of the rule's tags, and
+// no time while one is new.
 func TestLastVisited(t *testing.T) {
 	env := newTestEnv(t)
 	env.setRules(
@@ -120,20 +120,20 @@ func TestLastVisited(t *testing.T) {
 	if one, two, none := visited("/one"), visited("/two"), visited("/x"); one != early.UTC().Format(time.RFC3339) || two != nil || none != nil {
 		t.Errorf("%v, %v, %v", one, two, none)
 	}
-	// What was remembered holds until the store says otherwise.
+	// The cached session is used until a write.
 	env.waitForCaches()
 	source.first["profile"] = late
 	if two := visited("/two"); two != nil {
-		t.Errorf("before anything changed: %v", two)
+		t.Errorf("before the write: %v", two)
 	}
 	env.records.commit(Invalidation{Stripes: []uint16{Stripe(KindUserID, "acme", ann.UserID)}}, func() {})
 	if two := visited("/two"); two != late.UTC().Format(time.RFC3339) {
-		t.Errorf("afterwards: %v", two)
+		t.Errorf("after the write: %v", two)
 	}
 }
 
-// However much a reader has, her session fits into a header, and says that
-// something was left out.
+// However many grants a reader has, the session fits into a header and says that it is
+// truncated.
 func TestSessionSizeIsBounded(t *testing.T) {
 	env, source := newTestEnv(t), &fakeSessions{key: keys.GenerateSessionKey()}
 	for i := range 500 {
@@ -156,8 +156,8 @@ func TestSessionSizeIsBounded(t *testing.T) {
 	}
 }
 
-// A session is not used past the moment at which it says something else, or is
-// made under another key.
+// A cached session is used neither after its content changes nor after its key is
+// replaced.
 func TestSessionExpires(t *testing.T) {
 	env := newTestEnv(t)
 	source := &fakeSessions{key: keys.GenerateSessionKey()}
@@ -165,7 +165,7 @@ func TestSessionExpires(t *testing.T) {
 	kept := func(v testRequest, backend SessionBackend) string {
 		t.Helper()
 		var last string
-		for range 100 { // until it is kept
+		for range 100 { // until it is cached
 			session, _ := env.session(source, v, backend)
 			if session == last {
 				return session
@@ -173,18 +173,18 @@ func TestSessionExpires(t *testing.T) {
 			last = session
 			env.waitForCaches()
 		}
-		t.Fatal("it is never kept")
+		t.Fatal("the session is never cached")
 		return ""
 	}
 	v := testRequest{path: "/public", reader: ann}
 	first := kept(v, SessionCookie)
 	env.advance(9_999 * time.Millisecond)
 	if got, _ := env.session(source, v, SessionCookie); got != first {
-		t.Error("made again before the grant ends")
+		t.Error("made again before the end of the grant")
 	}
 	env.advance(time.Millisecond)
 	if got, _ := env.session(source, v, SessionCookie); got == first {
-		t.Error("used when the grant has ended")
+		t.Error("used after the end of the grant")
 	}
 	source.replaced = env.now().Add(5 * time.Second)
 	bob := testRequest{path: "/public", reader: Reader{UserID: "bob"}}
@@ -192,12 +192,12 @@ func TestSessionExpires(t *testing.T) {
 	env.advance(5 * time.Second)
 	source.key, source.replaced = keys.GenerateSessionKey(), time.Time{}
 	if got, _ := env.session(source, bob, SessionJWT); got == first {
-		t.Error("used when the key was replaced")
+		t.Error("used after the key was replaced")
 	}
 }
 
-// A site's settings are read once, until something changes; where they cannot be
-// read, nobody guesses.
+// A site's settings are read again only after a change. There is no default if they
+// cannot be read.
 func TestForwardingIsCached(t *testing.T) {
 	env := newTestEnv(t)
 	source := &fakeSessions{forwarding: Forwarding{EntryPoint: "https://app.example", Backend: SessionJWT}}
@@ -210,7 +210,7 @@ func TestForwardingIsCached(t *testing.T) {
 	if source.calls != 1 {
 		t.Errorf("read %d times", source.calls)
 	}
-	env.records.commit(Invalidation{Shared: true}, func() { source.err = errors.New("gone") })
+	env.records.commit(Invalidation{Shared: true}, func() { source.err = errDown })
 	if got, err := env.policy.Forwarding(t.Context(), source, env.site); !errors.Is(err, ErrUnavailable) || got != nil {
 		t.Errorf("%v, %v", got, err)
 	}

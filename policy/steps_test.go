@@ -10,7 +10,7 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// stepped returns a rule with steps, in the wire form.
+// parseSteps returns a rule with steps in their text form.
 func parseSteps(t *testing.T, path string, steps ...string) Rule {
 	t.Helper()
 	rule := parseRule(t, path, steps[0])
@@ -20,8 +20,7 @@ func parseSteps(t *testing.T, path string, steps ...string) Rule {
 	return rule
 }
 
-// The first step that lets the reader in decides; if none does, the last one's
-// denial counts.
+// The first step that allows decides. If none does, the denial is that of the last.
 func TestStepsAreTriedInOrder(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0) // ann has premium
@@ -50,10 +49,10 @@ func TestStepsAreTriedInOrder(t *testing.T) {
 		{"/closed", Reader{UserID: "carl"}, ReasonNotEntitled},
 	} {
 		if decision := env.want(testRequest{path: c.path, reader: c.reader}, c.want); decision.Reason == ReasonEntitled && decision.SKU != "premium" {
-			t.Errorf("%s: let in by %q", c.path, decision.SKU)
+			t.Errorf("%s: entitled by %q", c.path, decision.SKU)
 		}
 	}
-	// The answer of every step that was tried may change: the earliest moment counts.
+	// Until is the earliest moment at which the answer of any tried step may change.
 	ends := env.now().UnixMilli() + 1000
 	env.records.grant(fakeGrant{Grant: Grant{ID: "g7", SKU: "gold", StartsAt: ends}, userID: bob.UserID})
 	if decision := env.want(testRequest{path: "/both", reader: bob}, ReasonNotEntitled); decision.Until != ends {
@@ -61,7 +60,8 @@ func TestStepsAreTriedInOrder(t *testing.T) {
 	}
 }
 
-// A step that cannot be answered denies unless another step allows for certain.
+// A step that cannot be answered makes the decision unavailable unless another step
+// allows.
 func TestUnreadableStepIsUnavailable(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
@@ -76,7 +76,7 @@ func TestUnreadableStepIsUnavailable(t *testing.T) {
 	}
 }
 
-// A link satisfies the step that links can satisfy, wherever it comes in the rule.
+// A link satisfies the step that accepts links, at any place in the rule.
 func TestLinkSatisfiesAStep(t *testing.T) {
 	env := newTestEnv(t)
 	env.setRules(parseSteps(t, "/articles/{publisherContentId}", "subscribed/{\"plan\":\"gold\"}", "entitled/{\"sku\":\"{publisherContentId}\"}"))
@@ -85,7 +85,7 @@ func TestLinkSatisfiesAStep(t *testing.T) {
 	env.want(testRequest{path: "/articles/a2", link: link}, ReasonLinkOtherResource)
 	explained := env.policy.Explain(t.Context(), env.request(testRequest{path: "/articles/a2", link: link}))
 	if reading := explained.Readings[0]; reading.Misfit != "publisherContentId" || fmt.Sprint(reading.SKUs) != "[a2]" || reading.ContentID != "a2" {
-		t.Errorf("explained as %+v", reading)
+		t.Errorf("the reading is %+v", reading)
 	}
 }
 
@@ -109,8 +109,7 @@ func TestInvalidSteps(t *testing.T) {
 	}
 }
 
-// A rule option is compiled once, and read from the decision by its capability. It
-// does not decide.
+// A rule option is compiled once, is read from the decision, and does not decide.
 func TestRuleOption(t *testing.T) {
 	number := RuleOption{Name: "number", Compile: func(value json.RawMessage) (any, error) {
 		var n int
@@ -135,13 +134,13 @@ func TestRuleOption(t *testing.T) {
 		}
 	}
 	if _, err := CompileRules([]Rule{rule("/a", `"x"`)}, operators); err == nil || !strings.Contains(err.Error(), "number: ") {
-		t.Errorf("a value that is no number: %v", err)
+		t.Errorf("an invalid value: %v", err)
 	}
 	for _, name := range []string{"number", "any"} {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("the option %s is registered twice", name)
+					t.Errorf("the option %s was accepted twice", name)
 				}
 			}()
 			operators.With(RuleOption{Name: name})
@@ -149,7 +148,7 @@ func TestRuleOption(t *testing.T) {
 	}
 }
 
-// Rules are stored as JSON: steps and options come back as they were.
+// Steps and options survive a round trip through JSON.
 func TestRuleJSONKeepsStepsAndOptions(t *testing.T) {
 	const stored = `{"rank":3,"path":"/x","allow":15,"then":["entitled/{\"sku\":\"premium\"}",0],"is_forward":true,"options":{"cache":{"ttl":60}}}`
 	var rule Rule

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Whatever a change does not rule out counts: an event of a node that knows no
-// domains' version, a change that was joined with one, garbage.
+// Domains are stale unless the invalidation excludes it: after an event of an older
+// node, and after joining with a change of domains.
 func TestBumpInvalidatesDomains(t *testing.T) {
 	rest, all, reader := Invalidation{Shared: true, SameDomains: true}, Invalidation{Shared: true}, Invalidation{Stripes: []uint16{1}}
 	join := func(changes ...Invalidation) (joined Invalidation) {
@@ -34,27 +34,26 @@ func TestBumpInvalidatesDomains(t *testing.T) {
 			t.Errorf("%s: stale %v", name, got)
 		}
 		if got := v.Shared() != 0; got != test.change.Shared {
-			t.Errorf("%s: what is shared is stale: %v", name, got)
+			t.Errorf("%s: shared values are stale: %v", name, got)
 		}
 	}
 }
 
-// TestStripe: nodes tell each other of stripes, so the numbers must not change
-// from one version of the program to the next; and each part of an identifier
-// counts by itself.
+// Nodes send each other stripes, so their numbers must not change between releases.
+// Each part of an identifier is hashed with its boundaries.
 func TestStripeIsStable(t *testing.T) {
 	if got := Stripe(KindUserID, "acme", "ann"); got != 23578 {
-		t.Errorf("the stripe of acme's ann is %d", got)
+		t.Errorf("the stripe of Ann is %d", got)
 	}
 	seen := map[uint16]string{}
 	for name, stripe := range map[string]uint16{
-		"user":             Stripe(KindUserID, "acme", "ann"),
-		"another vendor's": Stripe(KindUserID, "acm", "eann"),
-		"e-mail":           Stripe(KindEmail, "acme", "ann"),
-		"publisher's":      Stripe(KindPublisherUserID, "acme", "ann"),
-		"link":             Stripe(KindLink, "acme", "gatefold:acme", "l1"),
-		"link cut apart":   Stripe(KindLink, "acme", "gatefold:acmel", "1"),
-		"link in one":      Stripe(KindLink, "acme", "gatefold:acmel1"),
+		"user":                       Stripe(KindUserID, "acme", "ann"),
+		"another vendor's":           Stripe(KindUserID, "acm", "eann"),
+		"e-mail":                     Stripe(KindEmail, "acme", "ann"),
+		"publisher's":                Stripe(KindPublisherUserID, "acme", "ann"),
+		"link":                       Stripe(KindLink, "acme", "gatefold:acme", "l1"),
+		"link with another boundary": Stripe(KindLink, "acme", "gatefold:acmel", "1"),
+		"link in one":                Stripe(KindLink, "acme", "gatefold:acmel1"),
 	} {
 		if other, taken := seen[stripe]; taken {
 			t.Errorf("%s and %s share stripe %d", name, other, stripe)
@@ -63,19 +62,19 @@ func TestStripeIsStable(t *testing.T) {
 	}
 }
 
-// TestStripesAreSpread: identifiers that differ little fall on many stripes.
+// Similar identifiers have different stripes.
 func TestStripesAreSpread(t *testing.T) {
 	seen := map[uint16]int{}
 	for i := range stripes {
 		seen[Stripe(KindUserID, "acme", string([]byte{'u', byte(i >> 8), byte(i)}))]++
 	}
-	// Thrown at random, 63 % of the stripes are hit.
+	// A random function reaches 63 % of the stripes.
 	if len(seen) < stripes/2 {
-		t.Errorf("%d users fall on %d stripes", stripes, len(seen))
+		t.Errorf("%d users have only %d stripes", stripes, len(seen))
 	}
 	for stripe, n := range seen {
 		if n > 16 {
-			t.Errorf("%d users fall on stripe %d", n, stripe)
+			t.Errorf("%d users share stripe %d", n, stripe)
 		}
 	}
 }
@@ -100,8 +99,8 @@ func TestBump(t *testing.T) {
 	}{
 		{"nothing", Invalidation{}, []bool{false, false, false, false, false, false, false}},
 		{"rules", Invalidation{Shared: true}, []bool{true, true, true, true, true, true, true}},
-		{"Ann by her id", of(KindUserID, "ann"), []bool{false, true, false, false, false, false, false}},
-		{"Ann by her e-mail", of(KindEmail, "ann@example.org"), []bool{false, true, false, false, true, false, false}},
+		{"Ann by user id", of(KindUserID, "ann"), []bool{false, true, false, false, false, false, false}},
+		{"Ann by e-mail", of(KindEmail, "ann@example.org"), []bool{false, true, false, false, true, false, false}},
 		{"Ann by the publisher's id", of(KindPublisherUserID, "p-ann"), []bool{false, true, false, false, false, false, false}},
 		{"a link", of(KindLink, "gatefold:acme", "l1"), []bool{false, false, false, false, false, true, false}},
 		{"no identifier", of(KindUserID, ""), []bool{false, false, false, false, false, false, false}},
@@ -114,19 +113,18 @@ func TestBump(t *testing.T) {
 			stale[i] = after != before[i]
 		}
 		if !slices.Equal(stale, c.want) {
-			t.Errorf("%s makes stale %v, want %v", c.name, stale, c.want)
+			t.Errorf("%s invalidates %v, want %v", c.name, stale, c.want)
 		}
 	}
 }
 
-// TestRevocationDuringARead: the grants are read, then revoked, and only then
-// remembered. The versions were loaded before the read, so what is remembered
-// is stale already.
+// A revocation between the read of the grants and their caching makes the cached value
+// stale, because the versions are loaded before the read.
 func TestRevocationDuringARead(t *testing.T) {
 	env := newTestEnv(t)
 	env.subscribe(0, 0)
 	env.records.afterRead = func() { env.records.revoke("g1") }
-	// Not revoked when it was read: this answer may still go out.
+	// The grant was read before the revocation: this answer may still be given.
 	env.want(testRequest{reader: ann}, ReasonEntitled)
 	env.waitForCaches()
 	env.want(testRequest{reader: ann}, ReasonNotEntitled)

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// manyReaders returns a world whose rules are the given number, what 100,000
-// readers ask of it by Zipf's law, and all of it in memory.
+// manyReaders returns an environment with the given number of rules and 100,000 cached
+// readers, and the indexes of readers by Zipf's law.
 func manyReaders(t testing.TB, rules int) (*testEnv, []Reader, []int) {
 	t.Helper()
 	const readerCount = 100_000
 	env := newTestEnv(t)
-	env.policy.Resize(128 << 20) // every reader twice: by her token, and without
+	env.policy.Resize(128 << 20) // every reader twice: with a token and without
 	list := make([]Rule, 0, rules)
 	for i := range rules {
 		list = append(list, Rule{
@@ -41,7 +41,7 @@ func manyReaders(t testing.TB, rules int) (*testEnv, []Reader, []int) {
 	return env, readers, visits
 }
 
-// askBy returns a function that decides the next visit.
+// decideByReader returns a function that decides the next request.
 func decideByReader(env *testEnv, readers []Reader, visits []int, rules, start int) func() Reason {
 	paths := zipfPaths(rules)
 	request, at := new(Request), start
@@ -57,18 +57,18 @@ func decideByReader(env *testEnv, readers []Reader, visits []int, rules, start i
 	}
 }
 
-// known fails where the store, which has nothing in it, was asked too often: a
-// reader in a hundred may have been forgotten.
+// checkMisses fails the benchmark if more than one in a hundred decisions read the
+// store, which is empty.
 func checkMisses(b *testing.B, env *testEnv) {
 	b.Helper()
 	if hits, misses := env.policy.counts.entitlements.hits.Load(), env.policy.counts.entitlements.misses.Load(); misses > hits/100+1 {
-		b.Errorf("of %d questions %d were not answered from memory", hits+misses, misses)
+		b.Errorf("of %d decisions %d read the store", hits+misses, misses)
 	}
 }
 
-// BenchmarkDecideZipf decides for 100,000 readers, from the raw path on, on a site
-// with 10,000 rules; serially with percentiles, and on all processors. The time of
-// the clock that measures each one is taken off the percentiles.
+// BenchmarkDecideZipf decides requests of 100,000 readers from the raw path on, on a
+// site with 10,000 rules: serially, with percentiles, and on all processors. The
+// percentiles do not include the time of reading the clock.
 func BenchmarkDecideZipf(b *testing.B) {
 	const rules = 10_000
 	env, readers, visits := manyReaders(b, rules)
@@ -122,8 +122,8 @@ func BenchmarkDecideZipf(b *testing.B) {
 	})
 }
 
-// reportCold reports how long a question takes after something else had the
-// processor's caches, as a proxy's other work has them between two decisions.
+// reportCold reports the time of a decision after other work has evicted the
+// processor's caches, as in a proxy.
 func reportCold(b *testing.B, ask func() Reason) {
 	b.Helper()
 	others := make([]byte, 4<<20)
@@ -147,14 +147,14 @@ func reportCold(b *testing.B, ask func() Reason) {
 	b.ReportMetric(float64(took[len(took)*9/10]-own), "p90-ns")
 }
 
-// askByToken returns a function that identifies the reader of the next visit by
-// her token, and decides it. Every token was verified before.
+// decideByToken returns a function that identifies the next request's reader by a
+// cached token, and decides it.
 func decideByToken(env *testEnv, readers []Reader, visits []int, rules int) func() Reason {
 	verifier := env.verifier()
 	random := rand.New(rand.NewPCG(8, 8)) //nolint:gosec // not a secret
 	tokens := make([]string, len(readers))
 	for i := range tokens {
-		token := make([]byte, 400) // as long as one with an e-mail address
+		token := make([]byte, 400) // the length of one with an e-mail address
 		for j := range token {
 			token[j] = byte('A' + random.IntN(26)) //nolint:gosec // a letter
 		}
