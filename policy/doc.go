@@ -25,8 +25,6 @@
 //
 //	rule.go        rules and steps, and their JSON
 //	rulepath.go    path templates
-//	rulejson.go    decoding lists of rules
-//	plainjson.go   decoding plain JSON texts
 //	compile.go     compiling rules
 //	match.go       compiled rules, and the first that matches
 //	trie.go        finding it among thousands

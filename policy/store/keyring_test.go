@@ -7,11 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 func sealer(t *testing.T, secret string) *keys.Sealer {
@@ -61,7 +60,7 @@ func TestFirstKeyIsMadeOnce(t *testing.T) {
 	}
 }
 
-// Whoever steals the database does not have the keys: they lie there sealed.
+// The database contains keys in sealed form only.
 func TestKeysAreSealedAtRest(t *testing.T) {
 	b := newBench(t)
 	ring := store.NewKeyring(b.Store, sealer(t, secret))
@@ -156,7 +155,7 @@ func TestSealedKeyIsBoundToItsVendor(t *testing.T) {
 }
 
 // A vendor rotates every month for three years. Each key verifies as long as a
-// link by it can last, and not much longer; nobody has to retire any.
+// link by it can last, and not much longer; none has to be retired by hand.
 func TestOldKeysAreRetiredByRotation(t *testing.T) {
 	b := newBench(t)
 	keyring := store.NewKeyring(b.Store, sealer(t, secret))

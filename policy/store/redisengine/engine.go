@@ -1,17 +1,3 @@
-// Package redisengine is the shared store.Engine: a Redis that several nodes of
-// Gatefold use together, a single server, one behind Sentinel, or a Cluster.
-//
-// A partition lies under six keys that share a hash tag, and so on one shard;
-// every batch is one script there, whole or not at all. docs/redis.md describes
-// the keys, what they weigh, and the server's settings.
-//
-//	keys.go                where a partition lies
-//	options.go client.go   where the server is, and the connections to it
-//	commit.go sweep.go     what is written, by commit.lua and sweep.lua
-//	uses.go                uses of links, counted together by uses.lua
-//	view.go scan.go        snapshots, read page by page by read.lua
-//	feed.go                the change feed, and how other nodes hear of it
-//	inspect.go errors.go   whether the server is fit, and what its errors mean
 package redisengine
 
 import (
@@ -21,26 +7,23 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Engine is a store.Engine in a Redis. New makes one.
+// Engine is an engine.Engine in a Redis. New returns one.
 type Engine struct {
 	options Options
 	keys    keyspace
 	client  redis.UniversalClient
-	// pipe sends the commits that come at the same time in one go.
+	// pipe sends concurrent commits in one round trip.
 	pipe *redis.AutoPipeliner
-	// waiting has the connections on which the feed is waited for, and which
-	// ask how far it is: they must not queue behind anything else.
+	// waiting is the client that reads the feed and waits for it: it must not queue
+	// behind other commands.
 	waiting redis.UniversalClient
 
-	mu      sync.RWMutex // guards closed, and the step from running to waiting
-	closed  bool
-	running sync.WaitGroup // calls that Close waits for
-	close   func() error
+	calls engine.Lifecycle
 
 	registered sync.Map // partition -> time.Time, see register
 	gatherings sync.Map // partition -> *gathering, see count
@@ -49,8 +32,7 @@ type Engine struct {
 
 var _ engine.Watcher = (*Engine)(nil)
 
-// New returns an engine. It connects when it is first used; Inspect says whether
-// the server is there, and fit.
+// New returns an engine, which connects at first use. Inspect checks the server.
 func New(options Options) (*Engine, error) {
 	if err := options.Check(); err != nil {
 		return nil, err
@@ -64,41 +46,16 @@ func New(options Options) (*Engine, error) {
 		return nil, errors.Join(err, e.client.Close(), e.waiting.Close())
 	}
 	e.pipe = pipe
-	e.close = sync.OnceValue(e.shut)
 	return e, nil
 }
 
-// Close waits for what is running, then closes the connections. Calling it again
-// does nothing more and returns the same.
-func (e *Engine) Close() error { return e.close() }
-
-func (e *Engine) shut() error {
-	e.mu.Lock()
-	e.closed = true
-	e.mu.Unlock()
-	waiting := e.waiting.Close() // whoever waits for the feed waits no longer
-	e.running.Wait()
-	return errors.Join(e.pipe.Close(), e.client.Close(), waiting)
+// Close waits for running calls, then closes the connections. Calls that wait for
+// the feed are interrupted. Closing again returns the same error.
+func (e *Engine) Close() error {
+	return e.calls.Close(e.waiting.Close, func() error { return errors.Join(e.pipe.Close(), e.client.Close()) })
 }
 
-// enter counts a call as running, until leave. It fails when the engine was
-// closed or the caller has given up already.
-func (e *Engine) enter(ctx context.Context) error {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
-		return engine.ErrClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	e.running.Add(1)
-	return nil
-}
-
-func (e *Engine) leave() { e.running.Done() }
-
-// fail turns what a client returned into what the caller is told.
+// fail returns the error of a call for an error of the client.
 func (e *Engine) fail(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -106,19 +63,17 @@ func (e *Engine) fail(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return ctx.Err()
 	}
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
+	if e.calls.Closed() {
 		return engine.ErrClosed
 	}
 	return explain(err)
 }
 
 const (
-	// watchConnections bounds the connections that wait for feeds, one for each
-	// partition that is followed.
+	// watchConnections bounds the connections that wait for feeds: one per followed
+	// partition.
 	watchConnections = 4096
-	// watchTimeout is how long an answer about the feed may take: the loss of a
-	// message must be noticed within a second.
+	// watchTimeout bounds an answer about the feed: a missed event must be noticed
+	// within a second.
 	watchTimeout = 300 * time.Millisecond
 )
