@@ -84,10 +84,7 @@ func (i *Identity) provisionOwn(vendor, site string) error {
 	if i.JWKS != "" || i.Claims != nil || i.Audience != "" {
 		return errors.New("jwt: the issuer self has its own keys, claims and audience: leave jwks, claim and audience out")
 	}
-	i.verifier = policy.ReaderVerifier{
-		ID:     verifierID("own", vendor, site),
-		Issuer: keys.OwnReaderIssuer(vendor, site),
-	}
+	i.verifier = policy.NewReaderVerifier(verifierID("own", vendor, site), keys.OwnReaderIssuer(vendor, site), nil)
 	return nil
 }
 
@@ -104,13 +101,12 @@ func (i *Identity) provisionForeign() error {
 	if err != nil {
 		return err
 	}
+	issuer := keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names}
 	fetched, err := i.fetched()
 	if err != nil || fetched {
-		i.verifier = policy.ReaderVerifier{
-			ID: verifierID("fetched", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified,
-				names.PublisherUserID, i.remote.Issuer, i.remote.URL),
-			Issuer: keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names},
-		}
+		id := verifierID("fetched", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified,
+			names.PublisherUserID, i.remote.Issuer, i.remote.URL)
+		i.verifier = policy.NewReaderVerifier(id, issuer, nil)
 		return err
 	}
 	data, err := os.ReadFile(i.JWKS)
@@ -125,14 +121,11 @@ func (i *Identity) provisionForeign() error {
 		return fmt.Errorf("jwt: jwks %s: holds no key that can be used: %w", i.JWKS, errors.Join(dropped...))
 	}
 	sum := sha256.Sum256(data)
-	i.verifier = policy.ReaderVerifier{
-		// What was verified is remembered across reloads: the keys are part of
-		// the verifier's identity, so that other keys verify anew.
-		ID: verifierID("jwks", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified,
-			names.PublisherUserID, string(sum[:])),
-		Issuer: keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names},
-		Keys:   staticKeys{set},
-	}
+	// Results are cached across reloads: the keys are part of the id, so that tokens
+	// are verified again when the keys change.
+	id := verifierID("jwks", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified,
+		names.PublisherUserID, string(sum[:]))
+	i.verifier = policy.NewReaderVerifier(id, issuer, staticKeys{set})
 	return nil
 }
 
