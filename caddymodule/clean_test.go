@@ -93,7 +93,7 @@ func TestLinkCookiesAreTakenAndOthersKept(t *testing.T) {
 		{"unprefixed on https", []string{ours + "=x"}, true, "", ""},
 		{"prefixed on https", []string{secure + "=x"}, true, "", secure + "=x"},
 		{"prefixed on http", []string{secure + "=x"}, false, "", ""},
-		{"twice counts as none", []string{ours + "=x; " + ours + "=y"}, false, "", ""},
+		{"duplicate counts as none", []string{ours + "=x; " + ours + "=y"}, false, "", ""},
 		{"twice over lines", []string{ours + "=x", ours + "=y"}, false, "", ""},
 		{"in another case", []string{"GateFold-AAAAAAAAAAAA=x; a=1"}, false, "a=1", ""},
 		{"with odd spaces", []string{"a=1;\u00a0" + ours + "=x"}, false, "a=1", ""},

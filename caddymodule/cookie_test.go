@@ -22,8 +22,8 @@ func testPass() linkCookiePayload {
 
 func TestCookieIsReadByWhoMadeIt(t *testing.T) {
 	sealer := newCookieSealer(sha256.Sum256([]byte("secret")), "acme", "news")
-	value := sealer.Seal(testPass())
-	if got, err := sealer.Open(value); err != nil || got != testPass() {
+	value := sealer.seal(testPass())
+	if got, err := sealer.open(value); err != nil || got != testPass() {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	// The names of vendor and site are one text nowhere: acm+enews is not
@@ -34,7 +34,7 @@ func TestCookieIsReadByWhoMadeIt(t *testing.T) {
 		newCookieSealer(sha256.Sum256([]byte("secret")), "other", "news"),
 		newCookieSealer(sha256.Sum256([]byte("secret")), "acm", "enews"),
 	} {
-		if _, err := other.Open(value); err == nil {
+		if _, err := other.open(value); err == nil {
 			t.Error("a cookie counts where it was not made")
 		}
 	}
@@ -44,14 +44,14 @@ func TestCookieIsReadByWhoMadeIt(t *testing.T) {
 // spelling.
 func TestEveryBitOfACookieCounts(t *testing.T) {
 	sealer := newCookieSealer(sha256.Sum256([]byte("secret")), "acme", "news")
-	value := sealer.Seal(testPass())
+	value := sealer.seal(testPass())
 	for i := range len(value) {
 		for _, c := range []byte("A_-z.=\x00 ") {
 			forged := value[:i] + string(c) + value[i+1:]
 			if forged == value {
 				continue
 			}
-			if got, err := sealer.Open(forged); err == nil {
+			if got, err := sealer.open(forged); err == nil {
 				t.Fatalf("byte %d as %q is accepted: %+v", i, c, got)
 			}
 		}
@@ -60,7 +60,7 @@ func TestEveryBitOfACookieCounts(t *testing.T) {
 		"empty": "", "dot": ".", "cut": value[:len(value)-1], "longer": value + "A", "padded": value + "=",
 		"without mac": strings.SplitAfter(value, ".")[0], "huge": strings.Repeat("A", 1<<16),
 	} {
-		if _, err := sealer.Open(forged); err == nil {
+		if _, err := sealer.open(forged); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -68,10 +68,10 @@ func TestEveryBitOfACookieCounts(t *testing.T) {
 
 func FuzzCookie(f *testing.F) {
 	sealer := newCookieSealer(sha256.Sum256([]byte("secret")), "acme", "news")
-	f.Add(sealer.Seal(testPass()))
+	f.Add(sealer.seal(testPass()))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, value string) {
-		if payload, err := sealer.Open(value); err == nil && sealer.Seal(payload) != value {
+		if payload, err := sealer.open(value); err == nil && sealer.seal(payload) != value {
 			t.Errorf("%q is another spelling of a cookie", value)
 		}
 	})
@@ -81,7 +81,7 @@ func FuzzCookie(f *testing.F) {
 // while cookies of the old one are still around.
 func FuzzReadPass(f *testing.F) {
 	f.Add(string([]byte{cookieFormat, 1, 'a', 1, 'b', 1, 'c', 2, 2}))
-	f.Fuzz(func(_ *testing.T, b string) { _, _ = readCookiePayload(b) })
+	f.Fuzz(func(_ *testing.T, b string) { _, _ = readCookiePayload([]byte(b)) })
 }
 
 // The same link on http and on https; behind a proxy that is trusted, https is

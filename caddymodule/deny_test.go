@@ -9,15 +9,15 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// Every reason that denies has an answer of its own.
-func TestEveryDenialIsAnswered(t *testing.T) {
+func TestEveryReasonHasTexts(t *testing.T) {
 	for _, reason := range policy.Reasons() {
-		answer, known := denials[reason]
-		if known == reason.Allows() {
-			t.Errorf("%s: answered %v", reason, known)
+		texts := reasons[reason]
+		if texts.hint == "" {
+			t.Errorf("%s has no hint", reason)
 		}
-		if known && (answer.title == "" || answer.detail == "" || answer.status < 400) {
-			t.Errorf("%s: %+v", reason, answer)
+		complete := texts.title != "" && texts.detail != "" && texts.status >= 400
+		if complete == reason.Allows() || reason.Allows() && texts.denial != (denial{}) {
+			t.Errorf("%s: the denial is %+v", reason, texts.denial)
 		}
 	}
 }

@@ -284,7 +284,7 @@ func TestExplainPublishersLink(t *testing.T) {
 		t.Errorf("explained as %s", told)
 	}
 	b.get("/articles/hello?share=" + p.share("share_1", "")).page()
-	if told = explain(page + p.share("share_1", "")); !strings.Contains(told, "the store knows it") {
+	if told = explain(page + p.share("share_1", "")); !strings.Contains(told, "the store has its record") {
 		t.Errorf("explained as %s", told)
 	}
 	b.pin(p, "other")
