@@ -8,29 +8,29 @@ import (
 	"github.com/gatefold/gatefold/admin"
 )
 
-func TestNewWantsWhatItNeeds(t *testing.T) {
+func TestNewRequiresOptions(t *testing.T) {
 	if _, err := admin.New(admin.Options{}); err == nil {
-		t.Error("an API over nothing was made")
+		t.Error("an API without options was created")
 	}
 }
 
-func TestWhoMayNotCall(t *testing.T) {
-	b := newBench(t, false)
-	nobody := b.callAs("", http.MethodGet, "/management/access-lists", "")
-	nobody.refused(http.StatusUnauthorized, "unauthorized", "")
-	if strings.Contains(nobody.body, "secret reason") || nobody.head.Get("WWW-Authenticate") == "" {
-		t.Errorf("the refusal tells why, or not how: %v %s", nobody.head, nobody.body)
+func TestUnauthorizedCalls(t *testing.T) {
+	b := newFixture(t, false)
+	anonymous := b.callAs("", http.MethodGet, "/management/access-lists", "")
+	anonymous.refused(http.StatusUnauthorized, "unauthorized", "")
+	if strings.Contains(anonymous.body, "secret reason") || anonymous.head.Get("WWW-Authenticate") == "" {
+		t.Errorf("the refusal gives the reason, or no challenge: %v %s", anonymous.head, anonymous.body)
 	}
 	p := b.callAs("refused", http.MethodGet, "/management/access-lists", "").refused(http.StatusForbidden, "forbidden", "")
 	if p.Detail != "Not you." {
 		t.Errorf("the refusal is %q", p.Detail)
 	}
-	// Whoever may not call does not learn what there is.
+	// An unauthorized caller does not learn which resources exist.
 	b.callAs("", http.MethodGet, "/nothing", "").refused(http.StatusUnauthorized, "unauthorized", "")
 }
 
 func TestUnknownRoutesAreProblems(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	for _, path := range []string{
 		"/", "/management", "/management/nothing", "/management/access-lists/", "//management/access-lists",
 		"/management/../management/access-lists", "/openapi.json", "/docs", "/schemas/x.json",
@@ -44,10 +44,10 @@ func TestUnknownRoutesAreProblems(t *testing.T) {
 	}
 }
 
-// A page in the operator's browser can post text/plain or a form to another
-// origin without asking. Nothing of the kind is taken for JSON.
+// A page in the operator's browser can post text/plain or a form to another origin
+// without a preflight. Neither is accepted as JSON.
 func TestCrossSiteFormIsNotJSON(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	body := `{"name":"Evil"}`
 	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json-patch+json", "application/cbor"} {
 		var header http.Header
@@ -65,7 +65,7 @@ func TestCrossSiteFormIsNotJSON(t *testing.T) {
 }
 
 func TestBadBodies(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	const path = "/management/access-lists"
 	for name, test := range map[string]struct {
 		body   string
@@ -104,9 +104,9 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
-// What was sent may hold a secret: an error names the field and repeats nothing.
+// A value may be a secret: errors name the field and do not repeat it.
 func TestErrorsRepeatNothing(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	for path, body := range map[string]string{
 		"/management/create-signed-link": `{"url":17,"sku":["hunter2"]}`,
 		"/management/reader-tokens":      `{"userId":{"hunter2":1},"password":"hunter2"}`,
@@ -119,28 +119,27 @@ func TestErrorsRepeatNothing(t *testing.T) {
 }
 
 func TestUnknownQueryParametersAreRefused(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	b.call(http.MethodGet, "/management/signed-links?limt=5", "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.limt")
 	b.call(http.MethodGet, "/management/signed-links?vendor=other", "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.vendor")
 	for _, limit := range []string{"0", "-1", "1001", "ten", "1e2"} {
 		b.call(http.MethodGet, "/management/signed-links?limit="+limit, "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.limit")
 	}
-	// The operator names the vendor so; that is Authorize's parameter.
-	newBench(t, true).call(http.MethodGet, "/management/signed-links?vendor=acme", "").want(http.StatusOK, nil)
+	// For the operator, vendor is a parameter of Authorize.
+	newFixture(t, true).call(http.MethodGet, "/management/signed-links?vendor=acme", "").want(http.StatusOK, nil)
 }
 
-// The store is gone under the API: it says so, to the log in full, to strangers
-// not.
+// The store fails: the log and the operator get the cause, other callers do not.
 func TestClosedStoreIs503(t *testing.T) {
 	for _, operator := range []bool{false, true} {
-		b := newBench(t, operator)
+		b := newFixture(t, operator)
 		b.closeStore()
 		p := b.call(http.MethodGet, "/management/access-lists", "").refused(http.StatusServiceUnavailable, "store_unavailable", "")
 		if tells := strings.Contains(p.Detail, "closed"); tells != operator {
 			t.Errorf("operator %v reads %q", operator, p.Detail)
 		}
 		if len(b.failed) != 1 {
-			t.Errorf("the log was told %v", b.failed)
+			t.Errorf("the log has %v", b.failed)
 		}
 	}
 }

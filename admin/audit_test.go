@@ -15,9 +15,9 @@ type auditEntry struct {
 	More int
 }
 
-// Who changed what is told, by name and by operation, to the vendor alone.
+// The audit log names caller and operation, and is visible to its vendor only.
 func TestAuditOverHTTP(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var list struct{ ID string }
 	b.call(http.MethodPost, listsPath, `{"name":"Partners"}`).want(http.StatusCreated, &list)
 	b.call(http.MethodPatch, listsPath+"/"+list.ID, `{"status":"INACTIVE"}`).want(http.StatusOK, nil)
@@ -26,7 +26,7 @@ func TestAuditOverHTTP(t *testing.T) {
 
 	var entries []auditEntry
 	got := b.call(http.MethodGet, "/management/audit", "").want(http.StatusOK, &entries)
-	// The first link of a vendor makes its first key.
+	// The first link of a vendor creates its first key.
 	var operations []string
 	for _, entry := range entries {
 		operations = append(operations, entry.Operation)
@@ -34,8 +34,8 @@ func TestAuditOverHTTP(t *testing.T) {
 			t.Errorf("an entry is %+v", entry)
 		}
 	}
-	if told := strings.Join(operations, ", "); told != "create-signed-link, "+"create-signed-link, change-access-list, create-access-list" {
-		t.Errorf("the log tells of %s", told)
+	if logged := strings.Join(operations, ", "); logged != "create-signed-link, "+"create-signed-link, change-access-list, create-access-list" {
+		t.Errorf("the log has %s", logged)
 	}
 	change := entries[2].Records[0]
 	if change.Kind != "access-list" || change.ID != list.ID || change.Before["status"] != "ACTIVE" || change.After["status"] != "INACTIVE" || len(change.After) != 1 {

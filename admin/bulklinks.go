@@ -25,11 +25,11 @@ import (
 )
 
 const (
-	// maxBulkLinks is how many links one call may make, and maxBulkBody how long
-	// its body may be, in bytes.
+	// maxBulkLinks bounds the links of a call, and maxBulkBody its body in
+	// bytes.
 	maxBulkLinks = 10_000
 	maxBulkBody  = 8 << 20
-	// bulkChunk is how many links are stored in one step, and then handed out.
+	// bulkChunk is the number of links that are stored and sent in one step.
 	bulkChunk = 250
 )
 
@@ -124,7 +124,7 @@ func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) err
 		if err := mint.note(); err != nil {
 			return err
 		}
-		// The time of the first call is what counts.
+		// Links have the time of the first call.
 		if claims, err = mint.claims(&asked); err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) err
 	return mint.send(ctx, b, format, claims)
 }
 
-// read reads a body as the library reads those of other operations.
+// read reads a body as huma does.
 func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 	var value any
 	if err := json.Unmarshal(raw, &value); err != nil {
@@ -156,21 +156,21 @@ func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 	return nil
 }
 
-// linkMint makes many links. Their ids come from its seed, so that the same mint
-// makes the same links.
+// linkMint creates many links. Their ids derive from its seed, so that a repeated
+// call creates the same links.
 type linkMint struct {
 	api    *api
 	vendor string
 	seed   string
 	at     time.Time
-	// again: links may be there already, from a call that broke off.
+	// again is whether an earlier call may have stored some of the links.
 	again bool
-	// note writes that the call was begun; nil where that is known, or no key
-	// says which call it is.
+	// note stores the idempotency record; nil if there is no key or the record
+	// is stored.
 	note func() error
 }
 
-// once makes the mint that of the call with a key. The returned function ends the
+// once prepares the mint of a call with a key. The returned function ends the
 // call.
 func (m *linkMint) once(ctx context.Context, b *bulk, key string, raw []byte) (end func(), err error) {
 	record := &store.IdempotencyRecord{ID: onceID(b.Name, key), Fingerprint: fingerprint(b.operation.OperationID, b.r.URL.Path, b.call, raw)}
@@ -200,20 +200,20 @@ func (m *linkMint) once(ctx context.Context, b *bulk, key string, raw []byte) (e
 	return end, nil
 }
 
-// claims returns the claims of all links, checked.
+// claims returns the validated claims of all links.
 func (m *linkMint) claims(asked *BulkLinksBody) ([]keys.LinkClaims, error) {
 	all := make([]keys.LinkClaims, len(asked.Recipients))
 	for i := range asked.Recipients {
 		link := asked.link(&asked.Recipients[i])
 		claims, err := m.api.linkClaims(m.vendor, &link, m.at)
 		if p, ok := errors.AsType[*Problem](err); ok {
-			told := *p
-			told.Errors = nil
+			located := *p
+			located.Errors = nil
 			for _, e := range p.Errors {
 				e.Location = fmt.Sprintf("body.recipients[%d]%s", i, e.Location[len("body"):])
-				told.Errors = append(told.Errors, e)
+				located.Errors = append(located.Errors, e)
 			}
-			return nil, &told
+			return nil, &located
 		}
 		if err != nil {
 			return nil, err
@@ -225,7 +225,7 @@ func (m *linkMint) claims(asked *BulkLinksBody) ([]keys.LinkClaims, error) {
 	return all, nil
 }
 
-// send stores the links, step by step, and sends those of each step.
+// send stores the links chunk by chunk, and sends each chunk once it is stored.
 func (m *linkMint) send(ctx context.Context, b *bulk, format string, claims []keys.LinkClaims) error {
 	out := bufio.NewWriter(b.w)
 	write := newLinkWriter(out, format)
@@ -261,9 +261,9 @@ func newLinkWriter(out io.Writer, format string) func(*BulkLink) error {
 		return func(link *BulkLink) error { return encoder.Encode(link) }
 	}
 	table := csv.NewWriter(out)
-	_ = table.Write(bulkLinkColumns) // told by the next Flush
+	_ = table.Write(bulkLinkColumns) // Flush returns the error
 	return func(link *BulkLink) error {
-		_ = table.Write(link.record()) // told by Flush
+		_ = table.Write(link.record()) // Flush returns the error
 		table.Flush()
 		return table.Error()
 	}

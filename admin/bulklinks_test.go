@@ -33,7 +33,7 @@ func recipients(n int) string {
 	return strings.Join(all, ",")
 }
 
-func (b *bench) links() []string {
+func (b *fixture) links() []string {
 	b.Helper()
 	var ids []string
 	for from := ""; ; {
@@ -63,9 +63,9 @@ func readLinks(t *testing.T, body string) (links []bulkLink) {
 	return links
 }
 
-// A newsletter goes out to many readers, each with a link of her own.
+// A newsletter goes out to many readers, each with their own link.
 func TestManyLinksAtOnce(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	body := `{"url":"https://news.example/a?utm=1#top","maxUses":2,"expiresIn":"14d","meta":{"campaign":"may"},"recipients":[` + recipients(600) + `,
 		{"userId":"vip","url":"https://news.example/b","maxUses":5,"expiresIn":3600,"meta":{"campaign":"june"}}]}`
 	got := b.call(http.MethodPost, bulkPath, body).want(http.StatusOK, nil)
@@ -94,7 +94,7 @@ func TestManyLinksAtOnce(t *testing.T) {
 	if stored := b.links(); len(stored) != 601 || !slices.Equal(stored[:3], []string{links[0].TokenID, links[1].TokenID, links[2].TokenID}) {
 		t.Errorf("%d links are stored, the first are %v", len(stored), stored[:3])
 	}
-	// A table for the mail program.
+	// CSV for a mail program.
 	table := b.send("acme", http.MethodPost, bulkPath, `{"sku":"s","recipients":[`+recipients(3)+`]}`, http.Header{"Content-Type": {"application/json"}, "Accept": {"text/csv"}}).want(http.StatusOK, nil)
 	records, err := csv.NewReader(strings.NewReader(table.body)).ReadAll()
 	if err != nil || len(records) != 4 || records[0][4] != "token" || records[3][1] != "u2" {
@@ -105,9 +105,9 @@ func TestManyLinksAtOnce(t *testing.T) {
 	}
 }
 
-// One recipient is wrong: nothing is made, and she is named.
-func TestManyLinksAreCheckedFirst(t *testing.T) {
-	b := newBench(t, false)
+// One recipient is invalid: nothing is created, and the error names them.
+func TestManyLinksAreValidatedFirst(t *testing.T) {
+	b := newFixture(t, false)
 	for body, location := range map[string]string{
 		`{"sku":"s"}`:                 "body",
 		`{"sku":"s","recipients":[]}`: "body.recipients",
@@ -129,7 +129,7 @@ func TestManyLinksAreCheckedFirst(t *testing.T) {
 	}
 }
 
-// leavingWriter is a caller who goes away when the first links have come.
+// leavingWriter is a client that disconnects after the first links.
 type leavingWriter struct {
 	*httptest.ResponseRecorder
 	leave func()
@@ -137,11 +137,11 @@ type leavingWriter struct {
 
 func (l leavingWriter) Flush() { l.leave() }
 
-// The caller goes away in the middle. No more is made than was stored by then;
-// asked again with the same key, the rest is made, and each link is the one that
-// it was.
-func TestCallerLeavesInTheMiddle(t *testing.T) {
-	b := newBench(t, false)
+// The client disconnects in the middle. No more links are created than were stored
+// by then; a repetition with the same key creates the rest and returns the same
+// links.
+func TestManyLinksAfterDisconnect(t *testing.T) {
+	b := newFixture(t, false)
 	body := `{"url":"https://news.example/a","recipients":[` + recipients(1000) + `]}`
 	ctx, leave := context.WithCancel(t.Context())
 	request := httptest.NewRequestWithContext(ctx, http.MethodPost, bulkPath, strings.NewReader(body))
@@ -149,7 +149,7 @@ func TestCallerLeavesInTheMiddle(t *testing.T) {
 	request.Header.Set("X-Test-Vendor", "acme")
 	caller := leavingWriter{httptest.NewRecorder(), leave}
 	func() {
-		// So net/http breaks an answer off.
+		// net/http aborts a response in this way.
 		defer func() {
 			ended, _ := recover().(error)
 			if !errors.Is(ended, http.ErrAbortHandler) {
@@ -161,7 +161,7 @@ func TestCallerLeavesInTheMiddle(t *testing.T) {
 	received := readLinks(t, caller.Body.String())
 	left := b.links()
 	if len(received) != 250 || len(left) != 250 || len(b.failed) != 0 {
-		t.Errorf("%d links were received, and %d were made; the log was told %v", len(received), len(left), b.failed)
+		t.Errorf("%d links were received, and %d were made; the log has %v", len(received), len(left), b.failed)
 	}
 	b.send("acme", http.MethodPost, bulkPath, strings.Replace(body, `"u17"`, `"u18"`, 1), withKey("k")).refused(http.StatusUnprocessableEntity, "idempotency_key_reused", "")
 	b.clock = b.clock.Add(time.Hour)
@@ -179,9 +179,9 @@ func TestCallerLeavesInTheMiddle(t *testing.T) {
 	}
 }
 
-// The most that one call may make comes in one stream.
+// A call with the maximum number of links streams all of them.
 func TestTenThousandLinks(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	server := b.serve()
 	response, answer, err := stream(t, server, http.MethodPost, bulkPath, "application/json", "", strings.NewReader(`{"sku":"s","recipients":[`+recipients(10_000)+`]}`))
 	if err != nil || response.StatusCode != http.StatusOK || strings.Count(string(answer), "\n") != 10_000 {
@@ -189,9 +189,9 @@ func TestTenThousandLinks(t *testing.T) {
 	}
 }
 
-// When a link was used is told, each use once.
+// Each use of a link is listed with its time.
 func TestUsesOfALink(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var made struct{ TokenID string }
 	b.call(http.MethodPost, "/management/create-signed-link", `{"sku":"s","maxUses":5}`).want(http.StatusOK, &made)
 	usesPath := "/management/signed-links/" + made.TokenID + "/uses"

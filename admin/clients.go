@@ -49,7 +49,7 @@ func wireClient(client store.Client) Client {
 	return shown
 }
 
-// ClientPath names a client in a path.
+// ClientPath identifies a client in a path.
 type ClientPath struct {
 	ID string `path:"clientId" maxLength:"128" doc:"The client's id." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
@@ -59,8 +59,7 @@ type AccessTokenBody struct {
 	Scope string `json:"scope,omitempty" maxLength:"2048" doc:"The token's scopes, separated by spaces. Default: all scopes of the client." example:"links:read"`
 }
 
-// registerClients adds the operations on clients, which are the operator's alone.
-// They reach the clients of all vendors.
+// registerClients adds the operator's operations on the clients of all vendors.
 func (a *api) registerClients() {
 	tags := []string{"Clients"}
 	register(a, huma.Operation{

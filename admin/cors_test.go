@@ -15,8 +15,7 @@ func preflight(origin string) http.Header {
 	}
 }
 
-// Closed unless configured: a page of another origin is told nothing that its
-// browser would take for leave.
+// Closed by default: a page of another origin gets no header that grants access.
 func TestCORSIsClosed(t *testing.T) {
 	for name, p := range map[string]*public{"closed": newPublic(t), "open to another": newPublic(t, office)} {
 		for _, origin := range []string{"https://evil.example", "null", "https://backoffice.example.com.evil.example", "http://backoffice.example.com", "HTTPS://BACKOFFICE.EXAMPLE.COM"} {
@@ -49,7 +48,7 @@ func TestCORSForOneOrigin(t *testing.T) {
 	if got.head.Get("Access-Control-Allow-Origin") != office || got.head.Get("Vary") != "Origin" {
 		t.Errorf("%v", got.head)
 	}
-	// The browser may show the page what is wrong.
+	// The page can read the error.
 	got = p.ask(http.MethodGet, "/management/signed-links", "", http.Header{"Origin": {office}})
 	got.refused(http.StatusUnauthorized, "unauthorized", "")
 	if got.head.Get("Access-Control-Allow-Origin") != office {
@@ -61,7 +60,7 @@ func TestCORSForOneOrigin(t *testing.T) {
 	}
 }
 
-func TestOriginsThatAreRefused(t *testing.T) {
+func TestCheckOrigin(t *testing.T) {
 	for _, origin := range []string{
 		"", "*", "null", "https://*.example.com", "https://x.example/", "https://x.example/path", "http://x.example",
 		"https://X.example", "ftp://x.example", "https://user@x.example", "x.example", "https://", "https://x.example?", "https://x.example#",

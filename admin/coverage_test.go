@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// published are the operations of the two published APIs that this one keeps,
-// and what it has besides them. The names of parameters do not count.
+// published are the operations of the two published APIs that this one implements,
+// and its additions. Parameter names are ignored.
 var published = map[string][]string{
 	"Sesamy's management API": {
 		"GET /management/vendors", "POST /management/vendors",

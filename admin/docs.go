@@ -19,8 +19,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// The documentation is one page, made from the description of the API when it
-// starts. Style and script stand in it: it loads nothing, from here or elsewhere.
+// The documentation is a single page, rendered from the description of the API at
+// start. It embeds its style and script and loads nothing.
 var (
 	//go:embed docs/page.html
 	docsHTML string
@@ -30,8 +30,7 @@ var (
 	docsScript string
 )
 
-// docsTemplate is the page. Its files are read once, so that a mistake in them is
-// found when the program starts.
+// docsTemplate is parsed at start, so that an error in it is found at once.
 var docsTemplate = template.Must(template.New("docs").Funcs(template.FuncMap{
 	"prose": prose,
 	"css":   func() template.CSS { return template.CSS(docsCSS) },  //nolint:gosec // our own file
@@ -39,8 +38,8 @@ var docsTemplate = template.Must(template.New("docs").Funcs(template.FuncMap{
 	"lower": strings.ToLower,
 }).Parse(docsHTML))
 
-// docsPolicy is the page's Content-Security-Policy: nothing is loaded, sent or
-// framed, and nothing runs but what is in the page.
+// docsPolicy returns the page's Content-Security-Policy, which admits nothing but
+// the embedded style and script.
 func docsPolicy() string {
 	hash := func(text string) string {
 		sum := sha256.Sum256([]byte(text))
@@ -50,10 +49,10 @@ func docsPolicy() string {
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// docsPage is what the page shows.
+// docsPage is the data of docsTemplate.
 type docsPage struct {
 	Title, About string
-	Own          bool // clients get their tokens here
+	Own          bool // the token endpoint is enabled
 	Scopes       []docsScope
 	Groups       []docsGroup
 	Errors       []docsError
@@ -78,7 +77,7 @@ type docsOperation struct {
 	Responses                                     []docsResponse
 }
 
-// docsField is a field or a parameter. Depth says how deep it stands in others.
+// docsField is a field or a parameter. Depth is its nesting level.
 type docsField struct {
 	Name, Type, In, Description string
 	Limits                      []string
@@ -92,7 +91,7 @@ type docsResponse struct {
 	Failure                      bool
 }
 
-// serveDocs makes the page, and serves it.
+// serveDocs renders the page and serves it.
 func (a *api) serveDocs() error {
 	var page bytes.Buffer
 	if err := docsTemplate.Execute(&page, a.docsPage()); err != nil {
@@ -164,7 +163,7 @@ func (a *api) docsOperation(operation *huma.Operation) docsOperation {
 	return shown
 }
 
-// bodyOf is the body that is shown of those that are taken: JSON where there is.
+// bodyOf returns the content that the page shows, preferably JSON.
 func bodyOf(content map[string]*huma.MediaType) *huma.MediaType {
 	if media, ok := content["application/json"]; ok {
 		return media
@@ -206,9 +205,8 @@ func (a *api) resolve(schema *huma.Schema) *huma.Schema {
 	return schema
 }
 
-// docsFields lists the fields of a schema, those of an inner object behind the
-// field that holds it. Seen are the schemas on the way here, so that one that
-// holds itself ends.
+// docsFields lists the fields of a schema, each followed by the fields of its
+// object. Seen are the enclosing schemas, so that a recursive schema ends.
 func (a *api) docsFields(schema *huma.Schema, depth int, seen []*huma.Schema) []docsField {
 	schema = a.resolve(schema)
 	for schema != nil && schema.Type == huma.TypeArray {
@@ -254,7 +252,7 @@ func (a *api) docsField(name string, schema *huma.Schema, depth int) docsField {
 	return field
 }
 
-// typeName says what a value is, for people.
+// typeName describes the type of a value.
 func (a *api) typeName(schema *huma.Schema) string {
 	schema = a.resolve(schema)
 	var name string
@@ -282,7 +280,7 @@ func (a *api) typeName(schema *huma.Schema) string {
 	return name
 }
 
-// limitsOf says which values a field takes.
+// limitsOf describes the constraints of a value.
 func limitsOf(schema *huma.Schema) []string {
 	var limits []string
 	if len(schema.Enum) > 0 {
@@ -330,7 +328,7 @@ func jsonExample(example any) string {
 	return strings.TrimSpace(text.String())
 }
 
-// curlExample is a call as one types it.
+// curlExample returns a curl command for an operation.
 func curlExample(operation *huma.Operation) string {
 	address := operation.Path
 	var query []string
@@ -365,8 +363,7 @@ func curlExample(operation *huma.Operation) string {
 	return strings.Join(parts, " \\\n  ")
 }
 
-// pathExample writes an example as it stands in a path, in which a slash may be
-// its own.
+// pathExample escapes an example for a path. Slashes are kept.
 func pathExample(example any) string {
 	return strings.ReplaceAll(url.PathEscape(fmt.Sprint(example)), "%2F", "/")
 }
@@ -376,8 +373,8 @@ var (
 	proseBold = regexp.MustCompile(`\*\*([^*]+)\*\*`)
 )
 
-// prose writes the little CommonMark that descriptions use: paragraphs, code and
-// strong words.
+// prose renders the subset of CommonMark that descriptions use: paragraphs, code
+// and strong emphasis.
 func prose(text string) template.HTML {
 	var page strings.Builder
 	for paragraph := range strings.SplitSeq(text, "\n\n") {

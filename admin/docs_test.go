@@ -12,7 +12,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// block is a block of a document: its language, and what is in it.
+// block is a code block of a document and its language.
 type block struct{ language, text string }
 
 var blockPattern = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
@@ -30,10 +30,10 @@ func documentBlocks(t *testing.T, file string) []block {
 	return blocks
 }
 
-// anything stands in a document for a value that is not the same each time.
+// anything is the placeholder for a value that varies.
 const anything = "…"
 
-// differs says where an answer is not what a document says; empty when it is.
+// differs returns the first difference between an answer and the document, or "".
 func differs(path string, want, got any) string {
 	switch want := want.(type) {
 	case string:
@@ -74,10 +74,10 @@ func differs(path string, want, got any) string {
 	return ""
 }
 
-// Every request of the document is sent, in order, and answered as it says, field
-// by field. They are those of the published contract.
+// Every request of the document is sent in order and answered as documented, field
+// by field, as in the published contract.
 func TestExamplesOfTheDocument(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	visits := []store.Visit{
 		{Site: "cowork", UserID: "alice", At: b.clock, Tags: []string{"app", "profile"}},
 		{Site: "cowork", UserID: "kenneth", At: b.clock, Tags: []string{"app", "billing"}},

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The page loads nothing, and runs nothing but its own script: its policy names
-// the hashes of what stands in it, and a browser holds it to them.
+// The page loads nothing and runs only its own script: its policy has the hashes
+// of what it embeds.
 func TestDocsPageLoadsNothing(t *testing.T) {
 	p := newPublic(t)
 	got := p.ask(http.MethodGet, "/docs", "", nil)
@@ -44,8 +44,8 @@ func TestDocsPageLoadsNothing(t *testing.T) {
 	}
 }
 
-// Every operation of the document is on the page, with its path, its scope and
-// an example; every link of the page leads somewhere.
+// The page has every operation of the document with path, scope and example, and
+// every link has a target.
 func TestDocsPageHasEveryOperation(t *testing.T) {
 	p := newPublic(t)
 	page := p.ask(http.MethodGet, "/docs", "", nil).want(http.StatusOK, nil).body
@@ -74,12 +74,12 @@ func TestDocsPageHasEveryOperation(t *testing.T) {
 	}
 }
 
-// Page and document stand where other machines call, and nowhere else.
+// Only the mount for remote clients serves page and document.
 func TestDocsAreThoseOfTheMount(t *testing.T) {
 	p := newPublic(t)
 	p.ask(http.MethodPost, "/docs", "", nil).refused(http.StatusUnauthorized, "unauthorized", "")
 	p.ask(http.MethodGet, "/docs/", "", nil).refused(http.StatusUnauthorized, "unauthorized", "")
-	// The operator's own mount serves no page.
-	newBench(t, true).call(http.MethodGet, "/docs", "").refused(http.StatusNotFound, "not_found", "")
-	newBench(t, true).call(http.MethodGet, "/openapi.json", "").refused(http.StatusNotFound, "not_found", "")
+	// The operator's mount serves no page.
+	newFixture(t, true).call(http.MethodGet, "/docs", "").refused(http.StatusNotFound, "not_found", "")
+	newFixture(t, true).call(http.MethodGet, "/openapi.json", "").refused(http.StatusNotFound, "not_found", "")
 }

@@ -73,12 +73,12 @@ type DomainBody struct {
 	AllowedResourceIDs []string `json:"allowedResourceIds,omitempty" maxItems:"1000" doc:"The resources that the domain's links may open: exact ids, or prefix:…* for a prefix. Empty: all."`
 }
 
-// DomainPath names a domain in a path.
+// DomainPath identifies a domain in a path.
 type DomainPath struct {
 	Domain string `path:"domain" maxLength:"1024" doc:"Publisher domain (lowercase, no scheme, no trailing dot)" example:"publisher.example.com"`
 }
 
-// name returns the domain in normal form, or a 400.
+// name returns the normalized domain, or a 400 problem.
 func (p DomainPath) name() (string, error) {
 	name, err := keys.NormalDomain(p.Domain)
 	if err != nil {
@@ -88,13 +88,13 @@ func (p DomainPath) name() (string, error) {
 }
 
 // domainPage are the query parameters of the listing. The published contract has
-// none, so a page holds as many as one can.
+// no pages, so the default is the maximum.
 type domainPage struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"The maximum number of domains to return."`
 	From  string `query:"from" maxLength:"253" doc:"Continue after the domain with this name."`
 }
 
-// domainListing is a page of the listing.
+// domainListing is the response with a page of domains.
 type domainListing struct {
 	Link string `header:"Link" doc:"The next page (RFC 8288), if there is one."`
 	Body DomainList
@@ -193,20 +193,19 @@ func (a *api) putDomain(ctx context.Context, c *call, domain store.Domain, match
 		return nil, err
 	}
 	remote, release := a.remoteOf(&domain)
-	defer release() // by then the policy watches the set, if there is one
+	defer release() // the policy watches the set by then
 	domain.Probe = a.probeOf(ctx, &domain, remote)
 	stored, err := c.store.PutDomain(ctx, c.Vendor, domain, match.domain)
 	if err != nil {
 		return nil, match.changed(err)
 	}
-	// What a probe finds is no part of the record's state.
+	// The ETag does not cover the probe.
 	shown := wireDomain(stored)
 	answer := &record[ProbedDomain]{ETag: etagOf(shown), Body: ProbedDomain{shown, wireProbe(stored.Probe)}}
 	return answer, a.refreshDomains(ctx, c.Vendor)
 }
 
-// domain refuses a change of a domain that is not in the state that the caller
-// knows. One that is not there is in none.
+// domain checks the precondition of a change. Before is nil for a new domain.
 func (m IfMatch) domain(before *store.Domain) error {
 	if before == nil {
 		return m.absent()
@@ -214,8 +213,8 @@ func (m IfMatch) domain(before *store.Domain) error {
 	return m.check(wireDomain(*before))
 }
 
-// refreshDomains lets the gate decide by what was written. Other records that
-// cannot be used are not this call's fault.
+// refreshDomains updates the gate. Invalid records of other domains do not fail
+// the call.
 func (a *api) refreshDomains(ctx context.Context, vendor string) error {
 	err := a.Policy.RefreshDomains(ctx, vendor)
 	if isUnavailable(err) {
@@ -227,8 +226,8 @@ func (a *api) refreshDomains(ctx context.Context, vendor string) error {
 	return nil
 }
 
-// remoteOf returns the key set of a domain, nil when it has none that can be
-// fetched here; release ends the watching.
+// remoteOf returns the watched key set of a domain, or nil if there is none;
+// release ends the watch.
 func (a *api) remoteOf(domain *store.Domain) (remote *keys.Remote, release func()) {
 	if domain.JWKSURI == "" || a.KeySets == nil {
 		return nil, func() {}
@@ -240,8 +239,7 @@ func (a *api) remoteOf(domain *store.Domain) (remote *keys.Remote, release func(
 	return remote, remote.Release
 }
 
-// probe looks at a domain's keys: pinned ones were checked when they were
-// written, a key set is fetched.
+// probe checks a domain's keys: it parses pinned keys and fetches a key set.
 func (a *api) probe(ctx context.Context, domain *store.Domain) store.Probe {
 	remote, release := a.remoteOf(domain)
 	defer release()
@@ -273,7 +271,7 @@ func (a *api) probeOf(ctx context.Context, domain *store.Domain, remote *keys.Re
 	return probe
 }
 
-// showDomain tells of a domain and its keys as they are now.
+// showDomain returns a domain with the current state of its keys.
 func (a *api) showDomain(ctx context.Context, domain store.Domain) DomainStatus {
 	shown := DomainStatus{ProbedDomain: ProbedDomain{wireDomain(domain), wireProbe(domain.Probe)}, KeyIDs: []string{}}
 	if set, err := keys.ParsePinnedKeys(domain.SigningKeyPEM); err == nil {
@@ -284,7 +282,7 @@ func (a *api) showDomain(ctx context.Context, domain store.Domain) DomainStatus 
 	if remote == nil {
 		return shown
 	}
-	// What was saved before a restart counts, though nobody fetched it since.
+	// Loads a key set that was saved before a restart.
 	_, _ = remote.KeySet(ctx)
 	status := remote.Status()
 	shown.KeyIDs, shown.Stale, shown.Dropped = status.KeyIDs, status.Stale, status.Dropped
@@ -301,14 +299,13 @@ func (a *api) showDomain(ctx context.Context, domain store.Domain) DomainStatus 
 	return shown
 }
 
-// publishedPath names a link that a domain signed.
+// publishedPath identifies a link that a domain signed.
 type publishedPath struct {
 	DomainPath
 	ID string `path:"id" maxLength:"128" doc:"The token's jti, or sha256:… for a token without one." example:"promo-2027-1"`
 }
 
-// registerPublished adds what a vendor may do with the links that its publishers
-// signed.
+// registerPublished adds the operations on links that publisher domains signed.
 func (a *api) registerPublished(tags []string) {
 	const path = domainsPath + "/{domain}/links"
 	register(a, huma.Operation{

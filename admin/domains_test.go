@@ -26,8 +26,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// publisherHost is a publisher, under a name for which httptest has a
-// certificate.
+// publisherHost is a publisher under a name that the certificate of httptest
+// covers.
 const publisherHost = "news.example.com"
 
 // publisher is a publisher's host that serves a key set.
@@ -103,10 +103,10 @@ func quoted(text string) string {
 	return string(encoded)
 }
 
-// A vendor trusts a publisher by its pinned key: the paths, fields and envelopes
-// are the published ones.
+// A vendor trusts a publisher by its pinned key. Paths, fields and envelopes are
+// those of the published contract.
 func TestDomainsArePutListedAndRemoved(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	_, block := publisherKey(t, elliptic.P256())
 	var made, shown domainShown
 	put := b.call(http.MethodPut, "/management/domains/News.Example.", `{"signingKeyPem":`+quoted(block)+`,"allowedResourceIds":["a","prefix:b*"]}`).want(http.StatusOK, &made)
@@ -141,10 +141,10 @@ func TestDomainsArePutListedAndRemoved(t *testing.T) {
 	}
 }
 
-// Who knows only the published contract gets all of a thousand domains at once; of
-// more, the rest is on pages that Link names.
+// A client of the published contract gets all of a thousand domains at once;
+// further ones are on pages that Link names.
 func TestManyDomainsAreListedInPages(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var all engine.Batch
 	for i := range 1500 {
 		all.Puts = append(all.Puts, engine.Put{Key: fmt.Appendf(nil, "Dd%04d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%04d.example"}`, i)})
@@ -174,9 +174,9 @@ func TestManyDomainsAreListedInPages(t *testing.T) {
 	b.call(http.MethodGet, "/management/domains?limit=1001", "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.limit")
 }
 
-// Every field of the published answers is there, of its type.
+// Every field of the published answers is present with its type.
 func TestDomainsAreShownAsPublished(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	_, block := publisherKey(t, elliptic.P256())
 	const published = `{"domain":"string","signingKeyPem":"string","jwksUri":"string","allowedResourceIds":["string"],
 		"createdAt":"string","updatedAt":"string","updatedBy":"string"`
@@ -193,8 +193,8 @@ func TestDomainsAreShownAsPublished(t *testing.T) {
 	}
 }
 
-func TestDomainsThatAreRefused(t *testing.T) {
-	b := newBench(t, false)
+func TestInvalidDomains(t *testing.T) {
+	b := newFixture(t, false)
 	_, block := publisherKey(t, elliptic.P256())
 	_, other := publisherKey(t, elliptic.P384())
 	for _, path := range []string{"*.example.com", "example.com:443", "127.0.0.1", "a..b", "a_b.example", "%20example.com", "b%C3%BC%00cher.example"} {
@@ -231,10 +231,10 @@ func TestDomainsThatAreRefused(t *testing.T) {
 	as("domains:read", http.MethodPost, "/management/denied-keys", `{"kid":"k"}`).refused(http.StatusForbidden, "forbidden", "")
 }
 
-// The publisher's host is down when the domain is put: that is stored and told,
-// not refused. When it is up again, a probe finds its keys.
+// The publisher's host is down when the domain is put: the domain is stored with
+// the error. Later a probe finds its keys.
 func TestDomainsAreProbed(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	set, _ := publisherKey(t, elliptic.P256())
 	weak, _ := publisherKey(t, elliptic.P384())
 	const path = "/management/domains/" + publisherHost
@@ -278,15 +278,15 @@ func TestDomainsAreProbed(t *testing.T) {
 	if health.Status != "ok" || len(health.KeySets) != 1 || !health.KeySets[0].OK || !strings.Contains(health.KeySets[0].Error, "502") {
 		t.Errorf("the health is %+v", health)
 	}
-	b.call(http.MethodPost, "/management/domains/nobody.example/probe", "{}").refused(http.StatusNotFound, "not_found", "")
+	b.call(http.MethodPost, "/management/domains/anonymous.example/probe", "{}").refused(http.StatusNotFound, "not_found", "")
 	if len(b.failed) != 0 {
-		t.Errorf("the log was told %v", b.failed)
+		t.Errorf("the log has %v", b.failed)
 	}
 }
 
-// A key leaked: it is denied, by its kid, however odd that is.
+// A leaked key is denied by its kid, whatever characters it has.
 func TestKeysAreDenied(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	type denied struct{ KID, Note, DeniedBy string }
 	var one denied
 	b.call(http.MethodPost, "/management/denied-keys", `{"kid":"a/b c?","note":"leaked"}`).want(http.StatusOK, &one)
@@ -307,9 +307,9 @@ func TestKeysAreDenied(t *testing.T) {
 	}
 }
 
-// A publisher's link is revoked before anybody used it.
+// A publisher's link is revoked before its first use.
 func TestPublishersLinksAreRevoked(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	const path = "/management/domains/news.example/links"
 	var links []struct{ TokenID, Status string }
 	b.call(http.MethodGet, path, "").want(http.StatusOK, &links)

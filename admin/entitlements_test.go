@@ -8,7 +8,7 @@ import (
 )
 
 func TestEntitlements(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var list record
 	b.call(http.MethodPost, listsPath, `{"name":"Partner"}`).want(http.StatusCreated, &list)
 	add := func(path, body string) {
@@ -20,7 +20,7 @@ func TestEntitlements(t *testing.T) {
 	add(listsPath+"/"+list.ID+"/grants", `{"userId":"u","sku":"article-1"}`)
 	add(defaultPath, `{"userId":"u","sku":"later","startsAt":"2027-06-01T00:00:00Z"}`)
 	add(defaultPath, `{"userId":"u","sku":"off","status":"INACTIVE"}`)
-	add(defaultPath, `{"userId":"somebody-else","sku":"premium"}`)
+	add(defaultPath, `{"userId":"other-user","sku":"premium"}`)
 
 	type entitlement struct {
 		SKU, PurchaseOption, ExpiresAt string
@@ -45,7 +45,7 @@ func TestEntitlements(t *testing.T) {
 	}
 	for query, want := range map[string]string{
 		"userId=u":                 "premium+ article-1+ later off",
-		"userId=nobody":            "",
+		"userId=unknown":           "",
 		"userId=u&sku=premium":     "premium+",
 		"userId=u&q=ART":           "article-1+",
 		"userId=u&type=article":    "",
@@ -65,7 +65,7 @@ func TestEntitlements(t *testing.T) {
 		t.Errorf("the second is %+v", second)
 	}
 
-	// The window is half open, and a list that is off gives nothing.
+	// The period is half open, and an inactive list grants nothing.
 	b.clock = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 	b.call(http.MethodPatch, listsPath+"/"+list.ID, `{"status":"INACTIVE"}`).want(http.StatusOK, nil)
 	if got, want := skus("userId=u"), "premium article-1 later off"; got != want {

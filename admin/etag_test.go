@@ -11,10 +11,10 @@ func ifMatch(tags string) http.Header {
 	return http.Header{"Content-Type": {"application/json"}, "If-Match": {tags}}
 }
 
-// Two people edit one record. The second one to save is told that it is no longer
-// what she read, instead of undoing the first one's change.
+// Two people edit one record. The second save is refused instead of undoing the
+// first change.
 func TestLostUpdateIsRefused(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	for path, body := range map[string][2]string{
 		listsPath:   {`{"name":"one"}`, `{"name":"two"}`},
 		defaultPath: {`{"userId":"u","sku":"one"}`, `{"userId":"u","sku":"two"}`},
@@ -41,7 +41,7 @@ func TestLostUpdateIsRefused(t *testing.T) {
 					t.Error("the same record has another ETag")
 				}
 			}
-			// What is not there is not there, whatever the condition.
+			// A missing record is missing, whatever the condition.
 			b.send("acme", http.MethodPut, path+"/none", body[1], ifMatch("*")).refused(http.StatusNotFound, "not_found", "")
 		})
 	}
@@ -51,9 +51,9 @@ func TestLostUpdateIsRefused(t *testing.T) {
 	b.send("acme", http.MethodDelete, defaultPath+"/"+made.ID, "", http.Header{"If-Match": {etag}}).want(http.StatusNoContent, nil)
 }
 
-// Rules have their state too; what others do to their order changes it.
-func TestRuleInAKnownState(t *testing.T) {
-	b := newBench(t, false)
+// The ETag of a rule changes with its rank.
+func TestRuleIfMatch(t *testing.T) {
+	b := newFixture(t, false)
 	const one = "/api/proxy/rules/a"
 	made := b.call(http.MethodPost, "/api/proxy/rules", `{"path":"/a","allow":"any"}`).want(http.StatusCreated, nil).head.Get("ETag")
 	read := b.call(http.MethodGet, one, "").head.Get("ETag")
@@ -69,9 +69,9 @@ func TestRuleInAKnownState(t *testing.T) {
 	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {moved}}).want(http.StatusNoContent, nil)
 }
 
-// A domain is put whether it is there or not; with If-Match only where it is.
-func TestDomainInAKnownState(t *testing.T) {
-	b := newBench(t, false)
+// A domain is put whether it exists or not; with If-Match only if it exists.
+func TestDomainIfMatch(t *testing.T) {
+	b := newFixture(t, false)
 	const one = "/management/domains/news.example.com"
 	_, block := publisherKey(t, elliptic.P256())
 	body := `{"signingKeyPem":` + quoted(block) + `}`
@@ -85,12 +85,12 @@ func TestDomainInAKnownState(t *testing.T) {
 	b.send("acme", http.MethodPut, one, body, ifMatch(made)).refused(http.StatusPreconditionFailed, "precondition_failed", "")
 	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {made}}).refused(http.StatusPreconditionFailed, "precondition_failed", "")
 	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {again}}).want(http.StatusNoContent, nil)
-	b.call(http.MethodDelete, one, "").want(http.StatusNoContent, nil) // what is not there is removed
+	b.call(http.MethodDelete, one, "").want(http.StatusNoContent, nil) // removing a missing record succeeds
 }
 
-// Of ten who save at once, each with what he read, one succeeds.
-func TestLostUpdateAtOnce(t *testing.T) {
-	b := newBench(t, false)
+// Of ten concurrent saves of the same state, one succeeds.
+func TestConcurrentUpdates(t *testing.T) {
+	b := newFixture(t, false)
 	var made struct{ ID string }
 	etag := b.call(http.MethodPost, listsPath, `{"name":"one"}`).want(http.StatusCreated, &made).head.Get("ETag")
 	var group sync.WaitGroup

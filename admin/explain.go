@@ -10,22 +10,22 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// ExplainRequest is a request at the gate of which somebody asks how it would be
-// decided.
+// ExplainRequest is a hypothetical request at the gate.
 type ExplainRequest struct {
 	URL    string `json:"url" minLength:"1" maxLength:"8192" doc:"The URL of the request; it may carry a link token."`
 	Method string `json:"method,omitempty" maxLength:"16" default:"GET"`
 	Site   string `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site. Default: the vendor's only site, or the site with the vendor's name."`
-	// UserID and ReaderToken say who asks; both empty for the anonymous reader.
+	// UserID and ReaderToken identify the reader; without both they are
+	// anonymous.
 	UserID      string `json:"userId,omitempty" maxLength:"255" doc:"The reader's user id, as if identified by it alone."`
 	ReaderToken string `json:"readerToken,omitempty" maxLength:"4096" doc:"A reader token."`
 	LinkToken   string `json:"linkToken,omitempty" maxLength:"4096" doc:"A link token, if the url carries none."`
-	// SKUs and HoldsLink suppose what need not be so: for rule tests.
+	// SKUs and HoldsLink override stored records, for rule tests.
 	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"Decides as if the reader had exactly these SKUs, without end. Without userId and readerToken, decides for an arbitrary identified reader."`
 	HoldsLink bool      `json:"holdsLink,omitempty" doc:"Decides as if the reader held a redeemed link to exactly this page."`
 }
 
-// Explanation is how a request would be decided, step by step.
+// Explanation is the decision of a request, step by step.
 type Explanation struct {
 	Vendor   string             `json:"vendor"`
 	Site     string             `json:"site"`
@@ -35,19 +35,19 @@ type Explanation struct {
 	Readings []ExplainedReading `json:"readings"`
 	Link     *ExplainedLink     `json:"link,omitempty"`
 	Grants   []ExplainedGrant   `json:"grants" doc:"The reader's grants of the SKUs that the rule accepts."`
-	// OtherGrants is how many grants of other skus the reader has.
+	// OtherGrants is the number of the reader's grants of other SKUs.
 	OtherGrants int               `json:"otherGrants"`
 	Decision    ExplainedDecision `json:"decision"`
 	Hint        string            `json:"hint" doc:"What to do about it."`
 }
 
-// ExplainedPath is the path as it was read.
+// ExplainedPath is the path of the request.
 type ExplainedPath struct {
 	Received string `json:"received"`
 	Error    string `json:"error,omitempty" doc:"Why the path is ambiguous."`
 }
 
-// ExplainedReader is who asks.
+// ExplainedReader is the reader.
 type ExplainedReader struct {
 	UserID          string `json:"userId,omitempty"`
 	PublisherUserID string `json:"publisherUserId,omitempty"`
@@ -56,7 +56,7 @@ type ExplainedReader struct {
 	Error           string `json:"error,omitempty" doc:"Why the credential was refused."`
 }
 
-// ExplainedReading is one reading of the path, and the rule that it meets.
+// ExplainedReading is one interpretation of the path and the rule that it matches.
 type ExplainedReading struct {
 	Path       string          `json:"path"`
 	Rule       *ExplainedRule  `json:"rule,omitempty"`
@@ -76,7 +76,7 @@ type ExplainedRule struct {
 	Origin  string   `json:"origin,omitempty" doc:"The place in the configuration; absent for a stored rule."`
 }
 
-// ExplainedLink is a link's token, check by check, up to the first that fails.
+// ExplainedLink is a link token with its checks, up to the first failed one.
 type ExplainedLink struct {
 	TokenID string           `json:"tokenId,omitempty"`
 	Checks  []ExplainedCheck `json:"checks"`
@@ -89,7 +89,7 @@ type ExplainedCheck struct {
 	Detail string `json:"detail"`
 }
 
-// ExplainedGrant is a grant, and whether it counts now.
+// ExplainedGrant is a grant and whether it is in effect.
 type ExplainedGrant struct {
 	ID       string     `json:"id"`
 	SKU      string     `json:"sku"`
@@ -118,7 +118,7 @@ type explainQuery struct {
 	User   string `query:"user" maxLength:"255"`
 }
 
-// holdsToken says whether a URL seems to carry a token in its query.
+// holdsToken reports whether the query of a URL seems to contain a token.
 func holdsToken(address string) bool {
 	_, query, _ := strings.Cut(address, "?")
 	for part := range strings.SplitSeq(query, "&") {
@@ -126,7 +126,7 @@ func holdsToken(address string) bool {
 		if decoded, err := url.QueryUnescape(value); err == nil {
 			value = decoded
 		}
-		// Every JWS header is a JSON object, which begins so in base64.
+		// A JWS header is a JSON object, whose base64 begins with eyJ.
 		if strings.HasPrefix(value, "eyJ") && strings.Count(value, ".") == 2 {
 			return true
 		}

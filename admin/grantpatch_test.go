@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// RFC 7396, appendix A, on the fields of a grant.
+// The cases of RFC 7396, appendix A, on the fields of a grant.
 func TestPatchGrant(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var made struct{ ID string }
 	b.call(http.MethodPost, defaultPath, `{"userId":"u","sku":"s","email":"u@example.org","endsAt":"2030-01-01T00:00:00Z",
 		"deliveryAddress":{"street":"Way 1","city":"Town"},"extraFields":{"a":"1","b":"2"},"notes":"old"}`).want(http.StatusCreated, &made)
@@ -31,7 +31,7 @@ func TestPatchGrant(t *testing.T) {
 	if got := patch(`{"status":null,"deliveryAddress":null,"extraFields":null}`); got["status"] != "ACTIVE" || got["deliveryAddress"] != nil || got["extraFields"] != nil {
 		t.Errorf("removed to %v", got)
 	}
-	// As JSON it is the same patch.
+	// application/json is the same patch.
 	if got := b.call(http.MethodPatch, one, `{"notes":null}`).want(http.StatusOK, nil).fields(); got["notes"] != nil {
 		t.Errorf("patched to %v", got)
 	}
@@ -59,7 +59,7 @@ func TestPatchGrant(t *testing.T) {
 }
 
 func TestDeleteList(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var list struct{ ID string }
 	etag := b.call(http.MethodPost, listsPath, `{"name":"Partners"}`).want(http.StatusCreated, &list).head.Get("ETag")
 	one := listsPath + "/" + list.ID

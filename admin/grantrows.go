@@ -17,11 +17,12 @@ import (
 	strict "github.com/go-jose/go-jose/v4/json"
 )
 
-// GrantRow is one grant of a file.
+// GrantRow is one row of a file of grants.
 type GrantRow struct {
-	// Line is where it begins in the file, from one.
+	// Line is the line on which the row begins, from one.
 	Line int
-	// Grant is the grant as the API takes it; Err says why it cannot be read.
+	// Grant is the grant as the API accepts it, unless Err says why the row
+	// cannot be read.
 	Grant json.RawMessage
 	Err   error
 }
@@ -32,8 +33,8 @@ const (
 	FormatNDJSON = "ndjson"
 )
 
-// ReadGrants reads a file of grants, row by row, in bounded memory. An error ends
-// it: what follows could not be understood.
+// ReadGrants yields the rows of a file of grants, in bounded memory. An error ends
+// the sequence: the rest of the file cannot be read.
 func ReadGrants(file io.Reader, format string) iter.Seq2[GrantRow, error] {
 	if format == FormatCSV {
 		return readCSV(file)
@@ -41,11 +42,10 @@ func ReadGrants(file io.Reader, format string) iter.Seq2[GrantRow, error] {
 	return readNDJSON(file)
 }
 
-// maxGrantLine bounds a line of a file.
+// maxGrantLine bounds a row of a file, in bytes.
 const maxGrantLine = 1 << 20
 
-// ownFields are those that the server gives a grant: an export has them, and an
-// import makes them anew.
+// ownFields are set by the server. Exports contain them; imports ignore them.
 var ownFields = []string{"id", "source", "createdAt", "updatedAt"}
 
 var (
@@ -55,8 +55,8 @@ var (
 
 const byteOrderMark = "\ufeff"
 
-// readNDJSON reads one JSON object a line. A line that is too long is skipped
-// like any other that cannot be read.
+// readNDJSON reads one JSON object per line. A line that is too long is skipped
+// like any other invalid line.
 func readNDJSON(file io.Reader) iter.Seq2[GrantRow, error] {
 	return func(yield func(GrantRow, error) bool) {
 		lines := bufio.NewReaderSize(file, maxGrantLine)
@@ -82,7 +82,7 @@ func readNDJSON(file io.Reader) iter.Seq2[GrantRow, error] {
 	}
 }
 
-// ndjsonGrant returns a line as the API takes it. Most lines are that already.
+// ndjsonGrant returns a line without ownFields.
 func ndjsonGrant(text []byte) (json.RawMessage, error) {
 	if !utf8.Valid(text) {
 		return nil, errNotUTF8
@@ -108,8 +108,8 @@ func ndjsonGrant(text []byte) (json.RawMessage, error) {
 
 var errNotObject = errors.New("is not a JSON object, or has a name twice")
 
-// The columns of a CSV file are the API's fields; those of an address stand
-// behind a dot, and extraFields is a JSON object.
+// The columns of a CSV file are the API's fields. Fields of an address follow a
+// dot, and extraFields is a JSON object.
 var (
 	textColumns = []string{
 		"userId", "email", "publisherUserId", "sku", "poId", "status", "startsAt", "endsAt", "firstName", "lastName", "phone",
@@ -125,7 +125,7 @@ const (
 	excludeColumn = "excludeFromStats"
 )
 
-// GrantColumns lists every column, in the order in which they are exported.
+// GrantColumns returns all columns in the order of an export.
 func GrantColumns() []string {
 	columns := append(slices.Clone(textColumns), excludeColumn)
 	for _, address := range addressColumns {
@@ -136,8 +136,8 @@ func GrantColumns() []string {
 	return append(columns, extraColumn)
 }
 
-// readCSV reads RFC 4180 with a header line that names the columns. A record that
-// is malformed is skipped, as long as it is clear where the next one begins.
+// readCSV reads RFC 4180 with a header that names the columns. A malformed record
+// is skipped if the start of the next one is known.
 func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
 	return func(yield func(GrantRow, error) bool) {
 		bounded := &rowReader{from: file, left: maxGrantLine}
@@ -171,7 +171,7 @@ func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
 				row.Line, _ = reader.FieldPos(0)
 				row.Err = fmt.Errorf("has %d fields, the header has %d", len(record), len(header))
 			case isMalformed && atEnd(buffered):
-				// A quote made one record of all that follows.
+				// An unclosed quote has swallowed the rest of the file.
 				yield(GrantRow{}, fmt.Errorf("reading the file: the record that begins in line %d does not end: %w", malformed.StartLine, malformed.Err))
 				return
 			case isMalformed:
@@ -194,14 +194,14 @@ func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
 	}
 }
 
-// atEnd says whether nothing is left to read.
+// atEnd reports whether nothing is left to read.
 func atEnd(file *bufio.Reader) bool {
 	_, err := file.Peek(1)
 	return err != nil
 }
 
-// rowReader bounds how much is read for one row: a quote that is never closed
-// would make a row of all that follows.
+// rowReader bounds the bytes read for one row, because an unclosed quote would
+// read the whole file.
 type rowReader struct {
 	from io.Reader
 	left int
@@ -239,7 +239,7 @@ func checkHeader(header []string) error {
 	return nil
 }
 
-// csvGrant returns a record as the API takes it. An empty field is none.
+// csvGrant returns a record as JSON. Empty fields are omitted.
 func csvGrant(header, record []string) (json.RawMessage, error) {
 	grant := make(map[string]any, len(record))
 	for i, value := range record {
@@ -277,7 +277,8 @@ func csvGrant(header, record []string) (json.RawMessage, error) {
 	return json.Marshal(grant)
 }
 
-// GrantRecord returns a grant, as the API shows it, in the order of GrantColumns.
+// GrantRecord returns the JSON of a grant as a CSV record in the order of
+// GrantColumns. It returns an error if grant is not a JSON object.
 func GrantRecord(grant json.RawMessage) ([]string, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(grant, &fields); err != nil {

@@ -57,7 +57,7 @@ type GrantBody struct {
 	Source           string `json:"source,omitempty" maxLength:"128" doc:"If present, must equal the access list of the path."`
 }
 
-// grant returns the grant that the body describes, in an access list.
+// grant returns the grant for an access list.
 func (b *GrantBody) grant(list string) (store.Grant, error) {
 	if b.Source != "" && b.Source != list {
 		return store.Grant{}, invalid("source", "must equal the access list of the path")
@@ -72,7 +72,7 @@ func (b *GrantBody) grant(list string) (store.Grant, error) {
 	}, nil
 }
 
-// writtenGrant returns a grant as a caller would write it.
+// writtenGrant returns the body that would create a grant.
 func writtenGrant(g store.Grant) GrantBody {
 	return GrantBody{GrantFields: wireGrant(g).GrantFields, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats}
 }
@@ -90,7 +90,7 @@ func wireGrant(g store.Grant) Grant {
 	}
 }
 
-// GrantPath names a grant in a path.
+// GrantPath identifies a grant in a path.
 type GrantPath struct {
 	ListPath
 	GrantID string `path:"grantId" maxLength:"128" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
@@ -168,7 +168,7 @@ func (a *api) registerGrants() {
 	})
 }
 
-// registerGrantPatch adds the operation that changes parts of a grant.
+// registerGrantPatch adds the merge patch of a grant.
 func (a *api) registerGrantPatch(tags []string) {
 	registry := a.huma.OpenAPI().Components.Schemas
 	schema := *registry.SchemaFromRef(a.rows.schema.Ref)
@@ -180,7 +180,7 @@ func (a *api) registerGrantPatch(tags []string) {
 		Summary:     "Changes the named fields of a grant",
 		Description: "The body is a JSON merge patch (RFC 7396), under either media type. The patched grant is validated as in replace-grant.",
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
-		// What is checked is the whole grant, not the patch.
+		// The patched grant is validated, not the patch.
 		SkipValidateBody: true,
 	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
@@ -210,7 +210,7 @@ func (a *api) registerGrantPatch(tags []string) {
 	content[mergePatchType] = &huma.MediaType{Schema: &schema}
 }
 
-// rebuildGrant answers again with a grant that was made.
+// rebuildGrant returns the response for a created grant.
 func (a *api) rebuildGrant(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 	if len(record) != 2 {
 		return rebuilt{}, store.ErrNotFound

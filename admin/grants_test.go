@@ -39,7 +39,7 @@ type record struct {
 }
 
 func TestAccessLists(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var lists []record
 	b.call(http.MethodGet, listsPath, "").want(http.StatusOK, &lists)
 	if len(lists) != 1 || lists[0].ID != "src_default" || lists[0].Status != "ACTIVE" {
@@ -64,7 +64,7 @@ func TestAccessLists(t *testing.T) {
 		t.Errorf("GET gives %v", got.fields())
 	}
 
-	// PATCH changes what it names, PUT everything.
+	// PATCH changes named fields, PUT all.
 	var changed record
 	b.call(http.MethodPatch, path, `{"status":"INACTIVE"}`).want(http.StatusOK, &changed)
 	if changed.Status != "INACTIVE" || changed.Name != "My Partner API" || changed.Description == "" {
@@ -95,9 +95,9 @@ func TestAccessLists(t *testing.T) {
 	}
 }
 
-// The reference's example, field by field, and back.
+// The reference's example, field by field, in both directions.
 func TestGrantsAsInTheReference(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	got := b.call(http.MethodPost, defaultPath, exampleGrant)
 	got.want(http.StatusCreated, nil)
 	shown := got.fields()
@@ -123,7 +123,7 @@ func TestGrantsAsInTheReference(t *testing.T) {
 		t.Errorf("the list holds %v", all)
 	}
 
-	// PUT replaces: what it does not name is gone.
+	// PUT clears the fields that it does not name.
 	replaced := b.call(http.MethodPut, path, `{"userId":"u2","sku":"other","endsAt":null,"source":"src_default"}`).want(http.StatusOK, nil).fields()
 	if !reflect.DeepEqual(replaced, map[string]any{"id": id, "source": "src_default", "userId": "u2", "sku": "other", "status": "ACTIVE", "excludeFromStats": false}) {
 		t.Errorf("PUT gives %v", replaced)
@@ -136,11 +136,11 @@ func TestGrantsAsInTheReference(t *testing.T) {
 }
 
 func TestGrantBadInputStoresNothing(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	for name, test := range map[string]struct{ body, location string }{
 		"no sku":            {`{"userId":"u"}`, "body"},
 		"empty sku":         {`{"userId":"u","sku":""}`, "body.sku"},
-		"nobody":            {`{"sku":"s"}`, "body.userId"},
+		"no reader":         {`{"sku":"s"}`, "body.userId"},
 		"ends before start": {`{"userId":"u","sku":"s","startsAt":"2027-01-02T00:00:00Z","endsAt":"2027-01-01T00:00:00Z"}`, "body.endsAt"},
 		"ends at its start": {`{"userId":"u","sku":"s","startsAt":"2027-01-02T00:00:00Z","endsAt":"2027-01-02T01:00:00+01:00"}`, "body.endsAt"},
 		"a date alone":      {`{"userId":"u","sku":"s","startsAt":"2027-01-02"}`, "body.startsAt"},
@@ -151,7 +151,7 @@ func TestGrantBadInputStoresNothing(t *testing.T) {
 		"unknown field":     {`{"userId":"u","sku":"s","expiresAt":"2027-01-01T00:00:00Z"}`, "body.expiresAt"},
 		"other case":        {`{"userId":"u","sku":"s","EndsAt":"2027-01-01T00:00:00Z"}`, "body.EndsAt"},
 		"id of theirs":      {`{"userId":"u","sku":"s","id":"grant_mine"}`, "body.id"},
-		"bad e-mail":        {`{"email":"nobody","sku":"s"}`, "body.email"},
+		"bad e-mail":        {`{"email":"invalid","sku":"s"}`, "body.email"},
 		"user as number":    {`{"userId":7,"sku":"s"}`, "body.userId"},
 		"extra as number":   {`{"userId":"u","sku":"s","extraFields":{"a":1}}`, "body.extraFields.a"},
 		"address field":     {`{"userId":"u","sku":"s","billingAddress":{"planet":"x"}}`, "body.billingAddress.planet"},
@@ -171,7 +171,7 @@ func TestGrantBadInputStoresNothing(t *testing.T) {
 }
 
 func TestGrantPages(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	for range 5 {
 		b.clock = b.clock.Add(time.Second)
 		b.call(http.MethodPost, defaultPath, `{"userId":"u","sku":"s"}`).want(http.StatusCreated, nil)
@@ -187,9 +187,9 @@ func TestGrantPages(t *testing.T) {
 	}
 }
 
-// One vendor's records are not there for another, whatever ids it knows.
+// A vendor cannot access another vendor's records by their ids.
 func TestVendorsSeeOnlyTheirOwn(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	var list, grant record
 	b.call(http.MethodPost, listsPath, `{"name":"x"}`).want(http.StatusCreated, &list)
 	b.call(http.MethodPost, defaultPath, `{"userId":"u","sku":"s"}`).want(http.StatusCreated, &grant)

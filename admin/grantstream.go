@@ -20,12 +20,12 @@ import (
 )
 
 const (
-	// maxStreamBatch is how much of an import is stored in one step, in bytes of
-	// its rows as JSON.
+	// maxStreamBatch bounds the rows that are stored in one step, in bytes of
+	// JSON.
 	maxStreamBatch = 8 << 20
-	// maxStreamErrors bounds how many rows an answer names.
+	// maxStreamErrors bounds the errors in a response.
 	maxStreamErrors = 1000
-	// exportPage is how many grants are read at a time.
+	// exportPage is the number of grants per read.
 	exportPage = 1000
 )
 
@@ -84,7 +84,7 @@ func (a *api) registerGrantStreams() {
 	}, nil, a.exportGrants)
 }
 
-// exportGrants streams the grants of a list. Its memory is that of one page.
+// exportGrants streams the grants of a list in the memory of one page.
 func (a *api) exportGrants(ctx context.Context, b *bulk) error {
 	format, err := b.answerFormat()
 	if err != nil {
@@ -118,7 +118,7 @@ func (a *api) exportGrants(ctx context.Context, b *bulk) error {
 	}
 }
 
-// grantWriter writes grants as rows.
+// grantWriter writes grants as rows of a format.
 type grantWriter struct {
 	json  *json.Encoder
 	table *csv.Writer
@@ -129,7 +129,7 @@ func newGrantWriter(out io.Writer, format string) *grantWriter {
 		return &grantWriter{json: json.NewEncoder(out)}
 	}
 	table := csv.NewWriter(out)
-	_ = table.Write(GrantColumns()) // told by flush
+	_ = table.Write(GrantColumns()) // flush returns the error
 	return &grantWriter{table: table}
 }
 
@@ -156,8 +156,8 @@ func (g *grantWriter) flush() error {
 	return g.table.Error()
 }
 
-// importStream creates a grant of each row of the body. Its memory is that of one
-// batch, however long the stream is.
+// importStream creates a grant from each row of the body, in the memory of one
+// batch.
 func (a *api) importStream(ctx context.Context, b *bulk) error {
 	list := b.r.PathValue("id")
 	if _, err := a.Store.List(ctx, b.Vendor, list); err != nil {
@@ -189,13 +189,13 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 	return json.NewEncoder(b.w).Encode(i.answer)
 }
 
-// streamImport is an import on its way.
+// streamImport is an import in progress.
 type streamImport struct {
 	api    *api
 	call   *call
 	list   string
-	known  store.Import // what was stored before this stream
-	chain  hash.Hash    // of all rows so far
+	known  store.Import // the progress before this stream
+	chain  hash.Hash    // over all rows so far
 	answer StreamResult
 	rows   []store.ImportRow
 	lines  []int
@@ -220,8 +220,8 @@ func (i *streamImport) run(ctx context.Context, b *bulk) error {
 	return nil
 }
 
-// add takes a row up, and stores those that were collected where they are many
-// enough, or are all that was stored before.
+// add collects a row. It flushes at the size limits, and where the earlier stream
+// ended.
 func (i *streamImport) add(ctx context.Context, row GrantRow) error {
 	if i.bytes+len(row.Grant) > maxStreamBatch {
 		if err := i.flush(ctx); err != nil {
@@ -244,7 +244,7 @@ func (i *streamImport) add(ctx context.Context, row GrantRow) error {
 	return nil
 }
 
-// flush stores the rows that were collected, if they were not stored before.
+// flush stores the collected rows, unless the earlier stream did.
 func (i *streamImport) flush(ctx context.Context) error {
 	if len(i.rows) == 0 {
 		return nil
@@ -279,7 +279,7 @@ func (i *streamImport) flush(ctx context.Context) error {
 	return nil
 }
 
-// store stores a batch when its turn has come.
+// store stores a batch as soon as a slot is free.
 func (i *streamImport) store(ctx context.Context, batch store.ImportBatch) (store.ImportResult, error) {
 	select {
 	case i.api.rows.slots <- struct{}{}:
@@ -290,7 +290,7 @@ func (i *streamImport) store(ctx context.Context, batch store.ImportBatch) (stor
 	return i.call.store.CreateGrants(ctx, i.call.Vendor, i.list, batch)
 }
 
-// explain tells with an error how far the import has come.
+// explain adds the progress of the import to an error.
 func (i *streamImport) explain(err error) error {
 	if behind, ok := errors.AsType[*store.ImportError](err); ok {
 		return newProblem(http.StatusConflict, behind.Problem)
@@ -299,7 +299,7 @@ func (i *streamImport) explain(err error) error {
 	if !ok || p.Status != http.StatusBadRequest {
 		return err
 	}
-	told := *p
-	told.Detail = fmt.Sprintf("%s; %d rows are stored: to continue, send the whole stream again with the same Idempotency-Key", p.Detail, i.answer.Position)
-	return &told
+	extended := *p
+	extended.Detail = fmt.Sprintf("%s; %d rows are stored: to continue, send the whole stream again with the same Idempotency-Key", p.Detail, i.answer.Position)
+	return &extended
 }

@@ -17,7 +17,7 @@ import (
 
 const importPath, exportPath = defaultPath + "/import", defaultPath + "/export"
 
-// streamed is the answer to a stream of grants.
+// streamed is the response to a stream of grants.
 type streamed struct {
 	ImportID                              string
 	Position, Created, Failed, MoreErrors int
@@ -28,14 +28,14 @@ type streamed struct {
 }
 
 // serve serves the API over a real connection.
-func (b *bench) serve() *httptest.Server {
+func (b *fixture) serve() *httptest.Server {
 	b.Helper()
 	server := httptest.NewServer(b.handler)
 	b.Cleanup(server.Close)
 	return server
 }
 
-// stream sends a body of any length, and returns the answer with its body read.
+// stream sends a body of any length and reads the response.
 func stream(t *testing.T, server *httptest.Server, method, path, kind, key string, body io.Reader) (*http.Response, []byte, error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, body)
@@ -58,7 +58,7 @@ func stream(t *testing.T, server *httptest.Server, method, path, kind, key strin
 	return response, answer, err
 }
 
-func (b *bench) importStream(server *httptest.Server, kind, key, body string) streamed {
+func (b *fixture) importStream(server *httptest.Server, kind, key, body string) streamed {
 	b.Helper()
 	response, answer, err := settled(b.T, server, kind, key, body)
 	if err != nil || response.StatusCode != http.StatusOK {
@@ -71,8 +71,8 @@ func (b *bench) importStream(server *httptest.Server, kind, key, body string) st
 	return done
 }
 
-// settled sends a stream again until no earlier one with its key is under way: a
-// server that was left notices it in its own time.
+// settled repeats a stream until no earlier one with its key is in progress: the
+// server notices a disconnect with delay.
 func settled(t *testing.T, server *httptest.Server, kind, key, body string) (response *http.Response, answer []byte, err error) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {
@@ -84,10 +84,10 @@ func settled(t *testing.T, server *httptest.Server, kind, key, body string) (res
 	}
 }
 
-// Rows that are wrong are named by their lines, and stop no other. What is
-// exported can be imported again, in either format, into the same.
+// Invalid rows are reported by line and skipped. An export can be imported again
+// in either format.
 func TestStreamOfGrants(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	server := b.serve()
 	done := b.importStream(server, "application/x-ndjson; charset=utf-8", "", `{"userId":"a","sku":"s"}
 
@@ -97,11 +97,11 @@ not JSON
 {"id":"grant_1","source":"src_other","createdAt":"2020-01-01T00:00:00Z","userId":"d","sku":"s","extraFields":{"a":"1"},"deliveryAddress":{"city":"Town"}}
 [{"userId":"e","sku":"s"}]
 {"userId":"f","sku":"s","price":1}`)
-	var told []string
+	var reported []string
 	for _, e := range done.Errors {
-		told = append(told, fmt.Sprintf("%d %s", e.Line, e.Field))
+		reported = append(reported, fmt.Sprintf("%d %s", e.Line, e.Field))
 	}
-	if got, want := strings.Join(told, ", "), "3 , 4 , 5 , 7 , 8 price"; got != want || done.Created != 2 || done.Failed != 5 || done.Position != 7 {
+	if got, want := strings.Join(reported, ", "), "3 , 4 , 5 , 7 , 8 price"; got != want || done.Created != 2 || done.Failed != 5 || done.Position != 7 {
 		t.Errorf("%+v, wrong are %q, want %q", done, got, want)
 	}
 	b.call(http.MethodGet, defaultPath+"/imports/"+done.ImportID, "").want(http.StatusOK, nil)
@@ -122,7 +122,7 @@ not JSON
 		if again := b.importStream(server, kind, "", exported.body); again.Created != 3 || again.Failed != 0 {
 			t.Errorf("%s: imported again: %+v", accept, again)
 		}
-		// Only the first three, for the next format.
+		// Keep the first three for the next format.
 		var grants []struct{ ID string }
 		b.call(http.MethodGet, defaultPath, "").want(http.StatusOK, &grants)
 		for _, grant := range grants[3:] {
@@ -133,7 +133,7 @@ not JSON
 }
 
 func TestStreamsAreRefused(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	row := `{"userId":"a","sku":"s"}`
 	for _, c := range []struct {
 		vendor, method, path, kind, scope string
@@ -148,7 +148,7 @@ func TestStreamsAreRefused(t *testing.T) {
 		{"", http.MethodPost, importPath, "text/csv", "", 401, "unauthorized"},
 		{"acme", http.MethodGet, listsPath + "/src_none/grants/export", "", "", 404, "not_found"},
 		{"acme", http.MethodGet, exportPath, "", "grants:write", 403, "forbidden"},
-		// A JSON operation takes no stream.
+		// A JSON operation accepts no stream.
 		{"acme", http.MethodPost, defaultPath, "application/x-ndjson", "", 415, "unsupported_media_type"},
 	} {
 		header := http.Header{}
@@ -172,7 +172,7 @@ func TestStreamsAreRefused(t *testing.T) {
 			t.Errorf("%q: %s", body, p.Detail)
 		}
 	}
-	// A quote that is never closed makes no row of all that follows.
+	// An unclosed quote does not make one row of the rest.
 	endless := "userId,sku\na,s\n\"" + strings.Repeat("x\n", 2<<20)
 	if p := b.send("acme", http.MethodPost, importPath, endless, csv).refused(http.StatusBadRequest, "bad_request", ""); !strings.Contains(p.Detail, "longer than") {
 		t.Errorf("an endless row: %s", p.Detail)
@@ -186,7 +186,7 @@ func TestStreamsAreRefused(t *testing.T) {
 	}
 }
 
-// manyRows are rows of which every hundredth is wrong, from one on.
+// manyRows are rows of which every hundredth is invalid.
 func manyRows(n int) string {
 	var rows strings.Builder
 	for i := range n {
@@ -199,11 +199,10 @@ func manyRows(n int) string {
 	return rows.String()
 }
 
-// The line drops in the middle of a stream, more than once. Sent again with its
-// key it goes on: each row is there once, and the answer is that of a stream that
-// was never broken.
-func TestBrokenStreamGoesOn(t *testing.T) {
-	b := newBench(t, false)
+// A stream is interrupted more than once. Sent again with its key it continues:
+// each row is stored once, and the response is that of an uninterrupted stream.
+func TestInterruptedStreamContinues(t *testing.T) {
+	b := newFixture(t, false)
 	server := b.serve()
 	rows := manyRows(5_200)
 	cut := errors.New("the line dropped")
@@ -236,8 +235,8 @@ func TestBrokenStreamGoesOn(t *testing.T) {
 	if len(seen) != 5_148 {
 		t.Errorf("there are %d grants", len(seen))
 	}
-	// Another stream with the key is refused: a longer one goes on behind, a
-	// shorter one and one with other rows do not.
+	// A longer stream with the same key continues; a shorter one and one with
+	// other rows are refused.
 	for name, other := range map[string]string{
 		"other rows": strings.Replace(rows, `"u17"`, `"u18"`, 1),
 		"fewer rows": manyRows(100),
@@ -257,7 +256,7 @@ type failingReader struct{ err error }
 
 func (f failingReader) Read([]byte) (int, error) { return 0, f.err }
 
-// waitingBody is the body of a caller who takes her time.
+// waitingBody is the body of a slow client.
 type waitingBody struct {
 	begun, end chan struct{}
 	once       sync.Once
@@ -269,9 +268,9 @@ func (w *waitingBody) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// One vendor's slow streams do not keep others from theirs.
-func TestSlowStreamsLeaveRoom(t *testing.T) {
-	b := newBench(t, false)
+// The slow streams of one vendor do not block those of others.
+func TestSlowStreamsDoNotBlockOthers(t *testing.T) {
+	b := newFixture(t, false)
 	begun, end := make(chan struct{}), make(chan struct{})
 	var group sync.WaitGroup
 	codes := make([]int, 4)

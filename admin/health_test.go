@@ -7,7 +7,7 @@ import (
 )
 
 func TestHealth(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	type health struct {
 		Status          string
 		Store           struct{ Reachable bool }

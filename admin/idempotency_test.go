@@ -21,18 +21,18 @@ func withKey(key string) http.Header {
 	return http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {key}}
 }
 
-// grants counts the grants of the default list.
-func (b *bench) grants() int {
+// grants returns the number of grants in the default list.
+func (b *fixture) grants() int {
 	b.Helper()
 	var grants []any
 	b.call(http.MethodGet, defaultPath, "").want(http.StatusOK, &grants)
 	return len(grants)
 }
 
-// The answer got lost on its way. The client asks again with the same key, and
-// gets it, byte for byte; nothing is made twice.
-func TestSameKeySameAnswer(t *testing.T) {
-	b := newBench(t, true)
+// The response was lost. A repetition with the same key gets it byte for byte, and
+// nothing is created twice.
+func TestIdempotentCallIsReplayed(t *testing.T) {
+	b := newFixture(t, true)
 	for path, body := range map[string]string{
 		listsPath:                 `{"name":"Partners"}`,
 		defaultPath:               `{"userId":"u","sku":"s"}`,
@@ -44,7 +44,7 @@ func TestSameKeySameAnswer(t *testing.T) {
 			first.t = t
 			first.want(http.StatusCreated, nil)
 			b.clock = b.clock.Add(time.Minute)
-			again := b.send("acme", http.MethodPost, path, body, withKey("4fbd")) // without the quotes it is the same key
+			again := b.send("acme", http.MethodPost, path, body, withKey("4fbd")) // unquoted, it is the same key
 			if again.code != first.code || again.body != first.body || again.head.Get("Location") != first.head.Get("Location") || again.head.Get("ETag") != first.head.Get("ETag") || again.head.Get("Content-Type") != first.head.Get("Content-Type") {
 				t.Errorf("first %d %v %s, again %d %v %s", first.code, first.head, first.body, again.code, again.head, again.body)
 			}
@@ -54,7 +54,7 @@ func TestSameKeySameAnswer(t *testing.T) {
 			other := b.send("acme", http.MethodPost, path, strings.Replace(body, `"`, ` "`, 1)+" ", withKey("4fbd"))
 			other.t = t
 			other.refused(http.StatusUnprocessableEntity, "idempotency_key_reused", "")
-			b.clock = b.clock.Add(24 * time.Hour) // so that the next case may use the key
+			b.clock = b.clock.Add(24 * time.Hour) // the next case reuses the key
 		})
 	}
 	if n := b.grants(); n != 1 {
@@ -62,10 +62,10 @@ func TestSameKeySameAnswer(t *testing.T) {
 	}
 }
 
-// After a day the key is forgotten; another caller's key is another key; a call
-// that failed may be mended and sent with the same key.
-func TestHowFarAKeyReaches(t *testing.T) {
-	b := newBench(t, false)
+// The key expires after a day; keys of different callers are different; a failed
+// call may be corrected and repeated with the same key.
+func TestIdempotencyKeyScope(t *testing.T) {
+	b := newFixture(t, false)
 	body := `{"userId":"u","sku":"s"}`
 	post := func(vendor, path, body string) answer {
 		return b.send(vendor, http.MethodPost, path, body, withKey("k"))
@@ -86,8 +86,8 @@ func TestHowFarAKeyReaches(t *testing.T) {
 	}
 }
 
-func TestBadKeys(t *testing.T) {
-	b := newBench(t, false)
+func TestInvalidIdempotencyKeys(t *testing.T) {
+	b := newFixture(t, false)
 	for _, key := range []string{"", `""`, `"open`, `"a" "b"`, "a b", "a,b", "\x7f", "ü", strings.Repeat("k", 256), `"` + strings.Repeat("k", 256) + `"`} {
 		b.send("acme", http.MethodPost, defaultPath, `{"userId":"u","sku":"s"}`, withKey(key)).refused(http.StatusBadRequest, "bad_request", "")
 	}
@@ -100,10 +100,10 @@ func TestBadKeys(t *testing.T) {
 	}
 }
 
-// An impatient client sends the same call twenty times at once. It is carried out
-// once; who is told that it is under way asks again and gets the answer.
-func TestSameKeyAtOnce(t *testing.T) {
-	b := newBench(t, false)
+// A client sends the same call twenty times at once. It is executed once;
+// repetitions that get "in progress" get the response when they try again.
+func TestConcurrentCallsWithOneKey(t *testing.T) {
+	b := newFixture(t, false)
 	var group sync.WaitGroup
 	answers := make([]answer, 20)
 	for i := range answers {
@@ -130,11 +130,11 @@ func TestSameKeyAtOnce(t *testing.T) {
 	}
 }
 
-// The same call reaches two nodes over one store at once, neither of which knows
-// of the other's. The store lets one of them be carried out.
+// The same call reaches two nodes with one store at once. The store lets one of
+// them execute it.
 func TestSameKeyOnTwoNodes(t *testing.T) {
-	b := newBench(t, false)
-	nodes := [2]*bench{b, {T: t, clock: b.clock}}
+	b := newFixture(t, false)
+	nodes := [2]*fixture{b, {T: t, clock: b.clock}}
 	var err error
 	if nodes[1].handler, err = admin.New(b.options); err != nil {
 		t.Fatal(err)
@@ -169,9 +169,9 @@ func TestSameKeyOnTwoNodes(t *testing.T) {
 	}
 }
 
-// The process ends right after the write: nobody was answered, and the answer is
-// not kept. Asked again, the server has made the grant, and answers with it.
-func TestCrashBetweenWriteAndAnswer(t *testing.T) {
+// The process ends after the write: the response was neither sent nor stored. A
+// repetition gets it, built from the grant.
+func TestCrashBetweenWriteAndResponse(t *testing.T) {
 	for name, cut := range map[string]func(*tripEngine){
 		"after the write": func(e *tripEngine) {
 			e.after = func(*engine.Batch) error { return errors.New("the power is gone") }
@@ -187,7 +187,7 @@ func TestCrashBetweenWriteAndAnswer(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, false)
+			b := newFixture(t, false)
 			cut(b.trip)
 			b.send("acme", http.MethodPost, defaultPath, `{"userId":"u","sku":"s"}`, withKey("k"))
 			b.trip.before, b.trip.after = nil, nil
@@ -201,8 +201,8 @@ func TestCrashBetweenWriteAndAnswer(t *testing.T) {
 			}
 		})
 	}
-	// Where the answer cannot be made anew, the refusal names the record.
-	b := newBench(t, false)
+	// Without a way to build the response, the refusal names the record.
+	b := newFixture(t, false)
 	b.trip.after = func(*engine.Batch) error { return errors.New("the power is gone") }
 	b.send("acme", http.MethodPost, "/api/proxy/rules", `{"path":"/x","allow":"any"}`, withKey("k"))
 	b.trip.after = nil
@@ -212,10 +212,10 @@ func TestCrashBetweenWriteAndAnswer(t *testing.T) {
 	}
 }
 
-// A client's secret is shown once. Asked again, the server makes no second client
-// and shows no secret: it says which client it made.
+// A client's secret is shown once. A repetition creates no second client, shows no
+// secret, and names the client.
 func TestSecretIsShownOnce(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	var made struct{ ClientID, ClientSecret string }
 	body := `{"name":"Back office","scopes":["grants:read"]}`
 	first := b.send("acme", http.MethodPost, "/management/clients", body, withKey("k")).want(http.StatusCreated, nil)
@@ -241,10 +241,10 @@ func TestSecretIsShownOnce(t *testing.T) {
 	}
 }
 
-// A link's token is a secret: it is in no file. Asked again, the server signs the
-// same link once more.
-func TestTokensAreNotKept(t *testing.T) {
-	b := newBench(t, true)
+// A link's token is a secret and never stored. A repetition signs the same link
+// again.
+func TestTokensAreNotStored(t *testing.T) {
+	b := newFixture(t, true)
 	var first, again struct{ Token, TokenID, SignedURL, ExpiresAt string }
 	body := `{"url":"https://news.example/a","maxUses":1}`
 	b.send("acme", http.MethodPost, "/management/create-signed-link", body, withKey("k")).want(http.StatusOK, &first)

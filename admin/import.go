@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	// maxImportBody is how large a batch may be, in bytes: 5,000 rows of 3 KiB.
+	// maxImportBody bounds a batch, in bytes: 5,000 rows of 3 KiB.
 	maxImportBody = 16 << 20
-	// importReadTimeout is how long a batch may take to arrive and be stored.
+	// importReadTimeout bounds the time to receive and store a batch.
 	importReadTimeout = 2 * time.Minute
-	// parallelImports is how many batches are in memory at a time; more of them
-	// would only wait for each other's commits.
+	// parallelImports bounds the batches in memory; more would only wait for
+	// each other's commits.
 	parallelImports = 2
 )
 
@@ -81,7 +81,7 @@ func (a *api) registerImports() {
 		Summary:     "Creates many grants atomically",
 		Description: "A repeated batch creates nothing and has the same response.",
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
-		// The body is checked by hand, row by row.
+		// The rows are validated one by one.
 		SkipValidateBody: true,
 		MaxBodyBytes:     maxImportBody, BodyReadTimeout: importReadTimeout,
 		Middlewares: huma.Middlewares{rows.wait},
@@ -103,7 +103,7 @@ func (a *api) registerImports() {
 			Position: result.Position, Created: result.Created, Replayed: result.Replayed, Errors: wireRowErrors(result.Errors),
 		}}, err
 	})
-	// What the library made of RawBody, it describes as any bytes.
+	// Huma describes RawBody as arbitrary bytes.
 	content["application/json"] = &huma.MediaType{
 		Schema: rows.registry.Schema(reflect.TypeFor[ImportBatch](), true, "ImportBatch"),
 	}
@@ -123,7 +123,7 @@ func (a *api) registerImports() {
 	})
 }
 
-// newImportRows returns what reads the rows of grants.
+// newImportRows returns a reader of rows.
 func newImportRows(registry huma.Registry) *importRows {
 	return &importRows{
 		registry: registry,
@@ -132,14 +132,14 @@ func newImportRows(registry huma.Registry) *importRows {
 	}
 }
 
-// importRows reads batches.
+// importRows reads and validates rows of grants.
 type importRows struct {
 	registry huma.Registry
 	schema   *huma.Schema // of a row
 	slots    chan struct{}
 }
 
-// wait bounds how many batches are in memory, before a body is read.
+// wait is a middleware that takes a slot before the body is read.
 func (i *importRows) wait(ctx huma.Context, next func(huma.Context)) {
 	select {
 	case i.slots <- struct{}{}:
@@ -149,8 +149,8 @@ func (i *importRows) wait(ctx huma.Context, next func(huma.Context)) {
 	}
 }
 
-// read reads a batch. What is wrong with the batch as a whole is an error; what
-// is wrong with a row is noted in it.
+// read reads a batch. It returns an error for the batch as a whole; errors of rows
+// are noted in the rows.
 func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 	var batch store.ImportBatch
 	var members map[string]json.RawMessage
@@ -181,7 +181,7 @@ func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 	return batch, nil
 }
 
-// row reads one row as create-grant reads its body.
+// row reads a row as create-grant reads its body.
 func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.FieldError) {
 	const unreadable = "cannot be read: a name comes twice, or a value does not fit its field"
 	var value any
@@ -204,8 +204,8 @@ func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.
 	return wanted, nil
 }
 
-// firstError returns the same error for the same row every time: the library
-// finds them in any order.
+// firstError returns the first error by field, because huma returns errors in
+// random order.
 func firstError(found []error) *store.FieldError {
 	fields := make([]store.FieldError, 0, len(found))
 	for _, err := range found {

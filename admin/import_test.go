@@ -19,9 +19,9 @@ type imported struct {
 	}
 }
 
-// A row that is wrong is named, and stops no other.
-func TestImportNamesBadRows(t *testing.T) {
-	b := newBench(t, false)
+// Invalid rows are reported and skipped.
+func TestImportReportsInvalidRows(t *testing.T) {
+	b := newFixture(t, false)
 	var done imported
 	b.call(http.MethodPost, batchPath, `{"importId":"one","position":0,"grants":[
 		{"userId":"a","sku":"s"},
@@ -38,14 +38,14 @@ func TestImportNamesBadRows(t *testing.T) {
 	if done.Position != 10 || done.Created != 2 || done.Replayed {
 		t.Errorf("done is %+v", done)
 	}
-	var told []string
+	var reported []string
 	for _, e := range done.Errors {
 		if e.Message == "" {
 			t.Errorf("row %d is wrong for no reason", e.Row)
 		}
-		told = append(told, fmt.Sprintf("%d %s", e.Row, e.Field))
+		reported = append(reported, fmt.Sprintf("%d %s", e.Row, e.Field))
 	}
-	if got, want := strings.Join(told, ", "), "1 , 2 endsAt, 3 price, 4 userId, 5 , 6 , 7 source, 8 endsAt"; got != want {
+	if got, want := strings.Join(reported, ", "), "1 , 2 endsAt, 3 price, 4 userId, 5 , 6 , 7 source, 8 endsAt"; got != want {
 		t.Errorf("the bad rows are %q, want %q", got, want)
 	}
 	var grants []record
@@ -55,10 +55,10 @@ func TestImportNamesBadRows(t *testing.T) {
 	}
 }
 
-// The answer to a batch was lost. Sent again, it is answered as it was then, and
-// nothing is made twice; a batch that is not the next one is refused.
-func TestImportIsDoneOnce(t *testing.T) {
-	b := newBench(t, false)
+// The response to a batch was lost. Sent again, the batch has the same response
+// and creates nothing; a batch out of order is refused.
+func TestImportBatchIsIdempotent(t *testing.T) {
+	b := newFixture(t, false)
 	batch := func(position int, users ...string) string {
 		var rows []string
 		for _, user := range users {
@@ -82,7 +82,7 @@ func TestImportIsDoneOnce(t *testing.T) {
 	var state struct{ Position, Created, Failed int }
 	b.call(http.MethodGet, statePath, "").want(http.StatusOK, &state)
 	if state.Position != 5 || state.Created != 3 || state.Failed != 2 {
-		t.Errorf("the import stands at %+v", state)
+		t.Errorf("the import is at %+v", state)
 	}
 	var grants []record
 	b.call(http.MethodGet, defaultPath, "").want(http.StatusOK, &grants)
@@ -90,14 +90,14 @@ func TestImportIsDoneOnce(t *testing.T) {
 		t.Errorf("%d grants were made", len(grants))
 	}
 	b.callAs("other", http.MethodGet, statePath, "").refused(http.StatusNotFound, "not_found", "")
-	// After a while an import is forgotten, and its name may be used again.
+	// An import expires, and its id may be used again.
 	b.clock = b.clock.Add(31 * 24 * time.Hour)
 	b.call(http.MethodGet, statePath, "").refused(http.StatusNotFound, "not_found", "")
 	b.call(http.MethodPost, batchPath, batch(0, "z")).want(http.StatusOK, nil)
 }
 
 func TestImportBadBatches(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	rows := strings.TrimSuffix(strings.Repeat(`{"userId":"u","sku":"s"},`, 5001), ",")
 	for name, test := range map[string]struct {
 		body, location string

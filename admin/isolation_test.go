@@ -14,10 +14,10 @@ import (
 	"testing"
 )
 
-// operation is an operation of the document, as the tests here call it.
+// operation is an operation of the document.
 type operation struct {
 	method, path string
-	scope        string // empty: open to everybody
+	scope        string // empty: no authentication
 	kind, body   string // of the example in the document
 	query        string // required parameters
 	last         string // the example of the path's last parameter, if it ends with one
@@ -27,8 +27,8 @@ func (o *operation) String() string { return o.method + " " + o.path }
 
 var pathParameter = regexp.MustCompile(`\{[^}]+\}`)
 
-// operations are those of the document, short paths first, and those that make
-// records before those that remove them.
+// operations returns those of the document, short paths first, and those that
+// create records before those that remove them.
 func (p *public) operations() []operation {
 	p.Helper()
 	document := p.document()
@@ -74,8 +74,8 @@ func firstExample(parameter map[string]any) any {
 	return examples[0]
 }
 
-// named says whether callers name the records of a path themselves: they are
-// put there, and nothing is posted.
+// named reports whether callers choose the ids of a path's records: they are put,
+// not posted.
 func named(o *operation, operations []operation) bool {
 	collection := o.path[:strings.LastIndex(o.path, "/")]
 	return o.method == http.MethodPut && o.last != "" && !slices.ContainsFunc(operations, func(other operation) bool {
@@ -103,19 +103,19 @@ func exampleText(t *testing.T, kind string, example any) string {
 	return string(text)
 }
 
-// records remember whose records stand where: a collection's path with its
-// parameters filled in, and the id of a record in it, as it stands in a path.
+// records are the known records: for the filled-in path of a collection, the id of
+// a record, escaped for a path.
 type records map[string]string
 
-// elsewhere are collections whose records are made by an operation of another
-// path, or are named by whoever makes them.
+// elsewhere are collections whose records are created under another path or with
+// the caller's ids.
 var elsewhere = map[string]string{
 	"/management/create-signed-link":             "/management/signed-links",
 	"/management/access-lists/{id}/grants/batch": "/management/access-lists/{id}/grants/imports",
 	"/management/keys/rotate":                    "/management/keys",
 }
 
-// fill fills the parameters of a path with the ids of known records.
+// fill replaces the parameters of a path by the ids of known records.
 func (r records) fill(path string) (string, bool) {
 	segments := strings.Split(path, "/")
 	for i, segment := range segments {
@@ -131,14 +131,13 @@ func (r records) fill(path string) (string, bool) {
 	return strings.Join(segments, "/"), true
 }
 
-// unrecorded is the path of something that no call makes: readers do. Its
-// collection is there.
+// unrecorded is the path of a record that only readers create.
 func (r records) unrecorded(o *operation) string {
 	collection, _ := r.fill(o.path[:strings.LastIndex(o.path, "/")])
 	return cmp.Or(collection, "/x") + "/" + url.PathEscape(cmp.Or(o.last, "x"))
 }
 
-// note remembers the record that an answer tells of.
+// note adds the record of a response.
 func (r records) note(o *operation, path string, got answer) {
 	if target, ok := elsewhere[o.path]; ok {
 		path, _ = r.fill(target)
@@ -177,7 +176,7 @@ func (p *public) example(token string, o *operation, path, query string) answer 
 	return p.ask(o.method, address, o.body, header)
 }
 
-// vendorScopes are all that a vendor's client can have.
+// vendorScopes are all scopes that a vendor's client can have.
 func vendorScopes(operations []operation) []string {
 	scopes := map[string]bool{}
 	for _, o := range operations {
@@ -188,8 +187,8 @@ func vendorScopes(operations []operation) []string {
 	return slices.Sorted(maps.Keys(scopes))
 }
 
-// makeRecords calls every operation that makes something, with the example that
-// the document has for it: what the documentation shows, works.
+// makeRecords calls every operation that creates a record with its documented
+// example.
 func (p *public) makeRecords(token string, operations []operation) records {
 	p.Helper()
 	made := records{}
@@ -218,7 +217,7 @@ func (p *public) makeRecords(token string, operations []operation) records {
 	return made
 }
 
-// snapshot is what a vendor sees of its own records.
+// snapshot is a vendor's view of its records.
 func (p *public) snapshot(token string, operations []operation, known records) map[string]string {
 	p.Helper()
 	seen := map[string]string{}
@@ -239,15 +238,15 @@ func (p *public) snapshot(token string, operations []operation, known records) m
 	return seen
 }
 
-// A vendor calls every operation that the document has with the ids of another
-// vendor's records, and with every right that a vendor can have. It sees none of
-// them, changes none of them, and does not learn that they are there.
+// A vendor calls every documented operation with the ids of another vendor's
+// records and with all scopes. It can neither see nor change them, nor learn that
+// they exist.
 func TestVendorsAreIsolated(t *testing.T) {
 	p := newPublic(t)
 	operations := p.operations()
 	scopes := vendorScopes(operations)
 	owner, stranger := p.token(p.client("acme", scopes...)), p.token(p.client("other", scopes...))
-	nobodys := p.token(p.client("", "vendors:*"))
+	vendorless := p.token(p.client("", "vendors:*"))
 	known := p.makeRecords(owner, operations)
 	before := p.snapshot(owner, operations, known)
 	if len(operations) < 40 || len(known) < 5 || len(before) < 10 {
@@ -263,8 +262,8 @@ func TestVendorsAreIsolated(t *testing.T) {
 		t.Fatalf("the ids are %v", ids)
 	}
 
-	// Longest paths first, and what makes records last, so that nothing that a
-	// call makes for the stranger is taken for another's.
+	// Longest paths first, and creation last, so that records that a call
+	// creates for the stranger are not taken for the owner's.
 	slices.Reverse(operations)
 	slices.SortStableFunc(operations, func(a, b operation) int {
 		makes := func(o operation) int {
@@ -279,7 +278,7 @@ func TestVendorsAreIsolated(t *testing.T) {
 		got := p.example(stranger, o, path, query)
 		for _, id := range ids {
 			if strings.Contains(got.body, id) && !strings.Contains(path, id) {
-				t.Errorf("%s %s?%s: a stranger reads of %s: %s", o.method, path, query, id, got.body)
+				t.Errorf("%s %s?%s: another vendor sees %s: %s", o.method, path, query, id, got.body)
 			}
 		}
 		return got
@@ -296,7 +295,7 @@ func TestVendorsAreIsolated(t *testing.T) {
 			try(&o, path, "").refused(http.StatusForbidden, "forbidden", "")
 			continue
 		}
-		if got := p.example(nobodys, &o, path, ""); got.code != http.StatusForbidden {
+		if got := p.example(vendorless, &o, path, ""); got.code != http.StatusForbidden {
 			t.Errorf("%s: a client of no vendor gets %d %s", o.String(), got.code, got.body)
 		}
 		for _, query := range []string{"vendor=acme", "vendor_id=acme"} {
@@ -308,8 +307,8 @@ func TestVendorsAreIsolated(t *testing.T) {
 		if !strings.Contains(o.path, "{") || got.code == http.StatusNotFound || got.code == http.StatusPreconditionRequired || named(&o, operations) {
 			continue
 		}
-		// Some calls succeed for what is not there. Then another's record is
-		// answered as one that never was.
+		// Some calls succeed for missing records. Then another vendor's record
+		// must be answered like a missing one.
 		never := p.example(stranger, &o, pathParameter.ReplaceAllString(o.path, "never.example"), "")
 		if got.code != never.code || got.body != never.body {
 			t.Errorf("%s with the ids of another vendor's records: %d %s", o.String(), got.code, got.body)
@@ -323,8 +322,8 @@ func TestVendorsAreIsolated(t *testing.T) {
 	}
 }
 
-// Without a token, every operation is closed; what is open is written here.
-func TestWhatIsOpenToStrangers(t *testing.T) {
+// Every operation requires a token, except those listed here.
+func TestUnauthenticatedOperations(t *testing.T) {
 	p := newPublic(t)
 	open := map[string]bool{
 		"POST /oauth/token": true, "GET /.well-known/openid-configuration": true, "GET /.well-known/jwks.json": true,
@@ -333,7 +332,7 @@ func TestWhatIsOpenToStrangers(t *testing.T) {
 	for _, o := range p.operations() {
 		if o.scope == "" {
 			if !open[o.String()] {
-				t.Errorf("%s is open to strangers", o.String())
+				t.Errorf("%s requires no authentication", o.String())
 			}
 			continue
 		}

@@ -8,10 +8,9 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// The vendor rotates its key: older links stay good until the old key is
-// retired, and then end at once.
+// After a rotation, older links stay valid until the old key is retired.
 func TestKeysAreRotatedAndRetired(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	type key struct{ KID, Status string }
 	list := func() (all []key) {
 		t.Helper()
@@ -47,7 +46,7 @@ func TestKeysAreRotatedAndRetired(t *testing.T) {
 	if made.Status != "signing" || made.KID == old.KID || !verifies(before.Token) || !verifies(after.Token) {
 		t.Errorf("after the rotation: %+v, the old link %v, the new one %v", made, verifies(before.Token), verifies(after.Token))
 	}
-	for range 2 { // twice is no error
+	for range 2 { // idempotent
 		if got := b.call(http.MethodDelete, "/management/keys/"+old.KID, ""); got.code != http.StatusNoContent {
 			t.Errorf("DELETE: %d %s", got.code, got.body)
 		}
@@ -69,9 +68,9 @@ func TestKeysAreRotatedAndRetired(t *testing.T) {
 	b.call(http.MethodPost, "/management/keys/rotate", "{}").refused(http.StatusUnprocessableEntity, "validation_failed", "")
 }
 
-// Keys are rotated by whoever has the scope for it, not by the operator alone.
+// Rotating keys requires the scope, not the operator.
 func TestKeysAreRotatedByScope(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	as := func(scope string) answer {
 		header := http.Header{"X-Test-Scope": {scope}, "Content-Type": {"application/json"}}
 		return b.send("acme", http.MethodPost, "/management/keys/rotate", "{}", header)

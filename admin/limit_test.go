@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Somebody tries a million names from a million addresses: the memory that this
-// takes is bounded, and who tries at an honest pace is not held up by it.
+// A million client ids from a million addresses use bounded memory and do not
+// affect a client at a normal rate.
 func TestFailureLimitIsBounded(t *testing.T) {
 	limit, now := newFailureLimit(), time.Unix(1e9, 0)
 	for i := range 4 * maxBuckets {
@@ -25,8 +25,8 @@ func TestFailureLimitIsBounded(t *testing.T) {
 	}
 }
 
-// Of many attempts at the same moment no more are made than may fail.
-func TestFailureLimitAtOnce(t *testing.T) {
+// Concurrent attempts do not exceed the limit.
+func TestFailureLimitOfConcurrentAttempts(t *testing.T) {
 	limit, now := newFailureLimit(), time.Unix(1e9, 0)
 	var made atomic.Int64
 	var attempts sync.WaitGroup
@@ -41,7 +41,7 @@ func TestFailureLimitAtOnce(t *testing.T) {
 	if made.Load() != int64(perClientAndSource.burst) {
 		t.Errorf("%d attempts were made", made.Load())
 	}
-	// A clock that goes back gives nothing away.
+	// A clock that goes backwards adds nothing.
 	if wait, _ := limit.begin("client", "192.0.2.1", now.Add(-time.Hour)); wait != perClientAndSource.every {
 		t.Errorf("the wait is %v", wait)
 	}

@@ -18,8 +18,7 @@ import (
 
 const linksPath = "/management/signed-links"
 
-// linkParam is the query parameter that carries a link's token in the URLs that
-// the API signs.
+// linkParam is the query parameter of the token in signed URLs.
 const linkParam = "token"
 
 // LinkBody is the request for a signed link.
@@ -118,7 +117,7 @@ func (a *api) wireLink(link store.SignedLink) SignedLink {
 	return shown
 }
 
-// LinkID names a signed link in a path.
+// LinkID identifies a signed link in a path.
 type LinkID struct {
 	ID string `path:"id" maxLength:"128" doc:"The link's tokenId." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
@@ -174,8 +173,8 @@ func (a *api) registerLinks() {
 	})
 }
 
-// createLink signs a link, and stores it before it is handed out: a link that
-// the store does not know opens nothing.
+// createLink signs a link and stores it before it responds: the gate refuses links
+// that are not stored.
 func (a *api) createLink(ctx context.Context, c *call, in *body[LinkBody]) (*body[CreatedLink], error) {
 	claims, err := a.linkClaims(c.Vendor, &in.Body, a.Now())
 	if err != nil {
@@ -195,8 +194,7 @@ func (a *api) createLink(ctx context.Context, c *call, in *body[LinkBody]) (*bod
 	return &body[CreatedLink]{Body: made}, nil
 }
 
-// rebuildLink answers again with a link that was made. Its token is signed anew:
-// it is the same link, spelled otherwise.
+// rebuildLink returns the response for a stored link, with a newly signed token.
 func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (rebuilt, error) {
 	if len(record) != 2 {
 		return rebuilt{}, store.ErrNotFound
@@ -213,7 +211,7 @@ func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (
 	return rebuilt{status: http.StatusOK, body: made}, err
 }
 
-// signLink returns a link as it is handed out.
+// signLink returns a link with its token.
 func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	token, err := keys.SignLink(ring, claims)
 	if errors.Is(err, keys.ErrClaims) {
@@ -232,8 +230,7 @@ func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	return made, nil
 }
 
-// linkClaims returns the claims of the link that a caller asks for, made at a
-// moment.
+// linkClaims returns the validated claims of a requested link, issued at a time.
 func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkClaims, error) {
 	expiresIn, err := in.ExpiresIn.or(keys.DefaultExpiresIn)
 	if err != nil {
@@ -263,7 +260,7 @@ func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkCl
 	if err := policy.CheckLinkTarget(&claims); err != nil {
 		return claims, invalid("url", err.Error())
 	}
-	// Two tokens in one URL are refused at the gate.
+	// The gate refuses URLs with two tokens.
 	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(linkParam) {
 		return claims, invalid("url", "has the parameter "+linkParam+", which is reserved for the link's token")
 	}
@@ -273,8 +270,7 @@ func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkCl
 	return claims, nil
 }
 
-// checkLinkText bounds a text in bytes, as tokens count; the schema counts
-// characters.
+// checkLinkText bounds a text in bytes, whereas the schema counts characters.
 func checkLinkText(field, text string) error {
 	limit := keys.MaxLinkText
 	if field == "url" {
@@ -289,7 +285,7 @@ func checkLinkText(field, text string) error {
 	return nil
 }
 
-// linkMeta returns the meta of a link as it is signed.
+// linkMeta returns the JSON of a link's metadata, or nil.
 func linkMeta(meta map[string]any) (stdjson.RawMessage, error) {
 	if len(meta) == 0 {
 		return nil, nil

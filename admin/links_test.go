@@ -13,14 +13,14 @@ import (
 
 const createLink = "/management/create-signed-link"
 
-// linkMade is the answer to a link that was made.
+// linkMade is the response with a new link.
 type linkMade struct {
 	SignedURL, Token, TokenID, ExpiresAt, SKU, PublisherContentID string
 }
 
-// The reference's example request, answered field by field.
+// The reference's example request, compared field by field.
 func TestCreateSignedLink(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	got := b.call(http.MethodPost, createLink, `{
 		"url": "https://example.com/article/123?a=1#top",
 		"sku": "premium-subscription",
@@ -59,7 +59,7 @@ func TestCreateSignedLink(t *testing.T) {
 }
 
 func TestLinkWithoutURLHasNoSignedURL(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	got := b.call(http.MethodPost, createLink, `{"sku":"premium"}`).want(http.StatusOK, nil)
 	if _, there := got.fields()["signedUrl"]; there {
 		t.Errorf("signedUrl of a link without url: %s", got.body)
@@ -67,7 +67,7 @@ func TestLinkWithoutURLHasNoSignedURL(t *testing.T) {
 }
 
 func TestLinkLifetimes(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	for text, want := range map[string]time.Duration{
 		``:                         7 * 24 * time.Hour,
 		`,"expiresIn":"90s"`:       90 * time.Second,
@@ -107,7 +107,7 @@ func TestLinkLifetimes(t *testing.T) {
 }
 
 func TestLinkBadInputStoresNothing(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	long := strings.Repeat("x", 300)
 	for name, test := range map[string]struct{ body, location string }{
 		"nothing to open":    {`{}`, "body.url"},
@@ -150,7 +150,7 @@ func TestLinkBadInputStoresNothing(t *testing.T) {
 }
 
 func TestSignedLinksAreShownUsedAndRevoked(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var made linkMade
 	b.call(http.MethodPost, createLink, `{"url":"https://news.example.com/x","maxUses":1,"userId":"u","expiresIn":60}`).want(http.StatusOK, &made)
 	path := "/management/signed-links/" + made.TokenID
@@ -179,7 +179,7 @@ func TestSignedLinksAreShownUsedAndRevoked(t *testing.T) {
 	if got := status(); got != "expired" {
 		t.Errorf("a link at its end is %s", got)
 	}
-	for range 2 { // twice is no error
+	for range 2 { // idempotent
 		if got := b.call(http.MethodDelete, path, ""); got.code != http.StatusNoContent || got.body != "" {
 			t.Errorf("DELETE: %d %s", got.code, got.body)
 		}
@@ -191,8 +191,8 @@ func TestSignedLinksAreShownUsedAndRevoked(t *testing.T) {
 	b.call(http.MethodDelete, "/management/signed-links/link_none", "").refused(http.StatusNotFound, "not_found", "")
 }
 
-func TestListingGoesOnByItsLink(t *testing.T) {
-	b := newBench(t, true)
+func TestListingFollowsLink(t *testing.T) {
+	b := newFixture(t, true)
 	want := []string{}
 	for range 7 {
 		b.clock = b.clock.Add(time.Second)

@@ -60,7 +60,7 @@ func (p ListPatch) apply(list *store.AccessList) {
 	}
 }
 
-// ListPath names an access list in a path.
+// ListPath identifies an access list in a path.
 type ListPath struct {
 	ID string `path:"id" maxLength:"128" doc:"The access list's id. Every vendor has src_default." example:"src_default"`
 }

@@ -14,11 +14,11 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// rowSource makes rows as they are read, so that the test holds none of them.
+// rowSource generates rows as they are read.
 type rowSource struct {
 	next, rows int
 	buffered   []byte
-	// peak is the most memory that was seen in use, in bytes.
+	// peak is the maximum of memory in use, in bytes.
 	peak atomic.Uint64
 }
 
@@ -47,20 +47,19 @@ func memoryInUse() uint64 {
 }
 
 const (
-	// fewGrants and manyGrants are how many there are when times are compared. A
-	// million behave the same: a stream of 1,000,000 was imported, exported and
-	// read by this test.
+	// fewGrants and manyGrants are the sizes whose times are compared. The test
+	// also passed with 1,000,000 grants.
 	fewGrants  = 500
 	manyGrants = 10_000
-	// importMemory is what an import may have in use, however long it is.
+	// importMemory bounds the memory of an import.
 	importMemory = 160 << 20
 )
 
-// A publisher moves here with all its subscribers in one stream. Memory does not
-// grow with it; and however many there are, a grant is read by its id, and a page
-// of a hundred, as quickly as among few.
+// A publisher imports all subscribers in one stream. Memory does not grow with it,
+// and reading a grant by id or a page of a hundred takes the same time as in a
+// small list.
 func TestGrantsByTheMillion(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	server := b.serve()
 	began := time.Now()
 	source := &rowSource{rows: fewGrants}
@@ -80,8 +79,8 @@ func TestGrantsByTheMillion(t *testing.T) {
 	if readMany > time.Millisecond {
 		t.Errorf("a grant is read in %v", readMany)
 	}
-	// Noise on either side is far below a factor of ten; what depended on the
-	// total would be off by twenty.
+	// Noise is far below a factor of ten; a linear cost would be a factor of
+	// twenty.
 	if readMany > 10*readFew+100*time.Microsecond || pageMany > 10*pageFew+time.Millisecond {
 		t.Errorf("among few a grant is read in %v and a page in %v, among many in %v and %v", readFew, pageFew, readMany, pageMany)
 	}
@@ -94,7 +93,7 @@ func TestGrantsByTheMillion(t *testing.T) {
 		imported, source.peak.Load()>>20, time.Since(began), readMany, readFew, pageMany, pageFew)
 }
 
-func (b *bench) streamAll(source *rowSource) {
+func (b *fixture) streamAll(source *rowSource) {
 	b.Helper()
 	rows, err := io.ReadAll(source)
 	if err != nil {
@@ -103,9 +102,9 @@ func (b *bench) streamAll(source *rowSource) {
 	b.send("acme", http.MethodPost, importPath, string(rows), http.Header{"Content-Type": {"application/x-ndjson"}}).want(http.StatusOK, nil)
 }
 
-// timeReads returns the quickest of several readings of a grant by its id, and of
-// a page of a hundred, from all over the list.
-func (b *bench) timeReads(total int) (read, page time.Duration) {
+// timeReads returns the times to read a grant by id, and a page of a hundred, all
+// over the list.
+func (b *fixture) timeReads(total int) (read, page time.Duration) {
 	b.Helper()
 	var ids []string
 	for from := ""; len(ids) < total/100; {
@@ -132,7 +131,7 @@ func (b *bench) timeReads(total int) (read, page time.Duration) {
 		}
 		pages = append(pages, time.Since(began))
 	}
-	// The median of the quicker half: what others on the machine take is left out.
+	// The median of the faster half excludes other load on the machine.
 	slices.Sort(reads)
 	slices.Sort(pages)
 	return reads[50], pages[50]

@@ -18,13 +18,13 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// public is the API as other machines reach it, with access tokens of its own.
-type public struct{ *bench }
+// public is the API for remote clients, with its own access tokens.
+type public struct{ *fixture }
 
 func newPublic(t *testing.T, origins ...string) *public {
 	t.Helper()
 	p := new(public)
-	p.bench = newBenchWith(t, func(options *admin.Options) {
+	p.fixture = newFixtureWith(t, func(options *admin.Options) {
 		authority, err := admin.NewAuthority(admin.AuthorityOptions{
 			Store: options.Store, Keyring: options.Keyring, Own: true, Now: options.Now, Failed: options.Failed,
 		})
@@ -45,7 +45,7 @@ func (p *public) client(vendor string, scopes ...string) (id, secret string) {
 	return client.ID, secret
 }
 
-// ask sends any request, from an address of the documentation.
+// ask sends a request from a documentation address.
 func (p *public) ask(method, path, body string, header http.Header) answer {
 	p.Helper()
 	request := httptest.NewRequestWithContext(p.Context(), method, path, strings.NewReader(body))
@@ -77,7 +77,7 @@ func basic(id, secret string) http.Header {
 	return header
 }
 
-// handed is a token as the endpoint hands it out, or its error.
+// handed is a response of the token endpoint.
 type handed struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
@@ -112,7 +112,7 @@ func (a answer) tokenError(status int, code string) answer {
 	return a
 }
 
-func TestTokensAreHandedOut(t *testing.T) {
+func TestTokensAreIssued(t *testing.T) {
 	p := newPublic(t)
 	id, secret := p.client("acme", "links:*", "grants:read")
 	asJSON := func(scope string) string {
@@ -144,7 +144,7 @@ func TestTokensAreHandedOut(t *testing.T) {
 			p.with(got.AccessToken, http.MethodGet, "/management/signed-links", "").want(http.StatusOK, nil)
 		})
 	}
-	// The token is what the design says.
+	// The token has the specified claims.
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(p.token(id, secret), ".")[1])
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +205,7 @@ func TestTokenRequestsAreRefused(t *testing.T) {
 			}
 		})
 	}
-	// A secret in an address would be logged.
+	// A secret in a URL would be logged.
 	p.ask(http.MethodPost, "/oauth/token?"+with(), "", isForm).tokenError(http.StatusBadRequest, "invalid_request")
 	p.ask(http.MethodGet, "/oauth/token", "", nil).tokenError(http.StatusMethodNotAllowed, "invalid_request")
 	got := p.ask(http.MethodPost, "/oauth/token", form("grant_type", "client_credentials"), basic(id, "wrong")).tokenError(http.StatusUnauthorized, "invalid_client")
@@ -214,8 +214,8 @@ func TestTokenRequestsAreRefused(t *testing.T) {
 	}
 }
 
-// A revoked client's tokens end at the next call, and so do those made with a
-// secret that was replaced, although neither has expired.
+// Tokens of a revoked client, and of a replaced secret, are refused from the next
+// call on.
 func TestTokensEndWithTheirClient(t *testing.T) {
 	p := newPublic(t)
 	id, secret := p.client("acme", "links:read")
@@ -248,8 +248,8 @@ func TestTokensEndWithTheirClient(t *testing.T) {
 	call(third).refused(http.StatusUnauthorized, "unauthorized", "")
 }
 
-// Every other kind of credential is put where an access token belongs.
-func TestOtherTokensDoNotOpenTheAPI(t *testing.T) {
+// Every other kind of credential is refused as an access token.
+func TestOtherTokensAreRefused(t *testing.T) {
 	p := newPublic(t)
 	id, secret := p.client("acme", "links:read")
 	access := p.token(id, secret)
@@ -273,7 +273,7 @@ func TestOtherTokensDoNotOpenTheAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A vendor's own key signs what the system's should have.
+	// The token is signed by a vendor's key instead of the system's.
 	stolen, err := keys.SignAccess(ring, keys.AccessClaims{Subject: id, ID: "x", Vendor: "acme", Scopes: []string{"links:read"}, Generation: 1, ExpiresAt: until}, p.clock)
 	if err != nil {
 		t.Fatal(err)
@@ -321,8 +321,8 @@ func TestOtherTokensDoNotOpenTheAPI(t *testing.T) {
 	p.ask(http.MethodGet, "/management/signed-links", "", http.Header{"Authorization": {"bearer  " + access}}).want(http.StatusOK, nil)
 }
 
-// Somebody guesses secrets. After ten for a client he waits, whatever the secret,
-// and a hundred for any clients; the client's own program elsewhere goes on.
+// An attacker guesses secrets. They are limited to ten failures per client and a
+// hundred in total, while the client's own program elsewhere is unaffected.
 func TestGuessingIsLimited(t *testing.T) {
 	p := newPublic(t)
 	id, secret := p.client("acme", "links:read")
@@ -332,7 +332,7 @@ func TestGuessingIsLimited(t *testing.T) {
 		return p.ask(http.MethodPost, "/oauth/token", form("grant_type", "client_credentials", "client_id", id, "client_secret", secret), header)
 	}
 	const here, there = "192.0.2.1:4000", "198.51.100.7:4000"
-	for range 20 { // what succeeds is not counted
+	for range 20 { // successes are not counted
 		try(here, id, secret).want(http.StatusOK, nil)
 	}
 	for range 10 {
@@ -347,7 +347,7 @@ func TestGuessingIsLimited(t *testing.T) {
 	p.clock = p.clock.Add(30 * time.Second)
 	try(here, id, secret).want(http.StatusOK, nil)
 
-	// Another client every time, from one network: no client is known.
+	// Another unknown client each time, from one network.
 	for i := range 100 {
 		try("[2001:db8::"+strconv.FormatInt(int64(i+1), 16)+"]:1", "client_"+strconv.Itoa(i), "x").tokenError(http.StatusUnauthorized, "invalid_client")
 	}
@@ -357,9 +357,9 @@ func TestGuessingIsLimited(t *testing.T) {
 	try("[2001:db8::1]:1", id, secret).want(http.StatusOK, nil)
 }
 
-// The store fails under the endpoint: nobody gets a token, nobody is told that
-// his secret is wrong, and nothing is counted.
-func TestTokensWithoutAStore(t *testing.T) {
+// The store fails: no token is issued, no secret is called wrong, and no failure
+// is counted.
+func TestTokenEndpointWithoutStore(t *testing.T) {
 	p := newPublic(t)
 	id, secret := p.client("acme", "links:read")
 	token := p.token(id, secret)
@@ -374,7 +374,7 @@ func TestTokensWithoutAStore(t *testing.T) {
 	got := p.with(token, http.MethodGet, "/management/signed-links", "")
 	got.refused(http.StatusServiceUnavailable, "store_unavailable", "")
 	if got.head.Get("Retry-After") == "" || len(p.failed) == 0 {
-		t.Errorf("headers %v, the log was told %v", got.head, p.failed)
+		t.Errorf("headers %v, the log has %v", got.head, p.failed)
 	}
 }
 
@@ -409,19 +409,19 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
-func TestNewAuthorityWantsAnIssuer(t *testing.T) {
+func TestNewAuthorityRequiresIssuer(t *testing.T) {
 	p := newPublic(t)
 	if _, err := admin.NewAuthority(admin.AuthorityOptions{Store: p.store, Keyring: p.keyring, Now: time.Now}); err == nil {
-		t.Error("an authority that knows nobody was made")
+		t.Error("an authority without issuers was created")
 	}
 	if _, err := admin.NewAuthority(admin.AuthorityOptions{Own: true}); err == nil {
-		t.Error("an authority over nothing was made")
+		t.Error("an authority without options was created")
 	}
 }
 
-// An origin verifies sessions with the vendor's public keys, which are open to
-// everybody; whoever asks for a vendor that there is not makes nothing.
-func TestOriginsFindTheKeysOfSessions(t *testing.T) {
+// The vendor's public keys are available without authentication; a request for an
+// unknown vendor creates nothing.
+func TestVendorKeysArePublic(t *testing.T) {
 	p := newPublic(t)
 	ring, err := p.keyring.Ring(t.Context(), "acme")
 	if err != nil {
@@ -441,9 +441,9 @@ func TestOriginsFindTheKeysOfSessions(t *testing.T) {
 	}
 }
 
-// So many tokens come that one cannot be looked at: its client is not told that it
-// is no good, and it is good a moment later.
-func TestTokensInAJam(t *testing.T) {
+// Under load a token cannot be verified: the client gets 503, not 401, and the
+// token works a moment later.
+func TestTokensUnderLoad(t *testing.T) {
 	was := keys.VerifyLimiter
 	defer func() { keys.VerifyLimiter = was }()
 	p := newPublic(t)

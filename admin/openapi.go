@@ -18,8 +18,8 @@ const (
 	docsPath    = "/docs"
 )
 
-// aboutAPI is the description of the API as a whole, in CommonMark; %s says where
-// tokens come from.
+// aboutAPI is the description of the API in CommonMark; %s is the source of
+// tokens.
 const aboutAPI = `Manage who may read what: signed links, access lists and their grants, rules, and what a reader may have.
 A change counts from the next request at the gate on.
 
@@ -37,7 +37,7 @@ const (
 	aboutOtherTokens = "The operator's OpenID issuer gives them, with the claims `vendor_id` and `scope`."
 )
 
-// tags are the groups of operations, in the order in which they are shown.
+// tags are the groups of operations, in display order.
 var tags = []*huma.Tag{
 	{Name: "Links", Description: "URLs that open one page to any holder, until they expire, are used up or are revoked."},
 	{Name: "Access lists", Description: "Named sources of access that contain grants."},
@@ -53,8 +53,8 @@ var tags = []*huma.Tag{
 	{Name: "Access", Description: "Access tokens and key sets."},
 }
 
-// describe completes what the library knows of the operations: who may call
-// them, how they fail, and what is not its own.
+// describe completes huma's description: security, errors, examples, and the
+// operations that huma does not serve.
 func (a *api) describe() {
 	document := a.huma.OpenAPI()
 	tokens := aboutOtherTokens
@@ -87,8 +87,7 @@ func (a *api) describe() {
 	}
 }
 
-// plainPaths writes the paths as the document's readers know them: `{path...}`,
-// which may hold slashes, is Go's own.
+// plainPaths replaces Go's {path...} by {path}.
 func plainPaths(document *huma.OpenAPI) {
 	for path, item := range document.Paths {
 		plain := strings.ReplaceAll(path, "...}", "}")
@@ -106,7 +105,7 @@ func plainPaths(document *huma.OpenAPI) {
 	}
 }
 
-// operationsOf lists the operations of a document, in the order of their paths.
+// operationsOf lists the operations of a document by path.
 func operationsOf(document *huma.OpenAPI) []*huma.Operation {
 	operations := make([]*huma.Operation, 0, 2*len(document.Paths))
 	for _, path := range slices.Sorted(maps.Keys(document.Paths)) {
@@ -120,7 +119,7 @@ func itemOperations(item *huma.PathItem) []*huma.Operation {
 	return slices.DeleteFunc(all, func(operation *huma.Operation) bool { return operation == nil })
 }
 
-// securityScheme says how callers get their tokens.
+// securityScheme describes how callers obtain tokens.
 func (a *api) securityScheme() *huma.SecurityScheme {
 	if a.Authority == nil || !a.Authority.Own {
 		scheme := &huma.SecurityScheme{Type: "http", Scheme: "bearer", Description: "An access token of an OpenID issuer, with the claims vendor_id and scope."}
@@ -146,7 +145,7 @@ func (a *api) securityScheme() *huma.SecurityScheme {
 	}
 }
 
-// failures are the errors that operations have in common, by status.
+// failures are the common errors of operations by status.
 var failures = map[int]struct{ name, description string }{
 	http.StatusBadRequest:            {"BadRequest", "The body is not JSON or has a duplicate member."},
 	http.StatusUnauthorized:          {"Unauthorized", "The access token is missing, invalid or expired."},
@@ -160,7 +159,7 @@ var failures = map[int]struct{ name, description string }{
 	http.StatusServiceUnavailable:    {"Unavailable", "The service is unavailable and nothing was changed. Retry-After says when to try again."},
 }
 
-// describeProblems puts our errors in the place of the library's.
+// describeProblems replaces huma's error model by Problem.
 func (a *api) describeProblems() {
 	components := a.huma.OpenAPI().Components
 	schema := components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
@@ -193,10 +192,11 @@ func (a *api) describeProblems() {
 	delete(components.Schemas.Map(), "ErrorDetail")
 }
 
-// describeErrors says how an operation may fail. What it says of itself stays.
+// describeErrors adds the common errors to an operation, unless it describes them
+// itself.
 func (a *api) describeErrors(operation *huma.Operation) {
 	if len(operation.Security) == 0 {
-		return // it is described by hand
+		return // described in openapiaccess.go
 	}
 	statuses := []int{
 		http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity,
@@ -224,9 +224,8 @@ func (a *api) describeErrors(operation *huma.Operation) {
 	operation.Responses["default"] = &huma.Response{Ref: "#/components/responses/Error"}
 }
 
-// arraysAreThere says of the arrays in answers that they are never null: the
-// library takes each for one that may be. What callers send stays as it is
-// checked.
+// arraysAreThere marks arrays in responses as not nullable. Huma describes every
+// array as nullable; those of requests stay as they are validated.
 func (a *api) arraysAreThere() {
 	sent, answered := make(map[*huma.Schema]bool), make(map[*huma.Schema]bool)
 	for _, operation := range operationsOf(a.huma.OpenAPI()) {
@@ -248,7 +247,7 @@ func (a *api) arraysAreThere() {
 	}
 }
 
-// reach notes a schema and all that stand in it.
+// reach marks a schema and all schemas that it contains.
 func (a *api) reach(schema *huma.Schema, reached map[*huma.Schema]bool) {
 	if schema = a.resolve(schema); schema == nil || reached[schema] {
 		return
@@ -266,7 +265,7 @@ func (a *api) reach(schema *huma.Schema, reached map[*huma.Schema]bool) {
 	}
 }
 
-// isLibraryError says whether a response is the library's own idea of an error.
+// isLibraryError reports whether a response describes huma's error model.
 func isLibraryError(response *huma.Response) bool {
 	for _, media := range response.Content {
 		if media.Schema != nil && strings.HasSuffix(media.Schema.Ref, "/ErrorModel") {
@@ -276,7 +275,7 @@ func isLibraryError(response *huma.Response) bool {
 	return false
 }
 
-// describeExamples gives JSON bodies an example, made of those of their fields.
+// describeExamples adds examples to JSON bodies, built from those of their fields.
 func (a *api) describeExamples(operation *huma.Operation) {
 	if operation.RequestBody != nil {
 		a.exampleFor(operation.RequestBody.Content)
@@ -294,8 +293,8 @@ func (a *api) exampleFor(content map[string]*huma.MediaType) {
 	}
 }
 
-// exampleOf makes an example of a schema: its own, or one made of those of its
-// parts. It leaves out what has none.
+// exampleOf returns the example of a schema, or one built from those of its parts,
+// or nil.
 func exampleOf(registry huma.Registry, schema *huma.Schema, depth int) any {
 	switch {
 	case depth > 8:
@@ -336,7 +335,7 @@ func exampleOf(registry huma.Registry, schema *huma.Schema, depth int) any {
 	return nil
 }
 
-// documentOf is the description of the API, for machines.
+// documentOf returns the OpenAPI document.
 func (a *api) documentOf() ([]byte, error) {
 	document, err := stdjson.Marshal(a.huma.OpenAPI())
 	if err != nil {

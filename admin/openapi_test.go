@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// document is /openapi.json.
+// document returns /openapi.json.
 func (p *public) document() map[string]any {
 	p.Helper()
 	got := p.ask(http.MethodGet, "/openapi.json", "", nil)
@@ -23,10 +23,10 @@ func (p *public) document() map[string]any {
 	return document
 }
 
-// node is a JSON object, or nil.
+// node returns a JSON object, or nil.
 func node(value any) map[string]any { object, _ := value.(map[string]any); return object }
 
-// described wants a description of every field, parameter and header.
+// described checks that every field, parameter and header has a description.
 func described(t *testing.T, at string, value any) {
 	switch value := value.(type) {
 	case []any:
@@ -37,7 +37,7 @@ func described(t *testing.T, at string, value any) {
 		for _, name := range slices.Sorted(maps.Keys(value)) {
 			here := at + "/" + name
 			if name == "example" || name == "examples" || name == "default" {
-				continue // what is in it only looks like a part of the document
+				continue // examples may look like parts of the document
 			}
 			fields := node(value[name])
 			switch name {
@@ -86,8 +86,8 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	}
 }
 
-// Whoever reads the document learns how each operation fails, and which scope it
-// wants; every one of these scopes can be had.
+// Every operation describes its errors and its scope, and a client can have each
+// of these scopes.
 func TestEveryOperationSaysScopeAndErrors(t *testing.T) {
 	document := newPublic(t).document()
 	flows := node(node(node(node(node(document["components"])["securitySchemes"])["oauth2"])["flows"])["clientCredentials"])

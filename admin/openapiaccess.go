@@ -7,7 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// tokenForm is a request for a token, as the document describes it.
+// tokenForm describes a token request.
 type tokenForm struct {
 	GrantType    string `json:"grant_type" enum:"client_credentials" doc:"Always client_credentials." example:"client_credentials"`
 	ClientID     string `json:"client_id,omitempty" doc:"The client's id; omitted with Basic authorization." example:"client_01kb2m3q4r5s6t7v8w9x0y1z2a"`
@@ -15,13 +15,13 @@ type tokenForm struct {
 	Scope        string `json:"scope,omitempty" doc:"The requested scopes, separated by spaces. Default: all scopes of the client." example:"links:write grants:read"`
 }
 
-// jwksDocument is a JWK Set, as the document describes it.
+// jwksDocument describes a JWK Set.
 type jwksDocument struct {
 	Keys []map[string]string `json:"keys" doc:"The keys (RFC 7517), each with kty, crv, x, y, kid, alg and use."`
 }
 
-// describeAccess describes what the library does not serve: the way to a token,
-// and the keys of vendors.
+// describeAccess describes the operations that huma does not serve: the token
+// endpoint, discovery and key sets.
 func (a *api) describeAccess() {
 	document := a.huma.OpenAPI()
 	schema := func(of any, name string) *huma.Schema {

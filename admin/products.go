@@ -16,7 +16,7 @@ import (
 
 const productsPath = "/management/products"
 
-// product is a product on the wire.
+// product is a stored product.
 type product struct {
 	SKU                string            `json:"sku" doc:"The id by which grants and rules refer to the product." example:"premium"`
 	ProductType        string            `json:"productType" doc:"The product's type." example:"ARTICLE"`
@@ -47,7 +47,7 @@ func wireProduct(p store.Product) product {
 	return wire
 }
 
-// ProductFields are what a product may have besides its type.
+// ProductFields are the optional fields of productBody and productPatch.
 type ProductFields struct {
 	Title              *string            `json:"title,omitempty" maxLength:"255" doc:"The product's title. Default: the last segment of the url's path." example:"Hello, reader"`
 	URL                *string            `json:"url,omitempty" maxLength:"2048" doc:"The URL of the page." example:"https://news.example.com/articles/hello"`
@@ -59,7 +59,7 @@ type ProductFields struct {
 	Members            *[]string          `json:"members,omitempty" maxItems:"1000" doc:"The SKUs that this product includes, for types bundle, pass and publication. Members may be collections themselves."`
 }
 
-// productBody is a product as a caller makes it.
+// productBody creates a product.
 type productBody struct {
 	Type string `json:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"The product's type." example:"article"`
 	SKU  string `json:"sku,omitempty" maxLength:"255" doc:"The SKU. Default: a new id." example:"premium"`
@@ -67,7 +67,7 @@ type productBody struct {
 	SpotifyID string `json:"spotifyId,omitempty" maxLength:"255" doc:"The same as externalIds.spotifyId."`
 }
 
-// productPatch changes what it names of a product.
+// productPatch changes the named fields of a product.
 type productPatch struct {
 	Type *string `json:"type,omitempty" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"The product's type." example:"article"`
 	ProductFields
@@ -97,7 +97,7 @@ func (f *ProductFields) apply(p *store.Product) {
 	p.ExternalIDs = ids
 }
 
-// product returns the product that the body describes.
+// product returns the product that the body creates.
 func (b *productBody) product(newSKU func() string) (store.Product, error) {
 	wanted := store.Product{SKU: b.SKU, Type: b.Type}
 	b.apply(&wanted)
@@ -123,8 +123,7 @@ func (b *productBody) product(newSKU func() string) (store.Product, error) {
 	return wanted, nil
 }
 
-// checkAddress wants a URL that a page may link to: nothing that a browser would
-// run.
+// checkAddress returns a problem unless the URL is empty or safe to link to.
 func checkAddress(field, address string) error {
 	if address == "" {
 		return nil
@@ -136,7 +135,7 @@ func checkAddress(field, address string) error {
 	return nil
 }
 
-// SKUPath names a product in a path.
+// SKUPath identifies a product in a path.
 type SKUPath struct {
 	SKU string `path:"sku" maxLength:"255" doc:"The product's sku." example:"premium"`
 }

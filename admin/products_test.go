@@ -16,13 +16,13 @@ type product struct {
 }
 
 func TestProducts(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var made product
 	got := b.call(http.MethodPost, productsPath, `{"type":"podcast","url":"https://news.example/pod/the-daily","spotifyId":"4rOo"}`).want(http.StatusCreated, &made)
 	if !strings.HasPrefix(made.SKU, "sku_") || made.Title != "the-daily" || made.ExternalIDs["spotifyId"] != "4rOo" || got.head.Get("Location") != "products/"+made.SKU {
 		t.Errorf("made %+v, %s", made, got.head.Get("Location"))
 	}
-	// A sku is any text, and is named in paths with its slashes escaped.
+	// A SKU is any text; slashes are escaped in paths.
 	for _, sku := range []string{"premium", "sid:a/b", "ü & %2F?"} {
 		b.call(http.MethodPost, productsPath, `{"type":"pass","sku":"`+sku+`"}`).want(http.StatusCreated, nil)
 		one := productsPath + "/" + url.PathEscape(sku)
@@ -71,10 +71,10 @@ func TestProducts(t *testing.T) {
 	}
 }
 
-// What the reference asks of an entitlement is there: its product's fields, and
-// those in a collection are found by the sku of what is in it.
-func TestEntitlementsTellOfProducts(t *testing.T) {
-	b := newBench(t, false)
+// Entitlements have the fields of their product and are found by the SKU of a
+// member.
+func TestEntitlementsIncludeProducts(t *testing.T) {
+	b := newFixture(t, false)
 	b.call(http.MethodPost, productsPath, `{"type":"pass","sku":"premium","title":"Everything","members":["a1"]}`).want(http.StatusCreated, nil)
 	b.call(http.MethodPost, productsPath, `{"type":"article","sku":"a1","title":"A story","publisherContentId":"c1"}`).want(http.StatusCreated, nil)
 	for _, sku := range []string{"premium", "a1", "plain"} {
@@ -102,9 +102,9 @@ func TestEntitlementsTellOfProducts(t *testing.T) {
 	}
 }
 
-// Vendors are the operator's: a vendor's own client sees none of them.
+// A vendor's client cannot access vendors.
 func TestVendors(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	var made map[string]any
 	b.call(http.MethodPost, "/management/vendors", `{"name":"Acme News","id":"acme","website":"https://acme.example","country":"SE"}`).want(http.StatusCreated, &made)
 	if made["id"] != "acme" || made["country"] != "SE" || made["logo"] != "" {
@@ -126,7 +126,7 @@ func TestVendors(t *testing.T) {
 	for _, scope := range []string{"vendors:read", "vendors:*"} {
 		b.send("acme", http.MethodGet, "/management/vendors", "", http.Header{"X-Test-Scope": {scope}}).refused(http.StatusForbidden, "forbidden", "")
 	}
-	// What was done to vendors is in a log of its own.
+	// Changes of vendors are in the system log.
 	var entries []auditEntry
 	b.call(http.MethodGet, "/management/system-audit", "").want(http.StatusOK, &entries)
 	if len(entries) != 1 || entries[0].Operation != "create-vendor" || entries[0].Records[0].ID != "acme" {

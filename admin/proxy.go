@@ -15,9 +15,9 @@ import (
 
 const proxyPath = "/api/proxy"
 
-// proxySettings is how a site's requests go on, as a caller writes it: what is not
-// named stays as it is. The members besides the first two exist for clients of the
-// published contract, and can only say what is so.
+// proxySettings changes the named forwarding settings of a site. The fields after
+// the first two exist for clients of the published contract and accept one value
+// only.
 type proxySettings struct {
 	EntryPoint     *string `json:"entry_point,omitempty" maxLength:"255" doc:"The URL of the origin, used by reverse_proxy with dynamic gatefold. Empty: the configuration sets it." example:"https://app.example.com"`
 	SessionBackend *int    `json:"session_backend,omitempty" doc:"How the origin learns the reader's identity: 0 not at all, 1 by an encrypted cookie (legacy), 2 by a token under a shared key, 3 by an assertion that the vendor's public keys verify."`
@@ -29,7 +29,7 @@ type proxySettings struct {
 	Detail         *string `json:"detail,omitempty" maxLength:"1000" doc:"Ignored: accepted so that a response can be sent back."`
 }
 
-// proxyAnswer is how a site's requests go on.
+// proxyAnswer is the forwarding settings of a site.
 type proxyAnswer struct {
 	Slug           string `json:"slug" doc:"The site's name."`
 	EntryPoint     string `json:"entry_point" doc:"The URL of the origin; empty if the configuration sets it."`
@@ -89,8 +89,8 @@ func (a *api) registerProxySettings() {
 		OperationID: "get-session-jwks", Method: http.MethodGet, Path: proxyPath + "/jwks.json", Tags: tags, Security: needs("proxy:read"),
 		Summary: "Returns the public keys that verify session assertions, as a JWK Set",
 	}, func(ctx context.Context, c *call, _ *struct{}) (*body[json.RawMessage], error) {
-		// The first key is made here if it must be, so that an origin can be
-		// set up before the first request.
+		// RingFor creates the first key, so that an origin can be set up before
+		// the first request.
 		ring, err := a.Keyring.RingFor(ctx, c.store, c.Vendor)
 		if err != nil {
 			return nil, err
@@ -100,7 +100,7 @@ func (a *api) registerProxySettings() {
 	})
 }
 
-// changeProxy alters the settings of a site.
+// changeProxy changes the settings of a site.
 func (a *api) changeProxy(ctx context.Context, c *call, site string, wanted *proxySettings, match IfMatch) (*record[proxyAnswer], error) {
 	if err := wanted.check(site); err != nil {
 		return nil, err
@@ -111,7 +111,7 @@ func (a *api) changeProxy(ctx context.Context, c *call, site string, wanted *pro
 		}
 	}
 	if wanted.SessionBackend != nil && policy.SessionBackend(*wanted.SessionBackend).Shared() {
-		// The key must be there before a request needs it.
+		// The key must exist before a request needs it.
 		if err := a.sessions.EnsureSessionKey(ctx, c.store, c.Vendor, site); err != nil {
 			return nil, err
 		}
@@ -150,7 +150,7 @@ func keyAdvice(backend policy.SessionBackend) string {
 	}
 }
 
-// check refuses what cannot be set.
+// check returns a problem for values that cannot be set.
 func (p *proxySettings) check(site string) error {
 	only := func(field string, holds bool, word string) error {
 		if holds {
@@ -167,8 +167,8 @@ func (p *proxySettings) check(site string) error {
 	)
 }
 
-// checkEntryPoint refuses a URL that the gate must not reach. The gate looks again
-// whenever it connects: what a name resolves to can change.
+// checkEntryPoint returns a problem for a URL to which the gate must not connect.
+// The gate checks again when it connects, because DNS can change.
 func (a *api) checkEntryPoint(ctx context.Context, text string) error {
 	entry, err := store.ParseEntryPoint(text)
 	if err != nil {
@@ -183,7 +183,7 @@ func (a *api) checkEntryPoint(ctx context.Context, text string) error {
 	return nil
 }
 
-// badField says what is wrong with a field. The published contract answers 400.
+// badField returns a 400 problem for a field, as the published contract requires.
 func badField(err error) error {
 	field, ok := errors.AsType[*store.FieldError](err)
 	if !ok {
@@ -195,7 +195,7 @@ func badField(err error) error {
 	return p
 }
 
-// sampleAnswer is a session as an origin gets it.
+// sampleAnswer is a session as the origin receives it.
 type sampleAnswer struct {
 	Session string `json:"forward_session" doc:"The session's content as JSON; empty if the origin receives no session."`
 	Header  string `json:"forward_session_header" doc:"The request header that carries the session; empty if the origin receives none."`
@@ -220,7 +220,7 @@ func (a *api) sampleSession(ctx context.Context, vendor, site, user string) (*bo
 	return &body[sampleAnswer]{Body: answer}, nil
 }
 
-// sessionHeaders are the headers of the backends, up to the session.
+// sessionHeaders are the header lines up to the session, by backend.
 var sessionHeaders = map[policy.SessionBackend]string{
 	policy.SessionCookie:    "Cookie: sessionid=",
 	policy.SessionJWT:       "Authorization: Bearer ",

@@ -20,9 +20,9 @@ import (
 const proxyPath = "/api/proxy"
 
 func TestProxySettings(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	b.call(http.MethodPut, proxyPath, `{"entry_point":"https://app.example.com/base","session_backend":3}`).want(http.StatusOK, nil)
-	// What is not named stays; a client may send back what it got.
+	// Unnamed fields are unchanged; a client may send back a response.
 	got := b.call(http.MethodPatch, proxyPath, `{"slug":"acme","session_backend":0,"authentication":"enabled","welcome_email":false,"cors_restricted":true,"show_edit_tools":false,"detail":"x"}`).want(http.StatusOK, nil).fields()
 	if got["entry_point"] != "https://app.example.com/base" || got["session_backend"] != 0.0 || got["slug"] != "acme" || got["detail"] == "" {
 		t.Errorf("the settings are %v", got)
@@ -53,9 +53,9 @@ func TestProxySettings(t *testing.T) {
 	}
 }
 
-// Two people change a site's settings: the second one learns of the first.
-func TestProxySettingsInAKnownState(t *testing.T) {
-	b := newBench(t, false)
+// Of two concurrent changes of a site's settings, the second is refused.
+func TestProxySettingsIfMatch(t *testing.T) {
+	b := newFixture(t, false)
 	etag := b.call(http.MethodGet, proxyPath, "").head.Get("ETag")
 	put := func(body, match string) answer {
 		return b.send("acme", http.MethodPut, proxyPath, body, http.Header{"If-Match": {match}, "Content-Type": {"application/json"}})
@@ -67,9 +67,9 @@ func TestProxySettingsInAKnownState(t *testing.T) {
 	}
 }
 
-// Who changed the settings is told; a key is not, wherever one could look.
+// The audit log names who changed the settings and contains no key.
 func TestSessionKeysInTheAuditLog(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var made struct {
 		Key string `json:"enc_key"`
 	}
@@ -89,9 +89,9 @@ func TestSessionKeysInTheAuditLog(t *testing.T) {
 	}
 }
 
-// Whoever mounts the API says which addresses the gate may reach.
+// CheckEntryPoint decides which addresses the gate may reach.
 func TestUnsafeEntryPoint(t *testing.T) {
-	b := newBenchWith(t, func(options *admin.Options) {
+	b := newFixtureWith(t, func(options *admin.Options) {
 		options.CheckEntryPoint = func(_ context.Context, entry *url.URL) error {
 			if entry.Hostname() == "inside.example" {
 				return errors.New("it is inside")
@@ -107,9 +107,9 @@ func TestUnsafeEntryPoint(t *testing.T) {
 	b.call(http.MethodPut, proxyPath, `{"entry_point":""}`).want(http.StatusOK, nil)
 }
 
-// A key is shown once, when it is made; what GET tells is its state.
+// A key is shown once, when it is created; GET returns its state.
 func TestSessionKeyIsShownOnce(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	path := proxyPath + "/key"
 	rotate := func(body string) (made struct {
 		Key       string    `json:"enc_key"`
@@ -126,22 +126,22 @@ func TestSessionKeyIsShownOnce(t *testing.T) {
 	state := func() string {
 		t.Helper()
 		got := b.call(http.MethodGet, path, "").want(http.StatusOK, nil)
-		var told struct {
+		var shown struct {
 			Keys []struct {
 				ID, State string
 				SignsFrom time.Time `json:"signs_from"`
 			}
 			SwitchesAt *time.Time `json:"switches_at"`
 		}
-		if err := json.Unmarshal([]byte(got.body), &told); err != nil {
+		if err := json.Unmarshal([]byte(got.body), &shown); err != nil {
 			t.Fatal(err)
 		}
 		text := ""
-		for _, key := range told.Keys {
+		for _, key := range shown.Keys {
 			text += key.State + " "
 		}
-		if told.SwitchesAt != nil {
-			text += told.SwitchesAt.Sub(b.clock).String()
+		if shown.SwitchesAt != nil {
+			text += shown.SwitchesAt.Sub(b.clock).String()
 		}
 		return text
 	}
@@ -150,7 +150,7 @@ func TestSessionKeyIsShownOnce(t *testing.T) {
 	}
 	b.call(http.MethodPost, path+"/switch", "").refused(http.StatusNotFound, "not_found", "")
 	b.call(http.MethodPut, proxyPath, `{"session_backend":2}`).want(http.StatusOK, nil)
-	first := rotate("") // nobody was given the one before
+	first := rotate("") // the previous key was never revealed
 	if !first.SignsFrom.Equal(b.clock) || state() != "replaced signing " {
 		t.Errorf("%v %s", first.SignsFrom, state())
 	}
@@ -184,9 +184,9 @@ func TestSessionKeyIsShownOnce(t *testing.T) {
 }
 
 // A page in the operator's browser posts to the admin endpoint without a body:
-// that needs no leave of ours, but says where it comes from.
+// this needs no preflight, but carries Origin.
 func TestCrossSitePostWithoutABody(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	for _, origin := range []string{"https://evil.example", "null"} {
 		b.send("acme", http.MethodPost, proxyPath+"/key", "", http.Header{"Origin": {origin}}).refused(http.StatusUnsupportedMediaType, "unsupported_media_type", "")
 	}
@@ -194,7 +194,7 @@ func TestCrossSitePostWithoutABody(t *testing.T) {
 }
 
 func TestSampleSession(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	sample := func() (got struct {
 		Session string `json:"forward_session"`
 		Header  string `json:"forward_session_header"`
@@ -206,7 +206,7 @@ func TestSampleSession(t *testing.T) {
 		return got
 	}
 	if got := sample(); got.Session != "" || got.Header != "" || got.URL != "" {
-		t.Errorf("where the origin is told nothing: %+v", got)
+		t.Errorf("without a session: %+v", got)
 	}
 	var key struct {
 		Key string `json:"enc_key"`
@@ -237,11 +237,11 @@ func TestSampleSession(t *testing.T) {
 			t.Errorf("backend %d: %+v", backend, got)
 		}
 	}
-	// It can be used: reading is not enough.
+	// A session can be used, so read access is not sufficient.
 	header := http.Header{"X-Test-Scope": {"proxy:read"}}
 	b.send("acme", http.MethodGet, proxyPath+"/sessions/xia", "", header).refused(http.StatusForbidden, "forbidden", "")
 	b.send("acme", http.MethodPost, proxyPath+"/key", "", header).refused(http.StatusForbidden, "forbidden", "")
-	// Whoever is to verify an assertion finds the key by its id.
+	// The key of an assertion is published under its id.
 	set := b.send("acme", http.MethodGet, proxyPath+"/jwks.json", "", header).want(http.StatusOK, nil)
 	b.call(http.MethodPut, proxyPath, `{"session_backend":3}`).want(http.StatusOK, nil)
 	assertion, err := jose.ParseSignedCompact(strings.TrimPrefix(sample().Header, "Gatefold-Session: "), []jose.SignatureAlgorithm{jose.ES256})
@@ -262,7 +262,7 @@ func TestSampleSession(t *testing.T) {
 }
 
 func TestEngagementOfASite(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	visit := func(user string, tags ...string) {
 		t.Helper()
 		visits := []store.Visit{{Site: "acme", UserID: user, At: b.clock, Tags: tags}}

@@ -13,15 +13,14 @@ import (
 
 const sessionKeyPath = proxyPath + "/key"
 
-// defaultOverlap is the time that there is to give a new key to the origin.
+// defaultOverlap is the default time to install a new key at the origin.
 const defaultOverlap = 10 * time.Minute
 
-// sessionKeys tells of the keys that a site shares with its origin, and never
-// shows one.
+// sessionKeys lists the keys that a site shares with its origin, without their
+// values.
 type sessionKeys struct {
-	Keys []sessionKey `json:"keys" doc:"The keys, oldest first: possibly a replaced key, the signing key, possibly a waiting key."`
-	// SwitchesAt is the end of an overlap.
-	SwitchesAt *time.Time `json:"switches_at" doc:"When the waiting key starts to sign; null if none waits. Until then the origin must accept both keys."`
+	Keys       []sessionKey `json:"keys" doc:"The keys, oldest first: possibly a replaced key, the signing key, possibly a waiting key."`
+	SwitchesAt *time.Time   `json:"switches_at" doc:"When the waiting key starts to sign; null if none waits. Until then the origin must accept both keys."`
 }
 
 type sessionKey struct {
@@ -31,12 +30,12 @@ type sessionKey struct {
 	SignsFrom time.Time `json:"signs_from" doc:"When the key starts to sign sessions."`
 }
 
-// rotation is what a caller says of a new key.
+// rotation requests a new key.
 type rotation struct {
 	Overlap *int `json:"overlap_seconds,omitempty" minimum:"0" maximum:"604800" doc:"How many seconds the previous key keeps signing, so that the new key can be installed at the origin. Default: 600. A key that was never revealed is replaced at once."`
 }
 
-// rotated is a new key, shown this once.
+// rotated is a new key with its value.
 type rotated struct {
 	Key       string     `json:"enc_key" doc:"The key that the origin needs to read sessions. It is shown only once."`
 	SignsFrom *time.Time `json:"signs_from" doc:"When the key starts to sign sessions; until then the origin must accept the previous key as well."`

@@ -17,7 +17,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
-// manyRules is a body that replaces all rules of a site by n.
+// manyRules returns a body with n rules.
 func manyRules(tb testing.TB, n int) []byte {
 	tb.Helper()
 	rules := make([]map[string]any, n)
@@ -34,8 +34,8 @@ func manyRules(tb testing.TB, n int) []byte {
 	return text
 }
 
-// BenchmarkPublishRules replaces 10,000 rules by 10,000 over the API, as a caller
-// does: all of it, from the body to the answer.
+// BenchmarkPublishRules replaces 10,000 rules through the API, including reading
+// the body and writing the response.
 func BenchmarkPublishRules(b *testing.B) {
 	backend, err := boltengine.Open(filepath.Join(b.TempDir(), "gatefold.db"))
 	if err != nil {
@@ -62,7 +62,7 @@ func BenchmarkPublishRules(b *testing.B) {
 		b.Fatal(err)
 	}
 	const rules = 10_000
-	// Every other time one rule differs, and every other time all do.
+	// same stores the rules unchanged; other changes all rules each time.
 	bodies := [2][]byte{manyRules(b, rules), bytes.ReplaceAll(manyRules(b, rules), []byte("premium"), []byte("basic"))}
 	run := func(name string, bodies ...[]byte) {
 		b.Run(name, func(b *testing.B) {

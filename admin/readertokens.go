@@ -29,8 +29,8 @@ type IssuedToken struct {
 	ExpiresAt time.Time `json:"expiresAt" doc:"The end of the token's validity."`
 }
 
-// registerReaderTokens adds the operation that makes anybody a reader: it is the
-// operator's alone.
+// registerReaderTokens adds the operation that issues tokens for any reader. It is
+// available to the operator only.
 func (a *api) registerReaderTokens() {
 	register(a, huma.Operation{
 		OperationID: "create-reader-token", Method: http.MethodPost, Path: "/management/reader-tokens", Tags: []string{"Readers"}, Security: needs("readers:write"),

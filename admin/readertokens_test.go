@@ -11,7 +11,7 @@ import (
 const readerTokens = "/management/reader-tokens"
 
 func TestReaderTokens(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	var made struct{ Token, ExpiresAt string }
 	b.call(http.MethodPost, readerTokens, `{"userId":"u","email":"R@example.com","emailVerified":true,"publisherUserId":"p","site":"news"}`).want(http.StatusOK, &made)
 	if want := b.clock.Add(time.Hour).Format(time.RFC3339); made.ExpiresAt != want {
@@ -39,7 +39,7 @@ func TestReaderTokens(t *testing.T) {
 	}
 }
 
-// Whoever can make reader tokens can be anybody: a vendor's own client cannot.
-func TestReaderTokensAreTheOperatorsAlone(t *testing.T) {
-	newBench(t, false).call(http.MethodPost, readerTokens, `{"userId":"u"}`).refused(http.StatusNotFound, "not_found", "")
+// A reader token can impersonate any reader: a vendor's client cannot create one.
+func TestReaderTokensRequireOperator(t *testing.T) {
+	newFixture(t, false).call(http.MethodPost, readerTokens, `{"userId":"u"}`).refused(http.StatusNotFound, "not_found", "")
 }

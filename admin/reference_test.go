@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// example is an operation of the published management API, as it was published:
-// its examples are copied, not written for this test.
+// example is an operation of the published management API with its published
+// examples.
 type example struct {
 	method, path string
-	query        string // as published: names with example values
+	query        string // as published
 	request      string
 	status       int
 	response     string
-	// valid replaces placeholders of the request and of the query, by their
-	// paths, with values of the same type.
+	// valid replaces placeholders of request and query, by path, with values of
+	// the same type.
 	valid map[string]any
-	// without are fields that are not sent, because the published text says that
-	// another excludes them.
+	// without are fields to omit, because the published text excludes them with
+	// another field.
 	without []string
 }
 
@@ -48,8 +48,8 @@ const (
 	publishedPath = "/management/domains/example.wordpress.com"
 )
 
-// examples are the operations that there are here, in the order in which they
-// make what the later ones need. {…} in a path is what an earlier one made.
+// examples are the operations, in an order that creates what later ones need. {…}
+// in a path is the id that an earlier one created.
 var examples = []example{
 	{
 		method: "POST", path: "/management/vendors", request: `{"name":"string","id":"string","website":"string","country":"string"}`, status: 201,
@@ -90,7 +90,8 @@ var examples = []example{
 		response: `{"signedUrl":"string","token":"string","tokenId":"string","expiresAt":"string","sku":"string","publisherContentId":"string"}`,
 	},
 	{method: "DELETE", path: "/management/access-lists/{id}/grants/{grantId}", status: 204},
-	// Exactly one of signingKeyPem and jwksUri: so the example is two.
+	// Exactly one of signingKeyPem and jwksUri is allowed, so the example is
+	// two.
 	{
 		method: "PUT", path: publishedPath, request: publishedDomain, status: 200, response: publishedProbe,
 		valid: map[string]any{"jwksUri": "https://example.wordpress.com/.well-known/jwks.json"}, without: []string{"signingKeyPem"},
@@ -104,11 +105,11 @@ var examples = []example{
 	{method: "DELETE", path: publishedPath, status: 204},
 }
 
-// Each example request is sent, with valid values for its placeholders and
-// nothing else changed, and each field of the example response comes back, of its
-// type, with the value that was sent.
+// Each example request is sent with valid values for its placeholders, and each
+// field of the example response comes back with its type and the value that was
+// sent.
 func TestPublishedExamples(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	_, block := publisherKey(t, elliptic.P256())
 	made := map[string]string{"{cursor}": b.entitled(), "{pem}": block}
 	for _, e := range examples {
@@ -154,9 +155,9 @@ func TestPublishedExamples(t *testing.T) {
 	}
 }
 
-// entitled makes what the example of the entitlements asks for: the reader user123
-// has premium-article-123, once before the cursor and once behind it.
-func (b *bench) entitled() (cursor string) {
+// entitled creates the grants that the example of entitlements expects: the reader
+// user123 has premium-article-123, before and after the cursor.
+func (b *fixture) entitled() (cursor string) {
 	b.Helper()
 	b.call(http.MethodPost, productsPath, `{"type":"article","sku":"premium-article-123","title":"A premium article","url":"https://example.com/article/123",
 		"presentationUrl":"https://example.com/buy/123","cover":"https://example.com/123.png","language":"en","publisherContentId":"123"}`).want(http.StatusCreated, nil)
@@ -189,7 +190,7 @@ func fillPath(t *testing.T, path string, made map[string]string) string {
 	return path
 }
 
-// replacement returns what takes the place of an example's value.
+// replacement returns the substitute for an example's value.
 func (e *example) replacement(t *testing.T, place string, was any, made map[string]string, used map[string]bool) any {
 	t.Helper()
 	value, ok := e.valid[place]
@@ -230,7 +231,7 @@ func (e *example) fillQuery(t *testing.T, made map[string]string, used map[strin
 
 func kindOf(value any) string { return fmt.Sprintf("%T", value) }
 
-// leaveOut takes from a request what another of its fields excludes.
+// leaveOut removes fields from a request that another field excludes.
 func (e *example) leaveOut(request any) {
 	fields, _ := request.(map[string]any)
 	for _, place := range e.without {
@@ -238,8 +239,8 @@ func (e *example) leaveOut(request any) {
 	}
 }
 
-// compare wants every field of an example in an answer, of the same type, and
-// with the value that was sent under its name, if one was.
+// compare checks that an answer has every field of an example, with its type and
+// the value that was sent.
 func compare(t *testing.T, place string, want, got, sent any) {
 	t.Helper()
 	if kindOf(want) != kindOf(got) {
@@ -263,7 +264,7 @@ func compare(t *testing.T, place string, want, got, sent any) {
 			t.Errorf("%s is empty", place)
 			return
 		}
-		// The last one has all that the examples set.
+		// The last element has all fields of the example.
 		compare(t, place+"[]", want[0], list[len(list)-1], nil)
 	default:
 		if sent != nil && kindOf(sent) == kindOf(got) && sent != got {
@@ -272,7 +273,7 @@ func compare(t *testing.T, place string, want, got, sent any) {
 	}
 }
 
-// remember keeps what an operation made for the paths of later ones.
+// remember stores created ids for the paths of later examples.
 func remember(path string, answer any, made map[string]string) {
 	object, ok := answer.(map[string]any)
 	if !ok {

@@ -14,8 +14,8 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// rules returns the rules of a site as the gate uses them, by rank: those of the
-// running configuration, or else the store's.
+// rules returns the rules of a site by rank: those of the running configuration,
+// or else the stored ones.
 func (a *api) rules(ctx context.Context, vendor, site string) ([]policy.Rule, error) {
 	if fixed := a.fixedRules(vendor, site); len(fixed) > 0 {
 		return fixed, nil
@@ -30,7 +30,7 @@ func (a *api) fixedRules(vendor, site string) []policy.Rule {
 	return a.FixedRules(vendor, site)
 }
 
-// refuseFixed refuses to change rules that are written in the configuration.
+// refuseFixed returns a 409 problem if the site's rules are in the configuration.
 func (a *api) refuseFixed(vendor, site string) error {
 	fixed := a.fixedRules(vendor, site)
 	if len(fixed) == 0 {
@@ -44,16 +44,16 @@ func (a *api) refuseFixed(vendor, site string) error {
 		"The rules of site %s are written in the server's configuration%s and are read-only here: change them there and reload, or remove them there to keep them here.", site, at))
 }
 
-// changeRules alters the rules of a site, and lets the next request at the gate
-// be decided by them before it returns.
+// changeRules changes the rules of a site. It returns once the gate decides by
+// them.
 func (a *api) changeRules(
 	ctx context.Context, c *call, site string, change func([]policy.Rule) ([]policy.Rule, error),
 ) ([]policy.Rule, *policy.Ruleset, error) {
 	if err := a.refuseFixed(c.Vendor, site); err != nil {
 		return nil, nil, err
 	}
-	// A caller that goes away between the commit and the gate must not leave
-	// them apart.
+	// A client that disconnects must not stop between the commit and the
+	// refresh.
 	ctx = context.WithoutCancel(ctx)
 	var rules []policy.Rule
 	set, err := c.store.ChangeRules(ctx, c.Vendor, site, a.Policy.Operators(), func(old []policy.Rule) (_ []policy.Rule, err error) {
@@ -63,7 +63,7 @@ func (a *api) changeRules(
 	if err != nil && certainlyUnchanged(err) {
 		return nil, nil, ruleError(err)
 	}
-	// After any other error nobody knows what the store holds now.
+	// After any other error the stored rules are unknown.
 	_, refreshed := a.Policy.RefreshRules(ctx, c.Vendor, site)
 	if err := errors.Join(err, refreshed); err != nil {
 		return nil, nil, err
@@ -72,8 +72,7 @@ func (a *api) changeRules(
 	return rules, set, nil
 }
 
-// certainlyUnchanged says whether an error of a change came before anything was
-// written.
+// certainlyUnchanged reports whether an error precludes that anything was written.
 func certainlyUnchanged(err error) bool {
 	if _, ok := errors.AsType[*Problem](err); ok {
 		return true
@@ -87,7 +86,7 @@ func certainlyUnchanged(err error) bool {
 	return errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound)
 }
 
-// ruleError returns an error with a rule as it is answered.
+// ruleError converts a *policy.RuleError to a problem.
 func ruleError(err error) error {
 	failed, ok := errors.AsType[*policy.RuleError](err)
 	if !ok {
@@ -96,14 +95,14 @@ func ruleError(err error) error {
 	return badRule(failed.Error())
 }
 
-// badRule says what is wrong with a rule. The published contract answers 400.
+// badRule returns a 400 problem, as the published contract requires.
 func badRule(detail string) error {
 	p := newProblem(http.StatusBadRequest, detail)
 	p.Code = codes[http.StatusUnprocessableEntity]
 	return p
 }
 
-// changeRule alters one rule.
+// changeRule changes one rule.
 func (a *api) changeRule(ctx context.Context, c *call, site, path string, patch RulePatch, match IfMatch) (*record[Rule], error) {
 	rules, set, err := a.changeRules(ctx, c, site, func(rules []policy.Rule) ([]policy.Rule, error) {
 		i, err := findRule(rules, path)
@@ -125,7 +124,7 @@ func (a *api) changeRule(ctx context.Context, c *call, site, path string, patch 
 	return &record[Rule]{ETag: etag, Body: answer}, err
 }
 
-// changeAll alters any of a site's rules, and answers with them.
+// changeAll changes any rules of a site and returns the first page.
 func (a *api) changeAll(
 	ctx context.Context, c *call, site string, change func([]policy.Rule) ([]policy.Rule, error),
 ) (*body[RulePage], error) {
@@ -136,8 +135,7 @@ func (a *api) changeAll(
 	return answerRules(c, rules, set)
 }
 
-// tryRules answers as changeAll does when rules take the place of all others,
-// and stores nothing.
+// tryRules is changeAll for a complete set of rules, but stores nothing.
 func (a *api) tryRules(c *call, site string, rules []policy.Rule) (*body[RulePage], error) {
 	if err := a.refuseFixed(c.Vendor, site); err != nil {
 		return nil, err
@@ -163,7 +161,7 @@ func findRule(rules []policy.Rule, path string) (int, error) {
 	return i, nil
 }
 
-// freeRank refuses a rule whose rank another one has.
+// freeRank returns a 409 problem if another rule has the rank of rule i.
 func freeRank(rules []policy.Rule, i int) error {
 	for j := range rules {
 		if j != i && rules[j].Rank == rules[i].Rank {
@@ -174,8 +172,9 @@ func freeRank(rules []policy.Rule, i int) error {
 	return nil
 }
 
-// insertRule adds a rule at a rank: if it is taken, the rule there and all later
-// ones move by one. Without a rank it comes last. The rules are by rank.
+// insertRule adds a rule at a rank, or at the end if rank is nil. If the rank is
+// taken, the rule there and all later rules move by one. The rules are sorted by
+// rank.
 func insertRule(rules []policy.Rule, rule policy.Rule, rank *int) ([]policy.Rule, error) {
 	if _, err := findRule(rules, rule.Path); err == nil {
 		return nil, newProblem(http.StatusConflict, fmt.Sprintf("A rule with the path %s already exists.", rule.Path))
@@ -198,7 +197,7 @@ func insertRule(rules []policy.Rule, rule policy.Rule, rank *int) ([]policy.Rule
 	return append(rules, rule), nil
 }
 
-// removeRule takes a rule out; later ones move up by one.
+// removeRule removes a rule; later rules move up by one.
 func removeRule(rules []policy.Rule, path string) ([]policy.Rule, error) {
 	i, err := findRule(rules, path)
 	if err != nil {
@@ -211,8 +210,8 @@ func removeRule(rules []policy.Rule, path string) ([]policy.Rule, error) {
 	return rules, nil
 }
 
-// moveRule moves one rule to another rank; those between move by one, into the
-// place that it leaves. The rules are by rank, before and after.
+// moveRule moves a rule to another rank; the rules in between move by one. The
+// rules are sorted by rank, before and after.
 func moveRule(rules []policy.Rule, move RuleMove) ([]policy.Rule, error) {
 	i := slices.IndexFunc(rules, func(rule policy.Rule) bool { return rule.Rank == move.Old })
 	switch {
@@ -236,7 +235,7 @@ func moveRule(rules []policy.Rule, move RuleMove) ([]policy.Rule, error) {
 	return rules, nil
 }
 
-// allRules reads the rules that are to take the place of all others.
+// allRules returns the rules of a body that replaces all rules.
 func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 	rules := make([]policy.Rule, len(bodies))
 	seen := make(map[string]bool, len(bodies))
@@ -264,13 +263,13 @@ func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 	return rules, nil
 }
 
-// rule returns the rule that a body describes, without its rank.
+// rule returns the rule of a body, without its rank.
 func (b *RuleBody) rule() (policy.Rule, error) {
 	rule := policy.Rule{Path: b.Path}
 	if !strings.HasPrefix(rule.Path, "/") {
 		rule.Path = "/" + rule.Path
 	}
-	// In a URL, where a rule's path names it, an empty segment has no place.
+	// The path of a call cannot contain an empty segment.
 	if strings.Contains(rule.Path, "//") {
 		return rule, badRule(fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))
 	}
@@ -279,7 +278,7 @@ func (b *RuleBody) rule() (policy.Rule, error) {
 	return rule, patch.apply(&rule)
 }
 
-// patch returns what a replacement changes: everything but the name.
+// patch returns the patch that sets everything but the path.
 func (r *RuleReplacement) patch() RulePatch {
 	forward := r.Forward == nil || *r.Forward
 	return RulePatch{Rank: r.Rank, Path: r.Path, Methods: &r.Methods, Allow: &r.Allow, Forward: &forward, Engaged: &r.Engaged}
@@ -314,7 +313,7 @@ func (p *RulePatch) apply(rule *policy.Rule) error {
 	return nil
 }
 
-// readTags reads engagement tags as they are on the wire.
+// readTags parses engagement tags.
 func readTags(text string) ([]string, error) {
 	if text == "" {
 		return nil, nil
@@ -331,7 +330,7 @@ func readTags(text string) ([]string, error) {
 	return tags, nil
 }
 
-// escapePath writes a rule's path as part of a URL.
+// escapePath escapes a rule's path for a URL.
 func escapePath(path string) string {
 	segments := strings.Split(path, "/")
 	for i, segment := range segments {

@@ -14,10 +14,10 @@ import (
 const rulesPath = "/api/proxy/rules"
 
 const (
-	// maxRulesBody is how large the rules of a site may be as JSON, in bytes:
-	// 20,000 rules of 400.
+	// maxRulesBody bounds the rules of a site as JSON, in bytes: 20,000 rules of
+	// 400.
 	maxRulesBody = 8 << 20
-	// rulesReadTimeout is how long they may take to arrive.
+	// rulesReadTimeout bounds the time to receive them.
 	rulesReadTimeout = time.Minute
 )
 
@@ -100,7 +100,7 @@ func (RuleAllow) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// SiteParam names a site of the vendor.
+// SiteParam selects a site of the vendor.
 type SiteParam struct {
 	Site string `query:"site" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site. Default: the site with the vendor's name."`
 }
@@ -112,8 +112,7 @@ func (p SiteParam) site(vendor string) string {
 	return p.Site
 }
 
-// RulePath names a rule in a path: its path without the slash that it begins
-// with, empty for `/`.
+// RulePath identifies a rule by its path without the leading slash, empty for /.
 type RulePath struct {
 	Path string `path:"path" required:"false" maxLength:"1024" doc:"The rule's path without its leading slash; empty for /." example:"articles/{publisherContentId}"`
 }
@@ -122,7 +121,7 @@ func (p RulePath) rule() string { return "/" + p.Path }
 
 func (a *api) registerRules() {
 	a.registerRuleCollection()
-	// The mux would send this on to the rule for `/`, which nobody named.
+	// The mux would redirect this to the rule for /.
 	a.mux.HandleFunc(http.MethodDelete+" "+rulesPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", "GET, HEAD, PATCH, POST, PUT")
 		newProblem(http.StatusMethodNotAllowed, "To remove all rules, PUT an empty array; the rule for / is "+rulesPath+"/.").write(w)

@@ -18,7 +18,7 @@ import (
 
 const rulesPath = "/api/proxy/rules"
 
-// ruleRead is a rule as a client reads it.
+// ruleRead is a rule in a response.
 type ruleRead struct {
 	Rank      int
 	Path      string
@@ -37,14 +37,14 @@ type rulesRead struct {
 	Detail         string
 }
 
-func (b *bench) rules(query string) (page rulesRead) {
+func (b *fixture) rules(query string) (page rulesRead) {
 	b.Helper()
 	b.call(http.MethodGet, rulesPath+query, "").want(http.StatusOK, &page)
 	return page
 }
 
-// order is the ranks and paths of a site's rules.
-func (b *bench) order() string {
+// order returns the ranks and paths of a site's rules.
+func (b *fixture) order() string {
 	b.Helper()
 	var order []string
 	for _, rule := range b.rules("?page_size=100").Results {
@@ -53,23 +53,23 @@ func (b *bench) order() string {
 	return strings.Join(order, " ")
 }
 
-func (b *bench) addRules(paths ...string) {
+func (b *fixture) addRules(paths ...string) {
 	b.Helper()
 	for _, path := range paths {
 		b.call(http.MethodPost, rulesPath, `{"path":"`+path+`","allow":"authenticated"}`).want(http.StatusCreated, nil)
 	}
 }
 
-func (b *bench) wantOrder(want string) {
+func (b *fixture) wantOrder(want string) {
 	b.Helper()
 	if got := b.order(); got != want {
 		b.Errorf("the rules are %q, want %q", got, want)
 	}
 }
 
-// The example of the published contract, as it stands there.
+// The example of the published contract.
 func TestRuleOfTheContract(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	made := b.call(http.MethodPost, rulesPath, `{"rank": 0, "path": "/", "allow": 1, "is_forward": true, "engaged": ""}`).want(http.StatusCreated, nil)
 	want := map[string]any{"rank": 0.0, "path": "/", "allow": 1.0, "is_forward": true, "engaged": ""}
 	check := func(name string, got map[string]any) {
@@ -96,8 +96,8 @@ func TestRuleOfTheContract(t *testing.T) {
 	b.call(http.MethodDelete, rulesPath+"/", "").refused(http.StatusNotFound, "not_found", "")
 }
 
-func TestRuleIsWrittenAndReadInFull(t *testing.T) {
-	b := newBench(t, false)
+func TestRuleRoundTrip(t *testing.T) {
+	b := newFixture(t, false)
 	const rule = `{"rank":3,"path":"/articles/{id}","methods":["GET","PUT"],"allow":"entitled/{\"sku\":[\"premium\",\"{id}\"]}","is_forward":false,"engaged":"read, app,"}`
 	var made ruleRead
 	b.call(http.MethodPost, rulesPath, rule).want(http.StatusCreated, &made)
@@ -111,7 +111,7 @@ func TestRuleIsWrittenAndReadInFull(t *testing.T) {
 	if fmt.Sprint(made) != fmt.Sprint(want) || fmt.Sprint(read) != fmt.Sprint(want) {
 		t.Errorf("made %v\nread %v\nwant %v", made, read, want)
 	}
-	// PATCH changes what it names, PUT everything else as well.
+	// PATCH changes named fields, PUT all others too.
 	want.Methods, want.Engaged = nil, "app"
 	b.call(http.MethodPatch, one, `{"methods":[],"engaged":"app"}`).want(http.StatusOK, &read)
 	read = ruleRead{}
@@ -127,10 +127,10 @@ func TestRuleIsWrittenAndReadInFull(t *testing.T) {
 	}
 }
 
-// A rule is named by its path, letter by letter: a slash at its end is another
-// rule, and what a URL would have to escape is escaped.
-func TestRulesAreNamedByTheirPaths(t *testing.T) {
-	b := newBench(t, false)
+// A rule is identified by its exact path: a trailing slash is significant, and
+// special characters are escaped.
+func TestRulesAreIdentifiedByPath(t *testing.T) {
+	b := newFixture(t, false)
 	paths := []string{"/", "/app", "/app/", "/a/{b}/:c", "/übung/a b", "/robots.txt", "/pre{x}"}
 	b.addRules(paths...)
 	for _, path := range paths {
@@ -153,9 +153,9 @@ func TestRulesAreNamedByTheirPaths(t *testing.T) {
 	b.call(http.MethodPatch, rulesPath+"/app", `{"path":"/other"}`).refused(http.StatusBadRequest, "validation_failed", "")
 }
 
-// Whoever forgets the slash that names the rule for `/` does not delete it.
-func TestTheCollectionIsNotTheRuleForTheRoot(t *testing.T) {
-	b := newBench(t, false)
+// DELETE without the slash of the rule for / does not delete it.
+func TestDeleteRulesWithoutPath(t *testing.T) {
+	b := newFixture(t, false)
 	b.addRules("/")
 	wrong := b.call(http.MethodDelete, rulesPath, "")
 	wrong.refused(http.StatusMethodNotAllowed, "method_not_allowed", "")
@@ -166,7 +166,7 @@ func TestTheCollectionIsNotTheRuleForTheRoot(t *testing.T) {
 }
 
 func TestRulesAreInsertedAtTheirRank(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	post := func(rank, path string) {
 		t.Helper()
 		b.call(http.MethodPost, rulesPath, `{"rank":`+rank+`,"path":"`+path+`","allow":1}`).want(http.StatusCreated, nil)
@@ -177,7 +177,7 @@ func TestRulesAreInsertedAtTheirRank(t *testing.T) {
 	b.wantOrder("1/c 2/a 3/b")
 	post("2", "/d")
 	b.wantOrder("1/c 2/d 3/a 4/b")
-	post("9", "/e") // a free rank moves nobody
+	post("9", "/e") // a free rank moves no rule
 	b.wantOrder("1/c 2/d 3/a 4/b 9/e")
 	b.addRules("/f")
 	b.wantOrder("1/c 2/d 3/a 4/b 9/e 10/f")
@@ -185,15 +185,15 @@ func TestRulesAreInsertedAtTheirRank(t *testing.T) {
 		t.Fatalf("DELETE: %d %s", got.code, got.body)
 	}
 	b.wantOrder("1/c 2/a 3/b 8/e 9/f")
-	// Copied from another system, in whatever order its rules come.
+	// Imported from another system, in any order.
 	for _, rank := range []string{"23", "21", "22"} {
 		post(rank, "/r"+rank)
 	}
 	b.wantOrder("1/c 2/a 3/b 8/e 9/f 21/r21 22/r22 23/r23")
 }
 
-func TestARankThatIsTaken(t *testing.T) {
-	b := newBench(t, false)
+func TestTakenRank(t *testing.T) {
+	b := newFixture(t, false)
 	b.addRules("/a", "/b", "/c")
 	for _, method := range []string{http.MethodPut, http.MethodPatch} {
 		p := b.call(method, rulesPath+"/c", `{"rank":1,"allow":1}`).refused(http.StatusConflict, "conflict", "")
@@ -218,7 +218,7 @@ func TestRulesAreReordered(t *testing.T) {
 		"nothing":           {``, "1/a 2/b 3/c 4/d 5/e"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, false)
+			b := newFixture(t, false)
 			b.addRules("/a", "/b", "/c", "/d", "/e")
 			var page rulesRead
 			b.call(http.MethodPatch, rulesPath, `{"updates":[`+test.updates+`]}`).want(http.StatusOK, &page)
@@ -231,9 +231,9 @@ func TestRulesAreReordered(t *testing.T) {
 	}
 }
 
-// Of several moves the second cannot be made: the first is not made either.
+// If the second of several moves fails, the first is not made either.
 func TestReorderingIsAllOrNothing(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	b.addRules("/a", "/b", "/c")
 	first := `{"oldpos":1,"newpos":3}`
 	b.call(http.MethodPatch, rulesPath, `{"updates":[`+first+`,{"oldpos":7,"newpos":1}]}`).refused(http.StatusBadRequest, "validation_failed", "")
@@ -246,7 +246,7 @@ func TestReorderingIsAllOrNothing(t *testing.T) {
 }
 
 func TestAllRulesAreReplaced(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	b.addRules("/old", "/kept")
 	put := func(query, rules string) answer {
 		t.Helper()
@@ -280,9 +280,8 @@ func TestAllRulesAreReplaced(t *testing.T) {
 	b.wantOrder("")
 }
 
-// What cannot be a rule is named, and nothing of the call is stored, however it
-// comes.
-func TestRulesThatCannotBe(t *testing.T) {
+// Invalid rules are named in the error, and nothing of the call is stored.
+func TestInvalidRules(t *testing.T) {
 	for name, test := range map[string]struct{ rule, want string }{
 		"unknown operator":      {`{"path":"/x","allow":"everybody"}`, `rule 2 (/x everybody): unknown operator`},
 		"unknown code":          {`{"path":"/x","allow":99}`, "/x"},
@@ -300,7 +299,7 @@ func TestRulesThatCannotBe(t *testing.T) {
 		"tags that steer":       {`{"path":"/x","allow":0,"engaged":"a\u001b[2J"}`, "rule /x: engaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, false)
+			b := newFixture(t, false)
 			b.addRules("/kept")
 			for method, body := range map[string]string{http.MethodPost: test.rule, http.MethodPut: `[{"path":"/kept","allow":0},` + test.rule + `]`} {
 				p := b.call(method, rulesPath, body).refused(http.StatusBadRequest, "validation_failed", "")
@@ -311,7 +310,7 @@ func TestRulesThatCannotBe(t *testing.T) {
 			b.wantOrder("1/kept")
 		})
 	}
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	for location, rule := range map[string]string{
 		"body.path": `{"path":"","allow":0}`, "body": `{"path":"/x"}`, "body.rank": `{"rank":-1,"path":"/x","allow":0}`,
 		"body.allow": `{"path":"/x","allow":null}`, "body.allw": `{"path":"/x","allow":0,"allw":0}`,
@@ -327,9 +326,9 @@ func TestRulesThatCannotBe(t *testing.T) {
 	b.call(http.MethodPatch, rulesPath+"/none", `{"allow":0}`).refused(http.StatusNotFound, "not_found", "")
 }
 
-// A rule that never decides is a mistake that nobody sees: the answer says so.
+// The response warns of a rule that never decides.
 func TestHiddenRulesAreReported(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	var made ruleRead
 	b.addRules("/app")
 	b.call(http.MethodPost, rulesPath, `{"path":"/app/{x}/","allow":0}`).want(http.StatusCreated, &made)
@@ -341,7 +340,7 @@ func TestHiddenRulesAreReported(t *testing.T) {
 	if made.Detail != "" {
 		t.Errorf("a rule that decides is reported: %q", made.Detail)
 	}
-	// The other way round: the new rule hides others.
+	// Conversely, the new rule hides others.
 	b.call(http.MethodPost, rulesPath, `{"rank":1,"path":"/","allow":0}`).want(http.StatusCreated, &made)
 	if !strings.Contains(made.Detail, "Rule 2 (/app)") || !strings.Contains(made.Detail, "rule 1 (/)") {
 		t.Errorf("the detail is %q", made.Detail)
@@ -362,8 +361,8 @@ func TestHiddenRulesAreReported(t *testing.T) {
 	}
 }
 
-func TestRulesComeInPages(t *testing.T) {
-	b := newBench(t, true)
+func TestRulePages(t *testing.T) {
+	b := newFixture(t, true)
 	if page := b.rules(""); page.Count != 0 || page.Results == nil || page.Next != nil {
 		t.Errorf("no rules are %+v", page)
 	}
@@ -373,7 +372,7 @@ func TestRulesComeInPages(t *testing.T) {
 	}
 	body, _ := json.Marshal(all)
 	b.call(http.MethodPut, rulesPath, string(body)).want(http.StatusOK, nil)
-	// A client of the published contract goes by next alone.
+	// A client of the published contract follows next only.
 	var got []string
 	sizes := []int{}
 	next := "http://example.com" + rulesPath + "?vendor=acme&site=acme"
@@ -411,9 +410,9 @@ func TestRulesComeInPages(t *testing.T) {
 	}
 }
 
-// Each site has rules of its own, and each vendor sites of its own.
+// Each site has its own rules, and each vendor its own sites.
 func TestRulesOfSitesAndVendors(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	b.addRules("/acme")
 	b.call(http.MethodPost, rulesPath+"?site=sport", `{"path":"/sport","allow":0}`).want(http.StatusCreated, nil)
 	b.callAs("other", http.MethodPost, rulesPath+"?site=acme", `{"path":"/other","allow":0}`).want(http.StatusCreated, nil)
@@ -430,10 +429,10 @@ func TestRulesOfSitesAndVendors(t *testing.T) {
 	b.callAs("other", http.MethodPatch, rulesPath+"/acme", `{"allow":0}`).refused(http.StatusNotFound, "not_found", "")
 }
 
-// Many add rules at once. Whoever is told 201 finds the rule there; whoever is
-// told 409 does not; and no two have one rank.
+// Concurrent additions: each 201 has its rule, each 409 has none, and no two rules
+// share a rank.
 func TestConcurrentRuleChanges(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	const editors = 12
 	status := make([]int, editors)
 	var wait sync.WaitGroup
@@ -450,7 +449,7 @@ func TestConcurrentRuleChanges(t *testing.T) {
 			want = append(want, fmt.Sprintf("/p%d", i))
 		case http.StatusConflict:
 		default:
-			t.Errorf("editor %d is told %d", i, code)
+			t.Errorf("editor %d got %d", i, code)
 		}
 	}
 	var got []string
@@ -466,9 +465,9 @@ func TestConcurrentRuleChanges(t *testing.T) {
 	}
 }
 
-// A site whose rules are in the configuration shows them, and takes none.
+// Rules in the configuration are listed and read-only.
 func TestConfiguredRulesAreReadOnly(t *testing.T) {
-	b := newBenchWith(t, func(options *admin.Options) {
+	b := newFixtureWith(t, func(options *admin.Options) {
 		options.FixedRules = func(vendor, site string) []policy.Rule {
 			if vendor != "acme" || site != "fixed" {
 				return nil
@@ -501,10 +500,10 @@ func TestConfiguredRulesAreReadOnly(t *testing.T) {
 	b.callAs("other", http.MethodPost, rulesPath+"?site=fixed", `{"path":"/x","allow":0}`).want(http.StatusCreated, nil)
 }
 
-// The caller is gone by the time the rules are stored: the gate decides by them
-// all the same.
-func TestRuleChangeOfACallerThatLeaves(t *testing.T) {
-	b := newBench(t, false)
+// The client disconnects while the rules are stored: the gate applies them
+// nevertheless.
+func TestRuleChangeAfterDisconnect(t *testing.T) {
+	b := newFixture(t, false)
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	request := httptest.NewRequestWithContext(gone, http.MethodPost, rulesPath, strings.NewReader(`{"path":"/x","allow":0}`))
@@ -514,7 +513,7 @@ func TestRuleChangeOfACallerThatLeaves(t *testing.T) {
 }
 
 func TestRulesOfAClosedStore(t *testing.T) {
-	b := newBench(t, false)
+	b := newFixture(t, false)
 	b.closeStore()
 	b.call(http.MethodGet, rulesPath, "").refused(http.StatusServiceUnavailable, "store_unavailable", "")
 	b.call(http.MethodPost, rulesPath, `{"path":"/x","allow":0}`).refused(http.StatusServiceUnavailable, "store_unavailable", "")

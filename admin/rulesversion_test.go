@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// Two operators export the rules, edit them and import them. The second to come
-// does not overwrite what she has never seen.
-func TestReplacingRulesThatChangedMeanwhile(t *testing.T) {
-	b := newBench(t, false)
+// Two operators export, edit and import the rules. The second import does not
+// overwrite unseen changes.
+func TestReplaceRulesIfVersion(t *testing.T) {
+	b := newFixture(t, false)
 	b.addRules("/a", "/b")
 	version := b.rules("").Version
 	replace := func(version, body string) answer {

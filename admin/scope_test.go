@@ -8,10 +8,10 @@ import (
 	"github.com/gatefold/gatefold/admin"
 )
 
-// A token opens what its scopes name, and nothing else: reading is not writing,
-// and one resource is not another.
+// A token permits what its scopes name: read is not write, and resources are
+// separate.
 func TestScopes(t *testing.T) {
-	b := newBench(t, true)
+	b := newFixture(t, true)
 	as := func(scope, method, path, body string) answer {
 		header := http.Header{"X-Test-Scope": {scope}, "Content-Type": {"application/json"}}
 		return b.send("acme", method, path, body, header)
@@ -38,7 +38,7 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// unread is a body that nobody may read.
+// unread is a body that must not be read.
 type unread struct{ t *testing.T }
 
 func (u unread) Read([]byte) (int, error) {
@@ -46,10 +46,10 @@ func (u unread) Read([]byte) (int, error) {
 	return 0, http.ErrBodyNotAllowed
 }
 
-// A token without the scope makes the server read no body, and what is wrong
-// with the request is not told.
-func TestScopeIsAskedBeforeTheBodyIsRead(t *testing.T) {
-	b := newBench(t, true)
+// Without the scope, the server does not read the body and does not report errors
+// of the request.
+func TestScopeIsCheckedBeforeBody(t *testing.T) {
+	b := newFixture(t, true)
 	for _, path := range []string{
 		"/management/access-lists/src_default/grants", "/management/access-lists/src_default/grants/batch",
 		"/management/create-signed-link?unknown=1", "/management/reader-tokens",
@@ -68,10 +68,10 @@ func TestScopeIsAskedBeforeTheBodyIsRead(t *testing.T) {
 	}
 }
 
-// A caller of no vendor does not reach any vendor's records, whatever its scopes
-// say: no record belongs to the empty name.
-func TestCallerOfNoVendor(t *testing.T) {
-	b := newBenchWith(t, func(options *admin.Options) {
+// A caller without a vendor cannot access any vendor's records, whatever its
+// scopes.
+func TestCallerWithoutVendor(t *testing.T) {
+	b := newFixtureWith(t, func(options *admin.Options) {
 		options.Authorize = func(*http.Request) (admin.Caller, error) {
 			return admin.Caller{Name: "operator", Scopes: []string{"vendors:*", "grants:*", "links:*"}}, nil
 		}

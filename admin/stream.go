@@ -16,22 +16,22 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// Operations that read or write streams are plain handlers: the library would
-// hold their bodies in memory. They are described like all others.
+// Streaming operations are plain handlers, because huma buffers bodies. They are
+// described like all other operations.
 
 const (
 	typeNDJSON = "application/x-ndjson"
 	typeCSV    = "text/csv"
 
-	// streamIdle is how long a stream may stand still.
+	// streamIdle bounds the time without progress.
 	streamIdle = time.Minute
-	// maxStreams bounds how many of them are under way, each with a few MiB, and
-	// maxVendorStreams how many of one vendor: none takes them all.
+	// maxStreams and maxVendorStreams bound the concurrent streams, each of a
+	// few MiB, in total and per vendor.
 	maxStreams       = 16
 	maxVendorStreams = 4
 )
 
-// streamSlots bounds how many streams are under way.
+// streamSlots counts the concurrent streams.
 type streamSlots struct {
 	mu     sync.Mutex
 	total  int
@@ -61,12 +61,12 @@ func (s *streamSlots) end(vendor string) {
 	}
 }
 
-// streamFormats are the formats of streams by their media types.
+// streamFormats are the formats by media type.
 var streamFormats = map[string]string{
 	typeNDJSON: FormatNDJSON, "application/ndjson": FormatNDJSON, "application/jsonl": FormatNDJSON, typeCSV: FormatCSV,
 }
 
-// bulk is a call of an operation that streams.
+// bulk is a call of a streaming operation.
 type bulk struct {
 	*call
 	api       *api
@@ -74,12 +74,12 @@ type bulk struct {
 	r         *http.Request
 	operation *huma.Operation
 	control   *http.ResponseController
-	started   bool // the answer has begun
+	started   bool // the response has begun
 }
 
-// stream adds an operation that streams. Accepts are the media types that its
-// body may have; none for an operation without a body. What serve returns is
-// answered, or ends the answer where it has begun.
+// stream adds a streaming operation. Accepts are the media types of its body; none
+// for an operation without a body. An error of serve becomes a problem, or aborts
+// a response that has begun.
 func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx context.Context, b *bulk) error) {
 	admitted := admit(scopeOf(&operation))
 	operation.Responses["default"] = a.problemResponse()
@@ -113,8 +113,8 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 	})
 }
 
-// unknownParameter refuses a query parameter that the operation does not have, as
-// the library does.
+// unknownParameter returns a problem for an undeclared query parameter, as huma
+// does.
 func unknownParameter(operation *huma.Operation, r *http.Request) *Problem {
 	for name := range r.URL.Query() {
 		known := slices.ContainsFunc(operation.Parameters, func(p *huma.Param) bool { return p.In == "query" && p.Name == name })
@@ -125,7 +125,7 @@ func unknownParameter(operation *huma.Operation, r *http.Request) *Problem {
 	return nil
 }
 
-// problemResponse describes how errors are answered.
+// problemResponse describes errors.
 func (a *api) problemResponse() *huma.Response {
 	return &huma.Response{
 		Description: "Error",
@@ -135,8 +135,8 @@ func (a *api) problemResponse() *huma.Response {
 	}
 }
 
-// fail answers an error. An answer that has begun is broken off, so that nobody
-// takes it for whole.
+// fail sends an error. A response that has begun is aborted, so that it cannot be
+// taken for complete.
 func (b *bulk) fail(err error) {
 	if !b.started {
 		b.api.problemOf(err).write(b.w)
@@ -148,7 +148,7 @@ func (b *bulk) fail(err error) {
 	panic(http.ErrAbortHandler)
 }
 
-// begin begins an answer that streams.
+// begin starts a streamed response.
 func (b *bulk) begin(format, name string) {
 	contentType := typeNDJSON
 	if format == FormatCSV {
@@ -160,7 +160,7 @@ func (b *bulk) begin(format, name string) {
 	b.started = true
 }
 
-// flush sends what was written so far, and gives the reader time for more.
+// flush sends the buffered data and extends the write deadline.
 func (b *bulk) flush() error {
 	if err := b.control.SetWriteDeadline(time.Now().Add(streamIdle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
@@ -171,8 +171,7 @@ func (b *bulk) flush() error {
 	return b.r.Context().Err()
 }
 
-// Read implements io.Reader: the body of the call, which may take as long as it
-// likes, if it does not stand still.
+// Read implements io.Reader: it reads the body and extends the read deadline.
 func (b *bulk) Read(p []byte) (int, error) {
 	if err := b.control.SetReadDeadline(time.Now().Add(streamIdle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return 0, err
@@ -182,13 +181,13 @@ func (b *bulk) Read(p []byte) (int, error) {
 
 var _ io.Reader = (*bulk)(nil)
 
-// bodyFormat returns the format of the body. Its media type was checked.
+// bodyFormat returns the format of the body, whose media type refusedBody checked.
 func (b *bulk) bodyFormat() string {
 	kind, _, _ := mime.ParseMediaType(b.r.Header.Get("Content-Type"))
 	return streamFormats[kind]
 }
 
-// answerFormat returns the format of the answer that the caller asks for.
+// answerFormat returns the format that Accept selects.
 func (b *bulk) answerFormat() (string, error) {
 	accept := strings.Join(b.r.Header.Values("Accept"), ",")
 	if strings.TrimSpace(accept) == "" {
@@ -212,16 +211,16 @@ func (b *bulk) answerFormat() (string, error) {
 	return "", newProblem(http.StatusNotAcceptable, "The response is "+typeNDJSON+" or "+typeCSV+": request one of them with Accept.")
 }
 
-// refusedBody wants bodies to say that they are of a type that the operation
-// takes: what a page in a browser can send across origins without asking is none.
+// refusedBody returns a problem if the body does not have a media type that the
+// operation accepts. Browsers cannot send one of these across origins without a
+// preflight.
 func (a *api) refusedBody(r *http.Request) *Problem {
 	switch r.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 	default:
 		return nil
 	}
-	// An operation may take no body. What a page in a browser sends without one
-	// says where it comes from.
+	// A POST may have no body. Browsers send Origin with it.
 	if r.ContentLength == 0 && len(r.Header["Content-Type"]) == 0 && len(r.Header["Origin"]) == 0 && r.Method == http.MethodPost {
 		return nil
 	}
@@ -234,8 +233,8 @@ func (a *api) refusedBody(r *http.Request) *Problem {
 		}
 	}
 	if !a.Operator && r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
-		// There is no body to say anything of. The operator's mount wants to hear
-		// it all the same: no token protects that one from pages in a browser.
+		// There is no body. The operator's mount requires a Content-Type
+		// nevertheless, because no token protects it from pages in a browser.
 		return nil
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))

@@ -33,8 +33,7 @@ type VendorBody struct {
 	Country string `json:"country,omitempty" maxLength:"64" doc:"Country." example:"SE"`
 }
 
-// registerVendors adds what only callers may do that belong to no vendor: see
-// resources.
+// registerVendors adds the operations of callers that belong to no vendor.
 func (a *api) registerVendors() {
 	tags := []string{"Vendors"}
 	register(a, huma.Operation{

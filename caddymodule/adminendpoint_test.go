@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// adminBench is a site whose Caddy has its admin endpoint.
+// adminBench is a site whose Caddy has an admin endpoint.
 func adminBench(t *testing.T) (b *bench, admin string) {
 	t.Helper()
 	b = newBench(t, standardRules)
@@ -22,9 +22,8 @@ func adminBench(t *testing.T) (b *bench, admin string) {
 	return b, "http://" + address
 }
 
-// post posts a body. Caddy closes its old admin listener at a load, and the kernel
-// drops who waits there: such a call never arrived, and is made again, a few
-// times at the most, for a server that fails looks the same.
+// post sends a POST request. It retries a few times after a reset: Caddy closes its old
+// admin listener at a load, and the kernel resets the connections in its queue.
 func (b *bench) post(address, kind, body string, headers ...string) answer {
 	b.Helper()
 	for tries := 1; ; tries++ {
@@ -52,7 +51,7 @@ func (b *bench) tryPost(address, kind, body string, headers ...string) (*http.Re
 	return browser.Do(request)
 }
 
-func TestLocalMountServesTheAPI(t *testing.T) {
+func TestAdminEndpointServesTheAPI(t *testing.T) {
 	b, admin := adminBench(t)
 	b.get("/account").denied(http.StatusUnauthorized, "login_required")
 	got := b.post(admin+"/gatefold/management/access-lists/src_default/grants", "application/json", `{"userId":"u","sku":"premium"}`)
@@ -73,9 +72,9 @@ func TestLocalMountServesTheAPI(t *testing.T) {
 	}
 }
 
-// A page in the operator's browser sends a form to the admin endpoint: neither
-// its origin nor its content type is one that we take.
-func TestLocalMountTakesNoForms(t *testing.T) {
+// A form that a page in the operator's browser sends to the admin endpoint is refused
+// for its content type and its origin.
+func TestAdminEndpointRefusesForms(t *testing.T) {
 	b, admin := adminBench(t)
 	target := admin + "/gatefold/management/access-lists/src_default/grants"
 	body := `{"userId":"evil","sku":"premium"}`
@@ -90,8 +89,8 @@ func TestLocalMountTakesNoForms(t *testing.T) {
 	}
 }
 
-// Remote admin, which has TLS, is for other machines: nothing of ours is there.
-func TestRemoteAdminHasNothingOfOurs(t *testing.T) {
+// The remote admin endpoint, which has TLS, does not serve the API.
+func TestRemoteAdminHasNoAPI(t *testing.T) {
 	newBench(t, standardRules)
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/gatefold/management/access-lists", nil)
 	request.TLS = new(tls.ConnectionState)
@@ -101,9 +100,9 @@ func TestRemoteAdminHasNothingOfOurs(t *testing.T) {
 	}
 }
 
-// Caddy replaces its admin endpoint before a new configuration is proven good.
-// After one that was not, the mount serves the configuration that runs.
-func TestMountAfterAFailedReload(t *testing.T) {
+// Caddy replaces its admin endpoint before a load can fail. After a failed load the
+// endpoint serves the running configuration.
+func TestAdminEndpointAfterAFailedReload(t *testing.T) {
 	b, admin := adminBench(t)
 	config := strings.Replace(b.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
 	for _, bad := range []string{
@@ -119,8 +118,8 @@ func TestMountAfterAFailedReload(t *testing.T) {
 	}
 }
 
-// A Caddy that has the module and does not use it says so.
-func TestMountWithoutAGate(t *testing.T) {
+// Without a gatefold directive the endpoint responds with an error that names it.
+func TestAdminEndpointWithoutAGate(t *testing.T) {
 	b, admin := adminBench(t)
 	b.load("{\n\tadmin " + strings.TrimPrefix(admin, "http://") + "\n\tauto_https off\n}\n\nhttp://127.0.0.1:" + b.port + " {\n\trespond ok\n}\n")
 	got := b.get(admin + "/gatefold/management/access-lists")

@@ -27,7 +27,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// apiBench is a gated site with the management API beside it.
+// apiBench is a gated site with the management API on another port.
 type apiBench struct {
 	*bench
 	api string // its URL
@@ -41,7 +41,7 @@ func newAPIBench(t *testing.T, block string) *apiBench {
 	return b
 }
 
-// loadAPI loads the configuration with another site block of the API.
+// loadAPI loads the configuration with another site block for the API.
 func (b *apiBench) loadAPI(block string) {
 	b.Helper()
 	port := freePort(b.TB)
@@ -51,7 +51,7 @@ func (b *apiBench) loadAPI(block string) {
 
 const boundAPI = "bind 127.0.0.1\n\tgatefold_api"
 
-// token makes a client, and gets a token for it as it would.
+// token creates a client and requests an access token for it.
 func (b *apiBench) token(vendor string, scopes ...string) string {
 	b.Helper()
 	client, secret, err := b.running().store.As(store.Actor{}).CreateClient(b.Context(), store.Client{Name: "test", Vendor: vendor, Scopes: scopes})
@@ -69,8 +69,8 @@ func (b *apiBench) token(vendor string, scopes ...string) string {
 	return handed.Token
 }
 
-// A change that a back office makes over the API decides the next request at the
-// gate, although the decision before it was in memory.
+// A change made with the API applies to the next request at the gate, although the
+// previous decision was cached.
 func TestAPIChangeDecidesTheNextRequest(t *testing.T) {
 	b := newAPIBench(t, boundAPI)
 	reader := b.reader(keys.ReaderClaims{UserID: "u"})
@@ -93,9 +93,8 @@ func TestAPIChangeDecidesTheNextRequest(t *testing.T) {
 	ask().denied(http.StatusForbidden, "not_entitled")
 }
 
-// Each kind of credential is put where the other belongs: a reader does not
-// manage, and a back office is no reader.
-func TestTokensOfOneMountAtTheOther(t *testing.T) {
+// Reader tokens do not open the API, and access tokens identify no reader.
+func TestTokensAreNotInterchangeable(t *testing.T) {
 	b := newAPIBench(t, boundAPI)
 	access := b.token(defaultVendor, "grants:*", "links:*")
 	name, reader := b.subscriber()
@@ -114,14 +113,14 @@ func TestTokensOfOneMountAtTheOther(t *testing.T) {
 	}
 	b.get(list, "Cookie", "reader="+strings.TrimPrefix(reader, "Bearer ")).want(t, http.StatusUnauthorized)
 
-	// At the gate an access token names nobody whom it knows: it is the origin's
-	// business, and its bearer is anonymous. In the reader's cookie it fails.
+	// At the gate an access token in Authorization is left to the origin and its bearer
+	// is anonymous. In the reader's cookie it fails.
 	b.get("/articles/hello", name, reader).page()
 	b.get("/articles/hello", "Authorization", "Bearer "+access).denied(http.StatusUnauthorized, "login_required")
 	b.get("/account", "Cookie", "reader="+access).denied(http.StatusUnauthorized, "bad_credential")
 	b.get("/articles/hello?token="+access).denied(http.StatusForbidden, "link_invalid")
 
-	// Readers of a vendor and a site called as the audience of access tokens is.
+	// Vendor and site are named like the audience of access tokens.
 	rt := b.running()
 	ring, err := rt.keyring.Ring(t.Context(), "management")
 	if err != nil {
@@ -144,9 +143,8 @@ func (a answer) want(t *testing.T, status int) answer {
 	return a
 }
 
-// What only the operator of the machine may do is not there for the machine's
-// neighbours, whatever their tokens say.
-func TestAPIHasNothingOfTheOperators(t *testing.T) {
+// Operations of the local operator are not available with an access token.
+func TestAPIHasNoOperatorRoutes(t *testing.T) {
 	b := newAPIBench(t, boundAPI)
 	token := b.token(defaultVendor, "grants:*")
 	for _, path := range []string{"/management/clients", "/management/reader-tokens", "/management/health", "/gatefold/management/clients"} {
@@ -156,7 +154,7 @@ func TestAPIHasNothingOfTheOperators(t *testing.T) {
 	b.get(b.api+"/management/access-lists", "Authorization", "Bearer "+b.token("", "vendors:*")).want(t, http.StatusForbidden)
 }
 
-// Nothing is mounted where nobody wrote it.
+// Without the directive there is no API.
 func TestNoAPIWithoutTheDirective(t *testing.T) {
 	b := newBench(t, standardRules)
 	b.get("/management/signed-links").page() // the origin's own, as / is public
@@ -165,7 +163,7 @@ func TestNoAPIWithoutTheDirective(t *testing.T) {
 	}
 }
 
-// Below a path, the addresses that the API tells have that path.
+// An API below a path includes the path in the URLs that it returns.
 func TestAPIBelowAPath(t *testing.T) {
 	b := newAPIBench(t, "bind 127.0.0.1\n\thandle_path /office/* {\n\t\tgatefold_api\n\t}\n\trespond elsewhere 404")
 	var found struct {
@@ -184,8 +182,8 @@ func TestAPIBelowAPath(t *testing.T) {
 	b.get(b.api+"/management/signed-links", "Authorization", "Bearer "+b.token(defaultVendor, "links:read")).want(t, http.StatusOK)
 }
 
-// A configuration that would send secrets through a network in the clear is not
-// loaded; one that says that something else protects them is.
+// A server that would accept API requests from other machines without TLS fails the
+// load, wherever the API is in its routes. plain_http permits it.
 func TestAPIWithoutTLSIsNotLoaded(t *testing.T) {
 	b := newBench(t, standardRules)
 	site := func(block string) string {
@@ -196,6 +194,7 @@ func TestAPIWithoutTLSIsNotLoaded(t *testing.T) {
 		"on the wildcard":   "bind 0.0.0.0\n\tgatefold_api",
 		"on IPv6's":         "bind [::]\n\tgatefold_api",
 		"on both":           "bind 127.0.0.1 0.0.0.0\n\tgatefold_api",
+		"in an error route": "handle_errors {\n\t\tgatefold_api\n\t}",
 		"deep in a route":   "handle /x/* {\n\t\troute {\n\t\t\tgatefold_api\n\t\t}\n\t}",
 		"cors for everyone": "bind 127.0.0.1\n\tgatefold_api {\n\t\tcors *\n\t}",
 	} {
@@ -221,8 +220,7 @@ func TestAPIWithoutTLSIsNotLoaded(t *testing.T) {
 	}
 }
 
-// However the connection came about: what was sent without TLS from elsewhere is
-// not looked at, right or wrong.
+// A request from another machine without TLS is refused, whatever its credentials.
 func TestAPIRefusesPlainConnections(t *testing.T) {
 	b := newAPIBench(t, boundAPI)
 	token := b.token(defaultVendor, "links:read")
@@ -254,14 +252,14 @@ func TestAPIRefusesPlainConnections(t *testing.T) {
 		change func(*http.Request) *http.Request
 		want   int
 	}{
-		"nothing known":         {func(r *http.Request) *http.Request { return r }, http.StatusForbidden},
-		"from elsewhere":        {from(outside), http.StatusForbidden},
-		"a proxy nobody trusts": {proxied(false), http.StatusForbidden},
-		"a trusted proxy":       {proxied(true), http.StatusOK},
-		"this machine":          {from(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}), http.StatusOK},
-		"this machine on IPv6":  {from(&net.TCPAddr{IP: net.IPv6loopback}), http.StatusOK},
-		"a socket":              {from(&net.UnixAddr{}), http.StatusOK},
-		"TLS":                   {func(r *http.Request) *http.Request { r.TLS = new(tls.ConnectionState); return r }, http.StatusOK},
+		"no local address":     {func(r *http.Request) *http.Request { return r }, http.StatusForbidden},
+		"another machine":      {from(outside), http.StatusForbidden},
+		"an untrusted proxy":   {proxied(false), http.StatusForbidden},
+		"a trusted proxy":      {proxied(true), http.StatusOK},
+		"this machine":         {from(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}), http.StatusOK},
+		"this machine on IPv6": {from(&net.TCPAddr{IP: net.IPv6loopback}), http.StatusOK},
+		"a socket":             {from(&net.UnixAddr{}), http.StatusOK},
+		"TLS":                  {func(r *http.Request) *http.Request { r.TLS = new(tls.ConnectionState); return r }, http.StatusOK},
 	} {
 		if got := ask(test.change); got != test.want {
 			t.Errorf("%s: %d, want %d", name, got, test.want)
@@ -282,8 +280,8 @@ func (b *bench) app() *App {
 	return app.(*App)
 }
 
-// A publisher's own OpenID issuer gives the tokens: what it says of vendor and
-// scope counts, and nothing that is meant for others.
+// The vendor and scope of tokens of a publisher's OpenID issuer apply. Tokens for
+// other audiences and of other issuers are refused.
 func TestAPIOfAnotherIssuer(t *testing.T) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -295,7 +293,7 @@ func TestAPIOfAnotherIssuer(t *testing.T) {
 	}
 	external := "gatefold_api {\n\t\tissuer https://id.example {\n\t\t\taudience https://api.example\n\t\t\tjwks " + file + "\n\t\t}\n\t}"
 	b := newAPIBench(t, "bind 127.0.0.1\n\t"+external)
-	// sign makes a token of the issuer, with one claim changed.
+	// sign returns a token of the issuer with one claim changed.
 	sign := func(name string, value any) string {
 		claims := map[string]any{"sub": "m2m", "vendor_id": "default", "scope": "links:read"}
 		if claims[name] = value; value == nil {
@@ -321,9 +319,9 @@ func TestAPIOfAnotherIssuer(t *testing.T) {
 			t.Errorf("%s: %d %s", name, got.StatusCode, got.body)
 		}
 	}
-	// Its tokens without a vendor reach no vendor's records.
+	// A token without a vendor opens no vendor's records.
 	b.get(list, "Authorization", "Bearer "+sign("vendor_id", nil)).want(t, http.StatusForbidden)
-	// Gatefold gives no tokens here: nobody wrote `issuer self`.
+	// Without `issuer self` Gatefold issues no tokens.
 	b.get(b.api+"/.well-known/openid-configuration").want(t, http.StatusUnauthorized)
 	b.post(b.api+"/oauth/token", "application/json", `{}`).want(t, http.StatusUnauthorized)
 
@@ -332,7 +330,7 @@ func TestAPIOfAnotherIssuer(t *testing.T) {
 	b.get(b.api+"/management/signed-links", "Authorization", "Bearer "+b.token(defaultVendor, "links:read")).want(t, http.StatusOK)
 }
 
-// The client's secret and its tokens are nowhere in the log.
+// The log holds no client secret and no access token.
 func TestAPILogsNoSecrets(t *testing.T) {
 	b := newAPIBench(t, "bind 127.0.0.1\n\tlog\n\tgatefold_api")
 	token := b.token(defaultVendor, "links:read")
@@ -377,7 +375,7 @@ func TestAPICaddyfile(t *testing.T) {
 		t.Errorf("%+v, %v", api, err)
 	}
 	for name, issuer := range map[string]APIIssuer{
-		"nobody":              {},
+		"no issuer":           {},
 		"our own name":        {Issuer: keys.AccessIssuer, Audience: "x", JWKS: "y"},
 		"self with keys":      {Issuer: issuerSelf, JWKS: "y"},
 		"self with audience":  {Issuer: issuerSelf, Audience: "y"},

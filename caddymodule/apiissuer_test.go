@@ -17,10 +17,9 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// The issuer of the API's tokens is known by its OpenID configuration: its keys
-// are fetched from where that says. While it cannot be reached, nobody is let in
-// and nobody is told that his token is bad.
-func TestAPIIssuerByItsConfiguration(t *testing.T) {
+// The keys of an API issuer are fetched from the jwks_uri of its OpenID configuration.
+// While it is unreachable the API responds 503, not 401.
+func TestAPIIssuerDiscovery(t *testing.T) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -59,13 +58,13 @@ func TestAPIIssuerByItsConfiguration(t *testing.T) {
 	links := api + "/management/signed-links"
 	unreachable := b.get(links, "Authorization", "Bearer "+token).want(t, http.StatusServiceUnavailable)
 	if unreachable.Header.Get("Retry-After") == "" {
-		t.Error("nobody is told when to try again")
+		t.Error("no Retry-After")
 	}
 	b.get(links, "Authorization", "Bearer "+signForeign(t, jose.ES256, private, "https://evil.example", "api", nil)).want(t, http.StatusUnauthorized)
 
 	down.Store(false)
 	b.waitFor("the issuer's keys", func() bool {
-		clock.advance(2e9) // past the time that a failure is left alone
+		clock.advance(2e9) // past the retry delay
 		token = signForeign(t, jose.ES256, private, issuer.URL, "api", map[string]any{"sub": "m2m", "vendor_id": "default", "scope": "links:read"})
 		return b.get(links, "Authorization", "Bearer "+token).StatusCode == http.StatusOK
 	})
@@ -73,7 +72,7 @@ func TestAPIIssuerByItsConfiguration(t *testing.T) {
 	if got := b.get(api + "/openapi.json"); !strings.Contains(got.body, `"openIdConnectUrl":"`+issuer.URL+`/.well-known/openid-configuration"`) || strings.Contains(got.body, "/oauth/token") {
 		t.Errorf("the description does not name the issuer: %s", got.body[:200])
 	}
-	// A reload keeps the keys, and gives up what it watched before.
+	// The keys survive a reload.
 	b.load(config + "\n")
 	b.get(links, "Authorization", "Bearer "+token).want(t, http.StatusOK)
 }

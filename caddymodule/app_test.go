@@ -18,8 +18,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// While readers read, the operator loads good configurations and bad ones. No
-// request fails for it, the state stays, and in the end nothing holds the
+// Loads that succeed and loads that fail keep the caches, and leave one user of the
 // database.
 func TestReloadsKeepStateAndLeakNothing(t *testing.T) {
 	b := newBench(t, standardRules)
@@ -57,8 +56,7 @@ func TestReloadsKeepStateAndLeakNothing(t *testing.T) {
 	}
 }
 
-// Requests that are on their way through a configuration that is replaced are
-// answered by it, and by the same store.
+// Requests in flight during reloads are answered with the same store.
 func TestRequestsDuringReloads(t *testing.T) {
 	b := newBench(t, standardRules)
 	name, bearer := b.subscriber()
@@ -83,8 +81,8 @@ func TestRequestsDuringReloads(t *testing.T) {
 					}
 					response, err := browser.Do(request)
 					if err != nil {
-						// The kernel drops connections that wait at the old
-						// listener when Caddy closes it: plain Caddy does so too.
+						// The kernel resets connections in the old listener's queue
+						// when Caddy closes it, without Gatefold too.
 						if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) {
 							continue
 						}
@@ -113,8 +111,8 @@ func TestRequestsDuringReloads(t *testing.T) {
 	}
 }
 
-// An app whose Provision failed was never given the database, and must not give
-// it back: that would close it under the running configuration.
+// An app whose Provision failed before it acquired the database must not release it:
+// that would close it under the running configuration.
 func TestFailedProvisionReleasesNothing(t *testing.T) {
 	b := newBench(t, standardRules)
 	t.Setenv("GATEFOLD_TEST_SHORT", "short")
@@ -133,7 +131,7 @@ func TestFailedProvisionReleasesNothing(t *testing.T) {
 	}
 }
 
-// Two names of one file are one database.
+// Two names of a file are one database.
 func TestSymlinkIsTheSameDatabase(t *testing.T) {
 	b := newBench(t, standardRules)
 	other := filepath.Join(b.dir, "link.db")
@@ -144,8 +142,8 @@ func TestSymlinkIsTheSameDatabase(t *testing.T) {
 	b.get("/").page()
 }
 
-// The secret may come from the environment; another one does not open what the
-// first sealed, and the running server goes on.
+// Another secret than the one that sealed the keys fails the load. The running
+// configuration continues.
 func TestAnotherSecretFailsTheLoad(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_A", "the first secret of this test")
 	t.Setenv("GATEFOLD_TEST_B", "quite another secret of this test")
@@ -161,7 +159,7 @@ func TestAnotherSecretFailsTheLoad(t *testing.T) {
 	b.get("/account", "Authorization", "Bearer "+token).page()
 }
 
-// What GET /config/ shows is the placeholder, never the secret.
+// The configuration holds the placeholder, never the secret.
 func TestConfigurationHoldsNoSecret(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_A", "the first secret of this test")
 	b := newBench(t, "rule / any")
@@ -177,7 +175,7 @@ func TestConfigurationHoldsNoSecret(t *testing.T) {
 	}
 }
 
-// The store is gone while requests come in: the gate closes, and says so.
+// With a closed store the gate responds 503, except for public pages.
 func TestClosedStoreClosesTheGate(t *testing.T) {
 	b := newBench(t, standardRules)
 	link, _ := b.link(keys.LinkClaims{})

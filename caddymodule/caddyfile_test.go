@@ -20,7 +20,7 @@ func adapt(text string) ([]byte, error) {
 	return config, err
 }
 
-// What is wrong in a Caddyfile fails the load, with file, line and remedy.
+// An error in a Caddyfile fails the load. The message has file, line and remedy.
 func TestCaddyfileBadInput(t *testing.T) {
 	site := func(lines string) string { return "http://localhost:1 {\n\tgatefold {\n" + lines + "\n\t}\n}\n" }
 	global := func(lines string) string { return "{\n\tgatefold {\n" + lines + "\n\t}\n}\n" }
@@ -93,8 +93,8 @@ func TestCaddyfileBadInput(t *testing.T) {
 	}
 }
 
-// What only shows when everything is put together fails the load as well.
-func TestConfigurationThatCannotBe(t *testing.T) {
+// Settings that contradict each other or the files they name fail the load.
+func TestContradictorySettings(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty.json")
 	if err := os.WriteFile(empty, []byte(`{"keys":[]}`), 0o600); err != nil {
@@ -131,7 +131,7 @@ func TestConfigurationThatCannotBe(t *testing.T) {
 	}
 }
 
-// The whole grammar, and what becomes of it.
+// A Caddyfile with every subdirective gives this JSON.
 func TestCaddyfileGrammar(t *testing.T) {
 	config, err := adapt(`{
 	gatefold {
@@ -214,7 +214,7 @@ http://localhost:1 {
 			}
 		}
 	}
-	// The order is the directive's own: after forward_auth, before what answers.
+	// The directive's order: after forward_auth, before the handlers that respond.
 	if len(handlers) != 3 || !strings.Contains(string(handlers[0]), "reverse_proxy") || !strings.Contains(string(handlers[2]), "static_response") {
 		t.Fatalf("the order is %s", handlers)
 	}
@@ -239,20 +239,20 @@ http://localhost:1 {
 	}`)
 }
 
-// Caddy's strict decoding refuses the former name of link_cookie_ttl in JSON.
+// JSON with the former name of link_cookie_ttl fails the load with the new name.
 func TestFormerNameInJSON(t *testing.T) {
-	config, err := adapt("{\n\tadmin off\n}\n\nhttp://127.0.0.1:1 {\n\tgatefold {\n\t\tlink_cookie_ttl 24h\n\t}\n}\n")
+	config, err := adapt(fmt.Sprintf("{\n\tadmin off\n\tgatefold {\n\t\tstore bolt %s\n\t}\n}\n\nhttp://127.0.0.1:1 {\n\tgatefold {\n\t\tlink_cookie_ttl 24h\n\t}\n}\n",
+		filepath.Join(t.TempDir(), "gatefold.db")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	former := bytes.Replace(config, []byte("link_cookie_ttl"), []byte("session_ttl"), 1)
-	if err := caddy.Load(former, true); err == nil || !strings.Contains(err.Error(), `unknown field "session_ttl"`) {
+	if err := caddy.Load(former, true); err == nil || !strings.Contains(err.Error(), "session_ttl is now link_cookie_ttl") {
 		t.Errorf("the error is %v", err)
 	}
 }
 
-// A rule that never decides is a mistake of the one who wrote it: both lines are
-// named.
+// A rule that never decides is logged with its line and that of the rule before it.
 func TestHiddenRuleIsReported(t *testing.T) {
 	newBench(t, "rule / any\n\t\trule /articles entitled premium")
 	for _, entry := range logged.entries(t, "http.handlers.gatefold") {

@@ -11,7 +11,7 @@ const apiDirective = "gatefold_api"
 
 func init() {
 	httpcaddyfile.RegisterDirective(apiDirective, parseAPIDirective)
-	// Behind the gate, where a site has both, and before what answers.
+	// After the gate, if a site has both, and before the handlers that respond.
 	httpcaddyfile.RegisterDirectiveOrder(apiDirective, httpcaddyfile.Before, "respond")
 }
 
@@ -35,7 +35,7 @@ func parseAPIDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, err
 //		plain_http
 //	}
 //
-// It takes no matcher: `handle_path /api/* { gatefold_api }` puts it below a
+// It takes no matcher: write `handle_path /api/* { gatefold_api }` to serve it below a
 // path.
 func (h *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the directive's name

@@ -14,13 +14,14 @@
 // The gate:
 //
 //	handler.go       the directive's module, and the steps of a request
+//	site.go          what a gate needs of the open store
+//	ruleconfig.go    configured rules
 //	request.go       a request in the gate, and what it keeps of its headers
 //	clean.go         removal of spoofable headers and of link cookies
 //	cookieheader.go  cookies of a request's Cookie headers
 //	query.go         link tokens of a query string
 //	identify.go      the reader: tokens and earlier authentication
-//	site.go          what the gate needs of the store
-//	linkevidence.go  evidence of signed links in a request
+//	linkevidence.go  signed links that a request carries, and their removal from its URL
 //	redeem.go        redemption of links
 //	cookie.go        the cookie of a redeemed link
 //	upstream.go      headers to the origin, the reader assertion among them
@@ -69,25 +70,8 @@
 //	caddyfileshare.go     share_param and share_domain, in the site directive
 //	caddyfileapi.go       the API directive
 //
-// The command:
+// The command, whose subcommands are in package command:
 //
-//	commands.go         the list of commands
-//	client.go           HTTP to the admin endpoint
-//	clientcommand.go    client: clients of the management API
-//	domaincommand.go    domain: publisher domains
-//	explaincommand.go   explain: how a request would be decided
-//	exportcommand.go    grant export
-//	grantcommand.go     grant: adds, lists and removes grants
-//	importcommand.go    grant import
-//	keycommand.go       key: signing keys
-//	linkcommand.go      link: signed links
-//	rulecommand.go      rule: lists, adds, moves and removes rules
-//	rulefile.go         rule export and rule import
-//	ruleoffline.go      rule test without a server
-//	ruletable.go        the table of a rule test
-//	ruletestcommand.go  rule test
-//	statuscommand.go    status: the state of the node
-//	storecommand.go     store backup and store verify
-//	storecopy.go        store copy
-//	tokencommand.go     token: tokens for tests and support
+//	commands.go     registration with Caddy, and what the commands need of this package
+//	ruleoffline.go  decisions of a rule test without a server
 package caddymodule

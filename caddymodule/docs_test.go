@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Every Caddyfile of the document loads.
+// Every Caddyfile of docs/proxy.md can be adapted.
 func TestCaddyfilesOfTheDocument(t *testing.T) {
 	text, err := os.ReadFile("../docs/proxy.md")
 	if err != nil {

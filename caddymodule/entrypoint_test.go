@@ -20,7 +20,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// entryBench is a site whose requests go where the API says.
+// entryBench is a site with an entry point that the API sets.
 func entryBench(t *testing.T, options string) (b *bench, admin string) {
 	t.Helper()
 	b, admin = adminBench(t)
@@ -30,7 +30,7 @@ func entryBench(t *testing.T, options string) (b *bench, admin string) {
 	return b, admin
 }
 
-// setEntry sets the site's entry point at the API.
+// setEntry sets the site's entry point with the API.
 func (b *bench) setEntry(admin, entry string) answer {
 	b.Helper()
 	request, err := http.NewRequestWithContext(b.Context(), http.MethodPut, admin+"/gatefold/api/proxy", strings.NewReader(fmt.Sprintf(`{"entry_point":%q}`, entry)))
@@ -45,8 +45,8 @@ func (b *bench) setEntry(admin, entry string) answer {
 	return b.read(response)
 }
 
-// forceEntry sets it past the API's own look at the address, as one who rules the
-// store could, or a name that resolved to something else at that time.
+// forceEntry sets the entry point in the store, without the API's check of the
+// address.
 func (b *bench) forceEntry(entry string) {
 	b.Helper()
 	_, err := b.running().store.As(store.Actor{}).ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
@@ -58,8 +58,8 @@ func (b *bench) forceEntry(entry string) {
 	}
 }
 
-// The next request goes where the API says, under the path that it says.
-func TestEntryPointIsReal(t *testing.T) {
+// A change of the entry point applies to the next request, with the path of its URL.
+func TestEntryPointAppliesAtOnce(t *testing.T) {
 	second := newOrigin(t)
 	first := newOrigin(t)
 	hostOf := func(o *origin) string { return strings.TrimPrefix(o.URL, "http://") }
@@ -88,8 +88,8 @@ func TestEntryPointIsReal(t *testing.T) {
 	second.untouched(t)
 }
 
-// An entry point does not lead to what only this machine can reach, however it is
-// spelled: neither when it is set, nor when the gate connects.
+// An entry point at an address that is not public is refused in every spelling, when
+// it is set and when the gate connects.
 func TestUnsafeEntryPointsAreRefused(t *testing.T) {
 	inside := newOrigin(t)
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(inside.URL, "http://"))
@@ -120,8 +120,8 @@ func TestUnsafeEntryPointsAreRefused(t *testing.T) {
 	}
 }
 
-// A name resolves to a public address when it is looked at, and to this machine a
-// moment later: the address that was looked at is the one that is connected to.
+// A host name that resolves to a public address when it is set, and to this machine
+// later, is refused when the gate connects (DNS rebinding).
 func TestReboundEntryPointIsRefused(t *testing.T) {
 	inside := newOrigin(t)
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(inside.URL, "http://"))
@@ -140,10 +140,10 @@ func TestReboundEntryPointIsRefused(t *testing.T) {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
 	if names.count() == asked {
-		t.Error("the name was not asked for, so nothing is shown")
+		t.Error("the name was not resolved: the test proves nothing")
 	}
 	inside.untouched(t)
-	// One that is allowed is reached by its name.
+	// A listed address may be reached by a name.
 	b, admin = entryBench(t, "allow 127.0.0.1:"+port)
 	if got := b.setEntry(admin, "http://rebound.example:"+port+"/"); got.StatusCode != http.StatusOK {
 		t.Fatalf("%d %s", got.StatusCode, got.body)
@@ -152,7 +152,7 @@ func TestReboundEntryPointIsRefused(t *testing.T) {
 	inside.last(t)
 }
 
-// Over https the origin's name is checked against its certificate.
+// Over https the certificate must be valid for the entry point's host name.
 func TestEntryPointOverTLS(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "origin saw %s over %s", r.RequestURI, r.TLS.ServerName)
@@ -176,8 +176,8 @@ func TestEntryPointOverTLS(t *testing.T) {
 	}
 }
 
-// An entry point that leads back to the gate ends.
-func TestEntryPointThatLeadsBack(t *testing.T) {
+// An entry point that leads back to the gate ends in 503.
+func TestEntryPointLoop(t *testing.T) {
 	b, admin := entryBench(t, "allow 127.0.0.1:1")
 	config := strings.Replace(b.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
 	host := strings.TrimPrefix(b.origin.URL, "http://")
@@ -218,14 +218,14 @@ func TestEntryPointConfiguration(t *testing.T) {
 	}
 }
 
-// nameServer answers every question for an address.
+// nameServer is a DNS server that resolves every name to one address.
 type nameServer struct {
 	mu      sync.Mutex
 	address netip.Addr
 	asked   int
 }
 
-// newNameServer makes entry points be found by a name server of the test's own.
+// newNameServer starts a name server and resolves entry points with it.
 func newNameServer(t *testing.T) *nameServer {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")

@@ -76,6 +76,9 @@ type Handler struct {
 	// outlives the link. Default: 24 hours.
 	LinkCookieTTL caddy.Duration `json:"link_cookie_ttl,omitempty"`
 
+	// SessionTTL is the former name of `link_cookie_ttl`, and is refused.
+	SessionTTL any `json:"session_ttl,omitempty"`
+
 	// Deny configures the responses to denied requests.
 	Deny *DenyConfig `json:"deny,omitempty"`
 
@@ -208,6 +211,9 @@ func (h *Handler) Validate() error {
 	}
 	if err := h.validateShare(); err != nil {
 		return err
+	}
+	if h.SessionTTL != nil {
+		return errors.New("session_ttl is now link_cookie_ttl")
 	}
 	if h.LinkCookieTTL < caddy.Duration(time.Second) {
 		return errors.New("link_cookie_ttl: must be at least 1s")

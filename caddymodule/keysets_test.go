@@ -16,9 +16,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// The publisher's host is down when Gatefold starts. Nothing else waits for it;
-// when it is up, its links open pages; when Gatefold is restarted while it is
-// down again, they still do.
+// Gatefold starts while a publisher's host is down. The publisher's links open pages
+// once the host is up, and still do after a restart while it is down again.
 func TestPublishersHostIsDown(t *testing.T) {
 	p := newPartner(t)
 	b := newBench(t, shareRules)
@@ -62,13 +61,13 @@ func TestPublishersHostIsDown(t *testing.T) {
 	if !strings.Contains(health, partnerDomain) {
 		t.Errorf("the health is %s", health)
 	}
-	// The key leaked, and the publisher cannot be reached.
+	// A denied key is refused at once, while the host is down.
 	b.api(http.MethodPost, "/management/denied-keys", `{"kid":"`+partnerKeyID+`","note":"leaked"}`, http.StatusOK)
 	b.get(link).denied(http.StatusForbidden, "link_invalid")
 }
 
-// A reader's issuer says where its keys are (OpenID discovery), or its key set has
-// a URL. When it is down Gatefold starts, and says so to whom it concerns.
+// The keys of a readers' issuer are fetched by OpenID discovery or from a JWK Set URL.
+// While it is down Gatefold starts, and responds 503 to its readers.
 func TestReadersIssuerIsFetched(t *testing.T) {
 	p := newPartner(t)
 	token := func() string {
@@ -85,8 +84,8 @@ func TestReadersIssuerIsFetched(t *testing.T) {
 			p.down()
 			b := newBench(t, "rule / any")
 			config := b.config("", identify+rules, "")
-			// What the operator wrote may be at a private address: there is no
-			// `allow` here.
+			// An issuer from the configuration may have a private address without
+			// `allow`.
 			b.load(strings.Replace(config, "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\tjwks {\nca "+p.ca+"\n}\n\t\tstore", 1))
 			b.get("/").page()
 			b.get("/account").denied(http.StatusUnauthorized, "login_required")
@@ -96,17 +95,17 @@ func TestReadersIssuerIsFetched(t *testing.T) {
 			clock.advance(30 * time.Second)
 			b.get("/account", "Authorization", "Bearer "+token()).page()
 			fetches := p.fetches.Load()
-			for range 20 { // somebody else's tokens ask nobody
+			for range 20 { // tokens of other issuers
 				b.get("/account", "Authorization", "Bearer "+p.sign(`{"alg":"ES256","kid":"x"}`, `{"iss":"https://elsewhere.example"}`)).denied(http.StatusUnauthorized, "login_required")
 			}
 			if p.fetches.Load() != fetches {
-				t.Error("somebody else's tokens caused fetches")
+				t.Error("tokens of another issuer caused fetches")
 			}
 		})
 	}
 }
 
-// The vendor's own public keys, for whoever verifies its links elsewhere.
+// gatefold_keys serves the vendor's public keys.
 func TestOwnKeysAreServed(t *testing.T) {
 	b := newBenchWith(t, "", standardRules, "gatefold_keys")
 	got := b.get("/.well-known/jwks.json")
@@ -125,7 +124,7 @@ func TestOwnKeysAreServed(t *testing.T) {
 	if again := b.get("/.well-known/jwks.json", "If-None-Match", "W/"+got.Header.Get("Etag")); again.StatusCode != http.StatusNotModified || again.body != "" {
 		t.Errorf("unchanged: %d %s", again.StatusCode, again.body)
 	}
-	// Somebody else verifies the link with it.
+	// The served key verifies a link.
 	_, raw, _ := strings.Cut(address, "token=")
 	signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
@@ -148,9 +147,9 @@ func TestOwnKeysAreServed(t *testing.T) {
 	b.do(http.MethodPost, "/.well-known/jwks.json").page()
 }
 
-// The publisher's host hangs while somebody shows a token of an unknown key. Only
-// that request waits; everybody else is served from memory.
-func TestNobodyWaitsForAHangingHost(t *testing.T) {
+// A publisher's host hangs during a fetch for an unknown key. Only the request with
+// that key waits.
+func TestHangingHostDelaysOneRequest(t *testing.T) {
 	p := newPartner(t)
 	b := newBench(t, shareRules)
 	b.load(strings.Replace(b.config("", shareRules, ""), "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\t"+p.global()+"\n\t\tstore", 1))
@@ -183,7 +182,7 @@ func TestNobodyWaitsForAHangingHost(t *testing.T) {
 	}
 	let()
 	(<-waits).denied(http.StatusForbidden, "link_invalid")
-	// And not again: the cool-down has begun.
+	// During the cooldown there is no second fetch.
 	before := p.fetches.Load()
 	b.get("/articles/hello?share="+unknown).denied(http.StatusForbidden, "link_invalid")
 	if p.fetches.Load() != before {

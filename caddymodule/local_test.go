@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// localRules have pages that the site answers itself, behind the same gate.
+// localRules have pages that local routes serve behind the gate.
 const localRules = `
 		identify jwt {
 			issuer self
@@ -31,8 +31,7 @@ const localRules = `
 		}
 `
 
-// A rule that is not forwarded is answered by the site's local routes, after the
-// same decision; the origin hears nothing of it.
+// Local routes serve the allowed requests of a local rule. The origin gets none.
 func TestLocalRoutes(t *testing.T) {
 	b := newBench(t, localRules)
 	if got := b.get("/pricing/plans"); got.StatusCode != http.StatusOK || got.body != "prices of /pricing" || got.Header.Get("Cache-Control") != "" {
@@ -59,7 +58,7 @@ func TestLocalRoutes(t *testing.T) {
 	b.get("/elsewhere").page()
 }
 
-// Rules of the store can say it too, before and after the site has routes.
+// A rule of the store can be local, with and without local routes of the site.
 func TestLocalRulesOfTheStore(t *testing.T) {
 	b, admin := adminBench(t)
 	config := func(gate string) string {
@@ -80,8 +79,7 @@ func TestLocalRulesOfTheStore(t *testing.T) {
 	}
 }
 
-// The rules that stand in the Caddyfile are what the API shows, and nobody
-// changes them there: a reload with other ones does.
+// The API shows the rules of the Caddyfile and refuses to change them.
 func TestRulesOfTheCaddyfileAreReadOnly(t *testing.T) {
 	b, admin := adminBench(t)
 	config := func(gate string) string {

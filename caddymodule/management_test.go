@@ -12,8 +12,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// manage calls the management API of the local operator, and reads the answer
-// into the fields of a record.
+// manage calls the management API as the local operator. It returns the fields of a
+// response that is an object.
 func (b *bench) manage(admin, method, path, kind, body string, status int) map[string]any {
 	b.Helper()
 	for tries := 1; ; tries++ {
@@ -45,8 +45,8 @@ func (b *bench) manage(admin, method, path, kind, body string, status int) map[s
 	}
 }
 
-// Whatever is changed over the API decides the next request at the gate, though
-// the gate has the decision before it in memory.
+// Every kind of change with the API applies to the next request at the gate, although
+// the previous decision was cached.
 func TestChangeDecidesTheNextRequest(t *testing.T) {
 	b, admin := adminBench(t)
 	const (
@@ -68,7 +68,7 @@ func TestChangeDecidesTheNextRequest(t *testing.T) {
 	}
 	shut("/articles/a1")
 
-	// A pass, a grant of it, and what is in it.
+	// A pass, a grant of it, and its members.
 	b.manage(admin, http.MethodPost, "/products", jsonType, `{"type":"pass","sku":"weekend"}`, http.StatusCreated)
 	list, _ := b.manage(admin, http.MethodPost, "/access-lists", jsonType, `{"name":"Partners"}`, http.StatusCreated)["id"].(string)
 	grants := "/access-lists/" + list + "/grants"
@@ -94,7 +94,7 @@ func TestChangeDecidesTheNextRequest(t *testing.T) {
 	b.manage(admin, http.MethodPatch, grants+"/"+grant, patch, `{"endsAt":null}`, http.StatusOK)
 	open("/articles/a1")
 
-	// A stream of grants, and the end of their list.
+	// An import of grants, and the removal of their list.
 	b.manage(admin, http.MethodDelete, grants+"/"+grant, "", "", http.StatusNoContent)
 	shut("/articles/a1")
 	done := b.manage(admin, http.MethodPost, grants+"/import", "application/x-ndjson", `{"userId":"bob","sku":"premium"}`+"\n"+`{"userId":"ann","sku":"premium"}`, http.StatusOK)
@@ -105,7 +105,7 @@ func TestChangeDecidesTheNextRequest(t *testing.T) {
 	b.manage(admin, http.MethodDelete, "/access-lists/"+list, "", "", http.StatusNoContent)
 	shut("/articles/a1")
 
-	// Links that were made in one call, and one that is revoked.
+	// A batch of links, one of which is revoked.
 	link := b.manage(admin, http.MethodPost, "/signed-links/batch", jsonType, `{"url":"`+b.site+`/articles/a1","recipients":[{"userId":"ann"},{"userId":"bob"}]}`, http.StatusOK)
 	address, _ := link["signedUrl"].(string)
 	id, _ := link["tokenId"].(string)
@@ -117,9 +117,9 @@ func TestChangeDecidesTheNextRequest(t *testing.T) {
 		t.Errorf("after it was revoked: %d", got.StatusCode)
 	}
 
-	// The local operator is named in the log, and secrets are not.
+	// The audit log names the local operator and holds no secret.
 	log := b.get(admin + "/gatefold/management/audit?limit=1000")
 	if !strings.Contains(log.body, `"actor":"local operator"`) || !strings.Contains(log.body, `"operation":"change-grant"`) || strings.Contains(log.body, "eyJ") {
-		t.Errorf("the log tells %s", log.body)
+		t.Errorf("the audit log is %s", log.body)
 	}
 }

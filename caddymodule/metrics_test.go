@@ -13,12 +13,12 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// scrape returns our series as Prometheus gets them: name and labels, and value.
+// scrape returns the values of Gatefold's series by name and labels.
 func (b *bench) scrape(admin string) map[string]float64 {
 	b.Helper()
 	response, err := browser.Get(admin + "/metrics")
 	for tries := 1; (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && tries < 10; tries++ {
-		// A load replaced the endpoint's listener: nobody took the call.
+		// A load replaced the endpoint's listener, see post.
 		response, err = browser.Get(admin + "/metrics")
 	}
 	if err != nil || response.StatusCode != http.StatusOK {
@@ -40,7 +40,7 @@ func (b *bench) scrape(admin string) map[string]float64 {
 	return series
 }
 
-func TestMetricsCountWhatHappened(t *testing.T) {
+func TestMetricsCountDecisions(t *testing.T) {
 	b, admin := adminBench(t)
 	name, bearer := b.subscriber()
 	link, _ := b.link(keys.LinkClaims{MaxUses: 1})
@@ -72,7 +72,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 			t.Errorf("%s grew by %v, want %v", series, got, want)
 		}
 		if _, there := before[series]; !there {
-			t.Errorf("%s is not there from the start", series)
+			t.Errorf("%s is missing at the start", series)
 		}
 	}
 	for _, series := range []string{
@@ -87,7 +87,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	}
 }
 
-// Counters go on over good loads and bad ones, with two gates in one
+// Counters survive loads that succeed and loads that fail, with two gates in one
 // configuration.
 func TestMetricsSurviveReloads(t *testing.T) {
 	b, admin := adminBench(t)
@@ -111,7 +111,7 @@ func TestMetricsSurviveReloads(t *testing.T) {
 	}
 }
 
-// A stranger invents paths, users and tokens: no series is made of them.
+// Paths, users and tokens that clients invent create no series.
 func TestMetricsAreBounded(t *testing.T) {
 	b, admin := adminBench(t)
 	b.get("/public/x").page()
@@ -124,7 +124,7 @@ func TestMetricsAreBounded(t *testing.T) {
 	}
 }
 
-// What publishers sign, and how their keys are fetched.
+// Metrics of publishers' tokens and of fetched key sets.
 func TestMetricsOfPublishers(t *testing.T) {
 	p := newPartner(t)
 	b := newBench(t, shareRules)
@@ -158,7 +158,7 @@ func TestMetricsOfPublishers(t *testing.T) {
 	}
 	for series := range after {
 		if strings.Contains(series, "secret") {
-			t.Errorf("%s tells a query", series)
+			t.Errorf("%s holds a query", series)
 		}
 	}
 }

@@ -15,16 +15,15 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// doorman stands before the gate and keeps one request waiting, as a slow
-// forward_auth does.
-type doorman struct {
+// slowAuth is a forward_auth server that delays one request.
+type slowAuth struct {
 	*httptest.Server
 	arrived, goOn chan struct{}
 }
 
-func newDoorman(t *testing.T) *doorman {
+func newSlowAuth(t *testing.T) *slowAuth {
 	t.Helper()
-	d := &doorman{arrived: make(chan struct{}), goOn: make(chan struct{})}
+	d := &slowAuth{arrived: make(chan struct{}), goOn: make(chan struct{})}
 	d.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Wait") != "" {
 			close(d.arrived)
@@ -35,15 +34,13 @@ func newDoorman(t *testing.T) *doorman {
 	return d
 }
 
-func (d *doorman) directive() string {
+func (d *slowAuth) directive() string {
 	return "forward_auth " + strings.TrimPrefix(d.URL, "http://") + " {\n\t\turi /\n\t}"
 }
 
-// A request is still before the gate when its configuration is replaced, stopped
-// and cleaned up. It is decided all the same, by the store that lives on; and
-// where the new configuration has another store, and the old one is closed, the
-// gate is closed too: 503, no panic, and nothing from a cache that nobody keeps
-// true any more.
+// A request reaches the gate after its configuration was replaced and cleaned up. It is
+// decided with the shared store. If the new configuration has another store, so that
+// the old one is closed, the gate responds 503, and nothing comes from a stale cache.
 func TestRequestOutlivesItsConfiguration(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -58,10 +55,10 @@ func TestRequestOutlivesItsConfiguration(t *testing.T) {
 	} {
 		for _, path := range []string{"/public/x", "/articles/hello"} {
 			t.Run(test.name+path, func(t *testing.T) {
-				d := newDoorman(t)
+				d := newSlowAuth(t)
 				b := newBenchWith(t, "", standardRules, d.directive())
 				name, bearer := b.subscriber()
-				b.get("/articles/hello", name, bearer).page() // it is in memory, too
+				b.get("/articles/hello", name, bearer).page() // cached
 				link, _ := b.link(keys.LinkClaims{MaxUses: 2})
 				cookie := b.get(link).page().linkCookie()
 
@@ -90,7 +87,7 @@ func TestRequestOutlivesItsConfiguration(t *testing.T) {
 				}
 				b.load(test.next(b, b.config("", standardRules, d.directive())))
 				if old.(*App).acquired != "" {
-					t.Fatal("the old configuration was not cleaned up: the test shows nothing")
+					t.Fatal("the old configuration was not cleaned up: the test proves nothing")
 				}
 				close(d.goOn)
 				want := test.public
@@ -105,8 +102,8 @@ func TestRequestOutlivesItsConfiguration(t *testing.T) {
 	}
 }
 
-// Caddy starts apps in no fixed order: the servers of a configuration may answer
-// before our app's Start. All that a request needs is there after Provision.
+// Caddy starts apps in no fixed order, so servers may respond before the app's Start.
+// After Provision the gate can decide.
 func TestGateBeforeStart(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "gatefold.db")
@@ -140,7 +137,7 @@ func TestGateBeforeStart(t *testing.T) {
 			t.Errorf("%s: %d, %v; want %d", path, w.Code, err, want)
 		}
 	}
-	// Stop comes before the servers have drained, and takes nothing away.
+	// Stop is called before the servers have drained, and must keep the store open.
 	if err := app.(*App).Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -160,9 +157,8 @@ func TestGateBeforeStart(t *testing.T) {
 	}
 }
 
-// The pool's state was made for the first configuration, which is long gone: its
-// context is cancelled, its logger closed. The state works on, and what is said
-// from now on is said by the newest configuration.
+// The shared store works after the configuration that opened it is gone, with its
+// context canceled and its logger closed. Only the newest configuration logs.
 func TestStateHoldsNothingOfOldConfigurations(t *testing.T) {
 	b := newBench(t, standardRules)
 	for range 3 {
@@ -181,17 +177,17 @@ func TestStateHoldsNothingOfOldConfigurations(t *testing.T) {
 	b.load(strings.Replace(b.config("", standardRules, ""), "level INFO", "level ERROR", 1))
 	b.get("/articles/other").denied(http.StatusUnauthorized, "login_required")
 	if entries := logged.entries(t, "http.handlers.gatefold"); len(entries) != 0 {
-		t.Errorf("an older configuration speaks: %v", entries)
+		t.Errorf("an older configuration logs: %v", entries)
 	}
 	b.load(b.config("", standardRules, ""))
 	b.get("/articles/other").denied(http.StatusUnauthorized, "login_required")
 	if entries := logged.entries(t, "http.handlers.gatefold"); len(entries) != 1 {
-		t.Errorf("the newest configuration says %v", entries)
+		t.Errorf("the newest configuration logs %v", entries)
 	}
 }
 
-// The same configuration again changes nothing at all, and one that validates
-// beside it acquires nothing that it keeps.
+// Loading the same configuration again changes nothing. Validation beside a running
+// configuration keeps no user of the database.
 func TestNoOpLoadAndValidation(t *testing.T) {
 	b := newBench(t, standardRules)
 	config, err := adapt(b.config("", standardRules, ""))
@@ -208,7 +204,7 @@ func TestNoOpLoadAndValidation(t *testing.T) {
 		}
 	}
 	if after, err := caddy.ActiveContext().AppIfConfigured("gatefold"); err != nil || after != before {
-		t.Errorf("the same configuration was loaded anew: %v", err)
+		t.Errorf("the same configuration was loaded again: %v", err)
 	}
 	var parsed caddy.Config
 	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {

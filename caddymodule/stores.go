@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -17,6 +15,7 @@ import (
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // pool holds what survives reloads, by what tells one store from another: the

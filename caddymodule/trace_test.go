@@ -11,8 +11,8 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// A trace tells what was decided and by what, and not who the reader is.
-func TestTraceTellsTheDecision(t *testing.T) {
+// A trace has the decision, its rule and its link, but not the reader.
+func TestTraceHasTheDecision(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
 	ctx, span := provider.Tracer("test").Start(t.Context(), "request")
@@ -31,6 +31,6 @@ func TestTraceTellsTheDecision(t *testing.T) {
 	}
 	want := "gatefold.decision=deny gatefold.reason=link_used_up gatefold.rule=/articles/{id} gatefold.link=link_1"
 	if strings.Join(got, " ") != want {
-		t.Errorf("the span tells %q, want %q", got, want)
+		t.Errorf("the span has %q, want %q", got, want)
 	}
 }

@@ -108,10 +108,7 @@ func (av *AccessVerifier) read(o object, now int64) (AccessClaims, error) {
 	if c.Subject, err = o.text("sub", 255); err != nil {
 		return AccessClaims{}, err
 	}
-	if c.ID, err = o.optionalText("jti", 255); err != nil {
-		return AccessClaims{}, err
-	}
-	if c.Vendor, err = o.optionalText("vendor_id", 63); err != nil {
+	if err := o.readTextFields(textField{"jti", 255, &c.ID}, textField{"vendor_id", 63, &c.Vendor}); err != nil {
 		return AccessClaims{}, err
 	}
 	if c.Vendor == "" && o.find("vendor_id") != nil {

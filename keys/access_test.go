@@ -45,10 +45,10 @@ func TestAccessRoundTrip(t *testing.T) {
 		}
 	}
 	if _, err := SignAccess(systemRing, AccessClaims{Subject: "c", ExpiresAt: noon.Unix()}, noon); !errors.Is(err, ErrClaims) {
-		t.Errorf("a token that has ended was signed: %v", err)
+		t.Errorf("a token that has expired was signed: %v", err)
 	}
 	if _, err := SignAccess(systemRing, AccessClaims{ExpiresAt: noon.Unix() + 60}, noon); !errors.Is(err, ErrClaims) {
-		t.Errorf("a token for nobody was signed: %v", err)
+		t.Errorf("a token without subject was signed: %v", err)
 	}
 }
 
@@ -75,7 +75,7 @@ func TestAccessRefuses(t *testing.T) {
 		"a vendor that is null":    {"vendor_id", `null`, ErrClaims},
 		"a scope that is a list":   {"scope", `["links:read"]`, ErrClaims},
 		"too many scopes":          {"scope", many, ErrClaims},
-		"another name's spelling":  {"Vendor_ID", `"other"`, ErrMalformed},
+		"a case variant":           {"Vendor_ID", `"other"`, ErrMalformed},
 		"permissions of a text":    {"permissions", `"links:read"`, ErrClaims},
 		"permissions with numbers": {"permissions", `[1]`, ErrClaims},
 		"a generation of zero":     {"gen", "0", ErrClaims},
@@ -86,12 +86,12 @@ func TestAccessRefuses(t *testing.T) {
 		})
 	}
 	if _, err := verifyAccess(forge(stranger, fmt.Sprintf(`{"alg":"ES256","typ":"gatefold-access+jwt","kid":%q}`, acmeKey.ID()), good.String())); !errors.Is(err, ErrSignature) {
-		t.Errorf("a stranger's signature: %v", err)
+		t.Errorf("the signature of an untrusted key: %v", err)
 	}
 }
 
-// Somebody else's issuer says the scope in either way, and cannot make tokens of
-// our kinds.
+// Another issuer may use scope or permissions, and cannot make tokens of our
+// types.
 func TestAccessOfAnotherIssuer(t *testing.T) {
 	idp := AccessVerifier{Issuer: "https://id.example", Audience: "https://api.example"}
 	payload := claims{"iss": `"https://id.example"`, "aud": `["https://api.example","x"]`, "sub": `"m2m"`, "vendor_id": `"acme"`, "exp": unix(time.Hour)}
@@ -110,12 +110,11 @@ func TestAccessOfAnotherIssuer(t *testing.T) {
 	wantError(t, err, ErrAudience)
 }
 
-// Each kind of token is put into each place where another kind is expected. One
-// key signs them all here, and issuer and audience are those of the place: the
-// type alone has to tell them apart. Then the type is the place's, and the
-// audience alone has to.
-func TestEachKindInEachSlot(t *testing.T) {
-	slots := map[string]struct {
+// Every kind of token is verified as every other kind. One key signs them all,
+// with the issuer and audience that the verifier expects, so only the type can
+// distinguish them. Then the type is the expected one, and only the audience can.
+func TestEveryKindAsEveryOther(t *testing.T) {
+	kinds := map[string]struct {
 		payload claims
 		verify  func(raw string) error
 	}{
@@ -123,15 +122,15 @@ func TestEachKindInEachSlot(t *testing.T) {
 		"gatefold-reader+jwt": {readerPayload(), func(raw string) error { _, err := verifyReader(raw); return err }},
 		"gatefold-access+jwt": {accessPayload(), func(raw string) error { _, err := verifyAccess(raw); return err }},
 	}
-	for kind := range slots {
-		for slot, place := range slots {
+	for kind := range kinds {
+		for expected, verifier := range kinds {
 			header := fmt.Sprintf(`{"alg":"ES256","typ":%q,"kid":%q}`, kind, acmeKey.ID())
-			err := place.verify(forge(acmeKey, header, place.payload.String()))
-			if kind == slot && err != nil {
-				t.Errorf("%s in its own place: %v", kind, err)
+			err := verifier.verify(forge(acmeKey, header, verifier.payload.String()))
+			if kind == expected && err != nil {
+				t.Errorf("%s as itself: %v", kind, err)
 			}
-			if kind != slot && !errors.Is(err, ErrType) {
-				t.Errorf("%s in the place of %s: %v", kind, slot, err)
+			if kind != expected && !errors.Is(err, ErrType) {
+				t.Errorf("%s as %s: %v", kind, expected, err)
 			}
 		}
 	}

@@ -1,13 +1,13 @@
 //go:build !race
 
-// The race detector allocates on its own account.
+// The race detector allocates memory of its own.
 
 package keys
 
 import "testing"
 
-// Anybody can send rubbish, so rubbish costs no memory; and a link that is not in
-// the cache costs a bounded amount.
+// Anyone can send malformed tokens, so refusing them allocates nothing. Verifying
+// a link that is not cached allocates a bounded amount.
 func TestAllocations(t *testing.T) {
 	for name, raw := range malformedByShape() {
 		if allocs := testing.AllocsPerRun(100, func() {

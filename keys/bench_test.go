@@ -19,8 +19,8 @@ func BenchmarkVerifyLink(b *testing.B) {
 	}
 }
 
-// BenchmarkVerifyBare is what cannot be spared of BenchmarkVerifyLink: the
-// signature itself.
+// BenchmarkVerifyBare measures the signature alone, the lower bound of
+// BenchmarkVerifyLink.
 func BenchmarkVerifyBare(b *testing.B) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -55,15 +55,15 @@ func BenchmarkScanMalformed(b *testing.B) {
 	}
 }
 
-// BenchmarkScanDecoded is about what must be decoded to be refused: whoever makes
-// such tokens could as well make ones that cost a signature.
+// BenchmarkScanDecoded measures tokens that must be decoded to be refused. They
+// cost an attacker as much to make as tokens that need a signature check.
 func BenchmarkScanDecoded(b *testing.B) {
 	filled := strings.Repeat("a", MaxTokenSize*3/4-200)
 	for name, raw := range map[string]string{
-		"no_json_4KiB":       token(es256, "{"+filled+"}"),
-		"json_to_its_end":    token(es256, `{"a":"`+filled+`"]}`),
-		"an_object_that_is":  token(es256, `{"exp":1,"EXP":2}`),
-		"a_header_of_others": token(`{"alg":"ES256","crit":["exp"]}`, `{}`),
+		"no_json_4KiB":          token(es256, "{"+filled+"}"),
+		"invalid_json_at_end":   token(es256, `{"a":"`+filled+`"]}`),
+		"case_variant_claim":    token(es256, `{"exp":1,"EXP":2}`),
+		"unknown_header_member": token(`{"alg":"ES256","crit":["exp"]}`, `{}`),
 	} {
 		b.Run(name, func(b *testing.B) { benchmarkRefusal(b, raw) })
 	}
@@ -78,8 +78,8 @@ func benchmarkRefusal(b *testing.B, raw string) {
 	}
 }
 
-// malformedByShape are texts that need no look at their bytes' meaning. Most are
-// as long as can be.
+// malformedByShape returns texts that are refused without decoding. Most have the
+// maximum length.
 func malformedByShape() map[string]string {
 	good := forgeLink(linkPayload())
 	header, rest, _ := strings.Cut(good, ".")

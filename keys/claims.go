@@ -184,6 +184,24 @@ func hasControl(text string) bool {
 	return false
 }
 
+// textField is a string member of an object, with its maximum length in bytes and
+// the variable to set.
+type textField struct {
+	name     string
+	maxBytes int
+	to       *string
+}
+
+// readTextFields sets the variables of optional string members.
+func (o object) readTextFields(fields ...textField) (err error) {
+	for _, f := range fields {
+		if *f.to, err = o.optionalText(f.name, f.maxBytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // boolean returns a member that is true or false, and false when it is absent.
 func (o object) boolean(name string) (bool, error) {
 	switch value := o.find(name); string(value) {

@@ -13,7 +13,8 @@
 //	shape.go     the form of the text, without decoding or allocating
 //	scan.go      decoding: header and payload of a compact JWS
 //	claims.go    typed access to the members of a JSON object
-//	verify.go    public keys and key sets; selecting a key and verifying with it
+//	keyset.go    public keys and sets of them
+//	verify.go    the common steps of verification, up to the signature
 //	limiter.go   a bound on concurrent signature verifications
 //	errors.go    the errors of all of these
 //

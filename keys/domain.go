@@ -110,7 +110,7 @@ func ParsePinnedKeys(text string) (KeySet, error) {
 	}
 	switch {
 	case begun == 0:
-		return KeySet{}, errors.New("has no PEM block, which starts with -----BEGIN PUBLIC KEY-----")
+		return KeySet{}, errors.New("has no PEM block: it must start with -----BEGIN PUBLIC KEY-----")
 	case read == begun && strings.TrimSpace(string(rest)) != "":
 		return KeySet{}, errors.New("has text after the PEM blocks")
 	case read != begun:

@@ -26,7 +26,7 @@ func TestNormalDomain(t *testing.T) {
 			t.Errorf("%q is %q, %v; want %q", text, got, err, want)
 		}
 		if again, err := NormalDomain(got); err != nil || again != got {
-			t.Errorf("%q is not normal by itself: %q, %v", got, again, err)
+			t.Errorf("the normal form %q is not stable: %q, %v", got, again, err)
 		}
 	}
 	for _, text := range []string{
@@ -35,12 +35,12 @@ func TestNormalDomain(t *testing.T) {
 		"xn--a.example", "xn--bcher-kvA1.example\x00", "a\u200db.example\u2028", strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 130) + "example", "example。com:1", "ex%61mple.com",
 	} {
 		if got, err := NormalDomain(text); err == nil {
-			t.Errorf("%q is taken for %q", text, got)
+			t.Errorf("%q is accepted as %q", text, got)
 		}
 	}
 }
 
-// spki is a public key as a PEM block.
+// spki returns a public key as a PEM block.
 func spki(t *testing.T, key any) string {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(key)
@@ -62,11 +62,11 @@ func TestPinnedKeys(t *testing.T) {
 		text string
 		want []string
 	}{
-		"one key":               {spki(t, one.private.Public()), []string{one.ID()}},
-		"no line at the end":    {strings.TrimSpace(spki(t, one.private.Public())), []string{one.ID()}},
-		"lines of Windows":      {strings.ReplaceAll(spki(t, one.private.Public()), "\n", "\r\n"), []string{one.ID()}},
-		"a key and a former":    {spki(t, one.private.Public()) + certificate, []string{one.ID(), two.ID()}},
-		"a text before the key": {"our key of 2026\n" + spki(t, one.private.Public()), []string{one.ID()}},
+		"one key":                 {spki(t, one.private.Public()), []string{one.ID()}},
+		"no final newline":        {strings.TrimSpace(spki(t, one.private.Public())), []string{one.ID()}},
+		"CRLF line ends":          {strings.ReplaceAll(spki(t, one.private.Public()), "\n", "\r\n"), []string{one.ID()}},
+		"a key and its successor": {spki(t, one.private.Public()) + certificate, []string{one.ID(), two.ID()}},
+		"a text before the key":   {"our key of 2026\n" + spki(t, one.private.Public()), []string{one.ID()}},
 	} {
 		set, err := ParsePinnedKeys(test.text)
 		if err != nil || strings.Join(set.IDs(), " ") != strings.Join(test.want, " ") {
@@ -89,14 +89,14 @@ func TestPinnedKeys(t *testing.T) {
 		"a request":         {string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})), "neither"},
 		"no key within":     {string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")})), "cannot be parsed"},
 		"a damaged block":   {strings.Replace(good, "\n", "\n!", 1) + good, "of which 1 can be parsed"},
-		"text behind":       {good + "and more", "text after"},
+		"text after":        {good + "and more", "text after"},
 		"too many":          {strings.Repeat(good, MaxPinnedKeys+1), "more than 8"},
 		"much too long":     {good + strings.Repeat("\n", MaxPinnedSize), "longer"},
 		"the second is RSA": {good + spki(t, rsaKey.Public()), "block 2 is an RSA key"},
 	} {
 		_, err := ParsePinnedKeys(test.text)
 		if err == nil || !strings.Contains(err.Error(), test.says) {
-			t.Errorf("%s: %v, want it to say %q", name, err, test.says)
+			t.Errorf("%s: %v, want an error with %q", name, err, test.says)
 		}
 	}
 }
@@ -120,8 +120,8 @@ func TestPublisherJWKSAddress(t *testing.T) {
 	}
 }
 
-// A literal id keeps its meaning, whatever signs it holds; a prefix is one only
-// when it says so.
+// An id matches literally, whatever characters it contains; only an entry that
+// starts with prefix: is a pattern.
 func TestAllowedResources(t *testing.T) {
 	ids := []string{"article-1", "a*", "x.y", "prefix:series/*", "prefix:literal"}
 	for id, want := range map[string]bool{
@@ -133,7 +133,7 @@ func TestAllowedResources(t *testing.T) {
 		}
 	}
 	if !allowsResource(nil, "anything") {
-		t.Error("an empty list does not allow everything")
+		t.Error("an empty list does not allow every resource")
 	}
 	if err := CheckAllowedResources(append(ids, "ä")); err != nil {
 		t.Error(err)

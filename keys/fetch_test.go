@@ -18,9 +18,9 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// A publisher's host is as bad as a host can be. Each way has its own result;
-// the keys that were there go on counting, and no request waits for long.
-func TestHostsThatMisbehave(t *testing.T) {
+// Each misbehavior of a host has its own result. Keys that were fetched before stay
+// usable, and no request waits longer than a fetch may take.
+func TestMisbehavingHosts(t *testing.T) {
 	key := mustGenerate()
 	var inside atomic.Int64
 	internal := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { inside.Add(1) }))
@@ -34,17 +34,17 @@ func TestHostsThatMisbehave(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			_, _ = io.WriteString(w, "<!DOCTYPE html><title>Log in to the captive portal</title>")
 		}},
-		"html that says nothing of it": {FetchMalformed, serveText("<html></html>")},
-		"no keys array":                {FetchMalformed, serveText(`{"keys":{}}`)},
-		"too many keys":                {FetchMalformed, serveText(`{"keys":[` + strings.Repeat(`{},`, 100) + `{}]}`)},
-		"500":                          {FetchStatus, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }},
-		"304 that nobody asked for": {FetchStatus, func(w http.ResponseWriter, _ *http.Request) {
+		"html without content type": {FetchMalformed, serveText("<html></html>")},
+		"no keys array":             {FetchMalformed, serveText(`{"keys":{}}`)},
+		"too many keys":             {FetchMalformed, serveText(`{"keys":[` + strings.Repeat(`{},`, 100) + `{}]}`)},
+		"500":                       {FetchStatus, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }},
+		"304 to an unconditional request": {FetchStatus, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusNotModified)
 		}},
-		"redirect to what only we can reach": {FetchRedirect, func(w http.ResponseWriter, r *http.Request) {
+		"redirect to an internal address": {FetchRedirect, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, internal.URL+"/latest/meta-data/", http.StatusFound)
 		}},
-		"10 GiB, and says so": {FetchTooLarge, func(w http.ResponseWriter, _ *http.Request) {
+		"10 GiB with Content-Length": {FetchTooLarge, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(10<<30))
 			w.WriteHeader(http.StatusOK)
 			for range 10 << 30 / len(endless) {
@@ -53,7 +53,7 @@ func TestHostsThatMisbehave(t *testing.T) {
 				}
 			}
 		}},
-		"10 GiB, and does not": {FetchTooLarge, func(w http.ResponseWriter, _ *http.Request) {
+		"10 GiB without Content-Length": {FetchTooLarge, func(w http.ResponseWriter, _ *http.Request) {
 			for range 10 << 30 / len(endless) {
 				if _, err := io.WriteString(w, endless); err != nil {
 					return
@@ -90,26 +90,26 @@ func TestHostsThatMisbehave(t *testing.T) {
 			began := time.Now()
 			wantTry(t, remote, "unknown", ErrUnknownKey)
 			if took := time.Since(began); took > 10*FetchTimeout {
-				t.Errorf("the request waited for %v", took)
+				t.Errorf("the request took %v", took)
 			}
 			failure, ok := errors.AsType[*FetchError](remote.Status().Err)
 			if !ok || failure.Result != test.want {
 				t.Fatalf("the fetch gave %v, want %s", remote.Status().Err, test.want)
 			}
 			if h.sets.Stats().Fetches[test.want] != 1 || inside.Load() != 0 {
-				t.Errorf("counted %v, %d requests came where only we can reach", h.sets.Stats().Fetches, inside.Load())
+				t.Errorf("the counters are %v; the internal server received %d requests", h.sets.Stats().Fetches, inside.Load())
 			}
-			// Once more, and at once: the cool-down has begun.
+			// During the cooldown there is no other fetch.
 			before := h.Count()
 			wantTry(t, remote, "unknown", ErrUnknownKey)
 			wantTry(t, remote, key.ID(), nil)
 			if h.Count() != before {
-				t.Error("the bad host was asked again")
+				t.Error("the host was asked again during the cooldown")
 			}
-			// The host recovers: the next try in the background finds it so.
+			// After the host recovers, the background refresh succeeds.
 			h.sets.Configure(h.settings(Settings{}))
 			h.serve(key)
-			h.pass(6 * time.Second)
+			h.advance(6 * time.Second)
 			if status := remote.Status(); status.Err != nil || status.Stale {
 				t.Errorf("after recovery: %+v", status)
 			}
@@ -117,10 +117,10 @@ func TestHostsThatMisbehave(t *testing.T) {
 	}
 }
 
-// A stranger's certificate is nobody's.
+// A certificate of an untrusted authority is refused before the request is sent.
 func TestHostWithAnotherCertificate(t *testing.T) {
 	h := newJWKSHost(t)
-	remote := watch(t, h.newSets(Settings{Roots: x509.NewCertPool()}), publisherSource)
+	remote := watch(t, h.newSets(Settings{Roots: x509.NewCertPool()}), publisherLocation)
 	err := remote.Refresh(t.Context())
 	if failure, ok := errors.AsType[*FetchError](err); !ok || failure.Result != FetchUnreachable || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("the fetch gave %v", err)
@@ -130,18 +130,18 @@ func TestHostWithAnotherCertificate(t *testing.T) {
 	}
 }
 
-// The publisher's name resolves to its host, is registered and works; then its
-// DNS answers with an address of our own network (DNS rebinding).
-func TestNameThatComesToResolveToAPrivateAddress(t *testing.T) {
+// A name that resolved to a public address resolves to a private one later (DNS
+// rebinding).
+func TestDNSRebinding(t *testing.T) {
 	key := mustGenerate()
 	h := newJWKSHost(t, key)
 	names := newNames(t)
 	sets := NewSets(SetsOptions{Now: h.clock.Now, Settings: h.settings(Settings{}), Interval: time.Hour, Timeout: patience, Resolver: names.resolver()})
 	t.Cleanup(sets.Close)
 	_, port, _ := net.SplitHostPort(h.Listener.Addr().String())
-	source := KeySetLocation{URL: "https://" + publisherHost + ":" + port + "/jwks.json"}
-	remote := watch(t, sets, source)
-	names.set("127.0.0.1") // which stands for a public one here
+	location := KeySetLocation{URL: "https://" + publisherHost + ":" + port + "/jwks.json"}
+	remote := watch(t, sets, location)
+	names.set("127.0.0.1") // in Settings.Addresses, so it counts as public
 	if err := remote.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -155,16 +155,16 @@ func TestNameThatComesToResolveToAPrivateAddress(t *testing.T) {
 			continue
 		}
 		if strings.Contains(err.Error(), address) {
-			t.Errorf("the error tells how the name resolves here: %v", err)
+			t.Errorf("the error contains the address: %v", err)
 		}
 	}
-	wantTry(t, remote, key.ID(), nil) // what was fetched before counts on
+	wantTry(t, remote, key.ID(), nil) // the keys fetched before stay usable
 	if h.Count() != 1 {
 		t.Errorf("the host was asked %d times", h.Count())
 	}
 }
 
-// Addresses in the URL itself are held to the same.
+// Literal addresses in the URL are checked too.
 func TestAddressesThatAreRefused(t *testing.T) {
 	h := newJWKSHost(t)
 	sets := h.newSets(Settings{Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
@@ -175,7 +175,7 @@ func TestAddressesThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", host, failure)
 		}
 	}
-	// As the dialer asks, on a machine that may have no IPv6 to dial with.
+	// IPv6 is tested without dialling: the machine may not have it.
 	control := allowPublic(nil)
 	for _, address := range []string{
 		"[::1]:1", "[::]:1", "[fd00:ec2::254]:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1", "[64:ff9b::7f00:1]:1", "[2002:7f00:1::]:1", "[ff02::1]:1",
@@ -187,14 +187,14 @@ func TestAddressesThatAreRefused(t *testing.T) {
 	if err := control("tcp6", "[2606:4700::1111]:443", nil); err != nil {
 		t.Errorf("a public address: %v", err)
 	}
-	// What the operator wrote may be there; here nobody listens.
+	// A trusted location is dialled; nothing listens at this address.
 	remote := watch(t, sets, KeySetLocation{URL: "https://127.0.0.1:1/jwks.json", Trusted: true})
 	if failure, ok := errors.AsType[*FetchError](remote.Refresh(t.Context())); !ok || failure.Result != FetchUnreachable {
-		t.Errorf("a trusted source: %v", failure)
+		t.Errorf("a trusted location: %v", failure)
 	}
 }
 
-// OpenID Connect: the issuer's configuration says where its keys are.
+// The key set of an issuer is found by its OpenID configuration.
 func TestDiscovery(t *testing.T) {
 	key := mustGenerate()
 	h := newJWKSHost(t, key)
@@ -215,7 +215,7 @@ func TestDiscovery(t *testing.T) {
 		`{"issuer":"` + issuer + `"}`:                                                FetchMalformed,
 		`{"issuer":"` + issuer + `","jwks_uri":"http://` + publisherHost + `/keys"}`: FetchMalformed,
 		`<html>`: FetchMalformed,
-		// The operator wrote the issuer's address, not this one.
+		// A private address on another host than the trusted issuer's.
 		`{"issuer":"` + issuer + `","jwks_uri":"` + elsewhere + `"}`: FetchAddress,
 	} {
 		configuration = text
@@ -227,9 +227,9 @@ func TestDiscovery(t *testing.T) {
 	wantTry(t, remote, key.ID(), nil)
 }
 
-func TestSourcesThatAreRefused(t *testing.T) {
+func TestRefusedLocations(t *testing.T) {
 	sets := newJWKSHost(t).sets
-	for _, source := range []KeySetLocation{
+	for _, location := range []KeySetLocation{
 		{},
 		{URL: "https://a.example/", Issuer: "https://a.example"},
 		{URL: "http://a.example/"},
@@ -242,11 +242,11 @@ func TestSourcesThatAreRefused(t *testing.T) {
 		{Issuer: "https://a.example/?x=1"},
 		{URL: "https://a.example/%zz"},
 	} {
-		_, err := sets.Watch(source)
+		_, err := sets.Watch(location)
 		if err == nil {
-			t.Errorf("%+v is watched", source)
+			t.Errorf("%+v is watched", location)
 		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("the error repeats a password: %v", err)
+			t.Errorf("the error contains the password: %v", err)
 		}
 	}
 }
@@ -273,7 +273,7 @@ func TestMaxAge(t *testing.T) {
 	}
 }
 
-// names is a DNS server that answers every question with one address.
+// names is a DNS server that answers every question with the same address.
 type names struct {
 	conn    net.PacketConn
 	address atomic.Pointer[netip.Addr]

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// tokenErrors is all that can be wrong with a token.
+// tokenErrors are the errors that a refused token may wrap.
 var tokenErrors = []error{
 	ErrMalformed, ErrType, ErrAlgorithm, ErrUnknownKey, ErrSignature, ErrExpired, ErrNotYetValid, ErrClaims, ErrIssuer, ErrAudience,
 }
@@ -25,8 +25,8 @@ func isTokenError(err error) bool {
 	return false
 }
 
-// FuzzScan: what Scan accepts is spelled as its own bytes would be, and is what
-// another reader of JSON sees in it.
+// FuzzScan checks that Scan accepts only canonical encodings, and that it reads
+// the same members as encoding/json.
 func FuzzScan(f *testing.F) {
 	f.Add(forgeLink(linkPayload()))
 	f.Add(forge(acmeKey, readerHeader(acmeKey), readerPayload().String()))
@@ -43,10 +43,10 @@ func FuzzScan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw string) {
 		scanned, err := Scan(raw)
 		if want := acceptable(raw); want != (err == nil) {
-			t.Fatalf("Scan says %v; looked at byte by byte, the token is acceptable: %v", err, want)
+			t.Fatalf("Scan returns %v; the reference check accepts the token: %v", err, want)
 		}
 		if err == nil && !LooksLikeToken(raw) {
-			t.Fatal("it is a token, and does not look like one")
+			t.Fatal("Scan accepts it, LooksLikeToken does not")
 		}
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) || !reflect.DeepEqual(scanned, Token{}) {
@@ -55,11 +55,11 @@ func FuzzScan(f *testing.F) {
 			return
 		}
 		if len(raw) > MaxTokenSize {
-			t.Fatal("accepted, though it is too long")
+			t.Fatal("accepted although it is too long")
 		}
 		for segment := range strings.SplitSeq(raw, ".") {
 			if encode(decode(t, segment)) != segment {
-				t.Fatalf("%q is a second spelling", segment)
+				t.Fatalf("%q is not the canonical encoding", segment)
 			}
 		}
 		var header map[string]json.RawMessage
@@ -74,7 +74,7 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
-// acceptable says what Scan must say, one step after the other and without haste.
+// acceptable is a slow reference implementation of Scan.
 func acceptable(raw string) bool {
 	segments := strings.Split(raw, ".")
 	if len(raw) > MaxTokenSize || len(segments) != 3 {
@@ -104,29 +104,29 @@ func checkText(t *testing.T, members map[string]json.RawMessage, name, got strin
 		}
 	}
 	if got != want {
-		t.Fatalf("%s: got %q, another reader sees %q", name, got, want)
+		t.Fatalf("%s: got %q, encoding/json reads %q", name, got, want)
 	}
 }
 
-// checkObject compares an object with what encoding/json reads in the text.
+// checkObject compares an object with what encoding/json reads.
 func checkObject(t *testing.T, got object, text []byte) {
 	t.Helper()
 	var want map[string]json.RawMessage
 	if err := json.Unmarshal(text, &want); err != nil {
-		t.Fatalf("another reader refuses it: %v", err)
+		t.Fatalf("encoding/json refuses it: %v", err)
 	}
 	if len(got) != len(want) {
-		t.Fatalf("got %d members, another reader sees %d", len(got), len(want))
+		t.Fatalf("got %d members, encoding/json reads %d", len(got), len(want))
 	}
 	for _, m := range got {
 		if string(want[m.name]) != string(m.value) {
-			t.Fatalf("%q: got %s, another reader sees %s", m.name, m.value, want[m.name])
+			t.Fatalf("%q: got %s, encoding/json reads %s", m.name, m.value, want[m.name])
 		}
 	}
 }
 
-// FuzzVerifyLink: whatever payload a trusted key signs, the claims that come out
-// are within bounds and mean the same when they are signed again.
+// FuzzVerifyLink checks, for any payload that a trusted key signs, that the
+// returned claims are within bounds and survive another round of signing.
 func FuzzVerifyLink(f *testing.F) {
 	f.Add(linkHeader(acmeKey), linkPayload().String(), int64(0))
 	f.Add(linkHeader(acmeKey), linkPayload().with("maxUses", "3").with("meta", `{"a":{}}`).String(), int64(0))
@@ -149,12 +149,12 @@ func FuzzVerifyLink(f *testing.F) {
 			got.MaxUses < 0, got.MaxUses > MaxMaxUses, len(got.Meta) > MaxLinkMeta:
 			t.Fatalf("out of bounds: %+v", got)
 		case now.Unix() >= got.ExpiresAt, got.NotBefore > now.Unix()+Leeway, got.IssuedAt > now.Unix()+Leeway:
-			t.Fatalf("out of its time: %+v at %d", got, now.Unix())
+			t.Fatalf("outside its validity: %+v at %d", got, now.Unix())
 		}
 		again, err := SignLink(acmeRing, got)
 		if err != nil {
-			// What somebody else writes shorter than we do may not fit again, and
-			// its times may overlap within the leeway.
+			// Our encoding of the claims may be longer than theirs, and exp may
+			// precede iat or nbf within the leeway.
 			if errors.Is(err, ErrClaims) && (len(raw) > MaxTokenSize/2 || got.ExpiresAt <= max(got.IssuedAt, got.NotBefore)) {
 				return
 			}
@@ -167,8 +167,8 @@ func FuzzVerifyLink(f *testing.F) {
 	})
 }
 
-// FuzzParseJWKS: every key that counts has an id of its own and signs with
-// algorithms of its kind, none of them symmetric.
+// FuzzParseJWKS checks that every returned key has a unique id and only
+// algorithms of its type, none of them symmetric.
 func FuzzParseJWKS(f *testing.F) {
 	ec := ecJWK(acmeKey.private, "one")
 	f.Add(jwks(ec, ec.with("kid", `"two"`).with("key_ops", `["verify"]`).with("use", `"sig"`)))
@@ -179,7 +179,7 @@ func FuzzParseJWKS(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		set, dropped, err := ParseJWKS(data)
 		if err != nil && (set.Len() != 0 || dropped != nil) {
-			t.Fatal("keys came with the error")
+			t.Fatal("keys were returned with the error")
 		}
 		if set.Len()+len(dropped) > MaxJWKSKeys {
 			t.Fatal("too many keys")
@@ -191,10 +191,10 @@ func FuzzParseJWKS(f *testing.F) {
 			}
 			seen[key.ID] = true
 			if kinds, err := algorithmsOf(key.Key); err != nil || len(key.algorithms) == 0 || len(key.algorithms) > len(kinds) {
-				t.Fatalf("a key of a kind that is not accepted: %v", err)
+				t.Fatalf("a key of an unsupported type: %v", err)
 			}
 			if key.supports("none") || key.supports("HS256") {
-				t.Fatal("a key for everybody")
+				t.Fatal("a key without id")
 			}
 			if err := (&Token{raw: forgeLink(linkPayload()), Header: Header{Algorithm: string(key.algorithms[0])}}).verify(&key); err == nil &&
 				!acmeKey.private.PublicKey.Equal(key.Key) {
@@ -204,8 +204,8 @@ func FuzzParseJWKS(f *testing.F) {
 	})
 }
 
-// FuzzParseExpiresIn: a lifetime is more than zero, within bounds, and what its
-// digits and its unit say.
+// FuzzParseExpiresIn checks that a lifetime is positive, within bounds, and equal
+// to its digits times its unit.
 func FuzzParseExpiresIn(f *testing.F) {
 	for _, text := range []string{"7d", "0s", "-1s", "367d", "7 d", "٧d", "99999999999999999999d", "8784h", "007m", ""} {
 		f.Add(text)
@@ -223,7 +223,7 @@ func FuzzParseExpiresIn(f *testing.F) {
 			t.Fatalf("got %v", got)
 		}
 		if want := strings.TrimLeft(text, "0"); fmt.Sprint(int64(got/unit))+text[len(text)-1:] != want {
-			t.Fatalf("%q was read as %v", text, got)
+			t.Fatalf("%q was parsed as %v", text, got)
 		}
 	})
 }

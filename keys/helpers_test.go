@@ -17,11 +17,11 @@ import (
 	"time"
 )
 
-// noon is when every test takes place.
+// noon is the current time in every test.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// acme is the vendor of the tests, with one key: that of RFC 7515, appendix A.3,
-// so that every process that fuzzes has the same.
+// acme is the vendor of the tests. Its key is that of RFC 7515, appendix A.3, so
+// that all processes of a fuzz run have the same.
 var (
 	acmeKey  = mustRead("jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI")
 	acmeRing = NewRing(acmeKey, []PublicKey{acmeKey.Public()})
@@ -29,7 +29,7 @@ var (
 	acme     = VendorIssuer("acme")
 )
 
-// stranger is a key that nobody trusts.
+// stranger is an untrusted key.
 var stranger = mustGenerate()
 
 func mustRead(scalar string) *SigningKey {
@@ -56,10 +56,10 @@ func mustGenerate() *SigningKey {
 	return key
 }
 
-// claims are the members of a payload, by name, each as JSON text.
+// claims are the members of a payload as JSON text, by name.
 type claims map[string]string
 
-// with returns a copy with one claim changed; without text the claim is left out.
+// with returns a copy with one claim changed, or removed when text is empty.
 func (c claims) with(name, text string) claims {
 	changed := maps.Clone(c)
 	if changed[name] = text; text == "" {
@@ -76,7 +76,7 @@ func (c claims) String() string {
 	return "{" + strings.Join(members, ",") + "}"
 }
 
-// linkPayload is a link's that acme could have signed at noon.
+// linkPayload returns the payload of a valid link of acme, issued at noon.
 func linkPayload() claims {
 	return claims{
 		"iss": `"gatefold:acme"`, "jti": `"link_1"`, "iat": unix(0), "exp": unix(time.Hour),
@@ -84,14 +84,14 @@ func linkPayload() claims {
 	}
 }
 
-// unix is a moment after noon as a NumericDate.
+// unix returns a time after noon as a NumericDate.
 func unix(after time.Duration) string { return fmt.Sprint(noon.Add(after).Unix()) }
 
 func linkHeader(key *SigningKey) string {
 	return fmt.Sprintf(`{"alg":"ES256","typ":"gatefold-link+jwt","kid":%q}`, key.ID())
 }
 
-// encode spells bytes as a segment of a token.
+// encode returns the segment of a token that encodes the text.
 func encode[T string | []byte](text T) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(text))
 }
@@ -105,7 +105,7 @@ func decode(t *testing.T, segment string) []byte {
 	return decoded
 }
 
-// forge signs any header and payload, whatever they say.
+// forge signs any header and payload, valid or not.
 func forge(key *SigningKey, header, payload string) string {
 	input := encode(header) + "." + encode(payload)
 	r, s := signES256(key, input)
@@ -123,17 +123,17 @@ func signES256(key *SigningKey, input string) (r, s *big.Int) {
 	return r, s
 }
 
-// rawSignature is a signature as RFC 7518, section 3.4, has it.
+// rawSignature encodes a signature as in RFC 7518, section 3.4.
 func rawSignature(r, s *big.Int) []byte {
 	return append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
 }
 
-// order is that of the curve P-256.
+// order is the order of the curve P-256.
 var order = elliptic.P256().Params().N
 
 func verifyAcme(raw string) (LinkClaims, error) { return VerifyLink(raw, acme, acmeSet, noon) }
 
-// wantError fails the test unless the error is the one, or both are nil.
+// wantError fails the test unless err is want, or both are nil.
 func wantError(t *testing.T, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {

@@ -26,7 +26,7 @@ func mustKey(t *testing.T, id string, key any, err error, algorithm string) Publ
 	return public
 }
 
-// rsa2048 is a key of the usual size, made once.
+// rsa2048 is an RSA key of the usual size, generated once.
 var rsa2048 = func() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -35,8 +35,8 @@ var rsa2048 = func() *rsa.PrivateKey {
 	return key
 }()
 
-// The key's kind fixes the algorithm. What a token says is only compared with it.
-func TestPublicKeyFixesTheAlgorithm(t *testing.T) {
+// The type of the key determines the algorithms; the header cannot choose another.
+func TestKeyTypeDeterminesAlgorithm(t *testing.T) {
 	p384, err384 := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	p521, err521 := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	_, edwards, errEd := ed25519.GenerateKey(rand.Reader)
@@ -131,8 +131,7 @@ func TestKeySetFind(t *testing.T) {
 		{"without id, several keys that could", NewKeySet(one, rs, two), Header{"ES256", "", ""}, nil, ErrUnknownKey},
 		{"without id, no key that could", NewKeySet(one, two), Header{"RS256", "", ""}, nil, ErrUnknownKey},
 		{"no keys", KeySet{}, Header{"ES256", "", ""}, nil, ErrUnknownKey},
-		// NewKeySet trusts its caller, whose ids are thumbprints; ParseJWKS takes
-		// neither of two.
+		// NewKeySet does not check for duplicate ids; ParseJWKS drops both keys.
 		{"two keys with one id: the first alone", NewKeySet(one, twin), Header{"ES256", "", "one"}, &one, nil},
 		{"two keys with one id: the other would fit", NewKeySet(rs, mustKey(t, "rs", mustGenerate().private, nil, "")), Header{"ES256", "", "rs"}, nil, ErrAlgorithm},
 	} {
@@ -148,7 +147,7 @@ func TestKeySetFind(t *testing.T) {
 	}
 }
 
-// Our own tokens are ES256 and nothing else, whatever other keys are about.
+// Our own tokens must be ES256, even if the set has keys of other types.
 func TestLinkByAnRSAKey(t *testing.T) {
 	input := encode(`{"alg":"RS256","typ":"gatefold-link+jwt","kid":"rs"}`) + "." + encode(linkPayload().String())
 	digest := sha256.Sum256([]byte(input))
@@ -167,9 +166,9 @@ func TestLinkByAnRSAKey(t *testing.T) {
 	wantError(t, err, ErrAlgorithm)
 }
 
-// A link by the second of two keys with one id is refused: it cannot be slipped
-// in under the first one's name.
-func TestLinkByAKeyUnderAnothersID(t *testing.T) {
+// A link signed by the second of two keys with the same id is refused: only the
+// first one is tried.
+func TestLinkByKeyWithDuplicateID(t *testing.T) {
 	impostor := stranger.Public()
 	impostor.ID = acmeKey.ID()
 	raw := forge(stranger, linkHeader(acmeKey), linkPayload().String())

@@ -120,23 +120,13 @@ func readLinkFields(o object) (LinkClaims, error) {
 		return LinkClaims{}, ErrMalformed
 	}
 	var c LinkClaims
-	var err error
-	for _, text := range []struct {
-		name string
-		to   *string
-		max  int
-	}{
-		{"iss", &c.Issuer, MaxLinkText},
-		{"jti", &c.ID, MaxLinkID},
-		{"url", &c.URL, MaxLinkURL},
-		{"sku", &c.SKU, MaxLinkText},
-		{"purchaseOption", &c.PurchaseOption, MaxLinkText},
-		{"publisherContentId", &c.PublisherContentID, MaxLinkText},
-		{"sub", &c.Subject, MaxLinkText},
-	} {
-		if *text.to, err = o.optionalText(text.name, text.max); err != nil {
-			return LinkClaims{}, err
-		}
+	err := o.readTextFields(
+		textField{"iss", MaxLinkText, &c.Issuer}, textField{"jti", MaxLinkID, &c.ID}, textField{"url", MaxLinkURL, &c.URL},
+		textField{"sku", MaxLinkText, &c.SKU}, textField{"purchaseOption", MaxLinkText, &c.PurchaseOption},
+		textField{"publisherContentId", MaxLinkText, &c.PublisherContentID}, textField{"sub", MaxLinkText, &c.Subject},
+	)
+	if err != nil {
+		return LinkClaims{}, err
 	}
 	t, err := o.times()
 	if err != nil {

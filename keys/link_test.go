@@ -38,9 +38,9 @@ func TestLinkRoundTrip(t *testing.T) {
 	}
 }
 
-// A link that was sent by post years ago must open its page still: the format is
-// fixed by a token that this package made, with the key of RFC 7515, appendix A.3.
-func TestLinkOfThePast(t *testing.T) {
+// Links stay valid across releases: this token was made by the first version, with
+// the key of RFC 7515, appendix A.3.
+func TestLinkOfEarlierVersion(t *testing.T) {
 	const raw = "eyJhbGciOiJFUzI1NiIsImtpZCI6Im9LSXl3dkdVcFRWVHl4TVEzYndJSWVRVXVkZnJfQ2tMTWpDRTE5RUNELVUiLCJ0eXAiOiJnYXRlZm9sZC1saW5rK2p3dCJ9.eyJpc3MiOiJnYXRlZm9sZDphY21lIiwianRpIjoibGlua18xIiwiaWF0IjoxNzcyMzY2NDAwLCJleHAiOjE3NzI5NzEyMDAsInVybCI6Imh0dHBzOi8vbmV3cy5leGFtcGxlL2E_eD0xJnk9MiIsInNrdSI6InByZW1pdW0iLCJwdWJsaXNoZXJDb250ZW50SWQiOiJhcnRpY2xlLTEiLCJtYXhVc2VzIjozLCJtZXRhIjp7ImNhbXBhaWduIjoic3ByaW5nIn19._-rfLYYaYZ5DTXJ_1a1gHCRFTIvkAcK-IoVBnuFwnsfWKQAng8GBnsPAVpExLZw5EGVSAN6QCrzlGU23pN9wXg"
 	got, err := verifyAcme(raw)
 	if err != nil {
@@ -59,7 +59,7 @@ func TestLinkOfThePast(t *testing.T) {
 		t.Fatal(err)
 	}
 	if input, _ := cutSignature(again); !strings.HasPrefix(raw, input) {
-		t.Errorf("the same claims make another token now: %s", again)
+		t.Errorf("the same claims make a different token now: %s", again)
 	}
 }
 
@@ -77,43 +77,43 @@ func TestLinkHeaders(t *testing.T) {
 		header string
 		want   error
 	}{
-		"as it should be":                      {acmeKey, linkHeader(acmeKey), nil},
-		"by a stranger who names our key":      {stranger, linkHeader(acmeKey), ErrSignature},
-		"by a stranger who names his own":      {stranger, linkHeader(stranger), ErrUnknownKey},
-		"by us, but naming a key not ours":     {acmeKey, linkHeader(stranger), ErrUnknownKey},
-		"a stranger brings his key along":      {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own + `","jwk":` + jwk + `}`, ErrSignature},
-		"and names it":                         {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + other + `","jwk":` + jwk + `}`, ErrUnknownKey},
-		"and names nothing":                    {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","jwk":` + jwk + `}`, ErrUnknownKey},
-		"an address of keys":                   {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own + `","jku":"https://evil.example/jwks.json"}`, ErrSignature},
-		"an address of certificates":           {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own + `","x5u":"https://evil.example/c"}`, ErrSignature},
-		"a certificate that is none":           {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own + `","x5c":["MA=="]}`, ErrMalformed},
-		"no kid":                               {acmeKey, `{"alg":"ES256","typ":"gatefold-link+jwt"}`, ErrUnknownKey},
-		"an empty kid":                         {acmeKey, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":""}`, ErrUnknownKey},
-		"a kid in capitals":                    {acmeKey, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + strings.ToUpper(own) + `"}`, ErrUnknownKey},
-		"the beginning of a kid":               {acmeKey, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own[:20] + `"}`, ErrUnknownKey},
-		"alg none":                             {acmeKey, `{"alg":"none","typ":"gatefold-link+jwt","kid":"` + own + `"}`, ErrAlgorithm},
-		"alg None":                             {acmeKey, `{"alg":"None","typ":"gatefold-link+jwt","kid":"` + own + `"}`, ErrAlgorithm},
-		"alg es256":                            {acmeKey, `{"alg":"es256","typ":"gatefold-link+jwt","kid":"` + own + `"}`, ErrAlgorithm},
-		"alg ES384":                            {acmeKey, `{"alg":"ES384","typ":"gatefold-link+jwt","kid":"` + own + `"}`, ErrAlgorithm},
-		"alg RS256":                            {acmeKey, `{"alg":"RS256","typ":"gatefold-link+jwt","kid":"` + own + `"}`, ErrAlgorithm},
-		"a reader's token":                     {acmeKey, `{"alg":"ES256","typ":"gatefold-reader+jwt","kid":"` + own + `"}`, ErrType},
-		"any JWT":                              {acmeKey, `{"alg":"ES256","typ":"JWT","kid":"` + own + `"}`, ErrType},
-		"no typ":                               {acmeKey, `{"alg":"ES256","kid":"` + own + `"}`, ErrType},
-		"typ in capitals":                      {acmeKey, `{"alg":"ES256","typ":"GATEFOLD-LINK+JWT","kid":"` + own + `"}`, ErrType},
-		"an extension that must be understood": {acmeKey, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own + `","crit":["b64"],"b64":true}`, ErrMalformed},
+		"valid":                             {acmeKey, linkHeader(acmeKey), nil},
+		"an untrusted key with our kid":     {stranger, linkHeader(acmeKey), ErrSignature},
+		"an untrusted key with its own kid": {stranger, linkHeader(stranger), ErrUnknownKey},
+		"our key with an unknown kid":       {acmeKey, linkHeader(stranger), ErrUnknownKey},
+		"an embedded key, our kid":          {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own + `","jwk":` + jwk + `}`, ErrSignature},
+		"an embedded key, its own kid":      {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + other + `","jwk":` + jwk + `}`, ErrUnknownKey},
+		"an embedded key, no kid":           {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","jwk":` + jwk + `}`, ErrUnknownKey},
+		"a jku":                             {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own + `","jku":"https://evil.example/jwks.json"}`, ErrSignature},
+		"a x5u":                             {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own + `","x5u":"https://evil.example/c"}`, ErrSignature},
+		"an invalid x5c":                    {stranger, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own + `","x5c":["MA=="]}`, ErrMalformed},
+		"no kid":                            {acmeKey, `{"alg":"ES256","typ":"gatefold-link+jwt"}`, ErrUnknownKey},
+		"an empty kid":                      {acmeKey, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":""}`, ErrUnknownKey},
+		"a kid in capitals":                 {acmeKey, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + strings.ToUpper(own) + `"}`, ErrUnknownKey},
+		"the beginning of a kid":            {acmeKey, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own[:20] + `"}`, ErrUnknownKey},
+		"alg none":                          {acmeKey, `{"alg":"none","typ":"gatefold-link+jwt","kid":"` + own + `"}`, ErrAlgorithm},
+		"alg None":                          {acmeKey, `{"alg":"None","typ":"gatefold-link+jwt","kid":"` + own + `"}`, ErrAlgorithm},
+		"alg es256":                         {acmeKey, `{"alg":"es256","typ":"gatefold-link+jwt","kid":"` + own + `"}`, ErrAlgorithm},
+		"alg ES384":                         {acmeKey, `{"alg":"ES384","typ":"gatefold-link+jwt","kid":"` + own + `"}`, ErrAlgorithm},
+		"alg RS256":                         {acmeKey, `{"alg":"RS256","typ":"gatefold-link+jwt","kid":"` + own + `"}`, ErrAlgorithm},
+		"a reader's token":                  {acmeKey, `{"alg":"ES256","typ":"gatefold-reader+jwt","kid":"` + own + `"}`, ErrType},
+		"any JWT":                           {acmeKey, `{"alg":"ES256","typ":"JWT","kid":"` + own + `"}`, ErrType},
+		"no typ":                            {acmeKey, `{"alg":"ES256","kid":"` + own + `"}`, ErrType},
+		"typ in capitals":                   {acmeKey, `{"alg":"ES256","typ":"GATEFOLD-LINK+JWT","kid":"` + own + `"}`, ErrType},
+		"crit":                              {acmeKey, `{"alg":"ES256","typ":"gatefold-link+jwt","kid":"` + own + `","crit":["b64"],"b64":true}`, ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claims, err := verifyAcme(forge(c.key, c.header, payload))
 			wantError(t, err, c.want)
 			if err != nil && !reflect.DeepEqual(claims, LinkClaims{}) {
-				t.Errorf("claims came with the error: %+v", claims)
+				t.Errorf("claims were returned with the error: %+v", claims)
 			}
 		})
 	}
 }
 
-// Our public key is no secret: a verifier that takes the algorithm from the token
-// would take it for an HMAC's.
+// A verifier that takes the algorithm from the token would use the public key as
+// an HMAC secret.
 func TestLinkSignedWithThePublicKeyAsSecret(t *testing.T) {
 	der, err := x509.MarshalPKIXPublicKey(acmeKey.private.Public())
 	if err != nil {
@@ -149,9 +149,9 @@ func TestLinkClaims(t *testing.T) {
 	}{
 		{"no issuer", "iss", ``, ErrClaims},
 		{"an empty issuer", "iss", `""`, ErrClaims},
-		{"an issuer that is no text", "iss", `["gatefold:acme"]`, ErrClaims},
+		{"an issuer that is not a string", "iss", `["gatefold:acme"]`, ErrClaims},
 		{"another vendor", "iss", `"gatefold:beta"`, ErrIssuer},
-		{"a vendor whose name begins like ours", "iss", `"gatefold:acme2"`, ErrIssuer},
+		{"a vendor whose slug starts with ours", "iss", `"gatefold:acme2"`, ErrIssuer},
 		{"the bare slug", "iss", `"acme"`, ErrIssuer},
 		{"our vendor in capitals", "iss", `"gatefold:ACME"`, ErrIssuer},
 		{"our vendor and a space", "iss", `"gatefold:acme "`, ErrIssuer},
@@ -165,8 +165,8 @@ func TestLinkClaims(t *testing.T) {
 		{"an id with a space", "jti", `"a b"`, ErrClaims},
 		{"an id that is not ASCII", "jti", `"ä"`, ErrClaims},
 
-		{"nothing that it opens", "publisherContentId", ``, ErrClaims},
-		{"only an empty thing that it opens", "publisherContentId", `""`, ErrClaims},
+		{"no resource", "publisherContentId", ``, ErrClaims},
+		{"an empty resource", "publisherContentId", `""`, ErrClaims},
 		{"a content id that is a number", "publisherContentId", `1`, ErrClaims},
 		{"the longest content id", "publisherContentId", text(MaxLinkText), nil},
 		{"a longer content id", "publisherContentId", text(MaxLinkText + 1), ErrClaims},
@@ -181,8 +181,8 @@ func TestLinkClaims(t *testing.T) {
 		{"one use", "maxUses", `1`, nil},
 		{"the most uses", "maxUses", `2147483647`, nil},
 		{"more uses", "maxUses", `2147483648`, ErrClaims},
-		{"uses beyond all integers", "maxUses", `99999999999999999999`, ErrClaims},
-		{"no uses: not the same as uncounted ones", "maxUses", `0`, ErrClaims},
+		{"uses beyond int64", "maxUses", `99999999999999999999`, ErrClaims},
+		{"zero uses", "maxUses", `0`, ErrClaims},
 		{"negative uses", "maxUses", `-1`, ErrClaims},
 		{"half a use", "maxUses", `1.5`, ErrClaims},
 		{"an integer spelled as a fraction", "maxUses", `1.0`, ErrClaims},
@@ -191,20 +191,20 @@ func TestLinkClaims(t *testing.T) {
 		{"uses null", "maxUses", `null`, ErrClaims},
 		{"uses in a list", "maxUses", `[1]`, ErrClaims},
 
-		{"a note of the publisher's", "meta", `{"a":[1]}`, nil},
-		{"a note that is a list", "meta", `[1]`, ErrClaims},
-		{"a note that is text", "meta", `"{}"`, ErrClaims},
-		{"a note that is null", "meta", `null`, ErrClaims},
-		{"the longest note", "meta", `{"a":` + text(MaxLinkMeta-8) + `}`, nil},
-		{"a longer note", "meta", `{"a":` + text(MaxLinkMeta-7) + `}`, ErrClaims},
+		{"meta of the publisher", "meta", `{"a":[1]}`, nil},
+		{"meta that is an array", "meta", `[1]`, ErrClaims},
+		{"meta that is a string", "meta", `"{}"`, ErrClaims},
+		{"meta that is null", "meta", `null`, ErrClaims},
+		{"the longest meta", "meta", `{"a":` + text(MaxLinkMeta-8) + `}`, nil},
+		{"a longer meta", "meta", `{"a":` + text(MaxLinkMeta-7) + `}`, ErrClaims},
 
-		{"a claim that we do not know", "whatever", `{"exp":1}`, nil},
-		{"uses in other letters", "maxuses", `5`, ErrMalformed},
-		{"a content id in other letters", "publisherContentID", `"article-2"`, ErrMalformed},
-		{"a url in other letters", "URL", `"https://news.example/"`, ErrMalformed},
+		{"an unknown claim", "whatever", `{"exp":1}`, nil},
+		{"uses in another case", "maxuses", `5`, ErrMalformed},
+		{"a content id in another case", "publisherContentID", `"article-2"`, ErrMalformed},
+		{"a case variant of url", "URL", `"https://news.example/"`, ErrMalformed},
 		{"a sku with a long s", "\u017fku", `"premium"`, ErrMalformed},
 		{"a sku with a Kelvin sign", "s\u212au", `"premium"`, ErrMalformed},
-		{"an issuer in other letters", "Iss", `"gatefold:beta"`, ErrMalformed},
+		{"an issuer in another case", "Iss", `"gatefold:beta"`, ErrMalformed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := verifyAcme(forgeLink(linkPayload().with(c.claim, c.value)))
@@ -224,35 +224,35 @@ func TestLinkTimes(t *testing.T) {
 		{"an expiry null", "exp", `null`, ErrClaims},
 		{"an expiry true", "exp", `true`, ErrClaims},
 		{"a negative expiry", "exp", `-1`, ErrClaims},
-		{"an expiry below all integers", "exp", `-9223372036854775809`, ErrClaims},
-		{"an expiry that float64 does not tell from the next", "exp", `9007199254740992`, ErrClaims},
-		{"an expiry beyond all integers", "exp", `18446744073709551616`, ErrClaims},
-		{"an expiry beyond all floats", "exp", `1e400`, ErrClaims},
+		{"an expiry below int64", "exp", `-9223372036854775809`, ErrClaims},
+		{"an expiry beyond the integers of float64", "exp", `9007199254740992`, ErrClaims},
+		{"an expiry beyond int64", "exp", `18446744073709551616`, ErrClaims},
+		{"an expiry beyond float64", "exp", `1e400`, ErrClaims},
 		{"an infinitesimal expiry", "exp", `1e-400`, ErrExpired},
 		{"the last expiry", "exp", `9007199254740991`, nil},
 		{"an expiry with an exponent", "exp", `4e9`, nil},
 		{"expiry at zero", "exp", `0`, ErrExpired},
 		{"expiry at minus zero", "exp", `-0`, ErrExpired},
 		{"expired a second ago", "exp", unix(-time.Second), ErrExpired},
-		{"expired at this very second", "exp", unix(0), ErrExpired},
+		{"expires now", "exp", unix(0), ErrExpired},
 		{"expires in half a second: rounded down", "exp", unix(0) + `.5`, ErrExpired},
 		{"expires in a second", "exp", unix(time.Second), nil},
-		{"expires in milliseconds, by a publisher's mistake", "exp", unix(time.Hour) + `000`, nil},
+		{"expires in milliseconds, by mistake", "exp", unix(time.Hour) + `000`, nil},
 
-		{"issued in a minute, by another's clock", "iat", unix(Leeway * time.Second), nil},
+		{"issued in a minute, within the leeway", "iat", unix(Leeway * time.Second), nil},
 		{"issued in a minute and a second", "iat", unix((Leeway + 1) * time.Second), ErrNotYetValid},
-		{"issued in a minute and a bit: rounded up", "iat", unix(Leeway*time.Second) + `.001`, ErrNotYetValid},
+		{"issued in a minute and a millisecond: rounded up", "iat", unix(Leeway*time.Second) + `.001`, ErrNotYetValid},
 		{"issued long ago", "iat", `0`, nil},
-		{"issued at no known time", "iat", ``, nil},
+		{"no time of issue", "iat", ``, nil},
 		{"issued before 1970", "iat", `-1`, ErrClaims},
-		{"issued at a text", "iat", `"0"`, ErrClaims},
-		{"issued beyond all floats", "iat", `1e400`, ErrClaims},
+		{"a time of issue that is a string", "iat", `"0"`, ErrClaims},
+		{"issued beyond float64", "iat", `1e400`, ErrClaims},
 
-		{"valid in a minute, by another's clock", "nbf", unix(Leeway * time.Second), nil},
+		{"valid in a minute, within the leeway", "nbf", unix(Leeway * time.Second), nil},
 		{"valid in a minute and a second", "nbf", unix((Leeway + 1) * time.Second), ErrNotYetValid},
-		{"valid in a minute and a bit: rounded up", "nbf", unix(Leeway*time.Second) + `.001`, ErrNotYetValid},
-		{"valid from a text on", "nbf", `"0"`, ErrClaims},
-		{"valid from null on", "nbf", `null`, ErrClaims},
+		{"valid in a minute and a millisecond: rounded up", "nbf", unix(Leeway*time.Second) + `.001`, ErrNotYetValid},
+		{"an nbf that is a string", "nbf", `"0"`, ErrClaims},
+		{"an nbf that is null", "nbf", `null`, ErrClaims},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := verifyAcme(forgeLink(linkPayload().with(c.claim, c.value)))
@@ -261,8 +261,8 @@ func TestLinkTimes(t *testing.T) {
 	}
 }
 
-// One seller, two vendors, by mistake one key: what one vendor signs opens
-// nothing at the other.
+// Even if two vendors share a key by mistake, a link of one opens nothing at the
+// other.
 func TestLinkOfAnotherVendorWithTheSameKey(t *testing.T) {
 	raw := forgeLink(linkPayload().with("iss", `"gatefold:beta"`))
 	_, err := VerifyLink(raw, VendorIssuer("beta"), acmeSet, noon)
@@ -278,7 +278,7 @@ func TestLinkWithoutKeys(t *testing.T) {
 	wantError(t, err, ErrUnknownKey)
 }
 
-// What the verifier would refuse is not signed in the first place.
+// SignLink refuses what VerifyLink would refuse.
 func TestSignLinkRefuses(t *testing.T) {
 	good := LinkClaims{Issuer: acme, ID: "link_1", IssuedAt: noon.Unix(), ExpiresAt: noon.Unix() + 60, SKU: "premium"}
 	for name, change := range map[string]func(*LinkClaims){
@@ -286,10 +286,10 @@ func TestSignLinkRefuses(t *testing.T) {
 		"no id":                     func(c *LinkClaims) { c.ID = "" },
 		"an id with a space":        func(c *LinkClaims) { c.ID = "a b" },
 		"a long id":                 func(c *LinkClaims) { c.ID = strings.Repeat("x", MaxLinkID+1) },
-		"nothing that it opens":     func(c *LinkClaims) { c.SKU = "" },
+		"no resource":               func(c *LinkClaims) { c.SKU = "" },
 		"a long sku":                func(c *LinkClaims) { c.SKU = strings.Repeat("x", MaxLinkText+1) },
 		"a long url":                func(c *LinkClaims) { c.URL = strings.Repeat("x", MaxLinkURL+1) },
-		"a sku that is no UTF-8":    func(c *LinkClaims) { c.SKU = "\xff" },
+		"a sku that is not UTF-8":   func(c *LinkClaims) { c.SKU = "\xff" },
 		"a sku of two lines":        func(c *LinkClaims) { c.SKU = "a\nb" },
 		"negative uses":             func(c *LinkClaims) { c.MaxUses = -1 },
 		"too many uses":             func(c *LinkClaims) { c.MaxUses = MaxMaxUses + 1 },
@@ -299,10 +299,10 @@ func TestSignLinkRefuses(t *testing.T) {
 		"expiry when it is issued":  func(c *LinkClaims) { c.ExpiresAt = c.IssuedAt },
 		"expiry before it is valid": func(c *LinkClaims) { c.NotBefore = c.ExpiresAt },
 		"a negative time of issue":  func(c *LinkClaims) { c.IssuedAt = -1 },
-		"a note that is a list":     func(c *LinkClaims) { c.Meta = json.RawMessage(`[]`) },
-		"a note that is no JSON":    func(c *LinkClaims) { c.Meta = json.RawMessage(`{"a"`) },
-		"a long note":               func(c *LinkClaims) { c.Meta = json.RawMessage(`{"a":"` + strings.Repeat("x", MaxLinkMeta) + `"}`) },
-		"all of it at its longest": func(c *LinkClaims) {
+		"meta that is an array":     func(c *LinkClaims) { c.Meta = json.RawMessage(`[]`) },
+		"meta that is not JSON":     func(c *LinkClaims) { c.Meta = json.RawMessage(`{"a"`) },
+		"a long meta":               func(c *LinkClaims) { c.Meta = json.RawMessage(`{"a":"` + strings.Repeat("x", MaxLinkMeta) + `"}`) },
+		"every claim at its maximum": func(c *LinkClaims) {
 			c.URL = strings.Repeat("x", MaxLinkURL)
 			c.Meta = json.RawMessage(`{"a":"` + strings.Repeat("x", MaxLinkMeta-8) + `"}`)
 		},
@@ -313,13 +313,13 @@ func TestSignLinkRefuses(t *testing.T) {
 			raw, err := SignLink(acmeRing, claims)
 			wantError(t, err, ErrClaims)
 			if raw != "" {
-				t.Error("a token came with the error")
+				t.Error("a token was returned with the error")
 			}
 		})
 	}
 }
 
-func TestSignLinkSaysThatATokenWouldBeTooLong(t *testing.T) {
+func TestSignLinkRefusesTooLongToken(t *testing.T) {
 	_, err := SignLink(acmeRing, LinkClaims{
 		Issuer: acme, ID: "link_1", IssuedAt: noon.Unix(), ExpiresAt: noon.Unix() + 60,
 		URL: strings.Repeat("x", MaxLinkURL), Meta: json.RawMessage(`{"a":"` + strings.Repeat("x", MaxLinkMeta-8) + `"}`),
@@ -329,8 +329,8 @@ func TestSignLinkSaysThatATokenWouldBeTooLong(t *testing.T) {
 	}
 }
 
-// The longest URL fits a token whatever it is made of: & and < are not written
-// as six bytes each.
+// A URL of the maximum length fits into a token, because & and < are not escaped
+// as six bytes.
 func TestSignLinkOfTheLongestURL(t *testing.T) {
 	claims := LinkClaims{Issuer: acme, ID: "link_1", IssuedAt: noon.Unix(), ExpiresAt: noon.Unix() + 60}
 	claims.URL = "https://news.example/?" + strings.Repeat("a=1&", 506)
@@ -344,8 +344,8 @@ func TestSignLinkOfTheLongestURL(t *testing.T) {
 	}
 }
 
-// No error shows what was in a token: tokens are secrets, and errors are logged.
-func TestErrorsShowNothingOfAToken(t *testing.T) {
+// Errors contain no part of a token: tokens are secrets, and errors are logged.
+func TestErrorsContainNoToken(t *testing.T) {
 	for _, claim := range []string{"iss", "jti", "url", "sku", "sub", "exp", "maxUses", "meta"} {
 		for _, value := range []string{`"SECRET\u0000"`, `["SECRET"]`, `"` + strings.Repeat("SECRET", 400) + `"`} {
 			if _, err := verifyAcme(forgeLink(linkPayload().with(claim, value))); err == nil || strings.Contains(err.Error(), "SECRET") {

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -96,10 +97,8 @@ func (ri *ReaderIssuer) read(o object, now int64) (ReaderClaims, error) {
 	if c.UserID, err = o.text(names.UserID, 255); err != nil {
 		return ReaderClaims{}, err
 	}
-	if c.PublisherUserID, err = o.optionalText(names.PublisherUserID, 255); err != nil {
-		return ReaderClaims{}, err
-	}
-	if c.Email, err = o.optionalText(names.Email, 254); err != nil {
+	err = o.readTextFields(textField{names.PublisherUserID, 255, &c.PublisherUserID}, textField{names.Email, 254, &c.Email})
+	if err != nil {
 		return ReaderClaims{}, err
 	}
 	if c.EmailVerified, err = o.boolean(names.EmailVerified); err != nil {
@@ -109,4 +108,41 @@ func (ri *ReaderIssuer) read(o object, now int64) (ReaderClaims, error) {
 		return ReaderClaims{}, &claimError{names.Email, "is not an email address"}
 	}
 	return c, nil
+}
+
+// checkIdentity checks the issuer, audience and times of a token that
+// identifies a reader or an API client.
+func (o object) checkIdentity(issuer, audience string, now int64) (times, error) {
+	got, err := o.text("iss", maxIssuer)
+	switch {
+	case err != nil:
+		return times{}, err
+	case got != issuer:
+		return times{}, ErrIssuer
+	case !o.hasAudience(audience):
+		return times{}, ErrAudience
+	}
+	t, err := o.times()
+	if err != nil {
+		return times{}, err
+	}
+	return t, t.check(now)
+}
+
+// maxAudiences is the maximum number of audiences of a token.
+const maxAudiences = 16
+
+// hasAudience reports whether `aud`, a string or an array of strings (RFC 7519,
+// section 4.1.3), names the audience.
+func (o object) hasAudience(audience string) bool {
+	value := o.find("aud")
+	if len(value) == 0 || audience == "" {
+		return false
+	}
+	if value[0] == '"' {
+		text, ok := unquote(value)
+		return ok && text == audience
+	}
+	audiences, ok := readTexts(value, maxAudiences)
+	return ok && slices.Contains(audiences, audience)
 }

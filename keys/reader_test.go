@@ -21,7 +21,7 @@ func verifyReader(raw string) (ReaderClaims, error) {
 	return issuer.Verify(raw, acmeSet, noon)
 }
 
-// idp is somebody else who tells us who a reader is, by names of its own.
+// idp is another issuer, with its own claim names.
 var idp = ReaderIssuer{
 	Issuer: "https://id.example", Audience: "news",
 	Claims: ClaimNames{UserID: "uid", Email: "https://id.example/mail", EmailVerified: "mail_ok", PublisherUserID: "customer"},
@@ -56,7 +56,7 @@ func TestReaderRoundTrip(t *testing.T) {
 func TestSignReaderRefuses(t *testing.T) {
 	good := ReaderClaims{UserID: "user_1", ExpiresAt: noon.Unix() + 60}
 	for name, change := range map[string]func(*ReaderClaims){
-		"nobody":                  func(c *ReaderClaims) { c.UserID = "" },
+		"no user id":              func(c *ReaderClaims) { c.UserID = "" },
 		"a long user id":          func(c *ReaderClaims) { c.UserID = strings.Repeat("x", 256) },
 		"a user id of two lines":  func(c *ReaderClaims) { c.UserID = "a\nb" },
 		"a user id not in UTF-8":  func(c *ReaderClaims) { c.UserID = "\xff" },
@@ -77,9 +77,9 @@ func TestSignReaderRefuses(t *testing.T) {
 	wantError(t, err, ErrClaims)
 }
 
-// A link is sent to strangers: it must never log them in. And a reader's token
-// lies in a cookie: it must open no page by itself.
-func TestTokensOfOneKindAreNotTheOther(t *testing.T) {
+// A link must never identify its visitor, and a reader token must not act as a
+// link.
+func TestLinksAndReaderTokensAreDistinct(t *testing.T) {
 	both := linkPayload().with("aud", `"news"`).with("sub", `"user_1"`).String()
 	link, reader := forge(acmeKey, linkHeader(acmeKey), both), forge(acmeKey, readerHeader(acmeKey), both)
 
@@ -92,8 +92,8 @@ func TestTokensOfOneKindAreNotTheOther(t *testing.T) {
 	_, err = verifyReader(link)
 	wantError(t, err, ErrType)
 
-	// Nor where our own keys stand in somebody else's key set, however the type
-	// is written.
+	// Also if another issuer's key set contains our keys, with any spelling of the
+	// type.
 	foreign := ReaderIssuer{Issuer: acme, Audience: "news", Claims: DefaultClaimNames}
 	for typ, want := range map[string]error{
 		"gatefold-link+jwt":               ErrType,
@@ -121,12 +121,12 @@ func TestReaderHeaders(t *testing.T) {
 		header string
 		want   error
 	}{
-		{"by a stranger who names our key", stranger, readerHeader(acmeKey), ErrSignature},
-		{"by a stranger who names his own", stranger, readerHeader(stranger), ErrUnknownKey},
+		{"an untrusted key with our kid", stranger, readerHeader(acmeKey), ErrSignature},
+		{"an untrusted key with its own kid", stranger, readerHeader(stranger), ErrUnknownKey},
 		{"no kid", acmeKey, `{"alg":"ES256","typ":"gatefold-reader+jwt"}`, ErrUnknownKey},
 		{"alg none", acmeKey, `{"alg":"none","typ":"gatefold-reader+jwt","kid":"` + acmeKey.ID() + `"}`, ErrAlgorithm},
 		{"any JWT", acmeKey, `{"alg":"ES256","typ":"JWT","kid":"` + acmeKey.ID() + `"}`, ErrType},
-		{"our type by its long name", acmeKey, `{"alg":"ES256","typ":"application/gatefold-reader+jwt","kid":"` + acmeKey.ID() + `"}`, ErrType},
+		{"our type with the prefix application/", acmeKey, `{"alg":"ES256","typ":"application/gatefold-reader+jwt","kid":"` + acmeKey.ID() + `"}`, ErrType},
 	} {
 		_, err := verifyReader(forge(c.key, c.header, readerPayload().String()))
 		if !errors.Is(err, c.want) {
@@ -156,22 +156,22 @@ func TestReaderClaims(t *testing.T) {
 		{"a list without our site", "aud", `["blog","shop"]`, ErrAudience},
 		{"an empty list", "aud", `[]`, ErrAudience},
 		{"a list in a list", "aud", `[["news"]]`, ErrAudience},
-		{"a list that is not all text", "aud", `["news",1]`, ErrAudience},
-		{"a list with null before ours", "aud", `[null,"news"]`, ErrAudience},
+		{"an array with a number", "aud", `["news",1]`, ErrAudience},
+		{"an array with null", "aud", `[null,"news"]`, ErrAudience},
 		{"an object", "aud", `{"news":true}`, ErrAudience},
 		{"all audiences, by null", "aud", `null`, ErrAudience},
 		{"all audiences, by true", "aud", `true`, ErrAudience},
-		{"as many audiences as may be", "aud", audiences(maxAudiences), nil},
-		{"more audiences", "aud", audiences(maxAudiences + 1), ErrAudience},
+		{"the maximum number of audiences", "aud", audiences(maxAudiences), nil},
+		{"too many audiences", "aud", audiences(maxAudiences + 1), ErrAudience},
 
-		{"nobody", "sub", ``, ErrClaims},
+		{"no user id", "sub", ``, ErrClaims},
 		{"an empty user id", "sub", `""`, ErrClaims},
 		{"a user id that is a number", "sub", `1`, ErrClaims},
 		{"the longest user id", "sub", text(255), nil},
 		{"a longer user id", "sub", text(256), ErrClaims},
 		{"a user id with a NUL", "sub", `"user_1\u0000"`, ErrClaims},
 		{"a user id with a line feed", "sub", `"user_1\nX-Admin: 1"`, ErrClaims},
-		{"a user id in other letters", "Sub", `"user_2"`, ErrMalformed},
+		{"a user id in another case", "Sub", `"user_2"`, ErrMalformed},
 
 		{"no expiry", "exp", ``, ErrClaims},
 		{"expired at this second", "exp", unix(0), ErrExpired},
@@ -187,11 +187,11 @@ func TestReaderClaims(t *testing.T) {
 		{"an address of two hosts (CVE-2026-40574)", "email", `"a@evil@example.com"`, ErrClaims},
 		{"an address without host", "email", `"example.com"`, ErrClaims},
 		{"a longer address", "email", `"` + strings.Repeat("x", 243) + `@example.com"`, ErrClaims},
-		{"an address in other letters", "Email", `"a@example.com"`, ErrMalformed},
+		{"an address in another case", "Email", `"a@example.com"`, ErrMalformed},
 		{"verified as text", "email_verified", `"true"`, ErrClaims},
 		{"verified as a number", "email_verified", `1`, ErrClaims},
 		{"verified null", "email_verified", `null`, ErrClaims},
-		{"verified in other letters", "EMAIL_VERIFIED", `true`, ErrMalformed},
+		{"verified in another case", "EMAIL_VERIFIED", `true`, ErrMalformed},
 		{"a publisher's id that is a number", "publisher_user_id", `7`, ErrClaims},
 		{"the publisher's id with a long s", "publi\u017fher_user_id", `"7"`, ErrMalformed},
 	} {
@@ -202,7 +202,7 @@ func TestReaderClaims(t *testing.T) {
 	}
 }
 
-// An address that nobody verified is anybody's: it comes along, marked as such.
+// An address is marked as verified only by the value true.
 func TestReaderEmailIsVerifiedOnlyIfTheIssuerSaysSo(t *testing.T) {
 	for value, want := range map[string]bool{``: false, `false`: false, `true`: true} {
 		payload := readerPayload().with("email", `"a@example.com"`).with("email_verified", value)
@@ -215,8 +215,8 @@ func TestReaderEmailIsVerifiedOnlyIfTheIssuerSaysSo(t *testing.T) {
 
 func TestReaderClaimsOfAnotherIssuer(t *testing.T) {
 	full := idpPayload().with("https://id.example/mail", `"a@example.com"`).with("mail_ok", `true`).with("customer", `"c-7"`).
-		// These have a meaning only in our own tokens.
-		with("sub", `"somebody"`).with("email", `"b@example.com"`).with("publisher_user_id", `"c-8"`)
+		// Our own claim names have no meaning here.
+		with("sub", `"another"`).with("email", `"b@example.com"`).with("publisher_user_id", `"c-8"`)
 	got, err := verifyIDP(full)
 	want := ReaderClaims{
 		UserID: "u1", PublisherUserID: "c-7", Email: "a@example.com", EmailVerified: true, ExpiresAt: noon.Unix() + 3600,
@@ -229,8 +229,8 @@ func TestReaderClaimsOfAnotherIssuer(t *testing.T) {
 		want               error
 	}{
 		{"no user, though there is a sub", "uid", ``, ErrClaims},
-		{"the user in other letters", "UID", `"u2"`, ErrMalformed},
-		{"the address in other letters", "https://id.example/Mail", `"c@example.com"`, ErrMalformed},
+		{"the user in another case", "UID", `"u2"`, ErrMalformed},
+		{"a case variant of the email claim", "https://id.example/Mail", `"c@example.com"`, ErrMalformed},
 		{"another issuer", "iss", `"https://evil.example"`, ErrIssuer},
 		{"the issuer and a slash", "iss", `"https://id.example/"`, ErrIssuer},
 		{"another audience", "aud", `"blog"`, ErrAudience},
@@ -243,7 +243,7 @@ func TestReaderClaimsOfAnotherIssuer(t *testing.T) {
 	}
 }
 
-// A claim that is mapped to no name is told by no member, not by one without name.
+// A claim without a mapped name is empty; a member with an empty name is not read.
 func TestReaderClaimsWithoutName(t *testing.T) {
 	issuer := ReaderIssuer{Issuer: "https://id.example", Audience: "news", Claims: ClaimNames{UserID: "sub"}}
 	header := fmt.Sprintf(`{"alg":"ES256","kid":%q}`, acmeKey.ID())
@@ -256,7 +256,7 @@ func TestReaderClaimsWithoutName(t *testing.T) {
 	wantError(t, err, ErrMalformed)
 }
 
-// An issuer without audience is a mistake of ours, and takes nobody's token.
+// An issuer configured without audience accepts no token.
 func TestReaderIssuerWithoutAudience(t *testing.T) {
 	issuer := OwnReaderIssuer("acme", "")
 	for _, audience := range []string{``, `""`, `[""]`, `"news"`} {

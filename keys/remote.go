@@ -69,7 +69,7 @@ func (r *Remote) KeySet(ctx context.Context) (KeySet, error) {
 		r.restore(ctx)
 		state = r.state.Load()
 	}
-	if state.loaded && r.sets.now().Before(r.usableUntil(state)) {
+	if state.loaded && r.sets.options.Now().Before(r.usableUntil(state)) {
 		return state.set, nil
 	}
 	if state.err != nil {
@@ -110,7 +110,7 @@ func (r *Remote) await(ctx context.Context) bool {
 	r.mu.Lock()
 	f := r.flight
 	if f == nil {
-		now := r.sets.now()
+		now := r.sets.options.Now()
 		if r.askedAt.IsZero() || now.Sub(r.askedAt) >= r.sets.settings.Load().Cooldown {
 			if f = r.start(); f != nil {
 				r.askedAt = now
@@ -169,7 +169,7 @@ func (r *Remote) refreshIfDue(now time.Time) {
 // restore reads the set of the SetStore, once. After an error of the store it is
 // read again; fetches do not wait for it.
 func (r *Remote) restore(ctx context.Context) {
-	if r.sets.store == nil || r.state.Load().loaded {
+	if r.sets.options.Store == nil || r.state.Load().loaded {
 		return
 	}
 	r.mu.Lock()
@@ -177,7 +177,7 @@ func (r *Remote) restore(ctx context.Context) {
 	if r.restored {
 		return
 	}
-	stored, err := r.sets.store.LoadKeySet(ctx, r.location.storeName())
+	stored, err := r.sets.options.Store.LoadKeySet(ctx, r.location.storeName())
 	if err != nil {
 		return
 	}
@@ -222,7 +222,7 @@ func (r *Remote) fetch(f *flight) {
 	ctx, cancel := context.WithTimeout(r.sets.ctx, r.sets.settings.Load().timeout)
 	defer cancel()
 	state, result, err := r.get(ctx, r.state.Load())
-	now := r.sets.now()
+	now := r.sets.options.Now()
 	r.sets.fetches[result].Add(1)
 
 	r.mu.Lock()
@@ -245,10 +245,10 @@ func (r *Remote) fetch(f *flight) {
 	r.mu.Unlock()
 	close(f.done)
 
-	if err == nil && r.sets.store != nil {
+	if err == nil && r.sets.options.Store != nil {
 		saved := state.StoredSet
 		// After an error the set is fetched again at the next start.
-		_ = r.sets.store.SaveKeySet(r.sets.ctx, r.location.storeName(), &saved, r.usableUntil(state))
+		_ = r.sets.options.Store.SaveKeySet(r.sets.ctx, r.location.storeName(), &saved, r.usableUntil(state))
 	}
 }
 
@@ -281,7 +281,7 @@ func (r *Remote) get(ctx context.Context, before *remoteState) (*remoteState, Fe
 		return failed(err)
 	}
 	state := *before
-	state.err, state.FetchedAt = nil, r.sets.now()
+	state.err, state.FetchedAt = nil, r.sets.options.Now()
 	if doc.notModified {
 		if doc.maxAge >= 0 {
 			state.Fresh = freshness(doc.maxAge)
@@ -311,7 +311,7 @@ func freshness(maxAge time.Duration) time.Duration {
 
 // Status returns the state of the key set.
 func (r *Remote) Status() SetStatus {
-	state, now := r.state.Load(), r.sets.now()
+	state, now := r.state.Load(), r.sets.options.Now()
 	status := SetStatus{Source: r.location, TriedAt: state.triedAt, Err: state.err, KeyIDs: []string{}}
 	for _, dropped := range state.dropped {
 		status.Dropped = append(status.Dropped, dropped.Error())

@@ -18,11 +18,10 @@ import (
 	"github.com/gatefold/gatefold/keys/keystest"
 )
 
-// publisherHost is the name of the test's host: httptest's certificate is good
-// for it.
+// publisherHost is a name for which the certificate of keystest.KeyHost is valid.
 const publisherHost = "publisher.example.com"
 
-// patience is how long a fetch may take that must succeed, on a busy machine.
+// patience is the time limit of fetches that must succeed, on a busy machine.
 const patience = 30 * time.Second
 
 // jwksHost is a publisher's host with the key sets that fetch from it.
@@ -56,8 +55,8 @@ func (h *jwksHost) settings(s Settings) Settings {
 	return s
 }
 
-// newSets returns key sets for which publisherHost is this host. Nothing happens
-// in the background but what a test begins.
+// newSets returns a Sets for which publisherHost is this host. Only tests start
+// its background refresh.
 func (h *jwksHost) newSets(s Settings) *Sets {
 	h.t.Helper()
 	sets := NewSets(SetsOptions{
@@ -91,17 +90,17 @@ func jwksOf(keys ...*SigningKey) string {
 	return string(text)
 }
 
-var publisherSource = KeySetLocation{URL: "https://" + publisherHost + "/jwks.json"}
+var publisherLocation = KeySetLocation{URL: "https://" + publisherHost + "/jwks.json"}
 
-// watch watches the host's set, without any fetch.
+// watch watches the host's set without a fetch.
 func (h *jwksHost) watch() *Remote {
 	h.t.Helper()
-	return watch(h.t, h.sets, publisherSource)
+	return watch(h.t, h.sets, publisherLocation)
 }
 
-func watch(t *testing.T, sets *Sets, source KeySetLocation) *Remote {
+func watch(t *testing.T, sets *Sets, location KeySetLocation) *Remote {
 	t.Helper()
-	remote, err := sets.Watch(source)
+	remote, err := sets.Watch(location)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,18 +118,18 @@ func (h *jwksHost) fetched() *Remote {
 	return remote
 }
 
-// pass lets time pass, and what is then due be done.
-func (h *jwksHost) pass(d time.Duration) {
+// advance moves the clock and waits for the fetches that are due then.
+func (h *jwksHost) advance(d time.Duration) {
 	h.t.Helper()
 	h.clock.Advance(d)
 	h.sets.refreshDue()
 	for _, remote := range h.sets.watched() {
-		remote.landed()
+		remote.awaitFlight()
 	}
 }
 
-// landed waits for the fetch that is under way.
-func (r *Remote) landed() {
+// awaitFlight waits for the fetch in progress.
+func (r *Remote) awaitFlight() {
 	r.mu.Lock()
 	f := r.flight
 	r.mu.Unlock()
@@ -139,8 +138,8 @@ func (r *Remote) landed() {
 	}
 }
 
-// tries verifies a token that names a key, as far as the key.
-func tries(t *testing.T, remote *Remote, kid string) error {
+// findKey calls Try with a function that only looks up a key.
+func findKey(t *testing.T, remote *Remote, kid string) error {
 	t.Helper()
 	return remote.Try(t.Context(), func(set KeySet) error {
 		_, err := set.find(Header{Algorithm: algES256, KeyID: kid})
@@ -150,12 +149,12 @@ func tries(t *testing.T, remote *Remote, kid string) error {
 
 func wantTry(t *testing.T, remote *Remote, kid string, want error) {
 	t.Helper()
-	if err := tries(t, remote, kid); !errors.Is(err, want) {
+	if err := findKey(t, remote, kid); !errors.Is(err, want) {
 		t.Fatalf("a token of key %q: %v, want %v", kid, err, want)
 	}
 }
 
-// memorySets keeps sets in memory.
+// memorySets is a SetStore in memory.
 type memorySets struct {
 	mu   sync.Mutex
 	sets map[string]StoredSet
@@ -179,9 +178,9 @@ func (m *memorySets) SaveKeySet(_ context.Context, name string, set *StoredSet, 
 	return m.down
 }
 
-// The set is fetched again ahead of its end, in the background, and asked for
-// only if it changed.
-func TestSetsAreRefreshedAheadOfTheirEnd(t *testing.T) {
+// A set is fetched again in the background before it becomes stale, with a
+// conditional request.
+func TestSetsAreRefreshedBeforeTheyAreStale(t *testing.T) {
 	key, next := mustGenerate(), mustGenerate()
 	h := newJWKSHost(t, key)
 	var conditional atomic.Int64
@@ -196,35 +195,35 @@ func TestSetsAreRefreshedAheadOfTheirEnd(t *testing.T) {
 		_, _ = io.WriteString(w, jwksOf(key))
 	})
 	remote := h.watch()
-	h.pass(0)
+	h.advance(0)
 	wantTry(t, remote, key.ID(), nil)
 	first := remote.Generation()
-	h.pass(5 * time.Minute)
+	h.advance(5 * time.Minute)
 	if got := h.Count(); got != 1 {
 		t.Fatalf("a set that is fresh for five more minutes was fetched %d times", got)
 	}
-	h.pass(4 * time.Minute) // a minute before its end
+	h.advance(4 * time.Minute) // one minute before it is stale
 	if h.Count() != 2 || conditional.Load() != 1 {
-		t.Fatalf("ahead of the end there were %d fetches, %d of them conditional", h.Count(), conditional.Load())
+		t.Fatalf("there were %d fetches, %d of them conditional", h.Count(), conditional.Load())
 	}
 	if remote.Generation() != first {
-		t.Error("a set that did not change has another generation")
+		t.Error("an unchanged set has a new generation")
 	}
 	if status := remote.Status(); status.Age != 0 || status.Stale || !status.OK || status.Active != 1 {
 		t.Errorf("after 304 the status is %+v", status)
 	}
 	h.serve(next)
-	h.pass(9 * time.Minute)
+	h.advance(9 * time.Minute)
 	wantTry(t, remote, next.ID(), nil)
 	wantTry(t, remote, key.ID(), ErrUnknownKey)
 	if remote.Generation() == first {
-		t.Error("other keys have the same generation")
+		t.Error("changed keys have the same generation")
 	}
 }
 
-// A key that is retired or no longer in the set stops to verify at the next
-// refresh; a bad key is left out and told of.
-func TestRetiredAndBadKeys(t *testing.T) {
+// A key that is retired or removed stops verifying at the next refresh. An
+// unusable key is dropped and reported.
+func TestRetiredAndUnusableKeys(t *testing.T) {
 	good, retired := mustGenerate(), mustGenerate()
 	h := newJWKSHost(t, good, retired)
 	remote := h.fetched()
@@ -232,23 +231,23 @@ func TestRetiredAndBadKeys(t *testing.T) {
 	text := jwksOf(good, retired)
 	at := strings.Index(text, `"kid":"`+retired.ID())
 	h.Handle(serveText(text[:at] + `"status":"retired",` + text[at:]))
-	h.pass(time.Hour)
+	h.advance(time.Hour)
 	wantTry(t, remote, good.ID(), nil)
 	wantTry(t, remote, retired.ID(), ErrUnknownKey)
 
 	h.Handle(serveText(strings.Replace(jwksOf(good), `"keys":[`, `"keys":[{"kty":"EC","crv":"P-256","kid":"off","x":"AAAA","y":"AAAA"},{"kty":"oct","kid":"k","k":"AAAA"},`, 1)))
-	h.pass(time.Hour)
+	h.advance(time.Hour)
 	wantTry(t, remote, good.ID(), nil)
 	if status := remote.Status(); len(status.Dropped) != 2 || !slices.Equal(status.KeyIDs, []string{good.ID()}) {
 		t.Errorf("the status is %+v", status)
 	}
 	h.serve()
-	h.pass(time.Hour)
+	h.advance(time.Hour)
 	wantTry(t, remote, good.ID(), ErrUnknownKey)
 }
 
-// Somebody sends a hundred thousand tokens, each of which names another key. The
-// publisher's host notices one request in a cool-down; readers notice nothing.
+// Tokens with a hundred thousand random key ids cause one fetch per cooldown, and
+// do not affect valid tokens.
 func TestRandomKidsCauseFewFetches(t *testing.T) {
 	key := mustGenerate()
 	h := newJWKSHost(t, key)
@@ -264,7 +263,7 @@ func TestRandomKidsCauseFewFetches(t *testing.T) {
 				before := h.Count()
 				wantTry(t, remote, key.ID(), nil)
 				if h.Count() != before {
-					t.Fatal("a good token caused a fetch")
+					t.Fatal("a valid token caused a fetch")
 				}
 			}
 		}
@@ -273,12 +272,11 @@ func TestRandomKidsCauseFewFetches(t *testing.T) {
 		}
 	}
 	if stats := h.sets.Stats(); stats.UnknownRefused < 199_000 || stats.UnknownAsked == 0 {
-		t.Errorf("counted were %+v", stats)
+		t.Errorf("the counters are %+v", stats)
 	}
 }
 
-// Many requests with a new key at once cause one fetch, and all of them are let
-// in by it.
+// Concurrent requests with a new key share one fetch, and all of them verify.
 func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 	old, next := mustGenerate(), mustGenerate()
 	h := newJWKSHost(t, old)
@@ -291,12 +289,12 @@ func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 	const requests = 100
 	results := make(chan error, requests)
 	for range requests {
-		go func() { results <- tries(t, remote, next.ID()) }()
+		go func() { results <- findKey(t, remote, next.ID()) }()
 	}
 	for h.sets.Stats().UnknownAsked < requests {
 		time.Sleep(time.Millisecond)
 	}
-	wantTry(t, remote, old.ID(), nil) // meanwhile, from memory
+	wantTry(t, remote, old.ID(), nil) // from memory, without waiting
 	close(let)
 	for range requests {
 		if err := <-results; err != nil {
@@ -308,15 +306,15 @@ func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 	}
 }
 
-// While the host is down its keys count for a bounded time; then the answer is
-// unknown, and no longer no.
+// While the host is down its keys are usable for a bounded time. Then the result
+// is ErrKeysUnavailable instead of ErrUnknownKey.
 func TestStaleIfErrorIsBounded(t *testing.T) {
 	key := mustGenerate()
 	h := newJWKSHost(t, key)
 	h.sets.Configure(h.settings(Settings{StaleIfError: 2 * time.Hour}))
 	remote := h.fetched()
 	h.Fail(http.StatusBadGateway)
-	h.pass(3*time.Hour - time.Second) // an hour fresh, two hours stale
+	h.advance(3*time.Hour - time.Second) // an hour fresh, two hours stale
 	wantTry(t, remote, key.ID(), nil)
 	if status := remote.Status(); !status.Stale || !status.OK || status.Err == nil {
 		t.Errorf("stale: %+v", status)
@@ -324,23 +322,22 @@ func TestStaleIfErrorIsBounded(t *testing.T) {
 	if until := remote.UsableUntil(); !until.Equal(h.clock.Now().Add(time.Second)) {
 		t.Errorf("usable until %v", until)
 	}
-	h.pass(time.Second)
+	h.advance(time.Second)
 	wantTry(t, remote, key.ID(), ErrKeysUnavailable)
 	if status := remote.Status(); status.OK || status.Active != 0 || len(status.KeyIDs) != 0 {
-		t.Errorf("over: %+v", status)
+		t.Errorf("after stale_if_error: %+v", status)
 	}
 	h.serve(key)
-	h.pass(10 * time.Minute)
+	h.advance(10 * time.Minute)
 	wantTry(t, remote, key.ID(), nil)
 }
 
-// The process is restarted while the publisher's host is down: what was fetched
-// before still counts, and nobody waits.
+// After a restart while the host is down, the saved keys are used without waiting.
 func TestRestartWhileTheHostIsDown(t *testing.T) {
 	key := mustGenerate()
 	h := newJWKSHost(t, key)
 	h.fetched()
-	h.sets.Close() // what is saved is saved
+	h.sets.Close() // waits for the save
 	h.Fail(http.StatusBadGateway)
 	h.clock.Advance(90 * time.Minute)
 
@@ -348,22 +345,22 @@ func TestRestartWhileTheHostIsDown(t *testing.T) {
 	remote := h.watch()
 	wantTry(t, remote, key.ID(), nil)
 	if h.Count() != 0 {
-		t.Error("the request made a fetch")
+		t.Error("the request caused a fetch")
 	}
-	h.pass(0)
+	h.advance(0)
 	wantTry(t, remote, key.ID(), nil)
 	if status := remote.Status(); !status.Stale || status.Age != 90*time.Minute || status.Err == nil {
 		t.Errorf("after the restart: %+v", status)
 	}
-	// A source that may reach more does not take what another one saved.
-	trusted := watch(t, h.sets, KeySetLocation{URL: publisherSource.URL, Trusted: true})
+	// A trusted location does not use what another one saved.
+	trusted := watch(t, h.sets, KeySetLocation{URL: publisherLocation.URL, Trusted: true})
 	wantTry(t, trusted, key.ID(), ErrKeysUnavailable)
-	h.pass(25 * time.Hour)
+	h.advance(25 * time.Hour)
 	wantTry(t, remote, key.ID(), ErrKeysUnavailable)
 }
 
-// The host is down at start, and there is nothing from before: requests wait for
-// one fetch, then not again.
+// While the host is down at start and no set is saved, requests cause one fetch
+// per cooldown.
 func TestDownAtStart(t *testing.T) {
 	key := mustGenerate()
 	h := newJWKSHost(t, key)
@@ -375,24 +372,24 @@ func TestDownAtStart(t *testing.T) {
 	if got := h.Count(); got != 1 {
 		t.Errorf("100 requests caused %d fetches", got)
 	}
-	h.store.down = errors.New("the disk is gone") // which keeps nothing from being fetched
+	h.store.down = errors.New("the disk is gone") // must not prevent the fetch
 	h.serve(key)
 	h.clock.Advance(DefaultCooldown)
 	wantTry(t, remote, key.ID(), nil)
 }
 
-// Who watches the same source shares it; what nobody watches is not fetched.
+// Watchers of a location share its set. A released set is not fetched any more.
 func TestWatchersShare(t *testing.T) {
 	h := newJWKSHost(t, mustGenerate())
 	first, second := h.watch(), h.watch()
 	if first != second {
-		t.Error("two sets for one source")
+		t.Error("two sets for one location")
 	}
 	first.Release()
-	h.pass(0)
+	h.advance(0)
 	second.Release()
-	h.pass(24 * time.Hour)
+	h.advance(24 * time.Hour)
 	if h.Count() != 1 || len(h.sets.Statuses()) != 0 {
-		t.Errorf("%d fetches, watched are %v", h.Count(), h.sets.Statuses())
+		t.Errorf("%d fetches, watched sets: %v", h.Count(), h.sets.Statuses())
 	}
 }

@@ -85,15 +85,8 @@ func readHeader(data []byte) (Header, bool) {
 		}
 	}
 	var header Header
-	for _, field := range []struct {
-		name string
-		to   *string
-	}{{"alg", &header.Algorithm}, {"typ", &header.Type}, {"kid", &header.KeyID}} {
-		value, err := members.optionalText(field.name, 255)
-		if err != nil {
-			return Header{}, false
-		}
-		*field.to = value
-	}
-	return header, header.Algorithm != ""
+	err := members.readTextFields(
+		textField{"alg", 255, &header.Algorithm}, textField{"typ", 255, &header.Type}, textField{"kid", 255, &header.KeyID},
+	)
+	return header, err == nil && header.Algorithm != ""
 }

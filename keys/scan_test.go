@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// token makes a token of three segments. Scan looks at no signature, so
-// any will do.
+// token returns a token with an arbitrary signature, which Scan does not verify.
 func token(header, payload string) string {
 	return encode(header) + "." + encode(payload) + "." + encode("signature")
 }
@@ -29,7 +28,7 @@ func TestScan(t *testing.T) {
 	}
 }
 
-func TestScanIssuerIsEmptyWhereItIsNoText(t *testing.T) {
+func TestIssuerIsEmptyUnlessAString(t *testing.T) {
 	for _, payload := range []string{`{}`, `{"iss":1}`, `{"iss":null}`, `{"iss":""}`, `{"iss":["me"]}`, `{"iss":"a\u0000b"}`} {
 		scanned, err := Scan(token(es256, payload))
 		if err != nil {
@@ -42,15 +41,15 @@ func TestScanIssuerIsEmptyWhereItIsNoText(t *testing.T) {
 }
 
 func TestScanBoundsTheSize(t *testing.T) {
-	// The payload is filled until the token has the size.
+	// The payload is padded until the token has the size.
 	sized := func(size int) string {
 		rest := token(es256, `{}`)
 		fill := size - len(rest) + len(encode(`{}`))
-		// Four digits are three bytes; two are one, three are two.
+		// Four digits encode three bytes, three two, and two one.
 		payload := `{"a":"` + strings.Repeat("x", fill/4*3+fill%4*3/4-len(`{"a":""}`)) + `"}`
 		raw := token(es256, payload)
 		if len(raw) != size {
-			t.Fatalf("the test made %d bytes, not %d", len(raw), size)
+			t.Fatalf("the token has %d bytes, want %d", len(raw), size)
 		}
 		return raw
 	}
@@ -60,11 +59,11 @@ func TestScanBoundsTheSize(t *testing.T) {
 	wantError(t, err, ErrMalformed)
 }
 
-// A token has one spelling. Whoever finds a second one for it could use it twice
-// wherever tokens are told apart by their text.
+// A token has one accepted encoding. With a second one it could be used twice
+// where tokens are compared as text.
 func TestScanRefusesOtherSpellingsOfATokenThatVerifies(t *testing.T) {
-	// A payload and a header of every length modulo three, so that each segment
-	// has spare bits in some of them.
+	// Payloads and headers of every length modulo three, so that each segment has
+	// unused bits in some of them.
 	for pad := range 3 {
 		key := acmeKey
 		header := linkHeader(key)
@@ -86,7 +85,7 @@ func TestScanRefusesOtherSpellingsOfATokenThatVerifies(t *testing.T) {
 	}
 }
 
-// otherSpellings lists texts that lax decoders read as the segment.
+// otherSpellings returns texts that lenient decoders decode to the same bytes.
 func otherSpellings(t *testing.T, segment string) []string {
 	t.Helper()
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -108,8 +107,8 @@ func otherSpellings(t *testing.T, segment string) []string {
 	return spellings
 }
 
-// Signatures of every length have one spelling, those of RSA too, whose lengths
-// modulo three are others than ES256's.
+// Signatures of every length have one encoding. RSA signatures have other lengths
+// modulo three than ES256.
 func TestScanRefusesOtherSpellingsOfAnySignature(t *testing.T) {
 	input := encode(es256) + "." + encode(`{}`) + "."
 	for signature, want := range map[string]error{
@@ -124,7 +123,7 @@ func TestScanRefusesOtherSpellingsOfAnySignature(t *testing.T) {
 	}
 }
 
-func TestScanRefusesWhatIsNoCompactJWS(t *testing.T) {
+func TestScanRefusesOtherForms(t *testing.T) {
 	good := token(es256, `{}`)
 	h, p, s := encode(es256), encode(`{}`), encode("signature")
 	for name, raw := range map[string]string{
@@ -163,30 +162,30 @@ func TestScanRefusesHeaders(t *testing.T) {
 		"a string":                        `"ES256"`,
 		"null":                            `null`,
 		"no JSON":                         `{alg:ES256}`,
-		"more behind the object":          es256 + es256,
+		"text after the object":           es256 + es256,
 		"no alg":                          `{"typ":"JWT"}`,
 		"an empty alg":                    `{"alg":""}`,
-		"an alg that is no text":          `{"alg":["ES256"]}`,
+		"an alg that is not a string":     `{"alg":["ES256"]}`,
 		"alg null":                        `{"alg":null}`,
 		"alg twice":                       `{"alg":"ES256","alg":"none"}`,
 		"alg twice, once escaped":         `{"alg":"ES256","\u0061lg":"none"}`,
 		"alg in capitals as well":         `{"alg":"ES256","ALG":"none"}`,
 		"alg in capitals only":            `{"Alg":"ES256"}`,
 		"kid with a Kelvin sign":          `{"alg":"ES256","` + "\u212a" + `id":"x"}`,
-		"crit, an extension to heed":      `{"alg":"ES256","crit":["exp"],"exp":1}`,
+		"crit, a critical extension":      `{"alg":"ES256","crit":["exp"],"exp":1}`,
 		"crit, empty":                     `{"alg":"ES256","crit":[]}`,
 		"b64, an unencoded payload":       `{"alg":"ES256","b64":false,"crit":["b64"]}`,
 		"zip, a compressed payload":       `{"alg":"ES256","zip":"DEF"}`,
 		"enc, an encrypted payload":       `{"alg":"ES256","enc":"A256GCM"}`,
 		"p2c, a costly key":               `{"alg":"ES256","p2c":2147483647}`,
-		"a member that nobody knows":      `{"alg":"ES256","x":1}`,
+		"an unknown member":               `{"alg":"ES256","x":1}`,
 		"a member without a name":         `{"alg":"ES256","":1}`,
-		"a kid that is no text":           `{"alg":"ES256","kid":1}`,
+		"a kid that is not a string":      `{"alg":"ES256","kid":1}`,
 		"a kid of 256 bytes":              `{"alg":"ES256","kid":"` + strings.Repeat("k", 256) + `"}`,
 		"a kid with a line feed":          `{"alg":"ES256","kid":"a\nb"}`,
-		"a typ that is no text":           `{"alg":"ES256","typ":{}}`,
+		"a typ that is not a string":      `{"alg":"ES256","typ":{}}`,
 		"half a surrogate pair":           `{"alg":"ES256","kid":"\ud800"}`,
-		"bytes that are no UTF-8":         "{\"alg\":\"ES256\",\"kid\":\"\xff\"}",
+		"bytes that are not UTF-8":        "{\"alg\":\"ES256\",\"kid\":\"\xff\"}",
 		"an overlong encoding of a quote": "{\"alg\":\"ES256\",\"kid\":\"\xc0\xa2\"}",
 		"a byte order mark":               "\ufeff" + es256,
 	} {
@@ -222,9 +221,9 @@ func TestScanRefusesPayloads(t *testing.T) {
 		"a claim without a name":            `{"":1}`,
 		"a name of half a surrogate pair":   `{"a\udfff":1}`,
 		"too many members":                  "{" + strings.Join(many, ",") + "}",
-		"bytes that are no UTF-8":           "{\"a\":\"\xff\"}",
+		"bytes that are not UTF-8":          "{\"a\":\"\xff\"}",
 		"a surrogate written in UTF-8":      "{\"a\":\"\xed\xa0\x80\"}",
-		"nesting that does not end":         `{"a":` + strings.Repeat("[", 2900),
+		"unterminated nesting":              `{"a":` + strings.Repeat("[", 2900),
 		"a raw control character":           "{\"a\":\"\x00\"}",
 	} {
 		if _, err := Scan(token(es256, payload)); err == nil {
@@ -247,15 +246,15 @@ func TestScanReadsNestedJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	if scanned.Issuer() != "yes" {
-		t.Errorf("got issuer %q: a nested member was taken for a claim", scanned.Issuer())
+		t.Errorf("got issuer %q: a nested member was read as a claim", scanned.Issuer())
 	}
 	if c := string(scanned.claims.find("c")); c != "-1.5e3" {
 		t.Errorf("got %q", c)
 	}
 }
 
-// Half a surrogate pair is no character, and decoders put U+FFFD in its place. The
-// character itself is one like any other.
+// encoding/json decodes an unpaired surrogate to U+FFFD. Such text is refused;
+// U+FFFD itself is accepted.
 func TestScanReadsTheReplacementCharacter(t *testing.T) {
 	for text, want := range map[string]string{
 		`"` + "\ufffd" + `"`:         "\ufffd",
@@ -264,7 +263,7 @@ func TestScanReadsTheReplacementCharacter(t *testing.T) {
 		`"\ud83d` + "\ufffd" + `"`:   "",
 		`"\ud83d"`:                   "",
 		`"\ude00\ud83d"`:             "",
-		`"\ufffd"`:                   "", // what an encoder writes for bytes that are no UTF-8
+		`"\ufffd"`:                   "", // what encoding/json writes for invalid UTF-8
 		`"\ud83d\ud83d\ude00"`:       "",
 		`"` + "\u2028\ufffd" + `\""`: "\u2028\ufffd\"",
 	} {

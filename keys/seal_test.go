@@ -27,9 +27,9 @@ func TestSealRoundTrip(t *testing.T) {
 		for _, additional := range []string{"", "acme"} {
 			sealed := sealer.Seal([]byte(plaintext), []byte(additional))
 			if len(plaintext) > 8 && bytes.Contains(sealed, []byte(plaintext)) {
-				t.Error("the text can be read in what is sealed")
+				t.Error("the sealed value contains the plaintext")
 			}
-			// After a restart it is another sealer.
+			// Another Sealer with the same secret, as after a restart.
 			opened, err := mustSealer(t, secretA).Open(sealed, []byte(additional))
 			if err != nil || string(opened) != plaintext {
 				t.Errorf("got %q, %v, want %q", opened, err, plaintext)
@@ -38,8 +38,8 @@ func TestSealRoundTrip(t *testing.T) {
 	}
 }
 
-// A database that was sealed by an earlier version must open under this one.
-func TestSealOfThePast(t *testing.T) {
+// Values that an earlier version sealed must open.
+func TestSealOfEarlierVersion(t *testing.T) {
 	sealed, err := hex.DecodeString("c24f08aeb7f6add62c149835d281b2cbc6aef53220bdab624c7b5cc0ff917d117d9ce701ae994d7188")
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestSealDetectsEveryAlteredByte(t *testing.T) {
 			altered[i] ^= flip
 			opened, err := sealer.Open(altered, []byte("acme"))
 			if wantError(t, err, ErrSealed); opened != nil {
-				t.Fatalf("byte %d: altered text came out", i)
+				t.Fatalf("byte %d: altered text was returned", i)
 			}
 		}
 	}
@@ -73,8 +73,8 @@ func TestSealDetectsEveryAlteredByte(t *testing.T) {
 	wantError(t, err, ErrSealed)
 }
 
-// One vendor's sealed key, copied into another vendor's record, stays shut.
-func TestSealIsBoundToItsPlaceAndSecret(t *testing.T) {
+// A sealed key that is copied into another vendor's record does not open.
+func TestSealIsBoundToAdditionalDataAndSecret(t *testing.T) {
 	sealed := mustSealer(t, secretA).Seal([]byte("a private key"), []byte("acme"))
 	for _, additional := range [][]byte{nil, []byte("beta"), []byte("acm"), []byte("acme\x00"), []byte("ACME")} {
 		_, err := mustSealer(t, secretA).Open(sealed, additional)
@@ -86,13 +86,13 @@ func TestSealIsBoundToItsPlaceAndSecret(t *testing.T) {
 	}
 }
 
-func TestSealTakesANewNonceEachTime(t *testing.T) {
+func TestSealUsesNewNonces(t *testing.T) {
 	sealer := mustSealer(t, secretA)
 	seen := make(map[string]bool)
 	for range 1000 {
 		nonce := string(sealer.Seal([]byte("same"), nil)[:12])
 		if seen[nonce] {
-			t.Fatal("a nonce came twice")
+			t.Fatal("a nonce was used twice")
 		}
 		seen[nonce] = true
 	}
@@ -105,13 +105,13 @@ func TestSealerRefusesShortSecrets(t *testing.T) {
 		if err == nil {
 			t.Errorf("%d bytes were accepted", length)
 		} else if length > 0 && strings.Contains(err.Error(), secret) {
-			t.Error("the error shows the secret")
+			t.Error("the error contains the secret")
 		}
 	}
 }
 
-// The caller may wipe its secret: the sealer has its own.
-func TestSealerKeepsItsOwnSecret(t *testing.T) {
+// The caller may overwrite its secret: the Sealer has a copy.
+func TestSealerCopiesSecret(t *testing.T) {
 	secret := []byte(secretA)
 	sealer, err := NewSealer(secret)
 	if err != nil {
@@ -128,7 +128,7 @@ func TestSealerKeepsItsOwnSecret(t *testing.T) {
 	}
 }
 
-func TestDeriveGivesEachPurposeItsOwnKey(t *testing.T) {
+func TestDeriveSeparatesPurposes(t *testing.T) {
 	seen := make(map[[32]byte]string)
 	for _, secret := range []string{secretA, secretB} {
 		for _, purpose := range []string{"", purposeSeal, PurposeLinkCookie, PurposeLinkCookie + " ", "gatefold link cookie v2"} {
@@ -142,7 +142,7 @@ func TestDeriveGivesEachPurposeItsOwnKey(t *testing.T) {
 			seen[key] = purpose
 		}
 	}
-	// The cookies that readers hold must outlive an update.
+	// Link cookies must stay valid across releases.
 	key, err := mustSealer(t, secretA).Derive(PurposeLinkCookie)
 	if err != nil {
 		t.Fatal(err)

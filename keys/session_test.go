@@ -15,8 +15,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// The answers that the published implementation gives for the same input: its
-// keys are shorter than ours.
+// Results of the published implementation for the same input. Its keys are shorter
+// than ours may be.
 const (
 	knownKey    = "m55*tp*jxti7uylwa-"
 	knownToken  = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VybmFtZSI6InhpYSIsImV4cCI6NDEwMjQ0NDgwMH0.JXGv-UwrqTfCCOUpIfKLD82Rlry3s2qiSkiXuwYCMPw"
@@ -27,8 +27,8 @@ const (
 
 func TestSharedSessionsKnownAnswers(t *testing.T) {
 	key := SessionKey{knownKey}
-	// HMAC fills a short key up with zeros (RFC 2104, section 2), so this is the
-	// same key, at the length below which none is accepted.
+	// HMAC pads a short key with zeros (RFC 2104, section 2), so this is the same
+	// key with the minimum length.
 	filled := SessionKey{knownKey + strings.Repeat("\x00", minSessionKey-len(knownKey))}
 	if got, err := filled.sign([]byte(`{"username":"xia","exp":4102444800}`)); err != nil || got != knownToken {
 		t.Errorf("the token is %s, %v", got, err)
@@ -43,7 +43,7 @@ func TestSharedSessionsKnownAnswers(t *testing.T) {
 	}
 }
 
-// session is one in which everything is said.
+// fullSession returns a session with every field set.
 func fullSession() *Session {
 	ends := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 	return &Session{
@@ -57,7 +57,7 @@ const fullShared = `{"last_visited":"2026-01-01T00:00:00Z","username":"xia","ema
 	`"site":{"slug":"news","printable_name":"news"},"entitlements":[{"sku":"a&b","ends_at":null},{"sku":"premium","ends_at":"2027-01-01T00:00:00Z"}],` +
 	`"entitlements_truncated":true,"link":{"iss":"gatefold:acme","jti":"l1","publisherContentId":"hello","scopes":["read"],"meta":{"n":1}}}`
 
-// A cookie opens with its key and salt, and no two are alike.
+// A cookie decrypts with its key and salt. No two cookies are equal.
 func TestSessionCookie(t *testing.T) {
 	key := GenerateSessionKey()
 	seen := make(map[string]bool)
@@ -138,7 +138,7 @@ func TestAssertion(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, claims[name], want)
 		}
 	}
-	// A session is no credential: neither a reader's nor a link.
+	// A session is neither a reader token nor a link.
 	issuer := OwnReaderIssuer("acme", "news")
 	if _, err := issuer.Verify(token, ring.KeySet(), now); err == nil {
 		t.Error("a session identifies a reader")
@@ -148,28 +148,28 @@ func TestAssertion(t *testing.T) {
 	}
 	if foreign := (&ReaderIssuer{Issuer: "gatefold:acme", Audience: "news", Claims: DefaultClaimNames}); true {
 		if _, err := foreign.Verify(token, ring.KeySet(), now); err == nil {
-			t.Error("a session is somebody else's credential")
+			t.Error("a session is a reader token of another issuer")
 		}
 	}
-	// Whom a link lets in is nobody.
-	nobody, err := (&Session{Site: "news", Link: &SessionLink{ID: "l1"}}).AssertionJSON("acme", now)
-	if err != nil || strings.Contains(string(nobody), `"sub"`) || !strings.Contains(string(nobody), `"entitlements":[]`) {
-		t.Errorf("%s, %v", nobody, err)
+	// A reader whom a link allowed is anonymous.
+	anonymous, err := (&Session{Site: "news", Link: &SessionLink{ID: "l1"}}).AssertionJSON("acme", now)
+	if err != nil || strings.Contains(string(anonymous), `"sub"`) || !strings.Contains(string(anonymous), `"entitlements":[]`) {
+		t.Errorf("%s, %v", anonymous, err)
 	}
 }
 
-func TestSessionKeysAreStrongAndSilent(t *testing.T) {
+func TestSessionKeysAreRandomAndNotPrinted(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 100 {
 		key := GenerateSessionKey()
 		text := key.Reveal()
 		if len(text) < minSessionKey || seen[text] {
-			t.Fatalf("the key %q is short, or came twice", text)
+			t.Fatalf("the key %q is short or was generated twice", text)
 		}
 		seen[text] = true
 		encoded, err := json.Marshal(map[string]any{"key": key, "pointer": &key})
 		if printed := fmt.Sprintf("%v %+v %#v %s %q %x", key, &key, key, key, key, key) + string(encoded); err != nil || strings.Contains(printed, text) || strings.Contains(printed, hex.EncodeToString([]byte(text))) {
-			t.Fatalf("the key shows: %s, %v", printed, err)
+			t.Fatalf("the key is printed: %s, %v", printed, err)
 		}
 		if again, err := ParseSessionKey(text); err != nil || again != key {
 			t.Errorf("%v, %v", again, err)

@@ -39,13 +39,8 @@ import (
 // Only Try and Refresh wait for the network. An error that wraps
 // ErrKeysUnavailable means that whether a token is valid is unknown.
 type Sets struct {
-	now   func() time.Time
-	store SetStore
-
+	options  SetsOptions
 	settings atomic.Pointer[loadedSettings]
-	resolver *net.Resolver
-	hosts    map[string]string
-	timeout  time.Duration
 
 	mu      sync.Mutex
 	remotes map[KeySetLocation]*Remote
@@ -140,11 +135,7 @@ type loadedSettings struct {
 
 // NewSets returns an empty Sets and starts its background work. Close ends it.
 func NewSets(options SetsOptions) *Sets {
-	s := &Sets{
-		now: options.Now, store: options.Store, resolver: options.Resolver, hosts: options.Hosts,
-		timeout: cmp.Or(options.Timeout, FetchTimeout),
-		remotes: make(map[KeySetLocation]*Remote), fetches: make(map[FetchResult]*atomic.Uint64),
-	}
+	s := &Sets{options: options, remotes: make(map[KeySetLocation]*Remote), fetches: make(map[FetchResult]*atomic.Uint64)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, result := range FetchResults() {
 		s.fetches[result] = new(atomic.Uint64)
@@ -159,10 +150,10 @@ func NewSets(options SetsOptions) *Sets {
 func (s *Sets) Configure(settings Settings) {
 	settings.StaleIfError = cmp.Or(settings.StaleIfError, DefaultStaleIfError)
 	settings.Cooldown = cmp.Or(settings.Cooldown, DefaultCooldown)
-	settings.timeout = cmp.Or(settings.timeout, s.timeout)
+	settings.timeout = cmp.Or(settings.timeout, s.options.Timeout, FetchTimeout)
 	s.settings.Store(&loadedSettings{
 		Settings: settings,
-		fetcher:  newFetcher(s.resolver, s.hosts, settings.Addresses, settings.Roots),
+		fetcher:  newFetcher(s.options.Resolver, s.options.Hosts, settings.Addresses, settings.Roots),
 	})
 }
 
@@ -226,7 +217,7 @@ func (s *Sets) refreshDue() {
 		if s.inFlight.Load() >= maxInFlight {
 			return
 		}
-		remote.refreshIfDue(s.now())
+		remote.refreshIfDue(s.options.Now())
 	}
 }
 

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Wherever in a text a byte stands, in whatever eight, it counts as what it is.
-func TestEveryByteOfATokenIsLookedAt(t *testing.T) {
+// Every byte is classified correctly at every position.
+func TestBase64URLOrDotsChecksEveryByte(t *testing.T) {
 	for _, size := range []int{8, 9, 15, 16, 17, 22, 23, 24, 31, 32, 33, 63, 255, 256, 257, 263, 272, 273, 511, 512, 530} {
 		text := []byte(strings.Repeat("aZ09-_.", size)[:size])
 		if !isBase64URLOrDots(string(text)) {
@@ -25,8 +25,8 @@ func TestEveryByteOfATokenIsLookedAt(t *testing.T) {
 	}
 }
 
-// Every pair of neighbours: what one byte is must not depend on another.
-func TestBytesAreLookedAtEachByItself(t *testing.T) {
+// The class of a byte does not depend on its neighbour.
+func TestBase64URLOrDotsChecksBytesSeparately(t *testing.T) {
 	text := []byte(strings.Repeat("A", 16))
 	for one := range 256 {
 		for two := range 256 {
@@ -39,9 +39,9 @@ func TestBytesAreLookedAtEachByItself(t *testing.T) {
 	}
 }
 
-// What no token can be is refused before anything is decoded, and the shortest
-// token there can be is not.
-func TestWhatLooksLikeAToken(t *testing.T) {
+// Text that cannot be a token is refused without decoding. The shortest possible
+// token is not.
+func TestLooksLikeToken(t *testing.T) {
 	shortest := token(`{"alg":"a"}`, `{}`)
 	shortest = shortest[:strings.LastIndexByte(shortest, '.')] + ".AA"
 	if len(shortest) != minTokenSize {

@@ -13,16 +13,16 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// newsKey signs for the publisher of these tests.
+// newsKey is the key of the publisher of these tests.
 var newsKey = acmeKey
 
 const newsDomain = "news.example"
 
-// news is the publisher, by its pinned key.
+// news is the publisher with a pinned key.
 var news = NewPublisher(PublisherOptions{Domain: newsDomain, Pinned: NewKeySet(newsKey.Public())})
 
-// sharePayload is a share token's in the exact order in which publishers mint
-// it today.
+// sharePayload returns the payload of a share token, with its members in the order
+// in which publishers write them.
 func sharePayload(members string) string {
 	return fmt.Sprintf(`{"type":"dca-share","domain":"news.example","resourceId":"article-1",%s,"iat":%s,"exp":%s,"jti":"0f1e2d3c4b5a69788796a5b4c3d2e1f0"}`,
 		members, unix(0), unix(7*24*time.Hour))
@@ -55,8 +55,8 @@ func (p *Publisher) shareAt(t *testing.T, raw string, now time.Time) (Published,
 	return p.verifyShare(t.Context(), &token, now)
 }
 
-// strangersHeader brings along a key, and the address of more.
-func strangersHeader() string {
+// embeddedKeyHeader returns a header with an untrusted jwk and jku.
+func embeddedKeyHeader() string {
 	jwk, err := json.Marshal(jose.JSONWebKey{Key: stranger.private.Public()})
 	if err != nil {
 		panic(err)
@@ -64,8 +64,8 @@ func strangersHeader() string {
 	return fmt.Sprintf(`{"alg":"ES256","typ":"JWT","jwk":%s,"jku":"https://evil.example/keys"}`, jwk)
 }
 
-// Tokens as publishers mint them today.
-func TestShareTokensOfTheField(t *testing.T) {
+// Share tokens as publishers make them.
+func TestShareTokens(t *testing.T) {
 	for name, test := range map[string]struct {
 		header, members       string
 		contents, scopes, use string
@@ -75,7 +75,7 @@ func TestShareTokensOfTheField(t *testing.T) {
 		"scopes":               {plainHeader, `"contentNames":[],"scopes":["premium"]`, "[]", "[premium]", "0"},
 		"scopes, no names":     {plainHeader, `"scopes":["premium"]`, "[]", "[premium]", "0"},
 		"counted, with data":   {plainHeader, namesOnly + `,"maxUses":10,"data":{"campaign":"spring"}`, "[bodytext sidebar]", "[]", "10"},
-		"a key in the header":  {strangersHeader(), namesOnly, "[bodytext sidebar]", "[]", "0"},
+		"a key in the header":  {embeddedKeyHeader(), namesOnly, "[bodytext sidebar]", "[]", "0"},
 		"without typ":          {`{"alg":"ES256"}`, namesOnly, "[bodytext sidebar]", "[]", "0"},
 		"a type of its own":    {`{"alg":"ES256","typ":"dca-share+jwt"}`, namesOnly, "[bodytext sidebar]", "[]", "0"},
 		"a fraction of a time": {plainHeader, namesOnly + `,"nbf":1.5`, "[bodytext sidebar]", "[]", "0"},
@@ -98,8 +98,8 @@ func TestShareTokensOfTheField(t *testing.T) {
 	}
 }
 
-// Every check of the format's own verifier, in its order, and what it left open.
-func TestShareTokensThatAreRefused(t *testing.T) {
+// Every check of the format's reference verifier in its order, and ours.
+func TestRefusedShareTokens(t *testing.T) {
 	forgeNews := func(payload string) string { return forge(newsKey, plainHeader, payload) }
 	withHeader := func(header string) string { return forge(newsKey, header, sharePayload(namesOnly)) }
 	good := forgeNews(sharePayload(namesOnly))
@@ -115,35 +115,35 @@ func TestShareTokensThatAreRefused(t *testing.T) {
 		want error
 	}{
 		// 8: the shape, the algorithm, the signature.
-		"not three parts":                      {input, ErrMalformed},
-		"alg none":                             {withHeader(`{"alg":"none","typ":"JWT"}`), ErrAlgorithm},
-		"alg HS256":                            {withHeader(`{"alg":"HS256","typ":"JWT"}`), ErrAlgorithm},
-		"alg ES384":                            {withHeader(`{"alg":"ES384","typ":"JWT"}`), ErrAlgorithm},
-		"crit":                                 {withHeader(`{"alg":"ES256","typ":"JWT","crit":["exp"]}`), ErrMalformed},
-		"b64":                                  {withHeader(`{"alg":"ES256","typ":"JWT","b64":false}`), ErrMalformed},
-		"a stranger, who brings her key along": {forge(stranger, strangersHeader(), sharePayload(namesOnly)), ErrSignature},
-		"a stranger":                           {forge(stranger, plainHeader, sharePayload(namesOnly)), ErrSignature},
-		"DER":                                  {input + "." + encode(der), ErrSignature},
-		"63 bytes":                             {input + "." + encode(signature[:63]), ErrSignature},
-		"65 bytes":                             {input + "." + encode(append(signature[:64:64], 0)), ErrSignature},
-		"r is zero":                            {input + "." + encode(rawSignature(zero, s)), ErrSignature},
-		"s is zero":                            {input + "." + encode(rawSignature(r, zero)), ErrSignature},
-		"too long":                             {forgeNews(shareWith(`"iat"`, `"data":"`+strings.Repeat("x", MaxTokenSize)+`","iat"`)), ErrMalformed},
+		"not three parts":           {input, ErrMalformed},
+		"alg none":                  {withHeader(`{"alg":"none","typ":"JWT"}`), ErrAlgorithm},
+		"alg HS256":                 {withHeader(`{"alg":"HS256","typ":"JWT"}`), ErrAlgorithm},
+		"alg ES384":                 {withHeader(`{"alg":"ES384","typ":"JWT"}`), ErrAlgorithm},
+		"crit":                      {withHeader(`{"alg":"ES256","typ":"JWT","crit":["exp"]}`), ErrMalformed},
+		"b64":                       {withHeader(`{"alg":"ES256","typ":"JWT","b64":false}`), ErrMalformed},
+		"an untrusted embedded key": {forge(stranger, embeddedKeyHeader(), sharePayload(namesOnly)), ErrSignature},
+		"an untrusted key":          {forge(stranger, plainHeader, sharePayload(namesOnly)), ErrSignature},
+		"DER":                       {input + "." + encode(der), ErrSignature},
+		"63 bytes":                  {input + "." + encode(signature[:63]), ErrSignature},
+		"65 bytes":                  {input + "." + encode(append(signature[:64:64], 0)), ErrSignature},
+		"r is zero":                 {input + "." + encode(rawSignature(zero, s)), ErrSignature},
+		"s is zero":                 {input + "." + encode(rawSignature(r, zero)), ErrSignature},
+		"too long":                  {forgeNews(shareWith(`"iat"`, `"data":"`+strings.Repeat("x", MaxTokenSize)+`","iat"`)), ErrMalformed},
 		// 9: the type, as claim and in the header.
-		"no type":                    {forgeNews(shareWith(`"type":"dca-share",`, "")), ErrShareType},
-		"another type":               {forgeNews(shareWith(`dca-share`, "dca-render")), ErrShareType},
-		"a number as type":           {forgeNews(shareWith(`"dca-share"`, "1")), ErrShareType},
-		"our link's typ":             {withHeader(`{"alg":"ES256","typ":"gatefold-link+jwt"}`), ErrType},
-		"our reader's typ":           {withHeader(`{"alg":"ES256","typ":"gatefold-reader+jwt"}`), ErrType},
-		"another typ":                {withHeader(`{"alg":"ES256","typ":"at+jwt"}`), ErrType},
-		"what a publisher may sign":  {forgeNews(`{"iss":"news.example","sub":"article-1","iat":` + unix(0) + `,"jti":"x","scopes":["premium"]}`), ErrShareType},
-		"a name in another spelling": {forgeNews(shareWith(`"iat"`, `"MaxUses":5,"iat"`)), ErrMalformed},
-		"a claim twice":              {forgeNews(shareWith(`"iat"`, `"domain":"evil.example","iat"`)), ErrMalformed},
+		"no type":                      {forgeNews(shareWith(`"type":"dca-share",`, "")), ErrShareType},
+		"another type":                 {forgeNews(shareWith(`dca-share`, "dca-render")), ErrShareType},
+		"a number as type":             {forgeNews(shareWith(`"dca-share"`, "1")), ErrShareType},
+		"our link's typ":               {withHeader(`{"alg":"ES256","typ":"gatefold-link+jwt"}`), ErrType},
+		"our reader's typ":             {withHeader(`{"alg":"ES256","typ":"gatefold-reader+jwt"}`), ErrType},
+		"another typ":                  {withHeader(`{"alg":"ES256","typ":"at+jwt"}`), ErrType},
+		"another JWT of the publisher": {forgeNews(`{"iss":"news.example","sub":"article-1","iat":` + unix(0) + `,"jti":"x","scopes":["premium"]}`), ErrShareType},
+		"a case variant of maxUses":    {forgeNews(shareWith(`"iat"`, `"MaxUses":5,"iat"`)), ErrMalformed},
+		"a claim twice":                {forgeNews(shareWith(`"iat"`, `"domain":"evil.example","iat"`)), ErrMalformed},
 		// 10: the domain.
-		"another domain":        {forgeNews(shareWith(newsDomain, "evil.example")), ErrDomain},
-		"in another case":       {forgeNews(shareWith(newsDomain, "News.example")), ErrDomain},
-		"with a dot at its end": {forgeNews(shareWith(newsDomain, "news.example.")), ErrDomain},
-		"no domain":             {forgeNews(shareWith(`"domain":"news.example",`, "")), ErrDomain},
+		"another domain":      {forgeNews(shareWith(newsDomain, "evil.example")), ErrDomain},
+		"in another case":     {forgeNews(shareWith(newsDomain, "News.example")), ErrDomain},
+		"with a trailing dot": {forgeNews(shareWith(newsDomain, "news.example.")), ErrDomain},
+		"no domain":           {forgeNews(shareWith(`"domain":"news.example",`, "")), ErrDomain},
 		// 11: exp, then iat, are numbers.
 		"no exp":           {forgeNews(shareWith(`"exp":`+unix(7*24*time.Hour)+`,`, "")), ErrClaims},
 		"exp a string":     {forgeNews(shareWith(`"exp":`, `"exp":"1",`+`"x":`)), ErrClaims},
@@ -160,24 +160,24 @@ func TestShareTokensThatAreRefused(t *testing.T) {
 		"expired now":      {forgeNews(shareWith(unix(7*24*time.Hour), unix(0))), ErrExpired},
 		"expired long ago": {forgeNews(shareWith(unix(7*24*time.Hour), unix(-time.Hour))), ErrExpired},
 		// 14: contents or scopes.
-		"neither":           {forgeNews(sharePayload(`"contentNames":[]`)), ErrContents},
-		"neither is there":  {forgeNews(shareWith(namesOnly+",", "")), ErrContents},
-		"both":              {forgeNews(sharePayload(namesOnly + `,"scopes":["premium"]`)), ErrContents},
-		"names a string":    {forgeNews(sharePayload(`"contentNames":"bodytext"`)), ErrContents},
-		"names of numbers":  {forgeNews(sharePayload(`"contentNames":[1]`)), ErrContents},
-		"an empty name":     {forgeNews(sharePayload(`"contentNames":["a",""]`)), ErrContents},
-		"a line in a name":  {forgeNews(sharePayload(`"contentNames":["a\nb"]`)), ErrContents},
-		"too many names":    {forgeNews(sharePayload(`"contentNames":["x"` + strings.Repeat(`,"x"`, 100) + `]`)), ErrContents},
-		"scopes an object":  {forgeNews(sharePayload(`"contentNames":[],"scopes":{"premium":1}`)), ErrContents},
-		"scopes null":       {forgeNews(sharePayload(namesOnly + `,"scopes":null`)), ErrContents},
-		"no resourceId":     {forgeNews(shareWith(`"resourceId":"article-1",`, "")), ErrClaims},
-		"resourceId empty":  {forgeNews(shareWith("article-1", "")), ErrClaims},
-		"resourceId an int": {forgeNews(shareWith(`"article-1"`, "1")), ErrClaims},
-		// What the format leaves open.
+		"neither":               {forgeNews(sharePayload(`"contentNames":[]`)), ErrContents},
+		"neither is there":      {forgeNews(shareWith(namesOnly+",", "")), ErrContents},
+		"both":                  {forgeNews(sharePayload(namesOnly + `,"scopes":["premium"]`)), ErrContents},
+		"names a string":        {forgeNews(sharePayload(`"contentNames":"bodytext"`)), ErrContents},
+		"names of numbers":      {forgeNews(sharePayload(`"contentNames":[1]`)), ErrContents},
+		"an empty name":         {forgeNews(sharePayload(`"contentNames":["a",""]`)), ErrContents},
+		"a line feed in a name": {forgeNews(sharePayload(`"contentNames":["a\nb"]`)), ErrContents},
+		"too many names":        {forgeNews(sharePayload(`"contentNames":["x"` + strings.Repeat(`,"x"`, 100) + `]`)), ErrContents},
+		"scopes an object":      {forgeNews(sharePayload(`"contentNames":[],"scopes":{"premium":1}`)), ErrContents},
+		"scopes null":           {forgeNews(sharePayload(namesOnly + `,"scopes":null`)), ErrContents},
+		"no resourceId":         {forgeNews(shareWith(`"resourceId":"article-1",`, "")), ErrClaims},
+		"resourceId empty":      {forgeNews(shareWith("article-1", "")), ErrClaims},
+		"resourceId an int":     {forgeNews(shareWith(`"article-1"`, "1")), ErrClaims},
+		// Our own checks.
 		"maxUses without jti": {forgeNews(shareWith(`,"jti":"0f1e2d3c4b5a69788796a5b4c3d2e1f0"`, `,"maxUses":3`)), ErrClaims},
 		"maxUses zero":        {forgeNews(shareWith(`"iat"`, `"maxUses":0,"iat"`)), ErrClaims},
 		"maxUses negative":    {forgeNews(shareWith(`"iat"`, `"maxUses":-1,"iat"`)), ErrClaims},
-		"maxUses a half":      {forgeNews(shareWith(`"iat"`, `"maxUses":1.5,"iat"`)), ErrClaims},
+		"maxUses a fraction":  {forgeNews(shareWith(`"iat"`, `"maxUses":1.5,"iat"`)), ErrClaims},
 		"maxUses a string":    {forgeNews(shareWith(`"iat"`, `"maxUses":"3","iat"`)), ErrClaims},
 		"jti a number":        {forgeNews(shareWith(`"0f1e2d3c4b5a69788796a5b4c3d2e1f0"`, "17")), ErrClaims},
 		"jti empty":           {forgeNews(shareWith("0f1e2d3c4b5a69788796a5b4c3d2e1f0", "")), ErrClaims},
@@ -188,15 +188,14 @@ func TestShareTokensThatAreRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
 	}
-	// The first check that fails is the one that is told.
+	// The error is that of the first failed check.
 	late := forge(stranger, plainHeader, shareWith(unix(7*24*time.Hour), unix(-time.Hour)))
 	if _, err := news.share(t, late); !errors.Is(err, ErrSignature) {
 		t.Errorf("forged and expired: %v", err)
 	}
 }
 
-// The edges of time: expired at `exp` exactly, and 60 seconds of leeway for
-// `iat`.
+// A token is expired at `exp`, and `iat` has 60 seconds of leeway.
 func TestShareTokenTimes(t *testing.T) {
 	ahead := forge(newsKey, plainHeader, shareWith(`"iat":`+unix(0), `"iat":`+unix(time.Minute)))
 	if _, err := news.share(t, ahead); err != nil {
@@ -212,8 +211,8 @@ func TestShareTokenTimes(t *testing.T) {
 	}
 }
 
-// A token has 32 texts that a lax decoder takes: two signatures that are both
-// good, each with 16 endings. Two are accepted, and both are one link.
+// A token has 32 encodings that a lenient decoder accepts: two valid signatures
+// with 16 endings each. Two are accepted, and both have the same link id.
 func TestThirtyTwoSpellingsAreOneLink(t *testing.T) {
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	for name, payload := range map[string]string{
@@ -240,13 +239,13 @@ func TestThirtyTwoSpellingsAreOneLink(t *testing.T) {
 			}
 		}
 		if accepted != 2 || len(ids) != 1 {
-			t.Errorf("%s: %d spellings were accepted, as %v", name, accepted, ids)
+			t.Errorf("%s: %d encodings were accepted, with the ids %v", name, accepted, ids)
 		}
 	}
 }
 
-// Without `jti` a token is known by what was signed: another token is another
-// link.
+// The id of a token without `jti` depends on its signing input: another token is
+// another link.
 func TestShareTokenWithoutID(t *testing.T) {
 	payload := shareWith(`,"jti":"0f1e2d3c4b5a69788796a5b4c3d2e1f0"`, "")
 	one, err := news.share(t, forge(newsKey, plainHeader, payload))
@@ -260,7 +259,7 @@ func TestShareTokenWithoutID(t *testing.T) {
 	}
 }
 
-// A publisher mints a link in our own format.
+// A publisher signs a link in our own format.
 func TestLinksByPublishers(t *testing.T) {
 	header := `{"alg":"ES256","typ":"gatefold-link+jwt"}`
 	payload := linkPayload().with("iss", `"news.example"`)
@@ -275,8 +274,8 @@ func TestLinksByPublishers(t *testing.T) {
 	if err != nil || published.Claims.Issuer != newsDomain || published.Claims.PublisherContentID != "article-1" || published.Claims.MaxUses != 5 {
 		t.Fatalf("got %+v, %v", published, err)
 	}
-	if nameless, err := verify(forge(newsKey, header, payload.with("jti", "").String())); err != nil || !strings.HasPrefix(nameless.Claims.ID, "sha256:") {
-		t.Errorf("without jti: %+v, %v", nameless, err)
+	if withoutID, err := verify(forge(newsKey, header, payload.with("jti", "").String())); err != nil || !strings.HasPrefix(withoutID.Claims.ID, "sha256:") {
+		t.Errorf("without jti: %+v, %v", withoutID, err)
 	}
 	for name, test := range map[string]struct {
 		raw  string
@@ -289,7 +288,7 @@ func TestLinksByPublishers(t *testing.T) {
 		"expired":               {forge(newsKey, header, payload.with("exp", unix(0)).String()), ErrExpired},
 		"not yet":               {forge(newsKey, header, payload.with("nbf", unix(2*time.Minute)).String()), ErrNotYetValid},
 		"counted, without jti":  {forge(newsKey, header, payload.with("jti", "").with("maxUses", "1").String()), ErrClaims},
-		"a stranger":            {forge(stranger, header, payload.String()), ErrSignature},
+		"an untrusted key":      {forge(stranger, header, payload.String()), ErrSignature},
 		"a plain JWT":           {forge(newsKey, plainHeader, payload.String()), ErrType},
 		"alg none":              {forge(newsKey, `{"alg":"none","typ":"gatefold-link+jwt"}`, payload.String()), ErrAlgorithm},
 	} {
@@ -297,7 +296,7 @@ func TestLinksByPublishers(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
 	}
-	// A token in one slot is not one in the other.
+	// Neither format is accepted as the other one.
 	share := forge(newsKey, plainHeader, sharePayload(namesOnly))
 	if _, err := verify(share); !errors.Is(err, ErrType) {
 		t.Errorf("a share token as a link: %v", err)
@@ -307,8 +306,7 @@ func TestLinksByPublishers(t *testing.T) {
 	}
 }
 
-// Two keys are pinned while one takes the place of the other; a key that is
-// denied counts no more.
+// Two keys are pinned during a rotation. A denied key is refused.
 func TestPinnedKeysOverlap(t *testing.T) {
 	next := mustGenerate()
 	both := NewKeySet(newsKey.Public(), next.Public())
@@ -332,10 +330,9 @@ func TestPinnedKeysOverlap(t *testing.T) {
 	wantError(t, err, nil)
 }
 
-// A publisher by its key set: `kid` decides; without one the set must have one
-// key. A denied key is refused even while the publisher's host is down, and asks
-// it nothing.
-func TestPublisherByItsKeySet(t *testing.T) {
+// With a key set, `kid` selects the key; without one the set must have exactly one
+// key. A denied key is refused without a fetch, even while the host is down.
+func TestPublisherWithKeySet(t *testing.T) {
 	next := mustGenerate()
 	h := newJWKSHost(t, newsKey)
 	remote := h.fetched()
@@ -343,8 +340,8 @@ func TestPublisherByItsKeySet(t *testing.T) {
 	named := func(key *SigningKey) string {
 		return forge(key, fmt.Sprintf(`{"alg":"ES256","typ":"JWT","kid":%q}`, key.ID()), sharePayload(namesOnly))
 	}
-	nameless := forge(newsKey, plainHeader, sharePayload(namesOnly))
-	for _, raw := range []string{named(newsKey), nameless} {
+	withoutID := forge(newsKey, plainHeader, sharePayload(namesOnly))
+	for _, raw := range []string{named(newsKey), withoutID} {
 		published, err := publisher.share(t, raw)
 		wantError(t, err, nil)
 		if published.KeyID != newsKey.ID() {
@@ -352,12 +349,12 @@ func TestPublisherByItsKeySet(t *testing.T) {
 		}
 	}
 	if h.Count() != 0 {
-		t.Errorf("good tokens caused %d fetches", h.Count())
+		t.Errorf("valid tokens caused %d fetches", h.Count())
 	}
 	h.serve(newsKey, next) // rotated between two requests
 	_, err := publisher.share(t, named(next))
 	wantError(t, err, nil)
-	_, err = publisher.share(t, nameless)
+	_, err = publisher.share(t, withoutID)
 	wantError(t, err, ErrUnknownKey)
 	if h.Count() != 1 {
 		t.Errorf("the rotation caused %d fetches", h.Count())
@@ -374,6 +371,6 @@ func TestPublisherByItsKeySet(t *testing.T) {
 	wantError(t, denying.Trusts(t.Context(), newsKey.ID()), ErrDeniedKey)
 	wantError(t, denying.Trusts(t.Context(), next.ID()), nil)
 	if h.sets.Stats().UnknownAsked != before {
-		t.Error("a denied key asked the publisher's host")
+		t.Error("a denied key caused a fetch")
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// FuzzVerifyPublished: whatever header and payload a trusted publisher signs, the
-// claims that come out are his own, within bounds and within their time; what is
-// refused gives nothing.
+// FuzzVerifyPublished checks, for any header and payload that a trusted publisher
+// signs, that the returned claims are of this publisher, within bounds and within
+// their validity, and that no claims are returned with an error.
 func FuzzVerifyPublished(f *testing.F) {
 	f.Add(plainHeader, sharePayload(namesOnly), int64(0))
 	f.Add(plainHeader, sharePayload(`"contentNames":[],"scopes":["premium"],"maxUses":3,"data":{"a":[]}`), int64(3600))
@@ -37,20 +37,20 @@ func FuzzVerifyPublished(f *testing.F) {
 		c := got.Claims
 		switch {
 		case c.Issuer != newsDomain, got.KeyID != newsKey.ID(), token.PublisherOf(true) != newsDomain:
-			t.Fatalf("by another: %+v", got)
+			t.Fatalf("of another publisher: %+v", got)
 		case c.ID == "", len(c.ID) > MaxLinkID, c.PublisherContentID == "", len(c.PublisherContentID) > MaxLinkText, c.MaxUses < 0, c.MaxUses > MaxMaxUses:
 			t.Fatalf("out of bounds: %+v", got)
 		case c.MaxUses > 0 && token.claims.find("jti") == nil, len(c.ContentNames) > 0 && len(c.Scopes) > 0:
-			t.Fatalf("counted without a name, or both contents and scopes: %+v", got)
+			t.Fatalf("counted without an id, or with both contents and scopes: %+v", got)
 		case !token.isLink() && len(c.ContentNames)+len(c.Scopes) == 0:
 			t.Fatalf("neither contents nor scopes: %+v", got)
 		case now.Unix() >= c.ExpiresAt, c.NotBefore > now.Unix()+Leeway, c.IssuedAt > now.Unix()+Leeway:
-			t.Fatalf("out of its time: %+v at %d", got, now.Unix())
+			t.Fatalf("outside its validity: %+v at %d", got, now.Unix())
 		}
 	})
 }
 
-// FuzzNormalDomain: what is accepted is a plain host name, and normal already.
+// FuzzNormalDomain checks that a normal form is a plain host name and stable.
 func FuzzNormalDomain(f *testing.F) {
 	for _, seed := range []string{"example.com", "Example.COM.", "bücher.example", "xn--bcher-kva.example", "1.2.3.4", "a..b", "faß.example.", "☃.net", "a\u200d.example"} {
 		f.Add(seed)
@@ -64,7 +64,7 @@ func FuzzNormalDomain(f *testing.F) {
 			t.Fatalf("%q is %q, which is %q, %v", text, name, again, err)
 		}
 		if len(name) > maxDomain || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" || strings.Contains(name, "..") || name[len(name)-1] == '.' {
-			t.Fatalf("%q is taken for %q", text, name)
+			t.Fatalf("%q is accepted as %q", text, name)
 		}
 	})
 }

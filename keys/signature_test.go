@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A zero signature once verified under every key (CVE-2022-21449).
+// A zero signature verified with every key in CVE-2022-21449.
 func TestSignatureOfNumbersOutOfRange(t *testing.T) {
 	raw := forgeLink(linkPayload())
 	input := raw[:strings.LastIndexByte(raw, '.')]
@@ -23,7 +23,7 @@ func TestSignatureOfNumbersOutOfRange(t *testing.T) {
 	}
 }
 
-func TestSignatureOfAnotherShape(t *testing.T) {
+func TestMalformedSignatures(t *testing.T) {
 	raw := forgeLink(linkPayload())
 	input := raw[:strings.LastIndexByte(raw, '.')]
 	r, s := signES256(acmeKey, input)
@@ -52,12 +52,11 @@ func TestSignatureOfAnotherShape(t *testing.T) {
 	}
 }
 
-// A signature (r, s) is as good as (r, n-s), and whoever holds a token can make
-// the other. ES256 knows no preferred one (RFC 7518, section 3.4), and half of
-// all signers' tokens would be refused if there were one. So a token has two
-// texts that verify: uses and revocations are kept by what both say, issuer and
-// jti, and never by the text.
-func TestSignatureHasTwoFormsOfOneIdentity(t *testing.T) {
+// Anyone with a token can turn its signature (r, s) into (r, n-s), which verifies
+// too. ES256 prefers neither (RFC 7518, section 3.4), so refusing one would refuse
+// half of all tokens. Uses and revocations are therefore recorded by issuer and
+// jti, never by the text of a token.
+func TestBothFormsOfASignatureHaveOneIdentity(t *testing.T) {
 	raw := forgeLink(linkPayload())
 	input := raw[:strings.LastIndexByte(raw, '.')]
 	r, s := signES256(acmeKey, input)
@@ -82,7 +81,7 @@ func TestSignatureOverOtherBytes(t *testing.T) {
 	wantError(t, err, ErrSignature)
 }
 
-// Whatever single digit of a token is altered, it opens nothing.
+// Changing any digit of a token makes it invalid.
 func TestSignatureCoversEveryByte(t *testing.T) {
 	raw := forgeLink(linkPayload())
 	for i := range len(raw) {

@@ -20,11 +20,11 @@ import (
 	"testing"
 )
 
-// An operator retires a key by its id: `key retire <kid>`.
-func TestIDsOfNewKeysAreNoFlags(t *testing.T) {
+// Key ids are arguments of commands such as `key retire <kid>`.
+func TestKeyIDsAreNotFlags(t *testing.T) {
 	for range 500 {
 		if id := mustGenerate().ID(); strings.HasPrefix(id, "-") {
-			t.Fatalf("a command takes %s for a flag", id)
+			t.Fatalf("a command would take %s for a flag", id)
 		}
 	}
 }
@@ -40,10 +40,10 @@ func TestSigningKeyRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	if parsed.ID() != key.ID() || parsed.Public().ID != key.ID() || !parsed.private.Equal(key.private) {
-		t.Error("another key came back")
+		t.Error("a different key was parsed")
 	}
 	if acmeKey.ID() == key.ID() {
-		t.Error("two keys have one id")
+		t.Error("two keys have the same id")
 	}
 }
 
@@ -51,7 +51,7 @@ func TestSigningKeyRoundTrip(t *testing.T) {
 // order of their names, without spaces.
 func TestSigningKeyID(t *testing.T) {
 	for jwk, want := range map[[2]string]string{
-		// RFC 9449, section 6.1, says so of this key.
+		// From RFC 9449, section 6.1.
 		{"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs", "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"}: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I",
 		{"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}: "oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U",
 	} {
@@ -69,7 +69,7 @@ func TestSigningKeyID(t *testing.T) {
 		}
 		digest := sha256.Sum256(fmt.Appendf(nil, `{"crv":"P-256","kty":"EC","x":%q,"y":%q}`, x, y))
 		if by := base64.RawURLEncoding.EncodeToString(digest[:]); key.ID() != by {
-			t.Errorf("got %s, by hand %s", key.ID(), by)
+			t.Errorf("got %s, computed %s", key.ID(), by)
 		}
 	}
 }
@@ -119,7 +119,7 @@ func TestParseSigningKeyRefuses(t *testing.T) {
 	}
 }
 
-// Whatever prints or encodes a key or a secret shows nothing of it.
+// No way of printing or encoding reveals a key or a secret.
 func TestSecretsAreNotPrinted(t *testing.T) {
 	der, err := acmeKey.MarshalPrivate()
 	if err != nil {
@@ -155,15 +155,14 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 				strings.Trim(fmt.Sprintf("%d", private), "[]"), new(big.Int).SetBytes(private).String(),
 			} {
 				if strings.Contains(printed, form) {
-					t.Errorf("%T shows a secret", value)
+					t.Errorf("%T reveals a secret", value)
 				}
 			}
 		}
 	}
 }
 
-// A vendor's new key signs at once, and links that the old one signed stay good
-// until the old one is taken out.
+// A new key signs at once, and links of the old key stay valid until it is removed.
 func TestRingRotation(t *testing.T) {
 	older, newer := mustGenerate(), mustGenerate()
 	before := NewRing(older, []PublicKey{older.Public()})
@@ -197,7 +196,7 @@ func TestRingRotation(t *testing.T) {
 	}
 }
 
-// Whoever holds a ring's set cannot change it by the slice that it came from.
+// Changing the slice passed to NewRing does not change the ring's key set.
 func TestKeySetIsImmutable(t *testing.T) {
 	list := []PublicKey{acmeKey.Public()}
 	set := NewKeySet(list...)
@@ -208,12 +207,12 @@ func TestKeySetIsImmutable(t *testing.T) {
 	}
 }
 
-func TestPublicIsPublic(t *testing.T) {
+func TestPublicHasNoPrivateKey(t *testing.T) {
 	key := acmeKey.Public()
 	if _, ok := key.Key.(*ecdsa.PublicKey); !ok {
 		t.Fatalf("got a %T", key.Key)
 	}
 	if !key.Key.(interface{ Equal(crypto.PublicKey) bool }).Equal(acmeKey.private.Public()) {
-		t.Error("got another key")
+		t.Error("got a different key")
 	}
 }

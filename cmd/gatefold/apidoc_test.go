@@ -40,8 +40,8 @@ func docBlocks(t *testing.T, file string) []docBlock {
 	return blocks
 }
 
-// shape is the names of a JSON value's members, at every depth: two answers of one
-// shape have the same fields.
+// shape returns the names of a JSON value's members, at every depth: two responses
+// of one shape have the same fields.
 func shape(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
@@ -60,8 +60,8 @@ func shape(value any) any {
 	}
 }
 
-// The examples of docs/api.md are run as they stand, one after another in one
-// shell; where the document shows an answer, the real one has the same fields.
+// The examples of docs/api.md run as written, in order, in one shell; where the
+// document shows a response, the real one has the same fields.
 func TestExamplesOfTheAPIDocument(t *testing.T) {
 	t.Parallel()
 	s, api := startAPI(t)

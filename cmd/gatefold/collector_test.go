@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A heap has room for 64 MiB of rubbish, or for as much as it holds.
+// The heap may grow by 64 MiB, or double.
 func TestAHeapHasHeadroom(t *testing.T) {
 	for live, want := range map[uint64]int{
 		0: 1600, 1 << 20: 1600, 4 << 20: 1600, 8 << 20: 800, 16 << 20: 400, 32 << 20: 200, 64 << 20: 100, 1 << 40: 100,
@@ -19,8 +19,8 @@ func TestAHeapHasHeadroom(t *testing.T) {
 	}
 }
 
-// The operator's GOGC counts. Where there is none, the collector follows the
-// heap, after each collection anew.
+// An operator's GOGC stays in force. Without one, the setting follows the heap after
+// each collection.
 func TestTheCollectorFollowsTheHeap(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(defaultPercent))
 	t.Setenv("GOGC", "100")

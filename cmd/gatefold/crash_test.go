@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Crashes: how often a server is killed, on how many machines at once.
+// The number of servers that run at once, and of crashes of each.
 const (
 	crashes        = 100
 	crashMachines  = 5
@@ -24,10 +24,10 @@ const (
 	crashCountless = 1_000_000
 )
 
-// The machine loses power a hundred times, at any moment, under grants, links,
-// imports and redemptions. After each restart the file opens, everything that was
-// acknowledged is there, every page that was given is counted, and no use was
-// given twice. Five machines crash side by side, twenty times each.
+// Servers are killed a hundred times at random moments, during grants, links,
+// imports and redemptions. After each restart the file opens, every acknowledged
+// write is there, every delivered page is counted, and no use was given twice. Five
+// servers run side by side, with twenty crashes each.
 func TestHundredCrashes(t *testing.T) {
 	t.Parallel()
 	for n := range crashMachines {
@@ -38,16 +38,16 @@ func TestHundredCrashes(t *testing.T) {
 	}
 }
 
-// acknowledged is what a server said that it did, and what it never answered.
+// acknowledged is what a server acknowledged, and what it did not answer.
 type acknowledged struct {
 	mu     sync.Mutex
 	grants map[string]bool // by id
 	links  map[string]bool
-	// counted are links by their URL: pages that were given for them, and
-	// requests that were never answered, of which each may have spent a use.
+	// counted are links by their URL: delivered pages, and unanswered requests, each
+	// of which may have spent a use.
 	counted map[string]*countedLink
-	// position is how many rows of the import are done; a batch that was never
-	// answered may be done, too.
+	// position is the number of imported rows; an unanswered batch may be imported,
+	// too.
 	position int64
 }
 
@@ -95,7 +95,7 @@ func crashMachine(t *testing.T, crashes int) {
 	}
 }
 
-// post calls the API of a server that may be killed at any moment.
+// post calls the API of a server that may be killed during the call.
 func post(ctx context.Context, s *server, path, body string) (string, bool) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.admin+"/gatefold"+path, strings.NewReader(body))
 	if err != nil {
@@ -132,7 +132,7 @@ func (a *acknowledged) link(ctx context.Context, s *server) {
 
 const crashImportPath = "/management/access-lists/src_default/grants"
 
-// imports sends batch after batch of one import, from where it stands.
+// imports sends batch after batch of one import, from its position.
 func (a *acknowledged) imports(ctx context.Context, s *server) {
 	a.mu.Lock()
 	position := a.position
@@ -157,7 +157,7 @@ func (a *acknowledged) imports(ctx context.Context, s *server) {
 	}
 }
 
-// redeem opens a counted link again and again.
+// redeem opens a counted link repeatedly.
 func (a *acknowledged) redeem(ctx context.Context, address string) {
 	for ctx.Err() == nil {
 		got, err := fetch(address)
@@ -176,8 +176,8 @@ func (a *acknowledged) redeem(ctx context.Context, address string) {
 	}
 }
 
-// checkCounts wants every page that was given to be counted, and nothing that
-// nobody asked for.
+// checkCounts checks that every delivered page is counted, and nothing that was not
+// requested.
 func (a *acknowledged) checkCounts(t *testing.T, s *server) {
 	t.Helper()
 	for _, link := range a.counted {
@@ -191,8 +191,8 @@ func (a *acknowledged) checkCounts(t *testing.T, s *server) {
 	}
 }
 
-// checkImport wants the import to stand where it was acknowledged, or one batch
-// further, and goes on from there.
+// checkImport checks that the import is at the acknowledged position, or one batch
+// further, and continues from there.
 func (a *acknowledged) checkImport(t *testing.T, s *server) {
 	t.Helper()
 	got := s.get("http://" + s.admin + "/gatefold" + crashImportPath + "/imports/crash")
@@ -201,13 +201,13 @@ func (a *acknowledged) checkImport(t *testing.T, s *server) {
 		decode(t, got.body, &known)
 	}
 	if known.Position != a.position && known.Position != a.position+crashImport {
-		t.Errorf("%d rows were acknowledged, the import stands at %d: %s", a.position, known.Position, got.body)
+		t.Errorf("%d rows were acknowledged, the import is at %d: %s", a.position, known.Position, got.body)
 	}
 	a.position = known.Position
 }
 
-// checkRecords wants every grant and link that was acknowledged, and every row of
-// the import once.
+// checkRecords checks that every acknowledged grant and link exists, and every row
+// of the import once.
 func (a *acknowledged) checkRecords(t *testing.T, s *server) {
 	t.Helper()
 	var grants []struct{ ID, UserID string }
@@ -236,8 +236,8 @@ func (a *acknowledged) checkRecords(t *testing.T, s *server) {
 	}
 }
 
-// drain spends what is left of the links that end: all pages together are never
-// more than the uses.
+// drain spends the remaining uses of the links: all delivered pages are never more
+// than the uses.
 func (a *acknowledged) drain(t *testing.T, s *server) {
 	t.Helper()
 	pages := 0
@@ -263,7 +263,7 @@ func (a *acknowledged) drain(t *testing.T, s *server) {
 	}
 }
 
-// between returns what stands behind a mark, up to the next quote.
+// between returns the text after a mark, up to the next quote.
 func between(text, mark string) string {
 	_, rest, _ := strings.Cut(text, mark)
 	value, _, _ := strings.Cut(rest, `"`)

@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// A link for ten readers is passed around, and 32 of them open it at the same
-// moment: ten get the page, and no more, whatever the race.
+// 32 readers open a link for ten at the same time: exactly ten get the page.
 func TestTenUsesForThirtyTwoReaders(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -46,9 +45,8 @@ func TestTenUsesForThirtyTwoReaders(t *testing.T) {
 	}
 }
 
-// A link was published where it should not have been. Once it is revoked, the
-// next request is denied: with the link, and with the cookie that somebody got
-// for it before.
+// After a link is revoked, the next request is denied: with the link, and with a
+// link cookie of an earlier redemption.
 func TestRevokedLinkDeniesTheNextRequest(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -71,8 +69,8 @@ func TestRevokedLinkDeniesTheNextRequest(t *testing.T) {
 	}
 }
 
-// A subscription ends. The next request of its reader is denied, although a
-// moment ago the answer came from memory.
+// After a grant is removed, the reader's next request is denied, although the
+// entitlement was cached.
 func TestRemovedGrantDeniesTheNextRequest(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -91,8 +89,8 @@ func TestRemovedGrantDeniesTheNextRequest(t *testing.T) {
 	s.get(s.site+"/articles/hello", "Cookie", "reader="+token).expect(t, http.StatusForbidden, "not_entitled")
 }
 
-// The machine loses power. What was acknowledged is there after the restart:
-// grants, keys, links, their uses, and the cookies that readers hold.
+// After the server is killed and restarted, every acknowledged write is there:
+// grants, keys, links and their uses; and readers' cookies are valid.
 func TestWhatWasAcknowledgedSurvivesKill(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -111,8 +109,7 @@ func TestWhatWasAcknowledgedSurvivesKill(t *testing.T) {
 	s.stop()
 }
 
-// The operator reloads the configuration while readers read. Nobody notices,
-// and nobody gets a second first use.
+// Reloads during requests fail no request, and no use is given twice.
 func TestReloadKeepsStateAndReaders(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// exampleOn returns Caddyfile.example with ports and a database of a server's
-// own.
+// exampleOn returns Caddyfile.example with the ports and the database of a server.
 func exampleOn(t *testing.T, s *server, originPort, apiPort string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../Caddyfile.example")
@@ -33,10 +32,10 @@ func exampleOn(t *testing.T, s *server, originPort, apiPort string) string {
 	return config
 }
 
-// A reader's link goes through everything that writes logs: the access log, the
-// gate's own, Caddy's error log while the origin is down, a Referer, the admin
-// endpoint's. With the filters of Caddyfile.example no line holds the token. The
-// same without them shows that the search finds what is there.
+// A link's token passes everything that writes logs: the access log, the gate's log,
+// Caddy's error log while the origin is down, a Referer, the admin endpoint's log.
+// With the filters of Caddyfile.example no line has the token. Without them the
+// search finds it.
 func TestNoLogLineHoldsAToken(t *testing.T) {
 	t.Parallel()
 	for name, filtered := range map[string]bool{"with the example's filters": true, "without filters": false} {
@@ -81,7 +80,7 @@ func TestNoLogLineHoldsAToken(t *testing.T) {
 			if _, err := send(request); err != nil {
 				t.Fatal(err)
 			}
-			// Whoever asks the admin endpoint by hand is told where tokens go.
+			// The admin endpoint refuses a token in a query, and names the alternative.
 			asked := s.get("http://" + s.admin + "/gatefold/management/explain?url=" + url.QueryEscape(link))
 			asked.expect(t, http.StatusUnprocessableEntity, "validation_failed")
 			if !strings.Contains(asked.body, "POST") || strings.Contains(asked.body, token) {
@@ -109,8 +108,8 @@ func TestNoLogLineHoldsAToken(t *testing.T) {
 	}
 }
 
-// callAPI calls the management API with a client's secret and tokens, right and
-// wrong ones, and one in the query, where none is taken.
+// callAPI calls the management API with a client's secret and with tokens: valid,
+// invalid, and in the query, where none is accepted.
 func (s *server) callAPI(api string, filtered bool) {
 	s.t.Helper()
 	var client struct {
@@ -152,8 +151,8 @@ func (s *server) callAPI(api string, filtered bool) {
 	s.get(grants, "Authorization", "Bearer "+token).expect(s.t, http.StatusUnauthorized, "")
 }
 
-// A denial says what failed, and its text comes from what a stranger sent: no
-// token shows in it, and no control character reaches a terminal.
+// The error of a denial may quote a request: it has no token, and no control
+// character reaches a terminal.
 func TestDenialLogIsSafe(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

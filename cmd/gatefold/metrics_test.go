@@ -20,7 +20,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// promtool runs Prometheus's own tool, which `make test` puts on the path.
+// promtool runs Prometheus's promtool, which `make test` puts on the path.
 func promtool(t *testing.T, dir, input string, args ...string) string {
 	t.Helper()
 	tool, err := exec.LookPath("promtool")
@@ -36,9 +36,9 @@ func promtool(t *testing.T, dir, input string, args ...string) string {
 	return string(out)
 }
 
-// startWithOthersKeys starts a server that has to do with keys that are not its
-// own: an issuer's, which it fetches, and a publisher's, which it was told. It
-// returns a token that the publisher signed for /articles/hello.
+// startWithOthersKeys starts a server with an issuer, whose keys it fetches, and a
+// publisher with a pinned key. It returns a token that the publisher signed for
+// /articles/hello.
 func startWithOthersKeys(t *testing.T) (s *server, share string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -89,14 +89,14 @@ func startWithOthersKeys(t *testing.T) (s *server, share string) {
 	return s, share
 }
 
-// elsewhere are metrics of what this server has not: a store that nodes share.
-// caddymodule's tests watch them.
+// elsewhere are metrics of a shared store, which this server does not have.
+// caddymodule's tests check them.
 var elsewhere = []string{"gatefold_store_state"}
 
 var ourMetric = regexp.MustCompile(`gatefold_[a-z_]+`)
 
-// What Prometheus scrapes is well formed, and what the documents, the alerts and
-// the dashboard speak of is there.
+// The scraped metrics are well formed, and include every one that the documents, the
+// alerts and the dashboard name.
 func TestMetricsAndWhatIsMadeOfThem(t *testing.T) {
 	t.Parallel()
 	s, publisher := startWithOthersKeys(t)

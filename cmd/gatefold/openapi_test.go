@@ -69,8 +69,8 @@ func (n *node) bin(name string, args ...string) string {
 	return n.run(nil, filepath.Join("node_modules", ".bin", name), args...)
 }
 
-// A back office in TypeScript: its client is generated from /openapi.json, which
-// a validator found good, and makes a link, a domain and a grant that decide at the gate.
+// A TypeScript client generated from /openapi.json, which passes a validator, makes a
+// link, a domain and a grant that take effect at the gate.
 func TestGeneratedClient(t *testing.T) {
 	t.Parallel()
 	s, api := startAPI(t)
@@ -81,7 +81,7 @@ func TestGeneratedClient(t *testing.T) {
 	if says := n.bin("validate-api", "openapi.json"); !regexp.MustCompile(`"valid":\s*true`).MatchString(says) {
 		t.Fatalf("the document is not valid OpenAPI: %s", says)
 	}
-	// The validator is one that finds something.
+	// The validator reports an invalid document.
 	n.write("broken.json", []byte(strings.Replace(document.body, `"in":"path"`, `"in":"nowhere"`, 1)))
 	broken := exec.CommandContext(t.Context(), filepath.Join("node_modules", ".bin", "validate-api"), "broken.json")
 	broken.Dir = n.dir
@@ -131,7 +131,7 @@ func publicKey(t *testing.T) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// Nothing in the project names a package registry: its users have their own.
+// No file of the project names a package registry: users have their own.
 func TestLockFileNamesNoRegistry(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("testdata/typescript/package-lock.json")

@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 // anything.
 const deadline = 60 * time.Second
 
-// logFile is what a process writes, while it writes.
+// logFile is the output of a running process. It is safe for concurrent use.
 type logFile struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -110,8 +110,8 @@ const withoutTokens = `(without_tokens) {
 }
 `
 
-// siteConfig is a site with an origin that tells what it got. %s is: admin,
-// global options, site port, rules and more, origin port.
+// siteConfig is a site with an origin that echoes the URI. %s is: admin address,
+// global options, site port, origin port, origin port.
 const siteConfig = withoutTokens + `{
 	admin %s
 	auto_https off
@@ -229,7 +229,7 @@ func (s *server) waitFor(what string, holds func() bool) {
 	}
 }
 
-// stop ends the server as a service manager does, and wants it to end well.
+// stop stops the server like a service manager, and expects exit code 0.
 func (s *server) stop() {
 	s.t.Helper()
 	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
@@ -240,7 +240,7 @@ func (s *server) stop() {
 	}
 }
 
-// kill ends the server without warning.
+// kill kills the server.
 func (s *server) kill() {
 	if s.process.Process.Signal(syscall.SIGKILL) == nil {
 		_ = s.wait()
@@ -257,7 +257,7 @@ func (s *server) wait() error {
 	}
 }
 
-// result is what a command gave.
+// result is the result of a command.
 type result struct {
 	stdout, stderr string
 	code           int
@@ -302,7 +302,7 @@ type answer struct {
 	body string
 }
 
-// get asks the site for a URL as curl does; headers are name, value pairs.
+// get requests a URL; headers are name, value pairs.
 func (s *server) get(address string, headers ...string) answer {
 	s.t.Helper()
 	got, err := fetch(address, headers...)
@@ -338,7 +338,7 @@ func send(request *http.Request) (answer, error) {
 	return answer{response, string(body)}, err
 }
 
-// expect wants a status and, where it denies, a code.
+// expect checks the status and, if not empty, the code.
 func (a answer) expect(t *testing.T, status int, code string) {
 	t.Helper()
 	if a.StatusCode != status || code != "" && !strings.Contains(a.body, `"code":"`+code+`"`) {
@@ -374,12 +374,12 @@ func freePorts(t *testing.T, n int) []string {
 	return ports
 }
 
-// tokenMaterial finds what a log must never hold: the payload of a token, or
-// the value of a link cookie, or a client's secret.
+// tokenMaterial matches what no log may contain: the payload of a token, the value
+// of a link cookie, or a client's secret.
 var tokenMaterial = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}|gatefold-[A-Za-z0-9_-]{12}=[A-Za-z0-9]|gfsecret_[A-Za-z0-9_-]{8,}`)
 
-// checkLog wants no secret in what the server wrote. It is asked at the end of
-// every test that ran one.
+// checkLog checks that the server's output has no secret. It runs at the end of
+// every test with a server.
 func (s *server) checkLog() {
 	s.t.Helper()
 	for line := range strings.Lines(s.log.String()) {

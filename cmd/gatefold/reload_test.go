@@ -26,22 +26,19 @@ import (
 // reloads is how many configurations are loaded under load, half of them bad.
 const reloads = 1000
 
-// An operator whose tooling writes configurations all day, good ones and bad
-// ones, while readers read. Every request that the gate has read is answered as
-// it should be, no use is given twice or lost, a page that is on its way arrives,
-// and nothing piles up.
+// Valid and invalid configurations are loaded during requests. Every request that the
+// gate has read is answered correctly, no use is given twice or lost, a response in
+// progress is completed, and no resource leaks.
 //
-// The site listens on a socket that the service manager holds, as systemd does.
-// A socket of Caddy's own is closed and opened at each reload, and the kernel
-// then drops connections that nobody has accepted yet: with or without us.
+// The site listens on an inherited socket, as with systemd. Caddy's own socket is
+// closed and opened at each reload, and the kernel then drops connections that were
+// not accepted yet, with or without this module.
 //
-// What remains is one moment in Go's own server (net/http, conn.serve): a
-// connection that the old server has accepted and whose first request it reads
-// after it was told to end, is closed without an answer. So a client may see a
-// new connection end; the test wants that this is all that it sees: never on a
-// connection that was answered before, never a request that reached the gate or
-// the origin or that spent a use, and the same request is answered when it is
-// made again.
+// One race in Go's server remains (net/http, conn.serve): it closes a connection
+// whose first request it reads after its shutdown began. So a client may see a new
+// connection end. The test checks that this is all: it never happens on a connection
+// that had a response, nor to a request that reached the gate or the origin or spent
+// a use, and the same request succeeds when it is repeated.
 func TestThousandReloadsUnderLoad(t *testing.T) {
 	t.Parallel()
 	s, origin := startOnSocket(t)
@@ -102,8 +99,8 @@ func TestThousandReloadsUnderLoad(t *testing.T) {
 	}
 	t.Logf("%d requests answered during %d reloads, %d connections ended before their first request was read",
 		seen.answered.Load(), reloads, seen.ended.Load())
-	// No page without a use, and no use without a page: what is left is exactly
-	// what was not given.
+	// Every page has a use, and every use a page: the remaining uses are those that
+	// were not delivered.
 	if seen.redeemed.Load() == 0 {
 		t.Error("no link was redeemed under load")
 	}
@@ -118,19 +115,19 @@ func TestThousandReloadsUnderLoad(t *testing.T) {
 	s.stop()
 }
 
-// reloadVisit is a kind of request, and how it may be answered.
+// reloadVisit is a kind of request, with its permitted responses.
 type reloadVisit struct {
 	name, path string
 	headers    []string
 	statuses   []int
 }
 
-// reloadTraffic is what readers saw.
+// reloadTraffic counts the responses.
 type reloadTraffic struct {
 	number, answered, ended, redeemed atomic.Int64
 }
 
-// visit makes one request, until it is answered. It says whether to go on.
+// visit makes one request, until it is answered. It reports whether to continue.
 func (r *reloadTraffic) visit(t *testing.T, origin *slowOrigin, visit *reloadVisit) bool {
 	for {
 		id := strconv.FormatInt(r.number.Add(1), 10)
@@ -147,7 +144,8 @@ func (r *reloadTraffic) visit(t *testing.T, origin *slowOrigin, visit *reloadVis
 		}
 		got, err := send(request)
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
-			// Go's client repeats what an old connection did not answer by itself.
+			// Go's client itself repeats requests that a reused connection did not
+			// answer.
 			if _, arrived := origin.visits.Load(id); arrived || reused {
 				t.Errorf("%s: %v, on an old connection: %v, at the origin: %v", visit.name, err, reused, arrived)
 				return false
@@ -171,7 +169,7 @@ func (r *reloadTraffic) visit(t *testing.T, origin *slowOrigin, visit *reloadVis
 	}
 }
 
-// slowOrigin is an origin with a page that takes its time.
+// slowOrigin is an origin with a slow page.
 type slowOrigin struct {
 	*httptest.Server
 	slowBegun, slowGoOn chan struct{}
@@ -243,7 +241,7 @@ http://%s {
 	return s, origin
 }
 
-// reloadConfig is a configuration, and what the server must say to it.
+// reloadConfig is a configuration, and the expected result of loading it.
 type reloadConfig struct {
 	json []byte
 	good bool
@@ -310,7 +308,7 @@ func (s *server) load(config reloadConfig) {
 	})
 }
 
-// oneShot keeps no connection: the listener behind it is replaced all the time.
+// oneShot reuses no connections, because the listener is replaced repeatedly.
 var oneShot = &http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
 
 var goroutineTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)

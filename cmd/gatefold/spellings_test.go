@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// spellings are ways to write /premium/a, or to come there from /free: what real
-// servers behind real gates took for the same page, and what none does.
+// spellings are ways to write /premium/a, or to reach it from /free: some that real
+// servers behind real gates took for the same page, and some that none does.
 func spellings() []string {
 	separators := []string{
 		"/", "//", "///", "/./", "/%2e/", "/%2E/", "%2f", "%2F", "/%2f", "%2f/", "\\", "/\\", "%5c", "%5C", "/%5c/", "/;/", "/.;/", "/;x=1/",
@@ -54,8 +54,8 @@ func spellings() []string {
 	return all
 }
 
-// premiumOrigin answers PREMIUM for what it routes to /premium, and FREE for
-// everything else.
+// premiumOrigin answers PREMIUM to requests that it routes to /premium, and FREE to
+// all others.
 func premiumOrigin(route func(*http.Request) string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		word := "FREE"
@@ -66,9 +66,8 @@ func premiumOrigin(route func(*http.Request) string) http.Handler {
 	})
 }
 
-// careless routes as the worst of servers would: it decodes as long as there is
-// anything to decode, and takes for a slash, a parameter or an end whatever some
-// server ever did.
+// careless routes like the worst server: it decodes repeatedly, and treats as a
+// slash, a parameter or an end whatever some server ever did.
 func careless(r *http.Request) string {
 	place, _, _ := strings.Cut(r.RequestURI, "?")
 	for range 4 {
@@ -162,7 +161,7 @@ func fileOrigin(t *testing.T) http.Handler {
 	return http.FileServer(http.Dir(dir))
 }
 
-// rawGet asks for a request target as it stands.
+// rawGet sends a request target unchanged.
 func rawGet(address, target string) (status int, body string, err error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -184,9 +183,8 @@ func rawGet(address, target string) (status int, body string, err error) {
 	return response.StatusCode, string(text), err
 }
 
-// A stranger writes the address of a premium page in every way there is. Whatever
-// the server behind the gate makes of it, the gate made the same of it, or refused
-// it: nobody reads a premium page for nothing.
+// However the address of a premium page is spelled, the gate either reads it like the
+// server behind it, or refuses it: no spelling opens the page.
 func TestEverySpellingIsJudgedAsTheOriginReadsIt(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()

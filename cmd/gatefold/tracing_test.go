@@ -66,8 +66,8 @@ func (c *spanCollector) ours() []string {
 	return spans
 }
 
-// With Caddy's own tracing directive, a collector learns of each request what was
-// decided, by which rule and which link; no token, and not who the reader is.
+// With Caddy's tracing directive, spans have the decision, the rule and the link of
+// each request, but no token and no reader.
 func TestTracesReachACollector(t *testing.T) {
 	t.Parallel()
 	c := newSpanCollector(t)

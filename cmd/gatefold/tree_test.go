@@ -88,3 +88,24 @@ func TestTreeFileMaps(t *testing.T) {
 		}
 	}
 }
+
+// Every source file that a document names exists.
+func TestTreeDocuments(t *testing.T) {
+	t.Parallel()
+	documents, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(documents) < 10 {
+		t.Fatalf("%v: the documents are %v", err, documents)
+	}
+	source := regexp.MustCompile("`((?:admin|caddymodule|cmd|keys|policy)/[a-z_/0-9-]+\\.(?:go|lua))`")
+	for _, document := range append(documents, filepath.Join(root, "README.md")) {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range source.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(root, match[1])); err != nil {
+				t.Errorf("%s names %s, which does not exist", filepath.Base(document), match[1])
+			}
+		}
+	}
+}

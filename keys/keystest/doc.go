@@ -1,6 +1,6 @@
 // Package keystest provides the fixtures that the tests of several packages
-// share: a clock that moves only when told to, a log sink, a recording HTTP
-// server, and a TLS host that serves a key set.
+// share: a clock that tests move, a log sink, a recording HTTP server, and a TLS
+// host that serves a key set.
 //
 // It imports neither keys nor any other package of this module, so that the
 // in-package tests of keys can use it too. A key set is passed as a value that

@@ -44,7 +44,7 @@ func (h *KeyHost) Serve(set any) {
 		w.Header().Set("Content-Type", "application/json")
 		if r.URL.Path == ConfigurationPath {
 			issuer := "https://" + r.Host
-			fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, issuer, issuer+"/jwks.json")
+			fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, issuer, issuer+"/jwks.json") //nolint:gosec // JSON for tests, not HTML
 			return
 		}
 		_, _ = w.Write(body)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"slices"
 	"time"
@@ -9,62 +8,60 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// AuditRetention is how long it is known who changed what.
+// AuditRetention is how long audit entries are kept.
 const AuditRetention = 365 * 24 * time.Hour
 
-// AuditEntry says who changed what, and when.
+// AuditEntry is the entry of one batch in the audit log.
 type AuditEntry struct {
 	ID        string        `json:"-"`
 	At        time.Time     `json:"at"`
 	Actor     string        `json:"actor"`
 	Operation string        `json:"operation"`
 	Records   []AuditRecord `json:"records"`
-	// More is how many records were changed besides those that are told.
+	// More is the number of changed records that are not in Records.
 	More int `json:"more,omitempty"`
 }
 
-// AuditRecord is what became of one record.
+// AuditRecord is the change of one record.
 type AuditRecord struct {
 	Kind string `json:"kind"`
-	// ID is the record's id, behind those of what it stands in.
+	// ID is the record's path: parent ids first.
 	ID []string `json:"id"`
-	// Before and After are JSON objects: both, with the members that differ, for
-	// a record that was altered; one of them for a record that was made or
-	// removed. Secrets are left out.
+	// Before and After are JSON objects without secrets. A changed record has both,
+	// with the members that differ; a created or removed one has one of them.
 	Before json.RawMessage `json:"before,omitempty"`
 	After  json.RawMessage `json:"after,omitempty"`
-	// Truncated: a side was too long to be told.
+	// Truncated reports that one of them was too long, and was left out.
 	Truncated bool `json:"truncated,omitempty"`
 }
 
-// maxAuditRecords bounds how many records an entry tells of.
+// maxAuditRecords bounds the records of an entry.
 const maxAuditRecords = 10
 
-// audit appends to a batch the entry that tells of it.
-// Held returns what keys held before, where no check of the batch says it; it may
-// be nil.
-func (w Writer) audit(batch *engine.Batch, held heldBefore) error {
+// audit appends the audit entry of a batch to it. Stored has what keys held before,
+// where no check of the batch has it; it may be nil.
+func (w Writer) audit(batch *engine.Batch, stored map[string][]byte) error {
 	if w.actor == (Actor{}) {
 		return nil
 	}
 	entry := AuditEntry{At: w.now().UTC().Truncate(time.Microsecond), Actor: w.actor.Name, Operation: w.actor.Operation}
-	entry.Records, entry.More = auditRecords(batch, held)
+	entry.Records, entry.More = auditRecords(batch, stored)
 	if len(entry.Records) == 0 {
 		return nil
 	}
-	stored, err := encode(entry)
+	encoded, err := encode(entry)
 	if err != nil {
 		return err
 	}
 	batch.Puts = append(batch.Puts, engine.Put{
-		Key: key(prefixAudit, w.newAuditID()), Value: stored, Expires: entry.At.Add(AuditRetention),
+		Key: key(prefixAudit, w.newAuditID()), Value: encoded, Expires: entry.At.Add(AuditRetention),
 	})
 	return nil
 }
 
-// auditRecords tells of the records that a batch changes, and how many more
-// there are.
-func auditRecords(batch *engine.Batch, held heldBefore) (records []AuditRecord, more int) {
+// auditRecords returns the changes of a batch, and the number of those that are
+// left out.
+func auditRecords(batch *engine.Batch, stored map[string][]byte) (records []AuditRecord, more int) {
 	add := func(k, after []byte) {
 		kind := auditKindOf(k)
 		switch {
@@ -73,13 +70,13 @@ func auditRecords(batch *engine.Batch, held heldBefore) (records []AuditRecord, 
 			more++
 		default:
 			record := AuditRecord{Kind: kind.name, ID: auditID(k)}
-			record.Before, record.After, record.Truncated = kind.change(before(batch, held, k), after)
+			record.Before, record.After, record.Truncated = kind.change(before(batch, stored, k), after)
 			records = append(records, record)
 		}
 	}
 	puts := batch.Puts
-	// A record that stands for all others comes last in its batch.
-	if last := len(puts) - 1; last >= 0 && auditKindOf(puts[last].Key).sum {
+	// A summary comes last in its batch.
+	if last := len(puts) - 1; last >= 0 && auditKindOf(puts[last].Key).summary {
 		add(puts[last].Key, puts[last].Value)
 		for _, put := range puts[:last] {
 			if !auditKindOf(put.Key).unaudited {
@@ -106,15 +103,10 @@ func auditRecords(batch *engine.Batch, held heldBefore) (records []AuditRecord, 
 	return records, more
 }
 
-// heldBefore returns what a key held before a batch, if that is known.
-type heldBefore func(key []byte) (value []byte, ok bool)
-
-// before returns what a key held, as far as it is known.
-func before(batch *engine.Batch, held heldBefore, k []byte) []byte {
-	if held != nil {
-		if value, ok := held(k); ok {
-			return value
-		}
+// before returns what a key held before a batch, nil when that is not known.
+func before(batch *engine.Batch, stored map[string][]byte, k []byte) []byte {
+	if value, ok := stored[string(k)]; ok {
+		return value
 	}
 	i := slices.IndexFunc(batch.Checks, func(c engine.Check) bool { return string(c.Key) == string(k) })
 	if i < 0 {
@@ -123,20 +115,15 @@ func before(batch *engine.Batch, held heldBefore, k []byte) []byte {
 	return batch.Checks[i].Value
 }
 
-// newAuditID returns an id that sorts before all earlier ones of this process,
-// and before those that other processes made in an earlier microsecond: what is
-// newest is read first. The last digits are random.
+// newAuditID returns an id that sorts before all earlier ones of this process, and
+// before those of other processes from an earlier microsecond: the newest entry is
+// read first.
 func (s *Store) newAuditID() string {
-	var random [15]byte
-	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
-	for i, b := range random {
-		random[i] = idDigits[b&31]
-	}
-	return auditDigits(auditStampOf(s.nextAuditStamp())) + string(random[:])
+	return auditDigits(auditStampOf(s.nextAuditStamp())) + randomDigits(15)
 }
 
-// auditDigits writes a stamp so that it sorts as text: 55 bits of microseconds,
-// a thousand years.
+// auditDigits writes a stamp as sortable text: 55 bits of microseconds, a thousand
+// years.
 func auditDigits(stamp uint64) string {
 	var digits [11]byte
 	for i := len(digits) - 1; i >= 0; i-- {
@@ -146,12 +133,12 @@ func auditDigits(stamp uint64) string {
 	return string(digits[:])
 }
 
-// auditStampOf returns what an entry of a moment in microseconds is sorted by:
+// auditStampOf returns the sort order of an entry by its time in Unix microseconds:
 // later ones first.
 func auditStampOf(us int64) uint64 { return uint64(1<<55-1) - uint64(us) }
 
-// nextAuditStamp returns the time in microseconds, or the microsecond after the
-// last one that it returned.
+// nextAuditStamp returns the time in Unix microseconds, and at least one more than
+// the last call.
 func (s *Store) nextAuditStamp() int64 {
 	now := s.now().UnixMicro()
 	for {

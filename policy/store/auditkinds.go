@@ -4,35 +4,37 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 )
 
-// auditKind says how records of one kind are told of in the audit log.
+// auditKind is how the audit log shows the records of one kind.
 type auditKind struct {
 	name string
-	// hidden are members that are secret, or say nothing to anybody.
+	// hidden are members that are left out: secrets, and internal ones.
 	hidden []string
-	// only, when not empty, are the only members that are told.
+	// only, unless empty, are the only members that are shown.
 	only []string
-	// text names the member that stands for a value that is not JSON.
+	// text is the member that shows a value that is not JSON.
 	text string
-	// sum: where a batch writes such a record, it stands for all others of the
-	// batch.
-	sum bool
-	// unaudited: the record is bookkeeping of others, and is not told.
+	// summary: the record is shown in place of all others of its batch.
+	summary bool
+	// unaudited: the record is an index or bookkeeping, and is not shown.
 	unaudited bool
 }
 
-// auditKinds has the kinds by their keys' first letter. Of a kind that is not
-// here the log tells that a record was changed, and nothing of what is in it: a
-// secret must be shown on purpose, never by forgetting.
+// auditKinds has the kinds by the first byte of their keys. Of a kind that is not
+// listed, the log shows the key and no members, so that a new kind cannot leak a
+// secret by omission.
 var auditKinds = map[byte]auditKind{
 	prefixList:       {name: "access-list"},
 	prefixGrant:      {name: "grant"},
 	prefixLink:       {name: "signed-link"},
 	prefixRevocation: {name: "signed-link", text: "revokedAt"},
 	prefixRule:       {name: "rule"},
-	prefixImport:     {name: "grant-import", only: []string{"position", "created", "failed"}, sum: true},
+	prefixImport:     {name: "grant-import", only: []string{"position", "created", "failed"}, summary: true},
 	prefixKey:        {name: "signing-key", hidden: []string{"sealed"}},
 	prefixDomain:     {name: "domain"},
 	prefixDeniedKey:  {name: "denied-key"},
@@ -63,66 +65,51 @@ func auditKindOf(k []byte) auditKind {
 	return kind
 }
 
-// auditID returns the parts of a record's key, as they stand in it.
+// auditID returns the path of a record, which is in its key.
 func auditID(k []byte) []string {
-	var id []string
 	if k[0] == prefixRule && len(k) > 5 {
 		rank := binary.BigEndian.Uint32(k[len(k)-4:])
 		return []string{string(k[1 : len(k)-5]), strconv.FormatUint(uint64(rank), 10)}
 	}
-	for part := range bytes.SplitSeq(k[1:], []byte{0}) {
-		id = append(id, string(part))
-	}
-	return id
+	return strings.Split(string(k[1:]), "\x00")
 }
 
-// maxAuditValue bounds how much of a record is told on either side of a change.
+// maxAuditValue bounds the length of Before and After, in bytes.
 const maxAuditValue = 4 << 10
 
-// change tells what became of a record: nil stands for none before, or after. Of
-// a record that was altered only the members that differ are told.
+// change returns both sides of a change; nil stands for a record that does not
+// exist. Of a changed record only the members that differ are returned.
 func (a *auditKind) change(before, after []byte) (was, is json.RawMessage, truncated bool) {
-	old, now := a.members(before), a.members(after)
-	if old != nil && now != nil {
+	old, next := a.members(before), a.members(after)
+	if old != nil && next != nil {
 		for name, value := range old {
-			if bytes.Equal(now[name], value) {
+			if bytes.Equal(next[name], value) {
 				delete(old, name)
-				delete(now, name)
+				delete(next, name)
 			}
 		}
 	}
 	was, long := auditValue(old)
-	is, longer := auditValue(now)
+	is, longer := auditValue(next)
 	return was, is, long || longer
 }
 
+// members returns the members of a record that are shown.
 func (a *auditKind) members(value []byte) map[string]json.RawMessage {
 	var members map[string]json.RawMessage
 	switch {
 	case value == nil:
 		return nil
 	case a.text != "":
-		text, err := json.Marshal(string(value))
-		if err != nil {
-			return nil
-		}
+		text, _ := json.Marshal(string(value)) // a string has no error
 		return map[string]json.RawMessage{a.text: text}
 	case json.Unmarshal(value, &members) != nil:
 		return nil
 	}
-	for _, name := range a.hidden {
-		delete(members, name)
-	}
-	if len(a.only) == 0 {
-		return members
-	}
-	told := make(map[string]json.RawMessage, len(a.only))
-	for _, name := range a.only {
-		if value, ok := members[name]; ok {
-			told[name] = value
-		}
-	}
-	return told
+	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool {
+		return slices.Contains(a.hidden, name) || len(a.only) > 0 && !slices.Contains(a.only, name)
+	})
+	return members
 }
 
 func auditValue(members map[string]json.RawMessage) (value json.RawMessage, truncated bool) {

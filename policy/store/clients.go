@@ -12,61 +12,56 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/policy"
 )
 
-// Client is a program that calls the management API (RFC 6749, section 2). Of
-// its secret only the hash is kept.
+// Client is a client of the management API (RFC 6749, section 2). Only the hash of
+// its secret is stored.
 type Client struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
-	// Vendor is whose records the client may reach; empty for an operator's
-	// client, which reaches no vendor's records.
+	// Vendor is the vendor whose records the client may use; empty for an
+	// operator's client, which may use no vendor's records.
 	Vendor string   `json:"vendor,omitempty"`
 	Scopes []string `json:"scopes"`
-	// SecretHash is the SHA-256 of the secret. The secret has 256 random bits,
-	// so that nothing slower is needed.
+	// SecretHash is the SHA-256 of the secret. The secret has 256 random bits, so
+	// it needs no slow hash.
 	SecretHash []byte `json:"secretHash"`
-	// Generation counts the secrets that the client had, from one. Tokens of
-	// an earlier one do not count.
+	// Generation counts the client's secrets, from one. Access tokens of an earlier
+	// generation are invalid.
 	Generation      int64     `json:"generation"`
 	CreatedAt       time.Time `json:"createdAt"`
 	SecretCreatedAt time.Time `json:"secretCreatedAt"`
 	RevokedAt       time.Time `json:"revokedAt,omitzero"`
 }
 
-// Active says whether the client may call.
+// Active reports whether the client is not revoked.
 func (c *Client) Active() bool { return c.RevokedAt.IsZero() }
 
-// ErrBadSecret says that there is no such client, that it was revoked, or that
-// the secret is another one. Which of them it is, nobody is told.
-var ErrBadSecret = errors.New("the client is not known, or its secret is another one")
+// ErrBadSecret is returned for an unknown client, a revoked client and a wrong
+// secret alike, so that callers cannot tell which clients exist.
+var ErrBadSecret = errors.New("the client is unknown or its secret is wrong")
 
-// ErrRevoked says that a client was revoked, which is for good.
+// ErrRevoked is returned for a client that is revoked. Revocation is final.
 var ErrRevoked = errors.New("the client was revoked")
 
-// MaxClientScopes bounds how many scopes a client may have.
+// MaxClientScopes bounds the scopes of a client.
 const MaxClientScopes = 32
 
-var (
-	clientScope  = regexp.MustCompile(`^[a-z]{1,32}:(read|write|\*)$`)
-	clientVendor = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-)
+var clientScope = regexp.MustCompile(`^[a-z]{1,32}:(read|write|\*)$`)
 
 func (c *Client) check() error {
 	if strings.TrimSpace(c.Name) == "" {
-		return &FieldError{"name", "is required: it says in lists and logs who the client is"}
+		return &FieldError{"name", "is required: it identifies the client in listings and logs"}
 	}
 	if err := checkText("name", c.Name, 255); err != nil {
 		return err
 	}
-	if c.Vendor != "" && !clientVendor.MatchString(c.Vendor) {
+	if c.Vendor != "" && !vendorPattern.MatchString(c.Vendor) {
 		return &FieldError{"vendor", "must be lower-case letters, digits and hyphens, at most 63"}
 	}
 	if len(c.Scopes) == 0 || len(c.Scopes) > MaxClientScopes {
-		return &FieldError{"scopes", fmt.Sprintf("must be 1 to %d: what the client may do", MaxClientScopes)}
+		return &FieldError{"scopes", fmt.Sprintf("must be 1 to %d", MaxClientScopes)}
 	}
 	for _, scope := range c.Scopes {
 		if !clientScope.MatchString(scope) {
@@ -76,8 +71,7 @@ func (c *Client) check() error {
 	return nil
 }
 
-// secretPrefix begins every client secret, so that scanners for leaked secrets
-// can find one.
+// secretPrefix lets scanners for leaked secrets recognize one.
 const secretPrefix = "gfsecret_"
 
 // newSecret returns a secret of 32 random bytes, and its hash.
@@ -89,8 +83,8 @@ func newSecret() (secret string, hash []byte) {
 	return secret, sum[:]
 }
 
-// CreateClient stores a new client under a new id, and returns its secret, which
-// nobody can read again.
+// CreateClient stores a new client under a new id. It returns the secret, which
+// cannot be read again.
 func (w Writer) CreateClient(ctx context.Context, client Client) (Client, string, error) {
 	if err := client.check(); err != nil {
 		return Client{}, "", err
@@ -100,54 +94,32 @@ func (w Writer) CreateClient(ctx context.Context, client Client) (Client, string
 	client.ID = newID("client_", now)
 	client.Generation, client.CreatedAt, client.SecretCreatedAt, client.RevokedAt = 1, now, now, time.Time{}
 	secret, client.SecretHash = newSecret()
-	stored, err := encode(client)
-	if err != nil {
-		return Client{}, "", err
-	}
-	place := key(prefixClient, client.ID)
-	batch := &engine.Batch{Checks: []engine.Check{{Key: place}}, Puts: []engine.Put{{Key: place, Value: stored}}}
-	return client, secret, w.commit(ctx, SystemPartition, batch, policy.Invalidation{})
+	return client, secret, w.put(ctx, SystemPartition, key(prefixClient, client.ID), nil, client, policy.Invalidation{})
 }
 
-// Client returns a client, or ErrNotFound. It is read anew each time, so that
-// one that was revoked ends at once, on every node.
+// Client returns a client, or ErrNotFound. It is not cached: revoking a client ends
+// it at once, on every node.
 func (s *Store) Client(ctx context.Context, id string) (Client, error) {
-	var client Client
-	if err := checkText("id", id, 128); err != nil {
-		return client, ErrNotFound
-	}
-	_, err := s.get(ctx, SystemPartition, key(prefixClient, id), &client)
+	client, _, err := s.client(ctx, id)
 	return client, err
 }
 
-// Clients lists clients in the order of their creation, the revoked ones as well.
-func (s *Store) Clients(ctx context.Context, page Page) ([]Client, error) {
-	var clients []Client
-	err := s.engine.View(ctx, SystemPartition, func(snapshot engine.Snapshot) error {
-		var after []byte
-		if page.From != "" {
-			after = key(prefixClient, page.From)
-		}
-		for entry, err := range snapshot.Scan([]byte{prefixClient}, after) {
-			if err != nil {
-				return err
-			}
-			var client Client
-			if err := decode(entry.Key, entry.Value, &client); err != nil {
-				return err
-			}
-			if clients = append(clients, client); len(clients) == page.limit() {
-				return nil
-			}
-		}
-		return nil
-	})
-	return clients, err
+func (s *Store) client(ctx context.Context, id string) (client Client, stored []byte, err error) {
+	if checkText("id", id, 128) != nil {
+		return client, nil, ErrNotFound
+	}
+	stored, err = s.get(ctx, SystemPartition, key(prefixClient, id), &client)
+	return client, stored, err
 }
 
-// AuthenticateClient returns the client that a secret belongs to, or
-// ErrBadSecret. It does the same work for a client that is not known as for one
-// that is, so that the time it takes tells nobody which clients there are.
+// Clients returns a page of the clients in the order of their creation, including
+// revoked ones.
+func (s *Store) Clients(ctx context.Context, page Page) ([]Client, error) {
+	return pageOf[Client](ctx, s, SystemPartition, []byte{prefixClient}, page)
+}
+
+// AuthenticateClient returns the client of a secret, or ErrBadSecret. It does the
+// same work for unknown clients, so that its duration does not reveal which exist.
 func (s *Store) AuthenticateClient(ctx context.Context, id, secret string) (Client, error) {
 	client, err := s.Client(ctx, id)
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -165,8 +137,8 @@ func (s *Store) AuthenticateClient(ctx context.Context, id, secret string) (Clie
 	return client, nil
 }
 
-// RotateClientSecret gives a client a new secret. The old one, and every token
-// that was made with it, end at once.
+// RotateClientSecret gives a client a new secret. The previous one and its access
+// tokens become invalid at once.
 func (w Writer) RotateClientSecret(ctx context.Context, id string) (Client, string, error) {
 	var secret string
 	client, err := w.updateClient(ctx, id, func(client *Client) error {
@@ -184,35 +156,25 @@ func (w Writer) RotateClientSecret(ctx context.Context, id string) (Client, stri
 	return client, secret, nil
 }
 
-// RevokeClient ends a client, its secret and its tokens, at once and for good.
-// Revoking twice is no error.
+// RevokeClient revokes a client, its secret and its access tokens, at once and for
+// good. Revoking again is no error.
 func (w Writer) RevokeClient(ctx context.Context, id string) (Client, error) {
 	return w.updateClient(ctx, id, func(client *Client) error {
 		if client.Active() {
 			client.RevokedAt = w.timestamp()
 		}
-		client.SecretHash = nil // nobody needs it again
+		client.SecretHash = nil
 		return nil
 	})
 }
 
 func (w Writer) updateClient(ctx context.Context, id string, change func(*Client) error) (Client, error) {
-	if err := checkText("id", id, 128); err != nil {
-		return Client{}, ErrNotFound
-	}
-	var client Client
-	place := key(prefixClient, id)
-	stored, err := w.get(ctx, SystemPartition, place, &client)
+	client, stored, err := w.client(ctx, id)
 	if err != nil {
 		return Client{}, err
 	}
 	if err := change(&client); err != nil {
 		return Client{}, err
 	}
-	updated, err := encode(client)
-	if err != nil {
-		return Client{}, err
-	}
-	batch := &engine.Batch{Checks: []engine.Check{{Key: place, Value: stored}}, Puts: []engine.Put{{Key: place, Value: updated}}}
-	return client, w.commit(ctx, SystemPartition, batch, policy.Invalidation{})
+	return client, w.put(ctx, SystemPartition, key(prefixClient, id), stored, client, policy.Invalidation{})
 }

@@ -14,17 +14,17 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// CopyOptions say how Copy goes about it.
+// CopyOptions are the options of Copy.
 type CopyOptions struct {
-	// Replace removes from the target what the source does not have. Without it the
-	// target must hold nothing else.
+	// Replace removes entries of the target that the source does not have. Without
+	// Replace they are an error.
 	Replace bool
-	// Progress is told after each page how many entries were looked at, and how many
-	// had to be written. Nil: nobody is.
+	// Progress is called after each page with the number of entries read and written.
+	// Optional.
 	Progress func(partition string, seen, written int64)
 }
 
-// Copied is what Copy did.
+// Copied is the result of Copy.
 type Copied struct {
 	Partitions int
 	Entries    int64
@@ -38,12 +38,12 @@ const (
 	copyBytes = 4 << 20
 )
 
-// Copy makes the target hold what the source holds. What the target has already is
-// left as it is, so a copy that was broken off goes on when it is begun again. It
-// ends with a comparison of all entries of both; an error there means that one of
-// them was written meanwhile: stop the servers, and copy again.
+// Copy copies all entries of the source to the target. It skips entries that the target
+// has, so that an interrupted copy can be repeated. At the end it compares all entries;
+// an error of that means that one of the stores was written during the copy: stop the
+// servers, and copy again.
 //
-// The change feed is not copied: a node that is given another store begins anew.
+// The change feed is not copied: nodes that use the target start with empty caches.
 func Copy(ctx context.Context, from, to engine.Dumper, options CopyOptions) (Copied, error) {
 	var copied Copied
 	partitions, err := from.Partitions(ctx)
@@ -69,18 +69,18 @@ func Copy(ctx context.Context, from, to engine.Dumper, options CopyOptions) (Cop
 	}
 	copied.Entries, copied.Digest = m, target
 	if source != target || n != m {
-		return copied, fmt.Errorf("the copy is not what the source is (%d entries, and %d): one of them was written meanwhile; stop the servers and copy again", n, m)
+		return copied, fmt.Errorf("the copy differs from the source (%d entries, and %d): one of them was written during the copy; stop the servers and copy again", n, m)
 	}
 	return copied, nil
 }
 
-// checkTarget refuses a target that has partitions of its own.
+// checkTarget removes, or refuses, partitions that only the target has.
 func (c *Copied) checkTarget(ctx context.Context, to engine.Dumper, partitions []string, options CopyOptions) error {
-	there, err := to.Partitions(ctx)
+	existing, err := to.Partitions(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the target: %w", err)
 	}
-	for _, partition := range there {
+	for _, partition := range existing {
 		if slices.Contains(partitions, partition) {
 			continue
 		}
@@ -108,27 +108,27 @@ func (c *Copied) checkTarget(ctx context.Context, to engine.Dumper, partitions [
 	return nil
 }
 
-var errOtherRecords = errors.New("the target holds records that the source does not have: choose an empty one, or replace what is there")
+var errOtherRecords = errors.New("the target has records that the source does not have: choose an empty target, or replace its records")
 
-// partition copies one partition, by walking through both in the order of keys.
+// partition copies one partition, page by page in the order of keys.
 func (c *Copied) partition(ctx context.Context, from, to engine.Dumper, partition string, options CopyOptions) error {
 	var after []byte
 	var seen, written int64
 	for {
-		wanted, err := from.Dump(ctx, partition, after, copyPage)
+		page, err := from.Dump(ctx, partition, after, copyPage)
 		if err != nil {
 			return err
 		}
-		last := len(wanted) < copyPage
+		last := len(page) < copyPage
 		var end []byte
 		if !last {
-			end = wanted[len(wanted)-1].Key
+			end = page[len(page)-1].Key
 		}
-		there, err := dumpTo(ctx, to, partition, after, end)
+		existing, err := dumpTo(ctx, to, partition, after, end)
 		if err != nil {
 			return err
 		}
-		batches, removed := difference(wanted, there)
+		batches, removed := difference(page, existing)
 		if removed > 0 && !options.Replace {
 			return errOtherRecords
 		}
@@ -138,7 +138,7 @@ func (c *Copied) partition(ctx context.Context, from, to engine.Dumper, partitio
 			}
 			written += int64(len(batch.Puts))
 		}
-		seen += int64(len(wanted))
+		seen += int64(len(page))
 		c.Removed += int64(removed)
 		if options.Progress != nil {
 			options.Progress(partition, seen, written)
@@ -151,7 +151,7 @@ func (c *Copied) partition(ctx context.Context, from, to engine.Dumper, partitio
 	}
 }
 
-// dumpTo returns the entries behind after, up to end and with it; nil is no end.
+// dumpTo returns the entries after a key, up to and including end; nil is no end.
 func dumpTo(ctx context.Context, dumper engine.Dumper, partition string, after, end []byte) ([]engine.Put, error) {
 	var all []engine.Put
 	for {
@@ -172,15 +172,15 @@ func dumpTo(ctx context.Context, dumper engine.Dumper, partition string, after, 
 	}
 }
 
-// difference returns what must be written so that what is there becomes what is
-// wanted, and how many entries that removes.
-func difference(wanted, there []engine.Put) (batches []*engine.Batch, removed int) {
+// difference returns the batches that turn the target's entries into the source's, and
+// how many entries they remove.
+func difference(source, target []engine.Put) (batches []*engine.Batch, removed int) {
 	batch, size := new(engine.Batch), 0
-	known := make(map[string]engine.Put, len(there))
-	for _, entry := range there {
+	known := make(map[string]engine.Put, len(target))
+	for _, entry := range target {
 		known[string(entry.Key)] = entry
 	}
-	for _, entry := range wanted {
+	for _, entry := range source {
 		old, ok := known[string(entry.Key)]
 		delete(known, string(entry.Key))
 		if ok && bytes.Equal(old.Value, entry.Value) && expiryMilli(old) == expiryMilli(entry) {
@@ -201,8 +201,8 @@ func difference(wanted, there []engine.Put) (batches []*engine.Batch, removed in
 	return batches, removed
 }
 
-// Digest returns a SHA-256 over all entries of an engine, in order, and how many
-// there are. Engines that hold the same have the same, whatever they are.
+// Digest returns a SHA-256 over all entries of an engine, in hexadecimal, and their
+// number. It does not depend on the kind of engine.
 func Digest(ctx context.Context, backend engine.Dumper) (digest string, entries int64, err error) {
 	partitions, err := backend.Partitions(ctx)
 	if err != nil {
@@ -229,7 +229,7 @@ func Digest(ctx context.Context, backend engine.Dumper) (digest string, entries 
 	return fmt.Sprintf("%x", sum.Sum(nil)), entries, nil
 }
 
-// hashEntry adds an entry, each of its parts with its length.
+// hashEntry hashes an entry, each part with its length.
 func hashEntry(sum hash.Hash, partition string, entry engine.Put) {
 	var numbers [8]byte
 	for _, part := range [][]byte{[]byte(partition), entry.Key, entry.Value} {
@@ -241,8 +241,8 @@ func hashEntry(sum hash.Hash, partition string, entry engine.Put) {
 	_, _ = sum.Write(numbers[:])
 }
 
-// expiryMilli returns when an entry expires, in Unix milliseconds, zero for never. No
-// two engines can hold different moments after the last one that all can.
+// expiryMilli returns when an entry expires, in Unix milliseconds, zero for never, and
+// at most the last time that all engines can store.
 func expiryMilli(entry engine.Put) int64 {
 	const last = math.MaxInt64 / 1_000_000
 	if entry.Expires.IsZero() {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -8,14 +9,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Domain is a publisher domain that a vendor trusts to sign links: by pinned
-// keys or by its key set, exactly one of the two.
+// Domain is a publisher domain that a vendor trusts to sign links, by pinned keys or
+// by its key set: exactly one of them.
 type Domain struct {
 	Domain             string   `json:"domain"`
 	SigningKeyPEM      string   `json:"signingKeyPem,omitempty"`
@@ -26,11 +26,11 @@ type Domain struct {
 	UpdatedAt time.Time `json:"updatedAt"`
 	// UpdatedBy is the name of the actor that wrote it last.
 	UpdatedBy string `json:"updatedBy,omitempty"`
-	// Probe is what came out of looking at its keys when it was written.
+	// Probe is the result of checking its keys when it was written.
 	Probe Probe `json:"probe"`
 }
 
-// Probe is what came out of looking at a domain's keys.
+// Probe is the result of checking the keys of a domain.
 type Probe struct {
 	OK         bool      `json:"ok"`
 	ActiveKeys int       `json:"activeKeys"`
@@ -38,15 +38,15 @@ type Probe struct {
 	At         time.Time `json:"at,omitzero"`
 }
 
-// MaxDomains bounds how many domains a vendor may trust, MaxDeniedKeys how many keys
-// it may deny. Writers that come at once may exceed them by their number.
+// MaxDomains bounds the trusted domains of a vendor, MaxDeniedKeys its denied keys.
+// Concurrent writers may exceed a bound by their number.
 const (
 	MaxDomains    = 10_000
 	MaxDeniedKeys = 1000
 )
 
-// Normalize brings the domain into the form in which it is kept, and checks it.
-// The error is a *FieldError.
+// Normalize brings the domain into its stored form. It returns a *FieldError when
+// the domain is not valid.
 func (d *Domain) Normalize() error {
 	name, err := keys.NormalDomain(d.Domain)
 	if err != nil {
@@ -55,9 +55,9 @@ func (d *Domain) Normalize() error {
 	d.Domain = name
 	switch {
 	case d.SigningKeyPEM == "" && d.JWKSURI == "":
-		return &FieldError{"signingKeyPem", "is missing, and so is jwksUri: give exactly one of them"}
+		return &FieldError{"signingKeyPem", "is missing, and so is jwksUri: set exactly one of them"}
 	case d.SigningKeyPEM != "" && d.JWKSURI != "":
-		return &FieldError{"jwksUri", "and signingKeyPem exclude one another: give exactly one of them"}
+		return &FieldError{"jwksUri", "excludes signingKeyPem: set exactly one of them"}
 	case d.SigningKeyPEM != "":
 		if _, err := keys.ParsePinnedKeys(d.SigningKeyPEM); err != nil {
 			return &FieldError{"signingKeyPem", err.Error()}
@@ -73,10 +73,9 @@ func (d *Domain) Normalize() error {
 	return nil
 }
 
-// PutDomain writes a domain in the place of the one with its name, if there is
-// one: its CreatedAt stays. Allowed may refuse that with an error: it gets the one
-// that there is, nil if there is none. The caller publishes the domain with
-// policy.Policy.RefreshDomains before it acknowledges.
+// PutDomain creates or replaces a domain, and keeps the CreatedAt of the one that it
+// replaces. Allowed gets that one, or nil, and may refuse with an error. The caller
+// publishes the domain with policy.Policy.RefreshDomains before acknowledging it.
 func (w Writer) PutDomain(ctx context.Context, vendor string, domain Domain, allowed ...func(before *Domain) error) (Domain, error) {
 	if err := domain.Normalize(); err != nil {
 		return Domain{}, err
@@ -103,15 +102,10 @@ func (w Writer) PutDomain(ctx context.Context, vendor string, domain Domain, all
 	if !now.After(before.UpdatedAt) {
 		domain.UpdatedAt = before.UpdatedAt.Add(time.Millisecond) // it advances with every write
 	}
-	encoded, err := encode(domain)
-	if err != nil {
-		return Domain{}, err
-	}
-	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Puts: []engine.Put{{Key: k, Value: encoded}}}
-	return domain, w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
+	return domain, w.put(ctx, vendor, k, stored, domain, policy.Invalidation{Shared: true})
 }
 
-// allow asks whether a record may be written or removed. It is told of none where
+// allow calls the functions that may refuse a write with the current record, nil when
 // reading it failed.
 func allow[T any](before *T, failed error, allowed []func(*T) error) error {
 	if failed != nil {
@@ -125,9 +119,9 @@ func allow[T any](before *T, failed error, allowed []func(*T) error) error {
 	return nil
 }
 
-// hasRoom refuses one more record of a kind where there are as many as may be. Far
-// from the bound it counts them only now and then: see rooms.
-func (s *Store) checkQuota(ctx context.Context, vendor string, prefix byte, most int, field string) error {
+// checkQuota returns a *FieldError when one more record of a kind would exceed the
+// maximum. It counts the records, unless quotas has an allowance left.
+func (s *Store) checkQuota(ctx context.Context, vendor string, prefix byte, maximum int, field string) error {
 	if s.quotas.take(vendor, prefix) {
 		return nil
 	}
@@ -141,18 +135,18 @@ func (s *Store) checkQuota(ctx context.Context, vendor string, prefix byte, most
 		}
 		return nil
 	})
-	if err == nil && count >= most {
-		return &FieldError{field, fmt.Sprintf("is one too many: there are %d, remove some first", count)}
+	if err == nil && count >= maximum {
+		return &FieldError{field, fmt.Sprintf("exceeds the maximum: there are %d, remove some first", count)}
 	}
 	if err == nil {
-		s.quotas.counted(vendor, prefix, most-count)
+		s.quotas.counted(vendor, prefix, maximum-count)
 	}
 	return err
 }
 
-// rooms spares the counting of thousands of records before each one that is added:
-// of the room that was counted, a part is given away without counting again. The
-// last few are counted one by one, so that a process alone never exceeds a bound.
+// quotas saves counting thousands of records for each one that is added: after a
+// count, a part of the free quota is an allowance that needs no further count. Near
+// the maximum every record is counted, so that one process alone never exceeds it.
 type quotas struct {
 	mu   sync.Mutex
 	left map[quota]int
@@ -163,44 +157,43 @@ type quota struct {
 	prefix byte
 }
 
-// roomShare is which part of the room is given away without counting again: small
-// enough for other nodes, who give away theirs.
-const roomShare = 16
+// allowanceShare is the part of the free quota that is an allowance: small enough for
+// several nodes to have one each.
+const allowanceShare = 16
 
-func (r *quotas) counted(vendor string, prefix byte, free int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.left == nil {
-		r.left = make(map[quota]int)
+func (q *quotas) counted(vendor string, prefix byte, free int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.left == nil {
+		q.left = make(map[quota]int)
 	}
-	r.left[quota{vendor, prefix}] = free/roomShare - 1 // this one is taken
+	q.left[quota{vendor, prefix}] = free/allowanceShare - 1 // this one is taken
 }
 
-func (r *quotas) take(vendor string, prefix byte) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.left[quota{vendor, prefix}] <= 0 {
+func (q *quotas) take(vendor string, prefix byte) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.left[quota{vendor, prefix}] <= 0 {
 		return false
 	}
-	r.left[quota{vendor, prefix}]--
+	q.left[quota{vendor, prefix}]--
 	return true
 }
 
-// Domain returns a domain by its normal name, or ErrNotFound.
+// Domain returns a domain by its normalized name, or ErrNotFound.
 func (s *Store) Domain(ctx context.Context, vendor, name string) (Domain, error) {
 	var domain Domain
 	_, err := s.get(ctx, vendor, key(prefixDomain, name), &domain)
 	return domain, err
 }
 
-// RemoveDomain removes a domain; one that is not there is no error. Allowed may
-// refuse that, and the caller publishes it, like PutDomain.
+// RemoveDomain removes a domain, if there is one. Allowed and publishing are as for
+// PutDomain.
 func (w Writer) RemoveDomain(ctx context.Context, vendor, name string, allowed ...func(before *Domain) error) error {
 	return remove(ctx, w, vendor, key(prefixDomain, name), allowed)
 }
 
-// remove removes a record on which everything that is shared depends; one that is
-// not there is no error.
+// remove removes a record that all readers share, if there is one.
 func remove[T any](ctx context.Context, w Writer, vendor string, k []byte, allowed []func(before *T) error) error {
 	var record T
 	stored, err := w.get(ctx, vendor, k, &record)
@@ -217,47 +210,28 @@ func remove[T any](ctx context.Context, w Writer, vendor string, k []byte, allow
 	return w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }
 
-// TrustedDomains returns a page of a vendor's domains, in the order of their names.
+// TrustedDomains returns a page of a vendor's domains, by name.
 func (s *Store) TrustedDomains(ctx context.Context, vendor string, page Page) ([]Domain, error) {
-	domains := []Domain{}
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		var after []byte
-		if page.From != "" {
-			after = key(prefixDomain, page.From)
-		}
-		for entry, err := range snapshot.Scan([]byte{prefixDomain}, after) {
-			if err != nil {
-				return err
-			}
-			var domain Domain
-			if err := decode(entry.Key, entry.Value, &domain); err != nil {
-				return err
-			}
-			if domains = append(domains, domain); len(domains) == page.limit() {
-				break
-			}
-		}
-		return nil
-	})
-	return domains, err
+	return pageOf[Domain](ctx, s, vendor, []byte{prefixDomain}, page)
 }
 
-// DeniedKey is a key that does not count, whoever publishes it: the brake for
-// when a publisher's key leaked and its host cannot be reached.
+// DeniedKey is a key whose signatures are rejected although its publisher still
+// publishes it: it leaked, and the publisher cannot be reached.
 type DeniedKey struct {
 	KeyID    string    `json:"kid"`
 	Note     string    `json:"note,omitempty"`
 	DeniedAt time.Time `json:"deniedAt"`
-	DeniedBy string    `json:"deniedBy,omitempty"`
+	// DeniedBy is the name of the actor that denied it.
+	DeniedBy string `json:"deniedBy,omitempty"`
 }
 
-// DenyKey denies a key. Denying twice writes it anew. The caller publishes it
-// like PutDomain.
+// DenyKey denies a key, or updates its denial. The caller publishes that as for
+// PutDomain.
 func (w Writer) DenyKey(ctx context.Context, vendor string, denied DeniedKey) (DeniedKey, error) {
 	if denied.KeyID == "" {
 		return DeniedKey{}, &FieldError{"kid", "is required"}
 	}
-	if err := errors.Join(checkText("kid", denied.KeyID, 255), checkText("note", denied.Note, 1024)); err != nil {
+	if err := cmp.Or(checkText("kid", denied.KeyID, 255), checkText("note", denied.Note, 1024)); err != nil {
 		return DeniedKey{}, err
 	}
 	if err := w.checkQuota(ctx, vendor, prefixDeniedKey, MaxDeniedKeys, "kid"); err != nil {
@@ -277,32 +251,16 @@ func (w Writer) AllowKey(ctx context.Context, vendor, kid string) error {
 	return remove[DeniedKey](ctx, w, vendor, key(prefixDeniedKey, kid), nil)
 }
 
-// DeniedKeys returns the denied keys of a vendor in the order of their ids.
-func (s *Store) DeniedKeys(ctx context.Context, vendor string) ([]DeniedKey, error) {
-	denied := []DeniedKey{}
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
-		denied, err = scan(snapshot, prefixDeniedKey, denied)
+// DeniedKeys returns the denied keys of a vendor by id.
+func (s *Store) DeniedKeys(ctx context.Context, vendor string) (denied []DeniedKey, err error) {
+	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+		denied, err = all[DeniedKey](snapshot, []byte{prefixDeniedKey})
 		return err
 	})
 	return denied, err
 }
 
-// scan appends all records of a kind.
-func scan[T any](snapshot engine.Snapshot, prefix byte, to []T) ([]T, error) {
-	for entry, err := range snapshot.Scan([]byte{prefix}, nil) {
-		if err != nil {
-			return nil, err
-		}
-		var record T
-		if err := decode(entry.Key, entry.Value, &record); err != nil {
-			return nil, err
-		}
-		to = append(to, record)
-	}
-	return to, nil
-}
-
-// trustedRecord is what the policy reads of a Domain.
+// trustedRecord is the part of a Domain that the policy reads.
 type trustedRecord struct {
 	Domain             string   `json:"domain"`
 	SigningKeyPEM      string   `json:"signingKeyPem"`
@@ -310,12 +268,12 @@ type trustedRecord struct {
 	AllowedResourceIDs []string `json:"allowedResourceIds"`
 }
 
-// Domains implements policy.Records: the domains and the denied keys of one
-// moment. Records that are byte for byte as they were before are not read again.
+// Domains implements policy.Records: the domains and the denied keys of one snapshot.
+// Records that have not changed since before are not decoded again.
 func (s *Store) Domains(ctx context.Context, vendor string, before *policy.Domains) (policy.Domains, error) {
 	var domains policy.Domains
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		var known []*policy.TrustedDomain // those of before that come behind, in the same order
+		var known []*policy.TrustedDomain // the rest of before, in the same order
 		if before != nil {
 			known = before.Trusted
 		}
@@ -342,7 +300,7 @@ func (s *Store) Domains(ctx context.Context, vendor string, before *policy.Domai
 				AllowedResourceIDs: domain.AllowedResourceIDs, Sum: sum,
 			})
 		}
-		denied, err := scan[DeniedKey](snapshot, prefixDeniedKey, nil)
+		denied, err := all[DeniedKey](snapshot, []byte{prefixDeniedKey})
 		for i := range denied {
 			domains.DeniedKeys = append(domains.DeniedKeys, denied[i].KeyID)
 		}

@@ -13,11 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // publisherPEM is a publisher's public key.

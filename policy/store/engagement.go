@@ -8,32 +8,31 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 const (
-	// ActivityKept is how long it is known when a reader was last there.
+	// ActivityKept is how long the time of a reader's last visit is kept.
 	ActivityKept = 90 * 24 * time.Hour
-	// ActivityStep is how exact that is: a reader who stays costs one write in
-	// that time.
+	// ActivityStep is the precision of that time: a reader's visits cause one write
+	// in each step.
 	ActivityStep = 5 * time.Minute
-	// MaxVisits is how many visits one RecordVisits takes.
+	// MaxVisits is the maximum number of visits of one RecordVisits.
 	MaxVisits = 500
-	// maxVisitors bounds how many visitors one question looks at.
+	// maxVisitors bounds the visitors that one call reads.
 	maxVisitors = 100_000
 )
 
-// Visit is that a reader was at a site, and what she had to do with.
+// Visit records a reader's request and the tags of the rule that matched.
 type Visit struct {
 	Site, UserID string
 	At           time.Time
 	Tags         []string
 }
 
-// RecordVisits records visits of at most MaxVisits readers of a vendor. What is
-// known already is not written again.
+// RecordVisits records at most MaxVisits visits of a vendor's readers. It writes only
+// what is not recorded yet.
 func (s *Store) RecordVisits(ctx context.Context, vendor string, visits []Visit) error {
 	if len(visits) > MaxVisits {
 		return &FieldError{"visits", "are too many at once"}
@@ -42,7 +41,7 @@ func (s *Store) RecordVisits(ctx context.Context, vendor string, visits []Visit)
 		return err
 	}
 	err := s.recordActivity(ctx, vendor, visits)
-	for range 3 { // another node may record the same readers
+	for range 3 { // another node may have recorded the same readers
 		if !errors.Is(err, ErrConflict) {
 			break
 		}
@@ -51,8 +50,8 @@ func (s *Store) RecordVisits(ctx context.Context, vendor string, visits []Visit)
 	return err
 }
 
-// recordTags counts, for each tag, the readers who had to do with it: each once,
-// by the marker that the count leaves.
+// recordTags counts the readers of each tag. The idempotency key of the counter is a
+// marker, by which a reader is counted once.
 func (s *Store) recordTags(ctx context.Context, vendor string, visits []Visit) error {
 	batch, change := &engine.Batch{}, policy.Invalidation{}
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
@@ -63,23 +62,23 @@ func (s *Store) recordTags(ctx context.Context, vendor string, visits []Visit) e
 				markers = append(markers, markerKey(visit.Site, visit.UserID, tag))
 			}
 		}
-		if err := prefetch(snapshot, markers...); err != nil {
+		if err := engine.Prefetch(snapshot, markers...); err != nil {
 			return err
 		}
 		for _, visit := range visits {
 			for _, tag := range visit.Tags {
 				marker := markerKey(visit.Site, visit.UserID, tag)
-				known, err := snapshot.Get(marker)
+				counted, err := snapshot.Get(marker)
 				if err != nil {
 					return err
 				}
-				if known != nil {
+				if counted != nil {
 					continue
 				}
 				batch.Counters = append(batch.Counters, engine.Counter{
 					Key: tagKey(visit.Site, tag), IdempotencyKey: marker, IdempotencyValue: strconv.AppendInt(nil, visit.At.UnixMilli(), 10),
 				})
-				// Her next session says that it is not the first time.
+				// The reader's session says whether a tag is new to them.
 				change.Add(policy.KindUserID, vendor, visit.UserID)
 			}
 		}
@@ -91,8 +90,8 @@ func (s *Store) recordTags(ctx context.Context, vendor string, visits []Visit) e
 	return s.commit(ctx, vendor, batch, change)
 }
 
-// recordActivity notes when readers were last there, and keeps them in the order
-// of that. It changes no decision and no session, so it bumps nothing.
+// recordActivity records the time of each reader's last visit, and an index by that
+// time. Neither is part of a decision or a session, so no version is bumped.
 func (s *Store) recordActivity(ctx context.Context, vendor string, visits []Visit) error {
 	batch := &engine.Batch{}
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
@@ -101,7 +100,7 @@ func (s *Store) recordActivity(ctx context.Context, vendor string, visits []Visi
 		for i, visit := range visits {
 			places[i] = visitorKey(visit.Site, visit.UserID)
 		}
-		if err := prefetch(snapshot, places...); err != nil {
+		if err := engine.Prefetch(snapshot, places...); err != nil {
 			return err
 		}
 		for _, visit := range visits {
@@ -111,7 +110,7 @@ func (s *Store) recordActivity(ctx context.Context, vendor string, visits []Visi
 				return err
 			}
 			if stored != nil {
-				seen, err := readMoment(stored)
+				seen, err := parseMilli(stored)
 				if err != nil {
 					return err
 				}
@@ -132,21 +131,18 @@ func (s *Store) recordActivity(ctx context.Context, vendor string, visits []Visi
 		return err
 	}
 	_, err = s.engine.Commit(ctx, vendor, batch)
-	if _, failed := errors.AsType[*engine.CheckError](err); failed {
-		return ErrConflict
-	}
-	return err
+	return conflict(err)
 }
 
-// recordable says whether a reader's id can be part of a key. Those of tokens can;
-// another handler of the server may know readers by whatever it likes.
+// recordable reports whether a reader's id can be part of a key. The ids in tokens
+// can; those of other handlers may not.
 func recordable(userID string) bool {
 	return userID != "" && checkText("user", userID, maxUserID) == nil
 }
 
 const maxUserID = 255
 
-func readMoment(stored []byte) (time.Time, error) {
+func parseMilli(stored []byte) (time.Time, error) {
 	ms, err := strconv.ParseInt(string(stored), 10, 64)
 	return time.UnixMilli(ms).UTC(), err
 }
@@ -162,7 +158,7 @@ func (s *Store) FirstEngaged(ctx context.Context, vendor, site, userID string, t
 		for i, tag := range tags {
 			markers[i] = markerKey(site, userID, tag)
 		}
-		if err := prefetch(snapshot, markers...); err != nil {
+		if err := engine.Prefetch(snapshot, markers...); err != nil {
 			return err
 		}
 		for _, tag := range tags {
@@ -173,7 +169,7 @@ func (s *Store) FirstEngaged(ctx context.Context, vendor, site, userID string, t
 			if stored == nil {
 				continue
 			}
-			at, err := readMoment(stored)
+			at, err := parseMilli(stored)
 			if err != nil {
 				return err
 			}
@@ -184,13 +180,13 @@ func (s *Store) FirstEngaged(ctx context.Context, vendor, site, userID string, t
 	return first, err
 }
 
-// Engagement is how many readers ever had to do with a tag.
+// Engagement is the number of readers of a tag.
 type Engagement struct {
 	Tag   string
 	Count int64
 }
 
-// Engagements lists the tags of a site in their order.
+// Engagements lists the tags of a site, by name.
 func (s *Store) Engagements(ctx context.Context, vendor, site string) ([]Engagement, error) {
 	var list []Engagement
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
@@ -211,28 +207,27 @@ func (s *Store) Engagements(ctx context.Context, vendor, site string) ([]Engagem
 	return list, err
 }
 
-// Visitor is a reader who was at a site.
+// Visitor is a reader who visited a site.
 type Visitor struct {
 	UserID string
-	// Seen is when she was last there, to ActivityStep.
+	// Seen is the time of the last visit, with the precision of ActivityStep.
 	Seen time.Time
-	// Tags are what she ever had to do with, in their order; filled in by
-	// Visitors only when asked for.
+	// Tags are the tags of all visits, by name. Visitors sets them only on request.
 	Tags []string
 }
 
-// VisitorPage says which visitors are meant.
+// VisitorPage selects visitors.
 type VisitorPage struct {
-	// Since leaves out who was not there from then on; zero is ActivityKept.
+	// Since excludes readers whose last visit is earlier. Default: ActivityKept ago.
 	Since time.Time
-	// Skip and Limit cut a part out of the list.
+	// Skip and Limit select a part of the list.
 	Skip, Limit int
-	// Tags fills in what they had to do with.
+	// Tags requests Visitor.Tags.
 	Tags bool
 }
 
-// Visitors lists the readers who were at a site, the last one first, and says how
-// many there are: 100,000 stands for that many or more.
+// Visitors lists the readers who visited a site, the latest first. Count is their
+// number, at most 100,000.
 func (s *Store) Visitors(ctx context.Context, vendor, site string, page VisitorPage) (list []Visitor, count int, err error) {
 	since := s.now().Add(-ActivityKept)
 	if page.Since.After(since) {
@@ -267,8 +262,7 @@ func (s *Store) addTags(ctx context.Context, vendor, site string, list []Visitor
 	return s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		for i := range list {
 			list[i].Tags = nil
-			prefix := append(engagementPrefix(kindMarker, site), list[i].UserID...)
-			prefix = append(prefix, 0)
+			prefix := keyPrefix(prefixEngagement, kindMarker+site, list[i].UserID)
 			for entry, err := range snapshot.Scan(prefix, nil) {
 				if err != nil {
 					return err

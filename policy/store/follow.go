@@ -9,95 +9,92 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Follower is the Engine of a node that shares its records with others: a Watcher
-// whose change feed it follows, so that what the others write makes stale what this
-// node has in memory.
+// Follower is the Engine of a node that shares its records with other nodes. It follows
+// the change feed of a Watcher, and invalidates what this node has cached when another
+// node changes it.
 //
-// A partition is followed from the first time that it is read, and before that, so
-// that nothing is in memory whose change would not be heard of. Two things listen
-// to each: one waits for the next event, and one asks every now and then how far the
-// feed is, so that an event which was not heard cannot stay so.
+// A partition is followed from its first read on, beginning before that read, so that
+// nothing is cached whose invalidation could be missed. One goroutine per partition
+// waits for events, and another polls the position of the feed, which bounds how long a
+// missed event goes unnoticed.
 //
-// While the store does not answer, calls fail at once. What is in memory may be
-// used until Feed.FreshUntil.
+// While the store is unavailable, calls fail at once, and caches may be used as long as
+// Fresh reports so.
 type Follower struct {
 	engine.Watcher
 	options FollowOptions
 
-	whole *Feed // what concerns no partition: is the store there
+	whole *Feed // of no partition: whether the store answers
 
 	feeds   sync.Map   // partition -> *Feed
-	mu      sync.Mutex // guards closed, and that a feed is followed once
+	mu      sync.Mutex // guards closed, and adding to feeds
 	closed  bool
 	running sync.WaitGroup
 	ctx     context.Context
 	cancel  context.CancelFunc
 }
 
-// FollowOptions are what Follow needs.
+// FollowOptions are the options of Follow.
 type FollowOptions struct {
-	// Versions are bumped by what is heard.
+	// Versions are bumped by the events.
 	Versions *policy.Versions
-	// Refresh makes anew what was compiled from the shared records of a vendor; ""
-	// stands for all vendors.
+	// Refresh compiles the shared records of a vendor again; "" stands for all
+	// vendors.
 	Refresh func(ctx context.Context, vendor string)
-	// StaleFor is how long what is in memory may be used without hearing from the
-	// store.
+	// StaleFor is how long caches may be used while the store is unavailable.
 	StaleFor time.Duration
-	// Check looks at the store as a whole, now and then, and after it was away. Nil:
-	// nothing does.
+	// Check inspects the store, periodically and after an outage. Optional.
 	Check func(context.Context)
-	// Changed is told when the store went away, with why, and when it is back, with
-	// nil. Nil: nobody is.
+	// Changed is called with an error when the store becomes unavailable, and with
+	// nil when it is available again. Optional.
 	Changed func(partition string, err error)
 	// Now is the clock.
 	Now func() time.Time
 }
 
 const (
-	// pollEvery is how often a feed is asked how far it is. What was not heard is
-	// found so, within a second together with the time an answer may take.
+	// pollEvery is how often the position of a feed is read. It bounds how long a
+	// missed event goes unnoticed: one second, including the time of an answer.
 	pollEvery = 200 * time.Millisecond
-	// awayAfter is how long a store must not answer to be taken for away: one
-	// answer that comes late is not enough.
+	// awayAfter is how long the store must fail to answer to count as unavailable: a
+	// single late answer is not an outage.
 	awayAfter = 2 * time.Second
-	// checkEvery is how often the store as a whole is looked at.
+	// checkEvery is the interval of FollowOptions.Check.
 	checkEvery = 10 * time.Second
-	// waitMost is how long one wait for an event lasts.
+	// waitMost bounds one wait for an event.
 	waitMost = 5 * time.Second
 	// feedPage is how many events are read at once.
 	feedPage = 512
 )
 
-// Feed is one partition's change feed, as far as this node has followed it.
+// Feed is the change feed of one partition, as far as this node followed it.
 type Feed struct {
 	follower  *Follower
 	partition string
 
-	mu   sync.Mutex // one at a time makes stale what changed
-	mark engine.Cursor
+	mu     sync.Mutex // serializes invalidation
+	cursor engine.Cursor
 
-	heard atomic.Pointer[time.Time] // when it was last known to be followed to its end; nil for never
+	heard atomic.Pointer[time.Time] // when the feed was last followed to its end; nil for never
 	away  atomic.Pointer[awayError]
 }
 
-// Follow follows an engine, and closes it when it is closed itself. The store counts
-// as away until it first answers; see Connect.
+// Follow returns a follower of an engine, which it closes when it is closed. The store
+// counts as unavailable until it first answers; see Connect.
 func Follow(backend engine.Watcher, options FollowOptions) *Follower {
 	f := &Follower{Watcher: backend, options: options}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.whole = &Feed{follower: f}
-	f.whole.away.Store(&awayError{cause: errors.New("it was not asked yet"), since: options.Now()})
+	f.whole.away.Store(&awayError{cause: errors.New("no answer yet"), since: options.Now()})
 	f.running.Go(func() { f.whole.poll(f.ctx) })
 	return f
 }
 
-// Connect asks the store once, now.
+// Connect checks once whether the store answers.
 func (f *Follower) Connect(ctx context.Context) error {
 	err := f.whole.ask(ctx)
 	if err != nil {
@@ -117,22 +114,23 @@ func (f *Follower) Close() error {
 	return err
 }
 
-// awayError says that the store is away. It is engine.ErrUnavailable.
+// awayError is the error of calls while the store is unavailable. It matches
+// engine.ErrUnavailable and ErrAway.
 type awayError struct {
 	cause error
 	since time.Time
 }
 
 func (e *awayError) Error() string {
-	return fmt.Sprintf("the store is away since %s: %v", e.since.UTC().Format(time.RFC3339), e.cause)
+	return fmt.Sprintf("the store is unavailable since %s: %v", e.since.UTC().Format(time.RFC3339), e.cause)
 }
 func (e *awayError) Unwrap() error { return e.cause }
 func (e *awayError) Is(target error) bool {
 	return target == engine.ErrUnavailable || target == ErrAway
 }
 
-// ErrAway is what an error is when a store that others share does not answer.
-var ErrAway = errors.New("the store is away")
+// ErrAway is returned while a store that nodes share does not answer.
+var ErrAway = errors.New("the store is unavailable")
 
 // View implements Engine.
 func (f *Follower) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
@@ -148,45 +146,41 @@ func (f *Follower) View(ctx context.Context, partition string, fn func(engine.Sn
 
 // Commit implements Engine.
 func (f *Follower) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
-	if away := f.known(partition).away.Load(); away != nil {
-		return engine.Committed{}, away
-	}
-	return f.Watcher.Commit(ctx, partition, batch)
+	return guard(f.known(partition), func() (engine.Committed, error) { return f.Watcher.Commit(ctx, partition, batch) })
 }
 
 // Sweep implements Engine.
 func (f *Follower) Sweep(ctx context.Context, partition string, before time.Time, limit int) (int, error) {
-	if away := f.known(partition).away.Load(); away != nil {
-		return 0, away
-	}
-	return f.Watcher.Sweep(ctx, partition, before, limit)
+	return guard(f.known(partition), func() (int, error) { return f.Watcher.Sweep(ctx, partition, before, limit) })
 }
 
 // Position implements Engine.
 func (f *Follower) Position(ctx context.Context, partition string) (uint64, error) {
-	if away := f.known(partition).away.Load(); away != nil {
-		return 0, away
-	}
-	return f.Watcher.Position(ctx, partition)
+	return guard(f.known(partition), func() (uint64, error) { return f.Watcher.Position(ctx, partition) })
 }
 
 // Partitions implements Engine.
 func (f *Follower) Partitions(ctx context.Context) ([]string, error) {
-	if away := f.whole.away.Load(); away != nil {
-		return nil, away
-	}
-	return f.Watcher.Partitions(ctx)
+	return guard(f.whole, func() ([]string, error) { return f.Watcher.Partitions(ctx) })
 }
 
-// refreshing marks the context of reads that belong to coming back.
+// guard makes a call unless the store is unavailable.
+func guard[T any](feed *Feed, call func() (T, error)) (result T, err error) {
+	if away := feed.away.Load(); away != nil {
+		return result, away
+	}
+	return call()
+}
+
+// refreshing marks the context of reads that refresh caches after an outage.
 type refreshing struct{}
 
-// refresh makes anew what was compiled, before the store counts as back.
+// refresh refreshes compiled records, before the store counts as available again.
 func (f *Follower) refresh(ctx context.Context, vendor string) {
 	f.options.Refresh(context.WithValue(ctx, refreshing{}, true), vendor)
 }
 
-// known returns a partition's feed, or the store as a whole where it is not followed.
+// known returns the feed of a partition, or whole when it is not followed.
 func (f *Follower) known(partition string) *Feed {
 	if feed, ok := f.feeds.Load(partition); ok {
 		return feed.(*Feed)
@@ -194,7 +188,7 @@ func (f *Follower) known(partition string) *Feed {
 	return f.whole
 }
 
-// feed returns a partition's feed. The first call begins to follow it.
+// feed returns the feed of a partition, and follows it from the first call on.
 func (f *Follower) feed(ctx context.Context, partition string) (*Feed, error) {
 	feed := f.known(partition)
 	if feed != f.whole {
@@ -204,7 +198,7 @@ func (f *Follower) feed(ctx context.Context, partition string) (*Feed, error) {
 		return nil, away
 	}
 	asked := f.options.Now()
-	marks, err := f.Cursors(ctx, []string{partition})
+	cursors, err := f.Cursors(ctx, []string{partition})
 	if err != nil {
 		return nil, err
 	}
@@ -214,9 +208,9 @@ func (f *Follower) feed(ctx context.Context, partition string) (*Feed, error) {
 		return nil, engine.ErrClosed
 	}
 	if feed := f.known(partition); feed != f.whole {
-		return feed, nil // somebody else was faster; nothing is read yet
+		return feed, nil // added concurrently; this call has read nothing yet
 	}
-	feed = &Feed{follower: f, partition: partition, mark: marks[0]}
+	feed = &Feed{follower: f, partition: partition, cursor: cursors[0]}
 	feed.heard.Store(&asked)
 	f.feeds.Store(partition, feed)
 	f.running.Go(func() { feed.poll(f.ctx) })
@@ -224,17 +218,17 @@ func (f *Follower) feed(ctx context.Context, partition string) (*Feed, error) {
 	return feed, nil
 }
 
-// Fresh says whether what is in memory of a partition may be used. It may where
-// nothing of it was ever read.
+// Fresh reports whether what is cached of a partition may be used. Of a partition that
+// was never read nothing is cached, so it is fresh.
 func (f *Follower) Fresh(partition string, now time.Time) bool {
 	feed := f.known(partition)
-	return feed == f.whole || feed.silence(now) < f.options.StaleFor
+	return feed == f.whole || feed.lag(now) < f.options.StaleFor
 }
 
-// silence returns how long nothing was heard of the feed. The clock that is set and
-// the one that is not both count: one may have been moved, and the other stands
-// still while the machine sleeps.
-func (f *Feed) silence(now time.Time) time.Duration {
+// lag returns the time since the feed was last followed to its end: the maximum by the
+// wall clock, which may be set, and the monotonic clock, which may stop while the
+// machine sleeps.
+func (f *Feed) lag(now time.Time) time.Duration {
 	heard := f.heard.Load()
 	if heard == nil {
 		return math.MaxInt64
@@ -242,28 +236,28 @@ func (f *Feed) silence(now time.Time) time.Duration {
 	return max(now.Sub(*heard), now.Round(0).Sub(heard.Round(0)))
 }
 
-// The states of a node towards its store.
+// The states of a node.
 const (
-	// StateFollowing: everything that is in memory is as new as the store.
+	// StateFollowing: caches are up to date.
 	StateFollowing = "following"
-	// StateStale: the store is away, and what is in memory is used for a while.
+	// StateStale: the store is unavailable, and caches are used.
 	StateStale = "stale"
-	// StateClosed: the store is away for so long that nothing is answered from
-	// memory any more.
+	// StateClosed: the store is unavailable for longer than StaleFor, and caches are
+	// not used.
 	StateClosed = "closed"
 )
 
-// FollowState says how a node stands towards its store.
+// FollowState is the state of a node towards its store.
 type FollowState struct {
 	State string
-	// Error says why the store is away, Since since when.
+	// Error is why the store is unavailable, and Since since when.
 	Error error
 	Since time.Time
-	// Left is for how long what is in memory may still be used.
+	// Left is how long caches may still be used.
 	Left time.Duration
 }
 
-// State returns the worst state of all that is followed.
+// State returns the worst state of all feeds.
 func (f *Follower) State() FollowState {
 	feeds := []*Feed{f.whole}
 	f.feeds.Range(func(_, feed any) bool {
@@ -273,7 +267,7 @@ func (f *Follower) State() FollowState {
 	now := f.options.Now()
 	worst := FollowState{State: StateFollowing, Left: f.options.StaleFor}
 	for _, feed := range feeds {
-		worst.Left = min(worst.Left, max(f.options.StaleFor-feed.silence(now), 0))
+		worst.Left = min(worst.Left, max(f.options.StaleFor-feed.lag(now), 0))
 		if away := feed.away.Load(); away != nil && worst.Error == nil {
 			worst.State, worst.Error, worst.Since = StateStale, away.cause, away.since
 		}
@@ -284,7 +278,7 @@ func (f *Follower) State() FollowState {
 	return worst
 }
 
-// poll asks every now and then how far the feed is.
+// poll reads the position of the feed periodically.
 func (f *Feed) poll(ctx context.Context) {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
@@ -306,13 +300,13 @@ func (f *Feed) poll(ctx context.Context) {
 	}
 }
 
-// ask asks how far the feed is, and follows it to there. When it returns nil,
-// everything that was committed before it was called is known of.
+// ask follows the feed to its end. When it returns nil, all commits before the call
+// have been applied to the caches.
 func (f *Feed) ask(ctx context.Context) error {
 	asked := f.follower.options.Now()
-	err := f.reach(ctx)
+	err := f.followToEnd(ctx)
 	if err != nil {
-		f.lost(ctx, err)
+		f.onError(ctx, err)
 		return err
 	}
 	f.heard.Store(&asked)
@@ -322,28 +316,27 @@ func (f *Feed) ask(ctx context.Context) error {
 	return nil
 }
 
-func (f *Feed) reach(ctx context.Context) error {
+func (f *Feed) followToEnd(ctx context.Context) error {
 	if f.partition == "" {
 		_, err := f.follower.Cursors(ctx, nil)
 		return err
 	}
-	marks, err := f.follower.Cursors(ctx, []string{f.partition})
+	cursors, err := f.follower.Cursors(ctx, []string{f.partition})
 	if err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if marks[0] == f.mark {
+	if cursors[0] == f.cursor {
 		return nil
 	}
 	return f.catchUp(ctx)
 }
 
-// lost takes note that the store did not answer.
-func (f *Feed) lost(ctx context.Context, err error) {
+// onError records that the store is unavailable once it did not answer for awayAfter.
+func (f *Feed) onError(ctx context.Context, err error) {
 	now := f.follower.options.Now()
-	silence := f.silence(now)
-	if ctx.Err() != nil || silence < awayAfter {
+	if ctx.Err() != nil || f.lag(now) < awayAfter {
 		return
 	}
 	since := now
@@ -361,11 +354,11 @@ func (f *Feed) changed(err error) {
 	}
 }
 
-// listen waits for events.
+// listen waits for events and applies them.
 func (f *Feed) listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		f.mu.Lock()
-		position := f.mark.Position
+		position := f.cursor.Position
 		f.mu.Unlock()
 		err := f.follower.Wait(ctx, f.partition, position, waitMost)
 		if err == nil {
@@ -388,25 +381,26 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// catchUp reads the events behind the mark and makes stale what they say. Where
-// they cannot be had any more, or are those of another feed, everything is stale.
+// catchUp applies the events after the cursor. When events are missing or belong to
+// another feed, it invalidates everything. The caller holds mu.
 func (f *Feed) catchUp(ctx context.Context) error {
 	for {
-		events, last, err := f.follower.EventsAfter(ctx, f.partition, f.mark, feedPage)
+		events, last, err := f.follower.EventsAfter(ctx, f.partition, f.cursor, feedPage)
 		if errors.Is(err, engine.ErrFeedGap) {
-			return f.everything(ctx)
+			return f.invalidateAll(ctx)
 		}
 		if err != nil || len(events) == 0 {
 			return err
 		}
 		if err := f.apply(ctx, events); err != nil {
-			return f.everything(ctx)
+			return f.invalidateAll(ctx)
 		}
-		f.mark = last
+		f.cursor = last
 	}
 }
 
-// apply makes stale what events say. An error means that one of them cannot be read.
+// apply bumps the versions that events invalidate. It returns an error when an event
+// cannot be decoded.
 func (f *Feed) apply(ctx context.Context, events []engine.Event) error {
 	var all policy.Invalidation
 	for _, event := range events {
@@ -423,16 +417,16 @@ func (f *Feed) apply(ctx context.Context, events []engine.Event) error {
 	return nil
 }
 
-// everything makes all that is in memory stale, and goes on from where the feed is
-// now. What comes before that is not missed: it is read anew.
-func (f *Feed) everything(ctx context.Context) error {
-	marks, err := f.follower.Cursors(ctx, []string{f.partition})
+// invalidateAll invalidates all caches, and moves the cursor to the end of the feed.
+// Earlier events need not be applied, as everything is read again.
+func (f *Feed) invalidateAll(ctx context.Context) error {
+	cursors, err := f.follower.Cursors(ctx, []string{f.partition})
 	if err != nil {
 		return err
 	}
 	f.follower.options.Versions.Bump(policy.Invalidation{Shared: true})
 	f.follower.refresh(ctx, "")
-	f.mark = marks[0]
+	f.cursor = cursors[0]
 	return nil
 }
 

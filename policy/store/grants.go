@@ -2,18 +2,18 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"strings"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Grant is one reader's entry in an access list: who, which sku, from when to
-// when. Times are half open: StartsAt counts, EndsAt does not.
+// Grant is one reader's entry in an access list: it gives a sku for a time. The time
+// is a half-open interval: StartsAt is included.
 type Grant struct {
 	ID                  string            `json:"id"`
 	Source              string            `json:"source"`
@@ -38,7 +38,7 @@ type Grant struct {
 	UpdatedAt           time.Time         `json:"updatedAt"`
 }
 
-// Address is where something is delivered or billed.
+// Address is a postal address for delivery or billing.
 type Address struct {
 	Street  string `json:"street,omitempty"`
 	City    string `json:"city,omitempty"`
@@ -53,10 +53,10 @@ const maxExtraFields = 64
 // normalize fills in defaults and checks the grant.
 func (g *Grant) normalize() error {
 	if g.SKU == "" {
-		return &FieldError{"sku", "is required: what is granted"}
+		return &FieldError{"sku", "is required"}
 	}
 	if g.UserID == "" && g.PublisherUserID == "" && g.Email == "" {
-		return &FieldError{"userId", "is required, or publisherUserId or email: who gets the grant"}
+		return &FieldError{"userId", "is required, or publisherUserId or email"}
 	}
 	if g.Email != "" && (strings.Count(g.Email, "@") != 1 || strings.ContainsAny(g.Email, " \t") || g.Email[0] == '@' || g.Email[len(g.Email)-1] == '@') {
 		return &FieldError{"email", "is not an e-mail address"}
@@ -64,7 +64,7 @@ func (g *Grant) normalize() error {
 	if err := normalizeStatus(&g.Status); err != nil {
 		return err
 	}
-	// A millisecond is what decisions count in.
+	// Decisions count in milliseconds.
 	for _, at := range []**time.Time{&g.StartsAt, &g.EndsAt} {
 		if *at != nil {
 			utc := (*at).UTC().Truncate(time.Millisecond)
@@ -81,50 +81,41 @@ func (g *Grant) checkTexts() error {
 	if len(g.ExtraFields) > maxExtraFields {
 		return &FieldError{"extraFields", "holds too many fields"}
 	}
-	texts := []struct {
-		field, text string
-		max         int
-	}{
-		{"sku", g.SKU, 255},
-		{"userId", g.UserID, 255},
-		{"publisherUserId", g.PublisherUserID, 255},
-		{"email", g.Email, 254},
-		{"poId", g.PurchaseOptionID, 255},
-		{"firstName", g.FirstName, 255},
-		{"lastName", g.LastName, 255},
-		{"phone", g.Phone, 64},
-		{"publisherPurchaseId", g.PublisherPurchaseID, 255},
-	}
-	for name, address := range map[string]*Address{"deliveryAddress": g.DeliveryAddress, "billingAddress": g.BillingAddress} {
-		if address != nil {
-			joined := address.Street + address.City + address.Zip + address.Country + address.CO
-			texts = append(texts, struct {
-				field, text string
-				max         int
-			}{name, joined, 1024})
-		}
-	}
 	for name, value := range g.ExtraFields {
-		texts = append(texts, struct {
-			field, text string
-			max         int
-		}{"extraFields", name + value, 2048})
-	}
-	for _, t := range texts {
-		if err := checkText(t.field, t.text, t.max); err != nil {
+		if err := checkText("extraFields", name+value, 2048); err != nil {
 			return err
 		}
 	}
-	// Notes may have lines.
-	return checkText("notes", strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(g.Notes), 4096)
+	lines := strings.NewReplacer("\n", "", "\r", "", "\t", "") // allowed in notes
+	return cmp.Or(
+		checkText("sku", g.SKU, 255),
+		checkText("userId", g.UserID, 255),
+		checkText("publisherUserId", g.PublisherUserID, 255),
+		checkText("email", g.Email, 254),
+		checkText("poId", g.PurchaseOptionID, 255),
+		checkText("firstName", g.FirstName, 255),
+		checkText("lastName", g.LastName, 255),
+		checkText("phone", g.Phone, 64),
+		checkText("publisherPurchaseId", g.PublisherPurchaseID, 255),
+		g.DeliveryAddress.check("deliveryAddress"),
+		g.BillingAddress.check("billingAddress"),
+		checkText("notes", lines.Replace(g.Notes), 4096),
+	)
 }
 
-// index lists the keys under which the grant is found by its identifiers.
+func (a *Address) check(field string) error {
+	if a == nil {
+		return nil
+	}
+	return checkText(field, a.Street+a.City+a.Zip+a.Country+a.CO, 1024)
+}
+
+// index returns the keys of the grant in the index by identifier.
 func (g *Grant) index() [][]byte {
 	var index [][]byte
-	add := func(kind byte, identifier string) {
+	add := func(kind, identifier string) {
 		if identifier != "" {
-			index = append(index, indexKey(kind, identifier, g.Source, g.ID))
+			index = append(index, key(prefixIndex, kind+identifier, g.Source, g.ID))
 		}
 	}
 	add(indexUserID, g.UserID)
@@ -133,24 +124,61 @@ func (g *Grant) index() [][]byte {
 	return index
 }
 
-// touch notes in a change whose decisions the grant has a part in.
+// addTo adds the readers of the grant to an invalidation.
 func (g *Grant) addTo(change *policy.Invalidation, vendor string) {
 	change.Add(policy.KindUserID, vendor, g.UserID)
 	change.Add(policy.KindEmail, vendor, policy.LowerEmail(g.Email))
 	change.Add(policy.KindPublisherUserID, vendor, g.PublisherUserID)
 }
 
-// decides returns the grant as far as it decides.
+// decides returns the part of the grant that decisions use.
 func (g *Grant) decides(listActive bool) policy.Grant {
 	grant := policy.Grant{ID: g.ID, SKU: g.SKU, Active: listActive && g.Status == StatusActive}
 	if g.StartsAt != nil {
 		grant.StartsAt = g.StartsAt.UnixMilli()
 	}
 	if g.EndsAt != nil {
-		// Zero would say that there is no end.
+		// Zero stands for no end.
 		grant.EndsAt = max(g.EndsAt.UnixMilli(), 1)
 	}
 	return grant
+}
+
+// replaceGrant commits a batch that replaces the grant old by next; nil stands for
+// none. Stored is old as it is stored.
+func (w Writer) replaceGrant(ctx context.Context, vendor, list, id string, stored []byte, old, next *Grant) error {
+	k := key(prefixGrant, list, id)
+	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}}
+	var change policy.Invalidation
+	if old != nil {
+		batch.Deletes = old.index()
+		old.addTo(&change, vendor)
+	}
+	if next == nil {
+		batch.Deletes = append(batch.Deletes, k)
+		return w.commit(ctx, vendor, batch, change)
+	}
+	if err := next.addPuts(batch); err != nil {
+		return err
+	}
+	if list != DefaultList {
+		batch.Checks = append(batch.Checks, engine.Check{Key: key(prefixList, list), Present: true})
+	}
+	next.addTo(&change, vendor)
+	return w.commit(ctx, vendor, batch, change)
+}
+
+// addPuts adds the record and the index of a grant to a batch.
+func (g *Grant) addPuts(batch *engine.Batch) error {
+	stored, err := encode(g)
+	if err != nil {
+		return err
+	}
+	batch.Puts = append(batch.Puts, engine.Put{Key: key(prefixGrant, g.Source, g.ID), Value: stored})
+	for _, k := range g.index() {
+		batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: []byte{}})
+	}
+	return nil
 }
 
 // CreateGrant stores a new grant in an access list under a new id. It returns
@@ -164,21 +192,7 @@ func (w Writer) CreateGrant(ctx context.Context, vendor, list string, grant Gran
 	}
 	now := w.timestamp()
 	grant.ID, grant.Source, grant.CreatedAt, grant.UpdatedAt = newID("grant_", now), list, now, now
-	stored, err := encode(grant)
-	if err != nil {
-		return Grant{}, err
-	}
-	k := key(prefixGrant, list, grant.ID)
-	batch := &engine.Batch{Checks: []engine.Check{{Key: k}}, Puts: []engine.Put{{Key: k, Value: stored}}}
-	if list != DefaultList {
-		batch.Checks = append(batch.Checks, engine.Check{Key: key(prefixList, list), Present: true})
-	}
-	for _, k := range grant.index() {
-		batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: []byte{}})
-	}
-	var change policy.Invalidation
-	grant.addTo(&change, vendor)
-	return grant, w.commit(ctx, vendor, batch, change)
+	return grant, w.replaceGrant(ctx, vendor, list, grant.ID, nil, nil, &grant)
 }
 
 // Grant returns a grant of an access list, or ErrNotFound.
@@ -187,30 +201,21 @@ func (s *Store) Grant(ctx context.Context, vendor, list, id string) (Grant, erro
 	return grant, err
 }
 
-// grant returns a grant whose list is there, and its bytes as they are stored.
+// grant also returns the stored bytes.
 func (s *Store) grant(ctx context.Context, vendor, list, id string) (grant Grant, stored []byte, err error) {
-	k := key(prefixGrant, list, id)
 	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		if _, err := listIn(snapshot, list); err != nil {
+		if _, _, err := listIn(snapshot, list); err != nil {
 			return err
 		}
-		found, err := snapshot.Get(k)
-		if err != nil {
-			return err
-		}
-		if found == nil {
-			return ErrNotFound
-		}
-		stored = append([]byte(nil), found...)
-		return decode(k, stored, &grant)
+		stored, err = getIn(snapshot, key(prefixGrant, list, id), &grant)
+		return err
 	})
 	return grant, stored, err
 }
 
-// UpdateGrant changes a grant: change gets it as it is and alters it; its id,
-// its list and its time of creation stay.
+// UpdateGrant changes a grant: change gets the current one. Its id, list and time of
+// creation cannot be changed.
 func (w Writer) UpdateGrant(ctx context.Context, vendor, list, id string, change func(*Grant) error) (Grant, error) {
-	k := key(prefixGrant, list, id)
 	old, stored, err := w.grant(ctx, vendor, list, id)
 	if err != nil {
 		return Grant{}, err
@@ -219,36 +224,16 @@ func (w Writer) UpdateGrant(ctx context.Context, vendor, list, id string, change
 	if err := change(&grant); err != nil {
 		return Grant{}, err
 	}
-	grant.ID, grant.Source, grant.CreatedAt = old.ID, old.Source, old.CreatedAt
-	grant.UpdatedAt = w.timestamp()
+	grant.ID, grant.Source, grant.CreatedAt, grant.UpdatedAt = old.ID, old.Source, old.CreatedAt, w.timestamp()
 	if err := grant.normalize(); err != nil {
 		return Grant{}, err
 	}
-	updated, err := encode(grant)
-	if err != nil {
-		return Grant{}, err
-	}
-	batch := &engine.Batch{
-		Checks:  []engine.Check{{Key: k, Value: stored}},
-		Deletes: old.index(),
-		Puts:    []engine.Put{{Key: k, Value: updated}},
-	}
-	if list != DefaultList {
-		batch.Checks = append(batch.Checks, engine.Check{Key: key(prefixList, list), Present: true})
-	}
-	for _, k := range grant.index() {
-		batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: []byte{}})
-	}
-	var stale policy.Invalidation
-	old.addTo(&stale, vendor)
-	grant.addTo(&stale, vendor)
-	return grant, w.commit(ctx, vendor, batch, stale)
+	return grant, w.replaceGrant(ctx, vendor, list, id, stored, &old, &grant)
 }
 
-// DeleteGrant removes a grant, unless allowed, which gets it as it is, returns an
-// error; nil allows it. It returns ErrNotFound when there is none.
+// DeleteGrant removes a grant, unless allowed returns an error; it may be nil. It
+// returns ErrNotFound when there is none.
 func (w Writer) DeleteGrant(ctx context.Context, vendor, list, id string, allowed func(Grant) error) error {
-	k := key(prefixGrant, list, id)
 	grant, stored, err := w.grant(ctx, vendor, list, id)
 	if err != nil {
 		return err
@@ -258,53 +243,32 @@ func (w Writer) DeleteGrant(ctx context.Context, vendor, list, id string, allowe
 			return err
 		}
 	}
-	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Deletes: append(grant.index(), k)}
-	var change policy.Invalidation
-	grant.addTo(&change, vendor)
-	return w.commit(ctx, vendor, batch, change)
+	return w.replaceGrant(ctx, vendor, list, id, stored, &grant, nil)
 }
 
-// ListGrants returns a page of the grants of an access list, in order of
+// ListGrants returns a page of the grants of an access list, in the order of their
 // creation. It returns ErrNotFound when there is no such list.
-func (s *Store) ListGrants(ctx context.Context, vendor, list string, page Page) ([]Grant, error) {
-	grants := []Grant{}
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		if _, err := listIn(snapshot, list); err != nil {
+func (s *Store) ListGrants(ctx context.Context, vendor, list string, page Page) (grants []Grant, err error) {
+	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+		if _, _, err := listIn(snapshot, list); err != nil {
 			return err
 		}
-		var after []byte
-		if page.From != "" {
-			after = key(prefixGrant, list, page.From)
-		}
-		for entry, err := range snapshot.Scan(keyPrefix(prefixGrant, list), after) {
-			if err != nil {
-				return err
-			}
-			var grant Grant
-			if err := decode(entry.Key, entry.Value, &grant); err != nil {
-				return err
-			}
-			grants = append(grants, grant)
-			if len(grants) == page.limit() {
-				break
-			}
-		}
-		return nil
+		grants, err = pageIn[Grant](snapshot, keyPrefix(prefixGrant, list), page)
+		return err
 	})
 	return grants, err
 }
 
-// FoundGrant is a grant with the list that it stands in.
+// FoundGrant is a grant with its access list.
 type FoundGrant struct {
 	Grant Grant
 	List  AccessList
 }
 
-// maxGrantsOfReader bounds how many grants of one reader are looked at.
+// maxGrantsOfReader bounds the grants of one reader that are read.
 const maxGrantsOfReader = 10_000
 
-// GrantsOf returns every grant that matches any identifier of a reader, each
-// once.
+// GrantsOf returns every grant that matches any identifier of a reader, each once.
 func (s *Store) GrantsOf(ctx context.Context, vendor string, reader policy.Reader) ([]FoundGrant, error) {
 	var found []FoundGrant
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
@@ -328,7 +292,7 @@ type grantSearch struct {
 	found    []FoundGrant
 }
 
-func (g *grantSearch) by(kind byte, identifier string) error {
+func (g *grantSearch) by(kind, identifier string) error {
 	if identifier == "" {
 		return nil
 	}
@@ -355,8 +319,7 @@ func (g *grantSearch) by(kind byte, identifier string) error {
 	return nil
 }
 
-// prefetch reads the grants of places in the index, and their lists, at once
-// where the engine can.
+// prefetch reads the grants of index entries, and their lists, in one round trip.
 func (g *grantSearch) prefetch(places [][]byte) error {
 	if _, ok := g.snapshot.(engine.Prefetcher); !ok {
 		return nil
@@ -364,14 +327,14 @@ func (g *grantSearch) prefetch(places [][]byte) error {
 	var keys [][]byte
 	lists := make(map[string]bool)
 	for _, place := range places {
-		list, id, _ := bytes.Cut(place, []byte{0})
-		keys = append(keys, key(prefixGrant, string(list), string(id)))
-		if !lists[string(list)] {
-			lists[string(list)] = true
-			keys = append(keys, key(prefixList, string(list)))
+		list, _, _ := strings.Cut(string(place), "\x00")
+		keys = append(keys, append([]byte{prefixGrant}, place...))
+		if !lists[list] {
+			lists[list] = true
+			keys = append(keys, key(prefixList, list))
 		}
 	}
-	return prefetch(g.snapshot, keys...)
+	return engine.Prefetch(g.snapshot, keys...)
 }
 
 func (g *grantSearch) add(listID, id string) error {
@@ -380,22 +343,22 @@ func (g *grantSearch) add(listID, id string) error {
 		return nil
 	}
 	g.seen[string(k)] = true
-	stored, err := g.snapshot.Get(k)
-	if err != nil || stored == nil {
-		return err
-	}
-	found := FoundGrant{}
-	if err := decode(k, stored, &found.Grant); err != nil {
+	var found FoundGrant
+	if _, err := getIn(g.snapshot, k, &found.Grant); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
 		return err
 	}
 	list, ok := g.lists[listID]
 	if !ok {
-		if list, err = listIn(g.snapshot, listID); err != nil && !errors.Is(err, ErrNotFound) {
+		var err error
+		if list, _, err = listIn(g.snapshot, listID); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 		g.lists[listID] = list
 	}
-	// A grant whose list is gone ended with it.
+	// A grant ends with its list.
 	if list.ID == "" {
 		return nil
 	}
@@ -417,8 +380,8 @@ func (s *Store) Grants(ctx context.Context, vendor string, reader policy.Reader)
 	return grants, nil
 }
 
-// Counts says whether the grant gives its sku at a moment: it and its list are
-// ACTIVE, and the moment is within its window.
+// Counts reports whether the grant gives its sku at a time: it and its list are
+// ACTIVE, and the time is in its interval.
 func (f *FoundGrant) Counts(now time.Time) bool {
 	grant := f.Grant.decides(f.List.Status == StatusActive)
 	_, _, ok := policy.NewEntitlements([]policy.Grant{grant}).Has(grant.SKU, now.UnixMilli())

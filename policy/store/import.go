@@ -10,61 +10,58 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Bounds of one batch of an import: what one commit writes, and with it how
-// long other writers wait and how much memory it takes.
+// Bounds of one batch of an import. They bound the memory of a commit, and how long
+// it holds up other writers.
 const (
-	// MaxImportRows is how many rows a batch may have.
+	// MaxImportRows is the maximum number of rows of a batch.
 	MaxImportRows = 5000
-	// MaxImportBytes is how much the grants of a batch may take as they are stored.
+	// MaxImportBytes is the maximum size of the stored grants of a batch, in bytes.
 	MaxImportBytes = 32 << 20
-	// MaxImportIDSize is how many bytes the id of an import may have.
+	// MaxImportIDSize is the maximum length of the id of an import, in bytes.
 	MaxImportIDSize = 128
 )
 
-// maxImportPosition keeps positions exact for clients that count in floating
-// point, as JavaScript does.
+// maxImportPosition keeps positions exact in floating point, as in JavaScript.
 const maxImportPosition = 1 << 53
 
 // ImportBatch is the next part of an import of grants into one access list.
 type ImportBatch struct {
-	// ID names the import. The client chooses it, and the same for every batch:
+	// ID identifies the import. The client chooses it, and uses it for every batch:
 	// printable ASCII without spaces and slashes.
 	ID string
-	// Position is how many rows of the import come before this batch.
+	// Position is the number of rows of the import before this batch.
 	Position int64
 	Rows     []ImportRow
-	// Chain, if the caller wants it back in Import, stands for all rows of the
-	// import up to the end of this batch.
+	// Chain is stored and returned in Import. The caller may use it to identify all
+	// rows up to the end of this batch.
 	Chain []byte
 }
 
 // ImportRow is one row of an import.
 type ImportRow struct {
 	Grant Grant
-	// Refused, when not nil, says what the caller found wrong with the row. It is
-	// counted and reported, and no grant is made of it.
+	// Refused, unless nil, is an error that the caller found in the row. The row is
+	// counted and reported, and creates no grant.
 	Refused *FieldError
 }
 
-// ImportResult is what a batch did.
+// ImportResult is the result of a batch.
 type ImportResult struct {
-	// Position is how many rows of the import are done: where the next batch
-	// begins.
+	// Position is the position of the next batch.
 	Position int64
-	// Created is how many grants were made.
+	// Created is the number of grants created.
 	Created int
-	// Replayed: the batch had been stored before, and this is what it did then.
+	// Replayed reports that the batch was stored before; this is its result then.
 	Replayed bool
-	// Errors has one entry for each row of which no grant was made.
+	// Errors has one entry for each row that created no grant.
 	Errors []RowError
 }
 
-// RowError says what is wrong with one row of a batch.
+// RowError is the error of one row of a batch.
 type RowError struct {
 	// Row is the row's index in its batch, from zero.
 	Row     int    `json:"row"`
@@ -72,24 +69,23 @@ type RowError struct {
 	Problem string `json:"message"`
 }
 
-// Import is how far an import has come.
+// Import is the progress of an import.
 type Import struct {
-	// Position is how many rows are done: where the next batch begins.
+	// Position is the position of the next batch.
 	Position int64 `json:"position"`
 	// Created and Failed add up to Position.
 	Created int64 `json:"created"`
 	Failed  int64 `json:"failed"`
-	// Last is the newest batch. A client that never got the answer to it learns
-	// here what was wrong with its rows.
+	// Last is the newest batch, for clients that did not receive the answer to it.
 	Last ImportedBatch `json:"last"`
-	// Chain is that of the newest batch.
+	// Chain is the chain of the newest batch.
 	Chain []byte `json:"chain,omitempty"`
-	// UpdatedAt is when that batch was stored. An import is known for Retention
-	// after that.
+	// UpdatedAt is when the newest batch was stored. The import is kept for
+	// Retention after that.
 	UpdatedAt time.Time `json:"updatedAt"`
 }
 
-// ImportedBatch is a batch that was stored.
+// ImportedBatch is a stored batch.
 type ImportedBatch struct {
 	Position int64      `json:"position"`
 	Rows     int        `json:"rows"`
@@ -98,27 +94,26 @@ type ImportedBatch struct {
 	Errors   []RowError `json:"errors,omitempty"`
 }
 
-// ImportError says that a batch does not continue its import. Nothing was stored.
+// ImportError is returned for a batch that does not continue its import. Nothing was
+// stored.
 type ImportError struct {
-	// Position is where the import stands.
+	// Position is the position at which the import continues.
 	Position int64
 	Problem  string
 }
 
 func (e *ImportError) Error() string { return e.Problem }
 
-// importAttempts is how often a batch is tried when others write the same import
-// at the same time. Each time somebody else's batch was stored, so a second try
-// all but always has its answer.
+// importAttempts bounds the attempts to store a batch when the same import is written
+// concurrently. The second attempt usually finds the batch stored.
 const importAttempts = 3
 
-// CreateGrants stores the grants of a batch in one commit, together with how far
-// the import has come. So a batch whose answer was lost can be sent again: it
-// creates nothing twice, and is answered as it was then.
+// CreateGrants stores the grants of a batch in one commit, together with the progress
+// of the import. A batch that is sent again creates nothing, and has the same result.
 //
-// A row that is wrong is reported and does not stop the others. An *ImportError
-// says that the batch is not the next one, ErrNotFound that there is no such
-// list, a *FieldError what is wrong with the batch as a whole.
+// A row with an error is reported and does not affect the others. CreateGrants
+// returns an *ImportError when the batch is not the next one, ErrNotFound when there
+// is no such list, and a *FieldError for the batch as a whole.
 func (w Writer) CreateGrants(ctx context.Context, vendor, list string, batch ImportBatch) (ImportResult, error) {
 	if err := batch.check(); err != nil {
 		return ImportResult{}, err
@@ -162,8 +157,7 @@ func (w Writer) CreateGrants(ctx context.Context, vendor, list string, batch Imp
 	return ImportResult{}, ErrConflict
 }
 
-// GrantImport returns how far an import into an access list has come, or
-// ErrNotFound where nobody has begun one of that id.
+// GrantImport returns the progress of an import into an access list, or ErrNotFound.
 func (s *Store) GrantImport(ctx context.Context, vendor, list, id string) (Import, error) {
 	if checkImportID(id) != nil {
 		return Import{}, ErrNotFound
@@ -177,8 +171,7 @@ func (s *Store) GrantImport(ctx context.Context, vendor, list, id string) (Impor
 
 func importKey(list, id string) []byte { return key(prefixImport, list, id) }
 
-// importOf returns an import, the zero one if it is not known, and its bytes as
-// they are stored.
+// importOf returns an import, the zero one if there is none, and its stored bytes.
 func (s *Store) importOf(ctx context.Context, vendor, list, id string) (Import, []byte, error) {
 	var known Import
 	stored, err := s.get(ctx, vendor, importKey(list, id), &known)
@@ -191,7 +184,7 @@ func (s *Store) importOf(ctx context.Context, vendor, list, id string) (Import, 
 	return known, stored, err
 }
 
-// answer says whether a batch was stored before, and then what it did.
+// answer returns the result of a batch that was stored before.
 func (i *Import) answer(batch ImportBatch, digest []byte) (result ImportResult, replayed bool, err error) {
 	last := i.Last
 	switch {
@@ -220,14 +213,14 @@ func (i *Import) with(batch ImportBatch, result ImportResult, digest []byte, now
 	}
 }
 
-// check checks what is not of a single row.
+// check checks the batch without its rows.
 func (b *ImportBatch) check() error {
 	if err := checkImportID(b.ID); err != nil {
 		return err
 	}
 	switch {
 	case b.Position < 0 || b.Position > maxImportPosition:
-		return &FieldError{"position", "must be how many rows come before the batch"}
+		return &FieldError{"position", "must be the number of rows before the batch"}
 	case len(b.Rows) == 0:
 		return &FieldError{"grants", "are none: a batch has at least one row"}
 	case len(b.Rows) > MaxImportRows:
@@ -240,7 +233,7 @@ func checkImportID(id string) error {
 	if id == "" || len(id) > MaxImportIDSize {
 		return &FieldError{"importId", fmt.Sprintf("must have 1 to %d bytes", MaxImportIDSize)}
 	}
-	// It stands in a path: nothing there that paths are cleaned of.
+	// It is a path segment: cleaning a path must not change it.
 	bad := func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '/' || c == '\\' }
 	if id[0] == '.' || strings.ContainsFunc(id, bad) {
 		return &FieldError{"importId", "must be printable ASCII without spaces and slashes, and not begin with a dot"}
@@ -249,7 +242,7 @@ func checkImportID(id string) error {
 }
 
 // RowErrors fills in the defaults of every row, for an import into a list, and
-// says what is wrong with those that cannot be stored.
+// returns the errors of rows that cannot be stored.
 func (b *ImportBatch) RowErrors(list string) []RowError {
 	var rowErrors []RowError
 	for i := range b.Rows {
@@ -268,8 +261,8 @@ func (b *ImportBatch) RowErrors(list string) []RowError {
 	return rowErrors
 }
 
-// The errors of a batch are stored with it, 5,000 at the most, and have to fit
-// in one value whatever a client calls its fields.
+// The errors of a batch are stored with it. These bounds let up to 5,000 fit in one
+// value, whatever the client's field names.
 const (
 	maxRowErrorField   = 48
 	maxRowErrorProblem = 96
@@ -286,9 +279,8 @@ func newRowError(row int, err *FieldError) RowError {
 	return RowError{Row: row, Field: field[:min(len(field), maxRowErrorField)], Problem: strings.ToValidUTF8(err.Problem[:min(len(err.Problem), maxRowErrorProblem)], "")}
 }
 
-// digest tells a batch that comes again from another one at its position. It is
-// made of what came in, and not of what was found wrong with it: of a row with
-// two faults either may be the one that is named.
+// digest identifies the rows of a batch. It does not cover their errors: of several
+// in a row any may be reported.
 func (b *ImportBatch) digest() ([]byte, error) {
 	hash := sha256.New()
 	encoder := json.NewEncoder(hash)
@@ -300,11 +292,11 @@ func (b *ImportBatch) digest() ([]byte, error) {
 	return hash.Sum(nil), nil
 }
 
-// importWrites returns what a batch writes, and whose decisions it makes stale.
+// importWrites returns what a batch writes, and what that invalidates.
 func (s *Store) importWrites(vendor, list string, batch ImportBatch, rowErrors []RowError) (*engine.Batch, policy.Invalidation, error) {
 	now := s.timestamp()
-	// In order, so that grants are listed in the order of their rows. That an id
-	// is in use is not checked for each: 80 of its bits are random.
+	// Sorted, so that grants are listed in the order of their rows. Ids need no check
+	// for uniqueness: 80 of their bits are random.
 	ids := make([]string, len(batch.Rows))
 	for i := range ids {
 		ids[i] = newID("grant_", now)
@@ -324,16 +316,12 @@ func (s *Store) importWrites(vendor, list string, batch ImportBatch, rowErrors [
 		}
 		grant := batch.Rows[i].Grant
 		grant.ID, grant.CreatedAt, grant.UpdatedAt = ids[i], now, now
-		stored, err := encode(grant)
-		if err != nil {
+		first := len(writes.Puts)
+		if err := grant.addPuts(writes); err != nil {
 			return nil, policy.Invalidation{}, err
 		}
-		if size += len(stored); size > MaxImportBytes {
+		if size += len(writes.Puts[first].Value); size > MaxImportBytes {
 			return nil, policy.Invalidation{}, &FieldError{"grants", "are too large together: send fewer in one batch"}
-		}
-		writes.Puts = append(writes.Puts, engine.Put{Key: key(prefixGrant, list, grant.ID), Value: stored})
-		for _, k := range grant.index() {
-			writes.Puts = append(writes.Puts, engine.Put{Key: k, Value: []byte{}})
 		}
 		grant.addTo(&change, vendor)
 	}

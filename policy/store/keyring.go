@@ -7,15 +7,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Keyring gives the signing keys of all vendors. Private keys are in the store
-// sealed; a Keyring is one sealer over the store, and keeps what it unsealed in
-// memory. It is safe for concurrent use.
+// Keyring holds the signing keys of all vendors. Private keys are stored sealed; the
+// Keyring caches the unsealed ones in memory. It is safe for concurrent use.
 type Keyring struct {
 	store  *Store
 	sealer *keys.Sealer
@@ -25,11 +23,11 @@ type Keyring struct {
 }
 
 type loadedRing struct {
-	ring  *keys.Ring // nil when the vendor has no key yet
+	ring  *keys.Ring // nil when the vendor has no key
 	stamp uint64
 }
 
-// keyRecord is a signing key in the store.
+// keyRecord is a signing key as it is stored.
 type keyRecord struct {
 	KeyID     string    `json:"kid"`
 	Sealed    []byte    `json:"sealed"` // the private key, PKCS #8, sealed
@@ -37,14 +35,13 @@ type keyRecord struct {
 	RetiredAt time.Time `json:"retiredAt,omitzero"`
 }
 
-// NewKeyring returns the keyring of a store. The sealer seals new keys and
-// opens stored ones.
+// NewKeyring returns the keyring of a store. The sealer seals its keys.
 func NewKeyring(store *Store, sealer *keys.Sealer) *Keyring {
 	return &Keyring{store: store, sealer: sealer, rings: make(map[string]loadedRing)}
 }
 
-// Check unseals the keys of every vendor and of the system, so that a secret that
-// does not fit is found before anything depends on it.
+// Check unseals the keys of every vendor and of the system, so that a wrong secret is
+// detected at start.
 func (k *Keyring) Check(ctx context.Context) error {
 	vendors, err := k.store.Vendors(ctx)
 	if err != nil {
@@ -77,12 +74,12 @@ func (k *Keyring) RingFor(ctx context.Context, w Writer, vendor string) (*keys.R
 	}
 	ring, err = k.load(ctx, vendor)
 	if err == nil && ring == nil {
-		err = errors.New("the vendor's new signing key is not there")
+		err = errors.New("the vendor's new signing key was not stored")
 	}
 	return ring, err
 }
 
-// Source returns the keys that verify what a vendor signed.
+// Source returns the keys that verify a vendor's signatures.
 func (k *Keyring) Source(vendor string) policy.KeySource { return vendorKeys{k, vendor} }
 
 type vendorKeys struct {
@@ -98,8 +95,8 @@ func (v vendorKeys) KeySet(ctx context.Context) (keys.KeySet, error) {
 	return ring.KeySet(), nil
 }
 
-// load returns a vendor's ring, from memory unless a key changed since; nil when
-// the vendor has no key yet.
+// load returns a vendor's ring, nil when the vendor has no key. It reads the store
+// when a key changed since the last call.
 func (k *Keyring) load(ctx context.Context, vendor string) (*keys.Ring, error) {
 	stamp := k.store.versions.Shared()
 	k.mu.RLock()
@@ -122,35 +119,26 @@ func (k *Keyring) load(ctx context.Context, vendor string) (*keys.Ring, error) {
 
 // read reads a vendor's keys from the store and unseals them.
 func (k *Keyring) read(ctx context.Context, vendor string) (*keys.Ring, error) {
-	current, records, err := k.records(ctx, vendor)
+	current, stored, err := k.records(ctx, vendor)
 	if err != nil || current == "" {
 		return nil, err
 	}
-	return k.unseal(vendor, current, records)
+	return k.unseal(vendor, current, stored)
 }
 
-// records reads a vendor's keys from the store as they are, and the id of the
-// one that signs; it is empty when the vendor has no key yet.
-func (k *Keyring) records(ctx context.Context, vendor string) (current string, records []keyRecord, err error) {
+// records returns a vendor's stored keys, and the id of the one that signs, which is
+// empty when the vendor has no key.
+func (k *Keyring) records(ctx context.Context, vendor string) (current string, stored []keyRecord, err error) {
 	err = k.store.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		kid, err := snapshot.Get([]byte{prefixCurrentKey})
 		if err != nil {
 			return err
 		}
 		current = string(kid)
-		for entry, err := range snapshot.Scan([]byte{prefixKey}, nil) {
-			if err != nil {
-				return err
-			}
-			var record keyRecord
-			if err := decode(entry.Key, entry.Value, &record); err != nil {
-				return err
-			}
-			records = append(records, record)
-		}
-		return nil
+		stored, err = all[keyRecord](snapshot, []byte{prefixKey})
+		return err
 	})
-	return current, records, err
+	return current, stored, err
 }
 
 func (k *Keyring) unseal(vendor, current string, records []keyRecord) (*keys.Ring, error) {
@@ -161,10 +149,10 @@ func (k *Keyring) unseal(vendor, current string, records []keyRecord) (*keys.Rin
 			continue
 		}
 		private, err := k.sealer.Open(record.Sealed, sealedFor(vendor, record.KeyID))
-		if err != nil {
-			return nil, fmt.Errorf("signing key %s of vendor %s: %w", record.KeyID, vendor, err)
+		var key *keys.SigningKey
+		if err == nil {
+			key, err = keys.ParseSigningKey(private)
 		}
-		key, err := keys.ParseSigningKey(private)
 		if err != nil {
 			return nil, fmt.Errorf("signing key %s of vendor %s: %w", record.KeyID, vendor, err)
 		}
@@ -179,12 +167,12 @@ func (k *Keyring) unseal(vendor, current string, records []keyRecord) (*keys.Rin
 	return keys.NewRing(signing, verify), nil
 }
 
-// sealedFor binds a sealed key to its place, so that one cannot be put in the
-// place of another.
+// sealedFor returns the data that binds a sealed key to its record, so that records
+// cannot be exchanged.
 func sealedFor(vendor, kid string) []byte { return []byte("signing key\x00" + vendor + "\x00" + kid) }
 
-// create makes a key that signs from now on, in the place of the given one; the
-// empty id stands for none. It returns ErrConflict when another one signs.
+// create creates a key that signs from now on in place of the current one, which is
+// empty for none. It returns ErrConflict when another one signs.
 func (k *Keyring) create(ctx context.Context, w Writer, vendor, current string) (keyRecord, error) {
 	signing, err := keys.GenerateSigningKey()
 	if err != nil {

@@ -7,11 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 func sealer(t *testing.T, secret string) *keys.Sealer {

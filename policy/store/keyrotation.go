@@ -7,38 +7,36 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// KeyInfo tells of a signing key, without the key.
+// KeyInfo describes a signing key. It does not contain the key.
 type KeyInfo struct {
 	ID        string
 	CreatedAt time.Time
-	// RetiredAt is when its signatures ceased to count; zero when they count.
+	// RetiredAt is when its signatures became invalid; zero while they are valid.
 	RetiredAt time.Time
-	// Signs says that new tokens are signed with it.
+	// Signs reports whether new tokens are signed with it.
 	Signs bool
 }
 
-// ErrKeySigns says that a key cannot be retired because new tokens are signed
-// with it.
+// ErrKeySigns is returned for a key that cannot be retired because it signs new
+// tokens.
 var ErrKeySigns = errors.New("this key signs new tokens: rotate first, then retire it")
 
-// maxActiveKeys bounds how many keys of a vendor verify at a time.
+// maxActiveKeys bounds the keys of a vendor that are not retired.
 const maxActiveKeys = 32
 
-// Keys lists a vendor's keys in the order of their ids, the retired ones as
-// well.
+// Keys lists a vendor's keys by id, including retired ones.
 func (k *Keyring) Keys(ctx context.Context, vendor string) ([]KeyInfo, error) {
-	current, records, err := k.records(ctx, vendor)
+	current, stored, err := k.records(ctx, vendor)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]KeyInfo, len(records))
-	for i, record := range records {
+	list := make([]KeyInfo, len(stored))
+	for i, record := range stored {
 		list[i] = record.info(current)
 	}
 	return list, nil
@@ -48,25 +46,24 @@ func (r *keyRecord) info(current string) KeyInfo {
 	return KeyInfo{ID: r.KeyID, CreatedAt: r.CreatedAt, RetiredAt: r.RetiredAt, Signs: r.KeyID == current}
 }
 
-// Rotate makes a new key that signs from now on. What older keys signed stays
-// good until it expires, or its key is retired; keys of which nothing can be left
-// are retired by the way. ErrConflict means that somebody
-// else rotated at the same time.
+// Rotate creates a new key that signs from now on. Signatures of older keys stay valid
+// until they expire or their key is retired; Rotate retires keys whose signatures have
+// all expired. It returns ErrConflict when the key was rotated concurrently.
 func (k *Keyring) Rotate(ctx context.Context, w Writer, vendor string) (KeyInfo, error) {
-	current, records, err := k.records(ctx, vendor)
+	current, stored, err := k.records(ctx, vendor)
 	if err != nil {
 		return KeyInfo{}, err
 	}
-	for _, kid := range outlived(records, current, k.store.now()) {
+	for _, kid := range expiredKeys(stored, current, k.store.now()) {
 		if _, err := k.Retire(ctx, w, vendor, kid); err != nil {
 			return KeyInfo{}, err
 		}
 	}
-	if current, records, err = k.records(ctx, vendor); err != nil {
+	if current, stored, err = k.records(ctx, vendor); err != nil {
 		return KeyInfo{}, err
 	}
 	active := 0
-	for _, record := range records {
+	for _, record := range stored {
 		if record.RetiredAt.IsZero() {
 			active++
 		}
@@ -81,11 +78,11 @@ func (k *Keyring) Rotate(ctx context.Context, w Writer, vendor string) (KeyInfo,
 	return record.info(record.KeyID), nil
 }
 
-// outlived returns the keys that verify and of which nothing can be left: each
-// signed until the next one was made, and the longest link has ended since.
-func outlived(records []keyRecord, current string, now time.Time) (kids []string) {
-	const margin = 24 * time.Hour // for clocks that differ
-	byAge := slices.SortedFunc(slices.Values(records), func(a, b keyRecord) int { return a.CreatedAt.Compare(b.CreatedAt) })
+// expiredKeys returns the keys that are not retired, and whose signatures have all
+// expired: each signed until the next one was created.
+func expiredKeys(stored []keyRecord, current string, now time.Time) (kids []string) {
+	const margin = 24 * time.Hour // for clock skew
+	byAge := slices.SortedFunc(slices.Values(stored), func(a, b keyRecord) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	for i, record := range byAge[:max(len(byAge)-1, 0)] {
 		if record.RetiredAt.IsZero() && record.KeyID != current && now.Sub(byAge[i+1].CreatedAt) > keys.MaxExpiresIn+margin {
 			kids = append(kids, record.KeyID)
@@ -94,9 +91,9 @@ func outlived(records []keyRecord, current string, now time.Time) (kids []string
 	return kids
 }
 
-// Retire ends what a key signed, at once and for good. Retiring twice is no
-// error. ErrNotFound means that the vendor has no such key, ErrKeySigns that it
-// is the one that signs.
+// Retire invalidates the signatures of a key, at once and for good. Retiring again is
+// no error. It returns ErrNotFound when the vendor has no such key, and ErrKeySigns
+// when it is the one that signs.
 func (k *Keyring) Retire(ctx context.Context, w Writer, vendor, kid string) (KeyInfo, error) {
 	var record keyRecord
 	place := key(prefixKey, kid)
@@ -115,13 +112,13 @@ func (k *Keyring) Retire(ctx context.Context, w Writer, vendor, kid string) (Key
 		return KeyInfo{}, ErrKeySigns
 	}
 	record.RetiredAt = k.store.timestamp()
-	record.Sealed = nil // nobody needs it again
+	record.Sealed = nil
 	updated, err := encode(record)
 	if err != nil {
 		return KeyInfo{}, err
 	}
 	batch := &engine.Batch{
-		// Whoever made it the signing key meanwhile wins.
+		// The key may have become the one that signs.
 		Checks: []engine.Check{{Key: place, Value: stored}, {Key: []byte{prefixCurrentKey}, Value: []byte(current)}},
 		Puts:   []engine.Put{{Key: place, Value: updated}},
 	}

@@ -2,12 +2,12 @@ package store
 
 import (
 	"encoding/binary"
+	"strings"
 	"time"
 )
 
-// The keys of a vendor's partition. Texts that come from outside hold no
-// control characters (see checkText), so the NUL that ends each of them makes
-// every key readable in one way only.
+// The keys of a vendor's partition. Texts have no control characters (see checkText),
+// so separating them by NUL makes keys unambiguous.
 //
 //	L <list>                             access list
 //	G <list> NUL <grant>                 grant
@@ -15,32 +15,32 @@ import (
 //	S <issuer> NUL <jti>                 signed link
 //	X <issuer> NUL <jti>                 its revocation
 //	C <issuer> NUL <jti>                 counter of its uses
-//	U <issuer> NUL <jti> NUL <id>        one use: the marker that makes it count once
+//	U <issuer> NUL <jti> NUL <id>        one use: the idempotency key of the counter
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
-//	V <site>                             how often the rules of a site were changed
-//	F <site>                             how a site's requests go on to its origin
-//	T <site>                             the keys that a site shares with its origin
-//	E t <site> NUL <tag>                 counter of the readers who had to do with a tag
-//	E m <site> NUL <user> NUL <tag>      since when one has: the marker that makes her count once
-//	E u <site> NUL <user>                when a reader was last there
-//	E r <site> NUL <time> <user>         the same, the last one first: 8 bytes, inverted
-//	M <list> NUL <import>                how far an import of grants has come
+//	V <site>                             revision of the rules of a site
+//	F <site>                             forwarding settings of a site
+//	T <site>                             session keys of a site
+//	E t <site> NUL <tag>                 counter of the readers of a tag
+//	E m <site> NUL <user> NUL <tag>      first visit of a reader with a tag: the idempotency key of the counter
+//	E u <site> NUL <user>                last visit of a reader
+//	E r <site> NUL <time> <user>         index: readers by last visit, the time as 8 bytes, inverted
+//	M <list> NUL <import>                progress of an import of grants
 //	K <kid>                              signing key
-//	k                                    the kid that signs
+//	k                                    id of the signing key that is current
 //	A <entry>                            entry of the audit log
-//	Q <call>                             note that a call was carried out once
-//	l <list>                             mark: the list was removed, its grants are yet to be
+//	Q <call>                             idempotency record
+//	l <list>                             marker: a removed list whose grants are to be removed
 //	P <sku>                              product
 //	b <sku> NUL <container>              index: the collections that a sku is in
-//	b                                    what every change of that index replaces
+//	b                                    revision of that index
 //	D <domain>                           trusted publisher domain
 //	B <kid>                              denied key of a publisher
 //
-// The system's own partition has keys, and besides:
+// The system's partition has signing keys, audit entries, idempotency records, and:
 //
 //	O <client>                           client of the management API
 //	N <vendor>                           vendor
-//	J <source>                           last good key set of a source
+//	J <source>                           last valid key set of a source
 const (
 	prefixList        = 'L'
 	prefixGrant       = 'G'
@@ -71,75 +71,42 @@ const (
 
 // The kinds of identifiers in the index of grants.
 const (
-	indexUserID          = 'u'
-	indexEmail           = 'e'
-	indexPublisherUserID = 'p'
+	indexUserID          = "u"
+	indexEmail           = "e"
+	indexPublisherUserID = "p"
 )
 
-// The kinds of records about engagement.
+// The kinds of engagement records.
 const (
-	kindTag     = 't'
-	kindMarker  = 'm'
-	kindVisitor = 'u'
-	kindRecent  = 'r'
+	kindTag     = "t"
+	kindMarker  = "m"
+	kindVisitor = "u"
+	kindRecent  = "r"
 )
 
-// key joins a prefix and texts, each text but the last ended by NUL.
+// key joins a prefix and texts, which are separated by NUL.
 func key(prefix byte, texts ...string) []byte {
-	size := 1 + len(texts)
-	for _, text := range texts {
-		size += len(text)
-	}
-	k := append(make([]byte, 0, size), prefix)
-	for i, text := range texts {
-		if i > 0 {
-			k = append(k, 0)
-		}
-		k = append(k, text...)
-	}
-	return k
+	return append([]byte{prefix}, strings.Join(texts, "\x00")...)
 }
 
-// keyPrefix joins a prefix and texts, each text ended by NUL: what every key
-// that continues them begins with.
-func keyPrefix(prefix byte, texts ...string) []byte {
-	if len(texts) == 0 {
-		return []byte{prefix}
-	}
-	return append(key(prefix, texts...), 0)
+// keyPrefix joins a prefix and texts, each followed by NUL: the common prefix of the
+// keys that continue them.
+func keyPrefix(prefix byte, texts ...string) []byte { return append(key(prefix, texts...), 0) }
+
+func indexPrefix(kind, identifier string) []byte { return keyPrefix(prefixIndex, kind+identifier) }
+
+func ruleKey(site string, rank int) []byte {
+	return binary.BigEndian.AppendUint32(keyPrefix(prefixRule, site), uint32(rank))
 }
 
-func indexPrefix(kind byte, identifier string) []byte {
-	k := append([]byte{prefixIndex, kind}, identifier...)
-	return append(k, 0)
-}
+func engagementPrefix(kind, site string) []byte { return keyPrefix(prefixEngagement, kind+site) }
 
-func indexKey(kind byte, identifier, list, grant string) []byte {
-	k := append(indexPrefix(kind, identifier), list...)
-	k = append(k, 0)
-	return append(k, grant...)
-}
+func tagKey(site, tag string) []byte { return key(prefixEngagement, kindTag+site, tag) }
 
-func appendRuleKey(k []byte, site string, rank int) []byte {
-	k = append(append(k, prefixRule), site...)
-	return binary.BigEndian.AppendUint32(append(k, 0), uint32(rank))
-}
-
-func engagementPrefix(kind byte, site string) []byte {
-	k := append([]byte{prefixEngagement, kind}, site...)
-	return append(k, 0)
-}
-
-func tagKey(site, tag string) []byte { return append(engagementPrefix(kindTag, site), tag...) }
-
-func visitorKey(site, user string) []byte {
-	return append(engagementPrefix(kindVisitor, site), user...)
-}
+func visitorKey(site, user string) []byte { return key(prefixEngagement, kindVisitor+site, user) }
 
 func markerKey(site, user, tag string) []byte {
-	k := append(engagementPrefix(kindMarker, site), user...)
-	k = append(k, 0)
-	return append(k, tag...)
+	return key(prefixEngagement, kindMarker+site, user, tag)
 }
 
 func recentKey(site, user string, seen time.Time) []byte {

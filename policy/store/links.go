@@ -2,56 +2,44 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// SignedLink is a link as the store knows it.
+// SignedLink is a link as it is stored.
 type SignedLink struct {
 	Claims    keys.LinkClaims `json:"claims"`
 	CreatedAt time.Time       `json:"createdAt"`
-	// KeyID is the key that signed the link, where a publisher did; its record
-	// was written when it was first used.
+	// KeyID is the key with which a publisher signed the link. The record of such a
+	// link is written when it is first redeemed.
 	KeyID string `json:"kid,omitempty"`
 
-	// RevokedAt is when the link was revoked; zero when it was not. It is
-	// stored under a key of its own, so that revoking and redeeming never wait
-	// for one another.
+	// RevokedAt is when the link was revoked; zero when it was not. It has a key of
+	// its own, so that revoking and redeeming do not conflict.
 	RevokedAt time.Time `json:"-"`
-	// Uses is how often the link was redeemed.
+	// Uses is the number of redemptions.
 	Uses int64 `json:"-"`
 }
 
-// NewLinkID returns the id (`jti`) for a new link.
+// NewLinkID returns a new link id (`jti`).
 func (s *Store) NewLinkID() string { return newID("link_", s.now()) }
 
-// CreateLink stores a link that is about to be handed out.
+// CreateLink stores a new link.
 func (w Writer) CreateLink(ctx context.Context, vendor string, claims keys.LinkClaims) (SignedLink, error) {
 	link := SignedLink{Claims: claims, CreatedAt: w.timestamp()}
-	stored, err := encode(link)
-	if err != nil {
-		return SignedLink{}, err
-	}
-	k := key(prefixLink, claims.Issuer, claims.ID)
-	batch := &engine.Batch{
-		Checks: []engine.Check{{Key: k}},
-		Puts:   []engine.Put{{Key: k, Value: stored, Expires: linkRetention(claims.ExpiresAt)}},
-	}
-	var change policy.Invalidation
-	change.Add(policy.KindLink, vendor, claims.Issuer, claims.ID)
-	return link, w.commit(ctx, vendor, batch, change)
+	return link, w.createLinks(ctx, vendor, []SignedLink{link})
 }
 
-// DerivedLinkID returns the id of the link with a number among those that were
-// made at a moment, up to a million: always the same one for the same digest of
-// 16 bytes or more. Ids are in the order of moments, then of numbers.
+// DerivedLinkID returns a link id that depends on its arguments only: the time, a
+// number below 2^20, and a digest of at least 16 bytes. Ids sort by time, then by
+// number.
 func DerivedLinkID(at time.Time, number int, digest []byte) string {
 	id := []byte(newID("link_", at))
 	digits := id[len("link_")+10:]
@@ -64,34 +52,48 @@ func DerivedLinkID(at time.Time, number int, digest []byte) string {
 	return string(id)
 }
 
-// CreateLinks stores links that are about to be handed out, all in one step. With
-// again they may be there already, from a call that was the same: then nothing is
-// written.
+// CreateLinks stores new links in one atomic step. With again it writes nothing when
+// they are stored already, by an earlier call.
 func (w Writer) CreateLinks(ctx context.Context, vendor string, claims []keys.LinkClaims, again bool) error {
 	if len(claims) == 0 {
 		return nil
 	}
 	now := w.timestamp()
-	batch := &engine.Batch{Checks: []engine.Check{{Key: key(prefixLink, claims[0].Issuer, claims[0].ID)}}}
-	var change policy.Invalidation
+	links := make([]SignedLink, len(claims))
 	for i := range claims {
-		stored, err := encode(SignedLink{Claims: claims[i], CreatedAt: now})
-		if err != nil {
-			return err
-		}
-		batch.Puts = append(batch.Puts, engine.Put{
-			Key: key(prefixLink, claims[i].Issuer, claims[i].ID), Value: stored, Expires: linkRetention(claims[i].ExpiresAt),
-		})
-		change.Add(policy.KindLink, vendor, claims[i].Issuer, claims[i].ID)
+		links[i] = SignedLink{Claims: claims[i], CreatedAt: now}
 	}
-	err := w.commit(ctx, vendor, batch, change)
+	err := w.createLinks(ctx, vendor, links)
 	if again && errors.Is(err, ErrConflict) {
 		return nil
 	}
 	return err
 }
 
-// linkRetention is until when the records of a link are kept.
+// createLinks stores links, provided that the first one is not stored yet.
+func (w Writer) createLinks(ctx context.Context, vendor string, links []SignedLink) error {
+	batch := new(engine.Batch)
+	var change policy.Invalidation
+	for i := range links {
+		put, err := links[i].put()
+		if err != nil {
+			return err
+		}
+		batch.Puts = append(batch.Puts, put)
+		change.Add(policy.KindLink, vendor, links[i].Claims.Issuer, links[i].Claims.ID)
+	}
+	batch.Checks = []engine.Check{{Key: batch.Puts[0].Key}}
+	return w.commit(ctx, vendor, batch, change)
+}
+
+func (l *SignedLink) put() (engine.Put, error) {
+	stored, err := encode(l)
+	return engine.Put{
+		Key: key(prefixLink, l.Claims.Issuer, l.Claims.ID), Value: stored, Expires: linkRetention(l.Claims.ExpiresAt),
+	}, err
+}
+
+// linkRetention returns when the records of a link expire.
 func linkRetention(expiresAt int64) time.Time { return time.Unix(expiresAt, 0).Add(Retention) }
 
 // SignedLink returns a link with its uses, or ErrNotFound.
@@ -99,17 +101,10 @@ func (s *Store) SignedLink(ctx context.Context, vendor, issuer, id string) (Sign
 	var link SignedLink
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		k := key(prefixLink, issuer, id)
-		if err := prefetch(snapshot, k, key(prefixRevocation, issuer, id), key(prefixUses, issuer, id)); err != nil {
+		if err := engine.Prefetch(snapshot, k, key(prefixRevocation, issuer, id), key(prefixUses, issuer, id)); err != nil {
 			return err
 		}
-		stored, err := snapshot.Get(k)
-		if err != nil {
-			return err
-		}
-		if stored == nil {
-			return ErrNotFound
-		}
-		if err := decode(k, stored, &link); err != nil {
+		if _, err := getIn(snapshot, k, &link); err != nil {
 			return err
 		}
 		return link.readUse(snapshot)
@@ -117,7 +112,7 @@ func (s *Store) SignedLink(ctx context.Context, vendor, issuer, id string) (Sign
 	return link, err
 }
 
-// readUse adds what is stored beside a link: its revocation and its uses.
+// readUse reads the revocation and the uses of a link.
 func (l *SignedLink) readUse(snapshot engine.Snapshot) error {
 	revoked, err := snapshot.Get(key(prefixRevocation, l.Claims.Issuer, l.Claims.ID))
 	if err != nil {
@@ -132,30 +127,18 @@ func (l *SignedLink) readUse(snapshot engine.Snapshot) error {
 	return err
 }
 
-// SignedLinks returns a page of the links of an issuer, in order of creation.
-func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Page) ([]SignedLink, error) {
-	links := []SignedLink{}
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		var after []byte
-		if page.From != "" {
-			after = key(prefixLink, issuer, page.From)
+// SignedLinks returns a page of the links of an issuer, in the order of their
+// creation.
+func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Page) (links []SignedLink, err error) {
+	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+		if links, err = pageIn[SignedLink](snapshot, keyPrefix(prefixLink, issuer), page); err != nil {
+			return err
 		}
-		var beside [][]byte
-		for entry, err := range snapshot.Scan(keyPrefix(prefixLink, issuer), after) {
-			if err != nil {
-				return err
-			}
-			var link SignedLink
-			if err := decode(entry.Key, entry.Value, &link); err != nil {
-				return err
-			}
-			links = append(links, link)
-			beside = append(beside, key(prefixRevocation, issuer, link.Claims.ID), key(prefixUses, issuer, link.Claims.ID))
-			if len(links) == page.limit() {
-				break
-			}
+		var keys [][]byte
+		for _, link := range links {
+			keys = append(keys, key(prefixRevocation, issuer, link.Claims.ID), key(prefixUses, issuer, link.Claims.ID))
 		}
-		if err := prefetch(snapshot, beside...); err != nil {
+		if err := engine.Prefetch(snapshot, keys...); err != nil {
 			return err
 		}
 		for i := range links {
@@ -168,13 +151,13 @@ func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Pag
 	return links, err
 }
 
-// LinkUse is one use of a link.
+// LinkUse is one redemption of a link.
 type LinkUse struct {
 	ID string
 	At time.Time
 }
 
-// LinkUses returns a page of the uses of a link, by their ids. It returns
+// LinkUses returns a page of the uses of a link, by id. It returns
 // ErrNotFound when there is no such link.
 func (s *Store) LinkUses(ctx context.Context, vendor, issuer, id string, page Page) ([]LinkUse, error) {
 	uses := []LinkUse{}
@@ -209,47 +192,43 @@ func (s *Store) LinkUses(ctx context.Context, vendor, issuer, id string, page Pa
 	return uses, err
 }
 
-// RevokeLink ends a link at once, and with it every cookie that it was redeemed
-// for. Revoking twice is no error; ErrNotFound means that there is no such link.
+// RevokeLink revokes a link and its link cookies at once. Revoking again is no error.
+// It returns ErrNotFound when there is no such link.
 func (w Writer) RevokeLink(ctx context.Context, vendor, issuer, id string) (SignedLink, error) {
 	link, err := w.SignedLink(ctx, vendor, issuer, id)
 	if err != nil || !link.RevokedAt.IsZero() {
 		return link, err
 	}
 	link.RevokedAt = w.timestamp()
-	batch := &engine.Batch{
-		Checks: []engine.Check{{Key: key(prefixLink, issuer, id), Present: true}},
-		Puts: []engine.Put{{
-			Key:     key(prefixRevocation, issuer, id),
-			Value:   []byte(link.RevokedAt.Format(time.RFC3339Nano)),
-			Expires: linkRetention(link.Claims.ExpiresAt),
-		}},
-	}
-	var change policy.Invalidation
-	change.Add(policy.KindLink, vendor, issuer, id)
-	return link, w.commit(ctx, vendor, batch, change)
+	return link, w.revoke(ctx, vendor, issuer, id, link.RevokedAt, linkRetention(link.Claims.ExpiresAt),
+		engine.Check{Key: key(prefixLink, issuer, id), Present: true})
 }
 
-// RevokePublished ends a link that a publisher signed, whether it was used before
-// or not. Revoking twice is no error.
+func (w Writer) revoke(ctx context.Context, vendor, issuer, id string, at, expires time.Time, checks ...engine.Check) error {
+	batch := &engine.Batch{Checks: checks, Puts: []engine.Put{{
+		Key: key(prefixRevocation, issuer, id), Value: []byte(at.Format(time.RFC3339Nano)), Expires: expires,
+	}}}
+	var change policy.Invalidation
+	change.Add(policy.KindLink, vendor, issuer, id)
+	return w.commit(ctx, vendor, batch, change)
+}
+
+// RevokePublished revokes a link that a publisher signed, even one that was never
+// redeemed. Revoking again is no error.
 func (w Writer) RevokePublished(ctx context.Context, vendor, domain, id string) error {
-	if err := errors.Join(checkText("domain", domain, 255), checkText("id", id, keys.MaxLinkID)); err != nil {
+	if err := cmp.Or(checkText("domain", domain, 255), checkText("id", id, keys.MaxLinkID)); err != nil {
 		return err
 	}
 	_, err := w.RevokeLink(ctx, vendor, domain, id)
 	if !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	// When it ends nobody knows: what is revoked before it was seen stays so.
-	revokedAt := w.timestamp()
-	batch := &engine.Batch{Puts: []engine.Put{{Key: key(prefixRevocation, domain, id), Value: []byte(revokedAt.Format(time.RFC3339Nano))}}}
-	var change policy.Invalidation
-	change.Add(policy.KindLink, vendor, domain, id)
-	return w.commit(ctx, vendor, batch, change)
+	// The end of a link without a record is unknown, so its revocation never expires.
+	return w.revoke(ctx, vendor, domain, id, w.timestamp(), time.Time{})
 }
 
-// Link implements policy.Records. A link that was revoked before anybody used it
-// has nothing but that.
+// Link implements policy.Records. A publisher's link that was revoked before its first
+// use has no record but the revocation.
 func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Link, error) {
 	link, err := s.SignedLink(ctx, vendor, issuer, id)
 	if errors.Is(err, ErrNotFound) {
@@ -263,15 +242,14 @@ func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Lin
 	return policy.Link{Claims: link.Claims, Revoked: !link.RevokedAt.IsZero(), KeyID: link.KeyID}, err
 }
 
-// Redeem implements policy.Records. It is one atomic step: the link is there,
-// it is not revoked, it has a use left, and that use is counted. A publisher's
-// link is there once this step has written it.
+// Redeem implements policy.Records. In one atomic step it checks that the link is
+// stored, is not revoked and has a use left, and counts that use. The first use of a
+// publisher's link also stores the link.
 func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) error {
 	if r.Link == nil {
 		return s.redeem(ctx, vendor, r, nil)
 	}
-	// Of several first uses at the same moment one writes the record; the others
-	// find it there. Nobody removes it in between but Sweep, long after its end.
+	// Of concurrent first uses one stores the record, and the others find it then.
 	var err error
 	for range 3 {
 		var put *engine.Put
@@ -285,9 +263,8 @@ func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) 
 	return err
 }
 
-// firstUse returns the record of a publisher's link, nil when it is there
-// already. The error is policy.ErrLinkReused when the one that is there is of
-// another link.
+// firstUse returns the put that stores a publisher's link, nil when it is stored. It
+// returns policy.ErrLinkReused when another link is stored under its id.
 func (s *Store) firstUse(ctx context.Context, vendor string, link *policy.Link) (*engine.Put, error) {
 	claims := &link.Claims
 	known, err := s.SignedLink(ctx, vendor, claims.Issuer, claims.ID)
@@ -301,11 +278,9 @@ func (s *Store) firstUse(ctx context.Context, vendor string, link *policy.Link) 
 	if !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	stored, err := encode(SignedLink{Claims: *claims, KeyID: link.KeyID, CreatedAt: s.timestamp()})
-	if err != nil {
-		return nil, err
-	}
-	return &engine.Put{Key: key(prefixLink, claims.Issuer, claims.ID), Value: stored, Expires: linkRetention(claims.ExpiresAt)}, nil
+	record := SignedLink{Claims: *claims, KeyID: link.KeyID, CreatedAt: s.timestamp()}
+	put, err := record.put()
+	return &put, err
 }
 
 func sameClaims(a, b *keys.LinkClaims) (bool, error) {
@@ -317,16 +292,15 @@ func sameClaims(a, b *keys.LinkClaims) (bool, error) {
 	return bytes.Equal(left, right), err
 }
 
-// redeem commits a redemption, and with it the link's record where it is not
-// there yet: then ErrConflict says that it is now.
+// redeem commits a redemption, with the put of the link's record unless that is nil.
+// It returns ErrConflict when the record was stored concurrently.
 func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, record *engine.Put) error {
 	batch := &engine.Batch{
 		Checks: []engine.Check{
 			{Key: key(prefixLink, r.Issuer, r.LinkID), Present: record == nil},
 			{Key: key(prefixRevocation, r.Issuer, r.LinkID)},
 		},
-		// Nothing in memory depends on how often a link was used, nor on that it
-		// was never used: there is no event to tell.
+		// No event: no cached value depends on the uses of a link.
 	}
 	if record != nil {
 		batch.Puts = []engine.Put{*record}

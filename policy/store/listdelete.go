@@ -3,32 +3,31 @@ package store
 import (
 	"context"
 	"errors"
-
-	"github.com/gatefold/gatefold/policy/store/engine"
+	"math"
 
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// ErrBuiltIn says that a record cannot be removed because every vendor has it.
+// ErrBuiltIn is returned for a record that cannot be removed because every vendor
+// has it.
 var ErrBuiltIn = errors.New("every vendor has this record")
 
 const (
-	// purgeBatch is how many grants of a removed list are removed in one step, so
-	// that other writes come in between.
+	// purgeBatch is how many grants of a removed list one step removes, so that
+	// other writes are not held up.
 	purgeBatch = 500
-	// purgeAtOnce bounds how many of them DeleteList removes itself; Sweep
-	// removes the others.
+	// purgeAtOnce is how many grants DeleteList removes itself; Sweep removes the
+	// others.
 	purgeAtOnce = 20 * purgeBatch
 )
 
-// DeleteList removes an access list, unless allowed, which gets it as it is,
-// returns an error; nil allows it. It returns ErrBuiltIn for the list that every
-// vendor has.
+// DeleteList removes an access list, unless allowed returns an error, which may be
+// nil to allow it. It returns ErrBuiltIn for the default list.
 //
-// All grants of the list end with it, at once: a grant gives nothing without its
-// list, and is not found any more. Their records are removed behind that, in steps,
-// the rest of many by Sweep. In the step that removes the list a mark is set that
-// its grants are yet to be removed; so a crash leaves none behind.
+// All grants of the list end at once, as a grant without its list is ignored. Their
+// records are removed afterwards, in steps, and by Sweep. The step that removes the
+// list also writes a marker for that, so a crash leaves no grant behind.
 func (w Writer) DeleteList(ctx context.Context, vendor, id string, allowed func(AccessList) error) error {
 	list, stored, err := w.list(ctx, vendor, id)
 	if err != nil {
@@ -51,12 +50,12 @@ func (w Writer) DeleteList(ctx context.Context, vendor, id string, allowed func(
 	if err := w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true}); err != nil {
 		return err
 	}
-	// The list is gone, whatever becomes of this: Sweep tries again.
+	// The list is removed, and Sweep retries this.
 	_, _ = w.purgeList(ctx, vendor, id, purgeAtOnce)
 	return nil
 }
 
-// purge removes grants whose lists were removed, and says how many that were.
+// purge removes the grants of removed lists, and returns how many.
 func (s *Store) purge(ctx context.Context, vendor string) (int, error) {
 	var lists []string
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
@@ -74,50 +73,38 @@ func (s *Store) purge(ctx context.Context, vendor string) (int, error) {
 			break
 		}
 		var removed int
-		removed, err = s.purgeList(ctx, vendor, list, 0)
+		removed, err = s.purgeList(ctx, vendor, list, math.MaxInt)
 		total += removed
 	}
 	return total, err
 }
 
-// purgeList removes grants of a list that was removed, atMost of them, zero for
-// all, and the mark behind the last one.
-func (s *Store) purgeList(ctx context.Context, vendor, list string, atMost int) (removed int, err error) {
-	for atMost == 0 || removed < atMost {
-		batch := new(engine.Batch)
-		found := 0
-		err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-			for entry, err := range snapshot.Scan(keyPrefix(prefixGrant, list), nil) {
-				if err != nil {
-					return err
-				}
-				var grant Grant
-				if err := decode(entry.Key, entry.Value, &grant); err != nil {
-					return err
-				}
-				batch.Deletes = append(batch.Deletes, append([]byte(nil), entry.Key...))
-				batch.Deletes = append(batch.Deletes, grant.index()...)
-				if found++; found == purgeBatch {
-					break
-				}
-			}
-			return nil
+// purgeList removes about most grants of a removed list, and the marker after the
+// last one.
+func (s *Store) purgeList(ctx context.Context, vendor, list string, most int) (removed int, err error) {
+	for last := false; !last && removed < most; {
+		var grants []Grant
+		err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
+			grants, err = pageIn[Grant](snapshot, keyPrefix(prefixGrant, list), Page{Limit: purgeBatch})
+			return err
 		})
 		if err != nil {
 			return removed, err
 		}
-		if found < purgeBatch {
+		batch := new(engine.Batch)
+		for i := range grants {
+			batch.Deletes = append(batch.Deletes, key(prefixGrant, list, grants[i].ID))
+			batch.Deletes = append(batch.Deletes, grants[i].index()...)
+		}
+		if last = len(grants) < purgeBatch; last {
 			batch.Deletes = append(batch.Deletes, key(prefixPurge, list))
 		}
-		// Nothing in memory depends on grants without a list: there is no event
-		// to tell. Nor does anybody write such grants meanwhile.
+		// No event: grants without a list are in no cache. No grant is
+		// added to a removed list, as that checks the list.
 		if _, err := s.engine.Commit(ctx, vendor, batch); err != nil {
 			return removed, err
 		}
-		removed += found
-		if found < purgeBatch {
-			break
-		}
+		removed += len(grants)
 	}
 	return removed, nil
 }

@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // failingEngine fails commits from a certain one on.

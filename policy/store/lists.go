@@ -1,16 +1,15 @@
 package store
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// AccessList is a named source of access.
+// AccessList is a named source of access. It holds grants.
 type AccessList struct {
 	ID               string `json:"id"`
 	Name             string `json:"name"`
@@ -20,8 +19,8 @@ type AccessList struct {
 	ExcludeFromStats bool   `json:"excludeFromStats"`
 }
 
-// DefaultList is the list that every vendor has from the start. It takes the
-// grants that name no list.
+// DefaultList is the list that every vendor has. It takes the grants that name no
+// list.
 const DefaultList = "src_default"
 
 // The values of an access list's type and of a list's or grant's status.
@@ -52,10 +51,7 @@ func (l *AccessList) normalize() error {
 	if err := normalizeStatus(&l.Status); err != nil {
 		return err
 	}
-	if err := checkText("name", l.Name, 255); err != nil {
-		return err
-	}
-	return checkText("description", l.Description, 1024)
+	return cmp.Or(checkText("name", l.Name, 255), checkText("description", l.Description, 1024))
 }
 
 func normalizeStatus(status *string) error {
@@ -75,13 +71,7 @@ func (w Writer) CreateList(ctx context.Context, vendor string, list AccessList) 
 		return AccessList{}, err
 	}
 	list.ID = newID("src_", w.now())
-	stored, err := encode(list)
-	if err != nil {
-		return AccessList{}, err
-	}
-	k := key(prefixList, list.ID)
-	batch := &engine.Batch{Checks: []engine.Check{{Key: k}}, Puts: []engine.Put{{Key: k, Value: stored}}}
-	return list, w.commit(ctx, vendor, batch, policy.Invalidation{})
+	return list, w.put(ctx, vendor, key(prefixList, list.ID), nil, list, policy.Invalidation{})
 }
 
 // List returns an access list, or ErrNotFound.
@@ -90,71 +80,57 @@ func (s *Store) List(ctx context.Context, vendor, id string) (AccessList, error)
 	return list, err
 }
 
-// list returns an access list and its bytes as they are stored: nil for the
-// built-in list that nobody changed.
-func (s *Store) list(ctx context.Context, vendor, id string) (AccessList, []byte, error) {
-	var list AccessList
-	stored, err := s.get(ctx, vendor, key(prefixList, id), &list)
+// list also returns the stored bytes, nil for the built-in list until it is changed.
+func (s *Store) list(ctx context.Context, vendor, id string) (list AccessList, stored []byte, err error) {
+	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+		list, stored, err = listIn(snapshot, id)
+		return err
+	})
+	return list, stored, err
+}
+
+// listIn is list within a snapshot.
+func listIn(snapshot engine.Snapshot, id string) (list AccessList, stored []byte, err error) {
+	stored, err = getIn(snapshot, key(prefixList, id), &list)
 	if errors.Is(err, ErrNotFound) && id == DefaultList {
 		return builtInList(), nil, nil
 	}
 	return list, stored, err
 }
 
-// listIn is list within a snapshot.
-func listIn(snapshot engine.Snapshot, id string) (AccessList, error) {
-	k := key(prefixList, id)
-	stored, err := snapshot.Get(k)
-	switch {
-	case err != nil:
-		return AccessList{}, err
-	case stored == nil && id == DefaultList:
-		return builtInList(), nil
-	case stored == nil:
-		return AccessList{}, ErrNotFound
-	}
-	var list AccessList
-	return list, decode(k, stored, &list)
-}
-
-// Lists returns a page of a vendor's access lists, the built-in one first and the
-// others in order of creation.
+// Lists returns a page of a vendor's access lists: the built-in one, then the
+// others in the order of their creation.
 func (s *Store) Lists(ctx context.Context, vendor string, page Page) ([]AccessList, error) {
 	lists := []AccessList{}
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		var after []byte
-		if page.From == "" {
-			list, err := listIn(snapshot, DefaultList)
+		from := page.From
+		switch from {
+		case "":
+			list, _, err := listIn(snapshot, DefaultList)
 			if err != nil {
 				return err
 			}
 			lists = append(lists, list)
-		} else if page.From != DefaultList {
-			after = key(prefixList, page.From)
+		case DefaultList:
+			from = "" // its key sorts after those of the others
 		}
-		for entry, err := range snapshot.Scan([]byte{prefixList}, after) {
-			if err != nil {
+		for list, err := range records[AccessList](snapshot, []byte{prefixList}, from) {
+			switch {
+			case err != nil:
 				return err
+			case len(lists) == page.limit():
+				return nil
+			case list.ID != DefaultList:
+				lists = append(lists, list)
 			}
-			if len(lists) == page.limit() {
-				break
-			}
-			if bytes.Equal(entry.Key, key(prefixList, DefaultList)) {
-				continue
-			}
-			var list AccessList
-			if err := decode(entry.Key, entry.Value, &list); err != nil {
-				return err
-			}
-			lists = append(lists, list)
 		}
 		return nil
 	})
 	return lists, err
 }
 
-// UpdateList changes an access list: change gets the list as it is and alters
-// it; its id stays. Every grant of the list is decided anew.
+// UpdateList changes an access list: change gets the current one. Its id cannot be
+// changed. It invalidates the decisions of all readers.
 func (w Writer) UpdateList(ctx context.Context, vendor, id string, change func(*AccessList) error) (AccessList, error) {
 	list, stored, err := w.list(ctx, vendor, id)
 	if err != nil {
@@ -167,11 +143,5 @@ func (w Writer) UpdateList(ctx context.Context, vendor, id string, change func(*
 	if err := list.normalize(); err != nil {
 		return AccessList{}, err
 	}
-	updated, err := encode(list)
-	if err != nil {
-		return AccessList{}, err
-	}
-	k := key(prefixList, id)
-	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}, Puts: []engine.Put{{Key: k, Value: updated}}}
-	return list, w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true, SameDomains: true})
+	return list, w.put(ctx, vendor, key(prefixList, id), stored, list, policy.Invalidation{Shared: true, SameDomains: true})
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,13 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Product is what is sold under a sku. A sku needs no product to be granted or
-// asked for: a product describes it, and says what is in it.
+// Product describes what is sold under a sku, and what a collection contains. A sku
+// needs no product to be granted or required.
 type Product struct {
 	SKU                string            `json:"sku"`
 	Type               string            `json:"type"`
@@ -27,15 +27,13 @@ type Product struct {
 	Language           string            `json:"language,omitempty"`
 	PublisherContentID string            `json:"publisherContentId,omitempty"`
 	ExternalIDs        map[string]string `json:"externalIds,omitempty"`
-	// Members are skus that whoever has this one has as well. Only collections
-	// have some.
+	// Members are skus that this one includes. Only collections have members.
 	Members   []string  `json:"members,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
 }
 
-// productTypes are the types that there are; true for collections, which may have
-// members.
+// productTypes has the types of products; true for collections.
 var productTypes = map[string]bool{
 	"article": false, "audiobook": false, "ebook": false, "podcast": false, "physical_issue": false,
 	"bundle": true, "pass": true, "publication": true,
@@ -43,46 +41,43 @@ var productTypes = map[string]bool{
 
 // Bounds of products.
 const (
-	// MaxMembers is how many members a product may have. It fits in one value,
-	// whatever the members are called.
+	// MaxMembers is the maximum number of members. They fit in one value, whatever
+	// their names.
 	MaxMembers = 1000
-	// MaxContainers is how many collections a sku may be in, at any depth.
+	// MaxContainers is the maximum number of collections of a sku, at any depth.
 	MaxContainers = 256
 
 	maxExternalIDs = 32
 )
 
-// normalize puts the members in order, and checks the product.
+// normalize sorts the members, and checks the product.
 func (p *Product) normalize() error {
 	if p.SKU == "" || path.Clean("/"+p.SKU) != "/"+p.SKU {
-		return &FieldError{"sku", "must not be empty, nor be or hold what is left out of paths: . and .., double slashes, slashes at an end"}
+		return &FieldError{"sku", "must not be empty, nor contain what cleaning a path removes: . and .., double slashes, slashes at an end"}
 	}
 	collection, known := productTypes[p.Type]
 	switch {
 	case !known:
 		return &FieldError{"type", "is not a type of products"}
 	case len(p.Members) > 0 && !collection:
-		return &FieldError{"members", "can be had by products of the types bundle, pass and publication only"}
+		return &FieldError{"members", "are allowed for the types bundle, pass and publication only"}
 	case len(p.Members) > MaxMembers:
-		return &FieldError{"members", fmt.Sprintf("are more than %d: what is in a collection without being listed is said by rules that ask for any of several skus", MaxMembers)}
+		return &FieldError{"members", fmt.Sprintf("are more than %d: use rules that accept any of several skus", MaxMembers)}
 	case len(p.ExternalIDs) > maxExternalIDs:
 		return &FieldError{"externalIds", fmt.Sprintf("are more than %d", maxExternalIDs)}
 	}
-	texts := map[string]string{
-		"sku": p.SKU, "title": p.Title, "language": p.Language, "publisherContentId": p.PublisherContentID,
-	}
 	for name, id := range p.ExternalIDs {
-		texts["externalIds."+name] = name + id
-	}
-	for field, text := range texts {
-		if err := checkText(field, text, 255); err != nil {
+		if err := checkText("externalIds."+name, name+id, 255); err != nil {
 			return err
 		}
 	}
-	for field, text := range map[string]string{"url": p.URL, "presentationUrl": p.PresentationURL, "cover": p.Cover} {
-		if err := checkText(field, text, 2048); err != nil {
-			return err
-		}
+	err := cmp.Or(
+		checkText("sku", p.SKU, 255), checkText("title", p.Title, 255), checkText("language", p.Language, 255),
+		checkText("publisherContentId", p.PublisherContentID, 255),
+		checkText("url", p.URL, 2048), checkText("presentationUrl", p.PresentationURL, 2048), checkText("cover", p.Cover, 2048),
+	)
+	if err != nil {
+		return err
 	}
 	for _, member := range p.Members {
 		if member == "" {
@@ -97,13 +92,10 @@ func (p *Product) normalize() error {
 	return nil
 }
 
-// ErrExists says that a record of this name is there already.
-var ErrExists = errors.New("there is such a record already")
-
-// NewSKU returns a sku for a product that has none.
+// NewSKU returns a new sku.
 func (s *Store) NewSKU() string { return newID("sku_", s.now()) }
 
-// CreateProduct stores a new product. ErrExists means that its sku has one.
+// CreateProduct stores a new product. It returns ErrExists when its sku has one.
 func (w Writer) CreateProduct(ctx context.Context, vendor string, product Product) (Product, error) {
 	if err := product.normalize(); err != nil {
 		return Product{}, err
@@ -117,9 +109,8 @@ func (w Writer) CreateProduct(ctx context.Context, vendor string, product Produc
 	})
 }
 
-// UpdateProduct changes a product: change gets it as it is and alters it; its sku
-// and its time of creation stay. When its members change, everybody's
-// entitlements are decided anew.
+// UpdateProduct changes a product: change gets the current one. Its sku and time of
+// creation cannot be changed. A change of members invalidates all decisions.
 func (w Writer) UpdateProduct(ctx context.Context, vendor, sku string, change func(*Product) error) (Product, error) {
 	return w.putProduct(ctx, vendor, sku, func(old *Product) (*Product, error) {
 		if old == nil {
@@ -135,9 +126,8 @@ func (w Writer) UpdateProduct(ctx context.Context, vendor, sku string, change fu
 	})
 }
 
-// DeleteProduct removes a product, unless allowed, which gets it as it is,
-// returns an error; nil allows it. Grants of its sku stay, and what was in it is
-// no longer.
+// DeleteProduct removes a product, unless allowed returns an error; it may be nil.
+// Grants of its sku stay, and no longer include its members.
 func (w Writer) DeleteProduct(ctx context.Context, vendor, sku string, allowed func(Product) error) error {
 	_, err := w.putProduct(ctx, vendor, sku, func(old *Product) (*Product, error) {
 		if old == nil {
@@ -151,12 +141,11 @@ func (w Writer) DeleteProduct(ctx context.Context, vendor, sku string, allowed f
 	return err
 }
 
-// productAttempts is how often a product is written when others change what is in
-// collections at the same time.
+// productAttempts bounds the attempts to write a product when members of collections
+// change concurrently.
 const productAttempts = 3
 
-// putProduct makes of a product, nil where there is none, what change returns;
-// nil removes it.
+// putProduct replaces a product by what change returns; nil stands for none.
 func (w Writer) putProduct(ctx context.Context, vendor, sku string, change func(*Product) (*Product, error)) (product Product, err error) {
 	for range productAttempts {
 		var write *productWrite
@@ -181,8 +170,8 @@ func (w Writer) putProduct(ctx context.Context, vendor, sku string, change func(
 		if err = w.commit(ctx, vendor, batch, policy.Invalidation{Shared: shared, SameDomains: true}); !errors.Is(err, ErrConflict) {
 			break
 		}
-		// Somebody else changed this product, or the members of another. Where
-		// the caller set a condition, change finds that it no longer holds.
+		// This product or the members of another one changed: change checks its
+		// condition, if it has one, again.
 	}
 	if err != nil {
 		return Product{}, err
@@ -190,11 +179,11 @@ func (w Writer) putProduct(ctx context.Context, vendor, sku string, change func(
 	return product, nil
 }
 
-// productWrite is a product at one moment.
+// productWrite is a product in one snapshot.
 type productWrite struct {
 	sku string
 	old *Product // nil when there is none
-	// stored is the product as it is stored, revision what every change of
+	// stored is the product as stored, revision the record that every change of
 	// members replaces.
 	stored, revision []byte
 }
@@ -207,19 +196,21 @@ func (s *Store) readProduct(ctx context.Context, vendor, sku string) (*productWr
 			return err
 		}
 		write.revision = bytes.Clone(revision)
-		k := key(prefixProduct, sku)
-		stored, err := snapshot.Get(k)
-		if err != nil || stored == nil {
-			return err
+		var old Product
+		write.stored, err = getIn(snapshot, key(prefixProduct, sku), &old)
+		switch {
+		case err == nil:
+			write.old = &old
+		case errors.Is(err, ErrNotFound):
+			err = nil
 		}
-		write.stored, write.old = bytes.Clone(stored), new(Product)
-		return decode(k, stored, write.old)
+		return err
 	})
 	return write, err
 }
 
-// productBatch returns what makes a product of another, and whether entitlements
-// depend on the difference.
+// productBatch returns the batch that replaces a product, and whether entitlements
+// change.
 func (s *Store) productBatch(ctx context.Context, vendor string, write *productWrite, next *Product) (*engine.Batch, bool, error) {
 	k := key(prefixProduct, write.sku)
 	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: write.stored}}}
@@ -255,15 +246,15 @@ func (s *Store) productBatch(ctx context.Context, vendor string, write *productW
 	if err := s.checkMembers(ctx, vendor, write.sku, added); err != nil {
 		return nil, false, err
 	}
-	// Whoever changes members at the same time could close a circle with us.
+	// A concurrent change of members could complete a cycle with this one.
 	k = []byte{prefixContainer}
 	batch.Checks = append(batch.Checks, engine.Check{Key: k, Value: write.revision})
 	batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: []byte(newID("", s.now()))})
 	return batch, true, nil
 }
 
-// checkMembers refuses new members that hold the product themselves, or would be
-// in too many collections.
+// checkMembers returns a *FieldError for new members that contain the product
+// themselves, or would be in too many collections.
 func (s *Store) checkMembers(ctx context.Context, vendor, sku string, added []string) error {
 	if len(added) == 0 {
 		return nil
@@ -276,14 +267,14 @@ func (s *Store) checkMembers(ctx context.Context, vendor, sku string, added []st
 		above = append(above, sku)
 		for _, member := range added {
 			if slices.Contains(above, member) {
-				return &FieldError{"members", fmt.Sprintf("hold %q, which holds this product: a collection cannot be in itself", member)}
+				return &FieldError{"members", fmt.Sprintf("include %q, which includes this product: a collection cannot contain itself", member)}
 			}
 			containers, err := containersIn(snapshot, member)
 			if err != nil {
 				return err
 			}
 			if len(containers)+len(above) > MaxContainers {
-				return &FieldError{"members", fmt.Sprintf("hold %q, which would be in more than %d collections", member, MaxContainers)}
+				return &FieldError{"members", fmt.Sprintf("include %q, which would be in more than %d collections", member, MaxContainers)}
 			}
 		}
 		return nil
@@ -299,8 +290,8 @@ func (s *Store) Containers(ctx context.Context, vendor, sku string) (containers 
 	return containers, err
 }
 
-// containersIn returns the collections that a sku is in, at any depth, the nearest
-// first: each once, so that a circle ends, and MaxContainers at the most.
+// containersIn returns the collections of a sku, at any depth, the nearest first:
+// each once, so that cycles end, and at most MaxContainers.
 func containersIn(snapshot engine.Snapshot, sku string) ([]string, error) {
 	var containers []string
 	for next := 0; ; next++ {
@@ -331,49 +322,22 @@ func (s *Store) Product(ctx context.Context, vendor, sku string) (Product, error
 	return product, err
 }
 
-// maxProductScan bounds how many products one search looks at.
-const maxProductScan = 20_000
-
-// Products returns a page of the products whose sku, title or content id holds a
-// text, in any case of its letters, by sku. More says that there may be more of
-// them: the search goes on behind next.
+// Products returns a page of the products by sku. A text selects those whose sku,
+// title or content id contains it, case-insensitively. More reports that there may be
+// further products: the search continues after next.
 func (s *Store) Products(ctx context.Context, vendor, text string, page Page) (products []Product, next string, more bool, err error) {
-	products = []Product{}
 	text = strings.ToLower(text)
-	scanned := 0
-	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		var after []byte
-		if page.From != "" {
-			after = key(prefixProduct, page.From)
-		}
-		for entry, err := range snapshot.Scan([]byte{prefixProduct}, after) {
-			if err != nil {
-				return err
-			}
-			var product Product
-			if err := decode(entry.Key, entry.Value, &product); err != nil {
-				return err
-			}
-			next = product.SKU
-			scanned++
-			if product.holds(text) {
-				products = append(products, product)
-			}
-			if len(products) == page.limit() || scanned == maxProductScan {
-				more = true
-				return nil
-			}
-		}
-		return nil
+	var after []byte
+	if page.From != "" {
+		after = key(prefixProduct, page.From)
+	}
+	return search(ctx, s, vendor, []byte{prefixProduct}, after, page.limit(), func(_ string, product *Product) (matches, end bool) {
+		return product.contains(text), false
 	})
-	return products, next, more, err
 }
 
-func (p *Product) holds(lowered string) bool {
-	for _, field := range []string{p.SKU, p.Title, p.PublisherContentID} {
-		if strings.Contains(strings.ToLower(field), lowered) {
-			return true
-		}
-	}
-	return false
+func (p *Product) contains(lowered string) bool {
+	return slices.ContainsFunc([]string{p.SKU, p.Title, p.PublisherContentID}, func(field string) bool {
+		return strings.Contains(strings.ToLower(field), lowered)
+	})
 }

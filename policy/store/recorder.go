@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// Recorder records visits beside the requests that they are made by: a visit is
-// noted in memory, and written with others by and by. Noting never waits for the
-// store, and what does not fit is dropped; so a store that stalls or fails costs
-// activity, and never a request. It is safe for concurrent use.
+// Recorder records visits outside of the requests that cause them: they are buffered
+// in memory and written in batches. Buffering never waits for the store, and drops
+// visits when the buffer is full, so a store that stalls or fails delays no request.
+// It is safe for concurrent use.
 type Recorder struct {
 	store  *Store
 	failed func(error)
 	seed   maphash.Seed
 	shards [recorderShards]recorderShard
-	// marks tell of readers who were noted in the present period, by what hash of
-	// them and of the period lies in their place. Who was noted already costs one
-	// look there; who was overwritten by another reader is noted once more.
-	marks   [recorderMarks]atomic.Uint64
+	// recent has a hash of the visits that were buffered in this period, at an index
+	// derived from the hash. A repeated visit costs one lookup; one whose hash was
+	// overwritten is buffered again.
+	recent  [recentSize]atomic.Uint64
 	period  atomic.Uint64
 	flushes int
 
@@ -33,43 +33,43 @@ type Recorder struct {
 	stored, dropped, lost atomic.Uint64
 }
 
-// RecorderStats counts visits, each reader's once in every interval: stored ones,
-// those dropped because too many wait, and those lost because the store failed.
+// RecorderStats counts visits, each reader's once per interval: those that were stored,
+// dropped because the buffer was full, and lost because the store failed.
 type RecorderStats struct{ Stored, Dropped, Lost uint64 }
 
 const (
 	recorderShards = 16
-	// recorderMarks take 256 KiB.
-	recorderMarks = 1 << 15
-	// periodFlushes is how many intervals are a period, a minute as it is shipped:
-	// a reader who stays is written once in each, and not in each interval.
+	// recentSize takes 256 KiB.
+	recentSize = 1 << 15
+	// periodFlushes is the length of a period in intervals, by default a minute. A
+	// reader's visits are written once per period.
 	periodFlushes = 12
-	// shardVisits is how many visits wait in a shard at the most: together 32,768
-	// readers in an interval, in some 10 MB.
+	// shardVisits bounds the visits that a shard buffers: 32,768 readers in all
+	// shards, in about 10 MB.
 	shardVisits = 2048
-	// RecordEvery is how often visits are written.
+	// RecordEvery is the default interval between writes.
 	RecordEvery = 5 * time.Second
-	// recordTimeout bounds one write, for engines that can be told.
+	// recordTimeout bounds one write.
 	recordTimeout = 10 * time.Second
-	// closeTimeout is how long Close waits for what is left to be written.
+	// closeTimeout bounds how long Close waits for the last write.
 	closeTimeout = 5 * time.Second
 )
 
 type recorderShard struct {
 	mu     sync.Mutex
-	visits map[visitor]*noted
+	visits map[visitor]*bufferedVisit
 }
 
 type visitor struct{ vendor, site, user string }
 
-// noted is what is to be written of a visitor.
-type noted struct {
+// bufferedVisit is what will be written about a visitor.
+type bufferedVisit struct {
 	at   time.Time
 	tags []string
 }
 
-// NewRecorder returns a recorder that writes to a store every interval. Failed is
-// told of what the store answers when it fails, once an interval. Close ends it.
+// NewRecorder returns a recorder that writes to a store every interval. It calls failed,
+// unless nil, with an error of the store, at most once per interval. Close stops it.
 func NewRecorder(store *Store, interval time.Duration, failed func(error)) *Recorder {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Recorder{store: store, failed: failed, seed: maphash.MakeSeed(), stop: stop, stopped: make(chan struct{})}
@@ -77,33 +77,33 @@ func NewRecorder(store *Store, interval time.Duration, failed func(error)) *Reco
 	return r
 }
 
-// Visit notes that a reader is at a site, and the tags of the rule that let her
-// in. Of visits with the same tags the first one of a minute counts. It does not
-// keep the slice for writing, nor write to it.
+// Visit records a reader's request and the tags of the rule that matched. Of visits
+// with the same tags, only the first one of a period is buffered. Visit may keep the
+// slice, and does not write to it.
 func (r *Recorder) Visit(vendor, site, user string, tags []string, at time.Time) {
-	period := r.period.Load() // before the visit is noted: what is marked in a period was noted in it
+	period := r.period.Load() // before buffering: what recent has of a period was buffered in it
 	hash := r.hash(user, 0)
-	mark := r.hash(site, r.hash(vendor, hash^period))
+	sum := r.hash(site, r.hash(vendor, hash^period))
 	for _, tag := range tags {
-		mark = r.hash(tag, mark)
+		sum = r.hash(tag, sum)
 	}
-	place := &r.marks[mark%recorderMarks]
-	if place.Load() == mark {
+	place := &r.recent[sum%recentSize]
+	if place.Load() == sum {
 		return
 	}
-	if r.note(visitor{vendor, site, user}, hash, tags, at) {
-		place.Store(mark)
+	if r.buffer(visitor{vendor, site, user}, hash, tags, at) {
+		place.Store(sum)
 	}
 }
 
-// hash mixes a text into what was hashed before it.
+// hash extends a hash by a text.
 func (r *Recorder) hash(text string, before uint64) uint64 {
 	const odd = 0x9e3779b97f4a7c15
 	return bits.RotateLeft64(before*odd, 31) ^ maphash.String(r.seed, text)
 }
 
-// note says whether the visit will be written, as far as can be told.
-func (r *Recorder) note(who visitor, hash uint64, tags []string, at time.Time) bool {
+// buffer reports whether the visit was buffered.
+func (r *Recorder) buffer(who visitor, hash uint64, tags []string, at time.Time) bool {
 	shard := &r.shards[hash%recorderShards]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
@@ -117,10 +117,10 @@ func (r *Recorder) note(who visitor, hash uint64, tags []string, at time.Time) b
 			return false
 		}
 		if shard.visits == nil {
-			shard.visits = make(map[visitor]*noted)
+			shard.visits = make(map[visitor]*bufferedVisit)
 		}
-		who.user = strings.Clone(who.user) // it may share the memory of many
-		shard.visits[who] = &noted{at: at, tags: slices.Clip(tags)}
+		who.user = strings.Clone(who.user) // it may be a part of a longer string
+		shard.visits[who] = &bufferedVisit{at: at, tags: slices.Clip(tags)}
 		return true
 	}
 	visit.at = at
@@ -132,7 +132,7 @@ func (r *Recorder) note(who visitor, hash uint64, tags []string, at time.Time) b
 	return true
 }
 
-// run writes until it is stopped, and then what is left.
+// run writes until it is stopped, and then once more.
 func (r *Recorder) run(ctx context.Context, interval time.Duration) {
 	defer close(r.stopped)
 	ticker := time.NewTicker(interval)
@@ -148,7 +148,7 @@ func (r *Recorder) run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// flush writes what was noted.
+// flush writes the buffered visits.
 func (r *Recorder) flush() {
 	if r.flushes++; r.flushes%periodFlushes == 0 {
 		r.period.Add(1)
@@ -178,7 +178,7 @@ func (r *Recorder) flush() {
 	if failure == nil {
 		return
 	}
-	r.period.Add(1) // whose visits are lost are noted anew
+	r.period.Add(1) // lost visits are buffered again when repeated
 	if r.failed != nil {
 		r.failed(failure)
 	}
@@ -190,13 +190,13 @@ func (r *Recorder) write(vendor string, visits []Visit) error {
 	return r.store.RecordVisits(ctx, vendor, visits)
 }
 
-// Stats returns what was counted so far.
+// Stats returns the counts since the start.
 func (r *Recorder) Stats() RecorderStats {
 	return RecorderStats{Stored: r.stored.Load(), Dropped: r.dropped.Load(), Lost: r.lost.Load()}
 }
 
-// Close writes what is left, and waits for that a few seconds at the most: a
-// store that stalls does not keep the server from ending. Twice is no error.
+// Close writes the buffered visits. It waits for that a few seconds at most, so that a
+// store that stalls does not block the server's shutdown. Closing again is no error.
 func (r *Recorder) Close() {
 	r.stop()
 	timeout := time.NewTimer(closeTimeout)

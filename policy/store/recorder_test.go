@@ -8,10 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // stalledEngine is a store that does not answer until it is let go, and then fails

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -18,15 +16,14 @@ import (
 // MaxOverlap bounds how long a new session key may wait until it is used.
 const MaxOverlap = 7 * 24 * time.Hour
 
-// Sessions gives what the sessions of origins are made of: settings, keys, and
-// what readers had to do with. It implements policy.SessionSource, and is safe
-// for concurrent use.
+// Sessions implements policy.SessionSource: the settings, keys and engagement of which
+// upstream sessions are made. It is safe for concurrent use.
 type Sessions struct {
 	*Store
 	keyring *Keyring
 }
 
-// NewSessions returns the sessions of a keyring's store, under its sealer.
+// NewSessions returns the sessions of the store and the sealer of a keyring.
 func NewSessions(keyring *Keyring) *Sessions {
 	return &Sessions{Store: keyring.store, keyring: keyring}
 }
@@ -36,27 +33,26 @@ func (s *Sessions) Ring(ctx context.Context, vendor string) (*keys.Ring, error) 
 	return s.keyring.Ring(ctx, vendor)
 }
 
-// SessionKeyInfo tells of a session key, without the key.
+// SessionKeyInfo describes a session key. It does not contain the key.
 type SessionKeyInfo struct {
 	ID        string
 	CreatedAt time.Time
-	// SignsFrom is from when on sessions are made with it, until the next one
-	// takes its place.
+	// SignsFrom is when it starts to sign sessions, until the next key does.
 	SignsFrom time.Time
 }
 
-// sessionKeys are the keys of a site in the store, oldest first: at most the one
-// before, the one that signs, and the one that is to.
+// sessionKeys are the stored keys of a site, oldest first: at most the previous, the
+// current and the next one.
 type sessionKeys struct {
 	Keys []sessionKeyRecord `json:"keys"`
 }
 
 type sessionKeyRecord struct {
 	ID        string    `json:"id"`
-	Sealed    []byte    `json:"sealed,omitempty"` // nil of a key that is not needed again
+	Sealed    []byte    `json:"sealed,omitempty"` // nil when it is no longer needed
 	CreatedAt time.Time `json:"createdAt"`
 	SignsFrom time.Time `json:"signsFrom"`
-	// Shown says that somebody was given the key. One that nobody has can be
+	// Shown reports that the key was returned to a caller. One that was not can be
 	// replaced at once.
 	Shown bool `json:"shown"`
 }
@@ -65,7 +61,7 @@ func (r *sessionKeyRecord) info() SessionKeyInfo {
 	return SessionKeyInfo{ID: r.ID, CreatedAt: r.CreatedAt, SignsFrom: r.SignsFrom}
 }
 
-// current returns the index of the key that signs, -1 when there is none.
+// current returns the index of the key that signs, or -1.
 func (k *sessionKeys) current(now time.Time) int {
 	for i, key := range slices.Backward(k.Keys) {
 		if !now.Before(key.SignsFrom) {
@@ -75,11 +71,11 @@ func (k *sessionKeys) current(now time.Time) int {
 	return -1
 }
 
-// ErrNoSessionKey says that a site has no key that it shares with its origin.
-var ErrNoSessionKey = errors.New("the site has no session key: make one with POST /api/proxy/key")
+// ErrNoSessionKey is returned for a site that shares no key with its origin.
+var ErrNoSessionKey = errors.New("the site has no session key: create one with POST /api/proxy/key")
 
-// SessionKey implements policy.SessionSource. The error is ErrNoSessionKey where
-// there is none.
+// SessionKey implements policy.SessionSource. It returns ErrNoSessionKey when there is
+// none.
 func (s *Sessions) SessionKey(ctx context.Context, vendor, site string) (key keys.SessionKey, replaced time.Time, err error) {
 	record, _, err := s.sessionKeys(ctx, vendor, site)
 	if err != nil {
@@ -100,8 +96,8 @@ func (s *Sessions) SessionKey(ctx context.Context, vendor, site string) (key key
 	return key, replaced, err
 }
 
-// SessionKeys lists the keys of a site, oldest first, and says which of them
-// signs: -1 when none does.
+// SessionKeys lists the keys of a site, oldest first, and returns the index of the one
+// that signs, or -1.
 func (s *Sessions) SessionKeys(ctx context.Context, vendor, site string) (list []SessionKeyInfo, current int, err error) {
 	record, _, err := s.sessionKeys(ctx, vendor, site)
 	if err != nil {
@@ -118,25 +114,25 @@ func (k *sessionKeys) list() []SessionKeyInfo {
 	return list
 }
 
-// EnsureSessionKey makes the first key of a site that has none. Nobody is given
-// it: RotateSessionKey replaces it at once.
+// EnsureSessionKey creates the first key of a site that has none. The key is not
+// returned, so RotateSessionKey replaces it at once.
 func (s *Sessions) EnsureSessionKey(ctx context.Context, w Writer, vendor, site string) error {
 	record, stored, err := s.sessionKeys(ctx, vendor, site)
 	if err != nil || len(record.Keys) > 0 {
 		return err
 	}
 	_, err = s.addSessionKey(ctx, w, vendor, site, record, stored, 0, false)
-	if errors.Is(err, ErrConflict) { // somebody else made it
+	if errors.Is(err, ErrConflict) { // created concurrently
 		return nil
 	}
 	return err
 }
 
-// RotateSessionKey makes a new key and returns it, this once. Sessions are made
-// with it when the overlap is over: time to give it to the origin, which must
-// accept both meanwhile. A key that waited already is dropped. A key that nobody
-// was given is replaced at once, whatever the overlap. ErrConflict means that
-// somebody else rotated at the same time.
+// RotateSessionKey creates a new key and returns it; it cannot be read again. The key
+// signs after the overlap, during which the origin must accept both keys. It replaces
+// a key that does not sign yet. A current key that was never returned is replaced
+// without overlap. RotateSessionKey returns ErrConflict when the key was rotated
+// concurrently.
 func (s *Sessions) RotateSessionKey(ctx context.Context, w Writer, vendor, site string, overlap time.Duration) (keys.SessionKey, error) {
 	if overlap < 0 || overlap > MaxOverlap {
 		return keys.SessionKey{}, &FieldError{"overlap", fmt.Sprintf("must be from 0s to %v", MaxOverlap)}
@@ -153,31 +149,31 @@ func (s *Sessions) addSessionKey(
 ) (keys.SessionKey, error) {
 	now := s.timestamp()
 	i := record.current(now)
-	record.Keys = record.Keys[max(i, 0) : i+1] // neither those before nor one that waits
+	record.Keys = record.Keys[max(i, 0) : i+1] // only the current key
 	if i < 0 || !record.Keys[0].Shown {
 		overlap = 0
 	}
 	if overlap == 0 {
-		record.forgetOld(len(record.Keys))
+		record.dropSealed(len(record.Keys))
 	}
-	made := keys.GenerateSessionKey()
+	created := keys.GenerateSessionKey()
 	id := newSessionKeyID()
 	record.Keys = append(record.Keys, sessionKeyRecord{
-		ID: id, Sealed: s.keyring.sealer.Seal([]byte(made.Reveal()), sessionKeySealedFor(vendor, site, id)),
+		ID: id, Sealed: s.keyring.sealer.Seal([]byte(created.Reveal()), sessionKeySealedFor(vendor, site, id)),
 		CreatedAt: now, SignsFrom: now.Add(overlap), Shown: shown,
 	})
-	return made, s.putSessionKeys(ctx, w, vendor, site, record, stored)
+	return created, s.putSessionKeys(ctx, w, vendor, site, record, stored)
 }
 
-// forgetOld drops what the first n keys hold: nothing is made with them again.
-func (k *sessionKeys) forgetOld(n int) {
+// dropSealed drops the first n keys themselves, which sign no more.
+func (k *sessionKeys) dropSealed(n int) {
 	for i := range k.Keys[:n] {
 		k.Keys[i].Sealed = nil
 	}
 }
 
-// SwitchSessionKey ends an overlap: the key that waits is used from now on. It is
-// no error when none waits. ErrNotFound means that the site has no key.
+// SwitchSessionKey ends an overlap: the newest key signs from now on. It does nothing
+// when that key signs already, and returns ErrNotFound when the site has no key.
 func (s *Sessions) SwitchSessionKey(ctx context.Context, w Writer, vendor, site string) error {
 	record, stored, err := s.sessionKeys(ctx, vendor, site)
 	if err != nil {
@@ -192,12 +188,12 @@ func (s *Sessions) SwitchSessionKey(ctx context.Context, w Writer, vendor, site 
 		return nil
 	}
 	record.Keys[last].SignsFrom = now
-	record.forgetOld(last)
+	record.dropSealed(last)
 	return s.putSessionKeys(ctx, w, vendor, site, record, stored)
 }
 
-// sessionKeys reads the keys of a site, and how they are stored: nil when there
-// are none yet.
+// sessionKeys returns the keys of a site and their stored bytes, nil when there are
+// none.
 func (s *Sessions) sessionKeys(ctx context.Context, vendor, site string) (*sessionKeys, []byte, error) {
 	record := new(sessionKeys)
 	stored, err := s.get(ctx, vendor, key(prefixSessionKey, site), record)
@@ -208,26 +204,17 @@ func (s *Sessions) sessionKeys(ctx context.Context, vendor, site string) (*sessi
 }
 
 func (s *Sessions) putSessionKeys(ctx context.Context, w Writer, vendor, site string, record *sessionKeys, stored []byte) error {
-	updated, err := encode(record)
-	if err != nil {
-		return err
-	}
-	place := key(prefixSessionKey, site)
-	batch := &engine.Batch{
-		Checks: []engine.Check{{Key: place, Value: stored}},
-		Puts:   []engine.Put{{Key: place, Value: updated}},
-	}
-	return w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
+	return w.put(ctx, vendor, key(prefixSessionKey, site), stored, record, policy.Invalidation{Shared: true})
 }
 
-// newSessionKeyID returns the name of a key, which says nothing of it.
+// newSessionKeyID returns a random id, which reveals nothing about the key.
 func newSessionKeyID() string {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
 	return "key_" + hex.EncodeToString(random[:])
 }
 
-// sessionKeySealedFor binds a sealed key to its place.
+// sessionKeySealedFor returns the data that binds a sealed key to its record.
 func sessionKeySealedFor(vendor, site, id string) []byte {
 	return []byte("session key\x00" + vendor + "\x00" + site + "\x00" + id)
 }

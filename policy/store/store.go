@@ -1,18 +1,8 @@
-// Package store keeps Gatefold's records: access lists and grants, signed links
-// and their uses, products, rules, trusted domains, clients, signing keys, and the
-// log of who changed what. Records, their indexes and their queries are written
-// once, here, over the small Engine interface; the folders below hold the engines.
-//
-// In the way of a request it stands behind the package policy, which declares
-// what it reads (policy.Records) and keeps it in memory. Every write commits,
-// then bumps the versions of what it made stale, and then returns: a caller
-// that was told "done" knows that the next decision is made with it.
 package store
 
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,13 +10,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Store reads and writes the records of all vendors. It is safe for concurrent
-// use.
+// Store reads the records of all vendors, and writes what the gate itself records.
+// Other changes are made with a Writer, see As. It is safe for concurrent use.
 type Store struct {
 	engine   engine.Engine
 	versions *policy.Versions
@@ -36,22 +25,23 @@ type Store struct {
 	quotas     quotas
 }
 
-// New returns a store over an engine. The versions are bumped on every write;
-// now is the clock.
+// New returns a store over an engine. Every write bumps the versions of what it
+// invalidates; now is the clock.
 func New(backend engine.Engine, versions *policy.Versions, now func() time.Time) *Store {
 	return &Store{engine: backend, versions: versions, now: now}
 }
 
 var (
-	// ErrNotFound says that there is no such record.
+	// ErrNotFound is returned when there is no such record.
 	ErrNotFound = policy.ErrNotFound
-	// ErrConflict says that somebody else changed the record at the same time; read it
-	// again and decide anew.
-	ErrConflict = errors.New("the record was changed by somebody else at the same time")
+	// ErrConflict is returned when the record was changed concurrently: read it
+	// again and repeat the change.
+	ErrConflict = errors.New("the record was changed concurrently")
+	// ErrExists is returned when there is a record of this name already.
+	ErrExists = errors.New("there is such a record already")
 )
 
-// FieldError says which field of a record is wrong, and why. Nothing was
-// stored.
+// FieldError is the error of a field of a record that was not stored.
 type FieldError struct {
 	Field   string
 	Problem string
@@ -59,88 +49,36 @@ type FieldError struct {
 
 func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 
-// timestamp returns the time as records store it.
+// timestamp returns the time in UTC, in milliseconds, as records hold it.
 func (s *Store) timestamp() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
-
-// get reads one record of a vendor into value, and returns its bytes as they
-// are stored, for a later Check.
-func (s *Store) get(ctx context.Context, vendor string, key []byte, value any) ([]byte, error) {
-	var stored []byte
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		found, err := snapshot.Get(key)
-		if err != nil {
-			return err
-		}
-		if found == nil {
-			return ErrNotFound
-		}
-		stored = append([]byte(nil), found...)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return stored, decode(key, stored, value)
-}
-
-func decode(key, stored []byte, value any) error {
-	if err := json.Unmarshal(stored, value); err != nil {
-		return fmt.Errorf("the record %q cannot be read: %w", key, err)
-	}
-	return nil
-}
-
-func encode(value any) ([]byte, error) {
-	stored, err := json.Marshal(value)
-	if err != nil {
-		return nil, fmt.Errorf("encoding a record: %w", err)
-	}
-	return stored, nil
-}
-
-// Page is a part of a listing.
-type Page struct {
-	// Limit is the most records to return; zero means DefaultLimit.
-	Limit int
-	// From continues behind the record with this id; empty starts at the first.
-	From string
-}
-
-// Bounds of a page.
-const (
-	DefaultLimit = 100
-	MaxLimit     = 1000
-)
-
-func (p Page) limit() int {
-	if p.Limit <= 0 {
-		return DefaultLimit
-	}
-	return min(p.Limit, MaxLimit)
-}
 
 // idDigits are the digits of ids, in the order of their bytes.
 const idDigits = "0123456789abcdefghjkmnpqrstvwxyz"
 
-// newID returns an id with a prefix, unique and in order of time: 48 bits of
-// Unix milliseconds, then 80 random ones.
+// newID returns a unique id with a prefix: 48 bits of Unix milliseconds, then 80
+// random bits. Ids sort by time.
 func newID(prefix string, now time.Time) string {
-	var id [26]byte
+	var id [10]byte
 	ms := uint64(now.UnixMilli())
-	for i := 9; i >= 0; i-- {
+	for i := len(id) - 1; i >= 0; i-- {
 		id[i] = idDigits[ms&31]
 		ms >>= 5
 	}
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
-	for i, b := range random {
-		id[10+i] = idDigits[b&31]
-	}
-	return prefix + string(id[:])
+	return prefix + string(id[:]) + randomDigits(16)
 }
 
-// checkText refuses text that is too long or holds control characters, which
-// the layout of the keys relies on.
+// randomDigits returns n random digits of 5 bits each.
+func randomDigits(n int) string {
+	digits := make([]byte, n)
+	_, _ = rand.Read(digits) // never fails, see crypto/rand
+	for i, b := range digits {
+		digits[i] = idDigits[b&31]
+	}
+	return string(digits)
+}
+
+// checkText returns a *FieldError when a text is longer than maxBytes or has
+// control characters, which keys use as separators (see layout.go).
 func checkText(field, text string, maxBytes int) error {
 	if len(text) > maxBytes {
 		return &FieldError{field, fmt.Sprintf("is longer than %d bytes", maxBytes)}
@@ -151,8 +89,8 @@ func checkText(field, text string, maxBytes int) error {
 	return nil
 }
 
-// SystemPartition holds the records that belong to no vendor. No vendor can have
-// its name.
+// SystemPartition holds the records that belong to no vendor. It is not a valid
+// vendor name.
 const SystemPartition = "_system"
 
 // Vendors lists the vendors that have records.
@@ -161,25 +99,25 @@ func (s *Store) Vendors(ctx context.Context) ([]string, error) {
 	return slices.DeleteFunc(partitions, func(name string) bool { return name == SystemPartition }), err
 }
 
-// FeedPosition returns the position of a vendor's newest change, zero before the
-// first one.
+// FeedPosition returns the position of a vendor's newest change, zero when there
+// was none.
 func (s *Store) FeedPosition(ctx context.Context, vendor string) (uint64, error) {
 	return s.engine.Position(ctx, vendor)
 }
 
-// SnapshotVersion says how often what is shared by all readers (rules, lists,
-// keys) was changed, as far as this process knows.
+// SnapshotVersion returns how often this process saw a change of the records that
+// all readers share (rules, lists, keys).
 func (s *Store) SnapshotVersion() uint64 { return s.versions.Shared() }
 
-// sweepBatch is how many expired entries are removed in one step, so that other
-// writes come in between.
+// sweepBatch is how many expired entries one step removes, so that other writes
+// are not held up.
 const sweepBatch = 500
 
-// Retention is how long a record is kept after it ended, to be looked at.
+// Retention is how long a record is kept after it ended.
 const Retention = 30 * 24 * time.Hour
 
-// Sweep removes what ended more than Retention ago, and the grants of lists that
-// were removed, and says how much that was.
+// Sweep removes the records whose retention is over and the grants of removed
+// lists. It returns how many entries it removed.
 func (s *Store) Sweep(ctx context.Context) (int, error) {
 	partitions, err := s.engine.Partitions(ctx)
 	if err != nil {
@@ -189,18 +127,11 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 	for _, partition := range partitions {
 		purged, err := s.purge(ctx, partition)
 		total += purged
+		for removed := sweepBatch; err == nil && removed == sweepBatch; total += removed {
+			removed, err = s.engine.Sweep(ctx, partition, s.now(), sweepBatch)
+		}
 		if err != nil {
 			return total, err
-		}
-		for {
-			removed, err := s.engine.Sweep(ctx, partition, s.now(), sweepBatch)
-			total += removed
-			if err != nil {
-				return total, err
-			}
-			if removed < sweepBatch {
-				break
-			}
 		}
 	}
 	return total, nil

@@ -45,10 +45,10 @@ func (w Writer) commit(ctx context.Context, partition string, batch *engine.Batc
 	return w.commitReplacing(ctx, partition, batch, change, nil)
 }
 
-// commitReplacing is commit for batches whose checks do not show what their keys
-// held before.
-func (w Writer) commitReplacing(ctx context.Context, partition string, batch *engine.Batch, change policy.Invalidation, held heldBefore) error {
-	if err := w.audit(batch, held); err != nil {
+// commitReplacing is commit for a batch whose checks do not show what its keys held
+// before: stored has that, by key.
+func (w Writer) commitReplacing(ctx context.Context, partition string, batch *engine.Batch, change policy.Invalidation, stored map[string][]byte) error {
+	if err := w.audit(batch, stored); err != nil {
 		return err
 	}
 	pending, err := w.addIdempotencyRecord(ctx, partition, batch, w.idempotency)

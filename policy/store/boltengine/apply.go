@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // Commit implements store.Engine. It returns ctx.Err() only when the batch was
@@ -15,10 +15,10 @@ import (
 // Any error other than a *store.CheckError, a *store.BoundError,
 // store.ErrTooLarge, store.ErrClosed or ctx.Err() comes from the disk.
 func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return engine.Committed{}, err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	if err := batch.CheckLimits(partition); err != nil {
 		return engine.Committed{}, err
 	}

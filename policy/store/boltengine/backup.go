@@ -21,11 +21,11 @@ import (
 // the space: w may be slow, and bbolt could not free or map pages for as long.
 // Backup ends early, with ctx.Err(), when ctx does.
 func (e *Engine) Backup(ctx context.Context, w io.Writer) (int64, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return 0, err
 	}
 	copied, err := e.copyAside(ctx)
-	e.leave() // Close need not wait for w
+	e.calls.Leave() // Close need not wait for w
 	if err != nil {
 		return 0, fmt.Errorf("backing up database %s: %w", e.path, err)
 	}

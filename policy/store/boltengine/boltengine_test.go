@@ -4,10 +4,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/enginetest"
 )
 

@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 func init() {

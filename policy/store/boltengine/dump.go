@@ -6,9 +6,9 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // Dump implements store.Dumper. Expiries come in whole milliseconds, never earlier

@@ -16,13 +16,11 @@
 package boltengine
 
 import (
-	"context"
 	"fmt"
-	"sync"
-
-	"github.com/gatefold/gatefold/policy/store/engine"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // Engine is a store.Engine in a bbolt file. Open makes one.
@@ -32,17 +30,13 @@ import (
 // other. It must not change the bytes that it reads either: they are the mapped
 // file itself, and writing to them ends the process.
 type Engine struct {
-	db   *bbolt.DB
-	path string
-
-	mu      sync.RWMutex // guards closed, and the step from running to waiting
-	closed  bool
-	running sync.WaitGroup // calls that Close waits for
-	close   func() error
+	db    *bbolt.DB
+	path  string
+	calls engine.Lifecycle
 
 	queue   chan *job
 	stopped chan struct{} // closed when the committer has ended
-	broken  error         // why nothing is written any more; the committer's own
+	broken  error         // why nothing is written any more; owned by the committer
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -57,48 +51,20 @@ func Open(path string) (*Engine, error) {
 	if err != nil {
 		return nil, explain(path, err)
 	}
-	e := &Engine{
-		db:      db,
-		path:    path,
-		queue:   make(chan *job),
-		stopped: make(chan struct{}),
-	}
-	e.close = sync.OnceValue(e.shut)
+	e := &Engine{db: db, path: path, queue: make(chan *job), stopped: make(chan struct{})}
 	go e.commitLoop()
 	return e, nil
 }
 
-// Close waits for what is running, then closes the file. Calling it again does
-// nothing more and returns the same.
-func (e *Engine) Close() error { return e.close() }
+// Close waits for running calls, then closes the file. Closing again returns the
+// same error.
+func (e *Engine) Close() error { return e.calls.Close(nil, e.release) }
 
-func (e *Engine) shut() error {
-	e.mu.Lock()
-	e.closed = true
-	e.mu.Unlock()
-	e.running.Wait()
-
-	close(e.queue) // nobody sends any more: a Commit counts as running
+func (e *Engine) release() error {
+	close(e.queue) // no send can follow: every Commit has ended
 	<-e.stopped
 	if err := e.db.Close(); err != nil {
 		return fmt.Errorf("closing database %s: %w", e.path, err)
 	}
 	return nil
 }
-
-// enter counts a call as running, until leave. It fails when the engine was
-// closed or the caller has given up already.
-func (e *Engine) enter(ctx context.Context) error {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
-		return engine.ErrClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	e.running.Add(1)
-	return nil
-}
-
-func (e *Engine) leave() { e.running.Done() }

@@ -6,9 +6,9 @@ import (
 	"math"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // expirySize is the length of an expiry, which begins every stored entry and

@@ -5,9 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // trimEvery is how many events pass between two trims of a feed, so that most

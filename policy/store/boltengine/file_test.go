@@ -10,9 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 func TestOpenMakesAPrivateFileInAPrivateFolder(t *testing.T) {

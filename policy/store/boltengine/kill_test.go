@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 const (

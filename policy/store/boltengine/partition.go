@@ -68,9 +68,9 @@ func (e *Engine) Partitions(ctx context.Context) ([]string, error) {
 
 // read runs fn in one snapshot of the file.
 func (e *Engine) read(ctx context.Context, fn func(*bbolt.Tx) error) error {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	return e.db.View(fn)
 }

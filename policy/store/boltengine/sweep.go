@@ -15,10 +15,10 @@ const maxSweep = 10_000
 
 // Sweep implements store.Engine. It removes at most 10,000 entries at a time.
 func (e *Engine) Sweep(ctx context.Context, partition string, before time.Time, limit int) (int, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return 0, err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	w := &sweepWrite{partition: partition, before: expiryOf(before), limit: min(limit, maxSweep)}
 	if err := e.submit(ctx, w); err != nil {
 		return 0, err

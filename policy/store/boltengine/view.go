@@ -6,9 +6,9 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"go.etcd.io/bbolt"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // View implements store.Engine. See Engine for what fn must not do.

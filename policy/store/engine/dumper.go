@@ -2,12 +2,11 @@ package engine
 
 import "context"
 
-// Dumper is an Engine whose entries can be read as they were put, with when they
-// expire.
+// Dumper is an Engine whose entries can be read with their expiry, for copies.
 type Dumper interface {
 	Engine
-	// Dump returns at most limit entries of a partition behind a key, in the order
-	// of their keys; nil is before the first. Counters come with their values as
-	// EncodeCounter writes them. Several calls are not one snapshot.
+	// Dump returns at most limit entries of a partition with keys after the given
+	// one, in ascending order; nil starts at the first. The values of counters are
+	// encoded by EncodeCounter. Several calls do not share a snapshot.
 	Dump(ctx context.Context, partition string, after []byte, limit int) ([]Put, error)
 }

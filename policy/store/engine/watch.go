@@ -11,33 +11,41 @@ import (
 type Watcher interface {
 	Engine
 
-	// Marks returns the newest event of each of the partitions. It is also asked
-	// with none of them, to see whether the engine answers.
+	// Cursors returns the cursor of the newest event of each partition. Without
+	// partitions it only checks that the engine answers.
 	Cursors(ctx context.Context, partitions []string) ([]Cursor, error)
 
-	// EventsAfter is Events for somebody who knows which event is at his
-	// position: it returns ErrFeedGap also when that is another one by now, as
-	// after a failover that lost writes. It returns the mark of the last event
-	// that it gives, or the one it was asked with when there are none.
+	// EventsAfter is Events from a cursor. It also returns ErrFeedGap when the
+	// event at the cursor's position is another one, as after a failover that lost
+	// writes. It returns the cursor of the last event, or after when there is none.
 	EventsAfter(ctx context.Context, partition string, after Cursor, limit int) ([]Event, Cursor, error)
 
-	// Wait returns when a partition has an event after a position, or some time
-	// has passed, whichever is first.
+	// Wait returns when a partition has an event after a position, and at the
+	// latest after the duration most.
 	Wait(ctx context.Context, partition string, after uint64, most time.Duration) error
 }
 
-// Mark is a place in a change feed, and which event is there.
+// Cursor is a position in a change feed and the identity of the event there.
 type Cursor struct {
 	Position uint64
-	// Token is of the event alone. It is empty at position zero.
+	// Token identifies the event. It is empty at position zero.
 	Token string
 }
 
-// ErrSnapshotGone says that a view took so long that the engine no longer has the
-// moment that it saw. Whoever gets it may begin again.
+// ErrSnapshotGone is returned by a view that took so long that the engine no longer
+// has its snapshot. The view may be repeated.
 var ErrSnapshotGone = errors.New("too much was written while the records were read; try again")
 
-// Prefetcher is a Snapshot that reads several keys at the price of one.
+// Prefetcher is a Snapshot that can read several keys in one round trip.
 type Prefetcher interface {
 	Prefetch(keys ...[]byte) error
+}
+
+// Prefetch reads the keys that are needed next in one round trip, where the
+// snapshot is a Prefetcher.
+func Prefetch(snapshot Snapshot, keys ...[]byte) error {
+	if p, ok := snapshot.(Prefetcher); ok {
+		return p.Prefetch(keys...)
+	}
+	return nil
 }

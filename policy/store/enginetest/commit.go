@@ -7,9 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 var commitTests = []test{

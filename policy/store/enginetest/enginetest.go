@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // Factory makes the engines that the suite tests.

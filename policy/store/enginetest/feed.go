@@ -5,9 +5,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 var feedTests = []test{

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // Commit implements store.Engine: one round trip, shared with the commits that
@@ -22,10 +22,10 @@ import (
 // lost is sent again under the same id, by which the script knows it; what comes
 // back after that is an error that says that it may or may not have been applied.
 func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return engine.Committed{}, err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	if err := batch.CheckLimits(partition); err != nil {
 		return engine.Committed{}, err
 	}

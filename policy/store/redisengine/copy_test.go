@@ -7,12 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
 
@@ -123,5 +122,5 @@ func TestCopyOfWhatMoves(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}})
-	require.ErrorContains(t, err, "written meanwhile")
+	require.ErrorContains(t, err, "written during the copy")
 }

@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 //go:embed dump.lua
@@ -18,10 +18,10 @@ var dumpScript = redis.NewScript(dumpLua)
 
 // Dump implements store.Dumper.
 func (e *Engine) Dump(ctx context.Context, partition string, after []byte, limit int) ([]engine.Put, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	var entries []engine.Put
 	for from := append([]byte{'('}, after...); len(entries) < limit; {
 		if after == nil && len(entries) == 0 {

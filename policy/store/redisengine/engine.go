@@ -21,9 +21,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // Engine is a store.Engine in a Redis. New makes one.
@@ -37,10 +37,7 @@ type Engine struct {
 	// ask how far it is: they must not queue behind anything else.
 	waiting redis.UniversalClient
 
-	mu      sync.RWMutex // guards closed, and the step from running to waiting
-	closed  bool
-	running sync.WaitGroup // calls that Close waits for
-	close   func() error
+	calls engine.Lifecycle
 
 	registered sync.Map // partition -> time.Time, see register
 	gatherings sync.Map // partition -> *gathering, see count
@@ -64,39 +61,14 @@ func New(options Options) (*Engine, error) {
 		return nil, errors.Join(err, e.client.Close(), e.waiting.Close())
 	}
 	e.pipe = pipe
-	e.close = sync.OnceValue(e.shut)
 	return e, nil
 }
 
-// Close waits for what is running, then closes the connections. Calling it again
-// does nothing more and returns the same.
-func (e *Engine) Close() error { return e.close() }
-
-func (e *Engine) shut() error {
-	e.mu.Lock()
-	e.closed = true
-	e.mu.Unlock()
-	waiting := e.waiting.Close() // whoever waits for the feed waits no longer
-	e.running.Wait()
-	return errors.Join(e.pipe.Close(), e.client.Close(), waiting)
+// Close waits for running calls, then closes the connections. Calls that wait for
+// the feed are interrupted. Closing again returns the same error.
+func (e *Engine) Close() error {
+	return e.calls.Close(e.waiting.Close, func() error { return errors.Join(e.pipe.Close(), e.client.Close()) })
 }
-
-// enter counts a call as running, until leave. It fails when the engine was
-// closed or the caller has given up already.
-func (e *Engine) enter(ctx context.Context) error {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
-		return engine.ErrClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	e.running.Add(1)
-	return nil
-}
-
-func (e *Engine) leave() { e.running.Done() }
 
 // fail turns what a client returned into what the caller is told.
 func (e *Engine) fail(ctx context.Context, err error) error {
@@ -106,9 +78,7 @@ func (e *Engine) fail(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return ctx.Err()
 	}
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
+	if e.calls.Closed() {
 		return engine.ErrClosed
 	}
 	return explain(err)

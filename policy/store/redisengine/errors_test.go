@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // Bounds of one answer about the feed.
@@ -26,10 +26,10 @@ func (e *Engine) Events(ctx context.Context, partition string, after uint64, lim
 
 // Position implements store.Engine.
 func (e *Engine) Position(ctx context.Context, partition string) (uint64, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return 0, err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	position, err := e.client.HGet(ctx, e.keys.meta(partition), "pos").Uint64()
 	if errors.Is(err, redis.Nil) {
 		return 0, nil
@@ -41,10 +41,10 @@ func (e *Engine) Position(ctx context.Context, partition string) (uint64, error)
 // is not the mark's shows that the feed is another one: after a failover that lost
 // writes, say.
 func (e *Engine) EventsAfter(ctx context.Context, partition string, after engine.Cursor, limit int) ([]engine.Event, engine.Cursor, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return nil, engine.Cursor{}, err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	limit = min(limit, maxEvents)
 	from := after.Position
 	if after.Token == "" {
@@ -125,10 +125,10 @@ func readEvents(reply any, after engine.Cursor) (events []engine.Event, last eng
 
 // Marks implements store.Watcher, in one round trip to each server.
 func (e *Engine) Cursors(ctx context.Context, partitions []string) ([]engine.Cursor, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	// Also where nothing is followed yet, the server is asked.
 	found := make([]*redis.SliceCmd, max(len(partitions), 1))
 	_, err := e.waiting.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -163,10 +163,10 @@ func (e *Engine) Cursors(ctx context.Context, partitions []string) ([]engine.Cur
 
 // Wait implements store.Watcher.
 func (e *Engine) Wait(ctx context.Context, partition string, after uint64, most time.Duration) error {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	_, err := e.waiting.XRead(ctx, &redis.XReadArgs{
 		Streams: []string{e.keys.of(partition, 'f'), strconv.FormatUint(after, 10) + "-0"}, Count: 1, Block: most,
 	}).Result()

@@ -8,12 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/enginetest"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"

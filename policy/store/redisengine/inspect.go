@@ -31,10 +31,10 @@ var oldest = [2]int{6, 2}
 // An eviction policy that may drop counters lets Commit refuse bounded counters from
 // then on, until another inspection finds it mended.
 func (e *Engine) Inspect(ctx context.Context) (Inspection, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return Inspection{}, err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	var mu sync.Mutex
 	var found Inspection
 	var evicts string

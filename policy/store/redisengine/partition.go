@@ -32,10 +32,10 @@ const partitionsPage = 500
 
 // Partitions implements store.Engine.
 func (e *Engine) Partitions(ctx context.Context) ([]string, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	var written []string
 	for from := "-"; ; {
 		names, err := e.client.ZRangeByLex(ctx, e.keys.partitions(), &redis.ZRangeBy{Min: from, Max: "+", Count: partitionsPage}).Result()

@@ -12,10 +12,10 @@ const sweepStep = 500
 
 // Sweep implements store.Engine.
 func (e *Engine) Sweep(ctx context.Context, partition string, before time.Time, limit int) (int, error) {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return 0, err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	total := 0
 	for total < limit {
 		if err := ctx.Err(); err != nil {

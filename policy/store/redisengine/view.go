@@ -5,9 +5,9 @@ import (
 	"errors"
 	"strconv"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // View implements store.Engine. The first read fixes the moment that is seen, and
@@ -18,10 +18,10 @@ import (
 // for a while, in the undo log. A view that took too long for it ends with
 // store.ErrSnapshotGone.
 func (e *Engine) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
-	if err := e.enter(ctx); err != nil {
+	if err := e.calls.Enter(ctx); err != nil {
 		return err
 	}
-	defer e.leave()
+	defer e.calls.Leave()
 	return fn(&snapshot{engine: e, ctx: ctx, keys: e.keys.read(partition), fetched: make(map[string][]byte)})
 }
 

@@ -21,14 +21,14 @@ import (
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
-// bench is an API over a real database, with a clock that tests move.
-type bench struct {
+// fixture is an API over a real database, with a clock that tests move.
+type fixture struct {
 	*testing.T
 	handler http.Handler
 	options admin.Options
 	dir     string // of the database
 	engine  *boltengine.Engine
-	trip    *tripEngine // the same, which can be made to fail
+	trip    *tripEngine // wraps engine and can be made to fail
 	store   *store.Store
 	keyring *store.Keyring
 	clock   time.Time
@@ -37,13 +37,13 @@ type bench struct {
 	publisher *publisher
 }
 
-func newBench(t *testing.T, operator bool) *bench {
+func newFixture(t *testing.T, operator bool) *fixture {
 	t.Helper()
-	return newBenchWith(t, func(options *admin.Options) { options.Operator = operator })
+	return newFixtureWith(t, func(options *admin.Options) { options.Operator = operator })
 }
 
-// newBenchWith changes the API's options.
-func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
+// newFixtureWith changes the API's options.
+func newFixtureWith(t *testing.T, change func(*admin.Options)) *fixture {
 	t.Helper()
 	dir := t.TempDir()
 	backend, err := boltengine.Open(filepath.Join(dir, "gatefold.db"))
@@ -55,7 +55,7 @@ func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, dir: dir, engine: backend, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	b := &fixture{T: t, dir: dir, engine: backend, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return b.clock }
 	versions := new(policy.Versions)
 	b.trip = &tripEngine{Engine: backend}
@@ -86,11 +86,11 @@ func newBenchWith(t *testing.T, change func(*admin.Options)) *bench {
 	return b
 }
 
-// tripEngine is an engine whose commits fail when they are told to.
+// tripEngine is an engine whose commits can be made to fail.
 type tripEngine struct {
 	engine.Engine
-	// before and after may fail a commit: before nothing of it is done, after it
-	// was done. They are set before anything runs at once.
+	// before and after may fail a commit: before it is applied, or after. Set
+	// them before concurrent use.
 	before, after func(batch *engine.Batch) error
 }
 
@@ -107,18 +107,18 @@ func (e *tripEngine) Commit(ctx context.Context, partition string, batch *engine
 	return committed, err
 }
 
-func (b *bench) closeStore() {
+func (b *fixture) closeStore() {
 	b.Helper()
 	if err := b.engine.Close(); err != nil {
 		b.Fatal(err)
 	}
 }
 
-// authorizeTest takes the vendor from a header.
+// authorizeTest reads the vendor from a header.
 func authorizeTest(r *http.Request) (admin.Caller, error) {
 	switch vendor := r.Header.Get("X-Test-Vendor"); vendor {
 	case "":
-		return admin.Caller{}, errors.New("a secret reason that nobody else may read")
+		return admin.Caller{}, errors.New("a secret reason")
 	case "refused":
 		return admin.Caller{}, &admin.RefusedError{Status: http.StatusForbidden, Detail: "Not you."}
 	default:
@@ -129,7 +129,7 @@ func authorizeTest(r *http.Request) (admin.Caller, error) {
 	}
 }
 
-// answer is an answer of the API.
+// answer is a response of the API.
 type answer struct {
 	t    *testing.T
 	code int
@@ -137,13 +137,13 @@ type answer struct {
 	body string
 }
 
-// call calls the API as the vendor acme, with JSON when there is a body.
-func (b *bench) call(method, path, body string) answer {
+// call calls the API as the vendor acme. A body is JSON.
+func (b *fixture) call(method, path, body string) answer {
 	b.Helper()
 	return b.callAs("acme", method, path, body)
 }
 
-func (b *bench) callAs(vendor, method, path, body string) answer {
+func (b *fixture) callAs(vendor, method, path, body string) answer {
 	b.Helper()
 	var header http.Header
 	if body != "" {
@@ -152,7 +152,7 @@ func (b *bench) callAs(vendor, method, path, body string) answer {
 	return b.send(vendor, method, path, body, header)
 }
 
-func (b *bench) send(vendor, method, path, body string, header http.Header) answer {
+func (b *fixture) send(vendor, method, path, body string, header http.Header) answer {
 	b.Helper()
 	request := httptest.NewRequestWithContext(b.Context(), method, path, strings.NewReader(body))
 	maps.Copy(request.Header, header)
@@ -166,7 +166,7 @@ func (b *bench) send(vendor, method, path, body string, header http.Header) answ
 	return got
 }
 
-// want checks the status and reads the body.
+// want checks the status and decodes the body.
 func (a answer) want(status int, to any) answer {
 	a.t.Helper()
 	if a.code != status {
@@ -180,14 +180,14 @@ func (a answer) want(status int, to any) answer {
 	return a
 }
 
-// problem is an error as it is answered.
+// problem is an error response.
 type problem struct {
 	Type, Title, Detail, Code string
 	Status                    int
 	Errors                    []struct{ Message, Location string }
 }
 
-// refused wants a problem with a code that names a location, if one is given.
+// refused checks for a problem with a code and, if given, a location.
 func (a answer) refused(status int, code, location string) problem {
 	a.t.Helper()
 	var p problem
@@ -210,7 +210,7 @@ func (a answer) refused(status int, code, location string) problem {
 	return p
 }
 
-// fields are the names of a JSON object.
+// fields returns the members of a JSON object.
 func (a answer) fields() map[string]any {
 	a.t.Helper()
 	var object map[string]any

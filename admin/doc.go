@@ -1,0 +1,69 @@
+// Package admin is the management API over records and keys: signed links, access
+// lists and grants, products, rules, trusted domains, DjaoApp's proxy, and
+// entitlements. It is an http.Handler and does not depend on Caddy. The caller
+// supplies Authorize; for remote clients, use an Authority.
+//
+// The package is above policy/store, which validates and stores the records. A
+// change is acknowledged after it is committed and everything cached from the old
+// records is invalidated, so it applies to the next request at the gate.
+//
+// The exported structs with json tags are the wire types of the API. Clients can
+// decode responses into the structs from which the server encodes them. Their doc
+// and example tags are the descriptions in the OpenAPI document.
+//
+// Serving:
+//
+//	api.go            Options, New, dispatch and registration of operations
+//	problem.go        errors as RFC 9457 problems
+//	scope.go          scopes of callers and operations
+//	cors.go           browser clients of other origins
+//	idempotency.go    Idempotency-Key
+//	etag.go           ETag and If-Match
+//	mergepatch.go     JSON merge patch
+//	page.go           listings by id, conversion to wire types
+//	stream.go         operations with streamed bodies
+//
+// Access:
+//
+//	authority.go      access tokens of calls
+//	token.go          the token endpoint
+//	limit.go          limits of failed authentication
+//	discovery.go      discovery and key sets, without authentication
+//	clients.go        clients, for the operator
+//	readertokens.go   reader tokens, for the operator
+//
+// Records:
+//
+//	vendors.go        vendors
+//	products.go       products
+//	links.go          signed links
+//	bulklinks.go      many signed links in one call
+//	lists.go          access lists
+//	grants.go         grants
+//	grantrows.go      rows of grants in CSV and NDJSON files
+//	grantstream.go    streamed import and export of grants
+//	import.go         imports of grants in batches
+//	entitlements.go   entitlements of a reader
+//	rules.go          rules: wire types and operations
+//	rulechange.go     changes of rules
+//	rulepage.go       rules on the wire, numbered pages
+//	domains.go        trusted publisher domains and their links
+//	deniedkeys.go     denied publisher keys
+//	keys.go           signing keys of the vendor
+//	proxy.go          forwarding settings and sessions of a site
+//	proxykey.go       session keys of a site
+//	engagement.go     engagement of readers
+//	audit.go          the audit log
+//
+// Operation:
+//
+//	health.go         state of the node
+//	keysets.go        state of remote key sets
+//	explain.go        explanation of a decision
+//
+// Documentation:
+//
+//	openapi.go        the OpenAPI document
+//	openapiaccess.go  its part that huma does not serve
+//	docs.go           the documentation page
+package admin

@@ -1,0 +1,44 @@
+// Package store keeps Gatefold's records: access lists and grants, signed links and
+// their redemptions, products, rules, trusted domains, clients, signing keys, and the
+// audit log. Records, indexes and queries are implemented here, once, over the small
+// interface engine.Engine.
+//
+// The package implements policy.Records, which the policy reads and caches. Every
+// write commits, then bumps the versions of what it invalidates, and then returns: the
+// next decision after an acknowledged write uses it.
+//
+// The Store reads, and writes what the gate itself records. All other changes are made
+// by a Writer, on behalf of an actor.
+//
+//	store.go         Store, errors, ids, sweeping
+//	writer.go        Writer: audited, idempotent commits
+//	records.go       reading, listing and searching records of any kind
+//	layout.go        the keys of all records
+//
+//	lists.go         access lists
+//	listdelete.go    removing an access list with its grants
+//	grants.go        grants, and the index by reader
+//	import.go        importing grants in batches
+//	products.go      products and collections
+//	links.go         signed links, revocation, redemption
+//	rules.go         the rules of a site
+//	rulechange.go    changing the rules of a site
+//	domains.go       trusted domains, denied keys, key sets of others
+//	forwarding.go    forwarding settings of a site
+//	engagement.go    visits of readers, and the tags of the rules that matched
+//	recorder.go      Recorder: buffers visits and writes them in batches
+//	clients.go       clients of the management API
+//	vendors.go       descriptions of vendors
+//
+//	keyring.go       signing keys of vendors
+//	keyrotation.go   rotating and retiring signing keys
+//	sessionkeys.go   keys that sites share with their origins
+//
+//	idempotency.go   idempotency records
+//	audit.go         audit entries
+//	auditkinds.go    which records and members the audit log shows
+//	auditlog.go      queries of the audit log
+//
+//	follow.go        Follower: invalidates caches when other nodes write
+//	copy.go          copying the entries of one engine to another
+package store
