@@ -161,7 +161,7 @@ func (a *api) problemOf(err error) *Problem {
 	case errors.Is(err, store.ErrRevoked):
 		return newProblem(http.StatusConflict, "The client was revoked permanently: create another client.")
 	case errors.Is(err, store.ErrKeySigns):
-		return newProblem(http.StatusConflict, "This key signs new tokens: rotate keys before retiring it.")
+		return newProblem(http.StatusConflict, "This key signs new tokens: rotate first, then retire it.")
 	case errors.Is(err, store.ErrExists):
 		return newProblem(http.StatusConflict, "A record with this name already exists.")
 	case errors.Is(err, store.ErrBuiltIn):

@@ -101,9 +101,9 @@ func checkScopes(scopes []string, operator bool) error {
 		case !known || about.Local || right != rightRead && right != rightWrite && right != rightBoth:
 			return invalid("scopes", "must each be <resource>:read, <resource>:write or <resource>:* of one of "+strings.Join(openResources(operator), ", "))
 		case about.Operator && !operator:
-			return invalid("scopes", "contains a scope of "+name+", which only clients without a vendor may have")
+			return invalid("scopes", "contains a scope of "+name+", which requires a client that belongs to no vendor")
 		case !about.Operator && operator:
-			return invalid("scopes", "contains a scope of "+name+", which requires a vendor: a client without a vendor may have vendors:read, vendors:write or vendors:*")
+			return invalid("scopes", "contains a scope of "+name+", which requires a vendor: a client of no vendor may have vendors:read, vendors:write or vendors:*")
 		}
 	}
 	return nil

@@ -402,3 +402,29 @@ func TestNodesAndStepsFillCacheLines(t *testing.T) {
 		t.Errorf("a node has %d bytes, the steps of a rule %d", node, steps)
 	}
 }
+
+// Rules with equal arguments are compiled once only if operator and captures are
+// equal too.
+func TestSharedArgumentsCompileByCaptures(t *testing.T) {
+	shared := Arguments{"sku": json.RawMessage(`["{a}"]`)}
+	allow := Allow{Operator: "entitled", Arguments: shared}
+	operators := StandardOperators()
+	_, err := CompileRules([]Rule{{Rank: 1, Path: "/x/{a}", Allow: allow}, {Rank: 2, Path: "/y/{b}", Allow: allow}}, operators)
+	var failed *RuleError
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, 2, failed.Rule.Rank)
+	_, err = CompileRules([]Rule{{Rank: 1, Path: "/x/{a}/{b}", Allow: allow}, {Rank: 2, Path: "/y/{b}/{c}", Allow: allow}}, operators)
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, 2, failed.Rule.Rank)
+	_, err = CompileRules([]Rule{{Rank: 1, Path: "/x/{a}", Allow: allow}, {Rank: 2, Path: "/y/{a}", Allow: Allow{Operator: "any", Arguments: shared}}}, operators)
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, 2, failed.Rule.Rank)
+	set, err := CompileRules([]Rule{{Rank: 1, Path: "/x/{a}/{b}", Allow: allow}, {Rank: 2, Path: "/y/{b}/{a}", Allow: allow}}, operators)
+	require.NoError(t, err)
+	for i, want := range []string{"1", "2"} {
+		rule := &set.rules[i]
+		if got, _ := rule.param("a", []string{"x", "1", "2"}); got != want {
+			t.Errorf("rule %d gives the parameter a as %q", i+1, got)
+		}
+	}
+}
