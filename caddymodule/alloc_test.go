@@ -8,7 +8,7 @@ import "testing"
 // that it has seen before: its outcome, and the function by which the replacer
 // asks for it. The race detector allocates for itself.
 func TestHotPathAllocatesLittle(t *testing.T) {
-	for _, visit := range hotVisits(t) {
+	for _, visit := range hotRequests(t) {
 		want := 2.0
 		if visit.name == "nothing" {
 			want = 0 // the test itself

@@ -254,7 +254,7 @@ func TestFormerNameInJSON(t *testing.T) {
 
 // A rule that never decides is logged with its line and that of the rule before it.
 func TestHiddenRuleIsReported(t *testing.T) {
-	newBench(t, "rule / any\n\t\trule /articles entitled premium")
+	newTestSite(t, "rule / any\n\t\trule /articles entitled premium")
 	for _, entry := range logged.entries(t, "http.handlers.gatefold") {
 		if entry["level"] == "warn" && entry["rule"] == "/articles" && entry["hidden_by"] == "/" &&
 			strings.HasPrefix(entry["at"].(string), "Caddyfile:") && entry["at"] != entry["hidden_by_at"] {

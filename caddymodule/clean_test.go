@@ -11,8 +11,8 @@ import (
 // spelling that some server folds to them. None reaches the origin: on no
 // route, allowed or public.
 func TestOnlyTheGateSpeaksAsTheGate(t *testing.T) {
-	b := newBench(t, standardRules)
-	name, bearer := b.subscriber()
+	s := newTestSite(t, standardRules)
+	name, bearer := s.subscriber()
 	spoofed := []string{
 		"Gatefold-Session", "gatefold-session", "GATEFOLD-SESSION", "Gatefold_Session", "Gatefold.Session", "gatefold",
 		"GatefoldUser", "X-Gatefold", "X-Gatefold-User", "X_Gatefold_User", "x.gatefold.user", "X-Gatefold_User", "XGatefoldUser",
@@ -20,8 +20,8 @@ func TestOnlyTheGateSpeaksAsTheGate(t *testing.T) {
 	}
 	for _, path := range []string{"/", "/public/x", "/articles/hello"} {
 		for _, header := range spoofed {
-			b.do(http.MethodGet, path, header, "evil", name, bearer, "X-Harmless", "kept").page()
-			got := b.origin.last(t)
+			s.do(http.MethodGet, path, header, "evil", name, bearer, "X-Harmless", "kept").page()
+			got := s.origin.Last(t)
 			for have := range got.Header {
 				if reserved(have) {
 					t.Errorf("%s: %s reached the origin", path, have)

@@ -45,25 +45,25 @@ func every(t *testing.T, interval time.Duration) {
 // the origin is told that it is not her first time any more.
 func TestVisitsAreToldOf(t *testing.T) {
 	every(t, time.Millisecond)
-	b, admin := adminBench(t)
-	b.load(strings.Replace(b.config("", engagedRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1))
-	b.backend(policy.SessionJWT)
-	alice := "Bearer " + b.reader(keys.ReaderClaims{UserID: "alice"})
+	s, admin := newAdminSite(t)
+	s.load(strings.Replace(s.config("", engagedRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1))
+	s.backend(policy.SessionJWT)
+	alice := "Bearer " + s.reader(keys.ReaderClaims{UserID: "alice"})
 	visited := func() any {
 		t.Helper()
-		b.get("/app", "Authorization", alice).page()
-		return b.session(b.origin.last(t), policy.SessionJWT)["last_visited"]
+		s.get("/app", "Authorization", alice).page()
+		return s.session(s.origin.Last(t), policy.SessionJWT)["last_visited"]
 	}
 	if at := visited(); at != nil {
 		t.Errorf("at the first visit: %v", at)
 	}
-	b.waitFor("the session that knows her", func() bool { return visited() != nil })
+	s.waitFor("the session that knows her", func() bool { return visited() != nil })
 	if at := visited(); at != clock.Now().UTC().Format(time.RFC3339) {
 		t.Errorf("she is known since %v", at)
 	}
-	b.get("/pricing").page() // nobody in particular
-	b.get("/pricing", "Authorization", alice).page()
-	b.get("/app/denied").denied(http.StatusUnauthorized, "login_required")
+	s.get("/pricing").page() // nobody in particular
+	s.get("/pricing", "Authorization", alice).page()
+	s.get("/app/denied").denied(http.StatusUnauthorized, "login_required")
 	var engagement struct {
 		Active      int `json:"active_users"`
 		Engagements []struct {
@@ -71,8 +71,8 @@ func TestVisitsAreToldOf(t *testing.T) {
 			Count int
 		}
 	}
-	b.waitFor("her engagement", func() bool {
-		if err := json.Unmarshal([]byte(b.get(admin+"/gatefold/api/proxy/engagement").body), &engagement); err != nil {
+	s.waitFor("her engagement", func() bool {
+		if err := json.Unmarshal([]byte(s.get(admin+"/gatefold/api/proxy/engagement").body), &engagement); err != nil {
 			t.Fatal(err)
 		}
 		return len(engagement.Engagements) == 2
@@ -80,7 +80,7 @@ func TestVisitsAreToldOf(t *testing.T) {
 	if fmt.Sprint(engagement) != "{1 [{app 1} {pricing 1}]}" {
 		t.Errorf("the engagement is %v", engagement)
 	}
-	if recent := b.get(admin + "/gatefold/api/proxy/recent").body; !strings.Contains(recent, `"slug":"alice"`) || !strings.Contains(recent, `"count":1`) {
+	if recent := s.get(admin + "/gatefold/api/proxy/recent").body; !strings.Contains(recent, `"slug":"alice"`) || !strings.Contains(recent, `"count":1`) {
 		t.Errorf("the recent readers are %s", recent)
 	}
 }
@@ -99,27 +99,27 @@ func (e *stallingEngine) Commit(ctx context.Context, partition string, batch *en
 // The store takes no write any more. Readers do not notice.
 func TestReadersDoNotWaitForTheirVisits(t *testing.T) {
 	every(t, time.Millisecond)
-	b := newBench(t, engagedRules)
+	s := newTestSite(t, engagedRules)
 	tokens := make([]string, 50)
 	for i := range tokens {
-		tokens[i] = "Bearer " + b.reader(keys.ReaderClaims{UserID: fmt.Sprint("reader-", i)})
+		tokens[i] = "Bearer " + s.reader(keys.ReaderClaims{UserID: fmt.Sprint("reader-", i)})
 	}
-	lazy := b.shared().engine
+	lazy := s.shared().engine
 	stalling := &stallingEngine{release: make(chan struct{})}
 	lazy.mu.Lock()
 	stalling.Engine, lazy.engine = lazy.engine, stalling
 	lazy.mu.Unlock()
 	for range 4 {
 		for _, token := range tokens {
-			b.get("/app", "Authorization", token).page()
+			s.get("/app", "Authorization", token).page()
 		}
 	}
-	if stats := b.shared().recorder.Stats(); stats.Stored != 0 {
+	if stats := s.shared().recorder.Stats(); stats.Stored != 0 {
 		t.Errorf("the store stalls, and yet: %+v", stats)
 	}
 	close(stalling.release)
-	b.waitFor("the visits", func() bool {
-		_, count, err := b.running().store.Visitors(b.Context(), defaultVendor, defaultVendor, store.VisitorPage{})
+	s.waitFor("the visits", func() bool {
+		_, count, err := s.running().store.Visitors(s.Context(), defaultVendor, defaultVendor, store.VisitorPage{})
 		return err == nil && count == len(tokens)
 	})
 }
@@ -127,12 +127,12 @@ func TestReadersDoNotWaitForTheirVisits(t *testing.T) {
 // What was noted last is written when the server ends.
 func TestVisitsAreWrittenWhenTheServerEnds(t *testing.T) {
 	every(t, time.Hour)
-	b := newBench(t, engagedRules)
-	b.get("/app", "Authorization", "Bearer "+b.reader(keys.ReaderClaims{UserID: "alice"})).page()
+	s := newTestSite(t, engagedRules)
+	s.get("/app", "Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "alice"})).page()
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	backend, err := boltengine.Open(b.database())
+	backend, err := boltengine.Open(s.database())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,9 +80,9 @@ func TestRuleBlockThatCannotBe(t *testing.T) {
 
 // What a rule's block says is in the decision at the gate.
 func TestRuleBlockDecides(t *testing.T) {
-	b := newBench(t, "rule /x any {\n label news\n}\nrule / any")
-	g := b.app().gates.list()[0].clean(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/x/y", nil))
-	g.site = b.app().gates.list()[0].site()
+	s := newTestSite(t, "rule /x any {\n label news\n}\nrule / any")
+	g := s.app().gates.list()[0].clean(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/x/y", nil))
+	g.site = s.app().gates.list()[0].site()
 	g.request.Site = g.site.site
 	decision := g.site.policy.Decide(t.Context(), &g.request)
 	if label, _ := decision.Option("label").(string); label != "news" || decision.Reason != policy.ReasonPublic {
