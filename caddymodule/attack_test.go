@@ -10,13 +10,12 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// The gate's word to the origin comes once, and from the gate: a client's trailers
-// do not add to it, neither announced nor by surprise, and a header that comes
-// twice does not leave one behind.
-func TestTrailersAndDoubledHeadersDoNotSpeakForTheGate(t *testing.T) {
+// The session header reaches the origin once, and from the gate only: no trailer,
+// announced or not, and no repeated header adds another.
+func TestSessionHeaderIsSetByTheGateOnly(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
-		// The trailers are there once the body was read.
+		// The trailers are complete once the body is read.
 		buffer := make([]byte, 64)
 		for {
 			if _, err := r.Body.Read(buffer); err != nil {
@@ -48,9 +47,8 @@ func TestTrailersAndDoubledHeadersDoNotSpeakForTheGate(t *testing.T) {
 	}
 }
 
-// A path or a query that a proxy in front is said to have seen, another method
-// that is said to be meant, another host: the decision does not hear of them.
-func TestForwardedWordsDoNotDecide(t *testing.T) {
+// Headers that claim another path, query, method or host do not change the decision.
+func TestForwardedHeadersDoNotDecide(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	name, bearer := s.subscriber()
 	link, _ := s.link(keys.LinkClaims{})
@@ -70,16 +68,15 @@ func TestForwardedWordsDoNotDecide(t *testing.T) {
 	}
 	s.get("/articles/hello", all...).denied(http.StatusUnauthorized, "login_required")
 	s.origin.WantNone(t)
-	// Nor do they take anything away.
+	// They do not deny a request either.
 	s.get("/articles/hello", append(all, name, bearer)...).page()
 	s.get(link, all...).page()
 	s.get("/public/x", all...).page()
 }
 
-// More than ten thousand parameters, and ones that cannot be read, hide the token
-// from parsers that give up: it is found or refused, and never sent on to the
-// origin as if nobody had seen it.
-func TestParametersThatHideTheToken(t *testing.T) {
+// Parsers stop at 10,000 parameters or at malformed ones. The gate finds or refuses a
+// token behind them, and never forwards it.
+func TestTokenBehindManyParameters(t *testing.T) {
 	s := newTestSiteWith(t, "servers {\n\t\tmax_header_size 2MiB\n\t}", standardRules, "")
 	link, id := s.link(keys.LinkClaims{MaxUses: 6})
 	page, token, _ := strings.Cut(link, "?token=")
@@ -109,9 +106,8 @@ func TestParametersThatHideTheToken(t *testing.T) {
 	}
 }
 
-// Sixteen thousand cookies, in one header or many: the answer comes as ever, in
-// bounded time, and what is the reader's own still counts where it can be found.
-func TestSixteenThousandCookies(t *testing.T) {
+// A request with 16,000 cookies, in one header or many, is answered in bounded time.
+func TestManyCookies(t *testing.T) {
 	s := newTestSiteWith(t, "servers {\n\t\tmax_header_size 2MiB\n\t}", standardRules, "")
 	token := s.reader(keys.ReaderClaims{UserID: "u"})
 	const n = 16_000
@@ -142,10 +138,9 @@ func TestSixteenThousandCookies(t *testing.T) {
 	}
 }
 
-// A denial is no oracle: it is the same answer with and without a validator, for
-// a part of the page, and for its head; and a fragment or a second path in the
-// request line opens nothing.
-func TestDenialsTellNothingOfThePage(t *testing.T) {
+// A denial is no oracle: conditional, range and HEAD requests get the same response,
+// and neither a fragment nor a second path in the request line opens a page.
+func TestDenialsAreNoOracle(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Etag", `"secret"`)
@@ -168,13 +163,13 @@ func TestDenialsTellNothingOfThePage(t *testing.T) {
 			t.Errorf("%v: %v %s", headers, got.Header, got.body)
 		}
 	}
-	// A raw fragment in the request line ends the path for some servers.
+	// Some servers end the path at a raw fragment.
 	for _, target := range []string{"/public/x#/articles/hello", "/articles/hello#/public/x", "/public/x?y#/articles/hello", "/#", s.site + "/public#"} {
 		if got := s.rawPath(target); got.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", target, got.StatusCode, got.body)
 		}
 	}
-	// A query never decides which page it is.
+	// The query does not select the page.
 	s.get("/articles/hello?x=/public/y").denied(http.StatusUnauthorized, "login_required")
 	s.get("/public/x?/articles/hello").page()
 }

@@ -20,14 +20,14 @@ func testPayload() linkCookiePayload {
 	}
 }
 
-func TestCookieIsReadByWhoMadeIt(t *testing.T) {
+func TestCookieVerifiesOnlyForItsSite(t *testing.T) {
 	sealer := newCookieSealer(sha256.Sum256([]byte("secret")), "acme", "news")
 	value := sealer.seal(testPayload())
 	if got, err := sealer.open(value); err != nil || got != testPayload() {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	// The names of vendor and site are one text nowhere: acm+enews is not
-	// acme+news.
+	// Vendor and site are not concatenated under the MAC: acm and enews differ from acme
+	// and news.
 	for _, other := range []*cookieSealer{
 		newCookieSealer(sha256.Sum256([]byte("other secret")), "acme", "news"),
 		newCookieSealer(sha256.Sum256([]byte("secret")), "acme", "sport"),
@@ -40,9 +40,8 @@ func TestCookieIsReadByWhoMadeIt(t *testing.T) {
 	}
 }
 
-// Somebody edits his cookie: every byte of it is under the MAC, and has one
-// spelling.
-func TestEveryBitOfACookieCounts(t *testing.T) {
+// Every byte of the value is under the MAC, and each value has one spelling.
+func TestForgedCookiesAreRefused(t *testing.T) {
 	sealer := newCookieSealer(sha256.Sum256([]byte("secret")), "acme", "news")
 	value := sealer.seal(testPayload())
 	for i := range len(value) {
@@ -77,15 +76,13 @@ func FuzzCookie(f *testing.F) {
 	})
 }
 
-// Whatever a valid MAC is over, reading it never panics: the format may change
-// while cookies of the old one are still around.
+// A payload with a valid MAC can have another format: cookies outlive an update.
 func FuzzReadCookiePayload(f *testing.F) {
 	f.Add(string([]byte{cookieFormat, 1, 'a', 1, 'b', 1, 'c', 2, 2}))
 	f.Fuzz(func(_ *testing.T, b string) { _, _ = readCookiePayload([]byte(b)) })
 }
 
-// The same link on http and on https; behind a proxy that is trusted, https is
-// what the reader speaks, and from anybody else the header says nothing.
+// The attributes follow the scheme. X-Forwarded-Proto counts only from a trusted proxy.
 func TestCookieAttributes(t *testing.T) {
 	s := newTestSiteWith(t, "servers {\n\t\ttrusted_proxies static 127.0.0.1/32\n\t}", standardRules, "")
 	link, id := s.link(keys.LinkClaims{})
@@ -99,8 +96,8 @@ func TestCookieAttributes(t *testing.T) {
 	if got := secure.Header.Get("Set-Cookie"); !strings.HasPrefix(got, "__Host-"+name+"=") || !strings.HasSuffix(got, "; Path=/; Max-Age=3600; HttpOnly; Secure; SameSite=Lax") {
 		t.Errorf("on https: %s", got)
 	}
-	// On https a cookie without the prefix is somebody else's: a sibling domain,
-	// or plain http, could have set it.
+	// On https a cookie without the prefix does not count: a sibling domain, or a plain
+	// http response, could have set it.
 	s.get("/articles/hello", "X-Forwarded-Proto", "https", "Cookie", plain.linkCookie()).denied(http.StatusUnauthorized, "login_required")
 	s.get("/articles/hello", "X-Forwarded-Proto", "https", "Cookie", secure.linkCookie()).page()
 	s.get("/articles/hello", "Cookie", plain.linkCookie()).page()
@@ -112,8 +109,8 @@ func TestCookieAttributes(t *testing.T) {
 	}
 }
 
-// The cookie ends with link_cookie_ttl or with the link, whichever is first.
-func TestCookieEnds(t *testing.T) {
+// A cookie ends with link_cookie_ttl or with its link, whichever is first.
+func TestCookieExpiry(t *testing.T) {
 	s := newTestSite(t, standardRules+"\n\t\tlink_cookie_ttl 10m\n")
 	long, _ := s.link(keys.LinkClaims{})
 	short, _ := s.link(keys.LinkClaims{ExpiresAt: clock.Now().Unix() + 60})
@@ -129,7 +126,7 @@ func TestCookieEnds(t *testing.T) {
 	s.get("/articles/hello", "Cookie", longCookie).denied(http.StatusUnauthorized, "login_required")
 }
 
-// A cookie opens what its link opens, and nothing beside it.
+// A cookie opens the page of its link only, and does not reach the origin.
 func TestCookieOpensOnlyItsPage(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	link, _ := s.link(keys.LinkClaims{})
@@ -142,22 +139,21 @@ func TestCookieOpensOnlyItsPage(t *testing.T) {
 	}
 	s.get("/articles/other", "Cookie", cookie).denied(http.StatusUnauthorized, "login_required")
 	s.get("/account", "Cookie", cookie).denied(http.StatusUnauthorized, "login_required")
-	// A cookie that is there twice is somebody else's game.
+	// Of duplicate cookies none counts.
 	s.get("/articles/hello", "Cookie", cookie+"; "+cookie).denied(http.StatusUnauthorized, "login_required")
-	// The value under another link's name is nobody's.
+	// A value counts only under the name of its link.
 	_, value, _ := strings.Cut(cookie, "=")
 	s.get("/articles/hello", "Cookie", "gatefold-AAAAAAAAAAAA="+value).denied(http.StatusUnauthorized, "login_required")
 	s.origin.WantNone(t)
-	// On a public page too the origin does not get it.
+	// The origin does not get it on a public page either.
 	s.get("/public/x", "Cookie", cookie).page()
 	if got := s.origin.Last(t).Header["Cookie"]; got != nil {
 		t.Errorf("the origin got the cookies %q", got)
 	}
 }
 
-// A reader who follows many links keeps eight: the ninth answer expires the
-// oldest.
-func TestNinthLinkExpiresTheOldest(t *testing.T) {
+// A browser keeps eight link cookies: the ninth response expires the oldest one.
+func TestNinthLinkCookieExpiresTheOldest(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	var jar []string
 	for i := range maxLinkCookies {
@@ -176,15 +172,14 @@ func TestNinthLinkExpiresTheOldest(t *testing.T) {
 	if len(cookies) != 2 || cookies[0].Name != oldest || cookies[0].MaxAge >= 0 || cookies[1].MaxAge <= 0 {
 		t.Errorf("the ninth link sets %v, and the oldest is %s", cookies, oldest)
 	}
-	// All eight counted until then.
+	// All eight are still valid.
 	for i := range maxLinkCookies {
 		s.get(fmt.Sprintf("/articles/%d", i), "Cookie", strings.Join(jar, "; ")).page()
 	}
 }
 
-// The cookie is kept under the vendor's secret: it is not the token, and holds
-// nothing of it.
-func TestCookieHoldsNoToken(t *testing.T) {
+// The cookie does not contain any part of the token.
+func TestCookieContainsNoToken(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	link, _ := s.link(keys.LinkClaims{})
 	_, token, _ := strings.Cut(link, "token=")

@@ -38,7 +38,7 @@ const tableRules = `
 		}
 `
 
-// Who asks. The names of readers are their user ids.
+// The kinds of reader. The names of identified readers are their user ids.
 const (
 	anonymous  = ""
 	subscriber = "subscriber" // has the sku premium
@@ -178,7 +178,7 @@ func (s *gateTable) request(row *tableRow) string {
 	return request + "\r\n"
 }
 
-// atTheGate sends a row over the network, and returns the reason of the answer.
+// atTheGate sends a row over the network, and returns the reason and the status.
 func (s *gateTable) atTheGate(row *tableRow, request string) (reason string, status int) {
 	s.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
@@ -197,8 +197,8 @@ func (s *gateTable) atTheGate(row *tableRow, request string) (reason string, sta
 	return response.Header.Get("X-Gate-Reason"), response.StatusCode
 }
 
-// explainRequest is a row as a question to explain. The judge of rule tests has no
-// store: it is given the reader's skus.
+// explainRequest returns a row as a question to explain. Offline there is no store, so
+// the request has the reader's skus.
 func (s *gateTable) explainRequest(row *tableRow, offline bool) admin.ExplainRequest {
 	request := admin.ExplainRequest{URL: s.site + row.target, Method: row.method}
 	switch row.who {
@@ -238,12 +238,12 @@ func (s *gateTable) inAStream(request string) policy.Reason {
 
 const tableSite = "header >X-Gate-Reason {http.gatefold.reason}"
 
-// Every caller decides by one function, so they agree about every request: the gate,
-// explain, open streams, rule tests without a server, and the self-check. A gate
-// whose Redis was never reachable differs from them only where records decide.
+// Every caller decides by one function, and they agree on every request: the gate,
+// explain, open streams, offline rule tests and the self-check. A gate whose Redis was
+// never reachable differs only where records decide.
 //
-// One of them drifted once: it served /#/premium, which browsers never send, while
-// an origin that cuts the fragment off late serves /premium.
+// An earlier version drifted: it served /#/premium, which no browser sends, while an
+// origin that drops the fragment late serves /premium.
 func TestDecisionTable(t *testing.T) {
 	if len(decisionTable) < 60 {
 		t.Fatalf("the table has %d rows", len(decisionTable))
@@ -305,7 +305,7 @@ func TestDecisionTable(t *testing.T) {
 	s.neverReached(t)
 }
 
-// neverReached sends the table to a gate whose Redis was never there.
+// neverReached sends the table to a gate whose Redis was never reachable.
 func (s *gateTable) neverReached(t *testing.T) {
 	t.Helper()
 	requests := make([]string, len(decisionTable))
@@ -334,7 +334,7 @@ func (s *gateTable) neverReached(t *testing.T) {
 	}
 }
 
-// A preflight is allowed by no rule: it has no credentials and asks for no content.
+// No rule allows a preflight: it is allowed as such.
 func TestDecisionOfPreflights(t *testing.T) {
 	s := &gateTable{testSite: newTestSiteWith(t, "", tableRules, tableSite)}
 	s.gate = s.app().gates.list()[0]

@@ -22,7 +22,7 @@ func TestEveryReasonHasTexts(t *testing.T) {
 	}
 }
 
-func TestDenialForABrowserIsAPage(t *testing.T) {
+func TestDenialPage(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	got := s.get("/articles/<script>alert(1)</script>", "Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
 	if got.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
@@ -48,8 +48,8 @@ func TestDenialForABrowserIsAPage(t *testing.T) {
 	}
 }
 
-// Who must log in is sent to the login page with the page to come back to: that
-// is always one of this site, and never holds a token.
+// A reader who must log in is redirected to the login page with the requested page,
+// which is always one of this site and contains no token.
 func TestLoginRedirect(t *testing.T) {
 	s := newTestSite(t, standardRules+"\n\t\tdeny {\n\t\t\tlogin https://id.example.com/login?client=news\n\t\t}\n")
 	next := func(path string, headers ...string) string {
@@ -70,19 +70,21 @@ func TestLoginRedirect(t *testing.T) {
 	if got := next("/articles/hello?token="); strings.Contains(got, "token") {
 		t.Errorf("next is %s", got)
 	}
-	// A program gets the problem, and a POST is not repeated elsewhere.
+	// A client that does not ask for HTML gets the problem, and a POST is not
+	// redirected.
 	s.get("/articles/hello").denied(http.StatusUnauthorized, "login_required")
 	if got := s.do(http.MethodPost, "/articles/hello", "Accept", "text/html"); got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("POST: %d", got.StatusCode)
 	}
-	// A link that failed is told, not redirected.
+	// A failed link is reported, not redirected.
 	if got := s.get("/articles/hello?token=bad", "Accept", "text/html"); got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "link_invalid") {
 		t.Errorf("a bad link: %d %s", got.StatusCode, got.body)
 	}
 	s.origin.WantNone(t)
 }
 
-// A site with error routes of its own answers by itself, and knows why.
+// A site with its own error routes responds by them, and its placeholders have the
+// reason.
 func TestDenialByErrorRoutes(t *testing.T) {
 	s := newTestSiteWith(t, "", standardRules+"\n\t\tdeny {\n\t\t\terrors\n\t\t}\n", `handle_errors {
 		respond "own page: {err.status_code} {http.gatefold.decision} {http.gatefold.reason} {http.gatefold.rule} {http.gatefold.param.publisherContentId}"
@@ -100,9 +102,9 @@ func TestDenialByErrorRoutes(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
-// Handlers behind the gate know what it decided.
+// Handlers after the gate read its decision.
 func TestPlaceholders(t *testing.T) {
-	s := newTestSiteWith(t, "", standardRules, `header >X-Told "{http.gatefold.decision}|{http.gatefold.reason}|{http.gatefold.rule}|{http.gatefold.user.id}|{http.auth.user.id}|{http.gatefold.link.id}|{http.gatefold.param.publisherContentId}|{http.gatefold.param.none}"`)
+	s := newTestSiteWith(t, "", standardRules, `header >X-Gate "{http.gatefold.decision}|{http.gatefold.reason}|{http.gatefold.rule}|{http.gatefold.user.id}|{http.auth.user.id}|{http.gatefold.link.id}|{http.gatefold.param.publisherContentId}|{http.gatefold.param.none}"`)
 	name, bearer := s.subscriber()
 	link, id := s.link(linkForAnything)
 	for _, test := range []struct {
@@ -115,9 +117,8 @@ func TestPlaceholders(t *testing.T) {
 		{"/articles/hello", []string{name, bearer}, "allow|entitled|/articles/{publisherContentId}|subscriber|subscriber||hello|"},
 		{strings.TrimPrefix(link, s.site), nil, "allow|signed_link|/articles/{publisherContentId}||{http.auth.user.id}|" + id + "|hello|"},
 	} {
-		got := s.get(test.path, test.headers...).page()
-		if told := got.Header.Get("X-Told"); told != test.want {
-			t.Errorf("%s: %s, want %s", test.path, told, test.want)
+		if got := s.get(test.path, test.headers...).page().Header.Get("X-Gate"); got != test.want {
+			t.Errorf("%s: %s, want %s", test.path, got, test.want)
 		}
 	}
 }

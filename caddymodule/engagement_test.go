@@ -19,7 +19,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
-// engagedRules record what readers have to do with.
+// engagedRules have engagement tags.
 const engagedRules = `
 		identify jwt {
 			issuer self
@@ -33,7 +33,7 @@ const engagedRules = `
 		rule / any
 `
 
-// every makes visits be written in an interval.
+// every sets the interval at which visits are written.
 func every(t *testing.T, interval time.Duration) {
 	t.Helper()
 	before := recordInterval
@@ -41,9 +41,9 @@ func every(t *testing.T, interval time.Duration) {
 	t.Cleanup(func() { recordInterval = before })
 }
 
-// Who was there, and what she had to do with, is at the API a moment later; and
-// the origin is told that it is not her first time any more.
-func TestVisitsAreToldOf(t *testing.T) {
+// A visit and its tags appear in the API, and the origin learns that the tag was
+// engaged before.
+func TestVisitsAreRecorded(t *testing.T) {
 	every(t, time.Millisecond)
 	s, admin := newAdminSite(t)
 	s.load(strings.Replace(s.config("", engagedRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1))
@@ -57,11 +57,11 @@ func TestVisitsAreToldOf(t *testing.T) {
 	if at := visited(); at != nil {
 		t.Errorf("at the first visit: %v", at)
 	}
-	s.waitFor("the session that knows her", func() bool { return visited() != nil })
+	s.waitFor("the session with the last visit", func() bool { return visited() != nil })
 	if at := visited(); at != clock.Now().UTC().Format(time.RFC3339) {
-		t.Errorf("she is known since %v", at)
+		t.Errorf("the first engagement is %v", at)
 	}
-	s.get("/pricing").page() // nobody in particular
+	s.get("/pricing").page() // an anonymous reader
 	s.get("/pricing", "Authorization", alice).page()
 	s.get("/app/denied").denied(http.StatusUnauthorized, "login_required")
 	var engagement struct {
@@ -71,7 +71,7 @@ func TestVisitsAreToldOf(t *testing.T) {
 			Count int
 		}
 	}
-	s.waitFor("her engagement", func() bool {
+	s.waitFor("the reader's engagement", func() bool {
 		if err := json.Unmarshal([]byte(s.get(admin+"/gatefold/api/proxy/engagement").body), &engagement); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +85,7 @@ func TestVisitsAreToldOf(t *testing.T) {
 	}
 }
 
-// stallingEngine takes no writes until it is let go.
+// stallingEngine blocks commits until it is released.
 type stallingEngine struct {
 	engine.Engine
 	release chan struct{}
@@ -96,8 +96,8 @@ func (e *stallingEngine) Commit(ctx context.Context, partition string, batch *en
 	return e.Engine.Commit(ctx, partition, batch)
 }
 
-// The store takes no write any more. Readers do not notice.
-func TestReadersDoNotWaitForTheirVisits(t *testing.T) {
+// Requests do not wait for the store to accept visits.
+func TestRequestsDoNotWaitForVisits(t *testing.T) {
 	every(t, time.Millisecond)
 	s := newTestSite(t, engagedRules)
 	tokens := make([]string, 50)
@@ -124,8 +124,8 @@ func TestReadersDoNotWaitForTheirVisits(t *testing.T) {
 	})
 }
 
-// What was noted last is written when the server ends.
-func TestVisitsAreWrittenWhenTheServerEnds(t *testing.T) {
+// Pending visits are written at shutdown.
+func TestVisitsAreWrittenAtShutdown(t *testing.T) {
 	every(t, time.Hour)
 	s := newTestSite(t, engagedRules)
 	s.get("/app", "Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "alice"})).page()

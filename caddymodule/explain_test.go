@@ -32,9 +32,8 @@ func (s *testSite) explain(request admin.ExplainRequest) *admin.Explanation {
 	return result
 }
 
-// Whatever the gate answers, explain says the same beforehand, why, and what to
-// do; and it spends nothing.
-func TestExplainSaysWhatTheGateDoes(t *testing.T) {
+// Explain predicts the gate's decision, with the cause and a hint, and spends nothing.
+func TestExplainAgreesWithTheGate(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.grant(store.Grant{UserID: "subscriber", SKU: "premium"})
 	ends := clock.Now().Add(-time.Hour)
@@ -66,7 +65,7 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 		{"subscriber", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: reader}, []string{"subscriber: jwt of issuer gatefold:default", "gives premium, in src_default", ": counts", "allow, entitled"}},
 		{"former subscriber", admin.ExplainRequest{URL: "/articles/hello", UserID: "former"}, []string{"former: given", "does not count: it has ended", "not_entitled, status 403"}},
 		{"old token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: stale}, []string{"unknown: jwt of issuer gatefold:default: token has expired", "bad_credential"}},
-		{"somebody else's token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: "abc"}, []string{"not by an issuer of this site", "login_required"}},
+		{"another issuer's token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: "abc"}, []string{"not by an issuer of this site", "login_required"}},
 		{"good link", admin.ExplainRequest{URL: "/articles/hello?token=" + good}, []string{"token ok", "not counted", "it opens this page", "allow, signed_link"}},
 		{"counted link", admin.ExplainRequest{URL: "/articles/hello", LinkToken: counted}, []string{"0 of 1 uses are spent", "spending one use"}},
 		{"used up", admin.ExplainRequest{URL: "/articles/hello", LinkToken: used}, []string{"uses FAILS: 1 of 1", "link_used_up, status 403"}},
@@ -99,7 +98,7 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 			if test.request.UserID != "" {
 				return
 			}
-			// The gate itself, asked for the same.
+			// The gate decides the same request.
 			path := test.request.URL
 			if test.request.LinkToken != "" {
 				path += "?token=" + test.request.LinkToken
@@ -126,7 +125,7 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 	}
 }
 
-func TestExplainWantsAKnownSite(t *testing.T) {
+func TestExplainRefusals(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	app, err := caddy.ActiveContext().AppIfConfigured("gatefold")
 	if err != nil {
@@ -153,8 +152,8 @@ func TestExplainWantsAKnownSite(t *testing.T) {
 	}
 }
 
-// A handler of a load that failed is not asked.
-func TestExplainAsksTheRunningConfiguration(t *testing.T) {
+// A configuration whose load failed is not used.
+func TestExplainUsesTheRunningConfiguration(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	if err := load(strings.Replace(s.config("", "rule / any", ""), "reverse_proxy", "bind 256.0.0.1\n\treverse_proxy", 1)); err == nil {
 		t.Fatal("loaded")

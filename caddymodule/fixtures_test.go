@@ -25,8 +25,8 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// The tests of this package run a real Caddy in their own process: one at a
-// time, because Caddy is one for each process.
+// The tests of this package run Caddy in their own process, one at a time: Caddy is
+// global to the process.
 
 // clock is the clock of all tests. It moves only when a test moves it.
 var clock = keystest.NewClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
@@ -35,8 +35,8 @@ var clock = keystest.NewClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
 var logged = new(caddyLog)
 
 func TestMain(m *testing.M) {
-	// Caddy logs to standard error, as JSON, until a configuration names another
-	// output. Results of tests and panics are written elsewhere.
+	// Until a configuration names another output, Caddy logs JSON to os.Stderr. Test
+	// results and panics do not go through it.
 	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
 		os.Stderr = null
 	}
@@ -47,10 +47,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// caddyLog is a log in JSON.
+// caddyLog is a log of JSON lines.
 type caddyLog struct{ keystest.Log }
 
-// entries returns the log lines of a logger, by the beginning of its name.
+// entries returns the log lines of the loggers whose names begin with a prefix.
 func (l *caddyLog) entries(t testing.TB, logger string) []map[string]any {
 	t.Helper()
 	var entries []map[string]any
@@ -66,8 +66,8 @@ func (l *caddyLog) entries(t testing.TB, logger string) []map[string]any {
 	return entries
 }
 
-// holdsNoToken wants no token in what anybody but Caddy's own logs of requests
-// wrote: those stand unfiltered here.
+// holdsNoToken fails the test when the log contains a token, except in Caddy's own
+// request logs, which are not filtered here.
 func (l *caddyLog) holdsNoToken(t testing.TB) {
 	t.Helper()
 	for line := range strings.Lines(l.String()) {
@@ -77,7 +77,7 @@ func (l *caddyLog) holdsNoToken(t testing.TB) {
 	}
 }
 
-// testLogWriter is a log output that tests read.
+// testLogWriter is the log output `test`.
 type testLogWriter struct{}
 
 func (*testLogWriter) CaddyModule() caddy.ModuleInfo {
@@ -97,7 +97,7 @@ type testSite struct {
 	origin *keystest.Server
 }
 
-// standardRules gate articles and an account; the rest is public.
+// standardRules protect articles and an account; all other pages are public.
 const standardRules = `
 		identify jwt {
 			issuer self
@@ -110,13 +110,13 @@ const standardRules = `
 		rule / any
 `
 
-// newBench runs a site with the given lines in its gatefold directive.
+// newTestSite runs a site with the given lines in its gatefold directive.
 func newTestSite(t testing.TB, gate string) *testSite {
 	t.Helper()
 	return newTestSiteWith(t, "", gate, "")
 }
 
-// newBenchWith adds global options, and directives to the site.
+// newTestSiteWith runs a site with further global options, and further directives.
 func newTestSiteWith(t testing.TB, global, gate, site string) *testSite {
 	t.Helper()
 	s := &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: freePort(t)}
@@ -163,7 +163,7 @@ http://127.0.0.1:%s {
 `, s.dir, s.database(), global, s.port, site, gate, strings.TrimPrefix(s.origin.URL, "http://"))
 }
 
-// waitFor polls until a condition holds, and fails the test when it never does.
+// waitFor polls until a condition holds. It fails the test after 30 s.
 func (s *testSite) waitFor(what string, holds func() bool) {
 	s.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
@@ -173,7 +173,7 @@ func (s *testSite) waitFor(what string, holds func() bool) {
 	}
 }
 
-// load loads a Caddyfile, which must succeed.
+// load loads a Caddyfile. It fails the test if that fails.
 func (s *testSite) load(text string) {
 	s.Helper()
 	if err := load(text); err != nil {
@@ -189,10 +189,10 @@ func load(text string) error {
 	return caddy.Load(config, true)
 }
 
-// shared returns what survives reloads.
+// shared returns the store that survives reloads.
 func (s *testSite) shared() *sharedStore { return s.app().shared }
 
-// running returns the app at work.
+// running returns the runtime of the running app.
 func (s *testSite) running() *runtime {
 	s.Helper()
 	rt, err := s.app().runtime.get()
@@ -202,7 +202,7 @@ func (s *testSite) running() *runtime {
 	return rt
 }
 
-// link makes a signed link and returns its URL and its id.
+// link creates a signed link and returns its URL and its id.
 func (s *testSite) link(claims keys.LinkClaims) (address, id string) {
 	s.Helper()
 	rt := s.running()
@@ -231,7 +231,7 @@ func (s *testSite) link(claims keys.LinkClaims) (address, id string) {
 	return keys.AppendToken(address, "token", token), claims.ID
 }
 
-// uses is how often a link was redeemed.
+// uses returns the number of a link's redemptions.
 func (s *testSite) uses(id string) int64 {
 	s.Helper()
 	link, err := s.running().store.SignedLink(s.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
@@ -241,7 +241,7 @@ func (s *testSite) uses(id string) int64 {
 	return link.Uses
 }
 
-// reader makes a reader's token.
+// reader signs a reader token.
 func (s *testSite) reader(claims keys.ReaderClaims) string {
 	s.Helper()
 	ring, err := s.running().keyring.Ring(s.Context(), defaultVendor)
@@ -258,7 +258,7 @@ func (s *testSite) reader(claims keys.ReaderClaims) string {
 	return token
 }
 
-// grant gives a reader a sku.
+// grant creates a grant.
 func (s *testSite) grant(grant store.Grant) store.Grant {
 	s.Helper()
 	made, err := s.running().store.As(store.Actor{}).CreateGrant(s.Context(), defaultVendor, store.DefaultList, grant)
@@ -268,14 +268,14 @@ func (s *testSite) grant(grant store.Grant) store.Grant {
 	return made
 }
 
-// subscriber is a reader with premium, as header name and value.
+// subscriber grants premium to a reader, and returns the header of their credential.
 func (s *testSite) subscriber() (name, value string) {
 	s.Helper()
 	s.grant(store.Grant{UserID: "subscriber", SKU: "premium"})
 	return "Authorization", "Bearer " + s.reader(keys.ReaderClaims{UserID: "subscriber"})
 }
 
-// answer is an answer with its body read.
+// answer is a response with its body.
 type answer struct {
 	*http.Response
 	t    testing.TB
@@ -288,7 +288,7 @@ var browser = &http.Client{
 	Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 }
 
-// get asks for a page; headers are name, value pairs.
+// get requests a page. The headers are pairs of name and value.
 func (s *testSite) get(path string, headers ...string) answer {
 	s.Helper()
 	return s.do(http.MethodGet, path, headers...)
@@ -311,8 +311,8 @@ func (s *testSite) do(method, path string, headers ...string) answer {
 		request.Header[headers[i]] = append(request.Header[headers[i]], headers[i+1])
 	}
 	response, err := browser.Do(request)
-	// Just after a load the connection may have been the old server's, which
-	// ends it unread; a gate that breaks off does so again.
+	// Just after a load the connection may have reached the old server, which closes it.
+	// A gate that aborts requests does so again.
 	for range 3 {
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 			response, err = browser.Do(request)
@@ -334,7 +334,7 @@ func (s *testSite) read(response *http.Response) answer {
 	return answer{response, s.TB, string(body)}
 }
 
-// raw sends bytes as they are, which no client library would.
+// raw sends bytes that an HTTP client would not send.
 func (s *testSite) raw(text string) answer {
 	s.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
@@ -355,13 +355,13 @@ func (s *testSite) raw(text string) answer {
 	return s.read(response)
 }
 
-// rawPath asks for a path as it stands.
+// rawPath requests a path without normalizing it.
 func (s *testSite) rawPath(path string) answer {
 	s.Helper()
 	return s.raw("GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nConnection: close\r\n\r\n")
 }
 
-// denied wants a problem with a status and a code, that no cache keeps.
+// denied expects a problem with the status and code, which no cache stores.
 func (a answer) denied(status int, code string) answer {
 	a.t.Helper()
 	var problem struct {
@@ -380,7 +380,7 @@ func (a answer) denied(status int, code string) answer {
 	return a
 }
 
-// page wants the page from the origin.
+// page expects the page from the origin.
 func (a answer) page() answer {
 	a.t.Helper()
 	if a.StatusCode != http.StatusOK || !strings.HasPrefix(a.body, "origin saw") {
@@ -389,7 +389,7 @@ func (a answer) page() answer {
 	return a
 }
 
-// linkCookie returns the link cookie that an answer sets, as Cookie header.
+// linkCookie returns the link cookie that a response sets, as a Cookie header.
 func (a answer) linkCookie() string {
 	a.t.Helper()
 	for _, cookie := range a.Cookies() {

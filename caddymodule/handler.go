@@ -76,8 +76,7 @@ type Handler struct {
 	// outlives the link. Default: 24 hours.
 	LinkCookieTTL caddy.Duration `json:"link_cookie_ttl,omitempty"`
 
-	// SessionTTL is the former name of `link_cookie_ttl`, and is refused.
-	SessionTTL any `json:"session_ttl,omitempty"`
+	FormerTTL any `json:"session_ttl,omitempty"` // refused: it is now link_cookie_ttl
 
 	// Deny configures the responses to denied requests.
 	Deny *DenyConfig `json:"deny,omitempty"`
@@ -212,7 +211,7 @@ func (h *Handler) Validate() error {
 	if err := h.validateShare(); err != nil {
 		return err
 	}
-	if h.SessionTTL != nil {
+	if h.FormerTTL != nil {
 		return errors.New("session_ttl is now link_cookie_ttl")
 	}
 	if h.LinkCookieTTL < caddy.Duration(time.Second) {

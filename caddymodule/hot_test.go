@@ -13,9 +13,8 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// BenchmarkHandler measures every step of the gate on a cached allow, without
-// the next handler and without the server around it; "nothing" is what the
-// benchmark itself costs.
+// BenchmarkHandler measures the gate on allowed requests that are cached, without the
+// next handler and the server. The case "nothing" is the overhead of the benchmark.
 func BenchmarkHandler(b *testing.B) {
 	for _, visit := range hotRequests(b) {
 		b.Run(visit.name, func(b *testing.B) {
@@ -27,13 +26,13 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// hotVisit is a request that the gate has seen before.
+// hotRequest is an allowed request whose decision is cached.
 type hotRequest struct {
 	name  string
 	serve func()
 }
 
-// hotVisits are requests that are allowed from memory.
+// hotRequests returns requests of each kind.
 func hotRequests(tb testing.TB) []hotRequest {
 	tb.Helper()
 	s := newTestSite(tb, standardRules)
@@ -66,8 +65,8 @@ func hotRequests(tb testing.TB) []hotRequest {
 	return visits
 }
 
-// hotVisitTo returns a function that sends a handler a request as Caddy's server
-// prepares it. Each time the request is as it was.
+// hotRequestTo returns a function that calls a handler with a request as Caddy's server
+// prepares it. Each call restores the request.
 func hotRequestTo(tb testing.TB, address string, headers []string, handler caddyhttp.HandlerFunc) func() {
 	tb.Helper()
 	r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, address, nil)

@@ -23,7 +23,7 @@ import (
 
 var linkForAnything = keys.LinkClaims{}
 
-// expiredReader is a reader's token at its end.
+// expiredReader returns a reader token that has just expired.
 func expiredReader(s *testSite) string {
 	s.Helper()
 	token := s.reader(keys.ReaderClaims{UserID: "u", ExpiresAt: clock.Now().Unix() + 1})
@@ -37,14 +37,14 @@ func TestReaderByHeaderAndCookie(t *testing.T) {
 	s.get("/account", "Authorization", "Bearer "+token).page()
 	s.get("/account", "Authorization", "bearer  "+token).page()
 	s.get("/account", "Cookie", "a=1; reader="+token).page()
-	// A cookie that comes twice is nobody's: a sibling domain may have set one.
+	// Of duplicate cookies none counts: a sibling domain may have set one.
 	s.get("/account", "Cookie", "reader="+token+"; reader="+token).denied(http.StatusUnauthorized, "login_required")
 	s.get("/account", "Cookie", "other="+token).denied(http.StatusUnauthorized, "login_required")
 	s.get("/account?access_token="+token).denied(http.StatusUnauthorized, "login_required")
 }
 
-// A credential that fails never identifies: the public page is served as to
-// anybody, any other says what is wrong.
+// A failed credential identifies no reader: public pages are served as to an anonymous
+// reader, other pages report the failure.
 func TestBadCredentials(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	good := s.reader(keys.ReaderClaims{UserID: "u"})
@@ -66,8 +66,8 @@ func TestBadCredentials(t *testing.T) {
 	s.get("/account", "Cookie", "reader=garbage").denied(http.StatusUnauthorized, "bad_credential")
 }
 
-// An Authorization that is not ours is the origin's business: it goes on as it
-// came, and its owner is anonymous here.
+// An Authorization header that is not of a configured issuer belongs to the origin: it
+// is forwarded unchanged, and the reader is anonymous.
 func TestOtherAuthorizationIsTheOrigins(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	foreign, _ := foreignToken(t, "https://unknown.example.com", "news", map[string]any{"sub": "u"})
@@ -81,7 +81,7 @@ func TestOtherAuthorizationIsTheOrigins(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
-// foreignToken is a token of somebody else, and the key set that verifies it.
+// foreignToken returns a token of another issuer, and the key set that verifies it.
 func foreignToken(t *testing.T, issuer, audience string, claims map[string]any) (token string, jwks []byte) {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
@@ -115,7 +115,7 @@ func keySet(t *testing.T, public any, algorithm jose.SignatureAlgorithm) []byte 
 	return set
 }
 
-// The publisher has an identity provider of its own, whose keys are in a file.
+// The keys of another issuer are in a file.
 func TestReaderOfAnotherIssuer(t *testing.T) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -151,7 +151,7 @@ func TestReaderOfAnotherIssuer(t *testing.T) {
 		{"by unverified e-mail", token("news", map[string]any{"uid": "x", "email": "reader@example.com"}), 403, "not_entitled"},
 		{"by e-mail verified as text", token("news", map[string]any{"uid": "x", "email": "reader@example.com", "email_verified": "true"}), 0, ""},
 		{"another audience", token("sport", map[string]any{"uid": "u-1"}), 401, "bad_credential"},
-		{"nobody", token("news", map[string]any{"sub": "u-1"}), 401, "bad_credential"},
+		{"no user id", token("news", map[string]any{"sub": "u-1"}), 401, "bad_credential"},
 		{"expired", token("news", map[string]any{"uid": "u-1", "exp": clock.Now().Unix()}), 401, "bad_credential"},
 	} {
 		for _, headers := range [][]string{{"Authorization", "Bearer " + test.token}, {"Cookie", "id=" + test.token}} {
@@ -172,7 +172,7 @@ func TestReaderOfAnotherIssuer(t *testing.T) {
 			}
 		}
 	}
-	// Both issuers' tokens count beside one another.
+	// Tokens of both issuers are accepted.
 	s.get("/account", "Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "u"})).page()
 }
 
@@ -203,8 +203,8 @@ func TestFirstSourceDecides(t *testing.T) {
 	}
 }
 
-// More than one space may stand before a token, which then holds none.
-func TestTheTokenOfAnAuthorizationHeader(t *testing.T) {
+// Several spaces may precede a token, which then contains none.
+func TestBearerToken(t *testing.T) {
 	for value, want := range map[string]string{
 		"Bearer a.b.c": "a.b.c", "bearer a.b.c": "a.b.c", "BEARER   a.b.c": "a.b.c",
 		"Bearer": "", "Bearer ": "", "Bearer    ": "", "Basic a.b.c": "", "a.b.c": "",

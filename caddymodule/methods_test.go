@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestHeadIsJudgedAsGet(t *testing.T) {
+func TestHeadIsDecidedAsGet(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	name, bearer := s.subscriber()
 	if got := s.do(http.MethodHead, "/articles/hello"); got.StatusCode != http.StatusUnauthorized {
@@ -20,7 +20,7 @@ func TestHeadIsJudgedAsGet(t *testing.T) {
 	if got := s.do(http.MethodHead, "/articles/hello", name, bearer); got.StatusCode != http.StatusOK {
 		t.Errorf("HEAD of a subscriber: %d", got.StatusCode)
 	}
-	// A rule for GET is one for HEAD; other methods go on to the next rule.
+	// A rule for GET applies to HEAD; other methods are matched by the next rule.
 	s.do(http.MethodHead, "/closed/x", name, bearer)
 	if got := s.do(http.MethodHead, "/closed/x", name, bearer); got.StatusCode != http.StatusForbidden {
 		t.Errorf("HEAD under a rule for GET: %d", got.StatusCode)
@@ -28,9 +28,9 @@ func TestHeadIsJudgedAsGet(t *testing.T) {
 	s.do(http.MethodPost, "/closed/x", name, bearer).page()
 }
 
-// A preflight asks whether a request may be sent. It carries no credentials, so
-// the origin answers it as it answers anybody's.
-func TestPreflightGoesOnWithoutCredentials(t *testing.T) {
+// A preflight carries no credentials (Fetch standard, section 4.8), and the origin
+// responds as to any client.
+func TestPreflightIsForwardedWithoutCredentials(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	name, bearer := s.subscriber()
 	s.do(http.MethodOptions, "/articles/hello", name, bearer,
@@ -42,7 +42,7 @@ func TestPreflightGoesOnWithoutCredentials(t *testing.T) {
 			t.Errorf("the preflight carries %s", header)
 		}
 	}
-	// An OPTIONS that is none is judged like every other method.
+	// An OPTIONS request that is no preflight is decided like every other method.
 	s.do(http.MethodOptions, "/articles/hello").denied(http.StatusUnauthorized, "login_required")
 	s.do(http.MethodOptions, "/articles/hello", "Origin", "https://app.example.com").denied(http.StatusUnauthorized, "login_required")
 	s.do(http.MethodOptions, "/articles/hello", "Access-Control-Request-Method", "GET").denied(http.StatusUnauthorized, "login_required")
@@ -63,8 +63,7 @@ func TestTraceAndConnectAreNotServed(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
-// A WebSocket is opened by a GET, and decided like one; once it is open it
-// carries bytes both ways.
+// A WebSocket is decided when its GET arrives; an allowed one carries bytes both ways.
 func TestWebSocketIsDecidedWhenItOpens(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.origin.Handle(func(w http.ResponseWriter, _ *http.Request) {
@@ -119,8 +118,8 @@ func TestWebSocketIsDecidedWhenItOpens(t *testing.T) {
 	if line, err := reader.ReadString('\n'); err != nil || line != "echo hello\n" {
 		t.Errorf("the WebSocket gives %q, %v", line, err)
 	}
-	// A configuration that is unloaded while a tunnel still copies closes it
-	// from another goroutine, and Caddy counts the bytes of both without a lock.
+	// If the configuration is unloaded while a tunnel still copies, Caddy closes the
+	// tunnel in another goroutine, and counts its bytes without a lock.
 	conn.Close()
 	s.waitFor("the tunnel's line in the access log", func() bool {
 		return slices.ContainsFunc(logged.entries(t, "http.log.access"), func(entry map[string]any) bool {

@@ -21,11 +21,11 @@ import (
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
 
-// redisSite is a site whose records are in a Redis. %s are: admin, store and more,
-// site port.
+// redisSite is a site whose records are in a Redis. Its verbs are: admin, store and
+// further options, site port.
 const redisSite = "{\n\tadmin %s\n\tauto_https off\n\tgatefold {\n\t\t%s\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\trule / any\n\t}\n\trespond page\n}\n"
 
-// The whole grammar of the engine redis.
+// The grammar of `store redis`.
 func TestRedisGrammar(t *testing.T) {
 	config, err := adapt(`{
 	gatefold {
@@ -75,8 +75,9 @@ const (
 	testPassword = "correct-horse-battery"
 )
 
-// What does not fit fails the load, in words, and repeats no secret.
-func TestRedisThatCannotBe(t *testing.T) {
+// A Redis that cannot be used fails the load with its cause, and the error contains no
+// secret.
+func TestUnusableRedis(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	t.Setenv("GATEFOLD_TEST_PASSWORD", testPassword)
 	t.Setenv("GATEFOLD_TEST_WRONG", "hunter2")
@@ -124,8 +125,8 @@ func TestRedisThatCannotBe(t *testing.T) {
 	}
 }
 
-// A Redis with a password and TLS: it works, the admin endpoint does not tell the
-// password, and what is in memory survives a reload.
+// With a password and TLS the admin endpoint does not show the password, and the caches
+// survive a reload.
 func TestRedisWithPasswordAndTLS(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	server, authority := redistest.StartTLS(t)
@@ -180,8 +181,8 @@ func TestRedisWithPasswordAndTLS(t *testing.T) {
 	}
 }
 
-// Another node removes a grant: a stream that it opened here is cut, and a change of
-// the rules there counts here.
+// Another node removes a grant, which cuts a stream on this node, and changes the
+// rules, which this node applies.
 func TestRedisCutsAStreamFromAnotherNode(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	server := redistest.Start(t)

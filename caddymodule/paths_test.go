@@ -7,8 +7,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// Paths that had other products show a protected page: each of these is read
-// differently by some server behind a gate. None reaches the origin.
+// These paths opened protected pages of other products: some server behind a gate
+// interprets each of them differently. None reaches the origin.
 var ambiguousPaths = []string{
 	"//articles/hello", "/articles//hello", "/public//../articles/hello", "/articles/hello//",
 	"/./articles/hello", "/public/../articles/hello", "/public/..", "/articles/...", "/articles/hello/.", "/articles/hello/..",
@@ -33,9 +33,8 @@ func TestAmbiguousPathsAreRefused(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
-// The same, where the site rewrites before the gate: what was received is
-// judged, not what a rewrite made of it.
-func TestRewriteBeforeTheGateOpensNothing(t *testing.T) {
+// A rewrite before the gate does not change the decision: the received path is judged.
+func TestRewriteDoesNotChangeTheDecision(t *testing.T) {
 	s := newTestSiteWith(t, "", standardRules, "rewrite /articles/* /public/x\n\ttry_files {path}")
 	s.get("/articles/hello").denied(http.StatusUnauthorized, "login_required")
 	for _, path := range ambiguousPaths {
@@ -46,9 +45,9 @@ func TestRewriteBeforeTheGateOpensNothing(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
-// Spellings of one path that every server reads alike are judged as that path,
-// and forwarded as they came.
-func TestPlainSpellingsAreJudgedAlike(t *testing.T) {
+// Spellings that every server interprets alike are judged as the same path, and
+// forwarded unchanged.
+func TestEquivalentSpellingsAreDecidedAlike(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	name, bearer := s.subscriber()
 	for _, path := range []string{
@@ -65,21 +64,21 @@ func TestPlainSpellingsAreJudgedAlike(t *testing.T) {
 			t.Errorf("%s reached the origin as %s", path, got)
 		}
 	}
-	// Another case is another path: the last rule's.
+	// A path in another case is another path, of the last rule.
 	s.get("/Articles/hello").page()
 }
 
-// A request line may name the whole URL; its path is judged all the same.
-func TestAbsoluteForm(t *testing.T) {
+// The path of a request target in absolute form is judged as any other.
+func TestAbsoluteFormTarget(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.raw("GET "+s.site+"/articles/hello HTTP/1.1\r\nHost: 127.0.0.1:"+s.port+"\r\nConnection: close\r\n\r\n").denied(http.StatusUnauthorized, "login_required")
 	s.raw("GET "+s.site+"/public/../articles/hello HTTP/1.1\r\nHost: 127.0.0.1:"+s.port+"\r\nConnection: close\r\n\r\n").denied(http.StatusBadRequest, "bad_path")
 	s.origin.WantNone(t)
 }
 
-// A site that needs such paths gets them, where every reading of the path is
-// allowed, and only there.
-func TestAdmittedPathsMustBeAllowedInEveryReading(t *testing.T) {
+// A site may admit ambiguous paths. They are served only if every interpretation is
+// allowed.
+func TestAdmittedPathsAreAllowedInEveryInterpretation(t *testing.T) {
 	s := newTestSite(t, "paths {\n\t\t\tallow empty_segments encoded_slash parameters\n\t\t}"+standardRules)
 	for _, path := range []string{"/public//x", "/public/a%2Fb", "/public/a;v=1/b", "/wp//load.php?x"} {
 		s.rawPath(path).page()
@@ -92,7 +91,7 @@ func TestAdmittedPathsMustBeAllowedInEveryReading(t *testing.T) {
 	} {
 		s.rawPath(path).denied(http.StatusUnauthorized, "login_required")
 	}
-	// What nobody can need stays refused.
+	// No option admits these.
 	for _, path := range []string{"/public/..%2farticles/hello", "/public/..;/articles", "/public/%5c", "/public/../x", "/public/%252f"} {
 		s.rawPath(path).denied(http.StatusBadRequest, "bad_path")
 	}

@@ -17,11 +17,10 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// TestProxiedRequestAllocates holds how many allocations the gate adds to a
-// request that Caddy proxies, which is a number that repeats where times do not.
-// Two are its own, as TestHotPathAllocatesLittle holds; the rest is what those, and
-// two more headers on a page that is not public, cause in Caddy and in the client
-// of this test, which is in the same process.
+// TestProxiedRequestAllocates bounds the allocations that the gate adds to a proxied
+// request; unlike times they are reproducible. Two are the gate's own, see
+// TestCachedRequestAllocates. The rest are caused in Caddy, and in this test's client,
+// by these and by the two headers of a private page.
 func TestProxiedRequestAllocates(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	_, bearer := s.subscriber()
@@ -48,8 +47,8 @@ func TestProxiedRequestAllocates(t *testing.T) {
 	}
 }
 
-// proxiedAllocs returns how many allocations one request costs this process, in
-// which client, proxy and origin are.
+// proxiedAllocs returns the allocations of one request in this process, which runs
+// client, proxy and origin.
 func proxiedAllocs(t *testing.T, site, port, path, header string) float64 {
 	t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+port)
@@ -72,7 +71,7 @@ func proxiedAllocs(t *testing.T, site, port, path, header string) float64 {
 		}
 		response.Body.Close()
 	}
-	// No collection empties the pools meanwhile.
+	// A collection would empty the pools.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	const requests = 300
 	least := math.Inf(1)

@@ -10,9 +10,8 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// A friend shares a link in a chat. The chat's servers fetch a preview, the
-// browser prefetches, a page embeds it: none of them is the reader, and none
-// spends the one use that the link has.
+// Previews, prefetches and embedded requests of a shared link do not spend its only
+// use.
 func TestOnlyTheReaderSpendsAUse(t *testing.T) {
 	s := newTestSite(t, standardRules+"\n\t\tdeny {\n\t\t\tlogin https://id.example.com/login\n\t\t}\n")
 	link, id := s.link(keys.LinkClaims{MaxUses: 1})
@@ -32,7 +31,7 @@ func TestOnlyTheReaderSpendsAUse(t *testing.T) {
 		"telegram":        {"User-Agent", "TelegramBot (like TwitterBot)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// It sees what anyone sees, and is never sent to the login page.
+			// It is decided as without the link, and never redirected to the login page.
 			got := s.get(link, append(headers, "Accept", "text/html")...)
 			if got.StatusCode != http.StatusUnauthorized || got.Header.Get("Set-Cookie") != "" || !strings.Contains(got.body, "login_required") {
 				t.Errorf("%d %v", got.StatusCode, got.Header)
@@ -58,7 +57,7 @@ func TestOnlyTheReaderSpendsAUse(t *testing.T) {
 	}
 }
 
-func TestOwnFetchesSpendAUse(t *testing.T) {
+func TestSameOriginFetchSpendsAUse(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	for _, headers := range [][]string{
 		{},
@@ -74,9 +73,9 @@ func TestOwnFetchesSpendAUse(t *testing.T) {
 	}
 }
 
-// A link whose uses are not counted opens the page to whoever carries it, a HEAD
-// and a preview included; but only a GET can keep its cookie.
-func TestUncountedLinkIsForEverybody(t *testing.T) {
+// An uncounted link opens the page to every client, HEAD and previews included. Only a
+// GET gets the cookie.
+func TestUncountedLink(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	link, _ := s.link(keys.LinkClaims{})
 	s.get(link, "User-Agent", "Slackbot-LinkExpanding 1.0").page()
@@ -87,8 +86,8 @@ func TestUncountedLinkIsForEverybody(t *testing.T) {
 	s.do(http.MethodPost, link).denied(http.StatusUnauthorized, "login_required")
 }
 
-// A use is spent only where it is needed.
-func TestNothingIsSpentOnWhoIsAllowedAnyway(t *testing.T) {
+// A use is spent only if the request would be denied without it.
+func TestAllowedReaderSpendsNoUse(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	link, id := s.link(keys.LinkClaims{MaxUses: 2})
 	name, bearer := s.subscriber()
@@ -103,16 +102,16 @@ func TestNothingIsSpentOnWhoIsAllowedAnyway(t *testing.T) {
 	if got := s.uses(id); got != 1 {
 		t.Errorf("a reader with the cookie spent %d uses, want 1", got)
 	}
-	// A bad link takes nothing away.
+	// A bad link does not deny what the reader has anyway.
 	for _, bad := range []string{"?token=", "?token=garbage", "?token=a.b.c"} {
 		s.get("/articles/hello"+bad, name, bearer).page()
 		s.get("/articles/hello"+bad, "Cookie", cookie).page()
 	}
 }
 
-// The token is ours only where a link may open the page. There the origin never
-// sees it; elsewhere it is the origin's own parameter.
-func TestTokenIsTakenOnlyWhereItIsOurs(t *testing.T) {
+// On pages that a link may open the origin never gets the token; elsewhere the
+// parameter belongs to the origin.
+func TestTokenIsStrippedOnLinkPagesOnly(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	link, _ := s.link(keys.LinkClaims{})
 	_, token, _ := strings.Cut(link, "token=")
@@ -136,8 +135,8 @@ func TestTokenIsTakenOnlyWhereItIsOurs(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
-// Every way in which a token can be bad is told apart, and none is a 500.
-func TestBadLinksAreDeniedWithTheirReason(t *testing.T) {
+// Every kind of bad token has its own reason, and none is a 500.
+func TestReasonsOfBadLinks(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	good, id := s.link(keys.LinkClaims{})
 	_, token, _ := strings.Cut(good, "token=")
@@ -180,9 +179,8 @@ func TestBadLinksAreDeniedWithTheirReason(t *testing.T) {
 	}
 }
 
-// A browser is sent from the signed URL to the clean one, on this host and no
-// other, and the token stays behind.
-func TestBrowserIsSentToTheCleanURL(t *testing.T) {
+// A browser is redirected from the signed URL to the clean one on the same host.
+func TestBrowserIsRedirectedToTheCleanURL(t *testing.T) {
 	s := newTestSite(t, "paths {\n\t\t\tallow empty_segments\n\t\t}\n\t\trule / entitled premium")
 	link, _ := s.link(keys.LinkClaims{SKU: "premium"})
 	_, token, _ := strings.Cut(link, "token=")
@@ -202,14 +200,13 @@ func TestBrowserIsSentToTheCleanURL(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
-// rawHTML asks for a path as it stands, as a browser that wants HTML.
+// rawHTML requests a path without normalizing it, as a browser that accepts HTML.
 func (s *testSite) rawHTML(path string) answer {
 	s.Helper()
 	return s.raw("GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
 }
 
-// An early-data request can be replayed by whoever saw it: it spends nothing,
-// and is asked to come again.
+// Early data can be replayed: it spends nothing, and the response is 425.
 func TestEarlyDataSpendsNothing(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	link, id := s.link(keys.LinkClaims{MaxUses: 1})
@@ -220,8 +217,8 @@ func TestEarlyDataSpendsNothing(t *testing.T) {
 	s.get(link).page()
 }
 
-// A link by sku or by content id opens every page that it fits, and no other.
-func TestLinksBySkuAndContent(t *testing.T) {
+// A link by sku or content id opens every page that it fits, and no other.
+func TestLinkBySKUAndContent(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	token := func(claims keys.LinkClaims) string {
 		link, _ := s.link(claims)
@@ -253,9 +250,8 @@ func TestLinksBySkuAndContent(t *testing.T) {
 	}
 }
 
-// What a link opens is decided again when its cookie comes back: with a grant
-// that was removed in between nothing else is left.
-func TestCookieAfterTheGrantIsGone(t *testing.T) {
+// A link cookie still opens its page when the reader's grant is removed.
+func TestCookieOutlivesTheGrant(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	grant := s.grant(store.Grant{UserID: "u", SKU: "premium"})
 	bearer := "Bearer " + s.reader(keys.ReaderClaims{UserID: "u"})

@@ -11,10 +11,9 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// Requests use each other's memory, one after the other. What is told of one,
-// in its access log, in placeholders and to the origin, is its own all the same:
-// also when many are on their way, and when the log is written last.
-func TestWhatIsToldOfARequestIsItsOwn(t *testing.T) {
+// The memory of a gateRequest is reused. Access log, placeholders and upstream headers
+// of concurrent requests never mix, although the log is written last.
+func TestConcurrentRequestsDoNotMix(t *testing.T) {
 	s := newTestSiteWith(t, "", standardRules, `
 		log_append seen_user {http.gatefold.user.id}
 		log_append seen_page {http.gatefold.param.publisherContentId}
@@ -46,7 +45,7 @@ func TestWhatIsToldOfARequestIsItsOwn(t *testing.T) {
 				}
 				response.Body.Close()
 				if want := wantFields(user, page, reason); response.Header.Get("X-Seen") != want {
-					t.Errorf("of %s the answer tells %q, want %q", page, response.Header.Get("X-Seen"), want)
+					t.Errorf("%s: the response has %q, want %q", page, response.Header.Get("X-Seen"), want)
 				}
 			}
 		})
@@ -68,7 +67,7 @@ func TestWhatIsToldOfARequestIsItsOwn(t *testing.T) {
 		reason, _ := gate["reason"].(string)
 		seen := fmt.Sprint(entry["seen_user"], " ", entry["seen_page"], " ", entry["seen_reason"])
 		if strings.TrimSpace(seen) != wantFields(user, page, reason) || reason == "entitled" && gate["user"] != user {
-			t.Fatalf("of %s the log tells %v and %v", uri, seen, gate)
+			t.Fatalf("%s: the log has %v and %v", uri, seen, gate)
 		}
 	}
 }

@@ -8,10 +8,9 @@ import (
 	"testing"
 )
 
-// An origin that knows nothing of the gate tells every cache to keep its pages.
-// A page that not everybody may have is kept by no shared cache, whatever the
-// origin says; public pages are not touched.
-func TestSharedCachesKeepOnlyPublicPages(t *testing.T) {
+// No shared cache stores a private page, whatever the origin's caching headers are.
+// Public pages are unchanged.
+func TestCachingHeaders(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
@@ -51,8 +50,8 @@ func TestSharedCachesKeepOnlyPublicPages(t *testing.T) {
 	}
 }
 
-// A page that comes bit by bit goes on bit by bit.
-func TestStreamsAreNotHeldBack(t *testing.T) {
+// Streamed responses are not buffered.
+func TestStreamsAreNotBuffered(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	proceed := make(chan struct{})
 	s.origin.Handle(func(w http.ResponseWriter, _ *http.Request) {

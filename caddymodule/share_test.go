@@ -69,7 +69,7 @@ func (p *partner) pem() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// global is what the global option needs to reach the partner's host.
+// global returns the global option with which the partner's host is reachable.
 func (p *partner) global() string { return "jwks {\nallow 127.0.0.1\nca " + p.ca + "\n}" }
 
 func (p *partner) sign(header, payload string) string {
@@ -83,7 +83,7 @@ func (p *partner) sign(header, payload string) string {
 	return input + "." + encode(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...))
 }
 
-// share mints a share token for /articles/hello; more are further claims.
+// share signs a share token for /articles/hello, with further claims.
 func (p *partner) share(jti, more string) string {
 	now := clock.Now().Unix()
 	return p.sign(`{"alg":"ES256","typ":"JWT","kid":"`+partnerKeyID+`"}`, fmt.Sprintf(
@@ -91,7 +91,7 @@ func (p *partner) share(jti, more string) string {
 		partnerDomain, now, now+3600, jti, more))
 }
 
-// api calls the management API as the local operator, and wants a status.
+// api calls the management API as the local operator, and expects a status.
 func (s *testSite) api(method, path, body string, status int) string {
 	s.Helper()
 	app, err := caddy.ActiveContext().AppIfConfigured("gatefold")
@@ -112,7 +112,7 @@ func (s *testSite) api(method, path, body string, status int) string {
 	return recorder.Body.String()
 }
 
-// pin makes the vendor trust the partner by its key.
+// pin registers the partner's domain with a pinned key.
 func (s *testSite) pin(p *partner, allowed ...string) {
 	s.Helper()
 	body, err := json.Marshal(map[string]any{"signingKeyPem": p.pem(), "allowedResourceIds": allowed})
@@ -124,9 +124,8 @@ func (s *testSite) pin(p *partner, allowed ...string) {
 
 const shareRules = standardRules + "\n\t\tshare_domain " + partnerDomain
 
-// A browser follows a publisher's share link: it gets a cookie and the clean URL,
-// and the origin sees no token. When the domain is trusted no more, the cookie
-// opens nothing.
+// A browser that follows a share link gets a cookie and the clean URL, and the origin
+// gets no token. Once the domain is removed, the cookie opens nothing.
 func TestShareLinkInABrowser(t *testing.T) {
 	p := newPartner(t)
 	s := newTestSite(t, shareRules)
@@ -147,7 +146,7 @@ func TestShareLinkInABrowser(t *testing.T) {
 	s.get("/articles/hello?share="+token+"&share="+token).denied(http.StatusBadRequest, "bad_query")
 	s.get("/articles/hello?share="+token+"&token="+token).denied(http.StatusBadRequest, "bad_query")
 	s.get("/articles/hello?token="+token).denied(http.StatusForbidden, "link_invalid")
-	// A client without cookies, in the spelling that another encoder uses.
+	// A client without cookies, with another encoding of the parameter.
 	s.get("/articles/hello?sh%61re=" + token).page()
 
 	s.pin(p, "other")
@@ -160,8 +159,8 @@ func TestShareLinkInABrowser(t *testing.T) {
 	s.get("/articles/hello", "Cookie", cookie).denied(http.StatusUnauthorized, "login_required")
 }
 
-// A site shares its pages by ?share=mail, as blogs do: that parameter is its own,
-// unless a token stands in it.
+// The parameter `share` belongs to the site unless its value is a token: blogs use
+// ?share=mail.
 func TestShareParameterOfTheSite(t *testing.T) {
 	p := newPartner(t)
 	s := newTestSite(t, shareRules)
@@ -180,8 +179,8 @@ func TestShareParameterOfTheSite(t *testing.T) {
 	s.get("/articles/hello?share="+token).denied(http.StatusUnauthorized, "login_required")
 }
 
-// A publisher's counted link is opened by three at once, in two spellings of its
-// signature, and again after a reload: it counts as one, and exactly.
+// Concurrent redemptions of a publisher's counted link, in two spellings of its
+// signature and after a reload, are counted as one link.
 func TestShareLinkIsCounted(t *testing.T) {
 	p := newPartner(t)
 	s := newTestSite(t, shareRules)
@@ -214,8 +213,8 @@ func TestShareLinkIsCounted(t *testing.T) {
 	s.get("/articles/hello?share=" + p.share("share_2", `,"maxUses":1`)).page()
 }
 
-// A link opens pages of the publisher's own host, and of no other that the same
-// site block serves.
+// A link opens pages of the publisher's own host only, not of another host of the site
+// block.
 func TestShareLinkOfTheHostItself(t *testing.T) {
 	p := newPartner(t)
 	s := newTestSite(t, standardRules)
@@ -229,7 +228,7 @@ func TestShareLinkOfTheHostItself(t *testing.T) {
 	s.get("/articles/hello", "Host", "other.example.com", "Cookie", cookie).denied(http.StatusUnauthorized, "login_required")
 }
 
-// What explain tells of a publisher's link.
+// Explain describes the checks of a publisher's link.
 func TestExplainPublishersLink(t *testing.T) {
 	p := newPartner(t)
 	s := newTestSite(t, shareRules)
@@ -242,21 +241,21 @@ func TestExplainPublishersLink(t *testing.T) {
 		return s.api(http.MethodPost, "/management/explain", string(body), http.StatusOK)
 	}
 	page := s.site + "/articles/hello?share="
-	told := explain(page + p.share("share_1", ""))
-	if !strings.Contains(told, "signed_link") || !strings.Contains(told, "never used") || !strings.Contains(told, partnerDomain) {
-		t.Errorf("explained as %s", told)
+	text := explain(page + p.share("share_1", ""))
+	if !strings.Contains(text, "signed_link") || !strings.Contains(text, "never used") || !strings.Contains(text, partnerDomain) {
+		t.Errorf("explained as %s", text)
 	}
 	s.get("/articles/hello?share=" + p.share("share_1", "")).page()
-	if told = explain(page + p.share("share_1", "")); !strings.Contains(told, "the store has its record") {
-		t.Errorf("explained as %s", told)
+	if text = explain(page + p.share("share_1", "")); !strings.Contains(text, "the store has its record") {
+		t.Errorf("explained as %s", text)
 	}
 	s.pin(p, "other")
-	if told = explain(page + p.share("share_1", "")); !strings.Contains(told, "link_not_allowed") || !strings.Contains(told, "allowedResourceIds") {
-		t.Errorf("explained as %s", told)
+	if text = explain(page + p.share("share_1", "")); !strings.Contains(text, "link_not_allowed") || !strings.Contains(text, "allowedResourceIds") {
+		t.Errorf("explained as %s", text)
 	}
 	s.api(http.MethodDelete, "/management/domains/"+partnerDomain, "", http.StatusNoContent)
-	if told = explain(page + p.share("share_1", "")); !strings.Contains(told, "link_untrusted") || !strings.Contains(told, "domain put") {
-		t.Errorf("explained as %s", told)
+	if text = explain(page + p.share("share_1", "")); !strings.Contains(text, "link_untrusted") || !strings.Contains(text, "domain put") {
+		t.Errorf("explained as %s", text)
 	}
 }
 

@@ -17,11 +17,11 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// streamRules leave the pages to rules in the store.
+// streamRules are empty: the site's rules are in the store.
 const streamRules = "identify jwt {\nissuer self\ncookie reader\n}\n"
 
-// The last stream ends and another begins before the watcher has looked: it goes on
-// watching, and no second one judges beside it.
+// A stream that begins before the watcher sees that the last one ended does not start a
+// second watcher.
 func TestStreamsHaveOneWatcher(t *testing.T) {
 	watchers := func() int {
 		stacks := make([]byte, 4<<20)
@@ -40,7 +40,7 @@ func TestStreamsHaveOneWatcher(t *testing.T) {
 }
 
 // newStreamSite returns a site whose rules are in the store, with an origin that sends
-// for ever: events under /articles/events, a download under /articles/download, a
+// without end: events under /articles/events, a download under /articles/download, a
 // tunnel under /articles/tunnel.
 func newStreamSite(t *testing.T) *testSite {
 	t.Helper()
@@ -91,7 +91,8 @@ func (s *testSite) setRules(rules ...policy.Rule) {
 	}
 }
 
-// open opens a stream and reads its beginning. ended is closed when it ends.
+// open opens a stream and reads its beginning. The channel ended is closed when it
+// ends.
 func (s *testSite) open(path string, headers ...string) (conn net.Conn, ended chan struct{}) {
 	s.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
@@ -149,8 +150,8 @@ func (s *testSite) streamsOf() *streams {
 	return found
 }
 
-// A reader opened a page that goes on for ever, and what let her in is taken back:
-// the page ends, whatever it is and whatever was taken. What is somebody else's goes on.
+// A stream is cut when what allowed it is removed, whatever its kind. Streams of other
+// readers continue.
 func TestStreamsAreCut(t *testing.T) {
 	s := newStreamSite(t)
 	rt := s.running()
@@ -214,7 +215,7 @@ func TestStreamsAreCut(t *testing.T) {
 					t.Fatal("it goes on")
 				}
 				t.Logf("cut after %v", time.Since(began))
-				s.waitFor("nobody watches it", func() bool { return s.streamsOf().count() == 1 })
+				s.waitFor("the removal of the stream", func() bool { return s.streamsOf().count() == 1 })
 			})
 		}
 	}
@@ -226,12 +227,12 @@ func TestStreamsAreCut(t *testing.T) {
 	otherConn.Close()
 	s.waitFor("nothing is watched", func() bool { return s.streamsOf().count() == 0 })
 	if cut := strings.Count(fmt.Sprint(logged.entries(t, "http.handlers.gatefold")), "msg:cut"); cut != 12 {
-		t.Errorf("the log tells of %d streams that were cut, want 12", cut)
+		t.Errorf("the log has %d cut streams, want 12", cut)
 	}
 }
 
-// What all readers share is taken back: the rule, and the key that signed who they are.
-func TestStreamsEndWithWhatIsShared(t *testing.T) {
+// A change of a rule or a key, which many readers share, cuts their streams.
+func TestSharedChangesCutStreams(t *testing.T) {
 	for name, revoke := range map[string]func(s *testSite){
 		"rule": func(s *testSite) {
 			s.setRules(policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["other"]`)}}})
@@ -281,8 +282,8 @@ func TestStreamsEndWithWhatIsShared(t *testing.T) {
 	}
 }
 
-// An ordinary page is no stream.
-func TestPagesAreNoStreams(t *testing.T) {
+// An ordinary response is no stream.
+func TestOrdinaryResponseIsNoStream(t *testing.T) {
 	s := newStreamSite(t)
 	s.origin.Handle(nil)
 	name, bearer := s.subscriber()

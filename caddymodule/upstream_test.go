@@ -20,7 +20,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// backend makes the site tell its origin in a way who asks.
+// backend sets the site's session backend.
 func (s *testSite) backend(backend policy.SessionBackend) {
 	s.Helper()
 	rt := s.running()
@@ -36,7 +36,7 @@ func (s *testSite) backend(backend policy.SessionBackend) {
 	}
 }
 
-// sharedKey is the key that the site shares with its origin.
+// sharedKey returns the key that the site shares with its origin.
 func (s *testSite) sharedKey() string {
 	s.Helper()
 	key, _, err := s.running().sessions.SessionKey(s.Context(), defaultVendor, defaultVendor)
@@ -46,8 +46,8 @@ func (s *testSite) sharedKey() string {
 	return key.Reveal()
 }
 
-// session reads the session of a request as an origin does, by its backend; nil
-// when it has none.
+// session decodes the session of a request as an origin does. It returns nil if there
+// is none.
 func (s *testSite) session(r *http.Request, backend policy.SessionBackend) map[string]any {
 	s.Helper()
 	var payload []byte
@@ -89,7 +89,7 @@ func (s *testSite) session(r *http.Request, backend policy.SessionBackend) map[s
 	return session
 }
 
-// verifyAssertion does what docs/proxy.md asks an origin to do.
+// verifyAssertion verifies an assertion as docs/proxy.md tells origins to.
 func (s *testSite) verifyAssertion(values []string) []byte {
 	s.Helper()
 	if len(values) != 1 {
@@ -119,7 +119,7 @@ func (s *testSite) verifyAssertion(values []string) []byte {
 	return payload
 }
 
-// openCookie opens OpenSSL's format.
+// openCookie decrypts OpenSSL's format.
 func openCookie(t testing.TB, value, key string) []byte {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(value)
@@ -143,7 +143,7 @@ func openCookie(t testing.TB, value, key string) []byte {
 
 var allBackends = []policy.SessionBackend{policy.SessionNone, policy.SessionCookie, policy.SessionJWT, policy.SessionAssertion}
 
-// Under every backend the origin learns who asks, and what she has.
+// Every backend describes the reader and their entitlements to the origin.
 func TestSessionOfAReader(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	name, bearer := s.subscriber()
@@ -170,8 +170,8 @@ func TestSessionOfAReader(t *testing.T) {
 		if got, err := seen.Cookie("theme"); err != nil || got.Value != "dark" {
 			t.Errorf("backend %d: the reader's own cookie is gone: %v", backend, seen.Header)
 		}
-		// A page that everybody may have tells of her too; shared caches must not
-		// keep what the origin makes of that.
+		// The origin gets the session on public pages too; shared caches must not store
+		// its response.
 		public := s.get("/public/x", name, bearer).page()
 		if session := s.session(s.origin.Last(t), backend); session == nil || public.Header.Get("Cache-Control") != "private" {
 			t.Errorf("backend %d: the public page: %v %v", backend, session, public.Header)
@@ -179,8 +179,8 @@ func TestSessionOfAReader(t *testing.T) {
 	}
 }
 
-// Of a reader whom nobody knows there is no session at all, not an empty one.
-func TestNoSessionOfNobody(t *testing.T) {
+// An anonymous reader has no session, not even an empty one.
+func TestAnonymousReaderHasNoSession(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	for _, backend := range allBackends {
 		s.backend(backend)
@@ -197,9 +197,9 @@ func TestNoSessionOfNobody(t *testing.T) {
 	}
 }
 
-// Mallory wants the origin to take her for alice. She has a token under a key of
-// her own, a cookie of alice's from long ago, and every way to spell a header.
-func TestNothingOfTheClientPassesForASession(t *testing.T) {
+// Mallory tries to pass for another reader, with a token under a key of their own, a
+// forged cookie, and every spelling of the headers.
+func TestForgedSessionsAreRemoved(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	mallory := "Authorization: Bearer " + s.reader(keys.ReaderClaims{UserID: "mallory"}) + "\r\n"
 	const forged = "Zm9yZ2VkLWZvcmdlZA"
@@ -229,7 +229,7 @@ func TestNothingOfTheClientPassesForASession(t *testing.T) {
 		for _, attack := range attacks {
 			for _, credential := range []string{"", mallory} {
 				if credential != "" && strings.Contains(strings.ToLower(attack), "authorization:") {
-					continue // two of them identify nobody
+					continue // two headers identify no reader
 				}
 				s.raw("GET /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\n" + credential + attack + "\r\nTE: trailers\r\n\r\n").page()
 				seen := s.origin.Last(t)
@@ -251,8 +251,8 @@ func TestNothingOfTheClientPassesForASession(t *testing.T) {
 	}
 }
 
-// What comes behind a body is no header, and yet some servers take it for one.
-func TestTrailersPassForNothing(t *testing.T) {
+// Some servers merge trailers into the headers.
+func TestForgedTrailersAreRemoved(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.backend(policy.SessionAssertion)
 	const forged = "Zm9yZ2VkLWZvcmdlZA"
@@ -275,9 +275,8 @@ func TestTrailersPassForNothing(t *testing.T) {
 	}
 }
 
-// A session is made once, and again when what it says changes, or its time is half
-// over.
-func TestSessionIsMadeOnce(t *testing.T) {
+// A session is cached until the entitlements change or half of its lifetime is over.
+func TestSessionIsCached(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.backend(policy.SessionAssertion)
 	name, bearer := s.subscriber()
@@ -303,7 +302,7 @@ func TestSessionIsMadeOnce(t *testing.T) {
 	if visit() == first {
 		t.Error("used when half of its time is over")
 	}
-	// A grant that is taken away is gone from the next session.
+	// A removed grant is not in the next session.
 	made := s.grant(store.Grant{UserID: "subscriber", SKU: "extra"})
 	skus := func() string {
 		return fmt.Sprint(s.session(&http.Request{Header: http.Header{"Gatefold-Session": {visit()}}}, policy.SessionAssertion)["entitlements"])
@@ -317,7 +316,7 @@ func TestSessionIsMadeOnce(t *testing.T) {
 	if got := skus(); strings.Contains(got, "extra") || !strings.Contains(got, "premium") {
 		t.Errorf("without the grant: %s", got)
 	}
-	// One that ends takes itself out.
+	// An expired grant is not in the next session.
 	soon := clock.Now().Add(5 * time.Second)
 	s.grant(store.Grant{UserID: "subscriber", SKU: "short", EndsAt: &soon})
 	if got := skus(); !strings.Contains(got, "short") {
@@ -328,14 +327,14 @@ func TestSessionIsMadeOnce(t *testing.T) {
 	if got := skus(); strings.Contains(got, "short") {
 		t.Errorf("at its end: %s", got)
 	}
-	// The origin is told nothing from the moment on at which that is set.
+	// The backend none takes effect at once.
 	s.backend(policy.SessionNone)
 	if got := visit(); got != "" {
-		t.Errorf("still told: %s", got)
+		t.Errorf("there still is a session: %s", got)
 	}
 }
 
-// Whom a link lets in is nobody; the origin learns of the link.
+// A link identifies no reader; the session describes the link.
 func TestSessionOfALink(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.backend(policy.SessionAssertion)
@@ -344,8 +343,8 @@ func TestSessionOfALink(t *testing.T) {
 	s.origin.Last(t)
 	s.get("/articles/hello", "Cookie", cookie).page()
 	session := s.session(s.origin.Last(t), policy.SessionAssertion)
-	told, _ := session["link"].(map[string]any)
-	if session["sub"] != nil || told["jti"] != id || told["publisherContentId"] != "hello" || fmt.Sprint(told["meta"]) != "map[campaign:autumn]" || told["sub"] != nil {
+	sessionLink, _ := session["link"].(map[string]any)
+	if session["sub"] != nil || sessionLink["jti"] != id || sessionLink["publisherContentId"] != "hello" || fmt.Sprint(sessionLink["meta"]) != "map[campaign:autumn]" || sessionLink["sub"] != nil {
 		t.Errorf("the session is %v", session)
 	}
 	s.get("/public/x", "Cookie", cookie).page()
@@ -354,8 +353,8 @@ func TestSessionOfALink(t *testing.T) {
 	}
 }
 
-// A reader token is no session, and a session is no credential.
-func TestSessionIsNoCredential(t *testing.T) {
+// A session is not accepted as a credential.
+func TestSessionIsNotACredential(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.backend(policy.SessionAssertion)
 	name, bearer := s.subscriber()
@@ -367,9 +366,8 @@ func TestSessionIsNoCredential(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
-// A site's own error page comes from the origin: a denied request brings no
-// session there either.
-func TestErrorRoutesGetNoSession(t *testing.T) {
+// A denied request that an error route proxies to the origin carries no session.
+func TestErrorRoutesHaveNoSession(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	config := s.config("", standardRules+"\n\t\tdeny {\n\t\t\terrors\n\t\t}", "handle_errors {\n\t\treverse_proxy ORIGIN\n\t}")
 	s.load(strings.ReplaceAll(config, "ORIGIN", strings.TrimPrefix(s.origin.URL, "http://")))
@@ -382,8 +380,7 @@ func TestErrorRoutesGetNoSession(t *testing.T) {
 	}
 }
 
-// Where the settings cannot be read, what everybody may have is served, and tells
-// of nobody.
+// If the settings cannot be loaded, public pages are served without a session.
 func TestSessionWithoutAStore(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.backend(policy.SessionJWT)
@@ -402,8 +399,7 @@ func TestSessionWithoutAStore(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
-// A site whose key is not there yet cannot tell its origin who asks. A reader who
-// opens her only use of a link then keeps it.
+// Without a session key the gate denies the request and spends no use.
 func TestNoUseIsSpentWithoutASession(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	link, _ := s.link(keys.LinkClaims{MaxUses: 1})
@@ -420,13 +416,12 @@ func TestNoUseIsSpentWithoutASession(t *testing.T) {
 	s.backend(policy.SessionJWT)
 	s.get(link).page()
 	if session := s.session(s.origin.Last(t), policy.SessionJWT); session == nil {
-		t.Error("the origin is not told of the link")
+		t.Error("the session does not describe the link")
 	}
 	s.get(link).denied(http.StatusForbidden, "link_used_up")
 }
 
-// The session of a key that is replaced is made anew with the next one, at the
-// moment that was said.
+// After a rotation the next key signs sessions from the announced moment on.
 func TestSessionKeyOverlap(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.backend(policy.SessionJWT)
@@ -451,7 +446,7 @@ func TestSessionKeyOverlap(t *testing.T) {
 			t.Errorf("not signed with this key: %v", err)
 		}
 	}
-	first := rotate(time.Hour) // nobody had the one before it
+	first := rotate(time.Hour) // no origin has the previous key
 	signedWith(first)
 	second := rotate(10 * time.Minute)
 	signedWith(first)
