@@ -105,7 +105,7 @@ func TestPathReadingsOfAdmittedTraits(t *testing.T) {
 	}
 }
 
-// An admitted trait must not introduce a trait that is always refused.
+// An admitted trait must not lead to a trait that is always refused.
 func TestAdmittedTraitsYieldNoDotSegment(t *testing.T) {
 	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}
 	for _, escaped := range []string{"/a%2F..%2Fb", "/a/..;x/b", "/a%2F.%2Fb", "/..%2Fb", "/a/.%3Bx", "/a%2F%2e%2e", "/a\\b", "/a%5Cb", "/a%252Fb", "/a%00"} {

@@ -61,8 +61,8 @@ func TestEngagementCountsReaders(t *testing.T) {
 	}
 }
 
-// A session says that a reader is no longer new: what is remembered of hers is
-// stale from then on, and nothing else is.
+// A session reports that a reader is no longer new: the first use of a tag
+// invalidates what is cached of the reader, and nothing else.
 func TestOnlyANewTagMakesStale(t *testing.T) {
 	b := newBench(t)
 	alice, kenneth := policy.Reader{UserID: "alice"}, policy.Reader{UserID: "kenneth"}
