@@ -13,36 +13,36 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// adminBench is a site whose Caddy has an admin endpoint.
-func adminBench(t *testing.T) (b *bench, admin string) {
+// newAdminSite returns a site whose Caddy has an admin endpoint.
+func newAdminSite(t *testing.T) (s *testSite, admin string) {
 	t.Helper()
-	b = newBench(t, standardRules)
+	s = newTestSite(t, standardRules)
 	address := "127.0.0.1:" + freePort(t)
-	b.load(strings.Replace(b.config("", standardRules, ""), "admin off", "admin "+address, 1))
-	return b, "http://" + address
+	s.load(strings.Replace(s.config("", standardRules, ""), "admin off", "admin "+address, 1))
+	return s, "http://" + address
 }
 
 // post sends a POST request. It retries a few times after a reset: Caddy closes its old
 // admin listener at a load, and the kernel resets the connections in its queue.
-func (b *bench) post(address, kind, body string, headers ...string) answer {
-	b.Helper()
+func (s *testSite) post(address, kind, body string, headers ...string) answer {
+	s.Helper()
 	for tries := 1; ; tries++ {
-		response, err := b.tryPost(address, kind, body, headers...)
+		response, err := s.tryPost(address, kind, body, headers...)
 		if (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) && tries < 10 {
 			continue
 		}
 		if err != nil {
-			b.Fatal(err)
+			s.Fatal(err)
 		}
-		return b.read(response)
+		return s.read(response)
 	}
 }
 
-func (b *bench) tryPost(address, kind, body string, headers ...string) (*http.Response, error) {
-	b.Helper()
-	request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, address, strings.NewReader(body))
+func (s *testSite) tryPost(address, kind, body string, headers ...string) (*http.Response, error) {
+	s.Helper()
+	request, err := http.NewRequestWithContext(s.Context(), http.MethodPost, address, strings.NewReader(body))
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	request.Header.Set("Content-Type", kind)
 	for i := 0; i+1 < len(headers); i += 2 {
@@ -52,22 +52,22 @@ func (b *bench) tryPost(address, kind, body string, headers ...string) (*http.Re
 }
 
 func TestAdminEndpointServesTheAPI(t *testing.T) {
-	b, admin := adminBench(t)
-	b.get("/account").denied(http.StatusUnauthorized, "login_required")
-	got := b.post(admin+"/gatefold/management/access-lists/src_default/grants", "application/json", `{"userId":"u","sku":"premium"}`)
+	s, admin := newAdminSite(t)
+	s.get("/account").denied(http.StatusUnauthorized, "login_required")
+	got := s.post(admin+"/gatefold/management/access-lists/src_default/grants", "application/json", `{"userId":"u","sku":"premium"}`)
 	if got.StatusCode != http.StatusCreated || !strings.Contains(got.body, `"id":"grant_`) {
 		t.Fatalf("%d %s", got.StatusCode, got.body)
 	}
-	if got := b.get(admin + "/gatefold/management/entitlements?userId=u"); !strings.Contains(got.body, `"sku":"premium"`) {
+	if got := s.get(admin + "/gatefold/management/entitlements?userId=u"); !strings.Contains(got.body, `"sku":"premium"`) {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
-	if got := b.get(admin + "/gatefold/management/entitlements?userId=u&vendor=other"); strings.TrimSpace(got.body) != "[]" {
+	if got := s.get(admin + "/gatefold/management/entitlements?userId=u&vendor=other"); strings.TrimSpace(got.body) != "[]" {
 		t.Errorf("another vendor: %d %s", got.StatusCode, got.body)
 	}
-	if got := b.get(admin + "/gatefold/management/entitlements?userId=u&vendor=No%20!"); got.StatusCode != http.StatusBadRequest || !strings.Contains(got.body, `"code":"bad_request"`) {
+	if got := s.get(admin + "/gatefold/management/entitlements?userId=u&vendor=No%20!"); got.StatusCode != http.StatusBadRequest || !strings.Contains(got.body, `"code":"bad_request"`) {
 		t.Errorf("a bad vendor: %d %s", got.StatusCode, got.body)
 	}
-	if got := b.get(admin + "/gatefold/management/nothing"); got.StatusCode != http.StatusNotFound || !strings.Contains(got.body, `"code":"not_found"`) {
+	if got := s.get(admin + "/gatefold/management/nothing"); got.StatusCode != http.StatusNotFound || !strings.Contains(got.body, `"code":"not_found"`) {
 		t.Errorf("an unknown path: %d %s", got.StatusCode, got.body)
 	}
 }
@@ -75,23 +75,23 @@ func TestAdminEndpointServesTheAPI(t *testing.T) {
 // A form that a page in the operator's browser sends to the admin endpoint is refused
 // for its content type and its origin.
 func TestAdminEndpointRefusesForms(t *testing.T) {
-	b, admin := adminBench(t)
+	s, admin := newAdminSite(t)
 	target := admin + "/gatefold/management/access-lists/src_default/grants"
 	body := `{"userId":"evil","sku":"premium"}`
-	if got := b.post(target, "text/plain", body); got.StatusCode != http.StatusUnsupportedMediaType {
+	if got := s.post(target, "text/plain", body); got.StatusCode != http.StatusUnsupportedMediaType {
 		t.Errorf("a form: %d %s", got.StatusCode, got.body)
 	}
-	if got := b.post(target, "application/json", body, "Origin", "https://evil.example", "Sec-Fetch-Mode", "no-cors"); got.StatusCode == http.StatusCreated {
+	if got := s.post(target, "application/json", body, "Origin", "https://evil.example", "Sec-Fetch-Mode", "no-cors"); got.StatusCode == http.StatusCreated {
 		t.Errorf("another origin: %d %s", got.StatusCode, got.body)
 	}
-	if got := b.get(admin + "/gatefold/management/entitlements?userId=evil"); strings.TrimSpace(got.body) != "[]" {
+	if got := s.get(admin + "/gatefold/management/entitlements?userId=evil"); strings.TrimSpace(got.body) != "[]" {
 		t.Errorf("a grant was made: %s", got.body)
 	}
 }
 
 // The remote admin endpoint, which has TLS, does not serve the API.
 func TestRemoteAdminHasNoAPI(t *testing.T) {
-	newBench(t, standardRules)
+	newTestSite(t, standardRules)
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/gatefold/management/access-lists", nil)
 	request.TLS = new(tls.ConnectionState)
 	err := new(adminEndpoint).serve(httptest.NewRecorder(), request)
@@ -103,8 +103,8 @@ func TestRemoteAdminHasNoAPI(t *testing.T) {
 // Caddy replaces its admin endpoint before a load can fail. After a failed load the
 // endpoint serves the running configuration.
 func TestAdminEndpointAfterAFailedReload(t *testing.T) {
-	b, admin := adminBench(t)
-	config := strings.Replace(b.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
+	s, admin := newAdminSite(t)
+	config := strings.Replace(s.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
 	for _, bad := range []string{
 		strings.Replace(config, "reverse_proxy", "bind 256.0.0.1\n\treverse_proxy", 1),
 		strings.Replace(config, "store bolt", "secret {env.GATEFOLD_TEST_UNSET}\n\t\tstore bolt", 1),
@@ -112,7 +112,7 @@ func TestAdminEndpointAfterAFailedReload(t *testing.T) {
 		if err := load(bad); err == nil {
 			t.Fatal("loaded")
 		}
-		if got := b.post(admin+"/gatefold/management/create-signed-link", "application/json", `{"sku":"premium"}`); got.StatusCode != http.StatusOK {
+		if got := s.post(admin+"/gatefold/management/create-signed-link", "application/json", `{"sku":"premium"}`); got.StatusCode != http.StatusOK {
 			t.Errorf("%d %s", got.StatusCode, got.body)
 		}
 	}
@@ -120,9 +120,9 @@ func TestAdminEndpointAfterAFailedReload(t *testing.T) {
 
 // Without a gatefold directive the endpoint responds with an error that names it.
 func TestAdminEndpointWithoutAGate(t *testing.T) {
-	b, admin := adminBench(t)
-	b.load("{\n\tadmin " + strings.TrimPrefix(admin, "http://") + "\n\tauto_https off\n}\n\nhttp://127.0.0.1:" + b.port + " {\n\trespond ok\n}\n")
-	got := b.get(admin + "/gatefold/management/access-lists")
+	s, admin := newAdminSite(t)
+	s.load("{\n\tadmin " + strings.TrimPrefix(admin, "http://") + "\n\tauto_https off\n}\n\nhttp://127.0.0.1:" + s.port + " {\n\trespond ok\n}\n")
+	got := s.get(admin + "/gatefold/management/access-lists")
 	if got.StatusCode != http.StatusServiceUnavailable || !strings.Contains(got.body, "no gatefold directive") {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 
 	"go.uber.org/zap"
@@ -119,38 +118,16 @@ func (i *APIIssuer) provision() error {
 		return errNoAudience
 	}
 	i.access.AccessVerifier = keys.AccessVerifier{Issuer: i.Issuer, Audience: i.Audience}
-	identity := Identity{Issuer: i.Issuer, JWKS: i.JWKS}
-	if fetched, err := identity.fetched(); err != nil || fetched {
-		i.remote = identity.remote
-		return err
+	location, set, err := issuerKeys(i.Issuer, i.JWKS)
+	if i.remote = location; location == (keys.KeySetLocation{}) {
+		i.access.Keys = staticKeys{set}
 	}
-	set, err := readKeySet(i.JWKS)
-	if err != nil {
-		return fmt.Errorf("jwks: %w", err)
-	}
-	i.access.Keys = staticKeys{set}
-	return nil
+	return err
 }
 
 // Try implements admin.AccessIssuer: the keys cannot be refreshed.
 func (s staticKeys) Try(_ context.Context, verify func(keys.KeySet) error) error {
 	return verify(s.set)
-}
-
-// readKeySet reads a JWK Set from a file. It fails if the set has no usable key.
-func readKeySet(file string) (keys.KeySet, error) {
-	data, err := os.ReadFile(file) //nolint:gosec // the operator's own configuration names it
-	if err != nil {
-		return keys.KeySet{}, err
-	}
-	set, dropped, err := keys.ParseJWKS(data)
-	if err != nil {
-		return keys.KeySet{}, fmt.Errorf("%s: %w", file, err)
-	}
-	if set.Len() == 0 {
-		return keys.KeySet{}, fmt.Errorf("%s: no usable key: %w", file, errors.Join(dropped...))
-	}
-	return set, nil
 }
 
 // open returns the API. It opens the store unless it is open.

@@ -27,44 +27,44 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// apiBench is a gated site with the management API on another port.
-type apiBench struct {
-	*bench
+// apiSite is a gated site with the management API on another port.
+type apiSite struct {
+	*testSite
 	api string // its URL
 }
 
-// newAPIBench runs a site and an API with the given lines in its site block.
-func newAPIBench(t *testing.T, block string) *apiBench {
+// newAPISite runs a site and an API with the given lines in its site block.
+func newAPISite(t *testing.T, block string) *apiSite {
 	t.Helper()
-	b := &apiBench{bench: newBench(t, standardRules)}
-	b.loadAPI(block)
-	return b
+	s := &apiSite{testSite: newTestSite(t, standardRules)}
+	s.loadAPI(block)
+	return s
 }
 
 // loadAPI loads the configuration with another site block for the API.
-func (b *apiBench) loadAPI(block string) {
-	b.Helper()
-	port := freePort(b.TB)
-	b.api = "http://127.0.0.1:" + port
-	b.load(b.config("", standardRules, "") + "\nhttp://127.0.0.1:" + port + " {\n" + block + "\n}\n")
+func (s *apiSite) loadAPI(block string) {
+	s.Helper()
+	port := freePort(s.TB)
+	s.api = "http://127.0.0.1:" + port
+	s.load(s.config("", standardRules, "") + "\nhttp://127.0.0.1:" + port + " {\n" + block + "\n}\n")
 }
 
 const boundAPI = "bind 127.0.0.1\n\tgatefold_api"
 
 // token creates a client and requests an access token for it.
-func (b *apiBench) token(vendor string, scopes ...string) string {
-	b.Helper()
-	client, secret, err := b.running().store.As(store.Actor{}).CreateClient(b.Context(), store.Client{Name: "test", Vendor: vendor, Scopes: scopes})
+func (s *apiSite) token(vendor string, scopes ...string) string {
+	s.Helper()
+	client, secret, err := s.running().store.As(store.Actor{}).CreateClient(s.Context(), store.Client{Name: "test", Vendor: vendor, Scopes: scopes})
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {client.ID}, "client_secret": {secret}}
-	got := b.post(b.api+"/oauth/token", "application/x-www-form-urlencoded", form.Encode())
+	got := s.post(s.api+"/oauth/token", "application/x-www-form-urlencoded", form.Encode())
 	var handed struct {
 		Token string `json:"access_token"`
 	}
 	if err := json.Unmarshal([]byte(got.body), &handed); err != nil || handed.Token == "" {
-		b.Fatalf("no token: %d %s", got.StatusCode, got.body)
+		s.Fatalf("no token: %d %s", got.StatusCode, got.body)
 	}
 	return handed.Token
 }
@@ -72,13 +72,13 @@ func (b *apiBench) token(vendor string, scopes ...string) string {
 // A change made with the API applies to the next request at the gate, although the
 // previous decision was cached.
 func TestAPIChangeDecidesTheNextRequest(t *testing.T) {
-	b := newAPIBench(t, boundAPI)
-	reader := b.reader(keys.ReaderClaims{UserID: "u"})
-	token := b.token(defaultVendor, "grants:*", "links:*")
-	ask := func() answer { return b.get("/articles/hello", "Authorization", "Bearer "+reader) }
+	s := newAPISite(t, boundAPI)
+	reader := s.reader(keys.ReaderClaims{UserID: "u"})
+	token := s.token(defaultVendor, "grants:*", "links:*")
+	ask := func() answer { return s.get("/articles/hello", "Authorization", "Bearer "+reader) }
 	ask().denied(http.StatusForbidden, "not_entitled")
 	ask().denied(http.StatusForbidden, "not_entitled")
-	made := b.post(b.api+"/management/access-lists/src_default/grants", "application/json", `{"userId":"u","sku":"premium"}`, "Authorization", "Bearer "+token)
+	made := s.post(s.api+"/management/access-lists/src_default/grants", "application/json", `{"userId":"u","sku":"premium"}`, "Authorization", "Bearer "+token)
 	if made.StatusCode != http.StatusCreated {
 		t.Fatalf("%d %s", made.StatusCode, made.body)
 	}
@@ -87,7 +87,7 @@ func TestAPIChangeDecidesTheNextRequest(t *testing.T) {
 	if err := json.Unmarshal([]byte(made.body), &grant); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.do(http.MethodDelete, b.api+"/management/access-lists/src_default/grants/"+grant.ID, "Authorization", "Bearer "+token); got.StatusCode != http.StatusNoContent {
+	if got := s.do(http.MethodDelete, s.api+"/management/access-lists/src_default/grants/"+grant.ID, "Authorization", "Bearer "+token); got.StatusCode != http.StatusNoContent {
 		t.Fatalf("%d %s", got.StatusCode, got.body)
 	}
 	ask().denied(http.StatusForbidden, "not_entitled")
@@ -95,33 +95,33 @@ func TestAPIChangeDecidesTheNextRequest(t *testing.T) {
 
 // Reader tokens do not open the API, and access tokens identify no reader.
 func TestTokensAreNotInterchangeable(t *testing.T) {
-	b := newAPIBench(t, boundAPI)
-	access := b.token(defaultVendor, "grants:*", "links:*")
-	name, reader := b.subscriber()
-	link, _ := b.link(keys.LinkClaims{PublisherContentID: "hello"})
+	s := newAPISite(t, boundAPI)
+	access := s.token(defaultVendor, "grants:*", "links:*")
+	name, reader := s.subscriber()
+	link, _ := s.link(keys.LinkClaims{PublisherContentID: "hello"})
 	_, linkToken, _ := strings.Cut(link, "token=")
 
-	list := b.api + "/management/signed-links"
-	if got := b.get(list, "Authorization", "Bearer "+access); got.StatusCode != http.StatusOK {
+	list := s.api + "/management/signed-links"
+	if got := s.get(list, "Authorization", "Bearer "+access); got.StatusCode != http.StatusOK {
 		t.Fatalf("%d %s", got.StatusCode, got.body)
 	}
 	for what, credential := range map[string]string{"a reader's token": reader, "a link's token": "Bearer " + linkToken, "nothing": ""} {
-		got := b.get(list, "Authorization", credential)
+		got := s.get(list, "Authorization", credential)
 		if got.StatusCode != http.StatusUnauthorized || !strings.Contains(got.body, `"code":"unauthorized"`) {
 			t.Errorf("%s: %d %s", what, got.StatusCode, got.body)
 		}
 	}
-	b.get(list, "Cookie", "reader="+strings.TrimPrefix(reader, "Bearer ")).want(t, http.StatusUnauthorized)
+	s.get(list, "Cookie", "reader="+strings.TrimPrefix(reader, "Bearer ")).want(t, http.StatusUnauthorized)
 
 	// At the gate an access token in Authorization is left to the origin and its bearer
 	// is anonymous. In the reader's cookie it fails.
-	b.get("/articles/hello", name, reader).page()
-	b.get("/articles/hello", "Authorization", "Bearer "+access).denied(http.StatusUnauthorized, "login_required")
-	b.get("/account", "Cookie", "reader="+access).denied(http.StatusUnauthorized, "bad_credential")
-	b.get("/articles/hello?token="+access).denied(http.StatusForbidden, "link_invalid")
+	s.get("/articles/hello", name, reader).page()
+	s.get("/articles/hello", "Authorization", "Bearer "+access).denied(http.StatusUnauthorized, "login_required")
+	s.get("/account", "Cookie", "reader="+access).denied(http.StatusUnauthorized, "bad_credential")
+	s.get("/articles/hello?token="+access).denied(http.StatusForbidden, "link_invalid")
 
 	// Vendor and site are named like the audience of access tokens.
-	rt := b.running()
+	rt := s.running()
 	ring, err := rt.keyring.Ring(t.Context(), "management")
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestTokensAreNotInterchangeable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.get(list, "Authorization", "Bearer "+forged).want(t, http.StatusUnauthorized)
+	s.get(list, "Authorization", "Bearer "+forged).want(t, http.StatusUnauthorized)
 }
 
 // want checks the status of an answer.
@@ -145,49 +145,49 @@ func (a answer) want(t *testing.T, status int) answer {
 
 // Operations of the local operator are not available with an access token.
 func TestAPIHasNoOperatorRoutes(t *testing.T) {
-	b := newAPIBench(t, boundAPI)
-	token := b.token(defaultVendor, "grants:*")
+	s := newAPISite(t, boundAPI)
+	token := s.token(defaultVendor, "grants:*")
 	for _, path := range []string{"/management/clients", "/management/reader-tokens", "/management/health", "/gatefold/management/clients"} {
-		b.get(b.api+path, "Authorization", "Bearer "+token).want(t, http.StatusNotFound)
+		s.get(s.api+path, "Authorization", "Bearer "+token).want(t, http.StatusNotFound)
 	}
-	b.get(b.api+"/management/access-lists?vendor=other", "Authorization", "Bearer "+token).want(t, http.StatusUnprocessableEntity)
-	b.get(b.api+"/management/access-lists", "Authorization", "Bearer "+b.token("", "vendors:*")).want(t, http.StatusForbidden)
+	s.get(s.api+"/management/access-lists?vendor=other", "Authorization", "Bearer "+token).want(t, http.StatusUnprocessableEntity)
+	s.get(s.api+"/management/access-lists", "Authorization", "Bearer "+s.token("", "vendors:*")).want(t, http.StatusForbidden)
 }
 
 // Without the directive there is no API.
 func TestNoAPIWithoutTheDirective(t *testing.T) {
-	b := newBench(t, standardRules)
-	b.get("/management/signed-links").page() // the origin's own, as / is public
-	if got := b.get("/oauth/token"); !strings.Contains(got.body, "origin") && got.StatusCode != http.StatusOK {
+	s := newTestSite(t, standardRules)
+	s.get("/management/signed-links").page() // the origin's own, as / is public
+	if got := s.get("/oauth/token"); !strings.Contains(got.body, "origin") && got.StatusCode != http.StatusOK {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
 }
 
 // An API below a path includes the path in the URLs that it returns.
 func TestAPIBelowAPath(t *testing.T) {
-	b := newAPIBench(t, "bind 127.0.0.1\n\thandle_path /office/* {\n\t\tgatefold_api\n\t}\n\trespond elsewhere 404")
+	s := newAPISite(t, "bind 127.0.0.1\n\thandle_path /office/* {\n\t\tgatefold_api\n\t}\n\trespond elsewhere 404")
 	var found struct {
 		Issuer string
 		Token  string `json:"token_endpoint"`
 	}
-	got := b.get(b.api+"/office/.well-known/openid-configuration").want(t, http.StatusOK)
+	got := s.get(s.api+"/office/.well-known/openid-configuration").want(t, http.StatusOK)
 	if err := json.Unmarshal([]byte(got.body), &found); err != nil {
 		t.Fatal(err)
 	}
-	if found.Issuer != b.api+"/office" || found.Token != b.api+"/office/oauth/token" {
+	if found.Issuer != s.api+"/office" || found.Token != s.api+"/office/oauth/token" {
 		t.Errorf("%+v", found)
 	}
-	b.get(b.api+"/management/signed-links").want(t, http.StatusNotFound)
-	b.api += "/office"
-	b.get(b.api+"/management/signed-links", "Authorization", "Bearer "+b.token(defaultVendor, "links:read")).want(t, http.StatusOK)
+	s.get(s.api+"/management/signed-links").want(t, http.StatusNotFound)
+	s.api += "/office"
+	s.get(s.api+"/management/signed-links", "Authorization", "Bearer "+s.token(defaultVendor, "links:read")).want(t, http.StatusOK)
 }
 
 // A server that would accept API requests from other machines without TLS fails the
 // load, wherever the API is in its routes. plain_http permits it.
 func TestAPIWithoutTLSIsNotLoaded(t *testing.T) {
-	b := newBench(t, standardRules)
+	s := newTestSite(t, standardRules)
 	site := func(block string) string {
-		return b.config("", standardRules, "") + "\nhttp://127.0.0.1:" + freePort(t) + " {\n" + block + "\n}\n"
+		return s.config("", standardRules, "") + "\nhttp://127.0.0.1:" + freePort(t) + " {\n" + block + "\n}\n"
 	}
 	for name, block := range map[string]string{
 		"on every address":  "gatefold_api",
@@ -206,7 +206,7 @@ func TestAPIWithoutTLSIsNotLoaded(t *testing.T) {
 		if name != "cors for everyone" && (!strings.Contains(err.Error(), "without TLS") || !strings.Contains(err.Error(), "bind 127.0.0.1")) {
 			t.Errorf("%s: %v", name, err)
 		}
-		b.get("/public").page()
+		s.get("/public").page()
 	}
 	for name, block := range map[string]string{
 		"bound":     boundAPI,
@@ -222,9 +222,9 @@ func TestAPIWithoutTLSIsNotLoaded(t *testing.T) {
 
 // A request from another machine without TLS is refused, whatever its credentials.
 func TestAPIRefusesPlainConnections(t *testing.T) {
-	b := newAPIBench(t, boundAPI)
-	token := b.token(defaultVendor, "links:read")
-	api := &API{app: b.app()}
+	s := newAPISite(t, boundAPI)
+	token := s.token(defaultVendor, "links:read")
+	api := &API{app: s.app()}
 	api.handler.make = api.open
 	api.Issuers = []*APIIssuer{{Issuer: issuerSelf}}
 	ask := func(change func(*http.Request) *http.Request) int {
@@ -271,11 +271,11 @@ func TestAPIRefusesPlainConnections(t *testing.T) {
 	}
 }
 
-func (b *bench) app() *App {
-	b.Helper()
+func (s *testSite) app() *App {
+	s.Helper()
 	app, err := caddy.ActiveContext().AppIfConfigured("gatefold")
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	return app.(*App)
 }
@@ -292,7 +292,7 @@ func TestAPIOfAnotherIssuer(t *testing.T) {
 		t.Fatal(err)
 	}
 	external := "gatefold_api {\n\t\tissuer https://id.example {\n\t\t\taudience https://api.example\n\t\t\tjwks " + file + "\n\t\t}\n\t}"
-	b := newAPIBench(t, "bind 127.0.0.1\n\t"+external)
+	s := newAPISite(t, "bind 127.0.0.1\n\t"+external)
 	// sign returns a token of the issuer with one claim changed.
 	sign := func(name string, value any) string {
 		claims := map[string]any{"sub": "m2m", "vendor_id": "default", "scope": "links:read"}
@@ -302,10 +302,10 @@ func TestAPIOfAnotherIssuer(t *testing.T) {
 		return signForeign(t, jose.ES256, private, "https://id.example", "https://api.example", claims)
 	}
 	good := sign("x", 1)
-	list := b.api + "/management/signed-links"
-	b.get(list, "Authorization", "Bearer "+good).want(t, http.StatusOK)
-	b.get(list, "Authorization", "Bearer "+sign("permissions", []string{"links:read"})).want(t, http.StatusOK)
-	b.get(b.api+"/management/access-lists", "Authorization", "Bearer "+good).want(t, http.StatusForbidden)
+	list := s.api + "/management/signed-links"
+	s.get(list, "Authorization", "Bearer "+good).want(t, http.StatusOK)
+	s.get(list, "Authorization", "Bearer "+sign("permissions", []string{"links:read"})).want(t, http.StatusOK)
+	s.get(s.api+"/management/access-lists", "Authorization", "Bearer "+good).want(t, http.StatusForbidden)
 	for name, token := range map[string]string{
 		"for another service": sign("aud", "https://shop.example"),
 		"by another":          sign("iss", "https://evil.example"),
@@ -315,33 +315,33 @@ func TestAPIOfAnotherIssuer(t *testing.T) {
 		"in our name":         sign("iss", keys.AccessIssuer),
 		"that has ended":      sign("exp", clock.Now().Unix()),
 	} {
-		if got := b.get(list, "Authorization", "Bearer "+token); got.StatusCode != http.StatusUnauthorized {
+		if got := s.get(list, "Authorization", "Bearer "+token); got.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %d %s", name, got.StatusCode, got.body)
 		}
 	}
 	// A token without a vendor opens no vendor's records.
-	b.get(list, "Authorization", "Bearer "+sign("vendor_id", nil)).want(t, http.StatusForbidden)
+	s.get(list, "Authorization", "Bearer "+sign("vendor_id", nil)).want(t, http.StatusForbidden)
 	// Without `issuer self` Gatefold issues no tokens.
-	b.get(b.api+"/.well-known/openid-configuration").want(t, http.StatusUnauthorized)
-	b.post(b.api+"/oauth/token", "application/json", `{}`).want(t, http.StatusUnauthorized)
+	s.get(s.api+"/.well-known/openid-configuration").want(t, http.StatusUnauthorized)
+	s.post(s.api+"/oauth/token", "application/json", `{}`).want(t, http.StatusUnauthorized)
 
-	b.loadAPI("bind 127.0.0.1\n\t" + strings.Replace(external, "gatefold_api {", "gatefold_api {\n\t\tissuer self", 1))
-	b.get(b.api+"/management/signed-links", "Authorization", "Bearer "+good).want(t, http.StatusOK)
-	b.get(b.api+"/management/signed-links", "Authorization", "Bearer "+b.token(defaultVendor, "links:read")).want(t, http.StatusOK)
+	s.loadAPI("bind 127.0.0.1\n\t" + strings.Replace(external, "gatefold_api {", "gatefold_api {\n\t\tissuer self", 1))
+	s.get(s.api+"/management/signed-links", "Authorization", "Bearer "+good).want(t, http.StatusOK)
+	s.get(s.api+"/management/signed-links", "Authorization", "Bearer "+s.token(defaultVendor, "links:read")).want(t, http.StatusOK)
 }
 
 // The log holds no client secret and no access token.
 func TestAPILogsNoSecrets(t *testing.T) {
-	b := newAPIBench(t, "bind 127.0.0.1\n\tlog\n\tgatefold_api")
-	token := b.token(defaultVendor, "links:read")
+	s := newAPISite(t, "bind 127.0.0.1\n\tlog\n\tgatefold_api")
+	token := s.token(defaultVendor, "links:read")
 	secret := "gfsecret_" + strings.Repeat("x", 43)
 	for range 3 {
-		b.get(b.api+"/management/signed-links", "Authorization", "Bearer "+token).want(t, http.StatusOK)
-		b.get(b.api+"/management/signed-links", "Authorization", "Bearer x"+token).want(t, http.StatusUnauthorized)
-		b.post(b.api+"/oauth/token", "application/x-www-form-urlencoded", "grant_type=client_credentials&client_id=x&client_secret="+secret).want(t, http.StatusUnauthorized)
-		b.post(b.api+"/oauth/token", "application/x-www-form-urlencoded", "grant_type=client_credentials", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("x:"+secret))).want(t, http.StatusUnauthorized)
+		s.get(s.api+"/management/signed-links", "Authorization", "Bearer "+token).want(t, http.StatusOK)
+		s.get(s.api+"/management/signed-links", "Authorization", "Bearer x"+token).want(t, http.StatusUnauthorized)
+		s.post(s.api+"/oauth/token", "application/x-www-form-urlencoded", "grant_type=client_credentials&client_id=x&client_secret="+secret).want(t, http.StatusUnauthorized)
+		s.post(s.api+"/oauth/token", "application/x-www-form-urlencoded", "grant_type=client_credentials", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("x:"+secret))).want(t, http.StatusUnauthorized)
 	}
-	b.waitFor("the access log", func() bool { return strings.Count(logged.String(), "/oauth/token") > 6 })
+	s.waitFor("the access log", func() bool { return strings.Count(logged.String(), "/oauth/token") > 6 })
 	text := logged.String()
 	for _, material := range []string{secret, strings.Split(token, ".")[2], base64.StdEncoding.EncodeToString([]byte("x:" + secret))} {
 		if strings.Contains(text, material) {

@@ -47,32 +47,32 @@ func TestAPIIssuerDiscovery(t *testing.T) {
 	if err := os.WriteFile(ca, certificate, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := newBench(t, standardRules)
+	s := newTestSite(t, standardRules)
 	port := freePort(t)
 	api := "http://127.0.0.1:" + port
-	config := strings.Replace(b.config("", standardRules, ""), "store bolt", "jwks {\n\t\t\tca "+ca+"\n\t\t\tcooldown 1s\n\t\t}\n\t\tstore bolt", 1)
+	config := strings.Replace(s.config("", standardRules, ""), "store bolt", "jwks {\n\t\t\tca "+ca+"\n\t\t\tcooldown 1s\n\t\t}\n\t\tstore bolt", 1)
 	config += "\nhttp://127.0.0.1:" + port + " {\n\tbind 127.0.0.1\n\tgatefold_api {\n\t\tissuer " + issuer.URL + " {\n\t\t\taudience api\n\t\t}\n\t}\n}\n"
-	b.load(config)
+	s.load(config)
 
 	token := signForeign(t, jose.ES256, private, issuer.URL, "api", map[string]any{"sub": "m2m", "vendor_id": "default", "scope": "links:read"})
 	links := api + "/management/signed-links"
-	unreachable := b.get(links, "Authorization", "Bearer "+token).want(t, http.StatusServiceUnavailable)
+	unreachable := s.get(links, "Authorization", "Bearer "+token).want(t, http.StatusServiceUnavailable)
 	if unreachable.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	b.get(links, "Authorization", "Bearer "+signForeign(t, jose.ES256, private, "https://evil.example", "api", nil)).want(t, http.StatusUnauthorized)
+	s.get(links, "Authorization", "Bearer "+signForeign(t, jose.ES256, private, "https://evil.example", "api", nil)).want(t, http.StatusUnauthorized)
 
 	down.Store(false)
-	b.waitFor("the issuer's keys", func() bool {
-		clock.advance(2e9) // past the retry delay
+	s.waitFor("the issuer's keys", func() bool {
+		clock.Advance(2e9) // past the retry delay
 		token = signForeign(t, jose.ES256, private, issuer.URL, "api", map[string]any{"sub": "m2m", "vendor_id": "default", "scope": "links:read"})
-		return b.get(links, "Authorization", "Bearer "+token).StatusCode == http.StatusOK
+		return s.get(links, "Authorization", "Bearer "+token).StatusCode == http.StatusOK
 	})
-	b.get(links, "Authorization", "Bearer "+signForeign(t, jose.ES256, private, issuer.URL, "shop", nil)).want(t, http.StatusUnauthorized)
-	if got := b.get(api + "/openapi.json"); !strings.Contains(got.body, `"openIdConnectUrl":"`+issuer.URL+`/.well-known/openid-configuration"`) || strings.Contains(got.body, "/oauth/token") {
+	s.get(links, "Authorization", "Bearer "+signForeign(t, jose.ES256, private, issuer.URL, "shop", nil)).want(t, http.StatusUnauthorized)
+	if got := s.get(api + "/openapi.json"); !strings.Contains(got.body, `"openIdConnectUrl":"`+issuer.URL+`/.well-known/openid-configuration"`) || strings.Contains(got.body, "/oauth/token") {
 		t.Errorf("the description does not name the issuer: %s", got.body[:200])
 	}
 	// The keys survive a reload.
-	b.load(config + "\n")
-	b.get(links, "Authorization", "Bearer "+token).want(t, http.StatusOK)
+	s.load(config + "\n")
+	s.get(links, "Authorization", "Bearer "+token).want(t, http.StatusOK)
 }

@@ -21,47 +21,47 @@ import (
 // Loads that succeed and loads that fail keep the caches, and leave one user of the
 // database.
 func TestReloadsKeepStateAndLeakNothing(t *testing.T) {
-	b := newBench(t, standardRules)
-	name, bearer := b.subscriber()
-	link, id := b.link(keys.LinkClaims{MaxUses: 1})
-	cookie := b.get(link).page().linkCookie()
-	before := b.running().policy
+	s := newTestSite(t, standardRules)
+	name, bearer := s.subscriber()
+	link, id := s.link(keys.LinkClaims{MaxUses: 1})
+	cookie := s.get(link).page().linkCookie()
+	before := s.running().policy
 
-	good := b.config("", standardRules, "")
+	good := s.config("", standardRules, "")
 	bad := []string{
-		b.config("", standardRules+"\n\t\tidentify jwt {\n\t\t\tissuer https://x.example\n\t\t}\n", ""), // fails in Provision
-		b.config("", standardRules+"\n\t\tdeny {\n\t\t\terrors\n\t\t\tlogin /x\n\t\t}\n", ""),           // fails in Validate
+		s.config("", standardRules+"\n\t\tidentify jwt {\n\t\t\tissuer https://x.example\n\t\t}\n", ""), // fails in Provision
+		s.config("", standardRules+"\n\t\tdeny {\n\t\t\terrors\n\t\t\tlogin /x\n\t\t}\n", ""),           // fails in Validate
 		strings.Replace(good, "reverse_proxy", "bind 256.0.0.1\n\treverse_proxy", 1),                    // fails in Start
 	}
 	for i := range 12 {
 		if err := load(bad[i%len(bad)]); err == nil {
 			t.Fatalf("the bad configuration %d was loaded", i%len(bad))
 		}
-		if users, _ := pool.References(b.database()); users != 1 {
+		if users, _ := pool.References(s.database()); users != 1 {
 			t.Fatalf("after a failed load the database has %d users", users)
 		}
-		b.get("/articles/hello", name, bearer).page()
-		b.load(good)
-		if users, _ := pool.References(b.database()); users != 1 {
+		s.get("/articles/hello", name, bearer).page()
+		s.load(good)
+		if users, _ := pool.References(s.database()); users != 1 {
 			t.Fatalf("after a load the database has %d users", users)
 		}
 	}
-	if b.running().policy != before {
+	if s.running().policy != before {
 		t.Error("the caches did not survive")
 	}
-	b.get("/articles/hello", "Cookie", cookie).page()
-	b.get(link).denied(http.StatusForbidden, "link_used_up")
-	if got := b.uses(id); got != 1 {
+	s.get("/articles/hello", "Cookie", cookie).page()
+	s.get(link).denied(http.StatusForbidden, "link_used_up")
+	if got := s.uses(id); got != 1 {
 		t.Errorf("%d uses", got)
 	}
 }
 
 // Requests in flight during reloads are answered with the same store.
 func TestRequestsDuringReloads(t *testing.T) {
-	b := newBench(t, standardRules)
-	name, bearer := b.subscriber()
-	link, id := b.link(keys.LinkClaims{MaxUses: 20})
-	good := b.config("grace_period 10s", standardRules, "")
+	s := newTestSite(t, standardRules)
+	name, bearer := s.subscriber()
+	link, id := s.link(keys.LinkClaims{MaxUses: 20})
+	good := s.config("grace_period 10s", standardRules, "")
 
 	stop := make(chan struct{})
 	var answered atomic.Int64
@@ -74,7 +74,7 @@ func TestRequestsDuringReloads(t *testing.T) {
 					return
 				default:
 				}
-				for _, path := range []string{b.site + "/articles/hello", link} {
+				for _, path := range []string{s.site + "/articles/hello", link} {
 					request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 					if path != link {
 						request.Header.Set(name, bearer)
@@ -90,7 +90,7 @@ func TestRequestsDuringReloads(t *testing.T) {
 						return
 					}
 					answered.Add(1)
-					status := b.read(response).StatusCode
+					status := s.read(response).StatusCode
 					if status != http.StatusOK && (path != link || status != http.StatusForbidden) {
 						t.Errorf("%s: %d", path[:20], status)
 					}
@@ -99,14 +99,14 @@ func TestRequestsDuringReloads(t *testing.T) {
 		})
 	}
 	for range 20 {
-		b.load(good)
+		s.load(good)
 	}
 	close(stop)
 	readers.Wait()
 	if answered.Load() == 0 {
 		t.Error("no request was answered")
 	}
-	if got := b.uses(id); got > 20 {
+	if got := s.uses(id); got > 20 {
 		t.Errorf("%d uses of 20", got)
 	}
 }
@@ -114,16 +114,16 @@ func TestRequestsDuringReloads(t *testing.T) {
 // An app whose Provision failed before it acquired the database must not release it:
 // that would close it under the running configuration.
 func TestFailedProvisionReleasesNothing(t *testing.T) {
-	b := newBench(t, standardRules)
+	s := newTestSite(t, standardRules)
 	t.Setenv("GATEFOLD_TEST_SHORT", "short")
 	for _, secret := range []string{"{env.GATEFOLD_TEST_UNSET}", "{env.GATEFOLD_TEST_SHORT}", "{file./nowhere/at/all}"} {
-		config := strings.Replace(b.config("", standardRules, ""), "store bolt", "secret "+secret+"\n\t\tstore bolt", 1)
+		config := strings.Replace(s.config("", standardRules, ""), "store bolt", "secret "+secret+"\n\t\tstore bolt", 1)
 		if err := load(config); err == nil || !strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", secret, err)
 		}
 	}
-	b.get("/").page()
-	if users, _ := pool.References(b.database()); users != 1 {
+	s.get("/").page()
+	if users, _ := pool.References(s.database()); users != 1 {
 		t.Errorf("the database has %d users", users)
 	}
 	if err := new(App).Cleanup(); err != nil {
@@ -133,13 +133,13 @@ func TestFailedProvisionReleasesNothing(t *testing.T) {
 
 // Two names of a file are one database.
 func TestSymlinkIsTheSameDatabase(t *testing.T) {
-	b := newBench(t, standardRules)
-	other := filepath.Join(b.dir, "link.db")
-	if err := os.Symlink(b.database(), other); err != nil {
+	s := newTestSite(t, standardRules)
+	other := filepath.Join(s.dir, "link.db")
+	if err := os.Symlink(s.database(), other); err != nil {
 		t.Fatal(err)
 	}
-	b.load(strings.Replace(b.config("", standardRules, ""), b.database(), other, 1))
-	b.get("/").page()
+	s.load(strings.Replace(s.config("", standardRules, ""), s.database(), other, 1))
+	s.get("/").page()
 }
 
 // Another secret than the one that sealed the keys fails the load. The running
@@ -147,24 +147,24 @@ func TestSymlinkIsTheSameDatabase(t *testing.T) {
 func TestAnotherSecretFailsTheLoad(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_A", "the first secret of this test")
 	t.Setenv("GATEFOLD_TEST_B", "quite another secret of this test")
-	b := newBench(t, "rule / any")
+	s := newTestSite(t, "rule / any")
 	with := func(name string) string {
-		return strings.Replace(b.config("", standardRules, ""), "store bolt", "secret {env."+name+"}\n\t\tstore bolt", 1)
+		return strings.Replace(s.config("", standardRules, ""), "store bolt", "secret {env."+name+"}\n\t\tstore bolt", 1)
 	}
-	b.load(with("GATEFOLD_TEST_A"))
-	token := b.reader(keys.ReaderClaims{UserID: "u"})
+	s.load(with("GATEFOLD_TEST_A"))
+	token := s.reader(keys.ReaderClaims{UserID: "u"})
 	if err := load(with("GATEFOLD_TEST_B")); err == nil || !strings.Contains(err.Error(), "signing key") {
 		t.Errorf("the load with another secret gives %v", err)
 	}
-	b.get("/account", "Authorization", "Bearer "+token).page()
+	s.get("/account", "Authorization", "Bearer "+token).page()
 }
 
 // The configuration holds the placeholder, never the secret.
 func TestConfigurationHoldsNoSecret(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_A", "the first secret of this test")
-	b := newBench(t, "rule / any")
-	text := strings.Replace(b.config("", standardRules, ""), "store bolt", "secret {env.GATEFOLD_TEST_A}\n\t\tstore bolt", 1)
-	b.load(strings.Replace(text, "admin off", "admin 127.0.0.1:"+freePort(t), 1))
+	s := newTestSite(t, "rule / any")
+	text := strings.Replace(s.config("", standardRules, ""), "store bolt", "secret {env.GATEFOLD_TEST_A}\n\t\tstore bolt", 1)
+	s.load(strings.Replace(text, "admin off", "admin 127.0.0.1:"+freePort(t), 1))
 	config, err := adapt(text)
 	if err != nil || strings.Contains(string(config), "first secret") || strings.Contains(logged.String(), "first secret") {
 		t.Errorf("the secret shows: %v %s", err, config)
@@ -177,10 +177,10 @@ func TestConfigurationHoldsNoSecret(t *testing.T) {
 
 // With a closed store the gate responds 503, except for public pages.
 func TestClosedStoreClosesTheGate(t *testing.T) {
-	b := newBench(t, standardRules)
-	link, _ := b.link(keys.LinkClaims{})
-	b.grant(store.Grant{UserID: "u", SKU: "premium"})
-	bearer := "Bearer " + b.reader(keys.ReaderClaims{UserID: "u"})
+	s := newTestSite(t, standardRules)
+	link, _ := s.link(keys.LinkClaims{})
+	s.grant(store.Grant{UserID: "u", SKU: "premium"})
+	bearer := "Bearer " + s.reader(keys.ReaderClaims{UserID: "u"})
 	app, err := caddy.ActiveContext().AppIfConfigured("gatefold")
 	if err != nil {
 		t.Fatal(err)
@@ -188,11 +188,11 @@ func TestClosedStoreClosesTheGate(t *testing.T) {
 	if err := app.(*App).shared.engine.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got := b.get("/articles/hello", "Authorization", bearer).denied(http.StatusServiceUnavailable, "store_unavailable")
+	got := s.get("/articles/hello", "Authorization", bearer).denied(http.StatusServiceUnavailable, "store_unavailable")
 	if got.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	b.get(link).denied(http.StatusServiceUnavailable, "store_unavailable")
-	b.origin.untouched(t)
-	b.get("/public/x").page()
+	s.get(link).denied(http.StatusServiceUnavailable, "store_unavailable")
+	s.origin.WantNone(t)
+	s.get("/public/x").page()
 }

@@ -10,13 +10,12 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// The gate's word to the origin comes once, and from the gate: a client's trailers
-// do not add to it, neither announced nor by surprise, and a header that comes
-// twice does not leave one behind.
-func TestTrailersAndDoubledHeadersDoNotSpeakForTheGate(t *testing.T) {
-	b := newBench(t, standardRules)
-	b.origin.answer = func(w http.ResponseWriter, r *http.Request) {
-		// The trailers are there once the body was read.
+// The session header reaches the origin once, and from the gate only: no trailer,
+// announced or not, and no repeated header adds another.
+func TestSessionHeaderIsSetByTheGateOnly(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
+		// The trailers are complete once the body is read.
 		buffer := make([]byte, 64)
 		for {
 			if _, err := r.Body.Read(buffer); err != nil {
@@ -31,8 +30,8 @@ func TestTrailersAndDoubledHeadersDoNotSpeakForTheGate(t *testing.T) {
 			}
 		}
 		fmt.Fprintf(w, "origin saw %d trailers", len(r.Trailer))
-	}
-	head := "POST /public/x HTTP/1.1\r\nHost: 127.0.0.1:" + b.port + "\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+	})
+	head := "POST /public/x HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
 	body := "\r\n3\r\nabc\r\n0\r\n"
 	for name, request := range map[string]string{
 		"announced":           head + "Trailer: Gatefold-Session, X-Checksum\r\n" + body + "Gatefold-Session: evil\r\nX-Checksum: 1\r\n\r\n",
@@ -41,19 +40,18 @@ func TestTrailersAndDoubledHeadersDoNotSpeakForTheGate(t *testing.T) {
 		"doubled header":      head + "Gatefold-Session: a\r\nGatefold-Session: b\r\ngatefold_session: c\r\n" + body + "\r\n",
 		"beside a connection": head[:strings.Index(head, "Connection")] + "Connection: close, Gatefold-Session, x_gatefold_user\r\nTransfer-Encoding: chunked\r\nGatefold-Session: a\r\n" + body + "\r\n",
 	} {
-		got := b.raw(request)
+		got := s.raw(request)
 		if got.StatusCode != http.StatusOK || strings.Contains(got.body, "[") {
 			t.Errorf("%s: %d %s", name, got.StatusCode, got.body)
 		}
 	}
 }
 
-// A path or a query that a proxy in front is said to have seen, another method
-// that is said to be meant, another host: the decision does not hear of them.
-func TestForwardedWordsDoNotDecide(t *testing.T) {
-	b := newBench(t, standardRules)
-	name, bearer := b.subscriber()
-	link, _ := b.link(keys.LinkClaims{})
+// Headers that claim another path, query, method or host do not change the decision.
+func TestForwardedHeadersDoNotDecide(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	name, bearer := s.subscriber()
+	link, _ := s.link(keys.LinkClaims{})
 	words := []string{
 		"X-Original-Url", "/public/x", "X-Original-Uri", "/public/x", "X-Rewrite-Url", "/public/x", "X-Forwarded-Uri", "/public/x", "X-Forwarded-Path", "/public/x",
 		"X-Forwarded-Prefix", "/public", "X-Forwarded-Host", "other.example", "X-Forwarded-Port", "1", "X-Forwarded-Proto", "https", "Forwarded", "host=other.example;proto=https",
@@ -64,24 +62,23 @@ func TestForwardedWordsDoNotDecide(t *testing.T) {
 	all := make([]string, 0, len(words))
 	for i := 0; i+1 < len(words); i += 2 {
 		all = append(all, words[i:i+2]...)
-		b.get("/articles/hello", words[i], words[i+1]).denied(http.StatusUnauthorized, "login_required")
-		b.get("/account", words[i], words[i+1]).denied(http.StatusUnauthorized, "login_required")
-		b.do(http.MethodPost, "/articles/hello", words[i], words[i+1]).denied(http.StatusUnauthorized, "login_required")
+		s.get("/articles/hello", words[i], words[i+1]).denied(http.StatusUnauthorized, "login_required")
+		s.get("/account", words[i], words[i+1]).denied(http.StatusUnauthorized, "login_required")
+		s.do(http.MethodPost, "/articles/hello", words[i], words[i+1]).denied(http.StatusUnauthorized, "login_required")
 	}
-	b.get("/articles/hello", all...).denied(http.StatusUnauthorized, "login_required")
-	b.origin.untouched(t)
-	// Nor do they take anything away.
-	b.get("/articles/hello", append(all, name, bearer)...).page()
-	b.get(link, all...).page()
-	b.get("/public/x", all...).page()
+	s.get("/articles/hello", all...).denied(http.StatusUnauthorized, "login_required")
+	s.origin.WantNone(t)
+	// They do not deny a request either.
+	s.get("/articles/hello", append(all, name, bearer)...).page()
+	s.get(link, all...).page()
+	s.get("/public/x", all...).page()
 }
 
-// More than ten thousand parameters, and ones that cannot be read, hide the token
-// from parsers that give up: it is found or refused, and never sent on to the
-// origin as if nobody had seen it.
-func TestParametersThatHideTheToken(t *testing.T) {
-	b := newBenchWith(t, "servers {\n\t\tmax_header_size 2MiB\n\t}", standardRules, "")
-	link, id := b.link(keys.LinkClaims{MaxUses: 6})
+// Parsers stop at 10,000 parameters or at malformed ones. The gate finds or refuses a
+// token behind them, and never forwards it.
+func TestTokenBehindManyParameters(t *testing.T) {
+	s := newTestSiteWith(t, "servers {\n\t\tmax_header_size 2MiB\n\t}", standardRules, "")
+	link, id := s.link(keys.LinkClaims{MaxUses: 6})
 	page, token, _ := strings.Cut(link, "?token=")
 	many := strings.Repeat("a&", 10_001)
 	for name, query := range map[string]string{
@@ -92,8 +89,8 @@ func TestParametersThatHideTheToken(t *testing.T) {
 		"with an encoded name": "%74oken=" + token,
 		"behind an empty name": "=&=x&&token=" + token,
 	} {
-		b.get(page + "?" + query).page()
-		got := b.origin.last(t)
+		s.get(page + "?" + query).page()
+		got := s.origin.Last(t)
 		if strings.Contains(got.RequestURI, "eyJ") {
 			t.Errorf("%s: the origin got the token", name)
 		}
@@ -101,19 +98,18 @@ func TestParametersThatHideTheToken(t *testing.T) {
 			t.Errorf("%s: the origin got only %d of its own parameters", name, left)
 		}
 	}
-	b.get(page+"?"+many+"token="+token+"&"+many+"token="+token).denied(http.StatusBadRequest, "bad_query")
-	b.get(page+"?token="+token+"&%74oken="+token).denied(http.StatusBadRequest, "bad_query")
-	b.get(page+"?Token="+token).denied(http.StatusUnauthorized, "login_required") // another name: the origin's
-	if got := b.uses(id); got != 6 {
+	s.get(page+"?"+many+"token="+token+"&"+many+"token="+token).denied(http.StatusBadRequest, "bad_query")
+	s.get(page+"?token="+token+"&%74oken="+token).denied(http.StatusBadRequest, "bad_query")
+	s.get(page+"?Token="+token).denied(http.StatusUnauthorized, "login_required") // another name: the origin's
+	if got := s.uses(id); got != 6 {
 		t.Errorf("%d uses", got)
 	}
 }
 
-// Sixteen thousand cookies, in one header or many: the answer comes as ever, in
-// bounded time, and what is the reader's own still counts where it can be found.
-func TestSixteenThousandCookies(t *testing.T) {
-	b := newBenchWith(t, "servers {\n\t\tmax_header_size 2MiB\n\t}", standardRules, "")
-	token := b.reader(keys.ReaderClaims{UserID: "u"})
+// A request with 16,000 cookies, in one header or many, is answered in bounded time.
+func TestManyCookies(t *testing.T) {
+	s := newTestSiteWith(t, "servers {\n\t\tmax_header_size 2MiB\n\t}", standardRules, "")
+	token := s.reader(keys.ReaderClaims{UserID: "u"})
 	const n = 16_000
 	one := strings.Repeat("a=b; ", n)
 	ours := strings.Repeat("gatefold-AAAAAAAAAAAA=x; ", n)
@@ -126,13 +122,13 @@ func TestSixteenThousandCookies(t *testing.T) {
 		lines = append(lines, "Cookie", "gatefold-AAAAAAAAAAAA=x", "Cookie", "a=b")
 	}
 	began := time.Now()
-	b.get("/account", "Cookie", one+"reader="+token).page()
-	b.get("/account", "Cookie", ours+"reader="+token).page()
-	b.get("/articles/hello", "Cookie", ours).denied(http.StatusUnauthorized, "login_required")
-	b.get("/articles/hello", "Cookie", distinct.String()).denied(http.StatusUnauthorized, "login_required")
-	b.get("/articles/hello", lines...).denied(http.StatusUnauthorized, "login_required")
-	b.get("/public/x", "Cookie", distinct.String()).page()
-	for _, line := range b.origin.last(t).Header["Cookie"] {
+	s.get("/account", "Cookie", one+"reader="+token).page()
+	s.get("/account", "Cookie", ours+"reader="+token).page()
+	s.get("/articles/hello", "Cookie", ours).denied(http.StatusUnauthorized, "login_required")
+	s.get("/articles/hello", "Cookie", distinct.String()).denied(http.StatusUnauthorized, "login_required")
+	s.get("/articles/hello", lines...).denied(http.StatusUnauthorized, "login_required")
+	s.get("/public/x", "Cookie", distinct.String()).page()
+	for _, line := range s.origin.Last(t).Header["Cookie"] {
 		if strings.Contains(line, linkCookiePrefix) {
 			t.Error("the gate's cookies reached the origin")
 		}
@@ -142,17 +138,16 @@ func TestSixteenThousandCookies(t *testing.T) {
 	}
 }
 
-// A denial is no oracle: it is the same answer with and without a validator, for
-// a part of the page, and for its head; and a fragment or a second path in the
-// request line opens nothing.
-func TestDenialsTellNothingOfThePage(t *testing.T) {
-	b := newBench(t, standardRules)
-	b.origin.answer = func(w http.ResponseWriter, r *http.Request) {
+// A denial is no oracle: conditional, range and HEAD requests get the same response,
+// and neither a fragment nor a second path in the request line opens a page.
+func TestDenialsAreNoOracle(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Etag", `"secret"`)
 		w.Header().Set("Last-Modified", "Mon, 23 Nov 2026 12:00:00 GMT")
 		http.ServeContent(w, r, "x", time.Time{}, strings.NewReader("origin saw the page"))
-	}
-	plain := b.get("/articles/hello").denied(http.StatusUnauthorized, "login_required")
+	})
+	plain := s.get("/articles/hello").denied(http.StatusUnauthorized, "login_required")
 	for _, headers := range [][]string{
 		{"If-None-Match", `"secret"`},
 		{"If-None-Match", "*"},
@@ -163,18 +158,18 @@ func TestDenialsTellNothingOfThePage(t *testing.T) {
 		{"Range", "bytes=0-0", "If-Range", `"secret"`},
 		{"Expect", "100-continue"},
 	} {
-		got := b.get("/articles/hello", headers...).denied(http.StatusUnauthorized, "login_required")
+		got := s.get("/articles/hello", headers...).denied(http.StatusUnauthorized, "login_required")
 		if got.body != plain.body || got.Header.Get("Etag")+got.Header.Get("Last-Modified")+got.Header.Get("Content-Range") != "" {
 			t.Errorf("%v: %v %s", headers, got.Header, got.body)
 		}
 	}
-	// A raw fragment in the request line ends the path for some servers.
-	for _, target := range []string{"/public/x#/articles/hello", "/articles/hello#/public/x", "/public/x?y#/articles/hello", "/#", b.site + "/public#"} {
-		if got := b.rawPath(target); got.StatusCode != http.StatusBadRequest {
+	// Some servers end the path at a raw fragment.
+	for _, target := range []string{"/public/x#/articles/hello", "/articles/hello#/public/x", "/public/x?y#/articles/hello", "/#", s.site + "/public#"} {
+		if got := s.rawPath(target); got.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", target, got.StatusCode, got.body)
 		}
 	}
-	// A query never decides which page it is.
-	b.get("/articles/hello?x=/public/y").denied(http.StatusUnauthorized, "login_required")
-	b.get("/public/x?/articles/hello").page()
+	// The query does not select the page.
+	s.get("/articles/hello?x=/public/y").denied(http.StatusUnauthorized, "login_required")
+	s.get("/public/x?/articles/hello").page()
 }

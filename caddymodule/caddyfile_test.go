@@ -108,7 +108,7 @@ func TestContradictorySettings(t *testing.T) {
 		"issuer without TLS":   {"identify jwt {\nissuer http://id.example.com\naudience a\n}", "not an https URL"},
 		"share and link alike": {"share_param token", "different names"},
 		"jwks that is absent":  {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + dir + "/none\n}", "no such file"},
-		"jwks without keys":    {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + empty + "\n}", "no key"},
+		"jwks without keys":    {"identify jwt {\nissuer https://id.example.com\naudience a\njwks " + empty + "\n}", "no usable key"},
 		"our name":             {"identify jwt {\nissuer gatefold:default\naudience a\njwks " + empty + "\n}", "issuer self"},
 		"login of nowhere":     {"deny {\nlogin javascript:alert(1)\n}", "http or https"},
 		"login elsewhere":      {"deny {\nlogin //evil.example/login\n}", "http or https"},
@@ -254,7 +254,7 @@ func TestFormerNameInJSON(t *testing.T) {
 
 // A rule that never decides is logged with its line and that of the rule before it.
 func TestHiddenRuleIsReported(t *testing.T) {
-	newBench(t, "rule / any\n\t\trule /articles entitled premium")
+	newTestSite(t, "rule / any\n\t\trule /articles entitled premium")
 	for _, entry := range logged.entries(t, "http.handlers.gatefold") {
 		if entry["level"] == "warn" && entry["rule"] == "/articles" && entry["hidden_by"] == "/" &&
 			strings.HasPrefix(entry["at"].(string), "Caddyfile:") && entry["at"] != entry["hidden_by_at"] {

@@ -20,17 +20,17 @@ func init() {
 	})
 }
 
-// ruleOptions are the options of a rule's block. A capability adds its own from its
-// own file.
+// ruleOptions are the options of a rule's block. A capability registers its options
+// in its own file.
 var ruleOptions optionSet[RuleConfig]
 
 var methodsPattern = regexp.MustCompile(`^[A-Z]+(,[A-Z]+)*$`)
 
 const ruleSyntax = "write `rule <path> [<METHOD,…>] <operator> [<arguments>…]`, or the steps in a block"
 
-// parseRule reads `rule <path> [<METHOD,…>] [<operator> [<arguments>…]] { … }`. The
-// block holds further steps and the rule's options. The rule is compiled by itself,
-// so that an error has its line.
+// parseRule parses `rule <path> [<METHOD,…>] [<operator> [<arguments>…]] { … }`. The
+// block holds further steps and the rule's options. Each rule is compiled as it is
+// parsed, so that an error names its line.
 func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
 	rule := RuleConfig{Origin: fmt.Sprintf("%s:%d", d.File(), d.Line())}
 	args := d.RemainingArgs()
@@ -65,8 +65,8 @@ func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// blockOptions returns what a rule's block may hold: a step for every operator, and
-// the rule's options.
+// blockOptions returns the options of a rule's block: one for the steps of each
+// operator, and the rule options.
 func (c *RuleConfig) blockOptions() []option {
 	var options []option
 	for _, operator := range policy.StandardOperators().Names() {
@@ -80,7 +80,7 @@ func (c *RuleConfig) blockOptions() []option {
 	return append(options, ruleOptions.of(c)...)
 }
 
-// addStep adds a step that is written in words.
+// addStep adds a step from the words of the Caddyfile.
 func (c *RuleConfig) addStep(operator string, words []string) error {
 	step, err := policy.StandardOperators().Words(operator, words)
 	switch {
@@ -94,8 +94,7 @@ func (c *RuleConfig) addStep(operator string, words []string) error {
 	return nil
 }
 
-// unwrapRule returns what is wrong with a rule, without its rank, which means
-// nothing here.
+// unwrapRule removes the rank from an error: a rule compiled alone always has rank 1.
 func unwrapRule(err error) error {
 	if failed, ok := errors.AsType[*policy.RuleError](err); ok {
 		return failed.Err
@@ -103,12 +102,12 @@ func unwrapRule(err error) error {
 	return err
 }
 
-// checkCaptures refuses captures whose name Caddy takes for a placeholder of its
-// own: {path} reaches us as {http.request.uri.path}.
+// checkCaptures refuses captures that Caddy's adapter expands: {path} is parsed as
+// {http.request.uri.path}.
 func checkCaptures(path string) error {
 	for segment := range strings.SplitSeq(path, "/") {
 		if strings.HasPrefix(segment, "{") && strings.Contains(segment, ".") {
-			return fmt.Errorf("rule: Caddy reads the capture %s as a placeholder of its own: choose another name, such as {articlePath}", segment)
+			return fmt.Errorf("rule: the capture %s is a placeholder of Caddy: choose another name, such as {articlePath}", segment)
 		}
 	}
 	return nil

@@ -7,12 +7,11 @@ import (
 	"testing"
 )
 
-// A reader writes the headers by which the gate speaks to the origin, in every
-// spelling that some server folds to them. None reaches the origin: on no
-// route, allowed or public.
-func TestOnlyTheGateSpeaksAsTheGate(t *testing.T) {
-	b := newBench(t, standardRules)
-	name, bearer := b.subscriber()
+// A client sends the gate's own headers in every spelling that some server folds to
+// them. None reaches the origin, whatever the decision.
+func TestReservedHeadersAreRemoved(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	name, bearer := s.subscriber()
 	spoofed := []string{
 		"Gatefold-Session", "gatefold-session", "GATEFOLD-SESSION", "Gatefold_Session", "Gatefold.Session", "gatefold",
 		"GatefoldUser", "X-Gatefold", "X-Gatefold-User", "X_Gatefold_User", "x.gatefold.user", "X-Gatefold_User", "XGatefoldUser",
@@ -20,8 +19,8 @@ func TestOnlyTheGateSpeaksAsTheGate(t *testing.T) {
 	}
 	for _, path := range []string{"/", "/public/x", "/articles/hello"} {
 		for _, header := range spoofed {
-			b.do(http.MethodGet, path, header, "evil", name, bearer, "X-Harmless", "kept").page()
-			got := b.origin.last(t)
+			s.do(http.MethodGet, path, header, "evil", name, bearer, "X-Harmless", "kept").page()
+			got := s.origin.Last(t)
 			for have := range got.Header {
 				if reserved(have) {
 					t.Errorf("%s: %s reached the origin", path, have)
@@ -34,9 +33,9 @@ func TestOnlyTheGateSpeaksAsTheGate(t *testing.T) {
 	}
 }
 
-// A reader names the gate's header in Connection, so that the proxy takes it for
-// hop-by-hop and drops what the gate sets (GHSA-w9mr-28mw-j8hg).
-func TestConnectionDoesNotNameOurHeaders(t *testing.T) {
+// A client names the gate's header in Connection, so that a proxy would drop it as
+// hop-by-hop (GHSA-w9mr-28mw-j8hg).
+func TestReservedNamesAreRemovedFromConnection(t *testing.T) {
 	for value, want := range map[string]string{
 		"gatefold-session":                "",
 		"close, Gatefold-Session":         "close",
@@ -68,7 +67,7 @@ func TestReservedNames(t *testing.T) {
 	}
 }
 
-// manyLinkCookies are link cookies of different names.
+// manyLinkCookies returns n link cookies with different names.
 func manyLinkCookies(n int) string {
 	var cookies []string
 	for i := range n {
@@ -77,7 +76,7 @@ func manyLinkCookies(n int) string {
 	return strings.Join(cookies, "; ")
 }
 
-func TestLinkCookiesAreTakenAndOthersKept(t *testing.T) {
+func TestTakeLinkCookies(t *testing.T) {
 	const ours, secure = "gatefold-AAAAAAAAAAAA", "__Host-gatefold-AAAAAAAAAAAA"
 	for _, test := range []struct {
 		name    string
@@ -93,7 +92,7 @@ func TestLinkCookiesAreTakenAndOthersKept(t *testing.T) {
 		{"unprefixed on https", []string{ours + "=x"}, true, "", ""},
 		{"prefixed on https", []string{secure + "=x"}, true, "", secure + "=x"},
 		{"prefixed on http", []string{secure + "=x"}, false, "", ""},
-		{"twice counts as none", []string{ours + "=x; " + ours + "=y"}, false, "", ""},
+		{"duplicate counts as none", []string{ours + "=x; " + ours + "=y"}, false, "", ""},
 		{"twice over lines", []string{ours + "=x", ours + "=y"}, false, "", ""},
 		{"in another case", []string{"GateFold-AAAAAAAAAAAA=x; a=1"}, false, "a=1", ""},
 		{"with odd spaces", []string{"a=1;\u00a0" + ours + "=x"}, false, "a=1", ""},
@@ -102,7 +101,7 @@ func TestLinkCookiesAreTakenAndOthersKept(t *testing.T) {
 		{"between others", []string{"a=1;b=2; " + ours + "=x;c=3;  d=4"}, false, "a=1;b=2; c=3;  d=4", ours + "=x"},
 		{"at the end", []string{"a=1;b=2;" + ours + "=x"}, false, "a=1;b=2", ours + "=x"},
 		{"between nothing", []string{" ;" + ours + "=x; ;"}, false, "", ours + "=x"},
-		{"more than anybody has", []string{manyLinkCookies(maxTakenCookies + 1)}, false, "", ""},
+		{"more than a browser keeps", []string{manyLinkCookies(maxTakenCookies + 1)}, false, "", ""},
 		{"too many", []string{ours + "=x; big=" + strings.Repeat("x", maxCookieBytes)}, false, "big=" + strings.Repeat("x", maxCookieBytes), ""},
 	} {
 		header := http.Header{"Cookie": append([]string(nil), test.lines...)}

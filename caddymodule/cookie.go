@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"hash"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,29 +18,29 @@ import (
 	"github.com/gatefold/gatefold/policy/memory"
 )
 
-// linkPass is what a link cookie says: that this browser redeemed this link.
+// linkCookiePayload is the content of a link cookie: this browser redeemed this link.
 type linkCookiePayload struct {
 	policy.RedeemedLink
-	// Redemption is the use that was counted for it.
+	// Redemption is the id of the redemption.
 	Redemption string
 	// IssuedAt is in Unix seconds.
 	IssuedAt int64
 }
 
-// cookieSealer makes and reads the values of link cookies for one site of one
-// vendor. It is safe for concurrent use.
+// cookieSealer seals and verifies the values of link cookies for one site. It is safe
+// for concurrent use.
 //
-// A value is a bearer secret: base64url of the pass, a dot, and base64url of an
-// HMAC-SHA256 over vendor, site and pass. What the link opens is not in it, but
-// in the link's record, where a revocation reaches it.
+// A value is a bearer secret: base64url of the payload, a dot, and base64url of an
+// HMAC-SHA256 over vendor, site and payload. What the link opens is in the link's
+// record only, so that a revocation applies to its cookies.
 type cookieSealer struct {
 	site []byte
-	macs sync.Pool // of hash.Hash, keyed
-	// recent holds what was verified a moment ago, by its value.
+	macs sync.Pool // of keyed hash.Hash
+	// recent caches verified cookies by value.
 	recent *memory.Recent[redeemedCookie]
 }
 
-// recentCookies is how many link cookies are remembered for a site.
+// recentCookies is the number of verified link cookies cached for a site.
 const recentCookies = 512
 
 func newCookieSealer(key [sha256.Size]byte, vendor, site string) *cookieSealer {
@@ -54,14 +56,14 @@ const cookieFormat = 1
 
 var errCookie = errors.New("not a link cookie of this site")
 
-// appendText appends a text behind its length, so that no two sequences of
-// texts give the same bytes.
+// appendText appends a text with its length, so that different sequences of texts never
+// encode to the same bytes.
 func appendText(b []byte, text string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// Seal returns the cookie value of a pass.
-func (s *cookieSealer) Seal(payload linkCookiePayload) string {
+// seal returns the cookie value of a payload.
+func (s *cookieSealer) seal(payload linkCookiePayload) string {
 	b := []byte{cookieFormat}
 	b = appendText(b, payload.Issuer)
 	b = appendText(b, payload.ID)
@@ -69,61 +71,58 @@ func (s *cookieSealer) Seal(payload linkCookiePayload) string {
 	b = binary.AppendVarint(b, payload.IssuedAt)
 	b = binary.AppendVarint(b, payload.ExpiresAt)
 	encoding := base64.RawURLEncoding
-	return encoding.EncodeToString(b) + "." + encoding.EncodeToString(s.appendMAC(nil, b))
+	return encoding.EncodeToString(b) + "." + encoding.EncodeToString(s.mac(b))
 }
 
-// maxCookieValue bounds the value of a link cookie.
+// maxCookieValue bounds the value of a link cookie, in bytes.
 const maxCookieValue = 1024
 
-// Open returns the pass of a cookie value, if this site made it.
-func (s *cookieSealer) Open(value string) (linkCookiePayload, error) {
-	const macLen = 43 // base64url of 32 bytes
-	if len(value) > maxCookieValue || len(value) <= macLen+1 || value[len(value)-macLen-1] != '.' {
+// open returns the payload of a cookie value. It returns errCookie if this site did not
+// seal it.
+func (s *cookieSealer) open(value string) (linkCookiePayload, error) {
+	payload, sum, found := strings.Cut(value, ".")
+	if !found || len(value) > maxCookieValue {
 		return linkCookiePayload{}, errCookie
 	}
-	// The texts of the pass are parts of one string: decoding costs one
-	// allocation.
-	var decoded [maxCookieValue]byte
-	b, err := strictBase64.AppendDecode(decoded[:0], []byte(value[:len(value)-macLen-1]))
+	b, err := strictBase64.DecodeString(payload)
 	if err != nil {
 		return linkCookiePayload{}, errCookie
 	}
-	var macs [3 * sha256.Size]byte
-	mac, err := strictBase64.AppendDecode(macs[:0], []byte(value[len(value)-macLen:]))
-	if err != nil || !hmac.Equal(mac, s.appendMAC(macs[2*sha256.Size:2*sha256.Size], b)) {
+	mac, err := strictBase64.DecodeString(sum)
+	if err != nil || !hmac.Equal(mac, s.mac(b)) {
 		return linkCookiePayload{}, errCookie
 	}
-	return readCookiePayload(string(b))
+	return readCookiePayload(b)
 }
 
-// strictBase64 reads what has one spelling only.
+// strictBase64 accepts one spelling of every value.
 var strictBase64 = base64.RawURLEncoding.Strict()
 
-func (s *cookieSealer) appendMAC(to, pass []byte) []byte {
+func (s *cookieSealer) mac(payload []byte) []byte {
 	h, _ := s.macs.Get().(hash.Hash)
 	defer s.macs.Put(h)
 	h.Reset()
 	h.Write(s.site)
-	h.Write(pass)
-	return h.Sum(to)
+	h.Write(payload)
+	return h.Sum(nil)
 }
 
-// readPass reads what Seal wrote.
-func readCookiePayload(b string) (linkCookiePayload, error) {
+// readCookiePayload decodes what seal encoded.
+func readCookiePayload(b []byte) (linkCookiePayload, error) {
 	if len(b) == 0 || b[0] != cookieFormat {
 		return linkCookiePayload{}, errCookie
 	}
 	b = b[1:]
 	var payload linkCookiePayload
 	for _, text := range []*string{&payload.Issuer, &payload.ID, &payload.Redemption} {
-		n, size := binary.Uvarint([]byte(b[:min(len(b), binary.MaxVarintLen64)]))
+		n, size := binary.Uvarint(b)
 		if size <= 0 || n > uint64(len(b)-size) {
 			return linkCookiePayload{}, errCookie
 		}
-		*text, b = b[size:size+int(n)], b[size+int(n):]
+		*text, b = string(b[size:size+int(n)]), b[size+int(n):]
 	}
 	for _, number := range []*int64{&payload.IssuedAt, &payload.ExpiresAt} {
-		n, size := binary.Varint([]byte(b[:min(len(b), binary.MaxVarintLen64)]))
+		n, size := binary.Varint(b)
 		if size <= 0 {
 			return linkCookiePayload{}, errCookie
 		}
@@ -135,18 +134,14 @@ func readCookiePayload(b string) (linkCookiePayload, error) {
 	return payload, nil
 }
 
-// linkCookieName returns the name of a link's cookie: one for each link, so
-// that several links live beside one another.
+// linkCookieName returns the name of a link's cookie. Every link has a cookie of its
+// own.
 func linkCookieName(issuer, id string, secure bool) string {
-	prefix := linkCookiePrefix
-	if secure {
-		prefix = securePrefix + linkCookiePrefix
-	}
 	hash := linkCookieHash(issuer, id)
-	return prefix + string(hash[:])
+	return namePrefix(secure) + string(hash[:])
 }
 
-// linkCookieHash returns what tells the cookie of a link from that of another.
+// linkCookieHash returns the part of a link cookie's name that identifies the link.
 func linkCookieHash(issuer, id string) (hash [12]byte) {
 	var texts [512]byte
 	sum := sha256.Sum256(appendText(appendText(texts[:0], issuer), id))
@@ -154,79 +149,67 @@ func linkCookieHash(issuer, id string) (hash [12]byte) {
 	return hash
 }
 
-// isLinkCookieOf says whether a cookie's name is the one of a link.
+// isLinkCookieOf reports whether a name is that of a link's cookie.
 func isLinkCookieOf(name, issuer, id string) bool {
 	hash := linkCookieHash(issuer, id)
 	return strings.TrimPrefix(strings.TrimPrefix(name, securePrefix), linkCookiePrefix) == string(hash[:])
 }
 
-// maxLinkCookies is how many link cookies a browser keeps for a site.
+// maxLinkCookies is the number of link cookies that a browser keeps for a site.
 const maxLinkCookies = 8
 
-// setLinkCookie gives the reader the cookie of a redeemed link, and expires the
-// oldest of those that the request carried when there would be too many.
+// setLinkCookie sets the cookie of a redeemed link, and expires the oldest of the
+// request's link cookies if there would be more than maxLinkCookies.
 func setLinkCookie(header http.Header, sealer *cookieSealer, payload linkCookiePayload, redeemed []redeemedCookie, secure bool) {
 	name := linkCookieName(payload.Issuer, payload.ID, secure)
-	others := redeemed[:0:0]
-	for _, other := range redeemed {
-		if other.name != name {
-			others = append(others, other)
-		}
+	others := slices.DeleteFunc(slices.Clone(redeemed), func(other redeemedCookie) bool { return other.name == name })
+	slices.SortStableFunc(others, func(a, b redeemedCookie) int { return cmp.Compare(a.link.IssuedAt, b.link.IssuedAt) })
+	for _, oldest := range others[:max(0, len(others)+1-maxLinkCookies)] {
+		header.Add("Set-Cookie", linkSetCookie(oldest.name, "", -1, secure))
 	}
-	for len(others) >= maxLinkCookies {
-		oldest := 0
-		for i := range others {
-			if others[i].link.IssuedAt < others[oldest].link.IssuedAt {
-				oldest = i
-			}
-		}
-		header.Add("Set-Cookie", linkSetCookie(others[oldest].name, "", -1, secure))
-		others = append(others[:oldest:oldest], others[oldest+1:]...)
-	}
-	header.Add("Set-Cookie", linkSetCookie(name, sealer.Seal(payload), payload.ExpiresAt-payload.IssuedAt, secure))
+	header.Add("Set-Cookie", linkSetCookie(name, sealer.seal(payload), payload.ExpiresAt-payload.IssuedAt, secure))
 }
 
-// linkSetCookie renders a Set-Cookie header. A negative age expires the cookie.
+// linkSetCookie returns a Set-Cookie header. The age is in seconds; a negative one
+// expires the cookie.
 func linkSetCookie(name, value string, age int64, secure bool) string {
-	cookie := http.Cookie{ //nolint:gosec // Secure follows the scheme: on plain http the cookie would not come back
+	cookie := http.Cookie{ //nolint:gosec // a Secure cookie is not sent over plain http
 		Name: name, Value: value, Path: "/", MaxAge: int(age),
 		HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode,
 	}
 	return cookie.String()
 }
 
-// carriedPass is a link cookie of a request that was verified.
+// redeemedCookie is a verified link cookie.
 type redeemedCookie struct {
 	name string
 	link linkCookiePayload
 }
 
-// openLinkCookies appends the verified link cookies of a request to carried. One
-// that fails is none: it was made for another site, or forged, or cut.
-func openLinkCookies(sealer *cookieSealer, cookies []linkCookie, now time.Time, redeemed []redeemedCookie) []redeemedCookie {
+// verifyLinkCookies appends the request's valid link cookies to redeemed. It ignores
+// cookies that are expired or do not verify.
+func verifyLinkCookies(sealer *cookieSealer, cookies []linkCookie, now time.Time, redeemed []redeemedCookie) []redeemedCookie {
 	for i := range cookies {
 		if len(redeemed) == 2*maxLinkCookies {
 			break
 		}
-		if known, ok := sealer.open(&cookies[i]); ok && now.Unix() < known.link.ExpiresAt {
-			redeemed = append(redeemed, known)
+		if cookie, ok := sealer.verify(&cookies[i]); ok && now.Unix() < cookie.link.ExpiresAt {
+			redeemed = append(redeemed, cookie)
 		}
 	}
 	return redeemed
 }
 
-// open verifies a cookie, from memory where it was verified a moment ago. Only
-// what was verified is remembered.
-func (s *cookieSealer) open(cookie *linkCookie) (redeemedCookie, bool) {
-	if known := s.recent.Get(cookie.value); known != nil && known.name == cookie.name {
-		return *known, true
+// verify verifies a cookie, and caches it if it is valid.
+func (s *cookieSealer) verify(cookie *linkCookie) (redeemedCookie, bool) {
+	if cached := s.recent.Get(cookie.value); cached != nil && cached.name == cookie.name {
+		return *cached, true
 	}
-	payload, err := s.Open(cookie.value)
+	payload, err := s.open(cookie.value)
 	if err != nil || !isLinkCookieOf(cookie.name, payload.Issuer, payload.ID) {
 		return redeemedCookie{}, false
 	}
-	// The name is copied: it is a part of the request.
-	known := redeemedCookie{strings.Clone(cookie.name), payload}
-	s.recent.Put(cookie.value, known)
-	return known, true
+	verified := redeemedCookie{strings.Clone(cookie.name), payload} // the name is a part of the request's header
+	s.recent.Put(cookie.value, verified)
+	return verified, true
 }

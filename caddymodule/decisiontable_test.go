@@ -38,7 +38,7 @@ const tableRules = `
 		}
 `
 
-// Who asks. The names of readers are their user ids.
+// The kinds of reader. The names of identified readers are their user ids.
 const (
 	anonymous  = ""
 	subscriber = "subscriber" // has the sku premium
@@ -153,60 +153,60 @@ var decisionTable = []tableRow{
 	{"TRACE", "/#/premium", ann, badMethod},
 }
 
-// tableBench is a gate before which the table is sent.
-type tableBench struct {
-	*bench
+// gateTable is a gate to which the table is sent.
+type gateTable struct {
+	*testSite
 	gate   *Handler
 	links  map[string]string // link cookies by the page that they open
 	forged string
 }
 
 // request returns a row's request as a client writes it.
-func (b *tableBench) request(row *tableRow) string {
-	b.Helper()
-	request := row.method + " " + row.target + " HTTP/1.1\r\nHost: 127.0.0.1:" + b.port + "\r\nConnection: close\r\n"
+func (s *gateTable) request(row *tableRow) string {
+	s.Helper()
+	request := row.method + " " + row.target + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nConnection: close\r\n"
 	switch row.who {
 	case anonymous:
 	case linkHolder:
 		page, _, _ := strings.Cut(row.target, "?")
-		request += "Cookie: " + b.links[page] + "\r\n"
+		request += "Cookie: " + s.links[page] + "\r\n"
 	case forger:
-		request += "Cookie: reader=" + b.forged + "\r\n"
+		request += "Cookie: reader=" + s.forged + "\r\n"
 	default:
-		request += "Cookie: reader=" + b.reader(keys.ReaderClaims{UserID: row.who}) + "\r\n"
+		request += "Cookie: reader=" + s.reader(keys.ReaderClaims{UserID: row.who}) + "\r\n"
 	}
 	return request + "\r\n"
 }
 
-// atTheGate sends a row over the network, and returns the reason of the answer.
-func (b *tableBench) atTheGate(row *tableRow, request string) (reason string, status int) {
-	b.Helper()
-	conn, err := net.Dial("tcp", "127.0.0.1:"+b.port)
+// atTheGate sends a row over the network, and returns the reason and the status.
+func (s *gateTable) atTheGate(row *tableRow, request string) (reason string, status int) {
+	s.Helper()
+	conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	defer conn.Close()
 	if _, err := conn.Write([]byte(request)); err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: row.method})
 	if err != nil {
-		b.Fatalf("%s %s: %v", row.method, row.target, err)
+		s.Fatalf("%s %s: %v", row.method, row.target, err)
 	}
 	defer response.Body.Close()
 	return response.Header.Get("X-Gate-Reason"), response.StatusCode
 }
 
-// explainRequest is a row as a question to explain. The judge of rule tests has no
-// store: it is given the reader's skus.
-func (b *tableBench) explainRequest(row *tableRow, offline bool) admin.ExplainRequest {
-	request := admin.ExplainRequest{URL: b.site + row.target, Method: row.method}
+// explainRequest returns a row as a question to explain. Offline there is no store, so
+// the request has the reader's skus.
+func (s *gateTable) explainRequest(row *tableRow, offline bool) admin.ExplainRequest {
+	request := admin.ExplainRequest{URL: s.site + row.target, Method: row.method}
 	switch row.who {
 	case anonymous:
 	case linkHolder:
 		request.HoldsLink = true
 	case forger:
-		request.ReaderToken = b.forged
+		request.ReaderToken = s.forged
 	default:
 		request.UserID = row.who
 		if skus := tableSKUs[row.who]; offline {
@@ -216,34 +216,34 @@ func (b *tableBench) explainRequest(row *tableRow, offline bool) admin.ExplainRe
 	return request
 }
 
-// inAStream decides a row as a stream is decided that it opened.
-func (b *tableBench) inAStream(request string) policy.Reason {
-	b.Helper()
+// inAStream decides a row as the open stream of its request is decided.
+func (s *gateTable) inAStream(request string) policy.Reason {
+	s.Helper()
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request)))
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
-	g := b.gate.clean(r)
+	g := s.gate.clean(r)
 	defer g.release()
-	g.site = b.gate.site()
+	g.site = s.gate.site()
 	g.request.Site, g.request.Reader = g.site.site, g.identify()
-	decision := g.site.policy.Decide(b.Context(), &g.request)
-	s := newStream(g, nil)
-	again := s.decide(b.Context(), now())
+	decision := g.site.policy.Decide(s.Context(), &g.request)
+	stream := newStream(g, nil)
+	again := stream.decide(s.Context(), now())
 	if decision.Reason != again.Reason {
-		b.Errorf("%q is %s when it opens a stream and %s later", request, decision.Reason, again.Reason)
+		s.Errorf("%q is %s when it opens a stream and %s later", request, decision.Reason, again.Reason)
 	}
 	return again.Reason
 }
 
 const tableSite = "header >X-Gate-Reason {http.gatefold.reason}"
 
-// Every caller decides by one function, so they agree about every request: the gate,
-// explain, open streams, rule tests without a server, and the self-check. A gate
-// whose Redis was never reachable differs from them only where records decide.
+// Every caller decides by one function, and they agree on every request: the gate,
+// explain, open streams, offline rule tests and the self-check. A gate whose Redis was
+// never reachable differs only where records decide.
 //
-// One of them drifted once: it served /#/premium, which browsers never send, while
-// an origin that cuts the fragment off late serves /premium.
+// An earlier version drifted: it served /#/premium, which no browser sends, while an
+// origin that drops the fragment late serves /premium.
 func TestDecisionTable(t *testing.T) {
 	if len(decisionTable) < 60 {
 		t.Fatalf("the table has %d rows", len(decisionTable))
@@ -251,44 +251,44 @@ func TestDecisionTable(t *testing.T) {
 	every := selfCheckEvery
 	selfCheckEvery = 1
 	defer func() { selfCheckEvery = every }()
-	b := &tableBench{bench: newBenchWith(t, "", tableRules, tableSite), links: map[string]string{}}
-	b.gate = b.app().gates.list()[0]
+	s := &gateTable{testSite: newTestSiteWith(t, "", tableRules, tableSite), links: map[string]string{}}
+	s.gate = s.app().gates.list()[0]
 	for who, skus := range tableSKUs {
 		for _, sku := range skus {
-			b.grant(store.Grant{UserID: who, SKU: sku})
+			s.grant(store.Grant{UserID: who, SKU: sku})
 		}
 	}
 	for _, page := range []string{"/articles/hello", "/both"} {
-		address, _ := b.link(keys.LinkClaims{URL: b.site + page})
-		cookie := b.get(address).Cookies()[0]
-		b.links[page] = cookie.Name + "=" + cookie.Value
+		address, _ := s.link(keys.LinkClaims{URL: s.site + page})
+		cookie := s.get(address).Cookies()[0]
+		s.links[page] = cookie.Name + "=" + cookie.Value
 	}
-	b.forged = b.reader(keys.ReaderClaims{UserID: ann})
-	b.forged = b.forged[:len(b.forged)-8] + "AAAAAAAA"
-	offline, err := newOfflineJudge(&Handler{Vendor: defaultVendor, Site: defaultVendor, Rules: b.gate.Rules, Paths: b.gate.Paths})
+	s.forged = s.reader(keys.ReaderClaims{UserID: ann})
+	s.forged = s.forged[:len(s.forged)-8] + "AAAAAAAA"
+	offline, err := newOfflineJudge(&Handler{Vendor: defaultVendor, Site: defaultVendor, Rules: s.gate.Rules, Paths: s.gate.Paths})
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkedBefore, _ := b.running().policy.SelfChecks()
+	checkedBefore, _ := s.running().policy.SelfChecks()
 
 	for i := range decisionTable {
 		row := &decisionTable[i]
 		t.Run(fmt.Sprintf("%s %s as %s", row.method, row.target, cmp.Or(row.who, "anonymous")), func(t *testing.T) {
-			request := b.request(row)
+			request := s.request(row)
 			want := row.want.String()
-			if reason, _ := b.atTheGate(row, request); reason != want {
+			if reason, _ := s.atTheGate(row, request); reason != want {
 				t.Errorf("the gate: %s, want %s", reason, want)
 			}
-			if got := b.inAStream(request).String(); got != want {
+			if got := s.inAStream(request).String(); got != want {
 				t.Errorf("a stream: %s, want %s", got, want)
 			}
-			if got := b.explain(b.explainRequest(row, false)).Decision.Reason; got != want {
+			if got := s.explain(s.explainRequest(row, false)).Decision.Reason; got != want {
 				t.Errorf("explain: %s, want %s", got, want)
 			}
 			if row.who == forger {
 				return // rule tests without a server have no keys
 			}
-			explained, err := offline.Explain(t.Context(), b.explainRequest(row, true))
+			explained, err := offline.Explain(t.Context(), s.explainRequest(row, true))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -297,26 +297,26 @@ func TestDecisionTable(t *testing.T) {
 			}
 		})
 	}
-	clock.advance(2 * time.Minute) // a difference counts after a minute
-	if checked, failed := b.running().policy.SelfChecks(); checked < checkedBefore+uint64(len(decisionTable)) || failed != 0 {
+	clock.Advance(2 * time.Minute) // a difference counts after a minute
+	if checked, failed := s.running().policy.SelfChecks(); checked < checkedBefore+uint64(len(decisionTable)) || failed != 0 {
 		t.Errorf("of %d decisions %d were checked, and %d of the checks failed", len(decisionTable), checked-checkedBefore, failed)
 	}
 
-	b.neverReached(t)
+	s.neverReached(t)
 }
 
-// neverReached sends the table to a gate whose Redis was never there.
-func (b *tableBench) neverReached(t *testing.T) {
+// neverReached sends the table to a gate whose Redis was never reachable.
+func (s *gateTable) neverReached(t *testing.T) {
 	t.Helper()
 	requests := make([]string, len(decisionTable))
 	for i := range decisionTable {
-		requests[i] = b.request(&decisionTable[i])
+		requests[i] = s.request(&decisionTable[i])
 	}
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
-	config := strings.Replace(b.config("", tableRules, tableSite), "store bolt "+b.database(),
+	config := strings.Replace(s.config("", tableRules, tableSite), "store bolt "+s.database(),
 		"store redis redis://127.0.0.1:"+freePort(t)+"\n\t\tsecret {env.GATEFOLD_TEST_SECRET}", 1)
-	b.load(config)
-	b.gate = b.app().gates.list()[0]
+	s.load(config)
+	s.gate = s.app().gates.list()[0]
 	for i := range decisionTable {
 		row := &decisionTable[i]
 		want := policy.ReasonStoreUnavailable
@@ -324,29 +324,29 @@ func (b *tableBench) neverReached(t *testing.T) {
 		case public, badPath, badMethod:
 			want = row.want // no record decides these
 		}
-		reason, status := b.atTheGate(row, requests[i])
+		reason, status := s.atTheGate(row, requests[i])
 		if reason != want.String() || (status == http.StatusOK) != want.Allows() {
 			t.Errorf("%s %s as %s while the store is away: %s (%d), want %s", row.method, row.target, row.who, reason, status, want)
 		}
-		if got := b.inAStream(requests[i]); got != want {
+		if got := s.inAStream(requests[i]); got != want {
 			t.Errorf("%s %s as %s in a stream while the store is away: %s, want %s", row.method, row.target, row.who, got, want)
 		}
 	}
 }
 
-// A preflight is allowed by no rule: it has no credentials and asks for no content.
+// No rule allows a preflight: it is allowed as such.
 func TestDecisionOfPreflights(t *testing.T) {
-	b := &tableBench{bench: newBenchWith(t, "", tableRules, tableSite)}
-	b.gate = b.app().gates.list()[0]
+	s := &gateTable{testSite: newTestSiteWith(t, "", tableRules, tableSite)}
+	s.gate = s.app().gates.list()[0]
 	for target, want := range map[string]policy.Reason{
 		"/articles/hello": policy.ReasonPreflight, "/": policy.ReasonPreflight, "/#/premium": badPath, "/a/../b": badPath,
 	} {
 		row := &tableRow{method: "OPTIONS", target: target}
-		request := strings.TrimSuffix(b.request(row), "\r\n") + "Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n\r\n"
-		if reason, _ := b.atTheGate(row, request); reason != want.String() {
+		request := strings.TrimSuffix(s.request(row), "\r\n") + "Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n\r\n"
+		if reason, _ := s.atTheGate(row, request); reason != want.String() {
 			t.Errorf("%s: %s, want %s", target, reason, want)
 		}
-		if got := b.inAStream(request); got != want {
+		if got := s.inAStream(request); got != want {
 			t.Errorf("%s in a stream: %s, want %s", target, got, want)
 		}
 	}

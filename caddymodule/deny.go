@@ -15,51 +15,21 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// denial is how a reason is answered.
-type denial struct {
-	status int
-	title  string
-	detail string
-}
-
-// denials are the answers to every reason that denies. Texts are for readers;
-// they hold nothing that the client sent.
-var denials = map[policy.Reason]denial{
-	policy.ReasonLoginRequired:     {http.StatusUnauthorized, "Log in to read this page", "This page is for readers who are logged in."},
-	policy.ReasonBadCredential:     {http.StatusUnauthorized, "Log in again", "Your login is not valid, or no longer."},
-	policy.ReasonNotEntitled:       {http.StatusForbidden, "Your subscription does not include this page", "You are logged in, but nothing that you have gives access to this page."},
-	policy.ReasonLinkExpired:       {http.StatusForbidden, "This link has expired", "The link that you followed is no longer valid."},
-	policy.ReasonLinkUsedUp:        {http.StatusForbidden, "This link has been used up", "The link that you followed was opened as often as it may be."},
-	policy.ReasonLinkRevoked:       {http.StatusForbidden, "This link has been withdrawn", "The link that you followed was withdrawn by its sender."},
-	policy.ReasonLinkInvalid:       {http.StatusForbidden, "This link is not valid", "The link that you followed is incomplete or was altered."},
-	policy.ReasonLinkOtherResource: {http.StatusForbidden, "This link is for another page", "The link that you followed does not open this page."},
-	policy.ReasonLinkUntrusted:     {http.StatusForbidden, "This link is not valid", "The link that you followed was not made by a publisher of this site."},
-	policy.ReasonLinkOtherSite:     {http.StatusForbidden, "This link is for another site", "The link that you followed was made by a publisher of another site."},
-	policy.ReasonLinkNotAllowed:    {http.StatusForbidden, "This link does not open this page", "The publisher who made the link that you followed cannot open this page."},
-	policy.ReasonNoRule:            {http.StatusForbidden, "This page is not available", "No rule of this site covers this page."},
-	policy.ReasonBadPath:           {http.StatusBadRequest, "The address is not valid", "The path of the address could be read in more than one way."},
-	policy.ReasonBadQuery:          {http.StatusBadRequest, "The address is not valid", "The address carries more than one link token."},
-	policy.ReasonBadMethod:         {http.StatusMethodNotAllowed, "The method is not allowed", "This method is not served here."},
-	policy.ReasonTooEarly:          {http.StatusTooEarly, "Try again", "The request came too early in the connection."},
-	policy.ReasonKeysUnavailable:   {http.StatusServiceUnavailable, "Try again in a moment", "Who signed your link or your login cannot be checked at the moment."},
-	policy.ReasonStoreUnavailable:  {http.StatusServiceUnavailable, "Try again in a moment", "Access cannot be checked at the moment."},
-}
-
+// retryAfterSeconds is when clients should repeat a request that got a 503.
 const retryAfterSeconds = "5"
 
-// deny answers a request that must not go on.
+// deny responds to a denied request.
 func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.Decision) error {
-	answer, known := denials[decision.Reason]
-	if !known {
-		// A reason that nobody wrote an answer for still closes the gate.
-		answer = denials[policy.ReasonStoreUnavailable]
+	reason := reasons[decision.Reason]
+	if reason.status == 0 {
+		reason = reasons[policy.ReasonStoreUnavailable] // fail closed
 	}
 	header := w.Header()
-	header.Set("Cache-Control", "no-store")
-	switch answer.status {
+	switch reason.status {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", challenge(h.Site, decision.Reason))
 		if h.login != nil && g.r.Method == http.MethodGet && acceptsHTML(g.r) && !decision.Link.Ignored {
+			header.Set("Cache-Control", "no-store")
 			header.Set("Location", loginURL(h.login, g))
 			w.WriteHeader(http.StatusSeeOther)
 			return nil
@@ -69,13 +39,49 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	case http.StatusMethodNotAllowed:
 		header.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	}
-	if h.Deny != nil && h.Deny.Errors {
-		return caddyhttp.Error(answer.status, errors.New(decision.Reason.String()))
-	}
-	return writeDenial(w, g.r, answer, decision.Reason.String())
+	return h.refuse(w, g.r, reason.denial, decision.Reason.String())
 }
 
-// challenge says how to log in (RFC 6750, section 3).
+// notFound responds to a request that no local route answers.
+func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) error {
+	return h.refuse(w, r, denial{http.StatusNotFound, "There is no such page", "The site has no page at this address."}, "not_found")
+}
+
+// refuse passes a denial to the site's error routes if Deny.Errors is set. Otherwise
+// it writes a page for clients that ask for HTML, and a problem for all others.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d denial, code string) error {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	if h.Deny != nil && h.Deny.Errors {
+		return caddyhttp.Error(d.status, errors.New(code))
+	}
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Add("Vary", "Accept")
+	body, err := denialBody(header, problem{"about:blank", d.title, d.status, d.detail, code}, acceptsHTML(r))
+	if err != nil {
+		return err
+	}
+	w.WriteHeader(d.status)
+	_, err = w.Write(body)
+	return err
+}
+
+// denialBody returns a problem as a page or as JSON, and sets its headers.
+func denialBody(header http.Header, problem problem, html bool) ([]byte, error) {
+	if !html {
+		header.Set("Content-Type", "application/problem+json")
+		body, err := json.Marshal(problem)
+		return append(body, '\n'), err
+	}
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", pagePolicy)
+	header.Set("Referrer-Policy", "no-referrer")
+	var page bytes.Buffer
+	err := denialPage.Execute(&page, problem)
+	return page.Bytes(), err
+}
+
+// challenge returns the WWW-Authenticate header of a denial (RFC 6750, section 3).
 func challenge(site string, reason policy.Reason) string {
 	if reason == policy.ReasonBadCredential {
 		return `Bearer realm="` + site + `", error="invalid_token"`
@@ -83,8 +89,8 @@ func challenge(site string, reason policy.Reason) string {
 	return `Bearer realm="` + site + `"`
 }
 
-// loginURL returns where to log in, with the page to come back to: always one
-// of the site that was asked for.
+// loginURL returns the URL of the login page with the requested page, which is always
+// one of the request's own host, as the parameter next.
 func loginURL(login *url.URL, g *gateRequest) string {
 	scheme := "http"
 	if g.secure {
@@ -108,39 +114,11 @@ type problem struct {
 	Code   string `json:"code"`
 }
 
-// writeDenial writes a page for those who ask for HTML, and a problem for
-// everybody else.
-func writeDenial(w http.ResponseWriter, r *http.Request, answer denial, code string) error {
-	header := w.Header()
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Add("Vary", "Accept")
-	if acceptsHTML(r) {
-		header.Set("Content-Type", "text/html; charset=utf-8")
-		header.Set("Content-Security-Policy", pagePolicy)
-		header.Set("Referrer-Policy", "no-referrer")
-		var page bytes.Buffer
-		if err := denialPage.Execute(&page, map[string]any{"Title": answer.title, "Detail": answer.detail, "Code": code}); err != nil {
-			return err
-		}
-		w.WriteHeader(answer.status)
-		_, err := w.Write(page.Bytes())
-		return err
-	}
-	header.Set("Content-Type", "application/problem+json")
-	body, err := json.Marshal(problem{Type: "about:blank", Title: answer.title, Status: answer.status, Detail: answer.detail, Code: code})
-	if err != nil {
-		return err
-	}
-	w.WriteHeader(answer.status)
-	_, err = w.Write(append(body, '\n'))
-	return err
-}
-
 const pageStyle = `body{margin:0;min-height:100vh;display:grid;place-items:center;font:1.05rem/1.6 system-ui,sans-serif;color:#222;background:#f6f5f2}` +
 	`main{max-width:32rem;padding:2rem}h1{font-size:1.5rem;line-height:1.25;margin:0 0 .75rem}p{margin:0 0 1.5rem}small{color:#666}` +
 	`@media(prefers-color-scheme:dark){body{color:#eee;background:#1c1b1a}small{color:#aaa}}`
 
-// pagePolicy lets the page have its own style and nothing else.
+// pagePolicy allows the page its own style and nothing else.
 var pagePolicy = func() string {
 	sum := sha256.Sum256([]byte(pageStyle))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

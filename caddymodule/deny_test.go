@@ -9,22 +9,22 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// Every reason that denies has an answer of its own.
-func TestEveryDenialIsAnswered(t *testing.T) {
+func TestEveryReasonHasTexts(t *testing.T) {
 	for _, reason := range policy.Reasons() {
-		answer, known := denials[reason]
-		if known == reason.Allows() {
-			t.Errorf("%s: answered %v", reason, known)
+		texts := reasons[reason]
+		if texts.hint == "" {
+			t.Errorf("%s has no hint", reason)
 		}
-		if known && (answer.title == "" || answer.detail == "" || answer.status < 400) {
-			t.Errorf("%s: %+v", reason, answer)
+		complete := texts.title != "" && texts.detail != "" && texts.status >= 400
+		if complete == reason.Allows() || reason.Allows() && texts.denial != (denial{}) {
+			t.Errorf("%s: the denial is %+v", reason, texts.denial)
 		}
 	}
 }
 
-func TestDenialForABrowserIsAPage(t *testing.T) {
-	b := newBench(t, standardRules)
-	got := b.get("/articles/<script>alert(1)</script>", "Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+func TestDenialPage(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	got := s.get("/articles/<script>alert(1)</script>", "Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
 	if got.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
 		t.Fatalf("%d %v", got.StatusCode, got.Header)
 	}
@@ -43,68 +43,70 @@ func TestDenialForABrowserIsAPage(t *testing.T) {
 		t.Errorf("the page is %s", got.body)
 	}
 	// A HEAD has no body, and the same status.
-	if head := b.do(http.MethodHead, "/articles/x", "Accept", "text/html"); head.StatusCode != http.StatusUnauthorized || head.body != "" {
+	if head := s.do(http.MethodHead, "/articles/x", "Accept", "text/html"); head.StatusCode != http.StatusUnauthorized || head.body != "" {
 		t.Errorf("HEAD: %d %q", head.StatusCode, head.body)
 	}
 }
 
-// Who must log in is sent to the login page with the page to come back to: that
-// is always one of this site, and never holds a token.
+// A reader who must log in is redirected to the login page with the requested page,
+// which is always one of this site and contains no token.
 func TestLoginRedirect(t *testing.T) {
-	b := newBench(t, standardRules+"\n\t\tdeny {\n\t\t\tlogin https://id.example.com/login?client=news\n\t\t}\n")
+	s := newTestSite(t, standardRules+"\n\t\tdeny {\n\t\t\tlogin https://id.example.com/login?client=news\n\t\t}\n")
 	next := func(path string, headers ...string) string {
 		t.Helper()
-		got := b.get(path, append(headers, "Accept", "text/html")...)
+		got := s.get(path, append(headers, "Accept", "text/html")...)
 		location, err := url.Parse(got.Header.Get("Location"))
 		if got.StatusCode != http.StatusSeeOther || err != nil || location.Host != "id.example.com" || location.Query().Get("client") != "news" || got.Header.Get("Cache-Control") != "no-store" {
 			t.Fatalf("%s: %d to %q", path, got.StatusCode, got.Header.Get("Location"))
 		}
 		return location.Query().Get("next")
 	}
-	if got, want := next("/articles/hello?a=1&b=%20"), b.site+"/articles/hello?a=1&b=%20"; got != want {
+	if got, want := next("/articles/hello?a=1&b=%20"), s.site+"/articles/hello?a=1&b=%20"; got != want {
 		t.Errorf("next is %s, want %s", got, want)
 	}
-	if got := next("/account", "Authorization", "Bearer "+expiredReader(b)); got != b.site+"/account" {
+	if got := next("/account", "Authorization", "Bearer "+expiredReader(s)); got != s.site+"/account" {
 		t.Errorf("with a bad credential next is %s", got)
 	}
 	if got := next("/articles/hello?token="); strings.Contains(got, "token") {
 		t.Errorf("next is %s", got)
 	}
-	// A program gets the problem, and a POST is not repeated elsewhere.
-	b.get("/articles/hello").denied(http.StatusUnauthorized, "login_required")
-	if got := b.do(http.MethodPost, "/articles/hello", "Accept", "text/html"); got.StatusCode != http.StatusUnauthorized {
+	// A client that does not ask for HTML gets the problem, and a POST is not
+	// redirected.
+	s.get("/articles/hello").denied(http.StatusUnauthorized, "login_required")
+	if got := s.do(http.MethodPost, "/articles/hello", "Accept", "text/html"); got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("POST: %d", got.StatusCode)
 	}
-	// A link that failed is told, not redirected.
-	if got := b.get("/articles/hello?token=bad", "Accept", "text/html"); got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "link_invalid") {
+	// A failed link is reported, not redirected.
+	if got := s.get("/articles/hello?token=bad", "Accept", "text/html"); got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "link_invalid") {
 		t.Errorf("a bad link: %d %s", got.StatusCode, got.body)
 	}
-	b.origin.untouched(t)
+	s.origin.WantNone(t)
 }
 
-// A site with error routes of its own answers by itself, and knows why.
+// A site with its own error routes responds by them, and its placeholders have the
+// reason.
 func TestDenialByErrorRoutes(t *testing.T) {
-	b := newBenchWith(t, "", standardRules+"\n\t\tdeny {\n\t\t\terrors\n\t\t}\n", `handle_errors {
+	s := newTestSiteWith(t, "", standardRules+"\n\t\tdeny {\n\t\t\terrors\n\t\t}\n", `handle_errors {
 		respond "own page: {err.status_code} {http.gatefold.decision} {http.gatefold.reason} {http.gatefold.rule} {http.gatefold.param.publisherContentId}"
 	}`)
-	got := b.get("/articles/hello")
+	got := s.get("/articles/hello")
 	if got.StatusCode != http.StatusUnauthorized || got.body != "own page: 401 deny login_required /articles/{publisherContentId} hello" {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
 	if got.Header.Get("Cache-Control") != "no-store" || got.Header.Get("WWW-Authenticate") == "" {
 		t.Errorf("the header is %v", got.Header)
 	}
-	if got := b.rawPath("//articles/hello"); got.StatusCode != http.StatusBadRequest || !strings.Contains(got.body, "deny bad_path") {
+	if got := s.rawPath("//articles/hello"); got.StatusCode != http.StatusBadRequest || !strings.Contains(got.body, "deny bad_path") {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
-	b.origin.untouched(t)
+	s.origin.WantNone(t)
 }
 
-// Handlers behind the gate know what it decided.
+// Handlers after the gate read its decision.
 func TestPlaceholders(t *testing.T) {
-	b := newBenchWith(t, "", standardRules, `header >X-Told "{http.gatefold.decision}|{http.gatefold.reason}|{http.gatefold.rule}|{http.gatefold.user.id}|{http.auth.user.id}|{http.gatefold.link.id}|{http.gatefold.param.publisherContentId}|{http.gatefold.param.none}"`)
-	name, bearer := b.subscriber()
-	link, id := b.link(linkForAnything)
+	s := newTestSiteWith(t, "", standardRules, `header >X-Gate "{http.gatefold.decision}|{http.gatefold.reason}|{http.gatefold.rule}|{http.gatefold.user.id}|{http.auth.user.id}|{http.gatefold.link.id}|{http.gatefold.param.publisherContentId}|{http.gatefold.param.none}"`)
+	name, bearer := s.subscriber()
+	link, id := s.link(linkForAnything)
 	for _, test := range []struct {
 		path    string
 		headers []string
@@ -113,11 +115,10 @@ func TestPlaceholders(t *testing.T) {
 		{"/public/x", nil, "allow|public|/public||{http.auth.user.id}|||"},
 		{"/public/x", []string{name, bearer}, "allow|public|/public|subscriber|subscriber|||"},
 		{"/articles/hello", []string{name, bearer}, "allow|entitled|/articles/{publisherContentId}|subscriber|subscriber||hello|"},
-		{strings.TrimPrefix(link, b.site), nil, "allow|signed_link|/articles/{publisherContentId}||{http.auth.user.id}|" + id + "|hello|"},
+		{strings.TrimPrefix(link, s.site), nil, "allow|signed_link|/articles/{publisherContentId}||{http.auth.user.id}|" + id + "|hello|"},
 	} {
-		got := b.get(test.path, test.headers...).page()
-		if told := got.Header.Get("X-Told"); told != test.want {
-			t.Errorf("%s: %s, want %s", test.path, told, test.want)
+		if got := s.get(test.path, test.headers...).page().Header.Get("X-Gate"); got != test.want {
+			t.Errorf("%s: %s, want %s", test.path, got, test.want)
 		}
 	}
 }

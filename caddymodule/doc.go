@@ -17,15 +17,17 @@
 //	site.go          what a gate needs of the open store
 //	ruleconfig.go    configured rules
 //	request.go       a request in the gate, and what it keeps of its headers
-//	clean.go         removal of spoofable headers and parameters
-//	query.go         parameters of a query string
+//	clean.go         removal of spoofable headers and of link cookies
+//	cookieheader.go  cookies of a request's Cookie headers
+//	query.go         link tokens of a query string
 //	identify.go      the reader: tokens and earlier authentication
 //	linkevidence.go  signed links that a request carries, and their removal from its URL
-//	redeem.go        redemption of counted links
+//	redeem.go        redemption of links
 //	cookie.go        the cookie of a redeemed link
 //	upstream.go      headers to the origin, the reader assertion among them
 //	response.go      headers of allowed responses
 //	deny.go          responses to denied requests
+//	reasons.go       status, texts and hint of every reason
 //	stream.go        open streams, and how they are cut
 //	streamwriter.go  response writer of a stream
 //	explain.go       how a request would be decided

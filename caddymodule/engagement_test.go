@@ -19,7 +19,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
-// engagedRules record what readers have to do with.
+// engagedRules have engagement tags.
 const engagedRules = `
 		identify jwt {
 			issuer self
@@ -33,7 +33,7 @@ const engagedRules = `
 		rule / any
 `
 
-// every makes visits be written in an interval.
+// every sets the interval at which visits are written.
 func every(t *testing.T, interval time.Duration) {
 	t.Helper()
 	before := recordInterval
@@ -41,29 +41,29 @@ func every(t *testing.T, interval time.Duration) {
 	t.Cleanup(func() { recordInterval = before })
 }
 
-// Who was there, and what she had to do with, is at the API a moment later; and
-// the origin is told that it is not her first time any more.
-func TestVisitsAreToldOf(t *testing.T) {
+// A visit and its tags appear in the API, and the origin learns that the tag was
+// engaged before.
+func TestVisitsAreRecorded(t *testing.T) {
 	every(t, time.Millisecond)
-	b, admin := adminBench(t)
-	b.load(strings.Replace(b.config("", engagedRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1))
-	b.backend(policy.SessionJWT)
-	alice := "Bearer " + b.reader(keys.ReaderClaims{UserID: "alice"})
+	s, admin := newAdminSite(t)
+	s.load(strings.Replace(s.config("", engagedRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1))
+	s.backend(policy.SessionJWT)
+	alice := "Bearer " + s.reader(keys.ReaderClaims{UserID: "alice"})
 	visited := func() any {
 		t.Helper()
-		b.get("/app", "Authorization", alice).page()
-		return b.session(b.origin.last(t), policy.SessionJWT)["last_visited"]
+		s.get("/app", "Authorization", alice).page()
+		return s.session(s.origin.Last(t), policy.SessionJWT)["last_visited"]
 	}
 	if at := visited(); at != nil {
 		t.Errorf("at the first visit: %v", at)
 	}
-	b.waitFor("the session that knows her", func() bool { return visited() != nil })
+	s.waitFor("the session with the last visit", func() bool { return visited() != nil })
 	if at := visited(); at != clock.Now().UTC().Format(time.RFC3339) {
-		t.Errorf("she is known since %v", at)
+		t.Errorf("the first engagement is %v", at)
 	}
-	b.get("/pricing").page() // nobody in particular
-	b.get("/pricing", "Authorization", alice).page()
-	b.get("/app/denied").denied(http.StatusUnauthorized, "login_required")
+	s.get("/pricing").page() // an anonymous reader
+	s.get("/pricing", "Authorization", alice).page()
+	s.get("/app/denied").denied(http.StatusUnauthorized, "login_required")
 	var engagement struct {
 		Active      int `json:"active_users"`
 		Engagements []struct {
@@ -71,8 +71,8 @@ func TestVisitsAreToldOf(t *testing.T) {
 			Count int
 		}
 	}
-	b.waitFor("her engagement", func() bool {
-		if err := json.Unmarshal([]byte(b.get(admin+"/gatefold/api/proxy/engagement").body), &engagement); err != nil {
+	s.waitFor("the reader's engagement", func() bool {
+		if err := json.Unmarshal([]byte(s.get(admin+"/gatefold/api/proxy/engagement").body), &engagement); err != nil {
 			t.Fatal(err)
 		}
 		return len(engagement.Engagements) == 2
@@ -80,12 +80,12 @@ func TestVisitsAreToldOf(t *testing.T) {
 	if fmt.Sprint(engagement) != "{1 [{app 1} {pricing 1}]}" {
 		t.Errorf("the engagement is %v", engagement)
 	}
-	if recent := b.get(admin + "/gatefold/api/proxy/recent").body; !strings.Contains(recent, `"slug":"alice"`) || !strings.Contains(recent, `"count":1`) {
+	if recent := s.get(admin + "/gatefold/api/proxy/recent").body; !strings.Contains(recent, `"slug":"alice"`) || !strings.Contains(recent, `"count":1`) {
 		t.Errorf("the recent readers are %s", recent)
 	}
 }
 
-// stallingEngine takes no writes until it is let go.
+// stallingEngine blocks commits until it is released.
 type stallingEngine struct {
 	engine.Engine
 	release chan struct{}
@@ -96,43 +96,43 @@ func (e *stallingEngine) Commit(ctx context.Context, partition string, batch *en
 	return e.Engine.Commit(ctx, partition, batch)
 }
 
-// The store takes no write any more. Readers do not notice.
-func TestReadersDoNotWaitForTheirVisits(t *testing.T) {
+// Requests do not wait for the store to accept visits.
+func TestRequestsDoNotWaitForVisits(t *testing.T) {
 	every(t, time.Millisecond)
-	b := newBench(t, engagedRules)
+	s := newTestSite(t, engagedRules)
 	tokens := make([]string, 50)
 	for i := range tokens {
-		tokens[i] = "Bearer " + b.reader(keys.ReaderClaims{UserID: fmt.Sprint("reader-", i)})
+		tokens[i] = "Bearer " + s.reader(keys.ReaderClaims{UserID: fmt.Sprint("reader-", i)})
 	}
-	lazy := b.shared().engine
+	lazy := s.shared().engine
 	stalling := &stallingEngine{release: make(chan struct{})}
 	lazy.mu.Lock()
 	stalling.Engine, lazy.engine = lazy.engine, stalling
 	lazy.mu.Unlock()
 	for range 4 {
 		for _, token := range tokens {
-			b.get("/app", "Authorization", token).page()
+			s.get("/app", "Authorization", token).page()
 		}
 	}
-	if stats := b.shared().recorder.Stats(); stats.Stored != 0 {
+	if stats := s.shared().recorder.Stats(); stats.Stored != 0 {
 		t.Errorf("the store stalls, and yet: %+v", stats)
 	}
 	close(stalling.release)
-	b.waitFor("the visits", func() bool {
-		_, count, err := b.running().store.Visitors(b.Context(), defaultVendor, defaultVendor, store.VisitorPage{})
+	s.waitFor("the visits", func() bool {
+		_, count, err := s.running().store.Visitors(s.Context(), defaultVendor, defaultVendor, store.VisitorPage{})
 		return err == nil && count == len(tokens)
 	})
 }
 
-// What was noted last is written when the server ends.
-func TestVisitsAreWrittenWhenTheServerEnds(t *testing.T) {
+// Pending visits are written at shutdown.
+func TestVisitsAreWrittenAtShutdown(t *testing.T) {
 	every(t, time.Hour)
-	b := newBench(t, engagedRules)
-	b.get("/app", "Authorization", "Bearer "+b.reader(keys.ReaderClaims{UserID: "alice"})).page()
+	s := newTestSite(t, engagedRules)
+	s.get("/app", "Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "alice"})).page()
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	backend, err := boltengine.Open(b.database())
+	backend, err := boltengine.Open(s.database())
 	if err != nil {
 		t.Fatal(err)
 	}

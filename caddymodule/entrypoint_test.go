@@ -16,55 +16,56 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// entryBench is a site with an entry point that the API sets.
-func entryBench(t *testing.T, options string) (b *bench, admin string) {
+// newEntrySite returns a site with an entry point that the API sets.
+func newEntrySite(t *testing.T, options string) (s *testSite, admin string) {
 	t.Helper()
-	b, admin = adminBench(t)
-	config := strings.Replace(b.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
-	host := strings.TrimPrefix(b.origin.URL, "http://")
-	b.load(strings.Replace(config, "reverse_proxy "+host, "reverse_proxy {\n\t\tdynamic gatefold {\n\t\t\t"+options+"\n\t\t}\n\t}", 1))
-	return b, admin
+	s, admin = newAdminSite(t)
+	config := strings.Replace(s.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
+	host := strings.TrimPrefix(s.origin.URL, "http://")
+	s.load(strings.Replace(config, "reverse_proxy "+host, "reverse_proxy {\n\t\tdynamic gatefold {\n\t\t\t"+options+"\n\t\t}\n\t}", 1))
+	return s, admin
 }
 
 // setEntry sets the site's entry point with the API.
-func (b *bench) setEntry(admin, entry string) answer {
-	b.Helper()
-	request, err := http.NewRequestWithContext(b.Context(), http.MethodPut, admin+"/gatefold/api/proxy", strings.NewReader(fmt.Sprintf(`{"entry_point":%q}`, entry)))
+func (s *testSite) setEntry(admin, entry string) answer {
+	s.Helper()
+	request, err := http.NewRequestWithContext(s.Context(), http.MethodPut, admin+"/gatefold/api/proxy", strings.NewReader(fmt.Sprintf(`{"entry_point":%q}`, entry)))
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := browser.Do(request)
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
-	return b.read(response)
+	return s.read(response)
 }
 
 // forceEntry sets the entry point in the store, without the API's check of the
 // address.
-func (b *bench) forceEntry(entry string) {
-	b.Helper()
-	_, err := b.running().store.As(store.Actor{}).ChangeForwarding(b.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
+func (s *testSite) forceEntry(entry string) {
+	s.Helper()
+	_, err := s.running().store.As(store.Actor{}).ChangeForwarding(s.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
 		f.EntryPoint = entry
 		return nil
 	})
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 }
 
 // A change of the entry point applies to the next request, with the path of its URL.
 func TestEntryPointAppliesAtOnce(t *testing.T) {
-	second := newOrigin(t)
-	first := newOrigin(t)
-	hostOf := func(o *origin) string { return strings.TrimPrefix(o.URL, "http://") }
-	b, admin := entryBench(t, "allow "+hostOf(first)+" "+hostOf(second))
-	if got := b.get("/public/x"); got.StatusCode != http.StatusServiceUnavailable {
+	second := keystest.NewOrigin(t)
+	first := keystest.NewOrigin(t)
+	hostOf := func(o *keystest.Server) string { return strings.TrimPrefix(o.URL, "http://") }
+	s, admin := newEntrySite(t, "allow "+hostOf(first)+" "+hostOf(second))
+	if got := s.get("/public/x"); got.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("without an entry point: %d", got.StatusCode)
 	}
 	for _, entry := range []struct{ url, want string }{
@@ -73,48 +74,48 @@ func TestEntryPointAppliesAtOnce(t *testing.T) {
 		{second.URL + "/base/", "/base/public/a%20b?x=1&x=2&flag"},
 		{second.URL + "/b%20ase", "/b%20ase/public/a%20b?x=1&x=2&flag"},
 	} {
-		if got := b.setEntry(admin, entry.url); got.StatusCode != http.StatusOK {
+		if got := s.setEntry(admin, entry.url); got.StatusCode != http.StatusOK {
 			t.Fatalf("%s: %d %s", entry.url, got.StatusCode, got.body)
 		}
-		got := b.get("/public/a%20b?x=1&x=2&flag").page()
+		got := s.get("/public/a%20b?x=1&x=2&flag").page()
 		if got.body != "origin saw "+entry.want {
 			t.Errorf("%s: %s", entry.url, got.body)
 		}
 	}
-	if seen := second.last(t); seen.Host != strings.TrimPrefix(b.site, "http://") || !strings.HasPrefix(seen.RemoteAddr, "127.0.0.1:") {
+	if seen := second.Last(t); seen.Host != strings.TrimPrefix(s.site, "http://") || !strings.HasPrefix(seen.RemoteAddr, "127.0.0.1:") {
 		t.Errorf("the origin saw %s", seen.Host)
 	}
-	b.get("/account").denied(http.StatusUnauthorized, "login_required")
-	second.untouched(t)
+	s.get("/account").denied(http.StatusUnauthorized, "login_required")
+	second.WantNone(t)
 }
 
 // An entry point at an address that is not public is refused in every spelling, when
 // it is set and when the gate connects.
 func TestUnsafeEntryPointsAreRefused(t *testing.T) {
-	inside := newOrigin(t)
+	inside := keystest.NewOrigin(t)
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(inside.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, admin := entryBench(t, "allow 10.99.0.0/16")
+	s, admin := newEntrySite(t, "allow 10.99.0.0/16")
 	for _, host := range []string{"127.0.0.1", "localhost", "127.8.9.10", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"} {
 		entry := "http://" + host + ":" + port
-		if got := b.setEntry(admin, entry); got.StatusCode != http.StatusBadRequest || !strings.Contains(got.body, "Unsafe URLs are not allowed") {
+		if got := s.setEntry(admin, entry); got.StatusCode != http.StatusBadRequest || !strings.Contains(got.body, "Unsafe URLs are not allowed") {
 			t.Errorf("%s is taken: %d %s", entry, got.StatusCode, got.body)
 		}
-		b.forceEntry(entry)
-		if got := b.get("/public/x"); got.StatusCode != http.StatusBadGateway || strings.Contains(got.body, "127.0.0.1") {
+		s.forceEntry(entry)
+		if got := s.get("/public/x"); got.StatusCode != http.StatusBadGateway || strings.Contains(got.body, "127.0.0.1") {
 			t.Errorf("%s: %d %s", entry, got.StatusCode, got.body)
 		}
 	}
-	inside.untouched(t)
+	inside.WantNone(t)
 	for _, entry := range []string{"http://169.254.169.254/latest", "http://10.0.0.1", "http://192.168.1.1:8080", "http://[fe80::1]/", "http://[fd00::1]/", "http://168.63.129.16/", "http://100.64.0.1/", "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/"} {
-		if got := b.setEntry(admin, entry); got.StatusCode != http.StatusBadRequest {
+		if got := s.setEntry(admin, entry); got.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s is taken: %d %s", entry, got.StatusCode, got.body)
 		}
 	}
 	for _, entry := range []string{"http://10.99.1.2", "https://93.184.216.34", "http://no-such-name.invalid"} {
-		if got := b.setEntry(admin, entry); got.StatusCode != http.StatusOK {
+		if got := s.setEntry(admin, entry); got.StatusCode != http.StatusOK {
 			t.Errorf("%s is refused: %d %s", entry, got.StatusCode, got.body)
 		}
 	}
@@ -123,33 +124,33 @@ func TestUnsafeEntryPointsAreRefused(t *testing.T) {
 // A host name that resolves to a public address when it is set, and to this machine
 // later, is refused when the gate connects (DNS rebinding).
 func TestReboundEntryPointIsRefused(t *testing.T) {
-	inside := newOrigin(t)
+	inside := keystest.NewOrigin(t)
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(inside.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	names := newNameServer(t)
-	b, admin := entryBench(t, "allow 10.99.0.0/16")
+	s, admin := newEntrySite(t, "allow 10.99.0.0/16")
 	names.resolveTo("93.184.216.34")
-	if got := b.setEntry(admin, "http://rebound.example:"+port+"/"); got.StatusCode != http.StatusOK {
+	if got := s.setEntry(admin, "http://rebound.example:"+port+"/"); got.StatusCode != http.StatusOK {
 		t.Fatalf("%d %s", got.StatusCode, got.body)
 	}
 	names.resolveTo("127.0.0.1")
 	asked := names.count()
-	if got := b.get("/public/x"); got.StatusCode != http.StatusBadGateway {
+	if got := s.get("/public/x"); got.StatusCode != http.StatusBadGateway {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
 	if names.count() == asked {
 		t.Error("the name was not resolved: the test proves nothing")
 	}
-	inside.untouched(t)
+	inside.WantNone(t)
 	// A listed address may be reached by a name.
-	b, admin = entryBench(t, "allow 127.0.0.1:"+port)
-	if got := b.setEntry(admin, "http://rebound.example:"+port+"/"); got.StatusCode != http.StatusOK {
+	s, admin = newEntrySite(t, "allow 127.0.0.1:"+port)
+	if got := s.setEntry(admin, "http://rebound.example:"+port+"/"); got.StatusCode != http.StatusOK {
 		t.Fatalf("%d %s", got.StatusCode, got.body)
 	}
-	b.get("/public/x").page()
-	inside.last(t)
+	s.get("/public/x").page()
+	inside.Last(t)
 }
 
 // Over https the certificate must be valid for the entry point's host name.
@@ -165,34 +166,34 @@ func TestEntryPointOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := netip.MustParseAddrPort(server.Listener.Addr().String())
-	b, admin := entryBench(t, fmt.Sprintf("allow %s\n\t\t\tca %s", at, authority))
-	b.setEntry(admin, fmt.Sprintf("https://example.com:%d", at.Port())) // httptest's certificate is for example.com
-	if got := b.get("/public/x"); got.body != "origin saw /public/x over example.com" {
+	s, admin := newEntrySite(t, fmt.Sprintf("allow %s\n\t\t\tca %s", at, authority))
+	s.setEntry(admin, fmt.Sprintf("https://example.com:%d", at.Port())) // httptest's certificate is for example.com
+	if got := s.get("/public/x"); got.body != "origin saw /public/x over example.com" {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
-	b.setEntry(admin, fmt.Sprintf("https://other.example:%d", at.Port()))
-	if got := b.get("/public/x"); got.StatusCode != http.StatusBadGateway {
+	s.setEntry(admin, fmt.Sprintf("https://other.example:%d", at.Port()))
+	if got := s.get("/public/x"); got.StatusCode != http.StatusBadGateway {
 		t.Errorf("a certificate for another name: %d %s", got.StatusCode, got.body)
 	}
 }
 
 // An entry point that leads back to the gate ends in 503.
 func TestEntryPointLoop(t *testing.T) {
-	b, admin := entryBench(t, "allow 127.0.0.1:1")
-	config := strings.Replace(b.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
-	host := strings.TrimPrefix(b.origin.URL, "http://")
-	b.load(strings.Replace(config, "reverse_proxy "+host, "reverse_proxy {\n\t\tdynamic gatefold {\n\t\t\tallow 127.0.0.1:"+b.port+"\n\t\t}\n\t}", 1))
-	b.forceEntry(b.site)
-	if got := b.get("/public/x"); got.StatusCode != http.StatusServiceUnavailable {
+	s, admin := newEntrySite(t, "allow 127.0.0.1:1")
+	config := strings.Replace(s.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
+	host := strings.TrimPrefix(s.origin.URL, "http://")
+	s.load(strings.Replace(config, "reverse_proxy "+host, "reverse_proxy {\n\t\tdynamic gatefold {\n\t\t\tallow 127.0.0.1:"+s.port+"\n\t\t}\n\t}", 1))
+	s.forceEntry(s.site)
+	if got := s.get("/public/x"); got.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
 }
 
 func TestEntryPointConfiguration(t *testing.T) {
-	b := newBench(t, standardRules)
-	host := strings.TrimPrefix(b.origin.URL, "http://")
+	s := newTestSite(t, standardRules)
+	host := strings.TrimPrefix(s.origin.URL, "http://")
 	with := func(proxy string) string {
-		return strings.Replace(b.config("", standardRules, ""), "reverse_proxy "+host, "reverse_proxy "+proxy, 1)
+		return strings.Replace(s.config("", standardRules, ""), "reverse_proxy "+host, "reverse_proxy "+proxy, 1)
 	}
 	for proxy, want := range map[string]string{
 		"{\ndynamic gatefold {\nallow localhost:80\n}\n}":              "is not an address",
@@ -212,7 +213,7 @@ func TestEntryPointConfiguration(t *testing.T) {
 			t.Errorf("%q: %v, want %q", proxy, err, want)
 		}
 	}
-	b.get("/public/x").page()
+	s.get("/public/x").page()
 	if err := load(with("{\ndynamic gatefold {\nallow 10.0.0.0/8 192.168.7.7 127.0.0.1:3000 [::1]:3000\n}\n}")); err != nil {
 		t.Error(err)
 	}

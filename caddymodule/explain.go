@@ -16,8 +16,8 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// explain explains how a gate of a vendor would decide a request. It decides by the
-// same function as the gate, and spends nothing.
+// explain explains how a gate of a vendor would decide a request. It uses the gate's
+// own decision path, and spends nothing.
 func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainRequest) (*admin.Explanation, error) {
 	gate, err := a.gateOf(vendor, request.Site)
 	if err != nil {
@@ -39,8 +39,8 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	return e.result, e.addGrants(ctx)
 }
 
-// newExplainer returns an explainer of one request at a gate. The caller sets its
-// store, if there is one, for details of grants and links.
+// newExplainer returns an explainer of one request at a gate. The caller sets its store
+// if there is one.
 func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime) (*explainer, error) {
 	scheme, rest, _ := strings.Cut(request.URL, "://")
 	authority, target := rest, "/"
@@ -49,10 +49,10 @@ func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime
 	}
 	page, err := url.Parse(scheme + "://" + authority)
 	if err != nil || page.Host == "" || scheme != "http" && scheme != "https" {
-		return nil, &admin.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The url must be a whole http or https URL."}
+		return nil, &admin.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The url must be an absolute http or https URL."}
 	}
 	if target[0] != '/' {
-		target = "/" + target // as clients send it
+		target = "/" + target // as a client sends it
 	}
 	if request.Method == "" {
 		request.Method = http.MethodGet
@@ -74,11 +74,11 @@ type explainer struct {
 	request      admin.ExplainRequest
 	gate         *Handler
 	site         *siteRuntime
-	store        *store.Store
-	host, target string // as a client sends them
-	query        string // of the target
+	store        *store.Store // nil without a server
+	host, target string       // as a client sends them
+	query        string       // of the target
 	reader       policy.Reader
-	skus         []string // that the rules ask for
+	skus         []string // required by the rules
 	result       *admin.Explanation
 }
 
@@ -86,7 +86,7 @@ type explainer struct {
 func (e *explainer) decide(ctx context.Context) {
 	received, err := url.ParseRequestURI(e.target)
 	if err != nil {
-		// The server refuses such a target before any handler sees it.
+		// net/http refuses such a target before it calls a handler.
 		e.result.Path.Received, e.result.Path.Error = e.target, err.Error()
 		e.addDecision(&policy.Decision{Reason: policy.ReasonBadPath, Err: err})
 		return
@@ -112,7 +112,7 @@ func (e *explainer) decide(ctx context.Context) {
 	e.addDecision(&explained.Decision)
 }
 
-// identify finds the reader whom the request names.
+// identify identifies the reader whom the request names.
 func (e *explainer) identify(ctx context.Context, now time.Time) {
 	result := &e.result.Reader
 	result.Source = "no credential"
@@ -129,7 +129,7 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 	result.UserID, result.PublisherUserID, result.EmailVerified = e.reader.UserID, e.reader.PublisherUserID, e.reader.Email != ""
 }
 
-// verify tries the reader's token at each source, as the gate does.
+// verify verifies the reader's token by the source of its issuer, as the gate does.
 func (e *explainer) verify(ctx context.Context, now time.Time) {
 	for i := range e.site.sources {
 		source := &e.site.sources[i]
@@ -191,14 +191,14 @@ func explainedRule(rule *policy.Rule) admin.ExplainedRule {
 	return explained
 }
 
-// isShareToken says whether a token is one that publishers sign in a format of
-// their own.
+// isShareToken reports whether a token is a publisher's share token, which has no
+// issuer.
 func isShareToken(raw string) bool {
 	token, err := keys.Scan(raw)
 	return err == nil && token.Issuer() == ""
 }
 
-// tellLink tells of each check of a link, up to the first that fails.
+// addLink adds the checks of a link, up to the first that fails.
 func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) {
 	token := explained.Token
 	link := &admin.ExplainedLink{TokenID: token.Claims.ID}
@@ -215,17 +215,17 @@ func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) 
 	check("time", true, "valid until "+time.Unix(token.Claims.ExpiresAt, 0).UTC().Format(time.RFC3339))
 	published := token.Claims.Issuer != e.site.site.Issuer()
 	if published {
-		misspeaks := token.Reason == policy.ReasonLinkOtherSite || token.Reason == policy.ReasonLinkNotAllowed
-		if !check("publisher", !misspeaks, errorOr(token.Err, "the domain is trusted, and may speak for this host and this resource")) {
+		outOfScope := token.Reason == policy.ReasonLinkOtherSite || token.Reason == policy.ReasonLinkNotAllowed
+		if !check("publisher", !outOfScope, errorOr(token.Err, "the domain is trusted, and may speak for this host and this resource")) {
 			return
 		}
 	}
 	record, err := e.store.SignedLink(ctx, e.result.Vendor, token.Claims.Issuer, token.Claims.ID)
-	known := "the store knows it"
+	found := "the store has its record"
 	if published && errors.Is(err, store.ErrNotFound) {
-		record, err, known = store.SignedLink{Claims: token.Claims}, nil, "a publisher's link that was never used"
+		record, err, found = store.SignedLink{Claims: token.Claims}, nil, "a publisher's link that was never used"
 	}
-	if !check("known", err == nil, errorOr(err, known)) {
+	if !check("known", err == nil, errorOr(err, found)) {
 		return
 	}
 	if errors.Is(token.Err, policy.ErrLinkReused) && !check("the same link", false, token.Err.Error()) {
@@ -235,7 +235,7 @@ func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) 
 		return
 	}
 	if !check("uses", record.Claims.MaxUses == 0 || record.Uses < record.Claims.MaxUses, usesDetail(record.Uses, record.Claims)) {
-		// The gate learns this only when it redeems.
+		// The gate checks this when it redeems the link.
 		if explained.Decision.Link.Spend {
 			explained.Decision = policy.Decision{Reason: policy.ReasonLinkUsedUp, Rule: explained.Decision.Rule, Link: explained.Decision.Link}
 		}
@@ -272,7 +272,7 @@ func usesDetail(uses int64, claims keys.LinkClaims) string {
 	return fmt.Sprintf("%d of %d uses are spent", uses, claims.MaxUses)
 }
 
-// tellGrants tells of the reader's grants of what the rules ask for.
+// addGrants adds the reader's grants of the skus that the rules require.
 func (e *explainer) addGrants(ctx context.Context) error {
 	if e.reader.Anonymous() || len(e.skus) == 0 {
 		return nil
@@ -303,7 +303,7 @@ func (e *explainer) addGrants(ctx context.Context) error {
 	return nil
 }
 
-// whyNot says why a grant does not count.
+// whyNot returns why a grant does not count.
 func whyNot(found *store.FoundGrant, moment time.Time) string {
 	switch {
 	case found.List.Status != store.StatusActive:
@@ -311,7 +311,7 @@ func whyNot(found *store.FoundGrant, moment time.Time) string {
 	case found.Grant.Status != store.StatusActive:
 		return "it is not ACTIVE"
 	case found.Grant.StartsAt != nil && moment.Before(*found.Grant.StartsAt):
-		return "it has not begun"
+		return "it has not started"
 	default:
 		return "it has ended"
 	}
@@ -320,41 +320,16 @@ func whyNot(found *store.FoundGrant, moment time.Time) string {
 func (e *explainer) addDecision(decision *policy.Decision) {
 	result := &e.result.Decision
 	result.Allow, result.Reason, result.Status = decision.Allow(), decision.Reason.String(), http.StatusOK
-	if answer, denied := denials[decision.Reason]; denied {
-		result.Status = answer.status
+	if !result.Allow {
+		result.Status = reasons[decision.Reason].status
 	}
 	result.Spends, result.Grant = decision.Link.Spend && decision.Allow(), decision.Grant
 	if decision.Err != nil {
 		result.Error = decision.Err.Error()
 	}
-	// Far away is never; and what does not depend on time has no moment at all.
+	// Until is math.MaxInt64 if the decision does not depend on time.
 	if until := time.UnixMilli(decision.Until).UTC(); decision.Until > 0 && until.Year() < 9999 {
 		result.Until = &until
 	}
-	e.result.Hint = hints[decision.Reason]
-}
-
-// hints say what to do about each reason.
-var hints = map[policy.Reason]string{
-	policy.ReasonPublic:            "Everybody may have this page.",
-	policy.ReasonAuthenticated:     "Every identified reader may have this page.",
-	policy.ReasonEntitled:          "A grant gives this reader the page.",
-	policy.ReasonSignedLink:        "The link opens the page.",
-	policy.ReasonLoginRequired:     "Nobody is identified: does the reader's cookie or Authorization reach the gate, and is its issuer one of identify?",
-	policy.ReasonBadCredential:     "The reader's credential failed: log in again. If it should count, compare clocks and keys.",
-	policy.ReasonNotEntitled:       "None of the reader's grants gives one of the skus asked for now: add one, or see why those listed do not count.",
-	policy.ReasonLinkExpired:       "The link's time is over, or not yet come: make a new link.",
-	policy.ReasonLinkUsedUp:        "The link was redeemed as often as it may be: make a new link.",
-	policy.ReasonLinkRevoked:       "The link was revoked: make a new link.",
-	policy.ReasonLinkInvalid:       "The token is incomplete, altered, by a key that is not ours or is retired, or unknown to the store.",
-	policy.ReasonLinkUntrusted:     "The link is signed by a domain that this vendor does not trust: domain put registers it.",
-	policy.ReasonLinkOtherSite:     "The domain that signed the link is trusted, and may not speak for this site: name it in share_domain, or use the page's own host.",
-	policy.ReasonLinkNotAllowed:    "The domain that signed the link may not speak for this resource: see its allowedResourceIds.",
-	policy.ReasonKeysUnavailable:   "The keys that would verify it are somebody else's and cannot be fetched: domain probe says why; status tells their age.",
-	policy.ReasonLinkOtherResource: "The link is good and opens another page: compare what it names with this page.",
-	policy.ReasonNoRule:            "No rule covers this page: add one, the last usually for / with the operator any.",
-	policy.ReasonBadPath:           "Two servers could read this path differently. If the site needs such paths: paths { allow … }.",
-	policy.ReasonBadQuery:          "The URL carries more than one link token.",
-	policy.ReasonBadMethod:         "TRACE and CONNECT are not served.",
-	policy.ReasonStoreUnavailable:  "What would decide cannot be read: look at the store with the command status.",
+	e.result.Hint = reasons[decision.Reason].hint
 }

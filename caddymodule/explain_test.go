@@ -16,45 +16,44 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-func (b *bench) explain(request admin.ExplainRequest) *admin.Explanation {
-	b.Helper()
+func (s *testSite) explain(request admin.ExplainRequest) *admin.Explanation {
+	s.Helper()
 	app, err := caddy.ActiveContext().AppIfConfigured("gatefold")
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	if !strings.HasPrefix(request.URL, "http") {
-		request.URL = b.site + request.URL
+		request.URL = s.site + request.URL
 	}
-	result, err := app.(*App).explain(b.Context(), defaultVendor, request)
+	result, err := app.(*App).explain(s.Context(), defaultVendor, request)
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	return result
 }
 
-// Whatever the gate answers, explain says the same beforehand, why, and what to
-// do; and it spends nothing.
-func TestExplainSaysWhatTheGateDoes(t *testing.T) {
-	b := newBench(t, standardRules)
-	b.grant(store.Grant{UserID: "subscriber", SKU: "premium"})
+// Explain predicts the gate's decision, with the cause and a hint, and spends nothing.
+func TestExplainAgreesWithTheGate(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	s.grant(store.Grant{UserID: "subscriber", SKU: "premium"})
 	ends := clock.Now().Add(-time.Hour)
-	b.grant(store.Grant{UserID: "former", SKU: "premium", EndsAt: &ends})
+	s.grant(store.Grant{UserID: "former", SKU: "premium", EndsAt: &ends})
 	token := func(claims keys.LinkClaims) (string, string) {
-		link, id := b.link(claims)
+		link, id := s.link(claims)
 		return link[strings.Index(link, "token=")+len("token="):], id
 	}
 	good, _ := token(keys.LinkClaims{})
 	counted, countedID := token(keys.LinkClaims{MaxUses: 1})
 	used, usedID := token(keys.LinkClaims{MaxUses: 1})
-	b.get("/articles/hello?token=" + used).page()
-	other, _ := token(keys.LinkClaims{URL: b.site + "/articles/other"})
+	s.get("/articles/hello?token=" + used).page()
+	other, _ := token(keys.LinkClaims{URL: s.site + "/articles/other"})
 	revoked, revokedID := token(keys.LinkClaims{})
-	if _, err := b.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
+	if _, err := s.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
 		t.Fatal(err)
 	}
 	expired, _ := token(keys.LinkClaims{ExpiresAt: clock.Now().Unix() + 1})
-	reader, stale := b.reader(keys.ReaderClaims{UserID: "subscriber"}), b.reader(keys.ReaderClaims{UserID: "u", ExpiresAt: clock.Now().Unix() + 1})
-	clock.advance(time.Second)
+	reader, stale := s.reader(keys.ReaderClaims{UserID: "subscriber"}), s.reader(keys.ReaderClaims{UserID: "u", ExpiresAt: clock.Now().Unix() + 1})
+	clock.Advance(time.Second)
 
 	for _, test := range []struct {
 		name    string
@@ -66,7 +65,7 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 		{"subscriber", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: reader}, []string{"subscriber: jwt of issuer gatefold:default", "gives premium, in src_default", ": counts", "allow, entitled"}},
 		{"former subscriber", admin.ExplainRequest{URL: "/articles/hello", UserID: "former"}, []string{"former: given", "does not count: it has ended", "not_entitled, status 403"}},
 		{"old token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: stale}, []string{"unknown: jwt of issuer gatefold:default: token has expired", "bad_credential"}},
-		{"somebody else's token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: "abc"}, []string{"not by an issuer of this site", "login_required"}},
+		{"another issuer's token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: "abc"}, []string{"not by an issuer of this site", "login_required"}},
 		{"good link", admin.ExplainRequest{URL: "/articles/hello?token=" + good}, []string{"token ok", "not counted", "it opens this page", "allow, signed_link"}},
 		{"counted link", admin.ExplainRequest{URL: "/articles/hello", LinkToken: counted}, []string{"0 of 1 uses are spent", "spending one use"}},
 		{"used up", admin.ExplainRequest{URL: "/articles/hello", LinkToken: used}, []string{"uses FAILS: 1 of 1", "link_used_up, status 403"}},
@@ -81,7 +80,7 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 		{"trace", admin.ExplainRequest{URL: "/", Method: "TRACE"}, []string{"bad_method, status 405"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			result := b.explain(test.request)
+			result := s.explain(test.request)
 			var text strings.Builder
 			command.WriteExplanation(&text, result)
 			for _, part := range test.want {
@@ -99,7 +98,7 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 			if test.request.UserID != "" {
 				return
 			}
-			// The gate itself, asked for the same.
+			// The gate decides the same request.
 			path := test.request.URL
 			if test.request.LinkToken != "" {
 				path += "?token=" + test.request.LinkToken
@@ -116,25 +115,25 @@ func TestExplainSaysWhatTheGateDoes(t *testing.T) {
 			if test.request.ReaderToken != "" {
 				header = "Bearer " + test.request.ReaderToken
 			}
-			if got := b.do(method, path, "Authorization", header); got.StatusCode != result.Decision.Status {
+			if got := s.do(method, path, "Authorization", header); got.StatusCode != result.Decision.Status {
 				t.Errorf("the gate answers %d, explained was %d", got.StatusCode, result.Decision.Status)
 			}
 		})
 	}
-	if got := b.uses(countedID) + b.uses(usedID); got != 1 {
+	if got := s.uses(countedID) + s.uses(usedID); got != 1 {
 		t.Errorf("%d uses were spent", got)
 	}
 }
 
-func TestExplainWantsAKnownSite(t *testing.T) {
-	b := newBench(t, standardRules)
+func TestExplainRefusals(t *testing.T) {
+	s := newTestSite(t, standardRules)
 	app, err := caddy.ActiveContext().AppIfConfigured("gatefold")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for vendor, request := range map[string]admin.ExplainRequest{
-		defaultVendor: {URL: b.site + "/", Site: "sport"},
-		"other":       {URL: b.site + "/"},
+		defaultVendor: {URL: s.site + "/", Site: "sport"},
+		"other":       {URL: s.site + "/"},
 	} {
 		_, err := app.(*App).explain(t.Context(), vendor, request)
 		refused, ok := errors.AsType[*admin.RefusedError](err)
@@ -153,17 +152,17 @@ func TestExplainWantsAKnownSite(t *testing.T) {
 	}
 }
 
-// A handler of a load that failed is not asked.
-func TestExplainAsksTheRunningConfiguration(t *testing.T) {
-	b := newBench(t, standardRules)
-	if err := load(strings.Replace(b.config("", "rule / any", ""), "reverse_proxy", "bind 256.0.0.1\n\treverse_proxy", 1)); err == nil {
+// A configuration whose load failed is not used.
+func TestExplainUsesTheRunningConfiguration(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	if err := load(strings.Replace(s.config("", "rule / any", ""), "reverse_proxy", "bind 256.0.0.1\n\treverse_proxy", 1)); err == nil {
 		t.Fatal("loaded")
 	}
-	if result := b.explain(admin.ExplainRequest{URL: "/articles/hello"}); result.Decision.Reason != "login_required" {
+	if result := s.explain(admin.ExplainRequest{URL: "/articles/hello"}); result.Decision.Reason != "login_required" {
 		t.Errorf("the failed configuration decides: %+v", result.Decision)
 	}
-	b.load(b.config("", "rule / any", ""))
-	if result := b.explain(admin.ExplainRequest{URL: "/articles/hello"}); result.Decision.Reason != "public" {
+	s.load(s.config("", "rule / any", ""))
+	if result := s.explain(admin.ExplainRequest{URL: "/articles/hello"}); result.Decision.Reason != "public" {
 		t.Errorf("the new configuration does not decide: %+v", result.Decision)
 	}
 }

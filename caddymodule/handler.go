@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -21,73 +23,70 @@ func init() {
 	caddy.RegisterModule(&Handler{})
 }
 
-// Handler decides for every request whether this reader may have this page. What
-// it allows goes to the next handler; what it denies it answers itself, or hands
-// to the site's error routes.
+// Handler decides for every request whether the reader may have the page. Allowed
+// requests go to the next handler. Denied requests are answered by the gate itself or
+// by the site's error routes.
 //
-// The path is judged as it was received, whatever a rewrite before the handler made
-// of it.
+// The path is judged as received: a rewrite before the handler does not change the
+// decision.
 //
-// These placeholders are available to the handlers after it, and to error
-// routes:
+// The handler sets these placeholders for the handlers after it and for error routes:
 //
 // Placeholder | Description
 // ------------|-------------
 // `{http.gatefold.decision}` | `allow` or `deny`
-// `{http.gatefold.reason}` | Why, one of a closed list: `public`, `entitled`, `not_entitled`, …
-// `{http.gatefold.rule}` | The path of the rule that decided, as it is written
-// `{http.gatefold.user.id}` | The reader, empty if nobody is identified
-// `{http.gatefold.link.id}` | The signed link that let the reader in, or failed to
-// `{http.gatefold.entry_point}` | The URL of the site's origin, if it was set at the management API
-// `{http.gatefold.param.<name>}` | What the rule captured from the path, or states, under a name
+// `{http.gatefold.reason}` | The reason, from a closed list: `public`, `entitled`, `not_entitled`, …
+// `{http.gatefold.rule}` | The path template of the rule that decided
+// `{http.gatefold.user.id}` | The reader's user id; empty for an anonymous reader
+// `{http.gatefold.link.id}` | The id of the signed link that the decision used
+// `{http.gatefold.entry_point}` | The URL of the site's origin, if the management API sets it
+// `{http.gatefold.param.<name>}` | A capture or an argument of the rule, by name
 //
-// An identified reader is also `{http.auth.user.id}`, unless an earlier handler
-// set it.
+// `{http.auth.user.id}` is the reader's user id as well, unless an earlier handler set
+// it.
 type Handler struct {
 	// Vendor is the publishing house whose records decide. Default: `default`.
 	Vendor string `json:"vendor,omitempty"`
 
-	// Site names what this handler protects, among the sites of the vendor.
-	// Default: the vendor's name.
+	// Site is the name of the protected site, unique within the vendor. Default: the
+	// vendor's name.
 	Site string `json:"site,omitempty"`
 
-	// Identify lists the credentials by which readers are known. Of several
-	// sources the first for which a request carries a credential decides.
+	// Identify lists the credential sources. The first source for which the request
+	// carries a credential identifies the reader.
 	Identify []*Identity `json:"identify,omitempty"`
 
-	// Rules are the site's rules in the order in which they are tried. A site
-	// without rules here takes those in the store; one that has none there
-	// either denies everything.
+	// Rules are the site's rules in the order in which they are tried. Default: the
+	// site's rules in the store. A site without any rule denies every request.
 	Rules []RuleConfig `json:"rules,omitempty"`
 
 	// LinkParam is the query parameter that carries a signed link's token.
 	// Default: `token`.
 	LinkParam string `json:"link_param,omitempty"`
 
-	// ShareParam is the query parameter that carries what publishers sign: share
-	// tokens, and links in our own format. Default: `share`.
+	// ShareParam is the query parameter that carries tokens signed by publisher
+	// domains. Default: `share`.
 	ShareParam string `json:"share_param,omitempty"`
 
-	// ShareDomains are trusted publisher domains whose links may open pages of
-	// this site, besides the domain of the host that is asked for.
+	// ShareDomains are the trusted publisher domains, besides the request's own host,
+	// whose links may open pages of this site.
 	ShareDomains []string `json:"share_domains,omitempty"`
 
-	// LinkCookieTTL is the lifetime of the cookie that a redeemed link sets, at
-	// most until the link ends. Default: 24 hours.
+	// LinkCookieTTL is the lifetime of the cookie of a redeemed link. The cookie never
+	// outlives the link. Default: 24 hours.
 	LinkCookieTTL caddy.Duration `json:"link_cookie_ttl,omitempty"`
 
-	// SessionTTL is the former name of `link_cookie_ttl`, and is refused.
-	SessionTTL any `json:"session_ttl,omitempty"`
+	FormerTTL any `json:"session_ttl,omitempty"` // refused: it is now link_cookie_ttl
 
-	// Deny says how a denied request is answered.
+	// Deny configures the responses to denied requests.
 	Deny *DenyConfig `json:"deny,omitempty"`
 
-	// Paths admits traits of paths that are refused by default, because two
-	// servers could read such a path differently.
+	// Paths admits paths that are refused by default because two servers could
+	// interpret them differently.
 	Paths *PathConfig `json:"paths,omitempty"`
 
-	// Local are the routes that answer allowed requests whose rule is not
-	// forwarded. What none of them answers is 404. Default: no routes.
+	// Local are the routes for allowed requests whose rule is `local`. A request that
+	// no route answers gets a 404. Default: no routes.
 	Local *caddyhttp.Subroute `json:"local,omitempty"`
 
 	app     *App
@@ -98,20 +97,20 @@ type Handler struct {
 	metrics *siteMetrics
 	keySets watchedKeySets
 
-	localSegment *caddyfile.Dispenser // of `local`, until it is read
+	localSegment *caddyfile.Dispenser // the unparsed block of `local`
 }
 
-// DenyConfig says how a denied request is answered.
+// DenyConfig configures the responses to denied requests.
 type DenyConfig struct {
-	// Login is the URL of a login page. A browser that must log in is
-	// redirected there, with the page it asked for as the parameter `next`.
+	// Login is the URL of a login page. A browser whose reader must log in is
+	// redirected there, with the requested page as the parameter `next`.
 	Login string `json:"login,omitempty"`
-	// Errors hands denied requests to the site's error routes.
+	// Errors passes denials to the site's error routes (`handle_errors`).
 	Errors bool `json:"errors,omitempty"`
 }
 
-// PathConfig admits traits of paths. Such a path is allowed only if it is
-// allowed under every reading of it.
+// PathConfig admits ambiguous paths. Such a path is allowed only if every
+// interpretation of it is allowed.
 type PathConfig struct {
 	// EmptySegments admits `//`.
 	EmptySegments bool `json:"empty_segments,omitempty"`
@@ -137,7 +136,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.gatefold", New: func() caddy.Module { return new(Handler) }}
 }
 
-// Provision prepares the handler.
+// Provision implements caddy.Provisioner. It does not open the store.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	h.setDefaults()
@@ -199,7 +198,7 @@ var (
 	paramPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 )
 
-// Validate checks the handler's configuration.
+// Validate implements caddy.Validator.
 func (h *Handler) Validate() error {
 	for name, slug := range map[string]string{"vendor": h.Vendor, "site": h.Site} {
 		if !slugPattern.MatchString(slug) {
@@ -212,7 +211,7 @@ func (h *Handler) Validate() error {
 	if err := h.validateShare(); err != nil {
 		return err
 	}
-	if h.SessionTTL != nil {
+	if h.FormerTTL != nil {
 		return errors.New("session_ttl is now link_cookie_ttl")
 	}
 	if h.LinkCookieTTL < caddy.Duration(time.Second) {
@@ -220,30 +219,55 @@ func (h *Handler) Validate() error {
 	}
 	for _, rule := range h.Rules {
 		if rule.Local && h.Local == nil {
-			return fmt.Errorf("rule %s: it is local, and the site has no local routes: add `local { … }`", rule.Path)
+			return fmt.Errorf("rule %s: the rule is local and the site has no local routes: add `local { … }`", rule.Path)
 		}
 	}
-	if h.Deny == nil {
+	return h.validateDeny()
+}
+
+// validateShare checks the parameter and the domains of publishers' tokens, and
+// normalizes the domains.
+func (h *Handler) validateShare() error {
+	if !paramPattern.MatchString(h.ShareParam) {
+		return fmt.Errorf("share_param: %q must be letters, digits, - and _", h.ShareParam)
+	}
+	if h.ShareParam == h.LinkParam {
+		return fmt.Errorf("share_param: %q is the link_param as well: give them different names", h.ShareParam)
+	}
+	for i, domain := range h.ShareDomains {
+		normal, err := keys.NormalDomain(domain)
+		if err != nil {
+			return fmt.Errorf("share_domain: %q %w", domain, err)
+		}
+		h.ShareDomains[i] = normal
+	}
+	return nil
+}
+
+func (h *Handler) validateDeny() error {
+	if h.login == nil {
 		return nil
 	}
-	if h.Deny.Errors && h.Deny.Login != "" {
+	if h.Deny.Errors {
 		return errors.New("deny: errors and login exclude one another: redirect in handle_errors instead")
 	}
-	if h.login != nil && (h.login.Host == "" || h.login.Scheme != "https" && h.login.Scheme != "http") && (h.login.Host != "" || h.login.Scheme != "" || len(h.login.Path) == 0 || h.login.Path[0] != '/') {
+	whole := h.login.Host != "" && (h.login.Scheme == "https" || h.login.Scheme == "http")
+	local := h.login.Host == "" && h.login.Scheme == "" && strings.HasPrefix(h.login.Path, "/")
+	if !whole && !local {
 		return fmt.Errorf("deny: login: %q must be an http or https URL, or a path of this site", h.Deny.Login)
 	}
 	return nil
 }
 
-// Cleanup ends the watching of readers' issuers. What a request that is still on
-// its way needs of them stays in memory.
+// Cleanup implements caddy.CleanerUpper. It stops the refresh of issuers' key sets;
+// requests in flight keep the sets in memory.
 func (h *Handler) Cleanup() error {
 	h.keySets.release()
 	return nil
 }
 
-// ServeHTTP takes a request through the gate: clean, identify, decide, prepare the
-// upstream, then allow or deny.
+// ServeHTTP implements caddyhttp.MiddlewareHandler: clean, identify, decide, prepare
+// the upstream request, then allow or deny.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g := h.clean(r)
 	err := h.serve(w, g, next)
@@ -258,7 +282,7 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	*decision = g.site.policy.Decide(g.r.Context(), &g.request)
 	identity, err := h.upstreamIdentity(g, decision)
 	if err != nil && decision.Allow() && !decision.Public() {
-		// An origin that cannot be told who asks must not answer for that reader.
+		// Without the reader assertion the origin would respond as to another reader.
 		decision.Reason, decision.Err = policy.ReasonStoreUnavailable, err
 	}
 	if decision.Allow() && decision.Pending() {

@@ -13,11 +13,10 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// BenchmarkHandler measures every step of the gate on a cached allow, without
-// the next handler and without the server around it; "nothing" is what the
-// benchmark itself costs.
+// BenchmarkHandler measures the gate on allowed requests that are cached, without the
+// next handler and the server. The case "nothing" is the overhead of the benchmark.
 func BenchmarkHandler(b *testing.B) {
-	for _, visit := range hotVisits(b) {
+	for _, visit := range hotRequests(b) {
 		b.Run(visit.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -27,19 +26,19 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// hotVisit is a request that the gate has seen before.
-type hotVisit struct {
+// hotRequest is an allowed request whose decision is cached.
+type hotRequest struct {
 	name  string
 	serve func()
 }
 
-// hotVisits are requests that are allowed from memory.
-func hotVisits(tb testing.TB) []hotVisit {
+// hotRequests returns requests of each kind.
+func hotRequests(tb testing.TB) []hotRequest {
 	tb.Helper()
-	b := newBench(tb, standardRules)
-	_, bearer := b.subscriber()
-	link, _ := b.link(keys.LinkClaims{})
-	cookie := b.get(link).page().linkCookie()
+	s := newTestSite(tb, standardRules)
+	_, bearer := s.subscriber()
+	link, _ := s.link(keys.LinkClaims{})
+	cookie := s.get(link).page().linkCookie()
 
 	handler := &Handler{Rules: []RuleConfig{
 		{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}},
@@ -52,11 +51,11 @@ func hotVisits(tb testing.TB) []hotVisit {
 	}
 	nothing := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
 	gate := func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, nothing) }
-	visits := []hotVisit{
-		{"nothing", hotVisitTo(tb, b.site+"/", nil, nothing)},
-		{"public", hotVisitTo(tb, b.site+"/", nil, gate)},
-		{"reader", hotVisitTo(tb, b.site+"/articles/hello", []string{"Authorization", bearer}, gate)},
-		{"cookie", hotVisitTo(tb, b.site+"/articles/hello", []string{"Cookie", "theme=dark; " + cookie}, gate)},
+	visits := []hotRequest{
+		{"nothing", hotRequestTo(tb, s.site+"/", nil, nothing)},
+		{"public", hotRequestTo(tb, s.site+"/", nil, gate)},
+		{"reader", hotRequestTo(tb, s.site+"/articles/hello", []string{"Authorization", bearer}, gate)},
+		{"cookie", hotRequestTo(tb, s.site+"/articles/hello", []string{"Cookie", "theme=dark; " + cookie}, gate)},
 	}
 	for _, visit := range visits {
 		for range 100 { // until it is remembered
@@ -66,9 +65,9 @@ func hotVisits(tb testing.TB) []hotVisit {
 	return visits
 }
 
-// hotVisitTo returns a function that sends a handler a request as Caddy's server
-// prepares it. Each time the request is as it was.
-func hotVisitTo(tb testing.TB, address string, headers []string, handler caddyhttp.HandlerFunc) func() {
+// hotRequestTo returns a function that calls a handler with a request as Caddy's server
+// prepares it. Each call restores the request.
+func hotRequestTo(tb testing.TB, address string, headers []string, handler caddyhttp.HandlerFunc) func() {
 	tb.Helper()
 	r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, address, nil)
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")

@@ -2,7 +2,7 @@ package caddymodule
 
 import (
 	"context"
-	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,36 +15,35 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// Identity is one source of credentials by which readers are known.
+// Identity configures one credential source of readers.
 type Identity struct {
-	// Source is `jwt`, a signed token, or `http_auth`, whom an earlier Caddy
+	// Source is `jwt`, a signed token, or `http_auth`, the user whom an earlier Caddy
 	// handler authenticated: `{http.auth.user.id}`.
 	Source string `json:"source"`
 
-	// Issuer is who makes the tokens: `self` for tokens made by Gatefold's own
-	// keys, else exactly what their `iss` claim says. Required for `jwt`.
+	// Issuer is the value of the tokens' `iss` claim, or `self` for tokens signed by
+	// the vendor's own keys. Required for `jwt`.
 	Issuer string `json:"issuer,omitempty"`
 
-	// JWKS is where the issuer's public keys are, a JWK Set: a file, or an https
-	// URL, which may be a private address. Default for an issuer that is an https
-	// URL: where its OpenID configuration says.
+	// JWKS is the location of the issuer's JWK Set: a file, or an https URL, which may
+	// be a private address. Default for an issuer that is an https URL: the `jwks_uri`
+	// of its OpenID configuration.
 	JWKS string `json:"jwks,omitempty"`
 
-	// Audience is what the tokens' `aud` claim must name. Default for the
-	// issuer `self`: the site. Required for any other.
+	// Audience is the value that the tokens' `aud` claim must contain. For the issuer
+	// `self` it is the site; it is required for every other issuer.
 	Audience string `json:"audience,omitempty"`
 
-	// Cookie names a cookie that may carry the token, besides the header
+	// Cookie is the name of a cookie that may carry the token, besides the header
 	// `Authorization: Bearer`.
 	Cookie string `json:"cookie,omitempty"`
 
-	// Claims says which claims of the token tell what of the reader:
-	// `user_id` (default `sub`), `email`, `email_verified` and
-	// `publisher_user_id`.
+	// Claims maps the reader's `user_id` (default `sub`), `email`, `email_verified` and
+	// `publisher_user_id` to the names of the token's claims.
 	Claims map[string]string `json:"claims,omitempty"`
 
 	verifier policy.ReaderVerifier
-	remote   keys.KeySetLocation // where the keys are fetched; zero when they are not
+	remote   keys.KeySetLocation // of a fetched key set; else zero
 }
 
 const (
@@ -53,19 +52,19 @@ const (
 	issuerSelf     = "self"
 )
 
-// source is an identity at work.
+// credentialSource is a provisioned Identity over an open store.
 type credentialSource struct {
 	httpAuth bool
 	cookie   string
 	verifier policy.ReaderVerifier
 }
 
-// fixedKeys are keys from the configuration.
+// staticKeys is a key source of keys from the configuration.
 type staticKeys struct{ set keys.KeySet }
 
 func (f staticKeys) KeySet(context.Context) (keys.KeySet, error) { return f.set, nil }
 
-// provision checks the identity and reads its keys.
+// provision validates the identity and loads the keys of a file.
 func (i *Identity) provision(vendor, site string) error {
 	switch i.Source {
 	case sourceHTTPAuth:
@@ -93,87 +92,91 @@ func (i *Identity) provisionForeign() error {
 	case i.Issuer == "":
 		return errors.New("jwt: issuer is required: self, or what the tokens' iss claim says")
 	case strings.HasPrefix(i.Issuer, keys.VendorIssuer("")):
-		return fmt.Errorf("jwt: %q is a name of Gatefold's own tokens: write issuer self", i.Issuer)
+		return fmt.Errorf("jwt: %q is the issuer of Gatefold's own tokens: write issuer self", i.Issuer)
 	case i.Audience == "":
-		return errors.New("jwt: audience is required: without it any token of the issuer, made for whatever service, would count here")
+		return errors.New("jwt: audience is required: without it the issuer's tokens for other services would be accepted")
 	}
 	names, err := i.claimNames()
 	if err != nil {
 		return err
 	}
-	issuer := keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names}
-	fetched, err := i.fetched()
-	if err != nil || fetched {
-		id := verifierID("fetched", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified,
-			names.PublisherUserID, i.remote.Issuer, i.remote.URL)
-		i.verifier = policy.NewReaderVerifier(id, issuer, nil)
+	location, set, err := issuerKeys(i.Issuer, i.JWKS)
+	if err != nil {
+		return fmt.Errorf("jwt: %w", err)
+	}
+	published, err := json.Marshal(set)
+	if err != nil {
 		return err
 	}
-	data, err := os.ReadFile(i.JWKS)
-	if err != nil {
-		return fmt.Errorf("jwt: jwks: %w", err)
-	}
-	set, dropped, err := keys.ParseJWKS(data)
-	if err != nil {
-		return fmt.Errorf("jwt: jwks %s: %w", i.JWKS, err)
-	}
-	if set.Len() == 0 {
-		return fmt.Errorf("jwt: jwks %s: holds no key that can be used: %w", i.JWKS, errors.Join(dropped...))
-	}
-	sum := sha256.Sum256(data)
-	// Results are cached across reloads: the keys are part of the id, so that tokens
-	// are verified again when the keys change.
-	id := verifierID("jwks", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified,
-		names.PublisherUserID, string(sum[:]))
-	i.verifier = policy.NewReaderVerifier(id, issuer, staticKeys{set})
+	i.remote = location
+	// Verified tokens stay cached across reloads: with other keys the verifier must
+	// have another id.
+	id := verifierID("foreign", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified, names.PublisherUserID,
+		location.Issuer, location.URL, string(published))
+	i.verifier = policy.NewReaderVerifier(id, keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names}, staticKeys{set})
 	return nil
 }
 
-// fetched says whether the issuer's keys are fetched over the network, and notes
-// from where. The operator wrote the address, so it may be a private one.
-func (i *Identity) fetched() (bool, error) {
+// issuerKeys returns the keys of an issuer: the key set in the file jwks, or the location
+// from which the set is fetched. The operator configured the location, so that it may be
+// a private address.
+func issuerKeys(issuer, jwks string) (location keys.KeySetLocation, set keys.KeySet, err error) {
 	switch {
-	case strings.Contains(i.JWKS, "://"):
-		i.remote = keys.KeySetLocation{URL: i.JWKS, Trusted: true}
-	case i.JWKS != "":
-		return false, nil
-	case strings.Contains(i.Issuer, "://"):
-		i.remote = keys.KeySetLocation{Issuer: i.Issuer, Trusted: true}
+	case strings.Contains(jwks, "://"):
+		location = keys.KeySetLocation{URL: jwks, Trusted: true}
+	case jwks != "":
+		set, err = readKeySet(jwks)
+		return location, set, err
+	case strings.Contains(issuer, "://"):
+		location = keys.KeySetLocation{Issuer: issuer, Trusted: true}
 	default:
-		return false, errors.New("jwt: jwks is required: a file or an https URL with the issuer's public keys; only an issuer that is an https URL says itself where they are")
+		return location, set, errors.New("jwks is required: a file or an https URL with the issuer's public keys; only an issuer that is an https URL publishes their location")
 	}
-	if err := i.remote.Check(); err != nil {
-		if i.JWKS != "" {
-			return false, fmt.Errorf("jwt: jwks %w", err)
-		}
-		return false, fmt.Errorf("jwt: issuer %w: name a file or an https URL with its keys by jwks", err)
+	switch err = location.Check(); {
+	case err == nil:
+		return location, set, nil
+	case jwks != "":
+		return location, set, fmt.Errorf("jwks %w", err)
+	default:
+		return location, set, fmt.Errorf("issuer %w: name a file or an https URL with its keys by jwks", err)
 	}
-	return true, nil
+}
+
+// readKeySet reads a JWK Set from a file. It fails if the set has no usable key.
+func readKeySet(file string) (keys.KeySet, error) {
+	data, err := os.ReadFile(file) //nolint:gosec // the operator's own configuration names it
+	if err != nil {
+		return keys.KeySet{}, fmt.Errorf("jwks: %w", err)
+	}
+	set, dropped, err := keys.ParseJWKS(data)
+	if err != nil {
+		return keys.KeySet{}, fmt.Errorf("jwks %s: %w", file, err)
+	}
+	if set.Len() == 0 {
+		return keys.KeySet{}, errors.Join(append([]error{fmt.Errorf("jwks %s: no usable key", file)}, dropped...)...)
+	}
+	return set, nil
 }
 
 func (i *Identity) claimNames() (keys.ClaimNames, error) {
 	names := keys.DefaultClaimNames
+	fields := map[string]*string{
+		"user_id": &names.UserID, "email": &names.Email, "email_verified": &names.EmailVerified, "publisher_user_id": &names.PublisherUserID,
+	}
 	for field, claim := range i.Claims {
+		name := fields[field]
+		if name == nil {
+			return names, fmt.Errorf("jwt: claim %s: unknown; known are user_id, email, email_verified, publisher_user_id", field)
+		}
 		if claim == "" {
 			return names, fmt.Errorf("jwt: claim %s: the claim's name is missing", field)
 		}
-		switch field {
-		case "user_id":
-			names.UserID = claim
-		case "email":
-			names.Email = claim
-		case "email_verified":
-			names.EmailVerified = claim
-		case "publisher_user_id":
-			names.PublisherUserID = claim
-		default:
-			return names, fmt.Errorf("jwt: claim %s: unknown; known are user_id, email, email_verified, publisher_user_id", field)
-		}
+		*name = claim
 	}
 	return names, nil
 }
 
-// verifierID joins what makes a verifier; no two different lists give the same.
+// verifierID encodes a list; different lists have different ids.
 func verifierID(parts ...string) string {
 	var id []byte
 	for _, part := range parts {
@@ -182,8 +185,9 @@ func verifierID(parts ...string) string {
 	return string(id)
 }
 
-// source returns the identity at work, over the vendor's own keys, or those that
-// are fetched. It waits for no network: an issuer that is down stops nobody.
+// credentialSource returns the identity with its keys: the vendor's own, the file's, or
+// fetched ones. It does not wait for the network, so that an issuer that is down does
+// not stop the site.
 func (i *Identity) credentialSource(own policy.KeySource, sets *watchedKeySets) (credentialSource, error) {
 	s := credentialSource{httpAuth: i.Source == sourceHTTPAuth, cookie: i.Cookie, verifier: i.verifier}
 	if i.Issuer == issuerSelf {
@@ -199,8 +203,8 @@ func (i *Identity) credentialSource(own policy.KeySource, sets *watchedKeySets) 
 	return s, nil
 }
 
-// identify finds the reader: the first source for which the request carries a
-// credential decides. A credential that fails identifies no one.
+// identify returns the reader whom the request's first credential identifies, in the
+// order of the sources. A failed credential identifies no reader.
 func (g *gateRequest) identify() policy.Reader {
 	bearer := bearerToken(g.authorization)
 	for i := range g.site.sources {
@@ -233,8 +237,8 @@ func (g *gateRequest) identify() policy.Reader {
 	return policy.Reader{}
 }
 
-// verify verifies a token, if it is one of this source's issuer; else it is not
-// this source's credential.
+// verify verifies a token. It returns false if the token is not by this source's
+// issuer.
 func (s *credentialSource) verify(g *gateRequest, raw string) (policy.Reader, bool) {
 	reader, err := g.site.policy.Reader(g.r.Context(), &s.verifier, raw, g.request.Now)
 	switch {
@@ -250,14 +254,14 @@ func (s *credentialSource) verify(g *gateRequest, raw string) (policy.Reader, bo
 	}
 }
 
-// issued says whether a token claims to be by this source's issuer.
+// issued reports whether a token names this source's issuer.
 func (s *credentialSource) issued(raw string) bool {
 	token, err := keys.Scan(raw)
 	return err == nil && token.Issuer() == s.verifier.Issuer.Issuer
 }
 
-// expectsFromCookie says whether another source takes tokens of this issuer
-// from the same cookie.
+// expectsFromCookie reports whether a source accepts tokens of this issuer from the
+// cookie.
 func (r *siteRuntime) expectsFromCookie(cookie, raw string) bool {
 	for i := range r.sources {
 		if s := &r.sources[i]; s.cookie == cookie && s.issued(raw) {
@@ -267,8 +271,8 @@ func (r *siteRuntime) expectsFromCookie(cookie, raw string) bool {
 	return false
 }
 
-// bearerToken returns the token of an Authorization header with the scheme
-// Bearer (RFC 6750, section 2.1), or "". Whether it is ours is not said.
+// bearerToken returns the token of an Authorization header with the scheme Bearer (RFC
+// 6750, section 2.1), or "".
 func bearerToken(values []string) string {
 	if len(values) != 1 {
 		return ""
@@ -278,8 +282,8 @@ func bearerToken(values []string) string {
 		return ""
 	}
 	if strings.HasPrefix(token, " ") {
-		// More spaces may stand before it, and then none in it. They are counted many
-		// at a time: somebody could send thousands.
+		// A token after several spaces must not contain one. Count is fast: a client
+		// could send thousands.
 		if token = token[strings.Count(token, " "):]; strings.IndexByte(token, ' ') >= 0 {
 			return ""
 		}
@@ -287,28 +291,7 @@ func bearerToken(values []string) string {
 	return token
 }
 
-// cookieValue returns the value of a cookie. One that comes twice counts as
-// none: a sibling domain may have set the other.
-func cookieValue(header http.Header, name string) string {
-	found, value := false, ""
-	for _, line := range header["Cookie"] {
-		for line != "" {
-			var part string
-			part, line, _ = strings.Cut(line, ";")
-			n, v, _ := strings.Cut(part, "=")
-			if strings.Trim(n, " \t") != name {
-				continue
-			}
-			if found {
-				return ""
-			}
-			found, value = true, strings.Trim(v, " \t")
-		}
-	}
-	return value
-}
-
-// httpAuthReader returns whom an earlier handler authenticated.
+// httpAuthReader returns the reader whom an earlier handler authenticated.
 func httpAuthReader(r *http.Request) (policy.Reader, bool) {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {

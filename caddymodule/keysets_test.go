@@ -20,33 +20,33 @@ import (
 // once the host is up, and still do after a restart while it is down again.
 func TestPublishersHostIsDown(t *testing.T) {
 	p := newPartner(t)
-	b := newBench(t, shareRules)
-	config := strings.Replace(b.config("", shareRules, ""), "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\t"+p.global()+"\n\t\tstore", 1)
-	b.load(config)
+	s := newTestSite(t, shareRules)
+	config := strings.Replace(s.config("", shareRules, ""), "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\t"+p.global()+"\n\t\tstore", 1)
+	s.load(config)
 	p.down()
-	put := b.api(http.MethodPut, "/management/domains/"+partnerDomain, `{"jwksUri":"https://`+partnerDomain+`/jwks"}`, http.StatusOK)
+	put := s.api(http.MethodPut, "/management/domains/"+partnerDomain, `{"jwksUri":"https://`+partnerDomain+`/jwks"}`, http.StatusOK)
 	if !strings.Contains(put, `"ok":false`) || !strings.Contains(put, "502") {
 		t.Errorf("PUT answers %s", put)
 	}
 	link := "/articles/hello?share=" + p.share("share_1", "")
-	got := b.get(link).denied(http.StatusServiceUnavailable, "keys_unavailable")
+	got := s.get(link).denied(http.StatusServiceUnavailable, "keys_unavailable")
 	if got.Header.Get("Retry-After") == "" {
 		t.Error("the denial does not say when to try again")
 	}
-	b.get("/").page()
+	s.get("/").page()
 	p.up()
-	clock.advance(30 * time.Second)
-	b.get(link).page()
-	before := p.fetches.Load()
-	b.get(link).page()
-	if p.fetches.Load() != before {
+	clock.Advance(30 * time.Second)
+	s.get(link).page()
+	before := p.Count()
+	s.get(link).page()
+	if p.Count() != before {
 		t.Error("a link that was verified caused a fetch")
 	}
-	if shown := b.api(http.MethodGet, "/management/domains/"+partnerDomain, "", http.StatusOK); !strings.Contains(shown, `"keyIds":["`+partnerKeyID+`"]`) {
+	if shown := s.api(http.MethodGet, "/management/domains/"+partnerDomain, "", http.StatusOK); !strings.Contains(shown, `"keyIds":["`+partnerKeyID+`"]`) {
 		t.Errorf("GET answers %s", shown)
 	}
-	b.waitFor("the set to be saved", func() bool {
-		set, err := b.running().store.LoadKeySet(b.Context(), "url https://"+partnerDomain+"/jwks")
+	s.waitFor("the set to be saved", func() bool {
+		set, err := s.running().store.LoadKeySet(s.Context(), "url https://"+partnerDomain+"/jwks")
 		return err == nil && set != nil
 	})
 
@@ -54,16 +54,16 @@ func TestPublishersHostIsDown(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	clock.advance(2 * time.Minute)
-	b.load(config)
-	b.get("/articles/hello?share=" + p.share("share_2", "")).page()
-	health := b.api(http.MethodGet, "/health", "", http.StatusOK)
+	clock.Advance(2 * time.Minute)
+	s.load(config)
+	s.get("/articles/hello?share=" + p.share("share_2", "")).page()
+	health := s.api(http.MethodGet, "/health", "", http.StatusOK)
 	if !strings.Contains(health, partnerDomain) {
 		t.Errorf("the health is %s", health)
 	}
 	// A denied key is refused at once, while the host is down.
-	b.api(http.MethodPost, "/management/denied-keys", `{"kid":"`+partnerKeyID+`","note":"leaked"}`, http.StatusOK)
-	b.get(link).denied(http.StatusForbidden, "link_invalid")
+	s.api(http.MethodPost, "/management/denied-keys", `{"kid":"`+partnerKeyID+`","note":"leaked"}`, http.StatusOK)
+	s.get(link).denied(http.StatusForbidden, "link_invalid")
 }
 
 // The keys of a readers' issuer are fetched by OpenID discovery or from a JWK Set URL.
@@ -82,23 +82,23 @@ func TestReadersIssuerIsFetched(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.down()
-			b := newBench(t, "rule / any")
-			config := b.config("", identify+rules, "")
+			s := newTestSite(t, "rule / any")
+			config := s.config("", identify+rules, "")
 			// An issuer from the configuration may have a private address without
 			// `allow`.
-			b.load(strings.Replace(config, "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\tjwks {\nca "+p.ca+"\n}\n\t\tstore", 1))
-			b.get("/").page()
-			b.get("/account").denied(http.StatusUnauthorized, "login_required")
-			b.get("/account", "Authorization", "Bearer "+token()).denied(http.StatusServiceUnavailable, "keys_unavailable")
-			b.get("/", "Authorization", "Bearer "+token()).page()
+			s.load(strings.Replace(config, "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\tjwks {\nca "+p.ca+"\n}\n\t\tstore", 1))
+			s.get("/").page()
+			s.get("/account").denied(http.StatusUnauthorized, "login_required")
+			s.get("/account", "Authorization", "Bearer "+token()).denied(http.StatusServiceUnavailable, "keys_unavailable")
+			s.get("/", "Authorization", "Bearer "+token()).page()
 			p.up()
-			clock.advance(30 * time.Second)
-			b.get("/account", "Authorization", "Bearer "+token()).page()
-			fetches := p.fetches.Load()
+			clock.Advance(30 * time.Second)
+			s.get("/account", "Authorization", "Bearer "+token()).page()
+			fetches := p.Count()
 			for range 20 { // tokens of other issuers
-				b.get("/account", "Authorization", "Bearer "+p.sign(`{"alg":"ES256","kid":"x"}`, `{"iss":"https://elsewhere.example"}`)).denied(http.StatusUnauthorized, "login_required")
+				s.get("/account", "Authorization", "Bearer "+p.sign(`{"alg":"ES256","kid":"x"}`, `{"iss":"https://elsewhere.example"}`)).denied(http.StatusUnauthorized, "login_required")
 			}
-			if p.fetches.Load() != fetches {
+			if p.Count() != fetches {
 				t.Error("tokens of another issuer caused fetches")
 			}
 		})
@@ -107,13 +107,13 @@ func TestReadersIssuerIsFetched(t *testing.T) {
 
 // gatefold_keys serves the vendor's public keys.
 func TestOwnKeysAreServed(t *testing.T) {
-	b := newBenchWith(t, "", standardRules, "gatefold_keys")
-	got := b.get("/.well-known/jwks.json")
+	s := newTestSiteWith(t, "", standardRules, "gatefold_keys")
+	got := s.get("/.well-known/jwks.json")
 	if got.StatusCode != http.StatusOK || strings.TrimSpace(got.body) != `{"keys":[]}` {
 		t.Fatalf("before the first key: %d %s", got.StatusCode, got.body)
 	}
-	address, _ := b.link(keys.LinkClaims{})
-	got = b.get("/.well-known/jwks.json")
+	address, _ := s.link(keys.LinkClaims{})
+	got = s.get("/.well-known/jwks.json")
 	var set jose.JSONWebKeySet
 	if err := json.Unmarshal([]byte(got.body), &set); err != nil || len(set.Keys) != 1 || !set.Keys[0].IsPublic() {
 		t.Fatalf("the set is %s, %v", got.body, err)
@@ -121,7 +121,7 @@ func TestOwnKeysAreServed(t *testing.T) {
 	if got.Header.Get("Content-Type") != "application/jwk-set+json" || !strings.Contains(got.Header.Get("Cache-Control"), "max-age=") {
 		t.Errorf("the header is %v", got.Header)
 	}
-	if again := b.get("/.well-known/jwks.json", "If-None-Match", "W/"+got.Header.Get("Etag")); again.StatusCode != http.StatusNotModified || again.body != "" {
+	if again := s.get("/.well-known/jwks.json", "If-None-Match", "W/"+got.Header.Get("Etag")); again.StatusCode != http.StatusNotModified || again.body != "" {
 		t.Errorf("unchanged: %d %s", again.StatusCode, again.body)
 	}
 	// The served key verifies a link.
@@ -134,34 +134,34 @@ func TestOwnKeysAreServed(t *testing.T) {
 		t.Error(err)
 	}
 	old := set.Keys[0].KeyID
-	b.api(http.MethodPost, "/management/keys/rotate", "{}", http.StatusCreated)
-	if got = b.get("/.well-known/jwks.json"); strings.Count(got.body, `"kid"`) != 2 {
+	s.api(http.MethodPost, "/management/keys/rotate", "{}", http.StatusCreated)
+	if got = s.get("/.well-known/jwks.json"); strings.Count(got.body, `"kid"`) != 2 {
 		t.Errorf("after the rotation the set is %s", got.body)
 	}
-	b.get(strings.TrimPrefix(address, b.site)).page()
-	b.api(http.MethodDelete, "/management/keys/"+old, "", http.StatusNoContent)
-	if got = b.get("/.well-known/jwks.json"); strings.Contains(got.body, old) {
+	s.get(strings.TrimPrefix(address, s.site)).page()
+	s.api(http.MethodDelete, "/management/keys/"+old, "", http.StatusNoContent)
+	if got = s.get("/.well-known/jwks.json"); strings.Contains(got.body, old) {
 		t.Errorf("a retired key is served: %s", got.body)
 	}
-	b.get("/.well-known/other").page()
-	b.do(http.MethodPost, "/.well-known/jwks.json").page()
+	s.get("/.well-known/other").page()
+	s.do(http.MethodPost, "/.well-known/jwks.json").page()
 }
 
 // A publisher's host hangs during a fetch for an unknown key. Only the request with
 // that key waits.
 func TestHangingHostDelaysOneRequest(t *testing.T) {
 	p := newPartner(t)
-	b := newBench(t, shareRules)
-	b.load(strings.Replace(b.config("", shareRules, ""), "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\t"+p.global()+"\n\t\tstore", 1))
-	b.api(http.MethodPut, "/management/domains/"+partnerDomain, `{"jwksUri":"https://`+partnerDomain+`/jwks"}`, http.StatusOK)
+	s := newTestSite(t, shareRules)
+	s.load(strings.Replace(s.config("", shareRules, ""), "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\t"+p.global()+"\n\t\tstore", 1))
+	s.api(http.MethodPut, "/management/domains/"+partnerDomain, `{"jwksUri":"https://`+partnerDomain+`/jwks"}`, http.StatusOK)
 	good := "/articles/hello?share=" + p.share("share_1", "")
-	b.get(good).page()
+	s.get(good).page()
 
 	asked, release := make(chan struct{}, 1), make(chan struct{})
 	var once sync.Once
 	let := func() { once.Do(func() { close(release) }) }
 	t.Cleanup(let)
-	p.does(func(w http.ResponseWriter, r *http.Request) {
+	p.Handle(func(w http.ResponseWriter, r *http.Request) {
 		asked <- struct{}{}
 		select {
 		case <-release:
@@ -173,19 +173,19 @@ func TestHangingHostDelaysOneRequest(t *testing.T) {
 	unknown := p.sign(`{"alg":"ES256","kid":"made-up"}`, fmt.Sprintf(
 		`{"type":"dca-share","domain":%q,"resourceId":"hello","contentNames":["x"],"iat":%d,"exp":%d,"jti":"x"}`, partnerDomain, now, now+60))
 	waits := make(chan answer, 1)
-	go func() { waits <- b.get("/articles/hello?share=" + unknown) }()
+	go func() { waits <- s.get("/articles/hello?share=" + unknown) }()
 	<-asked
 	for i := range 20 {
-		b.get(good).page()
-		b.get("/articles/hello?share=" + p.share(fmt.Sprint("share_", 2+i), "")).page()
-		b.get("/").page()
+		s.get(good).page()
+		s.get("/articles/hello?share=" + p.share(fmt.Sprint("share_", 2+i), "")).page()
+		s.get("/").page()
 	}
 	let()
 	(<-waits).denied(http.StatusForbidden, "link_invalid")
 	// During the cooldown there is no second fetch.
-	before := p.fetches.Load()
-	b.get("/articles/hello?share="+unknown).denied(http.StatusForbidden, "link_invalid")
-	if p.fetches.Load() != before {
+	before := p.Count()
+	s.get("/articles/hello?share="+unknown).denied(http.StatusForbidden, "link_invalid")
+	if p.Count() != before {
 		t.Error("a second token with an unknown key caused another fetch")
 	}
 }

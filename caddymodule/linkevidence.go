@@ -1,21 +1,19 @@
 package caddymodule
 
 import (
-	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
-	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
 
-// LinkEvidence implements policy.LinkSource: it collects the links that the request
-// carries. The policy calls it only on pages that a link may open; elsewhere the
-// parameter belongs to the origin.
+// LinkEvidence implements policy.LinkSource. The policy calls it only for pages that a
+// link may open; elsewhere the parameter belongs to the origin.
 func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	evidence := policy.LinkEvidence{Redeemed: g.buf.links[:0]}
 	if g.site.cookies != nil {
-		g.redeemed = openLinkCookies(g.site.cookies, g.cookies, g.request.Now, g.redeemed)
+		g.redeemed = verifyLinkCookies(g.site.cookies, g.cookies, g.request.Now, g.redeemed)
 	}
 	for _, cookie := range g.redeemed {
 		evidence.Redeemed = append(evidence.Redeemed, cookie.link.RedeemedLink)
@@ -33,8 +31,8 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	return evidence
 }
 
-// stripTokens removes link tokens from every form of the URL that later handlers
-// could send to an origin.
+// stripTokens removes link tokens from every form of the URL that a later handler could
+// send to an origin.
 func (g *gateRequest) stripTokens() {
 	if !g.stripsTokens {
 		return
@@ -46,8 +44,8 @@ func (g *gateRequest) stripTokens() {
 	g.r.RequestURI = cleanURI(g)
 }
 
-// cleanURI returns the request's own URI without link tokens. It never begins with
-// two slashes, which a browser takes for another host.
+// cleanURI returns the received URI without link tokens. It never begins with two
+// slashes, which a browser interprets as a host.
 func cleanURI(g *gateRequest) string {
 	uri := g.original.EscapedPath()
 	if strings.HasPrefix(uri, "//") {
@@ -59,9 +57,9 @@ func cleanURI(g *gateRequest) string {
 	return uri
 }
 
-// isPageView says whether a request can be a reader's own visit to a page, so
-// that a use may be spent on it. A preview, a prefetch or a part of another page
-// is not: the link would be used up before its reader came.
+// isPageView reports whether a request can be a reader's own page view, so that a use
+// may be spent on it. A preview, a prefetch or a subresource must not use a link up
+// before its reader opens it.
 func isPageView(r *http.Request) bool {
 	if r.Method != http.MethodGet {
 		return false
@@ -83,9 +81,8 @@ func isPageView(r *http.Request) bool {
 	return !isPreviewAgent(r.UserAgent())
 }
 
-// previewAgents are parts of the User-Agent of programs that fetch a page to
-// show a preview of a link to it. Being one only ever lowers what a request
-// gets.
+// previewAgents are substrings of the User-Agent of programs that fetch a page to
+// preview a link to it. A request that claims to be one only loses access.
 var previewAgents = [...]string{
 	"facebookexternalhit", "facebot", "meta-externalfetcher", "twitterbot", "slackbot", "slack-imgproxy",
 	"whatsapp", "telegrambot", "discordbot", "linkedinbot", "skypeuripreview", "microsoftpreview",
@@ -95,62 +92,12 @@ var previewAgents = [...]string{
 }
 
 func isPreviewAgent(agent string) bool {
-	if agent == "" {
-		return false
-	}
-	lowered := strings.ToLower(agent)
-	for _, known := range previewAgents {
-		if strings.Contains(lowered, known) {
-			return true
-		}
-	}
-	return false
+	agent = strings.ToLower(agent)
+	return slices.ContainsFunc(previewAgents[:], func(part string) bool { return strings.Contains(agent, part) })
 }
 
-// isEarlyData says whether a request came before the TLS handshake was complete
-// (RFC 8470): whoever recorded it could send it again.
+// isEarlyData reports whether a request came before the TLS handshake was complete, so
+// that it can be replayed (RFC 8470).
 func isEarlyData(r *http.Request) bool {
 	return r.TLS != nil && !r.TLS.HandshakeComplete || r.Header.Get("Early-Data") == "1"
-}
-
-// validateShare checks how the site takes what publishers sign, and brings its
-// domains into their normal form.
-func (h *Handler) validateShare() error {
-	if !paramPattern.MatchString(h.ShareParam) {
-		return fmt.Errorf("share_param: %q must be letters, digits, - and _", h.ShareParam)
-	}
-	if h.ShareParam == h.LinkParam {
-		return fmt.Errorf("share_param: %q is the link_param as well: give them different names", h.ShareParam)
-	}
-	for i, domain := range h.ShareDomains {
-		normal, err := keys.NormalDomain(domain)
-		if err != nil {
-			return fmt.Errorf("share_domain: %q %w", domain, err)
-		}
-		h.ShareDomains[i] = normal
-	}
-	return nil
-}
-
-// takeTokens takes the tokens out of a query: those in the parameter for links,
-// and those in the one for what publishers sign. A parameter of that second name
-// is the origin's own unless a token stands in it: sites share by `?share=mail`.
-func (h *Handler) takeTokens(query string) (rest string, tokens []string, share bool) {
-	rest, tokens = takeParam(query, h.LinkParam)
-	without, shared := takeParam(rest, h.ShareParam)
-	if !anyToken(shared) {
-		return rest, tokens, false
-	}
-	return without, append(tokens, shared...), len(tokens) == 0
-}
-
-// anyToken says whether one of some values has the shape of a compact JWS: three
-// parts, of which the first is a JSON object in base64url.
-func anyToken(values []string) bool {
-	for _, value := range values {
-		if strings.HasPrefix(value, "ey") && strings.Count(value, ".") == 2 {
-			return true
-		}
-	}
-	return false
 }

@@ -9,18 +9,17 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// The engineer at 3 a.m. asks the log why: each request says what was decided,
-// and by what.
-func TestEveryRequestTellsItsDecision(t *testing.T) {
-	b := newBench(t, standardRules)
-	name, bearer := b.subscriber()
-	link, id := b.link(keys.LinkClaims{MaxUses: 1})
-	b.get("/public/x")
-	b.get("/articles/hello", name, bearer)
-	b.get(link)
-	b.get(link)
-	b.get("/articles/hello")
-	b.rawPath("//articles/hello")
+// The access log has the decision and the reason of every request.
+func TestDecisionIsLogged(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	name, bearer := s.subscriber()
+	link, id := s.link(keys.LinkClaims{MaxUses: 1})
+	s.get("/public/x")
+	s.get("/articles/hello", name, bearer)
+	s.get(link)
+	s.get(link)
+	s.get("/articles/hello")
+	s.rawPath("//articles/hello")
 
 	rule := "/articles/{publisherContentId}"
 	want := []map[string]any{
@@ -36,14 +35,14 @@ func TestEveryRequestTellsItsDecision(t *testing.T) {
 		t.Fatalf("%d requests were logged, want %d", len(entries), len(want))
 	}
 	for i, entry := range entries {
-		told, _ := entry["gatefold"].(map[string]any)
-		delete(told, "grant")
-		if !reflect.DeepEqual(told, want[i]) {
-			t.Errorf("request %d tells %v, want %v", i, told, want[i])
+		fields, _ := entry["gatefold"].(map[string]any)
+		delete(fields, "grant")
+		if !reflect.DeepEqual(fields, want[i]) {
+			t.Errorf("request %d has %v, want %v", i, fields, want[i])
 		}
 	}
 
-	// Denials stand in the gate's own log as well, with everything.
+	// The gate's own log has every denial with its details.
 	denials := logged.entries(t, "http.handlers.gatefold")
 	if len(denials) != 3 {
 		t.Fatalf("%d denials were logged, want 3:\n%s", len(denials), logged)
@@ -58,17 +57,16 @@ func TestEveryRequestTellsItsDecision(t *testing.T) {
 	}
 }
 
-// Whatever fails, the gate's own log holds no token and no cookie, nor what an
-// attacker would write into it.
-func TestLogHoldsNoToken(t *testing.T) {
-	b := newBench(t, standardRules)
-	link, _ := b.link(keys.LinkClaims{MaxUses: 1})
+// The gate's own log contains no token and no cookie, and escapes what a client sends.
+func TestLogContainsNoToken(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	link, _ := s.link(keys.LinkClaims{MaxUses: 1})
 	_, token, _ := strings.Cut(link, "token=")
-	cookie := b.get(link).page().linkCookie()
-	reader := b.reader(keys.ReaderClaims{UserID: "u"})
+	cookie := s.get(link).page().linkCookie()
+	reader := s.reader(keys.ReaderClaims{UserID: "u"})
 	for _, path := range []string{link, "/articles/hello?token=" + token[:len(token)-1], "/articles/other?token=" + token, "/account?token=" + token, "/articles/hello?token=x&token=" + token} {
-		b.get(path, "Cookie", cookie+"x; reader="+reader+"x", "Authorization", "Bearer "+reader+"x")
-		b.do(http.MethodTrace, path)
+		s.get(path, "Cookie", cookie+"x; reader="+reader+"x", "Authorization", "Bearer "+reader+"x")
+		s.do(http.MethodTrace, path)
 	}
 	entries := logged.entries(t, "http.handlers.gatefold")
 	if len(entries) == 0 {

@@ -11,63 +11,62 @@ import (
 	"time"
 )
 
-func TestHeadIsJudgedAsGet(t *testing.T) {
-	b := newBench(t, standardRules)
-	name, bearer := b.subscriber()
-	if got := b.do(http.MethodHead, "/articles/hello"); got.StatusCode != http.StatusUnauthorized {
+func TestHeadIsDecidedAsGet(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	name, bearer := s.subscriber()
+	if got := s.do(http.MethodHead, "/articles/hello"); got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("HEAD without anything: %d", got.StatusCode)
 	}
-	if got := b.do(http.MethodHead, "/articles/hello", name, bearer); got.StatusCode != http.StatusOK {
+	if got := s.do(http.MethodHead, "/articles/hello", name, bearer); got.StatusCode != http.StatusOK {
 		t.Errorf("HEAD of a subscriber: %d", got.StatusCode)
 	}
-	// A rule for GET is one for HEAD; other methods go on to the next rule.
-	b.do(http.MethodHead, "/closed/x", name, bearer)
-	if got := b.do(http.MethodHead, "/closed/x", name, bearer); got.StatusCode != http.StatusForbidden {
+	// A rule for GET applies to HEAD; other methods are matched by the next rule.
+	s.do(http.MethodHead, "/closed/x", name, bearer)
+	if got := s.do(http.MethodHead, "/closed/x", name, bearer); got.StatusCode != http.StatusForbidden {
 		t.Errorf("HEAD under a rule for GET: %d", got.StatusCode)
 	}
-	b.do(http.MethodPost, "/closed/x", name, bearer).page()
+	s.do(http.MethodPost, "/closed/x", name, bearer).page()
 }
 
-// A preflight asks whether a request may be sent. It carries no credentials, so
-// the origin answers it as it answers anybody's.
-func TestPreflightGoesOnWithoutCredentials(t *testing.T) {
-	b := newBench(t, standardRules)
-	name, bearer := b.subscriber()
-	b.do(http.MethodOptions, "/articles/hello", name, bearer,
+// A preflight carries no credentials (Fetch standard, section 4.8), and the origin
+// responds as to any client.
+func TestPreflightIsForwardedWithoutCredentials(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	name, bearer := s.subscriber()
+	s.do(http.MethodOptions, "/articles/hello", name, bearer,
 		"Origin", "https://app.example.com", "Access-Control-Request-Method", "GET",
 		"Cookie", "reader=x; theme=dark", "Gatefold-Session", "evil").page()
-	got := b.origin.last(t)
+	got := s.origin.Last(t)
 	for _, header := range []string{"Authorization", "Cookie", "Gatefold-Session"} {
 		if got.Header.Get(header) != "" {
 			t.Errorf("the preflight carries %s", header)
 		}
 	}
-	// An OPTIONS that is none is judged like every other method.
-	b.do(http.MethodOptions, "/articles/hello").denied(http.StatusUnauthorized, "login_required")
-	b.do(http.MethodOptions, "/articles/hello", "Origin", "https://app.example.com").denied(http.StatusUnauthorized, "login_required")
-	b.do(http.MethodOptions, "/articles/hello", "Access-Control-Request-Method", "GET").denied(http.StatusUnauthorized, "login_required")
-	b.do(http.MethodGet, "/articles/hello", "Origin", "https://a.example", "Access-Control-Request-Method", "GET").denied(http.StatusUnauthorized, "login_required")
-	b.origin.untouched(t)
+	// An OPTIONS request that is no preflight is decided like every other method.
+	s.do(http.MethodOptions, "/articles/hello").denied(http.StatusUnauthorized, "login_required")
+	s.do(http.MethodOptions, "/articles/hello", "Origin", "https://app.example.com").denied(http.StatusUnauthorized, "login_required")
+	s.do(http.MethodOptions, "/articles/hello", "Access-Control-Request-Method", "GET").denied(http.StatusUnauthorized, "login_required")
+	s.do(http.MethodGet, "/articles/hello", "Origin", "https://a.example", "Access-Control-Request-Method", "GET").denied(http.StatusUnauthorized, "login_required")
+	s.origin.WantNone(t)
 }
 
 func TestTraceAndConnectAreNotServed(t *testing.T) {
-	b := newBench(t, standardRules)
-	trace := b.do(http.MethodTrace, "/")
+	s := newTestSite(t, standardRules)
+	trace := s.do(http.MethodTrace, "/")
 	trace.denied(http.StatusMethodNotAllowed, "bad_method")
 	if allow := trace.Header.Get("Allow"); strings.Contains(allow, "TRACE") || !strings.Contains(allow, "GET") {
 		t.Errorf("Allow is %q", allow)
 	}
-	if got := b.raw("CONNECT 127.0.0.1:" + b.port + " HTTP/1.1\r\nHost: 127.0.0.1:" + b.port + "\r\n\r\n"); got.StatusCode < 400 {
+	if got := s.raw("CONNECT 127.0.0.1:" + s.port + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\n\r\n"); got.StatusCode < 400 {
 		t.Errorf("CONNECT: %d", got.StatusCode)
 	}
-	b.origin.untouched(t)
+	s.origin.WantNone(t)
 }
 
-// A WebSocket is opened by a GET, and decided like one; once it is open it
-// carries bytes both ways.
+// A WebSocket is decided when its GET arrives; an allowed one carries bytes both ways.
 func TestWebSocketIsDecidedWhenItOpens(t *testing.T) {
-	b := newBench(t, standardRules)
-	b.origin.answer = func(w http.ResponseWriter, _ *http.Request) {
+	s := newTestSite(t, standardRules)
+	s.origin.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Upgrade", "websocket")
 		w.WriteHeader(http.StatusSwitchingProtocols)
@@ -80,10 +79,10 @@ func TestWebSocketIsDecidedWhenItOpens(t *testing.T) {
 		if err == nil {
 			_, _ = io.WriteString(conn, "echo "+line)
 		}
-	}
+	})
 	open := func(headers string) (*http.Response, net.Conn, *bufio.Reader) {
 		t.Helper()
-		conn, err := net.Dial("tcp", "127.0.0.1:"+b.port)
+		conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +90,7 @@ func TestWebSocketIsDecidedWhenItOpens(t *testing.T) {
 		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		request := "GET /articles/live HTTP/1.1\r\nHost: 127.0.0.1:" + b.port + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+		request := "GET /articles/live HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + headers + "\r\n"
 		if _, err := io.WriteString(conn, request); err != nil {
 			t.Fatal(err)
@@ -107,8 +106,8 @@ func TestWebSocketIsDecidedWhenItOpens(t *testing.T) {
 	if denied.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a stranger's WebSocket: %d", denied.StatusCode)
 	}
-	b.origin.untouched(t)
-	name, bearer := b.subscriber()
+	s.origin.WantNone(t)
+	name, bearer := s.subscriber()
 	allowed, conn, reader := open(name + ": " + bearer + "\r\n")
 	if allowed.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("a subscriber's WebSocket: %d", allowed.StatusCode)
@@ -119,10 +118,10 @@ func TestWebSocketIsDecidedWhenItOpens(t *testing.T) {
 	if line, err := reader.ReadString('\n'); err != nil || line != "echo hello\n" {
 		t.Errorf("the WebSocket gives %q, %v", line, err)
 	}
-	// A configuration that is unloaded while a tunnel still copies closes it
-	// from another goroutine, and Caddy counts the bytes of both without a lock.
+	// If the configuration is unloaded while a tunnel still copies, Caddy closes the
+	// tunnel in another goroutine, and counts its bytes without a lock.
 	conn.Close()
-	b.waitFor("the tunnel's line in the access log", func() bool {
+	s.waitFor("the tunnel's line in the access log", func() bool {
 		return slices.ContainsFunc(logged.entries(t, "http.log.access"), func(entry map[string]any) bool {
 			return entry["status"] == float64(http.StatusSwitchingProtocols)
 		})

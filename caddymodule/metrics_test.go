@@ -14,17 +14,17 @@ import (
 )
 
 // scrape returns the values of Gatefold's series by name and labels.
-func (b *bench) scrape(admin string) map[string]float64 {
-	b.Helper()
+func (s *testSite) scrape(admin string) map[string]float64 {
+	s.Helper()
 	response, err := browser.Get(admin + "/metrics")
 	for tries := 1; (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && tries < 10; tries++ {
 		// A load replaced the endpoint's listener, see post.
 		response, err = browser.Get(admin + "/metrics")
 	}
 	if err != nil || response.StatusCode != http.StatusOK {
-		b.Fatalf("/metrics answers %v, %v", response, err)
+		s.Fatalf("/metrics answers %v, %v", response, err)
 	}
-	got := b.read(response)
+	got := s.read(response)
 	series := map[string]float64{}
 	for line := range strings.Lines(got.body) {
 		if !strings.HasPrefix(line, "gatefold_") {
@@ -33,7 +33,7 @@ func (b *bench) scrape(admin string) map[string]float64 {
 		name, text, _ := strings.Cut(strings.TrimSpace(line), " ")
 		value, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			b.Fatalf("%q: %v", line, err)
+			s.Fatalf("%q: %v", line, err)
 		}
 		series[name] = value
 	}
@@ -41,19 +41,19 @@ func (b *bench) scrape(admin string) map[string]float64 {
 }
 
 func TestMetricsCountDecisions(t *testing.T) {
-	b, admin := adminBench(t)
-	name, bearer := b.subscriber()
-	link, _ := b.link(keys.LinkClaims{MaxUses: 1})
-	before := b.scrape(admin)
-	b.get("/public/x").page()
+	s, admin := newAdminSite(t)
+	name, bearer := s.subscriber()
+	link, _ := s.link(keys.LinkClaims{MaxUses: 1})
+	before := s.scrape(admin)
+	s.get("/public/x").page()
 	for range 3 {
-		b.get("/articles/hello", name, bearer).page()
+		s.get("/articles/hello", name, bearer).page()
 	}
-	b.get("/articles/hello")
-	b.get(link).page()
-	b.get(link)
-	b.get("/articles/hello?token=garbage")
-	after := b.scrape(admin)
+	s.get("/articles/hello")
+	s.get(link).page()
+	s.get(link)
+	s.get("/articles/hello?token=garbage")
+	after := s.scrape(admin)
 	site := `vendor="default"`
 	for series, want := range map[string]float64{
 		`gatefold_decisions_total{decision="allow",reason="public",site="default",` + site + `}`:        1,
@@ -90,18 +90,18 @@ func TestMetricsCountDecisions(t *testing.T) {
 // Counters survive loads that succeed and loads that fail, with two gates in one
 // configuration.
 func TestMetricsSurviveReloads(t *testing.T) {
-	b, admin := adminBench(t)
-	config := strings.Replace(b.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
+	s, admin := newAdminSite(t)
+	config := strings.Replace(s.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
 	config += fmt.Sprintf("\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\tsite second\n\t\trule / any\n\t}\n\trespond ok\n}\n", freePort(t))
 	const public = `gatefold_decisions_total{decision="allow",reason="public",site="default",vendor="default"}`
-	before := b.scrape(admin)[public]
+	before := s.scrape(admin)[public]
 	for i := range 4 {
-		b.get("/public/x").page()
-		b.load(config)
+		s.get("/public/x").page()
+		s.load(config)
 		if err := load(strings.Replace(config, "store bolt", "secret {env.GATEFOLD_TEST_UNSET}\n\t\tstore bolt", 1)); err == nil {
 			t.Fatal("loaded")
 		}
-		got := b.scrape(admin)
+		got := s.scrape(admin)
 		if got[public] != before+float64(i)+1 {
 			t.Errorf("after %d loads the counter is %v", i+1, got[public]-before)
 		}
@@ -113,13 +113,13 @@ func TestMetricsSurviveReloads(t *testing.T) {
 
 // Paths, users and tokens that clients invent create no series.
 func TestMetricsAreBounded(t *testing.T) {
-	b, admin := adminBench(t)
-	b.get("/public/x").page()
-	before := len(b.scrape(admin))
+	s, admin := newAdminSite(t)
+	s.get("/public/x").page()
+	before := len(s.scrape(admin))
 	for i := range 200 {
-		b.get(fmt.Sprintf("/articles/%d?token=%d", i, i), "Authorization", fmt.Sprintf("Bearer %d", i), "Host", fmt.Sprintf("127.0.0.1:%s", b.port))
+		s.get(fmt.Sprintf("/articles/%d?token=%d", i, i), "Authorization", fmt.Sprintf("Bearer %d", i), "Host", fmt.Sprintf("127.0.0.1:%s", s.port))
 	}
-	if after := len(b.scrape(admin)); after != before {
+	if after := len(s.scrape(admin)); after != before {
 		t.Errorf("%d series became %d", before, after)
 	}
 }
@@ -127,19 +127,19 @@ func TestMetricsAreBounded(t *testing.T) {
 // Metrics of publishers' tokens and of fetched key sets.
 func TestMetricsOfPublishers(t *testing.T) {
 	p := newPartner(t)
-	b := newBench(t, shareRules)
+	s := newTestSite(t, shareRules)
 	admin := "127.0.0.1:" + freePort(t)
-	config := strings.Replace(b.config("", shareRules, ""), "admin off", "admin "+admin, 1)
-	b.load(strings.Replace(config, "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\t"+p.global()+"\n\t\tstore", 1))
+	config := strings.Replace(s.config("", shareRules, ""), "admin off", "admin "+admin, 1)
+	s.load(strings.Replace(config, "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\t"+p.global()+"\n\t\tstore", 1))
 	admin = "http://" + admin
-	before := b.scrape(admin)
-	b.api(http.MethodPut, "/management/domains/"+partnerDomain, `{"jwksUri":"https://`+partnerDomain+`/jwks?key=secret"}`, http.StatusOK)
-	b.get("/articles/hello?share=" + p.share("share_1", "")).page()
+	before := s.scrape(admin)
+	s.api(http.MethodPut, "/management/domains/"+partnerDomain, `{"jwksUri":"https://`+partnerDomain+`/jwks?key=secret"}`, http.StatusOK)
+	s.get("/articles/hello?share=" + p.share("share_1", "")).page()
 	stranger := newPartner(t)
-	b.get("/articles/hello?share="+stranger.share("share_2", "")).denied(http.StatusForbidden, "link_invalid")
+	s.get("/articles/hello?share="+stranger.share("share_2", "")).denied(http.StatusForbidden, "link_invalid")
 	p.down()
-	b.api(http.MethodPost, "/management/domains/"+partnerDomain+"/probe", "{}", http.StatusOK)
-	after := b.scrape(admin)
+	s.api(http.MethodPost, "/management/domains/"+partnerDomain+"/probe", "{}", http.StatusOK)
+	after := s.scrape(admin)
 	verified := `gatefold_publisher_verifications_total{domain="` + partnerDomain + `",result="%s",vendor="default"}`
 	for series, want := range map[string]float64{
 		fmt.Sprintf(verified, "ok"):                                       1,

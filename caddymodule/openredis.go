@@ -7,18 +7,18 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
-// openRedis begins to follow the Redis that other nodes share. One that is away is
-// no error: the node answers 503 until it is there. One that cannot be used is.
+// openRedis returns an engine over a shared Redis. An unreachable Redis is no error: the
+// gate responds 503 until it can be reached. A Redis that is too old or refuses the
+// credentials is one.
 func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Duration) (engine.Engine, error) {
 	backend, err := redisengine.New(options)
 	if err != nil {
@@ -34,18 +34,18 @@ func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Durati
 		Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: staleFor, Now: now,
 		Check: inspector.again, Changed: storeChanged,
 	})
-	_ = follower.Connect(ctx) // whoever asks for records is told
+	_ = follower.Connect(ctx) // reads of records return the error
 	return follower, nil
 }
 
-// inspectTimeout bounds how long a configuration is held up by a Redis.
+// inspectTimeout bounds how long a Redis delays the load of a configuration.
 const inspectTimeout = 10 * time.Second
 
-// storeLog is where what happens to a store is told. A store outlives
-// configurations, and so their loggers.
+// storeLog returns the logger of the store. It belongs to no configuration: a store
+// survives reloads.
 func storeLog() *zap.Logger { return caddy.Log().Named("gatefold.store") }
 
-// storeChanged tells that a store went away or is back.
+// storeChanged logs that a store became unreachable, or reachable again.
 func storeChanged(partition string, err error) {
 	logger := storeLog()
 	if partition != "" {
@@ -58,27 +58,27 @@ func storeChanged(partition string, err error) {
 	logger.Info("the store is there")
 }
 
-// inspector warns of settings of the server by which records could be lost, each
-// once.
+// inspector logs a warning for each setting of the server that could lose records. A
+// warning is not repeated while it holds.
 type inspector struct {
 	engine *redisengine.Engine
 	warned []string
 }
 
 func (i *inspector) inspect(ctx context.Context) error {
-	found, err := i.engine.Inspect(ctx)
-	for _, warning := range found.Warnings {
+	server, err := i.engine.Inspect(ctx)
+	for _, warning := range server.Warnings {
 		if !slices.Contains(i.warned, warning) {
 			storeLog().Warn(warning)
 		}
 	}
 	if err == nil {
-		i.warned = found.Warnings
+		i.warned = server.Warnings
 	}
 	return err
 }
 
-// again inspects while the server is in use.
+// again inspects the server at intervals while it is in use.
 func (i *inspector) again(ctx context.Context) {
 	if err := i.inspect(ctx); err != nil && ctx.Err() == nil {
 		storeLog().Warn("looking at the settings of the Redis server failed", zap.Error(err))

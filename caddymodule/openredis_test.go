@@ -14,17 +14,18 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
 
-// redisSite is a site whose records are in a Redis. %s are: admin, store and more,
-// site port.
+// redisSite is a site whose records are in a Redis. Its verbs are: admin, store and
+// further options, site port.
 const redisSite = "{\n\tadmin %s\n\tauto_https off\n\tgatefold {\n\t\t%s\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\trule / any\n\t}\n\trespond page\n}\n"
 
-// The whole grammar of the engine redis.
+// The grammar of `store redis`.
 func TestRedisGrammar(t *testing.T) {
 	config, err := adapt(`{
 	gatefold {
@@ -74,8 +75,9 @@ const (
 	testPassword = "correct-horse-battery"
 )
 
-// What does not fit fails the load, in words, and repeats no secret.
-func TestRedisThatCannotBe(t *testing.T) {
+// A Redis that cannot be used fails the load with its cause, and the error contains no
+// secret.
+func TestUnusableRedis(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	t.Setenv("GATEFOLD_TEST_PASSWORD", testPassword)
 	t.Setenv("GATEFOLD_TEST_WRONG", "hunter2")
@@ -123,8 +125,8 @@ func TestRedisThatCannotBe(t *testing.T) {
 	}
 }
 
-// A Redis with a password and TLS: it works, the admin endpoint does not tell the
-// password, and what is in memory survives a reload.
+// With a password and TLS the admin endpoint does not show the password, and the caches
+// survive a reload.
 func TestRedisWithPasswordAndTLS(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	server, authority := redistest.StartTLS(t)
@@ -179,22 +181,22 @@ func TestRedisWithPasswordAndTLS(t *testing.T) {
 	}
 }
 
-// Another node removes a grant: a stream that it opened here is cut, and a change of
-// the rules there counts here.
+// Another node removes a grant, which cuts a stream on this node, and changes the
+// rules, which this node applies.
 func TestRedisCutsAStreamFromAnotherNode(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	server := redistest.Start(t)
-	b := &bench{TB: t, dir: t.TempDir(), origin: newOrigin(t), port: freePort(t)}
-	b.site = "http://127.0.0.1:" + b.port
-	b.origin.answer = func(w http.ResponseWriter, r *http.Request) {
+	s := &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: freePort(t)}
+	s.site = "http://127.0.0.1:" + s.port
+	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "hello\n")
 		_ = http.NewResponseController(w).Flush()
 		if strings.HasSuffix(r.URL.Path, "/events") {
 			<-r.Context().Done()
 		}
-	}
-	b.load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore redis %s\n\t\tsecret {env.GATEFOLD_TEST_SECRET}\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n%s\n\t}\n\treverse_proxy %s\n}\n",
-		server.URL(), b.port, streamRules, strings.TrimPrefix(b.origin.URL, "http://")))
+	})
+	s.load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore redis %s\n\t\tsecret {env.GATEFOLD_TEST_SECRET}\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n%s\n\t}\n\treverse_proxy %s\n}\n",
+		server.URL(), s.port, streamRules, strings.TrimPrefix(s.origin.URL, "http://")))
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
@@ -217,8 +219,8 @@ func TestRedisCutsAStreamFromAnotherNode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	bearer := []string{"Authorization", "Bearer " + b.reader(keys.ReaderClaims{UserID: "ada"})}
-	status := func() int { return b.get("/page", bearer...).StatusCode }
+	bearer := []string{"Authorization", "Bearer " + s.reader(keys.ReaderClaims{UserID: "ada"})}
+	status := func() int { return s.get("/page", bearer...).StatusCode }
 	if got := status(); got != http.StatusForbidden {
 		t.Fatalf("a site without rules answers %d", got)
 	}
@@ -227,13 +229,13 @@ func TestRedisCutsAStreamFromAnotherNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.waitFor("the other node's rules and grant count", func() bool { return status() == http.StatusOK })
+	s.waitFor("the other node's rules and grant count", func() bool { return status() == http.StatusOK })
 	rules("other")
-	b.waitFor("the other node's next rules count", func() bool { return status() == http.StatusForbidden })
+	s.waitFor("the other node's next rules count", func() bool { return status() == http.StatusForbidden })
 	rules("premium")
-	b.waitFor("the first rules count again", func() bool { return status() == http.StatusOK })
+	s.waitFor("the first rules count again", func() bool { return status() == http.StatusOK })
 
-	_, ended := b.open("/events", bearer...)
+	_, ended := s.open("/events", bearer...)
 	if err := other.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
 		t.Fatal(err)
 	}

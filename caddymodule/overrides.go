@@ -8,38 +8,39 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// supposedReader is the user id of a reader of whom only the skus are said.
+// hypotheticalReader is the user id of a reader of whom only the skus are given.
 const hypotheticalReader = "supposed"
 
-// suppose returns a site that decides as if what a request supposes were true.
+// withOverrides returns a runtime that decides with the hypothetical grants and link of
+// a request.
 func (r *siteRuntime) withOverrides(ctx context.Context, request *admin.ExplainRequest) (*siteRuntime, error) {
 	if request.SKUs == nil && !request.HoldsLink {
 		return r, nil
 	}
-	supposing := *r.site
-	if supposing.Rules == nil {
-		rules, err := r.policy.Ruleset(ctx, supposing.Vendor, supposing.Name)
+	site := *r.site
+	if site.Rules == nil {
+		rules, err := r.policy.Ruleset(ctx, site.Vendor, site.Name)
 		if err != nil {
 			return nil, err
 		}
-		supposing.Rules = rules
+		site.Rules = rules
 	}
-	return &siteRuntime{policy: r.policy.WithOverrides(overridesOf(request)), site: &supposing, sources: r.sources}, nil
+	return &siteRuntime{policy: r.policy.WithOverrides(overridesOf(request)), site: &site, sources: r.sources}, nil
 }
 
-// supposition is what a request supposes.
+// overridesOf returns the overrides of a request.
 func overridesOf(request *admin.ExplainRequest) policy.Overrides {
-	var s policy.Overrides
+	var overrides policy.Overrides
 	if request.SKUs != nil {
-		s.Grants, s.SKUs = true, *request.SKUs
+		overrides.Grants, overrides.SKUs = true, *request.SKUs
 	}
 	if request.HoldsLink {
-		s.LinkTo = request.URL
+		overrides.LinkTo = request.URL
 	}
-	return s
+	return overrides
 }
 
-// tellSupposedGrants tells of grants that nobody made.
+// addHypotheticalGrants adds the grants of the overrides.
 func (e *explainer) addHypotheticalGrants(skus []string) {
 	for _, sku := range skus {
 		if !slices.Contains(e.skus, sku) {

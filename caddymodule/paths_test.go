@@ -7,8 +7,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// Paths that had other products show a protected page: each of these is read
-// differently by some server behind a gate. None reaches the origin.
+// These paths opened protected pages of other products: some server behind a gate
+// interprets each of them differently. None reaches the origin.
 var ambiguousPaths = []string{
 	"//articles/hello", "/articles//hello", "/public//../articles/hello", "/articles/hello//",
 	"/./articles/hello", "/public/../articles/hello", "/public/..", "/articles/...", "/articles/hello/.", "/articles/hello/..",
@@ -23,86 +23,85 @@ var ambiguousPaths = []string{
 }
 
 func TestAmbiguousPathsAreRefused(t *testing.T) {
-	b := newBench(t, standardRules)
+	s := newTestSite(t, standardRules)
 	for _, path := range ambiguousPaths {
-		got := b.rawPath(path)
+		got := s.rawPath(path)
 		if got.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
 		}
 	}
-	b.origin.untouched(t)
+	s.origin.WantNone(t)
 }
 
-// The same, where the site rewrites before the gate: what was received is
-// judged, not what a rewrite made of it.
-func TestRewriteBeforeTheGateOpensNothing(t *testing.T) {
-	b := newBenchWith(t, "", standardRules, "rewrite /articles/* /public/x\n\ttry_files {path}")
-	b.get("/articles/hello").denied(http.StatusUnauthorized, "login_required")
+// A rewrite before the gate does not change the decision: the received path is judged.
+func TestRewriteDoesNotChangeTheDecision(t *testing.T) {
+	s := newTestSiteWith(t, "", standardRules, "rewrite /articles/* /public/x\n\ttry_files {path}")
+	s.get("/articles/hello").denied(http.StatusUnauthorized, "login_required")
 	for _, path := range ambiguousPaths {
-		if got := b.rawPath(path); got.StatusCode != http.StatusBadRequest {
+		if got := s.rawPath(path); got.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %d", path, got.StatusCode)
 		}
 	}
-	b.origin.untouched(t)
+	s.origin.WantNone(t)
 }
 
-// Spellings of one path that every server reads alike are judged as that path,
-// and forwarded as they came.
-func TestPlainSpellingsAreJudgedAlike(t *testing.T) {
-	b := newBench(t, standardRules)
-	name, bearer := b.subscriber()
+// Spellings that every server interprets alike are judged as the same path, and
+// forwarded unchanged.
+func TestEquivalentSpellingsAreDecidedAlike(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	name, bearer := s.subscriber()
 	for _, path := range []string{
 		"/articles/hello", "/articles/hello/", "/articles/hello/part", "/%61rticles/hello", "/articles/h%c3%a4llo", "/articles/a%20b",
 		"/articles/a+b", "/articles/a:b@c!d$e", "/articles/.hidden", "/articles/hello?x=../../y;z=//",
 	} {
-		if got := b.rawPath(path); got.StatusCode != http.StatusUnauthorized {
+		if got := s.rawPath(path); got.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
 			continue
 		}
-		b.origin.untouched(t)
-		b.get(path, name, bearer).page()
-		if got := b.origin.last(t).RequestURI; got != path {
+		s.origin.WantNone(t)
+		s.get(path, name, bearer).page()
+		if got := s.origin.Last(t).RequestURI; got != path {
 			t.Errorf("%s reached the origin as %s", path, got)
 		}
 	}
-	// Another case is another path: the last rule's.
-	b.get("/Articles/hello").page()
+	// A path in another case is another path, of the last rule.
+	s.get("/Articles/hello").page()
 }
 
-// A request line may name the whole URL; its path is judged all the same.
-func TestAbsoluteForm(t *testing.T) {
-	b := newBench(t, standardRules)
-	b.raw("GET "+b.site+"/articles/hello HTTP/1.1\r\nHost: 127.0.0.1:"+b.port+"\r\nConnection: close\r\n\r\n").denied(http.StatusUnauthorized, "login_required")
-	b.raw("GET "+b.site+"/public/../articles/hello HTTP/1.1\r\nHost: 127.0.0.1:"+b.port+"\r\nConnection: close\r\n\r\n").denied(http.StatusBadRequest, "bad_path")
-	b.origin.untouched(t)
+// The path of a request target in absolute form is judged as any other.
+func TestAbsoluteFormTarget(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	s.raw("GET "+s.site+"/articles/hello HTTP/1.1\r\nHost: 127.0.0.1:"+s.port+"\r\nConnection: close\r\n\r\n").denied(http.StatusUnauthorized, "login_required")
+	s.raw("GET "+s.site+"/public/../articles/hello HTTP/1.1\r\nHost: 127.0.0.1:"+s.port+"\r\nConnection: close\r\n\r\n").denied(http.StatusBadRequest, "bad_path")
+	s.origin.WantNone(t)
 }
 
-// A site that needs such paths gets them, where every reading of the path is
-// allowed, and only there.
-func TestAdmittedPathsMustBeAllowedInEveryReading(t *testing.T) {
-	b := newBench(t, "paths {\n\t\t\tallow empty_segments encoded_slash parameters\n\t\t}"+standardRules)
+// A site may admit ambiguous paths. They are served only if every interpretation is
+// allowed.
+func TestAdmittedPathsAreAllowedInEveryInterpretation(t *testing.T) {
+	s := newTestSite(t, "paths {\n\t\t\tallow empty_segments encoded_slash parameters\n\t\t}"+standardRules)
 	for _, path := range []string{"/public//x", "/public/a%2Fb", "/public/a;v=1/b", "/wp//load.php?x"} {
-		b.rawPath(path).page()
-		if got := b.origin.last(t).RequestURI; got != path {
+		s.rawPath(path).page()
+		if got := s.origin.Last(t).RequestURI; got != path {
 			t.Errorf("%s reached the origin as %s", path, got)
 		}
 	}
 	for _, path := range []string{
 		"//articles/hello", "/articles//hello", "/articles%2fhello", "/articles;x/hello", "/;x/articles/hello", "/%2Farticles/hello", "/account;x", "//account", "/account%2f",
 	} {
-		b.rawPath(path).denied(http.StatusUnauthorized, "login_required")
+		s.rawPath(path).denied(http.StatusUnauthorized, "login_required")
 	}
-	// What nobody can need stays refused.
+	// No option admits these.
 	for _, path := range []string{"/public/..%2farticles/hello", "/public/..;/articles", "/public/%5c", "/public/../x", "/public/%252f"} {
-		b.rawPath(path).denied(http.StatusBadRequest, "bad_path")
+		s.rawPath(path).denied(http.StatusBadRequest, "bad_path")
 	}
-	b.origin.untouched(t)
-	token := b.reader(keys.ReaderClaims{UserID: "u"})
-	b.get("/account;x", "Authorization", "Bearer "+token).page()
+	s.origin.WantNone(t)
+	token := s.reader(keys.ReaderClaims{UserID: "u"})
+	s.get("/account;x", "Authorization", "Bearer "+token).page()
 }
 
 func TestSiteWithoutRulesDeniesEverything(t *testing.T) {
-	b := newBench(t, "site empty")
-	b.get("/").denied(http.StatusForbidden, "no_rule")
-	b.origin.untouched(t)
+	s := newTestSite(t, "site empty")
+	s.get("/").denied(http.StatusForbidden, "no_rule")
+	s.origin.WantNone(t)
 }

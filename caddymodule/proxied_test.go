@@ -17,21 +17,20 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// TestProxiedRequestAllocates holds how many allocations the gate adds to a
-// request that Caddy proxies, which is a number that repeats where times do not.
-// Two are its own, as TestHotPathAllocatesLittle holds; the rest is what those, and
-// two more headers on a page that is not public, cause in Caddy and in the client
-// of this test, which is in the same process.
+// TestProxiedRequestAllocates bounds the allocations that the gate adds to a proxied
+// request; unlike times they are reproducible. Two are the gate's own, see
+// TestCachedRequestAllocates. The rest are caused in Caddy, and in this test's client,
+// by these and by the two headers of a private page.
 func TestProxiedRequestAllocates(t *testing.T) {
-	b := newBench(t, standardRules)
-	_, bearer := b.subscriber()
-	link, _ := b.link(keys.LinkClaims{})
-	cookie := b.get(link).page().linkCookie()
+	s := newTestSite(t, standardRules)
+	_, bearer := s.subscriber()
+	link, _ := s.link(keys.LinkClaims{})
+	cookie := s.get(link).page().linkCookie()
 	plain := freePort(t)
-	text := b.config("", standardRules, "") + fmt.Sprintf("\nhttp://127.0.0.1:%s {\n\treverse_proxy %s\n}\n",
-		plain, strings.TrimPrefix(b.origin.URL, "http://"))
-	b.load(strings.Replace(text, "{\n\tlog\n", "{\n", 1)) // without an access log
-	b.origin.answer = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the page") }
+	text := s.config("", standardRules, "") + fmt.Sprintf("\nhttp://127.0.0.1:%s {\n\treverse_proxy %s\n}\n",
+		plain, strings.TrimPrefix(s.origin.URL, "http://"))
+	s.load(strings.Replace(text, "{\n\tlog\n", "{\n", 1)) // without an access log
+	s.origin.Handle(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the page") })
 
 	for _, test := range []struct {
 		name, path, header string
@@ -41,15 +40,15 @@ func TestProxiedRequestAllocates(t *testing.T) {
 		{"reader", "/articles/hello", "Authorization: " + bearer, 6},
 		{"cookie", "/articles/hello", "Cookie: theme=dark; " + cookie, 6},
 	} {
-		gated, bare := proxiedAllocs(t, b.site, b.port, test.path, test.header), proxiedAllocs(t, "http://127.0.0.1:"+plain, plain, test.path, test.header)
+		gated, bare := proxiedAllocs(t, s.site, s.port, test.path, test.header), proxiedAllocs(t, "http://127.0.0.1:"+plain, plain, test.path, test.header)
 		if added := gated - bare; math.Abs(added-test.want) > 0.5 {
 			t.Errorf("%s: the gate adds %.2f allocations to the %.0f of a request, want %v", test.name, added, bare, test.want)
 		}
 	}
 }
 
-// proxiedAllocs returns how many allocations one request costs this process, in
-// which client, proxy and origin are.
+// proxiedAllocs returns the allocations of one request in this process, which runs
+// client, proxy and origin.
 func proxiedAllocs(t *testing.T, site, port, path, header string) float64 {
 	t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+port)
@@ -72,12 +71,12 @@ func proxiedAllocs(t *testing.T, site, port, path, header string) float64 {
 		}
 		response.Body.Close()
 	}
-	// No collection empties the pools meanwhile.
+	// A collection would empty the pools.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	const requests = 300
 	least := math.Inf(1)
 	for range 4 { // the first is for warming up; what else runs only ever adds
-		logged.reset()
+		logged.Reset()
 		var before, after goruntime.MemStats
 		goruntime.ReadMemStats(&before)
 		for range requests {

@@ -9,8 +9,8 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// redeem writes the use, or the publisher's link, that a decision depends on, and
-// returns the decision that holds.
+// redeem redeems the link that a pending decision depends on, and returns the final
+// decision.
 func (h *Handler) redeem(g *gateRequest, decision policy.Decision) policy.Decision {
 	counted := decision.Link.Spend
 	g.redemption = newRedemptionID()
@@ -21,15 +21,15 @@ func (h *Handler) redeem(g *gateRequest, decision policy.Decision) policy.Decisi
 	return decision
 }
 
-// newRedemptionID returns the id by which one use of a link is counted once,
-// however often the store is asked.
+// newRedemptionID returns a random id of a redemption. The store counts a use once for
+// each id, so that a retry does not spend another use.
 func newRedemptionID() string {
 	var id [12]byte
-	_, _ = rand.Read(id[:]) // never fails, see crypto/rand
+	_, _ = rand.Read(id[:]) // never returns an error
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
-// keepLink gives the browser the cookie of the link that just let it in.
+// keepLink sets the cookie of the redeemed link.
 func (h *Handler) keepLink(header http.Header, g *gateRequest, decision *policy.Decision) {
 	issuedAt := g.request.Now.Unix()
 	expiresAt := min(issuedAt+int64(time.Duration(h.LinkCookieTTL)/time.Second), decision.Link.ExpiresAt)

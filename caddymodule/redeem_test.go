@@ -10,12 +10,11 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// A friend shares a link in a chat. The chat's servers fetch a preview, the
-// browser prefetches, a page embeds it: none of them is the reader, and none
-// spends the one use that the link has.
+// Previews, prefetches and embedded requests of a shared link do not spend its only
+// use.
 func TestOnlyTheReaderSpendsAUse(t *testing.T) {
-	b := newBench(t, standardRules+"\n\t\tdeny {\n\t\t\tlogin https://id.example.com/login\n\t\t}\n")
-	link, id := b.link(keys.LinkClaims{MaxUses: 1})
+	s := newTestSite(t, standardRules+"\n\t\tdeny {\n\t\t\tlogin https://id.example.com/login\n\t\t}\n")
+	link, id := s.link(keys.LinkClaims{MaxUses: 1})
 	for name, headers := range map[string][]string{
 		"prefetch":        {"Sec-Purpose", "prefetch"},
 		"prerender":       {"Sec-Purpose", "prefetch;prerender"},
@@ -32,89 +31,89 @@ func TestOnlyTheReaderSpendsAUse(t *testing.T) {
 		"telegram":        {"User-Agent", "TelegramBot (like TwitterBot)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// It sees what anyone sees, and is never sent to the login page.
-			got := b.get(link, append(headers, "Accept", "text/html")...)
+			// It is decided as without the link, and never redirected to the login page.
+			got := s.get(link, append(headers, "Accept", "text/html")...)
 			if got.StatusCode != http.StatusUnauthorized || got.Header.Get("Set-Cookie") != "" || !strings.Contains(got.body, "login_required") {
 				t.Errorf("%d %v", got.StatusCode, got.Header)
 			}
 		})
 	}
 	for _, method := range []string{http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions} {
-		if got := b.do(method, link); got.StatusCode != http.StatusUnauthorized {
+		if got := s.do(method, link); got.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %d", method, got.StatusCode)
 		}
 	}
-	b.origin.untouched(t)
-	if got := b.uses(id); got != 0 {
+	s.origin.WantNone(t)
+	if got := s.uses(id); got != 0 {
 		t.Fatalf("%d uses were spent", got)
 	}
 	for _, own := range [][]string{
 		{"Sec-Fetch-Dest", "document", "Sec-Fetch-Site", "cross-site"}, // a link followed from a chat
 	} {
-		b.get(link, own...).page()
+		s.get(link, own...).page()
 	}
-	if got := b.uses(id); got != 1 {
+	if got := s.uses(id); got != 1 {
 		t.Errorf("%d uses, want 1", got)
 	}
 }
 
-func TestOwnFetchesSpendAUse(t *testing.T) {
-	b := newBench(t, standardRules)
+func TestSameOriginFetchSpendsAUse(t *testing.T) {
+	s := newTestSite(t, standardRules)
 	for _, headers := range [][]string{
 		{},
 		{"User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"},
 		{"Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-origin"},
 		{"Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "none"},
 	} {
-		link, id := b.link(keys.LinkClaims{MaxUses: 1})
-		b.get(link, headers...).page()
-		if got := b.uses(id); got != 1 {
+		link, id := s.link(keys.LinkClaims{MaxUses: 1})
+		s.get(link, headers...).page()
+		if got := s.uses(id); got != 1 {
 			t.Errorf("%v: %d uses, want 1", headers, got)
 		}
 	}
 }
 
-// A link whose uses are not counted opens the page to whoever carries it, a HEAD
-// and a preview included; but only a GET can keep its cookie.
-func TestUncountedLinkIsForEverybody(t *testing.T) {
-	b := newBench(t, standardRules)
-	link, _ := b.link(keys.LinkClaims{})
-	b.get(link, "User-Agent", "Slackbot-LinkExpanding 1.0").page()
-	head := b.do(http.MethodHead, link)
+// An uncounted link opens the page to every client, HEAD and previews included. Only a
+// GET gets the cookie.
+func TestUncountedLink(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	link, _ := s.link(keys.LinkClaims{})
+	s.get(link, "User-Agent", "Slackbot-LinkExpanding 1.0").page()
+	head := s.do(http.MethodHead, link)
 	if head.StatusCode != http.StatusOK || head.Header.Get("Set-Cookie") != "" {
 		t.Errorf("HEAD: %d %v", head.StatusCode, head.Header)
 	}
-	b.do(http.MethodPost, link).denied(http.StatusUnauthorized, "login_required")
+	s.do(http.MethodPost, link).denied(http.StatusUnauthorized, "login_required")
 }
 
-// A use is spent only where it is needed.
-func TestNothingIsSpentOnWhoIsAllowedAnyway(t *testing.T) {
-	b := newBench(t, standardRules)
-	link, id := b.link(keys.LinkClaims{MaxUses: 2})
-	name, bearer := b.subscriber()
-	b.get(link, name, bearer).page()
-	if got := b.uses(id); got != 0 {
+// A use is spent only if the request would be denied without it.
+func TestAllowedReaderSpendsNoUse(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	link, id := s.link(keys.LinkClaims{MaxUses: 2})
+	name, bearer := s.subscriber()
+	s.get(link, name, bearer).page()
+	if got := s.uses(id); got != 0 {
 		t.Errorf("a subscriber spent %d uses", got)
 	}
-	cookie := b.get(link).page().linkCookie()
+	cookie := s.get(link).page().linkCookie()
 	for range 3 {
-		b.get(link, "Cookie", cookie).page()
+		s.get(link, "Cookie", cookie).page()
 	}
-	if got := b.uses(id); got != 1 {
+	if got := s.uses(id); got != 1 {
 		t.Errorf("a reader with the cookie spent %d uses, want 1", got)
 	}
-	// A bad link takes nothing away.
+	// A bad link does not deny what the reader has anyway.
 	for _, bad := range []string{"?token=", "?token=garbage", "?token=a.b.c"} {
-		b.get("/articles/hello"+bad, name, bearer).page()
-		b.get("/articles/hello"+bad, "Cookie", cookie).page()
+		s.get("/articles/hello"+bad, name, bearer).page()
+		s.get("/articles/hello"+bad, "Cookie", cookie).page()
 	}
 }
 
-// The token is ours only where a link may open the page. There the origin never
-// sees it; elsewhere it is the origin's own parameter.
-func TestTokenIsTakenOnlyWhereItIsOurs(t *testing.T) {
-	b := newBench(t, standardRules)
-	link, _ := b.link(keys.LinkClaims{})
+// On pages that a link may open the origin never gets the token; elsewhere the
+// parameter belongs to the origin.
+func TestTokenIsStrippedOnLinkPagesOnly(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	link, _ := s.link(keys.LinkClaims{})
 	_, token, _ := strings.Cut(link, "token=")
 	for path, want := range map[string]string{
 		"/articles/hello?a=%7e&token=" + token + "&b=+": "/articles/hello?a=%7e&b=+",
@@ -125,31 +124,31 @@ func TestTokenIsTakenOnlyWhereItIsOurs(t *testing.T) {
 		"/public/x?token=a&token=b":                     "/public/x?token=a&token=b",
 		"/public/x?token=%zz;":                          "/public/x?token=%zz;",
 	} {
-		b.get(path).page()
-		if got := b.origin.last(t).RequestURI; got != want {
+		s.get(path).page()
+		if got := s.origin.Last(t).RequestURI; got != want {
 			t.Errorf("%s reached the origin as %s, want %s", path, got, want)
 		}
 	}
-	b.get("/articles/hello?token="+token+"&token="+token).denied(http.StatusBadRequest, "bad_query")
-	b.get("/articles/hello?token=x&%74oken=y").denied(http.StatusBadRequest, "bad_query")
-	b.get("/account?token="+token).denied(http.StatusUnauthorized, "login_required")
-	b.origin.untouched(t)
+	s.get("/articles/hello?token="+token+"&token="+token).denied(http.StatusBadRequest, "bad_query")
+	s.get("/articles/hello?token=x&%74oken=y").denied(http.StatusBadRequest, "bad_query")
+	s.get("/account?token="+token).denied(http.StatusUnauthorized, "login_required")
+	s.origin.WantNone(t)
 }
 
-// Every way in which a token can be bad is told apart, and none is a 500.
-func TestBadLinksAreDeniedWithTheirReason(t *testing.T) {
-	b := newBench(t, standardRules)
-	good, id := b.link(keys.LinkClaims{})
+// Every kind of bad token has its own reason, and none is a 500.
+func TestReasonsOfBadLinks(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	good, id := s.link(keys.LinkClaims{})
 	_, token, _ := strings.Cut(good, "token=")
-	expired, _ := b.link(keys.LinkClaims{ExpiresAt: clock.Now().Unix() + 60})
-	clock.advance(time.Minute)
-	other, _ := b.link(keys.LinkClaims{URL: b.site + "/articles/other"})
+	expired, _ := s.link(keys.LinkClaims{ExpiresAt: clock.Now().Unix() + 60})
+	clock.Advance(time.Minute)
+	other, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/other"})
 	_, otherToken, _ := strings.Cut(other, "token=")
-	otherSite, _ := b.link(keys.LinkClaims{URL: "https://another.example.com/articles/hello"})
+	otherSite, _ := s.link(keys.LinkClaims{URL: "https://another.example.com/articles/hello"})
 	_, otherSiteToken, _ := strings.Cut(otherSite, "token=")
 	head, signature := token[:strings.LastIndex(token, ".")], token[strings.LastIndex(token, ".")+1:]
 	for name, test := range map[string]struct{ path, code string }{
-		"expired at its exp": {strings.TrimPrefix(expired, b.site), "link_expired"},
+		"expired at its exp": {strings.TrimPrefix(expired, s.site), "link_expired"},
 		"another page":       {"/articles/hello?token=" + otherToken, "link_other_resource"},
 		"another site":       {"/articles/hello?token=" + otherSiteToken, "link_other_resource"},
 		"empty":              {"/articles/hello?token=", "login_required"},
@@ -157,12 +156,12 @@ func TestBadLinksAreDeniedWithTheirReason(t *testing.T) {
 		"cut":                {"/articles/hello?token=" + token[:len(token)-4], "link_invalid"},
 		"unsigned":           {"/articles/hello?token=" + head + ".", "link_invalid"},
 		"reversed signature": {"/articles/hello?token=" + head + "." + signature[40:] + signature[:40], "link_invalid"},
-		"reader's token":     {"/articles/hello?token=" + b.reader(keys.ReaderClaims{UserID: "u"}), "link_invalid"},
+		"reader's token":     {"/articles/hello?token=" + s.reader(keys.ReaderClaims{UserID: "u"}), "link_invalid"},
 		"oversized":          {"/articles/hello?token=" + strings.Repeat("A", 8000), "link_invalid"},
 		"control bytes":      {"/articles/hello?token=%00%0d%0a", "link_invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := b.get(test.path)
+			got := s.get(test.path)
 			got.t = t
 			status := http.StatusForbidden
 			if test.code == "login_required" {
@@ -174,24 +173,23 @@ func TestBadLinksAreDeniedWithTheirReason(t *testing.T) {
 			}
 		})
 	}
-	b.origin.untouched(t)
-	if got := b.uses(id); got != 0 {
+	s.origin.WantNone(t)
+	if got := s.uses(id); got != 0 {
 		t.Errorf("%d uses were spent", got)
 	}
 }
 
-// A browser is sent from the signed URL to the clean one, on this host and no
-// other, and the token stays behind.
-func TestBrowserIsSentToTheCleanURL(t *testing.T) {
-	b := newBench(t, "paths {\n\t\t\tallow empty_segments\n\t\t}\n\t\trule / entitled premium")
-	link, _ := b.link(keys.LinkClaims{SKU: "premium"})
+// A browser is redirected from the signed URL to the clean one on the same host.
+func TestBrowserIsRedirectedToTheCleanURL(t *testing.T) {
+	s := newTestSite(t, "paths {\n\t\t\tallow empty_segments\n\t\t}\n\t\trule / entitled premium")
+	link, _ := s.link(keys.LinkClaims{SKU: "premium"})
 	_, token, _ := strings.Cut(link, "token=")
 	for path, want := range map[string]string{
 		"/a/b?x=1&token=" + token + "&y=2": "/a/b?x=1&y=2",
 		"/?token=" + token:                 "/",
 		"//evil.example/x?token=" + token:  "/.//evil.example/x",
 	} {
-		got := b.rawHTML(path)
+		got := s.rawHTML(path)
 		if got.StatusCode != http.StatusSeeOther || got.Header.Get("Location") != want {
 			t.Errorf("%s: %d to %q, want %q", path, got.StatusCode, got.Header.Get("Location"), want)
 		}
@@ -199,37 +197,36 @@ func TestBrowserIsSentToTheCleanURL(t *testing.T) {
 			t.Errorf("%s: the redirect has %v", path, got.Header)
 		}
 	}
-	b.origin.untouched(t)
+	s.origin.WantNone(t)
 }
 
-// rawHTML asks for a path as it stands, as a browser that wants HTML.
-func (b *bench) rawHTML(path string) answer {
-	b.Helper()
-	return b.raw("GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + b.port + "\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
+// rawHTML requests a path without normalizing it, as a browser that accepts HTML.
+func (s *testSite) rawHTML(path string) answer {
+	s.Helper()
+	return s.raw("GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
 }
 
-// An early-data request can be replayed by whoever saw it: it spends nothing,
-// and is asked to come again.
+// Early data can be replayed: it spends nothing, and the response is 425.
 func TestEarlyDataSpendsNothing(t *testing.T) {
-	b := newBench(t, standardRules)
-	link, id := b.link(keys.LinkClaims{MaxUses: 1})
-	b.get(link, "Early-Data", "1").denied(http.StatusTooEarly, "too_early")
-	if got := b.uses(id); got != 0 {
+	s := newTestSite(t, standardRules)
+	link, id := s.link(keys.LinkClaims{MaxUses: 1})
+	s.get(link, "Early-Data", "1").denied(http.StatusTooEarly, "too_early")
+	if got := s.uses(id); got != 0 {
 		t.Errorf("%d uses were spent", got)
 	}
-	b.get(link).page()
+	s.get(link).page()
 }
 
-// A link by sku or by content id opens every page that it fits, and no other.
-func TestLinksBySkuAndContent(t *testing.T) {
-	b := newBench(t, standardRules)
+// A link by sku or content id opens every page that it fits, and no other.
+func TestLinkBySKUAndContent(t *testing.T) {
+	s := newTestSite(t, standardRules)
 	token := func(claims keys.LinkClaims) string {
-		link, _ := b.link(claims)
+		link, _ := s.link(claims)
 		_, token, _ := strings.Cut(link, "token=")
 		return token
 	}
 	sku, content := token(keys.LinkClaims{SKU: "premium"}), token(keys.LinkClaims{PublisherContentID: "hello"})
-	both := token(keys.LinkClaims{SKU: "premium", URL: b.site + "/articles/hello?edition=2"})
+	both := token(keys.LinkClaims{SKU: "premium", URL: s.site + "/articles/hello?edition=2"})
 	for _, test := range []struct {
 		path, token, code string
 	}{
@@ -244,7 +241,7 @@ func TestLinksBySkuAndContent(t *testing.T) {
 		{"/articles/hello?edition=2&edition=2&", both, "link_other_resource"},
 		{"/articles/hello?", both, "link_other_resource"},
 	} {
-		got := b.get(test.path + "token=" + test.token)
+		got := s.get(test.path + "token=" + test.token)
 		if test.code == "" {
 			got.page()
 			continue
@@ -253,15 +250,14 @@ func TestLinksBySkuAndContent(t *testing.T) {
 	}
 }
 
-// What a link opens is decided again when its cookie comes back: with a grant
-// that was removed in between nothing else is left.
-func TestCookieAfterTheGrantIsGone(t *testing.T) {
-	b := newBench(t, standardRules)
-	grant := b.grant(store.Grant{UserID: "u", SKU: "premium"})
-	bearer := "Bearer " + b.reader(keys.ReaderClaims{UserID: "u"})
-	b.get("/articles/hello", "Authorization", bearer).page()
-	if err := b.running().store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
+// A link cookie still opens its page when the reader's grant is removed.
+func TestCookieOutlivesTheGrant(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	grant := s.grant(store.Grant{UserID: "u", SKU: "premium"})
+	bearer := "Bearer " + s.reader(keys.ReaderClaims{UserID: "u"})
+	s.get("/articles/hello", "Authorization", bearer).page()
+	if err := s.running().store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
 		t.Fatal(err)
 	}
-	b.get("/articles/hello", "Authorization", bearer).denied(http.StatusForbidden, "not_entitled")
+	s.get("/articles/hello", "Authorization", bearer).denied(http.StatusForbidden, "not_entitled")
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// registry holds the modules of one kind that use an app. It is safe for
-// concurrent use.
+// registry holds the modules of one kind that use an app. It is safe for concurrent
+// use.
 type registry[T any] struct {
 	mu      sync.Mutex
 	modules []T

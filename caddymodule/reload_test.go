@@ -44,23 +44,23 @@ func (d *slowAuth) directive() string {
 func TestRequestOutlivesItsConfiguration(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		next    func(b *bench, config string) string
+		next    func(s *testSite, config string) string
 		public  int
 		premium int
 	}{
-		{"the store lives on", func(_ *bench, config string) string { return config }, http.StatusOK, http.StatusOK},
-		{"the store is another one", func(b *bench, config string) string {
-			return strings.Replace(config, b.database(), filepath.Join(b.dir, "other.db"), 1)
+		{"the store lives on", func(_ *testSite, config string) string { return config }, http.StatusOK, http.StatusOK},
+		{"the store is another one", func(s *testSite, config string) string {
+			return strings.Replace(config, s.database(), filepath.Join(s.dir, "other.db"), 1)
 		}, http.StatusOK, http.StatusServiceUnavailable},
 	} {
 		for _, path := range []string{"/public/x", "/articles/hello"} {
 			t.Run(test.name+path, func(t *testing.T) {
 				d := newSlowAuth(t)
-				b := newBenchWith(t, "", standardRules, d.directive())
-				name, bearer := b.subscriber()
-				b.get("/articles/hello", name, bearer).page() // cached
-				link, _ := b.link(keys.LinkClaims{MaxUses: 2})
-				cookie := b.get(link).page().linkCookie()
+				s := newTestSiteWith(t, "", standardRules, d.directive())
+				name, bearer := s.subscriber()
+				s.get("/articles/hello", name, bearer).page() // cached
+				link, _ := s.link(keys.LinkClaims{MaxUses: 2})
+				cookie := s.get(link).page().linkCookie()
 
 				type outcome struct {
 					status int
@@ -68,7 +68,7 @@ func TestRequestOutlivesItsConfiguration(t *testing.T) {
 				}
 				done := make(chan outcome, 1)
 				go func() {
-					request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, b.site+path, nil)
+					request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.site+path, nil)
 					request.Header.Set("X-Wait", "1")
 					request.Header.Set(name, bearer)
 					request.Header.Set("Cookie", cookie)
@@ -85,7 +85,7 @@ func TestRequestOutlivesItsConfiguration(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				b.load(test.next(b, b.config("", standardRules, d.directive())))
+				s.load(test.next(s, s.config("", standardRules, d.directive())))
 				if old.(*App).acquired != "" {
 					t.Fatal("the old configuration was not cleaned up: the test proves nothing")
 				}
@@ -160,27 +160,27 @@ func TestGateBeforeStart(t *testing.T) {
 // The shared store works after the configuration that opened it is gone, with its
 // context canceled and its logger closed. Only the newest configuration logs.
 func TestStateHoldsNothingOfOldConfigurations(t *testing.T) {
-	b := newBench(t, standardRules)
+	s := newTestSite(t, standardRules)
 	for range 3 {
-		b.load(b.config("", standardRules, ""))
+		s.load(s.config("", standardRules, ""))
 	}
-	name, bearer := b.subscriber() // writes, makes a key, reads
-	b.get("/articles/hello", name, bearer).page()
-	if err := b.running().keyring.Check(t.Context()); err != nil {
+	name, bearer := s.subscriber() // writes, makes a key, reads
+	s.get("/articles/hello", name, bearer).page()
+	if err := s.running().keyring.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if _, err := b.running().store.Sweep(t.Context()); err != nil {
+	if _, err := s.running().store.Sweep(t.Context()); err != nil {
 		t.Error(err)
 	}
-	logged.reset()
+	logged.Reset()
 	// The newest configuration does not log denials: nor does an older one.
-	b.load(strings.Replace(b.config("", standardRules, ""), "level INFO", "level ERROR", 1))
-	b.get("/articles/other").denied(http.StatusUnauthorized, "login_required")
+	s.load(strings.Replace(s.config("", standardRules, ""), "level INFO", "level ERROR", 1))
+	s.get("/articles/other").denied(http.StatusUnauthorized, "login_required")
 	if entries := logged.entries(t, "http.handlers.gatefold"); len(entries) != 0 {
 		t.Errorf("an older configuration logs: %v", entries)
 	}
-	b.load(b.config("", standardRules, ""))
-	b.get("/articles/other").denied(http.StatusUnauthorized, "login_required")
+	s.load(s.config("", standardRules, ""))
+	s.get("/articles/other").denied(http.StatusUnauthorized, "login_required")
 	if entries := logged.entries(t, "http.handlers.gatefold"); len(entries) != 1 {
 		t.Errorf("the newest configuration logs %v", entries)
 	}
@@ -189,8 +189,8 @@ func TestStateHoldsNothingOfOldConfigurations(t *testing.T) {
 // Loading the same configuration again changes nothing. Validation beside a running
 // configuration keeps no user of the database.
 func TestNoOpLoadAndValidation(t *testing.T) {
-	b := newBench(t, standardRules)
-	config, err := adapt(b.config("", standardRules, ""))
+	s := newTestSite(t, standardRules)
+	config, err := adapt(s.config("", standardRules, ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,8 +213,8 @@ func TestNoOpLoadAndValidation(t *testing.T) {
 	if err := caddy.Validate(&parsed); err != nil {
 		t.Error(err)
 	}
-	if users, _ := pool.References(b.database()); users != 1 {
+	if users, _ := pool.References(s.database()); users != 1 {
 		t.Errorf("the database has %d users", users)
 	}
-	b.get("/public/x").page()
+	s.get("/public/x").page()
 }

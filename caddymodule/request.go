@@ -16,52 +16,46 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// gateRequest is the state of one request in the gate, until the next handler has
-// responded. Its memory then serves another request: what must outlive it is in its
-// outcome.
+// gateRequest is the state of one request in the gate. It is reused for another
+// request once the next handler returns: what must outlive it is in its outcome.
 type gateRequest struct {
 	gate *Handler
 	site *siteRuntime
 	r    *http.Request
 	// original is the URL as received, before any rewrite.
 	original *url.URL
-	// secure reports whether the reader's side of the connection is https.
+	// secure reports whether the client uses https.
 	secure bool
 	// authorization are the Authorization headers as received.
 	authorization []string
-	// request is what the policy decides.
+	// request is the policy's view of the request.
 	request policy.Request
-	// cookies are the link cookies that the request carried, and redeemed those of
-	// them that this site made.
+	// cookies are the link cookies of the request; redeemed are the verified ones.
 	cookies  []linkCookie
 	redeemed []redeemedCookie
-	// buf is the memory for those of most requests.
+	// buf saves an allocation for requests with few link cookies.
 	buf struct {
 		cookies  [2]linkCookie
 		redeemed [2]redeemedCookie
 		links    [2]policy.RedeemedLink
 	}
-	// source is the credential source whose token identified the reader, and token is
-	// that token; streams keep them.
+	// source and token identified the reader; open streams verify the token again.
 	source *credentialSource
 	token  string
 	// cleanQuery is the query without link tokens, if stripsTokens is set.
 	cleanQuery   string
 	stripsTokens bool
-	// redemption is the id of the use that was counted, if one was.
+	// redemption is the id of the redemption, if there was one.
 	redemption string
-	// asserted reports whether the request carries the reader assertion to the
-	// origin.
+	// asserted reports whether the upstream request carries a reader assertion.
 	asserted bool
-	// outcome is what logs, placeholders and the response writer keep.
-	outcome *outcome
+	outcome  *outcome
 }
 
-// requestPool holds the memory of finished requests.
 var requestPool = sync.Pool{New: func() any { return new(gateRequest) }}
 
-// clean removes from a request what only the gate may set, and the gate's own
-// cookies, and returns the request's state. The path is judged as received.
+// clean removes spoofable headers and the link cookies from a request, and returns
+// the request's state. The path to be judged is the one received.
 func (h *Handler) clean(r *http.Request) *gateRequest {
 	g, _ := requestPool.Get().(*gateRequest)
 	g.gate, g.r, g.original, g.outcome = h, r, r.URL, new(outcome)
@@ -81,15 +75,15 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 	return g
 }
 
-// release gives the memory back. A handler that panics does not get here: its
-// state is left to the garbage collector.
+// release returns the state to the pool. It is not deferred: after a panic a handler
+// may still hold the state.
 func (g *gateRequest) release() {
 	*g = gateRequest{}
 	requestPool.Put(g)
 }
 
-// isSecure says whether the reader speaks https, to us or to a proxy that the
-// operator trusts; forwardedProto are the request's headers of that name.
+// isSecure reports whether the client uses https, to this server or to a trusted
+// proxy. The argument forwardedProto holds the X-Forwarded-Proto headers.
 func isSecure(r *http.Request, forwardedProto []string) bool {
 	if r.TLS != nil {
 		return true
@@ -101,21 +95,21 @@ func isSecure(r *http.Request, forwardedProto []string) bool {
 	return trusted
 }
 
-// isPreflight says whether a request is a CORS preflight (Fetch standard, 4.8):
-// it carries no credentials and asks for no content.
+// isPreflight reports whether a request is a CORS preflight (Fetch standard, section
+// 4.8).
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// isExtendedWebSocket says whether a CONNECT opens a WebSocket over HTTP/2 (RFC
-// 8441) or HTTP/3 (RFC 9220). It looks where Caddy's reverse_proxy looks.
+// isExtendedWebSocket reports whether a CONNECT opens a WebSocket over HTTP/2 (RFC
+// 8441) or HTTP/3 (RFC 9220), by the fields that Caddy's reverse_proxy reads.
 func isExtendedWebSocket(r *http.Request) bool {
 	return r.Method == http.MethodConnect &&
 		(r.ProtoMajor == 2 && r.Header.Get(":protocol") == "websocket" || r.ProtoMajor == 3 && r.Proto == "websocket")
 }
 
-// acceptsHTML says whether a client asks for HTML by name, as browsers do when
-// they open a page.
+// acceptsHTML reports whether Accept names text/html, as it does when a browser opens
+// a page. A wildcard does not count.
 func acceptsHTML(r *http.Request) bool {
 	for _, value := range r.Header["Accept"] {
 		for part := range strings.SplitSeq(value, ",") {
@@ -128,37 +122,31 @@ func acceptsHTML(r *http.Request) bool {
 	return false
 }
 
-// outcome is what logs and placeholders tell of a decision. It outlives the
-// visit, because the access log is written last, and a connection that was
-// taken over is written to for as long as it lasts.
+// outcome holds what the access log, placeholders and the response writer read of a
+// decision. It outlives the gateRequest: the access log is written after the handler
+// returns, and a hijacked connection is used for longer.
 type outcome struct {
 	decision policy.Decision
 	user     string
-	// forwarding says how the request goes on; nil where that is not known.
+	// forwarding is the site's setting; nil if it could not be loaded.
 	forwarding *policy.Forwarding
-	// room is for what most rules capture from a path.
-	buf [4]string
-	// private is the writer of a page that is not public: here, so that it costs
-	// no memory of its own.
+	// buf and private save allocations: for the captures of most rules, and for the
+	// writer of a private page.
+	buf     [4]string
 	private privateWriter
 }
 
-// MarshalLogObject implements zapcore.ObjectMarshaler. It runs only when a log
-// line is written.
+// MarshalLogObject implements zapcore.ObjectMarshaler.
 func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddString("decision", o.verdict())
 	enc.AddString("reason", o.decision.Reason.String())
 	if o.decision.Rule != nil {
 		enc.AddString("rule", o.decision.Rule.Path)
 	}
-	if o.user != "" {
-		enc.AddString("user", o.user)
-	}
-	if o.decision.Link.ID != "" {
-		enc.AddString("link", o.decision.Link.ID)
-	}
-	if o.decision.Grant != "" {
-		enc.AddString("grant", o.decision.Grant)
+	for _, field := range [...][2]string{{"user", o.user}, {"link", o.decision.Link.ID}, {"grant", o.decision.Grant}} {
+		if field[1] != "" {
+			enc.AddString(field[0], field[1])
+		}
 	}
 	return nil
 }
@@ -175,7 +163,7 @@ const (
 	forwardingKey = placeholders + "entry_point"
 )
 
-// placeholder implements caddy.ReplacerFunc.
+// placeholder is a caddy.ReplacerFunc.
 func (o *outcome) placeholder(key string) (any, bool) {
 	if key == "http.auth.user.id" && o.user != "" {
 		return o.user, true
@@ -208,14 +196,14 @@ func (o *outcome) placeholder(key string) (any, bool) {
 	return nil, false
 }
 
-// writesAccessLog says whether anybody reads the extra fields of a request:
-// adding one costs more than a decision.
+// writesAccessLog reports whether the server writes access logs. A log field costs
+// more than a decision, so it is added only if it is written.
 func writesAccessLog(ctx context.Context) bool {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	return !ok || server == nil || server.Logs != nil
 }
 
-// recordVisit records the visit of an identified reader. It does not wait.
+// recordVisit queues the visit of an identified reader. It does not block.
 func (g *gateRequest) recordVisit() {
 	rule := g.outcome.decision.Rule
 	if g.request.Reader.Anonymous() || rule == nil || g.site.recorder == nil {
@@ -224,8 +212,8 @@ func (g *gateRequest) recordVisit() {
 	g.site.recorder.Visit(g.gate.Vendor, g.gate.Site, g.request.Reader.UserID, rule.Engaged, g.request.Now)
 }
 
-// report publishes a decision: to placeholders, to the access log and, if it denies,
-// to the gate's own log.
+// report publishes the decision: to placeholders, the access log, the trace and, if it
+// denies, the gate's own log.
 func (h *Handler) report(g *gateRequest) {
 	outcome := g.outcome
 	decision := &outcome.decision

@@ -11,11 +11,10 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// Requests use each other's memory, one after the other. What is told of one,
-// in its access log, in placeholders and to the origin, is its own all the same:
-// also when many are on their way, and when the log is written last.
-func TestWhatIsToldOfARequestIsItsOwn(t *testing.T) {
-	b := newBenchWith(t, "", standardRules, `
+// The memory of a gateRequest is reused. Access log, placeholders and upstream headers
+// of concurrent requests never mix, although the log is written last.
+func TestConcurrentRequestsDoNotMix(t *testing.T) {
+	s := newTestSiteWith(t, "", standardRules, `
 		log_append seen_user {http.gatefold.user.id}
 		log_append seen_page {http.gatefold.param.publisherContentId}
 		log_append seen_reason {http.gatefold.reason}
@@ -24,8 +23,8 @@ func TestWhatIsToldOfARequestIsItsOwn(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range readers {
 		user := fmt.Sprintf("reader%d", i)
-		b.grant(store.Grant{UserID: user, SKU: "premium"})
-		bearer := "Bearer " + b.reader(keys.ReaderClaims{UserID: user})
+		s.grant(store.Grant{UserID: user, SKU: "premium"})
+		bearer := "Bearer " + s.reader(keys.ReaderClaims{UserID: user})
 		all.Go(func() {
 			for j := range pages {
 				page := fmt.Sprintf("%s-page%d", user, j)
@@ -33,7 +32,7 @@ func TestWhatIsToldOfARequestIsItsOwn(t *testing.T) {
 				if j%5 == 4 {
 					reason, header = "login_required", http.Header{}
 				}
-				request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, b.site+"/articles/"+page+"/more", nil)
+				request, err := http.NewRequestWithContext(s.Context(), http.MethodGet, s.site+"/articles/"+page+"/more", nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -45,8 +44,8 @@ func TestWhatIsToldOfARequestIsItsOwn(t *testing.T) {
 					return
 				}
 				response.Body.Close()
-				if want := told(user, page, reason); response.Header.Get("X-Seen") != want {
-					t.Errorf("of %s the answer tells %q, want %q", page, response.Header.Get("X-Seen"), want)
+				if want := wantFields(user, page, reason); response.Header.Get("X-Seen") != want {
+					t.Errorf("%s: the response has %q, want %q", page, response.Header.Get("X-Seen"), want)
 				}
 			}
 		})
@@ -54,7 +53,7 @@ func TestWhatIsToldOfARequestIsItsOwn(t *testing.T) {
 	all.Wait()
 
 	count := 0
-	b.waitFor("the access log", func() bool {
+	s.waitFor("the access log", func() bool {
 		entries := logged.entries(t, "http.log.access")
 		count = len(entries)
 		return count == readers*pages
@@ -67,13 +66,13 @@ func TestWhatIsToldOfARequestIsItsOwn(t *testing.T) {
 		gate, _ := entry["gatefold"].(map[string]any)
 		reason, _ := gate["reason"].(string)
 		seen := fmt.Sprint(entry["seen_user"], " ", entry["seen_page"], " ", entry["seen_reason"])
-		if strings.TrimSpace(seen) != told(user, page, reason) || reason == "entitled" && gate["user"] != user {
-			t.Fatalf("of %s the log tells %v and %v", uri, seen, gate)
+		if strings.TrimSpace(seen) != wantFields(user, page, reason) || reason == "entitled" && gate["user"] != user {
+			t.Fatalf("%s: the log has %v and %v", uri, seen, gate)
 		}
 	}
 }
 
-func told(user, page, reason string) string {
+func wantFields(user, page, reason string) string {
 	if reason != "entitled" {
 		user = ""
 	}

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -11,11 +10,10 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// allow lets a request go on to the next handler.
+// allow passes an allowed request to the next handler.
 func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.Decision, next caddyhttp.Handler) error {
 	if decision.Reason == policy.ReasonPreflight {
-		// A preflight has no credentials (Fetch standard, 4.8); one that brings
-		// some is not to be served with them.
+		// A preflight carries no credentials (Fetch standard, section 4.8).
 		g.r.Header.Del("Authorization")
 		g.r.Header.Del("Cookie")
 		return next.ServeHTTP(w, g.r)
@@ -39,27 +37,16 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	return next.ServeHTTP(writer, g.r)
 }
 
-// serveLocal answers an allowed request whose rule is not forwarded.
+// serveLocal answers an allowed request by the site's local routes.
 func (h *Handler) serveLocal(w http.ResponseWriter, r *http.Request) error {
-	nothing := caddyhttp.HandlerFunc(h.nothingHere)
 	if h.Local == nil {
-		return nothing(w, r)
+		return h.notFound(w, r)
 	}
-	return h.Local.ServeHTTP(w, r, nothing)
+	return h.Local.ServeHTTP(w, r, caddyhttp.HandlerFunc(h.notFound))
 }
 
-// nothingHere answers what no local route does.
-func (h *Handler) nothingHere(w http.ResponseWriter, r *http.Request) error {
-	const code = "not_found"
-	if h.Deny != nil && h.Deny.Errors {
-		return caddyhttp.Error(http.StatusNotFound, errors.New(code))
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	return writeDenial(w, r, denial{http.StatusNotFound, "There is no such page", "The site has nothing at this address."}, code)
-}
-
-// redirectClean sends a browser from the signed URL to the same page without
-// the token, so that it stands in no address bar, history or Referer.
+// redirectClean redirects a browser to the same page without the token, so that the
+// token is in no address bar, history or Referer.
 func redirectClean(w http.ResponseWriter, g *gateRequest) error {
 	header := w.Header()
 	header.Set("Location", cleanURI(g))
@@ -69,22 +56,20 @@ func redirectClean(w http.ResponseWriter, g *gateRequest) error {
 	return nil
 }
 
-// privateWriter keeps shared caches from storing a page that not everybody may
-// have, whatever the origin says (RFC 9111, section 3.5 and 5.2.2), and sees when
-// an answer becomes a stream.
+// privateWriter makes the response private, so that no shared cache stores it (RFC
+// 9111, sections 3.5 and 5.2.2), and registers a long response as a stream.
 type privateWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	streaming
 	header      http.Header
-	public      bool // everybody may have it
+	public      bool // leave the caching headers as they are
 	wroteHeader bool
-	wroteBody   bool // some of it
-	// values is room for those of the two headers that are set.
-	values [2]string
+	wroteBody   bool
+	values      [2]string // saves an allocation for Cache-Control and Vary
 }
 
-// Header implements http.ResponseWriter. A proxy asks for it several times, and an
-// answer has one header from beginning to end: the writers below are asked once.
+// Header implements http.ResponseWriter. It caches the map, which a proxy reads several
+// times.
 func (p *privateWriter) Header() http.Header {
 	if p.header == nil {
 		p.header = p.ResponseWriter.Header()
@@ -92,8 +77,7 @@ func (p *privateWriter) Header() http.Header {
 	return p.header
 }
 
-// WriteHeader implements http.ResponseWriter. Informational answers pass as
-// they are.
+// WriteHeader implements http.ResponseWriter. Informational responses pass unchanged.
 func (p *privateWriter) WriteHeader(status int) {
 	if !p.wroteHeader && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		p.wroteHeader = true
@@ -106,26 +90,18 @@ func (p *privateWriter) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (p *privateWriter) Write(b []byte) (int, error) {
-	if !p.wroteHeader {
-		p.WriteHeader(http.StatusOK)
-	}
-	p.write(p.ResponseWriter, len(b), p.wroteBody)
-	p.wroteBody = true
+	p.beforeBody(len(b))
 	return p.ResponseWriter.Write(b)
 }
 
-// ReadFrom implements io.ReaderFrom, by which the body of a file or an upstream
-// is copied.
+// ReadFrom implements io.ReaderFrom.
 func (p *privateWriter) ReadFrom(r io.Reader) (int64, error) {
-	if !p.wroteHeader {
-		p.WriteHeader(http.StatusOK)
-	}
-	p.write(p.ResponseWriter, remaining(r), p.wroteBody)
-	p.wroteBody = true
+	p.beforeBody(remaining(r))
 	return p.ResponseWriterWrapper.ReadFrom(r)
 }
 
-// FlushError is what http.ResponseController calls: a flush sends the header.
+// FlushError implements the interface of http.ResponseController. A flush makes the
+// response a stream.
 func (p *privateWriter) FlushError() error {
 	if !p.wroteHeader {
 		p.WriteHeader(http.StatusOK)
@@ -134,10 +110,19 @@ func (p *privateWriter) FlushError() error {
 	return http.NewResponseController(p.ResponseWriter).Flush()
 }
 
-// makePrivate rewrites what an answer says to caches.
+// beforeBody prepares the write of so many bytes.
+func (p *privateWriter) beforeBody(size int) {
+	if !p.wroteHeader {
+		p.WriteHeader(http.StatusOK)
+	}
+	p.write(p.ResponseWriter, size, p.wroteBody)
+	p.wroteBody = true
+}
+
+// makePrivate rewrites the caching headers of a response.
 func (p *privateWriter) makePrivate(header http.Header) {
 	for name := range header {
-		if name == "Surrogate-Control" || speaksToCDN(name) {
+		if name == "Surrogate-Control" || isCDNCacheControl(name) {
 			delete(header, name)
 		}
 	}
@@ -150,15 +135,15 @@ func (p *privateWriter) makePrivate(header http.Header) {
 	}
 }
 
-// speaksToCDN says whether a header is one of the family of CDN-Cache-Control
-// (RFC 9213).
-func speaksToCDN(name string) bool {
+// isCDNCacheControl reports whether a header is a targeted cache control field, such as
+// CDN-Cache-Control (RFC 9213).
+func isCDNCacheControl(name string) bool {
 	const suffix = "cdn-cache-control"
 	return len(name) >= len(suffix) && strings.EqualFold(name[len(name)-len(suffix):], suffix)
 }
 
-// privateCacheControl drops what speaks to shared caches from Cache-Control,
-// and adds private.
+// privateCacheControl returns Cache-Control with private, and without the directives
+// for shared caches.
 func privateCacheControl(values []string) string {
 	if len(values) == 0 {
 		return "private"
@@ -177,7 +162,7 @@ func privateCacheControl(values []string) string {
 	return strings.Join(kept, ", ")
 }
 
-// splitDirectives cuts a list at its commas, but not within quotes.
+// splitDirectives splits a list at the commas that are not in a quoted string.
 func splitDirectives(value string) []string {
 	var directives []string
 	quoted, start := false, 0

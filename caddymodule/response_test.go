@@ -8,12 +8,11 @@ import (
 	"testing"
 )
 
-// An origin that knows nothing of the gate tells every cache to keep its pages.
-// A page that not everybody may have is kept by no shared cache, whatever the
-// origin says; public pages are not touched.
-func TestSharedCachesKeepOnlyPublicPages(t *testing.T) {
-	b := newBench(t, standardRules)
-	b.origin.answer = func(w http.ResponseWriter, r *http.Request) {
+// No shared cache stores a private page, whatever the origin's caching headers are.
+// Public pages are unchanged.
+func TestCachingHeaders(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Cache-Control", `public, max-age=600, S-MaxAge=86400, stale-while-revalidate=30, no-cache="X-A, X-B"`)
 		header.Set("Surrogate-Control", "max-age=86400")
@@ -25,10 +24,10 @@ func TestSharedCachesKeepOnlyPublicPages(t *testing.T) {
 			return
 		}
 		fmt.Fprint(w, "origin saw")
-	}
-	name, bearer := b.subscriber()
+	})
+	name, bearer := s.subscriber()
 	for _, headers := range [][]string{{name, bearer}, {name, bearer, "If-None-Match", `"x"`}} {
-		got := b.get("/articles/hello", headers...)
+		got := s.get("/articles/hello", headers...)
 		if want := `private, max-age=600, stale-while-revalidate=30, no-cache="X-A, X-B"`; got.Header.Get("Cache-Control") != want {
 			t.Errorf("%d: Cache-Control is %q, want %q", got.StatusCode, got.Header.Get("Cache-Control"), want)
 		}
@@ -41,29 +40,29 @@ func TestSharedCachesKeepOnlyPublicPages(t *testing.T) {
 			t.Errorf("%d: Vary is %q", got.StatusCode, vary)
 		}
 	}
-	public := b.get("/public/x", name, bearer)
+	public := s.get("/public/x", name, bearer)
 	if !strings.HasPrefix(public.Header.Get("Cache-Control"), "public, max-age=600, S-MaxAge") || public.Header.Get("Surrogate-Control") == "" || public.Header.Get("Vary") != "Accept-Encoding" {
 		t.Errorf("a public page was touched: %v", public.Header)
 	}
-	b.origin.answer = nil
-	if got := b.get("/articles/hello", name, bearer); got.Header.Get("Cache-Control") != "private" {
+	s.origin.Handle(nil)
+	if got := s.get("/articles/hello", name, bearer); got.Header.Get("Cache-Control") != "private" {
 		t.Errorf("where the origin says nothing: %q", got.Header.Get("Cache-Control"))
 	}
 }
 
-// A page that comes bit by bit goes on bit by bit.
-func TestStreamsAreNotHeldBack(t *testing.T) {
-	b := newBench(t, standardRules)
+// Streamed responses are not buffered.
+func TestStreamsAreNotBuffered(t *testing.T) {
+	s := newTestSite(t, standardRules)
 	proceed := make(chan struct{})
-	b.origin.answer = func(w http.ResponseWriter, _ *http.Request) {
+	s.origin.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		fmt.Fprint(w, "data: one\n")
 		w.(http.Flusher).Flush()
 		<-proceed
 		fmt.Fprint(w, "data: two\n")
-	}
-	name, bearer := b.subscriber()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.site+"/articles/live", nil)
+	})
+	name, bearer := s.subscriber()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.site+"/articles/live", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

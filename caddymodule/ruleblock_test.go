@@ -12,8 +12,8 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// The rule option `label` is what a capability adds from a file of its own: one
-// option of the policy, and one of the Caddyfile.
+// The rule option `label` is registered as a capability does it: once in the policy and
+// once in the Caddyfile.
 func init() {
 	policy.RegisterRuleOption(policy.RuleOption{Name: "label", Compile: func(value json.RawMessage) (any, error) {
 		var label string
@@ -55,7 +55,7 @@ func TestRuleBlock(t *testing.T) {
 	}
 }
 
-func TestRuleBlockThatCannotBe(t *testing.T) {
+func TestInvalidRuleBlock(t *testing.T) {
 	for text, want := range map[string]string{
 		"rule":                                   "write `rule <path>",
 		"rule /x":                                "the operator is missing",
@@ -78,11 +78,11 @@ func TestRuleBlockThatCannotBe(t *testing.T) {
 	}
 }
 
-// What a rule's block says is in the decision at the gate.
+// The decision has the options of the rule's block.
 func TestRuleBlockDecides(t *testing.T) {
-	b := newBench(t, "rule /x any {\n label news\n}\nrule / any")
-	g := b.app().gates.list()[0].clean(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/x/y", nil))
-	g.site = b.app().gates.list()[0].site()
+	s := newTestSite(t, "rule /x any {\n label news\n}\nrule / any")
+	g := s.app().gates.list()[0].clean(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/x/y", nil))
+	g.site = s.app().gates.list()[0].site()
 	g.request.Site = g.site.site
 	decision := g.site.policy.Decide(t.Context(), &g.request)
 	if label, _ := decision.Option("label").(string); label != "news" || decision.Reason != policy.ReasonPublic {

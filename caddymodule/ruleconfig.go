@@ -10,40 +10,39 @@ import (
 
 // RuleConfig is one rule.
 type RuleConfig struct {
-	// Path is a template: it matches every path that begins with its segments, of
-	// which `{name}` and `:name` match any and capture it.
+	// Path is a template: it matches every path that begins with its segments. The
+	// segments `{name}` and `:name` match any segment and capture it.
 	Path string `json:"path"`
 	// Methods limits the rule to these HTTP methods. Default: all.
 	Methods []string `json:"methods,omitempty"`
-	// Operator is the test of the rule's first step: `any`, `authenticated`,
+	// Operator is the operator of the rule's first step: `any`, `authenticated`,
 	// `entitled`, `subscribed` or `self`.
 	Operator string `json:"operator"`
-	// Arguments are the operator's: for `entitled` the list `sku`, any of which will
-	// do, and `publisherContentId`.
+	// Arguments are the operator's arguments: for `entitled` the list `sku`, of which
+	// the reader needs one, and `publisherContentId`.
 	Arguments policy.Arguments `json:"arguments,omitempty"`
-	// Then are further steps, tried in order where no earlier step lets the reader
-	// in.
+	// Then are further steps, tried in order until one allows.
 	Then []StepConfig `json:"then,omitempty"`
-	// Local lets the site's local routes answer what is allowed, instead of the next
+	// Local passes allowed requests to the site's local routes instead of the next
 	// handler.
 	Local bool `json:"local,omitempty"`
-	// Engaged are the tags that a reader's visit records.
+	// Engaged are the tags recorded with a reader's visit.
 	Engaged []string `json:"engaged,omitempty"`
 	// Options holds the rule's other options by name.
 	Options map[string]json.RawMessage `json:"options,omitempty"`
-	// Origin is where the rule is written, as file:line; for messages.
+	// Origin is the rule's place in the configuration, as file:line, for messages.
 	Origin string `json:"origin,omitempty"`
 }
 
 // StepConfig is a further step of a rule.
 type StepConfig struct {
-	// Operator is the step's test, as in a rule.
+	// Operator is the step's operator, as in a rule.
 	Operator string `json:"operator"`
-	// Arguments are the operator's.
+	// Arguments are the operator's arguments.
 	Arguments policy.Arguments `json:"arguments,omitempty"`
 }
 
-// rule returns the rule that the configuration describes, at a rank.
+// rule returns the configured rule with the given rank.
 func (c *RuleConfig) rule(rank int) policy.Rule {
 	rule := policy.Rule{
 		Rank: rank, Path: c.Path, Methods: c.Methods, Forward: !c.Local, Engaged: c.Engaged, Options: c.Options, Origin: c.Origin,
@@ -67,8 +66,8 @@ func newRuleConfig(rule policy.Rule) RuleConfig {
 	return config
 }
 
-// compileRules compiles the handler's own rules, and warns of those that never
-// decide.
+// compileRules compiles the configured rules, and logs a warning for each rule that
+// never decides.
 func (h *Handler) compileRules() error {
 	if len(h.Rules) == 0 {
 		return nil
@@ -86,7 +85,7 @@ func (h *Handler) compileRules() error {
 	return nil
 }
 
-// fixedRules returns the rules of the configuration, by rank.
+// fixedRules returns the configured rules by rank.
 func (h *Handler) fixedRules() []policy.Rule {
 	rules := make([]policy.Rule, len(h.Rules))
 	for i, rule := range h.Rules {

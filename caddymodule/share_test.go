@@ -10,12 +10,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,19 +20,16 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/gatefold/gatefold/keys/keystest"
+
 	"github.com/caddyserver/caddy/v2"
 )
 
-// partner is a publisher with a key, and a host that serves its key set over TLS
-// under a name for which httptest has a certificate.
+// partner is a publisher with a key, and the host of its key set.
 type partner struct {
-	*httptest.Server
+	*keystest.KeyHost
 	private *ecdsa.PrivateKey
 	ca      string // file
-	fetches atomic.Int64
-
-	mu     sync.Mutex
-	answer http.HandlerFunc
 }
 
 const (
@@ -50,53 +43,23 @@ func newPartner(t testing.TB) *partner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &partner{private: private, ca: filepath.Join(t.TempDir(), "ca.pem")}
-	p.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p.fetches.Add(1)
-		p.mu.Lock()
-		answer := p.answer
-		p.mu.Unlock()
-		answer(w, r)
-	}))
-	p.Config.ErrorLog = log.New(io.Discard, "", 0)
-	p.up()
-	p.StartTLS()
-	t.Cleanup(p.Close)
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.Certificate().Raw})
-	if err := os.WriteFile(p.ca, ca, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	p := &partner{private: private}
+	p.KeyHost = keystest.NewKeyHost(t, p.keySet())
+	p.ca = p.WriteRoots(t)
 	before := keySetOptions
-	keySetOptions.Hosts = map[string]string{partnerDomain + ":443": p.Listener.Addr().String()}
+	keySetOptions.Hosts = p.Addresses(partnerDomain)
 	keySetOptions.Interval, keySetOptions.Timeout = 10*time.Millisecond, 30*time.Second
 	t.Cleanup(func() { keySetOptions = before })
 	return p
 }
 
-// up makes the host serve the partner's key, and its OpenID configuration.
-func (p *partner) up() {
-	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.private.Public(), KeyID: partnerKeyID, Use: "sig"}}})
-	if err != nil {
-		panic(err)
-	}
-	p.does(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/.well-known/openid-configuration" {
-			fmt.Fprintf(w, `{"issuer":"https://%s","jwks_uri":"https://%s/jwks"}`, partnerDomain, partnerDomain)
-			return
-		}
-		_, _ = w.Write(set)
-	})
+func (p *partner) keySet() jose.JSONWebKeySet {
+	return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.private.Public(), KeyID: partnerKeyID, Use: "sig"}}}
 }
 
-func (p *partner) down() {
-	p.does(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
-}
+func (p *partner) up() { p.Serve(p.keySet()) }
 
-func (p *partner) does(answer http.HandlerFunc) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.answer = answer
-}
+func (p *partner) down() { p.Fail(http.StatusBadGateway) }
 
 func (p *partner) pem() string {
 	der, err := x509.MarshalPKIXPublicKey(p.private.Public())
@@ -106,7 +69,7 @@ func (p *partner) pem() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// global is what the global option needs to reach the partner's host.
+// global returns the global option with which the partner's host is reachable.
 func (p *partner) global() string { return "jwks {\nallow 127.0.0.1\nca " + p.ca + "\n}" }
 
 func (p *partner) sign(header, payload string) string {
@@ -120,7 +83,7 @@ func (p *partner) sign(header, payload string) string {
 	return input + "." + encode(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...))
 }
 
-// share mints a share token for /articles/hello; more are further claims.
+// share signs a share token for /articles/hello, with further claims.
 func (p *partner) share(jti, more string) string {
 	now := clock.Now().Unix()
 	return p.sign(`{"alg":"ES256","typ":"JWT","kid":"`+partnerKeyID+`"}`, fmt.Sprintf(
@@ -128,101 +91,100 @@ func (p *partner) share(jti, more string) string {
 		partnerDomain, now, now+3600, jti, more))
 }
 
-// api calls the management API as the local operator, and wants a status.
-func (b *bench) api(method, path, body string, status int) string {
-	b.Helper()
+// api calls the management API as the local operator, and expects a status.
+func (s *testSite) api(method, path, body string, status int) string {
+	s.Helper()
 	app, err := caddy.ActiveContext().AppIfConfigured("gatefold")
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	api, err := app.(*App).api.get()
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
-	request := httptest.NewRequestWithContext(b.Context(), method, path, strings.NewReader(body))
+	request := httptest.NewRequestWithContext(s.Context(), method, path, strings.NewReader(body))
 	request.Header.Set("Content-Type", "application/json")
 	recorder := httptest.NewRecorder()
 	api.ServeHTTP(recorder, request)
 	if recorder.Code != status {
-		b.Fatalf("%s %s: %d %s", method, path, recorder.Code, recorder.Body)
+		s.Fatalf("%s %s: %d %s", method, path, recorder.Code, recorder.Body)
 	}
 	return recorder.Body.String()
 }
 
-// pin makes the vendor trust the partner by its key.
-func (b *bench) pin(p *partner, allowed ...string) {
-	b.Helper()
+// pin registers the partner's domain with a pinned key.
+func (s *testSite) pin(p *partner, allowed ...string) {
+	s.Helper()
 	body, err := json.Marshal(map[string]any{"signingKeyPem": p.pem(), "allowedResourceIds": allowed})
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
-	b.api(http.MethodPut, "/management/domains/"+partnerDomain, string(body), http.StatusOK)
+	s.api(http.MethodPut, "/management/domains/"+partnerDomain, string(body), http.StatusOK)
 }
 
 const shareRules = standardRules + "\n\t\tshare_domain " + partnerDomain
 
-// A browser follows a publisher's share link: it gets a cookie and the clean URL,
-// and the origin sees no token. When the domain is trusted no more, the cookie
-// opens nothing.
+// A browser that follows a share link gets a cookie and the clean URL, and the origin
+// gets no token. Once the domain is removed, the cookie opens nothing.
 func TestShareLinkInABrowser(t *testing.T) {
 	p := newPartner(t)
-	b := newBench(t, shareRules)
+	s := newTestSite(t, shareRules)
 	token := p.share("share_1", "")
-	b.get("/articles/hello?share="+token).denied(http.StatusForbidden, "link_untrusted")
-	b.pin(p)
-	got := b.get("/articles/hello?a=1&share="+token+"&b=%2F", "Accept", "text/html")
+	s.get("/articles/hello?share="+token).denied(http.StatusForbidden, "link_untrusted")
+	s.pin(p)
+	got := s.get("/articles/hello?a=1&share="+token+"&b=%2F", "Accept", "text/html")
 	if got.StatusCode != http.StatusSeeOther || got.Header.Get("Location") != "/articles/hello?a=1&b=%2F" || got.Header.Get("Referrer-Policy") != "no-referrer" {
 		t.Fatalf("the answer is %d %v", got.StatusCode, got.Header)
 	}
-	b.origin.untouched(t)
+	s.origin.WantNone(t)
 	cookie := got.linkCookie()
-	b.get("/articles/hello", "Cookie", cookie).page()
-	if seen := b.origin.last(t); strings.Contains(seen.RequestURI, token) || seen.Header.Get("Cookie") != "" {
+	s.get("/articles/hello", "Cookie", cookie).page()
+	if seen := s.origin.Last(t); strings.Contains(seen.RequestURI, token) || seen.Header.Get("Cookie") != "" {
 		t.Errorf("the origin saw %s %v", seen.RequestURI, seen.Header)
 	}
-	b.get("/articles/other?share="+token).denied(http.StatusForbidden, "link_other_resource")
-	b.get("/articles/hello?share="+token+"&share="+token).denied(http.StatusBadRequest, "bad_query")
-	b.get("/articles/hello?share="+token+"&token="+token).denied(http.StatusBadRequest, "bad_query")
-	b.get("/articles/hello?token="+token).denied(http.StatusForbidden, "link_invalid")
-	// A client without cookies, in the spelling that another encoder uses.
-	b.get("/articles/hello?sh%61re=" + token).page()
+	s.get("/articles/other?share="+token).denied(http.StatusForbidden, "link_other_resource")
+	s.get("/articles/hello?share="+token+"&share="+token).denied(http.StatusBadRequest, "bad_query")
+	s.get("/articles/hello?share="+token+"&token="+token).denied(http.StatusBadRequest, "bad_query")
+	s.get("/articles/hello?token="+token).denied(http.StatusForbidden, "link_invalid")
+	// A client without cookies, with another encoding of the parameter.
+	s.get("/articles/hello?sh%61re=" + token).page()
 
-	b.pin(p, "other")
-	b.get("/articles/hello?share="+token).denied(http.StatusForbidden, "link_not_allowed")
-	b.get("/articles/hello", "Cookie", cookie).denied(http.StatusUnauthorized, "login_required")
-	b.pin(p)
-	b.get("/articles/hello", "Cookie", cookie).page()
-	b.api(http.MethodDelete, "/management/domains/"+partnerDomain, "", http.StatusNoContent)
-	b.get("/articles/hello?share="+token).denied(http.StatusForbidden, "link_untrusted")
-	b.get("/articles/hello", "Cookie", cookie).denied(http.StatusUnauthorized, "login_required")
+	s.pin(p, "other")
+	s.get("/articles/hello?share="+token).denied(http.StatusForbidden, "link_not_allowed")
+	s.get("/articles/hello", "Cookie", cookie).denied(http.StatusUnauthorized, "login_required")
+	s.pin(p)
+	s.get("/articles/hello", "Cookie", cookie).page()
+	s.api(http.MethodDelete, "/management/domains/"+partnerDomain, "", http.StatusNoContent)
+	s.get("/articles/hello?share="+token).denied(http.StatusForbidden, "link_untrusted")
+	s.get("/articles/hello", "Cookie", cookie).denied(http.StatusUnauthorized, "login_required")
 }
 
-// A site shares its pages by ?share=mail, as blogs do: that parameter is its own,
-// unless a token stands in it.
+// The parameter `share` belongs to the site unless its value is a token: blogs use
+// ?share=mail.
 func TestShareParameterOfTheSite(t *testing.T) {
 	p := newPartner(t)
-	b := newBench(t, shareRules)
-	b.pin(p)
-	name, value := b.subscriber()
+	s := newTestSite(t, shareRules)
+	s.pin(p)
+	name, value := s.subscriber()
 	for _, query := range []string{"share=facebook", "share=", "share=a.b", "share=facebook&share=mail", "nb=1&share=x-twitter"} {
-		b.get("/articles/hello?"+query, name, value).page()
-		if seen := b.origin.last(t); seen.URL.RawQuery != query {
+		s.get("/articles/hello?"+query, name, value).page()
+		if seen := s.origin.Last(t); seen.URL.RawQuery != query {
 			t.Errorf("the origin saw %q, want %q", seen.URL.RawQuery, query)
 		}
-		b.get("/articles/hello?"+query).denied(http.StatusUnauthorized, "login_required")
+		s.get("/articles/hello?"+query).denied(http.StatusUnauthorized, "login_required")
 	}
-	b.load(b.config("", shareRules+"\n\t\tshare_param s", ""))
+	s.load(s.config("", shareRules+"\n\t\tshare_param s", ""))
 	token := p.share("share_1", "")
-	b.get("/articles/hello?s=" + token).page()
-	b.get("/articles/hello?share="+token).denied(http.StatusUnauthorized, "login_required")
+	s.get("/articles/hello?s=" + token).page()
+	s.get("/articles/hello?share="+token).denied(http.StatusUnauthorized, "login_required")
 }
 
-// A publisher's counted link is opened by three at once, in two spellings of its
-// signature, and again after a reload: it counts as one, and exactly.
+// Concurrent redemptions of a publisher's counted link, in two spellings of its
+// signature and after a reload, are counted as one link.
 func TestShareLinkIsCounted(t *testing.T) {
 	p := newPartner(t)
-	b := newBench(t, shareRules)
-	b.pin(p)
+	s := newTestSite(t, shareRules)
+	s.pin(p)
 	first, second := p.share("share_1", `,"maxUses":3`), p.share("share_1", `,"maxUses":3`)
 	if first == second {
 		t.Fatal("the two spellings are one")
@@ -231,7 +193,7 @@ func TestShareLinkIsCounted(t *testing.T) {
 	var readers sync.WaitGroup
 	for i := range 10 {
 		readers.Go(func() {
-			switch got := b.get("/articles/hello?share=" + [...]string{first, second}[i%2]); {
+			switch got := s.get("/articles/hello?share=" + [...]string{first, second}[i%2]); {
 			case got.StatusCode == http.StatusOK:
 				pages.Add(1)
 			case strings.Contains(got.body, "link_used_up"):
@@ -245,60 +207,60 @@ func TestShareLinkIsCounted(t *testing.T) {
 	if pages.Load() != 3 || usedUp.Load() != 7 {
 		t.Errorf("%d pages, %d used up, want 3 and 7", pages.Load(), usedUp.Load())
 	}
-	b.load(b.config("", shareRules+"\n\t\tlink_cookie_ttl 1h", ""))
-	b.get("/articles/hello?share="+first).denied(http.StatusForbidden, "link_used_up")
-	b.do(http.MethodHead, "/articles/hello?share="+p.share("share_2", `,"maxUses":1`))
-	b.get("/articles/hello?share=" + p.share("share_2", `,"maxUses":1`)).page()
+	s.load(s.config("", shareRules+"\n\t\tlink_cookie_ttl 1h", ""))
+	s.get("/articles/hello?share="+first).denied(http.StatusForbidden, "link_used_up")
+	s.do(http.MethodHead, "/articles/hello?share="+p.share("share_2", `,"maxUses":1`))
+	s.get("/articles/hello?share=" + p.share("share_2", `,"maxUses":1`)).page()
 }
 
-// A link opens pages of the publisher's own host, and of no other that the same
-// site block serves.
+// A link opens pages of the publisher's own host only, not of another host of the site
+// block.
 func TestShareLinkOfTheHostItself(t *testing.T) {
 	p := newPartner(t)
-	b := newBench(t, standardRules)
-	b.load(strings.Replace(b.config("", standardRules, ""), "http://127.0.0.1:"+b.port+" {", "http://:"+b.port+" {", 1))
-	b.pin(p)
+	s := newTestSite(t, standardRules)
+	s.load(strings.Replace(s.config("", standardRules, ""), "http://127.0.0.1:"+s.port+" {", "http://:"+s.port+" {", 1))
+	s.pin(p)
 	token := p.share("share_1", "")
-	got := b.get("/articles/hello?share="+token, "Host", partnerDomain)
+	got := s.get("/articles/hello?share="+token, "Host", partnerDomain)
 	cookie := got.page().linkCookie()
-	b.get("/articles/hello", "Host", partnerDomain+":8443", "Cookie", cookie).page()
-	b.get("/articles/hello?share="+token, "Host", "other.example.com").denied(http.StatusForbidden, "link_other_site")
-	b.get("/articles/hello", "Host", "other.example.com", "Cookie", cookie).denied(http.StatusUnauthorized, "login_required")
+	s.get("/articles/hello", "Host", partnerDomain+":8443", "Cookie", cookie).page()
+	s.get("/articles/hello?share="+token, "Host", "other.example.com").denied(http.StatusForbidden, "link_other_site")
+	s.get("/articles/hello", "Host", "other.example.com", "Cookie", cookie).denied(http.StatusUnauthorized, "login_required")
 }
 
-// What explain tells of a publisher's link.
+// Explain describes the checks of a publisher's link.
 func TestExplainPublishersLink(t *testing.T) {
 	p := newPartner(t)
-	b := newBench(t, shareRules)
-	b.pin(p)
+	s := newTestSite(t, shareRules)
+	s.pin(p)
 	explain := func(url string) string {
 		body, err := json.Marshal(map[string]string{"url": url})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return b.api(http.MethodPost, "/management/explain", string(body), http.StatusOK)
+		return s.api(http.MethodPost, "/management/explain", string(body), http.StatusOK)
 	}
-	page := b.site + "/articles/hello?share="
-	told := explain(page + p.share("share_1", ""))
-	if !strings.Contains(told, "signed_link") || !strings.Contains(told, "never used") || !strings.Contains(told, partnerDomain) {
-		t.Errorf("explained as %s", told)
+	page := s.site + "/articles/hello?share="
+	text := explain(page + p.share("share_1", ""))
+	if !strings.Contains(text, "signed_link") || !strings.Contains(text, "never used") || !strings.Contains(text, partnerDomain) {
+		t.Errorf("explained as %s", text)
 	}
-	b.get("/articles/hello?share=" + p.share("share_1", "")).page()
-	if told = explain(page + p.share("share_1", "")); !strings.Contains(told, "the store knows it") {
-		t.Errorf("explained as %s", told)
+	s.get("/articles/hello?share=" + p.share("share_1", "")).page()
+	if text = explain(page + p.share("share_1", "")); !strings.Contains(text, "the store has its record") {
+		t.Errorf("explained as %s", text)
 	}
-	b.pin(p, "other")
-	if told = explain(page + p.share("share_1", "")); !strings.Contains(told, "link_not_allowed") || !strings.Contains(told, "allowedResourceIds") {
-		t.Errorf("explained as %s", told)
+	s.pin(p, "other")
+	if text = explain(page + p.share("share_1", "")); !strings.Contains(text, "link_not_allowed") || !strings.Contains(text, "allowedResourceIds") {
+		t.Errorf("explained as %s", text)
 	}
-	b.api(http.MethodDelete, "/management/domains/"+partnerDomain, "", http.StatusNoContent)
-	if told = explain(page + p.share("share_1", "")); !strings.Contains(told, "link_untrusted") || !strings.Contains(told, "domain put") {
-		t.Errorf("explained as %s", told)
+	s.api(http.MethodDelete, "/management/domains/"+partnerDomain, "", http.StatusNoContent)
+	if text = explain(page + p.share("share_1", "")); !strings.Contains(text, "link_untrusted") || !strings.Contains(text, "domain put") {
+		t.Errorf("explained as %s", text)
 	}
 }
 
 func TestShareInCaddyfiles(t *testing.T) {
-	b := newBench(t, standardRules)
+	s := newTestSite(t, standardRules)
 	for gate, says := range map[string]string{
 		"share_domain":                                "wrong argument count",
 		"share_domain https://a.example":              "scheme",
@@ -309,7 +271,7 @@ func TestShareInCaddyfiles(t *testing.T) {
 		"link_param share":                            "different names",
 		"identify jwt {\nissuer https://a.example\n}": "audience is required",
 	} {
-		if err := load(b.config("", standardRules+"\n"+gate, "")); err == nil || !strings.Contains(err.Error(), says) {
+		if err := load(s.config("", standardRules+"\n"+gate, "")); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want %q", gate, err, says)
 		}
 	}
@@ -323,17 +285,17 @@ func TestShareInCaddyfiles(t *testing.T) {
 		"cooldown 1m\ncooldown 1m": "twice",
 		"proxy http://x":           "unknown option",
 	} {
-		config := strings.Replace(b.config("", standardRules, ""), "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\tjwks {\n"+options+"\n}\n\t\tstore", 1)
+		config := strings.Replace(s.config("", standardRules, ""), "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\tjwks {\n"+options+"\n}\n\t\tstore", 1)
 		if err := load(config); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want %q", options, err, says)
 		}
 	}
 	for site, says := range map[string]string{"gatefold_keys a b": "gatefold_keys", "gatefold_keys Acme": "lower-case", "gatefold_keys {\nx\n}": "gatefold_keys"} {
-		if err := load(b.config("", standardRules, site)); err == nil || !strings.Contains(err.Error(), says) {
+		if err := load(s.config("", standardRules, site)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want %q", site, err, says)
 		}
 	}
-	b.load(strings.Replace(b.config("", standardRules+"\nshare_domain a.example B.example\nshare_domain bücher.example\nshare_param s", "gatefold_keys acme"),
+	s.load(strings.Replace(s.config("", standardRules+"\nshare_domain a.example B.example\nshare_domain bücher.example\nshare_param s", "gatefold_keys acme"),
 		"\tgatefold {\n\t\tstore", "\tgatefold {\n\t\tjwks {\nallow 10.0.0.0/8 fd00::/8 192.0.2.1\nstale_if_error 2h\ncooldown 10s\n}\n\t\tstore", 1))
-	b.get("/").page()
+	s.get("/").page()
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// siteRuntime is what the handler needs of the store to decide for its site.
+// siteRuntime is what the handler needs to decide for its site, over an open store.
 type siteRuntime struct {
 	policy  *policy.Policy
 	site    *policy.Site
@@ -17,7 +17,7 @@ type siteRuntime struct {
 	recorder *store.Recorder
 }
 
-// openRuntime prepares what only the open store can give.
+// openRuntime returns the site's runtime, and opens the store if it is not open.
 func (h *Handler) openRuntime() (*siteRuntime, error) {
 	rt, err := h.app.runtime.get()
 	if err != nil {
@@ -46,8 +46,8 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	return site, nil
 }
 
-// site returns the site over the open store or, while the store cannot be opened,
-// over one that fails every call: the decision is the same function of both.
+// site returns the site's runtime. While the store cannot be opened, it returns one
+// whose records fail, so that both are decided by the same function.
 func (h *Handler) site() *siteRuntime {
 	site, err := h.runtime.get()
 	if err != nil {

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -16,46 +17,46 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// stream is an answer that goes on for long: a tunnel, events, a download. It was
-// allowed when it began, and is cut when it would not be any more.
+// stream is a long response: a tunnel, server-sent events, a download. It is cut when
+// its request would be denied.
 type stream struct {
 	gate    *Handler
 	site    *siteRuntime
 	request policy.Request
-	source  *credentialSource // whose token the reader showed, if one
+	source  *credentialSource // of the reader's token, if any
 	token   string
 	began   time.Time
 
-	stamp  func() uint64 // sums the versions that the decision depends on
-	was    uint64
-	judged time.Time // when it was last decided
+	stamp  func() uint64 // returns the sum of the versions that the decision depends on
+	was    uint64        // the stamp of the last decision
+	judged time.Time     // the time of the last decision
 
-	refused policy.Reason // why it is cut, zero while it is not
+	refused policy.Reason // why it is cut; zero while it is allowed
 
-	mu     sync.Mutex // what is over must not be cut: its connection serves another request
-	over   bool
-	logged bool     // that it is cut: in the log, and to the metric
+	mu     sync.Mutex
+	over   bool     // the handler has returned: its connection may serve another request
+	logged bool     // the cut is logged and counted
 	conn   net.Conn // of a tunnel
 	w      http.ResponseWriter
 }
 
-// streams are the streams of all sites whose records are in one store.
+// streams are the open streams of all sites of one store.
 type streams struct {
 	mu       sync.Mutex
 	open     map[*stream]struct{}
-	watching bool // a goroutine watches: two would judge one stream at once
+	watching bool // the goroutine of watch runs
 }
 
 const (
-	// watchStreams is how often the versions of streams are compared: what is
-	// revoked is cut within a second, and far sooner.
+	// watchStreams is the interval at which the versions of streams are compared. It
+	// bounds how long a stream outlives a revocation.
 	watchStreams = 100 * time.Millisecond
-	// judgeStreams is how often a stream is judged although no version changed:
-	// grants and links end by themselves, and a store can be away.
+	// judgeStreams is the interval at which a stream is decided again although no
+	// version changed: grants and links expire, and the store can become unreachable.
 	judgeStreams = 800 * time.Millisecond
 )
 
-// add begins to watch a stream. While there is any, one goroutine watches.
+// add adds a stream, and starts the goroutine that watches streams if none runs.
 func (s *streams) add(added *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,14 +76,14 @@ func (s *streams) remove(removed *stream) {
 	delete(s.open, removed)
 }
 
-// count returns how many streams are open.
+// count returns the number of open streams.
 func (s *streams) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.open)
 }
 
-// watch cuts what is not allowed any more, until no stream is left.
+// watch cuts streams that are no longer allowed. It returns when no stream is open.
 func (s *streams) watch() {
 	ticker := time.NewTicker(watchStreams)
 	defer ticker.Stop()
@@ -95,26 +96,22 @@ func (s *streams) watch() {
 			return
 		}
 		open = open[:0]
-		for one := range s.open {
-			open = append(open, one)
-		}
+		open = slices.AppendSeq(open, maps.Keys(s.open))
 		s.mu.Unlock()
-		for _, one := range open {
-			if one.refused == 0 {
-				if reason, ok := one.allowed(); !ok {
-					one.refused = reason
-				}
+		for _, stream := range open {
+			if stream.refused == 0 {
+				stream.refused = stream.refusal()
 			}
-			if one.refused != 0 {
-				one.cut(one.refused) // and again, until its handler has ended
+			if stream.refused != 0 {
+				stream.cut(stream.refused) // repeated until the handler returns
 			}
 		}
 		clear(open)
 	}
 }
 
-// newStream returns a stream of an allowed request. It keeps what decides the
-// request, in memory of its own.
+// newStream returns the stream of an allowed request. It copies what the decision needs:
+// the gateRequest is reused.
 func newStream(g *gateRequest, w http.ResponseWriter) *stream {
 	s := &stream{
 		gate: g.gate, site: g.site, source: g.source, token: g.token, began: g.request.Now, w: w,
@@ -128,32 +125,30 @@ func newStream(g *gateRequest, w http.ResponseWriter) *stream {
 	return s
 }
 
-// allowed reports whether the stream may go on, or why not.
-func (s *stream) allowed() (policy.Reason, bool) {
+// refusal returns the reason to cut the stream, or zero. While the records or keys are
+// unavailable it cuts nothing until the cached records are stale.
+func (s *stream) refusal() policy.Reason {
 	at := now()
 	if s.stamp != nil && s.stamp() == s.was && at.Sub(s.judged).Abs() < judgeStreams {
-		return 0, true
+		return 0
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), judgeStreams)
 	defer cancel()
 	decision := s.decide(ctx, at)
-	switch {
-	case errors.Is(decision.Err, policy.ErrStale):
-	case decision.Reason == policy.ReasonStoreUnavailable, decision.Reason == policy.ReasonKeysUnavailable:
-		// An unknown answer cuts nothing until what is in memory is too old.
-		return 0, true
+	unavailable := decision.Reason == policy.ReasonStoreUnavailable || decision.Reason == policy.ReasonKeysUnavailable
+	if decision.Allow() || unavailable && !errors.Is(decision.Err, policy.ErrStale) {
+		return 0
 	}
-	return decision.Reason, decision.Allow()
+	return decision.Reason
 }
 
-// decide decides the stream's request again, as it would be decided now. It spends
-// nothing.
+// decide decides the stream's request again at the given time. It spends nothing.
 func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 	request := s.request
 	request.Now, s.judged = at, at
 	if s.source != nil {
-		// The token counts as it did when the stream began: its end does not end the
-		// stream, but the retirement of its key does.
+		// The token is verified as of the beginning of the stream: its expiry does not
+		// cut the stream, the retirement of its key does.
 		reader, err := s.site.policy.Reader(ctx, &s.source.verifier, s.token, s.began)
 		if errors.Is(err, policy.ErrUnavailable) {
 			reader = policy.Reader{Unknown: true}
@@ -167,7 +162,8 @@ func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 	return s.site.policy.Decide(ctx, &request)
 }
 
-// cut ends the stream on the reader's side; its handler then ends by itself.
+// cut closes the stream's client connection, or makes its reads and writes fail, so
+// that the handler returns.
 func (s *stream) cut(reason policy.Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,15 +181,15 @@ func (s *stream) cut(reason policy.Reason) {
 		_ = s.conn.Close()
 		return
 	}
-	// A deadline that is past fails the write that is waiting, and the read that
-	// net/http keeps up to see a client leave: that ends the request's context.
+	// A past deadline fails the blocked write, and the background read by which
+	// net/http detects a closed connection: that cancels the request's context.
 	past := time.Unix(1, 0)
 	_ = writeControl(s.w).SetWriteDeadline(past)
 	_ = http.NewResponseController(s.w).SetReadDeadline(past)
 }
 
-// writeControl controls the connection below Caddy's own deadlines for writes,
-// which only the handler's goroutine may set.
+// writeControl returns a controller of the connection below Caddy's IdleTimeoutWriter,
+// which only the handler's goroutine may use.
 func writeControl(w http.ResponseWriter) *http.ResponseController {
 	for {
 		if idle, ok := w.(*caddyhttp.IdleTimeoutWriter); ok {
@@ -207,7 +203,7 @@ func writeControl(w http.ResponseWriter) *http.ResponseController {
 	}
 }
 
-// end says that the answer is complete.
+// end marks the response as complete.
 func (s *stream) end() {
 	s.mu.Lock()
 	s.over = true

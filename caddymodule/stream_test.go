@@ -17,11 +17,11 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// streamRules leave the pages to rules in the store.
+// streamRules are empty: the site's rules are in the store.
 const streamRules = "identify jwt {\nissuer self\ncookie reader\n}\n"
 
-// The last stream ends and another begins before the watcher has looked: it goes on
-// watching, and no second one judges beside it.
+// A stream that begins before the watcher sees that the last one ended does not start a
+// second watcher.
 func TestStreamsHaveOneWatcher(t *testing.T) {
 	watchers := func() int {
 		stacks := make([]byte, 4<<20)
@@ -39,17 +39,17 @@ func TestStreamsHaveOneWatcher(t *testing.T) {
 	}
 }
 
-// newStreamBench is a site whose rules are in the store, with an origin that sends
-// for ever: events under /articles/events, a download under /articles/download, a
+// newStreamSite returns a site whose rules are in the store, with an origin that sends
+// without end: events under /articles/events, a download under /articles/download, a
 // tunnel under /articles/tunnel.
-func newStreamBench(t *testing.T) *bench {
+func newStreamSite(t *testing.T) *testSite {
 	t.Helper()
-	b := newBench(t, streamRules)
-	b.setRules(
+	s := newTestSite(t, streamRules)
+	s.setRules(
 		policy.Rule{Rank: 1, Path: "/articles/{publisherContentId}", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["premium"]`)}}},
 		policy.Rule{Rank: 2, Path: "/", Forward: true, Allow: policy.Allow{Operator: "any"}},
 	)
-	b.origin.answer = func(w http.ResponseWriter, r *http.Request) {
+	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/articles/download":
 			chunk := make([]byte, 32<<10)
@@ -76,30 +76,31 @@ func newStreamBench(t *testing.T) *bench {
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done() // and never another
 		}
-	}
-	return b
+	})
+	return s
 }
 
-func (b *bench) setRules(rules ...policy.Rule) {
-	b.Helper()
-	rt := b.running()
-	if err := rt.store.As(store.Actor{}).ReplaceRules(b.Context(), defaultVendor, defaultVendor, rules, policy.StandardOperators()); err != nil {
-		b.Fatal(err)
+func (s *testSite) setRules(rules ...policy.Rule) {
+	s.Helper()
+	rt := s.running()
+	if err := rt.store.As(store.Actor{}).ReplaceRules(s.Context(), defaultVendor, defaultVendor, rules, policy.StandardOperators()); err != nil {
+		s.Fatal(err)
 	}
-	if _, err := rt.policy.RefreshRules(b.Context(), defaultVendor, defaultVendor); err != nil {
-		b.Fatal(err)
+	if _, err := rt.policy.RefreshRules(s.Context(), defaultVendor, defaultVendor); err != nil {
+		s.Fatal(err)
 	}
 }
 
-// open opens a stream and reads its beginning. ended is closed when it ends.
-func (b *bench) open(path string, headers ...string) (conn net.Conn, ended chan struct{}) {
-	b.Helper()
-	conn, err := net.Dial("tcp", "127.0.0.1:"+b.port)
+// open opens a stream and reads its beginning. The channel ended is closed when it
+// ends.
+func (s *testSite) open(path string, headers ...string) (conn net.Conn, ended chan struct{}) {
+	s.Helper()
+	conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
-	b.Cleanup(func() { conn.Close() })
-	request := "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + b.port + "\r\n"
+	s.Cleanup(func() { conn.Close() })
+	request := "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\n"
 	if strings.Contains(path, "/tunnel") {
 		request += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	}
@@ -107,23 +108,23 @@ func (b *bench) open(path string, headers ...string) (conn net.Conn, ended chan 
 		request += headers[i] + ": " + headers[i+1] + "\r\n"
 	}
 	if _, err := io.WriteString(conn, request+"\r\n"); err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	reader := bufio.NewReader(conn)
 	response, err := http.ReadResponse(reader, nil)
 	if err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusSwitchingProtocols {
 		body, _ := io.ReadAll(response.Body)
-		b.Fatalf("%s: %s %s", path, response.Status, body)
+		s.Fatalf("%s: %s %s", path, response.Status, body)
 	}
 	var body io.Reader = response.Body
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		body = reader
 	}
 	if _, err := io.ReadFull(body, make([]byte, 6)); err != nil {
-		b.Fatal(err)
+		s.Fatal(err)
 	}
 	ended = make(chan struct{})
 	go func() {
@@ -134,14 +135,14 @@ func (b *bench) open(path string, headers ...string) (conn net.Conn, ended chan 
 }
 
 // streamsOf returns the streams of the site's store.
-func (b *bench) streamsOf() *streams {
-	value, _ := pool.References(b.database())
+func (s *testSite) streamsOf() *streams {
+	value, _ := pool.References(s.database())
 	if value == 0 {
-		b.Fatal("the store is not open")
+		s.Fatal("the store is not open")
 	}
 	var found *streams
 	pool.Range(func(key, value any) bool {
-		if key == b.database() {
+		if key == s.database() {
 			found = &value.(*sharedStore).streams
 		}
 		return true
@@ -149,17 +150,17 @@ func (b *bench) streamsOf() *streams {
 	return found
 }
 
-// A reader opened a page that goes on for ever, and what let her in is taken back:
-// the page ends, whatever it is and whatever was taken. What is somebody else's goes on.
+// A stream is cut when what allowed it is removed, whatever its kind. Streams of other
+// readers continue.
 func TestStreamsAreCut(t *testing.T) {
-	b := newStreamBench(t)
-	rt := b.running()
+	s := newStreamSite(t)
+	rt := s.running()
 	reader := func(name string) (grant store.Grant, header []string) {
-		grant = b.grant(store.Grant{UserID: name, SKU: "premium"})
-		return grant, []string{"Authorization", "Bearer " + b.reader(keys.ReaderClaims{UserID: name})}
+		grant = s.grant(store.Grant{UserID: name, SKU: "premium"})
+		return grant, []string{"Authorization", "Bearer " + s.reader(keys.ReaderClaims{UserID: name})}
 	}
 	_, others := reader("other")
-	otherConn, other := b.open("/articles/events", others...)
+	otherConn, other := s.open("/articles/events", others...)
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -175,19 +176,19 @@ func TestStreamsAreCut(t *testing.T) {
 		},
 		"grant that ends": func(path string) ([]string, string, func()) {
 			end := clock.Now().Add(time.Minute)
-			b.grant(store.Grant{UserID: "e" + path, SKU: "premium", EndsAt: &end})
-			return []string{"Cookie", "reader=" + b.reader(keys.ReaderClaims{UserID: "e" + path})}, path, func() { clock.advance(time.Minute) }
+			s.grant(store.Grant{UserID: "e" + path, SKU: "premium", EndsAt: &end})
+			return []string{"Cookie", "reader=" + s.reader(keys.ReaderClaims{UserID: "e" + path})}, path, func() { clock.Advance(time.Minute) }
 		},
 		"link": func(path string) ([]string, string, func()) {
-			address, id := b.link(keys.LinkClaims{SKU: "premium", URL: b.site + path})
-			return nil, strings.TrimPrefix(address, b.site), func() {
+			address, id := s.link(keys.LinkClaims{SKU: "premium", URL: s.site + path})
+			return nil, strings.TrimPrefix(address, s.site), func() {
 				_, err := rt.store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
 				check(err)
 			}
 		},
 		"counted link": func(path string) ([]string, string, func()) {
-			address, id := b.link(keys.LinkClaims{SKU: "premium", URL: b.site + path, MaxUses: 1})
-			return nil, strings.TrimPrefix(address, b.site), func() {
+			address, id := s.link(keys.LinkClaims{SKU: "premium", URL: s.site + path, MaxUses: 1})
+			return nil, strings.TrimPrefix(address, s.site), func() {
 				_, err := rt.store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
 				check(err)
 			}
@@ -196,11 +197,11 @@ func TestStreamsAreCut(t *testing.T) {
 		for _, kind := range []string{"events", "download", "tunnel"} {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				headers, address, take := revoke("/articles/" + kind)
-				_, ended := b.open(address, headers...)
+				_, ended := s.open(address, headers...)
 				if kind == "download" {
-					clock.advance(2 * time.Second) // it is long by now
+					clock.Advance(2 * time.Second) // it is long by now
 				}
-				b.waitFor("the stream is watched", func() bool { return b.streamsOf().count() == 2 })
+				s.waitFor("the stream is watched", func() bool { return s.streamsOf().count() == 2 })
 				select {
 				case <-ended:
 					t.Fatal("it was cut before anything was taken back")
@@ -214,7 +215,7 @@ func TestStreamsAreCut(t *testing.T) {
 					t.Fatal("it goes on")
 				}
 				t.Logf("cut after %v", time.Since(began))
-				b.waitFor("nobody watches it", func() bool { return b.streamsOf().count() == 1 })
+				s.waitFor("the removal of the stream", func() bool { return s.streamsOf().count() == 1 })
 			})
 		}
 	}
@@ -224,47 +225,47 @@ func TestStreamsAreCut(t *testing.T) {
 	default:
 	}
 	otherConn.Close()
-	b.waitFor("nothing is watched", func() bool { return b.streamsOf().count() == 0 })
+	s.waitFor("nothing is watched", func() bool { return s.streamsOf().count() == 0 })
 	if cut := strings.Count(fmt.Sprint(logged.entries(t, "http.handlers.gatefold")), "msg:cut"); cut != 12 {
-		t.Errorf("the log tells of %d streams that were cut, want 12", cut)
+		t.Errorf("the log has %d cut streams, want 12", cut)
 	}
 }
 
-// What all readers share is taken back: the rule, and the key that signed who they are.
-func TestStreamsEndWithWhatIsShared(t *testing.T) {
-	for name, revoke := range map[string]func(b *bench){
-		"rule": func(b *bench) {
-			b.setRules(policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["other"]`)}}})
+// A change of a rule or a key, which many readers share, cuts their streams.
+func TestSharedChangesCutStreams(t *testing.T) {
+	for name, revoke := range map[string]func(s *testSite){
+		"rule": func(s *testSite) {
+			s.setRules(policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["other"]`)}}})
 		},
-		"list": func(b *bench) {
-			if _, err := b.running().store.As(store.Actor{}).UpdateList(b.Context(), defaultVendor, store.DefaultList, func(list *store.AccessList) error {
+		"list": func(s *testSite) {
+			if _, err := s.running().store.As(store.Actor{}).UpdateList(s.Context(), defaultVendor, store.DefaultList, func(list *store.AccessList) error {
 				list.Status = "INACTIVE"
 				return nil
 			}); err != nil {
-				b.Fatal(err)
+				s.Fatal(err)
 			}
 		},
-		"key": func(b *bench) {
-			keyring, operator := b.running().keyring, b.running().store.As(store.Actor{})
-			before, err := keyring.Keys(b.Context(), defaultVendor)
+		"key": func(s *testSite) {
+			keyring, operator := s.running().keyring, s.running().store.As(store.Actor{})
+			before, err := keyring.Keys(s.Context(), defaultVendor)
 			if err == nil {
-				_, err = keyring.Rotate(b.Context(), operator, defaultVendor)
+				_, err = keyring.Rotate(s.Context(), operator, defaultVendor)
 			}
 			if err == nil {
-				_, err = keyring.Retire(b.Context(), operator, defaultVendor, before[0].ID)
+				_, err = keyring.Retire(s.Context(), operator, defaultVendor, before[0].ID)
 			}
 			if err != nil {
-				b.Fatal(err)
+				s.Fatal(err)
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newStreamBench(t)
-			name, bearer := b.subscriber()
-			_, subscriber := b.open("/articles/events", name, bearer)
-			_, anybody := b.open("/events")
-			b.waitFor("both are watched", func() bool { return b.streamsOf().count() == 2 })
-			revoke(b)
+			s := newStreamSite(t)
+			name, bearer := s.subscriber()
+			_, subscriber := s.open("/articles/events", name, bearer)
+			_, anybody := s.open("/events")
+			s.waitFor("both are watched", func() bool { return s.streamsOf().count() == 2 })
+			revoke(s)
 			select {
 			case <-subscriber:
 			case <-time.After(30 * time.Second):
@@ -281,17 +282,17 @@ func TestStreamsEndWithWhatIsShared(t *testing.T) {
 	}
 }
 
-// An ordinary page is no stream.
-func TestPagesAreNoStreams(t *testing.T) {
-	b := newStreamBench(t)
-	b.origin.answer = nil
-	name, bearer := b.subscriber()
+// An ordinary response is no stream.
+func TestOrdinaryResponseIsNoStream(t *testing.T) {
+	s := newStreamSite(t)
+	s.origin.Handle(nil)
+	name, bearer := s.subscriber()
 	for range 3 {
-		if got := b.get("/articles/one", name, bearer); got.StatusCode != http.StatusOK {
+		if got := s.get("/articles/one", name, bearer); got.StatusCode != http.StatusOK {
 			t.Fatalf("%d %s", got.StatusCode, got.body)
 		}
 	}
-	streams := b.streamsOf()
+	streams := s.streamsOf()
 	streams.mu.Lock()
 	defer streams.mu.Unlock()
 	if streams.open != nil {

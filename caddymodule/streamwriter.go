@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	// longAfter is how long an answer is open before it counts as a stream.
+	// longAfter is the time after which a response that is still written is a stream.
 	longAfter = time.Second
-	// longSize is how many bytes that come at once make an answer a download: they
-	// may take a slow reader any time, and nothing is asked meanwhile.
+	// longSize is the size of a single write, in bytes, above which a response is a
+	// stream at once: to a slow client such a write can take any time.
 	longSize = 64 << 10
 )
 
-// streaming is what a writer needs to make a stream of its answer.
+// streaming registers a writer's response as a stream once it is long.
 type streaming struct {
-	request *gateRequest // nil when the answer is complete
+	request *gateRequest // nil once the response is complete
 	stream  *stream
 }
 
-// begin registers the answer as a stream, once.
+// begin registers the response as a stream. Later calls only set the connection.
 func (s *streaming) begin(w http.ResponseWriter, conn net.Conn) {
 	if s.request == nil {
 		return
@@ -39,18 +39,19 @@ func (s *streaming) begin(w http.ResponseWriter, conn net.Conn) {
 	s.request.gate.app.shared.streams.add(s.stream)
 }
 
-// write says that so many bytes are about to be written. Most answers are written
-// at once: only of those that go on is asked how long they are open.
-func (s *streaming) write(w http.ResponseWriter, size int, goesOn bool) {
+// write registers the response as a stream if it is long. It is called before size bytes
+// are written; continued reports whether there were writes before, so that a response
+// of one write does not read the clock.
+func (s *streaming) write(w http.ResponseWriter, size int, continued bool) {
 	if s.request == nil || s.stream != nil {
 		return
 	}
-	if size > longSize || goesOn && since(s.request.request.Now) >= longAfter {
+	if size > longSize || continued && since(s.request.request.Now) >= longAfter {
 		s.begin(w, nil)
 	}
 }
 
-// end says that the answer is complete.
+// end marks the response as complete.
 func (s *streaming) end() {
 	if s.stream != nil {
 		s.stream.end()
@@ -59,7 +60,7 @@ func (s *streaming) end() {
 	s.request, s.stream = nil, nil
 }
 
-// remaining returns how many bytes a reader has at the most.
+// remaining returns an upper bound of the bytes that a reader returns.
 func remaining(r io.Reader) int {
 	if limited, ok := r.(*io.LimitedReader); ok {
 		return int(min(limited.N, math.MaxInt32))
@@ -67,7 +68,7 @@ func remaining(r io.Reader) int {
 	return math.MaxInt32
 }
 
-// Hijack is what http.ResponseController calls: the connection becomes a tunnel.
+// Hijack implements http.Hijacker. The connection becomes a tunnel, which is a stream.
 func (p *privateWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(p.ResponseWriter).Hijack()
 	if err == nil {

@@ -8,17 +8,17 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// A session that was made before costs a request a lookup and the slice of one
-// header, and nobody else anything.
-func TestSessionCostsOneAllocation(t *testing.T) {
-	visits := hotVisits(t)
-	b := &bench{TB: t}
-	b.backend(policy.SessionAssertion)
+// A cached session costs one allocation, for the header's slice. Requests without a
+// session cost none.
+func TestSessionAllocates(t *testing.T) {
+	visits := hotRequests(t)
+	s := &testSite{TB: t}
+	s.backend(policy.SessionAssertion)
 	for _, visit := range visits {
 		want := map[string]float64{"nothing": 0, "public": 2, "reader": 3, "cookie": 3}[visit.name]
 		var allocs float64
-		// The cache keeps by and by what it is given.
-		b.waitFor(visit.name+" without more allocations", func() bool {
+		// The cache applies writes in batches.
+		s.waitFor(visit.name+" without more allocations", func() bool {
 			allocs = testing.AllocsPerRun(1000, visit.serve)
 			return allocs <= want
 		})

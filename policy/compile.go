@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 )
@@ -132,25 +131,41 @@ func (c *compiler) step(allow *Allow, captures []string, to *compiledSteps) erro
 	return nil
 }
 
-// appendStepsKey appends a text that is equal for two rules if and only if their
-// steps, options and captures are.
+// appendStepsKey appends everything that decides how the rule's steps and options
+// are compiled; no two rules that differ in it give the same key.
 func (r *Rule) appendStepsKey(key []byte, captures []string) []byte {
-	add := func(text string) { key = append(binary.AppendUvarint(key, uint64(len(text))), text...) }
-	values := func(values map[string]json.RawMessage) {
-		key = binary.AppendUvarint(key, uint64(len(values)))
-		for _, name := range slices.Sorted(maps.Keys(values)) {
-			add(name)
-			add(string(values[name]))
-		}
-	}
 	key = binary.AppendUvarint(key, uint64(len(r.Then)))
-	for _, allow := range r.Steps() {
-		add(allow.Operator)
-		values(allow.Arguments)
+	key = r.Allow.appendKey(key)
+	for i := range r.Then {
+		key = r.Then[i].appendKey(key)
 	}
-	values(r.Options)
+	key = appendValues(key, r.Options)
 	for _, name := range captures {
-		add(name)
+		key = appendKeyText(key, name)
+	}
+	return key
+}
+
+func (a *Allow) appendKey(key []byte) []byte {
+	return appendValues(appendKeyText(key, a.Operator), a.Arguments)
+}
+
+func appendKeyText(key []byte, text string) []byte {
+	return append(binary.AppendUvarint(key, uint64(len(text))), text...)
+}
+
+// appendValues appends named values in the order of their names.
+func appendValues(key []byte, values map[string]json.RawMessage) []byte {
+	key = binary.AppendUvarint(key, uint64(len(values)))
+	var space [8]string // so that few names take no memory
+	names := space[:0]
+	for name := range values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		key = appendKeyText(key, name)
+		key = append(binary.AppendUvarint(key, uint64(len(values[name]))), values[name]...)
 	}
 	return key
 }

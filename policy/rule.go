@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
+
+	"github.com/gatefold/gatefold/policy/memory"
 )
 
 // Limits of one rule.
@@ -102,26 +105,39 @@ func (a Allow) String() string {
 	return a.Operator + "/" + string(arguments)
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
+// parsedAllows holds the last steps by their JSON: thousands of rules mostly name the
+// same few. Rules share the parsed arguments, which must not be changed.
+var parsedAllows = memory.NewRecent[Allow](512)
+
+// UnmarshalJSON decodes the wire form, a number or a string.
 func (a *Allow) UnmarshalJSON(data []byte) error {
-	// Decoding null into a value would leave 0, which is the code of `any`.
-	if data = bytes.TrimSpace(data); len(data) == 0 || data[0] != '"' {
-		var code *int
-		if err := json.Unmarshal(data, &code); err == nil && code != nil {
-			*a = Allow{Operator: strconv.Itoa(*code)}
-			return nil
-		}
+	if parsed := parsedAllows.Get(unsafe.String(unsafe.SliceData(data), len(data))); parsed != nil {
+		*a = *parsed
+		return nil
 	}
-	var text *string
-	if err := json.Unmarshal(data, &text); err != nil || text == nil {
-		return errors.New("allow must be an operator's code, or a string: <operator> or <operator>/<JSON arguments>")
-	}
-	parsed, err := ParseAllow(*text)
+	parsed, err := parseAllowJSON(bytes.TrimSpace(data))
 	if err != nil {
 		return err
 	}
 	*a = parsed
+	parsedAllows.Put(string(data), parsed)
 	return nil
+}
+
+func parseAllowJSON(data []byte) (Allow, error) {
+	// Pointers tell null, which sets nothing, from a zero: null names no operator,
+	// least of all `any`.
+	if len(data) == 0 || data[0] != '"' {
+		var code *int
+		if err := json.Unmarshal(data, &code); err == nil && code != nil {
+			return Allow{Operator: strconv.Itoa(*code)}, nil
+		}
+	}
+	var text *string
+	if err := json.Unmarshal(data, &text); err != nil || text == nil {
+		return Allow{}, errors.New("allow must be an operator's code, or a string: <operator> or <operator>/<JSON arguments>")
+	}
+	return ParseAllow(*text)
 }
 
 // ParseAllow parses `<operator>` or `<operator>/<JSON object>`.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // write writes a file into the directory of a server and returns its path.
@@ -107,7 +109,7 @@ func TestImportResumesAfterServerKill(t *testing.T) {
 	file := s.write("grants.ndjson", ndjson(rows))
 	cmd := exec.CommandContext(t.Context(), binary, "grant", "import", file, "--batch", "50", "--address", s.admin)
 	cmd.Env, cmd.Dir = s.environment(), s.dir
-	output := new(logFile)
+	output := new(keystest.Log)
 	cmd.Stderr = output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -159,7 +161,7 @@ func TestImportResumesAfterInterrupt(t *testing.T) {
 		before := strings.Count(s.must("grant", "export"), "\n")
 		cmd := exec.CommandContext(t.Context(), binary, "grant", "import", file, "--batch", "20", "--address", s.admin)
 		cmd.Env, cmd.Dir = s.environment(), s.dir
-		output := new(logFile)
+		output := new(keystest.Log)
 		cmd.Stderr, cmd.Stdout = output, output
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -249,7 +251,7 @@ func TestImportCatchesUp(t *testing.T) {
 	// This import reads from a pipe: the late batch is stored while it waits for rows.
 	cmd := exec.CommandContext(t.Context(), binary, "grant", "import", "-", "--format", "ndjson", "--import-id", "late", "--batch", "2", "--address", s.admin)
 	cmd.Env, cmd.Dir = s.environment(), s.dir
-	output := new(logFile)
+	output := new(keystest.Log)
 	cmd.Stderr, cmd.Stdout = output, output
 	input, err := cmd.StdinPipe()
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // promtool runs Prometheus's promtool, which `make test` puts on the path.
@@ -45,14 +46,10 @@ func startWithOthersKeys(t *testing.T) (s *server, share string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	jwks := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k", Use: "sig"}}})
-	}))
-	t.Cleanup(jwks.Close)
+	jwks := keystest.NewKeyHost(t, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k", Use: "sig"}}})
 	s = newServer(t)
 	// The process trusts the server's certificate, and no other.
-	s.variables = []string{"SSL_CERT_FILE=" + s.write("roots.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: jwks.Certificate().Raw})))}
+	s.variables = []string{"SSL_CERT_FILE=" + jwks.WriteRoots(t)}
 	config, err := os.ReadFile(s.config)
 	if err != nil {
 		t.Fatal(err)

@@ -14,10 +14,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // The tests of this package run the binary: real processes, ports and files. The
@@ -52,24 +53,6 @@ func TestMain(m *testing.M) {
 // anything.
 const deadline = 60 * time.Second
 
-// logFile is the output of a running process. It is safe for concurrent use.
-type logFile struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logFile) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logFile) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // server is a running gatefold with a site, an origin and an admin endpoint of
 // its own.
 type server struct {
@@ -80,7 +63,7 @@ type server struct {
 	// management is the URL of gatefold_api, where it has a port of its own.
 	management string
 	config     string // the Caddyfile
-	log        *logFile
+	log        *keystest.Log
 	// sockets are inherited by the process, as file descriptors from 3 on.
 	sockets []*os.File
 	// variables are added to the environment of the process.
@@ -149,7 +132,7 @@ func newServer(t *testing.T) *server {
 	t.Helper()
 	ports := freePorts(t, 3)
 	s := &server{
-		t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0], site: "http://127.0.0.1:" + ports[1], log: new(logFile),
+		t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0], site: "http://127.0.0.1:" + ports[1], log: new(keystest.Log),
 	}
 	s.config = filepath.Join(s.dir, "Caddyfile")
 	s.writeConfig(fmt.Sprintf(siteConfig, s.admin, "store bolt "+s.database(), ports[1], ports[2], ports[2]))

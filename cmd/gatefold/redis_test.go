@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
 
@@ -27,7 +28,7 @@ func startNodeWith(t *testing.T, redis, settings string, sealing []byte) *server
 	t.Helper()
 	ports := freePorts(t, 3)
 	s := &server{
-		t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0], site: "http://127.0.0.1:" + ports[1], log: new(logFile),
+		t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0], site: "http://127.0.0.1:" + ports[1], log: new(keystest.Log),
 	}
 	secret := filepath.Join(s.dir, "secret")
 	if err := os.WriteFile(secret, sealing, 0o600); err != nil {

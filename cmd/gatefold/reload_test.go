@@ -21,6 +21,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // reloads is how many configurations are loaded under load, half of them bad.
@@ -205,7 +207,7 @@ func startOnSocket(t *testing.T) (*server, *slowOrigin) {
 	}
 	defer socket.Close()
 	s := &server{
-		t: t, dir: t.TempDir(), site: "http://" + listener.Addr().String(), admin: "127.0.0.1:" + freePorts(t, 1)[0], log: new(logFile),
+		t: t, dir: t.TempDir(), site: "http://" + listener.Addr().String(), admin: "127.0.0.1:" + freePorts(t, 1)[0], log: new(keystest.Log),
 		sockets: []*os.File{socket},
 	}
 	s.config = filepath.Join(s.dir, "Caddyfile")

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // spellings are ways to write /premium/a, or to reach it from /free: some that real
@@ -121,7 +123,7 @@ http {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	said := new(logFile)
+	said := new(keystest.Log)
 	process := exec.Command(program, "-e", "stderr", "-p", dir, "-c", config)
 	process.Stderr = said
 	if err := process.Start(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // TestReadmeTranscript follows the README: it runs the example site, and every line
@@ -83,7 +85,7 @@ func exampleServer(t *testing.T) *server {
 	t.Helper()
 	ports := freePorts(t, 4)
 	s := &server{
-		t: t, dir: t.TempDir(), log: new(logFile),
+		t: t, dir: t.TempDir(), log: new(keystest.Log),
 		admin: "127.0.0.1:" + ports[0], site: "http://localhost:" + ports[1], management: "http://localhost:" + ports[2],
 	}
 	s.config = filepath.Join(s.dir, "Caddyfile")

@@ -51,8 +51,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // Handle sets the handler of all later requests. The handler must be safe for
-// concurrent use.
+// concurrent use. A nil handler restores that of NewOrigin.
 func (s *Server) Handle(handler http.HandlerFunc) {
+	if handler == nil {
+		handler = echo
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handler = handler
