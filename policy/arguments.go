@@ -112,8 +112,10 @@ func (a Arguments) list(name string) ([]string, error) {
 	if !ok || string(raw) == "null" {
 		return nil, nil
 	}
-	if text, _, err := a.text(name); err == nil {
-		return []string{text}, nil
+	if len(raw) == 0 || raw[0] != '[' { // decoding a list as a string would allocate an error
+		if text, _, err := a.text(name); err == nil {
+			return []string{text}, nil
+		}
 	}
 	var list []string
 	if err := json.Unmarshal(raw, &list); err != nil {

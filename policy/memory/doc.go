@@ -10,6 +10,6 @@
 //	records.go      RecordCache: byte records without pointers, for many readers
 //	block.go        where a RecordCache keeps its bytes and how it finds them
 //	recent.go       Recent: the last results by text, one per place
-//	fingerprint.go  Fingerprinter: tells texts apart without keeping them
+//	fingerprint.go  Fingerprinter: keyed digests by which texts are compared
 //	counter.go      counters that processors do not contend for
 package memory
