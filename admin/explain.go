@@ -73,6 +73,7 @@ type ExplainedRule struct {
 	Path    string   `json:"path"`
 	Methods []string `json:"methods,omitempty"`
 	Allow   string   `json:"allow"`
+	Then    []string `json:"then,omitempty" doc:"Further steps, tried in order."`
 	Origin  string   `json:"origin,omitempty" doc:"The place in the configuration; absent for a stored rule."`
 }
 

@@ -58,7 +58,7 @@ func severity(status *keys.SetStatus) int {
 }
 
 func wireKeySet(status *keys.SetStatus) KeySetHealth {
-	address := status.Source.Address()
+	address := status.Location.Address()
 	if parsed, err := url.Parse(address); err == nil {
 		parsed.RawQuery = "" // may contain a secret
 		address = parsed.String()

@@ -13,7 +13,7 @@ import (
 func TestKeySetsWithErrorsAreListedFirst(t *testing.T) {
 	statuses := make([]keys.SetStatus, maxKeySets+7)
 	for i := range statuses {
-		statuses[i] = keys.SetStatus{Source: keys.KeySetLocation{URL: fmt.Sprintf("https://p%05d.example/jwks?secret", i)}, OK: true}
+		statuses[i] = keys.SetStatus{Location: keys.KeySetLocation{URL: fmt.Sprintf("https://p%05d.example/jwks?secret", i)}, OK: true}
 	}
 	last := len(statuses) - 1
 	statuses[last].OK, statuses[last-1].Stale, statuses[last-2].Err = false, true, errors.New("refused")

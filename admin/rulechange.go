@@ -273,7 +273,7 @@ func (b *RuleBody) rule() (policy.Rule, error) {
 	if strings.Contains(rule.Path, "//") {
 		return rule, badRule(fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))
 	}
-	patch := RulePatch{Methods: &b.Methods, Allow: &b.Allow, Forward: b.Forward, Engaged: &b.Engaged}
+	patch := RulePatch{Methods: &b.Methods, Allow: &b.Allow, Then: &b.Then, Forward: b.Forward, Engaged: &b.Engaged, Options: &b.Options}
 	rule.Forward = true
 	return rule, patch.apply(&rule)
 }
@@ -281,7 +281,9 @@ func (b *RuleBody) rule() (policy.Rule, error) {
 // patch returns the patch that sets everything but the path.
 func (r *RuleReplacement) patch() RulePatch {
 	forward := r.Forward == nil || *r.Forward
-	return RulePatch{Rank: r.Rank, Path: r.Path, Methods: &r.Methods, Allow: &r.Allow, Forward: &forward, Engaged: &r.Engaged}
+	return RulePatch{
+		Rank: r.Rank, Path: r.Path, Methods: &r.Methods, Allow: &r.Allow, Then: &r.Then, Forward: &forward, Engaged: &r.Engaged, Options: &r.Options,
+	}
 }
 
 func (p *RulePatch) apply(rule *policy.Rule) error {
@@ -299,6 +301,19 @@ func (p *RulePatch) apply(rule *policy.Rule) error {
 		if rule.Allow, err = p.Allow.Parse(); err != nil {
 			return badRule(fmt.Sprintf("rule %s: %v", rule.Path, err))
 		}
+	}
+	if p.Then != nil {
+		rule.Then = nil
+		for _, step := range *p.Then {
+			allow, err := step.Parse()
+			if err != nil {
+				return badRule(fmt.Sprintf("rule %s: then: %v", rule.Path, err))
+			}
+			rule.Then = append(rule.Then, allow)
+		}
+	}
+	if p.Options != nil {
+		rule.Options = *p.Options
 	}
 	if p.Forward != nil {
 		rule.Forward = *p.Forward

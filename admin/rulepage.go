@@ -147,9 +147,34 @@ func sameVersion(rules []policy.Rule, version string) error {
 
 func wireRule(rule policy.Rule) Rule {
 	return Rule{
-		Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: NewRuleAllow(rule.Allow),
-		Forward: rule.Forward, Engaged: strings.Join(rule.Engaged, ","),
+		Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: NewRuleAllow(rule.Allow), Then: newRuleAllows(rule.Then),
+		Forward: rule.Forward, Engaged: strings.Join(rule.Engaged, ","), Options: rule.Options,
 	}
+}
+
+func newRuleAllows(steps []policy.Allow) (allows []RuleAllow) {
+	for _, step := range steps {
+		allows = append(allows, NewRuleAllow(step))
+	}
+	return allows
+}
+
+// NewRuleBody returns the body that creates a rule.
+func NewRuleBody(rule policy.Rule) RuleBody {
+	wired := wireRule(rule)
+	return RuleBody{
+		Rank: &wired.Rank, Path: wired.Path, Methods: wired.Methods, Allow: wired.Allow, Then: wired.Then,
+		Forward: &wired.Forward, Engaged: wired.Engaged, Options: wired.Options,
+	}
+}
+
+// Rule returns the rule that the body describes; without a rank its rank is zero.
+func (b *RuleBody) Rule() (policy.Rule, error) {
+	rule, err := b.rule()
+	if b.Rank != nil {
+		rule.Rank = *b.Rank
+	}
+	return rule, err
 }
 
 // answerRule returns one rule of a stored set and its ETag.

@@ -23,32 +23,38 @@ const (
 
 // RuleBody creates a rule.
 type RuleBody struct {
-	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Rules are tried by rank, lowest first. If the rank is taken, the rule there and all later rules move by one. Default: after all others." example:"1"`
-	Path    string    `json:"path" minLength:"1" maxLength:"1024" doc:"A template. It matches every path that begins with its segments; {name} and :name match and capture any segment." example:"/articles/{publisherContentId}"`
-	Methods []string  `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods that the rule matches. Default: all." example:"[\"GET\", \"HEAD\"]"`
-	Allow   RuleAllow `json:"allow"`
-	Forward *bool     `json:"is_forward,omitempty" doc:"Whether allowed requests are forwarded to the origin. Default: true." example:"true"`
-	Engaged string    `json:"engaged,omitempty" maxLength:"255" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
+	Rank    *int        `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Rules are tried by rank, lowest first. If the rank is taken, the rule there and all later rules move by one. Default: after all others." example:"1"`
+	Path    string      `json:"path" minLength:"1" maxLength:"1024" doc:"A template. It matches every path that begins with its segments; {name} and :name match and capture any segment." example:"/articles/{publisherContentId}"`
+	Methods []string    `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods that the rule matches. Default: all." example:"[\"GET\", \"HEAD\"]"`
+	Allow   RuleAllow   `json:"allow"`
+	Then    []RuleAllow `json:"then,omitempty" maxItems:"15" doc:"Further steps, tried in order where no earlier step lets the reader in." example:"[\"subscribed\"]"`
+	Forward *bool       `json:"is_forward,omitempty" doc:"Whether allowed requests are forwarded to the origin. Default: true." example:"true"`
+	Engaged string      `json:"engaged,omitempty" maxLength:"255" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
+	Options RuleOptions `json:"options,omitempty"`
 }
 
 // RuleReplacement replaces a rule, which the path of the call names.
 type RuleReplacement struct {
-	Rank    *int      `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"The new rank, which must not be taken. Default: unchanged." example:"1"`
-	Path    string    `json:"path,omitempty" maxLength:"1024" doc:"If present, must equal the rule's path."`
-	Methods []string  `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods that the rule matches." example:"[\"GET\", \"HEAD\"]"`
-	Allow   RuleAllow `json:"allow"`
-	Forward *bool     `json:"is_forward,omitempty" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
-	Engaged string    `json:"engaged,omitempty" maxLength:"255" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
+	Rank    *int        `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"The new rank, which must not be taken. Default: unchanged." example:"1"`
+	Path    string      `json:"path,omitempty" maxLength:"1024" doc:"If present, must equal the rule's path."`
+	Methods []string    `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods that the rule matches." example:"[\"GET\", \"HEAD\"]"`
+	Allow   RuleAllow   `json:"allow"`
+	Then    []RuleAllow `json:"then,omitempty" maxItems:"15" doc:"Further steps, tried in order where no earlier step lets the reader in." example:"[\"subscribed\"]"`
+	Forward *bool       `json:"is_forward,omitempty" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
+	Engaged string      `json:"engaged,omitempty" maxLength:"255" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
+	Options RuleOptions `json:"options,omitempty"`
 }
 
 // RulePatch changes the named fields of a rule.
 type RulePatch struct {
-	Rank    *int       `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"The rank. Rules are tried by rank, lowest first." example:"1"`
-	Path    string     `json:"path,omitempty" maxLength:"1024" doc:"If present, must equal the rule's path."`
-	Methods *[]string  `json:"methods,omitempty" maxItems:"32" doc:"An empty list means all methods." example:"[\"GET\", \"HEAD\"]"`
-	Allow   *RuleAllow `json:"allow,omitempty"`
-	Forward *bool      `json:"is_forward,omitempty" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
-	Engaged *string    `json:"engaged,omitempty" maxLength:"255" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
+	Rank    *int         `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"The rank. Rules are tried by rank, lowest first." example:"1"`
+	Path    string       `json:"path,omitempty" maxLength:"1024" doc:"If present, must equal the rule's path."`
+	Methods *[]string    `json:"methods,omitempty" maxItems:"32" doc:"An empty list means all methods." example:"[\"GET\", \"HEAD\"]"`
+	Allow   *RuleAllow   `json:"allow,omitempty"`
+	Then    *[]RuleAllow `json:"then,omitempty" maxItems:"15" doc:"Further steps, tried in order where no earlier step lets the reader in." example:"[\"subscribed\"]"`
+	Forward *bool        `json:"is_forward,omitempty" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
+	Engaged *string      `json:"engaged,omitempty" maxLength:"255" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
+	Options *RuleOptions `json:"options,omitempty"`
 }
 
 // RuleMove moves one rule.
@@ -60,18 +66,32 @@ type RuleMove struct {
 
 // Rule is a stored rule.
 type Rule struct {
-	Rank    int       `json:"rank" doc:"The rank. Rules are tried by rank, lowest first." example:"1"`
-	Path    string    `json:"path" doc:"The template against which request paths are matched."`
-	Methods []string  `json:"methods,omitempty" doc:"The HTTP methods that the rule matches; absent for all." example:"[\"GET\", \"HEAD\"]"`
-	Allow   RuleAllow `json:"allow"`
-	Forward bool      `json:"is_forward" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
-	Engaged string    `json:"engaged" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
-	Detail  string    `json:"detail,omitempty" doc:"Warnings: rules that never decide because an earlier rule hides them."`
+	Rank    int         `json:"rank" doc:"The rank. Rules are tried by rank, lowest first." example:"1"`
+	Path    string      `json:"path" doc:"The template against which request paths are matched."`
+	Methods []string    `json:"methods,omitempty" doc:"The HTTP methods that the rule matches; absent for all." example:"[\"GET\", \"HEAD\"]"`
+	Allow   RuleAllow   `json:"allow"`
+	Then    []RuleAllow `json:"then,omitempty" maxItems:"15" doc:"Further steps, tried in order where no earlier step lets the reader in." example:"[\"subscribed\"]"`
+	Forward bool        `json:"is_forward" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
+	Engaged string      `json:"engaged" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
+	Options RuleOptions `json:"options,omitempty"`
+	Detail  string      `json:"detail,omitempty" doc:"Warnings: rules that never decide because an earlier rule hides them."`
 }
 
 // RuleAllow is the JSON of a rule's operator and arguments. It is not parsed when
 // a body is read, so that an error can name the rule.
 type RuleAllow struct{ json.RawMessage }
+
+// RuleOptions holds the values of a rule's options by name.
+type RuleOptions map[string]json.RawMessage
+
+// Schema implements huma.SchemaProvider.
+func (RuleOptions) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: true,
+		Description: "Options of the rule, by name, that capabilities of the gate define. Default: none.",
+		Examples:    []any{map[string]any{}},
+	}
+}
 
 // NewRuleAllow returns the wire form of an operator with its arguments.
 func NewRuleAllow(allow policy.Allow) RuleAllow {

@@ -184,7 +184,11 @@ func (e *explainer) addReading(reading *policy.Reading) {
 }
 
 func explainedRule(rule *policy.Rule) admin.ExplainedRule {
-	return admin.ExplainedRule{Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: rule.Allow.String(), Origin: rule.Origin}
+	explained := admin.ExplainedRule{Rank: rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: rule.Allow.String(), Origin: rule.Origin}
+	for _, step := range rule.Then {
+		explained.Then = append(explained.Then, step.String())
+	}
+	return explained
 }
 
 // isShareToken reports whether a token is a publisher's share token, which has no

@@ -83,10 +83,7 @@ func (i *Identity) provisionOwn(vendor, site string) error {
 	if i.JWKS != "" || i.Claims != nil || i.Audience != "" {
 		return errors.New("jwt: the issuer self has its own keys, claims and audience: leave jwks, claim and audience out")
 	}
-	i.verifier = policy.ReaderVerifier{
-		ID:     verifierID("own", vendor, site),
-		Issuer: keys.OwnReaderIssuer(vendor, site),
-	}
+	i.verifier = policy.NewReaderVerifier(verifierID("own", vendor, site), keys.OwnReaderIssuer(vendor, site), nil)
 	return nil
 }
 
@@ -112,14 +109,11 @@ func (i *Identity) provisionForeign() error {
 		return err
 	}
 	i.remote = location
-	i.verifier = policy.ReaderVerifier{
-		// Verified tokens stay cached across reloads: with other keys the verifier must
-		// have another id.
-		ID: verifierID("foreign", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified, names.PublisherUserID,
-			location.Issuer, location.URL, string(published)),
-		Issuer: keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names},
-		Keys:   staticKeys{set},
-	}
+	// Verified tokens stay cached across reloads: with other keys the verifier must
+	// have another id.
+	id := verifierID("foreign", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified, names.PublisherUserID,
+		location.Issuer, location.URL, string(published))
+	i.verifier = policy.NewReaderVerifier(id, keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names}, staticKeys{set})
 	return nil
 }
 

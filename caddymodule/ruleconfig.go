@@ -54,6 +54,18 @@ func (c *RuleConfig) rule(rank int) policy.Rule {
 	return rule
 }
 
+// newRuleConfig returns the configuration of a rule.
+func newRuleConfig(rule policy.Rule) RuleConfig {
+	config := RuleConfig{
+		Path: rule.Path, Methods: rule.Methods, Operator: rule.Allow.Operator, Arguments: rule.Allow.Arguments,
+		Local: !rule.Forward, Engaged: rule.Engaged, Options: rule.Options, Origin: rule.Origin,
+	}
+	for _, step := range rule.Then {
+		config.Then = append(config.Then, StepConfig(step))
+	}
+	return config
+}
+
 // compileRules compiles the configured rules, and logs a warning for each rule that
 // never decides.
 func (h *Handler) compileRules() error {

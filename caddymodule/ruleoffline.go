@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"go.uber.org/zap"
 
@@ -52,9 +51,7 @@ func newOfflineJudge(gate *Handler) (*offlineJudge, error) {
 	}
 	j := &offlineJudge{gate: gate}
 	for _, rule := range gate.fixedRules() {
-		j.rules = append(j.rules, admin.RuleBody{
-			Rank: &rule.Rank, Path: rule.Path, Methods: rule.Methods, Allow: admin.NewRuleAllow(rule.Allow), Forward: &rule.Forward, Engaged: strings.Join(rule.Engaged, ","),
-		})
+		j.rules = append(j.rules, admin.NewRuleBody(rule))
 	}
 	return j, nil
 }
@@ -141,13 +138,12 @@ func decodeGate(config map[string]any) ([]*Handler, error) {
 // judgeOfRules returns a judge for the rules of an exported file.
 func judgeOfRules(rules []admin.RuleBody, vendor, site string) (command.Judge, error) {
 	gate := &Handler{Vendor: vendor, Site: site}
-	for _, rule := range rules {
-		var allow policy.Allow
-		if err := allow.UnmarshalJSON(rule.Allow.RawMessage); err != nil {
-			return nil, fmt.Errorf("rule %s: %w", rule.Path, err)
+	for _, body := range rules {
+		rule, err := body.Rule()
+		if err != nil {
+			return nil, err
 		}
-		path := "/" + strings.TrimPrefix(rule.Path, "/")
-		gate.Rules = append(gate.Rules, RuleConfig{Path: path, Methods: rule.Methods, Operator: allow.Operator, Arguments: allow.Arguments})
+		gate.Rules = append(gate.Rules, newRuleConfig(rule))
 	}
 	if len(gate.Rules) == 0 {
 		return nil, errors.New("the file has no rules")

@@ -15,17 +15,19 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// serveBackup answers with a consistent copy of the database, one moment of it,
-// while it is in use. The secret that opens its signing keys is not in it.
+// serveBackup answers with a consistent copy of the database while it is in use. The
+// copy has the records of every vendor, so only the operator of the machine may read
+// it. It does not contain the secret that opens its signing keys.
 func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("a backup is read with GET")}
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("a backup requires GET")}
 	}
-	// Caddy's admin endpoint gives every request ten seconds; a large database
-	// takes longer.
+	// Caddy's admin endpoint has a read timeout of ten seconds; a large database takes
+	// longer.
 	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
 	}
@@ -35,16 +37,16 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 	case err != nil && !copied.begun:
 		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
 	case err != nil:
-		a.logger.Error("the backup was cut", zap.Int64("bytes", length), zap.Error(err))
-		panic(http.ErrAbortHandler) // so that nobody takes a part for the whole
+		a.logger.Error("the backup was interrupted", zap.Int64("bytes", length), zap.Error(err))
+		panic(http.ErrAbortHandler) // so that the client detects the truncation
 	}
 	w.Header().Set(command.BackupDigest, hex.EncodeToString(copied.digest.Sum(nil)))
-	a.logger.Info("gave a backup", zap.Int64("bytes", length))
+	a.logger.Info("served a backup", zap.Int64("bytes", length))
 	return nil
 }
 
-// backupWriter begins the answer with the first bytes of the copy: what goes
-// wrong before can still be said in words.
+// backupWriter begins the answer with the first bytes of the copy, so that an earlier
+// error can still be answered with a problem.
 type backupWriter struct {
 	w      http.ResponseWriter
 	digest hash.Hash
@@ -63,18 +65,15 @@ func (b *backupWriter) Write(p []byte) (int, error) {
 	return b.w.Write(p)
 }
 
-// Backup writes a consistent copy of the database, as
-// boltengine.Engine.Backup does.
+// Backup writes a consistent copy of the database, see boltengine.Engine.Backup.
 func (l *lazyEngine) Backup(ctx context.Context, w io.Writer) (int64, error) {
-	backend, err := l.get()
-	if err != nil {
-		return 0, err
-	}
-	source, ok := backend.(interface {
-		Backup(ctx context.Context, w io.Writer) (int64, error)
+	return onEngine(l, "", func(e engine.Engine) (int64, error) {
+		source, ok := e.(interface {
+			Backup(ctx context.Context, w io.Writer) (int64, error)
+		})
+		if !ok {
+			return 0, errors.New("this store has no backup of its own: use that of its server")
+		}
+		return source.Backup(ctx, w)
 	})
-	if !ok {
-		return 0, errors.New("this store has no backup of its own: use that of its server")
-	}
-	return source.Backup(ctx, w)
 }

@@ -74,7 +74,7 @@ func (storeCollector) Collect(to chan<- prometheus.Metric) {
 		values.addDecisions(shared)
 		values.addKeySets(shared.keySets.Stats())
 		for _, status := range shared.keySets.Statuses() {
-			name := sourceName(status.Source)
+			name := sourceName(status.Location)
 			if other, ok := sources[name]; len(sources) < maxKeySetSeries && !ok || ok && other.TriedAt.Before(status.TriedAt) {
 				sources[name] = status
 			}

@@ -18,21 +18,20 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// pool holds what survives reloads, by what tells one store from another: the
-// absolute path of a database, or StoreConfig.identity.
+// pool holds the stores, which survive reloads, by the absolute path of a database or
+// StoreConfig.identity.
 var pool = caddy.NewUsagePool()
 
-// now is the clock of everything that is decided here, and since tells how long
-// ago a time of that clock was, for half of what reading it costs; tests move both.
+// now is the clock of all decisions, and since the time elapsed by that clock, at half
+// the cost of now. Tests replace both.
 var (
 	now   = time.Now
 	since = time.Since
 )
 
-// shared is a store with what is in memory of it. It outlives the
-// configurations that use it, so it keeps nothing of theirs: no context, no
-// logger. Requests of an unloaded configuration may still be on their way when
-// it is closed; they are answered 503.
+// sharedStore is a store with its caches. It outlives the configurations that use it,
+// so it holds no context and no logger of theirs. Requests of an unloaded configuration
+// that are still running when it is closed are answered with 503.
 type sharedStore struct {
 	file     string // of an embedded database
 	engine   *lazyEngine
@@ -40,13 +39,13 @@ type sharedStore struct {
 	versions *policy.Versions
 	policy   *policy.Policy
 	streams  streams
-	// keySets are other people's keys: publishers' and readers' issuers'.
+	// keySets are the keys of publishers and of readers' issuers.
 	keySets  *keys.Sets
 	recorder *store.Recorder
 }
 
-// newShared returns a store that is not opened yet. With open an engine is opened;
-// it is given what follows from records, for engines that others write to as well.
+// newShared returns a store that is not open yet. Open opens its engine; an engine that
+// other nodes write to invalidates the caches of the sharedStore.
 func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.Engine, error)) (*sharedStore, error) {
 	s := &sharedStore{file: file, versions: new(policy.Versions)}
 	s.engine = &lazyEngine{make: func() (engine.Engine, error) { return open(s) }}
@@ -77,7 +76,7 @@ func openBolt(s *sharedStore) (engine.Engine, error) {
 }
 
 // fresh returns an error when what is in memory of a vendor is too old to decide
-// from: never, if the store is this process's own.
+// from: never, unless other nodes share the store.
 func (s *sharedStore) fresh(vendor string, at time.Time) error {
 	if follower := s.engine.follower(); follower != nil && !follower.Fresh(vendor, at) {
 		return policy.ErrStale
@@ -88,15 +87,15 @@ func (s *sharedStore) fresh(vendor string, at time.Time) error {
 // selfCheckEvery is policy.Options.SelfCheckEvery; tests check every decision.
 var selfCheckEvery uint64
 
-// visitInterval is how often visits are written; tests do not wait for it.
+// recordInterval is how often visits are written; tests shorten it.
 var recordInterval = store.RecordEvery
 
-// visitsLost tells the server's log that visits could not be recorded.
+// recordingFailed logs that visits could not be recorded.
 func recordingFailed(err error) {
 	caddy.Log().Named("gatefold").Warn("visits of readers could not be recorded; requests are not affected", zap.Error(err))
 }
 
-// Destruct closes the store, when the last configuration released it.
+// Destruct closes the store when no configuration uses it any more.
 func (s *sharedStore) Destruct() error {
 	s.recorder.Close()
 	s.keySets.Close()
@@ -104,22 +103,21 @@ func (s *sharedStore) Destruct() error {
 	return s.engine.Close()
 }
 
-// lazyEngine opens the database at first use. Provision must not: it also runs
-// for `caddy validate`, beside a server that has the file open.
+// lazyEngine opens the database at first use, and measures its operations. Provision
+// must not open it: it also runs for `caddy validate`, while a server has the file open.
 type lazyEngine struct {
 	make func() (engine.Engine, error)
 
 	mu      sync.RWMutex
 	engine  engine.Engine
 	closed  bool
-	follows atomic.Pointer[store.Follower] // the engine, if it is one that follows
+	follows atomic.Pointer[store.Follower] // the engine, if it is a Follower
 }
 
-// follower returns the engine if others write to it as well, else nil.
+// follower returns the engine if other nodes write to it as well, else nil.
 func (l *lazyEngine) follower() *store.Follower { return l.follows.Load() }
 
-// open opens the database where it is not open yet. It may be tried again after
-// it failed.
+// open opens the database unless it is open. It may be called again after an error.
 func (l *lazyEngine) open() error {
 	_, err := l.get()
 	return err
@@ -153,61 +151,43 @@ func (l *lazyEngine) get() (engine.Engine, error) {
 	return l.engine, nil
 }
 
-func (l *lazyEngine) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
+// onEngine calls the engine, which it opens first. Operation names the call in the
+// metrics; empty for none.
+func onEngine[T any](l *lazyEngine, operation string, call func(engine.Engine) (T, error)) (result T, err error) {
 	backend, err := l.get()
 	if err != nil {
-		return err
+		return result, err
 	}
-	done := storeOperation("view")
-	err = backend.View(ctx, partition, fn)
-	done(err)
+	if operation != "" {
+		done := storeOperation(operation)
+		defer func() { done(err) }()
+	}
+	return call(backend)
+}
+
+func (l *lazyEngine) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
+	_, err := onEngine(l, "view", func(e engine.Engine) (struct{}, error) { return struct{}{}, e.View(ctx, partition, fn) })
 	return err
 }
 
 func (l *lazyEngine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
-	backend, err := l.get()
-	if err != nil {
-		return engine.Committed{}, err
-	}
-	done := storeOperation("commit")
-	committed, err := backend.Commit(ctx, partition, batch)
-	done(err)
-	return committed, err
+	return onEngine(l, "commit", func(e engine.Engine) (engine.Committed, error) { return e.Commit(ctx, partition, batch) })
 }
 
 func (l *lazyEngine) Events(ctx context.Context, partition string, after uint64, limit int) ([]engine.Event, error) {
-	backend, err := l.get()
-	if err != nil {
-		return nil, err
-	}
-	return backend.Events(ctx, partition, after, limit)
+	return onEngine(l, "", func(e engine.Engine) ([]engine.Event, error) { return e.Events(ctx, partition, after, limit) })
 }
 
 func (l *lazyEngine) Position(ctx context.Context, partition string) (uint64, error) {
-	backend, err := l.get()
-	if err != nil {
-		return 0, err
-	}
-	return backend.Position(ctx, partition)
+	return onEngine(l, "", func(e engine.Engine) (uint64, error) { return e.Position(ctx, partition) })
 }
 
 func (l *lazyEngine) Partitions(ctx context.Context) ([]string, error) {
-	backend, err := l.get()
-	if err != nil {
-		return nil, err
-	}
-	return backend.Partitions(ctx)
+	return onEngine(l, "", func(e engine.Engine) ([]string, error) { return e.Partitions(ctx) })
 }
 
 func (l *lazyEngine) Sweep(ctx context.Context, partition string, before time.Time, limit int) (int, error) {
-	backend, err := l.get()
-	if err != nil {
-		return 0, err
-	}
-	done := storeOperation("sweep")
-	removed, err := backend.Sweep(ctx, partition, before, limit)
-	done(err)
-	return removed, err
+	return onEngine(l, "sweep", func(e engine.Engine) (int, error) { return e.Sweep(ctx, partition, before, limit) })
 }
 
 func (l *lazyEngine) Close() error {

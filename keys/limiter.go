@@ -23,13 +23,13 @@ func NewLimiter(concurrent, maxWaiting int) *Limiter {
 	return &Limiter{slots: make(chan struct{}, max(concurrent, 1)), maxWaiting: int64(maxWaiting)}
 }
 
-// maxWaitingSignatures bounds the wait of a caller to less than a second: a
+// maxWaitingVerifications bounds the wait of a caller to less than a second: a
 // verification takes about 60 µs of a processor.
-const maxWaitingSignatures = 4096
+const maxWaitingVerifications = 4096
 
 // VerifyLimiter bounds all signature verifications of the process to half of
 // the processors.
-var VerifyLimiter = NewLimiter(runtime.GOMAXPROCS(0)/2, maxWaitingSignatures)
+var VerifyLimiter = NewLimiter(runtime.GOMAXPROCS(0)/2, maxWaitingVerifications)
 
 // Do calls verify once a slot is free and returns its error. It returns ErrBusy
 // at once, without calling verify, when too many callers wait.

@@ -312,7 +312,7 @@ func freshness(maxAge time.Duration) time.Duration {
 // Status returns the state of the key set.
 func (r *Remote) Status() SetStatus {
 	state, now := r.state.Load(), r.sets.options.Now()
-	status := SetStatus{Source: r.location, TriedAt: state.triedAt, Err: state.err, KeyIDs: []string{}}
+	status := SetStatus{Location: r.location, TriedAt: state.triedAt, Err: state.err, KeyIDs: []string{}}
 	for _, dropped := range state.dropped {
 		status.Dropped = append(status.Dropped, dropped.Error())
 	}

@@ -242,7 +242,7 @@ func (s *Sets) addWork() bool {
 
 // SetStatus is the state of one key set.
 type SetStatus struct {
-	Source KeySetLocation
+	Location KeySetLocation
 	// OK says that there are usable keys.
 	OK bool
 	// Age is the time since the set was fetched or found unchanged.

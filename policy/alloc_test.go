@@ -7,27 +7,27 @@ import (
 	"testing"
 )
 
-// TestHotPathsAllocateLittle. The race detector allocates for itself.
-func TestHotPathsAllocateLittle(t *testing.T) {
+// TestHotPathAllocations does not run with the race detector, which allocates.
+func TestHotPathAllocations(t *testing.T) {
 	paths := hotPaths(t)
 	for name, most := range map[string]float64{"public": 0, "entitled": 0, "uncountedlink": 1} {
 		if allocs := testing.AllocsPerRun(1000, func() { paths[name]() }); allocs > most {
-			t.Errorf("%s: %v allocations, at most %v are needed", name, allocs, most)
+			t.Errorf("%s: %v allocations, want at most %v", name, allocs, most)
 		}
 	}
 }
 
-// Anybody can send rubbish, so refusing it costs no memory.
+// Clients can send any number of malformed tokens, so refusing one must not allocate.
 func TestMalformedTokensAllocateNothing(t *testing.T) {
-	w := newWorld(t)
-	verifier, now := w.verifier(), w.now()
-	for name, raw := range malformedTokens(w) {
-		request := &Request{Site: w.site, Link: carries(raw), Now: now}
+	env := newTestEnv(t)
+	verifier, now := env.verifier(), env.now()
+	for name, raw := range malformedTokens(env) {
+		request := &Request{Site: env.site, Link: linkEvidence(raw), Now: now}
 		if allocs := testing.AllocsPerRun(100, func() {
-			_, readerErr := w.policy.Reader(context.Background(), verifier, raw, now)
-			_, linkErr := w.policy.linkToken(context.Background(), request)
+			_, readerErr := env.policy.Reader(context.Background(), verifier, raw, now)
+			_, linkErr := env.policy.linkToken(context.Background(), request)
 			if readerErr == nil || linkErr == nil {
-				t.Error("accepted")
+				t.Error("a malformed token is accepted")
 			}
 		}); allocs != 0 {
 			t.Errorf("%s: %v allocations", name, allocs)

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// template is an argument that may name a parameter of the rule's path. The zero
-// value is no argument.
+// template is an argument: a text, or the name of a parameter. The zero value is no
+// argument.
 type template struct {
 	text  string
 	param bool
 }
 
-// resolve returns the argument for a path that the rule matched.
+// resolve returns the value of the argument for a path that the rule matched.
 func (t template) resolve(rule *compiledRule, segments []string) string {
 	if !t.param {
 		return t.text
@@ -24,8 +24,7 @@ func (t template) resolve(rule *compiledRule, segments []string) string {
 	return value
 }
 
-// parseTemplate parses an argument that is a text, or `{name}` for a parameter that
-// the path captures.
+// parseTemplate parses an argument: a text, or `{name}` for a captured parameter.
 func parseTemplate(text string, captures []string) (template, error) {
 	if text == "" {
 		return template{}, errors.New("an argument is empty")
@@ -43,11 +42,11 @@ func parseTemplate(text string, captures []string) (template, error) {
 	return template{text: name, param: true}, nil
 }
 
-// maxSKUs bounds how many skus or plans one step may name.
+// maxSKUs bounds the skus or plans of one step.
 const maxSKUs = 64
 
-// templates returns an argument that is a string or a list of strings; by default
-// the capture of its name, if there is one. Noun names the strings in errors.
+// templates returns an argument that is a string or a list of strings. The default is
+// the captured parameter of that name. Noun names the strings in errors.
 func (a Arguments) templates(name, noun string, captures []string) ([]template, error) {
 	texts, err := a.list(name)
 	if err != nil {
@@ -68,8 +67,8 @@ func (a Arguments) templates(name, noun string, captures []string) ([]template, 
 	return parsed, nil
 }
 
-// template returns an argument that is a string; by default the capture of its
-// name, or else the zero value.
+// template returns an argument that is a string. The default is the captured parameter
+// of that name, or else the zero value.
 func (a Arguments) template(name string, captures []string) (template, error) {
 	text, ok, err := a.text(name)
 	switch {
@@ -84,8 +83,8 @@ func (a Arguments) template(name string, captures []string) (template, error) {
 	}
 }
 
-// allow returns an error when there is an argument besides those named.
-func (a Arguments) allow(names ...string) error {
+// only returns an error if there is an argument other than those named.
+func (a Arguments) only(names ...string) error {
 	for name := range a {
 		if !slices.Contains(names, name) {
 			return fmt.Errorf("it takes no argument %q", name)
@@ -94,7 +93,7 @@ func (a Arguments) allow(names ...string) error {
 	return nil
 }
 
-// text returns an argument that must be a string; null counts as absent.
+// text returns an argument that must be a string. Null counts as absent.
 func (a Arguments) text(name string) (string, bool, error) {
 	raw, ok := a[name]
 	if !ok || string(raw) == "null" {
@@ -113,10 +112,8 @@ func (a Arguments) list(name string) ([]string, error) {
 	if !ok || string(raw) == "null" {
 		return nil, nil
 	}
-	if len(raw) > 0 && raw[0] != '[' {
-		if text, ok, err := a.text(name); err == nil && ok {
-			return []string{text}, nil
-		}
+	if text, _, err := a.text(name); err == nil {
+		return []string{text}, nil
 	}
 	var list []string
 	if err := json.Unmarshal(raw, &list); err != nil {
@@ -125,8 +122,8 @@ func (a Arguments) list(name string) ([]string, error) {
 	return list, nil
 }
 
-// strings returns the arguments that are strings without a parameter in them:
-// those that override a capture of the same name.
+// strings returns the arguments that are strings and not parameters, which override a
+// capture of the same name.
 func (a Arguments) strings() (map[string]string, error) {
 	var fixed map[string]string
 	for name, raw := range a {

@@ -9,29 +9,29 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// hotPaths are the decisions that a busy site makes all the time, each made
-// once before, so that everything about it is in memory.
+// hotPaths returns frequent decisions of a busy site by name. Each was made once, so
+// that its records are cached.
 func hotPaths(t testing.TB) map[string]func() Decision {
-	w := newWorld(t)
-	w.subscribe(0, 0)
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
 	paths := map[string]func() Decision{}
 	for name, c := range map[string]struct {
-		visit visit
+		visit testRequest
 		want  Reason
 	}{
-		"public":        {visit{path: "/public/page"}, ReasonPublic},
-		"entitled":      {visit{path: "/articles/some-article", reader: ann}, ReasonEntitled},
-		"uncountedlink": {visit{path: "/articles/a1", link: carries(w.newLink(keys.LinkClaims{}))}, ReasonSignedLink},
+		"public":        {testRequest{path: "/public/page"}, ReasonPublic},
+		"entitled":      {testRequest{path: "/articles/some-article", reader: ann}, ReasonEntitled},
+		"uncountedlink": {testRequest{path: "/articles/a1", link: linkEvidence(env.newLink(keys.LinkClaims{}))}, ReasonSignedLink},
 	} {
-		w.want(c.visit, c.want)
-		w.settle()
+		env.want(c.visit, c.want)
+		env.waitForCaches()
 		request := new(Request)
 		paths[name] = func() Decision {
 			request.Reset()
-			request.Site, request.Method, request.Host = w.site, "GET", "news.example"
-			request.Reader, request.Now = c.visit.reader, w.now()
+			request.Site, request.Method, request.Host = env.site, "GET", "news.example"
+			request.Reader, request.Now = c.visit.reader, env.now()
 			request.Target, request.EscapedPath, request.Link = c.visit.path, c.visit.path, c.visit.link
-			return w.policy.Decide(t.Context(), request)
+			return env.policy.Decide(t.Context(), request)
 		}
 		if decision := paths[name](); decision.Reason != c.want {
 			t.Fatalf("%s: %s", name, decision.Reason)
@@ -40,7 +40,7 @@ func hotPaths(t testing.TB) map[string]func() Decision {
 	return paths
 }
 
-// BenchmarkDecide takes a request from its raw path to the decision.
+// BenchmarkDecide measures decisions from the raw path on.
 func BenchmarkDecide(b *testing.B) {
 	for name, decide := range hotPaths(b) {
 		b.Run(name, func(b *testing.B) {
@@ -54,9 +54,9 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// malformedTokens are texts that somebody sends who would wear the gate out.
-func malformedTokens(w *world) map[string]string {
-	good := w.readerToken(keys.ReaderClaims{UserID: "ann"})
+// malformedTokens returns texts that are costly to refuse if a check comes too late.
+func malformedTokens(env *testEnv) map[string]string {
+	good := env.readerToken(keys.ReaderClaims{UserID: "ann"})
 	header, rest, _ := strings.Cut(good, ".")
 	letters := strings.Repeat("AbhZ7xu_", keys.MaxTokenSize/8)
 	return map[string]string{
@@ -73,24 +73,24 @@ func malformedTokens(w *world) map[string]string {
 	}
 }
 
-// BenchmarkMalformed refuses, where a request comes to it.
+// BenchmarkMalformed measures the refusal of malformed tokens.
 func BenchmarkMalformed(b *testing.B) {
-	w := newWorld(b)
-	verifier, now := w.verifier(), w.now()
-	for name, raw := range malformedTokens(w) {
+	env := newTestEnv(b)
+	verifier, now := env.verifier(), env.now()
+	for name, raw := range malformedTokens(env) {
 		b.Run("reader/"+name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := w.policy.Reader(context.Background(), verifier, raw, now); !errors.Is(err, keys.ErrMalformed) {
+				if _, err := env.policy.Reader(context.Background(), verifier, raw, now); !errors.Is(err, keys.ErrMalformed) {
 					b.Fatal(err)
 				}
 			}
 		})
 		b.Run("link/"+name, func(b *testing.B) {
-			request := &Request{Site: w.site, Link: carries(raw), Now: now}
+			request := &Request{Site: env.site, Link: linkEvidence(raw), Now: now}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := w.policy.linkToken(context.Background(), request); !errors.Is(err, keys.ErrMalformed) {
+				if _, err := env.policy.linkToken(context.Background(), request); !errors.Is(err, keys.ErrMalformed) {
 					b.Fatal(err)
 				}
 			}

@@ -2,15 +2,15 @@ package policy
 
 import "context"
 
-// Decide decides a request. It is the one way to a decision: it refuses what no
-// rule can allow, finds the rule of each reading of the path, asks for links only
-// where a link may open the page, and applies the rule's steps. It is safe for
+// Decide decides a request: it refuses what no rule can allow, finds the rule of each
+// reading of the path, asks for links only where a link may open the page, and applies
+// the rule's steps. Nothing else in the program combines these. It is safe for
 // concurrent use, each call with a Request of its own.
 //
-// Decide spends nothing: a decision that is Pending holds only once Redeem has
+// Decide writes nothing: a decision that is Pending holds only once Redeem has
 // written it. A path with several readings is allowed only if it is allowed under
-// each; the decision is then that of the reading that asks for the most. A failure
-// is part of the decision: a store that cannot be read gives store_unavailable.
+// each; the decision is then that of the strictest reading. A failure is part of the
+// decision: a store that cannot be read gives store_unavailable.
 func (p *Policy) Decide(ctx context.Context, r *Request) (decision Decision) {
 	p.decide(ctx, r, &decision)
 	if p.checkDue() {
@@ -19,15 +19,15 @@ func (p *Policy) Decide(ctx context.Context, r *Request) (decision Decision) {
 	return decision
 }
 
-// decide is Decide without a self-check. It writes to a decision that holds the
-// zero value: a decision is large, and copying it costs.
+// decide is Decide without a self-check. The decision must be the zero value; it is a
+// parameter because copying one is slow.
 func (p *Policy) decide(ctx context.Context, r *Request, decision *Decision) {
 	if reason, err := r.refuse(); reason != ReasonNone {
 		decision.Reason, decision.Err = reason, err
 		return
 	}
 	if r.Preflight {
-		// It carries no credentials and asks for no content.
+		// A preflight has no credentials and gets no content.
 		decision.Reason = ReasonPreflight
 	} else if err := p.match(ctx, r); err != nil {
 		decision.Reason, decision.Err = ReasonStoreUnavailable, err
@@ -38,8 +38,8 @@ func (p *Policy) decide(ctx context.Context, r *Request, decision *Decision) {
 		}
 		p.decideReadings(ctx, r, decision)
 	}
-	// What the configuration alone makes public needs no record. Everything else
-	// holds only while memory is fresh.
+	// A page that the configuration makes public needs no record. Any other decision
+	// needs caches that are fresh enough.
 	if decision.Public() && r.Site.Rules != nil {
 		return
 	}
@@ -65,7 +65,7 @@ func (p *Policy) match(ctx context.Context, r *Request) error {
 	return nil
 }
 
-// linkMayOpen reports whether a rule that matched is one that links can satisfy.
+// linkMayOpen reports whether a matched rule has a step that accepts links.
 func (r *Request) linkMayOpen() bool {
 	for _, rule := range r.matches {
 		if rule != nil && rule.linkTest != nil {
@@ -94,9 +94,9 @@ func (p *Policy) decideReadings(ctx context.Context, r *Request, strictest *Deci
 	strictest.Until = until
 }
 
-// strictness orders decisions by how much they ask for; a denial asks for more
-// than anything, and a use that must be spent for more than a link that was
-// redeemed before: one reading must not let another's use go uncounted.
+// strictness orders decisions by what they require. A denial is the strictest, and a
+// link that must be spent is stricter than one that was redeemed before: otherwise
+// the use that one reading needs would not be counted.
 func strictness(d *Decision) int {
 	switch {
 	case !d.Allow():
@@ -114,12 +114,11 @@ func strictness(d *Decision) int {
 	}
 }
 
-// decideReading decides one reading of the path. The decision holds the zero value
-// before.
+// decideReading decides one reading of the path. The decision must be the zero value.
 //
-// The rule's steps are tried in order, and the first that lets the reader in
-// decides. If none does, the denial is that of the last step, unless a step could
-// not be answered: then the answer is unknown.
+// The rule's steps are tried in order, and the first that allows decides. If none
+// does, the last step's denial counts, unless a step could not be answered: then the
+// decision is store_unavailable.
 func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRule, segments []string, decision *Decision) {
 	decision.Until = never
 	if rule == nil {
@@ -148,16 +147,16 @@ func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRu
 	decision.SKU, decision.Grant = question.answer.sku, question.answer.grant
 	decision.Until = earliest(question.answer.until, never)
 	if decision.Reason == ReasonLoginRequired {
-		decision.Reason = whyAnonymous(&r.Reader)
+		decision.Reason = anonymousReason(&r.Reader)
 	}
 	if !decision.Allow() && rule.linkTest != nil {
 		p.decideByLink(ctx, r, decision)
 	}
 }
 
-// whyAnonymous tells a reader who must log in from one whose credential failed,
-// and from one whose credential cannot be judged.
-func whyAnonymous(reader *Reader) Reason {
+// anonymousReason returns why a reader is anonymous: without a credential, with an
+// invalid one, or with one that cannot be verified now.
+func anonymousReason(reader *Reader) Reason {
 	switch {
 	case reader.NoKeys:
 		return ReasonKeysUnavailable

@@ -11,262 +11,266 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// decideCase is a story that ends in a decision.
+// decideCase is a request with its expected reason.
 type decideCase struct {
 	name string
-	// given prepares the world, and returns the visit.
-	given func(w *world) visit
-	want  Reason
+	// prepare sets up the environment, and returns the request.
+	prepare func(env *testEnv) testRequest
+	want    Reason
 }
 
-// decideCases end in every reason there is.
+// decideCases cover every reason.
 var decideCases = []decideCase{
-	// Who may have what.
-	{"a public page is for anyone", func(*world) visit { return visit{path: "/public"} }, ReasonPublic},
-	{"a public page is for whoever's login failed", func(*world) visit {
-		return visit{path: "/public/x", reader: Reader{Rejected: true}}
+	// Rules and grants.
+	{"a public page", func(*testEnv) testRequest { return testRequest{path: "/public"} }, ReasonPublic},
+	{"a public page with a rejected credential", func(*testEnv) testRequest {
+		return testRequest{path: "/public/x", reader: Reader{Rejected: true}}
 	}, ReasonPublic},
-	{"a public page is for whoever cannot be judged", func(*world) visit {
-		return visit{path: "/public/x", reader: Reader{Unknown: true}}
+	{"a public page with an unverified credential", func(*testEnv) testRequest {
+		return testRequest{path: "/public/x", reader: Reader{Unknown: true}}
 	}, ReasonPublic},
-	{"a public page needs no store", func(w *world) visit {
-		w.records.down = errDown
-		return visit{path: "/public", reader: ann}
+	{"a public page needs no store", func(env *testEnv) testRequest {
+		env.records.down = errDown
+		return testRequest{path: "/public", reader: ann}
 	}, ReasonPublic},
-	{"a public page takes no notice of links", func(*world) visit {
-		return visit{path: "/public", link: LinkEvidence{Ambiguous: true, Token: "x", Readable: true}}
+	{"a public page ignores links", func(*testEnv) testRequest {
+		return testRequest{path: "/public", link: LinkEvidence{Ambiguous: true, Token: "x", Readable: true}}
 	}, ReasonPublic},
-	{"a member's page is for members", func(*world) visit { return visit{path: "/account", reader: bob} }, ReasonAuthenticated},
-	{"a member's page asks who is there", func(*world) visit { return visit{path: "/account"} }, ReasonLoginRequired},
-	{"a member's page refuses a failed login", func(*world) visit {
-		return visit{path: "/account", reader: Reader{Rejected: true}}
+	{"a member's page for an identified reader", func(*testEnv) testRequest { return testRequest{path: "/account", reader: bob} }, ReasonAuthenticated},
+	{"a member's page for an anonymous reader", func(*testEnv) testRequest { return testRequest{path: "/account"} }, ReasonLoginRequired},
+	{"a member's page with a rejected credential", func(*testEnv) testRequest {
+		return testRequest{path: "/account", reader: Reader{Rejected: true}}
 	}, ReasonBadCredential},
-	{"a member's page cannot judge a login without keys", func(*world) visit {
-		return visit{path: "/account", reader: Reader{Unknown: true}}
+	{"a member's page with an unverified credential", func(*testEnv) testRequest {
+		return testRequest{path: "/account", reader: Reader{Unknown: true}}
 	}, ReasonStoreUnavailable},
-	{"a signed link is no login", func(w *world) visit {
-		return visit{path: "/account", link: carries(w.newLink(keys.LinkClaims{Subject: "ann"}))}
+	{"a signed link does not identify a reader", func(env *testEnv) testRequest {
+		return testRequest{path: "/account", link: linkEvidence(env.newLink(keys.LinkClaims{Subject: "ann"}))}
 	}, ReasonLoginRequired},
-	{"a subscriber reads the article", func(w *world) visit { w.subscribe(0, 0); return visit{reader: ann} }, ReasonEntitled},
-	{"one article was bought", func(w *world) visit {
-		w.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "a1"}, userID: "bob"})
-		return visit{reader: bob}
+	{"a subscriber reads the article", func(env *testEnv) testRequest { env.subscribe(0, 0); return testRequest{reader: ann} }, ReasonEntitled},
+	{"one article was bought", func(env *testEnv) testRequest {
+		env.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "a1"}, userID: "bob"})
+		return testRequest{reader: bob}
 	}, ReasonEntitled},
-	{"another article was bought", func(w *world) visit {
-		w.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "a2"}, userID: "bob"})
-		return visit{reader: bob}
+	{"another article was bought", func(env *testEnv) testRequest {
+		env.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "a2"}, userID: "bob"})
+		return testRequest{reader: bob}
 	}, ReasonNotEntitled},
-	{"another reader's subscription", func(w *world) visit { w.subscribe(0, 0); return visit{reader: bob} }, ReasonNotEntitled},
-	{"an article asks who is there", func(*world) visit { return visit{} }, ReasonLoginRequired},
-	{"an article refuses a failed login", func(*world) visit { return visit{reader: Reader{Rejected: true}} }, ReasonBadCredential},
-	{"an article whose store is down", func(w *world) visit {
-		w.subscribe(0, 0)
-		w.records.down = errDown
-		return visit{reader: ann}
+	{"another reader's subscription", func(env *testEnv) testRequest { env.subscribe(0, 0); return testRequest{reader: bob} }, ReasonNotEntitled},
+	{"an article for an anonymous reader", func(*testEnv) testRequest { return testRequest{} }, ReasonLoginRequired},
+	{"an article with a rejected credential", func(*testEnv) testRequest { return testRequest{reader: Reader{Rejected: true}} }, ReasonBadCredential},
+	{"an article whose store is down", func(env *testEnv) testRequest {
+		env.subscribe(0, 0)
+		env.records.down = errDown
+		return testRequest{reader: ann}
 	}, ReasonStoreUnavailable},
-	{"no rule", func(*world) visit { return visit{path: "/elsewhere", reader: ann} }, ReasonNoRule},
-	{"the site's rules cannot be read", func(w *world) visit {
-		w.site = NewSite("acme", "stored", nil, PathOptions{}, w.keys)
-		w.records.down = errDown
-		return visit{path: "/public"}
+	{"no rule", func(*testEnv) testRequest { return testRequest{path: "/elsewhere", reader: ann} }, ReasonNoRule},
+	{"the site's rules cannot be read", func(env *testEnv) testRequest {
+		env.site = NewSite("acme", "stored", nil, PathOptions{}, env.keys)
+		env.records.down = errDown
+		return testRequest{path: "/public"}
 	}, ReasonStoreUnavailable},
-	{"the site's rules cannot be compiled", func(w *world) visit {
-		w.site = NewSite("acme", "stored", nil, PathOptions{}, w.keys)
-		w.records.rules[siteKey{"acme", "stored"}] = []Rule{
+	{"the site's rules cannot be compiled", func(env *testEnv) testRequest {
+		env.site = NewSite("acme", "stored", nil, PathOptions{}, env.keys)
+		env.records.rules[siteKey{"acme", "stored"}] = []Rule{
 			{Rank: 1, Path: "/", Allow: Allow{Operator: "any"}}, {Rank: 2, Path: "/x", Allow: Allow{Operator: "sesame"}},
 		}
-		return visit{path: "/public"}
+		return testRequest{path: "/public"}
 	}, ReasonStoreUnavailable},
-	{"a site without rules", func(w *world) visit {
-		w.site = NewSite("acme", "empty", nil, PathOptions{}, w.keys)
-		return visit{path: "/"}
+	{"a site without rules", func(env *testEnv) testRequest {
+		env.site = NewSite("acme", "empty", nil, PathOptions{}, env.keys)
+		return testRequest{path: "/"}
 	}, ReasonNoRule},
 
 	// Methods and paths.
-	{"HEAD is judged as GET", func(*world) visit { return visit{method: "HEAD", path: "/form"} }, ReasonPublic},
-	{"POST where only GET has a rule", func(*world) visit { return visit{method: "POST", path: "/form"} }, ReasonNoRule},
-	{"get is not GET", func(*world) visit { return visit{method: "get", path: "/form"} }, ReasonNoRule},
-	{"a preflight", func(*world) visit { return visit{method: "OPTIONS", preflight: true} }, ReasonPreflight},
-	{"any other OPTIONS is judged as every request", func(*world) visit { return visit{method: "OPTIONS"} }, ReasonLoginRequired},
-	{"OPTIONS where only GET has a rule", func(*world) visit { return visit{method: "OPTIONS", path: "/form"} }, ReasonNoRule},
-	{"TRACE", func(*world) visit { return visit{method: "TRACE", path: "/public"} }, ReasonBadMethod},
-	{"CONNECT", func(*world) visit { return visit{method: "CONNECT", path: "/public"} }, ReasonBadMethod},
-	{"a path with two readings", func(*world) visit { return visit{path: "/public/../articles/a1"} }, ReasonBadPath},
-	{"a preflight for such a path", func(*world) visit {
-		return visit{path: "/public//x", method: "OPTIONS", preflight: true}
+	{"HEAD is judged as GET", func(*testEnv) testRequest { return testRequest{method: "HEAD", path: "/form"} }, ReasonPublic},
+	{"POST where only GET has a rule", func(*testEnv) testRequest { return testRequest{method: "POST", path: "/form"} }, ReasonNoRule},
+	{"get is not GET", func(*testEnv) testRequest { return testRequest{method: "get", path: "/form"} }, ReasonNoRule},
+	{"a preflight", func(*testEnv) testRequest { return testRequest{method: "OPTIONS", preflight: true} }, ReasonPreflight},
+	{"OPTIONS that is no preflight", func(*testEnv) testRequest { return testRequest{method: "OPTIONS"} }, ReasonLoginRequired},
+	{"OPTIONS where only GET has a rule", func(*testEnv) testRequest { return testRequest{method: "OPTIONS", path: "/form"} }, ReasonNoRule},
+	{"TRACE", func(*testEnv) testRequest { return testRequest{method: "TRACE", path: "/public"} }, ReasonBadMethod},
+	{"CONNECT", func(*testEnv) testRequest { return testRequest{method: "CONNECT", path: "/public"} }, ReasonBadMethod},
+	{"a path with two readings", func(*testEnv) testRequest { return testRequest{path: "/public/../articles/a1"} }, ReasonBadPath},
+	{"a preflight for a path with two readings", func(*testEnv) testRequest {
+		return testRequest{path: "/public//x", method: "OPTIONS", preflight: true}
 	}, ReasonBadPath},
 
 	// Links.
-	{"a link opens its article", func(w *world) visit { return visit{link: carries(w.newLink(keys.LinkClaims{}))} }, ReasonSignedLink},
-	{"a link opens for a reader without subscription", func(w *world) visit {
-		return visit{reader: bob, link: carries(w.newLink(keys.LinkClaims{}))}
+	{"a link opens its article", func(env *testEnv) testRequest { return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{}))} }, ReasonSignedLink},
+	{"a link opens for a reader without subscription", func(env *testEnv) testRequest {
+		return testRequest{reader: bob, link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonSignedLink},
-	{"a link opens though the login failed", func(w *world) visit {
-		return visit{reader: Reader{Rejected: true}, link: carries(w.newLink(keys.LinkClaims{}))}
+	{"a link opens with a rejected credential", func(env *testEnv) testRequest {
+		return testRequest{reader: Reader{Rejected: true}, link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonSignedLink},
-	{"a link opens though the login cannot be judged", func(w *world) visit {
-		return visit{reader: Reader{Unknown: true}, link: carries(w.newLink(keys.LinkClaims{}))}
+	{"a link opens with an unverified credential", func(env *testEnv) testRequest {
+		return testRequest{reader: Reader{Unknown: true}, link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonSignedLink},
-	{"HEAD with an uncounted link", func(w *world) visit {
-		return visit{method: "HEAD", link: LinkEvidence{Token: w.newLink(keys.LinkClaims{}), Readable: true}}
+	{"HEAD with an uncounted link", func(env *testEnv) testRequest {
+		return testRequest{method: "HEAD", link: LinkEvidence{Token: env.newLink(keys.LinkClaims{}), Readable: true}}
 	}, ReasonSignedLink},
-	{"POST with a link", func(w *world) visit {
-		return visit{method: "POST", link: LinkEvidence{Token: w.newLink(keys.LinkClaims{})}}
+	{"POST with a link", func(env *testEnv) testRequest {
+		return testRequest{method: "POST", link: LinkEvidence{Token: env.newLink(keys.LinkClaims{})}}
 	}, ReasonLoginRequired},
-	{"a link for another article", func(w *world) visit {
-		return visit{path: "/articles/a2", link: carries(w.newLink(keys.LinkClaims{}))}
+	{"a link for another article", func(env *testEnv) testRequest {
+		return testRequest{path: "/articles/a2", link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonLinkOtherResource},
-	{"a link for a sku that the page does not ask for", func(w *world) visit {
-		return visit{path: "/gold", reader: bob, link: carries(w.newLink(keys.LinkClaims{SKU: "premium"}))}
+	{"a link for a sku that the rule does not name", func(env *testEnv) testRequest {
+		return testRequest{path: "/gold", reader: bob, link: linkEvidence(env.newLink(keys.LinkClaims{SKU: "premium"}))}
 	}, ReasonLinkOtherResource},
-	{"a link after its time", func(w *world) visit {
-		token := w.newLink(keys.LinkClaims{})
-		w.wait(time.Hour)
-		return visit{link: carries(token)}
+	{"an expired link", func(env *testEnv) testRequest {
+		token := env.newLink(keys.LinkClaims{})
+		env.advance(time.Hour)
+		return testRequest{link: linkEvidence(token)}
 	}, ReasonLinkExpired},
-	{"a link before its time", func(w *world) visit {
-		return visit{link: carries(w.newLink(keys.LinkClaims{NotBefore: start + 61}))}
+	{"a link that is not valid yet", func(env *testEnv) testRequest {
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 61}))}
 	}, ReasonLinkExpired},
-	{"a link a minute before its time", func(w *world) visit {
-		return visit{link: carries(w.newLink(keys.LinkClaims{NotBefore: start + 60}))}
+	{"a link within the clock skew", func(env *testEnv) testRequest {
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 60}))}
 	}, ReasonSignedLink},
-	{"a revoked link", func(w *world) visit {
-		token := w.newLink(keys.LinkClaims{})
-		w.records.revokeLink("link_1")
-		return visit{reader: bob, link: carries(token)}
+	{"a revoked link", func(env *testEnv) testRequest {
+		token := env.newLink(keys.LinkClaims{})
+		env.records.revokeLink("link_1")
+		return testRequest{reader: bob, link: linkEvidence(token)}
 	}, ReasonLinkRevoked},
-	{"no link at all", func(*world) visit { return visit{link: carries("abc")} }, ReasonLinkInvalid},
-	{"a link longer than any token", func(*world) visit {
-		return visit{link: carries(string(make([]byte, keys.MaxTokenSize+1)))}
+	{"a malformed link", func(*testEnv) testRequest { return testRequest{link: linkEvidence("abc")} }, ReasonLinkInvalid},
+	{"a link longer than any token", func(*testEnv) testRequest {
+		return testRequest{link: linkEvidence(string(make([]byte, keys.MaxTokenSize+1)))}
 	}, ReasonLinkInvalid},
-	{"another vendor's link, by a key that we know", func(w *world) visit {
-		return visit{link: carries(w.newLink(keys.LinkClaims{Issuer: "gatefold:other"}))}
+	{"another vendor's link, signed with a known key", func(env *testEnv) testRequest {
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{Issuer: "gatefold:other"}))}
 	}, ReasonLinkInvalid},
-	{"a link that the store does not know", func(w *world) visit { return visit{link: carries(sign(w.t, keys.LinkClaims{}))} }, ReasonLinkInvalid},
-	{"a link whose url is none", func(w *world) visit {
-		return visit{link: carries(w.newLink(keys.LinkClaims{URL: "news.example/articles/a1"}))}
+	{"a link without a record", func(env *testEnv) testRequest {
+		return testRequest{link: linkEvidence(signLink(env.t, keys.LinkClaims{}))}
 	}, ReasonLinkInvalid},
-	{"two links", func(w *world) visit {
-		link := carries(w.newLink(keys.LinkClaims{}))
+	{"a link with an invalid url", func(env *testEnv) testRequest {
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{URL: "news.example/articles/a1"}))}
+	}, ReasonLinkInvalid},
+	{"two links", func(env *testEnv) testRequest {
+		link := linkEvidence(env.newLink(keys.LinkClaims{}))
 		link.Ambiguous = true
-		return visit{link: link}
+		return testRequest{link: link}
 	}, ReasonBadQuery},
-	{"a link whose keys cannot be read", func(w *world) visit {
-		w.keys.err = errDown
-		return visit{link: carries(w.newLink(keys.LinkClaims{}))}
+	{"a link whose keys cannot be read", func(env *testEnv) testRequest {
+		env.keys.err = errDown
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonStoreUnavailable},
-	{"a link whose record cannot be read", func(w *world) visit {
-		w.records.linksDown = errDown
-		return visit{link: carries(w.newLink(keys.LinkClaims{}))}
+	{"a link whose record cannot be read", func(env *testEnv) testRequest {
+		env.records.linksDown = errDown
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonStoreUnavailable},
 
-	// Which of two reasons is told.
-	{"the failed login, rather than a bad link", func(*world) visit {
-		return visit{reader: Reader{Rejected: true}, link: carries("abc")}
+	// Precedence of reasons.
+	{"a rejected credential precedes an invalid link", func(*testEnv) testRequest {
+		return testRequest{reader: Reader{Rejected: true}, link: linkEvidence("abc")}
 	}, ReasonBadCredential},
-	{"the missing keys, rather than a bad link", func(*world) visit {
-		return visit{reader: Reader{Unknown: true}, link: carries("abc")}
+	{"an unverified credential precedes an invalid link", func(*testEnv) testRequest {
+		return testRequest{reader: Reader{Unknown: true}, link: linkEvidence("abc")}
 	}, ReasonStoreUnavailable},
-	{"a bad link, rather than a missing grant", func(*world) visit { return visit{reader: bob, link: carries("abc")} }, ReasonLinkInvalid},
-	{"a bad link takes nothing from a subscriber", func(w *world) visit {
-		w.subscribe(0, 0)
-		return visit{reader: ann, link: carries("abc")}
+	{"an invalid link precedes a missing grant", func(*testEnv) testRequest { return testRequest{reader: bob, link: linkEvidence("abc")} }, ReasonLinkInvalid},
+	{"an invalid link does not affect a subscriber", func(env *testEnv) testRequest {
+		env.subscribe(0, 0)
+		return testRequest{reader: ann, link: linkEvidence("abc")}
 	}, ReasonEntitled},
-	{"two links take nothing from a subscriber", func(w *world) visit {
-		w.subscribe(0, 0)
-		return visit{reader: ann, link: LinkEvidence{Token: "abc", Ambiguous: true, Readable: true}}
+	{"two links do not affect a subscriber", func(env *testEnv) testRequest {
+		env.subscribe(0, 0)
+		return testRequest{reader: ann, link: LinkEvidence{Token: "abc", Ambiguous: true, Readable: true}}
 	}, ReasonEntitled},
-	{"a bad link takes nothing from the holder of a link cookie", func(w *world) visit {
-		w.newLink(keys.LinkClaims{})
-		link := carries("abc")
-		link.Redeemed = []RedeemedLink{passOf("link_1")}
-		return visit{link: link}
+	{"an invalid link does not affect a link cookie", func(env *testEnv) testRequest {
+		env.newLink(keys.LinkClaims{})
+		link := linkEvidence("abc")
+		link.Redeemed = []RedeemedLink{redeemedLink("link_1")}
+		return testRequest{link: link}
 	}, ReasonSignedLink},
-	{"two links take nothing from the holder of a link cookie", func(w *world) visit {
-		w.newLink(keys.LinkClaims{})
-		return visit{link: LinkEvidence{Token: "abc", Ambiguous: true, Readable: true, Redeemed: []RedeemedLink{passOf("link_1")}}}
+	{"two links do not affect a link cookie", func(env *testEnv) testRequest {
+		env.newLink(keys.LinkClaims{})
+		return testRequest{link: LinkEvidence{Token: "abc", Ambiguous: true, Readable: true, Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonSignedLink},
 
 	// Link cookies.
-	{"a link cookie opens its article", func(w *world) visit {
-		w.newLink(keys.LinkClaims{MaxUses: 1})
-		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
+	{"a link cookie opens its article", func(env *testEnv) testRequest {
+		env.newLink(keys.LinkClaims{MaxUses: 1})
+		return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonSignedLink},
-	{"the second of two link cookies opens", func(w *world) visit {
-		w.newLink(keys.LinkClaims{ID: "other", PublisherContentID: "a2"})
-		w.newLink(keys.LinkClaims{})
-		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("other"), passOf("gone"), passOf("link_1")}}}
+	{"the second of two link cookies opens", func(env *testEnv) testRequest {
+		env.newLink(keys.LinkClaims{ID: "other", PublisherContentID: "a2"})
+		env.newLink(keys.LinkClaims{})
+		return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("other"), redeemedLink("gone"), redeemedLink("link_1")}}}
 	}, ReasonSignedLink},
-	{"a link cookie for another article says nothing", func(w *world) visit {
-		w.newLink(keys.LinkClaims{})
-		return visit{path: "/articles/a2", link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
+	{"a link cookie for another article", func(env *testEnv) testRequest {
+		env.newLink(keys.LinkClaims{})
+		return testRequest{path: "/articles/a2", link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonLoginRequired},
-	{"a link cookie for another article says nothing to a reader", func(w *world) visit {
-		w.newLink(keys.LinkClaims{})
-		return visit{path: "/articles/a2", reader: bob, link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
+	{"a link cookie for another article, identified reader", func(env *testEnv) testRequest {
+		env.newLink(keys.LinkClaims{})
+		return testRequest{path: "/articles/a2", reader: bob, link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonNotEntitled},
-	{"the cookie of a revoked link says nothing", func(w *world) visit {
-		w.newLink(keys.LinkClaims{})
-		w.records.revokeLink("link_1")
-		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
+	{"the cookie of a revoked link", func(env *testEnv) testRequest {
+		env.newLink(keys.LinkClaims{})
+		env.records.revokeLink("link_1")
+		return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonLoginRequired},
-	{"a link cookie at its end says nothing", func(w *world) visit {
-		w.newLink(keys.LinkClaims{})
-		w.wait(30 * time.Minute)
-		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
+	{"an expired link cookie", func(env *testEnv) testRequest {
+		env.newLink(keys.LinkClaims{})
+		env.advance(30 * time.Minute)
+		return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonLoginRequired},
-	{"a link cookie ends with its link", func(w *world) visit {
-		w.newLink(keys.LinkClaims{ExpiresAt: start + 60})
-		w.wait(time.Minute)
-		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
+	{"a link cookie ends with its link", func(env *testEnv) testRequest {
+		env.newLink(keys.LinkClaims{ExpiresAt: start + 60})
+		env.advance(time.Minute)
+		return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonLoginRequired},
-	{"a link cookie whose record cannot be read", func(w *world) visit {
-		w.newLink(keys.LinkClaims{})
-		w.records.linksDown = errDown
-		return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
+	{"a link cookie whose record cannot be read", func(env *testEnv) testRequest {
+		env.newLink(keys.LinkClaims{})
+		env.records.linksDown = errDown
+		return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonStoreUnavailable},
 
 	// Counted links.
-	{"a counted link is spent", func(w *world) visit { return visit{link: carries(w.newLink(keys.LinkClaims{MaxUses: 1}))} }, ReasonSignedLink},
-	{"a counted link is used up", func(w *world) visit {
-		link := carries(w.newLink(keys.LinkClaims{MaxUses: 1}))
-		w.want(visit{link: link}, ReasonSignedLink)
-		return visit{link: link}
-	}, ReasonLinkUsedUp},
-	{"a counted link in early data", func(w *world) visit {
-		link := carries(w.newLink(keys.LinkClaims{MaxUses: 1}))
-		link.Early = true
-		return visit{link: link}
-	}, ReasonTooEarly},
-	{"an uncounted link in early data", func(w *world) visit {
-		link := carries(w.newLink(keys.LinkClaims{}))
-		link.Early = true
-		return visit{link: link}
+	{"a counted link is spent", func(env *testEnv) testRequest {
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{MaxUses: 1}))}
 	}, ReasonSignedLink},
-	{"a preview of a counted link sees what anyone sees", func(w *world) visit {
-		return visit{link: LinkEvidence{Token: w.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
+	{"a counted link is used up", func(env *testEnv) testRequest {
+		link := linkEvidence(env.newLink(keys.LinkClaims{MaxUses: 1}))
+		env.want(testRequest{link: link}, ReasonSignedLink)
+		return testRequest{link: link}
+	}, ReasonLinkUsedUp},
+	{"a counted link in early data", func(env *testEnv) testRequest {
+		link := linkEvidence(env.newLink(keys.LinkClaims{MaxUses: 1}))
+		link.Early = true
+		return testRequest{link: link}
+	}, ReasonTooEarly},
+	{"an uncounted link in early data", func(env *testEnv) testRequest {
+		link := linkEvidence(env.newLink(keys.LinkClaims{}))
+		link.Early = true
+		return testRequest{link: link}
+	}, ReasonSignedLink},
+	{"a preview of a counted link", func(env *testEnv) testRequest {
+		return testRequest{link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
 	}, ReasonLoginRequired},
-	{"a preview of a counted link for another article, too", func(w *world) visit {
-		return visit{path: "/articles/a2", link: LinkEvidence{Token: w.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
+	{"a preview of a counted link for another article", func(env *testEnv) testRequest {
+		return testRequest{path: "/articles/a2", link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
 	}, ReasonLoginRequired},
-	{"a preview of a counted link whose record cannot be read, too", func(w *world) visit {
-		w.records.linksDown = errDown
-		return visit{link: LinkEvidence{Token: w.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
+	{"a preview of a counted link whose record cannot be read", func(env *testEnv) testRequest {
+		env.records.linksDown = errDown
+		return testRequest{link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
 	}, ReasonLoginRequired},
 }
 
 func TestDecide(t *testing.T) {
 	for _, c := range decideCases {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			v := c.given(w)
-			decision := w.want(v, c.want)
+			env := newTestEnv(t)
+			v := c.prepare(env)
+			decision := env.want(v, c.want)
 			if decision.Allow() != c.want.Allows() {
 				t.Errorf("allowed: %t", decision.Allow())
 			}
-			// What was decided once is decided so again, now from memory.
-			if w.settle(); !decision.Link.Token || decision.Link.MaxUses == 0 {
-				w.want(v, c.want)
+			// The decision from memory is the same.
+			if env.waitForCaches(); !decision.Link.Token || decision.Link.MaxUses == 0 {
+				env.want(v, c.want)
 			}
 		})
 	}
@@ -285,7 +289,7 @@ func TestReasons(t *testing.T) {
 	for _, reason := range append(Reasons(), ReasonNone) {
 		name := reason.String()
 		if name == "" || seen[name] {
-			t.Errorf("reason %d has no name of its own: %q", reason, name)
+			t.Errorf("reason %d has no unique name: %q", reason, name)
 		}
 		seen[name] = true
 		allows := slices.Contains([]Reason{ReasonPublic, ReasonAuthenticated, ReasonEntitled, ReasonSignedLink, ReasonPreflight}, reason)
@@ -293,17 +297,17 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s allows: %t", reason, reason.Allows())
 		}
 		if shared := (&Decision{Reason: reason}).Public(); shared != (reason == ReasonPublic || reason == ReasonPreflight) {
-			t.Errorf("%s may be kept by shared caches: %t", reason, shared)
+			t.Errorf("%s is public: %t", reason, shared)
 		}
 		if text, err := reason.MarshalJSON(); err != nil || string(text) != `"`+name+`"` {
 			t.Errorf("%s in JSON: %s, %v", reason, text, err)
 		}
 	}
 	if reason := reasonCount; reason.Allows() || reason.String() != "reason 24" {
-		t.Errorf("a reason that is none: %s, allows: %t", reason, reason.Allows())
+		t.Errorf("an unknown reason: %s, allows: %t", reason, reason.Allows())
 	}
 	if (&Decision{}).Allow() {
-		t.Error("no decision allows")
+		t.Error("the zero Decision allows")
 	}
 }
 
@@ -332,103 +336,101 @@ func TestRefusedMethods(t *testing.T) {
 	}
 }
 
-// Of several reasons to refuse a request the first in the list counts, and no rule
-// is asked.
+// The first refusal in the list counts, and no rule is matched.
 func TestRefusalsComeInOrder(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	for _, c := range []struct {
-		visit visit
+		visit testRequest
 		want  Reason
 	}{
-		{visit{method: http.MethodTrace, path: "/public//#"}, ReasonBadMethod},
-		{visit{path: "/#/public"}, ReasonBadPath},
-		{visit{path: "/public//x", preflight: true}, ReasonBadPath},
-		{visit{path: "/none", method: http.MethodOptions, preflight: true}, ReasonPreflight},
+		{testRequest{method: http.MethodTrace, path: "/public//#"}, ReasonBadMethod},
+		{testRequest{path: "/#/public"}, ReasonBadPath},
+		{testRequest{path: "/public//x", preflight: true}, ReasonBadPath},
+		{testRequest{path: "/none", method: http.MethodOptions, preflight: true}, ReasonPreflight},
 	} {
-		if decision := w.want(c.visit, c.want); decision.Rule != nil {
+		if decision := env.want(c.visit, c.want); decision.Rule != nil {
 			t.Errorf("%+v: the rule %s decided", c.visit, decision.Rule.Path)
 		}
 	}
-	if decision := w.want(visit{path: "/public/#x"}, ReasonBadPath); !errors.Is(decision.Err, ErrFragment) {
+	if decision := env.want(testRequest{path: "/public/#x"}, ReasonBadPath); !errors.Is(decision.Err, ErrFragment) {
 		t.Errorf("a fragment is refused because %v", decision.Err)
 	}
 }
 
-// TestOnlyTheUseThatIsNeededIsSpent: a counted link is spent only where nothing
-// else lets the reader in, and an uncounted one never.
-func TestOnlyTheUseThatIsNeededIsSpent(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
-	link := carries(w.newLink(keys.LinkClaims{MaxUses: 2}))
+// A counted link is spent only if nothing else allows, and an uncounted one never.
+func TestCountedLinkIsSpentOnlyWhenNeeded(t *testing.T) {
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
+	link := linkEvidence(env.newLink(keys.LinkClaims{MaxUses: 2}))
 	held := link
-	held.Redeemed = []RedeemedLink{passOf("link_1")}
+	held.Redeemed = []RedeemedLink{redeemedLink("link_1")}
 	early, preview := link, link
 	early.Early, preview.Spendable = true, false
 	for _, c := range []struct {
 		name  string
-		visit visit
+		visit testRequest
 		spent int
 	}{
-		{"a subscriber", visit{reader: ann, link: link}, 0},
-		{"the holder of its cookie", visit{link: held}, 0},
-		{"early data", visit{link: early}, 0},
-		{"a preview", visit{link: preview}, 0},
-		{"another page", visit{path: "/articles/a2", link: link}, 0},
-		{"a page without links", visit{path: "/account", link: link}, 0},
-		{"a first reader", visit{link: link}, 1},
-		{"a second reader", visit{reader: bob, link: link}, 2},
-		{"a third reader", visit{link: link}, 2},
+		{"a subscriber", testRequest{reader: ann, link: link}, 0},
+		{"the holder of its cookie", testRequest{link: held}, 0},
+		{"early data", testRequest{link: early}, 0},
+		{"a preview", testRequest{link: preview}, 0},
+		{"another page", testRequest{path: "/articles/a2", link: link}, 0},
+		{"a page without links", testRequest{path: "/account", link: link}, 0},
+		{"a first reader", testRequest{link: link}, 1},
+		{"a second reader", testRequest{reader: bob, link: link}, 2},
+		{"a third reader", testRequest{link: link}, 2},
 	} {
-		w.decide(c.visit)
-		if spent := w.records.used("link_1"); spent != c.spent {
-			t.Fatalf("after %s, %d uses are spent, want %d", c.name, spent, c.spent)
+		env.decide(c.visit)
+		if spent := env.records.useCount("link_1"); spent != c.spent {
+			t.Fatalf("after %s, %d uses are redeemed, want %d", c.name, spent, c.spent)
 		}
 	}
-	w.want(visit{link: carries(w.newLink(keys.LinkClaims{ID: "free"}))}, ReasonSignedLink)
-	if spent := w.records.used("free"); spent != 0 {
-		t.Fatalf("an uncounted link was spent %d times", spent)
+	env.want(testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{ID: "free"}))}, ReasonSignedLink)
+	if spent := env.records.useCount("free"); spent != 0 {
+		t.Fatalf("an uncounted link was redeemed %d times", spent)
 	}
 }
 
-// TestIgnoredLink: a request that cannot be a reader's own visit is told apart
-// from one without a link, so that it is never sent to the login page.
+// A link that was ignored is reported, because such a request must not be redirected to
+// the login page.
 func TestIgnoredLink(t *testing.T) {
-	w := newWorld(t)
-	counted := w.newLink(keys.LinkClaims{ID: "counted", MaxUses: 1})
-	free := w.newLink(keys.LinkClaims{ID: "free"})
+	env := newTestEnv(t)
+	counted := env.newLink(keys.LinkClaims{ID: "counted", MaxUses: 1})
+	free := env.newLink(keys.LinkClaims{ID: "free"})
 	for _, c := range []struct {
 		token   string
 		ignored bool
 	}{{"", false}, {counted, true}, {free, false}} {
-		decision := w.decide(visit{link: LinkEvidence{Token: c.token, Readable: true}})
+		decision := env.decide(testRequest{link: LinkEvidence{Token: c.token, Readable: true}})
 		if decision.Link.Ignored != c.ignored || decision.Link.Spend {
 			t.Errorf("%+v", decision.Link)
 		}
 	}
 }
 
-// TestStoreErrorNeverAllows lets each read of every allowed case fail.
+// TestStoreErrorNeverAllows repeats the cases that depend on the store while it fails.
 func TestStoreErrorNeverAllows(t *testing.T) {
 	for _, c := range decideCases {
 		if c.want != ReasonEntitled && c.want != ReasonSignedLink {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			v := c.given(w)
-			w.records.down = errDown
-			decision := w.want(v, ReasonStoreUnavailable)
+			env := newTestEnv(t)
+			v := c.prepare(env)
+			env.records.down = errDown
+			decision := env.want(v, ReasonStoreUnavailable)
 			if !errors.Is(decision.Err, ErrUnavailable) && !errors.Is(decision.Err, errDown) && !v.reader.Unknown {
-				t.Errorf("the error says %v", decision.Err)
+				t.Errorf("the error is %v", decision.Err)
 			}
 		})
 	}
 }
 
-// The readings of one path (see PathOptions).
+// Tests of paths with several readings, see PathOptions.
 
-func readingsWorld(t *testing.T) *world {
-	w := newWorld(t)
+func newReadingsEnv(t *testing.T) *testEnv {
+	env := newTestEnv(t)
 	rules, err := CompileRules([]Rule{
 		{Rank: 1, Path: "/wp/admin", Allow: Allow{Operator: "authenticated"}},
 		{Rank: 2, Path: "/wp", Allow: Allow{Operator: "any"}},
@@ -436,162 +438,159 @@ func readingsWorld(t *testing.T) *world {
 		{Rank: 4, Path: "/p/{publisherContentId}", Allow: entitledTo("premium")},
 	}, StandardOperators())
 	must(t, err)
-	w.site = NewSite("acme", "news", rules, PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}, w.keys)
-	return w
+	env.site = NewSite("acme", "news", rules, PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}, env.keys)
+	return env
 }
 
 func TestEveryReadingOfAPathMustBeAllowed(t *testing.T) {
-	w := readingsWorld(t)
-	w.want(visit{path: "/wp//x"}, ReasonPublic)
-	// Merged, cut or stripped, this is the administrator's page.
+	env := newReadingsEnv(t)
+	env.want(testRequest{path: "/wp//x"}, ReasonPublic)
+	// One reading of each path is the administrator's page.
 	for _, path := range []string{"/wp//admin", "/wp/x%2F..", "/wp%2Fadmin", "/wp/admin;x", "/wp/admin;x/y"} {
-		if decision := w.decide(visit{path: path}); decision.Allow() {
+		if decision := env.decide(testRequest{path: path}); decision.Allow() {
 			t.Errorf("%s: %s", path, decision.Reason)
 		}
 	}
-	w.want(visit{path: "/wp//admin", reader: bob}, ReasonAuthenticated)
-	w.want(visit{path: "//wp"}, ReasonNoRule)
+	env.want(testRequest{path: "/wp//admin", reader: bob}, ReasonAuthenticated)
+	env.want(testRequest{path: "//wp"}, ReasonNoRule)
 }
 
-func TestReadingThatAsksMostIsTold(t *testing.T) {
-	w := readingsWorld(t)
-	w.subscribe(0, 1000)
-	w.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "p1", EndsAt: start*1000 + 500}, userID: "ann"})
-	// Whole, "p1/a1" is a content id of rule 4; cut, rule 3 asks for p1.
-	decision := w.want(visit{path: "/p/p1%2Fa1", reader: ann}, ReasonEntitled)
+func TestStrictestReadingDecides(t *testing.T) {
+	env := newReadingsEnv(t)
+	env.subscribe(0, 1000)
+	env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "p1", EndsAt: start*1000 + 500}, userID: "ann"})
+	// As one segment, "p1/a1" is a content id of rule 4. As two, rule 3 requires p1.
+	decision := env.want(testRequest{path: "/p/p1%2Fa1", reader: ann}, ReasonEntitled)
 	if decision.Until != start*1000+500 {
-		t.Errorf("the readings together hold until %d", decision.Until-start*1000)
+		t.Errorf("the decision holds until %d", decision.Until-start*1000)
 	}
-	w.records.revoke("g2")
-	w.want(visit{path: "/p/p1%2Fa1", reader: ann}, ReasonNotEntitled)
-	// The other reading may be the one that ends first.
-	w.records.grant(fakeGrant{Grant: Grant{ID: "g3", SKU: "p1", EndsAt: start*1000 + 1500}, userID: "ann"})
-	decision = w.want(visit{path: "/p/p1%2Fa1", reader: ann}, ReasonEntitled)
+	env.records.revoke("g2")
+	env.want(testRequest{path: "/p/p1%2Fa1", reader: ann}, ReasonNotEntitled)
+	// The earliest end of all readings counts.
+	env.records.grant(fakeGrant{Grant: Grant{ID: "g3", SKU: "p1", EndsAt: start*1000 + 1500}, userID: "ann"})
+	decision = env.want(testRequest{path: "/p/p1%2Fa1", reader: ann}, ReasonEntitled)
 	if decision.Until != start*1000+1000 {
-		t.Errorf("the readings together hold until %d", decision.Until-start*1000)
+		t.Errorf("the decision holds until %d", decision.Until-start*1000)
 	}
 }
 
-// TestOneReadingsCookieDoesNotPayForAnother: of two readings, one is opened by
-// a cookie and one by a counted link, whose use must be spent.
-func TestOneReadingsCookieDoesNotPayForAnother(t *testing.T) {
+// If a cookie opens one reading and a counted link the other, the use is spent.
+func TestEachReadingNeedsItsOwnLink(t *testing.T) {
 	for _, swapped := range []bool{false, true} {
-		w := readingsWorld(t)
-		ids := []string{"p1/a1", "a1"} // whole; cut
+		env := newReadingsEnv(t)
+		ids := []string{"p1/a1", "a1"} // one segment; two segments
 		if swapped {
 			slices.Reverse(ids)
 		}
-		w.newLink(keys.LinkClaims{ID: "held", PublisherContentID: ids[0]})
-		link := carries(w.newLink(keys.LinkClaims{ID: "counted", PublisherContentID: ids[1], MaxUses: 1}))
-		w.want(visit{path: "/p/p1%2Fa1", link: link}, ReasonLinkOtherResource)
-		link.Redeemed = []RedeemedLink{passOf("held")}
-		w.want(visit{path: "/p/p1%2Fa1", link: link}, ReasonSignedLink)
-		if spent := w.records.used("counted"); spent != 1 {
-			t.Errorf("swapped: %t: the page was let in for %d uses", swapped, spent)
+		env.newLink(keys.LinkClaims{ID: "held", PublisherContentID: ids[0]})
+		link := linkEvidence(env.newLink(keys.LinkClaims{ID: "counted", PublisherContentID: ids[1], MaxUses: 1}))
+		env.want(testRequest{path: "/p/p1%2Fa1", link: link}, ReasonLinkOtherResource)
+		link.Redeemed = []RedeemedLink{redeemedLink("held")}
+		env.want(testRequest{path: "/p/p1%2Fa1", link: link}, ReasonSignedLink)
+		if spent := env.records.useCount("counted"); spent != 1 {
+			t.Errorf("swapped: %t: %d uses were redeemed, want 1", swapped, spent)
 		}
-		w.want(visit{path: "/p/p1%2Fa1", link: link}, ReasonLinkUsedUp)
+		env.want(testRequest{path: "/p/p1%2Fa1", link: link}, ReasonLinkUsedUp)
 	}
 }
 
-// TestDecisionUntil: a decision names the moment from which it may be another,
-// and is the same until just before.
+// The decision is the same until just before Until, and differs from then on.
 func TestDecisionUntil(t *testing.T) {
 	const never = math.MaxInt64 - start*1000
-	both := func(w *world) { // g1 ends at 1000, g2 is from 500 to 2000
-		w.subscribe(0, 1000)
-		w.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium", StartsAt: start*1000 + 500, EndsAt: start*1000 + 2000}, userID: "ann"})
+	both := func(env *testEnv) { // g1 ends at 1000, g2 is from 500 to 2000
+		env.subscribe(0, 1000)
+		env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium", StartsAt: start*1000 + 500, EndsAt: start*1000 + 2000}, userID: "ann"})
 	}
 	for _, c := range []struct {
 		name  string
-		given func(w *world) visit
+		given func(env *testEnv) testRequest
 		want  int64 // milliseconds after the start
 	}{
-		{"a public page", func(*world) visit { return visit{path: "/public"} }, never},
-		{"a member's page", func(*world) visit { return visit{path: "/account", reader: bob} }, never},
-		{"no rule", func(*world) visit { return visit{path: "/elsewhere"} }, never},
-		{"nobody is there", func(*world) visit { return visit{} }, never},
-		{"no grant", func(*world) visit { return visit{reader: bob} }, never},
-		{"a grant without end", func(w *world) visit { w.subscribe(0, 0); return visit{reader: ann} }, never},
-		{"a grant that ends", func(w *world) visit { w.subscribe(0, 1000); return visit{reader: ann} }, 1000},
-		{"a grant that begins", func(w *world) visit { w.subscribe(700, 1000); return visit{reader: ann} }, 700},
-		{"a grant that is over", func(w *world) visit { w.subscribe(-700, -1); return visit{reader: ann} }, never},
-		{"a grant before another takes over", func(w *world) visit { both(w); return visit{reader: ann} }, 500},
-		{"the one that took over", func(w *world) visit {
-			both(w)
-			w.wait(500 * time.Millisecond)
-			return visit{reader: ann}
+		{"a public page", func(*testEnv) testRequest { return testRequest{path: "/public"} }, never},
+		{"a member's page", func(*testEnv) testRequest { return testRequest{path: "/account", reader: bob} }, never},
+		{"no rule", func(*testEnv) testRequest { return testRequest{path: "/elsewhere"} }, never},
+		{"an anonymous reader", func(*testEnv) testRequest { return testRequest{} }, never},
+		{"no grant", func(*testEnv) testRequest { return testRequest{reader: bob} }, never},
+		{"a grant without end", func(env *testEnv) testRequest { env.subscribe(0, 0); return testRequest{reader: ann} }, never},
+		{"a grant that ends", func(env *testEnv) testRequest { env.subscribe(0, 1000); return testRequest{reader: ann} }, 1000},
+		{"a grant that begins", func(env *testEnv) testRequest { env.subscribe(700, 1000); return testRequest{reader: ann} }, 700},
+		{"a grant that has ended", func(env *testEnv) testRequest { env.subscribe(-700, -1); return testRequest{reader: ann} }, never},
+		{"a grant before a later one starts", func(env *testEnv) testRequest { both(env); return testRequest{reader: ann} }, 500},
+		{"the later grant", func(env *testEnv) testRequest {
+			both(env)
+			env.advance(500 * time.Millisecond)
+			return testRequest{reader: ann}
 		}, 2000},
-		{"a grant before one of a sku that is asked for first", func(w *world) visit {
-			w.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "a1"}, userID: "ann"})
-			w.subscribe(300, 0)
-			return visit{reader: ann}
+		{"a grant before one of the sku that the rule names first", func(env *testEnv) testRequest {
+			env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "a1"}, userID: "ann"})
+			env.subscribe(300, 0)
+			return testRequest{reader: ann}
 		}, 300},
-		{"a link", func(w *world) visit { return visit{link: carries(w.newLink(keys.LinkClaims{}))} }, 3600_000},
-		{"a link before a grant begins", func(w *world) visit {
-			w.subscribe(700, 0)
-			return visit{reader: ann, link: carries(w.newLink(keys.LinkClaims{}))}
+		{"a link", func(env *testEnv) testRequest { return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{}))} }, 3600_000},
+		{"a link before a grant begins", func(env *testEnv) testRequest {
+			env.subscribe(700, 0)
+			return testRequest{reader: ann, link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 		}, 700},
-		{"a link for another page", func(w *world) visit {
-			return visit{path: "/articles/a2", link: carries(w.newLink(keys.LinkClaims{}))}
+		{"a link for another page", func(env *testEnv) testRequest {
+			return testRequest{path: "/articles/a2", link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 		}, 3600_000},
-		{"a link that has expired", func(w *world) visit {
-			token := w.newLink(keys.LinkClaims{})
-			w.wait(time.Hour)
-			return visit{link: carries(token)}
+		{"a link that has expired", func(env *testEnv) testRequest {
+			token := env.newLink(keys.LinkClaims{})
+			env.advance(time.Hour)
+			return testRequest{link: linkEvidence(token)}
 		}, never},
-		{"a link that is none", func(*world) visit { return visit{link: carries("abc")} }, never},
-		{"a link before its time, whenever that is", func(w *world) visit {
-			return visit{link: carries(w.newLink(keys.LinkClaims{NotBefore: start + 61}))}
+		{"a malformed link", func(*testEnv) testRequest { return testRequest{link: linkEvidence("abc")} }, never},
+		{"a link that is not valid yet", func(env *testEnv) testRequest {
+			return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 61}))}
 		}, 0},
-		{"a link cookie", func(w *world) visit {
-			w.newLink(keys.LinkClaims{})
-			return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
+		{"a link cookie", func(env *testEnv) testRequest {
+			env.newLink(keys.LinkClaims{})
+			return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 		}, 1800_000},
-		{"a link cookie of a short link", func(w *world) visit {
-			w.newLink(keys.LinkClaims{ExpiresAt: start + 60})
-			return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
+		{"a link cookie of a link that expires first", func(env *testEnv) testRequest {
+			env.newLink(keys.LinkClaims{ExpiresAt: start + 60})
+			return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 		}, 60_000},
-		{"a link cookie before a grant begins", func(w *world) visit {
-			w.newLink(keys.LinkClaims{})
-			w.subscribe(700, 0)
-			return visit{reader: ann, link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
+		{"a link cookie before a grant begins", func(env *testEnv) testRequest {
+			env.newLink(keys.LinkClaims{})
+			env.subscribe(700, 0)
+			return testRequest{reader: ann, link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 		}, 700},
-		{"a store that is down", func(w *world) visit { w.records.down = errDown; return visit{reader: ann} }, 0},
+		{"a store that is down", func(env *testEnv) testRequest { env.records.down = errDown; return testRequest{reader: ann} }, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			v := c.given(w)
-			before := w.decide(v)
+			env := newTestEnv(t)
+			v := c.given(env)
+			before := env.decide(v)
 			if got := before.Until - start*1000; got != c.want {
 				t.Fatalf("holds until %d, want %d", got, c.want)
 			}
 			if c.want == 0 || c.want == never {
 				return
 			}
-			w.clock.Store(before.Until - 1)
-			if last := w.decide(v); !sameAnswer(&before, &last) {
-				t.Errorf("just before, it is %+v, not %+v", last, before)
+			env.clock.Set(time.UnixMilli(before.Until - 1))
+			if last := env.decide(v); !sameAnswer(&before, &last) {
+				t.Errorf("just before Until: %+v, want %+v", last, before)
 			}
-			w.clock.Store(before.Until)
-			if after := w.decide(v); sameAnswer(&before, &after) {
-				t.Errorf("from then on, it is still %+v", after)
+			env.clock.Set(time.UnixMilli(before.Until))
+			if after := env.decide(v); sameAnswer(&before, &after) {
+				t.Errorf("at Until: still %+v", after)
 			}
 		})
 	}
 }
 
-// TestDecisionParam: a parameter is what the path captured, unless the rule
-// states it.
+// A parameter is the captured segment, unless the rule has an argument of that name.
 func TestDecisionParam(t *testing.T) {
-	w := newWorld(t)
-	decision := w.decide(visit{path: "/articles/a%2B1/comments"})
+	env := newTestEnv(t)
+	decision := env.decide(testRequest{path: "/articles/a%2B1/comments"})
 	if id, ok := decision.Param("publisherContentId"); !ok || id != "a+1" {
 		t.Errorf("captured %q, %t", id, ok)
 	}
 	if _, ok := decision.Param("sku"); ok {
-		t.Error("a parameter that nothing sets")
+		t.Error("a parameter without a capture or an argument")
 	}
-	decision = w.decide(visit{path: "/elsewhere"})
+	decision = env.decide(testRequest{path: "/elsewhere"})
 	if _, ok := decision.Param("publisherContentId"); ok {
 		t.Error("a parameter without a rule")
 	}

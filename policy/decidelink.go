@@ -3,13 +3,12 @@ package policy
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/gatefold/gatefold/keys"
 )
 
-// decideByLink decides by the links that the request carries, where nothing
-// else let the reader in.
+// decideByLink decides by the links that the request carries, after every step of the
+// rule has denied.
 func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decision) {
 	if p.redeemedLinkOpens(ctx, r, decision) {
 		return
@@ -27,40 +26,43 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 		Issuer: verdict.claims.Issuer, ID: verdict.claims.ID, Token: true,
 		MaxUses: verdict.claims.MaxUses, ExpiresAt: verdict.claims.ExpiresAt,
 	}
+	counted := verdict.claims.MaxUses > 0
 	reason := verdict.reason
 	unknown := reason == ReasonStoreUnavailable || reason == ReasonKeysUnavailable
 	if reason == ReasonSignedLink && !verdict.target.opens(r, decision.rule, decision.segments) {
 		reason = ReasonLinkOtherResource
 	}
 	switch {
-	case verdict.claims.MaxUses > 0 && !r.Link.Spendable:
-		// Whatever the link is worth, even if that cannot be read.
+	case counted && !r.Link.Spendable:
+		// Even if the link could not be judged: a preview is decided as if it had
+		// no link.
 		use.Ignored = true
 		decision.Link = use
 	case unknown:
 		decision.Reason, decision.Err = reason, verdict.err
-	case reason == ReasonSignedLink && verdict.claims.MaxUses > 0 && r.Link.Early:
+	case reason == ReasonSignedLink && counted && r.Link.Early:
 		decision.Reason, decision.Link = ReasonTooEarly, use
 	case reason == ReasonSignedLink:
-		use.Spend, use.First = verdict.claims.MaxUses > 0, verdict.first
+		use.Spend, use.First = counted, verdict.first
 		decision.Reason, decision.Link = reason, use
 		decision.ContentNames, decision.Scopes = verdict.claims.ContentNames, verdict.claims.Scopes
 	case decision.Reason == ReasonBadCredential, decision.Reason == ReasonStoreUnavailable, decision.Reason == ReasonKeysUnavailable:
-		// The credential is what the reader, or the operator, can do something
-		// about.
+		// Keep the credential's failure: it is what the reader or the operator can
+		// act on.
 	default:
 		decision.Reason, decision.Link, decision.Err = reason, use, verdict.err
 	}
 }
 
-// passOpens decides by the first link cookie that opens the page.
+// redeemedLinkOpens decides by the first redeemed link that opens the page. It
+// reports whether it has decided.
 func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *Decision) bool {
 	now := r.Now.Unix()
-	for _, pass := range r.Link.Redeemed {
-		if now >= pass.ExpiresAt {
+	for _, link := range r.Link.Redeemed {
+		if now >= link.ExpiresAt {
 			continue
 		}
-		state, err := p.link(ctx, r.Site.Vendor, pass.Issuer, pass.ID, r.Now)
+		state, err := p.link(ctx, r.Site.Vendor, link.Issuer, link.ID, r.Now)
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
@@ -72,7 +74,7 @@ func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *De
 			continue
 		}
 		if state.keyID != "" { // a publisher's
-			opens, err := p.stillOpens(ctx, r, &pass, &state)
+			opens, err := p.publisherStillOpens(ctx, r, &link, &state)
 			if err != nil {
 				decision.Reason, decision.Err, decision.Until = unavailableReason(err), err, r.Now.UnixMilli()
 				return true
@@ -83,29 +85,28 @@ func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *De
 		}
 		decision.Reason = ReasonSignedLink
 		decision.ContentNames, decision.Scopes = state.contentNames, state.scopes
-		decision.Link = LinkUse{Issuer: pass.Issuer, ID: pass.ID, MaxUses: state.maxUses, ExpiresAt: state.expiresAt}
-		decision.Until = min(decision.Until, pass.ExpiresAt*1000, state.expiresAt*1000)
+		decision.Link = LinkUse{Issuer: link.Issuer, ID: link.ID, MaxUses: state.maxUses, ExpiresAt: state.expiresAt}
+		decision.Until = min(decision.Until, link.ExpiresAt*1000, state.expiresAt*1000)
 		return true
 	}
 	return false
 }
 
-// linkVerdict is what the token of a request is worth, whatever page it is
-// shown for.
+// linkVerdict is the validity of a request's link token, whatever page it is for.
 type linkVerdict struct {
-	reason Reason // signed_link when it is good
+	reason Reason // signed_link if the token is valid
 	claims keys.LinkClaims
 	target *target
-	// keyID is the publisher's key that signed it; first says that no record of
-	// his link is kept yet.
+	// keyID is the publisher's key that signed the token. First reports whether the
+	// publisher's link has no record yet.
 	keyID string
 	first bool
-	// until is when the verdict may change by itself, in Unix milliseconds.
+	// until is when the verdict may change without a write, in Unix milliseconds.
 	until int64
 	err   error
 }
 
-// judgeLink verifies the token of a request, once for all its readings.
+// judgeLink judges the link token of a request, once for all readings of its path.
 func (p *Policy) judgeLink(ctx context.Context, r *Request) *linkVerdict {
 	if !r.judged {
 		r.judged = true
@@ -135,15 +136,15 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 			verdict.reason = ReasonLinkInvalid
 		}
 	case errors.Is(err, ErrNotFound):
-		// Signed by us and yet unknown: the store is not the one that it was
-		// signed with. Its uses and its revocation are lost, so it is too.
+		// Signed with the vendor's key, but by another store: its uses and its
+		// revocation are unknown.
 		verdict.reason, verdict.err = ReasonLinkInvalid, err
 	case err != nil:
 		verdict.reason, verdict.err, verdict.until = ReasonStoreUnavailable, unavailable(err), r.Now.UnixMilli()
 	case state.revoked:
 		verdict.reason = ReasonLinkRevoked
-	case token.publisher != nil && state.fingerprint != token.fingerprint:
-		// Whoever holds the one link would get the cookie of the other.
+	case token.publisher != nil && state.claimsSum != token.claimsSum:
+		// The redeemed link of one would open what the other names.
 		verdict.reason, verdict.err = ReasonLinkInvalid, ErrLinkReused
 	case state.target == nil:
 		verdict.reason, verdict.err = ReasonLinkInvalid, state.err
@@ -153,14 +154,14 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 	return verdict
 }
 
-// failedLink is the verdict on a token that does not verify.
+// failedLink returns the verdict for a token that failed verification.
 func failedLink(r *Request, err error) linkVerdict {
 	verdict := linkVerdict{reason: ReasonLinkInvalid, until: never, err: err}
 	switch {
 	case errors.Is(err, ErrUnavailable):
 		verdict.reason, verdict.until = unavailableReason(err), r.Now.UnixMilli()
 	case errors.Is(err, keys.ErrNotYetValid):
-		// When its time comes is not known of a token that was not verified.
+		// The claims of an unverified token do not say when it becomes valid.
 		verdict.reason, verdict.until = ReasonLinkExpired, r.Now.UnixMilli()
 	case errors.Is(err, keys.ErrExpired):
 		verdict.reason = ReasonLinkExpired
@@ -168,37 +169,4 @@ func failedLink(r *Request, err error) linkVerdict {
 		verdict.reason = ReasonLinkUntrusted
 	}
 	return verdict
-}
-
-// Redeem counts the use, and writes the record, that a decision with Link.Spend or
-// Link.First depends on, and returns the decision that holds: the same one, or a
-// denial whose reason says what the link lacks. The id makes it idempotent: a
-// retry with the same id is not a second use.
-func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id string) Decision {
-	redemption := Redemption{
-		Issuer: decision.Link.Issuer, LinkID: decision.Link.ID, ID: id,
-		MaxUses: decision.Link.MaxUses, At: r.Now, ExpiresAt: time.Unix(decision.Link.ExpiresAt, 0),
-	}
-	if decision.Link.Issuer != r.Site.issuer {
-		redemption.Link = &Link{Claims: r.verdict.claims, KeyID: r.verdict.keyID}
-	}
-	err := p.records.Redeem(ctx, r.Site.Vendor, redemption)
-	decision.Link.Spend, decision.Link.First = false, false
-	switch {
-	case err == nil:
-	case errors.Is(err, ErrLinkUsedUp):
-		decision.Reason = ReasonLinkUsedUp
-	case errors.Is(err, ErrLinkRevoked):
-		decision.Reason = ReasonLinkRevoked
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrLinkReused):
-		decision.Reason, decision.Err = ReasonLinkInvalid, err
-	default:
-		decision.Reason, decision.Err = ReasonStoreUnavailable, unavailable(err)
-		decision.Until = r.Now.UnixMilli()
-	}
-	if failed := whyAnonymous(&r.Reader); !decision.Allow() && failed != ReasonLoginRequired {
-		// As in decideByLink.
-		decision.Reason = failed
-	}
-	return decision
 }

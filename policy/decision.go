@@ -5,41 +5,40 @@ import (
 	"fmt"
 )
 
-// Reason is why a decision is what it is: one of a closed list.
+// Reason is the cause of a decision, of a closed list.
 type Reason uint8
 
-// The reasons. The first ones allow.
+// The reasons. Those up to ReasonPreflight allow.
 const (
-	// ReasonNone is no decision; it never allows.
+	// ReasonNone: no decision was made. It does not allow.
 	ReasonNone Reason = iota
-	// ReasonPublic: the rule lets everybody in.
+	// ReasonPublic: the rule allows every request.
 	ReasonPublic
-	// ReasonAuthenticated: the rule lets every known reader in.
+	// ReasonAuthenticated: the rule allows the identified reader.
 	ReasonAuthenticated
-	// ReasonEntitled: a grant gives the reader what the rule asks for.
+	// ReasonEntitled: a grant gives the reader a sku that the rule requires.
 	ReasonEntitled
 	// ReasonSignedLink: a signed link opens the page.
 	ReasonSignedLink
 	// ReasonPreflight: a CORS preflight, forwarded without credentials.
 	ReasonPreflight
 
-	// ReasonLoginRequired: the rule asks for a reader, and there is none.
+	// ReasonLoginRequired: the rule requires an identified reader.
 	ReasonLoginRequired
-	// ReasonNotEntitled: no grant gives the reader what the rule asks for.
+	// ReasonNotEntitled: no current grant gives the reader what the rule requires.
 	ReasonNotEntitled
-	// ReasonLinkExpired: the link's time is over, or not yet come.
+	// ReasonLinkExpired: the link has expired, or is not valid yet.
 	ReasonLinkExpired
-	// ReasonLinkUsedUp: the link was redeemed as often as it may be.
+	// ReasonLinkUsedUp: all uses of the link are redeemed.
 	ReasonLinkUsedUp
 	// ReasonLinkRevoked: the link was revoked.
 	ReasonLinkRevoked
-	// ReasonLinkInvalid: the link's token is malformed, forged, foreign or
-	// unknown.
+	// ReasonLinkInvalid: the link's token is malformed, forged, from another vendor
+	// or unknown.
 	ReasonLinkInvalid
 	// ReasonLinkOtherResource: the link opens another page.
 	ReasonLinkOtherResource
-	// ReasonLinkUntrusted: the link is signed by a domain that the vendor does
-	// not trust.
+	// ReasonLinkUntrusted: the vendor does not trust the domain that signed the link.
 	ReasonLinkUntrusted
 	// ReasonLinkOtherSite: the domain that signed the link may not speak for
 	// this site.
@@ -49,9 +48,9 @@ const (
 	ReasonLinkNotAllowed
 	// ReasonNoRule: no rule of the site matches.
 	ReasonNoRule
-	// ReasonBadPath: two servers could read the path differently.
+	// ReasonBadPath: servers differ on how to read the path.
 	ReasonBadPath
-	// ReasonBadQuery: the request carries a link's parameter more than once.
+	// ReasonBadQuery: the query contains more than one link token.
 	ReasonBadQuery
 	// ReasonBadMethod: TRACE and CONNECT are not served.
 	ReasonBadMethod
@@ -60,10 +59,10 @@ const (
 	// ReasonTooEarly: a use would be spent in TLS early data, which can be
 	// replayed.
 	ReasonTooEarly
-	// ReasonStoreUnavailable: what would decide cannot be read.
+	// ReasonStoreUnavailable: a record that decides cannot be read.
 	ReasonStoreUnavailable
-	// ReasonKeysUnavailable: the keys that would verify what the request
-	// carries are somebody else's, and cannot be had.
+	// ReasonKeysUnavailable: the keys that would verify the request's token belong
+	// to another party, and cannot be fetched.
 	ReasonKeysUnavailable
 
 	reasonCount
@@ -96,7 +95,7 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonKeysUnavailable:   "keys_unavailable",
 }
 
-// Allows says whether the reason is one that allows.
+// Allows reports whether the reason allows the request.
 func (r Reason) Allows() bool { return ReasonNone < r && r <= ReasonPreflight }
 
 // String returns the reason's stable name.
@@ -107,10 +106,10 @@ func (r Reason) String() string {
 	return fmt.Sprintf("reason %d", uint8(r))
 }
 
-// MarshalJSON writes the reason's name.
+// MarshalJSON returns the reason's name.
 func (r Reason) MarshalJSON() ([]byte, error) { return json.Marshal(r.String()) }
 
-// Reasons lists every reason there is.
+// Reasons returns all reasons except ReasonNone.
 func Reasons() []Reason {
 	list := make([]Reason, 0, reasonCount-1)
 	for reason := ReasonPublic; reason < reasonCount; reason++ {
@@ -119,42 +118,40 @@ func Reasons() []Reason {
 	return list
 }
 
-// Decision says whether a request may go on, and why.
+// Decision is the answer to a request, with its reason.
 type Decision struct {
 	Reason Reason
-	// Rule decided; nil when none matched.
+	// Rule is the rule that decided; nil if none matched.
 	Rule *Rule
-	// SKU and Grant say what an entitled reader is let in by.
+	// SKU and Grant are those that entitle the reader.
 	SKU, Grant string
-	// Link is the link that let the reader in, or failed to.
+	// Link is the link that opened the page or failed to.
 	Link LinkUse
-	// ContentNames and Scopes are what the publisher's link that let the reader
-	// in names of the resource, for the origin; one of them is empty. They must
-	// not be changed.
+	// ContentNames and Scopes are the parts of the resource that the publisher's link
+	// names, for the origin. One of them is empty. They must not be changed.
 	ContentNames, Scopes []string
-	// Until is the earliest moment, in Unix milliseconds, at which the same
-	// request could be decided otherwise without a record being changed:
-	// math.MaxInt64 when there is none, and the moment of the decision itself
-	// when that cannot be known, as with store_unavailable. That a publisher's
-	// keys may change is not counted.
+	// Until is the earliest moment, in Unix milliseconds, at which the decision could
+	// differ although no record changed. It is math.MaxInt64 if there is none, and the
+	// moment of the decision if it is unknown, as with store_unavailable. It does not
+	// account for changes of a publisher's keys.
 	Until int64
-	// Err is what went wrong, for the log: with store_unavailable and
-	// keys_unavailable, and with the reasons that tell of a failed check.
+	// Err is the error behind the reason, for the log. It is set for store_unavailable,
+	// keys_unavailable and failed checks.
 	Err error
 
 	rule     *compiledRule
 	segments []string
 }
 
-// Allow says whether the request may go on.
+// Allow reports whether the request is allowed.
 func (d *Decision) Allow() bool { return d.Reason.Allows() }
 
-// Public says whether the page is one that everybody may have, so that shared
-// caches may keep it.
+// Public reports whether the answer is the same for all readers, so that shared caches
+// may store it.
 func (d *Decision) Public() bool { return d.Reason == ReasonPublic || d.Reason == ReasonPreflight }
 
-// Param returns a parameter of the rule that decided: its stored argument, or
-// what the path captured.
+// Param returns a parameter of the rule that decided: its stored argument, or the
+// captured segment.
 func (d *Decision) Param(name string) (string, bool) {
 	if d.rule == nil {
 		return "", false
@@ -173,33 +170,33 @@ func (d *Decision) Option(name string) any {
 // Pending reports whether the decision holds only once Policy.Redeem has written it.
 func (d *Decision) Pending() bool { return d.Link.Spend || d.Link.First }
 
-// Keep makes the decision independent of the memory of its request, which may
-// then serve another one. Room takes what it needs to keep, if that fits.
-func (d *Decision) Keep(room []string) {
+// Keep makes the decision independent of its Request, which may then be reset. It
+// copies the segments that Param needs to buf, which grows if it is too small.
+func (d *Decision) Keep(buf []string) {
 	if d.rule == nil || !d.rule.capturing {
 		d.segments = nil
 		return
 	}
-	d.segments = append(room[:0], d.segments[:len(d.rule.segments)]...)
+	d.segments = append(buf[:0], d.segments[:len(d.rule.segments)]...)
 }
 
-// LinkUse is what a decision has to do with a link.
+// LinkUse describes the link on which a decision depends.
 type LinkUse struct {
-	// Issuer and ID name the link; both empty when there is none.
+	// Issuer and ID identify the link. Both are empty if there is none.
 	Issuer, ID string
-	// Token says that the link came with the request itself, not in a cookie.
+	// Token reports whether the link is in the query, rather than in a cookie.
 	Token bool
-	// Spend says that the decision holds only once a use is redeemed: see
+	// Spend reports whether a use must be redeemed before the decision holds, see
 	// Policy.Redeem.
 	Spend bool
-	// First says that a publisher signed the link and no record of it is kept
-	// yet: the decision holds only once it is written, see Policy.Redeem.
+	// First reports whether the record of a publisher's link must be written before
+	// the decision holds, see Policy.Redeem.
 	First bool
-	// MaxUses bounds the redemptions; zero means that they are not counted.
+	// MaxUses bounds the redemptions. Zero means that they are not counted.
 	MaxUses int64
 	// ExpiresAt is the end of the link, in Unix seconds.
 	ExpiresAt int64
-	// Ignored says that the request carried a counted link in a form that
-	// cannot be a reader's own visit: the decision is made as if it had none.
+	// Ignored reports whether a counted link was ignored because the request cannot be
+	// a reader's own page view, such as a link preview.
 	Ignored bool
 }

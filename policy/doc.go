@@ -1,26 +1,82 @@
-// Package policy decides what a reader may have. It takes values and returns
-// values: it knows no HTTP server, no Caddy and no database, so that every
-// decision can be tested, explained and repeated outside a running proxy.
+// Package policy decides which requests of readers are allowed. It knows neither HTTP
+// handlers nor Caddy nor a database, so that every decision can be tested, explained and
+// repeated outside of a running proxy.
 //
-// A request walks through it in the order of the steps that the handler in
-// caddymodule takes:
+// Policy is the entry point. Its method Decide takes a Request through the files below
+// in their order, and returns a Decision with one reason from a closed list. The package
+// declares the interfaces that it needs (Records, KeySource, LinkSource, SessionSource);
+// package policy/store and the gate implement them.
 //
-//	path.go plainpath.go         the path as it may be judged, or a refusal
-//	rule.go match.go operator.go the site's rules, compiled; the first that matches
-//	trie.go                      how the first one is found among thousands
-//	djaoapp.go                   DjaoApp's operators, and why some cannot be answered
-//	reader.go entitlement.go     who asks, and what she was granted
-//	link.go                      what a signed link opens
-//	domains.go                   whose links count besides the vendor's own
-//	decide.go decision.go        the decision, with one reason from a closed list
-//	session.go                   what the origin is told of the reader
-//	version.go lookup.go         what is kept in memory, and when it is stale
-//	known.go mark.go             a reader by her token, and how the token is known
-//	packed.go recent.go cache.go where it is kept: readers, the texts that came last, the rest
-//	selfcheck.go stats.go        whether memory is right, and how it does
-//	explain.go suppose.go        the same decision, told step by step or on a supposition
-//	policy.go                    the one entrance: Policy
+// The decision:
 //
-// The package declares the small interfaces of what it needs (Records, Keys);
-// the package store below it satisfies them.
+//	policy.go      Policy with its options and caches, and the Records that it reads
+//	decide.go      Decide: refusals, rule, links and steps in order
+//	decision.go    Decision and the reasons
+//	request.go     Site and Request
+//	errors.go      errors of records that are missing or unavailable
+//
+// What is refused whatever the rules are:
+//
+//	refusal.go     the checks before every rule
+//	path.go        the readings of a path, or its refusal
+//	plainpath.go   the same for paths without special characters, faster
+//
+// The rules of a site:
+//
+//	rule.go        rules and steps, and their JSON
+//	rulepath.go    path templates
+//	compile.go     compiling rules
+//	match.go       compiled rules, and the first that matches
+//	trie.go        finding it among thousands
+//	hidden.go      rules that never decide
+//	sites.go       the compiled rules of all sites
+//
+// The steps of a rule:
+//
+//	operator.go            what an operator is, and what its test asks
+//	operators.go           the registry of operators and rule options
+//	arguments.go           stored arguments of operators
+//	operatorany.go         any, authenticated
+//	operatorself.go        self
+//	operatorentitled.go    entitled
+//	operatorsubscribed.go  subscribed
+//	djaoapp.go             DjaoApp's operators that do not exist here, and why
+//
+// The reader:
+//
+//	reader.go        Reader
+//	verifyreader.go  verifying reader tokens
+//	entitlement.go   what grants give a reader, and when
+//	readerrecord.go  the cached record of a token and its reader's grants
+//
+// Signed links, if no step allows:
+//
+//	decidelink.go  deciding by a redeemed link or a token
+//	verifylink.go  verifying link tokens
+//	link.go        what a link opens
+//	host.go        the normal form of hosts
+//	domains.go     the publisher domains that vendors trust
+//	publisher.go   what one of them may speak for
+//	redeem.go      counting the use of a link
+//
+// The upstream session of an allowed request:
+//
+//	forwarding.go      settings of a site's origin
+//	session.go         the session in its forms, and its cache
+//	sessioncontent.go  what a session contains
+//
+// Caches (the stores of bytes and values are in policy/memory):
+//
+//	lookup.go        cached entitlements, collections and links
+//	version.go       versions and stamps, by which cached values are current
+//	invalidation.go  what a write makes stale, and its event in the change feed
+//	load.go          numbers in packed texts
+//	selfcheck.go     comparing decisions from memory with the store
+//	stats.go         counters
+//
+// Variants of a policy:
+//
+//	explain.go      a decision with the steps that led to it
+//	overrides.go    decisions about a hypothetical reader
+//	unreachable.go  decisions while the store cannot be reached
 package policy

@@ -12,26 +12,22 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
-// newsDomain is a publisher: the host of the world's site.
+// newsDomain is a publisher domain: the host of the test site.
 const newsDomain = "news.example"
 
-// signer is somebody who signs for a publisher.
+// signer holds the key of a publisher, or of a forger.
 type signer struct {
 	private *ecdsa.PrivateKey
 	kid     string
@@ -49,7 +45,7 @@ func newSigner() *signer {
 	return &signer{private, base64.RawURLEncoding.EncodeToString(thumbprint)}
 }
 
-// The signers of all worlds: making keys takes time.
+// The signers of all tests: generating keys is slow.
 var editor, successor, forger = newSigner(), newSigner(), newSigner()
 
 func (s *signer) pem() string {
@@ -71,8 +67,8 @@ func (s *signer) sign(header, payload string) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-// share mints a share token of news.example for article a1, with more claims,
-// which replace those that there are.
+// share signs a share token of news.example for article a1. More replaces claims, or
+// removes those that are nil.
 func (s *signer) share(more map[string]any) string {
 	claims := map[string]any{
 		"type": "dca-share", "domain": newsDomain, "resourceId": "a1", "contentNames": []string{"bodytext"},
@@ -90,217 +86,220 @@ func (s *signer) share(more map[string]any) string {
 	return s.sign(fmt.Sprintf(`{"alg":"ES256","typ":"JWT","kid":%q}`, s.kid), string(payload))
 }
 
-// link mints a link in our own format.
+// link signs a link of news.example in our own format, with more JSON members.
 func (s *signer) link(more string) string {
 	return s.sign(`{"alg":"ES256","typ":"gatefold-link+jwt"}`,
 		fmt.Sprintf(`{"iss":"news.example","jti":"link_9","iat":%d,"exp":%d%s}`, start, start+3600, more))
 }
 
-// shared is what a reader's own GET with a publisher's token carries.
-func shared(token string) LinkEvidence {
-	evidence := carries(token)
+// shareEvidence returns the links of a page view with a publisher's token in the query.
+func shareEvidence(token string) LinkEvidence {
+	evidence := linkEvidence(token)
 	evidence.Share = true
 	return evidence
 }
 
-// trust makes the vendor trust news.example, by the editor's key.
-func (w *world) trust(allowed ...string) {
-	w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem(), AllowedResourceIDs: allowed}}})
+// trustEditor makes the vendor trust news.example with the editor's key.
+func (env *testEnv) trustEditor(allowed ...string) {
+	env.setDomains(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem(), AllowedResourceIDs: allowed}}})
 }
 
-// trusts changes whom the vendor trusts, and publishes it as the API does.
-func (w *world) trusts(domains Domains) {
-	w.t.Helper()
-	w.records.commit(Invalidation{Shared: true}, func() { w.records.trust["acme"] = domains })
-	must(w.t, w.policy.RefreshDomains(context.Background(), "acme"))
+// setDomains changes the vendor's trusted domains and refreshes the policy, as the API
+// does.
+func (env *testEnv) setDomains(domains Domains) {
+	env.t.Helper()
+	env.records.commit(Invalidation{Shared: true}, func() { env.records.domains["acme"] = domains })
+	must(env.t, env.policy.RefreshDomains(context.Background(), "acme"))
 }
 
-// publisherPass is the cookie of a publisher's link.
-func publisherPass(id string) RedeemedLink {
+// redeemedPublisherLink returns a redeemed link of news.example.
+func redeemedPublisherLink(id string) RedeemedLink {
 	return RedeemedLink{Issuer: newsDomain, ID: id, ExpiresAt: start + 1800}
 }
 
 func init() { decideCases = append(decideCases, publisherCases...) }
 
-// publisherCases end in every reason that a publisher's link can have.
+// publisherCases cover every reason that a publisher's link can have.
 var publisherCases = []decideCase{
-	{"a share token opens its article", func(w *world) visit {
-		w.trust()
-		return visit{link: shared(editor.share(nil))}
+	{"a share token opens its article", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonSignedLink},
-	{"on a port of its host, too", func(w *world) visit {
-		w.trust()
-		return visit{host: "NEWS.example:8443", link: shared(editor.share(nil))}
+	{"a share token on another port of its host", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{host: "NEWS.example:8443", link: shareEvidence(editor.share(nil))}
 	}, ReasonSignedLink},
-	{"a publisher's link in our own format", func(w *world) visit {
-		w.trust()
-		return visit{link: carries(editor.link(`,"publisherContentId":"a1"`))}
+	{"a publisher's link in our own format", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: linkEvidence(editor.link(`,"publisherContentId":"a1"`))}
 	}, ReasonSignedLink},
-	{"the same in the publishers' parameter", func(w *world) visit {
-		w.trust()
-		return visit{link: shared(editor.link(`,"publisherContentId":"a1"`))}
+	{"a link in our own format in the publishers' parameter", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: shareEvidence(editor.link(`,"publisherContentId":"a1"`))}
 	}, ReasonSignedLink},
-	{"a publisher's link that a url narrows", func(w *world) visit {
-		w.trust()
-		return visit{query: "a=1", link: carries(editor.link(`,"publisherContentId":"a1","url":"https://news.example/articles/a1?a=2"`))}
+	{"a publisher's link whose url has another query", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{query: "a=1", link: linkEvidence(editor.link(`,"publisherContentId":"a1","url":"https://news.example/articles/a1?a=2"`))}
 	}, ReasonLinkOtherResource},
-	{"a publisher's link without content", func(w *world) visit {
-		w.trust()
-		return visit{link: carries(editor.link(`,"url":"https://news.example/articles/a1"`))}
+	{"a publisher's link without content", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: linkEvidence(editor.link(`,"url":"https://news.example/articles/a1"`))}
 	}, ReasonLinkInvalid},
-	{"a share token in the parameter of links", func(w *world) visit {
-		w.trust()
-		return visit{link: carries(editor.share(nil))}
+	{"a share token in the parameter of links", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: linkEvidence(editor.share(nil))}
 	}, ReasonLinkInvalid},
-	{"our own link in the publishers' parameter", func(w *world) visit {
-		w.trust()
-		return visit{link: shared(w.newLink(keys.LinkClaims{}))}
+	{"our own link in the publishers' parameter", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: shareEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonLinkUntrusted},
-	{"a share token for another article", func(w *world) visit {
-		w.trust()
-		return visit{path: "/articles/a2", link: shared(editor.share(nil))}
+	{"a share token for another article", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{path: "/articles/a2", link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkOtherResource},
-	{"a share token where the rule names no content", func(w *world) visit {
-		w.trust()
-		return visit{path: "/gold", link: shared(editor.share(nil))}
+	{"a share token where the rule names no content", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{path: "/gold", link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkOtherResource},
-	{"a publisher of another host", func(w *world) visit {
-		w.trust()
-		return visit{host: "other.example", link: shared(editor.share(nil))}
+	{"a share token on another host", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{host: "other.example", link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkOtherSite},
-	{"a publisher whom the site names", func(w *world) visit {
-		w.trust()
-		w.site.ShareDomains = []string{newsDomain}
-		return visit{host: "other.example", link: shared(editor.share(nil))}
+	{"a share token of a share_domain", func(env *testEnv) testRequest {
+		env.trustEditor()
+		env.site.ShareDomains = []string{newsDomain}
+		return testRequest{host: "other.example", link: shareEvidence(editor.share(nil))}
 	}, ReasonSignedLink},
-	{"a subdomain is another host", func(w *world) visit {
-		w.trust()
-		return visit{host: "www.news.example", link: shared(editor.share(nil))}
+	{"a share token on a subdomain", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{host: "www.news.example", link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkOtherSite},
-	{"a resource that the domain may not speak for", func(w *world) visit {
-		w.trust("a2", "prefix:b*")
-		return visit{link: shared(editor.share(nil))}
+	{"a share token for a resource that is not allowed", func(env *testEnv) testRequest {
+		env.trustEditor("a2", "prefix:b*")
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkNotAllowed},
-	{"and in our own format", func(w *world) visit {
-		w.trust("a2")
-		return visit{link: carries(editor.link(`,"publisherContentId":"a1"`))}
+	{"a link in our own format for a resource that is not allowed", func(env *testEnv) testRequest {
+		env.trustEditor("a2")
+		return testRequest{link: linkEvidence(editor.link(`,"publisherContentId":"a1"`))}
 	}, ReasonLinkNotAllowed},
-	{"a resource that it may speak for", func(w *world) visit {
-		w.trust("prefix:a*")
-		return visit{link: shared(editor.share(nil))}
+	{"a share token for an allowed resource", func(env *testEnv) testRequest {
+		env.trustEditor("prefix:a*")
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonSignedLink},
-	{"nobody is trusted", func(*world) visit { return visit{link: shared(editor.share(nil))} }, ReasonLinkUntrusted},
-	{"another domain is trusted", func(w *world) visit {
-		w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: "other.example", SigningKeyPEM: editor.pem()}}})
-		return visit{link: shared(editor.share(nil))}
+	{"no domain is trusted", func(*testEnv) testRequest { return testRequest{link: shareEvidence(editor.share(nil))} }, ReasonLinkUntrusted},
+	{"another domain is trusted", func(env *testEnv) testRequest {
+		env.setDomains(Domains{Trusted: []*TrustedDomain{{Domain: "other.example", SigningKeyPEM: editor.pem()}}})
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkUntrusted},
-	{"another vendor trusts it", func(w *world) visit {
-		w.records.trust["other"] = Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
-		return visit{link: shared(editor.share(nil))}
+	{"another vendor trusts it", func(env *testEnv) testRequest {
+		env.records.domains["other"] = Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkUntrusted},
-	{"a token that names no domain", func(w *world) visit {
-		w.trust()
-		return visit{link: shared(editor.share(map[string]any{"domain": nil}))}
+	{"a token that names no domain", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: shareEvidence(editor.share(map[string]any{"domain": nil}))}
 	}, ReasonLinkUntrusted},
-	{"a forged share token", func(w *world) visit { w.trust(); return visit{link: shared(forger.share(nil))} }, ReasonLinkInvalid},
-	{"a domain in another case", func(w *world) visit {
-		w.trust()
-		return visit{link: shared(editor.share(map[string]any{"domain": "News.example"}))}
+	{"a forged share token", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: shareEvidence(forger.share(nil))}
 	}, ReasonLinkInvalid},
-	{"an expired share token", func(w *world) visit {
-		w.trust()
-		w.wait(time.Hour)
-		return visit{link: shared(editor.share(nil))}
+	{"a domain in upper case", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: shareEvidence(editor.share(map[string]any{"domain": "News.example"}))}
+	}, ReasonLinkInvalid},
+	{"an expired share token", func(env *testEnv) testRequest {
+		env.trustEditor()
+		env.advance(time.Hour)
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkExpired},
-	{"a share token of the future", func(w *world) visit {
-		w.trust()
-		return visit{link: shared(editor.share(map[string]any{"iat": start + 61}))}
+	{"a share token issued in the future", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: shareEvidence(editor.share(map[string]any{"iat": start + 61}))}
 	}, ReasonLinkExpired},
-	{"a revoked share token", func(w *world) visit {
-		w.trust()
+	{"a revoked share token", func(env *testEnv) testRequest {
+		env.trustEditor()
 		claims := keys.LinkClaims{Issuer: newsDomain, ID: "share_1", ExpiresAt: start + 3600, PublisherContentID: "a1"}
-		w.records.putLink("acme", Link{Claims: claims, Revoked: true, KeyID: editor.kid})
-		return visit{link: shared(editor.share(nil))}
+		env.records.putLink("acme", Link{Claims: claims, Revoked: true, KeyID: editor.kid})
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkRevoked},
-	{"a denied key", func(w *world) visit {
-		w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}, DeniedKeys: []string{editor.kid}})
-		return visit{link: shared(editor.share(nil))}
+	{"a denied key", func(env *testEnv) testRequest {
+		env.setDomains(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}, DeniedKeys: []string{editor.kid}})
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonLinkInvalid},
-	{"the domains cannot be read", func(w *world) visit {
-		w.records.domainsDown = errDown
-		return visit{link: shared(editor.share(nil))}
+	{"the domains cannot be read", func(env *testEnv) testRequest {
+		env.records.domainsDown = errDown
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonStoreUnavailable},
-	{"the record cannot be read", func(w *world) visit {
-		w.trust()
-		w.records.linksDown = errDown
-		return visit{link: shared(editor.share(nil))}
+	{"the link's record cannot be read", func(env *testEnv) testRequest {
+		env.trustEditor()
+		env.records.linksDown = errDown
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonStoreUnavailable},
-	{"the record cannot be written", func(w *world) visit {
-		w.trust()
-		w.records.redeemDown = errDown
-		return visit{link: shared(editor.share(nil))}
+	{"the link's record cannot be written", func(env *testEnv) testRequest {
+		env.trustEditor()
+		env.records.redeemDown = errDown
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonStoreUnavailable},
-	{"a counted share token is used up", func(w *world) visit {
-		w.trust()
-		link := shared(editor.share(map[string]any{"maxUses": 1}))
-		w.want(visit{link: link}, ReasonSignedLink)
-		return visit{link: link}
+	{"a counted share token is used up", func(env *testEnv) testRequest {
+		env.trustEditor()
+		link := shareEvidence(editor.share(map[string]any{"maxUses": 1}))
+		env.want(testRequest{link: link}, ReasonSignedLink)
+		return testRequest{link: link}
 	}, ReasonLinkUsedUp},
-	{"a preview of a counted share token", func(w *world) visit {
-		w.trust()
-		link := shared(editor.share(map[string]any{"maxUses": 1}))
+	{"a preview of a counted share token", func(env *testEnv) testRequest {
+		env.trustEditor()
+		link := shareEvidence(editor.share(map[string]any{"maxUses": 1}))
 		link.Spendable = false
-		return visit{link: link}
+		return testRequest{link: link}
 	}, ReasonLoginRequired},
-	{"two links with one id", func(w *world) visit {
-		w.trust()
-		w.want(visit{link: shared(editor.share(nil))}, ReasonSignedLink)
-		return visit{path: "/articles/a2", link: shared(editor.share(map[string]any{"resourceId": "a2"}))}
+	{"two share tokens with one id", func(env *testEnv) testRequest {
+		env.trustEditor()
+		env.want(testRequest{link: shareEvidence(editor.share(nil))}, ReasonSignedLink)
+		return testRequest{path: "/articles/a2", link: shareEvidence(editor.share(map[string]any{"resourceId": "a2"}))}
 	}, ReasonLinkInvalid},
-	{"the same id with more uses", func(w *world) visit {
-		w.trust()
-		w.want(visit{link: shared(editor.share(map[string]any{"maxUses": 1}))}, ReasonSignedLink)
-		return visit{link: shared(editor.share(map[string]any{"maxUses": 1000}))}
+	{"a share token with the id of another and more uses", func(env *testEnv) testRequest {
+		env.trustEditor()
+		env.want(testRequest{link: shareEvidence(editor.share(map[string]any{"maxUses": 1}))}, ReasonSignedLink)
+		return testRequest{link: shareEvidence(editor.share(map[string]any{"maxUses": 1000}))}
 	}, ReasonLinkInvalid},
-	{"the publisher's host has no keys", func(w *world) visit {
-		w.host.does(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusBadGateway) })
-		w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, JWKSURI: w.host.jwks}}})
-		return visit{link: shared(editor.share(nil))}
+	{"the publisher's host has no keys", func(env *testEnv) testRequest {
+		env.host.Fail(http.StatusBadGateway)
+		env.setDomains(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, JWKSURI: jwksURI}}})
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonKeysUnavailable},
-	{"the reader's issuer has no keys", func(*world) visit {
-		return visit{path: "/account", reader: Reader{Unknown: true, NoKeys: true}}
+	{"the reader's issuer has no keys", func(*testEnv) testRequest {
+		return testRequest{path: "/account", reader: Reader{Unknown: true, NoKeys: true}}
 	}, ReasonKeysUnavailable},
-	{"the publisher's keys are fetched when they are needed", func(w *world) visit {
-		w.host.serve(editor)
-		w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, JWKSURI: w.host.jwks}}})
-		return visit{link: shared(editor.share(nil))}
+	{"the publisher's keys are fetched when they are needed", func(env *testEnv) testRequest {
+		env.host.Serve(keySet(editor))
+		env.setDomains(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, JWKSURI: jwksURI}}})
+		return testRequest{link: shareEvidence(editor.share(nil))}
 	}, ReasonSignedLink},
 }
 
-// What a link's token names of the resource goes on to the origin: with the
-// token, and with the cookie that it was exchanged for.
-func TestContentsReachTheDecision(t *testing.T) {
-	w := newWorld(t)
-	w.trust()
+// The decision contains what a publisher's link names of the resource, by its token and
+// by the link cookie.
+func TestDecisionHoldsPublisherContents(t *testing.T) {
+	env := newTestEnv(t)
+	env.trustEditor()
 	for range 2 {
-		decision := w.want(visit{link: shared(editor.share(map[string]any{"contentNames": []string{"bodytext", "sidebar"}}))}, ReasonSignedLink)
+		decision := env.want(testRequest{link: shareEvidence(editor.share(map[string]any{"contentNames": []string{"bodytext", "sidebar"}}))}, ReasonSignedLink)
 		if !slices.Equal(decision.ContentNames, []string{"bodytext", "sidebar"}) || decision.Scopes != nil {
-			t.Errorf("by the token: %v, %v", decision.ContentNames, decision.Scopes)
+			t.Errorf("token: content names %v, scopes %v", decision.ContentNames, decision.Scopes)
 		}
-		w.settle()
+		env.waitForCaches()
 	}
-	scoped := shared(editor.share(map[string]any{"contentNames": []string{}, "scopes": []string{"premium"}, "jti": "share_2"}))
-	w.want(visit{link: scoped}, ReasonSignedLink)
-	decision := w.want(visit{link: LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_2")}}}, ReasonSignedLink)
+	scoped := shareEvidence(editor.share(map[string]any{"contentNames": []string{}, "scopes": []string{"premium"}, "jti": "share_2"}))
+	env.want(testRequest{link: scoped}, ReasonSignedLink)
+	decision := env.want(testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedPublisherLink("share_2")}}}, ReasonSignedLink)
 	if !slices.Equal(decision.Scopes, []string{"premium"}) || decision.ContentNames != nil || decision.Link.Token {
-		t.Errorf("by the cookie: %v, %v", decision.ContentNames, decision.Scopes)
+		t.Errorf("cookie: content names %v, scopes %v", decision.ContentNames, decision.Scopes)
 	}
 }
 
-// The vendor trusts a publisher no more, or his key, or less of him. It counts at
-// once: for tokens that were verified a moment ago, and for cookies that they
-// were exchanged for.
-func TestTrustEndsAtTheNextRequest(t *testing.T) {
+// A change of the trusted domain, of its keys or of its allowed resources applies to
+// the next request, for cached tokens and for link cookies alike.
+func TestTrustChangesApplyAtOnce(t *testing.T) {
 	trusted := TrustedDomain{Domain: newsDomain, SigningKeyPEM: editor.pem()}
 	with := func(change func(*TrustedDomain)) Domains {
 		changed := trusted
@@ -311,194 +310,162 @@ func TestTrustEndsAtTheNextRequest(t *testing.T) {
 		after Domains
 		want  Reason
 	}{
-		"the domain is removed":           {Domains{}, ReasonLinkUntrusted},
-		"another key":                     {with(func(d *TrustedDomain) { d.SigningKeyPEM = successor.pem() }), ReasonLinkInvalid},
-		"other resources":                 {with(func(d *TrustedDomain) { d.AllowedResourceIDs = []string{"a2"} }), ReasonLinkNotAllowed},
-		"the key is denied":               {Domains{Trusted: []*TrustedDomain{&trusted}, DeniedKeys: []string{editor.kid}}, ReasonLinkInvalid},
-		"one more key, and nothing wrong": {with(func(d *TrustedDomain) { d.SigningKeyPEM += successor.pem() }), ReasonSignedLink},
+		"the domain is removed": {Domains{}, ReasonLinkUntrusted},
+		"another key":           {with(func(d *TrustedDomain) { d.SigningKeyPEM = successor.pem() }), ReasonLinkInvalid},
+		"other resources":       {with(func(d *TrustedDomain) { d.AllowedResourceIDs = []string{"a2"} }), ReasonLinkNotAllowed},
+		"the key is denied":     {Domains{Trusted: []*TrustedDomain{&trusted}, DeniedKeys: []string{editor.kid}}, ReasonLinkInvalid},
+		"a key is added":        {with(func(d *TrustedDomain) { d.SigningKeyPEM += successor.pem() }), ReasonSignedLink},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.trusts(Domains{Trusted: []*TrustedDomain{&trusted}})
-			token, cookie := shared(editor.share(nil)), LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_1")}}
+			env := newTestEnv(t)
+			env.setDomains(Domains{Trusted: []*TrustedDomain{&trusted}})
+			token, cookie := shareEvidence(editor.share(nil)), LinkEvidence{Redeemed: []RedeemedLink{redeemedPublisherLink("share_1")}}
 			for range 2 {
-				w.want(visit{link: token}, ReasonSignedLink)
-				w.want(visit{link: cookie}, ReasonSignedLink)
-				w.settle()
+				env.want(testRequest{link: token}, ReasonSignedLink)
+				env.want(testRequest{link: cookie}, ReasonSignedLink)
+				env.waitForCaches()
 			}
-			w.trusts(test.after)
-			w.want(visit{link: token}, test.want)
+			env.setDomains(test.after)
+			env.want(testRequest{link: token}, test.want)
 			want := ReasonLoginRequired
 			if test.want == ReasonSignedLink {
 				want = test.want
 			}
-			w.want(visit{link: cookie}, want)
+			env.want(testRequest{link: cookie}, want)
 		})
 	}
 }
 
-// Another node changes whom the vendor trusts: here nothing is heard of it but that
-// something shared changed, and the next request is decided by it.
+// Another node changes the trusted domains. This node receives an invalidation only,
+// and decides the next request by the new domains.
 func TestTrustChangedByAnotherNode(t *testing.T) {
-	w := newWorld(t)
-	w.trust()
-	token := shared(editor.share(nil))
-	w.want(visit{link: token}, ReasonSignedLink)
-	w.settle()
-	w.records.commit(Invalidation{Shared: true}, func() { w.records.trust["acme"] = Domains{} })
-	w.want(visit{link: token}, ReasonLinkUntrusted)
-	w.want(visit{link: LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_1")}}}, ReasonLoginRequired)
-	w.records.commit(Invalidation{Shared: true}, func() {
-		w.records.trust["acme"] = Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
+	env := newTestEnv(t)
+	env.trustEditor()
+	token := shareEvidence(editor.share(nil))
+	env.want(testRequest{link: token}, ReasonSignedLink)
+	env.waitForCaches()
+	env.records.commit(Invalidation{Shared: true}, func() { env.records.domains["acme"] = Domains{} })
+	env.want(testRequest{link: token}, ReasonLinkUntrusted)
+	env.want(testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedPublisherLink("share_1")}}}, ReasonLoginRequired)
+	env.records.commit(Invalidation{Shared: true}, func() {
+		env.records.domains["acme"] = Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, SigningKeyPEM: editor.pem()}}}
 	})
-	// As long as nothing changes nothing is read.
+	// Without a change nothing is read.
 	for range 3 {
-		w.want(visit{link: token}, ReasonSignedLink)
-		w.settle()
+		env.want(testRequest{link: token}, ReasonSignedLink)
+		env.waitForCaches()
 	}
-	reads := w.records.readCount()
+	reads := env.records.readCount()
 	for range 10 {
-		w.want(visit{link: token}, ReasonSignedLink)
+		env.want(testRequest{link: token}, ReasonSignedLink)
 	}
-	if got := w.records.readCount(); got > reads+2 { // the cache may have dropped something
-		t.Errorf("%d reads for what is in memory", got-reads)
+	if got := env.records.readCount(); got > reads+2 { // the cache may drop entries
+		t.Errorf("%d reads of cached records", got-reads)
 	}
 }
 
-// A browser that redeemed a link on the publisher's host asks another host of the
-// site with the same cookie: the publisher does not speak for that one.
-func TestCookieOfAnotherHost(t *testing.T) {
-	w := newWorld(t)
-	w.trust()
-	w.want(visit{link: shared(editor.share(nil))}, ReasonSignedLink)
-	cookie := LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_1")}}
-	w.want(visit{link: cookie}, ReasonSignedLink)
-	w.want(visit{host: "other.example", link: cookie}, ReasonLoginRequired)
+// A link cookie does not open pages on another host of the site, for which the
+// publisher's domain may not speak.
+func TestLinkCookieOnAnotherHost(t *testing.T) {
+	env := newTestEnv(t)
+	env.trustEditor()
+	env.want(testRequest{link: shareEvidence(editor.share(nil))}, ReasonSignedLink)
+	cookie := LinkEvidence{Redeemed: []RedeemedLink{redeemedPublisherLink("share_1")}}
+	env.want(testRequest{link: cookie}, ReasonSignedLink)
+	env.want(testRequest{host: "other.example", link: cookie}, ReasonLoginRequired)
 }
 
-// A key is gone from the publisher's set. It counts from the next refresh on,
-// also for what was remembered.
-func TestRemovedKeyEndsWhatIsRemembered(t *testing.T) {
-	w := newWorld(t)
-	w.host.serve(editor)
-	w.trusts(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, JWKSURI: w.host.jwks}}})
-	token, cookie := shared(editor.share(nil)), LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_1")}}
+// A key that is removed from the publisher's set is refused from the next refresh on,
+// also for cached tokens.
+func TestRemovedKeyInvalidatesCachedTokens(t *testing.T) {
+	env := newTestEnv(t)
+	env.host.Serve(keySet(editor))
+	env.setDomains(Domains{Trusted: []*TrustedDomain{{Domain: newsDomain, JWKSURI: jwksURI}}})
+	token, cookie := shareEvidence(editor.share(nil)), LinkEvidence{Redeemed: []RedeemedLink{redeemedPublisherLink("share_1")}}
 	for range 2 {
-		w.want(visit{link: token}, ReasonSignedLink)
-		w.want(visit{link: cookie}, ReasonSignedLink)
-		w.settle()
+		env.want(testRequest{link: token}, ReasonSignedLink)
+		env.want(testRequest{link: cookie}, ReasonSignedLink)
+		env.waitForCaches()
 	}
-	fetches := w.host.fetches.Load()
-	w.want(visit{link: token}, ReasonSignedLink)
-	if w.host.fetches.Load() != fetches || fetches != 1 {
-		t.Errorf("there were %d fetches, then %d", fetches, w.host.fetches.Load())
+	fetches := env.host.Count()
+	env.want(testRequest{link: token}, ReasonSignedLink)
+	if env.host.Count() != fetches || fetches != 1 {
+		t.Errorf("%d fetches, then %d, want 1", fetches, env.host.Count())
 	}
-	w.host.serve(successor)
-	remote, err := w.sets.Watch(keys.KeySetLocation{URL: w.host.jwks})
+	env.host.Serve(keySet(successor))
+	remote, err := env.sets.Watch(keys.KeySetLocation{URL: jwksURI})
 	must(t, err)
 	must(t, remote.Refresh(t.Context()))
-	w.want(visit{link: token}, ReasonLinkInvalid)
-	w.want(visit{link: cookie}, ReasonLoginRequired)
+	env.want(testRequest{link: token}, ReasonLinkInvalid)
+	env.want(testRequest{link: cookie}, ReasonLoginRequired)
 
-	// The host is gone, and with it, in the end, the keys: the answer is unknown.
-	w.want(visit{link: shared(successor.share(map[string]any{"jti": "share_2", "exp": start + 1_000_000}))}, ReasonSignedLink)
-	w.host.Close()
-	w.wait(26 * time.Hour)
-	w.want(visit{link: shared(successor.share(map[string]any{"jti": "share_2", "exp": start + 1_000_000}))}, ReasonKeysUnavailable)
-	w.want(visit{link: LinkEvidence{Redeemed: []RedeemedLink{{Issuer: newsDomain, ID: "share_2", ExpiresAt: start + 1_000_000}}}}, ReasonKeysUnavailable)
+	// Without a refresh the keys become unusable in the end: the decision is unknown.
+	env.want(testRequest{link: shareEvidence(successor.share(map[string]any{"jti": "share_2", "exp": start + 1_000_000}))}, ReasonSignedLink)
+	env.host.Close()
+	env.advance(26 * time.Hour)
+	env.want(testRequest{link: shareEvidence(successor.share(map[string]any{"jti": "share_2", "exp": start + 1_000_000}))}, ReasonKeysUnavailable)
+	env.want(testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{{Issuer: newsDomain, ID: "share_2", ExpiresAt: start + 1_000_000}}}}, ReasonKeysUnavailable)
 }
 
-// Readers' tokens by keys that are fetched: what is remembered ends with the key,
-// and only a token by this issuer asks for newer keys.
-func TestReadersByFetchedKeys(t *testing.T) {
-	w := newWorld(t)
-	w.host.serve(editor)
-	remote, err := w.sets.Watch(keys.KeySetLocation{URL: w.host.jwks})
+// Cached results of fetched keys end with the key. Only a token that names the issuer
+// causes a fetch.
+func TestReaderTokensWithFetchedKeys(t *testing.T) {
+	env := newTestEnv(t)
+	env.host.Serve(keySet(editor))
+	remote, err := env.sets.Watch(keys.KeySetLocation{URL: jwksURI})
 	must(t, err)
-	verifier := &ReaderVerifier{
-		ID:     "id.example",
-		Issuer: keys.ReaderIssuer{Issuer: "https://id.example", Audience: "news", Claims: keys.DefaultClaimNames}, Keys: remote,
-	}
+	issuer := keys.ReaderIssuer{Issuer: "https://id.example", Audience: "news", Claims: keys.DefaultClaimNames}
+	verifier := NewReaderVerifier("id.example", issuer, remote)
 	token := func(s *signer, issuer string) string {
 		return s.sign(fmt.Sprintf(`{"alg":"ES256","kid":%q}`, s.kid),
 			fmt.Sprintf(`{"iss":%q,"aud":"news","sub":"ann","iat":%d,"exp":%d}`, issuer, start, start+3600))
 	}
-	_, err = w.policy.Reader(t.Context(), verifier, token(successor, "https://elsewhere.example"), w.now())
-	if err == nil || w.host.fetches.Load() != 0 {
-		t.Errorf("somebody else's token: %v, and %d fetches", err, w.host.fetches.Load())
+	_, err = env.policy.Reader(t.Context(), &verifier, token(successor, "https://elsewhere.example"), env.now())
+	if err == nil || env.host.Count() != 0 {
+		t.Errorf("a token of another issuer: %v, and %d fetches", err, env.host.Count())
 	}
 	for range 2 {
-		reader, err := w.policy.Reader(t.Context(), verifier, token(editor, "https://id.example"), w.now())
+		reader, err := env.policy.Reader(t.Context(), &verifier, token(editor, "https://id.example"), env.now())
 		if err != nil || reader.UserID != "ann" {
 			t.Fatalf("got %+v, %v", reader, err)
 		}
-		w.settle()
+		env.waitForCaches()
 	}
 	raw := token(editor, "https://id.example")
 	for range 3 {
-		_, err = w.policy.Reader(t.Context(), verifier, raw, w.now())
+		_, err = env.policy.Reader(t.Context(), &verifier, raw, env.now())
 		must(t, err)
-		w.settle()
+		env.waitForCaches()
 	}
-	if got := w.host.fetches.Load(); got != 1 {
-		t.Errorf("there were %d fetches", got)
+	if got := env.host.Count(); got != 1 {
+		t.Errorf("%d fetches, want 1", got)
 	}
-	w.host.serve(successor)
+	env.host.Serve(keySet(successor))
 	must(t, remote.Refresh(t.Context()))
-	if _, err := w.policy.Reader(t.Context(), verifier, raw, w.now()); err == nil {
-		t.Error("a token of a removed key is remembered as good")
+	if _, err := env.policy.Reader(t.Context(), &verifier, raw, env.now()); err == nil {
+		t.Error("a cached token of a removed key is accepted")
 	}
 }
 
-// publisherHost is news.example: it serves a key set over TLS, under the name for
-// which httptest has a certificate.
-type publisherHost struct {
-	*httptest.Server
-	jwks    string
-	fetches atomic.Int64
+// keyHostName is the host of the publishers' key sets. The fixture has a certificate
+// for it.
+const keyHostName = "news.example.com"
 
-	mu     sync.Mutex
-	answer http.HandlerFunc
-}
+const jwksURI = "https://" + keyHostName + "/jwks.json"
 
-const certifiedName = "news.example.com"
-
-func newPublisherHost(t testing.TB) *publisherHost {
-	h := &publisherHost{jwks: "https://" + certifiedName + "/jwks.json"}
-	h.serve()
-	h.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.fetches.Add(1)
-		h.mu.Lock()
-		answer := h.answer
-		h.mu.Unlock()
-		answer(w, r)
-	}))
-	h.Config.ErrorLog = log.New(io.Discard, "", 0)
-	h.StartTLS()
-	t.Cleanup(h.Close)
-	return h
-}
-
-func (h *publisherHost) options(now func() time.Time) keys.SetsOptions {
-	roots := x509.NewCertPool()
-	roots.AddCert(h.Certificate())
+// setsOptions returns options under which keyHostName leads to a KeyHost.
+func setsOptions(host *keystest.KeyHost, now func() time.Time) keys.SetsOptions {
 	return keys.SetsOptions{
-		Now: now, Interval: time.Hour, Timeout: 30 * time.Second,
-		Hosts:    map[string]string{certifiedName + ":443": h.Listener.Addr().String()},
-		Settings: keys.Settings{Roots: roots, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
+		Now: now, Interval: time.Hour, Timeout: 30 * time.Second, Hosts: host.Addresses(keyHostName),
+		Settings: keys.Settings{Roots: host.Roots(), Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
 	}
 }
 
-func (h *publisherHost) does(answer http.HandlerFunc) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.answer = answer
-}
-
-func (h *publisherHost) serve(signers ...*signer) {
+// keySet returns the key set of publishers.
+func keySet(publishers ...*signer) jose.JSONWebKeySet {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
-	for _, s := range signers {
+	for _, s := range publishers {
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: s.private.Public(), KeyID: s.kid, Algorithm: "ES256", Use: "sig"})
 	}
-	h.does(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(set) })
+	return set
 }

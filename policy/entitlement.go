@@ -9,28 +9,29 @@ import (
 	"strings"
 )
 
-// Grant is one reader's entry in an access list, as far as it decides.
+// Grant is the part of a reader's entry in an access list that decides.
 type Grant struct {
 	ID string
 	// SKU is what was granted.
 	SKU string
-	// Active says that both the grant and its list are ACTIVE.
+	// Active reports whether both the grant and its list are ACTIVE.
 	Active bool
-	// StartsAt and EndsAt are in Unix milliseconds, and half open: the grant
-	// counts from StartsAt until just before EndsAt. Zero means no bound.
+	// StartsAt and EndsAt bound the half-open interval in which the grant counts, in
+	// Unix milliseconds. Zero means no bound.
 	StartsAt, EndsAt int64
 }
 
-// never is the moment that does not come.
+// never is the expiry of what does not expire.
 const never = math.MaxInt64
 
-// Entitlements are what one reader may have, and when: immutable and safe for
+// Entitlements are what one reader may have, and when. They are immutable and safe for
 // concurrent use.
 //
-// They are one piece of memory without pointers, as they are kept (see packed):
-// the spans in order, each a record of fixed size, and then their texts.
+// They are one text without pointers, the form in which memory.RecordCache keeps them:
+// spans of fixed size, ordered by sku and then by end, the latest first; and after
+// them the texts that they refer to.
 //
-//	from 8 | to 8 | where its texts begin 4 | length of the sku 4 | length of the grant 4 | 0 4
+//	from 8 | to 8 | offset of the texts 4 | length of the sku 4 | length of the grant 4 | 0 4
 type Entitlements struct {
 	text string
 	n    int
@@ -38,26 +39,22 @@ type Entitlements struct {
 
 const spanRecord = 32
 
-// span is the time for which a grant gives its sku.
+// span is the period in which a grant gives its sku.
 type span struct {
 	sku      string
 	grant    string
 	from, to int64
 }
 
-// NewEntitlements builds the entitlements that a reader's grants give. Grants
-// that are not active, or without a sku, give nothing.
+// NewEntitlements returns the entitlements that a reader's grants give. Grants that
+// are not active or have no sku give nothing.
 func NewEntitlements(grants []Grant) *Entitlements {
 	spans := make([]span, 0, len(grants))
 	for _, grant := range grants {
 		if !grant.Active || grant.SKU == "" {
 			continue
 		}
-		to := grant.EndsAt
-		if to == 0 {
-			to = never
-		}
-		spans = append(spans, span{sku: grant.SKU, grant: grant.ID, from: grant.StartsAt, to: to})
+		spans = append(spans, span{sku: grant.SKU, grant: grant.ID, from: grant.StartsAt, to: cmp.Or(grant.EndsAt, never)})
 	}
 	slices.SortFunc(spans, func(a, b span) int {
 		return cmp.Or(strings.Compare(a.sku, b.sku), cmp.Compare(b.to, a.to), strings.Compare(a.grant, b.grant))
@@ -85,37 +82,29 @@ func packSpans(spans []span) *Entitlements {
 	return &Entitlements{text: string(records), n: len(spans)}
 }
 
-// unpackEntitlements returns entitlements that were packed. They share the memory
-// of the text.
+// unpackEntitlements returns packed entitlements, which share the memory of the text.
 func unpackEntitlements(packed string) Entitlements {
 	if len(packed) < spanRecord {
 		return Entitlements{}
 	}
-	// The texts begin behind the last record.
-	return Entitlements{text: packed, n: int(read32(packed, 16)) / spanRecord}
+	// The first span's texts begin after the last span.
+	return Entitlements{text: packed, n: int(load32(packed[16:])) / spanRecord}
 }
 
 // span returns the span with an index.
 func (e *Entitlements) span(i int) span {
 	record := e.text[spanRecord*i : spanRecord*(i+1)]
-	sku := read32(record, 16)
-	grant := sku + read32(record, 20)
+	sku := load32(record[16:])
+	grant := sku + load32(record[20:])
 	return span{
-		sku: e.text[sku:grant], grant: e.text[grant : grant+read32(record, 24)],
-		from: int64(read64(record, 0)), to: int64(read64(record, 8)), //nolint:gosec // written from the same type
+		sku: e.text[sku:grant], grant: e.text[grant : grant+load32(record[24:])],
+		from: int64(load64(record)), to: int64(load64(record[8:])), //nolint:gosec // written from the same type
 	}
 }
 
-func read64(s string, at int) uint64 { return uint64(read32(s, at)) | uint64(read32(s, at+4))<<32 }
-
-func read32(s string, at int) uint32 {
-	s = s[at : at+4]
-	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
-}
-
-// Has says whether the reader has a sku at a moment in Unix milliseconds, by
-// which grant, and until when this answer holds: for ever (math.MaxInt64), if
-// waiting does not change it. Of several grants the one that ends last is named.
+// Has reports whether the reader has a sku at a moment in Unix milliseconds, and by
+// which grant: of several, by the one that ends last. Until is the moment from which
+// the answer may differ, math.MaxInt64 if there is none.
 func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok bool) {
 	until = never
 	if e == nil || sku == "" {
@@ -132,20 +121,19 @@ func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok
 		case now < s.from:
 			until = min(until, s.from)
 		default:
-			// Spans of one sku stand by their end, the latest first: no other
-			// grant that counts now holds longer. One that begins before this
-			// one ends would be named from then on.
+			// No other current grant ends later. One that starts before this one
+			// ends, and ends later, replaces it from then on.
 			return s.grant, min(until, s.to), true
 		}
 	}
 	return "", until, false
 }
 
-// None says that the reader has nothing, at no time.
+// None reports whether the reader has nothing at any time.
 func (e *Entitlements) None() bool { return e == nil || e.n == 0 }
 
-// Each calls yield for each grant that counts at a moment in Unix
-// milliseconds, in the order of skus, until it returns false.
+// Each calls yield for each grant that counts at a moment in Unix milliseconds, in the
+// order of skus, until yield returns false.
 func (e *Entitlements) Each(now int64, yield func(sku, grant string, from, to int64) bool) {
 	if e == nil {
 		return
@@ -158,8 +146,8 @@ func (e *Entitlements) Each(now int64, yield func(sku, grant string, from, to in
 	}
 }
 
-// NextChange returns the first moment after now at which a grant begins or ends,
-// in Unix milliseconds: math.MaxInt64 when there is none.
+// NextChange returns the first moment after now at which a grant begins or ends, in
+// Unix milliseconds, or math.MaxInt64 if there is none.
 func (e *Entitlements) NextChange(now int64) int64 {
 	next := int64(never)
 	if e == nil {
@@ -177,8 +165,7 @@ func (e *Entitlements) NextChange(now int64) int64 {
 	return next
 }
 
-// earliest returns the earlier of two moments; zero as the first stands for
-// none.
+// earliest returns the earlier of two moments, of which the first is zero for none.
 func earliest(a, b int64) int64 {
 	if a == 0 {
 		return b

@@ -11,8 +11,8 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// TestWindowIsHalfOpen: startsAt counts, endsAt does not.
-func TestWindowIsHalfOpen(t *testing.T) {
+// A grant counts at startsAt, and not at endsAt.
+func TestGrantPeriodIsHalfOpen(t *testing.T) {
 	for _, c := range []struct {
 		from, to, now int64
 		ok            bool
@@ -27,7 +27,7 @@ func TestWindowIsHalfOpen(t *testing.T) {
 		{100, 0, 100, true, never},
 		{0, 0, 1, true, never},
 		{200, 200, 200, false, never}, // empty
-		{200, 100, 150, false, never}, // the wrong way round
+		{200, 100, 150, false, never}, // ends before it starts
 		{-200, -100, -150, true, -100},
 	} {
 		e := NewEntitlements([]Grant{{ID: "g", SKU: "premium", Active: true, StartsAt: c.from, EndsAt: c.to}})
@@ -43,25 +43,25 @@ func TestWindowIsHalfOpen(t *testing.T) {
 	}
 }
 
-func TestGrantThatGivesNothing(t *testing.T) {
+func TestGrantWithoutEffect(t *testing.T) {
 	for name, grant := range map[string]Grant{
 		"the grant or its list is not ACTIVE": {ID: "g", SKU: "premium"},
 		"no sku":                              {ID: "g", Active: true},
 		"another sku":                         {ID: "g", SKU: "premium ", Active: true},
-		"a sku in other letters":              {ID: "g", SKU: "Premium", Active: true},
+		"a sku in another case":               {ID: "g", SKU: "Premium", Active: true},
 	} {
 		if _, _, ok := NewEntitlements([]Grant{grant}).Has("premium", 1); ok {
-			t.Errorf("%s: it gives premium", name)
+			t.Errorf("%s: the reader has premium", name)
 		}
 	}
 	if _, _, ok := NewEntitlements([]Grant{{ID: "g", Active: true}}).Has("", 1); ok {
-		t.Error("no sku gives no sku")
+		t.Error("a grant without a sku gives the empty sku")
 	}
 	var none *Entitlements
 	if _, until, ok := none.Has("premium", 1); ok || until != never {
-		t.Error("nothing gives premium")
+		t.Error("nil entitlements include premium")
 	}
-	none.Each(1, func(string, string, int64, int64) bool { t.Error("nothing holds a grant"); return true })
+	none.Each(1, func(string, string, int64, int64) bool { t.Error("nil entitlements include a grant"); return true })
 }
 
 func TestEachIsInOrderAndStops(t *testing.T) {
@@ -81,8 +81,8 @@ func TestEachIsInOrderAndStops(t *testing.T) {
 	}
 }
 
-// TestEntitlementsEqualALinearScan holds Has against its definition, and its
-// until against every moment there is.
+// TestEntitlementsEqualALinearScan compares Has with a scan of the grants, and checks
+// until at every later moment.
 func TestEntitlementsEqualALinearScan(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
@@ -114,10 +114,10 @@ func TestEntitlementsEqualALinearScan(t *testing.T) {
 		for now := range answers {
 			grant, until, ok := e.Has("a", int64(now))
 			if (answer{grant, ok}) != answers[now] {
-				t.Fatalf("%+v at %d: %s %t, want %+v", grants, now, grant, ok, answers[now])
+				t.Fatalf("%+v at %d: %s, %t, want %+v", grants, now, grant, ok, answers[now])
 			}
 			if until <= int64(now) {
-				t.Fatalf("%+v at %d: until %d, which is over", grants, now, until)
+				t.Fatalf("%+v at %d: until %d, which is in the past", grants, now, until)
 			}
 			for later := now; later < len(answers) && int64(later) < until; later++ {
 				if answers[later] != answers[now] {
@@ -130,8 +130,8 @@ func TestEntitlementsEqualALinearScan(t *testing.T) {
 
 func endOf(g Grant) int64 { return cmp.Or(g.EndsAt, never) }
 
-// TestGrantMatchesByAnyIdentifier: one that fits is enough, whatever the others
-// say; and each of them makes what was remembered stale.
+// One matching identifier is sufficient, and a change by any of them invalidates cached
+// grants.
 func TestGrantMatchesByAnyIdentifier(t *testing.T) {
 	for name, g := range map[string]fakeGrant{
 		"user id":           {userID: "ann"},
@@ -139,46 +139,46 @@ func TestGrantMatchesByAnyIdentifier(t *testing.T) {
 		"e-mail":            {email: "ann@example.org"},
 		"one of three":      {userID: "someone", publisherUserID: "p-someone", email: "ann@example.org"},
 	} {
-		w := newWorld(t)
+		env := newTestEnv(t)
 		g.ID, g.SKU = "g", "premium"
-		w.want(visit{reader: ann}, ReasonNotEntitled)
-		w.settle()
-		w.records.grant(g)
-		if decision := w.decide(visit{reader: ann}); decision.Reason != ReasonEntitled || decision.Grant != "g" || decision.SKU != "premium" {
+		env.want(testRequest{reader: ann}, ReasonNotEntitled)
+		env.waitForCaches()
+		env.records.grant(g)
+		if decision := env.decide(testRequest{reader: ann}); decision.Reason != ReasonEntitled || decision.Grant != "g" || decision.SKU != "premium" {
 			t.Errorf("by %s: %s", name, decision.Reason)
 		}
-		w.settle()
-		w.records.revoke("g")
-		w.want(visit{reader: ann}, ReasonNotEntitled)
+		env.waitForCaches()
+		env.records.revoke("g")
+		env.want(testRequest{reader: ann}, ReasonNotEntitled)
 	}
 }
 
-// TestUnverifiedEmailIdentifiesNobody: whoever can register with an address at
-// the publisher's login could else read what its owner pays for.
-func TestUnverifiedEmailIdentifiesNobody(t *testing.T) {
-	w := newWorld(t)
-	w.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "premium"}, email: "ann@example.org"})
+// Anyone may be able to register another person's address at the issuer, so an
+// unverified address must not match grants.
+func TestUnverifiedEmailIdentifiesNoReader(t *testing.T) {
+	env := newTestEnv(t)
+	env.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "premium"}, email: "ann@example.org"})
 	for _, verified := range []bool{false, true} {
-		reader, err := w.policy.Reader(context.Background(), w.verifier(), w.readerToken(keys.ReaderClaims{
+		reader, err := env.policy.Reader(context.Background(), env.verifier(), env.readerToken(keys.ReaderClaims{
 			UserID: "u1", Email: "Ann@Example.org", EmailVerified: verified,
-		}), w.now())
+		}), env.now())
 		must(t, err)
-		if decision := w.decide(visit{reader: reader}); decision.Allow() != verified {
+		if decision := env.decide(testRequest{reader: reader}); decision.Allow() != verified {
 			t.Errorf("verified: %t: %s", verified, decision.Reason)
 		}
 	}
 }
 
-// TestLowerEmail: only ASCII letters, because whoever folds more gives one
-// mailbox what belongs to another.
+// Only ASCII letters are folded: other addresses that differ in case may be different
+// mailboxes.
 func TestLowerEmail(t *testing.T) {
 	for address, want := range map[string]string{
 		"":                        "",
 		"ann@example.org":         "ann@example.org",
 		"Ann.B@EXAMPLE.org":       "ann.b@example.org",
 		"AZaz09[`{@x":             "azaz09[`{@x",
-		"\u212Aim@example.org":    "\u212Aim@example.org", // the Kelvin sign is no k
-		"\u0130an@example.org":    "\u0130an@example.org", // nor a dotted capital I an i
+		"\u212Aim@example.org":    "\u212Aim@example.org", // the Kelvin sign
+		"\u0130an@example.org":    "\u0130an@example.org", // dotted capital I
 		"\u0131an@example.org":    "\u0131an@example.org",
 		"M\u00DCLLER@example.org": "m\u00DCller@example.org",
 		"stra\u00DFe@x":           "stra\u00DFe@x",

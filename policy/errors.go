@@ -7,20 +7,20 @@ import (
 )
 
 var (
-	// ErrNotFound is returned when there is no such record.
+	// ErrNotFound is returned for a record that does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrLinkUsedUp is returned when a link has been redeemed as often as it may be.
+	// ErrLinkUsedUp is returned when all uses of a link are redeemed.
 	ErrLinkUsedUp = errors.New("the link is used up")
-	// ErrLinkReused is returned when a publisher gave a link's id to another link.
-	ErrLinkReused = errReused
+	// ErrLinkReused is returned when a publisher signed two links with one id.
+	ErrLinkReused = errors.New("the jti belongs to another link of this publisher, which was used before")
 	// ErrLinkRevoked is returned when a link was revoked.
 	ErrLinkRevoked = errors.New("the link was revoked")
-	// ErrUnavailable is wrapped by every error by which something that decides could
-	// not be read: the answer is unknown, not no.
+	// ErrUnavailable is wrapped by the error of every record or key that could not be
+	// read: the decision is unknown, which is not a denial.
 	ErrUnavailable = errors.New("the store is unavailable")
-	// ErrStale is wrapped by the error of a decision that memory is too old for: the
-	// store has been away for longer than the configuration allows.
-	ErrStale = errors.New("the store is away for longer than stale_for allows")
+	// ErrStale is wrapped by the error of a decision that the caches are too old for:
+	// the store has been unreachable for longer than the configuration allows.
+	ErrStale = errors.New("the store has been unreachable for longer than stale_for allows")
 )
 
 type unavailableError struct{ err error }
@@ -31,7 +31,8 @@ func (e *unavailableError) Is(target error) bool { return target == ErrUnavailab
 
 func unavailable(err error) error { return &unavailableError{err} }
 
-// orUnavailable marks an error of keys that could not be had or not be tried.
+// orUnavailable wraps an error of keys that could not be fetched or tried as
+// ErrUnavailable.
 func orUnavailable(err error) error {
 	if errors.Is(err, keys.ErrKeysUnavailable) {
 		return unavailable(err)
@@ -39,8 +40,8 @@ func orUnavailable(err error) error {
 	return err
 }
 
-// unavailableReason tells keys of other parties that cannot be fetched from records
-// that cannot be read.
+// unavailableReason returns the reason for an ErrUnavailable: keys of another party
+// that cannot be fetched, or records that cannot be read.
 func unavailableReason(err error) Reason {
 	if errors.Is(err, keys.ErrKeysUnavailable) {
 		return ReasonKeysUnavailable

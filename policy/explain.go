@@ -7,59 +7,57 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// Explanation is a decision together with what led to it, for people.
+// Explanation is a decision with the steps that led to it.
 type Explanation struct {
-	// Decision is the one that the gate would make. Nothing was spent for it.
+	// Decision is that of Policy.Decide for the same request.
 	Decision Decision
 	// Readings has one entry for each reading of the path.
 	Readings []Reading
-	// Token is what the link's token is worth, nil when none was looked at.
+	// Token is the result of verifying the link token; nil if none was verified.
 	Token *TokenExplained
 }
 
-// Reading is one reading of a path, and how it was decided.
+// Reading is one reading of a path, with its decision.
 type Reading struct {
 	// Path is the reading, decoded.
 	Path     string
 	Decision Decision
-	// PassedOver are the rules of a better rank whose path matches and whose
-	// methods do not fit, at most maxPassedOver of them.
+	// PassedOver are rules of a lower rank whose path matches and whose methods do
+	// not, at most maxPassedOver of them.
 	PassedOver []Rule
-	// OtherRules is how many more rules of a better rank there are: their path
-	// does not match.
+	// OtherRules is the number of all other rules of a lower rank.
 	OtherRules int
-	// SKUs are the skus of which the rule asks for any, and ContentID is the
-	// content that it is about; captured parameters are filled in. Both empty
-	// when the rule does not ask for entitlements.
+	// SKUs are the skus of which the rule requires one, and ContentID is the page's
+	// content id, with captured parameters filled in. Both are empty if links cannot
+	// satisfy the rule.
 	SKUs      []string
 	ContentID string
-	// Misfit names what keeps a good link from opening this page: `url`,
-	// `sku`, `publisherContentId`, or `operator` where links open nothing.
-	// Empty when it opens it, or when there is no good link.
+	// Misfit names the claim that keeps a valid link from opening the page: `url`,
+	// `sku` or `publisherContentId`; or it is `operator` if the rule does not accept
+	// links. It is empty if the link opens the page, or if there is no valid link.
 	Misfit string
 }
 
-// TokenExplained is what a link's token is worth, whatever page it is shown for.
+// TokenExplained is the validity of a link token, whatever page it is for.
 type TokenExplained struct {
-	// Reason is signed_link when it is good.
+	// Reason is signed_link if the token is valid.
 	Reason Reason
-	// Claims are the token's; the zero value when it does not verify.
+	// Claims are those of the token; the zero value if verification failed.
 	Claims keys.LinkClaims
-	// Err says what failed.
+	// Err is the error of the verification.
 	Err error
 }
 
-// maxPassedOver bounds how many rules an explanation lists.
+// maxPassedOver bounds the rules in an explanation.
 const maxPassedOver = 20
 
-// Explain decides a request that was matched, by the same steps as Decide, and
-// tells of them. It spends nothing and is safe for concurrent use, each call with
-// a request of its own.
+// Explain decides a request as Decide does, and returns the steps. Like Decide it
+// writes nothing and is safe for concurrent use, each call with a Request of its own.
 func (p *Policy) Explain(ctx context.Context, r *Request) Explanation {
 	var explanation Explanation
 	p.decide(ctx, r, &explanation.Decision)
 	if r.rules == nil {
-		return explanation // refused, or decided before a rule was sought
+		return explanation // decided before rules were matched
 	}
 	if r.judged {
 		explanation.Token = &TokenExplained{Reason: r.verdict.reason, Claims: r.verdict.claims, Err: r.verdict.err}
@@ -73,12 +71,16 @@ func (p *Policy) Explain(ctx context.Context, r *Request) Explanation {
 func (p *Policy) explainReading(ctx context.Context, r *Request, rule *compiledRule, segments []string) Reading {
 	reading := Reading{Path: "/" + strings.Join(segments, "/")}
 	p.decideReading(ctx, r, rule, segments, &reading.Decision)
+	literals := make([]segment, len(segments))
+	for i, text := range segments {
+		literals[i].literal = text
+	}
 	for i := range r.rules.rules {
 		earlier := &r.rules.rules[i]
 		if earlier == rule {
 			break
 		}
-		if matchesPath(earlier.segments, segments) && len(reading.PassedOver) < maxPassedOver {
+		if covers(earlier.segments, literals) && len(reading.PassedOver) < maxPassedOver {
 			reading.PassedOver = append(reading.PassedOver, earlier.Rule)
 			continue
 		}
@@ -94,18 +96,4 @@ func (p *Policy) explainReading(ctx context.Context, r *Request, rule *compiledR
 		reading.Misfit = r.verdict.target.misfit(r, rule, segments)
 	}
 	return reading
-}
-
-// matchesPath says whether a rule's template matches a path, by its definition:
-// the lookup finds the first such rule without asking each.
-func matchesPath(template []segment, path []string) bool {
-	if len(template) > len(path) {
-		return false
-	}
-	for i, s := range template {
-		if s.capture == "" && s.literal != path[i] {
-			return false
-		}
-	}
-	return true
 }

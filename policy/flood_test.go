@@ -12,46 +12,46 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// jam takes the one place at which a signature is verified, and leaves none to wait
-// for it, until the function is called that it returns.
-func jam(t *testing.T) (release func()) {
+// blockVerification occupies the only slot of the verification limiter, without a
+// queue, until release is called.
+func blockVerification(t *testing.T) (release func()) {
 	t.Helper()
-	was := keys.VerifyLimiter
-	t.Cleanup(func() { keys.VerifyLimiter = was })
+	before := keys.VerifyLimiter
+	t.Cleanup(func() { keys.VerifyLimiter = before })
 	keys.VerifyLimiter = keys.NewLimiter(1, 0)
-	passing, held, over := make(chan struct{}), make(chan struct{}), make(chan error)
+	started, held, done := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		over <- keys.VerifyLimiter.Do(func() error { close(passing); <-held; return nil })
+		done <- keys.VerifyLimiter.Do(func() error { close(started); <-held; return nil })
 	}()
-	<-passing
-	return func() { close(held); must(t, <-over) }
+	<-started
+	return func() { close(held); must(t, <-done) }
 }
 
-// TestAJamRefusesNobodyForGood: a token that could not be looked at is neither good
-// nor bad. Its reader is told that the gate cannot say, the operator sees why, and a
-// moment later the same token is good.
-func TestAJamRefusesNobodyForGood(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
-	token, known := w.readerToken(keys.ReaderClaims{UserID: "new"}), w.readerToken(keys.ReaderClaims{UserID: "known"})
-	link := carries(w.newLink(keys.LinkClaims{}))
+// A token that cannot be verified because the limiter is busy is neither valid nor
+// invalid: the reader gets keys_unavailable, the statistics count `busy`, and the token
+// is accepted once the limiter is free.
+func TestBusyVerifierIsTemporary(t *testing.T) {
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
+	token, cached := env.readerToken(keys.ReaderClaims{UserID: "new"}), env.readerToken(keys.ReaderClaims{UserID: "cached"})
+	link := linkEvidence(env.newLink(keys.LinkClaims{}))
 	read := func(raw string) error {
-		_, err := w.policy.Reader(context.Background(), w.verifier(), raw, w.now())
+		_, err := env.policy.Reader(context.Background(), env.verifier(), raw, env.now())
 		return err
 	}
-	must(t, read(known))
-	release := jam(t)
-	must(t, read(known)) // from memory, past the line
+	must(t, read(cached))
+	release := blockVerification(t)
+	must(t, read(cached)) // from the cache, without the limiter
 	if err := read(token); !errors.Is(err, ErrUnavailable) || !errors.Is(err, keys.ErrBusy) {
-		t.Errorf("a token that nobody has seen: %v", err)
+		t.Errorf("a new token: %v", err)
 	}
-	w.want(visit{link: link}, ReasonKeysUnavailable)
-	w.want(visit{path: "/articles/a1", reader: ann}, ReasonEntitled)
+	env.want(testRequest{link: link}, ReasonKeysUnavailable)
+	env.want(testRequest{path: "/articles/a1", reader: ann}, ReasonEntitled)
 	release()
 	must(t, read(token))
-	w.want(visit{link: link}, ReasonSignedLink)
+	env.want(testRequest{link: link}, ReasonSignedLink)
 	counted := make(map[string]uint64)
-	for _, v := range w.policy.Stats().Verifications {
+	for _, v := range env.policy.Stats().Verifications {
 		counted[v.Kind+" "+v.Result] = v.Count
 	}
 	for result, want := range map[string]uint64{"reader busy": 1, "link busy": 1, "reader no_keys": 0, "link no_keys": 0, "reader ok": 2} {
@@ -61,20 +61,19 @@ func TestAJamRefusesNobodyForGood(t *testing.T) {
 	}
 }
 
-// TestASubscriberGetsInDuringAFlood: somebody sends forged tokens from many
-// connections as fast as they are refused. None of them gets in, and a subscriber
-// whose token nobody has seen does.
-func TestASubscriberGetsInDuringAFlood(t *testing.T) {
-	w := newWorld(t)
-	good := w.readerToken(keys.ReaderClaims{UserID: "forged"})
+// Many connections send forged tokens as fast as they are refused. All are refused, and
+// the token of a new subscriber is accepted meanwhile.
+func TestSubscriberIsVerifiedDuringAFlood(t *testing.T) {
+	env := newTestEnv(t)
+	good := env.readerToken(keys.ReaderClaims{UserID: "forged"})
 	forged := good[:len(good)-10] + "AAAAAAAAAA"
 	var refused atomic.Int64
-	var over atomic.Bool
-	var all sync.WaitGroup
+	var stop atomic.Bool
+	var group sync.WaitGroup
 	for range 64 {
-		all.Go(func() {
-			for !over.Load() {
-				if _, err := w.policy.Reader(context.Background(), w.verifier(), forged, w.now()); !errors.Is(err, keys.ErrSignature) {
+		group.Go(func() {
+			for !stop.Load() {
+				if _, err := env.policy.Reader(context.Background(), env.verifier(), forged, env.now()); !errors.Is(err, keys.ErrSignature) {
 					t.Errorf("a forged token: %v", err)
 					return
 				}
@@ -82,16 +81,16 @@ func TestASubscriberGetsInDuringAFlood(t *testing.T) {
 			}
 		})
 	}
-	for refused.Load() < 64 && !t.Failed() { // until it is a flood
+	for refused.Load() < 64 && !t.Failed() { // until the flood is under way
 		time.Sleep(time.Millisecond)
 	}
 	for i := range 20 {
 		user := fmt.Sprint("new-", i)
-		reader, err := w.policy.Reader(context.Background(), w.verifier(), w.readerToken(keys.ReaderClaims{UserID: user}), w.now())
+		reader, err := env.policy.Reader(context.Background(), env.verifier(), env.readerToken(keys.ReaderClaims{UserID: user}), env.now())
 		if err != nil || reader.UserID != user {
-			t.Errorf("the subscriber is %+v, %v", reader, err)
+			t.Errorf("the subscriber: %+v, %v", reader, err)
 		}
 	}
-	over.Store(true)
-	all.Wait()
+	stop.Store(true)
+	group.Wait()
 }

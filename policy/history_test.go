@@ -13,20 +13,20 @@ import (
 	"github.com/gatefold/gatefold/policy/memory"
 )
 
-// The property: a cached decision equals the uncached one.
+// These tests check one property: a cached decision equals the uncached one.
 
-// history is a sequence of writes, waits and visits, made from bytes.
+// history is a sequence of writes, waits and decisions that a byte string encodes.
 type history struct {
-	w      *world
+	env    *testEnv
 	tokens []string
-	fresh  int // grants so far
+	fresh  int // number of grants
 	first  [4]Reader
-	// asked and differed count the visits.
-	asked, differed int
+	// decided and differed count the compared decisions.
+	decided, differed int
 }
 
-// identities overlap: two readers share an address, and there are names that
-// would be one if they were joined.
+// identities overlap: two readers share an address, and some identifiers are equal when
+// they are concatenated.
 var identities = []Reader{
 	{UserID: "a", PublisherUserID: "bc", Email: "x@example.org"},
 	{UserID: "ab", PublisherUserID: "c", Email: "x@example.org"},
@@ -40,14 +40,14 @@ var historyLinks = sync.OnceValue(func() (links []keys.LinkClaims) {
 		{PublisherContentID: "a1"}, {SKU: "premium", ExpiresAt: start + 20}, {URL: "https://news.example/articles/a2", MaxUses: 2},
 	} {
 		claims.ID = fmt.Sprint("link_", i)
-		links = append(links, complete(claims))
+		links = append(links, withDefaults(claims))
 	}
 	return links
 })
 
 var historyTokens = sync.OnceValues(func() (tokens []string, err error) {
 	for _, claims := range historyLinks() {
-		token, err := keys.SignLink(ring(), claims)
+		token, err := keys.SignLink(testRing(), claims)
 		if err != nil {
 			return nil, err
 		}
@@ -56,10 +56,10 @@ var historyTokens = sync.OnceValues(func() (tokens []string, err error) {
 	return tokens, nil
 })
 
-// identityTokens are tokens of the identities that are somebody.
+// identityTokens are tokens of the identities that are not anonymous.
 var identityTokens = sync.OnceValues(func() (tokens []string, err error) {
 	for _, reader := range identities[:4] {
-		token, err := keys.SignReader(ring(), "acme", "news", keys.ReaderClaims{
+		token, err := keys.SignReader(testRing(), "acme", "news", keys.ReaderClaims{
 			UserID: reader.UserID, PublisherUserID: reader.PublisherUserID,
 			Email: reader.Email, EmailVerified: reader.Email != "", ExpiresAt: start + 100*24*3600,
 		}, time.Unix(start, 0))
@@ -71,19 +71,19 @@ var identityTokens = sync.OnceValues(func() (tokens []string, err error) {
 	return tokens, nil
 })
 
-// known returns a reader as she is known by her token: now, or as she was when she
-// first came.
-func (h *history) known(who int, first bool) Reader {
-	h.w.t.Helper()
+// readerByToken returns the reader of an identity's token: the current one or, with
+// first, the one of its first verification.
+func (h *history) readerByToken(who int, first bool) Reader {
+	h.env.t.Helper()
 	if first && !h.first[who].Anonymous() {
 		return h.first[who]
 	}
 	tokens, err := identityTokens()
-	must(h.w.t, err)
-	reader, err := h.w.policy.Reader(context.Background(), h.w.verifier(), tokens[who], h.w.now())
-	must(h.w.t, err)
+	must(h.env.t, err)
+	reader, err := h.env.policy.Reader(context.Background(), h.env.verifier(), tokens[who], h.env.now())
+	must(h.env.t, err)
 	if !sameReader(reader, identities[who]) {
-		h.w.t.Fatalf("%+v is known as %+v", identities[who], reader)
+		h.env.t.Fatalf("the token of %+v identifies %+v", identities[who], reader)
 	}
 	if h.first[who].Anonymous() {
 		h.first[who] = reader
@@ -91,8 +91,7 @@ func (h *history) known(who int, first bool) Reader {
 	return reader
 }
 
-// historyShares are a publisher's tokens: for a1, for a2, and by a key that does
-// not count.
+// historyShares are a publisher's tokens: for a1, for a2, and with an untrusted key.
 var historyShares = sync.OnceValue(func() []string {
 	return []string{
 		editor.share(map[string]any{"exp": start + 90}),
@@ -101,38 +100,38 @@ var historyShares = sync.OnceValue(func() []string {
 	}
 })
 
-// trust changes whom the vendor trusts, or what is known of a publisher's link.
-func (h *history) trust(y int) {
+// changeTrust changes the trusted domains, or the record of a publisher's link.
+func (h *history) changeTrust(y int) {
 	editors := TrustedDomain{Domain: newsDomain, SigningKeyPEM: editor.pem()}
 	switch y % 6 {
 	case 0:
-		h.w.trusts(Domains{})
+		h.env.setDomains(Domains{})
 	case 1:
-		h.w.trusts(Domains{Trusted: []*TrustedDomain{&editors}, DeniedKeys: []string{editor.kid}})
+		h.env.setDomains(Domains{Trusted: []*TrustedDomain{&editors}, DeniedKeys: []string{editor.kid}})
 	case 2:
 		editors.AllowedResourceIDs = []string{"a2"}
-		h.w.trusts(Domains{Trusted: []*TrustedDomain{&editors}})
+		h.env.setDomains(Domains{Trusted: []*TrustedDomain{&editors}})
 	case 3:
 		claims := keys.LinkClaims{
 			Issuer: newsDomain, ID: "share_1", IssuedAt: start, ExpiresAt: start + 90, PublisherContentID: "a1", ContentNames: []string{"bodytext"},
 		}
-		h.w.records.putLink("acme", Link{Claims: claims, KeyID: editor.kid, Revoked: y&64 != 0})
+		h.env.records.putLink("acme", Link{Claims: claims, KeyID: editor.kid, Revoked: y&64 != 0})
 	default:
-		h.w.trusts(Domains{Trusted: []*TrustedDomain{&editors}})
+		h.env.setDomains(Domains{Trusted: []*TrustedDomain{&editors}})
 	}
 }
 
-// play makes a history: each step is three bytes.
+// play runs a history of three bytes for each step.
 func play(t testing.TB, steps []byte, silent bool) *history {
 	t.Helper()
-	h := &history{w: newWorld(t)}
+	h := &history{env: newTestEnv(t)}
 	var err error
 	h.tokens, err = historyTokens()
 	must(t, err)
 	for _, claims := range historyLinks() {
-		h.w.records.putLink("acme", Link{Claims: claims})
+		h.env.records.putLink("acme", Link{Claims: claims})
 	}
-	h.w.records.silent = silent
+	h.env.records.unannounced = silent
 	for len(steps) >= 3 {
 		h.step(steps[0], int(steps[1]), int(steps[2]))
 		steps = steps[3:]
@@ -141,7 +140,7 @@ func play(t testing.TB, steps []byte, silent bool) *history {
 }
 
 func (h *history) step(what byte, x, y int) {
-	records := h.w.records
+	records := h.env.records
 	switch what % 8 {
 	case 0:
 		h.fresh++
@@ -156,24 +155,24 @@ func (h *history) step(what byte, x, y int) {
 			g.email = who.Email
 		}
 		if y&4 != 0 {
-			g.StartsAt = h.w.clock.Load() + int64(x%16)*1000
+			g.StartsAt = h.env.now().UnixMilli() + int64(x%16)*1000
 		}
 		if y&8 != 0 {
-			g.EndsAt = h.w.clock.Load() + int64(y/16)*1000
+			g.EndsAt = h.env.now().UnixMilli() + int64(y/16)*1000
 		}
 		records.grant(g)
 	case 1:
 		records.revoke(fmt.Sprint("g", 1+x%(h.fresh+1)))
 	case 2:
-		h.w.wait(time.Duration(x) * 100 * time.Millisecond)
+		h.env.advance(time.Duration(x) * 100 * time.Millisecond)
 	case 3:
 		if x%8 == 1 {
-			// What is in a collection changes for everybody.
-			records.collect([]string{"a1", "a2", "gold"}[y%3], [][]string{nil, {"premium"}, {"premium", "gold"}, {"gold"}}[y/4%4]...)
+			// A change of a collection concerns all readers.
+			records.setContainers([]string{"a1", "a2", "gold"}[y%3], [][]string{nil, {"premium"}, {"premium", "gold"}, {"gold"}}[y/4%4]...)
 			return
 		}
 		if x%8 == 2 {
-			h.trust(y)
+			h.changeTrust(y)
 			return
 		}
 		if x%4 == 0 {
@@ -182,37 +181,37 @@ func (h *history) step(what byte, x, y int) {
 			records.putLink("acme", Link{Claims: historyLinks()[y%3]})
 		}
 	default:
-		h.ask(x, y)
+		h.compare(x, y)
 	}
 }
 
-// ask compares one visit, decided from memory, with the same from the store.
-func (h *history) ask(x, y int) {
-	v := visit{reader: identities[x%5], path: []string{"/articles/a1", "/articles/a2", "/gold", "/account"}[x/8%4]}
+// compare makes one decision from memory and from the store.
+func (h *history) compare(x, y int) {
+	v := testRequest{reader: identities[x%5], path: []string{"/articles/a1", "/articles/a2", "/gold", "/account"}[x/8%4]}
 	if who := x % 5; y&16 != 0 && who < 4 {
-		v.reader = h.known(who, y&32 != 0)
+		v.reader = h.readerByToken(who, y&32 != 0)
 	}
 	if y&1 != 0 {
-		v.link = carries(h.tokens[y/8%3])
+		v.link = linkEvidence(h.tokens[y/8%3])
 	}
 	if y&1 != 0 && x&64 != 0 {
-		v.link = shared(historyShares()[y/8%3])
+		v.link = shareEvidence(historyShares()[y/8%3])
 	}
 	if y&2 != 0 && x&128 != 0 {
-		v.link.Redeemed = append(v.link.Redeemed, publisherPass("share_1"))
+		v.link.Redeemed = append(v.link.Redeemed, redeemedPublisherLink("share_1"))
 	}
 	if y&2 != 0 {
-		v.link.Redeemed = append(v.link.Redeemed, passOf(fmt.Sprint("link_", y/32%3)))
+		v.link.Redeemed = append(v.link.Redeemed, redeemedLink(fmt.Sprint("link_", y/32%3)))
 	}
 	v.link.Spendable = y&4 != 0
-	p := h.w.policy
-	request := func() *Request { return h.w.request(v) }
+	p := h.env.policy
+	request := func() *Request { return h.env.request(v) }
 	remembered, read := p.Decide(context.Background(), request()), p.uncached().Decide(context.Background(), request())
-	h.asked++
+	h.decided++
 	if !sameAnswer(&remembered, &read) {
 		h.differed++
 	}
-	h.w.settle()
+	h.env.waitForCaches()
 }
 
 func FuzzCachedEqualsUncached(f *testing.F) {
@@ -221,7 +220,7 @@ func FuzzCachedEqualsUncached(f *testing.F) {
 	f.Add([]byte{4, 0, 1, 3, 0, 0, 4, 0, 1, 2, 255, 0, 4, 0, 2, 4, 16, 25})
 	f.Fuzz(func(t *testing.T, steps []byte) {
 		if h := play(t, steps[:min(len(steps), 600)], false); h.differed > 0 {
-			t.Errorf("%d of %d decisions from memory differ from the store", h.differed, h.asked)
+			t.Errorf("%d of %d decisions from memory differ from the store", h.differed, h.decided)
 		}
 	})
 }
@@ -240,51 +239,49 @@ func TestCachedEqualsUncached(t *testing.T) {
 	for seed := range uint64(20) {
 		h := play(t, randomHistory(seed), false)
 		if h.differed > 0 {
-			t.Errorf("history %d: %d of %d decisions from memory differ from the store", seed, h.differed, h.asked)
+			t.Errorf("history %d: %d of %d decisions from memory differ from the store", seed, h.differed, h.decided)
 		}
-		entitlements := h.w.policy.counts.entitlements.hits.Load()
+		entitlements := h.env.policy.counts.entitlements.hits.Load()
 		hits[0] += entitlements
-		hits[1] += hitsOf(h.w.policy.links)
-		hits[2] += hitsOf(h.w.policy.linkTokens)
-		hits[3] += hitsOf(h.w.policy.containers)
-		tokens := h.w.policy.counts.readerTokens.hits.Load()
+		hits[1] += hitsOf(h.env.policy.links)
+		hits[2] += hitsOf(h.env.policy.linkTokens)
+		hits[3] += hitsOf(h.env.policy.containers)
+		tokens := h.env.policy.counts.readerTokens.hits.Load()
 		hits[4] += tokens
 	}
 	if slices.Min(hits[:]) < 100 {
-		t.Errorf("too little came from memory to prove anything: %v", hits)
+		t.Errorf("too few cache hits: %v", hits)
 	}
 }
 
-// TestUnannouncedWritesAreSeen: where writes are not announced, the property
-// does not hold. So it is one that can fail.
-func TestUnannouncedWritesAreSeen(t *testing.T) {
+// If writes do not bump the versions, the property fails: the test can detect a fault.
+func TestHistoryDetectsUnannouncedWrites(t *testing.T) {
 	if h := play(t, randomHistory(1), true); h.differed == 0 {
-		t.Errorf("of %d decisions from memory none differs from the store", h.asked)
+		t.Errorf("none of %d decisions from memory differs from the store", h.decided)
 	}
 }
 
-// TestPolicyIsConcurrent: whoever's writes are acknowledged sees them, while
-// others read and write around him.
+// A writer sees the effect of its acknowledged writes while others read and write.
 func TestPolicyIsConcurrent(t *testing.T) {
-	w := newWorld(t)
-	link := carries(w.newLink(keys.LinkClaims{}))
+	env := newTestEnv(t)
+	link := linkEvidence(env.newLink(keys.LinkClaims{}))
 	var group sync.WaitGroup
 	for worker := range 4 {
-		me := Reader{UserID: fmt.Sprint("me", worker), Email: "all@example.org"}
-		id := fmt.Sprint("mine", worker)
+		reader := Reader{UserID: fmt.Sprint("worker", worker), Email: "all@example.org"}
+		id := fmt.Sprint("grant", worker)
 		group.Go(func() {
 			for range 100 {
-				w.records.grant(fakeGrant{Grant: Grant{ID: id, SKU: "premium"}, userID: me.UserID})
-				if decision := w.decide(visit{reader: me}); decision.Reason != ReasonEntitled {
+				env.records.grant(fakeGrant{Grant: Grant{ID: id, SKU: "premium"}, userID: reader.UserID})
+				if decision := env.decide(testRequest{reader: reader}); decision.Reason != ReasonEntitled {
 					t.Errorf("after a grant: %s", decision.Reason)
 				}
-				w.records.revoke(id)
-				if decision := w.decide(visit{reader: me}); decision.Reason != ReasonNotEntitled {
-					t.Errorf("after it was revoked: %s", decision.Reason)
+				env.records.revoke(id)
+				if decision := env.decide(testRequest{reader: reader}); decision.Reason != ReasonNotEntitled {
+					t.Errorf("after the revocation: %s", decision.Reason)
 				}
-				w.decide(visit{reader: ann})
-				w.decide(visit{link: link})
-				w.policy.SelfChecks()
+				env.decide(testRequest{reader: ann})
+				env.decide(testRequest{link: link})
+				env.policy.SelfChecks()
 			}
 		})
 	}

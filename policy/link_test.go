@@ -8,13 +8,12 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// opens says whether a link with these claims opens a visit of the world's
-// site.
-func opens(t *testing.T, claims keys.LinkClaims, v visit) bool {
+// linkOpens reports whether a link with these claims opens a page of the test site.
+func linkOpens(t *testing.T, claims keys.LinkClaims, v testRequest) bool {
 	t.Helper()
-	w := newWorld(t)
-	v.link = carries(w.newLink(claims))
-	decision := w.decide(v)
+	env := newTestEnv(t)
+	v.link = linkEvidence(env.newLink(claims))
+	decision := env.decide(v)
 	if !decision.Allow() && decision.Reason != ReasonLinkOtherResource {
 		t.Fatalf("decided %s (%v)", decision.Reason, decision.Err)
 	}
@@ -71,21 +70,20 @@ func TestLinkURL(t *testing.T) {
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2&page=3", false},
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2&p%61ge=3", false},
 		{"https://news.example/articles/a1?a=1&b=2", "news.example", "/articles/a1", "a=1", false},
-		// What servers read differently.
+		// Queries that servers read differently.
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2;page=3", false},
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "x=%zz&page=2", false},
 		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", strings.Repeat("x&", 1000) + "page=2", false},
 	} {
-		got := opens(t, keys.LinkClaims{URL: c.url}, visit{host: c.host, path: c.path, query: c.query})
+		got := linkOpens(t, keys.LinkClaims{URL: c.url}, testRequest{host: c.host, path: c.path, query: c.query})
 		if got != c.opens {
 			t.Errorf("%s opens %s%s?%.60s: %t", c.url, c.host, c.path, c.query, got)
 		}
 	}
 }
 
-// TestLinkOpensOnlyIfAllOfItFits: every one of url, sku and content id that the
-// link carries must match.
-func TestLinkOpensOnlyIfAllOfItFits(t *testing.T) {
+// Every one of url, sku and content id that the link has must match.
+func TestEveryClaimOfALinkMustMatch(t *testing.T) {
 	const page = "https://news.example/articles/a1"
 	for _, c := range []struct {
 		claims keys.LinkClaims
@@ -94,7 +92,7 @@ func TestLinkOpensOnlyIfAllOfItFits(t *testing.T) {
 		{keys.LinkClaims{PublisherContentID: "a1"}, true},
 		{keys.LinkClaims{PublisherContentID: "A1"}, false},
 		{keys.LinkClaims{SKU: "premium"}, true},
-		{keys.LinkClaims{SKU: "a1"}, true}, // the rule asks for {publisherContentId}, too
+		{keys.LinkClaims{SKU: "a1"}, true}, // the rule also names {publisherContentId}
 		{keys.LinkClaims{SKU: "gold"}, false},
 		{keys.LinkClaims{SKU: "{publisherContentId}"}, false},
 		{keys.LinkClaims{URL: page, SKU: "premium", PublisherContentID: "a1"}, true},
@@ -103,14 +101,14 @@ func TestLinkOpensOnlyIfAllOfItFits(t *testing.T) {
 		{keys.LinkClaims{URL: page, SKU: "premium", PublisherContentID: "a2"}, false},
 		{keys.LinkClaims{URL: page, PublisherContentID: "a2"}, false},
 	} {
-		if got := opens(t, c.claims, visit{}); got != c.opens {
+		if got := linkOpens(t, c.claims, testRequest{}); got != c.opens {
 			t.Errorf("%+v opens the article: %t", c.claims, got)
 		}
 	}
 }
 
-// TestLinkContentID: the content id is the one that the rule states, or else
-// what its path captures under that name, or else none.
+// The content id is the stored argument, or else the captured parameter of that name,
+// or else none.
 func TestLinkContentID(t *testing.T) {
 	for _, c := range []struct {
 		path, arguments, id string
@@ -124,13 +122,13 @@ func TestLinkContentID(t *testing.T) {
 		{"/{slug}", `{"sku":"premium"}`, "a1", false},
 		{"/{slug}", `{"sku":"premium"}`, "{slug}", false},
 	} {
-		w := newWorld(t)
+		env := newTestEnv(t)
 		allow, err := ParseAllow("entitled/" + c.arguments)
 		must(t, err)
 		rules, err := CompileRules([]Rule{{Rank: 1, Path: c.path, Allow: allow}}, StandardOperators())
 		must(t, err)
-		w.site = NewSite("acme", "news", rules, PathOptions{}, w.keys)
-		decision := w.decide(visit{path: "/a1", link: carries(w.newLink(keys.LinkClaims{PublisherContentID: c.id}))})
+		env.site = NewSite("acme", "news", rules, PathOptions{}, env.keys)
+		decision := env.decide(testRequest{path: "/a1", link: linkEvidence(env.newLink(keys.LinkClaims{PublisherContentID: c.id}))})
 		if decision.Allow() != c.opens {
 			t.Errorf("rule %s %s, link for %s: %s", c.path, c.arguments, c.id, decision.Reason)
 		}
@@ -146,7 +144,7 @@ func TestCheckLinkTarget(t *testing.T) {
 		{keys.LinkClaims{PublisherContentID: "a1"}, ""},
 		{keys.LinkClaims{URL: "https://news.example"}, ""},
 		{keys.LinkClaims{URL: "http://[::1]:8080/a?b=c#d"}, ""},
-		{keys.LinkClaims{}, "names nothing"},
+		{keys.LinkClaims{}, "has no url"},
 		{keys.LinkClaims{URL: "/articles/a1"}, "absolute"},
 		{keys.LinkClaims{URL: "//news.example/a"}, "absolute"},
 		{keys.LinkClaims{URL: "news.example/a", SKU: "premium"}, "absolute"},
@@ -158,15 +156,15 @@ func TestCheckLinkTarget(t *testing.T) {
 		{keys.LinkClaims{URL: "https://%zz/a"}, "absolute"},
 		{keys.LinkClaims{URL: "https://me@news.example/a"}, "user name"},
 		{keys.LinkClaims{URL: "https://me:pw@news.example/a"}, "user name"},
-		{keys.LinkClaims{URL: "https://:443/a"}, "no host"},
-		{keys.LinkClaims{URL: "https://a_b.example/a"}, "valid name"},
-		{keys.LinkClaims{URL: "https://xn--zzzzzz.example/a"}, "valid name"},
+		{keys.LinkClaims{URL: "https://:443/a"}, "host is empty"},
+		{keys.LinkClaims{URL: "https://a_b.example/a"}, "name is invalid"},
+		{keys.LinkClaims{URL: "https://xn--zzzzzz.example/a"}, "name is invalid"},
 		{keys.LinkClaims{URL: "https://news.example/a/../b"}, "ambiguous path"},
 		{keys.LinkClaims{URL: "https://news.example//b"}, "ambiguous path"},
 		{keys.LinkClaims{URL: "https://news.example/a%2Fb"}, "ambiguous path"},
 		{keys.LinkClaims{URL: "https://news.example/a?x=%zz"}, "query"},
 		{keys.LinkClaims{URL: "https://news.example/a?x=1;y=2"}, "query"},
-		// Such a link could never open: each parameter must be there once.
+		// Such a link could never open a page: each parameter must occur exactly once.
 		{keys.LinkClaims{URL: "https://news.example/a?x=1&x=2"}, "twice"},
 		{keys.LinkClaims{URL: "https://news.example/a?x=1&y=2&%78=1"}, "twice"},
 	} {
@@ -180,13 +178,12 @@ func TestCheckLinkTarget(t *testing.T) {
 	}
 }
 
-// TestLinkOpensItsOwnURL: what CheckLinkTarget accepts, opens at least the page
-// at its own url.
+// A link that CheckLinkTarget accepts opens at least the page at its own url.
 func TestLinkOpensItsOwnURL(t *testing.T) {
 	for _, rest := range []string{"", "/", "?x", "?x=1&y=2", "?x=a+b&y=%26", "?=1", "?x=1&X=1"} {
 		_, query, _ := strings.Cut(rest, "?")
-		if !opens(t, keys.LinkClaims{URL: "https://news.example/articles/a1" + rest}, visit{query: query}) {
-			t.Errorf("%q does not open itself", rest)
+		if !linkOpens(t, keys.LinkClaims{URL: "https://news.example/articles/a1" + rest}, testRequest{query: query}) {
+			t.Errorf("a link to %q does not open its own url", rest)
 		}
 	}
 }
@@ -230,17 +227,16 @@ func TestNormalHost(t *testing.T) {
 			t.Errorf("%q: %q, %v; want %q", host, got, err, want)
 		}
 		if again, err := NormalHost(got); want != "" && (again != got || err != nil) {
-			t.Errorf("%q is not the normal form of itself: %q, %v", got, again, err)
+			t.Errorf("the normal form %q is changed to %q, %v", got, again, err)
 		}
 		if err != nil && len(host) > 1 && strings.Contains(err.Error(), host) {
-			t.Errorf("the error repeats the host: %v", err)
+			t.Errorf("the error contains the host: %v", err)
 		}
 	}
 }
 
-// TestSizeOfATargetGrowsWithIt: what links take in memory is bounded by what
-// they really are.
-func TestSizeOfATargetGrowsWithIt(t *testing.T) {
+// The size on which the cache bound is based grows with the url.
+func TestTargetSizeGrowsWithItsURL(t *testing.T) {
 	var long strings.Builder
 	long.WriteString("https://news.example/articles/a1?")
 	for i := range 200 {
@@ -251,6 +247,6 @@ func TestSizeOfATargetGrowsWithIt(t *testing.T) {
 	large, err := newTarget(&keys.LinkClaims{URL: long.String()})
 	must(t, err)
 	if grown := large.size() - small.size(); grown < 200*32 {
-		t.Errorf("200 parameters take %d bytes", grown)
+		t.Errorf("200 parameters have a size of %d bytes", grown)
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// djaoOperators stands for DjaoApp's operators by their codes, of which only
-// the place in the rules matters here: none of them ever passes.
-func djaoOperators() *Operators {
+// djaoAppOperators are operators with DjaoApp's codes that deny every reader. Tests of
+// the matcher use only their place in the rules.
+func djaoAppOperators() *Operators {
 	var operators []Operator
 	for code := range 20 {
 		operators = append(operators, Operator{
@@ -31,7 +31,7 @@ type neverTest struct{}
 
 func (neverTest) Test(*Question) Reason { return ReasonNotEntitled }
 
-// readSegments reads a path the way requests do, for tests of the matcher alone.
+// readSegments splits a path without checks, for tests of the matcher alone.
 func readSegments(t testing.TB, path string) []string {
 	t.Helper()
 	var segments []string
@@ -43,9 +43,8 @@ func readSegments(t testing.TB, path string) []string {
 	return segments
 }
 
-// TestMatchAsDjaoApp holds the matcher against what DjaoApp's own matcher
-// answered. It differs in one point on purpose: a null argument does not erase a
-// capture.
+// TestMatchAsDjaoApp compares the matcher with recorded results of DjaoApp's. It
+// differs on purpose in one point: a null argument does not override a capture.
 func TestMatchAsDjaoApp(t *testing.T) {
 	data, err := os.ReadFile("testdata/rule-matching.json")
 	require.NoError(t, err)
@@ -81,7 +80,7 @@ func TestMatchAsDjaoApp(t *testing.T) {
 			require.NoError(t, err)
 			compiled = append(compiled, Rule{Rank: rule.Rank, Path: rule.Path, Allow: parsed, Forward: rule.IsForward})
 		}
-		sets[name], err = CompileRules(compiled, djaoOperators())
+		sets[name], err = CompileRules(compiled, djaoAppOperators())
 		require.NoError(t, err, name)
 	}
 	for _, c := range vectors.Cases {
@@ -98,7 +97,7 @@ func TestMatchAsDjaoApp(t *testing.T) {
 			require.Equal(t, *c.Forward, rule.Forward)
 			for name, want := range c.Params {
 				if string(want) == "null" || want[0] != '"' {
-					continue // a list is an argument, not a parameter
+					continue // a list is not a parameter
 				}
 				got, ok := rule.param(name, segments)
 				require.True(t, ok, name)
@@ -111,7 +110,7 @@ func TestMatchAsDjaoApp(t *testing.T) {
 func TestNullArgumentNeverErasesACapture(t *testing.T) {
 	allow, err := ParseAllow(`3/{"profile": null, "roledescription": "m"}`)
 	require.NoError(t, err)
-	set, err := CompileRules([]Rule{{Rank: 1, Path: "/nul/{profile}/", Allow: allow}}, djaoOperators())
+	set, err := CompileRules([]Rule{{Rank: 1, Path: "/nul/{profile}/", Allow: allow}}, djaoAppOperators())
 	require.NoError(t, err)
 	segments := readSegments(t, "/nul/xia")
 	value, ok := set.match("GET", segments).param("profile", segments)
@@ -135,16 +134,16 @@ func TestMatch(t *testing.T) {
 		want  int // rank, -1 for none
 	}{
 		{"prefix on segment boundary", []string{"/app"}, "/apps", -1},
-		{"prefix goes on", []string{"/app"}, "/app/x/y", 0},
+		{"longer path", []string{"/app"}, "/app/x/y", 0},
 		{"trailing slash is irrelevant", []string{"/app/"}, "/app", 0},
 		{"root matches all", []string{"/"}, "/a/b", 0},
 		{"root matches root", []string{"/"}, "/", 0},
 		{"case-sensitive", []string{"/App"}, "/app", -1},
 		{"too short", []string{"/a/b"}, "/a", -1},
 		{"first by rank, not the most specific", []string{"/{x}", "/a/b"}, "/a/b", 0},
-		{"the branch of the capture when the literal dead-ends", []string{"/a/b/c", "/{x}/b"}, "/a/b/d", 1},
-		{"the literal when the capture dead-ends", []string{"/{x}/q", "/a"}, "/a/b", 1},
-		{"old captures", []string{"/:y/z"}, "/1/z", 0},
+		{"the capture if no rule below the literal matches", []string{"/a/b/c", "/{x}/b"}, "/a/b/d", 1},
+		{"the literal if no rule below the capture matches", []string{"/{x}/q", "/a"}, "/a/b", 1},
+		{"captures with a colon", []string{"/:y/z"}, "/1/z", 0},
 		{"open brace is literal", []string{"/{open"}, "/{open", 0},
 		{"partial braces are literal", []string{"/pre{x}"}, "/prefoo", -1},
 		{"no leading slash", []string{"noslash"}, "/noslash", 0},
@@ -191,13 +190,13 @@ func TestCompileRefuses(t *testing.T) {
 		{"unknown operator", `unknown operator "fail_direct"; known are any, authenticated, entitled`, Rule{Path: "/", Allow: Allow{Operator: "fail_direct"}}},
 		{"unknown code", "unknown operator", Rule{Path: "/", Allow: Allow{Operator: "18"}}},
 		{"no operator", "unknown operator", Rule{Path: "/"}},
-		{"entitled to nothing", "needs at least one sku", Rule{Path: "/", Allow: Allow{Operator: "entitled"}}},
+		{"entitled without a sku", "needs at least one sku", Rule{Path: "/", Allow: Allow{Operator: "entitled"}}},
 		{"a parameter that the path does not capture", "{id} is not captured", Rule{Path: "/x", Allow: entitledTo("{id}")}},
 		{"half a parameter", "must be the whole argument", Rule{Path: "/{id}", Allow: entitledTo("article-{id}")}},
 		{"an empty sku", "is empty", Rule{Path: "/", Allow: entitledTo("")}},
 		{"arguments of any", "takes no argument", Rule{Path: "/", Allow: Allow{Operator: "any", Arguments: Arguments{"sku": json.RawMessage(`"x"`)}}}},
 		{"an argument of the wrong type", "must be a string or a list", Rule{Path: "/", Allow: Allow{Operator: "entitled", Arguments: Arguments{"sku": json.RawMessage(`{}`)}}}},
-		{"an argument that nobody knows", "takes no argument \"skus\"", Rule{Path: "/", Allow: Allow{Operator: "entitled", Arguments: Arguments{"skus": json.RawMessage(`["a"]`)}}}},
+		{"an unknown argument", "takes no argument \"skus\"", Rule{Path: "/", Allow: Allow{Operator: "entitled", Arguments: Arguments{"skus": json.RawMessage(`["a"]`)}}}},
 		{"a wildcard", "matches by prefix", Rule{Path: "/articles/*", Allow: Allow{Operator: "any"}}},
 		{"a dot segment", "dot segment", Rule{Path: "/a/../b", Allow: Allow{Operator: "any"}}},
 		{"an escape", "decoded paths", Rule{Path: "/a%20b", Allow: Allow{Operator: "any"}}},
@@ -205,7 +204,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"a control character", "control character", Rule{Path: "/a\x00b", Allow: Allow{Operator: "any"}}},
 		{"a method in lower case", "not an HTTP method", Rule{Path: "/", Methods: []string{"get"}, Allow: Allow{Operator: "any"}}},
 		{"HEAD alone", "name GET instead", Rule{Path: "/", Methods: []string{"HEAD"}, Allow: Allow{Operator: "any"}}},
-		{"a method twice", "named twice", Rule{Path: "/", Methods: []string{"GET", "GET"}, Allow: Allow{Operator: "any"}}},
+		{"a method twice", "is repeated", Rule{Path: "/", Methods: []string{"GET", "GET"}, Allow: Allow{Operator: "any"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := CompileRules([]Rule{c.rule}, StandardOperators())
@@ -215,7 +214,7 @@ func TestCompileRefuses(t *testing.T) {
 		})
 	}
 	_, err := CompileRules([]Rule{{Rank: 1, Path: "/a", Allow: Allow{Operator: "any"}}, {Rank: 1, Path: "/b", Allow: Allow{Operator: "any"}}}, StandardOperators())
-	require.ErrorContains(t, err, "rank is taken")
+	require.ErrorContains(t, err, "same rank")
 }
 
 func entitledTo(skus ...string) Allow {
@@ -226,7 +225,7 @@ func entitledTo(skus ...string) Allow {
 func TestHidden(t *testing.T) {
 	rules := []Rule{
 		{Rank: 1, Path: "/a", Methods: []string{"GET"}, Allow: Allow{Operator: "any"}},
-		{Rank: 2, Path: "/a/b", Allow: Allow{Operator: "any"}}, // POST still gets here
+		{Rank: 2, Path: "/a/b", Allow: Allow{Operator: "any"}}, // decides POST
 		{Rank: 3, Path: "/a/c", Methods: []string{"GET"}, Allow: Allow{Operator: "any"}},
 		{Rank: 4, Path: "/{x}/y", Allow: Allow{Operator: "any"}},
 		{Rank: 5, Path: "/q/y/z", Allow: Allow{Operator: "any"}},
@@ -243,8 +242,7 @@ func TestHidden(t *testing.T) {
 	require.Equal(t, []string{"3 by 1", "5 by 4", "6 by 4", "8 by 7"}, got)
 }
 
-// TestMatchEqualsALinearScan holds the trie against the definition: try each
-// rule by rank, segment by segment.
+// TestMatchEqualsALinearScan compares the trie with trying each rule in order.
 func TestMatchEqualsALinearScan(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	words := []string{"a", "b", "c", "{x}", ":y"}
@@ -341,15 +339,15 @@ func manyRules(t testing.TB, n int) *Ruleset {
 	return set
 }
 
-// However many rules there are, a lookup goes as many steps as its path has.
-func TestALookupCostsWhatItsPathCosts(t *testing.T) {
+// The number of visited nodes depends on the path, and not on the number of rules.
+func TestLookupCostDependsOnThePathAlone(t *testing.T) {
 	few, many := manyRules(t, 10), manyRules(t, 10_000)
 	for _, path := range []string{"/section-3/article/x", "/section-9/article/y/z", "/nowhere/at/all", "/"} {
 		segments := readSegments(t, path)
 		_, a := few.trie.walk(0, segments, "GET", noRule, 0)
 		_, b := many.trie.walk(0, segments, "GET", noRule, 0)
 		if a != b || a > 2*len(segments)+1 {
-			t.Errorf("%s: %d nodes of 10 rules, %d of 10,000", path, a, b)
+			t.Errorf("%s: %d nodes with 10 rules, %d with 10,000", path, a, b)
 		}
 	}
 }
@@ -372,10 +370,10 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
-// One table serves all nodes: a literal is found below its own parent alone,
-// however many there are.
-func TestLiteralsAreFoundBelowTheirParent(t *testing.T) {
-	// Of literals that begin and end alike, too.
+// One hash table contains the children of all nodes. A literal is found below its own
+// parent only.
+func TestLiteralIsFoundBelowItsParentOnly(t *testing.T) {
+	// Literals with equal ends are included.
 	long := "/a/begins-alike-%03d-and-ends-alike"
 	paths := []string{fmt.Sprintf(long, 1), fmt.Sprintf(long, 2), "/s/sss", "/s/ss", "/s/s", "/s/ssss", "/s/sssssss", "/s/ssssssss", "/s/sssssssss", "/s/sssssssssssssssss", "/s/ssssssssssssssss"}
 	for i := range 300 {
@@ -395,9 +393,8 @@ func TestLiteralsAreFoundBelowTheirParent(t *testing.T) {
 	}
 }
 
-// A lookup reads one cache line per node, and one for the steps of the rule that it
-// finds.
-func TestNodesAndStepsFillCacheLines(t *testing.T) {
+// A lookup reads one cache line for each node, and one for the steps of the rule.
+func TestNodesAndStepsFitCacheLines(t *testing.T) {
 	if node, steps := unsafe.Sizeof(node{}), unsafe.Sizeof(compiledSteps{}); node != 64 || steps != 64 {
 		t.Errorf("a node has %d bytes, the steps of a rule %d", node, steps)
 	}

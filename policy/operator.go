@@ -9,25 +9,25 @@ import (
 // NoCode is the code of an operator that DjaoApp does not have.
 const NoCode = -1
 
-// Operator is a kind of test that a step of a rule can apply. An operator registers
-// itself, see RegisterOperator; neither the matcher nor the decision knows it.
+// Operator is a test that a step of a rule can apply. Operators register themselves, see
+// RegisterOperator; the matcher and the decision path do not depend on them.
 type Operator struct {
 	// Code is DjaoApp's number for the operator, or NoCode.
 	Code int
 	Name string
-	// Words returns the arguments that are written in words, as in a Caddyfile. Nil:
-	// the operator takes none there.
+	// Words parses arguments that are written as words, as in a Caddyfile, of which
+	// there is at least one. If it is nil, the operator takes none there.
 	Words func(words []string) (Arguments, error)
-	// Entitlements reports whether the test asks what the reader was granted.
+	// Entitlements reports whether the test needs the reader's entitlements.
 	Entitlements bool
 	// Compile checks the arguments of a step, and returns its test. Captures are the
-	// names of the parameters that the rule's path captures.
+	// parameters that the rule's path captures.
 	Compile func(arguments Arguments, captures []string) (Test, error)
 }
 
 // Test is an operator with its arguments. It is safe for concurrent use.
 type Test interface {
-	// Test returns a reason that allows if the reader passes, or one that denies.
+	// Test returns the reason for which the reader is allowed or denied.
 	Test(q *Question) Reason
 }
 
@@ -35,7 +35,7 @@ type Test interface {
 type linkTest interface {
 	Test
 	// misfit names the claim that keeps a link from opening a page: `url`, `sku` or
-	// `publisherContentId`. It is empty when the link opens the page.
+	// `publisherContentId`. It is empty if the link opens the page.
 	misfit(target *target, r *Request, rule *compiledRule, segments []string) string
 	// needs returns the skus any of which opens the page, and the page's content id.
 	needs(rule *compiledRule, segments []string) (skus []string, contentID string)
@@ -60,7 +60,7 @@ func words(name string) func([]string) (Arguments, error) {
 	}
 }
 
-// Question is what a test answers: may this reader have this page.
+// Question is the input of a Test: the reader, and the page.
 type Question struct {
 	Reader       *Reader
 	Entitlements *Entitlements
@@ -73,14 +73,14 @@ type Question struct {
 	ctx    context.Context
 	policy *Policy
 	vendor string
-	// answer is what the tests found besides the reason; err is why an answer could
-	// not be found.
+	// answer is what the tests add to the decision. Err is the error of a test that
+	// could not be answered.
 	answer answer
 	err    error
 	asked  bool
 }
 
-// ask makes the question that of a rule, and forgets earlier answers.
+// ask sets the question for one rule, without earlier answers.
 func (q *Question) ask(ctx context.Context, p *Policy, r *Request, rule *compiledRule, segments []string) {
 	q.Reader, q.Now, q.rule, q.segments = &r.Reader, r.Now.UnixMilli(), rule, segments
 	q.ctx, q.policy, q.vendor = ctx, p, r.Site.Vendor
@@ -97,18 +97,17 @@ type answer struct {
 	until int64
 }
 
-// Param returns a parameter of the rule: its stored argument, or what the path
-// captured.
+// Param returns a parameter of the rule: its stored argument, or the captured segment.
 func (q *Question) Param(name string) (string, bool) {
 	return q.rule.param(name, q.segments)
 }
 
-// grantedAny returns ReasonEntitled if the reader was granted one of some skus.
+// grantedAny returns ReasonEntitled if a current grant gives the reader one of the skus.
 func (q *Question) grantedAny(skus []template) Reason {
 	if q.Reader.Anonymous() {
 		return ReasonLoginRequired
 	}
-	// The named skus come first: the collections that hold them need a lookup.
+	// First the skus themselves: the collections that contain them need a lookup.
 	for _, within := range [...]bool{false, true} {
 		for _, sku := range skus {
 			if q.Granted(sku.resolve(q.rule, q.segments), within) {
@@ -119,8 +118,8 @@ func (q *Question) grantedAny(skus []template) Reason {
 	return ReasonNotEntitled
 }
 
-// Granted reports whether a grant gives the reader a sku: under its own name or, if
-// within is set, as a part of a collection. If that cannot be read it returns false,
+// Granted reports whether a current grant gives the reader a sku: by itself or, if
+// within is set, as a member of a collection. If that cannot be read it returns false,
 // and the decision becomes store_unavailable unless another step allows.
 func (q *Question) Granted(sku string, within bool) bool {
 	if !within {

@@ -10,7 +10,7 @@ import (
 func TestOperatorsAreFoundByNameAndCode(t *testing.T) {
 	operators := StandardOperators()
 	if names := operators.Names(); !slices.Equal(names, []string{"any", "authenticated", "entitled", "self", "subscribed"}) {
-		t.Errorf("known are %v", names)
+		t.Errorf("the names are %v", names)
 	}
 	for text, want := range map[string]string{
 		"any": "any", "0": "any", "authenticated": "authenticated", "1": "authenticated", "entitled": "entitled",
@@ -30,21 +30,21 @@ func TestOperatorsAreFoundByNameAndCode(t *testing.T) {
 
 func TestOperatorRegisteredTwice(t *testing.T) {
 	for name, twice := range map[string][]Operator{
-		"by name":           {{Code: NoCode, Name: "x"}, {Code: NoCode, Name: "x"}},
-		"by code":           {{Code: 7, Name: "x"}, {Code: 7, Name: "y"}},
-		"by a name of code": {{Code: 7, Name: "x"}, {Code: NoCode, Name: "7"}},
+		"by name":                  {{Code: NoCode, Name: "x"}, {Code: NoCode, Name: "x"}},
+		"by code":                  {{Code: 7, Name: "x"}, {Code: 7, Name: "y"}},
+		"by a name that is a code": {{Code: 7, Name: "x"}, {Code: NoCode, Name: "7"}},
 	} {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("%s: it is taken", name)
+					t.Errorf("%s: no panic", name)
 				}
 			}()
 			NewOperators(twice...)
 		}()
 	}
 	if operators := NewOperators(Operator{Code: NoCode, Name: "x"}, Operator{Code: NoCode, Name: "y"}); len(operators.Names()) != 2 {
-		t.Error("two operators without a code are one")
+		t.Error("two operators without a code conflict")
 	}
 }
 
@@ -63,7 +63,7 @@ func TestOperatorArguments(t *testing.T) {
 		{`entitled/{"sku":"premium"}`, ""},
 		{`entitled/{"sku":["premium","{a}"],"publisherContentId":"{a}"}`, ""},
 		{`entitled/{"sku":"premium","publisherContentId":null}`, ""},
-		{`entitled/{"sku":":a"}`, ""}, // no parameter: a sku of that name
+		{`entitled/{"sku":":a"}`, ""}, // a sku, not a parameter
 		{`any/{}`, ""},
 		{`1/{}`, ""},
 
@@ -103,9 +103,9 @@ func TestOperatorArguments(t *testing.T) {
 	}
 }
 
-// TestArgumentOverridesACapture, unless it is null: DjaoApp's rules were stored
-// with a null for each parameter, which let readers of one tenant into the pages
-// of any other.
+// A string argument overrides a capture, and null does not: DjaoApp stores rules with a
+// null for every parameter, so overriding would allow readers of one tenant on the
+// pages of all others.
 func TestArgumentOverridesACapture(t *testing.T) {
 	for _, c := range []struct{ allow, sku, want string }{
 		{`entitled/{"sku":"{sku}"}`, "x", "x"},
@@ -121,18 +121,17 @@ func TestArgumentOverridesACapture(t *testing.T) {
 		must(t, err)
 		rules, err := CompileRules([]Rule{{Rank: 1, Path: "/{sku}", Allow: allow}}, StandardOperators())
 		must(t, err)
-		w := newWorld(t)
-		w.site = NewSite("acme", "news", rules, PathOptions{}, w.keys)
-		w.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: c.sku}, userID: "bob"})
-		if decision := w.decide(visit{path: "/x", reader: bob}); decision.SKU != c.want || decision.Allow() != (c.want != "") {
-			t.Errorf("%s for a reader of %s: %s, by %q", c.allow, c.sku, decision.Reason, decision.SKU)
+		env := newTestEnv(t)
+		env.site = NewSite("acme", "news", rules, PathOptions{}, env.keys)
+		env.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: c.sku}, userID: "bob"})
+		if decision := env.decide(testRequest{path: "/x", reader: bob}); decision.SKU != c.want || decision.Allow() != (c.want != "") {
+			t.Errorf("%s for a reader with %s: %s, by %q", c.allow, c.sku, decision.Reason, decision.SKU)
 		}
 	}
 }
 
-// TestOwnOperator: an operator that the standard registry does not have asks for
-// parameters, and gets them as `entitled` does.
-func TestOwnOperator(t *testing.T) {
+// An operator of another registry gets its parameters as `entitled` does.
+func TestCustomOperator(t *testing.T) {
 	operators := NewOperators(Operator{Code: 5, Name: "self", Compile: func(Arguments, []string) (Test, error) { return userTest{}, nil }})
 	rules, err := CompileRules([]Rule{
 		{Rank: 1, Path: "/fixed/{user}", Allow: Allow{Operator: "5", Arguments: Arguments{"user": []byte(`"ann"`)}}},
@@ -140,8 +139,8 @@ func TestOwnOperator(t *testing.T) {
 		{Rank: 3, Path: "/", Allow: Allow{Operator: "self"}},
 	}, operators)
 	must(t, err)
-	w := newWorld(t)
-	w.site = NewSite("acme", "news", rules, PathOptions{}, w.keys)
+	env := newTestEnv(t)
+	env.site = NewSite("acme", "news", rules, PathOptions{}, env.keys)
 	for path, want := range map[string][2]Reason{ // for Ann, for Bob
 		"/home/ann":  {ReasonAuthenticated, ReasonLoginRequired},
 		"/home/bob":  {ReasonLoginRequired, ReasonAuthenticated},
@@ -149,14 +148,14 @@ func TestOwnOperator(t *testing.T) {
 		"/x":         {ReasonLoginRequired, ReasonLoginRequired},
 	} {
 		for i, reader := range []Reader{ann, bob} {
-			if decision := w.decide(visit{path: path, reader: reader}); decision.Reason != want[i] {
+			if decision := env.decide(testRequest{path: path, reader: reader}); decision.Reason != want[i] {
 				t.Errorf("%s for %s: %s, want %s", path, reader.UserID, decision.Reason, want[i])
 			}
 		}
 	}
 }
 
-// userTest passes the reader whom the parameter `user` names.
+// userTest allows the reader whom the parameter `user` names.
 type userTest struct{}
 
 func (userTest) Test(q *Question) Reason {

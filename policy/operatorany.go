@@ -2,19 +2,19 @@ package policy
 
 func init() {
 	RegisterOperator(Operator{Code: 0, Name: "any", Compile: func(arguments Arguments, _ []string) (Test, error) {
-		return anyTest{}, arguments.allow()
+		return anyTest{}, arguments.only()
 	}})
 	RegisterOperator(Operator{Code: 1, Name: "authenticated", Compile: func(arguments Arguments, _ []string) (Test, error) {
-		return authenticatedTest{}, arguments.allow()
+		return authenticatedTest{}, arguments.only()
 	}})
 }
 
-// anyTest lets everybody in.
+// anyTest allows every request.
 type anyTest struct{}
 
 func (anyTest) Test(*Question) Reason { return ReasonPublic }
 
-// authenticatedTest lets every identified reader in.
+// authenticatedTest allows every identified reader.
 type authenticatedTest struct{}
 
 func (authenticatedTest) Test(q *Question) Reason {

@@ -6,16 +6,16 @@ func init() {
 	RegisterOperator(Operator{Code: NoCode, Name: "entitled", Words: wordList("sku"), Entitlements: true, Compile: compileEntitled})
 }
 
-// entitledTest lets a reader in who was granted one of its skus. A signed link to
-// the page satisfies it too.
+// entitledTest allows a reader who has a grant of one of its skus, and a signed link to
+// the page.
 type entitledTest struct {
 	skus []template
-	// content is the page's content id, as a link may name it.
+	// content is the page's content id, which links may name.
 	content template
 }
 
 func compileEntitled(arguments Arguments, captures []string) (Test, error) {
-	if err := arguments.allow("sku", "publisherContentId"); err != nil {
+	if err := arguments.only("sku", "publisherContentId"); err != nil {
 		return nil, err
 	}
 	skus, err := arguments.templates("sku", "sku", captures)

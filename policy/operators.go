@@ -16,40 +16,40 @@ var registered struct {
 	options   []RuleOption
 }
 
-// RegisterOperator adds an operator to those that StandardOperators returns. The
-// file that implements the operator calls it from an init function.
+// RegisterOperator adds an operator to StandardOperators. The file that implements the
+// operator calls it in an init function.
 func RegisterOperator(operator Operator) {
 	registered.operators = append(registered.operators, operator)
 }
 
-// RegisterRuleOption adds a rule option, as RegisterOperator adds an operator.
+// RegisterRuleOption adds a rule option to StandardOperators, like RegisterOperator.
 func RegisterRuleOption(option RuleOption) {
 	registered.options = append(registered.options, option)
 }
 
-// StandardOperators returns the registered operators and rule options. The registry
-// is shared, and must not be changed.
+// StandardOperators returns the registered operators and rule options. The registry is
+// shared and must not be changed.
 var StandardOperators = sync.OnceValue(func() *Operators {
 	return NewOperators(registered.operators...).With(registered.options...)
 })
 
-// RuleOption is a setting of a rule besides its steps. It does not decide: the
-// capability that it belongs to reads it from a decision, see Decision.Option.
+// RuleOption is a setting of a rule that does not decide. Its user reads it from a
+// decision, see Decision.Option.
 type RuleOption struct {
 	Name string
-	// Compile checks the stored value, and returns what Decision.Option gives.
+	// Compile checks the stored value, and returns the value for Decision.Option.
 	Compile func(value json.RawMessage) (any, error)
 }
 
-// Operators is a registry of operators and rule options. It is filled before it is
-// used, and safe for concurrent use from then on.
+// Operators is a registry of operators and rule options. It is safe for concurrent use
+// once it is complete.
 type Operators struct {
 	byName  map[string]*Operator
 	options map[string]*RuleOption
 }
 
-// NewOperators returns a registry of operators. It panics when two share a name or
-// a code, which is a mistake in the program.
+// NewOperators returns a registry of operators. It panics if two share a name or a
+// code.
 func NewOperators(operators ...Operator) *Operators {
 	registry := &Operators{byName: make(map[string]*Operator), options: make(map[string]*RuleOption)}
 	add := func(name string, operator *Operator) {
@@ -67,8 +67,8 @@ func NewOperators(operators ...Operator) *Operators {
 	return registry
 }
 
-// With adds rule options to the registry, and returns it. It panics when an option
-// has the name of an operator or of another option: a rule's block names both.
+// With adds rule options to the registry, and returns it. It panics if an option has
+// the name of an operator or of another option, because both occur in a rule's block.
 func (o *Operators) With(options ...RuleOption) *Operators {
 	for _, option := range options {
 		if o.options[option.Name] != nil || o.byName[option.Name] != nil {
@@ -79,9 +79,8 @@ func (o *Operators) With(options ...RuleOption) *Operators {
 	return o
 }
 
-// Words returns the step that an operator and its arguments in words describe, as
-// they are written in a Caddyfile. The error is ErrUnknownOperator, or says what is
-// wrong with the words.
+// Words returns the step of an operator whose arguments are written as words, as in a
+// Caddyfile. The error is ErrUnknownOperator or that of the operator.
 func (o *Operators) Words(operator string, words []string) (Allow, error) {
 	found, err := o.Find(operator)
 	switch {
@@ -100,19 +99,19 @@ func (o *Operators) Words(operator string, words []string) (Allow, error) {
 // registry.
 var ErrUnknownOperator = errors.New("unknown operator")
 
-// Find returns an operator by its name, or by its code in decimal. The error is
-// ErrUnknownOperator, and names the known ones.
+// Find returns an operator by its name or its decimal code. The error is
+// ErrUnknownOperator; its text names the known operators.
 func (o *Operators) Find(operator string) (*Operator, error) {
 	if found := o.byName[operator]; found != nil {
 		return found, nil
 	}
-	if why, known := unsupported[operator]; known {
+	if why, ok := unsupported[operator]; ok {
 		return nil, fmt.Errorf("%w %q: it %s", ErrUnknownOperator, operator, why)
 	}
 	return nil, fmt.Errorf("%w %q; known are %s", ErrUnknownOperator, operator, strings.Join(o.Names(), ", "))
 }
 
-// Names lists the operators' names in order.
+// Names returns the operators' names in order.
 func (o *Operators) Names() []string {
 	var names []string
 	for name, operator := range o.byName {

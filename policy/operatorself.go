@@ -6,11 +6,11 @@ func init() {
 	RegisterOperator(Operator{Code: NoCode, Name: "self", Words: words("user"), Compile: compileSelf})
 }
 
-// selfTest lets the reader in whose user id is the page's.
+// selfTest allows the reader whose user id the page names.
 type selfTest struct{ user template }
 
 func compileSelf(arguments Arguments, captures []string) (Test, error) {
-	if err := arguments.allow("user"); err != nil {
+	if err := arguments.only("user"); err != nil {
 		return nil, err
 	}
 	user, err := arguments.template("user", captures)

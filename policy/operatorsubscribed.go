@@ -6,20 +6,19 @@ func init() {
 	RegisterOperator(Operator{Code: 15, Name: "subscribed", Words: words("plan"), Entitlements: true, Compile: compileSubscribed})
 }
 
-// subscribedTest is DjaoApp's fail_paid_subscription for readers who hold their
-// subscriptions themselves: a plan is a sku that is granted to those who pay for it.
-// The profile, where the rule has one, is the reader's own.
+// subscribedTest is DjaoApp's fail_paid_subscription for readers who subscribe
+// themselves: a plan is a sku. The profile, if the rule has one, must be the reader.
 type subscribedTest struct {
-	plans   []template // none: any will do
+	plans   []template // if empty, any grant will do
 	profile template
 }
 
 func compileSubscribed(arguments Arguments, captures []string) (Test, error) {
-	if err := arguments.allow("plan", "profile", "brokers"); err != nil {
+	if err := arguments.only("plan", "profile", "brokers"); err != nil {
 		return nil, err
 	}
 	if brokers, err := arguments.list("brokers"); err != nil || len(brokers) > 0 {
-		return nil, errors.New("brokers are accounts, and accounts are not kept here: leave them out")
+		return nil, errors.New("brokers are accounts, which Gatefold does not have: leave them out")
 	}
 	profile, err := arguments.template("profile", captures)
 	if err != nil {
@@ -45,7 +44,7 @@ func (t *subscribedTest) Test(q *Question) Reason {
 	}
 }
 
-// anyGrant lets a reader in who was granted anything.
+// anyGrant allows a reader who has any current grant.
 func anyGrant(q *Question) Reason {
 	reason := ReasonNotEntitled
 	q.Entitlements.Each(q.Now, func(sku, grant string, _, _ int64) bool {

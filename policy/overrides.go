@@ -8,19 +8,19 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// Overrides replace parts of what the store holds, for decisions about a
-// hypothetical reader: rule tests must answer the same whatever was granted since.
+// Overrides replace records of the store, for decisions about a hypothetical reader: a
+// rule test must not depend on the grants of the day.
 type Overrides struct {
-	// Grants reports whether SKUs replace the reader's grants: each of them granted
-	// for ever, and nothing else.
+	// Grants reports whether SKUs replace the reader's grants. They are granted without
+	// an end.
 	Grants bool
 	SKUs   []string
-	// LinkTo is a URL to which the reader holds a redeemed link, see
-	// HypotheticalLink; empty for none.
+	// LinkTo is the URL of a link that the reader has redeemed, see HypotheticalLink;
+	// empty for none.
 	LinkTo string
 }
 
-// hypothetical names records that are in no store.
+// hypothetical is the id of records that no store has.
 const hypothetical = "hypothetical"
 
 // HypotheticalLink returns the redeemed link that Overrides.LinkTo describes.
@@ -29,23 +29,23 @@ func HypotheticalLink() RedeemedLink {
 }
 
 // WithOverrides returns a policy that decides as p does, from overridden records. It
-// shares no memory with p, keeps nothing and redeems nothing. It reads a site's rules
-// from the Site, or else from the store for each request.
+// neither caches nor redeems anything. It takes a site's rules from the Site, or else
+// reads them from the store for each request.
 func (p *Policy) WithOverrides(o Overrides) *Policy {
 	policy := p.uncached()
 	policy.records = &overriddenRecords{Records: p.records, overrides: o}
 	return policy
 }
 
-// OverridesOnly returns a policy without a store: it knows the overrides alone.
+// OverridesOnly returns a policy without a store, which decides by the overrides alone.
 func OverridesOnly(operators *Operators, now func() time.Time, o Overrides) *Policy {
 	return &Policy{
-		records:  &overriddenRecords{Records: noRecords{}, overrides: o},
-		versions: new(Versions), operators: operators, now: now, domains: new(domainTable),
+		records:  &overriddenRecords{Records: emptyRecords{}, overrides: o},
+		versions: &noVersions, operators: operators, now: now, domains: new(domainTable),
 	}
 }
 
-// overriddenRecords are records of which overrides replace a part.
+// overriddenRecords are records of which overrides replace some.
 type overriddenRecords struct {
 	Records
 	overrides Overrides
@@ -71,20 +71,3 @@ func (r *overriddenRecords) Link(ctx context.Context, vendor, issuer, id string)
 }
 
 func (*overriddenRecords) Redeem(context.Context, string, Redemption) error { return ErrNotFound }
-
-// noRecords is an empty store.
-type noRecords struct{}
-
-func (noRecords) Grants(context.Context, string, Reader) ([]Grant, error) { return nil, nil }
-
-func (noRecords) Link(context.Context, string, string, string) (Link, error) {
-	return Link{}, ErrNotFound
-}
-
-func (noRecords) Redeem(context.Context, string, Redemption) error { return ErrNotFound }
-
-func (noRecords) Domains(context.Context, string, *Domains) (Domains, error) { return Domains{}, nil }
-
-func (noRecords) Rules(context.Context, string, string) ([]Rule, error) { return nil, nil }
-
-func (noRecords) Containers(context.Context, string, string) ([]string, error) { return nil, nil }

@@ -2,16 +2,18 @@ package policy
 
 import (
 	"errors"
+	"net/url"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
-// ErrAmbiguousPath is returned by ReadPath for a path that two servers could
-// read differently. What it wraps says which trait of the path it was.
+// ErrAmbiguousPath is the error of a path that servers may read differently. The text of
+// the actual error names the trait.
 var ErrAmbiguousPath = errors.New("ambiguous path")
 
-// pathError is an ErrAmbiguousPath with its cause. The text holds nothing that
-// the client sent.
+// pathError is an ErrAmbiguousPath with its cause. The text contains nothing from the
+// client.
 type pathError string
 
 func (e pathError) Error() string        { return "ambiguous path: " + string(e) }
@@ -19,56 +21,54 @@ func (e pathError) Is(target error) bool { return target == ErrAmbiguousPath }
 
 const (
 	errNotRooted      pathError = "it does not begin with a slash"
-	errBackslash      pathError = "it holds a backslash"
-	errControl        pathError = "it holds a control byte"
-	errEscape         pathError = "it holds an invalid percent-escape"
-	errEncodedSlash   pathError = "it holds an encoded slash"
-	errDoubleEscape   pathError = "it holds a doubly encoded letter, digit, dot, slash, backslash, semicolon or NUL"
-	errParameter      pathError = "it holds a semicolon"
+	errBackslash      pathError = "it contains a backslash"
+	errControl        pathError = "it contains a control byte"
+	errEscape         pathError = "it contains an invalid percent-escape"
+	errEncodedSlash   pathError = "it contains an encoded slash"
+	errDoubleEscape   pathError = "it contains a doubly encoded letter, digit, dot, slash, backslash, semicolon or NUL"
+	errParameter      pathError = "it contains a semicolon"
 	errUTF8           pathError = "it is not valid UTF-8"
-	errDotSegment     pathError = "it holds a dot segment"
-	errEmptySegment   pathError = "it holds an empty segment"
+	errDotSegment     pathError = "it contains a dot segment"
+	errEmptySegment   pathError = "it contains an empty segment"
 	errTooManyOfThese pathError = "it has too many segments"
 )
 
-// maxSegments bounds the work that one path can ask for.
+// maxSegments bounds the segments of a path.
 const maxSegments = 256
 
-// PathOptions admits traits of a path that are refused by default. A path that
-// has one is judged under every reading of it, and allowed only if it is
-// allowed under each (see Path).
+// PathOptions admits traits of paths that are refused by default. A path with such a
+// trait is allowed only if it is allowed under each of its readings, see Path.
 type PathOptions struct {
-	// EmptySegments admits `//`: read as it stands, and merged to one slash.
+	// EmptySegments admits `//`: read as an empty segment, and as one slash.
 	EmptySegments bool
 	// EncodedSlash admits `%2F`: read as part of its segment, and as a slash.
 	EncodedSlash bool
-	// Parameters admits `;` and `%3B`: read as part of the segment, and cut
-	// off together with what follows in the segment.
+	// Parameters admits `;` and `%3B`: read as part of the segment, and removed with
+	// the rest of the segment.
 	Parameters bool
 }
 
-// Path is a request path that may be judged, in every reading that a server
-// behind the gate could give it; nearly always there is one. A reading is the
-// list of its decoded segments; a trailing slash makes no difference.
+// Path is a request path in every reading that a server behind the gate could give it,
+// which is nearly always one. A reading is a list of decoded segments. A trailing slash
+// makes no difference.
 //
-// The zero value is ready for Read, and can be used again: it keeps its memory.
+// The zero value is ready for Read, which can be called again.
 type Path struct {
 	readings [][]string
 	one      [1][]string
-	segments [pathRoom]string
+	segments [pathSpace]string
 }
 
-// pathRoom is how many segments of a path take no memory of their own.
-const pathRoom = 16
+// pathSpace is the number of segments for which a Path needs no allocation.
+const pathSpace = 16
 
 // Readings returns the readings of the path, at least one after a successful
 // Read. They are valid until the next Read.
 func (p *Path) Readings() [][]string { return p.readings }
 
-// Read takes a path as it was received, percent-escapes and all, without the
-// query. It returns an error that is ErrAmbiguousPath when the path is one
-// that two servers could read differently:
-// what the gate judges and what the origin serves would not be the same page.
+// Read parses a path as received: with its percent-escapes and without the query. It
+// returns an ErrAmbiguousPath if servers may read the path differently, because the
+// gate could then judge another page than the origin serves.
 func (p *Path) Read(escaped string, allow PathOptions) error {
 	p.readings = nil
 	if escaped == "" || escaped[0] != '/' {
@@ -82,19 +82,16 @@ func (p *Path) Read(escaped string, allow PathOptions) error {
 	return p.readAny(escaped, allow)
 }
 
-// readAny reads a path of any kind. It judges what Read says.
+// readAny is Read for any path.
 func (p *Path) readAny(escaped string, allow PathOptions) error {
 	traits, err := inspect(escaped, allow)
 	if err != nil {
 		return err
 	}
-	if traits.odd() {
-		return p.readOdd(escaped, traits, allow)
+	if traits.ambiguous() {
+		return p.readAll(escaped, traits, allow)
 	}
-	decoded := escaped
-	if traits.escapes {
-		decoded = unescape(escaped)
-	}
+	decoded := unescape(escaped)
 	if err := checkDecoded(decoded); err != nil {
 		return err
 	}
@@ -107,29 +104,27 @@ func (p *Path) readAny(escaped string, allow PathOptions) error {
 	return nil
 }
 
-// traits are what inspect found in a path.
+// traits are those that inspect found in a path.
 type traits struct {
-	escapes      bool // a percent-escape
 	empty        bool // an empty segment
 	encodedSlash bool // %2F
 	parameter    bool // ; or %3B
 }
 
-func (t traits) odd() bool { return t.empty || t.encodedSlash || t.parameter }
+func (t traits) ambiguous() bool { return t.empty || t.encodedSlash || t.parameter }
 
-// inspect refuses what is refused by its bytes alone, encoded or not, and
-// reports the traits that the options admit.
+// inspect refuses bytes that are never valid, encoded or not, and returns the traits
+// that the options admit.
 func inspect(escaped string, allow PathOptions) (traits, error) {
 	var found traits
 	for i := 0; i < len(escaped); i++ {
 		c := escaped[i]
 		switch {
 		case c == '%':
-			if i+2 >= len(escaped) || !isHex(escaped[i+1]) || !isHex(escaped[i+2]) {
+			var ok bool
+			if c, ok = escapedByte(escaped, i); !ok {
 				return found, errEscape
 			}
-			found.escapes = true
-			c = unhex(escaped[i+1])<<4 | unhex(escaped[i+2])
 			i += 2
 			if c == '/' {
 				if !allow.EncodedSlash {
@@ -160,33 +155,29 @@ func inspect(escaped string, allow PathOptions) (traits, error) {
 	return found, nil
 }
 
-// checkDecoded refuses what shows only after decoding: bytes that are not
-// UTF-8, and escapes that a second decoding would turn into structure, or into
-// the letters of another rule's path: `/%2570remium` is /premium to a server
-// that decodes twice. Doubly encoded blanks and the like, which careless links
-// have, are no harm.
+// checkDecoded refuses invalid UTF-8, and escapes that a second decoding would turn
+// into structure or into the letters of another rule's path: a server that decodes
+// twice reads `/%2570remium` as /premium. Other doubly encoded bytes, such as spaces
+// in badly made links, are harmless.
 func checkDecoded(decoded string) error {
 	if !utf8.ValidString(decoded) {
 		return errUTF8
 	}
 	for rest := decoded; ; {
 		i := strings.IndexByte(rest, '%')
-		if i < 0 || i+2 >= len(rest) {
+		if i < 0 {
 			return nil
 		}
-		if isHex(rest[i+1]) && isHex(rest[i+2]) {
-			switch c := unhex(rest[i+1])<<4 | unhex(rest[i+2]); {
-			case c == '.', c == '/', c == '\\', c == ';', c == 0, c == '-', c == '_', c == '~',
-				'0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z':
-				return errDoubleEscape
-			}
+		if c, ok := escapedByte(rest, i); ok && (c == 0 || strings.IndexByte(`./\;-_~`, c) >= 0 ||
+			'0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z') {
+			return errDoubleEscape
 		}
 		rest = rest[i+1:]
 	}
 }
 
-// split cuts a decoded path into its segments, without the empty one that a
-// trailing slash leaves.
+// split splits a decoded path into its segments, without the empty one after a trailing
+// slash.
 func split(segments []string, decoded string) ([]string, error) {
 	for rest := decoded[1:]; rest != ""; {
 		segment := rest
@@ -206,9 +197,9 @@ func split(segments []string, decoded string) ([]string, error) {
 	return segments, nil
 }
 
-// readOdd makes every combination of the readings that the path's traits
-// allow, and refuses the path when one of them is refused.
-func (p *Path) readOdd(escaped string, found traits, allow PathOptions) error {
+// readAll appends the reading for every combination of the path's traits. It refuses
+// the path if one of them is refused.
+func (p *Path) readAll(escaped string, found traits, allow PathOptions) error {
 	for choice := range 8 {
 		merge, cut, strip := choice&1 != 0, choice&2 != 0, choice&4 != 0
 		if strip && !found.parameter || cut && !found.encodedSlash {
@@ -226,13 +217,13 @@ func (p *Path) readOdd(escaped string, found traits, allow PathOptions) error {
 
 // reading is one way to read a path.
 type reading struct {
-	merge bool // empty segments are left out
-	cut   bool // encoded slashes cut
-	strip bool // parameters are cut off
-	empty bool // empty segments are admitted at all
+	merge bool // drop empty segments
+	cut   bool // split at encoded slashes
+	strip bool // remove parameters
+	empty bool // admit empty segments
 }
 
-// readAs gives one reading of a path.
+// readAs returns one reading of a path.
 func readAs(escaped string, as reading) ([]string, error) {
 	var segments []string
 	raw := strings.Split(escaped[1:], "/")
@@ -268,8 +259,8 @@ func readAs(escaped string, as reading) ([]string, error) {
 	return segments, nil
 }
 
-// isDots says whether a segment is a dot segment, or one to a server that
-// drops trailing dots and spaces from names (as Windows does).
+// isDots reports whether a segment is a dot segment, also for a server that drops
+// trailing dots and spaces from names, as Windows does.
 func isDots(segment string) bool {
 	if segment == "" || segment[0] != '.' && segment[0] != ' ' {
 		return false
@@ -277,35 +268,18 @@ func isDots(segment string) bool {
 	return strings.Trim(segment, ". ") == ""
 }
 
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c >= 'a':
-		return c - 'a' + 10
-	case c >= 'A':
-		return c - 'A' + 10
-	default:
-		return c - '0'
+// escapedByte returns the byte of the percent-escape at an index, and whether there is
+// a valid one.
+func escapedByte(s string, at int) (c byte, ok bool) {
+	if at+2 >= len(s) {
+		return 0, false
 	}
+	n, err := strconv.ParseUint(s[at+1:at+3], 16, 8)
+	return byte(n), err == nil
 }
 
-// unescape decodes percent-escapes that inspect found to be valid.
+// unescape decodes percent-escapes, which inspect has checked.
 func unescape(s string) string {
-	if strings.IndexByte(s, '%') < 0 {
-		return s
-	}
-	var b strings.Builder
-	b.Grow(len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' {
-			b.WriteByte(unhex(s[i+1])<<4 | unhex(s[i+2]))
-			i += 2
-			continue
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	decoded, _ := url.PathUnescape(s)
+	return decoded
 }

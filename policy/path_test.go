@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPathIsReadOnce(t *testing.T) {
+func TestPathIsDecodedOnce(t *testing.T) {
 	for escaped, want := range map[string][]string{
 		"/":                     {},
 		"/a":                    {"a"},
@@ -36,11 +36,9 @@ func TestPathIsReadOnce(t *testing.T) {
 	}
 }
 
-// TestPathThatTwoServersReadDifferently is the list of bypasses that real
-// products had: what the gate judges and what the origin serves must be one
-// page, so a path with more than one reading is refused before anything is
-// decided.
-func TestPathThatTwoServersReadDifferently(t *testing.T) {
+// The paths are bypasses that real products had. The gate and the origin must see the
+// same page, so a path with several readings is refused before any rule applies.
+func TestAmbiguousPathIsRefused(t *testing.T) {
 	for _, escaped := range []string{
 		// The rule for /fwd is open, the origin resolves the dots.
 		"/fwd/../member/x", "/fwd/%2e%2e/member/x", "/fwd/%2E./member/x", "/fwd/.%2e/member/x", "/fwd/./x", "/fwd/%2e/x",
@@ -49,7 +47,7 @@ func TestPathThatTwoServersReadDifferently(t *testing.T) {
 		"/a/.. /b", "/a/..%20/b", "/a/.../b", "/a/%20/b", "/a/. ./b",
 		// Empty segments.
 		"//a", "/a//b", "/a//", "//", "//evil.example/premium",
-		// Slashes and backslashes that are not slashes to everybody.
+		// Characters that some servers read as slashes.
 		"/a%2fb", "/a%2Fb", "/a\\b", "/a%5cb", "/a%5Cb", "/premium%5C..%5Ca",
 		// Path parameters (Tomcat, Spring).
 		"/premium;v=1/a", "/a/..;/b", "/a%3bb", "/a%3Bb", "/.;/a",
@@ -70,7 +68,7 @@ func TestPathThatTwoServersReadDifferently(t *testing.T) {
 	}
 }
 
-func TestPathErrorHoldsNothingOfTheClient(t *testing.T) {
+func TestPathErrorDoesNotEchoInput(t *testing.T) {
 	var path Path
 	err := path.Read("/<script>alert(1)</script>/..", PathOptions{})
 	require.ErrorIs(t, err, ErrAmbiguousPath)
@@ -107,9 +105,8 @@ func TestPathReadingsOfAdmittedTraits(t *testing.T) {
 	}
 }
 
-// TestAdmittedTraitsMakeNoDotSegment: what is admitted must not smuggle in what
-// is not.
-func TestAdmittedTraitsMakeNoDotSegment(t *testing.T) {
+// An admitted trait must not lead to a trait that is always refused.
+func TestAdmittedTraitsYieldNoDotSegment(t *testing.T) {
 	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}
 	for _, escaped := range []string{"/a%2F..%2Fb", "/a/..;x/b", "/a%2F.%2Fb", "/..%2Fb", "/a/.%3Bx", "/a%2F%2e%2e", "/a\\b", "/a%5Cb", "/a%252Fb", "/a%00"} {
 		var path Path
@@ -135,8 +132,7 @@ func TestPathDoesNotAllocate(t *testing.T) {
 	}))
 }
 
-// FuzzPath: whatever passes is what a careful server reads, whichever way it
-// gets there.
+// FuzzPath compares accepted paths with a plain decoding by net/url.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{"/", "/a/b", "/%61", "/a%2fb", "/a//b", "/..", "/%252e", "/a;b", "/caf%C3%A9"} {
 		f.Add(seed)
@@ -165,9 +161,9 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
-// A plain path is read in another way than the rest. There is no path of which the
-// two say different things: with each byte at each place, and by chance.
-func TestPlainPathsAreReadAsAnyOther(t *testing.T) {
+// The parser for plain paths agrees with the full one, for every byte at every position
+// and for random paths.
+func TestFastPathEqualsFullParser(t *testing.T) {
 	plain := 0
 	same := func(escaped string) {
 		t.Helper()
@@ -175,7 +171,7 @@ func TestPlainPathsAreReadAsAnyOther(t *testing.T) {
 		quickErr, err := quick.Read(escaped, PathOptions{}), thorough.readAny(escaped, PathOptions{})
 		require.ErrorIs(t, quickErr, err, "%q", escaped)
 		require.Equal(t, thorough.Readings(), quick.Readings(), "%q", escaped)
-		if _, ok := splitPlain(new([pathRoom]string), escaped); ok {
+		if _, ok := splitPlain(new([pathSpace]string), escaped); ok {
 			plain++
 			require.NoError(t, err, "%q", escaped)
 		}
@@ -201,7 +197,7 @@ func TestPlainPathsAreReadAsAnyOther(t *testing.T) {
 		}
 		same(string(path))
 	}
-	for n := range 40 { // more segments than there is room for
+	for n := range 40 { // up to more segments than pathSpace
 		same(strings.Repeat("/s", n+1))
 	}
 	if plain < 10_000 {

@@ -10,63 +10,45 @@ import (
 	"github.com/gatefold/gatefold/policy/memory"
 )
 
-// Records is what the policy reads from the store, and the one thing that it
-// writes. All methods are safe for concurrent use.
+// Records is the part of the store that a policy uses. All methods are safe for
+// concurrent use.
 type Records interface {
-	// Grants returns the grants that match any identifier of a reader.
+	// Grants returns the grants that match any identifier of the reader.
 	Grants(ctx context.Context, vendor string, reader Reader) ([]Grant, error)
-	// Containers returns the skus of the collections that a sku is in, at any
-	// depth, each once and never more than a few hundred: whoever has one of them
-	// has the sku.
+	// Containers returns the skus of the collections that contain a sku at any depth,
+	// each once, and at most a few hundred. A grant of one of them includes the sku.
 	Containers(ctx context.Context, vendor, sku string) ([]string, error)
 	// Link returns a signed link, or ErrNotFound.
 	Link(ctx context.Context, vendor, issuer, id string) (Link, error)
-	// Redeem counts one use of a link in one atomic step, and returns
-	// ErrLinkUsedUp, ErrLinkRevoked, ErrLinkReused or ErrNotFound when it must
-	// not be used.
+	// Redeem counts one use of a link atomically. It returns ErrLinkUsedUp,
+	// ErrLinkRevoked, ErrLinkReused or ErrNotFound if the link must not be used.
 	Redeem(ctx context.Context, vendor string, redemption Redemption) error
-	// Rules returns the rules that the store has for a site.
+	// Rules returns the stored rules of a site.
 	Rules(ctx context.Context, vendor, site string) ([]Rule, error)
-	// Domains returns whom a vendor trusts to sign links. Where before is not nil it
-	// is what an earlier call returned, from which records are taken over that are
-	// still the same: what points to them tells so.
+	// Domains returns the domains that a vendor trusts to sign links. If before is not
+	// nil, it is the result of an earlier call: records that did not change since are
+	// returned as the same pointers.
 	Domains(ctx context.Context, vendor string, before *Domains) (Domains, error)
 }
 
-// Redemption is one use of a link.
-type Redemption struct {
-	Issuer, LinkID string
-	// ID makes the redemption idempotent: the same one twice counts once.
-	ID string
-	// MaxUses is the most that the link may be used; zero means that its uses
-	// are not counted.
-	MaxUses int64
-	// Link is the link itself, where a publisher signed it: its record is
-	// written with its first use. Nil for the vendor's own, which has one.
-	Link *Link
-	// At is when it happens; ExpiresAt is when the link ends.
-	At, ExpiresAt time.Time
-}
-
-// KeySource gives the keys that may have signed a token: now, and with the
-// retired ones gone.
+// KeySource supplies the keys that currently verify a token.
 type KeySource interface {
 	KeySet(ctx context.Context) (keys.KeySet, error)
 }
 
-// Policy decides, from records in the store and what it keeps of them in
-// memory. It is safe for concurrent use, and is made once for a store: several
-// configurations may share it, one after the other or at once.
+// Policy decides requests by the records of a store, which it caches. It is safe for
+// concurrent use. There is one Policy for each store, which successive or concurrent
+// configurations share.
 type Policy struct {
 	records   Records
 	versions  *Versions
 	operators *Operators
 	now       func() time.Time
-	fresh     func(vendor string, at time.Time) error // nil: always
+	fresh     func(vendor string, at time.Time) error // nil: always fresh
 
 	sites        sites
 	domains      *domainTable
-	readers      *memory.RecordCache // by token, or else by what grants match
+	readers      *memory.RecordCache // by token, or by the reader's identifiers
 	fingerprints *memory.Fingerprinter
 	containers   *memory.Cache[skuKey, []string]
 	links        *memory.Cache[linkKey, linkState]
@@ -74,7 +56,7 @@ type Policy struct {
 	sessions     *memory.Cache[sessionKey, string]
 
 	checks     selfChecks
-	checkEvery uint64 // selfCheckEvery, but in tests
+	checkEvery uint64
 	counts     struct {
 		readerTokens, entitlements hitCounter
 		decisions                  memory.Counter
@@ -83,30 +65,30 @@ type Policy struct {
 	readerVerifications, linkVerifications verifications
 }
 
-// Options are what New needs.
+// Options configure a Policy.
 type Options struct {
 	Records   Records
 	Versions  *Versions
 	Operators *Operators
-	// KeySets fetches the key sets of publishers. Nil: none can be had.
+	// KeySets fetches the key sets of publishers. If it is nil, none can be fetched.
 	KeySets *keys.Sets
 	// CacheBytes bounds the memory of all caches together.
 	CacheBytes int64
-	// Now is the clock; time.Now in production.
+	// Now returns the time.
 	Now func() time.Time
-	// SelfCheckEvery: one decision of so many is made again from the store and
-	// compared, see Policy.SelfChecks. Default: 10,000.
+	// SelfCheckEvery is the number of decisions of which one is compared with the
+	// store, see Policy.SelfChecks. The default is 10,000.
 	SelfCheckEvery uint64
-	// Fresh returns an error when what is in memory of a vendor is too old at a
-	// moment to decide from. Nil: it never is.
+	// Fresh returns an error if the cached records of a vendor are too old at a moment
+	// to decide by. If it is nil, they never are.
 	Fresh func(vendor string, at time.Time) error
 }
 
-// MinCacheBytes is the least memory that the caches work with.
+// MinCacheBytes is the smallest memory of the caches.
 const MinCacheBytes = 1 << 20
 
-// share is how the memory of the caches is divided, in parts of 32. Readers
-// are many and each of them has a token; links are few beside them.
+// The caches divide their memory into 32 shares. Most are for readers and their
+// tokens, because links are few.
 const (
 	shareReaders    = 19
 	shareLinkTokens = 3
@@ -116,11 +98,11 @@ const (
 	shares          = 32
 )
 
-// New returns a policy, or an error when the caches cannot be made. Close
-// releases its memory.
+// New returns a policy. It returns an error if CacheBytes is less than MinCacheBytes.
+// Close releases the caches.
 func New(options Options) (*Policy, error) {
 	if options.CacheBytes < MinCacheBytes {
-		return nil, errors.New("the cache is smaller than 1 MiB")
+		return nil, errors.New("the cache must have at least 1 MiB")
 	}
 	p := &Policy{
 		records:    options.Records,
@@ -144,8 +126,8 @@ func New(options Options) (*Policy, error) {
 	return p, nil
 }
 
-// Resize changes how much memory the caches may take together, in bytes; less
-// than MinCacheBytes counts as that.
+// Resize changes the memory that the caches may use together, in bytes, but to no less
+// than MinCacheBytes.
 func (p *Policy) Resize(cacheBytes int64) {
 	part := max(cacheBytes, MinCacheBytes) / shares
 	p.readers.Resize(shareReaders * part)
@@ -155,8 +137,7 @@ func (p *Policy) Resize(cacheBytes int64) {
 	p.sessions.Resize(shareSessions * part)
 }
 
-// Close releases the memory of the caches. The policy must not be used
-// afterwards.
+// Close releases the memory of the caches. The policy must not be used afterwards.
 func (p *Policy) Close() {
 	p.readers.Close()
 	p.linkTokens.Close()
@@ -165,8 +146,8 @@ func (p *Policy) Close() {
 	p.sessions.Close()
 }
 
-// Fresh returns an error when what is in memory of a vendor is too old at a moment
-// to decide from.
+// Fresh returns an error if the cached records of a vendor are too old at a moment to
+// decide by.
 func (p *Policy) Fresh(vendor string, at time.Time) error {
 	if p.fresh == nil {
 		return nil
@@ -174,7 +155,7 @@ func (p *Policy) Fresh(vendor string, at time.Time) error {
 	return p.fresh(vendor, at)
 }
 
-// Now returns the policy's time.
+// Now returns the time of the policy's clock.
 func (p *Policy) Now() time.Time { return p.now() }
 
 // Operators returns the operators that rules may name.

@@ -11,15 +11,15 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// TestEntitlementsAreReadOnce until something about the reader changes.
-func TestEntitlementsAreReadOnce(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
+// Grants are read again only after a change to the reader.
+func TestEntitlementsAreCached(t *testing.T) {
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
 	reads := func(reader Reader) int {
-		before := w.records.readCount()
-		w.decide(visit{reader: reader})
-		w.settle()
-		return w.records.readCount() - before
+		before := env.records.readCount()
+		env.decide(testRequest{reader: reader})
+		env.waitForCaches()
+		return env.records.readCount() - before
 	}
 	for i, c := range []struct {
 		name   string
@@ -27,17 +27,17 @@ func TestEntitlementsAreReadOnce(t *testing.T) {
 		reader Reader
 		want   int
 	}{
-		{"at first", func() {}, ann, 1},
-		{"again", func() {}, ann, 0},
-		{"an hour later", func() { w.wait(time.Hour) }, ann, 0},
-		{"Ann in another browser, without e-mail", func() {}, Reader{UserID: "ann"}, 1},
+		{"first request", func() {}, ann, 1},
+		{"repeated", func() {}, ann, 0},
+		{"an hour later", func() { env.advance(time.Hour) }, ann, 0},
+		{"the same user id without e-mail", func() {}, Reader{UserID: "ann"}, 1},
 		{"after a grant to Bob", func() {
-			w.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium"}, userID: "bob"})
+			env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium"}, userID: "bob"})
 		}, ann, 0},
-		{"after Ann's grant is revoked", func() { w.records.revoke("g1") }, ann, 1},
-		{"again", func() {}, ann, 0},
-		{"after a change to lists or rules", func() { w.records.versions.Bump(Invalidation{Shared: true}) }, ann, 1},
-		{"nobody", func() {}, Reader{}, 0},
+		{"after Ann's grant is revoked", func() { env.records.revoke("g1") }, ann, 1},
+		{"repeated", func() {}, ann, 0},
+		{"after a change to lists or rules", func() { env.records.versions.Bump(Invalidation{Shared: true}) }, ann, 1},
+		{"an anonymous reader", func() {}, Reader{}, 0},
 	} {
 		c.write()
 		if got := reads(c.reader); got != c.want {
@@ -46,66 +46,64 @@ func TestEntitlementsAreReadOnce(t *testing.T) {
 	}
 }
 
-// TestReaderIsReadOnce: a token is verified once, and counts until its end, for
-// the verifier that verified it.
-func TestReaderIsReadOnce(t *testing.T) {
-	w := newWorld(t)
-	token := w.readerToken(keys.ReaderClaims{UserID: "ann", PublisherUserID: "p-ann", Email: "Ann@Example.org", EmailVerified: true})
+// A token is verified once, and the result counts until its expiry for the verifier
+// that made it.
+func TestVerifiedReaderIsCached(t *testing.T) {
+	env := newTestEnv(t)
+	token := env.readerToken(keys.ReaderClaims{UserID: "ann", PublisherUserID: "p-ann", Email: "Ann@Example.org", EmailVerified: true})
 	read := func(verifier *ReaderVerifier) (Reader, error) {
-		defer w.settle()
-		return w.policy.Reader(context.Background(), verifier, token, w.now())
+		defer env.waitForCaches()
+		return env.policy.Reader(context.Background(), verifier, token, env.now())
 	}
 	for range 3 {
-		if reader, err := read(w.verifier()); err != nil || !sameReader(reader, ann) {
+		if reader, err := read(env.verifier()); err != nil || !sameReader(reader, ann) {
 			t.Fatalf("read %+v, %v", reader, err)
 		}
 	}
-	if calls := w.keys.calls.Load(); calls != 1 {
+	if calls := env.keys.calls.Load(); calls != 1 {
 		t.Errorf("verified %d times", calls)
 	}
-	other := w.verifier()
-	other.ID, other.Issuer.Audience = "other", "another-site"
-	if _, err := read(other); !errors.Is(err, keys.ErrAudience) {
-		t.Errorf("another site takes it: %v", err)
+	other := NewReaderVerifier("other", keys.OwnReaderIssuer("acme", "another-site"), env.keys)
+	if _, err := read(&other); !errors.Is(err, keys.ErrAudience) {
+		t.Errorf("a verifier of another site: %v", err)
 	}
-	w.keys.set = keys.NewKeySet()
-	w.records.versions.Bump(Invalidation{Shared: true})
-	if _, err := read(w.verifier()); !errors.Is(err, keys.ErrUnknownKey) {
-		t.Errorf("after its key was retired: %v", err)
+	env.keys.set = keys.NewKeySet()
+	env.records.versions.Bump(Invalidation{Shared: true})
+	if _, err := read(env.verifier()); !errors.Is(err, keys.ErrUnknownKey) {
+		t.Errorf("after the key was removed: %v", err)
 	}
-	w.keys.set = ring().KeySet()
-	if _, err := read(w.verifier()); err != nil {
-		t.Errorf("after its key came back: %v", err)
+	env.keys.set = testRing().KeySet()
+	if _, err := read(env.verifier()); err != nil {
+		t.Errorf("after the key was restored: %v", err)
 	}
-	w.wait(time.Hour)
-	if _, err := read(w.verifier()); !errors.Is(err, keys.ErrExpired) {
-		t.Errorf("at its end: %v", err)
+	env.advance(time.Hour)
+	if _, err := read(env.verifier()); !errors.Is(err, keys.ErrExpired) {
+		t.Errorf("at the expiry: %v", err)
 	}
-	if _, err := w.policy.Reader(context.Background(), w.verifier(), strings.Repeat("x", keys.MaxTokenSize+1), w.now()); !errors.Is(err, keys.ErrMalformed) {
+	if _, err := env.policy.Reader(context.Background(), env.verifier(), strings.Repeat("x", keys.MaxTokenSize+1), env.now()); !errors.Is(err, keys.ErrMalformed) {
 		t.Errorf("an oversized token: %v", err)
 	}
-	w.keys.err = errDown
-	token = w.readerToken(keys.ReaderClaims{UserID: "new", ExpiresAt: start + 7200})
-	if _, err := read(w.verifier()); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDown) || strings.Contains(err.Error(), token) {
+	env.keys.err = errDown
+	token = env.readerToken(keys.ReaderClaims{UserID: "new", ExpiresAt: start + 7200})
+	if _, err := read(env.verifier()); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDown) || strings.Contains(err.Error(), token) {
 		t.Errorf("without keys: %v", err)
 	}
 }
 
-// TestRubbishIsRefusedBeforeAnythingIsAsked: whoever sends what no token can be
-// makes nobody look for a key, and is counted.
-func TestRubbishIsRefusedBeforeAnythingIsAsked(t *testing.T) {
-	w := newWorld(t)
-	tokens := malformedTokens(w)
+// Refusing a malformed token reads no key, and is counted.
+func TestMalformedTokenNeedsNoKey(t *testing.T) {
+	env := newTestEnv(t)
+	tokens := malformedTokens(env)
 	for name, raw := range tokens {
-		if _, err := w.policy.Reader(context.Background(), w.verifier(), raw, w.now()); !errors.Is(err, keys.ErrMalformed) {
+		if _, err := env.policy.Reader(context.Background(), env.verifier(), raw, env.now()); !errors.Is(err, keys.ErrMalformed) {
 			t.Errorf("%s as a reader's token: %v", name, err)
 		}
-		w.want(visit{link: carries(raw)}, ReasonLinkInvalid)
+		env.want(testRequest{link: linkEvidence(raw)}, ReasonLinkInvalid)
 	}
-	if calls := w.keys.calls.Load(); calls != 0 {
-		t.Errorf("the keys were asked for %d times", calls)
+	if calls := env.keys.calls.Load(); calls != 0 {
+		t.Errorf("the keys were read %d times", calls)
 	}
-	for _, counted := range w.policy.Stats().Verifications {
+	for _, counted := range env.policy.Stats().Verifications {
 		want := uint64(0)
 		if counted.Result == "malformed" && (counted.Kind == "reader" || counted.Kind == "link") {
 			want = uint64(len(tokens))
@@ -116,91 +114,89 @@ func TestRubbishIsRefusedBeforeAnythingIsAsked(t *testing.T) {
 	}
 }
 
-// TestFailedTokenIsNotRemembered: a link whose signature fails today may be
-// signed by a key that is trusted a moment later.
-func TestFailedTokenIsNotRemembered(t *testing.T) {
-	w := newWorld(t)
-	link := carries(w.newLink(keys.LinkClaims{}))
-	w.keys.set = keys.NewKeySet()
-	w.want(visit{link: link}, ReasonLinkInvalid)
-	w.settle()
-	w.keys.set = ring().KeySet()
-	w.want(visit{link: link}, ReasonSignedLink)
-	w.settle()
-	// And what was verified is not, once its key is gone.
-	w.keys.set = keys.NewKeySet()
-	w.records.versions.Bump(Invalidation{Shared: true})
-	w.want(visit{link: link}, ReasonLinkInvalid)
+// The key of a token whose verification failed may become trusted a moment later.
+func TestFailedVerificationIsNotCached(t *testing.T) {
+	env := newTestEnv(t)
+	link := linkEvidence(env.newLink(keys.LinkClaims{}))
+	env.keys.set = keys.NewKeySet()
+	env.want(testRequest{link: link}, ReasonLinkInvalid)
+	env.waitForCaches()
+	env.keys.set = testRing().KeySet()
+	env.want(testRequest{link: link}, ReasonSignedLink)
+	env.waitForCaches()
+	// A cached result is not used once its key is gone.
+	env.keys.set = keys.NewKeySet()
+	env.records.versions.Bump(Invalidation{Shared: true})
+	env.want(testRequest{link: link}, ReasonLinkInvalid)
 }
 
-// TestRevokedLinkEndsAtOnce, with the cookies that it was redeemed for.
-func TestRevokedLinkEndsAtOnce(t *testing.T) {
-	w := newWorld(t)
-	link := carries(w.newLink(keys.LinkClaims{}))
-	held := LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}
+// A revocation also applies to link cookies.
+func TestRevokedLinkIsRefusedAtOnce(t *testing.T) {
+	env := newTestEnv(t)
+	link := linkEvidence(env.newLink(keys.LinkClaims{}))
+	held := LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}
 	for range 2 {
-		w.want(visit{link: link}, ReasonSignedLink)
-		w.want(visit{link: held}, ReasonSignedLink)
-		w.settle()
+		env.want(testRequest{link: link}, ReasonSignedLink)
+		env.want(testRequest{link: held}, ReasonSignedLink)
+		env.waitForCaches()
 	}
-	w.records.revokeLink("link_1")
-	w.want(visit{link: link}, ReasonLinkRevoked)
-	w.want(visit{link: held}, ReasonLoginRequired)
+	env.records.revokeLink("link_1")
+	env.want(testRequest{link: link}, ReasonLinkRevoked)
+	env.want(testRequest{link: held}, ReasonLoginRequired)
 }
 
 func TestRedeem(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		given  func(w *world)
+		given  func(env *testEnv)
 		reader Reader
 		want   Reason
 	}{
-		{"it counts", func(*world) {}, Reader{}, ReasonSignedLink},
-		{"revoked meanwhile", func(w *world) { w.records.revokeLink("link_1") }, bob, ReasonLinkRevoked},
-		{"used up meanwhile", func(w *world) {
-			w.records.uses[linkKey{"acme", keys.VendorIssuer("acme"), "link_1"}] = map[string]bool{"x": true}
+		{"redeemed", func(*testEnv) {}, Reader{}, ReasonSignedLink},
+		{"revoked meanwhile", func(env *testEnv) { env.records.revokeLink("link_1") }, bob, ReasonLinkRevoked},
+		{"used up meanwhile", func(env *testEnv) {
+			env.records.uses[linkKey{"acme", keys.VendorIssuer("acme"), "link_1"}] = map[string]bool{"x": true}
 		}, bob, ReasonLinkUsedUp},
-		{"gone meanwhile", func(w *world) { clear(w.records.links) }, bob, ReasonLinkInvalid},
-		{"the store is down", func(w *world) { w.records.redeemDown = errDown }, bob, ReasonStoreUnavailable},
-		{"the request is over", func(w *world) { w.records.redeemDown = context.Canceled }, bob, ReasonStoreUnavailable},
-		{"the failed login is told, not the link", func(w *world) { w.records.revokeLink("link_1") }, Reader{Rejected: true}, ReasonBadCredential},
-		{"nothing is told that cannot be known", func(w *world) { w.records.revokeLink("link_1") }, Reader{Unknown: true}, ReasonStoreUnavailable},
+		{"deleted meanwhile", func(env *testEnv) { clear(env.records.links) }, bob, ReasonLinkInvalid},
+		{"the store is down", func(env *testEnv) { env.records.redeemDown = errDown }, bob, ReasonStoreUnavailable},
+		{"the request is canceled", func(env *testEnv) { env.records.redeemDown = context.Canceled }, bob, ReasonStoreUnavailable},
+		{"the failed credential precedes the link", func(env *testEnv) { env.records.revokeLink("link_1") }, Reader{Rejected: true}, ReasonBadCredential},
+		{"the unverified credential precedes the link", func(env *testEnv) { env.records.revokeLink("link_1") }, Reader{Unknown: true}, ReasonStoreUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newTestEnv(t)
 			r := &Request{
-				Site: w.site, Method: "GET", EscapedPath: "/articles/a1", Host: "news.example", Reader: c.reader, Now: w.now(),
-				Link: carries(w.newLink(keys.LinkClaims{MaxUses: 1})),
+				Site: env.site, Method: "GET", EscapedPath: "/articles/a1", Host: "news.example", Reader: c.reader, Now: env.now(),
+				Link: linkEvidence(env.newLink(keys.LinkClaims{MaxUses: 1})),
 			}
-			decision := w.policy.Decide(t.Context(), r)
+			decision := env.policy.Decide(t.Context(), r)
 			if decision.Reason != ReasonSignedLink || !decision.Link.Spend || decision.Link.MaxUses != 1 {
 				t.Fatalf("decided %+v", decision)
 			}
-			c.given(w)
+			c.given(env)
 			for range 2 { // the same id twice counts once
-				redeemed := w.policy.Redeem(t.Context(), r, decision, "one")
+				redeemed := env.policy.Redeem(t.Context(), r, decision, "one")
 				if redeemed.Reason != c.want || redeemed.Link.Spend || redeemed.Link.ID != "link_1" {
 					t.Fatalf("redeemed: %s, %+v", redeemed.Reason, redeemed.Link)
 				}
 				if c.want == ReasonStoreUnavailable && c.reader == bob && !errors.Is(redeemed.Err, ErrUnavailable) {
-					t.Errorf("the error says %v", redeemed.Err)
+					t.Errorf("the error is %v", redeemed.Err)
 				}
 			}
 		})
 	}
 }
 
-// TestCountedLinkAtOnce: of many readers who come at once, as many get in as
-// the link may be used.
-func TestCountedLinkAtOnce(t *testing.T) {
-	w := newWorld(t)
-	link := carries(w.newLink(keys.LinkClaims{MaxUses: 3}))
+// Of many concurrent redemptions exactly as many succeed as the link allows.
+func TestConcurrentRedemptions(t *testing.T) {
+	env := newTestEnv(t)
+	link := linkEvidence(env.newLink(keys.LinkClaims{MaxUses: 3}))
 	var mu sync.Mutex
 	seen := map[Reason]int{}
 	var group sync.WaitGroup
 	for range 20 {
 		group.Go(func() {
-			decision := w.decide(visit{link: link})
+			decision := env.decide(testRequest{link: link})
 			mu.Lock()
 			defer mu.Unlock()
 			seen[decision.Reason]++
@@ -213,67 +209,65 @@ func TestCountedLinkAtOnce(t *testing.T) {
 }
 
 func TestStoredRules(t *testing.T) {
-	w := newWorld(t)
-	w.site = NewSite("acme", "stored", nil, PathOptions{}, w.keys)
+	env := newTestEnv(t)
+	env.site = NewSite("acme", "stored", nil, PathOptions{}, env.keys)
 	set := func(rules ...Rule) {
-		w.records.mu.Lock()
-		w.records.rules[siteKey{"acme", "stored"}] = rules
-		w.records.mu.Unlock()
-		// What comes of it, the decisions tell.
-		_, _ = w.policy.RefreshRules(t.Context(), "acme", "stored")
+		env.records.mu.Lock()
+		env.records.rules[siteKey{"acme", "stored"}] = rules
+		env.records.mu.Unlock()
+		// The decisions below show the result.
+		_, _ = env.policy.RefreshRules(t.Context(), "acme", "stored")
 	}
 	open, members := Rule{Rank: 1, Path: "/", Allow: Allow{Operator: "any"}}, Rule{Rank: 1, Path: "/", Allow: Allow{Operator: "1"}}
 	set(open)
-	w.want(visit{path: "/x"}, ReasonPublic)
-	before := w.records.readCount()
-	w.want(visit{path: "/x"}, ReasonPublic)
-	if reads := w.records.readCount() - before; reads != 0 {
-		t.Errorf("rules are read %d times more", reads)
+	env.want(testRequest{path: "/x"}, ReasonPublic)
+	before := env.records.readCount()
+	env.want(testRequest{path: "/x"}, ReasonPublic)
+	if reads := env.records.readCount() - before; reads != 0 {
+		t.Errorf("rules were read %d times more", reads)
 	}
 	set(members)
-	w.want(visit{path: "/x"}, ReasonLoginRequired)
-	// The new rules are what was acknowledged: the old ones do not return.
-	w.records.down = errDown
+	env.want(testRequest{path: "/x"}, ReasonLoginRequired)
+	// The old rules are not used again: the new ones were acknowledged.
+	env.records.down = errDown
 	set(open)
-	w.want(visit{path: "/x", reader: bob}, ReasonStoreUnavailable)
-	w.records.down = nil
-	w.want(visit{path: "/x"}, ReasonPublic)
-	// Another site, and another vendor's site of this name, have rules of
-	// their own.
-	for _, site := range []*Site{NewSite("acme", "other", nil, PathOptions{}, w.keys), NewSite("other", "stored", nil, PathOptions{}, w.keys)} {
-		w.site = site
-		w.want(visit{path: "/x"}, ReasonNoRule)
+	env.want(testRequest{path: "/x", reader: bob}, ReasonStoreUnavailable)
+	env.records.down = nil
+	env.want(testRequest{path: "/x"}, ReasonPublic)
+	// Sites of other names or vendors have their own rules.
+	for _, site := range []*Site{NewSite("acme", "other", nil, PathOptions{}, env.keys), NewSite("other", "stored", nil, PathOptions{}, env.keys)} {
+		env.site = site
+		env.want(testRequest{path: "/x"}, ReasonNoRule)
 	}
 }
 
-// TestVendorsAreApart: what one vendor granted or signed is nothing to another.
-// As after a start, no version tells the two apart: only the keys do.
-func TestVendorsAreApart(t *testing.T) {
-	w := newWorld(t)
-	w.records.silent = true
-	w.subscribe(0, 0)
-	link := carries(w.newLink(keys.LinkClaims{}))
-	held := LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}
-	w.want(visit{reader: ann}, ReasonEntitled)
-	w.want(visit{link: link}, ReasonSignedLink)
-	w.want(visit{link: held}, ReasonSignedLink)
-	w.settle()
-	w.site = NewSite("other", "news", w.site.Rules, PathOptions{}, w.keys)
-	w.want(visit{reader: ann}, ReasonNotEntitled)
-	w.want(visit{link: link}, ReasonLinkInvalid)
-	w.want(visit{link: held}, ReasonLoginRequired)
-	// Not even a record of that name makes it the other's link.
-	w.records.putLink("other", Link{Claims: complete(keys.LinkClaims{})})
-	w.want(visit{link: link}, ReasonLinkInvalid)
+// One vendor's grants and links do not count for another. No write bumps a version
+// here, so that only the cache keys distinguish them.
+func TestCachesSeparateVendors(t *testing.T) {
+	env := newTestEnv(t)
+	env.records.unannounced = true
+	env.subscribe(0, 0)
+	link := linkEvidence(env.newLink(keys.LinkClaims{}))
+	held := LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}
+	env.want(testRequest{reader: ann}, ReasonEntitled)
+	env.want(testRequest{link: link}, ReasonSignedLink)
+	env.want(testRequest{link: held}, ReasonSignedLink)
+	env.waitForCaches()
+	env.site = NewSite("other", "news", env.site.Rules, PathOptions{}, env.keys)
+	env.want(testRequest{reader: ann}, ReasonNotEntitled)
+	env.want(testRequest{link: link}, ReasonLinkInvalid)
+	env.want(testRequest{link: held}, ReasonLoginRequired)
+	// A record with the same id does not make it the other vendor's link.
+	env.records.putLink("other", Link{Claims: withDefaults(keys.LinkClaims{})})
+	env.want(testRequest{link: link}, ReasonLinkInvalid)
 }
 
-// TestReadersAreApart: each of the identifiers counts in what is remembered,
-// and where one ends and the next begins.
-func TestReadersAreApart(t *testing.T) {
-	w := newWorld(t)
-	w.records.silent = true
-	w.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "premium"}, email: "x@example.org"})
-	w.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "premium"}, publisherUserID: "bc"})
+// Cache keys contain each identifier, with its boundaries.
+func TestCachesSeparateReaders(t *testing.T) {
+	env := newTestEnv(t)
+	env.records.unannounced = true
+	env.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "premium"}, email: "x@example.org"})
+	env.records.grant(fakeGrant{Grant: Grant{ID: "g", SKU: "premium"}, publisherUserID: "bc"})
 	for _, c := range []struct {
 		reader Reader
 		want   Reason
@@ -287,39 +281,39 @@ func TestReadersAreApart(t *testing.T) {
 		{Reader{UserID: "a", PublisherUserID: "x@example.org"}, ReasonNotEntitled},
 		{Reader{UserID: "x@example.org"}, ReasonNotEntitled},
 	} {
-		w.want(visit{reader: c.reader}, c.want)
-		w.settle()
+		env.want(testRequest{reader: c.reader}, c.want)
+		env.waitForCaches()
 	}
 }
 
-func TestNewRefusesATinyCache(t *testing.T) {
+func TestNewRefusesASmallCache(t *testing.T) {
 	for _, bytes := range []int64{-1, 0, MinCacheBytes - 1} {
 		if _, err := New(Options{CacheBytes: bytes}); err == nil {
-			t.Errorf("a cache of %d bytes is made", bytes)
+			t.Errorf("a cache of %d bytes is accepted", bytes)
 		}
 	}
 }
 
-// TestResizeChangesNoAnswer, and neither does it lose what is remembered.
+// Resizing changes no decision and keeps cached records.
 func TestResizeChangesNoAnswer(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
 	for _, bytes := range []int64{0, 1 << 30, MinCacheBytes} {
-		w.policy.Resize(bytes)
-		w.want(visit{reader: ann}, ReasonEntitled)
-		w.settle()
+		env.policy.Resize(bytes)
+		env.want(testRequest{reader: ann}, ReasonEntitled)
+		env.waitForCaches()
 		var bound int64
 		for _, part := range []int64{
-			w.policy.readers.MaxBytes(), w.policy.containers.MaxBytes(), w.policy.links.MaxBytes(),
-			w.policy.linkTokens.MaxBytes(), w.policy.sessions.MaxBytes(),
+			env.policy.readers.MaxBytes(), env.policy.containers.MaxBytes(), env.policy.links.MaxBytes(),
+			env.policy.linkTokens.MaxBytes(), env.policy.sessions.MaxBytes(),
 		} {
 			bound += part
 		}
 		if want := max(bytes, MinCacheBytes); bound != want {
-			t.Errorf("resized to %d, the caches may take %d", bytes, bound)
+			t.Errorf("after Resize(%d) the bound of the caches is %d", bytes, bound)
 		}
 	}
-	if hits := w.policy.counts.entitlements.hits.Load(); hits != 2 {
-		t.Errorf("%d of 2 later decisions came from memory", hits)
+	if hits := env.policy.counts.entitlements.hits.Load(); hits != 2 {
+		t.Errorf("%d of 2 later decisions were cached", hits)
 	}
 }

@@ -1,47 +1,42 @@
 package policy
 
-// Reader is who asks. The zero value is the anonymous reader, who is a reader
-// like any other.
+// Reader is the person or program that makes a request. The zero value is an anonymous
+// reader.
 //
-// The texts of one that Policy.Reader gives share memory with other readers'. Whoever
-// keeps one of them for long keeps a copy.
+// The texts of a Reader from Policy.Reader share memory with those of other readers.
+// Clone a text before keeping it for longer than the request.
 type Reader struct {
-	// UserID is the stable key of an identified reader.
+	// UserID is the stable id of an identified reader.
 	UserID string
-	// PublisherUserID is the publisher's own key, if the credential has one.
+	// PublisherUserID is the publisher's own id, if the credential has one.
 	PublisherUserID string
-	// Email is a verified address, its ASCII letters in lower case; empty
-	// when the credential has none or it is not verified.
+	// Email is a verified address, with ASCII letters in lower case; empty if the
+	// credential has none or it is not verified.
 	Email string
-	// Rejected says that the request carried a credential that failed: it
-	// identifies nobody.
+	// Rejected reports whether the request's credential failed. The reader is then
+	// anonymous.
 	Rejected bool
-	// Unknown says that the request carried a credential that could not be
-	// judged, because the keys that would cannot be read.
+	// Unknown reports whether the credential could not be verified, because its keys
+	// could not be read.
 	Unknown bool
-	// NoKeys says that those keys are somebody else's, and cannot be had.
+	// NoKeys reports whether those keys belong to another party and could not be
+	// fetched.
 	NoKeys bool
 
-	// known is where she was found, for what was granted to her.
-	record readerRecord
+	record readerRecord // caches the reader's grants
 }
 
-// Anonymous says whether the reader is not identified.
+// Anonymous reports whether the reader is not identified.
 func (r *Reader) Anonymous() bool { return r.UserID == "" }
 
-// LowerEmail lowers the ASCII letters of an e-mail address. Unicode is not
-// folded: two addresses that differ only there may be two mailboxes.
+// LowerEmail returns an e-mail address with its ASCII letters in lower case. It does
+// not fold other letters: addresses that differ in them may be different mailboxes.
 func LowerEmail(address string) string {
-	for i := range len(address) {
-		if c := address[i]; 'A' <= c && c <= 'Z' {
-			lowered := []byte(address)
-			for ; i < len(lowered); i++ {
-				if c := lowered[i]; 'A' <= c && c <= 'Z' {
-					lowered[i] = c + 'a' - 'A'
-				}
-			}
-			return string(lowered)
+	lower := []byte(address)
+	for i, c := range lower {
+		if 'A' <= c && c <= 'Z' {
+			lower[i] = c + 'a' - 'A'
 		}
 	}
-	return address
+	return string(lower)
 }

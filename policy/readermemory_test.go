@@ -5,12 +5,13 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy/memory"
 )
 
-// rememberReader keeps a reader as she is kept who came with a token for the first
-// time, and asked for a page that is entitled.
-func (p *Policy) rememberReader(verifier *ReaderVerifier, token string, reader *Reader, vendor string, granted *Entitlements) {
+// cacheReader caches a reader as after the verification of a token and the first read
+// of the grants.
+func (p *Policy) cacheReader(verifier *ReaderVerifier, token string, reader *Reader, vendor string, granted *Entitlements) {
 	key := p.appendTokenKey(nil, verifier, token)
 	value, _ := appendReaderRecord(nil, reader, nil)
 	record := p.readers.Set(key, value, p.versions.Shared(), never)
@@ -20,16 +21,15 @@ func (p *Policy) rememberReader(verifier *ReaderVerifier, token string, reader *
 
 var premium = NewEntitlements([]Grant{{ID: "grant_01m8452fr017b5yjsdtmx64dnr", SKU: "premium", Active: true}})
 
-// A hundred thousand readers take little, and it holds no pointer for the
-// collector to follow. The memory of an entry is a promise of the table in
-// docs/performance.md, so it is held here.
+// docs/performance.md states the memory of a reader. The records contain no pointers
+// for the garbage collector to follow.
 func TestMemoryOfAReader(t *testing.T) {
 	const readers = 50_000
 	p := &Policy{versions: new(Versions), readers: memory.NewRecordCache(64 << 20)}
 	var err error
 	p.fingerprints, err = memory.NewFingerprinter()
 	must(t, err)
-	verifier := &ReaderVerifier{ID: "verifier"}
+	verifier := NewReaderVerifier("verifier", keys.ReaderIssuer{}, nil)
 	heap := func() int64 {
 		var stats runtime.MemStats
 		runtime.GC()
@@ -39,12 +39,12 @@ func TestMemoryOfAReader(t *testing.T) {
 	before := heap()
 	for i := range readers {
 		reader := Reader{UserID: fmt.Sprintf("reader-%07d", i), Email: fmt.Sprintf("reader-%07d@reader.example", i)}
-		p.rememberReader(verifier, fmt.Sprintf("token of reader %d", i), &reader, "default", premium)
+		p.cacheReader(&verifier, fmt.Sprintf("token of reader %d", i), &reader, "default", premium)
 	}
 	each := (heap() - before) / readers
 	counted := p.readers.Bytes() / readers
 	if each > 400 || counted < each*9/10 {
-		t.Errorf("a reader takes %d bytes, and %d are counted", each, counted)
+		t.Errorf("a reader takes %d bytes, of which %d are counted", each, counted)
 	}
 	runtime.KeepAlive(p)
 }

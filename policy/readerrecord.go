@@ -28,25 +28,24 @@ const (
 	hasEmailStripe
 )
 
-// tokenKeySize is the length of a record's key: the number of the token's verifier,
-// and the token's fingerprint.
+// tokenKeySize is the length of a record's key, see appendTokenKey.
 const tokenKeySize = 4 + memory.FingerprintSize
 
-// readerRecord is the record in which a reader was found, and the cache that holds
-// it. The zero value is none.
+// readerRecord is the record of a reader, with the cache that contains it. The zero
+// value is none.
 type readerRecord struct {
 	cache *memory.RecordCache
 	memory.Record
 }
 
-// textEnds returns where the texts of a record end, in their order: the user id
-// begins where the vendor ends, and so on.
+// textEnds returns the ends of a record's texts in their order. Each text begins where
+// the one before it ends.
 func textEnds(value string) (vendor, user, publisherUser, email int) {
 	lengths := value[recordTexts:recordStart]
 	vendor = recordStart + int(lengths[0])
-	user = vendor + read16(lengths, 1)
-	publisherUser = user + read16(lengths, 3)
-	return vendor, user, publisherUser, publisherUser + read16(lengths, 5)
+	user = vendor + load16(lengths[1:])
+	publisherUser = user + load16(lengths[3:])
+	return vendor, user, publisherUser, publisherUser + load16(lengths[5:])
 }
 
 // reader returns the token's reader. The texts share the record's memory.
@@ -56,14 +55,14 @@ func (k readerRecord) reader() Reader {
 	return Reader{UserID: value[at:user], PublisherUserID: value[user:publisherUser], Email: value[publisherUser:email], record: k}
 }
 
-// grants returns the grants of a reader at a vendor, and whether the record holds
-// them up to date. Room reports whether the record may hold them at all: it must be
-// of this very reader, and not hold the grants of another vendor whose site uses the
-// same verifier.
-func (k readerRecord) grants(versions *Versions, vendor string, reader *Reader) (granted string, ok, room bool) {
+// grants returns the grants of a reader at a vendor. Ok reports whether the record
+// contains them and they are current. Fits reports whether they may be written to it:
+// the record must be this reader's, without the grants of another vendor whose site
+// uses the same verifier.
+func (k readerRecord) grants(versions *Versions, vendor string, reader *Reader) (granted string, ok, fits bool) {
 	value := k.Value()
 	at, user, publisherUser, email := textEnds(value)
-	// These mostly share memory, and then compare at once.
+	// Texts that share memory, as these mostly do, compare in constant time.
 	if value[at:user] != reader.UserID || value[user:publisherUser] != reader.PublisherUserID || value[publisherUser:email] != reader.Email {
 		return "", false, false
 	}
@@ -76,28 +75,28 @@ func (k readerRecord) grants(versions *Versions, vendor string, reader *Reader) 
 	}
 	sum := versions.shared.Load()
 	if flags&hasUserStripe != 0 {
-		sum += versions.stripe[read16(value, 8)].Load()
+		sum += versions.stripe[load16(value[8:])].Load()
 	}
 	if flags&hasPublisherUserStripe != 0 {
-		sum += versions.stripe[read16(value, 10)].Load()
+		sum += versions.stripe[load16(value[10:])].Load()
 	}
 	if flags&hasEmailStripe != 0 {
-		sum += versions.stripe[read16(value, 12)].Load()
+		sum += versions.stripe[load16(value[12:])].Load()
 	}
-	if sum != read64(value, 0) {
+	if sum != load64(value) {
 		return "", false, true
 	}
 	return value[email:], true, true
 }
 
-// recordedGrants are the grants that a record holds.
+// recordedGrants are the grants in a record.
 type recordedGrants struct {
 	vendor, text string
 	stamp        uint64 // of Versions.Reader, loaded before the grants were read
 }
 
-// appendReaderRecord appends the value of a record; without grants where they are
-// nil. It returns false if a text is too long for a record.
+// appendReaderRecord appends the value of a record, without grants if they are nil. It
+// returns false if a text is too long for a record.
 func appendReaderRecord(to []byte, reader *Reader, grants *recordedGrants) (value []byte, ok bool) {
 	var stripes [3]uint16
 	var flags byte
@@ -134,5 +133,3 @@ func appendReaderRecord(to []byte, reader *Reader, grants *recordedGrants) (valu
 	}
 	return append(to, grants.text...), true
 }
-
-func read16(s string, at int) int { return int(s[at]) | int(s[at+1])<<8 }

@@ -10,25 +10,25 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// reads returns how often a visit asks the store for grants.
-func (w *world) reads(v visit, want Reason) uint64 {
-	w.t.Helper()
-	before := w.policy.counts.entitlements.misses.Load()
-	w.want(v, want)
-	after := w.policy.counts.entitlements.misses.Load()
+// grantReads returns how often a decision reads grants from the store.
+func (env *testEnv) grantReads(v testRequest, want Reason) uint64 {
+	env.t.Helper()
+	before := env.policy.counts.entitlements.misses.Load()
+	env.want(v, want)
+	after := env.policy.counts.entitlements.misses.Load()
 	return after - before
 }
 
-// A reader who came with a token is found with what she was granted, in one
-// record: her grants are read once, and again when they changed.
-func TestGrantsAreKeptWithTheToken(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
-	token := w.readerToken(keys.ReaderClaims{UserID: "ann", PublisherUserID: "p-ann", Email: "ann@example.org", EmailVerified: true})
-	nobody := w.readerToken(keys.ReaderClaims{UserID: "bob"})
-	come := func(token string) Reader {
+// The record of a token caches the reader's grants, which are read again only after a
+// change.
+func TestGrantsAreCachedWithTheToken(t *testing.T) {
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
+	token := env.readerToken(keys.ReaderClaims{UserID: "ann", PublisherUserID: "p-ann", Email: "ann@example.org", EmailVerified: true})
+	other := env.readerToken(keys.ReaderClaims{UserID: "bob"})
+	identify := func(token string) Reader {
 		t.Helper()
-		reader, err := w.policy.Reader(context.Background(), w.verifier(), token, w.now())
+		reader, err := env.policy.Reader(context.Background(), env.verifier(), token, env.now())
 		must(t, err)
 		return reader
 	}
@@ -39,172 +39,172 @@ func TestGrantsAreKeptWithTheToken(t *testing.T) {
 		want  Reason
 		reads uint64
 	}{
-		{"her first visit", func() {}, token, ReasonEntitled, 1},
-		{"the next", func() {}, token, ReasonEntitled, 0},
-		{"one who has nothing", func() {}, nobody, ReasonNotEntitled, 1},
-		{"again", func() {}, nobody, ReasonNotEntitled, 0},
-		{"after another's grant", func() { w.records.grant(fakeGrant{Grant: Grant{ID: "g9", SKU: "premium"}, userID: "carl"}) }, token, ReasonEntitled, 0},
-		{"after her user's grants changed", func() { w.records.revoke("g1") }, token, ReasonNotEntitled, 1},
-		{"after her address was granted", func() { w.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium"}, email: "ann@example.org"}) }, token, ReasonEntitled, 1},
-		{"after that was revoked", func() { w.records.revoke("g2") }, token, ReasonNotEntitled, 1},
-		{"after the publisher's user was granted", func() { w.records.grant(fakeGrant{Grant: Grant{ID: "g3", SKU: "premium"}, publisherUserID: "p-ann"}) }, token, ReasonEntitled, 1},
-		{"the next", func() {}, token, ReasonEntitled, 0},
+		{"the first request", func() {}, token, ReasonEntitled, 1},
+		{"the next request", func() {}, token, ReasonEntitled, 0},
+		{"a reader without grants", func() {}, other, ReasonNotEntitled, 1},
+		{"again", func() {}, other, ReasonNotEntitled, 0},
+		{"after a grant to another reader", func() { env.records.grant(fakeGrant{Grant: Grant{ID: "g9", SKU: "premium"}, userID: "carl"}) }, token, ReasonEntitled, 0},
+		{"after the revocation of the user id's grant", func() { env.records.revoke("g1") }, token, ReasonNotEntitled, 1},
+		{"after a grant to the address", func() { env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium"}, email: "ann@example.org"}) }, token, ReasonEntitled, 1},
+		{"after its revocation", func() { env.records.revoke("g2") }, token, ReasonNotEntitled, 1},
+		{"after a grant to the publisher's user id", func() { env.records.grant(fakeGrant{Grant: Grant{ID: "g3", SKU: "premium"}, publisherUserID: "p-ann"}) }, token, ReasonEntitled, 1},
+		{"the next request", func() {}, token, ReasonEntitled, 0},
 	} {
 		c.write()
-		if reads := w.reads(visit{reader: come(c.token)}, c.want); reads != c.reads {
+		if reads := env.grantReads(testRequest{reader: identify(c.token)}, c.want); reads != c.reads {
 			t.Errorf("%d: %s: %d reads, want %d", i, c.name, reads, c.reads)
 		}
 	}
-	// What she asks a second time in one visit is not read again either.
-	w.records.versions.Bump(Invalidation{Shared: true})
-	reader := come(token)
+	// A second lookup in one request reads nothing either.
+	env.records.versions.Bump(Invalidation{Shared: true})
+	reader := identify(token)
 	for _, want := range []uint64{1, 0} {
-		before := w.policy.counts.entitlements.misses.Load()
-		_, err := w.policy.granted(context.Background(), "acme", &reader, w.now())
+		before := env.policy.counts.entitlements.misses.Load()
+		_, err := env.policy.cachedEntitlements(context.Background(), "acme", &reader, env.now())
 		must(t, err)
-		if after := w.policy.counts.entitlements.misses.Load(); after-before != want {
+		if after := env.policy.counts.entitlements.misses.Load(); after-before != want {
 			t.Errorf("%d reads, want %d", after-before, want)
 		}
 	}
-	if calls := w.keys.calls.Load(); calls != 3 {
-		t.Errorf("3 tokens were verified %d times", calls) // the first one twice: the keys may have changed
+	if calls := env.keys.calls.Load(); calls != 3 {
+		t.Errorf("3 tokens were verified %d times", calls) // one again after the change, because keys may have changed
 	}
 }
 
-// Two vendors may take the tokens of one issuer. What the one granted opens nothing
-// at the other.
-func TestGrantsKeptWithATokenAreOneVendors(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
-	token := w.readerToken(keys.ReaderClaims{UserID: "ann"})
-	other := NewSite("other", "news", w.site.Rules, PathOptions{}, w.keys)
-	own, verifier := w.site, w.verifier()
+// Two vendors may accept the tokens of one issuer. One vendor's grants do not count for
+// the other.
+func TestGrantsCachedWithATokenAreOneVendors(t *testing.T) {
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
+	token := env.readerToken(keys.ReaderClaims{UserID: "ann"})
+	other := NewSite("other", "news", env.site.Rules, PathOptions{}, env.keys)
+	own, verifier := env.site, env.verifier()
 	for i := range 6 {
-		reader, err := w.policy.Reader(context.Background(), verifier, token, w.now())
+		reader, err := env.policy.Reader(context.Background(), verifier, token, env.now())
 		must(t, err)
-		w.site = own
-		if reads := w.reads(visit{reader: reader}, ReasonEntitled); reads != 0 && i > 1 {
-			t.Errorf("visit %d: the own vendor's grants are read again", i)
+		env.site = own
+		if reads := env.grantReads(testRequest{reader: reader}, ReasonEntitled); reads != 0 && i > 1 {
+			t.Errorf("request %d: the own vendor's grants are read again", i)
 		}
-		w.site = other
-		if reads := w.reads(visit{reader: reader}, ReasonNotEntitled); reads != 0 && i > 0 {
-			t.Errorf("visit %d: the other vendor's grants are read again", i)
+		env.site = other
+		if reads := env.grantReads(testRequest{reader: reader}, ReasonNotEntitled); reads != 0 && i > 0 {
+			t.Errorf("request %d: the other vendor's grants are read again", i)
 		}
 	}
 }
 
-// A reader whom one policy found is nobody's else: another's versions are others.
-func TestGrantsKeptWithATokenAreOnePolicys(t *testing.T) {
-	w, other := newWorld(t), newWorld(t)
-	w.subscribe(0, 0)
-	reader, err := w.policy.Reader(context.Background(), w.verifier(), w.readerToken(keys.ReaderClaims{UserID: "ann"}), w.now())
+// A reader from one policy has no cached grants in another, whose versions are
+// different.
+func TestGrantsCachedWithATokenAreOnePolicys(t *testing.T) {
+	env, other := newTestEnv(t), newTestEnv(t)
+	env.subscribe(0, 0)
+	reader, err := env.policy.Reader(context.Background(), env.verifier(), env.readerToken(keys.ReaderClaims{UserID: "ann"}), env.now())
 	must(t, err)
-	w.want(visit{reader: reader}, ReasonEntitled)
-	reader, err = w.policy.Reader(context.Background(), w.verifier(), w.readerToken(keys.ReaderClaims{UserID: "ann"}), w.now())
+	env.want(testRequest{reader: reader}, ReasonEntitled)
+	reader, err = env.policy.Reader(context.Background(), env.verifier(), env.readerToken(keys.ReaderClaims{UserID: "ann"}), env.now())
 	must(t, err)
-	w.want(visit{reader: reader}, ReasonEntitled)
-	other.want(visit{reader: reader}, ReasonNotEntitled)
+	env.want(testRequest{reader: reader}, ReasonEntitled)
+	other.want(testRequest{reader: reader}, ReasonNotEntitled)
 }
 
-// Who makes another reader of one that was found gets the other's grants.
-func TestGrantsKeptWithATokenAreOneReaders(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
-	w.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium"}, email: "x@example.org"})
+// A modified Reader does not get the grants of the record's reader.
+func TestGrantsCachedWithATokenAreOneReaders(t *testing.T) {
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
+	env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "premium"}, email: "x@example.org"})
 	for range 2 {
 		for user, want := range map[string]Reason{"ann": ReasonEntitled, "bob": ReasonNotEntitled} {
-			token := w.readerToken(keys.ReaderClaims{UserID: user})
-			reader, err := w.policy.Reader(context.Background(), w.verifier(), token, w.now())
+			token := env.readerToken(keys.ReaderClaims{UserID: user})
+			reader, err := env.policy.Reader(context.Background(), env.verifier(), token, env.now())
 			must(t, err)
-			w.want(visit{reader: reader}, want)
-			if reader, err = w.policy.Reader(context.Background(), w.verifier(), token, w.now()); err != nil || reader.UserID != user {
-				t.Fatalf("%s is %s, %v", user, reader.UserID, err)
+			env.want(testRequest{reader: reader}, want)
+			if reader, err = env.policy.Reader(context.Background(), env.verifier(), token, env.now()); err != nil || reader.UserID != user {
+				t.Fatalf("the token of %s identifies %s, %v", user, reader.UserID, err)
 			}
 			changed := reader
 			changed.UserID = "carl"
-			w.want(visit{reader: changed}, ReasonNotEntitled)
+			env.want(testRequest{reader: changed}, ReasonNotEntitled)
 			changed.Email = "x@example.org"
-			w.want(visit{reader: changed}, ReasonEntitled)
-			w.want(visit{reader: reader}, want)
+			env.want(testRequest{reader: changed}, ReasonEntitled)
+			env.want(testRequest{reader: reader}, want)
 		}
 	}
 }
 
-// TestOnlyTheVerifiedTokenIsKnown: whoever has a token may change a letter of it, add to it, or
-// show it to a site whose verifier is another. None of that is the token that was
-// verified.
-func TestOnlyTheVerifiedTokenIsKnown(t *testing.T) {
-	w := newWorld(t)
-	token := w.readerToken(keys.ReaderClaims{UserID: "ann"})
-	verifier := w.verifier()
-	_, err := w.policy.Reader(context.Background(), verifier, token, w.now())
+// A changed or extended token is not the verified one, and neither is the same token
+// with another verifier.
+func TestCachedReaderRequiresTheExactToken(t *testing.T) {
+	env := newTestEnv(t)
+	token := env.readerToken(keys.ReaderClaims{UserID: "ann"})
+	verifier := env.verifier()
+	_, err := env.policy.Reader(context.Background(), verifier, token, env.now())
 	must(t, err)
 	for i := range token {
 		changed := []byte(token)
 		changed[i] ^= 1
-		if reader, err := w.policy.Reader(context.Background(), verifier, string(changed), w.now()); err == nil {
-			t.Fatalf("with its byte %d changed it is %+v's", i, reader.UserID)
+		if reader, err := env.policy.Reader(context.Background(), verifier, string(changed), env.now()); err == nil {
+			t.Fatalf("with byte %d changed the token identifies %+v", i, reader.UserID)
 		}
 	}
 	for _, other := range []string{token + "\x00", token[:len(token)-1], token + token, "", strings.Repeat(token, 1+fingerprintFirst/len(token))} {
-		if reader, err := w.policy.Reader(context.Background(), verifier, other, w.now()); err == nil {
-			t.Errorf("%q is %+v's", other, reader.UserID)
+		if reader, err := env.policy.Reader(context.Background(), verifier, other, env.now()); err == nil {
+			t.Errorf("%q identifies %+v", other, reader.UserID)
 		}
 	}
-	// A copy of a verifier that is made another one is another one.
-	another := *verifier
-	another.ID, another.Issuer.Audience = "another", "another-site"
-	if _, err := w.policy.Reader(context.Background(), &another, token, w.now()); err == nil {
-		t.Error("another verifier takes it")
+	// Another verifier does not share the results.
+	another := NewReaderVerifier("another", keys.OwnReaderIssuer("acme", "another-site"), env.keys)
+	if _, err := env.policy.Reader(context.Background(), &another, token, env.now()); err == nil {
+		t.Error("another verifier accepts the token")
 	}
-	// A long token is known too, by its SHA-256.
-	long := w.readerToken(keys.ReaderClaims{
+	// Long tokens are cached too.
+	long := env.readerToken(keys.ReaderClaims{
 		UserID: strings.Repeat("u", 250), PublisherUserID: strings.Repeat("p", 250), Email: strings.Repeat("e", 230) + "@reader.example", EmailVerified: true,
 	})
 	if len(long) <= fingerprintFirst {
 		t.Fatalf("a token of %d bytes is not long", len(long))
 	}
-	w.keys.calls.Store(0)
+	env.keys.calls.Store(0)
 	for range 3 {
-		if reader, err := w.policy.Reader(context.Background(), verifier, long, w.now()); err != nil || len(reader.UserID) != 250 {
+		if reader, err := env.policy.Reader(context.Background(), verifier, long, env.now()); err != nil || len(reader.UserID) != 250 {
 			t.Fatalf("%+v, %v", reader, err)
 		}
 	}
-	if calls := w.keys.calls.Load(); calls != 1 {
+	if calls := env.keys.calls.Load(); calls != 1 {
 		t.Errorf("a long token was verified %d times", calls)
 	}
 }
 
-// Readers come at once while grants change, in so little memory that records come
-// and go: each is told of her own, and what was acknowledged counts.
-func TestKnownReadersAreConcurrent(t *testing.T) {
-	w := newWorld(t)
-	w.policy.Resize(0)
-	w.policy.readers.Resize(64 << 10)
+// Readers are verified and decided concurrently while grants change, in so little
+// memory that records are dropped. Each decision is that of the right reader and the
+// last acknowledged write.
+func TestReaderRecordsAreConcurrent(t *testing.T) {
+	env := newTestEnv(t)
+	env.policy.Resize(0)
+	env.policy.readers.Resize(64 << 10)
 	var group sync.WaitGroup
 	for worker := range 4 {
 		var tokens []string
 		for i := range 10 {
-			tokens = append(tokens, w.readerToken(keys.ReaderClaims{UserID: fmt.Sprintf("user-%d-%d", worker, i)}))
+			tokens = append(tokens, env.readerToken(keys.ReaderClaims{UserID: fmt.Sprintf("user-%d-%d", worker, i)}))
 		}
-		verifier := w.verifier()
+		verifier := env.verifier()
 		group.Go(func() {
 			for i := range 200 {
 				user := fmt.Sprintf("user-%d-%d", worker, i%10)
-				come := func(want Reason) {
-					reader, err := w.policy.Reader(context.Background(), verifier, tokens[i%10], w.now())
+				identify := func(want Reason) {
+					reader, err := env.policy.Reader(context.Background(), verifier, tokens[i%10], env.now())
 					if err != nil || reader.UserID != user {
-						t.Errorf("%s is %s, %v", user, reader.UserID, err)
+						t.Errorf("the token of %s identifies %s, %v", user, reader.UserID, err)
 					}
-					if decision := w.decide(visit{reader: reader}); decision.Reason != want {
+					if decision := env.decide(testRequest{reader: reader}); decision.Reason != want {
 						t.Errorf("%s: %s, want %s", user, decision.Reason, want)
 					}
 				}
-				come(ReasonNotEntitled)
-				w.records.grant(fakeGrant{Grant: Grant{ID: user, SKU: "premium"}, userID: user})
-				come(ReasonEntitled)
-				come(ReasonEntitled)
-				w.records.revoke(user)
+				identify(ReasonNotEntitled)
+				env.records.grant(fakeGrant{Grant: Grant{ID: user, SKU: "premium"}, userID: user})
+				identify(ReasonEntitled)
+				identify(ReasonEntitled)
+				env.records.revoke(user)
 			}
 		})
 	}

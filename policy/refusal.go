@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// refusals are the checks of a request that come before every rule, in order. The
-// first that returns a reason decides.
+// refusals are the checks that precede every rule, in order. The first that returns a
+// reason decides.
 var refusals = [...]func(*Request) (Reason, error){
 	refuseMethod,
 	refuseFragment,
@@ -15,7 +15,7 @@ var refusals = [...]func(*Request) (Reason, error){
 }
 
 // refuse returns why a request is refused whatever the rules are, or ReasonNone. It
-// leaves the method as judged and the path's readings in the request.
+// sets the request's method as judged and the readings of its path.
 func (r *Request) refuse() (Reason, error) {
 	for _, check := range refusals {
 		if reason, err := check(r); reason != ReasonNone {
@@ -25,9 +25,8 @@ func (r *Request) refuse() (Reason, error) {
 	return ReasonNone, nil
 }
 
-// refuseMethod refuses methods that are not served, and judges HEAD as GET, whose
-// answer it is without a body. An extended CONNECT opens a WebSocket, which is a GET
-// in HTTP/1.1.
+// refuseMethod refuses methods that are not served. HEAD is judged as GET, and so is
+// an extended CONNECT for a WebSocket, which is a GET in HTTP/1.1.
 func refuseMethod(r *Request) (Reason, error) {
 	r.method = r.Method
 	switch r.Method {
@@ -44,10 +43,10 @@ func refuseMethod(r *Request) (Reason, error) {
 	return ReasonNone, nil
 }
 
-// ErrFragment is the error of a request whose target holds a fragment. No client
+// ErrFragment is the error of a request whose target contains a fragment. No client
 // sends one, and servers differ on where such a path ends (CVE-2026-41059,
 // CVE-2023-47106).
-var ErrFragment = errors.New("the request target holds a fragment (#)")
+var ErrFragment = errors.New("the request target contains a fragment (#)")
 
 func refuseFragment(r *Request) (Reason, error) {
 	if strings.IndexByte(r.Target, '#') >= 0 {

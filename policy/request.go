@@ -1,19 +1,19 @@
 package policy
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
 )
 
-// Site is what one gated site block protects. NewSite makes it, and it is immutable
-// from then on.
+// Site is what one gated site block protects. NewSite makes it; it must not be changed
+// once requests use it.
 type Site struct {
 	Vendor, Name string
-	// Rules are the site's own rules, from its configuration; nil when the store has
-	// them.
+	// Rules are the rules of the site's configuration; nil if they are in the store.
 	Rules *Ruleset
-	// Paths admits traits of paths that are refused by default.
+	// Paths admits paths that are refused by default.
 	Paths PathOptions
 	// Keys verify the vendor's own links.
 	Keys KeySource
@@ -23,7 +23,7 @@ type Site struct {
 
 	issuer      string
 	shareTokens string // names the verifier of share tokens in the cache
-	forwarding  *forwardings
+	forwarding  *atomic.Pointer[stampedForwarding]
 }
 
 // NewSite returns a site of a vendor. It is safe for concurrent use if its key
@@ -31,17 +31,16 @@ type Site struct {
 func NewSite(vendor, name string, rules *Ruleset, paths PathOptions, source KeySource) *Site {
 	return &Site{
 		Vendor: vendor, Name: name, Rules: rules, Paths: paths, Keys: source,
-		issuer: keys.VendorIssuer(vendor), shareTokens: "share:" + vendor, forwarding: new(forwardings),
+		issuer: keys.VendorIssuer(vendor), shareTokens: "share:" + vendor, forwarding: new(atomic.Pointer[stampedForwarding]),
 	}
 }
 
 // Issuer returns the name under which the vendor signs its own links.
 func (s *Site) Issuer() string { return s.issuer }
 
-// Request is what arrived at the gate, as far as it decides. The caller fills in
-// the exported fields with the values as received, and passes the request to
-// Policy.Decide. A Request serves one request at a time; Reset prepares it for the
-// next.
+// Request holds the input of a decision. The caller sets the exported fields to the
+// values as received, and passes the request to Policy.Decide. A Request is used for
+// one request at a time; Reset prepares it for the next.
 type Request struct {
 	Site *Site
 	// Method is the method as received.
@@ -61,11 +60,11 @@ type Request struct {
 	Host, Query string
 	// Reader is the reader whom the request's credentials identify.
 	Reader Reader
-	// Links supplies the links that the request carries. Decide asks it once, and
-	// only where a link may open the page: elsewhere a link's parameter belongs to
-	// the origin. If it is nil, Link is used as it is.
+	// Links supplies the links of the request. Decide calls it at most once, and only
+	// if a link may open the page: elsewhere a link's parameter belongs to the origin.
+	// If it is nil, Link is used.
 	Links LinkSource
-	// Link is the evidence of links.
+	// Link holds the links of the request.
 	Link LinkEvidence
 	// Now is the moment of the decision.
 	Now time.Time
@@ -75,23 +74,22 @@ type Request struct {
 	rules        *Ruleset
 	matches      []*compiledRule // one per reading of the path
 	one          [1]*compiledRule
-	question     Question // reused by every step
-	entitlements *Entitlements
-	granted      Entitlements // the memory behind entitlements
-	loaded       bool
+	question     Question      // reused by every step
+	entitlements *Entitlements // nil until they are loaded
+	granted      Entitlements  // the memory behind entitlements
 	verdict      linkVerdict
 	judged       bool
 }
 
-// Reset prepares the request for another one, and keeps its memory.
+// Reset sets the request to the zero value, for use with another request.
 func (r *Request) Reset() { *r = Request{} }
 
-// LinkSource supplies the links that a request carries.
+// LinkSource supplies the links of a request.
 type LinkSource interface {
 	LinkEvidence() LinkEvidence
 }
 
-// LinkEvidence is what a request carries of links.
+// LinkEvidence holds the links of a request.
 type LinkEvidence struct {
 	// Redeemed are the redeemed links, from verified link cookies.
 	Redeemed []RedeemedLink

@@ -2,60 +2,57 @@ package policy
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	// selfCheckEvery: one decision of so many is checked.
+	// selfCheckEvery is the default of Options.SelfCheckEvery.
 	selfCheckEvery = 10_000
-	// doubtSettles is how long a difference may last: the time between the
-	// commit of a write and its versions, which on another node come by the
-	// change feed.
-	doubtSettles = time.Minute
-	// maxDoubts bounds the differences that are being watched.
-	maxDoubts = 16
+	// mismatchGrace is the time in which an invalidation can follow the commit of its
+	// write. On another node it arrives by the change feed.
+	mismatchGrace = time.Minute
+	// maxMismatches bounds the mismatches that are watched.
+	maxMismatches = 16
 )
 
-// checkDue chooses one decision of selfCheckEvery. It counts in parts, so that
-// processors seldom wait for one another.
+// checkDue reports whether the current decision is to be checked.
 func (p *Policy) checkDue() bool {
 	return p.readers != nil && p.counts.decisions.Add()%p.checkEvery == 0
 }
 
-// selfChecks compares what memory says with what the store says.
+// selfChecks compares decisions from memory with decisions from the store.
 //
-// A difference alone is no fault: a write may have been committed and not yet
-// been announced, and until then the old answer stands. It is one if no write
-// was announced some time later either, which the versions tell.
+// A mismatch alone is no failure: the invalidation of a committed write may be under
+// way. It is a failure if the versions have not changed after mismatchGrace.
 type selfChecks struct {
 	checked, failed atomic.Uint64
 
-	mu     sync.Mutex
-	doubts []doubt
+	mu         sync.Mutex
+	mismatches []mismatch
 }
 
-// doubt is a difference that nothing explains so far.
-type doubt struct {
+// mismatch is a difference that no write explains so far.
+type mismatch struct {
 	since time.Time
-	// stamp is the sum of all versions that the decision depends on; was is
-	// what it was before the decision.
+	// stamp returns the sum of the versions that the decision depends on; was is its
+	// value before the decision.
 	stamp func() uint64
 	was   uint64
 }
 
-// SelfChecks says how many decisions made from memory were made again from the
-// store, and in how many of them the two differed for no reason, which must be
-// none. A difference counts a minute after it was seen. It is safe for
-// concurrent use.
+// SelfChecks returns how many decisions from memory were compared with the store, and
+// how many of them differed although no record had changed, which must be none. A
+// mismatch counts as failed after a minute. SelfChecks is safe for concurrent use.
 func (p *Policy) SelfChecks() (checked, failed uint64) {
 	p.checks.settle(p.now())
 	return p.checks.checked.Load(), p.checks.failed.Load()
 }
 
-// selfCheck makes a decision twice more, from memory and with nothing from
-// memory but the rules, and compares.
+// selfCheck decides a request again from memory, and without any cache but the rules,
+// and compares the two.
 func (p *Policy) selfCheck(ctx context.Context, r *Request) {
 	p.checks.settle(p.now())
 	stamp := p.Stamp(ctx, r)
@@ -67,32 +64,32 @@ func (p *Policy) selfCheck(ctx context.Context, r *Request) {
 	}
 	p.checks.checked.Add(1)
 	if !sameAnswer(&remembered, &read) && stamp() == was {
-		p.checks.watch(doubt{since: p.now(), stamp: stamp, was: was})
+		p.checks.watch(mismatch{since: p.now(), stamp: stamp, was: was})
 	}
 }
 
-// repeat decides a request again, with nothing that the request itself keeps.
+// repeat decides a request again, without the results that the request holds.
 func (p *Policy) repeat(ctx context.Context, r *Request) Decision {
 	again := *r
-	again.Links, again.entitlements, again.loaded, again.judged = nil, nil, false, false
+	again.Links, again.entitlements, again.judged = nil, nil, false
 	var decision Decision
 	p.decide(ctx, &again, &decision)
 	return decision
 }
 
-// sameAnswer says whether two decisions are the same in all that they tell.
+// sameAnswer reports whether two decisions are equal.
 func sameAnswer(a, b *Decision) bool {
 	return a.Reason == b.Reason && a.SKU == b.SKU && a.Grant == b.Grant && a.Link == b.Link && a.Until == b.Until
 }
 
-// Stamp returns what sums the versions of all that a decision is made from: where
-// the sum is the same, nothing was written that could change it. It keeps nothing of
-// the request, whose memory is used again.
+// Stamp returns a function that sums the versions on which the decision of a request
+// depends: while the sum is the same, no write has changed the decision. The function
+// does not retain the request.
 func (p *Policy) Stamp(ctx context.Context, r *Request) func() uint64 {
 	vendor, reader := r.Site.Vendor, r.Reader
 	links := make([]linkKey, 0, len(r.Link.Redeemed)+1)
-	for _, pass := range r.Link.Redeemed {
-		links = append(links, linkKey{vendor, pass.Issuer, pass.ID})
+	for _, link := range r.Link.Redeemed {
+		links = append(links, linkKey{vendor, link.Issuer, link.ID})
 	}
 	if r.Link.Token != "" {
 		claims := p.judgeLink(ctx, r).claims
@@ -107,35 +104,33 @@ func (p *Policy) Stamp(ctx context.Context, r *Request) func() uint64 {
 	}
 }
 
-// uncached returns a policy over the same records that keeps nothing but whom the
-// vendors trust.
+// uncached returns a policy over the same records that caches nothing but the trusted
+// domains.
 func (p *Policy) uncached() *Policy {
 	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, domains: p.domains}
 }
 
-func (c *selfChecks) watch(d doubt) {
+func (c *selfChecks) watch(m mismatch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.doubts) < maxDoubts {
-		c.doubts = append(c.doubts, d)
+	if len(c.mismatches) < maxMismatches {
+		c.mismatches = append(c.mismatches, m)
 	}
 }
 
-// settle drops the doubts that a write explains, and counts those that nothing
-// explained in time.
+// settle drops mismatches that a write explains, and counts those that none explained
+// in time.
 func (c *selfChecks) settle(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	kept := c.doubts[:0]
-	for _, d := range c.doubts {
-		switch {
-		case d.stamp() != d.was:
-		case now.Sub(d.since) >= doubtSettles:
-			c.failed.Add(1)
-		default:
-			kept = append(kept, d)
+	c.mismatches = slices.DeleteFunc(c.mismatches, func(m mismatch) bool {
+		if m.stamp() != m.was {
+			return true
 		}
-	}
-	clear(c.doubts[len(kept):])
-	c.doubts = kept
+		late := now.Sub(m.since) >= mismatchGrace
+		if late {
+			c.failed.Add(1)
+		}
+		return late
+	})
 }

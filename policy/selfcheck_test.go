@@ -9,109 +9,110 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// decideUntilChecked decides a visit without a self-check, and again with one.
-func (w *world) decideUntilChecked(v visit) {
-	w.t.Helper()
-	before, _ := w.policy.SelfChecks()
-	w.policy.checkEvery = math.MaxUint64
-	w.decide(v)
-	if after, _ := w.policy.SelfChecks(); after != before {
-		w.t.Fatal("a decision is checked that is not due")
+// decideWithSelfCheck decides a request without a self-check, and then with one.
+func (env *testEnv) decideWithSelfCheck(v testRequest) {
+	env.t.Helper()
+	before, _ := env.policy.SelfChecks()
+	env.policy.checkEvery = math.MaxUint64
+	env.decide(v)
+	if after, _ := env.policy.SelfChecks(); after != before {
+		env.t.Fatal("a decision was checked out of turn")
 	}
-	w.policy.checkEvery = 1
-	defer func() { w.policy.checkEvery = math.MaxUint64 }()
-	w.decide(v)
-	if after, _ := w.policy.SelfChecks(); after != before+1 {
-		w.t.Fatalf("%d checks after one more, was %d", after, before)
+	env.policy.checkEvery = 1
+	defer func() { env.policy.checkEvery = math.MaxUint64 }()
+	env.decide(v)
+	if after, _ := env.policy.SelfChecks(); after != before+1 {
+		env.t.Fatalf("%d checks, want one more than %d", after, before)
 	}
 }
 
-// One decision of checkEvery is checked; shards of the counter may delay some.
+// The counter is sharded, so that a check may be late.
 func TestSelfChecksAreSampled(t *testing.T) {
-	w := newWorld(t)
-	if w.policy.checkEvery != selfCheckEvery {
-		t.Fatalf("one of %d decisions is checked", w.policy.checkEvery)
+	env := newTestEnv(t)
+	if env.policy.checkEvery != selfCheckEvery {
+		t.Fatalf("one in %d decisions is checked", env.policy.checkEvery)
 	}
-	w.policy.checkEvery = 10
+	env.policy.checkEvery = 10
 	for range 100 {
-		w.decide(visit{reader: ann})
+		env.decide(testRequest{reader: ann})
 	}
-	if checked, _ := w.policy.SelfChecks(); checked < 5 || checked > 10 {
-		t.Errorf("%d of 100 decisions are checked, one of 10 is wanted", checked)
+	if checked, _ := env.policy.SelfChecks(); checked < 5 || checked > 10 {
+		t.Errorf("%d of 100 decisions were checked, want one in 10", checked)
 	}
 }
 
-// failures are the self-checks that failed a minute from now.
-func (w *world) failures() uint64 {
-	w.wait(doubtSettles)
-	_, failed := w.policy.SelfChecks()
+// failedSelfChecks advances the clock past mismatchGrace, and returns the failed
+// self-checks.
+func (env *testEnv) failedSelfChecks() uint64 {
+	env.advance(mismatchGrace)
+	_, failed := env.policy.SelfChecks()
 	return failed
 }
 
-func TestSelfCheckFindsNothing(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 5000)
-	link := carries(w.newLink(keys.LinkClaims{}))
-	counted := carries(w.newLink(keys.LinkClaims{ID: "counted", MaxUses: 9}))
-	for _, v := range []visit{
+func TestSelfCheckPasses(t *testing.T) {
+	env := newTestEnv(t)
+	env.subscribe(0, 5000)
+	link := linkEvidence(env.newLink(keys.LinkClaims{}))
+	counted := linkEvidence(env.newLink(keys.LinkClaims{ID: "counted", MaxUses: 9}))
+	for _, v := range []testRequest{
 		{reader: ann},
 		{reader: bob},
 		{},
 		{path: "/public"},
 		{link: link},
 		{link: counted},
-		{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}},
-		{link: carries("abc")},
+		{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}},
+		{link: linkEvidence("abc")},
 		{path: "/elsewhere"},
 	} {
-		w.decide(v)
-		w.settle()
-		w.decideUntilChecked(v)
+		env.decide(v)
+		env.waitForCaches()
+		env.decideWithSelfCheck(v)
 	}
-	if used := w.records.used("counted"); used != 3 {
-		t.Errorf("three visits spent %d uses: a check spends none", used)
+	if used := env.records.useCount("counted"); used != 3 {
+		t.Errorf("%d uses were redeemed, want 3: a self-check redeems none", used)
 	}
-	if failed := w.failures(); failed != 0 {
+	if failed := env.failedSelfChecks(); failed != 0 {
 		t.Errorf("%d checks failed", failed)
 	}
 }
 
-// TestSelfCheckFindsWhatWasNotAnnounced: a store that loses a change keeps
-// revoked readers in. That is what the check is there to find.
-func TestSelfCheckFindsWhatWasNotAnnounced(t *testing.T) {
+// A store that loses an invalidation keeps allowing revoked readers, which the
+// self-check must detect.
+func TestSelfCheckFindsUnannouncedWrites(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		visit func(w *world) visit
-		write func(w *world)
+		visit func(env *testEnv) testRequest
+		write func(env *testEnv)
 	}{
-		{"a revoked grant", func(w *world) visit { w.subscribe(0, 0); return visit{reader: ann} }, func(w *world) { w.records.revoke("g1") }},
-		{"a new grant", func(*world) visit { return visit{reader: ann} }, func(w *world) { w.subscribe(0, 0) }},
-		{"a shorter grant", func(w *world) visit { w.subscribe(0, 0); return visit{reader: ann} }, func(w *world) {
-			w.records.revoke("g1")
-			w.subscribe(0, 3600_000)
+		{"a revoked grant", func(env *testEnv) testRequest { env.subscribe(0, 0); return testRequest{reader: ann} }, func(env *testEnv) { env.records.revoke("g1") }},
+		{"a new grant", func(*testEnv) testRequest { return testRequest{reader: ann} }, func(env *testEnv) { env.subscribe(0, 0) }},
+		{"a shorter grant", func(env *testEnv) testRequest { env.subscribe(0, 0); return testRequest{reader: ann} }, func(env *testEnv) {
+			env.records.revoke("g1")
+			env.subscribe(0, 3600_000)
 		}},
-		{"a revoked link", func(w *world) visit { return visit{link: carries(w.newLink(keys.LinkClaims{}))} }, func(w *world) { w.records.revokeLink("link_1") }},
-		{"a revoked link's cookie", func(w *world) visit {
-			w.newLink(keys.LinkClaims{})
-			return visit{link: LinkEvidence{Redeemed: []RedeemedLink{passOf("link_1")}}}
-		}, func(w *world) { w.records.revokeLink("link_1") }},
-		{"a key that is gone", func(w *world) visit { return visit{link: carries(w.newLink(keys.LinkClaims{}))} }, func(w *world) { w.keys.set = keys.NewKeySet() }},
+		{"a revoked link", func(env *testEnv) testRequest { return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{}))} }, func(env *testEnv) { env.records.revokeLink("link_1") }},
+		{"a revoked link's cookie", func(env *testEnv) testRequest {
+			env.newLink(keys.LinkClaims{})
+			return testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
+		}, func(env *testEnv) { env.records.revokeLink("link_1") }},
+		{"a key that is gone", func(env *testEnv) testRequest { return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{}))} }, func(env *testEnv) { env.keys.set = keys.NewKeySet() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			v := c.visit(w)
-			w.decide(v)
-			w.settle()
-			w.records.silent = true
-			c.write(w)
-			w.decideUntilChecked(v)
-			w.wait(doubtSettles - 1*time.Millisecond)
-			if _, failed := w.policy.SelfChecks(); failed != 0 {
-				t.Fatal("it counts before the change could have been announced")
+			env := newTestEnv(t)
+			v := c.visit(env)
+			env.decide(v)
+			env.waitForCaches()
+			env.records.unannounced = true
+			c.write(env)
+			env.decideWithSelfCheck(v)
+			env.advance(mismatchGrace - 1*time.Millisecond)
+			if _, failed := env.policy.SelfChecks(); failed != 0 {
+				t.Fatal("it counts before mismatchGrace is over")
 			}
-			w.wait(time.Millisecond)
+			env.advance(time.Millisecond)
 			for range 2 {
-				if _, failed := w.policy.SelfChecks(); failed != 1 {
+				if _, failed := env.policy.SelfChecks(); failed != 1 {
 					t.Fatalf("%d checks failed", failed)
 				}
 			}
@@ -119,49 +120,48 @@ func TestSelfCheckFindsWhatWasNotAnnounced(t *testing.T) {
 	}
 }
 
-// TestSelfCheckWaitsForTheAnnouncement: between a commit and its announcement
-// the old answer stands; to differ from the store then is no failure.
-func TestSelfCheckWaitsForTheAnnouncement(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
-	w.want(visit{reader: ann}, ReasonEntitled)
-	w.settle()
-	w.records.silent = true
-	w.records.revoke("g1")
-	w.decideUntilChecked(visit{reader: ann})
-	w.wait(time.Second)
-	w.records.versions.Bump(changeOf(fakeGrant{userID: "ann"}))
-	if failed := w.failures(); failed != 0 {
+// Between a commit and its invalidation a cached decision may differ from the store.
+func TestSelfCheckAllowsLateInvalidation(t *testing.T) {
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
+	env.want(testRequest{reader: ann}, ReasonEntitled)
+	env.waitForCaches()
+	env.records.unannounced = true
+	env.records.revoke("g1")
+	env.decideWithSelfCheck(testRequest{reader: ann})
+	env.advance(time.Second)
+	env.records.versions.Bump(invalidationOf(fakeGrant{userID: "ann"}))
+	if failed := env.failedSelfChecks(); failed != 0 {
 		t.Errorf("%d checks failed", failed)
 	}
 }
 
-// TestSelfCheckWithoutStore: what cannot be read cannot be compared.
+// If the store cannot be read, nothing is compared.
 func TestSelfCheckWithoutStore(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
-	w.want(visit{reader: ann}, ReasonEntitled)
-	w.settle()
-	w.records.down = errDown
-	w.policy.checkEvery = 1
-	w.want(visit{reader: ann}, ReasonEntitled)
-	if checked, _ := w.policy.SelfChecks(); checked != 0 || w.failures() != 0 {
-		t.Error("it was compared")
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
+	env.want(testRequest{reader: ann}, ReasonEntitled)
+	env.waitForCaches()
+	env.records.down = errDown
+	env.policy.checkEvery = 1
+	env.want(testRequest{reader: ann}, ReasonEntitled)
+	if checked, _ := env.policy.SelfChecks(); checked != 0 || env.failedSelfChecks() != 0 {
+		t.Error("a decision was compared")
 	}
 }
 
-func TestDoubtsAreBounded(t *testing.T) {
-	w := newWorld(t)
+func TestMismatchesAreBounded(t *testing.T) {
+	env := newTestEnv(t)
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
-			for range maxDoubts {
-				w.policy.checks.watch(doubt{since: w.now(), stamp: func() uint64 { return 0 }})
+			for range maxMismatches {
+				env.policy.checks.watch(mismatch{since: env.now(), stamp: func() uint64 { return 0 }})
 			}
 		})
 	}
 	group.Wait()
-	if failed := w.failures(); failed != maxDoubts {
-		t.Errorf("%d doubts were kept", failed)
+	if failed := env.failedSelfChecks(); failed != maxMismatches {
+		t.Errorf("%d mismatches were kept", failed)
 	}
 }

@@ -13,75 +13,75 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// fakeSessions is what sessions are made of, in memory.
+// fakeSessions is a SessionSource in memory.
 type fakeSessions struct {
 	forwarding Forwarding
 	key        keys.SessionKey
 	replaced   time.Time
 	first      map[string]time.Time
 	err        error
-	asked      int
+	calls      int
 }
 
 func (f *fakeSessions) Forwarding(context.Context, string, string) (Forwarding, error) {
-	f.asked++
+	f.calls++
 	return f.forwarding, f.err
 }
 
 func (f *fakeSessions) SessionKey(context.Context, string, string) (keys.SessionKey, time.Time, error) {
-	f.asked++
+	f.calls++
 	return f.key, f.replaced, f.err
 }
 
 func (f *fakeSessions) Ring(context.Context, string) (*keys.Ring, error) {
-	f.asked++
-	return ring(), f.err
+	f.calls++
+	return testRing(), f.err
 }
 
 func (f *fakeSessions) FirstEngaged(_ context.Context, _, _, _ string, tags []string) (map[string]time.Time, error) {
-	known := make(map[string]time.Time)
+	engaged := make(map[string]time.Time)
 	for _, tag := range tags {
 		if at, ok := f.first[tag]; ok {
-			known[tag] = at
+			engaged[tag] = at
 		}
 	}
-	return known, f.err
+	return engaged, f.err
 }
 
-// session decides a visit as the handler does, and returns what the origin is
-// told: the session, and its claims.
-func (w *world) session(source *fakeSessions, v visit, backend SessionBackend) (session string, claims map[string]any) {
-	w.t.Helper()
+// session decides a request as the handler does, and returns the upstream session and,
+// unless it is encrypted, its claims.
+func (env *testEnv) session(source *fakeSessions, v testRequest, backend SessionBackend) (session string, claims map[string]any) {
+	env.t.Helper()
 	ctx := context.Background()
-	r := w.request(v)
-	decision := w.policy.Decide(ctx, r)
+	r := env.request(v)
+	decision := env.policy.Decide(ctx, r)
 	if decision.Pending() {
-		decision = w.policy.Redeem(ctx, r, decision, w.records.nextID())
+		decision = env.policy.Redeem(ctx, r, decision, env.records.nextID())
 	}
 	if !decision.Allow() {
-		w.t.Fatalf("denied: %s", decision.Reason)
+		env.t.Fatalf("denied: %s", decision.Reason)
 	}
-	session, err := w.policy.Session(ctx, source, r, &decision, backend)
-	must(w.t, err)
+	session, err := env.policy.Session(ctx, source, r, &decision, backend)
+	must(env.t, err)
 	if session == "" || backend == SessionCookie {
 		return session, nil
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(session, ".")[1])
-	must(w.t, err)
-	must(w.t, json.Unmarshal(payload, &claims))
+	must(env.t, err)
+	must(env.t, json.Unmarshal(payload, &claims))
 	return session, claims
 }
 
-// A publisher's link goes to the origin with what it names: by its token, before
-// any record of it is kept, and by the cookie that it was exchanged for.
+// The session contains what a publisher's link names, by its token before the link has
+// a record, and by the link cookie.
 func TestSessionOfAPublishersLink(t *testing.T) {
-	w, source := newWorld(t), new(fakeSessions)
-	w.trust()
-	names := func(v visit) string {
+	env, source := newTestEnv(t), new(fakeSessions)
+	env.trustEditor()
+	names := func(v testRequest) string {
 		t.Helper()
-		_, claims := w.session(source, v, SessionAssertion)
+		_, claims := env.session(source, v, SessionAssertion)
 		if claims["sub"] != nil {
-			t.Errorf("the link makes a user: %v", claims)
+			t.Errorf("a link identifies a user: %v", claims)
 		}
 		link, _ := claims["link"].(map[string]any)
 		if link["iss"] != newsDomain {
@@ -89,23 +89,23 @@ func TestSessionOfAPublishersLink(t *testing.T) {
 		}
 		return fmt.Sprintf("%v%v", link["jti"], link["contentNames"])
 	}
-	token := shared(editor.share(map[string]any{"contentNames": []string{"bodytext", "sidebar"}}))
+	token := shareEvidence(editor.share(map[string]any{"contentNames": []string{"bodytext", "sidebar"}}))
 	for range 2 {
-		if got := names(visit{link: token}); got != "share_1[bodytext sidebar]" {
-			t.Errorf("by the token: %s", got)
+		if got := names(testRequest{link: token}); got != "share_1[bodytext sidebar]" {
+			t.Errorf("token: %s", got)
 		}
-		w.settle()
+		env.waitForCaches()
 	}
-	if got := names(visit{link: LinkEvidence{Redeemed: []RedeemedLink{publisherPass("share_1")}}}); got != "share_1[bodytext sidebar]" {
-		t.Errorf("by the cookie: %s", got)
+	if got := names(testRequest{link: LinkEvidence{Redeemed: []RedeemedLink{redeemedPublisherLink("share_1")}}}); got != "share_1[bodytext sidebar]" {
+		t.Errorf("cookie: %s", got)
 	}
 }
 
-// A session tells when the reader first had to do with the rule's tags, and
-// nothing while one of them is new.
+// A session contains the time since which the reader knows all of the rule's tags, and
+// no time while one is new.
 func TestLastVisited(t *testing.T) {
-	w := newWorld(t)
-	w.rules(
+	env := newTestEnv(t)
+	env.setRules(
 		Rule{Path: "/one", Allow: Allow{Operator: "authenticated"}, Engaged: []string{"app"}},
 		Rule{Path: "/two", Allow: Allow{Operator: "authenticated"}, Engaged: []string{"app", "profile"}},
 		Rule{Path: "/", Allow: Allow{Operator: "authenticated"}},
@@ -114,35 +114,35 @@ func TestLastVisited(t *testing.T) {
 	source := &fakeSessions{key: keys.GenerateSessionKey(), first: map[string]time.Time{"app": early}}
 	visited := func(path string) any {
 		t.Helper()
-		_, claims := w.session(source, visit{path: path, reader: ann}, SessionJWT)
+		_, claims := env.session(source, testRequest{path: path, reader: ann}, SessionJWT)
 		return claims["last_visited"]
 	}
 	if one, two, none := visited("/one"), visited("/two"), visited("/x"); one != early.UTC().Format(time.RFC3339) || two != nil || none != nil {
 		t.Errorf("%v, %v, %v", one, two, none)
 	}
-	// What was remembered holds until the store says otherwise.
-	w.settle()
+	// The cached session is used until a write.
+	env.waitForCaches()
 	source.first["profile"] = late
 	if two := visited("/two"); two != nil {
-		t.Errorf("before anything changed: %v", two)
+		t.Errorf("before the write: %v", two)
 	}
-	w.records.commit(Invalidation{Stripes: []uint16{Stripe(KindUserID, "acme", ann.UserID)}}, func() {})
+	env.records.commit(Invalidation{Stripes: []uint16{Stripe(KindUserID, "acme", ann.UserID)}}, func() {})
 	if two := visited("/two"); two != late.UTC().Format(time.RFC3339) {
-		t.Errorf("afterwards: %v", two)
+		t.Errorf("after the write: %v", two)
 	}
 }
 
-// However much a reader has, her session fits into a header, and says that
-// something was left out.
-func TestSessionHasItsSize(t *testing.T) {
-	w, source := newWorld(t), &fakeSessions{key: keys.GenerateSessionKey()}
+// However many grants a reader has, the session fits into a header and says that it is
+// truncated.
+func TestSessionSizeIsBounded(t *testing.T) {
+	env, source := newTestEnv(t), &fakeSessions{key: keys.GenerateSessionKey()}
 	for i := range 500 {
-		w.records.grant(fakeGrant{Grant: Grant{ID: fmt.Sprint("g", i), SKU: fmt.Sprintf("sku-%03d-%s", i, strings.Repeat("x", 40))}, userID: "ann"})
+		env.records.grant(fakeGrant{Grant: Grant{ID: fmt.Sprint("g", i), SKU: fmt.Sprintf("sku-%03d-%s", i, strings.Repeat("x", 40))}, userID: "ann"})
 	}
-	w.subscribe(0, 0)
+	env.subscribe(0, 0)
 	reader := Reader{UserID: "ann", Email: strings.Repeat("e", 240) + "@x.example", PublisherUserID: strings.Repeat("p", 255)}
 	for _, backend := range []SessionBackend{SessionCookie, SessionJWT, SessionAssertion} {
-		session, claims := w.session(source, visit{path: "/public", reader: reader}, backend)
+		session, claims := env.session(source, testRequest{path: "/public", reader: reader}, backend)
 		if len(session) > 4096 || len(session) < 1000 {
 			t.Errorf("backend %d: %d bytes", backend, len(session))
 		}
@@ -156,66 +156,66 @@ func TestSessionHasItsSize(t *testing.T) {
 	}
 }
 
-// A session is not used past the moment at which it says something else, or is
-// made under another key.
-func TestSessionHoldsUntil(t *testing.T) {
-	w := newWorld(t)
+// A cached session is used neither after its content changes nor after its key is
+// replaced.
+func TestSessionExpires(t *testing.T) {
+	env := newTestEnv(t)
 	source := &fakeSessions{key: keys.GenerateSessionKey()}
-	w.subscribe(0, 10_000)
-	kept := func(v visit, backend SessionBackend) string {
+	env.subscribe(0, 10_000)
+	kept := func(v testRequest, backend SessionBackend) string {
 		t.Helper()
 		var last string
-		for range 100 { // until it is kept
-			session, _ := w.session(source, v, backend)
+		for range 100 { // until it is cached
+			session, _ := env.session(source, v, backend)
 			if session == last {
 				return session
 			}
 			last = session
-			w.settle()
+			env.waitForCaches()
 		}
-		t.Fatal("it is never kept")
+		t.Fatal("the session is never cached")
 		return ""
 	}
-	v := visit{path: "/public", reader: ann}
+	v := testRequest{path: "/public", reader: ann}
 	first := kept(v, SessionCookie)
-	w.clock.Add(9_999)
-	if got, _ := w.session(source, v, SessionCookie); got != first {
-		t.Error("made again before the grant ends")
+	env.advance(9_999 * time.Millisecond)
+	if got, _ := env.session(source, v, SessionCookie); got != first {
+		t.Error("made again before the end of the grant")
 	}
-	w.clock.Add(1)
-	if got, _ := w.session(source, v, SessionCookie); got == first {
-		t.Error("used when the grant has ended")
+	env.advance(time.Millisecond)
+	if got, _ := env.session(source, v, SessionCookie); got == first {
+		t.Error("used after the end of the grant")
 	}
-	source.replaced = w.now().Add(5 * time.Second)
-	bob := visit{path: "/public", reader: Reader{UserID: "bob"}}
+	source.replaced = env.now().Add(5 * time.Second)
+	bob := testRequest{path: "/public", reader: Reader{UserID: "bob"}}
 	first = kept(bob, SessionJWT)
-	w.clock.Add(5_000)
+	env.advance(5 * time.Second)
 	source.key, source.replaced = keys.GenerateSessionKey(), time.Time{}
-	if got, _ := w.session(source, bob, SessionJWT); got == first {
-		t.Error("used when the key was replaced")
+	if got, _ := env.session(source, bob, SessionJWT); got == first {
+		t.Error("used after the key was replaced")
 	}
 }
 
-// A site's settings are read once, until something changes; where they cannot be
-// read, nobody guesses.
-func TestForwardingIsRemembered(t *testing.T) {
-	w := newWorld(t)
+// A site's settings are read again only after a change. There is no default if they
+// cannot be read.
+func TestForwardingIsCached(t *testing.T) {
+	env := newTestEnv(t)
 	source := &fakeSessions{forwarding: Forwarding{EntryPoint: "https://app.example", Backend: SessionJWT}}
 	for range 3 {
-		got, err := w.policy.Forwarding(t.Context(), source, w.site)
+		got, err := env.policy.Forwarding(t.Context(), source, env.site)
 		if err != nil || *got != source.forwarding {
 			t.Fatalf("%v, %v", got, err)
 		}
 	}
-	if source.asked != 1 {
-		t.Errorf("read %d times", source.asked)
+	if source.calls != 1 {
+		t.Errorf("read %d times", source.calls)
 	}
-	w.records.commit(Invalidation{Shared: true}, func() { source.err = errors.New("gone") })
-	if got, err := w.policy.Forwarding(t.Context(), source, w.site); !errors.Is(err, ErrUnavailable) || got != nil {
+	env.records.commit(Invalidation{Shared: true}, func() { source.err = errDown })
+	if got, err := env.policy.Forwarding(t.Context(), source, env.site); !errors.Is(err, ErrUnavailable) || got != nil {
 		t.Errorf("%v, %v", got, err)
 	}
-	r := &Request{Site: w.site, Reader: ann, Now: w.now()}
-	if session, err := w.policy.Session(t.Context(), source, r, &Decision{Reason: ReasonAuthenticated}, SessionAssertion); !errors.Is(err, ErrUnavailable) || session != "" {
+	r := &Request{Site: env.site, Reader: ann, Now: env.now()}
+	if session, err := env.policy.Session(t.Context(), source, r, &Decision{Reason: ReasonAuthenticated}, SessionAssertion); !errors.Is(err, ErrUnavailable) || session != "" {
 		t.Errorf("%q, %v", session, err)
 	}
 }

@@ -4,45 +4,42 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 )
 
 // sites holds the compiled rules of every site whose rules are in the store.
 //
-// Requests read a pointer and never wait: while new rules are compiled they go
-// on under the old ones, which is right, because a change counts from its
-// acknowledgement, and that comes after the pointer was swapped.
+// Requests load a pointer and never wait. While new rules are compiled, requests are
+// decided by the old ones: a change applies from its acknowledgement on, which comes
+// after the new rules are stored here.
 type sites struct {
-	mu    sync.Mutex // one load at a time, so that the last one to read wins
-	rules sync.Map   // siteKey -> *atomic.Pointer[loadedRules]
+	mu    sync.Mutex // serializes loads, so that the last one to read wins
+	rules sync.Map   // siteKey -> *loadedRules
 }
 
 type siteKey struct{ vendor, site string }
 
-// loadedRules are compiled rules, or why there are none.
+// loadedRules are compiled rules, or the error of reading or compiling them.
 type loadedRules struct {
 	set *Ruleset
 	err error
 }
 
-// Ruleset returns the compiled rules that the store has for a site. The first
-// call for a site reads them; later ones cost a lookup. The error is the
-// store's, or a *RuleError for rules that cannot be compiled.
+// Ruleset returns the compiled rules that the store has for a site. It reads them in
+// the first call for a site. The error is the store's, or a *RuleError for rules that
+// cannot be compiled.
 func (p *Policy) Ruleset(ctx context.Context, vendor, site string) (*Ruleset, error) {
-	if slot, ok := p.sites.rules.Load(siteKey{vendor, site}); ok {
-		loaded := slot.(*atomic.Pointer[loadedRules]).Load()
-		if loaded.err == nil {
-			return loaded.set, nil
-		}
+	value, _ := p.sites.rules.Load(siteKey{vendor, site})
+	if loaded, ok := value.(*loadedRules); ok && loaded.err == nil {
+		return loaded.set, nil
 	}
 	return p.RefreshRules(ctx, vendor, site)
 }
 
-// RefreshRules reads and compiles a site's rules again, and lets every later
-// request be decided by them. Whoever writes rules calls it after the commit
-// and before the acknowledgement. When the rules cannot be read or compiled,
-// the site answers store_unavailable until a later refresh succeeds: the old
-// rules are no longer what was acknowledged.
+// RefreshRules reads and compiles a site's rules again. Every later request is
+// decided by them. A writer of rules calls it after the commit and before the
+// acknowledgement. If the rules cannot be read or compiled, the site answers
+// store_unavailable until a later refresh succeeds: the old rules are no longer the
+// acknowledged ones.
 func (p *Policy) RefreshRules(ctx context.Context, vendor, site string) (*Ruleset, error) {
 	p.sites.mu.Lock()
 	defer p.sites.mu.Unlock()
@@ -54,19 +51,17 @@ func (p *Policy) RefreshRules(ctx context.Context, vendor, site string) (*Rulese
 	if err != nil {
 		loaded.err = fmt.Errorf("rules of site %s: %w", site, err)
 	}
-	slot, _ := p.sites.rules.LoadOrStore(siteKey{vendor, site}, new(atomic.Pointer[loadedRules]))
-	slot.(*atomic.Pointer[loadedRules]).Store(loaded)
+	p.sites.rules.Store(siteKey{vendor, site}, loaded)
 	return loaded.set, loaded.err
 }
 
-// RefreshVendor reads and compiles again the rules of every site of a vendor that
-// were read before; "" stands for all vendors. A node that hears that another one
-// changed something calls it.
+// RefreshVendor refreshes the rules of every site of a vendor that were read before,
+// or of all vendors if vendor is empty. A node calls it when another node changed
+// rules.
 func (p *Policy) RefreshVendor(ctx context.Context, vendor string) {
 	p.sites.rules.Range(func(key, _ any) bool {
 		if site := key.(siteKey); vendor == "" || site.vendor == vendor {
-			// What went wrong is kept in the place of the rules.
-			_, _ = p.RefreshRules(ctx, site.vendor, site.site)
+			_, _ = p.RefreshRules(ctx, site.vendor, site.site) // the error is stored in place of the rules
 		}
 		return true
 	})

@@ -8,16 +8,15 @@ import (
 	"github.com/gatefold/gatefold/policy/memory"
 )
 
-// Stats counts what a policy did since it was made.
+// Stats holds the counters of a policy since it was created.
 type Stats struct {
 	Caches []CacheStats
-	// Verifications counts the signatures that were looked at, by the kind of
-	// token and by what came out: `ok`, or what failed first. Tokens that are
-	// remembered are not looked at again.
+	// Verifications counts verified tokens by kind and result: `ok`, or the first
+	// check that failed. A cached token is not verified again.
 	Verifications []VerificationStats
-	// Publishers counts, by domain, the verifications of what trusted domains
-	// signed; those of many domains are counted together under the vendor "" and
-	// the domain `other`.
+	// Publishers counts the verifications of trusted domains' tokens by domain. Beyond
+	// 256 domains, others are counted together under the vendor "" and the domain
+	// `other`.
 	Publishers []PublisherStats
 	// SelfChecks and SelfCheckFailures are those of Policy.SelfChecks.
 	SelfChecks, SelfCheckFailures uint64
@@ -27,8 +26,8 @@ type Stats struct {
 type CacheStats struct {
 	Name         string
 	Hits, Misses uint64
-	// Bytes is how much of the cache is taken. Entitlements are kept with the
-	// reader tokens, and counted there.
+	// Bytes is the memory in use. Entitlements are cached with reader tokens, and
+	// counted there.
 	Bytes int64
 }
 
@@ -38,13 +37,13 @@ type VerificationStats struct {
 	Count        uint64
 }
 
-// PublisherStats counts verifications of what one domain signed.
+// PublisherStats counts verifications of one domain's tokens.
 type PublisherStats struct {
 	Vendor, Domain string
 	Verifications  []VerificationStats
 }
 
-// verificationResults are what can come out of looking at a token.
+// verificationResults are the results of a verification, by the error.
 var verificationResults = [...]struct {
 	name string
 	err  error
@@ -69,7 +68,7 @@ var verificationResults = [...]struct {
 	{"claims", keys.ErrClaims},
 }
 
-// verifications counts what came out of looking at tokens of one kind.
+// verifications counts verifications of one kind of token by result.
 type verifications [len(verificationResults)]atomic.Uint64
 
 func (v *verifications) count(err error) {
@@ -89,7 +88,7 @@ func (v *verifications) stats(kind string) []VerificationStats {
 	return stats
 }
 
-// Stats returns what was counted so far. It is safe for concurrent use.
+// Stats returns the counters. It is safe for concurrent use.
 func (p *Policy) Stats() Stats {
 	checked, failed := p.SelfChecks()
 	return Stats{

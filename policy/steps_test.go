@@ -10,26 +10,25 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// stepped returns a rule with steps, in the wire form.
-func stepped(t *testing.T, path string, steps ...string) Rule {
+// parseSteps returns a rule with steps in their text form.
+func parseSteps(t *testing.T, path string, steps ...string) Rule {
 	t.Helper()
-	rule := wire(t, path, steps[0])
+	rule := parseRule(t, path, steps[0])
 	for _, step := range steps[1:] {
-		rule.Then = append(rule.Then, wire(t, path, step).Allow)
+		rule.Then = append(rule.Then, parseRule(t, path, step).Allow)
 	}
 	return rule
 }
 
-// The first step that lets the reader in decides; if none does, the last one's
-// denial counts.
+// The first step that allows decides. If none does, the denial is that of the last.
 func TestStepsAreTriedInOrder(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0) // ann has premium
-	w.rules(
-		stepped(t, "/both", "subscribed/{\"plan\":\"gold\"}", "entitled/{\"sku\":\"premium\"}"),
-		stepped(t, "/own/{user}", "self", "entitled/{\"sku\":\"premium\"}"),
-		stepped(t, "/open", "entitled/{\"sku\":\"gold\"}", "any"),
-		stepped(t, "/closed", "entitled/{\"sku\":\"premium\"}", "self/{\"user\":\"bob\"}"),
+	env := newTestEnv(t)
+	env.subscribe(0, 0) // ann has premium
+	env.setRules(
+		parseSteps(t, "/both", "subscribed/{\"plan\":\"gold\"}", "entitled/{\"sku\":\"premium\"}"),
+		parseSteps(t, "/own/{user}", "self", "entitled/{\"sku\":\"premium\"}"),
+		parseSteps(t, "/open", "entitled/{\"sku\":\"gold\"}", "any"),
+		parseSteps(t, "/closed", "entitled/{\"sku\":\"premium\"}", "self/{\"user\":\"bob\"}"),
 	)
 	for _, c := range []struct {
 		path   string
@@ -49,47 +48,48 @@ func TestStepsAreTriedInOrder(t *testing.T) {
 		{"/closed", Reader{UserID: "bob"}, ReasonAuthenticated},
 		{"/closed", Reader{UserID: "carl"}, ReasonNotEntitled},
 	} {
-		if decision := w.want(visit{path: c.path, reader: c.reader}, c.want); decision.Reason == ReasonEntitled && decision.SKU != "premium" {
-			t.Errorf("%s: let in by %q", c.path, decision.SKU)
+		if decision := env.want(testRequest{path: c.path, reader: c.reader}, c.want); decision.Reason == ReasonEntitled && decision.SKU != "premium" {
+			t.Errorf("%s: entitled by %q", c.path, decision.SKU)
 		}
 	}
-	// The answer of every step that was tried may change: the earliest moment counts.
-	ends := w.now().UnixMilli() + 1000
-	w.records.grant(fakeGrant{Grant: Grant{ID: "g7", SKU: "gold", StartsAt: ends}, userID: bob.UserID})
-	if decision := w.want(visit{path: "/both", reader: bob}, ReasonNotEntitled); decision.Until != ends {
+	// Until is the earliest moment at which the answer of any tried step may change.
+	ends := env.now().UnixMilli() + 1000
+	env.records.grant(fakeGrant{Grant: Grant{ID: "g7", SKU: "gold", StartsAt: ends}, userID: bob.UserID})
+	if decision := env.want(testRequest{path: "/both", reader: bob}, ReasonNotEntitled); decision.Until != ends {
 		t.Errorf("the denial holds until %d, want %d", decision.Until, ends)
 	}
 }
 
-// A step that cannot be answered denies unless another step allows for certain.
-func TestUnknownStepIsNotDenied(t *testing.T) {
-	w := newWorld(t)
-	w.subscribe(0, 0)
-	w.rules(
-		stepped(t, "/both", "entitled/{\"sku\":\"gold\"}", "entitled/{\"sku\":\"premium\"}"),
-		stepped(t, "/other", "entitled/{\"sku\":\"gold\"}", "self/{\"user\":\"x\"}"),
+// A step that cannot be answered makes the decision unavailable unless another step
+// allows.
+func TestUnreadableStepIsUnavailable(t *testing.T) {
+	env := newTestEnv(t)
+	env.subscribe(0, 0)
+	env.setRules(
+		parseSteps(t, "/both", "entitled/{\"sku\":\"gold\"}", "entitled/{\"sku\":\"premium\"}"),
+		parseSteps(t, "/other", "entitled/{\"sku\":\"gold\"}", "self/{\"user\":\"x\"}"),
 	)
-	w.records.containersDown = errDown
-	w.want(visit{path: "/both", reader: ann}, ReasonEntitled)
-	if decision := w.want(visit{path: "/other", reader: ann}, ReasonStoreUnavailable); !errors.Is(decision.Err, errDown) {
+	env.records.containersDown = errDown
+	env.want(testRequest{path: "/both", reader: ann}, ReasonEntitled)
+	if decision := env.want(testRequest{path: "/other", reader: ann}, ReasonStoreUnavailable); !errors.Is(decision.Err, errDown) {
 		t.Errorf("the error is %v", decision.Err)
 	}
 }
 
-// A link satisfies the step that links can satisfy, wherever it comes in the rule.
+// A link satisfies the step that accepts links, at any place in the rule.
 func TestLinkSatisfiesAStep(t *testing.T) {
-	w := newWorld(t)
-	w.rules(stepped(t, "/articles/{publisherContentId}", "subscribed/{\"plan\":\"gold\"}", "entitled/{\"sku\":\"{publisherContentId}\"}"))
-	link := carries(w.newLink(keys.LinkClaims{}))
-	w.want(visit{path: "/articles/a1", link: link}, ReasonSignedLink)
-	w.want(visit{path: "/articles/a2", link: link}, ReasonLinkOtherResource)
-	explained := w.policy.Explain(t.Context(), w.request(visit{path: "/articles/a2", link: link}))
+	env := newTestEnv(t)
+	env.setRules(parseSteps(t, "/articles/{publisherContentId}", "subscribed/{\"plan\":\"gold\"}", "entitled/{\"sku\":\"{publisherContentId}\"}"))
+	link := linkEvidence(env.newLink(keys.LinkClaims{}))
+	env.want(testRequest{path: "/articles/a1", link: link}, ReasonSignedLink)
+	env.want(testRequest{path: "/articles/a2", link: link}, ReasonLinkOtherResource)
+	explained := env.policy.Explain(t.Context(), env.request(testRequest{path: "/articles/a2", link: link}))
 	if reading := explained.Readings[0]; reading.Misfit != "publisherContentId" || fmt.Sprint(reading.SKUs) != "[a2]" || reading.ContentID != "a2" {
-		t.Errorf("explained as %+v", reading)
+		t.Errorf("the reading is %+v", reading)
 	}
 }
 
-func TestStepsThatCannotBe(t *testing.T) {
+func TestInvalidSteps(t *testing.T) {
 	many := make([]string, maxSteps+1)
 	for i := range many {
 		many[i] = "any"
@@ -98,9 +98,9 @@ func TestStepsThatCannotBe(t *testing.T) {
 		rule Rule
 		want string
 	}{
-		"an unknown operator":     {stepped(t, "/x", "any", "nothing"), "unknown operator"},
-		"arguments of a step":     {stepped(t, "/x", "any", "entitled"), "at least one sku"},
-		"more steps than allowed": {stepped(t, "/x", many...), "more than 16 steps"},
+		"an unknown operator":     {parseSteps(t, "/x", "any", "nothing"), "unknown operator"},
+		"arguments of a step":     {parseSteps(t, "/x", "any", "entitled"), "at least one sku"},
+		"more steps than allowed": {parseSteps(t, "/x", many...), "more than 16 steps"},
 		"an unknown option":       {Rule{Path: "/x", Allow: Allow{Operator: "any"}, Options: map[string]json.RawMessage{"x": nil}}, `unknown option "x"`},
 	} {
 		if _, err := CompileRules([]Rule{c.rule}, StandardOperators()); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -109,8 +109,7 @@ func TestStepsThatCannotBe(t *testing.T) {
 	}
 }
 
-// A rule option is compiled once, and read from the decision by its capability. It
-// does not decide.
+// A rule option is compiled once, is read from the decision, and does not decide.
 func TestRuleOption(t *testing.T) {
 	number := RuleOption{Name: "number", Compile: func(value json.RawMessage) (any, error) {
 		var n int
@@ -127,21 +126,21 @@ func TestRuleOption(t *testing.T) {
 	}
 	compiled, err := CompileRules(rules, operators)
 	must(t, err)
-	w := newWorld(t)
-	w.site = NewSite("acme", "news", compiled, PathOptions{}, w.keys)
+	env := newTestEnv(t)
+	env.site = NewSite("acme", "news", compiled, PathOptions{}, env.keys)
 	for path, want := range map[string]any{"/a": 1, "/b/c": 2, "/c": nil, "/a/../b": nil} {
-		if decision := w.decide(visit{path: path}); decision.Option("number") != want {
+		if decision := env.decide(testRequest{path: path}); decision.Option("number") != want {
 			t.Errorf("%s has the number %v, want %v", path, decision.Option("number"), want)
 		}
 	}
 	if _, err := CompileRules([]Rule{rule("/a", `"x"`)}, operators); err == nil || !strings.Contains(err.Error(), "number: ") {
-		t.Errorf("a value that is no number: %v", err)
+		t.Errorf("an invalid value: %v", err)
 	}
 	for _, name := range []string{"number", "any"} {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("the option %s is registered twice", name)
+					t.Errorf("the option %s was accepted twice", name)
 				}
 			}()
 			operators.With(RuleOption{Name: name})
@@ -149,7 +148,7 @@ func TestRuleOption(t *testing.T) {
 	}
 }
 
-// Rules are stored as JSON: steps and options come back as they were.
+// Steps and options survive a round trip through JSON.
 func TestRuleJSONKeepsStepsAndOptions(t *testing.T) {
 	const stored = `{"rank":3,"path":"/x","allow":15,"then":["entitled/{\"sku\":\"premium\"}",0],"is_forward":true,"options":{"cache":{"ttl":60}}}`
 	var rule Rule

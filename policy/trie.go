@@ -10,39 +10,37 @@ import (
 
 // trie finds rules by the segments of their templates.
 //
-// Nodes stand one behind the other in the order in which rules bring them, so
-// that those of one path are neighbours in memory. Below a node that has several
-// literals, the next node is found in one table for all of them: so a lookup
-// takes the same steps, through as little memory, whether there are ten rules or
-// ten thousand.
+// Nodes are in one slice in the order of insertion, so that the nodes of one path are
+// mostly adjacent in memory. If a node has one child with a literal, it refers to it;
+// the children of all other nodes are in one hash table. So a lookup takes the same
+// steps for ten rules and for ten thousand.
 type trie struct {
 	seed  uint64
 	nodes []node // the root is the first
-	// table is addressed openly, and at most half full. An entry is zero, or a
-	// part of the hash and the number of a node.
+	// table uses open addressing with linear probing, and is at most half full. An
+	// entry is zero, or the upper half of the hash and the index of a node.
 	table  []uint64
 	filled int
-	// methods holds, for nodes that have it, the first rule by each method that
-	// a rule there names.
+	// methods holds the first rule by method, for nodes whose rules name methods.
 	methods []map[string]int32
 }
 
-// node is one segment of the trie, in 64 bytes.
+// node is one segment of the trie. It fills a cache line of 64 bytes.
 type node struct {
-	// literal is the segment, empty for the root and for what is captured; words
-	// tell it from others that are no longer than 16 bytes.
+	// literal is the segment; empty for the root and for captures. Ends are those of
+	// the literal.
 	literal string
 	ends    segmentEnds
-	// any is the index of the first rule that ends here and takes all methods;
-	// rules are numbered in rank order.
+	// any is the index of the first rule that ends here and matches all methods.
+	// Indexes are in the order of ranks.
 	any int32
-	// lowest is the lowest rule index here and below.
+	// lowest is the lowest index of a rule that ends here or below.
 	lowest int32
 	parent int32
-	// only is the node below that has a literal, if there is one, or
-	// severalNodes; capture is the node below that captures.
+	// only is the child with a literal if there is exactly one, or severalNodes.
+	// Capture is the child that captures.
 	only, capture int32
-	// methods is one more than an index into the trie's methods; zero for none.
+	// methods is an index into the trie's methods plus one; zero for none.
 	methods int32
 
 	_ [8]byte
@@ -50,13 +48,13 @@ type node struct {
 
 const (
 	noRule int32 = math.MaxInt32
-	// noNode stands for no node, since nothing leads to the root.
+	// noNode is the index of the root, which is no node's child.
 	noNode       int32 = 0
 	severalNodes int32 = -1
 )
 
-// words are two words that, with its length, say all of a text of 16 bytes or
-// less. Texts that are longer have the same if they begin and end alike.
+// segmentEnds are the first and the last eight bytes of a text. Together with the
+// length they determine a text of up to 16 bytes.
 type segmentEnds struct{ first, last uint64 }
 
 func endsOf(text string) segmentEnds {
@@ -72,24 +70,14 @@ func endsOf(text string) segmentEnds {
 	}
 }
 
-func load32(s string) uint32 {
-	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+// is reports whether the node's literal is a text with the given ends.
+func (n *node) is(text string, ends segmentEnds) bool {
+	return n.ends == ends && len(n.literal) == len(text) && (len(text) <= 16 || n.literal == text)
 }
 
-func load64(s string) uint64 {
-	_ = s[7]
-	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-}
-
-// is says whether a node's literal is a text, whose words are given.
-func (n *node) is(text string, w segmentEnds) bool {
-	return n.ends == w && len(n.literal) == len(text) && (len(text) <= 16 || n.literal == text)
-}
-
-// newTrie returns a trie with room for about as many rules.
+// newTrie returns a trie with space for about the given number of rules.
 func newTrie(rules int) trie {
-	//nolint:gosec // G404: names are the publisher's own; that they stand elsewhere in each process is enough
+	//nolint:gosec // G404: segments come from the publisher, not from clients
 	t := trie{seed: rand.Uint64(), nodes: make([]node, 0, 1+2*rules), table: make([]uint64, 16)}
 	t.add(noNode, "")
 	return t
@@ -124,8 +112,7 @@ func (t *trie) insert(rule *compiledRule, index int32) {
 	}
 }
 
-// child returns the node below another for a segment, and makes it where it is
-// not there yet.
+// child returns a node's child for a segment, and adds it if it does not exist.
 func (t *trie) child(at int32, part segment) int32 {
 	if part.capture != "" {
 		if t.nodes[at].capture == noNode {
@@ -151,30 +138,31 @@ func (t *trie) child(at int32, part segment) int32 {
 	return next
 }
 
-// literal returns the node below another that has a literal, or noNode.
+// literal returns a node's child with a literal, or noNode.
 func (t *trie) literal(at int32, literal string) int32 {
 	next := t.nodes[at].only
 	if next == noNode {
 		return noNode
 	}
-	w := endsOf(literal)
+	ends := endsOf(literal)
 	if next == severalNodes {
-		return t.find(at, literal, w)
+		return t.find(at, literal, ends)
 	}
-	if t.nodes[next].is(literal, w) {
+	if t.nodes[next].is(literal, ends) {
 		return next
 	}
 	return noNode
 }
 
-// hash is of what tells nearly all nodes apart.
-func (t *trie) hash(parent int32, w segmentEnds) uint64 {
-	return mix(mix(t.seed^uint64(uint32(parent)), w.first), w.last) //nolint:gosec // a number
+// hash returns the hash of a node's parent and ends. It does not include the middle of
+// a long literal, so equal hashes are possible.
+func (t *trie) hash(parent int32, ends segmentEnds) uint64 {
+	return mix(mix(t.seed^uint64(uint32(parent)), ends.first), ends.last) //nolint:gosec // a number
 }
 
-// find returns a node among several.
-func (t *trie) find(parent int32, literal string, w segmentEnds) int32 {
-	hash, table := t.hash(parent, w), t.table
+// find returns the child of a node that has several, or noNode.
+func (t *trie) find(parent int32, literal string, ends segmentEnds) int32 {
+	hash, table := t.hash(parent, ends), t.table
 	for i := hash; ; i++ {
 		entry := table[i&uint64(len(table)-1)]
 		if entry == 0 {
@@ -182,14 +170,14 @@ func (t *trie) find(parent int32, literal string, w segmentEnds) int32 {
 		}
 		if entry>>32 == hash>>32 {
 			next := int32(uint32(entry)) //nolint:gosec // as it was put in
-			if n := &t.nodes[next]; n.parent == parent && n.is(literal, w) {
+			if n := &t.nodes[next]; n.parent == parent && n.is(literal, ends) {
 				return next
 			}
 		}
 	}
 }
 
-// put enters a node into the table.
+// put adds a node to the table.
 func (t *trie) put(at int32) {
 	if 2*(t.filled+1) > len(t.table) {
 		old := t.table
@@ -211,7 +199,7 @@ func (t *trie) put(at int32) {
 	t.filled++
 }
 
-// candidates lists the rules that decide at a node for some method.
+// candidates returns the rules that end at a node and are the first for some method.
 func (t *trie) candidates(n *node) []int32 {
 	var list []int32
 	if n.any != noRule {
@@ -224,13 +212,12 @@ func (t *trie) candidates(n *node) []int32 {
 	return slices.Compact(list)
 }
 
-// walk returns the first rule for a path that is better than the best so far, of
-// those at a node and below; and how many nodes were looked at, which is what a
-// lookup costs, on whatever machine.
-func (t *trie) walk(at int32, segments []string, method string, best int32, looked int) (int32, int) {
+// walk returns the lowest rule for a path, of the best so far and those at a node and
+// below. It adds the number of nodes that it visited, which is the cost of the lookup.
+func (t *trie) walk(at int32, segments []string, method string, best int32, visited int) (int32, int) {
 	for {
 		n := &t.nodes[at]
-		looked++
+		visited++
 		best = min(best, n.any)
 		if n.methods != 0 {
 			if index, ok := t.methods[n.methods-1][method]; ok {
@@ -238,31 +225,31 @@ func (t *trie) walk(at int32, segments []string, method string, best int32, look
 			}
 		}
 		if len(segments) == 0 {
-			return best, looked
+			return best, visited
 		}
 		next, capture := n.only, n.capture
 		if next != noNode {
-			w := endsOf(segments[0])
+			ends := endsOf(segments[0])
 			if next == severalNodes {
-				next = t.find(at, segments[0], w)
-			} else if !t.nodes[next].is(segments[0], w) {
+				next = t.find(at, segments[0], ends)
+			} else if !t.nodes[next].is(segments[0], ends) {
 				next = noNode
 			}
 		}
 		segments = segments[1:]
 		if next != noNode && capture != noNode {
-			// Both branches: the one that may hold the better rank first, so
-			// that the other is more often left out.
+			// First the branch that may have the lower rank, so that the other
+			// is skipped more often.
 			if t.nodes[capture].lowest < t.nodes[next].lowest {
 				next, capture = capture, next
 			}
 			if t.nodes[next].lowest < best {
-				best, looked = t.walk(next, segments, method, best, looked)
+				best, visited = t.walk(next, segments, method, best, visited)
 			}
 			next = noNode
 		}
 		if at = next | capture; at == noNode || t.nodes[at].lowest >= best {
-			return best, looked
+			return best, visited
 		}
 	}
 }

@@ -123,7 +123,7 @@ func explainedRule(rule *admin.ExplainedRule) string {
 	if len(rule.Methods) > 0 {
 		text += " " + strings.Join(rule.Methods, ",")
 	}
-	text += " " + rule.Allow
+	text += " " + strings.Join(append([]string{rule.Allow}, rule.Then...), ", then ")
 	if rule.Origin != "" {
 		text += " at " + rule.Origin
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -48,12 +49,24 @@ func ruleText(r *admin.RuleBody) string {
 	if len(r.Methods) > 0 {
 		text += " " + strings.Join(r.Methods, ",")
 	}
-	text += " " + allowText(r.Allow)
+	text += " " + stepsText(r)
 	if !forwards(r) {
 		text += " (not forwarded)"
 	}
 	if r.Engaged != "" {
 		text += " engaged " + r.Engaged
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Options)) {
+		text += " " + name + " " + string(r.Options[name])
+	}
+	return text
+}
+
+// stepsText formats the steps of a rule.
+func stepsText(r *admin.RuleBody) string {
+	text := allowText(r.Allow)
+	for _, step := range r.Then {
+		text += ", then " + allowText(step)
 	}
 	return text
 }
@@ -133,7 +146,7 @@ func listRules(c *call) error {
 		if !forwards(&r) {
 			forward = "no"
 		}
-		return []string{strconv.Itoa(rankOf(&r)), r.Path, cmp.Or(strings.Join(r.Methods, ","), "all"), allowText(r.Allow), forward, r.Engaged}
+		return []string{strconv.Itoa(rankOf(&r)), r.Path, cmp.Or(strings.Join(r.Methods, ","), "all"), stepsText(&r), forward, r.Engaged}
 	}))
 }
 

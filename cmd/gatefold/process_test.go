@@ -159,14 +159,19 @@ func startServer(t *testing.T) *server {
 func (s *server) start() {
 	s.t.Helper()
 	s.launch()
-	s.waitFor("the site answers", func() bool {
-		response, err := http.Get(s.site + "/")
-		if err != nil {
-			return false
-		}
-		response.Body.Close()
-		return response.StatusCode == http.StatusOK
-	})
+	s.waitFor("the site answers", func() bool { return answersOK(s.site + "/") })
+	// The site answers before Caddy makes the configuration the active one.
+	s.waitFor("the commands work", func() bool { return answersOK("http://" + s.admin + "/gatefold/management/access-lists") })
+}
+
+// answersOK reports whether a GET is answered with the status 200.
+func answersOK(address string) bool {
+	response, err := http.Get(address)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
 }
 
 // launch starts the process without waiting for it.

@@ -20,7 +20,7 @@ func newTestCache(t *testing.T, maxBytes int64) *Cache[cacheKey, string] {
 	return c
 }
 
-func TestCacheEntryCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
+func TestCacheGetChecksStampAndExpiry(t *testing.T) {
 	c := newTestCache(t, 1<<20)
 	key := cacheKey{"a", "b"}
 	c.Set(key, "value", 7, 1000, 10)
@@ -47,23 +47,23 @@ func TestCacheEntryCountsUnderItsStampAndUntilItsEnd(t *testing.T) {
 		}
 	}
 	if hits, misses := c.hits.Load(), c.misses.Load(); hits != 2 || misses != 7 {
-		t.Errorf("%d hits and %d misses are counted", hits, misses)
+		t.Errorf("%d hits and %d misses are counted, want 2 and 7", hits, misses)
 	}
 }
 
-// TestCacheNeverGivesAnotherKeysValue plays two keys with one hash.
-func TestCacheNeverGivesAnotherKeysValue(t *testing.T) {
+// Two keys with the same hash do not share an entry.
+func TestCacheComparesWholeKeys(t *testing.T) {
 	c := newTestCache(t, 1<<20)
-	mine, theirs := cacheKey{"mine", ""}, cacheKey{"theirs", ""}
-	c.entries.Set(maphash.Comparable(c.seed, mine), &entry[cacheKey, string]{key: theirs, value: "theirs", stamp: 1, until: never}, 1)
+	own, other := cacheKey{"own", ""}, cacheKey{"other", ""}
+	c.entries.Set(maphash.Comparable(c.seed, own), &entry[cacheKey, string]{key: other, value: "other", stamp: 1, until: never}, 1)
 	c.entries.Wait()
-	if value, ok := c.Get(mine, 1, 0); ok {
+	if value, ok := c.Get(own, 1, 0); ok {
 		t.Errorf("got %q", value)
 	}
-	c.Set(mine, "mine", 1, never, 10)
+	c.Set(own, "own", 1, never, 10)
 	c.entries.Wait()
-	if value, ok := c.Get(mine, 1, 0); !ok || value != "mine" {
-		t.Errorf("got %q, %t: the newer one takes the place", value, ok)
+	if value, ok := c.Get(own, 1, 0); !ok || value != "own" {
+		t.Errorf("got %q, %t, want the newer entry", value, ok)
 	}
 }
 
@@ -93,16 +93,16 @@ func TestCacheIsBounded(t *testing.T) {
 	c.Set(cacheKey{"huge", ""}, "", 1, never, bound)
 	c.entries.Wait()
 	if _, ok := c.Get(cacheKey{"huge", ""}, 1, 0); ok {
-		t.Error("one entry takes more than there is")
+		t.Error("an entry larger than the cache is kept")
 	}
 }
 
-// TestNoCache: a cache that is not there keeps nothing, and fails nowhere.
-func TestNoCache(t *testing.T) {
+// A nil cache keeps nothing.
+func TestNilCache(t *testing.T) {
 	var c *Cache[cacheKey, string]
 	c.Set(cacheKey{}, "value", 1, never, 1)
 	if _, ok := c.Get(cacheKey{}, 1, 0); ok {
-		t.Error("it kept something")
+		t.Error("a nil cache returned a value")
 	}
 	c.Resize(1 << 20)
 	c.Close()
@@ -115,7 +115,7 @@ func TestClosedCacheKeepsNothing(t *testing.T) {
 	c.Close()
 	c.Set(cacheKey{"a", "b"}, "value", 1, never, 1)
 	if _, ok := c.Get(cacheKey{"a", "b"}, 1, 0); ok {
-		t.Error("a closed cache answered")
+		t.Error("a closed cache returned a value")
 	}
 	c.Close()
 }

@@ -17,8 +17,8 @@ func newTestFingerprinter(t testing.TB) *Fingerprinter {
 	return f
 }
 
-// Any change of a text changes its fingerprint: a bit, the length, zeros at the
-// end, the order of parts.
+// Every change of a text changes its fingerprint: of a bit, of the length, of trailing
+// zeros, of the order of parts.
 func TestFingerprintsTellTextsApart(t *testing.T) {
 	f := newTestFingerprinter(t)
 	seen := make(map[string]string)
@@ -26,7 +26,7 @@ func TestFingerprintsTellTextsApart(t *testing.T) {
 		t.Helper()
 		print := f.of(text)
 		if other, taken := seen[print]; taken && other != text {
-			t.Fatalf("%q and %q have one fingerprint", text, other)
+			t.Fatalf("%q and %q have the same fingerprint", text, other)
 		}
 		if len(print) != FingerprintSize {
 			t.Fatalf("%q has the fingerprint %x", text, print)
@@ -49,7 +49,7 @@ func TestFingerprintsTellTextsApart(t *testing.T) {
 		try(token[i:] + token[:i] + fmt.Sprint(i))
 	}
 	if newTestFingerprinter(t).of(token) == f.of(token) {
-		t.Error("two processes give a text one fingerprint")
+		t.Error("two keys give the same fingerprint")
 	}
 }
 

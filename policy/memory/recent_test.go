@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-// What is remembered of a text is never said of another, also where all of them
-// have the same place.
-func TestRecentTellsTextsApart(t *testing.T) {
+// The result of one text is never returned for another, even if all have the same
+// place.
+func TestRecentComparesWholeTexts(t *testing.T) {
 	recent := NewRecent[string](1)
 	for i := range 100 {
 		text := strconv.Itoa(i)
-		if known := recent.Get(text); known != nil {
-			t.Fatalf("%s was never put, and is %s", text, *known)
+		if found := recent.Get(text); found != nil {
+			t.Fatalf("%s was not put, but has the value %s", text, *found)
 		}
 		recent.Put(text, "value "+text)
-		if known := recent.Get(text); known == nil || *known != "value "+text {
-			t.Fatalf("%s is %v", text, known)
+		if found := recent.Get(text); found == nil || *found != "value "+text {
+			t.Fatalf("%s has the value %v", text, found)
 		}
 		if i > 0 && recent.Get(strconv.Itoa(i-1)) != nil {
 			t.Fatal("one place holds two texts")
@@ -40,23 +40,23 @@ func TestRecentIsBounded(t *testing.T) {
 	var none *Recent[int]
 	none.Put("a", 1)
 	if none.Get("a") != nil {
-		t.Error("nothing keeps something")
+		t.Error("a nil Recent returned a value")
 	}
 }
 
-func TestRecentUnderContention(t *testing.T) {
+func TestRecentIsConcurrent(t *testing.T) {
 	recent := NewRecent[int](4)
-	var all sync.WaitGroup
+	var group sync.WaitGroup
 	for range 4 {
-		all.Go(func() {
+		group.Go(func() {
 			for i := range 2000 {
 				text := strconv.Itoa(i % 16)
-				if known := recent.Get(text); known != nil && *known != i%16 {
-					t.Errorf("%s is %d", text, *known)
+				if found := recent.Get(text); found != nil && *found != i%16 {
+					t.Errorf("%s has the value %d", text, *found)
 				}
 				recent.Put(text, i%16)
 			}
 		})
 	}
-	all.Wait()
+	group.Wait()
 }

@@ -19,7 +19,7 @@ func (c *RecordCache) get(key []byte, stamp uint64, now int64) (value string, ok
 	return "", false
 }
 
-func TestRecordCountsUnderItsStampUntilItsEnd(t *testing.T) {
+func TestRecordCacheGetChecksStampAndExpiry(t *testing.T) {
 	p := NewRecordCache(1 << 20)
 	p.Set([]byte("key"), []byte("value"), 7, 1000)
 	for _, q := range []struct {
@@ -47,33 +47,33 @@ func TestRecordCountsUnderItsStampUntilItsEnd(t *testing.T) {
 	}
 	p.Set(nil, nil, 1, never)
 	if value, ok := p.get(nil, 1, 0); !ok || len(value) != 0 {
-		t.Errorf("nothing is kept as %q", value)
+		t.Errorf("the empty value is kept as %q", value)
 	}
 }
 
-// A slot may lead to another key's record: its hash is equal, or its block's
-// number came round. Neither is taken for the key's own.
-func TestRecordCacheNeverGivesAnotherKeysValue(t *testing.T) {
+// A slot may lead to another key's record, if the hashes are equal or if the block's
+// number was used again. Neither is returned.
+func TestRecordCacheComparesWholeKeys(t *testing.T) {
 	p := NewRecordCache(1 << 20)
-	p.Set([]byte("theirs"), []byte("their value"), 1, never)
-	record, slot := p.allocate(maphash.Bytes(p.seed, []byte("mine")), 100)
-	copy(record, p.newest.data()[blockHead:][:recordHeader+len("theirs")+len("their value")])
-	binary.LittleEndian.PutUint64(record, maphash.Bytes(p.seed, []byte("mine")))
-	p.table.Load().group(maphash.Bytes(p.seed, []byte("mine")))[0].Store(slot)
-	if value, ok := p.get([]byte("mine"), 1, 0); ok {
-		t.Errorf("of two keys with one hash, one got the other's %q", value)
+	p.Set([]byte("other"), []byte("other value"), 1, never)
+	record, slot := p.allocate(maphash.Bytes(p.seed, []byte("own")), 100)
+	copy(record, p.newest.data()[blockHead:][:recordHeader+len("other")+len("other value")])
+	binary.LittleEndian.PutUint64(record, maphash.Bytes(p.seed, []byte("own")))
+	p.table.Load().group(maphash.Bytes(p.seed, []byte("own")))[0].Store(slot)
+	if value, ok := p.get([]byte("own"), 1, 0); ok {
+		t.Errorf("a key got the value %q of another key with the same hash", value)
 	}
-	// The slot of a record whose block is gone, and whose block another took.
+	// The slot of a record whose block was replaced.
 	group := p.table.Load().group(maphash.Bytes(p.seed, []byte("gone")))
 	for _, offset := range []int{0, 8, 16, 24, 32, 40, 48, 56} {
 		group[0].Store(newSlot(maphash.Bytes(p.seed, []byte("gone")), p.newest.number, offset))
 		if value, ok := p.get([]byte("gone"), 1, 0); ok {
-			t.Errorf("a slot that leads into a record gave %q", value)
+			t.Errorf("a slot into the middle of a record gave %q", value)
 		}
 	}
 	group[0].Store(newSlot(maphash.Bytes(p.seed, []byte("gone")), p.newest.number+1, 0))
 	if value, ok := p.get([]byte("gone"), 1, 0); ok {
-		t.Errorf("a slot that leads to no block gave %q", value)
+		t.Errorf("a slot without a block gave %q", value)
 	}
 }
 
@@ -85,7 +85,7 @@ func TestRecordCacheIsBounded(t *testing.T) {
 		for i := range 20_000 {
 			p.Set(fmt.Append(nil, "key", i), value, 1, never)
 			if taken := p.Bytes(); taken > bound {
-				t.Fatalf("%d bytes are taken of %d", taken, bound)
+				t.Fatalf("%d bytes are in use, of %d", taken, bound)
 			}
 		}
 		for i := range 20_000 {
@@ -113,34 +113,34 @@ func TestRecordCacheIsBounded(t *testing.T) {
 	huge := make([]byte, bound)
 	p.Set([]byte("huge"), huge, 1, never)
 	if _, ok := p.get([]byte("huge"), 1, 0); ok {
-		t.Error("one record takes more than its share")
+		t.Error("a record of more than an eighth of the cache is kept")
 	}
-	// One that is larger than a block, and less than its share, is kept.
+	// A record that is larger than a block, but not than its share, is kept.
 	p.Set([]byte("large"), huge[:4*blockBytes], 1, never)
 	if value, ok := p.get([]byte("large"), 1, 0); !ok || len(value) != 4*blockBytes {
 		t.Error("a large record is not kept")
 	}
 }
 
-// Who comes again and again stays, however many come once.
-func TestRecordCacheKeepsWhatIsRead(t *testing.T) {
+// Records in use stay, however many others are written once.
+func TestRecordCacheKeepsRecordsInUse(t *testing.T) {
 	p := NewRecordCache(128 << 10)
 	value := make([]byte, 100)
 	for i := range 100 {
-		p.Set(fmt.Append(nil, "regular", i), value, 1, never)
+		p.Set(fmt.Append(nil, "used", i), value, 1, never)
 	}
 	for i := range 20_000 {
-		p.Set(fmt.Append(nil, "passing", i), value, 1, never)
-		p.get(fmt.Append(nil, "regular", i%100), 1, 0)
+		p.Set(fmt.Append(nil, "other", i), value, 1, never)
+		p.get(fmt.Append(nil, "used", i%100), 1, 0)
 	}
 	kept := 0
 	for i := range 100 {
-		if _, ok := p.get(fmt.Append(nil, "regular", i), 1, 0); ok {
+		if _, ok := p.get(fmt.Append(nil, "used", i), 1, 0); ok {
 			kept++
 		}
 	}
 	if kept < 90 {
-		t.Errorf("only %d of 100 regulars are still known", kept)
+		t.Errorf("only %d of 100 records in use are kept", kept)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestNilRecordCacheKeepsNothing(t *testing.T) {
 	var none *RecordCache
 	none.Set([]byte("a"), []byte("b"), 1, never)
 	if _, ok := none.get([]byte("a"), 1, 0); ok {
-		t.Error("it kept something")
+		t.Error("a nil cache returned a value")
 	}
 	none.Resize(1 << 20)
 	none.Close()
@@ -159,13 +159,13 @@ func TestNilRecordCacheKeepsNothing(t *testing.T) {
 	p.Close()
 	p.Set([]byte("a"), []byte("b"), 1, never)
 	if _, ok := p.get([]byte("a"), 1, 0); ok || string(held) != "b" {
-		t.Error("a closed one answered, or took away what was read")
+		t.Error("a closed cache returned a value, or changed one that was read")
 	}
 	p.Close()
 }
 
-// Everybody reads and writes at once, in little memory, so that blocks come and
-// go: what is found is always the key's own, whole.
+// Concurrent reads and writes in so little memory that blocks are dropped: every value
+// found is complete and of its key.
 func TestRecordCacheIsConcurrent(t *testing.T) {
 	p := NewRecordCache(64 << 10)
 	var group sync.WaitGroup

@@ -94,11 +94,11 @@ func TestAuditKeepsSecrets(t *testing.T) {
 		t.Fatalf("the log tells %+v", entries)
 	}
 	if after := string(entries[0].Records[0].After); strings.Contains(after, "sealed") || !strings.Contains(after, info.ID) {
-		t.Errorf("the log tells of the key %s", after)
+		t.Errorf("the log shows the key %s", after)
 	}
 }
 
-// A write that is refused leaves no trace, one that nobody called for neither.
+// A refused write has no audit entry, and neither has a write of the gate itself.
 func TestAuditOfNothing(t *testing.T) {
 	b := newBench(t)
 	ctx, w := t.Context(), b.as("ann")
@@ -132,9 +132,9 @@ func TestAuditOfAnImport(t *testing.T) {
 	}
 	record := entries[0].Records[0]
 	if record.Kind != "grant-import" || string(record.After) != `{"created":3000,"failed":0,"position":3000}` {
-		t.Errorf("the log tells of %s %s", record.Kind, record.After)
+		t.Errorf("the log shows %s %s", record.Kind, record.After)
 	}
-	// As many rules, changed in one step, tell of a few and count the others.
+	// Of many rules that change in one step, the entry shows some and counts the others.
 	rules := make([]policy.Rule, 3000)
 	for i := range rules {
 		rules[i] = policy.Rule{Rank: i, Path: fmt.Sprint("/", i), Allow: policy.Allow{Operator: "any"}}
@@ -142,7 +142,7 @@ func TestAuditOfAnImport(t *testing.T) {
 	b.ok(b.as("ann").ReplaceRules(t.Context(), vendor, "news", rules, policy.StandardOperators()))
 	entries = b.audit(store.AuditQuery{Kind: "rule"})
 	if len(entries) != 1 || len(entries[0].Records) != 10 || entries[0].More != 2990 {
-		t.Errorf("the log tells of %d rules", len(entries[0].Records))
+		t.Errorf("the log shows %d rules", len(entries[0].Records))
 	}
 }
 
@@ -160,7 +160,7 @@ func TestAuditQueries(t *testing.T) {
 	}{
 		"all":           {store.AuditQuery{}, 25},
 		"of Bob":        {store.AuditQuery{Actor: "bob"}, 12},
-		"of nobody":     {store.AuditQuery{Actor: "eve"}, 0},
+		"of another":    {store.AuditQuery{Actor: "eve"}, 0},
 		"of operation":  {store.AuditQuery{Operation: "test"}, 25},
 		"another":       {store.AuditQuery{Operation: "other"}, 0},
 		"kind":          {store.AuditQuery{Kind: "access-list"}, 25},

@@ -77,8 +77,8 @@ func auditID(k []byte) []string {
 // maxAuditValue bounds the length of Before and After, in bytes.
 const maxAuditValue = 4 << 10
 
-// change returns both sides of a change; nil stands for a record that does not
-// exist. Of a changed record only the members that differ are returned.
+// change returns both sides of a change; nil is a record that does not exist. Of a
+// changed record only the members that differ are returned.
 func (a *auditKind) change(before, after []byte) (was, is json.RawMessage, truncated bool) {
 	old, next := a.members(before), a.members(after)
 	if old != nil && next != nil {

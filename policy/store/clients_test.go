@@ -141,7 +141,7 @@ func TestClientsAreListedInOrder(t *testing.T) {
 	}
 }
 
-// Whoever reads the database cannot call as a client.
+// The database does not contain a client's secret.
 func TestSecretsAreNotKept(t *testing.T) {
 	b := newBench(t)
 	client, secret := b.client(vendor, "links:read")

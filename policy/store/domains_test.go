@@ -198,7 +198,7 @@ func TestDomainsAreReadAgainWhereTheyChanged(t *testing.T) {
 	put("e.example")
 	b.ok(b.RemoveDomain(t.Context(), vendor, "f.example"))
 	b.ok(b.RemoveDomain(t.Context(), vendor, "h.example"))
-	put("h.example") // the same again, to the last byte: the clock stands still
+	put("h.example") // the same bytes: the clock is not advanced
 	put("i.example")
 	known := map[string]*policy.TrustedDomain{}
 	for _, domain := range before.Trusted {
@@ -210,7 +210,7 @@ func TestDomainsAreReadAgainWhereTheyChanged(t *testing.T) {
 		fresh, err := b.Domains(t.Context(), vendor, nil)
 		b.ok(err)
 		if !reflect.DeepEqual(after, fresh) {
-			t.Errorf("read again are %+v, and anew %+v", after, fresh)
+			t.Errorf("read again are %+v, and from scratch %+v", after, fresh)
 		}
 		var taken []string
 		for _, domain := range after.Trusted {
@@ -225,7 +225,7 @@ func TestDomainsAreReadAgainWhereTheyChanged(t *testing.T) {
 	}
 }
 
-// published is a publisher's link, which nobody stored.
+// published is a publisher's link, which is not stored.
 func published(b *bench, claims keys.LinkClaims) policy.Redemption {
 	claims.Issuer, claims.ID, claims.PublisherContentID = "news.example", "share_1", "a1"
 	claims.IssuedAt, claims.ExpiresAt = b.clock.Unix(), b.clock.Unix()+3600
@@ -240,8 +240,8 @@ func (b *bench) redeems(r policy.Redemption, id string) error {
 	return b.Redeem(b.Context(), vendor, r)
 }
 
-// 32 readers open a publisher's link for ten at the same moment, and nobody knew
-// it before: one of them writes its record, ten uses are counted.
+// Of 32 concurrent first uses of a publisher's link with ten uses, one stores its record
+// and ten are counted.
 func TestUsesOfPublishersLinksAreCountedExactly(t *testing.T) {
 	b := newBench(t)
 	redemption := published(b, keys.LinkClaims{MaxUses: 10, ContentNames: []string{"bodytext"}})

@@ -37,7 +37,7 @@ func (b *bench) visitors(site string, page store.VisitorPage) string {
 	return told
 }
 
-// Each reader counts once for a tag, however often she comes.
+// Each reader counts once per tag, however often they visit.
 func TestEngagementCountsReaders(t *testing.T) {
 	b := newBench(t)
 	first := b.clock
@@ -47,12 +47,12 @@ func TestEngagementCountsReaders(t *testing.T) {
 		b.visit("news", "alice", "app")
 		b.visit("news", "kenneth", "billing", "app")
 	}
-	b.visit("news", "nobody-in-particular")
+	b.visit("news", "another-reader")
 	b.visit("news-2", "alice", "other")
 	if got := b.engagements("news"); got != "{app 2} {billing 1} {profile 1}" {
 		t.Errorf("the engagements are %s", got)
 	}
-	if got := b.visitors("news", store.VisitorPage{Limit: 10, Tags: true}); got != "3 nobody-in-particular[] kenneth[app billing] alice[app profile]" {
+	if got := b.visitors("news", store.VisitorPage{Limit: 10, Tags: true}); got != "3 another-reader[] kenneth[app billing] alice[app profile]" {
 		t.Errorf("the visitors are %s", got)
 	}
 	known, err := b.FirstEngaged(t.Context(), vendor, "news", "alice", []string{"app", "new"})
@@ -61,8 +61,8 @@ func TestEngagementCountsReaders(t *testing.T) {
 	}
 }
 
-// A session says that a reader is no longer new: what is remembered of hers is
-// stale from then on, and nothing else is.
+// A session reports that a reader is no longer new: the first use of a tag
+// invalidates what is cached of the reader, and nothing else.
 func TestOnlyANewTagMakesStale(t *testing.T) {
 	b := newBench(t)
 	alice, kenneth := policy.Reader{UserID: "alice"}, policy.Reader{UserID: "kenneth"}
@@ -123,7 +123,7 @@ func TestVisitorsInTheOrderOfTheirLastVisit(t *testing.T) {
 }
 
 // Several nodes record the same readers at once: none is lost, none counts twice,
-// and none stands in the list twice.
+// and none is listed twice.
 func TestNodesRecordAtOnce(t *testing.T) {
 	b := newBench(t)
 	nodes := []*store.Store{b.Store, store.New(b.engine, new(policy.Versions), b.now), store.New(b.engine, new(policy.Versions), b.now)}

@@ -42,8 +42,7 @@ type Follower struct {
 type FollowOptions struct {
 	// Versions are bumped by the events.
 	Versions *policy.Versions
-	// Refresh compiles the shared records of a vendor again; "" stands for all
-	// vendors.
+	// Refresh compiles the shared records of a vendor again; "" is all vendors.
 	Refresh func(ctx context.Context, vendor string)
 	// StaleFor is how long caches may be used while the store is unavailable.
 	StaleFor time.Duration

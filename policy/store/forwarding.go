@@ -48,7 +48,7 @@ func (w Writer) ChangeForwarding(
 }
 
 func checkForwarding(settings *policy.Forwarding) error {
-	if !settings.Backend.Known() {
+	if !settings.Backend.Valid() {
 		return &FieldError{"session_backend", fmt.Sprintf("%d is not a valid choice: 0 sends no session, 1 a cookie, 2 a token under a shared key, 3 an assertion", settings.Backend)}
 	}
 	if settings.EntryPoint == "" {

@@ -16,7 +16,7 @@ import (
 func TestForwardingOfASite(t *testing.T) {
 	b := newBench(t)
 	if got, err := b.Forwarding(t.Context(), vendor, "news"); err != nil || got != (policy.Forwarding{}) {
-		t.Errorf("of a site that nobody set up: %v, %v", got, err)
+		t.Errorf("of a site without settings: %v, %v", got, err)
 	}
 	set := func(site string, want policy.Forwarding) error {
 		_, err := b.ChangeForwarding(t.Context(), vendor, site, func(f *policy.Forwarding) error { *f = want; return nil })
@@ -45,7 +45,7 @@ func TestForwardingOfASite(t *testing.T) {
 	refused := errors.New("no")
 	_, err := b.ChangeForwarding(t.Context(), vendor, "news", func(*policy.Forwarding) error { return refused })
 	b.is(err, refused)
-	// Somebody else was faster.
+	// The settings change concurrently.
 	_, err = b.ChangeForwarding(t.Context(), vendor, "news", func(f *policy.Forwarding) error {
 		f.Backend = policy.SessionJWT
 		return set("news", news)
@@ -86,7 +86,7 @@ func TestSessionKeysRotate(t *testing.T) {
 	}
 	first := rotate(time.Hour)
 	if key, replaced := signing(); key != first || key == unseen || !replaced.IsZero() {
-		t.Error("a key that nobody has is used on")
+		t.Error("a key that was never returned signs after the rotation")
 	}
 	waits := rotate(time.Hour)
 	if key, replaced := signing(); key != first || !replaced.Equal(b.clock.Add(time.Hour)) {
@@ -115,7 +115,7 @@ func TestSessionKeysRotate(t *testing.T) {
 	b.ok(err)
 	for _, key := range []string{unseen, first, second} {
 		if bytes.Contains(data, []byte(key)) {
-			t.Error("a key stands in the database")
+			t.Error("the database contains a key in plain text")
 		}
 	}
 	other := store.NewSessions(store.NewKeyring(b.Store, sealer(t, "quite another secret")))

@@ -138,13 +138,13 @@ func (g *Grant) decides(listActive bool) policy.Grant {
 		grant.StartsAt = g.StartsAt.UnixMilli()
 	}
 	if g.EndsAt != nil {
-		// Zero stands for no end.
+		// Zero means no end.
 		grant.EndsAt = max(g.EndsAt.UnixMilli(), 1)
 	}
 	return grant
 }
 
-// replaceGrant commits a batch that replaces the grant old by next; nil stands for
+// replaceGrant commits a batch that replaces the grant old by next; nil is
 // none. Stored is old as it is stored.
 func (w Writer) replaceGrant(ctx context.Context, vendor, list, id string, stored []byte, old, next *Grant) error {
 	k := key(prefixGrant, list, id)

@@ -30,12 +30,12 @@ func TestGrantsAreChecked(t *testing.T) {
 		field string
 	}{
 		"no sku":                  {store.Grant{UserID: "u"}, "sku"},
-		"nobody":                  {store.Grant{SKU: "s"}, "userId"},
+		"no reader":               {store.Grant{SKU: "s"}, "userId"},
 		"status":                  {store.Grant{UserID: "u", SKU: "s", Status: "ON"}, "status"},
 		"ends before it starts":   {store.Grant{UserID: "u", SKU: "s", StartsAt: at("2027-01-02T00:00:00Z"), EndsAt: at("2027-01-01T00:00:00Z")}, "endsAt"},
 		"ends as it starts":       {store.Grant{UserID: "u", SKU: "s", StartsAt: at("2027-01-01T00:00:00Z"), EndsAt: at("2027-01-01T00:00:00Z")}, "endsAt"},
 		"less than a millisecond": {store.Grant{UserID: "u", SKU: "s", StartsAt: at("2027-01-01T00:00:00.0001Z"), EndsAt: at("2027-01-01T00:00:00.0009Z")}, "endsAt"},
-		"e-mail without at":       {store.Grant{Email: "nobody", SKU: "s"}, "email"},
+		"e-mail without at":       {store.Grant{Email: "no-at-sign", SKU: "s"}, "email"},
 		"two at":                  {store.Grant{Email: "a@b@c", SKU: "s"}, "email"},
 		"space in e-mail":         {store.Grant{Email: "a b@c", SKU: "s"}, "email"},
 		"nothing before at":       {store.Grant{Email: "@c", SKU: "s"}, "email"},
@@ -142,7 +142,7 @@ func TestUpdateMovesAGrant(t *testing.T) {
 		t.Errorf("the readers have %q", got)
 	}
 	if b.versions.Reader(vendor, &a) == stampA || b.versions.Reader(vendor, &other) == stampB {
-		t.Error("somebody is not stale")
+		t.Error("a reader is not invalidated")
 	}
 	_, err = b.UpdateGrant(t.Context(), vendor, store.DefaultList, "grant_none", func(*store.Grant) error { return nil })
 	b.is(err, store.ErrNotFound)
@@ -173,7 +173,7 @@ func TestDeletedGrantIsGone(t *testing.T) {
 	}
 }
 
-// The versions are bumped after the commit: whoever loads them before it reads
+// The versions are bumped after the commit: a reader that loads them before reading the store
 // can never keep what is older than an acknowledged write.
 func TestStampBeforeReadIsNeverFresh(t *testing.T) {
 	b := newBench(t)

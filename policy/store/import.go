@@ -191,9 +191,9 @@ func (i *Import) answer(batch ImportBatch, digest []byte) (result ImportResult, 
 	case batch.Position == i.Position:
 		return ImportResult{}, false, nil
 	case batch.Position > i.Position:
-		return ImportResult{}, false, &ImportError{i.Position, fmt.Sprintf("rows are missing: the import stands at position %d; continue there", i.Position)}
+		return ImportResult{}, false, &ImportError{i.Position, fmt.Sprintf("rows are missing: the import is at position %d; continue there", i.Position)}
 	case batch.Position != last.Position || len(batch.Rows) != last.Rows:
-		return ImportResult{}, false, &ImportError{i.Position, fmt.Sprintf("these rows were imported before: the import stands at position %d; continue there", i.Position)}
+		return ImportResult{}, false, &ImportError{i.Position, fmt.Sprintf("these rows were imported before: the import is at position %d; continue there", i.Position)}
 	case !slices.Equal(digest, last.Digest):
 		return ImportResult{}, false, &ImportError{i.Position, "other rows were imported at this position: choose another import id for another import"}
 	}

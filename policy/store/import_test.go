@@ -24,7 +24,7 @@ func TestImportIsOneChange(t *testing.T) {
 	for i := range 1000 {
 		users = append(users, fmt.Sprint("user-", i))
 	}
-	first, stranger := policy.Reader{UserID: "user-0"}, policy.Reader{UserID: "somebody-else"}
+	first, stranger := policy.Reader{UserID: "user-0"}, policy.Reader{UserID: "another-reader"}
 	stampFirst, stampStranger := b.versions.Reader(vendor, &first), b.versions.Reader(vendor, &stranger)
 	before, err := b.FeedPosition(t.Context(), vendor)
 	b.ok(err)

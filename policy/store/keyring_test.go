@@ -60,7 +60,7 @@ func TestFirstKeyIsMadeOnce(t *testing.T) {
 	}
 }
 
-// Whoever steals the database does not have the keys: they lie there sealed.
+// The database contains keys in sealed form only.
 func TestKeysAreSealedAtRest(t *testing.T) {
 	b := newBench(t)
 	ring := store.NewKeyring(b.Store, sealer(t, secret))
@@ -155,7 +155,7 @@ func TestSealedKeyIsBoundToItsVendor(t *testing.T) {
 }
 
 // A vendor rotates every month for three years. Each key verifies as long as a
-// link by it can last, and not much longer; nobody has to retire any.
+// link by it can last, and not much longer; none has to be retired by hand.
 func TestOldKeysAreRetiredByRotation(t *testing.T) {
 	b := newBench(t)
 	keyring := store.NewKeyring(b.Store, sealer(t, secret))

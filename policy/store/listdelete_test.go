@@ -37,9 +37,8 @@ func (b *bench) manyGrants(list string, n int) {
 	}
 }
 
-// A list is removed, and every grant in it ends in that moment. The power fails
-// before the grants' records are removed: they still give nothing, nobody finds
-// them, and the next sweep removes the last of them.
+// All grants of a removed list end at once. After a crash before their records are
+// removed, they still give nothing, are not found, and are removed by the next sweep.
 func TestListEndsWithAllItsGrants(t *testing.T) {
 	const grants = 1800
 	for _, commits := range []int{1, 2, 3, 100} {
@@ -88,7 +87,7 @@ func TestListEndsWithAllItsGrants(t *testing.T) {
 			if removed, err := b.Sweep(t.Context()); err != nil || removed != 0 {
 				t.Errorf("swept %d more, %v", removed, err)
 			}
-			// Nothing is left but what stands in the other list.
+			// Only the grant of the other list is left.
 			left := 0
 			b.ok(b.engine.View(t.Context(), vendor, func(snapshot engine.Snapshot) error {
 				for _, prefix := range []string{"G", "I", "l"} {

@@ -71,8 +71,7 @@ func TestListsAreChecked(t *testing.T) {
 	}
 }
 
-// A list is switched off: its grants give nothing, and whoever computed
-// something before knows that it is stale.
+// The grants of an inactive list give nothing, and cached decisions are invalidated.
 func TestInactiveListGivesNothing(t *testing.T) {
 	b := newBench(t)
 	reader := policy.Reader{UserID: "u"}

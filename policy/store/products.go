@@ -145,7 +145,7 @@ func (w Writer) DeleteProduct(ctx context.Context, vendor, sku string, allowed f
 // change concurrently.
 const productAttempts = 3
 
-// putProduct replaces a product by what change returns; nil stands for none.
+// putProduct replaces a product by what change returns; nil is none.
 func (w Writer) putProduct(ctx context.Context, vendor, sku string, change func(*Product) (*Product, error)) (product Product, err error) {
 	for range productAttempts {
 		var write *productWrite

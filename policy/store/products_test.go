@@ -55,7 +55,7 @@ func TestContainers(t *testing.T) {
 	if b.versions.Shared() == stamp {
 		t.Error("what was taken out is still had, as far as memory knows")
 	}
-	// What changes nobody's entitlements makes nothing stale.
+	// A change that affects no entitlements invalidates nothing.
 	stamp = b.versions.Shared()
 	_, err := b.UpdateProduct(t.Context(), vendor, "weekly", func(p *store.Product) error {
 		p.Title = "The weekly"
@@ -77,7 +77,7 @@ func TestContainers(t *testing.T) {
 	}
 }
 
-// A collection cannot be in itself, whoever writes at the same time.
+// A collection cannot contain itself, even under concurrent writes.
 func TestCollectionsHaveNoCircles(t *testing.T) {
 	b := newBench(t)
 	b.product("a", "pass", "b")

@@ -67,7 +67,7 @@ func TestVisitsDoNotWaitForAStalledStore(t *testing.T) {
 	if _, count, err := b.Visitors(t.Context(), vendor, "news", store.VisitorPage{}); err != nil || count != int(stats.Stored) || stats.Stored+stats.Dropped != readers+1 {
 		t.Errorf("%d readers are recorded, %v; %+v", count, err, stats)
 	}
-	recorder.Visit(vendor, "news", "late", nil, b.clock) // nobody writes it, and nothing breaks
+	recorder.Visit(vendor, "news", "late", nil, b.clock) // after Close a visit is ignored
 	recorder.Close()
 }
 
@@ -91,7 +91,7 @@ func TestRecorderEndsWithoutTheStore(t *testing.T) {
 }
 
 // At the end what was noted is written, however long the interval is; a reader
-// who came often is written once, with everything that she had to do with.
+// a reader with several visits is written once, with all tags.
 func TestVisitsAreWrittenAtTheEnd(t *testing.T) {
 	b := newBench(t)
 	recorder := store.NewRecorder(b.Store, time.Hour, nil)
@@ -111,7 +111,7 @@ func TestVisitsAreWrittenAtTheEnd(t *testing.T) {
 	}
 }
 
-// A reader who stays is noted again and again: her last visit does not grow old.
+// The visits of a reader who stays are recorded in every period.
 func TestWhoStaysIsNotedAgain(t *testing.T) {
 	b := newBench(t)
 	recorder := store.NewRecorder(b.Store, time.Millisecond, nil)
@@ -120,13 +120,13 @@ func TestWhoStaysIsNotedAgain(t *testing.T) {
 		for end := time.Now().Add(time.Minute); recorder.Stats().Stored <= period; time.Sleep(time.Millisecond) {
 			recorder.Visit(vendor, "news", "alice", nil, b.clock)
 			if time.Now().After(end) {
-				t.Fatalf("after %d times she is not noted any more", period)
+				t.Fatalf("after %d times the visit is not recorded", period)
 			}
 		}
 	}
 }
 
-// A store that fails loses visits, and tells of it.
+// A store that fails loses visits, which is reported.
 func TestFailedVisitsAreCounted(t *testing.T) {
 	b := newBench(t)
 	release := make(chan struct{})

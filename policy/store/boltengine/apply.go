@@ -9,11 +9,11 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Commit implements store.Engine. It returns ctx.Err() only when the batch was
-// not begun, and so is not done; a batch that was begun is waited for.
+// Commit implements engine.Engine. It returns ctx.Err() only when the batch was
+// not begun; it waits for a batch that was begun.
 //
-// Any error other than a *store.CheckError, a *store.BoundError,
-// store.ErrTooLarge, store.ErrClosed or ctx.Err() comes from the disk.
+// Any error other than a *engine.CheckError, a *engine.BoundError,
+// engine.ErrTooLarge, engine.ErrClosed or ctx.Err() comes from the disk.
 func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return engine.Committed{}, err
@@ -29,7 +29,7 @@ func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Bat
 	return w.committed, nil
 }
 
-// batchWrite is one batch, as a write.
+// batchWrite is the write of a batch.
 type batchWrite struct {
 	partition string
 	batch     *engine.Batch
@@ -69,9 +69,8 @@ func holds(data *bbolt.Bucket, check engine.Check) (bool, error) {
 	}
 }
 
-// countUp returns what the counters will be, and which of them were counted
-// before. A key that comes twice in a batch is counted twice, a marker that comes
-// twice only once.
+// countUp returns the new values of the counters, and which were counted before. A
+// counter that occurs twice in a batch is counted twice, an idempotency key once.
 func countUp(data *bbolt.Bucket, counters []engine.Counter) ([]int64, []bool, error) {
 	counts := make([]int64, len(counters))
 	replayed := make([]bool, len(counters))
@@ -107,8 +106,8 @@ func countUp(data *bbolt.Bucket, counters []engine.Counter) ([]int64, []bool, er
 	return counts, replayed, nil
 }
 
-// changes says whether there is anything to write. A batch whose counters were
-// all counted before has happened already.
+// changes reports whether there is anything to write. A batch whose counters were all
+// counted before was applied before.
 func (w *batchWrite) changes() bool {
 	for _, replayed := range w.committed.Replayed {
 		if !replayed {

@@ -12,14 +12,13 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Backup writes a consistent copy of the database, one moment of it, while it is
-// in use, and returns the copy's length in bytes. The copy is a database file:
-// to restore it, put it in the place of the old one. It holds everything that the
-// database holds, so keep it as safe.
+// Backup writes a consistent copy of the database while it is in use, and returns its
+// length in bytes. The copy is a database file: to restore it, replace the database with
+// it. It contains all records, so protect it as well.
 //
-// The copy is first made in a temporary file beside the database, which needs
-// the space: w may be slow, and bbolt could not free or map pages for as long.
-// Backup ends early, with ctx.Err(), when ctx does.
+// Backup first copies to a temporary file beside the database, which needs the space: w
+// may be slow, and bbolt cannot free or map pages during the copy. It returns ctx.Err()
+// when ctx ends.
 func (e *Engine) Backup(ctx context.Context, w io.Writer) (int64, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return 0, err
@@ -74,18 +73,17 @@ func (p contextWriter) Write(b []byte) (int, error) {
 	return p.w.Write(b)
 }
 
-// maxFindings is how many faults of a file Verify names: a damaged file can have
-// one per page.
+// maxFindings bounds the faults that Verify reports: a damaged file can have one per
+// page.
 const maxFindings = 10
 
-// Verify reads the whole database at path, which must not be in use, and returns
-// an error that says what is wrong with it, nil if nothing is. It changes
-// nothing.
+// Verify reads the whole database at path, which must not be in use, and returns an
+// error that describes its damage. It does not change the file.
 func Verify(path string) (err error) {
 	db, err := openBolt(path, &bbolt.Options{
 		Timeout:  lockTimeout,
 		ReadOnly: true,
-		// Here, where a panic can be caught, and not where bbolt would do it.
+		// Here a panic can be recovered; otherwise bbolt loads it elsewhere.
 		PreLoadFreelist: true,
 		FreelistType:    bbolt.FreelistMapType,
 	})

@@ -9,31 +9,30 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// maxGroup is how many writes share one transaction at the most. It bounds how
-// long the first of them waits.
+// maxGroup bounds the writes that share a transaction, and so the latency of the first
+// of them.
 const maxGroup = 256
 
-// write is what a caller wants written, in two steps. It may be run again, in a
-// new transaction, when the one it was run in had to be given up.
+// write is a write in two steps. It may be run again, in a new transaction, when the
+// first one was rolled back.
 type write interface {
-	// prepare only reads. Its error is for the caller of this one write, and
-	// says that nothing was written; otherwise it says whether there is
-	// anything to apply.
+	// prepare only reads, and returns whether there is anything to apply. Its error
+	// is the result of this write alone.
 	prepare(tx *bbolt.Tx) (changes bool, err error)
-	// apply writes. After an error the whole transaction has to be given up.
+	// apply writes. An error rolls the whole transaction back.
 	apply(tx *bbolt.Tx) error
 }
 
-// job is a write on its way through the committer.
+// job is a write that the committer is to execute.
 type job struct {
 	write write
-	err   error         // what the caller is told; set before done is closed
+	err   error         // the result; set before done is closed
 	done  chan struct{} // closed when err is final
 }
 
-// submit hands a write to the committer and waits until it is durable. If ctx
-// ends before the committer takes the write up, it was not done. After that ctx
-// does not matter: what is being done must not be reported as not done.
+// submit sends a write to the committer and waits until it is durable. When ctx ends
+// before the committer receives the write, submit returns ctx.Err() and the write is
+// not executed. Afterwards ctx has no effect, as the write may succeed.
 func (e *Engine) submit(ctx context.Context, w write) error {
 	j := &job{write: w, done: make(chan struct{})}
 	select {
@@ -45,13 +44,12 @@ func (e *Engine) submit(ctx context.Context, w write) error {
 	return j.err
 }
 
-// commitLoop is the committer: it takes what is queued, writes it in one
-// transaction, and begins again. While the disk is busy with one group the next
-// one gathers, so groups are as large as the load makes them, and a writer that
-// is alone waits for nobody.
+// commitLoop is the committer: it executes all queued writes in one transaction, in a
+// loop. Writes queue while the disk is busy with a group, so the size of groups adapts to
+// the load, and a single writer never waits for others.
 //
-// The queue is a channel without a buffer: whoever is not taken up yet still
-// blocks in submit, where leaving needs no agreement with the committer.
+// The queue is unbuffered: a write that is not received yet is still blocked in submit,
+// where it can be cancelled without the committer.
 func (e *Engine) commitLoop() {
 	defer close(e.stopped)
 	for first := range e.queue {
@@ -63,11 +61,10 @@ func (e *Engine) commitLoop() {
 	}
 }
 
-// gather adds to first whatever else is waiting.
+// gather returns first and all other queued writes.
 func (e *Engine) gather(first *job) []*job {
-	// Those whose writes were just acknowledged are runnable, and many have the
-	// next one at hand. To let them queue it takes microseconds, and would
-	// otherwise cost every other group its company.
+	// Writers that were just acknowledged are runnable, and often submit another
+	// write at once. Letting them run takes microseconds, and makes groups larger.
 	runtime.Gosched()
 	group := []*job{first}
 	for len(group) < maxGroup {
@@ -84,8 +81,8 @@ func (e *Engine) gather(first *job) []*job {
 	return group
 }
 
-// run writes a group. When that fails it writes them one by one, so that only
-// those fail that cannot be written.
+// run executes a group. When that fails, it executes the writes one by one, so that only
+// those fail that cause the error.
 func (e *Engine) run(group []*job) {
 	err := e.transact(group)
 	switch {
@@ -101,8 +98,8 @@ func (e *Engine) run(group []*job) {
 	}
 }
 
-// transact runs a group in one transaction. A nil error means that all is durable
-// and that each job's own error is set.
+// transact runs a group in one transaction. When it returns nil, all writes are durable,
+// and the error of each job is set.
 func (e *Engine) transact(group []*job) error {
 	if e.broken != nil {
 		return e.broken
@@ -114,18 +111,17 @@ func (e *Engine) transact(group []*job) error {
 	case errors.Is(err, errDamaged):
 		e.broken = explain(e.path, err)
 		return e.broken
-	case e.landed(id):
-		// The last fsync failed after the new state was in place. Nobody knows
-		// whether it will be there after a power cut, and doing the writes again
-		// would count twice. So stop here, as databases do.
-		e.broken = fmt.Errorf("the disk of database %s failed (%w); repair it and start again: what was written last may be lost", e.path, err)
+	case e.committed(id):
+		// The last fsync failed after the new state became visible. It may be lost
+		// in a power cut, and repeating the writes would count twice. So stop
+		// writing, as databases do.
+		e.broken = fmt.Errorf("the disk of database %s failed (%w); repair it and restart: the last writes may be lost", e.path, err)
 		return e.broken
 	}
 	return explainWrite(e.path, err)
 }
 
-// errUnchanged ends a transaction that wrote nothing, without the cost of a
-// commit: all were refused, or had happened already.
+// errUnchanged rolls back a transaction without changes, which saves the commit.
 var errUnchanged = errors.New("nothing was written")
 
 func (e *Engine) update(group []*job) (id int, err error) {
@@ -137,8 +133,8 @@ func (e *Engine) update(group []*job) (id int, err error) {
 	return id, err
 }
 
-// landed says whether a transaction that failed can be seen nevertheless.
-func (e *Engine) landed(id int) bool {
+// committed reports whether a transaction that failed is visible nevertheless.
+func (e *Engine) committed(id int) bool {
 	newest := -1
 	err := e.db.View(func(tx *bbolt.Tx) error {
 		newest = tx.ID()
@@ -147,8 +143,8 @@ func (e *Engine) landed(id int) bool {
 	return err == nil && id > 0 && newest >= id
 }
 
-// applyAll runs a group's writes one after another, each with the effects of
-// those before it.
+// applyAll runs the writes of a group in order; each sees the effects of the previous
+// ones.
 func applyAll(tx *bbolt.Tx, group []*job) error {
 	changed := false
 	for _, j := range group {

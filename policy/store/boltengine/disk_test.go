@@ -187,8 +187,8 @@ func TestReadOnlyFileAndFolderAreSaid(t *testing.T) {
 // a process of its own because nothing is forbidden to root.
 func openWithoutPermission(context.Context, string) error {
 	if os.Getuid() == 0 {
-		const nobody = 65534
-		if err := errors.Join(syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
+		const unprivileged = 65534
+		if err := errors.Join(syscall.Setgid(unprivileged), syscall.Setuid(unprivileged)); err != nil {
 			return err
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Dump implements store.Dumper. Expiries come in whole milliseconds, never earlier
-// than they are: that is what other engines can hold.
+// Dump implements engine.Dumper. Expiries are rounded up to
+// milliseconds, the precision of other engines.
 func (e *Engine) Dump(ctx context.Context, partition string, after []byte, limit int) ([]engine.Put, error) {
 	var entries []engine.Put
 	err := e.read(ctx, func(tx *bbolt.Tx) (err error) {
@@ -40,7 +40,7 @@ func (e *Engine) Dump(ctx context.Context, partition string, after []byte, limit
 	return entries, err
 }
 
-// momentOf returns the moment of an expiry, in whole milliseconds.
+// momentOf returns the time of an expiry, rounded up to milliseconds.
 func momentOf(expiry uint64) time.Time {
 	if expiry == 0 {
 		return time.Time{}

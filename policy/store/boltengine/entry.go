@@ -15,9 +15,8 @@ import (
 // every key of the expiry index.
 const expirySize = 8
 
-// expiryOf returns a moment in Unix nanoseconds, and zero for the zero time,
-// which means never. Moments that do not fit are moved to the nearest one that
-// does: the years 1970 and 2262.
+// expiryOf returns a time in Unix nanoseconds, and zero for the zero time, which means
+// never. Times outside of the years 1970 to 2262 are moved into them.
 func expiryOf(t time.Time) uint64 {
 	switch {
 	case t.IsZero():
@@ -36,8 +35,8 @@ func indexKey(expiry uint64, key []byte) []byte {
 	return append(k, key...)
 }
 
-// decode splits what the data bucket holds for a key. The value of a key that is
-// absent is nil, and no other is.
+// decode splits an entry of the data bucket. Its value is nil only when there is no
+// entry.
 func decode(stored []byte) (expiry uint64, value []byte, err error) {
 	if stored == nil {
 		return 0, nil, nil
@@ -45,8 +44,7 @@ func decode(stored []byte) (expiry uint64, value []byte, err error) {
 	if len(stored) < expirySize {
 		return 0, nil, fmt.Errorf("%w: an entry of %d bytes", errDamaged, len(stored))
 	}
-	// The capacity ends with the value: what lies behind it in the mapped file
-	// must not be appended to.
+	// The capacity ends with the value: appending must not write to the mapped file.
 	return binary.BigEndian.Uint64(stored), stored[expirySize:len(stored):len(stored)], nil
 }
 
@@ -68,7 +66,7 @@ func count(data *bbolt.Bucket, key []byte) (int64, error) {
 	return engine.DecodeCounter(value)
 }
 
-// put writes an entry, replacing the one before and its expiry.
+// put writes or replaces an entry and its expiry.
 func (p partition) put(key, value []byte, expires time.Time) error {
 	if err := p.unindex(key); err != nil {
 		return err
@@ -92,8 +90,8 @@ func (p partition) remove(key []byte) error {
 	return p.data.Delete(key)
 }
 
-// unindex takes an entry out of the expiry index. An index entry that were left
-// behind would have Sweep delete whatever is written under the key later.
+// unindex removes an entry from the expiry index. A stale index entry would make Sweep
+// delete a later entry of the key.
 func (p partition) unindex(key []byte) error {
 	expiry, _, err := decode(p.data.Get(key))
 	if err != nil || expiry == 0 {

@@ -10,9 +10,8 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// trimEvery is how many events pass between two trims of a feed, so that most
-// commits are spared the work. A feed is at most this much longer than
-// store.FeedLength.
+// trimEvery is the number of events between two trims of a feed, which is at most this
+// much longer than engine.FeedLength.
 const trimEvery = 256
 
 func positionKey(position uint64) []byte {
@@ -25,7 +24,7 @@ func positionOf(tx *bbolt.Tx, partition string) uint64 {
 	if feed == nil {
 		return 0
 	}
-	// The bucket's own sequence only ever grows, whatever is trimmed.
+	// The sequence of a bucket never decreases, even when events are trimmed.
 	return feed.Sequence()
 }
 
@@ -50,7 +49,7 @@ func (p partition) trim(last uint64) error {
 	if oldest == nil {
 		return nil
 	}
-	// Positions have no gaps, so no cursor is moved while the bucket changes.
+	// Positions have no gaps, so this needs no cursor, which a change could move.
 	for position := binary.BigEndian.Uint64(oldest); position <= last; position++ {
 		if err := p.feed.Delete(positionKey(position)); err != nil {
 			return err
@@ -59,7 +58,7 @@ func (p partition) trim(last uint64) error {
 	return nil
 }
 
-// Events implements store.Engine. It returns at most store.FeedLength events at
+// Events implements engine.Engine. It returns at most engine.FeedLength events at
 // a time, whatever the limit.
 func (e *Engine) Events(ctx context.Context, partition string, after uint64, limit int) ([]engine.Event, error) {
 	var events []engine.Event
@@ -91,7 +90,7 @@ func (e *Engine) Events(ctx context.Context, partition string, after uint64, lim
 	return events, nil
 }
 
-// Position implements store.Engine.
+// Position implements engine.Engine.
 func (e *Engine) Position(ctx context.Context, partition string) (uint64, error) {
 	var position uint64
 	err := e.read(ctx, func(tx *bbolt.Tx) (err error) {

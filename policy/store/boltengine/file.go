@@ -24,13 +24,12 @@ var (
 	formatKey  = []byte("format")
 )
 
-// lockTimeout is how long to wait for another process to let go of the file: a
-// restart overlaps with the end of what ran before.
+// lockTimeout is how long to wait for another process to release the file, as at a
+// restart.
 const lockTimeout = time.Second
 
-// initialMmapSize is how much address space is reserved from the start. To map
-// more, bbolt waits until no view is running and lets no new one begin; so that
-// should happen rarely. On Windows it would be the size of the file.
+// initialMmapSize is the address space that is reserved from the start. Mapping more
+// blocks all views, so it should be rare. On Windows it would be the size of the file.
 func initialMmapSize() int {
 	if runtime.GOOS == "windows" {
 		return 0
@@ -39,13 +38,13 @@ func initialMmapSize() int {
 }
 
 var (
-	// errDamaged: the file's pages make no sense.
+	// errDamaged: the pages of the file are invalid.
 	errDamaged = errors.New("database is damaged")
-	// errForeign: a bbolt file, but not one of ours.
+	// errForeign: a bbolt file of another program.
 	errForeign = errors.New("database of another program")
 )
 
-// ErrInUse says that another process has the database open.
+// ErrInUse is returned when another process has the database open.
 var ErrInUse = errors.New("database is in use by another process")
 
 // inUseError is ErrInUse for the database at a path.
@@ -57,7 +56,7 @@ func (e inUseError) Error() string {
 
 func (e inUseError) Is(target error) bool { return target == ErrInUse }
 
-// formatError is the version of a layout that this package does not know.
+// formatError is an unknown version of the layout.
 type formatError string
 
 func (e formatError) Error() string { return fmt.Sprintf("unknown format %q", string(e)) }
@@ -73,9 +72,8 @@ func openOrCreate(path string) (*bbolt.DB, error) {
 	return openFile(path)
 }
 
-// create makes an empty database. It is made under another name and appears
-// under its own when it is complete: a disk that is full, or a power cut, leaves
-// no half-made file that would later be taken for a damaged one.
+// create creates an empty database. It writes a temporary file and links it to path when
+// it is complete, so that a full disk or a power cut leaves no incomplete database.
 func create(path string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -96,18 +94,18 @@ func create(path string) error {
 	if err := db.Close(); err != nil {
 		return err
 	}
-	// A link, unlike a rename, does not replace the database of another process
-	// that was a little faster. Where there are no links, openFile creates.
+	// A link, unlike a rename, does not replace a database that another process
+	// created concurrently. On systems without links openFile creates the file.
 	if err := os.Link(temp.Name(), path); err != nil {
 		return nil
 	}
 	return syncDir(dir)
 }
 
-// syncDir makes a new name in a folder durable: fsync of the file alone does not.
+// syncDir makes a new name in a directory durable: fsync of the file alone does not.
 func syncDir(dir string) error {
 	if runtime.GOOS == "windows" {
-		return nil // folders cannot be synced there
+		return nil // directories cannot be synced there
 	}
 	d, err := os.Open(dir)
 	if err != nil {
@@ -117,7 +115,7 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// openFile opens a database for reading and writing, and makes an empty one ours.
+// openFile opens a database for reading and writing, and initializes an empty one.
 func openFile(path string) (*bbolt.DB, error) {
 	db, err := openBolt(path, &bbolt.Options{
 		Timeout:         lockTimeout,
@@ -125,13 +123,11 @@ func openFile(path string) (*bbolt.DB, error) {
 		// The array, bbolt's default, becomes slow when many pages are free,
 		// as they are after a large sweep.
 		FreelistType: bbolt.FreelistMapType,
-		// The list of free pages is written with each commit (NoFreelistSync
-		// stays false), though writing would be faster without: it would have to
-		// be found again at each start by reading the whole file, which bbolt
-		// does in a goroutine of its own, where a damaged page would end the
-		// process instead of giving an error.
+		// The freelist is written with each commit (NoFreelistSync is false).
+		// Without that, bbolt would rebuild it at each start by reading the whole
+		// file in a goroutine, where a damaged page crashes the process.
 
-		// Nobody reads bbolt's own statistics, and they cost each view a lock.
+		// The statistics are not used, and cost each view a lock.
 		NoStatistics: true,
 	})
 	if err != nil {
@@ -144,9 +140,8 @@ func openFile(path string) (*bbolt.DB, error) {
 	return db, nil
 }
 
-// openBolt is bbolt.Open, but what is wrong with the file is always an error. In
-// bbolt a damaged page is a panic, and one that is missing at the end of the
-// file a memory fault.
+// openBolt is bbolt.Open, but returns an error for any damage of the file: in bbolt a
+// damaged page is a panic, and a missing one a memory fault.
 func openBolt(path string, options *bbolt.Options) (db *bbolt.DB, err error) {
 	var file *os.File
 	options.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
@@ -157,7 +152,7 @@ func openBolt(path string, options *bbolt.Options) (db *bbolt.DB, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if errors.Is(err, errDamaged) && file != nil {
-			unlock(file) // a panic leaves it locked, and open
+			unlock(file) // a panic leaves it open and locked
 			_ = file.Close()
 		}
 	}()
@@ -174,8 +169,8 @@ func openBolt(path string, options *bbolt.Options) (db *bbolt.DB, err error) {
 	return db, nil
 }
 
-// checkSize finds a file that was cut off, by a copy that broke for example:
-// reading a missing page later would end the process.
+// checkSize detects a truncated file, such as an incomplete copy: reading a missing page
+// later would crash the process.
 func checkSize(db *bbolt.DB, file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {
@@ -189,7 +184,7 @@ func checkSize(db *bbolt.DB, file *os.File) error {
 	})
 }
 
-// claim checks the layout's version, and writes it into a database that is empty.
+// claim checks the version of the layout, and writes it to an empty database.
 func claim(db *bbolt.DB) (err error) {
 	defer guard(&err)
 	err = db.View(checkFormat)
@@ -225,7 +220,7 @@ func checkFormat(tx *bbolt.Tx) error {
 	return nil
 }
 
-// explain says what to do about an error of opening a database.
+// explain adds the remedy to an error of opening a database.
 func explain(path string, err error) error {
 	var unknown formatError
 	var system syscall.Errno
@@ -247,7 +242,7 @@ func explain(path string, err error) error {
 	}
 }
 
-// explainWrite says what to do about an error of writing a database.
+// explainWrite adds the remedy to an error of writing a database.
 func explainWrite(path string, err error) error {
 	if diskFull(err) {
 		return fmt.Errorf("no space for database %s (%w); free some on its disk", path, err)
@@ -255,8 +250,8 @@ func explainWrite(path string, err error) error {
 	return fmt.Errorf("writing database %s: %w", path, err)
 }
 
-// diskFull says whether an error means that there is no room: on the disk, in the
-// user's quota, or under the process's own limit.
+// diskFull reports whether an error is a full disk, an exceeded quota, or the process's
+// limit of file sizes.
 func diskFull(err error) bool {
 	for _, full := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		// bbolt wraps some errors as text only.

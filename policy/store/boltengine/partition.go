@@ -6,8 +6,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// partitionPrefix begins the name of every partition's bucket, so that no
-// partition can be mistaken for another bucket of the file.
+// partitionPrefix begins the names of the partitions' buckets, so that they differ from
+// the other buckets of the file.
 const partitionPrefix = 'p'
 
 var (
@@ -30,10 +30,10 @@ func bucketOf(tx *bbolt.Tx, partition string, name []byte) *bbolt.Bucket {
 	return bucket.Bucket(name)
 }
 
-// partition is one that is being written.
+// partition has the buckets of a partition that is written.
 type partition struct{ data, expiry, feed *bbolt.Bucket }
 
-// openPartition opens a partition for writing, and creates it if need be.
+// openPartition opens or creates a partition for writing.
 func openPartition(tx *bbolt.Tx, name string) (partition, error) {
 	var p partition
 	bucket, err := tx.CreateBucketIfNotExists(bucketName(name))
@@ -50,7 +50,7 @@ func openPartition(tx *bbolt.Tx, name string) (partition, error) {
 	return p, err
 }
 
-// Partitions implements store.Engine.
+// Partitions implements engine.Engine.
 func (e *Engine) Partitions(ctx context.Context) ([]string, error) {
 	var names []string
 	err := e.read(ctx, func(tx *bbolt.Tx) (err error) {

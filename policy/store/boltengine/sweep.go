@@ -9,11 +9,10 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// maxSweep is how many entries one Sweep removes at the most, whatever its limit:
-// other writes wait for it.
+// maxSweep bounds the entries that one Sweep removes, as other writes wait for it.
 const maxSweep = 10_000
 
-// Sweep implements store.Engine. It removes at most 10,000 entries at a time.
+// Sweep implements engine.Engine. It removes at most 10,000 entries at a time.
 func (e *Engine) Sweep(ctx context.Context, partition string, before time.Time, limit int) (int, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return 0, err
@@ -26,12 +25,12 @@ func (e *Engine) Sweep(ctx context.Context, partition string, before time.Time, 
 	return len(w.keys), nil
 }
 
-// sweepWrite is one sweep, as a write.
+// sweepWrite is the write of a sweep.
 type sweepWrite struct {
 	partition string
 	before    uint64
 	limit     int
-	keys      [][]byte // what is removed
+	keys      [][]byte // to be removed
 }
 
 func (w *sweepWrite) prepare(tx *bbolt.Tx) (bool, error) {

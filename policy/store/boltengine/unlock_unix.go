@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-// unlock lets go of bbolt's lock on a file. To close the file does not do that
-// while it is still mapped.
+// unlock releases bbolt's lock of a file. Closing the file does not release it while the
+// file is mapped.
 func unlock(file *os.File) { _ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN) }

@@ -11,7 +11,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// View implements store.Engine. See Engine for what fn must not do.
+// View implements engine.Engine. See Engine for what fn must not do.
 func (e *Engine) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
 	return e.read(ctx, func(tx *bbolt.Tx) error {
 		s, err := newSnapshot(tx, partition)
@@ -22,9 +22,8 @@ func (e *Engine) View(ctx context.Context, partition string, fn func(engine.Snap
 	})
 }
 
-// snapshot reads one partition in a transaction of bbolt, which is a snapshot by
-// its nature. Its methods guard against damage by themselves, and View does not:
-// a panic of the caller's own is not ours to hide.
+// snapshot is a partition in a read transaction of bbolt. Its methods, and not View,
+// recover from damage, so that View does not hide a panic of its function.
 type snapshot struct{ data *bbolt.Bucket }
 
 func newSnapshot(tx *bbolt.Tx, partition string) (s snapshot, err error) {
@@ -61,7 +60,7 @@ func (s snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
 	}
 }
 
-// seek finds the first entry at or behind prefix, and behind after.
+// seek returns the first entry at or after prefix, and after the key after.
 func seek(cursor *bbolt.Cursor, prefix, after []byte) (entry engine.Entry, err error) {
 	defer guard(&err)
 	from := prefix

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// CheckLimits returns ErrTooLarge when a key or a value of the batch is over its
-// limit, or a key or the partition's name is empty. Engines call it first.
+// CheckLimits returns ErrTooLarge when a key or a value of the batch exceeds its limit,
+// or a key or the partition's name is empty.
 func (b *Batch) CheckLimits(partition string) error {
 	if err := withinLimits([]byte(partition), b.Event); err != nil {
 		return err
@@ -47,7 +47,7 @@ func withinLimits(key, value []byte) error {
 	return nil
 }
 
-// Bounded says whether the batch counts something that has a bound.
+// Bounded reports whether the batch has a counter with a bound.
 func (b *Batch) Bounded() bool {
 	for _, counter := range b.Counters {
 		if counter.Max != 0 {
@@ -59,11 +59,11 @@ func (b *Batch) Bounded() bool {
 
 var errNotCounter = errors.New("the key holds a value that is not a counter")
 
-// EncodeCounter writes the value of a counter down. All engines store it so, which
-// lets the contents of one be copied into another.
+// EncodeCounter encodes the value of a counter. All engines use this encoding, so that
+// entries can be copied between them.
 func EncodeCounter(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 
-// DecodeCounter reads what EncodeCounter wrote.
+// DecodeCounter decodes the value of a counter.
 func DecodeCounter(value []byte) (int64, error) {
 	if len(value) != 8 {
 		return 0, errNotCounter

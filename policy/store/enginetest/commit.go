@@ -13,7 +13,7 @@ import (
 )
 
 var commitTests = []test{
-	{"a batch deletes, then puts", func(b *bench) {
+	{"a batch deletes, then puts", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{put("a", "1"), put("b", "1")}})
 		b.commit(engine.Batch{
 			Deletes: [][]byte{[]byte("a"), []byte("b"), []byte("never there")},
@@ -22,11 +22,11 @@ var commitTests = []test{
 		require.Equal(b, absent, b.get("a"))
 		require.Equal(b, "3", b.get("b"), "the last put counts")
 	}},
-	{"a batch that does nothing is fine", func(b *bench) {
+	{"a batch that does nothing is fine", func(b *fixture) {
 		b.event("one")
 		require.EqualValues(b, 1, b.commit(engine.Batch{}).Position)
 	}},
-	{"a check holds what it says", func(b *bench) {
+	{"a check holds what it says", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{put("k", "v"), put("empty", "")}})
 		key := func(k string) []byte { return []byte(k) }
 		for name, check := range map[string]engine.Check{
@@ -54,7 +54,7 @@ var commitTests = []test{
 			require.Equal(b, &engine.CheckError{Index: 0}, err, name)
 		}
 	}},
-	{"a check that fails leaves nothing of its batch", func(b *bench) {
+	{"a check that fails leaves nothing of its batch", func(b *fixture) {
 		b.put("k", "v")
 		b.isRefused(b.refuse(engine.Batch{
 			Checks:   []engine.Check{{Key: []byte("k"), Present: true}, {Key: []byte("k")}},
@@ -68,7 +68,7 @@ var commitTests = []test{
 		require.Empty(b, b.events(0, 10))
 		require.EqualValues(b, 1, b.event("first"), "no position was used up")
 	}},
-	{"a bound that is reached leaves nothing of its batch", func(b *bench) {
+	{"a bound that is reached leaves nothing of its batch", func(b *fixture) {
 		b.put("k", "v")
 		b.commit(engine.Batch{Counters: []engine.Counter{{Key: []byte("full"), Max: 1}}})
 		b.isRefused(b.refuse(engine.Batch{
@@ -82,14 +82,14 @@ var commitTests = []test{
 		require.Zero(b, b.position())
 		require.Empty(b, b.events(0, 10))
 	}},
-	{"checks come before bounds", func(b *bench) {
+	{"checks come before bounds", func(b *fixture) {
 		b.commit(engine.Batch{Counters: []engine.Counter{{Key: []byte("full"), Max: 1}}})
 		b.isRefused(b.refuse(engine.Batch{
 			Checks:   []engine.Check{{Key: []byte("none"), Present: true}},
 			Counters: []engine.Counter{{Key: []byte("full"), Max: 1}},
 		}), &engine.CheckError{Index: 0})
 	}},
-	{"of those who create the same key at once, one succeeds", func(b *bench) {
+	{"of those who create the same key at once, one succeeds", func(b *fixture) {
 		var won atomic.Int32
 		inParallel(32, func(i int) {
 			_, err := b.engine.Commit(b.Context(), partition, &engine.Batch{
@@ -107,7 +107,7 @@ var commitTests = []test{
 		require.Equal(b, []string{"winner/" + b.get("k")}, b.keys([]byte("winner/"), nil))
 		require.EqualValues(b, 1, b.position())
 	}},
-	{"compare and set loses no update", func(b *bench) {
+	{"compare and set loses no update", func(b *fixture) {
 		b.put("n", "0")
 		inParallel(8, func(int) {
 			for range 5 {
@@ -116,7 +116,7 @@ var commitTests = []test{
 		})
 		require.Equal(b, "40", b.get("n"))
 	}},
-	{"the engine keeps none of the caller's slices", func(b *bench) {
+	{"the engine keeps none of the caller's slices", func(b *fixture) {
 		key, value, event := []byte("key"), []byte("value"), []byte("event")
 		b.commit(engine.Batch{Puts: []engine.Put{{Key: key, Value: value}}, Event: event})
 		copy(key, "xxx")
@@ -125,7 +125,7 @@ var commitTests = []test{
 		require.Equal(b, "value", b.get("key"))
 		require.Equal(b, "event", string(b.events(0, 1)[0].Payload))
 	}},
-	{"a commit given up while it waits is done or not, as it says", func(b *bench) {
+	{"a commit given up while it waits is done or not, as it says", func(b *fixture) {
 		var done, withdrawn sync.Map
 		inParallel(16, func(i int) {
 			for n := range 10 {
@@ -153,7 +153,7 @@ var commitTests = []test{
 }
 
 // increment adds one to a decimal number, by compare and set.
-func (b *bench) increment(key string) {
+func (b *fixture) increment(key string) {
 	b.Helper()
 	for {
 		old := b.get(key)
@@ -173,7 +173,7 @@ func (b *bench) increment(key string) {
 }
 
 var counterTests = []test{
-	{"a counter starts at zero and stops at its bound", func(b *bench) {
+	{"a counter starts at zero and stops at its bound", func(b *fixture) {
 		use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 3}}}
 		require.Zero(b, b.count("n"))
 		for want := int64(1); want <= 3; want++ {
@@ -184,12 +184,12 @@ var counterTests = []test{
 		b.isRefused(b.refuse(use), &engine.BoundError{Index: 0})
 		require.EqualValues(b, 3, b.count("n"))
 	}},
-	{"a counter without a bound goes on", func(b *bench) {
+	{"a counter without a bound goes on", func(b *fixture) {
 		for want := int64(1); want <= 20; want++ {
 			require.Equal(b, []int64{want}, b.commit(engine.Batch{Counters: []engine.Counter{{Key: []byte("n")}}}).Counts)
 		}
 	}},
-	{"a bound that is lowered holds, one that is raised gives room", func(b *bench) {
+	{"a bound that is lowered holds, one that is raised gives room", func(b *fixture) {
 		with := func(bound int64) engine.Batch {
 			return engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: bound}}}
 		}
@@ -199,7 +199,7 @@ var counterTests = []test{
 		b.isRefused(b.refuse(with(2)), &engine.BoundError{Index: 0})
 		require.EqualValues(b, []int64{3}, b.commit(with(3)).Counts)
 	}},
-	{"a counter is counted once per marker", func(b *bench) {
+	{"a counter is counted once per marker", func(b *fixture) {
 		use := func(marker string) engine.Committed {
 			return b.commit(engine.Batch{Counters: []engine.Counter{
 				{Key: []byte("n"), Max: 2, IdempotencyKey: []byte(marker), IdempotencyValue: []byte("value of " + marker)},
@@ -213,7 +213,7 @@ var counterTests = []test{
 		require.Equal(b, "value of first", b.get("first"))
 		require.Equal(b, "value of second", b.get("second"))
 	}},
-	{"a replay at the bound still succeeds, and anybody else does not", func(b *bench) {
+	{"a replay at the bound still succeeds, and anybody else does not", func(b *fixture) {
 		use := func(marker string) engine.Batch {
 			return engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1, IdempotencyKey: []byte(marker)}}}
 		}
@@ -224,7 +224,7 @@ var counterTests = []test{
 		b.isRefused(b.refuse(use("theirs")), &engine.BoundError{Index: 0})
 		require.Equal(b, absent, b.get("theirs"))
 	}},
-	{"a replay puts, deletes and announces nothing", func(b *bench) {
+	{"a replay puts, deletes and announces nothing", func(b *fixture) {
 		b.put("kept", "x")
 		counters := []engine.Counter{{Key: []byte("n"), IdempotencyKey: []byte("once"), IdempotencyValue: []byte("1")}}
 		b.commit(engine.Batch{Counters: counters, Puts: []engine.Put{put("k", "1")}, Event: []byte("one")})
@@ -241,7 +241,7 @@ var counterTests = []test{
 		require.Equal(b, "1", b.get("once"))
 		require.Len(b, b.events(0, 10), 1)
 	}},
-	{"a replay needs its checks to hold", func(b *bench) {
+	{"a replay needs its checks to hold", func(b *fixture) {
 		use := engine.Batch{
 			Checks:   []engine.Check{{Key: []byte("revoked")}},
 			Counters: []engine.Counter{{Key: []byte("n"), IdempotencyKey: []byte("once")}},
@@ -251,7 +251,7 @@ var counterTests = []test{
 		b.put("revoked", "")
 		b.isRefused(b.refuse(use), &engine.CheckError{Index: 0})
 	}},
-	{"a batch of which a part was counted before does the rest", func(b *bench) {
+	{"a batch of which a part was counted before does the rest", func(b *fixture) {
 		b.commit(engine.Batch{Counters: []engine.Counter{{Key: []byte("a"), IdempotencyKey: []byte("once")}}})
 		committed := b.commit(engine.Batch{
 			Counters: []engine.Counter{{Key: []byte("a"), IdempotencyKey: []byte("once")}, {Key: []byte("b")}},
@@ -261,13 +261,13 @@ var counterTests = []test{
 		require.Equal(b, engine.Committed{Position: 1, Counts: []int64{1, 1}, Replayed: []bool{true, false}}, committed)
 		require.Equal(b, "v", b.get("k"))
 	}},
-	{"one batch can count a key twice, but not over its bound", func(b *bench) {
+	{"one batch can count a key twice, but not over its bound", func(b *fixture) {
 		twice := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 3}, {Key: []byte("n"), Max: 3}}}
 		require.Equal(b, []int64{2, 2}, b.commit(twice).Counts)
 		b.isRefused(b.refuse(twice), &engine.BoundError{Index: 1})
 		require.EqualValues(b, 2, b.count("n"))
 	}},
-	{"a marker that comes twice in a batch counts once", func(b *bench) {
+	{"a marker that comes twice in a batch counts once", func(b *fixture) {
 		committed := b.commit(engine.Batch{Counters: []engine.Counter{
 			{Key: []byte("n"), IdempotencyKey: []byte("once")},
 			{Key: []byte("n"), IdempotencyKey: []byte("once")},
@@ -275,20 +275,20 @@ var counterTests = []test{
 		require.Equal(b, []int64{1, 1}, committed.Counts)
 		require.Equal(b, []bool{false, true}, committed.Replayed)
 	}},
-	{"a counter that is deleted starts again", func(b *bench) {
+	{"a counter that is deleted starts again", func(b *fixture) {
 		use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1}}}
 		b.commit(use)
 		b.commit(engine.Batch{Deletes: [][]byte{[]byte("n")}})
 		require.Zero(b, b.count("n"))
 		require.Equal(b, []int64{1}, b.commit(use).Counts)
 	}},
-	{"counters are among the other keys", func(b *bench) {
+	{"counters are among the other keys", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{put("a", ""), put("z", "")}, Counters: []engine.Counter{{Key: []byte("n")}}})
 		require.Equal(b, []string{"a", "n", "z"}, b.keys(nil, nil))
 		require.NotEqual(b, absent, b.get("n"))
 		b.commit(engine.Batch{Checks: []engine.Check{{Key: []byte("n"), Present: true}}})
 	}},
-	{"what is not a counter is not counted", func(b *bench) {
+	{"what is not a counter is not counted", func(b *fixture) {
 		b.put("k", "plain")
 		b.refuse(engine.Batch{Counters: []engine.Counter{{Key: []byte("k")}}, Puts: []engine.Put{put("other", "")}})
 		require.Equal(b, []string{"k"}, b.keys(nil, nil))
@@ -298,7 +298,7 @@ var counterTests = []test{
 			require.Error(b, err)
 		})
 	}},
-	{"of 32 who race for ten uses, ten get one", func(b *bench) {
+	{"of 32 who race for ten uses, ten get one", func(b *fixture) {
 		var got, refused atomic.Int32
 		inParallel(32, func(i int) {
 			_, err := b.engine.Commit(b.Context(), partition, &engine.Batch{
@@ -318,7 +318,7 @@ var counterTests = []test{
 		require.Len(b, b.keys([]byte("use/"), nil), 10)
 		require.EqualValues(b, 10, b.position())
 	}},
-	{"of 32 who use several links at once, each is told what became of its own", func(b *bench) {
+	{"32 concurrent uses of several links each get their own result", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{put("link a", ""), put("link b", ""), put("link c", ""), put("revoked c", "")}})
 		wants := map[string]error{"a": nil, "b": &engine.BoundError{Index: 0}, "c": &engine.CheckError{Index: 1}, "d": &engine.CheckError{Index: 0}}
 		links := []string{"a", "b", "c", "d"}
@@ -344,7 +344,7 @@ var counterTests = []test{
 		}
 		require.Zero(b, b.position())
 	}},
-	{"of 32 who send the same use at once, all succeed and one counts", func(b *bench) {
+	{"of 32 who send the same use at once, all succeed and one counts", func(b *fixture) {
 		var counted atomic.Int32
 		inParallel(32, func(int) {
 			committed, err := b.engine.Commit(b.Context(), partition, &engine.Batch{

@@ -1,5 +1,3 @@
-// Package enginetest is the conformance suite of store.Engine. Every engine runs
-// it; what it shows is what the code above the engines may rely on.
 package enginetest
 
 import (
@@ -15,18 +13,18 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Factory makes the engines that the suite tests.
+// Factory opens the engines under test.
 type Factory struct {
-	// Open returns an engine that holds nothing. The suite closes it.
+	// Open returns an empty engine. The suite closes it.
 	Open func(t *testing.T) engine.Engine
-	// Reopen closes an engine and returns another with what the first one
-	// held. Where it is nil, nothing is tested about reopening.
+	// Reopen closes an engine and returns another one with the same entries.
+	// Optional: without it, reopening is not tested.
 	Reopen func(t *testing.T, backend engine.Engine) engine.Engine
 }
 
-// Run runs the suite. Each test has an engine of its own.
+// Run runs the suite. Each test has its own engine.
 //
-// An engine may keep more than store.FeedLength events, but not twice as many.
+// An engine may keep more than engine.FeedLength events, but not twice as many.
 func Run(t *testing.T, factory Factory) {
 	t.Helper()
 	for _, part := range []struct {
@@ -45,7 +43,7 @@ func Run(t *testing.T, factory Factory) {
 		t.Run(part.name, func(t *testing.T) {
 			for _, test := range part.tests {
 				t.Run(test.name, func(t *testing.T) {
-					test.run(newBench(t, factory))
+					test.run(newFixture(t, factory))
 				})
 			}
 		})
@@ -54,64 +52,64 @@ func Run(t *testing.T, factory Factory) {
 
 type test struct {
 	name string
-	run  func(*bench)
+	run  func(*fixture)
 }
 
-// bench is a test with its engine, and short words for what tests do with it.
-type bench struct {
+// fixture is a test with its engine, and short methods to use it.
+type fixture struct {
 	*testing.T
 	factory Factory
 	engine  engine.Engine
 }
 
-func newBench(t *testing.T, factory Factory) *bench {
-	b := &bench{T: t, factory: factory, engine: factory.Open(t)}
+func newFixture(t *testing.T, factory Factory) *fixture {
+	b := &fixture{T: t, factory: factory, engine: factory.Open(t)}
 	t.Cleanup(func() { _ = b.engine.Close() })
 	return b
 }
 
-// partition is the one that tests use when one is enough.
+// partition is the partition of tests that need one.
 const partition = "acme"
 
-func (b *bench) reopen() {
+func (b *fixture) reopen() {
 	b.Helper()
 	b.engine = b.factory.Reopen(b.T, b.engine)
 }
 
 // commit applies a batch that must succeed.
-func (b *bench) commit(batch engine.Batch) engine.Committed {
+func (b *fixture) commit(batch engine.Batch) engine.Committed {
 	b.Helper()
 	committed, err := b.engine.Commit(b.Context(), partition, &batch)
 	require.NoError(b, err)
 	return committed
 }
 
-// refuse applies a batch that must fail, and returns why.
-func (b *bench) refuse(batch engine.Batch) error {
+// refuse applies a batch that must fail, and returns its error.
+func (b *fixture) refuse(batch engine.Batch) error {
 	b.Helper()
 	_, err := b.engine.Commit(b.Context(), partition, &batch)
 	require.Error(b, err)
 	return err
 }
 
-func (b *bench) put(key, value string) {
+func (b *fixture) put(key, value string) {
 	b.Helper()
 	b.commit(engine.Batch{Puts: []engine.Put{put(key, value)}})
 }
 
 // event appends an event and returns its position.
-func (b *bench) event(payload string) uint64 {
+func (b *fixture) event(payload string) uint64 {
 	b.Helper()
 	return b.commit(engine.Batch{Event: []byte(payload)}).Position
 }
 
-// view reads from a snapshot; what fn checks is its own matter.
-func (b *bench) view(fn func(engine.Snapshot)) {
+// view calls fn with a snapshot.
+func (b *fixture) view(fn func(engine.Snapshot)) {
 	b.Helper()
 	b.viewOf(partition, fn)
 }
 
-func (b *bench) viewOf(partition string, fn func(engine.Snapshot)) {
+func (b *fixture) viewOf(partition string, fn func(engine.Snapshot)) {
 	b.Helper()
 	require.NoError(b, b.engine.View(b.Context(), partition, func(s engine.Snapshot) error {
 		fn(s)
@@ -119,17 +117,17 @@ func (b *bench) viewOf(partition string, fn func(engine.Snapshot)) {
 	}))
 }
 
-// absent stands for a key that is not there, where others have a value.
+// absent is what get returns for a key that does not exist.
 const absent = "<absent>"
 
-func (b *bench) get(key string) string {
+func (b *fixture) get(key string) string {
 	b.Helper()
 	value := absent
 	b.view(func(s engine.Snapshot) { value = b.read(s, key) })
 	return value
 }
 
-func (b *bench) read(s engine.Snapshot, key string) string {
+func (b *fixture) read(s engine.Snapshot, key string) string {
 	b.Helper()
 	value, err := s.Get([]byte(key))
 	require.NoError(b, err)
@@ -139,7 +137,7 @@ func (b *bench) read(s engine.Snapshot, key string) string {
 	return string(value)
 }
 
-func (b *bench) count(key string) int64 {
+func (b *fixture) count(key string) int64 {
 	b.Helper()
 	var n int64
 	b.view(func(s engine.Snapshot) {
@@ -150,15 +148,15 @@ func (b *bench) count(key string) int64 {
 	return n
 }
 
-// keys scans, and returns the keys in the order they came.
-func (b *bench) keys(prefix, after []byte) []string {
+// keys returns the keys of a scan in their order.
+func (b *fixture) keys(prefix, after []byte) []string {
 	b.Helper()
 	var keys []string
 	b.view(func(s engine.Snapshot) { keys = b.scan(s, prefix, after) })
 	return keys
 }
 
-func (b *bench) scan(s engine.Snapshot, prefix, after []byte) []string {
+func (b *fixture) scan(s engine.Snapshot, prefix, after []byte) []string {
 	b.Helper()
 	keys := []string{}
 	for entry, err := range s.Scan(prefix, after) {
@@ -168,21 +166,21 @@ func (b *bench) scan(s engine.Snapshot, prefix, after []byte) []string {
 	return keys
 }
 
-func (b *bench) position() uint64 {
+func (b *fixture) position() uint64 {
 	b.Helper()
 	position, err := b.engine.Position(b.Context(), partition)
 	require.NoError(b, err)
 	return position
 }
 
-func (b *bench) events(after uint64, limit int) []engine.Event {
+func (b *fixture) events(after uint64, limit int) []engine.Event {
 	b.Helper()
 	events, err := b.engine.Events(b.Context(), partition, after, limit)
 	require.NoError(b, err)
 	return events
 }
 
-func (b *bench) sweep(before time.Time, limit int) int {
+func (b *fixture) sweep(before time.Time, limit int) int {
 	b.Helper()
 	removed, err := b.engine.Sweep(b.Context(), partition, before, limit)
 	require.NoError(b, err)
@@ -206,21 +204,21 @@ func inParallel(n int, fn func(i int)) {
 	group.Wait()
 }
 
-// isRefused says that err is the refusal of a check or of a bound, at an index.
-func (b *bench) isRefused(err error, want error) {
+// isRefused requires that err is a given CheckError or BoundError.
+func (b *fixture) isRefused(err error, want error) {
 	b.Helper()
 	require.IsType(b, want, err)
 	require.Equal(b, want, err)
 }
 
 var limitTests = []test{
-	{"a key may have 4 KiB, a value 1 MiB", func(b *bench) {
+	{"a key may have 4 KiB, a value 1 MiB", func(b *fixture) {
 		key, value := bytes.Repeat([]byte{'k'}, engine.MaxKeySize), bytes.Repeat([]byte{'v'}, engine.MaxValueSize)
 		b.commit(engine.Batch{Puts: []engine.Put{{Key: key, Value: value}}, Event: value})
 		require.Equal(b, string(value), b.get(string(key)))
 		require.Equal(b, value, b.events(0, 1)[0].Payload)
 	}},
-	{"what is larger is refused, and all of its batch", func(b *bench) {
+	{"what is larger is refused, and all of its batch", func(b *fixture) {
 		longKey, longValue := bytes.Repeat([]byte{'k'}, engine.MaxKeySize+1), bytes.Repeat([]byte{'v'}, engine.MaxValueSize+1)
 		fine := put("fine", "x")
 		for name, batch := range map[string]engine.Batch{
@@ -239,7 +237,7 @@ var limitTests = []test{
 		require.Empty(b, b.keys(nil, nil))
 		require.Zero(b, b.position())
 	}},
-	{"an empty key is refused", func(b *bench) {
+	{"an empty key is refused", func(b *fixture) {
 		for name, batch := range map[string]engine.Batch{
 			"put":     {Puts: []engine.Put{{Value: []byte("x")}}},
 			"delete":  {Deletes: [][]byte{{}}},
@@ -250,14 +248,14 @@ var limitTests = []test{
 			require.ErrorIs(b, b.refuse(batch), engine.ErrTooLarge, name)
 		}
 	}},
-	{"a partition needs a name to be written", func(b *bench) {
+	{"a partition needs a name to be written", func(b *fixture) {
 		_, err := b.engine.Commit(b.Context(), "", &engine.Batch{Puts: []engine.Put{put("k", "v")}})
 		require.ErrorIs(b, err, engine.ErrTooLarge)
 		partitions, err := b.engine.Partitions(b.Context())
 		require.NoError(b, err)
 		require.Empty(b, partitions)
 	}},
-	{"to readers a key that cannot be is absent", func(b *bench) {
+	{"to readers a key that cannot be is absent", func(b *fixture) {
 		b.put("k", "v")
 		require.Equal(b, absent, b.get(""))
 		require.Equal(b, absent, b.get(string(make([]byte, engine.MaxKeySize+1))))
@@ -266,19 +264,19 @@ var limitTests = []test{
 }
 
 var lifetimeTests = []test{
-	{"after Close everything returns ErrClosed", func(b *bench) {
+	{"after Close everything returns ErrClosed", func(b *fixture) {
 		b.put("k", "v")
 		require.NoError(b, b.engine.Close())
 		requireAll(b, b.Context(), engine.ErrClosed)
 		require.NoError(b, b.engine.Close(), "closing twice is fine")
 	}},
-	{"a call whose context has ended does nothing", func(b *bench) {
+	{"a call whose context has ended does nothing", func(b *fixture) {
 		ctx, cancel := context.WithCancel(b.Context())
 		cancel()
 		requireAll(b, ctx, context.Canceled)
 		require.Empty(b, b.keys(nil, nil))
 	}},
-	{"Close waits for views and commits that are running", func(b *bench) {
+	{"Close waits for views and commits that are running", func(b *fixture) {
 		inView, closing := make(chan struct{}), make(chan struct{})
 		var acknowledged sync.Map
 		var others sync.WaitGroup
@@ -319,7 +317,7 @@ var lifetimeTests = []test{
 			return true
 		})
 	}},
-	{"reopening keeps everything", func(b *bench) {
+	{"reopening keeps everything", func(b *fixture) {
 		if b.factory.Reopen == nil {
 			b.Skip("this engine cannot be reopened")
 		}
@@ -346,7 +344,7 @@ var lifetimeTests = []test{
 }
 
 // requireAll calls every method that takes a context and expects one error of all.
-func requireAll(b *bench, ctx context.Context, want error) {
+func requireAll(b *fixture, ctx context.Context, want error) {
 	b.Helper()
 	err := b.engine.View(ctx, partition, func(engine.Snapshot) error {
 		b.Error("View called its function")

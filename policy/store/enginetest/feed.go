@@ -11,7 +11,7 @@ import (
 )
 
 var feedTests = []test{
-	{"events come in order, with positions from one", func(b *bench) {
+	{"events come in order, with positions from one", func(b *fixture) {
 		for i, payload := range []string{"one", "two", ""} {
 			require.EqualValues(b, i+1, b.event(payload))
 			require.EqualValues(b, i+1, b.position())
@@ -23,12 +23,12 @@ var feedTests = []test{
 			require.Equal(b, payload, string(events[i].Payload))
 		}
 	}},
-	{"a batch without an event leaves the position", func(b *bench) {
+	{"a batch without an event leaves the position", func(b *fixture) {
 		b.event("one")
 		require.EqualValues(b, 1, b.commit(engine.Batch{Puts: []engine.Put{put("k", "v")}}).Position)
 		require.EqualValues(b, 1, b.position())
 	}},
-	{"a reader takes up where it was, as many as it wants", func(b *bench) {
+	{"a reader takes up where it was, as many as it wants", func(b *fixture) {
 		for i := range 10 {
 			b.event(fmt.Sprint(i + 1))
 		}
@@ -38,7 +38,7 @@ var feedTests = []test{
 		require.Empty(b, b.events(0, 0))
 		require.Len(b, b.events(0, 1<<30), 10)
 	}},
-	{"a position ahead of the feed is a gap", func(b *bench) {
+	{"a position ahead of the feed is a gap", func(b *fixture) {
 		_, err := b.engine.Events(b.Context(), partition, 1, 10)
 		require.ErrorIs(b, err, engine.ErrFeedGap, "a feed that never had an event")
 		b.event("one")
@@ -48,7 +48,7 @@ var feedTests = []test{
 		require.ErrorIs(b, err, engine.ErrFeedGap)
 		require.Empty(b, b.events(1, 10), "the newest one is no gap")
 	}},
-	{"old events are dropped, and who needs them is told", func(b *bench) {
+	{"old events are dropped, which is a feed gap", func(b *fixture) {
 		const n = 2 * engine.FeedLength
 		var payload sync.Map // by position
 		inParallel(64, func(i int) {
@@ -76,7 +76,7 @@ var feedTests = []test{
 		}
 		require.EqualValues(b, n+1, b.event("next"))
 	}},
-	{"an event is in the feed no later than its write can be read", func(b *bench) {
+	{"an event is in the feed no later than its write can be read", func(b *fixture) {
 		done := make(chan struct{})
 		var reader sync.WaitGroup
 		reader.Go(func() {
@@ -109,11 +109,11 @@ func payloads(events []engine.Event) string {
 	return fmt.Sprint(texts)
 }
 
-// noon is the moment that the tests of expiry turn around.
+// noon is the reference time of the expiry tests.
 var noon = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
 var expiryTests = []test{
-	{"an entry that has expired can be read until it is swept", func(b *bench) {
+	{"an entry that has expired can be read until it is swept", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{putUntil("k", "v", time.Unix(1, 0))}})
 		require.Equal(b, "v", b.get("k"))
 		require.Equal(b, []string{"k"}, b.keys(nil, nil))
@@ -121,7 +121,7 @@ var expiryTests = []test{
 		require.Equal(b, absent, b.get("k"))
 		require.Zero(b, b.sweep(noon, 10))
 	}},
-	{"only what expired before the moment is swept", func(b *bench) {
+	{"only what expired before the moment is swept", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{
 			putUntil("before", "", noon.Add(-time.Millisecond)),
 			putUntil("at", "", noon),
@@ -133,7 +133,7 @@ var expiryTests = []test{
 		require.Equal(b, 2, b.sweep(noon.Add(time.Hour), 10))
 		require.Equal(b, []string{"never"}, b.keys(nil, nil))
 	}},
-	{"a sweep removes no more than its limit", func(b *bench) {
+	{"a sweep removes no more than its limit", func(b *fixture) {
 		for i := range 10 {
 			b.commit(engine.Batch{Puts: []engine.Put{putUntil(fmt.Sprint(i), "", noon.Add(time.Duration(i)*time.Second))}})
 		}
@@ -144,7 +144,7 @@ var expiryTests = []test{
 		require.Equal(b, 6, b.sweep(later, 100))
 		require.Zero(b, b.sweep(later, 100))
 	}},
-	{"an entry that was replaced is not swept at its old time", func(b *bench) {
+	{"an entry that was replaced is not swept at its old time", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{
 			putUntil("for ever", "1", noon), putUntil("longer", "1", noon), putUntil("shorter", "1", noon.Add(time.Hour)),
 		}})
@@ -156,14 +156,14 @@ var expiryTests = []test{
 		require.Equal(b, 1, b.sweep(noon.Add(2*time.Hour), 10))
 		require.Equal(b, []string{"for ever"}, b.keys(nil, nil))
 	}},
-	{"an entry that was deleted and written again is not swept at its old time", func(b *bench) {
+	{"an entry that was deleted and written again is not swept at its old time", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{putUntil("k", "1", noon)}})
 		b.commit(engine.Batch{Deletes: [][]byte{[]byte("k")}})
 		b.put("k", "2")
 		require.Zero(b, b.sweep(noon.Add(time.Hour), 10))
 		require.Equal(b, "2", b.get("k"))
 	}},
-	{"a counter and its marker are swept", func(b *bench) {
+	{"a counter and its marker are swept", func(b *fixture) {
 		use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1, IdempotencyKey: []byte("once"), Expires: noon}}}
 		b.commit(use)
 		require.Zero(b, b.sweep(noon, 10))
@@ -172,7 +172,7 @@ var expiryTests = []test{
 		require.Zero(b, b.count("n"))
 		require.Equal(b, []int64{1}, b.commit(use).Counts, "it starts again")
 	}},
-	{"a refused batch changes no expiry", func(b *bench) {
+	{"a refused batch changes no expiry", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{putUntil("k", "v", noon)}})
 		b.refuse(engine.Batch{
 			Checks: []engine.Check{{Key: []byte("none"), Present: true}},
@@ -180,7 +180,7 @@ var expiryTests = []test{
 		})
 		require.Equal(b, 1, b.sweep(noon.Add(time.Second), 10))
 	}},
-	{"moments far away are moments all the same", func(b *bench) {
+	{"moments far away are moments all the same", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{
 			putUntil("year 1", "", time.Time{}.Add(time.Hour)),
 			putUntil("1970", "", time.Unix(0, 0)),
@@ -190,7 +190,7 @@ var expiryTests = []test{
 		require.Equal(b, 2, b.sweep(noon, 10))
 		require.Equal(b, []string{"year 9999"}, b.keys(nil, nil))
 	}},
-	{"a sweep is no event, and keeps to its partition", func(b *bench) {
+	{"a sweep is no event, and keeps to its partition", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{putUntil("k", "v", noon)}})
 		removed, err := b.engine.Sweep(b.Context(), "other", noon.Add(time.Hour), 10)
 		require.NoError(b, err)

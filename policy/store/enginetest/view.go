@@ -11,31 +11,31 @@ import (
 )
 
 var viewTests = []test{
-	{"a partition that was never written is empty", func(b *bench) {
+	{"a partition that was never written is empty", func(b *fixture) {
 		require.Equal(b, absent, b.get("k"))
 		require.Zero(b, b.count("k"))
 		require.Empty(b, b.keys(nil, nil))
 		require.Zero(b, b.position())
 		require.Empty(b, b.events(0, 10))
 	}},
-	{"what was committed is there", func(b *bench) {
+	{"what was committed is there", func(b *fixture) {
 		b.put("k", "v")
 		require.Equal(b, "v", b.get("k"))
 		b.put("k", "w")
 		require.Equal(b, "w", b.get("k"))
 	}},
-	{"an empty value is not an absent key", func(b *bench) {
+	{"an empty value is not an absent key", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{{Key: []byte("nil")}, {Key: []byte("empty"), Value: []byte{}}}})
 		require.Equal(b, "", b.get("nil"))
 		require.Equal(b, "", b.get("empty"))
 		require.Equal(b, absent, b.get("other"))
 		require.Equal(b, []string{"empty", "nil"}, b.keys(nil, nil))
 	}},
-	{"View returns the error of its function", func(b *bench) {
+	{"View returns the error of its function", func(b *fixture) {
 		mine := errors.New("mine")
 		require.Equal(b, mine, b.engine.View(b.Context(), partition, func(engine.Snapshot) error { return mine }))
 	}},
-	{"a view does not see what is committed while it runs", func(b *bench) {
+	{"a view does not see what is committed while it runs", func(b *fixture) {
 		b.commit(engine.Batch{
 			Puts:     []engine.Put{put("a", "old"), put("gone", "old")},
 			Counters: []engine.Counter{{Key: []byte("n")}},
@@ -63,7 +63,7 @@ var viewTests = []test{
 		})
 		require.Equal(b, []string{"a", "b", "n"}, b.keys(nil, nil))
 	}},
-	{"views among commits see each batch whole", func(b *bench) {
+	{"views among commits see each batch whole", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{put("left", "0"), put("right", "0")}})
 		done := make(chan struct{})
 		var readers sync.WaitGroup
@@ -90,7 +90,7 @@ var viewTests = []test{
 		close(done)
 		readers.Wait()
 	}},
-	{"partitions know nothing of each other", func(b *bench) {
+	{"partitions know nothing of each other", func(b *fixture) {
 		names := []string{"a", "ab", "b", "meta", "p"}
 		for _, name := range []string{"p", "ab", "meta", "b", "a"} {
 			committed, err := b.engine.Commit(b.Context(), name, &engine.Batch{
@@ -114,7 +114,7 @@ var viewTests = []test{
 			require.Equal(b, []engine.Event{{Position: 1, Payload: []byte(name)}}, events)
 		}
 	}},
-	{"to read a partition does not make it", func(b *bench) {
+	{"to read a partition does not make it", func(b *fixture) {
 		b.get("k")
 		b.position()
 		b.events(0, 1)
@@ -126,7 +126,7 @@ var viewTests = []test{
 }
 
 var scanTests = []test{
-	{"entries come in the order of their bytes, with their values", func(b *bench) {
+	{"entries come in the order of their bytes, with their values", func(b *fixture) {
 		b.commit(engine.Batch{Puts: []engine.Put{put("b", "2"), put("a\x00", "1"), put("é", "4"), put("a", "0"), put("b\xff", "3")}})
 		var entries []string
 		b.view(func(s engine.Snapshot) {
@@ -137,7 +137,7 @@ var scanTests = []test{
 		})
 		require.Equal(b, []string{"a=0", "a\x00=1", "b=2", "b\xff=3", "é=4"}, entries)
 	}},
-	{"only what has the prefix", func(b *bench) {
+	{"only what has the prefix", func(b *fixture) {
 		keys := []string{"a", "a/", "a/1", "a/2", "a0", "b/1"}
 		b.putAll(keys)
 		require.Equal(b, []string{"a/", "a/1", "a/2"}, b.keys([]byte("a/"), nil))
@@ -147,7 +147,7 @@ var scanTests = []test{
 		require.Empty(b, b.keys([]byte("a/3"), nil))
 		require.Empty(b, b.keys([]byte("z"), nil))
 	}},
-	{"only what sorts behind a key", func(b *bench) {
+	{"only what sorts behind a key", func(b *fixture) {
 		b.putAll([]string{"a", "b", "b/1", "b/2", "b/3", "c"})
 		require.Equal(b, []string{"b/2", "b/3"}, b.keys([]byte("b/"), []byte("b/1")))
 		require.Equal(b, []string{"b/2", "b/3"}, b.keys([]byte("b/"), []byte("b/15")), "a key that is not there")
@@ -158,7 +158,7 @@ var scanTests = []test{
 		require.Equal(b, []string{"b/1", "b/2", "b/3", "c"}, b.keys(nil, []byte("b")), "without a prefix")
 		require.Len(b, b.keys(nil, []byte{}), 6, "everything sorts behind the empty key")
 	}},
-	{"a prefix of 0xFF bytes has no next one, and ends with the last key", func(b *bench) {
+	{"a prefix of 0xFF bytes has no next one, and ends with the last key", func(b *fixture) {
 		keys := []string{"\xfe\xff", "\xff", "\xff\x00", "\xff\xfe", "\xff\xff", "\xff\xff\x01"}
 		b.putAll(keys)
 		require.Equal(b, keys[1:], b.keys([]byte("\xff"), nil))
@@ -167,7 +167,7 @@ var scanTests = []test{
 		require.Equal(b, keys[:1], b.keys([]byte("\xfe"), nil))
 		require.Equal(b, keys[:1], b.keys([]byte("\xfe\xff"), nil))
 	}},
-	{"keys that begin other keys, and keys of zero bytes", func(b *bench) {
+	{"keys that begin other keys, and keys of zero bytes", func(b *fixture) {
 		keys := []string{"\x00", "\x00\x00", "\x00\x00\x00", "\x00\x01", "a", "aa", "aaa"}
 		b.putAll(keys)
 		require.Equal(b, keys, b.keys(nil, nil))
@@ -177,7 +177,7 @@ var scanTests = []test{
 		b.commit(engine.Batch{Deletes: [][]byte{[]byte("aa")}})
 		require.Equal(b, []string{"a", "aaa"}, b.keys([]byte("a"), nil))
 	}},
-	{"a scan may be left early, and begun again", func(b *bench) {
+	{"a scan may be left early, and begun again", func(b *fixture) {
 		b.putAll([]string{"a", "b", "c"})
 		b.view(func(s engine.Snapshot) {
 			scan := s.Scan(nil, nil)
@@ -195,7 +195,7 @@ var scanTests = []test{
 		})
 		b.put("d", "v") // nothing is left locked
 	}},
-	{"page by page a scan gives the same as at once", func(b *bench) {
+	{"page by page a scan gives the same as at once", func(b *fixture) {
 		var keys []string
 		for i := range 1000 {
 			keys = append(keys, fmt.Sprintf("k/%04d", i))
@@ -221,7 +221,7 @@ var scanTests = []test{
 	}},
 }
 
-func (b *bench) putAll(keys []string) {
+func (b *fixture) putAll(keys []string) {
 	b.Helper()
 	var batch engine.Batch
 	for _, key := range keys {

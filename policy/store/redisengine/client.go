@@ -35,7 +35,7 @@ var (
 	feedScript   = redis.NewScript(feedLua)
 )
 
-// writeScript is a script that writes. It begins with what they share.
+// writeScript is a script that writes. It starts with common.lua.
 type writeScript struct {
 	*redis.Script
 	source string
@@ -46,53 +46,48 @@ func newWriteScript(text string) *writeScript {
 	return &writeScript{Script: redis.NewScript(source), source: source}
 }
 
-// What the client would log it also returns.
+// The client also returns the errors that it logs.
 func init() { redis.SetLogger(silent{}) }
 
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// readRetries is how often a read is sent again. A write never is: see onceCommand.
+// readRetries is how often the client retries a read. It never retries a write: see
+// noRetry.
 const readRetries = 2
 
-// client makes the connections to the server.
+// client returns a client of the server.
 func (o *Options) client(poolSize, retries int, timeout time.Duration) redis.UniversalClient {
-	const name = "gatefold"
-	quiet := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	options := redis.UniversalOptions{
+		Addrs: o.Addresses, MasterName: o.Master, SentinelPassword: o.SentinelPassword, DB: o.Database,
+		ClientName: "gatefold", Username: o.User, Password: o.Password, TLSConfig: o.TLS,
+		PoolSize: poolSize, ReadTimeout: timeout, WriteTimeout: timeout, PoolTimeout: timeout,
+		DialTimeout: o.DialTimeout, DialerRetries: 1, MaxRetries: retries, DisableIdentity: true, ContextTimeoutEnabled: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
 	switch o.Mode {
 	case Cluster:
-		return redis.NewClusterClient(&redis.ClusterOptions{
-			Addrs: o.Addresses, ClientName: name, Username: o.User, Password: o.Password, TLSConfig: o.TLS,
-			PoolSize: poolSize, ReadTimeout: timeout, WriteTimeout: timeout, DialTimeout: o.DialTimeout, DialerRetries: 1, PoolTimeout: timeout,
-			MaxRedirects: 5, MinRetryBackoff: 5 * time.Millisecond, MaxRetryBackoff: 100 * time.Millisecond,
-			DisableIdentity: true, MaintNotificationsConfig: quiet, ContextTimeoutEnabled: true,
-		})
+		// The client of a cluster retries by following redirections.
+		options.MaxRetries, options.MaxRedirects = 0, 5
+		options.MinRetryBackoff, options.MaxRetryBackoff = 5*time.Millisecond, 100*time.Millisecond
+		return redis.NewClusterClient(options.Cluster())
 	case Sentinel:
-		return redis.NewFailoverClient(&redis.FailoverOptions{
-			MasterName: o.Master, SentinelAddrs: o.Addresses, SentinelPassword: o.SentinelPassword,
-			ClientName: name, Username: o.User, Password: o.Password, DB: o.Database, TLSConfig: o.TLS,
-			PoolSize: poolSize, ReadTimeout: timeout, WriteTimeout: timeout, DialTimeout: o.DialTimeout, DialerRetries: 1, PoolTimeout: timeout,
-			MaxRetries: retries, DisableIdentity: true, ContextTimeoutEnabled: true,
-		})
+		return redis.NewFailoverClient(options.Failover())
 	default:
-		return redis.NewClient(&redis.Options{
-			Addr: o.Addresses[0], ClientName: name, Username: o.User, Password: o.Password, DB: o.Database, TLSConfig: o.TLS,
-			PoolSize: poolSize, ReadTimeout: timeout, WriteTimeout: timeout, DialTimeout: o.DialTimeout, DialerRetries: 1, PoolTimeout: timeout,
-			MaxRetries: retries, DisableIdentity: true, MaintNotificationsConfig: quiet, ContextTimeoutEnabled: true,
-		})
+		return redis.NewClient(options.Simple())
 	}
 }
 
-// autoPipeline returns the part of a client that sends what comes at the same
-// time in one go.
+// autoPipeline returns the part of a client that sends concurrent commands in one round
+// trip.
 func autoPipeline(client redis.UniversalClient) (*redis.AutoPipeliner, error) {
 	return client.(interface {
 		AutoPipeline() (*redis.AutoPipeliner, error)
 	}).AutoPipeline()
 }
 
-// scriptArgs are the words of a command that runs a script.
+// scriptArgs returns the arguments of a command that runs a script.
 func scriptArgs(command, script string, keys []string, args []any) []any {
 	words := make([]any, 0, 3+len(keys)+len(args))
 	words = append(words, command, script, len(keys))

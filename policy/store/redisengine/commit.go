@@ -15,12 +15,11 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Commit implements store.Engine: one round trip, shared with the commits that
-// come at the same time.
+// Commit implements engine.Engine in one round trip, which concurrent commits share.
 //
-// It returns ctx.Err() only when the batch was not begun. A batch whose answer was
-// lost is sent again under the same id, by which the script knows it; what comes
-// back after that is an error that says that it may or may not have been applied.
+// It returns ctx.Err() only when the batch was not begun. When the answer is lost, it
+// sends the batch again under the same id, by which the script recognizes it. When all
+// attempts fail, the batch may or may not have been applied.
 func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return engine.Committed{}, err
@@ -32,7 +31,7 @@ func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Bat
 	if policy := e.evicts.Load(); policy != nil && batch.Bounded() {
 		return engine.Committed{}, fmt.Errorf("%w: its maxmemory-policy is %s; set noeviction", ErrEviction, *policy)
 	}
-	// Once begun, a batch is waited for.
+	// A batch that was begun is waited for.
 	ctx = context.WithoutCancel(ctx)
 	if err := e.register(ctx, partition); err != nil {
 		return engine.Committed{}, e.fail(ctx, err)
@@ -47,9 +46,9 @@ func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Bat
 	return readCommitted(reply)
 }
 
-// writeOnce runs a script whose first two arguments are the id by which it is known
-// and whether it was sent before. It is sent again when its answer was lost. With
-// ErrNotAcknowledged the answer is returned too.
+// writeOnce runs a script whose first two arguments are an id and whether it is sent
+// again, which happens when the answer is lost. With ErrNotAcknowledged it also returns
+// the answer.
 func (e *Engine) writeOnce(ctx context.Context, script *writeScript, partition string, args []any) (any, error) {
 	keys := e.keys.written(partition)
 	for attempt := 1; ; attempt++ {
@@ -62,24 +61,24 @@ func (e *Engine) writeOnce(ctx context.Context, script *writeScript, partition s
 	}
 }
 
-// How often a write is tried, and what lies between: long enough for a connection
-// that was cut, too short for a failover, during which writes fail.
+// Attempts of a write, and the pause between them: enough for a broken connection, too
+// few for a failover, during which writes fail.
 const (
 	writeAttempts = 3
 	writePause    = 20 * time.Millisecond
 )
 
-// newCommitID returns the id by which one batch is applied once.
+// newCommitID returns a random id of a batch.
 func newCommitID() string {
 	var id [12]byte
 	_, _ = rand.Read(id[:]) // never fails, see crypto/rand
 	return hex.EncodeToString(id[:])
 }
 
-// argAgain is where a script is told that it was sent before.
+// argAgain is the index of the argument that a script is sent again.
 const argAgain = 1
 
-// commitArgs writes a batch down as commit.lua reads it.
+// commitArgs returns the arguments of commit.lua for a batch.
 func commitArgs(id string, acknowledged bool, batch *engine.Batch) []any {
 	args := make([]any, 0, 10+3*len(batch.Checks)+5*len(batch.Counters)+len(batch.Deletes)+3*len(batch.Puts))
 	args = append(args, id, "0", flag(acknowledged), flag(batch.Event != nil), bytesOf(batch.Event))
@@ -116,7 +115,7 @@ func flag(set bool) string {
 	return "0"
 }
 
-// bytesOf returns what go-redis can send: it takes nil for an error.
+// bytesOf returns b, not nil, which go-redis cannot send.
 func bytesOf(b []byte) []byte {
 	if b == nil {
 		return []byte{}
@@ -124,8 +123,8 @@ func bytesOf(b []byte) []byte {
 	return b
 }
 
-// expiryOf returns a moment in Unix milliseconds, never earlier than it is, and
-// nothing for the zero time, which means never.
+// expiryOf returns a time in Unix milliseconds, rounded up, and "" for the zero time,
+// which means never.
 func expiryOf(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -138,11 +137,11 @@ func ceilMilli(t time.Time) int64 {
 	if t.Nanosecond()%int(time.Millisecond) != 0 {
 		ms++
 	}
-	// Scores are floating point: what is larger is not exact.
+	// Scores are floating point, and exact up to this.
 	return min(ms, 1<<53)
 }
 
-// readCommitted reads the answer of commit.lua.
+// readCommitted decodes the answer of commit.lua.
 func readCommitted(reply any) (engine.Committed, error) {
 	answer, ok := reply.([]any)
 	if !ok || len(answer) < 2 {
@@ -191,18 +190,18 @@ func text(reply any) string {
 }
 
 var (
-	errReply = errors.New("the answer of the Redis server is not of the kind that was expected")
+	errReply = errors.New("unexpected answer of the Redis server")
 	errType  = errors.New("the key holds a value that is not a counter")
 )
 
-// onceCommand is a command that is not sent again when its answer is lost.
+// noRetry is a command that the client does not retry.
 type noRetry struct{ *redis.Cmd }
 
 // NoRetry implements redis.Cmder.
 func (noRetry) NoRetry() bool { return true }
 
-// write runs a script that writes. The server may not know the script yet, or no
-// longer: then it is sent with its text.
+// write runs a script that writes. It sends the source when the server does not have the
+// script.
 func (e *Engine) write(ctx context.Context, script *writeScript, keys []string, args []any) (any, error) {
 	send := e.sendPipelined
 	switch {
@@ -225,7 +224,7 @@ func (e *Engine) sendAlone(ctx context.Context, _ *writeScript, _ string, words 
 }
 
 func (e *Engine) sendPipelined(ctx context.Context, script *writeScript, key string, words []any) (any, error) {
-	// What is large would hold up the others.
+	// Large commands would delay the others.
 	if len(words) > maxPipelined {
 		return e.sendAlone(ctx, script, key, words)
 	}
@@ -234,11 +233,11 @@ func (e *Engine) sendPipelined(ctx context.Context, script *writeScript, key str
 	return command.Val(), err
 }
 
-// maxPipelined is how many words a command may have that shares a round trip.
+// maxPipelined is the maximum number of arguments of a command that shares a round trip.
 const maxPipelined = 200
 
-// sendAcknowledged sends a command with WAIT on the same connection, which is the
-// one whose writes WAIT counts.
+// sendAcknowledged sends a command with WAIT on the same connection: WAIT counts the
+// writes of its connection.
 func (e *Engine) sendAcknowledged(ctx context.Context, script *writeScript, key string, words []any) (any, error) {
 	var redirected *redis.Client
 	for range 1 + maxRedirects {
@@ -265,7 +264,7 @@ func (e *Engine) sendAcknowledged(ctx context.Context, script *writeScript, key 
 			return reply, err
 		}
 	}
-	return nil, errors.New("the cluster sends the write from one node to the next")
+	return nil, errors.New("the cluster redirected the write too often")
 }
 
 const maxRedirects = 5
@@ -273,7 +272,7 @@ const maxRedirects = 5
 func isMoved(err error) bool { _, ok := redis.IsMovedError(err); return ok }
 func isAsk(err error) bool   { _, ok := redis.IsAskError(err); return ok }
 
-// nodeFor returns the connections to the server that has a key.
+// nodeFor returns the client of the server that has a key.
 func (e *Engine) nodeFor(ctx context.Context, key string) (*redis.Client, error) {
 	switch client := e.client.(type) {
 	case *redis.ClusterClient:
@@ -284,8 +283,8 @@ func (e *Engine) nodeFor(ctx context.Context, key string) (*redis.Client, error)
 	return nil, errors.New("not a client of a server")
 }
 
-// askedNode returns the connections to the node that a redirection names. Where the
-// cluster client does not know it yet, its state is loaded anew.
+// askedNode returns the client of the node that a redirection names. It reloads the state
+// of the cluster when the node is unknown.
 func (e *Engine) askedNode(ctx context.Context, cluster *redis.ClusterClient, redirection error) (*redis.Client, error) {
 	address, _ := redis.IsAskError(redirection)
 	for range 2 {
@@ -304,7 +303,7 @@ func (e *Engine) askedNode(ctx context.Context, cluster *redis.ClusterClient, re
 		}
 		cluster.ReloadState(ctx)
 	}
-	return nil, fmt.Errorf("the cluster sends to %s, which is not one of its nodes", address)
+	return nil, fmt.Errorf("the cluster redirects to %s, which is not one of its nodes", address)
 }
 
 func (e *Engine) sendAndWait(ctx context.Context, script *writeScript, node *redis.Client, ask bool, words []any) (any, error) {

@@ -1,8 +1,8 @@
--- Applies one batch, whole or not at all. Nothing is written before everything
--- that may refuse the batch was looked at, and the first write of a batch that
--- needs memory is one that the server refuses when it has none.
+-- Applies one batch atomically. All reasons to refuse the batch are checked before the
+-- first write, and the first write of a batch that needs memory is one that the server
+-- refuses when it has none.
 --
--- Answers {'ok', position, counts, replayed} or {'check'|'bound'|'type', index}.
+-- Returns {'ok', position, counts, replayed} or {'check'|'bound'|'type', index}.
 local at = 0
 local function arg()
 	at = at + 1
@@ -12,13 +12,13 @@ end
 local id, again, acknowledged = arg(), arg() == '1', arg() == '1'
 local with_event, event = arg() == '1', arg()
 
--- answer takes what came out apart, as it is written in the undo log.
+-- answer decodes a result from the undo log.
 local function answer(result)
 	local position, counts, replayed = string.match(result, '^(%d+) ([%d,]*) ([01]*)$')
 	return {'ok', position, counts, replayed}
 end
 
--- unchanged answers a batch that changes nothing.
+-- unchanged returns the result of a batch without changes.
 local function unchanged(result)
 	local touched = acknowledged and touch()
 	if type(touched) == 'table' then return touched end
@@ -81,7 +81,7 @@ if n_counters > 0 and all_replayed then return unchanged(result()) end
 if n_counters + n_deletes + n_puts == 0 and not with_event then return unchanged(result()) end
 
 if n_puts + n_counters > 0 or n_deletes == 0 then
-	-- Needs memory: this is refused when there is none, and all that follows is not.
+	-- Refused when there is no memory; the writes after it are not.
 	redis.call('HSET', meta, 'id', id)
 end
 for _, c in ipairs(counters) do

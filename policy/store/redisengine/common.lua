@@ -1,16 +1,16 @@
--- What the scripts that write share. KEYS are those of one partition, in the
--- order of keys.go: m k v e f u.
+-- The start of all scripts that write. KEYS are the keys of one partition, in the order
+-- of keys.go: m k v e f u.
 local meta, names, values, expiries, feed, undo = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 
--- How many bytes of old values a partition keeps for views that are running.
+-- Maximum size of the undo log of a partition, in bytes.
 local undo_budget = 2097152
--- How many fields one entry of the undo log has at the most: unpack is bounded.
+-- Maximum number of fields of an entry of the undo log: unpack is bounded.
 local undo_fields = 1000
 
-local old, old_size = {}, 0 -- keys and what they held, for the undo log
+local old, old_size = {}, 0 -- keys and their previous values, for the undo log
 local noted = {}
 
--- value returns what a key holds, or false. An empty value is not in the hash.
+-- value returns the value of a key, or false. Empty values are not in the hash.
 local function value(key)
 	local found = redis.call('HGET', values, key)
 	if found then return found end
@@ -18,7 +18,7 @@ local function value(key)
 	return false
 end
 
--- note keeps what a key held before this batch, for views that began earlier.
+-- note adds the previous value of a key to the undo log, for running views.
 local function note(key, before)
 	if noted[key] then return end
 	noted[key] = true
@@ -51,8 +51,8 @@ end
 
 local function number(n) return string.format('%.0f', n) end
 
--- earlier returns what came out of a script with this id, if one wrote anything. It
--- is asked where the answer to an earlier try was lost.
+-- earlier returns the result of an earlier run with this id whose answer was lost, if it
+-- wrote anything.
 local function earlier(id)
 	local to = '+'
 	while true do
@@ -66,19 +66,19 @@ local function earlier(id)
 	end
 end
 
--- touch writes something where nothing is written, and replicas must have what was
--- written before: WAIT counts from a connection's last write. What it returns is a
--- table when the server refuses.
+-- touch makes a dummy write when nothing else is written, so that WAIT, which counts from
+-- the last write of its connection, covers earlier writes. It returns a table when the
+-- server refuses.
 local function touch() return redis.pcall('HINCRBY', meta, 'again', 1) end
 
--- record ends a batch: it writes the undo log, of which it drops the oldest part
--- when there is too much. The first field of a batch has no name and holds who
--- committed it and what came out.
+-- record ends a batch: it writes the undo log, and drops the oldest part of it when it
+-- exceeds undo_budget. The first field of a batch has an empty name, and the id and the
+-- result of the batch.
 local function record(id, result)
 	local revision = redis.call('HINCRBY', meta, 'rev', 1)
 	local name = number(revision)
 	if old_size > undo_budget then
-		-- Views that are running cannot go on: better than twice the memory.
+		-- Running views fail, which is better than exceeding the memory.
 		old, old_size = {}, 0
 		redis.call('HSET', meta, 'floor', name)
 	end

@@ -16,7 +16,7 @@ var dumpLua string
 
 var dumpScript = redis.NewScript(dumpLua)
 
-// Dump implements store.Dumper.
+// Dump implements engine.Dumper.
 func (e *Engine) Dump(ctx context.Context, partition string, after []byte, limit int) ([]engine.Put, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
--- Answers {key, value, expiry in Unix milliseconds or false} in turn: the entries
--- from ARGV[1] on, at most ARGV[2], and about ARGV[3] bytes of them.
+-- Returns {key, value, expiry in Unix milliseconds or false}, ...}: the
+-- entries from ARGV[1] on, at most ARGV[2] entries and about ARGV[3] bytes.
 local names, values, expiries = KEYS[1], KEYS[2], KEYS[3]
 local answer, size = {}, 0
 for _, key in ipairs(redis.call('ZRANGEBYLEX', names, ARGV[1], '+', 'LIMIT', 0, ARGV[2])) do

@@ -1,17 +1,3 @@
-// Package redisengine is the shared store.Engine: a Redis that several nodes of
-// Gatefold use together, a single server, one behind Sentinel, or a Cluster.
-//
-// A partition lies under six keys that share a hash tag, and so on one shard;
-// every batch is one script there, whole or not at all. docs/redis.md describes
-// the keys, what they weigh, and the server's settings.
-//
-//	keys.go                where a partition lies
-//	options.go client.go   where the server is, and the connections to it
-//	commit.go sweep.go     what is written, by commit.lua and sweep.lua
-//	uses.go                uses of links, counted together by uses.lua
-//	view.go scan.go        snapshots, read page by page by read.lua
-//	feed.go                the change feed, and how other nodes hear of it
-//	inspect.go errors.go   whether the server is fit, and what its errors mean
 package redisengine
 
 import (
@@ -26,15 +12,15 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Engine is a store.Engine in a Redis. New makes one.
+// Engine is an engine.Engine in a Redis. New returns one.
 type Engine struct {
 	options Options
 	keys    keyspace
 	client  redis.UniversalClient
-	// pipe sends the commits that come at the same time in one go.
+	// pipe sends concurrent commits in one round trip.
 	pipe *redis.AutoPipeliner
-	// waiting has the connections on which the feed is waited for, and which
-	// ask how far it is: they must not queue behind anything else.
+	// waiting is the client that reads the feed and waits for it: it must not queue
+	// behind other commands.
 	waiting redis.UniversalClient
 
 	calls engine.Lifecycle
@@ -46,8 +32,7 @@ type Engine struct {
 
 var _ engine.Watcher = (*Engine)(nil)
 
-// New returns an engine. It connects when it is first used; Inspect says whether
-// the server is there, and fit.
+// New returns an engine, which connects at first use. Inspect checks the server.
 func New(options Options) (*Engine, error) {
 	if err := options.Check(); err != nil {
 		return nil, err
@@ -70,7 +55,7 @@ func (e *Engine) Close() error {
 	return e.calls.Close(e.waiting.Close, func() error { return errors.Join(e.pipe.Close(), e.client.Close()) })
 }
 
-// fail turns what a client returned into what the caller is told.
+// fail returns the error of a call for an error of the client.
 func (e *Engine) fail(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -85,10 +70,10 @@ func (e *Engine) fail(ctx context.Context, err error) error {
 }
 
 const (
-	// watchConnections bounds the connections that wait for feeds, one for each
-	// partition that is followed.
+	// watchConnections bounds the connections that wait for feeds: one per followed
+	// partition.
 	watchConnections = 4096
-	// watchTimeout is how long an answer about the feed may take: the loss of a
-	// message must be noticed within a second.
+	// watchTimeout bounds an answer about the feed: a missed event must be noticed
+	// within a second.
 	watchTimeout = 300 * time.Millisecond
 )

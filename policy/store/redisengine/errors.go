@@ -14,40 +14,36 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// What can be wrong with the server. Every error of an Engine that comes from it is
-// one of these, and its text says what to do.
+// The errors of the server. Their texts state the remedy.
 var (
-	// ErrUnreachable says that the server does not answer.
+	// ErrUnreachable: the server does not answer.
 	ErrUnreachable = problem("the Redis server does not answer")
-	// ErrRefused says that the server does not let us in: a wrong password, TLS that
-	// does not fit, a user who may not do what is needed.
-	ErrRefused = problem("the Redis server does not let us in")
-	// ErrTooOld says that the server's version lacks what is needed.
+	// ErrRefused: a wrong password, a failed TLS handshake, or missing permissions.
+	ErrRefused = problem("the Redis server refuses access")
+	// ErrTooOld: the version of the server lacks required commands.
 	ErrTooOld = problem("the Redis server is too old")
-	// ErrFull says that the server has no memory left. Nothing was written.
+	// ErrFull: the server has no memory left. Nothing was written.
 	ErrFull = problem("the Redis server has no memory left: raise its maxmemory; nothing was written")
-	// ErrReadOnly says that the server is a replica. Nothing was written.
+	// ErrReadOnly: the server is a replica. Nothing was written.
 	ErrReadOnly = problem("the Redis server is a read-only replica: give the address of the master, or use redis+sentinel:// or redis+cluster://; nothing was written")
-	// ErrEviction says that the server may drop counters to make room.
-	ErrEviction = problem("the Redis server may drop counters when its memory is full, so uses of links cannot be counted")
-	// ErrNotAcknowledged says that too few replicas have a write. It may or may not
-	// be there after a failover.
+	// ErrEviction: the server may evict counters.
+	ErrEviction = problem("the Redis server may evict counters when its memory is full, so uses of links cannot be counted")
+	// ErrNotAcknowledged: too few replicas have the write. A failover may lose it.
 	ErrNotAcknowledged = problem("the write was not acknowledged by enough replicas, and may be lost in a failover")
-	// ErrBusy says that the server does not take the write at the moment. Nothing
-	// was written.
-	ErrBusy = problem("the Redis server does not take writes at the moment; nothing was written")
+	// ErrBusy: the server does not accept writes at the moment. Nothing was written.
+	ErrBusy = problem("the Redis server does not accept writes at the moment; nothing was written")
 )
 
-// problem is something that is wrong with the server. It is engine.ErrUnavailable:
-// whoever asks may try again later.
+// problem is an error of the server. It matches engine.ErrUnavailable, as the call may
+// succeed later.
 type problem string
 
 func (p problem) Error() string { return string(p) }
 
-// Is says what the error is, for errors.Is.
+// Is implements the interface of errors.Is.
 func (p problem) Is(target error) bool { return target == engine.ErrUnavailable || target == p }
 
-// explain says what an error of the client means, and what to do.
+// explain returns the error with its remedy for an error of the client.
 func explain(err error) error {
 	text := err.Error()
 	switch {
@@ -60,7 +56,7 @@ func explain(err error) error {
 	case redis.IsAuthError(err), strings.Contains(text, "ERR AUTH"), strings.Contains(text, "invalid password"):
 		return fmt.Errorf("%w: user or password is wrong or missing (%s)", ErrRefused, firstWords(text))
 	case redis.IsPermissionError(err):
-		return fmt.Errorf("%w: the user may not do what is needed (%s); docs/redis.md lists it", ErrRefused, firstWords(text))
+		return fmt.Errorf("%w: the user lacks a permission (%s); docs/redis.md lists those that are needed", ErrRefused, firstWords(text))
 	case isTLS(err):
 		return fmt.Errorf("%w: TLS failed: %w", ErrRefused, err)
 	case isBusy(err):
@@ -77,7 +73,7 @@ func isReadOnly(err error) bool {
 	return redis.IsReadOnlyError(err) || strings.Contains(err.Error(), "READONLY ")
 }
 
-// isBusy says whether the server refused a command before it began.
+// isBusy reports whether the server refused a command before executing it.
 func isBusy(err error) bool {
 	if isMoved(err) || isAsk(err) || redis.IsLoadingError(err) || redis.IsClusterDownError(err) || redis.IsTryAgainError(err) || redis.IsMasterDownError(err) ||
 		redis.IsMaxClientsError(err) || redis.IsNoReplicasError(err) {
@@ -105,13 +101,13 @@ func isNetwork(err error) bool {
 		strings.Contains(err.Error(), "cluster has no nodes")
 }
 
-// mayTryAgain says whether a write that failed may be sent again: the connection
-// broke, or the server refused to begin.
+// mayTryAgain reports whether a failed write may be sent again: the connection broke, or
+// the server refused the command.
 func mayTryAgain(err error) bool {
 	return !isTLS(err) && (isNetwork(err) || errors.Is(err, io.EOF) || isBusy(err) || isReadOnly(err))
 }
 
-// firstWords shortens what a server said, for messages.
+// firstWords shortens an error of the server.
 func firstWords(text string) string {
 	const most = 160
 	text, _, _ = strings.Cut(text, "\n")

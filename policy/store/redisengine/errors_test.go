@@ -37,7 +37,7 @@ func TestWrongPassword(t *testing.T) {
 	require.ErrorContains(t, refused(t, options), "user or password is wrong or missing")
 	options.Password = "hunter2"
 	require.ErrorIs(t, refused(t, options), redisengine.ErrRefused)
-	options.User, options.Password = "nobody", "correct horse"
+	options.User, options.Password = "unknown", "correct horse"
 	require.ErrorIs(t, refused(t, options), redisengine.ErrRefused)
 	options.User = ""
 	_, err := open(t, options).Inspect(t.Context())
@@ -53,7 +53,7 @@ func TestUserWhoMayNot(t *testing.T) {
 	options.User, options.Password = "reader", "hunter2"
 	_, err := open(t, options).Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("k", "v")}})
 	require.ErrorIs(t, err, redisengine.ErrRefused)
-	require.ErrorContains(t, err, "may not do what is needed")
+	require.ErrorContains(t, err, "lacks a permission")
 }
 
 func TestWrongTLS(t *testing.T) {
@@ -64,7 +64,7 @@ func TestWrongTLS(t *testing.T) {
 	_, err := open(t, right).Inspect(t.Context())
 	require.NoError(t, err)
 
-	require.ErrorIs(t, refused(t, optionsFor(t, "rediss://"+server.Address())), redisengine.ErrRefused, "an authority that nobody knows")
+	require.ErrorIs(t, refused(t, optionsFor(t, "rediss://"+server.Address())), redisengine.ErrRefused, "an unknown authority")
 	other := right
 	other.TLS = &tls.Config{RootCAs: right.TLS.RootCAs, ServerName: "redis.example.com", MinVersion: tls.VersionTLS12}
 	require.ErrorIs(t, refused(t, other), redisengine.ErrRefused, "another name")
@@ -177,7 +177,7 @@ func TestWarnings(t *testing.T) {
 	}{
 		"no file":             {nil, 0, "appendonly yes"},
 		"fsync by the system": {[]string{"--appendonly", "yes", "--appendfsync", "no"}, 0, "appendfsync always, or everysec"},
-		"fsync every second":  {[]string{"--appendonly", "yes", "--appendfsync", "everysec"}, 0, "in the last second"},
+		"fsync every second":  {[]string{"--appendonly", "yes", "--appendfsync", "everysec"}, 0, "of the last second"},
 		"with replicas":       {[]string{"--appendonly", "yes", "--appendfsync", "everysec"}, 1, ""},
 		"fsync always":        {[]string{"--appendonly", "yes", "--appendfsync", "always"}, 0, ""},
 	} {
@@ -214,11 +214,11 @@ func TestAcknowledgedByReplicas(t *testing.T) {
 	replica.Pause()
 	_, err := backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("k", "v")}})
 	require.ErrorIs(t, err, redisengine.ErrNotAcknowledged)
-	// What was counted before is not acknowledged by somebody who does not have it.
+	// A replayed use is not acknowledged by a replica that does not have it.
 	_, err = backend.Commit(t.Context(), "acme", &use)
 	require.ErrorIs(t, err, redisengine.ErrNotAcknowledged)
 	_, err = backend.Commit(t.Context(), "acme", &engine.Batch{Checks: []engine.Check{{Key: []byte("none"), Present: true}}})
-	require.Equal(t, &engine.CheckError{Index: 0}, err, "what is refused needs nobody")
+	require.Equal(t, &engine.CheckError{Index: 0}, err, "a refused write needs no acknowledgement")
 	replica.Resume()
 	require.Eventually(t, func() bool {
 		_, err := backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("k", "v")}})

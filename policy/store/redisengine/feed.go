@@ -12,19 +12,19 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Bounds of one answer about the feed.
+// Bounds of one answer with events.
 const (
 	maxEvents     = 512
 	maxEventBytes = 1 << 20
 )
 
-// Events implements store.Engine. It returns at most 512 events at a time.
+// Events implements engine.Engine. It returns at most 512 events at a time.
 func (e *Engine) Events(ctx context.Context, partition string, after uint64, limit int) ([]engine.Event, error) {
 	events, _, err := e.EventsAfter(ctx, partition, engine.Cursor{Position: after}, limit)
 	return events, err
 }
 
-// Position implements store.Engine.
+// Position implements engine.Engine.
 func (e *Engine) Position(ctx context.Context, partition string) (uint64, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return 0, err
@@ -37,9 +37,8 @@ func (e *Engine) Position(ctx context.Context, partition string) (uint64, error)
 	return position, e.fail(ctx, err)
 }
 
-// EventsAfter implements store.Watcher. An event that is at the mark's position but
-// is not the mark's shows that the feed is another one: after a failover that lost
-// writes, say.
+// EventsAfter implements engine.Watcher. Another event at the cursor's position shows
+// that the feed is another one, as after a failover that lost writes.
 func (e *Engine) EventsAfter(ctx context.Context, partition string, after engine.Cursor, limit int) ([]engine.Event, engine.Cursor, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return nil, engine.Cursor{}, err
@@ -53,7 +52,7 @@ func (e *Engine) EventsAfter(ctx context.Context, partition string, after engine
 		limit++
 	}
 	if from == 0 {
-		return nil, engine.Cursor{}, engine.ErrFeedGap // the largest position, and one more
+		return nil, engine.Cursor{}, engine.ErrFeedGap // the position overflowed
 	}
 	keys := []string{e.keys.meta(partition), e.keys.of(partition, 'f')}
 	reply, err := feedScript.Run(ctx, e.waiting, keys, strconv.FormatUint(from, 10)+"-0", limit, maxEventBytes).Slice()
@@ -67,29 +66,29 @@ func (e *Engine) EventsAfter(ctx context.Context, partition string, after engine
 	if err != nil {
 		return nil, engine.Cursor{}, errReply
 	}
-	mark := engine.Cursor{Position: newest, Token: text(reply[1])}
+	newestCursor := engine.Cursor{Position: newest, Token: text(reply[1])}
 	switch {
 	case after.Position > newest:
-		return nil, mark, engine.ErrFeedGap
+		return nil, newestCursor, engine.ErrFeedGap
 	case after.Position == newest:
-		if after.Token != "" && after.Token != mark.Token {
-			return nil, mark, engine.ErrFeedGap
+		if after.Token != "" && after.Token != newestCursor.Token {
+			return nil, newestCursor, engine.ErrFeedGap
 		}
-		return nil, mark, nil
+		return nil, newestCursor, nil
 	}
 	events, last, err := readEvents(reply[2], after)
 	switch {
 	case err != nil:
-		return nil, mark, err
+		return nil, newestCursor, err
 	case limit > 0 && len(events) == 0:
-		return nil, mark, engine.ErrFeedGap
+		return nil, newestCursor, engine.ErrFeedGap
 	case len(events) == 0:
 		return nil, after, nil
 	}
 	return events, last, nil
 }
 
-// readEvents reads what feed.lua returned: events without a hole, behind the mark.
+// readEvents decodes the answer of feed.lua: events without a gap, after the cursor.
 func readEvents(reply any, after engine.Cursor) (events []engine.Event, last engine.Cursor, err error) {
 	entries, ok := reply.([]any)
 	if !ok {
@@ -123,13 +122,13 @@ func readEvents(reply any, after engine.Cursor) (events []engine.Event, last eng
 	return events, last, nil
 }
 
-// Marks implements store.Watcher, in one round trip to each server.
+// Cursors implements engine.Watcher, in one round trip to each server.
 func (e *Engine) Cursors(ctx context.Context, partitions []string) ([]engine.Cursor, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return nil, err
 	}
 	defer e.calls.Leave()
-	// Also where nothing is followed yet, the server is asked.
+	// Without partitions the server is asked nevertheless.
 	found := make([]*redis.SliceCmd, max(len(partitions), 1))
 	_, err := e.waiting.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i := range found {
@@ -144,8 +143,8 @@ func (e *Engine) Cursors(ctx context.Context, partitions []string) ([]engine.Cur
 	if err != nil {
 		return nil, e.fail(ctx, err)
 	}
-	marks := make([]engine.Cursor, len(partitions))
-	for i := range marks {
+	cursors := make([]engine.Cursor, len(partitions))
+	for i := range cursors {
 		values := found[i].Val()
 		if len(values) != 2 {
 			return nil, errReply
@@ -153,15 +152,15 @@ func (e *Engine) Cursors(ctx context.Context, partitions []string) ([]engine.Cur
 		if values[0] == nil {
 			continue
 		}
-		if marks[i].Position, err = strconv.ParseUint(text(values[0]), 10, 64); err != nil {
+		if cursors[i].Position, err = strconv.ParseUint(text(values[0]), 10, 64); err != nil {
 			return nil, errReply
 		}
-		marks[i].Token = text(values[1])
+		cursors[i].Token = text(values[1])
 	}
-	return marks, nil
+	return cursors, nil
 }
 
-// Wait implements store.Watcher.
+// Wait implements engine.Watcher.
 func (e *Engine) Wait(ctx context.Context, partition string, after uint64, most time.Duration) error {
 	if err := e.calls.Enter(ctx); err != nil {
 		return err

@@ -1,4 +1,4 @@
--- Answers {position, token of the newest event, events from ARGV[1] on}, at most
+-- Returns {position, token of the newest event, events from ARGV[1] on}, at most
 -- ARGV[2] events and about ARGV[3] bytes of them.
 local meta, feed = KEYS[1], KEYS[2]
 local state = redis.call('HMGET', meta, 'pos', 'tok')

@@ -24,7 +24,7 @@ type node struct {
 	versions  policy.Versions
 	refreshed atomic.Int64
 	clock     atomic.Int64 // nanoseconds that its clock is ahead
-	changes   sync.Map     // partition -> the last thing that was told of it
+	changes   sync.Map     // partition -> its last change
 }
 
 func (n *node) now() time.Time { return time.Now().Add(time.Duration(n.clock.Load())) }
@@ -62,7 +62,7 @@ func (n *node) follow(t testing.TB) {
 	require.NoError(t, n.View(t.Context(), "acme", func(engine.Snapshot) error { return nil }))
 }
 
-// reader is somebody whose grants change.
+// reader is a reader whose grants change.
 var reader = policy.Reader{UserID: "ada"}
 
 func changeOf(user string) policy.Invalidation {

@@ -11,25 +11,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Inspection is what is known of the server's fitness.
+// Inspection is the result of Inspect.
 type Inspection struct {
-	// Version is the server's, the oldest one in a Cluster.
+	// Version is the version of the server, in a Cluster the oldest one.
 	Version string
-	// Warnings say which settings may lose what was acknowledged, and what to set
-	// instead.
+	// Warnings name settings that may lose acknowledged writes, and their remedy.
 	Warnings []string
 }
 
-// oldest is the oldest version that has what the scripts use.
+// oldest is the oldest version that has the commands of the scripts.
 var oldest = [2]int{6, 2}
 
-// Inspect connects to the server, or to every master of a Cluster, and reads its
-// version and settings. It returns an error where the server cannot be used, and
-// warns where it can but an acknowledged write could be lost. What a server does not
-// tell, as some hosted ones do not, is not warned of.
+// Inspect reads the version and the settings of the server, in a Cluster of every master.
+// It returns an error when the server cannot be used, and warnings when acknowledged
+// writes may be lost. It does not warn of settings that a server hides, as some hosted
+// ones do.
 //
-// An eviction policy that may drop counters lets Commit refuse bounded counters from
-// then on, until another inspection finds it mended.
+// While the eviction policy may evict counters, Commit returns ErrEviction for bounded
+// counters, until a later Inspect finds another policy.
 func (e *Engine) Inspect(ctx context.Context) (Inspection, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return Inspection{}, err
@@ -84,7 +83,7 @@ func (e *Engine) eachMaster(ctx context.Context, fn func(context.Context, *redis
 	return nil
 }
 
-// settings are those of one server; empty where it does not tell.
+// settings are the settings of one server; empty when it hides them.
 type settings struct {
 	version, eviction, role string
 	appendOnly, appendFsync string
@@ -106,7 +105,7 @@ func readSettings(ctx context.Context, node *redis.Client) (settings, error) {
 		version: values["redis_version"], eviction: values["maxmemory_policy"], role: values["role"],
 		appendOnly: values["aof_enabled"], clustered: values["cluster_enabled"] == "1",
 	}
-	// Hosted servers often refuse this one.
+	// Hosted servers often refuse CONFIG.
 	if config, err := node.ConfigGet(ctx, "appendfsync").Result(); err == nil {
 		s.appendFsync = config["appendfsync"]
 	}
@@ -117,14 +116,14 @@ func (s *settings) warnings(replicas int) []string {
 	var warnings []string
 	switch {
 	case s.appendOnly == "0":
-		warnings = append(warnings, "the Redis server keeps no append-only file: what was acknowledged since its last snapshot is lost when it stops; set appendonly yes")
+		warnings = append(warnings, "the Redis server has no append-only file: acknowledged writes since its last snapshot are lost when it stops; set appendonly yes")
 	case s.appendFsync == "no":
-		warnings = append(warnings, "the Redis server leaves it to the system when its append-only file reaches the disk: set appendfsync always, or everysec")
+		warnings = append(warnings, "the Redis server does not sync its append-only file to disk: set appendfsync always, or everysec")
 	case s.appendFsync == "everysec" && replicas == 0:
-		warnings = append(warnings, "the Redis server writes its append-only file to the disk once a second: what was acknowledged in the last second is lost when the machine fails; set appendfsync always, or ack_replicas")
+		warnings = append(warnings, "the Redis server syncs its append-only file to disk once a second: acknowledged writes of the last second are lost when the machine fails; set appendfsync always, or ack_replicas")
 	}
 	if s.eviction != "" && s.eviction != noEviction {
-		warnings = append(warnings, "the Redis server may drop records when its memory is full (maxmemory-policy "+s.eviction+"): counted links are refused; set maxmemory-policy noeviction")
+		warnings = append(warnings, "the Redis server may evict records when its memory is full (maxmemory-policy "+s.eviction+"): counted links are refused; set maxmemory-policy noeviction")
 	}
 	if s.role == "slave" {
 		warnings = append(warnings, "the Redis server is a replica: writes will be refused; give the address of the master, or use redis+sentinel://")
@@ -132,8 +131,8 @@ func (s *settings) warnings(replicas int) []string {
 	return warnings
 }
 
-// older compares the first two numbers of two versions. One that cannot be read is
-// not older.
+// older compares the major and minor numbers of two versions. It returns false when one
+// of them is not valid.
 func older(a, b string) bool {
 	a1, a2, ok := versionOf(a)
 	b1, b2, okB := versionOf(b)

@@ -5,14 +5,14 @@ import "strings"
 // keyspace names the keys of a deployment.
 //
 //	<prefix>:partitions     sorted set, all scores 0: the names of partitions
-//	<prefix>:{<name>}:m     hash: what is known of the partition as a whole
-//	<prefix>:{<name>}:k     sorted set, all scores 0: the keys of its entries, in order
-//	<prefix>:{<name>}:v     hash: their values, but for the empty ones
+//	<prefix>:{<name>}:m     hash: state of the partition
+//	<prefix>:{<name>}:k     sorted set, all scores 0: the keys of its entries
+//	<prefix>:{<name>}:v     hash: their values, except empty ones
 //	<prefix>:{<name>}:e     sorted set: the keys that expire, by Unix milliseconds
 //	<prefix>:{<name>}:f     stream: the change feed, by position
-//	<prefix>:{<name>}:u     stream: what the newest batches replaced, by revision
+//	<prefix>:{<name>}:u     stream: the undo log of the newest batches, by revision
 //
-// The braces are a hash tag: in a Cluster the six lie on one shard.
+// The braces are a hash tag: in a Cluster the six are on one shard.
 type keyspace struct{ prefix string }
 
 func newKeyspace(prefix string) keyspace { return keyspace{prefix} }
@@ -32,10 +32,10 @@ func (k keyspace) of(partition string, letter byte) string {
 
 func (k keyspace) meta(partition string) string { return k.of(partition, 'm') }
 
-// written lists the keys that a script which writes is given.
+// written lists the keys of scripts that write.
 func (k keyspace) written(partition string) []string { return k.list(partition, "mkvefu") }
 
-// read lists the keys that a view reads.
+// read lists the keys of views.
 func (k keyspace) read(partition string) []string { return k.list(partition, "mkvu") }
 
 func (k keyspace) list(partition, letters string) []string {

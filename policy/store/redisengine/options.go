@@ -20,34 +20,34 @@ const (
 	Cluster
 )
 
-// Options say where the server is, and how it is used.
+// Options are the address and the settings of the server.
 type Options struct {
 	Mode Mode
 	// Addresses are host:port of the server, of the Sentinels, or of some nodes
 	// of the Cluster.
 	Addresses []string
-	// Master is the name under which Sentinel knows the server.
+	// Master is the name of the server in Sentinel.
 	Master string
 	// Database is the number of the database; a Cluster has only 0.
 	Database int
 	// User and Password; without a user the password is the default user's.
 	User, Password string
-	// SentinelPassword is what the Sentinels themselves ask for.
+	// SentinelPassword is the password of the Sentinels.
 	SentinelPassword string
 	// TLS encrypts the connections; nil for none.
 	TLS *tls.Config
 	// Prefix begins every key. Default: gatefold.
 	Prefix string
-	// PoolSize is how many connections are kept to a server. Default: 32.
+	// PoolSize is the maximum number of connections to a server. Default: 32.
 	PoolSize int
-	// Timeout is how long an answer may take. Default: 2 s.
+	// Timeout bounds the time of an answer. Default: 2 s.
 	Timeout time.Duration
-	// DialTimeout is how long connecting may take. Default: 2 s.
+	// DialTimeout bounds the time of connecting. Default: 2 s.
 	DialTimeout time.Duration
 	// AckReplicas is how many replicas must have a write before it is
 	// acknowledged. Default: none.
 	AckReplicas int
-	// AckTimeout is how long replicas are waited for. Default: 500 ms.
+	// AckTimeout bounds the wait for replicas. Default: 500 ms.
 	AckTimeout time.Duration
 }
 
@@ -75,7 +75,7 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Check says what of the options cannot be.
+// Check returns an error when the options are not valid.
 func (o Options) Check() error {
 	o.setDefaults()
 	switch {
@@ -84,7 +84,7 @@ func (o Options) Check() error {
 	case o.Mode == Sentinel && o.Master == "":
 		return errors.New("sentinel: the name of the server is missing: redis+sentinel://host:26379/<name>")
 	case o.Mode == Cluster && o.Database != 0:
-		return errors.New("a cluster has no databases but 0")
+		return errors.New("a cluster has only database 0")
 	case strings.ContainsAny(o.Prefix, "{}"):
 		return errors.New("the prefix of the keys must not hold { or }")
 	case o.PoolSize < 0 || o.Timeout < 0 || o.DialTimeout < 0 || o.AckReplicas < 0 || o.AckTimeout < 0:
@@ -97,7 +97,7 @@ func (o Options) Check() error {
 	return nil
 }
 
-// schemes are those of the URLs, with what they stand for.
+// schemes are the schemes of URLs.
 var schemes = map[string]struct {
 	mode Mode
 	tls  bool
@@ -110,15 +110,14 @@ var schemes = map[string]struct {
 	"rediss+cluster":  {Cluster, true},
 }
 
-// ParseURLs reads the addresses of one deployment:
+// ParseURLs parses the URLs of one deployment:
 //
 //	redis://[user:password@]host[:6379][/database]
 //	redis+sentinel://host[:26379]/master[/database] …
 //	redis+cluster://host[:6379] …
 //
-// and each with rediss for TLS. Sentinels and nodes of a cluster are several URLs,
-// which agree in all but the host. Errors never hold a URL, which may hold a
-// password.
+// and each with rediss for TLS. Sentinels and nodes of a cluster have one URL each, which
+// differ in the host only. Errors do not contain URLs, which may contain a password.
 func ParseURLs(urls []string) (Options, error) {
 	var options Options
 	for i, text := range urls {
@@ -131,7 +130,7 @@ func ParseURLs(urls []string) (Options, error) {
 			continue
 		}
 		if one.Mode == Single {
-			return Options{}, errors.New("a single server has one URL; for several use redis+sentinel:// or redis+cluster://")
+			return Options{}, errors.New("a single server has one URL; for several servers use redis+sentinel:// or redis+cluster://")
 		}
 		if one.Mode != options.Mode || one.Master != options.Master || one.Database != options.Database ||
 			one.User != options.User || one.Password != options.Password || (one.TLS == nil) != (options.TLS == nil) {
@@ -148,14 +147,14 @@ func ParseURLs(urls []string) (Options, error) {
 func parseURL(text string) (Options, error) {
 	parsed, err := url.Parse(text)
 	if err != nil {
-		return Options{}, errors.New("cannot be read: write redis://host:6379")
+		return Options{}, errors.New("is not valid: write redis://host:6379")
 	}
 	scheme, known := schemes[parsed.Scheme]
 	if !known {
 		return Options{}, errors.New("unknown scheme: known are redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster")
 	}
 	if parsed.Hostname() == "" || parsed.RawQuery != "" || parsed.Fragment != "" {
-		return Options{}, errors.New("must be a scheme, a host and a port, without a query: settings have lines of their own")
+		return Options{}, errors.New("must be a scheme, a host and a port, without a query: settings have their own options")
 	}
 	options := Options{Mode: scheme.mode, Addresses: []string{withPort(parsed, scheme.mode)}}
 	if scheme.tls {

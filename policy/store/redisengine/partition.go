@@ -7,15 +7,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// registeredFor is how long a process trusts that the server knows a partition's
-// name: a failover may have lost it.
+// registeredFor is how long a process assumes that a partition's name is registered: a
+// failover may have lost it.
 const registeredFor = time.Minute
 
-// register makes a partition's name known before it is written. A name whose
-// partition was not written after all counts for nothing, see Partitions.
+// register adds a partition's name to the list before it is written. Partitions ignores
+// names whose partition was never written.
 //
-// In a Cluster the list of names lies on another shard, so it cannot be part of
-// the batch.
+// In a Cluster the list is on another shard, so it cannot be part of the batch.
 func (e *Engine) register(ctx context.Context, partition string) error {
 	if at, ok := e.registered.Load(partition); ok && time.Since(at.(time.Time)) < registeredFor {
 		return nil
@@ -30,7 +29,7 @@ func (e *Engine) register(ctx context.Context, partition string) error {
 // partitionsPage is how many names are read at a time.
 const partitionsPage = 500
 
-// Partitions implements store.Engine.
+// Partitions implements engine.Engine.
 func (e *Engine) Partitions(ctx context.Context) ([]string, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return nil, err
@@ -52,7 +51,7 @@ func (e *Engine) Partitions(ctx context.Context) ([]string, error) {
 	}
 }
 
-// appendWritten appends those of the names whose partitions were written.
+// appendWritten appends the names whose partitions were written.
 func (e *Engine) appendWritten(ctx context.Context, written, names []string) ([]string, error) {
 	exist := make([]*redis.IntCmd, len(names))
 	_, err := e.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {

@@ -1,8 +1,8 @@
--- Reads for a view. ARGV[1] is the revision that the view has seen, empty in its
--- first read; then come the reads: 'get' key, or 'scan' low high count bytes.
+-- Reads for a view. ARGV[1] is the revision of the view, empty in its first read. The
+-- reads follow: 'get' key, or 'scan' low high count bytes.
 --
--- Answers {revision, floor, undo log since ARGV[1], one answer per read}. Views that
--- have seen less than the floor cannot go on.
+-- Returns {revision, floor, undo log since ARGV[1], one result per read}. A view whose
+-- revision is below the floor must end.
 local meta, names, values, undo = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local state = redis.call('HMGET', meta, 'rev', 'floor')
 local answers = {state[1] or '0', state[2] or '0', {}}
@@ -18,7 +18,7 @@ local function get(key)
 	return false
 end
 
--- scan answers keys and values in turn, and first whether there may be more.
+-- scan returns whether there may be more, then keys and values alternately.
 local function scan(low, high, count, bytes)
 	local keys = redis.call('ZRANGEBYLEX', names, low, high, 'LIMIT', 0, count)
 	local page, size = {0}, 0

@@ -8,14 +8,14 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Bounds of a page of a scan. The first one is small, as most scans are.
+// Bounds of a page of a scan. The first page is small, as most scans are.
 const (
 	firstPage = 64
 	nextPage  = 512
 	pageBytes = 256 << 10
 )
 
-// Scan implements store.Snapshot, page by page.
+// Scan implements engine.Snapshot, page by page.
 func (s *snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
 	return func(yield func(engine.Entry, error) bool) {
 		r := keyRange{low: prefix, high: successor(prefix)}
@@ -41,8 +41,8 @@ func (s *snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
 	}
 }
 
-// keyRange is a range of keys: from low, which is in it unless it is open, to
-// before high, which is nil where there is no end.
+// keyRange is a range of keys from low, inclusive unless open, to high, exclusive; a nil
+// high is no end.
 type keyRange struct {
 	low  []byte
 	open bool
@@ -54,7 +54,7 @@ func (r keyRange) holds(key []byte) bool {
 	return (c > 0 || c == 0 && !r.open) && (r.high == nil || bytes.Compare(key, r.high) < 0)
 }
 
-// bounds writes the range as ZRANGEBYLEX reads it.
+// bounds returns the arguments of ZRANGEBYLEX.
 func (r keyRange) bounds() (low, high []byte) {
 	low, high = append([]byte{'['}, r.low...), []byte{'+'}
 	if r.open {
@@ -66,8 +66,7 @@ func (r keyRange) bounds() (low, high []byte) {
 	return low, high
 }
 
-// successor returns the first key behind all those with a prefix, nil when there
-// is none.
+// successor returns the first key after all keys with a prefix, nil when there is none.
 func successor(prefix []byte) []byte {
 	for i := len(prefix) - 1; i >= 0; i-- {
 		if prefix[i] != 0xff {
@@ -79,8 +78,8 @@ func successor(prefix []byte) []byte {
 	return nil
 }
 
-// page reads the next entries of a range as they were when the view began. The key
-// behind which to go on is nil when there are no more.
+// page reads the next entries of a range as of the start of the view. Rest is the key
+// after which the scan continues, nil at the end.
 func (s *snapshot) page(r keyRange, size int) (entries []engine.Entry, rest []byte, err error) {
 	low, high := r.bounds()
 	answers, err := s.read([]any{"scan", low, high, size, pageBytes})
@@ -106,12 +105,12 @@ func (s *snapshot) page(r keyRange, size int) (entries []engine.Entry, rest []by
 	}
 	covered := r
 	if rest != nil {
-		covered.high = append(bytes.Clone(rest), 0) // just behind rest
+		covered.high = append(bytes.Clone(rest), 0) // just after rest
 	}
 	return s.restore(entries, covered), rest, nil
 }
 
-// restore adds what the keys of a range held that were changed since.
+// restore adds the entries of a range that were changed since the start of the view.
 func (s *snapshot) restore(entries []engine.Entry, r keyRange) []engine.Entry {
 	added := false
 	for key, value := range s.replaced {

@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// sweepStep is how many entries one script removes: the server does nothing else
-// meanwhile.
+// sweepStep bounds the entries that one script removes, as it blocks the server.
 const sweepStep = 500
 
-// Sweep implements store.Engine.
+// Sweep implements engine.Engine.
 func (e *Engine) Sweep(ctx context.Context, partition string, before time.Time, limit int) (int, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return 0, err

@@ -14,24 +14,24 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// A redemption is a batch that only counts one thing once. Those of a partition that
-// come while another one is under way gather, and then share one script: the server
-// does for all of them together most of what it would do for each.
+// A redemption is a batch that only counts one counter with an idempotency key. Those of
+// a partition that arrive while others are being sent are queued, and then share one
+// script, which costs the server much less than one script for each.
 const (
-	// maxUses is how many share a script at the most. It bounds how long a script
-	// takes, and with it all others.
+	// maxUses bounds the uses that share a script, and so how long it blocks the
+	// server.
 	maxUses = 256
-	// maxUseBytes is how large a batch may be that takes part.
+	// maxUseBytes bounds the size of a batch that shares a script.
 	maxUseBytes = 4 << 10
-	// maxUseChecks is how many checks it may have; uses.lua writes the one that does
-	// not hold as a digit.
+	// maxUseChecks bounds its checks; uses.lua returns the index of the one that fails
+	// as a digit.
 	maxUseChecks = 4
-	// maxSending is how many scripts of a partition are under way at a time: while the
-	// server runs one, the next is written and the answers to the last are read.
+	// maxSending bounds the scripts of a partition in flight: while the server runs
+	// one, the next is encoded and the answers to the previous one are decoded.
 	maxSending = 2
 )
 
-// isUse says whether a batch only counts one thing once.
+// isUse reports whether a batch only counts one counter with an idempotency key.
 func isUse(batch *engine.Batch) bool {
 	if len(batch.Counters) != 1 || len(batch.Counters[0].IdempotencyKey) == 0 || bytes.Equal(batch.Counters[0].Key, batch.Counters[0].IdempotencyKey) || len(batch.Checks) > maxUseChecks ||
 		len(batch.Deletes)+len(batch.Puts) > 0 || batch.Event != nil {
@@ -48,26 +48,26 @@ func isUse(batch *engine.Batch) bool {
 	return size <= maxUseBytes
 }
 
-// use is a batch on its way.
+// use is a batch that is being committed.
 type use struct {
 	batch     *engine.Batch
 	committed engine.Committed
 	err       error
-	// turn says that it is done, or, with true, that it is to be sent now, by
-	// whoever waits for it, with those that wait too.
+	// turn receives false when the use is done, and true when the goroutine that waits
+	// for it must send it with the other queued ones.
 	turn chan bool
 }
 
-// gathering has the uses of one partition.
+// gathering is the queue of uses of one partition.
 type gathering struct {
 	mu      sync.Mutex
 	sending int
-	waiting []*use // only while as many scripts are under way as may be
+	waiting []*use // empty unless maxSending scripts are in flight
 }
 
-// count commits a use. There is no timer and no goroutine that gathers: whoever
-// comes when nothing is under way is sent at once, and whoever's answer is there
-// hands on to the first of those that wait.
+// count commits a use. It is sent immediately when fewer than maxSending scripts are in
+// flight; otherwise it joins the next one, which is sent by the goroutine of its first use
+// when an answer arrives.
 func (e *Engine) count(partition string, batch *engine.Batch) (engine.Committed, error) {
 	found, ok := e.gatherings.Load(partition)
 	if !ok {
@@ -81,7 +81,7 @@ func (e *Engine) count(partition string, batch *engine.Batch) (engine.Committed,
 	return u.committed, u.err
 }
 
-// join says whether a use is sent at once. Otherwise it waits.
+// join reports whether a use is to be sent immediately. Otherwise it is queued.
 func (g *gathering) join(u *use) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -94,10 +94,10 @@ func (g *gathering) join(u *use) bool {
 	return false
 }
 
-// lead sends a use, together with those that wait.
+// lead sends a use together with the queued ones.
 func (e *Engine) lead(g *gathering, partition string, first *use) {
-	// Those whose answers just came are runnable, and many have the next use at hand.
-	// To let them join it takes microseconds, see boltengine.
+	// Callers whose answers just arrived often have another use: let them join, as in
+	// boltengine.
 	runtime.Gosched()
 	group := g.take(first)
 	defer func() {
@@ -120,7 +120,7 @@ func (g *gathering) take(first *use) []*use {
 	return group
 }
 
-// handOn lets the first of those that wait be sent.
+// handOn lets the first queued use be sent.
 func (g *gathering) handOn() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -132,14 +132,14 @@ func (g *gathering) handOn() {
 	g.waiting = slices.Delete(g.waiting, 0, 1)
 }
 
-// send sends a group, and sets what came out for each.
+// send sends a group, and sets the result of each use.
 func (e *Engine) send(partition string, group []*use) {
-	ctx := context.Background() // once begun, a batch is waited for
+	ctx := context.Background() // a batch that was begun is waited for
 	subjects := subjectsOf(group)
 	reply, err := e.writeOnce(ctx, usesScript, partition, usesArgs(newCommitID(), e.options.AckReplicas > 0, subjects))
 	err = e.fail(ctx, err)
 	if reply != nil {
-		// Also where replicas did not acknowledge it: what is refused needs nobody.
+		// Also without acknowledgement: a refused use needs none.
 		broken := e.readUses(reply, subjects, err)
 		if broken == nil {
 			return
@@ -151,13 +151,13 @@ func (e *Engine) send(partition string, group []*use) {
 	}
 }
 
-// subject is what uses have in common. The script looks at it once for all of them.
+// subject is the common part of uses, which the script evaluates once.
 type subject struct {
-	of   *engine.Batch // its first one
+	of   *engine.Batch // of its first use
 	uses []*use
 }
 
-// subjectsOf puts uses together that differ in nothing but their markers.
+// subjectsOf groups uses that differ only in their idempotency keys.
 func subjectsOf(group []*use) []subject {
 	if len(group) == 1 {
 		return []subject{{of: group[0].batch, uses: group}}
@@ -178,7 +178,7 @@ func subjectsOf(group []*use) []subject {
 	return subjects
 }
 
-// appendSubject appends all that two batches must have in common, in one way only.
+// appendSubject appends an injective encoding of the common part of batches.
 func appendSubject(name []byte, batch *engine.Batch) []byte {
 	text := func(b []byte) {
 		name = binary.AppendUvarint(name, uint64(len(b)))
@@ -195,7 +195,7 @@ func appendSubject(name []byte, batch *engine.Batch) []byte {
 	return name
 }
 
-// usesArgs writes a group down as uses.lua reads it.
+// usesArgs returns the arguments of uses.lua for a group.
 func usesArgs(id string, acknowledged bool, subjects []subject) []any {
 	size := 3
 	for i := range subjects {
@@ -217,8 +217,8 @@ func usesArgs(id string, acknowledged bool, subjects []subject) []any {
 	return args
 }
 
-// readUses reads the answer of uses.lua, and sets what came out. What was counted has
-// the error that replicas did not acknowledge it, if there is one.
+// readUses decodes the answer of uses.lua, and sets the results. Uses that were counted
+// get the error unacknowledged, unless that is nil.
 func (e *Engine) readUses(reply any, subjects []subject, unacknowledged error) error {
 	answer, ok := reply.([]any)
 	if !ok || len(answer) != 4 {

@@ -1,17 +1,17 @@
--- Counts uses: batches that do nothing but count one counter once, those of many
--- callers together. Each is counted or refused by itself, as if they came one after
--- the other. Those that have counter, bound, expiry and checks in common are one
--- subject, which is looked at once; and the server gets few commands with many keys,
--- not many commands for each use.
+-- Counts uses of many callers: batches that only count one counter with an idempotency
+-- key (marker). Each use is counted or refused by itself, as if they were run one after
+-- the other. Uses with the same counter, bound, expiry and checks are one subject, which
+-- is evaluated once; and the script runs few commands with many keys, instead of several
+-- for each use.
 --
 -- ARGV: id, again, acknowledged; then of each subject its counter, bound and expiry,
--- its number of checks and of each the key and whether it must be there, its number of
+-- its number of checks and of each the key and whether it must be present, its number of
 -- uses and of each the marker and its value.
 --
--- Answers {position, outcomes, counts, error}. There is one outcome for each use, in
+-- Returns {position, outcomes, counts, error}. There is one outcome for each use, in
 -- the order of ARGV: '+' counted, '=' counted before, 'b' at its bound, 't' not a
--- counter, 'm' no memory (which the error says), or a digit: the check that does not
--- hold. Of each subject the counts have what its counter held before its first use.
+-- counter, 'm' no memory (see error), or a digit: the check that failed.
+-- The counts have the value of each subject's counter before its first use.
 local id, again, acknowledged = ARGV[1], ARGV[2] == '1', ARGV[3] == '1'
 
 local function answer(position, outcomes, counts, refusal) return {position, outcomes, counts, refusal or ''} end
@@ -25,7 +25,7 @@ if again then
 	end
 end
 
--- What is asked for is asked for at once: which keys are there, and the counters.
+-- One command reads which keys are present, and one the counters.
 local subjects, counters, asked, n_asked, at = {}, {}, {}, 0, 3
 local function arg()
 	at = at + 1
@@ -52,10 +52,10 @@ end
 local there = redis.call('ZMSCORE', names, unpack(asked))
 local stored = redis.call('HMGET', values, unpack(counters))
 
-local current = {} -- of each counter how far it is by now
-local written = {} -- what is written here: markers with their values, and counters
+local current = {} -- the value of each counter so far
+local written = {} -- markers with their values, and counters
 local outcomes, counts = {}, {}
-local new, set, expire, last = {}, {}, {}, {} -- the words of the commands that write
+local new, set, expire, last = {}, {}, {}, {} -- the arguments of the commands that write
 local n_outcomes, n_new, n_set, n_expire, n_old, n_there = 0, 0, 0, 0, 0, 0
 local replayed = false
 for i, s in ipairs(subjects) do
@@ -102,7 +102,7 @@ for i, s in ipairs(subjects) do
 					expire[n_expire + 2] = marker
 					n_expire = n_expire + 2
 				end
-				-- As note does; a marker that is counted was not noted before.
+				-- As note does; a new marker was not noted before.
 				old[n_old + 1] = marker
 				old[n_old + 2] = '-'
 				n_old = n_old + 2
@@ -131,8 +131,8 @@ end
 local position = redis.call('HGET', meta, 'pos') or '0'
 counts = table.concat(counts, ',')
 
--- full answers where the server has no memory, for those that need some: to be
--- counted, or to have acknowledged that one was counted before.
+-- full returns the outcomes when the server has no memory: uses that need a write, also
+-- only for acknowledgement, get 'm'.
 local function full(refusal)
 	if not string.find(refusal.err, 'OOM', 1, true) then return refusal end
 	for i, outcome in ipairs(outcomes) do
@@ -147,7 +147,7 @@ if n_new == 0 then
 	return answer(position, table.concat(outcomes), counts)
 end
 
--- Needs memory: this is refused when there is none, and all that follows is not.
+-- Refused when there is no memory; the writes after it are not.
 local added = redis.pcall('ZADD', names, unpack(new))
 if type(added) == 'table' then return full(added) end
 redis.call('HSET', values, unpack(set))

@@ -217,9 +217,9 @@ func TestUsesWithLostAnswers(t *testing.T) {
 	_, outcomes = backend.Together("acme", uses("4", "5", "6"))
 	require.Zero(t, proxy.Lost(), "no answer was lost")
 	for _, outcome := range outcomes {
-		require.ErrorIs(t, outcome.Err, redisengine.ErrUnreachable, "nobody knows, so nobody is let in")
+		require.ErrorIs(t, outcome.Err, redisengine.ErrUnreachable, "the result is unknown, so the use is refused")
 	}
-	// Whoever tries again with the same id is counted once, however it ended before.
+	// A retry with the same id counts once, whatever the result of the first attempt.
 	_, outcomes = backend.Together("acme", uses("6", "5", "4", "1"))
 	require.Equal(t, []redisengine.Outcome{{Err: &engine.BoundError{Index: 0}}, replayed(5), replayed(5), replayed(5), revoked}, outcomes)
 	require.Equal(t, "\x00\x00\x00\x00\x00\x00\x00\x05", contents(t, backend)["Ca"])

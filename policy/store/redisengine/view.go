@@ -10,13 +10,12 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// View implements store.Engine. The first read fixes the moment that is seen, and
-// every read is one round trip; what is read together with store.Prefetch is one
-// altogether.
+// View implements engine.Engine. The snapshot is taken by the first read. Every read is
+// one round trip, and so is engine.Prefetch.
 //
-// A view sees what a batch replaces while it runs because the server keeps that
-// for a while, in the undo log. A view that took too long for it ends with
-// store.ErrSnapshotGone.
+// The server keeps replaced values for a while, in the undo log, from which a view
+// restores its snapshot. A view that took too long for it returns
+// engine.ErrSnapshotGone.
 func (e *Engine) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
 	if err := e.calls.Enter(ctx); err != nil {
 		return err
@@ -25,23 +24,23 @@ func (e *Engine) View(ctx context.Context, partition string, fn func(engine.Snap
 	return fn(&snapshot{engine: e, ctx: ctx, keys: e.keys.read(partition), fetched: make(map[string][]byte)})
 }
 
-// snapshot is one revision of a partition. What it reads is of the server's newest
-// revision; replaced takes it back to its own.
+// snapshot is one revision of a partition. It reads the newest revision, and restores its
+// own with replaced.
 type snapshot struct {
 	engine *Engine
 	ctx    context.Context
 	keys   []string
 
 	began bool
-	seen  uint64 // up to which revision replaced is complete
-	// replaced holds what keys held that were changed since the view began; nil
-	// for those that were absent.
+	seen  uint64 // the revision up to which replaced is complete
+	// replaced has the original values of the keys that were changed since the view
+	// began; nil for keys that were absent.
 	replaced map[string][]byte
-	// fetched holds what was read of keys, so that it is read once.
+	// fetched has the values that were read, so that each is read once.
 	fetched map[string][]byte
 }
 
-// Get implements store.Snapshot.
+// Get implements engine.Snapshot.
 func (s *snapshot) Get(key []byte) ([]byte, error) {
 	if len(key) == 0 || len(key) > engine.MaxKeySize {
 		return nil, nil
@@ -56,7 +55,7 @@ func (s *snapshot) Get(key []byte) ([]byte, error) {
 	return value, nil
 }
 
-// known returns what is in memory of a key, if it is.
+// known returns the value of a key that was read or replaced.
 func (s *snapshot) known(key []byte) (value []byte, ok bool) {
 	if value, ok = s.replaced[string(key)]; ok {
 		return value, true
@@ -65,7 +64,7 @@ func (s *snapshot) known(key []byte) (value []byte, ok bool) {
 	return value, ok
 }
 
-// Count implements store.Snapshot.
+// Count implements engine.Snapshot.
 func (s *snapshot) Count(key []byte) (int64, error) {
 	value, err := s.Get(key)
 	if err != nil || value == nil {
@@ -74,8 +73,7 @@ func (s *snapshot) Count(key []byte) (int64, error) {
 	return engine.DecodeCounter(value)
 }
 
-// Prefetch implements store.Prefetcher: what is got later is read now, all in one
-// round trip.
+// Prefetch implements engine.Prefetcher.
 func (s *snapshot) Prefetch(keys ...[]byte) error {
 	for len(keys) > 0 {
 		n := min(len(keys), prefetchStep)
@@ -87,29 +85,29 @@ func (s *snapshot) Prefetch(keys ...[]byte) error {
 	return nil
 }
 
-// prefetchStep is how many keys are read at once.
+// prefetchStep bounds the keys of one round trip.
 const prefetchStep = 200
 
 func (s *snapshot) prefetch(keys [][]byte) error {
 	var args []any
-	var wanted []string
+	var missing []string
 	for _, key := range keys {
 		if _, ok := s.known(key); !ok {
 			args = append(args, "get", key)
-			wanted = append(wanted, string(key))
+			missing = append(missing, string(key))
 		}
 	}
-	if len(wanted) == 0 {
+	if len(missing) == 0 {
 		return nil
 	}
 	answers, err := s.read(args)
 	if err != nil {
 		return err
 	}
-	if len(answers) != len(wanted) {
+	if len(answers) != len(missing) {
 		return errReply
 	}
-	for i, key := range wanted {
+	for i, key := range missing {
 		value, err := bytesOrNil(answers[i])
 		if err != nil {
 			return err
@@ -151,8 +149,8 @@ func (s *snapshot) read(args []any) ([]any, error) {
 	return reply[3:], nil
 }
 
-// note adds entries of the undo log. Of each key the oldest counts: it is what the
-// key held when the view began.
+// note adds entries of the undo log. The oldest entry of a key is its value when the view
+// began.
 func (s *snapshot) note(log []any) error {
 	for _, entry := range log {
 		parts, ok := entry.([]any)
@@ -166,7 +164,7 @@ func (s *snapshot) note(log []any) error {
 		for i := 0; i < len(fields); i += 2 {
 			key, before := text(fields[i]), text(fields[i+1])
 			if key == "" {
-				continue // who committed, and what came out
+				continue // the id of the batch, and its result
 			}
 			if _, ok := s.replaced[key]; ok {
 				continue

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Proxy stands between a client and a server and spoils what goes through it.
+// Proxy is a proxy between a client and a server that injects faults.
 type Proxy struct {
 	listener net.Listener
 	target   string
@@ -22,7 +22,7 @@ type Proxy struct {
 	// its connection with it.
 	loseAnswers []byte
 	lost        int
-	refuse      bool // whoever connects
+	refuse      bool // new connections
 	// rewrite changes what the server says, to something of the same length.
 	from, to []byte
 }

@@ -1,5 +1,3 @@
-// Package redistest starts Redis servers for tests: real processes, each in a
-// folder of its own, on ports that were free.
 package redistest
 
 import (
@@ -63,9 +61,9 @@ func New(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-// FreePort returns a port that nobody listens on, nor on the one 10000 further up,
+// FreePort returns a free port whose number plus 10000 is free as well,
 // which a node of a cluster takes as well. Both lie below those that the system gives
-// to connections, so nobody takes them while a server is being restarted.
+// to connections, so they stay free while a server is being restarted.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {

@@ -13,47 +13,49 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
-// world is a policy over records in memory, with keys, one site and a clock
-// that stands still until it is told.
-type world struct {
+// testEnv is a policy over records in memory, with one site, keys, and a clock that only
+// tests advance.
+type testEnv struct {
 	t       testing.TB
 	policy  *Policy
 	records *fakeRecords
 	keys    *fakeKeys
 	site    *Site
 	sets    *keys.Sets
-	host    *publisherHost // where news.example is
-	clock   atomic.Int64   // Unix milliseconds
+	host    *keystest.KeyHost // at keyHostName
+	clock   *keystest.Clock
 }
 
-// start is the moment at which every world begins, in Unix seconds.
+// start is the initial time of every testEnv, in Unix seconds.
 const start = 1_750_000_000
 
-func newWorld(t testing.TB) *world {
+func newTestEnv(t testing.TB) *testEnv {
 	t.Helper()
 	versions := new(Versions)
-	w := &world{t: t, records: newFakeRecords(versions), keys: &fakeKeys{set: ring().KeySet()}}
-	w.clock.Store(start * 1000)
-	w.host = newPublisherHost(t)
-	w.sets = keys.NewSets(w.host.options(w.now))
-	t.Cleanup(w.sets.Close)
+	env := &testEnv{
+		t: t, records: newFakeRecords(versions), keys: &fakeKeys{set: testRing().KeySet()},
+		clock: keystest.NewClock(time.Unix(start, 0)), host: keystest.NewKeyHost(t, keySet()),
+	}
+	env.sets = keys.NewSets(setsOptions(env.host, env.now))
+	t.Cleanup(env.sets.Close)
 	var err error
-	w.policy, err = New(Options{
-		Records: w.records, Versions: versions, Operators: StandardOperators(),
-		CacheBytes: MinCacheBytes, Now: w.now, KeySets: w.sets,
+	env.policy, err = New(Options{
+		Records: env.records, Versions: versions, Operators: StandardOperators(),
+		CacheBytes: MinCacheBytes, Now: env.now, KeySets: env.sets,
 	})
 	must(t, err)
-	t.Cleanup(w.policy.Close)
-	rules, err := CompileRules(worldRules, StandardOperators())
+	t.Cleanup(env.policy.Close)
+	rules, err := CompileRules(testRules, StandardOperators())
 	must(t, err)
-	w.site = NewSite("acme", "news", rules, PathOptions{}, w.keys)
-	return w
+	env.site = NewSite("acme", "news", rules, PathOptions{}, env.keys)
+	return env
 }
 
-// worldRules are the rules of the world's site.
-var worldRules = []Rule{
+// testRules are the rules of a testEnv's site.
+var testRules = []Rule{
 	{Rank: 1, Path: "/articles/{publisherContentId}", Allow: entitledTo("premium", "{publisherContentId}")},
 	{Rank: 2, Path: "/gold", Allow: entitledTo("gold")},
 	{Rank: 3, Path: "/account", Allow: Allow{Operator: "authenticated"}},
@@ -61,8 +63,8 @@ var worldRules = []Rule{
 	{Rank: 5, Path: "/form", Methods: []string{"GET"}, Allow: Allow{Operator: "any"}},
 }
 
-// ring is the one ring of all worlds: making keys takes time.
-var ring = sync.OnceValue(func() *keys.Ring {
+// testRing is the vendor's ring in all tests: generating keys is slow.
+var testRing = sync.OnceValue(func() *keys.Ring {
 	key, err := keys.GenerateSigningKey()
 	if err != nil {
 		panic(err)
@@ -70,75 +72,74 @@ var ring = sync.OnceValue(func() *keys.Ring {
 	return keys.NewRing(key, []keys.PublicKey{key.Public()})
 })
 
-func (w *world) now() time.Time { return time.UnixMilli(w.clock.Load()) }
+func (env *testEnv) now() time.Time { return env.clock.Now() }
 
-func (w *world) wait(d time.Duration) { w.clock.Add(d.Milliseconds()) }
+func (env *testEnv) advance(d time.Duration) { env.clock.Advance(d) }
 
-// settle waits until ristretto took in what was set, so that what is kept is
-// found.
-func (w *world) settle() {
-	w.policy.containers.Wait()
-	w.policy.links.Wait()
-	w.policy.linkTokens.Wait()
-	w.policy.sessions.Wait()
+// waitForCaches waits until the caches contain what was set.
+func (env *testEnv) waitForCaches() {
+	env.policy.containers.Wait()
+	env.policy.links.Wait()
+	env.policy.linkTokens.Wait()
+	env.policy.sessions.Wait()
 }
 
-// visit is a request as the handler hands it to the policy.
-type visit struct {
+// testRequest is a request for env.request. Its fields have defaults.
+type testRequest struct {
 	method, host, path, query string // GET https://news.example/articles/a1
 	reader                    Reader
 	link                      LinkEvidence
 	preflight                 bool
 }
 
-// request is a visit as the gate hands it to the policy.
-func (w *world) request(v visit) *Request {
+// request returns the input of Policy.Decide for a request.
+func (env *testEnv) request(v testRequest) *Request {
 	path := cmp.Or(v.path, "/articles/a1")
 	target := path
 	if v.query != "" {
 		target += "?" + v.query
 	}
 	return &Request{
-		Site: w.site, Method: cmp.Or(v.method, "GET"), Preflight: v.preflight, Target: target, EscapedPath: path,
-		Host: cmp.Or(v.host, "news.example"), Query: v.query, Reader: v.reader, Links: &v.link, Now: w.now(),
+		Site: env.site, Method: cmp.Or(v.method, "GET"), Preflight: v.preflight, Target: target, EscapedPath: path,
+		Host: cmp.Or(v.host, "news.example"), Query: v.query, Reader: v.reader, Links: &v.link, Now: env.now(),
 	}
 }
 
 // LinkEvidence implements LinkSource.
 func (l *LinkEvidence) LinkEvidence() LinkEvidence { return *l }
 
-// decide takes a visit through the steps of the gate.
-func (w *world) decide(v visit) Decision {
-	w.t.Helper()
+// decide decides a request, and redeems its link if the decision is pending.
+func (env *testEnv) decide(v testRequest) Decision {
+	env.t.Helper()
 	ctx := context.Background()
-	r := w.request(v)
-	decision := w.policy.Decide(ctx, r)
+	r := env.request(v)
+	decision := env.policy.Decide(ctx, r)
 	if decision.Pending() {
-		decision = w.policy.Redeem(ctx, r, decision, w.records.nextID())
+		decision = env.policy.Redeem(ctx, r, decision, env.records.nextID())
 	}
 	return decision
 }
 
-// want fails the test when a visit is not decided for a reason.
-func (w *world) want(v visit, want Reason) Decision {
-	w.t.Helper()
-	decision := w.decide(v)
+// want fails the test if a request is not decided for a reason.
+func (env *testEnv) want(v testRequest, want Reason) Decision {
+	env.t.Helper()
+	decision := env.decide(v)
 	if decision.Reason != want {
-		w.t.Fatalf("decided %s (%v), want %s", decision.Reason, decision.Err, want)
+		env.t.Fatalf("decided %s (%v), want %s", decision.Reason, decision.Err, want)
 	}
 	return decision
 }
 
-// newLink stores a link of the vendor and returns its token. What is left out
-// of the claims is filled in; without a target it opens article a1.
-func (w *world) newLink(claims keys.LinkClaims) (token string) {
-	w.t.Helper()
-	claims = complete(claims)
-	w.records.putLink("acme", Link{Claims: claims})
-	return sign(w.t, claims)
+// newLink stores a link of the vendor and returns its token. Missing claims have
+// defaults; without a target the link opens article a1.
+func (env *testEnv) newLink(claims keys.LinkClaims) (token string) {
+	env.t.Helper()
+	claims = withDefaults(claims)
+	env.records.putLink("acme", Link{Claims: claims})
+	return signLink(env.t, claims)
 }
 
-func complete(claims keys.LinkClaims) keys.LinkClaims {
+func withDefaults(claims keys.LinkClaims) keys.LinkClaims {
 	claims.Issuer = cmp.Or(claims.Issuer, keys.VendorIssuer("acme"))
 	claims.ID = cmp.Or(claims.ID, "link_1")
 	claims.IssuedAt = cmp.Or(claims.IssuedAt, start)
@@ -149,20 +150,20 @@ func complete(claims keys.LinkClaims) keys.LinkClaims {
 	return claims
 }
 
-func sign(t testing.TB, claims keys.LinkClaims) string {
+func signLink(t testing.TB, claims keys.LinkClaims) string {
 	t.Helper()
-	token, err := keys.SignLink(ring(), complete(claims))
+	token, err := keys.SignLink(testRing(), withDefaults(claims))
 	must(t, err)
 	return token
 }
 
-// carries is what a reader's own GET with a token carries.
-func carries(token string) LinkEvidence {
+// linkEvidence returns the links of a page view with a token in the query.
+func linkEvidence(token string) LinkEvidence {
 	return LinkEvidence{Token: token, Readable: true, Spendable: true}
 }
 
-// passOf is the cookie of a redeemed link, good for half an hour.
-func passOf(id string) RedeemedLink {
+// redeemedLink returns a redeemed link of the vendor, whose cookie lasts half an hour.
+func redeemedLink(id string) RedeemedLink {
 	return RedeemedLink{Issuer: keys.VendorIssuer("acme"), ID: id, ExpiresAt: start + 1800}
 }
 
@@ -173,7 +174,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// fakeKeys is a KeySource that may be down.
+// fakeKeys is a KeySource that can fail.
 type fakeKeys struct {
 	set   keys.KeySet
 	err   error
@@ -185,45 +186,43 @@ func (k *fakeKeys) KeySet(context.Context) (keys.KeySet, error) {
 	return k.set, k.err
 }
 
-// fakeRecords are records in memory. Each write is committed, then announced,
-// as the store does it.
+// fakeRecords are Records in memory. As in the store, each write is committed before it
+// bumps the versions.
 type fakeRecords struct {
 	versions *Versions
 
-	mu     sync.Mutex
-	grants []fakeGrant
-	links  map[linkKey]Link
-	uses   map[linkKey]map[string]bool
-	rules  map[siteKey][]Rule
-	within map[string][]string // sku: the collections that it is in, of any depth
-	trust  map[string]Domains  // by vendor
-	reads  int
+	mu         sync.Mutex
+	grants     []fakeGrant
+	links      map[linkKey]Link
+	uses       map[linkKey]map[string]bool
+	rules      map[siteKey][]Rule
+	containers map[string][]string // by sku, at any depth
+	domains    map[string]Domains  // by vendor
+	reads      int
 	// domainReads are those of domains.
 	domainReads int
 	ids         int
 
-	// silent: writes are not announced, which is what no store may do.
-	silent bool
-	// down is the error of everything; linksDown of reading links only,
-	// containersDown of reading collections only, redeemDown of redeeming only,
-	// domainsDown of reading domains only.
+	// unannounced suppresses the bumps of writes, which no store may do.
+	unannounced bool
+	// down is the error of every call. The others are errors of one kind of call.
 	down, linksDown, containersDown, redeemDown, domainsDown error
-	// afterRead runs once, between a read of the grants and its return.
+	// afterRead runs once, after grants were read and before they are returned.
 	afterRead func()
 }
 
-// fakeGrant is a grant with whom it is for, in the vendor acme.
+// fakeGrant is a grant of the vendor acme with the reader's identifiers.
 type fakeGrant struct {
 	Grant
 	userID, publisherUserID, email string
 }
 
-var errDown = errors.New("the disk is gone")
+var errDown = errors.New("disk failure")
 
 func newFakeRecords(versions *Versions) *fakeRecords {
 	return &fakeRecords{
-		versions: versions, links: map[linkKey]Link{}, within: map[string][]string{}, uses: map[linkKey]map[string]bool{}, rules: map[siteKey][]Rule{},
-		trust: map[string]Domains{},
+		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]bool{}, rules: map[siteKey][]Rule{},
+		domains: map[string]Domains{},
 	}
 }
 
@@ -268,12 +267,12 @@ func (f *fakeRecords) Containers(_ context.Context, vendor, sku string) ([]strin
 	if vendor != "acme" {
 		return nil, cmp.Or(f.down, f.containersDown)
 	}
-	return slices.Clone(f.within[sku]), cmp.Or(f.down, f.containersDown)
+	return slices.Clone(f.containers[sku]), cmp.Or(f.down, f.containersDown)
 }
 
-// collect says in which collections a sku is.
-func (f *fakeRecords) collect(sku string, containers ...string) {
-	f.commit(Invalidation{Shared: true}, func() { f.within[sku] = containers })
+// setContainers sets the collections that contain a sku.
+func (f *fakeRecords) setContainers(sku string, containers ...string) {
+	f.commit(Invalidation{Shared: true}, func() { f.containers[sku] = containers })
 }
 
 func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) error {
@@ -321,14 +320,14 @@ func (f *fakeRecords) Domains(_ context.Context, vendor string, _ *Domains) (Dom
 	defer f.mu.Unlock()
 	f.reads++
 	f.domainReads++
-	return f.trust[vendor], cmp.Or(f.down, f.domainsDown)
+	return f.domains[vendor], cmp.Or(f.down, f.domainsDown)
 }
 
-// commit makes a write, and announces it unless the records are silent.
+// commit makes a write, and then bumps the versions unless writes are unannounced.
 func (f *fakeRecords) commit(change Invalidation, write func()) {
 	f.mu.Lock()
 	write()
-	silent := f.silent
+	silent := f.unannounced
 	f.mu.Unlock()
 	if !silent {
 		f.versions.Bump(change)
@@ -337,7 +336,7 @@ func (f *fakeRecords) commit(change Invalidation, write func()) {
 
 func (f *fakeRecords) grant(g fakeGrant) {
 	g.Active = true
-	f.commit(changeOf(g), func() { f.grants = append(f.grants, g) })
+	f.commit(invalidationOf(g), func() { f.grants = append(f.grants, g) })
 }
 
 // revoke removes the grants with an id.
@@ -346,7 +345,7 @@ func (f *fakeRecords) revoke(id string) {
 	f.mu.Lock()
 	for _, g := range f.grants {
 		if g.ID == id {
-			change.Stripes = append(change.Stripes, changeOf(g).Stripes...)
+			change.Stripes = append(change.Stripes, invalidationOf(g).Stripes...)
 		}
 	}
 	f.mu.Unlock()
@@ -355,7 +354,7 @@ func (f *fakeRecords) revoke(id string) {
 	})
 }
 
-func changeOf(g fakeGrant) (change Invalidation) {
+func invalidationOf(g fakeGrant) (change Invalidation) {
 	change.Add(KindUserID, "acme", g.userID)
 	change.Add(KindEmail, "acme", g.email)
 	change.Add(KindPublisherUserID, "acme", g.publisherUserID)
@@ -377,8 +376,8 @@ func (f *fakeRecords) revokeLink(id string) {
 	f.putLink("acme", link)
 }
 
-// used says how often a link of the vendor was redeemed.
-func (f *fakeRecords) used(id string) int {
+// useCount returns how often a link of the vendor was redeemed.
+func (f *fakeRecords) useCount(id string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.uses[linkKey{"acme", keys.VendorIssuer("acme"), id}])
@@ -397,15 +396,15 @@ func (f *fakeRecords) nextID() string {
 	return fmt.Sprint(f.ids)
 }
 
-// The readers of these tests: Ann has a subscription, Bob has none.
+// The readers of most tests. Ann gets grants, Bob has none.
 var (
 	ann = Reader{UserID: "ann", Email: "ann@example.org", PublisherUserID: "p-ann"}
 	bob = Reader{UserID: "bob"}
 )
 
-// subscribe gives Ann the premium subscription under the id g1, within
-// milliseconds of the world's start; zero means no bound.
-func (w *world) subscribe(from, to int64) {
+// subscribe grants Ann premium under the id g1. The bounds are in milliseconds after
+// start; zero means no bound.
+func (env *testEnv) subscribe(from, to int64) {
 	g := fakeGrant{Grant: Grant{ID: "g1", SKU: "premium"}, userID: "ann"}
 	if from != 0 {
 		g.StartsAt = start*1000 + from
@@ -413,24 +412,25 @@ func (w *world) subscribe(from, to int64) {
 	if to != 0 {
 		g.EndsAt = start*1000 + to
 	}
-	w.records.grant(g)
+	env.records.grant(g)
 }
 
-// verifier verifies the world's own reader tokens.
-func (w *world) verifier() *ReaderVerifier {
-	return &ReaderVerifier{ID: "own", Issuer: keys.OwnReaderIssuer("acme", "news"), Keys: w.keys}
+// verifier returns the verifier of the site's own reader tokens.
+func (env *testEnv) verifier() *ReaderVerifier {
+	verifier := NewReaderVerifier("own", keys.OwnReaderIssuer("acme", "news"), env.keys)
+	return &verifier
 }
 
-// readerToken signs a reader's token, for an hour if nothing else is said.
-func (w *world) readerToken(claims keys.ReaderClaims) string {
-	w.t.Helper()
+// readerToken signs a reader token. By default it expires in an hour.
+func (env *testEnv) readerToken(claims keys.ReaderClaims) string {
+	env.t.Helper()
 	claims.ExpiresAt = cmp.Or(claims.ExpiresAt, start+3600)
-	token, err := keys.SignReader(ring(), "acme", "news", claims, w.now())
-	must(w.t, err)
+	token, err := keys.SignReader(testRing(), "acme", "news", claims, env.now())
+	must(env.t, err)
 	return token
 }
 
-// sameReader says whether two readers are the same, wherever they were found.
+// sameReader reports whether two readers are equal, except for their cached records.
 func sameReader(a, b Reader) bool {
 	a.record, b.record = readerRecord{}, readerRecord{}
 	return a == b

@@ -1,0 +1,79 @@
+package policy
+
+import "slices"
+
+// Hidden is a rule that never decides, because an earlier rule matches every request
+// that it matches.
+type Hidden struct {
+	Rule Rule
+	// By is the earlier rule.
+	By Rule
+}
+
+// Hidden returns the rules of the set that an earlier rule hides.
+func (s *Ruleset) Hidden() []Hidden {
+	var hidden []Hidden
+	for i := range s.rules {
+		if by := s.coveredBy(0, &s.rules[i], s.rules[i].segments, int32(i)); by != noRule {
+			hidden = append(hidden, Hidden{Rule: s.rules[i].Rule, By: s.rules[by].Rule})
+		}
+	}
+	return hidden
+}
+
+// coveredBy returns the first rule at a node or below it that covers the given one, of
+// those with a lower index than before, or noRule.
+func (s *Ruleset) coveredBy(at int32, rule *compiledRule, rest []segment, before int32) int32 {
+	n := &s.trie.nodes[at]
+	if n.lowest >= before {
+		return noRule
+	}
+	found := noRule
+	for _, index := range s.trie.candidates(n) {
+		earlier := &s.rules[min(index, before)]
+		if index < before && covers(earlier.segments, rule.segments) && coversMethods(earlier.Methods, rule.Methods) {
+			found = min(found, index)
+		}
+	}
+	if len(rest) == 0 {
+		return found
+	}
+	if rest[0].capture == "" {
+		if next := s.trie.literal(at, rest[0].literal); next != noNode {
+			found = min(found, s.coveredBy(next, rule, rest[1:], before))
+		}
+	}
+	if n.capture != noNode {
+		found = min(found, s.coveredBy(n.capture, rule, rest[1:], before))
+	}
+	return found
+}
+
+// covers reports whether the template a matches every path that b matches.
+func covers(a, b []segment) bool {
+	if len(a) > len(b) {
+		return false
+	}
+	for i, s := range a {
+		if s.capture == "" && (b[i].capture != "" || b[i].literal != s.literal) {
+			return false
+		}
+	}
+	return true
+}
+
+// coversMethods reports whether a has every method of b. An empty list has all.
+func coversMethods(a, b []string) bool {
+	if len(a) == 0 {
+		return true
+	}
+	if len(b) == 0 {
+		return false
+	}
+	for _, method := range b {
+		if !slices.Contains(a, method) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,30 @@
+// Package boltengine is the embedded engine.Engine: one bbolt file, for a Gatefold that
+// runs on a single machine.
+//
+// A write is synced to disk (fsync) before it is acknowledged. Concurrent writes share
+// one transaction, and so one fsync; see commit.go.
+//
+// The file has one bucket per partition, named 'p' and the partition's name, with three
+// buckets in it:
+//
+//	data    key -> expiry (8 bytes, see expiryOf), value
+//	expiry  expiry, key -> nothing, for the entries of data that expire
+//	feed    position (8 bytes) -> payload of an event
+//
+// Numbers are big-endian, so that their bytes sort as they do. The bucket "meta" holds
+// the version of this layout.
+//
+//	engine.go         Engine: opening and closing
+//	file.go           opening and creating the file, and its errors
+//	partition.go      the buckets of partitions
+//	entry.go          entries of the data bucket and their expiry
+//	view.go           snapshots
+//	commit.go         the committer, which groups writes
+//	apply.go          batches
+//	feed.go           the change feed
+//	sweep.go          removing expired entries
+//	dump.go           reading all entries
+//	backup.go         copies of the file, and verifying them
+//	unlock_unix.go    releasing the lock of the file
+//	unlock_other.go   the same on other systems
+package boltengine
