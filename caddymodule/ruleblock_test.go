@@ -67,7 +67,7 @@ func TestInvalidRuleBlock(t *testing.T) {
 		"rule /x any {\n label\n}":               "wrong argument count",
 		"rule /x any {\n local\n local\n}":       "local is given twice",
 		"rule /x any {\n engage a\n engage b\n}": "engage is given twice",
-		"rule /x any {\n engage a,b\n}":          "engage: a tag holds",
+		"rule /x any {\n engage a,b\n}":          "engage: a tag contains",
 	} {
 		err := new(Handler).UnmarshalCaddyfile(caddyfile.NewTestDispenser("gatefold {\n" + text + "\n}"))
 		if err == nil || !strings.Contains(err.Error(), want) {
