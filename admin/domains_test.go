@@ -19,11 +19,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // publisherHost is a publisher under a name that the certificate of httptest

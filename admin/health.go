@@ -63,7 +63,7 @@ func (a *api) registerHealth() {
 	register(a, huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: "/health", Tags: []string{"Operation"}, Security: needs("health:read"),
 		Summary: "Returns the state of the node: 200 if it can decide, 503 if it cannot",
-	}, func(ctx context.Context, c *call, _ *struct{}) (*healthAnswer, error) {
+	}, func(ctx context.Context, _ *call, _ *struct{}) (*healthAnswer, error) {
 		return a.health(ctx), nil
 	})
 }

@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 func withKey(key string) http.Header {

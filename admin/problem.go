@@ -7,18 +7,17 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
-
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // Problem is an error response (RFC 9457). Programs decide by Code, which is
 // stable.
-type Problem struct {
+type Problem struct { //nolint:errname // the name of RFC 9457
 	Type   string       `json:"type" doc:"Always about:blank; see code." example:"about:blank"`
 	Title  string       `json:"title" doc:"The HTTP status text." example:"Not Found"`
 	Status int          `json:"status" doc:"The HTTP status." example:"404"`

@@ -47,7 +47,7 @@ func TestCaddyfileBadInput(t *testing.T) {
 		{"link_cookie_ttl in words", site("link_cookie_ttl tomorrow"), "24h"},
 		{"link_cookie_ttl of nothing", site("link_cookie_ttl 0s"), "at least 1s"},
 		{"the former name of link_cookie_ttl", site("session_ttl 24h"), "session_ttl is now link_cookie_ttl"},
-		{"option twice in a rule", site("rule / any {\nlocal\nlocal\n}"), "rule /: local is given twice"},
+		{"option twice in a rule", site("rule / any {\nengage a\nengage b\n}"), "rule /: engage is given twice"},
 		{"claim twice", site("identify jwt {\nissuer self\nclaim user_id a\nclaim user_id b\n}"), "claim user_id is given twice"},
 		{"store without an engine", global("store"), "store bolt [<file>]"},
 		{"link_param with a space", site(`link_param "a b"`), "letters, digits"},

@@ -65,7 +65,6 @@ func TestInvalidRuleBlock(t *testing.T) {
 		"rule /x any {\n entitled\n}":            "at least one sku",
 		"rule /x any {\n any premium\n}":         "any takes no arguments",
 		"rule /x any {\n label\n}":               "wrong argument count",
-		"rule /x any {\n local\n local\n}":       "local is given twice",
 		"rule /x any {\n engage a\n engage b\n}": "engage is given twice",
 		"rule /x any {\n engage a,b\n}":          "engage: a tag contains",
 	} {

@@ -20,9 +20,9 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/gatefold/gatefold/keys/keystest"
-
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // partner is a publisher with a key, and the host of its key set.

@@ -45,30 +45,30 @@ or with the operator in the form of the API: 'entitled/{"sku":["premium"]}'.
 
 // ruleText formats a rule in one line, without its rank.
 func ruleText(r *admin.RuleBody) string {
-	text := r.Path
+	parts := []string{r.Path}
 	if len(r.Methods) > 0 {
-		text += " " + strings.Join(r.Methods, ",")
+		parts = append(parts, strings.Join(r.Methods, ","))
 	}
-	text += " " + stepsText(r)
+	parts = append(parts, stepsText(r))
 	if !forwards(r) {
-		text += " (not forwarded)"
+		parts = append(parts, "(not forwarded)")
 	}
 	if r.Engaged != "" {
-		text += " engaged " + r.Engaged
+		parts = append(parts, "engaged", r.Engaged)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Options)) {
-		text += " " + name + " " + string(r.Options[name])
+		parts = append(parts, name, string(r.Options[name]))
 	}
-	return text
+	return strings.Join(parts, " ")
 }
 
 // stepsText formats the steps of a rule.
 func stepsText(r *admin.RuleBody) string {
-	text := allowText(r.Allow)
+	steps := []string{allowText(r.Allow)}
 	for _, step := range r.Then {
-		text += ", then " + allowText(step)
+		steps = append(steps, allowText(step))
 	}
-	return text
+	return strings.Join(steps, ", then ")
 }
 
 // allowText formats an operator and its arguments.

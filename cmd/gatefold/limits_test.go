@@ -6,6 +6,7 @@ import (
 	"go/constant"
 	"go/parser"
 	"go/token"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -33,9 +34,7 @@ func TestTreeLimits(t *testing.T) {
 	}
 	declared := map[string]map[string]constant.Value{} // by file, by name
 	for dir, files := range packages(t) {
-		for file, constants := range constantsOf(t, dir, files) {
-			declared[file] = constants
-		}
+		maps.Copy(declared, constantsOf(t, dir, files))
 	}
 	for _, row := range rows {
 		value, found := declared[row.file][row.name]
@@ -132,6 +131,7 @@ func evaluate(expression ast.Expr, constants map[string]ast.Expr) constant.Value
 			return constant.BinaryOp(left, token.QUO_ASSIGN, right) // of integers
 		case token.ADD, token.SUB, token.MUL:
 			return constant.BinaryOp(left, x.Op, right)
+		default:
 		}
 	}
 	return nil

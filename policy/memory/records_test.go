@@ -37,12 +37,12 @@ func TestRecordCacheGetChecksStampAndExpiry(t *testing.T) {
 		{"keyv", 7, 0, false},
 		{"", 7, 0, false},
 	} {
-		if value, ok := p.get([]byte(q.key), q.stamp, q.now); ok != q.ok || ok != (string(value) == "value") {
+		if value, ok := p.get([]byte(q.key), q.stamp, q.now); ok != q.ok || ok != (value == "value") {
 			t.Errorf("%+v: %q, %t", q, value, ok)
 		}
 	}
 	p.Set([]byte("key"), []byte("newer"), 8, never)
-	if value, ok := p.get([]byte("key"), 8, 1<<60); !ok || string(value) != "newer" {
+	if value, ok := p.get([]byte("key"), 8, 1<<60); !ok || value != "newer" {
 		t.Errorf("the newer value is %q", value)
 	}
 	p.Set(nil, nil, 1, never)
@@ -158,7 +158,7 @@ func TestNilRecordCacheKeepsNothing(t *testing.T) {
 	held, _ := p.get([]byte("a"), 1, 0)
 	p.Close()
 	p.Set([]byte("a"), []byte("b"), 1, never)
-	if _, ok := p.get([]byte("a"), 1, 0); ok || string(held) != "b" {
+	if _, ok := p.get([]byte("a"), 1, 0); ok || held != "b" {
 		t.Error("a closed cache returned a value, or changed one that was read")
 	}
 	p.Close()
