@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -48,11 +47,6 @@ func isLocal(r *http.Request) bool {
 // writeAPIProblem responds with problem details (RFC 9457) while the API itself
 // does not handle the request.
 func writeAPIProblem(w http.ResponseWriter, status int, code, detail string) error {
-	header := w.Header()
-	header.Set("Cache-Control", "no-store")
-	header.Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	return json.NewEncoder(w).Encode(map[string]any{
-		"type": "about:blank", "title": http.StatusText(status), "status": status, "code": code, "detail": detail,
-	})
+	w.Header().Set("Cache-Control", "no-store")
+	return writeProblem(w, problem{"about:blank", http.StatusText(status), status, detail, code})
 }

@@ -158,16 +158,23 @@ func isLinkCookieOf(name, issuer, id string) bool {
 // maxLinkCookies is the number of link cookies that a browser keeps for a site.
 const maxLinkCookies = 8
 
-// setLinkCookie sets the cookie of a redeemed link, and expires the oldest of the
-// request's link cookies if there would be more than maxLinkCookies.
-func setLinkCookie(header http.Header, sealer *cookieSealer, payload linkCookiePayload, redeemed []redeemedCookie, secure bool) {
-	name := linkCookieName(payload.Issuer, payload.ID, secure)
-	others := slices.DeleteFunc(slices.Clone(redeemed), func(other redeemedCookie) bool { return other.name == name })
+// setLinkCookie sets the cookie of the link that a decision redeemed, and expires the
+// oldest of the request's link cookies if there would be more than maxLinkCookies.
+func (g *gateRequest) setLinkCookie(header http.Header, link *policy.LinkUse) {
+	issuedAt := g.request.Now.Unix()
+	expiresAt := min(issuedAt+int64(time.Duration(g.gate.LinkCookieTTL)/time.Second), link.ExpiresAt)
+	value := g.site.cookies.seal(linkCookiePayload{
+		RedeemedLink: policy.RedeemedLink{Issuer: link.Issuer, ID: link.ID, ExpiresAt: expiresAt},
+		Redemption:   g.redemption,
+		IssuedAt:     issuedAt,
+	})
+	name := linkCookieName(link.Issuer, link.ID, g.secure)
+	others := slices.DeleteFunc(slices.Clone(g.redeemed), func(other redeemedCookie) bool { return other.name == name })
 	slices.SortStableFunc(others, func(a, b redeemedCookie) int { return cmp.Compare(a.link.IssuedAt, b.link.IssuedAt) })
 	for _, oldest := range others[:max(0, len(others)+1-maxLinkCookies)] {
-		header.Add("Set-Cookie", linkSetCookie(oldest.name, "", -1, secure))
+		header.Add("Set-Cookie", linkSetCookie(oldest.name, "", -1, g.secure))
 	}
-	header.Add("Set-Cookie", linkSetCookie(name, sealer.seal(payload), payload.ExpiresAt-payload.IssuedAt, secure))
+	header.Add("Set-Cookie", linkSetCookie(name, value, expiresAt-issuedAt, g.secure))
 }
 
 // linkSetCookie returns a Set-Cookie header. The age is in seconds; a negative one

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -57,28 +56,15 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d denial, code 
 	}
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Add("Vary", "Accept")
-	body, err := denialBody(header, problem{"about:blank", d.title, d.status, d.detail, code}, acceptsHTML(r))
-	if err != nil {
-		return err
-	}
-	w.WriteHeader(d.status)
-	_, err = w.Write(body)
-	return err
-}
-
-// denialBody returns a problem as a page or as JSON, and sets its headers.
-func denialBody(header http.Header, problem problem, html bool) ([]byte, error) {
-	if !html {
-		header.Set("Content-Type", "application/problem+json")
-		body, err := json.Marshal(problem)
-		return append(body, '\n'), err
+	p := problem{"about:blank", d.title, d.status, d.detail, code}
+	if !acceptsHTML(r) {
+		return writeProblem(w, p)
 	}
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Security-Policy", pagePolicy)
 	header.Set("Referrer-Policy", "no-referrer")
-	var page bytes.Buffer
-	err := denialPage.Execute(&page, problem)
-	return page.Bytes(), err
+	w.WriteHeader(p.Status)
+	return denialPage.Execute(w, p)
 }
 
 // challenge returns the WWW-Authenticate header of a denial (RFC 6750, section 3).
@@ -112,6 +98,12 @@ type problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
 	Code   string `json:"code"`
+}
+
+func writeProblem(w http.ResponseWriter, p problem) error {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	return json.NewEncoder(w).Encode(p)
 }
 
 const pageStyle = `body{margin:0;min-height:100vh;display:grid;place-items:center;font:1.05rem/1.6 system-ui,sans-serif;color:#222;background:#f6f5f2}` +

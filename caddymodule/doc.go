@@ -30,8 +30,7 @@
 //	reasons.go       status, texts and hint of every reason
 //	stream.go        open streams, and how they are cut
 //	streamwriter.go  response writer of a stream
-//	explain.go       how a request would be decided
-//	overrides.go     hypothetical grants of an explanation
+//	explain.go       how a request would be decided, with hypothetical grants
 //	trace.go         tracing attributes of a decision
 //	metrics.go       metrics of decisions and store operations
 //	storemetrics.go  metrics collected from the open stores

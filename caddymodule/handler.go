@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -173,21 +174,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 }
 
 func (h *Handler) setDefaults() {
-	if h.Vendor == "" {
-		h.Vendor = defaultVendor
-	}
-	if h.Site == "" {
-		h.Site = h.Vendor
-	}
-	if h.LinkParam == "" {
-		h.LinkParam = defaultLinkParam
-	}
-	if h.ShareParam == "" {
-		h.ShareParam = defaultShareParam
-	}
-	if h.LinkCookieTTL == 0 {
-		h.LinkCookieTTL = caddy.Duration(defaultLinkCookieTTL)
-	}
+	h.Vendor = cmp.Or(h.Vendor, defaultVendor)
+	h.Site = cmp.Or(h.Site, h.Vendor)
+	h.LinkParam = cmp.Or(h.LinkParam, defaultLinkParam)
+	h.ShareParam = cmp.Or(h.ShareParam, defaultShareParam)
+	h.LinkCookieTTL = cmp.Or(h.LinkCookieTTL, caddy.Duration(defaultLinkCookieTTL))
 	if h.Paths == nil {
 		h.Paths = new(PathConfig)
 	}

@@ -64,21 +64,12 @@ func isPageView(r *http.Request) bool {
 	if r.Method != http.MethodGet {
 		return false
 	}
-	for _, name := range [...]string{"Sec-Purpose", "Purpose", "X-Moz"} {
-		if r.Header.Get(name) != "" {
-			return false
-		}
-	}
-	switch r.Header.Get("Sec-Fetch-Dest") {
-	case "", "document":
-	case "empty":
-		if from := r.Header.Get("Sec-Fetch-Site"); from != "same-origin" && from != "none" {
-			return false
-		}
-	default:
+	if r.Header.Get("Sec-Purpose") != "" || r.Header.Get("Purpose") != "" || r.Header.Get("X-Moz") != "" {
 		return false
 	}
-	return !isPreviewAgent(r.UserAgent())
+	dest, site := r.Header.Get("Sec-Fetch-Dest"), r.Header.Get("Sec-Fetch-Site")
+	own := dest == "" || dest == "document" || dest == "empty" && (site == "same-origin" || site == "none")
+	return own && !isPreviewAgent(r.UserAgent())
 }
 
 // previewAgents are substrings of the User-Agent of programs that fetch a page to

@@ -27,76 +27,44 @@ var reasons = map[policy.Reason]reasonTexts{
 	policy.ReasonEntitled:      {hint: "A grant gives this reader the page."},
 	policy.ReasonSignedLink:    {hint: "The link opens the page."},
 	policy.ReasonPreflight:     {hint: "A CORS preflight is forwarded without credentials."},
-	policy.ReasonLoginRequired: {
-		denial{http.StatusUnauthorized, "Log in to read this page", "This page is for readers who are logged in."},
-		"No reader is identified: does the reader's cookie or Authorization reach the gate, and is its issuer one of identify?",
-	},
-	policy.ReasonNotEntitled: {
-		denial{http.StatusForbidden, "Your subscription does not include this page", "You are logged in, but your account does not include this page."},
-		"None of the reader's grants gives one of the required skus now: add a grant, or see why the listed grants do not count.",
-	},
-	policy.ReasonLinkExpired: {
-		denial{http.StatusForbidden, "This link has expired", "The link that you followed is no longer valid."},
-		"The link has expired or is not valid yet: make a new link.",
-	},
-	policy.ReasonLinkUsedUp: {
-		denial{http.StatusForbidden, "This link has been used up", "The link that you followed has no uses left."},
-		"Every use of the link is spent: make a new link.",
-	},
-	policy.ReasonLinkRevoked: {
-		denial{http.StatusForbidden, "This link has been withdrawn", "The sender withdrew the link that you followed."},
-		"The link was revoked: make a new link.",
-	},
-	policy.ReasonLinkInvalid: {
-		denial{http.StatusForbidden, "This link is not valid", "The link that you followed is incomplete or was altered."},
-		"The token is incomplete or altered, its key is retired or not the vendor's, or the store does not know the link.",
-	},
-	policy.ReasonLinkOtherResource: {
-		denial{http.StatusForbidden, "This link is for another page", "The link that you followed does not open this page."},
-		"The link is valid and opens another page: compare what it names with this page.",
-	},
-	policy.ReasonLinkUntrusted: {
-		denial{http.StatusForbidden, "This link is not valid", "The link that you followed was not made by a publisher of this site."},
-		"The vendor does not trust the domain that signed the link: register it with domain put.",
-	},
-	policy.ReasonLinkOtherSite: {
-		denial{http.StatusForbidden, "This link is for another site", "The link that you followed was made by a publisher of another site."},
-		"The domain that signed the link is trusted but may not speak for this site: name it in share_domain, or use the page's own host.",
-	},
-	policy.ReasonLinkNotAllowed: {
-		denial{http.StatusForbidden, "This link does not open this page", "The publisher who made the link that you followed cannot open this page."},
-		"The domain that signed the link may not speak for this resource: see its allowedResourceIds.",
-	},
-	policy.ReasonNoRule: {
-		denial{http.StatusForbidden, "This page is not available", "No rule of this site covers this page."},
-		"No rule matches this path: add one, such as a last rule for / with the operator any.",
-	},
-	policy.ReasonBadPath: {
-		denial{http.StatusBadRequest, "The address is not valid", "The path of the address is ambiguous."},
-		"Two servers could interpret this path differently. If the site needs such paths: paths { allow … }.",
-	},
-	policy.ReasonBadQuery: {
-		denial{http.StatusBadRequest, "The address is not valid", "The address carries more than one link token."},
-		"The URL carries more than one link token.",
-	},
-	policy.ReasonBadMethod: {
-		denial{http.StatusMethodNotAllowed, "The method is not allowed", "This method is not served here."},
-		"TRACE and CONNECT are not served.",
-	},
-	policy.ReasonBadCredential: {
-		denial{http.StatusUnauthorized, "Log in again", "Your login is not valid or has expired."},
-		"The reader's credential failed: log in again. If it should count, compare clocks and keys.",
-	},
-	policy.ReasonTooEarly: {
-		denial{http.StatusTooEarly, "Try again", "The request came too early in the connection."},
-		"The request spends a use in TLS early data, which can be replayed: clients repeat it after the handshake.",
-	},
-	policy.ReasonStoreUnavailable: {
-		denial{http.StatusServiceUnavailable, "Try again in a moment", "Access cannot be checked at the moment."},
-		"The records cannot be read: check the store with the command status.",
-	},
-	policy.ReasonKeysUnavailable: {
-		denial{http.StatusServiceUnavailable, "Try again in a moment", "Your link or your login cannot be verified at the moment."},
-		"The keys of the issuer or the domain cannot be fetched: domain probe shows the cause, status shows their age.",
-	},
+	policy.ReasonLoginRequired: denied(http.StatusUnauthorized, "Log in to read this page", "This page is for readers who are logged in.",
+		"No reader is identified: does the reader's cookie or Authorization reach the gate, and is its issuer one of identify?"),
+	policy.ReasonNotEntitled: denied(http.StatusForbidden, "Your subscription does not include this page", "You are logged in, but your account does not include this page.",
+		"None of the reader's grants gives one of the required skus now: add a grant, or see why the listed grants do not count."),
+	policy.ReasonLinkExpired: denied(http.StatusForbidden, "This link has expired", "The link that you followed is no longer valid.",
+		"The link has expired or is not valid yet: make a new link."),
+	policy.ReasonLinkUsedUp: denied(http.StatusForbidden, "This link has been used up", "The link that you followed has no uses left.",
+		"Every use of the link is spent: make a new link."),
+	policy.ReasonLinkRevoked: denied(http.StatusForbidden, "This link has been withdrawn", "The sender withdrew the link that you followed.",
+		"The link was revoked: make a new link."),
+	policy.ReasonLinkInvalid: denied(http.StatusForbidden, "This link is not valid", "The link that you followed is incomplete or was altered.",
+		"The token is incomplete or altered, its key is retired or not the vendor's, or the store does not know the link."),
+	policy.ReasonLinkOtherResource: denied(http.StatusForbidden, "This link is for another page", "The link that you followed does not open this page.",
+		"The link is valid and opens another page: compare what it names with this page."),
+	policy.ReasonLinkUntrusted: denied(http.StatusForbidden, "This link is not valid", "The link that you followed was not made by a publisher of this site.",
+		"The vendor does not trust the domain that signed the link: register it with domain put."),
+	policy.ReasonLinkOtherSite: denied(http.StatusForbidden, "This link is for another site", "The link that you followed was made by a publisher of another site.",
+		"The domain that signed the link is trusted but may not speak for this site: name it in share_domain, or use the page's own host."),
+	policy.ReasonLinkNotAllowed: denied(http.StatusForbidden, "This link does not open this page", "The publisher who made the link that you followed cannot open this page.",
+		"The domain that signed the link may not speak for this resource: see its allowedResourceIds."),
+	policy.ReasonNoRule: denied(http.StatusForbidden, "This page is not available", "No rule of this site covers this page.",
+		"No rule matches this path: add one, such as a last rule for / with the operator any."),
+	policy.ReasonBadPath: denied(http.StatusBadRequest, "The address is not valid", "The path of the address is ambiguous.",
+		"Two servers could interpret this path differently. If the site needs such paths: paths { allow … }."),
+	policy.ReasonBadQuery: denied(http.StatusBadRequest, "The address is not valid", "The address carries more than one link token.",
+		"The URL carries more than one link token."),
+	policy.ReasonBadMethod: denied(http.StatusMethodNotAllowed, "The method is not allowed", "This method is not served here.",
+		"TRACE and CONNECT are not served."),
+	policy.ReasonBadCredential: denied(http.StatusUnauthorized, "Log in again", "Your login is not valid or has expired.",
+		"The reader's credential failed: log in again. If it should count, compare clocks and keys."),
+	policy.ReasonTooEarly: denied(http.StatusTooEarly, "Try again", "The request came too early in the connection.",
+		"The request spends a use in TLS early data, which can be replayed: clients repeat it after the handshake."),
+	policy.ReasonStoreUnavailable: denied(http.StatusServiceUnavailable, "Try again in a moment", "Access cannot be checked at the moment.",
+		"The records cannot be read: check the store with the command status."),
+	policy.ReasonKeysUnavailable: denied(http.StatusServiceUnavailable, "Try again in a moment", "Your link or your login cannot be verified at the moment.",
+		"The keys of the issuer or the domain cannot be fetched: domain probe shows the cause, status shows their age."),
+}
+
+func denied(status int, title, detail, hint string) reasonTexts {
+	return reasonTexts{denial{status, title, detail}, hint}
 }

@@ -3,8 +3,6 @@ package caddymodule
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"net/http"
-	"time"
 
 	"github.com/gatefold/gatefold/policy"
 )
@@ -27,16 +25,4 @@ func newRedemptionID() string {
 	var id [12]byte
 	_, _ = rand.Read(id[:]) // never returns an error
 	return base64.RawURLEncoding.EncodeToString(id[:])
-}
-
-// keepLink sets the cookie of the redeemed link.
-func (h *Handler) keepLink(header http.Header, g *gateRequest, decision *policy.Decision) {
-	issuedAt := g.request.Now.Unix()
-	expiresAt := min(issuedAt+int64(time.Duration(h.LinkCookieTTL)/time.Second), decision.Link.ExpiresAt)
-	payload := linkCookiePayload{
-		RedeemedLink: policy.RedeemedLink{Issuer: decision.Link.Issuer, ID: decision.Link.ID, ExpiresAt: expiresAt},
-		Redemption:   g.redemption,
-		IssuedAt:     issuedAt,
-	}
-	setLinkCookie(header, g.site.cookies, payload, g.redeemed, g.secure)
 }

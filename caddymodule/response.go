@@ -19,7 +19,7 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 		return next.ServeHTTP(w, g.r)
 	}
 	if decision.Link.Token && decision.Reason == policy.ReasonSignedLink && g.r.Method == http.MethodGet {
-		h.keepLink(w.Header(), g, decision)
+		g.setLinkCookie(w.Header(), &decision.Link)
 		if acceptsHTML(g.r) {
 			return redirectClean(w, g)
 		}
