@@ -60,7 +60,7 @@ func TestReplaceRulesRefusesLargeBodies(t *testing.T) {
 // on to other requests.
 func TestPublishingAllocations(t *testing.T) {
 	b := newFixture(t, false)
-	const rules, most = 2000, 70
+	const rules, most = 2000, 90
 	b.call(http.MethodPut, rulesPath, string(manyRules(t, rules))).want(http.StatusOK, nil)
 	body := strings.ReplaceAll(string(manyRules(t, rules)), "premium", "basic")
 	var before, after runtime.MemStats

@@ -109,6 +109,7 @@ func New(options Options) (*Policy, error) {
 		versions:   options.Versions,
 		operators:  options.Operators,
 		now:        options.Now,
+		fresh:      options.Fresh,
 		checkEvery: cmp.Or(options.SelfCheckEvery, selfCheckEvery),
 		domains:    &domainTable{sets: options.KeySets},
 	}

@@ -109,7 +109,7 @@ func TestClientsFromTheCommandLine(t *testing.T) {
 		{[]string{"client", "create", "--name", "x"}, "--scope"},
 		{[]string{"client", "create", "--name", "x", "--scope", "everything"}, "scopes"},
 		{[]string{"client", "create", "--name", "x", "--scope", "readers:write"}, "scopes"},
-		{[]string{"client", "create", "--name", "x", "--scope", "vendors:*"}, "without a vendor"},
+		{[]string{"client", "create", "--name", "x", "--scope", "vendors:*"}, "requires a client that belongs to no vendor"},
 		{[]string{"client", "create", "--name", "x", "--scope", "links:*", "--operator"}, "vendor"},
 		{[]string{"client", "create", "--name", "x", "--scope", "vendors:*", "--operator", "--vendor", "acme"}, "--vendor"},
 		{[]string{"client", "revoke", "client_unknown"}, "no such record"},

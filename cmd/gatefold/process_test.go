@@ -161,7 +161,10 @@ func (s *server) start() {
 	s.launch()
 	s.waitFor("the site answers", func() bool { return answersOK(s.site + "/") })
 	// The site answers before Caddy makes the configuration the active one.
-	s.waitFor("the commands work", func() bool { return answersOK("http://" + s.admin + "/gatefold/management/access-lists") })
+	s.waitFor("the commands work", func() bool {
+		got, err := fetch("http://" + s.admin + "/gatefold/health")
+		return err == nil && !strings.Contains(got.body, "no gatefold directive")
+	})
 }
 
 // answersOK reports whether a GET is answered with the status 200.
