@@ -34,15 +34,16 @@ func TestProxiedRequestAllocates(t *testing.T) {
 
 	for _, test := range []struct {
 		name, path, header string
-		want               float64
+		most               float64
 	}{
 		{"public", "/public/x", "Accept: */*", 3},
 		{"reader", "/articles/hello", "Authorization: " + bearer, 6},
 		{"cookie", "/articles/hello", "Cookie: theme=dark; " + cookie, 6},
 	} {
 		gated, bare := proxiedAllocs(t, s.site, s.port, test.path, test.header), proxiedAllocs(t, "http://127.0.0.1:"+plain, plain, test.path, test.header)
-		if added := gated - bare; math.Abs(added-test.want) > 0.5 {
-			t.Errorf("%s: the gate adds %.2f allocations to the %.0f of a request, want %v", test.name, added, bare, test.want)
+		// Other goroutines only ever add to either of the two.
+		if added := gated - bare; added > test.most+0.5 {
+			t.Errorf("%s: the gate adds %.2f allocations to the %.0f of a request, at most %v are needed", test.name, added, bare, test.most)
 		}
 	}
 }
