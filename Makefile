@@ -15,7 +15,7 @@ RUN         :=
 binary_tests := $(filter ./... ./cmd/%,$(PKG))
 binary_needs := curl=curl,ca-certificates node=nodejs npm=npm
 # Packages whose tests count allocations: all, or those of PKG.
-alloc_all    := ./keys ./policy ./caddymodule
+alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
 alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
 
 .PHONY: help build test test-quick bench bench-go bench-instructions lint words fmt clean
