@@ -122,7 +122,7 @@ func (a *App) acquireStore() error {
 	switch a.Store.Engine {
 	case engineBolt:
 		if a.StaleFor != 0 {
-			return errors.New("stale_for is for the engine redis: an embedded database is never away")
+			return errors.New("stale_for is for the engine redis: an embedded database is always reachable")
 		}
 		var err error
 		if file, err = a.Store.databaseFile(); err != nil {
@@ -258,7 +258,7 @@ func (a *App) newAPI() (http.Handler, error) {
 // cannot be used fails the load.
 func (a *App) Start() error {
 	if _, err := a.runtime.get(); errors.Is(err, store.ErrAway) {
-		a.logger.Error("the store is away", zap.Error(err))
+		a.logger.Error("the store is unreachable", zap.Error(err))
 	} else if err != nil {
 		return err
 	}

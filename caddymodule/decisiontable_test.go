@@ -325,10 +325,10 @@ func (s *gateTable) neverReached(t *testing.T) {
 		}
 		reason, status := s.atTheGate(row, requests[i])
 		if reason != want.String() || (status == http.StatusOK) != want.Allows() {
-			t.Errorf("%s %s as %s while the store is away: %s (%d), want %s", row.method, row.target, row.who, reason, status, want)
+			t.Errorf("%s %s as %s while the store is unreachable: %s (%d), want %s", row.method, row.target, row.who, reason, status, want)
 		}
 		if got := s.inAStream(requests[i]); got != want {
-			t.Errorf("%s %s as %s in a stream while the store is away: %s, want %s", row.method, row.target, row.who, got, want)
+			t.Errorf("%s %s as %s in a stream while the store is unreachable: %s, want %s", row.method, row.target, row.who, got, want)
 		}
 	}
 }

@@ -257,8 +257,8 @@ func (h *Handler) Cleanup() error {
 	return nil
 }
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler: clean, identify, decide, prepare
-// the upstream request, then allow or deny.
+// ServeHTTP implements caddyhttp.MiddlewareHandler: clean, identify, decide, redeem,
+// prepare the upstream request, then allow or deny.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g := h.clean(r)
 	err := h.serve(w, g, next)

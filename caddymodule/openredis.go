@@ -52,10 +52,10 @@ func storeChanged(partition string, err error) {
 		logger = logger.With(zap.String("partition", partition))
 	}
 	if err != nil {
-		logger.Error("the store is away: what is in memory is used for a while", zap.Error(err))
+		logger.Error("the store is unreachable: decisions are made from memory for a while", zap.Error(err))
 		return
 	}
-	logger.Info("the store is there")
+	logger.Info("the store is reachable again")
 }
 
 // inspector logs a warning for each setting of the server that could lose records. A

@@ -103,7 +103,7 @@ func TestUnusableRedis(t *testing.T) {
 		"scheme":                {"store redis http://" + closed.Address() + secret, "unknown scheme"},
 		"two of one":            {"store redis redis://a redis://b" + secret, "a single server has one URL"},
 		"slow replicas":         {"store redis " + closed.URL() + " {\nack_replicas 1 5s\n}" + secret, "shorter than the timeout"},
-		"stale_for of bolt":     {"store bolt /tmp/x.db\nstale_for 10s", "never away"},
+		"stale_for of bolt":     {"store bolt /tmp/x.db\nstale_for 10s", "always reachable"},
 		"stale_for too long":    {"store redis " + closed.URL() + secret + "\nstale_for 48h", "at most 24h"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,8 +38,9 @@ func (h *Handler) upstreamIdentity(g *gateRequest, decision *policy.Decision) (u
 	return upstreamIdentity{settings, session}, err
 }
 
-// prepareUpstream strips link tokens and spoofable session headers from the request,
-// and sets the upstream session if the request is allowed.
+// prepareUpstream strips link tokens, on pages that a link may open, and spoofable
+// session headers from the request, and sets the upstream session if the request is
+// allowed.
 //
 // Denied requests are prepared as well: a site's error routes may proxy to the origin.
 // If the settings are not known, it strips the session headers of every backend.

@@ -52,7 +52,7 @@ const (
 	ReasonBadPath
 	// ReasonBadQuery: the query contains more than one link token.
 	ReasonBadQuery
-	// ReasonBadMethod: TRACE and CONNECT are not served.
+	// ReasonBadMethod: TRACE, and CONNECT other than for a WebSocket, are not served.
 	ReasonBadMethod
 	// ReasonBadCredential: the reader's credential failed.
 	ReasonBadCredential

@@ -70,7 +70,7 @@
 //	lookup.go        cached entitlements, collections and links
 //	version.go       versions and stamps, by which cached values are current
 //	invalidation.go  what a write makes stale, and its event in the change feed
-//	load.go          numbers in packed texts
+//	load.go          numbers in record texts
 //	selfcheck.go     comparing decisions from memory with the store
 //	stats.go         counters
 //

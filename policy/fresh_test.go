@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// While a shared store is away for too long, caches decide nothing: not an allow, and
+// While a shared store is unreachable for too long, caches decide nothing: not an allow, and
 // not a denial either. What the configuration alone makes public, or what is refused
 // before any record is read, is decided as ever.
 func TestStaleCachesDecideNothing(t *testing.T) {

@@ -9,7 +9,7 @@
 //	cache.go        Cache: values of any type, by bytes
 //	records.go      RecordCache: byte records without pointers, for many readers
 //	block.go        where a RecordCache keeps its bytes and how it finds them
-//	recent.go       Recent: the last results by text, one per place
+//	recent.go       Recent: a fixed number of last results, by text
 //	fingerprint.go  Fingerprinter: keyed digests by which texts are compared
 //	counter.go      counters that processors do not contend for
 package memory

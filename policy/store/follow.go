@@ -56,8 +56,8 @@ type FollowOptions struct {
 }
 
 const (
-	// pollEvery is how often the position of a feed is read. It bounds how long a
-	// missed event goes unnoticed: one second, including the time of an answer.
+	// pollEvery is how often the position of a feed is read. With the time that an
+	// answer may take, a missed event is noticed within a second.
 	pollEvery = 200 * time.Millisecond
 	// awayAfter is how long the store must fail to answer to count as unavailable: a
 	// single late answer is not an outage.

@@ -144,8 +144,8 @@ func (g *Grant) decides(listActive bool) policy.Grant {
 	return grant
 }
 
-// replaceGrant commits a batch that replaces the grant old by next; nil is
-// none. Stored is old as it is stored.
+// replaceGrant commits a batch that replaces the grant old by next; old is
+// nil for a new grant, next for a removal. Stored holds the bytes of old.
 func (w Writer) replaceGrant(ctx context.Context, vendor, list, id string, stored []byte, old, next *Grant) error {
 	k := key(prefixGrant, list, id)
 	batch := &engine.Batch{Checks: []engine.Check{{Key: k, Value: stored}}}

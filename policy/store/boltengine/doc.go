@@ -20,7 +20,7 @@
 //	entry.go          entries of the data bucket and their expiry
 //	view.go           snapshots
 //	commit.go         the committer, which groups writes
-//	apply.go          batches
+//	apply.go          Commit: the checks, counters and writes of one batch
 //	feed.go           the change feed
 //	sweep.go          removing expired entries
 //	dump.go           reading all entries
