@@ -14,7 +14,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/keys"
-	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
@@ -184,25 +183,8 @@ func TestRedisWithPasswordAndTLS(t *testing.T) {
 // Another node removes a grant, which cuts a stream on this node, and changes the
 // rules, which this node applies.
 func TestRedisCutsAStreamFromAnotherNode(t *testing.T) {
-	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
-	server := redistest.Start(t)
-	s := &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: freePort(t)}
-	s.site = "http://127.0.0.1:" + s.port
-	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, "hello\n")
-		_ = http.NewResponseController(w).Flush()
-		if strings.HasSuffix(r.URL.Path, "/events") {
-			<-r.Context().Done()
-		}
-	})
-	s.load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore redis %s\n\t\tsecret {env.GATEFOLD_TEST_SECRET}\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n%s\n\t}\n\treverse_proxy %s\n}\n",
-		server.URL(), s.port, streamRules, strings.TrimPrefix(s.origin.URL, "http://")))
-	t.Cleanup(func() {
-		if err := caddy.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	options, err := redisengine.ParseURLs([]string{server.URL()})
+	s := newRedisSite(t, "")
+	options, err := redisengine.ParseURLs([]string{s.redis.URL()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -146,11 +146,12 @@ func (s *stream) refusal() policy.Reason {
 func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 	request := s.request
 	request.Now, s.judged = at, at
+	unknown := false
 	if s.source != nil {
 		// The token is verified as of the beginning of the stream: its expiry does not
 		// cut the stream, the retirement of its key does.
 		reader, err := s.site.policy.Reader(ctx, &s.source.verifier, s.token, s.began)
-		if errors.Is(err, policy.ErrUnavailable) {
+		if unknown = errors.Is(err, policy.ErrUnavailable); unknown {
 			reader = policy.Reader{Unknown: true}
 		} else if err != nil {
 			reader = policy.Reader{Rejected: true}
@@ -159,7 +160,12 @@ func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 	}
 	s.stamp = s.site.policy.Stamp(ctx, &request)
 	s.was = s.stamp()
-	return s.site.policy.Decide(ctx, &request)
+	decision := s.site.policy.Decide(ctx, &request)
+	if unknown && !decision.Allow() && !errors.Is(decision.Err, policy.ErrStale) {
+		// Whatever else the denial is: the reader may be one who is allowed.
+		decision.Reason = policy.ReasonStoreUnavailable
+	}
+	return decision
 }
 
 // cut closes the stream's client connection, or makes its reads and writes fail, so

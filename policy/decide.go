@@ -31,7 +31,6 @@ func (p *Policy) decide(ctx context.Context, r *Request, decision *Decision) {
 		decision.Reason = ReasonPreflight
 	} else if err := p.match(ctx, r); err != nil {
 		decision.Reason, decision.Err = ReasonStoreUnavailable, err
-		return
 	} else {
 		if r.Links != nil && r.linkMayOpen() {
 			r.Link, r.Links = r.Links.LinkEvidence(), nil

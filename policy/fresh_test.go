@@ -58,4 +58,11 @@ func TestStaleCachesDecideNothing(t *testing.T) {
 			t.Errorf("%s of a site with stored rules: %s", name, reason)
 		}
 	}
+	// Rules that cannot be read either: the outage is as old as it is, so that open
+	// streams are cut.
+	env.records.down = errDown
+	env.policy.RefreshVendor(t.Context(), "acme")
+	if decision := env.decide(testRequest{reader: ann}); decision.Reason != ReasonStoreUnavailable || !errors.Is(decision.Err, ErrStale) {
+		t.Errorf("without rules: %s, %v", decision.Reason, decision.Err)
+	}
 }

@@ -165,3 +165,18 @@ func TestMismatchesAreBounded(t *testing.T) {
 		t.Errorf("%d mismatches were kept", failed)
 	}
 }
+
+// A check uses the rules that the decision used. It reads none, which would be slow,
+// and rules that are committed and not yet published are no fault.
+func TestSelfCheckUsesTheRulesOfTheDecision(t *testing.T) {
+	env := newTestEnv(t)
+	env.site = NewSite("acme", "news", nil, PathOptions{}, env.keys)
+	env.records.rules[siteKey{"acme", "news"}] = []Rule{{Rank: 1, Path: "/", Allow: Allow{Operator: "any"}}}
+	env.want(testRequest{}, ReasonPublic)
+	env.records.rules[siteKey{"acme", "news"}] = []Rule{{Rank: 1, Path: "/", Allow: Allow{Operator: "authenticated"}}}
+	env.records.versions.Bump(Invalidation{Shared: true, SameDomains: true}) // and not published yet
+	env.decideWithSelfCheck(testRequest{})
+	if failed := env.failedSelfChecks(); failed != 0 {
+		t.Errorf("%d checks failed", failed)
+	}
+}
