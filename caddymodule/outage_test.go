@@ -85,6 +85,6 @@ func TestPreflightIdentifiesNoReader(t *testing.T) {
 	s.do(http.MethodOptions, "/articles/a", "Origin", "https://a.example", "Access-Control-Request-Method", "GET",
 		"Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "ada"}))
 	if user := s.origin.Last(t).Header.Get("X-User"); strings.Contains(user, "ada") {
-		t.Errorf("the origin is told of %q", user)
+		t.Errorf("the origin gets the user %q", user)
 	}
 }
