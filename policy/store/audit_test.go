@@ -13,12 +13,12 @@ import (
 )
 
 // as returns what writes on behalf of a named actor.
-func (b *bench) as(name string) store.Writer {
+func (b *fixture) as(name string) store.Writer {
 	return b.As(store.Actor{Name: name, Operation: "test"})
 }
 
 // audit returns the log, the newest entry first.
-func (b *bench) audit(query store.AuditQuery) []store.AuditEntry {
+func (b *fixture) audit(query store.AuditQuery) []store.AuditEntry {
 	b.Helper()
 	entries, _, more, err := b.Audit(b.Context(), vendor, query)
 	b.ok(err)
@@ -30,7 +30,7 @@ func (b *bench) audit(query store.AuditQuery) []store.AuditEntry {
 
 // Every kind of write says who made it, of what, and what it was before.
 func TestAuditTellsOfEveryWrite(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	ctx, w := t.Context(), b.as("ann")
 	list, err := w.CreateList(ctx, vendor, store.AccessList{Name: "Partners"})
 	b.ok(err)
@@ -84,7 +84,7 @@ func TestAuditTellsOfEveryWrite(t *testing.T) {
 
 // The log says that a key was made, and nothing of the key.
 func TestAuditKeepsSecrets(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	sealer, err := keys.NewSealer([]byte("a secret for this test"))
 	b.ok(err)
 	info, err := store.NewKeyring(b.Store, sealer).Rotate(t.Context(), b.as("ann"), vendor)
@@ -100,7 +100,7 @@ func TestAuditKeepsSecrets(t *testing.T) {
 
 // A refused write has no audit entry, and neither has a write of the gate itself.
 func TestAuditOfNothing(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	ctx, w := t.Context(), b.as("ann")
 	_, err := w.CreateGrant(ctx, vendor, "src_none", store.Grant{UserID: "u", SKU: "s"})
 	b.is(err, store.ErrNotFound)
@@ -119,7 +119,7 @@ func TestAuditOfNothing(t *testing.T) {
 
 // An import is one entry a batch, however many rows it has, and of one size.
 func TestAuditOfAnImport(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	rows := make([]store.ImportRow, 3000)
 	for i := range rows {
 		rows[i].Grant = store.Grant{UserID: fmt.Sprint("u", i), SKU: "s"}
@@ -147,7 +147,7 @@ func TestAuditOfAnImport(t *testing.T) {
 }
 
 func TestAuditQueries(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	began := b.clock
 	for i := range 25 {
 		_, err := b.as([]string{"ann", "bob"}[i%2]).CreateList(t.Context(), vendor, store.AccessList{Name: fmt.Sprint(i)})

@@ -11,7 +11,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-func (b *bench) client(vendor string, scopes ...string) (store.Client, string) {
+func (b *fixture) client(vendor string, scopes ...string) (store.Client, string) {
 	b.Helper()
 	client, secret, err := b.CreateClient(b.Context(), store.Client{Name: "back office", Vendor: vendor, Scopes: scopes})
 	b.ok(err)
@@ -19,7 +19,7 @@ func (b *bench) client(vendor string, scopes ...string) (store.Client, string) {
 }
 
 // wantBadSecret wants a secret to be refused without a reason.
-func (b *bench) wantBadSecret(id, secret string) {
+func (b *fixture) wantBadSecret(id, secret string) {
 	b.Helper()
 	if _, err := b.AuthenticateClient(b.Context(), id, secret); !errors.Is(err, store.ErrBadSecret) {
 		b.Errorf("client %q, secret of %d bytes: %v", id, len(secret), err)
@@ -27,7 +27,7 @@ func (b *bench) wantBadSecret(id, secret string) {
 }
 
 func TestClientSecrets(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	client, secret := b.client(vendor, "links:*")
 	other, otherSecret := b.client("other", "links:read")
 	if random := strings.TrimPrefix(secret, "gfsecret_"); len(random) != 43 || secret == otherSecret {
@@ -54,7 +54,7 @@ func TestClientSecrets(t *testing.T) {
 }
 
 func TestRotatedAndRevokedClients(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	client, old := b.client(vendor, "links:*")
 	b.clock = b.clock.Add(time.Hour)
 	rotated, secret, err := b.RotateClientSecret(t.Context(), client.ID)
@@ -89,7 +89,7 @@ func TestRotatedAndRevokedClients(t *testing.T) {
 }
 
 func TestClientsAreChecked(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	good := store.Client{Name: "x", Vendor: vendor, Scopes: []string{"links:read"}}
 	for field, change := range map[string][]func(*store.Client){
 		"name":   {func(c *store.Client) { c.Name = " " }, func(c *store.Client) { c.Name = "a\nb" }, func(c *store.Client) { c.Name = strings.Repeat("x", 256) }},
@@ -113,7 +113,7 @@ func TestClientsAreChecked(t *testing.T) {
 }
 
 func TestClientsAreListedInOrder(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	var want []string
 	for range 5 {
 		client, _ := b.client(vendor, "links:read")
@@ -143,7 +143,7 @@ func TestClientsAreListedInOrder(t *testing.T) {
 
 // The database does not contain a client's secret.
 func TestSecretsAreNotKept(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	client, secret := b.client(vendor, "links:read")
 	_, rotated, err := b.RotateClientSecret(t.Context(), client.ID)
 	b.ok(err)

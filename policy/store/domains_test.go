@@ -33,7 +33,7 @@ var publisherPEM = sync.OnceValue(func() string {
 })
 
 func TestDomainsAreKept(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	shared := b.versions.Shared()
 	made, err := b.as("ann").PutDomain(t.Context(), vendor, store.Domain{
 		Domain: "News.Example.", SigningKeyPEM: publisherPEM(), AllowedResourceIDs: []string{"a"},
@@ -85,7 +85,7 @@ func TestDomainsAreKept(t *testing.T) {
 }
 
 func TestDomainsAreChecked(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	for field, domain := range map[string]store.Domain{
 		"domain":             {Domain: "https://news.example", SigningKeyPEM: publisherPEM()},
 		"signingKeyPem":      {Domain: "news.example"},
@@ -132,7 +132,7 @@ func TestDomainsAreChecked(t *testing.T) {
 // Room is counted now and then: what was given away without counting never adds up
 // to more than there is.
 func TestRoomForDomainsIsKept(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	const free = 40
 	var all engine.Batch
 	for i := range store.MaxDomains - free {
@@ -152,7 +152,7 @@ func TestRoomForDomainsIsKept(t *testing.T) {
 
 // Thousands of domains are listed in pages, each once and in order.
 func TestDomainsAreListedInPages(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	var all engine.Batch
 	for i := range 250 {
 		all.Puts = append(all.Puts, engine.Put{Key: fmt.Appendf(nil, "Dd%03d.example", i), Value: fmt.Appendf(nil, `{"domain":"d%03d.example"}`, i)})
@@ -183,7 +183,7 @@ func TestDomainsAreListedInPages(t *testing.T) {
 // Of thousands of domains that are read again, only those are read whose records
 // changed. What is taken over is what is stored, whatever became of it in between.
 func TestDomainsAreReadAgainWhereTheyChanged(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	put := func(name string, allowed ...string) {
 		_, err := b.PutDomain(t.Context(), vendor, store.Domain{Domain: name, SigningKeyPEM: publisherPEM(), AllowedResourceIDs: allowed})
 		b.ok(err)
@@ -226,7 +226,7 @@ func TestDomainsAreReadAgainWhereTheyChanged(t *testing.T) {
 }
 
 // published is a publisher's link, which is not stored.
-func published(b *bench, claims keys.LinkClaims) policy.Redemption {
+func published(b *fixture, claims keys.LinkClaims) policy.Redemption {
 	claims.Issuer, claims.ID, claims.PublisherContentID = "news.example", "share_1", "a1"
 	claims.IssuedAt, claims.ExpiresAt = b.clock.Unix(), b.clock.Unix()+3600
 	return policy.Redemption{
@@ -235,7 +235,7 @@ func published(b *bench, claims keys.LinkClaims) policy.Redemption {
 	}
 }
 
-func (b *bench) redeems(r policy.Redemption, id string) error {
+func (b *fixture) redeems(r policy.Redemption, id string) error {
 	r.ID = id
 	return b.Redeem(b.Context(), vendor, r)
 }
@@ -243,7 +243,7 @@ func (b *bench) redeems(r policy.Redemption, id string) error {
 // Of 32 concurrent first uses of a publisher's link with ten uses, one stores its record
 // and ten are counted.
 func TestUsesOfPublishersLinksAreCountedExactly(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	redemption := published(b, keys.LinkClaims{MaxUses: 10, ContentNames: []string{"bodytext"}})
 	var redeemed, refused atomic.Int32
 	var readers sync.WaitGroup
@@ -280,7 +280,7 @@ func TestUsesOfPublishersLinksAreCountedExactly(t *testing.T) {
 // An uncounted link is written once and counts nothing; another link with its id
 // is another link; revoked, it opens nothing.
 func TestPublishersLinksAreWrittenOnce(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	redemption := published(b, keys.LinkClaims{})
 	for i := range 3 {
 		b.ok(b.redeems(redemption, fmt.Sprint(i)))
@@ -301,7 +301,7 @@ func TestPublishersLinksAreWrittenOnce(t *testing.T) {
 
 // Other people's key sets survive a restart, and are swept long after their end.
 func TestKeySetsAreKept(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	none, err := b.LoadKeySet(t.Context(), "url https://news.example/jwks")
 	b.ok(err)
 	if none != nil {

@@ -11,19 +11,19 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-func (b *bench) visit(site, user string, tags ...string) {
+func (b *fixture) visit(site, user string, tags ...string) {
 	b.Helper()
 	b.ok(b.RecordVisits(b.Context(), vendor, []store.Visit{{Site: site, UserID: user, At: b.clock, Tags: tags}}))
 }
 
-func (b *bench) engagements(site string) string {
+func (b *fixture) engagements(site string) string {
 	b.Helper()
 	list, err := b.Engagements(b.Context(), vendor, site)
 	b.ok(err)
 	return strings.Trim(fmt.Sprint(list), "[]")
 }
 
-func (b *bench) visitors(site string, page store.VisitorPage) string {
+func (b *fixture) visitors(site string, page store.VisitorPage) string {
 	b.Helper()
 	list, count, err := b.Visitors(b.Context(), vendor, site, page)
 	b.ok(err)
@@ -39,7 +39,7 @@ func (b *bench) visitors(site string, page store.VisitorPage) string {
 
 // Each reader counts once per tag, however often they visit.
 func TestEngagementCountsReaders(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	first := b.clock
 	b.visit("news", "alice", "app", "profile")
 	for range 3 {
@@ -64,7 +64,7 @@ func TestEngagementCountsReaders(t *testing.T) {
 // A session reports that a reader is no longer new: the first use of a tag
 // invalidates what is cached of the reader, and nothing else.
 func TestOnlyANewTagMakesStale(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	alice, kenneth := policy.Reader{UserID: "alice"}, policy.Reader{UserID: "kenneth"}
 	stamp := func(r policy.Reader) uint64 { return b.versions.Reader(vendor, &r) }
 	a, k, shared := stamp(alice), stamp(kenneth), b.versions.Shared()
@@ -85,7 +85,7 @@ func TestOnlyANewTagMakesStale(t *testing.T) {
 }
 
 func TestVisitorsInTheOrderOfTheirLastVisit(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	start := b.clock
 	for i := range 10 {
 		b.visit("news", fmt.Sprintf("u%d", i))
@@ -125,7 +125,7 @@ func TestVisitorsInTheOrderOfTheirLastVisit(t *testing.T) {
 // Several nodes record the same readers at once: none is lost, none counts twice,
 // and none is listed twice.
 func TestNodesRecordAtOnce(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	nodes := []*store.Store{b.Store, store.New(b.engine, new(policy.Versions), b.now), store.New(b.engine, new(policy.Versions), b.now)}
 	for round := range 5 {
 		b.clock = b.clock.Add(time.Hour)

@@ -14,7 +14,7 @@ import (
 )
 
 func TestForwardingOfASite(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	if got, err := b.Forwarding(t.Context(), vendor, "news"); err != nil || got != (policy.Forwarding{}) {
 		t.Errorf("of a site without settings: %v, %v", got, err)
 	}
@@ -61,7 +61,7 @@ func TestForwardingOfASite(t *testing.T) {
 }
 
 func TestSessionKeysRotate(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	sessions := store.NewSessions(store.NewKeyring(b.Store, sealer(t, secret)))
 	_, _, err := sessions.SessionKey(t.Context(), vendor, "news")
 	b.is(err, store.ErrNoSessionKey)

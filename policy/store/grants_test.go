@@ -19,7 +19,7 @@ func at(text string) *time.Time {
 }
 
 func TestGrantsAreChecked(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	many := make(map[string]string)
 	for i := range 65 {
 		many[fmt.Sprint(i)] = "x"
@@ -67,7 +67,7 @@ func TestGrantsAreChecked(t *testing.T) {
 
 // A grant matches by any identifier that it carries, and counts once.
 func TestGrantMatchesByAnyIdentifier(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.grant(store.Grant{UserID: "u", PublisherUserID: "p", Email: "Reader@Example.COM", SKU: "all"})
 	b.grant(store.Grant{PublisherUserID: "p", SKU: "by-publisher"})
 	b.grant(store.Grant{UserID: "u2", SKU: "other"})
@@ -92,7 +92,7 @@ func TestGrantMatchesByAnyIdentifier(t *testing.T) {
 }
 
 func TestGrantWindowIsHalfOpen(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	starts, ends := at("2027-01-01T00:00:00Z"), at("2027-02-01T01:00:00+01:00")
 	b.grant(store.Grant{UserID: "u", SKU: "s", StartsAt: starts, EndsAt: ends})
 	b.grant(store.Grant{UserID: "epoch", SKU: "s", EndsAt: at("1970-01-01T00:00:00Z")})
@@ -125,7 +125,7 @@ func TestGrantWindowIsHalfOpen(t *testing.T) {
 // A grant is moved to another reader: the first one has lost it, and both are
 // stale.
 func TestUpdateMovesAGrant(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	g := b.grant(store.Grant{UserID: "a", Email: "a@example.com", SKU: "s"})
 	a, other := policy.Reader{UserID: "a"}, policy.Reader{UserID: "b"}
 	stampA, stampB := b.versions.Reader(vendor, &a), b.versions.Reader(vendor, &other)
@@ -154,7 +154,7 @@ func TestUpdateMovesAGrant(t *testing.T) {
 }
 
 func TestDeletedGrantIsGone(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	reader := policy.Reader{UserID: "u"}
 	g := b.grant(store.Grant{UserID: "u", Email: "u@example.com", SKU: "s"})
 	stamp := b.versions.Reader(vendor, &reader)
@@ -176,7 +176,7 @@ func TestDeletedGrantIsGone(t *testing.T) {
 // The versions are bumped after the commit: a reader that loads them before reading the store
 // can never keep what is older than an acknowledged write.
 func TestStampBeforeReadIsNeverFresh(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	reader := policy.Reader{UserID: "u"}
 	for range 50 {
 		stamp := b.versions.Reader(vendor, &reader)
@@ -189,7 +189,7 @@ func TestStampBeforeReadIsNeverFresh(t *testing.T) {
 }
 
 func TestGrantPages(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	var want []string
 	for i := range 7 {
 		want = append(want, b.grant(store.Grant{UserID: fmt.Sprint(i), SKU: "s"}).ID)
@@ -215,7 +215,7 @@ func TestGrantPages(t *testing.T) {
 
 // Nothing of one vendor is there for another.
 func TestVendorsAreApart(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	g := b.grant(store.Grant{UserID: "u", SKU: "s"})
 	grants, err := b.Grants(t.Context(), "other", policy.Reader{UserID: "u"})
 	if err != nil || len(grants) != 0 {

@@ -19,7 +19,7 @@ func importBatch(position int64, users ...string) store.ImportBatch {
 
 // A batch is one change, which makes stale exactly its readers.
 func TestImportIsOneChange(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	var users []string
 	for i := range 1000 {
 		users = append(users, fmt.Sprint("user-", i))
@@ -49,7 +49,7 @@ func TestImportIsOneChange(t *testing.T) {
 
 // Two processes send the same batch at the same moment: it is done once.
 func TestImportRace(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	var senders sync.WaitGroup
 	results := make([]store.ImportResult, 8)
 	for i := range results {

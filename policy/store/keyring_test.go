@@ -26,7 +26,7 @@ const secret = "the secret of this test"
 
 // Two nodes need a new vendor's key at the same moment: they make one.
 func TestFirstKeyIsMadeOnce(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	second := store.New(b.engine, new(policy.Versions), b.now)
 	rings := []*store.Keyring{
 		store.NewKeyring(b.Store, sealer(t, secret)),
@@ -62,7 +62,7 @@ func TestFirstKeyIsMadeOnce(t *testing.T) {
 
 // The database contains keys in sealed form only.
 func TestKeysAreSealedAtRest(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	ring := store.NewKeyring(b.Store, sealer(t, secret))
 	_, err := ring.Ring(t.Context(), vendor)
 	b.ok(err)
@@ -80,7 +80,7 @@ func TestKeysAreSealedAtRest(t *testing.T) {
 }
 
 func TestAnotherSecretIsFound(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	_, err := store.NewKeyring(b.Store, sealer(t, secret)).Ring(t.Context(), vendor)
 	b.ok(err)
 	other := store.NewKeyring(b.Store, sealer(t, "another secret of this test"))
@@ -96,7 +96,7 @@ func TestAnotherSecretIsFound(t *testing.T) {
 }
 
 func TestRotationAndRetirement(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	ring := store.NewKeyring(b.Store, sealer(t, secret))
 	reopened := store.NewKeyring(store.New(b.engine, new(policy.Versions), b.now), sealer(t, secret))
 	first, err := ring.Ring(t.Context(), vendor)
@@ -134,7 +134,7 @@ func TestRotationAndRetirement(t *testing.T) {
 // A sealed key is bound to its place: moved under another vendor it does not
 // open.
 func TestSealedKeyIsBoundToItsVendor(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	ring := store.NewKeyring(b.Store, sealer(t, secret))
 	_, err := ring.Ring(t.Context(), vendor)
 	b.ok(err)
@@ -157,7 +157,7 @@ func TestSealedKeyIsBoundToItsVendor(t *testing.T) {
 // A vendor rotates every month for three years. Each key verifies as long as a
 // link by it can last, and not much longer; none has to be retired by hand.
 func TestOldKeysAreRetiredByRotation(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	keyring := store.NewKeyring(b.Store, sealer(t, secret))
 	const month = 31 * 24 * time.Hour
 	made := map[string]time.Time{}

@@ -14,7 +14,7 @@ import (
 )
 
 func TestLinkIsStoredAndShown(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	made := b.link(keys.LinkClaims{SKU: "s", MaxUses: 2, Subject: "u", Meta: []byte(`{"a":1}`)})
 	shown, err := b.SignedLink(t.Context(), vendor, made.Claims.Issuer, made.Claims.ID)
 	b.ok(err)
@@ -32,7 +32,7 @@ func TestLinkIsStoredAndShown(t *testing.T) {
 // 32 readers redeem a link for ten at the same moment: ten uses, whatever the
 // race, and a retry is not another use.
 func TestUsesAreCountedExactly(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	link := b.link(keys.LinkClaims{SKU: "s", MaxUses: 10})
 	var redeemed, refused atomic.Int32
 	var readers sync.WaitGroup
@@ -60,7 +60,7 @@ func TestUsesAreCountedExactly(t *testing.T) {
 }
 
 func TestRevokedLinkIsNotRedeemed(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	link := b.link(keys.LinkClaims{SKU: "s", MaxUses: 10})
 	issuer, id := link.Claims.Issuer, link.Claims.ID
 	b.ok(b.redeem(link, "one"))
@@ -89,7 +89,7 @@ func TestRevokedLinkIsNotRedeemed(t *testing.T) {
 }
 
 func TestLinkPages(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	var want []string
 	for range 5 {
 		want = append(want, b.link(keys.LinkClaims{SKU: "s"}).Claims.ID)
@@ -110,7 +110,7 @@ func TestLinkPages(t *testing.T) {
 // What ended is kept for a month to be looked at, and then collected: the link,
 // its revocation, its counter and the marks of its uses.
 func TestSweepCollectsWhatEndedLongAgo(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	link := b.link(keys.LinkClaims{SKU: "s", MaxUses: 3})
 	kept := b.link(keys.LinkClaims{SKU: "s", ExpiresAt: b.clock.Unix() + 90*24*3600})
 	b.grant(store.Grant{UserID: "u", SKU: "s", EndsAt: at("2020-01-01T00:00:00Z")})

@@ -25,7 +25,7 @@ func (f *failingEngine) Commit(ctx context.Context, partition string, batch *eng
 }
 
 // manyGrants fills a list with grants to one reader each.
-func (b *bench) manyGrants(list string, n int) {
+func (b *fixture) manyGrants(list string, n int) {
 	b.Helper()
 	for at := 0; at < n; at += store.MaxImportRows {
 		rows := make([]store.ImportRow, min(store.MaxImportRows, n-at))
@@ -43,7 +43,7 @@ func TestListEndsWithAllItsGrants(t *testing.T) {
 	const grants = 1800
 	for _, commits := range []int{1, 2, 3, 100} {
 		t.Run(fmt.Sprint(commits, " commits"), func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			list, err := b.CreateList(t.Context(), vendor, store.AccessList{Name: "Partners"})
 			b.ok(err)
 			b.manyGrants(list.ID, grants)
@@ -106,7 +106,7 @@ func TestListEndsWithAllItsGrants(t *testing.T) {
 }
 
 func TestDefaultListStays(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.is(b.DeleteList(t.Context(), vendor, store.DefaultList, nil), store.ErrBuiltIn)
 	list, err := b.CreateList(t.Context(), vendor, store.AccessList{Name: "x"})
 	b.ok(err)

@@ -10,7 +10,7 @@ import (
 )
 
 func TestDefaultListIsThereFromTheStart(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	lists, err := b.Lists(t.Context(), vendor, store.Page{})
 	b.ok(err)
 	if len(lists) != 1 || lists[0].ID != store.DefaultList || lists[0].Status != store.StatusActive {
@@ -36,7 +36,7 @@ func TestDefaultListIsThereFromTheStart(t *testing.T) {
 }
 
 func TestListsAreChecked(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	for field, list := range map[string]store.AccessList{
 		"name":        {},
 		"type":        {Name: "x", Type: "AUTOMATIC"},
@@ -73,7 +73,7 @@ func TestListsAreChecked(t *testing.T) {
 
 // The grants of an inactive list give nothing, and cached decisions are invalidated.
 func TestInactiveListGivesNothing(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	reader := policy.Reader{UserID: "u"}
 	b.grant(store.Grant{UserID: "u", SKU: "premium"})
 	if got := b.skus(reader); got != "premium+" {
@@ -95,7 +95,7 @@ func TestInactiveListGivesNothing(t *testing.T) {
 
 // Two people change one list at the same time: one of them is told.
 func TestListChangedByTwo(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	_, err := b.UpdateList(t.Context(), vendor, store.DefaultList, func(l *store.AccessList) error {
 		l.Name = "outer"
 		_, err := b.UpdateList(t.Context(), vendor, store.DefaultList, func(l *store.AccessList) error {

@@ -12,20 +12,20 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-func (b *bench) product(sku, kind string, members ...string) {
+func (b *fixture) product(sku, kind string, members ...string) {
 	b.Helper()
 	_, err := b.CreateProduct(b.Context(), vendor, store.Product{SKU: sku, Type: kind, Members: members})
 	b.ok(err)
 }
 
-func (b *bench) containers(sku string) []string {
+func (b *fixture) containers(sku string) []string {
 	b.Helper()
 	containers, err := b.Containers(b.Context(), vendor, sku)
 	b.ok(err)
 	return containers
 }
 
-func (b *bench) setMembers(sku string, members ...string) error {
+func (b *fixture) setMembers(sku string, members ...string) error {
 	_, err := b.UpdateProduct(b.Context(), vendor, sku, func(p *store.Product) error {
 		p.Members = members
 		return nil
@@ -36,7 +36,7 @@ func (b *bench) setMembers(sku string, members ...string) error {
 // What is in a collection is found from below, at any depth, and no longer when
 // it is taken out.
 func TestContainers(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.product("premium", "pass", "weekly", "a3")
 	b.product("weekly", "publication", "a1", "a2")
 	b.product("gift", "bundle", "a1")
@@ -79,7 +79,7 @@ func TestContainers(t *testing.T) {
 
 // A collection cannot contain itself, even under concurrent writes.
 func TestCollectionsHaveNoCircles(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.product("a", "pass", "b")
 	b.product("b", "bundle", "c")
 	b.product("c", "bundle")
@@ -105,7 +105,7 @@ func TestCollectionsHaveNoCircles(t *testing.T) {
 }
 
 func TestProductsAreChecked(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	many := make([]string, store.MaxMembers+1)
 	for i := range many {
 		many[i] = fmt.Sprint("m", i)
@@ -149,7 +149,7 @@ func TestProductsAreChecked(t *testing.T) {
 }
 
 func TestProductsByPage(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	for i := range 7 {
 		_, err := b.CreateProduct(t.Context(), vendor, store.Product{SKU: fmt.Sprint("sku-", i), Type: "article", Title: []string{"Odd", "EVEN"}[i%2]})
 		b.ok(err)
@@ -176,7 +176,7 @@ func TestProductsByPage(t *testing.T) {
 }
 
 func TestVendorRecords(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	_, err := b.CreateList(t.Context(), "zeta", store.AccessList{Name: "x"})
 	b.ok(err)
 	_, err = b.CreateList(t.Context(), "beta", store.AccessList{Name: "x"})

@@ -32,7 +32,7 @@ func (e *stalledEngine) View(ctx context.Context, partition string, fn func(engi
 // The store stalls while readers come: noting them waits for nothing, and takes no
 // more memory than it may. What was noted is there when the store is back.
 func TestVisitsDoNotWaitForAStalledStore(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	stalled := &stalledEngine{Engine: b.engine, release: make(chan struct{})}
 	recorder := store.NewRecorder(store.New(stalled, b.versions, b.now), time.Millisecond, nil)
 	recorder.Visit(vendor, "news", "first", []string{"app"}, b.clock)
@@ -73,7 +73,7 @@ func TestVisitsDoNotWaitForAStalledStore(t *testing.T) {
 
 // A store that never comes back does not keep the server from ending.
 func TestRecorderEndsWithoutTheStore(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	stalled := &stalledEngine{Engine: b.engine, release: make(chan struct{})}
 	recorder := store.NewRecorder(store.New(stalled, b.versions, b.now), time.Hour, nil)
 	recorder.Visit(vendor, "news", "alice", nil, b.clock)
@@ -93,7 +93,7 @@ func TestRecorderEndsWithoutTheStore(t *testing.T) {
 // At the end what was noted is written, however long the interval is; a reader
 // a reader with several visits is written once, with all tags.
 func TestVisitsAreWrittenAtTheEnd(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	recorder := store.NewRecorder(b.Store, time.Hour, nil)
 	tags := []string{"app", "spare"}[:1]
 	for range 1000 {
@@ -113,7 +113,7 @@ func TestVisitsAreWrittenAtTheEnd(t *testing.T) {
 
 // The visits of a reader who stays are recorded in every period.
 func TestWhoStaysIsNotedAgain(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	recorder := store.NewRecorder(b.Store, time.Millisecond, nil)
 	defer recorder.Close()
 	for period := range uint64(3) {
@@ -128,7 +128,7 @@ func TestWhoStaysIsNotedAgain(t *testing.T) {
 
 // A store that fails loses visits, which is reported.
 func TestFailedVisitsAreCounted(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	release := make(chan struct{})
 	close(release)
 	broken := errors.New("broken")

@@ -13,7 +13,7 @@ import (
 // Two editors have read the same rules. The second to write is told so, and
 // must look again: nothing of the first one's work is lost.
 func TestRulesAreNotChangedOverSomebodyElsesChange(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	operators := policy.StandardOperators()
 	for _, first := range []bool{true, false} { // on a site without rules, and on one with some
 		other := rule(7, "/other", "any")
@@ -44,7 +44,7 @@ func TestRulesAreNotChangedOverSomebodyElsesChange(t *testing.T) {
 // Many add a rule at once, each trying again after a conflict: every
 // acknowledged rule is there.
 func TestConcurrentChangesAddUp(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	operators := policy.StandardOperators()
 	paths := []string{"/a", "/b", "/c", "/d", "/e", "/f", "/g", "/h"}
 	var editors sync.WaitGroup
@@ -77,7 +77,7 @@ func TestConcurrentChangesAddUp(t *testing.T) {
 }
 
 func TestChangeOfRulesReturnsItsOwnError(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	wanted := errors.New("not today")
 	stamp := b.versions.Shared()
 	_, err := b.ChangeRules(t.Context(), vendor, "news", policy.StandardOperators(), func(rules []policy.Rule) ([]policy.Rule, error) {

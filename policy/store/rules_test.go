@@ -12,7 +12,7 @@ func rule(rank int, path, operator string) policy.Rule {
 }
 
 func TestRulesAreReplacedAsAWhole(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	operators := policy.StandardOperators()
 	replace := func(site string, rules ...policy.Rule) error {
 		return b.ReplaceRules(t.Context(), vendor, site, rules, operators)

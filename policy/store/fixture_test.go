@@ -16,8 +16,8 @@ import (
 
 const vendor = "acme"
 
-// bench is a store over a real database, with a clock that tests move.
-type bench struct {
+// fixture is a store over a real database, with a clock that tests move.
+type fixture struct {
 	*testing.T
 	store.Writer
 	file     string
@@ -26,9 +26,9 @@ type bench struct {
 	clock    time.Time
 }
 
-func newBench(t *testing.T) *bench {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	b := &bench{
+	b := &fixture{
 		T: t, file: filepath.Join(t.TempDir(), "gatefold.db"), versions: new(policy.Versions),
 		clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
 	}
@@ -42,10 +42,10 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-func (b *bench) now() time.Time { return b.clock }
+func (b *fixture) now() time.Time { return b.clock }
 
 // ok wants that something succeeded.
-func (b *bench) ok(err error) {
+func (b *fixture) ok(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)
@@ -53,7 +53,7 @@ func (b *bench) ok(err error) {
 }
 
 // is wants an error of a kind.
-func (b *bench) is(err, want error) {
+func (b *fixture) is(err, want error) {
 	b.Helper()
 	if !errors.Is(err, want) {
 		b.Fatalf("the error is %v, want %v", err, want)
@@ -61,7 +61,7 @@ func (b *bench) is(err, want error) {
 }
 
 // names wants an error that names a field.
-func (b *bench) names(err error, field string) {
+func (b *fixture) names(err error, field string) {
 	b.Helper()
 	failed, ok := errors.AsType[*store.FieldError](err)
 	if !ok || failed.Field != field || failed.Problem == "" {
@@ -69,7 +69,7 @@ func (b *bench) names(err error, field string) {
 	}
 }
 
-func (b *bench) grant(g store.Grant) store.Grant {
+func (b *fixture) grant(g store.Grant) store.Grant {
 	b.Helper()
 	b.clock = b.clock.Add(time.Second)
 	made, err := b.CreateGrant(b.Context(), vendor, store.DefaultList, g)
@@ -79,7 +79,7 @@ func (b *bench) grant(g store.Grant) store.Grant {
 
 // skus lists the grants that match a reader, in order, with a plus where they
 // are active.
-func (b *bench) skus(reader policy.Reader) string {
+func (b *fixture) skus(reader policy.Reader) string {
 	b.Helper()
 	grants, err := b.Grants(b.Context(), vendor, reader)
 	b.ok(err)
@@ -93,7 +93,7 @@ func (b *bench) skus(reader policy.Reader) string {
 	return strings.Join(names, " ")
 }
 
-func (b *bench) link(claims keys.LinkClaims) store.SignedLink {
+func (b *fixture) link(claims keys.LinkClaims) store.SignedLink {
 	b.Helper()
 	b.clock = b.clock.Add(time.Second)
 	claims.Issuer, claims.ID, claims.IssuedAt = keys.VendorIssuer(vendor), b.NewLinkID(), b.clock.Unix()
@@ -105,7 +105,7 @@ func (b *bench) link(claims keys.LinkClaims) store.SignedLink {
 	return made
 }
 
-func (b *bench) redeem(link store.SignedLink, id string) error {
+func (b *fixture) redeem(link store.SignedLink, id string) error {
 	b.Helper()
 	return b.Redeem(b.Context(), vendor, policy.Redemption{
 		Issuer: link.Claims.Issuer, LinkID: link.Claims.ID, ID: id, MaxUses: link.Claims.MaxUses,
@@ -114,7 +114,7 @@ func (b *bench) redeem(link store.SignedLink, id string) error {
 }
 
 // bytes is the database as it lies on the disk.
-func (b *bench) bytes() string {
+func (b *fixture) bytes() string {
 	b.Helper()
 	content, err := os.ReadFile(b.file)
 	b.ok(err)
