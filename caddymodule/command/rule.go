@@ -64,11 +64,12 @@ func ruleText(r *admin.RuleBody) string {
 
 // stepsText formats the steps of a rule.
 func stepsText(r *admin.RuleBody) string {
-	steps := []string{allowText(r.Allow)}
+	var text strings.Builder
+	text.WriteString(allowText(r.Allow))
 	for _, step := range r.Then {
-		steps = append(steps, allowText(step))
+		text.WriteString(", then " + allowText(step))
 	}
-	return strings.Join(steps, ", then ")
+	return text.String()
 }
 
 // allowText formats an operator and its arguments.
