@@ -89,7 +89,7 @@ func (c *RuleConfig) addStep(operator string, words []string) error {
 	case c.Operator == "":
 		c.Operator, c.Arguments = step.Operator, step.Arguments
 	default:
-		c.Then = append(c.Then, StepConfig(step))
+		c.Then = append(c.Then, StepConfig{Operator: step.Operator, Arguments: step.Arguments})
 	}
 	return nil
 }

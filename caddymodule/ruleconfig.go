@@ -49,7 +49,7 @@ func (c *RuleConfig) rule(rank int) policy.Rule {
 		Allow: policy.Allow{Operator: c.Operator, Arguments: c.Arguments},
 	}
 	for _, step := range c.Then {
-		rule.Then = append(rule.Then, policy.Allow(step))
+		rule.Then = append(rule.Then, policy.Allow{Operator: step.Operator, Arguments: step.Arguments})
 	}
 	return rule
 }
@@ -61,7 +61,7 @@ func newRuleConfig(rule policy.Rule) RuleConfig {
 		Local: !rule.Forward, Engaged: rule.Engaged, Options: rule.Options, Origin: rule.Origin,
 	}
 	for _, step := range rule.Then {
-		config.Then = append(config.Then, StepConfig(step))
+		config.Then = append(config.Then, StepConfig{Operator: step.Operator, Arguments: step.Arguments})
 	}
 	return config
 }

@@ -73,10 +73,13 @@ func (r *Rule) Steps() []Allow { return append([]Allow{r.Allow}, r.Then...) }
 // arguments.
 //
 // In JSON it is the string `<operator>` or `<operator>/<JSON object>`. A code without
-// arguments is written as a number, and both forms are read.
+// arguments is written as a number, and both forms are read. An Allow that was
+// decoded must be replaced whole, not changed: it keeps its JSON.
 type Allow struct {
 	Operator  string
 	Arguments Arguments
+
+	encoded json.RawMessage // by MarshalJSON, of an Allow that was decoded
 }
 
 // Arguments are the stored arguments of a step by parameter name. An argument overrides
@@ -85,6 +88,9 @@ type Arguments map[string]json.RawMessage
 
 // MarshalJSON implements json.Marshaler.
 func (a Allow) MarshalJSON() ([]byte, error) {
+	if a.encoded != nil {
+		return a.encoded, nil
+	}
 	if len(a.Arguments) == 0 {
 		if code, err := strconv.Atoi(a.Operator); err == nil {
 			return json.Marshal(code)
@@ -117,6 +123,9 @@ func (a *Allow) UnmarshalJSON(data []byte) error {
 	}
 	parsed, err := parseAllowJSON(bytes.TrimSpace(data))
 	if err != nil {
+		return err
+	}
+	if parsed.encoded, err = parsed.MarshalJSON(); err != nil {
 		return err
 	}
 	*a = parsed
