@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -86,5 +87,25 @@ func TestPreflightIdentifiesNoReader(t *testing.T) {
 		"Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "ada"}))
 	if user := s.origin.Last(t).Header.Get("X-User"); strings.Contains(user, "ada") {
 		t.Errorf("the origin gets the user %q", user)
+	}
+}
+
+// A stream goes on while the keys that would identify its reader cannot be read, also
+// if its URL carries two link tokens: the reader may be one who needs no link.
+func TestStreamOfAnUnknownReaderGoesOn(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	gate := s.app().gates.list()[0]
+	site := gate.site()
+	unread := &credentialSource{verifier: policy.NewReaderVerifier("unread", keys.OwnReaderIssuer(defaultVendor, defaultVendor),
+		policy.UnreachableKeys(errors.New("the keys cannot be read")))}
+	one := &stream{
+		gate: gate, site: site, source: unread, token: s.reader(keys.ReaderClaims{UserID: "ada"}), began: now(),
+		request: policy.Request{
+			Site: site.site, Method: http.MethodGet, Target: "/articles/hello", EscapedPath: "/articles/hello",
+			Link: policy.LinkEvidence{Token: "eyJ.a.b", Ambiguous: true, Readable: true},
+		},
+	}
+	if reason := one.refusal(); reason != 0 {
+		t.Errorf("the stream is cut: %s", reason)
 	}
 }
