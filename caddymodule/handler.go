@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -96,6 +97,8 @@ type Handler struct {
 	runtime lazy[*siteRuntime]
 	metrics *siteMetrics
 	keySets watchedKeySets
+	// rewritten reports whether a request had a path that was rewritten before the gate.
+	rewritten atomic.Bool
 
 	localSegment *caddyfile.Dispenser // the unparsed block of `local`
 }

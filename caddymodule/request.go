@@ -75,6 +75,9 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 		// What the next handler serves, if it does not rewrite the path itself. It
 		// forwards an empty path as a slash.
 		g.request.CurrentPath = cmp.Or(r.URL.EscapedPath(), "/")
+		if !h.rewritten.Load() { // a store would take the cache line from other cores
+			h.rewritten.Store(true)
+		}
 	}
 	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
 	g.request.Links, g.request.Now = g, now()
