@@ -80,7 +80,7 @@ func CheckForward(path string) error {
 	}
 	for segment := range strings.SplitSeq(path[1:], "/") {
 		if segment == "." || segment == ".." {
-			return errors.New("must have no segments . and ..")
+			return errors.New("must not have the segments . and .. in it")
 		}
 	}
 	if strings.Contains(path, "//") {
