@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -129,6 +130,9 @@ func decodeGate(config map[string]any) ([]*Handler, error) {
 	}
 	gate := new(Handler)
 	if err := json.Unmarshal(encoded, gate); err != nil {
+		return nil, err
+	}
+	if err := setting.Replace(gate); err != nil {
 		return nil, err
 	}
 	gate.setDefaults()
