@@ -14,9 +14,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -270,7 +272,43 @@ func (a *App) Start() error {
 	a.shared.keySets.Configure(a.keySets)
 	go a.warm(a.ctx, a.openModules())
 	go a.sweep(a.ctx)
+	a.warnOfSites()
 	return nil
+}
+
+// audit returns the ways through the routes of the configuration. It returns nil
+// without an http app.
+func (a *App) audit() (*siteaudit.Report, error) {
+	app, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return nil, nil //nolint:nilerr,nilnil // nothing is served
+	}
+	report, err := siteaudit.Live(app.(*caddyhttp.App))
+	if err != nil {
+		return nil, err
+	}
+	report.FindLogin(func(gate *siteaudit.Gate, address string) string {
+		if reason, known := judgeConfigured(a.ctx, gate, address); known {
+			return reason
+		}
+		explanation, err := a.explain(a.ctx, gate.Vendor, admin.ExplainRequest{URL: address, Site: gate.Site})
+		return denialReason(explanation, err)
+	})
+	return report, nil
+}
+
+// warnOfSites logs the mistakes in the routes of the configuration, once for each load.
+func (a *App) warnOfSites() {
+	report, err := a.audit()
+	if err != nil {
+		a.logger.Warn("the routes of the configuration cannot be checked", zap.Error(err))
+	}
+	if report == nil {
+		return
+	}
+	for _, finding := range report.Findings {
+		a.logger.Warn(finding.Problem, zap.String("site", finding.Site), zap.String("path", finding.Path), zap.String("remedy", finding.Remedy))
+	}
 }
 
 // openModules opens the APIs and the gates, so that they fetch their issuers' keys

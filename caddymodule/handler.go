@@ -177,6 +177,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// LocalRoutes implements siteaudit.LocalRoutes.
+func (h *Handler) LocalRoutes() *caddyhttp.Subroute { return h.Local }
+
 func (h *Handler) setDefaults() {
 	h.Vendor = cmp.Or(h.Vendor, defaultVendor)
 	h.Site = cmp.Or(h.Site, h.Vendor)

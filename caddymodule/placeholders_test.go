@@ -58,7 +58,7 @@ func placeholderPlaces(port string) map[string]string {
 		"audience": "identify jwt {\nissuer https://a.example\naudience X\n}", "jwks": "identify jwt {\nissuer https://a.example\naudience a\njwks X\n}",
 		"cookie": "identify jwt {\nissuer self\ncookie X\n}", "claim": "identify jwt {\nissuer https://a.example\naudience a\nclaim email X\n}",
 		"claim field": "identify jwt {\nissuer https://a.example\naudience a\nclaim X email\n}",
-		"sku": "rule /a/{id} entitled X {id}", "step": "rule /a {\nauthenticated\nentitled X\n}", "engage": "rule /a {\nany\nengage X\n}",
+		"sku":         "rule /a/{id} entitled X {id}", "step": "rule /a {\nauthenticated\nentitled X\n}", "engage": "rule /a {\nany\nengage X\n}",
 	}
 	site := map[string]string{
 		"keys vendor": "gatefold_keys X", "api issuer": "gatefold_api {\nissuer X {\naudience a\n}\n}", "api audience": "gatefold_api {\nissuer https://a.example {\naudience X\n}\n}",
