@@ -307,7 +307,8 @@ func (a *App) warnOfSites() {
 		return
 	}
 	for _, finding := range report.Findings {
-		a.logger.Warn(finding.Problem, zap.String("site", finding.Site), zap.String("path", finding.Path), zap.String("remedy", finding.Remedy))
+		a.logger.Warn("a mistake in the routes of a site", zap.String("site", finding.Site), zap.String("path", finding.Path),
+			zap.String("problem", finding.Problem), zap.String("remedy", finding.Remedy))
 	}
 }
 

@@ -3,15 +3,18 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
+	"github.com/gatefold/gatefold/keys"
 )
 
 const gateAll = "gatefold {\nrule / any\n}\n"
@@ -63,6 +66,7 @@ var siteScenarios = []struct {
 	{"responses of an upstream", gateAll + "reverse_proxy ORIGIN {\n@accel header X-Accel-Redirect *\nhandle_response @accel {\nrewrite {rp.header.X-Accel-Redirect}\nfile_server\n}\n}", nil, 0},
 	{"files that are passed through", gateAll + "file_server {\npass_thru\n}\nreverse_proxy ORIGIN", nil, 0},
 	{"two gates", "gatefold {\nsite one\nrule / any\n}\nroute {\ngatefold {\nsite two\nrule / any\n}\nreverse_proxy ORIGIN\n}", nil, 0},
+	{"two gates with links", "gatefold {\nsite one\nrule / entitled premium\n}\nroute {\ngatefold {\nsite two\nrule / entitled premium\n}\nreverse_proxy ORIGIN\n}", nil, 1},
 	{"a named route without the gate", "route /x/* {\ninvoke shared\n}\nroute {\n" + gateAll + "reverse_proxy ORIGIN\n}", []string{"/x/* reverse_proxy ORIGIN"}, 1},
 	{"a named route behind the gate", gateAll + "invoke shared", nil, 0},
 	{"http_auth with basic_auth", "basic_auth {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\ngatefold {\nidentify http_auth\nrule / authenticated\n}\nreverse_proxy ORIGIN", nil, 0},
@@ -279,5 +283,74 @@ http://news.example.org {
 		!strings.Contains(text, "WARNING  news.example.org/: ") || !strings.Contains(text, "not host a.example.com") ||
 		!strings.Contains(text, "Ways to content on 4 sites: 1 pass a gate, 3 pass none.") {
 		t.Errorf("the text is\n%s", text)
+	}
+}
+
+// A thousand sites are audited in less time than a load takes, and the text is short.
+func TestThousandSites(t *testing.T) {
+	var text strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&text, "s%d.example.com {\n\tgatefold {\n\t\trule /open any\n\t\trule / authenticated\n\t}\n\thandle /a/* {\n\t\treverse_proxy a:1\n\t}\n\treverse_proxy b:1\n}\n", i)
+	}
+	adapted, err := adapt(text.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report *siteaudit.Report
+	taken := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			if report, err = auditConfig(adapted); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	t.Logf("one audit takes %v", taken.T/time.Duration(taken.N))
+	if len(report.Sites) != 1000 || len(report.Findings) != 0 || !strings.Contains(report.Text(), "on 1000 sites: 2000 pass a gate, 0 pass none.") {
+		t.Errorf("%d sites, the findings are %v, the text %s", len(report.Sites), report.Findings, report.Text())
+	}
+	if per := taken.T / time.Duration(taken.N); per > 5*time.Second {
+		t.Errorf("an audit takes %v", per)
+	}
+}
+
+// Two gates on one request must both allow. The inner one believes nothing that a client
+// sends, nor the outer one's word, and a signed link is spent once at most.
+func TestTwoGatesOnOneRequest(t *testing.T) {
+	inner := `route {
+		gatefold {
+			site second
+			identify jwt {
+				issuer self
+			}
+			rule /articles/members authenticated
+			rule /articles/{publisherContentId} entitled gold
+			rule /closed entitled nothing
+			rule / any
+		}
+		reverse_proxy ORIGIN
+	}`
+	s := newTestSite(t, standardRules)
+	config := strings.Replace(s.config("", standardRules, ""), "reverse_proxy "+strings.TrimPrefix(s.origin.URL, "http://"),
+		strings.Replace(inner, "ORIGIN", strings.TrimPrefix(s.origin.URL, "http://"), 1), 1)
+	s.load(config)
+	name, first := s.subscriber()
+	if got := s.get("/public", "Gatefold-Session", "forged", "X_Gatefold_User", "forged"); got.StatusCode != http.StatusOK {
+		t.Errorf("a page that both open: %d", got.StatusCode)
+	}
+	request := s.origin.Last(t)
+	if len(request.Header["Gatefold-Session"]) > 1 || strings.Contains(fmt.Sprint(request.Header), "forged") {
+		t.Errorf("the origin gets %v", request.Header)
+	}
+	// The outer gate allows; the inner one knows no reader of its own site.
+	if got := s.get("/articles/members", name, first); got.StatusCode != http.StatusUnauthorized {
+		t.Errorf("allowed by the outer gate alone: %d %s", got.StatusCode, got.body)
+	}
+	// The inner gate would allow; the outer one denies.
+	if got := s.get("/account"); got.StatusCode != http.StatusUnauthorized {
+		t.Errorf("allowed by the inner gate alone: %d", got.StatusCode)
+	}
+	link, id := s.link(keys.LinkClaims{MaxUses: 5})
+	if got := s.get(link); got.StatusCode != http.StatusUnauthorized || s.uses(id) > 1 {
+		t.Errorf("a link for both gates: %d, %d uses of one request", got.StatusCode, s.uses(id))
 	}
 }

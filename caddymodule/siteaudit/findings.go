@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -48,6 +49,17 @@ func (r *Report) find() {
 				Problem: way.reach() + " reaches " + way.Handler + " without passing the site's gate",
 				Remedy:  "put the gatefold directive before it, outside of any block and once for the site, and open public pages with a rule such as `rule /feed any`",
 			})
+		}
+	}
+	for _, site := range r.Sites {
+		for _, way := range site.Ways {
+			if len(way.gates) > 1 && slices.ContainsFunc(way.gates[1:], func(g *Gate) bool { return g.takesLinks }) {
+				r.add(Finding{
+					Site: site.Name, Path: way.Path(),
+					Problem: "requests pass the gates " + strings.Join(way.Gates, " and ") + ", and the first takes signed links and their cookies, so that none opens a page at the other",
+					Remedy:  "keep one gate for each page, with all of its rules",
+				})
+			}
 		}
 	}
 	for _, gate := range r.gates {

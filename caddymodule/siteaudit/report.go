@@ -1,6 +1,7 @@
 package siteaudit
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -97,6 +98,7 @@ type Gate struct {
 	login         string
 	httpAuth      bool // has the source http_auth
 	authenticated bool // an authenticator may come before it
+	takesLinks    bool // signed links may open its pages
 	sites         []string
 }
 
@@ -113,9 +115,11 @@ func newGate(config json.RawMessage) *Gate {
 		Deny struct {
 			Login string `json:"login"`
 		} `json:"deny"`
+		Rules json.RawMessage `json:"rules"`
 	}
 	_ = json.Unmarshal(config, &fields) // what cannot be read fails the load elsewhere
 	gate := &Gate{Vendor: fields.Vendor, Site: fields.Site, Config: config, login: fields.Deny.Login}
+	gate.takesLinks = fields.Rules == nil || bytes.Contains(fields.Rules, []byte(`"entitled"`))
 	if gate.Vendor == "" {
 		gate.Vendor = "default"
 	}
