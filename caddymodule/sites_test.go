@@ -36,7 +36,7 @@ var siteScenarios = []struct {
 		[]string{"/* reverse_proxy ORIGIN except path /articles/*"}, 1,
 	},
 	{"each handle block has the gate", "handle /a/* {\n" + gateAll + "reverse_proxy ORIGIN\n}\nhandle {\n" + gateAll + "reverse_proxy ORIGIN\n}", nil, 0},
-	{"the gate stands before the blocks", gateAll + "handle /a/* {\nreverse_proxy ORIGIN\n}\nhandle_path /b/* {\nfile_server\n}", nil, 0},
+	{"the gate is before the blocks", gateAll + "handle /a/* {\nreverse_proxy ORIGIN\n}\nhandle_path /b/* {\nfile_server\n}", nil, 0},
 	{"content before the gate in a route", "route {\nreverse_proxy /api/* ORIGIN\n" + gateAll + "reverse_proxy ORIGIN\n}", []string{"/api/* reverse_proxy ORIGIN"}, 1},
 	{
 		"a handle_path without the gate", "handle_path /blog/* {\nfile_server\n}\nhandle {\n" + gateAll + "reverse_proxy ORIGIN\n}",
