@@ -55,6 +55,10 @@ func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
 	if rule.Operator == "" {
 		return d.Errf("rule %s: the operator is missing, such as any, authenticated or entitled: %s", rule.Path, ruleSyntax)
 	}
+	if rule.deferred() {
+		h.Rules = append(h.Rules, rule)
+		return nil
+	}
 	if err := policy.CheckTags(rule.Engaged); err != nil {
 		return d.Errf("rule %s: engage: %v", rule.Path, err)
 	}
