@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // The gate's header namespace: every name that begins with one of these prefixes once
@@ -46,6 +48,8 @@ func reserved(name string) bool {
 // iterates over all headers: to look each of them up would cost as much again.
 type gateHeaders struct {
 	authorization, cookie, forwardedProto []string
+	// badTrailer reports whether a trailer is announced whose name is no token.
+	badTrailer bool
 }
 
 // cleanHeaders removes reserved headers and trailers from a request, and reserved
@@ -79,6 +83,9 @@ func cleanHeaders(r *http.Request) gateHeaders {
 		cleanTokens(r.Header, "Trailer", reserved)
 	}
 	if r.Trailer != nil {
+		for name := range r.Trailer {
+			headers.badTrailer = headers.badTrailer || !httpguts.ValidHeaderFieldName(name)
+		}
 		cleanTrailer(r.Trailer)
 		r.Body = &trailerCleaner{ReadCloser: r.Body, trailer: r.Trailer}
 	}

@@ -36,7 +36,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", retryAfterSeconds)
 	case http.StatusMethodNotAllowed:
-		header.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		header.Set("Allow", g.request.AllowedMethods())
 	}
 	return h.refuse(w, g.r, reason.denial, decision.Reason.String())
 }

@@ -80,6 +80,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 		}
 	}
 	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
+	g.request.BadTrailer = headers.badTrailer
 	g.request.Links, g.request.Now = g, now()
 	return g
 }
