@@ -24,7 +24,7 @@ func init() {
 // in its own file.
 var ruleOptions optionSet[RuleConfig]
 
-var methodsPattern = regexp.MustCompile(`^[A-Z]+(,[A-Z]+)*$`)
+var methodsPattern = regexp.MustCompile(`^[A-Z][A-Z0-9_-]*(,[A-Z][A-Z0-9_-]*)*$`)
 
 const ruleSyntax = "write `rule <path> [<METHOD,…>] <operator> [<arguments>…]`, or the steps in a block"
 

@@ -76,8 +76,8 @@ func newRuleConfig(rule policy.Rule) RuleConfig {
 	return config
 }
 
-// compileRules compiles the configured rules, and logs a warning for each rule that
-// never decides.
+// compileRules compiles the configured rules, and logs what is probably not meant in
+// them.
 func (h *Handler) compileRules() error {
 	if len(h.Rules) == 0 {
 		return nil
@@ -91,10 +91,8 @@ func (h *Handler) compileRules() error {
 	if err != nil {
 		return err
 	}
-	for _, hidden := range compiled.Hidden() {
-		h.logger.Warn("a rule never decides, because an earlier one matches all that it matches",
-			zap.String("rule", hidden.Rule.Path), zap.String("at", hidden.Rule.Origin),
-			zap.String("hidden_by", hidden.By.Path), zap.String("hidden_by_at", hidden.By.Origin))
+	for _, warning := range compiled.Warnings(h.Paths.options()) {
+		logRuleWarning(h.logger, warning)
 	}
 	h.rules = compiled
 	return nil
@@ -107,4 +105,20 @@ func (h *Handler) fixedRules() []policy.Rule {
 		rules[i] = rule.rule(i + 1)
 	}
 	return rules
+}
+
+// logRuleWarning logs a warning with the places of its rules in the configuration.
+func logRuleWarning(logger *zap.Logger, warning policy.RuleWarning) {
+	message, other := "the rules probably do not do what is meant", "decided_by"
+	if warning.Kind == policy.HiddenRule {
+		message, other = "a rule never decides, because an earlier one matches all that it matches", "hidden_by"
+	}
+	fields := []zap.Field{zap.String("warning", warning.String())}
+	if warning.Rule.Path != "" {
+		fields = append(fields, zap.String("rule", warning.Rule.Path), zap.String("at", warning.Rule.Origin))
+	}
+	if warning.Other.Path != "" {
+		fields = append(fields, zap.String(other, warning.Other.Path), zap.String(other+"_at", warning.Other.Origin))
+	}
+	logger.Warn(message, fields...)
 }
