@@ -161,7 +161,7 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 	if len(tokens) == 0 {
 		return evidence
 	}
-	evidence.HostUnknown = e.gate.hostUnknown(&http.Request{Host: e.host})
+	evidence.HostUnknown = e.gate.hostUnknown(e.host)
 	evidence.Token, evidence.Share, evidence.Ambiguous = tokens[0], share, len(tokens) > 1
 	evidence.Readable = e.result.Method == http.MethodGet || e.result.Method == http.MethodHead
 	evidence.Spendable = e.result.Method == http.MethodGet

@@ -19,7 +19,7 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	for _, cookie := range g.redeemed {
 		evidence.Redeemed = append(evidence.Redeemed, cookie.link.RedeemedLink)
 	}
-	evidence.HostUnknown = g.gate.hostUnknown(g.r)
+	evidence.HostUnknown = g.gate.hostUnknown(g.request.Host)
 	rest, tokens, share := g.gate.takeTokens(g.original.RawQuery)
 	if tokens == nil {
 		return evidence
@@ -41,12 +41,12 @@ func (h *Handler) findHosts() (*sitehosts.Hosts, error) {
 
 // hostUnknown reports whether the host of a request is what the client says. Without a
 // server, rules are tested for the site's own pages.
-func (h *Handler) hostUnknown(r *http.Request) bool {
+func (h *Handler) hostUnknown(host string) bool {
 	if h.server == nil {
 		return false
 	}
 	hosts, err := h.hosts.get()
-	return err != nil || !hosts.Named(r)
+	return err != nil || !hosts.Named(host)
 }
 
 // stripTokens removes link tokens from every form of the URL that a later handler could

@@ -7,6 +7,7 @@
 package sitehosts
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 
@@ -42,8 +43,10 @@ func Of(server *caddyhttp.Server, handler caddyhttp.MiddlewareHandler, listed []
 }
 
 // Named reports whether the configuration names the host of a request. Ports do not
-// count.
-func (h *Hosts) Named(r *http.Request) bool {
+// count. Placeholders in the names are those of the process, never of the request.
+func (h *Hosts) Named(host string) bool {
+	ctx := context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+	r := (&http.Request{Host: host}).WithContext(ctx)
 	for _, matcher := range h.matchers {
 		if matcher.Match(r) {
 			return true
