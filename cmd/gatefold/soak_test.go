@@ -100,6 +100,10 @@ func newSoak(t *testing.T) *soak {
 	return s
 }
 
+// Caddy stops a configuration without waiting for its requests. The connections to
+// origins that they give back are closed, and the configuration freed, when they were
+// idle for two minutes by default, which is longer than a short run.
+//
 // soakConfig is, in this order: the admin address, the store, the CA file, the host and
 // port of news, the issuer, the shaky and the other origin, the host and port of desk,
 // the other origin, the port of the API.
@@ -146,9 +150,14 @@ http://%s {
 		transport http {
 			dial_timeout 1s
 			response_header_timeout 1s
+			keepalive 1s
 		}
 	}
-	reverse_proxy %s
+	reverse_proxy %s {
+		transport http {
+			keepalive 1s
+		}
+	}
 }
 
 http://%s {
@@ -159,7 +168,11 @@ http://%s {
 	gatefold {
 		site desk
 	}
-	reverse_proxy %s
+	reverse_proxy %s {
+		transport http {
+			keepalive 1s
+		}
+	}
 }
 
 http://127.0.0.1:%s {

@@ -186,7 +186,7 @@ func (s *soak) visitWithOldToken(r *rand.Rand, n *soakNode) {
 	}
 }
 
-// visitWithForgery comes with a token that nobody signed, for a reader who may read.
+// visitWithForgery comes with a token that has no valid signature, for a reader who may read.
 func (s *soak) visitWithForgery(r *rand.Rand, n *soakNode) {
 	reader := s.readers[r.IntN(len(s.readers))]
 	v := visit{kind: "forged token", node: n, path: articlePath(r), denials: []string{"bad_credential", "login_required"}}
