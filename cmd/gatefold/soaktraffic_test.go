@@ -132,6 +132,8 @@ func (s *soak) visitAnonymously(r *rand.Rand, n *soakNode) {
 		path = "/account?" + randomText(r, 20)
 	case 1:
 		method, body = http.MethodPost, strings.Repeat("x", r.IntN(20_000))
+	case 2:
+		path = strings.ToUpper(path)
 	}
 	s.visit(visit{kind: "anonymous, gated page", node: n, method: method, path: path, body: body, denials: []string{"login_required"}})
 }
@@ -220,7 +222,7 @@ func (s *soak) visitWithForgery(r *rand.Rand, n *soakNode) {
 // differently.
 var ambiguous = []string{
 	"/%2e%2e/articles/a1", "/x/..%2farticles/a1", "/articles%2fa1", "/articles//a1", "/articles/a1;x", "/articles/a1%00",
-	"/x/%2e%2e/articles/a1", "/articles/%c0%af/a1", "/articles%5ca1", "/articles/%252e%252e/a1", "/./articles/a1", "/articles/a1%3Bx",
+	"/x/%2e%2e/articles/a1", "/articles/%c0%af/a1", "/articles%5ca1", "/articles/%252e%252e/a1", "/./articles/a1", "/articles/a1%3Bx", "/index.php/articles/a1", "//localhost/articles/a1",
 }
 
 func (s *soak) visitAmbiguousPath(r *rand.Rand, n *soakNode) {
