@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -226,7 +227,7 @@ func (g *gateRequest) identify() policy.Reader {
 		if s.cookie == "" {
 			continue
 		}
-		token := cookieValue(g.r.Header, s.cookie)
+		token := headers.CookieValue(g.r.Header, s.cookie)
 		if token == "" {
 			continue
 		}

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/gatefold/gatefold/keys"
 )
@@ -132,6 +134,23 @@ func TestFoldIsCoarserThanEveryCaseMapping(t *testing.T) {
 	for a, b := range map[string]string{"Straße": "STRASSE", "ﬁle": "FILE", "Å": "å", "ｘ": "X", "a\u200d": "A", "K": "k", "ſ": "S"} {
 		require.Equal(t, fold(b), fold(a), "%q and %q", a, b)
 	}
+}
+
+// FuzzFold compares the fold of a name with that of its spellings in other cases and with
+// a dot behind it.
+func FuzzFold(f *testing.F) {
+	for _, seed := range []string{"articles", "Straße", "ſ", "A\u030a", "a. ", "x::$DATA", "ΑΣ", "i\u0307"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if !utf8.ValidString(name) || strings.ContainsRune(name, '\u0345') {
+			return // a mark that is a letter in capitals, to which later marks belong
+		}
+		want := fold(name)
+		for _, other := range []string{strings.ToLower(name), strings.ToUpper(name), norm.NFC.String(name), norm.NFD.String(name), name + "."} {
+			require.Equal(t, want, fold(other), "%+q and %+q", name, other)
+		}
+	})
 }
 
 // TestFoldedMatchEqualsALinearScan compares both lookups of the trie with trying each
