@@ -79,11 +79,11 @@ func (s *soak) toggle(grant *grantFact, n *soakNode, user, sku string) error {
 	if grant.id != "" {
 		id := grant.id
 		grant.id = ""
-		return grant.change(n.index, false, func() error { return n.call(s.ctx, http.MethodDelete, grantsPath+"/"+id, "", nil) })
+		return grant.change(n.index, false, func() error { return n.call(s.t.Context(), http.MethodDelete, grantsPath+"/"+id, "", nil) })
 	}
 	var made struct{ ID string }
 	err := grant.change(n.index, true, func() error {
-		return n.call(s.ctx, http.MethodPost, grantsPath, fmt.Sprintf(`{"userId":%q,"sku":%q}`, user, sku), &made)
+		return n.call(s.t.Context(), http.MethodPost, grantsPath, fmt.Sprintf(`{"userId":%q,"sku":%q}`, user, sku), &made)
 	})
 	grant.id = made.ID
 	return err
@@ -114,7 +114,7 @@ func (s *soak) newLink(r *mathrand.Rand, n *soakNode, maxUses int64) (*soakLink,
 	var made struct{ Token, TokenID string }
 	link := &soakLink{path: "/articles/" + article, live: newFact(false), maxUses: maxUses}
 	err := link.live.change(n.index, true, func() error {
-		return n.call(s.ctx, http.MethodPost, "/management/create-signed-link", body, &made)
+		return n.call(s.t.Context(), http.MethodPost, "/management/create-signed-link", body, &made)
 	})
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (s *soak) revokeLink(r *mathrand.Rand, n *soakNode) error {
 		return nil
 	}
 	return link.live.change(n.index, false, func() error {
-		return n.call(s.ctx, http.MethodDelete, "/management/signed-links/"+link.id, "", nil)
+		return n.call(s.t.Context(), http.MethodDelete, "/management/signed-links/"+link.id, "", nil)
 	})
 }
 
@@ -145,7 +145,7 @@ func (s *soak) changeRule(r *mathrand.Rand, n *soakNode) error {
 		operator = "any"
 	}
 	return s.flips[i].change(n.index, public, func() error {
-		return n.call(s.ctx, http.MethodPatch, fmt.Sprintf("/api/proxy/rules/flip%d?site=desk", i), fmt.Sprintf(`{"allow":%q}`, operator), nil)
+		return n.call(s.t.Context(), http.MethodPatch, fmt.Sprintf("/api/proxy/rules/flip%d?site=desk", i), fmt.Sprintf(`{"allow":%q}`, operator), nil)
 	})
 }
 
@@ -156,19 +156,19 @@ func (s *soak) deskRules(n *soakNode) error {
 		s.flips = append(s.flips, newFact(false))
 		rules = append(rules, fmt.Sprintf(`{"path":"/flip%d","allow":"authenticated"}`, i))
 	}
-	return n.call(s.ctx, http.MethodPut, "/api/proxy/rules?site=desk", "["+strings.Join(rules, ",")+"]", nil)
+	return n.call(s.t.Context(), http.MethodPut, "/api/proxy/rules?site=desk", "["+strings.Join(rules, ",")+"]", nil)
 }
 
 func (s *soak) changeTrust(r *mathrand.Rand, n *soakNode) error {
 	path := "/management/domains/" + partnerHost
 	if s.trust = !s.trust; !s.trust {
-		return s.publisher.trusted.change(n.index, false, func() error { return n.call(s.ctx, http.MethodDelete, path, "", nil) })
+		return s.publisher.trusted.change(n.index, false, func() error { return n.call(s.t.Context(), http.MethodDelete, path, "", nil) })
 	}
 	body, err := json.Marshal(map[string]any{"signingKeyPem": s.publisher.pem})
 	if err != nil {
 		return err
 	}
-	return s.publisher.trusted.change(n.index, true, func() error { return n.call(s.ctx, http.MethodPut, path, string(body), nil) })
+	return s.publisher.trusted.change(n.index, true, func() error { return n.call(s.t.Context(), http.MethodPut, path, string(body), nil) })
 }
 
 // rotateKey makes a signing key, retires the one before the last, and gives all readers
@@ -177,7 +177,7 @@ func (s *soak) rotateKey(r *mathrand.Rand, n *soakNode) error {
 	var made struct{ Kid string }
 	key := newFact(false)
 	err := key.change(n.index, true, func() error {
-		return n.call(s.ctx, http.MethodPost, "/management/keys/rotate", "{}", &made)
+		return n.call(s.t.Context(), http.MethodPost, "/management/keys/rotate", "{}", &made)
 	})
 	if err != nil {
 		return err
@@ -186,7 +186,7 @@ func (s *soak) rotateKey(r *mathrand.Rand, n *soakNode) error {
 	for len(s.keys) > 2 {
 		old := s.keys[0]
 		s.keys = s.keys[1:]
-		err := old.change(n.index, false, func() error { return n.call(s.ctx, http.MethodDelete, "/management/keys/"+old.kid, "", nil) })
+		err := old.change(n.index, false, func() error { return n.call(s.t.Context(), http.MethodDelete, "/management/keys/"+old.kid, "", nil) })
 		if err != nil {
 			return err
 		}
@@ -220,7 +220,7 @@ func (s *soak) mintTokens(n *soakNode) error {
 	for _, reader := range s.readers {
 		var made struct{ Token string }
 		body := fmt.Sprintf(`{"userId":%q,"site":"news"}`, reader.user)
-		if err := n.call(s.ctx, http.MethodPost, "/management/reader-tokens", body, &made); err != nil {
+		if err := n.call(s.t.Context(), http.MethodPost, "/management/reader-tokens", body, &made); err != nil {
 			return err
 		}
 		reader.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -179,4 +180,36 @@ func (l *soakLog) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.begin.String()
+}
+
+// What grows until the end is found, and what fills or varies at first is not. An error
+// of the log is found unless a failing origin caused it, and so is a secret.
+func TestSoakFindsGrowthAndErrors(t *testing.T) {
+	t.Parallel()
+	rises, fills := make([]sample, soakSamples), make([]sample, soakSamples)
+	for i := range soakSamples {
+		rises[i] = sample{heap: i << 23, goroutines: 50 + 40*i, descriptors: 40 + 20*i}
+		fills[i] = sample{heap: min(i, 5) << 23, goroutines: 50 + 40*(i%3), descriptors: 40 + 20*(i%3)}
+	}
+	for _, flat := range flats {
+		if middle, end, ok := flat.check(rises); ok {
+			t.Errorf("%s: %d in the middle and %d at the end pass", flat.name, middle, end)
+		}
+		if middle, end, ok := flat.check(fills); !ok {
+			t.Errorf("%s: %d in the middle and %d at the end do not pass", flat.name, middle, end)
+		}
+	}
+	log := &soakLog{errors: map[string]int{}}
+	for _, line := range []string{
+		`{"level":"info","logger":"http.log.access","msg":"handled request","request":{"uri":"/articles/a1"}}`,
+		`{"level":"error","logger":"http.log.error","msg":"EOF","request":{"uri":"/shaky/x"}}`,
+		`{"level":"error","logger":"http.log.error","msg":"EOF","request":{"uri":"/articles/a1"}}`,
+		`{"level":"info","logger":"http.log.access","msg":"handled request","request":{"uri":"/?x=eyJhbGciOiJFUzI1NiJ9.eyJhbGci"}}`,
+		`panic: runtime error`,
+	} {
+		fmt.Fprintln(log, line)
+	}
+	if len(log.unexpected) != 3 || log.lines != 5 || log.errors["the origin failed"] != 1 {
+		t.Errorf("%d lines, %v, %q", log.lines, log.errors, log.unexpected)
+	}
 }

@@ -106,7 +106,7 @@ func (s *soak) openStream(n *soakNode, kind, article, token string) (net.Conn, <
 		conn.Close()
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithCancel(s.ctx)
+	ctx, cancel := context.WithCancel(s.t.Context())
 	s.group.Go(func() {
 		defer cancel()
 		_, _ = io.Copy(io.Discard, reader)

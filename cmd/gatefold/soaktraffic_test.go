@@ -108,6 +108,7 @@ var traffic = []struct {
 	{4, (*soak).visitWithOldToken},
 	{8, (*soak).visitWithForgery},
 	{5, (*soak).visitAmbiguousPath},
+	{2, (*soak).preflight},
 	{8, (*soak).visitByLink},
 	{5, (*soak).visitByCountedLink},
 	{4, (*soak).redeemInABrowser},
@@ -227,6 +228,27 @@ var ambiguous = []string{
 
 func (s *soak) visitAmbiguousPath(r *rand.Rand, n *soakNode) {
 	s.visit(visit{kind: "ambiguous path", node: n, path: ambiguous[r.IntN(len(ambiguous))], denials: []string{"bad_path"}})
+}
+
+// preflight asks an origin that answers OPTIONS as it answers GET: headers alone come
+// through.
+func (s *soak) preflight(r *rand.Rand, n *soakNode) {
+	v := visit{kind: "preflight", node: n, method: http.MethodOptions, path: articlePath(r)}
+	v.header = []string{"Origin", "https://app.example", "Access-Control-Request-Method", "GET"}
+	number, reloads := fmt.Sprint(s.number.Add(1)), n.ended.Load()
+	got, _, err := s.send(&v, number)
+	s.seen.take(number)
+	switch {
+	case err != nil && n.begun.Load() != reloads:
+		s.tally.add(v.kind, lost, false)
+		return
+	case err != nil:
+		s.fault(&v, "%v", err)
+		return
+	case got.StatusCode != http.StatusOK || got.body != "" || got.Header.Get("X-Origin") != "":
+		s.fault(&v, "answered %d %v %.100s", got.StatusCode, got.Header, got.body)
+	}
+	s.tally.add(v.kind, allowed, false)
 }
 
 func (s *soak) visitByLink(r *rand.Rand, n *soakNode) {
