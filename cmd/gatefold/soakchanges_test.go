@@ -159,7 +159,7 @@ func (s *soak) deskRules(n *soakNode) error {
 	return n.call(s.t.Context(), http.MethodPut, "/api/proxy/rules?site=desk", "["+strings.Join(rules, ",")+"]", nil)
 }
 
-func (s *soak) changeTrust(r *mathrand.Rand, n *soakNode) error {
+func (s *soak) changeTrust(_ *mathrand.Rand, n *soakNode) error {
 	path := "/management/domains/" + partnerHost
 	if s.trust = !s.trust; !s.trust {
 		return s.publisher.trusted.change(n.index, false, func() error { return n.call(s.t.Context(), http.MethodDelete, path, "", nil) })
@@ -173,7 +173,7 @@ func (s *soak) changeTrust(r *mathrand.Rand, n *soakNode) error {
 
 // rotateKey makes a signing key, retires the one before the last, and gives all readers
 // tokens of the new one.
-func (s *soak) rotateKey(r *mathrand.Rand, n *soakNode) error {
+func (s *soak) rotateKey(_ *mathrand.Rand, n *soakNode) error {
 	var made struct{ Kid string }
 	key := newFact(false)
 	err := key.change(n.index, true, func() error {
