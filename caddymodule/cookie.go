@@ -163,7 +163,7 @@ const maxLinkCookies = 8
 // oldest of the request's link cookies if there would be more than maxLinkCookies.
 func (g *gateRequest) setLinkCookie(header http.Header, link *policy.LinkUse) {
 	issuedAt := g.request.Now.Unix()
-	expiresAt := min(issuedAt+int64(time.Duration(g.gate.LinkCookieTTL)/time.Second), link.ExpiresAt)
+	expiresAt := min(issuedAt+int64(g.gate.LinkCookieTTL.V/time.Second), link.ExpiresAt)
 	value := g.site.cookies.seal(linkCookiePayload{
 		RedeemedLink: policy.RedeemedLink{Issuer: link.Issuer, ID: link.ID, ExpiresAt: expiresAt},
 		Redemption:   g.redemption,

@@ -136,7 +136,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", retryAfterSeconds)
 	case http.StatusMethodNotAllowed:
-		header.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		header.Set("Allow", g.request.AllowedMethods())
 	}
 	refusal := refusal{reason.Denial, decision.Reason.String(), h.deniedURI(g.original), ""}
 	if h.login != nil {

@@ -42,6 +42,8 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	stores.go        stores that survive reloads
+//	setting/         package setting: placeholders in arguments
+//	siteaudit/       package siteaudit: what the configuration's routes serve without a gate
 //	storeconfig.go   settings of the store, with secrets from placeholders
 //	openredis.go     opening and observing a shared Redis
 //	secretfile.go    the secret in a file beside the database
@@ -73,5 +75,5 @@
 // The command, whose subcommands are in package command:
 //
 //	commands.go     registration with Caddy, and what the commands need of this package
-//	ruleoffline.go  decisions of a rule test without a server
+//	ruleoffline.go  decisions of a rule test without a server, and of login pages at load
 package caddymodule

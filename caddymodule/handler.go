@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -62,7 +63,7 @@ type Handler struct {
 
 	// Rules are the site's rules in the order in which they are tried. Default: the
 	// site's rules in the store. A site without any rule denies every request.
-	Rules []RuleConfig `json:"rules,omitempty"`
+	Rules []RuleConfig `json:"rules,omitempty" placeholders:"captures"`
 
 	// LinkParam is the query parameter that carries a signed link's token.
 	// Default: `token`.
@@ -78,7 +79,7 @@ type Handler struct {
 
 	// LinkCookieTTL is the lifetime of the cookie of a redeemed link. The cookie never
 	// outlives the link. Default: 24 hours.
-	LinkCookieTTL caddy.Duration `json:"link_cookie_ttl,omitempty"`
+	LinkCookieTTL setting.Duration `json:"link_cookie_ttl,omitzero"`
 
 	FormerTTL any `json:"session_ttl,omitempty"` // refused: it is now link_cookie_ttl
 
@@ -94,7 +95,7 @@ type Handler struct {
 
 	// Local are the routes for allowed requests whose rule is `local`. A request that
 	// no route answers gets a 404. Default: no routes.
-	Local *caddyhttp.Subroute `json:"local,omitempty"`
+	Local *caddyhttp.Subroute `json:"local,omitempty" placeholders:"-"`
 
 	app     *App
 	logger  *zap.Logger
@@ -157,6 +158,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner. It does not open the store.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	if err := setting.Replace(h); err != nil {
+		return err
+	}
 	h.setDefaults()
 	if err := h.compileRules(); err != nil {
 		return err
@@ -186,12 +190,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// LocalRoutes implements siteaudit.LocalRoutes.
+func (h *Handler) LocalRoutes() *caddyhttp.Subroute { return h.Local }
+
 func (h *Handler) setDefaults() {
 	h.Vendor = cmp.Or(h.Vendor, defaultVendor)
 	h.Site = cmp.Or(h.Site, h.Vendor)
 	h.LinkParam = cmp.Or(h.LinkParam, defaultLinkParam)
 	h.ShareParam = cmp.Or(h.ShareParam, defaultShareParam)
-	h.LinkCookieTTL = cmp.Or(h.LinkCookieTTL, caddy.Duration(defaultLinkCookieTTL))
+	h.LinkCookieTTL.V = cmp.Or(h.LinkCookieTTL.V, defaultLinkCookieTTL)
 	if h.Paths == nil {
 		h.Paths = new(PathConfig)
 	}
@@ -221,7 +228,7 @@ func (h *Handler) Validate() error {
 	if h.FormerTTL != nil {
 		return errors.New("session_ttl is now link_cookie_ttl")
 	}
-	if h.LinkCookieTTL < caddy.Duration(time.Second) {
+	if h.LinkCookieTTL.V < time.Second {
 		return errors.New("link_cookie_ttl: must be at least 1s")
 	}
 	for _, rule := range h.Rules {

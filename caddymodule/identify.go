@@ -20,7 +20,7 @@ import (
 type Identity struct {
 	// Source is `jwt`, a signed token, or `http_auth`, the user whom an earlier Caddy
 	// handler authenticated: `{http.auth.user.id}`.
-	Source string `json:"source"`
+	Source string `json:"source" placeholders:"-"`
 
 	// Issuer is the value of the tokens' `iss` claim, or `self` for tokens signed by
 	// the vendor's own keys. Required for `jwt`.

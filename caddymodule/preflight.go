@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/preflight"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
 // PreflightConfig answers CORS preflights at the gate, without the origin.
@@ -26,13 +27,13 @@ type PreflightConfig struct {
 	Headers []string `json:"headers,omitempty"`
 	// MaxAge is how long browsers may keep an answer, at most 24 hours. Default: 5
 	// seconds.
-	MaxAge caddy.Duration `json:"max_age,omitempty"`
+	MaxAge setting.Duration `json:"max_age,omitzero"`
 	// Credentials allows requests with cookies.
 	Credentials bool `json:"credentials,omitempty"`
 }
 
 func (c *PreflightConfig) policy() *preflight.Policy {
-	return &preflight.Policy{Origins: c.Origins, Methods: c.Methods, Headers: c.Headers, MaxAge: time.Duration(c.MaxAge), Credentials: c.Credentials}
+	return &preflight.Policy{Origins: c.Origins, Methods: c.Methods, Headers: c.Headers, MaxAge: c.MaxAge.V, Credentials: c.Credentials}
 }
 
 func init() {
@@ -49,6 +50,9 @@ func (h *Handler) parsePreflight(d *caddyfile.Dispenser) error {
 		durationOption("max_age", &c.MaxAge, time.Second, 0), flagOption("credentials", &c.Credentials))
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(slices.Concat(c.Origins, c.Methods, c.Headers), setting.Has) || c.MaxAge.Deferred() {
+		return nil // the values are checked once they are known
 	}
 	if err := c.policy().Validate(); err != nil {
 		return d.Errf("preflight: %v", err)

@@ -82,6 +82,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 		}
 	}
 	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
+	g.request.BadTrailer = received.BadTrailer
 	g.request.Links, g.request.Now = g, now()
 	return g
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -200,7 +201,7 @@ func randomRules(t *testing.T, random *rand.Rand, words []string) (*Ruleset, []R
 		for range random.IntN(4) {
 			path.WriteString("/" + words[random.IntN(len(words))])
 		}
-		rule := Rule{Rank: rank, Path: path.String(), Allow: Allow{Operator: "any"}}
+		rule := Rule{Rank: rank, Path: cmp.Or(path.String(), "/"), Allow: Allow{Operator: "any"}}
 		if random.IntN(3) == 0 {
 			rule.Methods = []string{http.MethodPost}
 		}

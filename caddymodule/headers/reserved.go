@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // The gate's header namespace: every name that begins with one of these prefixes once
@@ -46,6 +48,8 @@ func Reserved(name string) bool {
 // all headers: to look each of them up would cost as much again.
 type Received struct {
 	Authorization, Cookie, ForwardedProto []string
+	// BadTrailer reports whether a trailer is announced whose name is no token.
+	BadTrailer bool
 }
 
 // Clean removes reserved headers and trailers from a request, and reserved names from
@@ -79,6 +83,9 @@ func Clean(r *http.Request) Received {
 		CleanTokens(r.Header, "Trailer", Reserved)
 	}
 	if r.Trailer != nil {
+		for name := range r.Trailer {
+			received.BadTrailer = received.BadTrailer || !httpguts.ValidHeaderFieldName(name)
+		}
 		cleanTrailer(r.Trailer)
 		r.Body = &trailerCleaner{ReadCloser: r.Body, trailer: r.Trailer}
 	}
