@@ -18,7 +18,7 @@ binary_needs := curl=curl,ca-certificates node=nodejs npm=npm
 alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
 alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
 
-.PHONY: help build test test-quick bench bench-go bench-instructions lint words fmt clean
+.PHONY: help build test test-quick soak bench bench-go bench-instructions lint words fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -54,6 +54,12 @@ test-quick: ## run what needs only Go, in under a minute once it is compiled
 	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /redisengine) | grep -v 'no test files'
 	$(GO) test -tags $(TAGS) -short -run '$(quick_tree)' ./cmd/gatefold
 	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
+
+# `make test` runs the same for a minute.
+SOAK        := 30m
+soak: ## run mixed traffic and changes against a model: half an hour; SOAK=5m
+	@.ci/redis $(TOOLS)
+	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -count=1 -timeout 0 -v -run 'TestSoak$$' ./cmd/gatefold -soak $(SOAK)
 
 bench: ## measure the gate beside other servers: 14 minutes; BENCH="-quick" one
 	@.ci/need wrk=wrk
