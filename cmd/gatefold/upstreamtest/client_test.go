@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// reply is an answer with all of its bytes.
+// reply is an answer: what the client understands, and all of its bytes.
 type reply struct {
-	status int
-	header http.Header
-	raw    string
+	status    int
+	header    http.Header
+	body, raw string
 }
 
 // client sends requests over one connection, as long as the server keeps it open.
@@ -85,7 +85,7 @@ func (c *client) exchange(r *request, lines []string) (*reply, error) {
 	if _, err := io.WriteString(c.conn, text.String()); err != nil {
 		return nil, err
 	}
-	response, err := c.read(r.method)
+	response, body, err := c.read(r.method)
 	if err != nil {
 		return nil, err
 	}
@@ -95,22 +95,23 @@ func (c *client) exchange(r *request, lines []string) (*reply, error) {
 		_, _ = io.Copy(io.Discard, io.LimitReader(c.reader, 1<<20))
 		c.close()
 	}
-	return &reply{response.StatusCode, response.Header, c.raw.String()}, nil
+	return &reply{response.StatusCode, response.Header, body, c.raw.String()}, nil
 }
 
 // read reads the final answer and its body.
-func (c *client) read(method string) (*http.Response, error) {
+func (c *client) read(method string) (*http.Response, string, error) {
 	for {
 		response, err := http.ReadResponse(c.reader, &http.Request{Method: method})
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		if _, err := io.Copy(io.Discard, response.Body); err != nil {
-			return nil, err
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			return nil, "", err
 		}
 		response.Body.Close()
 		if response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols {
-			return response, nil
+			return response, string(body), nil
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (y *tally) add(r *request, answer *reply, err error, check func(*request, *
 		return
 	}
 	y.statuses[answer.status]++
-	if strings.Contains(answer.raw, protectedMark) {
+	if strings.Contains(answer.raw+answer.body, protectedMark) {
 		y.served++
 	}
 	if what := check(r, answer); what != "" {
@@ -81,8 +81,9 @@ func anything(*request, *reply) string { return "" }
 
 // nothingProtected is what must hold of an answer to an anonymous client.
 func nothingProtected(_ *request, answer *reply) string {
-	if at := strings.Index(answer.raw, protectedMark); at >= 0 {
-		return fmt.Sprintf("%d with %q", answer.status, answer.raw[at:min(at+40, len(answer.raw))])
+	text := answer.raw + answer.body
+	if at := strings.Index(text, protectedMark); at >= 0 {
+		return fmt.Sprintf("%d with %q", answer.status, text[at:min(at+40, len(text))])
 	}
 	return ""
 }
@@ -96,17 +97,17 @@ func servedAsJudged(o origin) func(*request, *reply) string {
 func (o origin) misread(answer *reply) string {
 	rule := answer.header.Get("X-Judged-Rule")
 	name := strings.TrimSuffix(strings.TrimPrefix(answer.header.Get("X-Judged-Name"), "["), "]")
-	if found := servedArticle.FindStringSubmatch(answer.raw); found != nil {
+	if found := servedArticle.FindStringSubmatch(answer.body); found != nil {
 		served, err := url.PathUnescape(found[1])
 		captured := name
 		if o.plusIsBlank {
 			captured = strings.ReplaceAll(name, "+", " ")
 		}
 		if err != nil || !strings.HasPrefix(rule, "/articles/") || served != captured {
-			return fmt.Sprintf("the origin serves the article %q, the gate judged %s %q", found[1], rule, name)
+			return fmt.Sprintf("the origin serves the article %.80q, the gate judged %s %.80q", found[1], rule, name)
 		}
 	}
-	if strings.Contains(answer.raw, servedAccount) && !strings.HasPrefix(rule, "/account") {
+	if strings.Contains(answer.body, servedAccount) && !strings.HasPrefix(rule, "/account") {
 		return fmt.Sprintf("the origin serves the account, the gate judged %s %q", rule, name)
 	}
 	return ""
@@ -115,7 +116,7 @@ func (o origin) misread(answer *reply) string {
 // onlyArticle is what must hold of an answer to a reader who may read one article.
 func onlyArticle(name string) func(*request, *reply) string {
 	return func(_ *request, answer *reply) string {
-		for _, found := range servedArticle.FindAllStringSubmatch(answer.raw, -1) {
+		for _, found := range servedArticle.FindAllStringSubmatch(answer.body, -1) {
 			if found[1] != name {
 				return fmt.Sprintf("the reader of %s gets the article %q", name, found[1])
 			}
@@ -197,10 +198,10 @@ func attack(t *testing.T, g *gate, s *site, corpus []*request) {
 		served = premium.served
 	}
 	t.Logf("%d requests; anonymous %v, %d without answer; %d served to a reader", len(corpus), anonymous.statuses, anonymous.errors, served)
-	if anonymous.statuses[http.StatusUnauthorized]+anonymous.statuses[http.StatusSeeOther] < 20 || anonymous.statuses[http.StatusBadRequest] < 100 {
+	if denied := anonymous.statuses[http.StatusUnauthorized] + anonymous.statuses[http.StatusBadRequest]; !s.variant.errors && denied < len(corpus)/4 {
 		t.Errorf("the gate answers %v: it denied too little for this to show anything", anonymous.statuses)
 	}
-	if served < 10 {
+	if served < 5 && !(s.origin.fpm && s.variant.prefix != "") {
 		t.Errorf("only %d requests of a reader are served: this shows little", served)
 	}
 	if limit := len(corpus) / 50; anonymous.errors > limit {
@@ -242,6 +243,7 @@ func TestREADMERulesLeakNothing(t *testing.T) {
 				t.Errorf("without a gate only %d requests of the corpus open a protected page: it shows little", open.served)
 			}
 			attack(t, g, s, requests)
+			attackOverHTTP2(t, g, s, requests)
 		})
 	}
 }

@@ -50,6 +50,8 @@ type variant struct {
 	change func(block string, o origin) string
 	// readings: a path is judged under several readings, of which the headers name one.
 	readings bool
+	// errors: the origin answers denied requests, with its own statuses.
+	errors bool
 }
 
 // insert puts directives before the gate.
@@ -87,7 +89,7 @@ var changed = []variant{
 		return block[:begin] + "\thandle_path /blog/* {\n" + block[begin:end] + "\t}\n" + block[end:]
 	}},
 	{name: "rewrite before the gate", prefix: "/old", change: insert("\turi path_regexp ^/old/? /\n")},
-	{name: "errors answered by the origin", change: func(block string, o origin) string {
+	{name: "errors answered by the origin", errors: true, change: func(block string, o origin) string {
 		block = denyWith(block, "\t\tdeny {\n\t\t\terrors\n\t\t}\n")
 		return strings.TrimSuffix(block, "}") + "\thandle_errors {\n\t\t" + errorHandler(o) + "\n\t}\n}"
 	}},

@@ -9,7 +9,7 @@ type origin struct {
 	name string
 	// handler are the directives of Caddy that reach it.
 	handler string
-	// fpm is the php_fastcgi directive of an origin that php_fastcgi reaches.
+	// fpm: php_fastcgi reaches it, and tells it the path that was received.
 	fpm bool
 	// plusIsBlank: the origin reads a + in a path as a blank. No article's name has one.
 	plusIsBlank bool

@@ -59,7 +59,7 @@ func startFiles(t *testing.T) []origin {
 	return []origin{{
 		name:    "Caddy's files",
 		handler: "root " + pages(t) + "\n\ttry_files {path} {path}/index.html\n\tfile_server",
-		static:  true, least: 200,
+		static:  true, least: 100,
 	}}
 }
 
@@ -98,7 +98,7 @@ func startNginx(t *testing.T) []origin {
 		location /assets/ { alias %s/static/; }
 	}
 `, port, files, strings.TrimSpace(accountPage)+"\n", files))
-	nginx := proxied("nginx", port, 150)
+	nginx := proxied("nginx", port, 100)
 	nginx.static = true
 	return []origin{nginx}
 }
@@ -151,7 +151,7 @@ func startApache(t *testing.T) []origin {
 </Directory>
 Alias /assets/ %[1]s/static/
 `, files))
-	apache := proxied("Apache", port, 150)
+	apache := proxied("Apache", port, 20)
 	apache.static = true
 	return []origin{apache}
 }
