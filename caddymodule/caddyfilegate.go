@@ -71,7 +71,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			errors
 //		}
 //		paths {
-//			allow empty_segments | encoded_slash | parameters
+//			allow empty_segments | encoded_slash | parameters | path_info
+//			case_sensitive
+//			judge received | current
 //		}
 //	}
 //
@@ -92,7 +94,16 @@ func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
 
 func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
 	h.Paths = new(PathConfig)
-	return parseBlock(d, "paths", valuesOption("allow", h.Paths.allow).repeated())
+	return parseBlock(d, "paths",
+		valuesOption("allow", h.Paths.allow).repeated(),
+		flagOption("case_sensitive", &h.Paths.CaseSensitive),
+		valueOption("judge", func(form string) error {
+			if _, known := pathForms[form]; !known || form == "" {
+				return errors.New("is unknown; known are received, current")
+			}
+			h.Paths.Judge = form
+			return nil
+		}))
 }
 
 func (c *PathConfig) allow(trait string) error {
@@ -103,8 +114,10 @@ func (c *PathConfig) allow(trait string) error {
 		c.EncodedSlash = true
 	case "parameters":
 		c.Parameters = true
+	case "path_info":
+		c.PathInfo = true
 	default:
-		return errors.New("is unknown; known are empty_segments, encoded_slash, parameters")
+		return errors.New("is unknown; known are empty_segments, encoded_slash, parameters, path_info")
 	}
 	return nil
 }

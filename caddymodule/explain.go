@@ -94,9 +94,9 @@ func (e *explainer) decide(ctx context.Context) {
 	e.query = received.RawQuery
 	r := &policy.Request{
 		Site: e.site.site, Method: e.result.Method, Target: e.target, EscapedPath: received.EscapedPath(),
-		Host: e.host, Query: e.query, Links: e, Now: e.site.policy.Now(),
+		CurrentPath: e.request.RewrittenPath, Host: e.host, Query: e.query, Links: e, Now: e.site.policy.Now(),
 	}
-	e.result.Path.Received = r.EscapedPath
+	e.result.Path.Received, e.result.Path.Rewritten = r.EscapedPath, r.CurrentPath
 	e.identify(ctx, r.Now)
 	r.Reader = e.reader
 	explained := e.site.policy.Explain(ctx, r)
@@ -169,7 +169,7 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 
 func (e *explainer) addReading(reading *policy.Reading) {
 	result := admin.ExplainedReading{
-		Path: reading.Path, PassedOver: []admin.ExplainedRule{}, OtherRules: reading.OtherRules,
+		Path: reading.Path, Rewritten: reading.Rewritten, AnyCase: reading.Folded, PassedOver: []admin.ExplainedRule{}, OtherRules: reading.OtherRules,
 		SKUs: reading.SKUs, ContentID: reading.ContentID, Reason: reading.Decision.Reason.String(),
 	}
 	if reading.Decision.Rule != nil {
@@ -332,6 +332,9 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 		result.Until = &until
 	}
 	e.result.Hint = reasons[decision.Reason].hint
+	if e.request.RewrittenPath == "" && e.gate.rewritten.Load() && e.gate.Paths.Judge != "received" {
+		e.result.Hint += " The gate has also judged paths that handlers before it rewrote: if this one is rewritten, give the rewritten path."
+	}
 }
 
 // hypotheticalReader is the user id of a reader of whom only the skus are given.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,8 +29,8 @@ func init() {
 // requests go to the next handler. Denied requests are answered by the gate itself or
 // by the site's error routes.
 //
-// The path is judged as received: a rewrite before the handler does not change the
-// decision.
+// The path is judged as received. If a handler before this one has rewritten it, the
+// rewritten path is judged as well, and the stricter decision counts.
 //
 // The handler sets these placeholders for the handlers after it and for error routes:
 //
@@ -82,8 +83,7 @@ type Handler struct {
 	// Deny configures the responses to denied requests.
 	Deny *DenyConfig `json:"deny,omitempty"`
 
-	// Paths admits paths that are refused by default because two servers could
-	// interpret them differently.
+	// Paths configures how paths are judged.
 	Paths *PathConfig `json:"paths,omitempty"`
 
 	// Local are the routes for allowed requests whose rule is `local`. A request that
@@ -97,6 +97,8 @@ type Handler struct {
 	runtime lazy[*siteRuntime]
 	metrics *siteMetrics
 	keySets watchedKeySets
+	// rewritten reports whether a request had a path that was rewritten before the gate.
+	rewritten atomic.Bool
 
 	localSegment *caddyfile.Dispenser // the unparsed block of `local`
 }
@@ -110,8 +112,9 @@ type DenyConfig struct {
 	Errors bool `json:"errors,omitempty"`
 }
 
-// PathConfig admits ambiguous paths. Such a path is allowed only if every
-// interpretation of it is allowed.
+// PathConfig configures how paths are judged. Its first options admit paths that are
+// refused by default because two servers could interpret them differently. Such a path is
+// allowed only if every interpretation of it is allowed.
 type PathConfig struct {
 	// EmptySegments admits `//`.
 	EmptySegments bool `json:"empty_segments,omitempty"`
@@ -119,10 +122,26 @@ type PathConfig struct {
 	EncodedSlash bool `json:"encoded_slash,omitempty"`
 	// Parameters admits `;` and `%3B`.
 	Parameters bool `json:"parameters,omitempty"`
+	// PathInfo admits a path behind the name of a script, such as `/index.php/page`.
+	PathInfo bool `json:"path_info,omitempty"`
+
+	// CaseSensitive compares paths with rules exactly only, for an origin that
+	// distinguishes `/Page` from `/page`. Default: they are compared without regard to
+	// case as well, and the stricter decision counts.
+	CaseSensitive bool `json:"case_sensitive,omitempty"`
+	// Judge is the form of the path that is judged if a handler before the gate rewrites
+	// it: `received` or `current`. Default: both, and the stricter decision counts.
+	Judge string `json:"judge,omitempty"`
 }
 
+// pathForms are the values of PathConfig.Judge.
+var pathForms = map[string]policy.PathForm{"": policy.BothForms, "received": policy.ReceivedForm, "current": policy.CurrentForm}
+
 func (c *PathConfig) options() policy.PathOptions {
-	return policy.PathOptions{EmptySegments: c.EmptySegments, EncodedSlash: c.EncodedSlash, Parameters: c.Parameters}
+	return policy.PathOptions{
+		EmptySegments: c.EmptySegments, EncodedSlash: c.EncodedSlash, Parameters: c.Parameters, PathInfo: c.PathInfo,
+		CaseSensitive: c.CaseSensitive, Judge: pathForms[c.Judge],
+	}
 }
 
 const (
@@ -201,6 +220,9 @@ func (h *Handler) Validate() error {
 	}
 	if err := h.validateShare(); err != nil {
 		return err
+	}
+	if _, known := pathForms[h.Paths.Judge]; !known {
+		return fmt.Errorf("paths: judge: %q is unknown; known are received, current", h.Paths.Judge)
 	}
 	if h.FormerTTL != nil {
 		return errors.New("session_ttl is now link_cookie_ttl")

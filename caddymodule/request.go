@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -55,7 +56,7 @@ type gateRequest struct {
 var requestPool = sync.Pool{New: func() any { return new(gateRequest) }}
 
 // clean removes spoofable headers and the link cookies from a request, and returns
-// the request's state. The path to be judged is the one received.
+// the request's state.
 func (h *Handler) clean(r *http.Request) *gateRequest {
 	g, _ := requestPool.Get().(*gateRequest)
 	g.gate, g.r, g.original, g.outcome = h, r, r.URL, new(outcome)
@@ -70,6 +71,14 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 
 	g.request.Method, g.request.WebSocket, g.request.Preflight = r.Method, isExtendedWebSocket(r), isPreflight(r)
 	g.request.Target, g.request.EscapedPath = r.RequestURI, g.original.EscapedPath()
+	if r.URL.Path != g.original.Path || r.URL.RawPath != g.original.RawPath {
+		// What the next handler serves, if it does not rewrite the path itself. It
+		// forwards an empty path as a slash.
+		g.request.CurrentPath = cmp.Or(r.URL.EscapedPath(), "/")
+		if !h.rewritten.Load() { // a store would take the cache line from other cores
+			h.rewritten.Store(true)
+		}
+	}
 	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
 	g.request.Links, g.request.Now = g, now()
 	return g
@@ -212,6 +221,14 @@ func (g *gateRequest) recordVisit() {
 	g.site.recorder.Visit(g.gate.Vendor, g.gate.Site, g.request.Reader.UserID, rule.Engaged, g.request.Now)
 }
 
+// rewrittenField is the path that was denied, if it is not the one received.
+func (g *gateRequest) rewrittenField() zap.Field {
+	if !g.outcome.decision.Rewritten {
+		return zap.Skip()
+	}
+	return zap.String("rewritten_path", g.request.CurrentPath)
+}
+
 // report publishes the decision: to placeholders, the access log, the trace and, if it
 // denies, the gate's own log.
 func (h *Handler) report(g *gateRequest) {
@@ -237,7 +254,7 @@ func (h *Handler) report(g *gateRequest) {
 	if entry := h.logger.Check(level, "denied"); entry != nil {
 		clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 		entry.Write(zap.Object("gatefold", outcome), zap.String("vendor", h.Vendor), zap.String("site", h.Site),
-			zap.String("method", g.r.Method), zap.String("host", g.r.Host), zap.String("path", g.original.EscapedPath()),
+			zap.String("method", g.r.Method), zap.String("host", g.r.Host), zap.String("path", g.original.EscapedPath()), g.rewrittenField(),
 			zap.String("client_ip", clientIP), zap.Error(decision.Err))
 	}
 }

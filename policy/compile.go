@@ -44,6 +44,7 @@ func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
 		}
 		set.trie.insert(&set.rules[i], int32(i))
 	}
+	set.foldNames()
 	return set, nil
 }
 

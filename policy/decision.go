@@ -123,6 +123,9 @@ type Decision struct {
 	Reason Reason
 	// Rule is the rule that decided; nil if none matched.
 	Rule *Rule
+	// Rewritten reports whether the decision is that of the path as rewritten before the
+	// gate, see Request.CurrentPath.
+	Rewritten bool
 	// SKU and Grant are those that entitle the reader.
 	SKU, Grant string
 	// Link is the link that opened the page or failed to.

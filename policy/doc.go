@@ -18,7 +18,8 @@
 // What is refused whatever the rules are:
 //
 //	refusal.go     the checks before every rule
-//	path.go        the readings of a path, or its refusal
+//	path.go        what a path contains, or its refusal
+//	readings.go    the readings of a path of which servers differ
 //	plainpath.go   the same for paths without special characters, faster
 //
 // The rules of a site:
@@ -28,6 +29,7 @@
 //	compile.go     compiling rules
 //	match.go       compiled rules, and the first that matches
 //	trie.go        finding it among thousands
+//	fold.go        matching without regard to case
 //	hidden.go      rules that never decide
 //	sites.go       the compiled rules of all sites
 //

@@ -15,6 +15,10 @@ import (
 type Ruleset struct {
 	rules []compiledRule
 	trie  trie
+	// folded is the trie of the rules with folded names; nil if none differs from its
+	// fold. Named is the number of leading segments at which a rule has a name.
+	folded *trie
+	named  int
 }
 
 // compiledRule is a rule with all that can be computed before a request. The fields
@@ -42,15 +46,28 @@ type compiledSteps struct {
 	options map[string]any
 }
 
+// match is the rule that applies to a request under one interpretation of its path.
+type match struct {
+	rule     *compiledRule // nil if no rule matches
+	segments []string
+	// rewritten reports whether the path is that of CurrentPath. Folded reports whether
+	// names were compared without regard to case.
+	rewritten, folded bool
+}
+
 // match returns the matching rule of the lowest rank, or nil.
 func (s *Ruleset) match(method string, segments []string) *compiledRule {
 	if s == nil {
 		return nil
 	}
+	return s.matchIn(&s.trie, method, segments)
+}
+
+func (s *Ruleset) matchIn(t *trie, method string, segments []string) *compiledRule {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	index, _ := s.trie.walk(0, segments, method, noRule, 0)
+	index, _ := t.walk(0, segments, method, noRule, 0)
 	if index == noRule {
 		return nil
 	}

@@ -57,7 +57,7 @@ func refuseFragment(r *Request) (Reason, error) {
 
 // refusePath refuses a path that two servers could read differently.
 func refusePath(r *Request) (Reason, error) {
-	if err := r.path.Read(r.EscapedPath, r.Site.Paths); err != nil {
+	if err := r.readPath(); err != nil {
 		return ReasonBadPath, err
 	}
 	return ReasonNone, nil
