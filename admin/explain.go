@@ -13,7 +13,7 @@ import (
 // ExplainRequest is a hypothetical request at the gate.
 type ExplainRequest struct {
 	URL    string `json:"url" minLength:"1" maxLength:"8192" doc:"The URL of the request; it may carry a link token."`
-	Method string `json:"method,omitempty" maxLength:"16" default:"GET"`
+	Method string `json:"method,omitempty" maxLength:"32" default:"GET"`
 	// RewrittenPath is part of the request, since only the server's handlers know it.
 	RewrittenPath string `json:"rewrittenPath,omitempty" maxLength:"8192" pattern:"^/" doc:"The path as a handler before the gate rewrites it, with percent-escapes. Default: as in the url."`
 	Site          string `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site. Default: the vendor's only site, or the site with the vendor's name."`
@@ -120,7 +120,7 @@ type ExplainedDecision struct {
 
 type explainQuery struct {
 	URL    string `query:"url" required:"true" minLength:"1" maxLength:"8192"`
-	Method string `query:"method" maxLength:"16" default:"GET"`
+	Method string `query:"method" maxLength:"32" default:"GET"`
 	Site   string `query:"site" pattern:"^[a-z0-9][a-z0-9-]{0,62}$"`
 	User   string `query:"user" maxLength:"255"`
 }

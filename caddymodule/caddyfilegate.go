@@ -67,8 +67,17 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		share_param     <name>
 //		share_domain    <domain>…
 //		deny {
-//			login <url>
+//			login   <url>
+//			page    <file>
+//			forward <path>
 //			errors
+//		}
+//		preflight {
+//			origins <origin>…
+//			methods <METHOD>…
+//			headers <name>…
+//			max_age <duration>
+//			credentials
 //		}
 //		paths {
 //			allow empty_segments | encoded_slash | parameters | path_info
@@ -85,11 +94,6 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Errf("%q: gatefold takes no matcher and no argument: its rules select the requests", d.Val())
 	}
 	return parseBlock(d, "", gateOptions.of(h)...)
-}
-
-func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
-	h.Deny = new(DenyConfig)
-	return parseBlock(d, "deny", textOption("login", &h.Deny.Login), flagOption("errors", &h.Deny.Errors))
 }
 
 func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {

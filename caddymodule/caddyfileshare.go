@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 )
 
@@ -17,7 +18,10 @@ func init() {
 }
 
 func (h *Handler) addShareDomain(text string) error {
-	domain, err := keys.NormalDomain(text)
+	domain, err := text, error(nil)
+	if !setting.Has(text) {
+		domain, err = keys.NormalDomain(text)
+	}
 	if err != nil {
 		return err
 	}

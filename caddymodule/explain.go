@@ -321,7 +321,7 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 	result := &e.result.Decision
 	result.Allow, result.Reason, result.Status = decision.Allow(), decision.Reason.String(), http.StatusOK
 	if !result.Allow {
-		result.Status = reasons[decision.Reason].status
+		result.Status = reasons[decision.Reason].Status
 	}
 	result.Spends, result.Grant = decision.Link.Spend && decision.Allow(), decision.Grant
 	if decision.Err != nil {

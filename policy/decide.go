@@ -71,14 +71,15 @@ func (p *Policy) match(ctx context.Context, r *Request) error {
 // matchForm finds the rules of one form of the path. A reading has two if names without
 // regard to case give another one.
 func (r *Request) matchForm(path *Path, rewritten bool) {
-	exactly := r.Site.Paths.CaseSensitive || r.rules.ownFold(path)
+	rules := r.rules.forMethod(r.method)
+	exactly := r.Site.Paths.CaseSensitive || rules.ownFold(path)
 	for _, segments := range path.Readings() {
-		exact := r.rules.match(r.method, segments)
+		exact := rules.match(r.method, segments)
 		r.matches = append(r.matches, match{rule: exact, segments: segments, rewritten: rewritten})
 		if exactly {
 			continue
 		}
-		if folded := r.rules.matchFolded(r.method, segments, exact); folded != exact {
+		if folded := rules.matchFolded(r.method, segments, exact); folded != exact {
 			r.matches = append(r.matches, match{rule: folded, segments: segments, rewritten: rewritten, folded: true})
 		}
 	}
@@ -144,6 +145,9 @@ func (p *Policy) decideMatch(ctx context.Context, r *Request, under *match, deci
 	rule := under.rule
 	if rule == nil {
 		decision.Reason = ReasonNoRule
+		if !isCommon(r.method) {
+			decision.Reason = ReasonBadMethod
+		}
 		return
 	}
 	decision.Rule, decision.rule, decision.segments = &rule.Rule, rule, under.segments

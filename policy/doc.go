@@ -27,10 +27,12 @@
 //	rule.go        rules and steps, and their JSON
 //	rulepath.go    path templates
 //	compile.go     compiling rules
+//	methods.go     the methods that rules match
 //	match.go       compiled rules, and the first that matches
 //	trie.go        finding it among thousands
 //	fold.go        matching without regard to case
-//	hidden.go      rules that never decide
+//	hidden.go      rules that an earlier one hides
+//	warning.go     what is probably not meant in a set of rules
 //	sites.go       the compiled rules of all sites
 //
 // The steps of a rule:

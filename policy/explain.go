@@ -87,7 +87,7 @@ func (p *Policy) explainMatch(ctx context.Context, r *Request, under *match) Rea
 	literals = compared(literals)
 	for i := range r.rules.rules {
 		earlier := &r.rules.rules[i]
-		if earlier == rule {
+		if rule != nil && earlier.Rank == rule.Rank {
 			break
 		}
 		if covers(compared(earlier.segments), literals) && len(reading.PassedOver) < maxPassedOver {

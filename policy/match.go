@@ -19,6 +19,8 @@ type Ruleset struct {
 	// fold. Named is the number of leading segments at which a rule has a name.
 	folded *trie
 	named  int
+	// uncommon are the rules that name an uncommon method, by method.
+	uncommon map[string]*Ruleset
 }
 
 // compiledRule is a rule with all that can be computed before a request. The fields
@@ -40,6 +42,7 @@ type compiledSteps struct {
 	linkTest linkTest
 	// entitlements reports whether a step needs the reader's entitlements.
 	entitlements bool
+	level        level
 	// fixed holds the stored arguments that are strings, which override a capture of
 	// the same name. The first step that has one counts.
 	fixed   map[string]string

@@ -50,6 +50,9 @@ type Request struct {
 	// WebSocket reports whether the request is an extended CONNECT for a WebSocket
 	// (RFC 8441, RFC 9220).
 	WebSocket bool
+	// BadTrailer reports whether the request announces a trailer whose name is no token
+	// (RFC 9110, section 5.1).
+	BadTrailer bool
 	// Preflight reports whether the request is a CORS preflight (Fetch standard,
 	// section 4.8).
 	Preflight bool

@@ -127,8 +127,12 @@ func TestUseIsSpentIfOneMatchNeedsIt(t *testing.T) {
 // A publisher's link whose record must be written is stricter than a redeemed one.
 func TestStrictnessOfLinks(t *testing.T) {
 	order := []Decision{
-		{Reason: ReasonPublic}, {Reason: ReasonAuthenticated}, {Reason: ReasonEntitled}, {Reason: ReasonSignedLink},
-		{Reason: ReasonSignedLink, Link: LinkUse{First: true}}, {Reason: ReasonSignedLink, Link: LinkUse{First: true, Spend: true}},
+		{Reason: ReasonPublic},
+		{Reason: ReasonAuthenticated},
+		{Reason: ReasonEntitled},
+		{Reason: ReasonSignedLink},
+		{Reason: ReasonSignedLink, Link: LinkUse{First: true}},
+		{Reason: ReasonSignedLink, Link: LinkUse{First: true, Spend: true}},
 		{Reason: ReasonLinkExpired, Link: LinkUse{Spend: true}},
 	}
 	for i := range order[1:] {
