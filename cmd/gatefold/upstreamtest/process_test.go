@@ -30,8 +30,9 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		// The same build as that of the tests of cmd/gatefold, for the sake of the cache.
 		binary = filepath.Join(dir, "gatefold")
-		build := exec.Command("go", "build", "-tags", "nobadger,nomysql,nopgx", "-o", binary, "..")
+		build := exec.Command("go", "build", "-o", binary, "..")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "building the binary: %v\n%s", err, out)
 			return 1
