@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/admin"
 )
 
 const keysDirective = "gatefold_keys"
@@ -67,6 +69,7 @@ func (h *KeysHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 	if r.URL.Path != jwksPath || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return next.ServeHTTP(w, r)
 	}
+	admin.LimitBody(w, r, admin.BodyTimeout)
 	rt, err := h.app.runtime.get()
 	if err != nil {
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)
