@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -64,7 +65,7 @@ func (n *modelNode) start(site modelSite) error {
 	old := *n
 	n.app, n.site, n.remote = app.(*App), site, &API{PlainHTTP: true}
 	n.gate = &Handler{
-		Identify: []*Identity{{Source: sourceJWT, Issuer: issuerSelf}}, LinkCookieTTL: caddy.Duration(site.cookieTTL),
+		Identify: []*Identity{{Source: sourceJWT, Issuer: issuerSelf}}, LinkCookieTTL: setting.Duration{V: site.cookieTTL},
 	}
 	for _, rule := range site.rules {
 		n.gate.Rules = append(n.gate.Rules, rule.config())
@@ -90,7 +91,7 @@ func (n *modelNode) start(site modelSite) error {
 }
 
 func (n *modelNode) settings() *App {
-	app := &App{Store: &n.store, Secret: "{env.GATEFOLD_TEST_SECRET}", CacheSize: policy.MinCacheBytes}
+	app := &App{Store: &n.store, Secret: "{env.GATEFOLD_TEST_SECRET}", CacheSize: setting.Size{V: policy.MinCacheBytes}}
 	if n.store.Engine == engineRedis {
 		app.StaleFor = caddy.Duration(24 * time.Hour)
 	}
