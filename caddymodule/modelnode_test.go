@@ -93,7 +93,7 @@ func (n *modelNode) start(site modelSite) error {
 func (n *modelNode) settings() *App {
 	app := &App{Store: &n.store, Secret: "{env.GATEFOLD_TEST_SECRET}", CacheSize: setting.Size{V: policy.MinCacheBytes}}
 	if n.store.Engine == engineRedis {
-		app.StaleFor = caddy.Duration(24 * time.Hour)
+		app.StaleFor = setting.Duration{V: 24 * time.Hour}
 	}
 	return app
 }
