@@ -129,16 +129,16 @@ func (n *modelNode) hold() error {
 	if err != nil {
 		return err
 	}
-	n.held = n.store.identity(time.Duration(app.StaleFor), options)
+	n.held = n.store.identity(app.StaleFor.V, options)
 	_, _, err = pool.LoadOrNew(n.held, func() (caddy.Destructor, error) {
-		return newShared("", app.CacheSize, func(s *sharedStore) (engine.Engine, error) {
+		return newShared("", app.CacheSize.V, func(s *sharedStore) (engine.Engine, error) {
 			backend, err := redisengine.New(options)
 			if err != nil {
 				return nil, err
 			}
 			n.feed = &observedFeed{Watcher: backend, applied: map[string]uint64{}}
 			follower := store.Follow(n.feed, store.FollowOptions{
-				Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: time.Duration(app.StaleFor), Now: now,
+				Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: app.StaleFor.V, Now: now,
 			})
 			return follower, follower.Connect(context.Background())
 		})
