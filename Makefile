@@ -28,14 +28,16 @@ build: ## build the binary, ./gatefold
 
 # The race detector needs a C compiler, the README's transcript curl, the client
 # that is generated from the API's description node and npm; promtool checks metrics
-# and alerts; tests start redis-server and nginx. A skipped test fails the run. The
-# race detector allocates, so tests that count allocations also run without it.
+# and alerts; tests start redis-server, nginx and other origins. A skipped test fails
+# the run. The race detector allocates, so tests that count allocations also run
+# without it.
 test: ## run the tests with the race detector: all, or PKG=./keys RUN=TestX
 	@.ci/need gcc=gcc,libc6-dev $(if $(binary_tests),$(binary_needs))
 	@.ci/redis $(TOOLS)
 ifneq ($(binary_tests),)
 	@.ci/promtool $(TOOLS)
 	@.ci/nginx $(TOOLS)
+	@.ci/origins $(TOOLS)
 endif
 	$(GO) vet -tags $(TAGS) $(PKG)
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v $(if $(RUN),-run '$(RUN)') $(PKG) 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
@@ -51,9 +53,9 @@ quick_skip := Redis|Allocat
 quick_tree := ^TestTree
 test-quick: ## run what needs only Go, in under a minute once it is compiled
 	@mkdir -p $(TOOLS)
-	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /redisengine) | grep -v 'no test files'
+	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /upstreamtest -e /redisengine) | grep -v 'no test files'
 	$(GO) test -tags $(TAGS) -short -run '$(quick_tree)' ./cmd/gatefold
-	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
+	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./cmd/gatefold/upstreamtest, ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
 
 # `make test` runs the same for a minute.
 SOAK        := 30m

@@ -119,7 +119,7 @@ func (t *target) misfit(r *Request, rule *compiledRule, segments []string) strin
 }
 
 // opensURL reports whether the URL as received is the link's, whatever the origin makes
-// of it.
+// of it. The host must be known.
 func (t *target) opensURL(r *Request) bool {
 	host, err := NormalHost(r.Host)
 	return err == nil && host == t.host && r.receivedAs(t.path) && t.opensQuery(r.Query)
