@@ -18,7 +18,7 @@ binary_needs := curl=curl,ca-certificates node=nodejs npm=npm
 alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
 alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
 
-.PHONY: help build test test-quick soak bench bench-go bench-instructions lint words fmt clean
+.PHONY: help build test test-quick fuzz soak bench bench-go bench-instructions lint words fmt vuln clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -90,6 +90,12 @@ fmt: $(GOLANGCI) ## format the Go files
 # Built from source, so that it supports the language version of the toolchain.
 $(GOLANGCI):
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_AT)
+
+GOVULNCHECK_AT := v1.1.4
+# Needs the Go vulnerability database, so it is no part of CI.
+vuln: ## look for known vulnerabilities in what the binary calls
+	@test -x $(TOOLS)/govulncheck || GOBIN=$(TOOLS) $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_AT) || { echo 'govulncheck could not be built: is the module proxy reachable?'; exit 1; }
+	@$(TOOLS)/govulncheck -tags $(TAGS) ./... || { echo 'govulncheck failed: it found the above, or could not reach its vulnerability database'; exit 1; }
 
 clean: ## remove what was built and unpacked
 	rm -rf $(TOOLS) gatefold
