@@ -21,6 +21,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"pgregory.net/rapid"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
 
@@ -91,7 +92,7 @@ func TestModelOfTwoNodesOverRedis(t *testing.T) {
 		for i, name := range []string{"node A", "node B"} {
 			// Another size of the pool: stores with the same settings would be one.
 			nodes = append(nodes, &modelNode{name: name, store: StoreConfig{
-				Engine: engineRedis, URLs: []string{redis.URL()}, Prefix: fmt.Sprintf("model%d", n), PoolSize: 8 + i,
+				Engine: engineRedis, URLs: []string{redis.URL()}, Prefix: fmt.Sprintf("model%d", n), PoolSize: setting.Count{V: 8 + i},
 			}})
 		}
 		play := newModelRun(rt, nodes...)
