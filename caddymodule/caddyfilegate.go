@@ -66,6 +66,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		link_cookie_ttl <duration>
 //		share_param     <name>
 //		share_domain    <domain>…
+//		hosts           <host>…
 //		deny {
 //			login   <url>
 //			page    <file>

@@ -13,6 +13,7 @@ func init() {
 		return []option{
 			matchOption("share_param", &h.ShareParam, paramPattern, "letters, digits, - and _"),
 			valuesOption("share_domain", h.addShareDomain).repeated(),
+			listOption("hosts", &h.Hosts, nil),
 		}
 	})
 }

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"go.uber.org/zap"
@@ -191,7 +193,7 @@ const (
 
 // forwardDenied answers by the page at Deny.Forward. If there is none, the gate answers.
 func (h *Handler) forwardDenied(w http.ResponseWriter, g *gateRequest, d refusal, next caddyhttp.Handler) error {
-	address := scheme(g) + "://" + g.r.Host + d.uri
+	address := siteURL(g) + d.uri
 	r := replaceRequest(g.r, h.Deny.Forward)
 	r.Header.Set(deniedHeader, d.code)
 	r.Header.Set(deniedURLHeader, address)
@@ -295,12 +297,26 @@ func challenge(site string, reason policy.Reason) string {
 // one of the request's own host, as the parameter next.
 func loginURL(login *url.URL, g *gateRequest) string {
 	target := *login
-	query := "next=" + url.QueryEscape(scheme(g)+"://"+g.r.Host+cleanURI(g))
+	query := "next=" + url.QueryEscape(siteURL(g)+cleanURI(g))
 	if target.RawQuery != "" {
 		query = target.RawQuery + "&" + query
 	}
 	target.RawQuery = query
 	return target.String()
+}
+
+// siteURL returns the scheme and the host of a request, for URLs that are read
+// elsewhere. Caddy selects the site by the host without its port, and accepts any text
+// as a port: one that is no number is left out, because others could read
+// "news.example:80@other.example" or "news.example:80.other.example" as another host.
+func siteURL(g *gateRequest) string {
+	host := g.r.Host
+	if _, port, err := net.SplitHostPort(host); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			host = strings.TrimSuffix(host, ":"+port)
+		}
+	}
+	return scheme(g) + "://" + host
 }
 
 func scheme(g *gateRequest) string {

@@ -161,6 +161,7 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 	if len(tokens) == 0 {
 		return evidence
 	}
+	evidence.HostUnknown = e.gate.hostUnknown(e.host)
 	evidence.Token, evidence.Share, evidence.Ambiguous = tokens[0], share, len(tokens) > 1
 	evidence.Readable = e.result.Method == http.MethodGet || e.result.Method == http.MethodHead
 	evidence.Spendable = e.result.Method == http.MethodGet
@@ -242,7 +243,11 @@ func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) 
 	}
 	for _, reading := range explained.Readings {
 		detail := "it opens this page"
-		if reading.Misfit != "" {
+		switch reading.Misfit {
+		case "":
+		case "host":
+			detail = "the configuration does not name this host: give the site its address, or name it with `hosts`"
+		default:
 			detail = "it opens another page: " + reading.Misfit + " does not fit"
 		}
 		if !check("opens", reading.Misfit == "", detail) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/caddymodule/sitehosts"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -77,6 +78,11 @@ type Handler struct {
 	// whose links may open pages of this site.
 	ShareDomains []string `json:"share_domains,omitempty"`
 
+	// Hosts are the hosts of the site, besides those that its address names; a wildcard
+	// counts for one label, as in an address. On a site that is reached under any host,
+	// links with a url open pages only of these.
+	Hosts []string `json:"hosts,omitempty"`
+
 	// LinkCookieTTL is the lifetime of the cookie of a redeemed link. The cookie never
 	// outlives the link. Default: 24 hours.
 	LinkCookieTTL setting.Duration `json:"link_cookie_ttl,omitzero"`
@@ -107,6 +113,10 @@ type Handler struct {
 	keySets watchedKeySets
 	// rewritten reports whether a request had a path that was rewritten before the gate.
 	rewritten atomic.Bool
+
+	// server is the server whose routes lead to the gate; nil without a server.
+	server *caddyhttp.Server
+	hosts  lazy[*sitehosts.Hosts]
 
 	localSegment *caddyfile.Dispenser // the unparsed block of `local`
 }
@@ -184,6 +194,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.runtime.make = h.openRuntime
+	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	h.hosts.make = h.findHosts
 	h.keySets = watchedKeySets{sets: h.app.shared.keySets}
 	h.app.gates.add(h)
 	h.metrics = newSiteMetrics(h.Vendor, h.Site)

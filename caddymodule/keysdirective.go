@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
@@ -72,6 +73,7 @@ func (h *KeysHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 	if r.URL.Path != jwksPath || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return next.ServeHTTP(w, r)
 	}
+	admin.LimitBody(w, r, admin.BodyTimeout)
 	rt, err := h.app.runtime.get()
 	if err != nil {
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)

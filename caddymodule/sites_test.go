@@ -70,6 +70,8 @@ var siteScenarios = []struct {
 	{"a named route without the gate", "route /x/* {\ninvoke shared\n}\nroute {\n" + gateAll + "reverse_proxy ORIGIN\n}", []string{"/x/* reverse_proxy ORIGIN"}, 1},
 	{"a named route behind the gate", gateAll + "invoke shared", nil, 0},
 	{"http_auth with basic_auth", "basic_auth {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\ngatefold {\nidentify http_auth\nrule / authenticated\n}\nreverse_proxy ORIGIN", nil, 0},
+	{"links under any host", "gatefold {\nrule / entitled premium\n}\nreverse_proxy ORIGIN\n}\nhttp://:PORT {\ngatefold {\nsite b\nrule / entitled premium\n}\nreverse_proxy ORIGIN", nil, 1},
+	{"links under any host with its hosts", "gatefold {\nrule / entitled premium\n}\nreverse_proxy ORIGIN\n}\nhttp://:PORT {\ngatefold {\nsite b\nhosts news.example.com *.example.org\nrule / entitled premium\n}\nreverse_proxy ORIGIN", nil, 0},
 	{"http_auth with nothing", "gatefold {\nidentify http_auth\nrule / authenticated\n}\nreverse_proxy ORIGIN", nil, 1},
 	{"http_auth behind forward_auth alone", "forward_auth ORIGIN {\nuri /auth\ncopy_headers Remote-User\n}\ngatefold {\nidentify http_auth\nrule / authenticated\n}\nreverse_proxy ORIGIN", nil, 1},
 	{

@@ -190,14 +190,17 @@ func (l *lazyEngine) Sweep(ctx context.Context, partition string, before time.Ti
 	return onEngine(l, "sweep", func(e engine.Engine) (int, error) { return e.Sweep(ctx, partition, before, limit) })
 }
 
+// Close closes the engine. It does not hold the lock meanwhile: an engine that follows a
+// change feed waits for its goroutines, and these read records through this one.
 func (l *lazyEngine) Close() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.closed = true
-	if l.engine == nil {
+	backend := l.engine
+	l.mu.Unlock()
+	if backend == nil {
 		return nil
 	}
-	return l.engine.Close()
+	return backend.Close()
 }
 
 // Interface guards

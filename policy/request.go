@@ -141,6 +141,10 @@ type LinkEvidence struct {
 	// Spendable reports whether the request can be a reader's own page view, so that
 	// a counted link may be spent on it.
 	Spendable bool
+	// HostUnknown reports whether no configuration names the host of the request, so that
+	// it is what the client says. Then neither a link with a url opens a page, nor one that
+	// a publisher signed for its own host.
+	HostUnknown bool
 	// Early reports whether the request came in TLS early data, which can be
 	// replayed (RFC 8470).
 	Early bool

@@ -63,6 +63,14 @@ func (r *Report) find() {
 		}
 	}
 	for _, gate := range r.gates {
+		for _, site := range gate.sites {
+			if strings.HasPrefix(site, ":") && gate.takesLinks && !gate.namesHosts {
+				r.add(Finding{
+					Site: site, Problem: "the site is reached under any host, which is then what the client says, so that signed links with a url open none of its pages",
+					Remedy: "give the site its host as the address, or list its hosts in the gate, as `hosts news.example.com`",
+				})
+			}
+		}
 		if !gate.httpAuth || gate.authenticated {
 			continue
 		}

@@ -99,6 +99,7 @@ type Gate struct {
 	httpAuth      bool // has the source http_auth
 	authenticated bool // an authenticator may come before it
 	takesLinks    bool // signed links may open its pages
+	namesHosts    bool // lists the hosts of its site
 	sites         []string
 }
 
@@ -116,10 +117,12 @@ func newGate(config json.RawMessage) *Gate {
 			Login string `json:"login"`
 		} `json:"deny"`
 		Rules json.RawMessage `json:"rules"`
+		Hosts []string        `json:"hosts"`
 	}
 	_ = json.Unmarshal(config, &fields) // what cannot be read fails the load elsewhere
 	gate := &Gate{Vendor: fields.Vendor, Site: fields.Site, Config: config, login: fields.Deny.Login}
 	gate.takesLinks = fields.Rules == nil || bytes.Contains(fields.Rules, []byte(`"entitled"`))
+	gate.namesHosts = len(fields.Hosts) > 0
 	if gate.Vendor == "" {
 		gate.Vendor = "default"
 	}
