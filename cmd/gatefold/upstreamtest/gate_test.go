@@ -136,7 +136,7 @@ type gate struct {
 func (s *site) block(readme, openPort string) string {
 	text := strings.Replace(readme, readmeProxy, "\t"+s.origin.handler+"\n", 1)
 	text = s.variant.change(text, s.origin)
-	gated := strings.Replace(text, "news.example.com {\n", fmt.Sprintf("http://:%s {\n\tbind 127.0.0.1\n%s", s.port, judged), 1)
+	gated := strings.Replace(text, "news.example.com {\n", fmt.Sprintf("http://%s:%s {\n\tbind 127.0.0.1\n%s", host, s.port, judged), 1)
 	if openPort == "" {
 		return gated + "\n"
 	}
