@@ -18,7 +18,7 @@ binary_needs := curl=curl,ca-certificates node=nodejs npm=npm
 alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
 alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
 
-.PHONY: help build test test-quick bench bench-go bench-instructions lint words fmt clean
+.PHONY: help build test test-quick fuzz soak bench bench-go bench-instructions lint words fmt vuln clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -28,14 +28,16 @@ build: ## build the binary, ./gatefold
 
 # The race detector needs a C compiler, the README's transcript curl, the client
 # that is generated from the API's description node and npm; promtool checks metrics
-# and alerts; tests start redis-server and nginx. A skipped test fails the run. The
-# race detector allocates, so tests that count allocations also run without it.
+# and alerts; tests start redis-server, nginx and other origins. A skipped test fails
+# the run. The race detector allocates, so tests that count allocations also run
+# without it.
 test: ## run the tests with the race detector: all, or PKG=./keys RUN=TestX
 	@.ci/need gcc=gcc,libc6-dev $(if $(binary_tests),$(binary_needs))
 	@.ci/redis $(TOOLS)
 ifneq ($(binary_tests),)
 	@.ci/promtool $(TOOLS)
 	@.ci/nginx $(TOOLS)
+	@.ci/origins $(TOOLS)
 endif
 	$(GO) vet -tags $(TAGS) $(PKG)
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v $(if $(RUN),-run '$(RUN)') $(PKG) 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
@@ -51,9 +53,15 @@ quick_skip := Redis|Allocat
 quick_tree := ^TestTree
 test-quick: ## run what needs only Go, in under a minute once it is compiled
 	@mkdir -p $(TOOLS)
-	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /redisengine) | grep -v 'no test files'
+	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /upstreamtest -e /redisengine) | grep -v 'no test files'
 	$(GO) test -tags $(TAGS) -short -run '$(quick_tree)' ./cmd/gatefold
-	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
+	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./cmd/gatefold/upstreamtest, ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
+
+# `make test` runs the same for a minute.
+SOAK        := 30m
+soak: ## run mixed traffic and changes against a model: half an hour; SOAK=5m
+	@.ci/redis $(TOOLS)
+	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -count=1 -timeout 0 -v -run 'TestSoak$$' ./cmd/gatefold -soak $(SOAK)
 
 bench: ## measure the gate beside other servers: 14 minutes; BENCH="-quick" one
 	@.ci/need wrk=wrk
@@ -82,6 +90,12 @@ fmt: $(GOLANGCI) ## format the Go files
 # Built from source, so that it supports the language version of the toolchain.
 $(GOLANGCI):
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_AT)
+
+GOVULNCHECK_AT := v1.1.4
+# Needs the Go vulnerability database, so it is no part of CI.
+vuln: ## look for known vulnerabilities in what the binary calls
+	@test -x $(TOOLS)/govulncheck || GOBIN=$(TOOLS) $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_AT) || { echo 'govulncheck could not be built: is the module proxy reachable?'; exit 1; }
+	@$(TOOLS)/govulncheck -tags $(TAGS) ./... || { echo 'govulncheck failed: it found the above, or could not reach its vulnerability database'; exit 1; }
 
 clean: ## remove what was built and unpacked
 	rm -rf $(TOOLS) gatefold

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,9 @@ type Options struct {
 	// CheckEntryPoint returns an error if the gate must not connect to an entry
 	// point. Optional: the gate checks again when it connects.
 	CheckEntryPoint func(ctx context.Context, entry *url.URL) error
+	// BodyTimeout is the time in which a body must arrive, unless the operation
+	// allows more. Default: BodyTimeout.
+	BodyTimeout time.Duration
 	// Now is the clock.
 	Now func() time.Time
 	// Failed receives errors of the server itself, for the log. Optional.
@@ -105,6 +109,7 @@ func New(options Options) (http.Handler, error) {
 	if options.Failed == nil {
 		options.Failed = func(error) {}
 	}
+	options.BodyTimeout = cmp.Or(options.BodyTimeout, BodyTimeout)
 	for _, origin := range options.Origins {
 		if err := CheckOrigin(origin); err != nil {
 			return nil, fmt.Errorf("admin: the origin %q %w", origin, err)
@@ -159,6 +164,7 @@ var jsonFormat = huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal:
 
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	LimitBody(w, r, a.BodyTimeout)
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")

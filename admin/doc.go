@@ -17,6 +17,7 @@
 //	problem.go        errors as RFC 9457 problems
 //	scope.go          scopes of callers and operations
 //	cors.go           browser clients of other origins
+//	bodydeadline.go   time in which a body must arrive
 //	idempotency.go    Idempotency-Key
 //	etag.go           ETag and If-Match
 //	mergepatch.go     JSON merge patch
@@ -41,6 +42,7 @@
 //	lists.go          access lists
 //	grants.go         grants
 //	grantrows.go      rows of grants in CSV and NDJSON files
+//	csvcell.go        cells that a spreadsheet does not evaluate
 //	grantstream.go    streamed import and export of grants
 //	import.go         imports of grants in batches
 //	entitlements.go   entitlements of a reader

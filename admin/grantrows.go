@@ -250,6 +250,7 @@ func csvGrant(header, record []string) (json.RawMessage, error) {
 		if !utf8.ValidString(value) {
 			return nil, fmt.Errorf("%s: %w", name, errNotUTF8)
 		}
+		value = unescapeCell(value)
 		switch parent, field, nested := strings.Cut(name, "."); {
 		case nested:
 			address, _ := grant[parent].(map[string]string)
@@ -295,13 +296,13 @@ func GrantRecord(grant json.RawMessage) ([]string, error) {
 		switch value := value.(type) {
 		case nil:
 		case string:
-			record[i] = value
+			record[i] = escapeCell(value)
 		default:
 			encoded, err := json.Marshal(value)
 			if err != nil {
 				return nil, err
 			}
-			record[i] = string(encoded)
+			record[i] = escapeCell(string(encoded))
 		}
 	}
 	return record, nil

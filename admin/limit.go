@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"crypto/sha256"
 	"net/netip"
 	"sync"
 	"time"
@@ -29,8 +30,14 @@ type failureLimit struct {
 	young, old map[attempt]*bucket
 }
 
-// attempt is the key of a bucket. The client is empty in the bucket of a source.
-type attempt struct{ client, source string }
+// attempt is the key of a bucket: a digest, because client and source are what a
+// stranger sent, of any length.
+type attempt [sha256.Size]byte
+
+func attemptOf(client, source string) attempt {
+	first := sha256.Sum256([]byte(client))
+	return sha256.Sum256(append(first[:], source...))
+}
 
 // bucket is the number of failures that were free at a time.
 type bucket struct {
@@ -46,8 +53,12 @@ func newFailureLimit() *failureLimit { return &failureLimit{young: make(map[atte
 func (l *failureLimit) begin(client, source string, now time.Time) (wait time.Duration, succeeded func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	one, all := l.bucket(attempt{client, source}, perClientAndSource, now), l.bucket(attempt{source: source}, perSource, now)
-	if wait := max(one.wait(perClientAndSource), all.wait(perSource)); wait > 0 {
+	all := l.bucket(attemptOf("", source), perSource, now)
+	if wait := all.wait(perSource); wait > 0 {
+		return wait, nil // no bucket for a further client
+	}
+	one := l.bucket(attemptOf(client, source), perClientAndSource, now)
+	if wait := one.wait(perClientAndSource); wait > 0 {
 		return wait, nil
 	}
 	one.free--

@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,6 +25,27 @@ func TestFailureLimitIsBounded(t *testing.T) {
 			t.Errorf("attempt %d must wait %v", i, wait)
 		}
 	}
+}
+
+// Attempts with client ids and addresses of 64 KiB keep none of them: 16,000 once kept
+// 1.6 GB.
+func TestFailureLimitKeepsNoText(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	before := heap()
+	limit, now := newFailureLimit(), time.Unix(1e9, 0)
+	for i := range 16_000 {
+		long := strconv.Itoa(i) + strings.Repeat("x", 64<<10)
+		limit.begin(long, long, now)
+	}
+	if grown := int64(heap()) - int64(before); grown > 8<<20 {
+		t.Errorf("16,000 attempts keep %d bytes", grown)
+	}
+	runtime.KeepAlive(limit)
 }
 
 // Concurrent attempts do not exceed the limit.

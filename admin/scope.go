@@ -84,9 +84,13 @@ func (c *Caller) may(scope string) bool {
 }
 
 // covers reports whether scopes include another one: by name, by the wildcard of
-// its resource, or, for a wildcard, by both rights.
+// its resource, or, for a wildcard, by both rights. No scopes include one that does
+// not exist.
 func covers(scopes []string, wanted string) bool {
 	name, right, _ := strings.Cut(wanted, ":")
+	if _, known := findResource(name); !known || right != rightRead && right != rightWrite && right != rightBoth {
+		return false
+	}
 	has := func(right string) bool { return slices.Contains(scopes, name+":"+right) }
 	return has(right) || has(rightBoth) || right == rightBoth && has(rightRead) && has(rightWrite)
 }

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ import (
 const (
 	tokenPath = "/oauth/token" //nolint:gosec // an address, not a secret
 	// maxTokenRequest bounds the body of a token request, in bytes.
-	maxTokenRequest = 64 << 10
+	maxTokenRequest = 8 << 10
 )
 
 // tokenError is an error of the token endpoint (RFC 6749, section 5.2).
@@ -250,10 +251,12 @@ func tokenParameters(r *http.Request) (map[string]string, *tokenError) {
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxTokenRequest+1))
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &tokenError{status: http.StatusRequestTimeout, code: "invalid_request", description: "The body did not arrive in time: send it again."}
 	case err != nil:
 		return nil, badTokenRequest("The body cannot be read.")
 	case len(body) > maxTokenRequest:
-		return nil, &tokenError{status: http.StatusRequestEntityTooLarge, code: "invalid_request", description: "The body is larger than 64 KiB."}
+		return nil, &tokenError{status: http.StatusRequestEntityTooLarge, code: "invalid_request", description: "The body is larger than 8 KiB."}
 	case kind == "application/json":
 		return jsonParameters(body)
 	default:

@@ -274,3 +274,43 @@ func TestReaderTokenWithoutKid(t *testing.T) {
 	_, err = idp.Verify(raw, NewKeySet(stranger.Public()), noon)
 	wantError(t, err, ErrSignature)
 }
+
+// A token that another issuer made for another use, for the same client and with the
+// same key, identifies no reader and no API client.
+func TestTypedTokensOfAnotherIssuerAreNoReaderTokens(t *testing.T) {
+	verify := func(typ string, payload claims) (error, error) {
+		raw := forge(acmeKey, fmt.Sprintf(`{"alg":"ES256",%s"kid":%q}`, typ, acmeKey.ID()), payload.String())
+		_, asReader := idp.Verify(raw, acmeSet, noon)
+		access := AccessVerifier{Issuer: "https://id.example", Audience: "news"}
+		_, asClient := access.Verify(raw, acmeSet, noon)
+		return asReader, asClient
+	}
+	payload := idpPayload()
+	payload["sub"] = `"u1"`
+	for _, typ := range []string{"", "JWT", "jwt", "application/jwt", "at+jwt", "AT+JWT", "application/at+jwt"} {
+		header := ""
+		if typ != "" {
+			header = fmt.Sprintf(`"typ":%q,`, typ)
+		}
+		if asReader, asClient := verify(header, payload); asReader != nil || asClient != nil {
+			t.Errorf("typ %q: %v, %v", typ, asReader, asClient)
+		}
+	}
+	for _, typ := range []string{
+		"logout+jwt", "application/logout+jwt", "LOGOUT+JWT", "secevent+jwt", "dpop+jwt", "token-introspection+jwt", "client-authentication+jwt",
+		"oauth-authz-req+jwt", "entity-statement+jwt", "vc+sd-jwt", "kb+jwt", "dca-share+jwt", "gatefold-link+jwt", "gatefold-reader+jwt", "gatefold-access+jwt", "x", " jwt",
+	} {
+		if asReader, asClient := verify(fmt.Sprintf(`"typ":%q,`, typ), payload); !errors.Is(asReader, ErrType) || !errors.Is(asClient, ErrType) {
+			t.Errorf("typ %q: %v, %v", typ, asReader, asClient)
+		}
+	}
+	other := idpPayload()
+	other["aud"], other["sub"] = `"another-api"`, `"u1"`
+	if asReader, asClient := verify(`"typ":"at+jwt",`, other); !errors.Is(asReader, ErrAudience) || !errors.Is(asClient, ErrAudience) {
+		t.Errorf("an access token of another audience: %v, %v", asReader, asClient)
+	}
+	payload["events"] = `{"http://schemas.openid.net/event/backchannel-logout":{}}`
+	if asReader, asClient := verify("", payload); !errors.Is(asReader, ErrType) || !errors.Is(asClient, ErrType) {
+		t.Errorf("a logout token without a typ: %v, %v", asReader, asClient)
+	}
+}

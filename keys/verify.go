@@ -12,15 +12,13 @@ type signer struct {
 	typ string // its `typ`, if it is one of ours
 }
 
-// ownTypes is the prefix of every `typ` of ours.
-const ownTypes = "gatefold-"
-
 // key returns the key that must have signed a token. Our tokens always name
-// their key and are always ES256. Tokens of other issuers may have any `typ`
-// that is not one of ours.
+// their key and are always ES256. A token of another issuer identifies its bearer
+// only as an ID token or an access token (RFC 9068); every other type, such as
+// `logout+jwt` or `secevent+jwt`, is made for another use.
 func (s signer) key(t *Token, set KeySet) (*PublicKey, error) {
 	switch {
-	case !s.own && strings.HasPrefix(t.mediaType(), ownTypes), s.own && t.Header.Type != s.typ:
+	case !s.own && !t.identifies(), s.own && t.Header.Type != s.typ:
 		return nil, ErrType
 	case s.own && t.Header.Algorithm != algES256:
 		return nil, ErrAlgorithm
@@ -28,6 +26,18 @@ func (s signer) key(t *Token, set KeySet) (*PublicKey, error) {
 		return nil, ErrUnknownKey
 	}
 	return set.find(t.Header)
+}
+
+// identifies reports whether a token of another issuer may identify its bearer. A
+// token with `events` is a security event or a logout token, whatever its `typ` (RFC
+// 8417, section 2.2; OpenID Connect Back-Channel Logout 1.0, section 2.4).
+func (t *Token) identifies() bool {
+	switch t.mediaType() {
+	case "", "jwt", "at+jwt":
+		return t.claims.find("events") == nil
+	default:
+		return false
+	}
 }
 
 // mediaType returns `typ` in lower case and without the prefix `application/`,

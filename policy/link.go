@@ -33,10 +33,16 @@ type target struct {
 	hasURL bool
 	host   string
 	path   []string
-	query  []pair
+	query  []boundPair
 }
 
 type pair struct{ name, value string }
+
+// boundPair is a parameter of a link's url.
+type boundPair struct {
+	pair
+	read queryName
+}
 
 // newTarget parses what a link's claims open. It returns an error for a link that
 // could never open a page.
@@ -64,19 +70,37 @@ func newTarget(claims *keys.LinkClaims) (*target, error) {
 		escaped = "/"
 	}
 	var path Path
-	if err := path.Read(escaped, PathOptions{}); err != nil {
+	if err := path.Read(escaped, PathOptions{PathInfo: true}); err != nil {
 		return nil, err
 	}
 	t.path = slices.Clone(path.Readings()[0])
-	if t.query, err = queryPairs(parsed.RawQuery); err != nil {
+	t.query, err = bindQuery(parsed.RawQuery)
+	if err != nil {
 		return nil, err
 	}
-	for i, parameter := range t.query {
-		if slices.ContainsFunc(t.query[:i], func(p pair) bool { return p.name == parameter.name }) {
-			return nil, errors.New("the link's url contains a query parameter twice")
-		}
-	}
 	return t, nil
+}
+
+// bindQuery parses the query of a link's url.
+func bindQuery(query string) ([]boundPair, error) {
+	pairs, err := queryPairs(query)
+	if err != nil {
+		return nil, err
+	}
+	var bound []boundPair
+	for _, parameter := range pairs {
+		read := readQueryName(parameter.name)
+		for i := range bound {
+			switch {
+			case bound[i].name == parameter.name:
+				return nil, errors.New("the link's url contains a query parameter twice")
+			case bound[i].read.conflicts(&read):
+				return nil, errors.New("the link's url contains query parameters that some servers read as one, such as a_b and a.b, or a and a[b]: leave one of them out")
+			}
+		}
+		bound = append(bound, boundPair{parameter, read})
+	}
+	return bound, nil
 }
 
 // size estimates the memory of the target, in bytes.
@@ -84,13 +108,16 @@ func (t *target) size() int64 {
 	if t == nil {
 		return 0
 	}
-	const header, perSegment, perPair = 144, 16, 32
+	const header, perSegment, perPair = 144, 16, 160
 	size := header + len(t.sku) + len(t.content) + len(t.host) + perSegment*len(t.path) + perPair*len(t.query)
 	for _, segment := range t.path {
 		size += len(segment)
 	}
 	for _, parameter := range t.query {
 		size += len(parameter.name) + len(parameter.value)
+		for _, name := range parameter.read.all {
+			size += perSegment + len(name)
+		}
 	}
 	return int64(size)
 }
@@ -118,13 +145,16 @@ func (t *target) misfit(r *Request, rule *compiledRule, segments []string) strin
 	return rule.linkTest.misfit(t, r, rule, segments)
 }
 
-func (t *target) opensURL(r *Request, segments []string) bool {
+// opensURL reports whether the URL as received is the link's, whatever the origin makes
+// of it. The host must be known.
+func (t *target) opensURL(r *Request) bool {
 	host, err := NormalHost(r.Host)
-	return err == nil && host == t.host && slices.Equal(segments, t.path) && t.opensQuery(r.Query)
+	return err == nil && host == t.host && r.receivedAs(t.path) && t.opensQuery(r.Query)
 }
 
 // opensQuery reports whether the query contains every parameter of the link's url
-// exactly once, with the same value.
+// exactly once, with the same value, and no other that a framework could take for one
+// of them.
 func (t *target) opensQuery(query string) bool {
 	if len(t.query) == 0 {
 		return true
@@ -133,26 +163,43 @@ func (t *target) opensQuery(query string) bool {
 	if err != nil {
 		return false
 	}
-	for _, want := range t.query {
-		found := 0
-		for _, have := range pairs {
-			if have.name != want.name {
+	found := 0
+	for _, have := range pairs {
+		read := readQueryName(have.name)
+		for i := range t.query {
+			want := &t.query[i]
+			if !want.read.conflicts(&read) {
 				continue
 			}
-			if have.value != want.value {
+			if have != want.pair {
 				return false
 			}
 			found++
 		}
-		if found != 1 {
+	}
+	return found == len(t.query) && t.distinct(pairs)
+}
+
+// distinct reports whether no two parameters of a query are the same parameter of the
+// link's url.
+func (t *target) distinct(pairs []pair) bool {
+	for i := range t.query {
+		count := 0
+		for _, have := range pairs {
+			if have == t.query[i].pair {
+				count++
+			}
+		}
+		if count != 1 {
 			return false
 		}
 	}
 	return true
 }
 
-// maxQueryPairs bounds the parameters of a query.
-const maxQueryPairs = 1000
+// maxQueryPairs bounds the parameters of a query, empty ones included: servers ignore
+// those beyond a number of their own, commonly 1,000.
+const maxQueryPairs = 250
 
 var errQuery = errors.New("the query has an invalid escape, a semicolon or too many parameters")
 
@@ -160,12 +207,13 @@ var errQuery = errors.New("the query has an invalid escape, a semicolon or too m
 // semicolon, which some servers read as a separator.
 func queryPairs(query string) ([]pair, error) {
 	var pairs []pair
+	parts := 0
 	for part := range strings.SplitSeq(query, "&") {
+		if parts++; parts > maxQueryPairs || strings.Contains(part, ";") {
+			return nil, errQuery
+		}
 		if part == "" {
 			continue
-		}
-		if len(pairs) == maxQueryPairs || strings.Contains(part, ";") {
-			return nil, errQuery
 		}
 		name, value, _ := strings.Cut(part, "=")
 		name, err := url.QueryUnescape(name)

@@ -167,6 +167,10 @@ func TestCheckLinkTarget(t *testing.T) {
 		// Such a link could never open a page: each parameter must occur exactly once.
 		{keys.LinkClaims{URL: "https://news.example/a?x=1&x=2"}, "twice"},
 		{keys.LinkClaims{URL: "https://news.example/a?x=1&y=2&%78=1"}, "twice"},
+		{keys.LinkClaims{URL: "https://news.example/a?x=1&X=1"}, "read as one"},
+		{keys.LinkClaims{URL: "https://news.example/a?a_b=1&a.b=1"}, "read as one"},
+		{keys.LinkClaims{URL: "https://news.example/a?a=1&a[b]=1"}, "read as one"},
+		{keys.LinkClaims{URL: "https://news.example/a?a[]=1&a[1]=2"}, "read as one"},
 	} {
 		err := CheckLinkTarget(&c.claims)
 		switch {
@@ -180,7 +184,7 @@ func TestCheckLinkTarget(t *testing.T) {
 
 // A link that CheckLinkTarget accepts opens at least the page at its own url.
 func TestLinkOpensItsOwnURL(t *testing.T) {
-	for _, rest := range []string{"", "/", "?x", "?x=1&y=2", "?x=a+b&y=%26", "?=1", "?x=1&X=1"} {
+	for _, rest := range []string{"", "/", "?x", "?x=1&y=2", "?x=a+b&y=%26", "?=1", "?filter[a]=1&filter[b]=2", "?tx_news[news]=5&tx_news[action]=detail"} {
 		_, query, _ := strings.Cut(rest, "?")
 		if !linkOpens(t, keys.LinkClaims{URL: "https://news.example/articles/a1" + rest}, testRequest{query: query}) {
 			t.Errorf("a link to %q does not open its own url", rest)

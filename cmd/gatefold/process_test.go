@@ -64,6 +64,8 @@ type server struct {
 	management string
 	config     string // the Caddyfile
 	log        *keystest.Log
+	// output, if not nil, gets what the process prints instead of log.
+	output io.Writer
 	// sockets are inherited by the process, as file descriptors from 3 on.
 	sockets []*os.File
 	// variables are added to the environment of the process.
@@ -184,6 +186,9 @@ func (s *server) launch() {
 	s.process.Env = append(s.environment(), s.variables...)
 	s.process.Dir, s.process.ExtraFiles = s.dir, s.sockets
 	s.process.Stdout, s.process.Stderr = s.log, s.log
+	if s.output != nil {
+		s.process.Stdout, s.process.Stderr = s.output, s.output
+	}
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
 	}

@@ -196,18 +196,9 @@ func startOnSocket(t *testing.T) (*server, *slowOrigin) {
 	}))
 	t.Cleanup(origin.Close)
 
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	socket, err := listener.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
+	socket, address := inheritedSocket(t)
 	s := &server{
-		t: t, dir: t.TempDir(), site: "http://" + listener.Addr().String(), admin: "127.0.0.1:" + freePorts(t, 1)[0], log: new(keystest.Log),
+		t: t, dir: t.TempDir(), site: "http://" + address, admin: "127.0.0.1:" + freePorts(t, 1)[0], log: new(keystest.Log),
 		sockets: []*os.File{socket},
 	}
 	s.config = filepath.Join(s.dir, "Caddyfile")
@@ -238,9 +229,26 @@ http://%s {
 		}
 	}
 }
-`, s.admin, s.database(), listener.Addr(), strings.TrimPrefix(origin.URL, "http://")))
+`, s.admin, s.database(), address, strings.TrimPrefix(origin.URL, "http://")))
 	s.start()
 	return s, origin
+}
+
+// inheritedSocket returns a listening socket, to be inherited by a process, and its
+// address.
+func inheritedSocket(t *testing.T) (*os.File, string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	socket, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	return socket, listener.Addr().String()
 }
 
 // reloadConfig is a configuration, and the expected result of loading it.

@@ -1,0 +1,17 @@
+// Package upstreamtest puts the gatefold binary before real origins, and compares
+// what an origin serves with what the gate judged, for some thousand spellings of
+// protected pages. It has tests only.
+//
+//	process_test.go       processes: the binary, the origins, and where they are found
+//	origins_test.go       the list of origins
+//	originserver_test.go  Go, nginx, Apache and Caddy's own files
+//	originphp_test.go     PHP: its own server, and FPM behind Caddy, nginx and Apache
+//	originapp_test.go     Express, Fastify, Koa, Django, Flask and Tomcat
+//	gate_test.go          the gate: the README's site block before each origin, and variants of it
+//	corpus_test.go        what is sent: the list of requests
+//	corpuspath_test.go    spellings of paths
+//	corpusquery_test.go   spellings of queries that a link binds
+//	client_test.go        HTTP/1.1, byte for byte
+//	http2_test.go         HTTP/2, frame by frame
+//	differential_test.go  what must hold of each answer
+package upstreamtest
