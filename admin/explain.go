@@ -13,8 +13,10 @@ import (
 // ExplainRequest is a hypothetical request at the gate.
 type ExplainRequest struct {
 	URL    string `json:"url" minLength:"1" maxLength:"8192" doc:"The URL of the request; it may carry a link token."`
-	Method string `json:"method,omitempty" maxLength:"16" default:"GET"`
-	Site   string `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site. Default: the vendor's only site, or the site with the vendor's name."`
+	Method string `json:"method,omitempty" maxLength:"32" default:"GET"`
+	// RewrittenPath is part of the request, since only the server's handlers know it.
+	RewrittenPath string `json:"rewrittenPath,omitempty" maxLength:"8192" pattern:"^/" doc:"The path as a handler before the gate rewrites it, with percent-escapes. Default: as in the url."`
+	Site          string `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site. Default: the vendor's only site, or the site with the vendor's name."`
 	// UserID and ReaderToken identify the reader; without both they are
 	// anonymous.
 	UserID      string `json:"userId,omitempty" maxLength:"255" doc:"The reader's user id, as if identified by it alone."`
@@ -44,7 +46,9 @@ type Explanation struct {
 // ExplainedPath is the path of the request.
 type ExplainedPath struct {
 	Received string `json:"received"`
-	Error    string `json:"error,omitempty" doc:"Why the path is ambiguous."`
+	// Rewritten is empty if it was not given.
+	Rewritten string `json:"rewritten,omitempty" doc:"The path as rewritten before the gate."`
+	Error     string `json:"error,omitempty" doc:"Why the path is ambiguous."`
 }
 
 // ExplainedReader is the reader.
@@ -59,6 +63,8 @@ type ExplainedReader struct {
 // ExplainedReading is one interpretation of the path and the rule that it matches.
 type ExplainedReading struct {
 	Path       string          `json:"path"`
+	Rewritten  bool            `json:"rewritten,omitempty" doc:"Whether it is the path as rewritten before the gate."`
+	AnyCase    bool            `json:"anyCase,omitempty" doc:"Whether names are compared without regard to case."`
 	Rule       *ExplainedRule  `json:"rule,omitempty"`
 	PassedOver []ExplainedRule `json:"passedOver" doc:"The earlier rules whose path matches but whose methods do not."`
 	OtherRules int             `json:"otherRules" doc:"The number of earlier rules whose path does not match."`
@@ -114,7 +120,7 @@ type ExplainedDecision struct {
 
 type explainQuery struct {
 	URL    string `query:"url" required:"true" minLength:"1" maxLength:"8192"`
-	Method string `query:"method" maxLength:"16" default:"GET"`
+	Method string `query:"method" maxLength:"32" default:"GET"`
 	Site   string `query:"site" pattern:"^[a-z0-9][a-z0-9-]{0,62}$"`
 	User   string `query:"user" maxLength:"255"`
 }

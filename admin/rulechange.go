@@ -266,9 +266,11 @@ func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 // rule returns the rule of a body, without its rank.
 func (b *RuleBody) rule() (policy.Rule, error) {
 	rule := policy.Rule{Path: b.Path}
-	if !strings.HasPrefix(rule.Path, "/") {
-		rule.Path = "/" + rule.Path
+	path, err := policy.RootedPath(b.Path)
+	if err != nil {
+		return rule, badRule(fmt.Sprintf("rule %s: %v", b.Path, err))
 	}
+	rule.Path = path
 	// The path of a call cannot contain an empty segment.
 	if strings.Contains(rule.Path, "//") {
 		return rule, badRule(fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))

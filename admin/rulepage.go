@@ -25,7 +25,7 @@ type PageNumber struct {
 type RulePage struct {
 	NumberedPage[Rule]
 	Version string `json:"version" doc:"The version of the site's rules. Pages with equal versions are consistent."`
-	Detail  string `json:"detail,omitempty" doc:"Warnings: rules that never decide because an earlier rule hides them."`
+	Detail  string `json:"detail,omitempty" doc:"Warnings: rules that never decide, and pages that a rule with methods leaves open to others."`
 }
 
 // of returns the page of a site's rules.
@@ -186,38 +186,37 @@ func answerRule(rules []policy.Rule, set *policy.Ruleset, path string) (Rule, st
 	answer := wireRule(rules[i])
 	etag := etagOf(answer)
 	// The detail depends on other rules, so the ETag does not cover it.
-	answer.Detail = hiddenDetail(set, path)
+	answer.Detail = warningDetail(set, path)
 	return answer, etag, nil
 }
 
 // answerRules returns the first page of a stored set.
 func answerRules(c *call, rules []policy.Rule, set *policy.Ruleset) (*body[RulePage], error) {
 	page, err := PageNumber{Page: 1, PageSize: defaultRulePage}.of(c, rules)
-	page.Detail = hiddenDetail(set, "")
+	page.Detail = warningDetail(set, "")
 	return &body[RulePage]{Body: page}, err
 }
 
-// maxHiddenNamed bounds the rules that a detail names.
-const maxHiddenNamed = 5
+// maxWarnings bounds the warnings in a detail.
+const maxWarnings = 5
 
-// hiddenDetail describes rules that never decide: those that the rule with a path
-// hides or is hidden by, or all if path is empty.
-func hiddenDetail(set *policy.Ruleset, path string) string {
-	var lines []string
-	more := 0
-	for _, hidden := range set.Hidden() {
-		if path != "" && hidden.Rule.Path != path && hidden.By.Path != path {
-			continue
-		}
-		if len(lines) == maxHiddenNamed {
-			more++
-			continue
-		}
-		lines = append(lines, fmt.Sprintf("Rule %d (%s) never decides: the earlier rule %d (%s) matches the same requests.",
-			hidden.Rule.Rank, hidden.Rule.Path, hidden.By.Rank, hidden.By.Path))
-	}
-	if more > 0 {
-		lines = append(lines, fmt.Sprintf("The same applies to %d more.", more))
+// warningDetail describes what is probably not meant in a set of rules: what concerns the
+// rule with a path and the set as a whole, or all if path is empty.
+func warningDetail(set *policy.Ruleset, path string) string {
+	lines := RuleWarnings(set, path)
+	if more := len(lines) - maxWarnings; more > 0 {
+		lines = append(lines[:maxWarnings], fmt.Sprintf("There are %d more warnings.", more))
 	}
 	return strings.Join(lines, " ")
+}
+
+// RuleWarnings returns the warnings of a set of rules as texts: those that concern the
+// rule with a path and the set as a whole, or all if path is empty.
+func RuleWarnings(set *policy.Ruleset, path string) (texts []string) {
+	for _, warning := range set.Warnings(policy.PathOptions{}) {
+		if path == "" || warning.Kind == policy.OnlyAny || warning.Rule.Path == path || warning.Other.Path == path {
+			texts = append(texts, warning.String())
+		}
+	}
+	return texts
 }

@@ -24,8 +24,8 @@ const (
 // RuleBody creates a rule.
 type RuleBody struct {
 	Rank    *int        `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Rules are tried by rank, lowest first. If the rank is taken, the rule there and all later rules move by one. Default: after all others." example:"1"`
-	Path    string      `json:"path" minLength:"1" maxLength:"1024" doc:"A template. It matches every path that begins with its segments; {name} and :name match and capture any segment." example:"/articles/{publisherContentId}"`
-	Methods []string    `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods that the rule matches. Default: all." example:"[\"GET\", \"HEAD\"]"`
+	Path    string      `json:"path" minLength:"1" maxLength:"1024" doc:"A template. It matches every path that begins with its segments; {name} and :name match and capture any segment. Signs of regular expressions, wildcards, spaces and the like are refused; a backslash before one means the character itself." example:"/articles/{publisherContentId}"`
+	Methods []string    `json:"methods,omitempty" maxItems:"32" doc:"The HTTP methods that the rule matches, in upper case. Default: GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS; all others are refused unless a rule names them." example:"[\"GET\", \"HEAD\"]"`
 	Allow   RuleAllow   `json:"allow"`
 	Then    []RuleAllow `json:"then,omitempty" maxItems:"15" doc:"Further steps, tried in order where no earlier step lets the reader in." example:"[\"subscribed\"]"`
 	Forward *bool       `json:"is_forward,omitempty" doc:"Whether allowed requests are forwarded to the origin. Default: true." example:"true"`
@@ -74,7 +74,7 @@ type Rule struct {
 	Forward bool        `json:"is_forward" doc:"Whether allowed requests are forwarded to the origin." example:"true"`
 	Engaged string      `json:"engaged" doc:"Engagement tags that a visit records, separated by commas." example:"news"`
 	Options RuleOptions `json:"options,omitempty"`
-	Detail  string      `json:"detail,omitempty" doc:"Warnings: rules that never decide because an earlier rule hides them."`
+	Detail  string      `json:"detail,omitempty" doc:"Warnings: rules that never decide, and pages that a rule with methods leaves open to others."`
 }
 
 // RuleAllow is the JSON of a rule's operator and arguments. It is not parsed when

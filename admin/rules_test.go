@@ -56,7 +56,7 @@ func (b *fixture) order() string {
 func (b *fixture) addRules(paths ...string) {
 	b.Helper()
 	for _, path := range paths {
-		b.call(http.MethodPost, rulesPath, `{"path":"`+path+`","allow":"authenticated"}`).want(http.StatusCreated, nil)
+		b.call(http.MethodPost, rulesPath, fmt.Sprintf(`{"path":%q,"allow":"authenticated"}`, path)).want(http.StatusCreated, nil)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestRuleRoundTrip(t *testing.T) {
 // special characters are escaped.
 func TestRulesAreIdentifiedByPath(t *testing.T) {
 	b := newFixture(t, false)
-	paths := []string{"/", "/app", "/app/", "/a/{b}/:c", "/übung/a b", "/robots.txt", "/pre{x}"}
+	paths := []string{"/", "/app", "/app/", "/a/{b}/:c", `/übung/a\ b`, `/a\*b`, `/100\%`, "/robots.txt", "/pre{x}"}
 	b.addRules(paths...)
 	for _, path := range paths {
 		segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
@@ -293,7 +293,7 @@ func TestInvalidRules(t *testing.T) {
 		"dot segment":           {`{"path":"/x/../y","allow":0}`, "/x/../y"},
 		"escape":                {`{"path":"/x%20y","allow":0}`, "/x%20y"},
 		"empty segment":         {`{"path":"/x//y","allow":0}`, "rule /x//y: the path holds an empty segment"},
-		"star":                  {`{"path":"/x/*","allow":0}`, "leave the trailing * out"},
+		"star":                  {`{"path":"/x/*","allow":0}`, "leave a wildcard out"},
 		"method in small":       {`{"path":"/x","methods":["get"],"allow":0}`, `"get"`},
 		"HEAD alone":            {`{"path":"/x","methods":["HEAD"],"allow":0}`, "GET"},
 		"tags that steer":       {`{"path":"/x","allow":0,"engaged":"a\u001b[2J"}`, "rule /x: engaged"},

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -50,12 +52,28 @@ func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path == command.AdminPrefix+command.BackupPath {
 		return app.serveBackup(w, r)
 	}
+	if r.URL.Path == command.AdminPrefix+command.SitesPath {
+		return app.serveSites(w)
+	}
 	api, err := app.api.get()
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
 	http.StripPrefix(command.AdminPrefix, api).ServeHTTP(w, r)
 	return nil
+}
+
+// serveSites responds with the ways through the routes of the configuration.
+func (a *App) serveSites(w http.ResponseWriter) error {
+	report, err := a.audit()
+	switch {
+	case err != nil:
+		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+	case report == nil:
+		report = &siteaudit.Report{Sites: []*siteaudit.Site{}}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(report)
 }
 
 // app returns the running app.

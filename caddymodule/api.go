@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 )
 
@@ -67,6 +68,9 @@ func (*API) CaddyModule() caddy.ModuleInfo {
 // Provision prepares the handler.
 func (h *API) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	if err := setting.Replace(h); err != nil {
+		return err
+	}
 	if len(h.Issuers) == 0 {
 		h.Issuers = []*APIIssuer{{Issuer: issuerSelf}}
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/caddymodule/denial"
 )
 
 // checkServer refuses a server that would accept API requests from other machines
@@ -48,5 +50,5 @@ func isLocal(r *http.Request) bool {
 // does not handle the request.
 func writeAPIProblem(w http.ResponseWriter, status int, code, detail string) error {
 	w.Header().Set("Cache-Control", "no-store")
-	return writeProblem(w, problem{"about:blank", http.StatusText(status), status, detail, code})
+	return denial.WriteProblem(w, denial.Denial{Status: status, Title: http.StatusText(status), Detail: detail}, code)
 }

@@ -14,8 +14,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -40,10 +43,10 @@ type App struct {
 	// Secret seals private keys, at least 16 bytes. It must be a placeholder,
 	// `{env.NAME}` or `{file./path}`: the configuration does not hold the secret.
 	// Default: a file beside the database, created with mode 0600 at first use.
-	Secret string `json:"secret,omitempty"`
+	Secret string `json:"secret,omitempty" placeholders:"-"`
 
 	// CacheSize bounds the memory of the caches, in bytes. Default: 64 MiB.
-	CacheSize int64 `json:"cache_size,omitempty"`
+	CacheSize setting.Size `json:"cache_size,omitzero"`
 
 	// JWKS configures how the keys of publishers and issuers are fetched.
 	JWKS *KeySetConfig `json:"jwks,omitempty"`
@@ -51,7 +54,7 @@ type App struct {
 	// StaleFor is how long a node decides from memory while its store is
 	// unreachable, at most 24 hours; after that it responds 503. Only for the
 	// engine `redis`. Default: 30 seconds.
-	StaleFor caddy.Duration `json:"stale_for,omitempty"`
+	StaleFor setting.Duration `json:"stale_for,omitzero"`
 
 	ctx      caddy.Context
 	logger   *zap.Logger
@@ -91,8 +94,11 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision prepares the app. It opens a store that exists, see openEarly.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
-	a.CacheSize = cmp.Or(a.CacheSize, defaultCacheSize)
-	if a.CacheSize < policy.MinCacheBytes {
+	if err := setting.Replace(a); err != nil {
+		return err
+	}
+	a.CacheSize.V = cmp.Or(a.CacheSize.V, defaultCacheSize)
+	if a.CacheSize.V < policy.MinCacheBytes {
 		return errors.New("cache_size: must be at least 1MiB")
 	}
 	if err := a.resolveSecret(); err != nil {
@@ -121,7 +127,7 @@ func (a *App) acquireStore() error {
 	var open func(*sharedStore) (engine.Engine, error)
 	switch a.Store.Engine {
 	case engineBolt:
-		if a.StaleFor != 0 {
+		if a.StaleFor.V != 0 {
 			return errors.New("stale_for is for the engine redis: an embedded database is always reachable")
 		}
 		var err error
@@ -134,13 +140,13 @@ func (a *App) acquireStore() error {
 		if err != nil {
 			return err
 		}
-		staleFor := time.Duration(a.StaleFor)
+		staleFor := a.StaleFor.V
 		identity = a.Store.identity(staleFor, options)
 		open = func(s *sharedStore) (engine.Engine, error) { return openRedis(s, options, staleFor) }
 	default:
 		return fmt.Errorf("unknown engine %q; known are %s and %s", a.Store.Engine, engineBolt, engineRedis)
 	}
-	pooled, _, err := pool.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(file, a.CacheSize, open) })
+	pooled, _, err := pool.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(file, a.CacheSize.V, open) })
 	if err != nil {
 		return err
 	}
@@ -154,8 +160,8 @@ func (a *App) redisOptions() (redisengine.Options, error) {
 	if a.secret == nil {
 		return redisengine.Options{}, errors.New("a secret is required with the engine redis, the same on all nodes: add `secret {env.NAME}`")
 	}
-	a.StaleFor = cmp.Or(a.StaleFor, caddy.Duration(defaultStaleFor))
-	if a.StaleFor < 0 || a.StaleFor > caddy.Duration(24*time.Hour) {
+	a.StaleFor.V = cmp.Or(a.StaleFor.V, defaultStaleFor)
+	if a.StaleFor.V < 0 || a.StaleFor.V > 24*time.Hour {
 		return redisengine.Options{}, errors.New("stale_for must be more than zero and at most 24h")
 	}
 	options, err := a.Store.redis()
@@ -262,11 +268,48 @@ func (a *App) Start() error {
 	} else if err != nil {
 		return err
 	}
-	a.shared.policy.Resize(a.CacheSize)
+	a.shared.policy.Resize(a.CacheSize.V)
 	a.shared.keySets.Configure(a.keySets)
 	go a.warm(a.ctx, a.openModules())
 	go a.sweep(a.ctx)
+	a.warnOfSites()
 	return nil
+}
+
+// audit returns the ways through the routes of the configuration. It returns nil
+// without an http app.
+func (a *App) audit() (*siteaudit.Report, error) {
+	app, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return nil, nil //nolint:nilerr,nilnil // nothing is served
+	}
+	report, err := siteaudit.Live(app.(*caddyhttp.App))
+	if err != nil {
+		return nil, err
+	}
+	report.FindLogin(func(gate *siteaudit.Gate, address string) string {
+		if reason, known := judgeConfigured(a.ctx, gate, address); known {
+			return reason
+		}
+		explanation, err := a.explain(a.ctx, gate.Vendor, admin.ExplainRequest{URL: address, Site: gate.Site})
+		return denialReason(explanation, err)
+	})
+	return report, nil
+}
+
+// warnOfSites logs the mistakes in the routes of the configuration, once for each load.
+func (a *App) warnOfSites() {
+	report, err := a.audit()
+	if err != nil {
+		a.logger.Warn("the routes of the configuration cannot be checked", zap.Error(err))
+	}
+	if report == nil {
+		return
+	}
+	for _, finding := range report.Findings {
+		a.logger.Warn("a mistake in the routes of a site", zap.String("site", finding.Site), zap.String("path", finding.Path),
+			zap.String("problem", finding.Problem), zap.String("remedy", finding.Remedy))
+	}
 }
 
 // openModules opens the APIs and the gates, so that they fetch their issuers' keys

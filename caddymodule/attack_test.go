@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/keys"
 )
 
@@ -24,7 +25,7 @@ func TestSessionHeaderIsSetByTheGateOnly(t *testing.T) {
 		}
 		for _, header := range []http.Header{r.Header, r.Trailer} {
 			for name := range header {
-				if reserved(name) {
+				if headers.Reserved(name) {
 					fmt.Fprintf(w, "[%s]", name)
 				}
 			}

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
 // An option is a line of a Caddyfile block, with the block that it may open.
@@ -112,11 +112,12 @@ func valuesOption(name string, set func(value string) error) option {
 }
 
 // listOption is an option with at least one argument, each of which passes the check
-// unless that is nil.
+// unless that is nil or the argument has a placeholder, whose value is checked when the
+// module is provisioned.
 func listOption(name string, to *[]string, check func(value string) error) option {
 	return valuesOption(name, func(value string) error {
 		*to = append(*to, value)
-		if check == nil {
+		if check == nil || setting.Has(value) {
 			return nil
 		}
 		return check(value)
@@ -143,10 +144,10 @@ func textOption(name string, to *string) option {
 }
 
 // matchOption is an option with one argument that matches a pattern, which want
-// describes.
+// describes, or has a placeholder, see listOption.
 func matchOption(name string, to *string, pattern *regexp.Regexp, want string) option {
 	return valueOption(name, func(value string) error {
-		if !pattern.MatchString(value) {
+		if !setting.Has(value) && !pattern.MatchString(value) {
 			return errors.New("must be " + want)
 		}
 		*to = value
@@ -155,19 +156,17 @@ func matchOption(name string, to *string, pattern *regexp.Regexp, want string) o
 }
 
 // countOption is an option with one argument, a number above zero.
-func countOption(name string, to *int) option {
-	return valueOption(name, func(value string) (err error) {
-		*to, err = parseCount(value)
-		return err
-	})
-}
+func countOption(name string, to *setting.Count) option { return valueOption(name, to.Set) }
 
 // durationOption is an option with one argument, a duration within bounds. Without
 // a lower bound it must be above zero; a zero most is no upper bound.
-func durationOption(name string, to *caddy.Duration, least, most time.Duration) option {
-	return valueOption(name, func(value string) (err error) {
-		*to, err = parseDuration(value, least, most)
-		return err
+func durationOption(name string, to *setting.Duration, least, most time.Duration) option {
+	return valueOption(name, func(value string) error {
+		err := to.Set(value)
+		if to.Deferred() || err == nil && to.V >= least && (most == 0 || to.V <= most) {
+			return nil
+		}
+		return errDuration(least, most)
 	})
 }
 
@@ -196,21 +195,8 @@ func flagOption(name string, to *bool) option {
 	}}
 }
 
-// parseCount parses a number above zero.
-func parseCount(text string) (int, error) {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		return 0, errors.New("must be a number above zero")
-	}
-	return n, nil
-}
-
-// parseDuration parses a duration within the bounds of durationOption.
-func parseDuration(text string, least, most time.Duration) (caddy.Duration, error) {
-	parsed, err := caddy.ParseDuration(text)
-	if err == nil && parsed >= max(least, 1) && (most == 0 || parsed <= most) {
-		return caddy.Duration(parsed), nil
-	}
+// errDuration is the error of a duration outside of the bounds of durationOption.
+func errDuration(least, most time.Duration) error {
 	bounds := "above zero"
 	switch {
 	case most > 0:
@@ -218,5 +204,5 @@ func parseDuration(text string, least, most time.Duration) (caddy.Duration, erro
 	case least > 0:
 		bounds = fmt.Sprintf("of at least %v", least)
 	}
-	return 0, fmt.Errorf("must be a duration %s, such as 500ms, 30s or 24h", bounds)
+	return fmt.Errorf("must be a duration %s, such as 500ms, 30s or 24h", bounds)
 }

@@ -58,6 +58,8 @@ func TestCaddyfileBadInput(t *testing.T) {
 		{"a tag of two", site("rule / any {\nengage a,b\n}"), "a comma"},
 		{"local twice", site("local {\n}\nlocal {\n}"), "local is given twice"},
 		{"unknown local directive", site("local {\nserve x\n}"), "serve"},
+		{"unknown path form", site("paths {\njudge rewritten\n}"), `judge: "rewritten" is unknown; known are received, current`},
+		{"case_sensitive with an argument", site("paths {\ncase_sensitive off\n}"), "argument"},
 		{"unknown path trait", site("paths {\nallow dots\n}"), `"dots" is unknown; known are empty_segments`},
 		{"global unknown option", global("cache 1MiB"), `unknown option "cache"`},
 		{"global twice", "{\n\tgatefold\n\tdebug\n\tgatefold\n}\n", "given twice"},

@@ -3,8 +3,6 @@ package caddymodule
 import (
 	"errors"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -54,10 +52,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (a *App) setCacheSize(text string) error {
-	size, err := humanize.ParseBytes(text)
-	if err != nil || size < policy.MinCacheBytes || size > 1<<40 {
+	if err := a.CacheSize.Set(text); err != nil || !a.CacheSize.Deferred() && a.CacheSize.V < policy.MinCacheBytes {
 		return errors.New("must be a size of at least 1MiB, such as 64MiB")
 	}
-	a.CacheSize = int64(size)
 	return nil
 }

@@ -66,12 +66,24 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		link_cookie_ttl <duration>
 //		share_param     <name>
 //		share_domain    <domain>…
+//		hosts           <host>…
 //		deny {
-//			login <url>
+//			login   <url>
+//			page    <file>
+//			forward <path>
 //			errors
 //		}
+//		preflight {
+//			origins <origin>…
+//			methods <METHOD>…
+//			headers <name>…
+//			max_age <duration>
+//			credentials
+//		}
 //		paths {
-//			allow empty_segments | encoded_slash | parameters
+//			allow empty_segments | encoded_slash | parameters | path_info
+//			case_sensitive
+//			judge received | current
 //		}
 //	}
 //
@@ -85,14 +97,18 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return parseBlock(d, "", gateOptions.of(h)...)
 }
 
-func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
-	h.Deny = new(DenyConfig)
-	return parseBlock(d, "deny", textOption("login", &h.Deny.Login), flagOption("errors", &h.Deny.Errors))
-}
-
 func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
 	h.Paths = new(PathConfig)
-	return parseBlock(d, "paths", valuesOption("allow", h.Paths.allow).repeated())
+	return parseBlock(d, "paths",
+		valuesOption("allow", h.Paths.allow).repeated(),
+		flagOption("case_sensitive", &h.Paths.CaseSensitive),
+		valueOption("judge", func(form string) error {
+			if _, known := pathForms[form]; !known || form == "" {
+				return errors.New("is unknown; known are received, current")
+			}
+			h.Paths.Judge = form
+			return nil
+		}))
 }
 
 func (c *PathConfig) allow(trait string) error {
@@ -103,8 +119,10 @@ func (c *PathConfig) allow(trait string) error {
 		c.EncodedSlash = true
 	case "parameters":
 		c.Parameters = true
+	case "path_info":
+		c.PathInfo = true
 	default:
-		return errors.New("is unknown; known are empty_segments, encoded_slash, parameters")
+		return errors.New("is unknown; known are empty_segments, encoded_slash, parameters, path_info")
 	}
 	return nil
 }

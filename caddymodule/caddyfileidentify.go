@@ -1,6 +1,10 @@
 package caddymodule
 
-import "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/gatefold/gatefold/caddymodule/setting"
+)
 
 func init() {
 	gateOptions.register(func(h *Handler) []option {
@@ -51,7 +55,7 @@ func (i *Identity) parseClaim(d *caddyfile.Dispenser) error {
 		return d.Errf("identify jwt: claim %s is given twice", field)
 	}
 	i.Claims[field] = claim
-	if _, err := i.claimNames(); err != nil {
+	if _, err := i.claimNames(); err != nil && !setting.Has(field) {
 		return d.WrapErr(err)
 	}
 	return nil

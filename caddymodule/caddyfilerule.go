@@ -24,7 +24,7 @@ func init() {
 // in its own file.
 var ruleOptions optionSet[RuleConfig]
 
-var methodsPattern = regexp.MustCompile(`^[A-Z]+(,[A-Z]+)*$`)
+var methodsPattern = regexp.MustCompile(`^[A-Z][A-Z0-9_-]*(,[A-Z][A-Z0-9_-]*)*$`)
 
 const ruleSyntax = "write `rule <path> [<METHOD,…>] <operator> [<arguments>…]`, or the steps in a block"
 
@@ -54,6 +54,10 @@ func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
 	}
 	if rule.Operator == "" {
 		return d.Errf("rule %s: the operator is missing, such as any, authenticated or entitled: %s", rule.Path, ruleSyntax)
+	}
+	if rule.deferred() {
+		h.Rules = append(h.Rules, rule)
+		return nil
 	}
 	if err := policy.CheckTags(rule.Engaged); err != nil {
 		return d.Errf("rule %s: engage: %v", rule.Path, err)

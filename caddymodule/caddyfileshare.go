@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 )
 
@@ -12,12 +13,16 @@ func init() {
 		return []option{
 			matchOption("share_param", &h.ShareParam, paramPattern, "letters, digits, - and _"),
 			valuesOption("share_domain", h.addShareDomain).repeated(),
+			listOption("hosts", &h.Hosts, nil),
 		}
 	})
 }
 
 func (h *Handler) addShareDomain(text string) error {
-	domain, err := keys.NormalDomain(text)
+	domain, err := text, error(nil)
+	if !setting.Has(text) {
+		domain, err = keys.NormalDomain(text)
+	}
 	if err != nil {
 		return err
 	}

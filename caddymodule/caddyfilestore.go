@@ -74,12 +74,11 @@ func (c *StoreConfig) parseAck(d *caddyfile.Dispenser) error {
 	if len(args) == 0 || len(args) > 2 {
 		return d.Err("ack_replicas: write the number of replicas and how long to wait for them: ack_replicas 1 500ms")
 	}
-	var err error
-	if c.AckReplicas, err = parseCount(args[0]); err != nil || c.AckReplicas > 100 {
-		return d.Errf("ack_replicas: %q must be a number of replicas from 1 to 100", args[0])
+	if err := c.AckReplicas.Set(args[0]); err != nil || c.AckReplicas.V > maxAckReplicas {
+		return d.Errf("ack_replicas: %q must be a number of replicas from 1 to %d", args[0], maxAckReplicas)
 	}
 	if len(args) == 2 {
-		if c.AckTimeout, err = parseDuration(args[1], 0, 0); err != nil {
+		if err := c.AckTimeout.Set(args[1]); err != nil {
 			return d.Errf("ack_replicas: %q %v", args[1], err)
 		}
 	}

@@ -33,6 +33,9 @@ the next request.
 				command.CobraFunc(sub)
 				cmd.AddCommand(sub)
 			}
+			validate := &cobra.Command{Use: "validate"}
+			command.Validate(validate, auditConfig)
+			cmd.AddCommand(validate)
 		},
 	})
 }

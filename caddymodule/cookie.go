@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/memory"
 )
@@ -162,7 +163,7 @@ const maxLinkCookies = 8
 // oldest of the request's link cookies if there would be more than maxLinkCookies.
 func (g *gateRequest) setLinkCookie(header http.Header, link *policy.LinkUse) {
 	issuedAt := g.request.Now.Unix()
-	expiresAt := min(issuedAt+int64(time.Duration(g.gate.LinkCookieTTL)/time.Second), link.ExpiresAt)
+	expiresAt := min(issuedAt+int64(g.gate.LinkCookieTTL.V/time.Second), link.ExpiresAt)
 	value := g.site.cookies.seal(linkCookiePayload{
 		RedeemedLink: policy.RedeemedLink{Issuer: link.Issuer, ID: link.ID, ExpiresAt: expiresAt},
 		Redemption:   g.redemption,
@@ -219,4 +220,84 @@ func (s *cookieSealer) verify(cookie *linkCookie) (redeemedCookie, bool) {
 	verified := redeemedCookie{strings.Clone(cookie.name), payload} // the name is a part of the request's header
 	s.recent.Put(cookie.value, verified)
 	return verified, true
+}
+
+// On https, securePrefix precedes linkCookiePrefix in the name of a link cookie.
+const (
+	linkCookiePrefix = "gatefold-"
+	securePrefix     = "__Host-"
+)
+
+// linkCookie is a link cookie as received.
+type linkCookie struct {
+	name, value string
+	duplicate   bool // another cookie has the same name
+}
+
+const (
+	// maxCookieBytes bounds the size of a request's Cookie headers. Larger ones count
+	// as without link cookies.
+	maxCookieBytes = 32 << 10
+	// maxTakenCookies bounds how many link cookies are compared with one another. A
+	// browser keeps at most maxLinkCookies.
+	maxTakenCookies = 8 * maxLinkCookies
+)
+
+// takeLinkCookies removes all link cookies from a request, and appends to taken, which
+// must be empty, those that count. On https only names with the __Host- prefix count,
+// which no sibling domain can set. Of several cookies with one name none counts
+// (cookie tossing). The argument lines holds the request's Cookie headers.
+func takeLinkCookies(header http.Header, lines []string, secure bool, taken []linkCookie) []linkCookie {
+	size := 0
+	for _, line := range lines {
+		size += len(line)
+	}
+	headers.DropCookies(header, lines, linkCookiePrefix, func(cookie string) bool {
+		name, value, _ := strings.Cut(cookie, "=")
+		if !isLinkCookie(name) {
+			return false
+		}
+		taken = append(taken, linkCookie{name: strings.Trim(name, " \t"), value: strings.Trim(value, " \t")})
+		return true
+	})
+	if size > maxCookieBytes || len(taken) > maxTakenCookies {
+		return taken[:0]
+	}
+	return countable(taken, secure)
+}
+
+// isLinkCookie reports whether a cookie's name is that of a link cookie, or could be
+// for a server that trims more or ignores case.
+func isLinkCookie(name string) bool {
+	name = strings.TrimSpace(name)
+	if headers.HasPrefixFold(name, securePrefix) {
+		name = name[len(securePrefix):]
+	}
+	return headers.HasPrefixFold(name, linkCookiePrefix)
+}
+
+// namePrefix returns the beginning of the names of link cookies.
+func namePrefix(secure bool) string {
+	if secure {
+		return securePrefix + linkCookiePrefix
+	}
+	return linkCookiePrefix
+}
+
+// countable filters cookies in place: it keeps those that the gate may have set.
+func countable(cookies []linkCookie, secure bool) []linkCookie {
+	for i := range cookies {
+		for j := range cookies[:i] {
+			if cookies[i].name == cookies[j].name {
+				cookies[i].duplicate, cookies[j].duplicate = true, true
+			}
+		}
+	}
+	prefix, kept := namePrefix(secure), cookies[:0]
+	for _, cookie := range cookies {
+		if !cookie.duplicate && strings.HasPrefix(cookie.name, prefix) {
+			kept = append(kept, cookie)
+		}
+	}
+	return kept
 }

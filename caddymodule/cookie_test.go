@@ -195,3 +195,54 @@ func TestCookieContainsNoToken(t *testing.T) {
 		t.Errorf("the value is not base64url: %v", err)
 	}
 }
+
+// manyLinkCookies returns n link cookies with different names.
+func manyLinkCookies(n int) string {
+	var cookies []string
+	for i := range n {
+		cookies = append(cookies, fmt.Sprintf("gatefold-%d=x", i))
+	}
+	return strings.Join(cookies, "; ")
+}
+
+func TestTakeLinkCookies(t *testing.T) {
+	const ours, secure = "gatefold-AAAAAAAAAAAA", "__Host-gatefold-AAAAAAAAAAAA"
+	for _, test := range []struct {
+		name    string
+		lines   []string
+		https   bool
+		kept    string // joined by |
+		counted string
+	}{
+		{"none", []string{"a=1; b=2"}, false, "a=1; b=2", ""},
+		{"one", []string{"a=1; " + ours + "=x; b=2"}, false, "a=1; b=2", ours + "=x"},
+		{"alone", []string{ours + "=x"}, false, "", ours + "=x"},
+		{"over two lines", []string{"a=1", ours + "=x"}, false, "a=1", ours + "=x"},
+		{"unprefixed on https", []string{ours + "=x"}, true, "", ""},
+		{"prefixed on https", []string{secure + "=x"}, true, "", secure + "=x"},
+		{"prefixed on http", []string{secure + "=x"}, false, "", ""},
+		{"duplicate counts as none", []string{ours + "=x; " + ours + "=y"}, false, "", ""},
+		{"twice over lines", []string{ours + "=x", ours + "=y"}, false, "", ""},
+		{"in another case", []string{"GateFold-AAAAAAAAAAAA=x; a=1"}, false, "a=1", ""},
+		{"with odd spaces", []string{"a=1;\u00a0" + ours + "=x"}, false, "a=1", ""},
+		{"without value", []string{ours + "; a=1"}, false, "a=1", ours + "="},
+		{"bytes of others stay", []string{`a="q, x"; ` + ours + "=x;  c=ü"}, false, `a="q, x"; c=ü`, ours + "=x"},
+		{"between others", []string{"a=1;b=2; " + ours + "=x;c=3;  d=4"}, false, "a=1;b=2; c=3;  d=4", ours + "=x"},
+		{"at the end", []string{"a=1;b=2;" + ours + "=x"}, false, "a=1;b=2", ours + "=x"},
+		{"between nothing", []string{" ;" + ours + "=x; ;"}, false, "", ours + "=x"},
+		{"more than a browser keeps", []string{manyLinkCookies(maxTakenCookies + 1)}, false, "", ""},
+		{"too many", []string{ours + "=x; big=" + strings.Repeat("x", maxCookieBytes)}, false, "big=" + strings.Repeat("x", maxCookieBytes), ""},
+	} {
+		header := http.Header{"Cookie": append([]string(nil), test.lines...)}
+		var counted []string
+		for _, cookie := range takeLinkCookies(header, header["Cookie"], test.https, nil) {
+			counted = append(counted, cookie.name+"="+cookie.value)
+		}
+		if got := strings.Join(header["Cookie"], "|"); got != test.kept {
+			t.Errorf("%s: the origin gets %q, want %q", test.name, got, test.kept)
+		}
+		if got := strings.Join(counted, " "); got != test.counted {
+			t.Errorf("%s: %q counts, want %q", test.name, got, test.counted)
+		}
+	}
+}

@@ -1,33 +1,131 @@
 package caddymodule
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
-	"html/template"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/policy"
 )
+
+func init() {
+	caddy.RegisterModule(neutralize{})
+}
+
+// DenyConfig configures the responses to denied requests. Without it they are problems
+// (RFC 9457), and a small page for clients that accept HTML.
+type DenyConfig struct {
+	// Login is the URL of a login page. A browser whose reader must log in is
+	// redirected there, with the requested page as the parameter `next`.
+	Login string `json:"login,omitempty"`
+
+	// Page is a file of HTML, the page of denials for clients that accept HTML. It is a
+	// template of Go's html/template with the fields `.Status`, `.Title`, `.Detail`,
+	// `.Reason`, `.Site`, `.URL` (the denied page) and `.LoginURL`. It is read when the
+	// configuration is loaded, and has at most 256 KiB.
+	Page string `json:"page,omitempty"`
+
+	// Forward is a path of the site. The handlers after the gate make the page of
+	// denials there, for clients that accept HTML: as a GET of this path, without the
+	// query, the body and the credentials of the denied request, and with the headers
+	// `Gatefold-Denied` (the reason) and `Gatefold-Denied-Url`. The response gets the
+	// status of the denial. If it is no page, the gate answers as without Forward.
+	Forward string `json:"forward,omitempty"`
+
+	// Errors passes denials to the site's error routes (`handle_errors`). They see a GET
+	// of `/.gatefold/denied` in the place of the denied request, so that a proxy among
+	// them cannot be served the denied page; `{http.gatefold.denied_uri}` is the URI of
+	// that.
+	Errors bool `json:"errors,omitempty"`
+}
+
+func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
+	h.Deny = new(DenyConfig)
+	return parseBlock(d, "deny", textOption("login", &h.Deny.Login), textOption("page", &h.Deny.Page),
+		textOption("forward", &h.Deny.Forward), flagOption("errors", &h.Deny.Errors))
+}
+
+// provisionDeny reads what the responses to denied requests need, and validates it.
+func (h *Handler) provisionDeny(ctx caddy.Context) error {
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server != nil {
+		if err := checkLastWord(server); err != nil {
+			return err
+		}
+	}
+	if h.Deny == nil {
+		h.Deny = new(DenyConfig)
+	}
+	d := h.Deny
+	if d.Errors && (d.Login != "" || d.Page != "" || d.Forward != "") {
+		return errors.New("deny: errors and login, page or forward exclude one another: redirect and render in handle_errors instead")
+	}
+	if d.Login != "" {
+		login, err := parseLogin(d.Login)
+		if err != nil {
+			return fmt.Errorf("deny: login: %w", err)
+		}
+		h.login = login
+	}
+	if d.Page != "" {
+		page, err := denial.LoadPage(d.Page)
+		if err != nil {
+			return fmt.Errorf("deny: page: %w", err)
+		}
+		h.page = page
+	}
+	if d.Forward != "" {
+		if err := denial.CheckForward(d.Forward); err != nil {
+			return fmt.Errorf("deny: forward: %q %w", d.Forward, err)
+		}
+	}
+	if d.Errors && server != nil {
+		return neutralizeErrors(server)
+	}
+	return nil
+}
+
+func parseLogin(text string) (*url.URL, error) {
+	login, err := url.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	whole := login.Host != "" && (login.Scheme == "https" || login.Scheme == "http")
+	local := login.Host == "" && login.Scheme == "" && strings.HasPrefix(login.Path, "/")
+	if !whole && !local {
+		return nil, fmt.Errorf("%q must be an http or https URL, or a path of this site", text)
+	}
+	return login, nil
+}
 
 // retryAfterSeconds is when clients should repeat a request that got a 503.
 const retryAfterSeconds = "5"
 
 // deny responds to a denied request.
-func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.Decision) error {
+func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.Decision, next caddyhttp.Handler) error {
 	reason := reasons[decision.Reason]
-	if reason.status == 0 {
+	if reason.Status == 0 {
 		reason = reasons[policy.ReasonStoreUnavailable] // fail closed
 	}
+	g.outcome.last.hold(w, g.r, wordNoStore)
 	header := w.Header()
-	switch reason.status {
+	html := denial.AcceptsHTML(g.r)
+	switch reason.Status {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", challenge(h.Site, decision.Reason))
-		if h.login != nil && g.r.Method == http.MethodGet && acceptsHTML(g.r) && !decision.Link.Ignored {
+		if h.login != nil && g.r.Method == http.MethodGet && html && !decision.Link.Ignored {
 			header.Set("Cache-Control", "no-store")
 			header.Set("Location", loginURL(h.login, g))
 			w.WriteHeader(http.StatusSeeOther)
@@ -36,35 +134,153 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", retryAfterSeconds)
 	case http.StatusMethodNotAllowed:
-		header.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		header.Set("Allow", g.request.AllowedMethods())
 	}
-	return h.refuse(w, g.r, reason.denial, decision.Reason.String())
+	refusal := refusal{reason.Denial, decision.Reason.String(), h.deniedURI(g.original), ""}
+	if h.login != nil {
+		refusal.login = loginURL(h.login, g)
+	}
+	if h.Deny.Forward != "" && html {
+		return h.forwardDenied(w, g, refusal, next)
+	}
+	return h.refuse(w, g.r, refusal)
+}
+
+// refusal is a denial of one request.
+type refusal struct {
+	denial.Denial
+	code  string
+	uri   string // of the denied page, see denial.URI
+	login string // URL of the login page, if there is one
 }
 
 // notFound responds to a request that no local route answers.
 func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) error {
-	return h.refuse(w, r, denial{http.StatusNotFound, "There is no such page", "The site has no page at this address."}, "not_found")
+	missing := denial.Denial{Status: http.StatusNotFound, Title: "There is no such page", Detail: "The site has no page at this address."}
+	return h.refuse(w, r, refusal{missing, "not_found", h.deniedURI(originalURL(r)), ""})
 }
 
 // refuse passes a denial to the site's error routes if Deny.Errors is set. Otherwise
 // it writes a page for clients that ask for HTML, and a problem for all others.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d denial, code string) error {
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d refusal) error {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
-	if h.Deny != nil && h.Deny.Errors {
-		return caddyhttp.Error(d.status, errors.New(code))
+	if h.Deny.Errors {
+		return h.toErrorRoutes(r, d)
 	}
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Add("Vary", "Accept")
-	p := problem{"about:blank", d.title, d.status, d.detail, code}
-	if !acceptsHTML(r) {
-		return writeProblem(w, p)
+	if !denial.AcceptsHTML(r) {
+		return denial.WriteProblem(w, d.Denial, d.code)
 	}
-	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", pagePolicy)
-	header.Set("Referrer-Policy", "no-referrer")
-	w.WriteHeader(p.Status)
-	return denialPage.Execute(w, p)
+	err := h.page.Write(w, denial.Fields{
+		Status: d.Status, Title: d.Title, Detail: d.Detail, Reason: d.code, Site: h.Site, URL: d.uri, LoginURL: d.login,
+	})
+	if err != nil {
+		h.logger.Error("the page of a denial failed", zap.Error(err))
+	}
+	return nil
+}
+
+// The headers of the request for the page of a denial. Their names are reserved: a
+// client's never reach the origin.
+const (
+	deniedHeader    = "Gatefold-Denied"
+	deniedURLHeader = "Gatefold-Denied-Url"
+)
+
+// forwardDenied answers by the page at Deny.Forward. If there is none, the gate answers.
+func (h *Handler) forwardDenied(w http.ResponseWriter, g *gateRequest, d refusal, next caddyhttp.Handler) error {
+	address := scheme(g) + "://" + g.r.Host + d.uri
+	r := replaceRequest(g.r, h.Deny.Forward)
+	r.Header.Set(deniedHeader, d.code)
+	r.Header.Set(deniedURLHeader, address)
+	w.Header().Add("Vary", "Accept")
+	page := denial.NewWriter(w, d.Status)
+	err := next.ServeHTTP(page, r)
+	if page.Passed() {
+		return err
+	}
+	h.logger.Error("no page of a denial", zap.String("forward", h.Deny.Forward), zap.Error(err))
+	return h.refuse(w, r, d)
+}
+
+// deniedVar marks a request, by a variable of its context, as one whose error is a
+// denial.
+const deniedVar = "gatefold.denied"
+
+// toErrorRoutes returns a denial as an error, which leads to the site's error routes,
+// and replaces the denied request for them.
+func (h *Handler) toErrorRoutes(r *http.Request, d refusal) error {
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Set(placeholders+"denied_uri", d.uri)
+		repl.Set(placeholders+"denied_uri_escaped", url.QueryEscape(d.uri))
+	}
+	caddyhttp.SetVar(r.Context(), deniedVar, true)
+	replaceRequest(r, denial.NeutralPath)
+	return caddyhttp.Error(d.Status, errors.New(d.code))
+}
+
+// replaceRequest makes another request of a denied one, see denial.Replace, in each form
+// in which a later handler could read the denied one: the request, the original one in
+// its context, from which php_fastcgi takes REQUEST_URI, and the placeholders. The access
+// log has a copy that was made before.
+func replaceRequest(r *http.Request, path string) *http.Request {
+	denial.Replace(r, path)
+	ctx := r.Context()
+	if original, ok := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		*original.URL = url.URL{Path: path}
+		original.Method, original.RequestURI = http.MethodGet, path
+		ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original)
+	}
+	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		for name, value := range map[string]string{
+			"method": http.MethodGet, "orig_method": http.MethodGet, "orig_uri": path, "body": "", "body_base64": "",
+		} {
+			repl.Set("http.request."+name, value)
+		}
+	}
+	return r.WithContext(ctx)
+}
+
+// neutralize is the first of a server's error routes, where the gate puts it: Caddy
+// restores the received method and URI before them, so a denied request is replaced
+// again. It is no module for a configuration.
+type neutralize struct{}
+
+// CaddyModule returns the Caddy module information.
+func (neutralize) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.gatefold_neutralize", New: func() caddy.Module { return new(neutralize) }}
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (neutralize) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if denied, _ := caddyhttp.GetVar(r.Context(), deniedVar).(bool); denied {
+		r = replaceRequest(r, denial.NeutralPath)
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// neutralizeErrors puts neutralize before a server's error routes, once. Caddy sets them
+// up after the server's routes and before its named routes.
+func neutralizeErrors(server *caddyhttp.Server) error {
+	if server.Errors == nil || len(server.Errors.Routes) == 0 {
+		return nil
+	}
+	first := server.Errors.Routes[0]
+	handler := json.RawMessage(`{"handler":"gatefold_neutralize"}`)
+	if len(first.Handlers) > 0 {
+		if _, ours := first.Handlers[0].(*neutralize); !ours {
+			return errors.New("deny: errors: the gate is in a named route, which Caddy sets up after the error routes: use deny { page } or deny { forward }")
+		}
+		return nil
+	}
+	if len(first.HandlersRaw) > 0 && bytes.Equal(first.HandlersRaw[0], handler) {
+		return nil
+	}
+	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{handler}}
+	server.Errors.Routes = append(caddyhttp.RouteList{route}, server.Errors.Routes...)
+	return nil
 }
 
 // challenge returns the WWW-Authenticate header of a denial (RFC 6750, section 3).
@@ -78,12 +294,8 @@ func challenge(site string, reason policy.Reason) string {
 // loginURL returns the URL of the login page with the requested page, which is always
 // one of the request's own host, as the parameter next.
 func loginURL(login *url.URL, g *gateRequest) string {
-	scheme := "http"
-	if g.secure {
-		scheme = "https"
-	}
 	target := *login
-	query := "next=" + url.QueryEscape(scheme+"://"+g.r.Host+cleanURI(g))
+	query := "next=" + url.QueryEscape(scheme(g)+"://"+g.r.Host+cleanURI(g))
 	if target.RawQuery != "" {
 		query = target.RawQuery + "&" + query
 	}
@@ -91,46 +303,23 @@ func loginURL(login *url.URL, g *gateRequest) string {
 	return target.String()
 }
 
-// problem is an RFC 9457 problem.
-type problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-	Code   string `json:"code"`
+func scheme(g *gateRequest) string {
+	if g.secure {
+		return "https"
+	}
+	return "http"
 }
 
-func writeProblem(w http.ResponseWriter, p problem) error {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(p.Status)
-	return json.NewEncoder(w).Encode(p)
+// deniedURI returns the URI of a denied page, without link tokens.
+func (h *Handler) deniedURI(received *url.URL) string {
+	query, _, _ := h.takeTokens(received.RawQuery)
+	return denial.URI(received.EscapedPath(), query)
 }
 
-const pageStyle = `body{margin:0;min-height:100vh;display:grid;place-items:center;font:1.05rem/1.6 system-ui,sans-serif;color:#222;background:#f6f5f2}` +
-	`main{max-width:32rem;padding:2rem}h1{font-size:1.5rem;line-height:1.25;margin:0 0 .75rem}p{margin:0 0 1.5rem}small{color:#666}` +
-	`@media(prefers-color-scheme:dark){body{color:#eee;background:#1c1b1a}small{color:#aaa}}`
-
-// pagePolicy allows the page its own style and nothing else.
-var pagePolicy = func() string {
-	sum := sha256.Sum256([]byte(pageStyle))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-}()
-
-var denialPage = template.Must(template.New("denial").Parse(`<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="robots" content="noindex">
-<title>{{.Title}}</title>
-<style>` + pageStyle + `</style>
-</head>
-<body>
-<main>
-<h1>{{.Title}}</h1>
-<p>{{.Detail}}</p>
-<small>{{.Code}}</small>
-</main>
-</body>
-</html>
-`))
+// originalURL returns the URL of a request as received.
+func originalURL(r *http.Request) *url.URL {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		return original.URL
+	}
+	return r.URL
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -15,9 +16,9 @@ func TestEveryReasonHasTexts(t *testing.T) {
 		if texts.hint == "" {
 			t.Errorf("%s has no hint", reason)
 		}
-		complete := texts.title != "" && texts.detail != "" && texts.status >= 400
-		if complete == reason.Allows() || reason.Allows() && texts.denial != (denial{}) {
-			t.Errorf("%s: the denial is %+v", reason, texts.denial)
+		complete := texts.Title != "" && texts.Detail != "" && texts.Status >= 400
+		if complete == reason.Allows() || reason.Allows() && texts.Denial != (denial.Denial{}) {
+			t.Errorf("%s: the denial is %+v", reason, texts.Denial)
 		}
 	}
 }

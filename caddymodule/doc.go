@@ -7,9 +7,11 @@
 //	http.handlers.gatefold_api             the management API for other machines (directive)
 //	http.handlers.gatefold_keys            a vendor's public keys (directive)
 //	http.reverse_proxy.upstreams.gatefold  the site's entry point as an upstream
+//	http.handlers.gatefold_neutralize      the first error route of servers with deny { errors }
 //	admin.api.gatefold                     the management API at Caddy's admin endpoint
 //
-// A request passes through one function, Handler.ServeHTTP.
+// A request passes through one function, Handler.ServeHTTP. What needs only net/http is
+// in the packages headers, denial and preflight.
 //
 // The gate:
 //
@@ -17,15 +19,14 @@
 //	site.go          what a gate needs of the open store
 //	ruleconfig.go    configured rules
 //	request.go       a request in the gate, and what it keeps of its headers
-//	clean.go         removal of spoofable headers and of link cookies
-//	cookieheader.go  cookies of a request's Cookie headers
 //	query.go         link tokens of a query string
 //	identify.go      the reader: tokens and earlier authentication
 //	linkevidence.go  signed links that a request carries, and their removal from its URL
 //	redeem.go        redemption of links
-//	cookie.go        the cookie of a redeemed link
+//	cookie.go        the cookie of a redeemed link, and the link cookies of a request
 //	upstream.go      headers to the origin, the reader assertion among them
-//	response.go      headers of allowed responses
+//	response.go      headers of allowed responses, and the last word on caching
+//	preflight.go     CORS preflights, and the option that answers them
 //	deny.go          responses to denied requests
 //	reasons.go       status, texts and hint of every reason
 //	stream.go        open streams, and how they are cut
@@ -41,6 +42,8 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	stores.go        stores that survive reloads
+//	setting/         package setting: placeholders in arguments
+//	siteaudit/       package siteaudit: what the configuration's routes serve without a gate
 //	storeconfig.go   settings of the store, with secrets from placeholders
 //	openredis.go     opening and observing a shared Redis
 //	secretfile.go    the secret in a file beside the database
@@ -72,5 +75,5 @@
 // The command, whose subcommands are in package command:
 //
 //	commands.go     registration with Caddy, and what the commands need of this package
-//	ruleoffline.go  decisions of a rule test without a server
+//	ruleoffline.go  decisions of a rule test without a server, and of login pages at load
 package caddymodule

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
@@ -57,7 +58,10 @@ var resolver = new(net.Resolver)
 
 // Provision prepares the source, and sets the transport of its reverse proxy.
 func (e *EntryPoint) Provision(ctx caddy.Context) error {
-	var err error
+	err := setting.Replace(e)
+	if err != nil {
+		return err
+	}
 	if e.guard, err = newAddressGuard(e.Allow); err != nil {
 		return err
 	}

@@ -94,9 +94,9 @@ func (e *explainer) decide(ctx context.Context) {
 	e.query = received.RawQuery
 	r := &policy.Request{
 		Site: e.site.site, Method: e.result.Method, Target: e.target, EscapedPath: received.EscapedPath(),
-		Host: e.host, Query: e.query, Links: e, Now: e.site.policy.Now(),
+		CurrentPath: e.request.RewrittenPath, Host: e.host, Query: e.query, Links: e, Now: e.site.policy.Now(),
 	}
-	e.result.Path.Received = r.EscapedPath
+	e.result.Path.Received, e.result.Path.Rewritten = r.EscapedPath, r.CurrentPath
 	e.identify(ctx, r.Now)
 	r.Reader = e.reader
 	explained := e.site.policy.Explain(ctx, r)
@@ -161,6 +161,7 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 	if len(tokens) == 0 {
 		return evidence
 	}
+	evidence.HostUnknown = e.gate.hostUnknown(e.host)
 	evidence.Token, evidence.Share, evidence.Ambiguous = tokens[0], share, len(tokens) > 1
 	evidence.Readable = e.result.Method == http.MethodGet || e.result.Method == http.MethodHead
 	evidence.Spendable = e.result.Method == http.MethodGet
@@ -169,7 +170,7 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 
 func (e *explainer) addReading(reading *policy.Reading) {
 	result := admin.ExplainedReading{
-		Path: reading.Path, PassedOver: []admin.ExplainedRule{}, OtherRules: reading.OtherRules,
+		Path: reading.Path, Rewritten: reading.Rewritten, AnyCase: reading.Folded, PassedOver: []admin.ExplainedRule{}, OtherRules: reading.OtherRules,
 		SKUs: reading.SKUs, ContentID: reading.ContentID, Reason: reading.Decision.Reason.String(),
 	}
 	if reading.Decision.Rule != nil {
@@ -242,7 +243,11 @@ func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) 
 	}
 	for _, reading := range explained.Readings {
 		detail := "it opens this page"
-		if reading.Misfit != "" {
+		switch reading.Misfit {
+		case "":
+		case "host":
+			detail = "the configuration does not name this host: give the site its address, or name it with `hosts`"
+		default:
 			detail = "it opens another page: " + reading.Misfit + " does not fit"
 		}
 		if !check("opens", reading.Misfit == "", detail) {
@@ -321,7 +326,7 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 	result := &e.result.Decision
 	result.Allow, result.Reason, result.Status = decision.Allow(), decision.Reason.String(), http.StatusOK
 	if !result.Allow {
-		result.Status = reasons[decision.Reason].status
+		result.Status = reasons[decision.Reason].Status
 	}
 	result.Spends, result.Grant = decision.Link.Spend && decision.Allow(), decision.Grant
 	if decision.Err != nil {
@@ -332,6 +337,9 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 		result.Until = &until
 	}
 	e.result.Hint = reasons[decision.Reason].hint
+	if e.request.RewrittenPath == "" && e.gate.rewritten.Load() && e.gate.Paths.Judge != "received" {
+		e.result.Hint += " The gate has also judged paths that handlers before it rewrote: if this one is rewritten, give the rewritten path."
+	}
 }
 
 // hypotheticalReader is the user id of a reader of whom only the skus are given.

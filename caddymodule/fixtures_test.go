@@ -414,3 +414,36 @@ func freePort(t testing.TB) string {
 	}
 	return port
 }
+
+// siteOf returns a Caddyfile of one site with the given directives.
+func (s *testSite) siteOf(site string) string {
+	whole := s.config("", "", "")
+	return whole[:strings.Index(whole, "\tlog\n\t\n")] + "\tlog\n" + site + "\n}\n"
+}
+
+// write writes a file into the site's directory.
+func (s *testSite) write(name, text string) string {
+	s.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.Fatal(err)
+	}
+	return path
+}
+
+// doBody sends a request with a body.
+func (s *testSite) doBody(method, path, body string, headers ...string) answer {
+	s.Helper()
+	request, err := http.NewRequestWithContext(s.Context(), method, s.site+path, strings.NewReader(body))
+	if err != nil {
+		s.Fatal(err)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Add(headers[i], headers[i+1])
+	}
+	response, err := browser.Do(request)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return s.read(response)
+}

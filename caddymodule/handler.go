@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,6 +16,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/caddymodule/sitehosts"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -28,8 +31,8 @@ func init() {
 // requests go to the next handler. Denied requests are answered by the gate itself or
 // by the site's error routes.
 //
-// The path is judged as received: a rewrite before the handler does not change the
-// decision.
+// The path is judged as received. If a handler before this one has rewritten it, the
+// rewritten path is judged as well, and the stricter decision counts.
 //
 // The handler sets these placeholders for the handlers after it and for error routes:
 //
@@ -42,6 +45,8 @@ func init() {
 // `{http.gatefold.link.id}` | The id of the signed link that the decision used
 // `{http.gatefold.entry_point}` | The URL of the site's origin, if the management API sets it
 // `{http.gatefold.param.<name>}` | A capture or an argument of the rule, by name
+// `{http.gatefold.denied_uri}` | In error routes: the path and query of the denied page, without link tokens, safe in HTML
+// `{http.gatefold.denied_uri_escaped}` | The same as a value in a query
 //
 // `{http.auth.user.id}` is the reader's user id as well, unless an earlier handler set
 // it.
@@ -59,7 +64,7 @@ type Handler struct {
 
 	// Rules are the site's rules in the order in which they are tried. Default: the
 	// site's rules in the store. A site without any rule denies every request.
-	Rules []RuleConfig `json:"rules,omitempty"`
+	Rules []RuleConfig `json:"rules,omitempty" placeholders:"captures"`
 
 	// LinkParam is the query parameter that carries a signed link's token.
 	// Default: `token`.
@@ -73,45 +78,52 @@ type Handler struct {
 	// whose links may open pages of this site.
 	ShareDomains []string `json:"share_domains,omitempty"`
 
+	// Hosts are the hosts of the site, besides those that its address names; a wildcard
+	// counts for one label, as in an address. On a site that is reached under any host,
+	// links with a url open pages only of these.
+	Hosts []string `json:"hosts,omitempty"`
+
 	// LinkCookieTTL is the lifetime of the cookie of a redeemed link. The cookie never
 	// outlives the link. Default: 24 hours.
-	LinkCookieTTL caddy.Duration `json:"link_cookie_ttl,omitempty"`
+	LinkCookieTTL setting.Duration `json:"link_cookie_ttl,omitzero"`
 
 	FormerTTL any `json:"session_ttl,omitempty"` // refused: it is now link_cookie_ttl
 
 	// Deny configures the responses to denied requests.
 	Deny *DenyConfig `json:"deny,omitempty"`
 
-	// Paths admits paths that are refused by default because two servers could
-	// interpret them differently.
+	// Preflight answers CORS preflights at the gate. By default they go to the origin,
+	// and its answer passes as headers alone.
+	Preflight *PreflightConfig `json:"preflight,omitempty"`
+
+	// Paths configures how paths are judged.
 	Paths *PathConfig `json:"paths,omitempty"`
 
 	// Local are the routes for allowed requests whose rule is `local`. A request that
 	// no route answers gets a 404. Default: no routes.
-	Local *caddyhttp.Subroute `json:"local,omitempty"`
+	Local *caddyhttp.Subroute `json:"local,omitempty" placeholders:"-"`
 
 	app     *App
 	logger  *zap.Logger
 	rules   *policy.Ruleset
 	login   *url.URL
+	page    *denial.Page // nil is the built-in one
 	runtime lazy[*siteRuntime]
 	metrics *siteMetrics
 	keySets watchedKeySets
+	// rewritten reports whether a request had a path that was rewritten before the gate.
+	rewritten atomic.Bool
+
+	// server is the server whose routes lead to the gate; nil without a server.
+	server *caddyhttp.Server
+	hosts  lazy[*sitehosts.Hosts]
 
 	localSegment *caddyfile.Dispenser // the unparsed block of `local`
 }
 
-// DenyConfig configures the responses to denied requests.
-type DenyConfig struct {
-	// Login is the URL of a login page. A browser whose reader must log in is
-	// redirected there, with the requested page as the parameter `next`.
-	Login string `json:"login,omitempty"`
-	// Errors passes denials to the site's error routes (`handle_errors`).
-	Errors bool `json:"errors,omitempty"`
-}
-
-// PathConfig admits ambiguous paths. Such a path is allowed only if every
-// interpretation of it is allowed.
+// PathConfig configures how paths are judged. Its first options admit paths that are
+// refused by default because two servers could interpret them differently. Such a path is
+// allowed only if every interpretation of it is allowed.
 type PathConfig struct {
 	// EmptySegments admits `//`.
 	EmptySegments bool `json:"empty_segments,omitempty"`
@@ -119,10 +131,26 @@ type PathConfig struct {
 	EncodedSlash bool `json:"encoded_slash,omitempty"`
 	// Parameters admits `;` and `%3B`.
 	Parameters bool `json:"parameters,omitempty"`
+	// PathInfo admits a path behind the name of a script, such as `/index.php/page`.
+	PathInfo bool `json:"path_info,omitempty"`
+
+	// CaseSensitive compares paths with rules exactly only, for an origin that
+	// distinguishes `/Page` from `/page`. Default: they are compared without regard to
+	// case as well, and the stricter decision counts.
+	CaseSensitive bool `json:"case_sensitive,omitempty"`
+	// Judge is the form of the path that is judged if a handler before the gate rewrites
+	// it: `received` or `current`. Default: both, and the stricter decision counts.
+	Judge string `json:"judge,omitempty"`
 }
 
+// pathForms are the values of PathConfig.Judge.
+var pathForms = map[string]policy.PathForm{"": policy.BothForms, "received": policy.ReceivedForm, "current": policy.CurrentForm}
+
 func (c *PathConfig) options() policy.PathOptions {
-	return policy.PathOptions{EmptySegments: c.EmptySegments, EncodedSlash: c.EncodedSlash, Parameters: c.Parameters}
+	return policy.PathOptions{
+		EmptySegments: c.EmptySegments, EncodedSlash: c.EncodedSlash, Parameters: c.Parameters, PathInfo: c.PathInfo,
+		CaseSensitive: c.CaseSensitive, Judge: pathForms[c.Judge],
+	}
 }
 
 const (
@@ -140,6 +168,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner. It does not open the store.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	if err := setting.Replace(h); err != nil {
+		return err
+	}
 	h.setDefaults()
 	if err := h.compileRules(); err != nil {
 		return err
@@ -149,12 +180,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("identify: %w", err)
 		}
 	}
-	if h.Deny != nil && h.Deny.Login != "" {
-		login, err := url.Parse(h.Deny.Login)
-		if err != nil {
-			return fmt.Errorf("deny: login: %w", err)
-		}
-		h.login = login
+	if err := h.provisionDeny(ctx); err != nil {
+		return err
 	}
 	if h.Local != nil {
 		if err := h.Local.Provision(ctx); err != nil {
@@ -167,18 +194,23 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.runtime.make = h.openRuntime
+	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	h.hosts.make = h.findHosts
 	h.keySets = watchedKeySets{sets: h.app.shared.keySets}
 	h.app.gates.add(h)
 	h.metrics = newSiteMetrics(h.Vendor, h.Site)
 	return nil
 }
 
+// LocalRoutes implements siteaudit.LocalRoutes.
+func (h *Handler) LocalRoutes() *caddyhttp.Subroute { return h.Local }
+
 func (h *Handler) setDefaults() {
 	h.Vendor = cmp.Or(h.Vendor, defaultVendor)
 	h.Site = cmp.Or(h.Site, h.Vendor)
 	h.LinkParam = cmp.Or(h.LinkParam, defaultLinkParam)
 	h.ShareParam = cmp.Or(h.ShareParam, defaultShareParam)
-	h.LinkCookieTTL = cmp.Or(h.LinkCookieTTL, caddy.Duration(defaultLinkCookieTTL))
+	h.LinkCookieTTL.V = cmp.Or(h.LinkCookieTTL.V, defaultLinkCookieTTL)
 	if h.Paths == nil {
 		h.Paths = new(PathConfig)
 	}
@@ -202,10 +234,13 @@ func (h *Handler) Validate() error {
 	if err := h.validateShare(); err != nil {
 		return err
 	}
+	if _, known := pathForms[h.Paths.Judge]; !known {
+		return fmt.Errorf("paths: judge: %q is unknown; known are received, current", h.Paths.Judge)
+	}
 	if h.FormerTTL != nil {
 		return errors.New("session_ttl is now link_cookie_ttl")
 	}
-	if h.LinkCookieTTL < caddy.Duration(time.Second) {
+	if h.LinkCookieTTL.V < time.Second {
 		return errors.New("link_cookie_ttl: must be at least 1s")
 	}
 	for _, rule := range h.Rules {
@@ -213,7 +248,12 @@ func (h *Handler) Validate() error {
 			return fmt.Errorf("rule %s: the rule is local and the site has no local routes: add `local { … }`", rule.Path)
 		}
 	}
-	return h.validateDeny()
+	if h.Preflight != nil {
+		if err := h.Preflight.policy().Validate(); err != nil {
+			return fmt.Errorf("preflight: %w", err)
+		}
+	}
+	return nil
 }
 
 // validateShare checks the parameter and the domains of publishers' tokens, and
@@ -231,21 +271,6 @@ func (h *Handler) validateShare() error {
 			return fmt.Errorf("share_domain: %q %w", domain, err)
 		}
 		h.ShareDomains[i] = normal
-	}
-	return nil
-}
-
-func (h *Handler) validateDeny() error {
-	if h.login == nil {
-		return nil
-	}
-	if h.Deny.Errors {
-		return errors.New("deny: errors and login exclude one another: redirect in handle_errors instead")
-	}
-	whole := h.login.Host != "" && (h.login.Scheme == "https" || h.login.Scheme == "http")
-	local := h.login.Host == "" && h.login.Scheme == "" && strings.HasPrefix(h.login.Path, "/")
-	if !whole && !local {
-		return fmt.Errorf("deny: login: %q must be an http or https URL, or a path of this site", h.Deny.Login)
 	}
 	return nil
 }
@@ -283,7 +308,7 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	h.metrics.decided(decision.Reason, since(g.request.Now))
 	h.report(g)
 	if !decision.Allow() {
-		return h.deny(w, g, decision)
+		return h.deny(w, g, decision, next)
 	}
 	g.recordVisit()
 	return h.allow(w, g, decision, next)

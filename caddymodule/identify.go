@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -19,7 +20,7 @@ import (
 type Identity struct {
 	// Source is `jwt`, a signed token, or `http_auth`, the user whom an earlier Caddy
 	// handler authenticated: `{http.auth.user.id}`.
-	Source string `json:"source"`
+	Source string `json:"source" placeholders:"-"`
 
 	// Issuer is the value of the tokens' `iss` claim, or `self` for tokens signed by
 	// the vendor's own keys. Required for `jwt`.
@@ -226,7 +227,7 @@ func (g *gateRequest) identify() policy.Reader {
 		if s.cookie == "" {
 			continue
 		}
-		token := cookieValue(g.r.Header, s.cookie)
+		token := headers.CookieValue(g.r.Header, s.cookie)
 		if token == "" {
 			continue
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
 const keysDirective = "gatefold_keys"
@@ -47,6 +48,9 @@ func (*KeysHandler) CaddyModule() caddy.ModuleInfo {
 
 // Provision prepares the handler.
 func (h *KeysHandler) Provision(ctx caddy.Context) error {
+	if err := setting.Replace(h); err != nil {
+		return err
+	}
 	h.Vendor = cmp.Or(h.Vendor, defaultVendor)
 	app, err := ctx.App("gatefold")
 	if err != nil {
@@ -103,7 +107,7 @@ func (h *KeysHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("gatefold_keys: write `gatefold_keys [<vendor>]`")
 	}
 	if len(args) == 1 {
-		if h.Vendor = args[0]; !slugPattern.MatchString(h.Vendor) {
+		if h.Vendor = args[0]; !setting.Has(h.Vendor) && !slugPattern.MatchString(h.Vendor) {
 			return d.Errf("gatefold_keys: %q must be lower-case letters, digits and hyphens", h.Vendor)
 		}
 	}

@@ -9,8 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 )
 
@@ -26,11 +25,11 @@ type KeySetConfig struct {
 
 	// StaleIfError is how long stale keys are used while they cannot be fetched,
 	// at most 720 hours. Default: 24 hours.
-	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
+	StaleIfError setting.Duration `json:"stale_if_error,omitzero"`
 
 	// Cooldown is the minimum time between two fetches that tokens with an unknown
 	// key cause, from 1 second to 1 hour. Default: 30 seconds.
-	Cooldown caddy.Duration `json:"cooldown,omitempty"`
+	Cooldown setting.Duration `json:"cooldown,omitzero"`
 }
 
 // keySetOptions configure the key sets of every store; tests change them.
@@ -51,13 +50,13 @@ func (c *KeySetConfig) settings() (keys.Settings, error) {
 		}
 		settings.Addresses = append(settings.Addresses, prefix)
 	}
-	if c.StaleIfError < 0 || c.StaleIfError > caddy.Duration(maxStaleIfError) {
+	if c.StaleIfError.V < 0 || c.StaleIfError.V > maxStaleIfError {
 		return settings, fmt.Errorf("jwks: stale_if_error: must be at most %v", maxStaleIfError)
 	}
-	if c.Cooldown != 0 && (c.Cooldown < caddy.Duration(time.Second) || c.Cooldown > caddy.Duration(time.Hour)) {
+	if c.Cooldown.V != 0 && (c.Cooldown.V < time.Second || c.Cooldown.V > time.Hour) {
 		return settings, errors.New("jwks: cooldown: must be from 1s to 1h")
 	}
-	settings.StaleIfError, settings.Cooldown = time.Duration(c.StaleIfError), time.Duration(c.Cooldown)
+	settings.StaleIfError, settings.Cooldown = c.StaleIfError.V, c.Cooldown.V
 	if c.CA == "" {
 		return settings, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gatefold/gatefold/caddymodule/sitehosts"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -18,6 +19,7 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	for _, cookie := range g.redeemed {
 		evidence.Redeemed = append(evidence.Redeemed, cookie.link.RedeemedLink)
 	}
+	evidence.HostUnknown = g.gate.hostUnknown(g.request.Host)
 	rest, tokens, share := g.gate.takeTokens(g.original.RawQuery)
 	if tokens == nil {
 		return evidence
@@ -29,6 +31,22 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	evidence.Spendable = isPageView(g.r)
 	evidence.Early = isEarlyData(g.r)
 	return evidence
+}
+
+// findHosts returns the hosts that the configuration names for the site. It can be called
+// once the server's routes are provisioned.
+func (h *Handler) findHosts() (*sitehosts.Hosts, error) {
+	return sitehosts.Of(h.server, h, h.Hosts)
+}
+
+// hostUnknown reports whether the host of a request is what the client says. Without a
+// server, rules are tested for the site's own pages.
+func (h *Handler) hostUnknown(host string) bool {
+	if h.server == nil {
+		return false
+	}
+	hosts, err := h.hosts.get()
+	return err != nil || !hosts.Named(host)
 }
 
 // stripTokens removes link tokens from every form of the URL that a later handler could

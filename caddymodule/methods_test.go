@@ -28,21 +28,9 @@ func TestHeadIsDecidedAsGet(t *testing.T) {
 	s.do(http.MethodPost, "/closed/x", name, bearer).page()
 }
 
-// A preflight carries no credentials (Fetch standard, section 4.8), and the origin
-// responds as to any client.
-func TestPreflightIsForwardedWithoutCredentials(t *testing.T) {
+// An OPTIONS request that is no preflight is decided like every other method.
+func TestOptionsIsDecided(t *testing.T) {
 	s := newTestSite(t, standardRules)
-	name, bearer := s.subscriber()
-	s.do(http.MethodOptions, "/articles/hello", name, bearer,
-		"Origin", "https://app.example.com", "Access-Control-Request-Method", "GET",
-		"Cookie", "reader=x; theme=dark", "Gatefold-Session", "evil").page()
-	got := s.origin.Last(t)
-	for _, header := range []string{"Authorization", "Cookie", "Gatefold-Session"} {
-		if got.Header.Get(header) != "" {
-			t.Errorf("the preflight carries %s", header)
-		}
-	}
-	// An OPTIONS request that is no preflight is decided like every other method.
 	s.do(http.MethodOptions, "/articles/hello").denied(http.StatusUnauthorized, "login_required")
 	s.do(http.MethodOptions, "/articles/hello", "Origin", "https://app.example.com").denied(http.StatusUnauthorized, "login_required")
 	s.do(http.MethodOptions, "/articles/hello", "Access-Control-Request-Method", "GET").denied(http.StatusUnauthorized, "login_required")
@@ -150,4 +138,55 @@ func TestExtendedConnectOpensWebSocketsOnly(t *testing.T) {
 			t.Errorf("%+v: %v", test, got)
 		}
 	}
+}
+
+// The account of the README's rules answers no method but those that the gate judges:
+// many origins serve an unknown method, or `get`, as they serve GET.
+func TestUnknownMethodsDoNotOpenTheAccount(t *testing.T) {
+	for name, rules := range map[string]string{
+		"README":         "rule /account authenticated\n\t\trule / any",
+		"README, before": "rule /account GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS authenticated\n\t\trule / any",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTestSite(t, rules)
+			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+				if got := s.do(method, "/account"); got.StatusCode != http.StatusUnauthorized {
+					t.Errorf("%s: %d", method, got.StatusCode)
+				}
+			}
+			for _, method := range []string{"SEARCH", "FOO", "get", "Get", "PROPFIND", "QUERY", "COPY", "PURGE", "GET1", "TRACE", "M-SEARCH"} {
+				for _, path := range []string{"/account", "/", "/account/x"} {
+					got := s.raw(method + " " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nConnection: close\r\n\r\n")
+					got.denied(http.StatusMethodNotAllowed, "bad_method")
+				}
+			}
+			s.origin.WantNone(t)
+		})
+	}
+}
+
+// A rule serves an uncommon method that it names, and Allow names it for its path only
+// (RFC 9110, section 15.5.6).
+func TestRuleNamesAnUncommonMethod(t *testing.T) {
+	s := newTestSite(t, "rule /dav PROPFIND,M-SEARCH any\n\t\trule / any")
+	s.do("PROPFIND", "/dav/x").page()
+	s.do("M-SEARCH", "/dav").page()
+	const common = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+	for path, want := range map[string]string{"/dav": common + ", M-SEARCH, PROPFIND", "/": common} {
+		if got := s.do("SEARCH", path).denied(http.StatusMethodNotAllowed, "bad_method").Header.Get("Allow"); got != want {
+			t.Errorf("%s: Allow is %q", path, got)
+		}
+	}
+}
+
+// The trap of a rule with methods is reported when the configuration is loaded.
+func TestLaxerMethodsAreReported(t *testing.T) {
+	newTestSite(t, "rule /account GET,HEAD authenticated\n\t\trule / any")
+	for _, entry := range logged.entries(t, "http.handlers.gatefold") {
+		if entry["level"] == "warn" && entry["rule"] == "/account" && entry["decided_by"] == "/" && strings.Contains(entry["warning"].(string), "open to POST, PUT, PATCH, DELETE, OPTIONS") &&
+			strings.HasPrefix(entry["at"].(string), "Caddyfile:") && entry["at"] != entry["decided_by_at"] {
+			return
+		}
+	}
+	t.Errorf("no warning:\n%s", logged)
 }

@@ -3,19 +3,13 @@ package caddymodule
 import (
 	"net/http"
 
+	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/policy"
 )
 
-// denial is the response to a denied request.
-type denial struct {
-	status int
-	// title and detail address the reader. They never repeat what the client sent.
-	title, detail string
-}
-
 // reasonTexts is what the gate and explain say of a reason.
 type reasonTexts struct {
-	denial // zero if the reason allows
+	denial.Denial // zero if the reason allows
 	// hint tells an operator what to do about the reason.
 	hint string
 }
@@ -26,7 +20,7 @@ var reasons = map[policy.Reason]reasonTexts{
 	policy.ReasonAuthenticated: {hint: "Every identified reader may have this page."},
 	policy.ReasonEntitled:      {hint: "A grant gives this reader the page."},
 	policy.ReasonSignedLink:    {hint: "The link opens the page."},
-	policy.ReasonPreflight:     {hint: "A CORS preflight is forwarded without credentials."},
+	policy.ReasonPreflight:     {hint: "A CORS preflight is answered by headers alone, without credentials."},
 	policy.ReasonLoginRequired: denied(http.StatusUnauthorized, "Log in to read this page", "This page is for readers who are logged in.",
 		"No reader is identified: does the reader's cookie or Authorization reach the gate, and is its issuer one of identify?"),
 	policy.ReasonNotEntitled: denied(http.StatusForbidden, "Your subscription does not include this page", "You are logged in, but your account does not include this page.",
@@ -53,8 +47,10 @@ var reasons = map[policy.Reason]reasonTexts{
 		"Two servers could interpret this path differently. If the site needs such paths: paths { allow … }."),
 	policy.ReasonBadQuery: denied(http.StatusBadRequest, "The address is not valid", "The address carries more than one link token.",
 		"The URL carries more than one link token."),
+	policy.ReasonBadRequest: denied(http.StatusBadRequest, "The request is not valid", "The request cannot be passed on.",
+		"The method, the query or a trailer contains a character that HTTP/1 cannot carry to the origin."),
 	policy.ReasonBadMethod: denied(http.StatusMethodNotAllowed, "The method is not allowed", "This method is not served here.",
-		"TRACE and CONNECT are not served."),
+		"No rule for this path names the method, and only GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS need no naming: if the origin must serve it, name it in a rule, spelt exactly. TRACE and CONNECT are never served."),
 	policy.ReasonBadCredential: denied(http.StatusUnauthorized, "Log in again", "Your login is not valid or has expired.",
 		"The reader's credential failed: log in again. If it should count, compare clocks and keys."),
 	policy.ReasonTooEarly: denied(http.StatusTooEarly, "Try again", "The request came too early in the connection.",
@@ -66,5 +62,5 @@ var reasons = map[policy.Reason]reasonTexts{
 }
 
 func denied(status int, title, detail, hint string) reasonTexts {
-	return reasonTexts{denial{status, title, detail}, hint}
+	return reasonTexts{denial.Denial{Status: status, Title: title, Detail: detail}, hint}
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -13,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/headers"
+	"github.com/gatefold/gatefold/caddymodule/preflight"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -55,7 +58,7 @@ type gateRequest struct {
 var requestPool = sync.Pool{New: func() any { return new(gateRequest) }}
 
 // clean removes spoofable headers and the link cookies from a request, and returns
-// the request's state. The path to be judged is the one received.
+// the request's state.
 func (h *Handler) clean(r *http.Request) *gateRequest {
 	g, _ := requestPool.Get().(*gateRequest)
 	g.gate, g.r, g.original, g.outcome = h, r, r.URL, new(outcome)
@@ -63,14 +66,23 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		g.original = original.URL
 	}
-	headers := cleanHeaders(r)
-	g.authorization = headers.authorization
-	g.secure = isSecure(r, headers.forwardedProto)
-	g.cookies = takeLinkCookies(r.Header, headers.cookie, g.secure, g.cookies)
+	received := headers.Clean(r)
+	g.authorization = received.Authorization
+	g.secure = isSecure(r, received.ForwardedProto)
+	g.cookies = takeLinkCookies(r.Header, received.Cookie, g.secure, g.cookies)
 
-	g.request.Method, g.request.WebSocket, g.request.Preflight = r.Method, isExtendedWebSocket(r), isPreflight(r)
+	g.request.Method, g.request.WebSocket, g.request.Preflight = r.Method, isExtendedWebSocket(r), preflight.Is(r)
 	g.request.Target, g.request.EscapedPath = r.RequestURI, g.original.EscapedPath()
+	if r.URL.Path != g.original.Path || r.URL.RawPath != g.original.RawPath {
+		// What the next handler serves, if it does not rewrite the path itself. It
+		// forwards an empty path as a slash.
+		g.request.CurrentPath = cmp.Or(r.URL.EscapedPath(), "/")
+		if !h.rewritten.Load() { // a store would take the cache line from other cores
+			h.rewritten.Store(true)
+		}
+	}
 	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
+	g.request.BadTrailer = received.BadTrailer
 	g.request.Links, g.request.Now = g, now()
 	return g
 }
@@ -95,31 +107,11 @@ func isSecure(r *http.Request, forwardedProto []string) bool {
 	return trusted
 }
 
-// isPreflight reports whether a request is a CORS preflight (Fetch standard, section
-// 4.8).
-func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
-}
-
 // isExtendedWebSocket reports whether a CONNECT opens a WebSocket over HTTP/2 (RFC
 // 8441) or HTTP/3 (RFC 9220), by the fields that Caddy's reverse_proxy reads.
 func isExtendedWebSocket(r *http.Request) bool {
 	return r.Method == http.MethodConnect &&
 		(r.ProtoMajor == 2 && r.Header.Get(":protocol") == "websocket" || r.ProtoMajor == 3 && r.Proto == "websocket")
-}
-
-// acceptsHTML reports whether Accept names text/html, as it does when a browser opens
-// a page. A wildcard does not count.
-func acceptsHTML(r *http.Request) bool {
-	for _, value := range r.Header["Accept"] {
-		for part := range strings.SplitSeq(value, ",") {
-			kind, _, _ := strings.Cut(part, ";")
-			if strings.EqualFold(strings.TrimSpace(kind), "text/html") {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // outcome holds what the access log, placeholders and the response writer read of a
@@ -130,10 +122,11 @@ type outcome struct {
 	user     string
 	// forwarding is the site's setting; nil if it could not be loaded.
 	forwarding *policy.Forwarding
-	// buf and private save allocations: for the captures of most rules, and for the
-	// writer of a private page.
+	// buf, private and last save allocations: for the captures of most rules, and for
+	// the writers of a private page.
 	buf     [4]string
 	private privateWriter
+	last    lastWord
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
@@ -212,6 +205,14 @@ func (g *gateRequest) recordVisit() {
 	g.site.recorder.Visit(g.gate.Vendor, g.gate.Site, g.request.Reader.UserID, rule.Engaged, g.request.Now)
 }
 
+// rewrittenField is the path that was denied, if it is not the one received.
+func (g *gateRequest) rewrittenField() zap.Field {
+	if !g.outcome.decision.Rewritten {
+		return zap.Skip()
+	}
+	return zap.String("rewritten_path", g.request.CurrentPath)
+}
+
 // report publishes the decision: to placeholders, the access log, the trace and, if it
 // denies, the gate's own log.
 func (h *Handler) report(g *gateRequest) {
@@ -237,7 +238,7 @@ func (h *Handler) report(g *gateRequest) {
 	if entry := h.logger.Check(level, "denied"); entry != nil {
 		clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 		entry.Write(zap.Object("gatefold", outcome), zap.String("vendor", h.Vendor), zap.String("site", h.Site),
-			zap.String("method", g.r.Method), zap.String("host", g.r.Host), zap.String("path", g.original.EscapedPath()),
+			zap.String("method", g.r.Method), zap.String("host", g.r.Host), zap.String("path", g.original.EscapedPath()), g.rewrittenField(),
 			zap.String("client_ip", clientIP), zap.Error(decision.Err))
 	}
 }

@@ -1,37 +1,41 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
 	"net/http"
-	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/policy"
 )
 
 // allow passes an allowed request to the next handler.
 func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.Decision, next caddyhttp.Handler) error {
 	if decision.Reason == policy.ReasonPreflight {
-		// A preflight carries no credentials (Fetch standard, section 4.8).
-		g.r.Header.Del("Authorization")
-		g.r.Header.Del("Cookie")
-		return next.ServeHTTP(w, g.r)
+		return h.answerPreflight(w, g, next)
 	}
 	if decision.Link.Token && decision.Reason == policy.ReasonSignedLink && g.r.Method == http.MethodGet {
 		g.setLinkCookie(w.Header(), &decision.Link)
-		if acceptsHTML(g.r) {
+		if denial.AcceptsHTML(g.r) {
 			return redirectClean(w, g)
 		}
 	}
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 	}
-	if decision.Public() && !g.asserted && h.rules != nil {
-		return next.ServeHTTP(w, g.r) // public: no need to watch the stream or rewrite caching headers
+	public := decision.Public() && !g.asserted
+	if public && h.rules != nil {
+		return next.ServeHTTP(w, g.r) // no need to watch the stream or rewrite caching headers
+	}
+	if !public {
+		g.outcome.last.hold(w, g.r, wordPrivate)
 	}
 	writer := &g.outcome.private
-	writer.ResponseWriter, writer.public = w, decision.Public() && !g.asserted
+	writer.ResponseWriter, writer.public, writer.now = w, public, g.request.Now
 	writer.streaming = streaming{request: g}
 	defer writer.streaming.end()
 	return next.ServeHTTP(writer, g.r)
@@ -48,6 +52,7 @@ func (h *Handler) serveLocal(w http.ResponseWriter, r *http.Request) error {
 // redirectClean redirects a browser to the same page without the token, so that the
 // token is in no address bar, history or Referer.
 func redirectClean(w http.ResponseWriter, g *gateRequest) error {
+	g.outcome.last.hold(w, g.r, wordNoStore)
 	header := w.Header()
 	header.Set("Location", cleanURI(g))
 	header.Set("Cache-Control", "no-store")
@@ -63,9 +68,10 @@ type privateWriter struct {
 	streaming
 	header      http.Header
 	public      bool // leave the caching headers as they are
+	now         time.Time
 	wroteHeader bool
 	wroteBody   bool
-	values      [2]string // saves an allocation for Cache-Control and Vary
+	caching     headers.Private
 }
 
 // Header implements http.ResponseWriter. It caches the map, which a proxy reads several
@@ -82,7 +88,7 @@ func (p *privateWriter) WriteHeader(status int) {
 	if !p.wroteHeader && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		p.wroteHeader = true
 		if !p.public {
-			p.makePrivate(p.Header())
+			p.caching.Set(p.Header(), p.now)
 		}
 	}
 	p.ResponseWriter.WriteHeader(status)
@@ -119,67 +125,126 @@ func (p *privateWriter) beforeBody(size int) {
 	p.wroteBody = true
 }
 
-// makePrivate rewrites the caching headers of a response.
-func (p *privateWriter) makePrivate(header http.Header) {
-	for name := range header {
-		if name == "Surrogate-Control" || isCDNCacheControl(name) {
-			delete(header, name)
-		}
+// lastWord is the gate's word on caching: a writer below all others of a request, so that
+// nothing that the site configures comes after it. Caddy's header directive, for one,
+// changes headers in a writer that is outside of the gate's.
+type lastWord struct {
+	caddyhttp.ResponseWriterWrapper
+	word    word
+	close   bool // close the connection after the response
+	caching headers.Private
+	wrote   bool
+}
+
+// word is what a response says to caches.
+type word uint8
+
+const (
+	wordNone word = iota
+	wordPrivate
+	wordNoStore
+)
+
+// hold gives a response its word. It puts the writer below the one by which Caddy's
+// server limits how long a write may stall, which is the lowest of a request:
+// checkLastWord refuses servers without it.
+//
+// A response to a request that is not allowed does not wait for the request's body, as
+// net/http does before it reuses a connection: the connection is closed.
+func (l *lastWord) hold(w http.ResponseWriter, r *http.Request, said word) {
+	if said != wordPrivate && r.ProtoMajor == 1 && r.ContentLength != 0 {
+		l.close = true
+		w.Header().Set("Connection", "close")
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerFor))
 	}
-	p.values = [2]string{privateCacheControl(header["Cache-Control"]), "Cookie, Authorization"}
-	header["Cache-Control"] = p.values[:1:1]
-	if vary := header["Vary"]; len(vary) > 0 {
-		header["Vary"] = append(vary, p.values[1])
-	} else {
-		header["Vary"] = p.values[1:]
+	l.word = said
+	if l.ResponseWriter != nil {
+		return
+	}
+	if idle := lowestWriter(w, r); idle != nil {
+		l.ResponseWriter, idle.ResponseWriterWrapper.ResponseWriter = idle.ResponseWriterWrapper.ResponseWriter, l
 	}
 }
 
-// isCDNCacheControl reports whether a header is a targeted cache control field, such as
-// CDN-Cache-Control (RFC 9213).
-func isCDNCacheControl(name string) bool {
-	const suffix = "cdn-cache-control"
-	return len(name) >= len(suffix) && strings.EqualFold(name[len(name)-len(suffix):], suffix)
+// lingerFor is how long a connection whose request body is not wanted stays open, so that
+// the client can read the response before its writes fail (RFC 9112, section 9.6).
+const lingerFor = 500 * time.Millisecond
+
+// lowestWriter returns the last of Caddy's writers before the connection, or nil. The
+// context has it even if a handler's writer cannot be unwrapped.
+func lowestWriter(w http.ResponseWriter, r *http.Request) (lowest *caddyhttp.IdleTimeoutWriter) {
+	if _, idle := caddyhttp.IdleTimeoutsFromContext(r.Context()); idle != nil {
+		w = idle
+	}
+	for {
+		if idle, ok := w.(*caddyhttp.IdleTimeoutWriter); ok {
+			lowest = idle
+		}
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return lowest
+		}
+		w = wrapper.Unwrap()
+	}
 }
 
-// privateCacheControl returns Cache-Control with private, and without the directives
-// for shared caches.
-func privateCacheControl(values []string) string {
-	if len(values) == 0 {
-		return "private"
+// checkLastWord refuses a server in which the gate cannot have the last word.
+func checkLastWord(server *caddyhttp.Server) error {
+	if server.WriteIdleTimeout < 0 {
+		return errors.New("the server's write_idle timeout is off, and the gate needs its writer to have the last word on caching: " +
+			"set a long one instead, such as `servers { timeouts { write_idle 24h } }`")
 	}
-	kept := []string{"private"}
-	for _, value := range values {
-		for _, directive := range splitDirectives(value) {
-			name, _, _ := strings.Cut(directive, "=")
-			switch strings.ToLower(strings.TrimSpace(name)) {
-			case "", "public", "s-maxage", "private":
-			default:
-				kept = append(kept, directive)
-			}
-		}
-	}
-	return strings.Join(kept, ", ")
+	return nil
 }
 
-// splitDirectives splits a list at the commas that are not in a quoted string.
-func splitDirectives(value string) []string {
-	var directives []string
-	quoted, start := false, 0
-	for i := range len(value) {
-		switch {
-		case value[i] == '"':
-			quoted = !quoted
-		case value[i] == ',' && !quoted:
-			directives = append(directives, strings.TrimSpace(value[start:i]))
-			start = i + 1
+// WriteHeader implements http.ResponseWriter. Informational responses pass unchanged.
+func (l *lastWord) WriteHeader(status int) {
+	if !l.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		l.wrote = true
+		header := l.ResponseWriter.Header()
+		switch l.word {
+		case wordNone:
+		case wordPrivate:
+			l.caching.Set(header, now())
+		case wordNoStore:
+			headers.NoStore(header)
+		}
+		if l.close {
+			header["Connection"] = []string{"close"}
 		}
 	}
-	return append(directives, strings.TrimSpace(value[start:]))
+	l.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (l *lastWord) Write(b []byte) (int, error) {
+	l.begin()
+	return l.ResponseWriter.Write(b)
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (l *lastWord) ReadFrom(r io.Reader) (int64, error) {
+	l.begin()
+	return l.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError implements the interface of http.ResponseController.
+func (l *lastWord) FlushError() error {
+	l.begin()
+	return http.NewResponseController(l.ResponseWriter).Flush()
+}
+
+func (l *lastWord) begin() {
+	if !l.wrote {
+		l.WriteHeader(http.StatusOK)
+	}
 }
 
 // Interface guards
 var (
 	_ http.ResponseWriter             = (*privateWriter)(nil)
 	_ interface{ FlushError() error } = (*privateWriter)(nil)
+	_ http.ResponseWriter             = (*lastWord)(nil)
+	_ io.ReaderFrom                   = (*lastWord)(nil)
+	_ interface{ FlushError() error } = (*lastWord)(nil)
 )

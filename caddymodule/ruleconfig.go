@@ -2,9 +2,11 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"go.uber.org/zap"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -12,12 +14,12 @@ import (
 type RuleConfig struct {
 	// Path is a template: it matches every path that begins with its segments. The
 	// segments `{name}` and `:name` match any segment and capture it.
-	Path string `json:"path"`
+	Path string `json:"path" placeholders:"-"`
 	// Methods limits the rule to these HTTP methods. Default: all.
-	Methods []string `json:"methods,omitempty"`
+	Methods []string `json:"methods,omitempty" placeholders:"-"`
 	// Operator is the operator of the rule's first step: `any`, `authenticated`,
 	// `entitled`, `subscribed` or `self`.
-	Operator string `json:"operator"`
+	Operator string `json:"operator" placeholders:"-"`
 	// Arguments are the operator's arguments: for `entitled` the list `sku`, of which
 	// the reader needs one, and `publisherContentId`.
 	Arguments policy.Arguments `json:"arguments,omitempty"`
@@ -31,15 +33,23 @@ type RuleConfig struct {
 	// Options holds the rule's other options by name.
 	Options map[string]json.RawMessage `json:"options,omitempty"`
 	// Origin is the rule's place in the configuration, as file:line, for messages.
-	Origin string `json:"origin,omitempty"`
+	Origin string `json:"origin,omitempty" placeholders:"-"`
 }
 
 // StepConfig is a further step of a rule.
 type StepConfig struct {
 	// Operator is the step's operator, as in a rule.
-	Operator string `json:"operator"`
+	Operator string `json:"operator" placeholders:"-"`
 	// Arguments are the operator's arguments.
 	Arguments policy.Arguments `json:"arguments,omitempty"`
+}
+
+// deferred reports whether the rule has a placeholder, so that it is compiled only when
+// the module is provisioned.
+func (c RuleConfig) deferred() bool {
+	c.Path, c.Origin = "", ""
+	text, err := json.Marshal(c)
+	return err == nil && setting.Has(string(text))
 }
 
 // rule returns the configured rule with the given rank.
@@ -66,20 +76,23 @@ func newRuleConfig(rule policy.Rule) RuleConfig {
 	return config
 }
 
-// compileRules compiles the configured rules, and logs a warning for each rule that
-// never decides.
+// compileRules compiles the configured rules, and logs what is probably not meant in
+// them.
 func (h *Handler) compileRules() error {
 	if len(h.Rules) == 0 {
 		return nil
+	}
+	for _, rule := range h.Rules {
+		if err := policy.CheckTags(rule.Engaged); err != nil {
+			return fmt.Errorf("rule %s: engage: %w", rule.Path, err)
+		}
 	}
 	compiled, err := policy.CompileRules(h.fixedRules(), policy.StandardOperators())
 	if err != nil {
 		return err
 	}
-	for _, hidden := range compiled.Hidden() {
-		h.logger.Warn("a rule never decides, because an earlier one matches all that it matches",
-			zap.String("rule", hidden.Rule.Path), zap.String("at", hidden.Rule.Origin),
-			zap.String("hidden_by", hidden.By.Path), zap.String("hidden_by_at", hidden.By.Origin))
+	for _, warning := range compiled.Warnings(h.Paths.options()) {
+		logRuleWarning(h.logger, warning)
 	}
 	h.rules = compiled
 	return nil
@@ -92,4 +105,20 @@ func (h *Handler) fixedRules() []policy.Rule {
 		rules[i] = rule.rule(i + 1)
 	}
 	return rules
+}
+
+// logRuleWarning logs a warning with the places of its rules in the configuration.
+func logRuleWarning(logger *zap.Logger, warning policy.RuleWarning) {
+	message, other := "the rules probably do not do what is meant", "decided_by"
+	if warning.Kind == policy.HiddenRule {
+		message, other = "a rule never decides, because an earlier one matches all that it matches", "hidden_by"
+	}
+	fields := []zap.Field{zap.String("warning", warning.String())}
+	if warning.Rule.Path != "" {
+		fields = append(fields, zap.String("rule", warning.Rule.Path), zap.String("at", warning.Rule.Origin))
+	}
+	if warning.Other.Path != "" {
+		fields = append(fields, zap.String(other, warning.Other.Path), zap.String(other+"_at", warning.Other.Origin))
+	}
+	logger.Warn(message, fields...)
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -131,6 +133,9 @@ func decodeGate(config map[string]any) ([]*Handler, error) {
 	if err := json.Unmarshal(encoded, gate); err != nil {
 		return nil, err
 	}
+	if err := setting.Replace(gate); err != nil {
+		return nil, err
+	}
 	gate.setDefaults()
 	return []*Handler{gate}, nil
 }
@@ -149,4 +154,46 @@ func judgeOfRules(rules []admin.RuleBody, vendor, site string) (command.Judge, e
 		return nil, errors.New("the file has no rules")
 	}
 	return newOfflineJudge(gate)
+}
+
+// auditConfig returns the ways through the routes of an adapted configuration. Login
+// pages behind rules of the store are not judged.
+func auditConfig(config []byte) (*siteaudit.Report, error) {
+	report, err := siteaudit.Audit(config)
+	if err != nil {
+		return nil, err
+	}
+	report.FindLogin(func(gate *siteaudit.Gate, address string) string {
+		reason, _ := judgeConfigured(context.Background(), gate, address)
+		return reason
+	})
+	return report, nil
+}
+
+// judgeConfigured judges a URL by the rules in a gate's configuration, as an anonymous
+// reader's GET. It returns false if the rules are in the store or cannot be read.
+func judgeConfigured(ctx context.Context, gate *siteaudit.Gate, address string) (reason string, known bool) {
+	var config map[string]any
+	if json.Unmarshal(gate.Config, &config) != nil {
+		return "", false
+	}
+	gates, err := decodeGate(config)
+	if err != nil || len(gates[0].Rules) == 0 {
+		return "", false
+	}
+	judge, err := newOfflineJudge(gates[0])
+	if err != nil {
+		return "", false
+	}
+	explanation, err := judge.Explain(ctx, admin.ExplainRequest{URL: address})
+	return denialReason(explanation, err), true
+}
+
+// denialReason returns the reason of a denial; "" if there is none or it is only that
+// of a store that cannot be asked.
+func denialReason(explanation *admin.Explanation, err error) string {
+	if err != nil || explanation.Decision.Allow || explanation.Decision.Reason == policy.ReasonStoreUnavailable.String() {
+		return ""
+	}
+	return explanation.Decision.Reason
 }

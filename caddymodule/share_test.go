@@ -218,7 +218,7 @@ func TestShareLinkIsCounted(t *testing.T) {
 func TestShareLinkOfTheHostItself(t *testing.T) {
 	p := newPartner(t)
 	s := newTestSite(t, standardRules)
-	s.load(strings.Replace(s.config("", standardRules, ""), "http://127.0.0.1:"+s.port+" {", "http://:"+s.port+" {", 1))
+	s.loadAt("http://:"+s.port, "hosts "+partnerDomain+" other.example.com 127.0.0.1")
 	s.pin(p)
 	token := p.share("share_1", "")
 	got := s.get("/articles/hello?share="+token, "Host", partnerDomain)

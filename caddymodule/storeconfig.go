@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
@@ -23,7 +24,7 @@ import (
 type StoreConfig struct {
 	// Engine is the kind of store: `bolt`, an embedded database for one node, or
 	// `redis`, which several nodes share.
-	Engine string `json:"engine"`
+	Engine string `json:"engine" placeholders:"-"`
 	// File is the database file of `bolt`. Default: `gatefold/gatefold.db` in
 	// Caddy's data directory.
 	File string `json:"file,omitempty"`
@@ -32,28 +33,28 @@ type StoreConfig struct {
 	// of `redis+sentinel://host:26379/master` or `redis+cluster://host:6379`; with
 	// `rediss` instead of `redis` over TLS. A URL with a password must be a
 	// placeholder, `{env.NAME}` or `{file./path}`.
-	URLs []string `json:"urls,omitempty"`
+	URLs []string `json:"urls,omitempty" placeholders:"-"`
 	// User is the Redis user. Default: the default user.
 	User string `json:"user,omitempty"`
 	// Password is the user's password, as a placeholder `{env.NAME}` or
 	// `{file./path}`.
-	Password string `json:"password,omitempty"`
+	Password string `json:"password,omitempty" placeholders:"-"`
 	// SentinelPassword is the password of the Sentinels, as a placeholder.
-	SentinelPassword string `json:"sentinel_password,omitempty"`
+	SentinelPassword string `json:"sentinel_password,omitempty" placeholders:"-"`
 	// TLS configures connections of a `rediss` URL.
 	TLS *StoreTLS `json:"tls,omitempty"`
 	// Prefix is the prefix of all keys. Default: `gatefold`.
 	Prefix string `json:"prefix,omitempty"`
 	// PoolSize is the number of connections to a server. Default: 32.
-	PoolSize int `json:"pool_size,omitempty"`
+	PoolSize setting.Count `json:"pool_size,omitzero"`
 	// Timeout bounds a command, DialTimeout a connection attempt. Default: 2
 	// seconds each.
-	Timeout     caddy.Duration `json:"timeout,omitempty"`
-	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
+	Timeout     setting.Duration `json:"timeout,omitzero"`
+	DialTimeout setting.Duration `json:"dial_timeout,omitzero"`
 	// AckReplicas is the number of replicas that must acknowledge a write, and
 	// AckTimeout how long to wait for them. Default: none; 500 ms.
-	AckReplicas int            `json:"ack_replicas,omitempty"`
-	AckTimeout  caddy.Duration `json:"ack_timeout,omitempty"`
+	AckReplicas setting.Count    `json:"ack_replicas,omitzero"`
+	AckTimeout  setting.Duration `json:"ack_timeout,omitzero"`
 }
 
 // StoreTLS configures TLS connections to the store.
@@ -72,6 +73,8 @@ type StoreTLS struct {
 const (
 	engineBolt  = "bolt"
 	engineRedis = "redis"
+
+	maxAckReplicas = 100
 )
 
 // isSecretPlaceholder reports whether a text is a placeholder for a value outside of
@@ -101,7 +104,7 @@ func defaultDatabase() string { return filepath.Join(caddy.AppDataDir(), "gatefo
 
 // databaseFile returns the absolute path of the embedded database.
 func (c *StoreConfig) databaseFile() (string, error) {
-	if len(c.URLs) > 0 || c.Password != "" || c.User != "" || c.TLS != nil || c.AckReplicas != 0 {
+	if len(c.URLs) > 0 || c.Password != "" || c.User != "" || c.TLS != nil || c.AckReplicas.V != 0 {
 		return "", errors.New("the engine bolt takes a file and none of the settings of redis")
 	}
 	file, err := filepath.Abs(cmp.Or(c.File, defaultDatabase()))
@@ -118,18 +121,18 @@ func (c *StoreConfig) databaseFile() (string, error) {
 
 // redis returns the options of the engine, with the placeholders replaced.
 func (c *StoreConfig) redis() (redisengine.Options, error) {
+	if c.AckReplicas.V > maxAckReplicas {
+		return redisengine.Options{}, fmt.Errorf("ack_replicas: must be a number of replicas from 1 to %d", maxAckReplicas)
+	}
 	if c.File != "" {
 		return redisengine.Options{}, errors.New("the engine redis takes URLs and no file")
 	}
 	urls := slices.Clone(c.URLs)
 	readable := false
 	for i, text := range urls {
-		if !isSecretPlaceholder(text) {
-			readable = true
-			continue
-		}
+		readable = readable || !setting.Has(text)
 		var err error
-		if urls[i], err = readSecret("url", text); err != nil {
+		if urls[i], err = setting.Text("url", text); err != nil {
 			return redisengine.Options{}, err
 		}
 	}
@@ -141,7 +144,7 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 		return options, errors.New("a URL holds a password, which is readable at the admin endpoint: write `password {env.NAME}`, or the whole URL as {env.NAME}")
 	}
 	if c.User != "" {
-		options.User = caddy.NewReplacer().ReplaceAll(c.User, "")
+		options.User = c.User
 	}
 	if c.Password != "" {
 		if options.Password, err = readSecret("password", c.Password); err != nil {
@@ -151,8 +154,8 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 	if options.SentinelPassword, err = readSecret("sentinel_password", c.SentinelPassword); err != nil {
 		return options, err
 	}
-	options.Prefix, options.PoolSize, options.AckReplicas = c.Prefix, c.PoolSize, c.AckReplicas
-	options.Timeout, options.DialTimeout, options.AckTimeout = time.Duration(c.Timeout), time.Duration(c.DialTimeout), time.Duration(c.AckTimeout)
+	options.Prefix, options.PoolSize, options.AckReplicas = c.Prefix, c.PoolSize.V, c.AckReplicas.V
+	options.Timeout, options.DialTimeout, options.AckTimeout = c.Timeout.V, c.DialTimeout.V, c.AckTimeout.V
 	if c.TLS == nil {
 		return options, nil
 	}

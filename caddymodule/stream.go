@@ -117,8 +117,8 @@ func newStream(g *gateRequest, w http.ResponseWriter) *stream {
 		gate: g.gate, site: g.site, source: g.source, token: g.token, began: g.request.Now, w: w,
 		request: policy.Request{
 			Site: g.request.Site, Method: g.request.Method, WebSocket: g.request.WebSocket, Preflight: g.request.Preflight,
-			Target: g.request.Target, EscapedPath: g.request.EscapedPath, Host: g.request.Host, Query: g.request.Query,
-			Reader: g.request.Reader, Link: g.request.Link,
+			Target: g.request.Target, EscapedPath: g.request.EscapedPath, CurrentPath: g.request.CurrentPath,
+			Host: g.request.Host, Query: g.request.Query, Reader: g.request.Reader, Link: g.request.Link,
 		},
 	}
 	s.request.Link.Redeemed = slices.Clone(g.request.Link.Redeemed)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -78,12 +79,7 @@ func dropSharedSession(r *http.Request) {
 	delete(r.Header, "Authorization")
 	// Some servers end a cookie at a blank, a comma or a quote, so a cookie that
 	// mentions the name anywhere is dropped.
-	dropCookies(r.Header, r.Header["Cookie"], sharedCookie, func(cookie string) bool { return mentionsCookie(cookie, sharedCookie) })
-	cleanTokens(r.Header, "Connection", carriesShared)
-	cleanTokens(r.Header, "Trailer", carriesShared)
-}
-
-// carriesShared reports whether a header may carry a shared-key session.
-func carriesShared(name string) bool {
-	return strings.EqualFold(name, "Authorization") || strings.EqualFold(name, "Cookie")
+	headers.DropCookies(r.Header, r.Header["Cookie"], sharedCookie, func(cookie string) bool { return headers.MentionsCookie(cookie, sharedCookie) })
+	headers.CleanTokens(r.Header, "Connection", headers.Credential)
+	headers.CleanTokens(r.Header, "Trailer", headers.Credential)
 }

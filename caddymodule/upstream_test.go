@@ -374,7 +374,7 @@ func TestErrorRoutesHaveNoSession(t *testing.T) {
 	for _, backend := range []policy.SessionBackend{policy.SessionCookie, policy.SessionJWT} {
 		s.backend(backend)
 		s.get("/account", "Cookie", "sessionid=forged; a=b", "Authorization", "Bearer forged", "Gatefold-Session", "forged")
-		if seen := s.origin.Last(t).Header; strings.Contains(fmt.Sprint(seen), "forged") || seen.Get("Cookie") != "a=b" {
+		if seen := s.origin.Last(t).Header; strings.Contains(fmt.Sprint(seen), "forged") || seen.Get("Cookie") != "" {
 			t.Errorf("backend %d: %v", backend, seen)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 )
 
@@ -32,19 +31,30 @@ func CompileRules(rules []Rule, operators *Operators) (*Ruleset, error) {
 		ordered = slices.Clone(rules)
 		slices.SortStableFunc(ordered, byRank)
 	}
-	set := &Ruleset{rules: make([]compiledRule, len(ordered)), trie: newTrie(len(ordered))}
+	compiled := make([]compiledRule, len(ordered))
 	compiler := compiler{operators: operators, compiled: make(map[string]*compiledSteps)}
 	for i := range ordered {
 		rule := &ordered[i]
 		if i > 0 && rule.Rank == ordered[i-1].Rank {
 			return nil, &RuleError{Rule: *rule, Err: errors.New("another rule has the same rank")}
 		}
-		if err := compiler.compile(rule, &set.rules[i]); err != nil {
+		if err := compiler.compile(rule, &compiled[i]); err != nil {
 			return nil, &RuleError{Rule: *rule, Err: err}
 		}
-		set.trie.insert(&set.rules[i], int32(i))
 	}
+	set := newRuleset(compiled)
+	set.nameUncommon()
 	return set, nil
+}
+
+// newRuleset returns a set of compiled rules, which are in the order of their ranks.
+func newRuleset(rules []compiledRule) *Ruleset {
+	set := &Ruleset{rules: rules, trie: newTrie(len(rules))}
+	for i := range rules {
+		set.trie.insert(&rules[i], int32(i)) //nolint:gosec // memory ends before that
+	}
+	set.foldNames()
+	return set
 }
 
 // compiler compiles rules. Equal steps with equal captures, which most rules of a
@@ -97,6 +107,7 @@ func (c *compiler) steps(rule *Rule, captures []string) (_ *compiledSteps, err e
 			return nil, err
 		}
 	}
+	compiled.level = levelOf(compiled.steps)
 	return compiled, nil
 }
 
@@ -168,23 +179,4 @@ func appendValues(key []byte, values map[string]json.RawMessage) []byte {
 		key = append(binary.AppendUvarint(key, uint64(len(values[name]))), values[name]...)
 	}
 	return key
-}
-
-func checkMethods(methods []string) error {
-	for i, method := range methods {
-		switch {
-		case method == "":
-			return errors.New("a method is empty")
-		case method == http.MethodHead && !slices.Contains(methods, http.MethodGet):
-			return errors.New("HEAD is judged as GET: name GET instead")
-		case slices.Contains(methods[:i], method):
-			return fmt.Errorf("the method %s is repeated", method)
-		}
-		for _, c := range []byte(method) {
-			if c < 'A' || c > 'Z' {
-				return fmt.Errorf("%q is not an HTTP method in upper case", method)
-			}
-		}
-	}
-	return nil
 }

@@ -2,14 +2,16 @@ package policy
 
 import "context"
 
-// Decide decides a request: it refuses what no rule can allow, finds the rule of each
-// reading of the path, asks for links only where a link may open the page, and applies
+// Decide decides a request: it refuses what no rule can allow, finds the rules that the
+// path can match, asks for links only where a link may open the page, and applies
 // the rule's steps. Nothing else in the program combines these. It is safe for
 // concurrent use, each call with a Request of its own.
 //
 // Decide writes nothing: a decision that is Pending holds only once Redeem has
-// written it. A path with several readings is allowed only if it is allowed under
-// each; the decision is then that of the strictest reading. A failure is part of the
+// written it. A path can match several rules: in several readings (see Path), exactly and
+// without regard to case, as received and as rewritten before the gate. It is allowed
+// only if it is allowed under each match; the decision is then that of the strictest. A
+// failure is part of the
 // decision: a store that cannot be read gives store_unavailable.
 func (p *Policy) Decide(ctx context.Context, r *Request) (decision Decision) {
 	p.decide(ctx, r, &decision)
@@ -35,7 +37,7 @@ func (p *Policy) decide(ctx context.Context, r *Request, decision *Decision) {
 		if r.Links != nil && r.linkMayOpen() {
 			r.Link, r.Links = r.Links.LinkEvidence(), nil
 		}
-		p.decideReadings(ctx, r, decision)
+		p.decideMatches(ctx, r, decision)
 	}
 	// A page that the configuration makes public needs no record. Any other decision
 	// needs caches that are fresh enough.
@@ -47,7 +49,7 @@ func (p *Policy) decide(ctx context.Context, r *Request, decision *Decision) {
 	}
 }
 
-// match finds the rule of each reading of the path.
+// match finds the rules that the path matches.
 func (p *Policy) match(ctx context.Context, r *Request) error {
 	rules := r.Site.Rules
 	if rules == nil {
@@ -56,35 +58,53 @@ func (p *Policy) match(ctx context.Context, r *Request) error {
 			return unavailable(err)
 		}
 	}
-	r.rules = rules
-	r.matches = r.one[:0]
-	for _, segments := range r.path.Readings() {
-		r.matches = append(r.matches, rules.match(r.method, segments))
+	r.rules, r.matches = rules, r.few[:0]
+	if r.current == nil || r.Site.Paths.Judge != CurrentForm {
+		r.matchForm(&r.path, false)
+	}
+	if r.current != nil {
+		r.matchForm(r.current, true)
 	}
 	return nil
 }
 
+// matchForm finds the rules of one form of the path. A reading has two if names without
+// regard to case give another one.
+func (r *Request) matchForm(path *Path, rewritten bool) {
+	rules := r.rules.forMethod(r.method)
+	exactly := r.Site.Paths.CaseSensitive || rules.ownFold(path)
+	for _, segments := range path.Readings() {
+		exact := rules.match(r.method, segments)
+		r.matches = append(r.matches, match{rule: exact, segments: segments, rewritten: rewritten})
+		if exactly {
+			continue
+		}
+		if folded := rules.matchFolded(r.method, segments, exact); folded != exact {
+			r.matches = append(r.matches, match{rule: folded, segments: segments, rewritten: rewritten, folded: true})
+		}
+	}
+}
+
 // linkMayOpen reports whether a matched rule has a step that accepts links.
 func (r *Request) linkMayOpen() bool {
-	for _, rule := range r.matches {
-		if rule != nil && rule.linkTest != nil {
+	for i := range r.matches {
+		if rule := r.matches[i].rule; rule != nil && rule.linkTest != nil {
 			return true
 		}
 	}
 	return false
 }
 
-// decideReadings decides a matched request under each reading of its path.
-func (p *Policy) decideReadings(ctx context.Context, r *Request, strictest *Decision) {
-	readings := r.path.Readings()
-	if len(readings) == 1 {
-		p.decideReading(ctx, r, r.matches[0], readings[0], strictest)
+// decideMatches decides a request under each match of its path.
+func (p *Policy) decideMatches(ctx context.Context, r *Request, strictest *Decision) {
+	if len(r.matches) == 1 {
+		p.decideMatch(ctx, r, &r.matches[0], strictest)
 		return
 	}
 	until := int64(never)
-	for i, segments := range readings {
+	for i := range r.matches {
 		var decision Decision
-		p.decideReading(ctx, r, r.matches[i], segments, &decision)
+		p.decideMatch(ctx, r, &r.matches[i], &decision)
 		until = min(until, decision.Until)
 		if i == 0 || strictness(&decision) > strictness(strictest) {
 			*strictest = decision
@@ -94,13 +114,15 @@ func (p *Policy) decideReadings(ctx context.Context, r *Request, strictest *Deci
 }
 
 // strictness orders decisions by what they require. A denial is the strictest, and a
-// link that must be spent is stricter than one that was redeemed before: otherwise
-// the use that one reading needs would not be counted.
+// link that must be written is stricter than one that was redeemed before: otherwise
+// the use that one reading needs would not be counted, or its record not be kept.
 func strictness(d *Decision) int {
 	switch {
 	case !d.Allow():
-		return 5
+		return 6
 	case d.Link.Spend:
+		return 5
+	case d.Link.First:
 		return 4
 	case d.Reason == ReasonSignedLink:
 		return 3
@@ -113,20 +135,24 @@ func strictness(d *Decision) int {
 	}
 }
 
-// decideReading decides one reading of the path. The decision must be the zero value.
+// decideMatch decides a request under one match. The decision must be the zero value.
 //
 // The rule's steps are tried in order, and the first that allows decides. If none
 // does, the last step's denial counts, unless a step could not be answered: then the
 // decision is store_unavailable.
-func (p *Policy) decideReading(ctx context.Context, r *Request, rule *compiledRule, segments []string, decision *Decision) {
-	decision.Until = never
+func (p *Policy) decideMatch(ctx context.Context, r *Request, under *match, decision *Decision) {
+	decision.Until, decision.Rewritten = never, under.rewritten
+	rule := under.rule
 	if rule == nil {
 		decision.Reason = ReasonNoRule
+		if !isCommon(r.method) {
+			decision.Reason = ReasonBadMethod
+		}
 		return
 	}
-	decision.Rule, decision.rule, decision.segments = &rule.Rule, rule, segments
+	decision.Rule, decision.rule, decision.segments = &rule.Rule, rule, under.segments
 	question := &r.question
-	question.ask(ctx, p, r, rule, segments)
+	question.ask(ctx, p, r, rule, under.segments)
 	if rule.entitlements && !r.Reader.Anonymous() {
 		if err := p.loadEntitlements(ctx, r); err != nil {
 			decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, err, question.Now

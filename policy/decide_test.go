@@ -85,11 +85,12 @@ var decideCases = []decideCase{
 	// Methods and paths.
 	{"HEAD is judged as GET", func(*testEnv) testRequest { return testRequest{method: "HEAD", path: "/form"} }, ReasonPublic},
 	{"POST where only GET has a rule", func(*testEnv) testRequest { return testRequest{method: "POST", path: "/form"} }, ReasonNoRule},
-	{"get is not GET", func(*testEnv) testRequest { return testRequest{method: "get", path: "/form"} }, ReasonNoRule},
+	{"get is not GET", func(*testEnv) testRequest { return testRequest{method: "get", path: "/form"} }, ReasonBadMethod},
 	{"a preflight", func(*testEnv) testRequest { return testRequest{method: "OPTIONS", preflight: true} }, ReasonPreflight},
 	{"OPTIONS that is no preflight", func(*testEnv) testRequest { return testRequest{method: "OPTIONS"} }, ReasonLoginRequired},
 	{"OPTIONS where only GET has a rule", func(*testEnv) testRequest { return testRequest{method: "OPTIONS", path: "/form"} }, ReasonNoRule},
 	{"TRACE", func(*testEnv) testRequest { return testRequest{method: "TRACE", path: "/public"} }, ReasonBadMethod},
+	{"a method that is no token", func(*testEnv) testRequest { return testRequest{method: "GET /x", path: "/public"} }, ReasonBadRequest},
 	{"CONNECT", func(*testEnv) testRequest { return testRequest{method: "CONNECT", path: "/public"} }, ReasonBadMethod},
 	{"a path with two readings", func(*testEnv) testRequest { return testRequest{path: "/public/../articles/a1"} }, ReasonBadPath},
 	{"a preflight for a path with two readings", func(*testEnv) testRequest {
@@ -303,7 +304,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s in JSON: %s, %v", reason, text, err)
 		}
 	}
-	if reason := reasonCount; reason.Allows() || reason.String() != "reason 24" {
+	if reason := reasonCount; reason.Allows() || reason.String() != "reason 25" {
 		t.Errorf("an unknown reason: %s, allows: %t", reason, reason.Allows())
 	}
 	if (&Decision{}).Allow() {
@@ -327,7 +328,10 @@ func TestRefusedMethods(t *testing.T) {
 		{http.MethodConnect, false, "", ReasonBadMethod},
 		{http.MethodConnect, true, http.MethodGet, ReasonNone},
 		{"PURGE", false, "PURGE", ReasonNone},
-		{"head", false, "head", ReasonNone},
+		{"head", false, "", ReasonBadMethod}, // no rule can name it
+		{"GE.T", false, "", ReasonBadMethod},
+		{"GET /x", false, "", ReasonBadRequest},
+		{"", false, "", ReasonBadRequest},
 	} {
 		r := &Request{Method: c.method, WebSocket: c.webSocket}
 		if reason, _ := refuseMethod(r); reason != c.reason || reason == ReasonNone && r.method != c.want {

@@ -52,7 +52,10 @@ const (
 	ReasonBadPath
 	// ReasonBadQuery: the query contains more than one link token.
 	ReasonBadQuery
-	// ReasonBadMethod: TRACE, and CONNECT other than for a WebSocket, are not served.
+	// ReasonBadRequest: HTTP/1 cannot carry the method, the query or the trailers.
+	ReasonBadRequest
+	// ReasonBadMethod: the method is not a common one, and no rule for the path names it.
+	// TRACE, and CONNECT other than for a WebSocket, are never served.
 	ReasonBadMethod
 	// ReasonBadCredential: the reader's credential failed.
 	ReasonBadCredential
@@ -88,6 +91,7 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonNoRule:            "no_rule",
 	ReasonBadPath:           "bad_path",
 	ReasonBadQuery:          "bad_query",
+	ReasonBadRequest:        "bad_request",
 	ReasonBadMethod:         "bad_method",
 	ReasonBadCredential:     "bad_credential",
 	ReasonTooEarly:          "too_early",
@@ -123,6 +127,9 @@ type Decision struct {
 	Reason Reason
 	// Rule is the rule that decided; nil if none matched.
 	Rule *Rule
+	// Rewritten reports whether the decision is that of the path as rewritten before the
+	// gate, see Request.CurrentPath.
+	Rewritten bool
 	// SKU and Grant are those that entitle the reader.
 	SKU, Grant string
 	// Link is the link that opened the page or failed to.

@@ -18,7 +18,8 @@
 // What is refused whatever the rules are:
 //
 //	refusal.go     the checks before every rule
-//	path.go        the readings of a path, or its refusal
+//	path.go        what a path contains, or its refusal
+//	readings.go    the readings of a path of which servers differ
 //	plainpath.go   the same for paths without special characters, faster
 //
 // The rules of a site:
@@ -26,9 +27,12 @@
 //	rule.go        rules and steps, and their JSON
 //	rulepath.go    path templates
 //	compile.go     compiling rules
+//	methods.go     the methods that rules match
 //	match.go       compiled rules, and the first that matches
 //	trie.go        finding it among thousands
-//	hidden.go      rules that never decide
+//	fold.go        matching without regard to case
+//	hidden.go      rules that an earlier one hides
+//	warning.go     what is probably not meant in a set of rules
 //	sites.go       the compiled rules of all sites
 //
 // The steps of a rule:

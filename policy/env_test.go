@@ -90,6 +90,8 @@ type testRequest struct {
 	reader                    Reader
 	link                      LinkEvidence
 	preflight                 bool
+	// current is the path as rewritten before the gate.
+	current string
 }
 
 // request returns the input of Policy.Decide for a request.
@@ -100,7 +102,7 @@ func (env *testEnv) request(v testRequest) *Request {
 		target += "?" + v.query
 	}
 	return &Request{
-		Site: env.site, Method: cmp.Or(v.method, "GET"), Preflight: v.preflight, Target: target, EscapedPath: path,
+		Site: env.site, Method: cmp.Or(v.method, "GET"), Preflight: v.preflight, Target: target, EscapedPath: path, CurrentPath: v.current,
 		Host: cmp.Or(v.host, "news.example"), Query: v.query, Reader: v.reader, Links: &v.link, Now: env.now(),
 	}
 }

@@ -107,5 +107,5 @@ func ExampleCompileRules() {
 		{Rank: 1, Path: "/articles/*", Allow: policy.Allow{Operator: "any"}},
 	}, policy.StandardOperators())
 	fmt.Println(err)
-	// Output: rule 1 (/articles/* any): a path matches by prefix: leave the trailing * out
+	// Output: rule 1 (/articles/* any): the path contains '*': a path matches everything below it, so leave a wildcard out; {name} matches any segment. If the character itself is meant, write \*
 }

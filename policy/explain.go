@@ -11,16 +11,20 @@ import (
 type Explanation struct {
 	// Decision is that of Policy.Decide for the same request.
 	Decision Decision
-	// Readings has one entry for each reading of the path.
+	// Readings has one entry for each match of the path.
 	Readings []Reading
 	// Token is the result of verifying the link token; nil if none was verified.
 	Token *TokenExplained
 }
 
-// Reading is one reading of a path, with its decision.
+// Reading is one interpretation of a path, with its decision.
 type Reading struct {
 	// Path is the reading, decoded.
-	Path     string
+	Path string
+	// Rewritten reports whether it is the path as rewritten before the gate. Folded
+	// reports whether its names are compared without regard to case.
+	Rewritten, Folded bool
+
 	Decision Decision
 	// PassedOver are rules of a lower rank whose path matches and whose methods do
 	// not, at most maxPassedOver of them.
@@ -62,25 +66,31 @@ func (p *Policy) Explain(ctx context.Context, r *Request) Explanation {
 	if r.judged {
 		explanation.Token = &TokenExplained{Reason: r.verdict.reason, Claims: r.verdict.claims, Err: r.verdict.err}
 	}
-	for i, segments := range r.path.Readings() {
-		explanation.Readings = append(explanation.Readings, p.explainReading(ctx, r, r.matches[i], segments))
+	for i := range r.matches {
+		explanation.Readings = append(explanation.Readings, p.explainMatch(ctx, r, &r.matches[i]))
 	}
 	return explanation
 }
 
-func (p *Policy) explainReading(ctx context.Context, r *Request, rule *compiledRule, segments []string) Reading {
-	reading := Reading{Path: "/" + strings.Join(segments, "/")}
-	p.decideReading(ctx, r, rule, segments, &reading.Decision)
+func (p *Policy) explainMatch(ctx context.Context, r *Request, under *match) Reading {
+	rule, segments := under.rule, under.segments
+	reading := Reading{Path: "/" + strings.Join(segments, "/"), Rewritten: under.rewritten, Folded: under.folded}
+	p.decideMatch(ctx, r, under, &reading.Decision)
+	compared := func(template []segment) []segment { return template }
+	if under.folded {
+		compared = foldTemplate
+	}
 	literals := make([]segment, len(segments))
 	for i, text := range segments {
 		literals[i].literal = text
 	}
+	literals = compared(literals)
 	for i := range r.rules.rules {
 		earlier := &r.rules.rules[i]
-		if earlier == rule {
+		if rule != nil && earlier.Rank == rule.Rank {
 			break
 		}
-		if covers(earlier.segments, literals) && len(reading.PassedOver) < maxPassedOver {
+		if covers(compared(earlier.segments), literals) && len(reading.PassedOver) < maxPassedOver {
 			reading.PassedOver = append(reading.PassedOver, earlier.Rule)
 			continue
 		}

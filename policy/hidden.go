@@ -2,25 +2,6 @@ package policy
 
 import "slices"
 
-// Hidden is a rule that never decides, because an earlier rule matches every request
-// that it matches.
-type Hidden struct {
-	Rule Rule
-	// By is the earlier rule.
-	By Rule
-}
-
-// Hidden returns the rules of the set that an earlier rule hides.
-func (s *Ruleset) Hidden() []Hidden {
-	var hidden []Hidden
-	for i := range s.rules {
-		if by := s.coveredBy(0, &s.rules[i], s.rules[i].segments, int32(i)); by != noRule {
-			hidden = append(hidden, Hidden{Rule: s.rules[i].Rule, By: s.rules[by].Rule})
-		}
-	}
-	return hidden
-}
-
 // coveredBy returns the first rule at a node or below it that covers the given one, of
 // those with a lower index than before, or noRule.
 func (s *Ruleset) coveredBy(at int32, rule *compiledRule, rest []segment, before int32) int32 {
@@ -62,16 +43,17 @@ func covers(a, b []segment) bool {
 	return true
 }
 
-// coversMethods reports whether a has every method of b. An empty list has all.
+// coversMethods reports whether a has every method of b. An empty list has the common
+// ones.
 func coversMethods(a, b []string) bool {
-	if len(a) == 0 {
+	if len(a) == 0 && len(b) == 0 {
 		return true
 	}
 	if len(b) == 0 {
-		return false
+		b = judgedMethods[:]
 	}
 	for _, method := range b {
-		if !slices.Contains(a, method) {
+		if !slices.Contains(a, method) && (len(a) > 0 || !isCommon(method)) {
 			return false
 		}
 	}

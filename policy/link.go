@@ -70,7 +70,7 @@ func newTarget(claims *keys.LinkClaims) (*target, error) {
 		escaped = "/"
 	}
 	var path Path
-	if err := path.Read(escaped, PathOptions{}); err != nil {
+	if err := path.Read(escaped, PathOptions{PathInfo: true}); err != nil {
 		return nil, err
 	}
 	t.path = slices.Clone(path.Readings()[0])
@@ -145,9 +145,11 @@ func (t *target) misfit(r *Request, rule *compiledRule, segments []string) strin
 	return rule.linkTest.misfit(t, r, rule, segments)
 }
 
-func (t *target) opensURL(r *Request, segments []string) bool {
+// opensURL reports whether the URL as received is the link's, whatever the origin makes
+// of it. The host must be known.
+func (t *target) opensURL(r *Request) bool {
 	host, err := NormalHost(r.Host)
-	return err == nil && host == t.host && slices.Equal(segments, t.path) && t.opensQuery(r.Query)
+	return err == nil && host == t.host && r.receivedAs(t.path) && t.opensQuery(r.Query)
 }
 
 // opensQuery reports whether the query contains every parameter of the link's url

@@ -15,6 +15,12 @@ import (
 type Ruleset struct {
 	rules []compiledRule
 	trie  trie
+	// folded is the trie of the rules with folded names; nil if none differs from its
+	// fold. Named is the number of leading segments at which a rule has a name.
+	folded *trie
+	named  int
+	// uncommon are the rules that name an uncommon method, by method.
+	uncommon map[string]*Ruleset
 }
 
 // compiledRule is a rule with all that can be computed before a request. The fields
@@ -36,10 +42,20 @@ type compiledSteps struct {
 	linkTest linkTest
 	// entitlements reports whether a step needs the reader's entitlements.
 	entitlements bool
+	level        level
 	// fixed holds the stored arguments that are strings, which override a capture of
 	// the same name. The first step that has one counts.
 	fixed   map[string]string
 	options map[string]any
+}
+
+// match is the rule that applies to a request under one interpretation of its path.
+type match struct {
+	rule     *compiledRule // nil if no rule matches
+	segments []string
+	// rewritten reports whether the path is that of CurrentPath. Folded reports whether
+	// names were compared without regard to case.
+	rewritten, folded bool
 }
 
 // match returns the matching rule of the lowest rank, or nil.
@@ -47,10 +63,14 @@ func (s *Ruleset) match(method string, segments []string) *compiledRule {
 	if s == nil {
 		return nil
 	}
+	return s.matchIn(&s.trie, method, segments)
+}
+
+func (s *Ruleset) matchIn(t *trie, method string, segments []string) *compiledRule {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	index, _ := s.trie.walk(0, segments, method, noRule, 0)
+	index, _ := t.walk(0, segments, method, noRule, 0)
 	if index == noRule {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -197,12 +198,14 @@ func TestCompileRefuses(t *testing.T) {
 		{"arguments of any", "takes no argument", Rule{Path: "/", Allow: Allow{Operator: "any", Arguments: Arguments{"sku": json.RawMessage(`"x"`)}}}},
 		{"an argument of the wrong type", "must be a string or a list", Rule{Path: "/", Allow: Allow{Operator: "entitled", Arguments: Arguments{"sku": json.RawMessage(`{}`)}}}},
 		{"an unknown argument", "takes no argument \"skus\"", Rule{Path: "/", Allow: Allow{Operator: "entitled", Arguments: Arguments{"skus": json.RawMessage(`["a"]`)}}}},
-		{"a wildcard", "matches by prefix", Rule{Path: "/articles/*", Allow: Allow{Operator: "any"}}},
+		{"a wildcard", "leave a wildcard out", Rule{Path: "/articles/*", Allow: Allow{Operator: "any"}}},
 		{"a dot segment", "dot segment", Rule{Path: "/a/../b", Allow: Allow{Operator: "any"}}},
 		{"an escape", "decoded paths", Rule{Path: "/a%20b", Allow: Allow{Operator: "any"}}},
-		{"a query", "one of", Rule{Path: "/a?b", Allow: Allow{Operator: "any"}}},
+		{"a query", "not queries", Rule{Path: "/a?b", Allow: Allow{Operator: "any"}}},
 		{"a control character", "control character", Rule{Path: "/a\x00b", Allow: Allow{Operator: "any"}}},
-		{"a method in lower case", "not an HTTP method", Rule{Path: "/", Methods: []string{"get"}, Allow: Allow{Operator: "any"}}},
+		{"TRACE", "never served", Rule{Path: "/", Methods: []string{"TRACE"}, Allow: Allow{Operator: "any"}}},
+		{"CONNECT", "never served", Rule{Path: "/", Methods: []string{"CONNECT"}, Allow: Allow{Operator: "any"}}},
+		{"a method in lower case", "not a method in upper case", Rule{Path: "/", Methods: []string{"get"}, Allow: Allow{Operator: "any"}}},
 		{"HEAD alone", "name GET instead", Rule{Path: "/", Methods: []string{"HEAD"}, Allow: Allow{Operator: "any"}}},
 		{"a method twice", "is repeated", Rule{Path: "/", Methods: []string{"GET", "GET"}, Allow: Allow{Operator: "any"}}},
 	} {
@@ -236,8 +239,9 @@ func TestHidden(t *testing.T) {
 	set, err := CompileRules(rules, StandardOperators())
 	require.NoError(t, err)
 	var got []string
-	for _, hidden := range set.Hidden() {
-		got = append(got, fmt.Sprintf("%d by %d", hidden.Rule.Rank, hidden.By.Rank))
+	for _, warning := range set.Warnings(PathOptions{}) {
+		require.Equal(t, HiddenRule, warning.Kind)
+		got = append(got, fmt.Sprintf("%d by %d", warning.Rule.Rank, warning.Other.Rank))
 	}
 	require.Equal(t, []string{"3 by 1", "5 by 4", "6 by 4", "8 by 7"}, got)
 }
@@ -254,7 +258,7 @@ func TestMatchEqualsALinearScan(t *testing.T) {
 			for range random.IntN(5) {
 				path.WriteString("/" + words[random.IntN(len(words))])
 			}
-			rule := Rule{Rank: rank, Path: path.String(), Allow: Allow{Operator: "any"}}
+			rule := Rule{Rank: rank, Path: cmp.Or(path.String(), "/"), Allow: Allow{Operator: "any"}}
 			if random.IntN(3) == 0 {
 				rule.Methods = []string{methods[random.IntN(len(methods))]}
 			}

@@ -35,7 +35,7 @@ type Test interface {
 type linkTest interface {
 	Test
 	// misfit names the claim that keeps a link from opening a page: `url`, `sku` or
-	// `publisherContentId`. It is empty if the link opens the page.
+	// `publisherContentId`, or `host` if the request's host is unknown. It is empty if the link opens the page.
 	misfit(target *target, r *Request, rule *compiledRule, segments []string) string
 	// needs returns the skus any of which opens the page, and the page's content id.
 	needs(rule *compiledRule, segments []string) (skus []string, contentID string)

@@ -43,7 +43,9 @@ func (t *entitledTest) misfit(target *target, r *Request, rule *compiledRule, se
 		return "publisherContentId"
 	case target.sku != "" && !t.acceptsSKU(target.sku, rule, segments):
 		return "sku"
-	case target.hasURL && !target.opensURL(r, segments):
+	case target.hasURL && r.Link.HostUnknown:
+		return "host"
+	case target.hasURL && !target.opensURL(r):
 		return "url"
 	default:
 		return ""

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -30,23 +31,53 @@ const (
 	errUTF8           pathError = "it is not valid UTF-8"
 	errDotSegment     pathError = "it contains a dot segment"
 	errEmptySegment   pathError = "it contains an empty segment"
+	errPathInfo       pathError = "it has a path behind the name of a script"
 	errTooManyOfThese pathError = "it has too many segments"
+	errManyReadings   pathError = "it can be read in too many ways"
 )
 
 // maxSegments bounds the segments of a path.
 const maxSegments = 256
 
-// PathOptions admits traits of paths that are refused by default. A path with such a
-// trait is allowed only if it is allowed under each of its readings, see Path.
+// PathOptions are a site's settings of how paths are judged. The first ones admit traits
+// that are refused by default. A path with such a trait is allowed only if it is allowed
+// under each of its readings, see Path.
 type PathOptions struct {
-	// EmptySegments admits `//`: read as an empty segment, and as one slash.
+	// EmptySegments admits `//`: read as an empty segment and as one slash. At the
+	// beginning of the path it also introduces an authority (RFC 3986, section 3), which
+	// is not part of the path.
 	EmptySegments bool
 	// EncodedSlash admits `%2F`: read as part of its segment, and as a slash.
 	EncodedSlash bool
 	// Parameters admits `;` and `%3B`: read as part of the segment, and removed with
 	// the rest of the segment.
 	Parameters bool
+	// PathInfo admits a script name with a path behind it, such as `/index.php/a`
+	// (RFC 3875, section 4.1.5): read as one path, as the path info `/a`, and as the path
+	// info below the script's directory.
+	PathInfo bool
+
+	// CaseSensitive compares names with those of the rules exactly only. By default they
+	// are compared without regard to case as well, see fold, and the stricter decision
+	// counts.
+	CaseSensitive bool
+	// Judge selects the form of a path that was rewritten before the gate.
+	Judge PathForm
 }
+
+// PathForm is a form of a path that a handler before the gate rewrites.
+type PathForm uint8
+
+// The forms of a path that can be judged.
+const (
+	// BothForms judges the path as received and as rewritten. The stricter decision
+	// counts.
+	BothForms PathForm = iota
+	// ReceivedForm judges the path as received.
+	ReceivedForm
+	// CurrentForm judges the path as it is when the request reaches the gate.
+	CurrentForm
+)
 
 // Path is a request path in every reading that a server behind the gate could give it,
 // which is nearly always one. A reading is a list of decoded segments. A trailing slash
@@ -57,6 +88,9 @@ type Path struct {
 	readings [][]string
 	one      [1][]string
 	segments [pathSpace]string
+	// unfolded has a bit for each segment of a plain path that may differ from its fold;
+	// all bits for any other path.
+	unfolded uint16
 }
 
 // pathSpace is the number of segments for which a Path needs no allocation.
@@ -70,12 +104,12 @@ func (p *Path) Readings() [][]string { return p.readings }
 // returns an ErrAmbiguousPath if servers may read the path differently, because the
 // gate could then judge another page than the origin serves.
 func (p *Path) Read(escaped string, allow PathOptions) error {
-	p.readings = nil
+	p.readings, p.unfolded = nil, math.MaxUint16
 	if escaped == "" || escaped[0] != '/' {
 		return errNotRooted
 	}
-	if n, ok := splitPlain(&p.segments, escaped); ok {
-		p.one[0] = p.segments[:n]
+	if n, unfolded, ok := splitPlain(&p.segments, escaped); ok {
+		p.one[0], p.unfolded = p.segments[:n], unfolded
 		p.readings = p.one[:]
 		return nil
 	}
@@ -98,6 +132,9 @@ func (p *Path) readAny(escaped string, allow PathOptions) error {
 	segments, err := split(p.segments[:0], decoded)
 	if err != nil {
 		return err
+	}
+	if hasPathInfo(segments, len(decoded) > 1 && decoded[len(decoded)-1] == '/') {
+		return p.readAll(escaped, traits, allow)
 	}
 	p.one[0] = segments
 	p.readings = p.one[:]
@@ -193,68 +230,6 @@ func split(segments []string, decoded string) ([]string, error) {
 			return nil, errTooManyOfThese
 		}
 		segments = append(segments, segment)
-	}
-	return segments, nil
-}
-
-// readAll appends the reading for every combination of the path's traits. It refuses
-// the path if one of them is refused.
-func (p *Path) readAll(escaped string, found traits, allow PathOptions) error {
-	for choice := range 8 {
-		merge, cut, strip := choice&1 != 0, choice&2 != 0, choice&4 != 0
-		if strip && !found.parameter || cut && !found.encodedSlash {
-			continue
-		}
-		segments, err := readAs(escaped, reading{merge: merge, cut: cut, strip: strip, empty: allow.EmptySegments})
-		if err != nil {
-			p.readings = nil
-			return err
-		}
-		p.readings = append(p.readings, segments)
-	}
-	return nil
-}
-
-// reading is one way to read a path.
-type reading struct {
-	merge bool // drop empty segments
-	cut   bool // split at encoded slashes
-	strip bool // remove parameters
-	empty bool // admit empty segments
-}
-
-// readAs returns one reading of a path.
-func readAs(escaped string, as reading) ([]string, error) {
-	var segments []string
-	raw := strings.Split(escaped[1:], "/")
-	for i, part := range raw {
-		decoded := unescape(part)
-		if err := checkDecoded(decoded); err != nil {
-			return nil, err
-		}
-		pieces := []string{decoded}
-		if as.cut {
-			pieces = strings.Split(decoded, "/")
-		}
-		for j, segment := range pieces {
-			if as.strip {
-				segment, _, _ = strings.Cut(segment, ";")
-			}
-			if isDots(segment) {
-				return nil, errDotSegment
-			}
-			last := i == len(raw)-1 && j == len(pieces)-1
-			if segment == "" && !last && !as.empty {
-				return nil, errEmptySegment
-			}
-			if segment == "" && (last || as.merge) {
-				continue
-			}
-			if len(segments) == maxSegments {
-				return nil, errTooManyOfThese
-			}
-			segments = append(segments, segment)
-		}
 	}
 	return segments, nil
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"math/rand/v2"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -28,6 +29,10 @@ func TestPathIsDecodedOnce(t *testing.T) {
 		"/.well-known/x":        {".well-known", "x"},
 		"/..a/b..":              {"..a", "b.."},
 		"/%E4%BD%A0%E5%A5%BD/1": {"你好", "1"},
+		"/index.php":            {"index.php"},
+		"/v1.2/a.html":          {"v1.2", "a.html"},
+		"/page.php.html/x":      {"page.php.html", "x"},
+		"/php/x":                {"php", "x"},
 	} {
 		var path Path
 		require.NoError(t, path.Read(escaped, PathOptions{}), escaped)
@@ -58,6 +63,9 @@ func TestAmbiguousPathIsRefused(t *testing.T) {
 		"/%2570remium", "/a%253bb", "/a%2541", "/prem%2569um/a", "/a%252Db",
 		// Not UTF-8, overlong, or no escape at all.
 		"/a%ff", "/%c0%ae%c0%ae/x", "/%c0%af", "/%ed%a0%80", "/a%f0%28%8c%28", "/a%", "/a%2", "/a%zz", "/a%u002f", "/%%32%65",
+		// Path info (PHP, CGI, ASP, JSP): the script's framework routes what follows.
+		"/index.php/member/x", "/index.php/", "/blog/Index.PHP/x", "/a.php5/x", "/x.phtml/y", "/cgi-bin/go.cgi/member", "/a.aspx/b", "/a.jsp/b/",
+		"/index%2ephp/x", "/index.%70hp/x", "/index.php%2fx", "/index.php./x", "/index.php%20/x", "/index.php::$DATA/x", "/index.p%EF%BD%88p/x",
 		// Not a path.
 		"", "*", "a/b", "?", "http:/x",
 	} {
@@ -76,7 +84,7 @@ func TestPathErrorDoesNotEchoInput(t *testing.T) {
 }
 
 func TestPathReadingsOfAdmittedTraits(t *testing.T) {
-	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}
+	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true, PathInfo: true}
 	for _, c := range []struct {
 		escaped string
 		allow   PathOptions
@@ -91,6 +99,20 @@ func TestPathReadingsOfAdmittedTraits(t *testing.T) {
 			"<a/b><><d>", "<a/b><d>", "<a><b><><d>", "<a><b><d>",
 		}},
 		{"/plain", all, []string{"<plain>"}},
+		{"/index.php", all, []string{"<index.php>"}},
+		{"/blog/index.php/a/b", PathOptions{PathInfo: true}, []string{"<blog><index.php><a><b>", "<blog><a><b>", "<a><b>"}},
+		{"/a/x.php/", PathOptions{PathInfo: true}, []string{"<a><x.php>", "<a>", "<>"}},
+		{"/index.php%2Fa", all, []string{"<index.php/a>", "<index.php><a>", "<a>"}},
+		{"/index.php;v/a", all, []string{"<index.php;v><a>", "<index.php><a>", "<a>"}},
+		// A path that begins with two slashes can begin with an authority.
+		{"//host/a", all, []string{"<><host><a>", "<host><a>", "<a>"}},
+		{"///host/a/", all, []string{"<><><host><a>", "<host><a>", "<a>"}},
+		{"//host//a", all, []string{"<><host><><a>", "<host><a>", "<><a>", "<a>", "<>"}},
+		{"/%2Fhost/a", all, []string{"</host><a>", "<><host><a>", "<host><a>", "<a>"}},
+		{"//host/index.php/a", all, []string{
+			"<><host><index.php><a>", "<host><index.php><a>", "<index.php><a>", "<><host><a>", "<host><a>", "<a>",
+		}},
+		{"/index.php//host/a", all, []string{"<index.php><><host><a>", "<index.php><host><a>", "<><host><a>", "<host><a>", "<a>"}},
 	} {
 		var path Path
 		require.NoError(t, path.Read(c.escaped, c.allow), c.escaped)
@@ -107,7 +129,7 @@ func TestPathReadingsOfAdmittedTraits(t *testing.T) {
 
 // An admitted trait must not lead to a trait that is always refused.
 func TestAdmittedTraitsYieldNoDotSegment(t *testing.T) {
-	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}
+	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true, PathInfo: true}
 	for _, escaped := range []string{"/a%2F..%2Fb", "/a/..;x/b", "/a%2F.%2Fb", "/..%2Fb", "/a/.%3Bx", "/a%2F%2e%2e", "/a\\b", "/a%5Cb", "/a%252Fb", "/a%00"} {
 		var path Path
 		require.ErrorIs(t, path.Read(escaped, all), ErrAmbiguousPath, escaped)
@@ -123,6 +145,20 @@ func TestPathIsBounded(t *testing.T) {
 	require.NoError(t, path.Read("/"+strings.Repeat("a", 10_000), PathOptions{}))
 }
 
+// A path can have many scripts and empty segments, and a site can admit all of them. The
+// readings that follow are bounded.
+func TestReadingsAreBounded(t *testing.T) {
+	all := PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true, PathInfo: true}
+	var path Path
+	for n := range 64 {
+		err := path.Read("//h"+strings.Repeat("/a.php/;x%2F"+strconv.Itoa(n)+"//b", n+1), all)
+		require.LessOrEqual(t, len(path.Readings()), maxReadings)
+		if n > 3 {
+			require.ErrorIs(t, err, ErrAmbiguousPath)
+		}
+	}
+}
+
 func TestPathDoesNotAllocate(t *testing.T) {
 	var path Path
 	require.Zero(t, testing.AllocsPerRun(100, func() {
@@ -134,7 +170,7 @@ func TestPathDoesNotAllocate(t *testing.T) {
 
 // FuzzPath compares accepted paths with a plain decoding by net/url.
 func FuzzPath(f *testing.F) {
-	for _, seed := range []string{"/", "/a/b", "/%61", "/a%2fb", "/a//b", "/..", "/%252e", "/a;b", "/caf%C3%A9"} {
+	for _, seed := range []string{"/", "/a/b", "/%61", "/a%2fb", "/a//b", "/..", "/%252e", "/a;b", "/caf%C3%A9", "/a.php/b"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, escaped string) {
@@ -171,7 +207,7 @@ func TestFastPathEqualsFullParser(t *testing.T) {
 		quickErr, err := quick.Read(escaped, PathOptions{}), thorough.readAny(escaped, PathOptions{})
 		require.ErrorIs(t, quickErr, err, "%q", escaped)
 		require.Equal(t, thorough.Readings(), quick.Readings(), "%q", escaped)
-		if _, ok := splitPlain(new([pathSpace]string), escaped); ok {
+		if _, _, ok := splitPlain(new([pathSpace]string), escaped); ok {
 			plain++
 			require.NoError(t, err, "%q", escaped)
 		}

@@ -45,7 +45,7 @@ var (
 // ReasonSignedLink if it may. It does not depend on the rest of the link.
 func (p *publisher) scopeError(r *Request, content string) (Reason, error) {
 	switch {
-	case !r.Site.acceptsDomain(p.Domain(), r.Host):
+	case !r.acceptsDomain(p.Domain()):
 		return ReasonLinkOtherSite, errOtherSite
 	case !p.Allows(content):
 		return ReasonLinkNotAllowed, errNotAllowed
@@ -56,12 +56,12 @@ func (p *publisher) scopeError(r *Request, content string) (Reason, error) {
 
 // acceptsDomain reports whether a domain may speak for the host of a request: the
 // domain's own host, or any host of a site that names the domain.
-func (s *Site) acceptsDomain(domain, host string) bool {
-	if slices.Contains(s.ShareDomains, domain) {
+func (r *Request) acceptsDomain(domain string) bool {
+	if slices.Contains(r.Site.ShareDomains, domain) {
 		return true
 	}
-	name, err := NormalHost(host)
-	if err != nil {
+	name, err := NormalHost(r.Host)
+	if err != nil || r.Link.HostUnknown {
 		return false
 	}
 	if i := strings.LastIndexByte(name, ':'); i >= 0 {

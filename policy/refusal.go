@@ -4,12 +4,15 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // refusals are the checks that precede every rule, in order. The first that returns a
 // reason decides.
 var refusals = [...]func(*Request) (Reason, error){
 	refuseMethod,
+	refuseUncarried,
 	refuseFragment,
 	refusePath,
 }
@@ -25,20 +28,37 @@ func (r *Request) refuse() (Reason, error) {
 	return ReasonNone, nil
 }
 
-// refuseMethod refuses methods that are not served. HEAD is judged as GET, and so is
-// an extended CONNECT for a WebSocket, which is a GET in HTTP/1.1.
+// ErrNotHTTP1 is the error of a request whose method, query or trailers HTTP/1 cannot carry
+// (RFC 9112, section 3). HTTP/2 and HTTP/3 can carry it: Go refuses control characters and
+// invalid fields and hosts there, but none of these. An origin that is asked with
+// HTTP/1 would read another request line.
+var ErrNotHTTP1 = errors.New("the method, the query or a trailer contains a character that HTTP/1 cannot carry")
+
+// refuseMethod refuses methods that no rule can serve. Whether a rule names an uncommon
+// method is judged when rules are matched. HEAD is judged as GET, and so is an extended
+// CONNECT for a WebSocket, which is a GET in HTTP/1.1.
 func refuseMethod(r *Request) (Reason, error) {
 	r.method = r.Method
-	switch r.Method {
-	case http.MethodHead:
+	switch {
+	case r.Method == http.MethodHead, r.Method == http.MethodConnect && r.WebSocket:
 		r.method = http.MethodGet
-	case http.MethodTrace:
-		return ReasonBadMethod, nil
-	case http.MethodConnect:
-		if !r.WebSocket {
+	case isCommon(r.Method):
+	case !httpguts.ValidHeaderFieldName(r.Method): // a token, as a method is
+		return ReasonBadRequest, ErrNotHTTP1
+	default:
+		if checkMethod(r.Method) != nil {
 			return ReasonBadMethod, nil
 		}
-		r.method = http.MethodGet
+	}
+	return ReasonNone, nil
+}
+
+// refuseUncarried refuses a space in the query, where HTTP/1 ends the target (in a path it is
+// escaped again), and trailers that
+// HTTP/1 cannot announce.
+func refuseUncarried(r *Request) (Reason, error) {
+	if r.BadTrailer || strings.IndexByte(r.Query, ' ') >= 0 {
+		return ReasonBadRequest, ErrNotHTTP1
 	}
 	return ReasonNone, nil
 }
@@ -57,7 +77,7 @@ func refuseFragment(r *Request) (Reason, error) {
 
 // refusePath refuses a path that two servers could read differently.
 func refusePath(r *Request) (Reason, error) {
-	if err := r.path.Read(r.EscapedPath, r.Site.Paths); err != nil {
+	if err := r.readPath(); err != nil {
 		return ReasonBadPath, err
 	}
 	return ReasonNone, nil

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,7 +15,7 @@ type Site struct {
 	Vendor, Name string
 	// Rules are the rules of the site's configuration; nil if they are in the store.
 	Rules *Ruleset
-	// Paths admits paths that are refused by default.
+	// Paths are the settings of how paths are judged.
 	Paths PathOptions
 	// Keys verify the vendor's own links.
 	Keys KeySource
@@ -48,6 +50,9 @@ type Request struct {
 	// WebSocket reports whether the request is an extended CONNECT for a WebSocket
 	// (RFC 8441, RFC 9220).
 	WebSocket bool
+	// BadTrailer reports whether the request announces a trailer whose name is no token
+	// (RFC 9110, section 5.1).
+	BadTrailer bool
 	// Preflight reports whether the request is a CORS preflight (Fetch standard,
 	// section 4.8).
 	Preflight bool
@@ -56,6 +61,9 @@ type Request struct {
 	// EscapedPath is the path as received, with its percent-escapes and without the
 	// query.
 	EscapedPath string
+	// CurrentPath is the escaped path as it is when the request reaches the gate, if a
+	// handler before it has changed it. Otherwise it may be empty.
+	CurrentPath string
 	// Host and Query are the host and the raw query as received.
 	Host, Query string
 	// Reader is the reader whom the request's credentials identify.
@@ -71,9 +79,10 @@ type Request struct {
 
 	method       string // as judged
 	path         Path
+	current      *Path // that of CurrentPath; nil if it is not judged
 	rules        *Ruleset
-	matches      []*compiledRule // one per reading of the path
-	one          [1]*compiledRule
+	matches      []match       // the first is that of the path as received, read literally
+	few          [2]match      // the memory behind matches
 	question     Question      // reused by every step
 	entitlements *Entitlements // nil until they are loaded
 	granted      Entitlements  // the memory behind entitlements
@@ -83,6 +92,32 @@ type Request struct {
 
 // Reset sets the request to the zero value, for use with another request.
 func (r *Request) Reset() { *r = Request{} }
+
+// readPath reads the forms of the path that are judged, and the form as received also
+// for links.
+func (r *Request) readPath() error {
+	allow := r.Site.Paths
+	r.current = nil
+	received := r.path.Read(r.EscapedPath, allow)
+	if r.CurrentPath == "" || r.CurrentPath == r.EscapedPath || allow.Judge == ReceivedForm {
+		return received
+	}
+	if received != nil && allow.Judge != CurrentForm {
+		return fmt.Errorf("the path as received: %w", received)
+	}
+	r.current = new(Path)
+	if err := r.current.Read(r.CurrentPath, allow); err != nil {
+		return fmt.Errorf("the path as rewritten before the gate: %w", err)
+	}
+	return nil
+}
+
+// receivedAs reports whether the path as received is one of these segments, read
+// literally.
+func (r *Request) receivedAs(segments []string) bool {
+	readings := r.path.Readings()
+	return len(readings) > 0 && slices.Equal(readings[0], segments)
+}
 
 // LinkSource supplies the links of a request.
 type LinkSource interface {
@@ -106,6 +141,10 @@ type LinkEvidence struct {
 	// Spendable reports whether the request can be a reader's own page view, so that
 	// a counted link may be spent on it.
 	Spendable bool
+	// HostUnknown reports whether no configuration names the host of the request, so that
+	// it is what the client says. Then neither a link with a url opens a page, nor one that
+	// a publisher signed for its own host.
+	HostUnknown bool
 	// Early reports whether the request came in TLS early data, which can be
 	// replayed (RFC 8470).
 	Early bool

@@ -240,6 +240,15 @@ func fields(pairs [][]string) string {
 	return table("FIELD\tVALUE", pairs, func(pair []string) []string { return pair })
 }
 
+// printableLines is printable for a text of lines.
+func printableLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
 // printable replaces control characters, so that stored texts cannot control the
 // terminal.
 func printable(text string) string {

@@ -27,4 +27,5 @@
 //	store.go        store backup and store verify
 //	storecopy.go    store copy
 //	token.go        token: reader tokens and access tokens
+//	validate.go     validate: Caddy's own, and what passes no gate
 package command

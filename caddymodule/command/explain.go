@@ -21,6 +21,7 @@ func explainCommand(cmd *cobra.Command) {
 	flags.StringSlice("sku", nil, "skus of the reader, instead of those that were granted")
 	flags.String("link", "", "token of a signed link, if the url has none")
 	flags.String("method", http.MethodGet, "HTTP method of the request")
+	flags.String("rewritten", "", "path as a handler before the gate rewrites it")
 	flags.String("site", "", "site whose gate decides (default: the vendor's only one, or the one of its name)")
 	cmd.MarkFlagsMutuallyExclusive("user", "token")
 	setRun(cmd, cobra.ExactArgs(1), explain)
@@ -28,7 +29,7 @@ func explainCommand(cmd *cobra.Command) {
 
 func explain(c *call) error {
 	request := admin.ExplainRequest{
-		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"),
+		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"), RewrittenPath: c.text("rewritten"),
 		UserID: c.text("user"), ReaderToken: c.text("token"), LinkToken: c.text("link"),
 	}
 	if c.changed("sku") {
@@ -52,6 +53,9 @@ func WriteExplanation(w io.Writer, e *admin.Explanation) {
 		fmt.Fprintf(w, "%-9s %s", step, line(format, args...))
 	}
 	add("request", "%s %s at site %s of vendor %s", e.Method, e.Path.Received, e.Site, e.Vendor)
+	if e.Path.Rewritten != "" {
+		add("path", "rewritten before the gate to %s", e.Path.Rewritten)
+	}
 	if e.Path.Error != "" {
 		add("path", "refused: %s", e.Path.Error)
 	}
@@ -60,7 +64,7 @@ func WriteExplanation(w io.Writer, e *admin.Explanation) {
 	}
 	for _, reading := range e.Readings {
 		if len(e.Readings) > 1 {
-			add("reading", "%s: %s", reading.Path, reading.Reason)
+			add("reading", "%s: %s", readingText(&reading), reading.Reason)
 		}
 		for _, rule := range reading.PassedOver {
 			add("rule", "passed over: %s: its methods do not fit", explainedRule(&rule))
@@ -86,6 +90,17 @@ func WriteExplanation(w io.Writer, e *admin.Explanation) {
 	}
 	add("decision", "%s", decisionText(&e.Decision))
 	add("hint", "%s", e.Hint)
+}
+
+func readingText(reading *admin.ExplainedReading) string {
+	text := reading.Path
+	if reading.Rewritten {
+		text += ", as rewritten"
+	}
+	if reading.AnyCase {
+		text += ", in any case"
+	}
+	return text
 }
 
 func writeGrants(e *admin.Explanation, add func(step, format string, args ...any)) {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/policy"
 )
 
 func (o Options) ruleTestCommand(parent *cobra.Command) {
@@ -29,7 +30,8 @@ sku:<sku>,… or user:<id>, each with or without +link), the expected decision
 
 By default the running server decides. With --config the rules of a configuration
 file are tested, with --rules those of a file of "rule export"; neither needs a
-server. The command prints the rows that failed and the rules that no row reached.
+server. The command prints the rows that failed, the rules that no row reached, and what is
+probably not meant in the rules.
 Its exit code is 1 if a row failed.
 `
 	flags := cmd.Flags()
@@ -123,6 +125,7 @@ type ruleReport struct {
 	Failed    []failedRow     `json:"failed"`
 	Rules     int             `json:"rules"`
 	Unreached []unreachedRule `json:"unreached"`
+	Warnings  []string        `json:"warnings"`
 }
 
 type unreachedRule struct {
@@ -132,7 +135,7 @@ type unreachedRule struct {
 
 // testRows decides every row and finds the rules that no row reaches.
 func testRows(ctx context.Context, judge Judge, rows []*ruleRow) (*ruleReport, error) {
-	report := &ruleReport{Rows: len(rows), Failed: []failedRow{}, Unreached: []unreachedRule{}}
+	report := &ruleReport{Rows: len(rows), Failed: []failedRow{}, Unreached: []unreachedRule{}, Warnings: []string{}}
 	reached := map[int]bool{}
 	for _, row := range rows {
 		result, err := judge.Explain(ctx, row.request)
@@ -158,7 +161,25 @@ func testRows(ctx context.Context, judge Judge, rows []*ruleRow) (*ruleReport, e
 			report.Unreached = append(report.Unreached, unreachedRule{rank, ruleText(&rule)})
 		}
 	}
-	return report, nil
+	report.Warnings, err = ruleWarnings(rules)
+	return report, err
+}
+
+// ruleWarnings returns what is probably not meant in the rules of a site.
+func ruleWarnings(bodies []admin.RuleBody) ([]string, error) {
+	rules := make([]policy.Rule, len(bodies))
+	for i := range bodies {
+		rule, err := bodies[i].Rule()
+		if err != nil {
+			return nil, err
+		}
+		rules[i] = rule
+	}
+	set, err := policy.CompileRules(rules, policy.StandardOperators())
+	if err != nil {
+		return nil, err
+	}
+	return append([]string{}, admin.RuleWarnings(set, "")...), nil
 }
 
 func (r *ruleReport) text() string {
@@ -168,6 +189,9 @@ func (r *ruleReport) text() string {
 	}
 	for _, rule := range r.Unreached {
 		text.WriteString(line("no row reaches the rule %d %s", rule.Rank, rule.Rule))
+	}
+	for _, warning := range r.Warnings {
+		text.WriteString(line("warning: %s", warning))
 	}
 	text.WriteString(line("%d of %d rows pass; %d of %d rules reached", r.Rows-len(r.Failed), r.Rows, r.Rules-len(r.Unreached), r.Rules))
 	return text.String()

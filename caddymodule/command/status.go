@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 )
 
 func statusCommand(cmd *cobra.Command) { setRun(cmd, cobra.NoArgs, showStatus) }
@@ -26,7 +27,15 @@ func showStatus(c *call) error {
 	if status != http.StatusOK && status != http.StatusServiceUnavailable || json.Unmarshal(answer, &health) != nil || health.Status == "" {
 		return answerError(status, answer)
 	}
-	err = c.print(health, fields(healthRows(&health)))
+	report, err := sites(c)
+	if err != nil {
+		return err
+	}
+	text := fields(healthRows(&health))
+	if report != nil {
+		text += "\n" + printableLines(report.Text())
+	}
+	err = c.print(state{&health, report}, text)
 	switch {
 	case health.Status == "ok":
 		return err
@@ -35,6 +44,27 @@ func showStatus(c *call) error {
 	default:
 		return errors.Join(err, errors.New("the node is failing: "+health.Store.Error))
 	}
+}
+
+// state is what status prints as JSON.
+type state struct {
+	*admin.Health
+	Routes *siteaudit.Report `json:"routes,omitempty"`
+}
+
+// SitesPath is the path of the ways through the running configuration, below
+// AdminPrefix.
+const SitesPath = "/sites-audit"
+
+// sites returns the ways through the running configuration; nil from a server that
+// cannot tell.
+func sites(c *call) (*siteaudit.Report, error) {
+	status, answer, err := c.send(http.MethodGet, SitesPath, nil, nil)
+	if err != nil || status != http.StatusOK {
+		return nil, err
+	}
+	report := new(siteaudit.Report)
+	return report, decode(answer, report)
 }
 
 func healthRows(h *admin.Health) [][]string {

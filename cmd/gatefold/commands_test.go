@@ -161,6 +161,16 @@ func main() { caddycmd.Main() }
 	if help := run("gatefold", "link", "create", "--help"); !strings.Contains(help, "--max-uses") {
 		t.Errorf("caddy gatefold link create does not exist:\n%s", help)
 	}
+	config := filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(config, []byte(trapConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if own := run("validate", "--config", config); !strings.Contains(own, "Valid configuration") || strings.Contains(own, "WARNING  ") {
+		t.Errorf("caddy validate prints %s", own)
+	}
+	if report := run("gatefold", "validate", "--config", config); !strings.Contains(report, "Valid configuration") || !strings.Contains(report, "WARNING  127.0.0.1:8123/") {
+		t.Errorf("caddy gatefold validate prints %s", report)
+	}
 	help := run("help")
 	for _, short := range []string{"  link ", "  grant ", "  token "} {
 		if strings.Contains(help, short) {

@@ -92,7 +92,7 @@ func TestChangeOfRulesReturnsItsOwnError(t *testing.T) {
 		return []policy.Rule{rule(1, "/", "any"), rule(2, "/x", "any")}, nil
 	})
 	b.ok(err)
-	if hidden := set.Hidden(); len(hidden) != 1 || hidden[0].Rule.Path != "/x" {
+	if hidden := set.Warnings(policy.PathOptions{}); len(hidden) != 1 || hidden[0].Rule.Path != "/x" {
 		t.Errorf("hidden are %v", hidden)
 	}
 }

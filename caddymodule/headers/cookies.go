@@ -1,4 +1,4 @@
-package caddymodule
+package headers
 
 import (
 	"net/http"
@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// dropCookies removes from the Cookie headers of a request, which are lines, the
+// DropCookies removes from the Cookie headers of a request, which are lines, the
 // cookies that drop reports. All other cookies stay byte for byte. It reads only the
 // lines that contain mention, in lower case or any other.
-func dropCookies(header http.Header, lines []string, mention string, drop func(cookie string) bool) {
+func DropCookies(header http.Header, lines []string, mention string, drop func(cookie string) bool) {
 	empty := false
 	for i, line := range lines {
 		if indexFold(line, mention) >= 0 {
@@ -52,9 +52,9 @@ func joinCookies(a, b string) string {
 	return a + "; " + b
 }
 
-// cookieValue returns the value of a cookie. It returns "" if several cookies have the
+// CookieValue returns the value of a cookie. It returns "" if several cookies have the
 // name: a sibling domain may have set one of them.
-func cookieValue(header http.Header, name string) string {
+func CookieValue(header http.Header, name string) string {
 	found, value := false, ""
 	for _, line := range header["Cookie"] {
 		for cookie := range strings.SplitSeq(line, ";") {
@@ -71,9 +71,9 @@ func cookieValue(header http.Header, name string) string {
 	return value
 }
 
-// mentionsCookie reports whether a piece of a Cookie header contains a name, regardless
+// MentionsCookie reports whether a piece of a Cookie header contains a name, regardless
 // of case, that is not a part of a longer one.
-func mentionsCookie(piece, name string) bool {
+func MentionsCookie(piece, name string) bool {
 	for start := 0; ; start++ {
 		i := indexFold(piece[start:], name)
 		if i < 0 {
@@ -104,6 +104,7 @@ func indexFold(s, lower string) int {
 	return -1
 }
 
-func hasPrefixFold(s, prefix string) bool {
+// HasPrefixFold is strings.HasPrefix regardless of case.
+func HasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }

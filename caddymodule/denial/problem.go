@@ -1,0 +1,44 @@
+package denial
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+)
+
+// Denial is what a denied request is answered.
+type Denial struct {
+	Status int
+	// Title and Detail address the reader. They never repeat what the client sent.
+	Title, Detail string
+}
+
+// problem is an RFC 9457 problem.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Code   string `json:"code"`
+}
+
+// WriteProblem answers with a problem; code is for programs.
+func WriteProblem(w http.ResponseWriter, d Denial, code string) error {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(d.Status)
+	return json.NewEncoder(w).Encode(problem{"about:blank", d.Title, d.Status, d.Detail, code})
+}
+
+// AcceptsHTML reports whether Accept names text/html, as it does when a browser opens
+// a page. A wildcard does not count.
+func AcceptsHTML(r *http.Request) bool {
+	for _, value := range r.Header["Accept"] {
+		for part := range strings.SplitSeq(value, ",") {
+			kind, _, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(kind), "text/html") {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,7 @@
+// Package setting gives the placeholders {env.NAME} and {file./path} one meaning in
+// every argument of a configuration. A configuration keeps them as they are written;
+// Replace puts in their values when a module is provisioned.
+//
+//	replace.go  replacement in the texts of a configuration
+//	value.go    durations, numbers and sizes that may be placeholders
+package setting

@@ -1,0 +1,176 @@
+package siteaudit
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Finding is a mistake in a configuration.
+type Finding struct {
+	Site string `json:"site"`
+	// Path is the path that it is about.
+	Path    string `json:"path,omitempty"`
+	Problem string `json:"problem"`
+	Remedy  string `json:"remedy"`
+}
+
+// String returns the finding as one line.
+func (f Finding) String() string {
+	return strings.TrimSuffix(f.Site+f.Path, "*") + ": " + f.Problem + ": " + f.Remedy
+}
+
+// maxFindings bounds the findings of a report.
+const maxFindings = 100
+
+func (r *Report) add(f Finding) {
+	for _, known := range r.Findings {
+		if known == f {
+			return
+		}
+	}
+	if len(r.Findings) < maxFindings {
+		r.Findings = append(r.Findings, f)
+	}
+}
+
+// find adds the mistakes that the routes show. A site without any gate is none: it is
+// listed, but its operator may well want it open.
+func (r *Report) find() {
+	for _, site := range r.Sites {
+		if !site.Gated {
+			continue
+		}
+		for _, way := range site.Open() {
+			r.add(Finding{
+				Site: site.Name, Path: way.Path(),
+				Problem: way.reach() + " reaches " + way.Handler + " without passing the site's gate",
+				Remedy:  "put the gatefold directive before it, outside of any block and once for the site, and open public pages with a rule such as `rule /feed any`",
+			})
+		}
+	}
+	for _, site := range r.Sites {
+		for _, way := range site.Ways {
+			if len(way.gates) > 1 && slices.ContainsFunc(way.gates[1:], func(g *Gate) bool { return g.takesLinks }) {
+				r.add(Finding{
+					Site: site.Name, Path: way.Path(),
+					Problem: "requests pass the gates " + strings.Join(way.Gates, " and ") + ", and the first takes signed links and their cookies, so that none opens a page at the other",
+					Remedy:  "keep one gate for each page, with all of its rules",
+				})
+			}
+		}
+	}
+	for _, gate := range r.gates {
+		for _, site := range gate.sites {
+			if strings.HasPrefix(site, ":") && gate.takesLinks && !gate.namesHosts {
+				r.add(Finding{
+					Site: site, Problem: "the site is reached under any host, which is then what the client says, so that signed links with a url open none of its pages",
+					Remedy: "give the site its host as the address, or list its hosts in the gate, as `hosts news.example.com`",
+				})
+			}
+		}
+		if !gate.httpAuth || gate.authenticated {
+			continue
+		}
+		for _, site := range gate.sites {
+			r.add(Finding{
+				Site: site, Problem: "`identify http_auth` identifies no reader: no handler before the gate sets {http.auth.user.id}",
+				Remedy: "add an authenticator to the site, such as basic_auth (forward_auth copies headers, and sets no user), or leave `identify http_auth` out",
+			})
+		}
+	}
+}
+
+// reach describes which requests go the way.
+func (w *Way) reach() string {
+	text := "a request"
+	if len(w.Conditions) > 0 {
+		text += " with " + strings.Join(w.Conditions, ", ")
+	}
+	if len(w.Except) > 0 {
+		text += " except with " + strings.Join(w.Except, ", ")
+	}
+	return text
+}
+
+// Judge returns why a gate denies an anonymous reader's GET of a URL; "" if it allows
+// it, or cannot tell.
+type Judge func(gate *Gate, address string) (reason string)
+
+// FindLogin adds the login pages that a reader who must log in cannot open: those that a
+// gate of the configuration denies, and those that their own site does not serve. A
+// login page on a host that no site of the configuration has is an identity provider's.
+func (r *Report) FindLogin(judge Judge) {
+	byName := make(map[string]*Site, len(r.Sites))
+	for _, site := range r.Sites {
+		byName[site.Name] = site
+	}
+	for _, gate := range r.gates {
+		login, err := url.Parse(gate.login)
+		if gate.login == "" || err != nil {
+			continue
+		}
+		names := gate.sites
+		if login.Host != "" {
+			names = []string{siteName(login)}
+		}
+		for _, name := range names {
+			if site := byName[name]; site != nil {
+				r.checkLogin(site, login, judge)
+			}
+		}
+	}
+}
+
+// siteName returns the name of the site that serves a URL.
+func siteName(address *url.URL) string {
+	host, port := strings.ToLower(address.Hostname()), address.Port()
+	if port == "" || port == "80" || port == "443" {
+		return host
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func (r *Report) checkLogin(site *Site, login *url.URL, judge Judge) {
+	way := site.serving(login.Path)
+	if way == nil {
+		r.add(Finding{
+			Site: site.Name, Path: login.Path, Problem: "`deny { login }` leads to a page that no handler of its site serves",
+			Remedy: "add a handler for it, or name the login page's whole URL",
+		})
+		return
+	}
+	address := *login
+	if address.Host == "" {
+		address.Scheme, address.Host = "http", strings.TrimPrefix(site.Name, "*.")
+		if strings.HasPrefix(address.Host, ":") {
+			address.Host = "localhost" + address.Host
+		}
+	}
+	for _, gate := range way.gates {
+		if reason := judge(gate, address.String()); reason != "" {
+			r.add(Finding{
+				Site: site.Name, Path: login.Path,
+				Problem: fmt.Sprintf("`deny { login }` leads to a page that the gate %s denies to anonymous readers (%s), so that they can never log in", gate.name(), reason),
+				Remedy:  "put `rule " + login.Path + " any` before the rules that match it",
+			})
+		}
+	}
+}
+
+// serving returns the first way that a request for a path may go; nil if there is none.
+func (s *Site) serving(path string) *Way {
+	for _, way := range s.Ways {
+		if !way.ErrorRoute && way.Kind != Unknown && matchesPath(way.Paths, path) {
+			return way
+		}
+	}
+	for _, way := range s.Ways {
+		if way.Kind == Unknown {
+			return way
+		}
+	}
+	return nil
+}
