@@ -17,7 +17,7 @@ func boundQueries() []string {
 	}
 	var all []string
 	for _, name := range names {
-		for _, separator := range []string{"&", ";", "&&", "&x&", "&x=%", "&=&", "%26", "&amp;", "?", "&?", "&%00&"} {
+		for _, separator := range []string{"&", ";", "&x&", "%26", "&amp;", "&?"} {
 			all = append(all, "article_id=5"+separator+name+"=6")
 		}
 		all = append(all, name+"=6&article_id=5", name+"=6;article_id=5", name+"=5", name+"=6", name+"&article_id=5", "article_id=5&"+name)
@@ -77,11 +77,11 @@ func TestLinkOpensTheArticleThatItsURLNames(t *testing.T) {
 	for _, s := range g.sites {
 		t.Run(s.origin.name, func(t *testing.T) {
 			t.Parallel()
-			open := ask(s.open, requests, nil, onlyArticle("5"))
+			open := ask(s.open, fifth(requests, 0), nil, onlyArticle("5"))
 			answers := ask(s.address, requests, nil, onlyArticle("5"))
 			report(t, "the bearer of the link", answers)
 			t.Logf("%d requests: without a gate %d open another article; with it %v, %d open the linked one", len(requests), len(open.faults), answers.statuses, answers.served)
-			if len(open.faults) < 100 || answers.served < 10 {
+			if len(open.faults) < 20 || answers.served < 10 {
 				t.Errorf("without a gate %d requests open another article, and %d open the linked one with it: this shows little", len(open.faults), answers.served)
 			}
 		})

@@ -167,11 +167,11 @@ func otherPath(r *request) bool {
 	return !slices.Contains([]string{"method", "override", "preflight", "condition"}, r.kind)
 }
 
-// third returns every third request, which is enough for what differs from the
-// README's site block in one point.
-func third(corpus []*request) []*request {
+// fifth returns every fifth request, which is enough for what differs from the
+// README's site block in one point. Fifths from different starts are disjoint.
+func fifth(corpus []*request, start int) []*request {
 	var found []*request
-	for i := 0; i < len(corpus); i += 3 {
+	for i := start; i < len(corpus); i += 5 {
 		found = append(found, corpus[i])
 	}
 	return found
@@ -183,9 +183,9 @@ func attack(t *testing.T, g *gate, s *site, corpus []*request) {
 	anonymous := ask(s.address, corpus, nil, nothingProtected)
 	report(t, "an anonymous client", anonymous)
 	var served int
-	if s.variant.readings {
-		// The gate allows what it would allow under each reading of a path. So a reader
-		// of everything is allowed, and of one article gets only this one.
+	if s.variant.unnamed {
+		// A reader of one article gets only this one: under several readings of a path
+		// the gate allows what each of them allows.
 		paths := where(corpus, otherPath)
 		hello := ask(s.address, paths, []string{g.entitled}, onlyArticle("hello"))
 		report(t, "a reader of hello", hello)
@@ -201,7 +201,7 @@ func attack(t *testing.T, g *gate, s *site, corpus []*request) {
 	if denied := anonymous.statuses[http.StatusUnauthorized] + anonymous.statuses[http.StatusBadRequest]; !s.variant.errors && denied < len(corpus)/4 {
 		t.Errorf("the gate answers %v: it denied too little for this to show anything", anonymous.statuses)
 	}
-	if reachable := !s.origin.fpm || s.variant.prefix == ""; reachable && served < 5 {
+	if reachable := !s.origin.fpm || s.variant.prefix == ""; reachable && served < 3 {
 		t.Errorf("only %d requests of a reader are served: this shows little", served)
 	}
 	if limit := len(corpus) / 50; anonymous.errors > limit {
@@ -212,17 +212,18 @@ func attack(t *testing.T, g *gate, s *site, corpus []*request) {
 // What an origin serves is what the gate judged, however the request is written, for
 // every form of the site block.
 func TestOriginsServeWhatTheGateJudged(t *testing.T) {
-	g := startGate(t, startOrigins(t), changed...)
+	origins := startOrigins(t)
+	g := startGate(t, origins, changed...)
 	corpora := map[string][]*request{}
 	for _, s := range g.sites {
 		if corpora[s.variant.prefix] == nil {
 			corpora[s.variant.prefix] = corpus(s.variant.prefix)
 		}
 	}
-	for _, s := range g.sites {
+	for i, s := range g.sites {
 		t.Run(s.variant.name+"/"+s.origin.name, func(t *testing.T) {
 			t.Parallel()
-			attack(t, g, s, third(corpora[s.variant.prefix]))
+			attack(t, g, s, fifth(corpora[s.variant.prefix], i/len(origins)))
 		})
 	}
 }
@@ -237,8 +238,9 @@ func TestREADMERulesLeakNothing(t *testing.T) {
 	for _, s := range g.sites {
 		t.Run(s.origin.name, func(t *testing.T) {
 			t.Parallel()
-			open := ask(s.open, third(requests), nil, anything)
-			t.Logf("without a gate %d of %d requests open a protected page", open.served, len(third(requests)))
+			some := fifth(requests, 0)
+			open := ask(s.open, some, nil, anything)
+			t.Logf("without a gate %d of %d requests open a protected page", open.served, len(some))
 			if open.served < s.origin.least {
 				t.Errorf("without a gate only %d requests of the corpus open a protected page: it shows little", open.served)
 			}

@@ -48,8 +48,9 @@ type variant struct {
 	prefix string
 	// change returns the README's block with the variant's change.
 	change func(block string, o origin) string
-	// readings: a path is judged under several readings, of which the headers name one.
-	readings bool
+	// unnamed: the headers do not say what was judged, because a path has several
+	// readings, or because an error route answers.
+	unnamed bool
 	// errors: the origin answers denied requests, with its own statuses.
 	errors bool
 }
@@ -81,7 +82,7 @@ var asItIs = variant{name: "README", change: func(block string, _ origin) string
 
 // changed are site blocks that differ from the README's in one point.
 var changed = []variant{
-	{name: "all spellings permitted", readings: true, change: option(allTraits)},
+	{name: "all spellings permitted", unnamed: true, change: option(allTraits)},
 	{name: "strip_prefix before the gate", prefix: "/blog", change: insert("\turi strip_prefix /blog\n")},
 	{name: "handle_path around the gate", prefix: "/blog", change: func(block string, o origin) string {
 		begin := strings.Index(block, "\tgatefold {\n")
@@ -89,7 +90,7 @@ var changed = []variant{
 		return block[:begin] + "\thandle_path /blog/* {\n" + block[begin:end] + "\t}\n" + block[end:]
 	}},
 	{name: "rewrite before the gate", prefix: "/old", change: insert("\turi path_regexp ^/old/? /\n")},
-	{name: "errors answered by the origin", errors: true, change: func(block string, o origin) string {
+	{name: "errors answered by the origin", errors: true, unnamed: true, change: func(block string, o origin) string {
 		block = denyWith(block, "\t\tdeny {\n\t\t\terrors\n\t\t}\n")
 		return strings.TrimSuffix(block, "}") + "\thandle_errors {\n\t\t" + errorHandler(o) + "\n\t}\n}"
 	}},
@@ -135,7 +136,7 @@ type gate struct {
 func (s *site) block(readme, openPort string) string {
 	text := strings.Replace(readme, readmeProxy, "\t"+s.origin.handler+"\n", 1)
 	text = s.variant.change(text, s.origin)
-	gated := strings.Replace(text, "news.example.com {\n", fmt.Sprintf("http://:%s {\n\tbind 127.0.0.1\n%s", s.port, judged), 1)
+	gated := strings.Replace(text, "news.example.com {\n", fmt.Sprintf("http://%s:%s {\n\tbind 127.0.0.1\n%s", host, s.port, judged), 1)
 	if openPort == "" {
 		return gated + "\n"
 	}

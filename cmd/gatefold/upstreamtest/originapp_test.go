@@ -24,7 +24,7 @@ func startNode(t *testing.T) []origin {
 	} {
 		port := freePort(t)
 		run(t, apps, os.Environ(), program, app.file, app.module, port).waitForPort(t, "tcp", "127.0.0.1:"+port)
-		framework := proxied(app.name, port, 100)
+		framework := proxied(app.name, port, 70)
 		framework.plusIsBlank = app.module == "koa"
 		all = append(all, framework)
 	}
@@ -44,7 +44,7 @@ func startPython(t *testing.T) []origin {
 		server := run(t, dir, environment, program, debian(t, "usr/bin/gunicorn"),
 			"--bind", "127.0.0.1:"+port, "--worker-class", "gthread", "--threads", "8", "--log-level", "critical", app.object)
 		server.waitForPort(t, "tcp", "127.0.0.1:"+port)
-		all = append(all, proxied(app.name, port, 100))
+		all = append(all, proxied(app.name, port, 70))
 	}
 	return all
 }

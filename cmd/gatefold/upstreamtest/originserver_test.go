@@ -37,7 +37,7 @@ func startGo(t *testing.T) []origin {
 	mux.HandleFunc("/account", func(w http.ResponseWriter, _ *http.Request) { secret(w, accountPage) })
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	return []origin{proxied("Go", server.URL[strings.LastIndex(server.URL, ":")+1:], 200)}
+	return []origin{proxied("Go", server.URL[strings.LastIndex(server.URL, ":")+1:], 100)}
 }
 
 // pages is a folder with the site as files.
@@ -59,7 +59,7 @@ func startFiles(t *testing.T) []origin {
 	return []origin{{
 		name:    "Caddy's files",
 		handler: "root " + pages(t) + "\n\ttry_files {path} {path}/index.html\n\tfile_server",
-		static:  true, least: 100,
+		static:  true, least: 70,
 	}}
 }
 
@@ -98,7 +98,7 @@ func startNginx(t *testing.T) []origin {
 		location /assets/ { alias %s/static/; }
 	}
 `, port, files, strings.TrimSpace(accountPage)+"\n", files))
-	nginx := proxied("nginx", port, 100)
+	nginx := proxied("nginx", port, 70)
 	nginx.static = true
 	return []origin{nginx}
 }
@@ -151,7 +151,7 @@ func startApache(t *testing.T) []origin {
 </Directory>
 Alias /assets/ %[1]s/static/
 `, files))
-	apache := proxied("Apache", port, 20)
+	apache := proxied("Apache", port, 10)
 	apache.static = true
 	return []origin{apache}
 }
