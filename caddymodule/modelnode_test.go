@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -64,7 +65,8 @@ func (n *modelNode) start(site modelSite) error {
 	old := *n
 	n.app, n.site, n.remote = app.(*App), site, &API{PlainHTTP: true}
 	n.gate = &Handler{
-		Identify: []*Identity{{Source: sourceJWT, Issuer: issuerSelf}}, LinkCookieTTL: caddy.Duration(site.cookieTTL),
+		Identify: []*Identity{{Source: sourceJWT, Issuer: issuerSelf}}, LinkCookieTTL: setting.Duration{V: site.cookieTTL},
+		Paths: &PathConfig{CaseSensitive: site.caseSensitive},
 	}
 	for _, rule := range site.rules {
 		n.gate.Rules = append(n.gate.Rules, rule.config())
@@ -90,9 +92,9 @@ func (n *modelNode) start(site modelSite) error {
 }
 
 func (n *modelNode) settings() *App {
-	app := &App{Store: &n.store, Secret: "{env.GATEFOLD_TEST_SECRET}", CacheSize: policy.MinCacheBytes}
+	app := &App{Store: &n.store, Secret: "{env.GATEFOLD_TEST_SECRET}", CacheSize: setting.Size{V: policy.MinCacheBytes}}
 	if n.store.Engine == engineRedis {
-		app.StaleFor = caddy.Duration(24 * time.Hour)
+		app.StaleFor.V = 24 * time.Hour
 	}
 	return app
 }
@@ -128,16 +130,16 @@ func (n *modelNode) hold() error {
 	if err != nil {
 		return err
 	}
-	n.held = n.store.identity(time.Duration(app.StaleFor), options)
+	n.held = n.store.identity(app.StaleFor.V, options)
 	_, _, err = pool.LoadOrNew(n.held, func() (caddy.Destructor, error) {
-		return newShared("", app.CacheSize, func(s *sharedStore) (engine.Engine, error) {
+		return newShared("", app.CacheSize.V, func(s *sharedStore) (engine.Engine, error) {
 			backend, err := redisengine.New(options)
 			if err != nil {
 				return nil, err
 			}
 			n.feed = &observedFeed{Watcher: backend, applied: map[string]uint64{}}
 			follower := store.Follow(n.feed, store.FollowOptions{
-				Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: time.Duration(app.StaleFor), Now: now,
+				Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: app.StaleFor.V, Now: now,
 			})
 			return follower, follower.Connect(context.Background())
 		})
