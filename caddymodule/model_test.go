@@ -195,7 +195,7 @@ func (r *modelRule) matches(q *modelRequest, fold bool) bool {
 		return false
 	}
 	for i, segment := range template {
-		if !strings.HasPrefix(segment, "{") && segment != path[i] && !(fold && strings.EqualFold(segment, path[i])) {
+		if !strings.HasPrefix(segment, "{") && segment != path[i] && (!fold || !strings.EqualFold(segment, path[i])) {
 			return false
 		}
 	}

@@ -223,8 +223,11 @@ func textOf(fields map[string]any, name string) string {
 
 var (
 	modelSteps = [][]modelStep{
-		{{operator: "any"}}, {{operator: "authenticated"}}, {{"entitled", []string{"premium"}}},
-		{{"entitled", []string{"gold", "premium"}}}, {{"entitled", []string{"gold"}}, {"entitled", []string{"premium"}}},
+		{{operator: "any"}},
+		{{operator: "authenticated"}},
+		{{"entitled", []string{"premium"}}},
+		{{"entitled", []string{"gold", "premium"}}},
+		{{"entitled", []string{"gold"}}, {"entitled", []string{"premium"}}},
 		{{"entitled", []string{"gold"}}, {operator: "authenticated"}},
 	}
 	captureStep = modelStep{"entitled", []string{"premium", "{publisherContentId}"}}

@@ -60,7 +60,7 @@ func parseSegment(part string) (segment, error) {
 	if name, ok := captureName(part); ok {
 		for _, c := range name {
 			if !isWord(c) && c != '-' {
-				return segment{}, fmt.Errorf("the capture %s is not a name of letters, digits, _ and -; placeholders are not replaced in paths, and a colon that begins a segment is written \\:", part)
+				return segment{}, fmt.Errorf("the capture %s is not a name of letters, digits, _ and -; placeholders are not replaced in paths, and `\\:` begins a segment with a colon", part)
 			}
 		}
 		return segment{capture: name}, nil

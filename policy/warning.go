@@ -22,17 +22,17 @@ type RuleWarning struct {
 type RuleWarningKind uint8
 
 const (
-	// HiddenRule: the rule never decides, because an earlier one matches every request
+	// HiddenRule is a rule that never decides, because an earlier one matches every request
 	// that it matches.
 	HiddenRule RuleWarningKind = iota
-	// LaxerMethods: for methods that the rule does not name, its path is decided by a
-	// later, laxer rule for another path.
+	// LaxerMethods is a rule whose path is decided, for methods that it does not name, by
+	// a later, laxer rule for another path.
 	LaxerMethods
-	// DeadRule: the gate refuses every request that the rule would match.
+	// DeadRule is a rule that would match only requests that the gate refuses.
 	DeadRule
-	// LiteralBraces: the braces of the rule's path capture nothing.
+	// LiteralBraces is a rule whose path has braces that capture nothing.
 	LiteralBraces
-	// OnlyAny: of a set with other rules only rules `any` can ever decide.
+	// OnlyAny is a set with other rules in which only rules `any` can ever decide.
 	OnlyAny
 )
 

@@ -85,8 +85,15 @@ func TestUncommonMethods(t *testing.T) {
 		method, path string
 		want         int
 	}{
-		{"PROPFIND", "dav", 1}, {"M-SEARCH", "dav", 1}, {"GET", "dav", 2}, {"PROPFIND", "x", 0}, {"PURGE", "late", 3}, {"FOO", "dav", 0}, {"QUERY", "x", 0},
-		{"propfind", "dav", 0}, {"PropFind", "dav", 0},
+		{"PROPFIND", "dav", 1},
+		{"M-SEARCH", "dav", 1},
+		{"GET", "dav", 2},
+		{"PROPFIND", "x", 0},
+		{"PURGE", "late", 3},
+		{"FOO", "dav", 0},
+		{"QUERY", "x", 0},
+		{"propfind", "dav", 0},
+		{"PropFind", "dav", 0},
 	} {
 		rule := set.forMethod(c.method).match(c.method, []string{c.path})
 		if c.want == 0 {

@@ -37,7 +37,7 @@ type replacer interface {
 
 func walk(option string, v reflect.Value, captures bool) error {
 	if v.CanAddr() {
-		if value, ok := v.Addr().Interface().(replacer); ok {
+		if value, ok := reflect.TypeAssert[replacer](v.Addr()); ok {
 			return value.replace(option)
 		}
 	}
@@ -83,7 +83,7 @@ func walkFields(option string, v reflect.Value, captures bool) error {
 }
 
 func walkSlice(option string, v reflect.Value, captures bool) error {
-	if raw, ok := v.Interface().(json.RawMessage); ok {
+	if raw, ok := reflect.TypeAssert[json.RawMessage](v); ok {
 		replaced, err := replaceJSON(option, raw, captures)
 		if err == nil {
 			v.SetBytes(replaced)

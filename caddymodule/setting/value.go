@@ -20,12 +20,13 @@ type Value[T ~int | ~int64, P parser[T]] struct {
 	placeholder string
 }
 
-// The kinds of values. As text a duration is one such as 30s, and a size one such as
-// 64MiB; as a number they are nanoseconds and bytes.
 type (
+	// Duration is a text such as 30s, or a number of nanoseconds.
 	Duration = Value[time.Duration, durations]
-	Count    = Value[int, counts]
-	Size     = Value[int64, sizes]
+	// Count is a number.
+	Count = Value[int, counts]
+	// Size is a text such as 64MiB, or a number of bytes.
+	Size = Value[int64, sizes]
 )
 
 // parser parses the text of a value. All values are above zero.

@@ -26,12 +26,7 @@ func (f Finding) String() string {
 const maxFindings = 100
 
 func (r *Report) add(f Finding) {
-	for _, known := range r.Findings {
-		if known == f {
-			return
-		}
-	}
-	if len(r.Findings) < maxFindings {
+	if len(r.Findings) < maxFindings && !slices.Contains(r.Findings, f) {
 		r.Findings = append(r.Findings, f)
 	}
 }

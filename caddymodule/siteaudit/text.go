@@ -2,6 +2,7 @@ package siteaudit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -60,7 +61,7 @@ func (w *Way) gateText(site *Site) string {
 func (w *Way) onlyIf() string {
 	parts := w.Conditions
 	if len(w.Except) > 0 {
-		parts = append(parts[:len(parts):len(parts)], "not "+strings.Join(w.Except, ", not "))
+		parts = append(slices.Clip(parts), "not "+strings.Join(w.Except, ", not "))
 	}
 	if len(parts) == 0 {
 		return "-"

@@ -9,6 +9,7 @@ package sitehosts
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -106,7 +107,7 @@ func (w *walk) route(route *caddyhttp.Route, on []caddyhttp.MatchHost, depth int
 		sets = caddyhttp.MatcherSets{nil}
 	}
 	for _, set := range sets {
-		w.handlers(route, append(on[:len(on):len(on)], hostsOf(set)...), depth)
+		w.handlers(route, append(slices.Clip(on), hostsOf(set)...), depth)
 	}
 }
 
