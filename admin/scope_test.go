@@ -79,3 +79,26 @@ func TestCallerWithoutVendor(t *testing.T) {
 	b.call(http.MethodGet, "/management/access-lists", "").refused(http.StatusForbidden, "forbidden", "")
 	b.call(http.MethodPost, "/management/create-signed-link", `{"sku":"premium"}`).refused(http.StatusForbidden, "forbidden", "")
 }
+
+// The scopes that exist are those that operations need, and no wildcard includes
+// another one: `grants:*` once gave a token with `grants:foo`.
+func TestScopesThatDoNotExistAreRefused(t *testing.T) {
+	p := newPublic(t)
+	id, secret := p.client("acme", "grants:*", "audit:*", "entitlements:*", "foo:*", "links:read", "links:write")
+	ask := func(scope string) answer {
+		return p.ask(http.MethodPost, "/oauth/token", form("grant_type", "client_credentials", "client_id", id, "client_secret", secret, "scope", scope), isForm)
+	}
+	for _, scope := range []string{
+		"grants:foo", "grants:", "grants", "foo:*", "foo:read", ":*", "*", "*:*", "grants:*x", "grants:read:x", "grants:READ", "Grants:read", "grants:read grants:foo",
+		"audit:write", "entitlements:write",
+	} {
+		ask(scope).tokenError(http.StatusBadRequest, "invalid_scope")
+	}
+	for _, scope := range []string{"grants:read", "grants:write", "grants:*", "audit:read", "audit:*", "entitlements:read", "links:*"} {
+		ask(scope).want(http.StatusOK, nil)
+	}
+	local := newFixture(t, true)
+	for _, scope := range []string{"audit:write", "entitlements:write", "grants:foo"} {
+		local.call(http.MethodPost, "/management/clients", `{"name":"c","scopes":["`+scope+`"]}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.scopes")
+	}
+}

@@ -1,8 +1,10 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -125,5 +127,22 @@ func TestAdminEndpointWithoutAGate(t *testing.T) {
 	got := s.get(admin + "/gatefold/management/access-lists")
 	if got.StatusCode != http.StatusServiceUnavailable || !strings.Contains(got.body, "no gatefold directive") {
 		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+}
+
+// A client of the API that disconnects is no error of the server in its log.
+func TestDisconnectedAPIClientIsNoError(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	app := s.app()
+	app.apiFailed(fmt.Errorf("reading: %w", context.Canceled))
+	app.apiFailed(errors.New("the disk is full"))
+	var errs []string
+	for _, entry := range logged.entries(t, "gatefold") {
+		if entry["level"] == "error" {
+			errs = append(errs, fmt.Sprint(entry["error"]))
+		}
+	}
+	if len(errs) != 1 || errs[0] != "the disk is full" {
+		t.Errorf("the errors are %q", errs)
 	}
 }

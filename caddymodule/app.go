@@ -243,8 +243,18 @@ func (a *App) apiOptions() (admin.Options, error) {
 	return admin.Options{
 		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now,
 		FixedRules: a.fixedRules, CheckEntryPoint: a.checkEntryPoint,
-		Failed: func(err error) { a.logger.Error("the management API failed", zap.Error(err)) },
+		Failed: a.apiFailed,
 	}, nil
+}
+
+// apiFailed logs why a call of the management API failed. A client that disconnects is
+// no fault of the server.
+func (a *App) apiFailed(err error) {
+	level := zap.ErrorLevel
+	if errors.Is(err, context.Canceled) {
+		level = zap.DebugLevel
+	}
+	a.logger.Log(level, "the management API failed", zap.Error(err))
 }
 
 // newAPI returns the management API of the admin endpoint.

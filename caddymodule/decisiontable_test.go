@@ -78,7 +78,7 @@ var decisionTable = []tableRow{
 	{"POST", "/", anonymous, noRule},
 	{"DELETE", "/news", subscriber, noRule},
 	{"OPTIONS", "/", anonymous, noRule},
-	{"PURGE", "/", anonymous, noRule},
+	{"PURGE", "/", anonymous, badMethod},
 
 	{"GET", "/articles/hello", anonymous, loginRequired},
 	{"GET", "/articles/hello", subscriber, entitled},

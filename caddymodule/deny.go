@@ -203,7 +203,7 @@ func (h *Handler) forwardDenied(w http.ResponseWriter, g *gateRequest, d refusal
 	if page.Passed() {
 		return err
 	}
-	h.logger.Error("no page of a denial", zap.String("forward", h.Deny.Forward), zap.Error(err))
+	h.logger.Error("the page that denials are forwarded to failed", zap.String("forward", h.Deny.Forward), zap.Error(err))
 	return h.refuse(w, r, d)
 }
 

@@ -106,6 +106,7 @@ const standardRules = `
 		rule /articles/{publisherContentId} entitled premium {publisherContentId}
 		rule /account authenticated
 		rule /closed/{id} GET entitled other
+		rule /closed/{id} any
 		rule /public any
 		rule / any
 `

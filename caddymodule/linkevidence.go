@@ -19,8 +19,10 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	for _, cookie := range g.redeemed {
 		evidence.Redeemed = append(evidence.Redeemed, cookie.link.RedeemedLink)
 	}
-	evidence.HostUnknown = g.gate.hostUnknown(g.request.Host)
 	rest, tokens, share := g.gate.takeTokens(g.original.RawQuery)
+	if tokens != nil || len(evidence.Redeemed) > 0 {
+		evidence.HostUnknown = g.gate.hostUnknown(g.request.Host)
+	}
 	if tokens == nil {
 		return evidence
 	}

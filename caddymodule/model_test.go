@@ -26,6 +26,8 @@ type modelSite struct {
 	rules       []modelRule // nil: those in the store
 	cookieTTL   time.Duration
 	shareDomain bool // links of the publisher open pages of all hosts of the site
+	// caseSensitive compares paths with rules exactly only.
+	caseSensitive bool
 }
 
 type modelRule struct {
@@ -92,13 +94,44 @@ type modelRequest struct {
 	preview                   bool // fetched for a preview, not by the link's reader
 }
 
-// decide returns the reason of a request's decision, and the link that it redeems.
+// decide returns the reason of a request's decision, and the link that it redeems. The
+// rules are compared with the path exactly and without regard to case, and the stricter
+// decision counts.
 func (m *model) decide(site *modelSite, q *modelRequest) (reason string, redeems *modelLink) {
 	rules := site.rules
 	if rules == nil {
 		rules = m.rules
 	}
-	i := slices.IndexFunc(rules, func(rule modelRule) bool { return rule.matches(q) })
+	exact := slices.IndexFunc(rules, func(rule modelRule) bool { return rule.matches(q, false) })
+	folded := slices.IndexFunc(rules, func(rule modelRule) bool { return rule.matches(q, true) })
+	reason, redeems = m.decideBy(site, rules, exact, q)
+	if folded == exact || site.caseSensitive {
+		return reason, redeems
+	}
+	other, also := m.decideBy(site, rules, folded, q)
+	if strictness(other, also) > strictness(reason, redeems) {
+		return other, also
+	}
+	return reason, redeems
+}
+
+// strictness is higher for decisions that require more.
+func strictness(reason string, redeems *modelLink) int {
+	order := []string{"public", "authenticated", "entitled", "signed_link"}
+	switch {
+	case !allows(reason):
+		return 10
+	case redeems != nil && redeems.maxUses > 0:
+		return 9
+	case redeems != nil && redeems.record.first == nil:
+		return 8
+	default:
+		return slices.Index(order, reason)
+	}
+}
+
+// decideBy decides by the rule with an index, or by none.
+func (m *model) decideBy(site *modelSite, rules []modelRule, i int, q *modelRequest) (reason string, redeems *modelLink) {
 	if i < 0 {
 		return "no_rule", nil
 	}
@@ -126,21 +159,21 @@ func (m *model) decide(site *modelSite, q *modelRequest) (reason string, redeems
 	case q.method != "GET" && q.method != "HEAD":
 		return reason, nil
 	}
-	if failed := m.verify(q.token); failed == "" {
-		verdict := m.judgeLink(site, q, skus, content)
+	verdict := m.verify(q.token)
+	if verdict == "" {
+		verdict = m.judgeLink(site, q, skus, content)
 		if q.token.maxUses > 0 && (q.method == "HEAD" || q.preview) {
 			return reason, nil
 		}
-		if verdict == "signed_link" {
-			return verdict, q.token
-		}
-		if reason != "bad_credential" {
-			reason = verdict
-		}
-	} else if reason != "bad_credential" {
-		reason = failed
 	}
-	return reason, nil
+	switch {
+	case verdict == "signed_link":
+		return verdict, q.token
+	case reason == "bad_credential":
+		return reason, nil
+	default:
+		return verdict, nil
+	}
 }
 
 func allows(reason string) bool {
@@ -149,7 +182,7 @@ func allows(reason string) bool {
 
 // matches reports whether the rule's path is a beginning of the request's, segment by
 // segment.
-func (r *modelRule) matches(q *modelRequest) bool {
+func (r *modelRule) matches(q *modelRequest, fold bool) bool {
 	method := q.method
 	if method == "HEAD" {
 		method = "GET"
@@ -162,7 +195,7 @@ func (r *modelRule) matches(q *modelRequest) bool {
 		return false
 	}
 	for i, segment := range template {
-		if !strings.HasPrefix(segment, "{") && segment != path[i] {
+		if !strings.HasPrefix(segment, "{") && segment != path[i] && !(fold && strings.EqualFold(segment, path[i])) {
 			return false
 		}
 	}

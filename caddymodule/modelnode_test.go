@@ -66,6 +66,7 @@ func (n *modelNode) start(site modelSite) error {
 	n.app, n.site, n.remote = app.(*App), site, &API{PlainHTTP: true}
 	n.gate = &Handler{
 		Identify: []*Identity{{Source: sourceJWT, Issuer: issuerSelf}}, LinkCookieTTL: setting.Duration{V: site.cookieTTL},
+		Paths: &PathConfig{CaseSensitive: site.caseSensitive},
 	}
 	for _, rule := range site.rules {
 		n.gate.Rules = append(n.gate.Rules, rule.config())
@@ -93,7 +94,7 @@ func (n *modelNode) start(site modelSite) error {
 func (n *modelNode) settings() *App {
 	app := &App{Store: &n.store, Secret: "{env.GATEFOLD_TEST_SECRET}", CacheSize: setting.Size{V: policy.MinCacheBytes}}
 	if n.store.Engine == engineRedis {
-		app.StaleFor = setting.Duration{V: 24 * time.Hour}
+		app.StaleFor.V = 24 * time.Hour
 	}
 	return app
 }

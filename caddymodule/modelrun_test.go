@@ -55,8 +55,21 @@ func checkModel(t *testing.T, histories, steps int, property func(*rapid.T)) {
 	selfCheckEvery = 1
 	t.Cleanup(func() { selfCheckEvery = every })
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
+	clear(modelReasons)
 	rapid.Check(t, property)
+	t.Logf("decisions by reason: %v", modelReasons)
+	for _, reason := range []string{
+		"public", "authenticated", "entitled", "signed_link", "no_rule", "login_required", "not_entitled", "bad_credential", "bad_query",
+		"link_untrusted", "link_other_site", "link_not_allowed", "link_invalid", "link_expired", "link_revoked", "link_other_resource", "link_used_up",
+	} {
+		if modelReasons[reason] == 0 {
+			t.Errorf("no request was decided %s: the histories show too little", reason)
+		}
+	}
 }
+
+// modelReasons counts the decisions of a property test.
+var modelReasons = map[string]int{}
 
 // One node with an embedded database.
 func TestModelOfOneNode(t *testing.T) {
@@ -93,6 +106,7 @@ func TestModelOfTwoNodesOverRedis(t *testing.T) {
 			// Another size of the pool: stores with the same settings would be one.
 			nodes = append(nodes, &modelNode{name: name, store: StoreConfig{
 				Engine: engineRedis, URLs: []string{redis.URL()}, Prefix: fmt.Sprintf("model%d", n), PoolSize: setting.Count{V: 8 + i},
+				Timeout: setting.Duration{V: 30 * time.Second}, // on a machine with more to do
 			}})
 		}
 		play := newModelRun(rt, nodes...)
@@ -134,6 +148,12 @@ func newModelRun(t *rapid.T, nodes ...*modelNode) *modelRun {
 		p.must(node.start(modelSite{cookieTTL: 10 * time.Minute, shareDomain: true}))
 	}
 	p.rotate(nodes[0])
+	p.putRules(nodes[0], []modelRule{
+		{path: "/articles/{publisherContentId}", steps: []modelStep{captureStep}},
+		{path: "/account", steps: []modelStep{{operator: "authenticated"}}},
+		{path: "/", steps: []modelStep{{operator: "any"}}},
+	})
+	p.trust(nodes[0], modelPublisher()[0], nil)
 	return p
 }
 
@@ -152,13 +172,18 @@ func (p *modelRun) must(err error) {
 // actions are what may happen next, by name. Requests are the most frequent.
 func (p *modelRun) actions() map[string]func(*rapid.T) {
 	actions := map[string]func(*rapid.T){
-		"rules": p.changeRules, "grant": p.addGrant, "change grant": p.changeGrant, "remove grant": p.removeGrant,
+		"rules": p.changeRules, "change grant": p.changeGrant, "remove grant": p.removeGrant,
 		"bundle": p.changeBundle, "reader": p.addReader, "link": p.addLink, "revoke": p.revokeLink,
-		"domain": p.changeDomain, "key of the publisher": p.denyKey, "key of the vendor": p.changeKeys,
+		"domain": p.changeDomain, "key of the publisher": p.denyKey, "key of the vendor": p.changeKeys, "another link": p.addLink,
 		"client": p.changeClient, "call": p.callAPI, "time": p.wait, "restart": p.restart, "reload": p.reload,
 	}
-	for i := range 12 {
+	for i := range 10 {
 		actions[fmt.Sprintf("request %d", i)] = p.request
+		actions[fmt.Sprintf("follow %d", i)] = p.follow
+	}
+	for i := range 5 {
+		actions[fmt.Sprintf("visit %d", i)] = p.visit
+		actions[fmt.Sprintf("grant %d", i/3)] = p.addGrant
 	}
 	return actions
 }
@@ -202,18 +227,23 @@ var (
 		{{"entitled", []string{"gold", "premium"}}}, {{"entitled", []string{"gold"}}, {"entitled", []string{"premium"}}},
 		{{"entitled", []string{"gold"}}, {operator: "authenticated"}},
 	}
-	captureSteps = []modelStep{{"entitled", []string{"premium", "{publisherContentId}"}}}
-	modelPaths   = []string{"/articles/{publisherContentId}", "/articles/{publisherContentId}/print", "/articles/a1", "/articles", "/account", "/{section}/a2", "/"}
+	captureStep = modelStep{"entitled", []string{"premium", "{publisherContentId}"}}
+	modelPaths  = []string{"/articles/{publisherContentId}", "/articles/{publisherContentId}/print", "/articles/a1", "/articles", "/account", "/{section}/a2", "/"}
 )
 
+// drawRules draws rules. Half of the sets have the rule for articles first.
 func drawRules(t *rapid.T) []modelRule {
+	paths := rapid.Permutation(modelPaths[1:]).Draw(t, "paths")
+	paths = slices.Insert(paths[:rapid.IntRange(0, 4).Draw(t, "rules")], 0, modelPaths[0])
+	if last := rapid.IntRange(0, 2*len(paths)-1).Draw(t, "place of articles"); last < len(paths) {
+		paths[0], paths[last] = paths[last], paths[0]
+	}
 	var rules []modelRule
-	paths := rapid.Permutation(modelPaths).Draw(t, "paths")
-	for _, path := range paths[:rapid.IntRange(1, 5).Draw(t, "rules")] {
+	for _, path := range paths {
 		rule := modelRule{path: path, methods: pick(t, "methods", [][]string{nil, nil, nil, {"GET"}, {"POST"}})}
 		steps := modelSteps
 		if strings.Contains(path, "{publisherContentId}") {
-			steps = append([][]modelStep{captureSteps, captureSteps, captureSteps}, steps...)
+			steps = [][]modelStep{{captureStep}, {captureStep}, {captureStep, {"entitled", []string{"gold"}}}, {{"entitled", []string{"gold"}}, captureStep}, {{operator: "authenticated"}}}
 		}
 		rule.steps = pick(t, "steps", steps)
 		rules = append(rules, rule)
@@ -221,8 +251,9 @@ func drawRules(t *rapid.T) []modelRule {
 	return rules
 }
 
-func (p *modelRun) changeRules(t *rapid.T) {
-	node, rules := p.node(t), drawRules(t)
+func (p *modelRun) changeRules(t *rapid.T) { p.putRules(p.node(t), drawRules(t)) }
+
+func (p *modelRun) putRules(node *modelNode, rules []modelRule) {
 	bodies := []map[string]any{}
 	for _, rule := range rules {
 		bodies = append(bodies, rule.body())
@@ -241,15 +272,15 @@ const (
 	anyReader   = "ann bob"
 )
 
-var modelSKUs = []string{"premium", "gold", "a1", "weekend", "all"}
+var modelSKUs = []string{"premium", "premium", "premium", "gold", "a1", "weekend", "all"}
 
 // drawWindow draws the bounds of a grant, near the present.
 func (p *modelRun) drawWindow(t *rapid.T) (starts, ends time.Time) {
 	bounds := []time.Duration{-time.Minute, -time.Millisecond, 0, time.Millisecond, 30 * time.Second, time.Minute, time.Hour}
-	if rapid.Bool().Draw(t, "starts") {
+	if rapid.IntRange(0, 3).Draw(t, "starts") == 3 {
 		starts = p.now.Add(pick(t, "start", bounds))
 	}
-	if rapid.Bool().Draw(t, "ends") {
+	if rapid.IntRange(0, 2).Draw(t, "ends") == 2 {
 		ends = p.now.Add(pick(t, "end", bounds))
 	}
 	if !starts.IsZero() && !ends.IsZero() && !starts.Before(ends) {
@@ -327,7 +358,7 @@ func (p *modelRun) addReader(t *rapid.T) {
 	who := pick(t, "who", strings.Fields(anyReader))
 	reader := &modelReader{userID: who, key: p.signing}
 	body := map[string]any{"userId": who}
-	if rapid.Bool().Draw(t, "email") {
+	if rapid.IntRange(0, 3).Draw(t, "email") > 0 {
 		reader.email, reader.verified = who+"@example.org", rapid.Bool().Draw(t, "verified")
 		body["email"], body["emailVerified"] = reader.email, reader.verified
 	}
@@ -365,7 +396,7 @@ func forge(token string) string {
 
 const modelHost = "news.example.com"
 
-var modelLifetimes = []int{1, 60, 900, 3600}
+var modelLifetimes = []int{1, 60, 3600, 3600, 24 * 3600}
 
 // addLink makes a link with the API, or signs one as the publisher.
 func (p *modelRun) addLink(t *rapid.T) {
@@ -471,12 +502,15 @@ func (p *modelRun) revokeLink(t *rapid.T) {
 
 func (p *modelRun) changeDomain(t *rapid.T) {
 	node := p.node(t)
-	if p.trusted != nil && rapid.IntRange(0, 2).Draw(t, "remove") == 2 {
+	if p.trusted != nil && rapid.IntRange(0, 3).Draw(t, "remove") == 3 {
 		p.write(node, http.MethodDelete, "/management/domains/"+partnerDomain, nil, http.StatusNoContent)
 		p.trusted = nil
 		return
 	}
-	key, allowed := pick(t, "key", modelPublisher()), pick(t, "allowed", [][]string{nil, nil, {"a1"}, {"a2", "a3"}})
+	p.trust(node, pick(t, "key", modelPublisher()), pick(t, "allowed", [][]string{nil, {"a1"}, {"a2", "a3"}}))
+}
+
+func (p *modelRun) trust(node *modelNode, key *partner, allowed []string) {
 	p.write(node, http.MethodPut, "/management/domains/"+partnerDomain, map[string]any{"signingKeyPem": key.pem(), "allowedResourceIds": allowed}, http.StatusOK)
 	p.trusted = &modelDomain{keyID(key), allowed}
 }
@@ -530,6 +564,7 @@ func (p *modelRun) restart(t *rapid.T) {
 func (p *modelRun) reload(t *rapid.T) {
 	node := p.node(t)
 	site := modelSite{cookieTTL: pick(t, "cookie ttl", []time.Duration{time.Minute, 10 * time.Minute}), shareDomain: rapid.Bool().Draw(t, "share_domain")}
+	site.caseSensitive = rapid.IntRange(0, 3).Draw(t, "case_sensitive") == 3
 	if rapid.IntRange(0, 3).Draw(t, "configured rules") == 3 {
 		site.rules = drawRules(t)
 	}
@@ -537,15 +572,15 @@ func (p *modelRun) reload(t *rapid.T) {
 	p.must(node.start(site))
 }
 
-var requestPaths = []string{"/articles/a1", "/articles/a2", "/articles/a1/print", "/articles", "/account", "/other/a2", "/"}
+var requestPaths = []string{"/articles/a1", "/articles/a2", "/ARTICLES/a1", "/Articles/A2", "/articles/a1/Print", "/ACCOUNT", "/articles/a1/print", "/articles", "/account", "/other/a2", "/"}
 
-// request sends a request to a node, which must decide as the model does.
+// request makes any request.
 func (p *modelRun) request(t *rapid.T) {
 	node := p.node(t)
 	q := &modelRequest{
 		method: pick(t, "method", []string{"GET", "GET", "GET", "GET", "HEAD", "POST"}),
 		host:   pick(t, "host", []string{modelHost, modelHost, modelHost, partnerDomain, "other.example.com"}),
-		path:   pick(t, "path", append([]string{"/articles/a1", "/articles/a2"}, requestPaths...)),
+		path:   pick(t, "path", slices.Concat(requestPaths, requestPaths[:2], requestPaths[:2], requestPaths[:2])),
 		query:  pick(t, "query", []string{"", "", "edition=1", "edition=2", "edition=1&edition=2"}),
 	}
 	if len(p.readers) > 0 && rapid.Bool().Draw(t, "identified") {
@@ -555,8 +590,37 @@ func (p *modelRun) request(t *rapid.T) {
 		q.token, q.twice, q.preview = pick(t, "link", p.links), rapid.IntRange(0, 19).Draw(t, "twice") == 19, rapid.IntRange(0, 9).Draw(t, "preview") == 9
 	}
 	for range rapid.IntRange(0, min(2, len(p.cookies))).Draw(t, "cookies") {
-		q.cookies = append(q.cookies, pick(t, "cookie", p.cookies))
+		cookie := pick(t, "cookie", p.cookies)
+		// A browser has one cookie of a link. Two of a name do not count.
+		if !slices.ContainsFunc(q.cookies, func(other *modelCookie) bool { return other.record == cookie.record }) {
+			q.cookies = append(q.cookies, cookie)
+		}
 	}
+	p.send(node, q)
+}
+
+// follow opens a page that a link may open, as its reader does.
+func (p *modelRun) follow(t *rapid.T) {
+	link := pick(t, "link", p.links)
+	q := &modelRequest{method: "GET", host: modelHost, path: "/articles/a1", token: link}
+	switch {
+	case link.host != "":
+		q.path, q.query = link.path, link.query
+	case link.content != "":
+		q.path = "/articles/" + link.content
+	}
+	p.send(p.node(t), q)
+}
+
+// visit opens an article as a reader.
+func (p *modelRun) visit(t *rapid.T) {
+	p.send(p.node(t), &modelRequest{
+		method: "GET", host: modelHost, path: pick(t, "path", requestPaths[:3]), reader: pick(t, "reader", p.readers),
+	})
+}
+
+// send sends a request to a node, which must decide as the model does.
+func (p *modelRun) send(node *modelNode, q *modelRequest) {
 	node.settle(p.T)
 	want, redeems := p.decide(&node.site, q)
 	got, cookie, err := node.request(q)
@@ -564,6 +628,7 @@ func (p *modelRun) request(t *rapid.T) {
 	if err != nil || got != want {
 		p.Fatalf("the gate says %q (%v), the model %q", got, err, want)
 	}
+	modelReasons[got]++
 	var made *modelCookie
 	if redeems != nil {
 		made = p.redeem(&node.site, q, cookie)

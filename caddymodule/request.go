@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -129,6 +130,25 @@ type outcome struct {
 	last    lastWord
 }
 
+// maxLogText bounds a text of a request in a log line, in bytes. Caddy bounds methods.
+const maxLogText = 1024
+
+// cut returns a text of at most size bytes, and the length of a text that was longer.
+func cut(text string, size int) string {
+	if len(text) <= size {
+		return text
+	}
+	return strings.ToValidUTF8(text[:size], "") + "… (" + strconv.Itoa(len(text)) + " bytes)"
+}
+
+// errorField is the field of an error, which may repeat what was sent.
+func errorField(err error) zap.Field {
+	if err == nil {
+		return zap.Skip()
+	}
+	return zap.String("error", cut(err.Error(), maxLogText))
+}
+
 // MarshalLogObject implements zapcore.ObjectMarshaler.
 func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddString("decision", o.verdict())
@@ -138,7 +158,7 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	}
 	for _, field := range [...][2]string{{"user", o.user}, {"link", o.decision.Link.ID}, {"grant", o.decision.Grant}} {
 		if field[1] != "" {
-			enc.AddString(field[0], field[1])
+			enc.AddString(field[0], cut(field[1], maxLogText))
 		}
 	}
 	return nil
@@ -210,7 +230,7 @@ func (g *gateRequest) rewrittenField() zap.Field {
 	if !g.outcome.decision.Rewritten {
 		return zap.Skip()
 	}
-	return zap.String("rewritten_path", g.request.CurrentPath)
+	return zap.String("rewritten_path", cut(g.request.CurrentPath, maxLogText))
 }
 
 // report publishes the decision: to placeholders, the access log, the trace and, if it
@@ -238,7 +258,7 @@ func (h *Handler) report(g *gateRequest) {
 	if entry := h.logger.Check(level, "denied"); entry != nil {
 		clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 		entry.Write(zap.Object("gatefold", outcome), zap.String("vendor", h.Vendor), zap.String("site", h.Site),
-			zap.String("method", g.r.Method), zap.String("host", g.r.Host), zap.String("path", g.original.EscapedPath()), g.rewrittenField(),
-			zap.String("client_ip", clientIP), zap.Error(decision.Err))
+			zap.String("method", g.r.Method), zap.String("host", cut(g.r.Host, maxLogText)), zap.String("path", cut(g.original.EscapedPath(), maxLogText)), g.rewrittenField(),
+			zap.String("client_ip", cut(clientIP, maxLogText)), errorField(decision.Err))
 	}
 }

@@ -179,7 +179,7 @@ func (s *stream) cut(reason policy.Reason) {
 	if !s.logged {
 		s.logged = true
 		s.gate.logger.Info("cut", zap.Stringer("reason", reason), zap.String("vendor", s.gate.Vendor), zap.String("site", s.gate.Site),
-			zap.String("path", s.request.EscapedPath), zap.Duration("open", now().Sub(s.began)))
+			zap.String("path", cut(s.request.EscapedPath, maxLogText)), zap.Duration("open", now().Sub(s.began)))
 		streamsCut.WithLabelValues(s.gate.Vendor, s.gate.Site).Inc()
 	}
 	if s.conn != nil {

@@ -39,9 +39,10 @@ func (p *Policy) decide(ctx context.Context, r *Request, decision *Decision) {
 		}
 		p.decideMatches(ctx, r, decision)
 	}
-	// A page that the configuration makes public needs no record. Any other decision
-	// needs caches that are fresh enough.
-	if decision.Public() && r.Site.Rules != nil {
+	// A page that the configuration makes public needs no record, and neither does a
+	// method that its rules do not name. Any other decision needs caches that are fresh
+	// enough.
+	if (decision.Public() || decision.Reason == ReasonBadMethod) && r.Site.Rules != nil {
 		return
 	}
 	if err := p.Fresh(r.Site.Vendor, r.Now); err != nil {

@@ -7,9 +7,11 @@
 package sitehosts
 
 import (
-	"context"
+	"cmp"
 	"fmt"
-	"net/http"
+	"strings"
+
+	"golang.org/x/net/idna"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -17,9 +19,7 @@ import (
 
 // Hosts are the hosts that a configuration names. It is safe for concurrent use.
 type Hosts struct {
-	matchers []caddyhttp.MatchHost
-	// open reports whether a way to the handler has no host.
-	open bool
+	names []string
 }
 
 // maxDepth bounds the nesting of routes: a named route may invoke itself.
@@ -30,41 +30,64 @@ const maxDepth = 32
 // subroutes and named routes, not within other handlers.
 func Of(server *caddyhttp.Server, handler caddyhttp.MiddlewareHandler, listed []string) (*Hosts, error) {
 	hosts := new(Hosts)
-	if len(listed) > 0 {
-		matcher := caddyhttp.MatchHost(append([]string(nil), listed...))
-		if err := matcher.Provision(caddy.Context{}); err != nil {
-			return nil, fmt.Errorf("hosts: %w", err)
-		}
-		hosts.matchers = append(hosts.matchers, matcher)
+	if err := hosts.add(listed); err != nil {
+		return nil, fmt.Errorf("hosts: %w", err)
 	}
 	walk := walk{hosts: hosts, server: server, handler: handler}
 	walk.routes(server.Routes, nil, 0)
-	return hosts, nil
+	return hosts, walk.err
 }
 
-// Named reports whether the configuration names the host of a request. Ports do not
-// count. Placeholders in the names are those of the process, never of the request.
+// add adds names. Their placeholders are those of the process: a placeholder of the
+// request would be what the client says.
+func (h *Hosts) add(names []string) error {
+	for _, name := range names {
+		name, err := idna.ToASCII(caddy.NewReplacer().ReplaceAll(name, ""))
+		if err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+		h.names = append(h.names, name)
+	}
+	return nil
+}
+
+// Named reports whether the configuration names the host of a request, by the rules of
+// Caddy's host matcher: without regard to case and port, and with `*` for one label. It
+// does not allocate.
 func (h *Hosts) Named(host string) bool {
-	ctx := context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
-	r := (&http.Request{Host: host}).WithContext(ctx)
-	for _, matcher := range h.matchers {
-		if matcher.Match(r) {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:i]
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	for _, name := range h.names {
+		if strings.EqualFold(name, host) || matchesLabels(name, host) {
 			return true
 		}
 	}
 	return false
 }
 
-// Open reports whether a request reaches the handler whatever its host is.
-func (h *Hosts) Open() bool { return h.open }
-
-// None reports whether no host is named.
-func (h *Hosts) None() bool { return len(h.matchers) == 0 }
+// matchesLabels reports whether a name with wildcards matches a host.
+func matchesLabels(name, host string) bool {
+	if !strings.Contains(name, "*") || strings.Count(name, ".") != strings.Count(host, ".") {
+		return false
+	}
+	for more := true; more; {
+		var want, label string
+		want, name, more = strings.Cut(name, ".")
+		label, host, _ = strings.Cut(host, ".")
+		if want != "*" && !strings.EqualFold(want, label) {
+			return false
+		}
+	}
+	return true
+}
 
 type walk struct {
 	hosts   *Hosts
 	server  *caddyhttp.Server
 	handler caddyhttp.MiddlewareHandler
+	err     error
 }
 
 // routes follows routes, to which the given matchers lead.
@@ -98,8 +121,9 @@ func (w *walk) handlers(route *caddyhttp.Route, on []caddyhttp.MatchHost, depth 
 			}
 		default:
 			if handler == w.handler {
-				w.hosts.matchers = append(w.hosts.matchers, on...)
-				w.hosts.open = w.hosts.open || len(on) == 0
+				for _, hosts := range on {
+					w.err = cmp.Or(w.err, w.hosts.add(hosts))
+				}
 			}
 		}
 	}

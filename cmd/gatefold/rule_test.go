@@ -251,7 +251,7 @@ func TestRuleTest(t *testing.T) {
 
 	for _, test := range [][2]string{
 		{"GET / anonymous", "line 1"},
-		{"get / anonymous allow", "METHOD"},
+		{"(GET) / anonymous allow", "METHOD"},
 		{"GET / unknown allow", "anonymous, reader"},
 		{"GET / sku: allow", "sku"},
 		{"\nGET / anonymous sure", "line 2"},

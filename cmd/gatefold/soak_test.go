@@ -208,7 +208,7 @@ func (s *soak) startNode(store string) {
 // run runs the traffic for a time, and reports.
 func (s *soak) run(length time.Duration) {
 	s.t.Helper()
-	s.ctx, s.cancel = context.WithTimeout(s.t.Context(), length)
+	s.ctx, s.cancel = context.WithCancel(s.t.Context())
 	defer s.cancel()
 	s.start = time.Now()
 	first := s.nodes[0]
@@ -282,12 +282,14 @@ func (s *soak) configs(n *soakNode) []reloadConfig {
 	}
 }
 
-// watch takes samples of all nodes until the run ends.
+// watch takes samples of all nodes until the run ends: when its time is over and there
+// are enough samples, which takes longer on a busy machine.
 func (s *soak) watch(length time.Duration) [][]sample {
+	defer s.cancel()
 	samples := make([][]sample, len(s.nodes))
 	ticker := time.NewTicker(length / soakSamples)
 	defer ticker.Stop()
-	for s.wait(ticker) {
+	for s.wait(ticker) && (time.Since(s.start) < length || len(samples[len(samples)-1]) < fewSamples) {
 		for i, n := range s.nodes {
 			got, err := n.sample()
 			if err != nil {

@@ -44,7 +44,7 @@ func (s *soak) failUnlessDone(format string, args ...any) {
 
 func (s *soak) streamOnce(r *rand.Rand, n *soakNode, kind, article, user string, grant *grantFact) {
 	key, _ := s.issuer.keys()
-	reloads := n.begun.Load()
+	reloads := n.ended.Load()
 	conn, ended, err := s.openStream(n, kind, article, s.issuer.token(key, key.kid, user))
 	if err != nil {
 		// A key that was just made may be unknown, and a reload may take the
