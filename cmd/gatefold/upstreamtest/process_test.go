@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,8 +90,9 @@ type process struct {
 	exited chan error
 }
 
-// run starts a server in a process group of its own, which is killed at the end of
-// the test.
+// run starts a server in a process group of its own. A shell kills the group when its
+// input ends: at the end of the test, and also when the test process dies without
+// cleaning up.
 func run(t *testing.T, dir string, environment []string, name string, args ...string) *process {
 	t.Helper()
 	p := &process{new(keystest.Log), make(chan error, 1)}
@@ -101,8 +103,18 @@ func run(t *testing.T, dir string, environment []string, name string, args ...st
 		t.Fatal(err)
 	}
 	go func() { p.exited <- cmd.Wait() }()
+	killer := exec.Command("sh", "-c", `read -r _; kill -s KILL -- "-$0"`, strconv.Itoa(cmd.Process.Pid))
+	input, err := killer.StdinPipe()
+	if err == nil {
+		err = killer.Start()
+	}
+	if err != nil {
+		_ = cmd.Process.Kill()
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = input.Close()
+		_ = killer.Wait()
 		select {
 		case <-p.exited:
 		case <-time.After(deadline):
