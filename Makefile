@@ -18,7 +18,7 @@ binary_needs := curl=curl,ca-certificates node=nodejs npm=npm
 alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
 alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
 
-.PHONY: help build test test-quick fuzz soak bench bench-go bench-instructions lint words fmt vuln clean
+.PHONY: help build test test-quick fuzz model soak bench bench-go bench-instructions lint words fmt vuln clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -45,6 +45,9 @@ endif
 ifneq ($(alloc_tests),)
 	$(GO) test -tags $(TAGS) -count=1 -run Alloc $(alloc_tests)
 endif
+ifneq ($(and $(filter ./...,$(PKG)),$(if $(RUN),,all)),)
+	GO='$(GO)' TAGS=$(TAGS) .ci/fuzz 2000x $(fuzz_quick)
+endif
 
 # No race detector, and nothing but Go: what needs Redis, curl, node, nginx or
 # promtool is left out, and so are counts of allocations, which need a quiet machine.
@@ -56,6 +59,21 @@ test-quick: ## run what needs only Go, in under a minute once it is compiled
 	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /upstreamtest -e /redisengine) | grep -v 'no test files'
 	$(GO) test -tags $(TAGS) -short -run '$(quick_tree)' ./cmd/gatefold
 	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./cmd/gatefold/upstreamtest, ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
+
+# The seeds of all targets are tests as well. `make test` also fuzzes the packages that
+# are quick to build for it, with 2,000 inputs a target.
+FUZZTIME    := 60s
+fuzz_quick  := ./keys ./policy ./caddymodule/headers
+fuzz: ## run every fuzz target for a minute: FUZZTIME=10m PKG=./keys
+	GO='$(GO)' TAGS=$(TAGS) .ci/fuzz $(FUZZTIME) $(PKG)
+
+# `make test` runs the same with fewer and always the same histories.
+MODEL       := 2000
+HISTORIES   := 10m
+model: ## compare random histories with models: half an hour; MODEL=500 HISTORIES=2m
+	@.ci/redis $(TOOLS)
+	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -count=1 -timeout 0 -v -run '^TestModel' ./caddymodule -model.checks $(MODEL) -rapid.seed $$(date +%s)
+	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -count=1 -timeout 0 -v -run Linearizable ./cmd/gatefold -linearizable.for $(HISTORIES)
 
 # `make test` runs the same for a minute.
 SOAK        := 30m
