@@ -82,9 +82,12 @@ func halfSentHTTP2(ctx context.Context, method, address, path string, want int) 
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}}
 	defer transport.CloseIdleConnections()
-	rest, body := io.Pipe()
-	defer body.Close()
-	request, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, io.MultiReader(strings.NewReader("grant_type="), rest))
+	rest, _ := io.Pipe()
+	body := struct {
+		io.Reader
+		io.Closer // by which the transport stops waiting for the rest
+	}{io.MultiReader(strings.NewReader("grant_type="), rest), rest}
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, body)
 	if err != nil {
 		return err
 	}
