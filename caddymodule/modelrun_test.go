@@ -74,7 +74,7 @@ var modelReasons = map[string]int{}
 // One node with an embedded database.
 func TestModelOfOneNode(t *testing.T) {
 	dir, n := modelDir(t), 0
-	checkModel(t, 60, 60, func(rt *rapid.T) {
+	checkModel(t, 30, 60, func(rt *rapid.T) {
 		n++
 		file := filepath.Join(dir, fmt.Sprint(n))
 		defer os.Remove(file)
@@ -99,7 +99,7 @@ func modelDir(t *testing.T) string {
 // of the other once that has applied the change.
 func TestModelOfTwoNodesOverRedis(t *testing.T) {
 	redis, n := redistest.Start(t), 0
-	checkModel(t, 40, 60, func(rt *rapid.T) {
+	checkModel(t, 20, 60, func(rt *rapid.T) {
 		n++
 		var nodes []*modelNode
 		for i, name := range []string{"node A", "node B"} {
