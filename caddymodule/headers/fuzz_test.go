@@ -12,10 +12,16 @@ import (
 // and that a second Set changes nothing.
 func FuzzPrivate(f *testing.F) {
 	for _, seed := range [][3]string{
-		{"public, max-age=300", "X-Accel-Expires", "300"}, {"s-maxage=9\nPUBLIC", "Surrogate-Control", "max-age=1"},
-		{`no-cache="set-cookie, public", s-maxage = 5`, "Expires", "Mon, 23 Nov 2037 12:00:00 GMT"}, {"", "CDN-Cache-Control", "public"},
-		{"private, private", "Vary", "Cookie, Authorization"}, {`"public`, "pragma", "public"}, {"private=\"x\"", "Edge-Control", "!no-store"},
-		{" ,, Public ;x", "Expires", "0"}, {"privateer, public", "Netlify-CDN-Cache-Control", "x"}, {"no-store", "Cache-control", "public"},
+		{"public, max-age=300", "X-Accel-Expires", "300"},
+		{"s-maxage=9\nPUBLIC", "Surrogate-Control", "max-age=1"},
+		{`no-cache="set-cookie, public", s-maxage = 5`, "Expires", "Mon, 23 Nov 2037 12:00:00 GMT"},
+		{"", "CDN-Cache-Control", "public"},
+		{"private, private", "Vary", "Cookie, Authorization"},
+		{`"public`, "pragma", "public"},
+		{"private=\"x\"", "Edge-Control", "!no-store"},
+		{" ,, Public ;x", "Expires", "0"},
+		{"privateer, public", "Netlify-CDN-Cache-Control", "x"},
+		{"no-store", "Cache-control", "public"},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
 	}
