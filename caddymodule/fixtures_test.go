@@ -338,33 +338,37 @@ func (s *testSite) read(response *http.Response) answer {
 // raw sends bytes that an HTTP client would not send.
 func (s *testSite) raw(text string) answer {
 	s.Helper()
-	response, err := s.tryRaw(text)
+	got, err := s.tryRaw(text)
 	// As in do: just after a load the old server may have taken the connection.
 	for range 3 {
 		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
-			response, err = s.tryRaw(text)
+			got, err = s.tryRaw(text)
 		}
 	}
 	if err != nil {
 		s.Fatal(err)
 	}
-	return s.read(response)
+	return got
 }
 
-func (s *testSite) tryRaw(text string) (*http.Response, error) {
+func (s *testSite) tryRaw(text string) (answer, error) {
 	s.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	s.Cleanup(func() { conn.Close() })
+	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	if _, err := io.WriteString(conn, text); err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	return http.ReadResponse(bufio.NewReader(conn), nil)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return answer{}, err
+	}
+	return s.read(response), nil
 }
 
 // rawPath requests a path without normalizing it.
