@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -12,8 +11,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
 // A client sends half of a body to each endpoint and waits, over HTTP/1.1 and HTTP/2. It
@@ -78,9 +75,8 @@ func halfSentHTTP1(method, address, path string, want int) error {
 func halfSentHTTP2(ctx context.Context, method, address, path string, want int) error {
 	ctx, cancel := context.WithTimeout(ctx, halfSentPatience)
 	defer cancel()
-	transport := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}}
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
 	rest, _ := io.Pipe()
 	body := struct {
