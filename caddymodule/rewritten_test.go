@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,7 +36,7 @@ var rewrites = []struct {
 	{"handle_path", "handle_path /blog/* {\nGATE\nPROXY\n}", "/blog/articles/hello", "/articles/hello", "/blog/about", "/about"},
 	{"nested handle_path", "handle_path /a/* {\nhandle_path /b/* {\nGATE\nPROXY\n}\n}", "/a/b/articles/hello", "/articles/hello", "/a/b/", "/"},
 	{"uri strip_prefix", "uri strip_prefix /blog\nGATE\nPROXY", "/blog/articles/hello", "/articles/hello", "/blog", "/"},
-	{"uri strip_suffix", "uri strip_suffix .html\nGATE\nPROXY", "/articles.html", "/articles", "/about.html", "/about"},
+	{"uri strip_suffix", "uri strip_suffix -print\nGATE\nPROXY", "/articles-print", "/articles", "/about-print", "/about"},
 	{"uri replace", "uri replace texts articles\nGATE\nPROXY", "/texts/hello", "/articles/hello", "/text", "/text"},
 	{"uri path_regexp", "uri path_regexp ^/t/ /articles/\nGATE\nPROXY", "/t/hello", "/articles/hello", "/tt/hello", "/tt/hello"},
 	{"rewrite", "rewrite /old/* /articles/hello\nGATE\nPROXY", "/old/x", "/articles/hello", "/older", "/older"},
@@ -208,6 +210,30 @@ func TestOfflineRuleTestsIgnoreCase(t *testing.T) {
 		result, err := judge.Explain(t.Context(), admin.ExplainRequest{URL: "https://news.example/Articles/x"})
 		if err != nil || result.Decision.Reason != c.want.String() {
 			t.Errorf("%+v: %+v, %v", c.paths, result, err)
+		}
+	}
+}
+
+// A static site serves /members.html as the page /members. Asked for by the name of its
+// file, the page needs what the rule for /members says.
+func TestFileOfAPageIsGatedAsThePage(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	root := t.TempDir()
+	for _, name := range []string{"members.html", "about.html"} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte("the page "+name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.loadAround("route {\nGATE\nroot * "+root+"\ntry_files {path} {path}.html\nfile_server\n}", "rule /members authenticated"+standardRules)
+	for _, path := range []string{"/members", "/members.html", "/Members.html", "/members.html/"} {
+		if got := s.get(path); got.StatusCode != http.StatusUnauthorized || strings.Contains(got.body, "the page") {
+			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
+		}
+	}
+	name, bearer := s.subscriber()
+	for path, file := range map[string]string{"/members": "members.html", "/members.html": "members.html", "/about.html": "about.html"} {
+		if got := s.get(path, name, bearer); got.StatusCode != http.StatusOK || got.body != "the page "+file {
+			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
 		}
 	}
 }

@@ -69,19 +69,23 @@ func (p *Policy) match(ctx context.Context, r *Request) error {
 	return nil
 }
 
-// matchForm finds the rules of one form of the path. A reading has two if names without
-// regard to case give another one.
+// matchForm finds the rules of one form of the path. A reading has several if names
+// without regard to case, or without the extension of a page, give other ones.
 func (r *Request) matchForm(path *Path, rewritten bool) {
 	rules := r.rules.forMethod(r.method)
 	exactly := r.Site.Paths.CaseSensitive || rules.ownFold(path)
 	for _, segments := range path.Readings() {
 		exact := rules.match(r.method, segments)
 		r.matches = append(r.matches, match{rule: exact, segments: segments, rewritten: rewritten})
-		if exactly {
-			continue
+		folded := exact
+		if !exactly {
+			folded = rules.matchFolded(r.method, segments, exact)
 		}
-		if folded := rules.matchFolded(r.method, segments, exact); folded != exact {
+		if folded != exact {
 			r.matches = append(r.matches, match{rule: folded, segments: segments, rewritten: rewritten, folded: true})
+		}
+		if path.extension {
+			r.matchPages(rules, match{rule: folded, segments: segments, rewritten: rewritten, folded: !r.Site.Paths.CaseSensitive})
 		}
 	}
 }

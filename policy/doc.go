@@ -30,6 +30,7 @@
 //	methods.go     the methods that rules match
 //	match.go       compiled rules, and the first that matches
 //	trie.go        finding it among thousands
+//	extension.go   matching without the extension of a page
 //	fold.go        matching without regard to case
 //	hidden.go      rules that an earlier one hides
 //	warning.go     what is probably not meant in a set of rules

@@ -50,16 +50,16 @@ func readMatchCase(data []byte) matchCase {
 	var c matchCase
 	for rank := range 1 + b.below(6) {
 		c.rules = append(c.rules, Rule{
-			Rank: rank, Path: b.path("a", "A", "b", "ab", "aB", "{x}", "{y}"),
+			Rank: rank, Path: b.path("a", "A", "b", "ab", "aB", "{x}", "{y}", "a.x"),
 			Methods: oneOf(&b, nil, nil, nil, []string{"GET"}, []string{"POST", "PURGE"}, []string{"PURGE"}),
 			Allow:   oneOf(&b, Allow{Operator: "any"}, Allow{Operator: "authenticated"}, entitledTo("premium")),
 		})
 	}
 	c.paths = PathOptions{CaseSensitive: b.below(4) == 3, Judge: oneOf(&b, BothForms, BothForms, ReceivedForm, CurrentForm)}
 	c.method = oneOf(&b, "GET", "GET", "HEAD", "POST", "DELETE", "PURGE", "purge", "GARBAGE")
-	c.received = b.path("a", "A", "b", "B", "ab", "AB", "aB", "a.", "c")
+	c.received = b.path("a", "A", "b", "B", "ab", "AB", "aB", "a.", "c", "a.x", "A.x.y", "ab.x", ".a")
 	if b.below(3) == 2 {
-		c.current = b.path("a", "A", "b", "B", "ab", "aB", "c")
+		c.current = b.path("a", "A", "b", "B", "ab", "aB", "c", "a.x", "b.x.y")
 	}
 	c.reader = oneOf(&b, Reader{}, bob)
 	return c
@@ -86,41 +86,70 @@ func (c *matchCase) reason() Reason {
 	}
 	order := []Reason{ReasonPublic, ReasonAuthenticated, ReasonNotEntitled} // also: any other denial
 	var strictest Reason
+	add := func(reason Reason) {
+		if strictest == ReasonNone || strictest.Allows() && (!reason.Allows() || slices.Index(order, reason) > slices.Index(order, strictest)) {
+			strictest = reason
+		}
+	}
 	for _, form := range forms {
-		for _, fold := range []bool{false, true} {
-			reason := c.firstReason(form, method, fold, common)
-			if strictest == ReasonNone || strictest.Allows() && (!reason.Allows() || slices.Index(order, reason) > slices.Index(order, strictest)) {
-				strictest = reason
-			}
-			if c.paths.CaseSensitive {
-				break
+		rule, reason := c.firstReason(form, method, false, common)
+		add(reason)
+		if !c.paths.CaseSensitive {
+			rule, reason = c.firstReason(form, method, true, common)
+			add(reason)
+		}
+		for _, page := range pagesOf(form) {
+			if other, reason := c.firstReason(page, method, !c.paths.CaseSensitive, common); namesLast(other, form) && !namesLast(rule, form) {
+				add(reason)
 			}
 		}
 	}
 	return strictest
 }
 
-func (c *matchCase) firstReason(path, method string, fold, common bool) Reason {
-	for _, rule := range c.rules {
+// pagesOf returns a path without the extensions of its last name.
+func pagesOf(path string) []string {
+	path = strings.TrimSuffix(path, "/")
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	var pages []string
+	for i, c := range name {
+		if c == '.' && i > 0 && i < len(name)-1 {
+			pages = append(pages, strings.TrimSuffix(path, name[i:]))
+		}
+	}
+	return pages // of at most two dots, as the paths here have
+}
+
+// namesLast reports whether a rule has a name at the place of a path's last one.
+func namesLast(rule *Rule, path string) bool {
+	if rule == nil {
+		return false
+	}
+	template, at := strings.Split(strings.Trim(rule.Path, "/"), "/"), strings.Count(strings.Trim(path, "/"), "/")
+	return at < len(template) && template[at] != "" && template[at][0] != '{'
+}
+
+func (c *matchCase) firstReason(path, method string, fold, common bool) (*Rule, Reason) {
+	for i, rule := range c.rules {
 		named := slices.Contains(rule.Methods, method)
 		if !named && (!common || len(rule.Methods) > 0) || !isPrefix(rule.Path, path, fold) {
 			continue
 		}
 		switch anonymous := c.reader.UserID == ""; {
 		case rule.Allow.Operator == "any":
-			return ReasonPublic
+			return &c.rules[i], ReasonPublic
 		case anonymous:
-			return ReasonLoginRequired
+			return &c.rules[i], ReasonLoginRequired
 		case rule.Allow.Operator == "authenticated":
-			return ReasonAuthenticated
+			return &c.rules[i], ReasonAuthenticated
 		default:
-			return ReasonNotEntitled
+			return &c.rules[i], ReasonNotEntitled
 		}
 	}
 	if !common {
-		return ReasonBadMethod
+		return nil, ReasonBadMethod
 	}
-	return ReasonNoRule
+	return nil, ReasonNoRule
 }
 
 func isPrefix(template, path string, fold bool) bool {

@@ -91,6 +91,9 @@ type Path struct {
 	// unfolded has a bit for each segment of a plain path that may differ from its fold;
 	// all bits for any other path.
 	unfolded uint16
+	// extension reports whether the last segment of a plain path has a dot; true for any
+	// other path.
+	extension bool
 }
 
 // pathSpace is the number of segments for which a Path needs no allocation.
@@ -104,12 +107,12 @@ func (p *Path) Readings() [][]string { return p.readings }
 // returns an ErrAmbiguousPath if servers may read the path differently, because the
 // gate could then judge another page than the origin serves.
 func (p *Path) Read(escaped string, allow PathOptions) error {
-	p.readings, p.unfolded = nil, math.MaxUint16
+	p.readings, p.unfolded, p.extension = nil, math.MaxUint16, true
 	if escaped == "" || escaped[0] != '/' {
 		return errNotRooted
 	}
-	if n, unfolded, ok := splitPlain(&p.segments, escaped); ok {
-		p.one[0], p.unfolded = p.segments[:n], unfolded
+	if n, unfolded, dotted, ok := splitPlain(&p.segments, escaped); ok {
+		p.one[0], p.unfolded, p.extension = p.segments[:n], unfolded, dotted
 		p.readings = p.one[:]
 		return nil
 	}

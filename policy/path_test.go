@@ -207,9 +207,11 @@ func TestFastPathEqualsFullParser(t *testing.T) {
 		quickErr, err := quick.Read(escaped, PathOptions{}), thorough.readAny(escaped, PathOptions{})
 		require.ErrorIs(t, quickErr, err, "%q", escaped)
 		require.Equal(t, thorough.Readings(), quick.Readings(), "%q", escaped)
-		if _, _, ok := splitPlain(new([pathSpace]string), escaped); ok {
+		if _, _, _, ok := splitPlain(new([pathSpace]string), escaped); ok {
 			plain++
 			require.NoError(t, err, "%q", escaped)
+			segments := quick.Readings()[0]
+			require.Equal(t, len(segments) > 0 && strings.Contains(segments[len(segments)-1], "."), quick.extension, "%q", escaped)
 		}
 	}
 	for _, base := range []string{"/", "/a", "/abcdef", "/abcdefg", "/abcdefgh", "/articles/some-article/x", "/a/b/c/d/e/f/g/h/i/", "/articles/7bytes-/8bytes--/"} {
