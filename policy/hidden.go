@@ -9,11 +9,10 @@ func (s *Ruleset) coveredBy(at int32, rule *compiledRule, rest []segment, before
 	if n.lowest >= before {
 		return noRule
 	}
-	found := noRule
-	for _, index := range s.trie.candidates(n) {
-		earlier := &s.rules[min(index, before)]
-		if index < before && covers(earlier.segments, rule.segments) && coversMethods(earlier.Methods, rule.Methods) {
-			found = min(found, index)
+	found := s.coveredAt(n.any, rule, before)
+	if n.methods != 0 {
+		for _, index := range s.trie.methods[n.methods-1] {
+			found = min(found, s.coveredAt(index, rule, before))
 		}
 	}
 	if len(rest) == 0 {
@@ -28,6 +27,19 @@ func (s *Ruleset) coveredBy(at int32, rule *compiledRule, rest []segment, before
 		found = min(found, s.coveredBy(n.capture, rule, rest[1:], before))
 	}
 	return found
+}
+
+// coveredAt returns the index if it is lower than before and its rule covers the given one,
+// else noRule.
+func (s *Ruleset) coveredAt(index int32, rule *compiledRule, before int32) int32 {
+	if index >= before {
+		return noRule
+	}
+	earlier := &s.rules[index]
+	if !covers(earlier.segments, rule.segments) || !coversMethods(earlier.Methods, rule.Methods) {
+		return noRule
+	}
+	return index
 }
 
 // covers reports whether the template a matches every path that b matches.

@@ -1,11 +1,9 @@
 package policy
 
 import (
-	"maps"
 	"math"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 )
 
 // trie finds rules by the segments of their templates.
@@ -197,19 +195,6 @@ func (t *trie) put(at int32) {
 	}
 	t.table[i] = hash>>32<<32 | uint64(uint32(at)) //nolint:gosec // a number
 	t.filled++
-}
-
-// candidates returns the rules that end at a node and are the first for some method.
-func (t *trie) candidates(n *node) []int32 {
-	var list []int32
-	if n.any != noRule {
-		list = append(list, n.any)
-	}
-	if n.methods != 0 {
-		list = slices.AppendSeq(list, maps.Values(t.methods[n.methods-1]))
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
 }
 
 // walk returns the lowest rule for a path, of the best so far and those at a node and

@@ -150,6 +150,8 @@ func (s *Ruleset) appendLaxer(warnings []RuleWarning, rule *compiledRule, path [
 	return warnings
 }
 
+var escapedBraces = strings.NewReplacer(`\{`, "", `\}`, "")
+
 // hasLiteralBraces reports whether a literal of a rule has a brace that is not escaped.
 func hasLiteralBraces(rule *compiledRule) bool {
 	if !strings.ContainsAny(rule.Path, "{}") {
@@ -159,8 +161,7 @@ func hasLiteralBraces(rule *compiledRule) bool {
 		if _, ok := captureName(part); ok {
 			continue
 		}
-		part = strings.NewReplacer(`\{`, "", `\}`, "").Replace(part)
-		if strings.ContainsAny(part, "{}") {
+		if strings.ContainsAny(escapedBraces.Replace(part), "{}") {
 			return true
 		}
 	}
