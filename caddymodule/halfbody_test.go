@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -11,17 +12,24 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go/http3"
 )
 
-// A client sends half of a body to each endpoint and waits, over HTTP/1.1 and HTTP/2. It
-// is answered at once, or when the time for a body is over, and the connection or the
-// stream ends: 500 of them once stayed open.
+// A client sends half of a body to each endpoint and waits, over HTTP/1.1, 2 and 3. It answered at once, or when the time for a body is over, and the connection or the stream
+// ends: 500 of them once stayed open.
 func TestHalfSentBodiesEndThroughCaddy(t *testing.T) {
 	s := newTestSite(t, standardRules)
-	api := freePort(t)
-	s.load(s.config("servers {\nprotocols h1 h2c\n}", standardRules, "\tgatefold_keys") + "\nhttp://127.0.0.1:" + api + " {\n" + boundAPI + "\n}\n")
+	api, tlsPort := freePort(t), freePort(t)
+	s.load(s.config("servers {\nprotocols h1 h2 h2c h3\n}", standardRules, "\tgatefold_keys") + "\nhttp://127.0.0.1:" + api + " {\n" + boundAPI + "\n}\n" +
+		"https://127.0.0.1:" + tlsPort + " {\ntls " + s.certificate() + "\n" + boundAPI + "\n}\n")
+	h2 := &http.Transport{Protocols: new(http.Protocols)}
+	h2.Protocols.SetUnencryptedHTTP2(true)
+	defer h2.CloseIdleConnections()
+	h3 := &http3.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer h3.Close()
 	var all sync.WaitGroup
-	defer all.Wait()
+	defer all.Wait() // before the transports close
 	for _, to := range []struct {
 		method, address, path string
 		status                int
@@ -38,8 +46,16 @@ func TestHalfSentBodiesEndThroughCaddy(t *testing.T) {
 			}
 		})
 		all.Go(func() {
-			if err := halfSentHTTP2(t.Context(), to.method, to.address, to.path, to.status); err != nil {
+			if err := halfSent(t.Context(), h2, to.method, "http://"+to.address+to.path, to.status); err != nil {
 				t.Errorf("HTTP/2, %s%s: %v", to.address, to.path, err)
+			}
+		})
+		if to.address == "127.0.0.1:"+s.port {
+			continue
+		}
+		all.Go(func() {
+			if err := halfSent(t.Context(), h3, to.method, "https://127.0.0.1:"+tlsPort+to.path, to.status); err != nil {
+				t.Errorf("HTTP/3, %s: %v", to.path, err)
 			}
 		})
 	}
@@ -72,18 +88,16 @@ func halfSentHTTP1(method, address, path string, want int) error {
 	return nil
 }
 
-func halfSentHTTP2(ctx context.Context, method, address, path string, want int) error {
+// halfSent sends half of a body in a stream of HTTP/2 or 3.
+func halfSent(ctx context.Context, transport http.RoundTripper, method, url string, want int) error {
 	ctx, cancel := context.WithTimeout(ctx, halfSentPatience)
 	defer cancel()
-	transport := &http.Transport{Protocols: new(http.Protocols)}
-	transport.Protocols.SetUnencryptedHTTP2(true)
-	defer transport.CloseIdleConnections()
 	rest, _ := io.Pipe()
 	body := struct {
 		io.Reader
 		io.Closer // by which the transport stops waiting for the rest
 	}{io.MultiReader(strings.NewReader("grant_type="), rest), rest}
-	request, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, body)
+	request, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return err
 	}
