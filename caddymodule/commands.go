@@ -35,7 +35,9 @@ the next request.
 			}
 			validate := &cobra.Command{Use: "validate"}
 			command.Validate(validate, auditConfig)
-			cmd.AddCommand(validate)
+			version := &cobra.Command{}
+			command.Version(version)
+			cmd.AddCommand(validate, version)
 		},
 	})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/gatefold/gatefold/caddymodule/buildinfo"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -45,11 +46,23 @@ var (
 
 const metricsNamespace = "gatefold"
 
+// buildMetric is 1, with what is running as labels.
+var buildMetric = func() prometheus.Collector {
+	info := buildinfo.Read()
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: metricsNamespace, Name: "build_info",
+		Help: "1, with the versions of Gatefold, Caddy and Go, and the commit, as labels.",
+		ConstLabels: prometheus.Labels{
+			"version": info.Version, "revision": info.Revision, "caddy_version": info.Caddy, "go_version": info.Go,
+		},
+	}, func() float64 { return 1 })
+}()
+
 // registerMetrics registers the metrics with a configuration's registry. It may be
 // called several times for a registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, storeDuration, storeOperations, storeCollector{},
+		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, storeDuration, storeOperations, storeCollector{}, buildMetric,
 	} {
 		err := registry.Register(collector)
 		if _, registered := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !registered {

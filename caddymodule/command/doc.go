@@ -28,4 +28,5 @@
 //	storecopy.go    store copy
 //	token.go        token: reader tokens and access tokens
 //	validate.go     validate: Caddy's own, and what passes no gate
+//	version.go      version: what is running
 package command

@@ -267,9 +267,14 @@ func (s *server) command(args ...string) result {
 
 func runCommand(t *testing.T, dir string, environment []string, args ...string) result {
 	t.Helper()
+	return runProgram(t, binary, dir, environment, args...)
+}
+
+func runProgram(t *testing.T, program, dir string, environment []string, args ...string) result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env, cmd.Dir = environment, dir
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
