@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -41,6 +42,7 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //		stale_for <duration>
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	a.Places = setting.PlacesOf(d)
 	d.Next() // consume the option's name
 	return parseBlock(d, "",
 		option{name: "store", parse: a.parseStore},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
 const directive = "gatefold"
@@ -90,6 +91,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 // It takes no matcher: the rules select the requests, and a request that no rule
 // matches is denied.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	h.Places = setting.PlacesOf(d)
 	d.Next() // consume the directive's name
 	if d.NextArg() {
 		return d.Errf("%q: gatefold takes no matcher and no argument: its rules select the requests", d.Val())

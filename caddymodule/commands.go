@@ -36,6 +36,7 @@ the next request.
 			validate := &cobra.Command{Use: "validate"}
 			command.Validate(validate, auditConfig)
 			cmd.AddCommand(validate)
+			command.RefuseUnknown(cmd)
 		},
 	})
 }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
@@ -82,12 +83,15 @@ func (h *Handler) compileRules() error {
 	if len(h.Rules) == 0 {
 		return nil
 	}
-	for _, rule := range h.Rules {
+	for i, rule := range h.Rules {
 		if err := policy.CheckTags(rule.Engaged); err != nil {
-			return fmt.Errorf("rule %s: engage: %w", rule.Path, err)
+			return inRule(i, fmt.Errorf("rule %s: engage: %w", rule.Path, err))
 		}
 	}
 	compiled, err := policy.CompileRules(h.fixedRules(), policy.StandardOperators())
+	if failed, ok := errors.AsType[*policy.RuleError](err); ok {
+		return inRule(failed.Rule.Rank-1, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -97,6 +101,9 @@ func (h *Handler) compileRules() error {
 	h.rules = compiled
 	return nil
 }
+
+// inRule returns an error about the rule with an index.
+func inRule(i int, err error) error { return setting.In(setting.Item("rule", i), err) }
 
 // fixedRules returns the configured rules by rank.
 func (h *Handler) fixedRules() []policy.Rule {

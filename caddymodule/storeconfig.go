@@ -148,11 +148,11 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 	}
 	if c.Password != "" {
 		if options.Password, err = readSecret("password", c.Password); err != nil {
-			return options, err
+			return options, setting.In("password", err)
 		}
 	}
 	if options.SentinelPassword, err = readSecret("sentinel_password", c.SentinelPassword); err != nil {
-		return options, err
+		return options, setting.In("sentinel_password", err)
 	}
 	options.Prefix, options.PoolSize, options.AckReplicas = c.Prefix, c.PoolSize.V, c.AckReplicas.V
 	options.Timeout, options.DialTimeout, options.AckTimeout = c.Timeout.V, c.DialTimeout.V, c.AckTimeout.V
@@ -162,7 +162,7 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 	if options.TLS == nil {
 		return options, errors.New("tls: the URL is not one with TLS: write rediss:// instead of redis://")
 	}
-	return options, c.TLS.apply(options.TLS)
+	return options, setting.In("tls", c.TLS.apply(options.TLS))
 }
 
 func (c *StoreTLS) apply(config *tls.Config) error {

@@ -46,6 +46,7 @@ func Commands(options Options) []caddycmd.Command {
 		commands[i].CobraFunc = func(cmd *cobra.Command) {
 			commonFlags(cmd, options.Vendor)
 			build(cmd)
+			RefuseUnknown(cmd)
 		}
 	}
 	return commands
