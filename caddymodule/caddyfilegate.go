@@ -2,6 +2,9 @@ package caddymodule
 
 import (
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -106,25 +109,32 @@ func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
 		flagOption("case_sensitive", &h.Paths.CaseSensitive),
 		valueOption("judge", func(form string) error {
 			if _, known := pathForms[form]; !known || form == "" {
-				return errors.New("is unknown; known are received, current")
+				return unknown(pathForms)
 			}
 			h.Paths.Judge = form
 			return nil
 		}))
 }
 
-func (c *PathConfig) allow(trait string) error {
-	switch trait {
-	case "empty_segments":
-		c.EmptySegments = true
-	case "encoded_slash":
-		c.EncodedSlash = true
-	case "parameters":
-		c.Parameters = true
-	case "path_info":
-		c.PathInfo = true
-	default:
-		return errors.New("is unknown; known are empty_segments, encoded_slash, parameters, path_info")
+// traits returns the options of `allow` by name.
+func (c *PathConfig) traits() map[string]*bool {
+	return map[string]*bool{
+		"empty_segments": &c.EmptySegments, "encoded_slash": &c.EncodedSlash, "parameters": &c.Parameters, "path_info": &c.PathInfo,
 	}
+}
+
+func (c *PathConfig) allow(trait string) error {
+	admitted := c.traits()[trait]
+	if admitted == nil {
+		return unknown(c.traits())
+	}
+	*admitted = true
 	return nil
+}
+
+// unknown is the error of a value that is not a key of a map.
+func unknown[T any](known map[string]T) error {
+	names := slices.Sorted(maps.Keys(known))
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	return errors.New("is unknown; known are " + strings.Join(names, ", "))
 }

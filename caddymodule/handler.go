@@ -241,8 +241,13 @@ func (h *Handler) validate() error {
 	if err := h.validateShare(); err != nil {
 		return err
 	}
+	for _, host := range h.Hosts {
+		if err := checkHost(host); err != nil {
+			return setting.In("hosts", fmt.Errorf("hosts: %q %w", host, err))
+		}
+	}
 	if _, known := pathForms[h.Paths.Judge]; !known {
-		return setting.In("paths/judge", fmt.Errorf("paths: judge: %q is unknown; known are received, current", h.Paths.Judge))
+		return setting.In("paths/judge", fmt.Errorf("paths: judge: %q %w", h.Paths.Judge, unknown(pathForms)))
 	}
 	if h.FormerTTL != nil {
 		return errors.New("session_ttl is now link_cookie_ttl")

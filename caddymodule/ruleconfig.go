@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -97,6 +99,10 @@ func (h *Handler) compileRules() error {
 	}
 	for _, warning := range compiled.Warnings(h.Paths.options()) {
 		logRuleWarning(h.logger, warning)
+	}
+	if !slices.ContainsFunc(h.Rules, func(rule RuleConfig) bool { return strings.Trim(rule.Path, "/") == "" }) {
+		h.logger.Warn("the site has no last rule: every page that no rule names is denied (no_rule)", zap.String("vendor", h.Vendor), zap.String("site", h.Site),
+			zap.String("at", h.Rules[len(h.Rules)-1].Origin), zap.String("remedy", "end the rules with `rule / any` if other pages are public, or with `rule / authenticated` or `rule / entitled <sku>`"))
 	}
 	h.rules = compiled
 	return nil

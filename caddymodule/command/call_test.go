@@ -63,6 +63,10 @@ func TestCommandSendsRequestAndPrintsAnswer(t *testing.T) {
 		t.Run(test.args, func(t *testing.T) {
 			var request, body string
 			out, _, err := execute(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, SitesPath) {
+					http.NotFound(w, r) // a server that cannot tell
+					return
+				}
 				text, _ := io.ReadAll(r.Body)
 				request, body = r.Method+" "+r.URL.RequestURI(), string(text)
 				fmt.Fprint(w, test.answer)
