@@ -189,6 +189,10 @@ func (a *App) openEarly() error {
 		}
 	}
 	_, err := a.runtime.get()
+	if errors.Is(err, boltengine.ErrInUse) && a.secret == nil {
+		_, err = readSecretFile(a.shared.file + secretSuffix)
+		return setting.In("store", err)
+	}
 	if errors.Is(err, boltengine.ErrInUse) || errors.Is(err, store.ErrAway) {
 		return nil
 	}

@@ -34,7 +34,7 @@ the next request.
 				cmd.AddCommand(sub)
 			}
 			validate := &cobra.Command{Use: "validate"}
-			command.Validate(validate, auditConfig)
+			command.Validate(validate, command.ConfigChecks{Audit: auditConfig, Store: checkStoreOf})
 			cmd.AddCommand(validate)
 			command.RefuseUnknown(cmd)
 		},

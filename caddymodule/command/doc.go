@@ -27,5 +27,6 @@
 //	store.go        store backup and store verify
 //	storecopy.go    store copy
 //	token.go        token: reader tokens and access tokens
-//	validate.go     validate: Caddy's own, and what passes no gate
+//	startup.go      what a start needs from the machine: ports, the store
+//	validate.go     validate: Caddy's own, warnings, and what passes no gate
 package command
