@@ -16,6 +16,7 @@
 //	explain.go      explain: how the gate would decide a request
 //	grant.go        grant: adds, lists, removes and exports grants
 //	grantimport.go  grant import
+//	init.go         init: asks for a site, for which package starter writes a Caddyfile
 //	key.go          key: signing keys
 //	link.go         link: signed links
 //	rule.go         rule: lists, adds, moves and removes rules
