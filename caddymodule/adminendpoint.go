@@ -23,10 +23,12 @@ func init() {
 // endpoint, for the operator of the machine and the commands. The query parameter
 // `vendor` selects the vendor.
 //
-// It has no state: Caddy replaces its admin endpoint before it knows that a new
-// configuration works, and does not restore the old one when it fails. Each request
-// looks up the running app.
-type adminEndpoint struct{}
+// Caddy replaces its admin endpoint before it knows that a new configuration works, and
+// does not restore the old one when it fails. Each request looks up the running app.
+type adminEndpoint struct {
+	// ctx is the context of the configuration that the endpoint was made for.
+	ctx caddy.Context
+}
 
 // CaddyModule returns the Caddy module information.
 func (*adminEndpoint) CaddyModule() caddy.ModuleInfo {
@@ -35,7 +37,8 @@ func (*adminEndpoint) CaddyModule() caddy.ModuleInfo {
 
 // Provision registers the metrics with this configuration's registry: the admin
 // endpoint's /metrics uses it from now on, even if the configuration fails to load.
-func (*adminEndpoint) Provision(ctx caddy.Context) error {
+func (m *adminEndpoint) Provision(ctx caddy.Context) error {
+	m.ctx = ctx
 	return registerMetrics(ctx.GetMetricsRegistry())
 }
 
@@ -46,6 +49,11 @@ func (m *adminEndpoint) Routes() []caddy.AdminRoute {
 
 func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	app, err := m.app(r)
+	if errors.Is(err, errLoading) {
+		w.Header().Set("Retry-After", "1")
+		w.Header().Set(command.LoadingHeader, "true")
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+	}
 	if err != nil {
 		return err
 	}
@@ -77,17 +85,29 @@ func (a *App) serveSites(w http.ResponseWriter) error {
 }
 
 // app returns the running app.
-func (*adminEndpoint) app(r *http.Request) (*App, error) {
+func (m *adminEndpoint) app(r *http.Request) (*App, error) {
 	// Only Caddy's remote admin endpoint has TLS, and only the operator of this
 	// machine may use the API without an access token.
 	if r.TLS != nil {
 		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("not found")}
 	}
-	active, err := caddy.ActiveContext().AppIfConfigured("gatefold")
+	running := caddy.ActiveContext()
+	active, err := running.AppIfConfigured("gatefold")
+	if err != nil && m.loading(running) {
+		return nil, errLoading
+	}
 	if err != nil {
 		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the running configuration has no gatefold directive: add one and reload")}
 	}
 	return active.(*App), nil
+}
+
+var errLoading = errors.New("a configuration is being made active: try again in a second")
+
+// loading reports whether the endpoint's own configuration is being made active: the
+// endpoint answers from before its apps are provisioned until long after they started.
+func (m *adminEndpoint) loading(running caddy.Context) bool {
+	return m.ctx.Context != nil && m.ctx.Err() == nil && m.ctx.Context != running.Context
 }
 
 // authorizeLocal authorizes the local operator for the vendor of the query.

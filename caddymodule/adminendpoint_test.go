@@ -130,6 +130,53 @@ func TestAdminEndpointWithoutAGate(t *testing.T) {
 	}
 }
 
+// slowStart is an app that asks the admin endpoint while it starts.
+type slowStart struct {
+	URL string `json:"url"`
+}
+
+var slowStarts = make(chan *http.Response, 1)
+
+func init() { caddy.RegisterModule(new(slowStart)) }
+
+func (*slowStart) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "gatefold_slow_start", New: func() caddy.Module { return new(slowStart) }}
+}
+
+func (s *slowStart) Start() error {
+	response, err := browser.Get(s.URL)
+	if err == nil {
+		slowStarts <- response
+	}
+	return err
+}
+
+func (*slowStart) Stop() error { return nil }
+
+// Caddy's admin endpoint answers before the configuration is active. A command that
+// arrives then is told to wait, not that the configuration has no gate.
+func TestAdminEndpointWhileAConfigurationIsMadeActive(t *testing.T) {
+	s, admin := newAdminSite(t)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	config, err := adapt(strings.Replace(s.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := strings.Replace(string(config), `"apps":{`, `"apps":{"gatefold_slow_start":{"url":"`+admin+`/gatefold/health"},`, 1)
+	if err := caddy.Load([]byte(slow), true); err != nil {
+		t.Fatal(err)
+	}
+	got := s.read(<-slowStarts)
+	if got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") != "1" || got.Header.Get("Gatefold-Loading") == "" || !strings.Contains(got.body, "is being made active") {
+		t.Errorf("while it starts: %d %v %s", got.StatusCode, got.Header, got.body)
+	}
+	if got := s.get(admin + "/gatefold/health"); got.StatusCode != http.StatusOK {
+		t.Errorf("after the start: %d %s", got.StatusCode, got.body)
+	}
+}
+
 // A client of the API that disconnects is no error of the server in its log.
 func TestDisconnectedAPIClientIsNoError(t *testing.T) {
 	s := newTestSite(t, standardRules)

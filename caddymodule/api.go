@@ -29,15 +29,18 @@ func init() {
 type API struct {
 	// Issuers are the issuers of accepted access tokens. Default: `self`, which
 	// issues tokens to the clients made with `gatefold client create`.
-	Issuers []*APIIssuer `json:"issuers,omitempty"`
+	Issuers []*APIIssuer `json:"issuers,omitempty" caddyfile:"issuer"`
 
 	// Origins are the web origins that may call the API from a browser (CORS).
 	// Default: none.
-	Origins []string `json:"origins,omitempty"`
+	Origins []string `json:"origins,omitempty" caddyfile:"cors"`
 
 	// PlainHTTP accepts requests from other machines without TLS, which exposes
 	// secrets and tokens: use it only in networks protected in another way.
 	PlainHTTP bool `json:"plain_http,omitempty"`
+
+	// Places are the places of the options in the Caddyfile, for errors.
+	Places setting.Places `json:"places,omitempty" placeholders:"-"`
 
 	app     *App
 	logger  *zap.Logger
@@ -66,7 +69,9 @@ func (*API) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision prepares the handler.
-func (h *API) Provision(ctx caddy.Context) error {
+func (h *API) Provision(ctx caddy.Context) error { return h.Places.At(h.provision(ctx)) }
+
+func (h *API) provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	if err := setting.Replace(h); err != nil {
 		return err
@@ -75,18 +80,19 @@ func (h *API) Provision(ctx caddy.Context) error {
 		h.Issuers = []*APIIssuer{{Issuer: issuerSelf}}
 	}
 	seen := make(map[string]bool)
-	for _, issuer := range h.Issuers {
+	for i, issuer := range h.Issuers {
+		path := setting.Item("issuer", i)
 		if seen[issuer.Issuer] {
-			return fmt.Errorf("issuer: %s is given twice", issuer.Issuer)
+			return setting.In(path, fmt.Errorf("issuer: %s is given twice", issuer.Issuer))
 		}
 		seen[issuer.Issuer] = true
 		if err := issuer.provision(); err != nil {
-			return fmt.Errorf("issuer: %w", err)
+			return setting.In(path, fmt.Errorf("issuer: %w", err))
 		}
 	}
 	for _, origin := range h.Origins {
 		if err := admin.CheckOrigin(origin); err != nil {
-			return fmt.Errorf("cors: %q %w", origin, err)
+			return setting.In("cors", fmt.Errorf("cors: %q %w", origin, err))
 		}
 	}
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && !h.PlainHTTP {

@@ -56,6 +56,9 @@ type App struct {
 	// engine `redis`. Default: 30 seconds.
 	StaleFor setting.Duration `json:"stale_for,omitzero"`
 
+	// Places are the places of the options in the Caddyfile, for errors.
+	Places setting.Places `json:"places,omitempty" placeholders:"-"`
+
 	ctx      caddy.Context
 	logger   *zap.Logger
 	acquired string // the pool key that Cleanup must release
@@ -92,27 +95,29 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision prepares the app. It opens a store that exists, see openEarly.
-func (a *App) Provision(ctx caddy.Context) error {
+func (a *App) Provision(ctx caddy.Context) error { return a.Places.At(a.provision(ctx)) }
+
+func (a *App) provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	if err := setting.Replace(a); err != nil {
 		return err
 	}
 	a.CacheSize.V = cmp.Or(a.CacheSize.V, defaultCacheSize)
 	if a.CacheSize.V < policy.MinCacheBytes {
-		return errors.New("cache_size: must be at least 1MiB")
+		return setting.In("cache_size", errors.New("cache_size: must be at least 1MiB"))
 	}
 	if err := a.resolveSecret(); err != nil {
-		return err
+		return setting.In("secret", err)
 	}
 	var err error
 	if a.keySets, err = a.JWKS.settings(); err != nil {
-		return err
+		return setting.In("jwks", err)
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	if err := a.acquireStore(); err != nil {
-		return fmt.Errorf("store: %w", err)
+		return setting.In("store", fmt.Errorf("store: %w", err))
 	}
 	a.runtime.make, a.api.make = a.openRuntime, a.newAPI
 	return a.openEarly()
@@ -128,7 +133,7 @@ func (a *App) acquireStore() error {
 	switch a.Store.Engine {
 	case engineBolt:
 		if a.StaleFor.V != 0 {
-			return errors.New("stale_for is for the engine redis: an embedded database is always reachable")
+			return setting.In("stale_for", errors.New("stale_for is for the engine redis: an embedded database is always reachable"))
 		}
 		var err error
 		if file, err = a.Store.databaseFile(); err != nil {
@@ -184,10 +189,14 @@ func (a *App) openEarly() error {
 		}
 	}
 	_, err := a.runtime.get()
+	if errors.Is(err, boltengine.ErrInUse) && a.secret == nil {
+		_, err = readSecretFile(a.shared.file + secretSuffix)
+		return setting.In("store", err)
+	}
 	if errors.Is(err, boltengine.ErrInUse) || errors.Is(err, store.ErrAway) {
 		return nil
 	}
-	return err
+	return setting.In("store", err)
 }
 
 // resolveSecret replaces the placeholder.
@@ -276,7 +285,7 @@ func (a *App) Start() error {
 	if _, err := a.runtime.get(); errors.Is(err, store.ErrAway) {
 		a.logger.Error("the store is unreachable", zap.Error(err))
 	} else if err != nil {
-		return err
+		return a.Places.At(setting.In("store", err))
 	}
 	a.shared.policy.Resize(a.CacheSize.V)
 	a.shared.keySets.Configure(a.keySets)

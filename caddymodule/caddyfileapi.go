@@ -5,6 +5,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
 const apiDirective = "gatefold_api"
@@ -38,6 +39,7 @@ func parseAPIDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, err
 // It takes no matcher: write `handle_path /api/* { gatefold_api }` to serve it below a
 // path.
 func (h *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	h.Places = setting.PlacesOf(d)
 	d.Next() // consume the directive's name
 	if d.NextArg() {
 		return d.Errf("%q: gatefold_api takes no matcher and no argument; to put it below a path, write `handle_path /api/* { gatefold_api }`", d.Val())

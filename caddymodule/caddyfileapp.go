@@ -2,11 +2,14 @@ package caddymodule
 
 import (
 	"errors"
+	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -41,6 +44,7 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //		stale_for <duration>
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	a.Places = setting.PlacesOf(d)
 	d.Next() // consume the option's name
 	return parseBlock(d, "",
 		option{name: "store", parse: a.parseStore},
@@ -52,8 +56,25 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (a *App) setCacheSize(text string) error {
+	if strings.Trim(text, "0123456789") == "" {
+		return errors.New("has no unit: write " + text + "MiB, or " + text + "B for bytes")
+	}
 	if err := a.CacheSize.Set(text); err != nil || !a.CacheSize.Deferred() && a.CacheSize.V < policy.MinCacheBytes {
 		return errors.New("must be a size of at least 1MiB, such as 64MiB")
 	}
 	return nil
+}
+
+// parseKeySets reads the block `jwks` of the global option.
+func (a *App) parseKeySets(d *caddyfile.Dispenser) error {
+	a.JWKS = new(KeySetConfig)
+	return parseBlock(d, "jwks",
+		listOption("allow", &a.JWKS.Allow, func(text string) error {
+			_, err := parsePrefix(text)
+			return err
+		}),
+		textOption("ca", &a.JWKS.CA),
+		durationOption("stale_if_error", &a.JWKS.StaleIfError, time.Second, maxStaleIfError),
+		durationOption("cooldown", &a.JWKS.Cooldown, time.Second, time.Hour),
+	)
 }

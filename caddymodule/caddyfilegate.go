@@ -2,10 +2,14 @@ package caddymodule
 
 import (
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
 const directive = "gatefold"
@@ -90,6 +94,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 // It takes no matcher: the rules select the requests, and a request that no rule
 // matches is denied.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	h.Places = setting.PlacesOf(d)
 	d.Next() // consume the directive's name
 	if d.NextArg() {
 		return d.Errf("%q: gatefold takes no matcher and no argument: its rules select the requests", d.Val())
@@ -104,25 +109,32 @@ func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
 		flagOption("case_sensitive", &h.Paths.CaseSensitive),
 		valueOption("judge", func(form string) error {
 			if _, known := pathForms[form]; !known || form == "" {
-				return errors.New("is unknown; known are received, current")
+				return unknown(pathForms)
 			}
 			h.Paths.Judge = form
 			return nil
 		}))
 }
 
-func (c *PathConfig) allow(trait string) error {
-	switch trait {
-	case "empty_segments":
-		c.EmptySegments = true
-	case "encoded_slash":
-		c.EncodedSlash = true
-	case "parameters":
-		c.Parameters = true
-	case "path_info":
-		c.PathInfo = true
-	default:
-		return errors.New("is unknown; known are empty_segments, encoded_slash, parameters, path_info")
+// traits returns the options of `allow` by name.
+func (c *PathConfig) traits() map[string]*bool {
+	return map[string]*bool{
+		"empty_segments": &c.EmptySegments, "encoded_slash": &c.EncodedSlash, "parameters": &c.Parameters, "path_info": &c.PathInfo,
 	}
+}
+
+func (c *PathConfig) allow(trait string) error {
+	admitted := c.traits()[trait]
+	if admitted == nil {
+		return unknown(c.traits())
+	}
+	*admitted = true
 	return nil
+}
+
+// unknown is the error of a value that is not a key of a map.
+func unknown[T any](known map[string]T) error {
+	names := slices.Sorted(maps.Keys(known))
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	return errors.New("is unknown; known are " + strings.Join(names, ", "))
 }

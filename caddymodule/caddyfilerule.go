@@ -24,7 +24,11 @@ func init() {
 // in its own file.
 var ruleOptions optionSet[RuleConfig]
 
-var methodsPattern = regexp.MustCompile(`^[A-Z][A-Z0-9_-]*(,[A-Z][A-Z0-9_-]*)*$`)
+var (
+	methodsPattern = regexp.MustCompile(`^[A-Z][A-Z0-9_-]*(,[A-Z][A-Z0-9_-]*)*$`)
+	// nearlyMethods are methods in lower case, or with a comma or a space too many.
+	nearlyMethods = regexp.MustCompile(`^(?i:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)(,.*)?$`)
+)
 
 const ruleSyntax = "write `rule <path> [<METHOD,…>] <operator> [<arguments>…]`, or the steps in a block"
 
@@ -43,6 +47,10 @@ func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
 	}
 	if len(args) > 0 && methodsPattern.MatchString(args[0]) {
 		rule.Methods, args = strings.Split(args[0], ","), args[1:]
+	}
+	if len(args) > 0 && nearlyMethods.MatchString(args[0]) {
+		upper := strings.Join(strings.FieldsFunc(strings.ToUpper(args[0]), func(c rune) bool { return c == ',' }), ",")
+		return d.Errf("rule %s: %q are no methods: write them in upper case, in one word, separated by commas: %s", rule.Path, args[0], upper)
 	}
 	if len(args) > 0 {
 		if err := rule.addStep(args[0], args[1:]); err != nil {

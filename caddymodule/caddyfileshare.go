@@ -2,7 +2,10 @@ package caddymodule
 
 import (
 	"errors"
+	"net"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
@@ -13,9 +16,21 @@ func init() {
 		return []option{
 			matchOption("share_param", &h.ShareParam, paramPattern, "letters, digits, - and _"),
 			valuesOption("share_domain", h.addShareDomain).repeated(),
-			listOption("hosts", &h.Hosts, nil),
+			listOption("hosts", &h.Hosts, checkHost),
 		}
 	})
+}
+
+// hostPattern matches a name as in a site's address, with wildcards, or an IPv6 address. A
+// name of another script is written as such.
+var hostPattern = regexp.MustCompile(`^(\*|[^\s/:,*@?#\[\]]+)(\.(\*|[^\s/:,*@?#\[\].]+))*$`)
+
+// checkHost refuses what is no host: it would match no request.
+func checkHost(text string) error {
+	if hostPattern.MatchString(text) || net.ParseIP(strings.Trim(text, "[]")) != nil {
+		return nil
+	}
+	return errors.New("must be a host name, such as news.example.com or *.example.com, without scheme, port and path")
 }
 
 func (h *Handler) addShareDomain(text string) error {

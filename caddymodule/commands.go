@@ -34,10 +34,11 @@ the next request.
 				cmd.AddCommand(sub)
 			}
 			validate := &cobra.Command{Use: "validate"}
-			command.Validate(validate, auditConfig)
+			command.Validate(validate, command.ConfigChecks{Audit: auditConfig, Store: checkStoreOf})
 			version := &cobra.Command{}
 			command.Version(version)
 			cmd.AddCommand(validate, version)
+			command.RefuseUnknown(cmd)
 		},
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -72,25 +73,25 @@ func (h *Handler) provisionDeny(ctx caddy.Context) error {
 	}
 	d := h.Deny
 	if d.Errors && (d.Login != "" || d.Page != "" || d.Forward != "") {
-		return errors.New("deny: errors and login, page or forward exclude one another: redirect and render in handle_errors instead")
+		return setting.In("errors", errors.New("deny: errors and login, page or forward exclude one another: redirect and render in handle_errors instead"))
 	}
 	if d.Login != "" {
 		login, err := parseLogin(d.Login)
 		if err != nil {
-			return fmt.Errorf("deny: login: %w", err)
+			return setting.In("login", fmt.Errorf("deny: login: %w", err))
 		}
 		h.login = login
 	}
 	if d.Page != "" {
 		page, err := denial.LoadPage(d.Page)
 		if err != nil {
-			return fmt.Errorf("deny: page: %w", err)
+			return setting.In("page", fmt.Errorf("deny: page: %w", err))
 		}
 		h.page = page
 	}
 	if d.Forward != "" {
 		if err := denial.CheckForward(d.Forward); err != nil {
-			return fmt.Errorf("deny: forward: %q %w", d.Forward, err)
+			return setting.In("forward", fmt.Errorf("deny: forward: %q %w", d.Forward, err))
 		}
 	}
 	if d.Errors && server != nil {

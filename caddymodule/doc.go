@@ -62,9 +62,8 @@
 // The Caddyfile:
 //
 //	caddyfile.go          blocks of options, and their types of arguments
-//	caddyfileapp.go       the global option
+//	caddyfileapp.go       the global option, with its block jwks
 //	caddyfilestore.go     store, in the global option
-//	caddyfilejwks.go      jwks, in the global option
 //	caddyfilegate.go      the site directive
 //	caddyfileidentify.go  identify, in the site directive
 //	caddyfilerule.go      rule, in the site directive

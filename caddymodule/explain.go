@@ -19,7 +19,11 @@ import (
 // explain explains how a gate of a vendor would decide a request. It uses the gate's
 // own decision path, and spends nothing.
 func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainRequest) (*admin.Explanation, error) {
-	gate, err := a.gateOf(vendor, request.Site)
+	_, host, _, err := splitURL(request.URL)
+	if err != nil {
+		return nil, err
+	}
+	gate, err := a.gateOf(vendor, request.Site, host)
 	if err != nil {
 		return nil, err
 	}
@@ -42,14 +46,9 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 // newExplainer returns an explainer of one request at a gate. The caller sets its store
 // if there is one.
 func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime) (*explainer, error) {
-	scheme, rest, _ := strings.Cut(request.URL, "://")
-	authority, target := rest, "/"
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		authority, target = rest[:i], rest[i:]
-	}
-	page, err := url.Parse(scheme + "://" + authority)
-	if err != nil || page.Host == "" || scheme != "http" && scheme != "https" {
-		return nil, &admin.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The url must be an absolute http or https URL."}
+	host, _, target, err := splitURL(request.URL)
+	if err != nil {
+		return nil, err
 	}
 	if target[0] != '/' {
 		target = "/" + target // as a client sends it
@@ -61,12 +60,27 @@ func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime
 		request.UserID = hypotheticalReader
 	}
 	return &explainer{
-		request: request, gate: gate, site: site, host: page.Host, target: target,
+		request: request, gate: gate, site: site, host: host, target: target,
 		result: &admin.Explanation{
 			Vendor: gate.Vendor, Site: gate.Site, Method: request.Method,
 			Grants: []admin.ExplainedGrant{}, Readings: []admin.ExplainedReading{},
 		},
 	}, nil
+}
+
+// splitURL returns the host of an absolute URL with and without its port, and what a client
+// sends of the rest, which need not be a valid path.
+func splitURL(text string) (host, name, target string, err error) {
+	scheme, rest, _ := strings.Cut(text, "://")
+	authority, target := rest, "/"
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		authority, target = rest[:i], rest[i:]
+	}
+	page, err := url.Parse(scheme + "://" + authority)
+	if err != nil || page.Host == "" || scheme != "http" && scheme != "https" {
+		return "", "", "", &admin.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The url must be an absolute http or https URL."}
+	}
+	return page.Host, page.Hostname(), target, nil
 }
 
 // explainer explains one request.

@@ -64,7 +64,7 @@ type Handler struct {
 
 	// Rules are the site's rules in the order in which they are tried. Default: the
 	// site's rules in the store. A site without any rule denies every request.
-	Rules []RuleConfig `json:"rules,omitempty" placeholders:"captures"`
+	Rules []RuleConfig `json:"rules,omitempty" placeholders:"captures" caddyfile:"rule"`
 
 	// LinkParam is the query parameter that carries a signed link's token.
 	// Default: `token`.
@@ -76,7 +76,7 @@ type Handler struct {
 
 	// ShareDomains are the trusted publisher domains, besides the request's own host,
 	// whose links may open pages of this site.
-	ShareDomains []string `json:"share_domains,omitempty"`
+	ShareDomains []string `json:"share_domains,omitempty" caddyfile:"share_domain"`
 
 	// Hosts are the hosts of the site, besides those that its address names; a wildcard
 	// counts for one label, as in an address. On a site that is reached under any host,
@@ -102,6 +102,9 @@ type Handler struct {
 	// Local are the routes for allowed requests whose rule is `local`. A request that
 	// no route answers gets a 404. Default: no routes.
 	Local *caddyhttp.Subroute `json:"local,omitempty" placeholders:"-"`
+
+	// Places are the places of the options in the Caddyfile, for errors.
+	Places setting.Places `json:"places,omitempty" placeholders:"-"`
 
 	app     *App
 	logger  *zap.Logger
@@ -166,7 +169,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision implements caddy.Provisioner. It does not open the store.
-func (h *Handler) Provision(ctx caddy.Context) error {
+func (h *Handler) Provision(ctx caddy.Context) error { return h.Places.At(h.provision(ctx)) }
+
+func (h *Handler) provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	if err := setting.Replace(h); err != nil {
 		return err
@@ -175,17 +180,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.compileRules(); err != nil {
 		return err
 	}
-	for _, identity := range h.Identify {
+	for i, identity := range h.Identify {
 		if err := identity.provision(h.Vendor, h.Site); err != nil {
-			return fmt.Errorf("identify: %w", err)
+			return setting.In(setting.Item("identify", i), fmt.Errorf("identify: %w", err))
 		}
 	}
 	if err := h.provisionDeny(ctx); err != nil {
-		return err
+		return setting.In("deny", err)
 	}
 	if h.Local != nil {
 		if err := h.Local.Provision(ctx); err != nil {
-			return fmt.Errorf("local: %w", err)
+			return setting.In("local", fmt.Errorf("local: %w", err))
 		}
 	}
 	app, err := ctx.App("gatefold")
@@ -222,35 +227,42 @@ var (
 )
 
 // Validate implements caddy.Validator.
-func (h *Handler) Validate() error {
+func (h *Handler) Validate() error { return h.Places.At(h.validate()) }
+
+func (h *Handler) validate() error {
 	for name, slug := range map[string]string{"vendor": h.Vendor, "site": h.Site} {
 		if !slugPattern.MatchString(slug) {
-			return fmt.Errorf("%s: %q must be lower-case letters, digits and hyphens, at most 63", name, slug)
+			return setting.In(name, fmt.Errorf("%s: %q must be lower-case letters, digits and hyphens, at most 63", name, slug))
 		}
 	}
 	if !paramPattern.MatchString(h.LinkParam) {
-		return fmt.Errorf("link_param: %q must be letters, digits, - and _", h.LinkParam)
+		return setting.In("link_param", fmt.Errorf("link_param: %q must be letters, digits, - and _", h.LinkParam))
 	}
 	if err := h.validateShare(); err != nil {
 		return err
 	}
+	for _, host := range h.Hosts {
+		if err := checkHost(host); err != nil {
+			return setting.In("hosts", fmt.Errorf("hosts: %q %w", host, err))
+		}
+	}
 	if _, known := pathForms[h.Paths.Judge]; !known {
-		return fmt.Errorf("paths: judge: %q is unknown; known are received, current", h.Paths.Judge)
+		return setting.In("paths/judge", fmt.Errorf("paths: judge: %q %w", h.Paths.Judge, unknown(pathForms)))
 	}
 	if h.FormerTTL != nil {
 		return errors.New("session_ttl is now link_cookie_ttl")
 	}
 	if h.LinkCookieTTL.V < time.Second {
-		return errors.New("link_cookie_ttl: must be at least 1s")
+		return setting.In("link_cookie_ttl", errors.New("link_cookie_ttl: must be at least 1s"))
 	}
-	for _, rule := range h.Rules {
+	for i, rule := range h.Rules {
 		if rule.Local && h.Local == nil {
-			return fmt.Errorf("rule %s: the rule is local and the site has no local routes: add `local { … }`", rule.Path)
+			return inRule(i, fmt.Errorf("rule %s: the rule is local and the site has no local routes: add `local { … }`", rule.Path))
 		}
 	}
 	if h.Preflight != nil {
 		if err := h.Preflight.policy().Validate(); err != nil {
-			return fmt.Errorf("preflight: %w", err)
+			return setting.In("preflight", fmt.Errorf("preflight: %w", err))
 		}
 	}
 	return nil
@@ -260,15 +272,15 @@ func (h *Handler) Validate() error {
 // normalizes the domains.
 func (h *Handler) validateShare() error {
 	if !paramPattern.MatchString(h.ShareParam) {
-		return fmt.Errorf("share_param: %q must be letters, digits, - and _", h.ShareParam)
+		return setting.In("share_param", fmt.Errorf("share_param: %q must be letters, digits, - and _", h.ShareParam))
 	}
 	if h.ShareParam == h.LinkParam {
-		return fmt.Errorf("share_param: %q is the link_param as well: give them different names", h.ShareParam)
+		return setting.In("share_param", fmt.Errorf("share_param: %q is the link_param as well: give them different names", h.ShareParam))
 	}
 	for i, domain := range h.ShareDomains {
 		normal, err := keys.NormalDomain(domain)
 		if err != nil {
-			return fmt.Errorf("share_domain: %q %w", domain, err)
+			return setting.In("share_domain", fmt.Errorf("share_domain: %q %w", domain, err))
 		}
 		h.ShareDomains[i] = normal
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/caddymodule/headers"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -41,7 +42,7 @@ type Identity struct {
 
 	// Claims maps the reader's `user_id` (default `sub`), `email`, `email_verified` and
 	// `publisher_user_id` to the names of the token's claims.
-	Claims map[string]string `json:"claims,omitempty"`
+	Claims map[string]string `json:"claims,omitempty" caddyfile:"claim"`
 
 	verifier policy.ReaderVerifier
 	remote   keys.KeySetLocation // of a fetched key set; else zero
@@ -82,7 +83,7 @@ func (i *Identity) provision(vendor, site string) error {
 
 func (i *Identity) provisionOwn(vendor, site string) error {
 	if i.JWKS != "" || i.Claims != nil || i.Audience != "" {
-		return errors.New("jwt: the issuer self has its own keys, claims and audience: leave jwks, claim and audience out")
+		return setting.In("issuer", errors.New("jwt: the issuer self has its own keys, claims and audience: leave jwks, claim and audience out"))
 	}
 	i.verifier = policy.NewReaderVerifier(verifierID("own", vendor, site), keys.OwnReaderIssuer(vendor, site), nil)
 	return nil
@@ -93,13 +94,13 @@ func (i *Identity) provisionForeign() error {
 	case i.Issuer == "":
 		return errors.New("jwt: issuer is required: self, or what the tokens' iss claim says")
 	case strings.HasPrefix(i.Issuer, keys.VendorIssuer("")):
-		return fmt.Errorf("jwt: %q is the issuer of Gatefold's own tokens: write issuer self", i.Issuer)
+		return setting.In("issuer", fmt.Errorf("jwt: %q is the issuer of Gatefold's own tokens: write issuer self", i.Issuer))
 	case i.Audience == "":
-		return errors.New("jwt: audience is required: without it the issuer's tokens for other services would be accepted")
+		return errors.New("jwt: audience is required: without it the issuer's tokens for other services would be accepted: add `audience` with the value of their aud claim")
 	}
 	names, err := i.claimNames()
 	if err != nil {
-		return err
+		return setting.In("claim", err)
 	}
 	location, set, err := issuerKeys(i.Issuer, i.JWKS)
 	if err != nil {
@@ -127,7 +128,7 @@ func issuerKeys(issuer, jwks string) (location keys.KeySetLocation, set keys.Key
 		location = keys.KeySetLocation{URL: jwks, Trusted: true}
 	case jwks != "":
 		set, err = readKeySet(jwks)
-		return location, set, err
+		return location, set, setting.In("jwks", err)
 	case strings.Contains(issuer, "://"):
 		location = keys.KeySetLocation{Issuer: issuer, Trusted: true}
 	default:
@@ -137,9 +138,9 @@ func issuerKeys(issuer, jwks string) (location keys.KeySetLocation, set keys.Key
 	case err == nil:
 		return location, set, nil
 	case jwks != "":
-		return location, set, fmt.Errorf("jwks %w", err)
+		return location, set, setting.In("jwks", fmt.Errorf("jwks %w", err))
 	default:
-		return location, set, fmt.Errorf("issuer %w: name a file or an https URL with its keys by jwks", err)
+		return location, set, setting.In("issuer", fmt.Errorf("issuer %w: name a file or an https URL with its keys by jwks", err))
 	}
 }
 

@@ -33,6 +33,9 @@ type KeysHandler struct {
 	// Vendor is the vendor whose keys are served. Default: `default`.
 	Vendor string `json:"vendor,omitempty"`
 
+	// Places are the places of the options in the Caddyfile, for errors.
+	Places setting.Places `json:"places,omitempty" placeholders:"-"`
+
 	app *App
 }
 
@@ -49,7 +52,7 @@ func (*KeysHandler) CaddyModule() caddy.ModuleInfo {
 // Provision prepares the handler.
 func (h *KeysHandler) Provision(ctx caddy.Context) error {
 	if err := setting.Replace(h); err != nil {
-		return err
+		return h.Places.At(err)
 	}
 	h.Vendor = cmp.Or(h.Vendor, defaultVendor)
 	app, err := ctx.App("gatefold")
@@ -63,7 +66,7 @@ func (h *KeysHandler) Provision(ctx caddy.Context) error {
 // Validate checks the handler's configuration.
 func (h *KeysHandler) Validate() error {
 	if !slugPattern.MatchString(h.Vendor) {
-		return fmt.Errorf("vendor: %q must be lower-case letters, digits and hyphens, at most 63", h.Vendor)
+		return h.Places.At(fmt.Errorf("vendor: %q must be lower-case letters, digits and hyphens, at most 63", h.Vendor))
 	}
 	return nil
 }
@@ -101,6 +104,7 @@ func (h *KeysHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 //
 //	gatefold_keys [<vendor>]
 func (h *KeysHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	h.Places = setting.PlacesOf(d)
 	d.Next() // consume the directive's name
 	args := d.RemainingArgs()
 	if len(args) > 1 || d.NextBlock(0) {

@@ -46,15 +46,15 @@ func (c *KeySetConfig) settings() (keys.Settings, error) {
 	for _, text := range c.Allow {
 		prefix, err := parsePrefix(text)
 		if err != nil {
-			return settings, fmt.Errorf("jwks: allow: %q %w", text, err)
+			return settings, setting.In("allow", fmt.Errorf("jwks: allow: %q %w", text, err))
 		}
 		settings.Addresses = append(settings.Addresses, prefix)
 	}
 	if c.StaleIfError.V < 0 || c.StaleIfError.V > maxStaleIfError {
-		return settings, fmt.Errorf("jwks: stale_if_error: must be at most %v", maxStaleIfError)
+		return settings, setting.In("stale_if_error", fmt.Errorf("jwks: stale_if_error: must be at most %v", maxStaleIfError))
 	}
 	if c.Cooldown.V != 0 && (c.Cooldown.V < time.Second || c.Cooldown.V > time.Hour) {
-		return settings, errors.New("jwks: cooldown: must be from 1s to 1h")
+		return settings, setting.In("cooldown", errors.New("jwks: cooldown: must be from 1s to 1h"))
 	}
 	settings.StaleIfError, settings.Cooldown = c.StaleIfError.V, c.Cooldown.V
 	if c.CA == "" {
@@ -65,7 +65,7 @@ func (c *KeySetConfig) settings() (keys.Settings, error) {
 		settings.Roots = x509.NewCertPool()
 	}
 	if err := addAuthorities(settings.Roots, c.CA); err != nil {
-		return settings, fmt.Errorf("jwks: ca: %w", err)
+		return settings, setting.In("ca", fmt.Errorf("jwks: ca: %w", err))
 	}
 	return settings, nil
 }

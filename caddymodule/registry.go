@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/command"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -30,10 +31,35 @@ func (r *registry[T]) list() []T {
 	return slices.Clone(r.modules)
 }
 
-// gateOf returns the handler of a site. Without a name it is the vendor's only
-// site, or the one named like the vendor.
-func (a *App) gateOf(vendor, site string) (*Handler, error) {
-	return selectGate(a.gates.list(), vendor, site)
+// gateOf returns the handler of a site that serves a host. Without a name it is the only
+// one that does, or the one named like the vendor. It fails if the site serves other hosts.
+func (a *App) gateOf(vendor, site, host string) (*Handler, error) {
+	gates := a.gates.list()
+	if _, err := selectGate(gates, vendor, site); err != nil && site != "" {
+		return nil, err
+	}
+	var serving []*Handler
+	var hosts []string
+	for _, gate := range gates {
+		if gate.Vendor != vendor || site != "" && gate.Site != site {
+			continue
+		}
+		served, err := gate.hosts.get()
+		if err != nil || served.Serves(host) || host == command.TestHost {
+			serving = append(serving, gate)
+			continue
+		}
+		hosts = append(hosts, served.Names()...)
+	}
+	if len(serving) > 0 || len(hosts) == 0 {
+		return selectGate(serving, vendor, site)
+	}
+	slices.Sort(hosts)
+	return nil, &admin.RefusedError{
+		Status: http.StatusUnprocessableEntity,
+		Detail: fmt.Sprintf("No site of vendor %s serves the host %s; it serves %s: check the url and the vendor, or add the host to the address of its site.",
+			vendor, host, strings.Join(slices.Compact(hosts), ", ")),
+	}
 }
 
 func selectGate(gates []*Handler, vendor, site string) (*Handler, error) {

@@ -2,7 +2,10 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -82,21 +85,31 @@ func (h *Handler) compileRules() error {
 	if len(h.Rules) == 0 {
 		return nil
 	}
-	for _, rule := range h.Rules {
+	for i, rule := range h.Rules {
 		if err := policy.CheckTags(rule.Engaged); err != nil {
-			return fmt.Errorf("rule %s: engage: %w", rule.Path, err)
+			return inRule(i, fmt.Errorf("rule %s: engage: %w", rule.Path, err))
 		}
 	}
 	compiled, err := policy.CompileRules(h.fixedRules(), policy.StandardOperators())
+	if failed, ok := errors.AsType[*policy.RuleError](err); ok {
+		return inRule(failed.Rule.Rank-1, err)
+	}
 	if err != nil {
 		return err
 	}
 	for _, warning := range compiled.Warnings(h.Paths.options()) {
 		logRuleWarning(h.logger, warning)
 	}
+	if !slices.ContainsFunc(h.Rules, func(rule RuleConfig) bool { return strings.Trim(rule.Path, "/") == "" }) {
+		h.logger.Warn("the site has no last rule: every page that no rule names is denied (no_rule)", zap.String("vendor", h.Vendor), zap.String("site", h.Site),
+			zap.String("at", h.Rules[len(h.Rules)-1].Origin), zap.String("remedy", "end the rules with `rule / any` if other pages are public, or with `rule / authenticated` or `rule / entitled <sku>`"))
+	}
 	h.rules = compiled
 	return nil
 }
+
+// inRule returns an error about the rule with an index.
+func inRule(i int, err error) error { return setting.In(setting.Item("rule", i), err) }
 
 // fixedRules returns the configured rules by rank.
 func (h *Handler) fixedRules() []policy.Rule {

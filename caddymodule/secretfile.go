@@ -10,10 +10,13 @@ import (
 	"path/filepath"
 )
 
+// secretSuffix is what the name of the secret file adds to the database's.
+const secretSuffix = ".secret"
+
 // secretBeside returns the secret in the file beside the database. It creates the
 // file if there is none.
 func secretBeside(database string) ([]byte, error) {
-	path := database + ".secret"
+	path := database + secretSuffix
 	secret, err := readSecretFile(path)
 	if !errors.Is(err, os.ErrNotExist) {
 		return secret, err

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
@@ -9,6 +10,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
@@ -119,6 +123,57 @@ func (c *StoreConfig) databaseFile() (string, error) {
 	return file, nil
 }
 
+// checkStoreOf reports why a server could not open the embedded database of an adapted
+// configuration: another process has it, or it cannot be created. It creates nothing.
+func checkStoreOf(config []byte) error {
+	var parts struct {
+		Apps struct {
+			Gatefold *App `json:"gatefold"`
+		} `json:"apps"`
+	}
+	if err := json.Unmarshal(config, &parts); err != nil {
+		return err
+	}
+	app := parts.Apps.Gatefold
+	if app == nil && !bytes.Contains(config, []byte(`"handler":"`+directive)) {
+		return nil // nothing of the configuration opens a store
+	}
+	app = cmp.Or(app, new(App))
+	app.Store = cmp.Or(app.Store, &StoreConfig{Engine: engineBolt})
+	if app.Store.Engine != engineBolt {
+		return nil // an unreachable Redis does not stop a server
+	}
+	if err := setting.Replace(app); err != nil {
+		return app.Places.At(err)
+	}
+	file, err := app.Store.databaseFile()
+	if err == nil {
+		err = checkDatabase(file)
+	}
+	return app.Places.At(setting.In("store", err))
+}
+
+// checkDatabase opens a database that exists; else it tries whether a file can be created
+// in the first folder that exists.
+func checkDatabase(file string) error {
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		backend, err := boltengine.Open(file)
+		if err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+		return backend.Close()
+	}
+	dir := filepath.Dir(file)
+	for _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir); _, err = os.Stat(dir) {
+		dir = filepath.Dir(dir)
+	}
+	probe, err := os.CreateTemp(dir, ".gatefold-*")
+	if err != nil {
+		return fmt.Errorf("store: the database %s cannot be created: %w: let the server's user write there, or name another file with `store bolt`", file, err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
 // redis returns the options of the engine, with the placeholders replaced.
 func (c *StoreConfig) redis() (redisengine.Options, error) {
 	if c.AckReplicas.V > maxAckReplicas {
@@ -148,11 +203,11 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 	}
 	if c.Password != "" {
 		if options.Password, err = readSecret("password", c.Password); err != nil {
-			return options, err
+			return options, setting.In("password", err)
 		}
 	}
 	if options.SentinelPassword, err = readSecret("sentinel_password", c.SentinelPassword); err != nil {
-		return options, err
+		return options, setting.In("sentinel_password", err)
 	}
 	options.Prefix, options.PoolSize, options.AckReplicas = c.Prefix, c.PoolSize.V, c.AckReplicas.V
 	options.Timeout, options.DialTimeout, options.AckTimeout = c.Timeout.V, c.DialTimeout.V, c.AckTimeout.V
@@ -162,7 +217,7 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 	if options.TLS == nil {
 		return options, errors.New("tls: the URL is not one with TLS: write rediss:// instead of redis://")
 	}
-	return options, c.TLS.apply(options.TLS)
+	return options, setting.In("tls", c.TLS.apply(options.TLS))
 }
 
 func (c *StoreTLS) apply(config *tls.Config) error {

@@ -13,7 +13,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/gatefold/gatefold/admin"
 )
@@ -35,9 +37,40 @@ func subcommand(parent *cobra.Command, use, short string, args cobra.PositionalA
 func setRun(cmd *cobra.Command, args cobra.PositionalArgs, run func(*call) error) {
 	cmd.Args, cmd.SilenceUsage = args, true
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		defer silenceCaddy()()
 		c := &call{cmd: cmd, args: args, out: cmd.OutOrStdout()}
 		c.json, c.vendor = c.on("json"), c.text("vendor")
 		return run(c)
+	}
+}
+
+// silenceCaddy drops what Caddy logs until the returned function is called: reading a
+// configuration is no news, and its errors are returned.
+func silenceCaddy() (end func()) {
+	caddy.BufferedLog()
+	return func() { caddy.UnbufferDefaultLogger(zap.NewNop()) }
+}
+
+// RefuseUnknown makes a command that only has subcommands fail for any other word, with
+// the name that is probably meant. Cobra prints the help and reports success.
+func RefuseUnknown(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		RefuseUnknown(sub)
+	}
+	if !cmd.HasSubCommands() || cmd.Runnable() {
+		return
+	}
+	cmd.SilenceUsage, cmd.SuggestionsMinimumDistance = true, 2
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
+		if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
+			return fmt.Errorf("%w: did you mean %s?", err, strings.Join(names, " or "))
+		}
+		return fmt.Errorf("%w: `%s --help` lists them", err, cmd.CommandPath())
 	}
 }
 

@@ -15,6 +15,11 @@ import (
 func execute(handler http.HandlerFunc, args ...string) (stdout, stderr string, err error) {
 	server := httptest.NewServer(handler)
 	defer server.Close()
+	return executeAt(strings.TrimPrefix(server.URL, "http://"), args...)
+}
+
+// executeAt runs a command with the admin address.
+func executeAt(address string, args ...string) (stdout, stderr string, err error) {
 	root := &cobra.Command{Use: "gatefold", SilenceErrors: true}
 	for _, command := range Commands(Options{Vendor: "default"}) {
 		cmd := &cobra.Command{Use: command.Name}
@@ -24,7 +29,7 @@ func execute(handler http.HandlerFunc, args ...string) (stdout, stderr string, e
 	var out, errOut strings.Builder
 	root.SetOut(&out)
 	root.SetErr(&errOut)
-	root.SetArgs(append(args, "--address", strings.TrimPrefix(server.URL, "http://")))
+	root.SetArgs(append(args, "--address", address))
 	err = root.Execute()
 	return out.String(), errOut.String(), err
 }
@@ -58,6 +63,10 @@ func TestCommandSendsRequestAndPrintsAnswer(t *testing.T) {
 		t.Run(test.args, func(t *testing.T) {
 			var request, body string
 			out, _, err := execute(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, SitesPath) {
+					http.NotFound(w, r) // a server that cannot tell
+					return
+				}
 				text, _ := io.ReadAll(r.Body)
 				request, body = r.Method+" "+r.URL.RequestURI(), string(text)
 				fmt.Fprint(w, test.answer)

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,10 +25,20 @@ import (
 // AdminPrefix is the path of the management API at Caddy's local admin endpoint.
 const AdminPrefix = "/gatefold"
 
+// LoadingHeader marks a response of the admin endpoint while its configuration is being
+// made active: the request changed nothing and may be repeated.
+const LoadingHeader = "Gatefold-Loading"
+
+const (
+	loadingWait  = 20 * time.Second // bounds how long a command waits for a configuration
+	loadingEvery = 100 * time.Millisecond
+)
+
 // client is an HTTP client of Caddy's local admin endpoint.
 type client struct {
-	host string
-	http *http.Client
+	address string // a socket's path, or host and port
+	host    string
+	http    *http.Client
 }
 
 // newClient returns a client for the admin address in the flags of a command.
@@ -39,50 +50,76 @@ func newClient(cmd *cobra.Command) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return clientOf(address)
+}
+
+// clientOf returns a client for an admin address as a configuration has it.
+func clientOf(address string) (*client, error) {
 	listen, err := caddy.ParseNetworkAddress(address)
-	if err != nil || listen.PortRangeSize() > 1 {
-		return nil, fmt.Errorf("the admin address %q is not valid", address)
+	if err != nil || listen.PortRangeSize() > 1 || listen.IsFdNetwork() {
+		return nil, fmt.Errorf("the admin address %q is not one that a command can call: write host:port or unix//run/gatefold/admin.sock", address)
 	}
 	network, dial := listen.Network, listen.JoinHostPort(0)
 	host := dial
 	if listen.IsUnixNetwork() {
 		// Caddy allows the socket's permissions after its path.
 		path, _, _ := strings.Cut(listen.Host, "|")
-		dial, host = path, "127.0.0.1"
+		network, dial, host = "unix", path, "127.0.0.1"
 	}
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, dial)
 	}}
-	return &client{host: host, http: &http.Client{Transport: transport}}, nil
+	return &client{address: dial, host: host, http: &http.Client{Transport: transport}}, nil
 }
 
 // send sends a request with a JSON body, or without a body if in is nil. It returns
-// a response of any status. Tokens belong in bodies: the admin endpoint logs its
-// URIs.
+// a response of any status. It waits while the server makes a configuration active.
+// Tokens belong in bodies: the admin endpoint logs its URIs.
 func (c *client) send(ctx context.Context, method, path string, query url.Values, in any, accept string) (*http.Response, error) {
-	origin := "http://" + c.host
-	request, err := http.NewRequestWithContext(ctx, method, origin+AdminPrefix+path+"?"+query.Encode(), nil)
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return nil, err
+		}
+	}
+	target := "http://" + c.host + AdminPrefix + path + "?" + query.Encode()
+	for waited := time.Duration(0); ; waited += loadingEvery {
+		response, err := c.try(ctx, method, target, body, accept)
+		if err != nil || response.Header.Get(LoadingHeader) == "" || waited >= loadingWait {
+			return response, err
+		}
+		response.Body.Close()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(loadingEvery):
+		}
+	}
+}
+
+// try sends a request once.
+func (c *client) try(ctx context.Context, method, target string, body []byte, accept string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
 		return nil, err
 	}
-	if in != nil {
-		encoded, err := json.Marshal(in)
-		if err != nil {
-			return nil, err
-		}
-		request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(encoded)), int64(len(encoded))
+	if body != nil {
+		request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		request.Header.Set("Content-Type", "application/json")
 	}
-	request.Header.Set("Origin", origin)
+	request.Header.Set("Origin", "http://"+c.host)
 	request.Header.Set("Accept", accept)
 	response, err := c.http.Do(request)
 	switch {
 	case err == nil:
 		return response, nil
 	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT):
-		return nil, fmt.Errorf("no server answers at the admin address %s: start one, or name its address with --address or --config", c.host)
+		return nil, fmt.Errorf("no server answers at the admin address %s: start one, or name its address with --address or --config", c.address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("this user may not use the admin socket %s: run the command as the server's user, or write the socket's mode in the configuration, as `admin unix/%s|0660`", c.address, c.address)
 	default:
-		return nil, fmt.Errorf("calling the server at %s: %w", c.host, err)
+		return nil, fmt.Errorf("calling the server at %s: %w", c.address, err)
 	}
 }
 

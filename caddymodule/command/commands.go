@@ -34,6 +34,7 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "domain", Usage: group, Short: "Trusts publisher domains, shows and probes their keys, denies keys", CobraFunc: domainCommands},
 		{Name: "explain", Usage: "<url>", Short: "Explains, step by step, how the gate would decide a request; spends nothing", CobraFunc: explainCommand},
 		{Name: "grant", Usage: group, Short: "Adds, lists, removes, imports and exports grants", CobraFunc: grantCommands},
+		{Name: "init", Short: "Writes a Caddyfile for your own site by asking five questions", CobraFunc: initCommand},
 		{Name: "key", Usage: group, Short: "Lists, rotates and retires the keys that sign links and reader tokens", CobraFunc: keyCommands},
 		{Name: "link", Usage: group, Short: "Creates, lists, shows and revokes signed links", CobraFunc: linkCommands},
 		{Name: "rule", Usage: group, Short: "Lists, changes, exports, imports and tests the rules of a site", CobraFunc: options.ruleCommands},
@@ -44,8 +45,11 @@ func Commands(options Options) []caddycmd.Command {
 	for i := range commands {
 		build := commands[i].CobraFunc
 		commands[i].CobraFunc = func(cmd *cobra.Command) {
-			commonFlags(cmd, options.Vendor)
+			if cmd.Name() != "init" { // it calls no server
+				commonFlags(cmd, options.Vendor)
+			}
 			build(cmd)
+			RefuseUnknown(cmd)
 		}
 	}
 	return commands

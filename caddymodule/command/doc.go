@@ -16,6 +16,7 @@
 //	explain.go      explain: how the gate would decide a request
 //	grant.go        grant: adds, lists, removes and exports grants
 //	grantimport.go  grant import
+//	init.go         init: asks for a site, for which package starter writes a Caddyfile
 //	key.go          key: signing keys
 //	link.go         link: signed links
 //	rule.go         rule: lists, adds, moves and removes rules
@@ -27,6 +28,7 @@
 //	store.go        store backup and store verify
 //	storecopy.go    store copy
 //	token.go        token: reader tokens and access tokens
-//	validate.go     validate: Caddy's own, and what passes no gate
+//	startup.go      what a start needs from the machine: ports, the store
+//	validate.go     validate: Caddy's own, warnings, and what passes no gate
 //	version.go      version: what is running
 package command

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -43,12 +44,31 @@ func createLink(c *call) error {
 	for key, value := range meta {
 		body.Meta[key] = value
 	}
-	return run(c, http.MethodPost, "/management/create-signed-link", body, func(created admin.CreatedLink) string {
+	err := run(c, http.MethodPost, "/management/create-signed-link", body, func(created admin.CreatedLink) string {
 		if created.SignedURL != "" {
 			return created.SignedURL + "\n"
 		}
 		return created.Token + "\n"
 	})
+	if err == nil && body.URL != "" {
+		c.warnOfHost(body.URL)
+	}
+	return err
+}
+
+// warnOfHost warns of a link to a host that the running server does not gate. The link
+// may be for another server on the same store.
+func (c *call) warnOfHost(address string) {
+	page, err := url.Parse(address)
+	if err != nil {
+		return
+	}
+	report, err := sites(c)
+	if err != nil || report == nil || len(report.Gated()) == 0 || report.Serves(page.Hostname()) {
+		return
+	}
+	c.warn(fmt.Sprintf("warning: this server has no gate for the host %s, where the link opens nothing; it has %s. If the host is misspelt, revoke the link and create another.",
+		page.Hostname(), strings.Join(report.Gated(), ", ")))
 }
 
 func listLinks(c *call) error {

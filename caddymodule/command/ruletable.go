@@ -38,8 +38,9 @@ type ruleRow struct {
 	needsStore               bool
 }
 
-// pageHost is the host of rows that have only a path. Rules do not depend on it.
-const pageHost = "http://rule-test.invalid"
+// TestHost is the host of rows that have only a path. Rules do not depend on it, so that it
+// counts as a host of every site.
+const TestHost = "rule-test.invalid"
 
 // methodPattern matches a token (RFC 9110, section 5.6.2): a table may also state that
 // `get` is refused.
@@ -84,7 +85,7 @@ func readRuleRow(line int, fields []string) (*ruleRow, error) {
 	}
 	switch {
 	case strings.HasPrefix(row.url, "/"):
-		row.request.URL = pageHost + row.url
+		row.request.URL = "http://" + TestHost + row.url
 	case !strings.HasPrefix(row.url, "http://") && !strings.HasPrefix(row.url, "https://"):
 		return nil, fmt.Errorf("%q is neither a path nor an http or https URL", row.url)
 	}

@@ -1,6 +1,7 @@
 package setting
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -22,8 +23,9 @@ func Text(option, text string) (string, error) { return replace(option, text, fa
 
 // Replace replaces the placeholders in the exported strings of a struct, at any depth:
 // in lists, in both sides of maps, in JSON values and in Values. An error names the
-// option by its names in JSON. These struct tags change that:
+// option by its names in JSON, and has its path, see In. These struct tags change that:
 //
+//	caddyfile:"name"         the option's name in the Caddyfile, where that differs
 //	placeholders:"-"         the field keeps its text: a secret, a keyword, or another module
 //	placeholders:"captures"  {name} is no placeholder in the field: a rule captures it
 func Replace(config any) error {
@@ -67,8 +69,8 @@ func walk(option string, v reflect.Value, captures bool) error {
 func walkFields(option string, v reflect.Value, captures bool) error {
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
-		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		tag := field.Tag.Get("placeholders")
+		own, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		name, tag := own, field.Tag.Get("placeholders")
 		if !field.IsExported() || name == "-" || tag == "-" {
 			continue
 		}
@@ -76,7 +78,7 @@ func walkFields(option string, v reflect.Value, captures bool) error {
 			name = option + ": " + name
 		}
 		if err := walk(name, v.Field(i), captures || tag == "captures"); err != nil {
-			return err
+			return In(cmp.Or(field.Tag.Get("caddyfile"), own), err)
 		}
 	}
 	return nil
@@ -92,7 +94,7 @@ func walkSlice(option string, v reflect.Value, captures bool) error {
 	}
 	for i := range v.Len() {
 		if err := walk(option, v.Index(i), captures); err != nil {
-			return err
+			return In(Item("", i), err)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package siteaudit
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/url"
@@ -57,6 +58,7 @@ func (r *Report) find() {
 			}
 		}
 	}
+	r.findNamesakes()
 	for _, gate := range r.gates {
 		for _, site := range gate.sites {
 			if strings.HasPrefix(site, ":") && gate.takesLinks && !gate.namesHosts {
@@ -76,6 +78,49 @@ func (r *Report) find() {
 			})
 		}
 	}
+}
+
+// findNamesakes adds gates of one name that differ: a site is known by its name, so that
+// `explain`, `rule list` and the API show the rules of one of them for all.
+func (r *Report) findNamesakes() {
+	first := map[string]*Gate{}
+	for _, gate := range r.gates {
+		other := first[gate.name()]
+		if other == nil {
+			first[gate.name()] = gate
+			continue
+		}
+		if bytes.Equal(other.settings, gate.settings) || len(gate.sites) == 0 || len(other.sites) == 0 {
+			continue
+		}
+		r.add(Finding{
+			Site:    gate.sites[0],
+			Problem: fmt.Sprintf("its gate has the name %s of another gate with other settings, on %s: what the API, `explain` and `rule list` show of one may be the other's, and links and tokens for one open both", gate.name(), other.sites[0]),
+			Remedy:  "give each gate a name of its own, as `site news`, or the same settings",
+		})
+	}
+}
+
+// Serves reports whether the configuration serves a host, on any port, through a gate. A
+// site of every host serves all.
+func (r *Report) Serves(host string) bool {
+	return slices.ContainsFunc(r.Sites, func(site *Site) bool {
+		name := site.Name
+		if h, _, err := net.SplitHostPort(name); err == nil {
+			name = h
+		}
+		return site.Gated && (name == "" || hostCovers(name, strings.ToLower(host)))
+	})
+}
+
+// Gated returns the names of the sites that have a gate.
+func (r *Report) Gated() (names []string) {
+	for _, site := range r.Sites {
+		if site.Gated {
+			names = append(names, site.Name)
+		}
+	}
+	return names
 }
 
 // reach describes which requests go the way.

@@ -95,6 +95,7 @@ type Gate struct {
 	// Config is the gate's JSON.
 	Config json.RawMessage
 
+	settings      []byte // Config without the places in the configuration's file
 	login         string
 	httpAuth      bool // has the source http_auth
 	authenticated bool // an authenticator may come before it
@@ -120,7 +121,7 @@ func newGate(config json.RawMessage) *Gate {
 		Hosts []string        `json:"hosts"`
 	}
 	_ = json.Unmarshal(config, &fields) // what cannot be read fails the load elsewhere
-	gate := &Gate{Vendor: fields.Vendor, Site: fields.Site, Config: config, login: fields.Deny.Login}
+	gate := &Gate{Vendor: fields.Vendor, Site: fields.Site, Config: config, settings: withoutPlaces(config), login: fields.Deny.Login}
 	gate.takesLinks = fields.Rules == nil || bytes.Contains(fields.Rules, []byte(`"entitled"`))
 	gate.namesHosts = len(fields.Hosts) > 0
 	if gate.Vendor == "" {
@@ -133,6 +134,22 @@ func newGate(config json.RawMessage) *Gate {
 		gate.httpAuth = gate.httpAuth || source.Source == "http_auth"
 	}
 	return gate
+}
+
+// withoutPlaces returns the configuration of a gate without the places in its file.
+func withoutPlaces(config json.RawMessage) []byte {
+	var settings map[string]any
+	_ = json.Unmarshal(config, &settings) // what cannot be read has no settings
+	delete(settings, "places")
+	delete(settings, "handler")
+	rules, _ := settings["rules"].([]any)
+	for _, rule := range rules {
+		if rule, ok := rule.(map[string]any); ok {
+			delete(rule, "origin")
+		}
+	}
+	text, _ := json.Marshal(settings) // it comes from JSON
+	return text
 }
 
 // httpApp is the part of an http app that the audit reads.

@@ -21,7 +21,16 @@ import (
 // Hosts are the hosts that a configuration names. It is safe for concurrent use.
 type Hosts struct {
 	names []string
+	// open reports whether a way to the handler names no host.
+	open bool
 }
+
+// Names returns the hosts in the order of the configuration, with wildcards.
+func (h *Hosts) Names() []string { return h.names }
+
+// Serves reports whether a request for a host may reach the handler. It errs to true for a
+// handler that is not found in the routes.
+func (h *Hosts) Serves(host string) bool { return h.open || len(h.names) == 0 || h.Named(host) }
 
 // maxDepth bounds the nesting of routes: a named route may invoke itself.
 const maxDepth = 32
@@ -122,6 +131,7 @@ func (w *walk) handlers(route *caddyhttp.Route, on []caddyhttp.MatchHost, depth 
 			}
 		default:
 			if handler == w.handler {
+				w.hosts.open = w.hosts.open || len(on) == 0
 				for _, hosts := range on {
 					w.err = cmp.Or(w.err, w.hosts.add(hosts))
 				}

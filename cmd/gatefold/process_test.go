@@ -165,7 +165,7 @@ func (s *server) start() {
 	// The site answers before Caddy makes the configuration the active one.
 	s.waitFor("the commands work", func() bool {
 		got, err := fetch("http://" + s.admin + "/gatefold/health")
-		return err == nil && !strings.Contains(got.body, "no gatefold directive")
+		return err == nil && got.Header.Get("Gatefold-Loading") == ""
 	})
 }
 

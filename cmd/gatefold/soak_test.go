@@ -200,7 +200,7 @@ func (s *soak) startNode(store string) {
 	n.launch()
 	n.waitFor("the sites answer", func() bool {
 		got, err := fetch("http://" + n.admin + "/gatefold/health")
-		return err == nil && got.StatusCode == 200 && !strings.Contains(got.body, "no gatefold directive")
+		return err == nil && got.StatusCode == 200 && got.Header.Get("Gatefold-Loading") == ""
 	})
 	s.nodes = append(s.nodes, n)
 }
