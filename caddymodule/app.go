@@ -243,7 +243,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 	return admin.Options{
 		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now,
 		FixedRules: a.fixedRules, CheckEntryPoint: a.checkEntryPoint,
-		Failed: a.apiFailed,
+		Failed: a.apiFailed, Conditions: a.shared.node.Look,
 	}, nil
 }
 

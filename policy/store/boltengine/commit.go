@@ -108,7 +108,7 @@ func (e *Engine) transact(group []*job) error {
 	switch {
 	case err == nil, errors.Is(err, errUnchanged):
 		return nil
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, ErrDamaged):
 		e.broken = explain(e.path, err)
 		return e.broken
 	case e.committed(id):

@@ -42,7 +42,7 @@ func decode(stored []byte) (expiry uint64, value []byte, err error) {
 		return 0, nil, nil
 	}
 	if len(stored) < expirySize {
-		return 0, nil, fmt.Errorf("%w: an entry of %d bytes", errDamaged, len(stored))
+		return 0, nil, fmt.Errorf("%w: an entry of %d bytes", ErrDamaged, len(stored))
 	}
 	// The capacity ends with the value: appending must not write to the mapped file.
 	return binary.BigEndian.Uint64(stored), stored[expirySize:len(stored):len(stored)], nil
