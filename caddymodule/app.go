@@ -215,7 +215,7 @@ func (a *App) openRuntime() (*runtime, error) {
 	secret := a.secret
 	if secret == nil {
 		var err error
-		if secret, err = secretBeside(a.shared.file); err != nil {
+		if secret, err = secretBeside(a.shared.file, a.shared.isNew); err != nil {
 			return nil, err
 		}
 	}

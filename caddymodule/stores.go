@@ -77,6 +77,12 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	return s, nil
 }
 
+// isNew reports whether the store was never written to.
+func (s *sharedStore) isNew() (bool, error) {
+	partitions, err := s.engine.Partitions(context.Background())
+	return len(partitions) == 0, err
+}
+
 // committed and read tell the node's conditions the results of the engine.
 func (s *sharedStore) committed(partition string, err error) { s.node.Writes.Done(partition, err) }
 func (s *sharedStore) read(err error)                        { s.node.Writes.Read(err) }

@@ -186,6 +186,7 @@ func checkSize(db *bbolt.DB, file *os.File) error {
 
 // claim checks the version of the layout, and writes it to an empty database.
 func claim(db *bbolt.DB) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer guard(&err)
 	err = db.View(checkFormat)
 	if !errors.Is(err, errEmpty) {
@@ -262,7 +263,8 @@ func diskFull(err error) bool {
 	return false
 }
 
-// guard, deferred, turns a panic of bbolt into an error.
+// guard, deferred, turns a panic of bbolt into an error. Where debug.SetPanicOnFault is
+// set, a fault at a damaged page is such a panic; elsewhere it ends the process.
 func guard(err *error) {
 	if cause := recover(); cause != nil {
 		*err = fmt.Errorf("%w: %v", ErrDamaged, cause)
