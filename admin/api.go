@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/go-jose/go-jose/v4/json"
 
+	"github.com/gatefold/gatefold/admin/condition"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -51,6 +52,8 @@ type Options struct {
 	// StoreState returns the state of a store that is shared with other nodes. Nil
 	// means that the store is not shared.
 	StoreState func() store.FollowState
+	// Conditions returns what is wrong with the node, for its health. Optional.
+	Conditions func() []condition.Condition
 	// CheckEntryPoint returns an error if the gate must not connect to an entry
 	// point. Optional: the gate checks again when it connects.
 	CheckEntryPoint func(ctx context.Context, entry *url.URL) error

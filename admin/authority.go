@@ -198,5 +198,11 @@ func (o *Authority) authorizeOther(ctx context.Context, issuer *AccessIssuer, ra
 	return Caller{Vendor: claims.Vendor, Name: issuer.Issuer + " " + claims.Subject, Scopes: claims.Scopes}, nil
 }
 
-// unavailable wraps an error of a dependency.
-func unavailable(err error) error { return fmt.Errorf("%w: %w", policy.ErrUnavailable, err) }
+// unavailable wraps an error of the store. One of an issuer's keys is no error of the
+// store, see problemOf.
+func unavailable(err error) error {
+	if errors.Is(err, keys.ErrKeysUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", policy.ErrUnavailable, err)
+}

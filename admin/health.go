@@ -3,18 +3,23 @@ package admin
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/gatefold/gatefold/admin/condition"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// Health is the state of the node. Status is ok, stale if the shared store is
-// unreachable and the node decides from memory, or failing if it cannot decide.
+// Health is the state of the node. Status is failing if the node cannot decide, stale if
+// the shared store is unreachable and the node decides from memory, degraded if an
+// operator must act, and else ok.
 type Health struct {
-	Status string      `json:"status" enum:"ok,stale,failing"`
-	Store  StoreHealth `json:"store"`
+	Status string `json:"status" enum:"ok,degraded,stale,failing" doc:"failing: the node cannot decide. stale: it decides from memory. degraded: it decides, and a condition needs an operator."`
+	// Conditions are what is wrong at the moment, the worst first.
+	Conditions []condition.Condition `json:"conditions" doc:"What is wrong with the node at the moment, the worst first; at most 256."`
+	Store      StoreHealth           `json:"store"`
 	// SnapshotVersion counts the changes of rules, lists and keys since the
 	// process started.
 	SnapshotVersion uint64         `json:"snapshotVersion"`
@@ -22,6 +27,22 @@ type Health struct {
 	Vendors         []VendorHealth `json:"vendors"`
 	KeySets         []KeySetHealth `json:"keySets" doc:"The key sets of trusted publisher domains and of reader token issuers; at most 1000, those with errors first."`
 	MoreKeySets     int            `json:"moreKeySets,omitempty" doc:"The number of omitted entries."`
+}
+
+// The values of Health.Status.
+const (
+	HealthOK       = "ok"
+	HealthDegraded = "degraded"
+	HealthStale    = "stale"
+	HealthFailing  = "failing"
+)
+
+// FailingHealth is the health of a node whose store cannot be used, for the given cause.
+func FailingHealth(cause error, conditions []condition.Condition) *Health {
+	return &Health{
+		Status: HealthFailing, Conditions: conditions, Store: StoreHealth{Error: cause.Error()},
+		Vendors: []VendorHealth{}, KeySets: []KeySetHealth{},
+	}
 }
 
 // StoreHealth is the state of the store as this node sees it.
@@ -70,18 +91,24 @@ func (a *api) registerHealth() {
 
 func (a *api) health(ctx context.Context) *healthAnswer {
 	answer := &healthAnswer{Status: http.StatusOK, Body: Health{
-		Status: "ok", Store: StoreHealth{Reachable: true}, SnapshotVersion: a.Store.SnapshotVersion(), Vendors: []VendorHealth{},
+		Status: HealthOK, Store: StoreHealth{Reachable: true}, SnapshotVersion: a.Store.SnapshotVersion(), Vendors: []VendorHealth{},
+		Conditions: []condition.Condition{},
 	}}
+	if a.Conditions != nil {
+		answer.Body.Conditions = a.Conditions()
+	}
 	answer.Body.KeySets, answer.Body.MoreKeySets = a.keySetsHealth()
 	answer.Body.SelfChecks.Checked, answer.Body.SelfChecks.Failed = a.Policy.SelfChecks()
 	err := a.vendorHealth(ctx, &answer.Body)
 	stale := a.StoreState != nil && answer.Body.Store.follow(a.StoreState())
 	switch {
 	case stale:
-		answer.Body.Status = "stale"
+		answer.Body.Status = HealthStale
 	case err != nil || answer.Body.Store.State == store.StateClosed:
 		answer.Status = http.StatusServiceUnavailable
-		answer.Body.Status = "failing"
+		answer.Body.Status = HealthFailing
+	case slices.ContainsFunc(answer.Body.Conditions, func(c condition.Condition) bool { return c.Severity != condition.Notice }):
+		answer.Body.Status = HealthDegraded
 	}
 	if err != nil {
 		answer.Body.Store.Reachable, answer.Body.Store.Error = false, err.Error()

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -67,7 +68,7 @@ func (p *Problem) GetStatus() int { return p.Status }
 
 // GetHeaders implements huma.HeadersError.
 func (p *Problem) GetHeaders() http.Header {
-	if p.Code == codeStoreUnavailable {
+	if p.Code == codeStoreUnavailable || p.Code == codeKeysUnavailable {
 		return http.Header{"Retry-After": {retryAfterSeconds}}
 	}
 	return nil
@@ -170,7 +171,11 @@ func (a *api) problemOf(err error) *Problem {
 	}
 	a.Failed(err)
 	p := newProblem(http.StatusInternalServerError, "The server could not complete the request; its log has the cause.")
-	if isUnavailable(err) {
+	switch {
+	case errors.Is(err, keys.ErrKeysUnavailable):
+		p = newProblem(http.StatusServiceUnavailable, "The access token cannot be verified at the moment; the server's log has the cause.")
+		p.Code = codeKeysUnavailable
+	case isUnavailable(err):
 		p = newProblem(http.StatusServiceUnavailable, p.Detail)
 		p.Code = codeStoreUnavailable
 	}
@@ -180,13 +185,15 @@ func (a *api) problemOf(err error) *Problem {
 	return p
 }
 
-// isUnavailable reports whether an error means that the store cannot be read.
+// isUnavailable reports whether an error means that the store cannot be read, or keys of
+// an issuer.
 func isUnavailable(err error) bool {
-	return errors.Is(err, policy.ErrUnavailable) || errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrClosed)
+	return errors.Is(err, keys.ErrKeysUnavailable) || errors.Is(err, policy.ErrUnavailable) || errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrClosed)
 }
 
 const (
 	codeStoreUnavailable = "store_unavailable"
+	codeKeysUnavailable  = "keys_unavailable"
 	// retryAfterSeconds is the Retry-After of errors of the store.
 	retryAfterSeconds = "5"
 )

@@ -64,11 +64,22 @@ func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 		return app.serveSites(w)
 	}
 	api, err := app.api.get()
+	if err != nil && r.URL.Path == command.AdminPrefix+command.HealthPath {
+		return app.serveFailing(w, err)
+	}
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
 	http.StripPrefix(command.AdminPrefix, api).ServeHTTP(w, r)
 	return nil
+}
+
+// serveFailing responds with the health of a node whose store cannot be used, as when its
+// Redis was away from the start.
+func (a *App) serveFailing(w http.ResponseWriter, cause error) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	return json.NewEncoder(w).Encode(admin.FailingHealth(cause, a.shared.node.Look()))
 }
 
 // serveSites responds with the ways through the routes of the configuration.

@@ -224,7 +224,7 @@ func (a *App) openRuntime() (*runtime, error) {
 	secret := a.secret
 	if secret == nil {
 		var err error
-		if secret, err = secretBeside(a.shared.file); err != nil {
+		if secret, err = secretBeside(a.shared.file, a.shared.isNew); err != nil {
 			return nil, err
 		}
 	}
@@ -252,7 +252,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 	return admin.Options{
 		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now,
 		FixedRules: a.fixedRules, CheckEntryPoint: a.checkEntryPoint,
-		Failed: a.apiFailed,
+		Failed: a.apiFailed, Conditions: a.shared.node.Look,
 	}, nil
 }
 

@@ -36,7 +36,7 @@ type DenyConfig struct {
 
 	// Page is a file of HTML, the page of denials for clients that accept HTML. It is a
 	// template of Go's html/template with the fields `.Status`, `.Title`, `.Detail`,
-	// `.Reason`, `.Site`, `.URL` (the denied page) and `.LoginURL`. It is read when the
+	// `.Reason`, `.Site`, `.URL` (the denied page), `.LoginURL` and `.RequestID`. It is read when the
 	// configuration is loaded, and has at most 256 KiB.
 	Page string `json:"page,omitempty"`
 
@@ -139,7 +139,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	case http.StatusMethodNotAllowed:
 		header.Set("Allow", g.request.AllowedMethods())
 	}
-	refusal := refusal{reason.Denial, decision.Reason.String(), h.deniedURI(g.original), ""}
+	refusal := refusal{reason.Denial, decision.Reason.String(), h.deniedURI(g.original), "", g.outcome.requestID()}
 	if h.login != nil {
 		refusal.login = loginURL(h.login, g)
 	}
@@ -155,12 +155,13 @@ type refusal struct {
 	code  string
 	uri   string // of the denied page, see denial.URI
 	login string // URL of the login page, if there is one
+	id    string // of the request
 }
 
 // notFound responds to a request that no local route answers.
 func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) error {
 	missing := denial.Denial{Status: http.StatusNotFound, Title: "There is no such page", Detail: "The site has no page at this address."}
-	return h.refuse(w, r, refusal{missing, "not_found", h.deniedURI(originalURL(r)), ""})
+	return h.refuse(w, r, refusal{missing, "not_found", h.deniedURI(originalURL(r)), "", requestID(r)})
 }
 
 // refuse passes a denial to the site's error routes if Deny.Errors is set. Otherwise
@@ -174,13 +175,13 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d refusal) erro
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Add("Vary", "Accept")
 	if !denial.AcceptsHTML(r) {
-		return denial.WriteProblem(w, d.Denial, d.code)
+		return denial.WriteProblem(w, d.Denial, d.code, d.id)
 	}
 	err := h.page.Write(w, denial.Fields{
-		Status: d.Status, Title: d.Title, Detail: d.Detail, Reason: d.code, Site: h.Site, URL: d.uri, LoginURL: d.login,
+		Status: d.Status, Title: d.Title, Detail: d.Detail, Reason: d.code, Site: h.Site, URL: d.uri, LoginURL: d.login, RequestID: d.id,
 	})
 	if err != nil {
-		h.logger.Error("the page of a denial failed", zap.Error(err))
+		h.logger.Error("the page of a denial failed", zap.String("request_id", d.id), zap.Error(err))
 	}
 	return nil
 }
@@ -198,13 +199,16 @@ func (h *Handler) forwardDenied(w http.ResponseWriter, g *gateRequest, d refusal
 	r := replaceRequest(g.r, h.Deny.Forward)
 	r.Header.Set(deniedHeader, d.code)
 	r.Header.Set(deniedURLHeader, address)
+	if d.id != "" {
+		r.Header.Set(requestIDHeader, d.id)
+	}
 	w.Header().Add("Vary", "Accept")
 	page := denial.NewWriter(w, d.Status)
 	err := next.ServeHTTP(page, r)
 	if page.Passed() {
 		return err
 	}
-	h.logger.Error("the page that denials are forwarded to failed", zap.String("forward", h.Deny.Forward), zap.Error(err))
+	h.logger.Error("the page that denials are forwarded to failed", zap.String("forward", h.Deny.Forward), zap.String("request_id", d.id), zap.Error(err))
 	return h.refuse(w, r, d)
 }
 

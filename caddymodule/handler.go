@@ -43,6 +43,7 @@ func init() {
 // `{http.gatefold.rule}` | The path template of the rule that decided
 // `{http.gatefold.user.id}` | The reader's user id; empty for an anonymous reader
 // `{http.gatefold.link.id}` | The id of the signed link that the decision used
+// `{http.gatefold.request_id}` | The id of the request in logs and denials: that of a trusted proxy's `X-Request-Id`, or `{http.request.uuid}`
 // `{http.gatefold.entry_point}` | The URL of the site's origin, if the management API sets it
 // `{http.gatefold.param.<name>}` | A capture or an argument of the rule, by name
 // `{http.gatefold.denied_uri}` | In error routes: the path and query of the denied page, without link tokens, safe in HTML

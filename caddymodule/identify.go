@@ -236,7 +236,7 @@ func (g *gateRequest) identify() policy.Reader {
 			return reader
 		}
 		if !g.site.expectsFromCookie(s.cookie, token) {
-			return policy.Reader{Rejected: true}
+			return policy.Reader{Rejected: true, Failure: keys.ErrIssuer}
 		}
 	}
 	return policy.Reader{}
@@ -253,9 +253,9 @@ func (s *credentialSource) verify(g *gateRequest, raw string) (policy.Reader, bo
 	case !s.issued(raw):
 		return policy.Reader{}, false
 	case errors.Is(err, policy.ErrUnavailable):
-		return policy.Reader{Unknown: true, NoKeys: errors.Is(err, keys.ErrKeysUnavailable)}, true
+		return policy.Reader{Unknown: true, NoKeys: errors.Is(err, keys.ErrKeysUnavailable), Failure: err}, true
 	default:
-		return policy.Reader{Rejected: true}, true
+		return policy.Reader{Rejected: true, Failure: err}, true
 	}
 }
 

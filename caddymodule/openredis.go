@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/admin/condition"
+	"github.com/gatefold/gatefold/caddymodule/nodestate"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
@@ -20,11 +21,12 @@ import (
 // gate responds 503 until it can be reached. A Redis that is too old or refuses the
 // credentials is one.
 func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Duration) (engine.Engine, error) {
+	options.Now = now
 	backend, err := redisengine.New(options)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	inspector := &inspector{engine: backend}
+	inspector := &inspector{engine: backend, server: s.node.Server}
 	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
 	if err := inspector.inspect(ctx); errors.Is(err, redisengine.ErrRefused) || errors.Is(err, redisengine.ErrTooOld) {
@@ -58,22 +60,30 @@ func storeChanged(partition string, err error) {
 	logger.Info("the store is reachable again")
 }
 
-// inspector logs a warning for each setting of the server that could lose records. A
-// warning is not repeated while it holds.
+// conditionChanged logs that something began to be wrong with the node, or ended.
+func conditionChanged(c condition.Condition, began bool) {
+	logger := caddy.Log().Named("gatefold").With(zap.String("condition", c.Name), zap.String("severity", string(c.Severity)),
+		zap.String("subject", c.Subject), zap.String("what", c.What))
+	switch {
+	case !began:
+		logger.Info("a condition ended", zap.Time("since", c.Since))
+	case c.Severity == condition.Critical:
+		logger.Error("a condition began", zap.String("remedy", c.Remedy))
+	default:
+		logger.Warn("a condition began", zap.String("remedy", c.Remedy))
+	}
+}
+
+// inspector tells the node's conditions what it finds in the settings of the server.
 type inspector struct {
 	engine *redisengine.Engine
-	warned []string
+	server *nodestate.Server
 }
 
 func (i *inspector) inspect(ctx context.Context) error {
-	server, err := i.engine.Inspect(ctx)
-	for _, warning := range server.Warnings {
-		if !slices.Contains(i.warned, warning) {
-			storeLog().Warn(warning)
-		}
-	}
+	found, err := i.engine.Inspect(ctx)
 	if err == nil {
-		i.warned = server.Warnings
+		i.server.Inspected(found)
 	}
 	return err
 }
@@ -81,6 +91,7 @@ func (i *inspector) inspect(ctx context.Context) error {
 // again inspects the server at intervals while it is in use.
 func (i *inspector) again(ctx context.Context) {
 	if err := i.inspect(ctx); err != nil && ctx.Err() == nil {
-		storeLog().Warn("looking at the settings of the Redis server failed", zap.Error(err))
+		logger := storeLog()
+		logger.Warn("looking at the settings of the Redis server failed", zap.Error(err))
 	}
 }

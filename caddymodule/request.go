@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/caddymodule/preflight"
 	"github.com/gatefold/gatefold/policy"
@@ -128,6 +129,41 @@ type outcome struct {
 	buf     [4]string
 	private privateWriter
 	last    lastWord
+	// request is of the id, which is made when it is first read: most requests need none.
+	request *http.Request
+	id      string
+}
+
+// requestIDHeader carries the id that a trusted proxy gave to a request.
+const requestIDHeader = "X-Request-Id"
+
+// requestID returns the id of a request for logs and pages: that of a trusted proxy, if
+// it is an id, or {http.request.uuid}.
+func requestID(r *http.Request) string {
+	ctx := r.Context()
+	if trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		if ids := r.Header[requestIDHeader]; len(ids) == 1 && denial.IsRequestID(ids[0]) {
+			return ids[0]
+		}
+	}
+	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	if _, logs := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); !logs {
+		return "" // Caddy's own placeholder needs them
+	}
+	id, _ := repl.GetString("http.request.uuid")
+	return id
+}
+
+// requestID returns the id of the request. Another one is not made when the request is
+// replaced for the page of its denial.
+func (o *outcome) requestID() string {
+	if o.id == "" && o.request != nil {
+		o.id = requestID(o.request)
+	}
+	return o.id
 }
 
 // maxLogText bounds a text of a request in a log line, in bytes. Caddy bounds methods.
@@ -153,6 +189,9 @@ func errorField(err error) zap.Field {
 func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddString("decision", o.verdict())
 	enc.AddString("reason", o.decision.Reason.String())
+	if id := o.requestID(); id != "" {
+		enc.AddString("request_id", id)
+	}
 	if o.decision.Rule != nil {
 		enc.AddString("rule", o.decision.Rule.Path)
 	}
@@ -197,6 +236,8 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.decision.Rule.Path, true
 	case "user.id":
 		return o.user, true
+	case "request_id":
+		return o.requestID(), true
 	case "link.id":
 		return o.decision.Link.ID, true
 	case "entry_point":
@@ -239,7 +280,7 @@ func (h *Handler) report(g *gateRequest) {
 	outcome := g.outcome
 	decision := &outcome.decision
 	decision.Keep(outcome.buf[:])
-	outcome.user = g.request.Reader.UserID
+	outcome.user, outcome.request = g.request.Reader.UserID, g.r
 	ctx := g.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(outcome.placeholder)

@@ -13,13 +13,22 @@ import (
 // secretSuffix is what the name of the secret file adds to the database's.
 const secretSuffix = ".secret"
 
-// secretBeside returns the secret in the file beside the database. It creates the
-// file if there is none.
-func secretBeside(database string) ([]byte, error) {
+// secretBeside returns the secret in the file beside the database. It creates the file if
+// there is none and the database is new, for which it calls isNew: another secret would
+// not open the keys of a database that was restored or moved without its own.
+func secretBeside(database string, isNew func() (bool, error)) ([]byte, error) {
 	path := database + secretSuffix
 	secret, err := readSecretFile(path)
 	if !errors.Is(err, os.ErrNotExist) {
 		return secret, err
+	}
+	empty, err := isNew()
+	if err != nil {
+		return nil, err
+	}
+	if !empty {
+		return nil, fmt.Errorf("database %s has records and its secret file %s is missing: restore that file from where it was backed up, or configure `secret`; "+
+			"a new secret would not open the stored signing keys", database, path)
 	}
 	if err := createSecretFile(path); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("creating the secret file %s: %w", path, err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/gatefold/gatefold/admin/condition"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy/store"
 )
@@ -46,6 +47,9 @@ var (
 	keySetAge      = newStoreMetric(gauge, "jwks_age_seconds", "Time since a key set in use was fetched or revalidated.", "source")
 	keySetKeys     = newStoreMetric(gauge, "jwks_keys", "Valid keys of a key set; 0 when the set has expired.", "source")
 	keySetUnknown  = newStoreMetric(counter, "jwks_unknown_kid_total", "Tokens with an unknown key: those that caused a fetch, and those refused at once.", "result")
+	conditions     = newStoreMetric(gauge, "condition", "Conditions of the node by kind: 0 while nothing of the kind is wrong.", "name", "severity")
+	feedLag        = newStoreMetric(gauge, "feed_lag_seconds", "Time since the change feed of a shared store was followed to its end; of the vendor that is most behind.")
+	clockAhead     = newStoreMetric(gauge, "clock_ahead_seconds", "How far another clock is ahead of this node's, by clock: the Redis server's, and those of issuers from 30 s on.", "clock")
 	publisherVerif = newStoreMetric(counter, "publisher_verifications_total", "Verifications of tokens of trusted domains, by domain and result.", "vendor", "domain", "result")
 )
 
@@ -73,6 +77,7 @@ func (storeCollector) Collect(to chan<- prometheus.Metric) {
 		shared := value.(*sharedStore)
 		values.addDecisions(shared)
 		values.addKeySets(shared.keySets.Stats())
+		values.addConditions(shared)
 		for _, status := range shared.keySets.Statuses() {
 			name := sourceName(status.Location)
 			if other, ok := sources[name]; len(sources) < maxKeySetSeries && !ok || ok && other.TriedAt.Before(status.TriedAt) {
@@ -143,6 +148,23 @@ func (v storeValues) addKeySets(stats keys.SetsStats) {
 	}
 	v.add(keySetUnknown, float64(stats.UnknownAsked), "asked")
 	v.add(keySetUnknown, float64(stats.UnknownRefused), "refused")
+}
+
+// addConditions adds the conditions of a store, and the measures behind them.
+func (v storeValues) addConditions(shared *sharedStore) {
+	for _, kind := range condition.Kinds() {
+		v.add(conditions, 0, kind.Name, string(kind.Severity))
+	}
+	for _, c := range shared.node.Look() {
+		v.add(conditions, 1, c.Name, string(c.Severity))
+	}
+	for _, skew := range shared.policy.ClockSkews(now()) {
+		v.add(clockAhead, skew.Ahead.Seconds(), skew.Issuer)
+	}
+	if follower := shared.engine.follower(); follower != nil {
+		v.add(feedLag, follower.State().Behind.Seconds())
+		v.add(clockAhead, shared.node.Server.ClockAhead().Seconds(), "redis")
+	}
 }
 
 // sourceName returns the address of a source without its query and user, which may

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/nodestate"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -42,13 +43,16 @@ type sharedStore struct {
 	// keySets are the keys of publishers and of readers' issuers.
 	keySets  *keys.Sets
 	recorder *store.Recorder
+	// node has the conditions of the store, its key sets and its clock, until stopNode.
+	node     *nodestate.Node
+	stopNode context.CancelFunc
 }
 
 // newShared returns a store that is not open yet. Open opens its engine; an engine that
 // other nodes write to invalidates the caches of the sharedStore.
 func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.Engine, error)) (*sharedStore, error) {
 	s := &sharedStore{file: file, versions: new(policy.Versions)}
-	s.engine = &lazyEngine{make: func() (engine.Engine, error) { return open(s) }}
+	s.engine = &lazyEngine{make: func() (engine.Engine, error) { return open(s) }, committed: s.committed, read: s.read}
 	s.store = store.New(s.engine, s.versions, now)
 	options := keySetOptions
 	options.Now, options.Store = now, s.store
@@ -63,8 +67,25 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	}
 	s.policy = decisions
 	s.recorder = store.NewRecorder(s.store, recordInterval, recordingFailed)
+	s.node = nodestate.New(nodestate.Options{
+		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe,
+		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	s.stopNode = stop
+	go s.node.Run(ctx)
 	return s, nil
 }
+
+// isNew reports whether the store was never written to.
+func (s *sharedStore) isNew() (bool, error) {
+	partitions, err := s.engine.Partitions(context.Background())
+	return len(partitions) == 0, err
+}
+
+// committed and read tell the node's conditions the results of the engine.
+func (s *sharedStore) committed(partition string, err error) { s.node.Writes.Done(partition, err) }
+func (s *sharedStore) read(err error)                        { s.node.Writes.Read(err) }
 
 // openBolt opens the embedded database.
 func openBolt(s *sharedStore) (engine.Engine, error) {
@@ -97,6 +118,7 @@ func recordingFailed(err error) {
 
 // Destruct closes the store when no configuration uses it any more.
 func (s *sharedStore) Destruct() error {
+	s.stopNode()
 	s.recorder.Close()
 	s.keySets.Close()
 	s.policy.Close()
@@ -107,6 +129,9 @@ func (s *sharedStore) Destruct() error {
 // must not open it: it also runs for `caddy validate`, while a server has the file open.
 type lazyEngine struct {
 	make func() (engine.Engine, error)
+	// committed gets the result of each commit, read the error of each view that failed.
+	committed func(partition string, err error)
+	read      func(error)
 
 	mu      sync.RWMutex
 	engine  engine.Engine
@@ -167,11 +192,18 @@ func onEngine[T any](l *lazyEngine, operation string, call func(engine.Engine) (
 
 func (l *lazyEngine) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
 	_, err := onEngine(l, "view", func(e engine.Engine) (struct{}, error) { return struct{}{}, e.View(ctx, partition, fn) })
+	if err != nil && l.read != nil {
+		l.read(err)
+	}
 	return err
 }
 
 func (l *lazyEngine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
-	return onEngine(l, "commit", func(e engine.Engine) (engine.Committed, error) { return e.Commit(ctx, partition, batch) })
+	done, err := onEngine(l, "commit", func(e engine.Engine) (engine.Committed, error) { return e.Commit(ctx, partition, batch) })
+	if l.committed != nil {
+		l.committed(partition, err)
+	}
+	return done, err
 }
 
 func (l *lazyEngine) Events(ctx context.Context, partition string, after uint64, limit int) ([]engine.Event, error) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -152,7 +153,7 @@ func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 		// cut the stream, the retirement of its key does.
 		reader, err := s.site.policy.Reader(ctx, &s.source.verifier, s.token, s.began)
 		if unknown = errors.Is(err, policy.ErrUnavailable); unknown {
-			reader = policy.Reader{Unknown: true}
+			reader = policy.Reader{Unknown: true, NoKeys: errors.Is(err, keys.ErrKeysUnavailable), Failure: err}
 		} else if err != nil {
 			reader = policy.Reader{Rejected: true}
 		}
@@ -163,7 +164,9 @@ func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 	decision := s.site.policy.Decide(ctx, &request)
 	if unknown && !decision.Allow() && !errors.Is(decision.Err, policy.ErrStale) {
 		// Whatever else the denial is: the reader may be one who is allowed.
-		decision.Reason = policy.ReasonStoreUnavailable
+		if decision.Reason = policy.ReasonStoreUnavailable; request.Reader.NoKeys {
+			decision.Reason = policy.ReasonKeysUnavailable
+		}
 	}
 	return decision
 }

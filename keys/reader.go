@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -78,9 +79,39 @@ func SignReader(ring *Ring, vendor, site string, claims ReaderClaims, now time.T
 // Verify returns the claims of a reader token, or an error that wraps one of the
 // errors of this package.
 func (ri *ReaderIssuer) Verify(raw string, set KeySet, now time.Time) (ReaderClaims, error) {
-	return verifyToken(raw, signer{ri.Own, typeReader}, set, func(o object) (ReaderClaims, error) {
-		return ri.read(o, now.Unix())
+	claims, _, err := ri.VerifyIssued(raw, set, now)
+	if err != nil {
+		return ReaderClaims{}, err
+	}
+	return claims, nil
+}
+
+// VerifyIssued is Verify, and returns as well when the token was issued, in Unix
+// seconds; zero if the token does not say. With ErrNotYetValid it returns both too,
+// provided that the signature is valid: they show that a clock is wrong. With every
+// other error both are zero.
+func (ri *ReaderIssuer) VerifyIssued(raw string, set KeySet, now time.Time) (claims ReaderClaims, issuedAt int64, err error) {
+	early := false
+	claims, err = verifyToken(raw, signer{ri.Own, typeReader}, set, func(o object) (ReaderClaims, error) {
+		claims, err := ri.read(o, now.Unix())
+		if early = errors.Is(err, ErrNotYetValid); early || err == nil {
+			var t times
+			if t, err = o.times(); early && err == nil {
+				claims, err = ri.read(o, max(t.issuedAt, t.notBefore))
+			}
+			issuedAt = t.issuedAt
+		}
+		return claims, err
 	})
+	switch {
+	case err == nil && early:
+		return claims, issuedAt, ErrNotYetValid
+	case early:
+		return ReaderClaims{}, 0, ErrNotYetValid
+	case err != nil:
+		return ReaderClaims{}, 0, err
+	}
+	return claims, issuedAt, nil
 }
 
 // read reads and checks the claims of a reader token.

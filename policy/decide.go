@@ -177,7 +177,7 @@ func (p *Policy) decideMatch(ctx context.Context, r *Request, under *match, deci
 	decision.SKU, decision.Grant = question.answer.sku, question.answer.grant
 	decision.Until = earliest(question.answer.until, never)
 	if decision.Reason == ReasonLoginRequired {
-		decision.Reason = anonymousReason(&r.Reader)
+		decision.Reason, decision.Err = anonymousReason(&r.Reader), r.Reader.Failure
 	}
 	if !decision.Allow() && rule.linkTest != nil {
 		p.decideByLink(ctx, r, decision)

@@ -77,6 +77,7 @@
 //	version.go       versions and stamps, by which cached values are current
 //	invalidation.go  what a write makes stale, and its event in the change feed
 //	load.go          numbers in record texts
+//	clockskew.go     clocks of issuers, by tokens issued in the future
 //	selfcheck.go     comparing decisions from memory with the store
 //	stats.go         counters
 //

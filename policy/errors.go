@@ -25,7 +25,13 @@ var (
 
 type unavailableError struct{ err error }
 
-func (e *unavailableError) Error() string        { return ErrUnavailable.Error() + ": " + e.err.Error() }
+// Error implements error. Keys of another party are not in the store.
+func (e *unavailableError) Error() string {
+	if errors.Is(e.err, keys.ErrKeysUnavailable) {
+		return e.err.Error()
+	}
+	return ErrUnavailable.Error() + ": " + e.err.Error()
+}
 func (e *unavailableError) Unwrap() error        { return e.err }
 func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
 

@@ -63,6 +63,7 @@ type Policy struct {
 	}
 
 	readerVerifications, linkVerifications verifications
+	clocks                                 issuerClocks
 }
 
 // Options configure a Policy.

@@ -22,6 +22,9 @@ type Reader struct {
 	// NoKeys reports whether those keys belong to another party and could not be
 	// fetched.
 	NoKeys bool
+	// Failure is the error behind Rejected or Unknown, for the log. It holds no part of
+	// the credential.
+	Failure error
 
 	record readerRecord // caches the reader's grants
 }

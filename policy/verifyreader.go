@@ -123,10 +123,12 @@ func (p *Policy) appendTokenKey(key []byte, verifier *ReaderVerifier, raw string
 // verifyReader verifies a reader token, and counts the result unless the keys could
 // not be read.
 func (p *Policy) verifyReader(ctx context.Context, verifier *ReaderVerifier, raw string, now time.Time) (claims keys.ReaderClaims, err error) {
+	var issuedAt int64
 	err = verifier.try(ctx, raw, func(set keys.KeySet) (err error) {
-		claims, err = verifier.Issuer.Verify(raw, set, now)
+		claims, issuedAt, err = verifier.Issuer.VerifyIssued(raw, set, now)
 		return err
 	})
+	p.clocks.issued(verifier.Issuer.Issuer, claims.UserID, issuedAt, now)
 	if !errors.Is(err, ErrUnavailable) || errors.Is(err, keys.ErrBusy) {
 		p.readerVerifications.count(err)
 	}

@@ -26,6 +26,8 @@ type Fields struct {
 	// LoginURL is the login page, which leads back to the denied page; empty if the site
 	// has none.
 	LoginURL string
+	// RequestID finds the request in the log.
+	RequestID string
 }
 
 // Page is the page of a denial.
@@ -133,7 +135,7 @@ var builtInTemplate = template.Must(template.New("denial").Parse(`<!DOCTYPE html
 <main>
 <h1>{{.Title}}</h1>
 <p>{{.Detail}}</p>
-<small>{{.Reason}}</small>
+<small>{{.Reason}}{{if .RequestID}} · {{.RequestID}}{{end}}</small>
 </main>
 </body>
 </html>

@@ -20,13 +20,16 @@ type problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
 	Code   string `json:"code"`
+	// RequestID finds the request in the log. An extension member (RFC 9457, section 3.2).
+	RequestID string `json:"requestId,omitempty"`
 }
 
-// WriteProblem answers with a problem; code is for programs.
-func WriteProblem(w http.ResponseWriter, d Denial, code string) error {
+// WriteProblem answers with a problem; code is for programs, id finds the request in the
+// log.
+func WriteProblem(w http.ResponseWriter, d Denial, code, id string) error {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(d.Status)
-	return json.NewEncoder(w).Encode(problem{"about:blank", d.Title, d.Status, d.Detail, code})
+	return json.NewEncoder(w).Encode(problem{"about:blank", d.Title, d.Status, d.Detail, code, id})
 }
 
 // AcceptsHTML reports whether Accept names text/html, as it does when a browser opens

@@ -71,6 +71,20 @@ func isSafe(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~!$&()*+,;=:@/?%", c) >= 0
 }
 
+// maxRequestID bounds the id of a request that a proxy chose, in bytes.
+const maxRequestID = 128
+
+// IsRequestID reports whether an id that a proxy chose may be written into logs and pages:
+// letters, digits and -._ as in UUIDs, ULIDs and the ids of common proxies.
+func IsRequestID(id string) bool {
+	for i := range len(id) {
+		if c := id[i]; !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_') {
+			return false
+		}
+	}
+	return id != "" && len(id) <= maxRequestID
+}
+
 var forwardPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]*)+$`)
 
 // CheckForward returns an error unless a path can take the place of a denied one.

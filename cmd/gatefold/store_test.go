@@ -71,6 +71,31 @@ func TestWrongSecretFailsTheStart(t *testing.T) {
 	s.fails("signing key", "secret")
 }
 
+// A database is moved to another machine, and the file of its secret is forgotten: the
+// start fails and names it, and makes no new one, under which the keys would be lost
+// for good. With the file everything is as before.
+func TestMissingSecretFailsTheStart(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	link := s.must("link", "create", s.site+"/articles/hello")
+	s.stop()
+	secret := s.database() + ".secret"
+	if err := os.Rename(secret, secret+".kept"); err != nil {
+		t.Fatal(err)
+	}
+
+	s.fails("secret file "+secret+" is missing", "restore that file")
+
+	if _, err := os.Stat(secret); err == nil {
+		t.Fatal("a new secret was made")
+	}
+	if err := os.Rename(secret+".kept", secret); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.get(link).expect(t, 200, "")
+}
+
 // The secret file is readable by other users.
 func TestOpenSecretFileFailsTheStart(t *testing.T) {
 	t.Parallel()

@@ -254,6 +254,10 @@ type FollowState struct {
 	Since time.Time
 	// Left is how long caches may still be used.
 	Left time.Duration
+	// Behind is the time since the feed of Partition, of all followed ones the most
+	// backward, was last followed to its end.
+	Behind    time.Duration
+	Partition string
 }
 
 // State returns the worst state of all feeds.
@@ -266,7 +270,11 @@ func (f *Follower) State() FollowState {
 	now := f.options.Now()
 	worst := FollowState{State: StateFollowing, Left: f.options.StaleFor}
 	for _, feed := range feeds {
-		worst.Left = min(worst.Left, max(f.options.StaleFor-feed.lag(now), 0))
+		lag := feed.lag(now)
+		worst.Left = min(worst.Left, max(f.options.StaleFor-lag, 0))
+		if feed != f.whole && lag > worst.Behind {
+			worst.Behind, worst.Partition = lag, feed.partition
+		}
 		if away := feed.away.Load(); away != nil && worst.Error == nil {
 			worst.State, worst.Error, worst.Since = StateStale, away.cause, away.since
 		}

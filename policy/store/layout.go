@@ -35,6 +35,7 @@ import (
 //	b                                    revision of that index
 //	D <domain>                           trusted publisher domain
 //	B <kid>                              denied key of a publisher
+//	W                                    written to find out whether writes work again
 //
 // The system's partition has signing keys, audit entries, idempotency records, and:
 //
@@ -66,6 +67,7 @@ const (
 	prefixVendor      = 'N'
 	prefixDomain      = 'D'
 	prefixDeniedKey   = 'B'
+	prefixProbe       = 'W'
 	prefixKeySet      = 'J'
 )
 

@@ -116,6 +116,16 @@ const sweepBatch = 500
 // Retention is how long a record is kept after it ended.
 const Retention = 30 * 24 * time.Hour
 
+// Probe writes a record without meaning into a partition, which shows whether the store
+// takes writes. The partition must exist.
+func (s *Store) Probe(ctx context.Context, partition string) error {
+	at := s.now()
+	_, err := s.engine.Commit(ctx, partition, &engine.Batch{Puts: []engine.Put{{
+		Key: []byte{prefixProbe}, Value: at.AppendFormat(nil, time.RFC3339), Expires: at,
+	}}})
+	return err
+}
+
 // Sweep removes the records whose retention is over and the grants of removed
 // lists. It returns how many entries it removed.
 func (s *Store) Sweep(ctx context.Context) (int, error) {

@@ -2,7 +2,6 @@ package boltengine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -92,22 +91,22 @@ func Verify(path string) (err error) {
 	}
 	defer db.Close()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	if err := db.View(verify); err != nil {
+	file, err := os.Open(path)
+	if err != nil {
+		return explain(path, err)
+	}
+	defer file.Close()
+	if err := db.View(func(tx *bbolt.Tx) error { return verify(tx, file) }); err != nil {
 		return explain(path, err)
 	}
 	return nil
 }
 
-func verify(tx *bbolt.Tx) (err error) {
+// verify checks the pages first: what follows may then be read by bbolt.
+func verify(tx *bbolt.Tx, file *os.File) (err error) {
 	defer guard(&err)
-	if err := checkFormat(tx); err != nil {
+	if err := checkFile(file, tx.DB().Info().PageSize, tx.ID()); err != nil {
 		return err
 	}
-	var findings []error
-	for finding := range tx.Check() {
-		if len(findings) < maxFindings {
-			findings = append(findings, finding)
-		}
-	}
-	return errors.Join(findings...)
+	return checkFormat(tx)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 
 	"go.etcd.io/bbolt"
 )
@@ -52,6 +53,7 @@ func (e *Engine) submit(ctx context.Context, w write) error {
 // where it can be cancelled without the committer.
 func (e *Engine) commitLoop() {
 	defer close(e.stopped)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see guard
 	for first := range e.queue {
 		group := e.gather(first)
 		e.run(group)
@@ -108,7 +110,7 @@ func (e *Engine) transact(group []*job) error {
 	switch {
 	case err == nil, errors.Is(err, errUnchanged):
 		return nil
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, ErrDamaged):
 		e.broken = explain(e.path, err)
 		return e.broken
 	case e.committed(id):

@@ -25,6 +25,7 @@
 //	sweep.go          removing expired entries
 //	dump.go           reading all entries
 //	backup.go         copies of the file, and verifying them
+//	check.go          the pages of a file
 //	unlock_unix.go    releasing the lock of the file
 //	unlock_other.go   the same on other systems
 package boltengine

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"runtime"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -42,8 +43,11 @@ func decode(stored []byte) (expiry uint64, value []byte, err error) {
 		return 0, nil, nil
 	}
 	if len(stored) < expirySize {
-		return 0, nil, fmt.Errorf("%w: an entry of %d bytes", errDamaged, len(stored))
+		return 0, nil, fmt.Errorf("%w: an entry of %d bytes", ErrDamaged, len(stored))
 	}
+	// Past the end of the file a value cannot be read: it must fault here, where guard
+	// returns an error, and not in the caller.
+	runtime.KeepAlive(stored[len(stored)-1])
 	// The capacity ends with the value: appending must not write to the mapped file.
 	return binary.BigEndian.Uint64(stored), stored[expirySize:len(stored):len(stored)], nil
 }

@@ -38,8 +38,8 @@ func initialMmapSize() int {
 }
 
 var (
-	// errDamaged: the pages of the file are invalid.
-	errDamaged = errors.New("database is damaged")
+	// ErrDamaged is wrapped by every error of a file whose pages are invalid.
+	ErrDamaged = errors.New("database is damaged")
 	// errForeign: a bbolt file of another program.
 	errForeign = errors.New("database of another program")
 )
@@ -151,7 +151,7 @@ func openBolt(path string, options *bbolt.Options) (db *bbolt.DB, err error) {
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if errors.Is(err, errDamaged) && file != nil {
+		if errors.Is(err, ErrDamaged) && file != nil {
 			unlock(file) // a panic leaves it open and locked
 			_ = file.Close()
 		}
@@ -178,7 +178,7 @@ func checkSize(db *bbolt.DB, file *os.File) error {
 	}
 	return db.View(func(tx *bbolt.Tx) error {
 		if info.Size() < tx.Size() {
-			return fmt.Errorf("%w: it ends after %d of %d bytes", errDamaged, info.Size(), tx.Size())
+			return fmt.Errorf("%w: it ends after %d of %d bytes", ErrDamaged, info.Size(), tx.Size())
 		}
 		return nil
 	})
@@ -186,6 +186,7 @@ func checkSize(db *bbolt.DB, file *os.File) error {
 
 // claim checks the version of the layout, and writes it to an empty database.
 func claim(db *bbolt.DB) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer guard(&err)
 	err = db.View(checkFormat)
 	if !errors.Is(err, errEmpty) {
@@ -262,9 +263,10 @@ func diskFull(err error) bool {
 	return false
 }
 
-// guard, deferred, turns a panic of bbolt into an error.
+// guard, deferred, turns a panic of bbolt into an error. Where debug.SetPanicOnFault is
+// set, a fault at a damaged page is such a panic; elsewhere it ends the process.
 func guard(err *error) {
 	if cause := recover(); cause != nil {
-		*err = fmt.Errorf("%w: %v", errDamaged, cause)
+		*err = fmt.Errorf("%w: %v", ErrDamaged, cause)
 	}
 }

@@ -170,19 +170,19 @@ func TestDamageThatShowsOnlyWhenReadIsAnError(t *testing.T) {
 	backend := open(t, path)
 	require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
 		_, err := s.Get([]byte("key/1/1"))
-		require.ErrorIs(t, err, errDamaged)
+		require.ErrorIs(t, err, ErrDamaged)
 		_, err = s.Count([]byte("key/1/1"))
-		require.ErrorIs(t, err, errDamaged)
+		require.ErrorIs(t, err, ErrDamaged)
 		for _, err := range s.Scan([]byte("key/"), nil) {
-			require.ErrorIs(t, err, errDamaged)
+			require.ErrorIs(t, err, ErrDamaged)
 		}
 		return nil
 	}))
 	batch := &engine.Batch{Puts: []engine.Put{{Key: []byte("key/1/1")}}}
 	_, err := backend.Commit(t.Context(), "acme", batch)
-	require.ErrorIs(t, err, errDamaged)
+	require.ErrorIs(t, err, ErrDamaged)
 	_, err = backend.Commit(t.Context(), "other", batch)
-	require.ErrorIs(t, err, errDamaged, "a damaged file is not written any more")
+	require.ErrorIs(t, err, ErrDamaged, "a damaged file is not written any more")
 	require.NoError(t, backend.Close())
 }
 

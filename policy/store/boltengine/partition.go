@@ -2,6 +2,7 @@ package boltengine
 
 import (
 	"context"
+	"runtime/debug"
 
 	"go.etcd.io/bbolt"
 )
@@ -66,11 +67,13 @@ func (e *Engine) Partitions(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-// read runs fn in one snapshot of the file.
+// read runs fn in one snapshot of the file. A fault at damaged pages is a panic in it, and
+// not the end of the process.
 func (e *Engine) read(ctx context.Context, fn func(*bbolt.Tx) error) error {
 	if err := e.calls.Enter(ctx); err != nil {
 		return err
 	}
 	defer e.calls.Leave()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	return e.db.View(fn)
 }

@@ -144,7 +144,7 @@ func TestReadOnlyReplica(t *testing.T) {
 	backend := open(t, options)
 	found, err := backend.Inspect(t.Context())
 	require.NoError(t, err)
-	require.Contains(t, strings.Join(found.Warnings, "\n"), "is a replica")
+	require.Contains(t, riskOf(found, redisengine.RiskReadOnly), "is a replica")
 	_, err = backend.Commit(t.Context(), "acme", &engine.Batch{Puts: []engine.Put{put("k", "w")}})
 	require.ErrorIs(t, err, redisengine.ErrReadOnly)
 }
@@ -156,7 +156,7 @@ func TestEviction(t *testing.T) {
 	backend := open(t, optionsFor(t, server.URL()))
 	found, err := backend.Inspect(t.Context())
 	require.NoError(t, err)
-	require.Contains(t, strings.Join(found.Warnings, "\n"), "maxmemory-policy allkeys-lru")
+	require.Contains(t, riskOf(found, redisengine.RiskEviction), "maxmemory-policy allkeys-lru")
 	use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1}}}
 	_, err = backend.Commit(t.Context(), "acme", &use)
 	require.ErrorIs(t, err, redisengine.ErrEviction)
@@ -168,32 +168,73 @@ func TestEviction(t *testing.T) {
 	commit(t, backend, use)
 }
 
-func TestWarnings(t *testing.T) {
+// riskOf returns the text of a risk, empty if the server does not have it.
+func riskOf(found redisengine.Inspection, kind redisengine.RiskKind) string {
+	for _, risk := range found.Risks {
+		if risk.Kind == kind {
+			return risk.Text
+		}
+	}
+	return ""
+}
+
+func TestRisks(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		settings []string
-		replicas int
 		want     string
+		kind     redisengine.RiskKind
 	}{
-		"no file":             {nil, 0, "appendonly yes"},
-		"fsync by the system": {[]string{"--appendonly", "yes", "--appendfsync", "no"}, 0, "appendfsync always, or everysec"},
-		"fsync every second":  {[]string{"--appendonly", "yes", "--appendfsync", "everysec"}, 0, "of the last second"},
-		"with replicas":       {[]string{"--appendonly", "yes", "--appendfsync", "everysec"}, 1, ""},
-		"fsync always":        {[]string{"--appendonly", "yes", "--appendfsync", "always"}, 0, ""},
+		"no file":             {nil, "appendonly yes", redisengine.RiskNotPersistent},
+		"fsync by the system": {[]string{"--appendonly", "yes", "--appendfsync", "no"}, "appendfsync always, or everysec", redisengine.RiskNotPersistent},
+		"fsync every second":  {[]string{"--appendonly", "yes", "--appendfsync", "everysec"}, "of the last second", redisengine.RiskSyncsLate},
+		"fsync always":        {[]string{"--appendonly", "yes", "--appendfsync", "always"}, "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			options := optionsFor(t, redistest.Start(t, c.settings...).URL())
-			options.AckReplicas = c.replicas
-			found, err := open(t, options).Inspect(t.Context())
+			found, err := open(t, optionsFor(t, redistest.Start(t, c.settings...).URL())).Inspect(t.Context())
 			require.NoError(t, err)
 			if c.want == "" {
-				require.Empty(t, found.Warnings)
+				require.Empty(t, found.Risks)
 				return
 			}
-			require.Len(t, found.Warnings, 1)
-			require.Contains(t, found.Warnings[0], c.want)
+			require.Len(t, found.Risks, 1)
+			require.Contains(t, riskOf(found, c.kind), c.want)
 		})
+	}
+}
+
+// With ack_replicas a write that is on a replica survives a master that syncs late. When
+// the replica is gone, every write fails, which the inspection says before the first one.
+func TestMissingReplicaIsARisk(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
+	options := optionsFor(t, master.URL())
+	options.AckReplicas = 1
+	backend := open(t, options)
+	inspect := func() redisengine.Inspection {
+		found, err := backend.Inspect(t.Context())
+		require.NoError(t, err)
+		return found
+	}
+	require.Contains(t, riskOf(inspect(), redisengine.RiskReplicasMissing), "asks for 1 replicas and the Redis server has 0")
+	replica := master.StartReplica()
+	require.Eventually(t, func() bool { return len(inspect().Risks) == 0 }, 20*time.Second, 10*time.Millisecond)
+	replica.Kill()
+	require.Eventually(t, func() bool { return riskOf(inspect(), redisengine.RiskReplicasMissing) != "" }, 20*time.Second, 10*time.Millisecond)
+}
+
+// The clock of the server is ahead of the node's, or behind, by as much as the node's is
+// wrong. The time of the answer is no difference.
+func TestClockOfTheServer(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for _, wrong := range []time.Duration{0, 5 * time.Minute, -5 * time.Minute} {
+		options := optionsFor(t, server.URL())
+		options.Now = func() time.Time { return time.Now().Add(-wrong) }
+		found, err := open(t, options).Inspect(t.Context())
+		require.NoError(t, err)
+		require.InDelta(t, wrong.Seconds(), found.ClockAhead.Seconds(), 2)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -15,16 +16,43 @@ import (
 type Inspection struct {
 	// Version is the version of the server, in a Cluster the oldest one.
 	Version string
-	// Warnings name settings that may lose acknowledged writes, and their remedy.
-	Warnings []string
+	// Risks are settings and states that may lose acknowledged writes, or refuse writes.
+	Risks []Risk
+	// ClockAhead is how far the server's clock is ahead of Options.Now; of a Cluster the
+	// greatest difference of a master.
+	ClockAhead time.Duration
 }
+
+// Risk is a setting or a state of the server that loses or refuses writes. Text says
+// which, and the remedy.
+type Risk struct {
+	Kind RiskKind
+	Text string
+}
+
+// RiskKind is a kind of risk.
+type RiskKind int
+
+// The kinds of risks.
+const (
+	// RiskEviction: records may be evicted when memory is full.
+	RiskEviction RiskKind = iota
+	// RiskNotPersistent: acknowledged writes may not be on the disk for long.
+	RiskNotPersistent
+	// RiskSyncsLate: acknowledged writes may not be on the disk for a second.
+	RiskSyncsLate
+	// RiskReadOnly: the server is a replica.
+	RiskReadOnly
+	// RiskReplicasMissing: fewer replicas are connected than must acknowledge.
+	RiskReplicasMissing
+)
 
 // oldest is the oldest version that has the commands of the scripts.
 var oldest = [2]int{6, 2}
 
 // Inspect reads the version and the settings of the server, in a Cluster of every master.
-// It returns an error when the server cannot be used, and warnings when acknowledged
-// writes may be lost. It does not warn of settings that a server hides, as some hosted
+// It returns an error when the server cannot be used, and risks when acknowledged
+// writes may be lost. It finds no risk in settings that a server hides, as some hosted
 // ones do.
 //
 // While the eviction policy may evict counters, Commit returns ErrEviction for bounded
@@ -42,6 +70,10 @@ func (e *Engine) Inspect(ctx context.Context) (Inspection, error) {
 		if err != nil {
 			return err
 		}
+		ahead, err := clockAhead(ctx, node, e.options.Now)
+		if err != nil {
+			return err
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if found.Version == "" || older(s.version, found.Version) {
@@ -50,10 +82,13 @@ func (e *Engine) Inspect(ctx context.Context) (Inspection, error) {
 		if s.eviction != "" && s.eviction != noEviction {
 			evicts = s.eviction
 		}
-		for _, warning := range s.warnings(e.options.AckReplicas) {
-			if !slices.Contains(found.Warnings, warning) {
-				found.Warnings = append(found.Warnings, warning)
+		for _, risk := range s.risks(e.options.AckReplicas) {
+			if !slices.Contains(found.Risks, risk) {
+				found.Risks = append(found.Risks, risk)
 			}
+		}
+		if ahead.Abs() > found.ClockAhead.Abs() {
+			found.ClockAhead = ahead
 		}
 		return nil
 	})
@@ -87,7 +122,28 @@ func (e *Engine) eachMaster(ctx context.Context, fn func(context.Context, *redis
 type settings struct {
 	version, eviction, role string
 	appendOnly, appendFsync string
-	clustered               bool
+	// replicas is the number of connected replicas.
+	replicas  int
+	clustered bool
+}
+
+// clockAhead returns how far a server's clock is ahead. A difference that the time of the
+// answer explains is none.
+func clockAhead(ctx context.Context, node *redis.Client, now func() time.Time) (time.Duration, error) {
+	asked := now()
+	at, err := node.Time(ctx).Result()
+	answered := now()
+	switch {
+	case err != nil && redis.IsPermissionError(err):
+		return 0, nil // an older list of permissions than docs/redis.md has
+	case err != nil:
+		return 0, err
+	case at.Before(asked):
+		return at.Sub(asked), nil
+	case at.After(answered):
+		return at.Sub(answered), nil
+	}
+	return 0, nil
 }
 
 func readSettings(ctx context.Context, node *redis.Client) (settings, error) {
@@ -105,6 +161,7 @@ func readSettings(ctx context.Context, node *redis.Client) (settings, error) {
 		version: values["redis_version"], eviction: values["maxmemory_policy"], role: values["role"],
 		appendOnly: values["aof_enabled"], clustered: values["cluster_enabled"] == "1",
 	}
+	s.replicas = onlineReplicas(values)
 	// Hosted servers often refuse CONFIG.
 	if config, err := node.ConfigGet(ctx, "appendfsync").Result(); err == nil {
 		s.appendFsync = config["appendfsync"]
@@ -112,23 +169,42 @@ func readSettings(ctx context.Context, node *redis.Client) (settings, error) {
 	return s, nil
 }
 
-func (s *settings) warnings(replicas int) []string {
-	var warnings []string
+// onlineReplicas counts the replicas that receive writes, from the lines slave0, slave1…
+// of INFO. One that loads the first copy of the data does not acknowledge yet.
+func onlineReplicas(info map[string]string) int {
+	online := 0
+	for i := 0; ; i++ {
+		line, found := info["slave"+strconv.Itoa(i)]
+		if !found {
+			return online
+		}
+		if strings.Contains(line, "state=online") {
+			online++
+		}
+	}
+}
+
+func (s *settings) risks(replicas int) []Risk {
+	var risks []Risk
+	add := func(kind RiskKind, text string) { risks = append(risks, Risk{kind, text}) }
 	switch {
 	case s.appendOnly == "0":
-		warnings = append(warnings, "the Redis server has no append-only file: acknowledged writes since its last snapshot are lost when it stops; set appendonly yes")
+		add(RiskNotPersistent, "the Redis server has no append-only file: acknowledged writes since its last snapshot are lost when it stops; set appendonly yes")
 	case s.appendFsync == "no":
-		warnings = append(warnings, "the Redis server does not sync its append-only file to disk: set appendfsync always, or everysec")
+		add(RiskNotPersistent, "the Redis server does not sync its append-only file to disk: set appendfsync always, or everysec")
 	case s.appendFsync == "everysec" && replicas == 0:
-		warnings = append(warnings, "the Redis server syncs its append-only file to disk once a second: acknowledged writes of the last second are lost when the machine fails; set appendfsync always, or ack_replicas")
+		add(RiskSyncsLate, "the Redis server syncs its append-only file to disk once a second: acknowledged writes of the last second are lost when the machine fails; set appendfsync always, or ack_replicas")
 	}
 	if s.eviction != "" && s.eviction != noEviction {
-		warnings = append(warnings, "the Redis server may evict records when its memory is full (maxmemory-policy "+s.eviction+"): counted links are refused; set maxmemory-policy noeviction")
+		add(RiskEviction, "the Redis server may evict records when its memory is full (maxmemory-policy "+s.eviction+"): counted links are refused; set maxmemory-policy noeviction")
 	}
-	if s.role == "slave" {
-		warnings = append(warnings, "the Redis server is a replica: writes will be refused; give the address of the master, or use redis+sentinel://")
+	switch {
+	case s.role == "slave":
+		add(RiskReadOnly, "the Redis server is a replica: writes will be refused; give the address of the master, or use redis+sentinel://")
+	case s.replicas < replicas:
+		add(RiskReplicasMissing, fmt.Sprintf("ack_replicas asks for %d replicas and the Redis server has %d: every write is refused after ack_timeout, though it may have been made; bring replicas back", replicas, s.replicas))
 	}
-	return warnings
+	return risks
 }
 
 // older compares the major and minor numbers of two versions. It returns false when one

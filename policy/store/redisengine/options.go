@@ -49,6 +49,8 @@ type Options struct {
 	AckReplicas int
 	// AckTimeout bounds the wait for replicas. Default: 500 ms.
 	AckTimeout time.Duration
+	// Now is the clock with which the server's is compared. Default: time.Now.
+	Now func() time.Time
 }
 
 const (
@@ -72,6 +74,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.AckTimeout == 0 {
 		o.AckTimeout = defaultAckTimeout
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 }
 

@@ -1,0 +1,11 @@
+// Package nodestate finds what is wrong with a node: with its store, its key sets and
+// its clock. It imports nothing of Caddy.
+//
+//	kinds.go   the kinds of conditions, with their remedies
+//	node.go    the conditions of a node, looked at every few seconds
+//	writes.go  writes that fail, and a damaged database
+//	server.go  settings of a Redis server that lose records, and its clock
+//	follow.go  a store that does not answer, and a change feed that is behind
+//	keysets.go keys of issuers and publishers that cannot be fetched
+//	clock.go   issuers whose clock differs
+package nodestate

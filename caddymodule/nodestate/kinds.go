@@ -1,0 +1,43 @@
+package nodestate
+
+import "github.com/gatefold/gatefold/admin/condition"
+
+// The kinds of conditions. docs/operations.md has a row for each, docs/alerts.yml an
+// alert for each that is no notice.
+var (
+	storeUnreachable = condition.Register("store_unreachable", condition.Critical,
+		"See that Redis is up and that this machine reaches it; the node recovers by itself.")
+	servingStale = condition.Register("serving_stale", condition.Warning,
+		"Bring the store back before the time is over: then requests that need a record are answered 503.")
+	gateClosed = condition.Register("gate_closed", condition.Critical,
+		"Bring the store back: requests that need a record are answered 503 until then.")
+	feedBehind = condition.Register("feed_behind", condition.Warning,
+		"See whether this machine is overloaded or its connection to Redis is slow: until it caught up, removed access still counts here.")
+	writesFailing = condition.Register("writes_failing", condition.Critical,
+		"Do what the error says: free space, make the disk or the server writable, or bring the replicas back.")
+	countedLinksRefused = condition.Register("counted_links_refused", condition.Critical,
+		"Remove the cause, which is a condition of its own: until then links with maxUses are answered 503.")
+	storeDamaged = condition.Register("store_damaged", condition.Critical,
+		"Stop the server, see `gatefold store verify`, and restore a backup.")
+
+	redisEvicts = condition.Register("redis_evicts", condition.Critical,
+		"Set maxmemory-policy noeviction in Redis, and keep it in its configuration file.")
+	redisNotPersistent = condition.Register("redis_not_persistent", condition.Warning,
+		"Set appendonly yes and appendfsync always in Redis: see docs/redis.md.")
+	redisSyncsLate = condition.Register("redis_syncs_late", condition.Notice,
+		"Set appendfsync always in Redis, or ack_replicas in Gatefold, unless losing the last second is acceptable.")
+	redisReplica = condition.Register("redis_read_only", condition.Critical,
+		"Give the address of the master, or use redis+sentinel:// or redis+cluster://.")
+	replicasMissing = condition.Register("replicas_missing", condition.Critical,
+		"Bring replicas back until as many as ack_replicas are connected: until then changes and counted links are answered 503.")
+
+	issuerKeysMissing = condition.Register("issuer_keys_missing", condition.Critical,
+		"See whether this machine reaches the issuer: until its keys are there, its readers get 503 keys_unavailable.")
+	issuerKeysStale = condition.Register("issuer_keys_stale", condition.Warning,
+		"See whether this machine reaches the issuer: the old keys count for jwks { stale_if_error } only.")
+	publisherKeysMissing = condition.Register("publisher_keys_missing", condition.Warning,
+		"`gatefold domain probe` shows the cause: until the keys are there, links of the publisher get 503 keys_unavailable.")
+
+	clockOff = condition.Register("clock_off", condition.Critical,
+		"Synchronize the clocks (NTP) of this machine and of the other: tokens and links are judged by this node's clock.")
+)

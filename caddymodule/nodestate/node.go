@@ -1,0 +1,96 @@
+package nodestate
+
+import (
+	"context"
+	"time"
+
+	"github.com/gatefold/gatefold/admin/condition"
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// Options are what a node's conditions are found in.
+type Options struct {
+	// Now is the clock.
+	Now func() time.Time
+	// Changed is called with each condition that begins or ends.
+	Changed func(c condition.Condition, began bool)
+	// Follower returns the follower of a shared store, nil for an embedded one.
+	Follower func() *store.Follower
+	// KeySets are the watched key sets.
+	KeySets *keys.Sets
+	// Skews returns how far the clocks of issuers are ahead.
+	Skews func() []policy.ClockSkew
+	// Probe writes into a partition.
+	Probe func(ctx context.Context, partition string) error
+}
+
+// Node finds the conditions of a node. It is safe for concurrent use.
+type Node struct {
+	*condition.Board
+	// Writes is told the result of each write.
+	Writes *Writes
+	// Server is told the result of each inspection of a Redis server.
+	Server *Server
+
+	options Options
+}
+
+// New returns a node.
+func New(options Options) *Node {
+	n := &Node{
+		Board:  condition.NewBoard(options.Now, options.Changed),
+		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: new(Server), options: options,
+	}
+	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks} {
+		n.Add(source)
+	}
+	return n
+}
+
+const (
+	// lookEvery is how often the conditions are looked at when no one asks.
+	lookEvery = 5 * time.Second
+	// probeTimeout bounds one write that finds out whether writes work again.
+	probeTimeout = 5 * time.Second
+)
+
+// Run looks at the conditions every five seconds until ctx ends, so that the log has
+// those that no one asked for. While writes fail it also tries whether they work again.
+func (n *Node) Run(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		n.Probe(ctx)
+		n.Look()
+	}
+}
+
+// Probe writes into each partition whose last write failed.
+func (n *Node) Probe(ctx context.Context) {
+	for _, partition := range n.Writes.broken() {
+		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+		// The engine tells Writes the result.
+		_ = n.options.Probe(ctx, partition)
+		cancel()
+	}
+}
+
+// countedLinks finds out whether counted links are refused, from what refuses them.
+func (n *Node) countedLinks() []condition.Finding {
+	for _, findings := range [][]condition.Finding{n.follow(), n.Server.findings(), n.Writes.findings()} {
+		for _, f := range findings {
+			switch f.Kind {
+			case storeUnreachable, redisEvicts, redisReplica, replicasMissing, writesFailing:
+				return []condition.Finding{{Kind: countedLinksRefused, Since: f.Since, What: "Uses of counted links cannot be counted: " + f.What}}
+			}
+		}
+	}
+	return nil
+}
