@@ -102,7 +102,7 @@ func TestLogSaysWhatOperationsPromise(t *testing.T) {
 
 func logMistakes(t *testing.T) {
 	s := newTestSite(t, "rule /a/{x} any\nrule /a/b authenticated\nrule / any\n")
-	s.load(s.config("", "rule /private authenticated\nrule /private/ entitled premium\nrule /Private any\nrule / any\n", "handle /open/* {\nreverse_proxy 127.0.0.1:1\n}"))
+	s.load(s.config("", "rule /private authenticated\nrule / any\ndeny {\nlogin /private\n}\n", ""))
 }
 
 // logFailedAnswers has an origin that is down.

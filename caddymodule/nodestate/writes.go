@@ -109,8 +109,10 @@ func (w *Writes) findings() []condition.Finding {
 		}
 	}
 	if first != nil {
-		findings = append(findings, condition.Finding{Kind: writesFailing, Since: first.since,
-			What: fmt.Sprintf("Writes fail, the last one at %s: %v", first.last.UTC().Format(time.TimeOnly), first.err)})
+		findings = append(findings, condition.Finding{
+			Kind: writesFailing, Since: first.since,
+			What: fmt.Sprintf("Writes fail, the last one at %s: %v", first.last.UTC().Format(time.TimeOnly), first.err),
+		})
 	}
 	return findings
 }
