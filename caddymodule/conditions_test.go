@@ -36,6 +36,12 @@ func (s *testSite) found(name string) *condition.Condition {
 	return found
 }
 
+// keepClock sets the clock back at the end of a test that moves it.
+func keepClock(t *testing.T) {
+	was := clock.Now()
+	t.Cleanup(func() { clock.Set(was) })
+}
+
 // waitForCondition waits until something is wrong, and checks what is said of it.
 func (s *testSite) waitForCondition(name string, says ...string) {
 	s.Helper()
@@ -67,6 +73,7 @@ func writeMuch(s *testSite) error {
 // be refused. When there is space again the condition ends after a minute, without a
 // restart.
 func TestConditionFullDisk(t *testing.T) {
+	keepClock(t)
 	s, admin := newAdminSite(t)
 	s.subscriber()
 	signal.Ignore(syscall.SIGXFSZ) // else the limit ends the process
@@ -157,6 +164,7 @@ func TestConditionRedisSettings(t *testing.T) {
 // The Redis refuses writes: it has no memory left, then it became a replica. Each is
 // said with its cause, and ends without a restart.
 func TestConditionRedisRefusesWrites(t *testing.T) {
+	keepClock(t)
 	s := newRedisSite(t, "")
 	s.reader(keys.ReaderClaims{UserID: "ada"})
 	grant := func() error {
@@ -198,6 +206,7 @@ func TestConditionNoReplica(t *testing.T) {
 // The Redis is frozen: it does not answer, and its connections stay open. The node says
 // that it decides from memory, and then that it is closed.
 func TestConditionFrozenRedis(t *testing.T) {
+	keepClock(t)
 	s := newRedisSite(t, "stale_for 1m")
 	s.reader(keys.ReaderClaims{UserID: "ada"}) // follows the vendor's feed
 	s.redis.Pause()
@@ -224,8 +233,7 @@ func TestConditionFrozenRedis(t *testing.T) {
 // This node's clock, which is the tests', is days away from that of the Redis. Once it is
 // set the condition ends.
 func TestConditionClockOfRedis(t *testing.T) {
-	was := clock.Now()
-	t.Cleanup(func() { clock.Set(was) })
+	keepClock(t)
 	clock.Set(time.Now().Add(-5 * time.Minute))
 	s := newRedisSite(t, "")
 	s.waitForCondition("clock_off", "The clock of the Redis server is 5m0s ahead of this node's")

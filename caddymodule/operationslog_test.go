@@ -56,6 +56,7 @@ var cannotBeProvoked = []string{"the routes of the configuration cannot be check
 // happens: with a wrong Caddyfile, an origin that is down, a Redis that is away, full or
 // wrongly set, a client that disconnects. What a row says of fields is checked as well.
 func TestLogSaysWhatOperationsPromise(t *testing.T) {
+	keepClock(t)
 	seen := map[string]map[string]any{}
 	collect := func() {
 		for _, line := range promisedLines(t) {
