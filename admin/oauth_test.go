@@ -451,7 +451,7 @@ func TestTokensUnderLoad(t *testing.T) {
 	token := p.token(id, secret)
 	keys.VerifyLimiter = keys.NewLimiter(1, 0)
 	if err := keys.VerifyLimiter.Do(func() error {
-		p.with(token, http.MethodGet, "/management/signed-links", "").refused(http.StatusServiceUnavailable, "store_unavailable", "")
+		p.with(token, http.MethodGet, "/management/signed-links", "").refused(http.StatusServiceUnavailable, "keys_unavailable", "")
 		return nil
 	}); err != nil {
 		t.Fatal(err)

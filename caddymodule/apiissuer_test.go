@@ -57,6 +57,9 @@ func TestAPIIssuerDiscovery(t *testing.T) {
 	token := signForeign(t, jose.ES256, private, issuer.URL, "api", map[string]any{"sub": "m2m", "vendor_id": "default", "scope": "links:read"})
 	links := api + "/management/signed-links"
 	unreachable := s.get(links, "Authorization", "Bearer "+token).want(t, http.StatusServiceUnavailable)
+	if !strings.Contains(unreachable.body, `"code":"keys_unavailable"`) || strings.Contains(unreachable.body, "store") {
+		t.Errorf("the store is blamed for the keys of an issuer: %s", unreachable.body)
+	}
 	if unreachable.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}

@@ -384,15 +384,23 @@ func (a *App) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		switch removed, err := a.shared.store.Sweep(ctx); {
-		case errors.Is(err, context.Canceled), errors.Is(err, engine.ErrClosed):
+		if !a.sweepOnce(ctx) {
 			return
-		case err != nil:
-			a.logger.Error("removing ended records failed", zap.Error(err))
-		case removed > 0:
-			a.logger.Debug("removed ended records", zap.Int("count", removed))
 		}
 	}
+}
+
+// sweepOnce is one sweep. It returns false when the store is closed.
+func (a *App) sweepOnce(ctx context.Context) bool {
+	switch removed, err := a.shared.store.Sweep(ctx); {
+	case errors.Is(err, context.Canceled), errors.Is(err, engine.ErrClosed):
+		return false
+	case err != nil:
+		a.logger.Error("removing ended records failed", zap.Error(err))
+	case removed > 0:
+		a.logger.Debug("removed ended records", zap.Int("count", removed))
+	}
+	return true
 }
 
 // Interface guards

@@ -55,12 +55,12 @@ type redisSiteUnderTest struct {
 
 // newRedisSite runs a site whose rules are in a Redis. Its origin sends a line, and
 // under /events nothing after it. Option is a line of the global option.
-func newRedisSite(t *testing.T, option string) *redisSiteUnderTest {
+func newRedisSite(t *testing.T, option string, settings ...string) *redisSiteUnderTest {
 	t.Helper()
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	s := &redisSiteUnderTest{
 		testSite: &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: freePort(t)},
-		redis:    redistest.Start(t),
+		redis:    redistest.Start(t, settings...),
 	}
 	s.site = "http://127.0.0.1:" + s.port
 	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {

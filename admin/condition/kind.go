@@ -10,11 +10,11 @@ import (
 type Severity string
 
 const (
-	// Critical: readers or writes are affected now.
+	// Critical means that readers or writes are affected now.
 	Critical Severity = "critical"
-	// Warning: they will be, or a failure would lose records.
+	// Warning means that they will be, or a failure would lose records.
 	Warning Severity = "warning"
-	// Notice: a risk that the configuration accepts. It needs no action and no alert.
+	// Notice is a risk that the configuration accepts. It needs no action and no alert.
 	Notice Severity = "notice"
 )
 

@@ -24,15 +24,21 @@ func (n *Node) follow() []condition.Finding {
 	}
 	switch state.State {
 	case store.StateStale:
-		findings = append(findings, condition.Finding{Kind: servingStale, Since: state.Since,
-			What: fmt.Sprintf("Decisions are made from memory, for %.0f s more.", state.Left.Seconds())})
+		findings = append(findings, condition.Finding{
+			Kind: servingStale, Since: state.Since,
+			What: fmt.Sprintf("Decisions are made from memory, for %.0f s more.", state.Left.Seconds()),
+		})
 	case store.StateClosed:
-		findings = append(findings, condition.Finding{Kind: gateClosed, Since: state.Since,
-			What: "Memory is older than stale_for, or empty: requests that need a record are denied with 503."})
+		findings = append(findings, condition.Finding{
+			Kind: gateClosed, Since: state.Since,
+			What: "Memory is older than stale_for, or empty: requests that need a record are denied with 503.",
+		})
 	}
 	if state.Behind > maxFeedLag {
-		findings = append(findings, condition.Finding{Kind: feedBehind, Subject: state.Partition,
-			What: fmt.Sprintf("Changes of other nodes of the last %v are not applied here.", state.Behind.Round(time.Second))})
+		findings = append(findings, condition.Finding{
+			Kind: feedBehind, Subject: state.Partition,
+			What: fmt.Sprintf("Changes of other nodes of the last %v are not applied here.", state.Behind.Round(time.Second)),
+		})
 	}
 	return findings
 }

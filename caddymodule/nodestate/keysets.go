@@ -26,13 +26,17 @@ func (n *Node) keySets() []condition.Finding {
 		case !status.OK:
 			findings = append(findings, condition.Finding{Kind: issuerKeysMissing, Subject: address(status.Location), What: missing(&status)})
 		case status.Stale:
-			findings = append(findings, condition.Finding{Kind: issuerKeysStale, Subject: address(status.Location),
-				What: fmt.Sprintf("The keys are %v old and cannot be fetched again: %v", status.Age.Round(time.Second), status.Err)})
+			findings = append(findings, condition.Finding{
+				Kind: issuerKeysStale, Subject: address(status.Location),
+				What: fmt.Sprintf("The keys are %v old and cannot be fetched again: %v", status.Age.Round(time.Second), status.Err),
+			})
 		}
 	}
 	if publisher != nil {
-		findings = append(findings, condition.Finding{Kind: publisherKeysMissing,
-			What: fmt.Sprintf("%d key sets of publishers are not there, among them %s. %s", publishers, address(publisher.Location), missing(publisher))})
+		findings = append(findings, condition.Finding{
+			Kind: publisherKeysMissing,
+			What: fmt.Sprintf("%d key sets of publishers are not there, among them %s. %s", publishers, address(publisher.Location), missing(publisher)),
+		})
 	}
 	return findings
 }

@@ -61,8 +61,10 @@ func clockFinding(subject, of string, ahead time.Duration) condition.Finding {
 	if ahead < 0 {
 		direction = "behind"
 	}
-	return condition.Finding{Kind: clockOff, Subject: subject,
-		What: fmt.Sprintf("The clock of %s is %v %s this node's.", of, ahead.Abs().Round(time.Second), direction)}
+	return condition.Finding{
+		Kind: clockOff, Subject: subject,
+		What: fmt.Sprintf("The clock of %s is %v %s this node's.", of, ahead.Abs().Round(time.Second), direction),
+	}
 }
 
 // sentence writes an error text as a sentence.

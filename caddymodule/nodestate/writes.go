@@ -14,6 +14,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
 // Writes knows whether the writes of a store fail, and whether its file is damaged. It
@@ -76,14 +77,14 @@ func (w *Writes) Read(err error) {
 }
 
 // isFailure reports whether the store failed, rather than refused a write that must not
-// be made. A store that does not answer is another condition.
+// be made. A store that does not answer is another condition, and so is one that evicts.
 func isFailure(err error) bool {
 	_, check := errors.AsType[*engine.CheckError](err)
 	_, bound := errors.AsType[*engine.BoundError](err)
 	if check || bound {
 		return false
 	}
-	for _, other := range []error{engine.ErrTooLarge, engine.ErrClosed, store.ErrNotFound, store.ErrAway, context.Canceled, context.DeadlineExceeded} {
+	for _, other := range []error{redisengine.ErrEviction, engine.ErrTooLarge, engine.ErrClosed, store.ErrNotFound, store.ErrAway, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, other) {
 			return false
 		}
@@ -108,8 +109,10 @@ func (w *Writes) findings() []condition.Finding {
 		}
 	}
 	if first != nil {
-		findings = append(findings, condition.Finding{Kind: writesFailing, Since: first.since,
-			What: fmt.Sprintf("Writes fail, the last one at %s: %v", first.last.UTC().Format(time.TimeOnly), first.err)})
+		findings = append(findings, condition.Finding{
+			Kind: writesFailing, Since: first.since,
+			What: fmt.Sprintf("Writes fail, the last one at %s: %v", first.last.UTC().Format(time.TimeOnly), first.err),
+		})
 	}
 	return findings
 }

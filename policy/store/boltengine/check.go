@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // checker checks the pages of a database file. It reads the file itself, with bounds for
@@ -115,7 +116,7 @@ func (c *checker) page(number uint64, types ...uint16) []byte {
 		c.find("page %d says that it has %d further pages", number, further)
 		return nil
 	}
-	if !isOneOf(binary.NativeEndian.Uint16(header[8:]), types) {
+	if !slices.Contains(types, binary.NativeEndian.Uint16(header[8:])) {
 		c.find("page %d has the type %#x", number, binary.NativeEndian.Uint16(header[8:]))
 		return nil
 	}
@@ -131,15 +132,6 @@ func (c *checker) page(number uint64, types ...uint16) []byte {
 		c.find("page %d: %w", number, err)
 	}
 	return data
-}
-
-func isOneOf(got uint16, types []uint16) bool {
-	for _, want := range types {
-		if got == want {
-			return true
-		}
-	}
-	return false
 }
 
 // checkFreelist marks the free pages. Their number is the first entry of the list if it

@@ -71,8 +71,8 @@ func MoveSlot(t testing.TB, slot int64, from, to *Server, others []*Server, betw
 	}
 }
 
-// StartSentinels starts Sentinels that watch over a master, and promote its one replica
-// when it fails.
+// StartSentinels starts Sentinels that watch over a master, and promote one of its
+// replicas when it fails.
 func StartSentinels(t testing.TB, name string, master *Server, count int) []*Server {
 	t.Helper()
 	sentinels := make([]*Server, count)
@@ -93,7 +93,7 @@ sentinel failover-timeout %s 5000
 	for _, s := range sentinels {
 		require.Eventually(t, func() bool {
 			info, err := s.Client().Info(context.Background(), "sentinel").Result()
-			return err == nil && strings.Contains(info, "status=ok,") && strings.Contains(info, fmt.Sprintf("slaves=1,sentinels=%d", count))
+			return err == nil && strings.Contains(info, "status=ok,") && !strings.Contains(info, "slaves=0,") && strings.Contains(info, fmt.Sprintf(",sentinels=%d", count))
 		}, 60*time.Second, 50*time.Millisecond, "the sentinels do not find each other")
 	}
 	return sentinels
