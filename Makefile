@@ -18,13 +18,32 @@ binary_needs := curl=curl,ca-certificates node=nodejs npm=npm
 alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
 alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
 
-.PHONY: help build test test-quick fuzz model soak bench bench-go bench-instructions lint words fmt vuln clean
+.PHONY: help build release test test-quick fuzz model soak bench bench-go bench-instructions lint words fmt vuln clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
+# The first build compiles everything that Caddy consists of; -v prints each package.
 build: ## build the binary, ./gatefold
-	$(GO) build -tags $(TAGS) -trimpath -o gatefold ./cmd/gatefold
+	@echo 'building ./gatefold: the first time Go fetches and compiles some 1,200 packages, which takes minutes, and prints each; later builds take seconds'
+	$(GO) build -v -tags $(TAGS) -trimpath -buildvcs=auto -o gatefold ./cmd/gatefold
+	@./gatefold version
+
+# Static binaries, packages, SBOMs and checksums. VERSION is the tag's unless it is given.
+VERSION     :=
+TARGETS     := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+DIST        := dist
+NFPM_AT     := v2.44.1
+CYCLONE_AT  := v1.9.0
+release: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## build archives and packages into ./dist: TARGETS=linux/amd64 VERSION=v0.1.0
+	@.ci/need zip=zip
+	GO='$(GO)' TAGS=$(TAGS) VERSION=$(VERSION) packaging/release $(TOOLS) $(DIST) $(TARGETS)
+
+$(TOOLS)/nfpm:
+	GOBIN=$(TOOLS) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_AT)
+
+$(TOOLS)/cyclonedx-gomod:
+	GOBIN=$(TOOLS) $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONE_AT)
 
 # The race detector needs a C compiler, the README's transcript curl, the client
 # that is generated from the API's description node and npm; promtool checks metrics
@@ -116,4 +135,4 @@ vuln: ## look for known vulnerabilities in what the binary calls
 	@$(TOOLS)/govulncheck -tags $(TAGS) ./... || { echo 'govulncheck failed: it found the above, or could not reach its vulnerability database'; exit 1; }
 
 clean: ## remove what was built and unpacked
-	rm -rf $(TOOLS) gatefold
+	rm -rf $(TOOLS) $(DIST) gatefold
