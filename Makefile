@@ -13,7 +13,7 @@ RUN         :=
 
 # Packages whose tests need more than Go, a C compiler and Redis.
 binary_tests := $(filter ./... ./cmd/%,$(PKG))
-binary_needs := curl=curl,ca-certificates node=nodejs npm=npm
+binary_needs := curl=curl,ca-certificates node=nodejs npm=npm mmdebstrap=mmdebstrap systemd-analyze=systemd rpm=rpm zip=zip
 # Packages whose tests count allocations: all, or those of PKG.
 alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
 alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
@@ -50,7 +50,7 @@ $(TOOLS)/cyclonedx-gomod:
 # and alerts; tests start redis-server, nginx and other origins. A skipped test fails
 # the run. The race detector allocates, so tests that count allocations also run
 # without it.
-test: ## run the tests with the race detector: all, or PKG=./keys RUN=TestX
+test: $(if $(binary_tests),$(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod) ## run the tests with the race detector: all, or PKG=./keys RUN=TestX
 	@.ci/need gcc=gcc,libc6-dev $(if $(binary_tests),$(binary_needs))
 	@.ci/redis $(TOOLS)
 ifneq ($(binary_tests),)
@@ -75,9 +75,9 @@ quick_skip := Redis|Allocat
 quick_tree := ^TestTree
 test-quick: ## run what needs only Go, in under a minute once it is compiled
 	@mkdir -p $(TOOLS)
-	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /upstreamtest -e /redisengine) | grep -v 'no test files'
+	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /upstreamtest -e /packagetest -e /redisengine) | grep -v 'no test files'
 	$(GO) test -tags $(TAGS) -short -run '$(quick_tree)' ./cmd/gatefold
-	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./cmd/gatefold/upstreamtest, ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
+	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./cmd/gatefold/upstreamtest, ./cmd/gatefold/packagetest, ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
 
 # The seeds of all targets are tests as well. `make test` also fuzzes the packages that
 # are quick to build for it, with 2,000 inputs a target.
