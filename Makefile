@@ -13,25 +13,44 @@ RUN         :=
 
 # Packages whose tests need more than Go, a C compiler and Redis.
 binary_tests := $(filter ./... ./cmd/%,$(PKG))
-binary_needs := curl=curl,ca-certificates node=nodejs npm=npm
+binary_needs := curl=curl,ca-certificates node=nodejs npm=npm mmdebstrap=mmdebstrap systemd-analyze=systemd rpm=rpm zip=zip
 # Packages whose tests count allocations: all, or those of PKG.
 alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
 alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
 
-.PHONY: help build test test-quick fuzz model soak bench bench-go bench-instructions lint words fmt vuln clean
+.PHONY: help build release test test-quick fuzz model soak bench bench-go bench-instructions lint words fmt vuln clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
+# The first build compiles everything that Caddy consists of; -v prints each package.
 build: ## build the binary, ./gatefold
-	$(GO) build -tags $(TAGS) -trimpath -o gatefold ./cmd/gatefold
+	@echo 'building ./gatefold: the first time Go fetches and compiles some 1,200 packages, which takes minutes, and prints each; later builds take seconds'
+	$(GO) build -v -tags $(TAGS) -trimpath -buildvcs=auto -o gatefold ./cmd/gatefold
+	@./gatefold version
+
+# Static binaries, packages, SBOMs and checksums. VERSION is the tag's unless it is given.
+VERSION     :=
+TARGETS     := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+DIST        := dist
+NFPM_AT     := v2.44.1
+CYCLONE_AT  := v1.9.0
+release: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## build archives and packages into ./dist: TARGETS=linux/amd64 VERSION=v0.1.0
+	@.ci/need zip=zip
+	GO='$(GO)' TAGS=$(TAGS) VERSION=$(VERSION) packaging/release $(TOOLS) $(DIST) $(TARGETS)
+
+$(TOOLS)/nfpm:
+	GOBIN=$(TOOLS) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_AT)
+
+$(TOOLS)/cyclonedx-gomod:
+	GOBIN=$(TOOLS) $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONE_AT)
 
 # The race detector needs a C compiler, the README's transcript curl, the client
 # that is generated from the API's description node and npm; promtool checks metrics
 # and alerts; tests start redis-server, nginx and other origins. A skipped test fails
 # the run. The race detector allocates, so tests that count allocations also run
 # without it.
-test: ## run the tests with the race detector: all, or PKG=./keys RUN=TestX
+test: $(if $(binary_tests),$(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod) ## run the tests with the race detector: all, or PKG=./keys RUN=TestX
 	@.ci/need gcc=gcc,libc6-dev $(if $(binary_tests),$(binary_needs))
 	@.ci/redis $(TOOLS)
 ifneq ($(binary_tests),)
@@ -56,9 +75,9 @@ quick_skip := Redis|Allocat
 quick_tree := ^TestTree
 test-quick: ## run what needs only Go, in under a minute once it is compiled
 	@mkdir -p $(TOOLS)
-	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /upstreamtest -e /redisengine) | grep -v 'no test files'
+	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /upstreamtest -e /packagetest -e /redisengine) | grep -v 'no test files'
 	$(GO) test -tags $(TAGS) -short -run '$(quick_tree)' ./cmd/gatefold
-	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./cmd/gatefold/upstreamtest, ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
+	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./cmd/gatefold/upstreamtest, ./cmd/gatefold/packagetest, ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
 
 # The seeds of all targets are tests as well. `make test` also fuzzes the packages that
 # are quick to build for it, with 2,000 inputs a target.
@@ -116,4 +135,4 @@ vuln: ## look for known vulnerabilities in what the binary calls
 	@$(TOOLS)/govulncheck -tags $(TAGS) ./... || { echo 'govulncheck failed: it found the above, or could not reach its vulnerability database'; exit 1; }
 
 clean: ## remove what was built and unpacked
-	rm -rf $(TOOLS) gatefold
+	rm -rf $(TOOLS) $(DIST) gatefold

@@ -22,16 +22,16 @@ func TestReadmeTranscript(t *testing.T) {
 	}{
 		{`curl -i http://localhost:8080/`, []string{"HTTP/1.1 200", "The Daily Example"}},
 		{`curl -i http://localhost:8080/articles/hello`, []string{"HTTP/1.1 401", "application/problem+json", `"code":"login_required"`, "Www-Authenticate: Bearer"}},
-		{`LINK=$(go run ./cmd/gatefold link create`, nil},
+		{`LINK=$(./gatefold link create`, nil},
 		{`echo "$LINK"`, []string{"http://localhost:8080/articles/hello?token=ey"}},
 		{`curl -iL -c jar -b jar`, []string{"HTTP/1.1 303", "Location: /articles/hello\r\n", "HTTP/1.1 200", "This is the whole article."}},
 		{`curl -i "$LINK"`, []string{"HTTP/1.1 200", "This is the whole article."}},
 		{`curl -i "$LINK"`, []string{"HTTP/1.1 403", `"code":"link_used_up"`}},
-		{`T=$(go run ./cmd/gatefold token reader`, nil},
+		{`T=$(./gatefold token reader`, nil},
 		{`curl -i -H "Authorization: Bearer $T"`, []string{"HTTP/1.1 403", `"code":"not_entitled"`}},
-		{`go run ./cmd/gatefold grant add`, []string{"granted premium to user-123"}},
+		{`./gatefold grant add`, []string{"granted premium to user-123"}},
 		{`curl -i -H "Authorization: Bearer $T"`, []string{"HTTP/1.1 200", "This is the whole article."}},
-		{`eval "$(go run ./cmd/gatefold client create`, nil},
+		{`eval "$(./gatefold client create`, nil},
 		{`A=$(curl -s -u "$CLIENT_ID:$CLIENT_SECRET"`, nil},
 		{`curl -i -H "Authorization: Bearer $A"`, []string{"HTTP/1.1 200", `"userId":"user-123"`, `"sku":"premium"`}},
 	}
@@ -101,18 +101,13 @@ func (s *server) onPorts(text string) string {
 
 // runTranscript runs lines in one shell and returns the output of each. The
 // addresses of Caddyfile.example become those of the server. `gatefold` and
-// `go run ./cmd/gatefold` run the built binary against its admin endpoint.
+// `./gatefold` run the built binary against its admin endpoint.
 func runTranscript(t *testing.T, s *server, lines []string) []string {
 	t.Helper()
-	tools := t.TempDir()
-	command := "exec '" + binary + "' \"$@\" --address '" + s.admin + "'\n"
-	for name, script := range map[string]string{
-		"gatefold": "#!/bin/sh\n" + command,
-		"go":       "#!/bin/sh\n[ \"$1 $2\" = 'run ./cmd/gatefold' ] || exit 99\nshift 2\n" + command,
-	} {
-		if err := os.WriteFile(filepath.Join(tools, name), []byte(script), 0o700); err != nil {
-			t.Fatal(err)
-		}
+	dir := t.TempDir()
+	command := "#!/bin/sh\nexec '" + binary + "' \"$@\" --address '" + s.admin + "'\n"
+	if err := os.WriteFile(filepath.Join(dir, "gatefold"), []byte(command), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	const end = "\x1e"
 	script := "set -e\n"
@@ -120,8 +115,8 @@ func runTranscript(t *testing.T, s *server, lines []string) []string {
 		script += s.onPorts(line) + "\nprintf '" + end + "'\n"
 	}
 	shell := exec.CommandContext(t.Context(), "bash", "-c", script)
-	shell.Dir = t.TempDir()
-	shell.Env = append(s.environment(), "PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"))
+	shell.Dir = dir
+	shell.Env = append(s.environment(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	output, err := shell.Output()
 	if err != nil {
 		var complaint []byte
