@@ -20,7 +20,7 @@ type GrantFilter struct {
 	PublisherPurchaseID string   `query:"publisherPurchaseId" json:"publisherPurchaseId,omitempty" maxLength:"255" doc:"Only grants of this purchase." example:"order-2027-0815"`
 	SKU                 string   `query:"sku" json:"sku,omitempty" maxLength:"255" doc:"Only grants of this SKU." example:"premium"`
 	Status              string   `query:"status" json:"status,omitempty" enum:"ACTIVE,INACTIVE" doc:"Only grants with this status." example:"ACTIVE"`
-	ImportID            string   `query:"importId" json:"importId,omitempty" maxLength:"128" doc:"Only grants that this import into the list wrote and that are stored, in the order of its rows. An import is remembered for 30 days." example:"subscribers-2027-01"`
+	ImportID            string   `query:"importId" json:"importId,omitempty" maxLength:"128" doc:"Only grants that this import into the list wrote and that are stored, in the order of its rows. An import is remembered for 30 days."`
 	Meta                []string `query:"meta,explode" json:"meta,omitempty" maxItems:"8" doc:"Only grants whose extraFields have all of these, each as name=value." example:"[\"campaign=autumn\"]"`
 }
 
@@ -47,9 +47,9 @@ func metaFilter(pairs []string) (map[string]string, error) {
 
 // GrantRemoval selects the grants that are removed.
 type GrantRemoval struct {
-	List string `json:"list,omitempty" maxLength:"128" doc:"Only grants of this access list." example:"src_default"`
+	List string `json:"list,omitempty" maxLength:"128" doc:"Only grants of this access list."`
 	GrantFilter
-	RemovalID string `json:"removalId,omitempty" maxLength:"128" doc:"Continues this removal: the id of the response before." example:"removal_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	RemovalID string `json:"removalId,omitempty" maxLength:"128" doc:"Continues this removal: the id of the response before."`
 	From      string `json:"from,omitempty" maxLength:"255" doc:"Continues after this position: next of the response before."`
 	DryRun    bool   `json:"dryRun,omitempty" doc:"Answers how many grants would be removed, and removes none." example:"false"`
 }

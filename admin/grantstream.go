@@ -33,8 +33,8 @@ const (
 
 // StreamResult is the answer to an import that is sent as one stream.
 type StreamResult struct {
-	ImportID   string      `json:"importId" doc:"The import's id, for get-grant-import."`
-	Position   int64       `json:"position" doc:"The number of rows." example:"0"`
+	ImportID string `json:"importId" doc:"The import's id, for get-grant-import."`
+	Position int64  `json:"position" doc:"The number of rows." example:"0"`
 	ImportCounts
 	Removed    int64       `json:"removed" doc:"The number of grants removed because the stream does not have them." example:"0"`
 	Replaced   bool        `json:"replaced" doc:"Whether the list was made equal to the stream. False if that was not asked for, or a row was refused." example:"false"`
@@ -221,17 +221,17 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 
 // streamImport is an import in progress.
 type streamImport struct {
-	api    *api
-	call   *call
-	list   string
+	api  *api
+	call *call
+	list string
 	// replace: the list is made equal to the stream. dry: nothing is stored.
 	replace, dry bool
 	known        store.Import // the progress before this stream
-	chain  hash.Hash    // over all rows so far
-	answer StreamResult
-	rows   []store.ImportRow
-	lines  []int
-	bytes  int
+	chain        hash.Hash    // over all rows so far
+	answer       StreamResult
+	rows         []store.ImportRow
+	lines        []int
+	bytes        int
 }
 
 func (i *streamImport) run(ctx context.Context, b *bulk) error {

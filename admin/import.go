@@ -37,7 +37,7 @@ type ImportBatch struct {
 
 // ImportResult is the answer to an ImportBatch.
 type ImportResult struct {
-	Position int64      `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
+	Position int64 `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
 	ImportCounts
 	Replayed bool        `json:"replayed" doc:"Whether the batch had been stored before; nothing was changed again."`
 	Errors   []RowError  `json:"errors" doc:"The refused rows."`
@@ -75,7 +75,7 @@ func wireRowErrors(rows []store.RowError) []RowError {
 
 // ImportState is the progress of an import.
 type ImportState struct {
-	Position int64     `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
+	Position int64 `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
 	ImportCounts
 	Removed  int64     `json:"removed" doc:"The number of grants removed because the file does not have them." example:"0"`
 	Failed   int64     `json:"failed" doc:"The number of refused rows." example:"0"`

@@ -33,8 +33,8 @@ func (w Writer) RemoveGrants(ctx context.Context, vendor, id string, query Grant
 	}
 	query.Limit = removeStep
 	found, next, more, err := w.findGrants(ctx, vendor, &query)
-	if err != nil || len(found) == 0 {
-		return 0, next, more, err
+	if err != nil {
+		return 0, "", false, err
 	}
 	removal, stored, err := w.importOf(ctx, vendor, RemovedGrants, id)
 	switch {
@@ -44,6 +44,8 @@ func (w Writer) RemoveGrants(ctx context.Context, vendor, id string, query Grant
 		return 0, "", false, &ImportError{Problem: "the removal was undone: begin another one"}
 	case removal.UpdatedAt.IsZero():
 		removal.StartedAt = w.timestamp()
+	case len(found) == 0:
+		return 0, next, more, nil
 	}
 	f := finishing{vendor: vendor, known: &removal, batch: new(engine.Batch)}
 	for i := range found {
