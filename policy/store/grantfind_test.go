@@ -133,7 +133,7 @@ func TestGrantsOfEarlierVersions(t *testing.T) {
 func (b *fixture) forgetIndex() {
 	b.Helper()
 	batch := &engine.Batch{Deletes: [][]byte{[]byte("g")}}
-	b.ok(b.engine.View(b.Context(), vendor, func(snapshot engine.Snapshot) error {
+	b.ok(b.records.View(b.Context(), vendor, func(snapshot engine.Snapshot) error {
 		for _, prefix := range []string{"Is", "Ik"} {
 			for entry, err := range snapshot.Scan([]byte(prefix), nil) {
 				b.ok(err)
@@ -142,7 +142,7 @@ func (b *fixture) forgetIndex() {
 		}
 		return nil
 	}))
-	_, err := b.engine.Commit(b.Context(), vendor, batch)
+	_, err := b.records.Commit(b.Context(), vendor, batch)
 	b.ok(err)
 }
 

@@ -184,6 +184,7 @@ func (f *finishing) unmark(snapshot engine.Snapshot, replace bool) error {
 			return nil
 		}
 	}
+	f.batch.Deletes = append(f.batch.Deletes, openKey(f.list, f.tag))
 	f.known.Finished, f.known.Replaced = true, replace
 	return nil
 }

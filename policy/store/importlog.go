@@ -106,8 +106,9 @@ func (w Writer) undoStep(ctx context.Context, vendor, list, id string) (UndoneIm
 	if undone.Done {
 		return *undone, nil
 	}
-	u := undoing{vendor: vendor, batch: &engine.Batch{}, undone: undone}
-	prefix := keyPrefix(prefixImportLog, list, importTag(list, id, known.StartedAt))
+	tag := importTag(list, id, known.StartedAt)
+	u := undoing{vendor: vendor, batch: &engine.Batch{Deletes: [][]byte{openKey(list, tag)}}, undone: undone}
+	prefix := keyPrefix(prefixImportLog, list, tag)
 	if err := w.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error { return u.read(snapshot, prefix) }); err != nil {
 		return UndoneImport{}, err
 	}

@@ -44,7 +44,8 @@ type importPlan struct {
 	stored []byte
 	tag    string
 
-	turn   []byte // the stored value of the list's turn
+	turn   []byte          // the stored value of the list's turn
+	open   map[string]bool // whether imports are not finished, by tag
 	keys   []string
 	found  map[string][]*candidate // by row key, those that no earlier batch used
 	result ImportResult
@@ -82,7 +83,7 @@ func (p *importPlan) read(snapshot engine.Snapshot) error {
 	if turn != nil {
 		p.turn = bytes.Clone(turn)
 	}
-	p.keys, p.found = make([]string, len(p.batch.Rows)), make(map[string][]*candidate)
+	p.keys, p.found, p.open = make([]string, len(p.batch.Rows)), make(map[string][]*candidate), make(map[string]bool)
 	seen := make(map[string]bool, len(p.batch.Rows))
 	var prefixes [][]byte
 	for i, row := range p.valid {
@@ -141,6 +142,9 @@ func (p *importPlan) readCandidates(snapshot engine.Snapshot, ids []string) erro
 		} else if err != nil {
 			return err
 		}
+		if err := p.readOpen(snapshot, c.grant.Import); err != nil {
+			return err
+		}
 		used, err := p.used(snapshot, &c.grant)
 		if err != nil {
 			return err
@@ -161,6 +165,19 @@ func (p *importPlan) used(snapshot engine.Snapshot, grant *Grant) (bool, error) 
 	mark, err := snapshot.Get(p.mark(p.tag, grant.ID))
 	return mark != nil, err
 }
+
+// readOpen reads whether the import of a tag is not finished.
+func (p *importPlan) readOpen(snapshot engine.Snapshot, tag string) error {
+	if _, known := p.open[tag]; known || tag == "" || tag == p.tag {
+		return nil
+	}
+	marker, err := snapshot.Get(openKey(p.list, tag))
+	p.open[tag] = marker != nil
+	return err
+}
+
+// openKey is the key of the marker of an import that is not finished.
+func openKey(list, tag string) []byte { return key(prefixImportMark, list, tag) }
 
 func (p *importPlan) mark(tag, id string) []byte { return key(prefixImportMark, p.list, tag, id) }
 
@@ -255,6 +272,9 @@ func (p *importPlan) begin() *engine.Batch {
 		Checks: []engine.Check{{Key: k, Value: p.turn}},
 		Puts:   []engine.Put{{Key: k, Value: strconv.AppendUint(nil, turn+1, 10)}},
 	}
+	if p.known.UpdatedAt.IsZero() && p.tag != "" {
+		batch.Puts = append(batch.Puts, engine.Put{Key: openKey(p.list, p.tag), Value: []byte{}, Expires: p.now.Add(2 * Retention)})
+	}
 	if p.list != DefaultList {
 		batch.Checks = append(batch.Checks, engine.Check{Key: key(prefixList, p.list), Present: true})
 	}
@@ -269,8 +289,9 @@ func (p *importPlan) change(w *importWrites, i int, row *ImportRow, c *candidate
 		p.result.Changes = append(p.result.Changes, RowChange{Row: i, Grant: c.grant.ID, Fields: fields})
 		return err
 	}
-	if c.grant.Import != "" {
-		// For an import that wrote the grant and is not finished yet.
+	if p.open[c.grant.Import] {
+		// The import that wrote the grant must not take it for one that its file does
+		// not have.
 		w.batch.Puts = append(w.batch.Puts, engine.Put{
 			Key: p.mark(c.grant.Import, c.grant.ID), Value: []byte{}, Expires: p.now.Add(2 * Retention),
 		})

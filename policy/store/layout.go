@@ -26,6 +26,7 @@ import (
 //	E u <site> NUL <user>                last visit of a reader
 //	E r <site> NUL <time> <user>         index: readers by last visit, the time as 8 bytes, inverted
 //	M <list> NUL <import>                progress of an import of grants
+//	m <list> NUL <tag>                   marker: an import is not finished
 //	m <list> NUL <tag> NUL <grant>       marker: an import found the grant as its file has it
 //	n <list>                             number of the batches of all imports of a list
 //	Y <list> NUL <tag> NUL <step>        what an import changed, for undoing it; the step as 8 bytes

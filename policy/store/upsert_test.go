@@ -202,7 +202,7 @@ func TestReplaceList(t *testing.T) {
 // count counts the entries whose keys begin with a prefix.
 func (b *fixture) count(prefix string) (n int) {
 	b.Helper()
-	b.ok(b.engine.View(b.Context(), vendor, func(snapshot engine.Snapshot) error {
+	b.ok(b.records.View(b.Context(), vendor, func(snapshot engine.Snapshot) error {
 		for _, err := range snapshot.Scan([]byte(prefix), nil) {
 			b.ok(err)
 			n++
@@ -304,6 +304,26 @@ func TestDryRun(t *testing.T) {
 	}
 	if n, err := b.CountGrants(t.Context(), vendor, store.DefaultList); err != nil || n != 3 {
 		t.Errorf("counted %d, %v", n, err)
+	}
+}
+
+// While a file replaces the list, another import changes one of its grants. It stays, as
+// the file has it.
+func TestReplaceKeepsWhatAnotherImportChanged(t *testing.T) {
+	b := newFixture(t)
+	b.importFile("zero", 100, false, "gone s")
+	b.clock = b.clock.Add(time.Second)
+	batch := store.ImportBatch{ID: "replace", Rows: []store.ImportRow{row("u s"), row("v s")}}
+	_, err := b.ImportGrants(t.Context(), vendor, store.DefaultList, batch)
+	b.ok(err)
+	if got := b.importFile("other", 100, false, "u s - note"); got != "0 1 0 0" {
+		t.Errorf("the other import: %s", got)
+	}
+	if known := b.finish("replace", true); known.Removed != 1 || b.grantRows() != "u s  note; v s" {
+		t.Errorf("%+v: %s", known, b.grantRows())
+	}
+	if b.count("m") != 0 {
+		t.Errorf("%d markers are left", b.count("m"))
 	}
 }
 
