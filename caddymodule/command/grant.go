@@ -164,7 +164,7 @@ func undoRemoval(c *call) error {
 func (c *call) undo(path string) error {
 	for {
 		var undone admin.Undone
-		if err := c.request(http.MethodPost, path, nil, nil, &undone); err != nil {
+		if err := c.request(http.MethodPost, path, nil, struct{}{}, &undone); err != nil {
 			return err
 		}
 		if undone.Done {

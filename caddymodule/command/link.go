@@ -165,7 +165,7 @@ func restoreLinks(c *call) error {
 	case len(c.args) == 1 && set:
 		return errors.New("give the id of a link, or flags that select links, not both")
 	case len(c.args) == 1:
-		return run(c, http.MethodPost, c.record(linksPath)+"/restore", nil, func(l admin.SignedLink) string {
+		return run(c, http.MethodPost, c.record(linksPath)+"/restore", struct{}{}, func(l admin.SignedLink) string {
 			return line("restored %s: %s", l.TokenID, l.Status)
 		})
 	case !set:
