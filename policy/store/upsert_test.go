@@ -1,11 +1,11 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -327,27 +327,31 @@ func TestReplaceKeepsWhatAnotherImportChanged(t *testing.T) {
 	}
 }
 
-// Two files with the same rows are imported at the same moment, batch by batch: every row
-// is one grant.
+// hookEngine calls a function before its next commit.
+type hookEngine struct {
+	engine.Engine
+	before func()
+}
+
+func (e *hookEngine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
+	if before := e.before; before != nil {
+		e.before = nil
+		before()
+	}
+	return e.Engine.Commit(ctx, partition, batch)
+}
+
+// Two files with the same rows are imported at the same moment, on two nodes: one stores
+// its batch after the other has looked for grants and before it commits. Every row is one
+// grant.
 func TestConcurrentImportsDoubleNothing(t *testing.T) {
 	b := newFixture(t)
-	var senders sync.WaitGroup
-	for i := range 4 {
-		senders.Go(func() {
-			for step := range 10 {
-				batch := store.ImportBatch{ID: fmt.Sprint("import-", i), Position: int64(step * 20)}
-				for n := range 20 {
-					batch.Rows = append(batch.Rows, row(fmt.Sprintf("u%d s", (step*20+n+i*50)%200)))
-				}
-				if _, err := b.ImportGrants(t.Context(), vendor, store.DefaultList, batch); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	senders.Wait()
-	grants, err := b.ListGrants(t.Context(), vendor, store.DefaultList, store.Page{Limit: 1000})
-	if err != nil || len(grants) != 200 {
-		t.Errorf("%d grants for 200 readers, %v", len(grants), err)
+	b.importFile("zero", 100, false, "x s") // the index is complete
+	hooked := &hookEngine{Engine: b.engine}
+	node := store.New(hooked, b.versions, b.now).As(store.Actor{})
+	hooked.before = func() { b.importFile("other", 100, false, "u s", "v s") }
+	result, err := node.ImportGrants(t.Context(), vendor, store.DefaultList, store.ImportBatch{ID: "one", Rows: []store.ImportRow{row("u s"), row("v s - note")}})
+	if err != nil || result.Created != 0 || result.Changed != 1 || result.Unchanged != 1 || b.grantRows() != "u s; v s  note; x s" {
+		t.Errorf("%+v, %v: %s", result, err, b.grantRows())
 	}
 }
