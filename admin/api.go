@@ -140,6 +140,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerGrants()
 	a.registerImports()
 	a.registerGrantStreams()
+	a.registerGrantSearch()
 	a.registerEntitlements()
 	a.registerRules()
 	a.registerProxy()

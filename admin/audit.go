@@ -12,18 +12,18 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// auditEntry is an entry of the audit log.
-type auditEntry struct {
+// AuditEntry is an entry of the audit log.
+type AuditEntry struct {
 	ID        string        `json:"id" doc:"The entry's id." example:"000fz3k8q1r5s6t7v8w9x0y1z2"`
 	At        time.Time     `json:"at" doc:"The time of the change." example:"2027-01-01T09:30:00Z"`
 	Actor     string        `json:"actor" doc:"The client of this API, or the local operator, that made the change."`
 	Operation string        `json:"operation" doc:"The operationId of the call."`
-	Records   []auditRecord `json:"records" doc:"The changed records, at most 10. An import is logged as one record."`
+	Records   []AuditRecord `json:"records" doc:"The changed records, at most 10. An import is logged as one record."`
 	More      int           `json:"more" doc:"The number of changed records that are not listed."`
 }
 
-// auditRecord is the change of one record.
-type auditRecord struct {
+// AuditRecord is the change of one record.
+type AuditRecord struct {
 	Kind      string          `json:"kind" doc:"The kind of record." example:"grant"`
 	ID        string          `json:"id" doc:"The record's path: parent ids first." example:"src_123abc/grant_123abc"`
 	Before    json.RawMessage `json:"before,omitempty" doc:"The previous values of the changed members; absent for a new record."`
@@ -31,15 +31,15 @@ type auditRecord struct {
 	Truncated bool            `json:"truncated,omitempty" doc:"Whether before or after was too long to be logged."`
 }
 
-func wireAudit(entry store.AuditEntry) auditEntry {
-	return auditEntry{
+func wireAudit(entry store.AuditEntry) AuditEntry {
+	return AuditEntry{
 		ID: entry.ID, At: entry.At, Actor: entry.Actor, Operation: entry.Operation,
 		Records: wireAll(entry.Records, wireAuditRecord), More: entry.More,
 	}
 }
 
-func wireAuditRecord(record store.AuditRecord) auditRecord {
-	return auditRecord{
+func wireAuditRecord(record store.AuditRecord) AuditRecord {
+	return AuditRecord{
 		Kind: record.Kind, ID: strings.Join(record.ID, "/"),
 		Before: record.Before, After: record.After, Truncated: record.Truncated,
 	}
@@ -69,23 +69,23 @@ func (a *api) registerAudit() {
 	register(a, huma.Operation{
 		OperationID: "list-audit", Method: http.MethodGet, Path: "/management/audit", Tags: tags, Security: needs("audit:read"),
 		Summary: "Lists changes, newest first", Description: description,
-	}, func(ctx context.Context, c *call, in *auditParams) (*listing[auditEntry], error) {
+	}, func(ctx context.Context, c *call, in *auditParams) (*listing[AuditEntry], error) {
 		return a.audit(ctx, c, c.Vendor, in)
 	})
 	register(a, huma.Operation{
 		OperationID: "list-system-audit", Method: http.MethodGet, Path: "/management/system-audit", Tags: tags, Security: needs("vendors:read"),
 		Summary: "Lists changes of records that belong to no vendor, newest first", Description: description,
-	}, func(ctx context.Context, c *call, in *auditParams) (*listing[auditEntry], error) {
+	}, func(ctx context.Context, c *call, in *auditParams) (*listing[AuditEntry], error) {
 		return a.audit(ctx, c, store.SystemPartition, in)
 	})
 }
 
-func (a *api) audit(ctx context.Context, c *call, partition string, in *auditParams) (*listing[auditEntry], error) {
+func (a *api) audit(ctx context.Context, c *call, partition string, in *auditParams) (*listing[AuditEntry], error) {
 	found, next, more, err := a.Store.Audit(ctx, partition, in.query())
 	if err != nil {
 		return nil, err
 	}
-	page := &listing[auditEntry]{Body: wireAll(found, wireAudit)}
+	page := &listing[AuditEntry]{Body: wireAll(found, wireAudit)}
 	if more {
 		page.Link = c.nextLink(in.Limit, next)
 	}

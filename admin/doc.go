@@ -39,12 +39,15 @@
 //	products.go       products
 //	links.go          signed links
 //	bulklinks.go      many signed links in one call
+//	linkrevoke.go     revoking and restoring signed links
 //	lists.go          access lists
 //	grants.go         grants
+//	grantfind.go      finding and removing many grants
 //	grantrows.go      rows of grants in CSV and NDJSON files
 //	csvcell.go        cells that a spreadsheet does not evaluate
 //	grantstream.go    streamed import and export of grants
 //	import.go         imports of grants in batches
+//	importsteps.go    finishing and undoing imports
 //	entitlements.go   entitlements of a reader
 //	rules.go          rules: wire types and operations
 //	rulechange.go     changes of rules

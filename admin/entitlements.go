@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -30,7 +31,7 @@ type entitlement struct {
 	HasAccess          bool       `json:"hasAccess" doc:"Whether the entitlement is in effect now." example:"true"`
 	CreatedAt          time.Time  `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
 	UpdatedAt          time.Time  `json:"updatedAt" doc:"The time of the last change." example:"2027-01-02T10:00:00Z"`
-	Token              string     `json:"token,omitempty" doc:"A JWT (typ gatefold-entitlement+jwt) that states the entitlement to other services, signed by the vendor's key and valid for at most an hour. The gate does not accept it. Absent if hasAccess is false." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
+	Token              string     `json:"token,omitempty" doc:"A JWT (typ gatefold-entitlement+jwt) that states the entitlement to other services, signed by the vendor's key and valid for at most an hour. The gate does not accept it. Absent if hasAccess is false, or the user id is not known." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
 	StartsAt           *time.Time `json:"startsAt,omitempty" doc:"The start of the validity (inclusive)." example:"2027-01-01T00:00:00Z"`
 	ExpiresAt          *time.Time `json:"expiresAt,omitempty" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
 }
@@ -57,7 +58,8 @@ func wireEntitlement(found store.FoundGrant, product store.Product, now time.Tim
 
 // entitlementParams select entitlements.
 type entitlementParams struct {
-	UserID string `query:"userId" required:"true" minLength:"1" maxLength:"255" doc:"The reader's user id." example:"user-123"`
+	UserID string `query:"userId" maxLength:"255" doc:"The reader's user id. It or email is required; with both, the entitlements of either." example:"user-123"`
+	Email  string `query:"email" maxLength:"254" doc:"The reader's e-mail address, ignoring case. These entitlements apply to a reader whose address is verified." example:"reader@example.com"`
 	Type   string `query:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"Only entitlements whose product has this type. A SKU without a product has none."`
 	SKU    string `query:"sku" maxLength:"255" doc:"Only entitlements that include this SKU, directly or through a collection." example:"premium"`
 	Q      string `query:"q" maxLength:"255" doc:"Only entitlements whose SKU or title contains this text, ignoring case." example:"hello"`
@@ -67,12 +69,15 @@ type entitlementParams struct {
 func (a *api) registerEntitlements() {
 	register(a, huma.Operation{
 		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"}, Security: needs("entitlements:read"),
-		Summary: "Lists a reader's entitlements by user id",
+		Summary: "Lists a reader's entitlements by user id or e-mail address",
 	}, a.listEntitlements)
 }
 
 func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementParams) (*listing[entitlement], error) {
-	found, err := c.store.GrantsOf(ctx, c.Vendor, policy.Reader{UserID: in.UserID})
+	if in.UserID == "" && in.Email == "" {
+		return nil, invalidAt("query.userId", "is required, or email")
+	}
+	found, err := c.store.GrantsOf(ctx, c.Vendor, policy.Reader{UserID: in.UserID, Email: policy.LowerEmail(in.Email)})
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +94,7 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 		selection.giving = append(selection.giving, containers...)
 	}
 	entitlements := []entitlement{}
+	var users []string
 	for i := range found {
 		if len(entitlements) == in.Limit {
 			break
@@ -99,9 +105,10 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 		}
 		if selected {
 			entitlements = append(entitlements, wireEntitlement(found[i], product, a.Now()))
+			users = append(users, cmp.Or(in.UserID, found[i].Grant.UserID))
 		}
 	}
-	if err := a.signEntitlements(ctx, c, in.UserID, entitlements); err != nil {
+	if err := a.signEntitlements(ctx, c, users, entitlements); err != nil {
 		return nil, err
 	}
 	page := &listing[entitlement]{Body: entitlements}
@@ -138,8 +145,9 @@ func (s *entitlementSelection) selects(ctx context.Context, g *store.Grant) (boo
 	return selected, product, nil
 }
 
-// signEntitlements sets the token of those that are in effect.
-func (a *api) signEntitlements(ctx context.Context, c *call, userID string, entitlements []entitlement) error {
+// signEntitlements sets the token of those that are in effect. Users are the user ids that
+// the tokens name: without one, an entitlement has no token.
+func (a *api) signEntitlements(ctx context.Context, c *call, users []string, entitlements []entitlement) error {
 	if !slices.ContainsFunc(entitlements, func(e entitlement) bool { return e.HasAccess }) {
 		return nil
 	}
@@ -149,11 +157,11 @@ func (a *api) signEntitlements(ctx context.Context, c *call, userID string, enti
 	}
 	for i := range entitlements {
 		e := &entitlements[i]
-		if !e.HasAccess {
+		if !e.HasAccess || users[i] == "" {
 			continue
 		}
 		e.Token, err = keys.SignEntitlement(ring, c.Vendor, keys.EntitlementClaims{
-			ID: e.ID, UserID: userID, SKU: e.SKU, EndsAt: e.ExpiresAt,
+			ID: e.ID, UserID: users[i], SKU: e.SKU, EndsAt: e.ExpiresAt,
 		}, a.Now())
 		if err != nil {
 			return err

@@ -17,13 +17,14 @@ type ExplainRequest struct {
 	// RewrittenPath is part of the request, since only the server's handlers know it.
 	RewrittenPath string `json:"rewrittenPath,omitempty" maxLength:"8192" pattern:"^/" doc:"The path as a handler before the gate rewrites it, with percent-escapes. Default: as in the url."`
 	Site          string `json:"site,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"The site. Default: the vendor's only site, or the site with the vendor's name."`
-	// UserID and ReaderToken identify the reader; without both they are
+	// UserID, Email and ReaderToken identify the reader; without them they are
 	// anonymous.
 	UserID      string `json:"userId,omitempty" maxLength:"255" doc:"The reader's user id, as if identified by it alone."`
+	Email       string `json:"email,omitempty" maxLength:"254" doc:"The reader's e-mail address, as if verified. With userId, of the same reader."`
 	ReaderToken string `json:"readerToken,omitempty" maxLength:"4096" doc:"A reader token."`
 	LinkToken   string `json:"linkToken,omitempty" maxLength:"4096" doc:"A link token, if the url carries none."`
 	// SKUs and HoldsLink override stored records, for rule tests.
-	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"Decides as if the reader had exactly these SKUs, without end. Without userId and readerToken, decides for an arbitrary identified reader."`
+	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"Decides as if the reader had exactly these SKUs, without end. Without userId, email and readerToken, decides for an arbitrary identified reader."`
 	HoldsLink bool      `json:"holdsLink,omitempty" doc:"Decides as if the reader held a redeemed link to exactly this page."`
 }
 
@@ -55,6 +56,7 @@ type ExplainedPath struct {
 type ExplainedReader struct {
 	UserID          string `json:"userId,omitempty"`
 	PublisherUserID string `json:"publisherUserId,omitempty"`
+	Email           string `json:"email,omitempty" doc:"The e-mail address, if it was given."`
 	EmailVerified   bool   `json:"emailVerified,omitempty"`
 	Source          string `json:"source" doc:"The source of the identity."`
 	Error           string `json:"error,omitempty" doc:"Why the credential was refused."`
@@ -123,6 +125,7 @@ type explainQuery struct {
 	Method string `query:"method" maxLength:"32" default:"GET"`
 	Site   string `query:"site" pattern:"^[a-z0-9][a-z0-9-]{0,62}$"`
 	User   string `query:"user" maxLength:"255"`
+	Email  string `query:"email" maxLength:"254"`
 }
 
 // holdsToken reports whether the query of a URL seems to contain a token.
@@ -150,7 +153,7 @@ func (a *api) registerExplain() {
 		if holdsToken(in.URL) {
 			return nil, invalidAt("query.url", "contains a token, but request URIs are logged: send it in the body of a POST")
 		}
-		explanation, err := a.Explain(ctx, c.Vendor, ExplainRequest{URL: in.URL, Method: in.Method, Site: in.Site, UserID: in.User})
+		explanation, err := a.Explain(ctx, c.Vendor, ExplainRequest{URL: in.URL, Method: in.Method, Site: in.Site, UserID: in.User, Email: in.Email})
 		return &body[*Explanation]{Body: explanation}, err
 	})
 	register(a, huma.Operation{

@@ -19,6 +19,9 @@ type Grant struct {
 	GrantFields
 	Status           string `json:"status" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
 	ExcludeFromStats bool   `json:"excludeFromStats" doc:"Excludes the record from statistics." example:"false"`
+
+	CreatedAt time.Time `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt time.Time `json:"updatedAt" doc:"The time of the last change." example:"2027-01-02T10:00:00Z"`
 }
 
 // GrantFields are the fields that Grant and GrantBody share.
@@ -80,6 +83,7 @@ func writtenGrant(g store.Grant) GrantBody {
 func wireGrant(g store.Grant) Grant {
 	return Grant{
 		ID: g.ID, Source: g.Source, Status: g.Status, ExcludeFromStats: g.ExcludeFromStats,
+		CreatedAt: g.CreatedAt, UpdatedAt: g.UpdatedAt,
 		GrantFields: GrantFields{
 			Email: g.Email, UserID: g.UserID, PublisherUserID: g.PublisherUserID,
 			SKU: g.SKU, PurchaseOptionID: g.PurchaseOptionID, StartsAt: g.StartsAt, EndsAt: g.EndsAt,
@@ -103,11 +107,11 @@ func (a *api) registerGrants() {
 		Summary: "Lists the grants of an access list, in order of creation",
 	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
+		GrantFilter
 		PageParams
 	},
 	) (*listing[Grant], error) {
-		found, err := c.store.ListGrants(ctx, c.Vendor, in.ID, in.page())
-		return newListing(c, in.Limit, found, err, wireGrant, func(g Grant) string { return g.ID })
+		return findGrants(ctx, c, in.ID, &in.GrantFilter, in.PageParams)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),

@@ -105,7 +105,8 @@ func TestGrantsAsInTheReference(t *testing.T) {
 	if err := json.Unmarshal([]byte(exampleGrant), &want); err != nil {
 		t.Fatal(err)
 	}
-	want["id"], want["source"] = shown["id"], "src_default"
+	now := b.clock.Format(time.RFC3339)
+	want["id"], want["source"], want["createdAt"], want["updatedAt"] = shown["id"], "src_default", now, now
 	if !reflect.DeepEqual(shown, want) {
 		t.Errorf("the answer is\n%v, want\n%v", shown, want)
 	}
@@ -125,7 +126,9 @@ func TestGrantsAsInTheReference(t *testing.T) {
 
 	// PUT clears the fields that it does not name.
 	replaced := b.call(http.MethodPut, path, `{"userId":"u2","sku":"other","endsAt":null,"source":"src_default"}`).want(http.StatusOK, nil).fields()
-	if !reflect.DeepEqual(replaced, map[string]any{"id": id, "source": "src_default", "userId": "u2", "sku": "other", "status": "ACTIVE", "excludeFromStats": false}) {
+	if !reflect.DeepEqual(replaced, map[string]any{
+		"id": id, "source": "src_default", "userId": "u2", "sku": "other", "status": "ACTIVE", "excludeFromStats": false, "createdAt": now, "updatedAt": now,
+	}) {
 		t.Errorf("PUT gives %v", replaced)
 	}
 	if gone := b.call(http.MethodDelete, path, ""); gone.code != http.StatusNoContent || gone.body != "" {

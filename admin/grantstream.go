@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -13,6 +14,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -31,9 +33,11 @@ const (
 
 // StreamResult is the answer to an import that is sent as one stream.
 type StreamResult struct {
-	ImportID   string      `json:"importId" doc:"The import's id, for get-grant-import."`
-	Position   int64       `json:"position" doc:"The number of rows." example:"0"`
-	Created    int64       `json:"created" doc:"The number of grants created." example:"5000"`
+	ImportID string `json:"importId" doc:"The import's id, for get-grant-import."`
+	Position int64  `json:"position" doc:"The number of rows." example:"0"`
+	ImportCounts
+	Removed    int64       `json:"removed" doc:"The number of grants removed because the stream does not have them." example:"0"`
+	Replaced   bool        `json:"replaced" doc:"Whether the list was made equal to the stream. False if that was not asked for, or a row was refused." example:"false"`
 	Failed     int64       `json:"failed" doc:"The number of refused rows." example:"0"`
 	Errors     []LineError `json:"errors" doc:"The first 1,000 refused rows."`
 	MoreErrors int64       `json:"moreErrors" doc:"The number of omitted entries."`
@@ -50,15 +54,24 @@ func (a *api) registerGrantStreams() {
 	tags := []string{"Grants"}
 	schemas := a.huma.OpenAPI().Components.Schemas
 	text := func() *huma.MediaType { return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}} }
+	flag := func(name, description string) *huma.Param {
+		return &huma.Param{Name: name, In: "query", Description: description, Schema: &huma.Schema{Type: huma.TypeBoolean}}
+	}
 	list := &huma.Param{Name: "id", In: "path", Description: "The access list.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "src_default"}
 	operation := huma.Operation{
 		OperationID: "import-grant-stream", Method: http.MethodPost, Path: grantsPath + "/import", Tags: tags, Security: needs("grants:write"),
-		Summary: "Creates a grant from each row of a stream of any length",
-		Description: "A row is a grant as in create-grant: a JSON object per line, or a record of a CSV file whose header names the fields " +
-			"(`deliveryAddress.city` for those of an address). Invalid rows are reported and skipped.\n\n" +
+		Summary: "Creates or changes a grant by each row of a stream of any length",
+		Description: "A row whose key a grant of the list has changes that grant; any other row creates one. The key is the `publisherPurchaseId` or, without one, the reader " +
+			"(`userId`, `publisherUserId` or `email`, the first that the row has) and the `sku`. A row without `status` leaves that of a grant.\n\n" +
+			"A row is a grant as in create-grant: a JSON object per line, or a record of a CSV file whose header names the fields " +
+			"(`deliveryAddress.city` for those of an address). Times may be dates (`2027-01-31`): the first moment of the day in UTC. Invalid rows are reported and skipped.\n\n" +
 			"With an Idempotency-Key, an interrupted stream can be sent again from its beginning: stored rows are not stored twice, and the response is " +
 			"that of an uninterrupted stream. A different stream with the same key is refused.",
-		Parameters: []*huma.Param{list},
+		Parameters: []*huma.Param{
+			list,
+			flag("replaceList", "At the end of the stream, removes the grants of the list that it does not have, except for those created since it began. If a row was refused, nothing is removed."),
+			flag("dryRun", "Answers what the stream would do, and stores nothing."),
+		},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			typeNDJSON: {Schema: a.rows.schema}, typeCSV: text(),
 		}},
@@ -156,8 +169,17 @@ func (g *grantWriter) flush() error {
 	return g.table.Error()
 }
 
-// importStream creates a grant from each row of the body, in the memory of one
-// batch.
+// queryFlag returns the value of a boolean query parameter.
+func (b *bulk) queryFlag(name string) (bool, error) {
+	text := b.r.URL.Query().Get(name)
+	on, err := strconv.ParseBool(cmp.Or(text, "false"))
+	if err != nil {
+		return false, invalidAt("query."+name, "must be true or false")
+	}
+	return on, nil
+}
+
+// importStream imports the rows of the body, in the memory of one batch.
 func (a *api) importStream(ctx context.Context, b *bulk) error {
 	list := b.r.PathValue("id")
 	if _, err := a.Store.List(ctx, b.Vendor, list); err != nil {
@@ -170,7 +192,15 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 	if key == "" {
 		key = rand.Text()
 	}
-	i := &streamImport{api: a, call: b.call, list: list, chain: sha256.New()}
+	replace, err1 := b.queryFlag("replaceList")
+	dry, err2 := b.queryFlag("dryRun")
+	if err := cmp.Or(err1, err2); err != nil {
+		return err
+	}
+	if dry {
+		key = rand.Text() // a dry run is no import that could be continued
+	}
+	i := &streamImport{api: a, call: b.call, list: list, replace: replace, dry: dry, chain: sha256.New()}
 	i.answer = StreamResult{ImportID: "stream-" + onceID(b.Name, key), Errors: []LineError{}}
 	flight := b.Vendor + "\x00" + list + "\x00" + i.answer.ImportID
 	if !a.inFlight.begin(flight) {
@@ -191,15 +221,17 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 
 // streamImport is an import in progress.
 type streamImport struct {
-	api    *api
-	call   *call
-	list   string
-	known  store.Import // the progress before this stream
-	chain  hash.Hash    // over all rows so far
-	answer StreamResult
-	rows   []store.ImportRow
-	lines  []int
-	bytes  int
+	api  *api
+	call *call
+	list string
+	// replace: the list is made equal to the stream. dry: nothing is stored.
+	replace, dry bool
+	known        store.Import // the progress before this stream
+	chain        hash.Hash    // over all rows so far
+	answer       StreamResult
+	rows         []store.ImportRow
+	lines        []int
+	bytes        int
 }
 
 func (i *streamImport) run(ctx context.Context, b *bulk) error {
@@ -216,6 +248,32 @@ func (i *streamImport) run(ctx context.Context, b *bulk) error {
 	}
 	if i.answer.Position < i.known.Position {
 		return reusedKey()
+	}
+	return i.finish(ctx)
+}
+
+// finish finishes the import, and removes what the stream did not have.
+func (i *streamImport) finish(ctx context.Context) error {
+	if i.dry {
+		if i.replace && i.answer.Failed == 0 {
+			stored, err := i.call.store.CountGrants(ctx, i.call.Vendor, i.list)
+			i.answer.Removed = max(0, stored-i.answer.Changed-i.answer.Unchanged)
+			return err
+		}
+		return nil
+	}
+	if i.answer.Position == 0 {
+		if i.replace {
+			return newProblem(http.StatusConflict, "The stream has no rows, and nothing was removed: to remove all grants of a list, remove the list.")
+		}
+		return nil
+	}
+	for done := false; !done; {
+		known, err := i.call.store.FinishImport(ctx, i.call.Vendor, i.list, i.answer.ImportID, i.replace && i.answer.Failed == 0)
+		if err != nil {
+			return err
+		}
+		i.answer.Removed, i.answer.Replaced, done = known.Removed, known.Replaced, known.Finished
 	}
 	return nil
 }
@@ -249,14 +307,16 @@ func (i *streamImport) flush(ctx context.Context) error {
 	if len(i.rows) == 0 {
 		return nil
 	}
-	batch := store.ImportBatch{ID: i.answer.ImportID, Position: i.answer.Position, Rows: i.rows, Chain: i.chain.Sum(nil)}
+	batch := store.ImportBatch{ID: i.answer.ImportID, Position: i.answer.Position, Rows: i.rows, Chain: i.chain.Sum(nil), DryRun: i.dry}
 	result := store.ImportResult{Position: batch.Position + int64(len(i.rows))}
 	switch {
 	case result.Position <= i.known.Position:
 		result.Errors = batch.RowErrors(i.list)
-		result.Created = len(i.rows) - len(result.Errors)
-		if result.Position == i.known.Position && string(batch.Chain) != string(i.known.Chain) {
-			return reusedKey()
+		if result.Position == i.known.Position {
+			if string(batch.Chain) != string(i.known.Chain) {
+				return reusedKey()
+			}
+			i.answer.ImportCounts = ImportCounts{Created: i.known.Created, Changed: i.known.Changed, Unchanged: i.known.Unchanged}
 		}
 	default:
 		var err error
@@ -273,6 +333,8 @@ func (i *streamImport) flush(ctx context.Context) error {
 	}
 	i.answer.Position = result.Position
 	i.answer.Created += int64(result.Created)
+	i.answer.Changed += int64(result.Changed)
+	i.answer.Unchanged += int64(result.Unchanged)
 	i.answer.Failed += int64(len(result.Errors))
 	clear(i.rows)
 	i.rows, i.lines, i.bytes = i.rows[:0], i.lines[:0], 0
@@ -287,14 +349,12 @@ func (i *streamImport) store(ctx context.Context, batch store.ImportBatch) (stor
 	case <-ctx.Done():
 		return store.ImportResult{}, ctx.Err()
 	}
-	return i.call.store.CreateGrants(ctx, i.call.Vendor, i.list, batch)
+	return i.call.store.ImportGrants(ctx, i.call.Vendor, i.list, batch)
 }
 
 // explain adds the progress of the import to an error.
 func (i *streamImport) explain(err error) error {
-	if behind, ok := errors.AsType[*store.ImportError](err); ok {
-		return newProblem(http.StatusConflict, behind.Problem)
-	}
+	err = importError(err)
 	p, ok := errors.AsType[*Problem](err)
 	if !ok || p.Status != http.StatusBadRequest {
 		return err

@@ -31,15 +31,31 @@ const (
 type ImportBatch struct {
 	ImportID string      `json:"importId" minLength:"1" maxLength:"128" doc:"The import's id, equal in all of its batches." example:"subscribers-2027-01"`
 	Position int64       `json:"position" minimum:"0" doc:"The number of rows of the import before this batch." example:"0"`
-	Grants   []GrantBody `json:"grants" minItems:"1" maxItems:"5000" doc:"The grants to create."`
+	Grants   []GrantBody `json:"grants" minItems:"1" maxItems:"5000" doc:"The rows. A row with the key of a grant of the list changes it: the publisherPurchaseId or, without one, the reader (userId, publisherUserId or email, the first that it has) and the sku."`
+	DryRun   bool        `json:"dryRun,omitempty" doc:"Answers what the batch would do, and stores nothing." example:"false"`
 }
 
 // ImportResult is the answer to an ImportBatch.
 type ImportResult struct {
-	Position int64      `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
-	Created  int        `json:"created" doc:"The number of grants created." example:"5000"`
-	Replayed bool       `json:"replayed" doc:"Whether the batch had been stored before; nothing was created again."`
-	Errors   []RowError `json:"errors" doc:"The refused rows."`
+	Position int64 `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
+	ImportCounts
+	Replayed bool        `json:"replayed" doc:"Whether the batch had been stored before; nothing was changed again."`
+	Errors   []RowError  `json:"errors" doc:"The refused rows."`
+	Changes  []RowChange `json:"changes,omitempty" doc:"Of a dry run: the changes of grants."`
+}
+
+// ImportCounts are the numbers of rows by their effect.
+type ImportCounts struct {
+	Created   int64 `json:"created" doc:"The number of grants created." example:"5000"`
+	Changed   int64 `json:"changed" doc:"The number of grants changed." example:"12"`
+	Unchanged int64 `json:"unchanged" doc:"The number of rows that a grant agrees with already." example:"4988"`
+}
+
+// RowChange is what a row would change.
+type RowChange struct {
+	Row    int      `json:"row" doc:"The index of the row in the batch, from zero."`
+	Grant  string   `json:"grant" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Fields []string `json:"fields" doc:"The names of the members that differ." example:"[\"endsAt\"]"`
 }
 
 // RowError is the reason why a row of a batch was refused.
@@ -59,10 +75,39 @@ func wireRowErrors(rows []store.RowError) []RowError {
 
 // ImportState is the progress of an import.
 type ImportState struct {
-	Position int64     `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
-	Created  int64     `json:"created" doc:"The number of grants created." example:"5000"`
+	Position int64 `json:"position" doc:"The number of processed rows: the position of the next batch." example:"0"`
+	ImportCounts
+	Removed  int64     `json:"removed" doc:"The number of grants removed because the file does not have them." example:"0"`
 	Failed   int64     `json:"failed" doc:"The number of refused rows." example:"0"`
+	Finished bool      `json:"finished" doc:"Whether the import is finished." example:"true"`
+	Undone   *Undone   `json:"undone,omitempty" doc:"The result of undoing the import, if that has begun."`
 	Last     LastBatch `json:"last" doc:"The newest batch, for clients that missed its response."`
+}
+
+// Undone is the result of undoing an import, or a removal of many grants.
+type Undone struct {
+	Removed  int64 `json:"removed" doc:"The number of created grants that were removed." example:"5000"`
+	Restored int64 `json:"restored" doc:"The number of changed or removed grants that are as before." example:"12"`
+	Kept     int64 `json:"kept" doc:"The number of grants that were changed or removed afterwards, and were left as they are." example:"0"`
+	Done     bool  `json:"done" doc:"Whether everything is undone. If not, repeat the call." example:"true"`
+}
+
+func wireImport(known store.Import) ImportState {
+	return ImportState{
+		Position:     known.Position,
+		ImportCounts: ImportCounts{Created: known.Created, Changed: known.Changed, Unchanged: known.Unchanged},
+		Removed:      known.Removed, Failed: known.Failed, Finished: known.Finished, Undone: (*Undone)(known.Undone),
+		Last: LastBatch{Position: known.Last.Position, Rows: known.Last.Rows, Errors: wireRowErrors(known.Last.Errors)},
+	}
+}
+
+// importError returns the problem of a batch or a step that does not fit its import, and
+// other errors as they are.
+func importError(err error) error {
+	if behind, ok := errors.AsType[*store.ImportError](err); ok {
+		return newProblem(http.StatusConflict, behind.Problem)
+	}
+	return err
 }
 
 // LastBatch is the newest batch of an import.
@@ -78,8 +123,9 @@ func (a *api) registerImports() {
 	content := map[string]*huma.MediaType{}
 	register(a, huma.Operation{
 		OperationID: "import-grants", Method: http.MethodPost, Path: grantsPath + "/batch", Tags: tags, Security: needs("grants:write"),
-		Summary:     "Creates many grants atomically",
-		Description: "A repeated batch creates nothing and has the same response.",
+		Summary: "Creates or changes many grants atomically",
+		Description: "A row whose key a grant of the list has changes that grant, unless an earlier row of the import did; any other row creates a grant. " +
+			"A row without status leaves that of a grant. A repeated batch changes nothing and has the same response.",
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
 		// The rows are validated one by one.
 		SkipValidateBody: true,
@@ -95,32 +141,21 @@ func (a *api) registerImports() {
 		if err != nil {
 			return nil, err
 		}
-		result, err := c.store.CreateGrants(ctx, c.Vendor, in.ID, batch)
-		if behind, ok := errors.AsType[*store.ImportError](err); ok {
-			return nil, newProblem(http.StatusConflict, behind.Problem)
-		}
+		result, err := c.store.ImportGrants(ctx, c.Vendor, in.ID, batch)
 		return &body[ImportResult]{Body: ImportResult{
-			Position: result.Position, Created: result.Created, Replayed: result.Replayed, Errors: wireRowErrors(result.Errors),
-		}}, err
+			Position: result.Position, ImportCounts: importCounts(&result), Replayed: result.Replayed, Errors: wireRowErrors(result.Errors),
+			Changes: wireAll(result.Changes, func(c store.RowChange) RowChange { return RowChange(c) }),
+		}}, importError(err)
 	})
 	// Huma describes RawBody as arbitrary bytes.
 	content["application/json"] = &huma.MediaType{
 		Schema: rows.registry.Schema(reflect.TypeFor[ImportBatch](), true, "ImportBatch"),
 	}
-	register(a, huma.Operation{
-		OperationID: "get-grant-import", Method: http.MethodGet, Path: grantsPath + "/imports/{importId}", Tags: tags, Security: needs("grants:read"),
-		Summary: "Returns the progress of an import",
-	}, func(ctx context.Context, c *call, in *struct {
-		ListPath
-		ImportID string `path:"importId" maxLength:"128" doc:"The import's id." example:"subscribers-2027-01"`
-	},
-	) (*body[ImportState], error) {
-		known, err := c.store.GrantImport(ctx, c.Vendor, in.ID, in.ImportID)
-		return &body[ImportState]{Body: ImportState{
-			Position: known.Position, Created: known.Created, Failed: known.Failed,
-			Last: LastBatch{Position: known.Last.Position, Rows: known.Last.Rows, Errors: wireRowErrors(known.Last.Errors)},
-		}}, err
-	})
+	a.registerImportSteps(tags)
+}
+
+func importCounts(result *store.ImportResult) ImportCounts {
+	return ImportCounts{Created: int64(result.Created), Changed: int64(result.Changed), Unchanged: int64(result.Unchanged)}
 }
 
 // newImportRows returns a reader of rows.
@@ -168,6 +203,12 @@ func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 		}
 		delete(members, name)
 	}
+	if value, given := members["dryRun"]; given {
+		if json.Unmarshal(value, &batch.DryRun) != nil {
+			return batch, invalid("dryRun", "has the wrong type")
+		}
+		delete(members, "dryRun")
+	}
 	for name := range members {
 		return batch, invalid(name, "unexpected property")
 	}
@@ -188,6 +229,9 @@ func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.
 	if err := json.Unmarshal(raw, &value); err != nil {
 		return store.Grant{}, &store.FieldError{Problem: unreadable}
 	}
+	if raw = completeDates(value, raw); raw == nil {
+		return store.Grant{}, &store.FieldError{Problem: unreadable}
+	}
 	found := new(huma.ValidateResult)
 	huma.Validate(i.registry, i.schema, huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, value, found)
 	if len(found.Errors) > 0 {
@@ -202,6 +246,27 @@ func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.
 		return store.Grant{}, &store.FieldError{Field: "source", Problem: "must equal the access list of the path"}
 	}
 	return wanted, nil
+}
+
+// completeDates returns a row whose dates without a time are times: the first moment of
+// the day in UTC. Value is the decoded row.
+func completeDates(value any, raw json.RawMessage) json.RawMessage {
+	fields, _ := value.(map[string]any)
+	completed := false
+	for _, name := range []string{"startsAt", "endsAt"} {
+		text, _ := fields[name].(string)
+		if _, err := time.Parse(time.DateOnly, text); err == nil {
+			fields[name], completed = text+"T00:00:00Z", true
+		}
+	}
+	if !completed {
+		return raw
+	}
+	raw, err := json.Marshal(fields)
+	if err != nil {
+		return nil
+	}
+	return raw
 }
 
 // firstError returns the first error by field, because huma returns errors in

@@ -112,7 +112,7 @@ func TestImportBadBatches(t *testing.T) {
 		"bad position":    {`{"importId":"x","position":-1,"grants":[{}]}`, "body.position", 422, "validation_failed"},
 		"position a text": {`{"importId":"x","position":"0","grants":[{}]}`, "body.position", 422, "validation_failed"},
 		"rows an object":  {`{"importId":"x","position":0,"grants":{}}`, "body.grants", 422, "validation_failed"},
-		"unknown field":   {`{"importId":"x","position":0,"grants":[{}],"dryRun":true}`, "body.dryRun", 422, "validation_failed"},
+		"unknown field":   {`{"importId":"x","position":0,"grants":[{}],"dryrun":true}`, "body.dryrun", 422, "validation_failed"},
 		"not JSON":        {`{"importId":`, "", 400, "bad_request"},
 		"null":            {`null`, "", 400, "bad_request"},
 		"too large":       {`{"importId":"x","position":0,"grants":["` + strings.Repeat("x", 16<<20) + `"]}`, "", 413, "too_large"},

@@ -50,7 +50,7 @@ func (p *public) operations() []operation {
 			for _, parameter := range parameters {
 				described := node(parameter)
 				switch {
-				case described["in"] == "query" && described["required"] == true:
+				case described["in"] == "query" && (described["required"] == true || needed[path] == described["name"]):
 					query.Set(described["name"].(string), fmt.Sprint(cmp.Or(described["example"], any("x"))))
 				case described["in"] == "path" && strings.HasSuffix(path, "/{"+described["name"].(string)+"}"):
 					o.last, _ = cmp.Or(described["example"], firstExample(described)).(string)
@@ -83,6 +83,9 @@ func named(o *operation, operations []operation) bool {
 	})
 }
 
+// needed are query parameters of which an operation needs one of several.
+var needed = map[string]any{"/management/entitlements": "userId"}
+
 func exampleText(t *testing.T, kind string, example any) string {
 	t.Helper()
 	if text, ok := example.(string); ok && !strings.Contains(kind, "json") {
@@ -113,6 +116,7 @@ var elsewhere = map[string]string{
 	"/management/create-signed-link":             "/management/signed-links",
 	"/management/access-lists/{id}/grants/batch": "/management/access-lists/{id}/grants/imports",
 	"/management/keys/rotate":                    "/management/keys",
+	"/management/grants/remove":                  "/management/grants/removals",
 }
 
 // fill replaces the parameters of a path by the ids of known records.
@@ -151,7 +155,7 @@ func (r records) note(o *operation, path string, got answer) {
 		r[path] = id
 		return
 	}
-	for _, name := range []string{"id", "tokenId", "kid"} {
+	for _, name := range []string{"id", "tokenId", "kid", "removalId"} {
 		if id, ok := made[name].(string); ok {
 			r[path] = url.PathEscape(id)
 			return

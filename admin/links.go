@@ -104,15 +104,8 @@ func (a *api) wireLink(link store.SignedLink) SignedLink {
 		PublisherContentID: claims.PublisherContentID, UserID: claims.Subject, MaxUses: claims.MaxUses,
 		Uses: link.Uses, Meta: claims.Meta, CreatedAt: link.CreatedAt, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
 	}
-	switch {
-	case !link.RevokedAt.IsZero():
-		shown.Status, shown.RevokedAt = "revoked", &link.RevokedAt
-	case a.Now().Unix() >= claims.ExpiresAt:
-		shown.Status = "expired"
-	case claims.MaxUses > 0 && link.Uses >= claims.MaxUses:
-		shown.Status = "used_up"
-	default:
-		shown.Status = "active"
+	if shown.Status = link.State(a.Now()); shown.Status == store.LinkRevoked {
+		shown.RevokedAt = &link.RevokedAt
 	}
 	return shown
 }
@@ -139,10 +132,26 @@ func (a *api) registerLinks() {
 	}, a.createLink)
 	register(a, huma.Operation{
 		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags, Security: needs("links:read"),
-		Summary: "Lists signed links, in order of creation",
-	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[SignedLink], error) {
-		found, err := c.store.SignedLinks(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.page())
-		return newListing(c, in.Limit, found, err, a.wireLink, func(l SignedLink) string { return l.TokenID })
+		Summary:     "Lists signed links, in order of creation",
+		Description: "A page may have fewer links than its limit, even none, and still have a next page: a call examines at most 20,000 links.",
+	}, func(ctx context.Context, c *call, in *struct {
+		LinkFilter
+		PageParams
+	},
+	) (*listing[SignedLink], error) {
+		query, err := in.query(in.page())
+		if err != nil {
+			return nil, err
+		}
+		found, next, more, err := c.store.FindLinks(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), query)
+		if err != nil {
+			return nil, err
+		}
+		page := &listing[SignedLink]{Body: wireAll(found, a.wireLink)}
+		if more {
+			page.Link = c.nextLink(in.Limit, next)
+		}
+		return page, nil
 	})
 	register(a, huma.Operation{
 		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),
@@ -171,6 +180,7 @@ func (a *api) registerLinks() {
 		_, err := c.store.RevokeLink(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID)
 		return &empty{}, err
 	})
+	a.registerLinkRevocation()
 }
 
 // createLink signs a link and stores it before it responds: the gate refuses links

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime
 	if request.Method == "" {
 		request.Method = http.MethodGet
 	}
-	if request.SKUs != nil && request.UserID == "" && request.ReaderToken == "" {
+	if request.SKUs != nil && request.UserID == "" && request.Email == "" && request.ReaderToken == "" {
 		request.UserID = hypotheticalReader
 	}
 	return &explainer{
@@ -131,8 +132,9 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 	result := &e.result.Reader
 	result.Source = "no credential"
 	switch {
-	case e.request.UserID != "":
-		e.reader, result.Source = policy.Reader{UserID: e.request.UserID}, "given"
+	case e.request.UserID != "" || e.request.Email != "":
+		e.reader, result.Source = policy.Reader{UserID: cmp.Or(e.request.UserID, unknownUser), Email: policy.LowerEmail(e.request.Email)}, "given"
+		result.Email = e.reader.Email
 		if e.request.SKUs != nil {
 			result.Source = "hypothetical, with exactly the given skus"
 		}
@@ -140,7 +142,7 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 		result.Source = "the token is not by an issuer of this site"
 		e.verify(ctx, now)
 	}
-	result.UserID, result.PublisherUserID, result.EmailVerified = e.reader.UserID, e.reader.PublisherUserID, e.reader.Email != ""
+	result.UserID, result.PublisherUserID, result.EmailVerified = strings.TrimPrefix(e.reader.UserID, unknownUser), e.reader.PublisherUserID, e.reader.Email != ""
 }
 
 // verify verifies the reader's token by the source of its issuer, as the gate does.
@@ -355,6 +357,10 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 		e.result.Hint += " The gate has also judged paths that handlers before it rewrote: if this one is rewritten, give the rewritten path."
 	}
 }
+
+// unknownUser is the user id of a reader of whom only the e-mail address is given. No grant
+// has it, as it is a control character.
+const unknownUser = "\x7f"
 
 // hypotheticalReader is the user id of a reader of whom only the skus are given.
 const hypotheticalReader = "supposed"

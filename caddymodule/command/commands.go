@@ -30,13 +30,14 @@ type Options struct {
 func Commands(options Options) []caddycmd.Command {
 	const group = "<command>"
 	commands := []caddycmd.Command{
+		{Name: "audit", Short: "Lists changes of records, newest first", CobraFunc: auditCommand},
 		{Name: "client", Usage: group, Short: "Creates, lists and revokes clients of the management API", CobraFunc: clientCommands},
 		{Name: "domain", Usage: group, Short: "Trusts publisher domains, shows and probes their keys, denies keys", CobraFunc: domainCommands},
 		{Name: "explain", Usage: "<url>", Short: "Explains, step by step, how the gate would decide a request; spends nothing", CobraFunc: explainCommand},
-		{Name: "grant", Usage: group, Short: "Adds, lists, removes, imports and exports grants", CobraFunc: grantCommands},
 		{Name: "init", Short: "Writes a Caddyfile for your own site by asking five questions", CobraFunc: initCommand},
+		{Name: "grant", Usage: group, Short: "Adds, finds, removes, imports and exports grants", CobraFunc: grantCommands},
 		{Name: "key", Usage: group, Short: "Lists, rotates and retires the keys that sign links and reader tokens", CobraFunc: keyCommands},
-		{Name: "link", Usage: group, Short: "Creates, lists, shows and revokes signed links", CobraFunc: linkCommands},
+		{Name: "link", Usage: group, Short: "Creates, finds, shows, revokes and restores signed links", CobraFunc: linkCommands},
 		{Name: "rule", Usage: group, Short: "Lists, changes, exports, imports and tests the rules of a site", CobraFunc: options.ruleCommands},
 		{Name: "status", Short: "Prints the state of the running server; exit code 1 if it is not ok", CobraFunc: statusCommand},
 		{Name: "store", Usage: group, Short: "Backs up, verifies and copies databases", CobraFunc: options.storeCommands},

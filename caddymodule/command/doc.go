@@ -11,12 +11,15 @@
 //	commands.go     the list of commands and what they need from their caller
 //	call.go         a run of a command: flags, requests, output as text or JSON
 //	client.go       the HTTP client of the admin endpoint, and its errors
+//	find.go         listings that are followed to their end, flags that select records
 //	apiclient.go    client: clients of the management API and their access tokens
+//	audit.go        audit: changes of records
 //	domain.go       domain: publisher domains and denied keys
 //	explain.go      explain: how the gate would decide a request
-//	grant.go        grant: adds, lists, removes and exports grants
+//	grant.go        grant: adds, finds, removes and exports grants
 //	grantimport.go  grant import
 //	init.go         init: asks for a site, for which package starter writes a Caddyfile
+//	progress.go     the progress bar of an import
 //	key.go          key: signing keys
 //	link.go         link: signed links
 //	rule.go         rule: lists, adds, moves and removes rules

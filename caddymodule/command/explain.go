@@ -17,6 +17,7 @@ const explainPath = "/management/explain"
 func explainCommand(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.String("user", "", "user id of the reader")
+	flags.String("email", "", "e-mail address of the reader, as if verified")
 	flags.String("token", "", "token of the reader")
 	flags.StringSlice("sku", nil, "skus of the reader, instead of those that were granted")
 	flags.String("link", "", "token of a signed link, if the url has none")
@@ -24,13 +25,14 @@ func explainCommand(cmd *cobra.Command) {
 	flags.String("rewritten", "", "path as a handler before the gate rewrites it")
 	flags.String("site", "", "site whose gate decides (default: the vendor's only one, or the one of its name)")
 	cmd.MarkFlagsMutuallyExclusive("user", "token")
+	cmd.MarkFlagsMutuallyExclusive("email", "token")
 	setRun(cmd, cobra.ExactArgs(1), explain)
 }
 
 func explain(c *call) error {
 	request := admin.ExplainRequest{
 		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"), RewrittenPath: c.text("rewritten"),
-		UserID: c.text("user"), ReaderToken: c.text("token"), LinkToken: c.text("link"),
+		UserID: c.text("user"), Email: c.text("email"), ReaderToken: c.text("token"), LinkToken: c.text("link"),
 	}
 	if c.changed("sku") {
 		skus, err := c.cmd.Flags().GetStringSlice("sku")
@@ -117,7 +119,7 @@ func writeGrants(e *admin.Explanation, add func(step, format string, args ...any
 		}
 		add("grant", "%s gives %s, in %s, from %s until %s: %s", grant.ID, grant.SKU, grant.List, moment(grant.StartsAt), moment(grant.EndsAt), counts)
 	}
-	if e.Reader.UserID != "" && len(e.Readings) > 0 && len(e.Readings[0].SKUs) > 0 {
+	if e.Reader.UserID+e.Reader.Email != "" && len(e.Readings) > 0 && len(e.Readings[0].SKUs) > 0 {
 		add("grants", "%d of these skus, %d of other skus", len(e.Grants), e.OtherGrants)
 	}
 }
@@ -126,8 +128,10 @@ func readerText(reader *admin.ExplainedReader) string {
 	switch {
 	case reader.Error != "":
 		return "unknown: " + reader.Source + ": " + reader.Error
-	case reader.UserID == "":
+	case reader.UserID+reader.Email == "":
 		return "anonymous: " + reader.Source
+	case reader.UserID == "":
+		return reader.Email + ", as if verified: " + reader.Source
 	default:
 		return reader.UserID + ": " + reader.Source
 	}

@@ -28,11 +28,38 @@ const (
 )
 
 func importCommand(parent *cobra.Command) {
-	cmd := subcommand(parent, "import <file>", "Creates grants from a CSV or NDJSON file; if interrupted, run it again to resume", cobra.ExactArgs(1), importGrants)
+	cmd := subcommand(parent, "import <file>", "Creates and changes grants by the rows of a CSV or NDJSON file; if interrupted, run it again to resume", cobra.MaximumNArgs(1), importGrants)
+	cmd.Long = importHelp()
 	flags := cmd.Flags()
 	flags.String("format", "", "csv or ndjson (default: by the extension of the file)")
 	flags.String("import-id", "", "name of the import (default: derived from the content of the file; required for standard input, -)")
 	flags.Int("batch", maxImportBatch, "number of rows per request")
+	flags.Bool("replace-list", false, "remove the grants of the list that the file does not have, after all rows are imported")
+	flags.Bool("dry-run", false, "print what would change, and change nothing")
+	flags.String("undo", "", "undo the import of this name, instead of importing a file")
+	cmd.MarkFlagsMutuallyExclusive("undo", "dry-run")
+	cmd.MarkFlagsMutuallyExclusive("undo", "replace-list")
+	cmd.MarkFlagsMutuallyExclusive("undo", "import-id")
+}
+
+// importHelp describes the files that can be imported.
+func importHelp() string {
+	return `Creates and changes grants by the rows of a CSV or NDJSON file.
+
+A row changes the grant of the list that has its key: the publisherPurchaseId or, without
+one, the reader (userId, publisherUserId or email, the first that the row has) and the sku.
+If no grant has that key, the row creates one. So a corrected file can be imported again.
+A row without a status leaves that of the grant.
+
+The first line of a CSV file names its columns, in any order:
+  ` + strings.ReplaceAll(strings.Join(admin.GrantColumns(), ", "), ", deliveryAddress", ",\n  deliveryAddress") + `
+sku is required, and one of userId, publisherUserId and email. Fields are separated by
+commas, and the file is UTF-8. startsAt is included, endsAt is the first moment after the
+grant; both are RFC 3339 times, or dates, which mean the first moment of the day in UTC.
+Of an NDJSON file each line is a JSON object with these members.
+
+Rows that are refused are printed with their line, and do not stop the others; with
+--replace-list nothing is removed then.`
 }
 
 // grantImport is an import in progress. It holds one batch in memory, whatever the
@@ -40,9 +67,13 @@ func importCommand(parent *cobra.Command) {
 type grantImport struct {
 	*call
 	id       string
-	size     int // rows per batch
+	given    bool // by the caller, who means this import alone
+	size     int  // rows per batch
+	replace  bool
+	dry      bool
 	position int64
-	created  int64
+	counts   admin.ImportCounts
+	removed  int64
 	failed   int64
 	unread   int64            // rows that could not be read and were not sent
 	skip     int64            // rows of the file that the server has stored already
@@ -54,6 +85,8 @@ type grantImport struct {
 
 	began, reported time.Time
 	sent            int64
+	progress        *progress
+	shown           int // changes of a dry run that were printed
 }
 
 func importGrants(c *call) error {
@@ -61,11 +94,20 @@ func importGrants(c *call) error {
 	ctx, stop := signal.NotifyContext(c.cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c.cmd.SetContext(ctx)
+	if id := c.text("undo"); id != "" {
+		if len(c.args) > 0 {
+			return errors.New("--undo: takes the name of an import, and no file")
+		}
+		return c.undo(c.grantsPath() + "/imports/" + url.PathEscape(id) + "/undo")
+	}
+	if len(c.args) == 0 {
+		return errors.New("give the file to import; - is standard input")
+	}
 	format, err := fileFormat(c.args[0], c.text("format"))
 	if err != nil {
 		return err
 	}
-	i := &grantImport{call: c, began: time.Now()}
+	i := &grantImport{call: c, began: time.Now(), replace: c.on("replace-list"), dry: c.on("dry-run")}
 	i.reported = i.began
 	if i.size, _ = c.cmd.Flags().GetInt("batch"); i.size < 1 || i.size > maxImportBatch {
 		return fmt.Errorf("--batch: must be 1 to %d", maxImportBatch)
@@ -75,12 +117,21 @@ func importGrants(c *call) error {
 		return err
 	}
 	defer file.Close()
-	if err := i.resume(); err != nil {
+	if err := i.begin(); err != nil {
 		return err
 	}
-	if err := i.run(file, format); err != nil {
+	i.progress = newProgress(c.cmd.ErrOrStderr(), file, i.began)
+	err = i.run(i.progress.reader, format)
+	if err == nil {
+		err = i.finish()
+	}
+	i.progress.clear()
+	if err != nil {
 		if ctx.Err() != nil {
 			err = errors.New("interrupted")
+		}
+		if i.dry {
+			return err
 		}
 		return fmt.Errorf("%w; %d rows are done: run the same command again to resume", err, i.position)
 	}
@@ -106,8 +157,9 @@ func fileFormat(name, format string) (string, error) {
 // file.
 func (i *grantImport) open(name string) (io.ReadCloser, error) {
 	i.id = i.text("import-id")
+	i.given = i.id != ""
 	if name == "-" {
-		if i.id == "" {
+		if i.id == "" && !i.dry {
 			return nil, errors.New("--import-id is required for an import from standard input")
 		}
 		return io.NopCloser(i.cmd.InOrStdin()), nil
@@ -125,32 +177,57 @@ func (i *grantImport) open(name string) (io.ReadCloser, error) {
 	return file, err
 }
 
+// maxRepeats bounds how often one file is imported within the time for which the server
+// remembers an import.
+const maxRepeats = 1000
+
+// begin resumes the import of this file that is not finished, or begins one: a file can
+// be imported again after it was changed by another one.
+func (i *grantImport) begin() error {
+	if i.dry {
+		i.id = "dry-run"
+		return nil
+	}
+	first := i.id
+	for n := 2; n <= maxRepeats; n++ {
+		state, err := i.resume()
+		if err != nil {
+			return err
+		}
+		if i.given || !state.Finished && state.Undone == nil {
+			if i.skip > 0 {
+				i.warn(fmt.Sprintf("resuming after row %d", i.position))
+			}
+			return nil
+		}
+		i.id, i.position, i.skip = fmt.Sprintf("%s.%d", first, n), 0, 0
+		i.counts, i.failed, i.refused = admin.ImportCounts{}, 0, nil
+	}
+	return errors.New("the file was imported too often within 30 days: choose a name with --import-id")
+}
+
 // resume asks the server for the position of the import, and skips the rows before
 // it.
-func (i *grantImport) resume() error {
+func (i *grantImport) resume() (state admin.ImportState, err error) {
 	status, answer, err := i.send(http.MethodGet, i.grantsPath()+"/imports/"+url.PathEscape(i.id), nil, nil)
 	switch {
 	case err != nil:
-		return err
+		return state, err
 	case status == http.StatusNotFound:
-		return nil
+		return state, nil
 	case status != http.StatusOK:
-		return answerError(status, answer)
+		return state, answerError(status, answer)
 	}
-	var state admin.ImportState
 	if err := decode(answer, &state); err != nil {
-		return err
+		return state, err
 	}
 	i.skip = state.Position - i.position
-	i.position, i.created, i.failed = state.Position, state.Created, state.Failed
+	i.position, i.counts, i.failed = state.Position, state.ImportCounts, state.Failed
 	i.refused = make(map[int64]string, len(state.Last.Errors))
 	for _, e := range state.Last.Errors {
 		i.refused[state.Last.Position+int64(e.Row)] = rowErrorText(e)
 	}
-	if i.skip > 0 {
-		i.warn(fmt.Sprintf("resuming after row %d", i.position))
-	}
-	return nil
+	return state, nil
 }
 
 func rowErrorText(e admin.RowError) string {
@@ -175,6 +252,7 @@ func (i *grantImport) skipRow(line int) bool {
 
 // report prints why a row was not imported.
 func (i *grantImport) report(line int, problem string) {
+	i.progress.clear()
 	i.warn(fmt.Sprintf("line %d: %s", line, problem))
 }
 
@@ -212,11 +290,14 @@ func (i *grantImport) flush() error {
 		return nil
 	}
 	batch := map[string]any{"importId": i.id, "position": i.position, "grants": i.rows}
+	if i.dry {
+		batch["dryRun"] = true
+	}
 	status, answer, err := i.send(http.MethodPost, i.grantsPath()+"/batch", nil, batch)
 	switch {
 	case err != nil:
 		return err
-	case status == http.StatusConflict:
+	case status == http.StatusConflict && !i.dry:
 		if err := i.catchUp(); err != nil {
 			return errors.Join(answerError(status, answer), err)
 		}
@@ -233,9 +314,16 @@ func (i *grantImport) flush() error {
 			i.report(i.lines[e.Row], rowErrorText(e))
 		}
 	}
-	i.position, i.created, i.failed = result.Position, i.created+int64(result.Created), i.failed+int64(len(result.Errors))
+	i.showChanges(result.Changes)
+	i.position, i.failed = result.Position, i.failed+int64(len(result.Errors))
+	i.counts.Created += result.Created
+	i.counts.Changed += result.Changed
+	i.counts.Unchanged += result.Unchanged
 	i.sent += int64(len(i.rows))
 	i.rows, i.lines, i.bytes = i.rows[:0], i.lines[:0], 0
+	if i.progress.draw(i.position, i.sent) {
+		return nil
+	}
 	if now := time.Now(); now.Sub(i.reported) >= progressEvery {
 		i.reported = now
 		i.warn(fmt.Sprintf("%d rows, %.0f per second", i.position, float64(i.sent)/now.Sub(i.began).Seconds()))
@@ -248,8 +336,12 @@ func (i *grantImport) flush() error {
 // this run started.
 func (i *grantImport) catchUp() error {
 	before := i.position
-	if err := i.resume(); err != nil {
+	if _, err := i.resume(); err != nil {
 		return err
+	}
+	if i.skip > 0 {
+		i.progress.clear()
+		i.warn(fmt.Sprintf("resuming after row %d", i.position))
 	}
 	if i.position <= before {
 		i.skip = 0
@@ -262,11 +354,65 @@ func (i *grantImport) catchUp() error {
 	return nil
 }
 
+// maxShownChanges bounds the changes that a dry run prints.
+const maxShownChanges = 100
+
+// showChanges prints the changes of a dry run.
+func (i *grantImport) showChanges(changes []admin.RowChange) {
+	for _, change := range changes {
+		switch i.shown++; {
+		case i.shown > maxShownChanges+1:
+		case i.shown > maxShownChanges:
+			i.report(i.lines[change.Row], "and the following: more changes are not shown")
+		default:
+			i.report(i.lines[change.Row], "would change "+strings.Join(change.Fields, ", ")+" of "+change.Grant)
+		}
+	}
+}
+
+// finish ends the import, and removes what the file does not have.
+func (i *grantImport) finish() error {
+	body := admin.FinishBody{ReplaceList: i.replace && i.failed+i.unread == 0, DryRun: i.dry, Kept: i.counts.Changed + i.counts.Unchanged}
+	if i.position == 0 {
+		if body.ReplaceList {
+			return errors.New("the file has no rows, and nothing was removed: to remove all grants of the list, use grant remove --list")
+		}
+		return nil
+	}
+	for {
+		var state admin.ImportState
+		if err := i.request(http.MethodPost, i.grantsPath()+"/imports/"+url.PathEscape(i.id)+"/finish", nil, body, &state); err != nil {
+			return err
+		}
+		if i.removed = state.Removed; state.Finished {
+			return nil
+		}
+	}
+}
+
 func (i *grantImport) summary() error {
 	failed := i.failed + i.unread
-	err := i.print(map[string]any{"importId": i.id, "created": i.created, "failed": failed}, line("created %d grants", i.created))
-	if failed > 0 {
-		err = errors.Join(err, fmt.Errorf("%d rows were not imported", failed))
+	text := line("created %d grants, changed %d, left %d unchanged, removed %d", i.counts.Created, i.counts.Changed, i.counts.Unchanged, i.removed)
+	switch {
+	case i.dry:
+		text = line("would create %d grants, change %d, leave %d unchanged, remove %d; nothing was changed", i.counts.Created, i.counts.Changed, i.counts.Unchanged, i.removed)
+	case i.counts.Created+i.counts.Changed+i.removed > 0:
+		list := ""
+		if i.changed("list") {
+			list = " --list " + i.text("list")
+		}
+		text += line("to undo: gatefold grant import --undo %s%s", i.id, list)
 	}
-	return err
+	err := i.print(map[string]any{
+		"importId": i.id, "created": i.counts.Created, "changed": i.counts.Changed, "unchanged": i.counts.Unchanged,
+		"removed": i.removed, "failed": failed, "dryRun": i.dry,
+	}, text)
+	if failed == 0 {
+		return err
+	}
+	problem := fmt.Errorf("%d rows were not imported", failed)
+	if i.replace {
+		problem = fmt.Errorf("%w, so that no grant was removed: correct them, and import the file again", problem)
+	}
+	return errors.Join(err, problem)
 }

@@ -25,9 +25,26 @@ func linkCommands(cmd *cobra.Command) {
 	flags.String("user", "", "user to whom the link is attributed; it identifies no visitor")
 	flags.StringToString("meta", nil, "key=value pairs that are stored with the link")
 
-	subcommand(cmd, "list", "Lists signed links", cobra.NoArgs, listLinks)
+	list := subcommand(cmd, "list", "Lists signed links, or those that match the flags", cobra.NoArgs, listLinks)
+	list.Flags().Int("limit", 0, "maximum number of links (default: all)")
 	subcommand(cmd, "show <id>", "Shows a signed link and its uses", cobra.ExactArgs(1), showLink)
-	subcommand(cmd, "revoke <id>", "Revokes a signed link, and the access that it gave, at once", cobra.ExactArgs(1), revokeLink)
+	revoke := subcommand(cmd, "revoke [<id>]", "Revokes a signed link, or all that match the flags, and the access that it gave, at once", cobra.MaximumNArgs(1), revokeLinks)
+	restore := subcommand(cmd, "restore [<id>]", "Gives back a revoked link, or all that match the flags, with the uses left", cobra.MaximumNArgs(1), restoreLinks)
+	restore.Flags().String("revoked-at", "", "exact time of the revocation, as revoke printed it")
+	for _, cmd := range []*cobra.Command{list, revoke, restore} {
+		linkFilters.add(cmd, "name=value pairs that were stored with the link")
+	}
+	for _, cmd := range []*cobra.Command{list, revoke} {
+		cmd.Flags().String("status", "", "active, used_up, expired or revoked")
+	}
+}
+
+// linkFilters are the flags that select links.
+var linkFilters = filters{
+	"userId":             {"user", "user to whom the link is attributed"},
+	"sku":                {"sku", "sku that the link opens"},
+	"publisherContentId": {"content-id", "publisherContentId that the link opens"},
+	"url":                {"url", "url of the link; with an asterisk at its end, the beginning of it"},
 }
 
 func createLink(c *call) error {
@@ -72,10 +89,21 @@ func (c *call) warnOfHost(address string) {
 }
 
 func listLinks(c *call) error {
-	return list(c, linksPath, func(l admin.SignedLink) string { return l.TokenID }, "ID\tSTATUS\tUSES\tEXPIRES\tOPENS",
-		func(l admin.SignedLink) []string {
-			return []string{l.TokenID, l.Status, linkUses(&l), l.ExpiresAt.Format(time.RFC3339), linkTarget(&l)}
-		})
+	query, _ := linkFilters.query(c)
+	if status := c.text("status"); status != "" {
+		query.Set("status", status)
+	}
+	limit, _ := c.cmd.Flags().GetInt("limit")
+	links, more, err := find[admin.SignedLink](c, linksPath, query, limit)
+	if err != nil {
+		return err
+	}
+	if more {
+		c.warn(fmt.Sprintf("there may be more than %d links", limit))
+	}
+	return c.print(links, table("ID\tSTATUS\tUSES\tEXPIRES\tOPENS", links, func(l admin.SignedLink) []string {
+		return []string{l.TokenID, l.Status, linkUses(&l), l.ExpiresAt.Format(time.RFC3339), linkTarget(&l)}
+	}))
 }
 
 func linkUses(l *admin.SignedLink) string {
@@ -119,6 +147,71 @@ func showLink(c *call) error {
 	})
 }
 
-func revokeLink(c *call) error {
-	return c.end(c.record(linksPath), nil, "tokenId", "revoked", "revoked %s")
+func revokeLinks(c *call) error {
+	body, set := linkFilters.body(c)
+	if status := c.text("status"); status != "" {
+		body["status"], set = status, true
+	}
+	switch {
+	case len(c.args) == 1 && set:
+		return errors.New("give the id of a link, or flags that select links, not both")
+	case len(c.args) == 1:
+		return c.end(c.record(linksPath), nil, "tokenId", "revoked", "revoked %s")
+	case !set:
+		return errors.New("give the id of a link, or flags that select links, such as --meta campaign=autumn")
+	}
+	links, at, err := c.eachLink(linksPath+"/revoke", body)
+	if err != nil {
+		return err
+	}
+	moment := at.Format(time.RFC3339Nano)
+	text := line("revoked %d links", links)
+	if links > 0 {
+		text += line("to give them back: gatefold link restore --revoked-at %s", moment)
+	}
+	return c.print(map[string]any{"revoked": links, "revokedAt": moment}, text)
+}
+
+func restoreLinks(c *call) error {
+	body, set := linkFilters.body(c)
+	at, err := c.time("revoked-at")
+	if err != nil {
+		return err
+	}
+	if at != nil {
+		body["revokedAt"], set = at, true
+	}
+	switch {
+	case len(c.args) == 1 && set:
+		return errors.New("give the id of a link, or flags that select links, not both")
+	case len(c.args) == 1:
+		return run(c, http.MethodPost, c.record(linksPath)+"/restore", struct{}{}, func(l admin.SignedLink) string {
+			return line("restored %s: %s", l.TokenID, l.Status)
+		})
+	case !set:
+		return errors.New("give the id of a link, or flags that select links, such as --revoked-at")
+	}
+	links, _, err := c.eachLink(linksPath+"/restore", body)
+	if err != nil {
+		return err
+	}
+	return c.print(map[string]any{"restored": links}, line("restored %d links", links))
+}
+
+// eachLink revokes or restores the links that a body selects, step by step.
+func (c *call) eachLink(path string, body map[string]any) (links int, at time.Time, err error) {
+	for {
+		var answer admin.LinkSelectionDone
+		if err := c.request(http.MethodPost, path, nil, body, &answer); err != nil {
+			return links, at, err
+		}
+		links += answer.Links
+		if at = answer.RevokedAt; answer.Next == "" {
+			return links, at, nil
+		}
+		body["from"] = answer.Next
+		if !at.IsZero() {
+			body["revokedAt"] = at
+		}
+	}
 }

@@ -104,7 +104,7 @@ func fill(ctx context.Context, file string, grants, rules int, others ...string)
 		for i := at; i < min(at+store.MaxImportRows, grants); i++ {
 			batch.Rows = append(batch.Rows, store.ImportRow{Grant: store.Grant{UserID: userOf(i), SKU: "premium"}})
 		}
-		if _, err := records.CreateGrants(ctx, vendor, store.DefaultList, batch); err != nil {
+		if _, err := records.ImportGrants(ctx, vendor, store.DefaultList, batch); err != nil {
 			return err
 		}
 	}

@@ -124,7 +124,7 @@ func TestAuditOfAnImport(t *testing.T) {
 	for i := range rows {
 		rows[i].Grant = store.Grant{UserID: fmt.Sprint("u", i), SKU: "s"}
 	}
-	_, err := b.as("ann").CreateGrants(t.Context(), vendor, store.DefaultList, store.ImportBatch{ID: "one", Rows: rows})
+	_, err := b.as("ann").ImportGrants(t.Context(), vendor, store.DefaultList, store.ImportBatch{ID: "one", Rows: rows})
 	b.ok(err)
 	entries := b.audit(store.AuditQuery{})
 	if len(entries) != 1 || entries[0].More != 3000 || len(entries[0].Records) != 1 {

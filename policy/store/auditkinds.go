@@ -25,6 +25,9 @@ type auditKind struct {
 	unaudited bool
 }
 
+// importMembers are the members of an import that the audit log shows.
+var importMembers = []string{"position", "created", "changed", "unchanged", "removed", "failed", "undone"}
+
 // auditKinds has the kinds by the first byte of their keys. Of a kind that is not
 // listed, the log shows the key and no members, so that a new kind cannot leak a
 // secret by omission.
@@ -34,7 +37,7 @@ var auditKinds = map[byte]auditKind{
 	prefixLink:       {name: "signed-link"},
 	prefixRevocation: {name: "signed-link", text: "revokedAt"},
 	prefixRule:       {name: "rule"},
-	prefixImport:     {name: "grant-import", only: []string{"position", "created", "failed"}, summary: true},
+	prefixImport:     {name: "grant-import", only: importMembers, summary: true},
 	prefixKey:        {name: "signing-key", hidden: []string{"sealed"}},
 	prefixDomain:     {name: "domain"},
 	prefixDeniedKey:  {name: "denied-key"},
@@ -45,6 +48,10 @@ var auditKinds = map[byte]auditKind{
 	prefixSessionKey: {name: "session-keys", only: []string{""}},
 
 	prefixPurge:       {unaudited: true},
+	prefixGrantIndex:  {unaudited: true},
+	prefixImportMark:  {unaudited: true},
+	prefixImportTurn:  {unaudited: true},
+	prefixImportLog:   {unaudited: true},
 	prefixContainer:   {unaudited: true},
 	prefixIndex:       {unaudited: true},
 	prefixUses:        {unaudited: true},

@@ -17,10 +17,17 @@
 //
 //	lists.go         access lists
 //	listdelete.go    removing an access list with its grants
-//	grants.go        grants, and the index by reader
+//	grants.go        grants, and their index
+//	grantindex.go    building the index of grants of earlier versions
+//	grantfind.go     finding grants
+//	grantremove.go   removing many grants
 //	import.go        importing grants in batches
+//	importplan.go    pairing the rows of a batch with grants
+//	importfinish.go  finishing an import, and making a list equal to it
+//	importlog.go     what an import changed, and undoing it
 //	products.go      products and collections
 //	links.go         signed links, revocation, redemption
+//	linkfind.go      finding, revoking and restoring many links
 //	rules.go         the rules of a site
 //	rulechange.go    changing the rules of a site
 //	domains.go       trusted domains, denied keys, key sets of others

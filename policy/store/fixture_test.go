@@ -12,6 +12,7 @@ import (
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 const vendor = "acme"
@@ -22,6 +23,7 @@ type fixture struct {
 	store.Writer
 	file     string
 	engine   *boltengine.Engine
+	records  engine.Engine // engine, or another one
 	versions *policy.Versions
 	clock    time.Time
 }
@@ -37,6 +39,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	b.engine = backend
+	b.records = backend
 	t.Cleanup(func() { _ = backend.Close() })
 	b.Writer = store.New(backend, b.versions, b.now).As(store.Actor{})
 	return b

@@ -36,6 +36,8 @@ type Grant struct {
 	ExcludeFromStats    bool              `json:"excludeFromStats"`
 	CreatedAt           time.Time         `json:"createdAt"`
 	UpdatedAt           time.Time         `json:"updatedAt"`
+	// Import is the tag of the import that last wrote the grant.
+	Import string `json:"import,omitempty"`
 }
 
 // Address is a postal address for delivery or billing.
@@ -110,7 +112,7 @@ func (a *Address) check(field string) error {
 	return checkText(field, a.Street+a.City+a.Zip+a.Country+a.CO, 1024)
 }
 
-// index returns the keys of the grant in the index by identifier.
+// index returns the keys of the grant in the index of grants.
 func (g *Grant) index() [][]byte {
 	var index [][]byte
 	add := func(kind, identifier string) {
@@ -121,6 +123,8 @@ func (g *Grant) index() [][]byte {
 	add(indexUserID, g.UserID)
 	add(indexEmail, policy.LowerEmail(g.Email))
 	add(indexPublisherUserID, g.PublisherUserID)
+	add(indexSKU, g.SKU)
+	add(indexRowKey, g.rowKey())
 	return index
 }
 
@@ -224,7 +228,7 @@ func (w Writer) UpdateGrant(ctx context.Context, vendor, list, id string, change
 	if err := change(&grant); err != nil {
 		return Grant{}, err
 	}
-	grant.ID, grant.Source, grant.CreatedAt, grant.UpdatedAt = old.ID, old.Source, old.CreatedAt, w.timestamp()
+	grant.ID, grant.Source, grant.Import, grant.CreatedAt, grant.UpdatedAt = old.ID, old.Source, old.Import, old.CreatedAt, w.timestamp()
 	if err := grant.normalize(); err != nil {
 		return Grant{}, err
 	}

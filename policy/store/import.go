@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
@@ -39,26 +38,44 @@ type ImportBatch struct {
 	// Chain is stored and returned in Import. The caller may use it to identify all
 	// rows up to the end of this batch.
 	Chain []byte
+	// DryRun returns what the batch would do, and stores nothing. ID and Position are
+	// ignored.
+	DryRun bool
 }
 
 // ImportRow is one row of an import.
 type ImportRow struct {
 	Grant Grant
 	// Refused, unless nil, is an error that the caller found in the row. The row is
-	// counted and reported, and creates no grant.
+	// counted and reported, and changes no grant.
 	Refused *FieldError
+
+	// keepStatus: the row has no status, and does not change that of a grant.
+	keepStatus bool
 }
 
 // ImportResult is the result of a batch.
 type ImportResult struct {
 	// Position is the position of the next batch.
 	Position int64
-	// Created is the number of grants created.
-	Created int
+	// Created, Changed and Unchanged are numbers of grants.
+	Created, Changed, Unchanged int
 	// Replayed reports that the batch was stored before; this is its result then.
 	Replayed bool
-	// Errors has one entry for each row that created no grant.
+	// Errors has one entry for each row that was refused.
 	Errors []RowError
+	// Changes are the changes that a dry run would make to grants.
+	Changes []RowChange
+}
+
+// RowChange is what a row would change.
+type RowChange struct {
+	// Row is the row's index in its batch, from zero.
+	Row int
+	// Grant is the id of the grant, and Fields are the names of the members that
+	// differ from it.
+	Grant  string
+	Fields []string
 }
 
 // RowError is the error of one row of a batch.
@@ -73,9 +90,31 @@ type RowError struct {
 type Import struct {
 	// Position is the position of the next batch.
 	Position int64 `json:"position"`
-	// Created and Failed add up to Position.
-	Created int64 `json:"created"`
-	Failed  int64 `json:"failed"`
+	// Created, Changed, Unchanged and Failed add up to Position.
+	Created   int64 `json:"created"`
+	Changed   int64 `json:"changed,omitempty"`
+	Unchanged int64 `json:"unchanged,omitempty"`
+	Failed    int64 `json:"failed"`
+	// Removed is the number of grants that were removed because the file does not have
+	// them.
+	Removed int64 `json:"removed,omitempty"`
+	// StartedAt is when the first batch was stored. It is zero for an import that an
+	// earlier version began, which can be neither finished as a replacement nor undone.
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	// Finished reports that the client sent all rows; Replaced that the list was made
+	// equal to the file then.
+	Finished bool `json:"finished,omitempty"`
+	Replaced bool `json:"replaced,omitempty"`
+	// Undone is the result of undoing the import, nil if that has not begun.
+	Undone *UndoneImport `json:"undone,omitempty"`
+
+	// Steps is the number of steps in the log, see importlog.go.
+	Steps uint64 `json:"steps,omitempty"`
+	// Cleared is the last grant that finishing the import has looked at, and Unmarked
+	// reports that the import has no markers any more.
+	Cleared  string `json:"cleared,omitempty"`
+	Unmarked bool   `json:"unmarked,omitempty"`
+
 	// Last is the newest batch, for clients that did not receive the answer to it.
 	Last ImportedBatch `json:"last"`
 	// Chain is the chain of the newest batch.
@@ -87,11 +126,13 @@ type Import struct {
 
 // ImportedBatch is a stored batch.
 type ImportedBatch struct {
-	Position int64      `json:"position"`
-	Rows     int        `json:"rows"`
-	Created  int        `json:"created"`
-	Digest   []byte     `json:"digest"`
-	Errors   []RowError `json:"errors,omitempty"`
+	Position  int64      `json:"position"`
+	Rows      int        `json:"rows"`
+	Created   int        `json:"created"`
+	Changed   int        `json:"changed,omitempty"`
+	Unchanged int        `json:"unchanged,omitempty"`
+	Digest    []byte     `json:"digest"`
+	Errors    []RowError `json:"errors,omitempty"`
 }
 
 // ImportError is returned for a batch that does not continue its import. Nothing was
@@ -104,17 +145,19 @@ type ImportError struct {
 
 func (e *ImportError) Error() string { return e.Problem }
 
-// importAttempts bounds the attempts to store a batch when the same import is written
-// concurrently. The second attempt usually finds the batch stored.
-const importAttempts = 3
+// importAttempts bounds the attempts to store a batch when imports into the same list
+// are stored concurrently. Of these, one succeeds in each round.
+const importAttempts = 20
 
-// CreateGrants stores the grants of a batch in one commit, together with the progress
-// of the import. A batch that is sent again creates nothing, and has the same result.
+// ImportGrants stores the rows of a batch in one commit, together with the progress of
+// the import. A row whose key (see Grant.rowKey) a grant of the list has changes that
+// grant, unless an earlier row of the import did; any other row creates one. A batch that
+// is sent again changes nothing, and has the same result.
 //
-// A row with an error is reported and does not affect the others. CreateGrants
+// A row with an error is reported and does not affect the others. ImportGrants
 // returns an *ImportError when the batch is not the next one, ErrNotFound when there
 // is no such list, and a *FieldError for the batch as a whole.
-func (w Writer) CreateGrants(ctx context.Context, vendor, list string, batch ImportBatch) (ImportResult, error) {
+func (w Writer) ImportGrants(ctx context.Context, vendor, list string, batch ImportBatch) (ImportResult, error) {
 	if err := batch.check(); err != nil {
 		return ImportResult{}, err
 	}
@@ -123,38 +166,49 @@ func (w Writer) CreateGrants(ctx context.Context, vendor, list string, batch Imp
 	if err != nil {
 		return ImportResult{}, err
 	}
+	if err := w.indexGrants(ctx, vendor); err != nil {
+		return ImportResult{}, err
+	}
 	for range importAttempts {
-		if _, err := w.List(ctx, vendor, list); err != nil {
-			return ImportResult{}, err
-		}
-		known, stored, err := w.importOf(ctx, vendor, list, batch.ID)
-		if err != nil {
-			return ImportResult{}, err
-		}
-		if result, replayed, err := known.answer(batch, digest); err != nil || replayed {
-			return result, err
-		}
-		result := ImportResult{
-			Position: batch.Position + int64(len(batch.Rows)),
-			Created:  len(batch.Rows) - len(rowErrors), Errors: rowErrors,
-		}
-		writes, change, err := w.importWrites(vendor, list, batch, rowErrors)
-		if err != nil {
-			return ImportResult{}, err
-		}
-		now := w.timestamp()
-		progress, err := encode(known.with(batch, result, digest, now))
-		if err != nil {
-			return ImportResult{}, err
-		}
-		k := importKey(list, batch.ID)
-		writes.Checks = append(writes.Checks, engine.Check{Key: k, Value: stored})
-		writes.Puts = append(writes.Puts, engine.Put{Key: k, Value: progress, Expires: now.Add(Retention)})
-		if err := w.commit(ctx, vendor, writes, change); !errors.Is(err, ErrConflict) {
+		result, err := w.importBatch(ctx, vendor, list, &batch, rowErrors, digest)
+		if !errors.Is(err, ErrConflict) {
 			return result, err
 		}
 	}
 	return ImportResult{}, ErrConflict
+}
+
+// importBatch is one attempt of ImportGrants.
+func (w Writer) importBatch(ctx context.Context, vendor, list string, batch *ImportBatch, rowErrors []RowError, digest []byte) (ImportResult, error) {
+	plan := importPlan{batch: batch, list: list, now: w.timestamp(), errors: rowErrors}
+	if !batch.DryRun {
+		known, stored, err := w.importOf(ctx, vendor, list, batch.ID)
+		if err != nil {
+			return ImportResult{}, err
+		}
+		if result, replayed, err := known.answer(*batch, digest); err != nil || replayed {
+			return result, err
+		}
+		if known.UpdatedAt.IsZero() {
+			known.StartedAt = plan.now
+		}
+		plan.known, plan.stored, plan.tag = known, stored, importTag(list, batch.ID, known.StartedAt)
+	}
+	if err := w.engine.View(ctx, vendor, plan.read); err != nil {
+		return ImportResult{}, err
+	}
+	writes, change, err := plan.writes(vendor)
+	if err != nil || batch.DryRun {
+		return plan.result, err
+	}
+	progress, err := encode(plan.known.with(*batch, plan.result, digest, plan.now))
+	if err != nil {
+		return ImportResult{}, err
+	}
+	k := importKey(list, batch.ID)
+	writes.Checks = append(writes.Checks, engine.Check{Key: k, Value: plan.stored})
+	writes.Puts = append(writes.Puts, engine.Put{Key: k, Value: progress, Expires: plan.now.Add(Retention)})
+	return plan.result, w.commit(ctx, vendor, writes, change)
 }
 
 // GrantImport returns the progress of an import into an access list, or ErrNotFound.
@@ -188,6 +242,10 @@ func (s *Store) importOf(ctx context.Context, vendor, list, id string) (Import, 
 func (i *Import) answer(batch ImportBatch, digest []byte) (result ImportResult, replayed bool, err error) {
 	last := i.Last
 	switch {
+	case i.Undone != nil:
+		return ImportResult{}, false, &ImportError{i.Position, "the import was undone: choose another import id"}
+	case batch.Position == i.Position && (i.Replaced || i.Cleared != ""):
+		return ImportResult{}, false, &ImportError{i.Position, "the import is finished: choose another import id for more rows"}
 	case batch.Position == i.Position:
 		return ImportResult{}, false, nil
 	case batch.Position > i.Position:
@@ -197,25 +255,29 @@ func (i *Import) answer(batch ImportBatch, digest []byte) (result ImportResult, 
 	case !slices.Equal(digest, last.Digest):
 		return ImportResult{}, false, &ImportError{i.Position, "other rows were imported at this position: choose another import id for another import"}
 	}
-	return ImportResult{Position: i.Position, Created: last.Created, Replayed: true, Errors: last.Errors}, true, nil
+	return ImportResult{
+		Position: i.Position, Created: last.Created, Changed: last.Changed, Unchanged: last.Unchanged, Replayed: true, Errors: last.Errors,
+	}, true, nil
 }
 
 // with returns the import after a batch.
 func (i *Import) with(batch ImportBatch, result ImportResult, digest []byte, now time.Time) Import {
-	return Import{
-		Position: result.Position,
-		Created:  i.Created + int64(result.Created), Failed: i.Failed + int64(len(result.Errors)),
-		Last: ImportedBatch{
-			Position: batch.Position, Rows: len(batch.Rows), Created: result.Created, Digest: digest, Errors: result.Errors,
-		},
-		Chain:     batch.Chain,
-		UpdatedAt: now,
+	next := *i
+	next.Position, next.Chain, next.UpdatedAt, next.Finished = result.Position, batch.Chain, now, false
+	next.Created += int64(result.Created)
+	next.Changed += int64(result.Changed)
+	next.Unchanged += int64(result.Unchanged)
+	next.Failed += int64(len(result.Errors))
+	next.Last = ImportedBatch{
+		Position: batch.Position, Rows: len(batch.Rows), Created: result.Created, Changed: result.Changed, Unchanged: result.Unchanged,
+		Digest: digest, Errors: result.Errors,
 	}
+	return next
 }
 
 // check checks the batch without its rows.
 func (b *ImportBatch) check() error {
-	if err := checkImportID(b.ID); err != nil {
+	if err := checkImportID(b.ID); err != nil && !b.DryRun {
 		return err
 	}
 	switch {
@@ -248,6 +310,7 @@ func (b *ImportBatch) RowErrors(list string) []RowError {
 	for i := range b.Rows {
 		row := &b.Rows[i]
 		row.Grant.Source = list
+		row.keepStatus = row.keepStatus || row.Grant.Status == ""
 		err := row.Refused
 		if err == nil {
 			if failed := row.Grant.normalize(); !errors.As(failed, &err) && failed != nil {
@@ -290,42 +353,4 @@ func (b *ImportBatch) digest() ([]byte, error) {
 		}
 	}
 	return hash.Sum(nil), nil
-}
-
-// importWrites returns what a batch writes, and what that invalidates.
-func (s *Store) importWrites(vendor, list string, batch ImportBatch, rowErrors []RowError) (*engine.Batch, policy.Invalidation, error) {
-	now := s.timestamp()
-	// Sorted, so that grants are listed in the order of their rows. Ids need no check
-	// for uniqueness: 80 of their bits are random.
-	ids := make([]string, len(batch.Rows))
-	for i := range ids {
-		ids[i] = newID("grant_", now)
-	}
-	slices.Sort(ids)
-
-	writes := new(engine.Batch)
-	if list != DefaultList {
-		writes.Checks = append(writes.Checks, engine.Check{Key: key(prefixList, list), Present: true})
-	}
-	var change policy.Invalidation
-	size := 0
-	for i := range batch.Rows {
-		if len(rowErrors) > 0 && rowErrors[0].Row == i {
-			rowErrors = rowErrors[1:]
-			continue
-		}
-		grant := batch.Rows[i].Grant
-		grant.ID, grant.CreatedAt, grant.UpdatedAt = ids[i], now, now
-		first := len(writes.Puts)
-		if err := grant.addPuts(writes); err != nil {
-			return nil, policy.Invalidation{}, err
-		}
-		if size += len(writes.Puts[first].Value); size > MaxImportBytes {
-			return nil, policy.Invalidation{}, &FieldError{"grants", "are too large together: send fewer in one batch"}
-		}
-		grant.addTo(&change, vendor)
-	}
-	slices.Sort(change.Stripes)
-	change.Stripes = slices.Compact(change.Stripes)
-	return writes, change, nil
 }

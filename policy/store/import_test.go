@@ -28,7 +28,7 @@ func TestImportIsOneChange(t *testing.T) {
 	stampFirst, stampStranger := b.versions.Reader(vendor, &first), b.versions.Reader(vendor, &stranger)
 	before, err := b.FeedPosition(t.Context(), vendor)
 	b.ok(err)
-	result, err := b.CreateGrants(t.Context(), vendor, store.DefaultList, importBatch(0, users...))
+	result, err := b.ImportGrants(t.Context(), vendor, store.DefaultList, importBatch(0, users...))
 	if err != nil || result.Created != 1000 || result.Position != 1000 {
 		t.Fatalf("%+v, %v", result, err)
 	}
@@ -55,7 +55,7 @@ func TestImportRace(t *testing.T) {
 	for i := range results {
 		senders.Go(func() {
 			var err error
-			if results[i], err = b.CreateGrants(t.Context(), vendor, store.DefaultList, importBatch(0, "a", "b", "c")); err != nil {
+			if results[i], err = b.ImportGrants(t.Context(), vendor, store.DefaultList, importBatch(0, "a", "b", "c")); err != nil {
 				t.Error(err)
 			}
 		})

@@ -11,7 +11,8 @@ import (
 //
 //	L <list>                             access list
 //	G <list> NUL <grant>                 grant
-//	I <kind> <identifier> NUL <list> NUL <grant>   index: the grants of an identifier
+//	I <kind> <value> NUL <list> NUL <grant>        index: the grants of an identifier, a sku, or the key of an imported row
+//	g                                    state of that index
 //	S <issuer> NUL <jti>                 signed link
 //	X <issuer> NUL <jti>                 its revocation
 //	C <issuer> NUL <jti>                 counter of its uses
@@ -25,6 +26,10 @@ import (
 //	E u <site> NUL <user>                last visit of a reader
 //	E r <site> NUL <time> <user>         index: readers by last visit, the time as 8 bytes, inverted
 //	M <list> NUL <import>                progress of an import of grants
+//	m <list> NUL <tag>                   marker: an import is not finished
+//	m <list> NUL <tag> NUL <grant>       marker: an import found the grant as its file has it
+//	n <list>                             number of the batches of all imports of a list
+//	Y <list> NUL <tag> NUL <step>        what an import changed, for undoing it; the step as 8 bytes
 //	K <kid>                              signing key
 //	k                                    id of the signing key that is current
 //	A <entry>                            entry of the audit log
@@ -55,7 +60,11 @@ const (
 	prefixForwarding  = 'F'
 	prefixSessionKey  = 'T'
 	prefixEngagement  = 'E'
+	prefixGrantIndex  = 'g'
 	prefixImport      = 'M'
+	prefixImportMark  = 'm'
+	prefixImportTurn  = 'n'
+	prefixImportLog   = 'Y'
 	prefixKey         = 'K'
 	prefixCurrentKey  = 'k'
 	prefixAudit       = 'A'
@@ -71,11 +80,13 @@ const (
 	prefixKeySet      = 'J'
 )
 
-// The kinds of identifiers in the index of grants.
+// The kinds of values in the index of grants.
 const (
 	indexUserID          = "u"
 	indexEmail           = "e"
 	indexPublisherUserID = "p"
+	indexSKU             = "s"
+	indexRowKey          = "k"
 )
 
 // The kinds of engagement records.

@@ -97,7 +97,7 @@ func (s *Store) purgeList(ctx context.Context, vendor, list string, most int) (r
 			batch.Deletes = append(batch.Deletes, grants[i].index()...)
 		}
 		if last = len(grants) < purgeBatch; last {
-			batch.Deletes = append(batch.Deletes, key(prefixPurge, list))
+			batch.Deletes = append(batch.Deletes, key(prefixPurge, list), key(prefixImportTurn, list))
 		}
 		// No event: grants without a list are in no cache. No grant is
 		// added to a removed list, as that checks the list.

@@ -127,7 +127,8 @@ func (s *Store) Probe(ctx context.Context, partition string) error {
 }
 
 // Sweep removes the records whose retention is over and the grants of removed
-// lists. It returns how many entries it removed.
+// lists, and indexes the grants of earlier versions. It returns how many entries it
+// removed.
 func (s *Store) Sweep(ctx context.Context) (int, error) {
 	partitions, err := s.engine.Partitions(ctx)
 	if err != nil {
@@ -137,6 +138,9 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 	for _, partition := range partitions {
 		purged, err := s.purge(ctx, partition)
 		total += purged
+		if err == nil && partition != SystemPartition {
+			err = s.indexGrants(ctx, partition)
+		}
 		for removed := sweepBatch; err == nil && removed == sweepBatch; total += removed {
 			removed, err = s.engine.Sweep(ctx, partition, s.now(), sweepBatch)
 		}

@@ -49,3 +49,17 @@ func Prefetch(snapshot Snapshot, keys ...[]byte) error {
 	}
 	return nil
 }
+
+// RangePrefetcher is a Snapshot that can read several short ranges in one round trip.
+type RangePrefetcher interface {
+	PrefetchRanges(prefixes ...[]byte) error
+}
+
+// PrefetchRanges reads the ranges that are scanned next, one for each prefix, where the
+// snapshot is a RangePrefetcher.
+func PrefetchRanges(snapshot Snapshot, prefixes ...[]byte) error {
+	if p, ok := snapshot.(RangePrefetcher); ok {
+		return p.PrefetchRanges(prefixes...)
+	}
+	return nil
+}

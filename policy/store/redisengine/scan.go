@@ -22,8 +22,14 @@ func (s *snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
 		if after != nil && bytes.Compare(after, prefix) >= 0 {
 			r.low, r.open = after, true
 		}
+		first, fetched := s.ranges[string(prefix)]
+		fetched = fetched && after == nil
 		for size := firstPage; ; size = nextPage {
-			entries, rest, err := s.page(r, size)
+			entries, rest, err := first.entries, first.rest, error(nil)
+			if !fetched {
+				entries, rest, err = s.page(r, size)
+			}
+			fetched = false
 			if err != nil {
 				yield(engine.Entry{}, err)
 				return
@@ -89,7 +95,54 @@ func (s *snapshot) page(r keyRange, size int) (entries []engine.Entry, rest []by
 	if len(answers) != 1 {
 		return nil, nil, errReply
 	}
-	page, ok := answers[0].([]any)
+	return s.entries(r, answers[0])
+}
+
+// firstEntries is the first page of a range.
+type firstEntries struct {
+	entries []engine.Entry
+	rest    []byte
+}
+
+// Bounds of one round trip of PrefetchRanges: ranges, and entries of each.
+const (
+	rangeStep = 200
+	rangePage = 8
+)
+
+// PrefetchRanges implements engine.RangePrefetcher.
+func (s *snapshot) PrefetchRanges(prefixes ...[]byte) error {
+	if s.ranges == nil {
+		s.ranges = make(map[string]firstEntries, len(prefixes))
+	}
+	for step := range slices.Chunk(prefixes, rangeStep) {
+		var args []any
+		for _, prefix := range step {
+			low, high := (keyRange{low: prefix, high: successor(prefix)}).bounds()
+			args = append(args, "scan", low, high, rangePage, pageBytes)
+		}
+		answers, err := s.read(args)
+		if err != nil {
+			return err
+		}
+		if len(answers) != len(step) {
+			return errReply
+		}
+		for i, prefix := range step {
+			entries, rest, err := s.entries(keyRange{low: prefix, high: successor(prefix)}, answers[i])
+			if err != nil {
+				return err
+			}
+			s.ranges[string(prefix)] = firstEntries{entries, rest}
+		}
+	}
+	return nil
+}
+
+// entries returns the entries of a range from an answer of read.lua, as of the start of
+// the view.
+func (s *snapshot) entries(r keyRange, answer any) (entries []engine.Entry, rest []byte, err error) {
+	page, ok := answer.([]any)
 	if !ok || len(page)%2 != 1 {
 		return nil, nil, errReply
 	}

@@ -38,6 +38,8 @@ type snapshot struct {
 	replaced map[string][]byte
 	// fetched has the values that were read, so that each is read once.
 	fetched map[string][]byte
+	// ranges has the first pages of the prefixes that PrefetchRanges read.
+	ranges map[string]firstEntries
 }
 
 // Get implements engine.Snapshot.

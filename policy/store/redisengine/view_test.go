@@ -171,6 +171,14 @@ func TestRoundTrips(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}))
+	require.EqualValues(t, 1, view(func(s engine.Snapshot) {
+		require.NoError(t, s.(engine.RangePrefetcher).PrefetchRanges([]byte("a"), []byte("b"), []byte("none")))
+		for _, prefix := range []string{"a", "b", "none"} {
+			for _, err := range s.Scan([]byte(prefix), nil) {
+				require.NoError(t, err)
+			}
+		}
+	}))
 	use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 3, IdempotencyKey: []byte("o")}}}
 	commit(t, backend, use) // the script is known from here on
 	before := commandsOf(t, server)
@@ -238,4 +246,47 @@ func TestManyCommitsWithCuts(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []int64{done.Add(1)}, committed.Counts)
 	}
+}
+
+// TestPrefetchedRanges reads ranges in one round trip, and scans them later, while others
+// write: what a scan yields is of the moment the view began, also of ranges that are
+// longer than what was prefetched.
+func TestPrefetchedRanges(t *testing.T) {
+	t.Parallel()
+	backend := open(t, optionsFor(t, redistest.Start(t).URL()))
+	var first engine.Batch
+	want := map[string][]string{"none/": nil}
+	for _, prefix := range []string{"k1/", "k2/", "k3/"} {
+		for i := range 30 {
+			if prefix == "k2/" && i == 3 {
+				break
+			}
+			key := fmt.Sprintf("%s%02d", prefix, i)
+			first.Puts = append(first.Puts, put(key, "before"))
+			want[prefix] = append(want[prefix], key)
+		}
+	}
+	commit(t, backend, first)
+	var prefixes [][]byte
+	for prefix := range want {
+		prefixes = append(prefixes, []byte(prefix))
+	}
+	require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
+		_, err := s.Get([]byte("k1/00"))
+		require.NoError(t, err)
+		change := engine.Batch{Deletes: [][]byte{[]byte("k1/01"), []byte("k3/20")}, Puts: []engine.Put{put("k2/00", "after"), put("k2/99", "after"), put("none/1", "after")}}
+		commit(t, backend, change)
+		require.NoError(t, engine.PrefetchRanges(s, prefixes...))
+		commit(t, backend, engine.Batch{Deletes: [][]byte{[]byte("k1/02"), []byte("k1/22"), []byte("k2/01")}})
+		for prefix, keys := range want {
+			var seen []string
+			for entry, err := range s.Scan([]byte(prefix), nil) {
+				require.NoError(t, err)
+				require.Equal(t, "before", string(entry.Value))
+				seen = append(seen, string(entry.Key))
+			}
+			require.Equal(t, keys, seen, prefix)
+		}
+		return nil
+	}))
 }

@@ -1,0 +1,248 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
+
+// The states of a link.
+const (
+	LinkActive  = "active"
+	LinkUsedUp  = "used_up"
+	LinkExpired = "expired"
+	LinkRevoked = "revoked"
+)
+
+// State returns the state of a link at a time.
+func (l *SignedLink) State(now time.Time) string {
+	switch {
+	case !l.RevokedAt.IsZero():
+		return LinkRevoked
+	case now.Unix() >= l.Claims.ExpiresAt:
+		return LinkExpired
+	case l.Claims.MaxUses > 0 && l.Uses >= l.Claims.MaxUses:
+		return LinkUsedUp
+	}
+	return LinkActive
+}
+
+// LinkQuery selects the links of an issuer. An empty field selects all.
+type LinkQuery struct {
+	UserID, SKU, PublisherContentID string
+	// URL is the url of a link, or the beginning of it if it ends with an asterisk.
+	URL string
+	// Meta has members of the metadata with their values as text.
+	Meta map[string]string
+	// Status is a state of links.
+	Status string
+	// RevokedAt is the exact time of the revocation.
+	RevokedAt time.Time
+	Page
+}
+
+// Narrow reports whether the query has a condition besides a status.
+func (q *LinkQuery) Narrow() bool {
+	return q.UserID != "" || q.SKU != "" || q.PublisherContentID != "" || q.URL != "" || len(q.Meta) > 0 || !q.RevokedAt.IsZero()
+}
+
+// selects reports whether the claims of a link match the query.
+func (q *LinkQuery) selects(l *SignedLink) bool {
+	url, begins := strings.CutSuffix(q.URL, "*")
+	return (q.UserID == "" || q.UserID == l.Claims.Subject) &&
+		(q.SKU == "" || q.SKU == l.Claims.SKU) &&
+		(q.PublisherContentID == "" || q.PublisherContentID == l.Claims.PublisherContentID) &&
+		(q.URL == "" || url == l.Claims.URL || begins && strings.HasPrefix(l.Claims.URL, url)) &&
+		hasMeta(l.Claims.Meta, q.Meta)
+}
+
+func hasMeta(stored json.RawMessage, wanted map[string]string) bool {
+	if len(wanted) == 0 {
+		return true
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(stored, &members) != nil {
+		return false
+	}
+	for name, value := range wanted {
+		raw, ok := members[name]
+		var text string
+		if json.Unmarshal(raw, &text) != nil {
+			text = string(raw) // a number or a boolean
+		}
+		if !ok || text != value {
+			return false
+		}
+	}
+	return true
+}
+
+// FindLinks returns links of an issuer in the order of their creation. It reads at most
+// maxSearch links. More reports that there may be further ones: the query continues after
+// next.
+func (s *Store) FindLinks(ctx context.Context, vendor, issuer string, query LinkQuery) (found []SignedLink, next string, more bool, err error) {
+	prefix := keyPrefix(prefixLink, issuer)
+	now := s.now()
+	found = []SignedLink{}
+	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+		var after []byte
+		if query.From != "" {
+			after = append(bytes.Clone(prefix), query.From...)
+		}
+		read := 0
+		var waiting []SignedLink
+		// Of many links the revocations and uses are read in one round trip.
+		take := func() error {
+			matched, err := readUses(snapshot, waiting)
+			for i := range matched {
+				if l := &matched[i]; (query.Status == "" || query.Status == l.State(now)) && (query.RevokedAt.IsZero() || query.RevokedAt.Equal(l.RevokedAt)) {
+					found = append(found, *l)
+				}
+			}
+			waiting = waiting[:0]
+			return err
+		}
+		for entry, err := range snapshot.Scan(prefix, after) {
+			var link SignedLink
+			if err == nil {
+				err = decode(entry.Key, entry.Value, &link)
+			}
+			if err != nil {
+				return err
+			}
+			if query.selects(&link) {
+				waiting = append(waiting, link)
+			}
+			next, read = string(entry.Key[len(prefix):]), read+1
+			more = read == maxSearch
+			if len(found)+len(waiting) == query.limit() || len(waiting) == prefetchPlaces || more {
+				if err := take(); err != nil {
+					return err
+				}
+				if more = more || len(found) == query.limit(); more {
+					return nil
+				}
+			}
+		}
+		return take()
+	})
+	return found, next, more, err
+}
+
+// readUses reads the revocations and the uses of links.
+func readUses(snapshot engine.Snapshot, links []SignedLink) ([]SignedLink, error) {
+	var keys [][]byte
+	for i := range links {
+		keys = append(keys, key(prefixRevocation, links[i].Claims.Issuer, links[i].Claims.ID), key(prefixUses, links[i].Claims.Issuer, links[i].Claims.ID))
+	}
+	if err := engine.Prefetch(snapshot, keys...); err != nil {
+		return nil, err
+	}
+	for i := range links {
+		if err := links[i].readUse(snapshot); err != nil {
+			return nil, err
+		}
+	}
+	return links, nil
+}
+
+// RevokeLinks revokes the next links that a query selects, all at the given time. It
+// returns how many it revoked. More reports that there may be further ones: the caller
+// continues after next, with the same time, by which RestoreLinks finds all of them.
+func (w Writer) RevokeLinks(ctx context.Context, vendor, issuer string, query LinkQuery, at time.Time) (revoked int, next string, more bool, err error) {
+	return w.eachLink(ctx, vendor, issuer, query, func(batch *engine.Batch, link *SignedLink) bool {
+		if !link.RevokedAt.IsZero() {
+			return false
+		}
+		batch.Checks = append(batch.Checks,
+			engine.Check{Key: key(prefixLink, issuer, link.Claims.ID), Present: true},
+			engine.Check{Key: key(prefixRevocation, issuer, link.Claims.ID)})
+		batch.Puts = append(batch.Puts, engine.Put{
+			Key: key(prefixRevocation, issuer, link.Claims.ID), Value: []byte(at.UTC().Format(time.RFC3339Nano)), Expires: linkRetention(link.Claims.ExpiresAt),
+		})
+		return true
+	})
+}
+
+// RestoreLinks gives back the next revoked links that a query selects, with the uses that
+// they have left. It returns how many it gave back. More reports that there may be further
+// ones: the caller continues after next.
+func (w Writer) RestoreLinks(ctx context.Context, vendor, issuer string, query LinkQuery) (restored int, next string, more bool, err error) {
+	query.Status = LinkRevoked
+	return w.eachLink(ctx, vendor, issuer, query, func(batch *engine.Batch, link *SignedLink) bool {
+		link.restore(batch)
+		return true
+	})
+}
+
+// restore adds the end of a revocation to a batch.
+func (l *SignedLink) restore(batch *engine.Batch) {
+	k := key(prefixRevocation, l.Claims.Issuer, l.Claims.ID)
+	batch.Checks = append(batch.Checks, engine.Check{Key: k, Value: []byte(l.RevokedAt.Format(time.RFC3339Nano))})
+	batch.Deletes = append(batch.Deletes, k)
+}
+
+// eachLink changes the next links that a query selects in one step.
+func (w Writer) eachLink(
+	ctx context.Context, vendor, issuer string, query LinkQuery, add func(*engine.Batch, *SignedLink) bool,
+) (changed int, next string, more bool, err error) {
+	if !query.Narrow() {
+		return 0, "", false, &FieldError{"url", "is required, or another condition: all links of a vendor are not changed at once"}
+	}
+	query.Limit = removeStep
+	found, next, more, err := w.FindLinks(ctx, vendor, issuer, query)
+	if err != nil {
+		return 0, "", false, err
+	}
+	batch := new(engine.Batch)
+	var change policy.Invalidation
+	for i := range found {
+		if add(batch, &found[i]) {
+			changed++
+			change.Add(policy.KindLink, vendor, issuer, found[i].Claims.ID)
+		}
+	}
+	if changed == 0 {
+		return 0, next, more, nil
+	}
+	return changed, next, more, w.commit(ctx, vendor, batch, change)
+}
+
+// RestoreLink gives back a revoked link, with the uses that it has left: the next request
+// with it, or with one of its link cookies, is decided as if it had not been revoked. A
+// link that is not revoked is no error. RestoreLink returns ErrNotFound when there is no
+// such link.
+//
+// A publisher's link may have been revoked before its first use, and have no record but
+// the revocation.
+func (w Writer) RestoreLink(ctx context.Context, vendor, issuer, id string) (SignedLink, error) {
+	link, err := w.SignedLink(ctx, vendor, issuer, id)
+	if errors.Is(err, ErrNotFound) {
+		link.Claims.Issuer, link.Claims.ID = issuer, id
+		if viewErr := w.engine.View(ctx, vendor, link.readUse); viewErr != nil {
+			return link, fmt.Errorf("reading a revocation: %w", viewErr)
+		}
+		if !link.RevokedAt.IsZero() {
+			err = nil
+		}
+	}
+	if err != nil || link.RevokedAt.IsZero() {
+		return link, err
+	}
+	batch := new(engine.Batch)
+	link.restore(batch)
+	var change policy.Invalidation
+	change.Add(policy.KindLink, vendor, issuer, id)
+	err = w.commit(ctx, vendor, batch, change)
+	if err == nil {
+		link.RevokedAt = time.Time{}
+	}
+	return link, err
+}
