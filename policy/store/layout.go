@@ -33,6 +33,7 @@ import (
 //	P <sku>                              product
 //	b <sku> NUL <container>              index: the collections that a sku is in
 //	b                                    revision of that index
+//	W                                    content space that the vendor declared as default
 //	D <domain>                           trusted publisher domain
 //	B <kid>                              denied key of a publisher
 //
@@ -67,6 +68,7 @@ const (
 	prefixDomain      = 'D'
 	prefixDeniedKey   = 'B'
 	prefixKeySet      = 'J'
+	prefixSpace       = 'W'
 )
 
 // The kinds of identifiers in the index of grants.
