@@ -48,7 +48,7 @@ func (b *BulkLinksBody) link(own *LinkBody) LinkBody {
 	}
 	return LinkBody{
 		URL: cmp.Or(own.URL, b.URL), SKU: cmp.Or(own.SKU, b.SKU), PurchaseOption: cmp.Or(own.PurchaseOption, b.PurchaseOption),
-		PublisherContentID: cmp.Or(own.PublisherContentID, b.PublisherContentID), UserID: cmp.Or(own.UserID, b.UserID),
+		PublisherContentID: cmp.Or(own.PublisherContentID, b.PublisherContentID), ContentSpace: cmp.Or(own.ContentSpace, b.ContentSpace), UserID: cmp.Or(own.UserID, b.UserID),
 		MaxUses: cmp.Or(own.MaxUses, b.MaxUses), ExpiresIn: cmp.Or(own.ExpiresIn, b.ExpiresIn), Meta: meta,
 	}
 }
@@ -60,11 +60,11 @@ type BulkLink struct {
 	CreatedLink
 }
 
-var bulkLinkColumns = []string{"row", "userId", "tokenId", "signedUrl", "token", "expiresAt", "sku", "publisherContentId"}
+var bulkLinkColumns = []string{"row", "userId", "tokenId", "signedUrl", "token", "expiresAt", "sku", "publisherContentId", "contentSpace"}
 
 func (l *BulkLink) record() []string {
 	return []string{
-		strconv.Itoa(l.Row), l.UserID, l.TokenID, l.SignedURL, l.Token, l.ExpiresAt.Format(time.RFC3339), l.SKU, l.PublisherContentID,
+		strconv.Itoa(l.Row), l.UserID, l.TokenID, l.SignedURL, l.Token, l.ExpiresAt.Format(time.RFC3339), l.SKU, l.PublisherContentID, l.ContentSpace,
 	}
 }
 
@@ -116,6 +116,9 @@ func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) err
 			return err
 		}
 	}
+	if mint.space, err = b.store.DefaultSpace(ctx, b.Vendor); err != nil {
+		return err
+	}
 	claims, err := mint.claims(&asked)
 	if err != nil {
 		return err
@@ -161,6 +164,7 @@ func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 type linkMint struct {
 	api    *api
 	vendor string
+	space  string // the vendor's default content space
 	seed   string
 	at     time.Time
 	// again is whether an earlier call may have stored some of the links.
@@ -205,7 +209,7 @@ func (m *linkMint) claims(asked *BulkLinksBody) ([]keys.LinkClaims, error) {
 	all := make([]keys.LinkClaims, len(asked.Recipients))
 	for i := range asked.Recipients {
 		link := asked.link(&asked.Recipients[i])
-		claims, err := m.api.linkClaims(m.vendor, &link, m.at)
+		claims, err := m.api.linkClaims(m.vendor, m.space, &link, m.at)
 		if p, ok := errors.AsType[*Problem](err); ok {
 			located := *p
 			located.Errors = nil

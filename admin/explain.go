@@ -72,6 +72,7 @@ type ExplainedReading struct {
 	OtherRules int             `json:"otherRules" doc:"The number of earlier rules whose path does not match."`
 	SKUs       []string        `json:"skus,omitempty" doc:"The SKUs of which the reader needs one."`
 	ContentID  string          `json:"publisherContentId,omitempty"`
+	Space      string          `json:"contentSpace,omitempty"`
 	Reason     string          `json:"reason"`
 }
 

@@ -23,10 +23,11 @@ const linkParam = "token"
 
 // LinkBody is the request for a signed link.
 type LinkBody struct {
-	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page that the link opens; the token is appended to it." example:"https://news.example.com/articles/hello"`
-	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The SKU that the link opens."`
+	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page on which the link lands; the token is appended to it. Without publisherContentId the link opens the content of that page, or the page alone if it has none." example:"https://news.example.com/articles/hello"`
+	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The link opens only pages that ask for this SKU: all of them, unless url or publisherContentId is given."`
 	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255" doc:"The purchase option."`
 	PublisherContentID string         `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
+	ContentSpace       string         `json:"contentSpace,omitempty" maxLength:"255" doc:"The space of publisherContentId, as rules name it with content_space. Default: that of the url's page, or else the one that the vendor declared."`
 	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"The user for whom the link is made, for the record. It does not identify the visitor." example:"user-123"`
 	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of redemptions. Default: unlimited and not counted." example:"5"`
 	ExpiresIn          Lifetime       `json:"expiresIn,omitzero" required:"false"`
@@ -78,6 +79,7 @@ type CreatedLink struct {
 	ExpiresAt          time.Time `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
 	SKU                string    `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
 	PublisherContentID string    `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	ContentSpace       string    `json:"contentSpace,omitempty" doc:"The space of publisherContentId; absent if it is that of the url's page, or if neither the link nor the vendor names one: then it is that of the site's first rule with content ids." example:"news"`
 }
 
 // SignedLink is a stored link, without its token.
@@ -88,6 +90,7 @@ type SignedLink struct {
 	SKU                string             `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
 	PurchaseOption     string             `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
 	PublisherContentID string             `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	ContentSpace       string             `json:"contentSpace,omitempty" doc:"The space of publisherContentId." example:"news"`
 	UserID             string             `json:"userId,omitempty" doc:"The user for whom the link was made." example:"user-123"`
 	MaxUses            int64              `json:"maxUses,omitempty" doc:"The maximum number of redemptions; absent if unlimited." example:"5"`
 	Uses               int64              `json:"uses" doc:"The number of redemptions." example:"2"`
@@ -101,7 +104,7 @@ func (a *api) wireLink(link store.SignedLink) SignedLink {
 	claims := link.Claims
 	shown := SignedLink{
 		TokenID: claims.ID, URL: claims.URL, SKU: claims.SKU, PurchaseOption: claims.PurchaseOption,
-		PublisherContentID: claims.PublisherContentID, UserID: claims.Subject, MaxUses: claims.MaxUses,
+		PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace, UserID: claims.Subject, MaxUses: claims.MaxUses,
 		Uses: link.Uses, Meta: claims.Meta, CreatedAt: link.CreatedAt, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
 	}
 	if shown.Status = link.State(a.Now()); shown.Status == store.LinkRevoked {
@@ -115,6 +118,32 @@ type LinkID struct {
 	ID string `path:"id" maxLength:"128" doc:"The link's tokenId." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 }
 
+// ContentSpace is the space of content ids that come without one.
+type ContentSpace struct {
+	ContentSpace string `json:"contentSpace" maxLength:"63" doc:"The name that rules have as content_space; empty if none is declared: then it is the space of the site's first rule with content ids." example:"news"`
+}
+
+// registerContentSpace registers the vendor's declaration.
+func (a *api) registerContentSpace() {
+	const path = "/management/content-space"
+	tags := []string{"Links"}
+	register(a, huma.Operation{
+		OperationID: "get-content-space", Method: http.MethodGet, Path: path, Tags: tags, Security: needs("links:read"),
+		Summary: "Returns the content space of links that name a content id without url and space",
+	}, func(ctx context.Context, c *call, _ *struct{}) (*record[ContentSpace], error) {
+		name, err := c.store.DefaultSpace(ctx, c.Vendor)
+		return newRecord(ContentSpace{name}, err)
+	})
+	register(a, huma.Operation{
+		OperationID: "put-content-space", Method: http.MethodPut, Path: path, Tags: tags, Security: needs("links:write"),
+		Summary:     "Declares that content space",
+		Description: "New links get it as their contentSpace. Links that have none, those of publishers among them, open it from the next request on.",
+	}, func(ctx context.Context, c *call, in *body[ContentSpace]) (*record[ContentSpace], error) {
+		err := c.store.DeclareDefaultSpace(ctx, c.Vendor, in.Body.ContentSpace)
+		return newRecord(in.Body, badField(err))
+	})
+}
+
 // LinkUse is one redemption of a link.
 type LinkUse struct {
 	ID string    `json:"id" doc:"The id of the use in this listing."`
@@ -122,12 +151,13 @@ type LinkUse struct {
 }
 
 func (a *api) registerLinks() {
+	a.registerContentSpace()
 	tags := []string{"Links"}
 	register(a, huma.Operation{
 		OperationID: "create-signed-link", Method: http.MethodPost, Path: "/management/create-signed-link", Tags: tags, Security: needs("links:write"),
 		Summary: "Creates a signed link",
-		Description: "The link opens pages that match all of url, sku and publisherContentId as far as given, " +
-			"until it expires, is used up or is revoked.",
+		Description: "The link lands on url, and opens every page of one piece of content: of publisherContentId, or else of the content of the page at url, " +
+			"until it expires, is used up or is revoked. It opens GET and HEAD, unless a rule says otherwise.",
 		Metadata: map[string]any{repetitionKey: repeatRebuild, rebuildKey: rebuild(a.rebuildLink)},
 	}, a.createLink)
 	register(a, huma.Operation{
@@ -186,7 +216,11 @@ func (a *api) registerLinks() {
 // createLink signs a link and stores it before it responds: the gate refuses links
 // that are not stored.
 func (a *api) createLink(ctx context.Context, c *call, in *body[LinkBody]) (*body[CreatedLink], error) {
-	claims, err := a.linkClaims(c.Vendor, &in.Body, a.Now())
+	space, err := c.store.DefaultSpace(ctx, c.Vendor)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := a.linkClaims(c.Vendor, space, &in.Body, a.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +266,7 @@ func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	}
 	made := CreatedLink{
 		Token: token, TokenID: claims.ID, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
-		SKU: claims.SKU, PublisherContentID: claims.PublisherContentID,
+		SKU: claims.SKU, PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace,
 	}
 	if claims.URL != "" {
 		made.SignedURL = keys.AppendToken(claims.URL, linkParam, token)
@@ -240,8 +274,9 @@ func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	return made, nil
 }
 
-// linkClaims returns the validated claims of a requested link, issued at a time.
-func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkClaims, error) {
+// linkClaims returns the validated claims of a requested link, issued at a time. Space is
+// the vendor's default.
+func (a *api) linkClaims(vendor, space string, in *LinkBody, at time.Time) (keys.LinkClaims, error) {
 	expiresIn, err := in.ExpiresIn.or(keys.DefaultExpiresIn)
 	if err != nil {
 		return keys.LinkClaims{}, err
@@ -250,15 +285,21 @@ func (a *api) linkClaims(vendor string, in *LinkBody, at time.Time) (keys.LinkCl
 	claims := keys.LinkClaims{
 		Issuer: keys.VendorIssuer(vendor), ID: a.Store.NewLinkID(),
 		IssuedAt: now, ExpiresAt: now + int64(expiresIn/time.Second),
-		URL: in.URL, SKU: in.SKU, PurchaseOption: in.PurchaseOption, PublisherContentID: in.PublisherContentID,
+		URL: in.URL, SKU: in.SKU, PurchaseOption: in.PurchaseOption, PublisherContentID: in.PublisherContentID, ContentSpace: in.ContentSpace,
 		Subject: in.UserID, MaxUses: in.MaxUses,
+	}
+	if in.ContentSpace != "" && in.PublisherContentID == "" {
+		return claims, invalid("contentSpace", "is the space of publisherContentId, which is missing")
+	}
+	if in.URL == "" && in.PublisherContentID != "" && in.ContentSpace == "" {
+		claims.ContentSpace = space
 	}
 	if in.URL == "" && in.SKU == "" && in.PublisherContentID == "" {
 		return claims, invalid("url", "is required, unless sku or publisherContentId is given")
 	}
 	for field, text := range map[string]string{
 		"url": in.URL, "sku": in.SKU, "purchaseOption": in.PurchaseOption,
-		"publisherContentId": in.PublisherContentID, "userId": in.UserID,
+		"publisherContentId": in.PublisherContentID, "contentSpace": in.ContentSpace, "userId": in.UserID,
 	} {
 		if err := checkLinkText(field, text); err != nil {
 			return claims, err

@@ -221,3 +221,47 @@ func TestListingFollowsLink(t *testing.T) {
 		t.Errorf("the pages hold %v, want %v", got, want)
 	}
 }
+
+// The vendor declares a content space, and a new link that names a content id alone is one
+// of it, which the answer says.
+func TestDeclaredContentSpace(t *testing.T) {
+	b := newFixture(t, false)
+	space := func(link string) any {
+		t.Helper()
+		got := b.call(http.MethodPost, createLink, link).want(http.StatusOK, nil).fields()
+		shown := b.call(http.MethodGet, "/management/signed-links/"+got["tokenId"].(string), "").want(http.StatusOK, nil).fields()
+		if shown["contentSpace"] != got["contentSpace"] {
+			t.Errorf("the link has the space %v, the answer %v", shown["contentSpace"], got["contentSpace"])
+		}
+		return got["contentSpace"]
+	}
+	const bare = `{"publisherContentId":"hello"}`
+	if got := space(bare); got != nil {
+		t.Errorf("without a declaration the space is %v", got)
+	}
+	const path = "/management/content-space"
+	b.call(http.MethodPut, path, `{"contentSpace":"news"}`).want(http.StatusOK, nil)
+	if got := b.call(http.MethodGet, path, "").want(http.StatusOK, nil).fields()["contentSpace"]; got != "news" {
+		t.Errorf("declared is %v", got)
+	}
+	for link, want := range map[string]any{
+		bare: "news",
+		`{"publisherContentId":"hello","contentSpace":"films"}`:                       "films",
+		`{"publisherContentId":"hello","url":"https://news.example.com/films/hello"}`: nil, // that of the page
+		`{"sku":"premium"}`: nil,
+	} {
+		if got := space(link); got != want {
+			t.Errorf("%s has the space %v, want %v", link, got, want)
+		}
+	}
+	rows := b.call(http.MethodPost, "/management/signed-links/batch", `{"recipients":[`+bare+`]}`).want(http.StatusOK, nil)
+	if !strings.Contains(rows.body, `"contentSpace":"news"`) {
+		t.Errorf("the bulk call answers %s", rows.body)
+	}
+	b.call(http.MethodPost, createLink, `{"sku":"premium","contentSpace":"news"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.contentSpace")
+	b.call(http.MethodPut, path, `{"contentSpace":"a b"}`).refused(http.StatusBadRequest, "validation_failed", "body.contentSpace")
+	b.call(http.MethodPut, path, `{"contentSpace":""}`).want(http.StatusOK, nil)
+	if got := space(bare); got != nil {
+		t.Errorf("without a declaration the space is %v", got)
+	}
+}

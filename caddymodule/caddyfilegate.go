@@ -62,6 +62,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		rule <path> [<METHOD,…>] <operator> [<arguments>…] {
 //			local
 //			engage <tags>…
+//			content_space <name>
+//			content_id {<capture>} [without <suffix>…] | query <name> | <id>
+//			link_methods <METHOD,…>
 //		}
 //		local {
 //			<directives>

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -16,7 +17,13 @@ func init() {
 		return []option{{name: "rule", parse: h.parseRule, repeatable: true}}
 	})
 	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{{name: "local", parse: c.parseLocal}, listOption("engage", &c.Engaged, nil)}
+		return []option{
+			{name: "local", parse: c.parseLocal},
+			listOption("engage", &c.Engaged, nil),
+			valueOption("content_space", func(name string) error { return c.setOption("content_space", name) }),
+			{name: "content_id", parse: c.parseContentID},
+			{name: "link_methods", parse: c.parseLinkMethods},
+		}
 	})
 }
 
@@ -123,6 +130,32 @@ func checkCaptures(path string) error {
 		}
 	}
 	return nil
+}
+
+// setOption sets a registered option of the rule.
+func (c *RuleConfig) setOption(name string, value any) error {
+	encoded, err := json.Marshal(value)
+	if c.Options == nil {
+		c.Options = make(map[string]json.RawMessage)
+	}
+	c.Options[name] = encoded
+	return err
+}
+
+func (c *RuleConfig) parseContentID(d *caddyfile.Dispenser) error {
+	source, err := policy.ParseContentID(d.RemainingArgs())
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	return c.setOption("content_id", source)
+}
+
+func (c *RuleConfig) parseLinkMethods(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 1 || !methodsPattern.MatchString(args[0]) {
+		return d.Err("write `link_methods <METHOD,…>`, such as GET,HEAD,POST")
+	}
+	return c.setOption("link_methods", strings.Split(args[0], ","))
 }
 
 func (c *RuleConfig) parseLocal(d *caddyfile.Dispenser) error {

@@ -179,7 +179,6 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 	}
 	evidence.HostUnknown = e.gate.hostUnknown(e.host)
 	evidence.Token, evidence.Share, evidence.Ambiguous = tokens[0], share, len(tokens) > 1
-	evidence.Readable = e.result.Method == http.MethodGet || e.result.Method == http.MethodHead
 	evidence.Spendable = e.result.Method == http.MethodGet
 	return evidence
 }
@@ -187,7 +186,7 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 func (e *explainer) addReading(reading *policy.Reading) {
 	result := admin.ExplainedReading{
 		Path: reading.Path, Rewritten: reading.Rewritten, AnyCase: reading.Folded, PassedOver: []admin.ExplainedRule{}, OtherRules: reading.OtherRules,
-		SKUs: reading.SKUs, ContentID: reading.ContentID, Reason: reading.Decision.Reason.String(),
+		SKUs: reading.SKUs, ContentID: reading.ContentID, Space: reading.ContentSpace, Reason: reading.Decision.Reason.String(),
 	}
 	if reading.Decision.Rule != nil {
 		rule := explainedRule(reading.Decision.Rule)

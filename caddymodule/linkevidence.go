@@ -29,7 +29,6 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	g.cleanQuery, g.stripsTokens = rest, true
 	evidence.Ambiguous = len(tokens) > 1
 	evidence.Token, evidence.Share = tokens[0], share
-	evidence.Readable = g.r.Method == http.MethodGet || g.r.Method == http.MethodHead
 	evidence.Spendable = isPageView(g.r)
 	evidence.Early = isEarlyData(g.r)
 	return evidence

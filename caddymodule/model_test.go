@@ -145,9 +145,11 @@ func (m *model) decideBy(site *modelSite, rules []modelRule, i int, q *modelRequ
 	if i < 0 {
 		return reason, nil
 	}
-	skus, content := rule.needs(rule.steps[i], q)
+	page := &modelPage{rules: rules, rule: &rule, request: q}
+	page.skus, page.content = rule.needs(rule.steps[i], q)
+	reads := q.method == "GET" || q.method == "HEAD"
 	for _, cookie := range q.cookies {
-		if m.now.Before(cookie.expires) && m.redeemedOpens(site, cookie.record, q, skus, content) {
+		if reads && m.now.Before(cookie.expires) && m.redeemedOpens(site, cookie.record, page) {
 			return "signed_link", nil
 		}
 	}
@@ -156,12 +158,12 @@ func (m *model) decideBy(site *modelSite, rules []modelRule, i int, q *modelRequ
 		return reason, nil
 	case q.twice:
 		return "bad_query", nil
-	case q.method != "GET" && q.method != "HEAD":
+	case !reads:
 		return reason, nil
 	}
 	verdict := m.verify(q.token)
 	if verdict == "" {
-		verdict = m.judgeLink(site, q, skus, content)
+		verdict = m.judgeLink(site, page)
 		if q.token.maxUses > 0 && (q.method == "HEAD" || q.preview) {
 			return reason, nil
 		}
@@ -273,7 +275,8 @@ func (m *model) verify(link *modelLink) string {
 }
 
 // judgeLink returns the reason that a valid token gives for a page.
-func (m *model) judgeLink(site *modelSite, q *modelRequest, skus []string, content string) string {
+func (m *model) judgeLink(site *modelSite, page *modelPage) string {
+	q := page.request
 	link := q.token
 	if reason := m.mayOpen(site, link, q); reason != "" {
 		return reason
@@ -283,7 +286,7 @@ func (m *model) judgeLink(site *modelSite, q *modelRequest, skus []string, conte
 		return "link_revoked"
 	case stored != nil && !stored.sameClaims(link):
 		return "link_invalid"
-	case !link.opens(q, skus, content):
+	case !link.opens(site, page):
 		return "link_other_resource"
 	case link.maxUses > 0 && link.record.uses >= link.maxUses:
 		return "link_used_up"
@@ -311,26 +314,77 @@ func (l *modelLink) sameClaims(other *modelLink) bool {
 		l.issued.Equal(other.issued) && l.expires.Equal(other.expires)
 }
 
-// opens reports whether everything that the link names is that of the page.
-func (l *modelLink) opens(q *modelRequest, skus []string, content string) bool {
-	return (l.sku == "" || slices.Contains(skus, l.sku)) &&
-		(l.content == "" || l.content == content) &&
-		(l.host == "" || l.host == q.host && slices.Equal(segmentsOf(l.path), segmentsOf(q.path)) &&
-			(l.query == "" || slices.Equal(slices.DeleteFunc(strings.Split(q.query, "&"), func(pair string) bool {
-				name, _, _ := strings.Cut(pair, "=")
-				wanted, _, _ := strings.Cut(l.query, "=")
-				return name != wanted
-			}), []string{l.query})))
+// modelPage is a page under the rule that its path matches.
+type modelPage struct {
+	rules   []modelRule
+	rule    *modelRule
+	request *modelRequest
+	skus    []string
+	content string
+}
+
+// opens reports whether a link opens a page: one with the sku and of the content that the
+// link names, or of the content of its landing page, or the landing page alone.
+func (l *modelLink) opens(site *modelSite, page *modelPage) bool {
+	q := page.request
+	switch {
+	case l.sku != "" && !slices.Contains(page.skus, l.sku):
+		return false
+	case l.content != "":
+		// Without a space it is content of the first rule that has any.
+		i := slices.IndexFunc(page.rules, func(rule modelRule) bool { return rule.hasContent() })
+		return l.content == page.content && page.rules[i].path == page.rule.path
+	case l.host == "":
+		return true
+	case l.host != q.host:
+		return false
+	case slices.Equal(segmentsOf(l.path), segmentsOf(q.path)) && l.opensQuery(q.query):
+		return true
+	}
+	rule, content := l.landing(site, page.rules)
+	return content != "" && content == page.content && rule == page.rule.path
+}
+
+func (l *modelLink) opensQuery(query string) bool {
+	return l.query == "" || slices.Equal(slices.DeleteFunc(strings.Split(query, "&"), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		wanted, _, _ := strings.Cut(l.query, "=")
+		return name != wanted
+	}), []string{l.query})
+}
+
+// landing returns the content of the link's url and the path of its rule, unless there are
+// two of them.
+func (l *modelLink) landing(site *modelSite, rules []modelRule) (path, content string) {
+	q := &modelRequest{method: "GET", path: l.path}
+	for _, fold := range []bool{false, true} {
+		i := slices.IndexFunc(rules, func(rule modelRule) bool { return rule.matches(q, fold) })
+		if i < 0 || !rules[i].hasContent() || fold && site.caseSensitive {
+			continue
+		}
+		_, found := rules[i].needs(modelStep{}, q)
+		if content != "" && (content != found || path != rules[i].path) {
+			return "", ""
+		}
+		path, content = rules[i].path, found
+	}
+	return path, content
+}
+
+// hasContent reports whether links open the content of the rule's pages.
+func (r *modelRule) hasContent() bool {
+	return strings.Contains(r.path, "{publisherContentId}") &&
+		slices.ContainsFunc(r.steps, func(step modelStep) bool { return step.operator == "entitled" })
 }
 
 // redeemedOpens reports whether a link that was redeemed opens a page.
-func (m *model) redeemedOpens(site *modelSite, record *modelRecord, q *modelRequest, skus []string, content string) bool {
+func (m *model) redeemedOpens(site *modelSite, record *modelRecord, page *modelPage) bool {
 	link := record.first
-	if record.revoked || !m.now.Before(link.expires) || !link.opens(q, skus, content) {
+	if record.revoked || !m.now.Before(link.expires) || !link.opens(site, page) {
 		return false
 	}
 	// The key of the vendor's own link is not asked for again: its record is the vendor's.
-	return !link.published || m.trusted != nil && m.mayOpen(site, link, q) == "" &&
+	return !link.published || m.trusted != nil && m.mayOpen(site, link, page.request) == "" &&
 		m.trusted.key == link.key && !slices.Contains(m.denied, link.key)
 }
 

@@ -102,7 +102,7 @@ func TestStreamOfAnUnknownReaderGoesOn(t *testing.T) {
 		gate: gate, site: site, source: unread, token: s.reader(keys.ReaderClaims{UserID: "ada"}), began: now(),
 		request: policy.Request{
 			Site: site.site, Method: http.MethodGet, Target: "/articles/hello", EscapedPath: "/articles/hello",
-			Link: policy.LinkEvidence{Token: "eyJ.a.b", Ambiguous: true, Readable: true},
+			Link: policy.LinkEvidence{Token: "eyJ.a.b", Ambiguous: true},
 		},
 	}
 	if reason := one.refusal(); reason != 0 {

@@ -137,8 +137,8 @@ func TestLinkToARewrittenPage(t *testing.T) {
 		t.Errorf("%d uses", uses)
 	}
 	s.get(address).denied(http.StatusForbidden, "link_used_up")
-	inner, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/hello"})
-	s.get(strings.Replace(inner, "/articles/", "/blog/articles/", 1)).denied(http.StatusForbidden, "link_other_resource")
+	inner, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/other"})
+	s.get(strings.Replace(inner, "/articles/other", "/blog/articles/hello", 1)).denied(http.StatusForbidden, "link_other_resource")
 }
 
 // An open stream is decided again by both forms of its path.

@@ -40,8 +40,11 @@ func TestRuleBlock(t *testing.T) {
 		"rule /x {\n subscribed\n entitled premium\n entitled other\n any\n}": `{"path":"/x","operator":"subscribed","then":[{` + premium + `},{"operator":"entitled","arguments":{"sku":["other"]}},{"operator":"any"}]}`,
 		"rule /x {\n engage a b\n local\n any\n}":                             `{"path":"/x","operator":"any","local":true,"engaged":["a","b"]}`,
 		"rule /x any {\n label news\n}":                                       `{"path":"/x","operator":"any","options":{"label":"news"}}`,
-		"rule /users/{user} self":                                             `{"path":"/users/{user}","operator":"self"}`,
-		"rule /x 15":                                                          `{"path":"/x","operator":"15"}`,
+		"rule /m/{id} entitled premium {\n content_space news\n content_id {id} without .pdf .epub\n link_methods GET,POST\n}": `{"path":"/m/{id}",` + premium + `,"options":{"content_id":{"capture":"id","without":[".pdf",".epub"]},"content_space":"news","link_methods":["GET","POST"]}}`,
+		"rule /x entitled premium {\n content_id query id\n}":                                                                  `{"path":"/x",` + premium + `,"options":{"content_id":{"query":"id"}}}`,
+		"rule /x entitled premium {\n content_id hello\n}":                                                                     `{"path":"/x",` + premium + `,"options":{"content_id":{"value":"hello"}}}`,
+		"rule /users/{user} self": `{"path":"/users/{user}","operator":"self"}`,
+		"rule /x 15":              `{"path":"/x","operator":"15"}`,
 	} {
 		h := new(Handler)
 		if err := h.UnmarshalCaddyfile(caddyfile.NewTestDispenser("gatefold {\n" + text + "\n}")); err != nil {
@@ -57,16 +60,21 @@ func TestRuleBlock(t *testing.T) {
 
 func TestInvalidRuleBlock(t *testing.T) {
 	for text, want := range map[string]string{
-		"rule":                                   "write `rule <path>",
-		"rule /x":                                "the operator is missing",
-		"rule /x GET":                            "the operator is missing",
-		"rule /x {\n local\n}":                   "the operator is missing",
-		"rule /x {\n nothing\n}":                 `rule /x: unknown option "nothing"; known are any, authenticated, entitled, self, subscribed, local, engage, label`,
-		"rule /x any {\n entitled\n}":            "at least one sku",
-		"rule /x any {\n any premium\n}":         "any takes no arguments",
-		"rule /x any {\n label\n}":               "wrong argument count",
-		"rule /x any {\n engage a\n engage b\n}": "engage is given twice",
-		"rule /x any {\n engage a,b\n}":          "engage: a tag contains",
+		"rule":                                        "write `rule <path>",
+		"rule /x":                                     "the operator is missing",
+		"rule /x GET":                                 "the operator is missing",
+		"rule /x {\n local\n}":                        "the operator is missing",
+		"rule /x {\n nothing\n}":                      `rule /x: unknown option "nothing"; known are any, authenticated, entitled, self, subscribed, local, engage, content_space, content_id, link_methods, label`,
+		"rule /x any {\n entitled\n}":                 "at least one sku",
+		"rule /x any {\n any premium\n}":              "any takes no arguments",
+		"rule /x entitled a {\n content_id\n}":        "write `content_id",
+		"rule /x entitled a {\n content_id {x}\n}":    "{x} is not captured",
+		"rule /x entitled a {\n content_space a b\n}": "wrong argument count",
+		"rule /x entitled a {\n link_methods get\n}":  "write `link_methods",
+		"rule /x any {\n content_space news\n}":       "no step of the rule accepts links",
+		"rule /x any {\n label\n}":                    "wrong argument count",
+		"rule /x any {\n engage a\n engage b\n}":      "engage is given twice",
+		"rule /x any {\n engage a,b\n}":               "engage: a tag contains",
 	} {
 		err := new(Handler).UnmarshalCaddyfile(caddyfile.NewTestDispenser("gatefold {\n" + text + "\n}"))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -11,8 +11,9 @@ import (
 // typeLink is the `typ` of our link tokens.
 const typeLink = "gatefold-link+jwt"
 
-// LinkClaims are the claims of a link token. A link opens a resource when each
-// of URL, SKU and PublisherContentID that it carries matches.
+// LinkClaims are the claims of a link token. URL says where the link lands, and
+// PublisherContentID what it opens; without it the link opens the content of the page
+// at URL. A SKU restricts the link to pages that ask for it.
 type LinkClaims struct {
 	Issuer string `json:"iss"`
 	// ID is the link's tokenId. Uses and revocations are recorded under the
@@ -26,6 +27,9 @@ type LinkClaims struct {
 	SKU                string `json:"sku,omitempty"`
 	PurchaseOption     string `json:"purchaseOption,omitempty"`
 	PublisherContentID string `json:"publisherContentId,omitempty"`
+	// ContentSpace is the space of PublisherContentID, empty for that of the url's page
+	// or the vendor's default.
+	ContentSpace string `json:"contentSpace,omitempty"`
 	// Subject is the user for whom the link was made. It does not identify the
 	// visitor.
 	Subject string `json:"sub,omitempty"`
@@ -51,7 +55,7 @@ const (
 )
 
 // linkClaims are the private claims of a link.
-var linkClaims = [...]string{"url", "sku", "purchaseOption", "publisherContentId", "maxUses", "meta"}
+var linkClaims = [...]string{"url", "sku", "purchaseOption", "publisherContentId", "contentSpace", "maxUses", "meta"}
 
 // VendorIssuer returns the `iss` of tokens that a vendor's own keys sign.
 func VendorIssuer(vendor string) string { return "gatefold:" + vendor }
@@ -123,7 +127,7 @@ func readLinkFields(o object) (LinkClaims, error) {
 	err := o.readTextFields(
 		textField{"iss", MaxLinkText, &c.Issuer}, textField{"jti", MaxLinkID, &c.ID}, textField{"url", MaxLinkURL, &c.URL},
 		textField{"sku", MaxLinkText, &c.SKU}, textField{"purchaseOption", MaxLinkText, &c.PurchaseOption},
-		textField{"publisherContentId", MaxLinkText, &c.PublisherContentID}, textField{"sub", MaxLinkText, &c.Subject},
+		textField{"publisherContentId", MaxLinkText, &c.PublisherContentID}, textField{"contentSpace", MaxLinkText, &c.ContentSpace}, textField{"sub", MaxLinkText, &c.Subject},
 	)
 	if err != nil {
 		return LinkClaims{}, err
@@ -155,6 +159,8 @@ func (c *LinkClaims) check() error {
 		return &claimError{"jti", "is missing, or not printable ASCII"}
 	case c.URL == "" && c.SKU == "" && c.PublisherContentID == "":
 		return &claimError{"url", "is missing, and so are sku and publisherContentId: set one of them"}
+	case c.ContentSpace != "" && c.PublisherContentID == "":
+		return &claimError{"contentSpace", "is without publisherContentId"}
 	case len(c.Meta) > MaxLinkMeta:
 		return &claimError{"meta", "is too long"}
 	case len(c.Meta) > 0 && c.Meta[0] != '{':

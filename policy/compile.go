@@ -81,14 +81,13 @@ func (c *compiler) compile(rule *Rule, compiled *compiledRule) (err error) {
 	compiled.capturing = len(captures) > 0
 	compiled.Rule = *rule
 	c.key = rule.appendStepsKey(c.key[:0], captures)
-	if compiled.compiledSteps = c.compiled[string(c.key)]; compiled.compiledSteps != nil {
-		return nil
+	if compiled.compiledSteps = c.compiled[string(c.key)]; compiled.compiledSteps == nil {
+		if compiled.compiledSteps, err = c.steps(rule, captures); err != nil {
+			return err
+		}
+		c.compiled[string(c.key)] = compiled.compiledSteps
 	}
-	if compiled.compiledSteps, err = c.steps(rule, captures); err != nil {
-		return err
-	}
-	c.compiled[string(c.key)] = compiled.compiledSteps
-	return nil
+	return compiled.checkLinkMethods()
 }
 
 // maxSteps bounds the steps of one rule.
@@ -102,13 +101,16 @@ func (c *compiler) steps(rule *Rule, captures []string) (_ *compiledSteps, err e
 	if compiled.options, err = c.operators.compileOptions(rule.Options); err != nil {
 		return nil, err
 	}
+	if captures, err = compiled.options.captures(captures); err != nil {
+		return nil, err
+	}
 	for _, allow := range rule.Steps() {
 		if err := c.step(&allow, captures, compiled); err != nil {
 			return nil, err
 		}
 	}
 	compiled.level = levelOf(compiled.steps)
-	return compiled, nil
+	return compiled, compiled.checkOptions(rule)
 }
 
 // step compiles one step of a rule, and appends it.

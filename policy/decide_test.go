@@ -34,7 +34,7 @@ var decideCases = []decideCase{
 		return testRequest{path: "/public", reader: ann}
 	}, ReasonPublic},
 	{"a public page ignores links", func(*testEnv) testRequest {
-		return testRequest{path: "/public", link: LinkEvidence{Ambiguous: true, Token: "x", Readable: true}}
+		return testRequest{path: "/public", link: LinkEvidence{Ambiguous: true, Token: "x"}}
 	}, ReasonPublic},
 	{"a member's page for an identified reader", func(*testEnv) testRequest { return testRequest{path: "/account", reader: bob} }, ReasonAuthenticated},
 	{"a member's page for an anonymous reader", func(*testEnv) testRequest { return testRequest{path: "/account"} }, ReasonLoginRequired},
@@ -109,7 +109,7 @@ var decideCases = []decideCase{
 		return testRequest{reader: Reader{Unknown: true}, link: linkEvidence(env.newLink(keys.LinkClaims{}))}
 	}, ReasonSignedLink},
 	{"HEAD with an uncounted link", func(env *testEnv) testRequest {
-		return testRequest{method: "HEAD", link: LinkEvidence{Token: env.newLink(keys.LinkClaims{}), Readable: true}}
+		return testRequest{method: "HEAD", link: LinkEvidence{Token: env.newLink(keys.LinkClaims{})}}
 	}, ReasonSignedLink},
 	{"POST with a link", func(env *testEnv) testRequest {
 		return testRequest{method: "POST", link: LinkEvidence{Token: env.newLink(keys.LinkClaims{})}}
@@ -177,7 +177,7 @@ var decideCases = []decideCase{
 	}, ReasonEntitled},
 	{"two links do not affect a subscriber", func(env *testEnv) testRequest {
 		env.subscribe(0, 0)
-		return testRequest{reader: ann, link: LinkEvidence{Token: "abc", Ambiguous: true, Readable: true}}
+		return testRequest{reader: ann, link: LinkEvidence{Token: "abc", Ambiguous: true}}
 	}, ReasonEntitled},
 	{"an invalid link does not affect a link cookie", func(env *testEnv) testRequest {
 		env.newLink(keys.LinkClaims{})
@@ -187,7 +187,7 @@ var decideCases = []decideCase{
 	}, ReasonSignedLink},
 	{"two links do not affect a link cookie", func(env *testEnv) testRequest {
 		env.newLink(keys.LinkClaims{})
-		return testRequest{link: LinkEvidence{Token: "abc", Ambiguous: true, Readable: true, Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
+		return testRequest{link: LinkEvidence{Token: "abc", Ambiguous: true, Redeemed: []RedeemedLink{redeemedLink("link_1")}}}
 	}, ReasonSignedLink},
 
 	// Link cookies.
@@ -249,14 +249,14 @@ var decideCases = []decideCase{
 		return testRequest{link: link}
 	}, ReasonSignedLink},
 	{"a preview of a counted link", func(env *testEnv) testRequest {
-		return testRequest{link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
+		return testRequest{link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1})}}
 	}, ReasonLoginRequired},
 	{"a preview of a counted link for another article", func(env *testEnv) testRequest {
-		return testRequest{path: "/articles/a2", link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
+		return testRequest{path: "/articles/a2", link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1})}}
 	}, ReasonLoginRequired},
 	{"a preview of a counted link whose record cannot be read", func(env *testEnv) testRequest {
 		env.records.linksDown = errDown
-		return testRequest{link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1}), Readable: true}}
+		return testRequest{link: LinkEvidence{Token: env.newLink(keys.LinkClaims{MaxUses: 1})}}
 	}, ReasonLoginRequired},
 }
 
@@ -406,7 +406,7 @@ func TestIgnoredLink(t *testing.T) {
 		token   string
 		ignored bool
 	}{{"", false}, {counted, true}, {free, false}} {
-		decision := env.decide(testRequest{link: LinkEvidence{Token: c.token, Readable: true}})
+		decision := env.decide(testRequest{link: LinkEvidence{Token: c.token}})
 		if decision.Link.Ignored != c.ignored || decision.Link.Spend {
 			t.Errorf("%+v", decision.Link)
 		}
@@ -438,8 +438,8 @@ func newReadingsEnv(t *testing.T) *testEnv {
 	rules, err := CompileRules([]Rule{
 		{Rank: 1, Path: "/wp/admin", Allow: Allow{Operator: "authenticated"}},
 		{Rank: 2, Path: "/wp", Allow: Allow{Operator: "any"}},
-		{Rank: 3, Path: "/p/{x}/{publisherContentId}", Allow: entitledTo("{x}")},
-		{Rank: 4, Path: "/p/{publisherContentId}", Allow: entitledTo("premium")},
+		spacedRule(3, "/p/{x}/{publisherContentId}", "{x}", "content_space", `"p"`),
+		spacedRule(4, "/p/{publisherContentId}", "premium", "content_space", `"p"`),
 	}, StandardOperators())
 	must(t, err)
 	env.site = NewSite("acme", "news", rules, PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}, env.keys)

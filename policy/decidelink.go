@@ -10,14 +10,15 @@ import (
 // decideByLink decides by the links that the request carries, after every step of the
 // rule has denied.
 func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decision) {
-	if p.redeemedLinkOpens(ctx, r, decision) {
+	readable := decision.rule.opensByLink(r.method)
+	if readable && p.redeemedLinkOpens(ctx, r, decision) {
 		return
 	}
 	if r.Link.Ambiguous {
 		decision.Reason = ReasonBadQuery
 		return
 	}
-	if r.Link.Token == "" || !r.Link.Readable {
+	if r.Link.Token == "" || !readable {
 		return
 	}
 	verdict := p.judgeLink(ctx, r)
@@ -70,7 +71,14 @@ func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *De
 			decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, unavailable(err), r.Now.UnixMilli()
 			return true
 		}
-		if state.revoked || now >= state.expiresAt || state.target == nil || !state.target.opens(r, decision.rule, decision.segments) {
+		if state.revoked || now >= state.expiresAt || state.target == nil {
+			continue
+		}
+		if err := p.prepareTarget(ctx, r, state.target); err != nil {
+			decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, err, r.Now.UnixMilli()
+			return true
+		}
+		if !state.target.opens(r, decision.rule, decision.segments) {
 			continue
 		}
 		if state.keyID != "" { // a publisher's
@@ -151,7 +159,18 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 	default:
 		verdict.target = state.target
 	}
+	if err := p.prepareTarget(ctx, r, verdict.target); err != nil {
+		verdict.reason, verdict.err, verdict.until = ReasonStoreUnavailable, err, r.Now.UnixMilli()
+	}
 	return verdict
+}
+
+// prepareTarget loads what decides which pages a link opens. The error is ErrUnavailable.
+func (p *Policy) prepareTarget(ctx context.Context, r *Request, t *target) error {
+	if t == nil || t.content == "" || t.space != "" {
+		return nil
+	}
+	return p.loadDefaultSpace(ctx, r)
 }
 
 // failedLink returns the verdict for a token that failed verification.

@@ -168,10 +168,10 @@ func (d *Decision) Param(name string) (string, bool) {
 
 // Option returns the compiled value of an option of the rule that decided, or nil.
 func (d *Decision) Option(name string) any {
-	if d.rule == nil {
+	if d.rule == nil || d.rule.options == nil {
 		return nil
 	}
-	return d.rule.options[name]
+	return d.rule.options.values[name]
 }
 
 // Pending reports whether the decision holds only once Policy.Redeem has written it.

@@ -68,7 +68,7 @@ func TestSubscribed(t *testing.T) {
 		env.want(testRequest{path: path, reader: ann}, ReasonNotEntitled)
 	}
 	// Links do not open such a page.
-	env.want(testRequest{path: "/plan", link: LinkEvidence{Token: "x", Readable: true, Spendable: true}}, ReasonLoginRequired)
+	env.want(testRequest{path: "/plan", link: LinkEvidence{Token: "x", Spendable: true}}, ReasonLoginRequired)
 	for _, bad := range []string{`15/{"brokers":["abc"]}`, `15/{"roledescription":"manager"}`, `15/{"plan":7}`, `15/{"profile":"{other}"}`} {
 		if _, err := CompileRules([]Rule{parseRule(t, "/x", bad)}, StandardOperators()); err == nil {
 			t.Errorf("%s is accepted", bad)

@@ -59,6 +59,7 @@
 //	decidelink.go  deciding by a redeemed link or a token
 //	verifylink.go  verifying link tokens
 //	link.go        what a link opens
+//	contentspace.go  content ids and their spaces: the rule options of links
 //	queryname.go   names of query parameters as frameworks read them
 //	host.go        the normal form of hosts
 //	domains.go     the publisher domains that vendors trust

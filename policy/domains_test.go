@@ -140,6 +140,10 @@ var publisherCases = []decideCase{
 	{"a publisher's link whose url has another query", func(env *testEnv) testRequest {
 		env.trustEditor()
 		return testRequest{query: "a=1", link: linkEvidence(editor.link(`,"publisherContentId":"a1","url":"https://news.example/articles/a1?a=2"`))}
+	}, ReasonSignedLink},
+	{"a publisher's link whose url is of another host", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: linkEvidence(editor.link(`,"publisherContentId":"a1","url":"https://other.example/articles/a1"`))}
 	}, ReasonLinkOtherResource},
 	{"a publisher's link without content", func(env *testEnv) testRequest {
 		env.trustEditor()

@@ -161,7 +161,7 @@ func signLink(t testing.TB, claims keys.LinkClaims) string {
 
 // linkEvidence returns the links of a page view with a token in the query.
 func linkEvidence(token string) LinkEvidence {
-	return LinkEvidence{Token: token, Readable: true, Spendable: true}
+	return LinkEvidence{Token: token, Spendable: true}
 }
 
 // redeemedLink returns a redeemed link of the vendor, whose cookie lasts half an hour.
@@ -200,6 +200,7 @@ type fakeRecords struct {
 	rules      map[siteKey][]Rule
 	containers map[string][]string // by sku, at any depth
 	domains    map[string]Domains  // by vendor
+	space      string              // that every vendor declared
 	reads      int
 	// domainReads are those of domains.
 	domainReads int
@@ -308,6 +309,12 @@ func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) err
 	}
 	f.uses[key][r.ID] = true
 	return nil
+}
+
+func (f *fakeRecords) DefaultSpace(context.Context, string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.space, cmp.Or(f.down, f.linksDown)
 }
 
 func (f *fakeRecords) Rules(_ context.Context, vendor, site string) ([]Rule, error) {

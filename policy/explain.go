@@ -36,8 +36,10 @@ type Reading struct {
 	// satisfy the rule.
 	SKUs      []string
 	ContentID string
+	// ContentSpace is the space of ContentID.
+	ContentSpace string
 	// Misfit names the claim that keeps a valid link from opening the page: `url`,
-	// `sku` or `publisherContentId`; or it is `operator` if the rule does not accept
+	// `sku`, `publisherContentId` or `contentSpace`; or it is `operator` if the rule does not accept
 	// links. It is empty if the link opens the page, or if there is no valid link.
 	Misfit string
 }
@@ -100,7 +102,10 @@ func (p *Policy) explainMatch(ctx context.Context, r *Request, under *match) Rea
 		return reading
 	}
 	if rule.linkTest != nil {
-		reading.SKUs, reading.ContentID = rule.linkTest.needs(rule, segments)
+		reading.SKUs = rule.linkTest.needs(rule, segments)
+		if page := rule.linkTest.content(rule, segments, r.Query); page.id != "" {
+			reading.ContentID, reading.ContentSpace = page.id, page.space
+		}
 	}
 	if r.judged && r.verdict.target != nil {
 		reading.Misfit = r.verdict.target.misfit(r, rule, segments)

@@ -21,7 +21,7 @@ func TestExplainEqualsDecide(t *testing.T) {
 		linkEvidence(env.newLink(keys.LinkClaims{ID: "other", PublisherContentID: "zz"})),
 		linkEvidence(env.newLink(keys.LinkClaims{ID: "ended", ExpiresAt: start + 1})),
 		linkEvidence("malformed"),
-		{Token: counted, Readable: true},
+		{Token: counted},
 		{Redeemed: []RedeemedLink{redeemedLink("open")}},
 		{Ambiguous: true},
 	}

@@ -103,11 +103,12 @@ func TestFoldedMatchCapturesTheBytesOfTheRequest(t *testing.T) {
 	held := LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("lower")}}
 	env.want(testRequest{path: "/Articles/hello", link: held}, ReasonSignedLink)
 	env.want(testRequest{path: "/Articles/Hello", link: held}, ReasonLoginRequired)
-	// A url is compared as received.
+	// So does the content of a link by url.
 	env.newLink(keys.LinkClaims{ID: "url", URL: "https://news.example/articles/hello"})
 	held = LinkEvidence{Redeemed: []RedeemedLink{redeemedLink("url")}}
 	env.want(testRequest{path: "/articles/hello", link: held}, ReasonSignedLink)
-	env.want(testRequest{path: "/Articles/hello", link: held}, ReasonLoginRequired)
+	env.want(testRequest{path: "/Articles/hello", link: held}, ReasonSignedLink)
+	env.want(testRequest{path: "/Articles/Hello", link: held}, ReasonLoginRequired)
 }
 
 // Names that differ in the case mappings of any character, or in normalization, have one

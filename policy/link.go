@@ -29,11 +29,13 @@ type RedeemedLink struct {
 type target struct {
 	sku     string
 	content string
+	space   string // of the content; empty if the link names none
 	// host, path and query are those of the link's url, if hasURL is set.
-	hasURL bool
-	host   string
-	path   []string
-	query  []boundPair
+	hasURL   bool
+	host     string
+	path     []string
+	query    []boundPair
+	rawQuery string
 }
 
 type pair struct{ name, value string }
@@ -47,7 +49,7 @@ type boundPair struct {
 // newTarget parses what a link's claims open. It returns an error for a link that
 // could never open a page.
 func newTarget(claims *keys.LinkClaims) (*target, error) {
-	t := &target{sku: claims.SKU, content: claims.PublisherContentID}
+	t := &target{sku: claims.SKU, content: claims.PublisherContentID, space: claims.ContentSpace}
 	if claims.URL == "" {
 		if t.sku == "" && t.content == "" {
 			return nil, errors.New("the link has no url, sku or publisherContentId")
@@ -73,7 +75,7 @@ func newTarget(claims *keys.LinkClaims) (*target, error) {
 	if err := path.Read(escaped, PathOptions{PathInfo: true}); err != nil {
 		return nil, err
 	}
-	t.path = slices.Clone(path.Readings()[0])
+	t.path, t.rawQuery = slices.Clone(path.Readings()[0]), parsed.RawQuery
 	t.query, err = bindQuery(parsed.RawQuery)
 	if err != nil {
 		return nil, err
@@ -108,8 +110,8 @@ func (t *target) size() int64 {
 	if t == nil {
 		return 0
 	}
-	const header, perSegment, perPair = 144, 16, 160
-	size := header + len(t.sku) + len(t.content) + len(t.host) + perSegment*len(t.path) + perPair*len(t.query)
+	const header, perSegment, perPair = 176, 16, 160
+	size := header + len(t.sku) + len(t.content) + len(t.space) + len(t.host) + len(t.rawQuery) + perSegment*len(t.path) + perPair*len(t.query)
 	for _, segment := range t.path {
 		size += len(segment)
 	}
@@ -129,8 +131,9 @@ func CheckLinkTarget(claims *keys.LinkClaims) error {
 	return err
 }
 
-// opens reports whether the link opens the page that a rule matched: every claim that
-// names a resource must match.
+// opens reports whether the link opens the page that a rule matched. The url says where
+// the link lands, and the content says what it opens: the content of the landing page,
+// or the one that the link names; without either the url alone. A sku restricts that.
 func (t *target) opens(r *Request, rule *compiledRule, segments []string) bool {
 	return t.misfit(r, rule, segments) == ""
 }
@@ -145,12 +148,16 @@ func (t *target) misfit(r *Request, rule *compiledRule, segments []string) strin
 	return rule.linkTest.misfit(t, r, rule, segments)
 }
 
-// opensURL reports whether the URL as received is the link's, whatever the origin makes
-// of it. The host must be known.
-func (t *target) opensURL(r *Request) bool {
+// onHost reports whether the host as received is that of the link's url. The host must be
+// known.
+func (t *target) onHost(r *Request) bool {
 	host, err := NormalHost(r.Host)
-	return err == nil && host == t.host && r.receivedAs(t.path) && t.opensQuery(r.Query)
+	return err == nil && host == t.host
 }
+
+// opensURL reports whether the URL as received is the link's, whatever the origin makes
+// of it. The host must be that of the link.
+func (t *target) opensURL(r *Request) bool { return r.receivedAs(t.path) && t.opensQuery(r.Query) }
 
 // opensQuery reports whether the query contains every parameter of the link's url
 // exactly once, with the same value, and no other that a framework could take for one

@@ -20,6 +20,7 @@ func linkOpens(t *testing.T, claims keys.LinkClaims, v testRequest) bool {
 	return decision.Allow()
 }
 
+// The url is compared where its page has no content id.
 func TestLinkURL(t *testing.T) {
 	for _, c := range []struct {
 		url, host, path, query string
@@ -51,29 +52,30 @@ func TestLinkURL(t *testing.T) {
 		{"https://news.example/%61rticles/a1", "news.example", "/articles/%611", "", true},
 		{"https://news.example/articles/a1#part", "news.example", "/articles/a1", "", true},
 		{"https://news.example/articles/a1", "news.example", "/articles/A1", "", false},
-		{"https://news.example/articles/a1", "news.example", "/articles/a1/comments", "", false},
+		{"https://news.example/articles/a1", "news.example", "/articles/a1/comments", "", true},
+		{"https://news.example/gold", "news.example", "/gold/x", "", false},
 		{"https://news.example/articles", "news.example", "/articles/a1", "", false},
 		{"https://news.example", "news.example", "/articles/a1", "", false},
 
 		// The query.
-		{"https://news.example/articles/a1", "news.example", "/articles/a1", "page=2&x", true},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2", true},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "utm=x&page=2&token=y", true},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=%32", true},
-		{"https://news.example/articles/a1?q=a+b", "news.example", "/articles/a1", "q=a%20b", true},
-		{"https://news.example/articles/a1?a=1&b=2", "news.example", "/articles/a1", "b=2&&a=1", true},
-		{"https://news.example/articles/a1?page", "news.example", "/articles/a1", "page=", true},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "", false},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=3", false},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "Page=2", false},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2&page=2", false},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2&page=3", false},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2&p%61ge=3", false},
-		{"https://news.example/articles/a1?a=1&b=2", "news.example", "/articles/a1", "a=1", false},
+		{"https://news.example/gold", "news.example", "/gold", "page=2&x", true},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "page=2", true},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "utm=x&page=2&token=y", true},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "page=%32", true},
+		{"https://news.example/gold?q=a+b", "news.example", "/gold", "q=a%20b", true},
+		{"https://news.example/gold?a=1&b=2", "news.example", "/gold", "b=2&&a=1", true},
+		{"https://news.example/gold?page", "news.example", "/gold", "page=", true},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "", false},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "page=3", false},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "Page=2", false},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "page=2&page=2", false},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "page=2&page=3", false},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "page=2&p%61ge=3", false},
+		{"https://news.example/gold?a=1&b=2", "news.example", "/gold", "a=1", false},
 		// Queries that servers read differently.
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "page=2;page=3", false},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", "x=%zz&page=2", false},
-		{"https://news.example/articles/a1?page=2", "news.example", "/articles/a1", strings.Repeat("x&", 1000) + "page=2", false},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "page=2;page=3", false},
+		{"https://news.example/gold?page=2", "news.example", "/gold", "x=%zz&page=2", false},
+		{"https://news.example/gold?page=2", "news.example", "/gold", strings.Repeat("x&", 1000) + "page=2", false},
 	} {
 		got := linkOpens(t, keys.LinkClaims{URL: c.url}, testRequest{host: c.host, path: c.path, query: c.query})
 		if got != c.opens {
@@ -82,7 +84,8 @@ func TestLinkURL(t *testing.T) {
 	}
 }
 
-// Every one of url, sku and content id that the link has must match.
+// The sku and the content id that a link has must match, and so must the host of its url,
+// of which the rest only says where the link lands.
 func TestEveryClaimOfALinkMustMatch(t *testing.T) {
 	const page = "https://news.example/articles/a1"
 	for _, c := range []struct {
@@ -96,7 +99,8 @@ func TestEveryClaimOfALinkMustMatch(t *testing.T) {
 		{keys.LinkClaims{SKU: "gold"}, false},
 		{keys.LinkClaims{SKU: "{publisherContentId}"}, false},
 		{keys.LinkClaims{URL: page, SKU: "premium", PublisherContentID: "a1"}, true},
-		{keys.LinkClaims{URL: page + "?x=1", SKU: "premium", PublisherContentID: "a1"}, false},
+		{keys.LinkClaims{URL: page + "?x=1", SKU: "premium", PublisherContentID: "a1"}, true},
+		{keys.LinkClaims{URL: "https://other.example/articles/a1", SKU: "premium", PublisherContentID: "a1"}, false},
 		{keys.LinkClaims{URL: page, SKU: "gold", PublisherContentID: "a1"}, false},
 		{keys.LinkClaims{URL: page, SKU: "premium", PublisherContentID: "a2"}, false},
 		{keys.LinkClaims{URL: page, PublisherContentID: "a2"}, false},

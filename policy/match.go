@@ -46,7 +46,16 @@ type compiledSteps struct {
 	// fixed holds the stored arguments that are strings, which override a capture of
 	// the same name. The first step that has one counts.
 	fixed   map[string]string
-	options map[string]any
+	options *compiledOptions // nil without options
+}
+
+// compiledOptions are the options of a rule.
+type compiledOptions struct {
+	values map[string]any // by name
+	// The options of links, see contentspace.go.
+	space     string
+	contentID *ContentID
+	methods   []string
 }
 
 // match is the rule that applies to a request under one interpretation of its path.
@@ -78,11 +87,21 @@ func (s *Ruleset) matchIn(t *trie, method string, segments []string) *compiledRu
 }
 
 // param returns a parameter of the rule for a path that it matched: the stored
-// argument or else the captured segment, the last one if two have the same name.
+// argument, the content id by the option content_id, or the captured segment.
 func (r *compiledRule) param(name string, segments []string) (string, bool) {
 	if value, ok := r.fixed[name]; ok {
 		return value, true
 	}
+	if name == contentParam {
+		if source := r.contentID(); source != nil {
+			return source.ofPath(r, segments)
+		}
+	}
+	return r.captured(name, segments)
+}
+
+// captured returns the captured segment of a name, the last one if two have the same.
+func (r *compiledRule) captured(name string, segments []string) (string, bool) {
 	for i, s := range slices.Backward(r.segments) {
 		if s.capture == name {
 			return segments[i], true

@@ -34,11 +34,16 @@ type Test interface {
 // linkTest is a Test that a signed link can satisfy.
 type linkTest interface {
 	Test
-	// misfit names the claim that keeps a link from opening a page: `url`, `sku` or
-	// `publisherContentId`, or `host` if the request's host is unknown. It is empty if the link opens the page.
+	// misfit names the claim that keeps a link from opening a page: `url`, `sku`,
+	// `publisherContentId` or `contentSpace`, or `host` if the request's host is
+	// unknown. It is empty if the link opens the page.
 	misfit(target *target, r *Request, rule *compiledRule, segments []string) string
-	// needs returns the skus any of which opens the page, and the page's content id.
-	needs(rule *compiledRule, segments []string) (skus []string, contentID string)
+	// needs returns the skus any of which opens the page.
+	needs(rule *compiledRule, segments []string) (skus []string)
+	// content returns the content of a page with a query. hasContent reports whether
+	// pages of the rule have any.
+	content(rule *compiledRule, segments []string, query string) content
+	hasContent(rule *compiledRule) bool
 }
 
 // wordList returns an operator's Words for one argument that is a list.

@@ -124,7 +124,7 @@ func (o *Operators) Names() []string {
 }
 
 // compileOptions compiles the options of a rule.
-func (o *Operators) compileOptions(stored map[string]json.RawMessage) (map[string]any, error) {
+func (o *Operators) compileOptions(stored map[string]json.RawMessage) (*compiledOptions, error) {
 	if len(stored) == 0 {
 		return nil, nil
 	}
@@ -139,5 +139,5 @@ func (o *Operators) compileOptions(stored map[string]json.RawMessage) (map[strin
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return compiled, nil
+	return newCompiledOptions(compiled), nil
 }

@@ -23,6 +23,9 @@ type Records interface {
 	// Redeem counts one use of a link atomically. It returns ErrLinkUsedUp,
 	// ErrLinkRevoked, ErrLinkReused or ErrNotFound if the link must not be used.
 	Redeem(ctx context.Context, vendor string, redemption Redemption) error
+	// DefaultSpace returns the content space of links that name a content id without a
+	// space; empty if the vendor declared none.
+	DefaultSpace(ctx context.Context, vendor string) (string, error)
 	// Rules returns the stored rules of a site.
 	Rules(ctx context.Context, vendor, site string) ([]Rule, error)
 	// Domains returns the domains that a vendor trusts to sign links. If before is not
@@ -52,6 +55,7 @@ type Policy struct {
 	fingerprints *memory.Fingerprinter
 	containers   *memory.Cache[skuKey, []string]
 	links        *memory.Cache[linkKey, linkState]
+	spaces       *defaultSpaces
 	linkTokens   *memory.Cache[tokenKey, linkToken]
 	sessions     *memory.Cache[sessionKey, string]
 
@@ -113,6 +117,7 @@ func New(options Options) (*Policy, error) {
 		fresh:      options.Fresh,
 		checkEvery: cmp.Or(options.SelfCheckEvery, selfCheckEvery),
 		domains:    &domainTable{sets: options.KeySets},
+		spaces:     new(defaultSpaces),
 	}
 	var errs [5]error
 	part := options.CacheBytes / shares

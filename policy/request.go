@@ -88,6 +88,7 @@ type Request struct {
 	granted      Entitlements  // the memory behind entitlements
 	verdict      linkVerdict
 	judged       bool
+	defaultSpace string // see loadDefaultSpace
 }
 
 // Reset sets the request to the zero value, for use with another request.
@@ -135,9 +136,6 @@ type LinkEvidence struct {
 	Share bool
 	// Ambiguous reports whether the query carries more than one token.
 	Ambiguous bool
-	// Readable reports whether the request is a GET or HEAD, so that a token counts
-	// at all.
-	Readable bool
 	// Spendable reports whether the request can be a reader's own page view, so that
 	// a counted link may be spent on it.
 	Spendable bool

@@ -65,7 +65,8 @@ func TestLinkToARewrittenPath(t *testing.T) {
 		want   Reason
 	}{
 		{"the url as received", keys.LinkClaims{URL: "https://news.example/blog/articles/a1"}, "/blog/articles/a1", ReasonSignedLink},
-		{"the url as rewritten", keys.LinkClaims{URL: "https://news.example/articles/a1"}, "/blog/articles/a1", ReasonLinkOtherResource},
+		{"the url as rewritten, of the same content", keys.LinkClaims{URL: "https://news.example/articles/a1"}, "/blog/articles/a1", ReasonSignedLink},
+		{"the url of other content", keys.LinkClaims{URL: "https://news.example/articles/a2"}, "/blog/articles/a1", ReasonLinkOtherResource},
 		{"another url", keys.LinkClaims{URL: "https://news.example/blog/articles/a2"}, "/blog/articles/a1", ReasonLinkOtherResource},
 		{"the content", keys.LinkClaims{PublisherContentID: "a1"}, "/blog/articles/a1", ReasonSignedLink},
 		{"other content", keys.LinkClaims{PublisherContentID: "a2"}, "/blog/articles/a1", ReasonLinkOtherResource},

@@ -41,6 +41,8 @@ func (e emptyRecords) Link(context.Context, string, string, string) (Link, error
 	return Link{}, cmp.Or(e.err, ErrNotFound)
 }
 
+func (e emptyRecords) DefaultSpace(context.Context, string) (string, error) { return "", e.err }
+
 func (e emptyRecords) Redeem(context.Context, string, Redemption) error {
 	return cmp.Or(e.err, ErrNotFound)
 }

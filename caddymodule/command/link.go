@@ -22,6 +22,7 @@ func linkCommands(cmd *cobra.Command) {
 	flags.String("expires", "7d", "lifetime of the link: digits and one of s, m, h, d")
 	flags.String("sku", "", "sku that the link opens")
 	flags.String("content-id", "", "publisherContentId that the link opens")
+	flags.String("space", "", "content space of the content id (default: that of the url's page, or the vendor's)")
 	flags.String("user", "", "user to whom the link is attributed; it identifies no visitor")
 	flags.StringToString("meta", nil, "key=value pairs that are stored with the link")
 
@@ -49,7 +50,7 @@ var linkFilters = filters{
 
 func createLink(c *call) error {
 	body := admin.LinkBody{
-		SKU: c.text("sku"), PublisherContentID: c.text("content-id"), UserID: c.text("user"), ExpiresIn: c.lifetime(), Meta: map[string]any{},
+		SKU: c.text("sku"), PublisherContentID: c.text("content-id"), ContentSpace: c.text("space"), UserID: c.text("user"), ExpiresIn: c.lifetime(), Meta: map[string]any{},
 	}
 	if len(c.args) == 1 {
 		body.URL = c.args[0]
@@ -116,7 +117,7 @@ func linkUses(l *admin.SignedLink) string {
 // linkTarget returns what a link opens.
 func linkTarget(l *admin.SignedLink) string {
 	var targets []string
-	for _, target := range [][2]string{{"url", l.URL}, {"sku", l.SKU}, {"content", l.PublisherContentID}} {
+	for _, target := range [][2]string{{"url", l.URL}, {"sku", l.SKU}, {"content", l.PublisherContentID}, {"space", l.ContentSpace}} {
 		if target[1] != "" {
 			targets = append(targets, target[0]+" "+target[1])
 		}

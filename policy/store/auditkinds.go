@@ -45,6 +45,7 @@ var auditKinds = map[byte]auditKind{
 	prefixProduct:    {name: "product"},
 	prefixVendor:     {name: "vendor"},
 	prefixForwarding: {name: "proxy"},
+	prefixSpace:      {name: "content-space"},
 	prefixSessionKey: {name: "session-keys", only: []string{""}},
 
 	prefixPurge:       {unaudited: true},

@@ -38,6 +38,7 @@ import (
 //	P <sku>                              product
 //	b <sku> NUL <container>              index: the collections that a sku is in
 //	b                                    revision of that index
+//	W                                    content space that the vendor declared as default
 //	D <domain>                           trusted publisher domain
 //	B <kid>                              denied key of a publisher
 //	W                                    written to find out whether writes work again
@@ -78,6 +79,7 @@ const (
 	prefixDeniedKey   = 'B'
 	prefixProbe       = 'W'
 	prefixKeySet      = 'J'
+	prefixSpace       = 'W'
 )
 
 // The kinds of values in the index of grants.

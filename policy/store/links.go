@@ -28,6 +28,38 @@ type SignedLink struct {
 	Uses int64 `json:"-"`
 }
 
+// linkDefaults are what a vendor declared for links that do not say it themselves.
+type linkDefaults struct {
+	ContentSpace string `json:"contentSpace"`
+}
+
+// DefaultSpace implements policy.Records.
+func (s *Store) DefaultSpace(ctx context.Context, vendor string) (string, error) {
+	var stored linkDefaults
+	_, err := s.get(ctx, vendor, key(prefixSpace), &stored)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return stored.ContentSpace, err
+}
+
+// DeclareDefaultSpace sets the content space of links that name a content id without a
+// space; empty for none. It returns a *FieldError for a name that is not valid, and
+// ErrConflict when the space was declared concurrently.
+func (w Writer) DeclareDefaultSpace(ctx context.Context, vendor, name string) error {
+	if name != "" {
+		if err := policy.CheckContentSpace(name); err != nil {
+			return &FieldError{"contentSpace", err.Error()}
+		}
+	}
+	k := key(prefixSpace)
+	before, err := w.get(ctx, vendor, k, new(linkDefaults))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return w.put(ctx, vendor, k, before, linkDefaults{name}, policy.Invalidation{Shared: true, SameDomains: true})
+}
+
 // NewLinkID returns a new link id (`jti`).
 func (s *Store) NewLinkID() string { return newID("link_", s.now()) }
 
