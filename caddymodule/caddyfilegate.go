@@ -28,6 +28,7 @@ func init() {
 			matchOption("site", &h.Site, slugPattern, "lower-case letters, digits and hyphens"),
 			matchOption("link_param", &h.LinkParam, paramPattern, "letters, digits, - and _"),
 			durationOption("link_cookie_ttl", &h.LinkCookieTTL, time.Second, 0),
+			durationOption("link_device_window", &h.LinkDeviceWindow, time.Second, 0),
 			renamedOption("session_ttl", "link_cookie_ttl"),
 			{name: "deny", parse: h.parseDeny},
 			{name: "paths", parse: h.parsePaths},
@@ -71,6 +72,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		}
 //		link_param      <name>
 //		link_cookie_ttl <duration>
+//		link_device_window <duration>
 //		share_param     <name>
 //		share_domain    <domain>…
 //		hosts           <host>…

@@ -22,8 +22,6 @@ import (
 // linkCookiePayload is the content of a link cookie: this browser redeemed this link.
 type linkCookiePayload struct {
 	policy.RedeemedLink
-	// Redemption is the id of the redemption.
-	Redemption string
 	// IssuedAt is in Unix seconds.
 	IssuedAt int64
 }
@@ -53,7 +51,13 @@ func newCookieSealer(key [sha256.Size]byte, vendor, site string) *cookieSealer {
 	return s
 }
 
-const cookieFormat = 1
+// The formats of a value: of a use that is counted, or that no page was delivered for yet.
+const (
+	cookieFormat  = 1
+	pendingFormat = 2
+	// deviceFormat begins what the same key authenticates of a device.
+	deviceFormat = 0xd0
+)
 
 var errCookie = errors.New("not a link cookie of this site")
 
@@ -66,9 +70,12 @@ func appendText(b []byte, text string) []byte {
 // seal returns the cookie value of a payload.
 func (s *cookieSealer) seal(payload linkCookiePayload) string {
 	b := []byte{cookieFormat}
+	if payload.Pending {
+		b[0] = pendingFormat
+	}
 	b = appendText(b, payload.Issuer)
 	b = appendText(b, payload.ID)
-	b = appendText(b, payload.Redemption)
+	b = appendText(b, payload.UseID)
 	b = binary.AppendVarint(b, payload.IssuedAt)
 	b = binary.AppendVarint(b, payload.ExpiresAt)
 	encoding := base64.RawURLEncoding
@@ -110,12 +117,12 @@ func (s *cookieSealer) mac(payload []byte) []byte {
 
 // readCookiePayload decodes what seal encoded.
 func readCookiePayload(b []byte) (linkCookiePayload, error) {
-	if len(b) == 0 || b[0] != cookieFormat {
+	if len(b) == 0 || b[0] != cookieFormat && b[0] != pendingFormat {
 		return linkCookiePayload{}, errCookie
 	}
-	b = b[1:]
 	var payload linkCookiePayload
-	for _, text := range []*string{&payload.Issuer, &payload.ID, &payload.Redemption} {
+	payload.Pending, b = b[0] == pendingFormat, b[1:]
+	for _, text := range []*string{&payload.Issuer, &payload.ID, &payload.UseID} {
 		n, size := binary.Uvarint(b)
 		if size <= 0 || n > uint64(len(b)-size) {
 			return linkCookiePayload{}, errCookie
@@ -159,15 +166,23 @@ func isLinkCookieOf(name, issuer, id string) bool {
 // maxLinkCookies is the number of link cookies that a browser keeps for a site.
 const maxLinkCookies = 8
 
-// setLinkCookie sets the cookie of the link that a decision redeemed, and expires the
-// oldest of the request's link cookies if there would be more than maxLinkCookies.
+// pendingFor is how long a browser has to come back with the cookie of a link whose use
+// is not counted yet.
+const pendingFor = 10 * time.Minute
+
+// setLinkCookie sets the cookie of the link by which a decision opens the page, and expires
+// the oldest of the request's link cookies if there would be more than maxLinkCookies.
 func (g *gateRequest) setLinkCookie(header http.Header, link *policy.LinkUse) {
-	issuedAt := g.request.Now.Unix()
-	expiresAt := min(issuedAt+int64(g.gate.LinkCookieTTL.V/time.Second), link.ExpiresAt)
+	issuedAt, lifetime := g.request.Now.Unix(), g.gate.LinkCookieTTL.V
+	if link.Spend {
+		lifetime = min(lifetime, pendingFor)
+	}
+	expiresAt := min(issuedAt+int64(lifetime/time.Second), link.ExpiresAt)
 	value := g.site.cookies.seal(linkCookiePayload{
-		RedeemedLink: policy.RedeemedLink{Issuer: link.Issuer, ID: link.ID, ExpiresAt: expiresAt},
-		Redemption:   g.redemption,
-		IssuedAt:     issuedAt,
+		RedeemedLink: policy.RedeemedLink{
+			Issuer: link.Issuer, ID: link.ID, ExpiresAt: expiresAt, UseID: cmp.Or(link.UseID, newUseID()), Pending: link.Spend,
+		},
+		IssuedAt: issuedAt,
 	})
 	name := linkCookieName(link.Issuer, link.ID, g.secure)
 	others := slices.DeleteFunc(slices.Clone(g.redeemed), func(other redeemedCookie) bool { return other.name == name })

@@ -15,8 +15,8 @@ import (
 
 func testPayload() linkCookiePayload {
 	return linkCookiePayload{
-		RedeemedLink: policy.RedeemedLink{Issuer: "gatefold:acme", ID: "link_1", ExpiresAt: 2000},
-		Redemption:   "r", IssuedAt: 1000,
+		RedeemedLink: policy.RedeemedLink{Issuer: "gatefold:acme", ID: "link_1", ExpiresAt: 2000, UseID: "r"},
+		IssuedAt:     1000,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -295,6 +296,11 @@ func (s *testSite) get(path string, headers ...string) answer {
 	return s.do(http.MethodGet, path, headers...)
 }
 
+// newDevice returns an agent that no other request has: requests of one are of one device.
+func newDevice() string { return fmt.Sprint("device/", devices.Add(1)) }
+
+var devices atomic.Int64
+
 func (s *testSite) do(method, path string, headers ...string) answer {
 	s.Helper()
 	if !strings.HasPrefix(path, "http") {
@@ -310,6 +316,9 @@ func (s *testSite) do(method, path string, headers ...string) answer {
 			continue
 		}
 		request.Header[headers[i]] = append(request.Header[headers[i]], headers[i+1])
+	}
+	if request.Header["User-Agent"] == nil {
+		request.Header.Set("User-Agent", newDevice())
 	}
 	response, err := browser.Do(request)
 	// Just after a load the connection may have reached the old server, which closes it.

@@ -88,6 +88,11 @@ type Handler struct {
 	// outlives the link. Default: 24 hours.
 	LinkCookieTTL setting.Duration `json:"link_cookie_ttl,omitzero"`
 
+	// LinkDeviceWindow is how long the requests of a program that keeps no cookies, such
+	// as a podcast app, are one use of a counted link: those with the same address and
+	// agent. Default: 30 minutes.
+	LinkDeviceWindow setting.Duration `json:"link_device_window,omitzero"`
+
 	FormerTTL any `json:"session_ttl,omitempty"` // refused: it is now link_cookie_ttl
 
 	// Deny configures the responses to denied requests.
@@ -162,6 +167,7 @@ const (
 	defaultLinkParam     = "token"
 	defaultShareParam    = "share"
 	defaultLinkCookieTTL = 24 * time.Hour
+	defaultDeviceWindow  = 30 * time.Minute
 )
 
 // CaddyModule returns the Caddy module information.
@@ -217,6 +223,7 @@ func (h *Handler) setDefaults() {
 	h.LinkParam = cmp.Or(h.LinkParam, defaultLinkParam)
 	h.ShareParam = cmp.Or(h.ShareParam, defaultShareParam)
 	h.LinkCookieTTL.V = cmp.Or(h.LinkCookieTTL.V, defaultLinkCookieTTL)
+	h.LinkDeviceWindow.V = cmp.Or(h.LinkDeviceWindow.V, defaultDeviceWindow)
 	if h.Paths == nil {
 		h.Paths = new(PathConfig)
 	}
@@ -255,6 +262,9 @@ func (h *Handler) validate() error {
 	}
 	if h.LinkCookieTTL.V < time.Second {
 		return setting.In("link_cookie_ttl", errors.New("link_cookie_ttl: must be at least 1s"))
+	}
+	if h.LinkDeviceWindow.V < time.Second {
+		return setting.In("link_device_window", errors.New("link_device_window: must be at least 1s"))
 	}
 	for i, rule := range h.Rules {
 		if rule.Local && h.Local == nil {
@@ -295,8 +305,8 @@ func (h *Handler) Cleanup() error {
 	return nil
 }
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler: clean, identify, decide, redeem,
-// prepare the upstream request, then allow or deny.
+// ServeHTTP implements caddyhttp.MiddlewareHandler: clean, identify, decide, prepare the
+// use of a link and the upstream request, then allow or deny.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g := h.clean(r)
 	err := h.serve(w, g, next)
@@ -315,7 +325,11 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 		decision.Reason, decision.Err = policy.ReasonStoreUnavailable, err
 	}
 	if decision.Allow() && decision.Pending() {
-		*decision = h.redeem(g, *decision)
+		spends := decision.Link.Spend
+		*decision = g.site.policy.Prepare(g.r.Context(), &g.request, *decision)
+		if spends && !decision.Allow() {
+			h.metrics.redeemed(decision.Reason)
+		}
 	}
 	g.prepareUpstream(identity, decision.Allow())
 	h.metrics.decided(decision.Reason, since(g.request.Now))

@@ -74,7 +74,7 @@ func TestNoDirectiveOverridesTheGateOnCaching(t *testing.T) {
 			s.get("/articles/hello", "Accept", "text/html").keptFromCaches("no-store")
 			s.rawPath("//articles").keptFromCaches("no-store")
 			link, _ := s.link(linkForAnything)
-			s.get(link, "Accept", "text/html").keptFromCaches("no-store")
+			s.get(link, "Accept", "text/html", "Sec-Fetch-Mode", "navigate").keptFromCaches("no-store")
 			s.origin.Close()
 			s.get("/articles/hello", reader, bearer).keptFromCaches("private")
 		})

@@ -1,10 +1,14 @@
 package caddymodule
 
 import (
+	"encoding/base64"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/sitehosts"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -16,9 +20,14 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	if g.site.cookies != nil {
 		g.redeemed = verifyLinkCookies(g.site.cookies, g.cookies, g.request.Now, g.redeemed)
 	}
-	for _, cookie := range g.redeemed {
-		evidence.Redeemed = append(evidence.Redeemed, cookie.link.RedeemedLink)
+	for _, pending := range [...]bool{false, true} { // a use that is counted first
+		for i := range g.redeemed {
+			if link := &g.redeemed[i].link; link.Pending == pending {
+				evidence.Redeemed = append(evidence.Redeemed, link.RedeemedLink)
+			}
+		}
 	}
+	evidence.Confirms = g.r.Method == http.MethodGet && !isPrefetch(g.r)
 	rest, tokens, share := g.gate.takeTokens(g.original.RawQuery)
 	if tokens != nil || len(evidence.Redeemed) > 0 {
 		evidence.HostUnknown = g.gate.hostUnknown(g.request.Host)
@@ -29,9 +38,23 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	g.cleanQuery, g.stripsTokens = rest, true
 	evidence.Ambiguous = len(tokens) > 1
 	evidence.Token, evidence.Share = tokens[0], share
-	evidence.Spendable = isPageView(g.r)
+	evidence.Spendable, evidence.Navigation = isPageView(g.r), isNavigation(g.r)
+	if !evidence.Navigation {
+		evidence.Device = g.device()
+	}
 	evidence.Early = isEarlyData(g.r)
 	return evidence
+}
+
+// device returns a keyed hash of the address and the agent of a request: what a program
+// that keeps no cookies is known by.
+func (g *gateRequest) device() string {
+	address, _ := caddyhttp.GetVar(g.r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if g.site.cookies == nil {
+		return ""
+	}
+	sum := g.site.cookies.mac(appendText(appendText([]byte{deviceFormat}, address), g.r.UserAgent()))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
 // findHosts returns the hosts that the configuration names for the site. It can be called
@@ -80,15 +103,31 @@ func cleanURI(g *gateRequest) string {
 // may be spent on it. A preview, a prefetch or a subresource must not use a link up
 // before its reader opens it.
 func isPageView(r *http.Request) bool {
-	if r.Method != http.MethodGet {
-		return false
-	}
-	if r.Header.Get("Sec-Purpose") != "" || r.Header.Get("Purpose") != "" || r.Header.Get("X-Moz") != "" {
+	if r.Method != http.MethodGet || isPrefetch(r) || isPreviewAgent(r.UserAgent()) {
 		return false
 	}
 	dest, site := r.Header.Get("Sec-Fetch-Dest"), r.Header.Get("Sec-Fetch-Site")
-	own := dest == "" || dest == "document" || dest == "empty" && (site == "same-origin" || site == "none")
-	return own && !isPreviewAgent(r.UserAgent())
+	return dest == "" || isNavigation(r) || dest == "empty" && (site == "same-origin" || site == "none")
+}
+
+func isPrefetch(r *http.Request) bool {
+	return r.Header.Get("Sec-Purpose") != "" || r.Header.Get("Purpose") != "" || r.Header.Get("X-Moz") != ""
+}
+
+// isNavigation reports whether a request is the navigation of a browser's tab. Browsers say
+// so by Sec-Fetch-Mode (Fetch Metadata), also if a service worker passes it on, with the
+// destination `empty`. On plain http, and in old browsers, it is a request for HTML by a
+// browser's agent: feed readers ask for HTML too, and name themselves.
+func isNavigation(r *http.Request) bool {
+	if r.Method != http.MethodGet {
+		return false
+	}
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode != "" || dest != "" {
+		return (mode == "" || mode == "navigate") && (dest == "" || dest == "document" || dest == "empty" && mode == "navigate")
+	}
+	agent := r.UserAgent()
+	return denial.AcceptsHTML(r) && strings.HasPrefix(agent, "Mozilla/5.0 (") && !strings.Contains(agent, "(compatible")
 }
 
 // previewAgents are substrings of the User-Agent of programs that fetch a page to

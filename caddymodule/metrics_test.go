@@ -78,7 +78,7 @@ func TestMetricsCountDecisions(t *testing.T) {
 	for _, series := range []string{
 		`gatefold_cache_hits_total{cache="entitlements"}`, `gatefold_cache_misses_total{cache="reader_tokens"}`,
 		`gatefold_signature_verifications_total{kind="reader",result="ok"}`,
-		`gatefold_store_operations_total{operation="view",result="ok"}`, `gatefold_store_operations_total{operation="commit",result="refused"}`,
+		`gatefold_store_operations_total{operation="view",result="ok"}`, `gatefold_store_operations_total{operation="commit",result="ok"}`,
 		`gatefold_store_operation_duration_seconds_count{operation="commit"}`,
 	} {
 		if after[series] <= before[series] {

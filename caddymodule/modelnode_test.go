@@ -227,6 +227,7 @@ func (n *modelNode) request(q *modelRequest) (reason, cookie string, err error) 
 		}
 	}
 	r := httptest.NewRequest(q.method, "http://"+q.host+q.path+"?"+query, nil)
+	r.Header.Set("User-Agent", newDevice())
 	if q.reader != nil {
 		r.Header.Set("Authorization", "Bearer "+q.reader.token)
 	}

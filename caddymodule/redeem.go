@@ -1,28 +1,123 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
 
-	"github.com/gatefold/gatefold/policy"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// redeem redeems the link that a pending decision depends on, and returns the final
-// decision.
-func (h *Handler) redeem(g *gateRequest, decision policy.Decision) policy.Decision {
-	counted := decision.Link.Spend
-	g.redemption = newRedemptionID()
-	decision = g.site.policy.Redeem(g.r.Context(), &g.request, decision, g.redemption)
-	if counted {
-		h.metrics.redeemed(decision.Reason)
-	}
-	return decision
-}
-
-// newRedemptionID returns a random id of a redemption. The store counts a use once for
-// each id, so that a retry does not spend another use.
-func newRedemptionID() string {
+// newUseID returns a random id of a use. The store counts a use once for each id, so that
+// a retry does not spend another use.
+func newUseID() string {
 	var id [12]byte
 	_, _ = rand.Read(id[:]) // never returns an error
 	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// delivery counts the use of a link before the first byte of its page is sent. Until then
+// the response is held back, so that a reader whose use cannot be counted gets a denial.
+type delivery struct {
+	g       *gateRequest
+	header  http.Header // of the response, before the next handler
+	status  int         // that is held back; zero for none
+	counted bool
+	refused bool
+	cancel  context.CancelFunc // of the request that the next handler serves
+}
+
+// errRefused is the error of the next handler's writes once a denial takes the place of
+// its response.
+var errRefused = errors.New("the use of the link cannot be counted")
+
+// deliver serves a page that a use of a link opens.
+func (h *Handler) deliver(w http.ResponseWriter, g *gateRequest, writer *privateWriter, next caddyhttp.Handler) error {
+	ctx, cancel := context.WithCancel(g.r.Context())
+	defer cancel()
+	d := &delivery{g: g, header: maps.Clone(w.Header()), cancel: cancel}
+	writer.delivery = d
+	err := d.serve(writer, g.r.WithContext(ctx), next)
+	if err == nil && writer.delivery != nil {
+		err = writer.deliver() // a page without a body
+	}
+	if !d.refused {
+		return err
+	}
+	writer.streaming.end()
+	clear(w.Header())
+	maps.Copy(w.Header(), d.header)
+	h.metrics.decided(g.outcome.decision.Reason, since(g.request.Now))
+	h.report(g)
+	return h.deny(w, g, &g.outcome.decision, next)
+}
+
+// serve calls the next handler, which may abort once it is refused.
+func (d *delivery) serve(writer *privateWriter, r *http.Request, next caddyhttp.Handler) error {
+	defer func() {
+		if thrown := recover(); thrown != nil && (!d.refused || thrown != http.ErrAbortHandler) { //nolint:errorlint // a panic's value
+			panic(thrown)
+		}
+	}()
+	return next.ServeHTTP(writer, r)
+}
+
+// count counts the use, and sets the link's cookie.
+func (d *delivery) count(header http.Header) bool {
+	g := d.g
+	decision := g.site.policy.Redeem(g.r.Context(), &g.request, g.outcome.decision, newUseID())
+	decision.Keep(g.outcome.buf[:])
+	g.outcome.decision = decision
+	g.gate.metrics.redeemed(decision.Reason)
+	if d.refused = !decision.Allow(); d.refused {
+		d.cancel()
+		return false
+	}
+	d.counted = true
+	g.setLinkCookie(header, &g.outcome.decision.Link)
+	return true
+}
+
+// hold holds a status back until the first byte of the body. It reports false for a
+// response that delivers no page, which spends nothing.
+func (p *privateWriter) hold(status int) bool {
+	d := p.delivery
+	switch {
+	case d.status != 0:
+		return true
+	case status >= http.StatusBadRequest:
+		p.delivery = nil
+		return false
+	case status < http.StatusOK && status != http.StatusSwitchingProtocols:
+		return false
+	}
+	d.status = status
+	return true
+}
+
+// deliver counts the use, and sends the header that was held back.
+func (p *privateWriter) deliver() error {
+	d := p.delivery
+	if d.refused {
+		return errRefused
+	}
+	if d.status == 0 {
+		d.status = http.StatusOK
+	}
+	if !d.count(p.Header()) {
+		return errRefused
+	}
+	p.delivery = nil
+	p.WriteHeader(d.status)
+	return nil
+}
+
+// copyFrom is ReadFrom before anything is delivered: a body that breaks off before its
+// first byte spends nothing.
+func (p *privateWriter) copyFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{p}, r)
 }

@@ -50,7 +50,11 @@ func TestOnlyTheReaderSpendsAUse(t *testing.T) {
 	for _, own := range [][]string{
 		{"Sec-Fetch-Dest", "document", "Sec-Fetch-Site", "cross-site"}, // a link followed from a chat
 	} {
-		s.get(link, own...).page()
+		clean := s.get(link, own...)
+		if got := s.uses(id); clean.StatusCode != http.StatusSeeOther || got != 0 {
+			t.Errorf("%v: status %d, %d uses before the page was delivered", own, clean.StatusCode, got)
+		}
+		s.get("/articles/hello", "Cookie", clean.linkCookie()).page()
 	}
 	if got := s.uses(id); got != 1 {
 		t.Errorf("%d uses, want 1", got)
@@ -203,7 +207,7 @@ func TestBrowserIsRedirectedToTheCleanURL(t *testing.T) {
 // rawHTML requests a path without normalizing it, as a browser that accepts HTML.
 func (s *testSite) rawHTML(path string) answer {
 	s.Helper()
-	return s.raw("GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
+	return s.raw("GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nAccept: text/html\r\nUser-Agent: Mozilla/5.0 (X11)\r\nConnection: close\r\n\r\n")
 }
 
 // Early data can be replayed: it spends nothing, and the response is 425.

@@ -74,7 +74,7 @@ func TestNoRedirectLeavesTheSite(t *testing.T) {
 					separator = "&"
 				}
 				for _, target := range []string{payload, payload + separator + "token=" + token, s.site + payload} {
-					got := s.raw("GET " + target + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
+					got := s.raw("GET " + target + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nAccept: text/html\r\nUser-Agent: Mozilla/5.0 (X11)\r\nConnection: close\r\n\r\n")
 					if len(got.Header["Location"]) == 0 {
 						if got.StatusCode/100 == 3 || got.Header.Get("Set-Cookie") != "" {
 							t.Errorf("%s: %d %v", target, got.StatusCode, got.Header)
@@ -109,7 +109,7 @@ func TestLoginReturnsToAServedHost(t *testing.T) {
 		"127.0.0.1", "127.0.0.1:" + s.port, "evil.example", "evil.example:" + s.port, "127.0.0.1:" + s.port + ".evil.example", "127.0.0.1:evil.example", "127.0.0.1:x",
 		"127.0.0.1:", "127.0.0.1:99999", "127.0.0.1@evil.example", "127.0.0.1:80@evil.example", "127.0.0.1:" + s.port + "/evil.example",
 	} {
-		got := s.raw("GET /articles/hello HTTP/1.1\r\nHost: " + host + "\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
+		got := s.raw("GET /articles/hello HTTP/1.1\r\nHost: " + host + "\r\nAccept: text/html\r\nUser-Agent: Mozilla/5.0 (X11)\r\nConnection: close\r\n\r\n")
 		if got.StatusCode != http.StatusSeeOther {
 			continue
 		}

@@ -50,8 +50,6 @@ type gateRequest struct {
 	// cleanQuery is the query without link tokens, if stripsTokens is set.
 	cleanQuery   string
 	stripsTokens bool
-	// redemption is the id of the redemption, if there was one.
-	redemption string
 	// asserted reports whether the upstream request carries a reader assertion.
 	asserted bool
 	outcome  *outcome

@@ -8,7 +8,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -18,11 +17,14 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	if decision.Reason == policy.ReasonPreflight {
 		return h.answerPreflight(w, g, next)
 	}
-	if decision.Link.Token && decision.Reason == policy.ReasonSignedLink && g.r.Method == http.MethodGet {
+	opens := decision.Reason == policy.ReasonSignedLink && g.r.Method == http.MethodGet
+	spends := opens && decision.Link.Spend
+	if opens && decision.Link.Token && g.request.Link.Navigation {
 		g.setLinkCookie(w.Header(), &decision.Link)
-		if denial.AcceptsHTML(g.r) {
-			return redirectClean(w, g)
-		}
+		return redirectClean(w, g)
+	}
+	if opens && !spends && (decision.Link.Token || decision.Link.Known) {
+		g.setLinkCookie(w.Header(), &decision.Link)
 	}
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
@@ -38,6 +40,9 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	writer.ResponseWriter, writer.public, writer.now = w, public, g.request.Now
 	writer.streaming = streaming{request: g}
 	defer writer.streaming.end()
+	if spends {
+		return h.deliver(w, g, writer, next)
+	}
 	return next.ServeHTTP(writer, g.r)
 }
 
@@ -72,6 +77,7 @@ type privateWriter struct {
 	wroteHeader bool
 	wroteBody   bool
 	caching     headers.Private
+	delivery    *delivery // nil unless a use is still to be counted
 }
 
 // Header implements http.ResponseWriter. It caches the map, which a proxy reads several
@@ -85,6 +91,12 @@ func (p *privateWriter) Header() http.Header {
 
 // WriteHeader implements http.ResponseWriter. Informational responses pass unchanged.
 func (p *privateWriter) WriteHeader(status int) {
+	if p.delivery != nil && p.hold(status) {
+		if status == http.StatusSwitchingProtocols {
+			_ = p.deliver() // Hijack returns the error
+		}
+		return
+	}
 	if !p.wroteHeader && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		p.wroteHeader = true
 		if !p.public {
@@ -96,12 +108,23 @@ func (p *privateWriter) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (p *privateWriter) Write(b []byte) (int, error) {
+	if p.delivery != nil {
+		if len(b) == 0 {
+			return 0, nil
+		}
+		if err := p.deliver(); err != nil {
+			return 0, err
+		}
+	}
 	p.beforeBody(len(b))
 	return p.ResponseWriter.Write(b)
 }
 
 // ReadFrom implements io.ReaderFrom.
 func (p *privateWriter) ReadFrom(r io.Reader) (int64, error) {
+	if p.delivery != nil {
+		return p.copyFrom(r)
+	}
 	p.beforeBody(remaining(r))
 	return p.ResponseWriterWrapper.ReadFrom(r)
 }
@@ -109,6 +132,9 @@ func (p *privateWriter) ReadFrom(r io.Reader) (int64, error) {
 // FlushError implements the interface of http.ResponseController. A flush makes the
 // response a stream.
 func (p *privateWriter) FlushError() error {
+	if p.delivery != nil {
+		return nil // a proxy flushes the header of a body that breaks off, too
+	}
 	if !p.wroteHeader {
 		p.WriteHeader(http.StatusOK)
 	}

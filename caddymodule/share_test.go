@@ -132,7 +132,7 @@ func TestShareLinkInABrowser(t *testing.T) {
 	token := p.share("share_1", "")
 	s.get("/articles/hello?share="+token).denied(http.StatusForbidden, "link_untrusted")
 	s.pin(p)
-	got := s.get("/articles/hello?a=1&share="+token+"&b=%2F", "Accept", "text/html")
+	got := s.get("/articles/hello?a=1&share="+token+"&b=%2F", "Accept", "text/html", "Sec-Fetch-Mode", "navigate")
 	if got.StatusCode != http.StatusSeeOther || got.Header.Get("Location") != "/articles/hello?a=1&b=%2F" || got.Header.Get("Referrer-Policy") != "no-referrer" {
 		t.Fatalf("the answer is %d %v", got.StatusCode, got.Header)
 	}

@@ -35,7 +35,7 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		sessions: rt.sessions,
 		recorder: rt.recorder,
 	}
-	site.site.ShareDomains = h.ShareDomains
+	site.site.ShareDomains, site.site.DeviceWindow = h.ShareDomains, h.LinkDeviceWindow.V
 	for _, identity := range h.Identify {
 		source, err := identity.credentialSource(own, &h.keySets)
 		if err != nil {

@@ -70,6 +70,11 @@ func remaining(r io.Reader) int {
 
 // Hijack implements http.Hijacker. The connection becomes a tunnel, which is a stream.
 func (p *privateWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if p.delivery != nil {
+		if err := p.deliver(); err != nil {
+			return nil, nil, err
+		}
+	}
 	conn, buffered, err := http.NewResponseController(p.ResponseWriter).Hijack()
 	if err == nil {
 		p.streaming.begin(p.ResponseWriter, conn)

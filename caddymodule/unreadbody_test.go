@@ -58,7 +58,7 @@ func TestDenialsDoNotWaitForTheBody(t *testing.T) {
 		})
 	}
 	link, _ := s.link(linkForAnything)
-	answeredPromptly(t, s.port, "GET "+strings.TrimPrefix(link, s.site)+" HTTP/1.1\r\nAccept: text/html", "Content-Length: 100\r\n\r\n", http.StatusSeeOther, "a link")
+	answeredPromptly(t, s.port, "GET "+strings.TrimPrefix(link, s.site)+" HTTP/1.1\r\nSec-Fetch-Mode: navigate", "Content-Length: 100\r\n\r\n", http.StatusSeeOther, "a link")
 }
 
 // answeredPromptly sends a request over a connection of its own, and expects its answer

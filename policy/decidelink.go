@@ -34,7 +34,7 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 		reason = ReasonLinkOtherResource
 	}
 	switch {
-	case counted && !r.Link.Spendable:
+	case counted && !r.Link.Spendable && (reason != ReasonSignedLink || !r.resumes()):
 		// Even if the link could not be judged: a preview is decided as if it had
 		// no link.
 		use.Ignored = true
@@ -44,7 +44,7 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 	case reason == ReasonSignedLink && counted && r.Link.Early:
 		decision.Reason, decision.Link = ReasonTooEarly, use
 	case reason == ReasonSignedLink:
-		use.Spend, use.First = counted, verdict.first
+		use.Spend, use.First, use.Resume = counted, verdict.first, counted && !r.Link.Spendable
 		decision.Reason, decision.Link = reason, use
 		decision.ContentNames, decision.Scopes = verdict.claims.ContentNames, verdict.claims.Scopes
 	case decision.Reason == ReasonBadCredential, decision.Reason == ReasonStoreUnavailable, decision.Reason == ReasonKeysUnavailable:
@@ -81,6 +81,10 @@ func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *De
 		if !state.target.opens(r, decision.rule, decision.segments) {
 			continue
 		}
+		use := LinkUse{Issuer: link.Issuer, ID: link.ID, MaxUses: state.maxUses, ExpiresAt: state.expiresAt, UseID: link.UseID}
+		if use.Spend = link.Pending && state.maxUses > 0; use.Spend {
+			use.Resume = !r.Link.Confirms
+		}
 		if state.keyID != "" { // a publisher's
 			opens, err := p.publisherStillOpens(ctx, r, &link, &state)
 			if err != nil {
@@ -93,7 +97,7 @@ func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *De
 		}
 		decision.Reason = ReasonSignedLink
 		decision.ContentNames, decision.Scopes = state.contentNames, state.scopes
-		decision.Link = LinkUse{Issuer: link.Issuer, ID: link.ID, MaxUses: state.maxUses, ExpiresAt: state.expiresAt}
+		decision.Link = use
 		decision.Until = min(decision.Until, link.ExpiresAt*1000, state.expiresAt*1000)
 		return true
 	}

@@ -174,7 +174,7 @@ func (d *Decision) Option(name string) any {
 	return d.rule.options.values[name]
 }
 
-// Pending reports whether the decision holds only once Policy.Redeem has written it.
+// Pending reports whether the decision holds only once Policy.Prepare has checked it.
 func (d *Decision) Pending() bool { return d.Link.Spend || d.Link.First }
 
 // Keep makes the decision independent of its Request, which may then be reset. It
@@ -193,11 +193,19 @@ type LinkUse struct {
 	Issuer, ID string
 	// Token reports whether the link is in the query, rather than in a cookie.
 	Token bool
-	// Spend reports whether a use must be redeemed before the decision holds, see
-	// Policy.Redeem.
+	// UseID is the id of the use, if the request has one: from its cookie, or from the
+	// device that sent it.
+	UseID string
+	// Spend reports whether a use must be counted before the page is delivered, see
+	// Policy.Prepare and Policy.Redeem.
 	Spend bool
+	// Resume reports whether the request may go on with a use that was counted before,
+	// but spends none: HEAD of a device, or a subresource.
+	Resume bool
+	// Known reports whether the use was counted before.
+	Known bool
 	// First reports whether the record of a publisher's link must be written before
-	// the decision holds, see Policy.Redeem.
+	// the decision holds, see Policy.Prepare.
 	First bool
 	// MaxUses bounds the redemptions. Zero means that they are not counted.
 	MaxUses int64

@@ -117,6 +117,9 @@ func (env *testEnv) decide(v testRequest) Decision {
 	r := env.request(v)
 	decision := env.policy.Decide(ctx, r)
 	if decision.Pending() {
+		decision = env.policy.Prepare(ctx, r, decision)
+	}
+	if decision.Allow() && decision.Link.Spend && !r.Link.Navigation {
 		decision = env.policy.Redeem(ctx, r, decision, env.records.nextID())
 	}
 	return decision
@@ -196,7 +199,7 @@ type fakeRecords struct {
 	mu         sync.Mutex
 	grants     []fakeGrant
 	links      map[linkKey]Link
-	uses       map[linkKey]map[string]bool
+	uses       map[linkKey]map[string]time.Time
 	rules      map[siteKey][]Rule
 	containers map[string][]string // by sku, at any depth
 	domains    map[string]Domains  // by vendor
@@ -224,7 +227,7 @@ var errDown = errors.New("disk failure")
 
 func newFakeRecords(versions *Versions) *fakeRecords {
 	return &fakeRecords{
-		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]bool{}, rules: map[siteKey][]Rule{},
+		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]time.Time{}, rules: map[siteKey][]Rule{},
 		domains: map[string]Domains{},
 	}
 }
@@ -299,16 +302,36 @@ func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) err
 	switch {
 	case r.Link != nil && r.MaxUses == 0:
 		return nil
-	case f.uses[key][r.ID]:
+	case !f.uses[key][r.ID].IsZero():
 		return nil
 	case int64(len(f.uses[key])) >= r.MaxUses:
 		return ErrLinkUsedUp
 	}
 	if f.uses[key] == nil {
-		f.uses[key] = map[string]bool{}
+		f.uses[key] = map[string]time.Time{}
 	}
-	f.uses[key][r.ID] = true
+	f.uses[key][r.ID] = r.At
 	return nil
+}
+
+func (f *fakeRecords) Refund(_ context.Context, vendor string, r Redemption) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if uses := f.uses[linkKey{vendor, r.Issuer, r.LinkID}]; uses[r.ID].Equal(r.At) {
+		delete(uses, r.ID)
+	}
+	return cmp.Or(f.down, f.redeemDown)
+}
+
+func (f *fakeRecords) Uses(_ context.Context, vendor, issuer, id string, ids []string) (Uses, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	counted := f.uses[linkKey{vendor, issuer, id}]
+	uses := Uses{Count: int64(len(counted)), Revoked: f.links[linkKey{vendor, issuer, id}].Revoked}
+	for _, use := range ids {
+		uses.At = append(uses.At, counted[use])
+	}
+	return uses, cmp.Or(f.down, f.redeemDown)
 }
 
 func (f *fakeRecords) DefaultSpace(context.Context, string) (string, error) {

@@ -23,6 +23,10 @@ type RedeemedLink struct {
 	Issuer, ID string
 	// ExpiresAt is the end of the cookie, in Unix seconds.
 	ExpiresAt int64
+	// UseID is the id of the use of a counted link. Pending reports whether the use may
+	// not be counted yet: the cookie was set before any page was delivered.
+	UseID   string
+	Pending bool
 }
 
 // target is what a link opens, parsed for comparison.

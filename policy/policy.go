@@ -20,9 +20,14 @@ type Records interface {
 	Containers(ctx context.Context, vendor, sku string) ([]string, error)
 	// Link returns a signed link, or ErrNotFound.
 	Link(ctx context.Context, vendor, issuer, id string) (Link, error)
+	// Uses returns the uses of a link, when those with the given ids were counted, and
+	// whether the link is revoked.
+	Uses(ctx context.Context, vendor, issuer, id string, uses []string) (Uses, error)
 	// Redeem counts one use of a link atomically. It returns ErrLinkUsedUp,
 	// ErrLinkRevoked, ErrLinkReused or ErrNotFound if the link must not be used.
 	Redeem(ctx context.Context, vendor string, redemption Redemption) error
+	// Refund takes back the use that a redemption counted, if it counted one.
+	Refund(ctx context.Context, vendor string, redemption Redemption) error
 	// DefaultSpace returns the content space of links that name a content id without a
 	// space; empty if the vendor declared none.
 	DefaultSpace(ctx context.Context, vendor string) (string, error)

@@ -155,7 +155,7 @@ func TestRedeem(t *testing.T) {
 		{"redeemed", func(*testEnv) {}, Reader{}, ReasonSignedLink},
 		{"revoked meanwhile", func(env *testEnv) { env.records.revokeLink("link_1") }, bob, ReasonLinkRevoked},
 		{"used up meanwhile", func(env *testEnv) {
-			env.records.uses[linkKey{"acme", keys.VendorIssuer("acme"), "link_1"}] = map[string]bool{"x": true}
+			env.records.uses[linkKey{"acme", keys.VendorIssuer("acme"), "link_1"}] = map[string]time.Time{"x": env.now()}
 		}, bob, ReasonLinkUsedUp},
 		{"deleted meanwhile", func(env *testEnv) { clear(env.records.links) }, bob, ReasonLinkInvalid},
 		{"the store is down", func(env *testEnv) { env.records.redeemDown = errDown }, bob, ReasonStoreUnavailable},

@@ -1,10 +1,19 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net/http"
+	"strconv"
 	"time"
 )
+
+// A use of a counted link is a reader who got the page. Nothing is counted before that:
+// Prepare checks that a use is left, and Redeem counts it when the first byte of the page
+// is there to be sent. So a use needs no reservation that could be lost: an origin that
+// fails, a browser that keeps no cookies and a node that dies have spent nothing. Several
+// readers may wait for the page of the last use; the first whose page arrives gets it.
 
 // Redemption is one use of a link.
 type Redemption struct {
@@ -21,23 +30,123 @@ type Redemption struct {
 	At, ExpiresAt time.Time
 }
 
-// Redeem counts the use and writes the record on which a pending decision depends. It
-// returns the decision that holds: the same one, or a denial whose reason says why
-// the link cannot be redeemed. The id makes it idempotent: a retry with the same id
-// does not count again.
-func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id string) Decision {
-	redemption := Redemption{
-		Issuer: decision.Link.Issuer, LinkID: decision.Link.ID, ID: id,
-		MaxUses: decision.Link.MaxUses, At: r.Now, ExpiresAt: time.Unix(decision.Link.ExpiresAt, 0),
+// Uses are the uses of a link.
+type Uses struct {
+	Count   int64
+	Revoked bool
+	// At has for each use that was asked for when it was counted, the zero time if it
+	// was not.
+	At []time.Time
+}
+
+// resumes reports whether a request may go on with the use of its device.
+func (r *Request) resumes() bool {
+	return r.Link.Device != "" && r.Method == http.MethodHead && !r.Link.Early
+}
+
+// useIDs returns the ids under which the use of a request may have been counted, the one
+// under which it is counted now first. Those of a device have the number of a window: a
+// use is found again for as long as one window after it was counted.
+func (r *Request) useIDs(link *LinkUse) []string {
+	switch {
+	case link.UseID != "":
+		return []string{link.UseID}
+	case r.Link.Device == "" || r.Site.DeviceWindow <= 0:
+		return nil
 	}
-	if decision.Link.Issuer != r.Site.issuer {
+	window := r.Now.UnixNano() / int64(r.Site.DeviceWindow)
+	id := func(window int64) string { return "device:" + r.Link.Device + ":" + strconv.FormatInt(window, 36) }
+	return []string{id(window), id(window - 1)}
+}
+
+// Prepare checks a pending decision against the store. It returns the decision that holds:
+// the same one, which is no longer pending if its use was counted before, or a denial. It
+// writes the record of a publisher's link that is used for the first time, unless Redeem
+// does. A request that may only go on with a use, and has none, is decided again as if it
+// had no link.
+func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Decision {
+	if decision.Link.First && (!decision.Link.Spend || r.Link.Navigation) {
+		decision.Link.First = false
+		recorded := p.redemption(r, &decision.Link, "")
+		recorded.MaxUses = 0
+		if err := p.records.Redeem(ctx, r.Site.Vendor, recorded); err != nil {
+			return notRedeemed(r, decision, err)
+		}
+	}
+	if !decision.Link.Spend {
+		return decision
+	}
+	ids := r.useIDs(&decision.Link)
+	uses, err := p.records.Uses(ctx, r.Site.Vendor, decision.Link.Issuer, decision.Link.ID, ids)
+	if err == nil && uses.Revoked {
+		err = ErrLinkRevoked // by another node, a moment ago
+	}
+	if err != nil {
+		return notRedeemed(r, decision, err)
+	}
+	for i, at := range uses.At {
+		if !at.IsZero() && (decision.Link.UseID != "" || r.Now.Sub(at) < r.Site.DeviceWindow) {
+			decision.Link.UseID, decision.Link.Spend, decision.Link.First, decision.Link.Known = ids[i], false, false, true
+			return decision
+		}
+	}
+	switch {
+	case decision.Link.Resume:
+		r.Link.Token, r.Link.Ambiguous, r.Link.Redeemed = "", false, withoutPending(r.Link.Redeemed)
+		return p.Decide(ctx, r)
+	case uses.Count >= decision.Link.MaxUses:
+		return notRedeemed(r, decision, ErrLinkUsedUp)
+	case len(ids) > 0:
+		decision.Link.UseID = ids[0]
+	}
+	return decision
+}
+
+// withoutPending returns the redeemed links whose use is counted.
+func withoutPending(redeemed []RedeemedLink) []RedeemedLink {
+	var counted []RedeemedLink
+	for _, link := range redeemed {
+		if !link.Pending {
+			counted = append(counted, link)
+		}
+	}
+	return counted
+}
+
+// Redeem counts the use on which a prepared decision depends, when its page is about to be
+// delivered. It returns the decision that holds: the same one, or a denial whose reason
+// says why the link cannot be redeemed. The id, for a decision without one, makes it
+// idempotent: a retry with the same id does not count again.
+func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id string) Decision {
+	redemption := p.redemption(r, &decision.Link, id)
+	if err := p.records.Redeem(ctx, r.Site.Vendor, redemption); err != nil {
+		return notRedeemed(r, decision, err)
+	}
+	decision.Link.UseID, decision.Link.Spend, decision.Link.First = redemption.ID, false, false
+	return decision
+}
+
+// Refund takes back the use that Redeem counted for a request whose page was not
+// delivered.
+func (p *Policy) Refund(ctx context.Context, r *Request, decision *Decision) error {
+	return p.records.Refund(ctx, r.Site.Vendor, p.redemption(r, &decision.Link, ""))
+}
+
+func (p *Policy) redemption(r *Request, link *LinkUse, id string) Redemption {
+	redemption := Redemption{
+		Issuer: link.Issuer, LinkID: link.ID, ID: cmp.Or(link.UseID, id),
+		MaxUses: link.MaxUses, At: r.Now, ExpiresAt: time.Unix(link.ExpiresAt, 0),
+	}
+	if link.Issuer != r.Site.issuer && link.Token {
 		redemption.Link = &Link{Claims: r.verdict.claims, KeyID: r.verdict.keyID}
 	}
-	err := p.records.Redeem(ctx, r.Site.Vendor, redemption)
-	decision.Link.Spend, decision.Link.First = false, false
+	return redemption
+}
+
+// notRedeemed returns the denial for a link that cannot be redeemed.
+func notRedeemed(r *Request, decision Decision, err error) Decision {
+	decision.Link.Spend, decision.Link.First, decision.Link.Resume = false, false, false
 	switch {
-	case err == nil:
-		return decision
 	case errors.Is(err, ErrLinkUsedUp):
 		decision.Reason = ReasonLinkUsedUp
 	case errors.Is(err, ErrLinkRevoked):

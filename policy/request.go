@@ -22,6 +22,8 @@ type Site struct {
 	// ShareDomains are the trusted domains whose links may open pages of this site,
 	// besides its own hosts; in normal form, see keys.NormalDomain.
 	ShareDomains []string
+	// DeviceWindow is how long the requests of a device are one use.
+	DeviceWindow time.Duration
 
 	issuer      string
 	shareTokens string // names the verifier of share tokens in the cache
@@ -137,8 +139,15 @@ type LinkEvidence struct {
 	// Ambiguous reports whether the query carries more than one token.
 	Ambiguous bool
 	// Spendable reports whether the request can be a reader's own page view, so that
-	// a counted link may be spent on it.
-	Spendable bool
+	// a counted link may be spent on it. Confirms is the same for a redeemed link, whose
+	// cookie came back.
+	Spendable, Confirms bool
+	// Navigation reports whether the request is the navigation of a browser, which is
+	// redirected to the clean URL, where the use is counted.
+	Navigation bool
+	// Device identifies the program that sent the request, if it keeps no cookies: its
+	// requests within Site.DeviceWindow are one use.
+	Device string
 	// HostUnknown reports whether no configuration names the host of the request, so that
 	// it is what the client says. Then neither a link with a url opens a page, nor one that
 	// a publisher signed for its own host.

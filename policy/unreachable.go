@@ -43,6 +43,12 @@ func (e emptyRecords) Link(context.Context, string, string, string) (Link, error
 
 func (e emptyRecords) DefaultSpace(context.Context, string) (string, error) { return "", e.err }
 
+func (e emptyRecords) Uses(context.Context, string, string, string, []string) (Uses, error) {
+	return Uses{}, e.err
+}
+
+func (e emptyRecords) Refund(context.Context, string, Redemption) error { return e.err }
+
 func (e emptyRecords) Redeem(context.Context, string, Redemption) error {
 	return cmp.Or(e.err, ErrNotFound)
 }

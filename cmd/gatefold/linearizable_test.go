@@ -108,7 +108,7 @@ func (l *recordedLink) record(operation porcupine.Operation) {
 // onceClient sends every request once: one that keeps connections would repeat a GET
 // when its server dies.
 var onceClient = &http.Client{
-	Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true},
+	Timeout: deadline, Transport: &devices{RoundTripper: &http.Transport{DisableKeepAlives: true}},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 

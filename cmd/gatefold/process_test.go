@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -314,8 +315,23 @@ func (s *server) get(address string, headers ...string) answer {
 }
 
 var httpClient = &http.Client{
-	Timeout:       deadline,
+	Timeout: deadline, Transport: &devices{RoundTripper: http.DefaultTransport},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// devices gives every request another agent, unless it has one: without cookies, requests
+// of one agent are of one device.
+type devices struct {
+	http.RoundTripper
+	count atomic.Int64
+}
+
+func (d *devices) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Header["User-Agent"] == nil {
+		r = r.Clone(r.Context())
+		r.Header.Set("User-Agent", fmt.Sprintf("device/%p/%d", d, d.count.Add(1)))
+	}
+	return d.RoundTripper.RoundTrip(r)
 }
 
 func fetch(address string, headers ...string) (answer, error) {

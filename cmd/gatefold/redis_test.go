@@ -83,7 +83,7 @@ func (s *server) usesOf(id string) int {
 }
 
 // crowd is many readers, who keep their connections.
-var crowd = &http.Client{Timeout: deadline, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+var crowd = &http.Client{Timeout: deadline, Transport: &devices{RoundTripper: &http.Transport{MaxIdleConnsPerHost: 64}}}
 
 func statusOf(address string) int {
 	response, err := crowd.Get(address)

@@ -319,7 +319,7 @@ func (s *server) load(config reloadConfig) {
 }
 
 // oneShot reuses no connections, because the listener is replaced repeatedly.
-var oneShot = &http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
+var oneShot = &http.Client{Timeout: deadline, Transport: &devices{RoundTripper: &http.Transport{DisableKeepAlives: true}}}
 
 var goroutineTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)
 

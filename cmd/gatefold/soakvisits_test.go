@@ -38,12 +38,12 @@ func newSoakClient(address string) *http.Client {
 	return &http.Client{
 		Timeout:       deadline,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
+		Transport: &devices{RoundTripper: &http.Transport{
 			MaxIdleConnsPerHost: soakWorkers,
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, address)
 			},
-		},
+		}},
 	}
 }
 

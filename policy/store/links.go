@@ -274,10 +274,65 @@ func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Lin
 	return policy.Link{Claims: link.Claims, Revoked: !link.RevokedAt.IsZero(), KeyID: link.KeyID}, err
 }
 
+// Uses implements policy.Records.
+func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []string) (policy.Uses, error) {
+	counter, revocation := key(prefixUses, issuer, id), key(prefixRevocation, issuer, id)
+	markers := make([][]byte, len(uses))
+	for i, use := range uses {
+		markers[i] = key(prefixUse, issuer, id, use)
+	}
+	found := policy.Uses{At: make([]time.Time, len(uses))}
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
+		if err := engine.Prefetch(snapshot, append([][]byte{counter, revocation}, markers...)...); err != nil {
+			return err
+		}
+		if found.Count, err = snapshot.Count(counter); err != nil {
+			return err
+		}
+		revoked, err := snapshot.Get(revocation)
+		if err != nil {
+			return err
+		}
+		found.Revoked = revoked != nil
+		for i, marker := range markers {
+			at, err := snapshot.Get(marker)
+			if err != nil {
+				return err
+			}
+			if at == nil {
+				continue
+			}
+			if found.At[i], err = time.Parse(time.RFC3339Nano, string(at)); err != nil {
+				return fmt.Errorf("the use %q of a link cannot be read: %w", marker, err)
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Refund implements policy.Records. In one atomic step it checks that the redemption
+// counted the use, and takes it back.
+func (s *Store) Refund(ctx context.Context, vendor string, r policy.Redemption) error {
+	counter := useCounter(&r)
+	counter.Max, counter.Undo = 0, true
+	_, err := s.engine.Commit(ctx, vendor, &engine.Batch{Counters: []engine.Counter{counter}})
+	return err
+}
+
 // Redeem implements policy.Records. In one atomic step it checks that the link is
 // stored, is not revoked and has a use left, and counts that use. The first use of a
-// publisher's link also stores the link.
+// publisher's link also stores the link. A use that was counted, but may be lost, is taken
+// back.
 func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) error {
+	err := s.redeemOnce(ctx, vendor, r)
+	if errors.Is(err, engine.ErrNotAcknowledged) && r.MaxUses > 0 {
+		_ = s.Refund(ctx, vendor, r)
+	}
+	return err
+}
+
+func (s *Store) redeemOnce(ctx context.Context, vendor string, r policy.Redemption) error {
 	if r.Link == nil {
 		return s.redeem(ctx, vendor, r, nil)
 	}
@@ -338,13 +393,7 @@ func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, 
 		batch.Puts = []engine.Put{*record}
 	}
 	if r.Link == nil || r.MaxUses > 0 {
-		batch.Counters = []engine.Counter{{
-			Key:              key(prefixUses, r.Issuer, r.LinkID),
-			Max:              r.MaxUses,
-			IdempotencyKey:   key(prefixUse, r.Issuer, r.LinkID, r.ID),
-			IdempotencyValue: []byte(r.At.UTC().Format(time.RFC3339Nano)),
-			Expires:          r.ExpiresAt.Add(Retention),
-		}}
+		batch.Counters = []engine.Counter{useCounter(&r)}
 	}
 	_, err := s.engine.Commit(ctx, vendor, batch)
 	var check *engine.CheckError
@@ -360,4 +409,15 @@ func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, 
 		return ErrNotFound
 	}
 	return err
+}
+
+// useCounter returns the counter of a link's uses, as a redemption counts it.
+func useCounter(r *policy.Redemption) engine.Counter {
+	return engine.Counter{
+		Key:              key(prefixUses, r.Issuer, r.LinkID),
+		Max:              r.MaxUses,
+		IdempotencyKey:   key(prefixUse, r.Issuer, r.LinkID, r.ID),
+		IdempotencyValue: []byte(r.At.UTC().Format(time.RFC3339Nano)),
+		Expires:          r.ExpiresAt.Add(Retention),
+	}
 }

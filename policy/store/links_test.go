@@ -138,3 +138,40 @@ func TestSweepCollectsWhatEndedLongAgo(t *testing.T) {
 		t.Errorf("the grant became %q", got)
 	}
 }
+
+// A use that a page was not delivered for is taken back exactly: only by the redemption that
+// counted it, and once. Then another reader has it.
+func TestRefund(t *testing.T) {
+	b := newFixture(t)
+	link := b.link(keys.LinkClaims{SKU: "s", MaxUses: 1})
+	issuer, id := link.Claims.Issuer, link.Claims.ID
+	redemption := policy.Redemption{Issuer: issuer, LinkID: id, ID: "one", MaxUses: 1, At: b.clock, ExpiresAt: time.Unix(link.Claims.ExpiresAt, 0)}
+	uses := func() policy.Uses {
+		t.Helper()
+		found, err := b.Uses(t.Context(), vendor, issuer, id, []string{"one", "two"})
+		b.ok(err)
+		return found
+	}
+	b.ok(b.Refund(t.Context(), vendor, redemption))
+	b.ok(b.redeem(link, "one"))
+	if found := uses(); found.Count != 1 || !found.At[0].Equal(b.clock) || !found.At[1].IsZero() || found.Revoked {
+		t.Errorf("the uses are %+v", found)
+	}
+	later := redemption
+	later.At = later.At.Add(time.Second) // the same use, of a request that did not count it
+	b.ok(b.Refund(t.Context(), vendor, later))
+	b.is(b.redeem(link, "two"), policy.ErrLinkUsedUp)
+	for range 2 {
+		b.ok(b.Refund(t.Context(), vendor, redemption))
+	}
+	if found := uses(); found.Count != 0 || !found.At[0].IsZero() {
+		t.Errorf("the uses are %+v", found)
+	}
+	b.ok(b.redeem(link, "two"))
+	b.is(b.redeem(link, "one"), policy.ErrLinkUsedUp)
+	_, err := b.RevokeLink(t.Context(), vendor, issuer, id)
+	b.ok(err)
+	if found := uses(); found.Count != 1 || !found.Revoked {
+		t.Errorf("the uses are %+v", found)
+	}
+}

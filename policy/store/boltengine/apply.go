@@ -89,13 +89,20 @@ func countUp(data *bbolt.Bucket, counters []engine.Counter) ([]int64, []bool, er
 			if err != nil {
 				return nil, nil, err
 			}
-			replayed[i] = marker != nil || marked[string(counter.IdempotencyKey)]
-			marked[string(counter.IdempotencyKey)] = true
-		}
-		if !replayed[i] {
-			if counter.Max != 0 && n >= counter.Max {
-				return nil, nil, &engine.BoundError{Index: i}
+			if counter.Undo {
+				replayed[i] = marker == nil || !bytes.Equal(marker, counter.IdempotencyValue) || n == 0
+			} else {
+				replayed[i] = marker != nil || marked[string(counter.IdempotencyKey)]
+				marked[string(counter.IdempotencyKey)] = true
 			}
+		}
+		switch {
+		case replayed[i]:
+		case counter.Undo:
+			n--
+		case counter.Max != 0 && n >= counter.Max:
+			return nil, nil, &engine.BoundError{Index: i}
+		default:
 			n++
 		}
 		current[string(counter.Key)] = n
@@ -131,6 +138,12 @@ func (w *batchWrite) apply(tx *bbolt.Tx) error {
 		}
 		if err := p.put(counter.Key, engine.EncodeCounter(w.committed.Counts[i]), counter.Expires); err != nil {
 			return err
+		}
+		if counter.Undo {
+			if err := p.remove(counter.IdempotencyKey); err != nil {
+				return err
+			}
+			continue
 		}
 		if counter.IdempotencyKey == nil {
 			continue

@@ -110,6 +110,10 @@ type Counter struct {
 	// the commit succeeds whatever the bound.
 	IdempotencyKey   []byte
 	IdempotencyValue []byte
+	// Undo takes an earlier count back: if the entry at IdempotencyKey has
+	// IdempotencyValue, it is removed and the counter decremented. Otherwise nothing
+	// is, and the counter is reported as replayed.
+	Undo bool
 	// Expires is when Sweep may remove the counter and its idempotency key.
 	Expires time.Time
 }
@@ -143,6 +147,9 @@ const FeedLength = 4096
 var (
 	// ErrUnavailable matches every error of a store that temporarily does not answer.
 	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrNotAcknowledged is wrapped by the error of a batch that was applied, but not by
+	// as many servers as it must be: it may be lost.
+	ErrNotAcknowledged = errors.New("the write was not acknowledged by enough replicas")
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("store is closed")
 	// ErrFeedGap is returned when the change feed does not have the events after a

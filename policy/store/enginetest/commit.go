@@ -275,6 +275,22 @@ var counterTests = []test{
 		require.Equal(b, []int64{1, 1}, committed.Counts)
 		require.Equal(b, []bool{false, true}, committed.Replayed)
 	}},
+	{"a count is undone by its marker and its value, once", func(b *fixture) {
+		use := func(value string, undo bool) engine.Committed {
+			return b.commit(engine.Batch{Counters: []engine.Counter{
+				{Key: []byte("n"), Max: 2, IdempotencyKey: []byte("once"), IdempotencyValue: []byte(value), Undo: undo},
+			}})
+		}
+		require.Equal(b, engine.Committed{Counts: []int64{0}, Replayed: []bool{true}}, use("1", true), "never counted")
+		use("1", false)
+		require.Equal(b, []bool{true}, use("2", true).Replayed, "of another value")
+		require.EqualValues(b, 1, b.count("n"))
+		require.Equal(b, engine.Committed{Counts: []int64{0}, Replayed: []bool{false}}, use("1", true))
+		require.Equal(b, absent, b.get("once"))
+		require.Equal(b, []bool{true}, use("1", true).Replayed, "undone before")
+		require.EqualValues(b, 0, b.count("n"))
+		require.Equal(b, engine.Committed{Counts: []int64{1}, Replayed: []bool{false}}, use("3", false), "it can be counted again")
+	}},
 	{"a counter that is deleted starts again", func(b *fixture) {
 		use := engine.Batch{Counters: []engine.Counter{{Key: []byte("n"), Max: 1}}}
 		b.commit(use)

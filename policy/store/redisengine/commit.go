@@ -80,7 +80,7 @@ const argAgain = 1
 
 // commitArgs returns the arguments of commit.lua for a batch.
 func commitArgs(id string, acknowledged bool, batch *engine.Batch) []any {
-	args := make([]any, 0, 10+3*len(batch.Checks)+5*len(batch.Counters)+len(batch.Deletes)+3*len(batch.Puts))
+	args := make([]any, 0, 10+3*len(batch.Checks)+6*len(batch.Counters)+len(batch.Deletes)+3*len(batch.Puts))
 	args = append(args, id, "0", flag(acknowledged), flag(batch.Event != nil), bytesOf(batch.Event))
 	args = append(args, len(batch.Checks))
 	for _, check := range batch.Checks {
@@ -95,7 +95,7 @@ func commitArgs(id string, acknowledged bool, batch *engine.Batch) []any {
 	}
 	args = append(args, len(batch.Counters))
 	for _, counter := range batch.Counters {
-		args = append(args, counter.Key, counter.Max, bytesOf(counter.IdempotencyKey), bytesOf(counter.IdempotencyValue), expiryOf(counter.Expires))
+		args = append(args, counter.Key, counter.Max, bytesOf(counter.IdempotencyKey), bytesOf(counter.IdempotencyValue), expiryOf(counter.Expires), flag(counter.Undo))
 	}
 	args = append(args, len(batch.Deletes))
 	for _, key := range batch.Deletes {

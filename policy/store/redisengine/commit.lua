@@ -44,7 +44,7 @@ local counters, current, marked = {}, {}, {}
 local all_replayed = true
 local n_counters = tonumber(arg())
 for i = 1, n_counters do
-	local c = {key = arg(), max = tonumber(arg()), once = arg(), once_value = arg(), expires = arg()}
+	local c = {key = arg(), max = tonumber(arg()), once = arg(), once_value = arg(), expires = arg(), undo = arg() == '1'}
 	local n = current[c.key]
 	if not n then
 		local stored = value(c.key)
@@ -52,14 +52,17 @@ for i = 1, n_counters do
 		elseif #stored ~= 8 then return {'type', i - 1}
 		else n = struct.unpack('>I8', stored) end
 	end
-	if c.once ~= '' then
+	if c.undo then
+		c.replayed = n == 0 or value(c.once) ~= c.once_value
+	elseif c.once ~= '' then
 		c.replayed = marked[c.once] or value(c.once) ~= false
 		marked[c.once] = true
 	end
 	if not c.replayed then
 		all_replayed = false
-		if c.max ~= 0 and n >= c.max then return {'bound', i - 1} end
-		n = n + 1
+		if c.undo then n = n - 1
+		elseif c.max ~= 0 and n >= c.max then return {'bound', i - 1}
+		else n = n + 1 end
 	end
 	current[c.key] = n
 	counters[i] = c
@@ -87,7 +90,8 @@ end
 for _, c in ipairs(counters) do
 	if not c.replayed then
 		put(c.key, struct.pack('>I8', current[c.key]), c.expires)
-		if c.once ~= '' then put(c.once, c.once_value, c.expires) end
+		if c.undo then remove(c.once)
+		elseif c.once ~= '' then put(c.once, c.once_value, c.expires) end
 	end
 end
 for i = 1, n_deletes do remove(ARGV[deletes_at + i]) end

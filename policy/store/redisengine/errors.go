@@ -41,7 +41,9 @@ type problem string
 func (p problem) Error() string { return string(p) }
 
 // Is implements the interface of errors.Is.
-func (p problem) Is(target error) bool { return target == engine.ErrUnavailable || target == p }
+func (p problem) Is(target error) bool {
+	return target == engine.ErrUnavailable || target == p || target == engine.ErrNotAcknowledged && p == ErrNotAcknowledged
+}
 
 // explain returns the error with its remedy for an error of the client.
 func explain(err error) error {

@@ -33,7 +33,7 @@ const (
 
 // isUse reports whether a batch only counts one counter with an idempotency key.
 func isUse(batch *engine.Batch) bool {
-	if len(batch.Counters) != 1 || len(batch.Counters[0].IdempotencyKey) == 0 || bytes.Equal(batch.Counters[0].Key, batch.Counters[0].IdempotencyKey) || len(batch.Checks) > maxUseChecks ||
+	if len(batch.Counters) != 1 || batch.Counters[0].Undo || len(batch.Counters[0].IdempotencyKey) == 0 || bytes.Equal(batch.Counters[0].Key, batch.Counters[0].IdempotencyKey) || len(batch.Checks) > maxUseChecks ||
 		len(batch.Deletes)+len(batch.Puts) > 0 || batch.Event != nil {
 		return false
 	}
