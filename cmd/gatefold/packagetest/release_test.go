@@ -120,7 +120,7 @@ func one(t *testing.T, dir, pattern string) string {
 // run runs a program that has to succeed, and returns what it prints.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	out, err := exec.Command(name, args...).CombinedOutput() // also while a test cleans up
 	if err != nil {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 	}

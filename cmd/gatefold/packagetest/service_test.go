@@ -36,7 +36,7 @@ type service struct {
 // command returns a program as the service's user in its root, with nothing of this
 // process's environment.
 func (s *service) command(env []string, args ...string) []string {
-	command := append([]string{"env", "-i"}, append(s.env, env...)...)
+	command := append([]string{"env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, append(s.env, env...)...)
 	return asRoot(append(command, append([]string{"chroot", "--userspec=" + s.user, s.root}, args...)...)...)
 }
 
