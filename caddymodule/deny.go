@@ -200,7 +200,7 @@ func (h *Handler) forwardDenied(w http.ResponseWriter, g *gateRequest, d refusal
 	r.Header.Set(deniedHeader, d.code)
 	r.Header.Set(deniedURLHeader, address)
 	if d.id != "" {
-		r.Header.Set(requestIDHeader, d.id)
+		r.Header[requestIDHeader] = []string{d.id}
 	}
 	w.Header().Add("Vary", "Accept")
 	page := denial.NewWriter(w, d.Status)

@@ -22,35 +22,47 @@ func TestDescribe(t *testing.T) {
 		want   string
 	}{
 		{
-			"a tag", debug.BuildInfo{Main: debug.Module{Path: gatefoldModule, Version: "v0.1.0"}, Deps: []*debug.Module{caddy}, Settings: commit}, "",
+			"a tag",
+			debug.BuildInfo{Main: debug.Module{Path: gatefoldModule, Version: "v0.1.0"}, Deps: []*debug.Module{caddy}, Settings: commit},
+			"",
 			"Gatefold v0.1.0 (commit 0123456789ab, 2026-11-28), Caddy v2.11.9, go1.26 " + platform,
 		},
 		{
-			"local changes", debug.BuildInfo{
+			"local changes",
+			debug.BuildInfo{
 				Main: debug.Module{Path: gatefoldModule, Version: "v0.1.0+dirty"}, Deps: []*debug.Module{caddy},
 				Settings: append(commit[:2:2], debug.BuildSetting{Key: "vcs.modified", Value: "true"}),
-			}, "",
+			},
+			"",
 			"Gatefold v0.1.0+dirty (commit 0123456789ab, 2026-11-28, with local changes), Caddy v2.11.9, go1.26 " + platform,
 		},
 		{
-			"no repository", debug.BuildInfo{Main: debug.Module{Path: gatefoldModule, Version: "(devel)"}, Deps: []*debug.Module{caddy}}, "",
+			"no repository",
+			debug.BuildInfo{Main: debug.Module{Path: gatefoldModule, Version: "(devel)"}, Deps: []*debug.Module{caddy}},
+			"",
 			"Gatefold devel, Caddy v2.11.9, go1.26 " + platform,
 		},
 		{
-			"no repository, and a version from the linker", debug.BuildInfo{Main: debug.Module{Path: gatefoldModule, Version: "(devel)"}, Deps: []*debug.Module{caddy}}, "v0.2.0",
+			"no repository, and a version from the linker",
+			debug.BuildInfo{Main: debug.Module{Path: gatefoldModule, Version: "(devel)"}, Deps: []*debug.Module{caddy}},
+			"v0.2.0",
 			"Gatefold v0.2.0, Caddy v2.11.9, go1.26 " + platform,
 		},
 		{
-			"a module of another program, whose commit is not Gatefold's", debug.BuildInfo{
+			"a module of another program, whose commit is not Gatefold's",
+			debug.BuildInfo{
 				Main: debug.Module{Path: "caddy", Version: "(devel)"}, Deps: []*debug.Module{caddy, {Path: gatefoldModule, Version: "v0.1.0"}}, Settings: commit,
-			}, "",
+			},
+			"",
 			"Gatefold v0.1.0, Caddy v2.11.9, go1.26 " + platform,
 		},
 		{
-			"a fork of Caddy", debug.BuildInfo{
+			"a fork of Caddy",
+			debug.BuildInfo{
 				Main: debug.Module{Path: gatefoldModule, Version: "v0.1.0"},
 				Deps: []*debug.Module{{Path: caddyModule, Version: "v2.11.9", Replace: &debug.Module{Path: "example.com/caddy", Version: "v2.12.0"}}},
-			}, "",
+			},
+			"",
 			"Gatefold v0.1.0, Caddy v2.12.0, go1.26 " + platform,
 		},
 		{"nothing recorded", debug.BuildInfo{}, "", "Gatefold devel, Caddy devel, go1.26 " + platform},

@@ -89,7 +89,7 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 		if err != nil || response.Header.Get(LoadingHeader) == "" || waited >= loadingWait {
 			return response, err
 		}
-		response.Body.Close()
+		_ = response.Body.Close()
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()

@@ -104,7 +104,7 @@ func serverAnswers(ctx context.Context, address string) bool {
 	if err != nil {
 		return false
 	}
-	response.Body.Close()
+	_ = response.Body.Close()
 	return true
 }
 
@@ -128,7 +128,7 @@ func checkListen(ctx context.Context, text string) error {
 			return fmt.Errorf("a server cannot listen at %s: %w: free the port, or choose another; ports below 1024 need a privilege (CAP_NET_BIND_SERVICE)", text, err)
 		}
 		if closer, ok := listener.(io.Closer); ok {
-			closer.Close()
+			_ = closer.Close()
 		}
 	}
 	return nil

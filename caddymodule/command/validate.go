@@ -55,11 +55,12 @@ func Validate(cmd *cobra.Command, checks ConfigChecks) {
 		if err != nil {
 			return err
 		}
-		text := "Valid configuration\n\n"
+		text := strings.Builder{}
+		text.WriteString("Valid configuration\n\n")
 		for _, warning := range said {
-			text += line("WARNING  %s", warning)
+			text.WriteString(line("WARNING  %s", warning))
 		}
-		return c.print(validated{report, said}, text+printableLines(report.Text()))
+		return c.print(validated{report, said}, text.String()+printableLines(report.Text()))
 	})
 }
 

@@ -78,7 +78,9 @@ const maxRequestID = 128
 // letters, digits and -._ as in UUIDs, ULIDs and the ids of common proxies.
 func IsRequestID(id string) bool {
 	for i := range len(id) {
-		if c := id[i]; !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_') {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_':
+		default:
 			return false
 		}
 	}

@@ -238,7 +238,7 @@ func readPlaces(snapshot engine.Snapshot, places iter.Seq2[place, error]) iter.S
 	return func(yield func(storedGrant, error) bool) {
 		var waiting []place
 		flush := func() bool {
-			var keys [][]byte
+			keys := make([][]byte, 0, len(waiting))
 			for _, p := range waiting {
 				keys = append(keys, key(prefixGrant, p.list, p.id))
 			}

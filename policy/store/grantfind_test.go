@@ -45,7 +45,7 @@ func TestFindGrants(t *testing.T) {
 		query store.GrantQuery
 		want  string
 	}{
-		"all":              {store.GrantQuery{}, "a a b c d e"},
+		"all":              {store.GrantQuery{}, "a a b c d e"}, //nolint:dupword // a has two grants
 		"user":             {store.GrantQuery{UserID: "a"}, "a a"},
 		"user in a list":   {store.GrantQuery{UserID: "a", List: list.ID}, "a"},
 		"e-mail":           {store.GrantQuery{Email: "READER@example.com"}, "a d"},
@@ -68,10 +68,10 @@ func TestFindGrants(t *testing.T) {
 		}
 	}
 	for _, query := range []store.GrantQuery{{List: "src_none"}, {List: store.DefaultList, Import: "none"}} {
-		_, _, _, err := b.FindGrants(t.Context(), vendor, query)
+		_, _, _, err := b.FindGrants(t.Context(), vendor, query) //nolint:dogsled // only the error counts
 		b.is(err, store.ErrNotFound)
 	}
-	_, _, _, err = b.FindGrants(t.Context(), vendor, store.GrantQuery{Import: "jan"})
+	_, _, _, err = b.FindGrants(t.Context(), vendor, store.GrantQuery{Import: "jan"}) //nolint:dogsled // only the error counts
 	b.names(err, "list")
 	for _, query := range []store.GrantQuery{{Page: store.Page{From: "x"}}, {List: store.DefaultList, Import: "jan", Page: store.Page{From: "x"}}} {
 		_, _, _, err = b.FindGrants(t.Context(), vendor, query)

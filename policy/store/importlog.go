@@ -152,7 +152,7 @@ func (u *undoing) read(snapshot engine.Snapshot, prefix []byte) error {
 
 func (u *undoing) restoreAll(snapshot engine.Snapshot, log importLog) error {
 	lists := make(map[string]bool)
-	var keys [][]byte
+	keys := make([][]byte, 0, len(log))
 	for i := range log {
 		keys = append(keys, key(prefixGrant, log[i].List, log[i].ID))
 	}

@@ -123,7 +123,7 @@ func candidateIDs(snapshot engine.Snapshot, prefixes [][]byte) (ids []string, er
 // readCandidates reads grants that the index names, except for those that this import
 // has used, and for those that have no such key any more.
 func (p *importPlan) readCandidates(snapshot engine.Snapshot, ids []string) error {
-	var keys [][]byte
+	keys := make([][]byte, 0, 2*len(ids))
 	for _, id := range ids {
 		keys = append(keys, key(prefixGrant, p.list, id), p.mark(p.tag, id))
 	}

@@ -138,7 +138,7 @@ func (s *Store) FindLinks(ctx context.Context, vendor, issuer string, query Link
 
 // readUses reads the revocations and the uses of links.
 func readUses(snapshot engine.Snapshot, links []SignedLink) ([]SignedLink, error) {
-	var keys [][]byte
+	keys := make([][]byte, 0, 2*len(links))
 	for i := range links {
 		keys = append(keys, key(prefixRevocation, links[i].Claims.Issuer, links[i].Claims.ID), key(prefixUses, links[i].Claims.Issuer, links[i].Claims.ID))
 	}

@@ -32,19 +32,19 @@ type Site struct {
 
 // kind is a kind of origin.
 type kind struct {
-	name, what, origin string // origin is the usual one
-	handlers           func(*Site) string
+	name, origin string // origin is the usual one
+	handlers     func(*Site) string
 	// note is a remark on rules for such origins.
 	note string
 }
 
 var kinds = []*kind{
-	{"express", "Express or another framework for Node.js", "localhost:3000", proxied, ""},
-	{"django", "Django or another framework for Python", "localhost:8000", proxied, "# Django reads the client's scheme with SECURE_PROXY_SSL_HEADER = (\"HTTP_X_FORWARDED_PROTO\", \"https\").\n"},
-	{"wordpress", "WordPress, by PHP-FPM", "/var/www/html unix//run/php/php-fpm.sock", wordpress, ""},
-	{"php", "another front controller in PHP, by PHP-FPM", "/var/www/html unix//run/php/php-fpm.sock", php, ""},
-	{"static", "a folder of files", "/srv/site", static, ""},
-	{"other", "any other HTTP server", "localhost:3000", proxied, ""},
+	{"express", "localhost:3000", proxied, ""},
+	{"django", "localhost:8000", proxied, "# Django reads the client's scheme with SECURE_PROXY_SSL_HEADER = (\"HTTP_X_FORWARDED_PROTO\", \"https\").\n"},
+	{"wordpress", "/var/www/html unix//run/php/php-fpm.sock", wordpress, ""},
+	{"php", "/var/www/html unix//run/php/php-fpm.sock", php, ""},
+	{"static", "/srv/site", static, ""},
+	{"other", "localhost:3000", proxied, ""},
 }
 
 // Kinds returns the names of the kinds of origins.

@@ -33,8 +33,8 @@ func emptyDebian(t *testing.T) func() string {
 	}
 }
 
-// An operator installs the version before in an empty Debian, follows the README, upgrades
-// and finds all data; goes back, and finds it still; removes the package, and keeps the
+// An operator installs the version before in an empty Debian, upgrades, finds all data and
+// follows the README; goes back, and finds the data still; removes the package, and keeps the
 // data; purges it, and nothing is left.
 func TestDebianPackage(t *testing.T) {
 	t.Parallel()
@@ -55,10 +55,10 @@ func TestDebianPackage(t *testing.T) {
 	s.edit(t, caddyfile)
 	edited := read(t, caddyfile)
 	s.run(t)
-	s.transcript(t)
 
-	// Data of the older version: a reader with a grant, and a link with one of two uses.
-	reader := s.gatefold(t, "token", "reader", "--user", "user-123")
+	// Data of the older version: a reader with a grant, and a link with one of three uses.
+	s.gatefold(t, "grant", "add", "--user", "user-789", "--sku", "premium")
+	reader := s.gatefold(t, "token", "reader", "--user", "user-789")
 	link := s.gatefold(t, "link", "create", s.onPorts("http://localhost:8080/articles/hello"), "--max-uses", "3")
 	redeem := func(want int) {
 		t.Helper()
@@ -88,8 +88,10 @@ func TestDebianPackage(t *testing.T) {
 	allowed()
 	redeem(200)
 	s.gatefold(t, "status")
+	s.transcript(t)
 	s.gatefold(t, "grant", "add", "--user", "user-456", "--sku", "premium")
-	complete(t, chroot)
+	chroot("apt-get", "install", "-q", "-y", "--no-install-recommends", "bash-completion")
+	complete(t, dir)
 	s.stop(t)
 
 	install(older)
@@ -116,15 +118,19 @@ func TestDebianPackage(t *testing.T) {
 	}
 }
 
-// complete types the beginning of commands in the shell of the root.
-func complete(t *testing.T, chroot func(args ...string) string) {
+// complete types the beginning of commands in the shell of the root, which needs /proc for
+// /dev/fd.
+func complete(t *testing.T, dir string) {
 	t.Helper()
-	script := `source /usr/share/bash-completion/completions/gatefold
+	script := `ln -sfn /proc/self/fd /dev/fd
+source /usr/share/bash-completion/bash_completion
+source /usr/share/bash-completion/completions/gatefold
 COMP_WORDS=(gatefold link re) COMP_CWORD=2 COMP_LINE='gatefold link re' COMP_POINT=16
-__start_gatefold 2>/dev/null
+__start_gatefold 2>/tmp/complete.log
 echo "${COMPREPLY[@]}"`
-	if got := strings.Fields(chroot("bash", "-c", script)); len(got) == 0 || got[0] != "revoke" {
-		t.Errorf("the shell completes `gatefold link re` to %q", got)
+	got := runAsRoot(t, "unshare", "--fork", "--pid", "--mount-proc="+dir+"/proc", "chroot", dir, "bash", "-c", script)
+	if !slices.Equal(strings.Fields(got), []string{"restore", "revoke"}) {
+		t.Errorf("the shell completes `gatefold link re` to %q: %s", got, read(t, dir+"/tmp/complete.log"))
 	}
 }
 
