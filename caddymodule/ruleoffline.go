@@ -49,7 +49,7 @@ func newOfflineJudge(gate *Handler) (*offlineJudge, error) {
 	gate.logger = zap.NewNop()
 	gate.setDefaults()
 	if err := gate.compileRules(); err != nil {
-		return nil, err
+		return nil, gate.Places.At(err)
 	}
 	j := &offlineJudge{gate: gate}
 	for _, rule := range gate.fixedRules() {
@@ -93,9 +93,18 @@ func gatesOfConfig(file, adapter string) ([]*Handler, error) {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 	}
+	gates, err := gatesOf(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return gates, nil
+}
+
+// gatesOf returns the gates of an adapted configuration.
+func gatesOf(content []byte) ([]*Handler, error) {
 	var config any
 	if err := json.Unmarshal(content, &config); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, err
 	}
 	return gatesIn(config)
 }
@@ -134,7 +143,7 @@ func decodeGate(config map[string]any) ([]*Handler, error) {
 		return nil, err
 	}
 	if err := setting.Replace(gate); err != nil {
-		return nil, err
+		return nil, gate.Places.At(err)
 	}
 	gate.setDefaults()
 	return []*Handler{gate}, nil
