@@ -24,6 +24,9 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	if err != nil {
 		return nil, err
 	}
+	if request.AnyHost {
+		host = ""
+	}
 	gate, err := a.gateOf(vendor, request.Site, host)
 	if err != nil {
 		return nil, err

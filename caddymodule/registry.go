@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/gatefold/gatefold/admin"
-	"github.com/gatefold/gatefold/caddymodule/command"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -33,6 +32,7 @@ func (r *registry[T]) list() []T {
 
 // gateOf returns the handler of a site that serves a host. Without a name it is the only
 // one that does, or the one named like the vendor. It fails if the site serves other hosts.
+// An empty host is served by every site.
 func (a *App) gateOf(vendor, site, host string) (*Handler, error) {
 	gates := a.gates.list()
 	if _, err := selectGate(gates, vendor, site); err != nil && site != "" {
@@ -45,7 +45,7 @@ func (a *App) gateOf(vendor, site, host string) (*Handler, error) {
 			continue
 		}
 		served, err := gate.hosts.get()
-		if err != nil || served.Serves(host) || host == command.TestHost {
+		if err != nil || served.Serves(host) || host == "" {
 			serving = append(serving, gate)
 			continue
 		}

@@ -105,7 +105,7 @@ type serverJudge struct {
 }
 
 func (j *serverJudge) Explain(_ context.Context, request admin.ExplainRequest) (*admin.Explanation, error) {
-	request.Site = j.site
+	request.Site, request.AnyHost = j.site, true
 	var result admin.Explanation
 	if err := j.request(http.MethodPost, explainPath, nil, request, &result); err != nil {
 		return nil, err
