@@ -16,4 +16,6 @@
 //	differential_test.go  what must hold of each answer
 //	init_test.go          the Caddyfile of gatefold init before each kind of origin
 //	walk_test.go          docs/getting-started.md: its commands, an identity provider
+//	recipes_test.go       docs/recipes.md: origins, identity providers and forward_auth
+//	recipelinks_test.go   docs/recipes.md: CDN, crawlers, podcasts and newsletters
 package upstreamtest

@@ -99,6 +99,15 @@ func (i *issuer) token(sub, audience string) (string, error) {
 	return signed.CompactSerialize()
 }
 
+func (i *issuer) mustToken(t *testing.T, sub, audience string) string {
+	t.Helper()
+	token, err := i.token(sub, audience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
 // An operator who knows Caddy follows docs/getting-started.md from an empty folder to a
 // gated site with subscribers and alerts. Ports, the provider's address and where npm
 // finds its packages differ from what is written; each comment must be true.
@@ -157,7 +166,7 @@ func TestWalkOfGettingStarted(t *testing.T) {
 func walk(t *testing.T, dir string, substitute *strings.Replacer, blocks, environment []string) []string {
 	t.Helper()
 	const end = "\x1e"
-	script := "set -e\ntrap 'kill $(jobs -p)' EXIT\n"
+	script := "set -e\ntrap 'jobs -p | xargs -r kill' EXIT\n"
 	for _, block := range blocks {
 		script += substitute.Replace(block) + "\nprintf '" + end + "'\n"
 	}
