@@ -3,6 +3,7 @@ package upstreamtest
 import (
 	"encoding/csv"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -32,6 +33,29 @@ func cacheable(t *testing.T) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
+// fetch sends a GET, and returns status, body and header of the answer.
+func fetch(t *testing.T, address string, headers ...string) (int, string, http.Header) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		request.Header.Set(name, value)
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body), response.Header
+}
+
 // A CDN keeps public pages, and neither a subscriber's article nor a denial, although the
 // origin calls all of them public.
 func TestRecipeOfCDN(t *testing.T) {
@@ -41,24 +65,8 @@ func TestRecipeOfCDN(t *testing.T) {
 		"http://gate.example.com", strings.Replace(r.address, "localhost", "127.0.0.1", 1), "$http_host", strings.TrimPrefix(r.address, "http://")).Replace(block(t, r.text, "nginx")))
 	cdn := "http://127.0.0.1:" + port
 	through := func(target string, headers ...string) (int, string, http.Header) {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, cdn+target, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, header := range headers {
-			name, value, _ := strings.Cut(header, ": ")
-			request.Header.Set(name, value)
-		}
-		response, err := http.DefaultTransport.RoundTrip(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		var body strings.Builder
-		if err := response.Write(&body); err != nil {
-			t.Fatal(err)
-		}
-		return response.StatusCode, body.String(), response.Header
+		t.Helper()
+		return fetch(t, cdn+target, headers...)
 	}
 	for i, want := range []string{"MISS", "HIT"} {
 		if status, body, header := through("/"); status != http.StatusOK || header.Get("X-Cache") != want || !strings.Contains(body, frontPage+"127.0.0.1") {
@@ -84,12 +92,7 @@ func TestRecipeOfCrawlers(t *testing.T) {
 	crawler := startRecipe(t, "Crawlers let in", nil, "192.0.2.0/27", "127.0.0.0/8 ::1", "localhost:3000", origin)
 	crawler.wants("/articles/hello", http.StatusOK, secretHello, agent)
 	crawler.wants("/account", http.StatusUnauthorized, "login_required", agent)
-	response, err := http.Get(crawler.address + "/articles/hello")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if got := response.Header; got.Get("Cache-Control") != "private, no-store" || got.Get("X-Robots-Tag") != "noarchive" {
+	if _, _, got := fetch(t, crawler.address+"/articles/hello"); got.Get("Cache-Control") != "private, no-store" || got.Get("X-Robots-Tag") != "noarchive" {
 		t.Errorf("caches may keep the crawler's copy: %v", got)
 	}
 	stranger := startRecipe(t, "Crawlers let in", nil, "localhost:3000", origin)
