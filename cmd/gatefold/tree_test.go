@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -108,4 +110,69 @@ func TestTreeDocuments(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The figures of the README are those of docs/performance.md.
+func TestTreeReadmeFigures(t *testing.T) {
+	t.Parallel()
+	measured, readme := readTree(t, "docs/performance.md"), readTree(t, "README.md")
+	for row, figure := range map[string]string{
+		"reader's token: throughput":                                                "%.2f of plain Caddy's with a reader's token",
+		"public page: throughput":                                                   "%.2f for a public page",
+		"against forward_auth in Caddy as shipped: throughput":                      "%.1f times as much",
+		"against forward_auth that verifies a JWT, in Caddy as shipped: throughput": "%.1f times if the service verifies a JWT",
+		"against nginx with auth_request: throughput":                               "%.1f times that of nginx",
+		"revoked at one node to denied at another, p99":                             "| %.1f ms |",
+	} {
+		found := regexp.MustCompile(`\n\| ` + regexp.QuoteMeta(row) + ` \|[^|]*\| ([0-9.]+)`).FindStringSubmatch(measured)
+		if found == nil {
+			t.Errorf("docs/performance.md has no row %q", row)
+			continue
+		}
+		value, err := strconv.ParseFloat(found[1], 64)
+		if want := fmt.Sprintf(figure, value); err != nil || !strings.Contains(readme, want) {
+			t.Errorf("README.md does not say %q, which docs/performance.md has measured: %v", want, err)
+		}
+	}
+}
+
+// Every link between documents leads to a file, and to a heading of it.
+func TestTreeLinks(t *testing.T) {
+	t.Parallel()
+	documents, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	others, err := filepath.Glob(filepath.Join(root, "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`(?:\]\(|src=")([^():"\s]+)[)"]`)
+	for _, document := range append(documents, others...) {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
+			file, fragment, _ := strings.Cut(match[1], "#")
+			target := document
+			if file != "" {
+				target = filepath.Join(filepath.Dir(document), file)
+			}
+			content, err := os.ReadFile(target)
+			if err != nil || fragment != "" && !slices.Contains(headings(string(content)), fragment) {
+				t.Errorf("%s links to %s, which does not exist", filepath.Base(document), match[1])
+			}
+		}
+	}
+}
+
+// headings returns the fragments of a document's headings.
+func headings(text string) []string {
+	var found []string
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		found = append(found, strings.ReplaceAll(name, " ", "-"))
+	}
+	return found
 }

@@ -14,4 +14,8 @@
 //	client_test.go        HTTP/1.1, byte for byte
 //	http2_test.go         HTTP/2, frame by frame
 //	differential_test.go  what must hold of each answer
+//	init_test.go          the Caddyfile of gatefold init before each kind of origin
+//	walk_test.go          docs/getting-started.md: its commands, an identity provider
+//	recipes_test.go       docs/recipes.md: origins, identity providers and forward_auth
+//	recipelinks_test.go   docs/recipes.md: CDN, crawlers, podcasts and newsletters
 package upstreamtest
