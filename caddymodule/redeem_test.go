@@ -204,6 +204,40 @@ func TestBrowserIsRedirectedToTheCleanURL(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
+// A subscriber, and a reader who opened the gift before, follow the signed URL of a mail again.
+// Both may have the page without the link, and neither stays on the URL with the token, where
+// the page's scripts and its analytics read it. Nothing is spent, whatever the token is worth.
+func TestReaderWhoMayHaveThePageIsRedirectedAsWell(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	link, id := s.link(keys.LinkClaims{MaxUses: 3})
+	pending := s.get(link, navigation...).linkCookie()
+	cookie := s.get("/articles/hello", append(navigation, "Cookie", pending)...).page().linkCookie()
+	s.origin.Last(t)
+	name, bearer := s.subscriber()
+	revoked, revokedID := s.link(keys.LinkClaims{})
+	if _, err := s.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		who, link string
+		headers   []string
+	}{
+		{"a subscriber", link, []string{name, bearer}},
+		{"a subscriber with a revoked link", revoked, []string{name, bearer}},
+		{"a reader with the cookie", link, []string{"Cookie", cookie}},
+		{"a reader whose first page is on its way", link, []string{"Cookie", pending}},
+	} {
+		got := s.get(test.link, append(navigation, test.headers...)...)
+		if got.StatusCode != http.StatusSeeOther || got.Header.Get("Location") != "/articles/hello" || got.Header.Get("Set-Cookie") != "" {
+			t.Errorf("%s: %d %v", test.who, got.StatusCode, got.Header)
+		}
+		s.wantUses(id, 1, test.who)
+	}
+	s.origin.WantNone(t)
+	// A program of the subscriber gets the page at once.
+	s.get(link, name, bearer).page()
+}
+
 // rawHTML requests a path without normalizing it, as a browser that accepts HTML.
 func (s *testSite) rawHTML(path string) answer {
 	s.Helper()
