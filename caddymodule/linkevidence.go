@@ -35,7 +35,7 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	if tokens == nil {
 		return evidence
 	}
-	g.cleanQuery, g.stripsTokens = rest, true
+	g.cleanQuery, g.stripsTokens, g.request.Query = rest, true, rest
 	evidence.Ambiguous = len(tokens) > 1
 	evidence.Token, evidence.Share = tokens[0], share
 	evidence.Spendable, evidence.Navigation = isPageView(g.r), isNavigation(g.r)
