@@ -238,6 +238,37 @@ func TestReaderWhoMayHaveThePageIsRedirectedAsWell(t *testing.T) {
 	s.get(link, name, bearer).page()
 }
 
+// A handler behind the gate logs every form of the URL that Caddy has: placeholders, the URI
+// that error routes get after the origin fails, and the Referer of an image on a page that a
+// program opened at the signed URL. None has the token; the rest is as the client sent it.
+func TestNoHandlerSeesTheToken(t *testing.T) {
+	const forms = "{http.request.orig_uri} {http.request.orig_uri.query} {http.request.orig_uri.prefixed_query} {http.request.uri} {http.request.uri_escaped} {http.request.header.Referer}"
+	s := newTestSiteWith(t, "", standardRules, "@seen path /articles/seen\n\trespond @seen `"+forms+"`\n\thandle_errors {\n\t\trespond `"+forms+"`\n\t}")
+	seen, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/seen?a=%7e"})
+	broken, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/broken?a=%7e"})
+	const query = "?a=%7e a=%7e ?a=%7e "
+	got := s.get(seen, "Referer", seen)
+	if want := "/articles/seen" + query + "/articles/seen?a=%7e %2Farticles%2Fseen%3Fa%3D%257e " + s.site + "/articles/seen?a=%7e"; got.body != want {
+		t.Errorf("handlers see %s, want %s", got.body, want)
+	}
+	s.get("/public/x", "Referer", broken+"#part").page()
+	if referer := s.origin.Last(t).Header.Get("Referer"); referer != s.site+"/articles/broken?a=%7e#part" {
+		t.Errorf("the origin got the Referer %s", referer)
+	}
+	s.get("/public/x", "Referer", "https://search.example/?token=x&q=%zz").page()
+	if referer := s.origin.Last(t).Header.Get("Referer"); referer != "https://search.example/?token=x&q=%zz" {
+		t.Errorf("another site's Referer became %s", referer)
+	}
+	s.origin.Close()
+	if got := s.get(broken); got.StatusCode != http.StatusBadGateway || !strings.HasPrefix(got.body, "/articles/broken"+query) || strings.Contains(got.body, "eyJ") {
+		t.Errorf("error routes see %d %s", got.StatusCode, got.body)
+	}
+	cut := seen[:len(seen)-4]
+	if got := s.get(cut); strings.Contains(got.body, "eyJ") {
+		t.Errorf("denied: %s", got.body)
+	}
+}
+
 // A comment form of the origin has a parameter `token` of its own: anonymous readers are sent
 // to the login, which brings them back to it, and subscribers' forms keep it.
 func TestTokenParameterOfTheOrigin(t *testing.T) {
