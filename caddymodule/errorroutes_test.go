@@ -138,7 +138,7 @@ func TestPagesOfErrorRoutes(t *testing.T) {
 			respond "{err.status_code} {http.gatefold.reason} {http.gatefold.denied_uri} {http.gatefold.denied_uri_escaped}"
 		}
 	}`))
-	got := s.get(`/articles/hello?a=1&token=x.y.z&b=%22`)
+	got := s.get("/articles/hello?a=1&token=" + cutLink + "&b=%22")
 	if got.StatusCode != http.StatusForbidden || got.body != "403 link_invalid /articles/hello?a=1&b=%22 %2Farticles%2Fhello%3Fa%3D1%26b%3D%2522" {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}

@@ -110,9 +110,10 @@ func (e *explainer) decide(ctx context.Context) {
 		return
 	}
 	e.query = received.RawQuery
+	clean, _, _ := e.gate.takeTokens(e.query)
 	r := &policy.Request{
 		Site: e.site.site, Method: e.result.Method, Target: e.target, EscapedPath: received.EscapedPath(),
-		CurrentPath: e.request.RewrittenPath, Host: e.host, Query: e.query, Links: e, Now: e.site.policy.Now(),
+		CurrentPath: e.request.RewrittenPath, Host: e.host, Query: clean, Links: e, Now: e.site.policy.Now(),
 	}
 	e.result.Path.Received, e.result.Path.Rewritten = r.EscapedPath, r.CurrentPath
 	e.identify(ctx, r.Now)

@@ -1,11 +1,13 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/base64"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
@@ -35,7 +37,7 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	if tokens == nil {
 		return evidence
 	}
-	g.cleanQuery, g.stripsTokens = rest, true
+	g.cleanQuery, g.stripsTokens, g.request.Query = rest, true, rest
 	evidence.Ambiguous = len(tokens) > 1
 	evidence.Token, evidence.Share = tokens[0], share
 	evidence.Spendable, evidence.Navigation = isPageView(g.r), isNavigation(g.r)
@@ -83,7 +85,42 @@ func (g *gateRequest) stripTokens() {
 		g.r.URL.RawQuery, _, _ = g.gate.takeTokens(g.r.URL.RawQuery)
 	}
 	g.original.RawQuery = g.cleanQuery
-	g.r.RequestURI = cleanURI(g)
+	uri := cleanURI(g)
+	g.r.RequestURI = uri
+	ctx := g.r.Context()
+	// Caddy keeps the URI as received for placeholders, and gives it to error routes. It is a
+	// copy, so that the request's context is replaced, in the request that Caddy has.
+	if original, ok := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		original.RequestURI = uri
+		*g.r = *g.r.WithContext(context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original))
+	}
+	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Set("http.request.orig_uri", uri) // also if a handler before the gate copied the request
+	}
+}
+
+// stripReferer removes link tokens from a request's Referer: a page that a program opened
+// at the URL with the token may ask for its images from there.
+func (g *gateRequest) stripReferer() {
+	referers := g.r.Header["Referer"]
+	for i, referer := range referers {
+		page, query, found := strings.Cut(referer, "?")
+		if !found {
+			continue
+		}
+		query, fragment, _ := strings.Cut(query, "#")
+		rest, _, _ := g.gate.takeTokens(query)
+		if rest == query {
+			continue
+		}
+		if rest != "" {
+			page += "?" + rest
+		}
+		if fragment != "" {
+			page += "#" + fragment
+		}
+		referers[i] = page
+	}
 }
 
 // cleanURI returns the received URI without link tokens. It never begins with two

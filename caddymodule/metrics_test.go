@@ -52,7 +52,7 @@ func TestMetricsCountDecisions(t *testing.T) {
 	s.get("/articles/hello")
 	s.get(link).page()
 	s.get(link)
-	s.get("/articles/hello?token=garbage")
+	s.get("/articles/hello?token=" + cutLink)
 	after := s.scrape(admin)
 	site := `vendor="default"`
 	for series, want := range map[string]float64{

@@ -89,7 +89,7 @@ type modelRequest struct {
 	method, host, path, query string
 	reader                    *modelReader
 	token                     *modelLink
-	twice                     bool // the token is in the query twice
+	twice                     bool // another token is in the query as well
 	cookies                   []*modelCookie
 	preview                   bool // fetched for a preview, not by the link's reader
 }

@@ -222,8 +222,9 @@ func (n *modelNode) request(q *modelRequest) (reason, cookie string, err error) 
 		if q.token.published {
 			name = "share"
 		}
-		for range map[bool]int{false: 1, true: 2}[q.twice] {
-			query = strings.TrimPrefix(query+"&"+name+"="+q.token.token, "&")
+		query = strings.TrimPrefix(query+"&"+name+"="+q.token.token, "&")
+		if q.twice {
+			query += "&" + name + "=" + q.token.token + "x"
 		}
 	}
 	r := httptest.NewRequest(q.method, "http://"+q.host+q.path+"?"+query, nil)

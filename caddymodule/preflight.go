@@ -71,10 +71,10 @@ func (h *Handler) answerPreflight(w http.ResponseWriter, g *gateRequest, next ca
 	if g.isLocalPreflight() {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 	}
-	query, _, _ := h.takeTokens(g.r.URL.RawQuery)
-	g.r.URL.RawQuery = query
-	g.original.RawQuery, _, _ = h.takeTokens(g.original.RawQuery)
-	g.r.RequestURI = cleanURI(g)
+	if rest, tokens, _ := h.takeTokens(g.original.RawQuery); tokens != nil {
+		g.cleanQuery, g.stripsTokens = rest, true
+		g.stripTokens()
+	}
 	preflight.Strip(g.r)
 	return h.passPreflight(w, g.r, next)
 }

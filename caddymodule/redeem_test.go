@@ -107,7 +107,7 @@ func TestAllowedReaderSpendsNoUse(t *testing.T) {
 		t.Errorf("a reader with the cookie spent %d uses, want 1", got)
 	}
 	// A bad link does not deny what the reader has anyway.
-	for _, bad := range []string{"?token=", "?token=garbage", "?token=a.b.c"} {
+	for _, bad := range []string{"?token=", "?token=garbage", "?token=a.b.c", "?token=" + cutLink} {
 		s.get("/articles/hello"+bad, name, bearer).page()
 		s.get("/articles/hello"+bad, "Cookie", cookie).page()
 	}
@@ -133,8 +133,7 @@ func TestTokenIsStrippedOnLinkPagesOnly(t *testing.T) {
 			t.Errorf("%s reached the origin as %s, want %s", path, got, want)
 		}
 	}
-	s.get("/articles/hello?token="+token+"&token="+token).denied(http.StatusBadRequest, "bad_query")
-	s.get("/articles/hello?token=x&%74oken=y").denied(http.StatusBadRequest, "bad_query")
+	s.get("/articles/hello?token="+token+"&%74oken="+cutLink).denied(http.StatusBadRequest, "bad_query")
 	s.get("/account?token="+token).denied(http.StatusUnauthorized, "login_required")
 	s.origin.WantNone(t)
 }
@@ -156,13 +155,14 @@ func TestReasonsOfBadLinks(t *testing.T) {
 		"another page":       {"/articles/hello?token=" + otherToken, "link_other_resource"},
 		"another site":       {"/articles/hello?token=" + otherSiteToken, "link_other_resource"},
 		"empty":              {"/articles/hello?token=", "login_required"},
-		"garbage":            {"/articles/hello?token=garbage", "link_invalid"},
+		"garbage":            {"/articles/hello?token=garbage", "login_required"},
+		"cut early":          {"/articles/hello?token=" + cutLink, "link_invalid"},
 		"cut":                {"/articles/hello?token=" + token[:len(token)-4], "link_invalid"},
 		"unsigned":           {"/articles/hello?token=" + head + ".", "link_invalid"},
 		"reversed signature": {"/articles/hello?token=" + head + "." + signature[40:] + signature[:40], "link_invalid"},
-		"reader's token":     {"/articles/hello?token=" + s.reader(keys.ReaderClaims{UserID: "u"}), "link_invalid"},
-		"oversized":          {"/articles/hello?token=" + strings.Repeat("A", 8000), "link_invalid"},
-		"control bytes":      {"/articles/hello?token=%00%0d%0a", "link_invalid"},
+		"reader's token":     {"/articles/hello?token=" + s.reader(keys.ReaderClaims{UserID: "u"}), "login_required"},
+		"oversized":          {"/articles/hello?token=" + token + strings.Repeat("A", 8000), "link_invalid"},
+		"control bytes":      {"/articles/hello?token=" + token[:len(token)-9] + "%00%0d%0a" + token[:9], "link_invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := s.get(test.path)
@@ -202,6 +202,104 @@ func TestBrowserIsRedirectedToTheCleanURL(t *testing.T) {
 		}
 	}
 	s.origin.WantNone(t)
+}
+
+// A subscriber, and a reader who opened the gift before, follow the signed URL of a mail again.
+// Both may have the page without the link, and neither stays on the URL with the token, where
+// the page's scripts and its analytics read it. Nothing is spent, whatever the token is worth.
+func TestReaderWhoMayHaveThePageIsRedirectedAsWell(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	link, id := s.link(keys.LinkClaims{MaxUses: 3})
+	pending := s.get(link, navigation...).linkCookie()
+	cookie := s.get("/articles/hello", append(navigation, "Cookie", pending)...).page().linkCookie()
+	s.origin.Last(t)
+	name, bearer := s.subscriber()
+	revoked, revokedID := s.link(keys.LinkClaims{})
+	if _, err := s.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		who, link string
+		headers   []string
+	}{
+		{"a subscriber", link, []string{name, bearer}},
+		{"a subscriber with a revoked link", revoked, []string{name, bearer}},
+		{"a reader with the cookie", link, []string{"Cookie", cookie}},
+		{"a reader whose first page is on its way", link, []string{"Cookie", pending}},
+	} {
+		got := s.get(test.link, append(navigation, test.headers...)...)
+		if got.StatusCode != http.StatusSeeOther || got.Header.Get("Location") != "/articles/hello" || got.Header.Get("Set-Cookie") != "" {
+			t.Errorf("%s: %d %v", test.who, got.StatusCode, got.Header)
+		}
+		s.wantUses(id, 1, test.who)
+	}
+	s.origin.WantNone(t)
+	// A program of the subscriber gets the page at once.
+	s.get(link, name, bearer).page()
+}
+
+// A handler behind the gate logs every form of the URL that Caddy has: placeholders, the URI
+// that error routes get after the origin fails, and the Referer of an image on a page that a
+// program opened at the signed URL. None has the token; the rest is as the client sent it.
+func TestNoHandlerSeesTheToken(t *testing.T) {
+	const forms = "{http.request.orig_uri} {http.request.orig_uri.query} {http.request.orig_uri.prefixed_query} {http.request.uri} {http.request.uri_escaped} {http.request.header.Referer}"
+	s := newTestSiteWith(t, "", standardRules, "@seen path /articles/seen\n\trespond @seen `"+forms+"`\n\thandle_errors {\n\t\trespond `"+forms+"`\n\t}")
+	seen, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/seen?a=%7e"})
+	broken, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/broken?a=%7e"})
+	const query = "?a=%7e a=%7e ?a=%7e "
+	got := s.get(seen, "Referer", seen)
+	if want := "/articles/seen" + query + "/articles/seen?a=%7e %2Farticles%2Fseen%3Fa%3D%257e " + s.site + "/articles/seen?a=%7e"; got.body != want {
+		t.Errorf("handlers see %s, want %s", got.body, want)
+	}
+	s.get("/public/x", "Referer", broken+"#part").page()
+	if referer := s.origin.Last(t).Header.Get("Referer"); referer != s.site+"/articles/broken?a=%7e#part" {
+		t.Errorf("the origin got the Referer %s", referer)
+	}
+	s.get("/public/x", "Referer", "https://search.example/?token=x&q=%zz").page()
+	if referer := s.origin.Last(t).Header.Get("Referer"); referer != "https://search.example/?token=x&q=%zz" {
+		t.Errorf("another site's Referer became %s", referer)
+	}
+	s.origin.Close()
+	if got := s.get(broken); got.StatusCode != http.StatusBadGateway || !strings.HasPrefix(got.body, "/articles/broken"+query) || strings.Contains(got.body, "eyJ") {
+		t.Errorf("error routes see %d %s", got.StatusCode, got.body)
+	}
+	cut := seen[:len(seen)-4]
+	if got := s.get(cut); strings.Contains(got.body, "eyJ") {
+		t.Errorf("denied: %s", got.body)
+	}
+}
+
+// A comment form of the origin has a parameter `token` of its own: anonymous readers are sent
+// to the login, which brings them back to it, and subscribers' forms keep it.
+func TestTokenParameterOfTheOrigin(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	name, bearer := s.subscriber()
+	jwt := "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxIn0.AAAA"
+	for _, query := range []string{"token=", "token", "token=csrf-4711", "token=" + jwt, "a=1&token=x&token=y", "token=a%2Eb+", "amp;token=x"} {
+		s.get("/articles/hello?"+query).denied(http.StatusUnauthorized, "login_required")
+		s.get("/articles/hello?"+query, append(navigation, name, bearer)...).page()
+		if got := s.origin.Last(t).URL.RawQuery; got != query {
+			t.Errorf("the origin saw %q, want %q", got, query)
+		}
+	}
+}
+
+// A reader pastes a link from a mail that its program wrapped, quoted, escaped or ended with
+// the full stop of the sentence. It opens the page at the landing page's own query.
+func TestLinkSurvivesTheMail(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	link, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/hello?page=2"})
+	_, token, _ := strings.Cut(link, "token=")
+	for _, query := range []string{
+		"page=2&token=" + token + ".", "page=2&token=" + token + "%3E,", "page=2&token=%22" + token + "%22)", "page=2&token=" + token + "+%0D%0A",
+		"page=2&token=" + token[:76] + "%0D%0A" + token[76:], "page=2&amp;token=" + token, "page=2&token=3D" + token, "page=2&token%3D" + token,
+		"page=2&token=" + token + "&token=" + token, "amp;page=2&amp;token=" + token,
+	} {
+		if got := s.get("/articles/hello?"+query, navigation...); got.StatusCode != http.StatusSeeOther || got.Header.Get("Location") != "/articles/hello?page=2" {
+			t.Errorf("%s: %d to %q", query, got.StatusCode, got.Header.Get("Location"))
+		}
+	}
+	s.get("/articles/hello?page=2&token="+token[:len(token)-1]+"%00.").denied(http.StatusForbidden, "link_invalid")
 }
 
 // rawHTML requests a path without normalizing it, as a browser that accepts HTML.

@@ -67,6 +67,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 		g.original = original.URL
 	}
 	received := headers.Clean(r)
+	g.stripReferer()
 	g.authorization = received.Authorization
 	g.secure = isSecure(r, received.ForwardedProto)
 	g.cookies = takeLinkCookies(r.Header, received.Cookie, g.secure, g.cookies)

@@ -19,8 +19,11 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	}
 	opens := decision.Reason == policy.ReasonSignedLink && g.r.Method == http.MethodGet
 	spends := opens && decision.Link.Spend
-	if opens && decision.Link.Token && g.request.Link.Navigation {
-		g.setLinkCookie(w.Header(), &decision.Link)
+	if g.stripsTokens && g.request.Link.Navigation {
+		// Whatever opens the page: its scripts must not find a token in its URL.
+		if decision.Link.Token {
+			g.setLinkCookie(w.Header(), &decision.Link)
+		}
 		return redirectClean(w, g)
 	}
 	if opens && !spends && (decision.Link.Token || decision.Link.Known) {

@@ -24,6 +24,8 @@ var (
 	ErrExpired = errors.New("token has expired")
 	// ErrNotYetValid: `iat` or `nbf` is more than Leeway seconds ahead.
 	ErrNotYetValid = errors.New("token is not valid yet")
+	// ErrTooLong: `exp` of a publisher's link is more than MaxExpiresIn ahead.
+	ErrTooLong = errors.New("exp is more than 366 days ahead: it is in seconds (RFC 7519), not in milliseconds")
 	// ErrClaims: a claim is missing, of the wrong type or out of bounds.
 	ErrClaims = errors.New("claims are not acceptable")
 	// ErrIssuer: `iss` is another issuer.

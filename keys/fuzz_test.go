@@ -13,7 +13,7 @@ import (
 
 // tokenErrors are the errors that a refused token may wrap.
 var tokenErrors = []error{
-	ErrMalformed, ErrType, ErrAlgorithm, ErrUnknownKey, ErrSignature, ErrExpired, ErrNotYetValid, ErrClaims, ErrIssuer, ErrAudience,
+	ErrMalformed, ErrType, ErrAlgorithm, ErrUnknownKey, ErrSignature, ErrExpired, ErrNotYetValid, ErrTooLong, ErrClaims, ErrIssuer, ErrAudience,
 }
 
 func isTokenError(err error) bool {

@@ -1,6 +1,10 @@
 package keys
 
-import "strings"
+import (
+	"bytes"
+	"encoding/base64"
+	"strings"
+)
 
 // minTokenSize is the length of the shortest token that Scan accepts: a header
 // of 15 digits, {"alg":"a"}; a payload of 3, {}; and a signature of 2.
@@ -12,6 +16,22 @@ const minTokenSize = 15 + 1 + 3 + 1 + 2
 func LooksLikeToken(raw string) bool {
 	_, _, ok := splitSegments(raw)
 	return ok
+}
+
+// maxLinkHeader is how many digits of a header ResemblesLink decodes.
+const maxLinkHeader = 512
+
+// ResemblesLink reports whether a text begins with the header of a link token in our own
+// format, whatever follows: a link that was cut or altered resembles one, and a token of
+// another kind does not.
+func ResemblesLink(raw string) bool {
+	header, _, _ := strings.Cut(raw[:min(len(raw), maxLinkHeader)], ".")
+	if len(header) < 2 || !startsObject(header) {
+		return false
+	}
+	var decoded [maxLinkHeader]byte
+	n, _ := base64.RawURLEncoding.Decode(decoded[:], []byte(header))           // what is decoded before an error counts
+	return bytes.Contains(bytes.ToLower(decoded[:n]), []byte("gatefold-link")) // some JSON writers escape the plus sign
 }
 
 // splitSegments returns the positions of the two dots of a token after all

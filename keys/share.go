@@ -88,14 +88,26 @@ func (p *Publisher) VerifyLink(ctx context.Context, token *Token, now time.Time)
 	if err := token.complete(&claims); err != nil {
 		return Published{}, err
 	}
+	if err := claims.checkLifetime(now.Unix()); err != nil {
+		return Published{}, err
+	}
 	return Published{Claims: claims, KeyID: keyID}, nil
+}
+
+// checkLifetime returns ErrTooLong for a link that is valid for longer than the vendor's
+// own can be. A publisher's token with `exp` in milliseconds would in effect never expire.
+func (c *LinkClaims) checkLifetime(now int64) error {
+	if c.ExpiresAt-now > maxExpiresInSeconds+Leeway {
+		return ErrTooLong
+	}
+	return nil
 }
 
 // verifyShare verifies a share token (`dca-share`) of the publisher. The checks
 // run in the order of the format's reference verifier, and return in this order:
 // ErrType, ErrAlgorithm, ErrUnknownKey, ErrDeniedKey, ErrSignature, ErrShareType,
 // ErrDomain, ErrClaims (`exp`, then `iat`), ErrExpired, ErrNotYetValid,
-// ErrContents, and ErrClaims (`resourceId`, `jti`, `maxUses`). The caller checks
+// ErrContents, ErrClaims (`resourceId`, `jti`, `maxUses`), and ErrTooLong. The caller checks
 // that the resource is the requested one.
 func (p *Publisher) verifyShare(ctx context.Context, token *Token, now time.Time) (Published, error) {
 	switch token.mediaType() {
@@ -152,8 +164,10 @@ func (p *Publisher) readShare(token *Token, now int64) (LinkClaims, error) {
 	if c.MaxUses, err = o.positive("maxUses", MaxMaxUses); err != nil {
 		return LinkClaims{}, err
 	}
-	err = token.complete(&c)
-	return c, err
+	if err := token.complete(&c); err != nil {
+		return LinkClaims{}, err
+	}
+	return c, c.checkLifetime(now)
 }
 
 // complete sets the id of a link without `jti` to the hash of its signing input,

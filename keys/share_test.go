@@ -157,6 +157,8 @@ func TestRefusedShareTokens(t *testing.T) {
 		"iat null":         {forgeNews(shareWith(`"iat":`, `"iat":null,"x":`)), ErrClaims},
 		"iat 61 s ahead":   {forgeNews(shareWith(`"iat":`+unix(0), `"iat":`+unix(61*time.Second))), ErrNotYetValid},
 		"nbf 61 s ahead":   {forgeNews(shareWith(`"iat":`, `"nbf":`+unix(61*time.Second)+`,"iat":`)), ErrNotYetValid},
+		"in milliseconds":  {forgeNews(shareWith(unix(7*24*time.Hour), unix(7*24*time.Hour)+"000")), ErrTooLong},
+		"for 367 days":     {forgeNews(shareWith(unix(7*24*time.Hour), unix(367*24*time.Hour))), ErrTooLong},
 		"expired now":      {forgeNews(shareWith(unix(7*24*time.Hour), unix(0))), ErrExpired},
 		"expired long ago": {forgeNews(shareWith(unix(7*24*time.Hour), unix(-time.Hour))), ErrExpired},
 		// 14: contents or scopes.
@@ -285,6 +287,7 @@ func TestLinksByPublishers(t *testing.T) {
 		"another issuer":        {forge(newsKey, header, payload.with("iss", `"evil.example"`).String()), ErrDomain},
 		"the vendor's name":     {forge(newsKey, header, linkPayload().String()), ErrDomain},
 		"another spelling":      {forge(newsKey, header, payload.with("iss", `"NEWS.example"`).String()), ErrDomain},
+		"in milliseconds":       {forge(newsKey, header, payload.with("exp", unix(time.Hour)+"000").String()), ErrTooLong},
 		"expired":               {forge(newsKey, header, payload.with("exp", unix(0)).String()), ErrExpired},
 		"not yet":               {forge(newsKey, header, payload.with("nbf", unix(2*time.Minute)).String()), ErrNotYetValid},
 		"counted, without jti":  {forge(newsKey, header, payload.with("jti", "").with("maxUses", "1").String()), ErrClaims},

@@ -19,7 +19,11 @@ func TestAppendToken(t *testing.T) {
 		"https://news.example/a#one#two":          "https://news.example/a?token=T#one#two",
 		"https://news.example/a#/route?x&y":       "https://news.example/a?token=T#/route?x&y",
 		"HTTPS://News.Example:443/%7ea/b%2Fc?q=+": "HTTPS://News.Example:443/%7ea/b%2Fc?q=+&token=T",
-		"https://news.example/ü?b=2&a=1&b=%zz":    "https://news.example/ü?b=2&a=1&b=%zz&token=T",
+		"https://news.example/ü?b=2&a=1&b=%zz":    "https://news.example/%C3%BC?b=2&a=1&b=%zz&token=T",
+		"https://news.example/a b?q=a b+c%20#x y": "https://news.example/a%20b?q=a%20b+c%20&token=T#x%20y",
+		"https://zürich.example:8443/für/%c3%bc":  "https://xn--zrich-kva.example:8443/f%C3%BCr/%c3%bc?token=T",
+		"https://zürich.example?ü":                "https://xn--zrich-kva.example?%C3%BC&token=T",
+		"https://news.example/\u00a0\u3000~":      "https://news.example/%C2%A0%E3%80%80~?token=T",
 		"https://news.example/a?token=other":      "https://news.example/a?token=other&token=T",
 		"":                                        "?token=T",
 	} {

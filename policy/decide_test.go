@@ -127,7 +127,7 @@ var decideCases = []decideCase{
 	}, ReasonLinkExpired},
 	{"a link that is not valid yet", func(env *testEnv) testRequest {
 		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 61}))}
-	}, ReasonLinkExpired},
+	}, ReasonLinkNotYetValid},
 	{"a link within the clock skew", func(env *testEnv) testRequest {
 		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 60}))}
 	}, ReasonSignedLink},
@@ -304,7 +304,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s in JSON: %s, %v", reason, text, err)
 		}
 	}
-	if reason := reasonCount; reason.Allows() || reason.String() != "reason 25" {
+	if reason := reasonCount; reason.Allows() || reason.String() != "reason 27" {
 		t.Errorf("an unknown reason: %s, allows: %t", reason, reason.Allows())
 	}
 	if (&Decision{}).Allow() {

@@ -185,7 +185,9 @@ func failedLink(r *Request, err error) linkVerdict {
 		verdict.reason, verdict.until = unavailableReason(err), r.Now.UnixMilli()
 	case errors.Is(err, keys.ErrNotYetValid):
 		// The claims of an unverified token do not say when it becomes valid.
-		verdict.reason, verdict.until = ReasonLinkExpired, r.Now.UnixMilli()
+		verdict.reason, verdict.until = ReasonLinkNotYetValid, r.Now.UnixMilli()
+	case errors.Is(err, keys.ErrTooLong):
+		verdict.reason, verdict.until = ReasonLinkTooLong, r.Now.UnixMilli() // it ends less far ahead later
 	case errors.Is(err, keys.ErrExpired):
 		verdict.reason = ReasonLinkExpired
 	case errors.Is(err, keys.ErrUntrusted):

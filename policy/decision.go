@@ -27,8 +27,12 @@ const (
 	ReasonLoginRequired
 	// ReasonNotEntitled: no current grant gives the reader what the rule requires.
 	ReasonNotEntitled
-	// ReasonLinkExpired: the link has expired, or is not valid yet.
+	// ReasonLinkExpired: the link has expired.
 	ReasonLinkExpired
+	// ReasonLinkNotYetValid: the link is not valid yet, by the clock of this node.
+	ReasonLinkNotYetValid
+	// ReasonLinkTooLong: a publisher's link is valid for longer than a link may be.
+	ReasonLinkTooLong
 	// ReasonLinkUsedUp: all uses of the link are redeemed.
 	ReasonLinkUsedUp
 	// ReasonLinkRevoked: the link was revoked.
@@ -81,6 +85,8 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonLoginRequired:     "login_required",
 	ReasonNotEntitled:       "not_entitled",
 	ReasonLinkExpired:       "link_expired",
+	ReasonLinkNotYetValid:   "link_not_yet_valid",
+	ReasonLinkTooLong:       "link_too_long",
 	ReasonLinkUsedUp:        "link_used_up",
 	ReasonLinkRevoked:       "link_revoked",
 	ReasonLinkInvalid:       "link_invalid",

@@ -219,7 +219,19 @@ var publisherCases = []decideCase{
 	{"a share token issued in the future", func(env *testEnv) testRequest {
 		env.trustEditor()
 		return testRequest{link: shareEvidence(editor.share(map[string]any{"iat": start + 61}))}
-	}, ReasonLinkExpired},
+	}, ReasonLinkNotYetValid},
+	{"a share token for 366 days", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: shareEvidence(editor.share(map[string]any{"exp": start + 366*86400}))}
+	}, ReasonSignedLink},
+	{"a share token that ends a minute and a second later", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: shareEvidence(editor.share(map[string]any{"exp": start + 366*86400 + 61}))}
+	}, ReasonLinkTooLong},
+	{"a share token whose end is in milliseconds", func(env *testEnv) testRequest {
+		env.trustEditor()
+		return testRequest{link: shareEvidence(editor.share(map[string]any{"exp": (start + 3600) * 1000}))}
+	}, ReasonLinkTooLong},
 	{"a revoked share token", func(env *testEnv) testRequest {
 		env.trustEditor()
 		claims := keys.LinkClaims{Issuer: newsDomain, ID: "share_1", ExpiresAt: start + 3600, PublisherContentID: "a1"}

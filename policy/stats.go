@@ -56,6 +56,7 @@ var verificationResults = [...]struct {
 	{"signature", keys.ErrSignature},
 	{"expired", keys.ErrExpired},
 	{"not_yet_valid", keys.ErrNotYetValid},
+	{"too_long", keys.ErrTooLong},
 	{"issuer", keys.ErrIssuer},
 	{"audience", keys.ErrAudience},
 	{"untrusted", keys.ErrUntrusted},
