@@ -238,7 +238,8 @@ var (
 func (h *Handler) Validate() error { return h.Places.At(h.validate()) }
 
 func (h *Handler) validate() error {
-	for name, slug := range map[string]string{"vendor": h.Vendor, "site": h.Site} {
+	for _, option := range [][2]string{{"vendor", h.Vendor}, {"site", h.Site}} { // a site is named like its vendor by default
+		name, slug := option[0], option[1]
 		if !slugPattern.MatchString(slug) {
 			return setting.In(name, fmt.Errorf("%s: %q must be lower-case letters, digits and hyphens, at most 63", name, slug))
 		}
