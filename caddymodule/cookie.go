@@ -164,7 +164,7 @@ func isLinkCookieOf(name, issuer, id string) bool {
 }
 
 // maxLinkCookies is the number of link cookies that a browser keeps for a site.
-const maxLinkCookies = 8
+const maxLinkCookies = 16
 
 // pendingFor is how long a browser has to come back with the cookie of a link whose use
 // is not counted yet.
@@ -178,6 +178,9 @@ func (g *gateRequest) setLinkCookie(header http.Header, link *policy.LinkUse) {
 		lifetime = min(lifetime, pendingFor)
 	}
 	expiresAt := min(issuedAt+int64(lifetime/time.Second), link.ExpiresAt)
+	if link.MaxUses > 0 && !link.Spend {
+		expiresAt = link.ExpiresAt // its use is spent: without the cookie the reader could not come back
+	}
 	value := g.site.cookies.seal(linkCookiePayload{
 		RedeemedLink: policy.RedeemedLink{
 			Issuer: link.Issuer, ID: link.ID, ExpiresAt: expiresAt, UseID: cmp.Or(link.UseID, newUseID()), Pending: link.Spend,

@@ -152,10 +152,34 @@ func TestCookieOpensOnlyItsPage(t *testing.T) {
 	}
 }
 
-// A browser keeps eight link cookies: the ninth response expires the oldest one.
-func TestNinthLinkCookieExpiresTheOldest(t *testing.T) {
+// A gift for one reader opens for the 14 days that its mail promises, in the browser that opened
+// it: its use is spent, so that nothing but the cookie brings the reader back.
+func TestCountedLinkOpensUntilItExpires(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	link, id := s.link(keys.LinkClaims{MaxUses: 1, ExpiresAt: clock.Now().Unix() + 14*86400})
+	pending := s.get(link, navigation...)
+	if age := pending.Cookies()[0].MaxAge; age != 600 {
+		t.Errorf("the cookie of a use that is not counted lives for %d s", age)
+	}
+	first := s.get("/articles/hello", append(navigation, "Cookie", pending.linkCookie())...).page()
+	if age := first.Cookies()[0].MaxAge; age != 14*86400 {
+		t.Errorf("the cookie lives for %d s", age)
+	}
+	clock.Advance(14*24*time.Hour - time.Second)
+	s.get("/articles/hello", append(navigation, "Cookie", first.linkCookie())...).page()
+	clock.Advance(time.Second)
+	s.get("/articles/hello", "Cookie", first.linkCookie()).denied(http.StatusUnauthorized, "login_required")
+	s.wantUses(id, 1, "after 14 days")
+}
+
+// A reader with twelve gifts keeps all of them. The cookies stay bounded: one more than
+// maxLinkCookies expires the oldest one.
+func TestLinkCookiesAreBounded(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	var jar []string
+	if maxLinkCookies < 12 {
+		t.Fatalf("a browser keeps only %d links", maxLinkCookies)
+	}
 	for i := range maxLinkCookies {
 		clock.Advance(time.Second)
 		link, _ := s.link(keys.LinkClaims{URL: fmt.Sprintf("%s/articles/%d", s.site, i)})
@@ -166,13 +190,13 @@ func TestNinthLinkCookieExpiresTheOldest(t *testing.T) {
 		jar = append(jar, got.page().linkCookie())
 	}
 	clock.Advance(time.Second)
-	link, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/ninth"})
+	link, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/last"})
 	cookies := s.get(link, "Cookie", strings.Join(jar, "; ")).page().Cookies()
 	oldest, _, _ := strings.Cut(jar[0], "=")
 	if len(cookies) != 2 || cookies[0].Name != oldest || cookies[0].MaxAge >= 0 || cookies[1].MaxAge <= 0 {
-		t.Errorf("the ninth link sets %v, and the oldest is %s", cookies, oldest)
+		t.Errorf("the last link sets %v, and the oldest is %s", cookies, oldest)
 	}
-	// All eight are still valid.
+	// All are still valid.
 	for i := range maxLinkCookies {
 		s.get(fmt.Sprintf("/articles/%d", i), "Cookie", strings.Join(jar, "; ")).page()
 	}

@@ -84,7 +84,8 @@ type Handler struct {
 	// links with a url open pages only of these.
 	Hosts []string `json:"hosts,omitempty"`
 
-	// LinkCookieTTL is the lifetime of the cookie of a redeemed link. The cookie never
+	// LinkCookieTTL is the lifetime of the cookie of a link whose uses are not counted; that
+	// of a counted link lasts as long as the link. The cookie never
 	// outlives the link. Default: 24 hours.
 	LinkCookieTTL setting.Duration `json:"link_cookie_ttl,omitzero"`
 
