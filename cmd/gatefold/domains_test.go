@@ -126,8 +126,8 @@ func TestDomainCommands(t *testing.T) {
 	if shown.Domain != "publisher.invalid" || shown.Probe.OK || shown.Probe.Error == "" {
 		t.Errorf("show --json gives %+v", shown)
 	}
-	if status := s.must("status"); !strings.Contains(status, "keys of https://publisher.invalid/jwks") {
-		t.Errorf("status says\n%s", status)
+	if status := s.command("status"); status.code != 1 || !strings.Contains(status.stdout, "keys of https://publisher.invalid/jwks") || !strings.Contains(status.stdout, "publisher_keys_missing") {
+		t.Errorf("status says %+v", status)
 	}
 	s.must("domain", "deny", "kid/1", "--note", "leaked")
 	if denied := s.must("domain", "denied"); !strings.Contains(denied, "kid/1") || !strings.Contains(denied, "leaked") {

@@ -108,7 +108,7 @@ func TestInitGatesEachKind(t *testing.T) {
 			if status, body, _ := s.get(link); status != http.StatusOK || !strings.Contains(body, secret) {
 				t.Errorf("the link gives %d %s", status, body)
 			}
-			if status, body, _ := s.get(link); status != http.StatusForbidden || strings.Contains(body, secret) {
+			if status, body, _ := s.get(link, "User-Agent: another device"); status != http.StatusForbidden || strings.Contains(body, secret) {
 				t.Errorf("the link gives once more %d %s", status, body)
 			}
 			if status, body, _ := s.get(article, s.reader("user-premium", "premium")); status != http.StatusOK || !strings.Contains(body, secret) {

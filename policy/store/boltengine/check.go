@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"slices"
 )
@@ -61,6 +62,9 @@ func checkFile(file *os.File, pageSize int, transaction int) error {
 	if pages < 2 || pages > uint64(info.Size())/c.pageSize {
 		return fmt.Errorf("%w: it has %d bytes for %d pages", ErrDamaged, info.Size(), pages)
 	}
+	if err := c.checkMetas(); err != nil {
+		return err
+	}
 	c.uses = make([]pageUse, pages)
 	c.uses[0], c.uses[1] = inTree, inTree
 	if freelist != noFreelist {
@@ -74,6 +78,23 @@ func checkFile(file *os.File, pageSize int, transaction int) error {
 	}
 	if len(c.findings) > 0 {
 		return fmt.Errorf("%w: %w", ErrDamaged, errors.Join(c.findings...))
+	}
+	return nil
+}
+
+// checkMetas checks the checksums of both meta pages (FNV-1a over the 56 bytes before
+// it). bbolt silently reads the state before the last write if the newer one is damaged.
+func (c *checker) checkMetas() error {
+	for number := range uint64(2) {
+		meta, err := c.readAt(number*c.pageSize, pageHeader+64)
+		if err != nil {
+			return err
+		}
+		sum := fnv.New64a()
+		sum.Write(meta[pageHeader : pageHeader+56])
+		if sum.Sum64() != binary.NativeEndian.Uint64(meta[pageHeader+56:]) {
+			c.find("meta page %d is damaged: the last write may be missing", number)
+		}
 	}
 	return nil
 }
