@@ -91,7 +91,7 @@ func (c *checker) checkMetas() error {
 			return err
 		}
 		sum := fnv.New64a()
-		sum.Write(meta[pageHeader : pageHeader+56])
+		_, _ = sum.Write(meta[pageHeader : pageHeader+56])
 		if sum.Sum64() != binary.NativeEndian.Uint64(meta[pageHeader+56:]) {
 			c.find("meta page %d is damaged: the last write may be missing", number)
 		}
