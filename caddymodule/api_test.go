@@ -118,7 +118,7 @@ func TestTokensAreNotInterchangeable(t *testing.T) {
 	s.get("/articles/hello", name, reader).page()
 	s.get("/articles/hello", "Authorization", "Bearer "+access).denied(http.StatusUnauthorized, "login_required")
 	s.get("/account", "Cookie", "reader="+access).denied(http.StatusUnauthorized, "bad_credential")
-	s.get("/articles/hello?token="+access).denied(http.StatusForbidden, "link_invalid")
+	s.get("/articles/hello?token="+access).denied(http.StatusUnauthorized, "login_required") // is the origin's
 
 	// Vendor and site are named like the audience of access tokens.
 	rt := s.running()

@@ -466,6 +466,7 @@ func (s *testSite) doBody(method, path, body string, headers ...string) answer {
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Add(headers[i], headers[i+1])
 	}
+	request.Close = true // a reload can close a connection that is kept
 	response, err := browser.Do(request)
 	if err != nil {
 		s.Fatal(err)

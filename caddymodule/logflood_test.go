@@ -18,7 +18,7 @@ func TestLogLinesOfTheGateAreBounded(t *testing.T) {
 	reader := s.reader(keys.ReaderClaims{UserID: strings.Repeat("u\u2028é", 30)})
 	logged.Reset()
 	s.get("/articles/"+long, "Authorization", "Bearer "+reader).denied(http.StatusForbidden, "not_entitled")
-	s.get("/articles/hello?token="+long).denied(http.StatusForbidden, "link_invalid")
+	s.get("/articles/hello?token="+long).denied(http.StatusUnauthorized, "login_required")
 	s.rawPath("/articles/%0a"+long).denied(http.StatusBadRequest, "bad_path")
 	s.get("/articles"+strings.Repeat("//a", 2_000)).denied(http.StatusBadRequest, "bad_path")
 	entries := logged.entries(t, "http.handlers.gatefold")

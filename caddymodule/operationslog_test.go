@@ -104,6 +104,7 @@ func TestLogSaysWhatOperationsPromise(t *testing.T) {
 func logMistakes(t *testing.T) {
 	s := newTestSite(t, "rule /a/{x} any\nrule /a/b authenticated\nrule / any\n")
 	s.load(s.config("", "rule /private authenticated\nrule / any\ndeny {\nlogin /private\n}\n", ""))
+	s.load(s.config("", "rule /private authenticated\n", ""))
 }
 
 // logFailedAnswers has an origin that is down.

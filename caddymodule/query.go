@@ -94,8 +94,9 @@ func unescape(text string) string {
 	return text
 }
 
-// maxMailedToken bounds the value of a parameter that is repaired, in bytes.
-const maxMailedToken = keys.MaxTokenSize + 256
+// maxMailedToken bounds the value of a parameter that is repaired, in bytes: a token of
+// keys.MaxTokenSize with 256 of the mail.
+const maxMailedToken = 4352
 
 // softBreak removes the line breaks of quoted-printable.
 var softBreak = strings.NewReplacer("=\r\n", "", "=\n", "")

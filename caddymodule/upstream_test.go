@@ -362,7 +362,7 @@ func TestSessionIsNotACredential(t *testing.T) {
 	stolen := s.origin.Last(t).Header.Get("Gatefold-Session")
 	s.get("/articles/hello", "Authorization", "Bearer "+stolen).denied(http.StatusUnauthorized, "bad_credential")
 	s.get("/articles/hello", "Cookie", "reader="+stolen).denied(http.StatusUnauthorized, "bad_credential")
-	s.get("/articles/hello?token="+stolen).denied(http.StatusForbidden, "link_invalid")
+	s.get("/articles/hello?token="+stolen).denied(http.StatusUnauthorized, "login_required") // is the origin's
 	s.origin.WantNone(t)
 }
 

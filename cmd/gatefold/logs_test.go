@@ -159,7 +159,7 @@ func TestDenialLogIsSafe(t *testing.T) {
 	link := s.must("link", "create", s.site+"/articles/hello")
 	_, token, _ := strings.Cut(link, "token=")
 	head, _, _ := strings.Cut(token, ".")
-	for i, bad := range []string{token[:len(token)-4] + "AAAA", head + ".e30.e30", token + token, "x" + token, strings.ReplaceAll(token, ".", "..")} {
+	for i, bad := range []string{token[:len(token)-4] + "AAAA", head + ".e30.e30", token + token, head + ".x" + token, strings.ReplaceAll(token, ".", "..")} {
 		s.get(fmt.Sprintf("%s/articles/%d?token=%s", s.site, i, bad)).expect(t, http.StatusForbidden, "link_invalid")
 		s.get(fmt.Sprintf("%s/account?%d", s.site, i), "Authorization", "Bearer "+bad)
 	}

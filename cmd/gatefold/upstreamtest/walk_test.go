@@ -156,7 +156,7 @@ func TestWalkOfGettingStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindStringSubmatch(text)
+	shown := regexp.MustCompile("(?s)```text\n(\t\t# Rules.*?)```").FindStringSubmatch(text)
 	if shown == nil || !strings.Contains(string(config), substitute.Replace(shown[1])) {
 		t.Errorf("docs/getting-started.md shows other lines than gatefold init writes:\n%s", config)
 	}
