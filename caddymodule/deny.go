@@ -161,7 +161,11 @@ type refusal struct {
 // notFound responds to a request that no local route answers.
 func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) error {
 	missing := denial.Denial{Status: http.StatusNotFound, Title: "There is no such page", Detail: "The site has no page at this address."}
-	return h.refuse(w, r, refusal{missing, "not_found", h.deniedURI(originalURL(r)), "", requestID(r)})
+	var id string
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		id, _ = repl.GetString(placeholders + "request_id")
+	}
+	return h.refuse(w, r, refusal{missing, "not_found", h.deniedURI(originalURL(r)), "", id})
 }
 
 // refuse passes a denial to the site's error routes if Deny.Errors is set. Otherwise

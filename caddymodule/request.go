@@ -3,12 +3,14 @@ package caddymodule
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -131,19 +133,30 @@ type outcome struct {
 	// request is of the id, which is made when it is first read: most requests need none.
 	request *http.Request
 	id      string
+	// passedOn is set before the request goes to the handlers after the gate.
+	passedOn bool
 }
 
 // requestIDHeader carries the id that a trusted proxy gave to a request.
 const requestIDHeader = "X-Request-Id"
 
 // requestID returns the id of a request for logs and pages: that of a trusted proxy, if
-// it is an id, or {http.request.uuid}.
-func requestID(r *http.Request) string {
+// it is an id, or {http.request.uuid}. passedOn forbids a write to the request.
+func requestID(r *http.Request, passedOn bool) string {
 	ctx := r.Context()
 	if trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool); trusted {
 		if ids := r.Header[requestIDHeader]; len(ids) == 1 && denial.IsRequestID(ids[0]) {
 			return ids[0]
 		}
+	}
+	// Caddy's placeholder writes to maps of the request, which a dial of the reverse proxy
+	// reads in another goroutine, possibly after the response has ended. Once the request
+	// is passed on, an id that Caddy has already is read, or another one is made.
+	if id, ok := caddyhttp.GetVar(ctx, "uuid").(fmt.Stringer); ok {
+		return id.String()
+	}
+	if passedOn {
+		return uuid.NewString()
 	}
 	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
@@ -160,7 +173,7 @@ func requestID(r *http.Request) string {
 // replaced for the page of its denial.
 func (o *outcome) requestID() string {
 	if o.id == "" && o.request != nil {
-		o.id = requestID(o.request)
+		o.id = requestID(o.request, o.passedOn)
 	}
 	return o.id
 }

@@ -14,6 +14,7 @@ import (
 
 // allow passes an allowed request to the next handler.
 func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.Decision, next caddyhttp.Handler) error {
+	g.outcome.passedOn = true
 	if decision.Reason == policy.ReasonPreflight {
 		return h.answerPreflight(w, g, next)
 	}

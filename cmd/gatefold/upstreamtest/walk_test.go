@@ -134,7 +134,7 @@ func TestWalkOfGettingStarted(t *testing.T) {
 	t.Logf("the commands of docs/getting-started.md took %s", time.Since(begun).Round(100*time.Millisecond))
 
 	for i, wants := range [][]string{
-		{},
+		{"The Daily Example"},
 		{"pass a gate, 0 pass none."},
 		{"HTTP/1.1 200", "The Daily Example", "HTTP/1.1 401", `"code":"login_required"`},
 		{"HTTP/1.1 403", `"code":"not_entitled"`, "reader-1001"},
