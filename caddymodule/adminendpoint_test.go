@@ -13,13 +13,15 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // newAdminSite returns a site whose Caddy has an admin endpoint.
 func newAdminSite(t *testing.T) (s *testSite, admin string) {
 	t.Helper()
 	s = newTestSite(t, standardRules)
-	address := "127.0.0.1:" + freePort(t)
+	address := "127.0.0.1:" + keystest.FreePort(t)
 	s.load(strings.Replace(s.config("", standardRules, ""), "admin off", "admin "+address, 1))
 	return s, "http://" + address
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -44,7 +45,7 @@ func newAPISite(t *testing.T, block string) *apiSite {
 // loadAPI loads the configuration with another site block for the API.
 func (s *apiSite) loadAPI(block string) {
 	s.Helper()
-	port := freePort(s.TB)
+	port := keystest.FreePort(s.TB)
 	s.api = "http://127.0.0.1:" + port
 	s.load(s.config("", standardRules, "") + "\nhttp://127.0.0.1:" + port + " {\n" + block + "\n}\n")
 }
@@ -187,7 +188,7 @@ func TestAPIBelowAPath(t *testing.T) {
 func TestAPIWithoutTLSIsNotLoaded(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	site := func(block string) string {
-		return s.config("", standardRules, "") + "\nhttp://127.0.0.1:" + freePort(t) + " {\n" + block + "\n}\n"
+		return s.config("", standardRules, "") + "\nhttp://127.0.0.1:" + keystest.FreePort(t) + " {\n" + block + "\n}\n"
 	}
 	for name, block := range map[string]string{
 		"on every address":  "gatefold_api",

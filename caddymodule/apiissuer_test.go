@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // The keys of an API issuer are fetched from the jwks_uri of its OpenID configuration.
@@ -48,7 +50,7 @@ func TestAPIIssuerDiscovery(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newTestSite(t, standardRules)
-	port := freePort(t)
+	port := keystest.FreePort(t)
 	api := "http://127.0.0.1:" + port
 	config := strings.Replace(s.config("", standardRules, ""), "store bolt", "jwks {\n\t\t\tca "+ca+"\n\t\t\tcooldown 1s\n\t\t}\n\t\tstore bolt", 1)
 	config += "\nhttp://127.0.0.1:" + port + " {\n\tbind 127.0.0.1\n\tgatefold_api {\n\t\tissuer " + issuer.URL + " {\n\t\t\taudience api\n\t\t}\n\t}\n}\n"

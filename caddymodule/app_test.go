@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -164,7 +165,7 @@ func TestConfigurationHoldsNoSecret(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_A", "the first secret of this test")
 	s := newTestSite(t, "rule / any")
 	text := strings.Replace(s.config("", standardRules, ""), "store bolt", "secret {env.GATEFOLD_TEST_A}\n\t\tstore bolt", 1)
-	s.load(strings.Replace(text, "admin off", "admin 127.0.0.1:"+freePort(t), 1))
+	s.load(strings.Replace(text, "admin off", "admin 127.0.0.1:"+keystest.FreePort(t), 1))
 	config, err := adapt(text)
 	if err != nil || strings.Contains(string(config), "first secret") || strings.Contains(logged.String(), "first secret") {
 		t.Errorf("the secret shows: %v %s", err, config)

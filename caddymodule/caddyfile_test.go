@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // adapt turns a Caddyfile into JSON, as `caddy adapt` does.
@@ -125,7 +127,7 @@ func TestContradictorySettings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore bolt %s\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\t%s\n\t\trule / any\n\t}\n}\n",
-				filepath.Join(dir, "gatefold.db"), freePort(t), test.gate))
+				filepath.Join(dir, "gatefold.db"), keystest.FreePort(t), test.gate))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("the error is %v, want %q", err, test.want)
 			}

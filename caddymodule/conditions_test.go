@@ -17,6 +17,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin/condition"
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -182,7 +183,7 @@ func TestConditionRedisRefusesWrites(t *testing.T) {
 		clock.Advance(2 * time.Minute)
 		return s.found("writes_failing") == nil
 	})
-	s.redis.Do("replicaof", "127.0.0.1", freePort(t))
+	s.redis.Do("replicaof", "127.0.0.1", keystest.FreePort(t))
 	s.redis.Do("config", "set", "replica-serve-stale-data", "yes")
 	if grant() == nil {
 		t.Fatal("a replica took a write")

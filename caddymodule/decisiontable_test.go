@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
@@ -314,7 +315,7 @@ func (s *gateTable) neverReached(t *testing.T) {
 	}
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	config := strings.Replace(s.config("", tableRules, tableSite), "store bolt "+s.database(),
-		"store redis redis://127.0.0.1:"+freePort(t)+"\n\t\tsecret {env.GATEFOLD_TEST_SECRET}", 1)
+		"store redis redis://127.0.0.1:"+keystest.FreePort(t)+"\n\t\tsecret {env.GATEFOLD_TEST_SECRET}", 1)
 	s.load(config)
 	s.gate = s.app().gates.list()[0]
 	for i := range decisionTable {

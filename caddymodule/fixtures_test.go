@@ -121,7 +121,7 @@ func newTestSite(t testing.TB, gate string) *testSite {
 // newTestSiteWith runs a site with further global options, and further directives.
 func newTestSiteWith(t testing.TB, global, gate, site string) *testSite {
 	t.Helper()
-	s := &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: freePort(t)}
+	s := &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: keystest.FreePort(t)}
 	s.site = "http://127.0.0.1:" + s.port
 	logged.Reset()
 	s.load(s.config(global, gate, site))
@@ -424,20 +424,6 @@ func (a answer) linkCookie() string {
 	}
 	a.t.Fatalf("the answer sets no link cookie: %v", a.Header)
 	return ""
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // siteOf returns a Caddyfile of one site with the given directives.

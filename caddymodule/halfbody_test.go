@@ -14,13 +14,15 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // A client sends half of a body to each endpoint and waits, over HTTP/1.1, 2 and 3. It answered at once, or when the time for a body is over, and the connection or the stream
 // ends: 500 of them once stayed open.
 func TestHalfSentBodiesEndThroughCaddy(t *testing.T) {
 	s := newTestSite(t, standardRules)
-	api, tlsPort := freePort(t), freePort(t)
+	api, tlsPort := keystest.FreePort(t), keystest.FreePort(t)
 	s.load(s.config("servers {\nprotocols h1 h2 h2c h3\n}", standardRules, "\tgatefold_keys") + "\nhttp://127.0.0.1:" + api + " {\n" + boundAPI + "\n}\n" +
 		"https://127.0.0.1:" + tlsPort + " {\ntls " + s.certificate() + "\n" + boundAPI + "\n}\n")
 	h2 := &http.Transport{Protocols: new(http.Protocols)}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // scrape returns the values of Gatefold's series by name and labels.
@@ -92,7 +93,7 @@ func TestMetricsCountDecisions(t *testing.T) {
 func TestMetricsSurviveReloads(t *testing.T) {
 	s, admin := newAdminSite(t)
 	config := strings.Replace(s.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1)
-	config += fmt.Sprintf("\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\tsite second\n\t\trule / any\n\t}\n\trespond ok\n}\n", freePort(t))
+	config += fmt.Sprintf("\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\tsite second\n\t\trule / any\n\t}\n\trespond ok\n}\n", keystest.FreePort(t))
 	const public = `gatefold_decisions_total{decision="allow",reason="public",site="default",vendor="default"}`
 	before := s.scrape(admin)[public]
 	for i := range 4 {
@@ -128,7 +129,7 @@ func TestMetricsAreBounded(t *testing.T) {
 func TestMetricsOfPublishers(t *testing.T) {
 	p := newPartner(t)
 	s := newTestSite(t, shareRules)
-	admin := "127.0.0.1:" + freePort(t)
+	admin := "127.0.0.1:" + keystest.FreePort(t)
 	config := strings.Replace(s.config("", shareRules, ""), "admin off", "admin "+admin, 1)
 	s.load(strings.Replace(config, "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\t"+p.global()+"\n\t\tstore", 1))
 	admin = "http://" + admin

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
@@ -106,7 +107,7 @@ func TestUnusableRedis(t *testing.T) {
 		"stale_for too long":    {"store redis " + closed.URL() + secret + "\nstale_for 48h", "at most 24h"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := load(fmt.Sprintf(redisSite, "off", test.store, freePort(t)))
+			err := load(fmt.Sprintf(redisSite, "off", test.store, keystest.FreePort(t)))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("the error is %v, want %q", err, test.want)
 			}
@@ -135,7 +136,7 @@ func TestRedisWithPasswordAndTLS(t *testing.T) {
 	if err := os.WriteFile(passwordFile, []byte(testPassword+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	admin, site := "127.0.0.1:"+freePort(t), freePort(t)
+	admin, site := "127.0.0.1:"+keystest.FreePort(t), keystest.FreePort(t)
 	config := fmt.Sprintf(redisSite, admin, "store redis rediss://"+server.Address()+" {\npassword {file."+passwordFile+"}\ntls {\nauthority "+authority+"\n}\n}\nsecret {env.GATEFOLD_TEST_SECRET}", site)
 	if err := load(config); err != nil {
 		t.Fatal(err)

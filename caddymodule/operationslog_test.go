@@ -145,9 +145,9 @@ func logBackups(t *testing.T) {
 func newLoggedRedisSite(t *testing.T, redis *redistest.Server) (s *testSite, api string) {
 	t.Helper()
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
-	s = &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: freePort(t)}
+	s = &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: keystest.FreePort(t)}
 	s.site = "http://127.0.0.1:" + s.port
-	apiPort := freePort(t)
+	apiPort := keystest.FreePort(t)
 	s.load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tlog {\n\t\toutput test\n\t}\n\tgatefold {\n\t\tstore redis %s\n\t\tsecret {env.GATEFOLD_TEST_SECRET}\n\t}\n}\n\n"+
 		"http://127.0.0.1:%s {\n\tgatefold {\n%s\n\t}\n\treverse_proxy %s\n}\n\nhttp://127.0.0.1:%s {\n\tbind 127.0.0.1\n\tgatefold_api\n}\n",
 		redis.URL(), s.port, standardRules, strings.TrimPrefix(s.origin.URL, "http://"), apiPort))

@@ -59,7 +59,7 @@ func newRedisSite(t *testing.T, option string, settings ...string) *redisSiteUnd
 	t.Helper()
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	s := &redisSiteUnderTest{
-		testSite: &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: freePort(t)},
+		testSite: &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: keystest.FreePort(t)},
 		redis:    redistest.Start(t, settings...),
 	}
 	s.site = "http://127.0.0.1:" + s.port

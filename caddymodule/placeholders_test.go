@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // An operator keeps the database's path in the environment. Once `store bolt {env.DB}`
@@ -16,7 +18,7 @@ func TestDatabaseFromTheEnvironment(t *testing.T) {
 	database := filepath.Join(t.TempDir(), "state.db")
 	t.Setenv("GATEFOLD_DB", database)
 	t.Cleanup(func() { _ = caddy.Stop() })
-	config := fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore bolt {env.GATEFOLD_DB}\n\t}\n}\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\trule / any\n\t}\n\trespond ok\n}\n", freePort(t))
+	config := fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore bolt {env.GATEFOLD_DB}\n\t}\n}\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\trule / any\n\t}\n\trespond ok\n}\n", keystest.FreePort(t))
 	if err := load(config); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,7 @@ func TestUnsetPlaceholders(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_SECRET", "0123456789abcdef0123456789abcdef")
 	t.Setenv("GATEFOLD_TEST_DB", filepath.Join(t.TempDir(), "gatefold.db"))
 	t.Cleanup(func() { _ = caddy.Stop() })
-	places := placeholderPlaces(freePort(t))
+	places := placeholderPlaces(keystest.FreePort(t))
 	for name, config := range places {
 		t.Run(name, func(t *testing.T) {
 			for _, placeholder := range []string{"{env.GATEFOLD_UNSET}", "{file./nonexistent/x}"} {
@@ -105,7 +107,7 @@ func TestValuesOfPlaceholdersAreChecked(t *testing.T) {
 	t.Setenv("GATEFOLD_TEST_SECRET", "0123456789abcdef0123456789abcdef")
 	t.Setenv("GATEFOLD_TEST_DB", filepath.Join(t.TempDir(), "gatefold.db"))
 	t.Cleanup(func() { _ = caddy.Stop() })
-	places := placeholderPlaces(freePort(t))
+	places := placeholderPlaces(keystest.FreePort(t))
 	for name, test := range map[string]struct{ value, want string }{
 		"vendor":            {"Acme", `vendor: "Acme" must be lower-case letters, digits and hyphens`},
 		"site":              {"a b", `site: "a b" must be lower-case`},

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // TestProxiedRequestAllocates bounds the allocations that the gate adds to a proxied
@@ -26,7 +27,7 @@ func TestProxiedRequestAllocates(t *testing.T) {
 	_, bearer := s.subscriber()
 	link, _ := s.link(keys.LinkClaims{})
 	cookie := s.get(link).page().linkCookie()
-	plain := freePort(t)
+	plain := keystest.FreePort(t)
 	text := s.config("", standardRules, "") + fmt.Sprintf("\nhttp://127.0.0.1:%s {\n\treverse_proxy %s\n}\n",
 		plain, strings.TrimPrefix(s.origin.URL, "http://"))
 	s.load(strings.Replace(text, "{\n\tlog\n", "{\n", 1)) // without an access log

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 const gateAll = "gatefold {\nrule / any\n}\n"
@@ -138,7 +139,7 @@ func TestSites(t *testing.T) {
 	t.Cleanup(func() { _ = caddy.Stop() })
 	for _, test := range siteScenarios {
 		t.Run(test.name, func(t *testing.T) {
-			config := siteConfig(t.TempDir(), freePort(t), test.lines)
+			config := siteConfig(t.TempDir(), keystest.FreePort(t), test.lines)
 			adapted, err := adapt(config)
 			if err != nil {
 				t.Fatal(err)
@@ -233,7 +234,7 @@ func TestGoodSitesHaveNoFindings(t *testing.T) {
 func TestLoginBehindStoredRules(t *testing.T) {
 	dir := t.TempDir()
 	t.Cleanup(func() { _ = caddy.Stop() })
-	if err := load(siteConfig(dir, freePort(t), "gatefold {\ndeny {\nlogin /login\n}\n}\nreverse_proxy ORIGIN")); err != nil {
+	if err := load(siteConfig(dir, keystest.FreePort(t), "gatefold {\ndeny {\nlogin /login\n}\n}\nreverse_proxy ORIGIN")); err != nil {
 		t.Fatal(err)
 	}
 	active, err := caddy.ActiveContext().App("gatefold")

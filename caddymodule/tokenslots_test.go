@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // slotSite is a site with every place where a token may be put. One key signs the tokens
@@ -28,7 +29,7 @@ func newSlotSite(t *testing.T) *slotSite {
 		t.Fatal(err)
 	}
 	gate := "identify jwt {\nissuer https://id.example.com\njwks " + s.write("jwks.json", string(set)) + "\naudience news\ncookie id\n}" + shareRules
-	port := freePort(t)
+	port := keystest.FreePort(t)
 	s.apiSite.api = "http://127.0.0.1:" + port
 	s.load(s.config("", gate, "") + "\nhttp://127.0.0.1:" + port + " {\n" + boundAPI + "\n}\n")
 	s.pin(p)

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // An answer that does not wait comes within a millisecond or so. Before, it came after
@@ -111,7 +113,7 @@ func TestDenialsKeepConnectionsWithoutABody(t *testing.T) {
 // Over HTTP/2 and 3 only the stream ends: the connection serves further requests.
 func TestDenialsOfStreamsDoNotWaitForTheBody(t *testing.T) {
 	s := newTestSite(t, standardRules)
-	port := freePort(t)
+	port := keystest.FreePort(t)
 	s.load(s.config("", standardRules, "") + "\nhttps://localhost:" + port + " {\ntls " + s.certificate() + "\nlog\ngatefold {\n" + standardRules +
 		"\n}\nreverse_proxy " + strings.TrimPrefix(s.origin.URL, "http://") + "\n}\n")
 	insecure := &tls.Config{InsecureSkipVerify: true}
@@ -162,7 +164,7 @@ func (s *testSite) certificate() string {
 // further lines in its gatefold directive and further directives. It returns the port.
 func newTestSiteBeside(t *testing.T, s *testSite, gate, site string) string {
 	t.Helper()
-	port := freePort(t)
+	port := keystest.FreePort(t)
 	s.load(s.config("", standardRules+"\ndeny {\nlogin /login\n}\n", "") + "\nhttp://127.0.0.1:" + port + " {\n" + site + "\ngatefold {\n" + standardRules + gate +
 		"\n}\nreverse_proxy " + strings.TrimPrefix(s.origin.URL, "http://") + "\n}\n")
 	return port

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // exampleOn returns Caddyfile.example with the ports and the database of a server.
@@ -43,7 +45,7 @@ func TestNoLogLineHoldsAToken(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
 			s.leaks = !filtered
-			ports := freePorts(t, 2)
+			ports := keystest.FreePorts(t, 2)
 			config := exampleOn(t, s, ports[0], ports[1])
 			if !filtered {
 				config = strings.ReplaceAll(config, "import without_tokens", "")

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -133,7 +132,7 @@ http://127.0.0.1:%s {
 // newServer writes the configuration of a server, and does not start it.
 func newServer(t *testing.T) *server {
 	t.Helper()
-	ports := freePorts(t, 3)
+	ports := keystest.FreePorts(t, 3)
 	s := &server{
 		t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0], site: "http://127.0.0.1:" + ports[1], log: new(keystest.Log),
 	}
@@ -183,6 +182,7 @@ func answersOK(address string) bool {
 // launch starts the process without waiting for it.
 func (s *server) launch() {
 	s.t.Helper()
+	first := s.process == nil
 	s.process = exec.Command(binary, "run", "--config", s.config)
 	s.process.Env = append(s.environment(), s.variables...)
 	s.process.Dir, s.process.ExtraFiles = s.dir, s.sockets
@@ -198,7 +198,7 @@ func (s *server) launch() {
 	s.exited = exited
 	s.t.Cleanup(func() {
 		s.kill()
-		if !s.leaks {
+		if first && !s.leaks { // once: the log is that of all starts
 			s.checkLog()
 		}
 	})
@@ -373,22 +373,6 @@ func (a answer) cookie(t *testing.T) string {
 	}
 	t.Fatalf("the answer sets no link cookie: %v", a.Header)
 	return ""
-}
-
-// freePorts returns ports that were free a moment ago.
-func freePorts(t *testing.T, n int) []string {
-	t.Helper()
-	var ports []string
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		_, port, _ := net.SplitHostPort(listener.Addr().String())
-		ports = append(ports, port)
-	}
-	return ports
 }
 
 // tokenMaterial matches what no log may contain: the payload of a token, the value

@@ -26,7 +26,7 @@ func startNode(t *testing.T, redis, settings string) *server {
 
 func startNodeWith(t *testing.T, redis, settings string, sealing []byte) *server {
 	t.Helper()
-	ports := freePorts(t, 3)
+	ports := keystest.FreePorts(t, 3)
 	s := &server{
 		t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0], site: "http://127.0.0.1:" + ports[1], log: new(keystest.Log),
 	}

@@ -198,7 +198,7 @@ func startOnSocket(t *testing.T) (*server, *slowOrigin) {
 
 	socket, address := inheritedSocket(t)
 	s := &server{
-		t: t, dir: t.TempDir(), site: "http://" + address, admin: "127.0.0.1:" + freePorts(t, 1)[0], log: new(keystest.Log),
+		t: t, dir: t.TempDir(), site: "http://" + address, admin: "127.0.0.1:" + keystest.FreePorts(t, 1)[0], log: new(keystest.Log),
 		sockets: []*os.File{socket},
 	}
 	s.config = filepath.Join(s.dir, "Caddyfile")

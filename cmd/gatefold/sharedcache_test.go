@@ -21,7 +21,7 @@ func cachingNginx(t *testing.T, upstream string) string {
 	if err != nil {
 		t.Fatalf("%v: run `make test`, or `.ci/nginx <folder>` and put the folder on the path", err)
 	}
-	dir, port := t.TempDir(), freePorts(t, 1)[0]
+	dir, port := t.TempDir(), keystest.FreePorts(t, 1)[0]
 	var temporary strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&temporary, "%s_temp_path %s;\n", kind, filepath.Join(dir, kind))
@@ -76,7 +76,7 @@ http {
 // all others.
 func TestSharedCacheKeepsNoGatedPage(t *testing.T) {
 	s := newServer(t)
-	ports := freePorts(t, 2)
+	ports := keystest.FreePorts(t, 2)
 	s.writeConfig(withoutTokens + fmt.Sprintf(`{
 	admin %s
 	auto_https off

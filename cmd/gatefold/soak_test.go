@@ -184,7 +184,7 @@ http://127.0.0.1:%s {
 // startNode starts a gatefold over a store.
 func (s *soak) startNode(store string) {
 	s.t.Helper()
-	ports := freePorts(s.t, 2)
+	ports := keystest.FreePorts(s.t, 2)
 	socket, address := inheritedSocket(s.t)
 	n := &soakNode{index: len(s.nodes), address: address, api: "127.0.0.1:" + ports[1], log: &soakLog{errors: map[string]int{}}}
 	n.client = newSoakClient(address)

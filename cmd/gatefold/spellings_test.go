@@ -98,7 +98,7 @@ func nginx(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("%v: run `make test`, or `.ci/nginx <folder>` and put the folder on the path", err)
 	}
-	dir, port := t.TempDir(), freePorts(t, 1)[0]
+	dir, port := t.TempDir(), keystest.FreePorts(t, 1)[0]
 	var temporary strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&temporary, "%s_temp_path %s;\n", kind, filepath.Join(dir, kind))
@@ -213,7 +213,7 @@ func TestEverySpellingIsJudgedAsTheOriginReadsIt(t *testing.T) {
 	}
 
 	s := newServer(t)
-	ports := freePorts(t, len(origins))
+	ports := keystest.FreePorts(t, len(origins))
 	config := withoutTokens + fmt.Sprintf("{\n\tadmin %s\n\tauto_https off\n\tlog {\n\t\tlevel ERROR\n\t}\n\tgatefold {\n\t\tstore bolt %s\n\t}\n}\n", s.admin, s.database())
 	for i, origin := range origins {
 		config += fmt.Sprintf("\nhttp://:%s {\n\tbind 127.0.0.1\n\tgatefold {\n\t\trule /premium entitled premium\n\t\trule / any\n\t}\n\treverse_proxy %s\n}\n", ports[i], origin.address)

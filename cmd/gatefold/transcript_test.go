@@ -84,7 +84,7 @@ func transcript(t *testing.T) []string {
 // the tests at once.
 func exampleServer(t *testing.T) *server {
 	t.Helper()
-	ports := freePorts(t, 4)
+	ports := keystest.FreePorts(t, 4)
 	s := &server{
 		t: t, dir: t.TempDir(), log: new(keystest.Log),
 		admin: "127.0.0.1:" + ports[0], site: "http://localhost:" + ports[1], management: "http://localhost:" + ports[2],

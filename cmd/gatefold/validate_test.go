@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // trapConfig has a handle block without the gate that the other block has.
@@ -122,7 +123,7 @@ func TestValidateFindsWhatRunRefuses(t *testing.T) {
 		t.Errorf("beside its own server: %+v", got)
 	}
 	// The same database under another admin address is another server's.
-	s.writeConfig(strings.NewReplacer(s.admin, "127.0.0.1:"+freePorts(t, 1)[0]).Replace(config))
+	s.writeConfig(strings.NewReplacer(s.admin, "127.0.0.1:"+keystest.FreePorts(t, 1)[0]).Replace(config))
 	if got := validate(); got.code == 0 || !strings.Contains(got.stderr, "in use by another process") || !strings.Contains(got.stderr, s.config+":") {
 		t.Errorf("a database in use: %+v", got)
 	}

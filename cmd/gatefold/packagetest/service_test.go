@@ -141,7 +141,7 @@ func (s *service) onPorts(text string) string {
 // once. It is also what an operator does first: change the file.
 func (s *service) edit(t *testing.T, file string) {
 	t.Helper()
-	ports := freePorts(t, 4)
+	ports := keystest.FreePorts(t, 4)
 	s.ports = map[string]string{"8080": ports[0], "8081": ports[1], "8082": ports[2], "2019": ports[3]}
 	text := s.onPorts(read(t, file))
 	text = strings.Replace(text, "\n{\n", "\n{\n\tadmin localhost:"+ports[3]+"\n", 1)
@@ -156,21 +156,6 @@ func (s *service) edit(t *testing.T, file string) {
 	if out, err := write.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-}
-
-// freePorts returns ports that were free a moment ago.
-func freePorts(t *testing.T, n int) []string {
-	t.Helper()
-	ports := make([]string, n)
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		_, ports[i], _ = net.SplitHostPort(listener.Addr().String())
-	}
-	return ports
 }
 
 // unit reads a unit file: the values of each setting, in order.

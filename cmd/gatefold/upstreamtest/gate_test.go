@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // readmeBlock is the site block of the README, as it is there.
@@ -147,10 +149,10 @@ func (s *site) block(readme, openPort string) string {
 // readers.
 func startGate(t *testing.T, origins []origin, variants ...variant) *gate {
 	t.Helper()
-	g := &gate{t: t, dir: t.TempDir(), admin: "127.0.0.1:" + freePort(t)}
+	g := &gate{t: t, dir: t.TempDir(), admin: "127.0.0.1:" + keystest.FreePort(t)}
 	readme := readmeBlock(t)
 	config := fmt.Sprintf("{\n\tadmin %s\n\tauto_https off\n\tpersist_config off\n\tlog {\n\t\tlevel PANIC\n\t}\n\tservers {\n\t\tprotocols h1 h2c\n\t}\n\tgatefold {\n\t\tstore bolt %s\n\t}\n}\n\n", g.admin, filepath.Join(g.dir, "gatefold.db"))
-	open, ports := map[string]string{}, freePorts(t, (len(variants)+1)*len(origins))
+	open, ports := map[string]string{}, keystest.FreePorts(t, (len(variants)+1)*len(origins))
 	for _, v := range variants {
 		for _, o := range origins {
 			s := &site{origin: o, variant: v, port: ports[len(g.sites)]}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // initSite is a site of `gatefold init` that runs.
@@ -22,7 +24,7 @@ type initSite struct {
 // warning, and runs it.
 func startInit(t *testing.T, kind, origin string) *initSite {
 	t.Helper()
-	ports := freePorts(t, 2)
+	ports := keystest.FreePorts(t, 2)
 	g := &gate{t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0]}
 	s := &initSite{gate: g, address: "http://127.0.0.1:" + ports[1]}
 	g.config = filepath.Join(g.dir, "Caddyfile")

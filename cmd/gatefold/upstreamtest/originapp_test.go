@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // startNode starts an application of each of the common frameworks for Node.js.
@@ -22,7 +24,7 @@ func startNode(t *testing.T) []origin {
 	for _, app := range []struct{ name, file, module string }{
 		{"Express 5", "express.js", "express"}, {"Express 4", "express.js", "express4"}, {"Fastify", "fastify.js", "fastify"}, {"Koa", "koa.js", "koa"},
 	} {
-		port := freePort(t)
+		port := keystest.FreePort(t)
 		run(t, apps, os.Environ(), program, app.file, app.module, port).waitForPort(t, "tcp", "127.0.0.1:"+port)
 		framework := proxied(app.name, port, 70)
 		framework.plusIsBlank = app.module == "koa"
@@ -38,7 +40,7 @@ func startPython(t *testing.T) []origin {
 	program := debian(t, "usr/bin/python3.[0-9]*[0-9]", "usr/bin/python3")
 	var all []origin
 	for _, app := range []struct{ name, object string }{{"Django", "djangoapp:application"}, {"Flask", "flaskapp:app"}} {
-		port := freePort(t)
+		port := keystest.FreePort(t)
 		dir := copied(t, "python")
 		environment := withDebian(t, "PYTHONPATH="+packages, "PYTHONDONTWRITEBYTECODE=1")
 		server := run(t, dir, environment, program, debian(t, "usr/bin/gunicorn"),
@@ -66,7 +68,7 @@ func java(t *testing.T) string {
 // startTomcat starts Tomcat with its default servlet and two servlets.
 func startTomcat(t *testing.T) []origin {
 	t.Helper()
-	base, port := folder(t), freePort(t)
+	base, port := folder(t), keystest.FreePort(t)
 	for to, from := range map[string]string{"webapps/ROOT": "testdata/tomcat/site", "conf": "testdata/tomcat/conf"} {
 		if err := os.CopyFS(filepath.Join(base, to), os.DirFS(from)); err != nil {
 			t.Fatal(err)

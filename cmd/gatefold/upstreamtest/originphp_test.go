@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // startPHP starts PHP's own server with the front controller.
 func startPHP(t *testing.T) []origin {
 	t.Helper()
-	site, port := copied(t, "php"), freePort(t)
+	site, port := copied(t, "php"), keystest.FreePort(t)
 	server := run(t, site, withDebian(t, "PHP_CLI_SERVER_WORKERS=4"), debian(t, "usr/bin/php[0-9]*.[0-9]"), "-n", "-d", "log_errors=0", "-S", "127.0.0.1:"+port, "-t", site)
 	server.waitForPort(t, "tcp", "127.0.0.1:"+port)
 	return []origin{proxied("PHP's own server", port, 300)}
@@ -42,7 +44,7 @@ pm.max_children = 4
 // fpmNginx runs nginx with the locations that frameworks document.
 func fpmNginx(t *testing.T, site, socket string) string {
 	t.Helper()
-	port := freePort(t)
+	port := keystest.FreePort(t)
 	runNginx(t, port, fmt.Sprintf(`	server {
 		listen 127.0.0.1:%s;
 		root %s;
@@ -70,7 +72,7 @@ func fpmNginx(t *testing.T, site, socket string) string {
 // fpmApache runs Apache with the rewriting that frameworks put into .htaccess.
 func fpmApache(t *testing.T, site, socket string) string {
 	t.Helper()
-	port := freePort(t)
+	port := keystest.FreePort(t)
 	runApache(t, port, fmt.Sprintf(`DocumentRoot %[1]s
 <Directory %[1]s>
 	Options FollowSymLinks MultiViews

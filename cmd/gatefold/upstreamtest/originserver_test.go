@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // secret sends a protected page, which names itself in the body, in a header and in
@@ -89,7 +91,7 @@ func runNginx(t *testing.T, port, server string) {
 // and an alias.
 func startNginx(t *testing.T) []origin {
 	t.Helper()
-	files, port := pages(t), freePort(t)
+	files, port := pages(t), keystest.FreePort(t)
 	runNginx(t, port, fmt.Sprintf(`	server {
 		listen 127.0.0.1:%s;
 		root %s;
@@ -143,7 +145,7 @@ func runApache(t *testing.T, port, site string) {
 // startApache starts Apache with static files and MultiViews.
 func startApache(t *testing.T) []origin {
 	t.Helper()
-	files, port := pages(t), freePort(t)
+	files, port := pages(t), keystest.FreePort(t)
 	runApache(t, port, fmt.Sprintf(`DocumentRoot %[1]s
 <Directory %[1]s>
 	Options FollowSymLinks MultiViews

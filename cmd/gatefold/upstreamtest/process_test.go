@@ -160,26 +160,6 @@ func closed(conn net.Conn) error {
 	return conn.Close()
 }
 
-// freePorts returns ports that were free a moment ago.
-func freePorts(t *testing.T, n int) []string {
-	t.Helper()
-	ports := make([]string, n)
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		_, ports[i], _ = net.SplitHostPort(listener.Addr().String())
-	}
-	return ports
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	return freePorts(t, 1)[0]
-}
-
 // folder is a temporary folder that servers can read which change their user.
 func folder(t *testing.T) string {
 	t.Helper()

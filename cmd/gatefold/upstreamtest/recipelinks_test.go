@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // cacheable is an origin that lets every cache keep every page, articles included.
@@ -60,7 +62,7 @@ func fetch(t *testing.T, address string, headers ...string) (int, string, http.H
 // origin calls all of them public.
 func TestRecipeOfCDN(t *testing.T) {
 	r := startRecipe(t, "A CDN in front", nil, "192.0.2.0/24", "127.0.0.1/32", "localhost:3000", cacheable(t))
-	port, dir := freePort(t), folder(t)
+	port, dir := keystest.FreePort(t), folder(t)
 	runNginx(t, port, strings.NewReplacer("/var/cache/nginx/news", filepath.Join(dir, "cache"), "listen 80;", "listen 127.0.0.1:"+port+";",
 		"http://gate.example.com", strings.Replace(r.address, "localhost", "127.0.0.1", 1), "$http_host", strings.TrimPrefix(r.address, "http://")).Replace(block(t, r.text, "nginx")))
 	cdn := "http://127.0.0.1:" + port

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // recipe is the section of docs/recipes.md with a heading, while its site runs.
@@ -43,7 +45,7 @@ func block(t *testing.T, text, language string) string {
 // Validate accepts it without a warning.
 func startRecipe(t *testing.T, heading string, variables []string, pairs ...string) *recipe {
 	t.Helper()
-	ports := freePorts(t, 2)
+	ports := keystest.FreePorts(t, 2)
 	g := &gate{t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0]}
 	site := "http://localhost:" + ports[1]
 	r := &recipe{initSite: &initSite{gate: g, address: site}, text: section(t, heading)}

@@ -117,7 +117,7 @@ func TestWalkOfGettingStarted(t *testing.T) {
 	if len(blocks) != 7 {
 		t.Fatalf("docs/getting-started.md has %d blocks of commands", len(blocks))
 	}
-	provider, ports, dir := startIssuer(t), freePorts(t, 3), folder(t)
+	provider, ports, dir := startIssuer(t), keystest.FreePorts(t, 3), folder(t)
 	admin := "127.0.0.1:" + ports[0]
 	substitute := strings.NewReplacer(
 		"npm install express", "ln -s "+filepath.Join(unpacked(t), "node", "node_modules")+" node_modules",

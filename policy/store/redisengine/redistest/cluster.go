@@ -3,6 +3,7 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,16 +17,14 @@ func StartCluster(t testing.TB, masters int, settings ...string) []*Server {
 	const slots = 16384
 	nodes := make([]*Server, masters)
 	for i := range nodes {
-		nodes[i] = Start(t, append([]string{
-			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "15000",
-		}, settings...)...)
+		nodes[i] = startNode(t, settings...)
 	}
 	for i, node := range nodes {
 		node.Do("cluster", "addslotsrange", slots*i/masters, slots*(i+1)/masters-1)
 		node.Do("cluster", "set-config-epoch", i+1)
 	}
 	for _, node := range nodes[1:] {
-		nodes[0].Do("cluster", "meet", "127.0.0.1", node.Port)
+		nodes[0].Do("cluster", "meet", "127.0.0.1", node.Port, node.bus)
 	}
 	for _, node := range nodes {
 		require.Eventually(t, func() bool {
@@ -34,6 +33,17 @@ func StartCluster(t testing.TB, masters int, settings ...string) []*Server {
 		}, 60*time.Second, 50*time.Millisecond, "the cluster does not come together")
 	}
 	return nodes
+}
+
+// startNode starts a node of a Cluster, which knows no others.
+func startNode(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	bus := freePort(t)
+	node := Start(t, append([]string{
+		"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "15000", "--cluster-port", strconv.Itoa(bus),
+	}, settings...)...)
+	node.bus = bus
+	return node
 }
 
 // ClusterURLs returns the addresses of nodes.
@@ -77,7 +87,7 @@ func StartSentinels(t testing.TB, name string, master *Server, count int) []*Ser
 	t.Helper()
 	sentinels := make([]*Server, count)
 	for i := range sentinels {
-		s := &Server{t: t, Port: FreePort(t), folder: t.TempDir()}
+		s := &Server{t: t, Port: freePort(t), folder: t.TempDir()}
 		t.Cleanup(s.Kill)
 		path := s.WriteFile("sentinel.conf", fmt.Appendf(nil, `port %d
 bind 127.0.0.1
@@ -102,8 +112,8 @@ sentinel failover-timeout %s 5000
 // AddReplica starts a replica of one node of a Cluster.
 func AddReplica(t testing.TB, master *Server) *Server {
 	t.Helper()
-	replica := Start(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "15000", "--repl-diskless-sync-delay", "0")
-	replica.Do("cluster", "meet", "127.0.0.1", master.Port)
+	replica := startNode(t, "--repl-diskless-sync-delay", "0")
+	replica.Do("cluster", "meet", "127.0.0.1", master.Port, master.bus)
 	require.Eventually(t, func() bool {
 		return replica.Client().Do(context.Background(), "cluster", "replicate", master.NodeID()).Err() == nil
 	}, 60*time.Second, 50*time.Millisecond, "the replica does not find its master")

@@ -5,18 +5,19 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // Server is a redis-server.
@@ -28,6 +29,7 @@ type Server struct {
 	TLS      *tls.Config
 
 	t       testing.TB
+	bus     int // port for the other nodes of a Cluster
 	folder  string
 	args    []string
 	process *exec.Cmd
@@ -55,36 +57,17 @@ func Start(t testing.TB, settings ...string) *Server {
 // New prepares a server, for a test that starts it itself.
 func New(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, Port: FreePort(t), folder: t.TempDir()}
+	s := &Server{t: t, Port: freePort(t), folder: t.TempDir()}
 	s.args = append([]string{"--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--dir", s.folder}, settings...)
 	t.Cleanup(s.Kill)
 	return s
 }
 
-// FreePort returns a free port whose number plus 10000 is free as well,
-// which a node of a cluster takes as well. Both lie below those that the system gives
-// to connections, so they stay free while a server is being restarted.
-func FreePort(t testing.TB) int {
+func freePort(t testing.TB) int {
 	t.Helper()
-	for range 1000 {
-		// Packages are tested at the same time, in processes of their own.
-		port := 10_000 + (os.Getpid()*97+int(ports.Add(1)))%12_000
-		if canListen(t, port) && canListen(t, port+10_000) {
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
-}
-
-var ports atomic.Int32
-
-func canListen(t testing.TB, port int) bool {
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		return false
-	}
-	return listener.Close() == nil
+	port, err := strconv.Atoi(keystest.FreePort(t))
+	require.NoError(t, err)
+	return port
 }
 
 // Start starts the server, again after it was stopped, and waits until it answers.
