@@ -143,7 +143,6 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 			result.Source = "hypothetical, with exactly the given skus"
 		}
 	case e.request.ReaderToken != "":
-		result.Source = "the token is not by an issuer of this site"
 		e.verify(ctx, now)
 	}
 	result.UserID, result.PublisherUserID, result.EmailVerified = strings.TrimPrefix(e.reader.UserID, unknownUser), e.reader.PublisherUserID, e.reader.Email != ""
@@ -160,11 +159,28 @@ func (e *explainer) verify(ctx context.Context, now time.Time) {
 		reader, err := e.site.policy.Reader(ctx, &source.verifier, e.request.ReaderToken, now)
 		if err != nil {
 			e.result.Reader.Error = err.Error()
-			reader = policy.Reader{Rejected: true}
+			reader = failedReader(err)
 		}
 		e.reader = reader
 		return
 	}
+	e.result.Reader.Source = "the token is not by an issuer of this site: " + e.foreignIssuer()
+}
+
+// foreignIssuer says by which issuer a token is that no source accepts: often the two
+// differ in a slash.
+func (e *explainer) foreignIssuer() string {
+	token, err := keys.Scan(e.request.ReaderToken)
+	if err != nil {
+		return "it is no signed token: " + err.Error()
+	}
+	var known []string
+	for i := range e.site.sources {
+		if source := &e.site.sources[i]; !source.httpAuth {
+			known = append(known, source.verifier.Issuer.Issuer)
+		}
+	}
+	return fmt.Sprintf("its iss is %q, and those of identify are %s", cut(token.Issuer(), maxLogText), cmp.Or(strings.Join(known, ", "), "none"))
 }
 
 // LinkEvidence implements policy.LinkSource.

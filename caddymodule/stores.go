@@ -68,7 +68,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.policy = decisions
 	s.recorder = store.NewRecorder(s.store, recordInterval, recordingFailed)
 	s.node = nodestate.New(nodestate.Options{
-		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe,
+		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
 	ctx, stop := context.WithCancel(context.Background())
@@ -174,6 +174,18 @@ func (l *lazyEngine) get() (engine.Engine, error) {
 		}
 	}
 	return l.engine, nil
+}
+
+// replaced returns an error if the file of an open database is no longer the one at its
+// path. A shared store has no file.
+func (l *lazyEngine) replaced() error {
+	l.mu.RLock()
+	backend := l.engine
+	l.mu.RUnlock()
+	if database, ok := backend.(interface{ Replaced() error }); ok {
+		return database.Replaced()
+	}
+	return nil
 }
 
 // onEngine calls the engine, which it opens first. Operation names the call in the

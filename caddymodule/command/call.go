@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -41,8 +43,36 @@ func setRun(cmd *cobra.Command, args cobra.PositionalArgs, run func(*call) error
 		defer silenceCaddy()()
 		c := &call{cmd: cmd, args: args, out: cmd.OutOrStdout()}
 		c.json, c.vendor = c.on("json"), c.text("vendor")
-		return run(c)
+		err := run(c)
+		if err == nil {
+			c.warnOfGate()
+		}
+		return err
 	}
+}
+
+// warnOfGate warns of a vendor or a site that no gate of the running server has, as when
+// it is misspelt: what the command stored then applies to no request here. It is no
+// error, because another server on the same store may have that gate.
+func (c *call) warnOfGate() {
+	if c.client == nil || !c.changed("vendor") && !c.changed("site") {
+		return
+	}
+	report, err := sites(c)
+	if err != nil || report == nil || report.Truncated {
+		return
+	}
+	gates, wanted := report.Gates(), c.vendor+"/"
+	if site := c.text("site"); site != "" {
+		wanted += site
+	}
+	if slices.ContainsFunc(gates, func(gate string) bool {
+		return gate == wanted || strings.HasSuffix(wanted, "/") && strings.HasPrefix(gate, wanted)
+	}) {
+		return
+	}
+	c.warn(fmt.Sprintf("warning: no gate of this server is %s: what is stored for it applies to no request here; it has %s (vendor/site).",
+		strings.TrimSuffix(wanted, "/"), cmp.Or(strings.Join(gates, ", "), "none")))
 }
 
 // silenceCaddy drops what Caddy logs until the returned function is called: reading a

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -106,18 +107,21 @@ func readingText(reading *admin.ExplainedReading) string {
 }
 
 func writeGrants(e *admin.Explanation, add func(step, format string, args ...any)) {
-	moment := func(at *time.Time) string {
-		if at == nil {
-			return "ever"
+	period := func(grant *admin.ExplainedGrant) (text string) {
+		if grant.StartsAt != nil {
+			text = ", from " + grant.StartsAt.Format(time.RFC3339)
 		}
-		return at.Format(time.RFC3339)
+		if grant.EndsAt != nil {
+			text += ", until " + grant.EndsAt.Format(time.RFC3339)
+		}
+		return cmp.Or(text, ", at any time")
 	}
 	for _, grant := range e.Grants {
 		counts := "counts"
 		if !grant.Counts {
 			counts = "does not count: " + grant.Why
 		}
-		add("grant", "%s gives %s, in %s, from %s until %s: %s", grant.ID, grant.SKU, grant.List, moment(grant.StartsAt), moment(grant.EndsAt), counts)
+		add("grant", "%s gives %s, in %s%s: %s", grant.ID, grant.SKU, grant.List, period(&grant), counts)
 	}
 	if e.Reader.UserID+e.Reader.Email != "" && len(e.Readings) > 0 && len(e.Readings[0].SKUs) > 0 {
 		add("grants", "%d of these skus, %d of other skus", len(e.Grants), e.OtherGrants)

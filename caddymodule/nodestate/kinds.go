@@ -19,6 +19,8 @@ var (
 		"Remove the cause, which is a condition of its own: until then links with maxUses are answered 503.")
 	storeDamaged = condition.Register("store_damaged", condition.Critical,
 		"Stop the server, see `gatefold store verify`, and restore a backup.")
+	storeFileReplaced = condition.Register("store_file_replaced", condition.Critical,
+		"What is written now is lost at a restart: save it first by `gatefold store backup <file>`, stop the server, put that copy at the database's path, and start.")
 
 	redisEvicts = condition.Register("redis_evicts", condition.Critical,
 		"Set maxmemory-policy noeviction in Redis, and keep it in its configuration file.")

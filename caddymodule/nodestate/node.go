@@ -24,6 +24,8 @@ type Options struct {
 	Skews func() []policy.ClockSkew
 	// Probe writes into a partition.
 	Probe func(ctx context.Context, partition string) error
+	// Replaced returns an error if the store's file is no longer the one at its path.
+	Replaced func() error
 }
 
 // Node finds the conditions of a node. It is safe for concurrent use.
@@ -72,8 +74,10 @@ func (n *Node) Run(ctx context.Context) {
 	}
 }
 
-// Probe writes into each partition whose last write failed.
+// Probe writes into each partition whose last write failed, and looks whether the
+// store's file is in its place: a source of conditions must not wait for a file system.
 func (n *Node) Probe(ctx context.Context) {
+	n.Writes.Replaced(n.options.Replaced())
 	for _, partition := range n.Writes.broken() {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		// The engine tells Writes the result.

@@ -65,6 +65,17 @@ var auditKinds = map[byte]auditKind{
 	prefixEngagement:  {unaudited: true},
 }
 
+// AuditKinds returns the names of the kinds of records that the audit log has, sorted.
+func AuditKinds() []string {
+	names := map[string]bool{}
+	for _, kind := range auditKinds {
+		if !kind.unaudited {
+			names[kind.name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
 func auditKindOf(k []byte) auditKind {
 	kind, known := auditKinds[k[0]]
 	if !known {
