@@ -18,8 +18,8 @@ import (
 
 const linksPath = "/management/signed-links"
 
-// linkParam is the query parameter of the token in signed URLs.
-const linkParam = "token"
+// LinkParam is the query parameter of the token in signed URLs.
+const LinkParam = "token"
 
 // LinkBody is the request for a signed link.
 type LinkBody struct {
@@ -269,7 +269,7 @@ func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 		SKU: claims.SKU, PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace,
 	}
 	if claims.URL != "" {
-		made.SignedURL = keys.AppendToken(claims.URL, linkParam, token)
+		made.SignedURL = keys.AppendToken(claims.URL, LinkParam, token)
 	}
 	return made, nil
 }
@@ -312,8 +312,8 @@ func (a *api) linkClaims(vendor, space string, in *LinkBody, at time.Time) (keys
 		return claims, invalid("url", err.Error())
 	}
 	// The gate refuses URLs with two tokens.
-	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(linkParam) {
-		return claims, invalid("url", "has the parameter "+linkParam+", which is reserved for the link's token")
+	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(LinkParam) {
+		return claims, invalid("url", "has the parameter "+LinkParam+", which is reserved for the link's token")
 	}
 	if err := keys.CheckLink(&claims); err != nil {
 		return claims, newProblem(http.StatusUnprocessableEntity, err.Error())

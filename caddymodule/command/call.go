@@ -145,8 +145,17 @@ func (c *call) lifetime() admin.Lifetime {
 	return admin.Lifetime(text)
 }
 
-// open sends a request to the running server and returns the response.
+// open sends a request with a JSON body to the running server and returns the response.
 func (c *call) open(ctx context.Context, method, path string, query url.Values, in any, accept string) (*http.Response, error) {
+	body, err := jsonPayload(in)
+	if err != nil {
+		return nil, err
+	}
+	return c.openWith(ctx, method, path, query, body, accept)
+}
+
+// openWith is open with any body.
+func (c *call) openWith(ctx context.Context, method, path string, query url.Values, body *payload, accept string) (*http.Response, error) {
 	if c.client == nil {
 		var err error
 		if c.client, err = newClient(c.cmd); err != nil {
@@ -157,7 +166,7 @@ func (c *call) open(ctx context.Context, method, path string, query url.Values, 
 		query = url.Values{}
 	}
 	query.Set("vendor", c.vendor)
-	return c.client.send(ctx, method, path, query, in, accept)
+	return c.client.send(ctx, method, path, query, body, accept)
 }
 
 // send calls the management API and returns the status and the body of the answer.
@@ -205,9 +214,14 @@ func (c *call) download(path, accept string) (*http.Response, error) {
 	if err != nil || response.StatusCode < http.StatusBadRequest {
 		return response, err
 	}
+	return nil, failure(response)
+}
+
+// failure returns the error in a response, and closes its body.
+func failure(response *http.Response) error {
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	return nil, errors.Join(answerError(response.StatusCode, answer), err)
+	return errors.Join(answerError(response.StatusCode, answer), err)
 }
 
 // run calls the management API and prints the answer.

@@ -22,6 +22,7 @@
 //	progress.go     the progress bar of an import
 //	key.go          key: signing keys
 //	link.go         link: signed links
+//	linkeach.go     link create --each: a link for each row of a file
 //	rule.go         rule: lists, adds, moves and removes rules
 //	rulediff.go     the difference between two states of a site's rules
 //	rulefile.go     rule export and rule import: rules in a file

@@ -274,12 +274,12 @@ func (i *grantImport) run(file io.Reader, format string) error {
 		if i.skipRow(row.Line) {
 			continue
 		}
-		if i.bytes+len(row.Grant) > maxImportBatchBytes {
+		if i.bytes+len(row.Value) > maxImportBatchBytes {
 			if err := i.flush(); err != nil {
 				return err
 			}
 		}
-		i.rows, i.lines, i.bytes = append(i.rows, row.Grant), append(i.lines, row.Line), i.bytes+len(row.Grant)
+		i.rows, i.lines, i.bytes = append(i.rows, row.Value), append(i.lines, row.Line), i.bytes+len(row.Value)
 		if len(i.rows) == i.size {
 			if err := i.flush(); err != nil {
 				return err

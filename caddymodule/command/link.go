@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/keys"
 )
 
 const linksPath = "/management/signed-links"
@@ -25,6 +26,13 @@ func linkCommands(cmd *cobra.Command) {
 	flags.String("space", "", "content space of the content id (default: that of the url's page, or the vendor's)")
 	flags.String("user", "", "user to whom the link is attributed; it identifies no visitor")
 	flags.StringToString("meta", nil, "key=value pairs that are stored with the link")
+	flags.String("landing", "", "page that the printed URL shows first, for a link that is not bound to one")
+	flags.String("each", "", "CSV or NDJSON file with a row for each of many links")
+	flags.String("format", "", "csv or ndjson (default: by the extension of the file of --each)")
+	flags.StringP("output", "o", "", "file for the links of --each (default: standard output)")
+	flags.String("key", "", "name of the set of links of --each (default: derived from the file and the flags)")
+	create.MarkFlagsMutuallyExclusive("each", "landing")
+	create.Long = eachHelp()
 
 	list := subcommand(cmd, "list", "Lists signed links, or those that match the flags", cobra.NoArgs, listLinks)
 	list.Flags().Int("limit", 0, "maximum number of links (default: all)")
@@ -62,16 +70,51 @@ func createLink(c *call) error {
 	for key, value := range meta {
 		body.Meta[key] = value
 	}
-	err := run(c, http.MethodPost, "/management/create-signed-link", body, func(created admin.CreatedLink) string {
-		if created.SignedURL != "" {
-			return created.SignedURL + "\n"
-		}
-		return created.Token + "\n"
-	})
-	if err == nil && body.URL != "" {
-		c.warnOfHost(body.URL)
+	if c.text("each") != "" {
+		return c.createEach(body)
 	}
-	return err
+	for _, flag := range []string{"format", "output", "key"} {
+		if c.changed(flag) {
+			return fmt.Errorf("--%s: is for the links of --each", flag)
+		}
+	}
+	page, err := c.landing(body.URL)
+	if err != nil {
+		return err
+	}
+	var created admin.CreatedLink
+	if err := c.request(http.MethodPost, "/management/create-signed-link", nil, body, &created); err != nil {
+		return err
+	}
+	if created.SignedURL == "" {
+		created.SignedURL = keys.AppendToken(page, admin.LinkParam, created.Token)
+	}
+	if err := c.print(created, created.SignedURL+"\n"); err != nil {
+		return err
+	}
+	c.warnOfHost(page)
+	return nil
+}
+
+// landing returns the page whose URL gets the token: that of the link, or the one of --landing.
+func (c *call) landing(bound string) (string, error) {
+	page := c.text("landing")
+	switch {
+	case bound != "" && page != "":
+		return "", errors.New("--landing: is for links that are not bound to a url: leave out one of the two")
+	case bound != "":
+		return bound, nil
+	case page == "":
+		return "", errors.New("a link needs a page to land on: give its url, or, for a link that opens many pages, one of them with --landing <url>")
+	}
+	parsed, err := url.Parse(page)
+	if err != nil || parsed.Scheme != "https" && parsed.Scheme != "http" || parsed.Host == "" {
+		return "", fmt.Errorf("--landing: %q is not a url such as https://news.example.com/", page)
+	}
+	if parsed.Query().Has(admin.LinkParam) {
+		return "", fmt.Errorf("--landing: has the parameter %s, which is reserved for the link's token", admin.LinkParam)
+	}
+	return page, nil
 }
 
 // warnOfHost warns of a link to a host that the running server does not gate. The link
