@@ -39,14 +39,18 @@ func (c *call) linkLimits() (limits admin.LinkLimits, err error) {
 	if c.on("per-reader") {
 		limits.PerReader = new(true)
 	}
-	if limits.StartsAt, err = c.time("starts-at"); err != nil || !c.changed("starts-in") {
+	at, err := c.time("starts-at")
+	if at != nil {
+		limits.StartsAt = &admin.LinkStart{Time: *at}
+	}
+	if err != nil || !c.changed("starts-in") {
 		return limits, err
 	}
 	ahead, err := keys.ParseExpiresIn(c.text("starts-in"))
 	if err != nil {
 		return limits, fmt.Errorf("--starts-in: %w", err)
 	}
-	limits.StartsAt = new(time.Now().Add(ahead))
+	limits.StartsAt = &admin.LinkStart{Time: time.Now().Add(ahead)}
 	return limits, nil
 }
 
