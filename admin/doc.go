@@ -38,6 +38,7 @@
 //	vendors.go        vendors
 //	products.go       products
 //	links.go          signed links
+//	linklimits.go     their optional limits
 //	bulklinks.go      many signed links in one call
 //	linkrows.go       rows of links in CSV and NDJSON streams
 //	linkrevoke.go     revoking and restoring signed links

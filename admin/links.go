@@ -23,15 +23,15 @@ const LinkParam = "token"
 
 // LinkBody is the request for a signed link.
 type LinkBody struct {
-	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page on which the link lands; the token is appended to it. Without publisherContentId the link opens the content of that page, or the page alone if it has none." example:"https://news.example.com/articles/hello"`
-	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The link opens only pages that ask for this SKU: all of them, unless url or publisherContentId is given."`
-	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255" doc:"The purchase option."`
-	PublisherContentID string         `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
-	ContentSpace       string         `json:"contentSpace,omitempty" maxLength:"255" doc:"The space of publisherContentId, as rules name it with content_space. Default: that of the url's page, or else the one that the vendor declared."`
-	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"The user for whom the link is made, for the record. It does not identify the visitor." example:"user-123"`
-	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of redemptions. Default: unlimited and not counted." example:"5"`
-	ExpiresIn          Lifetime       `json:"expiresIn,omitzero" required:"false"`
-	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Strings, numbers and booleans to store with the link." example:"{\"campaign\": \"autumn\"}"`
+	URL                string `json:"url,omitempty" maxLength:"2048" doc:"The page on which the link lands; the token is appended to it. Without publisherContentId the link opens the content of that page, or the page alone if it has none." example:"https://news.example.com/articles/hello"`
+	SKU                string `json:"sku,omitempty" maxLength:"255" doc:"The link opens only pages that ask for this SKU: all of them, unless url or publisherContentId is given."`
+	PurchaseOption     string `json:"purchaseOption,omitempty" maxLength:"255" doc:"The purchase option."`
+	PublisherContentID string `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
+	ContentSpace       string `json:"contentSpace,omitempty" maxLength:"255" doc:"The space of publisherContentId, as rules name it with content_space. Default: that of the url's page, or else the one that the vendor declared."`
+	UserID             string `json:"userId,omitempty" maxLength:"255" doc:"The user for whom the link is made, for the record. It does not identify the visitor." example:"user-123"`
+	LinkLimits
+	ExpiresIn Lifetime       `json:"expiresIn,omitzero" required:"false"`
+	Meta      map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Strings, numbers and booleans to store with the link." example:"{\"campaign\": \"autumn\"}"`
 }
 
 // Lifetime is how long a token is valid: digits and one of s, m, h, d. In JSON it
@@ -80,32 +80,34 @@ type CreatedLink struct {
 	SKU                string    `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
 	PublisherContentID string    `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
 	ContentSpace       string    `json:"contentSpace,omitempty" doc:"The space of publisherContentId; absent if it is that of the url's page, or if neither the link nor the vendor names one: then it is that of the site's first rule with content ids." example:"news"`
+	LinkLimits
 }
 
 // SignedLink is a stored link, without its token.
 type SignedLink struct {
-	TokenID            string             `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	Status             string             `json:"status" enum:"active,used_up,expired,revoked" doc:"The link's state." example:"active"`
-	URL                string             `json:"url,omitempty" doc:"The page that the link opens." example:"https://news.example.com/articles/hello"`
-	SKU                string             `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
-	PurchaseOption     string             `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
-	PublisherContentID string             `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
-	ContentSpace       string             `json:"contentSpace,omitempty" doc:"The space of publisherContentId." example:"news"`
-	UserID             string             `json:"userId,omitempty" doc:"The user for whom the link was made." example:"user-123"`
-	MaxUses            int64              `json:"maxUses,omitempty" doc:"The maximum number of redemptions; absent if unlimited." example:"5"`
-	Uses               int64              `json:"uses" doc:"The number of redemptions." example:"2"`
-	Meta               stdjson.RawMessage `json:"meta,omitempty" doc:"The metadata stored with the link."`
-	CreatedAt          time.Time          `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
-	ExpiresAt          time.Time          `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
-	RevokedAt          *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
+	TokenID            string `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Status             string `json:"status" enum:"active,scheduled,used_up,expired,revoked" doc:"The link's state. A scheduled one opens pages from startsAt on." example:"active"`
+	URL                string `json:"url,omitempty" doc:"The page that the link opens." example:"https://news.example.com/articles/hello"`
+	SKU                string `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
+	PurchaseOption     string `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
+	PublisherContentID string `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	ContentSpace       string `json:"contentSpace,omitempty" doc:"The space of publisherContentId." example:"news"`
+	UserID             string `json:"userId,omitempty" doc:"The user for whom the link was made." example:"user-123"`
+	LinkLimits
+	Uses      int64              `json:"uses" doc:"The number of redemptions." example:"2"`
+	Devices   int64              `json:"devices,omitempty" doc:"The number of devices, if they are counted." example:"2"`
+	Meta      stdjson.RawMessage `json:"meta,omitempty" doc:"The metadata stored with the link."`
+	CreatedAt time.Time          `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	ExpiresAt time.Time          `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
+	RevokedAt *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
 }
 
 func (a *api) wireLink(link store.SignedLink) SignedLink {
 	claims := link.Claims
 	shown := SignedLink{
 		TokenID: claims.ID, URL: claims.URL, SKU: claims.SKU, PurchaseOption: claims.PurchaseOption,
-		PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace, UserID: claims.Subject, MaxUses: claims.MaxUses,
-		Uses: link.Uses, Meta: claims.Meta, CreatedAt: link.CreatedAt, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
+		PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace, UserID: claims.Subject, LinkLimits: wireLimits(&claims),
+		Uses: link.Uses, Devices: link.Devices, Meta: claims.Meta, CreatedAt: link.CreatedAt, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
 	}
 	if shown.Status = link.State(a.Now()); shown.Status == store.LinkRevoked {
 		shown.RevokedAt = &link.RevokedAt
@@ -266,7 +268,7 @@ func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	}
 	made := CreatedLink{
 		Token: token, TokenID: claims.ID, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
-		SKU: claims.SKU, PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace,
+		SKU: claims.SKU, PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace, LinkLimits: wireLimits(&claims),
 	}
 	if claims.URL != "" {
 		made.SignedURL = keys.AppendToken(claims.URL, LinkParam, token)
@@ -286,7 +288,10 @@ func (a *api) linkClaims(vendor, space string, in *LinkBody, at time.Time) (keys
 		Issuer: keys.VendorIssuer(vendor), ID: a.Store.NewLinkID(),
 		IssuedAt: now, ExpiresAt: now + int64(expiresIn/time.Second),
 		URL: in.URL, SKU: in.SKU, PurchaseOption: in.PurchaseOption, PublisherContentID: in.PublisherContentID, ContentSpace: in.ContentSpace,
-		Subject: in.UserID, MaxUses: in.MaxUses,
+		Subject: in.UserID,
+	}
+	if err := in.apply(&claims, at); err != nil {
+		return claims, err
 	}
 	if in.ContentSpace != "" && in.PublisherContentID == "" {
 		return claims, invalid("contentSpace", "is the space of publisherContentId, which is missing")

@@ -174,16 +174,17 @@ const pendingFor = 10 * time.Minute
 // the oldest of the request's link cookies if there would be more than maxLinkCookies.
 func (g *gateRequest) setLinkCookie(header http.Header, link *policy.LinkUse) {
 	issuedAt, lifetime := g.request.Now.Unix(), g.gate.LinkCookieTTL.V
-	if link.Spend {
+	pending := link.Spend || link.Login
+	if pending {
 		lifetime = min(lifetime, pendingFor)
 	}
 	expiresAt := min(issuedAt+int64(lifetime/time.Second), link.ExpiresAt)
-	if link.MaxUses > 0 && !link.Spend {
+	if link.Counted() && !pending {
 		expiresAt = link.ExpiresAt // its use is spent: without the cookie the reader could not come back
 	}
 	value := g.site.cookies.seal(linkCookiePayload{
 		RedeemedLink: policy.RedeemedLink{
-			Issuer: link.Issuer, ID: link.ID, ExpiresAt: expiresAt, UseID: cmp.Or(link.UseID, newUseID()), Pending: link.Spend,
+			Issuer: link.Issuer, ID: link.ID, ExpiresAt: expiresAt, UseID: link.CookieID(newUseID()), Pending: pending,
 		},
 		IssuedAt: issuedAt,
 	})

@@ -127,6 +127,9 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	html := denial.AcceptsHTML(g.r)
 	switch reason.Status {
 	case http.StatusUnauthorized:
+		if decision.Link.Login && g.request.Link.Navigation {
+			g.setLinkCookie(header, &decision.Link) // for the return from the login, without the token
+		}
 		header.Set("WWW-Authenticate", challenge(h.Site, decision.Reason))
 		if h.login != nil && g.r.Method == http.MethodGet && html && !decision.Link.Ignored {
 			header.Set("Cache-Control", "no-store")

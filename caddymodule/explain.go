@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -60,11 +61,17 @@ func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime
 	if request.Method == "" {
 		request.Method = http.MethodGet
 	}
+	var address netip.Addr
+	if request.ClientIP != "" {
+		if address, err = netip.ParseAddr(request.ClientIP); err != nil {
+			return nil, &admin.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The clientIp must be an IP address, such as 203.0.113.9."}
+		}
+	}
 	if request.SKUs != nil && request.UserID == "" && request.Email == "" && request.ReaderToken == "" {
 		request.UserID = hypotheticalReader
 	}
 	return &explainer{
-		request: request, gate: gate, site: site, host: host, target: target,
+		request: request, gate: gate, site: site, host: host, target: target, address: address,
 		result: &admin.Explanation{
 			Vendor: gate.Vendor, Site: gate.Site, Method: request.Method,
 			Grants: []admin.ExplainedGrant{}, Readings: []admin.ExplainedReading{},
@@ -94,7 +101,8 @@ type explainer struct {
 	site         *siteRuntime
 	store        *store.Store // nil without a server
 	host, target string       // as a client sends them
-	query        string       // of the target
+	address      netip.Addr
+	query        string // of the target
 	reader       policy.Reader
 	skus         []string // required by the rules
 	result       *admin.Explanation
@@ -200,6 +208,7 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 	evidence.HostUnknown = e.gate.hostUnknown(e.host)
 	evidence.Token, evidence.Share, evidence.Ambiguous = tokens[0], share, len(tokens) > 1
 	evidence.Spendable = e.result.Method == http.MethodGet
+	evidence.Address = e.address
 	return evidence
 }
 
@@ -248,7 +257,9 @@ func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) 
 		return
 	}
 	check("token", true, "signed by a key of "+token.Claims.Issuer)
-	check("time", true, "valid until "+time.Unix(token.Claims.ExpiresAt, 0).UTC().Format(time.RFC3339))
+	if !check("time", token.Reason != policy.ReasonLinkNotYetValid, validity(&token.Claims)) {
+		return
+	}
 	published := token.Claims.Issuer != e.site.site.Issuer()
 	if published {
 		outOfScope := token.Reason == policy.ReasonLinkOtherSite || token.Reason == policy.ReasonLinkNotAllowed
@@ -276,6 +287,7 @@ func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) 
 			explained.Decision = policy.Decision{Reason: policy.ReasonLinkUsedUp, Rule: explained.Decision.Rule, Link: explained.Decision.Link}
 		}
 	}
+	e.addLimits(explained, &record, check)
 	for _, reading := range explained.Readings {
 		detail := "it opens this page"
 		switch reading.Misfit {
@@ -289,6 +301,36 @@ func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) 
 			return
 		}
 	}
+}
+
+// addLimits adds the checks of a link's optional limits.
+func (e *explainer) addLimits(explained *policy.Explanation, record *store.SignedLink, check func(name string, ok bool, detail string) bool) {
+	claims := &record.Claims
+	if most := claims.MaxDevices; most > 0 {
+		detail := fmt.Sprintf("%d of %d devices have opened it", record.Devices, most)
+		if !check("devices", record.Devices < most, detail) && explained.Decision.Link.Spend && explained.Decision.Allow() {
+			explained.Decision = policy.Decision{Reason: policy.ReasonLinkDeviceLimit, Rule: explained.Decision.Rule, Link: explained.Decision.Link}
+		}
+	}
+	if network := claims.Network(); network.IsValid() {
+		detail := "it opens from " + claims.IPPrefix + " only, and the client's address is " + e.address.String()
+		if !e.address.IsValid() {
+			detail = "it opens from " + claims.IPPrefix + " only: give the client's address"
+		}
+		check("network", network.Contains(e.address.Unmap().WithZone("")), detail)
+	}
+	if claims.PerReader {
+		check("reader", !e.reader.Anonymous(), "it opens to identified readers only, each of whom is one use")
+	}
+}
+
+// validity returns when a link is valid.
+func validity(claims *keys.LinkClaims) string {
+	text := "valid until " + time.Unix(claims.ExpiresAt, 0).UTC().Format(time.RFC3339)
+	if claims.NotBefore > 0 {
+		text = "valid from " + time.Unix(claims.NotBefore, 0).UTC().Format(time.RFC3339) + " until " + time.Unix(claims.ExpiresAt, 0).UTC().Format(time.RFC3339)
+	}
+	return text
 }
 
 func errorOr(err error, text string) string {

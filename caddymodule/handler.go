@@ -326,7 +326,7 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 		// Without the reader assertion the origin would respond as to another reader.
 		decision.Reason, decision.Err = policy.ReasonStoreUnavailable, err
 	}
-	if decision.Allow() && decision.Pending() {
+	if decision.Pending() && (decision.Allow() || decision.Link.Login) {
 		spends := decision.Link.Spend
 		*decision = g.site.policy.Prepare(g.r.Context(), &g.request, *decision)
 		if spends && !decision.Allow() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -33,6 +34,8 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	rest, tokens, share := g.gate.takeTokens(g.original.RawQuery)
 	if tokens != nil || len(evidence.Redeemed) > 0 {
 		evidence.HostUnknown = g.gate.hostUnknown(g.request.Host)
+		address, _ := caddyhttp.GetVar(g.r.Context(), caddyhttp.ClientIPVarKey).(string)
+		evidence.Address, _ = netip.ParseAddr(address) // unknown if it is none
 	}
 	if tokens == nil {
 		return evidence

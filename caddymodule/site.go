@@ -27,6 +27,10 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	if err != nil {
 		return nil, err
 	}
+	readers, err := rt.sealer.Derive(keys.PurposeLinkReader)
+	if err != nil {
+		return nil, err
+	}
 	own := rt.keyring.Source(h.Vendor)
 	site := &siteRuntime{
 		policy:   rt.policy,
@@ -35,7 +39,7 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		sessions: rt.sessions,
 		recorder: rt.recorder,
 	}
-	site.site.ShareDomains, site.site.DeviceWindow = h.ShareDomains, h.LinkDeviceWindow.V
+	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers
 	for _, identity := range h.Identify {
 		source, err := identity.credentialSource(own, &h.keySets)
 		if err != nil {

@@ -35,6 +35,10 @@ const (
 	ReasonLinkTooLong
 	// ReasonLinkUsedUp: all uses of the link are redeemed.
 	ReasonLinkUsedUp
+	// ReasonLinkDeviceLimit: the link was opened by as many devices as it allows.
+	ReasonLinkDeviceLimit
+	// ReasonLinkOtherNetwork: the link does not open pages from the client's network.
+	ReasonLinkOtherNetwork
 	// ReasonLinkRevoked: the link was revoked.
 	ReasonLinkRevoked
 	// ReasonLinkInvalid: the link's token is malformed, forged, from another vendor
@@ -88,6 +92,8 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonLinkNotYetValid:   "link_not_yet_valid",
 	ReasonLinkTooLong:       "link_too_long",
 	ReasonLinkUsedUp:        "link_used_up",
+	ReasonLinkDeviceLimit:   "link_device_limit",
+	ReasonLinkOtherNetwork:  "link_other_network",
 	ReasonLinkRevoked:       "link_revoked",
 	ReasonLinkInvalid:       "link_invalid",
 	ReasonLinkOtherResource: "link_other_resource",
@@ -199,9 +205,9 @@ type LinkUse struct {
 	Issuer, ID string
 	// Token reports whether the link is in the query, rather than in a cookie.
 	Token bool
-	// UseID is the id of the use, if the request has one: from its cookie, or from the
-	// device that sent it.
-	UseID string
+	// UseID is the id of the use, if the request has one: from its cookie, from the
+	// device that sent it, or from its reader. Device is that of the device.
+	UseID, Device string
 	// Spend reports whether a use must be counted before the page is delivered, see
 	// Policy.Prepare and Policy.Redeem.
 	Spend bool
@@ -213,8 +219,13 @@ type LinkUse struct {
 	// First reports whether the record of a publisher's link must be written before
 	// the decision holds, see Policy.Prepare.
 	First bool
-	// MaxUses bounds the redemptions. Zero means that they are not counted.
-	MaxUses int64
+	// MaxUses and MaxDevices bound the redemptions and the devices. Zero means that they
+	// are not counted.
+	MaxUses, MaxDevices int64
+	// PerReader reports whether the link opens pages to identified readers only. Login
+	// reports whether a valid one waits for its reader to log in: the gate keeps it until
+	// then.
+	PerReader, Login bool
 	// ExpiresAt is the end of the link, in Unix seconds.
 	ExpiresAt int64
 	// Ignored reports whether a counted link was ignored because the request cannot be

@@ -59,6 +59,7 @@
 //	decidelink.go  deciding by a redeemed link or a token
 //	verifylink.go  verifying link tokens
 //	link.go        what a link opens
+//	linklimits.go  what it demands: networks, readers, devices
 //	contentspace.go  content ids and their spaces: the rule options of links
 //	queryname.go   names of query parameters as frameworks read them
 //	host.go        the normal form of hosts

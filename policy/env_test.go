@@ -200,6 +200,7 @@ type fakeRecords struct {
 	grants     []fakeGrant
 	links      map[linkKey]Link
 	uses       map[linkKey]map[string]time.Time
+	devices    map[linkKey]map[string]time.Time
 	rules      map[siteKey][]Rule
 	containers map[string][]string // by sku, at any depth
 	domains    map[string]Domains  // by vendor
@@ -227,7 +228,7 @@ var errDown = errors.New("disk failure")
 
 func newFakeRecords(versions *Versions) *fakeRecords {
 	return &fakeRecords{
-		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]time.Time{}, rules: map[siteKey][]Rule{},
+		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]time.Time{}, devices: map[linkKey]map[string]time.Time{}, rules: map[siteKey][]Rule{},
 		domains: map[string]Domains{},
 	}
 }
@@ -299,19 +300,31 @@ func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) err
 	case r.Link != nil && !reflect.DeepEqual(link.Claims, r.Link.Claims):
 		return ErrLinkReused
 	}
+	use, used := mayCount(f.uses, key, r.ID, r.MaxUses)
+	device, known := mayCount(f.devices, key, r.DeviceID, r.MaxDevices)
 	switch {
-	case r.Link != nil && r.MaxUses == 0:
-		return nil
-	case !f.uses[key][r.ID].IsZero():
-		return nil
-	case int64(len(f.uses[key])) >= r.MaxUses:
+	case !used:
 		return ErrLinkUsedUp
+	case !known:
+		return ErrLinkDeviceLimit
 	}
-	if f.uses[key] == nil {
-		f.uses[key] = map[string]time.Time{}
-	}
-	f.uses[key][r.ID] = r.At
+	use(r.At)
+	device(r.At)
 	return nil
+}
+
+// mayCount reports whether an id may be counted up to a bound, zero for none, and returns
+// the function that counts it, unless it is.
+func mayCount(counts map[linkKey]map[string]time.Time, key linkKey, id string, bound int64) (count func(at time.Time), ok bool) {
+	if bound == 0 || !counts[key][id].IsZero() {
+		return func(time.Time) {}, true
+	}
+	return func(at time.Time) {
+		if counts[key] == nil {
+			counts[key] = map[string]time.Time{}
+		}
+		counts[key][id] = at
+	}, int64(len(counts[key])) < bound
 }
 
 func (f *fakeRecords) Refund(_ context.Context, vendor string, r Redemption) error {
@@ -320,14 +333,19 @@ func (f *fakeRecords) Refund(_ context.Context, vendor string, r Redemption) err
 	if uses := f.uses[linkKey{vendor, r.Issuer, r.LinkID}]; uses[r.ID].Equal(r.At) {
 		delete(uses, r.ID)
 	}
+	if devices := f.devices[linkKey{vendor, r.Issuer, r.LinkID}]; devices[r.DeviceID].Equal(r.At) {
+		delete(devices, r.DeviceID)
+	}
 	return cmp.Or(f.down, f.redeemDown)
 }
 
-func (f *fakeRecords) Uses(_ context.Context, vendor, issuer, id string, ids []string) (Uses, error) {
+func (f *fakeRecords) Uses(_ context.Context, vendor, issuer, id string, ids []string, device string) (Uses, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	counted := f.uses[linkKey{vendor, issuer, id}]
 	uses := Uses{Count: int64(len(counted)), Revoked: f.links[linkKey{vendor, issuer, id}].Revoked}
+	devices := f.devices[linkKey{vendor, issuer, id}]
+	uses.Devices, uses.KnownDevice = int64(len(devices)), !devices[device].IsZero()
 	for _, use := range ids {
 		uses.At = append(uses.At, counted[use])
 	}

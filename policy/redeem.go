@@ -23,6 +23,10 @@ type Redemption struct {
 	// MaxUses is the number of uses that the link allows. Zero means that they are
 	// not counted.
 	MaxUses int64
+	// MaxDevices is the number of devices that may open the link, and DeviceID the id of
+	// this one. Zero means that they are not counted.
+	MaxDevices int64
+	DeviceID   string
 	// Link is the link of a publisher, whose record is written with its first use. It
 	// is nil for the vendor's own, which has a record.
 	Link *Link
@@ -37,7 +41,14 @@ type Uses struct {
 	// At has for each use that was asked for when it was counted, the zero time if it
 	// was not.
 	At []time.Time
+	// Devices is the number of devices. KnownDevice reports whether the one that was asked
+	// for is among them.
+	Devices     int64
+	KnownDevice bool
 }
+
+// noDevice is an id that no device has: a browser without a cookie is asked for by it.
+const noDevice = "none"
 
 // resumes reports whether a request may go on with the use of its device.
 func (r *Request) resumes() bool {
@@ -68,7 +79,7 @@ func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Dec
 	if decision.Link.First && (!decision.Link.Spend || r.Link.Navigation) {
 		decision.Link.First = false
 		recorded := p.redemption(r, &decision.Link, "")
-		recorded.MaxUses = 0
+		recorded.MaxUses, recorded.MaxDevices = 0, 0
 		if err := p.records.Redeem(ctx, r.Site.Vendor, recorded); err != nil {
 			return notRedeemed(r, decision, err)
 		}
@@ -76,28 +87,38 @@ func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Dec
 	if !decision.Link.Spend {
 		return decision
 	}
-	ids := r.useIDs(&decision.Link)
-	uses, err := p.records.Uses(ctx, r.Site.Vendor, decision.Link.Issuer, decision.Link.ID, ids)
+	link := &decision.Link
+	ids, counts := r.useIDs(link), ""
+	if link.Device = r.deviceID(link); link.MaxDevices > 0 {
+		counts = cmp.Or(link.Device, noDevice)
+	}
+	uses, err := p.records.Uses(ctx, r.Site.Vendor, link.Issuer, link.ID, ids, counts)
 	if err == nil && uses.Revoked {
 		err = ErrLinkRevoked // by another node, a moment ago
 	}
 	if err != nil {
 		return notRedeemed(r, decision, err)
 	}
+	used, known := link.MaxUses == 0, link.MaxDevices == 0 || uses.KnownDevice
 	for i, at := range uses.At {
-		if !at.IsZero() && (decision.Link.UseID != "" || r.Now.Sub(at) < r.Site.DeviceWindow) {
-			decision.Link.UseID, decision.Link.Spend, decision.Link.First, decision.Link.Known = ids[i], false, false, true
-			return decision
+		if !at.IsZero() && (link.UseID != "" || r.Now.Sub(at) < r.Site.DeviceWindow) {
+			link.UseID, used = ids[i], true
+			break
 		}
 	}
+	if link.UseID == "" && len(ids) > 0 {
+		link.UseID = ids[0]
+	}
 	switch {
-	case decision.Link.Resume:
+	case used && known:
+		link.Spend, link.First, link.Known = false, false, true
+	case link.Resume:
 		r.Link.Token, r.Link.Ambiguous, r.Link.Redeemed = "", false, withoutPending(r.Link.Redeemed)
 		return p.Decide(ctx, r)
-	case uses.Count >= decision.Link.MaxUses:
+	case !used && uses.Count >= link.MaxUses:
 		return notRedeemed(r, decision, ErrLinkUsedUp)
-	case len(ids) > 0:
-		decision.Link.UseID = ids[0]
+	case !known && uses.Devices >= link.MaxDevices:
+		return notRedeemed(r, decision, ErrLinkDeviceLimit)
 	}
 	return decision
 }
@@ -122,11 +143,11 @@ func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id s
 	if err := p.records.Redeem(ctx, r.Site.Vendor, redemption); err != nil {
 		return notRedeemed(r, decision, err)
 	}
-	decision.Link.UseID, decision.Link.Spend, decision.Link.First = redemption.ID, false, false
+	decision.Link.UseID, decision.Link.Device, decision.Link.Spend, decision.Link.First = redemption.ID, redemption.DeviceID, false, false
 	return decision
 }
 
-// Refund takes back the use that Redeem counted for a request whose page was not
+// Refund takes back the use and the device that Redeem counted for a request whose page was not
 // delivered.
 func (p *Policy) Refund(ctx context.Context, r *Request, decision *Decision) error {
 	return p.records.Refund(ctx, r.Site.Vendor, p.redemption(r, &decision.Link, ""))
@@ -136,6 +157,9 @@ func (p *Policy) redemption(r *Request, link *LinkUse, id string) Redemption {
 	redemption := Redemption{
 		Issuer: link.Issuer, LinkID: link.ID, ID: cmp.Or(link.UseID, id),
 		MaxUses: link.MaxUses, At: r.Now, ExpiresAt: time.Unix(link.ExpiresAt, 0),
+	}
+	if redemption.MaxDevices = link.MaxDevices; link.MaxDevices > 0 {
+		redemption.DeviceID = cmp.Or(r.deviceID(link), redemption.ID)
 	}
 	if link.Issuer != r.Site.issuer && link.Token {
 		redemption.Link = &Link{Claims: r.verdict.claims, KeyID: r.verdict.keyID}
@@ -149,6 +173,8 @@ func notRedeemed(r *Request, decision Decision, err error) Decision {
 	switch {
 	case errors.Is(err, ErrLinkUsedUp):
 		decision.Reason = ReasonLinkUsedUp
+	case errors.Is(err, ErrLinkDeviceLimit):
+		decision.Reason = ReasonLinkDeviceLimit
 	case errors.Is(err, ErrLinkRevoked):
 		decision.Reason = ReasonLinkRevoked
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrLinkReused):

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -24,6 +26,9 @@ type Site struct {
 	ShareDomains []string
 	// DeviceWindow is how long the requests of a device are one use.
 	DeviceWindow time.Duration
+	// ReaderKey is the key of the hashes under which the uses of readers are counted. All
+	// sites of a store have the same.
+	ReaderKey [sha256.Size]byte
 
 	issuer      string
 	shareTokens string // names the verifier of share tokens in the cache
@@ -148,6 +153,9 @@ type LinkEvidence struct {
 	// Device identifies the program that sent the request, if it keeps no cookies: its
 	// requests within Site.DeviceWindow are one use.
 	Device string
+	// Address is that of the client; the zero value if it is unknown. It is set if the
+	// request has a link.
+	Address netip.Addr
 	// HostUnknown reports whether no configuration names the host of the request, so that
 	// it is what the client says. Then neither a link with a url opens a page, nor one that
 	// a publisher signed for its own host.

@@ -19,7 +19,7 @@ const linksPath = "/management/signed-links"
 func linkCommands(cmd *cobra.Command) {
 	create := subcommand(cmd, "create [<url>]", "Creates a signed link and prints its URL", cobra.MaximumNArgs(1), createLink)
 	flags := create.Flags()
-	flags.Int64("max-uses", 0, "number of times that the link can be redeemed (default: no limit)")
+	linkLimitFlags(create)
 	flags.String("expires", "7d", "lifetime of the link: digits and one of s, m, h, d")
 	flags.String("sku", "", "sku that the link opens")
 	flags.String("content-id", "", "publisherContentId that the link opens")
@@ -44,7 +44,7 @@ func linkCommands(cmd *cobra.Command) {
 		linkFilters.add(cmd, "name=value pairs that were stored with the link")
 	}
 	for _, cmd := range []*cobra.Command{list, revoke} {
-		cmd.Flags().String("status", "", "active, used_up, expired or revoked")
+		cmd.Flags().String("status", "", "active, scheduled, used_up, expired or revoked")
 	}
 }
 
@@ -57,14 +57,16 @@ var linkFilters = filters{
 }
 
 func createLink(c *call) error {
+	limits, err := c.linkLimits()
+	if err != nil {
+		return err
+	}
 	body := admin.LinkBody{
-		SKU: c.text("sku"), PublisherContentID: c.text("content-id"), ContentSpace: c.text("space"), UserID: c.text("user"), ExpiresIn: c.lifetime(), Meta: map[string]any{},
+		LinkLimits: limits,
+		SKU:        c.text("sku"), PublisherContentID: c.text("content-id"), ContentSpace: c.text("space"), UserID: c.text("user"), ExpiresIn: c.lifetime(), Meta: map[string]any{},
 	}
 	if len(c.args) == 1 {
 		body.URL = c.args[0]
-	}
-	if body.MaxUses, _ = c.cmd.Flags().GetInt64("max-uses"); c.changed("max-uses") && body.MaxUses < 1 {
-		return errors.New("--max-uses: must be at least 1")
 	}
 	meta, _ := c.cmd.Flags().GetStringToString("meta")
 	for key, value := range meta {
@@ -150,13 +152,6 @@ func listLinks(c *call) error {
 	}))
 }
 
-func linkUses(l *admin.SignedLink) string {
-	if l.MaxUses == 0 {
-		return "not counted"
-	}
-	return fmt.Sprintf("%d of %d", l.Uses, l.MaxUses)
-}
-
 // linkTarget returns what a link opens.
 func linkTarget(l *admin.SignedLink) string {
 	var targets []string
@@ -178,6 +173,7 @@ func showLink(c *call) error {
 			{"created", l.CreatedAt.Format(time.RFC3339)},
 			{"expires", l.ExpiresAt.Format(time.RFC3339)},
 		}
+		rows = append(rows, limitRows(&l)...)
 		if l.UserID != "" {
 			rows = append(rows, []string{"user", l.UserID})
 		}

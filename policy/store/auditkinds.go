@@ -57,6 +57,8 @@ var auditKinds = map[byte]auditKind{
 	prefixIndex:       {unaudited: true},
 	prefixUses:        {unaudited: true},
 	prefixUse:         {unaudited: true},
+	prefixDevices:     {unaudited: true},
+	prefixDevice:      {unaudited: true},
 	prefixRevision:    {unaudited: true},
 	prefixCurrentKey:  {unaudited: true},
 	prefixAudit:       {unaudited: true},

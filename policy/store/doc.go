@@ -27,6 +27,7 @@
 //	importlog.go     what an import changed, and undoing it
 //	products.go      products and collections
 //	links.go         signed links, revocation, redemption
+//	linkdevices.go   the devices of a link, which are counted with its uses
 //	linkfind.go      finding, revoking and restoring many links
 //	rules.go         the rules of a site
 //	rulechange.go    changing the rules of a site

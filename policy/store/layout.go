@@ -17,6 +17,8 @@ import (
 //	X <issuer> NUL <jti>                 its revocation
 //	C <issuer> NUL <jti>                 counter of its uses
 //	U <issuer> NUL <jti> NUL <id>        one use: the idempotency key of the counter
+//	H <issuer> NUL <jti>                 counter of its devices
+//	h <issuer> NUL <jti> NUL <id>        one device: the idempotency key of that counter
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
 //	V <site>                             revision of the rules of a site
 //	F <site>                             forwarding settings of a site
@@ -56,6 +58,8 @@ const (
 	prefixRevocation  = 'X'
 	prefixUses        = 'C'
 	prefixUse         = 'U'
+	prefixDevices     = 'H'
+	prefixDevice      = 'h'
 	prefixRule        = 'R'
 	prefixRevision    = 'V'
 	prefixForwarding  = 'F'

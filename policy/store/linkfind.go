@@ -15,10 +15,11 @@ import (
 
 // The states of a link.
 const (
-	LinkActive  = "active"
-	LinkUsedUp  = "used_up"
-	LinkExpired = "expired"
-	LinkRevoked = "revoked"
+	LinkActive    = "active"
+	LinkScheduled = "scheduled" // opens later
+	LinkUsedUp    = "used_up"
+	LinkExpired   = "expired"
+	LinkRevoked   = "revoked"
 )
 
 // State returns the state of a link at a time.
@@ -28,6 +29,8 @@ func (l *SignedLink) State(now time.Time) string {
 		return LinkRevoked
 	case now.Unix() >= l.Claims.ExpiresAt:
 		return LinkExpired
+	case now.Unix() < l.Claims.NotBefore:
+		return LinkScheduled
 	case l.Claims.MaxUses > 0 && l.Uses >= l.Claims.MaxUses:
 		return LinkUsedUp
 	}
@@ -138,9 +141,9 @@ func (s *Store) FindLinks(ctx context.Context, vendor, issuer string, query Link
 
 // readUses reads the revocations and the uses of links.
 func readUses(snapshot engine.Snapshot, links []SignedLink) ([]SignedLink, error) {
-	keys := make([][]byte, 0, 2*len(links))
+	keys := make([][]byte, 0, 3*len(links))
 	for i := range links {
-		keys = append(keys, key(prefixRevocation, links[i].Claims.Issuer, links[i].Claims.ID), key(prefixUses, links[i].Claims.Issuer, links[i].Claims.ID))
+		keys = append(keys, useKeys(links[i].Claims.Issuer, links[i].Claims.ID)...)
 	}
 	if err := engine.Prefetch(snapshot, keys...); err != nil {
 		return nil, err

@@ -24,8 +24,10 @@ type SignedLink struct {
 	// RevokedAt is when the link was revoked; zero when it was not. It has a key of
 	// its own, so that revoking and redeeming do not conflict.
 	RevokedAt time.Time `json:"-"`
-	// Uses is the number of redemptions.
-	Uses int64 `json:"-"`
+	// Uses is the number of redemptions, Devices that of the devices of a link that counts
+	// them.
+	Uses    int64 `json:"-"`
+	Devices int64 `json:"-"`
 }
 
 // linkDefaults are what a vendor declared for links that do not say it themselves.
@@ -133,7 +135,7 @@ func (s *Store) SignedLink(ctx context.Context, vendor, issuer, id string) (Sign
 	var link SignedLink
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		k := key(prefixLink, issuer, id)
-		if err := engine.Prefetch(snapshot, k, key(prefixRevocation, issuer, id), key(prefixUses, issuer, id)); err != nil {
+		if err := engine.Prefetch(snapshot, append(useKeys(issuer, id), k)...); err != nil {
 			return err
 		}
 		if _, err := getIn(snapshot, k, &link); err != nil {
@@ -144,6 +146,11 @@ func (s *Store) SignedLink(ctx context.Context, vendor, issuer, id string) (Sign
 	return link, err
 }
 
+// useKeys returns the keys that readUse reads.
+func useKeys(issuer, id string) [][]byte {
+	return [][]byte{key(prefixRevocation, issuer, id), key(prefixUses, issuer, id), key(prefixDevices, issuer, id)}
+}
+
 // readUse reads the revocation and the uses of a link.
 func (l *SignedLink) readUse(snapshot engine.Snapshot) error {
 	revoked, err := snapshot.Get(key(prefixRevocation, l.Claims.Issuer, l.Claims.ID))
@@ -152,6 +159,11 @@ func (l *SignedLink) readUse(snapshot engine.Snapshot) error {
 	}
 	if revoked != nil {
 		if l.RevokedAt, err = time.Parse(time.RFC3339Nano, string(revoked)); err != nil {
+			return err
+		}
+	}
+	if l.Claims.MaxDevices > 0 {
+		if l.Devices, err = snapshot.Count(key(prefixDevices, l.Claims.Issuer, l.Claims.ID)); err != nil {
 			return err
 		}
 	}
@@ -168,7 +180,7 @@ func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Pag
 		}
 		var keys [][]byte
 		for _, link := range links {
-			keys = append(keys, key(prefixRevocation, issuer, link.Claims.ID), key(prefixUses, issuer, link.Claims.ID))
+			keys = append(keys, useKeys(issuer, link.Claims.ID)...)
 		}
 		if err := engine.Prefetch(snapshot, keys...); err != nil {
 			return err
@@ -275,15 +287,19 @@ func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Lin
 }
 
 // Uses implements policy.Records.
-func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []string) (policy.Uses, error) {
+func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []string, device string) (policy.Uses, error) {
 	counter, revocation := key(prefixUses, issuer, id), key(prefixRevocation, issuer, id)
 	markers := make([][]byte, len(uses))
 	for i, use := range uses {
 		markers[i] = key(prefixUse, issuer, id, use)
 	}
+	prefetched := append([][]byte{counter, revocation}, markers...)
+	if device != "" {
+		prefetched = append(prefetched, key(prefixDevices, issuer, id), key(prefixDevice, issuer, id, device))
+	}
 	found := policy.Uses{At: make([]time.Time, len(uses))}
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
-		if err := engine.Prefetch(snapshot, append([][]byte{counter, revocation}, markers...)...); err != nil {
+		if err := engine.Prefetch(snapshot, prefetched...); err != nil {
 			return err
 		}
 		if found.Count, err = snapshot.Count(counter); err != nil {
@@ -294,6 +310,11 @@ func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []stri
 			return err
 		}
 		found.Revoked = revoked != nil
+		if device != "" {
+			if err := readDevice(snapshot, issuer, id, device, &found); err != nil {
+				return err
+			}
+		}
 		for i, marker := range markers {
 			at, err := snapshot.Get(marker)
 			if err != nil {
@@ -312,21 +333,26 @@ func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []stri
 }
 
 // Refund implements policy.Records. In one atomic step it checks that the redemption
-// counted the use, and takes it back.
+// counted the use, and takes it back; and the same for the device.
 func (s *Store) Refund(ctx context.Context, vendor string, r policy.Redemption) error {
-	counter := useCounter(&r)
-	counter.Max, counter.Undo = 0, true
-	_, err := s.engine.Commit(ctx, vendor, &engine.Batch{Counters: []engine.Counter{counter}})
+	batch := &engine.Batch{Counters: counters(&r)}
+	if len(batch.Counters) == 0 {
+		return nil
+	}
+	for i := range batch.Counters {
+		batch.Counters[i].Max, batch.Counters[i].Undo = 0, true
+	}
+	_, err := s.engine.Commit(ctx, vendor, batch)
 	return err
 }
 
 // Redeem implements policy.Records. In one atomic step it checks that the link is
-// stored, is not revoked and has a use left, and counts that use. The first use of a
+// stored, is not revoked and has a use left, and counts that use and its device. The first use of a
 // publisher's link also stores the link. A use that was counted, but may be lost, is taken
 // back.
 func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) error {
 	err := s.redeemOnce(ctx, vendor, r)
-	if errors.Is(err, engine.ErrNotAcknowledged) && r.MaxUses > 0 {
+	if errors.Is(err, engine.ErrNotAcknowledged) && (r.MaxUses > 0 || r.MaxDevices > 0) {
 		_ = s.Refund(ctx, vendor, r)
 	}
 	return err
@@ -392,15 +418,13 @@ func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, 
 	if record != nil {
 		batch.Puts = []engine.Put{*record}
 	}
-	if r.Link == nil || r.MaxUses > 0 {
-		batch.Counters = []engine.Counter{useCounter(&r)}
-	}
+	batch.Counters = counters(&r)
 	_, err := s.engine.Commit(ctx, vendor, batch)
 	var check *engine.CheckError
 	var bound *engine.BoundError
 	switch {
 	case errors.As(err, &bound):
-		return policy.ErrLinkUsedUp
+		return exhausted(&r, bound)
 	case errors.As(err, &check) && check.Index == 1:
 		return policy.ErrLinkRevoked
 	case errors.As(err, &check) && record != nil:

@@ -148,7 +148,7 @@ func TestRefund(t *testing.T) {
 	redemption := policy.Redemption{Issuer: issuer, LinkID: id, ID: "one", MaxUses: 1, At: b.clock, ExpiresAt: time.Unix(link.Claims.ExpiresAt, 0)}
 	uses := func() policy.Uses {
 		t.Helper()
-		found, err := b.Uses(t.Context(), vendor, issuer, id, []string{"one", "two"})
+		found, err := b.Uses(t.Context(), vendor, issuer, id, []string{"one", "two"}, "")
 		b.ok(err)
 		return found
 	}
