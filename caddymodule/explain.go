@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -95,6 +96,7 @@ type explainer struct {
 	store        *store.Store // nil without a server
 	host, target string       // as a client sends them
 	query        string       // of the target
+	pathToken    string       // of a link in the path-borne form
 	reader       policy.Reader
 	skus         []string // required by the rules
 	result       *admin.Explanation
@@ -109,6 +111,9 @@ func (e *explainer) decide(ctx context.Context) {
 		e.addDecision(&policy.Decision{Reason: policy.ReasonBadPath, Err: err})
 		return
 	}
+	if e.request.RewrittenPath == "" {
+		e.pathToken = linkpath.Take(received, received)
+	}
 	e.query = received.RawQuery
 	clean, _, _ := e.gate.takeTokens(e.query)
 	r := &policy.Request{
@@ -120,6 +125,7 @@ func (e *explainer) decide(ctx context.Context) {
 	r.Reader = e.reader
 	explained := e.site.policy.Explain(ctx, r)
 	if explained.Decision.Reason == policy.ReasonBadPath {
+		e.result.Path.Received, e.result.Path.Rewritten = linkpath.Redact(r.EscapedPath), linkpath.Redact(r.CurrentPath)
 		e.result.Path.Error = explained.Decision.Err.Error()
 	}
 	for i := range explained.Readings {
@@ -173,6 +179,9 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 	if e.request.LinkToken != "" {
 		share = len(tokens) == 0 && isShareToken(e.request.LinkToken)
 		tokens = append(tokens, e.request.LinkToken)
+	}
+	if e.pathToken != "" && !slices.Contains(tokens, e.pathToken) {
+		tokens, share = append([]string{e.pathToken}, tokens...), false
 	}
 	var evidence policy.LinkEvidence
 	if e.request.HoldsLink {

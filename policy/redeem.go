@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"strconv"
 	"time"
 )
@@ -41,7 +40,7 @@ type Uses struct {
 
 // resumes reports whether a request may go on with the use of its device.
 func (r *Request) resumes() bool {
-	return r.Link.Device != "" && r.Method == http.MethodHead && !r.Link.Early
+	return r.Link.Device != "" && r.Link.Resumes && !r.Link.Early
 }
 
 // useIDs returns the ids under which the use of a request may have been counted, the one
@@ -93,7 +92,9 @@ func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Dec
 	switch {
 	case decision.Link.Resume:
 		r.Link.Token, r.Link.Ambiguous, r.Link.Redeemed = "", false, withoutPending(r.Link.Redeemed)
-		return p.Decide(ctx, r)
+		again := p.Decide(ctx, r)
+		again.Link.Ignored = again.Link.Ignored || !again.Allow()
+		return again
 	case uses.Count >= decision.Link.MaxUses:
 		return notRedeemed(r, decision, ErrLinkUsedUp)
 	case len(ids) > 0:

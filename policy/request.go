@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -102,7 +103,13 @@ func (r *Request) readPath() error {
 	allow := r.Site.Paths
 	r.current = nil
 	received := r.path.Read(r.EscapedPath, allow)
-	if r.CurrentPath == "" || r.CurrentPath == r.EscapedPath || allow.Judge == ReceivedForm {
+	if r.CurrentPath == "" || r.CurrentPath == r.EscapedPath {
+		return received
+	}
+	if errors.Is(received, ErrReservedPath) || isReserved(r.CurrentPath) { // whichever form is judged
+		return ErrReservedPath
+	}
+	if allow.Judge == ReceivedForm {
 		return received
 	}
 	if received != nil && allow.Judge != CurrentForm {
@@ -146,8 +153,10 @@ type LinkEvidence struct {
 	// redirected to the clean URL, where the use is counted.
 	Navigation bool
 	// Device identifies the program that sent the request, if it keeps no cookies: its
-	// requests within Site.DeviceWindow are one use.
-	Device string
+	// requests within Site.DeviceWindow are one use. Resumes reports whether the request
+	// may go on with that use although it cannot begin one: a HEAD, or a subresource.
+	Device  string
+	Resumes bool
 	// HostUnknown reports whether no configuration names the host of the request, so that
 	// it is what the client says. Then neither a link with a url opens a page, nor one that
 	// a publisher signed for its own host.

@@ -24,6 +24,7 @@ func linkCommands(cmd *cobra.Command) {
 	flags.String("content-id", "", "publisherContentId that the link opens")
 	flags.String("space", "", "content space of the content id (default: that of the url's page, or the vendor's)")
 	flags.String("user", "", "user to whom the link is attributed; it identifies no visitor")
+	flags.Bool("path", false, "print the URL with the token in its path, for players and other programs that resolve relative URLs")
 	flags.StringToString("meta", nil, "key=value pairs that are stored with the link")
 
 	list := subcommand(cmd, "list", "Lists signed links, or those that match the flags", cobra.NoArgs, listLinks)
@@ -58,11 +59,18 @@ func createLink(c *call) error {
 	if body.MaxUses, _ = c.cmd.Flags().GetInt64("max-uses"); c.changed("max-uses") && body.MaxUses < 1 {
 		return errors.New("--max-uses: must be at least 1")
 	}
+	inPath, _ := c.cmd.Flags().GetBool("path")
+	if inPath && body.URL == "" {
+		return errors.New("--path: needs the url on which the link lands")
+	}
 	meta, _ := c.cmd.Flags().GetStringToString("meta")
 	for key, value := range meta {
 		body.Meta[key] = value
 	}
 	err := run(c, http.MethodPost, "/management/create-signed-link", body, func(created admin.CreatedLink) string {
+		if inPath {
+			return created.PathURL + "\n"
+		}
 		if created.SignedURL != "" {
 			return created.SignedURL + "\n"
 		}
