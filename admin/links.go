@@ -74,6 +74,7 @@ func (l Lifetime) or(absent time.Duration) (time.Duration, error) {
 // CreatedLink is the answer to a LinkBody. The token is not stored.
 type CreatedLink struct {
 	SignedURL          string    `json:"signedUrl,omitempty" doc:"The URL with the token appended, in printable ASCII: blanks and other characters are percent-encoded, so that it survives a mail. Absent if the link has no url." example:"https://news.example.com/articles/hello?token=eyJhbGciOiJFUzI1NiIs…"`
+	PathURL            string    `json:"pathUrl,omitempty" doc:"The URL with the token in its path, for programs that keep no cookies and resolve relative URLs, such as players of HLS: they keep the token. Absent if the link has no url." example:"https://news.example.com/.gatefold/l/eyJhbGciOiJFUzI1NiIs…/articles/hello"`
 	Token              string    `json:"token" doc:"The signed token. It is not stored." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
 	TokenID            string    `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 	ExpiresAt          time.Time `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
@@ -272,6 +273,7 @@ func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	}
 	if claims.URL != "" {
 		made.SignedURL = keys.AppendToken(claims.URL, LinkParam, token)
+		made.PathURL = keys.InsertToken(claims.URL, token)
 	}
 	return made, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -143,6 +144,9 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		header.Set("Allow", g.request.AllowedMethods())
 	}
 	refusal := refusal{reason.Denial, decision.Reason.String(), h.deniedURI(g.original), "", g.outcome.requestID()}
+	if decision.Reason == policy.ReasonBadPath {
+		refusal.uri = linkpath.Redact(refusal.uri)
+	}
 	if h.login != nil {
 		refusal.login = loginURL(h.login, g)
 	}

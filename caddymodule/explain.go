@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -103,6 +104,7 @@ type explainer struct {
 	host, target string       // as a client sends them
 	address      netip.Addr
 	query        string // of the target
+	pathToken    string // of a link in the path-borne form
 	reader       policy.Reader
 	skus         []string // required by the rules
 	result       *admin.Explanation
@@ -117,6 +119,9 @@ func (e *explainer) decide(ctx context.Context) {
 		e.addDecision(&policy.Decision{Reason: policy.ReasonBadPath, Err: err})
 		return
 	}
+	if e.request.RewrittenPath == "" {
+		e.pathToken = linkpath.Take(received, received)
+	}
 	e.query = received.RawQuery
 	clean, _, _ := e.gate.takeTokens(e.query)
 	r := &policy.Request{
@@ -128,6 +133,7 @@ func (e *explainer) decide(ctx context.Context) {
 	r.Reader = e.reader
 	explained := e.site.policy.Explain(ctx, r)
 	if explained.Decision.Reason == policy.ReasonBadPath {
+		e.result.Path.Received, e.result.Path.Rewritten = linkpath.Redact(r.EscapedPath), linkpath.Redact(r.CurrentPath)
 		e.result.Path.Error = explained.Decision.Err.Error()
 	}
 	for i := range explained.Readings {
@@ -197,6 +203,9 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 	if e.request.LinkToken != "" {
 		share = len(tokens) == 0 && isShareToken(e.request.LinkToken)
 		tokens = append(tokens, e.request.LinkToken)
+	}
+	if e.pathToken != "" && !slices.Contains(tokens, e.pathToken) {
+		tokens, share = append([]string{e.pathToken}, tokens...), false
 	}
 	var evidence policy.LinkEvidence
 	if e.request.HoldsLink {

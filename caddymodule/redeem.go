@@ -12,10 +12,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
+// useIDSize is the size of a random id of a use, in bytes.
+const useIDSize = 12
+
 // newUseID returns a random id of a use. The store counts a use once for each id, so that
 // a retry does not spend another use.
 func newUseID() string {
-	var id [12]byte
+	var id [useIDSize]byte
 	_, _ = rand.Read(id[:]) // never returns an error
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }

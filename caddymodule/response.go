@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/headers"
+	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -20,8 +21,7 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	}
 	opens := decision.Reason == policy.ReasonSignedLink && g.r.Method == http.MethodGet
 	spends := opens && decision.Link.Spend
-	if g.stripsTokens && g.request.Link.Navigation {
-		// Whatever opens the page: its scripts must not find a token in its URL.
+	if g.leavesToken() {
 		if decision.Link.Token {
 			g.setLinkCookie(w.Header(), &decision.Link)
 		}
@@ -33,7 +33,7 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 	}
-	public := decision.Public() && !g.asserted
+	public := decision.Public() && !g.asserted && g.pathToken == ""
 	if public && h.rules != nil {
 		return next.ServeHTTP(w, g.r) // no need to watch the stream or rewrite caching headers
 	}
@@ -164,6 +164,7 @@ type lastWord struct {
 	close   bool // close the connection after the response
 	caching headers.Private
 	wrote   bool
+	form    *linkpath.Form // of a request with a link in its path; otherwise nil
 }
 
 // word is what a response says to caches.
@@ -238,6 +239,9 @@ func (l *lastWord) WriteHeader(status int) {
 			l.caching.Set(header, now())
 		case wordNoStore:
 			headers.NoStore(header)
+		}
+		if l.form != nil {
+			l.form.SetHeaders(header, l.word == wordPrivate)
 		}
 		if l.close {
 			header["Connection"] = []string{"close"}

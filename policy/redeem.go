@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"strconv"
 	"time"
 )
@@ -52,7 +51,7 @@ const noDevice = "none"
 
 // resumes reports whether a request may go on with the use of its device.
 func (r *Request) resumes() bool {
-	return r.Link.Device != "" && r.Method == http.MethodHead && !r.Link.Early
+	return r.Link.Device != "" && r.Link.Resumes && !r.Link.Early
 }
 
 // useIDs returns the ids under which the use of a request may have been counted, the one
@@ -114,7 +113,9 @@ func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Dec
 		link.Spend, link.First, link.Known = false, false, true
 	case link.Resume:
 		r.Link.Token, r.Link.Ambiguous, r.Link.Redeemed = "", false, withoutPending(r.Link.Redeemed)
-		return p.Decide(ctx, r)
+		again := p.Decide(ctx, r)
+		again.Link.Ignored = again.Link.Ignored || !again.Allow()
+		return again
 	case !used && uses.Count >= link.MaxUses:
 		return notRedeemed(r, decision, ErrLinkUsedUp)
 	case !known && uses.Devices >= link.MaxDevices:

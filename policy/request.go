@@ -2,6 +2,7 @@ package policy
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -107,7 +108,13 @@ func (r *Request) readPath() error {
 	allow := r.Site.Paths
 	r.current = nil
 	received := r.path.Read(r.EscapedPath, allow)
-	if r.CurrentPath == "" || r.CurrentPath == r.EscapedPath || allow.Judge == ReceivedForm {
+	if r.CurrentPath == "" || r.CurrentPath == r.EscapedPath {
+		return received
+	}
+	if errors.Is(received, ErrReservedPath) || isReserved(r.CurrentPath) { // whichever form is judged
+		return ErrReservedPath
+	}
+	if allow.Judge == ReceivedForm {
 		return received
 	}
 	if received != nil && allow.Judge != CurrentForm {
@@ -151,8 +158,10 @@ type LinkEvidence struct {
 	// redirected to the clean URL, where the use is counted.
 	Navigation bool
 	// Device identifies the program that sent the request, if it keeps no cookies: its
-	// requests within Site.DeviceWindow are one use.
-	Device string
+	// requests within Site.DeviceWindow are one use. Resumes reports whether the request
+	// may go on with that use although it cannot begin one: a HEAD, or a subresource.
+	Device  string
+	Resumes bool
 	// Address is that of the client; the zero value if it is unknown. It is set if the
 	// request has a link.
 	Address netip.Addr

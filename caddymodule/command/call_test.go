@@ -56,6 +56,11 @@ func TestCommandSendsRequestAndPrintsAnswer(t *testing.T) {
 			`{"url":"https://site.example/a","maxUses":10,"maxDevices":3,"startsAt":"2027-01-31T06:00:00Z","ipPrefix":"203.0.113.0/24","perReader":true,"expiresIn":"14d"}`,
 			`{"signedUrl":"https://site.example/a?token=t"}`, "https://site.example/a?token=t\n",
 		},
+		{
+			"link create https://site.example/a --path", "POST /gatefold/management/create-signed-link?vendor=default",
+			`{"url":"https://site.example/a","expiresIn":"7d"}`, `{"signedUrl":"https://site.example/a?token=t","pathUrl":"https://site.example/.gatefold/l/t/a"}`,
+			"https://site.example/.gatefold/l/t/a\n",
+		},
 		{"key retire kid/1 --system", "DELETE /gatefold/management/keys/kid%2F1?vendor=_system", "", "", "retired kid/1\n"},
 		{"key retire kid --json", "DELETE /gatefold/management/keys/kid?vendor=default", "", "", "{\n  \"kid\": \"kid\",\n  \"status\": \"retired\"\n}\n"},
 		{

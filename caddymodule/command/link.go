@@ -25,6 +25,7 @@ func linkCommands(cmd *cobra.Command) {
 	flags.String("content-id", "", "publisherContentId that the link opens")
 	flags.String("space", "", "content space of the content id (default: that of the url's page, or the vendor's)")
 	flags.String("user", "", "user to whom the link is attributed; it identifies no visitor")
+	flags.Bool("path", false, "print the URL with the token in its path, for players and other programs that resolve relative URLs")
 	flags.StringToString("meta", nil, "key=value pairs that are stored with the link")
 	flags.String("landing", "", "page that the printed URL shows first, for a link that is not bound to one")
 	flags.String("each", "", "CSV or NDJSON file with a row for each of many links")
@@ -68,6 +69,10 @@ func createLink(c *call) error {
 	if len(c.args) == 1 {
 		body.URL = c.args[0]
 	}
+	inPath, _ := c.cmd.Flags().GetBool("path")
+	if inPath && body.URL == "" {
+		return errors.New("--path: needs the url on which the link lands")
+	}
 	meta, _ := c.cmd.Flags().GetStringToString("meta")
 	for key, value := range meta {
 		body.Meta[key] = value
@@ -91,7 +96,11 @@ func createLink(c *call) error {
 	if created.SignedURL == "" {
 		created.SignedURL = keys.AppendToken(page, admin.LinkParam, created.Token)
 	}
-	if err := c.print(created, created.SignedURL+"\n"); err != nil {
+	shown := created.SignedURL
+	if inPath {
+		shown = created.PathURL
+	}
+	if err := c.print(created, shown+"\n"); err != nil {
 		return err
 	}
 	c.warnOfHost(page)
