@@ -40,6 +40,7 @@
 //	links.go          signed links
 //	bulklinks.go      many signed links in one call
 //	linkrevoke.go     revoking and restoring signed links
+//	linkuses.go       the history of a signed link
 //	lists.go          access lists
 //	grants.go         grants
 //	grantfind.go      finding and removing many grants

@@ -22,6 +22,7 @@
 //	progress.go     the progress bar of an import
 //	key.go          key: signing keys
 //	link.go         link: signed links
+//	linkshow.go     link show: a link and its history
 //	rule.go         rule: lists, adds, moves and removes rules
 //	rulediff.go     the difference between two states of a site's rules
 //	rulefile.go     rule export and rule import: rules in a file

@@ -28,6 +28,8 @@
 //	products.go      products and collections
 //	links.go         signed links, revocation, redemption
 //	linkfind.go      finding, revoking and restoring many links
+//	linkhistory.go   the history of a link: uses, refunds and refusals
+//	linknetworks.go  the networks from which a link is opened, and quarantine
 //	rules.go         the rules of a site
 //	rulechange.go    changing the rules of a site
 //	domains.go       trusted domains, denied keys, key sets of others
