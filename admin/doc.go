@@ -42,6 +42,7 @@
 //	bulklinks.go      many signed links in one call
 //	linkrows.go       rows of links in CSV and NDJSON streams
 //	linkrevoke.go     revoking and restoring signed links
+//	linkuses.go       the history of a signed link
 //	lists.go          access lists
 //	grants.go         grants
 //	grantfind.go      finding and removing many grants

@@ -101,6 +101,7 @@ type SignedLink struct {
 	CreatedAt time.Time          `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
 	ExpiresAt time.Time          `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
 	RevokedAt *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
+	RevokedFor         string             `json:"revokedFor,omitempty" enum:"leak" doc:"Why Gatefold revoked the link itself: leak, if it was opened from more networks than link_networks allows. Absent if a caller revoked it." example:"leak"`
 }
 
 func (a *api) wireLink(link store.SignedLink) SignedLink {
@@ -111,7 +112,7 @@ func (a *api) wireLink(link store.SignedLink) SignedLink {
 		Uses: link.Uses, Devices: link.Devices, Meta: claims.Meta, CreatedAt: link.CreatedAt, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
 	}
 	if shown.Status = link.State(a.Now()); shown.Status == store.LinkRevoked {
-		shown.RevokedAt = &link.RevokedAt
+		shown.RevokedAt, shown.RevokedFor = &link.RevokedAt, link.RevokedFor
 	}
 	return shown
 }
@@ -145,12 +146,6 @@ func (a *api) registerContentSpace() {
 		err := c.store.DeclareDefaultSpace(ctx, c.Vendor, in.Body.ContentSpace)
 		return newRecord(in.Body, badField(err))
 	})
-}
-
-// LinkUse is one redemption of a link.
-type LinkUse struct {
-	ID string    `json:"id" doc:"The id of the use in this listing."`
-	At time.Time `json:"at" doc:"The time of the use." example:"2027-01-01T09:30:00Z"`
 }
 
 func (a *api) registerLinks() {
@@ -193,18 +188,7 @@ func (a *api) registerLinks() {
 		link, err := c.store.SignedLink(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID)
 		return newRecord(a.wireLink(link), err)
 	})
-	register(a, huma.Operation{
-		OperationID: "list-signed-link-uses", Method: http.MethodGet, Path: linksPath + "/{id}/uses", Tags: tags, Security: needs("links:read"),
-		Summary:     "Lists the redemptions of a counted signed link, in no particular order",
-		Description: "Redemptions are kept as long as the link. A link without maxUses counts none.",
-	}, func(ctx context.Context, c *call, in *struct {
-		LinkID
-		PageParams
-	},
-	) (*listing[LinkUse], error) {
-		found, err := c.store.LinkUses(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID, in.page())
-		return newListing(c, in.Limit, found, err, func(u store.LinkUse) LinkUse { return LinkUse(u) }, func(u LinkUse) string { return u.ID })
-	})
+	a.registerLinkUses()
 	register(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
 		Summary:       "Revokes a signed link and every browser session that it opened",

@@ -10,6 +10,10 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/caddymodule/linkreport"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/linkwatch"
 )
 
 // useIDSize is the size of a random id of a use, in bytes.
@@ -72,6 +76,7 @@ func (d *delivery) serve(writer *privateWriter, r *http.Request, next caddyhttp.
 // count counts the use, and sets the link's cookie.
 func (d *delivery) count(header http.Header) bool {
 	g := d.g
+	g.request.Visitor = g.visitor()
 	decision := g.site.policy.Redeem(g.r.Context(), &g.request, g.outcome.decision, newUseID())
 	decision.Keep(g.outcome.buf[:])
 	g.outcome.decision = decision
@@ -83,6 +88,35 @@ func (d *delivery) count(header http.Header) bool {
 	d.counted = true
 	g.setLinkCookie(header, &g.outcome.decision.Link)
 	return true
+}
+
+// visitor returns what is recorded of the client.
+func (g *gateRequest) visitor() policy.Visitor {
+	return linkreport.Visitor(g.r, g.gate.LinkCountryHeader, isPreviewAgent(g.r.UserAgent()))
+}
+
+// watchLink records beside the decision that a link was refused, or from which network a
+// reader opened a page with its token. It does not block.
+func (g *gateRequest) watchLink(decision *policy.Decision) {
+	use, watch, vendor := &decision.Link, g.site.watch, g.gate.Vendor
+	switch {
+	case watch == nil:
+	case decision.Allow():
+		limit := g.gate.LinkNetworks
+		if limit == nil || !use.Token || decision.Reason != policy.ReasonSignedLink || !g.request.Link.Spendable {
+			return
+		}
+		if network, ok := linkreport.Network(g.r); ok {
+			watch.Opened(&linkwatch.Opening{
+				Link: linkwatch.Link{Vendor: vendor, Issuer: use.Issuer, ID: use.ID}, Network: network, Limit: limit.Of(),
+				At: g.request.Now, Leaked: g.gate.leaked,
+			}, g.site.networkHash)
+		}
+	case decision.Reason == policy.ReasonLinkExpired && !g.request.Link.Share && use.ID == "":
+		watch.Expired(vendor, g.site.site.Issuer(), g.request.Link.Token, g.site.site.Keys, g.visitor(), g.request.Now)
+	case use.ID != "" && decision.Reason.OfLink() && use.Issuer == g.site.site.Issuer():
+		watch.Refused(linkwatch.Link{Vendor: vendor, Issuer: use.Issuer, ID: use.ID}, decision.Reason.String(), g.visitor(), g.request.Now)
+	}
 }
 
 // hold holds a status back until the first byte of the body. It reports false for a

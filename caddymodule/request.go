@@ -315,6 +315,7 @@ func (h *Handler) report(g *gateRequest) {
 		extra.Set(zap.Object("gatefold", outcome))
 	}
 	traceDecision(ctx, outcome)
+	g.watchLink(decision)
 	if decision.Allow() {
 		return
 	}

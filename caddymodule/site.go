@@ -1,8 +1,13 @@
 package caddymodule
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -15,6 +20,10 @@ type siteRuntime struct {
 	// sessions supply the reader assertion for the origin; recorder records visits.
 	sessions *store.Sessions
 	recorder *store.Recorder
+	// watch records refusals of links, and the networks from which they are opened, each
+	// hashed by networkHash. It is nil while the store cannot be opened.
+	watch       *linkwatch.Watch
+	networkHash func([]byte) uint64
 }
 
 // openRuntime returns the site's runtime, and opens the store if it is not open.
@@ -38,6 +47,10 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		cookies:  newCookieSealer(key, h.Vendor, h.Site),
 		sessions: rt.sessions,
 		recorder: rt.recorder,
+		watch:    h.app.shared.watch,
+	}
+	if site.networkHash, err = networkHash(rt.sealer); err != nil {
+		return nil, err
 	}
 	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers
 	for _, identity := range h.Identify {
@@ -48,6 +61,16 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		site.sources = append(site.sources, source)
 	}
 	return site, nil
+}
+
+// networkHash returns a keyed hash, which is the same on all nodes with one secret.
+func networkHash(sealer *keys.Sealer) (func([]byte) uint64, error) {
+	key, err := sealer.Derive(keys.PurposeLinkNetwork)
+	return func(network []byte) uint64 {
+		mac := hmac.New(sha256.New, key[:])
+		_, _ = mac.Write(network) // never fails, see hash.Hash
+		return binary.BigEndian.Uint64(mac.Sum(nil))
+	}, err
 }
 
 // site returns the site's runtime. While the store cannot be opened, it returns one

@@ -14,6 +14,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/nodestate"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -43,6 +44,7 @@ type sharedStore struct {
 	// keySets are the keys of publishers and of readers' issuers.
 	keySets  *keys.Sets
 	recorder *store.Recorder
+	watch    *linkwatch.Watch // of links
 	// node has the conditions of the store, its key sets and its clock, until stopNode.
 	node     *nodestate.Node
 	stopNode context.CancelFunc
@@ -67,8 +69,10 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	}
 	s.policy = decisions
 	s.recorder = store.NewRecorder(s.store, recordInterval, recordingFailed)
+	s.watch = linkwatch.New(linkwatch.Options{Store: s.store, Now: now, Interval: recordInterval, Failed: watchingFailed})
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
+		Leaks: s.watch.Leaks,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
 	ctx, stop := context.WithCancel(context.Background())
@@ -116,10 +120,16 @@ func recordingFailed(err error) {
 	caddy.Log().Named("gatefold").Warn("visits of readers could not be recorded; requests are not affected", zap.Error(err))
 }
 
+// watchingFailed logs that what happened with links could not be recorded.
+func watchingFailed(err error) {
+	caddy.Log().Named("gatefold").Warn("the history of links could not be recorded; requests are not affected", zap.Error(err))
+}
+
 // Destruct closes the store when no configuration uses it any more.
 func (s *sharedStore) Destruct() error {
 	s.stopNode()
 	s.recorder.Close()
+	s.watch.Close()
 	s.keySets.Close()
 	s.policy.Close()
 	return s.engine.Close()

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // Reason is the cause of a decision, of a closed list.
@@ -113,6 +114,11 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 
 // Allows reports whether the reason allows the request.
 func (r Reason) Allows() bool { return ReasonNone < r && r <= ReasonPreflight }
+
+// OfLink reports whether the reason is why a link that was verified does not open a page.
+func (r Reason) OfLink() bool {
+	return r != ReasonLinkInvalid && strings.HasPrefix(r.String(), "link_")
+}
 
 // String returns the reason's stable name.
 func (r Reason) String() string {

@@ -66,6 +66,7 @@
 //	domains.go     the publisher domains that vendors trust
 //	publisher.go   what one of them may speak for
 //	redeem.go      counting the use of a link
+//	visitor.go     what is recorded of a client with the use of a link
 //
 // The upstream session of an allowed request:
 //

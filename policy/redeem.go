@@ -31,6 +31,8 @@ type Redemption struct {
 	Link *Link
 	// At is the time of the redemption, and ExpiresAt the end of the link.
 	At, ExpiresAt time.Time
+	// Visitor is the client.
+	Visitor Visitor
 }
 
 // Uses are the uses of a link.
@@ -157,7 +159,7 @@ func (p *Policy) Refund(ctx context.Context, r *Request, decision *Decision) err
 func (p *Policy) redemption(r *Request, link *LinkUse, id string) Redemption {
 	redemption := Redemption{
 		Issuer: link.Issuer, LinkID: link.ID, ID: cmp.Or(link.UseID, id),
-		MaxUses: link.MaxUses, At: r.Now, ExpiresAt: time.Unix(link.ExpiresAt, 0),
+		MaxUses: link.MaxUses, At: r.Now, ExpiresAt: time.Unix(link.ExpiresAt, 0), Visitor: r.Visitor,
 	}
 	if redemption.MaxDevices = link.MaxDevices; link.MaxDevices > 0 {
 		redemption.DeviceID = cmp.Or(r.deviceID(link), redemption.ID)

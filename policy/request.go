@@ -82,6 +82,9 @@ type Request struct {
 	Links LinkSource
 	// Link holds the links of the request.
 	Link LinkEvidence
+	// Visitor is what is recorded of the client with the use of a link. It decides
+	// nothing.
+	Visitor Visitor
 	// Now is the moment of the decision.
 	Now time.Time
 

@@ -37,7 +37,7 @@ func linkCommands(cmd *cobra.Command) {
 
 	list := subcommand(cmd, "list", "Lists signed links, or those that match the flags", cobra.NoArgs, listLinks)
 	list.Flags().Int("limit", 0, "maximum number of links (default: all)")
-	subcommand(cmd, "show <id>", "Shows a signed link and its uses", cobra.ExactArgs(1), showLink)
+	subcommand(cmd, "show <id>", "Shows a signed link and its history: who used it up", cobra.ExactArgs(1), showLink)
 	revoke := subcommand(cmd, "revoke [<id>]", "Revokes a signed link, or all that match the flags, and the access that it gave, at once", cobra.MaximumNArgs(1), revokeLinks)
 	restore := subcommand(cmd, "restore [<id>]", "Gives back a revoked link, or all that match the flags, with the uses left", cobra.MaximumNArgs(1), restoreLinks)
 	restore.Flags().String("revoked-at", "", "exact time of the revocation, as revoke printed it")
@@ -170,30 +170,6 @@ func linkTarget(l *admin.SignedLink) string {
 		}
 	}
 	return strings.Join(targets, ", ")
-}
-
-func showLink(c *call) error {
-	return run(c, http.MethodGet, c.record(linksPath), nil, func(l admin.SignedLink) string {
-		rows := [][]string{
-			{"id", l.TokenID},
-			{"status", l.Status},
-			{"opens", linkTarget(&l)},
-			{"uses", linkUses(&l)},
-			{"created", l.CreatedAt.Format(time.RFC3339)},
-			{"expires", l.ExpiresAt.Format(time.RFC3339)},
-		}
-		rows = append(rows, limitRows(&l)...)
-		if l.UserID != "" {
-			rows = append(rows, []string{"user", l.UserID})
-		}
-		if l.RevokedAt != nil {
-			rows = append(rows, []string{"revoked", l.RevokedAt.Format(time.RFC3339)})
-		}
-		if len(l.Meta) > 0 {
-			rows = append(rows, []string{"meta", string(l.Meta)})
-		}
-		return fields(rows)
-	})
 }
 
 func revokeLinks(c *call) error {

@@ -40,6 +40,9 @@ var (
 	publisherKeysMissing = condition.Register("publisher_keys_missing", condition.Warning,
 		"`gatefold domain probe` shows the cause: until the keys are there, links of the publisher get 503 keys_unavailable.")
 
+	linkLeaked = condition.Register("link_leaked", condition.Warning,
+		"`gatefold link show <id>` has who used it. Revoke it and give its reader another one; or, if so many readers are meant, `gatefold link restore <id>`.")
+
 	clockOff = condition.Register("clock_off", condition.Critical,
 		"Synchronize the clocks (NTP) of this machine and of the other: tokens and links are judged by this node's clock.")
 )

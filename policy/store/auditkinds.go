@@ -17,8 +17,9 @@ type auditKind struct {
 	hidden []string
 	// only, unless empty, are the only members that are shown.
 	only []string
-	// text is the member that shows a value that is not JSON.
-	text string
+	// text is the member that shows a value that is not JSON, cause the one that shows
+	// what is behind a space in it.
+	text, cause string
 	// summary: the record is shown in place of all others of its batch.
 	summary bool
 	// unaudited: the record is an index or bookkeeping, and is not shown.
@@ -35,7 +36,8 @@ var auditKinds = map[byte]auditKind{
 	prefixList:       {name: "access-list"},
 	prefixGrant:      {name: "grant"},
 	prefixLink:       {name: "signed-link"},
-	prefixRevocation: {name: "signed-link", text: "revokedAt"},
+	prefixRevocation: {name: "signed-link", text: "revokedAt", cause: "revokedFor"},
+	prefixNetworks:   {name: "signed-link", only: []string{"networks", "limit", "reportedAt"}},
 	prefixRule:       {name: "rule"},
 	prefixImport:     {name: "grant-import", only: importMembers, summary: true},
 	prefixKey:        {name: "signing-key", hidden: []string{"sealed"}},
@@ -59,6 +61,7 @@ var auditKinds = map[byte]auditKind{
 	prefixUse:         {unaudited: true},
 	prefixDevices:     {unaudited: true},
 	prefixDevice:      {unaudited: true},
+	prefixHistory:     {unaudited: true},
 	prefixRevision:    {unaudited: true},
 	prefixCurrentKey:  {unaudited: true},
 	prefixAudit:       {unaudited: true},
@@ -122,8 +125,13 @@ func (a *auditKind) members(value []byte) map[string]json.RawMessage {
 	case value == nil:
 		return nil
 	case a.text != "":
-		text, _ := json.Marshal(string(value)) // a string has no error
-		return map[string]json.RawMessage{a.text: text}
+		text, cause, found := strings.Cut(string(value), " ")
+		encoded, _ := json.Marshal(text) // a string has no error
+		members = map[string]json.RawMessage{a.text: encoded}
+		if found {
+			members[a.cause], _ = json.Marshal(cause)
+		}
+		return members
 	case json.Unmarshal(value, &members) != nil:
 		return nil
 	}

@@ -29,6 +29,8 @@
 //	links.go         signed links, revocation, redemption
 //	linkdevices.go   the devices of a link, which are counted with its uses
 //	linkfind.go      finding, revoking and restoring many links
+//	linkhistory.go   the history of a link: uses, refunds and refusals
+//	linknetworks.go  the networks from which a link is opened, and quarantine
 //	rules.go         the rules of a site
 //	rulechange.go    changing the rules of a site
 //	domains.go       trusted domains, denied keys, key sets of others

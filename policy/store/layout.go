@@ -17,8 +17,10 @@ import (
 //	X <issuer> NUL <jti>                 its revocation
 //	C <issuer> NUL <jti>                 counter of its uses
 //	U <issuer> NUL <jti> NUL <id>        one use: the idempotency key of the counter
-//	H <issuer> NUL <jti>                 counter of its devices
-//	h <issuer> NUL <jti> NUL <id>        one device: the idempotency key of that counter
+//	Z <issuer> NUL <jti>                 counter of its devices
+//	z <issuer> NUL <jti> NUL <id>        one device: the idempotency key of that counter
+//	H <issuer> NUL <jti>                 history of a link besides its uses
+//	h <issuer> NUL <jti>                 networks from which a link was opened in the last hour, for the leak detector
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
 //	V <site>                             revision of the rules of a site
 //	F <site>                             forwarding settings of a site
@@ -40,7 +42,7 @@ import (
 //	P <sku>                              product
 //	b <sku> NUL <container>              index: the collections that a sku is in
 //	b                                    revision of that index
-//	W                                    content space that the vendor declared as default
+//	w                                    content space that the vendor declared as default
 //	D <domain>                           trusted publisher domain
 //	B <kid>                              denied key of a publisher
 //	W                                    written to find out whether writes work again
@@ -58,8 +60,10 @@ const (
 	prefixRevocation  = 'X'
 	prefixUses        = 'C'
 	prefixUse         = 'U'
-	prefixDevices     = 'H'
-	prefixDevice      = 'h'
+	prefixDevices     = 'Z'
+	prefixDevice      = 'z'
+	prefixHistory     = 'H'
+	prefixNetworks    = 'h'
 	prefixRule        = 'R'
 	prefixRevision    = 'V'
 	prefixForwarding  = 'F'
@@ -83,7 +87,7 @@ const (
 	prefixDeniedKey   = 'B'
 	prefixProbe       = 'W'
 	prefixKeySet      = 'J'
-	prefixSpace       = 'W'
+	prefixSpace       = 'w'
 )
 
 // The kinds of values in the index of grants.

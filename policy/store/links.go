@@ -5,7 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
@@ -22,8 +22,10 @@ type SignedLink struct {
 	KeyID string `json:"kid,omitempty"`
 
 	// RevokedAt is when the link was revoked; zero when it was not. It has a key of
-	// its own, so that revoking and redeeming do not conflict.
-	RevokedAt time.Time `json:"-"`
+	// its own, so that revoking and redeeming do not conflict. RevokedFor is the cause,
+	// see CauseLeak; empty if a caller revoked it.
+	RevokedAt  time.Time `json:"-"`
+	RevokedFor string    `json:"-"`
 	// Uses is the number of redemptions, Devices that of the devices of a link that counts
 	// them.
 	Uses    int64 `json:"-"`
@@ -158,9 +160,11 @@ func (l *SignedLink) readUse(snapshot engine.Snapshot) error {
 		return err
 	}
 	if revoked != nil {
-		if l.RevokedAt, err = time.Parse(time.RFC3339Nano, string(revoked)); err != nil {
+		at, cause, _ := strings.Cut(string(revoked), " ")
+		if l.RevokedAt, err = time.Parse(time.RFC3339Nano, at); err != nil {
 			return err
 		}
+		l.RevokedFor = cause
 	}
 	if l.Claims.MaxDevices > 0 {
 		if l.Devices, err = snapshot.Count(key(prefixDevices, l.Claims.Issuer, l.Claims.ID)); err != nil {
@@ -195,47 +199,6 @@ func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Pag
 	return links, err
 }
 
-// LinkUse is one redemption of a link.
-type LinkUse struct {
-	ID string
-	At time.Time
-}
-
-// LinkUses returns a page of the uses of a link, by id. It returns
-// ErrNotFound when there is no such link.
-func (s *Store) LinkUses(ctx context.Context, vendor, issuer, id string, page Page) ([]LinkUse, error) {
-	uses := []LinkUse{}
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		link, err := snapshot.Get(key(prefixLink, issuer, id))
-		if err != nil {
-			return err
-		}
-		if link == nil {
-			return ErrNotFound
-		}
-		prefix := keyPrefix(prefixUse, issuer, id)
-		var after []byte
-		if page.From != "" {
-			after = append(bytes.Clone(prefix), page.From...)
-		}
-		for entry, err := range snapshot.Scan(prefix, after) {
-			if err != nil {
-				return err
-			}
-			at, err := time.Parse(time.RFC3339Nano, string(entry.Value))
-			if err != nil {
-				return fmt.Errorf("the use %q of a link cannot be read: %w", entry.Key, err)
-			}
-			uses = append(uses, LinkUse{ID: string(entry.Key[len(prefix):]), At: at})
-			if len(uses) == page.limit() {
-				break
-			}
-		}
-		return nil
-	})
-	return uses, err
-}
-
 // RevokeLink revokes a link and its link cookies at once. Revoking again is no error.
 // It returns ErrNotFound when there is no such link.
 func (w Writer) RevokeLink(ctx context.Context, vendor, issuer, id string) (SignedLink, error) {
@@ -248,9 +211,18 @@ func (w Writer) RevokeLink(ctx context.Context, vendor, issuer, id string) (Sign
 		engine.Check{Key: key(prefixLink, issuer, id), Present: true})
 }
 
+// revocation returns the value of a revocation: its time and, behind a space, its cause.
+func revocation(at time.Time, cause string) []byte {
+	value := at.UTC().AppendFormat(nil, time.RFC3339Nano)
+	if cause != "" {
+		value = append(append(value, ' '), cause...)
+	}
+	return value
+}
+
 func (w Writer) revoke(ctx context.Context, vendor, issuer, id string, at, expires time.Time, checks ...engine.Check) error {
 	batch := &engine.Batch{Checks: checks, Puts: []engine.Put{{
-		Key: key(prefixRevocation, issuer, id), Value: []byte(at.Format(time.RFC3339Nano)), Expires: expires,
+		Key: key(prefixRevocation, issuer, id), Value: revocation(at, ""), Expires: expires,
 	}}}
 	var change policy.Invalidation
 	change.Add(policy.KindLink, vendor, issuer, id)
@@ -316,15 +288,15 @@ func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []stri
 			}
 		}
 		for i, marker := range markers {
-			at, err := snapshot.Get(marker)
+			value, err := snapshot.Get(marker)
 			if err != nil {
 				return err
 			}
-			if at == nil {
+			if value == nil {
 				continue
 			}
-			if found.At[i], err = time.Parse(time.RFC3339Nano, string(at)); err != nil {
-				return fmt.Errorf("the use %q of a link cannot be read: %w", marker, err)
+			if found.At[i], _, err = readUse(marker, value); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -332,18 +304,9 @@ func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []stri
 	return found, err
 }
 
-// Refund implements policy.Records. In one atomic step it checks that the redemption
-// counted the use, and takes it back; and the same for the device.
+// Refund implements policy.Records.
 func (s *Store) Refund(ctx context.Context, vendor string, r policy.Redemption) error {
-	batch := &engine.Batch{Counters: counters(&r)}
-	if len(batch.Counters) == 0 {
-		return nil
-	}
-	for i := range batch.Counters {
-		batch.Counters[i].Max, batch.Counters[i].Undo = 0, true
-	}
-	_, err := s.engine.Commit(ctx, vendor, batch)
-	return err
+	return s.refund(ctx, vendor, &r, RefundNotDelivered)
 }
 
 // Redeem implements policy.Records. In one atomic step it checks that the link is
@@ -353,7 +316,7 @@ func (s *Store) Refund(ctx context.Context, vendor string, r policy.Redemption) 
 func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) error {
 	err := s.redeemOnce(ctx, vendor, r)
 	if errors.Is(err, engine.ErrNotAcknowledged) && (r.MaxUses > 0 || r.MaxDevices > 0) {
-		_ = s.Refund(ctx, vendor, r)
+		_ = s.refund(ctx, vendor, &r, RefundNotAcknowledged)
 	}
 	return err
 }
@@ -441,7 +404,7 @@ func useCounter(r *policy.Redemption) engine.Counter {
 		Key:              key(prefixUses, r.Issuer, r.LinkID),
 		Max:              r.MaxUses,
 		IdempotencyKey:   key(prefixUse, r.Issuer, r.LinkID, r.ID),
-		IdempotencyValue: []byte(r.At.UTC().Format(time.RFC3339Nano)),
+		IdempotencyValue: useValue(r.At, r.Visitor),
 		Expires:          r.ExpiresAt.Add(Retention),
 	}
 }
