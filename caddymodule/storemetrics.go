@@ -42,6 +42,7 @@ var (
 	streamsOpen = newStoreMetric(gauge, "streams_open", "Open tunnels, event streams and downloads, which are cut when access is revoked.")
 	storeState  = newStoreMetric(gauge, "store_state", "State of the connection to a shared store: 1 for the current state.", "state")
 	visits      = newStoreMetric(counter, "visits_total", "Reader visits recorded for engagement and recent activity, by result.", "result")
+	refunds     = newStoreMetric(counter, "link_refunds_total", "Uses of links that were to be taken back after the store failed, by result.", "result")
 
 	keySetFetches  = newStoreMetric(counter, "jwks_fetches_total", "Fetches of key sets, by result.", "result")
 	keySetAge      = newStoreMetric(gauge, "jwks_age_seconds", "Time since a key set in use was fetched or revalidated.", "source")
@@ -117,6 +118,9 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 	v.add(visits, float64(recorded.Stored), "stored")
 	v.add(visits, float64(recorded.Dropped), "dropped")
 	v.add(visits, float64(recorded.Lost), "lost")
+	refunded := shared.store.Refunds()
+	v.add(refunds, float64(refunded.Done), "done")
+	v.add(refunds, float64(refunded.GivenUp), "given_up")
 	v.add(streamsOpen, float64(shared.streams.count()))
 	stats := shared.policy.Stats()
 	v.add(selfChecked, float64(stats.SelfChecks))

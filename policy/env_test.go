@@ -200,6 +200,7 @@ type fakeRecords struct {
 	grants     []fakeGrant
 	links      map[linkKey]Link
 	uses       map[linkKey]map[string]time.Time
+	kept       map[string]bool // by link and use
 	rules      map[siteKey][]Rule
 	containers map[string][]string // by sku, at any depth
 	domains    map[string]Domains  // by vendor
@@ -227,7 +228,7 @@ var errDown = errors.New("disk failure")
 
 func newFakeRecords(versions *Versions) *fakeRecords {
 	return &fakeRecords{
-		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]time.Time{}, rules: map[siteKey][]Rule{},
+		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]time.Time{}, kept: map[string]bool{}, rules: map[siteKey][]Rule{},
 		domains: map[string]Domains{},
 	}
 }
@@ -303,6 +304,7 @@ func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) err
 	case r.Link != nil && r.MaxUses == 0:
 		return nil
 	case !f.uses[key][r.ID].IsZero():
+		f.kept[key.id+r.ID] = true
 		return nil
 	case int64(len(f.uses[key])) >= r.MaxUses:
 		return ErrLinkUsedUp
@@ -317,7 +319,7 @@ func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) err
 func (f *fakeRecords) Refund(_ context.Context, vendor string, r Redemption) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if uses := f.uses[linkKey{vendor, r.Issuer, r.LinkID}]; uses[r.ID].Equal(r.At) {
+	if uses := f.uses[linkKey{vendor, r.Issuer, r.LinkID}]; uses[r.ID].Equal(r.At) && !f.kept[r.LinkID+r.ID] {
 		delete(uses, r.ID)
 	}
 	return cmp.Or(f.down, f.redeemDown)
@@ -329,7 +331,7 @@ func (f *fakeRecords) Uses(_ context.Context, vendor, issuer, id string, ids []s
 	counted := f.uses[linkKey{vendor, issuer, id}]
 	uses := Uses{Count: int64(len(counted)), Revoked: f.links[linkKey{vendor, issuer, id}].Revoked}
 	for _, use := range ids {
-		uses.At = append(uses.At, counted[use])
+		uses.At, uses.Kept = append(uses.At, counted[use]), append(uses.Kept, f.kept[id+use])
 	}
 	return uses, cmp.Or(f.down, f.redeemDown)
 }

@@ -35,9 +35,18 @@ type Uses struct {
 	Count   int64
 	Revoked bool
 	// At has for each use that was asked for when it was counted, the zero time if it
-	// was not.
-	At []time.Time
+	// was not, and Kept whether it is not taken back any more.
+	At   []time.Time
+	Kept []bool
 }
+
+// A use whose redemption failed is taken back. That may be delayed while the store does not
+// answer, by RefundsFor at most. A request that finds a use younger than UseSettles, which
+// is longer by what clocks may differ, does not rely on it before it has kept it.
+const (
+	RefundsFor = time.Minute
+	UseSettles = 2 * RefundsFor
+)
 
 // resumes reports whether a request may go on with the use of its device.
 func (r *Request) resumes() bool {
@@ -85,10 +94,16 @@ func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Dec
 		return notRedeemed(r, decision, err)
 	}
 	for i, at := range uses.At {
-		if !at.IsZero() && (decision.Link.UseID != "" || r.Now.Sub(at) < r.Site.DeviceWindow) {
-			decision.Link.UseID, decision.Link.Spend, decision.Link.First, decision.Link.Known = ids[i], false, false, true
+		age := r.Now.Sub(at)
+		switch {
+		case at.IsZero() || decision.Link.UseID == "" && age >= r.Site.DeviceWindow:
+			continue
+		case age < UseSettles && !uses.Kept[i] && r.Method == http.MethodGet:
+			decision.Link.UseID = ids[i] // Redeem keeps it
 			return decision
 		}
+		decision.Link.UseID, decision.Link.Spend, decision.Link.First, decision.Link.Known = ids[i], false, false, true
+		return decision
 	}
 	switch {
 	case decision.Link.Resume:

@@ -57,6 +57,7 @@ var auditKinds = map[byte]auditKind{
 	prefixIndex:       {unaudited: true},
 	prefixUses:        {unaudited: true},
 	prefixUse:         {unaudited: true},
+	prefixKept:        {unaudited: true},
 	prefixRevision:    {unaudited: true},
 	prefixCurrentKey:  {unaudited: true},
 	prefixAudit:       {unaudited: true},

@@ -27,6 +27,7 @@
 //	importlog.go     what an import changed, and undoing it
 //	products.go      products and collections
 //	links.go         signed links, revocation, redemption
+//	refund.go        uses that are taken back
 //	linkfind.go      finding, revoking and restoring many links
 //	rules.go         the rules of a site
 //	rulechange.go    changing the rules of a site

@@ -17,6 +17,7 @@ import (
 //	X <issuer> NUL <jti>                 its revocation
 //	C <issuer> NUL <jti>                 counter of its uses
 //	U <issuer> NUL <jti> NUL <id>        one use: the idempotency key of the counter
+//	u <issuer> NUL <jti> NUL <id>        marker: a use that is not taken back any more
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
 //	V <site>                             revision of the rules of a site
 //	F <site>                             forwarding settings of a site
@@ -56,6 +57,7 @@ const (
 	prefixRevocation  = 'X'
 	prefixUses        = 'C'
 	prefixUse         = 'U'
+	prefixKept        = 'u'
 	prefixRule        = 'R'
 	prefixRevision    = 'V'
 	prefixForwarding  = 'F'

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
@@ -277,13 +278,13 @@ func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Lin
 // Uses implements policy.Records.
 func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []string) (policy.Uses, error) {
 	counter, revocation := key(prefixUses, issuer, id), key(prefixRevocation, issuer, id)
-	markers := make([][]byte, len(uses))
+	markers, kept := make([][]byte, len(uses)), make([][]byte, len(uses))
 	for i, use := range uses {
-		markers[i] = key(prefixUse, issuer, id, use)
+		markers[i], kept[i] = key(prefixUse, issuer, id, use), key(prefixKept, issuer, id, use)
 	}
-	found := policy.Uses{At: make([]time.Time, len(uses))}
+	found := policy.Uses{At: make([]time.Time, len(uses)), Kept: make([]bool, len(uses))}
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
-		if err := engine.Prefetch(snapshot, append([][]byte{counter, revocation}, markers...)...); err != nil {
+		if err := engine.Prefetch(snapshot, slices.Concat([][]byte{counter, revocation}, markers, kept)...); err != nil {
 			return err
 		}
 		if found.Count, err = snapshot.Count(counter); err != nil {
@@ -305,43 +306,37 @@ func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []stri
 			if found.At[i], err = time.Parse(time.RFC3339Nano, string(at)); err != nil {
 				return fmt.Errorf("the use %q of a link cannot be read: %w", marker, err)
 			}
+			if at, err = snapshot.Get(kept[i]); err != nil {
+				return err
+			}
+			found.Kept[i] = at != nil
 		}
 		return nil
 	})
 	return found, err
 }
 
-// Refund implements policy.Records. In one atomic step it checks that the redemption
-// counted the use, and takes it back.
-func (s *Store) Refund(ctx context.Context, vendor string, r policy.Redemption) error {
-	counter := useCounter(&r)
-	counter.Max, counter.Undo = 0, true
-	_, err := s.engine.Commit(ctx, vendor, &engine.Batch{Counters: []engine.Counter{counter}})
-	return err
-}
-
 // Redeem implements policy.Records. In one atomic step it checks that the link is
 // stored, is not revoked and has a use left, and counts that use. The first use of a
 // publisher's link also stores the link. A use that was counted, but may be lost, is taken
-// back.
+// back. One that another request counted is kept: that request cannot take it back.
 func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) error {
 	err := s.redeemOnce(ctx, vendor, r)
-	if errors.Is(err, engine.ErrNotAcknowledged) && r.MaxUses > 0 {
-		_ = s.Refund(ctx, vendor, r)
+	if err != nil {
+		s.giveBack(ctx, vendor, &r, err)
 	}
 	return err
 }
 
 func (s *Store) redeemOnce(ctx context.Context, vendor string, r policy.Redemption) error {
-	if r.Link == nil {
-		return s.redeem(ctx, vendor, r, nil)
-	}
 	// Of concurrent first uses one stores the record, and the others find it then.
 	var err error
 	for range 3 {
 		var put *engine.Put
-		if put, err = s.firstUse(ctx, vendor, r.Link); err != nil {
-			return err
+		if r.Link != nil {
+			if put, err = s.firstUse(ctx, vendor, r.Link); err != nil {
+				return err
+			}
 		}
 		if err = s.redeem(ctx, vendor, r, put); !errors.Is(err, ErrConflict) {
 			return err
@@ -380,7 +375,8 @@ func sameClaims(a, b *keys.LinkClaims) (bool, error) {
 }
 
 // redeem commits a redemption, with the put of the link's record unless that is nil.
-// It returns ErrConflict when the record was stored concurrently.
+// It returns ErrConflict when the record was stored, or the use that it found was taken
+// back, concurrently.
 func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, record *engine.Put) error {
 	batch := &engine.Batch{
 		Checks: []engine.Check{
@@ -395,10 +391,12 @@ func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, 
 	if r.Link == nil || r.MaxUses > 0 {
 		batch.Counters = []engine.Counter{useCounter(&r)}
 	}
-	_, err := s.engine.Commit(ctx, vendor, batch)
+	committed, err := s.engine.Commit(ctx, vendor, batch)
 	var check *engine.CheckError
 	var bound *engine.BoundError
 	switch {
+	case err == nil && r.MaxUses > 0 && committed.Replayed[0]:
+		return s.keep(ctx, vendor, &r)
 	case errors.As(err, &bound):
 		return policy.ErrLinkUsedUp
 	case errors.As(err, &check) && check.Index == 1:
