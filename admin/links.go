@@ -95,13 +95,13 @@ type SignedLink struct {
 	ContentSpace       string `json:"contentSpace,omitempty" doc:"The space of publisherContentId." example:"news"`
 	UserID             string `json:"userId,omitempty" doc:"The user for whom the link was made." example:"user-123"`
 	LinkLimits
-	Uses      int64              `json:"uses" doc:"The number of redemptions." example:"2"`
-	Devices   int64              `json:"devices,omitempty" doc:"The number of devices, if they are counted." example:"2"`
-	Meta      stdjson.RawMessage `json:"meta,omitempty" doc:"The metadata stored with the link."`
-	CreatedAt time.Time          `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
-	ExpiresAt time.Time          `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
-	RevokedAt *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
-	RevokedFor         string             `json:"revokedFor,omitempty" enum:"leak" doc:"Why Gatefold revoked the link itself: leak, if it was opened from more networks than link_networks allows. Absent if a caller revoked it." example:"leak"`
+	Uses       int64              `json:"uses" doc:"The number of redemptions." example:"2"`
+	Devices    int64              `json:"devices,omitempty" doc:"The number of devices, if they are counted." example:"2"`
+	Meta       stdjson.RawMessage `json:"meta,omitempty" doc:"The metadata stored with the link."`
+	CreatedAt  time.Time          `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	ExpiresAt  time.Time          `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
+	RevokedAt  *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
+	RevokedFor string             `json:"revokedFor,omitempty" enum:"leak" doc:"Why Gatefold revoked the link itself: leak, if it was opened from more networks than link_networks allows. Absent if a caller revoked it." example:"leak"`
 }
 
 func (a *api) wireLink(link store.SignedLink) SignedLink {

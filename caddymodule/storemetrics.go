@@ -44,6 +44,7 @@ var (
 	streamsOpen = newStoreMetric(gauge, "streams_open", "Open tunnels, event streams and downloads, which are cut when access is revoked.")
 	storeState  = newStoreMetric(gauge, "store_state", "State of the connection to a shared store: 1 for the current state.", "state")
 	visits      = newStoreMetric(counter, "visits_total", "Reader visits recorded for engagement and recent activity, by result.", "result")
+	refunds     = newStoreMetric(counter, "link_refunds_total", "Uses of links that were to be taken back after the store failed, by result.", "result")
 
 	linkRecords = newStoreMetric(counter, "link_records_total", "Refusals of links, and networks that opened one, recorded beside the decisions, by result.", "kind", "result")
 	linksLeaked = newStoreMetric(counter, "links_leaked_total", "Links that were opened from more networks than their limits within an hour, by action.", "action")
@@ -130,6 +131,9 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 	}
 	v.add(linksLeaked, float64(watched.Reported), linkreport.ActionReport)
 	v.add(linksLeaked, float64(watched.Quarantined), linkreport.ActionQuarantine)
+	refunded := shared.store.Refunds()
+	v.add(refunds, float64(refunded.Done), "done")
+	v.add(refunds, float64(refunded.GivenUp), "given_up")
 	v.add(streamsOpen, float64(shared.streams.count()))
 	stats := shared.policy.Stats()
 	v.add(selfChecked, float64(stats.SelfChecks))

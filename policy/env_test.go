@@ -201,6 +201,7 @@ type fakeRecords struct {
 	links      map[linkKey]Link
 	uses       map[linkKey]map[string]time.Time
 	devices    map[linkKey]map[string]time.Time
+	kept       map[linkKey]map[string]bool // ids of uses and of devices
 	rules      map[siteKey][]Rule
 	containers map[string][]string // by sku, at any depth
 	domains    map[string]Domains  // by vendor
@@ -228,7 +229,7 @@ var errDown = errors.New("disk failure")
 
 func newFakeRecords(versions *Versions) *fakeRecords {
 	return &fakeRecords{
-		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]time.Time{}, devices: map[linkKey]map[string]time.Time{}, rules: map[siteKey][]Rule{},
+		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]time.Time{}, devices: map[linkKey]map[string]time.Time{}, kept: map[linkKey]map[string]bool{}, rules: map[siteKey][]Rule{},
 		domains: map[string]Domains{},
 	}
 }
@@ -300,8 +301,8 @@ func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) err
 	case r.Link != nil && !reflect.DeepEqual(link.Claims, r.Link.Claims):
 		return ErrLinkReused
 	}
-	use, used := mayCount(f.uses, key, r.ID, r.MaxUses)
-	device, known := mayCount(f.devices, key, r.DeviceID, r.MaxDevices)
+	use, used := f.mayCount(f.uses, key, r.ID, r.MaxUses)
+	device, known := f.mayCount(f.devices, key, r.DeviceID, r.MaxDevices)
 	switch {
 	case !used:
 		return ErrLinkUsedUp
@@ -313,11 +314,22 @@ func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) err
 	return nil
 }
 
+// keep notes that an id was found by another request.
+func (f *fakeRecords) keep(key linkKey, id string) {
+	if f.kept[key] == nil {
+		f.kept[key] = map[string]bool{}
+	}
+	f.kept[key][id] = true
+}
+
 // mayCount reports whether an id may be counted up to a bound, zero for none, and returns
 // the function that counts it, unless it is.
-func mayCount(counts map[linkKey]map[string]time.Time, key linkKey, id string, bound int64) (count func(at time.Time), ok bool) {
-	if bound == 0 || !counts[key][id].IsZero() {
+func (f *fakeRecords) mayCount(counts map[linkKey]map[string]time.Time, key linkKey, id string, bound int64) (count func(at time.Time), ok bool) {
+	switch {
+	case bound == 0:
 		return func(time.Time) {}, true
+	case !counts[key][id].IsZero():
+		return func(time.Time) { f.keep(key, id) }, true
 	}
 	return func(at time.Time) {
 		if counts[key] == nil {
@@ -330,10 +342,11 @@ func mayCount(counts map[linkKey]map[string]time.Time, key linkKey, id string, b
 func (f *fakeRecords) Refund(_ context.Context, vendor string, r Redemption) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if uses := f.uses[linkKey{vendor, r.Issuer, r.LinkID}]; uses[r.ID].Equal(r.At) {
+	key := linkKey{vendor, r.Issuer, r.LinkID}
+	if uses := f.uses[key]; uses[r.ID].Equal(r.At) && !f.kept[key][r.ID] {
 		delete(uses, r.ID)
 	}
-	if devices := f.devices[linkKey{vendor, r.Issuer, r.LinkID}]; devices[r.DeviceID].Equal(r.At) {
+	if devices := f.devices[key]; devices[r.DeviceID].Equal(r.At) && !f.kept[key][r.DeviceID] {
 		delete(devices, r.DeviceID)
 	}
 	return cmp.Or(f.down, f.redeemDown)
@@ -345,9 +358,10 @@ func (f *fakeRecords) Uses(_ context.Context, vendor, issuer, id string, ids []s
 	counted := f.uses[linkKey{vendor, issuer, id}]
 	uses := Uses{Count: int64(len(counted)), Revoked: f.links[linkKey{vendor, issuer, id}].Revoked}
 	devices := f.devices[linkKey{vendor, issuer, id}]
-	uses.Devices, uses.KnownDevice = int64(len(devices)), !devices[device].IsZero()
+	kept := f.kept[linkKey{vendor, issuer, id}]
+	uses.Devices, uses.Device = int64(len(devices)), CountedID{devices[device], kept[device]}
 	for _, use := range ids {
-		uses.At = append(uses.At, counted[use])
+		uses.IDs = append(uses.IDs, CountedID{counted[use], kept[use]})
 	}
 	return uses, cmp.Or(f.down, f.redeemDown)
 }

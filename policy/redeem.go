@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -39,17 +40,34 @@ type Redemption struct {
 type Uses struct {
 	Count   int64
 	Revoked bool
-	// At has for each use that was asked for when it was counted, the zero time if it
-	// was not.
-	At []time.Time
-	// Devices is the number of devices. KnownDevice reports whether the one that was asked
-	// for is among them.
-	Devices     int64
-	KnownDevice bool
+	// IDs are those of the uses that were asked for.
+	IDs []CountedID
+	// Devices is the number of devices, and Device the one that was asked for.
+	Devices int64
+	Device  CountedID
 }
+
+// CountedID is an id under which a use or a device was counted.
+type CountedID struct {
+	// At is when it was counted; the zero time if it was not.
+	At time.Time
+	// Kept reports whether it is not taken back any more.
+	Kept bool
+}
+
+// settled reports whether the id is counted for good.
+func (c CountedID) settled(now time.Time) bool { return c.Kept || now.Sub(c.At) >= UseSettles }
 
 // noDevice is an id that no device has: a browser without a cookie is asked for by it.
 const noDevice = "none"
+
+// A use whose redemption failed is taken back. That may be delayed while the store does not
+// answer, by RefundsFor at most. A request that finds a use younger than UseSettles, which
+// is longer by what clocks may differ, does not rely on it before it has kept it.
+const (
+	RefundsFor = time.Minute
+	UseSettles = 2 * RefundsFor
+)
 
 // resumes reports whether a request may go on with the use of its device.
 func (r *Request) resumes() bool {
@@ -100,19 +118,23 @@ func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Dec
 	if err != nil {
 		return notRedeemed(r, decision, err)
 	}
-	used, known := link.MaxUses == 0, link.MaxDevices == 0 || uses.KnownDevice
-	for i, at := range uses.At {
-		if !at.IsZero() && (link.UseID != "" || r.Now.Sub(at) < r.Site.DeviceWindow) {
-			link.UseID, used = ids[i], true
+	used, known, settled := link.MaxUses == 0, link.MaxDevices == 0, true
+	for i, use := range uses.IDs {
+		if !use.At.IsZero() && (link.UseID != "" || r.Now.Sub(use.At) < r.Site.DeviceWindow) {
+			link.UseID, used, settled = ids[i], true, use.settled(r.Now)
 			break
 		}
+	}
+	if link.MaxDevices > 0 && !uses.Device.At.IsZero() {
+		known, settled = true, settled && uses.Device.settled(r.Now)
 	}
 	if link.UseID == "" && len(ids) > 0 {
 		link.UseID = ids[0]
 	}
 	switch {
-	case used && known:
+	case used && known && (settled || r.Method != http.MethodGet):
 		link.Spend, link.First, link.Known = false, false, true
+	case used && known: // Redeem keeps them
 	case link.Resume:
 		r.Link.Token, r.Link.Ambiguous, r.Link.Redeemed = "", false, withoutPending(r.Link.Redeemed)
 		again := p.Decide(ctx, r)

@@ -39,11 +39,19 @@ const (
 	opRead   linkOp = "read"
 )
 
+// linkInput is an operation of a client.
+type linkInput struct {
+	op linkOp
+	// device is the number of a client that comes again, below 64, plus one; zero for one
+	// that never comes again.
+	device int
+}
+
 // linkAnswer is what a client learned from an operation. An operation without an answer
 // may have taken effect, at any time since.
 type linkAnswer struct {
 	unknown bool
-	code    string // page, link_used_up or link_revoked
+	code    string // page, link_used_up, link_revoked, or origin_failed
 	uses    int    // that a read shows
 	revoked bool
 }
@@ -51,43 +59,44 @@ type linkAnswer struct {
 type linkState struct {
 	uses    int
 	revoked bool
+	readers uint64 // the devices that have a use, as bits
 }
 
-// countedLinkModel is the sequential specification of a link with a maximum of uses.
+// countedLinkModel is the sequential specification of a link with a maximum of uses. A
+// device that has a use gets the page again. An origin that fails spends nothing.
+//
+// An operation without an answer takes effect if it can. In a history it ends after
+// all others, so that one without an effect comes last.
 func countedLinkModel(maxUses int) porcupine.Model {
-	return (&porcupine.NondeterministicModel{
-		Init: func() []any { return []any{linkState{}} },
-		Step: func(state, input, output any) []any {
-			before, op, answer := state.(linkState), input.(linkOp), output.(linkAnswer)
+	return porcupine.Model{
+		Init: func() any { return linkState{} },
+		Step: func(state, input, output any) (bool, any) {
+			before, in, answer := state.(linkState), input.(linkInput), output.(linkAnswer)
 			after, right := before, true
-			switch op {
-			case opRevoke:
-				after.revoked = true
-			case opRead:
-				right = answer.uses == before.uses && answer.revoked == before.revoked
-			case opRedeem:
-				switch {
-				case before.revoked:
-					right = answer.code == "link_revoked"
-				case before.uses >= maxUses:
-					right = answer.code == "link_used_up"
-				default:
-					right = answer.code == "page"
-					after.uses++
-				}
-			}
+			device := uint64(1) << in.device >> 1
+			known := before.readers&device != 0
 			switch {
-			case answer.unknown:
-				return []any{before, after}
-			case right:
-				return []any{after}
+			case in.op == opRevoke:
+				after.revoked = true
+			case in.op == opRead:
+				right = answer.uses == before.uses && answer.revoked == before.revoked
+			case before.revoked:
+				right = answer.code == "link_revoked"
+			case !known && before.uses >= maxUses:
+				right = answer.code == "link_used_up"
+			case answer.code == "origin_failed":
+			case known:
+				right = answer.code == "page"
 			default:
-				return nil
+				right = answer.code == "page"
+				after.uses++
+				after.readers |= device
 			}
+			return right || answer.unknown, after
 		},
-		DescribeOperation: func(input, output any) string { return fmt.Sprintf("%v: %+v", input, output) },
+		DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v: %+v", input, output) },
 		DescribeState:     func(state any) string { return fmt.Sprintf("%+v", state) },
-	}).ToModel()
+	}
 }
 
 // recordedLink is a link with the history of the operations on it.
@@ -175,7 +184,7 @@ func (l *recordedLink) work(ctx context.Context, client int, nodes []*server, ra
 			ended = int64(time.Hour)
 		}
 		// A client whose operation may still be under way goes on as another client.
-		l.record(porcupine.Operation{ClientId: client, Input: op, Call: call, Output: answer, Return: ended})
+		l.record(porcupine.Operation{ClientId: client, Input: linkInput{op: op}, Call: call, Output: answer, Return: ended})
 		if answer.unknown {
 			client += 100
 		}
@@ -199,14 +208,7 @@ func checkHistories(t *testing.T, nodes []*server) {
 	for round := 0; time.Now().Before(until) || !shown() && round < 20; round++ {
 		links := recordRound(nodes, nodes[round%len(nodes)], random)
 		for _, link := range links {
-			result, info := porcupine.CheckOperationsVerbose(countedLinkModel(link.maxUses), link.history, time.Minute)
-			if result != porcupine.Ok {
-				page := filepath.Join(t.TempDir(), link.id+".html")
-				if err := porcupine.VisualizePath(countedLinkModel(link.maxUses), info, page); err != nil {
-					t.Error(err)
-				}
-				t.Fatalf("round %d: the history of %s with %d uses is %s\n%s", round, link.id, link.maxUses, result, describeHistory(link.history))
-			}
+			link.check(t, round)
 			for _, operation := range link.history {
 				answer := operation.Output.(linkAnswer)
 				operations++
@@ -221,6 +223,20 @@ func checkHistories(t *testing.T, nodes []*server) {
 	if !shown() {
 		t.Error("the histories show too little")
 	}
+}
+
+// check fails the test if the history is not that of a link with a maximum.
+func (l *recordedLink) check(t *testing.T, round int) {
+	t.Helper()
+	result, info := porcupine.CheckOperationsVerbose(countedLinkModel(l.maxUses), l.history, time.Minute)
+	if result == porcupine.Ok {
+		return
+	}
+	page := filepath.Join(t.TempDir(), l.id+".html")
+	if err := porcupine.VisualizePath(countedLinkModel(l.maxUses), info, page); err != nil {
+		t.Error(err)
+	}
+	t.Fatalf("round %d: the history of %s with %d uses is %s\n%s", round, l.id, l.maxUses, result, describeHistory(l.history))
 }
 
 // recordRound lets clients use new links while a node is killed and started again.
@@ -252,7 +268,7 @@ func recordRound(nodes []*server, victim *server, random *rand.Rand) []*recorded
 func describeHistory(history []porcupine.Operation) string {
 	var lines []string
 	for _, operation := range history {
-		lines = append(lines, fmt.Sprintf("client %d, %v to %v: %v %+v", operation.ClientId,
+		lines = append(lines, fmt.Sprintf("client %d, %v to %v: %+v %+v", operation.ClientId,
 			time.Duration(operation.Call), time.Duration(operation.Return), operation.Input, operation.Output))
 	}
 	return strings.Join(lines, "\n")
@@ -273,20 +289,29 @@ func TestRedemptionsAreLinearizableOnOneNode(t *testing.T) {
 // revocation.
 func TestHistoriesThatAreNotLinearizable(t *testing.T) {
 	t.Parallel()
-	for name, answers := range map[string][]struct {
-		op     linkOp
+	page, unknown := linkAnswer{code: "page"}, linkAnswer{unknown: true}
+	redeem, read, revoke := linkInput{op: opRedeem}, linkInput{op: opRead}, linkInput{op: opRevoke}
+	first, second := linkInput{opRedeem, 1}, linkInput{opRedeem, 64}
+	type exchange struct {
+		input  linkInput
 		answer linkAnswer
-	}{
-		"too many":   {{opRedeem, linkAnswer{code: "page"}}, {opRedeem, linkAnswer{code: "page"}}},
-		"lost":       {{opRedeem, linkAnswer{code: "page"}}, {opRead, linkAnswer{uses: 0}}},
-		"revoked":    {{opRevoke, linkAnswer{}}, {opRedeem, linkAnswer{code: "page"}}},
-		"not used":   {{opRead, linkAnswer{}}, {opRedeem, linkAnswer{code: "link_used_up"}}},
-		"undone":     {{opRedeem, linkAnswer{unknown: true}}, {opRead, linkAnswer{uses: 1}}, {opRead, linkAnswer{uses: 0}}},
-		"one of two": {{opRedeem, linkAnswer{unknown: true}}, {opRead, linkAnswer{uses: 2}}},
+	}
+	for name, answers := range map[string][]exchange{
+		"too many":      {{redeem, page}, {redeem, page}},
+		"lost":          {{redeem, page}, {read, linkAnswer{uses: 0}}},
+		"revoked":       {{revoke, linkAnswer{}}, {redeem, page}},
+		"not used":      {{read, linkAnswer{}}, {redeem, linkAnswer{code: "link_used_up"}}},
+		"undone":        {{redeem, unknown}, {read, linkAnswer{uses: 1}}, {read, linkAnswer{uses: 0}}},
+		"one of two":    {{redeem, unknown}, {read, linkAnswer{uses: 2}}},
+		"another":       {{first, page}, {second, page}},
+		"counted twice": {{first, page}, {first, page}, {read, linkAnswer{uses: 2}}},
+		"locked out":    {{first, page}, {first, linkAnswer{code: "link_used_up"}}},
+		"origin's cost": {{first, linkAnswer{code: "origin_failed"}}, {read, linkAnswer{uses: 1}}},
+		"reached":       {{first, page}, {second, linkAnswer{code: "origin_failed"}}},
 	} {
 		var history []porcupine.Operation
 		for i, one := range answers {
-			operation := porcupine.Operation{ClientId: i, Input: one.op, Call: int64(10 * i), Output: one.answer, Return: int64(10*i + 5)}
+			operation := porcupine.Operation{ClientId: i, Input: one.input, Call: int64(10 * i), Output: one.answer, Return: int64(10*i + 5)}
 			if one.answer.unknown {
 				operation.Return = int64(time.Hour)
 			}

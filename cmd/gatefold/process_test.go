@@ -28,6 +28,10 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if address := os.Getenv(unsteadyOriginVariable); address != "" {
+		fmt.Fprintln(os.Stderr, serveUnsteadyOrigin(address))
+		os.Exit(1)
+	}
 	flag.Parse()
 	if testing.Short() {
 		os.Exit(m.Run())

@@ -26,6 +26,14 @@ func startNode(t *testing.T, redis, settings string) *server {
 
 func startNodeWith(t *testing.T, redis, settings string, sealing []byte) *server {
 	t.Helper()
+	s := newNodeWith(t, redis, settings, sealing)
+	s.start()
+	return s
+}
+
+// newNodeWith writes the configuration of a node, and does not start it.
+func newNodeWith(t *testing.T, redis, settings string, sealing []byte) *server {
+	t.Helper()
 	ports := keystest.FreePorts(t, 3)
 	s := &server{
 		t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0], site: "http://127.0.0.1:" + ports[1], log: new(keystest.Log),
@@ -37,7 +45,6 @@ func startNodeWith(t *testing.T, redis, settings string, sealing []byte) *server
 	s.config = filepath.Join(s.dir, "Caddyfile")
 	store := "store redis " + redis + "\n\t\tsecret {file." + secret + "}\n\t\t" + settings
 	s.writeConfig(withoutTokens + fmt.Sprintf(siteConfig, s.admin, store, ports[1], ports[2], ports[2]))
-	s.start()
 	return s
 }
 

@@ -62,6 +62,7 @@ var auditKinds = map[byte]auditKind{
 	prefixDevices:     {unaudited: true},
 	prefixDevice:      {unaudited: true},
 	prefixHistory:     {unaudited: true},
+	prefixKept:        {unaudited: true},
 	prefixRevision:    {unaudited: true},
 	prefixCurrentKey:  {unaudited: true},
 	prefixAudit:       {unaudited: true},

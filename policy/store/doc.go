@@ -28,6 +28,7 @@
 //	products.go      products and collections
 //	links.go         signed links, revocation, redemption
 //	linkdevices.go   the devices of a link, which are counted with its uses
+//	refund.go        uses that are taken back
 //	linkfind.go      finding, revoking and restoring many links
 //	linkhistory.go   the history of a link: uses, refunds and refusals
 //	linknetworks.go  the networks from which a link is opened, and quarantine

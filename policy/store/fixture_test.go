@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,12 +27,13 @@ type fixture struct {
 	records  engine.Engine // engine, or another one
 	versions *policy.Versions
 	clock    time.Time
+	moved    *atomic.Int64
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	b := &fixture{
-		T: t, file: filepath.Join(t.TempDir(), "gatefold.db"), versions: new(policy.Versions),
+		T: t, file: filepath.Join(t.TempDir(), "gatefold.db"), versions: new(policy.Versions), moved: new(atomic.Int64),
 		clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
 	}
 	backend, err := boltengine.Open(b.file)
@@ -45,7 +47,10 @@ func newFixture(t *testing.T) *fixture {
 	return b
 }
 
-func (b *fixture) now() time.Time { return b.clock }
+func (b *fixture) now() time.Time { return b.clock.Add(time.Duration(b.moved.Load())) }
+
+// moveClock moves the clock, also for what runs in the background.
+func (b *fixture) moveClock(by time.Duration) { b.moved.Add(int64(by)) }
 
 // ok wants that something succeeded.
 func (b *fixture) ok(err error) {

@@ -21,6 +21,7 @@ import (
 //	z <issuer> NUL <jti> NUL <id>        one device: the idempotency key of that counter
 //	H <issuer> NUL <jti>                 history of a link besides its uses
 //	h <issuer> NUL <jti>                 networks from which a link was opened in the last hour, for the leak detector
+//	u <issuer> NUL <jti> NUL <id>        marker: a use that is not taken back any more
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
 //	V <site>                             revision of the rules of a site
 //	F <site>                             forwarding settings of a site
@@ -64,6 +65,7 @@ const (
 	prefixDevice      = 'z'
 	prefixHistory     = 'H'
 	prefixNetworks    = 'h'
+	prefixKept        = 'u'
 	prefixRule        = 'R'
 	prefixRevision    = 'V'
 	prefixForwarding  = 'F'

@@ -39,13 +39,3 @@ func exhausted(r *policy.Redemption, bound *engine.BoundError) error {
 	}
 	return policy.ErrLinkUsedUp
 }
-
-// readDevice reads the devices of a link, and whether one is among them.
-func readDevice(snapshot engine.Snapshot, issuer, id, device string, uses *policy.Uses) (err error) {
-	if uses.Devices, err = snapshot.Count(key(prefixDevices, issuer, id)); err != nil {
-		return err
-	}
-	marker, err := snapshot.Get(key(prefixDevice, issuer, id, device))
-	uses.KnownDevice = marker != nil
-	return err
-}

@@ -123,7 +123,7 @@ func TestRefundOfBoth(t *testing.T) {
 		}
 		uses, err := b.Uses(b.Context(), vendor, link.Claims.Issuer, link.Claims.ID, []string{"1", "2"}, "a")
 		b.ok(err)
-		if uses.Count != 1 || uses.At[0].IsZero() || !uses.At[1].IsZero() || uses.Devices != 1 || !uses.KnownDevice {
+		if uses.Count != 1 || uses.IDs[0].At.IsZero() || !uses.IDs[1].At.IsZero() || uses.Devices != 1 || uses.Device.At.IsZero() {
 			b.Errorf("the uses are %+v", uses)
 		}
 		for range 2 {
@@ -133,7 +133,7 @@ func TestRefundOfBoth(t *testing.T) {
 		b.ok(b.Redeem(b.Context(), vendor, b.redemptionOf(link, "3", "b")))
 		uses, err = b.Uses(b.Context(), vendor, link.Claims.Issuer, link.Claims.ID, nil, "a")
 		b.ok(err)
-		if uses.KnownDevice || uses.Devices != 1 {
+		if !uses.Device.At.IsZero() || uses.Devices != 1 {
 			b.Errorf("the device that was given back is %+v", uses)
 		}
 	})

@@ -172,40 +172,6 @@ func (h *linkHistory) put(k []byte, expires time.Time) (engine.Put, error) {
 	return engine.Put{Key: k, Value: stored, Expires: expires}, err
 }
 
-// refund takes a counted use back and says so in the history of the link, in one atomic
-// step. A use that was not counted leaves no entry. If the history cannot be read or
-// other nodes keep changing it, the use is taken back without an entry.
-func (s *Store) refund(ctx context.Context, vendor string, r *policy.Redemption, reason string) error {
-	counter := useCounter(r)
-	counter.Max, counter.Undo = 0, true
-	k := key(prefixHistory, r.Issuer, r.LinkID)
-	for range historyTries {
-		var history linkHistory
-		var before []byte
-		err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
-			before, err = readHistory(snapshot, k, &history)
-			return err
-		})
-		if err != nil {
-			break
-		}
-		at := s.timestamp()
-		history.add(LinkEvent{Kind: LinkRefunded, Reason: reason, Visitor: r.Visitor, Since: at, At: at, Count: 1})
-		put, err := history.put(k, counter.Expires)
-		if err != nil {
-			break
-		}
-		_, err = s.engine.Commit(ctx, vendor, &engine.Batch{
-			Checks: []engine.Check{{Key: k, Value: before}}, Puts: []engine.Put{put}, Counters: []engine.Counter{counter},
-		})
-		if err = conflict(err); !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-	_, err := s.engine.Commit(ctx, vendor, &engine.Batch{Counters: []engine.Counter{counter}})
-	return err
-}
-
 // useValue returns the value of a use: its time and, each behind a space, the class of the
 // program and the country, if they are known.
 func useValue(at time.Time, visitor policy.Visitor) []byte {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -260,18 +261,18 @@ func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Lin
 
 // Uses implements policy.Records.
 func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []string, device string) (policy.Uses, error) {
-	counter, revocation := key(prefixUses, issuer, id), key(prefixRevocation, issuer, id)
-	markers := make([][]byte, len(uses))
+	counter, revocation, devices := key(prefixUses, issuer, id), key(prefixRevocation, issuer, id), key(prefixDevices, issuer, id)
+	markers, kept := make([][]byte, len(uses)), make([][]byte, len(uses))
 	for i, use := range uses {
-		markers[i] = key(prefixUse, issuer, id, use)
+		markers[i], kept[i] = key(prefixUse, issuer, id, use), keptKey(issuer, id, use)
 	}
-	prefetched := append([][]byte{counter, revocation}, markers...)
 	if device != "" {
-		prefetched = append(prefetched, key(prefixDevices, issuer, id), key(prefixDevice, issuer, id, device))
+		markers = append(markers, key(prefixDevice, issuer, id, device))
+		kept = append(kept, keptKey(issuer, id, device))
 	}
-	found := policy.Uses{At: make([]time.Time, len(uses))}
+	found := policy.Uses{IDs: make([]policy.CountedID, len(markers))}
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
-		if err := engine.Prefetch(snapshot, prefetched...); err != nil {
+		if err := engine.Prefetch(snapshot, slices.Concat([][]byte{counter, revocation, devices}, markers, kept)...); err != nil {
 			return err
 		}
 		if found.Count, err = snapshot.Count(counter); err != nil {
@@ -283,54 +284,58 @@ func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []stri
 		}
 		found.Revoked = revoked != nil
 		if device != "" {
-			if err := readDevice(snapshot, issuer, id, device, &found); err != nil {
+			if found.Devices, err = snapshot.Count(devices); err != nil {
 				return err
 			}
 		}
-		for i, marker := range markers {
-			value, err := snapshot.Get(marker)
-			if err != nil {
+		for i := range markers {
+			if found.IDs[i], err = readCounted(snapshot, markers[i], kept[i]); err != nil {
 				return err
 			}
-			if value == nil {
-				continue
-			}
-			if found.At[i], _, err = readUse(marker, value); err != nil {
-				return err
-			}
+		}
+		if n := len(uses); device != "" {
+			found.IDs, found.Device = found.IDs[:n], found.IDs[n]
 		}
 		return nil
 	})
 	return found, err
 }
 
-// Refund implements policy.Records.
-func (s *Store) Refund(ctx context.Context, vendor string, r policy.Redemption) error {
-	return s.refund(ctx, vendor, &r, RefundNotDelivered)
+// readCounted reads whether and when an id was counted.
+func readCounted(snapshot engine.Snapshot, marker, kept []byte) (counted policy.CountedID, err error) {
+	value, err := snapshot.Get(marker)
+	if value == nil || err != nil {
+		return counted, err
+	}
+	if counted.At, _, err = readUse(marker, value); err != nil {
+		return counted, err
+	}
+	value, err = snapshot.Get(kept)
+	counted.Kept = value != nil
+	return counted, err
 }
 
 // Redeem implements policy.Records. In one atomic step it checks that the link is
 // stored, is not revoked and has a use left, and counts that use and its device. The first use of a
 // publisher's link also stores the link. A use that was counted, but may be lost, is taken
-// back.
+// back. One that another request counted is kept: that request cannot take it back.
 func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) error {
 	err := s.redeemOnce(ctx, vendor, r)
-	if errors.Is(err, engine.ErrNotAcknowledged) && (r.MaxUses > 0 || r.MaxDevices > 0) {
-		_ = s.refund(ctx, vendor, &r, RefundNotAcknowledged)
+	if err != nil {
+		s.giveBack(ctx, vendor, &r, err)
 	}
 	return err
 }
 
 func (s *Store) redeemOnce(ctx context.Context, vendor string, r policy.Redemption) error {
-	if r.Link == nil {
-		return s.redeem(ctx, vendor, r, nil)
-	}
 	// Of concurrent first uses one stores the record, and the others find it then.
 	var err error
 	for range 3 {
 		var put *engine.Put
-		if put, err = s.firstUse(ctx, vendor, r.Link); err != nil {
-			return err
+		if r.Link != nil {
+			if put, err = s.firstUse(ctx, vendor, r.Link); err != nil {
+				return err
+			}
 		}
 		if err = s.redeem(ctx, vendor, r, put); !errors.Is(err, ErrConflict) {
 			return err
@@ -369,7 +374,8 @@ func sameClaims(a, b *keys.LinkClaims) (bool, error) {
 }
 
 // redeem commits a redemption, with the put of the link's record unless that is nil.
-// It returns ErrConflict when the record was stored concurrently.
+// It returns ErrConflict when the record was stored, or the use that it found was taken
+// back, concurrently.
 func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, record *engine.Put) error {
 	batch := &engine.Batch{
 		Checks: []engine.Check{
@@ -382,10 +388,12 @@ func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, 
 		batch.Puts = []engine.Put{*record}
 	}
 	batch.Counters = counters(&r)
-	_, err := s.engine.Commit(ctx, vendor, batch)
+	committed, err := s.engine.Commit(ctx, vendor, batch)
 	var check *engine.CheckError
 	var bound *engine.BoundError
 	switch {
+	case err == nil:
+		return s.keep(ctx, vendor, &r, batch.Counters, committed.Replayed)
 	case errors.As(err, &bound):
 		return exhausted(&r, bound)
 	case errors.As(err, &check) && check.Index == 1:

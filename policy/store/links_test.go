@@ -154,7 +154,7 @@ func TestRefund(t *testing.T) {
 	}
 	b.ok(b.Refund(t.Context(), vendor, redemption))
 	b.ok(b.redeem(link, "one"))
-	if found := uses(); found.Count != 1 || !found.At[0].Equal(b.clock) || !found.At[1].IsZero() || found.Revoked {
+	if found := uses(); found.Count != 1 || !found.IDs[0].At.Equal(b.clock) || !found.At[1].IsZero() || found.Revoked {
 		t.Errorf("the uses are %+v", found)
 	}
 	later := redemption
@@ -164,7 +164,7 @@ func TestRefund(t *testing.T) {
 	for range 2 {
 		b.ok(b.Refund(t.Context(), vendor, redemption))
 	}
-	if found := uses(); found.Count != 0 || !found.At[0].IsZero() {
+	if found := uses(); found.Count != 0 || !found.IDs[0].At.IsZero() {
 		t.Errorf("the uses are %+v", found)
 	}
 	b.ok(b.redeem(link, "two"))
