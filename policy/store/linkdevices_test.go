@@ -106,7 +106,7 @@ func TestWhichBoundRefuses(t *testing.T) {
 }
 
 // A refund takes back the use and the device that its redemption counted: not a device that
-// an earlier one counted, and nothing twice.
+// an earlier one counted or a later one found, and nothing twice.
 func TestRefundOfBoth(t *testing.T) {
 	onEachEngine(t, func(b *fixture) {
 		link := b.link(keys.LinkClaims{SKU: "s", MaxUses: 2, MaxDevices: 1})
@@ -128,6 +128,15 @@ func TestRefundOfBoth(t *testing.T) {
 		}
 		for range 2 {
 			b.ok(b.Refund(b.Context(), vendor, first))
+			b.counted(link, 0, 1)
+		}
+		b.is(b.Redeem(b.Context(), vendor, b.redemptionOf(link, "3", "b")), policy.ErrLinkDeviceLimit)
+
+		link = b.link(keys.LinkClaims{SKU: "s", MaxUses: 2, MaxDevices: 1})
+		alone := b.redemptionOf(link, "1", "a")
+		b.ok(b.Redeem(b.Context(), vendor, alone))
+		for range 2 {
+			b.ok(b.Refund(b.Context(), vendor, alone))
 			b.counted(link, 0, 0)
 		}
 		b.ok(b.Redeem(b.Context(), vendor, b.redemptionOf(link, "3", "b")))

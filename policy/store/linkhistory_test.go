@@ -90,7 +90,7 @@ func TestHistoryInPages(t *testing.T) {
 	b.is(err, store.ErrNotFound)
 	b.is(b.RecordLinkEvents(t.Context(), vendor, issuer, "link_none", []store.LinkEvent{b.refused("link_revoked", "", "bot")}), store.ErrNotFound)
 	// Uses are found by their ids as before.
-	uses, err := b.Uses(t.Context(), vendor, issuer, id, []string{"a", "b", "c"})
+	uses, err := b.Uses(t.Context(), vendor, issuer, id, []string{"a", "b", "c"}, "")
 	if err != nil || uses.Count != 2 || uses.IDs[0].At.IsZero() || uses.IDs[1].At.IsZero() || !uses.IDs[2].At.IsZero() {
 		t.Errorf("%+v, %v", uses, err)
 	}

@@ -327,10 +327,15 @@ func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) 
 	return err
 }
 
+// redeemTries bounds how often a redemption is repeated that others change. Each time one
+// of them has finished.
+const redeemTries = 16
+
 func (s *Store) redeemOnce(ctx context.Context, vendor string, r policy.Redemption) error {
-	// Of concurrent first uses one stores the record, and the others find it then.
+	// Of concurrent first uses one stores the record, and the others find it then. A use
+	// that was found may be taken back by the request that counted it.
 	var err error
-	for range 3 {
+	for range redeemTries {
 		var put *engine.Put
 		if r.Link != nil {
 			if put, err = s.firstUse(ctx, vendor, r.Link); err != nil {

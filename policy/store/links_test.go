@@ -154,7 +154,7 @@ func TestRefund(t *testing.T) {
 	}
 	b.ok(b.Refund(t.Context(), vendor, redemption))
 	b.ok(b.redeem(link, "one"))
-	if found := uses(); found.Count != 1 || !found.IDs[0].At.Equal(b.clock) || !found.At[1].IsZero() || found.Revoked {
+	if found := uses(); found.Count != 1 || !found.IDs[0].At.Equal(b.clock) || !found.IDs[1].At.IsZero() || found.Revoked {
 		t.Errorf("the uses are %+v", found)
 	}
 	later := redemption

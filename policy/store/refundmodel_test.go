@@ -132,7 +132,7 @@ var errRefunded = errors.New("it was refunded")
 
 func (u *useRun) found() policy.Uses {
 	u.Helper()
-	found, err := u.Uses(u.Context(), vendor, u.link.Claims.Issuer, u.link.Claims.ID, useIDs)
+	found, err := u.Uses(u.Context(), vendor, u.link.Claims.Issuer, u.link.Claims.ID, useIDs, "")
 	u.ok(err)
 	return found
 }
