@@ -131,7 +131,7 @@ func TestOtherNetworkSpendsNothing(t *testing.T) {
 }
 
 // A gift for two subscribers of the newsletter: Ann opens it in two browsers and a program,
-// which is one use, and gives her cookie to a friend, for whom it opens nothing.
+// which is one use, and gives that cookie to a friend, for whom it opens nothing.
 func TestEachReaderIsOneUse(t *testing.T) {
 	env := newDevicesEnv(t)
 	token := env.newLink(keys.LinkClaims{PerReader: true, MaxUses: 2})
