@@ -2,7 +2,10 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,11 +94,17 @@ func (s *sharedStore) isNew() (bool, error) {
 func (s *sharedStore) committed(partition string, err error) { s.node.Writes.Done(partition, err) }
 func (s *sharedStore) read(err error)                        { s.node.Writes.Read(err) }
 
-// openBolt opens the embedded database.
+// openBolt opens the embedded database. An empty one answers every question, so that only
+// the log can say that the path is wrong, or its disk not mounted.
 func openBolt(s *sharedStore) (engine.Engine, error) {
+	_, err := os.Stat(s.file)
+	isNew := errors.Is(err, fs.ErrNotExist)
 	backend, err := boltengine.Open(s.file)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
+	}
+	if isNew {
+		caddy.Log().Named("gatefold").Warn("made a new database, without grants and links: there was none", zap.String("file", s.file))
 	}
 	return backend, nil
 }
