@@ -1,8 +1,11 @@
 package caddymodule
 
 import (
+	"time"
+
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/memory"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -12,10 +15,15 @@ type siteRuntime struct {
 	site    *policy.Site
 	sources []credentialSource
 	cookies *cookieSealer
+	// redirected has the browsers that were sent to a clean URL with a link cookie lately.
+	redirected *memory.Recent[time.Time]
 	// sessions supply the reader assertion for the origin; recorder records visits.
 	sessions *store.Sessions
 	recorder *store.Recorder
 }
+
+// recentRedirects is the number of redirected browsers that are remembered for a site.
+const recentRedirects = 4096
 
 // openRuntime returns the site's runtime, and opens the store if it is not open.
 func (h *Handler) openRuntime() (*siteRuntime, error) {
@@ -29,11 +37,12 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	}
 	own := rt.keyring.Source(h.Vendor)
 	site := &siteRuntime{
-		policy:   rt.policy,
-		site:     policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
-		cookies:  newCookieSealer(key, h.Vendor, h.Site),
-		sessions: rt.sessions,
-		recorder: rt.recorder,
+		policy:     rt.policy,
+		site:       policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
+		cookies:    newCookieSealer(key, h.Vendor, h.Site),
+		redirected: memory.NewRecent[time.Time](recentRedirects),
+		sessions:   rt.sessions,
+		recorder:   rt.recorder,
 	}
 	site.site.ShareDomains, site.site.DeviceWindow = h.ShareDomains, h.LinkDeviceWindow.V
 	for _, identity := range h.Identify {
