@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -47,4 +48,23 @@ func TestClientThatIsGoneSpendsNoUse(t *testing.T) {
 		t.Errorf("%q, %v", body, err)
 	}
 	s.wantUses(id, 1, "the client is there")
+}
+
+// A site admits encoded slashes, so that a path is judged as two articles. A reader has a gift
+// for each, and neither is counted yet: one request would count one of them, and deliver both.
+func TestPathOfTwoLinksSpendsNoSingleUse(t *testing.T) {
+	s := newTestSite(t, "paths {\n\t\t\tallow encoded_slash\n\t\t}\n\t\trule /articles/{publisherContentId} entitled premium\n\t\trule / any")
+	outer, outerID := s.link(keys.LinkClaims{PublisherContentID: "a", MaxUses: 1})
+	inner, innerID := s.link(keys.LinkClaims{PublisherContentID: "a/b", MaxUses: 1})
+	_, token, _ := strings.Cut(outer, "?")
+	pending := s.get("/articles/a?"+token, navigation...).linkCookie()
+	_, token, _ = strings.Cut(inner, "?")
+	s.get("/articles/a%2Fb?"+token, "Cookie", pending).denied(http.StatusBadRequest, "bad_path")
+	s.origin.WantNone(t)
+	s.wantUses(outerID, 0, "two uses")
+	s.wantUses(innerID, 0, "two uses")
+	counted := s.get("/articles/a", append(navigation, "Cookie", pending)...).page().linkCookie()
+	s.get("/articles/a%2Fb?"+token, "Cookie", counted).page()
+	s.wantUses(outerID, 1, "one after the other")
+	s.wantUses(innerID, 1, "one after the other")
 }
