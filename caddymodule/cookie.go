@@ -75,6 +75,8 @@ const (
 
 	// deviceFormat begins what the same key authenticates of a device.
 	deviceFormat = 0xd0
+	// redirectFormat begins what it authenticates of a redirected browser.
+	redirectFormat = 0xd1
 )
 
 var errCookie = errors.New("not a link cookie of this site")
@@ -301,6 +303,29 @@ func (g *gateRequest) setLinkCookie(header http.Header, link *policy.LinkUse) {
 		header.Add("Set-Cookie", linkSetCookie(oldest.name, "", -1, g.secure))
 	}
 	header.Add("Set-Cookie", linkSetCookie(name, value, expiresAt-issuedAt, g.secure))
+}
+
+// cookieDueFor is how long a browser that was redirected with a link cookie is expected at
+// the clean URL.
+const cookieDueFor = time.Minute
+
+// redirectedBrowser returns a keyed hash of a browser and of the clean URL that it was
+// redirected to.
+func (g *gateRequest) redirectedBrowser() string {
+	text := appendText(appendText(appendText([]byte{redirectFormat}, g.device()), g.r.Host), cleanURI(g))
+	return string(g.site.cookies.mac(text)[:macSize])
+}
+
+// explainMissingCookie gives a browser that was just redirected from a link, and comes
+// without any link cookie, its own reason instead of the login: this node remembers its
+// redirects for cookieDueFor.
+func (g *gateRequest) explainMissingCookie(decision *policy.Decision) {
+	if decision.Reason != policy.ReasonLoginRequired || g.site.redirected == nil || g.stripsTokens || len(g.cookies) > 0 || !isNavigation(g.r) {
+		return
+	}
+	if at := g.site.redirected.Get(g.redirectedBrowser()); at != nil && g.request.Now.Sub(*at) < cookieDueFor {
+		decision.Reason = policy.ReasonLinkCookieMissing
+	}
 }
 
 // linkSetCookie returns a Set-Cookie header. The age is in seconds; a negative one

@@ -360,6 +360,7 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 			h.metrics.redeemed(decision.Reason)
 		}
 	}
+	g.explainMissingCookie(decision)
 	g.prepareUpstream(identity, decision.Allow())
 	h.metrics.decided(decision.Reason, since(g.request.Now))
 	h.report(g)

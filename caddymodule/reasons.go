@@ -49,6 +49,8 @@ var reasons = map[policy.Reason]reasonTexts{
 		"The domain that signed the link is trusted but may not speak for this site: name it in share_domain, or use the page's own host."),
 	policy.ReasonLinkNotAllowed: denied(http.StatusForbidden, "This link does not open this page", "The publisher who made the link that you followed cannot open this page.",
 		"The domain that signed the link may not speak for this resource: see its allowedResourceIds."),
+	policy.ReasonLinkCookieMissing: denied(http.StatusForbidden, "Your browser did not keep the cookie", "The link that you followed opens the page in a browser that keeps cookies. It has not been used up: allow cookies for this site, or open the link in another browser.",
+		"The browser was redirected from a link less than a minute ago and sent no link cookie: it blocks cookies, as some apps do. Nothing is spent."),
 	policy.ReasonNoRule: denied(http.StatusForbidden, "This page is not available", "No rule of this site covers this page.",
 		"No rule matches this path: add one, such as a last rule for / with the operator any."),
 	policy.ReasonBadPath: denied(http.StatusBadRequest, "The address is not valid", "The path of the address is ambiguous or reserved.",

@@ -145,6 +145,9 @@ func (p *privateWriter) deliver() error {
 	if d.status == 0 {
 		d.status = http.StatusOK
 	}
+	if err := d.g.r.Context().Err(); err != nil {
+		return err // the client is gone, and nothing is counted
+	}
 	if !d.count(p.Header()) {
 		return errRefused
 	}

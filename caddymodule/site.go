@@ -4,10 +4,12 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"time"
 
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/linkwatch"
+	"github.com/gatefold/gatefold/policy/memory"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -17,6 +19,8 @@ type siteRuntime struct {
 	site    *policy.Site
 	sources []credentialSource
 	cookies *cookieSealer
+	// redirected has the browsers that were sent to a clean URL with a link cookie lately.
+	redirected *memory.Recent[time.Time]
 	// sessions supply the reader assertion for the origin; recorder records visits.
 	sessions *store.Sessions
 	recorder *store.Recorder
@@ -25,6 +29,9 @@ type siteRuntime struct {
 	watch       *linkwatch.Watch
 	networkHash func([]byte) uint64
 }
+
+// recentRedirects is the number of redirected browsers that are remembered for a site.
+const recentRedirects = 4096
 
 // openRuntime returns the site's runtime, and opens the store if it is not open.
 func (h *Handler) openRuntime() (*siteRuntime, error) {
@@ -42,12 +49,13 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	}
 	own := rt.keyring.Source(h.Vendor)
 	site := &siteRuntime{
-		policy:   rt.policy,
-		site:     policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
-		cookies:  newCookieSealer(key, h.Vendor, h.Site),
-		sessions: rt.sessions,
-		recorder: rt.recorder,
-		watch:    h.app.shared.watch,
+		policy:     rt.policy,
+		site:       policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
+		cookies:    newCookieSealer(key, h.Vendor, h.Site),
+		redirected: memory.NewRecent[time.Time](recentRedirects),
+		sessions:   rt.sessions,
+		recorder:   rt.recorder,
+		watch:      h.app.shared.watch,
 	}
 	if site.networkHash, err = networkHash(rt.sealer); err != nil {
 		return nil, err

@@ -55,6 +55,9 @@ const (
 	// ReasonLinkNotAllowed: the domain that signed the link may not speak for
 	// this resource.
 	ReasonLinkNotAllowed
+	// ReasonLinkCookieMissing: the browser was redirected from a link a moment ago, and kept
+	// no cookie. The gate gives it in the place of ReasonLoginRequired.
+	ReasonLinkCookieMissing
 	// ReasonNoRule: no rule of the site matches.
 	ReasonNoRule
 	// ReasonBadPath: servers differ on how to read the path.
@@ -101,6 +104,7 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonLinkUntrusted:     "link_untrusted",
 	ReasonLinkOtherSite:     "link_other_site",
 	ReasonLinkNotAllowed:    "link_not_allowed",
+	ReasonLinkCookieMissing: "link_cookie_missing",
 	ReasonNoRule:            "no_rule",
 	ReasonBadPath:           "bad_path",
 	ReasonBadQuery:          "bad_query",
