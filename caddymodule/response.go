@@ -30,6 +30,9 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	if opens && !spends && (decision.Link.Token || decision.Link.Known) {
 		g.setLinkCookie(w.Header(), &decision.Link)
 	}
+	if decision.Reason == policy.ReasonSignedLink {
+		g.keepToQuery(decision)
+	}
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 	}
