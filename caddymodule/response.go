@@ -1,8 +1,10 @@
 package caddymodule
 
 import (
+	"bufio"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
@@ -167,6 +169,10 @@ type lastWord struct {
 	close   bool // close the connection after the response
 	caching headers.Private
 	wrote   bool
+	// undelivered reports whether the page of a counted link failed, so that no use is
+	// counted. Error routes, which come after the gate, can only say so: a page that they
+	// proxy from another origin would be one without a use. Dropped is set once they try.
+	undelivered, dropped bool
 }
 
 // word is what a response says to caches.
@@ -235,6 +241,11 @@ func (l *lastWord) WriteHeader(status int) {
 	if !l.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		l.wrote = true
 		header := l.ResponseWriter.Header()
+		if l.undelivered && (status < 300 || status == http.StatusSwitchingProtocols) {
+			clear(header)
+			header["Content-Length"] = []string{"0"}
+			status, l.dropped = http.StatusBadGateway, true
+		}
 		switch l.word {
 		case wordNone:
 		case wordPrivate:
@@ -251,14 +262,26 @@ func (l *lastWord) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (l *lastWord) Write(b []byte) (int, error) {
-	l.begin()
+	if l.begin(); l.dropped {
+		return len(b), nil
+	}
 	return l.ResponseWriter.Write(b)
 }
 
 // ReadFrom implements io.ReaderFrom.
 func (l *lastWord) ReadFrom(r io.Reader) (int64, error) {
-	l.begin()
+	if l.begin(); l.dropped {
+		return io.Copy(io.Discard, r)
+	}
 	return l.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// Hijack implements http.Hijacker.
+func (l *lastWord) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if l.dropped {
+		return nil, nil, http.ErrNotSupported
+	}
+	return http.NewResponseController(l.ResponseWriter).Hijack()
 }
 
 // FlushError implements the interface of http.ResponseController.
@@ -279,5 +302,6 @@ var (
 	_ interface{ FlushError() error } = (*privateWriter)(nil)
 	_ http.ResponseWriter             = (*lastWord)(nil)
 	_ io.ReaderFrom                   = (*lastWord)(nil)
+	_ http.Hijacker                   = (*lastWord)(nil)
 	_ interface{ FlushError() error } = (*lastWord)(nil)
 )
