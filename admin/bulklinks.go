@@ -70,7 +70,8 @@ var bulkLinkColumns = []string{"row", "userId", "tokenId", "signedUrl", "token",
 
 func (l *BulkLink) record() []string {
 	return []string{
-		strconv.Itoa(l.Row), l.UserID, l.TokenID, l.SignedURL, l.Token, l.ExpiresAt.Format(time.RFC3339), l.SKU, l.PublisherContentID, l.ContentSpace,
+		strconv.Itoa(l.Row), escapeCell(l.UserID), l.TokenID, l.SignedURL, l.Token, l.ExpiresAt.Format(time.RFC3339),
+		escapeCell(l.SKU), escapeCell(l.PublisherContentID), l.ContentSpace,
 	}
 }
 

@@ -23,6 +23,7 @@
 //	identify.go      the reader: tokens and earlier authentication
 //	linkevidence.go  signed links that a request carries, and their removal from its URL
 //	linkpath/        package linkpath: links whose token is in the path
+//	linkedrequest.go what of a request that a link opens the origin does not get
 //	redeem.go        redemption of links
 //	cookie.go        the cookie of a redeemed link, and the link cookies of a request
 //	upstream.go      headers to the origin, the reader assertion among them

@@ -53,6 +53,7 @@ func (h *Handler) deliver(w http.ResponseWriter, g *gateRequest, writer *private
 		err = writer.deliver() // a page without a body
 	}
 	if !d.refused {
+		g.outcome.last.undelivered = err != nil && !d.counted
 		return err
 	}
 	writer.streaming.end()

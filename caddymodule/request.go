@@ -90,7 +90,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 		}
 	}
 	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
-	g.request.BadTrailer = received.BadTrailer
+	g.request.BadTrailer, g.request.Body = received.BadTrailer, r.ContentLength != 0
 	g.request.Links, g.request.Now = g, now()
 	return g
 }

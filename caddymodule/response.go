@@ -1,8 +1,10 @@
 package caddymodule
 
 import (
+	"bufio"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
@@ -30,6 +32,9 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	}
 	if opens && !spends && (decision.Link.Token || decision.Link.Known) {
 		g.setLinkCookie(w.Header(), &decision.Link)
+	}
+	if decision.Reason == policy.ReasonSignedLink {
+		g.keepToQuery(decision)
 	}
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
@@ -166,6 +171,10 @@ type lastWord struct {
 	caching headers.Private
 	wrote   bool
 	form    *linkpath.Form // of a request with a link in its path; otherwise nil
+	// undelivered reports whether the page of a counted link failed, so that no use is
+	// counted. Error routes, which come after the gate, can only say so: a page that they
+	// proxy from another origin would be one without a use. Dropped is set once they try.
+	undelivered, dropped bool
 }
 
 // word is what a response says to caches.
@@ -234,6 +243,11 @@ func (l *lastWord) WriteHeader(status int) {
 	if !l.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		l.wrote = true
 		header := l.ResponseWriter.Header()
+		if l.undelivered && (status < 300 || status == http.StatusSwitchingProtocols) {
+			clear(header)
+			header["Content-Length"] = []string{"0"}
+			status, l.dropped = http.StatusBadGateway, true
+		}
 		switch l.word {
 		case wordNone:
 		case wordPrivate:
@@ -253,14 +267,26 @@ func (l *lastWord) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (l *lastWord) Write(b []byte) (int, error) {
-	l.begin()
+	if l.begin(); l.dropped {
+		return len(b), nil
+	}
 	return l.ResponseWriter.Write(b)
 }
 
 // ReadFrom implements io.ReaderFrom.
 func (l *lastWord) ReadFrom(r io.Reader) (int64, error) {
-	l.begin()
+	if l.begin(); l.dropped {
+		return io.Copy(io.Discard, r)
+	}
 	return l.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// Hijack implements http.Hijacker.
+func (l *lastWord) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if l.dropped {
+		return nil, nil, http.ErrNotSupported
+	}
+	return http.NewResponseController(l.ResponseWriter).Hijack()
 }
 
 // FlushError implements the interface of http.ResponseController.
@@ -281,5 +307,6 @@ var (
 	_ interface{ FlushError() error } = (*privateWriter)(nil)
 	_ http.ResponseWriter             = (*lastWord)(nil)
 	_ io.ReaderFrom                   = (*lastWord)(nil)
+	_ http.Hijacker                   = (*lastWord)(nil)
 	_ interface{ FlushError() error } = (*lastWord)(nil)
 )

@@ -53,7 +53,7 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 		if use.PerReader {
 			use.UseID = r.readerUse(use.Issuer, use.ID)
 		}
-		decision.Reason, decision.Link = reason, use
+		decision.Reason, decision.Link, decision.target = reason, use, verdict.target
 		decision.ContentNames, decision.Scopes = verdict.claims.ContentNames, verdict.claims.Scopes
 	case decision.Reason == ReasonBadCredential, decision.Reason == ReasonStoreUnavailable, decision.Reason == ReasonKeysUnavailable:
 		// Keep the credential's failure: it is what the reader or the operator can
@@ -112,7 +112,7 @@ func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *De
 		}
 		decision.Reason = ReasonSignedLink
 		decision.ContentNames, decision.Scopes = state.contentNames, state.scopes
-		decision.Link = use
+		decision.Link, decision.target = use, state.target
 		decision.Until = min(decision.Until, link.ExpiresAt*1000, state.expiresAt*1000)
 		return true
 	}

@@ -170,6 +170,38 @@ type Decision struct {
 
 	rule     *compiledRule
 	segments []string
+	// target is what the link that opens the page opens, or nil.
+	target *target
+}
+
+// BindsQuery reports whether a link opens the page because of parameters of its query.
+func (d *Decision) BindsQuery() bool {
+	return d.target != nil && (len(d.target.query) > 0 || d.contentParameter() != "")
+}
+
+// Binds reports whether an origin could take a parameter of the given name for one by which
+// a link opens the page. Some read cookies and bodies as parameters too, and before those of
+// the query.
+func (d *Decision) Binds(name string) bool {
+	if !d.BindsQuery() {
+		return false
+	}
+	read := readQueryName(name)
+	for i := range d.target.query {
+		if d.target.query[i].read.conflicts(&read) {
+			return true
+		}
+	}
+	want := readQueryName(d.contentParameter())
+	return d.contentParameter() != "" && want.conflicts(&read)
+}
+
+// contentParameter is the parameter of the query that has the content id of the page.
+func (d *Decision) contentParameter() string {
+	if source := d.rule.contentID(); source != nil {
+		return source.Query
+	}
+	return ""
 }
 
 // Allow reports whether the request is allowed.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -61,6 +62,8 @@ type Request struct {
 	// BadTrailer reports whether the request announces a trailer whose name is no token
 	// (RFC 9110, section 5.1).
 	BadTrailer bool
+	// Body reports whether the request has a body, or may have one.
+	Body bool
 	// Preflight reports whether the request is a CORS preflight (Fetch standard,
 	// section 4.8).
 	Preflight bool
@@ -136,6 +139,11 @@ func (r *Request) receivedAs(segments []string) bool {
 	readings := r.path.Readings()
 	return len(readings) > 0 && slices.Equal(readings[0], segments)
 }
+
+// rebinds reports whether an origin could read other values in the body than in the query
+// for parameters by which a link opens a page. The body of a GET has no meaning (RFC 9110,
+// section 9.3.1): where a link opens the page, the origin gets none.
+func (r *Request) rebinds() bool { return r.Body && r.method != http.MethodGet }
 
 // LinkSource supplies the links of a request.
 type LinkSource interface {
