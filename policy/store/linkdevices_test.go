@@ -131,8 +131,13 @@ func TestRefundOfBoth(t *testing.T) {
 			b.counted(link, 0, 1)
 		}
 		b.is(b.Redeem(b.Context(), vendor, b.redemptionOf(link, "3", "b")), policy.ErrLinkDeviceLimit)
+	})
+}
 
-		link = b.link(keys.LinkClaims{SKU: "s", MaxUses: 2, MaxDevices: 1})
+// A device that no other request found is given back with its use.
+func TestRefundOfADevice(t *testing.T) {
+	onEachEngine(t, func(b *fixture) {
+		link := b.link(keys.LinkClaims{SKU: "s", MaxUses: 2, MaxDevices: 1})
 		alone := b.redemptionOf(link, "1", "a")
 		b.ok(b.Redeem(b.Context(), vendor, alone))
 		for range 2 {
@@ -140,7 +145,7 @@ func TestRefundOfBoth(t *testing.T) {
 			b.counted(link, 0, 0)
 		}
 		b.ok(b.Redeem(b.Context(), vendor, b.redemptionOf(link, "3", "b")))
-		uses, err = b.Uses(b.Context(), vendor, link.Claims.Issuer, link.Claims.ID, nil, "a")
+		uses, err := b.Uses(b.Context(), vendor, link.Claims.Issuer, link.Claims.ID, nil, "a")
 		b.ok(err)
 		if !uses.Device.At.IsZero() || uses.Devices != 1 {
 			b.Errorf("the device that was given back is %+v", uses)
