@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -25,10 +26,9 @@ func TestClientThatIsGoneSpendsNoUse(t *testing.T) {
 	if err := handler.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}
-	ask := func(gone bool) (string, error) {
+	ask := func(gone bool, w client) (string, error) {
 		client, leave := context.WithCancel(t.Context())
 		defer leave()
-		w := httptest.NewRecorder()
 		r := caddyhttp.PrepareRequest(httptest.NewRequestWithContext(client, http.MethodGet, link, nil), caddy.NewReplacer(), w, &caddyhttp.Server{})
 		r.Header.Set("User-Agent", "podcasts/1")
 		err := handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
@@ -38,13 +38,18 @@ func TestClientThatIsGoneSpendsNoUse(t *testing.T) {
 			_, err := w.Write([]byte("the file"))
 			return err
 		}))
-		return w.Body.String(), err
+		return w.got(), err
 	}
-	if body, err := ask(true); err == nil || body != "" {
+	if body, err := ask(true, recorder{httptest.NewRecorder()}); err == nil || body != "" {
 		t.Errorf("%q, %v", body, err)
 	}
 	s.wantUses(id, 0, "the client is gone")
-	if body, err := ask(false); err != nil || body != "the file" {
+	// The connection breaks when the use is counted already.
+	if body, err := ask(false, broken{httptest.NewRecorder()}); err == nil || body != "" {
+		t.Errorf("%q, %v", body, err)
+	}
+	s.wantUses(id, 0, "nothing could be written")
+	if body, err := ask(false, recorder{httptest.NewRecorder()}); err != nil || body != "the file" {
 		t.Errorf("%q, %v", body, err)
 	}
 	s.wantUses(id, 1, "the client is there")
@@ -68,3 +73,20 @@ func TestPathOfTwoLinksSpendsNoSingleUse(t *testing.T) {
 	s.wantUses(outerID, 1, "one after the other")
 	s.wantUses(innerID, 1, "one after the other")
 }
+
+// client is a recorder that gets what is written, or one whose connection is broken.
+type client interface {
+	http.ResponseWriter
+	got() string
+}
+
+type (
+	recorder struct{ *httptest.ResponseRecorder }
+	broken   struct{ *httptest.ResponseRecorder }
+)
+
+func (r recorder) got() string { return r.Body.String() }
+
+func (b broken) got() string { return b.Body.String() }
+
+func (broken) Write([]byte) (int, error) { return 0, syscall.EPIPE }

@@ -91,6 +91,15 @@ func (d *delivery) count(header http.Header) bool {
 	return true
 }
 
+// takeBack takes the counted use back, because no byte of its page could be sent. If that
+// fails, the use is still that of its device or cookie, which gets the page without another.
+func (d *delivery) takeBack() {
+	g := d.g
+	ctx, stop := context.WithTimeout(context.WithoutCancel(g.r.Context()), policy.RefundsFor)
+	defer stop()
+	_ = g.site.policy.Refund(ctx, &g.request, &g.outcome.decision, now())
+}
+
 // visitor returns what is recorded of the client.
 func (g *gateRequest) visitor() policy.Visitor {
 	return linkreport.Visitor(g.r, g.gate.LinkCountryHeader, isPreviewAgent(g.r.UserAgent()))

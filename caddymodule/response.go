@@ -118,7 +118,8 @@ func (p *privateWriter) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (p *privateWriter) Write(b []byte) (int, error) {
-	if p.delivery != nil {
+	counted := p.delivery
+	if counted != nil {
 		if len(b) == 0 {
 			return 0, nil
 		}
@@ -127,7 +128,11 @@ func (p *privateWriter) Write(b []byte) (int, error) {
 		}
 	}
 	p.beforeBody(len(b))
-	return p.ResponseWriter.Write(b)
+	n, err := p.ResponseWriter.Write(b)
+	if n == 0 && err != nil && counted != nil {
+		counted.takeBack()
+	}
+	return n, err
 }
 
 // ReadFrom implements io.ReaderFrom.

@@ -264,14 +264,14 @@ func TestRefundOfUseAndDevice(t *testing.T) {
 	}
 	r, first := open()
 	env.wants(first, ReasonSignedLink, 1, 1)
-	must(t, env.policy.Refund(context.Background(), r, &first))
+	must(t, env.policy.Refund(context.Background(), r, &first, r.Now))
 	env.wants(first, ReasonSignedLink, 0, 0)
 	_, first = open()
 	env.wants(first, ReasonSignedLink, 1, 1)
 	env.advance(45 * time.Minute)
 	r, second := open()
 	env.wants(second, ReasonSignedLink, 2, 1)
-	must(t, env.policy.Refund(context.Background(), r, &second))
+	must(t, env.policy.Refund(context.Background(), r, &second, r.Now))
 	env.wants(second, ReasonSignedLink, 1, 1) // the device is the first request's
 }
 

@@ -172,9 +172,12 @@ func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id s
 	return decision
 }
 
-// Refund takes back the use and the device that Redeem counted for a request whose page was not
-// delivered.
-func (p *Policy) Refund(ctx context.Context, r *Request, decision *Decision) error {
+// Refund takes back the use and the device that Redeem counted for a request whose page was
+// not delivered. Those older than RefundsFor stay counted: other requests may rely on them.
+func (p *Policy) Refund(ctx context.Context, r *Request, decision *Decision, now time.Time) error {
+	if now.Sub(r.Now) >= RefundsFor {
+		return nil
+	}
 	return p.records.Refund(ctx, r.Site.Vendor, p.redemption(r, &decision.Link, ""))
 }
 
