@@ -126,7 +126,11 @@ func (r records) fill(path string) (string, bool) {
 		if !pathParameter.MatchString(segment) {
 			continue
 		}
-		id, known := r[strings.Join(segments[:i], "/")]
+		collection := strings.Join(segments[:i], "/")
+		if collection == "/management/links" {
+			collection = "/management/signed-links" // a link's history has a path of its own
+		}
+		id, known := r[collection]
 		if !known {
 			return "", false
 		}
