@@ -46,6 +46,7 @@
 //	stores.go        stores that survive reloads
 //	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments
+//	linkreport/      package linkreport: clients of links, and links that leaked
 //	siteaudit/       package siteaudit: what the configuration's routes serve without a gate
 //	storeconfig.go   settings of the store, with secrets from placeholders
 //	openredis.go     opening and observing a shared Redis

@@ -39,9 +39,39 @@ func TestLinkThatStartsIn(t *testing.T) {
 			t.Error(err)
 		}
 		_, _ = io.WriteString(w, `{"token":"t"}`)
-	}, "link", "create", "--sku", "premium", "--starts-in", "3d")
+	}, "link", "create", "https://news.example.com/a", "--starts-in", "3d")
 	if early := sent.StartsAt.Sub(before.Add(3 * 24 * time.Hour)); err != nil || early < 0 || early > time.Minute {
 		t.Errorf("it starts at %s, %v", sent.StartsAt, err)
+	}
+}
+
+// used is the history of a link that was opened in one browser and refused in another.
+const used = `[{"id":"history/2","kind":"refused","reason":"link_used_up","agentClass":"app","since":"2027-01-04T09:00:00Z","at":"2027-01-04T09:10:00Z","count":3},` +
+	`{"id":"a","kind":"confirmed","country":"SE","agentClass":"browser","since":"2027-01-03T09:00:00Z","at":"2027-01-03T09:00:00Z","count":1}]`
+
+// The on-call engineer sees by whom a link was used up.
+func TestHistoryIsShown(t *testing.T) {
+	const link = `{"tokenId":"link_2","status":"used_up","sku":"s","uses":1,"maxUses":1,"createdAt":"2027-01-01T00:00:00Z","expiresAt":"2027-01-08T00:00:00Z"}`
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/links/link_2/uses") {
+			_, _ = io.WriteString(w, used)
+			return
+		}
+		_, _ = io.WriteString(w, link)
+	}
+	out, _, err := execute(answer, "link", "show", "link_2")
+	shown := strings.Join(strings.Fields(out), " ")
+	want := "TIME WHAT REASON COUNTRY PROGRAM REQUESTS 2027-01-04T09:00:00Z to 2027-01-04T09:10:00Z refused link_used_up - app 3 2027-01-03T09:00:00Z confirmed - SE browser 1"
+	if err != nil || !strings.HasSuffix(shown, want) {
+		t.Errorf("%v: %s", err, out)
+	}
+	var decoded struct {
+		TokenID string
+		History []struct{ Kind string }
+	}
+	out, _, err = execute(answer, "link", "show", "link_2", "--json")
+	if err != nil || json.Unmarshal([]byte(out), &decoded) != nil || decoded.TokenID != "link_2" || len(decoded.History) != 2 {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
@@ -52,7 +82,12 @@ func TestLimitsAreShown(t *testing.T) {
 		`"ipPrefix":"203.0.113.0/24","perReader":true,"createdAt":"2027-01-01T00:00:00Z","expiresAt":"2027-01-08T00:00:00Z"}`
 	show := func(answer string) string {
 		t.Helper()
-		out, _, err := execute(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) }, "link", "show", "link_2")
+		out, _, err := execute(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/uses") {
+				answer = "[]"
+			}
+			_, _ = io.WriteString(w, answer)
+		}, "link", "show", "link_2")
 		if err != nil {
 			t.Fatal(err)
 		}

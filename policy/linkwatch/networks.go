@@ -23,7 +23,7 @@ const (
 	// networkEvery is how often a node records a network of a link again. A link is
 	// certain to be found that opens from too many networks within an hour less this.
 	networkEvery = 10 * time.Minute
-	// maxOpened bounds the buffered networks, in about 0.5 MB.
+	// maxOpened bounds the buffered networks, in about 1 MB.
 	maxOpened = 4096
 	// maxLeaks bounds the leaks that a node remembers.
 	maxLeaks = 64
