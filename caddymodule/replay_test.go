@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -143,7 +144,7 @@ func TestReplays(t *testing.T) {
 					path = "/articles/hello"
 				}
 				if step.keeps {
-					headers = append(headers[:len(headers):len(headers)], "Cookie", jar)
+					headers = append(slices.Clip(headers), "Cookie", jar)
 				}
 				got := s.do(method, path, headers...)
 				if got.StatusCode != step.status {

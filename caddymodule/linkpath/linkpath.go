@@ -78,8 +78,8 @@ func CleanReferer(referer string) string {
 // Redact returns a path that is refused without a token in it, in whatever spelling of the
 // form, for logs and pages. A token begins with the base64url of `{"`.
 func Redact(path string) string {
-	if i := strings.Index(path, "eyJ"); i >= 0 {
-		return path[:i] + "REDACTED"
+	if before, _, found := strings.Cut(path, "eyJ"); found {
+		return before + "REDACTED"
 	}
 	return path
 }

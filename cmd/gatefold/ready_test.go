@@ -80,8 +80,8 @@ func TestGateThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	for _, args := range [][]string{
-		{"grant", "add", "--user", "u", "--sku", "premium", "--vendor", "defualt"},
-		{"rule", "list", "--site", "defualt"},
+		{"grant", "add", "--user", "u", "--sku", "premium", "--vendor", "defaults"},
+		{"rule", "list", "--site", "defaults"},
 	} {
 		if got := s.command(args...); got.code != 0 || !strings.Contains(got.stderr, "warning: no gate of this server is") || !strings.Contains(got.stderr, "it has default/default") {
 			t.Errorf("%v: %+v", args, got)

@@ -35,7 +35,7 @@ var classes = [...]struct {
 	}},
 	{FeedReader, []string{
 		"miniflux", "feedly", "feedbin", "feedburner", "feedparser", "feedfetcher", "simplepie", "inoreader", "newsblur", "netnewswire", "freshrss",
-		"tiny tiny rss", "ttrss", "reeder", "newsboat", "liferea", "thunderbird", "rss", "theoldreader",
+		"ttrss", "reeder", "newsboat", "liferea", "thunderbird", "rss", "theoldreader",
 	}},
 	{Bot, []string{
 		"bot/", "bot;", "bot ", "bot)", "-bot", "crawler", "spider", "slurp", "scanner", "safelinks", "proofpoint", "mimecast", "barracuda", "headlesschrome",
