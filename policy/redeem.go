@@ -135,6 +135,9 @@ func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Dec
 	case used && known && (settled || r.Method != http.MethodGet):
 		link.Spend, link.First, link.Known = false, false, true
 	case used && known: // Redeem keeps them
+	case link.Resume && r.Method == http.MethodHead && (used || uses.Count < link.MaxUses) && (known || uses.Devices < link.MaxDevices):
+		// HEAD shows what GET would get. Players ask with it first, and give up at a denial.
+		link.Spend, link.First, link.Resume = false, false, false
 	case link.Resume:
 		r.Link.Token, r.Link.Ambiguous, r.Link.Redeemed = "", false, withoutPending(r.Link.Redeemed)
 		again := p.Decide(ctx, r)

@@ -92,7 +92,9 @@ func TestFileInPartsByALink(t *testing.T) {
 	}
 	wants("an error of the origin", 0)
 	origin.broken.Store(false)
-	r.part(http.MethodHead, link, agent)
+	if status, header, _ := r.part(http.MethodHead, link, agent); status != http.StatusOK || header.Get("Content-Length") != fmt.Sprint(len(origin.issue)) {
+		t.Errorf("HEAD before the first part is %d %v", status, header)
+	}
 	if status, header, _ := r.part(http.MethodGet, link, agent, "Range: bytes=999999-"); status != http.StatusRequestedRangeNotSatisfiable || header.Get("Content-Range") != fmt.Sprintf("bytes */%d", len(origin.issue)) {
 		t.Errorf("behind the end it is %d %v", status, header)
 	}
