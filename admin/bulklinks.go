@@ -52,7 +52,7 @@ func (b *BulkLinksBody) link(own *LinkBody) LinkBody {
 		URL: cmp.Or(own.URL, b.URL), SKU: cmp.Or(own.SKU, b.SKU), PurchaseOption: cmp.Or(own.PurchaseOption, b.PurchaseOption),
 		PublisherContentID: cmp.Or(own.PublisherContentID, b.PublisherContentID), ContentSpace: cmp.Or(own.ContentSpace, b.ContentSpace), UserID: cmp.Or(own.UserID, b.UserID),
 		LinkLimits: LinkLimits{
-			MaxUses: cmp.Or(own.MaxUses, b.MaxUses), MaxDevices: cmp.Or(own.MaxDevices, b.MaxDevices), StartsAt: cmp.Or(own.StartsAt, b.StartsAt),
+			MaxUses: cmp.Or(own.MaxUses, b.MaxUses), MaxDevices: cmp.Or(own.MaxDevices, b.MaxDevices), MaxNetworks: cmp.Or(own.MaxNetworks, b.MaxNetworks), StartsAt: cmp.Or(own.StartsAt, b.StartsAt),
 			IPPrefix: cmp.Or(own.IPPrefix, b.IPPrefix), PerReader: cmp.Or(own.PerReader, b.PerReader),
 		},
 		ExpiresIn: cmp.Or(own.ExpiresIn, b.ExpiresIn), Meta: meta,

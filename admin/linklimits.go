@@ -10,11 +10,12 @@ import (
 
 // LinkLimits are the optional limits of a link, in requests and answers.
 type LinkLimits struct {
-	MaxUses    int64      `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of redemptions. Default: unlimited and not counted." example:"5"`
-	MaxDevices int64      `json:"maxDevices,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of browsers and programs that open the link, over its whole life. Default: unlimited and not counted." example:"3"`
-	StartsAt   *LinkStart `json:"startsAt,omitempty"`
-	IPPrefix   string     `json:"ipPrefix,omitempty" maxLength:"64" doc:"The network of the clients to which the link and its cookie open pages: an IPv4 or IPv6 network in CIDR notation, or one address. Default: every network." example:"203.0.113.0/24"`
-	PerReader  *bool      `json:"perReader,omitempty" doc:"Whether the link opens pages to identified readers only, each of whom is one use, in however many browsers." example:"true"`
+	MaxUses     int64      `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of redemptions. Default: unlimited and not counted." example:"5"`
+	MaxDevices  int64      `json:"maxDevices,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of browsers and programs that open the link, over its whole life. Default: unlimited and not counted." example:"3"`
+	MaxNetworks int64      `json:"maxNetworks,omitempty" minimum:"1" maximum:"256" doc:"The number of networks (/24 of IPv4, /48 of IPv6) from which the link may be opened within an hour. One more, and the link is reported as leaked, or quarantined if the site's link_networks says so. Default: that of the site." example:"20"`
+	StartsAt    *LinkStart `json:"startsAt,omitempty"`
+	IPPrefix    string     `json:"ipPrefix,omitempty" maxLength:"64" doc:"The network of the clients to which the link and its cookie open pages: an IPv4 or IPv6 network in CIDR notation, or one address. Default: every network." example:"203.0.113.0/24"`
+	PerReader   *bool      `json:"perReader,omitempty" doc:"Whether the link opens pages to identified readers only, each of whom is one use, in however many browsers." example:"true"`
 }
 
 // LinkStart is the start of a link's validity.
@@ -31,7 +32,7 @@ func (LinkStart) Schema(huma.Registry) *huma.Schema {
 
 // apply sets the limits of a link that was issued at a time and has its lifetime.
 func (l *LinkLimits) apply(claims *keys.LinkClaims, at time.Time) error {
-	claims.MaxUses, claims.MaxDevices = l.MaxUses, l.MaxDevices
+	claims.MaxUses, claims.MaxDevices, claims.MaxNetworks = l.MaxUses, l.MaxDevices, l.MaxNetworks
 	claims.PerReader = l.PerReader != nil && *l.PerReader
 	if l.IPPrefix != "" {
 		network, err := keys.ParseNetwork(l.IPPrefix)
@@ -59,7 +60,7 @@ func (l *LinkLimits) apply(claims *keys.LinkClaims, at time.Time) error {
 
 // wireLimits returns the limits in the claims of a link.
 func wireLimits(claims *keys.LinkClaims) LinkLimits {
-	limits := LinkLimits{MaxUses: claims.MaxUses, MaxDevices: claims.MaxDevices, IPPrefix: claims.IPPrefix}
+	limits := LinkLimits{MaxUses: claims.MaxUses, MaxDevices: claims.MaxDevices, MaxNetworks: claims.MaxNetworks, IPPrefix: claims.IPPrefix}
 	if claims.NotBefore > 0 {
 		limits.StartsAt = &LinkStart{time.Unix(claims.NotBefore, 0).UTC()}
 	}

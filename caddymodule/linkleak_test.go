@@ -156,6 +156,27 @@ func TestLeakIsReportedByDefault(t *testing.T) {
 	}
 }
 
+// A gift has a low number of its own, on a site that watches no links: it is reported. The
+// link of a newsletter has a higher one than its site allows.
+func TestLinkHasItsOwnNumberOfNetworks(t *testing.T) {
+	for option, claims := range map[string]keys.LinkClaims{
+		"": {MaxNetworks: 3}, "link_networks 2 quarantine": {MaxNetworks: 30},
+	} {
+		s, adminURL := newLeakSite(t, option)
+		link, id := s.link(claims)
+		for network := range 9 {
+			s.get(link, from(network)...).page()
+		}
+		if option == "" {
+			s.waitForCondition("link_leaked", "It still opens its pages.")
+		}
+		s.settle(9)
+		if status, _ := s.revokedFor(adminURL, id); status != "active" || option != "" && s.found("link_leaked") != nil {
+			t.Errorf("with %q the link is %v", option, status)
+		}
+	}
+}
+
 // The same 21 networks over three hours are no leak, however often they come. In the steady
 // state nothing is written.
 func TestReadersOfThreeHoursAreNoLeak(t *testing.T) {

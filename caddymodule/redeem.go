@@ -112,13 +112,13 @@ func (g *gateRequest) watchLink(decision *policy.Decision) {
 	switch {
 	case watch == nil:
 	case decision.Allow():
-		limit := g.gate.LinkNetworks
-		if limit == nil || !use.Token || decision.Reason != policy.ReasonSignedLink || !g.request.Link.Spendable {
+		limit, limited := g.gate.LinkNetworks.For(use.MaxNetworks)
+		if !limited || !use.Token || decision.Reason != policy.ReasonSignedLink || !g.request.Link.Spendable {
 			return
 		}
 		if network, ok := linkreport.Network(g.r); ok {
 			watch.Opened(&linkwatch.Opening{
-				Link: linkwatch.Link{Vendor: vendor, Issuer: use.Issuer, ID: use.ID}, Network: network, Limit: limit.Of(),
+				Link: linkwatch.Link{Vendor: vendor, Issuer: use.Issuer, ID: use.ID}, Network: network, Limit: limit,
 				At: g.request.Now, Leaked: g.gate.leaked,
 			}, g.site.networkHash)
 		}

@@ -39,6 +39,9 @@ type LinkClaims struct {
 	// MaxDevices is the maximum number of devices that open the link, over its whole
 	// life; zero means that they are not counted.
 	MaxDevices int64 `json:"maxDevices,omitempty"`
+	// MaxNetworks is the number of networks from which the link may be opened within an
+	// hour before it counts as leaked; zero for that of the site.
+	MaxNetworks int64 `json:"maxNetworks,omitempty"`
 	// IPPrefix is the network from which the link opens pages, as ParseNetwork prints it;
 	// empty for every network.
 	IPPrefix string `json:"ipPrefix,omitempty"`
@@ -61,10 +64,13 @@ const (
 	MaxLinkID   = 128
 	MaxLinkMeta = 1024
 	MaxMaxUses  = 1<<31 - 1
+	// MaxLinkNetworks bounds MaxNetworks, and so what the store keeps of a link: at most
+	// 9 KiB.
+	MaxLinkNetworks = 256
 )
 
 // linkClaims are the private claims of a link.
-var linkClaims = [...]string{"url", "sku", "purchaseOption", "publisherContentId", "contentSpace", "maxUses", "maxDevices", "ipPrefix", "perReader", "meta"}
+var linkClaims = [...]string{"url", "sku", "purchaseOption", "publisherContentId", "contentSpace", "maxUses", "maxDevices", "maxNetworks", "ipPrefix", "perReader", "meta"}
 
 // VendorIssuer returns the `iss` of tokens that a vendor's own keys sign.
 func VendorIssuer(vendor string) string { return "gatefold:" + vendor }
@@ -151,6 +157,9 @@ func readLinkFields(o object) (LinkClaims, error) {
 		return LinkClaims{}, err
 	}
 	if c.MaxDevices, err = o.positive("maxDevices", MaxMaxUses); err != nil {
+		return LinkClaims{}, err
+	}
+	if c.MaxNetworks, err = o.positive("maxNetworks", MaxLinkNetworks); err != nil {
 		return LinkClaims{}, err
 	}
 	if c.PerReader, err = o.boolean("perReader"); err != nil {

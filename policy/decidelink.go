@@ -66,7 +66,7 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 // newLinkUse returns a use of a link that is not counted yet.
 func newLinkUse(issuer, id string, expiresAt int64, limits *linkLimits) LinkUse {
 	return LinkUse{
-		Issuer: issuer, ID: id, ExpiresAt: expiresAt, MaxUses: limits.maxUses, MaxDevices: limits.maxDevices, PerReader: limits.perReader,
+		Issuer: issuer, ID: id, ExpiresAt: expiresAt, MaxUses: limits.maxUses, MaxDevices: limits.maxDevices, MaxNetworks: limits.maxNetworks, PerReader: limits.perReader,
 	}
 }
 

@@ -264,6 +264,9 @@ type LinkUse struct {
 	// MaxUses and MaxDevices bound the redemptions and the devices. Zero means that they
 	// are not counted.
 	MaxUses, MaxDevices int64
+	// MaxNetworks is the number of networks within an hour that the link itself allows; zero
+	// for that of the site. It does not decide.
+	MaxNetworks int64
 	// PerReader reports whether the link opens pages to identified readers only. Login
 	// reports whether a valid one waits for its reader to log in: the gate keeps it until
 	// then.

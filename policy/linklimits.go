@@ -15,12 +15,13 @@ import (
 // linkLimits are what a link demands of a request besides its page.
 type linkLimits struct {
 	maxUses, maxDevices int64
+	maxNetworks         int64        // zero for that of the site
 	network             netip.Prefix // not valid for every network
 	perReader           bool
 }
 
 func limitsOf(claims *keys.LinkClaims) linkLimits {
-	return linkLimits{claims.MaxUses, claims.MaxDevices, claims.Network(), claims.PerReader}
+	return linkLimits{claims.MaxUses, claims.MaxDevices, claims.MaxNetworks, claims.Network(), claims.PerReader}
 }
 
 // counted reports whether opening the link is counted in the store.

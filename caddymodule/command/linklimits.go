@@ -16,6 +16,7 @@ func linkLimitFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.Int64("max-uses", 0, "number of times that the link can be redeemed (default: no limit)")
 	flags.Int64("max-devices", 0, "number of browsers and programs that can open the link, over its whole life (default: no limit)")
+	flags.Int64("max-networks", 0, "number of networks from which it may be opened within an hour before it counts as leaked (default: that of the site)")
 	flags.String("starts-at", "", "time from which the link opens, such as 2027-01-31T06:00:00Z (default: now)")
 	flags.String("starts-in", "", "time until the link opens: digits and one of s, m, h, d")
 	flags.String("ip-prefix", "", "network from which the link opens, such as 203.0.113.0/24, or one address (default: every network)")
@@ -25,7 +26,7 @@ func linkLimitFlags(cmd *cobra.Command) {
 
 // linkLimits returns the limits that the flags state.
 func (c *call) linkLimits() (limits admin.LinkLimits, err error) {
-	for flag, to := range map[string]*int64{"max-uses": &limits.MaxUses, "max-devices": &limits.MaxDevices} {
+	for flag, to := range map[string]*int64{"max-uses": &limits.MaxUses, "max-devices": &limits.MaxDevices, "max-networks": &limits.MaxNetworks} {
 		if *to, err = c.cmd.Flags().GetInt64(flag); err != nil {
 			return limits, err
 		}
@@ -73,6 +74,9 @@ func limitRows(l *admin.SignedLink) (rows [][]string) {
 	}
 	if l.IPPrefix != "" {
 		rows = append(rows, []string{"network", l.IPPrefix})
+	}
+	if l.MaxNetworks > 0 {
+		rows = append(rows, []string{"networks", fmt.Sprintf("%d within an hour", l.MaxNetworks)})
 	}
 	if l.PerReader != nil && *l.PerReader {
 		rows = append(rows, []string{"readers", "identified ones only, each is one use"})

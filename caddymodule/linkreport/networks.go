@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -27,8 +28,8 @@ type Networks struct {
 
 // Validate returns an error if the limit or the action cannot be used.
 func (n *Networks) Validate() error {
-	if n.Limit.V < 1 || n.Limit.V > store.MaxLinkNetworks {
-		return errors.New("the limit must be a number from 1 to " + strconv.Itoa(store.MaxLinkNetworks))
+	if n.Limit.V < 1 || n.Limit.V > keys.MaxLinkNetworks {
+		return errors.New("the limit must be a number from 1 to " + strconv.Itoa(keys.MaxLinkNetworks))
 	}
 	switch n.Action {
 	case "", ActionReport, ActionQuarantine:
@@ -37,7 +38,14 @@ func (n *Networks) Validate() error {
 	return fmt.Errorf("%q is unknown; known are %s, %s", n.Action, ActionReport, ActionQuarantine)
 }
 
-// Of returns the limit for the store.
-func (n *Networks) Of() store.NetworkLimit {
-	return store.NetworkLimit{Networks: n.Limit.V, Quarantine: n.Action == ActionQuarantine}
+// For returns the limit of a link that may have one of its own, zero for none. It reports
+// false if neither the link nor the site has one. A nil site has none, and reports.
+func (n *Networks) For(own int64) (limit store.NetworkLimit, ok bool) {
+	if n != nil {
+		limit = store.NetworkLimit{Networks: n.Limit.V, Quarantine: n.Action == ActionQuarantine}
+	}
+	if own > 0 {
+		limit.Networks = int(own)
+	}
+	return limit, limit.Networks > 0
 }

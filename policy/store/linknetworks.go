@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -17,9 +18,6 @@ const CauseLeak = "leak"
 
 // LeakWindow is the time within which the networks of a link are counted.
 const LeakWindow = time.Hour
-
-// MaxLinkNetworks bounds the limit of a link's networks, and so its record: at most 9 KiB.
-const MaxLinkNetworks = 256
 
 // NetworkLimit says from how many networks a link may be opened within LeakWindow.
 type NetworkLimit struct {
@@ -109,7 +107,7 @@ func (n *linkNetworks) count(hashes []uint64, limit int, now time.Time) (counted
 // limit allows.
 func (n *linkNetworks) forgive(now time.Time) {
 	list := n.networks(now)
-	list = list[max(0, len(list)-MaxLinkNetworks-1):]
+	list = list[max(0, len(list)-keys.MaxLinkNetworks-1):]
 	for i := range list {
 		list[i].at, list[i].forgiven = now.Unix(), true
 	}

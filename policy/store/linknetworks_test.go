@@ -100,9 +100,9 @@ func TestQuarantineAndRestore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newFixture(t)
-			link, limit := b.link(keys.LinkClaims{SKU: "s"}), store.NetworkLimit{Networks: store.MaxLinkNetworks, Quarantine: true}
+			link, limit := b.link(keys.LinkClaims{SKU: "s"}), store.NetworkLimit{Networks: keys.MaxLinkNetworks, Quarantine: true}
 			issuer, id := link.Claims.Issuer, link.Claims.ID
-			const step = store.MaxLinkNetworks + 1
+			const step = keys.MaxLinkNetworks + 1
 			for round := range uint64(3) {
 				from := step * round
 				stamp := b.versions.Link(vendor, issuer, id)
