@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/keys/keystest"
+	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
 
@@ -92,6 +93,7 @@ func TestLogSaysWhatOperationsPromise(t *testing.T) {
 		"denied":                                                                   {"vendor", "site", "method", "host", "path", "client_ip"},
 		"a condition began":                                                        {"condition", "what", "remedy"},
 		"visits of readers could not be recorded; requests are not affected":       {"error"},
+		"the history of links could not be recorded; requests are not affected":    {"error"},
 	} {
 		for _, field := range fields {
 			if seen[line] != nil && (seen[line][field] == nil || seen[line][field] == "") {
@@ -189,7 +191,17 @@ func logRedisRefuses(t *testing.T) {
 	s, _ := newLoggedRedisSite(t, redis)
 	token := s.reader(keys.ReaderClaims{UserID: "ada"})
 	s.get("/account", "Authorization", "Bearer "+token).page()
+	link, id := s.link(keys.LinkClaims{})
+	if _, err := s.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id); err != nil {
+		t.Fatal(err)
+	}
+	s.get(link).denied(http.StatusForbidden, "link_revoked")
 	redis.Do("config", "set", "maxmemory", "1")
+	s.waitFor("a refusal of a link is lost", func() bool {
+		clock.Advance(10 * time.Minute)
+		s.get(link)
+		return logLine(t, "the history of links could not be recorded; requests are not affected") != nil
+	})
 	s.waitFor("a visit is lost", func() bool {
 		clock.Advance(10 * time.Minute)
 		s.get("/account", "Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "ada"}))
