@@ -334,8 +334,8 @@ func (c *linkcrash) check(round int, link *recordedLink, readers []*linkReader, 
 // narrow returns the history with operations that may take effect in a shorter time, and
 // none without an answer, so that the search for an order of 32 readers at once is short.
 // An order of the result is one of the history. Each order of the history has one of the
-// result: the uses and the failures of readers who are denied in the end are before every
-// denial, and of the uses the one that may be last can be.
+// result: of the uses, the one whose answer is the last can be the last, at the moment at
+// which all others, and all failures of readers who are denied in the end, can have been.
 //
 // Operations without an answer count at the first page of their reader, or had no effect
 // if the reader is denied: no reader loses a use that they have.
@@ -356,38 +356,41 @@ func (l *recordedLink) narrow(readers []*linkReader) []porcupine.Operation {
 		}
 		history = append(history, operation)
 	}
-	var before, denials []*porcupine.Operation // those that precede every denial, and these
-	var use *porcupine.Operation               // the one that can be last
-	var lastCall, lastFailure int64
-	firstDenial := int64(time.Hour)
+	if len(uses) < l.maxUses {
+		return history // there are no denials
+	}
+	var before, denials []*porcupine.Operation // of the last use
+	var last *porcupine.Operation              // the use that can be the last
+	var full int64                             // the earliest moment of it
 	for i := range history {
 		operation := &history[i]
 		answer, device := operation.Output.(linkAnswer), operation.Input.(linkInput).device
 		first, counts := uses[device]
 		switch {
 		case answer.code == "link_used_up":
-			denials, firstDenial = append(denials, operation), min(firstDenial, operation.Return)
+			denials = append(denials, operation)
 			continue
 		case answer.code == "origin_failed" && readers[device-1].code == "link_used_up":
-			lastFailure = max(lastFailure, operation.Call)
 		case !counts || first != i:
 			continue
-		case use == nil || operation.Return > use.Return:
-			use = operation
+		case last == nil || operation.Return > last.Return:
+			last = operation
 		}
-		before, lastCall = append(before, operation), max(lastCall, operation.Call)
+		before, full = append(before, operation), max(full, operation.Call)
 	}
-	if len(uses) == l.maxUses {
-		use.Call = max(use.Call, lastFailure)
+	firstDenial := last.Return + 2
+	for _, operation := range denials {
+		firstDenial = min(firstDenial, operation.Return)
+	}
+	if full+1 > last.Return || full+2 > firstDenial {
+		return l.history // there is no order
 	}
 	for _, operation := range before {
-		operation.Return = min(operation.Return, firstDenial)
+		operation.Return = min(operation.Return, full)
 	}
+	last.Call, last.Return = full+1, full+1
 	for _, operation := range denials {
-		operation.Call = max(operation.Call, lastCall)
-	}
-	if slices.ContainsFunc(history, func(operation porcupine.Operation) bool { return operation.Call > operation.Return }) {
-		return l.history // there is no order
+		operation.Call = max(operation.Call, full+2)
 	}
 	return history
 }
