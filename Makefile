@@ -47,7 +47,7 @@ $(TOOLS)/cyclonedx-gomod:
 
 # The race detector needs a C compiler, the README's transcript curl, the client
 # that is generated from the API's description node and npm; promtool checks metrics
-# and alerts; tests start redis-server, nginx and other origins. A skipped test fails
+# and alerts; tests start redis-server, nginx, other origins and Chromium. A skipped test fails
 # the run. The race detector allocates, so tests that count allocations also run
 # without it.
 test: $(if $(binary_tests),$(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod) ## run the tests with the race detector: all, or PKG=./keys RUN=TestX
@@ -57,6 +57,7 @@ ifneq ($(binary_tests),)
 	@.ci/promtool $(TOOLS)
 	@.ci/nginx $(TOOLS)
 	@.ci/origins $(TOOLS)
+	@.ci/chromium $(TOOLS)
 endif
 	$(GO) vet -tags $(TAGS) $(PKG)
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v $(if $(RUN),-run '$(RUN)') $(PKG) 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }

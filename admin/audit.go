@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,6 +82,10 @@ func (a *api) registerAudit() {
 }
 
 func (a *api) audit(ctx context.Context, c *call, partition string, in *auditParams) (*listing[AuditEntry], error) {
+	// A kind that does not exist would look like no change.
+	if kinds := store.AuditKinds(); in.Kind != "" && !slices.Contains(kinds, in.Kind) {
+		return nil, invalidAt("query.kind", "must be one of "+strings.Join(kinds, ", "))
+	}
 	found, next, more, err := a.Store.Audit(ctx, partition, in.query())
 	if err != nil {
 		return nil, err

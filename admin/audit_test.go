@@ -44,6 +44,10 @@ func TestAuditOverHTTP(t *testing.T) {
 	if strings.Contains(got.body, "eyJ") || strings.Contains(got.body, "sealed") {
 		t.Errorf("the log holds a token or a key: %s", got.body)
 	}
+	kinds := b.call(http.MethodGet, "/management/audit?kind=grants", "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.kind")
+	if text := kinds.Errors[0].Message; !strings.Contains(text, "access-list") || !strings.Contains(text, "grant,") {
+		t.Errorf("of a kind that does not exist it says %q", text)
+	}
 	b.call(http.MethodGet, "/management/audit?operation=change-access-list&record="+list.ID, "").want(http.StatusOK, &entries)
 	if len(entries) != 1 {
 		t.Errorf("filtered: %+v", entries)

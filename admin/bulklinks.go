@@ -12,9 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -25,8 +27,8 @@ import (
 )
 
 const (
-	// maxBulkLinks bounds the links of a call, and maxBulkBody its body in
-	// bytes.
+	// maxBulkLinks bounds the links of a call whose body is one document, and maxBulkBody
+	// its body in bytes.
 	maxBulkLinks = 10_000
 	maxBulkBody  = 8 << 20
 	// bulkChunk is the number of links that are stored and sent in one step.
@@ -49,7 +51,11 @@ func (b *BulkLinksBody) link(own *LinkBody) LinkBody {
 	return LinkBody{
 		URL: cmp.Or(own.URL, b.URL), SKU: cmp.Or(own.SKU, b.SKU), PurchaseOption: cmp.Or(own.PurchaseOption, b.PurchaseOption),
 		PublisherContentID: cmp.Or(own.PublisherContentID, b.PublisherContentID), ContentSpace: cmp.Or(own.ContentSpace, b.ContentSpace), UserID: cmp.Or(own.UserID, b.UserID),
-		MaxUses: cmp.Or(own.MaxUses, b.MaxUses), ExpiresIn: cmp.Or(own.ExpiresIn, b.ExpiresIn), Meta: meta,
+		LinkLimits: LinkLimits{
+			MaxUses: cmp.Or(own.MaxUses, b.MaxUses), MaxDevices: cmp.Or(own.MaxDevices, b.MaxDevices), StartsAt: cmp.Or(own.StartsAt, b.StartsAt),
+			IPPrefix: cmp.Or(own.IPPrefix, b.IPPrefix), PerReader: cmp.Or(own.PerReader, b.PerReader),
+		},
+		ExpiresIn: cmp.Or(own.ExpiresIn, b.ExpiresIn), Meta: meta,
 	}
 }
 
@@ -64,34 +70,41 @@ var bulkLinkColumns = []string{"row", "userId", "tokenId", "signedUrl", "token",
 
 func (l *BulkLink) record() []string {
 	return []string{
-		strconv.Itoa(l.Row), l.UserID, l.TokenID, l.SignedURL, l.Token, l.ExpiresAt.Format(time.RFC3339), l.SKU, l.PublisherContentID, l.ContentSpace,
+		strconv.Itoa(l.Row), escapeCell(l.UserID), l.TokenID, l.SignedURL, l.Token, l.ExpiresAt.Format(time.RFC3339),
+		escapeCell(l.SKU), escapeCell(l.PublisherContentID), l.ContentSpace,
 	}
 }
 
 func (a *api) registerBulkLinks() {
 	schemas := a.huma.OpenAPI().Components.Schemas
 	schema := schemas.Schema(reflect.TypeFor[BulkLinksBody](), true, "BulkLinksBody")
+	row := schemas.Schema(reflect.TypeFor[LinkBody](), true, "LinkBody")
+	text := func() *huma.MediaType { return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}} }
 	operation := huma.Operation{
 		OperationID: "create-signed-links", Method: http.MethodPost, Path: linksPath + "/batch", Tags: []string{"Links"}, Security: needs("links:write"),
-		Summary: "Creates up to 10,000 signed links and streams them",
-		Description: "The Accept header selects JSON (one object per line) or CSV. All recipients are validated before the first link is created. " +
+		Summary: "Creates up to 100,000 signed links and streams them",
+		Description: "A JSON document has up to 10,000 recipients and the defaults of their links. A stream of rows has up to 100,000 links of up to 32 MiB: a JSON object per line, " +
+			"with the fields of create-signed-link, or a record of a CSV file whose header names the fields (`meta.campaign` for those of meta).\n\n" +
+			"The Accept header selects JSON (one object per line) or CSV for the response. All links are validated before the first one is created; errors name the line of a row. " +
 			"Links are stored in chunks, each before its links are sent; if the caller disconnects, no further links are created. " +
 			"Repeated with the same Idempotency-Key, the call completes and returns the same links under the same ids, with newly signed tokens. " +
 			"A response that is cut short is incomplete.",
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}, typeNDJSON: {Schema: row}, typeCSV: text()}},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The links, in the order of the recipients",
 			Content: map[string]*huma.MediaType{
 				typeNDJSON: {Schema: schemas.Schema(reflect.TypeFor[BulkLink](), true, "BulkLink")},
-				typeCSV:    {Schema: &huma.Schema{Type: huma.TypeString}},
+				typeCSV:    text(),
 			},
 		}},
 	}
 	describeOnce(&operation)
-	a.stream(operation, []string{"application/json"}, func(ctx context.Context, b *bulk) error { return a.createLinks(ctx, b, schema) })
+	a.stream(operation, []string{"application/json", typeNDJSON, "application/ndjson", "application/jsonl", typeCSV}, func(ctx context.Context, b *bulk) error {
+		return a.createLinks(ctx, b, schema, row)
+	})
 }
 
-func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) error {
+func (a *api) createLinks(ctx context.Context, b *bulk, document, row *huma.Schema) error {
 	format, err := b.answerFormat()
 	if err != nil {
 		return err
@@ -100,41 +113,75 @@ func (a *api) createLinks(ctx context.Context, b *bulk, schema *huma.Schema) err
 	if problem != nil {
 		return problem
 	}
-	raw, problem := readAll(b, maxBulkBody)
-	if problem != nil {
-		return problem
-	}
-	var asked BulkLinksBody
-	if err := a.read(raw, schema, &asked); err != nil {
+	mint := &linkMint{api: a, vendor: b.Vendor, seed: rand.Text(), at: a.Now()}
+	if mint.space, err = b.store.DefaultSpace(ctx, b.Vendor); err != nil {
 		return err
 	}
-	mint := &linkMint{api: a, vendor: b.Vendor, seed: rand.Text(), at: a.Now()}
+	var links iter.Seq2[LinkBody, error]
+	var digest []byte
+	if rows := b.bodyFormat(); rows != "" {
+		links, digest, err = mint.readRows(b, rows, row)
+	} else {
+		links, digest, err = mint.readDocument(b, document)
+	}
+	if err != nil {
+		return err
+	}
 	if key != "" {
-		done, err := mint.once(ctx, b, key, raw)
+		done, err := mint.once(ctx, b, key, digest)
 		defer done()
 		if err != nil {
 			return err
 		}
 	}
-	if mint.space, err = b.store.DefaultSpace(ctx, b.Vendor); err != nil {
-		return err
-	}
-	claims, err := mint.claims(&asked)
-	if err != nil {
-		return err
-	}
-	if mint.note != nil {
-		if err := mint.note(); err != nil {
-			return err
-		}
-		// Links have the time of the first call.
-		if claims, err = mint.claims(&asked); err != nil {
-			return err
-		}
-	}
 	b.begin(format, "links")
-	return mint.send(ctx, b, format, claims)
+	return mint.send(ctx, b, format, links)
 }
+
+// readDocument reads the links of a document and checks them. It returns what identifies the
+// body in an idempotency record as well.
+func (m *linkMint) readDocument(b *bulk, schema *huma.Schema) (iter.Seq2[LinkBody, error], []byte, error) {
+	raw, problem := readAll(b, maxBulkBody)
+	if problem != nil {
+		return nil, nil, problem
+	}
+	var asked BulkLinksBody
+	if err := m.api.read(raw, schema, &asked); err != nil {
+		return nil, nil, err
+	}
+	for i := range asked.Recipients {
+		link := asked.link(&asked.Recipients[i])
+		if err := m.check(&link); err != nil {
+			return nil, nil, located(err, fmt.Sprintf("body.recipients[%d]", i))
+		}
+	}
+	return func(yield func(LinkBody, error) bool) {
+		for i := range asked.Recipients {
+			if !yield(asked.link(&asked.Recipients[i]), nil) {
+				return
+			}
+		}
+	}, raw, nil
+}
+
+// located returns a problem with another beginning of its errors' locations. Other errors
+// are returned as they are.
+func located(err error, at string) error {
+	p, ok := errors.AsType[*Problem](err)
+	if !ok {
+		return err
+	}
+	moved := *p
+	moved.Errors = nil
+	for _, e := range p.Errors {
+		e.Location = at + strings.TrimPrefix(e.Location, "body")
+		moved.Errors = append(moved.Errors, e)
+	}
+	return &moved
+}
+
+// maxBodyErrors bounds the errors of a response.
+const maxBodyErrors = 100
 
 // read reads a body as huma does.
 func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
@@ -146,7 +193,7 @@ func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 	huma.Validate(a.huma.OpenAPI().Components.Schemas, schema, huma.NewPathBuffer([]byte("body"), len("body")), huma.ModeWriteToServer, value, found)
 	if len(found.Errors) > 0 {
 		p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-		for _, err := range found.Errors[:min(len(found.Errors), 100)] {
+		for _, err := range found.Errors[:min(len(found.Errors), maxBodyErrors)] {
 			if detail, ok := errors.AsType[*huma.ErrorDetail](err); ok {
 				p.Errors = append(p.Errors, FieldError{Message: detail.Message, Location: detail.Location})
 			}
@@ -169,21 +216,18 @@ type linkMint struct {
 	at     time.Time
 	// again is whether an earlier call may have stored some of the links.
 	again bool
-	// note stores the idempotency record; nil if there is no key or the record
-	// is stored.
-	note func() error
 }
 
-// once prepares the mint of a call with a key. The returned function ends the
-// call.
-func (m *linkMint) once(ctx context.Context, b *bulk, key string, raw []byte) (end func(), err error) {
-	record := &store.IdempotencyRecord{ID: onceID(b.Name, key), Fingerprint: fingerprint(b.operation.OperationID, b.r.URL.Path, b.call, raw)}
+// once prepares the mint of a call with a key, and stores the idempotency record of a first
+// call. The returned function ends the call.
+func (m *linkMint) once(ctx context.Context, b *bulk, key string, digest []byte) (end func(), err error) {
+	record := &store.IdempotencyRecord{ID: onceID(b.Name, key), Fingerprint: fingerprint(b.operation.OperationID, b.r.URL.Path, b.call, digest)}
 	flight := m.vendor + "\x00" + record.ID
 	if !m.api.inFlight.begin(flight) {
 		return func() {}, inProgress()
 	}
 	end = func() { m.api.inFlight.end(flight) }
-	m.seed = record.ID
+	m.seed, m.again = record.ID, true
 	done, err := m.api.Store.CompletedCall(ctx, m.vendor, record.ID)
 	switch {
 	case err != nil:
@@ -191,54 +235,41 @@ func (m *linkMint) once(ctx context.Context, b *bulk, key string, raw []byte) (e
 	case done != nil && !bytes.Equal(done.Fingerprint, record.Fingerprint):
 		return end, reusedKey()
 	case done != nil:
-		m.at, m.again = done.At, true
-	default:
-		m.note = func() error {
-			if err := m.api.Store.Complete(ctx, m.vendor, record); err != nil {
-				return err
-			}
-			m.at, m.again = record.Completed().At, true
-			return nil
-		}
+		m.at = done.At
+		return end, nil
 	}
+	if err := m.api.Store.Complete(ctx, m.vendor, record); err != nil {
+		return end, err
+	}
+	m.at = record.Completed().At // links have the time of the first call
 	return end, nil
 }
 
-// claims returns the validated claims of all links.
-func (m *linkMint) claims(asked *BulkLinksBody) ([]keys.LinkClaims, error) {
-	all := make([]keys.LinkClaims, len(asked.Recipients))
-	for i := range asked.Recipients {
-		link := asked.link(&asked.Recipients[i])
-		claims, err := m.api.linkClaims(m.vendor, m.space, &link, m.at)
-		if p, ok := errors.AsType[*Problem](err); ok {
-			located := *p
-			located.Errors = nil
-			for _, e := range p.Errors {
-				e.Location = fmt.Sprintf("body.recipients[%d]%s", i, e.Location[len("body"):])
-				located.Errors = append(located.Errors, e)
-			}
-			return nil, &located
-		}
-		if err != nil {
-			return nil, err
-		}
-		digest := sha256.Sum256([]byte("link\x00" + m.vendor + "\x00" + m.seed + "\x00" + strconv.Itoa(i)))
-		claims.ID = store.DerivedLinkID(m.at, i, digest[:])
-		all[i] = claims
-	}
-	return all, nil
+// check reports what is wrong with a link.
+func (m *linkMint) check(link *LinkBody) error {
+	_, err := m.api.linkClaims(m.vendor, m.space, link, m.at)
+	return err
+}
+
+// claims returns the claims of the link of a row.
+func (m *linkMint) claims(row int, link *LinkBody) (keys.LinkClaims, error) {
+	claims, err := m.api.linkClaims(m.vendor, m.space, link, m.at)
+	digest := sha256.Sum256([]byte("link\x00" + m.vendor + "\x00" + m.seed + "\x00" + strconv.Itoa(row)))
+	claims.ID = store.DerivedLinkID(m.at, row, digest[:])
+	return claims, err
 }
 
 // send stores the links chunk by chunk, and sends each chunk once it is stored.
-func (m *linkMint) send(ctx context.Context, b *bulk, format string, claims []keys.LinkClaims) error {
+func (m *linkMint) send(ctx context.Context, b *bulk, format string, links iter.Seq2[LinkBody, error]) error {
 	out := bufio.NewWriter(b.w)
 	write := newLinkWriter(out, format)
 	ring, err := m.api.Keyring.RingFor(ctx, b.store, m.vendor)
 	if err != nil {
 		return err
 	}
-	for first := 0; first < len(claims); first += bulkChunk {
-		chunk := claims[first:min(first+bulkChunk, len(claims))]
+	chunk := make([]keys.LinkClaims, 0, bulkChunk)
+	row := 0
+	flush := func() error {
 		if err := b.store.CreateLinks(ctx, m.vendor, chunk, m.again); err != nil {
 			return err
 		}
@@ -247,15 +278,29 @@ func (m *linkMint) send(ctx context.Context, b *bulk, format string, claims []ke
 			if err != nil {
 				return err
 			}
-			if err := write(&BulkLink{Row: first + i, UserID: chunk[i].Subject, CreatedLink: made}); err != nil {
+			if err := write(&BulkLink{Row: row - len(chunk) + i, UserID: chunk[i].Subject, CreatedLink: made}); err != nil {
 				return err
 			}
 		}
-		if err := errors.Join(out.Flush(), b.flush()); err != nil {
+		chunk = chunk[:0]
+		return errors.Join(out.Flush(), b.flush())
+	}
+	for link, err := range links {
+		if err != nil {
 			return err
 		}
+		claims, err := m.claims(row, &link)
+		if err != nil {
+			return err
+		}
+		row++
+		if chunk = append(chunk, claims); len(chunk) == bulkChunk {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	return flush()
 }
 
 func newLinkWriter(out io.Writer, format string) func(*BulkLink) error {

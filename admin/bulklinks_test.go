@@ -105,6 +105,18 @@ func TestManyLinksAtOnce(t *testing.T) {
 	}
 }
 
+// A reader has chosen a formula as user id. No spreadsheet that opens the file evaluates it.
+func TestManyLinksCarryNoFormula(t *testing.T) {
+	b := newFixture(t, false)
+	table := b.send("acme", http.MethodPost, bulkPath, `{"recipients":[{"sku":"+1","userId":"=HYPERLINK(\"https://evil.example/\")"},{"publisherContentId":"@a","userId":"u-1"}]}`,
+		http.Header{"Content-Type": {"application/json"}, "Accept": {"text/csv"}}).want(http.StatusOK, nil)
+	records, err := csv.NewReader(strings.NewReader(table.body)).ReadAll()
+	if err != nil || len(records) != 3 || records[1][1] != `'=HYPERLINK("https://evil.example/")` || records[1][6] != "'+1" ||
+		records[2][1] != "u-1" || records[2][7] != "'@a" || !strings.HasPrefix(records[2][4], "ey") {
+		t.Errorf("%v: %q", err, records)
+	}
+}
+
 // One recipient is invalid: nothing is created, and the error names them.
 func TestManyLinksAreValidatedFirst(t *testing.T) {
 	b := newFixture(t, false)

@@ -38,12 +38,15 @@
 //	vendors.go        vendors
 //	products.go       products
 //	links.go          signed links
+//	linklimits.go     their optional limits
 //	bulklinks.go      many signed links in one call
+//	linkrows.go       rows of links in CSV and NDJSON streams
 //	linkrevoke.go     revoking and restoring signed links
+//	linkuses.go       the history of a signed link
 //	lists.go          access lists
 //	grants.go         grants
 //	grantfind.go      finding and removing many grants
-//	grantrows.go      rows of grants in CSV and NDJSON files
+//	grantrows.go      rows of CSV and NDJSON files, and those of grants
 //	csvcell.go        cells that a spreadsheet does not evaluate
 //	grantstream.go    streamed import and export of grants
 //	import.go         imports of grants in batches

@@ -36,6 +36,8 @@ func etagOf(value any) string {
 	return `"` + base64.RawURLEncoding.EncodeToString(digest[:15]) + `"`
 }
 
+const ifMatch = "If-Match"
+
 // IfMatch is the precondition of a change.
 type IfMatch struct {
 	IfMatch string `header:"If-Match" maxLength:"1024" doc:"Changes the record only if its ETag is one of these; * means any."`

@@ -109,3 +109,17 @@ func TestConcurrentUpdates(t *testing.T) {
 		t.Errorf("the answers are %v", seen)
 	}
 }
+
+// A change that compares no states must not be made as if the state were the expected one.
+func TestIfMatchIsNotIgnored(t *testing.T) {
+	b := newFixture(t, false)
+	var link struct{ TokenID string }
+	b.call(http.MethodPost, "/management/create-signed-link", `{"sku":"premium"}`).want(http.StatusOK, &link)
+	one := "/management/signed-links/" + link.TokenID
+	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {`"other"`}}).refused(http.StatusUnprocessableEntity, "validation_failed", "header.If-Match")
+	var shown struct{ Status string }
+	if b.call(http.MethodGet, one, "").want(http.StatusOK, &shown); shown.Status != "active" {
+		t.Errorf("the link is %s", shown.Status)
+	}
+	b.send("acme", http.MethodGet, one, "", http.Header{"If-Match": {`"other"`}}).want(http.StatusOK, nil)
+}

@@ -14,13 +14,13 @@ const allGrantsPath = "/management/grants"
 
 // GrantFilter selects grants.
 type GrantFilter struct {
-	UserID              string   `query:"userId" json:"userId,omitempty" maxLength:"255" doc:"Only grants with this user id." example:"user-123"`
-	PublisherUserID     string   `query:"publisherUserId" json:"publisherUserId,omitempty" maxLength:"255" doc:"Only grants with this publisher user id." example:"customer-4711"`
-	Email               string   `query:"email" json:"email,omitempty" maxLength:"254" doc:"Only grants with this e-mail address, ignoring case." example:"reader@example.com"`
-	PublisherPurchaseID string   `query:"publisherPurchaseId" json:"publisherPurchaseId,omitempty" maxLength:"255" doc:"Only grants of this purchase." example:"order-2027-0815"`
-	SKU                 string   `query:"sku" json:"sku,omitempty" maxLength:"255" doc:"Only grants of this SKU." example:"premium"`
+	UserID              string   `query:"userId" json:"userId,omitempty" minLength:"1" maxLength:"255" doc:"Only grants with this user id." example:"user-123"`
+	PublisherUserID     string   `query:"publisherUserId" json:"publisherUserId,omitempty" minLength:"1" maxLength:"255" doc:"Only grants with this publisher user id." example:"customer-4711"`
+	Email               string   `query:"email" json:"email,omitempty" minLength:"1" maxLength:"254" doc:"Only grants with this e-mail address, ignoring case." example:"reader@example.com"`
+	PublisherPurchaseID string   `query:"publisherPurchaseId" json:"publisherPurchaseId,omitempty" minLength:"1" maxLength:"255" doc:"Only grants of this purchase." example:"order-2027-0815"`
+	SKU                 string   `query:"sku" json:"sku,omitempty" minLength:"1" maxLength:"255" doc:"Only grants of this SKU." example:"premium"`
 	Status              string   `query:"status" json:"status,omitempty" enum:"ACTIVE,INACTIVE" doc:"Only grants with this status." example:"ACTIVE"`
-	ImportID            string   `query:"importId" json:"importId,omitempty" maxLength:"128" doc:"Only grants that this import into the list wrote and that are stored, in the order of its rows. An import is remembered for 30 days."`
+	ImportID            string   `query:"importId" json:"importId,omitempty" minLength:"1" maxLength:"128" doc:"Only grants that this import into the list wrote and that are stored, in the order of its rows. An import is remembered for 30 days."`
 	Meta                []string `query:"meta,explode" json:"meta,omitempty" maxItems:"8" doc:"Only grants whose extraFields have all of these, each as name=value." example:"[\"campaign=autumn\"]"`
 }
 
@@ -47,7 +47,7 @@ func metaFilter(pairs []string) (map[string]string, error) {
 
 // GrantRemoval selects the grants that are removed.
 type GrantRemoval struct {
-	List string `json:"list,omitempty" maxLength:"128" doc:"Only grants of this access list."`
+	List string `json:"list,omitempty" minLength:"1" maxLength:"128" doc:"Only grants of this access list."`
 	GrantFilter
 	RemovalID string `json:"removalId,omitempty" maxLength:"128" doc:"Continues this removal: the id of the response before."`
 	From      string `json:"from,omitempty" maxLength:"255" doc:"Continues after this position: next of the response before."`

@@ -87,3 +87,23 @@ func TestFindGrantsOverHTTP(t *testing.T) {
 	b.call(http.MethodGet, "/management/grants?from=x", "").refused(http.StatusUnprocessableEntity, "validation_failed", "")
 	b.call(http.MethodPost, "/management/grants/remove", `{"status":"ACTIVE"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.list")
 }
+
+// A program passes an identifier that it does not have. The other conditions alone would
+// select the grants of all readers, so nothing is found or removed.
+func TestEmptyConditionIsRefused(t *testing.T) {
+	b := newFixture(t, false)
+	b.call(http.MethodPost, defaultPath, `{"userId":"u1","sku":"s"}`).want(http.StatusCreated, nil)
+	for _, name := range []string{"userId", "email", "publisherUserId", "publisherPurchaseId", "importId"} {
+		b.call(http.MethodPost, "/management/grants/remove", `{"sku":"s","`+name+`":""}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body."+name)
+		b.call(http.MethodGet, "/management/grants?sku=s&"+name+"=", "").refused(http.StatusUnprocessableEntity, "validation_failed", "query."+name)
+	}
+	b.call(http.MethodPost, "/management/grants/remove", `{"sku":"s","list":""}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.list")
+	b.call(http.MethodGet, "/management/signed-links?sku=", "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.sku")
+	b.call(http.MethodGet, "/management/grants?userId=u1&userId=u2", "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.userId")
+	b.call(http.MethodGet, "/management/grants?meta=a=1&meta=b=2", "").want(http.StatusOK, nil)
+	var kept []record
+	b.call(http.MethodGet, "/management/grants?sku=s", "").want(http.StatusOK, &kept)
+	if len(kept) != 1 {
+		t.Errorf("%d grants are left", len(kept))
+	}
+}

@@ -36,7 +36,7 @@ func TestPatchGrant(t *testing.T) {
 		t.Errorf("patched to %v", got)
 	}
 	for body, location := range map[string]string{
-		`{"sku":null}`:                 "body",
+		`{"sku":null}`:                 "body.sku",
 		`{"sku":""}`:                   "body.sku",
 		`{"price":1}`:                  "body.price",
 		`{"id":"grant_x"}`:             "body.id",

@@ -17,17 +17,17 @@ import (
 	strict "github.com/go-jose/go-jose/v4/json"
 )
 
-// GrantRow is one row of a file of grants.
-type GrantRow struct {
+// Row is one row of a file of grants or links.
+type Row struct {
 	// Line is the line on which the row begins, from one.
 	Line int
-	// Grant is the grant as the API accepts it, unless Err says why the row
+	// Value is the grant or link as the API accepts it, unless Err says why the row
 	// cannot be read.
-	Grant json.RawMessage
+	Value json.RawMessage
 	Err   error
 }
 
-// The formats of files of grants.
+// The formats of files of grants and links.
 const (
 	FormatCSV    = "csv"
 	FormatNDJSON = "ndjson"
@@ -35,15 +35,15 @@ const (
 
 // ReadGrants yields the rows of a file of grants, in bounded memory. An error ends
 // the sequence: the rest of the file cannot be read.
-func ReadGrants(file io.Reader, format string) iter.Seq2[GrantRow, error] {
+func ReadGrants(file io.Reader, format string) iter.Seq2[Row, error] {
 	if format == FormatCSV {
-		return readCSV(file)
+		return readCSV(file, checkHeader, csvGrant)
 	}
-	return readNDJSON(file)
+	return readNDJSON(file, ndjsonGrant)
 }
 
-// maxGrantLine bounds a row of a file, in bytes.
-const maxGrantLine = 1 << 20
+// maxFileRow bounds a row of a file, in bytes.
+const maxFileRow = 1 << 20
 
 // ownFields are set by the server. Exports contain them; imports ignore them.
 var ownFields = []string{"id", "source", "createdAt", "updatedAt"}
@@ -55,27 +55,27 @@ var (
 
 const byteOrderMark = "\ufeff"
 
-// readNDJSON reads one JSON object per line. A line that is too long is skipped
-// like any other invalid line.
-func readNDJSON(file io.Reader) iter.Seq2[GrantRow, error] {
-	return func(yield func(GrantRow, error) bool) {
-		lines := bufio.NewReaderSize(file, maxGrantLine)
+// readNDJSON reads one JSON object per line, by a function that checks it. A line that is
+// too long is skipped like any other invalid line.
+func readNDJSON(file io.Reader, value func(text []byte) (json.RawMessage, error)) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		lines := bufio.NewReaderSize(file, maxFileRow)
 		for n := 1; ; n++ {
 			text, err := lines.ReadSlice('\n')
-			row := GrantRow{Line: n}
+			row := Row{Line: n}
 			for errors.Is(err, bufio.ErrBufferFull) {
 				row.Err = errTooLong
 				_, err = lines.ReadSlice('\n')
 			}
 			if err != nil && !errors.Is(err, io.EOF) {
-				yield(GrantRow{}, fmt.Errorf("reading the file: %w", err))
+				yield(Row{}, fmt.Errorf("reading the file: %w", err))
 				return
 			}
 			text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte(byteOrderMark)))
 			if row.Err == nil && len(text) > 0 {
-				row.Grant, row.Err = ndjsonGrant(text)
+				row.Value, row.Err = value(text)
 			}
-			if (row.Grant != nil || row.Err != nil) && !yield(row, nil) || err != nil {
+			if (row.Value != nil || row.Err != nil) && !yield(row, nil) || err != nil {
 				return
 			}
 		}
@@ -136,11 +136,12 @@ func GrantColumns() []string {
 	return append(columns, extraColumn)
 }
 
-// readCSV reads RFC 4180 with a header that names the columns. A malformed record
-// is skipped if the start of the next one is known.
-func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
-	return func(yield func(GrantRow, error) bool) {
-		bounded := &rowReader{from: file, left: maxGrantLine}
+// readCSV reads RFC 4180 with a header that names the columns, by functions that check the
+// header and that return a record as JSON. A malformed record is skipped if the start of the
+// next one is known.
+func readCSV(file io.Reader, check func(header []string) error, value func(header, record []string) (json.RawMessage, error)) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		bounded := &rowReader{from: file, left: maxFileRow}
 		buffered := bufio.NewReader(bounded)
 		if mark, err := buffered.Peek(len(byteOrderMark)); err == nil && string(mark) == byteOrderMark {
 			_, _ = buffered.Discard(len(byteOrderMark))
@@ -148,23 +149,23 @@ func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
 		reader := csv.NewReader(buffered)
 		header, err := reader.Read()
 		if err != nil {
-			yield(GrantRow{}, fmt.Errorf("the header line cannot be read: %w", err))
+			yield(Row{}, fmt.Errorf("the header line cannot be read: %w", err))
 			return
 		}
 		header = slices.Clone(header)
-		if err := checkHeader(header); err != nil {
-			yield(GrantRow{}, err)
+		if err := check(header); err != nil {
+			yield(Row{}, err)
 			return
 		}
 		reader.ReuseRecord = true
-		row := GrantRow{Line: 1}
+		row := Row{Line: 1}
 		for {
-			bounded.left = maxGrantLine
+			bounded.left = maxFileRow
 			record, err := reader.Read()
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			row = GrantRow{Line: row.Line}
+			row = Row{Line: row.Line}
 			malformed, isMalformed := errors.AsType[*csv.ParseError](err)
 			switch {
 			case errors.Is(err, csv.ErrFieldCount):
@@ -172,7 +173,7 @@ func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
 				row.Err = fmt.Errorf("has %d fields, the header has %d", len(record), len(header))
 			case isMalformed && atEnd(buffered):
 				// An unclosed quote has swallowed the rest of the file.
-				yield(GrantRow{}, fmt.Errorf("reading the file: the record that begins in line %d does not end: %w", malformed.StartLine, malformed.Err))
+				yield(Row{}, fmt.Errorf("reading the file: the record that begins in line %d does not end: %w", malformed.StartLine, malformed.Err))
 				return
 			case isMalformed:
 				row.Line = malformed.StartLine
@@ -181,11 +182,11 @@ func readCSV(file io.Reader) iter.Seq2[GrantRow, error] {
 					row.Err = fmt.Errorf("is malformed up to line %d: a quote is missing, or one too many: %w", malformed.Line, malformed.Err)
 				}
 			case err != nil:
-				yield(GrantRow{}, fmt.Errorf("reading the file: the record behind line %d %w", row.Line, err))
+				yield(Row{}, fmt.Errorf("reading the file: the record behind line %d %w", row.Line, err))
 				return
 			default:
 				row.Line, _ = reader.FieldPos(0)
-				row.Grant, row.Err = csvGrant(header, record)
+				row.Value, row.Err = value(header, record)
 			}
 			if !yield(row, nil) {
 				return

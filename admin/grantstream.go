@@ -280,8 +280,8 @@ func (i *streamImport) finish(ctx context.Context) error {
 
 // add collects a row. It flushes at the size limits, and where the earlier stream
 // ended.
-func (i *streamImport) add(ctx context.Context, row GrantRow) error {
-	if i.bytes+len(row.Grant) > maxStreamBatch {
+func (i *streamImport) add(ctx context.Context, row Row) error {
+	if i.bytes+len(row.Value) > maxStreamBatch {
 		if err := i.flush(ctx); err != nil {
 			return err
 		}
@@ -291,11 +291,11 @@ func (i *streamImport) add(ctx context.Context, row GrantRow) error {
 		taken.Refused = &store.FieldError{Problem: row.Err.Error()}
 		fmt.Fprintf(i.chain, "%s\n", row.Err)
 	} else {
-		taken.Grant, taken.Refused = i.api.rows.row([]byte(row.Grant), i.list)
-		i.chain.Write(row.Grant)
+		taken.Grant, taken.Refused = i.api.rows.row([]byte(row.Value), i.list)
+		i.chain.Write(row.Value)
 		i.chain.Write([]byte{'\n'})
 	}
-	i.rows, i.lines, i.bytes = append(i.rows, taken), append(i.lines, row.Line), i.bytes+len(row.Grant)
+	i.rows, i.lines, i.bytes = append(i.rows, taken), append(i.lines, row.Line), i.bytes+len(row.Value)
 	if len(i.rows) == store.MaxImportRows || i.answer.Position+int64(len(i.rows)) == i.known.Position {
 		return i.flush(ctx)
 	}

@@ -105,7 +105,7 @@ not JSON
 	for _, e := range done.Errors {
 		reported = append(reported, fmt.Sprintf("%d %s", e.Line, e.Field))
 	}
-	if got, want := strings.Join(reported, ", "), "3 , 4 , 5 , 7 , 8 price"; got != want || done.Created != 2 || done.Failed != 5 || done.Position != 7 {
+	if got, want := strings.Join(reported, ", "), "3 sku, 4 , 5 , 7 , 8 price"; got != want || done.Created != 2 || done.Failed != 5 || done.Position != 7 {
 		t.Errorf("%+v, wrong are %q, want %q", done, got, want)
 	}
 	b.call(http.MethodGet, defaultPath+"/imports/"+done.ImportID, "").want(http.StatusOK, nil)

@@ -276,7 +276,7 @@ func firstError(found []error) *store.FieldError {
 	for _, err := range found {
 		field := store.FieldError{Problem: "is not valid"}
 		if detail, ok := errors.AsType[*huma.ErrorDetail](err); ok {
-			field = store.FieldError{Field: strings.TrimPrefix(detail.Location, "."), Problem: detail.Message}
+			field = rowProblem(strings.TrimPrefix(detail.Location, "."), detail.Message)
 		}
 		fields = append(fields, field)
 	}
@@ -284,4 +284,16 @@ func firstError(found []error) *store.FieldError {
 		return cmp.Or(cmp.Compare(a.Field, b.Field), cmp.Compare(a.Problem, b.Problem))
 	})
 	return &first
+}
+
+// rowProblem returns a message of huma in the words of a file: a row may have a date for a
+// time, and an empty cell is a member that is missing.
+func rowProblem(field, message string) store.FieldError {
+	if name, ok := strings.CutPrefix(message, "expected required property "); ok {
+		return store.FieldError{Field: strings.TrimSuffix(name, " to be present"), Problem: "is required"}
+	}
+	if plain := plainMessage(message); plain != message {
+		return store.FieldError{Field: field, Problem: plain + ", or a date such as 2027-01-31"}
+	}
+	return store.FieldError{Field: field, Problem: message}
 }

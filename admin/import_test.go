@@ -43,9 +43,12 @@ func TestImportReportsInvalidRows(t *testing.T) {
 		if e.Message == "" {
 			t.Errorf("row %d is wrong for no reason", e.Row)
 		}
+		if e.Row == 2 && e.Message != "must be a time such as 2027-01-31T12:00:00Z, or a date such as 2027-01-31" {
+			t.Errorf("row 2: %s", e.Message)
+		}
 		reported = append(reported, fmt.Sprintf("%d %s", e.Row, e.Field))
 	}
-	if got, want := strings.Join(reported, ", "), "1 , 2 endsAt, 3 price, 4 userId, 5 , 6 , 7 source, 8 endsAt"; got != want {
+	if got, want := strings.Join(reported, ", "), "1 sku, 2 endsAt, 3 price, 4 userId, 5 , 6 , 7 source, 8 endsAt"; got != want {
 		t.Errorf("the bad rows are %q, want %q", got, want)
 	}
 	var grants []record

@@ -119,6 +119,9 @@ var elsewhere = map[string]string{
 	"/management/grants/remove":                  "/management/grants/removals",
 }
 
+// sameRecords are the collections whose records are those of another.
+var sameRecords = map[string]string{"/management/links": "/management/signed-links"}
+
 // fill replaces the parameters of a path by the ids of known records.
 func (r records) fill(path string) (string, bool) {
 	segments := strings.Split(path, "/")
@@ -126,7 +129,8 @@ func (r records) fill(path string) (string, bool) {
 		if !pathParameter.MatchString(segment) {
 			continue
 		}
-		id, known := r[strings.Join(segments[:i], "/")]
+		collection := strings.Join(segments[:i], "/")
+		id, known := r[cmp.Or(sameRecords[collection], collection)]
 		if !known {
 			return "", false
 		}

@@ -18,7 +18,7 @@ type LinkFilter struct {
 	PublisherContentID string   `query:"publisherContentId" json:"publisherContentId,omitempty" maxLength:"255" doc:"Only links that name this content." example:"hello"`
 	URL                string   `query:"url" json:"url,omitempty" maxLength:"2048" doc:"Only links with exactly this url, or with urls that begin with it if it ends with an asterisk." example:"https://news.example.com/articles/*"`
 	Meta               []string `query:"meta,explode" json:"meta,omitempty" maxItems:"8" doc:"Only links whose metadata has all of these, each as name=value." example:"[\"campaign=autumn\"]"`
-	Status             string   `query:"status" json:"status,omitempty" enum:"active,used_up,expired,revoked" doc:"Only links in this state." example:"active"`
+	Status             string   `query:"status" json:"status,omitempty" enum:"active,scheduled,used_up,expired,revoked" doc:"Only links in this state." example:"active"`
 }
 
 func (f *LinkFilter) query(page store.Page) (store.LinkQuery, error) {

@@ -18,20 +18,20 @@ import (
 
 const linksPath = "/management/signed-links"
 
-// linkParam is the query parameter of the token in signed URLs.
-const linkParam = "token"
+// LinkParam is the query parameter of the token in signed URLs.
+const LinkParam = "token"
 
 // LinkBody is the request for a signed link.
 type LinkBody struct {
-	URL                string         `json:"url,omitempty" maxLength:"2048" doc:"The page on which the link lands; the token is appended to it. Without publisherContentId the link opens the content of that page, or the page alone if it has none." example:"https://news.example.com/articles/hello"`
-	SKU                string         `json:"sku,omitempty" maxLength:"255" doc:"The link opens only pages that ask for this SKU: all of them, unless url or publisherContentId is given."`
-	PurchaseOption     string         `json:"purchaseOption,omitempty" maxLength:"255" doc:"The purchase option."`
-	PublisherContentID string         `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
-	ContentSpace       string         `json:"contentSpace,omitempty" maxLength:"255" doc:"The space of publisherContentId, as rules name it with content_space. Default: that of the url's page, or else the one that the vendor declared."`
-	UserID             string         `json:"userId,omitempty" maxLength:"255" doc:"The user for whom the link is made, for the record. It does not identify the visitor." example:"user-123"`
-	MaxUses            int64          `json:"maxUses,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of redemptions. Default: unlimited and not counted." example:"5"`
-	ExpiresIn          Lifetime       `json:"expiresIn,omitzero" required:"false"`
-	Meta               map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Strings, numbers and booleans to store with the link." example:"{\"campaign\": \"autumn\"}"`
+	URL                string `json:"url,omitempty" maxLength:"2048" doc:"The page on which the link lands; the token is appended to it. Without publisherContentId the link opens the content of that page, or the page alone if it has none." example:"https://news.example.com/articles/hello"`
+	SKU                string `json:"sku,omitempty" maxLength:"255" doc:"The link opens only pages that ask for this SKU: all of them, unless url or publisherContentId is given."`
+	PurchaseOption     string `json:"purchaseOption,omitempty" maxLength:"255" doc:"The purchase option."`
+	PublisherContentID string `json:"publisherContentId,omitempty" maxLength:"255" doc:"The content that the link opens."`
+	ContentSpace       string `json:"contentSpace,omitempty" maxLength:"255" doc:"The space of publisherContentId, as rules name it with content_space. Default: that of the url's page, or else the one that the vendor declared."`
+	UserID             string `json:"userId,omitempty" maxLength:"255" doc:"The user for whom the link is made, for the record. It does not identify the visitor." example:"user-123"`
+	LinkLimits
+	ExpiresIn Lifetime       `json:"expiresIn,omitzero" required:"false"`
+	Meta      map[string]any `json:"meta,omitempty" maxProperties:"32" doc:"Strings, numbers and booleans to store with the link." example:"{\"campaign\": \"autumn\"}"`
 }
 
 // Lifetime is how long a token is valid: digits and one of s, m, h, d. In JSON it
@@ -74,41 +74,45 @@ func (l Lifetime) or(absent time.Duration) (time.Duration, error) {
 // CreatedLink is the answer to a LinkBody. The token is not stored.
 type CreatedLink struct {
 	SignedURL          string    `json:"signedUrl,omitempty" doc:"The URL with the token appended, in printable ASCII: blanks and other characters are percent-encoded, so that it survives a mail. Absent if the link has no url." example:"https://news.example.com/articles/hello?token=eyJhbGciOiJFUzI1NiIs…"`
+	PathURL            string    `json:"pathUrl,omitempty" doc:"The URL with the token in its path, for programs that keep no cookies and resolve relative URLs, such as players of HLS: they keep the token. Absent if the link has no url." example:"https://news.example.com/.gatefold/l/eyJhbGciOiJFUzI1NiIs…/articles/hello"`
 	Token              string    `json:"token" doc:"The signed token. It is not stored." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
 	TokenID            string    `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 	ExpiresAt          time.Time `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
 	SKU                string    `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
 	PublisherContentID string    `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
 	ContentSpace       string    `json:"contentSpace,omitempty" doc:"The space of publisherContentId; absent if it is that of the url's page, or if neither the link nor the vendor names one: then it is that of the site's first rule with content ids." example:"news"`
+	LinkLimits
 }
 
 // SignedLink is a stored link, without its token.
 type SignedLink struct {
-	TokenID            string             `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	Status             string             `json:"status" enum:"active,used_up,expired,revoked" doc:"The link's state." example:"active"`
-	URL                string             `json:"url,omitempty" doc:"The page that the link opens." example:"https://news.example.com/articles/hello"`
-	SKU                string             `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
-	PurchaseOption     string             `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
-	PublisherContentID string             `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
-	ContentSpace       string             `json:"contentSpace,omitempty" doc:"The space of publisherContentId." example:"news"`
-	UserID             string             `json:"userId,omitempty" doc:"The user for whom the link was made." example:"user-123"`
-	MaxUses            int64              `json:"maxUses,omitempty" doc:"The maximum number of redemptions; absent if unlimited." example:"5"`
-	Uses               int64              `json:"uses" doc:"The number of redemptions." example:"2"`
-	Meta               stdjson.RawMessage `json:"meta,omitempty" doc:"The metadata stored with the link."`
-	CreatedAt          time.Time          `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
-	ExpiresAt          time.Time          `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
-	RevokedAt          *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
+	TokenID            string `json:"tokenId" doc:"The link's id." example:"link_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Status             string `json:"status" enum:"active,scheduled,used_up,expired,revoked" doc:"The link's state. A scheduled one opens pages from startsAt on." example:"active"`
+	URL                string `json:"url,omitempty" doc:"The page that the link opens." example:"https://news.example.com/articles/hello"`
+	SKU                string `json:"sku,omitempty" doc:"The SKU that the link opens." example:"premium"`
+	PurchaseOption     string `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
+	PublisherContentID string `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
+	ContentSpace       string `json:"contentSpace,omitempty" doc:"The space of publisherContentId." example:"news"`
+	UserID             string `json:"userId,omitempty" doc:"The user for whom the link was made." example:"user-123"`
+	LinkLimits
+	Uses       int64              `json:"uses" doc:"The number of redemptions." example:"2"`
+	Devices    int64              `json:"devices,omitempty" doc:"The number of devices, if they are counted." example:"2"`
+	Meta       stdjson.RawMessage `json:"meta,omitempty" doc:"The metadata stored with the link."`
+	CreatedAt  time.Time          `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	ExpiresAt  time.Time          `json:"expiresAt" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
+	RevokedAt  *time.Time         `json:"revokedAt,omitempty" doc:"The time of revocation."`
+	RevokedFor string             `json:"revokedFor,omitempty" enum:"leak" doc:"Why Gatefold revoked the link itself: leak, if it was opened from more networks than link_networks allows. Absent if a caller revoked it." example:"leak"`
 }
 
 func (a *api) wireLink(link store.SignedLink) SignedLink {
 	claims := link.Claims
 	shown := SignedLink{
 		TokenID: claims.ID, URL: claims.URL, SKU: claims.SKU, PurchaseOption: claims.PurchaseOption,
-		PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace, UserID: claims.Subject, MaxUses: claims.MaxUses,
-		Uses: link.Uses, Meta: claims.Meta, CreatedAt: link.CreatedAt, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
+		PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace, UserID: claims.Subject, LinkLimits: wireLimits(&claims),
+		Uses: link.Uses, Devices: link.Devices, Meta: claims.Meta, CreatedAt: link.CreatedAt, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
 	}
 	if shown.Status = link.State(a.Now()); shown.Status == store.LinkRevoked {
-		shown.RevokedAt = &link.RevokedAt
+		shown.RevokedAt, shown.RevokedFor = &link.RevokedAt, link.RevokedFor
 	}
 	return shown
 }
@@ -142,12 +146,6 @@ func (a *api) registerContentSpace() {
 		err := c.store.DeclareDefaultSpace(ctx, c.Vendor, in.Body.ContentSpace)
 		return newRecord(in.Body, badField(err))
 	})
-}
-
-// LinkUse is one redemption of a link.
-type LinkUse struct {
-	ID string    `json:"id" doc:"The id of the use in this listing."`
-	At time.Time `json:"at" doc:"The time of the use." example:"2027-01-01T09:30:00Z"`
 }
 
 func (a *api) registerLinks() {
@@ -190,18 +188,7 @@ func (a *api) registerLinks() {
 		link, err := c.store.SignedLink(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID)
 		return newRecord(a.wireLink(link), err)
 	})
-	register(a, huma.Operation{
-		OperationID: "list-signed-link-uses", Method: http.MethodGet, Path: linksPath + "/{id}/uses", Tags: tags, Security: needs("links:read"),
-		Summary:     "Lists the redemptions of a counted signed link, in no particular order",
-		Description: "Redemptions are kept as long as the link. A link without maxUses counts none.",
-	}, func(ctx context.Context, c *call, in *struct {
-		LinkID
-		PageParams
-	},
-	) (*listing[LinkUse], error) {
-		found, err := c.store.LinkUses(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID, in.page())
-		return newListing(c, in.Limit, found, err, func(u store.LinkUse) LinkUse { return LinkUse(u) }, func(u LinkUse) string { return u.ID })
-	})
+	a.registerLinkUses()
 	register(a, huma.Operation{
 		OperationID: "revoke-signed-link", Method: http.MethodDelete, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:write"),
 		Summary:       "Revokes a signed link and every browser session that it opened",
@@ -266,10 +253,11 @@ func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	}
 	made := CreatedLink{
 		Token: token, TokenID: claims.ID, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
-		SKU: claims.SKU, PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace,
+		SKU: claims.SKU, PublisherContentID: claims.PublisherContentID, ContentSpace: claims.ContentSpace, LinkLimits: wireLimits(&claims),
 	}
 	if claims.URL != "" {
-		made.SignedURL = keys.AppendToken(claims.URL, linkParam, token)
+		made.SignedURL = keys.AppendToken(claims.URL, LinkParam, token)
+		made.PathURL = keys.InsertToken(claims.URL, token)
 	}
 	return made, nil
 }
@@ -286,7 +274,10 @@ func (a *api) linkClaims(vendor, space string, in *LinkBody, at time.Time) (keys
 		Issuer: keys.VendorIssuer(vendor), ID: a.Store.NewLinkID(),
 		IssuedAt: now, ExpiresAt: now + int64(expiresIn/time.Second),
 		URL: in.URL, SKU: in.SKU, PurchaseOption: in.PurchaseOption, PublisherContentID: in.PublisherContentID, ContentSpace: in.ContentSpace,
-		Subject: in.UserID, MaxUses: in.MaxUses,
+		Subject: in.UserID,
+	}
+	if err := in.apply(&claims, at); err != nil {
+		return claims, err
 	}
 	if in.ContentSpace != "" && in.PublisherContentID == "" {
 		return claims, invalid("contentSpace", "is the space of publisherContentId, which is missing")
@@ -312,8 +303,8 @@ func (a *api) linkClaims(vendor, space string, in *LinkBody, at time.Time) (keys
 		return claims, invalid("url", err.Error())
 	}
 	// The gate refuses URLs with two tokens.
-	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(linkParam) {
-		return claims, invalid("url", "has the parameter "+linkParam+", which is reserved for the link's token")
+	if parsed, err := url.Parse(in.URL); err != nil || parsed.Query().Has(LinkParam) {
+		return claims, invalid("url", "has the parameter "+LinkParam+", which is reserved for the link's token")
 	}
 	if err := keys.CheckLink(&claims); err != nil {
 		return claims, newProblem(http.StatusUnprocessableEntity, err.Error())

@@ -15,7 +15,7 @@ const createLink = "/management/create-signed-link"
 
 // linkMade is the response with a new link.
 type linkMade struct {
-	SignedURL, Token, TokenID, ExpiresAt, SKU, PublisherContentID string
+	SignedURL, PathURL, Token, TokenID, ExpiresAt, SKU, PublisherContentID string
 }
 
 // The reference's example request, compared field by field.
@@ -41,6 +41,9 @@ func TestCreateSignedLink(t *testing.T) {
 	if want := "https://example.com/article/123?a=1&token=" + made.Token + "#top"; made.SignedURL != want {
 		t.Errorf("signedUrl is %s, want %s", made.SignedURL, want)
 	}
+	if want := "https://example.com/.gatefold/l/" + made.Token + "/article/123?a=1#top"; made.PathURL != want {
+		t.Errorf("pathUrl is %s, want %s", made.PathURL, want)
+	}
 	if want := b.clock.Add(7 * 24 * time.Hour).Format(time.RFC3339); made.ExpiresAt != want {
 		t.Errorf("expiresAt is %s, want %s", made.ExpiresAt, want)
 	}
@@ -63,6 +66,9 @@ func TestLinkWithoutURLHasNoSignedURL(t *testing.T) {
 	got := b.call(http.MethodPost, createLink, `{"sku":"premium"}`).want(http.StatusOK, nil)
 	if _, there := got.fields()["signedUrl"]; there {
 		t.Errorf("signedUrl of a link without url: %s", got.body)
+	}
+	if _, there := got.fields()["pathUrl"]; there {
+		t.Errorf("pathUrl of a link without url: %s", got.body)
 	}
 }
 

@@ -147,16 +147,17 @@ func (a *api) securityScheme() *huma.SecurityScheme {
 
 // failures are the common errors of operations by status.
 var failures = map[int]struct{ name, description string }{
-	http.StatusBadRequest:            {"BadRequest", "The body is not JSON or has a duplicate member."},
+	http.StatusBadRequest:            {"BadRequest", "The body is not JSON or has a member twice."},
 	http.StatusUnauthorized:          {"Unauthorized", "The access token is missing, invalid or expired."},
 	http.StatusForbidden:             {"Forbidden", "The access token lacks the required scope."},
 	http.StatusNotFound:              {"NotFound", "The vendor has no such record."},
 	http.StatusConflict:              {"Conflict", "The change conflicts with existing records or with a concurrent change."},
+	http.StatusPreconditionFailed:    {"PreconditionFailed", "The record is not in the state that If-Match names, and nothing was changed."},
 	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is too large."},
 	http.StatusUnsupportedMediaType:  {"UnsupportedMediaType", "Content-Type is not application/json."},
 	http.StatusUnprocessableEntity:   {"ValidationFailed", "A field or parameter is invalid; `errors` lists each."},
 	http.StatusTooManyRequests:       {"TooManyRequests", "There were too many calls: wait as long as Retry-After says."},
-	http.StatusServiceUnavailable:    {"Unavailable", "The service is unavailable and nothing was changed. Retry-After says when to try again."},
+	http.StatusServiceUnavailable:    {"Unavailable", "The store or the keys of an issuer are unavailable. Retry-After says when to try again; with an Idempotency-Key a change is made once."},
 }
 
 // describeProblems replaces huma's error model by Problem.
@@ -207,6 +208,9 @@ func (a *api) describeErrors(operation *huma.Operation) {
 	}
 	if operation.Method != http.MethodGet {
 		statuses = append(statuses, http.StatusConflict)
+	}
+	if slices.ContainsFunc(operation.Parameters, func(p *huma.Param) bool { return p.Name == ifMatch }) {
+		statuses = append(statuses, http.StatusPreconditionFailed)
 	}
 	if operation.RequestBody != nil {
 		statuses = append(statuses, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)

@@ -116,7 +116,14 @@ func TestEveryOperationSaysScopeAndErrors(t *testing.T) {
 			if scopes[scope] == nil {
 				t.Errorf("%s needs %s, which no client can have", name, scope)
 			}
-			for _, status := range []string{"401", "403", "422", "503", "default"} {
+			statuses := []string{"401", "403", "422", "503", "default"}
+			parameters, _ := o["parameters"].([]any)
+			for _, parameter := range parameters {
+				if node(parameter)["name"] == "If-Match" {
+					statuses = append(statuses, "412")
+				}
+			}
+			for _, status := range statuses {
 				if node(o["responses"])[status] == nil {
 					t.Errorf("%s does not say how it answers %s", name, status)
 				}

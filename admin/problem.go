@@ -49,7 +49,7 @@ var codes = map[int]string{
 	http.StatusUnprocessableEntity:   "validation_failed",
 	http.StatusTooManyRequests:       "too_many_requests",
 	http.StatusInternalServerError:   "internal_error",
-	http.StatusServiceUnavailable:    "unavailable",
+	http.StatusServiceUnavailable:    codeStoreUnavailable,
 }
 
 func newProblem(status int, detail string) *Problem {
@@ -102,11 +102,11 @@ func codeErrors(_ huma.Context, _ string, value any) (any, error) {
 	}
 	p := newProblem(model.Status, model.Detail)
 	if model.Status == http.StatusBadRequest && len(model.Errors) > 0 {
-		p.Detail = "the body cannot be read"
+		p.Detail = unreadableBody
 	}
 	for _, e := range model.Errors {
 		if e != nil {
-			p.Errors = append(p.Errors, FieldError{Message: e.Message, Location: e.Location})
+			p.Errors = append(p.Errors, FieldError{Message: plainMessage(e.Message), Location: e.Location})
 		}
 	}
 	return p, nil
@@ -177,7 +177,6 @@ func (a *api) problemOf(err error) *Problem {
 		p.Code = codeKeysUnavailable
 	case isUnavailable(err):
 		p = newProblem(http.StatusServiceUnavailable, p.Detail)
-		p.Code = codeStoreUnavailable
 	}
 	if a.Operator {
 		p.Detail = err.Error()
@@ -212,5 +211,15 @@ func invalidAt(location, message string) *Problem {
 
 // unreadable returns the problem of a body that is not strict JSON.
 func unreadable() *Problem {
-	return newProblem(http.StatusBadRequest, "the body cannot be read")
+	return newProblem(http.StatusBadRequest, unreadableBody)
+}
+
+const unreadableBody = "The body cannot be read: it is not the JSON object that the operation takes, or has a member twice."
+
+// plainMessage returns a message of huma about a time in plain words.
+func plainMessage(message string) string {
+	if message == "expected string to be RFC 3339 date-time" || strings.HasPrefix(message, "invalid date/time for format") {
+		return "must be a time such as 2027-01-31T12:00:00Z"
+	}
+	return message
 }

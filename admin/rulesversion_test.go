@@ -22,5 +22,6 @@ func TestReplaceRulesIfVersion(t *testing.T) {
 		t.Errorf("the rules are %s", got)
 	}
 	replace(b.rules("").Version, `[{"path":"/second","allow":"any"}]`).want(http.StatusOK, nil)
-	replace("", `[{"path":"/third","allow":"any"}]`).want(http.StatusOK, nil)
+	replace("", `[{"path":"/third","allow":"any"}]`).refused(http.StatusUnprocessableEntity, "validation_failed", "query.if_version")
+	b.call(http.MethodPut, rulesPath, `[{"path":"/third","allow":"any"}]`).want(http.StatusOK, nil)
 }

@@ -3,6 +3,7 @@ package admin
 import (
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -162,7 +163,34 @@ func admit(scope string, about resource) func(huma.Context, func(huma.Context)) 
 		case !about.Operator && c.Vendor == "":
 			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token belongs to no vendor: it may only use the operations on vendors."))
 		default:
+			if problem := refusedParameter(ctx, c.query); problem != nil {
+				answerProblem(ctx, problem)
+				return
+			}
 			next(ctx)
 		}
 	}
+}
+
+// refusedParameter returns the problem of a parameter that the operation would ignore, or
+// nil: an empty one would select everything, the second of two nothing, and a change
+// with an If-Match that is not compared would be made in any state.
+func refusedParameter(ctx huma.Context, query url.Values) *Problem {
+	operation := ctx.Operation()
+	conditional := false
+	for _, parameter := range operation.Parameters {
+		conditional = conditional || parameter.Name == ifMatch
+		values := query[parameter.Name]
+		switch {
+		case parameter.In != "query" || len(values) == 0:
+		case slices.Contains(values, ""):
+			return invalidAt("query."+parameter.Name, "is empty: give it a value, or leave it out")
+		case len(values) > 1 && (parameter.Schema == nil || parameter.Schema.Type != huma.TypeArray):
+			return invalidAt("query."+parameter.Name, "is given more than once")
+		}
+	}
+	if !conditional && ctx.Header(ifMatch) != "" && operation.Method != http.MethodGet {
+		return invalidAt("header."+ifMatch, "is not compared by this operation: leave it out")
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -179,4 +180,52 @@ func TestDenialsAreNoOracle(t *testing.T) {
 	// The query does not select the page.
 	s.get("/articles/hello?x=/public/y").denied(http.StatusUnauthorized, "login_required")
 	s.get("/public/x?/articles/hello").page()
+}
+
+// On a public page a client asks to upgrade the connection to HTTP/2 (h2c smuggling). An
+// origin that did would serve every page within it, to the reader whom the client names.
+func TestNoTunnelPastTheGate(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
+		protocol := r.Header.Get("Upgrade")
+		if protocol == "" {
+			_, _ = io.WriteString(w, "the page")
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\n\r\nFULL TEXT")
+		_ = conn.Close()
+	})
+	for _, headers := range []string{
+		"Connection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+		"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+		"Connection: upgrade\r\nUpgrade: H2C, websocket\r\n",
+		"Connection: upgrade\r\nUpgrade: TLS/1.0\r\n",
+	} {
+		for _, path := range []string{"/", "/public/x", "/closed/x"} {
+			got := s.raw("POST " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + s.port + "\r\nContent-Length: 0\r\n" + headers + "\r\n")
+			if got.StatusCode != http.StatusOK || got.body != "the page" {
+				t.Errorf("%q: %d %q", headers, got.StatusCode, got.body)
+			}
+		}
+	}
+}
+
+// Headers that name another page or method than the one that was judged do not reach the
+// origin, which might read them.
+func TestOriginGetsTheJudgedRequestOnly(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	s.get("/public/x", "X-Original-Url", "/articles/hello", "X-Rewrite-Url", "/articles/hello", "X-Script-Name", "/public", "X-Http-Method-Override", "DELETE").page()
+	s.do(http.MethodOptions, "/articles/hello", append([]string{"X-Http-Method-Override", "DELETE", "X-Original-Url", "/account"}, preflightOf...)...)
+	for _, seen := range s.origin.Take() {
+		for _, name := range []string{"X-Original-Url", "X-Rewrite-Url", "X-Script-Name", "X-Http-Method-Override"} {
+			if value := seen.Header.Get(name); value != "" {
+				t.Errorf("%s %s carries %s: %s", seen.Method, seen.URL, name, value)
+			}
+		}
+	}
 }

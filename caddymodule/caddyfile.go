@@ -197,12 +197,15 @@ func flagOption(name string, to *bool) option {
 
 // errDuration is the error of a duration outside of the bounds of durationOption.
 func errDuration(least, most time.Duration) error {
-	bounds := "above zero"
+	bounds, examples := "above zero", "500ms, 30s or 24h"
 	switch {
 	case most > 0:
 		bounds = fmt.Sprintf("from %v to %v", least, most)
 	case least > 0:
 		bounds = fmt.Sprintf("of at least %v", least)
 	}
-	return fmt.Errorf("must be a duration %s, such as 500ms, 30s or 24h", bounds)
+	if least >= time.Second {
+		examples = "30s or 24h"
+	}
+	return fmt.Errorf("must be a duration %s, such as %s", bounds, examples)
 }

@@ -27,7 +27,7 @@ func TestCaddyfileBadInput(t *testing.T) {
 	site := func(lines string) string { return "http://localhost:1 {\n\tgatefold {\n" + lines + "\n\t}\n}\n" }
 	global := func(lines string) string { return "{\n\tgatefold {\n" + lines + "\n\t}\n}\n" }
 	tests := []struct{ name, text, want string }{
-		{"unknown subdirective", site("rules x"), `unknown option "rules"; known are vendor, site, link_param, link_cookie_ttl, link_device_window, deny, paths, identify, local, rule, share_param, share_domain`},
+		{"unknown subdirective", site("rules x"), `unknown option "rules"; known are vendor, site, link_param, link_cookie_ttl, link_device_window, link_country_header, link_networks, deny, paths, identify, local, rule, share_param, share_domain`},
 		{"a matcher", "http://localhost:1 {\n\tgatefold /articles/* {\n}\n}\n", "takes no matcher"},
 		{"a named matcher", "http://localhost:1 {\n\t@a path /a\n\tgatefold @a {\n}\n}\n", "takes no matcher"},
 		{"vendor twice", site("vendor a\nvendor b"), "vendor is given twice"},

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
@@ -30,6 +31,8 @@ func init() {
 			matchOption("link_param", &h.LinkParam, paramPattern, "letters, digits, - and _"),
 			durationOption("link_cookie_ttl", &h.LinkCookieTTL, time.Second, 0),
 			durationOption("link_device_window", &h.LinkDeviceWindow, time.Second, 0),
+			textOption("link_country_header", &h.LinkCountryHeader),
+			{name: "link_networks", parse: h.parseLinkNetworks},
 			renamedOption("session_ttl", "link_cookie_ttl"),
 			{name: "deny", parse: h.parseDeny},
 			{name: "paths", parse: h.parsePaths},
@@ -74,6 +77,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		link_param      <name>
 //		link_cookie_ttl <duration>
 //		link_device_window <duration>
+//		link_country_header <name>
+//		link_networks <number> [report | quarantine]
 //		share_param     <name>
 //		share_domain    <domain>…
 //		hosts           <host>…
@@ -106,6 +111,27 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Errf("%q: gatefold takes no matcher and no argument: its rules select the requests", d.Val())
 	}
 	return parseBlock(d, "", gateOptions.of(h)...)
+}
+
+func (h *Handler) parseLinkNetworks(d *caddyfile.Dispenser) error {
+	h.LinkNetworks = new(linkreport.Networks)
+	arguments := d.RemainingArgs()
+	if len(arguments) < 1 || len(arguments) > 2 {
+		return d.ArgErr()
+	}
+	if len(arguments) == 2 {
+		h.LinkNetworks.Action = arguments[1]
+	}
+	if err := h.LinkNetworks.Limit.Set(arguments[0]); err != nil {
+		return d.Errf("link_networks: %q %v", arguments[0], err)
+	}
+	if setting.Has(strings.Join(arguments, " ")) {
+		return nil
+	}
+	if err := h.LinkNetworks.Validate(); err != nil {
+		return d.Errf("link_networks: %v", err)
+	}
+	return nil
 }
 
 func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {

@@ -147,6 +147,35 @@ func TestConditionDamagedFile(t *testing.T) {
 	s.waitForCondition("store_damaged", "damaged")
 }
 
+// The file is removed while the server runs, then another one is put in its place: the
+// node says that what it writes is lost at a restart. It is no longer said once the
+// open file is back.
+func TestConditionReplacedFile(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	s.grant(store.Grant{UserID: "ada", SKU: "premium"})
+	probe := func() { s.shared().node.Probe(t.Context()) } // as Run does every five seconds
+	probe()
+	if c := s.found("store_file_replaced"); c != nil {
+		t.Fatalf("the file is in its place: %+v", c)
+	}
+	moved := s.database() + ".moved"
+	if err := os.Rename(s.database(), moved); err != nil {
+		t.Fatal(err)
+	}
+	probe()
+	s.waitForCondition("store_file_replaced", "was removed")
+	if err := os.WriteFile(s.database(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	probe()
+	s.waitForCondition("store_file_replaced", "was replaced")
+	if err := os.Rename(moved, s.database()); err != nil {
+		t.Fatal(err)
+	}
+	probe()
+	s.waitForEnd("store_file_replaced")
+}
+
 // The Redis is one that evicts records and keeps nothing on disk. The node says both, and
 // takes back what was mended.
 func TestConditionRedisSettings(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/caddymodule/headers"
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/memory"
 )
@@ -29,12 +31,18 @@ type linkCookiePayload struct {
 // cookieSealer seals and verifies the values of link cookies for one site. It is safe
 // for concurrent use.
 //
-// A value is a bearer secret: base64url of the payload, a dot, and base64url of an
-// HMAC-SHA256 over vendor, site and payload. What the link opens is in the link's
+// A value is a bearer secret: base64url of the payload and of the first macSize bytes of
+// an HMAC-SHA256 over vendor, site and payload. What the link opens is in the link's
 // record only, so that a revocation applies to its cookies.
+//
+// Every link has a cookie of its own. One cookie for all of them would lose a use: of two
+// tabs that open a link each at the same time, the response that comes last would replace
+// the value of the other. So values are short: maxLinkCookies of them, with their names,
+// are less than 4 KiB of a request.
 type cookieSealer struct {
-	site []byte
-	macs sync.Pool // of keyed hash.Hash
+	site   []byte
+	issuer string    // of the vendor's own links, which values leave out
+	macs   sync.Pool // of keyed hash.Hash
 	// recent caches verified cookies by value.
 	recent *memory.Recent[redeemedCookie]
 }
@@ -42,21 +50,33 @@ type cookieSealer struct {
 // recentCookies is the number of verified link cookies cached for a site.
 const recentCookies = 512
 
+// macSize is the size of a value's authentication code, in bytes (NIST SP 800-107,
+// section 5.3.3, allows HMAC to be truncated so).
+const macSize = 16
+
 func newCookieSealer(key [sha256.Size]byte, vendor, site string) *cookieSealer {
 	s := &cookieSealer{
 		site:   appendText(appendText(nil, vendor), site),
+		issuer: keys.VendorIssuer(vendor),
 		recent: memory.NewRecent[redeemedCookie](recentCookies),
 	}
 	s.macs.New = func() any { return hmac.New(sha256.New, key[:]) }
 	return s
 }
 
-// The formats of a value: of a use that is counted, or that no page was delivered for yet.
+// The first byte of a payload: its format, with flags of what follows.
 const (
-	cookieFormat  = 1
-	pendingFormat = 2
+	cookieFormat = 0x10
+	pendingFlag  = 0x01 // no page was delivered for the use yet
+	ownFlag      = 0x02 // the issuer is the vendor, and is left out
+	linkIDFlag   = 0x04 // the id of the link is packed
+	useIDFlag    = 0x08 // the id of the use is packed
+	allFlags     = pendingFlag | ownFlag | linkIDFlag | useIDFlag
+
 	// deviceFormat begins what the same key authenticates of a device.
 	deviceFormat = 0xd0
+	// redirectFormat begins what it authenticates of a redirected browser.
+	redirectFormat = 0xd1
 )
 
 var errCookie = errors.New("not a link cookie of this site")
@@ -71,15 +91,28 @@ func appendText(b []byte, text string) []byte {
 func (s *cookieSealer) seal(payload linkCookiePayload) string {
 	b := []byte{cookieFormat}
 	if payload.Pending {
-		b[0] = pendingFormat
+		b[0] |= pendingFlag
 	}
-	b = appendText(b, payload.Issuer)
-	b = appendText(b, payload.ID)
-	b = appendText(b, payload.UseID)
+	if payload.Issuer == s.issuer {
+		b[0] |= ownFlag
+	} else {
+		b = appendText(b, payload.Issuer)
+	}
+	if id, ok := packLinkID(payload.ID); ok {
+		b[0] |= linkIDFlag
+		b = append(b, id[:]...)
+	} else {
+		b = appendText(b, payload.ID)
+	}
+	if id, ok := packUseID(payload.UseID); ok {
+		b[0] |= useIDFlag
+		b = append(b, id[:]...)
+	} else {
+		b = appendText(b, payload.UseID)
+	}
 	b = binary.AppendVarint(b, payload.IssuedAt)
-	b = binary.AppendVarint(b, payload.ExpiresAt)
-	encoding := base64.RawURLEncoding
-	return encoding.EncodeToString(b) + "." + encoding.EncodeToString(s.mac(b))
+	b = binary.AppendVarint(b, payload.ExpiresAt-payload.IssuedAt)
+	return base64.RawURLEncoding.EncodeToString(append(b, s.mac(b)[:macSize]...))
 }
 
 // maxCookieValue bounds the value of a link cookie, in bytes.
@@ -88,19 +121,18 @@ const maxCookieValue = 1024
 // open returns the payload of a cookie value. It returns errCookie if this site did not
 // seal it.
 func (s *cookieSealer) open(value string) (linkCookiePayload, error) {
-	payload, sum, found := strings.Cut(value, ".")
-	if !found || len(value) > maxCookieValue {
+	if len(value) > maxCookieValue {
 		return linkCookiePayload{}, errCookie
 	}
-	b, err := strictBase64.DecodeString(payload)
-	if err != nil {
+	b, err := strictBase64.DecodeString(value)
+	if err != nil || len(b) < macSize {
 		return linkCookiePayload{}, errCookie
 	}
-	mac, err := strictBase64.DecodeString(sum)
-	if err != nil || !hmac.Equal(mac, s.mac(b)) {
+	b, mac := b[:len(b)-macSize], b[len(b)-macSize:]
+	if !hmac.Equal(mac, s.mac(b)[:macSize]) {
 		return linkCookiePayload{}, errCookie
 	}
-	return readCookiePayload(b)
+	return s.readPayload(b)
 }
 
 // strictBase64 accepts one spelling of every value.
@@ -115,35 +147,111 @@ func (s *cookieSealer) mac(payload []byte) []byte {
 	return h.Sum(nil)
 }
 
-// readCookiePayload decodes what seal encoded.
-func readCookiePayload(b []byte) (linkCookiePayload, error) {
-	if len(b) == 0 || b[0] != cookieFormat && b[0] != pendingFormat {
+// readPayload decodes what seal encoded.
+func (s *cookieSealer) readPayload(b []byte) (linkCookiePayload, error) {
+	if len(b) == 0 || b[0]&^allFlags != cookieFormat {
 		return linkCookiePayload{}, errCookie
 	}
-	var payload linkCookiePayload
-	payload.Pending, b = b[0] == pendingFormat, b[1:]
-	for _, text := range []*string{&payload.Issuer, &payload.ID, &payload.UseID} {
-		n, size := binary.Uvarint(b)
-		if size <= 0 || n > uint64(len(b)-size) {
-			return linkCookiePayload{}, errCookie
-		}
-		*text, b = string(b[size:size+int(n)]), b[size+int(n):]
+	flags, r := b[0], payloadReader{b: b[1:]}
+	payload := linkCookiePayload{RedeemedLink: policy.RedeemedLink{Issuer: s.issuer, Pending: flags&pendingFlag != 0}}
+	if flags&ownFlag == 0 {
+		payload.Issuer = r.text()
 	}
-	for _, number := range []*int64{&payload.IssuedAt, &payload.ExpiresAt} {
-		n, size := binary.Varint(b)
-		if size <= 0 {
-			return linkCookiePayload{}, errCookie
-		}
-		*number, b = n, b[size:]
+	if flags&linkIDFlag != 0 {
+		payload.ID = unpackLinkID(r.bytes(packedLinkID))
+	} else {
+		payload.ID = r.text()
 	}
-	if len(b) != 0 {
+	if flags&useIDFlag != 0 {
+		payload.UseID = base64.RawURLEncoding.EncodeToString(r.bytes(useIDSize))
+	} else {
+		payload.UseID = r.text()
+	}
+	payload.IssuedAt = r.number()
+	payload.ExpiresAt = payload.IssuedAt + r.number()
+	if r.failed || len(r.b) != 0 {
 		return linkCookiePayload{}, errCookie
 	}
 	return payload, nil
 }
 
-// linkCookieName returns the name of a link's cookie. Every link has a cookie of its
-// own.
+// payloadReader reads the fields of a payload. After a failure it returns zero values.
+type payloadReader struct {
+	b      []byte
+	failed bool
+}
+
+func (r *payloadReader) bytes(n uint64) []byte {
+	if r.failed = r.failed || n > uint64(len(r.b)); r.failed {
+		return nil
+	}
+	read := r.b[:n]
+	r.b = r.b[n:]
+	return read
+}
+
+func (r *payloadReader) text() string {
+	n, size := binary.Uvarint(r.b)
+	if r.failed = r.failed || size <= 0; r.failed {
+		return ""
+	}
+	r.b = r.b[size:]
+	return string(r.bytes(n))
+}
+
+func (r *payloadReader) number() int64 {
+	n, size := binary.Varint(r.b)
+	if r.failed = r.failed || size <= 0; r.failed {
+		return 0
+	}
+	r.b = r.b[size:]
+	return n
+}
+
+const (
+	ownLinkPrefix = "link_"
+	// linkIDDigits is the number of digits of the store's link ids, of which the first is
+	// below 8, and packedLinkID their size in bytes.
+	linkIDDigits = 26
+	packedLinkID = 16
+	// digitsBefore complete the digits of an id to whole bytes.
+	digitsBefore = "000000"
+)
+
+// linkDigits reads the digits of the store's link ids, of 5 bits each.
+var linkDigits = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+// packLinkID packs a link id in the form that the store makes. Others, such as those of
+// publishers, are not packed.
+func packLinkID(id string) (packed [packedLinkID]byte, ok bool) {
+	digits, ours := strings.CutPrefix(id, ownLinkPrefix)
+	if !ours || len(digits) != linkIDDigits {
+		return packed, false
+	}
+	b, err := linkDigits.DecodeString(digitsBefore + digits)
+	if err != nil || len(b) < packedLinkID {
+		return packed, false
+	}
+	copy(packed[:], b[len(b)-packedLinkID:])
+	return packed, unpackLinkID(packed[:]) == id
+}
+
+func unpackLinkID(packed []byte) string {
+	var b [4 + packedLinkID]byte
+	copy(b[4:], packed)
+	return ownLinkPrefix + linkDigits.EncodeToString(b[:])[len(digitsBefore):]
+}
+
+// packUseID packs an id in the form that newUseID makes.
+func packUseID(id string) (packed [useIDSize]byte, ok bool) {
+	if len(id) != base64.RawURLEncoding.EncodedLen(useIDSize) {
+		return packed, false
+	}
+	n, err := strictBase64.Decode(packed[:], []byte(id))
+	return packed, err == nil && n == useIDSize
+}
+
+// linkCookieName returns the name of a link's cookie.
 func linkCookieName(issuer, id string, secure bool) string {
 	hash := linkCookieHash(issuer, id)
 	return namePrefix(secure) + string(hash[:])
@@ -164,7 +272,7 @@ func isLinkCookieOf(name, issuer, id string) bool {
 }
 
 // maxLinkCookies is the number of link cookies that a browser keeps for a site.
-const maxLinkCookies = 16
+const maxLinkCookies = 32
 
 // pendingFor is how long a browser has to come back with the cookie of a link whose use
 // is not counted yet.
@@ -174,16 +282,17 @@ const pendingFor = 10 * time.Minute
 // the oldest of the request's link cookies if there would be more than maxLinkCookies.
 func (g *gateRequest) setLinkCookie(header http.Header, link *policy.LinkUse) {
 	issuedAt, lifetime := g.request.Now.Unix(), g.gate.LinkCookieTTL.V
-	if link.Spend {
+	pending := link.Spend || link.Login
+	if pending {
 		lifetime = min(lifetime, pendingFor)
 	}
 	expiresAt := min(issuedAt+int64(lifetime/time.Second), link.ExpiresAt)
-	if link.MaxUses > 0 && !link.Spend {
+	if link.Counted() && !pending {
 		expiresAt = link.ExpiresAt // its use is spent: without the cookie the reader could not come back
 	}
 	value := g.site.cookies.seal(linkCookiePayload{
 		RedeemedLink: policy.RedeemedLink{
-			Issuer: link.Issuer, ID: link.ID, ExpiresAt: expiresAt, UseID: cmp.Or(link.UseID, newUseID()), Pending: link.Spend,
+			Issuer: link.Issuer, ID: link.ID, ExpiresAt: expiresAt, UseID: link.CookieID(newUseID()), Pending: pending,
 		},
 		IssuedAt: issuedAt,
 	})
@@ -194,6 +303,29 @@ func (g *gateRequest) setLinkCookie(header http.Header, link *policy.LinkUse) {
 		header.Add("Set-Cookie", linkSetCookie(oldest.name, "", -1, g.secure))
 	}
 	header.Add("Set-Cookie", linkSetCookie(name, value, expiresAt-issuedAt, g.secure))
+}
+
+// cookieDueFor is how long a browser that was redirected with a link cookie is expected at
+// the clean URL.
+const cookieDueFor = time.Minute
+
+// redirectedBrowser returns a keyed hash of a browser and of the clean URL that it was
+// redirected to.
+func (g *gateRequest) redirectedBrowser() string {
+	text := appendText(appendText(appendText([]byte{redirectFormat}, g.device()), g.r.Host), cleanURI(g))
+	return string(g.site.cookies.mac(text)[:macSize])
+}
+
+// explainMissingCookie gives a browser that was just redirected from a link, and comes
+// without any link cookie, its own reason instead of the login: this node remembers its
+// redirects for cookieDueFor.
+func (g *gateRequest) explainMissingCookie(decision *policy.Decision) {
+	if decision.Reason != policy.ReasonLoginRequired || g.site.redirected == nil || g.stripsTokens || len(g.cookies) > 0 || !isNavigation(g.r) {
+		return
+	}
+	if at := g.site.redirected.Get(g.redirectedBrowser()); at != nil && g.request.Now.Sub(*at) < cookieDueFor {
+		decision.Reason = policy.ReasonLinkCookieMissing
+	}
 }
 
 // linkSetCookie returns a Set-Cookie header. The age is in seconds; a negative one
@@ -258,7 +390,7 @@ const (
 	maxCookieBytes = 32 << 10
 	// maxTakenCookies bounds how many link cookies are compared with one another. A
 	// browser keeps at most maxLinkCookies.
-	maxTakenCookies = 8 * maxLinkCookies
+	maxTakenCookies = 4 * maxLinkCookies
 )
 
 // takeLinkCookies removes all link cookies from a request, and appends to taken, which

@@ -2,12 +2,14 @@ package caddymodule
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/keystest"
 )
 
 // wantUses fails the test unless so many uses of a link are counted.
@@ -89,7 +91,7 @@ func TestUseIsCountedWhenTheCookieComesBack(t *testing.T) {
 	s.wantUses(id, 0, "without cookies")
 
 	pending := s.get(link, navigation...).linkCookie()
-	s.do(http.MethodHead, "/articles/hello", "Cookie", pending).status(http.StatusUnauthorized)
+	s.do(http.MethodHead, "/articles/hello", "Cookie", pending).status(http.StatusOK)
 	s.get("/articles/hello", "Cookie", pending, "Sec-Purpose", "prefetch").denied(http.StatusUnauthorized, "login_required")
 	s.wantUses(id, 0, "before the page")
 	opened := s.get("/articles/hello", "Cookie", pending).page()
@@ -124,7 +126,7 @@ func TestDeviceIsOneUse(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	link, id := s.link(keys.LinkClaims{MaxUses: 2})
 	app := []string{"User-Agent", "AppleCoreMedia/1.0"}
-	s.do(http.MethodHead, link, app...).status(http.StatusUnauthorized) // it has no use yet
+	s.do(http.MethodHead, link, app...).status(http.StatusOK) // with nothing of the page
 	s.wantUses(id, 0, "HEAD")
 	s.get(link, app...).page()
 	for _, part := range []string{"bytes=0-1", "bytes=2-"} {
@@ -216,4 +218,49 @@ func TestLastUseGoesToOneOfManyWaiting(t *testing.T) {
 		t.Errorf("%d pages, want %d", pages, uses)
 	}
 	s.wantUses(id, uses, "afterwards")
+}
+
+// The origin is down, and an error route serves the page from another one. No use is counted
+// there, so that a counted link opens nothing; an error page has its own status, and a reader
+// without a counted link still gets the page.
+func TestErrorRouteServesNoPageWithoutAUse(t *testing.T) {
+	backup := keystest.NewOrigin(t)
+	s := newTestSiteWith(t, "", standardRules, `handle_errors 502 {
+		@sorry header Accept sorry
+		respond @sorry "we are sorry"
+		reverse_proxy `+strings.TrimPrefix(backup.URL, "http://")+`
+	}`)
+	name, bearer := s.subscriber()
+	link, id := s.link(keys.LinkClaims{MaxUses: 1})
+	uncounted, _ := s.link(keys.LinkClaims{})
+	s.origin.Close()
+	backup.Handle(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nFULL TEXT")
+				_ = conn.Close()
+			}
+			return
+		}
+		w.Header().Set("X-Text", "FULL TEXT")
+		_, _ = io.WriteString(w, "FULL TEXT")
+	})
+	for _, headers := range [][]string{nil, {"Connection", "Upgrade", "Upgrade", "websocket"}} {
+		for range 3 {
+			got := s.get(link, headers...)
+			if text := fmt.Sprint(got.Header, got.body); got.StatusCode != http.StatusBadGateway || strings.Contains(text, "FULL TEXT") {
+				t.Errorf("%v: %d %s", headers, got.StatusCode, text)
+			}
+		}
+	}
+	if got := s.get(link, "Accept", "sorry"); got.StatusCode != http.StatusBadGateway || got.body != "we are sorry" {
+		t.Errorf("the error page: %d %q", got.StatusCode, got.body)
+	}
+	s.wantUses(id, 0, "without a page")
+	for _, got := range []answer{s.get("/articles/hello", name, bearer), s.get(uncounted)} {
+		if got.StatusCode != http.StatusOK || got.body != "FULL TEXT" {
+			t.Errorf("without a counted link: %d %q", got.StatusCode, got.body)
+		}
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -127,6 +128,9 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	html := denial.AcceptsHTML(g.r)
 	switch reason.Status {
 	case http.StatusUnauthorized:
+		if decision.Link.Login && g.request.Link.Navigation {
+			g.setLinkCookie(header, &decision.Link) // for the return from the login, without the token
+		}
 		header.Set("WWW-Authenticate", challenge(h.Site, decision.Reason))
 		if h.login != nil && g.r.Method == http.MethodGet && html && !decision.Link.Ignored {
 			header.Set("Cache-Control", "no-store")
@@ -140,6 +144,9 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		header.Set("Allow", g.request.AllowedMethods())
 	}
 	refusal := refusal{reason.Denial, decision.Reason.String(), h.deniedURI(g.original), "", g.outcome.requestID()}
+	if decision.Reason == policy.ReasonBadPath {
+		refusal.uri = linkpath.Redact(refusal.uri)
+	}
 	if h.login != nil {
 		refusal.login = loginURL(h.login, g)
 	}

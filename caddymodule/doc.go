@@ -22,6 +22,8 @@
 //	query.go         link tokens of a query string
 //	identify.go      the reader: tokens and earlier authentication
 //	linkevidence.go  signed links that a request carries, and their removal from its URL
+//	linkpath/        package linkpath: links whose token is in the path
+//	linkedrequest.go what of a request that a link opens the origin does not get
 //	redeem.go        redemption of links
 //	cookie.go        the cookie of a redeemed link, and the link cookies of a request
 //	upstream.go      headers to the origin, the reader assertion among them
@@ -42,7 +44,9 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	stores.go        stores that survive reloads
+//	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments
+//	linkreport/      package linkreport: clients of links, and links that leaked
 //	siteaudit/       package siteaudit: what the configuration's routes serve without a gate
 //	storeconfig.go   settings of the store, with secrets from placeholders
 //	openredis.go     opening and observing a shared Redis

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -60,11 +62,17 @@ func newExplainer(request admin.ExplainRequest, gate *Handler, site *siteRuntime
 	if request.Method == "" {
 		request.Method = http.MethodGet
 	}
+	var address netip.Addr
+	if request.ClientIP != "" {
+		if address, err = netip.ParseAddr(request.ClientIP); err != nil {
+			return nil, &admin.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The clientIp must be an IP address, such as 203.0.113.9."}
+		}
+	}
 	if request.SKUs != nil && request.UserID == "" && request.Email == "" && request.ReaderToken == "" {
 		request.UserID = hypotheticalReader
 	}
 	return &explainer{
-		request: request, gate: gate, site: site, host: host, target: target,
+		request: request, gate: gate, site: site, host: host, target: target, address: address,
 		result: &admin.Explanation{
 			Vendor: gate.Vendor, Site: gate.Site, Method: request.Method,
 			Grants: []admin.ExplainedGrant{}, Readings: []admin.ExplainedReading{},
@@ -94,7 +102,9 @@ type explainer struct {
 	site         *siteRuntime
 	store        *store.Store // nil without a server
 	host, target string       // as a client sends them
-	query        string       // of the target
+	address      netip.Addr
+	query        string // of the target
+	pathToken    string // of a link in the path-borne form
 	reader       policy.Reader
 	skus         []string // required by the rules
 	result       *admin.Explanation
@@ -109,6 +119,9 @@ func (e *explainer) decide(ctx context.Context) {
 		e.addDecision(&policy.Decision{Reason: policy.ReasonBadPath, Err: err})
 		return
 	}
+	if e.request.RewrittenPath == "" {
+		e.pathToken = linkpath.Take(received, received)
+	}
 	e.query = received.RawQuery
 	clean, _, _ := e.gate.takeTokens(e.query)
 	r := &policy.Request{
@@ -120,6 +133,7 @@ func (e *explainer) decide(ctx context.Context) {
 	r.Reader = e.reader
 	explained := e.site.policy.Explain(ctx, r)
 	if explained.Decision.Reason == policy.ReasonBadPath {
+		e.result.Path.Received, e.result.Path.Rewritten = linkpath.Redact(r.EscapedPath), linkpath.Redact(r.CurrentPath)
 		e.result.Path.Error = explained.Decision.Err.Error()
 	}
 	for i := range explained.Readings {
@@ -143,7 +157,6 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 			result.Source = "hypothetical, with exactly the given skus"
 		}
 	case e.request.ReaderToken != "":
-		result.Source = "the token is not by an issuer of this site"
 		e.verify(ctx, now)
 	}
 	result.UserID, result.PublisherUserID, result.EmailVerified = strings.TrimPrefix(e.reader.UserID, unknownUser), e.reader.PublisherUserID, e.reader.Email != ""
@@ -160,11 +173,28 @@ func (e *explainer) verify(ctx context.Context, now time.Time) {
 		reader, err := e.site.policy.Reader(ctx, &source.verifier, e.request.ReaderToken, now)
 		if err != nil {
 			e.result.Reader.Error = err.Error()
-			reader = policy.Reader{Rejected: true}
+			reader = failedReader(err)
 		}
 		e.reader = reader
 		return
 	}
+	e.result.Reader.Source = "the token is not by an issuer of this site: " + e.foreignIssuer()
+}
+
+// foreignIssuer says by which issuer a token is that no source accepts: often the two
+// differ in a slash.
+func (e *explainer) foreignIssuer() string {
+	token, err := keys.Scan(e.request.ReaderToken)
+	if err != nil {
+		return "it is no signed token: " + err.Error()
+	}
+	var known []string
+	for i := range e.site.sources {
+		if source := &e.site.sources[i]; !source.httpAuth {
+			known = append(known, source.verifier.Issuer.Issuer)
+		}
+	}
+	return fmt.Sprintf("its iss is %q, and those of identify are %s", cut(token.Issuer(), maxLogText), cmp.Or(strings.Join(known, ", "), "none"))
 }
 
 // LinkEvidence implements policy.LinkSource.
@@ -173,6 +203,9 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 	if e.request.LinkToken != "" {
 		share = len(tokens) == 0 && isShareToken(e.request.LinkToken)
 		tokens = append(tokens, e.request.LinkToken)
+	}
+	if e.pathToken != "" && !slices.Contains(tokens, e.pathToken) {
+		tokens, share = append([]string{e.pathToken}, tokens...), false
 	}
 	var evidence policy.LinkEvidence
 	if e.request.HoldsLink {
@@ -184,6 +217,7 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 	evidence.HostUnknown = e.gate.hostUnknown(e.host)
 	evidence.Token, evidence.Share, evidence.Ambiguous = tokens[0], share, len(tokens) > 1
 	evidence.Spendable = e.result.Method == http.MethodGet
+	evidence.Address = e.address
 	return evidence
 }
 
@@ -232,7 +266,9 @@ func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) 
 		return
 	}
 	check("token", true, "signed by a key of "+token.Claims.Issuer)
-	check("time", true, "valid until "+time.Unix(token.Claims.ExpiresAt, 0).UTC().Format(time.RFC3339))
+	if !check("time", token.Reason != policy.ReasonLinkNotYetValid, validity(&token.Claims)) {
+		return
+	}
 	published := token.Claims.Issuer != e.site.site.Issuer()
 	if published {
 		outOfScope := token.Reason == policy.ReasonLinkOtherSite || token.Reason == policy.ReasonLinkNotAllowed
@@ -260,6 +296,7 @@ func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) 
 			explained.Decision = policy.Decision{Reason: policy.ReasonLinkUsedUp, Rule: explained.Decision.Rule, Link: explained.Decision.Link}
 		}
 	}
+	e.addLimits(explained, &record, check)
 	for _, reading := range explained.Readings {
 		detail := "it opens this page"
 		switch reading.Misfit {
@@ -273,6 +310,36 @@ func (e *explainer) addLink(ctx context.Context, explained *policy.Explanation) 
 			return
 		}
 	}
+}
+
+// addLimits adds the checks of a link's optional limits.
+func (e *explainer) addLimits(explained *policy.Explanation, record *store.SignedLink, check func(name string, ok bool, detail string) bool) {
+	claims := &record.Claims
+	if most := claims.MaxDevices; most > 0 {
+		detail := fmt.Sprintf("%d of %d devices have opened it", record.Devices, most)
+		if !check("devices", record.Devices < most, detail) && explained.Decision.Link.Spend && explained.Decision.Allow() {
+			explained.Decision = policy.Decision{Reason: policy.ReasonLinkDeviceLimit, Rule: explained.Decision.Rule, Link: explained.Decision.Link}
+		}
+	}
+	if network := claims.Network(); network.IsValid() {
+		detail := "it opens from " + claims.IPPrefix + " only, and the client's address is " + e.address.String()
+		if !e.address.IsValid() {
+			detail = "it opens from " + claims.IPPrefix + " only: give the client's address"
+		}
+		check("network", network.Contains(e.address.Unmap().WithZone("")), detail)
+	}
+	if claims.PerReader {
+		check("reader", !e.reader.Anonymous(), "it opens to identified readers only, each of whom is one use")
+	}
+}
+
+// validity returns when a link is valid.
+func validity(claims *keys.LinkClaims) string {
+	text := "valid until " + time.Unix(claims.ExpiresAt, 0).UTC().Format(time.RFC3339)
+	if claims.NotBefore > 0 {
+		text = "valid from " + time.Unix(claims.NotBefore, 0).UTC().Format(time.RFC3339) + " until " + time.Unix(claims.ExpiresAt, 0).UTC().Format(time.RFC3339)
+	}
+	return text
 }
 
 func errorOr(err error, text string) string {

@@ -67,6 +67,8 @@ func TestExplainAgreesWithTheGate(t *testing.T) {
 		{"old token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: stale}, []string{"unknown: jwt of issuer gatefold:default: token has expired", "bad_credential"}},
 		{"another issuer's token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: "abc"}, []string{"not by an issuer of this site", "login_required"}},
 		{"good link", admin.ExplainRequest{URL: "/articles/hello?token=" + good}, []string{"token ok", "not counted", "it opens this page", "allow, signed_link"}},
+		{"link in the path", admin.ExplainRequest{URL: "/.gatefold/l/" + good + "/articles/hello"}, []string{"token ok", "it opens this page", "allow, signed_link"}},
+		{"misspelt link in the path", admin.ExplainRequest{URL: "/.Gatefold/l/" + good + "/articles/hello"}, []string{"the gate's own", "bad_path, status 400"}},
 		{"counted link", admin.ExplainRequest{URL: "/articles/hello", LinkToken: counted}, []string{"0 of 1 uses are spent", "spending one use"}},
 		{"used up", admin.ExplainRequest{URL: "/articles/hello", LinkToken: used}, []string{"uses FAILS: 1 of 1", "link_used_up, status 403"}},
 		{"other page", admin.ExplainRequest{URL: "/articles/hello", LinkToken: other}, []string{"url does not fit", "link_other_resource"}},

@@ -11,16 +11,19 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/sitehosts"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/linkwatch"
 )
 
 func init() {
@@ -94,6 +97,15 @@ type Handler struct {
 	// agent. Default: 30 minutes.
 	LinkDeviceWindow setting.Duration `json:"link_device_window,omitzero"`
 
+	// LinkCountryHeader is the request header in which the CDN names the country of the
+	// client, such as `CF-IPCountry`, for the history of links. Only trusted proxies are
+	// believed. Default: none, and no country is recorded.
+	LinkCountryHeader string `json:"link_country_header,omitempty"`
+
+	// LinkNetworks reports or quarantines a link that is opened from many networks within
+	// an hour. Default: no link is.
+	LinkNetworks *linkreport.Networks `json:"link_networks,omitempty"`
+
 	FormerTTL any `json:"session_ttl,omitempty"` // refused: it is now link_cookie_ttl
 
 	// Deny configures the responses to denied requests.
@@ -121,6 +133,8 @@ type Handler struct {
 	runtime lazy[*siteRuntime]
 	metrics *siteMetrics
 	keySets watchedKeySets
+	// leaked reports a link that leaked; nil without LinkNetworks.
+	leaked func(linkwatch.Leak)
 	// rewritten reports whether a request had a path that was rewritten before the gate.
 	rewritten atomic.Bool
 
@@ -206,6 +220,11 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	if h.LinkNetworks != nil {
+		if h.leaked, err = linkreport.Reporter(ctx, h.Site); err != nil {
+			return err
+		}
+	}
 	h.runtime.make = h.openRuntime
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	h.hosts.make = h.findHosts
@@ -268,6 +287,14 @@ func (h *Handler) validate() error {
 	if h.LinkDeviceWindow.V < time.Second {
 		return setting.In("link_device_window", errors.New("link_device_window: must be at least 1s"))
 	}
+	if h.LinkCountryHeader != "" && !httpguts.ValidHeaderFieldName(h.LinkCountryHeader) {
+		return setting.In("link_country_header", fmt.Errorf("link_country_header: %q is not the name of a header", h.LinkCountryHeader))
+	}
+	if h.LinkNetworks != nil {
+		if err := h.LinkNetworks.Validate(); err != nil {
+			return setting.In("link_networks", fmt.Errorf("link_networks: %w", err))
+		}
+	}
 	for i, rule := range h.Rules {
 		if rule.Local && h.Local == nil {
 			return inRule(i, fmt.Errorf("rule %s: the rule is local and the site has no local routes: add `local { … }`", rule.Path))
@@ -326,13 +353,14 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 		// Without the reader assertion the origin would respond as to another reader.
 		decision.Reason, decision.Err = policy.ReasonStoreUnavailable, err
 	}
-	if decision.Allow() && decision.Pending() {
+	if decision.Pending() && (decision.Allow() || decision.Link.Login) {
 		spends := decision.Link.Spend
 		*decision = g.site.policy.Prepare(g.r.Context(), &g.request, *decision)
 		if spends && !decision.Allow() {
 			h.metrics.redeemed(decision.Reason)
 		}
 	}
+	g.explainMissingCookie(decision)
 	g.prepareUpstream(identity, decision.Allow())
 	h.metrics.decided(decision.Reason, since(g.request.Now))
 	h.report(g)

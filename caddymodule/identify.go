@@ -252,11 +252,18 @@ func (s *credentialSource) verify(g *gateRequest, raw string) (policy.Reader, bo
 		return reader, true
 	case !s.issued(raw):
 		return policy.Reader{}, false
-	case errors.Is(err, policy.ErrUnavailable):
-		return policy.Reader{Unknown: true, NoKeys: errors.Is(err, keys.ErrKeysUnavailable), Failure: err}, true
 	default:
-		return policy.Reader{Rejected: true, Failure: err}, true
+		return failedReader(err), true
 	}
+}
+
+// failedReader returns the reader of a token that could not be verified: it is unknown who
+// that is while the keys are not there, and no reader otherwise.
+func failedReader(err error) policy.Reader {
+	if errors.Is(err, policy.ErrUnavailable) {
+		return policy.Reader{Unknown: true, NoKeys: errors.Is(err, keys.ErrKeysUnavailable), Failure: err}
+	}
+	return policy.Reader{Rejected: true, Failure: err}
 }
 
 // issued reports whether a token names this source's issuer.

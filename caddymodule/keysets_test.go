@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/keys"
 )
 
@@ -91,6 +92,14 @@ func TestReadersIssuerIsFetched(t *testing.T) {
 			s.get("/account").denied(http.StatusUnauthorized, "login_required")
 			s.get("/account", "Authorization", "Bearer "+token()).denied(http.StatusServiceUnavailable, "keys_unavailable")
 			s.get("/", "Authorization", "Bearer "+token()).page()
+			if d := s.explain(admin.ExplainRequest{URL: "/account", ReaderToken: token()}).Decision; d.Reason != "keys_unavailable" || d.Status != http.StatusServiceUnavailable {
+				t.Errorf("explain decides %+v", d)
+			}
+			elsewhere := p.sign(`{"alg":"ES256","kid":"x"}`, `{"iss":"https://`+partnerDomain+`/"}`)
+			if source := s.explain(admin.ExplainRequest{URL: "/account", ReaderToken: elsewhere}).Reader.Source; !strings.HasSuffix(source,
+				`its iss is "https://`+partnerDomain+`/", and those of identify are https://`+partnerDomain) {
+				t.Errorf("of another issuer's token, explain says %s", source)
+			}
 			p.up()
 			clock.Advance(30 * time.Second)
 			s.get("/account", "Authorization", "Bearer "+token()).page()

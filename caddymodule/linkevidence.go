@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/sitehosts"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -31,18 +33,25 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	}
 	evidence.Confirms = g.r.Method == http.MethodGet && !isPrefetch(g.r)
 	rest, tokens, share := g.gate.takeTokens(g.original.RawQuery)
+	if tokens != nil {
+		g.cleanQuery, g.stripsTokens, g.request.Query = rest, true, rest
+	}
+	if g.pathToken != "" && !slices.Contains(tokens, g.pathToken) {
+		tokens, share = append([]string{g.pathToken}, tokens...), false
+	}
 	if tokens != nil || len(evidence.Redeemed) > 0 {
 		evidence.HostUnknown = g.gate.hostUnknown(g.request.Host)
+		address, _ := caddyhttp.GetVar(g.r.Context(), caddyhttp.ClientIPVarKey).(string)
+		evidence.Address, _ = netip.ParseAddr(address) // unknown if it is none
 	}
 	if tokens == nil {
 		return evidence
 	}
-	g.cleanQuery, g.stripsTokens, g.request.Query = rest, true, rest
 	evidence.Ambiguous = len(tokens) > 1
 	evidence.Token, evidence.Share = tokens[0], share
 	evidence.Spendable, evidence.Navigation = isPageView(g.r), isNavigation(g.r)
 	if !evidence.Navigation {
-		evidence.Device = g.device()
+		evidence.Device, evidence.Resumes = g.device(), g.r.Method == http.MethodHead || isSubresource(g.r)
 	}
 	evidence.Early = isEarlyData(g.r)
 	return evidence
@@ -75,16 +84,34 @@ func (h *Handler) hostUnknown(host string) bool {
 	return err != nil || !hosts.Named(host)
 }
 
+// takePathToken takes the token of a path-borne link from the URLs of the request, before
+// anything reads its path.
+func (g *gateRequest) takePathToken() {
+	if g.pathToken = linkpath.Take(g.original, g.r.URL); g.pathToken != "" {
+		page := *g.original
+		page.Scheme, page.Host = scheme(g), g.r.Host
+		g.outcome.last.form = &linkpath.Form{Token: g.pathToken, Page: &page}
+	}
+}
+
+// leavesToken reports whether a browser navigates to a URL with a token: it is redirected to
+// the clean one, whatever opens the page, so that its scripts find no token in its URL.
+func (g *gateRequest) leavesToken() bool {
+	return g.stripsTokens && g.request.Link.Navigation || g.pathToken != "" && isNavigation(g.r)
+}
+
 // stripTokens removes link tokens from every form of the URL that a later handler could
 // send to an origin.
 func (g *gateRequest) stripTokens() {
-	if !g.stripsTokens {
+	if !g.stripsTokens && g.pathToken == "" {
 		return
 	}
-	if g.r.URL != g.original {
-		g.r.URL.RawQuery, _, _ = g.gate.takeTokens(g.r.URL.RawQuery)
+	if g.stripsTokens {
+		if g.r.URL != g.original {
+			g.r.URL.RawQuery, _, _ = g.gate.takeTokens(g.r.URL.RawQuery)
+		}
+		g.original.RawQuery = g.cleanQuery
 	}
-	g.original.RawQuery = g.cleanQuery
 	uri := cleanURI(g)
 	g.r.RequestURI = uri
 	ctx := g.r.Context()
@@ -100,10 +127,12 @@ func (g *gateRequest) stripTokens() {
 }
 
 // stripReferer removes link tokens from a request's Referer: a page that a program opened
-// at the URL with the token may ask for its images from there.
+// at the URL with the token may ask for its images from there, although it is asked not to.
 func (g *gateRequest) stripReferer() {
 	referers := g.r.Header["Referer"]
 	for i, referer := range referers {
+		referer = linkpath.CleanReferer(referer)
+		referers[i] = referer
 		page, query, found := strings.Cut(referer, "?")
 		if !found {
 			continue
@@ -145,6 +174,13 @@ func isPageView(r *http.Request) bool {
 	}
 	dest, site := r.Header.Get("Sec-Fetch-Dest"), r.Header.Get("Sec-Fetch-Site")
 	return dest == "" || isNavigation(r) || dest == "empty" && (site == "same-origin" || site == "none")
+}
+
+// isSubresource reports whether a request is for a part of a page or a film that a browser's
+// engine shows: it goes on with the use of its device, and begins none.
+func isSubresource(r *http.Request) bool {
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	return r.Method == http.MethodGet && dest != "" && !isPageView(r) && !isPrefetch(r) && !isPreviewAgent(r.UserAgent())
 }
 
 func isPrefetch(r *http.Request) bool {

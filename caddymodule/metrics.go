@@ -93,7 +93,7 @@ func newSiteMetrics(vendor, site string) *siteMetrics {
 		m.decisions[reason] = decisionsTotal.WithLabelValues(vendor, site, verdict, reason.String())
 	}
 	for reason, result := range map[policy.Reason]string{
-		policy.ReasonSignedLink: "redeemed", policy.ReasonLinkUsedUp: "used_up", policy.ReasonLinkRevoked: "revoked",
+		policy.ReasonSignedLink: "redeemed", policy.ReasonLinkUsedUp: "used_up", policy.ReasonLinkDeviceLimit: "device_limit", policy.ReasonLinkRevoked: "revoked",
 		policy.ReasonLinkInvalid: "unknown", policy.ReasonStoreUnavailable: "error",
 	} {
 		m.redemptions[reason] = redemptionsTotal.WithLabelValues(vendor, site, result)

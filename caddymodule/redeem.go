@@ -10,12 +10,19 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/caddymodule/linkreport"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/linkwatch"
 )
+
+// useIDSize is the size of a random id of a use, in bytes.
+const useIDSize = 12
 
 // newUseID returns a random id of a use. The store counts a use once for each id, so that
 // a retry does not spend another use.
 func newUseID() string {
-	var id [12]byte
+	var id [useIDSize]byte
 	_, _ = rand.Read(id[:]) // never returns an error
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }
@@ -46,6 +53,7 @@ func (h *Handler) deliver(w http.ResponseWriter, g *gateRequest, writer *private
 		err = writer.deliver() // a page without a body
 	}
 	if !d.refused {
+		g.outcome.last.undelivered = err != nil && !d.counted
 		return err
 	}
 	writer.streaming.end()
@@ -69,6 +77,7 @@ func (d *delivery) serve(writer *privateWriter, r *http.Request, next caddyhttp.
 // count counts the use, and sets the link's cookie.
 func (d *delivery) count(header http.Header) bool {
 	g := d.g
+	g.request.Visitor = g.visitor()
 	decision := g.site.policy.Redeem(g.r.Context(), &g.request, g.outcome.decision, newUseID())
 	decision.Keep(g.outcome.buf[:])
 	g.outcome.decision = decision
@@ -80,6 +89,44 @@ func (d *delivery) count(header http.Header) bool {
 	d.counted = true
 	g.setLinkCookie(header, &g.outcome.decision.Link)
 	return true
+}
+
+// takeBack takes the counted use back, because no byte of its page could be sent. If that
+// fails, the use is still that of its device or cookie, which gets the page without another.
+func (d *delivery) takeBack() {
+	g := d.g
+	ctx, stop := context.WithTimeout(context.WithoutCancel(g.r.Context()), policy.RefundsFor)
+	defer stop()
+	_ = g.site.policy.Refund(ctx, &g.request, &g.outcome.decision, now())
+}
+
+// visitor returns what is recorded of the client.
+func (g *gateRequest) visitor() policy.Visitor {
+	return linkreport.Visitor(g.r, g.gate.LinkCountryHeader, isPreviewAgent(g.r.UserAgent()))
+}
+
+// watchLink records beside the decision that a link was refused, or from which network a
+// reader opened a page with its token. It does not block.
+func (g *gateRequest) watchLink(decision *policy.Decision) {
+	use, watch, vendor := &decision.Link, g.site.watch, g.gate.Vendor
+	switch {
+	case watch == nil:
+	case decision.Allow():
+		limit := g.gate.LinkNetworks
+		if limit == nil || !use.Token || decision.Reason != policy.ReasonSignedLink || !g.request.Link.Spendable {
+			return
+		}
+		if network, ok := linkreport.Network(g.r); ok {
+			watch.Opened(&linkwatch.Opening{
+				Link: linkwatch.Link{Vendor: vendor, Issuer: use.Issuer, ID: use.ID}, Network: network, Limit: limit.Of(),
+				At: g.request.Now, Leaked: g.gate.leaked,
+			}, g.site.networkHash)
+		}
+	case decision.Reason == policy.ReasonLinkExpired && !g.request.Link.Share && use.ID == "":
+		watch.Expired(vendor, g.site.site.Issuer(), g.request.Link.Token, g.site.site.Keys, g.visitor(), g.request.Now)
+	case use.ID != "" && decision.Reason.OfLink() && use.Issuer == g.site.site.Issuer():
+		watch.Refused(linkwatch.Link{Vendor: vendor, Issuer: use.Issuer, ID: use.ID}, decision.Reason.String(), g.visitor(), g.request.Now)
+	}
 }
 
 // hold holds a status back until the first byte of the body. It reports false for a
@@ -107,6 +154,9 @@ func (p *privateWriter) deliver() error {
 	}
 	if d.status == 0 {
 		d.status = http.StatusOK
+	}
+	if err := d.g.r.Context().Err(); err != nil {
+		return err // the client is gone, and nothing is counted
 	}
 	if !d.count(p.Header()) {
 		return errRefused

@@ -38,12 +38,13 @@ func TestOnlyTheReaderSpendsAUse(t *testing.T) {
 			}
 		})
 	}
-	for _, method := range []string{http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions} {
+	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions} {
 		if got := s.do(method, link); got.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %d", method, got.StatusCode)
 		}
 	}
 	s.origin.WantNone(t)
+	s.do(http.MethodHead, link).status(http.StatusOK) // with nothing of the page
 	if got := s.uses(id); got != 0 {
 		t.Fatalf("%d uses were spent", got)
 	}
@@ -248,6 +249,10 @@ func TestNoHandlerSeesTheToken(t *testing.T) {
 	broken, _ := s.link(keys.LinkClaims{URL: s.site + "/articles/broken?a=%7e"})
 	const query = "?a=%7e a=%7e ?a=%7e "
 	got := s.get(seen, "Referer", seen)
+	inPath := s.get(s.inPath(seen), "Referer", s.inPath(seen))
+	if inPath.body != got.body {
+		t.Errorf("handlers see %s of a link in the path", inPath.body)
+	}
 	if want := "/articles/seen" + query + "/articles/seen?a=%7e %2Farticles%2Fseen%3Fa%3D%257e " + s.site + "/articles/seen?a=%7e"; got.body != want {
 		t.Errorf("handlers see %s, want %s", got.body, want)
 	}
@@ -262,6 +267,9 @@ func TestNoHandlerSeesTheToken(t *testing.T) {
 	s.origin.Close()
 	if got := s.get(broken); got.StatusCode != http.StatusBadGateway || !strings.HasPrefix(got.body, "/articles/broken"+query) || strings.Contains(got.body, "eyJ") {
 		t.Errorf("error routes see %d %s", got.StatusCode, got.body)
+	}
+	if got := s.get(s.inPath(broken)); got.StatusCode != http.StatusBadGateway || !strings.HasPrefix(got.body, "/articles/broken"+query) || strings.Contains(got.body, "eyJ") {
+		t.Errorf("error routes see %d %s of a link in the path", got.StatusCode, got.body)
 	}
 	cut := seen[:len(seen)-4]
 	if got := s.get(cut); strings.Contains(got.body, "eyJ") {

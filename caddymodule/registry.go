@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -87,7 +88,7 @@ func selectGate(gates []*Handler, vendor, site string) (*Handler, error) {
 	}
 	return nil, &admin.RefusedError{
 		Status: http.StatusNotFound,
-		Detail: fmt.Sprintf("The configuration has no such site of vendor %s; it has: %s.", vendor, strings.Join(sites, ", ")),
+		Detail: fmt.Sprintf("The configuration has no such site of vendor %s; it has: %s.", vendor, cmp.Or(strings.Join(sites, ", "), "none of that vendor")),
 	}
 }
 

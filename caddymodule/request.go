@@ -19,6 +19,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/headers"
+	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/preflight"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -49,6 +50,9 @@ type gateRequest struct {
 	// source and token identified the reader; open streams verify the token again.
 	source *credentialSource
 	token  string
+	// pathToken is the token of a link in the path-borne form, which the URLs of the request
+	// no longer have; see package linkpath.
+	pathToken string
 	// cleanQuery is the query without link tokens, if stripsTokens is set.
 	cleanQuery   string
 	stripsTokens bool
@@ -72,6 +76,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 	g.stripReferer()
 	g.authorization = received.Authorization
 	g.secure = isSecure(r, received.ForwardedProto)
+	g.takePathToken()
 	g.cookies = takeLinkCookies(r.Header, received.Cookie, g.secure, g.cookies)
 
 	g.request.Method, g.request.WebSocket, g.request.Preflight = r.Method, isExtendedWebSocket(r), preflight.Is(r)
@@ -85,7 +90,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 		}
 	}
 	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
-	g.request.BadTrailer = received.BadTrailer
+	g.request.BadTrailer, g.request.Body = received.BadTrailer, r.ContentLength != 0
 	g.request.Links, g.request.Now = g, now()
 	return g
 }
@@ -283,7 +288,16 @@ func (g *gateRequest) rewrittenField() zap.Field {
 	if !g.outcome.decision.Rewritten {
 		return zap.Skip()
 	}
-	return zap.String("rewritten_path", cut(g.request.CurrentPath, maxLogText))
+	return zap.String("rewritten_path", g.logPath(g.request.CurrentPath))
+}
+
+// logPath returns a path of the request for the log. One that is refused may be the
+// misspelling of a path with a token.
+func (g *gateRequest) logPath(path string) string {
+	if g.outcome.decision.Reason == policy.ReasonBadPath {
+		path = linkpath.Redact(path)
+	}
+	return cut(path, maxLogText)
 }
 
 // report publishes the decision: to placeholders, the access log, the trace and, if it
@@ -301,6 +315,7 @@ func (h *Handler) report(g *gateRequest) {
 		extra.Set(zap.Object("gatefold", outcome))
 	}
 	traceDecision(ctx, outcome)
+	g.watchLink(decision)
 	if decision.Allow() {
 		return
 	}
@@ -311,7 +326,7 @@ func (h *Handler) report(g *gateRequest) {
 	if entry := h.logger.Check(level, "denied"); entry != nil {
 		clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 		entry.Write(zap.Object("gatefold", outcome), zap.String("vendor", h.Vendor), zap.String("site", h.Site),
-			zap.String("method", g.r.Method), zap.String("host", cut(g.r.Host, maxLogText)), zap.String("path", cut(g.original.EscapedPath(), maxLogText)), g.rewrittenField(),
+			zap.String("method", g.r.Method), zap.String("host", cut(g.r.Host, maxLogText)), zap.String("path", g.logPath(g.original.EscapedPath())), g.rewrittenField(),
 			zap.String("client_ip", cut(clientIP, maxLogText)), errorField(decision.Err))
 	}
 }

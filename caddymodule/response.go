@@ -1,14 +1,17 @@
 package caddymodule
 
 import (
+	"bufio"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/headers"
+	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -20,20 +23,23 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	}
 	opens := decision.Reason == policy.ReasonSignedLink && g.r.Method == http.MethodGet
 	spends := opens && decision.Link.Spend
-	if g.stripsTokens && g.request.Link.Navigation {
-		// Whatever opens the page: its scripts must not find a token in its URL.
+	if g.leavesToken() {
 		if decision.Link.Token {
 			g.setLinkCookie(w.Header(), &decision.Link)
+			g.site.redirected.Put(g.redirectedBrowser(), g.request.Now)
 		}
 		return redirectClean(w, g)
 	}
 	if opens && !spends && (decision.Link.Token || decision.Link.Known) {
 		g.setLinkCookie(w.Header(), &decision.Link)
 	}
+	if decision.Reason == policy.ReasonSignedLink {
+		g.keepToQuery(decision)
+	}
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 	}
-	public := decision.Public() && !g.asserted
+	public := decision.Public() && !g.asserted && g.pathToken == ""
 	if public && h.rules != nil {
 		return next.ServeHTTP(w, g.r) // no need to watch the stream or rewrite caching headers
 	}
@@ -112,7 +118,8 @@ func (p *privateWriter) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (p *privateWriter) Write(b []byte) (int, error) {
-	if p.delivery != nil {
+	counted := p.delivery
+	if counted != nil {
 		if len(b) == 0 {
 			return 0, nil
 		}
@@ -121,7 +128,11 @@ func (p *privateWriter) Write(b []byte) (int, error) {
 		}
 	}
 	p.beforeBody(len(b))
-	return p.ResponseWriter.Write(b)
+	n, err := p.ResponseWriter.Write(b)
+	if n == 0 && err != nil && counted != nil {
+		counted.takeBack()
+	}
+	return n, err
 }
 
 // ReadFrom implements io.ReaderFrom.
@@ -164,6 +175,11 @@ type lastWord struct {
 	close   bool // close the connection after the response
 	caching headers.Private
 	wrote   bool
+	form    *linkpath.Form // of a request with a link in its path; otherwise nil
+	// undelivered reports whether the page of a counted link failed, so that no use is
+	// counted. Error routes, which come after the gate, can only say so: a page that they
+	// proxy from another origin would be one without a use. Dropped is set once they try.
+	undelivered, dropped bool
 }
 
 // word is what a response says to caches.
@@ -232,12 +248,20 @@ func (l *lastWord) WriteHeader(status int) {
 	if !l.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		l.wrote = true
 		header := l.ResponseWriter.Header()
+		if l.undelivered && (status < 300 || status == http.StatusSwitchingProtocols) {
+			clear(header)
+			header["Content-Length"] = []string{"0"}
+			status, l.dropped = http.StatusBadGateway, true
+		}
 		switch l.word {
 		case wordNone:
 		case wordPrivate:
 			l.caching.Set(header, now())
 		case wordNoStore:
 			headers.NoStore(header)
+		}
+		if l.form != nil {
+			l.form.SetHeaders(header, l.word == wordPrivate)
 		}
 		if l.close {
 			header["Connection"] = []string{"close"}
@@ -248,14 +272,26 @@ func (l *lastWord) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (l *lastWord) Write(b []byte) (int, error) {
-	l.begin()
+	if l.begin(); l.dropped {
+		return len(b), nil
+	}
 	return l.ResponseWriter.Write(b)
 }
 
 // ReadFrom implements io.ReaderFrom.
 func (l *lastWord) ReadFrom(r io.Reader) (int64, error) {
-	l.begin()
+	if l.begin(); l.dropped {
+		return io.Copy(io.Discard, r)
+	}
 	return l.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// Hijack implements http.Hijacker.
+func (l *lastWord) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if l.dropped {
+		return nil, nil, http.ErrNotSupported
+	}
+	return http.NewResponseController(l.ResponseWriter).Hijack()
 }
 
 // FlushError implements the interface of http.ResponseController.
@@ -276,5 +312,6 @@ var (
 	_ interface{ FlushError() error } = (*privateWriter)(nil)
 	_ http.ResponseWriter             = (*lastWord)(nil)
 	_ io.ReaderFrom                   = (*lastWord)(nil)
+	_ http.Hijacker                   = (*lastWord)(nil)
 	_ interface{ FlushError() error } = (*lastWord)(nil)
 )

@@ -1,8 +1,15 @@
 package caddymodule
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/linkwatch"
+	"github.com/gatefold/gatefold/policy/memory"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -12,10 +19,19 @@ type siteRuntime struct {
 	site    *policy.Site
 	sources []credentialSource
 	cookies *cookieSealer
+	// redirected has the browsers that were sent to a clean URL with a link cookie lately.
+	redirected *memory.Recent[time.Time]
 	// sessions supply the reader assertion for the origin; recorder records visits.
 	sessions *store.Sessions
 	recorder *store.Recorder
+	// watch records refusals of links, and the networks from which they are opened, each
+	// hashed by networkHash. It is nil while the store cannot be opened.
+	watch       *linkwatch.Watch
+	networkHash func([]byte) uint64
 }
+
+// recentRedirects is the number of redirected browsers that are remembered for a site.
+const recentRedirects = 4096
 
 // openRuntime returns the site's runtime, and opens the store if it is not open.
 func (h *Handler) openRuntime() (*siteRuntime, error) {
@@ -27,15 +43,24 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	if err != nil {
 		return nil, err
 	}
+	readers, err := rt.sealer.Derive(keys.PurposeLinkReader)
+	if err != nil {
+		return nil, err
+	}
 	own := rt.keyring.Source(h.Vendor)
 	site := &siteRuntime{
-		policy:   rt.policy,
-		site:     policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
-		cookies:  newCookieSealer(key, h.Vendor, h.Site),
-		sessions: rt.sessions,
-		recorder: rt.recorder,
+		policy:     rt.policy,
+		site:       policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
+		cookies:    newCookieSealer(key, h.Vendor, h.Site),
+		redirected: memory.NewRecent[time.Time](recentRedirects),
+		sessions:   rt.sessions,
+		recorder:   rt.recorder,
+		watch:      h.app.shared.watch,
 	}
-	site.site.ShareDomains, site.site.DeviceWindow = h.ShareDomains, h.LinkDeviceWindow.V
+	if site.networkHash, err = networkHash(rt.sealer); err != nil {
+		return nil, err
+	}
+	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers
 	for _, identity := range h.Identify {
 		source, err := identity.credentialSource(own, &h.keySets)
 		if err != nil {
@@ -44,6 +69,16 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		site.sources = append(site.sources, source)
 	}
 	return site, nil
+}
+
+// networkHash returns a keyed hash, which is the same on all nodes with one secret.
+func networkHash(sealer *keys.Sealer) (func([]byte) uint64, error) {
+	key, err := sealer.Derive(keys.PurposeLinkNetwork)
+	return func(network []byte) uint64 {
+		mac := hmac.New(sha256.New, key[:])
+		_, _ = mac.Write(network) // never fails, see hash.Hash
+		return binary.BigEndian.Uint64(mac.Sum(nil))
+	}, err
 }
 
 // site returns the site's runtime. While the store cannot be opened, it returns one

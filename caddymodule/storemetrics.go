@@ -7,7 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gatefold/gatefold/admin/condition"
+	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -43,6 +45,9 @@ var (
 	storeState  = newStoreMetric(gauge, "store_state", "State of the connection to a shared store: 1 for the current state.", "state")
 	visits      = newStoreMetric(counter, "visits_total", "Reader visits recorded for engagement and recent activity, by result.", "result")
 	refunds     = newStoreMetric(counter, "link_refunds_total", "Uses of links that were to be taken back after the store failed, by result.", "result")
+
+	linkRecords = newStoreMetric(counter, "link_records_total", "Refusals of links, and networks that opened one, recorded beside the decisions, by result.", "kind", "result")
+	linksLeaked = newStoreMetric(counter, "links_leaked_total", "Links that were opened from more networks than their limits within an hour, by action.", "action")
 
 	keySetFetches  = newStoreMetric(counter, "jwks_fetches_total", "Fetches of key sets, by result.", "result")
 	keySetAge      = newStoreMetric(gauge, "jwks_age_seconds", "Time since a key set in use was fetched or revalidated.", "source")
@@ -118,6 +123,14 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 	v.add(visits, float64(recorded.Stored), "stored")
 	v.add(visits, float64(recorded.Dropped), "dropped")
 	v.add(visits, float64(recorded.Lost), "lost")
+	watched := shared.watch.Stats()
+	for kind, counts := range map[string]linkwatch.Counts{"refusal": watched.Refusals, "network": watched.Networks} {
+		v.add(linkRecords, float64(counts.Stored), kind, "stored")
+		v.add(linkRecords, float64(counts.Dropped), kind, "dropped")
+		v.add(linkRecords, float64(counts.Lost), kind, "lost")
+	}
+	v.add(linksLeaked, float64(watched.Reported), linkreport.ActionReport)
+	v.add(linksLeaked, float64(watched.Quarantined), linkreport.ActionQuarantine)
 	refunded := shared.store.Refunds()
 	v.add(refunds, float64(refunded.Done), "done")
 	v.add(refunds, float64(refunded.GivenUp), "given_up")

@@ -2,7 +2,10 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/nodestate"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -43,6 +47,7 @@ type sharedStore struct {
 	// keySets are the keys of publishers and of readers' issuers.
 	keySets  *keys.Sets
 	recorder *store.Recorder
+	watch    *linkwatch.Watch // of links
 	// node has the conditions of the store, its key sets and its clock, until stopNode.
 	node     *nodestate.Node
 	stopNode context.CancelFunc
@@ -67,8 +72,10 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	}
 	s.policy = decisions
 	s.recorder = store.NewRecorder(s.store, recordInterval, recordingFailed)
+	s.watch = linkwatch.New(linkwatch.Options{Store: s.store, Now: now, Interval: recordInterval, Failed: watchingFailed})
 	s.node = nodestate.New(nodestate.Options{
-		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe,
+		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
+		Leaks: s.watch.Leaks,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
 	ctx, stop := context.WithCancel(context.Background())
@@ -87,11 +94,17 @@ func (s *sharedStore) isNew() (bool, error) {
 func (s *sharedStore) committed(partition string, err error) { s.node.Writes.Done(partition, err) }
 func (s *sharedStore) read(err error)                        { s.node.Writes.Read(err) }
 
-// openBolt opens the embedded database.
+// openBolt opens the embedded database. An empty one answers every question, so that only
+// the log can say that the path is wrong, or its disk not mounted.
 func openBolt(s *sharedStore) (engine.Engine, error) {
+	_, err := os.Stat(s.file)
+	isNew := errors.Is(err, fs.ErrNotExist)
 	backend, err := boltengine.Open(s.file)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
+	}
+	if isNew {
+		caddy.Log().Named("gatefold").Warn("made a new database, without grants and links: there was none", zap.String("file", s.file))
 	}
 	return backend, nil
 }
@@ -116,10 +129,16 @@ func recordingFailed(err error) {
 	caddy.Log().Named("gatefold").Warn("visits of readers could not be recorded; requests are not affected", zap.Error(err))
 }
 
+// watchingFailed logs that what happened with links could not be recorded.
+func watchingFailed(err error) {
+	caddy.Log().Named("gatefold").Warn("the history of links could not be recorded; requests are not affected", zap.Error(err))
+}
+
 // Destruct closes the store when no configuration uses it any more.
 func (s *sharedStore) Destruct() error {
 	s.stopNode()
 	s.recorder.Close()
+	s.watch.Close()
 	s.keySets.Close()
 	s.policy.Close()
 	return s.engine.Close()
@@ -174,6 +193,18 @@ func (l *lazyEngine) get() (engine.Engine, error) {
 		}
 	}
 	return l.engine, nil
+}
+
+// replaced returns an error if the file of an open database is no longer the one at its
+// path. A shared store has no file.
+func (l *lazyEngine) replaced() error {
+	l.mu.RLock()
+	backend := l.engine
+	l.mu.RUnlock()
+	if database, ok := backend.(interface{ Replaced() error }); ok {
+		return database.Replaced()
+	}
+	return nil
 }
 
 // onEngine calls the engine, which it opens first. Operation names the call in the

@@ -117,7 +117,7 @@ func newStream(g *gateRequest, w http.ResponseWriter) *stream {
 	s := &stream{
 		gate: g.gate, site: g.site, source: g.source, token: g.token, began: g.request.Now, w: w,
 		request: policy.Request{
-			Site: g.request.Site, Method: g.request.Method, WebSocket: g.request.WebSocket, Preflight: g.request.Preflight,
+			Site: g.request.Site, Method: g.request.Method, WebSocket: g.request.WebSocket, Preflight: g.request.Preflight, Body: g.request.Body,
 			Target: g.request.Target, EscapedPath: g.request.EscapedPath, CurrentPath: g.request.CurrentPath,
 			Host: g.request.Host, Query: g.request.Query, Reader: g.request.Reader, Link: g.request.Link,
 		},

@@ -21,6 +21,8 @@
 // Kinds of tokens:
 //
 //	link.go         link tokens in our own format
+//	linknetwork.go  the network from which a link opens
+//	expiredlink.go  the id of an expired link, for its history
 //	reader.go       reader tokens, ours and those of other issuers
 //	access.go       access tokens of the management API
 //	publisher.go    trusted publisher domains and their keys

@@ -36,6 +36,15 @@ type LinkClaims struct {
 	// MaxUses is the maximum number of redemptions; zero means that they are
 	// not counted.
 	MaxUses int64 `json:"maxUses,omitempty"`
+	// MaxDevices is the maximum number of devices that open the link, over its whole
+	// life; zero means that they are not counted.
+	MaxDevices int64 `json:"maxDevices,omitempty"`
+	// IPPrefix is the network from which the link opens pages, as ParseNetwork prints it;
+	// empty for every network.
+	IPPrefix string `json:"ipPrefix,omitempty"`
+	// PerReader reports whether the link opens pages to identified readers only, each of
+	// whom is one use.
+	PerReader bool `json:"perReader,omitempty"`
 	// Meta is a JSON object that the issuer defines, or nil.
 	Meta json.RawMessage `json:"meta,omitempty"`
 	// ContentNames and Scopes are the parts of the resource that a publisher's
@@ -45,7 +54,7 @@ type LinkClaims struct {
 	Scopes       []string `json:"scopes,omitempty"`
 }
 
-// Maximum lengths of a link's claims in bytes, and the maximum of MaxUses.
+// Maximum lengths of a link's claims in bytes, and the maximum of MaxUses and MaxDevices.
 const (
 	MaxLinkURL  = 2048
 	MaxLinkText = 255
@@ -55,7 +64,7 @@ const (
 )
 
 // linkClaims are the private claims of a link.
-var linkClaims = [...]string{"url", "sku", "purchaseOption", "publisherContentId", "contentSpace", "maxUses", "meta"}
+var linkClaims = [...]string{"url", "sku", "purchaseOption", "publisherContentId", "contentSpace", "maxUses", "maxDevices", "ipPrefix", "perReader", "meta"}
 
 // VendorIssuer returns the `iss` of tokens that a vendor's own keys sign.
 func VendorIssuer(vendor string) string { return "gatefold:" + vendor }
@@ -128,6 +137,7 @@ func readLinkFields(o object) (LinkClaims, error) {
 		textField{"iss", MaxLinkText, &c.Issuer}, textField{"jti", MaxLinkID, &c.ID}, textField{"url", MaxLinkURL, &c.URL},
 		textField{"sku", MaxLinkText, &c.SKU}, textField{"purchaseOption", MaxLinkText, &c.PurchaseOption},
 		textField{"publisherContentId", MaxLinkText, &c.PublisherContentID}, textField{"contentSpace", MaxLinkText, &c.ContentSpace}, textField{"sub", MaxLinkText, &c.Subject},
+		textField{"ipPrefix", maxNetwork, &c.IPPrefix},
 	)
 	if err != nil {
 		return LinkClaims{}, err
@@ -138,6 +148,12 @@ func readLinkFields(o object) (LinkClaims, error) {
 	}
 	c.IssuedAt, c.NotBefore, c.ExpiresAt = t.issuedAt, t.notBefore, t.expiresAt
 	if c.MaxUses, err = o.positive("maxUses", MaxMaxUses); err != nil {
+		return LinkClaims{}, err
+	}
+	if c.MaxDevices, err = o.positive("maxDevices", MaxMaxUses); err != nil {
+		return LinkClaims{}, err
+	}
+	if c.PerReader, err = o.boolean("perReader"); err != nil {
 		return LinkClaims{}, err
 	}
 	if meta := o.find("meta"); meta != nil {
@@ -166,7 +182,7 @@ func (c *LinkClaims) check() error {
 	case len(c.Meta) > 0 && c.Meta[0] != '{':
 		return &claimError{"meta", "is not a JSON object"}
 	}
-	return nil
+	return c.checkNetwork()
 }
 
 // isPrintable reports whether a text is printable ASCII without spaces.

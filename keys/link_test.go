@@ -18,6 +18,7 @@ func TestLinkRoundTrip(t *testing.T) {
 	for _, want := range []LinkClaims{
 		{PublisherContentID: "article-1"},
 		{SKU: "premium", NotBefore: noon.Unix() + 30},
+		{SKU: "premium", MaxDevices: 3, IPPrefix: "203.0.113.0/24", PerReader: true},
 		{
 			URL: "https://news.example/a?x=1&y=<2>#ü", SKU: "sku:1", PurchaseOption: "po_1", PublisherContentID: "ä ö",
 			Subject: "user 1", MaxUses: MaxMaxUses, Meta: json.RawMessage(`{"campaign":{"a":[1,"<&>"]}}`),

@@ -31,6 +31,12 @@ const (
 	purposeSeal = "gatefold seal v1"
 	// PurposeLinkCookie is the purpose of the MAC key of link cookies.
 	PurposeLinkCookie = "gatefold link cookie v1"
+	// PurposeLinkReader is the purpose of the MAC key of the ids under which the uses of
+	// readers are counted.
+	PurposeLinkReader = "gatefold link reader v1"
+	// PurposeLinkNetwork is the purpose of the MAC key of the networks from which links
+	// are opened.
+	PurposeLinkNetwork = "gatefold link network v1"
 )
 
 // NewSealer returns a Sealer whose key is derived from the secret with

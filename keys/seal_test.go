@@ -131,7 +131,7 @@ func TestSealerCopiesSecret(t *testing.T) {
 func TestDeriveSeparatesPurposes(t *testing.T) {
 	seen := make(map[[32]byte]string)
 	for _, secret := range []string{secretA, secretB} {
-		for _, purpose := range []string{"", purposeSeal, PurposeLinkCookie, PurposeLinkCookie + " ", "gatefold link cookie v2"} {
+		for _, purpose := range []string{"", purposeSeal, PurposeLinkCookie, PurposeLinkReader, PurposeLinkCookie + " ", "gatefold link cookie v2"} {
 			key, err := mustSealer(t, secret).Derive(purpose)
 			if err != nil {
 				t.Fatal(err)

@@ -178,8 +178,8 @@ func (t *Token) complete(c *LinkClaims) error {
 	case c.ID != "":
 	case t.claims.find("jti") != nil:
 		return &claimError{"jti", "is empty"}
-	case c.MaxUses > 0:
-		return &claimError{"jti", "is missing: without it uses cannot be counted"}
+	case c.MaxUses > 0 || c.MaxDevices > 0:
+		return &claimError{"jti", "is missing: without it uses and devices cannot be counted"}
 	default:
 		sum := sha256.Sum256([]byte(t.raw[:strings.LastIndexByte(t.raw, '.')]))
 		c.ID = "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])

@@ -291,6 +291,7 @@ func TestLinksByPublishers(t *testing.T) {
 		"expired":               {forge(newsKey, header, payload.with("exp", unix(0)).String()), ErrExpired},
 		"not yet":               {forge(newsKey, header, payload.with("nbf", unix(2*time.Minute)).String()), ErrNotYetValid},
 		"counted, without jti":  {forge(newsKey, header, payload.with("jti", "").with("maxUses", "1").String()), ErrClaims},
+		"devices, without jti":  {forge(newsKey, header, payload.with("jti", "").with("maxDevices", "1").String()), ErrClaims},
 		"an untrusted key":      {forge(stranger, header, payload.String()), ErrSignature},
 		"a plain JWT":           {forge(newsKey, plainHeader, payload.String()), ErrType},
 		"alg none":              {forge(newsKey, `{"alg":"none","typ":"gatefold-link+jwt"}`, payload.String()), ErrAlgorithm},

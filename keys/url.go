@@ -27,6 +27,24 @@ func AppendToken(rawURL, param, token string) string {
 	return signed
 }
 
+// LinkPath begins the path-borne form of a link, in which relative URLs keep the token:
+// `/.gatefold/l/<token>/<path>`.
+const LinkPath = "/.gatefold/l/"
+
+// InsertToken returns a URL in the path-borne form of a link, in printable ASCII as
+// AppendToken does. It returns "" for a URL without a host.
+func InsertToken(rawURL, token string) string {
+	scheme, rest, found := strings.Cut(mailable(rawURL), "://")
+	if !found {
+		return ""
+	}
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	return scheme + "://" + rest[:end] + LinkPath + token + "/" + strings.TrimPrefix(rest[end:], "/")
+}
+
 // mailable returns a URL in printable ASCII.
 func mailable(rawURL string) string {
 	if isPrintable(rawURL) {

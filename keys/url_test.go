@@ -31,6 +31,17 @@ func TestAppendToken(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", rawURL, got, want)
 		}
 	}
+	for rawURL, want := range map[string]string{
+		"https://news.example/a/b.m3u8?q=1#t": "https://news.example/.gatefold/l/T/a/b.m3u8?q=1#t",
+		"https://news.example":                "https://news.example/.gatefold/l/T/",
+		"https://news.example?a":              "https://news.example/.gatefold/l/T/?a",
+		"https://zürich.example:8443/ü":       "https://xn--zrich-kva.example:8443/.gatefold/l/T/%C3%BC",
+		"news.example/a":                      "",
+	} {
+		if got := InsertToken(rawURL, "T"); got != want {
+			t.Errorf("%q: got %q, want %q", rawURL, got, want)
+		}
+	}
 	if got := AppendToken("https://news.example/?a", "share", "T"); got != "https://news.example/?a&share=T" {
 		t.Errorf("got %q", got)
 	}

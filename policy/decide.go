@@ -1,6 +1,9 @@
 package policy
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Decide decides a request: it refuses what no rule can allow, finds the rules that the
 // path can match, asks for links only where a link may open the page, and applies
@@ -106,17 +109,27 @@ func (p *Policy) decideMatches(ctx context.Context, r *Request, strictest *Decis
 		p.decideMatch(ctx, r, &r.matches[0], strictest)
 		return
 	}
-	until := int64(never)
+	until, spent := int64(never), LinkUse{}
 	for i := range r.matches {
 		var decision Decision
 		p.decideMatch(ctx, r, &r.matches[i], &decision)
 		until = min(until, decision.Until)
+		if use := &decision.Link; decision.Allow() && use.Spend {
+			if spent.Spend && (use.Issuer != spent.Issuer || use.ID != spent.ID) {
+				decision.Reason, decision.Err = ReasonBadPath, errTwoLinks
+			}
+			spent = *use
+		}
 		if i == 0 || strictness(&decision) > strictness(strictest) {
 			*strictest = decision
 		}
 	}
 	strictest.Until = until
 }
+
+// errTwoLinks is the error of a path whose readings are opened by different links, each with
+// a use to be counted: one request counts one.
+var errTwoLinks = errors.New("the path can be read as pages of two links, each of which would spend a use: open the page by one of them")
 
 // strictness orders decisions by what they require. A denial is the strictest, and a
 // link that must be written is stricter than one that was redeemed before: otherwise

@@ -2,8 +2,10 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -128,9 +130,34 @@ var decideCases = []decideCase{
 	{"a link that is not valid yet", func(env *testEnv) testRequest {
 		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 61}))}
 	}, ReasonLinkNotYetValid},
-	{"a link within the clock skew", func(env *testEnv) testRequest {
-		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 60}))}
+	{"a link that starts within the clock skew", func(env *testEnv) testRequest {
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start + 1}))}
+	}, ReasonLinkNotYetValid},
+	{"a link that starts now", func(env *testEnv) testRequest {
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{NotBefore: start}))}
 	}, ReasonSignedLink},
+	{"a link issued within the clock skew", func(env *testEnv) testRequest {
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{IssuedAt: start + 60}))}
+	}, ReasonSignedLink},
+	{"a link from its network", func(env *testEnv) testRequest {
+		link := linkEvidence(env.newLink(keys.LinkClaims{IPPrefix: "203.0.113.0/24"}))
+		link.Address = netip.MustParseAddr("203.0.113.9")
+		return testRequest{link: link}
+	}, ReasonSignedLink},
+	{"a link from another network", func(env *testEnv) testRequest {
+		link := linkEvidence(env.newLink(keys.LinkClaims{IPPrefix: "203.0.113.0/24"}))
+		link.Address = netip.MustParseAddr("203.0.114.9")
+		return testRequest{reader: bob, link: link}
+	}, ReasonLinkOtherNetwork},
+	{"a link for readers", func(env *testEnv) testRequest {
+		return testRequest{reader: bob, link: linkEvidence(env.newLink(keys.LinkClaims{PerReader: true}))}
+	}, ReasonSignedLink},
+	{"a link for readers without one", func(env *testEnv) testRequest {
+		return testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{PerReader: true}))}
+	}, ReasonLoginRequired},
+	{"a link for readers with a failed credential", func(env *testEnv) testRequest {
+		return testRequest{reader: Reader{Rejected: true}, link: linkEvidence(env.newLink(keys.LinkClaims{PerReader: true}))}
+	}, ReasonBadCredential},
 	{"a revoked link", func(env *testEnv) testRequest {
 		token := env.newLink(keys.LinkClaims{})
 		env.records.revokeLink("link_1")
@@ -238,6 +265,13 @@ var decideCases = []decideCase{
 		env.want(testRequest{link: link}, ReasonSignedLink)
 		return testRequest{link: link}
 	}, ReasonLinkUsedUp},
+	{"a link on one device more than it allows", func(env *testEnv) testRequest {
+		link := linkEvidence(env.newLink(keys.LinkClaims{MaxDevices: 1}))
+		link.Device = "player"
+		env.want(testRequest{link: link}, ReasonSignedLink)
+		link.Device = "another"
+		return testRequest{link: link}
+	}, ReasonLinkDeviceLimit},
 	{"a counted link in early data", func(env *testEnv) testRequest {
 		link := linkEvidence(env.newLink(keys.LinkClaims{MaxUses: 1}))
 		link.Early = true
@@ -270,7 +304,7 @@ func TestDecide(t *testing.T) {
 				t.Errorf("allowed: %t", decision.Allow())
 			}
 			// The decision from memory is the same.
-			if env.waitForCaches(); !decision.Link.Token || decision.Link.MaxUses == 0 {
+			if env.waitForCaches(); !decision.Link.Token || !decision.Link.Counted() {
 				env.want(v, c.want)
 			}
 		})
@@ -279,6 +313,9 @@ func TestDecide(t *testing.T) {
 
 func TestEveryReasonIsReached(t *testing.T) {
 	for _, reason := range Reasons() {
+		if reason == ReasonLinkCookieMissing {
+			continue // the gate gives it for ReasonLoginRequired
+		}
 		if !slices.ContainsFunc(decideCases, func(c decideCase) bool { return c.want == reason }) {
 			t.Errorf("no case of TestDecide ends in %s", reason)
 		}
@@ -304,7 +341,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s in JSON: %s, %v", reason, text, err)
 		}
 	}
-	if reason := reasonCount; reason.Allows() || reason.String() != "reason 27" {
+	if reason := reasonCount; reason.Allows() || reason.String() != fmt.Sprint("reason ", uint8(reason)) {
 		t.Errorf("an unknown reason: %s, allows: %t", reason, reason.Allows())
 	}
 	if (&Decision{}).Allow() {

@@ -23,15 +23,17 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 	}
 	verdict := p.judgeLink(ctx, r)
 	decision.Until = min(decision.Until, verdict.until)
-	use := LinkUse{
-		Issuer: verdict.claims.Issuer, ID: verdict.claims.ID, Token: true,
-		MaxUses: verdict.claims.MaxUses, ExpiresAt: verdict.claims.ExpiresAt,
-	}
-	counted := verdict.claims.MaxUses > 0
+	limits := limitsOf(&verdict.claims)
+	use := newLinkUse(verdict.claims.Issuer, verdict.claims.ID, verdict.claims.ExpiresAt, &limits)
+	use.Token = true
+	counted := limits.counted()
 	reason := verdict.reason
 	unknown := reason == ReasonStoreUnavailable || reason == ReasonKeysUnavailable
 	if reason == ReasonSignedLink && !verdict.target.opens(r, decision.rule, decision.segments) {
 		reason = ReasonLinkOtherResource
+	}
+	if reason == ReasonSignedLink && !limits.admits(r.Link.Address) {
+		reason = ReasonLinkOtherNetwork
 	}
 	switch {
 	case counted && !r.Link.Spendable && (reason != ReasonSignedLink || !r.resumes()):
@@ -41,17 +43,30 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 		decision.Link = use
 	case unknown:
 		decision.Reason, decision.Err = reason, verdict.err
+	case reason == ReasonSignedLink && limits.perReader && r.Reader.Anonymous():
+		use.Login, use.First = true, verdict.first && r.Link.Navigation
+		decision.Reason, decision.Link = anonymousReason(&r.Reader), use
 	case reason == ReasonSignedLink && counted && r.Link.Early:
 		decision.Reason, decision.Link = ReasonTooEarly, use
 	case reason == ReasonSignedLink:
 		use.Spend, use.First, use.Resume = counted, verdict.first, counted && !r.Link.Spendable
-		decision.Reason, decision.Link = reason, use
+		if use.PerReader {
+			use.UseID = r.readerUse(use.Issuer, use.ID)
+		}
+		decision.Reason, decision.Link, decision.target = reason, use, verdict.target
 		decision.ContentNames, decision.Scopes = verdict.claims.ContentNames, verdict.claims.Scopes
 	case decision.Reason == ReasonBadCredential, decision.Reason == ReasonStoreUnavailable, decision.Reason == ReasonKeysUnavailable:
 		// Keep the credential's failure: it is what the reader or the operator can
 		// act on.
 	default:
 		decision.Reason, decision.Link, decision.Err = reason, use, verdict.err
+	}
+}
+
+// newLinkUse returns a use of a link that is not counted yet.
+func newLinkUse(issuer, id string, expiresAt int64, limits *linkLimits) LinkUse {
+	return LinkUse{
+		Issuer: issuer, ID: id, ExpiresAt: expiresAt, MaxUses: limits.maxUses, MaxDevices: limits.maxDevices, PerReader: limits.perReader,
 	}
 }
 
@@ -78,11 +93,11 @@ func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *De
 			decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, err, r.Now.UnixMilli()
 			return true
 		}
-		if !state.target.opens(r, decision.rule, decision.segments) {
+		use := newLinkUse(link.Issuer, link.ID, state.expiresAt, &state.limits)
+		if !state.target.opens(r, decision.rule, decision.segments) || !state.limits.admits(r.Link.Address) || !use.readCookie(r, &link) {
 			continue
 		}
-		use := LinkUse{Issuer: link.Issuer, ID: link.ID, MaxUses: state.maxUses, ExpiresAt: state.expiresAt, UseID: link.UseID}
-		if use.Spend = link.Pending && state.maxUses > 0; use.Spend {
+		if use.Spend = link.Pending && use.Counted(); use.Spend {
 			use.Resume = !r.Link.Confirms
 		}
 		if state.keyID != "" { // a publisher's
@@ -97,7 +112,7 @@ func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *De
 		}
 		decision.Reason = ReasonSignedLink
 		decision.ContentNames, decision.Scopes = state.contentNames, state.scopes
-		decision.Link = use
+		decision.Link, decision.target = use, state.target
 		decision.Until = min(decision.Until, link.ExpiresAt*1000, state.expiresAt*1000)
 		return true
 	}
@@ -133,6 +148,12 @@ func (p *Policy) verifyLink(ctx context.Context, r *Request) linkVerdict {
 		return failedLink(r, err)
 	}
 	verdict := linkVerdict{reason: ReasonSignedLink, claims: token.claims, keyID: token.keyID, until: token.claims.ExpiresAt * 1000}
+	// The vendor's own nodes agree on the time: no clock difference is accepted, as that of
+	// a publisher's is.
+	if token.publisher == nil && r.Now.Unix() < token.claims.NotBefore {
+		verdict.reason, verdict.err, verdict.until = ReasonLinkNotYetValid, keys.ErrNotYetValid, token.claims.NotBefore*1000
+		return verdict
+	}
 	if token.publisher != nil {
 		if verdict.reason, verdict.err = token.publisher.scopeError(r, token.claims.PublisherContentID); verdict.err != nil {
 			verdict.until = never

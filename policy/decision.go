@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // Reason is the cause of a decision, of a closed list.
@@ -35,6 +36,10 @@ const (
 	ReasonLinkTooLong
 	// ReasonLinkUsedUp: all uses of the link are redeemed.
 	ReasonLinkUsedUp
+	// ReasonLinkDeviceLimit: the link was opened by as many devices as it allows.
+	ReasonLinkDeviceLimit
+	// ReasonLinkOtherNetwork: the link does not open pages from the client's network.
+	ReasonLinkOtherNetwork
 	// ReasonLinkRevoked: the link was revoked.
 	ReasonLinkRevoked
 	// ReasonLinkInvalid: the link's token is malformed, forged, from another vendor
@@ -50,6 +55,9 @@ const (
 	// ReasonLinkNotAllowed: the domain that signed the link may not speak for
 	// this resource.
 	ReasonLinkNotAllowed
+	// ReasonLinkCookieMissing: the browser was redirected from a link a moment ago, and kept
+	// no cookie. The gate gives it in the place of ReasonLoginRequired.
+	ReasonLinkCookieMissing
 	// ReasonNoRule: no rule of the site matches.
 	ReasonNoRule
 	// ReasonBadPath: servers differ on how to read the path.
@@ -88,12 +96,15 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonLinkNotYetValid:   "link_not_yet_valid",
 	ReasonLinkTooLong:       "link_too_long",
 	ReasonLinkUsedUp:        "link_used_up",
+	ReasonLinkDeviceLimit:   "link_device_limit",
+	ReasonLinkOtherNetwork:  "link_other_network",
 	ReasonLinkRevoked:       "link_revoked",
 	ReasonLinkInvalid:       "link_invalid",
 	ReasonLinkOtherResource: "link_other_resource",
 	ReasonLinkUntrusted:     "link_untrusted",
 	ReasonLinkOtherSite:     "link_other_site",
 	ReasonLinkNotAllowed:    "link_not_allowed",
+	ReasonLinkCookieMissing: "link_cookie_missing",
 	ReasonNoRule:            "no_rule",
 	ReasonBadPath:           "bad_path",
 	ReasonBadQuery:          "bad_query",
@@ -107,6 +118,11 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 
 // Allows reports whether the reason allows the request.
 func (r Reason) Allows() bool { return ReasonNone < r && r <= ReasonPreflight }
+
+// OfLink reports whether the reason is why a link that was verified does not open a page.
+func (r Reason) OfLink() bool {
+	return r != ReasonLinkInvalid && strings.HasPrefix(r.String(), "link_")
+}
 
 // String returns the reason's stable name.
 func (r Reason) String() string {
@@ -154,6 +170,38 @@ type Decision struct {
 
 	rule     *compiledRule
 	segments []string
+	// target is what the link that opens the page opens, or nil.
+	target *target
+}
+
+// BindsQuery reports whether a link opens the page because of parameters of its query.
+func (d *Decision) BindsQuery() bool {
+	return d.target != nil && (len(d.target.query) > 0 || d.contentParameter() != "")
+}
+
+// Binds reports whether an origin could take a parameter of the given name for one by which
+// a link opens the page. Some read cookies and bodies as parameters too, and before those of
+// the query.
+func (d *Decision) Binds(name string) bool {
+	if !d.BindsQuery() {
+		return false
+	}
+	read := readQueryName(name)
+	for i := range d.target.query {
+		if d.target.query[i].read.conflicts(&read) {
+			return true
+		}
+	}
+	want := readQueryName(d.contentParameter())
+	return d.contentParameter() != "" && want.conflicts(&read)
+}
+
+// contentParameter is the parameter of the query that has the content id of the page.
+func (d *Decision) contentParameter() string {
+	if source := d.rule.contentID(); source != nil {
+		return source.Query
+	}
+	return ""
 }
 
 // Allow reports whether the request is allowed.
@@ -199,9 +247,9 @@ type LinkUse struct {
 	Issuer, ID string
 	// Token reports whether the link is in the query, rather than in a cookie.
 	Token bool
-	// UseID is the id of the use, if the request has one: from its cookie, or from the
-	// device that sent it.
-	UseID string
+	// UseID is the id of the use, if the request has one: from its cookie, from the
+	// device that sent it, or from its reader. Device is that of the device.
+	UseID, Device string
 	// Spend reports whether a use must be counted before the page is delivered, see
 	// Policy.Prepare and Policy.Redeem.
 	Spend bool
@@ -213,8 +261,13 @@ type LinkUse struct {
 	// First reports whether the record of a publisher's link must be written before
 	// the decision holds, see Policy.Prepare.
 	First bool
-	// MaxUses bounds the redemptions. Zero means that they are not counted.
-	MaxUses int64
+	// MaxUses and MaxDevices bound the redemptions and the devices. Zero means that they
+	// are not counted.
+	MaxUses, MaxDevices int64
+	// PerReader reports whether the link opens pages to identified readers only. Login
+	// reports whether a valid one waits for its reader to log in: the gate keeps it until
+	// then.
+	PerReader, Login bool
 	// ExpiresAt is the end of the link, in Unix seconds.
 	ExpiresAt int64
 	// Ignored reports whether a counted link was ignored because the request cannot be

@@ -59,12 +59,14 @@
 //	decidelink.go  deciding by a redeemed link or a token
 //	verifylink.go  verifying link tokens
 //	link.go        what a link opens
+//	linklimits.go  what it demands: networks, readers, devices
 //	contentspace.go  content ids and their spaces: the rule options of links
 //	queryname.go   names of query parameters as frameworks read them
 //	host.go        the normal form of hosts
 //	domains.go     the publisher domains that vendors trust
 //	publisher.go   what one of them may speak for
 //	redeem.go      counting the use of a link
+//	visitor.go     what is recorded of a client with the use of a link
 //
 // The upstream session of an allowed request:
 //

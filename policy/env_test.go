@@ -200,7 +200,8 @@ type fakeRecords struct {
 	grants     []fakeGrant
 	links      map[linkKey]Link
 	uses       map[linkKey]map[string]time.Time
-	kept       map[string]bool // by link and use
+	devices    map[linkKey]map[string]time.Time
+	kept       map[linkKey]map[string]bool // ids of uses and of devices
 	rules      map[siteKey][]Rule
 	containers map[string][]string // by sku, at any depth
 	domains    map[string]Domains  // by vendor
@@ -228,7 +229,7 @@ var errDown = errors.New("disk failure")
 
 func newFakeRecords(versions *Versions) *fakeRecords {
 	return &fakeRecords{
-		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]time.Time{}, kept: map[string]bool{}, rules: map[siteKey][]Rule{},
+		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]time.Time{}, devices: map[linkKey]map[string]time.Time{}, kept: map[linkKey]map[string]bool{}, rules: map[siteKey][]Rule{},
 		domains: map[string]Domains{},
 	}
 }
@@ -300,38 +301,67 @@ func (f *fakeRecords) Redeem(_ context.Context, vendor string, r Redemption) err
 	case r.Link != nil && !reflect.DeepEqual(link.Claims, r.Link.Claims):
 		return ErrLinkReused
 	}
+	use, used := f.mayCount(f.uses, key, r.ID, r.MaxUses)
+	device, known := f.mayCount(f.devices, key, r.DeviceID, r.MaxDevices)
 	switch {
-	case r.Link != nil && r.MaxUses == 0:
-		return nil
-	case !f.uses[key][r.ID].IsZero():
-		f.kept[key.id+r.ID] = true
-		return nil
-	case int64(len(f.uses[key])) >= r.MaxUses:
+	case !used:
 		return ErrLinkUsedUp
+	case !known:
+		return ErrLinkDeviceLimit
 	}
-	if f.uses[key] == nil {
-		f.uses[key] = map[string]time.Time{}
-	}
-	f.uses[key][r.ID] = r.At
+	use(r.At)
+	device(r.At)
 	return nil
+}
+
+// keep notes that an id was found by another request.
+func (f *fakeRecords) keep(key linkKey, id string) {
+	if f.kept[key] == nil {
+		f.kept[key] = map[string]bool{}
+	}
+	f.kept[key][id] = true
+}
+
+// mayCount reports whether an id may be counted up to a bound, zero for none, and returns
+// the function that counts it, unless it is.
+func (f *fakeRecords) mayCount(counts map[linkKey]map[string]time.Time, key linkKey, id string, bound int64) (count func(at time.Time), ok bool) {
+	switch {
+	case bound == 0:
+		return func(time.Time) {}, true
+	case !counts[key][id].IsZero():
+		return func(time.Time) { f.keep(key, id) }, true
+	}
+	return func(at time.Time) {
+		if counts[key] == nil {
+			counts[key] = map[string]time.Time{}
+		}
+		counts[key][id] = at
+	}, int64(len(counts[key])) < bound
 }
 
 func (f *fakeRecords) Refund(_ context.Context, vendor string, r Redemption) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if uses := f.uses[linkKey{vendor, r.Issuer, r.LinkID}]; uses[r.ID].Equal(r.At) && !f.kept[r.LinkID+r.ID] {
+	key := linkKey{vendor, r.Issuer, r.LinkID}
+	if uses := f.uses[key]; uses[r.ID].Equal(r.At) && !f.kept[key][r.ID] {
 		delete(uses, r.ID)
+	}
+	if devices := f.devices[key]; devices[r.DeviceID].Equal(r.At) && !f.kept[key][r.DeviceID] {
+		delete(devices, r.DeviceID)
 	}
 	return cmp.Or(f.down, f.redeemDown)
 }
 
-func (f *fakeRecords) Uses(_ context.Context, vendor, issuer, id string, ids []string) (Uses, error) {
+func (f *fakeRecords) Uses(_ context.Context, vendor, issuer, id string, ids []string, device string) (Uses, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	counted := f.uses[linkKey{vendor, issuer, id}]
 	uses := Uses{Count: int64(len(counted)), Revoked: f.links[linkKey{vendor, issuer, id}].Revoked}
+	devices := f.devices[linkKey{vendor, issuer, id}]
+	kept := f.kept[linkKey{vendor, issuer, id}]
+	uses.Devices, uses.Device = int64(len(devices)), CountedID{devices[device], kept[device]}
 	for _, use := range ids {
-		uses.At, uses.Kept = append(uses.At, counted[use]), append(uses.Kept, f.kept[id+use])
+		uses.IDs = append(uses.IDs, CountedID{counted[use], kept[use]})
 	}
 	return uses, cmp.Or(f.down, f.redeemDown)
 }

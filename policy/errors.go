@@ -11,6 +11,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrLinkUsedUp is returned when all uses of a link are redeemed.
 	ErrLinkUsedUp = errors.New("the link is used up")
+	// ErrLinkDeviceLimit is returned when a link was opened by as many devices as it
+	// allows.
+	ErrLinkDeviceLimit = errors.New("the link has been opened by as many devices as it allows")
 	// ErrLinkReused is returned when a publisher signed two links with one id.
 	ErrLinkReused = errors.New("the jti belongs to another link of this publisher, which was used before")
 	// ErrLinkRevoked is returned when a link was revoked.

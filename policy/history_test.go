@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -37,7 +38,10 @@ var identities = []Reader{
 
 var historyLinks = sync.OnceValue(func() (links []keys.LinkClaims) {
 	for i, claims := range []keys.LinkClaims{
-		{PublisherContentID: "a1"}, {SKU: "premium", ExpiresAt: start + 20}, {URL: "https://news.example/articles/a2", MaxUses: 2},
+		{PublisherContentID: "a1"},
+		{SKU: "premium", ExpiresAt: start + 20},
+		{URL: "https://news.example/articles/a2", MaxUses: 2},
+		{PublisherContentID: "a1", PerReader: true, MaxDevices: 2, IPPrefix: "203.0.113.0/24", NotBefore: start + 5},
 	} {
 		claims.ID = fmt.Sprint("link_", i)
 		links = append(links, withDefaults(claims))
@@ -176,9 +180,9 @@ func (h *history) step(what byte, x, y int) {
 			return
 		}
 		if x%4 == 0 {
-			records.revokeLink(fmt.Sprint("link_", y%3))
+			records.revokeLink(fmt.Sprint("link_", y%4))
 		} else {
-			records.putLink("acme", Link{Claims: historyLinks()[y%3]})
+			records.putLink("acme", Link{Claims: historyLinks()[y%4]})
 		}
 	default:
 		h.compare(x, y)
@@ -192,7 +196,7 @@ func (h *history) compare(x, y int) {
 		v.reader = h.readerByToken(who, y&32 != 0)
 	}
 	if y&1 != 0 {
-		v.link = linkEvidence(h.tokens[y/8%3])
+		v.link = linkEvidence(h.tokens[y/8%4])
 	}
 	if y&1 != 0 && x&64 != 0 {
 		v.link = shareEvidence(historyShares()[y/8%3])
@@ -201,7 +205,10 @@ func (h *history) compare(x, y int) {
 		v.link.Redeemed = append(v.link.Redeemed, redeemedPublisherLink("share_1"))
 	}
 	if y&2 != 0 {
-		v.link.Redeemed = append(v.link.Redeemed, redeemedLink(fmt.Sprint("link_", y/32%3)))
+		v.link.Redeemed = append(v.link.Redeemed, redeemedLink(fmt.Sprint("link_", y/32%4)))
+	}
+	if x&32 != 0 {
+		v.link.Address = netip.MustParseAddr("203.0.113.9")
 	}
 	v.link.Spendable = y&4 != 0
 	p := h.env.policy

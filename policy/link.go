@@ -161,7 +161,9 @@ func (t *target) onHost(r *Request) bool {
 
 // opensURL reports whether the URL as received is the link's, whatever the origin makes
 // of it. The host must be that of the link.
-func (t *target) opensURL(r *Request) bool { return r.receivedAs(t.path) && t.opensQuery(r.Query) }
+func (t *target) opensURL(r *Request) bool {
+	return r.receivedAs(t.path) && t.opensQuery(r.Query) && (len(t.query) == 0 || !r.rebinds())
+}
 
 // opensQuery reports whether the query contains every parameter of the link's url
 // exactly once, with the same value, and no other that a framework could take for one

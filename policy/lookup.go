@@ -34,7 +34,7 @@ type skuKey struct {
 // linkState is the cached part of a link's record.
 type linkState struct {
 	revoked       bool
-	maxUses       int64
+	limits        linkLimits
 	expiresAt     int64   // Unix seconds
 	target        *target // nil if the link opens nothing, because of err
 	err           error
@@ -150,7 +150,7 @@ func (p *Policy) link(ctx context.Context, vendor, issuer, id string, now time.T
 	if err != nil {
 		return linkState{}, err
 	}
-	state := linkState{revoked: link.Revoked, maxUses: link.Claims.MaxUses, expiresAt: link.Claims.ExpiresAt}
+	state := linkState{revoked: link.Revoked, limits: limitsOf(&link.Claims), expiresAt: link.Claims.ExpiresAt}
 	state.target, state.err = newTarget(&link.Claims)
 	if link.KeyID != "" {
 		state.keyID, state.contentNames, state.scopes = link.KeyID, link.Claims.ContentNames, link.Claims.Scopes

@@ -42,6 +42,9 @@ func (t *entitledTest) Test(q *Question) Reason { return q.grantedAny(t.skus) }
 // misfit implements linkTest.
 func (t *entitledTest) misfit(target *target, r *Request, rule *compiledRule, segments []string) string {
 	page := t.content(rule, segments, r.Query)
+	if source := rule.contentID(); source != nil && source.Query != "" && r.rebinds() {
+		page.id = ""
+	}
 	switch {
 	case target.content != "" && target.content != page.id:
 		return contentParam

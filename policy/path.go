@@ -119,8 +119,42 @@ func (p *Path) Read(escaped string, allow PathOptions) error {
 	return p.readAny(escaped, allow)
 }
 
+// reservedName is the directory of the gate itself. The path-borne form of links is in it,
+// which the gate removes from the path before it is read.
+const reservedName = ".gatefold"
+
+// ErrReservedPath is the error of a path below reservedName. No rule matches one, so that
+// no origin gets the token of a link whose path is misspelt.
+var ErrReservedPath = errors.New("the path is below /.gatefold/, which is the gate's own: a link in the path has the form /.gatefold/l/<token>/<path>, spelt exactly")
+
+// isReserved reports whether a path as received is below reservedName, also in another
+// spelling. It judges paths as well that Read refuses.
+func isReserved(escaped string) bool {
+	const seldom = `/\ `
+	begin := strings.TrimLeft(lenient(escaped), seldom)
+	name, _, _ := strings.Cut(begin, "/")
+	return isReservedName(name)
+}
+
+// lenient decodes the escapes of a path, and keeps those that cannot be decoded.
+func lenient(escaped string) string {
+	if decoded, err := url.PathUnescape(escaped); err == nil {
+		return decoded
+	}
+	return escaped
+}
+
+func isReservedName(name string) bool {
+	name, _, _ = strings.Cut(name, ";")
+	name, _, _ = strings.Cut(name, `\`)
+	return len(name) >= len(reservedName) && fold(name) == reservedName
+}
+
 // readAny is Read for any path.
 func (p *Path) readAny(escaped string, allow PathOptions) error {
+	if isReserved(escaped) {
+		return ErrReservedPath
+	}
 	traits, err := inspect(escaped, allow)
 	if err != nil {
 		return err

@@ -21,12 +21,15 @@ type Records interface {
 	// Link returns a signed link, or ErrNotFound.
 	Link(ctx context.Context, vendor, issuer, id string) (Link, error)
 	// Uses returns the uses of a link, when those with the given ids were counted, and
-	// whether the link is revoked.
-	Uses(ctx context.Context, vendor, issuer, id string, uses []string) (Uses, error)
-	// Redeem counts one use of a link atomically. It returns ErrLinkUsedUp,
-	// ErrLinkRevoked, ErrLinkReused or ErrNotFound if the link must not be used.
+	// whether the link is revoked. Unless device is empty, it returns the same of the
+	// link's devices.
+	Uses(ctx context.Context, vendor, issuer, id string, uses []string, device string) (Uses, error)
+	// Redeem counts one use of a link and its device in one atomic step. It returns
+	// ErrLinkUsedUp, ErrLinkDeviceLimit, ErrLinkRevoked, ErrLinkReused or ErrNotFound if the
+	// link must not be used.
 	Redeem(ctx context.Context, vendor string, redemption Redemption) error
-	// Refund takes back the use that a redemption counted, if it counted one.
+	// Refund takes back the use and the device that a redemption counted, if it counted
+	// them.
 	Refund(ctx context.Context, vendor string, redemption Redemption) error
 	// DefaultSpace returns the content space of links that name a content id without a
 	// space; empty if the vendor declared none.

@@ -33,6 +33,9 @@ func (p *Path) readAll(escaped string, found traits, allow PathOptions) error {
 	// What a reading leads to can lead further: an authority before a script before an
 	// empty segment. Each step makes the path shorter.
 	for i := 0; i < len(all); i++ {
+		if segments := all[i].segments; len(segments) > 0 && isReservedName(segments[0]) {
+			return ErrReservedPath
+		}
 		if !allow.PathInfo && hasPathInfo(all[i].segments, all[i].slash) {
 			return errPathInfo
 		}

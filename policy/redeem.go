@@ -23,22 +23,43 @@ type Redemption struct {
 	// MaxUses is the number of uses that the link allows. Zero means that they are
 	// not counted.
 	MaxUses int64
+	// MaxDevices is the number of devices that may open the link, and DeviceID the id of
+	// this one. Zero means that they are not counted.
+	MaxDevices int64
+	DeviceID   string
 	// Link is the link of a publisher, whose record is written with its first use. It
 	// is nil for the vendor's own, which has a record.
 	Link *Link
 	// At is the time of the redemption, and ExpiresAt the end of the link.
 	At, ExpiresAt time.Time
+	// Visitor is the client.
+	Visitor Visitor
 }
 
 // Uses are the uses of a link.
 type Uses struct {
 	Count   int64
 	Revoked bool
-	// At has for each use that was asked for when it was counted, the zero time if it
-	// was not, and Kept whether it is not taken back any more.
-	At   []time.Time
-	Kept []bool
+	// IDs are those of the uses that were asked for.
+	IDs []CountedID
+	// Devices is the number of devices, and Device the one that was asked for.
+	Devices int64
+	Device  CountedID
 }
+
+// CountedID is an id under which a use or a device was counted.
+type CountedID struct {
+	// At is when it was counted; the zero time if it was not.
+	At time.Time
+	// Kept reports whether it is not taken back any more.
+	Kept bool
+}
+
+// settled reports whether the id is counted for good.
+func (c CountedID) settled(now time.Time) bool { return c.Kept || now.Sub(c.At) >= UseSettles }
+
+// noDevice is an id that no device has: a browser without a cookie is asked for by it.
+const noDevice = "none"
 
 // A use whose redemption failed is taken back. That may be delayed while the store does not
 // answer, by RefundsFor at most. A request that finds a use younger than UseSettles, which
@@ -50,7 +71,7 @@ const (
 
 // resumes reports whether a request may go on with the use of its device.
 func (r *Request) resumes() bool {
-	return r.Link.Device != "" && r.Method == http.MethodHead && !r.Link.Early
+	return r.Link.Device != "" && r.Link.Resumes && !r.Link.Early
 }
 
 // useIDs returns the ids under which the use of a request may have been counted, the one
@@ -77,7 +98,7 @@ func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Dec
 	if decision.Link.First && (!decision.Link.Spend || r.Link.Navigation) {
 		decision.Link.First = false
 		recorded := p.redemption(r, &decision.Link, "")
-		recorded.MaxUses = 0
+		recorded.MaxUses, recorded.MaxDevices = 0, 0
 		if err := p.records.Redeem(ctx, r.Site.Vendor, recorded); err != nil {
 			return notRedeemed(r, decision, err)
 		}
@@ -85,34 +106,47 @@ func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Dec
 	if !decision.Link.Spend {
 		return decision
 	}
-	ids := r.useIDs(&decision.Link)
-	uses, err := p.records.Uses(ctx, r.Site.Vendor, decision.Link.Issuer, decision.Link.ID, ids)
+	link := &decision.Link
+	ids, counts := r.useIDs(link), ""
+	if link.Device = r.deviceID(link); link.MaxDevices > 0 {
+		counts = cmp.Or(link.Device, noDevice)
+	}
+	uses, err := p.records.Uses(ctx, r.Site.Vendor, link.Issuer, link.ID, ids, counts)
 	if err == nil && uses.Revoked {
 		err = ErrLinkRevoked // by another node, a moment ago
 	}
 	if err != nil {
 		return notRedeemed(r, decision, err)
 	}
-	for i, at := range uses.At {
-		age := r.Now.Sub(at)
-		switch {
-		case at.IsZero() || decision.Link.UseID == "" && age >= r.Site.DeviceWindow:
-			continue
-		case age < UseSettles && !uses.Kept[i] && r.Method == http.MethodGet:
-			decision.Link.UseID = ids[i] // Redeem keeps it
-			return decision
+	used, known, settled := link.MaxUses == 0, link.MaxDevices == 0, true
+	for i, use := range uses.IDs {
+		if !use.At.IsZero() && (link.UseID != "" || r.Now.Sub(use.At) < r.Site.DeviceWindow) {
+			link.UseID, used, settled = ids[i], true, use.settled(r.Now)
+			break
 		}
-		decision.Link.UseID, decision.Link.Spend, decision.Link.First, decision.Link.Known = ids[i], false, false, true
-		return decision
+	}
+	if link.MaxDevices > 0 && !uses.Device.At.IsZero() {
+		known, settled = true, settled && uses.Device.settled(r.Now)
+	}
+	if link.UseID == "" && len(ids) > 0 {
+		link.UseID = ids[0]
 	}
 	switch {
-	case decision.Link.Resume:
+	case used && known && (settled || r.Method != http.MethodGet):
+		link.Spend, link.First, link.Known = false, false, true
+	case used && known: // Redeem keeps them
+	case link.Resume && r.Method == http.MethodHead && (used || uses.Count < link.MaxUses) && (known || uses.Devices < link.MaxDevices):
+		// HEAD shows what GET would get. Players ask with it first, and give up at a denial.
+		link.Spend, link.First, link.Resume = false, false, false
+	case link.Resume:
 		r.Link.Token, r.Link.Ambiguous, r.Link.Redeemed = "", false, withoutPending(r.Link.Redeemed)
-		return p.Decide(ctx, r)
-	case uses.Count >= decision.Link.MaxUses:
+		again := p.Decide(ctx, r)
+		again.Link.Ignored = again.Link.Ignored || !again.Allow()
+		return again
+	case !used && uses.Count >= link.MaxUses:
 		return notRedeemed(r, decision, ErrLinkUsedUp)
-	case len(ids) > 0:
-		decision.Link.UseID = ids[0]
+	case !known && uses.Devices >= link.MaxDevices:
+		return notRedeemed(r, decision, ErrLinkDeviceLimit)
 	}
 	return decision
 }
@@ -137,20 +171,26 @@ func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id s
 	if err := p.records.Redeem(ctx, r.Site.Vendor, redemption); err != nil {
 		return notRedeemed(r, decision, err)
 	}
-	decision.Link.UseID, decision.Link.Spend, decision.Link.First = redemption.ID, false, false
+	decision.Link.UseID, decision.Link.Device, decision.Link.Spend, decision.Link.First = redemption.ID, redemption.DeviceID, false, false
 	return decision
 }
 
-// Refund takes back the use that Redeem counted for a request whose page was not
-// delivered.
-func (p *Policy) Refund(ctx context.Context, r *Request, decision *Decision) error {
+// Refund takes back the use and the device that Redeem counted for a request whose page was
+// not delivered. Those older than RefundsFor stay counted: other requests may rely on them.
+func (p *Policy) Refund(ctx context.Context, r *Request, decision *Decision, now time.Time) error {
+	if now.Sub(r.Now) >= RefundsFor {
+		return nil
+	}
 	return p.records.Refund(ctx, r.Site.Vendor, p.redemption(r, &decision.Link, ""))
 }
 
 func (p *Policy) redemption(r *Request, link *LinkUse, id string) Redemption {
 	redemption := Redemption{
 		Issuer: link.Issuer, LinkID: link.ID, ID: cmp.Or(link.UseID, id),
-		MaxUses: link.MaxUses, At: r.Now, ExpiresAt: time.Unix(link.ExpiresAt, 0),
+		MaxUses: link.MaxUses, At: r.Now, ExpiresAt: time.Unix(link.ExpiresAt, 0), Visitor: r.Visitor,
+	}
+	if redemption.MaxDevices = link.MaxDevices; link.MaxDevices > 0 {
+		redemption.DeviceID = cmp.Or(r.deviceID(link), redemption.ID)
 	}
 	if link.Issuer != r.Site.issuer && link.Token {
 		redemption.Link = &Link{Claims: r.verdict.claims, KeyID: r.verdict.keyID}
@@ -164,6 +204,8 @@ func notRedeemed(r *Request, decision Decision, err error) Decision {
 	switch {
 	case errors.Is(err, ErrLinkUsedUp):
 		decision.Reason = ReasonLinkUsedUp
+	case errors.Is(err, ErrLinkDeviceLimit):
+		decision.Reason = ReasonLinkDeviceLimit
 	case errors.Is(err, ErrLinkRevoked):
 		decision.Reason = ReasonLinkRevoked
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrLinkReused):

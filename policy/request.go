@@ -1,7 +1,11 @@
 package policy
 
 import (
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -24,6 +28,9 @@ type Site struct {
 	ShareDomains []string
 	// DeviceWindow is how long the requests of a device are one use.
 	DeviceWindow time.Duration
+	// ReaderKey is the key of the hashes under which the uses of readers are counted. All
+	// sites of a store have the same.
+	ReaderKey [sha256.Size]byte
 
 	issuer      string
 	shareTokens string // names the verifier of share tokens in the cache
@@ -55,6 +62,8 @@ type Request struct {
 	// BadTrailer reports whether the request announces a trailer whose name is no token
 	// (RFC 9110, section 5.1).
 	BadTrailer bool
+	// Body reports whether the request has a body, or may have one.
+	Body bool
 	// Preflight reports whether the request is a CORS preflight (Fetch standard,
 	// section 4.8).
 	Preflight bool
@@ -76,6 +85,9 @@ type Request struct {
 	Links LinkSource
 	// Link holds the links of the request.
 	Link LinkEvidence
+	// Visitor is what is recorded of the client with the use of a link. It decides
+	// nothing.
+	Visitor Visitor
 	// Now is the moment of the decision.
 	Now time.Time
 
@@ -102,7 +114,13 @@ func (r *Request) readPath() error {
 	allow := r.Site.Paths
 	r.current = nil
 	received := r.path.Read(r.EscapedPath, allow)
-	if r.CurrentPath == "" || r.CurrentPath == r.EscapedPath || allow.Judge == ReceivedForm {
+	if r.CurrentPath == "" || r.CurrentPath == r.EscapedPath {
+		return received
+	}
+	if errors.Is(received, ErrReservedPath) || isReserved(r.CurrentPath) { // whichever form is judged
+		return ErrReservedPath
+	}
+	if allow.Judge == ReceivedForm {
 		return received
 	}
 	if received != nil && allow.Judge != CurrentForm {
@@ -121,6 +139,11 @@ func (r *Request) receivedAs(segments []string) bool {
 	readings := r.path.Readings()
 	return len(readings) > 0 && slices.Equal(readings[0], segments)
 }
+
+// rebinds reports whether an origin could read other values in the body than in the query
+// for parameters by which a link opens a page. The body of a GET has no meaning (RFC 9110,
+// section 9.3.1): where a link opens the page, the origin gets none.
+func (r *Request) rebinds() bool { return r.Body && r.method != http.MethodGet }
 
 // LinkSource supplies the links of a request.
 type LinkSource interface {
@@ -146,8 +169,13 @@ type LinkEvidence struct {
 	// redirected to the clean URL, where the use is counted.
 	Navigation bool
 	// Device identifies the program that sent the request, if it keeps no cookies: its
-	// requests within Site.DeviceWindow are one use.
-	Device string
+	// requests within Site.DeviceWindow are one use. Resumes reports whether the request
+	// may go on with that use although it cannot begin one: a HEAD, or a subresource.
+	Device  string
+	Resumes bool
+	// Address is that of the client; the zero value if it is unknown. It is set if the
+	// request has a link.
+	Address netip.Addr
 	// HostUnknown reports whether no configuration names the host of the request, so that
 	// it is what the client says. Then neither a link with a url opens a page, nor one that
 	// a publisher signed for its own host.

@@ -17,7 +17,7 @@ func TestSignsOfAnotherSyntaxAreRefused(t *testing.T) {
 		"/a{env.X}b": "placeholders", "/a{$X}": "placeholders", "/a b": "leave spaces out", " /a": "slash", "/a;b": "paths { allow parameters }", `/a\`: "backslash", `/a\b`: "backslash", `/a\\b`: "backslash",
 		"/<id>": "templates", `/"a"`: "quotes", "@articles": "slash", "!/a": "slash", "=/a": "slash", "~/a": "slash", "/~/a": "templates", "": "slash",
 		"https://news.example.com/a": "single slashes", "/a//b": "single slashes", "/:id.json": "not a name", "/a%20b": "decoded", "/a\u00a0b": "invisible", "/a\u200bb": "invisible",
-		"/a/../b": "dot segment", "/./a": "dot segment", `/a\%41`: "doubly encoded", "/(a)+": `)+`, "/a{2}+": "}+",
+		"/a/../b": "dot segment", "/.gatefold/l/{token}": "the gate's own", "/.Gatefold": "the gate's own", ".gatefold/x": "slash", `/\.gatefold/x`: "backslash", "/./a": "dot segment", `/a\%41`: "doubly encoded", "/(a)+": `)+`, "/a{2}+": "}+",
 	} {
 		_, err := CompileRules([]Rule{{Path: path, Allow: Allow{Operator: "any"}}}, StandardOperators())
 		require.ErrorContains(t, err, remedy, path)

@@ -43,7 +43,7 @@ func (e emptyRecords) Link(context.Context, string, string, string) (Link, error
 
 func (e emptyRecords) DefaultSpace(context.Context, string) (string, error) { return "", e.err }
 
-func (e emptyRecords) Uses(context.Context, string, string, string, []string) (Uses, error) {
+func (e emptyRecords) Uses(context.Context, string, string, string, []string, string) (Uses, error) {
 	return Uses{}, e.err
 }
 

@@ -17,7 +17,7 @@ import (
 
 func auditCommand(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.String("actor", "", "only changes by this client, or by local for the commands")
+	flags.String("actor", "", `only changes by this client, or by "local operator" for the commands`)
 	flags.String("operation", "", "only changes by this operation of the API, such as import-grants")
 	flags.String("kind", "", "only changes of records of this kind, such as grant or signed-link")
 	flags.String("record", "", "only changes of the record with this id or path, and of those below it")

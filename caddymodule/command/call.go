@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -41,8 +43,36 @@ func setRun(cmd *cobra.Command, args cobra.PositionalArgs, run func(*call) error
 		defer silenceCaddy()()
 		c := &call{cmd: cmd, args: args, out: cmd.OutOrStdout()}
 		c.json, c.vendor = c.on("json"), c.text("vendor")
-		return run(c)
+		err := run(c)
+		if err == nil {
+			c.warnOfGate()
+		}
+		return err
 	}
+}
+
+// warnOfGate warns of a vendor or a site that no gate of the running server has, as when
+// it is misspelt: what the command stored then applies to no request here. It is no
+// error, because another server on the same store may have that gate.
+func (c *call) warnOfGate() {
+	if c.client == nil || !c.changed("vendor") && !c.changed("site") {
+		return
+	}
+	report, err := sites(c)
+	if err != nil || report == nil || report.Truncated {
+		return
+	}
+	gates, wanted := report.Gates(), c.vendor+"/"
+	if site := c.text("site"); site != "" {
+		wanted += site
+	}
+	if slices.ContainsFunc(gates, func(gate string) bool {
+		return gate == wanted || strings.HasSuffix(wanted, "/") && strings.HasPrefix(gate, wanted)
+	}) {
+		return
+	}
+	c.warn(fmt.Sprintf("warning: no gate of this server is %s: what is stored for it applies to no request here; it has %s (vendor/site).",
+		strings.TrimSuffix(wanted, "/"), cmp.Or(strings.Join(gates, ", "), "none")))
 }
 
 // silenceCaddy drops what Caddy logs until the returned function is called: reading a
@@ -115,8 +145,17 @@ func (c *call) lifetime() admin.Lifetime {
 	return admin.Lifetime(text)
 }
 
-// open sends a request to the running server and returns the response.
+// open sends a request with a JSON body to the running server and returns the response.
 func (c *call) open(ctx context.Context, method, path string, query url.Values, in any, accept string) (*http.Response, error) {
+	body, err := jsonPayload(in)
+	if err != nil {
+		return nil, err
+	}
+	return c.openWith(ctx, method, path, query, body, accept)
+}
+
+// openWith is open with any body.
+func (c *call) openWith(ctx context.Context, method, path string, query url.Values, body *payload, accept string) (*http.Response, error) {
 	if c.client == nil {
 		var err error
 		if c.client, err = newClient(c.cmd); err != nil {
@@ -127,7 +166,7 @@ func (c *call) open(ctx context.Context, method, path string, query url.Values, 
 		query = url.Values{}
 	}
 	query.Set("vendor", c.vendor)
-	return c.client.send(ctx, method, path, query, in, accept)
+	return c.client.send(ctx, method, path, query, body, accept)
 }
 
 // send calls the management API and returns the status and the body of the answer.
@@ -175,9 +214,14 @@ func (c *call) download(path, accept string) (*http.Response, error) {
 	if err != nil || response.StatusCode < http.StatusBadRequest {
 		return response, err
 	}
+	return nil, failure(response)
+}
+
+// failure returns the error in a response, and closes its body.
+func failure(response *http.Response) error {
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	return nil, errors.Join(answerError(response.StatusCode, answer), err)
+	return errors.Join(answerError(response.StatusCode, answer), err)
 }
 
 // run calls the management API and prints the answer.

@@ -50,6 +50,17 @@ func TestCommandSendsRequestAndPrintsAnswer(t *testing.T) {
 			"link create https://site.example/a --max-uses 2 --expires 60 --vendor acme", "POST /gatefold/management/create-signed-link?vendor=acme",
 			`{"url":"https://site.example/a","maxUses":2,"expiresIn":"60s"}`, `{"signedUrl":"https://site.example/a?token=t"}`, "https://site.example/a?token=t\n",
 		},
+		{
+			"link create https://site.example/a --max-uses 10 --max-devices 3 --expires 14d --ip-prefix 203.0.113.0/24 --per-reader --starts-at 2027-01-31T06:00:00Z",
+			"POST /gatefold/management/create-signed-link?vendor=default",
+			`{"url":"https://site.example/a","maxUses":10,"maxDevices":3,"startsAt":"2027-01-31T06:00:00Z","ipPrefix":"203.0.113.0/24","perReader":true,"expiresIn":"14d"}`,
+			`{"signedUrl":"https://site.example/a?token=t"}`, "https://site.example/a?token=t\n",
+		},
+		{
+			"link create https://site.example/a --path", "POST /gatefold/management/create-signed-link?vendor=default",
+			`{"url":"https://site.example/a","expiresIn":"7d"}`, `{"signedUrl":"https://site.example/a?token=t","pathUrl":"https://site.example/.gatefold/l/t/a"}`,
+			"https://site.example/.gatefold/l/t/a\n",
+		},
 		{"key retire kid/1 --system", "DELETE /gatefold/management/keys/kid%2F1?vendor=_system", "", "", "retired kid/1\n"},
 		{"key retire kid --json", "DELETE /gatefold/management/keys/kid?vendor=default", "", "", "{\n  \"kid\": \"kid\",\n  \"status\": \"retired\"\n}\n"},
 		{

@@ -73,17 +73,27 @@ func clientOf(address string) (*client, error) {
 	return &client{address: dial, host: host, socket: network == "unix", http: &http.Client{Transport: transport}}, nil
 }
 
-// send sends a request with a JSON body, or without a body if in is nil. It returns
+// payload is the body of a request.
+type payload struct {
+	kind string // the media type
+	size int64  // in bytes; 0 if it is not known
+	key  string // the Idempotency-Key, if any
+	open func() io.ReadCloser
+}
+
+// jsonPayload returns a value as a body, or nil for nil.
+func jsonPayload(in any) (*payload, error) {
+	if in == nil {
+		return nil, nil
+	}
+	body, err := json.Marshal(in)
+	return &payload{kind: "application/json", size: int64(len(body)), open: func() io.ReadCloser { return io.NopCloser(bytes.NewReader(body)) }}, err
+}
+
+// send sends a request with a body, or without one if body is nil. It returns
 // a response of any status. It waits while the server makes a configuration active.
 // Tokens belong in bodies: the admin endpoint logs its URIs.
-func (c *client) send(ctx context.Context, method, path string, query url.Values, in any, accept string) (*http.Response, error) {
-	var body []byte
-	if in != nil {
-		var err error
-		if body, err = json.Marshal(in); err != nil {
-			return nil, err
-		}
-	}
+func (c *client) send(ctx context.Context, method, path string, query url.Values, body *payload, accept string) (*http.Response, error) {
 	target := "http://" + c.host + AdminPrefix + path + "?" + query.Encode()
 	for waited := time.Duration(0); ; waited += loadingEvery {
 		response, err := c.try(ctx, method, target, body, accept)
@@ -100,14 +110,17 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 }
 
 // try sends a request once.
-func (c *client) try(ctx context.Context, method, target string, body []byte, accept string) (*http.Response, error) {
+func (c *client) try(ctx context.Context, method, target string, body *payload, accept string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
 		return nil, err
 	}
 	if body != nil {
-		request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		request.Header.Set("Content-Type", "application/json")
+		request.Body, request.ContentLength = body.open(), body.size
+		request.Header.Set("Content-Type", body.kind)
+		if body.key != "" {
+			request.Header.Set("Idempotency-Key", body.key)
+		}
 	}
 	if !c.socket { // Caddy allows no origin of a Unix socket
 		request.Header.Set("Origin", "http://"+c.host)

@@ -21,7 +21,7 @@ func TestCommandWaitsForTheConfiguration(t *testing.T) {
 			return
 		}
 		_, _ = io.WriteString(w, `{"token":"t"}`)
-	}, "link", "create", "--sku", "premium")
+	}, "token", "reader", "--user", "user-123")
 	if err != nil || out != "t\n" || len(bodies) != 3 || bodies[0] == "" || bodies[2] != bodies[0] {
 		t.Errorf("out %q, error %v, bodies %q", out, err, bodies)
 	}
@@ -54,7 +54,7 @@ func TestCommandsOverAUnixSocket(t *testing.T) {
 	go func() { done <- server.Serve(listener) }()
 	defer func() { server.Close(); <-done }()
 	for _, address := range []string{"unix/" + socket, "unix/" + socket + "|0660", "unix+h2c/" + socket} {
-		out, _, err := executeAt(address, "link", "create", "--sku", "premium")
+		out, _, err := executeAt(address, "token", "reader", "--user", "user-123")
 		if err != nil || out != "t\n" {
 			t.Errorf("%s: out %q, error %v", address, out, err)
 		}

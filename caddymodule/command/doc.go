@@ -22,6 +22,9 @@
 //	progress.go     the progress bar of an import
 //	key.go          key: signing keys
 //	link.go         link: signed links
+//	linkeach.go     link create --each: a link for each row of a file
+//	linklimits.go   their optional limits
+//	linkshow.go     link show: a link and its history
 //	rule.go         rule: lists, adds, moves and removes rules
 //	rulediff.go     the difference between two states of a site's rules
 //	rulefile.go     rule export and rule import: rules in a file

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,6 +22,7 @@ func explainCommand(cmd *cobra.Command) {
 	flags.String("token", "", "token of the reader")
 	flags.StringSlice("sku", nil, "skus of the reader, instead of those that were granted")
 	flags.String("link", "", "token of a signed link, if the url has none")
+	flags.String("client-ip", "", "address of the client, for a link that opens from one network")
 	flags.String("method", http.MethodGet, "HTTP method of the request")
 	flags.String("rewritten", "", "path as a handler before the gate rewrites it")
 	flags.String("site", "", "site whose gate decides (default: the vendor's only one, or the one of its name)")
@@ -32,7 +34,7 @@ func explainCommand(cmd *cobra.Command) {
 func explain(c *call) error {
 	request := admin.ExplainRequest{
 		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"), RewrittenPath: c.text("rewritten"),
-		UserID: c.text("user"), Email: c.text("email"), ReaderToken: c.text("token"), LinkToken: c.text("link"),
+		UserID: c.text("user"), Email: c.text("email"), ReaderToken: c.text("token"), LinkToken: c.text("link"), ClientIP: c.text("client-ip"),
 	}
 	if c.changed("sku") {
 		skus, err := c.cmd.Flags().GetStringSlice("sku")
@@ -106,18 +108,21 @@ func readingText(reading *admin.ExplainedReading) string {
 }
 
 func writeGrants(e *admin.Explanation, add func(step, format string, args ...any)) {
-	moment := func(at *time.Time) string {
-		if at == nil {
-			return "ever"
+	period := func(grant *admin.ExplainedGrant) (text string) {
+		if grant.StartsAt != nil {
+			text = ", from " + grant.StartsAt.Format(time.RFC3339)
 		}
-		return at.Format(time.RFC3339)
+		if grant.EndsAt != nil {
+			text += ", until " + grant.EndsAt.Format(time.RFC3339)
+		}
+		return cmp.Or(text, ", at any time")
 	}
 	for _, grant := range e.Grants {
 		counts := "counts"
 		if !grant.Counts {
 			counts = "does not count: " + grant.Why
 		}
-		add("grant", "%s gives %s, in %s, from %s until %s: %s", grant.ID, grant.SKU, grant.List, moment(grant.StartsAt), moment(grant.EndsAt), counts)
+		add("grant", "%s gives %s, in %s%s: %s", grant.ID, grant.SKU, grant.List, period(&grant), counts)
 	}
 	if e.Reader.UserID+e.Reader.Email != "" && len(e.Readings) > 0 && len(e.Readings[0].SKUs) > 0 {
 		add("grants", "%d of these skus, %d of other skus", len(e.Grants), e.OtherGrants)

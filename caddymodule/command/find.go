@@ -75,6 +75,18 @@ func (f filters) add(cmd *cobra.Command, meta string) {
 		cmd.Flags().String(filter.flag, "", filter.usage)
 	}
 	cmd.Flags().StringToString(metaFlag, nil, meta)
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return f.refuseEmpty(cmd) }
+}
+
+// refuseEmpty returns an error for a flag that is given without a value, as by a variable
+// of a script that is not set: the others alone would select far more.
+func (f filters) refuseEmpty(cmd *cobra.Command) error {
+	for _, filter := range f {
+		if flag := cmd.Flags().Lookup(filter.flag); flag.Changed && flag.Value.String() == "" {
+			return fmt.Errorf("--%s: is empty: give it a value, or leave it out", filter.flag)
+		}
+	}
+	return nil
 }
 
 // query returns the query that the flags select, and whether any of them is set.

@@ -130,7 +130,7 @@ func importGrants(c *call) error {
 		if ctx.Err() != nil {
 			err = errors.New("interrupted")
 		}
-		if i.dry {
+		if i.dry || i.position == 0 && ctx.Err() == nil {
 			return err
 		}
 		return fmt.Errorf("%w; %d rows are done: run the same command again to resume", err, i.position)
@@ -194,7 +194,12 @@ func (i *grantImport) begin() error {
 		if err != nil {
 			return err
 		}
-		if i.given || !state.Finished && state.Undone == nil {
+		over := state.Finished || state.Undone != nil
+		if i.given && over {
+			// Its rows would be skipped, though the file may be another by now.
+			return fmt.Errorf("--import-id: an import %s was made already: choose another name for each file, or leave the flag out", i.id)
+		}
+		if !over {
 			if i.skip > 0 {
 				i.warn(fmt.Sprintf("resuming after row %d", i.position))
 			}
@@ -269,12 +274,12 @@ func (i *grantImport) run(file io.Reader, format string) error {
 		if i.skipRow(row.Line) {
 			continue
 		}
-		if i.bytes+len(row.Grant) > maxImportBatchBytes {
+		if i.bytes+len(row.Value) > maxImportBatchBytes {
 			if err := i.flush(); err != nil {
 				return err
 			}
 		}
-		i.rows, i.lines, i.bytes = append(i.rows, row.Grant), append(i.lines, row.Line), i.bytes+len(row.Grant)
+		i.rows, i.lines, i.bytes = append(i.rows, row.Value), append(i.lines, row.Line), i.bytes+len(row.Value)
 		if len(i.rows) == i.size {
 			if err := i.flush(); err != nil {
 				return err
@@ -302,6 +307,8 @@ func (i *grantImport) flush() error {
 			return errors.Join(answerError(status, answer), err)
 		}
 		return i.flush()
+	case status == http.StatusNotFound:
+		return fmt.Errorf("--list: there is no access list %s", i.text("list"))
 	case status >= http.StatusBadRequest:
 		return answerError(status, answer)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/keys"
 )
 
 const linksPath = "/management/signed-links"
@@ -18,17 +19,25 @@ const linksPath = "/management/signed-links"
 func linkCommands(cmd *cobra.Command) {
 	create := subcommand(cmd, "create [<url>]", "Creates a signed link and prints its URL", cobra.MaximumNArgs(1), createLink)
 	flags := create.Flags()
-	flags.Int64("max-uses", 0, "number of times that the link can be redeemed (default: no limit)")
+	linkLimitFlags(create)
 	flags.String("expires", "7d", "lifetime of the link: digits and one of s, m, h, d")
 	flags.String("sku", "", "sku that the link opens")
 	flags.String("content-id", "", "publisherContentId that the link opens")
 	flags.String("space", "", "content space of the content id (default: that of the url's page, or the vendor's)")
 	flags.String("user", "", "user to whom the link is attributed; it identifies no visitor")
+	flags.Bool("path", false, "print the URL with the token in its path, for players and other programs that resolve relative URLs")
 	flags.StringToString("meta", nil, "key=value pairs that are stored with the link")
+	flags.String("landing", "", "page that the printed URL shows first, for a link that is not bound to one")
+	flags.String("each", "", "CSV or NDJSON file with a row for each of many links")
+	flags.String("format", "", "csv or ndjson (default: by the extension of the file of --each)")
+	flags.StringP("output", "o", "", "file for the links of --each (default: standard output)")
+	flags.String("key", "", "name of the set of links of --each (default: derived from the file and the flags)")
+	create.MarkFlagsMutuallyExclusive("each", "landing")
+	create.Long = eachHelp()
 
 	list := subcommand(cmd, "list", "Lists signed links, or those that match the flags", cobra.NoArgs, listLinks)
 	list.Flags().Int("limit", 0, "maximum number of links (default: all)")
-	subcommand(cmd, "show <id>", "Shows a signed link and its uses", cobra.ExactArgs(1), showLink)
+	subcommand(cmd, "show <id>", "Shows a signed link and its history: who used it up", cobra.ExactArgs(1), showLink)
 	revoke := subcommand(cmd, "revoke [<id>]", "Revokes a signed link, or all that match the flags, and the access that it gave, at once", cobra.MaximumNArgs(1), revokeLinks)
 	restore := subcommand(cmd, "restore [<id>]", "Gives back a revoked link, or all that match the flags, with the uses left", cobra.MaximumNArgs(1), restoreLinks)
 	restore.Flags().String("revoked-at", "", "exact time of the revocation, as revoke printed it")
@@ -36,7 +45,7 @@ func linkCommands(cmd *cobra.Command) {
 		linkFilters.add(cmd, "name=value pairs that were stored with the link")
 	}
 	for _, cmd := range []*cobra.Command{list, revoke} {
-		cmd.Flags().String("status", "", "active, used_up, expired or revoked")
+		cmd.Flags().String("status", "", "active, scheduled, used_up, expired or revoked")
 	}
 }
 
@@ -49,29 +58,74 @@ var linkFilters = filters{
 }
 
 func createLink(c *call) error {
+	limits, err := c.linkLimits()
+	if err != nil {
+		return err
+	}
 	body := admin.LinkBody{
-		SKU: c.text("sku"), PublisherContentID: c.text("content-id"), ContentSpace: c.text("space"), UserID: c.text("user"), ExpiresIn: c.lifetime(), Meta: map[string]any{},
+		LinkLimits: limits,
+		SKU:        c.text("sku"), PublisherContentID: c.text("content-id"), ContentSpace: c.text("space"), UserID: c.text("user"), ExpiresIn: c.lifetime(), Meta: map[string]any{},
 	}
 	if len(c.args) == 1 {
 		body.URL = c.args[0]
 	}
-	if body.MaxUses, _ = c.cmd.Flags().GetInt64("max-uses"); c.changed("max-uses") && body.MaxUses < 1 {
-		return errors.New("--max-uses: must be at least 1")
+	inPath, _ := c.cmd.Flags().GetBool("path")
+	if inPath && body.URL == "" {
+		return errors.New("--path: needs the url on which the link lands")
 	}
 	meta, _ := c.cmd.Flags().GetStringToString("meta")
 	for key, value := range meta {
 		body.Meta[key] = value
 	}
-	err := run(c, http.MethodPost, "/management/create-signed-link", body, func(created admin.CreatedLink) string {
-		if created.SignedURL != "" {
-			return created.SignedURL + "\n"
-		}
-		return created.Token + "\n"
-	})
-	if err == nil && body.URL != "" {
-		c.warnOfHost(body.URL)
+	if c.text("each") != "" {
+		return c.createEach(body)
 	}
-	return err
+	for _, flag := range []string{"format", "output", "key"} {
+		if c.changed(flag) {
+			return fmt.Errorf("--%s: is for the links of --each", flag)
+		}
+	}
+	page, err := c.landing(body.URL)
+	if err != nil {
+		return err
+	}
+	var created admin.CreatedLink
+	if err := c.request(http.MethodPost, "/management/create-signed-link", nil, body, &created); err != nil {
+		return err
+	}
+	if created.SignedURL == "" {
+		created.SignedURL = keys.AppendToken(page, admin.LinkParam, created.Token)
+	}
+	shown := created.SignedURL
+	if inPath {
+		shown = created.PathURL
+	}
+	if err := c.print(created, shown+"\n"); err != nil {
+		return err
+	}
+	c.warnOfHost(page)
+	return nil
+}
+
+// landing returns the page whose URL gets the token: that of the link, or the one of --landing.
+func (c *call) landing(bound string) (string, error) {
+	page := c.text("landing")
+	switch {
+	case bound != "" && page != "":
+		return "", errors.New("--landing: is for links that are not bound to a url: leave out one of the two")
+	case bound != "":
+		return bound, nil
+	case page == "":
+		return "", errors.New("a link needs a page to land on: give its url, or, for a link that opens many pages, one of them with --landing <url>")
+	}
+	parsed, err := url.Parse(page)
+	if err != nil || parsed.Scheme != "https" && parsed.Scheme != "http" || parsed.Host == "" {
+		return "", fmt.Errorf("--landing: %q is not a url such as https://news.example.com/", page)
+	}
+	if parsed.Query().Has(admin.LinkParam) {
+		return "", fmt.Errorf("--landing: has the parameter %s, which is reserved for the link's token", admin.LinkParam)
+	}
+	return page, nil
 }
 
 // warnOfHost warns of a link to a host that the running server does not gate. The link
@@ -107,13 +161,6 @@ func listLinks(c *call) error {
 	}))
 }
 
-func linkUses(l *admin.SignedLink) string {
-	if l.MaxUses == 0 {
-		return "not counted"
-	}
-	return fmt.Sprintf("%d of %d", l.Uses, l.MaxUses)
-}
-
 // linkTarget returns what a link opens.
 func linkTarget(l *admin.SignedLink) string {
 	var targets []string
@@ -123,29 +170,6 @@ func linkTarget(l *admin.SignedLink) string {
 		}
 	}
 	return strings.Join(targets, ", ")
-}
-
-func showLink(c *call) error {
-	return run(c, http.MethodGet, c.record(linksPath), nil, func(l admin.SignedLink) string {
-		rows := [][]string{
-			{"id", l.TokenID},
-			{"status", l.Status},
-			{"opens", linkTarget(&l)},
-			{"uses", linkUses(&l)},
-			{"created", l.CreatedAt.Format(time.RFC3339)},
-			{"expires", l.ExpiresAt.Format(time.RFC3339)},
-		}
-		if l.UserID != "" {
-			rows = append(rows, []string{"user", l.UserID})
-		}
-		if l.RevokedAt != nil {
-			rows = append(rows, []string{"revoked", l.RevokedAt.Format(time.RFC3339)})
-		}
-		if len(l.Meta) > 0 {
-			rows = append(rows, []string{"meta", string(l.Meta)})
-		}
-		return fields(rows)
-	})
 }
 
 func revokeLinks(c *call) error {

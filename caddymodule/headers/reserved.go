@@ -54,10 +54,12 @@ type Received struct {
 
 // Clean removes reserved headers and trailers from a request, and reserved names from
 // Connection, which would make a proxy drop the header that the gate sets
-// (GHSA-w9mr-28mw-j8hg).
+// (GHSA-w9mr-28mw-j8hg). It removes as well what would lead past the decision: upgrades to
+// other protocols than WebSocket, and headers that name another page.
 func Clean(r *http.Request) Received {
 	var received Received
-	var connection, trailer bool
+	var connection, trailer, upgrade bool
+	safe := isSafe(r.Method)
 	for name, values := range r.Header {
 		switch name {
 		case "Authorization":
@@ -70,14 +72,19 @@ func Clean(r *http.Request) Received {
 			connection = true
 		case "Trailer":
 			trailer = true
+		case "Upgrade":
+			upgrade = true
 		default:
-			if Reserved(name) {
+			if Reserved(name) || claims(name, pageNames[:]) || safe && claims(name, methodNames[:]) {
 				delete(r.Header, name)
 			}
 		}
 	}
 	if connection {
 		CleanTokens(r.Header, "Connection", Reserved)
+	}
+	if upgrade {
+		cleanUpgrade(r.Header)
 	}
 	if trailer {
 		CleanTokens(r.Header, "Trailer", Reserved)
@@ -92,10 +99,76 @@ func Clean(r *http.Request) Received {
 	return received
 }
 
+// cleanUpgrade removes every upgrade of the connection but that to a WebSocket. Within a
+// connection that an origin upgrades to HTTP/2 (`h2c`, RFC 7540, section 3.2) the client
+// would ask for any page, and send any header, without a decision.
+func cleanUpgrade(header http.Header) {
+	if protocols := header["Upgrade"]; len(protocols) == 1 && strings.EqualFold(textproto.TrimString(protocols[0]), "websocket") {
+		return
+	}
+	delete(header, "Upgrade")
+	delete(header, "Http2-Settings")
+	CleanTokens(header, "Connection", func(token string) bool {
+		return strings.EqualFold(token, "Upgrade") || strings.EqualFold(token, "HTTP2-Settings")
+	})
+}
+
+// pageNames are the names, folded, of headers from which some servers take the path of a
+// request, or a part of it: X-Original-Url and X-Rewrite-Url (Zend Framework, Yii, IIS), and
+// X-Script-Name and Script_Name, which are cut off its beginning (gunicorn, WSGI middleware).
+var pageNames = [...]string{"xoriginalurl", "xrewriteurl", "xscriptname", "scriptname"}
+
+// methodNames are the names, folded, of headers from which some servers take the method of a
+// request. WordPress does of any request, most others of POST only.
+var methodNames = [...]string{"xhttpmethodoverride", "xhttpmethod", "xmethodoverride"}
+
+// isSafe reports whether a method only reads (RFC 9110, section 9.2.1). No client has a
+// reason to override it. An extended CONNECT is a GET in HTTP/1.1.
+func isSafe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodConnect:
+		return true
+	}
+	return false
+}
+
+// claims reports whether an origin could take a header's name for one of some folded names.
+func claims(name string, folded []string) bool {
+	if name == "" || name[0]|0x20 != 'x' && name[0]|0x20 != 's' {
+		return false
+	}
+	for _, want := range folded {
+		if foldsTo(name, want) {
+			return true
+		}
+	}
+	return false
+}
+
+// foldsTo reports whether the letters and digits of a name are a folded one.
+func foldsTo(name, folded string) bool {
+	n := 0
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		default:
+			continue
+		}
+		if n == len(folded) || c != folded[n] {
+			return false
+		}
+		n++
+	}
+	return n == len(folded)
+}
+
 // cleanTrailer removes reserved names and credentials from trailers.
 func cleanTrailer(trailer http.Header) {
 	for name := range trailer {
-		if Reserved(name) || Credential(name) {
+		if Reserved(name) || Credential(name) || claims(name, pageNames[:]) || claims(name, methodNames[:]) {
 			delete(trailer, name)
 		}
 	}

@@ -7,5 +7,6 @@
 //	server.go  settings of a Redis server that lose records, and its clock
 //	follow.go  a store that does not answer, and a change feed that is behind
 //	keysets.go keys of issuers and publishers that cannot be fetched
+//	leaks.go   links that were opened from too many networks
 //	clock.go   issuers whose clock differs
 package nodestate

@@ -19,6 +19,8 @@ var (
 		"Remove the cause, which is a condition of its own: until then links with maxUses are answered 503.")
 	storeDamaged = condition.Register("store_damaged", condition.Critical,
 		"Stop the server, see `gatefold store verify`, and restore a backup.")
+	storeFileReplaced = condition.Register("store_file_replaced", condition.Critical,
+		"What is written now is lost at a restart: save it first by `gatefold store backup <file>`, stop the server, put that copy at the database's path, and start.")
 
 	redisEvicts = condition.Register("redis_evicts", condition.Critical,
 		"Set maxmemory-policy noeviction in Redis, and keep it in its configuration file.")
@@ -37,6 +39,9 @@ var (
 		"See whether this machine reaches the issuer: the old keys count for jwks { stale_if_error } only.")
 	publisherKeysMissing = condition.Register("publisher_keys_missing", condition.Warning,
 		"`gatefold domain probe` shows the cause: until the keys are there, links of the publisher get 503 keys_unavailable.")
+
+	linkLeaked = condition.Register("link_leaked", condition.Warning,
+		"`gatefold link show <id>` has who used it. Revoke it and give its reader another one; or, if so many readers are meant, `gatefold link restore <id>`.")
 
 	clockOff = condition.Register("clock_off", condition.Critical,
 		"Synchronize the clocks (NTP) of this machine and of the other: tokens and links are judged by this node's clock.")

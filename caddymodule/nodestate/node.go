@@ -7,6 +7,7 @@ import (
 	"github.com/gatefold/gatefold/admin/condition"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -22,8 +23,12 @@ type Options struct {
 	KeySets *keys.Sets
 	// Skews returns how far the clocks of issuers are ahead.
 	Skews func() []policy.ClockSkew
+	// Leaks returns the links that leaked within the last hour.
+	Leaks func() []linkwatch.Leak
 	// Probe writes into a partition.
 	Probe func(ctx context.Context, partition string) error
+	// Replaced returns an error if the store's file is no longer the one at its path.
+	Replaced func() error
 }
 
 // Node finds the conditions of a node. It is safe for concurrent use.
@@ -43,7 +48,7 @@ func New(options Options) *Node {
 		Board:  condition.NewBoard(options.Now, options.Changed),
 		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: new(Server), options: options,
 	}
-	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks} {
+	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks} {
 		n.Add(source)
 	}
 	return n
@@ -72,8 +77,10 @@ func (n *Node) Run(ctx context.Context) {
 	}
 }
 
-// Probe writes into each partition whose last write failed.
+// Probe writes into each partition whose last write failed, and looks whether the
+// store's file is in its place: a source of conditions must not wait for a file system.
 func (n *Node) Probe(ctx context.Context) {
+	n.Writes.Replaced(n.options.Replaced())
 	for _, partition := range n.Writes.broken() {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		// The engine tells Writes the result.

@@ -27,6 +27,9 @@ type Writes struct {
 	failing map[string]*failure // by partition
 	damage  error               // the first one; lasts until the process ends
 	damaged time.Time
+	// replaced says that the open file is no longer at its path, since replacedAt.
+	replaced   error
+	replacedAt time.Time
 }
 
 // failure is a write that failed, and those after it.
@@ -76,6 +79,16 @@ func (w *Writes) Read(err error) {
 	}
 }
 
+// Replaced records whether the open file is another than the one at its path.
+func (w *Writes) Replaced(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil && w.replaced == nil {
+		w.replacedAt = w.now()
+	}
+	w.replaced = err
+}
+
 // isFailure reports whether the store failed, rather than refused a write that must not
 // be made. A store that does not answer is another condition, and so is one that evicts.
 func isFailure(err error) bool {
@@ -98,6 +111,9 @@ func (w *Writes) findings() []condition.Finding {
 	var findings []condition.Finding
 	if w.damage != nil {
 		findings = append(findings, condition.Finding{Kind: storeDamaged, Since: w.damaged, What: sentence(w.damage.Error())})
+	}
+	if w.replaced != nil {
+		findings = append(findings, condition.Finding{Kind: storeFileReplaced, Since: w.replacedAt, What: sentence(w.replaced.Error())})
 	}
 	now := w.now()
 	maps.DeleteFunc(w.failing, func(_ string, f *failure) bool { return f.works && now.Sub(f.last).Abs() >= heldFor })

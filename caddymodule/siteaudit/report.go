@@ -44,6 +44,18 @@ func (s *Site) Open() (open []*Way) {
 	return open
 }
 
+// Gates returns the gates of the sites, as vendor/site, sorted.
+func (r *Report) Gates() []string {
+	var gates []string
+	for _, site := range r.Sites {
+		for _, way := range site.Ways {
+			gates = append(gates, way.Gates...)
+		}
+	}
+	slices.Sort(gates)
+	return slices.Compact(gates)
+}
+
 // Kind is what a way leads to.
 type Kind string
 

@@ -16,7 +16,7 @@ func startAPI(t *testing.T) (s *server, api string) {
 	s = newServer(t)
 	ports := keystest.FreePorts(t, 4)
 	s.admin, s.site = "127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
-	config := fmt.Sprintf(siteConfig, s.admin, "store bolt "+s.database(), ports[1], ports[2], ports[2])
+	config := withoutTokens + fmt.Sprintf(siteConfig, s.admin, "store bolt "+s.database(), ports[1], ports[2], ports[2])
 	s.writeConfig(config + "\nhttp://127.0.0.1:" + ports[3] + " {\n\tbind 127.0.0.1\n\tlog\n\tgatefold_api\n}\n")
 	s.start()
 	return s, "http://127.0.0.1:" + ports[3]

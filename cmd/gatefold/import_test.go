@@ -293,6 +293,37 @@ func TestImportReportsRowsOfLostAnswer(t *testing.T) {
 	}
 }
 
+// The name of a finished import is given again with a corrected file: its rows are not
+// skipped as if they were stored, and nothing is changed. A file or a list that cannot
+// be imported at all is not to be imported "again to resume".
+func TestImportNameIsForOneFile(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.must("grant", "import", s.write("a.csv", "userId,sku\na,p\n"), "--import-id", "january")
+	for range 2 {
+		got := s.command("grant", "import", s.write("a.csv", "userId,sku\na,q\nb,p\n"), "--import-id", "january")
+		if got.code != 1 || got.stdout != "" || !strings.Contains(got.stderr, "an import january was made already: choose another name") {
+			t.Errorf("%+v", got)
+		}
+	}
+	if made := s.must("grant", "export"); strings.Count(made, "sku") != 1 {
+		t.Errorf("the grants are %s", made)
+	}
+	s.must("grant", "import", "--undo", "january")
+	if got := s.command("grant", "import", s.write("a.csv", "userId,sku\na,q\n"), "--import-id", "january"); got.code != 1 || !strings.Contains(got.stderr, "choose another name") {
+		t.Errorf("after undoing it: %+v", got)
+	}
+	for _, args := range [][]string{{s.write("b.csv", "userid,sku\na,p\n")}, {s.write("c.csv", "userId,sku\na,p\n"), "--list", "src_none"}} {
+		got := s.command(append([]string{"grant", "import"}, args...)...)
+		if got.code != 1 || strings.Contains(got.stderr, "again") {
+			t.Errorf("%v: %+v", args, got)
+		}
+		if len(args) > 1 && !strings.Contains(got.stderr, "no access list src_none") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+}
+
 // The server's memory does not grow with the file.
 func TestImportMemoryIsBounded(t *testing.T) {
 	t.Parallel()

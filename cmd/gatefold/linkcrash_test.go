@@ -121,15 +121,15 @@ func (r *linkReader) keepTrying(link *recordedLink, nodes []*server, began time.
 // read reads an answer to the end.
 func (r *linkReader) read(response *http.Response) (answer linkAnswer, err error) {
 	defer response.Body.Close()
-	switch {
-	case response.StatusCode == http.StatusOK:
+	switch response.StatusCode {
+	case http.StatusOK:
 		begun, whole := delivered(response.Body)
 		r.begun, r.whole = r.begun || begun, whole
 		if begun && !whole {
 			r.cut++
 		}
 		answer.code = "page"
-	case response.StatusCode == http.StatusForbidden:
+	case http.StatusForbidden:
 		var body struct{ Code string }
 		if err := json.NewDecoder(response.Body).Decode(&body); err != nil {
 			answer.unknown = true

@@ -82,26 +82,19 @@ type server struct {
 }
 
 // withoutTokens are the log filters of Caddyfile.example.
-const withoutTokens = `(without_tokens) {
-	format filter {
-		request>uri query {
-			replace token REDACTED
-			replace share REDACTED
-		}
-		request>headers>Referer query {
-			replace token REDACTED
-			replace share REDACTED
-		}
-		uri query {
-			replace url REDACTED
-		}
+var withoutTokens = func() string {
+	text, err := os.ReadFile("../../Caddyfile.example")
+	if err != nil {
+		panic(err)
 	}
-}
-`
+	_, filters, _ := strings.Cut(string(text), "\n(without_tokens) {\n")
+	filters, _, _ = strings.Cut(filters, "\n{\n")
+	return "(without_tokens) {\n" + filters + "\n"
+}()
 
 // siteConfig is a site with an origin that echoes the URI. %s is: admin address,
 // global options, site port, origin port, origin port.
-const siteConfig = withoutTokens + `{
+const siteConfig = `{
 	admin %s
 	auto_https off
 	log {
@@ -141,7 +134,7 @@ func newServer(t *testing.T) *server {
 		t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0], site: "http://127.0.0.1:" + ports[1], log: new(keystest.Log),
 	}
 	s.config = filepath.Join(s.dir, "Caddyfile")
-	s.writeConfig(fmt.Sprintf(siteConfig, s.admin, "store bolt "+s.database(), ports[1], ports[2], ports[2]))
+	s.writeConfig(withoutTokens + fmt.Sprintf(siteConfig, s.admin, "store bolt "+s.database(), ports[1], ports[2], ports[2]))
 	return s
 }
 

@@ -73,3 +73,28 @@ func TestLinkToAnUnknownHost(t *testing.T) {
 		t.Errorf("a misspelt subcommand: %+v", got)
 	}
 }
+
+// A vendor or a site is misspelt: what is stored for it decides nothing here, and the
+// command says so.
+func TestGateThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	for _, args := range [][]string{
+		{"grant", "add", "--user", "u", "--sku", "premium", "--vendor", "defaults"},
+		{"rule", "list", "--site", "defaults"},
+	} {
+		if got := s.command(args...); got.code != 0 || !strings.Contains(got.stderr, "warning: no gate of this server is") || !strings.Contains(got.stderr, "it has default/default") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+	for _, args := range [][]string{{"grant", "list", "--vendor", "default"}, {"rule", "list", "--site", "default"}, {"grant", "list"}} {
+		if got := s.command(args...); got.code != 0 || got.stderr != "" {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+	for _, args := range [][]string{{"grant", "remove", "--user", "", "--sku", "premium"}, {"link", "revoke", "--user", "", "--sku", "premium"}, {"grant", "list", "--email", ""}} {
+		if got := s.command(args...); got.code != 1 || !strings.Contains(got.stderr, "is empty") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+}

@@ -44,7 +44,7 @@ func newNodeWith(t *testing.T, redis, settings string, sealing []byte) *server {
 	}
 	s.config = filepath.Join(s.dir, "Caddyfile")
 	store := "store redis " + redis + "\n\t\tsecret {file." + secret + "}\n\t\t" + settings
-	s.writeConfig(fmt.Sprintf(siteConfig, s.admin, store, ports[1], ports[2], ports[2]))
+	s.writeConfig(withoutTokens + fmt.Sprintf(siteConfig, s.admin, store, ports[1], ports[2], ports[2]))
 	return s
 }
 

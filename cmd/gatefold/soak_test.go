@@ -107,7 +107,7 @@ func newSoak(t *testing.T) *soak {
 // soakConfig is, in this order: the admin address, the store, the CA file, the host and
 // port of news, the issuer, the shaky and the other origin, the host and port of desk,
 // the other origin, the port of the API.
-const soakConfig = withoutTokens + `{
+const soakConfig = `{
 	admin %s
 	auto_https off
 	log {
@@ -195,7 +195,7 @@ func (s *soak) startNode(store string) {
 	n.server.config = filepath.Join(n.dir, "Caddyfile")
 	_, port, _ := strings.Cut(address, ":")
 	pages := newPages(s.t, s.seen)
-	n.writeConfig(fmt.Sprintf(soakConfig, n.admin, store, s.issuer.ca, newsHost+":"+port, s.issuer.url(), s.shaky.address, pages,
+	n.writeConfig(withoutTokens + fmt.Sprintf(soakConfig, n.admin, store, s.issuer.ca, newsHost+":"+port, s.issuer.url(), s.shaky.address, pages,
 		deskHost+":"+port, pages, ports[1]))
 	n.launch()
 	n.waitFor("the sites answer", func() bool {

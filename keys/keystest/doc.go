@@ -12,6 +12,7 @@
 //
 //	clock.go   Clock, a time source that tests move
 //	log.go     Log, a sink for log output
+//	port.go    FreePort, ports for the servers of tests
 //	server.go  Server, an HTTP server that records requests; NewOrigin
 //	host.go    KeyHost, a TLS server of a key set and an OpenID configuration
 package keystest

@@ -36,7 +36,7 @@ func FreePort(tb testing.TB) string {
 		first := ports.lock.Addr().(*net.TCPAddr).Port
 		ports.next = ports.next%(blockPorts-1) + 1
 		if listener := listen(first + ports.next); listener != nil {
-			listener.Close()
+			_ = listener.Close()
 			return strconv.Itoa(first + ports.next)
 		}
 	}

@@ -17,8 +17,9 @@ type auditKind struct {
 	hidden []string
 	// only, unless empty, are the only members that are shown.
 	only []string
-	// text is the member that shows a value that is not JSON.
-	text string
+	// text is the member that shows a value that is not JSON, cause the one that shows
+	// what is behind a space in it.
+	text, cause string
 	// summary: the record is shown in place of all others of its batch.
 	summary bool
 	// unaudited: the record is an index or bookkeeping, and is not shown.
@@ -35,7 +36,8 @@ var auditKinds = map[byte]auditKind{
 	prefixList:       {name: "access-list"},
 	prefixGrant:      {name: "grant"},
 	prefixLink:       {name: "signed-link"},
-	prefixRevocation: {name: "signed-link", text: "revokedAt"},
+	prefixRevocation: {name: "signed-link", text: "revokedAt", cause: "revokedFor"},
+	prefixNetworks:   {name: "signed-link", only: []string{"networks", "limit", "reportedAt"}},
 	prefixRule:       {name: "rule"},
 	prefixImport:     {name: "grant-import", only: importMembers, summary: true},
 	prefixKey:        {name: "signing-key", hidden: []string{"sealed"}},
@@ -57,6 +59,9 @@ var auditKinds = map[byte]auditKind{
 	prefixIndex:       {unaudited: true},
 	prefixUses:        {unaudited: true},
 	prefixUse:         {unaudited: true},
+	prefixDevices:     {unaudited: true},
+	prefixDevice:      {unaudited: true},
+	prefixHistory:     {unaudited: true},
 	prefixKept:        {unaudited: true},
 	prefixRevision:    {unaudited: true},
 	prefixCurrentKey:  {unaudited: true},
@@ -64,6 +69,17 @@ var auditKinds = map[byte]auditKind{
 	prefixIdempotency: {unaudited: true},
 	prefixKeySet:      {unaudited: true},
 	prefixEngagement:  {unaudited: true},
+}
+
+// AuditKinds returns the names of the kinds of records that the audit log has, sorted.
+func AuditKinds() []string {
+	names := map[string]bool{}
+	for _, kind := range auditKinds {
+		if !kind.unaudited {
+			names[kind.name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 func auditKindOf(k []byte) auditKind {
@@ -110,8 +126,13 @@ func (a *auditKind) members(value []byte) map[string]json.RawMessage {
 	case value == nil:
 		return nil
 	case a.text != "":
-		text, _ := json.Marshal(string(value)) // a string has no error
-		return map[string]json.RawMessage{a.text: text}
+		text, cause, found := strings.Cut(string(value), " ")
+		encoded, _ := json.Marshal(text) // a string has no error
+		members = map[string]json.RawMessage{a.text: encoded}
+		if found {
+			members[a.cause], _ = json.Marshal(cause)
+		}
+		return members
 	case json.Unmarshal(value, &members) != nil:
 		return nil
 	}

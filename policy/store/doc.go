@@ -27,8 +27,11 @@
 //	importlog.go     what an import changed, and undoing it
 //	products.go      products and collections
 //	links.go         signed links, revocation, redemption
+//	linkdevices.go   the devices of a link, which are counted with its uses
 //	refund.go        uses that are taken back
 //	linkfind.go      finding, revoking and restoring many links
+//	linkhistory.go   the history of a link: uses, refunds and refusals
+//	linknetworks.go  the networks from which a link is opened, and quarantine
 //	rules.go         the rules of a site
 //	rulechange.go    changing the rules of a site
 //	domains.go       trusted domains, denied keys, key sets of others

@@ -17,6 +17,10 @@ import (
 //	X <issuer> NUL <jti>                 its revocation
 //	C <issuer> NUL <jti>                 counter of its uses
 //	U <issuer> NUL <jti> NUL <id>        one use: the idempotency key of the counter
+//	Z <issuer> NUL <jti>                 counter of its devices
+//	z <issuer> NUL <jti> NUL <id>        one device: the idempotency key of that counter
+//	H <issuer> NUL <jti>                 history of a link besides its uses
+//	h <issuer> NUL <jti>                 networks from which a link was opened in the last hour, for the leak detector
 //	u <issuer> NUL <jti> NUL <id>        marker: a use that is not taken back any more
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
 //	V <site>                             revision of the rules of a site
@@ -39,7 +43,7 @@ import (
 //	P <sku>                              product
 //	b <sku> NUL <container>              index: the collections that a sku is in
 //	b                                    revision of that index
-//	W                                    content space that the vendor declared as default
+//	w                                    content space that the vendor declared as default
 //	D <domain>                           trusted publisher domain
 //	B <kid>                              denied key of a publisher
 //	W                                    written to find out whether writes work again
@@ -57,6 +61,10 @@ const (
 	prefixRevocation  = 'X'
 	prefixUses        = 'C'
 	prefixUse         = 'U'
+	prefixDevices     = 'Z'
+	prefixDevice      = 'z'
+	prefixHistory     = 'H'
+	prefixNetworks    = 'h'
 	prefixKept        = 'u'
 	prefixRule        = 'R'
 	prefixRevision    = 'V'
@@ -81,7 +89,7 @@ const (
 	prefixDeniedKey   = 'B'
 	prefixProbe       = 'W'
 	prefixKeySet      = 'J'
-	prefixSpace       = 'W'
+	prefixSpace       = 'w'
 )
 
 // The kinds of values in the index of grants.

@@ -15,10 +15,11 @@ import (
 
 // The states of a link.
 const (
-	LinkActive  = "active"
-	LinkUsedUp  = "used_up"
-	LinkExpired = "expired"
-	LinkRevoked = "revoked"
+	LinkActive    = "active"
+	LinkScheduled = "scheduled" // opens later
+	LinkUsedUp    = "used_up"
+	LinkExpired   = "expired"
+	LinkRevoked   = "revoked"
 )
 
 // State returns the state of a link at a time.
@@ -28,6 +29,8 @@ func (l *SignedLink) State(now time.Time) string {
 		return LinkRevoked
 	case now.Unix() >= l.Claims.ExpiresAt:
 		return LinkExpired
+	case now.Unix() < l.Claims.NotBefore:
+		return LinkScheduled
 	case l.Claims.MaxUses > 0 && l.Uses >= l.Claims.MaxUses:
 		return LinkUsedUp
 	}
@@ -138,9 +141,9 @@ func (s *Store) FindLinks(ctx context.Context, vendor, issuer string, query Link
 
 // readUses reads the revocations and the uses of links.
 func readUses(snapshot engine.Snapshot, links []SignedLink) ([]SignedLink, error) {
-	keys := make([][]byte, 0, 2*len(links))
+	keys := make([][]byte, 0, 3*len(links))
 	for i := range links {
-		keys = append(keys, key(prefixRevocation, links[i].Claims.Issuer, links[i].Claims.ID), key(prefixUses, links[i].Claims.Issuer, links[i].Claims.ID))
+		keys = append(keys, useKeys(links[i].Claims.Issuer, links[i].Claims.ID)...)
 	}
 	if err := engine.Prefetch(snapshot, keys...); err != nil {
 		return nil, err
@@ -165,7 +168,7 @@ func (w Writer) RevokeLinks(ctx context.Context, vendor, issuer string, query Li
 			engine.Check{Key: key(prefixLink, issuer, link.Claims.ID), Present: true},
 			engine.Check{Key: key(prefixRevocation, issuer, link.Claims.ID)})
 		batch.Puts = append(batch.Puts, engine.Put{
-			Key: key(prefixRevocation, issuer, link.Claims.ID), Value: []byte(at.UTC().Format(time.RFC3339Nano)), Expires: linkRetention(link.Claims.ExpiresAt),
+			Key: key(prefixRevocation, issuer, link.Claims.ID), Value: revocation(at, ""), Expires: linkRetention(link.Claims.ExpiresAt),
 		})
 		return true
 	})
@@ -185,7 +188,7 @@ func (w Writer) RestoreLinks(ctx context.Context, vendor, issuer string, query L
 // restore adds the end of a revocation to a batch.
 func (l *SignedLink) restore(batch *engine.Batch) {
 	k := key(prefixRevocation, l.Claims.Issuer, l.Claims.ID)
-	batch.Checks = append(batch.Checks, engine.Check{Key: k, Value: []byte(l.RevokedAt.Format(time.RFC3339Nano))})
+	batch.Checks = append(batch.Checks, engine.Check{Key: k, Value: revocation(l.RevokedAt, l.RevokedFor)})
 	batch.Deletes = append(batch.Deletes, k)
 }
 
@@ -203,21 +206,26 @@ func (w Writer) eachLink(
 	}
 	batch := new(engine.Batch)
 	var change policy.Invalidation
+	var links []SignedLink
 	for i := range found {
 		if add(batch, &found[i]) {
-			changed++
+			links = append(links, found[i])
 			change.Add(policy.KindLink, vendor, issuer, found[i].Claims.ID)
 		}
 	}
-	if changed == 0 {
+	if len(links) == 0 {
 		return 0, next, more, nil
 	}
-	return changed, next, more, w.commit(ctx, vendor, batch, change)
+	if err := w.forgiveNetworks(ctx, vendor, links, batch); err != nil { // of those that are restored
+		return 0, "", false, err
+	}
+	return len(links), next, more, w.commit(ctx, vendor, batch, change)
 }
 
 // RestoreLink gives back a revoked link, with the uses that it has left: the next request
 // with it, or with one of its link cookies, is decided as if it had not been revoked. A
-// link that is not revoked is no error. RestoreLink returns ErrNotFound when there is no
+// link that is not revoked is no error. The networks from which a link was opened that is
+// quarantined count no more. RestoreLink returns ErrNotFound when there is no
 // such link.
 //
 // A publisher's link may have been revoked before its first use, and have no record but
@@ -238,11 +246,14 @@ func (w Writer) RestoreLink(ctx context.Context, vendor, issuer, id string) (Sig
 	}
 	batch := new(engine.Batch)
 	link.restore(batch)
+	if err := w.forgiveNetworks(ctx, vendor, []SignedLink{link}, batch); err != nil {
+		return link, err
+	}
 	var change policy.Invalidation
 	change.Add(policy.KindLink, vendor, issuer, id)
 	err = w.commit(ctx, vendor, batch, change)
 	if err == nil {
-		link.RevokedAt = time.Time{}
+		link.RevokedAt, link.RevokedFor = time.Time{}, ""
 	}
 	return link, err
 }

@@ -5,8 +5,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
@@ -23,10 +23,14 @@ type SignedLink struct {
 	KeyID string `json:"kid,omitempty"`
 
 	// RevokedAt is when the link was revoked; zero when it was not. It has a key of
-	// its own, so that revoking and redeeming do not conflict.
-	RevokedAt time.Time `json:"-"`
-	// Uses is the number of redemptions.
-	Uses int64 `json:"-"`
+	// its own, so that revoking and redeeming do not conflict. RevokedFor is the cause,
+	// see CauseLeak; empty if a caller revoked it.
+	RevokedAt  time.Time `json:"-"`
+	RevokedFor string    `json:"-"`
+	// Uses is the number of redemptions, Devices that of the devices of a link that counts
+	// them.
+	Uses    int64 `json:"-"`
+	Devices int64 `json:"-"`
 }
 
 // linkDefaults are what a vendor declared for links that do not say it themselves.
@@ -134,7 +138,7 @@ func (s *Store) SignedLink(ctx context.Context, vendor, issuer, id string) (Sign
 	var link SignedLink
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		k := key(prefixLink, issuer, id)
-		if err := engine.Prefetch(snapshot, k, key(prefixRevocation, issuer, id), key(prefixUses, issuer, id)); err != nil {
+		if err := engine.Prefetch(snapshot, append(useKeys(issuer, id), k)...); err != nil {
 			return err
 		}
 		if _, err := getIn(snapshot, k, &link); err != nil {
@@ -145,6 +149,11 @@ func (s *Store) SignedLink(ctx context.Context, vendor, issuer, id string) (Sign
 	return link, err
 }
 
+// useKeys returns the keys that readUse reads.
+func useKeys(issuer, id string) [][]byte {
+	return [][]byte{key(prefixRevocation, issuer, id), key(prefixUses, issuer, id), key(prefixDevices, issuer, id)}
+}
+
 // readUse reads the revocation and the uses of a link.
 func (l *SignedLink) readUse(snapshot engine.Snapshot) error {
 	revoked, err := snapshot.Get(key(prefixRevocation, l.Claims.Issuer, l.Claims.ID))
@@ -152,7 +161,14 @@ func (l *SignedLink) readUse(snapshot engine.Snapshot) error {
 		return err
 	}
 	if revoked != nil {
-		if l.RevokedAt, err = time.Parse(time.RFC3339Nano, string(revoked)); err != nil {
+		at, cause, _ := strings.Cut(string(revoked), " ")
+		if l.RevokedAt, err = time.Parse(time.RFC3339Nano, at); err != nil {
+			return err
+		}
+		l.RevokedFor = cause
+	}
+	if l.Claims.MaxDevices > 0 {
+		if l.Devices, err = snapshot.Count(key(prefixDevices, l.Claims.Issuer, l.Claims.ID)); err != nil {
 			return err
 		}
 	}
@@ -169,7 +185,7 @@ func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Pag
 		}
 		var keys [][]byte
 		for _, link := range links {
-			keys = append(keys, key(prefixRevocation, issuer, link.Claims.ID), key(prefixUses, issuer, link.Claims.ID))
+			keys = append(keys, useKeys(issuer, link.Claims.ID)...)
 		}
 		if err := engine.Prefetch(snapshot, keys...); err != nil {
 			return err
@@ -184,47 +200,6 @@ func (s *Store) SignedLinks(ctx context.Context, vendor, issuer string, page Pag
 	return links, err
 }
 
-// LinkUse is one redemption of a link.
-type LinkUse struct {
-	ID string
-	At time.Time
-}
-
-// LinkUses returns a page of the uses of a link, by id. It returns
-// ErrNotFound when there is no such link.
-func (s *Store) LinkUses(ctx context.Context, vendor, issuer, id string, page Page) ([]LinkUse, error) {
-	uses := []LinkUse{}
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		link, err := snapshot.Get(key(prefixLink, issuer, id))
-		if err != nil {
-			return err
-		}
-		if link == nil {
-			return ErrNotFound
-		}
-		prefix := keyPrefix(prefixUse, issuer, id)
-		var after []byte
-		if page.From != "" {
-			after = append(bytes.Clone(prefix), page.From...)
-		}
-		for entry, err := range snapshot.Scan(prefix, after) {
-			if err != nil {
-				return err
-			}
-			at, err := time.Parse(time.RFC3339Nano, string(entry.Value))
-			if err != nil {
-				return fmt.Errorf("the use %q of a link cannot be read: %w", entry.Key, err)
-			}
-			uses = append(uses, LinkUse{ID: string(entry.Key[len(prefix):]), At: at})
-			if len(uses) == page.limit() {
-				break
-			}
-		}
-		return nil
-	})
-	return uses, err
-}
-
 // RevokeLink revokes a link and its link cookies at once. Revoking again is no error.
 // It returns ErrNotFound when there is no such link.
 func (w Writer) RevokeLink(ctx context.Context, vendor, issuer, id string) (SignedLink, error) {
@@ -237,9 +212,18 @@ func (w Writer) RevokeLink(ctx context.Context, vendor, issuer, id string) (Sign
 		engine.Check{Key: key(prefixLink, issuer, id), Present: true})
 }
 
+// revocation returns the value of a revocation: its time and, behind a space, its cause.
+func revocation(at time.Time, cause string) []byte {
+	value := at.UTC().AppendFormat(nil, time.RFC3339Nano)
+	if cause != "" {
+		value = append(append(value, ' '), cause...)
+	}
+	return value
+}
+
 func (w Writer) revoke(ctx context.Context, vendor, issuer, id string, at, expires time.Time, checks ...engine.Check) error {
 	batch := &engine.Batch{Checks: checks, Puts: []engine.Put{{
-		Key: key(prefixRevocation, issuer, id), Value: []byte(at.Format(time.RFC3339Nano)), Expires: expires,
+		Key: key(prefixRevocation, issuer, id), Value: revocation(at, ""), Expires: expires,
 	}}}
 	var change policy.Invalidation
 	change.Add(policy.KindLink, vendor, issuer, id)
@@ -276,15 +260,19 @@ func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Lin
 }
 
 // Uses implements policy.Records.
-func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []string) (policy.Uses, error) {
-	counter, revocation := key(prefixUses, issuer, id), key(prefixRevocation, issuer, id)
+func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []string, device string) (policy.Uses, error) {
+	counter, revocation, devices := key(prefixUses, issuer, id), key(prefixRevocation, issuer, id), key(prefixDevices, issuer, id)
 	markers, kept := make([][]byte, len(uses)), make([][]byte, len(uses))
 	for i, use := range uses {
-		markers[i], kept[i] = key(prefixUse, issuer, id, use), key(prefixKept, issuer, id, use)
+		markers[i], kept[i] = key(prefixUse, issuer, id, use), keptKey(issuer, id, use)
 	}
-	found := policy.Uses{At: make([]time.Time, len(uses)), Kept: make([]bool, len(uses))}
+	if device != "" {
+		markers = append(markers, key(prefixDevice, issuer, id, device))
+		kept = append(kept, keptKey(issuer, id, device))
+	}
+	found := policy.Uses{IDs: make([]policy.CountedID, len(markers))}
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
-		if err := engine.Prefetch(snapshot, slices.Concat([][]byte{counter, revocation}, markers, kept)...); err != nil {
+		if err := engine.Prefetch(snapshot, slices.Concat([][]byte{counter, revocation, devices}, markers, kept)...); err != nil {
 			return err
 		}
 		if found.Count, err = snapshot.Count(counter); err != nil {
@@ -295,29 +283,40 @@ func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []stri
 			return err
 		}
 		found.Revoked = revoked != nil
-		for i, marker := range markers {
-			at, err := snapshot.Get(marker)
-			if err != nil {
+		if device != "" {
+			if found.Devices, err = snapshot.Count(devices); err != nil {
 				return err
 			}
-			if at == nil {
-				continue
-			}
-			if found.At[i], err = time.Parse(time.RFC3339Nano, string(at)); err != nil {
-				return fmt.Errorf("the use %q of a link cannot be read: %w", marker, err)
-			}
-			if at, err = snapshot.Get(kept[i]); err != nil {
+		}
+		for i := range markers {
+			if found.IDs[i], err = readCounted(snapshot, markers[i], kept[i]); err != nil {
 				return err
 			}
-			found.Kept[i] = at != nil
+		}
+		if n := len(uses); device != "" {
+			found.IDs, found.Device = found.IDs[:n], found.IDs[n]
 		}
 		return nil
 	})
 	return found, err
 }
 
+// readCounted reads whether and when an id was counted.
+func readCounted(snapshot engine.Snapshot, marker, kept []byte) (counted policy.CountedID, err error) {
+	value, err := snapshot.Get(marker)
+	if value == nil || err != nil {
+		return counted, err
+	}
+	if counted.At, _, err = readUse(marker, value); err != nil {
+		return counted, err
+	}
+	value, err = snapshot.Get(kept)
+	counted.Kept = value != nil
+	return counted, err
+}
+
 // Redeem implements policy.Records. In one atomic step it checks that the link is
-// stored, is not revoked and has a use left, and counts that use. The first use of a
+// stored, is not revoked and has a use left, and counts that use and its device. The first use of a
 // publisher's link also stores the link. A use that was counted, but may be lost, is taken
 // back. One that another request counted is kept: that request cannot take it back.
 func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) error {
@@ -328,10 +327,15 @@ func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) 
 	return err
 }
 
+// redeemTries bounds how often a redemption is repeated that others change. Each time one
+// of them has finished.
+const redeemTries = 16
+
 func (s *Store) redeemOnce(ctx context.Context, vendor string, r policy.Redemption) error {
-	// Of concurrent first uses one stores the record, and the others find it then.
+	// Of concurrent first uses one stores the record, and the others find it then. A use
+	// that was found may be taken back by the request that counted it.
 	var err error
-	for range 3 {
+	for range redeemTries {
 		var put *engine.Put
 		if r.Link != nil {
 			if put, err = s.firstUse(ctx, vendor, r.Link); err != nil {
@@ -388,17 +392,15 @@ func (s *Store) redeem(ctx context.Context, vendor string, r policy.Redemption, 
 	if record != nil {
 		batch.Puts = []engine.Put{*record}
 	}
-	if r.Link == nil || r.MaxUses > 0 {
-		batch.Counters = []engine.Counter{useCounter(&r)}
-	}
+	batch.Counters = counters(&r)
 	committed, err := s.engine.Commit(ctx, vendor, batch)
 	var check *engine.CheckError
 	var bound *engine.BoundError
 	switch {
-	case err == nil && r.MaxUses > 0 && committed.Replayed[0]:
-		return s.keep(ctx, vendor, &r)
+	case err == nil:
+		return s.keep(ctx, vendor, &r, batch.Counters, committed.Replayed)
 	case errors.As(err, &bound):
-		return policy.ErrLinkUsedUp
+		return exhausted(&r, bound)
 	case errors.As(err, &check) && check.Index == 1:
 		return policy.ErrLinkRevoked
 	case errors.As(err, &check) && record != nil:
@@ -415,7 +417,7 @@ func useCounter(r *policy.Redemption) engine.Counter {
 		Key:              key(prefixUses, r.Issuer, r.LinkID),
 		Max:              r.MaxUses,
 		IdempotencyKey:   key(prefixUse, r.Issuer, r.LinkID, r.ID),
-		IdempotencyValue: []byte(r.At.UTC().Format(time.RFC3339Nano)),
+		IdempotencyValue: useValue(r.At, r.Visitor),
 		Expires:          r.ExpiresAt.Add(Retention),
 	}
 }

@@ -148,13 +148,13 @@ func TestRefund(t *testing.T) {
 	redemption := policy.Redemption{Issuer: issuer, LinkID: id, ID: "one", MaxUses: 1, At: b.clock, ExpiresAt: time.Unix(link.Claims.ExpiresAt, 0)}
 	uses := func() policy.Uses {
 		t.Helper()
-		found, err := b.Uses(t.Context(), vendor, issuer, id, []string{"one", "two"})
+		found, err := b.Uses(t.Context(), vendor, issuer, id, []string{"one", "two"}, "")
 		b.ok(err)
 		return found
 	}
 	b.ok(b.Refund(t.Context(), vendor, redemption))
 	b.ok(b.redeem(link, "one"))
-	if found := uses(); found.Count != 1 || !found.At[0].Equal(b.clock) || !found.At[1].IsZero() || found.Revoked {
+	if found := uses(); found.Count != 1 || !found.IDs[0].At.Equal(b.clock) || !found.IDs[1].At.IsZero() || found.Revoked {
 		t.Errorf("the uses are %+v", found)
 	}
 	later := redemption
@@ -164,7 +164,7 @@ func TestRefund(t *testing.T) {
 	for range 2 {
 		b.ok(b.Refund(t.Context(), vendor, redemption))
 	}
-	if found := uses(); found.Count != 0 || !found.At[0].IsZero() {
+	if found := uses(); found.Count != 0 || !found.IDs[0].At.IsZero() {
 		t.Errorf("the uses are %+v", found)
 	}
 	b.ok(b.redeem(link, "two"))

@@ -56,35 +56,72 @@ func (s *Store) Refunds() RefundStats {
 	return s.refunds.stats
 }
 
-// Refund implements policy.Records. In one atomic step it checks that the redemption
-// counted the use and that no other request keeps it, and takes it back.
+// Refund implements policy.Records. It takes back the use and the device that the
+// redemption counted, unless another request keeps them, and says so in the history of the
+// link.
 func (s *Store) Refund(ctx context.Context, vendor string, r policy.Redemption) error {
-	_, err := s.refund(ctx, vendor, &r)
+	_, err := s.refund(ctx, vendor, &r, RefundNotDelivered)
 	return err
 }
 
-// refund reports whether there was a use to take back.
-func (s *Store) refund(ctx context.Context, vendor string, r *policy.Redemption) (bool, error) {
-	counter := useCounter(r)
-	counter.Max, counter.Undo = 0, true
-	committed, err := s.engine.Commit(ctx, vendor, &engine.Batch{
-		Checks: []engine.Check{{Key: keptKey(r)}}, Counters: []engine.Counter{counter},
-	})
-	if _, kept := errors.AsType[*engine.CheckError](err); kept {
-		return true, nil
+// refund reports whether there was something to take back. Each counter is taken back by
+// itself: another request may keep one of them.
+func (s *Store) refund(ctx context.Context, vendor string, r *policy.Redemption, reason string) (found bool, err error) {
+	taken := false
+	for _, counter := range counters(r) {
+		counter.Max, counter.Undo = 0, true
+		committed, err := s.engine.Commit(ctx, vendor, &engine.Batch{
+			Checks: []engine.Check{{Key: keptOf(r, &counter)}}, Counters: []engine.Counter{counter},
+		})
+		_, kept := errors.AsType[*engine.CheckError](err)
+		switch {
+		case kept:
+			found = true
+		case !isTaken(err):
+			return found, err
+		case err != nil || !committed.Replayed[0]:
+			found, taken = true, true
+		}
 	}
-	return err == nil && !committed.Replayed[0], err
+	if taken {
+		at := s.timestamp()
+		// The history is for people: a use is taken back although it cannot be written.
+		_ = s.RecordLinkEvents(ctx, vendor, r.Issuer, r.LinkID, []LinkEvent{
+			{Kind: LinkRefunded, Reason: reason, Visitor: r.Visitor, Since: at, At: at, Count: 1},
+		})
+	}
+	return found, nil
 }
 
-func keptKey(r *policy.Redemption) []byte { return key(prefixKept, r.Issuer, r.LinkID, r.ID) }
+// keptKey returns the key of the marker of a use or a device that is not taken back any
+// more. The ids of both are one only for a browser, which keeps both.
+func keptKey(issuer, link, id string) []byte { return key(prefixKept, issuer, link, id) }
 
-// keep makes a use that was counted by another request one that is not taken back. It
-// returns ErrConflict if there is no such use any more.
-func (s *Store) keep(ctx context.Context, vendor string, r *policy.Redemption) error {
-	_, err := s.engine.Commit(ctx, vendor, &engine.Batch{
-		Checks: []engine.Check{{Key: key(prefixUse, r.Issuer, r.LinkID, r.ID), Present: true}},
-		Puts:   []engine.Put{{Key: keptKey(r), Expires: r.ExpiresAt.Add(Retention)}},
-	})
+// keptOf returns the key for what a counter of a redemption counts.
+func keptOf(r *policy.Redemption, counter *engine.Counter) []byte {
+	if counter.Key[0] == prefixDevices {
+		return keptKey(r.Issuer, r.LinkID, r.DeviceID)
+	}
+	return keptKey(r.Issuer, r.LinkID, r.ID)
+}
+
+// keep makes what was counted by another request, and found by this one, something that is
+// not taken back. It returns ErrConflict if it is not counted any more.
+func (s *Store) keep(ctx context.Context, vendor string, r *policy.Redemption, counted []engine.Counter, found []bool) error {
+	batch := new(engine.Batch)
+	for i := range counted {
+		if !found[i] || counted[i].Max == 0 {
+			continue
+		}
+		batch.Checks = append(batch.Checks, engine.Check{Key: counted[i].IdempotencyKey, Present: true})
+		if len(batch.Puts) == 0 || r.ID != r.DeviceID {
+			batch.Puts = append(batch.Puts, engine.Put{Key: keptOf(r, &counted[i]), Expires: r.ExpiresAt.Add(Retention)})
+		}
+	}
+	if len(batch.Puts) == 0 {
+		return nil
+	}
+	_, err := s.engine.Commit(ctx, vendor, batch)
 	if _, gone := errors.AsType[*engine.CheckError](err); gone {
 		return ErrConflict
 	}
@@ -93,11 +130,11 @@ func (s *Store) keep(ctx context.Context, vendor string, r *policy.Redemption) e
 
 // giveBack takes back the use of a redemption that failed, if it may have been counted.
 func (s *Store) giveBack(ctx context.Context, vendor string, r *policy.Redemption, failed error) {
-	if r.MaxUses == 0 || !mayBeCounted(failed) {
+	if r.MaxUses == 0 && r.MaxDevices == 0 || !mayBeCounted(failed) {
 		return
 	}
 	if errors.Is(failed, engine.ErrNotAcknowledged) { // the store answers
-		if _, err := s.refund(context.WithoutCancel(ctx), vendor, r); isTaken(err) {
+		if _, err := s.refund(context.WithoutCancel(ctx), vendor, r, RefundNotAcknowledged); isTaken(err) {
 			return
 		}
 	}
@@ -119,7 +156,7 @@ func (s *Store) giveBack(ctx context.Context, vendor string, r *policy.Redemptio
 // mayBeCounted reports whether a redemption with this error may have counted a use.
 func mayBeCounted(failed error) bool {
 	for _, never := range []error{
-		nil, policy.ErrLinkUsedUp, policy.ErrLinkRevoked, policy.ErrLinkReused, ErrNotFound, ErrConflict,
+		nil, policy.ErrLinkUsedUp, policy.ErrLinkDeviceLimit, policy.ErrLinkRevoked, policy.ErrLinkReused, ErrNotFound, ErrConflict,
 		context.Canceled, context.DeadlineExceeded, engine.ErrClosed, engine.ErrTooLarge,
 	} {
 		if errors.Is(failed, never) {
@@ -162,7 +199,7 @@ func (s *Store) giveBackAll(waiting []refund) (left []refund, stats RefundStats)
 		err := engine.ErrUnavailable
 		found := false
 		if !failed {
-			found, err = s.refund(context.Background(), one.vendor, &one.redemption)
+			found, err = s.refund(context.Background(), one.vendor, &one.redemption, RefundNotAcknowledged)
 		}
 		failed = !isTaken(err)
 		switch {

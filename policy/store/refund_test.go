@@ -42,7 +42,7 @@ func withFaults(t *testing.T) (*fixture, *faulty) {
 
 func (b *fixture) uses(link store.SignedLink) int64 {
 	b.Helper()
-	found, err := b.Uses(b.Context(), vendor, link.Claims.Issuer, link.Claims.ID, nil)
+	found, err := b.Uses(b.Context(), vendor, link.Claims.Issuer, link.Claims.ID, nil, "")
 	b.ok(err)
 	return found.Count
 }
@@ -120,9 +120,9 @@ func TestUseWithWhichAnotherRequestGotThePageIsKept(t *testing.T) {
 	second := func() error {
 		faults.after.Store(nil)
 		b.clock = b.clock.Add(time.Second)
-		found, err := b.Uses(t.Context(), vendor, link.Claims.Issuer, link.Claims.ID, []string{"device"})
+		found, err := b.Uses(t.Context(), vendor, link.Claims.Issuer, link.Claims.ID, []string{"device"}, "")
 		b.ok(err)
-		if found.At[0].IsZero() || found.Kept[0] {
+		if found.IDs[0].At.IsZero() || found.IDs[0].Kept {
 			t.Errorf("the use is %+v, want one that is not kept", found)
 		}
 		b.ok(b.redeem(link, "device"))
@@ -131,9 +131,9 @@ func TestUseWithWhichAnotherRequestGotThePageIsKept(t *testing.T) {
 	}
 	faults.after.Store(&second)
 	b.is(b.redeem(link, "device"), engine.ErrNotAcknowledged)
-	found, err := b.Uses(t.Context(), vendor, link.Claims.Issuer, link.Claims.ID, []string{"device"})
+	found, err := b.Uses(t.Context(), vendor, link.Claims.Issuer, link.Claims.ID, []string{"device"}, "")
 	b.ok(err)
-	if found.Count != 1 || found.At[0].IsZero() || !found.Kept[0] {
+	if found.Count != 1 || found.IDs[0].At.IsZero() || !found.IDs[0].Kept {
 		t.Errorf("the use is %+v, want one that is kept", found)
 	}
 	b.is(b.redeem(link, "another"), policy.ErrLinkUsedUp)

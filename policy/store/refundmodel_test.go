@@ -115,14 +115,14 @@ func (u *useRun) race(t *rapid.T) {
 	}
 	found := u.found()
 	i := slices.Index(useIDs, r.ID)
-	counted := !found.At[i].IsZero()
+	counted := !found.IDs[i].At.IsZero()
 	switch {
 	case delivered && !counted:
 		t.Fatalf("a page was delivered by %s, which is not counted: %v", r.ID, results)
 	case !refundable && !counted:
 		t.Fatalf("%s was kept, and is taken back: %v", r.ID, results)
 	case counted: // the order is unknown: continue with what there is
-		u.model.uses[r.ID] = &countedUse{at: found.At[i], kept: found.Kept[i]}
+		u.model.uses[r.ID] = &countedUse{at: found.IDs[i].At, kept: found.IDs[i].Kept}
 	default:
 		delete(u.model.uses, r.ID)
 	}
@@ -132,7 +132,7 @@ var errRefunded = errors.New("it was refunded")
 
 func (u *useRun) found() policy.Uses {
 	u.Helper()
-	found, err := u.Uses(u.Context(), vendor, u.link.Claims.Issuer, u.link.Claims.ID, useIDs)
+	found, err := u.Uses(u.Context(), vendor, u.link.Claims.Issuer, u.link.Claims.ID, useIDs, "")
 	u.ok(err)
 	return found
 }
@@ -148,8 +148,8 @@ func (u *useRun) check(t *rapid.T) {
 		if want == nil {
 			want = new(countedUse)
 		}
-		if !found.At[i].Equal(want.at) || found.Kept[i] != want.kept {
-			t.Fatalf("the use %s is of %v, kept: %v, want %+v", id, found.At[i], found.Kept[i], want)
+		if !found.IDs[i].At.Equal(want.at) || found.IDs[i].Kept != want.kept {
+			t.Fatalf("the use %s is of %v, kept: %v, want %+v", id, found.IDs[i].At, found.IDs[i].Kept, want)
 		}
 	}
 }

@@ -231,18 +231,16 @@ const preamble = `# Made by gatefold init. Check it after each change:
 # into a log.
 (without_tokens) {
 	format filter {
-		request>uri query {
-			replace token REDACTED
-			replace share REDACTED
-		}
-		request>headers>Referer query {
-			replace token REDACTED
-			replace share REDACTED
-		}
-		uri query {
-			replace url REDACTED
-		}
+		import without_tokens_in request>uri
+		import without_tokens_in request>headers>Referer
+		import without_tokens_in resp_headers>Location
+		import without_tokens_in uri
+		import without_tokens_in path
 	}
+}
+(without_tokens_in) {
+	{args[0]} regexp ` + "`" + `(e|%(25)*65)([+=\s]|%(25)*[0-9A-Fa-f][0-9A-Fa-f]|[^\x00-\x7F])*(y|%(25)*79)([+=\s]|%(25)*[0-9A-Fa-f][0-9A-Fa-f]|[^\x00-\x7F])*([A-DIJ]|%(25)*4[1-49Aa])[^&#/]*` + "`" + ` REDACTED
+	{args[0]} regexp ` + "`" + `(?i)\b(token|share)(=|%3D)[^&#]*` + "`" + ` $1=REDACTED
 }
 
 {

@@ -17,5 +17,7 @@
 //	init_test.go          the Caddyfile of gatefold init before each kind of origin
 //	walk_test.go          docs/getting-started.md: its commands, an identity provider
 //	recipes_test.go       docs/recipes.md: origins, identity providers and forward_auth
+//	browser_test.go       docs/links.md: a gift link in Chromium
+//	linkparts_test.go     docs/links.md: a file in parts by a link
 //	recipelinks_test.go   docs/recipes.md: CDN, crawlers, podcasts and newsletters
 package upstreamtest

@@ -22,9 +22,15 @@ type recipe struct {
 // section returns a section of docs/recipes.md.
 func section(t *testing.T, heading string) string {
 	t.Helper()
-	_, rest, found := strings.Cut(document(t, "docs/recipes.md"), "\n## "+heading+"\n")
+	return sectionOf(t, "docs/recipes.md", heading)
+}
+
+// sectionOf returns a section of a document.
+func sectionOf(t *testing.T, file, heading string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(document(t, file), "\n## "+heading+"\n")
 	if !found {
-		t.Fatalf("docs/recipes.md has no section %q", heading)
+		t.Fatalf("%s has no section %q", file, heading)
 	}
 	text, _, _ := strings.Cut(rest, "\n## ")
 	return text
@@ -45,16 +51,27 @@ func block(t *testing.T, text, language string) string {
 // Validate accepts it without a warning.
 func startRecipe(t *testing.T, heading string, variables []string, pairs ...string) *recipe {
 	t.Helper()
+	return startSection(t, section(t, heading), "http", variables, pairs...)
+}
+
+// startSection is startRecipe for the text of a section, on http or, with a certificate of
+// Caddy's own authority, on https.
+func startSection(t *testing.T, text, scheme string, variables []string, pairs ...string) *recipe {
+	t.Helper()
 	ports := keystest.FreePorts(t, 2)
 	g := &gate{t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0]}
-	site := "http://localhost:" + ports[1]
-	r := &recipe{initSite: &initSite{gate: g, address: site}, text: section(t, heading)}
-	r.substitute = strings.NewReplacer(append(pairs, "\nnews.example.com {", "\n"+site+" {", "https://news.example.com", site, "localhost:2019", g.admin)...)
+	site := scheme + "://localhost:" + ports[1]
+	r := &recipe{initSite: &initSite{gate: g, address: site}, text: text}
+	begin, automation := site+" {", "auto_https off"
+	if scheme == "https" {
+		begin, automation = begin+"\n\ttls internal", "auto_https disable_redirects\n\tskip_install_trust"
+	}
+	r.substitute = strings.NewReplacer(append(pairs, "\nnews.example.com {", "\n"+begin, "https://news.example.com", site, "localhost:2019", g.admin)...)
 	config := "\n" + block(t, r.text, "caddyfile")
 	if !strings.HasPrefix(config, "\n{\n") {
 		config = "\n{\n}\n" + config
 	}
-	options := fmt.Sprintf("{\n\tadmin %s\n\tauto_https off\n\tpersist_config off\n\tgatefold {\n\t\tstore bolt %s\n\t}\n", g.admin, filepath.Join(g.dir, "gatefold.db"))
+	options := fmt.Sprintf("{\n\tadmin %s\n\t%s\n\tpersist_config off\n\tgatefold {\n\t\tstore bolt %s\n\t}\n", g.admin, automation, filepath.Join(g.dir, "gatefold.db"))
 	g.config = write(t, g.dir, "Caddyfile", strings.Replace(r.substitute.Replace(config), "{\n", options, 1))
 	environment := append(g.environment(), variables...)
 	g.process = run(t, g.dir, environment, binary, "run", "--config", g.config)
@@ -63,7 +80,7 @@ func startRecipe(t *testing.T, heading string, variables []string, pairs ...stri
 		return err
 	})
 	if log := g.process.log.String(); strings.Contains(log, "a mistake in the routes of a site") {
-		t.Errorf("the recipe %s is loaded with a warning:\n%s", heading, log)
+		t.Errorf("the site is loaded with a warning:\n%s", log)
 	}
 	return r
 }

@@ -1,7 +1,10 @@
 package boltengine
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"go.etcd.io/bbolt"
 
@@ -17,6 +20,7 @@ import (
 type Engine struct {
 	db    *bbolt.DB
 	path  string
+	file  os.FileInfo // of the open file
 	calls engine.Lifecycle
 
 	queue   chan *job
@@ -36,9 +40,27 @@ func Open(path string) (*Engine, error) {
 	if err != nil {
 		return nil, explain(path, err)
 	}
-	e := &Engine{db: db, path: path, queue: make(chan *job), stopped: make(chan struct{})}
+	file, err := os.Stat(path) //nolint:gosec // the path is the operator's
+	if err != nil {
+		_ = db.Close()
+		return nil, explain(path, err)
+	}
+	e := &Engine{db: db, path: path, file: file, queue: make(chan *job), stopped: make(chan struct{})}
 	go e.commitLoop()
 	return e, nil
+}
+
+// Replaced returns an error if the open file is no longer the one at its path. What is
+// written to it then is lost when it is closed.
+func (e *Engine) Replaced() error {
+	switch file, err := os.Stat(e.path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("database %s was removed while it is open", e.path)
+	case err == nil && !os.SameFile(file, e.file):
+		return fmt.Errorf("database %s was replaced by another file while it is open", e.path)
+	default:
+		return nil // another error leaves open which file is there
+	}
 }
 
 // Close waits for running calls, then closes the file. Closing again returns the

@@ -1,0 +1,92 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+)
+
+// A listener closes their app while the file is read from a slow disk. Nothing of it was sent,
+// and nothing is counted; the next request gets the page.
+func TestClientThatIsGoneSpendsNoUse(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	link, id := s.link(keys.LinkClaims{MaxUses: 1})
+	handler := &Handler{Rules: []RuleConfig{{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}}}}
+	ctx, stop := caddy.NewContext(caddy.ActiveContext())
+	defer stop()
+	if err := handler.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(gone bool, w client) (string, error) {
+		client, leave := context.WithCancel(t.Context())
+		defer leave()
+		r := caddyhttp.PrepareRequest(httptest.NewRequestWithContext(client, http.MethodGet, link, nil), caddy.NewReplacer(), w, &caddyhttp.Server{})
+		r.Header.Set("User-Agent", "podcasts/1")
+		err := handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			if gone {
+				leave()
+			}
+			_, err := w.Write([]byte("the file"))
+			return err
+		}))
+		return w.got(), err
+	}
+	if body, err := ask(true, recorder{httptest.NewRecorder()}); err == nil || body != "" {
+		t.Errorf("%q, %v", body, err)
+	}
+	s.wantUses(id, 0, "the client is gone")
+	// The connection breaks when the use is counted already.
+	if body, err := ask(false, broken{httptest.NewRecorder()}); err == nil || body != "" {
+		t.Errorf("%q, %v", body, err)
+	}
+	s.wantUses(id, 0, "nothing could be written")
+	if body, err := ask(false, recorder{httptest.NewRecorder()}); err != nil || body != "the file" {
+		t.Errorf("%q, %v", body, err)
+	}
+	s.wantUses(id, 1, "the client is there")
+}
+
+// A site admits encoded slashes, so that a path is judged as two articles. A reader has a gift
+// for each, and neither is counted yet: one request would count one of them, and deliver both.
+func TestPathOfTwoLinksSpendsNoSingleUse(t *testing.T) {
+	s := newTestSite(t, "paths {\n\t\t\tallow encoded_slash\n\t\t}\n\t\trule /articles/{publisherContentId} entitled premium\n\t\trule / any")
+	outer, outerID := s.link(keys.LinkClaims{PublisherContentID: "a", MaxUses: 1})
+	inner, innerID := s.link(keys.LinkClaims{PublisherContentID: "a/b", MaxUses: 1})
+	_, token, _ := strings.Cut(outer, "?")
+	pending := s.get("/articles/a?"+token, navigation...).linkCookie()
+	_, token, _ = strings.Cut(inner, "?")
+	s.get("/articles/a%2Fb?"+token, "Cookie", pending).denied(http.StatusBadRequest, "bad_path")
+	s.origin.WantNone(t)
+	s.wantUses(outerID, 0, "two uses")
+	s.wantUses(innerID, 0, "two uses")
+	counted := s.get("/articles/a", append(navigation, "Cookie", pending)...).page().linkCookie()
+	s.get("/articles/a%2Fb?"+token, "Cookie", counted).page()
+	s.wantUses(outerID, 1, "one after the other")
+	s.wantUses(innerID, 1, "one after the other")
+}
+
+// client is a recorder that gets what is written, or one whose connection is broken.
+type client interface {
+	http.ResponseWriter
+	got() string
+}
+
+type (
+	recorder struct{ *httptest.ResponseRecorder }
+	broken   struct{ *httptest.ResponseRecorder }
+)
+
+func (r recorder) got() string { return r.Body.String() }
+
+func (b broken) got() string { return b.Body.String() }
+
+func (broken) Write([]byte) (int, error) { return 0, syscall.EPIPE }
