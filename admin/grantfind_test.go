@@ -107,3 +107,20 @@ func TestEmptyConditionIsRefused(t *testing.T) {
 		t.Errorf("%d grants are left", len(kept))
 	}
 }
+
+// The same with links; and all urls begin with nothing.
+func TestEmptyConditionOfLinksIsRefused(t *testing.T) {
+	b := newFixture(t, false)
+	b.call(http.MethodPost, "/management/create-signed-link", `{"url":"https://site.example/a","sku":"s","userId":"u1"}`).want(http.StatusOK, nil)
+	for _, operation := range []string{"revoke", "restore"} {
+		for _, name := range []string{"userId", "publisherContentId", "url"} {
+			b.call(http.MethodPost, "/management/signed-links"+"/"+operation, `{"sku":"s","`+name+`":""}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body."+name)
+		}
+		b.call(http.MethodPost, "/management/signed-links"+"/"+operation, `{"url":"*"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.url")
+	}
+	var active []record
+	b.call(http.MethodGet, "/management/signed-links"+"?status=active", "").want(http.StatusOK, &active)
+	if len(active) != 1 {
+		t.Errorf("%d links are active", len(active))
+	}
+}

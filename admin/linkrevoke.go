@@ -13,10 +13,10 @@ import (
 
 // LinkFilter selects signed links.
 type LinkFilter struct {
-	UserID             string   `query:"userId" json:"userId,omitempty" maxLength:"255" doc:"Only links made for this user." example:"user-123"`
-	SKU                string   `query:"sku" json:"sku,omitempty" maxLength:"255" doc:"Only links that name this SKU." example:"premium"`
-	PublisherContentID string   `query:"publisherContentId" json:"publisherContentId,omitempty" maxLength:"255" doc:"Only links that name this content." example:"hello"`
-	URL                string   `query:"url" json:"url,omitempty" maxLength:"2048" doc:"Only links with exactly this url, or with urls that begin with it if it ends with an asterisk." example:"https://news.example.com/articles/*"`
+	UserID             string   `query:"userId" json:"userId,omitempty" minLength:"1" maxLength:"255" doc:"Only links made for this user." example:"user-123"`
+	SKU                string   `query:"sku" json:"sku,omitempty" minLength:"1" maxLength:"255" doc:"Only links that name this SKU." example:"premium"`
+	PublisherContentID string   `query:"publisherContentId" json:"publisherContentId,omitempty" minLength:"1" maxLength:"255" doc:"Only links that name this content." example:"hello"`
+	URL                string   `query:"url" json:"url,omitempty" minLength:"1" maxLength:"2048" doc:"Only links with exactly this url, or with urls that begin with it if it ends with an asterisk." example:"https://news.example.com/articles/*"`
 	Meta               []string `query:"meta,explode" json:"meta,omitempty" maxItems:"8" doc:"Only links whose metadata has all of these, each as name=value." example:"[\"campaign=autumn\"]"`
 	Status             string   `query:"status" json:"status,omitempty" enum:"active,scheduled,used_up,expired,revoked" doc:"Only links in this state." example:"active"`
 }

@@ -53,7 +53,7 @@ type LinkQuery struct {
 
 // Narrow reports whether the query has a condition besides a status.
 func (q *LinkQuery) Narrow() bool {
-	return q.UserID != "" || q.SKU != "" || q.PublisherContentID != "" || q.URL != "" || len(q.Meta) > 0 || !q.RevokedAt.IsZero()
+	return q.UserID != "" || q.SKU != "" || q.PublisherContentID != "" || q.URL != "" && q.URL != "*" || len(q.Meta) > 0 || !q.RevokedAt.IsZero()
 }
 
 // selects reports whether the claims of a link match the query.
