@@ -94,7 +94,12 @@ func (n *Node) countedLinks() []condition.Finding {
 	for _, findings := range [][]condition.Finding{n.follow(), n.Server.findings(), n.Writes.findings()} {
 		for _, f := range findings {
 			switch f.Kind {
-			case storeUnreachable, redisEvicts, redisReplica, replicasMissing, writesFailing:
+			case writesFailing:
+				if len(n.Writes.broken()) == 0 {
+					continue // large ones fail on a full disk, and a use still fits
+				}
+				fallthrough
+			case storeUnreachable, redisEvicts, redisReplica, replicasMissing:
 				return []condition.Finding{{Kind: countedLinksRefused, Since: f.Since, What: "Uses of counted links cannot be counted: " + f.What}}
 			}
 		}
