@@ -398,58 +398,6 @@ func TestRefusalsComeInOrder(t *testing.T) {
 	}
 }
 
-// A counted link is spent only if nothing else allows, and an uncounted one never.
-func TestCountedLinkIsSpentOnlyWhenNeeded(t *testing.T) {
-	env := newTestEnv(t)
-	env.subscribe(0, 0)
-	link := linkEvidence(env.newLink(keys.LinkClaims{MaxUses: 2}))
-	held := link
-	held.Redeemed = []RedeemedLink{redeemedLink("link_1")}
-	early, preview := link, link
-	early.Early, preview.Spendable = true, false
-	for _, c := range []struct {
-		name  string
-		visit testRequest
-		spent int
-	}{
-		{"a subscriber", testRequest{reader: ann, link: link}, 0},
-		{"the holder of its cookie", testRequest{link: held}, 0},
-		{"early data", testRequest{link: early}, 0},
-		{"a preview", testRequest{link: preview}, 0},
-		{"another page", testRequest{path: "/articles/a2", link: link}, 0},
-		{"a page without links", testRequest{path: "/account", link: link}, 0},
-		{"a first reader", testRequest{link: link}, 1},
-		{"a second reader", testRequest{reader: bob, link: link}, 2},
-		{"a third reader", testRequest{link: link}, 2},
-	} {
-		env.decide(c.visit)
-		if spent := env.records.useCount("link_1"); spent != c.spent {
-			t.Fatalf("after %s, %d uses are redeemed, want %d", c.name, spent, c.spent)
-		}
-	}
-	env.want(testRequest{link: linkEvidence(env.newLink(keys.LinkClaims{ID: "free"}))}, ReasonSignedLink)
-	if spent := env.records.useCount("free"); spent != 0 {
-		t.Fatalf("an uncounted link was redeemed %d times", spent)
-	}
-}
-
-// A link that was ignored is reported, because such a request must not be redirected to
-// the login page.
-func TestIgnoredLink(t *testing.T) {
-	env := newTestEnv(t)
-	counted := env.newLink(keys.LinkClaims{ID: "counted", MaxUses: 1})
-	free := env.newLink(keys.LinkClaims{ID: "free"})
-	for _, c := range []struct {
-		token   string
-		ignored bool
-	}{{"", false}, {counted, true}, {free, false}} {
-		decision := env.decide(testRequest{link: LinkEvidence{Token: c.token}})
-		if decision.Link.Ignored != c.ignored || decision.Link.Spend {
-			t.Errorf("%+v", decision.Link)
-		}
-	}
-}
-
 // TestStoreErrorNeverAllows repeats the cases that depend on the store while it fails.
 func TestStoreErrorNeverAllows(t *testing.T) {
 	for _, c := range decideCases {
@@ -469,71 +417,6 @@ func TestStoreErrorNeverAllows(t *testing.T) {
 }
 
 // Tests of paths with several readings, see PathOptions.
-
-func newReadingsEnv(t *testing.T) *testEnv {
-	env := newTestEnv(t)
-	rules, err := CompileRules([]Rule{
-		{Rank: 1, Path: "/wp/admin", Allow: Allow{Operator: "authenticated"}},
-		{Rank: 2, Path: "/wp", Allow: Allow{Operator: "any"}},
-		spacedRule(3, "/p/{x}/{publisherContentId}", "{x}", "content_space", `"p"`),
-		spacedRule(4, "/p/{publisherContentId}", "premium", "content_space", `"p"`),
-	}, StandardOperators())
-	must(t, err)
-	env.site = NewSite("acme", "news", rules, PathOptions{EmptySegments: true, EncodedSlash: true, Parameters: true}, env.keys)
-	return env
-}
-
-func TestEveryReadingOfAPathMustBeAllowed(t *testing.T) {
-	env := newReadingsEnv(t)
-	env.want(testRequest{path: "/wp//x"}, ReasonPublic)
-	// One reading of each path is the administrator's page.
-	for _, path := range []string{"/wp//admin", "/wp/x%2F..", "/wp%2Fadmin", "/wp/admin;x", "/wp/admin;x/y"} {
-		if decision := env.decide(testRequest{path: path}); decision.Allow() {
-			t.Errorf("%s: %s", path, decision.Reason)
-		}
-	}
-	env.want(testRequest{path: "/wp//admin", reader: bob}, ReasonAuthenticated)
-	env.want(testRequest{path: "//wp"}, ReasonNoRule)
-}
-
-func TestStrictestReadingDecides(t *testing.T) {
-	env := newReadingsEnv(t)
-	env.subscribe(0, 1000)
-	env.records.grant(fakeGrant{Grant: Grant{ID: "g2", SKU: "p1", EndsAt: start*1000 + 500}, userID: "ann"})
-	// As one segment, "p1/a1" is a content id of rule 4. As two, rule 3 requires p1.
-	decision := env.want(testRequest{path: "/p/p1%2Fa1", reader: ann}, ReasonEntitled)
-	if decision.Until != start*1000+500 {
-		t.Errorf("the decision holds until %d", decision.Until-start*1000)
-	}
-	env.records.revoke("g2")
-	env.want(testRequest{path: "/p/p1%2Fa1", reader: ann}, ReasonNotEntitled)
-	// The earliest end of all readings counts.
-	env.records.grant(fakeGrant{Grant: Grant{ID: "g3", SKU: "p1", EndsAt: start*1000 + 1500}, userID: "ann"})
-	decision = env.want(testRequest{path: "/p/p1%2Fa1", reader: ann}, ReasonEntitled)
-	if decision.Until != start*1000+1000 {
-		t.Errorf("the decision holds until %d", decision.Until-start*1000)
-	}
-}
-
-// If a cookie opens one reading and a counted link the other, the use is spent.
-func TestEachReadingNeedsItsOwnLink(t *testing.T) {
-	for _, swapped := range []bool{false, true} {
-		env := newReadingsEnv(t)
-		ids := []string{"p1/a1", "a1"} // one segment; two segments
-		if swapped {
-			slices.Reverse(ids)
-		}
-		env.newLink(keys.LinkClaims{ID: "held", PublisherContentID: ids[0]})
-		link := linkEvidence(env.newLink(keys.LinkClaims{ID: "counted", PublisherContentID: ids[1], MaxUses: 1}))
-		env.want(testRequest{path: "/p/p1%2Fa1", link: link}, ReasonLinkOtherResource)
-		link.Redeemed = []RedeemedLink{redeemedLink("held")}
-		env.want(testRequest{path: "/p/p1%2Fa1", link: link}, ReasonSignedLink)
-		if spent := env.records.useCount("counted"); spent != 1 {
-			t.Errorf("swapped: %t: %d uses were redeemed, want 1", swapped, spent)
-		}
-		env.want(testRequest{path: "/p/p1%2Fa1", link: link}, ReasonLinkUsedUp)
-	}
-}
 
 // The decision is the same until just before Until, and differs from then on.
 func TestDecisionUntil(t *testing.T) {
