@@ -91,7 +91,7 @@ fuzz: ## run every fuzz target for a minute: FUZZTIME=10m PKG=./keys
 MODEL       := 2000
 HISTORIES   := 10m
 KILLS       := 500
-model: ## compare random histories with models: an hour; MODEL=500 HISTORIES=2m KILLS=50
+model: ## compare random histories with models: 40 minutes; MODEL=500 HISTORIES=2m KILLS=50
 	@.ci/redis $(TOOLS)
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -count=1 -timeout 0 -v -run '^TestModel' ./caddymodule -model.checks $(MODEL) -rapid.seed $$(date +%s)
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -count=1 -timeout 0 -v -run 'Linearizable|ReadersKeepTrying' ./cmd/gatefold -linearizable.for $(HISTORIES) -linkcrash.kills $(KILLS)
