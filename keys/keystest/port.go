@@ -11,7 +11,7 @@ import (
 // Linux): a connection of another test cannot take one between its choice and its use.
 const (
 	firstPort  = 10_000
-	blockPorts = 100
+	blockPorts = 500 // more than any test takes at once
 	lastPort   = 32_000
 )
 
@@ -44,9 +44,12 @@ func FreePort(tb testing.TB) string {
 	return ""
 }
 
-// FreePorts returns n ports, see FreePort.
+// FreePorts returns n different ports, see FreePort.
 func FreePorts(tb testing.TB, n int) []string {
 	tb.Helper()
+	if n >= blockPorts {
+		tb.Fatalf("a block has no %d ports", n)
+	}
 	free := make([]string, n)
 	for i := range free {
 		free[i] = FreePort(tb)
