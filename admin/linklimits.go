@@ -14,7 +14,7 @@ type LinkLimits struct {
 	MaxDevices  int64      `json:"maxDevices,omitempty" minimum:"1" maximum:"2147483647" doc:"The maximum number of browsers and programs that open the link, over its whole life. Default: unlimited and not counted." example:"3"`
 	MaxNetworks int64      `json:"maxNetworks,omitempty" minimum:"1" maximum:"256" doc:"The number of networks (/24 of IPv4, /48 of IPv6) from which the link may be opened within an hour. One more, and the link is reported as leaked, or quarantined if the site's link_networks says so. Default: that of the site." example:"20"`
 	StartsAt    *LinkStart `json:"startsAt,omitempty"`
-	IPPrefix    string     `json:"ipPrefix,omitempty" maxLength:"64" doc:"The network of the clients to which the link and its cookie open pages: an IPv4 or IPv6 network in CIDR notation, or one address. Default: every network." example:"203.0.113.0/24"`
+	IPPrefix    string     `json:"ipPrefix,omitempty" minLength:"1" maxLength:"64" doc:"The network of the clients to which the link and its cookie open pages: an IPv4 or IPv6 network in CIDR notation, or one address. Default: every network." example:"203.0.113.0/24"`
 	PerReader   *bool      `json:"perReader,omitempty" doc:"Whether the link opens pages to identified readers only, each of whom is one use, in however many browsers." example:"true"`
 }
 

@@ -73,6 +73,9 @@ func TestLimitsThatAreMistakes(t *testing.T) {
 		{`"maxDevices":-1`, "body.maxDevices", ""},
 		{`"maxDevices":1.5`, "body.maxDevices", ""},
 		{`"maxDevices":2147483648`, "body.maxDevices", ""},
+		{`"ipPrefix":""`, "body.ipPrefix", ""}, // a program that does not have the network would open the link to all
+		{`"maxNetworks":0`, "body.maxNetworks", ""},
+		{`"maxNetworks":257`, "body.maxNetworks", ""},
 		{`"ipPrefix":"0.0.0.0/0"`, "body.ipPrefix", "leave it out"},
 		{`"ipPrefix":"::/0"`, "body.ipPrefix", "leave it out"},
 		{`"ipPrefix":"::ffff:0.0.0.0/96"`, "body.ipPrefix", "leave it out"},
