@@ -77,6 +77,9 @@ type Caller struct {
 	Scopes []string
 	// Unlimited callers have all scopes.
 	Unlimited bool
+	// Reader is the reader who calls for themselves, on a gated site; nil for clients. A
+	// reader has no scopes: see mayRead.
+	Reader *policy.Reader
 }
 
 // api implements the API.

@@ -36,6 +36,8 @@ type resource struct {
 }
 
 var resources = []resource{
+	{Name: "accounts", Description: "profiles, users and their roles"},
+	{Name: "agreements", Description: "agreements and their signatures"},
 	{Name: "audit", Description: "the audit log", ReadOnly: true},
 	{Name: "clients", Description: "clients of this API", Local: true},
 	{Name: "domains", Description: "trusted publisher domains"},
@@ -49,7 +51,9 @@ var resources = []resource{
 	{Name: "proxy", Description: "settings, engagement and sessions of sites"},
 	{Name: "readers", Description: "tokens of readers", Local: true},
 	{Name: "rules", Description: "the rules of sites"},
+	{Name: "subscriptions", Description: "plans and subscriptions"},
 	{Name: "vendors", Description: "all vendors", Operator: true},
+	{Name: "webhooks", Description: "where events are sent"},
 }
 
 func findResource(name string) (resource, bool) {

@@ -21,6 +21,8 @@ const (
 	ReasonEntitled
 	// ReasonSignedLink: a signed link opens the page.
 	ReasonSignedLink
+	// ReasonRole: the reader has a role that the rule accepts.
+	ReasonRole
 	// ReasonPreflight: a CORS preflight, forwarded without credentials.
 	ReasonPreflight
 
@@ -28,6 +30,19 @@ const (
 	ReasonLoginRequired
 	// ReasonNotEntitled: no current grant gives the reader what the rule requires.
 	ReasonNotEntitled
+	// ReasonRoleRequired: the reader has no role that the rule accepts.
+	ReasonRoleRequired
+	// ReasonRolePending: the reader's invitation to the role, or request for it, waits.
+	ReasonRolePending
+	// ReasonNotSubscribed: no profile of the reader is subscribed to the plan.
+	ReasonNotSubscribed
+	// ReasonBalanceDue: the profile owes money for its subscription.
+	ReasonBalanceDue
+	// ReasonAgreementRequired: the reader has not signed the current agreement.
+	ReasonAgreementRequired
+	// ReasonVerifyRequired: the reader's e-mail is not verified, or a second factor is
+	// missing.
+	ReasonVerifyRequired
 	// ReasonLinkExpired: the link has expired.
 	ReasonLinkExpired
 	// ReasonLinkNotYetValid: the link is not valid yet, by the clock of this node.
@@ -89,9 +104,16 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonAuthenticated:     "authenticated",
 	ReasonEntitled:          "entitled",
 	ReasonSignedLink:        "signed_link",
+	ReasonRole:              "role",
 	ReasonPreflight:         "preflight",
 	ReasonLoginRequired:     "login_required",
 	ReasonNotEntitled:       "not_entitled",
+	ReasonRoleRequired:      "role_required",
+	ReasonRolePending:       "role_pending",
+	ReasonNotSubscribed:     "not_subscribed",
+	ReasonBalanceDue:        "balance_due",
+	ReasonAgreementRequired: "agreement_required",
+	ReasonVerifyRequired:    "verify_required",
 	ReasonLinkExpired:       "link_expired",
 	ReasonLinkNotYetValid:   "link_not_yet_valid",
 	ReasonLinkTooLong:       "link_too_long",
@@ -154,6 +176,8 @@ type Decision struct {
 	Rewritten bool
 	// SKU and Grant are those that entitle the reader.
 	SKU, Grant string
+	// Demand names the role, subscription or agreement that decided or is missing.
+	Demand Demand
 	// Link is the link that opened the page or failed to.
 	Link LinkUse
 	// ContentNames and Scopes are the parts of the resource that the publisher's link

@@ -52,6 +52,7 @@
 //	reader.go        Reader
 //	verifyreader.go  verifying reader tokens
 //	entitlement.go   what grants give a reader, and when
+//	membership.go    roles, subscriptions and signatures, as records
 //	readerrecord.go  the cached record of a token and its reader's grants
 //
 // Signed links, if no step allows:

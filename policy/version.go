@@ -77,6 +77,7 @@ const (
 	KindEmail
 	KindPublisherUserID
 	KindLink
+	KindProfile
 )
 
 // Stripe returns the stripe of an identifier. It is the same in every process,

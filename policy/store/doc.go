@@ -41,6 +41,11 @@
 //	clients.go       clients of the management API
 //	vendors.go       descriptions of vendors
 //
+//	profiles.go      profiles and users
+//	roles.go         role types, and the roles of users on profiles
+//	subscriptions.go plans and subscriptions
+//	agreements.go    agreements and signatures
+//
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys
 //	sessionkeys.go   keys that sites share with their origins
