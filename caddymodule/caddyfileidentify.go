@@ -36,6 +36,7 @@ func (i *Identity) parseJWT(d *caddyfile.Dispenser) error {
 		textOption("audience", &i.Audience),
 		textOption("cookie", &i.Cookie),
 		option{name: "claim", parse: i.parseClaim, repeatable: true},
+		flagOption("integer_ids", &i.IntegerIDs),
 	)
 	if err == nil && i.Issuer == "" {
 		return d.Err("identify jwt: issuer is missing: write `issuer self` for tokens of Gatefold's own keys, or the tokens' iss claim")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -43,6 +44,10 @@ type Identity struct {
 	// Claims maps the reader's `user_id` (default `sub`), `email`, `email_verified` and
 	// `publisher_user_id` to the names of the token's claims.
 	Claims map[string]string `json:"claims,omitempty" caddyfile:"claim"`
+
+	// IntegerIDs accepts a user id that is an integer, as some issuers write although
+	// `sub` must be a string. The reader's id is then its digits.
+	IntegerIDs bool `json:"integer_ids,omitempty"`
 
 	verifier policy.ReaderVerifier
 	remote   keys.KeySetLocation // of a fetched key set; else zero
@@ -82,8 +87,8 @@ func (i *Identity) provision(vendor, site string) error {
 }
 
 func (i *Identity) provisionOwn(vendor, site string) error {
-	if i.JWKS != "" || i.Claims != nil || i.Audience != "" {
-		return setting.In("issuer", errors.New("jwt: the issuer self has its own keys, claims and audience: leave jwks, claim and audience out"))
+	if i.JWKS != "" || i.Claims != nil || i.Audience != "" || i.IntegerIDs {
+		return setting.In("issuer", errors.New("jwt: the issuer self has its own keys, claims and audience: leave jwks, claim, integer_ids and audience out"))
 	}
 	i.verifier = policy.NewReaderVerifier(verifierID("own", vendor, site), keys.OwnReaderIssuer(vendor, site), nil)
 	return nil
@@ -114,8 +119,8 @@ func (i *Identity) provisionForeign() error {
 	// Verified tokens stay cached across reloads: with other keys the verifier must
 	// have another id.
 	id := verifierID("foreign", i.Issuer, i.Audience, names.UserID, names.Email, names.EmailVerified, names.PublisherUserID,
-		location.Issuer, location.URL, string(published))
-	i.verifier = policy.NewReaderVerifier(id, keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names}, staticKeys{set})
+		location.Issuer, location.URL, string(published), strconv.FormatBool(i.IntegerIDs))
+	i.verifier = policy.NewReaderVerifier(id, keys.ReaderIssuer{Issuer: i.Issuer, Audience: i.Audience, Claims: names, IntegerIDs: i.IntegerIDs}, staticKeys{set})
 	return nil
 }
 
@@ -250,6 +255,8 @@ func (s *credentialSource) verify(g *gateRequest, raw string) (policy.Reader, bo
 	case err == nil:
 		g.source, g.token = s, raw
 		return reader, true
+	case errors.Is(err, keys.ErrTooLarge):
+		return failedReader(err), true // its issuer is not read
 	case !s.issued(raw):
 		return policy.Reader{}, false
 	default:

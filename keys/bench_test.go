@@ -58,7 +58,7 @@ func BenchmarkScanMalformed(b *testing.B) {
 // BenchmarkScanDecoded measures tokens that must be decoded to be refused. They
 // cost an attacker as much to make as tokens that need a signature check.
 func BenchmarkScanDecoded(b *testing.B) {
-	filled := strings.Repeat("a", MaxTokenSize*3/4-200)
+	filled := strings.Repeat("a", MaxOwnTokenSize*3/4-200)
 	for name, raw := range map[string]string{
 		"no_json_4KiB":          token(es256, "{"+filled+"}"),
 		"invalid_json_at_end":   token(es256, `{"a":"`+filled+`"]}`),
@@ -84,20 +84,20 @@ func malformedByShape() map[string]string {
 	good := forgeLink(linkPayload())
 	header, rest, _ := strings.Cut(good, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
-	letters := strings.Repeat("AbhZ7xu_", MaxTokenSize/8)
-	long := token(es256, `{"a":"`+strings.Repeat("a", (MaxTokenSize-64)*3/4)+`"}`)
+	letters := strings.Repeat("AbhZ7xu_", MaxOwnTokenSize/8)
+	long := token(es256, `{"a":"`+strings.Repeat("a", (MaxOwnTokenSize-64)*3/4)+`"}`)
 	return map[string]string{
 		"dots":            strings.Repeat(".", 1<<20),
-		"dots_4KiB":       strings.Repeat(".", MaxTokenSize),
-		"each_second_dot": strings.Repeat("A.", MaxTokenSize/2),
-		"dots_behind":     good + strings.Repeat(".", MaxTokenSize-len(good)),
+		"dots_4KiB":       strings.Repeat(".", MaxOwnTokenSize),
+		"each_second_dot": strings.Repeat("A.", MaxOwnTokenSize/2),
+		"dots_behind":     good + strings.Repeat(".", MaxOwnTokenSize-len(good)),
 		"long":            strings.Repeat("A", 1<<20),
-		"4KiB":            strings.Repeat("A", MaxTokenSize),
+		"4KiB":            strings.Repeat("A", MaxOwnTokenSize),
 		"letters":         "eyJ" + letters[3:],
-		"letters_header":  "eyJ" + letters[:MaxTokenSize-len(rest)-4] + "." + rest,
-		"letters_payload": header + "." + letters[:MaxTokenSize-len(header)-len(signature)-2] + "." + signature,
-		"letters_behind":  header + ".eyJ" + letters[:MaxTokenSize-len(header)-5],
-		"letters_as_json": header + ".eyJ" + letters[:MaxTokenSize-len(header)-len(signature)-6] + "." + signature,
+		"letters_header":  "eyJ" + letters[:MaxOwnTokenSize-len(rest)-4] + "." + rest,
+		"letters_payload": header + "." + letters[:MaxOwnTokenSize-len(header)-len(signature)-2] + "." + signature,
+		"letters_behind":  header + ".eyJ" + letters[:MaxOwnTokenSize-len(header)-5],
+		"letters_as_json": header + ".eyJ" + letters[:MaxOwnTokenSize-len(header)-len(signature)-6] + "." + signature,
 		"standard":        good[:len(good)-1] + "/",
 		"standard_4KiB":   long[:len(long)-len("signature")-20] + "+" + long[len(long)-len("signature")-19:],
 		"padded":          good + "=",
@@ -107,9 +107,9 @@ func malformedByShape() map[string]string {
 		"no_base64":       "not a token at all",
 		"line_feed":       good + "\n",
 		"line_feeds":      strings.ReplaceAll(good, "A", "\n"),
-		"spaces":          strings.Repeat(" ", MaxTokenSize),
-		"spaces_inside":   header + "." + strings.Repeat(" ", MaxTokenSize-len(good)) + payload + "." + signature,
-		"beyond_ascii":    strings.Repeat("\u200b", MaxTokenSize/3),
+		"spaces":          strings.Repeat(" ", MaxOwnTokenSize),
+		"spaces_inside":   header + "." + strings.Repeat(" ", MaxOwnTokenSize-len(good)) + payload + "." + signature,
+		"beyond_ascii":    strings.Repeat("\u200b", MaxOwnTokenSize/3),
 		"empty_text":      "",
 	}
 }

@@ -17,14 +17,18 @@ type member struct {
 	value []byte
 }
 
-// maxMembers is the maximum number of members of an object.
-const maxMembers = 64
+// Maximum numbers of the members of an object, and of the claims of a token.
+const (
+	maxMembers = 64
+	maxClaims  = 256
+)
 
 // readObject reads a JSON object (RFC 8259). It returns false when a name is
 // empty or occurs twice, or there are more than maxMembers.
 func readObject(data []byte) (object, bool) { return readObjectUpTo(data, maxMembers) }
 
-// readObjectUpTo is readObject with another maximum number of members.
+// readObjectUpTo is readObject with another maximum number of members. If the object
+// has more, it returns that many and false.
 func readObjectUpTo(data []byte, most int) (object, bool) {
 	if !json.Valid(data) || !utf8.Valid(data) {
 		return nil, false
@@ -35,14 +39,15 @@ func readObjectUpTo(data []byte, most int) (object, bool) {
 		return nil, false
 	}
 	members := make(object, 0, 12)
+	var names memberNames
 	rest = bytes.TrimLeft(rest[1:], jsonSpace)
 	for rest[0] != '}' {
 		if len(members) == most {
-			return nil, false
+			return members, false
 		}
 		end := valueEnd(rest)
 		name, ok := unquote(rest[:end])
-		if !ok || name == "" || members.find(name) != nil {
+		if !ok || name == "" || names.has(members, name) {
 			return nil, false
 		}
 		rest = bytes.TrimLeft(rest[end:], jsonSpace)
@@ -55,6 +60,29 @@ func readObjectUpTo(data []byte, most int) (object, bool) {
 		}
 	}
 	return members, true
+}
+
+// memberNames finds a name among members: few one by one, many by a set, because a
+// forged token with many members must not cost more than one of its length.
+type memberNames map[string]struct{}
+
+// fewMembers is the number of members up to which comparing all is faster.
+const fewMembers = 24
+
+// has reports whether one of the members has the name, which is the next one's.
+func (n *memberNames) has(members object, name string) bool {
+	if len(members) < fewMembers {
+		return members.find(name) != nil
+	}
+	if *n == nil {
+		*n = make(memberNames, maxClaims)
+		for i := range members {
+			(*n)[members[i].name] = struct{}{}
+		}
+	}
+	_, found := (*n)[name]
+	(*n)[name] = struct{}{}
+	return found
 }
 
 const jsonSpace = " \t\r\n"
@@ -184,6 +212,20 @@ func hasControl(text string) bool {
 	return false
 }
 
+// maxDigits is the maximum length of an integer that identifies a reader.
+const maxDigits = 20
+
+// textOrInteger is text, and accepts an integer without fraction or exponent as well,
+// whose digits it returns.
+func (o object) textOrInteger(name string, maxBytes int) (string, error) {
+	value := o.find(name)
+	digits := bytes.TrimPrefix(value, []byte("-"))
+	if len(digits) == 0 || len(digits) > maxDigits || bytes.ContainsFunc(digits, func(c rune) bool { return c < '0' || c > '9' }) {
+		return o.text(name, maxBytes)
+	}
+	return string(value), nil
+}
+
 // textField is a string member of an object, with its maximum length in bytes and
 // the variable to set.
 type textField struct {
@@ -212,6 +254,18 @@ func (o object) boolean(name string) (bool, error) {
 	default:
 		return false, &claimError{name, "is not a boolean"}
 	}
+}
+
+// booleanOrText is boolean, and accepts the two values as strings as well, which issuers
+// such as Amazon Cognito write.
+func (o object) booleanOrText(name string) (bool, error) {
+	switch string(o.find(name)) {
+	case `"true"`:
+		return true, nil
+	case `"false"`:
+		return false, nil
+	}
+	return o.boolean(name)
 }
 
 // date returns a member that is a NumericDate (RFC 7519, section 2), in Unix

@@ -11,6 +11,9 @@ var (
 	// ErrMalformed: not a compact JWS, or one with a header or payload that
 	// Scan does not accept.
 	ErrMalformed = errors.New("malformed token")
+	// ErrTooLarge: the token has more bytes or claims than are read. It wraps
+	// ErrMalformed.
+	ErrTooLarge = fmt.Errorf("%w: it has more than %d bytes or %d claims", ErrMalformed, MaxTokenSize, maxClaims)
 	// ErrType: `typ` is that of another kind of token.
 	ErrType = errors.New("token of another type")
 	// ErrAlgorithm: `alg` is not an algorithm of the key.

@@ -16,8 +16,8 @@ const (
 
 // ParseJWKS parses a JWK Set (RFC 7517, section 5). It returns the usable keys,
 // and one error for every key that it dropped: private and symmetric keys, keys
-// that are not for verifying signatures, keys without an id or with the id of
-// another key, and keys with the `status` "retired". It returns an error when the
+// that are not for verifying signatures, keys without an id (`kid`) unless the set has
+// only one, keys with the id of another key, and keys with the `status` "retired". It returns an error when the
 // document as a whole is not a JWK Set or exceeds a limit.
 func ParseJWKS(data []byte) (set KeySet, dropped []error, err error) {
 	if len(data) > MaxJWKSSize {
@@ -36,6 +36,9 @@ func ParseJWKS(data []byte) (set KeySet, dropped []error, err error) {
 	var keys []PublicKey
 	for i, element := range elements {
 		key, err := parseJWK(element)
+		if err == nil && key.ID == "" && len(elements) > 1 {
+			err = errors.New("has no kid, and is not the only key")
+		}
 		if err != nil {
 			dropped = append(dropped, fmt.Errorf("key %d: %w", i, err))
 			continue
@@ -62,9 +65,9 @@ func parseJWK(text []byte) (PublicKey, error) {
 	if !ok {
 		return PublicKey{}, errors.New("is not a JSON object with distinct member names")
 	}
-	id, err := jwk.text("kid", 255)
-	if err != nil {
-		return PublicKey{}, errors.New("has no kid, or one that is too long")
+	id, err := jwk.optionalText("kid", 255)
+	if err != nil || id == "" && jwk.find("kid") != nil {
+		return PublicKey{}, errors.New("has a kid that is empty, too long or not a string")
 	}
 	for _, name := range privateMembers {
 		if jwk.find(name) != nil {

@@ -68,7 +68,7 @@ func algorithmsOf(key crypto.PublicKey) ([]jose.SignatureAlgorithm, error) {
 		if len(key) != ed25519.PublicKeySize {
 			return nil, errors.New("an Ed25519 key of the wrong length")
 		}
-		return []jose.SignatureAlgorithm{jose.EdDSA}, nil
+		return []jose.SignatureAlgorithm{jose.EdDSA, algEd25519}, nil
 	case *rsa.PublicKey:
 		if key.N == nil || key.N.BitLen() < minRSABits || key.N.BitLen() > maxRSABits {
 			return nil, fmt.Errorf("an RSA key of less than %d or more than %d bits", minRSABits, maxRSABits)
@@ -121,8 +121,12 @@ func (s KeySet) IDs() []string {
 	return ids
 }
 
-// algES256 is the algorithm of our own keys and of publishers' keys.
-const algES256 = string(jose.ES256)
+// algES256 is the algorithm of our own keys and of publishers' keys. algEd25519 is the
+// name of EdDSA with an Ed25519 key in RFC 9864, which go-jose does not know.
+const (
+	algES256   = string(jose.ES256)
+	algEd25519 = jose.SignatureAlgorithm("Ed25519")
+)
 
 // count returns the number of keys that support an algorithm.
 func (s KeySet) count(algorithm string) int {
@@ -137,9 +141,10 @@ func (s KeySet) count(algorithm string) int {
 
 // find returns the key that must have signed a token with this header. Without a
 // `kid` it returns the only key that supports the algorithm, or ErrUnknownKey
-// when there is not exactly one.
+// when there is not exactly one. The only key of a set that has no id is the key of
+// every token.
 func (s KeySet) find(header Header) (*PublicKey, error) {
-	if header.KeyID == "" {
+	if header.KeyID == "" || len(s.keys) == 1 && s.keys[0].ID == "" {
 		if s.count(header.Algorithm) != 1 {
 			return nil, ErrUnknownKey
 		}

@@ -48,7 +48,9 @@ func TestKeyTypeDeterminesAlgorithm(t *testing.T) {
 		{"P-256", acmeKey.Public(), []string{"ES256"}},
 		{"P-384", mustKey(t, "k", p384, err384, ""), []string{"ES384"}},
 		{"P-521", mustKey(t, "k", p521, err521, ""), []string{"ES512"}},
-		{"Ed25519", mustKey(t, "k", edwards, errEd, ""), []string{"EdDSA"}},
+		{"Ed25519", mustKey(t, "k", edwards, errEd, ""), []string{"EdDSA", "Ed25519"}},
+		{"Ed25519 that states its algorithm", mustKey(t, "k", edwards, errEd, "EdDSA"), []string{"EdDSA"}},
+		{"Ed25519 by the name of RFC 9864", mustKey(t, "k", edwards, errEd, "Ed25519"), []string{"Ed25519"}},
 		{"RSA", mustKey(t, "k", rsa2048, nil, ""), []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}},
 		{"RSA that states its algorithm", mustKey(t, "k", rsa2048, nil, "PS256"), []string{"PS256"}},
 	} {

@@ -76,7 +76,7 @@ var linkClaims = [...]string{"url", "sku", "purchaseOption", "publisherContentId
 func VendorIssuer(vendor string) string { return "gatefold:" + vendor }
 
 // CheckLink returns an error that wraps ErrClaims when VerifyLink would refuse
-// the claims, or their token would exceed MaxTokenSize.
+// the claims, or their token would exceed MaxOwnTokenSize.
 func CheckLink(claims *LinkClaims) error {
 	if err := claims.check(); err != nil {
 		return err
@@ -89,7 +89,7 @@ func CheckLink(claims *LinkClaims) error {
 		return err
 	}
 	// The header and the signature take less than 300 bytes.
-	if base64.RawURLEncoding.EncodedLen(len(encoded)) > MaxTokenSize-300 {
+	if base64.RawURLEncoding.EncodedLen(len(encoded)) > MaxOwnTokenSize-300 {
 		return errTokenTooLong
 	}
 	read, ok := readObject(encoded)

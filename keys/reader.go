@@ -42,6 +42,9 @@ type ReaderIssuer struct {
 	Own bool
 	// Claims are the names of the claims in the issuer's tokens.
 	Claims ClaimNames
+	// IntegerIDs accepts a user id that is an integer, not a string as RFC 7519, section
+	// 4.1.2, requires of `sub`. The reader's id is then its digits.
+	IntegerIDs bool
 }
 
 // OwnReaderIssuer verifies the tokens that SignReader signs for a site.
@@ -125,14 +128,18 @@ func (ri *ReaderIssuer) read(o object, now int64) (ReaderClaims, error) {
 		return ReaderClaims{}, err
 	}
 	c := ReaderClaims{ExpiresAt: t.expiresAt}
-	if c.UserID, err = o.text(names.UserID, 255); err != nil {
+	userID := o.text
+	if ri.IntegerIDs {
+		userID = o.textOrInteger
+	}
+	if c.UserID, err = userID(names.UserID, 255); err != nil {
 		return ReaderClaims{}, err
 	}
 	err = o.readTextFields(textField{names.PublisherUserID, 255, &c.PublisherUserID}, textField{names.Email, 254, &c.Email})
 	if err != nil {
 		return ReaderClaims{}, err
 	}
-	if c.EmailVerified, err = o.boolean(names.EmailVerified); err != nil {
+	if c.EmailVerified, err = o.booleanOrText(names.EmailVerified); err != nil {
 		return ReaderClaims{}, err
 	}
 	if c.Email != "" && strings.Count(c.Email, "@") != 1 {
@@ -160,9 +167,6 @@ func (o object) checkIdentity(issuer, audience string, now int64) (times, error)
 	return t, t.check(now)
 }
 
-// maxAudiences is the maximum number of audiences of a token.
-const maxAudiences = 16
-
 // hasAudience reports whether `aud`, a string or an array of strings (RFC 7519,
 // section 4.1.3), names the audience.
 func (o object) hasAudience(audience string) bool {
@@ -174,6 +178,6 @@ func (o object) hasAudience(audience string) bool {
 		text, ok := unquote(value)
 		return ok && text == audience
 	}
-	audiences, ok := readTexts(value, maxAudiences)
+	audiences, ok := readTexts(value, len(value)) // the token's length bounds their number
 	return ok && slices.Contains(audiences, audience)
 }

@@ -1,12 +1,14 @@
 package keys
 
-import (
-	"encoding/base64"
-	"slices"
-)
+import "encoding/base64"
 
-// MaxTokenSize is the maximum length of a token, in bytes.
-const MaxTokenSize = 4096
+// MaxTokenSize is the maximum length of a token, in bytes: issuers put the groups of a
+// user into tokens. MaxOwnTokenSize is that of the tokens that this package signs and
+// of links, which are parts of URLs.
+const (
+	MaxTokenSize    = 16 << 10
+	MaxOwnTokenSize = 4 << 10
+)
 
 // Header holds the members of a JOSE header (RFC 7515, section 4.1) that this
 // package uses. Keys and key URLs in a header are never used.
@@ -25,14 +27,15 @@ type Token struct {
 
 // Scan checks the form of a token: at most MaxTokenSize bytes; three segments of
 // canonical, unpadded base64url (RFC 4648, section 5), so that a token has one
-// spelling; a header of known members (RFC 7515, section 4.1; `crit`, `b64` and
-// `zip` change what is signed and are refused); and a payload that is a JSON
-// object without duplicate members. It returns ErrMalformed otherwise, without
-// an allocation when the segments are not base64url.
+// spelling; a header without `crit`, whose members this package does not understand
+// (RFC 7515, section 4.1.11), and without `b64`, which changes what is signed; and a
+// payload that is a JSON object without duplicate members. Other members of the header
+// are ignored (section 4). Scan returns ErrMalformed otherwise, without an allocation
+// when the segments are not base64url, and ErrTooLarge beyond a bound.
 func Scan(raw string) (Token, error) {
 	first, second, ok := splitSegments(raw)
 	if !ok {
-		return Token{}, ErrMalformed
+		return Token{}, shapeError(raw)
 	}
 	header, ok := decodeSegment(raw[:first])
 	if !ok {
@@ -46,7 +49,11 @@ func Scan(raw string) (Token, error) {
 	if !ok {
 		return Token{}, ErrMalformed
 	}
-	if token.claims, ok = readObject(payload); !ok || token.claims.hasCaseVariant(registeredClaims[:]) {
+	token.claims, ok = readObjectUpTo(payload, maxClaims)
+	switch {
+	case !ok && len(token.claims) == maxClaims:
+		return Token{}, ErrTooLarge
+	case !ok || token.claims.hasCaseVariant(registeredClaims[:]):
 		return Token{}, ErrMalformed
 	}
 	return token, nil
@@ -70,19 +77,13 @@ func decodeSegment(segment string) ([]byte, bool) {
 	return decoded, err == nil
 }
 
-// headerMembers are the members that a header may have. All but the first three
-// are ignored.
-var headerMembers = [...]string{"alg", "typ", "kid", "cty", "jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256"}
+// headerMembers are the members of a header that are read.
+var headerMembers = [...]string{"alg", "typ", "kid", "crit", "b64"}
 
 func readHeader(data []byte) (Header, bool) {
 	members, ok := readObject(data)
-	if !ok {
+	if !ok || members.find("crit") != nil || members.find("b64") != nil || members.hasCaseVariant(headerMembers[:]) {
 		return Header{}, false
-	}
-	for _, m := range members {
-		if !slices.Contains(headerMembers[:], m.name) {
-			return Header{}, false
-		}
 	}
 	var header Header
 	err := members.readTextFields(

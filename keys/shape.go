@@ -18,6 +18,23 @@ func LooksLikeToken(raw string) bool {
 	return ok
 }
 
+// shapeError returns the error of a text for which LooksLikeToken returns false.
+func shapeError(raw string) error {
+	if len(raw) > MaxTokenSize && startsObject(raw) {
+		return ErrTooLarge
+	}
+	return ErrMalformed
+}
+
+// CheckShape returns nil for a text that has the form of a token, as LooksLikeToken does,
+// ErrTooLarge for a token that is too long, and ErrMalformed for any other.
+func CheckShape(raw string) error {
+	if LooksLikeToken(raw) {
+		return nil
+	}
+	return shapeError(raw)
+}
+
 // maxLinkHeader is how many digits of a header ResemblesLink decodes.
 const maxLinkHeader = 512
 

@@ -104,7 +104,7 @@ func (k *SigningKey) sign(typ string, claims any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(token) > MaxTokenSize {
+	if len(token) > MaxOwnTokenSize {
 		return "", errTokenTooLong
 	}
 	return token, nil
@@ -124,7 +124,7 @@ func signCompact(key jose.SigningKey, options *jose.SignerOptions, payload []byt
 }
 
 var (
-	errTokenTooLong = fmt.Errorf("%w: the token would be longer than %d bytes", ErrClaims, MaxTokenSize)
+	errTokenTooLong = fmt.Errorf("%w: the token would be longer than %d bytes", ErrClaims, MaxOwnTokenSize)
 	errNoToken      = fmt.Errorf("%w: they cannot be encoded as a token", ErrClaims)
 )
 

@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -71,12 +73,31 @@ func verifyToken[C any](raw string, by signer, set KeySet, read func(object) (C,
 // verify checks the signature of a token with a key. It waits for VerifyLimiter
 // and returns ErrSignature, or ErrBusy when too many callers wait.
 func (t *Token) verify(key *PublicKey) error {
+	if t.Header.Algorithm == string(algEd25519) {
+		return t.verifyEd25519(key)
+	}
 	signed, err := jose.ParseSignedCompact(t.raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(t.Header.Algorithm)})
 	if err != nil {
 		return ErrMalformed
 	}
 	return VerifyLimiter.Do(func() error {
 		if _, err := signed.Verify(key.Key); err != nil {
+			return ErrSignature
+		}
+		return nil
+	})
+}
+
+// verifyEd25519 is verify for a token whose `alg` is Ed25519 (RFC 9864, section 2.2).
+func (t *Token) verifyEd25519(key *PublicKey) error {
+	end := strings.LastIndexByte(t.raw, '.')
+	signature, err := base64.RawURLEncoding.DecodeString(t.raw[end+1:])
+	public, ok := key.Key.(ed25519.PublicKey)
+	if err != nil || !ok {
+		return ErrMalformed
+	}
+	return VerifyLimiter.Do(func() error {
+		if !ed25519.Verify(public, []byte(t.raw[:end]), signature) {
 			return ErrSignature
 		}
 		return nil

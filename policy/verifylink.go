@@ -30,7 +30,7 @@ type linkToken struct {
 // the token was verified before.
 func (p *Policy) linkToken(ctx context.Context, r *Request) (linkToken, error) {
 	raw, site := r.Link.Token, r.Site
-	if !keys.LooksLikeToken(raw) {
+	if len(raw) > keys.MaxOwnTokenSize || !keys.LooksLikeToken(raw) {
 		p.linkVerifications.count(keys.ErrMalformed)
 		return linkToken{}, keys.ErrMalformed
 	}

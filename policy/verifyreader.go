@@ -75,9 +75,11 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 	// Reject malformed tokens before any lookup. Fingerprinting a token of common
 	// size costs less than scanning it, so those are looked up first.
 	scanned := len(raw) > fingerprintFirst
-	if scanned && !keys.LooksLikeToken(raw) {
-		p.readerVerifications.count(keys.ErrMalformed)
-		return Reader{}, keys.ErrMalformed
+	if scanned {
+		if err := keys.CheckShape(raw); err != nil {
+			p.readerVerifications.count(err)
+			return Reader{}, err
+		}
 	}
 	cached := p.readers != nil && verifier.number != 0
 	var space [tokenKeySize]byte
@@ -90,9 +92,11 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 		}
 		p.counts.readerTokens.misses.Add()
 	}
-	if !scanned && !keys.LooksLikeToken(raw) {
-		p.readerVerifications.count(keys.ErrMalformed)
-		return Reader{}, keys.ErrMalformed
+	if !scanned {
+		if err := keys.CheckShape(raw); err != nil {
+			p.readerVerifications.count(err)
+			return Reader{}, err
+		}
 	}
 	claims, err := p.verifyReader(ctx, verifier, raw, now)
 	if err != nil {

@@ -52,8 +52,8 @@ func joinCookies(a, b string) string {
 	return a + "; " + b
 }
 
-// CookieValue returns the value of a cookie. It returns "" if several cookies have the
-// name: a sibling domain may have set one of them.
+// CookieValue returns the value of a cookie. It returns "" if cookies of the name differ:
+// a sibling domain may have set one of them.
 func CookieValue(header http.Header, name string) string {
 	found, value := false, ""
 	for _, line := range header["Cookie"] {
@@ -62,10 +62,11 @@ func CookieValue(header http.Header, name string) string {
 			if strings.Trim(n, " \t") != name {
 				continue
 			}
-			if found {
+			v = strings.Trim(v, " \t")
+			if found && v != value {
 				return ""
 			}
-			found, value = true, strings.Trim(v, " \t")
+			found, value = true, v
 		}
 	}
 	return value
