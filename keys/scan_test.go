@@ -232,7 +232,7 @@ func TestScanNamesTheBound(t *testing.T) {
 		"20 KiB of groups":           {token(es256, `{"groups":["`+strings.Repeat("x", 15<<10)+`"]}`), ErrTooLarge},
 	} {
 		_, err := Scan(c.raw)
-		if !errors.Is(err, c.want) || c.want == nil && err != nil || c.want == ErrMalformed && errors.Is(err, ErrTooLarge) {
+		if tooLarge := errors.Is(c.want, ErrTooLarge); !errors.Is(err, c.want) || errors.Is(err, ErrTooLarge) != tooLarge {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
