@@ -378,17 +378,30 @@ func (g *grantSearch) add(listID, id string) error {
 	return nil
 }
 
-// Grants implements policy.Records.
-func (s *Store) Grants(ctx context.Context, vendor string, reader policy.Reader) ([]policy.Grant, error) {
+// ReaderRecords implements policy.Records.
+func (s *Store) ReaderRecords(ctx context.Context, vendor string, reader policy.Reader) (policy.ReaderRecords, error) {
 	found, err := s.GrantsOf(ctx, vendor, reader)
 	if err != nil {
-		return nil, err
+		return policy.ReaderRecords{}, err
 	}
 	grants := make([]policy.Grant, len(found))
 	for i := range found {
 		grants[i] = found[i].Grant.decides(found[i].List.Status == StatusActive)
 	}
-	return grants, nil
+	return policy.ReaderRecords{Grants: grants}, nil
+}
+
+// Profile implements policy.Records.
+func (s *Store) Profile(context.Context, string, string) (policy.Profile, error) {
+	return policy.Profile{}, nil
+}
+
+// Plan implements policy.Records.
+func (s *Store) Plan(context.Context, string, string) (policy.Plan, error) { return policy.Plan{}, nil }
+
+// Agreement implements policy.Records.
+func (s *Store) Agreement(context.Context, string, string) (policy.Agreement, error) {
+	return policy.Agreement{}, nil
 }
 
 // Counts reports whether the grant gives its sku at a time: it and its list are
