@@ -19,7 +19,7 @@ func TestAgreements(t *testing.T) {
 		made, err := b.CreateAgreement(b.Context(), vendor, store.Agreement{Title: "Terms of Use", Text: "Be kind.\nAlways."})
 		b.ok(err)
 		if made.Slug != "terms-of-use" || !made.UpdatedAt.Equal(b.timeNow()) || !made.CreatedAt.Equal(b.timeNow()) {
-			t.Errorf("%+v", made)
+			b.Errorf("%+v", made)
 		}
 		_, err = b.CreateAgreement(b.Context(), vendor, store.Agreement{Title: "terms, of use!"})
 		b.is(err, store.ErrExists)
@@ -40,10 +40,10 @@ func TestAgreements(t *testing.T) {
 		b.ok(err)
 		hash := sha256.Sum256([]byte("Be kind.\nAlways."))
 		if !signed.Version.Equal(made.UpdatedAt) || !signed.SignedAt.Equal(b.timeNow()) || signed.TextHash != hex.EncodeToString(hash[:]) {
-			t.Errorf("%+v", signed)
+			b.Errorf("%+v", signed)
 		}
 		if b.versions.Reader(vendor, &reader) == stamp {
-			t.Error("a signature leaves what is cached of the user")
+			b.Error("a signature leaves what is cached of the user")
 		}
 		b.moveClock(time.Hour)
 		stamp = b.versions.Shared()
@@ -53,7 +53,7 @@ func TestAgreements(t *testing.T) {
 		})
 		b.ok(err)
 		if b.versions.Shared() == stamp {
-			t.Error("a new version leaves what is cached")
+			b.Error("a new version leaves what is cached")
 		}
 		counts := func() bool {
 			agreement, err := b.Agreement(b.Context(), vendor, made.Slug)
@@ -63,12 +63,12 @@ func TestAgreements(t *testing.T) {
 			return agreement.Exists && len(records.Signatures) == 1 && records.Signatures[0].SignedAt >= agreement.UpdatedAt
 		}
 		if counts() {
-			t.Error("a signature of an earlier version counts")
+			b.Error("a signature of an earlier version counts")
 		}
 		_, err = b.Sign(b.Context(), vendor, made.Slug, "ann")
 		b.ok(err)
 		if !counts() {
-			t.Error("the signature of the version does not count")
+			b.Error("the signature of the version does not count")
 		}
 		_, err = b.Sign(b.Context(), vendor, made.Slug, "bob")
 		b.ok(err)
@@ -98,7 +98,7 @@ func TestSigningWhatIsRemoved(t *testing.T) {
 			group.Go(func() { removed = b.DeleteAgreement(b.Context(), vendor, "a", nil) })
 			group.Wait()
 			if (signed == nil) == (removed == nil) {
-				t.Fatalf("signed: %v, removed: %v", signed, removed)
+				b.Fatalf("signed: %v, removed: %v", signed, removed)
 			}
 			_, err = b.CreateUser(b.Context(), vendor, store.User{Slug: "ann"})
 			b.ok(err)

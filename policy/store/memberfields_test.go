@@ -82,12 +82,12 @@ func TestAuditOfMembers(t *testing.T) {
 	b.ok(err)
 	for _, want := range []string{`"kind":"role","id":["abc","ann"]`, `"kind":"subscription","id":["zoo","gold","sub_`} {
 		if !strings.Contains(string(text), want) {
-			t.Errorf("the log lacks %s: %s", want, text)
+			b.Errorf("the log lacks %s: %s", want, text)
 		}
 	}
 	for _, secret := range []string{"grant_key", granted.Role.GrantKey, granted.Key} {
 		if strings.Contains(string(text), secret) {
-			t.Errorf("the log has %s: %s", secret, text)
+			b.Errorf("the log has %s: %s", secret, text)
 		}
 	}
 }
