@@ -142,7 +142,7 @@ func TestRolesThatNeedNoAcceptance(t *testing.T) {
 		if granted.Key == "" || b.may("new") != "abc/desk*" {
 			b.Errorf("%+v: %s", granted, b.may("new"))
 		}
-		_, err = b.giveRole("abc", "nobody", "desk")
+		_, err = b.giveRole("abc", "none", "desk")
 		b.names(err, "user")
 		_, err = b.giveRole("none", "ann", "manager")
 		b.names(err, "profile")
