@@ -314,5 +314,7 @@ func checkLines(field, text string, maxBytes int) error {
 	if len(text) > maxBytes {
 		return checkText(field, text, maxBytes)
 	}
-	return checkText(field, strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(text), maxBytes)
+	return checkText(field, lineBreaks.Replace(text), maxBytes)
 }
+
+var lineBreaks = strings.NewReplacer("\n", "", "\r", "", "\t", "")
