@@ -46,9 +46,9 @@ type ImportResult struct {
 
 // ImportCounts are the numbers of rows by their effect.
 type ImportCounts struct {
-	Created   int64 `json:"created" doc:"The number of grants created." example:"5000"`
-	Changed   int64 `json:"changed" doc:"The number of grants changed." example:"12"`
-	Unchanged int64 `json:"unchanged" doc:"The number of rows that a grant agrees with already." example:"4988"`
+	Created   int64 `json:"created" doc:"The number of records created." example:"5000"`
+	Changed   int64 `json:"changed" doc:"The number of records changed." example:"12"`
+	Unchanged int64 `json:"unchanged" doc:"The number of rows that a record agrees with already." example:"4988"`
 }
 
 // RowChange is what a row would change.
