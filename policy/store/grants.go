@@ -60,8 +60,8 @@ func (g *Grant) normalize() error {
 	if g.UserID == "" && g.PublisherUserID == "" && g.Email == "" {
 		return &FieldError{"userId", "is required, or publisherUserId or email"}
 	}
-	if g.Email != "" && (strings.Count(g.Email, "@") != 1 || strings.ContainsAny(g.Email, " \t") || g.Email[0] == '@' || g.Email[len(g.Email)-1] == '@') {
-		return &FieldError{"email", "is not an e-mail address"}
+	if err := checkEmail(g.Email); err != nil {
+		return err
 	}
 	if err := normalizeStatus(&g.Status); err != nil {
 		return err
@@ -79,6 +79,14 @@ func (g *Grant) normalize() error {
 	return g.checkTexts()
 }
 
+// checkEmail checks an e-mail address; empty is none.
+func checkEmail(email string) error {
+	if email != "" && (strings.Count(email, "@") != 1 || strings.ContainsAny(email, " \t") || email[0] == '@' || email[len(email)-1] == '@') {
+		return &FieldError{"email", "is not an e-mail address"}
+	}
+	return checkText("email", email, 254)
+}
+
 func (g *Grant) checkTexts() error {
 	if len(g.ExtraFields) > maxExtraFields {
 		return &FieldError{"extraFields", "holds too many fields"}
@@ -93,7 +101,6 @@ func (g *Grant) checkTexts() error {
 		checkText("sku", g.SKU, 255),
 		checkText("userId", g.UserID, 255),
 		checkText("publisherUserId", g.PublisherUserID, 255),
-		checkText("email", g.Email, 254),
 		checkText("poId", g.PurchaseOptionID, 255),
 		checkText("firstName", g.FirstName, 255),
 		checkText("lastName", g.LastName, 255),
@@ -371,17 +378,30 @@ func (g *grantSearch) add(listID, id string) error {
 	return nil
 }
 
-// Grants implements policy.Records.
-func (s *Store) Grants(ctx context.Context, vendor string, reader policy.Reader) ([]policy.Grant, error) {
+// ReaderRecords implements policy.Records.
+func (s *Store) ReaderRecords(ctx context.Context, vendor string, reader policy.Reader) (policy.ReaderRecords, error) {
 	found, err := s.GrantsOf(ctx, vendor, reader)
 	if err != nil {
-		return nil, err
+		return policy.ReaderRecords{}, err
 	}
 	grants := make([]policy.Grant, len(found))
 	for i := range found {
 		grants[i] = found[i].Grant.decides(found[i].List.Status == StatusActive)
 	}
-	return grants, nil
+	return policy.ReaderRecords{Grants: grants}, nil
+}
+
+// Profile implements policy.Records.
+func (s *Store) Profile(context.Context, string, string) (policy.Profile, error) {
+	return policy.Profile{}, nil
+}
+
+// Plan implements policy.Records.
+func (s *Store) Plan(context.Context, string, string) (policy.Plan, error) { return policy.Plan{}, nil }
+
+// Agreement implements policy.Records.
+func (s *Store) Agreement(context.Context, string, string) (policy.Agreement, error) {
+	return policy.Agreement{}, nil
 }
 
 // Counts reports whether the grant gives its sku at a time: it and its list are
