@@ -51,6 +51,7 @@
 //	listing.go       listings: pages, counts and walks
 //	listings.go      the listings of the access model
 //	memberpurge.go   removing profiles and users with what belongs to them
+//	memberships.go   what decisions read of the access model
 //
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys
