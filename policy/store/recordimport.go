@@ -46,36 +46,27 @@ type RecordRow struct {
 	Refused *FieldError
 }
 
-// recordKind is how rows of a kind are written and read.
+// recordKind is how the rows of a kind are written and read.
 type recordKind struct {
 	prefix byte
-	// needs returns the keys that put reads, so that they are read together.
-	needs func(record any) [][]byte
-	put   func(t *transaction, record any, operator bool) error
-	path  func(record any) []string
+	// batch stores the rows without an error; rows has their indexes.
+	batch func(t *transaction, b *RecordBatch, rows []int) (MembersImported, error)
 	// decode returns the record of a stored value, nil for one that is not exported.
 	decode func(k, stored []byte) (any, error)
 }
 
-// newRecordKind returns the recordKind of a kind. Needs adds the keys of the records to which
-// a record refers, exported reports whether a stored record is exported; both may be nil.
-func newRecordKind[T any](k *kind[T], needs func(*T) [][]byte, exported func(*T) bool, put func(t *transaction, next *T, operator bool) error) recordKind {
+// newRecordKind returns the recordKind of a kind. Importing returns how a batch is imported;
+// exported reports whether a record is exported, and may be nil.
+func newRecordKind[T any](k *kind[T], importing func(t *transaction, b *RecordBatch, rows []MemberRow[T]) *memberImport[T], exported func(*T) bool) recordKind {
 	return recordKind{
 		prefix: k.prefix,
-		needs: func(record any) (keys [][]byte) {
-			if needs != nil {
-				keys = needs(record.(*T))
+		batch: func(t *transaction, b *RecordBatch, rows []int) (MembersImported, error) {
+			members := make([]MemberRow[T], len(rows))
+			for i, at := range rows {
+				members[i].Record = *b.Rows[at].Record.(*T)
 			}
-			return append(keys, k.key(k.path(record.(*T))...))
+			return importing(t, b, members).batch(t, members)
 		},
-		put: func(t *transaction, record any, operator bool) error {
-			next := *record.(*T) // the transaction may be repeated
-			if put != nil {
-				return put(t, &next, operator)
-			}
-			return k.put(t, &next)
-		},
-		path: func(record any) []string { return k.path(record.(*T)) },
 		decode: func(key, stored []byte) (any, error) {
 			record := new(T)
 			if err := decode(key, stored, record); err != nil || exported != nil && !exported(record) {
@@ -86,33 +77,22 @@ func newRecordKind[T any](k *kind[T], needs func(*T) [][]byte, exported func(*T)
 	}
 }
 
-// recordKinds are the kinds by name.
-var recordKinds = map[string]recordKind{
-	RecordProfiles: newRecordKind(profileKind, nil, nil, nil),
-	RecordUsers:    newRecordKind(userKind, nil, nil, nil),
-	RecordPlans:    newRecordKind(planKind, nil, nil, putPlan),
-	RecordRoles: newRecordKind(roleKind,
-		func(r *Role) [][]byte { return [][]byte{profileKind.key(r.Profile), userKind.key(r.User)} },
-		func(r *Role) bool { return r.Type != "" && r.GrantKey == "" }, nil),
-	RecordSubscriptions: newRecordKind(subscriptionKind,
-		func(s *Subscription) [][]byte {
-			s.ID = subscriptionID(s.Profile, s.Plan, s.StartsAt)
-			return [][]byte{profileKind.key(s.Profile), planKind.key(s.Plan)}
-		},
-		func(s *Subscription) bool { return s.GrantKey == "" && s.RequestKey == "" }, nil),
+// always is an import that is the same for every batch.
+func always[T any](m *memberImport[T]) func(*transaction, *RecordBatch, []MemberRow[T]) *memberImport[T] {
+	return func(*transaction, *RecordBatch, []MemberRow[T]) *memberImport[T] { return m }
 }
 
-// putPlan refuses a row that would give a plan to another provider, which would keep its
-// subscribers.
-func putPlan(t *transaction, next *Plan, _ bool) error {
-	old, err := planKind.get(t, next.Slug)
-	if err == nil && old != nil && old.Provider != next.Provider {
-		err = &FieldError{"profile", "is another one than the plan has: a plan stays with its provider"}
-	}
-	if err != nil {
-		return err
-	}
-	return planKind.put(t, next)
+// recordKinds are the kinds by name.
+var recordKinds = map[string]recordKind{
+	RecordProfiles: newRecordKind(profileKind, always(profileImport), nil),
+	RecordUsers:    newRecordKind(userKind, always(userImport), nil),
+	RecordPlans:    newRecordKind(planKind, always(planImport), nil),
+	RecordRoles: newRecordKind(roleKind, func(t *transaction, b *RecordBatch, rows []MemberRow[Role]) *memberImport[Role] {
+		return roleImport(rows, t.now, b.Operator)
+	}, func(r *Role) bool { return r.Type != "" && r.GrantKey == "" }),
+	RecordSubscriptions: newRecordKind(subscriptionKind, always(subscriptionImport), func(s *Subscription) bool {
+		return s.GrantKey == "" && s.RequestKey == ""
+	}),
 }
 
 // ImportRecords stores the rows of a batch in one commit, together with the progress of the
@@ -187,9 +167,6 @@ func (w Writer) importRecords(ctx context.Context, vendor, kind string, into *re
 				return err
 			}
 		}
-		if err := engine.Prefetch(snapshot, batch.needs(into)...); err != nil {
-			return err
-		}
 		result, err = batch.put(t, into)
 		return err
 	})
@@ -212,86 +189,37 @@ func (w Writer) importRecords(ctx context.Context, vendor, kind string, into *re
 	return result, w.commit(ctx, vendor, writes, t.change)
 }
 
-// needs returns the keys that the rows of the batch read.
-func (b *RecordBatch) needs(into *recordKind) (keys [][]byte) {
-	for i := range b.Rows {
-		if b.Rows[i].Refused == nil {
-			keys = append(keys, into.needs(b.Rows[i].Record)...)
-		}
-	}
-	return keys
-}
-
-// put writes the rows of the batch.
+// put stores the rows of the batch.
 func (b *RecordBatch) put(t *transaction, into *recordKind) (ImportResult, error) {
 	result := ImportResult{Position: b.Position + int64(len(b.Rows))}
-	size := 0
+	var rows []int
 	for i := range b.Rows {
-		row := &b.Rows[i]
-		refused := row.Refused
-		if refused == nil {
-			written, err := into.write(t, row.Record, b.Operator, &result)
-			if err != nil && !rowError(err, &refused) {
-				return result, err
-			}
-			if size += written; size > MaxImportBytes {
-				return result, &FieldError{"rows", "are too large together: send fewer in one batch"}
-			}
-		}
-		if refused != nil {
+		if refused := b.Rows[i].Refused; refused != nil {
 			result.Errors = append(result.Errors, newRowError(i, refused))
+			continue
 		}
+		rows = append(rows, i)
 	}
-	return result, nil
-}
-
-// write writes the record of a row, and counts it. It returns the size of what it wrote.
-func (k *recordKind) write(t *transaction, record any, operator bool, result *ImportResult) (int, error) {
-	at := key(k.prefix, k.path(record)...)
-	before, err := t.load(at)
+	imported, err := into.batch(t, b, rows)
 	if err != nil {
-		return 0, err
+		return result, err
 	}
-	if err := k.put(t, record, operator); err != nil {
-		return 0, err
-	}
-	after := t.cell(at).value
-	switch {
-	case before == nil:
-		result.Created++
-	case bytes.Equal(before, after):
-		result.Unchanged++
-		return 0, nil
-	default:
-		result.Changed++
-	}
-	return len(after), nil
-}
-
-// rowErrors are the errors of other records that refuse a row, with their texts.
-var rowErrors = map[error]string{
-	ErrExists: "there is such a record already", ErrReserved: "is the name of a record that was removed, and is not free yet",
-}
-
-// rowError reports whether an error concerns one row only, and sets it.
-func rowError(err error, refused **FieldError) bool {
-	// An error of the engine may be joined to that of the row.
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		if list := joined.Unwrap(); len(list) == 1 {
-			err = list[0]
+	for _, outcome := range imported.Outcomes {
+		switch outcome {
+		case RowCreated:
+			result.Created++
+		case RowChanged:
+			result.Changed++
+		case RowUnchanged:
+			result.Unchanged++
 		}
 	}
-	if field, ok := err.(*FieldError); ok { //nolint:errorlint // see above
-		*refused = field
-		return true
+	for _, refused := range imported.Errors {
+		refused.Row = rows[refused.Row]
+		result.Errors = append(result.Errors, refused)
 	}
-	for known, text := range rowErrors {
-		if err == known { //nolint:errorlint // see above
-			*refused = &FieldError{Problem: text}
-			return true
-		}
-	}
-	return false
+	slices.SortFunc(result.Errors, func(a, b RowError) int { return a.Row - b.Row })
+	return result, nil
 }
 
 // ExportRecords returns a page of the records of a kind in the order of their keys: pointers to
