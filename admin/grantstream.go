@@ -172,9 +172,9 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 			return row
 		},
 		refused: func(err *store.FieldError) store.ImportRow { return store.ImportRow{Refused: err} },
-		errors: func(rows []store.ImportRow) []store.RowError {
+		errors: func(_ context.Context, rows []store.ImportRow) ([]store.RowError, error) {
 			batch := store.ImportBatch{Rows: rows}
-			return batch.RowErrors(list)
+			return batch.RowErrors(list), nil
 		},
 		store: func(ctx context.Context, rows []store.ImportRow, position int64, chain []byte) (store.ImportResult, error) {
 			batch := store.ImportBatch{ID: i.answer.ImportID, Position: position, Rows: rows, Chain: chain, DryRun: dry}

@@ -45,7 +45,7 @@ type importTarget[R any] struct {
 	parse   func(raw []byte) R
 	refused func(*store.FieldError) R
 	// errors returns the errors of rows that an earlier stream stored.
-	errors func(rows []R) []store.RowError
+	errors func(ctx context.Context, rows []R) ([]store.RowError, error)
 	// store stores the rows after a position.
 	store func(ctx context.Context, rows []R, position int64, chain []byte) (store.ImportResult, error)
 }
@@ -143,7 +143,10 @@ func (i *streamImport[R]) flush(ctx context.Context) error {
 	result := store.ImportResult{Position: i.answer.Position + int64(len(i.rows))}
 	switch {
 	case result.Position <= i.known.Position:
-		result.Errors = i.target.errors(i.rows)
+		var err error
+		if result.Errors, err = i.target.errors(ctx, i.rows); err != nil {
+			return err
+		}
 		if result.Position == i.known.Position {
 			if string(chain) != string(i.known.Chain) {
 				return reusedKey()
