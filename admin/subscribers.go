@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -15,7 +16,7 @@ import (
 
 // Subscriber is a profile with a subscription to a plan of a provider.
 type Subscriber struct {
-	ProfileSummary
+	SubscriberProfile
 	CreatedAt time.Time `json:"created_at" doc:"The start of the first of these subscriptions." example:"2027-01-01T00:00:00Z"`
 	EndsAt    time.Time `json:"ends_at" doc:"The end of the last of these subscriptions." example:"2028-01-01T00:00:00Z"`
 }
@@ -28,7 +29,7 @@ type subscriber struct {
 }
 
 func (s *subscriber) wire() Subscriber {
-	return Subscriber{ProfileSummary: wireProfileSummary(s.with.profile(s.slug)), CreatedAt: s.startsAt, EndsAt: s.endsAt}
+	return Subscriber{SubscriberProfile: wireSubscriberProfile(s.with.profile(s.slug)), CreatedAt: s.startsAt, EndsAt: s.endsAt}
 }
 
 // subscriberFinder searches and sorts subscribers.
@@ -99,6 +100,7 @@ func (a *api) registerSubscribers() {
 		return &body[NumberedPage[Subscriber]]{Body: page}, cmp.Or(err, j.err)
 	})
 	describeFind(a, unengaged, subscriberFinder)
+	a.registerEngaged()
 }
 
 // subscribers returns the profiles with a valid subscription to a plan of a provider that keep
@@ -194,4 +196,85 @@ func (a *api) unengaged(ctx context.Context, c *call, j *joiner, in *EngagedFind
 		}
 	})
 	return found, err
+}
+
+// EngagedSubscriber is a role of an engaged user on a subscribed profile.
+type EngagedSubscriber struct {
+	CreatedAt       time.Time         `json:"created_at" doc:"The time of creation of the role." example:"2027-01-01T09:30:00Z"`
+	User            EngagedUser       `json:"user" doc:"The user."`
+	RoleDescription EngagedRoleType   `json:"role_description" doc:"The type of the role."`
+	Profile         SubscriberProfile `json:"profile" doc:"The subscribed profile."`
+}
+
+// EngagedUser is a user who visited the site.
+type EngagedUser struct {
+	Slug          string  `json:"slug" doc:"The user's id." example:"user-123"`
+	Username      string  `json:"username" doc:"The same as slug." example:"user-123"`
+	PrintableName string  `json:"printable_name" doc:"The user's name." example:"Xia Lee"`
+	Picture       *string `json:"picture" doc:"Always null: pictures are not stored."`
+	Email         string  `json:"email" doc:"The user's e-mail address; may be empty." example:"xia@example.com"`
+}
+
+// EngagedRoleType describes the role of an engaged user.
+type EngagedRoleType struct {
+	CreatedAt            time.Time       `json:"created_at" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
+	Slug                 string          `json:"slug" doc:"The role type's id." example:"manager"`
+	Title                string          `json:"title" doc:"The role type's title." example:"Profile Manager"`
+	SkipOptInOnGrant     bool            `json:"skip_optin_on_grant" doc:"Whether a granted role counts at once." example:"false"`
+	ImplicitCreateOnNone bool            `json:"implicit_create_on_none" doc:"Has no effect: no role follows from an address." example:"false"`
+	IsGlobal             bool            `json:"is_global" doc:"Whether all profiles have the type." example:"true"`
+	Profile              *string         `json:"profile" doc:"The slug of the profile to which the type is local, or null."`
+	Extra                json.RawMessage `json:"extra" doc:"Own data: any JSON value, or null."`
+}
+
+// engagedRole is a role of an engaged user with what is shown of it.
+type engagedRole struct {
+	store.Role
+	user store.User
+	with *joiner
+}
+
+func (r *engagedRole) fullName() string { return r.user.FullName }
+
+// engagedFinder searches and sorts roles of engaged users. A user has one name here.
+var engagedFinder = func() *finder[engagedRole] {
+	profile := []field[engagedRole]{
+		{"profile", func(r *engagedRole) string { return r.Profile }},
+		{"profile__full_name", func(r *engagedRole) string { return r.with.profile(r.Profile).FullName }},
+	}
+	search := append([]field[engagedRole]{{"first_name", (*engagedRole).fullName}, {"last_name", (*engagedRole).fullName}}, profile...)
+	created := field[engagedRole]{"created_at", func(r *engagedRole) string { return sorted(r.CreatedAt) }}
+	return &finder[engagedRole]{search: search, order: append([]field[engagedRole]{created}, search...)}
+}()
+
+func (a *api) registerEngaged() {
+	operation := huma.Operation{
+		OperationID: "list-engaged-subscribers", Method: http.MethodGet, Path: subscribersPath + "/engaged", Tags: subscriptionTags, Security: needs("subscriptions:read"),
+		Summary:     "Lists the engaged users of a provider's active subscribers, with their roles there",
+		Description: aboutVisits, Metadata: readers(readersOfProfile),
+	}
+	register(a, operation, func(ctx context.Context, c *call, in *EngagedFind) (*body[NumberedPage[EngagedSubscriber]], error) {
+		j := a.joiner(ctx, c)
+		var found []engagedRole
+		err := a.engaged(ctx, c, j, in, func(_ *subscriber, roles []store.Role) {
+			for i := range roles {
+				found = append(found, engagedRole{Role: roles[i], user: j.user(roles[i].User), with: j})
+			}
+		})
+		page, err := findPage(c, engagedFinder, in.FindParams, PeriodParams{}, listed(found, cmp.Or(err, j.err)), a.wireEngaged)
+		return &body[NumberedPage[EngagedSubscriber]]{Body: page}, cmp.Or(err, j.err)
+	})
+	describeFind(a, operation, engagedFinder)
+}
+
+func (a *api) wireEngaged(r engagedRole) EngagedSubscriber {
+	kind := r.with.roleType(r.Profile, r.Type)
+	return EngagedSubscriber{
+		CreatedAt: r.CreatedAt, Profile: wireSubscriberProfile(r.with.profile(r.Profile)),
+		User: EngagedUser{Slug: r.User, Username: r.User, PrintableName: cmp.Or(r.user.FullName, r.User), Email: r.user.Email},
+		RoleDescription: EngagedRoleType{
+			CreatedAt: kind.CreatedAt, Slug: r.Type, Title: kind.Title, SkipOptInOnGrant: kind.SkipOptInOnGrant,
+			ImplicitCreateOnNone: kind.ImplicitCreateOnNone, IsGlobal: kind.Profile == "", Profile: orNil(kind.Profile), Extra: orNull(kind.Extra),
+		},
+	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// ProfileSummary is a profile in another record.
-type ProfileSummary struct {
+// SubscriberProfile is a profile in another record.
+type SubscriberProfile struct {
 	Slug          string    `json:"slug" doc:"The profile's slug." example:"xia"`
 	PrintableName string    `json:"printable_name" doc:"The profile's name." example:"Xia Lee"`
 	Picture       *string   `json:"picture" doc:"Always null: pictures are not stored."`
@@ -21,8 +21,8 @@ type ProfileSummary struct {
 	CreatedAt     time.Time `json:"created_at" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
 }
 
-func wireProfileSummary(p store.Profile) ProfileSummary {
-	return ProfileSummary{
+func wireSubscriberProfile(p store.Profile) SubscriberProfile {
+	return SubscriberProfile{
 		Slug: p.Slug, PrintableName: cmp.Or(p.FullName, p.Slug), Type: cmp.Or(p.Type, store.TypeOrganization), Credentials: p.Owner != "", CreatedAt: p.CreatedAt,
 	}
 }
@@ -44,7 +44,7 @@ type Subscription struct {
 	ID         string           `json:"id" doc:"The subscription's id." example:"subscription_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 	Slug       string           `json:"slug" doc:"The slug of the subscribed profile." example:"xia"`
 	FullName   string           `json:"full_name" doc:"The full name of the subscribed profile." example:"Xia Lee"`
-	Profile    ProfileSummary   `json:"profile" doc:"The subscribed profile."`
+	Profile    SubscriberProfile   `json:"profile" doc:"The subscribed profile."`
 	Plan       SubscriptionPlan `json:"plan" doc:"The plan."`
 	StartsAt   time.Time        `json:"created_at" doc:"The start of the subscription (inclusive)." example:"2027-01-01T00:00:00Z"`
 	EndsAt     time.Time        `json:"ends_at" doc:"The end of the subscription (exclusive)." example:"2028-01-01T00:00:00Z"`
@@ -89,12 +89,17 @@ type joiner struct {
 	call     *call
 	profiles map[string]store.Profile
 	plans    map[string]store.Plan
-	editable map[string]bool // by provider
+	users    map[string]store.User
+	types    map[string]store.RoleType // by profile and slug
+	editable map[string]bool           // by provider
 	err      error
 }
 
 func (a *api) joiner(ctx context.Context, c *call) *joiner {
-	return &joiner{ctx: ctx, api: a, call: c, profiles: map[string]store.Profile{}, plans: map[string]store.Plan{}, editable: map[string]bool{}}
+	return &joiner{
+		ctx: ctx, api: a, call: c, profiles: map[string]store.Profile{}, plans: map[string]store.Plan{}, users: map[string]store.User{},
+		types: map[string]store.RoleType{}, editable: map[string]bool{},
+	}
 }
 
 // joined returns a record of a map, which it reads the first time. A record that was removed
@@ -123,6 +128,16 @@ func (j *joiner) plan(slug string) store.Plan {
 	return joined(j, j.plans, slug, store.Plan{Slug: slug}, j.api.Store.PlanRecord)
 }
 
+func (j *joiner) user(slug string) store.User {
+	return joined(j, j.users, slug, store.User{Slug: slug}, j.api.Store.UserRecord)
+}
+
+func (j *joiner) roleType(profile, slug string) store.RoleType {
+	return joined(j, j.types, profile+"\x00"+slug, store.RoleType{Slug: slug}, func(ctx context.Context, vendor, _ string) (store.RoleType, error) {
+		return j.api.Store.RoleTypeRecord(ctx, vendor, profile, slug)
+	})
+}
+
 // edits reports whether the caller may change subscriptions to the plans of a provider.
 func (j *joiner) edits(provider string) bool {
 	may, known := j.editable[provider]
@@ -140,7 +155,7 @@ func (j *joiner) edits(provider string) bool {
 func (j *joiner) wire(s store.Subscription, key string) Subscription {
 	profile, plan := j.profile(s.Profile), j.plan(s.Plan)
 	wire := Subscription{
-		ID: s.ID, Slug: s.Profile, FullName: profile.FullName, Profile: wireProfileSummary(profile),
+		ID: s.ID, Slug: s.Profile, FullName: profile.FullName, Profile: wireSubscriberProfile(profile),
 		Plan: SubscriptionPlan{
 			Slug: s.Plan, Title: plan.Title, Description: plan.Description, IsActive: !plan.Inactive,
 			SetupAmount: plan.SetupAmount, PeriodAmount: plan.PeriodAmount, PeriodType: plan.PeriodType, Profile: plan.Provider,
