@@ -267,7 +267,9 @@ func TestRecordsByTheMillion(t *testing.T) {
 	}{
 		{"users", func(i int) string { return fmt.Sprintf(`{"slug":"user-%07d"}`, i) }},
 		{"profiles", func(i int) string { return fmt.Sprintf(`{"slug":"profile-%07d","full_name":"Profile %d"}`, i, i) }},
-		{"roles", func(i int) string { return fmt.Sprintf(`{"profile":"profile-%07d","user":"user-%07d","role":"manager"}`, i, i) }},
+		{"roles", func(i int) string {
+			return fmt.Sprintf(`{"profile":"profile-%07d","user":"user-%07d","role":"manager"}`, i, i)
+		}},
 		{"subscriptions", func(i int) string {
 			return fmt.Sprintf(`{"profile":"profile-%07d","plan":"gold","created_at":"2026-01-01","ends_at":"2030-01-01"}`, i)
 		}},

@@ -41,15 +41,15 @@ type SubscriptionPlan struct {
 
 // Subscription is a profile's subscription to a plan.
 type Subscription struct {
-	ID         string           `json:"id" doc:"The subscription's id." example:"subscription_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	Slug       string           `json:"slug" doc:"The slug of the subscribed profile." example:"xia"`
-	FullName   string           `json:"full_name" doc:"The full name of the subscribed profile." example:"Xia Lee"`
-	Profile    SubscriberProfile   `json:"profile" doc:"The subscribed profile."`
-	Plan       SubscriptionPlan `json:"plan" doc:"The plan."`
-	StartsAt   time.Time        `json:"created_at" doc:"The start of the subscription (inclusive)." example:"2027-01-01T00:00:00Z"`
-	EndsAt     time.Time        `json:"ends_at" doc:"The end of the subscription (exclusive)." example:"2028-01-01T00:00:00Z"`
-	AutoRenew  bool             `json:"auto_renew" doc:"Whether the billing system renews the subscription at its end. The gate does not." example:"true"`
-	BalanceDue bool             `json:"balance_due" doc:"Whether the profile owes money for the subscription, which then gives nothing." example:"false"`
+	ID         string            `json:"id" doc:"The subscription's id." example:"subscription_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Slug       string            `json:"slug" doc:"The slug of the subscribed profile." example:"xia"`
+	FullName   string            `json:"full_name" doc:"The full name of the subscribed profile." example:"Xia Lee"`
+	Profile    SubscriberProfile `json:"profile" doc:"The subscribed profile."`
+	Plan       SubscriptionPlan  `json:"plan" doc:"The plan."`
+	StartsAt   time.Time         `json:"created_at" doc:"The start of the subscription (inclusive)." example:"2027-01-01T00:00:00Z"`
+	EndsAt     time.Time         `json:"ends_at" doc:"The end of the subscription (exclusive)." example:"2028-01-01T00:00:00Z"`
+	AutoRenew  bool              `json:"auto_renew" doc:"Whether the billing system renews the subscription at its end. The gate does not." example:"true"`
+	BalanceDue bool              `json:"balance_due" doc:"Whether the profile owes money for the subscription, which then gives nothing." example:"false"`
 	// Description, GrantKey and RequestKey are null if they are empty.
 	Description *string         `json:"description" doc:"A text about the subscription, or null."`
 	Extra       json.RawMessage `json:"extra" doc:"The provider's own data: any JSON value, or null."`
