@@ -56,7 +56,7 @@ type Subscription struct {
 	GrantKey    *string         `json:"grant_key" doc:"Null, unless the subscription waits for the subscriber to accept it. The key itself is only in the response that makes it; later it is 1."`
 	RequestKey  *string         `json:"request_key" doc:"Null, unless the subscription waits for the provider to accept it. The key itself is only in the response that makes it; later it is 1."`
 	AppURL      string          `json:"app_url" doc:"Always empty: the address of the service is the site's."`
-	AcceptURL   *string         `json:"accept_request_api_url" doc:"The path that accepts the subscription if it waits; without its key, unless this response made that."`
+	AcceptURL   *string         `json:"accept_request_api_url" doc:"The path that accepts the subscription, if this response made its key; otherwise null."`
 	RemoveURL   string          `json:"remove_api_url" doc:"The path that ends the subscription." example:"/api/profile/cowork/plans/open-space/subscriptions/xia"`
 	Editable    bool            `json:"editable" doc:"Whether the caller may change the subscription as its provider." example:"true"`
 }
