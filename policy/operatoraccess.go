@@ -114,11 +114,10 @@ func (q *Question) admittedOn(profile string, a *access) bool {
 	}
 	records := q.records
 	for i := records.firstRole(profile); i < records.roles.n; i++ {
-		role := records.role(i)
-		if role.profile != profile {
+		if records.roleProfile(i) != profile {
 			return false
 		}
-		if q.admits(a, &role) {
+		if role := records.role(i); q.admits(a, &role) {
 			return true
 		}
 	}

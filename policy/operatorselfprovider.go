@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // selfOperators are DjaoApp's operators about a user.
@@ -74,27 +75,32 @@ func (q *Question) admittedBeside(id string, a *access) bool {
 	user := q.user(id)
 	reader := q.records
 	for i, j := 0, 0; i < reader.roles.n && j < user.roles.n; {
-		mine, theirs := reader.role(i), user.role(j)
-		switch {
-		case mine.profile < theirs.profile:
+		switch c := strings.Compare(reader.roleProfile(i), user.roleProfile(j)); {
+		case c < 0:
 			i++
-		case mine.profile > theirs.profile || !theirs.counts(q.Now):
+		case c > 0:
 			j++
-		case q.admits(a, &mine):
-			q.holdsUntil(theirs.endsAt)
-			return true
 		default:
-			i++
+			mine, theirs := reader.role(i), user.role(j)
+			if !theirs.counts(q.Now) {
+				j++
+			} else if q.admits(a, &mine) {
+				q.holdsUntil(theirs.endsAt)
+				return true
+			} else {
+				i++
+			}
 		}
 	}
 	for i, j := 0, 0; i < reader.roles.n && j < user.subscriptions.n; {
-		mine, theirs := reader.role(i), user.byProvider(j)
-		switch {
-		case mine.profile < theirs.provider:
+		at := user.byProvider(j)
+		switch c := strings.Compare(reader.roleProfile(i), user.ref(at+12)); {
+		case c < 0:
 			i++
-		case mine.profile > theirs.provider:
+		case c > 0:
 			j++
 		default:
+			mine, theirs := reader.role(i), user.subscriptionAt(at)
 			if q.Now < theirs.from {
 				q.holdsUntil(theirs.from)
 			}

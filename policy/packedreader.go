@@ -118,6 +118,8 @@ func (e *Entitlements) ref(at int) string {
 	return e.text[from : from+load16(e.text[at+4:])]
 }
 
+func (p *packedReader) roleProfile(i int) string { return p.ref(p.roles.at + roleRecord*i) }
+
 func (p *packedReader) role(i int) packedRole {
 	at := p.roles.at + roleRecord*i
 	return packedRole{profile: p.ref(at), kind: p.ref(at + 6), endsAt: p.number(at + 12), flags: p.text[at+20]}
@@ -144,7 +146,10 @@ func (p *packedReader) search(s section, size int, text string) int {
 }
 
 func (p *packedReader) subscription(i int) packedSubscription {
-	at := p.subscriptions.at + subscriptionRecord*i
+	return p.subscriptionAt(p.subscriptions.at + subscriptionRecord*i)
+}
+
+func (p *packedReader) subscriptionAt(at int) packedSubscription {
 	s := packedSubscription{
 		profile: p.ref(at), plan: p.ref(at + 6), provider: p.ref(at + 12),
 		from: p.number(at + 18), to: p.number(at + 26), until: p.number(at + 34), locked: p.text[at+42]&subscriptionLocked != 0,
@@ -154,9 +159,9 @@ func (p *packedReader) subscription(i int) packedSubscription {
 	return s
 }
 
-// byProvider returns the i-th subscription in the order of providers.
-func (p *packedReader) byProvider(i int) packedSubscription {
-	return p.subscription(int(load32(p.text[p.subscriptions.at+subscriptionRecord*i+43:])))
+// byProvider returns the offset of the i-th subscription in the order of providers.
+func (p *packedReader) byProvider(i int) int {
+	return p.subscriptions.at + subscriptionRecord*int(load32(p.text[p.subscriptions.at+subscriptionRecord*i+43:]))
 }
 
 // signedAt returns when the reader signed an agreement, in Unix milliseconds.
