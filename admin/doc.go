@@ -1,6 +1,6 @@
 // Package admin is the management API over records and keys: signed links, access
-// lists and grants, products, rules, trusted domains, DjaoApp's proxy, and
-// entitlements. It is an http.Handler and does not depend on Caddy. The caller
+// lists and grants, products, rules, trusted domains, DjaoApp's proxy, plans,
+// subscriptions and agreements, and entitlements. It is an http.Handler and does not depend on Caddy. The caller
 // supplies Authorize; for remote clients, use an Authority.
 //
 // The package is above policy/store, which validates and stores the records. A
@@ -22,11 +22,13 @@
 //	etag.go           ETag and If-Match
 //	mergepatch.go     JSON merge patch
 //	page.go           listings by id, conversion to wire types
+//	find.go           searching, sorting and paging of listings
 //	stream.go         operations with streamed bodies
 //
 // Access:
 //
 //	authority.go      access tokens of calls
+//	readers.go        readers who call for themselves
 //	token.go          the token endpoint
 //	limit.go          limits of failed authentication
 //	discovery.go      discovery and key sets, without authentication
@@ -48,10 +50,21 @@
 //	grantfind.go      finding and removing many grants
 //	grantrows.go      rows of CSV and NDJSON files, and those of grants
 //	csvcell.go        cells that a spreadsheet does not evaluate
+//	streamimport.go   imports of rows that are sent as one stream
 //	grantstream.go    streamed import and export of grants
 //	import.go         imports of grants in batches
 //	importsteps.go    finishing and undoing imports
 //	entitlements.go   entitlements of a reader
+//	entitlementorigins.go  those by subscriptions
+//	plans.go          plans of providers
+//	subscriptions.go  subscriptions on the wire, with their profiles and plans
+//	subscriptionlists.go   listings of subscriptions
+//	subscriptionops.go     granting, asking for, changing and ending one
+//	plansubscriptions.go   their bodies and responses
+//	subscribers.go    subscribers of a provider, by the visits of their users
+//	agreements.go     agreements and their signatures
+//	recordrows.go     profiles, users, plans, roles and subscriptions as rows
+//	recordstream.go   streamed import and export of these
 //	rules.go          rules: wire types and operations
 //	rulechange.go     changes of rules
 //	rulepage.go       rules on the wire, numbered pages
