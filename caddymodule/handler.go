@@ -142,6 +142,8 @@ type Handler struct {
 	server *caddyhttp.Server
 	hosts  lazy[*sitehosts.Hosts]
 
+	// accounts reports whether local routes serve the operations of readers.
+	accounts     bool
 	localSegment *caddyfile.Dispenser // the unparsed block of `local`
 }
 
@@ -211,7 +213,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return setting.In("deny", err)
 	}
 	if h.Local != nil {
-		if err := h.Local.Provision(ctx); err != nil {
+		if err := h.Local.Provision(ctx.WithValue(gateKey{}, h)); err != nil {
 			return setting.In("local", fmt.Errorf("local: %w", err))
 		}
 	}
