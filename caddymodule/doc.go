@@ -35,6 +35,7 @@
 //	stream.go        open streams, and how they are cut
 //	streamwriter.go  response writer of a stream
 //	explain.go       how a request would be decided, with hypothetical grants
+//	membership/      package membership: why roles, subscriptions and signatures count or not
 //	trace.go         tracing attributes of a decision
 //	metrics.go       metrics of decisions and store operations
 //	storemetrics.go  metrics collected from the open stores

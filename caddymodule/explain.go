@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
+	"github.com/gatefold/gatefold/caddymodule/membership"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -45,8 +46,14 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 		return nil, err
 	}
 	e.store = a.shared.store
-	e.decide(ctx)
-	return e.result, e.addGrants(ctx)
+	decision := e.decide(ctx)
+	if err := e.addGrants(ctx); err != nil {
+		return nil, err
+	}
+	if request.SKUs == nil && !e.reader.Anonymous() {
+		err = membership.Explain(ctx, e.store, &e.reader, &decision, e.site.policy.Now(), e.result)
+	}
+	return e.result, err
 }
 
 // newExplainer returns an explainer of one request at a gate. The caller sets its store
@@ -110,14 +117,15 @@ type explainer struct {
 	result       *admin.Explanation
 }
 
-// decide decides the request, and explains the decision.
-func (e *explainer) decide(ctx context.Context) {
+// decide decides the request, explains the decision, and returns it.
+func (e *explainer) decide(ctx context.Context) policy.Decision {
 	received, err := url.ParseRequestURI(e.target)
 	if err != nil {
 		// net/http refuses such a target before it calls a handler.
 		e.result.Path.Received, e.result.Path.Error = e.target, err.Error()
-		e.addDecision(&policy.Decision{Reason: policy.ReasonBadPath, Err: err})
-		return
+		refused := policy.Decision{Reason: policy.ReasonBadPath, Err: err}
+		e.addDecision(&refused)
+		return refused
 	}
 	if e.request.RewrittenPath == "" {
 		e.pathToken = linkpath.Take(received, received)
@@ -143,6 +151,7 @@ func (e *explainer) decide(ctx context.Context) {
 		e.addLink(ctx, &explained)
 	}
 	e.addDecision(&explained.Decision)
+	return explained.Decision
 }
 
 // identify identifies the reader whom the request names.
@@ -415,6 +424,9 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 		result.Status = reasons[decision.Reason].Status
 	}
 	result.Spends, result.Grant = decision.Link.Spend && decision.Allow(), decision.Grant
+	if demand := admin.ExplainedDemand(decision.Demand); demand != (admin.ExplainedDemand{}) {
+		result.Demand = &demand
+	}
 	if decision.Err != nil {
 		result.Error = decision.Err.Error()
 	}
