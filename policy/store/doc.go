@@ -43,8 +43,14 @@
 //
 //	profiles.go      profiles and users
 //	roles.go         role types, and the roles of users on profiles
-//	subscriptions.go plans and subscriptions
+//	plans.go         plans of providers
+//	subscriptions.go subscriptions of profiles to plans
 //	agreements.go    agreements and signatures
+//	kinds.go         how each kind of the access model is checked, stored and indexed
+//	transaction.go   reading and writing several records in one atomic step
+//	listing.go       listings: pages, counts and walks
+//	listings.go      the listings of the access model
+//	memberpurge.go   removing profiles and users with what belongs to them
 //
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys

@@ -60,8 +60,8 @@ func (g *Grant) normalize() error {
 	if g.UserID == "" && g.PublisherUserID == "" && g.Email == "" {
 		return &FieldError{"userId", "is required, or publisherUserId or email"}
 	}
-	if g.Email != "" && (strings.Count(g.Email, "@") != 1 || strings.ContainsAny(g.Email, " \t") || g.Email[0] == '@' || g.Email[len(g.Email)-1] == '@') {
-		return &FieldError{"email", "is not an e-mail address"}
+	if err := checkEmail(g.Email); err != nil {
+		return err
 	}
 	if err := normalizeStatus(&g.Status); err != nil {
 		return err
@@ -79,6 +79,14 @@ func (g *Grant) normalize() error {
 	return g.checkTexts()
 }
 
+// checkEmail checks an e-mail address; empty is none.
+func checkEmail(email string) error {
+	if email != "" && (strings.Count(email, "@") != 1 || strings.ContainsAny(email, " \t") || email[0] == '@' || email[len(email)-1] == '@') {
+		return &FieldError{"email", "is not an e-mail address"}
+	}
+	return checkText("email", email, 254)
+}
+
 func (g *Grant) checkTexts() error {
 	if len(g.ExtraFields) > maxExtraFields {
 		return &FieldError{"extraFields", "holds too many fields"}
@@ -93,7 +101,6 @@ func (g *Grant) checkTexts() error {
 		checkText("sku", g.SKU, 255),
 		checkText("userId", g.UserID, 255),
 		checkText("publisherUserId", g.PublisherUserID, 255),
-		checkText("email", g.Email, 254),
 		checkText("poId", g.PurchaseOptionID, 255),
 		checkText("firstName", g.FirstName, 255),
 		checkText("lastName", g.LastName, 255),
