@@ -81,5 +81,5 @@
 // The command, whose subcommands are in package command:
 //
 //	commands.go     registration with Caddy, and what the commands need of this package
-//	ruleoffline.go  decisions of a rule test without a server, and of login pages at load
+//	ruleoffline.go  decisions of hypothetical readers: rule tests without a server, pages of denials at load
 package caddymodule

@@ -58,6 +58,35 @@ func newOfflineJudge(gate *Handler) (*offlineJudge, error) {
 	return j, nil
 }
 
+// withOverrides returns a runtime that decides with the hypothetical grants and link of
+// a request.
+func (r *siteRuntime) withOverrides(ctx context.Context, request *admin.ExplainRequest) (*siteRuntime, error) {
+	if request.SKUs == nil && !request.HoldsLink {
+		return r, nil
+	}
+	site := *r.site
+	if site.Rules == nil {
+		rules, err := r.policy.Ruleset(ctx, site.Vendor, site.Name)
+		if err != nil {
+			return nil, err
+		}
+		site.Rules = rules
+	}
+	return &siteRuntime{policy: r.policy.WithOverrides(overridesOf(request)), site: &site, sources: r.sources}, nil
+}
+
+// overridesOf returns the overrides of a request.
+func overridesOf(request *admin.ExplainRequest) policy.Overrides {
+	var overrides policy.Overrides
+	if request.SKUs != nil {
+		overrides.Grants, overrides.SKUs = true, *request.SKUs
+	}
+	if request.HoldsLink {
+		overrides.LinkTo = request.URL
+	}
+	return overrides
+}
+
 // judgeOfConfig returns a judge for a site's rules in a configuration file.
 func judgeOfConfig(file, adapter, vendor, site string) (command.Judge, error) {
 	gates, err := gatesOfConfig(file, adapter)
