@@ -80,6 +80,8 @@ func (e *explainer) whyNoRole(role *store.Role, inactiveUser, inactiveProfile bo
 		return "the user is not active"
 	case inactiveProfile:
 		return "the profile is not active"
+	case state.Invited && role.InviteEndsAt != nil && !e.now.Before(*role.InviteEndsAt):
+		return "the invitation has ended"
 	case state.Invited:
 		return "the reader has not accepted the invitation"
 	case state.Type == "" && state.RequestWaits:
