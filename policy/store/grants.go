@@ -282,17 +282,22 @@ const maxGrantsOfReader = 10_000
 // GrantsOf returns every grant that matches any identifier of a reader, each once.
 func (s *Store) GrantsOf(ctx context.Context, vendor string, reader policy.Reader) ([]FoundGrant, error) {
 	var found []FoundGrant
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		search := grantSearch{snapshot: snapshot, seen: map[string]bool{}, lists: map[string]AccessList{}}
-		err := errors.Join(
-			search.by(indexUserID, reader.UserID),
-			search.by(indexPublisherUserID, reader.PublisherUserID),
-			search.by(indexEmail, reader.Email),
-		)
-		found = search.found
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
+		found, err = grantsIn(snapshot, reader)
 		return err
 	})
 	return found, err
+}
+
+// grantsIn is GrantsOf within a snapshot.
+func grantsIn(snapshot engine.Snapshot, reader policy.Reader) ([]FoundGrant, error) {
+	search := grantSearch{snapshot: snapshot, seen: map[string]bool{}, lists: map[string]AccessList{}}
+	err := errors.Join(
+		search.by(indexUserID, reader.UserID),
+		search.by(indexPublisherUserID, reader.PublisherUserID),
+		search.by(indexEmail, reader.Email),
+	)
+	return search.found, err
 }
 
 // grantSearch collects the grants of one reader from a snapshot.
@@ -376,32 +381,6 @@ func (g *grantSearch) add(listID, id string) error {
 	found.List = list
 	g.found = append(g.found, found)
 	return nil
-}
-
-// ReaderRecords implements policy.Records.
-func (s *Store) ReaderRecords(ctx context.Context, vendor string, reader policy.Reader) (policy.ReaderRecords, error) {
-	found, err := s.GrantsOf(ctx, vendor, reader)
-	if err != nil {
-		return policy.ReaderRecords{}, err
-	}
-	grants := make([]policy.Grant, len(found))
-	for i := range found {
-		grants[i] = found[i].Grant.decides(found[i].List.Status == StatusActive)
-	}
-	return policy.ReaderRecords{Grants: grants}, nil
-}
-
-// Profile implements policy.Records.
-func (s *Store) Profile(context.Context, string, string) (policy.Profile, error) {
-	return policy.Profile{}, nil
-}
-
-// Plan implements policy.Records.
-func (s *Store) Plan(context.Context, string, string) (policy.Plan, error) { return policy.Plan{}, nil }
-
-// Agreement implements policy.Records.
-func (s *Store) Agreement(context.Context, string, string) (policy.Agreement, error) {
-	return policy.Agreement{}, nil
 }
 
 // Counts reports whether the grant gives its sku at a time: it and its list are

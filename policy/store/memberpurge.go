@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"time"
 
@@ -77,19 +78,20 @@ func (w Writer) DeleteProfile(ctx context.Context, vendor, slug string, allowed 
 	})
 	if err == nil {
 		// The profile is removed, and Sweep retries this.
-		_ = w.purgeMember(ctx, vendor, removedProfile, slug)
+		_ = w.purgeMember(ctx, vendor, removedProfile, slug, purgeAtOnce)
 	}
 	return err
 }
 
-// purgeMember removes the records of a removed profile or user.
-func (s *Store) purgeMember(ctx context.Context, vendor, what, slug string) error {
-	for {
+// purgeMember removes about most records of a removed profile or user.
+func (s *Store) purgeMember(ctx context.Context, vendor, what, slug string, most int) error {
+	for ; most > 0; most -= purgeBatch {
 		done, err := s.purgeMemberStep(ctx, vendor, what, slug)
 		if done || err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // purgeMembers purges everything that is marked.
@@ -114,7 +116,7 @@ func (s *Store) purgeMembers(ctx context.Context, vendor string) error {
 		if err != nil {
 			break
 		}
-		err = s.purgeMember(ctx, vendor, slug[:1], slug[1:])
+		err = s.purgeMember(ctx, vendor, slug[:1], slug[1:], math.MaxInt)
 	}
 	return err
 }
@@ -216,4 +218,57 @@ func purgeRecord[T any](p *memberPurge, k *kind[T], path ...string) {
 		k.write(p.t, record, nil, nil)
 	}
 	p.left--
+}
+
+// DeleteUser removes a user, unless allowed returns an error; it may be nil. Their roles end
+// at once, as they count with the user only; their records and those of signatures are
+// removed afterwards, as DeleteProfile does. Their personal profile stays for its
+// subscriptions, without a name and an address, and is not active any more. It returns a
+// *LastManagerError when the user is the last manager of another profile, unless the
+// operator removes them.
+func (w Writer) DeleteUser(ctx context.Context, vendor, slug string, operator bool, allowed func(User) error) error {
+	err := w.transact(ctx, vendor, func(t *transaction) error {
+		if err := permitted(t, userKind, allowed, slug); err != nil {
+			return err
+		}
+		profiles, err := t.scan(memberPrefix(memberUser, slug), maxRolesOfReader)
+		if err != nil {
+			return err
+		}
+		for _, profile := range profiles {
+			if err := t.leave(profile, slug, operator); err != nil {
+				return err
+			}
+		}
+		if err := userKind.remove(t, slug); err != nil {
+			return err
+		}
+		return markRemoved(t, removedUser, slug, removedMember{At: t.now})
+	})
+	if err == nil {
+		// The user is removed, and Sweep retries this.
+		_ = w.purgeMember(ctx, vendor, removedUser, slug, purgeAtOnce)
+	}
+	return err
+}
+
+// leave prepares the removal of a user with a role on a profile.
+func (t *transaction) leave(profile, user string, operator bool) error {
+	role, err := readIn(t, roleKind, profile, user)
+	if err != nil || role == nil {
+		return err
+	}
+	account, err := readIn(t, profileKind, profile)
+	if err != nil || account == nil {
+		return err
+	}
+	if account.Owner != user || account.Type != TypePersonal {
+		return t.keepManager(role, operator)
+	}
+	if account, err = profileKind.need(t, profile); err != nil {
+		return err
+	}
+	next := *account
+	next.Owner, next.FullName, next.Contact, next.Extra, next.Inactive = "", "", Contact{}, nil, true
+	return profileKind.put(t, &next)
 }

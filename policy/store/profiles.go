@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/gatefold/gatefold/policy"
@@ -195,6 +196,29 @@ func (w Writer) UpdateProfile(ctx context.Context, vendor, slug string, change f
 	return update(ctx, w, vendor, profileKind, change, slug)
 }
 
+// CreateProfileFor stores a new profile whose manager is a user, who is stored if there is
+// none. A personal profile becomes the user's own. It returns the errors of CreateProfile.
+func (w Writer) CreateProfileFor(ctx context.Context, vendor string, profile Profile, user User) (made Profile, err error) {
+	profile.Owner = ""
+	if profile.Type == TypePersonal {
+		profile.Owner = user.Slug
+	}
+	err = w.transact(ctx, vendor, func(t *transaction) error {
+		made = profile
+		if old, err := profileKind.get(t, profile.Slug); err != nil || old != nil {
+			return errors.Join(err, existing(old != nil))
+		}
+		if _, err := t.ensureUser(user.Slug, &user); err != nil {
+			return err
+		}
+		if err := profileKind.put(t, &made); err != nil {
+			return err
+		}
+		return roleKind.put(t, &Role{Profile: profile.Slug, User: user.Slug, Type: policy.RoleManager})
+	})
+	return made, err
+}
+
 // CreateUser stores a new user. It returns ErrExists when there is one.
 func (w Writer) CreateUser(ctx context.Context, vendor string, user User) (User, error) {
 	made, err := create(ctx, w, vendor, userKind, user)
@@ -202,7 +226,7 @@ func (w Writer) CreateUser(ctx context.Context, vendor string, user User) (User,
 		return made, err
 	}
 	// Records of an earlier user of this id are still being removed.
-	if err := w.purgeMember(ctx, vendor, removedUser, user.Slug); err != nil {
+	if err := w.purgeMember(ctx, vendor, removedUser, user.Slug, math.MaxInt); err != nil {
 		return User{}, err
 	}
 	return create(ctx, w, vendor, userKind, user)

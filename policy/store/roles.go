@@ -181,7 +181,8 @@ func checkRole(t *transaction, old, next *Role) error {
 		}
 	}
 	for _, slug := range []string{next.Type, next.Requested} {
-		if slug == "" || old != nil && (slug == old.Type || slug == old.Requested) {
+		// There is no local type of the name of a built-in one.
+		if slug == "" || builtInRoleTypes[slug] != "" || old != nil && (slug == old.Type || slug == old.Requested) {
 			continue
 		}
 		if found, err := typeIn(t, next.Profile, slug); err != nil || found == nil {

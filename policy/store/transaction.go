@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/gatefold/gatefold/policy"
@@ -20,6 +21,13 @@ type transaction struct {
 	cells    map[string]*cell
 	order    []string // the keys of cells, in the order of their first use
 	change   policy.Invalidation
+	// written has the cells of writes as they were before, for undo.
+	written []cellBefore
+}
+
+type cellBefore struct {
+	cell *cell
+	was  cell
 }
 
 // cell is a key that a transaction read or writes.
@@ -116,7 +124,24 @@ func (t *transaction) has(k []byte) (bool, error) {
 // set writes a value, or removes the key if it is nil.
 func (t *transaction) set(k, value []byte, expires time.Time) {
 	c := t.cell(k)
+	t.written = append(t.written, cellBefore{c, *c})
 	c.value, c.written, c.expires = value, true, expires
+}
+
+// undo takes back the writes after the first n. What was read is still checked.
+func (t *transaction) undo(n int) {
+	for _, before := range slices.Backward(t.written[n:]) {
+		c := before.cell
+		loaded, present, stored := c.loaded, c.present, c.stored
+		if *c = before.was; loaded && !c.loaded {
+			c.loaded, c.stored = true, stored
+			if !c.written {
+				c.value = stored
+			}
+		}
+		c.present = present
+	}
+	t.written = t.written[:n]
 }
 
 // batch returns what the transaction writes, or nil.
