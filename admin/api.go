@@ -95,6 +95,9 @@ type api struct {
 	// pattern.
 	bodies  map[string][]string
 	streams streamSlots
+
+	readerRules readerRules
+	keyGuesses  *failureLimit // of readers
 }
 
 func init() {
@@ -123,7 +126,11 @@ func New(options Options) (http.Handler, error) {
 	}
 	a := &api{
 		Options: options, sessions: store.NewSessions(options.Keyring), mux: http.NewServeMux(), public: http.NewServeMux(),
-		bodies: map[string][]string{},
+		bodies: map[string][]string{}, keyGuesses: newFailureLimit(),
+	}
+	var err error
+	if a.readerRules, err = compileReaderRules(a.Policy.Operators()); err != nil {
+		return nil, err
 	}
 	config := huma.DefaultConfig("Gatefold management API", "1")
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
@@ -276,7 +283,7 @@ func (a *api) begin(c *call, operation *huma.Operation) {
 // register adds an operation. Its Security is the scope that the caller must have,
 // see admit. Errors of its handler become problems.
 func register[I, O any](a *api, operation huma.Operation, handle func(ctx context.Context, c *call, in *I) (*O, error)) {
-	operation.Middlewares = append(huma.Middlewares{admit(scopeOf(&operation))}, operation.Middlewares...)
+	operation.Middlewares = append(huma.Middlewares{a.admit(&operation)}, operation.Middlewares...)
 	if operation.Method == http.MethodPost {
 		describeOnce(&operation)
 		operation.Middlewares = append(operation.Middlewares, a.once(operation))

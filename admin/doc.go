@@ -22,11 +22,13 @@
 //	etag.go           ETag and If-Match
 //	mergepatch.go     JSON merge patch
 //	page.go           listings by id, conversion to wire types
+//	find.go           searching, sorting and paging of listings
 //	stream.go         operations with streamed bodies
 //
 // Access:
 //
 //	authority.go      access tokens of calls
+//	readers.go        readers who call for themselves
 //	token.go          the token endpoint
 //	limit.go          limits of failed authentication
 //	discovery.go      discovery and key sets, without authentication
