@@ -97,6 +97,14 @@ func (s *coworkSite) token(user string) string {
 // which must have a status.
 func (s *coworkSite) call(method, path, body string, want int) map[string]any {
 	s.Helper()
+	if s.fallback(method, path, body) {
+		return nil
+	}
+	return s.callAs("application/json", method, path, body, want)
+}
+
+func (s *coworkSite) callAs(kind, method, path, body string, want int) map[string]any {
+	s.Helper()
 	separator := "?"
 	if strings.Contains(path, "?") {
 		separator = "&"
@@ -106,7 +114,7 @@ func (s *coworkSite) call(method, path, body string, want int) map[string]any {
 		if err != nil {
 			s.Fatal(err)
 		}
-		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Content-Type", kind)
 		response, err := browser.Do(request)
 		if (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) && tries < 10 {
 			continue // see post
