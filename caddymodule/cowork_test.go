@@ -84,7 +84,7 @@ func (s *coworkSite) token(user string) string {
 	if token := s.tokens[user]; token != "" {
 		return token
 	}
-	claims := keys.ReaderClaims{UserID: user, Email: user + "@example.com", EmailVerified: true, ExpiresAt: clock.Now().Unix() + 3600}
+	claims := keys.ReaderClaims{UserID: user, Email: user + "@example.com", EmailVerified: user != "unverified", ExpiresAt: clock.Now().Unix() + 3600}
 	token, err := keys.SignReader(s.ring, cowork, cowork, claims, clock.Now())
 	if err != nil {
 		s.Fatal(err)
