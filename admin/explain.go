@@ -41,9 +41,13 @@ type Explanation struct {
 	Link     *ExplainedLink     `json:"link,omitempty"`
 	Grants   []ExplainedGrant   `json:"grants" doc:"The reader's grants of the SKUs that the rule accepts."`
 	// OtherGrants is the number of the reader's grants of other SKUs.
-	OtherGrants int               `json:"otherGrants"`
-	Decision    ExplainedDecision `json:"decision"`
-	Hint        string            `json:"hint" doc:"What to do about it."`
+	OtherGrants int `json:"otherGrants"`
+	// Roles and Subscriptions are of a rule of the access model only.
+	Roles         []ExplainedRole         `json:"roles,omitempty" doc:"The reader's roles, invitations and requests, for a rule about them; at most 100."`
+	Subscriptions []ExplainedSubscription `json:"subscriptions,omitempty" doc:"The subscriptions of the profiles on which the reader has a role, for a rule about them; at most 100."`
+	Signature     *ExplainedSignature     `json:"signature,omitempty" doc:"The reader's signature, for a rule about an agreement."`
+	Decision      ExplainedDecision       `json:"decision"`
+	Hint          string                  `json:"hint" doc:"What to do about it."`
 }
 
 // ExplainedPath is the path of the request.
@@ -112,15 +116,54 @@ type ExplainedGrant struct {
 	Why      string     `json:"why,omitempty" doc:"Why the grant is not in effect."`
 }
 
+// ExplainedRole is a role of the reader and whether it counts.
+type ExplainedRole struct {
+	Profile string     `json:"profile"`
+	Role    string     `json:"role,omitempty" doc:"The type of the role; of a request, the type that is asked for. Empty for any."`
+	EndsAt  *time.Time `json:"endsAt,omitempty"`
+	Counts  bool       `json:"counts"`
+	Why     string     `json:"why,omitempty" doc:"Why the role does not count."`
+}
+
+// ExplainedSubscription is a subscription of a profile of the reader and whether it
+// counts.
+type ExplainedSubscription struct {
+	Profile  string    `json:"profile"`
+	Plan     string    `json:"plan"`
+	Provider string    `json:"provider"`
+	StartsAt time.Time `json:"startsAt"`
+	EndsAt   time.Time `json:"endsAt"`
+	Counts   bool      `json:"counts"`
+	Why      string    `json:"why,omitempty" doc:"Why the subscription does not count."`
+}
+
+// ExplainedSignature is the reader's signature of an agreement.
+type ExplainedSignature struct {
+	Agreement string     `json:"agreement"`
+	UpdatedAt *time.Time `json:"updatedAt,omitempty" doc:"The agreement's current version; absent if it does not exist."`
+	SignedAt  *time.Time `json:"signedAt,omitempty" doc:"Absent if the reader has not signed it."`
+	Counts    bool       `json:"counts"`
+	Why       string     `json:"why,omitempty" doc:"Why the signature does not count."`
+}
+
+// ExplainedDemand names the records that decided, or of which one is missing.
+type ExplainedDemand struct {
+	Profile   string `json:"profile,omitempty"`
+	Role      string `json:"role,omitempty"`
+	Plan      string `json:"plan,omitempty"`
+	Agreement string `json:"agreement,omitempty"`
+}
+
 // ExplainedDecision is the decision.
 type ExplainedDecision struct {
-	Allow  bool       `json:"allow"`
-	Reason string     `json:"reason"`
-	Status int        `json:"status" doc:"The status of the response; 200 means that the origin responds."`
-	Spends bool       `json:"spends,omitempty" doc:"Whether the request would spend a use of the link."`
-	Grant  string     `json:"grant,omitempty"`
-	Until  *time.Time `json:"until,omitempty" doc:"When the decision can change without a change of records; absent for never."`
-	Error  string     `json:"error,omitempty"`
+	Allow  bool             `json:"allow"`
+	Reason string           `json:"reason"`
+	Status int              `json:"status" doc:"The status of the response; 200 means that the origin responds."`
+	Spends bool             `json:"spends,omitempty" doc:"Whether the request would spend a use of the link."`
+	Grant  string           `json:"grant,omitempty"`
+	Demand *ExplainedDemand `json:"demand,omitempty" doc:"The records that decided, or of which one is missing."`
+	Until  *time.Time       `json:"until,omitempty" doc:"When the decision can change without a change of records; absent for never."`
+	Error  string           `json:"error,omitempty"`
 }
 
 type explainQuery struct {

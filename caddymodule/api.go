@@ -13,12 +13,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/accounts"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 )
 
 func init() {
 	caddy.RegisterModule(&API{})
+	caddy.RegisterModule(&Accounts{})
 }
 
 // API serves the management API to other machines. Requests carry an OAuth 2.0
@@ -182,9 +184,14 @@ func (h *API) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Hand
 		return writeAPIProblem(w, http.StatusForbidden, "https_required",
 			"The management API requires https. Any secret or token in this request was sent in the clear: revoke it.")
 	}
-	api, err := h.handler.get()
+	return serveAPI(w, r, &h.handler, h.logger)
+}
+
+// serveAPI serves an API that is opened when it is first called.
+func serveAPI(w http.ResponseWriter, r *http.Request, handler *lazy[http.Handler], logger *zap.Logger) error {
+	api, err := handler.get()
 	if err != nil {
-		h.logger.Error("the management API cannot be opened", zap.Error(err))
+		logger.Error("the management API cannot be opened", zap.Error(err))
 		w.Header().Set("Retry-After", retryAfterSeconds)
 		return writeAPIProblem(w, http.StatusServiceUnavailable, "store_unavailable", "The store is unavailable; see the server's log.")
 	}
@@ -217,8 +224,64 @@ func clientAddress(r *http.Request) string {
 	return r.RemoteAddr
 }
 
+// Accounts serves the operations of the management API that readers call for themselves,
+// below `/api/`, by the credential with which they read the site. It is a handler of the
+// gate's local routes, so a rule decides who comes this far. A request for another path goes
+// to the next handler.
+type Accounts struct {
+	// Places are the places of the directive in the Caddyfile, for errors.
+	Places setting.Places `json:"places,omitempty" placeholders:"-"`
+
+	logger  *zap.Logger
+	handler lazy[http.Handler]
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Accounts) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.gatefold_accounts", New: func() caddy.Module { return new(Accounts) }}
+}
+
+// gateKey is the key of the gate in the context in which its local routes are provisioned.
+type gateKey struct{}
+
+// Provision prepares the handler. It fails outside of a gate's local routes.
+func (h *Accounts) Provision(ctx caddy.Context) error {
+	gate, ok := ctx.Value(gateKey{}).(*Handler)
+	if !ok {
+		return h.Places.At(errors.New("gatefold_accounts must be in the local routes of a gate, which identifies the reader: gatefold { local { gatefold_accounts } }"))
+	}
+	gate.accounts, h.logger = true, ctx.Logger()
+	h.handler.make = func() (http.Handler, error) {
+		options, err := gate.app.apiOptions()
+		if err != nil {
+			return nil, err
+		}
+		options.Authorize = accounts.Authorize
+		return admin.New(options)
+	}
+	return nil
+}
+
+// ServeHTTP serves the operations.
+func (h *Accounts) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !strings.HasPrefix(r.URL.Path, accounts.Prefix) {
+		return next.ServeHTTP(w, r)
+	}
+	return serveAPI(w, r, &h.handler, h.logger)
+}
+
+// accountsOf returns a request for local routes with its reader.
+func (g *gateRequest) accountsOf(r *http.Request) *http.Request {
+	return accounts.With(r, &accounts.Caller{
+		Vendor: g.gate.Vendor, Reader: g.request.Reader, Origin: siteURL(g),
+		Explicit: g.token != "" && g.token == bearerToken(g.authorization),
+	})
+}
+
 // Interface guards
 var (
+	_ caddy.Provisioner           = (*Accounts)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Accounts)(nil)
 	_ caddy.Provisioner           = (*API)(nil)
 	_ caddy.CleanerUpper          = (*API)(nil)
 	_ caddyhttp.MiddlewareHandler = (*API)(nil)

@@ -306,12 +306,14 @@ func (a *App) audit() (*siteaudit.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	report.FindLogin(func(gate *siteaudit.Gate, address string) string {
-		if reason, known := judgeConfigured(a.ctx, gate, address); known {
+	report.FindPages(func(gate *siteaudit.Gate, option, address string) string {
+		if reason, known := judgeConfigured(a.ctx, gate, option, address); known {
 			return reason
 		}
-		explanation, err := a.explain(a.ctx, gate.Vendor, admin.ExplainRequest{URL: address, Site: gate.Site})
-		return denialReason(explanation, err)
+		request := visitOfPage(option, address)
+		request.Site = gate.Site
+		explanation, err := a.explain(a.ctx, gate.Vendor, request)
+		return denialReason(option, explanation, err)
 	})
 	return report, nil
 }

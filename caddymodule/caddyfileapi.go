@@ -3,17 +3,23 @@ package caddymodule
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
-const apiDirective = "gatefold_api"
+const (
+	apiDirective      = "gatefold_api"
+	accountsDirective = "gatefold_accounts"
+)
 
 func init() {
 	httpcaddyfile.RegisterDirective(apiDirective, parseAPIDirective)
 	// After the gate, if a site has both, and before the handlers that respond.
 	httpcaddyfile.RegisterDirectiveOrder(apiDirective, httpcaddyfile.Before, "respond")
+	httpcaddyfile.RegisterHandlerDirective(accountsDirective, parseAccounts)
+	httpcaddyfile.RegisterDirectiveOrder(accountsDirective, httpcaddyfile.Before, "respond")
 }
 
 func parseAPIDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
@@ -64,4 +70,15 @@ func (h *API) parseIssuer(d *caddyfile.Dispenser) error {
 	}
 	h.Issuers = append(h.Issuers, issuer)
 	return nil
+}
+
+// parseAccounts sets up the operations of readers. Syntax:
+//
+//	gatefold_accounts
+//
+// It is for the block `local` of the gate.
+func parseAccounts(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := &Accounts{Places: setting.PlacesOf(h.Dispenser)}
+	h.Next() // consume the directive's name
+	return handler, parseBlock(h.Dispenser, accountsDirective)
 }

@@ -83,9 +83,14 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		share_domain    <domain>…
 //		hosts           <host>…
 //		deny {
-//			login   <url>
-//			page    <file>
-//			forward <path>
+//			login     <url>
+//			verify    <url>
+//			agreement <url>
+//			subscribe <url> [<pricing url>]
+//			balance   <url>
+//			role      <url>
+//			page      <file>
+//			forward   <path>
 //			errors
 //		}
 //		preflight {

@@ -33,12 +33,43 @@ func init() {
 type DenyConfig struct {
 	// Login is the URL of a login page. A browser whose reader must log in is
 	// redirected there, with the requested page as the parameter `next`.
-	Login string `json:"login,omitempty"`
+	//
+	// This URL and those of the other pages may have placeholders, as whole segments of the
+	// path and whole values of the query. `{next}` is the requested page, and replaces the
+	// parameter; the others are named with each page. A segment or parameter whose value is
+	// empty is left out.
+	Login string `json:"login,omitempty" placeholders:"captures"`
+
+	// Verify is the URL of a page on which a reader verifies their account
+	// (`verify_required`). `{user}` is the reader.
+	Verify string `json:"verify,omitempty" placeholders:"captures"`
+
+	// Agreement is the URL of a page on which a reader signs an agreement
+	// (`agreement_required`). Placeholders: `{agreement}`, `{user}`.
+	Agreement string `json:"agreement,omitempty" placeholders:"captures"`
+
+	// Subscribe is the URL of a page on which a reader subscribes to a plan
+	// (`not_subscribed`). Placeholders: `{profile}`, `{plan}`, `{user}`.
+	Subscribe string `json:"subscribe,omitempty" placeholders:"captures"`
+
+	// Pricing is the page for a reader who may select the plan: if the rule accepts several
+	// or any, or the plan has no price. Default: Subscribe. Placeholders: `{profile}`,
+	// `{user}`.
+	Pricing string `json:"pricing,omitempty" placeholders:"captures" caddyfile:"subscribe"`
+
+	// Balance is the URL of a page on which a reader pays what a profile owes
+	// (`balance_due`). Placeholders: `{profile}`, `{plan}`, `{user}`.
+	Balance string `json:"balance,omitempty" placeholders:"captures"`
+
+	// Role is the URL of a page on which a reader asks for a role or accepts an invitation
+	// (`role_required`, `role_pending`). Placeholders: `{profile}`, `{user}`.
+	Role string `json:"role,omitempty" placeholders:"captures"`
 
 	// Page is a file of HTML, the page of denials for clients that accept HTML. It is a
 	// template of Go's html/template with the fields `.Status`, `.Title`, `.Detail`,
-	// `.Reason`, `.Site`, `.URL` (the denied page), `.LoginURL` and `.RequestID`. It is read when the
-	// configuration is loaded, and has at most 256 KiB.
+	// `.Reason`, `.Site`, `.URL` (the denied page), `.LoginURL`, `.NextAction`, `.NextURL` and
+	// `.NextLabel` (the page that gives the reader what they lack) and `.RequestID`. It is
+	// read when the configuration is loaded, and has at most 256 KiB.
 	Page string `json:"page,omitempty"`
 
 	// Forward is a path of the site. The handlers after the gate make the page of
@@ -55,10 +86,73 @@ type DenyConfig struct {
 	Errors bool `json:"errors,omitempty"`
 }
 
+// denyPage is a page to which a denial leads: an option of deny, and the placeholders that
+// have a value for it.
+type denyPage struct {
+	name         string
+	url          func(*DenyConfig) *string
+	placeholders []string
+}
+
+const pricing = "pricing" // the second argument of subscribe
+
+var denyPages = []denyPage{
+	{"login", func(d *DenyConfig) *string { return &d.Login }, []string{"next"}},
+	{"verify", func(d *DenyConfig) *string { return &d.Verify }, []string{"user", "next"}},
+	{"agreement", func(d *DenyConfig) *string { return &d.Agreement }, []string{"agreement", "user", "next"}},
+	{"subscribe", func(d *DenyConfig) *string { return &d.Subscribe }, []string{"profile", "plan", "user", "next"}},
+	{pricing, func(d *DenyConfig) *string { return &d.Pricing }, []string{"profile", "user", "next"}},
+	{"balance", func(d *DenyConfig) *string { return &d.Balance }, []string{"profile", "plan", "user", "next"}},
+	{"role", func(d *DenyConfig) *string { return &d.Role }, []string{"profile", "user", "next"}},
+}
+
 func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
 	h.Deny = new(DenyConfig)
-	return parseBlock(d, "deny", textOption("login", &h.Deny.Login), textOption("page", &h.Deny.Page),
-		textOption("forward", &h.Deny.Forward), flagOption("errors", &h.Deny.Errors))
+	options := []option{textOption("page", &h.Deny.Page), textOption("forward", &h.Deny.Forward), flagOption("errors", &h.Deny.Errors)}
+	for _, page := range denyPages {
+		switch page.name {
+		case pricing:
+		case "subscribe":
+			options = append(options, option{name: page.name, parse: h.Deny.parseSubscribe})
+		default:
+			options = append(options, textOption(page.name, page.url(h.Deny)))
+		}
+	}
+	return parseBlock(d, "deny", options...)
+}
+
+func (c *DenyConfig) parseSubscribe(d *caddyfile.Dispenser) error {
+	if !d.Args(&c.Subscribe) {
+		return d.ArgErr()
+	}
+	if d.Args(&c.Pricing); d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// targets returns the pages to which denials lead, by name.
+func (c *DenyConfig) targets() (map[string]*denial.Target, error) {
+	targets := map[string]*denial.Target{}
+	for _, page := range denyPages {
+		text := *page.url(c)
+		if text == "" {
+			continue
+		}
+		option := page.name
+		if option == pricing {
+			option = "subscribe"
+		}
+		target, err := denial.ParseTarget(text, page.placeholders...)
+		if err != nil {
+			return nil, setting.In(option, fmt.Errorf("deny: %s: %w", page.name, err))
+		}
+		targets[page.name] = target
+	}
+	if targets[pricing] != nil && targets["subscribe"] == nil {
+		return nil, setting.In("subscribe", errors.New("deny: pricing: is the page of readers who may select a plan: name the page for one plan too, as subscribe"))
+	}
+	return targets, nil
 }
 
 // provisionDeny reads what the responses to denied requests need, and validates it.
@@ -73,15 +167,13 @@ func (h *Handler) provisionDeny(ctx caddy.Context) error {
 		h.Deny = new(DenyConfig)
 	}
 	d := h.Deny
-	if d.Errors && (d.Login != "" || d.Page != "" || d.Forward != "") {
-		return setting.In("errors", errors.New("deny: errors and login, page or forward exclude one another: redirect and render in handle_errors instead"))
+	targets, err := d.targets()
+	if err != nil {
+		return err
 	}
-	if d.Login != "" {
-		login, err := parseLogin(d.Login)
-		if err != nil {
-			return setting.In("login", fmt.Errorf("deny: login: %w", err))
-		}
-		h.login = login
+	h.targets = targets
+	if d.Errors && (len(targets) > 0 || d.Page != "" || d.Forward != "") {
+		return setting.In("errors", errors.New("deny: errors and login, page, forward or another page exclude one another: redirect and render in handle_errors instead"))
 	}
 	if d.Page != "" {
 		page, err := denial.LoadPage(d.Page)
@@ -99,19 +191,6 @@ func (h *Handler) provisionDeny(ctx caddy.Context) error {
 		return neutralizeErrors(server)
 	}
 	return nil
-}
-
-func parseLogin(text string) (*url.URL, error) {
-	login, err := url.Parse(text)
-	if err != nil {
-		return nil, err
-	}
-	whole := login.Host != "" && (login.Scheme == "https" || login.Scheme == "http")
-	local := login.Host == "" && login.Scheme == "" && strings.HasPrefix(login.Path, "/")
-	if !whole && !local {
-		return nil, fmt.Errorf("%q must be an http or https URL, or a path of this site", text)
-	}
-	return login, nil
 }
 
 // retryAfterSeconds is when clients should repeat a request that got a 503.
@@ -132,28 +211,47 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 			g.setLinkCookie(header, &decision.Link) // for the return from the login, without the token
 		}
 		header.Set("WWW-Authenticate", challenge(h.Site, decision.Reason))
-		if h.login != nil && g.r.Method == http.MethodGet && html && !decision.Link.Ignored {
-			header.Set("Cache-Control", "no-store")
-			header.Set("Location", loginURL(h.login, g))
-			w.WriteHeader(http.StatusSeeOther)
-			return nil
-		}
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", retryAfterSeconds)
 	case http.StatusMethodNotAllowed:
 		header.Set("Allow", g.request.AllowedMethods())
 	}
-	refusal := refusal{reason.Denial, decision.Reason.String(), h.deniedURI(g.original), "", g.outcome.requestID()}
+	step := h.stepOf(g, decision)
+	if step.URL != "" && g.r.Method == http.MethodGet && html && !decision.Link.Ignored {
+		header.Set("Cache-Control", "no-store")
+		header.Set("Location", step.URL)
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
+	}
+	refusal := refusal{reason.Denial, decision.Reason.String(), h.deniedURI(g.original), "", step, g.outcome.requestID()}
 	if decision.Reason == policy.ReasonBadPath {
 		refusal.uri = linkpath.Redact(refusal.uri)
 	}
-	if h.login != nil {
-		refusal.login = loginURL(h.login, g)
+	if login := h.targets["login"]; login != nil {
+		refusal.login = login.URL(denial.Values{"next": siteURL(g) + cleanURI(g)})
 	}
 	if h.Deny.Forward != "" && html {
 		return h.forwardDenied(w, g, refusal, next)
 	}
 	return h.refuse(w, g.r, refusal)
+}
+
+// stepOf returns what the reader can do about a denial. The page that it names has values
+// of the decision, of the reader and of the request's own host only.
+func (h *Handler) stepOf(g *gateRequest, decision *policy.Decision) denial.Step {
+	next, demand := nextSteps[decision.Reason], &decision.Demand
+	step, page := denial.Step{Action: next.action}, next.page
+	if page == "subscribe" && demand.Plan == "" && h.targets[pricing] != nil {
+		page = pricing
+	}
+	if target := h.targets[page]; target != nil {
+		step.Label = next.label
+		step.URL = target.URL(denial.Values{
+			"profile": demand.Profile, "plan": demand.Plan, "agreement": demand.Agreement,
+			"user": g.request.Reader.UserID, "next": siteURL(g) + cleanURI(g),
+		})
+	}
+	return step
 }
 
 // refusal is a denial of one request.
@@ -162,6 +260,7 @@ type refusal struct {
 	code  string
 	uri   string // of the denied page, see denial.URI
 	login string // URL of the login page, if there is one
+	next  denial.Step
 	id    string // of the request
 }
 
@@ -172,7 +271,7 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) error {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		id, _ = repl.GetString(placeholders + "request_id")
 	}
-	return h.refuse(w, r, refusal{missing, "not_found", h.deniedURI(originalURL(r)), "", id})
+	return h.refuse(w, r, refusal{missing, "not_found", h.deniedURI(originalURL(r)), "", denial.Step{}, id})
 }
 
 // refuse passes a denial to the site's error routes if Deny.Errors is set. Otherwise
@@ -186,10 +285,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d refusal) erro
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Add("Vary", "Accept")
 	if !denial.AcceptsHTML(r) {
-		return denial.WriteProblem(w, d.Denial, d.code, d.id)
+		return denial.WriteProblem(w, d.Denial, d.code, d.next, d.id)
 	}
 	err := h.page.Write(w, denial.Fields{
 		Status: d.Status, Title: d.Title, Detail: d.Detail, Reason: d.code, Site: h.Site, URL: d.uri, LoginURL: d.login, RequestID: d.id,
+		NextAction: d.next.Action, NextURL: d.next.URL, NextLabel: d.next.Label,
 	})
 	if err != nil {
 		h.logger.Error("the page of a denial failed", zap.String("request_id", d.id), zap.Error(err))
@@ -307,18 +407,6 @@ func challenge(site string, reason policy.Reason) string {
 		return `Bearer realm="` + site + `", error="invalid_token"`
 	}
 	return `Bearer realm="` + site + `"`
-}
-
-// loginURL returns the URL of the login page with the requested page, which is always
-// one of the request's own host, as the parameter next.
-func loginURL(login *url.URL, g *gateRequest) string {
-	target := *login
-	query := "next=" + url.QueryEscape(siteURL(g)+cleanURI(g))
-	if target.RawQuery != "" {
-		query = target.RawQuery + "&" + query
-	}
-	target.RawQuery = query
-	return target.String()
 }
 
 // siteURL returns the scheme and the host of a request, for URLs that are read

@@ -5,6 +5,7 @@
 //	gatefold                               the app (global option): store, secret, caches
 //	http.handlers.gatefold                 the gate (site directive)
 //	http.handlers.gatefold_api             the management API for other machines (directive)
+//	http.handlers.gatefold_accounts        what readers may call of it (directive, in local routes)
 //	http.handlers.gatefold_keys            a vendor's public keys (directive)
 //	http.reverse_proxy.upstreams.gatefold  the site's entry point as an upstream
 //	http.handlers.gatefold_neutralize      the first error route of servers with deny { errors }
@@ -34,6 +35,7 @@
 //	stream.go        open streams, and how they are cut
 //	streamwriter.go  response writer of a stream
 //	explain.go       how a request would be decided, with hypothetical grants
+//	membership/      package membership: why roles, subscriptions and signatures count or not
 //	trace.go         tracing attributes of a decision
 //	metrics.go       metrics of decisions and store operations
 //	storemetrics.go  metrics collected from the open stores
@@ -55,7 +57,8 @@
 //
 // The management API and the other modules:
 //
-//	api.go            the API directive's module
+//	api.go            the modules of the API's directives
+//	accounts/         package accounts: readers who call the API
 //	apitls.go         refusal of API requests without TLS
 //	adminendpoint.go  the API at Caddy's admin endpoint
 //	keysets.go        settings of fetched key sets, and those that a handler watches
@@ -73,10 +76,10 @@
 //	caddyfilerule.go      rule, in the site directive
 //	caddyfilelocal.go     local, in the site directive
 //	caddyfileshare.go     share_param and share_domain, in the site directive
-//	caddyfileapi.go       the API directive
+//	caddyfileapi.go       the API's directives
 //
 // The command, whose subcommands are in package command:
 //
 //	commands.go     registration with Caddy, and what the commands need of this package
-//	ruleoffline.go  decisions of a rule test without a server, and of login pages at load
+//	ruleoffline.go  decisions of hypothetical readers: rule tests without a server, pages of denials at load
 package caddymodule

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
+	"github.com/gatefold/gatefold/caddymodule/membership"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -45,8 +46,14 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 		return nil, err
 	}
 	e.store = a.shared.store
-	e.decide(ctx)
-	return e.result, e.addGrants(ctx)
+	decision := e.decide(ctx)
+	if err := e.addGrants(ctx); err != nil {
+		return nil, err
+	}
+	if request.SKUs == nil && !e.reader.Anonymous() {
+		err = membership.Explain(ctx, e.store, &e.reader, &decision, e.site.policy.Now(), e.result)
+	}
+	return e.result, err
 }
 
 // newExplainer returns an explainer of one request at a gate. The caller sets its store
@@ -110,14 +117,15 @@ type explainer struct {
 	result       *admin.Explanation
 }
 
-// decide decides the request, and explains the decision.
-func (e *explainer) decide(ctx context.Context) {
+// decide decides the request, explains the decision, and returns it.
+func (e *explainer) decide(ctx context.Context) policy.Decision {
 	received, err := url.ParseRequestURI(e.target)
 	if err != nil {
 		// net/http refuses such a target before it calls a handler.
 		e.result.Path.Received, e.result.Path.Error = e.target, err.Error()
-		e.addDecision(&policy.Decision{Reason: policy.ReasonBadPath, Err: err})
-		return
+		refused := policy.Decision{Reason: policy.ReasonBadPath, Err: err}
+		e.addDecision(&refused)
+		return refused
 	}
 	if e.request.RewrittenPath == "" {
 		e.pathToken = linkpath.Take(received, received)
@@ -143,6 +151,7 @@ func (e *explainer) decide(ctx context.Context) {
 		e.addLink(ctx, &explained)
 	}
 	e.addDecision(&explained.Decision)
+	return explained.Decision
 }
 
 // identify identifies the reader whom the request names.
@@ -415,6 +424,9 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 		result.Status = reasons[decision.Reason].Status
 	}
 	result.Spends, result.Grant = decision.Link.Spend && decision.Allow(), decision.Grant
+	if demand := admin.ExplainedDemand(decision.Demand); demand != (admin.ExplainedDemand{}) {
+		result.Demand = &demand
+	}
 	if decision.Err != nil {
 		result.Error = decision.Err.Error()
 	}
@@ -434,35 +446,6 @@ const unknownUser = "\x7f"
 
 // hypotheticalReader is the user id of a reader of whom only the skus are given.
 const hypotheticalReader = "supposed"
-
-// withOverrides returns a runtime that decides with the hypothetical grants and link of
-// a request.
-func (r *siteRuntime) withOverrides(ctx context.Context, request *admin.ExplainRequest) (*siteRuntime, error) {
-	if request.SKUs == nil && !request.HoldsLink {
-		return r, nil
-	}
-	site := *r.site
-	if site.Rules == nil {
-		rules, err := r.policy.Ruleset(ctx, site.Vendor, site.Name)
-		if err != nil {
-			return nil, err
-		}
-		site.Rules = rules
-	}
-	return &siteRuntime{policy: r.policy.WithOverrides(overridesOf(request)), site: &site, sources: r.sources}, nil
-}
-
-// overridesOf returns the overrides of a request.
-func overridesOf(request *admin.ExplainRequest) policy.Overrides {
-	var overrides policy.Overrides
-	if request.SKUs != nil {
-		overrides.Grants, overrides.SKUs = true, *request.SKUs
-	}
-	if request.HoldsLink {
-		overrides.LinkTo = request.URL
-	}
-	return overrides
-}
 
 // addHypotheticalGrants adds the grants of the overrides.
 func (e *explainer) addHypotheticalGrants(skus []string) {

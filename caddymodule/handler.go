@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"sync/atomic"
 	"time"
@@ -45,6 +44,7 @@ func init() {
 // `{http.gatefold.reason}` | The reason, from a closed list: `public`, `entitled`, `not_entitled`, …
 // `{http.gatefold.rule}` | The path template of the rule that decided
 // `{http.gatefold.user.id}` | The reader's user id; empty for an anonymous reader
+// `{http.gatefold.demand.profile}`, `.role`, `.plan`, `.agreement` | The records that decided, or of which one is missing; empty if the reason is about none
 // `{http.gatefold.link.id}` | The id of the signed link that the decision used
 // `{http.gatefold.request_id}` | The id of the request in logs and denials: that of a trusted proxy's `X-Request-Id`, or `{http.request.uuid}`
 // `{http.gatefold.entry_point}` | The URL of the site's origin, if the management API sets it
@@ -128,8 +128,8 @@ type Handler struct {
 	app     *App
 	logger  *zap.Logger
 	rules   *policy.Ruleset
-	login   *url.URL
-	page    *denial.Page // nil is the built-in one
+	targets map[string]*denial.Target // to which denials lead
+	page    *denial.Page              // nil is the built-in one
 	runtime lazy[*siteRuntime]
 	metrics *siteMetrics
 	keySets watchedKeySets
@@ -142,6 +142,8 @@ type Handler struct {
 	server *caddyhttp.Server
 	hosts  lazy[*sitehosts.Hosts]
 
+	// accounts reports whether local routes serve the operations of readers.
+	accounts     bool
 	localSegment *caddyfile.Dispenser // the unparsed block of `local`
 }
 
@@ -211,7 +213,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return setting.In("deny", err)
 	}
 	if h.Local != nil {
-		if err := h.Local.Provision(ctx); err != nil {
+		if err := h.Local.Provision(ctx.WithValue(gateKey{}, h)); err != nil {
 			return setting.In("local", fmt.Errorf("local: %w", err))
 		}
 	}

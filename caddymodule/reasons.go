@@ -20,11 +20,24 @@ var reasons = map[policy.Reason]reasonTexts{
 	policy.ReasonAuthenticated: {hint: "Every identified reader may have this page."},
 	policy.ReasonEntitled:      {hint: "A grant gives this reader the page."},
 	policy.ReasonSignedLink:    {hint: "The link opens the page."},
+	policy.ReasonRole:          {hint: "A role of this reader gives the page."},
 	policy.ReasonPreflight:     {hint: "A CORS preflight is answered by headers alone, without credentials."},
 	policy.ReasonLoginRequired: denied(http.StatusUnauthorized, "Log in to read this page", "This page is for readers who are logged in.",
 		"No reader is identified: does the reader's cookie or Authorization reach the gate, and is its issuer one of identify?"),
 	policy.ReasonNotEntitled: denied(http.StatusForbidden, "Your subscription does not include this page", "You are logged in, but your account does not include this page.",
 		"None of the reader's grants gives one of the required skus now: add a grant, or see why the listed grants do not count."),
+	policy.ReasonRoleRequired: denied(http.StatusForbidden, "Your account has no access to this page", "This page is for readers with a role on the account that it belongs to.",
+		"No role of the reader counts for the rule and the method: grant one, or see why the listed roles do not count. A contributor may only read under most operators."),
+	policy.ReasonRolePending: denied(http.StatusForbidden, "Your access is not confirmed yet", "Your invitation to this account, or your request for access to it, waits for an answer.",
+		"The reader's only role waits: the reader accepts the invitation with its key, or a manager grants the request."),
+	policy.ReasonNotSubscribed: denied(http.StatusForbidden, "A subscription is needed for this page", "None of your accounts has a subscription that includes this page.",
+		"No subscription of the reader's profiles counts now: see why the listed ones do not, and whether the reader has a role on the profile that subscribed."),
+	policy.ReasonBalanceDue: denied(http.StatusForbidden, "A payment is due", "The subscription that includes this page has an open balance.",
+		"The subscription is locked (balance_due): the system that bills it unlocks it once it is paid."),
+	policy.ReasonAgreementRequired: denied(http.StatusForbidden, "Sign the agreement to read this page", "This page is for readers who have signed the current version of the agreement.",
+		"The reader has not signed the agreement since it was updated, or the agreement does not exist."),
+	policy.ReasonVerifyRequired: denied(http.StatusForbidden, "Verify your account to read this page", "This page is for readers whose e-mail address is verified and who logged in with all that is required.",
+		"The reader's token has no verified e-mail (email_verified), or no second factor (acr, amr) where the rule or a role of the reader requires one."),
 	policy.ReasonLinkExpired: denied(http.StatusForbidden, "This link has expired", "The link that you followed is no longer valid.",
 		"The link has expired: make a new link."),
 	policy.ReasonLinkNotYetValid: denied(http.StatusForbidden, "This link is not valid yet", "The link that you followed opens the page later.",
@@ -69,6 +82,22 @@ var reasons = map[policy.Reason]reasonTexts{
 		"The records cannot be read: check the store with the command status."),
 	policy.ReasonKeysUnavailable: denied(http.StatusServiceUnavailable, "Try again in a moment", "Your link or your login cannot be verified at the moment.",
 		"The keys of the issuer or the domain cannot be fetched: domain probe shows the cause, status shows their age."),
+}
+
+// nextStep is what a reader can do about a reason, and the label of a link to the page
+// where they can, which is an option of deny.
+type nextStep struct{ page, action, label string }
+
+// nextSteps are the reasons about which a reader can do something.
+var nextSteps = map[policy.Reason]nextStep{
+	policy.ReasonLoginRequired:     {"login", "login", "Log in"},
+	policy.ReasonBadCredential:     {"login", "login", "Log in"},
+	policy.ReasonVerifyRequired:    {"verify", "verify", "Verify your account"},
+	policy.ReasonAgreementRequired: {"agreement", "sign", "Read and sign the agreement"},
+	policy.ReasonNotSubscribed:     {"subscribe", "subscribe", "Subscribe"},
+	policy.ReasonBalanceDue:        {"balance", "pay", "Pay the balance"},
+	policy.ReasonRoleRequired:      {"role", "request_role", "Ask for access"},
+	policy.ReasonRolePending:       {"role", "accept_role", "Go to your invitations and requests"},
 }
 
 func denied(status int, title, detail, hint string) reasonTexts {

@@ -212,7 +212,11 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	if o.decision.Rule != nil {
 		enc.AddString("rule", o.decision.Rule.Path)
 	}
-	for _, field := range [...][2]string{{"user", o.user}, {"link", o.decision.Link.ID}, {"grant", o.decision.Grant}} {
+	demand := &o.decision.Demand
+	for _, field := range [...][2]string{
+		{"user", o.user}, {"link", o.decision.Link.ID}, {"grant", o.decision.Grant},
+		{"profile", demand.Profile}, {"role", demand.Role}, {"plan", demand.Plan}, {"agreement", demand.Agreement},
+	} {
 		if field[1] != "" {
 			enc.AddString(field[0], cut(field[1], maxLogText))
 		}
@@ -255,6 +259,14 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.user, true
 	case "request_id":
 		return o.requestID(), true
+	case "demand.profile":
+		return o.decision.Demand.Profile, true
+	case "demand.role":
+		return o.decision.Demand.Role, true
+	case "demand.plan":
+		return o.decision.Demand.Plan, true
+	case "demand.agreement":
+		return o.decision.Demand.Agreement, true
 	case "link.id":
 		return o.decision.Link.ID, true
 	case "entry_point":

@@ -38,6 +38,9 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	}
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
+		if h.accounts {
+			g.r = g.accountsOf(g.r)
+		}
 	}
 	public := decision.Public() && !g.asserted && g.pathToken == ""
 	if public && h.rules != nil {

@@ -58,6 +58,35 @@ func newOfflineJudge(gate *Handler) (*offlineJudge, error) {
 	return j, nil
 }
 
+// withOverrides returns a runtime that decides with the hypothetical grants and link of
+// a request.
+func (r *siteRuntime) withOverrides(ctx context.Context, request *admin.ExplainRequest) (*siteRuntime, error) {
+	if request.SKUs == nil && !request.HoldsLink {
+		return r, nil
+	}
+	site := *r.site
+	if site.Rules == nil {
+		rules, err := r.policy.Ruleset(ctx, site.Vendor, site.Name)
+		if err != nil {
+			return nil, err
+		}
+		site.Rules = rules
+	}
+	return &siteRuntime{policy: r.policy.WithOverrides(overridesOf(request)), site: &site, sources: r.sources}, nil
+}
+
+// overridesOf returns the overrides of a request.
+func overridesOf(request *admin.ExplainRequest) policy.Overrides {
+	var overrides policy.Overrides
+	if request.SKUs != nil {
+		overrides.Grants, overrides.SKUs = true, *request.SKUs
+	}
+	if request.HoldsLink {
+		overrides.LinkTo = request.URL
+	}
+	return overrides
+}
+
 // judgeOfConfig returns a judge for a site's rules in a configuration file.
 func judgeOfConfig(file, adapter, vendor, site string) (command.Judge, error) {
 	gates, err := gatesOfConfig(file, adapter)
@@ -165,23 +194,23 @@ func judgeOfRules(rules []admin.RuleBody, vendor, site string) (command.Judge, e
 	return newOfflineJudge(gate)
 }
 
-// auditConfig returns the ways through the routes of an adapted configuration. Login
-// pages behind rules of the store are not judged.
+// auditConfig returns the ways through the routes of an adapted configuration. Pages of
+// deny behind rules of the store are not judged.
 func auditConfig(config []byte) (*siteaudit.Report, error) {
 	report, err := siteaudit.Audit(config)
 	if err != nil {
 		return nil, err
 	}
-	report.FindLogin(func(gate *siteaudit.Gate, address string) string {
-		reason, _ := judgeConfigured(context.Background(), gate, address)
+	report.FindPages(func(gate *siteaudit.Gate, option, address string) string {
+		reason, _ := judgeConfigured(context.Background(), gate, option, address)
 		return reason
 	})
 	return report, nil
 }
 
-// judgeConfigured judges a URL by the rules in a gate's configuration, as an anonymous
-// reader's GET. It returns false if the rules are in the store or cannot be read.
-func judgeConfigured(ctx context.Context, gate *siteaudit.Gate, address string) (reason string, known bool) {
+// judgeConfigured judges a page of deny by the rules in a gate's configuration. It
+// returns false if the rules are in the store or cannot be read.
+func judgeConfigured(ctx context.Context, gate *siteaudit.Gate, option, address string) (reason string, known bool) {
 	var config map[string]any
 	if json.Unmarshal(gate.Config, &config) != nil {
 		return "", false
@@ -194,15 +223,37 @@ func judgeConfigured(ctx context.Context, gate *siteaudit.Gate, address string) 
 	if err != nil {
 		return "", false
 	}
-	explanation, err := judge.Explain(ctx, admin.ExplainRequest{URL: address})
-	return denialReason(explanation, err), true
+	explanation, err := judge.Explain(ctx, visitOfPage(option, address))
+	return denialReason(option, explanation, err), true
 }
 
-// denialReason returns the reason of a denial; "" if there is none or it is only that
-// of a store that cannot be asked.
-func denialReason(explanation *admin.Explanation, err error) string {
+// visitOfPage returns the request of a reader whom an option of deny sends to a page: an
+// anonymous one to log in, and one who has nothing to all others.
+func visitOfPage(option, address string) admin.ExplainRequest {
+	request := admin.ExplainRequest{URL: address}
+	if option != "login" {
+		request.SKUs = &[]string{}
+	}
+	return request
+}
+
+// denialReason returns the reason of a denial; "" if there is none or it is only that of a
+// store that cannot be asked. Of the pages for readers who are logged in only a denial that
+// leads to the page itself counts: a hypothetical reader lacks other things too.
+func denialReason(option string, explanation *admin.Explanation, err error) string {
 	if err != nil || explanation.Decision.Allow || explanation.Decision.Reason == policy.ReasonStoreUnavailable.String() {
 		return ""
 	}
-	return explanation.Decision.Reason
+	if option == "login" {
+		return explanation.Decision.Reason
+	}
+	if option == pricing {
+		option = "subscribe"
+	}
+	for reason, next := range nextSteps {
+		if reason.String() == explanation.Decision.Reason && next.page == option {
+			return explanation.Decision.Reason
+		}
+	}
+	return ""
 }

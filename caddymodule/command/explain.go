@@ -83,6 +83,7 @@ func WriteExplanation(w io.Writer, e *admin.Explanation) {
 		}
 	}
 	writeGrants(e, add)
+	writeMembership(e, add)
 	if e.Link != nil {
 		for _, check := range e.Link.Checks {
 			verdict := "ok"
@@ -129,6 +130,33 @@ func writeGrants(e *admin.Explanation, add func(step, format string, args ...any
 	}
 }
 
+func writeMembership(e *admin.Explanation, add func(step, format string, args ...any)) {
+	verdict := func(counts bool, why string) string {
+		if counts {
+			return "counts"
+		}
+		return "does not count: " + why
+	}
+	for _, role := range e.Roles {
+		until := ""
+		if role.EndsAt != nil {
+			until = ", until " + role.EndsAt.Format(time.RFC3339)
+		}
+		add("role", "%s on %s%s: %s", cmp.Or(role.Role, "any role"), role.Profile, until, verdict(role.Counts, role.Why))
+	}
+	for _, s := range e.Subscriptions {
+		add("plan", "%s of %s, for %s, from %s until %s: %s", s.Plan, s.Provider, s.Profile,
+			s.StartsAt.Format(time.RFC3339), s.EndsAt.Format(time.RFC3339), verdict(s.Counts, s.Why))
+	}
+	if s := e.Signature; s != nil {
+		signed := "not signed"
+		if s.SignedAt != nil {
+			signed = "signed at " + s.SignedAt.Format(time.RFC3339)
+		}
+		add("agreement", "%s, %s: %s", s.Agreement, signed, verdict(s.Counts, s.Why))
+	}
+}
+
 func readerText(reader *admin.ExplainedReader) string {
 	switch {
 	case reader.Error != "":
@@ -158,6 +186,19 @@ func decisionText(decision *admin.ExplainedDecision) string {
 	text := fmt.Sprintf("deny, %s, status %d", decision.Reason, decision.Status)
 	if decision.Allow {
 		text = "allow, " + decision.Reason
+	}
+	if d := decision.Demand; d != nil {
+		verb := "missing"
+		if decision.Allow {
+			verb = "by"
+		}
+		var parts []string
+		for _, part := range [][2]string{{"role", d.Role}, {"profile", d.Profile}, {"plan", d.Plan}, {"agreement", d.Agreement}} {
+			if part[1] != "" {
+				parts = append(parts, part[0]+" "+part[1])
+			}
+		}
+		text += ", " + verb + ": " + strings.Join(parts, ", ")
 	}
 	if decision.Spends {
 		text += ", spending one use of the link"

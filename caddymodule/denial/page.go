@@ -26,6 +26,9 @@ type Fields struct {
 	// LoginURL is the login page, which leads back to the denied page; empty if the site
 	// has none.
 	LoginURL string
+	// NextAction is what the reader can do about the denial, such as `subscribe`, NextURL
+	// the page where they can, and NextLabel the text of a link to it; see Step.
+	NextAction, NextURL, NextLabel string
 	// RequestID finds the request in the log.
 	RequestID string
 }
@@ -110,7 +113,7 @@ func (l *limited) Write(b []byte) (int, error) {
 }
 
 const pageStyle = `body{margin:0;min-height:100vh;display:grid;place-items:center;font:1.05rem/1.6 system-ui,sans-serif;color:#222;background:#f6f5f2}` +
-	`main{max-width:32rem;padding:2rem}h1{font-size:1.5rem;line-height:1.25;margin:0 0 .75rem}p{margin:0 0 1.5rem}small{color:#666}` +
+	`main{max-width:32rem;padding:2rem}h1{font-size:1.5rem;line-height:1.25;margin:0 0 .75rem}p{margin:0 0 1.5rem}a{color:inherit}small{color:#666}` +
 	`@media(prefers-color-scheme:dark){body{color:#eee;background:#1c1b1a}small{color:#aaa}}`
 
 // builtIn is the page of sites without their own.
@@ -135,7 +138,8 @@ var builtInTemplate = template.Must(template.New("denial").Parse(`<!DOCTYPE html
 <main>
 <h1>{{.Title}}</h1>
 <p>{{.Detail}}</p>
-<small>{{.Reason}}{{if .RequestID}} · {{.RequestID}}{{end}}</small>
+{{with .NextURL}}<p><a href="{{.}}">{{$.NextLabel}}</a></p>
+{{end}}<small>{{.Reason}}{{if .RequestID}} · {{.RequestID}}{{end}}</small>
 </main>
 </body>
 </html>

@@ -13,6 +13,15 @@ type Denial struct {
 	Title, Detail string
 }
 
+// Step is what a reader can do about a denial.
+type Step struct {
+	// Action is a word for programs, such as `login`; empty if nothing helps.
+	Action string
+	// Label is the text of a link to URL, which is the page where the reader can do it;
+	// both are empty if the site names none.
+	Label, URL string
+}
+
 // problem is an RFC 9457 problem.
 type problem struct {
 	Type   string `json:"type"`
@@ -20,16 +29,19 @@ type problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
 	Code   string `json:"code"`
-	// RequestID finds the request in the log. An extension member (RFC 9457, section 3.2).
+	// NextAction and URL are those of a Step. Extension members (RFC 9457, section 3.2).
+	NextAction string `json:"next_action,omitempty"`
+	URL        string `json:"url,omitempty"`
+	// RequestID finds the request in the log. An extension member.
 	RequestID string `json:"requestId,omitempty"`
 }
 
 // WriteProblem answers with a problem; code is for programs, id finds the request in the
 // log.
-func WriteProblem(w http.ResponseWriter, d Denial, code, id string) error {
+func WriteProblem(w http.ResponseWriter, d Denial, code string, next Step, id string) error {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(d.Status)
-	return json.NewEncoder(w).Encode(problem{"about:blank", d.Title, d.Status, d.Detail, code, id})
+	return json.NewEncoder(w).Encode(problem{"about:blank", d.Title, d.Status, d.Detail, code, next.Action, next.URL, id})
 }
 
 // AcceptsHTML reports whether Accept names text/html, as it does when a browser opens

@@ -135,30 +135,36 @@ func (w *Way) reach() string {
 	return text
 }
 
-// Judge returns why a gate denies an anonymous reader's GET of a URL; "" if it allows
-// it, or cannot tell.
-type Judge func(gate *Gate, address string) (reason string)
+// Judge returns why a gate denies a GET of a URL to the readers whom an option of deny
+// sends there; "" if it allows it, or cannot tell.
+type Judge func(gate *Gate, option, address string) (reason string)
 
-// FindLogin adds the login pages that a reader who must log in cannot open: those that a
-// gate of the configuration denies, and those that their own site does not serve. A
-// login page on a host that no site of the configuration has is an identity provider's.
-func (r *Report) FindLogin(judge Judge) {
+// deniedTo are the options of deny with the URLs of pages.
+var deniedTo = []string{"login", "verify", "agreement", "subscribe", "pricing", "balance", "role"}
+
+// FindPages adds the pages of deny that the readers who are sent there cannot open: those
+// that a gate of the configuration denies for the same reason, and those that their own site
+// does not serve. A page on a host that no site of the configuration has is another
+// service's, such as an identity provider's.
+func (r *Report) FindPages(judge Judge) {
 	byName := make(map[string]*Site, len(r.Sites))
 	for _, site := range r.Sites {
 		byName[site.Name] = site
 	}
 	for _, gate := range r.gates {
-		login, err := url.Parse(gate.login)
-		if gate.login == "" || err != nil {
-			continue
-		}
-		names := gate.sites
-		if login.Host != "" {
-			names = []string{siteName(login)}
-		}
-		for _, name := range names {
-			if site := byName[name]; site != nil {
-				r.checkLogin(site, login, judge)
+		for _, option := range deniedTo {
+			page, err := url.Parse(strings.NewReplacer("{", "", "}", "").Replace(gate.pages[option]))
+			if gate.pages[option] == "" || err != nil {
+				continue
+			}
+			names := gate.sites
+			if page.Host != "" {
+				names = []string{siteName(page)}
+			}
+			for _, name := range names {
+				if site := byName[name]; site != nil {
+					r.checkPage(site, option, page, judge)
+				}
 			}
 		}
 	}
@@ -173,16 +179,20 @@ func siteName(address *url.URL) string {
 	return net.JoinHostPort(host, port)
 }
 
-func (r *Report) checkLogin(site *Site, login *url.URL, judge Judge) {
-	way := site.serving(login.Path)
+func (r *Report) checkPage(site *Site, option string, page *url.URL, judge Judge) {
+	way := site.serving(page.Path)
 	if way == nil {
 		r.add(Finding{
-			Site: site.Name, Path: login.Path, Problem: "`deny { login }` leads to a page that no handler of its site serves",
-			Remedy: "add a handler for it, or name the login page's whole URL",
+			Site: site.Name, Path: page.Path, Problem: fmt.Sprintf("`deny { %s }` leads to a page that no handler of its site serves", option),
+			Remedy: fmt.Sprintf("add a handler for it, or name the whole URL of the %s page", option),
 		})
 		return
 	}
-	address := *login
+	who, result := "to the readers whom it sends there", "so that they come back to the denial"
+	if option == "login" {
+		who, result = "to anonymous readers", "so that they can never log in"
+	}
+	address := *page
 	if address.Host == "" {
 		address.Scheme, address.Host = "http", strings.TrimPrefix(site.Name, "*.")
 		if strings.HasPrefix(address.Host, ":") {
@@ -190,11 +200,11 @@ func (r *Report) checkLogin(site *Site, login *url.URL, judge Judge) {
 		}
 	}
 	for _, gate := range way.gates {
-		if reason := judge(gate, address.String()); reason != "" {
+		if reason := judge(gate, option, address.String()); reason != "" {
 			r.add(Finding{
-				Site: site.Name, Path: login.Path,
-				Problem: fmt.Sprintf("`deny { login }` leads to a page that the gate %s denies to anonymous readers (%s), so that they can never log in", gate.name(), reason),
-				Remedy:  "put `rule " + login.Path + " any` before the rules that match it",
+				Site: site.Name, Path: page.Path,
+				Problem: fmt.Sprintf("`deny { %s }` leads to a page that the gate %s denies %s (%s), %s", option, gate.name(), who, reason, result),
+				Remedy:  "put `rule " + page.Path + " any` before the rules that match it",
 			})
 		}
 	}

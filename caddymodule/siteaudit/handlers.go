@@ -15,7 +15,7 @@ var inert = []string{"encode", "headers", "tracing", "log_append", "log", "templ
 var changing = []string{"rewrite", "vars", "map", "copy_response_headers"}
 
 // fixed handlers respond with what the configuration or Caddy itself has.
-var fixed = []string{"static_response", "error", "gatefold_api", "metrics"}
+var fixed = []string{"static_response", "error", "gatefold_api", "gatefold_accounts", "metrics"}
 
 // handler follows a request into a handler. It reports whether the request ends there.
 func (w *walker) handler(raw json.RawMessage, at scope) bool {

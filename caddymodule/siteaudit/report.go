@@ -107,12 +107,12 @@ type Gate struct {
 	// Config is the gate's JSON.
 	Config json.RawMessage
 
-	settings      []byte // Config without the places in the configuration's file
-	login         string
-	httpAuth      bool // has the source http_auth
-	authenticated bool // an authenticator may come before it
-	takesLinks    bool // signed links may open its pages
-	namesHosts    bool // lists the hosts of its site
+	settings      []byte            // Config without the places in the configuration's file
+	pages         map[string]string // the URLs of deny, by option
+	httpAuth      bool              // has the source http_auth
+	authenticated bool              // an authenticator may come before it
+	takesLinks    bool              // signed links may open its pages
+	namesHosts    bool              // lists the hosts of its site
 	sites         []string
 }
 
@@ -126,14 +126,17 @@ func newGate(config json.RawMessage) *Gate {
 		Identify []struct {
 			Source string `json:"source"`
 		} `json:"identify"`
-		Deny struct {
-			Login string `json:"login"`
-		} `json:"deny"`
+		Deny  map[string]any  `json:"deny"`
 		Rules json.RawMessage `json:"rules"`
 		Hosts []string        `json:"hosts"`
 	}
 	_ = json.Unmarshal(config, &fields) // what cannot be read fails the load elsewhere
-	gate := &Gate{Vendor: fields.Vendor, Site: fields.Site, Config: config, settings: withoutPlaces(config), login: fields.Deny.Login}
+	gate := &Gate{Vendor: fields.Vendor, Site: fields.Site, Config: config, settings: withoutPlaces(config), pages: map[string]string{}}
+	for _, option := range deniedTo {
+		if page, ok := fields.Deny[option].(string); ok && page != "" {
+			gate.pages[option] = page
+		}
+	}
 	gate.takesLinks = fields.Rules == nil || bytes.Contains(fields.Rules, []byte(`"entitled"`))
 	gate.namesHosts = len(fields.Hosts) > 0
 	if gate.Vendor == "" {
