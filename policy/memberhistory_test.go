@@ -326,3 +326,18 @@ func TestStampOfMembership(t *testing.T) {
 		}
 	}
 }
+
+// Subscriptions to several plans of one provider are one period if they overlap, so a
+// decision does not end where the first of them does.
+func TestPeriodsOfAProviderAreJoined(t *testing.T) {
+	env := newTestEnv(t)
+	env.cowork()
+	env.rule("/{profile}", "9")
+	for i, plan := range []string{"a", "b", "c"} {
+		from := start*1000 + int64(i)*1000
+		env.records.setSubscription(Subscription{Profile: "xyz", Plan: plan, Provider: "prov", StartsAt: from, EndsAt: from + 1500})
+	}
+	if d := env.by("pam", "GET", "/xyz"); d.Reason != ReasonRole || d.Until != start*1000+3500 {
+		t.Errorf("%s until %d ms", d.Reason, d.Until-start*1000)
+	}
+}
