@@ -341,3 +341,20 @@ func TestPeriodsOfAProviderAreJoined(t *testing.T) {
 		t.Errorf("%s until %d ms", d.Reason, d.Until-start*1000)
 	}
 }
+
+// If a role on another profile begins between the two reads, the records depend on a
+// profile whose version was not loaded, and are not cached.
+func TestProfilesThatChangeBetweenReadsAreNotCached(t *testing.T) {
+	env := newTestEnv(t)
+	env.cowork()
+	env.rule("/{profile}", `15/{"plan":"premium"}`)
+	env.records.afterRead = func() {
+		env.records.removeRole("ken", "abc")
+		env.records.setRole("ken", Role{Profile: "xyz", Type: RoleManager})
+	}
+	env.by("ken", "GET", "/xyz")
+	env.records.setSubscription(Subscription{Profile: "xyz", Plan: "premium", Provider: "prov"})
+	if d := env.by("ken", "GET", "/xyz"); d.Reason != ReasonEntitled {
+		t.Errorf("after a subscription: %s", d.Reason)
+	}
+}
