@@ -326,3 +326,35 @@ func TestStampOfMembership(t *testing.T) {
 		}
 	}
 }
+
+// Subscriptions to several plans of one provider are one period if they overlap, so a
+// decision does not end where the first of them does.
+func TestPeriodsOfAProviderAreJoined(t *testing.T) {
+	env := newTestEnv(t)
+	env.cowork()
+	env.rule("/{profile}", "9")
+	for i, plan := range []string{"a", "b", "c"} {
+		from := start*1000 + int64(i)*1000
+		env.records.setSubscription(Subscription{Profile: "xyz", Plan: plan, Provider: "prov", StartsAt: from, EndsAt: from + 1500})
+	}
+	if d := env.by("pam", "GET", "/xyz"); d.Reason != ReasonRole || d.Until != start*1000+3500 {
+		t.Errorf("%s until %d ms", d.Reason, d.Until-start*1000)
+	}
+}
+
+// If a role on another profile begins between the two reads, the records depend on a
+// profile whose version was not loaded, and are not cached.
+func TestProfilesThatChangeBetweenReadsAreNotCached(t *testing.T) {
+	env := newTestEnv(t)
+	env.cowork()
+	env.rule("/{profile}", `15/{"plan":"premium"}`)
+	env.records.afterRead = func() {
+		env.records.removeRole("ken", "abc")
+		env.records.setRole("ken", Role{Profile: "xyz", Type: RoleManager})
+	}
+	env.by("ken", "GET", "/xyz")
+	env.records.setSubscription(Subscription{Profile: "xyz", Plan: "premium", Provider: "prov"})
+	if d := env.by("ken", "GET", "/xyz"); d.Reason != ReasonEntitled {
+		t.Errorf("after a subscription: %s", d.Reason)
+	}
+}

@@ -60,8 +60,9 @@ func checkSlugs(argument string, slugs ...template) error {
 
 func isSlug(text string) bool {
 	for i := range len(text) {
-		c := text[i]
-		if !(c == '-' || c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z') {
+		switch c := text[i]; {
+		case c == '-', c == '_', '0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z':
+		default:
 			return false
 		}
 	}

@@ -62,7 +62,7 @@ func (p *Profile) pack() []byte {
 		provider string
 		from, to int64
 	}
-	var periods []period
+	periods := make([]period, 0, len(p.Subscriptions))
 	for _, s := range p.Subscriptions {
 		periods = append(periods, period{s.Provider, s.StartsAt, cmp.Or(s.EndsAt, never)})
 	}
