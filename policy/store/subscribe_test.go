@@ -188,6 +188,7 @@ func TestSubscriptionsConcurrently(t *testing.T) {
 			granted := make([]store.GrantedSubscription, 2)
 			for n := range granted {
 				group.Go(func() {
+					b.moveClock(time.Millisecond) // two starts, so that neither is the other
 					granted[n], _ = b.GrantSubscription(b.Context(), vendor, store.SubscriptionGrant{Profile: profile, Plan: "gold"})
 				})
 			}
