@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 func rowsOf[T any](records ...T) []store.MemberRow[T] {
@@ -212,4 +213,30 @@ func TestRolesAndSubscriptionsByTheMillion(t *testing.T) {
 		b.Logf("%d roles in %v, %d subscriptions in %v, at most %d MiB in use; counted in %v, a reader is read in %v",
 			importedRoles, roles, importedRoles, subscriptions, peak>>20, counted, time.Since(began)/100)
 	})
+}
+
+// A copy into the other engine has all records, with their index and when they end.
+func TestMembersAreCopied(t *testing.T) {
+	from, to := newFixture(t), onRedis(t)
+	from.world("abc zoo", "ann bob", "abc/gold")
+	from.staff("abc", "ann")
+	ends := from.timeNow().Add(time.Hour)
+	_, err := from.CreateRole(t.Context(), vendor, store.Role{Profile: "zoo", User: "bob", Type: "contributor", EndsAt: &ends})
+	from.ok(err)
+	granted := from.subscribe("zoo", "gold")
+	target, ok := to.records.(engine.Dumper)
+	if !ok {
+		t.Fatal("the engine cannot be copied to")
+	}
+	_, err = store.Copy(t.Context(), from.engine, target, store.CopyOptions{})
+	from.ok(err)
+	_, err = to.AcceptSubscription(t.Context(), vendor, "zoo", granted.Key)
+	to.ok(err)
+	to.equal(to.may("ann")+", "+to.may("bob")+", "+to.has("zoo"), "abc/manager, zoo/contributor, abc/gold+")
+	query := store.SubscriptionQuery{Provider: "abc", Keep: store.ActiveAt(to.timeNow())}
+	to.equal(listed(to, to.ListSubscriptions(vendor, query), func(s store.Subscription) string { return s.Profile }), "zoo")
+	to.moveClock(time.Hour + store.Retention + time.Second)
+	_, err = to.Sweep(t.Context())
+	to.ok(err)
+	to.equal(to.left("bob"), "pbob")
 }

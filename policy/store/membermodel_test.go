@@ -23,10 +23,13 @@ import (
 type memberRun struct {
 	*fixture
 	vendor string
-	keys   []string // of invitations and requests, shown so far
+	keys   []shownKey
 	staff  map[string]bool
 	force  bool // the last operation may take the last manager
 }
+
+// shownKey is the key of an invitation or a request, and who it was shown to.
+type shownKey struct{ key, profile, user string }
 
 var (
 	someProfiles = []string{"p1", "p2", "p3"}
@@ -43,12 +46,15 @@ func (m *memberRun) act(t *rapid.T) {
 	m.force = rapid.Bool().Draw(t, "operator")
 	keep := func(key string, err error) {
 		if err == nil && key != "" {
-			m.keys = append(m.keys, key)
+			m.keys = append(m.keys, shownKey{key, profile, user})
 		}
 	}
-	key := ""
+	var shown shownKey
 	if len(m.keys) > 0 {
-		key = pick(t, m.keys)
+		shown = rapid.SampledFrom(m.keys).Draw(t, "key")
+	}
+	if rapid.IntRange(0, 3).Draw(t, "other") == 0 { // a key in the hands of another one
+		shown.profile, shown.user = profile, user
 	}
 	operations := map[string]func(){
 		"create profile": func() { _, _ = m.CreateProfile(ctx, m.vendor, store.Profile{Slug: profile}) },
@@ -76,7 +82,7 @@ func (m *memberRun) act(t *rapid.T) {
 			})
 			keep(granted.Key, err)
 		},
-		"accept": func() { _, _ = m.AcceptRole(ctx, m.vendor, user, key) },
+		"accept": func() { _, _ = m.AcceptRole(ctx, m.vendor, shown.user, shown.key) },
 		"ask": func() {
 			asked, err := m.RequestRole(ctx, m.vendor, profile, store.User{Slug: user}, kind, nil)
 			keep(asked.Key, err)
@@ -85,7 +91,7 @@ func (m *memberRun) act(t *rapid.T) {
 		"remove role": func() { _ = m.RemoveRole(ctx, m.vendor, profile, user, m.force, nil) },
 		"leave":       func() { _ = m.DeleteUser(ctx, m.vendor, user, m.force, nil) },
 		"plan": func() {
-			_, _ = m.CreatePlan(ctx, m.vendor, store.Plan{Slug: plan, Provider: plan[:2], Title: plan, OptInOnRequest: true})
+			_, _ = m.CreatePlan(ctx, m.vendor, store.Plan{Slug: plan, Provider: plan[:2], Title: plan, OptInOnRequest: true, SkipOptInOnGrant: m.force})
 		},
 		"subscribe": func() {
 			granted, err := m.GrantSubscription(ctx, m.vendor, store.SubscriptionGrant{Profile: profile, Plan: plan})
@@ -95,8 +101,8 @@ func (m *memberRun) act(t *rapid.T) {
 			asked, err := m.RequestSubscription(ctx, m.vendor, store.SubscriptionGrant{Profile: profile, Plan: plan})
 			keep(asked.Key, err)
 		},
-		"take":        func() { _, _ = m.AcceptSubscription(ctx, m.vendor, profile, key) },
-		"give":        func() { _, _ = m.AcceptSubscriptionRequest(ctx, m.vendor, profile, key) },
+		"take":        func() { _, _ = m.AcceptSubscription(ctx, m.vendor, shown.profile, shown.key) },
+		"give":        func() { _, _ = m.AcceptSubscriptionRequest(ctx, m.vendor, plan[:2], shown.key) },
 		"renew":       func() { _, _ = m.RenewSubscription(ctx, m.vendor, profile, plan, 1) },
 		"unsubscribe": func() { _, _ = m.Unsubscribe(ctx, m.vendor, profile, plan) },
 		"backdate": func() {
@@ -294,6 +300,10 @@ func TestMemberModel(t *testing.T) {
 				m := &memberRun{fixture: b, vendor: fmt.Sprint("vendor-", runs), staff: map[string]bool{}}
 				for _, slug := range someProfiles {
 					_, err := m.CreateProfileFor(b.Context(), m.vendor, store.Profile{Slug: slug}, store.User{Slug: pick(t, someUsers)})
+					b.ok(err)
+				}
+				for _, slug := range somePlans {
+					_, err := m.CreatePlan(b.Context(), m.vendor, store.Plan{Slug: slug, Provider: slug[:2], Title: slug, SkipOptInOnGrant: slug[1] == '1'})
 					b.ok(err)
 				}
 				for range rapid.IntRange(1, 20).Draw(t, "operations") {

@@ -21,15 +21,15 @@ func onBoth(t *testing.T, story func(b *fixture)) {
 // world stores profiles, users and plans: a plan is written as provider/slug.
 func (b *fixture) world(profiles, users, plans string) {
 	b.Helper()
-	for _, slug := range strings.Fields(profiles) {
+	for slug := range strings.FieldsSeq(profiles) {
 		_, err := b.CreateProfile(b.Context(), vendor, store.Profile{Slug: slug, FullName: "The " + slug})
 		b.ok(err)
 	}
-	for _, slug := range strings.Fields(users) {
+	for slug := range strings.FieldsSeq(users) {
 		_, err := b.CreateUser(b.Context(), vendor, store.User{Slug: slug})
 		b.ok(err)
 	}
-	for _, text := range strings.Fields(plans) {
+	for text := range strings.FieldsSeq(plans) {
 		provider, slug, _ := strings.Cut(text, "/")
 		_, err := b.CreatePlan(b.Context(), vendor, store.Plan{Slug: slug, Provider: provider, Title: slug})
 		b.ok(err)

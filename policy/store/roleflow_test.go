@@ -283,7 +283,10 @@ func TestRolesConcurrently(t *testing.T) {
 				created <- granted.Created
 				return err
 			}
-			if both(grant, grant) != 2 || <-created == <-created {
+			if done := both(grant, grant); done != 2 {
+				b.Fatalf("%d of two grants were made", done)
+			}
+			if first, second := <-created, <-created; first == second {
 				b.Fatal("both or none of two grants created the role")
 			}
 			invited, err := b.giveRole("abc", user, "contributor")
