@@ -36,7 +36,7 @@ func (b *fixture) exportRecords(vendor, kind string) string {
 var siteRows = []struct{ kind, rows, created, wrong string }{
 	{"users", `{"slug":"ann","full_name":"Ann","email":"ann@example.com"}
 {"slug":"bob","is_active":false,"extra":{"legacy":1}}
-{"full_name":"nobody"}
+{"full_name":"unnamed"}
 {"slug":"eve","email":"not an address"}`, "2", "3 slug, 4 email"},
 	{"profiles", `{"slug":"abc","full_name":"The ABC","country":"SE","is_provider":true}
 {"slug":"ann","type":"personal","owner":"ann"}

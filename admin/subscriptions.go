@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gatefold/gatefold/policy/store"
@@ -202,11 +203,11 @@ func newSubscriptionFinder() *finder[subscribed] {
 	fields = append(fields,
 		field[subscribed]{"plan", func(s *subscribed) string { return s.Plan }},
 		field[subscribed]{"plan__title", func(s *subscribed) string { return s.plan().Title }})
-	times := []field[subscribed]{
+	times := [...]field[subscribed]{
 		{"created_at", func(s *subscribed) string { return sorted(s.StartsAt) }},
 		{"ends_at", func(s *subscribed) string { return sorted(s.EndsAt) }},
 	}
-	return &finder[subscribed]{search: fields, order: append(times, fields...)}
+	return &finder[subscribed]{search: fields, order: slices.Concat(times[:], fields)}
 }
 
 // contactFields are the fields of profiles by which subscriptions and subscribers can be

@@ -212,6 +212,7 @@ func (b *RecordBatch) put(t *transaction, into *recordKind) (ImportResult, error
 			result.Changed++
 		case RowUnchanged:
 			result.Unchanged++
+		case RowRefused: // counted by its error
 		}
 	}
 	for _, refused := range imported.Errors {
