@@ -144,7 +144,7 @@ func TestGateBeforeStart(t *testing.T) {
 	if err := app.(*App).Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.(*App).shared.store.Grants(t.Context(), defaultVendor, policy.Reader{UserID: "u"}); err != nil {
+	if _, err := app.(*App).shared.store.ReaderRecords(t.Context(), defaultVendor, policy.Reader{UserID: "u"}); err != nil {
 		t.Errorf("after Stop: %v", err)
 	}
 	for range 2 { // a second Cleanup releases nothing more

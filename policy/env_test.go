@@ -206,6 +206,7 @@ type fakeRecords struct {
 	containers map[string][]string // by sku, at any depth
 	domains    map[string]Domains  // by vendor
 	space      string              // that every vendor declared
+	members    fakeMembership
 	reads      int
 	// domainReads are those of domains.
 	domainReads int
@@ -214,7 +215,7 @@ type fakeRecords struct {
 	// unannounced suppresses the bumps of writes, which no store may do.
 	unannounced bool
 	// down is the error of every call. The others are errors of one kind of call.
-	down, linksDown, containersDown, redeemDown, domainsDown error
+	down, linksDown, containersDown, redeemDown, domainsDown, profilesDown error
 	// afterRead runs once, after grants were read and before they are returned.
 	afterRead func()
 }
@@ -234,7 +235,7 @@ func newFakeRecords(versions *Versions) *fakeRecords {
 	}
 }
 
-func (f *fakeRecords) Grants(_ context.Context, vendor string, reader Reader) ([]Grant, error) {
+func (f *fakeRecords) ReaderRecords(_ context.Context, vendor string, reader Reader) (ReaderRecords, error) {
 	f.mu.Lock()
 	f.reads++
 	var found []Grant
@@ -245,13 +246,18 @@ func (f *fakeRecords) Grants(_ context.Context, vendor string, reader Reader) ([
 			found = append(found, g.Grant)
 		}
 	}
+	var records ReaderRecords
+	if vendor == "acme" {
+		records = f.members.of(reader.UserID)
+	}
+	records.Grants = found
 	err, after := f.down, f.afterRead
 	f.afterRead = nil
 	f.mu.Unlock()
 	if after != nil {
 		after()
 	}
-	return found, err
+	return records, err
 }
 
 func (f *fakeRecords) Link(_ context.Context, vendor, issuer, id string) (Link, error) {

@@ -111,11 +111,11 @@ func (p *Policy) readIntoRecord(ctx context.Context, vendor string, reader *Read
 }
 
 func (p *Policy) readEntitlements(ctx context.Context, vendor string, reader Reader) (*Entitlements, error) {
-	grants, err := p.records.Grants(ctx, vendor, reader)
+	records, err := p.records.ReaderRecords(ctx, vendor, reader)
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	return NewEntitlements(grants), nil
+	return NewEntitlements(records.Grants), nil
 }
 
 // containersOf returns the collections that contain a sku, from memory if no shared

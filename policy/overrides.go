@@ -51,15 +51,15 @@ type overriddenRecords struct {
 	overrides Overrides
 }
 
-func (r *overriddenRecords) Grants(ctx context.Context, vendor string, reader Reader) ([]Grant, error) {
+func (r *overriddenRecords) ReaderRecords(ctx context.Context, vendor string, reader Reader) (ReaderRecords, error) {
 	if !r.overrides.Grants {
-		return r.Records.Grants(ctx, vendor, reader)
+		return r.Records.ReaderRecords(ctx, vendor, reader)
 	}
-	grants := make([]Grant, len(r.overrides.SKUs))
+	records := ReaderRecords{Grants: make([]Grant, len(r.overrides.SKUs))}
 	for i, sku := range r.overrides.SKUs {
-		grants[i] = Grant{ID: hypothetical, SKU: sku, Active: true}
+		records.Grants[i] = Grant{ID: hypothetical, SKU: sku, Active: true}
 	}
-	return grants, nil
+	return records, nil
 }
 
 func (r *overriddenRecords) Link(ctx context.Context, vendor, issuer, id string) (Link, error) {

@@ -13,8 +13,15 @@ import (
 // Records is the part of the store that a policy uses. All methods are safe for
 // concurrent use.
 type Records interface {
-	// Grants returns the grants that match any identifier of the reader.
-	Grants(ctx context.Context, vendor string, reader Reader) ([]Grant, error)
+	// ReaderRecords returns the grants that match any identifier of the reader, and the
+	// roles, subscriptions and signatures of the user UserID; none of a user who is not
+	// active.
+	ReaderRecords(ctx context.Context, vendor string, reader Reader) (ReaderRecords, error)
+	// Profile, Plan and Agreement return what decides about one record. Of a missing
+	// record, and of a profile that is not active, Exists is false.
+	Profile(ctx context.Context, vendor, profile string) (Profile, error)
+	Plan(ctx context.Context, vendor, plan string) (Plan, error)
+	Agreement(ctx context.Context, vendor, agreement string) (Agreement, error)
 	// Containers returns the skus of the collections that contain a sku at any depth,
 	// each once, and at most a few hundred. A grant of one of them includes the sku.
 	Containers(ctx context.Context, vendor, sku string) ([]string, error)

@@ -31,7 +31,19 @@ type emptyRecords struct{ err error }
 
 func (e emptyRecords) KeySet(context.Context) (keys.KeySet, error) { return keys.KeySet{}, e.err }
 
-func (e emptyRecords) Grants(context.Context, string, Reader) ([]Grant, error) { return nil, e.err }
+func (e emptyRecords) ReaderRecords(context.Context, string, Reader) (ReaderRecords, error) {
+	return ReaderRecords{}, e.err
+}
+
+func (e emptyRecords) Profile(context.Context, string, string) (Profile, error) {
+	return Profile{}, e.err
+}
+
+func (e emptyRecords) Plan(context.Context, string, string) (Plan, error) { return Plan{}, e.err }
+
+func (e emptyRecords) Agreement(context.Context, string, string) (Agreement, error) {
+	return Agreement{}, e.err
+}
 
 func (e emptyRecords) Containers(context.Context, string, string) ([]string, error) {
 	return nil, e.err

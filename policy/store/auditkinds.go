@@ -29,6 +29,9 @@ type auditKind struct {
 // importMembers are the members of an import that the audit log shows.
 var importMembers = []string{"position", "created", "changed", "unchanged", "removed", "failed", "undone"}
 
+// memberKeys are the members with the hashes of the keys that accept a role or subscription.
+var memberKeys = []string{"grant_key", "request_key"}
+
 // auditKinds has the kinds by the first byte of their keys. Of a kind that is not
 // listed, the log shows the key and no members, so that a new kind cannot leak a
 // secret by omission.
@@ -50,6 +53,17 @@ var auditKinds = map[byte]auditKind{
 	prefixSpace:      {name: "content-space"},
 	prefixSessionKey: {name: "session-keys", only: []string{""}},
 
+	prefixProfile:      {name: "profile"},
+	prefixUser:         {name: "user"},
+	prefixRoleType:     {name: "role-type"},
+	prefixRole:         {name: "role", hidden: memberKeys},
+	prefixPlan:         {name: "plan"},
+	prefixSubscription: {name: "subscription", hidden: memberKeys},
+	prefixAgreement:    {name: "agreement"},
+	prefixSignature:    {name: "signature"},
+
+	prefixRemoved:     {unaudited: true},
+	prefixMember:      {unaudited: true},
 	prefixPurge:       {unaudited: true},
 	prefixGrantIndex:  {unaudited: true},
 	prefixImportMark:  {unaudited: true},

@@ -43,8 +43,20 @@
 //
 //	profiles.go      profiles and users
 //	roles.go         role types, and the roles of users on profiles
-//	subscriptions.go plans and subscriptions
+//	plans.go         plans of providers
+//	subscriptions.go subscriptions of profiles to plans
 //	agreements.go    agreements and signatures
+//	kinds.go         how each kind of the access model is checked, stored and indexed
+//	transaction.go   reading and writing several records in one atomic step
+//	listing.go       listings: pages, counts and walks
+//	listings.go      the listings of the access model
+//	rolegrant.go     granting roles, and keeping the last manager
+//	rolerequest.go   accepting invitations, asking for roles, removing roles
+//	subscribe.go     granting, asking for, accepting, renewing and ending subscriptions
+//	memberkeys.go    keys that accept invitations and requests
+//	memberimport.go  importing records of the access model in batches
+//	memberpurge.go   removing profiles and users with what belongs to them
+//	memberships.go   what decisions read of the access model
 //
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys

@@ -89,10 +89,10 @@ func (b *fixture) grant(g store.Grant) store.Grant {
 // are active.
 func (b *fixture) skus(reader policy.Reader) string {
 	b.Helper()
-	grants, err := b.Grants(b.Context(), vendor, reader)
+	records, err := b.ReaderRecords(b.Context(), vendor, reader)
 	b.ok(err)
 	var names []string
-	for _, g := range grants {
+	for _, g := range records.Grants {
 		if g.Active {
 			g.SKU += "+"
 		}

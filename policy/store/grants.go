@@ -60,8 +60,8 @@ func (g *Grant) normalize() error {
 	if g.UserID == "" && g.PublisherUserID == "" && g.Email == "" {
 		return &FieldError{"userId", "is required, or publisherUserId or email"}
 	}
-	if g.Email != "" && (strings.Count(g.Email, "@") != 1 || strings.ContainsAny(g.Email, " \t") || g.Email[0] == '@' || g.Email[len(g.Email)-1] == '@') {
-		return &FieldError{"email", "is not an e-mail address"}
+	if err := checkEmail(g.Email); err != nil {
+		return err
 	}
 	if err := normalizeStatus(&g.Status); err != nil {
 		return err
@@ -79,6 +79,14 @@ func (g *Grant) normalize() error {
 	return g.checkTexts()
 }
 
+// checkEmail checks an e-mail address; empty is none.
+func checkEmail(email string) error {
+	if email != "" && (strings.Count(email, "@") != 1 || strings.ContainsAny(email, " \t") || email[0] == '@' || email[len(email)-1] == '@') {
+		return &FieldError{"email", "is not an e-mail address"}
+	}
+	return checkText("email", email, 254)
+}
+
 func (g *Grant) checkTexts() error {
 	if len(g.ExtraFields) > maxExtraFields {
 		return &FieldError{"extraFields", "holds too many fields"}
@@ -93,7 +101,6 @@ func (g *Grant) checkTexts() error {
 		checkText("sku", g.SKU, 255),
 		checkText("userId", g.UserID, 255),
 		checkText("publisherUserId", g.PublisherUserID, 255),
-		checkText("email", g.Email, 254),
 		checkText("poId", g.PurchaseOptionID, 255),
 		checkText("firstName", g.FirstName, 255),
 		checkText("lastName", g.LastName, 255),
@@ -275,17 +282,22 @@ const maxGrantsOfReader = 10_000
 // GrantsOf returns every grant that matches any identifier of a reader, each once.
 func (s *Store) GrantsOf(ctx context.Context, vendor string, reader policy.Reader) ([]FoundGrant, error) {
 	var found []FoundGrant
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		search := grantSearch{snapshot: snapshot, seen: map[string]bool{}, lists: map[string]AccessList{}}
-		err := errors.Join(
-			search.by(indexUserID, reader.UserID),
-			search.by(indexPublisherUserID, reader.PublisherUserID),
-			search.by(indexEmail, reader.Email),
-		)
-		found = search.found
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
+		found, err = grantsIn(snapshot, reader)
 		return err
 	})
 	return found, err
+}
+
+// grantsIn is GrantsOf within a snapshot.
+func grantsIn(snapshot engine.Snapshot, reader policy.Reader) ([]FoundGrant, error) {
+	search := grantSearch{snapshot: snapshot, seen: map[string]bool{}, lists: map[string]AccessList{}}
+	err := errors.Join(
+		search.by(indexUserID, reader.UserID),
+		search.by(indexPublisherUserID, reader.PublisherUserID),
+		search.by(indexEmail, reader.Email),
+	)
+	return search.found, err
 }
 
 // grantSearch collects the grants of one reader from a snapshot.
@@ -369,19 +381,6 @@ func (g *grantSearch) add(listID, id string) error {
 	found.List = list
 	g.found = append(g.found, found)
 	return nil
-}
-
-// Grants implements policy.Records.
-func (s *Store) Grants(ctx context.Context, vendor string, reader policy.Reader) ([]policy.Grant, error) {
-	found, err := s.GrantsOf(ctx, vendor, reader)
-	if err != nil {
-		return nil, err
-	}
-	grants := make([]policy.Grant, len(found))
-	for i := range found {
-		grants[i] = found[i].Grant.decides(found[i].List.Status == StatusActive)
-	}
-	return grants, nil
 }
 
 // Counts reports whether the grant gives its sku at a time: it and its list are

@@ -99,7 +99,8 @@ func TestGrantWindowIsHalfOpen(t *testing.T) {
 	b.grant(store.Grant{UserID: "before", SKU: "s", EndsAt: at("1969-12-31T00:00:00Z")})
 	counts := func(user string, moment time.Time) bool {
 		t.Helper()
-		grants, err := b.Grants(t.Context(), vendor, policy.Reader{UserID: user})
+		records, err := b.ReaderRecords(t.Context(), vendor, policy.Reader{UserID: user})
+		grants := records.Grants
 		b.ok(err)
 		_, _, ok := policy.NewEntitlements(grants).Has("s", moment.UnixMilli())
 		found, err := b.GrantsOf(t.Context(), vendor, policy.Reader{UserID: user})
@@ -217,7 +218,8 @@ func TestGrantPages(t *testing.T) {
 func TestVendorsAreApart(t *testing.T) {
 	b := newFixture(t)
 	g := b.grant(store.Grant{UserID: "u", SKU: "s"})
-	grants, err := b.Grants(t.Context(), "other", policy.Reader{UserID: "u"})
+	records, err := b.ReaderRecords(t.Context(), "other", policy.Reader{UserID: "u"})
+	grants := records.Grants
 	if err != nil || len(grants) != 0 {
 		t.Errorf("another vendor finds %v, %v", grants, err)
 	}

@@ -48,6 +48,28 @@ import (
 //	B <kid>                              denied key of a publisher
 //	W                                    written to find out whether writes work again
 //
+// The records of the access model. The profile of a role type is empty for one of the
+// whole site.
+//
+//	o <profile>                          profile
+//	p <user>                             user
+//	t <profile> NUL <type>               role type
+//	r <profile> NUL <user>               role
+//	y <plan>                             plan
+//	s <profile> NUL <plan> NUL <id>      subscription
+//	a <agreement>                        agreement
+//	x <user> NUL <agreement>             signature
+//	d <kind> <slug>                      marker: a removed profile or user, until its other records are removed, and while its slug is not free
+//	i u <user> NUL <profile>             index: the roles of a user; the value is the state of the role
+//	i t <type> NUL <profile> NUL <user>  index: the roles of a type, with their state
+//	i o <provider> NUL <plan>            index: the plans of a provider
+//	i p <plan> NUL <profile> NUL <id>    index: the subscriptions to a plan, with their state
+//	i k <provider> NUL <hash>            index: the path of the subscription that the key of a request accepts
+//	i e <email> NUL <user>               index: the users with an address
+//	i f <email> NUL <profile>            index: the profiles with an address
+//	i s <agreement> NUL <user>           index: the signatures of an agreement
+//	i h <profile> NUL <plan>             written with a new subscription, so that there are not two at once
+//
 // The system's partition has signing keys, audit entries, idempotency records, and:
 //
 //	O <client>                           client of the management API
@@ -90,6 +112,30 @@ const (
 	prefixProbe       = 'W'
 	prefixKeySet      = 'J'
 	prefixSpace       = 'w'
+
+	prefixProfile      = 'o'
+	prefixUser         = 'p'
+	prefixRoleType     = 't'
+	prefixRole         = 'r'
+	prefixPlan         = 'y'
+	prefixSubscription = 's'
+	prefixAgreement    = 'a'
+	prefixSignature    = 'x'
+	prefixRemoved      = 'd'
+	prefixMember       = 'i'
+)
+
+// The kinds of values in the index of the access model.
+const (
+	memberUser         = "u"
+	memberType         = "t"
+	memberProvider     = "o"
+	memberPlan         = "p"
+	memberRequest      = "k"
+	memberUserEmail    = "e"
+	memberProfileEmail = "f"
+	memberAgreement    = "s"
+	memberTurn         = "h"
 )
 
 // The kinds of values in the index of grants.
@@ -119,6 +165,14 @@ func key(prefix byte, texts ...string) []byte {
 func keyPrefix(prefix byte, texts ...string) []byte { return append(key(prefix, texts...), 0) }
 
 func indexPrefix(kind, identifier string) []byte { return keyPrefix(prefixIndex, kind+identifier) }
+
+func memberKey(kind, value string, texts ...string) []byte {
+	return key(prefixMember, append([]string{kind + value}, texts...)...)
+}
+
+func memberPrefix(kind, value string, texts ...string) []byte {
+	return append(memberKey(kind, value, texts...), 0)
+}
 
 func ruleKey(site string, rank int) []byte {
 	return binary.BigEndian.AppendUint32(keyPrefix(prefixRule, site), uint32(rank))

@@ -60,7 +60,8 @@ func TestListEndsWithAllItsGrants(t *testing.T) {
 				t.Error("what the list gave is still had, as far as memory knows")
 			}
 			for _, user := range []string{"u0", "u7", last.UserID, fmt.Sprint("u", grants-1)} {
-				found, err := b.Grants(t.Context(), vendor, policy.Reader{UserID: user})
+				records, err := b.ReaderRecords(t.Context(), vendor, policy.Reader{UserID: user})
+				found := records.Grants
 				b.ok(err)
 				for _, grant := range found {
 					if grant.ID != kept.ID {

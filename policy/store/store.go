@@ -138,6 +138,9 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 	total := 0
 	for _, partition := range partitions {
 		purged, err := s.purge(ctx, partition)
+		if err == nil {
+			err = s.purgeMembers(ctx, partition)
+		}
 		total += purged
 		if err == nil && partition != SystemPartition {
 			err = s.indexGrants(ctx, partition)
