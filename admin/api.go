@@ -152,6 +152,10 @@ func New(options Options) (http.Handler, error) {
 	a.registerGrantStreams()
 	a.registerGrantSearch()
 	a.registerEntitlements()
+	a.registerPlans()
+	a.registerSubscriptions()
+	a.registerAgreements()
+	a.registerRecordStreams()
 	a.registerRules()
 	a.registerProxy()
 	a.registerAudit()
@@ -268,6 +272,7 @@ type call struct {
 	// Idempotency-Key it writes the idempotency record too.
 	store       store.Writer
 	idempotency *store.IdempotencyRecord
+	secret      bool // the response has a secret and must not be stored
 }
 
 func callOf(ctx context.Context) *call {
@@ -284,7 +289,7 @@ func (a *api) begin(c *call, operation *huma.Operation) {
 // see admit. Errors of its handler become problems.
 func register[I, O any](a *api, operation huma.Operation, handle func(ctx context.Context, c *call, in *I) (*O, error)) {
 	operation.Middlewares = append(huma.Middlewares{a.admit(&operation)}, operation.Middlewares...)
-	if operation.Method == http.MethodPost {
+	if operation.Method == http.MethodPost || operation.Metadata[repetitionKey] != nil {
 		describeOnce(&operation)
 		operation.Middlewares = append(operation.Middlewares, a.once(operation))
 	}

@@ -50,6 +50,7 @@
 //	grantfind.go      finding and removing many grants
 //	grantrows.go      rows of CSV and NDJSON files, and those of grants
 //	csvcell.go        cells that a spreadsheet does not evaluate
+//	streamimport.go   imports of rows that are sent as one stream
 //	grantstream.go    streamed import and export of grants
 //	import.go         imports of grants in batches
 //	importsteps.go    finishing and undoing imports

@@ -17,6 +17,15 @@ func TestHotPathAllocations(t *testing.T) {
 	}
 }
 
+// A decision about a reader with 20 profiles does not allocate, under any operator.
+func TestMembershipAllocations(t *testing.T) {
+	for name, decide := range memberPaths(t, 0) {
+		if allocs := testing.AllocsPerRun(1000, func() { decide() }); allocs > 0 {
+			t.Errorf("%s: %v allocations", name, allocs)
+		}
+	}
+}
+
 // Clients can send any number of malformed tokens, so refusing one must not allocate.
 func TestMalformedTokensAllocateNothing(t *testing.T) {
 	env := newTestEnv(t)

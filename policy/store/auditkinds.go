@@ -61,6 +61,7 @@ var auditKinds = map[byte]auditKind{
 	prefixSubscription: {name: "subscription", hidden: memberKeys},
 	prefixAgreement:    {name: "agreement"},
 	prefixSignature:    {name: "signature"},
+	prefixRecordImport: {name: "record-import", only: importMembers, summary: true},
 
 	prefixRemoved:     {unaudited: true},
 	prefixMember:      {unaudited: true},

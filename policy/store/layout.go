@@ -69,6 +69,7 @@ import (
 //	i f <email> NUL <profile>            index: the profiles with an address
 //	i s <agreement> NUL <user>           index: the signatures of an agreement
 //	i h <profile> NUL <plan>             written with a new subscription, so that there are not two at once
+//	j <kind> NUL <import>                progress of an import of records
 //
 // The system's partition has signing keys, audit entries, idempotency records, and:
 //
@@ -123,6 +124,7 @@ const (
 	prefixSignature    = 'x'
 	prefixRemoved      = 'd'
 	prefixMember       = 'i'
+	prefixRecordImport = 'j'
 )
 
 // The kinds of values in the index of the access model.
