@@ -49,7 +49,7 @@ type agreementChange struct {
 	Slug      *string    `json:"slug,omitempty" maxLength:"128" doc:"Read-only: must equal the agreement of the path."`
 	Title     *string    `json:"title,omitempty" minLength:"1" maxLength:"150" doc:"The agreement's title." example:"Terms of Use"`
 	UpdatedAt *time.Time `json:"updated_at,omitempty" doc:"The version, not in the future. A later one than before asks all readers to sign again." example:"2023-08-16T00:00:00Z"`
-	Text      *string    `json:"text,omitempty" maxLength:"262144" doc:"The text of the agreement, at most 256 KiB. A new text alone asks nobody to sign again." example:"..."`
+	Text      *string    `json:"text,omitempty" maxLength:"262144" doc:"The text of the agreement, at most 256 KiB. A new text alone asks for no new signature." example:"..."`
 }
 
 // signBody signs an agreement.

@@ -1,6 +1,6 @@
 // Package admin is the management API over records and keys: signed links, access
-// lists and grants, products, rules, trusted domains, DjaoApp's proxy, and
-// entitlements. It is an http.Handler and does not depend on Caddy. The caller
+// lists and grants, products, rules, trusted domains, DjaoApp's proxy, plans,
+// subscriptions and agreements, and entitlements. It is an http.Handler and does not depend on Caddy. The caller
 // supplies Authorize; for remote clients, use an Authority.
 //
 // The package is above policy/store, which validates and stores the records. A
@@ -63,6 +63,16 @@
 //	roles.go          roles on a profile
 //	accessibles.go    roles of a user
 //	omitted.go        operations that are left out
+//	entitlementorigins.go  those by subscriptions
+//	plans.go          plans of providers
+//	subscriptions.go  subscriptions on the wire, with their profiles and plans
+//	subscriptionlists.go   listings of subscriptions
+//	subscriptionops.go     granting, asking for, changing and ending one
+//	plansubscriptions.go   their bodies and responses
+//	subscribers.go    subscribers of a provider, by the visits of their users
+//	agreements.go     agreements and their signatures
+//	recordrows.go     profiles, users, plans, roles and subscriptions as rows
+//	recordstream.go   streamed import and export of these
 //	rules.go          rules: wire types and operations
 //	rulechange.go     changes of rules
 //	rulepage.go       rules on the wire, numbered pages

@@ -78,7 +78,7 @@ type entitlementParams struct {
 func (a *api) registerEntitlements() {
 	register(a, huma.Operation{
 		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"}, Security: needs("entitlements:read"),
-		Summary: "Lists a reader's entitlements by user id or e-mail address",
+		Summary:     "Lists a reader's entitlements by user id or e-mail address",
 		Description: "Those by grants, and those by the subscriptions of the profiles on which the user has a role. The entitlements of a subscription last as long as both it and the role.",
 	}, a.listEntitlements)
 }

@@ -318,4 +318,3 @@ func describeFind[R any](a *api, operation huma.Operation, f *finder[R]) {
 		}
 	}
 }
-

@@ -84,7 +84,7 @@ func named(o *operation, operations []operation) bool {
 }
 
 // needed are query parameters of which an operation needs one of several.
-var needed = map[string]any{"/management/entitlements": "userId"}
+var needed = map[string]any{"/management/entitlements": "userId", "/api/legal/{agreement}/sign": "user"}
 
 func exampleText(t *testing.T, kind string, example any) string {
 	t.Helper()
@@ -120,7 +120,7 @@ var elsewhere = map[string]string{
 }
 
 // sameRecords are the collections whose records are those of another.
-var sameRecords = map[string]string{"/management/links": "/management/signed-links"}
+var sameRecords = map[string]string{"/management/links": "/management/signed-links", "/api/legal": "/api/agreements"}
 
 // fill replaces the parameters of a path by the ids of known records.
 func (r records) fill(path string) (string, bool) {
@@ -154,6 +154,9 @@ func (r records) note(o *operation, path string, got answer) {
 	_ = json.Unmarshal([]byte(got.body), &made)
 	var sent map[string]any
 	_ = json.Unmarshal([]byte(o.body), &sent)
+	if key, ok := made["request_key"].(string); ok && len(key) > 1 {
+		r["/api/profile/acme/subscribers/accept"] = key
+	}
 	base := path[strings.LastIndex(path, "/")+1:]
 	if id, ok := strings.CutPrefix(got.head.Get("Location"), base+"/"); ok {
 		r[path] = id
@@ -199,7 +202,7 @@ func vendorScopes(operations []operation) []string {
 // example.
 func (p *public) makeRecords(token string, operations []operation) records {
 	p.Helper()
-	made := records{}
+	made := records{"/api/profile": "acme"} // the broker's, which is there from the start
 	for _, o := range operations {
 		put := named(&o, operations)
 		if o.method != http.MethodPost && !put || o.scope == "" || strings.HasPrefix(o.scope, "vendors:") {

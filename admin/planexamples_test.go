@@ -66,8 +66,10 @@ var planExamples = []planExample{
 	{"POST", "/api/legal/terms-of-use/sign?user=xia", `{"read_terms": true}`, 200, `{"read_terms":true,"last_signed":"2019-01-01T00:00:00Z"}`, nil},
 	{"DELETE", "/api/agreements/privacy", "", 204, "", nil},
 
-	{"POST", "/api/profile/cowork/plans", `{"title": "Popup Desk", "description": "A desk in our coworking space", "is_active": false, "period_amount": 12000, "period_type": "monthly"}`, 201,
-		`{"title":"Popup Desk","description":"A desk in our coworking space","is_active":false,"period_amount":12000,"period_type":"monthly"}`, nil},
+	{
+		"POST", "/api/profile/cowork/plans", `{"title": "Popup Desk", "description": "A desk in our coworking space", "is_active": false, "period_amount": 12000, "period_type": "monthly"}`, 201,
+		`{"title":"Popup Desk","description":"A desk in our coworking space","is_active":false,"period_amount":12000,"period_type":"monthly"}`, nil,
+	},
 	{"GET", "/api/profile/cowork/plans", "", 200, `{"count":2,"next":null,"previous":null,"results":[` + publishedPlan + `]}`, nil},
 	{"GET", "/api/profile/cowork/plans/open-space", "", 200, publishedPlanIs, nil},
 	{"PUT", "/api/profile/cowork/plans/open-space", `{"title": "Open Space"}`, 200, publishedPlanIs, nil},

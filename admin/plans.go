@@ -218,6 +218,9 @@ func (a *api) registerPlans() {
 		if err := cmp.Or(reservedPlan(in.Body.Slug), a.mayProvide(ctx, c, in.Profile)); err != nil {
 			return nil, err
 		}
+		if _, err := c.store.ProfileRecord(ctx, c.Vendor, in.Profile); err != nil {
+			return nil, err
+		}
 		made, err := c.store.CreatePlan(ctx, c.Vendor, in.Body.plan(in.Profile))
 		return newCreated(plansPath, made.Slug, wirePlan(made), err)
 	})

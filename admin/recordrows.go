@@ -17,7 +17,7 @@ import (
 type ProfileRow struct {
 	Slug     string `json:"slug" minLength:"1" maxLength:"128" doc:"The profile's slug: the key of the row." example:"xia"`
 	Type     string `json:"type,omitempty" enum:"organization,personal" default:"organization" doc:"The kind of profile." example:"organization"`
-	Owner    string `json:"owner,omitempty" maxLength:"255" doc:"The user whose personal profile it is." example:"user-123"`
+	Owner    string `json:"owner,omitempty" maxLength:"255" doc:"The user whose personal profile it is."`
 	FullName string `json:"full_name,omitempty" maxLength:"255" doc:"The profile's name." example:"Xia Lee"`
 	ContactRow
 	DefaultTimezone string          `json:"default_timezone,omitempty" maxLength:"64" doc:"The time zone of reports." example:"Europe/Stockholm"`

@@ -36,7 +36,7 @@ func (b *fixture) exportRecords(vendor, kind string) string {
 var siteRows = []struct{ kind, rows, created, wrong string }{
 	{"users", `{"slug":"ann","full_name":"Ann","email":"ann@example.com"}
 {"slug":"bob","is_active":false,"extra":{"legacy":1}}
-{"full_name":"nobody"}
+{"full_name":"unnamed"}
 {"slug":"eve","email":"not an address"}`, "2", "3 slug, 4 email"},
 	{"profiles", `{"slug":"abc","full_name":"The ABC","country":"SE","is_provider":true}
 {"slug":"ann","type":"personal","owner":"ann"}
@@ -267,7 +267,9 @@ func TestRecordsByTheMillion(t *testing.T) {
 	}{
 		{"users", func(i int) string { return fmt.Sprintf(`{"slug":"user-%07d"}`, i) }},
 		{"profiles", func(i int) string { return fmt.Sprintf(`{"slug":"profile-%07d","full_name":"Profile %d"}`, i, i) }},
-		{"roles", func(i int) string { return fmt.Sprintf(`{"profile":"profile-%07d","user":"user-%07d","role":"manager"}`, i, i) }},
+		{"roles", func(i int) string {
+			return fmt.Sprintf(`{"profile":"profile-%07d","user":"user-%07d","role":"manager"}`, i, i)
+		}},
 		{"subscriptions", func(i int) string {
 			return fmt.Sprintf(`{"profile":"profile-%07d","plan":"gold","created_at":"2026-01-01","ends_at":"2030-01-01"}`, i)
 		}},

@@ -86,7 +86,7 @@ func (a *api) registerGrantedSubscriptions() {
 		Description: "The key is `grant_key` of grant-subscription. It works once, and for this profile only.", Metadata: onceFor(readersOfProfile),
 	}, func(ctx context.Context, c *call, in *struct {
 		ProfilePath
-		Key string `path:"key" maxLength:"64" doc:"The key of the subscription." example:"0123456789abcdef0123456789abcdef01234567"`
+		Key string `path:"key" maxLength:"64" doc:"The key of the subscription: 40 hexadecimal digits."`
 	},
 	) (*record[Subscription], error) {
 		var accepted store.Subscription
@@ -154,7 +154,7 @@ func (a *api) registerRequestedSubscriptions() {
 		Description: "The key is `request_key` of request-subscription. It works once, and for the plans of this provider only.", Metadata: onceFor(readersOfProfile),
 	}, func(ctx context.Context, c *call, in *struct {
 		ProfilePath
-		Key string `path:"request_key" maxLength:"64" doc:"The key of the request." example:"0123456789abcdef0123456789abcdef01234567"`
+		Key string `path:"request_key" maxLength:"64" doc:"The key of the request: 40 hexadecimal digits."`
 	},
 	) (*record[Subscription], error) {
 		var accepted store.Subscription

@@ -41,22 +41,22 @@ type SubscriptionPlan struct {
 
 // Subscription is a profile's subscription to a plan.
 type Subscription struct {
-	ID         string           `json:"id" doc:"The subscription's id." example:"subscription_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	Slug       string           `json:"slug" doc:"The slug of the subscribed profile." example:"xia"`
-	FullName   string           `json:"full_name" doc:"The full name of the subscribed profile." example:"Xia Lee"`
-	Profile    SubscriberProfile   `json:"profile" doc:"The subscribed profile."`
-	Plan       SubscriptionPlan `json:"plan" doc:"The plan."`
-	StartsAt   time.Time        `json:"created_at" doc:"The start of the subscription (inclusive)." example:"2027-01-01T00:00:00Z"`
-	EndsAt     time.Time        `json:"ends_at" doc:"The end of the subscription (exclusive)." example:"2028-01-01T00:00:00Z"`
-	AutoRenew  bool             `json:"auto_renew" doc:"Whether the billing system renews the subscription at its end. The gate does not." example:"true"`
-	BalanceDue bool             `json:"balance_due" doc:"Whether the profile owes money for the subscription, which then gives nothing." example:"false"`
+	ID         string            `json:"id" doc:"The subscription's id." example:"subscription_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	Slug       string            `json:"slug" doc:"The slug of the subscribed profile." example:"xia"`
+	FullName   string            `json:"full_name" doc:"The full name of the subscribed profile." example:"Xia Lee"`
+	Profile    SubscriberProfile `json:"profile" doc:"The subscribed profile."`
+	Plan       SubscriptionPlan  `json:"plan" doc:"The plan."`
+	StartsAt   time.Time         `json:"created_at" doc:"The start of the subscription (inclusive)." example:"2027-01-01T00:00:00Z"`
+	EndsAt     time.Time         `json:"ends_at" doc:"The end of the subscription (exclusive)." example:"2028-01-01T00:00:00Z"`
+	AutoRenew  bool              `json:"auto_renew" doc:"Whether the billing system renews the subscription at its end. The gate does not." example:"true"`
+	BalanceDue bool              `json:"balance_due" doc:"Whether the profile owes money for the subscription, which then gives nothing." example:"false"`
 	// Description, GrantKey and RequestKey are null if they are empty.
 	Description *string         `json:"description" doc:"A text about the subscription, or null."`
 	Extra       json.RawMessage `json:"extra" doc:"The provider's own data: any JSON value, or null."`
 	GrantKey    *string         `json:"grant_key" doc:"Null, unless the subscription waits for the subscriber to accept it. The key itself is only in the response that makes it; later it is 1."`
 	RequestKey  *string         `json:"request_key" doc:"Null, unless the subscription waits for the provider to accept it. The key itself is only in the response that makes it; later it is 1."`
 	AppURL      string          `json:"app_url" doc:"Always empty: the address of the service is the site's."`
-	AcceptURL   *string         `json:"accept_request_api_url" doc:"The path that accepts the subscription if it waits; without its key, unless this response made that."`
+	AcceptURL   *string         `json:"accept_request_api_url" doc:"The path that accepts the subscription, if this response made its key; otherwise null."`
 	RemoveURL   string          `json:"remove_api_url" doc:"The path that ends the subscription." example:"/api/profile/cowork/plans/open-space/subscriptions/xia"`
 	Editable    bool            `json:"editable" doc:"Whether the caller may change the subscription as its provider." example:"true"`
 }

@@ -38,6 +38,10 @@ type Session struct {
 	// were omitted to keep the session small.
 	Entitlements []SessionEntitlement
 	More         bool
+	// Roles are the profiles on which the reader has a role, by the role's type. MoreRoles
+	// reports that profiles or subscriptions were omitted to keep the session small.
+	Roles     map[string][]SessionProfile
+	MoreRoles bool
 	// Link is the signed link that allowed the request, or nil.
 	Link *SessionLink
 }
@@ -46,6 +50,25 @@ type Session struct {
 type SessionEntitlement struct {
 	SKU string `json:"sku"`
 	// EndsAt is the end of the entitlement, or nil when it has none.
+	EndsAt *time.Time `json:"ends_at"`
+}
+
+// SessionProfile describes a profile on which the reader has a role, with the members of
+// DjaoApp's sessions.
+type SessionProfile struct {
+	Slug          string     `json:"slug"`
+	PrintableName string     `json:"printable_name"`
+	Type          string     `json:"type"`
+	CreatedAt     *time.Time `json:"created_at,omitempty"`
+	Email         string     `json:"email,omitempty"`
+	// Subscriptions are those of the profile, one for each plan, ended ones included.
+	Subscriptions []SessionSubscription `json:"subscriptions"`
+}
+
+// SessionSubscription is the last subscription of a profile to a plan.
+type SessionSubscription struct {
+	Plan string `json:"plan"`
+	// EndsAt is the end, which may be past, or nil when there is none.
 	EndsAt *time.Time `json:"ends_at"`
 }
 
@@ -61,19 +84,29 @@ type SessionLink struct {
 	Meta               json.RawMessage `json:"meta,omitempty"`
 }
 
-// sharedSession is a session in DjaoApp's format. Roles are always empty: Gatefold
-// does not know them.
+// sharedSession is a session in DjaoApp's format.
 type sharedSession struct {
 	LastVisited     *time.Time           `json:"last_visited"`
 	Username        string               `json:"username,omitempty"`
 	Email           string               `json:"email,omitempty"`
 	PublisherUserID string               `json:"publisher_user_id,omitempty"`
-	Roles           map[string]struct{}  `json:"roles"`
+	Roles           sessionRoles         `json:"roles"`
+	MoreRoles       bool                 `json:"roles_truncated,omitempty"`
 	Site            sessionSite          `json:"site"`
 	Entitlements    []SessionEntitlement `json:"entitlements"`
 	More            bool                 `json:"entitlements_truncated,omitempty"`
 	Link            *SessionLink         `json:"link,omitempty"`
 	ExpiresAt       int64                `json:"exp,omitempty"`
+}
+
+// sessionRoles are encoded as an object, also if there are none.
+type sessionRoles map[string][]SessionProfile
+
+func (r sessionRoles) MarshalJSON() ([]byte, error) {
+	if r == nil {
+		return []byte("{}"), nil
+	}
+	return encodeClaims(map[string][]SessionProfile(r))
 }
 
 type sessionSite struct {
@@ -92,6 +125,8 @@ type assertion struct {
 	EmailVerified   bool                 `json:"email_verified,omitempty"`
 	PublisherUserID string               `json:"publisher_user_id,omitempty"`
 	LastVisited     *time.Time           `json:"last_visited,omitempty"`
+	Roles           sessionRoles         `json:"roles"`
+	MoreRoles       bool                 `json:"roles_truncated,omitempty"`
 	Entitlements    []SessionEntitlement `json:"entitlements"`
 	More            bool                 `json:"entitlements_truncated,omitempty"`
 	Link            *SessionLink         `json:"link,omitempty"`
@@ -103,7 +138,7 @@ func (s *Session) SharedJSON() ([]byte, error) { return encodeClaims(s.shared(0)
 func (s *Session) shared(expiresAt int64) *sharedSession {
 	return &sharedSession{
 		LastVisited: optionalTime(s.LastVisited), Username: s.UserID, Email: s.Email, PublisherUserID: s.PublisherUserID,
-		Roles: map[string]struct{}{}, Site: sessionSite{Slug: s.Site, PrintableName: s.Site},
+		Roles: s.Roles, MoreRoles: s.MoreRoles, Site: sessionSite{Slug: s.Site, PrintableName: s.Site},
 		Entitlements: s.entitlements(), More: s.More, Link: s.Link, ExpiresAt: expiresAt,
 	}
 }
@@ -129,7 +164,7 @@ func (s *Session) assertion(vendor string, now time.Time) *assertion {
 		Issuer: VendorIssuer(vendor), Audience: s.Site, Subject: s.UserID,
 		IssuedAt: now.Unix(), ExpiresAt: now.Add(AssertionLifetime).Unix(),
 		Email: s.Email, EmailVerified: s.Email != "", PublisherUserID: s.PublisherUserID,
-		LastVisited: optionalTime(s.LastVisited), Entitlements: s.entitlements(), More: s.More, Link: s.Link,
+		LastVisited: optionalTime(s.LastVisited), Roles: s.Roles, MoreRoles: s.MoreRoles, Entitlements: s.entitlements(), More: s.More, Link: s.Link,
 	}
 }
 

@@ -21,8 +21,12 @@ const (
 	knownKey    = "m55*tp*jxti7uylwa-"
 	knownToken  = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VybmFtZSI6InhpYSIsImV4cCI6NDEwMjQ0NDgwMH0.JXGv-UwrqTfCCOUpIfKLD82Rlry3s2qiSkiXuwYCMPw"
 	knownCookie = "U2FsdGVkX18BAgMEBQYHCDdkMwANZocNyUswiFwkhAm4gXuJvdyhpnOdCl+JFzYPCF1xW5WVGa5Z07kea56iJw=="
-	knownAES    = "1b93e21131fee31eb4d5ace1d0ebc282f36620ecdc3037b9160c4e69374429c0"
-	knownIV     = "ede57cee934482bed22d45db6302ecc7"
+	// With roles, made by openssl enc -aes-256-cbc -md md5 and openssl dgst -sha256 -hmac.
+	rolesPayload = `{"username":"xia","roles":{"manager":[{"slug":"abc","printable_name":"ABC Corp.","type":"organization","subscriptions":[{"plan":"premium","ends_at":"2026-12-23T07:54:21Z"}]}]},"exp":4102444800}`
+	rolesToken   = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VybmFtZSI6InhpYSIsInJvbGVzIjp7Im1hbmFnZXIiOlt7InNsdWciOiJhYmMiLCJwcmludGFibGVfbmFtZSI6IkFCQyBDb3JwLiIsInR5cGUiOiJvcmdhbml6YXRpb24iLCJzdWJzY3JpcHRpb25zIjpbeyJwbGFuIjoicHJlbWl1bSIsImVuZHNfYXQiOiIyMDI2LTEyLTIzVDA3OjU0OjIxWiJ9XX1dfSwiZXhwIjo0MTAyNDQ0ODAwfQ.n1kNfyVYCEofeRoxgqyN4glgQXd_bLB93i9EhykwhmE"
+	rolesCookie  = "U2FsdGVkX18BAgMEBQYHCHd+WSbHjSB024vGDmEo3kkwoyLHFrBNwwUN6V4r4YKsgO+w3gvLy+WtzCO39jlb6BqMvDwM5BjknEwuQJP0X5OQ9YIHsvQ41V+iF9vTOItpGH6eUA6daEwWpLpWM0QPGhhDTwShwHV4Ta/Avn51WGH9prrZzQ18ssVX9AAuwbwqR4j6Q8T9QNmOgyZlaiFzzSBgYTLkEHD7xTvIf5U+GKvfyB8rXjL67P7jICStiy4BwQovOkmskhDhr/nIqnET6VkKErvTWq2pZ9W7upscTOU="
+	knownAES     = "1b93e21131fee31eb4d5ace1d0ebc282f36620ecdc3037b9160c4e69374429c0"
+	knownIV      = "ede57cee934482bed22d45db6302ecc7"
 )
 
 func TestSharedSessionsKnownAnswers(t *testing.T) {
@@ -34,6 +38,20 @@ func TestSharedSessionsKnownAnswers(t *testing.T) {
 		t.Errorf("the token is %s, %v", got, err)
 	}
 	salt := [saltSize]byte{1, 2, 3, 4, 5, 6, 7, 8}
+	if got, err := filled.sign([]byte(rolesPayload)); err != nil || got != rolesToken {
+		t.Errorf("the token with roles is %s, %v", got, err)
+	}
+	if got, err := key.sealCookie([]byte(rolesPayload), salt); err != nil || got != rolesCookie {
+		t.Errorf("the cookie with roles is %s, %v", got, err)
+	}
+	// A session has that shape.
+	ends := time.Date(2026, 12, 23, 7, 54, 21, 0, time.UTC)
+	session := Session{UserID: "xia", Roles: map[string][]SessionProfile{"manager": {{
+		Slug: "abc", PrintableName: "ABC Corp.", Type: "organization", Subscriptions: []SessionSubscription{{Plan: "premium", EndsAt: &ends}},
+	}}}}
+	if shared, err := session.SharedJSON(); err != nil || !strings.Contains(string(shared), strings.TrimSuffix(strings.TrimPrefix(rolesPayload, "{"), `,"exp":4102444800}`)) {
+		t.Errorf("%s, %v", shared, err)
+	}
 	derived, iv := evpBytesToKey(knownKey, salt)
 	if hex.EncodeToString(derived[:]) != knownAES || hex.EncodeToString(iv[:]) != knownIV {
 		t.Errorf("the derived key is %x, %x", derived, iv)
@@ -48,12 +66,24 @@ func fullSession() *Session {
 	ends := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 	return &Session{
 		UserID: "xia", Email: "xia@example.com", PublisherUserID: "p-1", Site: "news", LastVisited: ends.AddDate(-1, 0, 0),
+		Roles: map[string][]SessionProfile{
+			"manager": {{
+				Slug: "abc", PrintableName: "ABC & Co.", Type: "organization", CreatedAt: &ends, Email: "abc@example.com",
+				Subscriptions: []SessionSubscription{{Plan: "premium", EndsAt: &ends}, {Plan: "basic"}},
+			}},
+			"contributor": {{Slug: "xia", PrintableName: "Xia", Type: "personal", Subscriptions: []SessionSubscription{}}},
+		},
+		MoreRoles:    true,
 		Entitlements: []SessionEntitlement{{SKU: "a&b"}, {SKU: "premium", EndsAt: &ends}}, More: true,
 		Link: &SessionLink{Issuer: "gatefold:acme", ID: "l1", PublisherContentID: "hello", Scopes: []string{"read"}, Meta: json.RawMessage(`{"n":1}`)},
 	}
 }
 
-const fullShared = `{"last_visited":"2026-01-01T00:00:00Z","username":"xia","email":"xia@example.com","publisher_user_id":"p-1","roles":{},` +
+const fullRoles = `{"contributor":[{"slug":"xia","printable_name":"Xia","type":"personal","subscriptions":[]}],` +
+	`"manager":[{"slug":"abc","printable_name":"ABC & Co.","type":"organization","created_at":"2027-01-01T00:00:00Z","email":"abc@example.com",` +
+	`"subscriptions":[{"plan":"premium","ends_at":"2027-01-01T00:00:00Z"},{"plan":"basic","ends_at":null}]}]}`
+
+const fullShared = `{"last_visited":"2026-01-01T00:00:00Z","username":"xia","email":"xia@example.com","publisher_user_id":"p-1","roles":` + fullRoles + `,"roles_truncated":true,` +
 	`"site":{"slug":"news","printable_name":"news"},"entitlements":[{"sku":"a&b","ends_at":null},{"sku":"premium","ends_at":"2027-01-01T00:00:00Z"}],` +
 	`"entitlements_truncated":true,"link":{"iss":"gatefold:acme","jti":"l1","publisherContentId":"hello","scopes":["read"],"meta":{"n":1}}}`
 
@@ -137,6 +167,9 @@ func TestAssertion(t *testing.T) {
 		if !reflect.DeepEqual(claims[name], want) {
 			t.Errorf("%s is %v, want %v", name, claims[name], want)
 		}
+	}
+	if !strings.Contains(string(payload), `"roles":`+fullRoles+`,"roles_truncated":true`) {
+		t.Errorf("the roles are not those of the other formats: %s", payload)
 	}
 	// A session is neither a reader token nor a link.
 	issuer := OwnReaderIssuer("acme", "news")

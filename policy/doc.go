@@ -80,6 +80,7 @@
 //	forwarding.go      settings of a site's origin
 //	session.go         the session in its forms, and its cache
 //	sessioncontent.go  what a session contains
+//	sessionroles.go  the reader's roles in it
 //
 // Caches (the stores of bytes and values are in policy/memory):
 //

@@ -23,6 +23,9 @@ type SessionSource interface {
 	// FirstEngaged returns when a reader first engaged with each of the tags on a
 	// site. Tags that the reader has not engaged with are absent.
 	FirstEngaged(ctx context.Context, vendor, site, userID string, tags []string) (map[string]time.Time, error)
+	// Profiles returns how profiles are called, by their slugs. Those that do not exist
+	// are absent. The subscriptions are not set.
+	Profiles(ctx context.Context, vendor string, slugs []string) (map[string]keys.SessionProfile, error)
 }
 
 // sessionKey is the cache key of a session: everything that distinguishes it from
@@ -36,12 +39,17 @@ type sessionKey struct {
 	// may sign one id twice.
 	linkNames string
 	tags      string
+	// profiles is a hash of the stripes of the reader's profiles, on which the stamp
+	// depends: sums of versions are comparable for one set of them. About are the profiles
+	// that the decision is about, which are the first in the session.
+	profiles uint64
+	about    [2]string
 }
 
 // size is the memory of the key, in bytes.
 func (k *sessionKey) size() int {
 	return len(k.vendor) + len(k.site) + len(k.userID) + len(k.publisherUserID) + len(k.email) +
-		len(k.linkIssuer) + len(k.linkID) + len(k.linkNames) + len(k.tags)
+		len(k.linkIssuer) + len(k.linkID) + len(k.linkNames) + len(k.tags) + len(k.about[0]) + len(k.about[1])
 }
 
 // Session returns the upstream session of an allowed request, in the form of the
@@ -59,7 +67,16 @@ func (p *Policy) Session(ctx context.Context, source SessionSource, r *Request, 
 		vendor: r.Site.Vendor, site: r.Site.Name, backend: backend,
 		userID: r.Reader.UserID, publisherUserID: r.Reader.PublisherUserID, email: r.Reader.Email,
 	}
-	stamp := p.versions.Reader(key.vendor, &r.Reader)
+	if !r.Reader.Anonymous() {
+		if err := p.loadRecords(ctx, r); err != nil {
+			return "", err
+		}
+	}
+	stripes, _ := packedStripes(r.records.text)
+	stamp := p.versions.Reader(key.vendor, &r.Reader) + p.versions.sumPacked(stripes)
+	if stripes != "" {
+		key.profiles, key.about = mixText(0, stripes), aboutProfiles(r, d)
+	}
 	if link {
 		key.linkIssuer, key.linkID = d.Link.Issuer, d.Link.ID
 		if len(d.ContentNames)+len(d.Scopes) > 0 {
@@ -84,6 +101,7 @@ func (p *Policy) Session(ctx context.Context, source SessionSource, r *Request, 
 	// The reader's texts may share a block of memory with other readers', which the
 	// cache must not keep alive.
 	key.userID, key.publisherUserID, key.email = strings.Clone(key.userID), strings.Clone(key.publisherUserID), strings.Clone(key.email)
+	key.about = [2]string{strings.Clone(key.about[0]), strings.Clone(key.about[1])}
 	p.sessions.Set(key, session, stamp, until, int64(key.size()+len(session)))
 	return session, nil
 }

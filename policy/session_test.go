@@ -19,6 +19,8 @@ type fakeSessions struct {
 	key        keys.SessionKey
 	replaced   time.Time
 	first      map[string]time.Time
+	profiles   map[string]keys.SessionProfile
+	asked      int // the most profiles in one call
 	err        error
 	calls      int
 }
@@ -46,6 +48,18 @@ func (f *fakeSessions) FirstEngaged(_ context.Context, _, _, _ string, tags []st
 		}
 	}
 	return engaged, f.err
+}
+
+func (f *fakeSessions) Profiles(_ context.Context, _ string, slugs []string) (map[string]keys.SessionProfile, error) {
+	f.calls++
+	f.asked = max(f.asked, len(slugs))
+	found := make(map[string]keys.SessionProfile)
+	for _, slug := range slugs {
+		if profile, ok := f.profiles[slug]; ok {
+			found[slug] = profile
+		}
+	}
+	return found, f.err
 }
 
 // session decides a request as the handler does, and returns the upstream session and,

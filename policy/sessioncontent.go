@@ -20,12 +20,15 @@ func (p *Policy) sessionContent(
 		Site: key.site, UserID: key.userID, Email: key.email, PublisherUserID: key.publisherUserID,
 	}
 	until := int64(never)
+	var roles packedReader
 	if !r.Reader.Anonymous() {
-		entitlements, err := p.Entitlements(ctx, key.vendor, r.Reader, r.Now)
+		// Read after the versions of the stamp, unlike those of the decision.
+		records, err := p.readerRecords(ctx, key.vendor, &r.Reader, r.Now)
 		if err != nil {
 			return nil, 0, err
 		}
-		until = addEntitlements(content, entitlements, r.Now)
+		until = addEntitlements(content, &records.Entitlements, r.Now)
+		roles = records
 	}
 	if key.tags != "" {
 		first, err := source.FirstEngaged(ctx, key.vendor, key.site, key.userID, d.Rule.Engaged)
@@ -51,7 +54,8 @@ func (p *Policy) sessionContent(
 		}
 		until = min(until, claims.ExpiresAt*1000)
 	}
-	return content, until, nil
+	changes, err := addRoles(ctx, source, content, &roles, key, r.Now)
+	return content, min(until, changes), err
 }
 
 // addEntitlements adds the current entitlements to a session, each sku once. It

@@ -55,6 +55,7 @@
 //	rolerequest.go   accepting invitations, asking for roles, removing roles
 //	subscribe.go     granting, asking for, accepting, renewing and ending subscriptions
 //	memberkeys.go    keys that accept invitations and requests
+//	recordimport.go  imports and exports of records, by kind, and their progress
 //	memberimport.go  importing records of the access model in batches
 //	memberpurge.go   removing profiles and users with what belongs to them
 //	memberships.go   what decisions read of the access model

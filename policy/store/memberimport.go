@@ -261,9 +261,11 @@ func (m *memberImport[T]) prefetch(t *transaction, rows []MemberRow[T]) error {
 		need(m.kind.key(m.kind.path(&record)...))
 		if m.user != nil && m.user(&record) != "" {
 			need(userKind.key(m.user(&record)))
+			need(removedKey(removedUser, m.user(&record)))
 		}
 		if m.profile != nil {
 			need(profileKind.key(m.profile(&record)))
+			need(removedKey(removedProfile, m.profile(&record)))
 		}
 		switch record := any(record).(type) {
 		case Subscription:

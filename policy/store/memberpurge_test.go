@@ -55,12 +55,12 @@ func TestRemovedProfile(t *testing.T) {
 		stamp := b.versions.Shared()
 		b.ok(b.DeleteProfile(b.Context(), vendor, "seller", nil))
 		if b.versions.Shared() == stamp {
-			t.Error("a removed profile leaves what is cached")
+			b.Error("a removed profile leaves what is cached")
 		}
 		b.equal(b.may("ann")+", "+b.has("buyer")+", "+b.has("seller"), "buyer/manager, acme/site+, -")
 		b.equal(b.left("seller"), "")
 		if plan, err := b.Plan(b.Context(), vendor, "gold"); err != nil || plan.Exists {
-			t.Errorf("%+v, %v", plan, err)
+			b.Errorf("%+v, %v", plan, err)
 		}
 		_, err = b.AcceptRole(b.Context(), vendor, "bob", invited.Key)
 		b.is(err, store.ErrNotFound)
@@ -97,7 +97,7 @@ func TestInterruptedRemoval(t *testing.T) {
 		cut = store.New(&oneCommit{Engine: b.records}, b.versions, b.now).As(store.Actor{})
 		b.ok(cut.DeleteUser(b.Context(), vendor, "bob", true, nil))
 		if b.left("seller") == "" || b.left("bob") == "" {
-			t.Fatal("nothing is left to be removed")
+			b.Fatal("nothing is left to be removed")
 		}
 		b.equal(b.may("ann")+b.may("bob")+b.has("buyer"), "")
 		_, err = b.CreateUser(b.Context(), vendor, store.User{Slug: "bob"}) // removes what is left of the earlier one
@@ -142,10 +142,10 @@ func TestRemovingALargeProfile(t *testing.T) {
 		result, err := b.ImportRoles(b.Context(), vendor, roles, false)
 		b.ok(err)
 		if len(result.Errors) > 0 {
-			t.Fatalf("%+v", result.Errors)
+			b.Fatalf("%+v", result.Errors)
 		}
 		if count, err := b.RolesOn(vendor, "abc", "").Count(b.Context()); err != nil || count != many {
-			t.Fatalf("%d roles, %v", count, err)
+			b.Fatalf("%d roles, %v", count, err)
 		}
 		b.ok(b.DeleteProfile(b.Context(), vendor, "abc", nil))
 		b.equal(b.left("abc"), "")
@@ -175,13 +175,13 @@ func TestRemovedUser(t *testing.T) {
 		b.equal(b.may("ann")+b.left("\x00ann")+b.left("xann")+b.left("pann")+b.left("ann@"), "")
 		home, err = b.ProfileRecord(b.Context(), vendor, "ann-home")
 		if err != nil || !home.Inactive || home.FullName != "" || home.Email != "" || home.Owner != "" {
-			t.Errorf("%+v, %v", home, err)
+			b.Errorf("%+v, %v", home, err)
 		}
 		_, err = b.CreateUser(b.Context(), vendor, store.User{Slug: "ann"})
 		b.ok(err)
 		records, err := b.ReaderRecords(b.Context(), vendor, policy.Reader{UserID: "ann"})
 		if err != nil || len(records.Roles)+len(records.Signatures) != 0 {
-			t.Errorf("%+v, %v", records, err)
+			b.Errorf("%+v, %v", records, err)
 		}
 	})
 }
@@ -209,7 +209,7 @@ func TestRegisteringAProfile(t *testing.T) {
 		b.equal(b.may("eve"), "acme/manager eves/manager")
 		other, err := b.ReaderRecords(b.Context(), "other", policy.Reader{UserID: "eve"})
 		if err != nil || len(other.Roles) != 0 {
-			t.Errorf("another vendor has %+v, %v", other, err)
+			b.Errorf("another vendor has %+v, %v", other, err)
 		}
 	})
 }

@@ -84,6 +84,8 @@ var profileKind = &kind[Profile]{
 			change.Add(policy.KindProfile, vendor, next.Slug)
 		case next == nil, old.Inactive != next.Inactive:
 			change.Join(policy.Invalidation{Shared: true, SameDomains: true})
+		case old.FullName != next.FullName, old.Type != next.Type, old.Email != next.Email: // they are in sessions
+			change.Add(policy.KindProfile, vendor, next.Slug)
 		}
 	},
 }

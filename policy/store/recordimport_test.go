@@ -58,7 +58,7 @@ func TestRecordImport(t *testing.T) {
 		)), "4: 2+0+0 1 slug 3 x")
 		b.equal(shownImport(b.imported(store.RecordUsers, "u", 0, &store.User{Slug: "ann"}, &store.User{Slug: "bob"})), "2: 2+0+0")
 		b.equal(shownImport(b.imported(store.RecordPlans, "l", 0,
-			&store.Plan{Slug: "gold", Provider: "abc", Title: "Gold"}, &store.Plan{Slug: "tin", Provider: "nobody", Title: "Tin"})), "2: 1+0+0 1 profile")
+			&store.Plan{Slug: "gold", Provider: "abc", Title: "Gold"}, &store.Plan{Slug: "tin", Provider: "nowhere", Title: "Tin"})), "2: 1+0+0 1 profile")
 
 		rows := []any{
 			&store.Role{Profile: "zoo", User: "ann", Type: "manager"}, &store.Role{Profile: "zoo", User: "eve", Type: "manager"},

@@ -59,7 +59,7 @@ func TestInvitation(t *testing.T) {
 		invited, err := b.giveRole("abc", "ann", "manager")
 		b.ok(err)
 		if !regexp.MustCompile(`^[0-9a-f]{40}$`).MatchString(invited.Key) || !invited.Created || invited.Role.GrantKey == invited.Key {
-			t.Fatalf("invited: %+v", invited)
+			b.Fatalf("invited: %+v", invited)
 		}
 		other, err := b.giveRole("zoo", "bob", "manager")
 		b.ok(err)
@@ -80,10 +80,10 @@ func TestInvitation(t *testing.T) {
 		accepted, err := b.AcceptRole(b.Context(), vendor, "ann", invited.Key)
 		b.ok(err)
 		if accepted.Type != "manager" || b.may("ann") != "abc/manager" {
-			t.Errorf("accepted %+v: %s", accepted, b.may("ann"))
+			b.Errorf("accepted %+v: %s", accepted, b.may("ann"))
 		}
 		if b.versions.Reader(vendor, &policy.Reader{UserID: "ann"}) == stamp {
-			t.Error("an accepted role leaves what is cached of the user")
+			b.Error("an accepted role leaves what is cached of the user")
 		}
 		_, err = b.AcceptRole(b.Context(), vendor, "ann", invited.Key)
 		b.is(err, store.ErrNotFound)
@@ -95,7 +95,7 @@ func TestInvitation(t *testing.T) {
 		second, err := b.GrantRole(b.Context(), vendor, store.RoleGrant{Profile: "zoo", User: "ann", Type: "contributor", InviteEndsAt: &late})
 		b.ok(err)
 		if second.Created || second.Key == first.Key {
-			t.Errorf("invited again: %+v", second)
+			b.Errorf("invited again: %+v", second)
 		}
 		_, err = b.AcceptRole(b.Context(), vendor, "ann", first.Key)
 		b.is(err, store.ErrNotFound)
@@ -103,7 +103,7 @@ func TestInvitation(t *testing.T) {
 		_, err = b.AcceptRole(b.Context(), vendor, "ann", second.Key)
 		b.is(err, store.ErrNotFound)
 		if b.engine != nil && b.records == b.engine && strings.Contains(b.bytes(), invited.Key) {
-			t.Error("the database has a key as it is")
+			b.Error("the database has a key as it is")
 		}
 	})
 }
@@ -130,7 +130,7 @@ func TestRolesThatNeedNoAcceptance(t *testing.T) {
 			granted, err := b.giveRole(c.profile, c.user, c.kind)
 			b.ok(err)
 			if (granted.Key != "") != c.waits {
-				t.Errorf("%+v: %+v", c, granted)
+				b.Errorf("%+v: %+v", c, granted)
 			}
 		}
 		b.equal(b.may("ann"), "abc/desk ann-home/manager ann/manager*")
@@ -140,7 +140,7 @@ func TestRolesThatNeedNoAcceptance(t *testing.T) {
 		})
 		b.ok(err)
 		if granted.Key == "" || b.may("new") != "abc/desk*" {
-			t.Errorf("%+v: %s", granted, b.may("new"))
+			b.Errorf("%+v: %s", granted, b.may("new"))
 		}
 		_, err = b.giveRole("abc", "nobody", "desk")
 		b.names(err, "user")
@@ -169,7 +169,7 @@ func TestReplacingARole(t *testing.T) {
 		granted, err := b.GrantRole(b.Context(), vendor, grant)
 		b.ok(err)
 		if granted.Key != "" || granted.Created || granted.Replaced == nil || granted.Replaced.Type != "manager" || b.may("bob") != "abc/contributor" {
-			t.Errorf("%+v: %s", granted, b.may("bob"))
+			b.Errorf("%+v: %s", granted, b.may("bob"))
 		}
 		// The last manager is not demoted, nor given an end, but by the operator.
 		grant.User = "ann"
@@ -186,7 +186,7 @@ func TestReplacingARole(t *testing.T) {
 		stamp := b.versions.Reader(vendor, &policy.Reader{UserID: "ann"})
 		granted, err = b.giveRole("abc", "ann", "manager")
 		if err != nil || granted.Created || granted.Key != "" || b.versions.Reader(vendor, &policy.Reader{UserID: "ann"}) != stamp {
-			t.Errorf("%+v, %v", granted, err)
+			b.Errorf("%+v, %v", granted, err)
 		}
 		grant.Operator = true
 		_, err = b.GrantRole(b.Context(), vendor, grant)
@@ -208,7 +208,7 @@ func TestRequests(t *testing.T) {
 		}
 		asked := ask("abc", "new", "contributor")
 		if asked.Key == "" || !asked.Created || b.may("new") != "abc/contributor*" {
-			t.Errorf("%+v: %s", asked, b.may("new"))
+			b.Errorf("%+v: %s", asked, b.may("new"))
 		}
 		// The key of a request accepts nothing for the user who asked.
 		_, err := b.AcceptRole(b.Context(), vendor, "new", asked.Key)
@@ -241,7 +241,7 @@ func TestRequests(t *testing.T) {
 		ask("zoo", "bob", "manager")
 		b.equal(b.may("bob"), "zoo/contributor* zoo/manager*")
 		if accepted := ask("zoo", "bob", "contributor"); accepted.Key != "" || b.may("bob") != "zoo/contributor zoo/manager*" {
-			t.Errorf("%+v: %s", accepted, b.may("bob"))
+			b.Errorf("%+v: %s", accepted, b.may("bob"))
 		}
 		for _, profile := range []string{"none", "shut"} {
 			if profile == "shut" {
@@ -284,7 +284,7 @@ func TestRolesConcurrently(t *testing.T) {
 				return err
 			}
 			if both(grant, grant) != 2 || <-created == <-created {
-				t.Fatal("both or none of two grants created the role")
+				b.Fatal("both or none of two grants created the role")
 			}
 			invited, err := b.giveRole("abc", user, "contributor")
 			b.ok(err)
@@ -293,7 +293,7 @@ func TestRolesConcurrently(t *testing.T) {
 				return err
 			}
 			if done := both(accept, accept); done != 1 {
-				t.Fatalf("one key was accepted %d times", done)
+				b.Fatalf("one key was accepted %d times", done)
 			}
 		}
 		remove := func(user string) func() error {
@@ -309,7 +309,7 @@ func TestRolesConcurrently(t *testing.T) {
 			for _, user := range []string{"ann", "bob"} {
 				_, err := b.CreateUser(b.Context(), vendor, store.User{Slug: user})
 				if err != nil && !errors.Is(err, store.ErrExists) {
-					t.Fatal(err)
+					b.Fatal(err)
 				}
 				b.is(ignoring(b.RemoveRole(b.Context(), vendor, "abc", user, true, nil), store.ErrNotFound), nil)
 				b.staff("abc", user)
@@ -319,7 +319,7 @@ func TestRolesConcurrently(t *testing.T) {
 				return b.DeleteUser(b.Context(), vendor, "bob", false, nil)
 			}}[i%3]
 			if done := both(one, two); done != 1 {
-				t.Fatalf("%d of two managers were removed", done)
+				b.Fatalf("%d of two managers were removed", done)
 			}
 		}
 	})

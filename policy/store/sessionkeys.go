@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // MaxOverlap bounds how long a new session key may wait until it is used.
@@ -31,6 +33,36 @@ func NewSessions(keyring *Keyring) *Sessions {
 // Ring implements policy.SessionSource.
 func (s *Sessions) Ring(ctx context.Context, vendor string) (*keys.Ring, error) {
 	return s.keyring.Ring(ctx, vendor)
+}
+
+// Profiles implements policy.SessionSource.
+func (s *Sessions) Profiles(ctx context.Context, vendor string, slugs []string) (map[string]keys.SessionProfile, error) {
+	found := make(map[string]keys.SessionProfile, len(slugs))
+	err := s.members(ctx, vendor, func(m *memberships) error {
+		wanted := make([][]byte, len(slugs))
+		for i, slug := range slugs {
+			wanted[i] = profileKind.key(slug)
+		}
+		if err := engine.Prefetch(m.snapshot, wanted...); err != nil {
+			return err
+		}
+		for _, slug := range slugs {
+			profile, err := stored(m, profileKind, slug)
+			if err != nil {
+				return err
+			}
+			if profile == nil {
+				continue
+			}
+			session := keys.SessionProfile{Slug: slug, PrintableName: cmp.Or(profile.FullName, slug), Type: profile.Type, Email: profile.Email}
+			if !profile.CreatedAt.IsZero() {
+				session.CreatedAt = &profile.CreatedAt
+			}
+			found[slug] = session
+		}
+		return nil
+	})
+	return found, err
 }
 
 // SessionKeyInfo describes a session key. It does not contain the key.

@@ -58,7 +58,7 @@ func TestSubscriptions(t *testing.T) {
 		s := granted.Subscription
 		if len(granted.Key) != 40 || !granted.Created || s.GrantKey == granted.Key || !s.AutoRenew ||
 			!s.StartsAt.Equal(b.timeNow()) || !s.EndsAt.Equal(b.timeNow().AddDate(0, 1, 0)) {
-			t.Fatalf("%+v", granted)
+			b.Fatalf("%+v", granted)
 		}
 		b.equal(b.has("zoo"), "")
 		other := b.subscribe("eve", "gold")
@@ -76,10 +76,10 @@ func TestSubscriptions(t *testing.T) {
 		_, err = b.AcceptSubscription(b.Context(), vendor, "zoo", granted.Key)
 		b.is(err, store.ErrNotFound)
 		if again := b.subscribe("zoo", "gold"); again.Created || again.Key != "" || again.Subscription.ID != s.ID {
-			t.Errorf("granted again: %+v", again)
+			b.Errorf("granted again: %+v", again)
 		}
 		if b.versions.Shared() != stamp {
-			t.Error("a subscription makes stale what is cached of all readers")
+			b.Error("a subscription makes stale what is cached of all readers")
 		}
 
 		change := func(subscriber bool, change func(*store.Subscription)) error {
@@ -101,11 +101,11 @@ func TestSubscriptions(t *testing.T) {
 		record, err := b.SubscriptionRecord(b.Context(), vendor, "zoo", "gold")
 		b.ok(err)
 		if !record.StartsAt.Equal(s.StartsAt.Add(-24*time.Hour)) || !record.EndsAt.Equal(s.EndsAt.Add(-time.Hour)) || record.ID == s.ID {
-			t.Errorf("changed: %+v", record)
+			b.Errorf("changed: %+v", record)
 		}
 		ended, err := b.Unsubscribe(b.Context(), vendor, "zoo", "gold")
 		if err != nil || len(ended) != 1 || ended[0].AutoRenew || b.has("zoo") != "abc/gold!" {
-			t.Errorf("ended %+v, %v: %s", ended, err, b.has("zoo"))
+			b.Errorf("ended %+v, %v: %s", ended, err, b.has("zoo"))
 		}
 		_, err = b.Unsubscribe(b.Context(), vendor, "zoo", "gold")
 		b.is(err, store.ErrNotFound)
@@ -114,14 +114,14 @@ func TestSubscriptions(t *testing.T) {
 		b.moveClock(time.Hour)
 		renewed, err := b.RenewSubscription(b.Context(), vendor, "zoo", "gold", 2)
 		if err != nil || !renewed.EndsAt.Equal(b.timeNow().AddDate(0, 2, 0)) || b.has("zoo") != "abc/gold+!" {
-			t.Errorf("renewed %+v, %v: %s", renewed, err, b.has("zoo"))
+			b.Errorf("renewed %+v, %v: %s", renewed, err, b.has("zoo"))
 		}
 		_, err = b.RenewSubscription(b.Context(), vendor, "abc", "gold", 1)
 		b.is(err, store.ErrNotFound)
 
 		b.changePlan("desk", func(p *store.Plan) { p.SkipOptInOnGrant = true })
 		if granted := b.subscribe("zoo", "desk"); granted.Key != "" || b.has("zoo") != "abc/desk+ abc/gold+!" {
-			t.Errorf("%+v: %s", granted, b.has("zoo"))
+			b.Errorf("%+v: %s", granted, b.has("zoo"))
 		}
 		b.changePlan("desk", func(p *store.Plan) { p.Inactive = true })
 		_, err = b.GrantSubscription(b.Context(), vendor, store.SubscriptionGrant{Profile: "eve", Plan: "desk"})
@@ -154,7 +154,7 @@ func TestSubscriptionRequests(t *testing.T) {
 		accepted, err := b.AcceptSubscriptionRequest(b.Context(), vendor, "abc", asked.Key)
 		b.ok(err)
 		if !accepted.StartsAt.Equal(b.timeNow()) || !accepted.EndsAt.Equal(b.timeNow().AddDate(0, 1, 0)) || b.has("zoo") != "abc/gold+" {
-			t.Errorf("%+v: %s", accepted, b.has("zoo"))
+			b.Errorf("%+v: %s", accepted, b.has("zoo"))
 		}
 		_, err = b.AcceptSubscriptionRequest(b.Context(), vendor, "abc", asked.Key)
 		b.is(err, store.ErrNotFound)
@@ -163,15 +163,15 @@ func TestSubscriptionRequests(t *testing.T) {
 		_, err = b.RequestSubscription(b.Context(), vendor, store.SubscriptionGrant{Profile: "eve", Plan: "gold"})
 		b.ok(err)
 		if granted := b.subscribe("eve", "gold"); granted.Key != "" || granted.Created || b.has("eve") != "abc/gold+" {
-			t.Errorf("%+v: %s", granted, b.has("eve"))
+			b.Errorf("%+v: %s", granted, b.has("eve"))
 		}
 		b.subscribe("abc", "other")
 		taken, err := b.RequestSubscription(b.Context(), vendor, store.SubscriptionGrant{Profile: "abc", Plan: "other"})
 		if err != nil || taken.Key != "" || b.has("abc") != "eve/other+" {
-			t.Errorf("%+v, %v: %s", taken, err, b.has("abc"))
+			b.Errorf("%+v, %v: %s", taken, err, b.has("abc"))
 		}
 		if all, err := b.ListSubscriptions(vendor, store.SubscriptionQuery{}).Count(b.Context()); err != nil || all != 3 {
-			t.Errorf("%d subscriptions, %v", all, err)
+			b.Errorf("%d subscriptions, %v", all, err)
 		}
 	})
 }
@@ -193,10 +193,10 @@ func TestSubscriptionsConcurrently(t *testing.T) {
 			}
 			group.Wait()
 			if granted[0].Created == granted[1].Created {
-				t.Fatalf("%+v", granted)
+				b.Fatalf("%+v", granted)
 			}
 			if all, err := b.ListSubscriptions(vendor, store.SubscriptionQuery{Profile: profile}).Count(b.Context()); err != nil || all != 1 {
-				t.Fatalf("%d subscriptions, %v", all, err)
+				b.Fatalf("%d subscriptions, %v", all, err)
 			}
 			if i%2 == 0 {
 				continue
@@ -208,7 +208,7 @@ func TestSubscriptionsConcurrently(t *testing.T) {
 			}
 			group.Wait()
 			if (errs[0] == nil) == (errs[1] == nil) {
-				t.Fatalf("one key was accepted by both or none: %v", errs)
+				b.Fatalf("one key was accepted by both or none: %v", errs)
 			}
 		}
 	})
@@ -245,7 +245,7 @@ func TestPeriods(t *testing.T) {
 		renewed, err := b.RenewSubscription(t.Context(), vendor, "zoo", plan, 1)
 		b.ok(err)
 		if got := first.Format(time.RFC3339) + " " + renewed.EndsAt.Format(time.RFC3339); got != c.first+" "+c.second {
-			t.Errorf("%+v: %s", c, got)
+			b.Errorf("%+v: %s", c, got)
 		}
 	}
 }
@@ -268,11 +268,11 @@ func TestWhatDecidesOfSubscriptions(t *testing.T) {
 		records, err := b.ReaderRecords(b.Context(), vendor, policy.Reader{UserID: "ann"})
 		b.ok(err)
 		if len(records.Subscriptions) != 3 || fmt.Sprint(records.Subscriptions[0].SKUs, records.Subscriptions[0].RoleTypes) != "[x y] [manager]" {
-			t.Errorf("%+v", records)
+			b.Errorf("%+v", records)
 		}
 		plan, err := b.Plan(b.Context(), vendor, "gold")
 		if want := (policy.Plan{Exists: true, Provider: "abc"}); err != nil || plan != want {
-			t.Errorf("%+v, %v", plan, err)
+			b.Errorf("%+v, %v", plan, err)
 		}
 		for _, inactive := range []bool{true, false} {
 			stamp := b.versions.Shared()
@@ -280,10 +280,10 @@ func TestWhatDecidesOfSubscriptions(t *testing.T) {
 			b.ok(err)
 			records, err = b.ReaderRecords(b.Context(), vendor, policy.Reader{UserID: "ann"})
 			if counts := len(records.Roles) == 1 && len(records.Subscriptions) == 3; err != nil || counts == inactive || (b.has("zoo") == "-") != inactive {
-				t.Errorf("inactive %t: %+v, %v", inactive, records, err)
+				b.Errorf("inactive %t: %+v, %v", inactive, records, err)
 			}
 			if b.versions.Shared() == stamp {
-				t.Error("a profile's activity leaves what is cached")
+				b.Error("a profile's activity leaves what is cached")
 			}
 		}
 		_, err = b.UpdateUser(b.Context(), vendor, "ann", func(u *store.User) error { u.Inactive = true; return nil })
