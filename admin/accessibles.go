@@ -179,10 +179,8 @@ func (a *api) requestRole(ctx context.Context, c *call, user, name string, in *a
 	if err := givenName(in.Slug, in.Email); err != nil {
 		return nil, err
 	}
-	if c.Reader == nil || c.Reader.UserID != user { // others do not make users
-		if _, err := a.invitedBy(ctx, c, user, ""); err != nil {
-			return nil, err
-		}
+	if err := a.knownUser(ctx, c, user); err != nil {
+		return nil, err
 	}
 	profile, err := a.profileBy(ctx, c, in.Slug, in.Email)
 	if err != nil {

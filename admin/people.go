@@ -187,6 +187,16 @@ func (a *api) invitedBy(ctx context.Context, c *call, slug, email string) (store
 	return theOne(found, count, err, "user")
 }
 
+// knownUser returns a 404 problem for a user who does not exist, unless they call for
+// themselves and are created by that.
+func (a *api) knownUser(ctx context.Context, c *call, user string) error {
+	if c.Reader != nil && c.Reader.UserID == user {
+		return nil
+	}
+	_, err := a.invitedBy(ctx, c, user, "")
+	return err
+}
+
 // profileBy returns an existing profile by its slug or e-mail address.
 func (a *api) profileBy(ctx context.Context, c *call, slug, email string) (store.Profile, error) {
 	if slug != "" {

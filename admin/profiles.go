@@ -109,6 +109,13 @@ type profileBody struct {
 	ProfileFields
 }
 
+// userProfileBody creates a profile for a user.
+type userProfileBody struct {
+	Slug string `json:"slug,omitempty" maxLength:"128" doc:"The profile's id in URLs and rules. Default: as in create-profile." example:"myproject"`
+	Type string `json:"type,omitempty" enum:"organization,personal" doc:"The kind of profile. Default: organization." example:"organization"`
+	ProfileFields
+}
+
 func (b *profileBody) profile() (store.Profile, error) {
 	wanted := store.Profile{Slug: b.Slug, Type: b.Type}
 	b.apply(&wanted)
@@ -264,17 +271,17 @@ func (a *api) registerProfilesOfUser() {
 	register(a, huma.Operation{
 		OperationID: "create-user-profile", Method: http.MethodPost, Path: path, Tags: profileTags, Security: needs("accounts:write"),
 		Summary: "Creates a profile whose manager is the user",
-		Description: "The user is created if there is none. A personal profile becomes the user's own. " +
+		Description: "A reader who calls for themselves needs no user before. A personal profile becomes the user's own. " +
 			"A profile that exists is refused with 409: to get a role on it, ask for one (request-role).",
 		DefaultStatus: http.StatusCreated, Metadata: onceFor(readersSelf),
 	}, func(ctx context.Context, c *call, in *struct {
 		UserPath
-		Body profileBody
+		Body userProfileBody
 	},
 	) (*created[Profile], error) {
-		wanted, err := in.Body.profile()
+		wanted, err := (*profileBody)(&in.Body).profile()
 		if err == nil {
-			err = cmp.Or(in.Body.allowed(ctx, a, c, &store.Profile{}), a.mayHaveMore(ctx, c, in.User))
+			err = cmp.Or(in.Body.allowed(ctx, a, c, &store.Profile{}), a.knownUser(ctx, c, in.User), a.mayHaveMore(ctx, c, in.User))
 		}
 		if err != nil {
 			return nil, err

@@ -209,4 +209,3 @@ func (a *api) ownRoleType(ctx context.Context, c *call, in *RoleTypePath) (store
 	}
 	return found, err
 }
-
