@@ -89,6 +89,7 @@ type api struct {
 	huma     huma.API
 	mux      *http.ServeMux
 	public   *http.ServeMux // needs no authentication
+	omitted  *http.ServeMux
 	inFlight inFlight
 	rows     *importRows
 	// bodies are the media types of request bodies of streaming operations, by
@@ -125,7 +126,7 @@ func New(options Options) (http.Handler, error) {
 		}
 	}
 	a := &api{
-		Options: options, sessions: store.NewSessions(options.Keyring), mux: http.NewServeMux(), public: http.NewServeMux(),
+		Options: options, sessions: store.NewSessions(options.Keyring), mux: http.NewServeMux(), public: http.NewServeMux(), omitted: omittedRoutes(),
 		bodies: map[string][]string{}, keyGuesses: newFailureLimit(),
 	}
 	var err error
@@ -152,6 +153,12 @@ func New(options Options) (http.Handler, error) {
 	a.registerGrantStreams()
 	a.registerGrantSearch()
 	a.registerEntitlements()
+	a.registerProfiles()
+	a.registerUsers()
+	a.registerAccounts()
+	a.registerRoleTypes()
+	a.registerRoles()
+	a.registerAccessibles()
 	a.registerPlans()
 	a.registerSubscriptions()
 	a.registerAgreements()
@@ -206,6 +213,10 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		address := *r.URL
 		address.RawQuery = query.Encode()
 		r.URL = &address
+	}
+	if omitted, pattern := a.omitted.Handler(r); pattern != "" {
+		omitted.ServeHTTP(w, r)
+		return
 	}
 	if problem := a.refusedRoute(r, header); problem != nil {
 		problem.write(w)

@@ -40,6 +40,17 @@ var published = map[string][]string{
 		"GET /api/profile/{}/subscriptions", "GET /api/profile/{}/subscriptions/expired", "GET /api/profile/{}/subscriptions/{}", "PUT /api/profile/{}/subscriptions/{}",
 		"DELETE /api/profile/{}/subscriptions/{}",
 	},
+	"DjaoApp's accounts": {
+		"GET /api/accounts", "GET /api/accounts/profiles", "POST /api/accounts/profiles", "GET /api/accounts/profiles/{}", "GET /api/accounts/users",
+		"GET /api/profile", "GET /api/profile/{}", "PUT /api/profile/{}", "DELETE /api/profile/{}",
+		"GET /api/profile/{}/roles", "GET /api/profile/{}/roles/describe", "POST /api/profile/{}/roles/describe", "GET /api/profile/{}/roles/describe/{}",
+		"PUT /api/profile/{}/roles/describe/{}", "DELETE /api/profile/{}/roles/describe/{}", "GET /api/profile/{}/roles/{}", "POST /api/profile/{}/roles/{}",
+		"POST /api/profile/{}/roles/{}/{}", "DELETE /api/profile/{}/roles/{}/{}",
+		"GET /api/users", "POST /api/users", "GET /api/users/{}", "PUT /api/users/{}", "DELETE /api/users/{}",
+		"GET /api/users/{}/accessibles", "POST /api/users/{}/accessibles", "PUT /api/users/{}/accessibles/accept/{}", "GET /api/users/{}/accessibles/{}",
+		"POST /api/users/{}/accessibles/{}", "POST /api/users/{}/accessibles/{}/{}", "DELETE /api/users/{}/accessibles/{}/{}",
+		"GET /api/users/{}/profiles", "POST /api/users/{}/profiles",
+	},
 	"what they lack": {
 		"POST /api/profile/{}/subscriptions", "PUT /api/profile/{}/subscriptions/accept/{}",
 		"DELETE /api/proxy/rules/{}", "PATCH /api/proxy/rules",

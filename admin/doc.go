@@ -55,6 +55,14 @@
 //	import.go         imports of grants in batches
 //	importsteps.go    finishing and undoing imports
 //	entitlements.go   entitlements of a reader
+//	people.go         users and role types on the wire
+//	profiles.go       profiles
+//	users.go          users
+//	accounts.go       searches of both
+//	roletypes.go      role types
+//	roles.go          roles on a profile
+//	accessibles.go    roles of a user
+//	omitted.go        operations that are left out
 //	entitlementorigins.go  those by subscriptions
 //	plans.go          plans of providers
 //	subscriptions.go  subscriptions on the wire, with their profiles and plans

@@ -113,7 +113,7 @@ func (b *fixture) closeStore() {
 	}
 }
 
-// authorizeTest reads the vendor from a header.
+// authorizeTest reads the vendor from a header, and the reader or the scope from others.
 func authorizeTest(r *http.Request) (admin.Caller, error) {
 	switch vendor := r.Header.Get("X-Test-Vendor"); vendor {
 	case "":
@@ -121,6 +121,9 @@ func authorizeTest(r *http.Request) (admin.Caller, error) {
 	case "refused":
 		return admin.Caller{}, &admin.RefusedError{Status: http.StatusForbidden, Detail: "Not you."}
 	default:
+		if id, ok := r.Header["X-Test-Reader"]; ok {
+			return admin.Caller{Vendor: vendor, Name: "reader " + id[0], Reader: &policy.Reader{UserID: id[0], Email: r.Header.Get("X-Test-Email")}}, nil
+		}
 		if scope := r.Header.Get("X-Test-Scope"); scope != "" {
 			return admin.Caller{Vendor: vendor, Name: "test", Scopes: []string{scope}}, nil
 		}
@@ -147,6 +150,16 @@ func (b *fixture) callAs(vendor, method, path, body string) answer {
 	var header http.Header
 	if body != "" {
 		header = http.Header{"Content-Type": {"application/json"}}
+	}
+	return b.send(vendor, method, path, body, header)
+}
+
+// callReader calls the API as a reader of a vendor; without an id they are anonymous.
+func (b *fixture) callReader(vendor, id, method, path, body string) answer {
+	b.Helper()
+	header := http.Header{"X-Test-Reader": {id}, "X-Test-Email": {id + "@example.com"}}
+	if body != "" {
+		header.Set("Content-Type", "application/json")
 	}
 	return b.send(vendor, method, path, body, header)
 }

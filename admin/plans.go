@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -214,7 +215,7 @@ func (a *api) registerPlans() {
 		Body planBody
 	},
 	) (*created[Plan], error) {
-		if err := reservedPlan(in.Body.Slug); err != nil {
+		if err := cmp.Or(reservedPlan(in.Body.Slug), a.mayProvide(ctx, c, in.Profile)); err != nil {
 			return nil, err
 		}
 		if _, err := c.store.ProfileRecord(ctx, c.Vendor, in.Profile); err != nil {
@@ -224,6 +225,19 @@ func (a *api) registerPlans() {
 		return newCreated(plansPath, made.Slug, wirePlan(made), err)
 	})
 	a.registerPlan(tags)
+}
+
+// mayProvide returns a 403 problem for a reader whose profile the broker did not make a
+// provider: any reader can make a profile, and a plan names what its subscribers may read.
+func (a *api) mayProvide(ctx context.Context, c *call, profile string) error {
+	if c.Reader == nil {
+		return nil
+	}
+	found, err := c.store.ProfileRecord(ctx, c.Vendor, profile)
+	if err != nil || found.IsProvider {
+		return err
+	}
+	return a.staffOnly(ctx, c, "plans of a profile that is no provider")
 }
 
 // registerPlan adds the operations on one plan.
@@ -245,7 +259,7 @@ func (a *api) registerPlan(tags []string) {
 		Body planChange
 	},
 	) (*record[Plan], error) {
-		if err := sameSlug(in.Body.Slug, in.Plan); err != nil {
+		if err := cmp.Or(sameSlug(in.Body.Slug, in.Plan), a.mayProvide(ctx, c, in.Profile)); err != nil {
 			return nil, err
 		}
 		changed, err := c.store.UpdatePlan(ctx, c.Vendor, in.Plan, func(plan *store.Plan) error {

@@ -153,6 +153,11 @@ func (a *api) problemOf(err error) *Problem {
 	if field, ok := errors.AsType[*store.FieldError](err); ok {
 		return invalid(field.Field, field.Problem)
 	}
+	if last, ok := errors.AsType[*store.LastManagerError](err); ok {
+		p := newProblem(http.StatusConflict, "This is the last manager of the profile "+last.Profile+": make another one first.")
+		p.Code = "last_manager"
+		return p
+	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return newProblem(http.StatusNotFound, "There is no such record.")

@@ -264,6 +264,12 @@ func compare(t *testing.T, place string, want, got, sent any) {
 			t.Errorf("%s is empty", place)
 			return
 		}
+		if len(want) == len(list) {
+			for i := range want {
+				compare(t, fmt.Sprintf("%s[%d]", place, i), want[i], list[i], nil)
+			}
+			return
+		}
 		// The last element has all fields of the example.
 		compare(t, place+"[]", want[0], list[len(list)-1], nil)
 	default:

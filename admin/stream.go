@@ -220,8 +220,8 @@ func (a *api) refusedBody(r *http.Request) *Problem {
 	default:
 		return nil
 	}
-	// A POST may have no body. Browsers send Origin with it.
-	if r.ContentLength == 0 && len(r.Header["Content-Type"]) == 0 && len(r.Header["Origin"]) == 0 && r.Method == http.MethodPost {
+	// A POST or PUT may have no body. Browsers send Origin with it.
+	if r.ContentLength == 0 && len(r.Header["Content-Type"]) == 0 && len(r.Header["Origin"]) == 0 && r.Method != http.MethodPatch {
 		return nil
 	}
 	_, pattern := a.mux.Handler(r)
@@ -232,9 +232,9 @@ func (a *api) refusedBody(r *http.Request) *Problem {
 			accepts = append(accepts, mergePatchType)
 		}
 	}
-	if !a.Operator && r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
-		// There is no body. The operator's mount requires a Content-Type
-		// nevertheless, because no token protects it from pages in a browser.
+	if c := callOf(r.Context()); !a.Operator && (c == nil || c.Reader == nil) && r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
+		// There is no body. The operator's mount and readers need a Content-Type
+		// nevertheless, because no token protects them from pages in a browser.
 		return nil
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))

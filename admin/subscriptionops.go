@@ -89,7 +89,11 @@ func (a *api) registerGrantedSubscriptions() {
 		Key string `path:"key" maxLength:"64" doc:"The key of the subscription: 40 hexadecimal digits."`
 	},
 	) (*record[Subscription], error) {
-		accepted, err := c.store.AcceptSubscription(ctx, c.Vendor, in.Profile, in.Key)
+		var accepted store.Subscription
+		err := a.guess(c, in.Profile, func() (err error) {
+			accepted, err = c.store.AcceptSubscription(ctx, c.Vendor, in.Profile, in.Key)
+			return err
+		})
 		return a.answerSubscription(ctx, c, accepted, err)
 	})
 }
@@ -153,7 +157,11 @@ func (a *api) registerRequestedSubscriptions() {
 		Key string `path:"request_key" maxLength:"64" doc:"The key of the request: 40 hexadecimal digits."`
 	},
 	) (*record[Subscription], error) {
-		accepted, err := c.store.AcceptSubscriptionRequest(ctx, c.Vendor, in.Profile, in.Key)
+		var accepted store.Subscription
+		err := a.guess(c, in.Profile, func() (err error) {
+			accepted, err = c.store.AcceptSubscriptionRequest(ctx, c.Vendor, in.Profile, in.Key)
+			return err
+		})
 		return a.answerSubscription(ctx, c, accepted, err)
 	})
 }

@@ -17,7 +17,7 @@ type SubscriberProfile struct {
 	Slug          string    `json:"slug" doc:"The profile's slug." example:"xia"`
 	PrintableName string    `json:"printable_name" doc:"The profile's name." example:"Xia Lee"`
 	Picture       *string   `json:"picture" doc:"Always null: pictures are not stored."`
-	Type          string    `json:"type" enum:"organization,personal" doc:"The kind of profile." example:"personal"`
+	Type          string    `json:"type" enum:"organization,personal,user" doc:"The kind of profile; user is a user without one, in searches of accounts." example:"personal"`
 	Credentials   bool      `json:"credentials" doc:"Whether it is the personal profile of a user." example:"true"`
 	CreatedAt     time.Time `json:"created_at" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
 }
@@ -93,13 +93,14 @@ type joiner struct {
 	users    map[string]store.User
 	types    map[string]store.RoleType // by profile and slug
 	editable map[string]bool           // by provider
+	managed  map[string]bool           // by profile
 	err      error
 }
 
 func (a *api) joiner(ctx context.Context, c *call) *joiner {
 	return &joiner{
 		ctx: ctx, api: a, call: c, profiles: map[string]store.Profile{}, plans: map[string]store.Plan{}, users: map[string]store.User{},
-		types: map[string]store.RoleType{}, editable: map[string]bool{},
+		types: map[string]store.RoleType{}, editable: map[string]bool{}, managed: map[string]bool{},
 	}
 }
 

@@ -43,6 +43,7 @@
 //
 //	profiles.go      profiles and users
 //	roles.go         role types, and the roles of users on profiles
+//	rolekeys.go      other keys for invitations and requests
 //	plans.go         plans of providers
 //	subscriptions.go subscriptions of profiles to plans
 //	agreements.go    agreements and signatures

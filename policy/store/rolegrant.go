@@ -32,6 +32,8 @@ type RoleGrant struct {
 	NewUser *User
 	// RequestKey, unless empty, is the key of the request that is granted.
 	RequestKey string
+	// Check, unless nil, may refuse the grant: it gets the user's role, nil for none.
+	Check func(*Role) error
 	// Replace permits to replace a role of another type that counts; nil permits none.
 	Replace func(Role) error
 	// Operator permits that the last manager gets another role.
@@ -73,6 +75,11 @@ func (t *transaction) grantRole(grant *RoleGrant) (granted GrantedRole, err erro
 	old, err := roleKind.get(t, grant.Profile, grant.User)
 	if err != nil {
 		return granted, err
+	}
+	if grant.Check != nil {
+		if err := grant.Check(old); err != nil {
+			return granted, err
+		}
 	}
 	requested := old != nil && old.RequestKey != ""
 	if grant.RequestKey != "" && (!requested || !isMemberKey(old.RequestKey, grant.RequestKey)) {
