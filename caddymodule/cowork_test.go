@@ -45,18 +45,25 @@ const coworkPages = `
 `
 
 // newCoworkSite runs a site on an engine, with further lines in its gatefold directive.
-func newCoworkSite(t testing.TB, engine, gate string) *coworkSite {
+func newCoworkSite(t *testing.T, engine, gate string) *coworkSite {
+	t.Helper()
+	if engine == engineRedis {
+		return newCoworkSiteOn(t, "redis "+redistest.Start(t).URL(), gate)
+	}
+	return newCoworkSiteOn(t, "", gate)
+}
+
+// newCoworkSiteOn runs a site on a store, or on a database of its own.
+func newCoworkSiteOn(t *testing.T, store, gate string) *coworkSite {
 	t.Helper()
 	s := &coworkSite{testSite: &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: keystest.FreePort(t)}, tokens: map[string]string{}}
 	s.site = "http://127.0.0.1:" + s.port
 	s.admin = "http://127.0.0.1:" + keystest.FreePort(t)
 	config := s.config("", "vendor cowork\n\t\tidentify jwt {\n\t\t\tissuer self\n\t\t\tcookie reader\n\t\t}\n"+coworkPages+gate, "header >X-Gate-Reason {http.gatefold.reason}")
 	config = strings.Replace(config, "admin off", "admin "+strings.TrimPrefix(s.admin, "http://"), 1)
-	if engine == engineRedis {
-		if test, ok := t.(*testing.T); ok {
-			test.Setenv("GATEFOLD_TEST_SECRET", testSecret)
-		}
-		config = strings.Replace(config, "store bolt "+s.database(), "store redis "+redistest.Start(t).URL()+"\n\t\tsecret {env.GATEFOLD_TEST_SECRET}", 1)
+	if store != "" {
+		t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
+		config = strings.Replace(config, "store bolt "+s.database(), "store "+store+"\n\t\tsecret {env.GATEFOLD_TEST_SECRET}", 1)
 	}
 	logged.Reset()
 	s.load(config)
@@ -84,7 +91,7 @@ func (s *coworkSite) token(user string) string {
 	if token := s.tokens[user]; token != "" {
 		return token
 	}
-	claims := keys.ReaderClaims{UserID: user, Email: user + "@example.com", EmailVerified: user != "unverified", ExpiresAt: clock.Now().Unix() + 3600}
+	claims := keys.ReaderClaims{UserID: user, Email: user + "@example.com", EmailVerified: user != "unverified", ExpiresAt: clock.Now().AddDate(0, 0, 60).Unix()}
 	token, err := keys.SignReader(s.ring, cowork, cowork, claims, clock.Now())
 	if err != nil {
 		s.Fatal(err)
