@@ -52,7 +52,7 @@ func TestMemberChangeDecidesTheNextRequest(t *testing.T) {
 			s.decides(client, "ken", "/given", "not_entitled")
 			s.subscribe(end, nil)
 			s.decides(client, "ken", "/read/abc", "entitled")
-			s.advance(client, time.Hour - time.Millisecond)
+			s.advance(client, time.Hour-time.Millisecond)
 			s.decides(client, "ken", "/read/abc", "entitled")
 			s.advance(client, time.Millisecond) // the end no longer counts
 			s.decides(client, "ken", "/read/abc", "not_subscribed")
