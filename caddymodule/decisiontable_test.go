@@ -26,6 +26,9 @@ const tableRules = `
 		rule /articles/{publisherContentId} entitled premium {publisherContentId}
 		rule /plans subscribed gold
 		rule /users/{user} self
+		rule /app/{profile} direct
+		rule /terms signed
+		rule /safe verified
 		rule /account GET,POST authenticated
 		rule /both {
 			subscribed gold
@@ -101,7 +104,7 @@ var decisionTable = []tableRow{
 	{"GET", "/articles/a%20b", ann, notEntitled},
 
 	{"GET", "/plans", golden, entitled},
-	{"GET", "/plans", subscriber, notEntitled},
+	{"GET", "/plans", subscriber, policy.ReasonNotSubscribed},
 	{"GET", "/plans", anonymous, loginRequired},
 	{"GET", "/plans/monthly", golden, entitled},
 
@@ -112,6 +115,13 @@ var decisionTable = []tableRow{
 	{"GET", "/users/ann", anonymous, loginRequired},
 	{"GET", "/users/ann", forger, badCredential},
 	{"GET", "/users", anonymous, public},
+
+	{"GET", "/app/abc", anonymous, loginRequired},
+	{"GET", "/app/abc", ann, policy.ReasonRoleRequired},
+	{"POST", "/app/abc/x", subscriber, policy.ReasonRoleRequired},
+	{"GET", "/terms", ann, policy.ReasonAgreementRequired},
+	{"GET", "/safe", ann, policy.ReasonVerifyRequired},
+	{"GET", "/safe", anonymous, loginRequired},
 
 	{"GET", "/account", ann, authenticated},
 	{"POST", "/account", ann, authenticated},

@@ -77,7 +77,7 @@ func (s *coworkSite) build(world *operatorWorld) {
 	s.wait(world)
 }
 
-// wait makes the invitations and requests of a world, which nobody answers.
+// wait makes the invitations and requests of a world, which stay without an answer.
 func (s *coworkSite) wait(world *operatorWorld) {
 	s.Helper()
 	for _, role := range world.Roles {

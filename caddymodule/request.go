@@ -214,8 +214,13 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	}
 	demand := &o.decision.Demand
 	for _, field := range [...][2]string{
-		{"user", o.user}, {"link", o.decision.Link.ID}, {"grant", o.decision.Grant},
-		{"profile", demand.Profile}, {"role", demand.Role}, {"plan", demand.Plan}, {"agreement", demand.Agreement},
+		{"user", o.user},
+		{"link", o.decision.Link.ID},
+		{"grant", o.decision.Grant},
+		{"profile", demand.Profile},
+		{"role", demand.Role},
+		{"plan", demand.Plan},
+		{"agreement", demand.Agreement},
 	} {
 		if field[1] != "" {
 			enc.AddString(field[0], cut(field[1], maxLogText))
