@@ -70,11 +70,22 @@ import (
 //	i s <agreement> NUL <user>           index: the signatures of an agreement
 //	i h <profile> NUL <plan>             written with a new subscription, so that there are not two at once
 //
+// Webhooks:
+//
+//	e <endpoint>                         endpoint of a webhook
+//	f                                    which endpoints want which events
+//	j <endpoint>                         which node delivers to an endpoint, and how that goes
+//	q <endpoint> NUL w <event>           event that waits to be delivered
+//	q <endpoint> NUL r <time> <event>    event that is delivered again; the time as 8 bytes
+//	q <endpoint> NUL d <event>           dead letter
+//	q <endpoint> NUL k <time> <event>    delivered event, without its body; the time as 8 bytes, inverted
+//
 // The system's partition has signing keys, audit entries, idempotency records, and:
 //
 //	O <client>                           client of the management API
 //	N <vendor>                           vendor
 //	J <source>                           last valid key set of a source
+//	e <vendor>                           vendor that had a webhook
 const (
 	prefixList        = 'L'
 	prefixGrant       = 'G'
@@ -123,6 +134,11 @@ const (
 	prefixSignature    = 'x'
 	prefixRemoved      = 'd'
 	prefixMember       = 'i'
+
+	prefixWebhook      = 'e'
+	prefixRoute        = 'f'
+	prefixWebhookState = 'j'
+	prefixDelivery     = 'q'
 )
 
 // The kinds of values in the index of the access model.

@@ -121,8 +121,11 @@ func TestRolesThatNeedNoAcceptance(t *testing.T) {
 			profile, user, kind string
 			waits               bool
 		}{
-			{"abc", "ann", "desk", false}, {"ann-home", "ann", "manager", false}, {"ann-home", "bob", "manager", true},
-			{"ann", "ann", "manager", true}, {"abc", "bob", "contributor", true},
+			{"abc", "ann", "desk", false},
+			{"ann-home", "ann", "manager", false},
+			{"ann-home", "bob", "manager", true},
+			{"ann", "ann", "manager", true},
+			{"abc", "bob", "contributor", true},
 		} {
 			granted, err := b.giveRole(c.profile, c.user, c.kind)
 			b.ok(err)
