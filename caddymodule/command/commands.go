@@ -41,6 +41,7 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "rule", Usage: group, Short: "Lists, changes, exports, imports and tests the rules of a site", CobraFunc: options.ruleCommands},
 		{Name: "status", Short: "Prints the state of the running server; exit code 1 if it is not ok", CobraFunc: statusCommand},
 		{Name: "store", Usage: group, Short: "Backs up, verifies and copies databases", CobraFunc: options.storeCommands},
+		{Name: "webhook", Usage: group, Short: "Adds, tests and removes receivers of events, lists and replays dead letters", CobraFunc: webhookCommands},
 		{Name: "token", Usage: group, Short: "Creates reader tokens and access tokens for tests and support", CobraFunc: tokenCommands},
 	}
 	for i := range commands {
