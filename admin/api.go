@@ -100,6 +100,9 @@ type api struct {
 	// pattern.
 	bodies  map[string][]string
 	streams streamSlots
+
+	readerRules readerRules
+	keyGuesses  *failureLimit // of readers
 }
 
 func init() {
@@ -128,7 +131,11 @@ func New(options Options) (http.Handler, error) {
 	}
 	a := &api{
 		Options: options, sessions: store.NewSessions(options.Keyring), mux: http.NewServeMux(), public: http.NewServeMux(),
-		bodies: map[string][]string{},
+		bodies: map[string][]string{}, keyGuesses: newFailureLimit(),
+	}
+	var err error
+	if a.readerRules, err = compileReaderRules(a.Policy.Operators()); err != nil {
+		return nil, err
 	}
 	config := huma.DefaultConfig("Gatefold management API", "1")
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
@@ -150,6 +157,10 @@ func New(options Options) (http.Handler, error) {
 	a.registerGrantStreams()
 	a.registerGrantSearch()
 	a.registerEntitlements()
+	a.registerPlans()
+	a.registerSubscriptions()
+	a.registerAgreements()
+	a.registerRecordStreams()
 	a.registerRules()
 	a.registerProxy()
 	a.registerAudit()
@@ -267,6 +278,7 @@ type call struct {
 	// Idempotency-Key it writes the idempotency record too.
 	store       store.Writer
 	idempotency *store.IdempotencyRecord
+	secret      bool // the response has a secret and must not be stored
 }
 
 func callOf(ctx context.Context) *call {
@@ -282,8 +294,8 @@ func (a *api) begin(c *call, operation *huma.Operation) {
 // register adds an operation. Its Security is the scope that the caller must have,
 // see admit. Errors of its handler become problems.
 func register[I, O any](a *api, operation huma.Operation, handle func(ctx context.Context, c *call, in *I) (*O, error)) {
-	operation.Middlewares = append(huma.Middlewares{admit(scopeOf(&operation))}, operation.Middlewares...)
-	if operation.Method == http.MethodPost {
+	operation.Middlewares = append(huma.Middlewares{a.admit(&operation)}, operation.Middlewares...)
+	if operation.Method == http.MethodPost || operation.Metadata[repetitionKey] != nil {
 		describeOnce(&operation)
 		operation.Middlewares = append(operation.Middlewares, a.once(operation))
 	}

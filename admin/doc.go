@@ -22,11 +22,13 @@
 //	etag.go           ETag and If-Match
 //	mergepatch.go     JSON merge patch
 //	page.go           listings by id, conversion to wire types
+//	find.go           searching, sorting and paging of listings
 //	stream.go         operations with streamed bodies
 //
 // Access:
 //
 //	authority.go      access tokens of calls
+//	readers.go        readers who call for themselves
 //	token.go          the token endpoint
 //	limit.go          limits of failed authentication
 //	discovery.go      discovery and key sets, without authentication
@@ -48,6 +50,7 @@
 //	grantfind.go      finding and removing many grants
 //	grantrows.go      rows of CSV and NDJSON files, and those of grants
 //	csvcell.go        cells that a spreadsheet does not evaluate
+//	streamimport.go   imports of rows that are sent as one stream
 //	grantstream.go    streamed import and export of grants
 //	import.go         imports of grants in batches
 //	importsteps.go    finishing and undoing imports

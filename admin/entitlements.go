@@ -18,7 +18,7 @@ import (
 
 // entitlement is a SKU that a reader has access to, and its source.
 type entitlement struct {
-	ID                 string     `json:"id" doc:"The entitlement's id: the id of its grant." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ID                 string     `json:"id" doc:"The entitlement's id: the id of its grant, or of its subscription with the SKU." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 	SKU                string     `json:"sku" doc:"The id of what is sold or granted." example:"premium"`
 	PurchaseOption     string     `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
 	Cover              string     `json:"cover,omitempty" doc:"The URL of an image. This and the fields up to type come from the SKU's product, if there is one." example:"https://news.example.com/covers/hello.jpg"`
@@ -34,26 +34,34 @@ type entitlement struct {
 	Token              string     `json:"token,omitempty" doc:"A JWT (typ gatefold-entitlement+jwt) that states the entitlement to other services, signed by the vendor's key and valid for at most an hour. The gate does not accept it. Absent if hasAccess is false, or the user id is not known." example:"eyJhbGciOiJFUzI1NiIsInR5cCI6ImdhdGVmb2xkLWxpbmsrand0Iiwia2lkIjoi…"`
 	StartsAt           *time.Time `json:"startsAt,omitempty" doc:"The start of the validity (inclusive)." example:"2027-01-01T00:00:00Z"`
 	ExpiresAt          *time.Time `json:"expiresAt,omitempty" doc:"The end of the validity (exclusive)." example:"2037-01-08T09:30:00Z"`
+
+	user string // whom the token names; empty for none
 }
 
 // origin is the source of an entitlement.
 type origin struct {
-	Type   string `json:"type" enum:"access_list" doc:"The kind of source." example:"access_list"`
-	ID     string `json:"id" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	ListID string `json:"listId" doc:"The id of the access list." example:"src_default"`
-	Name   string `json:"name" doc:"The name of the access list." example:"Subscribers"`
+	Type    string `json:"type" enum:"access_list,subscription" doc:"The kind of source." example:"access_list"`
+	ID      string `json:"id" doc:"The id of the grant or the subscription." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ListID  string `json:"listId" doc:"The id of the access list; empty for a subscription." example:"src_default"`
+	Name    string `json:"name" doc:"The name of the access list, or the title of the plan." example:"Subscribers"`
+	Profile string `json:"profile,omitempty" doc:"Of a subscription: the slug of the subscribed profile, on which the reader has a role." example:"xia"`
+	Plan    string `json:"plan,omitempty" doc:"Of a subscription: the slug of the plan." example:"open-space"`
 }
 
-func wireEntitlement(found store.FoundGrant, product store.Product, now time.Time) entitlement {
+func wireEntitlement(found store.FoundGrant, now time.Time) entitlement {
 	g := found.Grant
 	return entitlement{
 		ID: g.ID, SKU: g.SKU, PurchaseOption: g.PurchaseOptionID,
-		Cover: product.Cover, Title: product.Title, URL: product.URL, PresentationURL: product.PresentationURL,
-		PublisherContentID: product.PublisherContentID, Type: product.Type,
 		Origin:    origin{Type: "access_list", ID: g.ID, ListID: g.Source, Name: found.List.Name},
-		HasAccess: found.Counts(now),
+		HasAccess: found.Counts(now), user: g.UserID,
 		CreatedAt: g.CreatedAt, UpdatedAt: g.UpdatedAt, StartsAt: g.StartsAt, ExpiresAt: g.EndsAt,
 	}
+}
+
+// describe sets what the product of the SKU says.
+func (e *entitlement) describe(product *store.Product) {
+	e.Cover, e.Title, e.URL, e.PresentationURL = product.Cover, product.Title, product.URL, product.PresentationURL
+	e.PublisherContentID, e.Type = product.PublisherContentID, product.Type
 }
 
 // entitlementParams select entitlements.
@@ -63,13 +71,15 @@ type entitlementParams struct {
 	Type   string `query:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"Only entitlements whose product has this type. A SKU without a product has none."`
 	SKU    string `query:"sku" maxLength:"255" doc:"Only entitlements that include this SKU, directly or through a collection." example:"premium"`
 	Q      string `query:"q" maxLength:"255" doc:"Only entitlements whose SKU or title contains this text, ignoring case." example:"hello"`
-	PageParams
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The maximum number of records to return."`
+	From   string `query:"from" maxLength:"384" doc:"Continue after the record with this id."`
 }
 
 func (a *api) registerEntitlements() {
 	register(a, huma.Operation{
 		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"}, Security: needs("entitlements:read"),
-		Summary: "Lists a reader's entitlements by user id or e-mail address",
+		Summary:     "Lists a reader's entitlements by user id or e-mail address",
+		Description: "Those by grants, and those by the subscriptions of the profiles on which the user has a role. The entitlements of a subscription last as long as both it and the role.",
 	}, a.listEntitlements)
 }
 
@@ -77,11 +87,10 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 	if in.UserID == "" && in.Email == "" {
 		return nil, invalidAt("query.userId", "is required, or email")
 	}
-	found, err := c.store.GrantsOf(ctx, c.Vendor, policy.Reader{UserID: in.UserID, Email: policy.LowerEmail(in.Email)})
+	found, err := a.entitlementsOf(ctx, c, in)
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(found, func(a, b store.FoundGrant) int { return strings.Compare(a.Grant.ID, b.Grant.ID) })
 	selection := entitlementSelection{
 		call: c, in: in, q: strings.ToLower(in.Q),
 		giving: []string{in.SKU}, products: map[string]store.Product{},
@@ -94,21 +103,19 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 		selection.giving = append(selection.giving, containers...)
 	}
 	entitlements := []entitlement{}
-	var users []string
 	for i := range found {
 		if len(entitlements) == in.Limit {
 			break
 		}
-		selected, product, err := selection.selects(ctx, &found[i].Grant)
+		selected, err := selection.selects(ctx, &found[i])
 		if err != nil {
 			return nil, err
 		}
 		if selected {
-			entitlements = append(entitlements, wireEntitlement(found[i], product, a.Now()))
-			users = append(users, cmp.Or(in.UserID, found[i].Grant.UserID))
+			entitlements = append(entitlements, found[i])
 		}
 	}
-	if err := a.signEntitlements(ctx, c, users, entitlements); err != nil {
+	if err := a.signEntitlements(ctx, c, entitlements); err != nil {
 		return nil, err
 	}
 	page := &listing[entitlement]{Body: entitlements}
@@ -118,7 +125,30 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 	return page, nil
 }
 
-// entitlementSelection selects grants and caches their products.
+// entitlementsOf returns a reader's entitlements by grants and by subscriptions, by id.
+func (a *api) entitlementsOf(ctx context.Context, c *call, in *entitlementParams) ([]entitlement, error) {
+	reader := policy.Reader{UserID: in.UserID, Email: policy.LowerEmail(in.Email)}
+	grants, err := c.store.GrantsOf(ctx, c.Vendor, reader)
+	if err != nil {
+		return nil, err
+	}
+	now := a.Now()
+	all := wireAll(grants, func(found store.FoundGrant) entitlement { return wireEntitlement(found, now) })
+	if in.UserID != "" {
+		subscribed, err := a.entitlementsBySubscription(ctx, c, in.UserID, now)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, subscribed...)
+	}
+	for i := range all {
+		all[i].user = cmp.Or(in.UserID, all[i].user)
+	}
+	slices.SortFunc(all, func(a, b entitlement) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+// entitlementSelection selects entitlements and caches their products.
 type entitlementSelection struct {
 	call     *call
 	in       *entitlementParams
@@ -127,27 +157,27 @@ type entitlementSelection struct {
 	products map[string]store.Product
 }
 
-func (s *entitlementSelection) selects(ctx context.Context, g *store.Grant) (bool, store.Product, error) {
-	if s.in.From != "" && g.ID <= s.in.From || s.in.SKU != "" && !slices.Contains(s.giving, g.SKU) {
-		return false, store.Product{}, nil
+// selects reports whether an entitlement is one of the results, and describes it.
+func (s *entitlementSelection) selects(ctx context.Context, e *entitlement) (bool, error) {
+	if s.in.From != "" && e.ID <= s.in.From || s.in.SKU != "" && !slices.Contains(s.giving, e.SKU) {
+		return false, nil
 	}
-	product, known := s.products[g.SKU]
+	product, known := s.products[e.SKU]
 	if !known {
 		var err error
-		product, err = s.call.store.Product(ctx, s.call.Vendor, g.SKU)
+		product, err = s.call.store.Product(ctx, s.call.Vendor, e.SKU)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return false, product, err
+			return false, err
 		}
-		s.products[g.SKU] = product
+		s.products[e.SKU] = product
 	}
-	selected := (s.in.Type == "" || s.in.Type == product.Type) &&
-		(strings.Contains(strings.ToLower(g.SKU), s.q) || strings.Contains(strings.ToLower(product.Title), s.q))
-	return selected, product, nil
+	e.describe(&product)
+	return (s.in.Type == "" || s.in.Type == product.Type) &&
+		(strings.Contains(strings.ToLower(e.SKU), s.q) || strings.Contains(strings.ToLower(product.Title), s.q)), nil
 }
 
-// signEntitlements sets the token of those that are in effect. Users are the user ids that
-// the tokens name: without one, an entitlement has no token.
-func (a *api) signEntitlements(ctx context.Context, c *call, users []string, entitlements []entitlement) error {
+// signEntitlements sets the token of those that are in effect and whose user is known.
+func (a *api) signEntitlements(ctx context.Context, c *call, entitlements []entitlement) error {
 	if !slices.ContainsFunc(entitlements, func(e entitlement) bool { return e.HasAccess }) {
 		return nil
 	}
@@ -157,11 +187,11 @@ func (a *api) signEntitlements(ctx context.Context, c *call, users []string, ent
 	}
 	for i := range entitlements {
 		e := &entitlements[i]
-		if !e.HasAccess || users[i] == "" {
+		if !e.HasAccess || e.user == "" {
 			continue
 		}
 		e.Token, err = keys.SignEntitlement(ring, c.Vendor, keys.EntitlementClaims{
-			ID: e.ID, UserID: users[i], SKU: e.SKU, EndsAt: e.ExpiresAt,
+			ID: e.ID, UserID: e.user, SKU: e.SKU, EndsAt: e.ExpiresAt,
 		}, a.Now())
 		if err != nil {
 			return err

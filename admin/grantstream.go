@@ -4,17 +4,12 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"reflect"
-	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -22,32 +17,15 @@ import (
 )
 
 const (
-	// maxStreamBatch bounds the rows that are stored in one step, in bytes of
-	// JSON.
-	maxStreamBatch = 8 << 20
-	// maxStreamErrors bounds the errors in a response.
-	maxStreamErrors = 1000
-	// exportPage is the number of grants per read.
+	// exportPage is the number of records per read.
 	exportPage = 1000
 )
 
-// StreamResult is the answer to an import that is sent as one stream.
+// StreamResult is the answer to an import of grants that is sent as one stream.
 type StreamResult struct {
-	ImportID string `json:"importId" doc:"The import's id, for get-grant-import."`
-	Position int64  `json:"position" doc:"The number of rows." example:"0"`
-	ImportCounts
-	Removed    int64       `json:"removed" doc:"The number of grants removed because the stream does not have them." example:"0"`
-	Replaced   bool        `json:"replaced" doc:"Whether the list was made equal to the stream. False if that was not asked for, or a row was refused." example:"false"`
-	Failed     int64       `json:"failed" doc:"The number of refused rows." example:"0"`
-	Errors     []LineError `json:"errors" doc:"The first 1,000 refused rows."`
-	MoreErrors int64       `json:"moreErrors" doc:"The number of omitted entries."`
-}
-
-// LineError is the reason why a row of a stream was refused.
-type LineError struct {
-	Line    int    `json:"line" doc:"The line on which the row begins, from one."`
-	Field   string `json:"field,omitempty" doc:"The invalid field; absent when the whole row is invalid." example:"endsAt"`
-	Message string `json:"message" doc:"The error, for people." example:"expected length >= 1"`
+	StreamProgress
+	Removed  int64 `json:"removed" doc:"The number of grants removed because the stream does not have them." example:"0"`
+	Replaced bool  `json:"replaced" doc:"Whether the list was made equal to the stream. False if that was not asked for, or a row was refused." example:"false"`
 }
 
 func (a *api) registerGrantStreams() {
@@ -169,95 +147,66 @@ func (g *grantWriter) flush() error {
 	return g.table.Error()
 }
 
-// queryFlag returns the value of a boolean query parameter.
-func (b *bulk) queryFlag(name string) (bool, error) {
-	text := b.r.URL.Query().Get(name)
-	on, err := strconv.ParseBool(cmp.Or(text, "false"))
-	if err != nil {
-		return false, invalidAt("query."+name, "must be true or false")
-	}
-	return on, nil
-}
-
 // importStream imports the rows of the body, in the memory of one batch.
 func (a *api) importStream(ctx context.Context, b *bulk) error {
 	list := b.r.PathValue("id")
 	if _, err := a.Store.List(ctx, b.Vendor, list); err != nil {
 		return err
 	}
-	key, problem := idempotencyKey(b.r.Header)
-	if problem != nil {
-		return problem
-	}
-	if key == "" {
-		key = rand.Text()
-	}
 	replace, err1 := b.queryFlag("replaceList")
 	dry, err2 := b.queryFlag("dryRun")
 	if err := cmp.Or(err1, err2); err != nil {
 		return err
 	}
-	if dry {
-		key = rand.Text() // a dry run is no import that could be continued
-	}
-	i := &streamImport{api: a, call: b.call, list: list, replace: replace, dry: dry, chain: sha256.New()}
-	i.answer = StreamResult{ImportID: "stream-" + onceID(b.Name, key), Errors: []LineError{}}
-	flight := b.Vendor + "\x00" + list + "\x00" + i.answer.ImportID
-	if !a.inFlight.begin(flight) {
-		return inProgress()
-	}
-	defer a.inFlight.end(flight)
-	known, err := a.Store.GrantImport(ctx, b.Vendor, list, i.answer.ImportID)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	rows, end, err := beginStream[store.ImportRow](ctx, b, list, dry, func(ctx context.Context, id string) (store.Import, error) {
+		return a.Store.GrantImport(ctx, b.Vendor, list, id)
+	})
+	if err != nil {
 		return err
 	}
-	i.known = known
-	if err := i.run(ctx, b); err != nil {
+	defer end()
+	i := &grantImport{streamImport: rows, call: b.call, list: list, replace: replace}
+	i.target = importTarget[store.ImportRow]{
+		parse: func(raw []byte) (row store.ImportRow) {
+			row.Grant, row.Refused = a.rows.row(raw, list)
+			return row
+		},
+		refused: func(err *store.FieldError) store.ImportRow { return store.ImportRow{Refused: err} },
+		errors: func(_ context.Context, rows []store.ImportRow) ([]store.RowError, error) {
+			batch := store.ImportBatch{Rows: rows}
+			return batch.RowErrors(list), nil
+		},
+		store: func(ctx context.Context, rows []store.ImportRow, position int64, chain []byte) (store.ImportResult, error) {
+			batch := store.ImportBatch{ID: i.answer.ImportID, Position: position, Rows: rows, Chain: chain, DryRun: dry}
+			return b.store.ImportGrants(ctx, b.Vendor, list, batch)
+		},
+	}
+	if err := i.run(ctx, ReadGrants(b, b.bodyFormat())); err != nil {
+		return i.explain(err)
+	}
+	if err := i.finish(ctx); err != nil {
 		return i.explain(err)
 	}
 	b.w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(b.w).Encode(i.answer)
+	return json.NewEncoder(b.w).Encode(StreamResult{StreamProgress: i.answer, Removed: i.removed, Replaced: i.replaced})
 }
 
-// streamImport is an import in progress.
-type streamImport struct {
-	api  *api
-	call *call
-	list string
-	// replace: the list is made equal to the stream. dry: nothing is stored.
-	replace, dry bool
-	known        store.Import // the progress before this stream
-	chain        hash.Hash    // over all rows so far
-	answer       StreamResult
-	rows         []store.ImportRow
-	lines        []int
-	bytes        int
-}
-
-func (i *streamImport) run(ctx context.Context, b *bulk) error {
-	for row, err := range ReadGrants(b, b.bodyFormat()) {
-		if err != nil {
-			return newProblem(http.StatusBadRequest, err.Error())
-		}
-		if err := i.add(ctx, row); err != nil {
-			return err
-		}
-	}
-	if err := i.flush(ctx); err != nil {
-		return err
-	}
-	if i.answer.Position < i.known.Position {
-		return reusedKey()
-	}
-	return i.finish(ctx)
+// grantImport is an import of grants in progress.
+type grantImport struct {
+	*streamImport[store.ImportRow]
+	call     *call
+	list     string
+	replace  bool // the list is made equal to the stream
+	removed  int64
+	replaced bool
 }
 
 // finish finishes the import, and removes what the stream did not have.
-func (i *streamImport) finish(ctx context.Context) error {
+func (i *grantImport) finish(ctx context.Context) error {
 	if i.dry {
 		if i.replace && i.answer.Failed == 0 {
 			stored, err := i.call.store.CountGrants(ctx, i.call.Vendor, i.list)
-			i.answer.Removed = max(0, stored-i.answer.Changed-i.answer.Unchanged)
+			i.removed = max(0, stored-i.answer.Changed-i.answer.Unchanged)
 			return err
 		}
 		return nil
@@ -273,93 +222,7 @@ func (i *streamImport) finish(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		i.answer.Removed, i.answer.Replaced, done = known.Removed, known.Replaced, known.Finished
+		i.removed, i.replaced, done = known.Removed, known.Replaced, known.Finished
 	}
 	return nil
-}
-
-// add collects a row. It flushes at the size limits, and where the earlier stream
-// ended.
-func (i *streamImport) add(ctx context.Context, row Row) error {
-	if i.bytes+len(row.Value) > maxStreamBatch {
-		if err := i.flush(ctx); err != nil {
-			return err
-		}
-	}
-	var taken store.ImportRow
-	if row.Err != nil {
-		taken.Refused = &store.FieldError{Problem: row.Err.Error()}
-		fmt.Fprintf(i.chain, "%s\n", row.Err)
-	} else {
-		taken.Grant, taken.Refused = i.api.rows.row([]byte(row.Value), i.list)
-		i.chain.Write(row.Value)
-		i.chain.Write([]byte{'\n'})
-	}
-	i.rows, i.lines, i.bytes = append(i.rows, taken), append(i.lines, row.Line), i.bytes+len(row.Value)
-	if len(i.rows) == store.MaxImportRows || i.answer.Position+int64(len(i.rows)) == i.known.Position {
-		return i.flush(ctx)
-	}
-	return nil
-}
-
-// flush stores the collected rows, unless the earlier stream did.
-func (i *streamImport) flush(ctx context.Context) error {
-	if len(i.rows) == 0 {
-		return nil
-	}
-	batch := store.ImportBatch{ID: i.answer.ImportID, Position: i.answer.Position, Rows: i.rows, Chain: i.chain.Sum(nil), DryRun: i.dry}
-	result := store.ImportResult{Position: batch.Position + int64(len(i.rows))}
-	switch {
-	case result.Position <= i.known.Position:
-		result.Errors = batch.RowErrors(i.list)
-		if result.Position == i.known.Position {
-			if string(batch.Chain) != string(i.known.Chain) {
-				return reusedKey()
-			}
-			i.answer.ImportCounts = ImportCounts{Created: i.known.Created, Changed: i.known.Changed, Unchanged: i.known.Unchanged}
-		}
-	default:
-		var err error
-		if result, err = i.store(ctx, batch); err != nil {
-			return err
-		}
-	}
-	for _, e := range result.Errors {
-		if len(i.answer.Errors) == maxStreamErrors {
-			i.answer.MoreErrors++
-			continue
-		}
-		i.answer.Errors = append(i.answer.Errors, LineError{Line: i.lines[e.Row], Field: e.Field, Message: e.Problem})
-	}
-	i.answer.Position = result.Position
-	i.answer.Created += int64(result.Created)
-	i.answer.Changed += int64(result.Changed)
-	i.answer.Unchanged += int64(result.Unchanged)
-	i.answer.Failed += int64(len(result.Errors))
-	clear(i.rows)
-	i.rows, i.lines, i.bytes = i.rows[:0], i.lines[:0], 0
-	return nil
-}
-
-// store stores a batch as soon as a slot is free.
-func (i *streamImport) store(ctx context.Context, batch store.ImportBatch) (store.ImportResult, error) {
-	select {
-	case i.api.rows.slots <- struct{}{}:
-		defer func() { <-i.api.rows.slots }()
-	case <-ctx.Done():
-		return store.ImportResult{}, ctx.Err()
-	}
-	return i.call.store.ImportGrants(ctx, i.call.Vendor, i.list, batch)
-}
-
-// explain adds the progress of the import to an error.
-func (i *streamImport) explain(err error) error {
-	err = importError(err)
-	p, ok := errors.AsType[*Problem](err)
-	if !ok || p.Status != http.StatusBadRequest {
-		return err
-	}
-	extended := *p
-	extended.Detail = fmt.Sprintf("%s; %d rows are stored: to continue, send the whole stream again with the same Idempotency-Key", p.Detail, i.answer.Position)
-	return &extended
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // Idempotency-Key follows draft-ietf-httpapi-idempotency-key-header: a POST with a
-// key is executed once. The change and the store.IdempotencyRecord are written
+// key is executed once, and so is a PUT whose operation has a repetition. The change and the store.IdempotencyRecord are written
 // atomically; the record and the response are kept for a day. A call that changes
 // nothing leaves no record and may be repeated.
 //
@@ -116,7 +116,7 @@ func describeOnce(operation *huma.Operation) {
 	})
 }
 
-// once returns the middleware that executes a POST with an Idempotency-Key once.
+// once returns the middleware that executes a call with an Idempotency-Key once.
 func (a *api) once(operation huma.Operation) func(huma.Context, func(huma.Context)) {
 	maxBody := cmp.Or(operation.MaxBodyBytes, defaultMaxBody)
 	timeout := cmp.Or(operation.BodyReadTimeout, defaultReadTimeout)
@@ -233,7 +233,7 @@ func (a *api) keep(ctx context.Context, operation *huma.Operation, c *call, reco
 	}
 	ctx = context.WithoutCancel(ctx) // the call is complete even if the client is gone
 	err := a.Store.Complete(ctx, partitions(c.Vendor)[0], c.idempotency)
-	if err == nil && operation.Metadata[repetitionKey] == repeatAnswer && recorded.answer.Len() <= maxKeptAnswer {
+	if err == nil && operation.Metadata[repetitionKey] == repeatAnswer && !c.secret && recorded.answer.Len() <= maxKeptAnswer {
 		kept := keptAnswer{Status: recorded.status, Header: make(map[string]string), Body: recorded.answer.Bytes()}
 		for _, name := range keptHeaders {
 			if value := recorded.header.Get(name); value != "" {

@@ -46,9 +46,9 @@ type ImportResult struct {
 
 // ImportCounts are the numbers of rows by their effect.
 type ImportCounts struct {
-	Created   int64 `json:"created" doc:"The number of grants created." example:"5000"`
-	Changed   int64 `json:"changed" doc:"The number of grants changed." example:"12"`
-	Unchanged int64 `json:"unchanged" doc:"The number of rows that a grant agrees with already." example:"4988"`
+	Created   int64 `json:"created" doc:"The number of records created." example:"5000"`
+	Changed   int64 `json:"changed" doc:"The number of records changed." example:"12"`
+	Unchanged int64 `json:"unchanged" doc:"The number of rows that a record agrees with already." example:"4988"`
 }
 
 // RowChange is what a row would change.
@@ -222,15 +222,16 @@ func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 	return batch, nil
 }
 
+const unreadableRow = "cannot be read: a name comes twice, or a value does not fit its field"
+
 // row reads a row as create-grant reads its body.
 func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.FieldError) {
-	const unreadable = "cannot be read: a name comes twice, or a value does not fit its field"
 	var value any
 	if err := json.Unmarshal(raw, &value); err != nil {
-		return store.Grant{}, &store.FieldError{Problem: unreadable}
+		return store.Grant{}, &store.FieldError{Problem: unreadableRow}
 	}
-	if raw = completeDates(value, raw); raw == nil {
-		return store.Grant{}, &store.FieldError{Problem: unreadable}
+	if raw = completeDates(value, raw, "startsAt", "endsAt"); raw == nil {
+		return store.Grant{}, &store.FieldError{Problem: unreadableRow}
 	}
 	found := new(huma.ValidateResult)
 	huma.Validate(i.registry, i.schema, huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, value, found)
@@ -239,7 +240,7 @@ func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.
 	}
 	var fields GrantBody
 	if err := json.Unmarshal(raw, &fields); err != nil {
-		return store.Grant{}, &store.FieldError{Problem: unreadable}
+		return store.Grant{}, &store.FieldError{Problem: unreadableRow}
 	}
 	wanted, err := fields.grant(list)
 	if err != nil {
@@ -248,12 +249,12 @@ func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.
 	return wanted, nil
 }
 
-// completeDates returns a row whose dates without a time are times: the first moment of
-// the day in UTC. Value is the decoded row.
-func completeDates(value any, raw json.RawMessage) json.RawMessage {
+// completeDates returns a row whose dates without a time in some fields are times: the first
+// moment of the day in UTC. Value is the decoded row.
+func completeDates(value any, raw json.RawMessage, names ...string) json.RawMessage {
 	fields, _ := value.(map[string]any)
 	completed := false
-	for _, name := range []string{"startsAt", "endsAt"} {
+	for _, name := range names {
 		text, _ := fields[name].(string)
 		if _, err := time.Parse(time.DateOnly, text); err == nil {
 			fields[name], completed = text+"T00:00:00Z", true

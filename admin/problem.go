@@ -166,6 +166,10 @@ func (a *api) problemOf(err error) *Problem {
 		return newProblem(http.StatusConflict, "A record with this name already exists.")
 	case errors.Is(err, store.ErrBuiltIn):
 		return newProblem(http.StatusConflict, "This record is built in: it can be changed but not removed.")
+	case errors.Is(err, store.ErrInUse):
+		return newProblem(http.StatusConflict, "Other records need this one: it cannot be removed while they are there.")
+	case errors.Is(err, store.ErrReserved):
+		return newProblem(http.StatusConflict, "A record with this name was removed lately: choose another name.")
 	case errors.Is(err, store.ErrConflict):
 		return newProblem(http.StatusConflict, "The record was changed concurrently: read it again and repeat the change.")
 	}

@@ -93,6 +93,9 @@ func scopeOf(operation *huma.Operation) (string, resource) {
 
 // may reports whether the caller has a scope.
 func (c *Caller) may(scope string) bool {
+	if c.Reader != nil {
+		return false
+	}
 	return c.Unlimited || covers(c.Scopes, scope)
 }
 
@@ -151,14 +154,27 @@ func usedScopes(document *huma.OpenAPI) []string {
 	return slices.Sorted(maps.Keys(used))
 }
 
-// admit returns the middleware that requires a scope. It runs before the body is
-// read, so that a refused caller costs little and learns nothing.
-func admit(scope string, about resource) func(huma.Context, func(huma.Context)) {
+// admit returns the middleware that requires an operation's scope, or of a reader its
+// readerRule. It runs before the body is read, so that a refused caller costs little and
+// learns nothing.
+func (a *api) admit(operation *huma.Operation) func(huma.Context, func(huma.Context)) {
+	scope, about := scopeOf(operation)
+	rule := readerRuleOf(operation)
 	return func(ctx huma.Context, next func(huma.Context)) {
 		c := callOf(ctx.Context())
 		switch {
 		case c == nil:
 			answerProblem(ctx, newProblem(http.StatusUnauthorized, "Authentication required."))
+		case c.Reader != nil:
+			problem := a.mayRead(ctx, c, rule)
+			if problem == nil {
+				problem = refusedParameter(ctx, c.query)
+			}
+			if problem != nil {
+				answerProblem(ctx, problem)
+				return
+			}
+			next(ctx)
 		case !c.may(scope):
 			ctx.SetHeader("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`"`)
 			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token does not have the scope "+scope+"."))

@@ -81,7 +81,7 @@ type bulk struct {
 // for an operation without a body. An error of serve becomes a problem, or aborts
 // a response that has begun.
 func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx context.Context, b *bulk) error) {
-	admitted := admit(scopeOf(&operation))
+	admitted := a.admit(&operation)
 	operation.Responses["default"] = a.problemResponse()
 	for _, parameter := range operation.Parameters {
 		if parameter.In == "path" {

@@ -19,6 +19,11 @@ type ReaderClaims struct {
 	// Email must be ignored unless EmailVerified is set.
 	Email         string
 	EmailVerified bool
+	// ACR is the authentication context class (`acr`), and AMR the methods (`amr`, RFC
+	// 8176) separated by spaces. A claim that is not as OpenID Connect Core 1.0, section 2,
+	// has it, or is too long, counts as absent: it can only be missing where a rule asks for
+	// it.
+	ACR, AMR string
 	// ExpiresAt is in Unix seconds.
 	ExpiresAt int64
 }
@@ -59,6 +64,9 @@ type readerToken struct {
 	Email           string `json:"email,omitempty"`
 	EmailVerified   bool   `json:"email_verified,omitempty"`
 	PublisherUserID string `json:"publisher_user_id,omitempty"`
+
+	ACR string   `json:"acr,omitempty"`
+	AMR []string `json:"amr,omitempty"`
 }
 
 // SignReader signs a reader token for one site of a vendor. It returns ErrClaims
@@ -69,7 +77,7 @@ func SignReader(ring *Ring, vendor, site string, claims ReaderClaims, now time.T
 		Issuer: issuer.Issuer, Audience: site,
 		UserID: claims.UserID, PublisherUserID: claims.PublisherUserID,
 		Email: claims.Email, EmailVerified: claims.EmailVerified,
-		IssuedAt: now.Unix(), ExpiresAt: claims.ExpiresAt,
+		IssuedAt: now.Unix(), ExpiresAt: claims.ExpiresAt, ACR: claims.ACR, AMR: strings.Fields(claims.AMR),
 	}, func(o object) error {
 		_, err := issuer.read(o, now.Unix())
 		return err
@@ -138,7 +146,31 @@ func (ri *ReaderIssuer) read(o object, now int64) (ReaderClaims, error) {
 	if c.Email != "" && strings.Count(c.Email, "@") != 1 {
 		return ReaderClaims{}, &claimError{names.Email, "is not an email address"}
 	}
+	c.ACR, c.AMR = o.authentication()
 	return c, nil
+}
+
+// Limits of the claims about how a reader was authenticated.
+const (
+	maxACR    = 255
+	maxAMR    = 16
+	maxMethod = 32
+)
+
+// authentication returns `acr`, and the methods of `amr` separated by spaces.
+func (o object) authentication() (acr, amr string) {
+	if text, err := o.optionalText("acr", maxACR); err == nil {
+		acr = text
+	}
+	value := o.find("amr")
+	if len(value) == 0 || value[0] != '[' {
+		return acr, ""
+	}
+	methods, ok := readTexts(value, maxAMR)
+	if !ok || slices.ContainsFunc(methods, func(m string) bool { return m == "" || len(m) > maxMethod || strings.ContainsAny(m, " \t\r\n") }) {
+		return acr, ""
+	}
+	return acr, strings.Join(methods, " ")
 }
 
 // checkIdentity checks the issuer, audience and times of a token that

@@ -137,7 +137,7 @@ func (c *compiler) step(allow *Allow, captures []string, to *compiledSteps) erro
 		}
 	}
 	to.steps = append(to.steps, test)
-	to.entitlements = to.entitlements || operator.Entitlements
+	to.records = to.records || operator.Records
 	if link, ok := test.(linkTest); ok && to.linkTest == nil {
 		to.linkTest = link
 	}

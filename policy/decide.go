@@ -144,7 +144,7 @@ func strictness(d *Decision) int {
 		return 4
 	case d.Reason == ReasonSignedLink:
 		return 3
-	case d.Reason == ReasonEntitled:
+	case d.Reason == ReasonEntitled, d.Reason == ReasonRole:
 		return 2
 	case d.Reason == ReasonAuthenticated:
 		return 1
@@ -171,15 +171,15 @@ func (p *Policy) decideMatch(ctx context.Context, r *Request, under *match, deci
 	decision.Rule, decision.rule, decision.segments = &rule.Rule, rule, under.segments
 	question := &r.question
 	question.ask(ctx, p, r, rule, under.segments)
-	if rule.entitlements && !r.Reader.Anonymous() {
-		if err := p.loadEntitlements(ctx, r); err != nil {
+	if rule.records && !r.Reader.Anonymous() {
+		if err := p.loadRecords(ctx, r); err != nil {
 			decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, err, question.Now
 			return
 		}
-		question.Entitlements = r.entitlements
+		question.Entitlements = &r.records.Entitlements
 	}
 	for _, step := range rule.steps {
-		if decision.Reason = step.Test(question); decision.Allow() {
+		if decision.Reason = question.test(step); decision.Allow() {
 			break
 		}
 	}
@@ -188,6 +188,9 @@ func (p *Policy) decideMatch(ctx context.Context, r *Request, under *match, deci
 		return
 	}
 	decision.SKU, decision.Grant = question.answer.sku, question.answer.grant
+	if question.answer.demanded {
+		decision.Demand = question.answer.demand
+	}
 	decision.Until = earliest(question.answer.until, never)
 	if decision.Reason == ReasonLoginRequired {
 		decision.Reason, decision.Err = anonymousReason(&r.Reader), r.Reader.Failure

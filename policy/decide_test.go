@@ -330,7 +330,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("reason %d has no unique name: %q", reason, name)
 		}
 		seen[name] = true
-		allows := slices.Contains([]Reason{ReasonPublic, ReasonAuthenticated, ReasonEntitled, ReasonSignedLink, ReasonPreflight}, reason)
+		allows := slices.Contains([]Reason{ReasonPublic, ReasonAuthenticated, ReasonEntitled, ReasonSignedLink, ReasonRole, ReasonPreflight}, reason)
 		if reason.Allows() != allows {
 			t.Errorf("%s allows: %t", reason, reason.Allows())
 		}

@@ -44,8 +44,13 @@
 //	operatorany.go         any, authenticated
 //	operatorself.go        self
 //	operatorentitled.go    entitled
-//	operatorsubscribed.go  subscribed
-//	djaoapp.go             DjaoApp's operators that do not exist here, and why
+//	operatoraccess.go      roles that admit a reader, and the three strengths
+//	operatorrole.go        direct, provider, provider_only and provider_readable
+//	operatorselfprovider.go  self_provider
+//	operatorsubscribed.go  subscribed and was_subscribed
+//	operatorsigned.go      signed
+//	operatorverified.go    verified
+//	operatorall.go         all: several steps that must all allow
 //
 // The reader:
 //
@@ -53,7 +58,8 @@
 //	verifyreader.go  verifying reader tokens
 //	entitlement.go   what grants give a reader, and when
 //	membership.go    roles, subscriptions and signatures, as records
-//	readerrecord.go  the cached record of a token and its reader's grants
+//	packedreader.go  the records of a reader as one text
+//	readerrecord.go  the cached record of a token and its reader's records
 //
 // Signed links, if no step allows:
 //
@@ -77,7 +83,8 @@
 //
 // Caches (the stores of bytes and values are in policy/memory):
 //
-//	lookup.go        cached entitlements, collections and links
+//	lookup.go        cached records of readers, collections and links
+//	packedprofile.go cached profiles, plans and agreements
 //	version.go       versions and stamps, by which cached values are current
 //	invalidation.go  what a write makes stale, and its event in the change feed
 //	load.go          numbers in record texts

@@ -1,12 +1,8 @@
 package policy
 
 import (
-	"cmp"
-	"encoding/binary"
 	"math"
-	"slices"
 	"sort"
-	"strings"
 )
 
 // Grant is the part of a reader's entry in an access list that decides.
@@ -25,19 +21,11 @@ type Grant struct {
 const never = math.MaxInt64
 
 // Entitlements are what one reader may have, and when. They are immutable and safe for
-// concurrent use.
-//
-// They are one text without pointers, the form in which memory.RecordCache keeps them:
-// spans of fixed size, ordered by sku and then by end, the latest first; and after
-// them the texts that they refer to.
-//
-//	from 8 | to 8 | offset of the texts 4 | length of the sku 4 | length of the grant 4 | 0 4
+// concurrent use. They are a part of a packed text, see packedReader.
 type Entitlements struct {
-	text string
-	n    int
+	text  string
+	spans section
 }
-
-const spanRecord = 32
 
 // span is the period in which a grant gives its sku.
 type span struct {
@@ -49,55 +37,17 @@ type span struct {
 // NewEntitlements returns the entitlements that a reader's grants give. Grants that
 // are not active or have no sku give nothing.
 func NewEntitlements(grants []Grant) *Entitlements {
-	spans := make([]span, 0, len(grants))
-	for _, grant := range grants {
-		if !grant.Active || grant.SKU == "" {
-			continue
-		}
-		spans = append(spans, span{sku: grant.SKU, grant: grant.ID, from: grant.StartsAt, to: cmp.Or(grant.EndsAt, never)})
-	}
-	slices.SortFunc(spans, func(a, b span) int {
-		return cmp.Or(strings.Compare(a.sku, b.sku), cmp.Compare(b.to, a.to), strings.Compare(a.grant, b.grant))
-	})
-	return packSpans(spans)
-}
-
-func packSpans(spans []span) *Entitlements {
-	size := spanRecord * len(spans)
-	for _, s := range spans {
-		size += len(s.sku) + len(s.grant)
-	}
-	records, texts := make([]byte, 0, size), spanRecord*len(spans)
-	for _, s := range spans {
-		records = binary.LittleEndian.AppendUint64(records, uint64(s.from)) //nolint:gosec // read as the same type
-		records = binary.LittleEndian.AppendUint64(records, uint64(s.to))   //nolint:gosec // read as the same type
-		for _, n := range [...]int{texts, len(s.sku), len(s.grant), 0} {
-			records = binary.LittleEndian.AppendUint32(records, uint32(n)) //nolint:gosec // far less than 4 GiB
-		}
-		texts += len(s.sku) + len(s.grant)
-	}
-	for _, s := range spans {
-		records = append(append(records, s.sku...), s.grant...)
-	}
-	return &Entitlements{text: string(records), n: len(spans)}
-}
-
-// unpackEntitlements returns packed entitlements, which share the memory of the text.
-func unpackEntitlements(packed string) Entitlements {
-	if len(packed) < spanRecord {
-		return Entitlements{}
-	}
-	// The first span's texts begin after the last span.
-	return Entitlements{text: packed, n: int(load32(packed[16:])) / spanRecord}
+	records := ReaderRecords{Grants: grants}
+	packed := records.pack(nil, 0)
+	return &packed.Entitlements
 }
 
 // span returns the span with an index.
 func (e *Entitlements) span(i int) span {
-	record := e.text[spanRecord*i : spanRecord*(i+1)]
-	sku := load32(record[16:])
-	grant := sku + load32(record[20:])
+	record := e.text[e.spans.at+spanRecord*i : e.spans.at+spanRecord*(i+1)]
+	sku, grant := load32(record[16:]), load32(record[24:])
 	return span{
-		sku: e.text[sku:grant], grant: e.text[grant : grant+load32(record[24:])],
+		sku: e.text[sku : sku+load32(record[20:])], grant: e.text[grant : grant+load32(record[28:])],
 		from: int64(load64(record)), to: int64(load64(record[8:])), //nolint:gosec // written from the same type
 	}
 }
@@ -110,8 +60,8 @@ func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok
 	if e == nil || sku == "" {
 		return "", until, false
 	}
-	first := sort.Search(e.n, func(i int) bool { return e.span(i).sku >= sku })
-	for i := first; i < e.n; i++ {
+	first := sort.Search(e.spans.n, func(i int) bool { return e.span(i).sku >= sku })
+	for i := first; i < e.spans.n; i++ {
 		s := e.span(i)
 		if s.sku != sku {
 			break
@@ -130,7 +80,7 @@ func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok
 }
 
 // None reports whether the reader has nothing at any time.
-func (e *Entitlements) None() bool { return e == nil || e.n == 0 }
+func (e *Entitlements) None() bool { return e == nil || e.spans.n == 0 }
 
 // Each calls yield for each grant that counts at a moment in Unix milliseconds, in the
 // order of skus, until yield returns false.
@@ -138,7 +88,7 @@ func (e *Entitlements) Each(now int64, yield func(sku, grant string, from, to in
 	if e == nil {
 		return
 	}
-	for i := range e.n {
+	for i := range e.spans.n {
 		s := e.span(i)
 		if s.from <= now && now < s.to && !yield(s.sku, s.grant, s.from, s.to) {
 			return
@@ -153,7 +103,7 @@ func (e *Entitlements) NextChange(now int64) int64 {
 	if e == nil {
 		return next
 	}
-	for i := range e.n {
+	for i := range e.spans.n {
 		s := e.span(i)
 		if s.from > now {
 			next = min(next, s.from)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -47,12 +48,11 @@ type publisherLink struct {
 	contentNames, scopes []string
 }
 
-// loadEntitlements sets the entitlements of a request, once.
-func (p *Policy) loadEntitlements(ctx context.Context, r *Request) (err error) {
-	if r.entitlements == nil {
-		if r.granted, err = p.cachedEntitlements(ctx, r.Site.Vendor, &r.Reader, r.Now); err == nil {
-			r.entitlements = &r.granted
-		}
+// loadRecords sets the stored records of the reader of a request, once.
+func (p *Policy) loadRecords(ctx context.Context, r *Request) (err error) {
+	if !r.recordsLoaded {
+		r.records, err = p.readerRecords(ctx, r.Site.Vendor, &r.Reader, r.Now)
+		r.recordsLoaded = err == nil
 	}
 	return err
 }
@@ -60,62 +60,88 @@ func (p *Policy) loadEntitlements(ctx context.Context, r *Request) (err error) {
 // Entitlements returns what a reader may have, from memory if no record of it
 // changed. The error is ErrUnavailable.
 func (p *Policy) Entitlements(ctx context.Context, vendor string, reader Reader, now time.Time) (*Entitlements, error) {
-	granted, err := p.cachedEntitlements(ctx, vendor, &reader, now)
+	records, err := p.readerRecords(ctx, vendor, &reader, now)
 	if err != nil {
 		return nil, err
 	}
-	return &granted, nil
+	return &records.Entitlements, nil
 }
 
-func (p *Policy) cachedEntitlements(ctx context.Context, vendor string, reader *Reader, now time.Time) (Entitlements, error) {
+// readerRecords returns the stored records of the reader of a request, or those that
+// override them. The error is ErrUnavailable.
+func (p *Policy) readerRecords(ctx context.Context, vendor string, reader *Reader, now time.Time) (packedReader, error) {
+	if p.overrides != nil && p.overrides.Grants {
+		return p.overrides.records(), nil
+	}
+	return p.userRecords(ctx, vendor, reader, now)
+}
+
+// userRecords returns the stored records of a reader, from memory if none of them
+// changed. The error is ErrUnavailable.
+func (p *Policy) userRecords(ctx context.Context, vendor string, reader *Reader, now time.Time) (packedReader, error) {
+	inToken := false // whether the record of the reader's token may contain them
 	if p.readers != nil && reader.record.cache == p.readers {
-		granted, ok, fits := reader.record.grants(p.versions, vendor, reader)
-		switch {
-		case ok:
+		packed, ok, fits := reader.record.stored(p.versions, vendor, reader)
+		if ok {
 			p.counts.entitlements.hits.Add()
-			return unpackEntitlements(granted), nil
-		case fits:
-			p.counts.entitlements.misses.Add()
-			return p.readIntoRecord(ctx, vendor, reader)
+			return unpackReader(packed), nil
 		}
+		inToken = fits
 	}
 	var space [keySpace]byte
 	key := appendReaderKey(space[:0], vendor, reader)
-	stamp := p.versions.Reader(vendor, reader)
-	if record := p.readers.Get(key, stamp, now.UnixMilli()); record.Exists() {
-		p.counts.entitlements.hits.Add()
-		return unpackEntitlements(record.Value()), nil
+	if !inToken {
+		stamp := p.versions.Reader(vendor, reader)
+		if record := p.readers.Get(key, stamp, now.UnixMilli()); record.Exists() && p.versions.currentProfiles(record.Value()) {
+			p.counts.entitlements.hits.Add()
+			return unpackReader(record.Value()), nil
+		}
 	}
 	p.counts.entitlements.misses.Add()
-	entitlements, err := p.readEntitlements(ctx, vendor, *reader)
-	if err != nil {
-		return Entitlements{}, err
+	read, err := p.readReader(ctx, vendor, *reader)
+	switch {
+	case err != nil:
+		return packedReader{}, err
+	case !read.settled:
+	case !inToken:
+		// The records contain their periods, so they do not expire.
+		p.readers.Set(key, []byte(read.text), read.stamp, never)
+	default:
+		if value, ok := appendReaderRecord(nil, reader, &storedRecords{vendor: vendor, packed: read.text, stamp: read.stamp}); ok {
+			reader.record.Record = p.readers.Replace(reader.record.Record, value)
+		}
 	}
-	// Entitlements contain their periods, so they do not expire.
-	p.readers.Set(key, []byte(entitlements.text), stamp, never)
-	return *entitlements, nil
+	return read.packedReader, nil
 }
 
-// readIntoRecord reads a reader's entitlements, and caches them in the record of the
-// reader's token.
-func (p *Policy) readIntoRecord(ctx context.Context, vendor string, reader *Reader) (Entitlements, error) {
-	stamp := p.versions.Reader(vendor, reader)
-	entitlements, err := p.readEntitlements(ctx, vendor, *reader)
-	if err != nil {
-		return Entitlements{}, err
-	}
-	if value, ok := appendReaderRecord(nil, reader, &recordedGrants{vendor: vendor, text: entitlements.text, stamp: stamp}); ok {
-		reader.record.Record = p.readers.Replace(reader.record.Record, value)
-	}
-	return *entitlements, nil
+// readRecords are the records of a reader with the stamp of Versions.Reader that was
+// loaded before they were read. Settled reports whether they may be cached.
+type readRecords struct {
+	packedReader
+	stamp   uint64
+	settled bool
 }
 
-func (p *Policy) readEntitlements(ctx context.Context, vendor string, reader Reader) (*Entitlements, error) {
+// readReader reads the records of a reader. On which profiles they depend is known only
+// once they are read: a reader with roles is read again, with the versions of their
+// profiles loaded before, and cached unless the profiles changed in between.
+func (p *Policy) readReader(ctx context.Context, vendor string, reader Reader) (read readRecords, err error) {
+	read.stamp = p.versions.Reader(vendor, &reader)
 	records, err := p.records.ReaderRecords(ctx, vendor, reader)
 	if err != nil {
-		return nil, unavailable(err)
+		return read, unavailable(err)
 	}
-	return NewEntitlements(records.Grants), nil
+	profiles, sum := profileStripes(vendor, records.Roles), uint64(0)
+	read.settled = true
+	if len(profiles) > 0 && p.readers != nil {
+		read.stamp, sum = p.versions.Reader(vendor, &reader), p.versions.sum(profiles)
+		if records, err = p.records.ReaderRecords(ctx, vendor, reader); err != nil {
+			return read, unavailable(err)
+		}
+		read.settled = slices.Equal(profiles, profileStripes(vendor, records.Roles))
+	}
+	read.packedReader = records.pack(profiles, sum)
+	return read, nil
 }
 
 // containersOf returns the collections that contain a sku, from memory if no shared

@@ -40,9 +40,9 @@ type compiledSteps struct {
 	steps []Test
 	// linkTest is the first step that signed links can satisfy, or nil.
 	linkTest linkTest
-	// entitlements reports whether a step needs the reader's entitlements.
-	entitlements bool
-	level        level
+	// records reports whether a step needs the records of the reader.
+	records bool
+	level   level
 	// fixed holds the stored arguments that are strings, which override a capture of
 	// the same name. The first step that has one counts.
 	fixed   map[string]string

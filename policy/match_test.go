@@ -188,8 +188,8 @@ func TestCompileRefuses(t *testing.T) {
 		name, want string
 		rule       Rule
 	}{
-		{"unknown operator", `unknown operator "fail_direct"; known are any, authenticated, entitled`, Rule{Path: "/", Allow: Allow{Operator: "fail_direct"}}},
-		{"unknown code", "unknown operator", Rule{Path: "/", Allow: Allow{Operator: "18"}}},
+		{"unknown operator", `unknown operator "fail_direct"; known are all, any, authenticated, direct`, Rule{Path: "/", Allow: Allow{Operator: "fail_direct"}}},
+		{"unknown code", "unknown operator", Rule{Path: "/", Allow: Allow{Operator: "19"}}},
 		{"no operator", "unknown operator", Rule{Path: "/"}},
 		{"entitled without a sku", "needs at least one sku", Rule{Path: "/", Allow: Allow{Operator: "entitled"}}},
 		{"a parameter that the path does not capture", "{id} is not captured", Rule{Path: "/x", Allow: entitledTo("{id}")}},

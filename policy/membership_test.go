@@ -84,3 +84,84 @@ func (f *fakeRecords) Agreement(_ context.Context, vendor, agreement string) (Ag
 	}
 	return f.members.agreements[agreement], cmp.Or(f.down, f.profilesDown)
 }
+
+// The writes of the access model bump the stripes that the store bumps.
+
+func (f *fakeRecords) setProfile(slug string, active bool) {
+	f.commit(Invalidation{Shared: true, SameDomains: true}, func() {
+		if f.members.profiles == nil {
+			f.members.profiles = map[string]bool{}
+		}
+		f.members.profiles[slug] = active
+	})
+}
+
+func (f *fakeRecords) setPlan(slug string, plan Plan) {
+	f.commit(Invalidation{Shared: true, SameDomains: true}, func() {
+		if f.members.plans == nil {
+			f.members.plans = map[string]Plan{}
+		}
+		plan.Exists = true
+		f.members.plans[slug] = plan
+	})
+}
+
+func (f *fakeRecords) setAgreement(slug string, updatedAt int64) {
+	f.commit(Invalidation{Shared: true, SameDomains: true}, func() {
+		if f.members.agreements == nil {
+			f.members.agreements = map[string]Agreement{}
+		}
+		f.members.agreements[slug] = Agreement{Exists: true, UpdatedAt: updatedAt}
+	})
+}
+
+func (f *fakeRecords) setRole(user string, role Role) {
+	var change Invalidation
+	change.Add(KindUserID, "acme", user)
+	change.Add(KindProfile, "acme", role.Profile)
+	f.commit(change, func() {
+		f.members.dropRole(user, role.Profile, role.Pending)
+		f.members.roles = append(f.members.roles, fakeRole{user, role})
+	})
+}
+
+func (f *fakeRecords) removeRole(user, profile string) {
+	var change Invalidation
+	change.Add(KindUserID, "acme", user)
+	change.Add(KindProfile, "acme", profile)
+	f.commit(change, func() { f.members.dropRole(user, profile, false) })
+}
+
+func (m *fakeMembership) dropRole(user, profile string, pending bool) {
+	m.roles = slices.DeleteFunc(m.roles, func(r fakeRole) bool { return r.user == user && r.Profile == profile && r.Pending == pending })
+}
+
+// setSubscription replaces the subscription of a profile to a plan.
+func (f *fakeRecords) setSubscription(s Subscription) {
+	var change Invalidation
+	change.Add(KindProfile, "acme", s.Profile)
+	f.commit(change, func() {
+		f.members.subscriptions = slices.DeleteFunc(f.members.subscriptions, func(old Subscription) bool { return old.Profile == s.Profile && old.Plan == s.Plan })
+		f.members.subscriptions = append(f.members.subscriptions, s)
+	})
+}
+
+func (f *fakeRecords) sign(user, agreement string, at int64) {
+	var change Invalidation
+	change.Add(KindUserID, "acme", user)
+	f.commit(change, func() {
+		f.members.signatures = slices.DeleteFunc(f.members.signatures, func(s fakeSignature) bool { return s.user == user && s.Agreement == agreement })
+		f.members.signatures = append(f.members.signatures, fakeSignature{user, Signature{agreement, at}})
+	})
+}
+
+func (f *fakeRecords) setUserActive(user string, active bool) {
+	var change Invalidation
+	change.Add(KindUserID, "acme", user)
+	f.commit(change, func() {
+		if f.members.inactiveUsers == nil {
+			f.members.inactiveUsers = map[string]bool{}
+		}
+		f.members.inactiveUsers[user] = !active
+	})
+}

@@ -3,7 +3,10 @@ package policy
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"slices"
+	"time"
 )
 
 // NoCode is the code of an operator that DjaoApp does not have.
@@ -18,8 +21,9 @@ type Operator struct {
 	// Words parses arguments that are written as words, as in a Caddyfile, of which
 	// there is at least one. If it is nil, the operator takes none there.
 	Words func(words []string) (Arguments, error)
-	// Entitlements reports whether the test needs the reader's entitlements.
-	Entitlements bool
+	// Records reports whether the test needs the records of the reader: entitlements,
+	// roles, subscriptions and signatures.
+	Records bool
 	// Compile checks the arguments of a step, and returns its test. Captures are the
 	// parameters that the rule's path captures.
 	Compile func(arguments Arguments, captures []string) (Test, error)
@@ -65,19 +69,37 @@ func words(name string) func([]string) (Arguments, error) {
 	}
 }
 
+// oneWord returns an operator's Words for one argument that is a string.
+func oneWord(name string) func([]string) (Arguments, error) {
+	return func(list []string) (Arguments, error) {
+		if len(list) > 1 {
+			return nil, fmt.Errorf("it takes one %s, not %d", name, len(list))
+		}
+		return words(name)(list)
+	}
+}
+
 // Question is the input of a Test: the reader, and the page.
 type Question struct {
-	Reader       *Reader
+	Reader *Reader
+	// Entitlements are nil unless the operator needs records.
 	Entitlements *Entitlements
+	// Method is the method of the request, GET for HEAD.
+	Method string
 	// Now is in Unix milliseconds.
 	Now int64
 
+	records  *packedReader
 	rule     *compiledRule
 	segments []string
-	// ctx, policy and vendor serve lookups.
+	// ctx, policy, vendor and now serve lookups.
 	ctx    context.Context
 	policy *Policy
 	vendor string
+	now    time.Time
+	// stripes collects the stripes on which the answer depends besides those of the
+	// reader; nil if none are to be collected.
+	stripes *stripeList
 	// answer is what the tests add to the decision. Err is the error of a test that
 	// could not be answered.
 	answer answer
@@ -88,11 +110,23 @@ type Question struct {
 // ask sets the question for one rule, without earlier answers.
 func (q *Question) ask(ctx context.Context, p *Policy, r *Request, rule *compiledRule, segments []string) {
 	q.Reader, q.Now, q.rule, q.segments = &r.Reader, r.Now.UnixMilli(), rule, segments
-	q.ctx, q.policy, q.vendor = ctx, p, r.Site.Vendor
+	q.ctx, q.policy, q.vendor, q.now = ctx, p, r.Site.Vendor, r.Now
+	q.records, q.Method = &r.records, r.method
+	if r.method == http.MethodHead {
+		q.Method = http.MethodGet
+	}
 	if q.asked {
 		q.Entitlements, q.answer, q.err = nil, answer{}, nil
 	}
 	q.asked = true
+}
+
+// test applies a test of the rule. What the tests before it demanded does not count.
+func (q *Question) test(step Test) Reason {
+	if q.answer.demanded {
+		q.answer.demand, q.answer.demanded, q.answer.pending = Demand{}, false, false
+	}
+	return step.Test(q)
 }
 
 // answer is what a test adds to a decision.
@@ -100,6 +134,10 @@ type answer struct {
 	sku   string
 	grant string
 	until int64
+	// demand is set by the last test if demanded is. Pending reports whether a role that
+	// it would accept waits for an answer.
+	demand            Demand
+	demanded, pending bool
 }
 
 // Param returns a parameter of the rule: its stored argument, or the captured segment.

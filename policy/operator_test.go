@@ -3,26 +3,32 @@ package policy
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 func TestOperatorsAreFoundByNameAndCode(t *testing.T) {
 	operators := StandardOperators()
-	if names := operators.Names(); !slices.Equal(names, []string{"any", "authenticated", "entitled", "self", "subscribed"}) {
+	// DjaoApp's, by their codes, and three more.
+	djaoapp := []string{
+		"any", "authenticated", "signed", "direct", "direct_weak", "direct_strong", "provider", "provider_weak", "provider_strong",
+		"provider_only", "provider_only_weak", "provider_only_strong", "self_provider", "self_provider_weak", "self_provider_strong",
+		"subscribed", "was_subscribed", "verified", "provider_readable",
+	}
+	if names := operators.Names(); !slices.Equal(names, slices.Sorted(slices.Values(append([]string{"all", "entitled", "self"}, djaoapp...)))) {
 		t.Errorf("the names are %v", names)
 	}
-	for text, want := range map[string]string{
-		"any": "any", "0": "any", "authenticated": "authenticated", "1": "authenticated", "entitled": "entitled",
-		"self": "self", "subscribed": "subscribed", "15": "subscribed",
-	} {
-		if found, err := operators.Find(text); err != nil || found.Name != want {
-			t.Errorf("%s: %v, %v", text, found, err)
+	for code, name := range djaoapp {
+		for _, text := range []string{strconv.Itoa(code), name} {
+			if found, err := operators.Find(text); err != nil || found.Name != name || found.Code != code {
+				t.Errorf("%s: %v, %v", text, found, err)
+			}
 		}
 	}
 	for _, text := range []string{"", "19", "-1", "00", "01", "+1", " any", "Any", "any ", "entitled/x"} {
 		found, err := operators.Find(text)
-		if found != nil || !errors.Is(err, ErrUnknownOperator) || !strings.Contains(err.Error(), "known are any, authenticated, entitled, self, subscribed") {
+		if found != nil || !errors.Is(err, ErrUnknownOperator) || !strings.Contains(err.Error(), "known are all, any, authenticated, direct, ") {
 			t.Errorf("%q: %v, %v", text, found, err)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 func init() {
-	RegisterOperator(Operator{Code: NoCode, Name: "entitled", Words: wordList("sku"), Entitlements: true, Compile: compileEntitled})
+	RegisterOperator(Operator{Code: NoCode, Name: "entitled", Words: wordList("sku"), Records: true, Compile: compileEntitled})
 }
 
 // entitledTest allows a reader who has a grant of one of its skus, and a signed link to

@@ -105,9 +105,6 @@ func (o *Operators) Find(operator string) (*Operator, error) {
 	if found := o.byName[operator]; found != nil {
 		return found, nil
 	}
-	if why, ok := unsupported[operator]; ok {
-		return nil, fmt.Errorf("%w %q: it %s", ErrUnknownOperator, operator, why)
-	}
 	return nil, fmt.Errorf("%w %q; known are %s", ErrUnknownOperator, operator, strings.Join(o.Names(), ", "))
 }
 

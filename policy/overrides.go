@@ -11,10 +11,13 @@ import (
 // Overrides replace records of the store, for decisions about a hypothetical reader: a
 // rule test must not depend on the grants of the day.
 type Overrides struct {
-	// Grants reports whether SKUs replace the reader's grants. They are granted without
-	// an end.
+	// Grants reports whether SKUs and Membership replace the reader's records. SKUs are granted
+	// without an end.
 	Grants bool
 	SKUs   []string
+	// Membership holds the roles, subscriptions and signatures that the reader has besides
+	// SKUs. Its Grants have no effect.
+	Membership ReaderRecords
 	// LinkTo is the URL of a link that the reader has redeemed, see HypotheticalLink;
 	// empty for none.
 	LinkTo string
@@ -33,33 +36,32 @@ func HypotheticalLink() RedeemedLink {
 // reads them from the store for each request.
 func (p *Policy) WithOverrides(o Overrides) *Policy {
 	policy := p.uncached()
-	policy.records = &overriddenRecords{Records: p.records, overrides: o}
+	policy.records, policy.overrides = &overriddenRecords{Records: p.records, overrides: o}, &o
 	return policy
 }
 
 // OverridesOnly returns a policy without a store, which decides by the overrides alone.
 func OverridesOnly(operators *Operators, now func() time.Time, o Overrides) *Policy {
 	return &Policy{
-		records:  &overriddenRecords{Records: emptyRecords{}, overrides: o},
+		records: &overriddenRecords{Records: emptyRecords{}, overrides: o}, overrides: &o,
 		versions: &noVersions, operators: operators, now: now, domains: new(domainTable),
 	}
+}
+
+// records returns the records that replace the reader's.
+func (o *Overrides) records() packedReader {
+	records := o.Membership
+	records.Grants = make([]Grant, len(o.SKUs))
+	for i, sku := range o.SKUs {
+		records.Grants[i] = Grant{ID: hypothetical, SKU: sku, Active: true}
+	}
+	return records.pack(nil, 0)
 }
 
 // overriddenRecords are records of which overrides replace some.
 type overriddenRecords struct {
 	Records
 	overrides Overrides
-}
-
-func (r *overriddenRecords) ReaderRecords(ctx context.Context, vendor string, reader Reader) (ReaderRecords, error) {
-	if !r.overrides.Grants {
-		return r.Records.ReaderRecords(ctx, vendor, reader)
-	}
-	records := ReaderRecords{Grants: make([]Grant, len(r.overrides.SKUs))}
-	for i, sku := range r.overrides.SKUs {
-		records.Grants[i] = Grant{ID: hypothetical, SKU: sku, Active: true}
-	}
-	return records, nil
 }
 
 func (r *overriddenRecords) Link(ctx context.Context, vendor, issuer, id string) (Link, error) {

@@ -63,6 +63,7 @@ type Policy struct {
 	operators *Operators
 	now       func() time.Time
 	fresh     func(vendor string, at time.Time) error // nil: always fresh
+	overrides *Overrides                              // nil: none
 
 	sites        sites
 	domains      *domainTable

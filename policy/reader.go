@@ -13,6 +13,9 @@ type Reader struct {
 	// Email is a verified address, with ASCII letters in lower case; empty if the
 	// credential has none or it is not verified.
 	Email string
+	// ACR is the authentication context class of the credential, and AMR its methods
+	// (RFC 8176) separated by spaces. Both are empty if the credential states none.
+	ACR, AMR string
 	// Rejected reports whether the request's credential failed. The reader is then
 	// anonymous.
 	Rejected bool
@@ -26,7 +29,7 @@ type Reader struct {
 	// the credential.
 	Failure error
 
-	record readerRecord // caches the reader's grants
+	record readerRecord // caches the reader's stored records
 }
 
 // Anonymous reports whether the reader is not identified.

@@ -15,7 +15,7 @@ func (p *Policy) cacheReader(verifier *ReaderVerifier, token string, reader *Rea
 	key := p.appendTokenKey(nil, verifier, token)
 	value, _ := appendReaderRecord(nil, reader, nil)
 	record := p.readers.Set(key, value, p.versions.Shared(), never)
-	value, _ = appendReaderRecord(nil, reader, &recordedGrants{vendor: vendor, text: granted.text, stamp: p.versions.Reader(vendor, reader)})
+	value, _ = appendReaderRecord(nil, reader, &storedRecords{vendor: vendor, packed: granted.text, stamp: p.versions.Reader(vendor, reader)})
 	p.readers.Replace(record, value)
 }
 

@@ -7,22 +7,22 @@ import (
 )
 
 // A reader record caches a verified token's claims together with the reader's
-// grants, so a request needs one lookup. It never changes: it is written when the
-// token is verified, and written again when the grants are read.
+// records in the store, so a request needs one lookup. It never changes: it is written
+// when the token is verified, and written again when the store is read.
 //
-//	stamp of the grants 8 | their stripes 3 × 2 | flags 1 | lengths of the texts 1, 3 × 2
+//	stamp of the stored records 8 | their stripes 3 × 2 | flags 1 | lengths of the texts 1, 5 × 2
 //
-// The texts follow: the vendor of the grants, user id, publisher's user id and
-// e-mail; then the grants as Entitlements hold them.
+// The texts follow: the vendor of the stored records, user id, publisher's user id,
+// e-mail, `acr` and `amr`; then the stored records as packedReader holds them.
 const (
 	recordFlags = 14
 	recordTexts = 15
-	recordStart = 22
+	recordStart = 26
 )
 
 // Flags of a record.
 const (
-	hasGrants = 1 << iota
+	hasStored = 1 << iota
 	hasUserStripe
 	hasPublisherUserStripe
 	hasEmailStripe
@@ -38,39 +38,47 @@ type readerRecord struct {
 	memory.Record
 }
 
-// textEnds returns the ends of a record's texts in their order. Each text begins where
+// textEnds holds the ends of a record's texts in their order. Each text begins where
 // the one before it ends.
-func textEnds(value string) (vendor, user, publisherUser, email int) {
+type textEnds struct{ vendor, user, publisherUser, email, acr, amr int }
+
+func recordEnds(value string) (e textEnds) {
 	lengths := value[recordTexts:recordStart]
-	vendor = recordStart + int(lengths[0])
-	user = vendor + load16(lengths[1:])
-	publisherUser = user + load16(lengths[3:])
-	return vendor, user, publisherUser, publisherUser + load16(lengths[5:])
+	e.vendor = recordStart + int(lengths[0])
+	e.user = e.vendor + load16(lengths[1:])
+	e.publisherUser = e.user + load16(lengths[3:])
+	e.email = e.publisherUser + load16(lengths[5:])
+	e.acr = e.email + load16(lengths[7:])
+	e.amr = e.acr + load16(lengths[9:])
+	return e
 }
 
 // reader returns the token's reader. The texts share the record's memory.
 func (k readerRecord) reader() Reader {
 	value := k.Value()
-	at, user, publisherUser, email := textEnds(value)
-	return Reader{UserID: value[at:user], PublisherUserID: value[user:publisherUser], Email: value[publisherUser:email], record: k}
+	e := recordEnds(value)
+	return Reader{
+		UserID: value[e.vendor:e.user], PublisherUserID: value[e.user:e.publisherUser], Email: value[e.publisherUser:e.email],
+		ACR: value[e.email:e.acr], AMR: value[e.acr:e.amr], record: k,
+	}
 }
 
-// grants returns the grants of a reader at a vendor. Ok reports whether the record
-// contains them and they are current. Fits reports whether they may be written to it:
-// the record must be this reader's, without the grants of another vendor whose site
+// stored returns the packed records of a reader at a vendor. Ok reports whether the
+// record contains them and they are current. Fits reports whether they may be written to
+// it: the record must be this reader's, without the records of another vendor whose site
 // uses the same verifier.
-func (k readerRecord) grants(versions *Versions, vendor string, reader *Reader) (granted string, ok, fits bool) {
+func (k readerRecord) stored(versions *Versions, vendor string, reader *Reader) (packed string, ok, fits bool) {
 	value := k.Value()
-	at, user, publisherUser, email := textEnds(value)
+	e := recordEnds(value)
 	// Texts that share memory, as these mostly do, compare in constant time.
-	if value[at:user] != reader.UserID || value[user:publisherUser] != reader.PublisherUserID || value[publisherUser:email] != reader.Email {
+	if value[e.vendor:e.user] != reader.UserID || value[e.user:e.publisherUser] != reader.PublisherUserID || value[e.publisherUser:e.email] != reader.Email {
 		return "", false, false
 	}
 	flags := value[recordFlags]
-	if flags&hasGrants == 0 {
+	if flags&hasStored == 0 {
 		return "", false, true
 	}
-	if value[recordStart:at] != vendor {
+	if value[recordStart:e.vendor] != vendor {
 		return "", false, false
 	}
 	sum := versions.shared.Load()
@@ -83,45 +91,46 @@ func (k readerRecord) grants(versions *Versions, vendor string, reader *Reader) 
 	if flags&hasEmailStripe != 0 {
 		sum += versions.stripe[load16(value[12:])].Load()
 	}
-	if sum != load64(value) {
+	packed = value[e.amr:]
+	if sum != load64(value) || !versions.currentProfiles(packed) {
 		return "", false, true
 	}
-	return value[email:], true, true
+	return packed, true, true
 }
 
-// recordedGrants are the grants in a record.
-type recordedGrants struct {
-	vendor, text string
-	stamp        uint64 // of Versions.Reader, loaded before the grants were read
+// storedRecords are the stored records in a reader record.
+type storedRecords struct {
+	vendor, packed string
+	stamp          uint64 // of Versions.Reader, loaded before the records were read
 }
 
-// appendReaderRecord appends the value of a record, without grants if they are nil. It
-// returns false if a text is too long for a record.
-func appendReaderRecord(to []byte, reader *Reader, grants *recordedGrants) (value []byte, ok bool) {
+// appendReaderRecord appends the value of a record, without stored records if they are
+// nil. It returns false if a text is too long for a record.
+func appendReaderRecord(to []byte, reader *Reader, stored *storedRecords) (value []byte, ok bool) {
 	var stripes [3]uint16
 	var flags byte
-	if grants == nil {
-		grants = &recordedGrants{}
+	if stored == nil {
+		stored = &storedRecords{}
 	} else {
-		flags = hasGrants
+		flags = hasStored
 		for i, id := range [...]struct {
 			kind Kind
 			text string
 		}{{KindUserID, reader.UserID}, {KindPublisherUserID, reader.PublisherUserID}, {KindEmail, reader.Email}} {
 			if id.text != "" {
-				stripes[i], flags = Stripe(id.kind, grants.vendor, id.text), flags|hasUserStripe<<i
+				stripes[i], flags = Stripe(id.kind, stored.vendor, id.text), flags|hasUserStripe<<i
 			}
 		}
 	}
-	to = binary.LittleEndian.AppendUint64(to, grants.stamp)
+	to = binary.LittleEndian.AppendUint64(to, stored.stamp)
 	for _, stripe := range stripes {
 		to = binary.LittleEndian.AppendUint16(to, stripe)
 	}
-	if len(grants.vendor) > 1<<8-1 {
+	if len(stored.vendor) > 1<<8-1 {
 		return nil, false
 	}
-	to = append(to, flags, byte(len(grants.vendor))) //nolint:gosec // it fits
-	texts := [...]string{grants.vendor, reader.UserID, reader.PublisherUserID, reader.Email}
+	to = append(to, flags, byte(len(stored.vendor))) //nolint:gosec // it fits
+	texts := [...]string{stored.vendor, reader.UserID, reader.PublisherUserID, reader.Email, reader.ACR, reader.AMR}
 	for _, text := range texts[1:] {
 		if len(text) > 1<<16-1 {
 			return nil, false
@@ -131,5 +140,5 @@ func appendReaderRecord(to []byte, reader *Reader, grants *recordedGrants) (valu
 	for _, text := range texts {
 		to = append(to, text...)
 	}
-	return append(to, grants.text...), true
+	return append(to, stored.packed...), true
 }

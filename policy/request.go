@@ -91,18 +91,18 @@ type Request struct {
 	// Now is the moment of the decision.
 	Now time.Time
 
-	method       string // as judged
-	path         Path
-	current      *Path // that of CurrentPath; nil if it is not judged
-	rules        *Ruleset
-	matches      []match       // the first is that of the path as received, read literally
-	few          [2]match      // the memory behind matches
-	question     Question      // reused by every step
-	entitlements *Entitlements // nil until they are loaded
-	granted      Entitlements  // the memory behind entitlements
-	verdict      linkVerdict
-	judged       bool
-	defaultSpace string // see loadDefaultSpace
+	method        string // as judged
+	path          Path
+	current       *Path // that of CurrentPath; nil if it is not judged
+	rules         *Ruleset
+	matches       []match      // the first is that of the path as received, read literally
+	few           [2]match     // the memory behind matches
+	question      Question     // reused by every step
+	records       packedReader // those of the reader, once they are loaded
+	recordsLoaded bool
+	verdict       linkVerdict
+	judged        bool
+	defaultSpace  string // see loadDefaultSpace
 }
 
 // Reset sets the request to the zero value, for use with another request.

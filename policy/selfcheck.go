@@ -71,7 +71,7 @@ func (p *Policy) selfCheck(ctx context.Context, r *Request) {
 // repeat decides a request again, without the results that the request holds.
 func (p *Policy) repeat(ctx context.Context, r *Request) Decision {
 	again := *r
-	again.Links, again.entitlements, again.judged = nil, nil, false
+	again.Links, again.recordsLoaded, again.judged = nil, false, false
 	if r.rules != nil {
 		// The same rules: they are no cache, and reading ten thousand is slow.
 		site := *r.Site
@@ -100,8 +100,9 @@ func (p *Policy) Stamp(ctx context.Context, r *Request) func() uint64 {
 		claims := p.judgeLink(ctx, r).claims
 		links = append(links, linkKey{vendor, claims.Issuer, claims.ID})
 	}
+	stripes := p.dependencies(ctx, r)
 	return func() uint64 {
-		sum := p.versions.Reader(vendor, &reader)
+		sum := p.versions.Reader(vendor, &reader) + p.versions.sum(stripes)
 		for _, link := range links {
 			sum += p.versions.Link(link.vendor, link.issuer, link.id)
 		}
@@ -109,10 +110,60 @@ func (p *Policy) Stamp(ctx context.Context, r *Request) func() uint64 {
 	}
 }
 
+// stripeList are stripes on which an answer depends.
+type stripeList []uint16
+
+// appendPacked adds the stripes of the profiles on which the packed records of a reader
+// depend.
+func (l *stripeList) appendPacked(text string) {
+	for list, _ := packedStripes(text); len(list) >= 2; list = list[2:] {
+		*l = append(*l, uint16(load16(list))) //nolint:gosec // it is of two bytes
+	}
+}
+
+// dependsOn notes that the answer depends on the records of an identifier.
+func (q *Question) dependsOn(kind Kind, id string) {
+	if q.stripes != nil {
+		*q.stripes = append(*q.stripes, Stripe(kind, q.vendor, id))
+	}
+}
+
+// dependencies returns the stripes on which the decision of a request depends besides
+// those of the reader's identifiers and links: of the reader's profiles, and of the
+// profiles and users that its steps look up.
+func (p *Policy) dependencies(ctx context.Context, r *Request) (list stripeList) {
+	again := *r
+	if !again.recordsLoaded && !r.Reader.Anonymous() && r.needsRecords() {
+		// Without them the decision is store_unavailable, and depends on the store alone.
+		if err := p.loadRecords(ctx, &again); err != nil {
+			return nil
+		}
+	}
+	list.appendPacked(again.records.text)
+	for i := range again.matches {
+		if under := &again.matches[i]; under.rule != nil && under.rule.records {
+			question := &again.question
+			question.ask(ctx, p, &again, under.rule, under.segments)
+			question.Entitlements, question.stripes = &again.records.Entitlements, &list
+			for _, step := range under.rule.steps {
+				if question.test(step).Allows() {
+					break
+				}
+			}
+		}
+	}
+	return list
+}
+
+// needsRecords reports whether a matched rule needs the records of the reader.
+func (r *Request) needsRecords() bool {
+	return slices.ContainsFunc(r.matches, func(m match) bool { return m.rule != nil && m.rule.records })
+}
+
 // uncached returns a policy over the same records that caches nothing but the trusted
 // domains.
 func (p *Policy) uncached() *Policy {
-	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, domains: p.domains}
+	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, domains: p.domains, overrides: p.overrides}
 }
 
 func (c *selfChecks) watch(m mismatch) {

@@ -98,7 +98,7 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 	if err != nil {
 		return Reader{}, err
 	}
-	reader := Reader{UserID: claims.UserID, PublisherUserID: claims.PublisherUserID}
+	reader := Reader{UserID: claims.UserID, PublisherUserID: claims.PublisherUserID, ACR: claims.ACR, AMR: claims.AMR}
 	if claims.EmailVerified {
 		reader.Email = LowerEmail(claims.Email)
 	}

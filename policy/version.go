@@ -50,6 +50,35 @@ func (v *Versions) Reader(vendor string, r *Reader) uint64 {
 	return sum
 }
 
+// Profile returns the stamp of values that depend on a profile's record and
+// subscriptions.
+func (v *Versions) Profile(vendor, profile string) uint64 {
+	return v.shared.Load() + v.stripe[Stripe(KindProfile, vendor, profile)].Load()
+}
+
+// sum returns the sum of the versions of stripes.
+func (v *Versions) sum(stripes []uint16) (sum uint64) {
+	for _, stripe := range stripes {
+		sum += v.stripe[stripe].Load()
+	}
+	return sum
+}
+
+// sumPacked is sum for stripes of two bytes each.
+func (v *Versions) sumPacked(stripes string) (sum uint64) {
+	for ; len(stripes) >= 2; stripes = stripes[2:] {
+		sum += v.stripe[load16(stripes)].Load()
+	}
+	return sum
+}
+
+// currentProfiles reports whether no record changed of the profiles on which the packed
+// records of a reader depend.
+func (v *Versions) currentProfiles(packed string) bool {
+	stripes, sum := packedStripes(packed)
+	return v.sumPacked(stripes) == sum
+}
+
 // Link returns the stamp of values that depend on a link's record.
 func (v *Versions) Link(vendor, issuer, id string) uint64 {
 	return v.shared.Load() + v.stripe[Stripe(KindLink, vendor, issuer, id)].Load()

@@ -186,7 +186,7 @@ func (w Writer) importBatch(ctx context.Context, vendor, list string, batch *Imp
 		if err != nil {
 			return ImportResult{}, err
 		}
-		if result, replayed, err := known.answer(*batch, digest); err != nil || replayed {
+		if result, replayed, err := known.answer(batch.Position, len(batch.Rows), digest); err != nil || replayed {
 			return result, err
 		}
 		if known.UpdatedAt.IsZero() {
@@ -201,7 +201,7 @@ func (w Writer) importBatch(ctx context.Context, vendor, list string, batch *Imp
 	if err != nil || batch.DryRun {
 		return plan.result, err
 	}
-	progress, err := encode(plan.known.with(*batch, plan.result, digest, plan.now))
+	progress, err := encode(plan.known.with(plan.result, digest, batch.Chain, plan.now, batch.Position, len(batch.Rows)))
 	if err != nil {
 		return ImportResult{}, err
 	}
@@ -238,19 +238,19 @@ func (s *Store) importOf(ctx context.Context, vendor, list, id string) (Import, 
 	return known, stored, err
 }
 
-// answer returns the result of a batch that was stored before.
-func (i *Import) answer(batch ImportBatch, digest []byte) (result ImportResult, replayed bool, err error) {
+// answer returns the result of a batch of rows at a position that was stored before.
+func (i *Import) answer(position int64, rows int, digest []byte) (result ImportResult, replayed bool, err error) {
 	last := i.Last
 	switch {
 	case i.Undone != nil:
 		return ImportResult{}, false, &ImportError{i.Position, "the import was undone: choose another import id"}
-	case batch.Position == i.Position && (i.Replaced || i.Cleared != ""):
+	case position == i.Position && (i.Replaced || i.Cleared != ""):
 		return ImportResult{}, false, &ImportError{i.Position, "the import is finished: choose another import id for more rows"}
-	case batch.Position == i.Position:
+	case position == i.Position:
 		return ImportResult{}, false, nil
-	case batch.Position > i.Position:
+	case position > i.Position:
 		return ImportResult{}, false, &ImportError{i.Position, fmt.Sprintf("rows are missing: the import is at position %d; continue there", i.Position)}
-	case batch.Position != last.Position || len(batch.Rows) != last.Rows:
+	case position != last.Position || rows != last.Rows:
 		return ImportResult{}, false, &ImportError{i.Position, fmt.Sprintf("these rows were imported before: the import is at position %d; continue there", i.Position)}
 	case !slices.Equal(digest, last.Digest):
 		return ImportResult{}, false, &ImportError{i.Position, "other rows were imported at this position: choose another import id for another import"}
@@ -260,16 +260,16 @@ func (i *Import) answer(batch ImportBatch, digest []byte) (result ImportResult, 
 	}, true, nil
 }
 
-// with returns the import after a batch.
-func (i *Import) with(batch ImportBatch, result ImportResult, digest []byte, now time.Time) Import {
+// with returns the import after a batch of rows at a position.
+func (i *Import) with(result ImportResult, digest, chain []byte, now time.Time, position int64, rows int) Import {
 	next := *i
-	next.Position, next.Chain, next.UpdatedAt, next.Finished = result.Position, batch.Chain, now, false
+	next.Position, next.Chain, next.UpdatedAt, next.Finished = result.Position, chain, now, false
 	next.Created += int64(result.Created)
 	next.Changed += int64(result.Changed)
 	next.Unchanged += int64(result.Unchanged)
 	next.Failed += int64(len(result.Errors))
 	next.Last = ImportedBatch{
-		Position: batch.Position, Rows: len(batch.Rows), Created: result.Created, Changed: result.Changed, Unchanged: result.Unchanged,
+		Position: position, Rows: rows, Created: result.Created, Changed: result.Changed, Unchanged: result.Unchanged,
 		Digest: digest, Errors: result.Errors,
 	}
 	return next

@@ -69,12 +69,13 @@ import (
 //	i f <email> NUL <profile>            index: the profiles with an address
 //	i s <agreement> NUL <user>           index: the signatures of an agreement
 //	i h <profile> NUL <plan>             written with a new subscription, so that there are not two at once
+//	j <kind> NUL <import>                progress of an import of records
 //
 // Webhooks:
 //
 //	e <endpoint>                         endpoint of a webhook
 //	f                                    which endpoints want which events
-//	j <endpoint>                         which node delivers to an endpoint, and how that goes
+//	v <endpoint>                         which node delivers to an endpoint, and how that goes
 //	q <endpoint> NUL w <event>           event that waits to be delivered
 //	q <endpoint> NUL r <time> <event>    event that is delivered again; the time as 8 bytes
 //	q <endpoint> NUL d <event>           dead letter
@@ -137,8 +138,9 @@ const (
 
 	prefixWebhook      = 'e'
 	prefixRoute        = 'f'
-	prefixWebhookState = 'j'
+	prefixWebhookState = 'v'
 	prefixDelivery     = 'q'
+	prefixRecordImport = 'j'
 )
 
 // The kinds of values in the index of the access model.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -51,55 +52,66 @@ type memberImport[T any] struct {
 // affect the others. Rows that are stored already are not written, so that a batch can be
 // sent again.
 func (w Writer) ImportProfiles(ctx context.Context, vendor string, rows []MemberRow[Profile]) (MembersImported, error) {
-	return importMembersOf(ctx, w, vendor, rows, &memberImport[Profile]{
-		kind: profileKind, user: func(p *Profile) string { return p.Owner },
-	})
+	return importMembersOf(ctx, w, vendor, rows, profileImport)
 }
+
+var profileImport = &memberImport[Profile]{kind: profileKind, user: func(p *Profile) string { return p.Owner }}
 
 // ImportUsers stores users as ImportProfiles does profiles.
 func (w Writer) ImportUsers(ctx context.Context, vendor string, rows []MemberRow[User]) (MembersImported, error) {
-	return importMembersOf(ctx, w, vendor, rows, &memberImport[User]{kind: userKind})
+	return importMembersOf(ctx, w, vendor, rows, userImport)
 }
+
+var userImport = &memberImport[User]{kind: userKind}
 
 // ImportPlans stores plans as ImportProfiles does profiles. A plan stays with its provider.
 func (w Writer) ImportPlans(ctx context.Context, vendor string, rows []MemberRow[Plan]) (MembersImported, error) {
-	return importMembersOf(ctx, w, vendor, rows, &memberImport[Plan]{
-		kind: planKind, profile: func(p *Plan) string { return p.Provider },
-		prepare: func(_ *transaction, next, old *Plan) error {
-			if old != nil && old.Provider != next.Provider {
-				return &FieldError{"profile", "is not the provider of the plan"}
-			}
-			return nil
-		},
-	})
+	return importMembersOf(ctx, w, vendor, rows, planImport)
+}
+
+var planImport = &memberImport[Plan]{
+	kind: planKind, profile: func(p *Plan) string { return p.Provider },
+	prepare: func(_ *transaction, next, old *Plan) error {
+		if old != nil && old.Provider != next.Provider {
+			return &FieldError{"profile", "is not the provider of the plan"}
+		}
+		return nil
+	},
 }
 
 // ImportSubscriptions stores subscriptions as ImportProfiles does profiles. A subscription
 // is recognized by its profile, plan and start. It needs no acceptance.
 func (w Writer) ImportSubscriptions(ctx context.Context, vendor string, rows []MemberRow[Subscription]) (MembersImported, error) {
-	return importMembersOf(ctx, w, vendor, rows, &memberImport[Subscription]{
-		kind: subscriptionKind, profile: func(s *Subscription) string { return s.Profile },
-		prepare: func(_ *transaction, next, _ *Subscription) error {
-			next.GrantKey, next.RequestKey = "", ""
-			return nil
-		},
-	})
+	return importMembersOf(ctx, w, vendor, rows, subscriptionImport)
+}
+
+var subscriptionImport = &memberImport[Subscription]{
+	kind: subscriptionKind, profile: func(s *Subscription) string { return s.Profile },
+	prepare: func(_ *transaction, next, _ *Subscription) error {
+		next.GrantKey, next.RequestKey = "", ""
+		return nil
+	},
 }
 
 // ImportRoles stores roles as ImportProfiles does profiles. They count at once; a request
 // stays beside them. The last manager of a profile gets no other role, unless the operator
 // imports it or the batch has another manager.
 func (w Writer) ImportRoles(ctx context.Context, vendor string, rows []MemberRow[Role], operator bool) (MembersImported, error) {
+	return importMembersOf(ctx, w, vendor, rows, roleImport(rows, w.timestamp(), operator))
+}
+
+// roleImport returns how the roles of a batch are imported.
+func roleImport(rows []MemberRow[Role], now time.Time, operator bool) *memberImport[Role] {
 	managers := map[string]string{} // a manager of the batch, by profile
 	for i := range rows {
 		if role := &rows[i].Record; role.Type == policy.RoleManager {
 			state := role.State()
-			if state.Counts(w.timestamp()) {
+			if state.Counts(now) {
 				managers[role.Profile] = role.User
 			}
 		}
 	}
-	return importMembersOf(ctx, w, vendor, rows, &memberImport[Role]{
+	return &memberImport[Role]{
 		kind: roleKind, profile: func(r *Role) string { return r.Profile }, user: func(r *Role) string { return r.User },
 		prepare: func(t *transaction, next, old *Role) error {
 			next.GrantKey, next.InviteEndsAt, next.RequestKey, next.Requested = "", nil, "", ""
@@ -114,7 +126,7 @@ func (w Writer) ImportRoles(ctx context.Context, vendor string, rows []MemberRow
 			}
 			return t.keepManager(old, operator)
 		},
-	})
+	}
 }
 
 // importMembersOf stores the rows of a batch.
@@ -122,33 +134,43 @@ func importMembersOf[T any](ctx context.Context, w Writer, vendor string, rows [
 	if len(rows) > MaxImportRows {
 		return result, &FieldError{"rows", fmt.Sprintf("are more than %d: send them in several batches", MaxImportRows)}
 	}
-	err = w.transact(ctx, vendor, func(t *transaction) error {
-		result = MembersImported{Outcomes: make([]Outcome, len(rows))}
-		if err := m.prefetch(t, rows); err != nil {
-			return err
-		}
-		for i := range rows {
-			writes, stripes := len(t.written), len(t.change.Stripes)
-			outcome, err := m.row(t, &rows[i])
-			if err != nil {
-				refused := rowProblem(err)
-				if refused == nil {
-					return err
-				}
-				t.undo(writes)
-				t.change.Stripes = t.change.Stripes[:stripes]
-				result.Errors = append(result.Errors, newRowError(i, refused))
-				outcome = RowRefused
-			}
-			result.Outcomes[i] = outcome
-		}
-		return nil
+	err = w.transact(ctx, vendor, func(t *transaction) (err error) {
+		result, err = m.batch(t, rows)
+		return err
 	})
 	return result, err
 }
 
+// batch stores the rows of a batch.
+func (m *memberImport[T]) batch(t *transaction, rows []MemberRow[T]) (MembersImported, error) {
+	result := MembersImported{Outcomes: make([]Outcome, len(rows))}
+	if err := m.prefetch(t, rows); err != nil {
+		return result, err
+	}
+	for i := range rows {
+		writes, stripes := len(t.written), len(t.change.Stripes)
+		outcome, err := m.row(t, &rows[i])
+		if err != nil {
+			refused := rowProblem(err)
+			if refused == nil {
+				return result, err
+			}
+			t.undo(writes)
+			t.change.Stripes = t.change.Stripes[:stripes]
+			result.Errors = append(result.Errors, newRowError(i, refused))
+			outcome = RowRefused
+		}
+		result.Outcomes[i] = outcome
+	}
+	return result, nil
+}
+
 // rowProblem returns the error of a row, or nil for one of the store.
 func rowProblem(err error) *FieldError {
+	// An error of the engine that is joined to one of a field leaves the row undecided.
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) > 1 {
+		return nil
+	}
 	if field, ok := errors.AsType[*FieldError](err); ok {
 		return field
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"time"
 
@@ -77,19 +78,20 @@ func (w Writer) DeleteProfile(ctx context.Context, vendor, slug string, allowed 
 	})
 	if err == nil {
 		// The profile is removed, and Sweep retries this.
-		_ = w.purgeMember(ctx, vendor, removedProfile, slug)
+		_ = w.purgeMember(ctx, vendor, removedProfile, slug, purgeAtOnce)
 	}
 	return err
 }
 
-// purgeMember removes the records of a removed profile or user.
-func (s *Store) purgeMember(ctx context.Context, vendor, what, slug string) error {
-	for {
+// purgeMember removes about most records of a removed profile or user.
+func (s *Store) purgeMember(ctx context.Context, vendor, what, slug string, most int) error {
+	for ; most > 0; most -= purgeBatch {
 		done, err := s.purgeMemberStep(ctx, vendor, what, slug)
 		if done || err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // purgeMembers purges everything that is marked.
@@ -114,7 +116,7 @@ func (s *Store) purgeMembers(ctx context.Context, vendor string) error {
 		if err != nil {
 			break
 		}
-		err = s.purgeMember(ctx, vendor, slug[:1], slug[1:])
+		err = s.purgeMember(ctx, vendor, slug[:1], slug[1:], math.MaxInt)
 	}
 	return err
 }
@@ -245,7 +247,7 @@ func (w Writer) DeleteUser(ctx context.Context, vendor, slug string, operator bo
 	})
 	if err == nil {
 		// The user is removed, and Sweep retries this.
-		_ = w.purgeMember(ctx, vendor, removedUser, slug)
+		_ = w.purgeMember(ctx, vendor, removedUser, slug, purgeAtOnce)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/gatefold/gatefold/policy"
@@ -225,7 +226,7 @@ func (w Writer) CreateUser(ctx context.Context, vendor string, user User) (User,
 		return made, err
 	}
 	// Records of an earlier user of this id are still being removed.
-	if err := w.purgeMember(ctx, vendor, removedUser, user.Slug); err != nil {
+	if err := w.purgeMember(ctx, vendor, removedUser, user.Slug, math.MaxInt); err != nil {
 		return User{}, err
 	}
 	return create(ctx, w, vendor, userKind, user)
