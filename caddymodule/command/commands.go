@@ -44,6 +44,11 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "webhook", Usage: group, Short: "Adds, tests and removes receivers of events, lists and replays dead letters", CobraFunc: webhookCommands},
 		{Name: "token", Usage: group, Short: "Creates reader tokens and access tokens for tests and support", CobraFunc: tokenCommands},
 	}
+	for _, kind := range recordKinds {
+		commands = append(commands, caddycmd.Command{
+			Name: kind.name, Usage: group, Short: "Lists, adds, removes, imports and exports " + kind.plural, CobraFunc: kind.commands,
+		})
+	}
 	for i := range commands {
 		build := commands[i].CobraFunc
 		commands[i].CobraFunc = func(cmd *cobra.Command) {

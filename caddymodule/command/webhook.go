@@ -79,8 +79,13 @@ func listWebhooks(c *call) error {
 func showWebhook(c *call) error {
 	return run(c, http.MethodGet, c.record(webhooksPath), nil, func(h admin.WebhookStatus) string {
 		rows := [][]string{
-			{"id", h.ID}, {"url", h.URL}, {"events", typesOf(&h.Webhook)}, {"description", h.Description}, {"status", h.Status},
-			{"secret since", h.SecretSince.Format(time.RFC3339)}, {"delivered", timeText(h.DeliveredAt)},
+			{"id", h.ID},
+			{"url", h.URL},
+			{"events", typesOf(&h.Webhook)},
+			{"description", h.Description},
+			{"status", h.Status},
+			{"secret since", h.SecretSince.Format(time.RFC3339)},
+			{"delivered", timeText(h.DeliveredAt)},
 		}
 		if h.ReplacedUntil != nil {
 			rows = append(rows, []string{"replaced secret until", timeText(h.ReplacedUntil)})

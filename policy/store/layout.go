@@ -135,12 +135,12 @@ const (
 	prefixSignature    = 'x'
 	prefixRemoved      = 'd'
 	prefixMember       = 'i'
+	prefixRecordImport = 'j'
 
 	prefixWebhook      = 'e'
 	prefixRoute        = 'f'
 	prefixWebhookState = 'v'
 	prefixDelivery     = 'q'
-	prefixRecordImport = 'j'
 )
 
 // The kinds of values in the index of the access model.
