@@ -261,7 +261,7 @@ func TestEventsAreOfTheirChange(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, n *node) {
 		all, roles, other := newReceiver(t, n.clock.Now), newReceiver(t, n.clock.Now), newReceiver(t, n.clock.Now)
-		n.hook(all)
+		hook := n.hook(all)
 		n.hook(roles, "role.*")
 		_, secret, err := n.hooks.CreateWebhook(t.Context(), n.Writer, "globex", store.Webhook{URL: other.URL})
 		n.ok(err)
@@ -277,7 +277,7 @@ func TestEventsAreOfTheirChange(t *testing.T) {
 		n.ok(err)
 		n.open()
 		n.eventually("all events", func() bool { return len(all.types()) == 2 && len(roles.types()) == 1 && len(other.types()) == 1 })
-		n.ok(n.hooks.DeleteWebhook(t.Context(), n.Writer, vendor, first(t, n).ID, func(store.Webhook) error { return nil }))
+		n.ok(n.hooks.DeleteWebhook(t.Context(), n.Writer, vendor, hook.ID, func(store.Webhook) error { return nil }))
 		n.user("ben") // for no one
 		_, err = n.CreateRole(t.Context(), vendor, store.Role{Profile: vendor, User: "ben", Type: "contributor"})
 		n.ok(err)
@@ -287,13 +287,6 @@ func TestEventsAreOfTheirChange(t *testing.T) {
 		require.Contains(t, other.got[0].body, "theirs")
 		require.Empty(t, append(append(all.wrong, roles.wrong...), other.wrong...))
 	})
-}
-
-func first(t *testing.T, n *node) store.Webhook {
-	t.Helper()
-	hooks, err := n.hooks.Store.Webhooks(t.Context(), vendor)
-	n.ok(err)
-	return hooks[0]
 }
 
 // A receiver answers 500 for ten attempts, by a schedule of three days. The event is a dead
