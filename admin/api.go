@@ -57,6 +57,11 @@ type Options struct {
 	// CheckEntryPoint returns an error if the gate must not connect to an entry
 	// point. Optional: the gate checks again when it connects.
 	CheckEntryPoint func(ctx context.Context, entry *url.URL) error
+	// CheckWebhook returns an error if events must not be sent to a URL. Optional: it is
+	// checked again at each connection.
+	CheckWebhook func(ctx context.Context, address *url.URL) error
+	// TestWebhook sends a test event to a webhook. Nil: this process delivers none.
+	TestWebhook func(ctx context.Context, vendor, id string) (store.Delivery, error)
 	// BodyTimeout is the time in which a body must arrive, unless the operation
 	// allows more. Default: BodyTimeout.
 	BodyTimeout time.Duration
@@ -168,6 +173,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerAudit()
 	a.registerDomains()
 	a.registerKeys()
+	a.registerWebhooks()
 	if a.Operator {
 		a.registerReaderTokens()
 		a.registerClients()

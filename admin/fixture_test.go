@@ -73,8 +73,9 @@ func newFixtureWith(t *testing.T, change func(*admin.Options)) *fixture {
 	b.keyring = store.NewKeyring(b.store, sealer)
 	options := admin.Options{
 		Store: b.store, Keyring: b.keyring, Policy: decisions, Now: now, KeySets: sets,
-		Authorize: authorizeTest,
-		Failed:    func(err error) { b.failed = append(b.failed, err) },
+		Authorize:   authorizeTest,
+		TestWebhook: func(_ context.Context, _, id string) (store.Delivery, error) { return b.store.TestDelivery(id) },
+		Failed:      func(err error) { b.failed = append(b.failed, err) },
 	}
 	change(&options)
 	b.options = options

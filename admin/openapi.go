@@ -57,6 +57,7 @@ var tags = []*huma.Tag{
 	{Name: "Proxy", Description: "A site's settings, sessions and readers."},
 	{Name: "Domains", Description: "Hosts whose signatures are trusted."},
 	{Name: "Keys", Description: "The vendor's signing keys for links and reader tokens."},
+	{Name: "Webhooks", Description: "Where events are sent when records of the access model change, signed as Standard Webhooks; dead letters, replays."},
 	{Name: "Vendors", Description: "Publishing houses, for the operator's clients."},
 	{Name: "Audit", Description: "The log of changes."},
 	{Name: "Access", Description: "Access tokens and key sets."},

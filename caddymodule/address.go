@@ -68,7 +68,7 @@ func parseListed(text string) (listedAddress, error) {
 	return listedAddress{prefix: prefix}, nil
 }
 
-// admits reports whether an entry point may lead to an address.
+// admits reports whether a connection may lead to an address.
 func (g *addressGuard) admits(address netip.Addr, port uint16) bool {
 	address = address.WithZone("").Unmap()
 	for _, listed := range g.listed {
@@ -103,10 +103,9 @@ func (a *App) checkEntryPoint(ctx context.Context, entry *url.URL) error {
 	if err != nil {
 		return nil //nolint:nilerr // checked again at each connection
 	}
-	_, text, _ := net.SplitHostPort(hostPort(entry))
-	port, err := strconv.ParseUint(text, 10, 16)
+	port, err := portOf(entry)
 	if err != nil {
-		return errors.New("its port is invalid")
+		return err
 	}
 	guards := a.guards.list()
 	if len(guards) == 0 {
@@ -117,9 +116,19 @@ func (a *App) checkEntryPoint(ctx context.Context, entry *url.URL) error {
 		guards = append(guards, public)
 	}
 	for _, address := range addresses {
-		if !slices.ContainsFunc(guards, func(g *addressGuard) bool { return g.admits(address, uint16(port)) }) {
+		if !slices.ContainsFunc(guards, func(g *addressGuard) bool { return g.admits(address, port) }) {
 			return errAddress
 		}
 	}
 	return nil
+}
+
+// portOf returns the port of a URL, by default that of its scheme.
+func portOf(address *url.URL) (uint16, error) {
+	_, text, _ := net.SplitHostPort(hostPort(address))
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return 0, errors.New("its port is invalid")
+	}
+	return uint16(port), nil
 }

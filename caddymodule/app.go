@@ -25,6 +25,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
+	"github.com/gatefold/gatefold/policy/webhook"
 )
 
 func init() {
@@ -51,6 +52,9 @@ type App struct {
 	// JWKS configures how the keys of publishers and issuers are fetched.
 	JWKS *KeySetConfig `json:"jwks,omitempty"`
 
+	// Webhooks configures where events may be sent.
+	Webhooks *WebhookConfig `json:"webhooks,omitempty"`
+
 	// StaleFor is how long a node decides from memory while its store is
 	// unreachable, at most 24 hours; after that it responds 503. Only for the
 	// engine `redis`. Default: 30 seconds.
@@ -64,6 +68,7 @@ type App struct {
 	acquired string // the pool key that Cleanup must release
 	shared   *sharedStore
 	keySets  keys.Settings
+	webhooks webhook.Settings
 	secret   []byte // nil when it is in the file beside the database
 	runtime  lazy[*runtime]
 	api      lazy[http.Handler]
@@ -112,6 +117,9 @@ func (a *App) provision(ctx caddy.Context) error {
 	var err error
 	if a.keySets, err = a.JWKS.settings(); err != nil {
 		return setting.In("jwks", err)
+	}
+	if a.webhooks, err = a.Webhooks.settings(); err != nil {
+		return setting.In("webhooks", err)
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("metrics: %w", err)
@@ -252,6 +260,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 	return admin.Options{
 		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now,
 		FixedRules: a.fixedRules, CheckEntryPoint: a.checkEntryPoint,
+		CheckWebhook: a.checkWebhook, TestWebhook: a.shared.webhooks.Test,
 		Failed: a.apiFailed, Conditions: a.shared.node.Look,
 	}, nil
 }
@@ -289,6 +298,7 @@ func (a *App) Start() error {
 	}
 	a.shared.policy.Resize(a.CacheSize.V)
 	a.shared.keySets.Configure(a.keySets)
+	a.startWebhooks()
 	go a.warm(a.ctx, a.openModules())
 	go a.sweep(a.ctx)
 	a.warnOfSites()

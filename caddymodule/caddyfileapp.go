@@ -41,6 +41,10 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //			stale_if_error <duration>
 //			cooldown       <duration>
 //		}
+//		webhooks {
+//			allow <address, network or address:port>…
+//			ca    <file>
+//		}
 //		stale_for <duration>
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -51,6 +55,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		secretOption("secret", &a.Secret),
 		valueOption("cache_size", a.setCacheSize),
 		option{name: "jwks", parse: a.parseKeySets},
+		option{name: "webhooks", parse: a.parseWebhooks},
 		durationOption("stale_for", &a.StaleFor, 0, 0),
 	)
 }
@@ -76,5 +81,17 @@ func (a *App) parseKeySets(d *caddyfile.Dispenser) error {
 		textOption("ca", &a.JWKS.CA),
 		durationOption("stale_if_error", &a.JWKS.StaleIfError, time.Second, maxStaleIfError),
 		durationOption("cooldown", &a.JWKS.Cooldown, time.Second, time.Hour),
+	)
+}
+
+// parseWebhooks reads the block `webhooks` of the global option.
+func (a *App) parseWebhooks(d *caddyfile.Dispenser) error {
+	a.Webhooks = new(WebhookConfig)
+	return parseBlock(d, "webhooks",
+		listOption("allow", &a.Webhooks.Allow, func(text string) error {
+			_, err := parseListed(text)
+			return err
+		}),
+		textOption("ca", &a.Webhooks.CA),
 	)
 }

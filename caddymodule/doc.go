@@ -46,6 +46,7 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	stores.go        stores that survive reloads
+//	webhooks.go      where events may be sent
 //	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments
 //	linkreport/      package linkreport: clients of links, and links that leaked

@@ -49,6 +49,10 @@ var (
 	linkRecords = newStoreMetric(counter, "link_records_total", "Refusals of links, and networks that opened one, recorded beside the decisions, by result.", "kind", "result")
 	linksLeaked = newStoreMetric(counter, "links_leaked_total", "Links that were opened from more networks than their limits within an hour, by action.", "action")
 
+	webhookAttempts = newStoreMetric(counter, "webhook_attempts_total", "Attempts to deliver an event to a webhook, by result.", "result")
+	webhookDead     = newStoreMetric(counter, "webhook_dead_letters_total", "Events that are not attempted again, until they are replayed.")
+	webhooksFailing = newStoreMetric(gauge, "webhooks_failing", "Webhooks to which nothing can be delivered, as far as this node knows.")
+
 	keySetFetches  = newStoreMetric(counter, "jwks_fetches_total", "Fetches of key sets, by result.", "result")
 	keySetAge      = newStoreMetric(gauge, "jwks_age_seconds", "Time since a key set in use was fetched or revalidated.", "source")
 	keySetKeys     = newStoreMetric(gauge, "jwks_keys", "Valid keys of a key set; 0 when the set has expired.", "source")
@@ -131,6 +135,11 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 	}
 	v.add(linksLeaked, float64(watched.Reported), linkreport.ActionReport)
 	v.add(linksLeaked, float64(watched.Quarantined), linkreport.ActionQuarantine)
+	events := shared.webhooks.Stats()
+	v.add(webhookAttempts, float64(events.Delivered), "delivered")
+	v.add(webhookAttempts, float64(events.Failed), "failed")
+	v.add(webhookDead, float64(events.Dead))
+	v.add(webhooksFailing, float64(len(shared.webhooks.Failing())))
 	refunded := shared.store.Refunds()
 	v.add(refunds, float64(refunded.Done), "done")
 	v.add(refunds, float64(refunded.GivenUp), "given_up")

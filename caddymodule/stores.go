@@ -21,6 +21,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
+	"github.com/gatefold/gatefold/policy/webhook"
 )
 
 // pool holds the stores, which survive reloads, by the absolute path of a database or
@@ -47,7 +48,8 @@ type sharedStore struct {
 	// keySets are the keys of publishers and of readers' issuers.
 	keySets  *keys.Sets
 	recorder *store.Recorder
-	watch    *linkwatch.Watch // of links
+	watch    *linkwatch.Watch    // of links
+	webhooks *webhook.Dispatcher // delivers events from Start on
 	// node has the conditions of the store, its key sets and its clock, until stopNode.
 	node     *nodestate.Node
 	stopNode context.CancelFunc
@@ -73,9 +75,10 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.policy = decisions
 	s.recorder = store.NewRecorder(s.store, recordInterval, recordingFailed)
 	s.watch = linkwatch.New(linkwatch.Options{Store: s.store, Now: now, Interval: recordInterval, Failed: watchingFailed})
+	s.webhooks = webhook.New(webhook.Options{Store: s.store, Now: now, Poll: webhookInterval, Failed: webhooksFailed})
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
-		Leaks: s.watch.Leaks,
+		Leaks: s.watch.Leaks, Webhooks: s.webhooks.Failing,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
 	ctx, stop := context.WithCancel(context.Background())
@@ -129,6 +132,17 @@ func recordingFailed(err error) {
 	caddy.Log().Named("gatefold").Warn("visits of readers could not be recorded; requests are not affected", zap.Error(err))
 }
 
+// webhookInterval is how often events of other nodes are looked for; tests shorten it.
+var webhookInterval time.Duration
+
+// webhooksFailed logs that events could not be read or settled: they are delivered later.
+func webhooksFailed(err error) {
+	if errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrClosed) {
+		return // a condition of its own
+	}
+	caddy.Log().Named("gatefold").Warn("events of webhooks are delayed", zap.Error(err))
+}
+
 // watchingFailed logs that what happened with links could not be recorded.
 func watchingFailed(err error) {
 	caddy.Log().Named("gatefold").Warn("the history of links could not be recorded; requests are not affected", zap.Error(err))
@@ -137,6 +151,7 @@ func watchingFailed(err error) {
 // Destruct closes the store when no configuration uses it any more.
 func (s *sharedStore) Destruct() error {
 	s.stopNode()
+	s.webhooks.Close()
 	s.recorder.Close()
 	s.watch.Close()
 	s.keySets.Close()

@@ -41,7 +41,13 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "rule", Usage: group, Short: "Lists, changes, exports, imports and tests the rules of a site", CobraFunc: options.ruleCommands},
 		{Name: "status", Short: "Prints the state of the running server; exit code 1 if it is not ok", CobraFunc: statusCommand},
 		{Name: "store", Usage: group, Short: "Backs up, verifies and copies databases", CobraFunc: options.storeCommands},
+		{Name: "webhook", Usage: group, Short: "Adds, tests and removes receivers of events, lists and replays dead letters", CobraFunc: webhookCommands},
 		{Name: "token", Usage: group, Short: "Creates reader tokens and access tokens for tests and support", CobraFunc: tokenCommands},
+	}
+	for _, kind := range recordKinds {
+		commands = append(commands, caddycmd.Command{
+			Name: kind.name, Usage: group, Short: "Lists, adds, removes, imports and exports " + kind.plural, CobraFunc: kind.commands,
+		})
 	}
 	for i := range commands {
 		build := commands[i].CobraFunc

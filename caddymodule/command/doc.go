@@ -34,6 +34,9 @@
 //	store.go        store backup and store verify
 //	storecopy.go    store copy
 //	token.go        token: reader tokens and access tokens
+//	record.go       profile, role, plan, subscription and agreement
+//	recordimport.go their import
+//	webhook.go      webhook: receivers of events, dead letters
 //	startup.go      what a start needs from the machine: ports, the store
 //	validate.go     validate: Caddy's own, warnings, and what passes no gate
 //	version.go      version: what is running

@@ -43,6 +43,9 @@ var (
 	linkLeaked = condition.Register("link_leaked", condition.Warning,
 		"`gatefold link show <id>` has who used it. Revoke it and give its reader another one; or, if so many readers are meant, `gatefold link restore <id>`.")
 
+	webhookFailing = condition.Register("webhook_failing", condition.Warning,
+		"See the receiver's log, and `gatefold webhook test <id>`. A disabled webhook is enabled by `gatefold webhook enable <id>`; `gatefold webhook replay <id>` sends its dead letters.")
+
 	clockOff = condition.Register("clock_off", condition.Critical,
 		"Synchronize the clocks (NTP) of this machine and of the other: tokens and links are judged by this node's clock.")
 )

@@ -9,6 +9,7 @@ import (
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/webhook"
 )
 
 // Options are what a node's conditions are found in.
@@ -25,6 +26,8 @@ type Options struct {
 	Skews func() []policy.ClockSkew
 	// Leaks returns the links that leaked within the last hour.
 	Leaks func() []linkwatch.Leak
+	// Webhooks returns the webhooks to which nothing can be delivered.
+	Webhooks func() []webhook.Failing
 	// Probe writes into a partition.
 	Probe func(ctx context.Context, partition string) error
 	// Replaced returns an error if the store's file is no longer the one at its path.
@@ -48,7 +51,7 @@ func New(options Options) *Node {
 		Board:  condition.NewBoard(options.Now, options.Changed),
 		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: new(Server), options: options,
 	}
-	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks} {
+	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks} {
 		n.Add(source)
 	}
 	return n

@@ -61,7 +61,12 @@ var auditKinds = map[byte]auditKind{
 	prefixSubscription: {name: "subscription", hidden: memberKeys},
 	prefixAgreement:    {name: "agreement"},
 	prefixSignature:    {name: "signature"},
+	prefixWebhook:      {name: "webhook", hidden: []string{"secrets"}},
 	prefixRecordImport: {name: "record-import", only: importMembers, summary: true},
+
+	prefixRoute:        {unaudited: true},
+	prefixWebhookState: {unaudited: true},
+	prefixDelivery:     {unaudited: true},
 
 	prefixRemoved:     {unaudited: true},
 	prefixMember:      {unaudited: true},

@@ -69,6 +69,12 @@
 //	auditkinds.go    which records and members the audit log shows
 //	auditlog.go      queries of the audit log
 //
+//	events.go        events of changes, in the batch that makes them
+//	eventkinds.go    which records have events, and how an event shows them
+//	webhooks.go      the endpoints to which events are delivered
+//	deliveries.go    the queues of events, dead letters and replays
+//	webhookstate.go  which node delivers to an endpoint, and how that goes
+//
 //	follow.go        Follower: invalidates caches when other nodes write
 //	copy.go          copying the entries of one engine to another
 package store

@@ -71,11 +71,22 @@ import (
 //	i h <profile> NUL <plan>             written with a new subscription, so that there are not two at once
 //	j <kind> NUL <import>                progress of an import of records
 //
+// Webhooks:
+//
+//	e <endpoint>                         endpoint of a webhook
+//	f                                    which endpoints want which events
+//	v <endpoint>                         which node delivers to an endpoint, and how that goes
+//	q <endpoint> NUL w <event>           event that waits to be delivered
+//	q <endpoint> NUL r <time> <event>    event that is delivered again; the time as 8 bytes
+//	q <endpoint> NUL d <event>           dead letter
+//	q <endpoint> NUL k <time> <event>    delivered event, without its body; the time as 8 bytes, inverted
+//
 // The system's partition has signing keys, audit entries, idempotency records, and:
 //
 //	O <client>                           client of the management API
 //	N <vendor>                           vendor
 //	J <source>                           last valid key set of a source
+//	e <vendor>                           vendor that had a webhook
 const (
 	prefixList        = 'L'
 	prefixGrant       = 'G'
@@ -125,6 +136,11 @@ const (
 	prefixRemoved      = 'd'
 	prefixMember       = 'i'
 	prefixRecordImport = 'j'
+
+	prefixWebhook      = 'e'
+	prefixRoute        = 'f'
+	prefixWebhookState = 'v'
+	prefixDelivery     = 'q'
 )
 
 // The kinds of values in the index of the access model.

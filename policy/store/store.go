@@ -24,6 +24,7 @@ type Store struct {
 	auditStamp atomic.Int64 // of the newest entry, in microseconds
 	quotas     quotas
 	refunds    refunds
+	waiting    waiting // vendors whose webhooks have events to deliver
 }
 
 // New returns a store over an engine. Every write bumps the versions of what it

@@ -15,8 +15,8 @@ type Actor struct {
 }
 
 // Writer writes records on behalf of an actor. Every batch that it commits appends
-// an entry to the audit log of its partition, in the same atomic step. It reads as
-// the Store does, and is safe for concurrent use unless it has an idempotency
+// an entry to the audit log of its partition, and the events of its changes to the queues
+// of the vendor's webhooks, in the same atomic step. It reads as the Store does, and is safe for concurrent use unless it has an idempotency
 // record.
 //
 // What the gate writes by itself, such as redemptions and visits, is written by the
@@ -40,7 +40,7 @@ func (w Writer) Once(record *IdempotencyRecord) Writer {
 	return w
 }
 
-// commit audits a batch, commits it, and bumps the versions that it invalidates.
+// commit audits a batch, commits it with its events, and bumps the versions that it invalidates.
 func (w Writer) commit(ctx context.Context, partition string, batch *engine.Batch, change policy.Invalidation) error {
 	return w.commitReplacing(ctx, partition, batch, change, nil)
 }
@@ -55,7 +55,9 @@ func (w Writer) commitReplacing(ctx context.Context, partition string, batch *en
 	if err != nil {
 		return err
 	}
-	return conflict(pending.settle(w.apply(ctx, partition, batch, change)))
+	return conflict(pending.settle(w.commitWithEvents(ctx, partition, batch, stored, func() error {
+		return w.apply(ctx, partition, batch, change)
+	})))
 }
 
 // commit commits a batch that is not audited, and bumps the versions that it
