@@ -44,9 +44,9 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "webhook", Usage: group, Short: "Adds, tests and removes receivers of events, lists and replays dead letters", CobraFunc: webhookCommands},
 		{Name: "token", Usage: group, Short: "Creates reader tokens and access tokens for tests and support", CobraFunc: tokenCommands},
 	}
-	for _, kind := range recordKinds {
+	for _, n := range nouns {
 		commands = append(commands, caddycmd.Command{
-			Name: kind.name, Usage: group, Short: "Lists, adds, removes, imports and exports " + kind.plural, CobraFunc: kind.commands,
+			Name: n.name, Usage: group, Short: "Lists, shows, adds, removes, imports and exports " + n.plural, CobraFunc: n.accountCommands,
 		})
 	}
 	for i := range commands {

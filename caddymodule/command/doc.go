@@ -12,6 +12,8 @@
 //	call.go         a run of a command: flags, requests, output as text or JSON
 //	client.go       the HTTP client of the admin endpoint, and its errors
 //	find.go         listings that are followed to their end, flags that select records
+//	accounts.go     profile, user, role, plan, subscription, agreement: one table of them
+//	accountstream.go their import and export
 //	apiclient.go    client: clients of the management API and their access tokens
 //	audit.go        audit: changes of records
 //	domain.go       domain: publisher domains and denied keys
@@ -34,8 +36,6 @@
 //	store.go        store backup and store verify
 //	storecopy.go    store copy
 //	token.go        token: reader tokens and access tokens
-//	record.go       profile, role, plan, subscription and agreement
-//	recordimport.go their import
 //	webhook.go      webhook: receivers of events, dead letters
 //	startup.go      what a start needs from the machine: ports, the store
 //	validate.go     validate: Caddy's own, warnings, and what passes no gate

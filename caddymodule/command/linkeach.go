@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -156,7 +157,7 @@ func (f *linkFile) send(key string, begun time.Time) error {
 		}()
 		return reader
 	}}
-	response, err := f.upload(linksPath+"/batch", body, accept)
+	response, err := f.upload(linksPath+"/batch", nil, body, accept)
 	if err != nil {
 		return err
 	}
@@ -206,8 +207,8 @@ func (f *linkFile) save(out io.Writer, response *http.Response, begun time.Time)
 }
 
 // upload sends a stream, and returns a successful response. The caller closes its body.
-func (c *call) upload(path string, body *payload, accept string) (*http.Response, error) {
-	response, err := c.openWith(c.cmd.Context(), http.MethodPost, path, nil, body, accept)
+func (c *call) upload(path string, query url.Values, body *payload, accept string) (*http.Response, error) {
+	response, err := c.openWith(c.cmd.Context(), http.MethodPost, path, query, body, accept)
 	if err != nil || response.StatusCode < http.StatusBadRequest {
 		return response, err
 	}

@@ -144,8 +144,7 @@ func TestImportOrder(t *testing.T) {
 }
 
 const (
-	// importedRoles is how many roles, and subscriptions, the test imports. It also passed
-	// with 1,000,000 of both.
+	// importedRoles is how many roles, and subscriptions, the test imports.
 	importedRoles = 10_000
 	// importedBatch is the rows of a batch.
 	importedBatch = 2000
