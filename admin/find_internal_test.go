@@ -120,7 +120,7 @@ func TestFindReadsABoundedNumber(t *testing.T) {
 	if err != nil || len(list) != 2 || count != 10*maxFound || read != 0 {
 		t.Errorf("a page in order: %d of %d, %d read, %v", len(list), count, read, err)
 	}
-	_, _, err = memberFinder.find(FindParams{PageNumber{1, 2}, SearchParams{Terms: "nobody"}}, PeriodParams{}, endless)
+	_, _, err = memberFinder.find(FindParams{PageNumber{1, 2}, SearchParams{Terms: "unmatched"}}, PeriodParams{}, endless)
 	if p, ok := errors.AsType[*Problem](err); !ok || p.Status != 422 || read != maxFound+1 {
 		t.Errorf("a search: %d read, %v", read, err)
 	}

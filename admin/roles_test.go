@@ -120,8 +120,8 @@ func TestInvitation(t *testing.T) {
 	}
 }
 
-// Bob asks for a role, and Ann grants it without his key. His contributor's role goes on
-// counting while he asks for another one.
+// Bob asks for a role, and Ann grants it without the key. A contributor's role goes on
+// counting while its user asks for another one.
 func TestRequest(t *testing.T) {
 	b := team(t)
 	var asked heldRole
@@ -144,8 +144,8 @@ func TestRequest(t *testing.T) {
 	}
 	b.callReader("acme", "bob", "GET", "/api/profile/abc", "").want(http.StatusOK, nil)
 	b.callReader("acme", "bob", "PUT", "/api/profile/abc", `{"full_name":"Bob's"}`).refused(http.StatusForbidden, "forbidden", "")
-	for _, unknown := range []string{"/api/users/bob/accessibles/nobody", "/api/users/bob/accessibles"} {
-		body := map[bool]string{true: `{"slug":"abc"}`, false: `{"slug":"never"}`}[strings.HasSuffix(unknown, "nobody")]
+	for _, unknown := range []string{"/api/users/bob/accessibles/unknown", "/api/users/bob/accessibles"} {
+		body := map[bool]string{true: `{"slug":"abc"}`, false: `{"slug":"never"}`}[strings.HasSuffix(unknown, "/unknown")]
 		b.callReader("acme", "bob", "POST", unknown, body).refused(http.StatusNotFound, "not_found", "")
 	}
 	b.callReader("acme", "bob", "POST", "/api/users/bob/accessibles", `{}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.slug")
