@@ -51,16 +51,17 @@ func (w *accessibles) homeURL(profile string) string {
 	if len(w.home) == 0 {
 		return ""
 	}
-	path := "/"
+	var path strings.Builder
+	path.WriteString("/")
 	for _, segment := range w.home {
 		if segment == "{profile}" {
 			segment = profile
 		} else if strings.HasPrefix(segment, "{") {
 			break
 		}
-		path += segment + "/"
+		path.WriteString(segment + "/")
 	}
-	return path
+	return path.String()
 }
 
 // accessible returns a role as its user has it. Made is the key that the call made.

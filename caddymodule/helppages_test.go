@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,9 +28,7 @@ func (s *coworkSite) desk() {
 func (s *coworkSite) subscribe(until time.Time, more row) {
 	s.Helper()
 	subscription := row{"profile": "abc", "plan": "premium", "created_at": clock.Now().Add(-time.Hour).Truncate(time.Second), "ends_at": until}
-	for name, value := range more {
-		subscription[name] = value
-	}
+	maps.Copy(subscription, more)
 	s.stream("subscriptions", subscription)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/accounts"
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
@@ -314,7 +315,7 @@ func (g *gateRequest) logPath(path string) string {
 	if g.outcome.decision.Reason == policy.ReasonBadPath {
 		path = linkpath.Redact(path)
 	}
-	return cut(path, maxLogText)
+	return cut(accounts.Redact(path), maxLogText)
 }
 
 // report publishes the decision: to placeholders, the access log, the trace and, if it

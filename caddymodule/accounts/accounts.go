@@ -14,6 +14,14 @@ import (
 // Prefix begins the paths of all operations that readers may call.
 const Prefix = "/api/"
 
+// Redact returns a path without the key of an invitation or a request, for the log.
+func Redact(path string) string {
+	if before, key, found := strings.Cut(path, "/accept/"); found && key != "" && strings.HasPrefix(path, Prefix) {
+		return before + "/accept/REDACTED"
+	}
+	return path
+}
+
 // Caller is the reader who calls, as the gate of the site identified them.
 type Caller struct {
 	Vendor string

@@ -124,8 +124,12 @@ var nouns = []*noun{
 		name: "role", plural: "roles", args: []string{"profile", "user"}, scoped: true, stream: true,
 		list: listRoles, find: findRole, remove: removeRole,
 		columns: []column{
-			{"PROFILE", "profile.slug"}, {"USER", "user.slug"}, {"ROLE", "role_description.slug"},
-			{"INVITED", "grant_key"}, {"REQUESTED", "request_key"}, {"SINCE", "created_at"},
+			{"PROFILE", "profile.slug"},
+			{"USER", "user.slug"},
+			{"ROLE", "role_description.slug"},
+			{"INVITED", "grant_key"},
+			{"REQUESTED", "request_key"},
+			{"SINCE", "created_at"},
 		},
 		selects: []filter{{"user", "list the roles of this user on all profiles"}},
 		members: []memberFlag{
@@ -145,8 +149,14 @@ var nouns = []*noun{
 		},
 		one: func(args []string) string { return "/api/profile/" + joined(args[0], "plans", args[1]) },
 		columns: []column{
-			{"PLAN", "slug"}, {"TITLE", "title"}, {"PROVIDER", "profile"}, {"ACTIVE", "is_active"},
-			{"AMOUNT", "period_amount"}, {"UNIT", "unit"}, {"PERIOD", "period_type"}, {"SKUS", "skus"},
+			{"PLAN", "slug"},
+			{"TITLE", "title"},
+			{"PROVIDER", "profile"},
+			{"ACTIVE", "is_active"},
+			{"AMOUNT", "period_amount"},
+			{"UNIT", "unit"},
+			{"PERIOD", "period_type"},
+			{"SKUS", "skus"},
 		},
 		selects: searchFlag,
 		members: []memberFlag{
@@ -169,8 +179,13 @@ var nouns = []*noun{
 		list: listSubscriptions,
 		one:  func(args []string) string { return "/api/profile/" + joined(args[0], "subscriptions", args[1]) },
 		columns: []column{
-			{"PROFILE", "profile.slug"}, {"PLAN", "plan.slug"}, {"SINCE", "created_at"}, {"ENDS", "ends_at"},
-			{"RENEWS", "auto_renew"}, {"INVITED", "grant_key"}, {"REQUESTED", "request_key"},
+			{"PROFILE", "profile.slug"},
+			{"PLAN", "plan.slug"},
+			{"SINCE", "created_at"},
+			{"ENDS", "ends_at"},
+			{"RENEWS", "auto_renew"},
+			{"INVITED", "grant_key"},
+			{"REQUESTED", "request_key"},
 		},
 		selects: []filter{{"plan", "list the subscriptions of all profiles to this plan of the profile, a provider"}},
 		members: []memberFlag{
@@ -406,16 +421,15 @@ func (n *noun) addRecord(c *call) error {
 }
 
 func (n *noun) removeRecord(c *call) error {
-	path, err := "", error(nil)
-	if n.remove != nil {
-		path, err = n.remove(c, c.args)
-	} else {
-		path = n.one(c.args)
+	removal := n.remove
+	if removal == nil {
+		removal = func(_ *call, args []string) (string, error) { return n.one(args), nil }
 	}
-	if err == nil {
-		err = c.request(http.MethodDelete, path, nil, nil, nil)
-	}
+	path, err := removal(c, c.args)
 	if err != nil {
+		return err
+	}
+	if err := c.request(http.MethodDelete, path, nil, nil, nil); err != nil {
 		return err
 	}
 	done := "removed"

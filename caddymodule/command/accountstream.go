@@ -223,7 +223,7 @@ func (c *call) importFile(name string) (file io.ReadCloser, key string, err erro
 		return nil, "", err
 	}
 	digest := sha256.New()
-	if _, err := io.Copy(digest, opened); err == nil {
+	if _, err = io.Copy(digest, opened); err == nil {
 		_, err = opened.Seek(0, io.SeekStart)
 	}
 	if err != nil {

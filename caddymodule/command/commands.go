@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -44,6 +45,7 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "webhook", Usage: group, Short: "Adds, tests and removes receivers of events, lists and replays dead letters", CobraFunc: webhookCommands},
 		{Name: "token", Usage: group, Short: "Creates reader tokens and access tokens for tests and support", CobraFunc: tokenCommands},
 	}
+	commands = slices.Grow(commands, len(nouns))
 	for _, n := range nouns {
 		commands = append(commands, caddycmd.Command{
 			Name: n.name, Usage: group, Short: "Lists, shows, adds, removes, imports and exports " + n.plural, CobraFunc: n.accountCommands,

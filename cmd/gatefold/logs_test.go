@@ -70,6 +70,16 @@ func TestNoLogLineHoldsAToken(t *testing.T) {
 			} {
 				s.get(s.site + path)
 			}
+			invitation := "/api/users/u/accessibles/accept/" + invitationKey
+			for _, address := range []string{s.site, "http://" + s.admin + "/gatefold"} {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, address+invitation, http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := send(request); err != nil {
+					t.Fatal(err)
+				}
+			}
 			s.get(s.site+"/", "Referer", link)
 			s.get(s.site+"/articles/hello", "Referer", s.site+"/?share="+token)
 			s.get(s.site+"/account", "Authorization", "Bearer "+reader)
@@ -96,7 +106,7 @@ func TestNoLogLineHoldsAToken(t *testing.T) {
 			for line := range strings.Lines(s.log.String()) {
 				var entry struct{ Logger string }
 				decode(t, line, &entry)
-				if tokenMaterial.MatchString(line) {
+				if tokenMaterial.MatchString(line) || strings.Contains(line, invitationKey) {
 					found[strings.TrimRight(entry.Logger, "0123456789")]++
 				}
 			}
@@ -109,6 +119,9 @@ func TestNoLogLineHoldsAToken(t *testing.T) {
 		})
 	}
 }
+
+// invitationKey is the key of an invitation to a role.
+const invitationKey = "53a1b0657c7cf738514bf791e6f20f36429e57aa"
 
 // callAPI calls the management API with a client's secret and with tokens: valid,
 // invalid, and in the query, where none is accepted.

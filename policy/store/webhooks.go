@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -104,10 +105,7 @@ func (s *Store) EventsQueued() <-chan struct{} {
 func (s *Store) TakeQueued() []string {
 	s.waiting.mu.Lock()
 	defer s.waiting.mu.Unlock()
-	var vendors []string
-	for vendor := range s.waiting.vendors {
-		vendors = append(vendors, vendor)
-	}
+	vendors := slices.Collect(maps.Keys(s.waiting.vendors))
 	clear(s.waiting.vendors)
 	return vendors
 }

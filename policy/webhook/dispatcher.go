@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	mathrand "math/rand/v2"
 	"net/url"
 	"slices"
@@ -248,10 +249,7 @@ func (d *Dispatcher) forget(known map[endpoint]bool) {
 func (d *Dispatcher) Failing() []Failing {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var all []Failing
-	for _, found := range d.failing {
-		all = append(all, found)
-	}
+	all := slices.Collect(maps.Values(d.failing))
 	slices.SortFunc(all, func(a, b Failing) int { return cmp.Or(cmp.Compare(a.Vendor, b.Vendor), cmp.Compare(a.ID, b.ID)) })
 	return all
 }
