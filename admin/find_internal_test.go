@@ -110,7 +110,7 @@ func TestFindRefusesWhatItWouldIgnore(t *testing.T) {
 func TestFindReadsABoundedNumber(t *testing.T) {
 	read := 0
 	endless := source[member]{
-		page: func(_, limit int) ([]member, int, error) { return members[:2], 10 * maxFound, nil },
+		page: func(_, _ int) ([]member, int, error) { return members[:2], 10 * maxFound, nil },
 		all: iter.Seq2[member, error](func(yield func(member, error) bool) {
 			for read = 1; yield(members[read%4], nil); read++ {
 			}
