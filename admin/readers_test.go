@@ -220,3 +220,19 @@ func TestStaffOfTheBroker(t *testing.T) {
 		t.Error("a role type of the broker is not one of all profiles")
 	}
 }
+
+// Readers whose user is not active could, by removing it, come back as an active one, because
+// a reader's first call makes their user. Only the broker's managers remove it.
+func TestReadersCannotLiftTheirDeactivation(t *testing.T) {
+	b := team(t)
+	if _, err := b.store.As(store.Actor{}).CreateRole(t.Context(), "acme", store.Role{Profile: "acme", User: "bob", Type: "manager"}); err != nil {
+		t.Fatal(err)
+	}
+	b.call("PUT", "/api/users/eve", `{"is_active":false}`).want(http.StatusOK, nil)
+	before := b.dump("acme")
+	b.callReader("acme", "eve", "PUT", "/api/users/eve", `{"is_active":true}`).refused(http.StatusForbidden, "forbidden", "")
+	b.callReader("acme", "eve", "DELETE", "/api/users/eve", "").refused(http.StatusForbidden, "forbidden", "")
+	b.callReader("acme", "eve", "POST", "/api/users/eve/accessibles", `{"slug":"abc"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.user")
+	b.unchanged("acme", before, "the calls of a reader whose user is not active")
+	b.callReader("acme", "bob", "DELETE", "/api/users/eve", "").want(http.StatusNoContent, nil)
+}

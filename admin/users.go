@@ -171,14 +171,21 @@ func (a *api) registerUser() {
 		OperationID: "delete-user", Method: http.MethodDelete, Path: userPath, Tags: userTags, Security: needs("accounts:write"),
 		Summary: "Removes a user",
 		Description: "Their roles end at once, and their signatures are removed. Their personal profile stays for its subscriptions, without a name and an address, and is not active any more. " +
-			"The last manager of another profile is refused with 409.",
+			"The last manager of another profile is refused with 409. Readers whose user is not active cannot remove it.",
 		DefaultStatus: http.StatusNoContent, Metadata: readers(readersSelf),
 	}, func(ctx context.Context, c *call, in *struct {
 		UserPath
 		IfMatch
 	},
 	) (*empty, error) {
-		err := c.store.DeleteUser(ctx, c.Vendor, in.User, c.Unlimited, func(u store.User) error { return in.check(wireUser(u)) })
+		staff := a.staffs(ctx, c)
+		err := c.store.DeleteUser(ctx, c.Vendor, in.User, c.Unlimited, func(u store.User) error {
+			if u.Inactive && !staff {
+				// Their next call would make an active user of the same id.
+				return newProblem(http.StatusForbidden, "The user is not active: only a manager of the profile that runs the site may remove it.")
+			}
+			return in.check(wireUser(u))
+		})
 		return &empty{}, in.changed(err)
 	})
 }
