@@ -150,7 +150,8 @@ func (a *api) problemOf(err error) *Problem {
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return newProblem(refused.Status, refused.Detail)
 	}
-	if field, ok := errors.AsType[*store.FieldError](err); ok {
+	// What could not be read says nothing about a field.
+	if field, ok := errors.AsType[*store.FieldError](err); ok && !isUnavailable(err) {
 		return invalid(field.Field, field.Problem)
 	}
 	if last, ok := errors.AsType[*store.LastManagerError](err); ok {
