@@ -37,8 +37,11 @@ func TestReaderByHeaderAndCookie(t *testing.T) {
 	s.get("/account", "Authorization", "Bearer "+token).page()
 	s.get("/account", "Authorization", "bearer  "+token).page()
 	s.get("/account", "Cookie", "a=1; reader="+token).page()
-	// Of duplicate cookies none counts: a sibling domain may have set one.
-	s.get("/account", "Cookie", "reader="+token+"; reader="+token).denied(http.StatusUnauthorized, "login_required")
+	// Of cookies that differ none counts: a sibling domain may have set one. One that is sent
+	// twice counts once.
+	other := s.reader(keys.ReaderClaims{UserID: "other"})
+	s.get("/account", "Cookie", "reader="+token+"; reader="+other).denied(http.StatusUnauthorized, "login_required")
+	s.get("/account", "Cookie", "reader="+token+"; reader="+token).page()
 	s.get("/account", "Cookie", "other="+token).denied(http.StatusUnauthorized, "login_required")
 	s.get("/account?access_token="+token).denied(http.StatusUnauthorized, "login_required")
 }
