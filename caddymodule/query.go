@@ -95,7 +95,7 @@ func unescape(text string) string {
 }
 
 // maxMailedToken bounds the value of a parameter that is repaired, in bytes: a token of
-// keys.MaxTokenSize with 256 of the mail.
+// keys.MaxOwnTokenSize with 256 of the mail.
 const maxMailedToken = 4352
 
 // softBreak removes the line breaks of quoted-printable.

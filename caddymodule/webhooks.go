@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/webhook"
@@ -127,7 +125,6 @@ func (a *App) startWebhooksLater() {
 		case <-ticker.C:
 		}
 		if _, err := a.runtime.get(); err == nil {
-			a.logger.Info("events of webhooks are delivered from now on", zap.String("cause", "the store answers"))
 			a.startWebhooks()
 			return
 		}

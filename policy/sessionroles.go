@@ -84,12 +84,12 @@ func addRoles(ctx context.Context, source SessionSource, session *keys.Session, 
 }
 
 // leftForRoles returns how many bytes of JSON the roles may have beside what else is in
-// the session: a token of format 3 has at most keys.MaxTokenSize bytes.
+// the session: a token of format 3 has at most keys.MaxOwnTokenSize bytes.
 func leftForRoles(session *keys.Session, key *sessionKey, now time.Time) (int, error) {
 	rest, limit := session.SharedJSON, maxSessionJSON
 	if key.backend == SessionAssertion {
 		rest = func() ([]byte, error) { return session.AssertionJSON(key.vendor, now) }
-		limit = (keys.MaxTokenSize - signatureBytes) * 3 / 4
+		limit = (keys.MaxOwnTokenSize - signatureBytes) * 3 / 4
 	}
 	encoded, err := rest()
 	return min(maxSessionRoles, limit-len(encoded)), err

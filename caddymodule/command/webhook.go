@@ -116,7 +116,7 @@ func rotateWebhook(c *call) error {
 
 func testWebhook(c *call) error {
 	var done admin.Delivery
-	if err := c.request(http.MethodPost, c.record(webhooksPath)+"/test", nil, nil, &done); err != nil {
+	if err := c.request(http.MethodPost, c.record(webhooksPath)+"/test", nil, struct{}{}, &done); err != nil {
 		return err
 	}
 	text := line("%s was accepted with the status %d", done.ID, done.Status)

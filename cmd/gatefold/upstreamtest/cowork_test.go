@@ -159,7 +159,7 @@ func TestDayOfACoworkingSiteInChromium(t *testing.T) {
 	if key == nil {
 		t.Fatalf("the offer has no key: %s", offered[2])
 	}
-	accept := fmt.Sprintf("accepted = 0; fetch('/api/profile/abc/subscriptions/accept/%s', {method: 'PUT'}).then(answer => { accepted = answer.status }); 'asked'", key[1])
+	accept := fmt.Sprintf("accepted = 0; fetch('/api/profile/abc/subscriptions/accept/%s', {method: 'PUT', headers: {'Content-Type': 'application/json'}}).then(answer => { accepted = answer.status }); 'asked'", key[1])
 	if _, err := chromedp.Run(reader.tab, chromedp.Evaluate[string](accept)); err != nil {
 		t.Fatal(err)
 	}
