@@ -68,7 +68,7 @@ func TestWebhooksSurviveKills(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	receiver := receiveEvents(t)
 	dying, other := startNode(t, redis.URL(), receiver.allow()), startNode(t, redis.URL(), receiver.allow())
-	secret := between(dying.must("webhook", "add", receiver.URL, "--type", "user.*"), "WEBHOOK_SECRET=")
+	secret := assigned(dying.must("webhook", "add", receiver.URL, "--type", "user.*"), "WEBHOOK_SECRET")
 	made := 0
 	for round := range 4 {
 		writer := []*server{dying, other}[round%2]
@@ -131,7 +131,7 @@ func TestWebhookCommands(t *testing.T) {
 	if got := s.command("webhook", "add", receiver.URL, "--type", "grant.*"); got.code != 1 || !strings.Contains(got.stderr, "types: have") {
 		t.Errorf("an unknown type: %+v", got)
 	}
-	id := between(s.must("webhook", "add", receiver.URL, "--description", "mailer")+"\n", "WEBHOOK_ID=")
+	id := assigned(s.must("webhook", "add", receiver.URL, "--description", "mailer"), "WEBHOOK_ID")
 	if got := s.must("webhook", "list"); !strings.Contains(got, id) || !strings.Contains(got, "mailer") || strings.Contains(got, "whsec_") {
 		t.Errorf("the list is %s", got)
 	}
@@ -188,7 +188,7 @@ func TestWebhookReceiverOfTheDocument(t *testing.T) {
 	s.writeConfig(strings.Replace(string(config), "store bolt "+s.database(), "store bolt "+s.database()+"\n\t\twebhooks {\n\t\t\tallow 127.0.0.1:"+port+"\n\t\t}", 1))
 	s.start()
 	added := s.must("webhook", "add", "http://127.0.0.1:"+port+"/") + "\n"
-	id, secret := between(added, "WEBHOOK_ID="), between(added, "WEBHOOK_SECRET=")
+	id, secret := assigned(added, "WEBHOOK_ID"), assigned(added, "WEBHOOK_SECRET")
 	file := filepath.Join(s.dir, "receiver.py")
 	if err := os.WriteFile(file, []byte(program[1]), 0o600); err != nil {
 		t.Fatal(err)
@@ -221,4 +221,11 @@ func TestWebhookReceiverOfTheDocument(t *testing.T) {
 	if got := strings.Count(output.String(), "user.created"); got != 1 {
 		t.Errorf("the receiver printed\n%s", output)
 	}
+}
+
+// assigned returns the value of a shell assignment among the lines of a text.
+func assigned(text, name string) string {
+	_, rest, _ := strings.Cut(text, name+"=")
+	value, _, _ := strings.Cut(rest, "\n")
+	return value
 }
