@@ -188,7 +188,8 @@ func (b *browser) open(address string) (status int64, text string) {
 	if err != nil {
 		b.t.Fatalf("opening a page: %v", err)
 	}
-	if text, err = chromedp.Run(b.tab, chromedp.Text(body)); err != nil {
+	// By script: ids of nodes are those of the page before for a moment.
+	if text, err = chromedp.Run(b.tab, chromedp.Evaluate[string]("document.body.innerText")); err != nil {
 		b.t.Fatalf("reading a page: %v", err)
 	}
 	return response.Status, text
