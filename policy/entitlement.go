@@ -2,7 +2,6 @@ package policy
 
 import (
 	"math"
-	"sort"
 )
 
 // Grant is the part of a reader's entry in an access list that decides.
@@ -52,6 +51,27 @@ func (e *Entitlements) span(i int) span {
 	}
 }
 
+// spanSKU returns the sku of the span with an index.
+func (e *Entitlements) spanSKU(i int) string {
+	at := e.spans.at + spanRecord*i
+	sku := load32(e.text[at+16:])
+	return e.text[sku : sku+load32(e.text[at+20:])]
+}
+
+// firstSpan returns the index of the first span of a sku, or of one after it.
+func (e *Entitlements) firstSpan(sku string) int {
+	low, high := 0, e.spans.n
+	for low < high {
+		middle := int(uint(low+high) >> 1) //nolint:gosec // neither is negative
+		if e.spanSKU(middle) < sku {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
 // Has reports whether the reader has a sku at a moment in Unix milliseconds, and by
 // which grant: of several, by the one that ends last. Until is the moment from which
 // the answer may differ, math.MaxInt64 if there is none.
@@ -60,12 +80,8 @@ func (e *Entitlements) Has(sku string, now int64) (grant string, until int64, ok
 	if e == nil || sku == "" {
 		return "", until, false
 	}
-	first := sort.Search(e.spans.n, func(i int) bool { return e.span(i).sku >= sku })
-	for i := first; i < e.spans.n; i++ {
+	for i := e.firstSpan(sku); i < e.spans.n && e.spanSKU(i) == sku; i++ {
 		s := e.span(i)
-		if s.sku != sku {
-			break
-		}
 		switch {
 		case now >= s.to:
 		case now < s.from:

@@ -51,7 +51,7 @@ type publisherLink struct {
 // loadRecords sets the stored records of the reader of a request, once.
 func (p *Policy) loadRecords(ctx context.Context, r *Request) (err error) {
 	if !r.recordsLoaded {
-		r.records, err = p.readerRecords(ctx, r.Site.Vendor, &r.Reader, r.Now)
+		err = p.readerRecords(ctx, r.Site.Vendor, &r.Reader, r.Now, &r.records)
 		r.recordsLoaded = err == nil
 	}
 	return err
@@ -60,31 +60,34 @@ func (p *Policy) loadRecords(ctx context.Context, r *Request) (err error) {
 // Entitlements returns what a reader may have, from memory if no record of it
 // changed. The error is ErrUnavailable.
 func (p *Policy) Entitlements(ctx context.Context, vendor string, reader Reader, now time.Time) (*Entitlements, error) {
-	records, err := p.readerRecords(ctx, vendor, &reader, now)
-	if err != nil {
+	records := new(packedReader)
+	if err := p.readerRecords(ctx, vendor, &reader, now, records); err != nil {
 		return nil, err
 	}
 	return &records.Entitlements, nil
 }
 
-// readerRecords returns the stored records of the reader of a request, or those that
+// readerRecords sets the stored records of the reader of a request, or those that
 // override them. The error is ErrUnavailable.
-func (p *Policy) readerRecords(ctx context.Context, vendor string, reader *Reader, now time.Time) (packedReader, error) {
+func (p *Policy) readerRecords(ctx context.Context, vendor string, reader *Reader, now time.Time, to *packedReader) error {
 	if p.overrides != nil && p.overrides.Grants {
-		return p.overrides.records(), nil
+		*to = p.overrides.records()
+		return nil
 	}
-	return p.userRecords(ctx, vendor, reader, now)
+	return p.userRecords(ctx, vendor, reader, now, to)
 }
 
-// userRecords returns the stored records of a reader, from memory if none of them
-// changed. The error is ErrUnavailable.
-func (p *Policy) userRecords(ctx context.Context, vendor string, reader *Reader, now time.Time) (packedReader, error) {
+// userRecords sets the stored records of a reader, from memory if none of them changed.
+// The records are a parameter, zero before, because copying them is slow. The error is
+// ErrUnavailable.
+func (p *Policy) userRecords(ctx context.Context, vendor string, reader *Reader, now time.Time, to *packedReader) error {
 	inToken := false // whether the record of the reader's token may contain them
 	if p.readers != nil && reader.record.cache == p.readers {
 		packed, ok, fits := reader.record.stored(p.versions, vendor, reader)
 		if ok {
 			p.counts.entitlements.hits.Add()
-			return unpackReader(packed), nil
+			to.unpack(packed)
+			return nil
 		}
 		inToken = fits
 	}
@@ -94,14 +97,15 @@ func (p *Policy) userRecords(ctx context.Context, vendor string, reader *Reader,
 		stamp := p.versions.Reader(vendor, reader)
 		if record := p.readers.Get(key, stamp, now.UnixMilli()); record.Exists() && p.versions.currentProfiles(record.Value()) {
 			p.counts.entitlements.hits.Add()
-			return unpackReader(record.Value()), nil
+			to.unpack(record.Value())
+			return nil
 		}
 	}
 	p.counts.entitlements.misses.Add()
 	read, err := p.readReader(ctx, vendor, *reader)
 	switch {
 	case err != nil:
-		return packedReader{}, err
+		return err
 	case !read.settled:
 	case !inToken:
 		// The records contain their periods, so they do not expire.
@@ -111,7 +115,8 @@ func (p *Policy) userRecords(ctx context.Context, vendor string, reader *Reader,
 			reader.record.Record = p.readers.Replace(reader.record.Record, value)
 		}
 	}
-	return read.packedReader, nil
+	*to = read.packedReader
+	return nil
 }
 
 // readRecords are the records of a reader with the stamp of Versions.Reader that was

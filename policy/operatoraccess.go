@@ -205,15 +205,14 @@ func (q *Question) agreement(slug string) (updatedAt int64, ok bool) {
 	return updatedAt, ok
 }
 
-// user returns the records of another user, as profile does.
-func (q *Question) user(id string) (found packedReader) {
+// user sets the records of another user, as profile does.
+func (q *Question) user(id string, found *packedReader) {
 	if q.err != nil || id == "" || len(id) > maxUser {
-		return found
+		return
 	}
 	q.dependsOn(KindUserID, id)
-	found, q.err = q.policy.userRecords(q.ctx, q.vendor, &Reader{UserID: id}, q.now)
+	q.err = q.policy.userRecords(q.ctx, q.vendor, &Reader{UserID: id}, q.now, found)
 	if q.stripes != nil {
 		q.stripes.appendPacked(found.text)
 	}
-	return found
 }

@@ -3,7 +3,6 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // selfOperators are DjaoApp's operators about a user.
@@ -70,48 +69,56 @@ func (t *selfProviderTest) Test(q *Question) Reason {
 }
 
 // admittedBeside reports whether a role admits the reader that is on a profile of a
-// user, or on a provider of one. It compares ordered lists.
+// user, or on a provider of one.
 func (q *Question) admittedBeside(id string, a *access) bool {
-	user := q.user(id)
+	var user packedReader
+	q.user(id, &user)
+	return q.admittedBesideRoles(&user, a) || q.admittedByProvidersOf(&user, a)
+}
+
+// admittedBesideRoles reports whether a role admits the reader on a profile on which
+// the user has a role that counts. It goes through the shorter list of roles and searches
+// the other one.
+func (q *Question) admittedBesideRoles(user *packedReader, a *access) bool {
 	reader := q.records
-	for i, j := 0, 0; i < reader.roles.n && j < user.roles.n; {
-		switch c := strings.Compare(reader.roleProfile(i), user.roleProfile(j)); {
-		case c < 0:
-			i++
-		case c > 0:
-			j++
-		default:
-			mine, theirs := reader.role(i), user.role(j)
-			if !theirs.counts(q.Now) {
-				j++
-			} else if q.admits(a, &mine) {
-				q.holdsUntil(theirs.endsAt)
+	if user.roles.n > reader.roles.n {
+		for i := range reader.roles.n {
+			mine := reader.role(i)
+			if until := user.roleUntil(mine.profile, q.Now); until != 0 && q.admits(a, &mine) {
+				q.holdsUntil(until)
 				return true
-			} else {
-				i++
 			}
 		}
+		return false
 	}
-	for i, j := 0, 0; i < reader.roles.n && j < user.subscriptions.n; {
-		at := user.byProvider(j)
-		switch c := strings.Compare(reader.roleProfile(i), user.ref(at+12)); {
-		case c < 0:
-			i++
-		case c > 0:
-			j++
-		default:
-			mine, theirs := reader.role(i), user.subscriptionAt(at)
+	for i := range user.roles.n {
+		if theirs := user.role(i); theirs.counts(q.Now) && q.admittedOn(theirs.profile, a) {
+			q.holdsUntil(theirs.endsAt)
+			return true
+		}
+	}
+	return false
+}
+
+// admittedByProvidersOf reports whether a role admits the reader on a provider of a
+// profile on which the user has a role that counts.
+func (q *Question) admittedByProvidersOf(user *packedReader, a *access) bool {
+	denied := "" // the provider that was looked at last
+	for i := range user.subscriptions.n {
+		at := user.byProvider(i)
+		if provider := user.ref(at + 12); provider != denied {
+			theirs := user.subscriptionAt(at)
 			if q.Now < theirs.from {
 				q.holdsUntil(theirs.from)
 			}
 			until := user.roleUntil(theirs.profile, q.Now)
-			if !theirs.active(q.Now) || until == 0 {
-				j++
-			} else if q.admits(a, &mine) {
+			switch {
+			case !theirs.active(q.Now) || until == 0:
+			case q.admittedOn(provider, a):
 				q.holdsUntil(min(until, theirs.to))
 				return true
-			} else {
-				i++
+			default:
+				denied = provider
 			}
 		}
 	}

@@ -84,23 +84,21 @@ func (s *packedSubscription) active(now int64) bool { return s.from <= now && no
 const originPrefix = "subscription:"
 
 // unpackReader returns packed records, which share the memory of the text.
-func unpackReader(text string) packedReader {
-	if len(text) < packedHeader {
-		return packedReader{}
-	}
-	at := packedHeader + 2*int(load32(text[8:]))
-	next := func(header, size int) section {
-		s := section{at, int(load32(text[header:]))}
-		at += size * s.n
-		return s
-	}
-	var p packedReader
-	p.text = text
-	p.spans = next(12, spanRecord)
-	p.roles = next(16, roleRecord)
-	p.subscriptions = next(20, subscriptionRecord)
-	p.signatures = next(24, signatureRecord)
+func unpackReader(text string) (p packedReader) {
+	p.unpack(text)
 	return p
+}
+
+// unpack is unpackReader into zero records, which need not be copied then.
+func (p *packedReader) unpack(text string) {
+	if len(text) < packedHeader {
+		return
+	}
+	p.text = text
+	p.spans = section{packedHeader + 2*int(load32(text[8:])), int(load32(text[12:]))}
+	p.roles = section{p.spans.at + spanRecord*p.spans.n, int(load32(text[16:]))}
+	p.subscriptions = section{p.roles.at + roleRecord*p.roles.n, int(load32(text[20:]))}
+	p.signatures = section{p.subscriptions.at + subscriptionRecord*p.subscriptions.n, int(load32(text[24:]))}
 }
 
 // packedStripes returns the stripes of a packed text's profiles, two bytes each, and the

@@ -60,8 +60,7 @@ func TestGrantsAreCachedWithTheToken(t *testing.T) {
 	reader := identify(token)
 	for _, want := range []uint64{1, 0} {
 		before := env.policy.counts.entitlements.misses.Load()
-		_, err := env.policy.readerRecords(context.Background(), "acme", &reader, env.now())
-		must(t, err)
+		must(t, env.policy.readerRecords(context.Background(), "acme", &reader, env.now(), new(packedReader)))
 		if after := env.policy.counts.entitlements.misses.Load(); after-before != want {
 			t.Errorf("%d reads, want %d", after-before, want)
 		}

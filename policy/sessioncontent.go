@@ -23,12 +23,10 @@ func (p *Policy) sessionContent(
 	var roles packedReader
 	if !r.Reader.Anonymous() {
 		// Read after the versions of the stamp, unlike those of the decision.
-		records, err := p.readerRecords(ctx, key.vendor, &r.Reader, r.Now)
-		if err != nil {
+		if err := p.readerRecords(ctx, key.vendor, &r.Reader, r.Now, &roles); err != nil {
 			return nil, 0, err
 		}
-		until = addEntitlements(content, &records.Entitlements, r.Now)
-		roles = records
+		until = addEntitlements(content, &roles.Entitlements, r.Now)
 	}
 	if key.tags != "" {
 		first, err := source.FirstEngaged(ctx, key.vendor, key.site, key.userID, d.Rule.Engaged)
