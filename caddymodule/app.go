@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"time"
@@ -19,7 +20,9 @@ import (
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
+	"github.com/gatefold/gatefold/caddymodule/webhookconfig"
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/dialguard"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
@@ -53,7 +56,7 @@ type App struct {
 	JWKS *KeySetConfig `json:"jwks,omitempty"`
 
 	// Webhooks configures where events may be sent.
-	Webhooks *WebhookConfig `json:"webhooks,omitempty"`
+	Webhooks *webhookconfig.Config `json:"webhooks,omitempty"`
 
 	// StaleFor is how long a node decides from memory while its store is
 	// unreachable, at most 24 hours; after that it responds 503. Only for the
@@ -75,7 +78,7 @@ type App struct {
 
 	gates  registry[*Handler]
 	apis   registry[*API]
-	guards registry[*addressGuard]
+	guards registry[*dialguard.Guard]
 }
 
 const (
@@ -118,7 +121,7 @@ func (a *App) provision(ctx caddy.Context) error {
 	if a.keySets, err = a.JWKS.settings(); err != nil {
 		return setting.In("jwks", err)
 	}
-	if a.webhooks, err = a.Webhooks.settings(); err != nil {
+	if a.webhooks, err = a.Webhooks.Settings(); err != nil {
 		return setting.In("webhooks", err)
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
@@ -260,7 +263,9 @@ func (a *App) apiOptions() (admin.Options, error) {
 	return admin.Options{
 		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now,
 		FixedRules: a.fixedRules, CheckEntryPoint: a.checkEntryPoint,
-		CheckWebhook: a.checkWebhook, TestWebhook: a.shared.webhooks.Test,
+		CheckWebhook: func(ctx context.Context, address *url.URL) error {
+			return webhookconfig.Check(ctx, &a.webhooks, resolver, address)
+		}, TestWebhook: a.shared.webhooks.Test,
 		Failed: a.apiFailed, Conditions: a.shared.node.Look,
 	}, nil
 }
@@ -298,7 +303,9 @@ func (a *App) Start() error {
 	}
 	a.shared.policy.Resize(a.CacheSize.V)
 	a.shared.keySets.Configure(a.keySets)
-	a.startWebhooks()
+	if !a.configureWebhooks() {
+		go a.awaitWebhooks()
+	}
 	go a.warm(a.ctx, a.openModules())
 	go a.sweep(a.ctx)
 	a.warnOfSites()
@@ -397,6 +404,35 @@ func (a *App) sweep(ctx context.Context) {
 		case <-ticker.C:
 		}
 		if !a.sweepOnce(ctx) {
+			return
+		}
+	}
+}
+
+// configureWebhooks delivers events by the settings of this configuration from now on. It
+// returns false while the store does not answer.
+func (a *App) configureWebhooks() bool {
+	rt, err := a.runtime.get()
+	if err != nil {
+		return false
+	}
+	settings := a.webhooks
+	settings.Webhooks = store.NewWebhooks(rt.keyring)
+	a.shared.webhooks.Configure(settings)
+	return true
+}
+
+// awaitWebhooks calls configureWebhooks until the store answers.
+func (a *App) awaitWebhooks() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if a.configureWebhooks() {
 			return
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/caddymodule/webhookconfig"
+	"github.com/gatefold/gatefold/keys/dialguard"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -75,7 +77,7 @@ func (a *App) parseKeySets(d *caddyfile.Dispenser) error {
 	a.JWKS = new(KeySetConfig)
 	return parseBlock(d, "jwks",
 		listOption("allow", &a.JWKS.Allow, func(text string) error {
-			_, err := parsePrefix(text)
+			_, err := dialguard.ParsePrefix(text)
 			return err
 		}),
 		textOption("ca", &a.JWKS.CA),
@@ -86,10 +88,10 @@ func (a *App) parseKeySets(d *caddyfile.Dispenser) error {
 
 // parseWebhooks reads the block `webhooks` of the global option.
 func (a *App) parseWebhooks(d *caddyfile.Dispenser) error {
-	a.Webhooks = new(WebhookConfig)
+	a.Webhooks = new(webhookconfig.Config)
 	return parseBlock(d, "webhooks",
 		listOption("allow", &a.Webhooks.Allow, func(text string) error {
-			_, err := parseListed(text)
+			_, err := dialguard.Parse(text)
 			return err
 		}),
 		textOption("ca", &a.Webhooks.CA),

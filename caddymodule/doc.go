@@ -46,7 +46,7 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	stores.go        stores that survive reloads
-//	webhooks.go      where events may be sent
+//	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments
 //	linkreport/      package linkreport: clients of links, and links that leaked
@@ -65,7 +65,6 @@
 //	keysets.go        settings of fetched key sets, and those that a handler watches
 //	keysdirective.go  the directive that serves public keys
 //	entrypoint.go     the upstream source and transport of an entry point
-//	address.go        addresses that an entry point may lead to
 //
 // The Caddyfile:
 //

@@ -1,7 +1,7 @@
 package caddymodule
 
 import (
-	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/keys/dialguard"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
@@ -44,7 +46,7 @@ type EntryPoint struct {
 	// system's.
 	CA []string `json:"ca,omitempty"`
 
-	guard     *addressGuard
+	guard     *dialguard.Guard
 	transport *http.Transport
 }
 
@@ -62,7 +64,7 @@ func (e *EntryPoint) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if e.guard, err = newAddressGuard(e.Allow); err != nil {
+	if e.guard, err = dialguard.Allow(e.Allow); err != nil {
 		return err
 	}
 	var roots *x509.CertPool // nil for the system's
@@ -70,11 +72,11 @@ func (e *EntryPoint) Provision(ctx caddy.Context) error {
 		if roots == nil {
 			roots = x509.NewCertPool()
 		}
-		if err := addAuthorities(roots, file); err != nil {
+		if err := setting.AddAuthorities(roots, file); err != nil {
 			return fmt.Errorf("ca: %w", err)
 		}
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Resolver: resolver, Control: e.guard.control}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Resolver: resolver, Control: e.guard.Control(fmt.Errorf("the entry point: %w", errAddress))}
 	e.transport = &http.Transport{
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
@@ -129,7 +131,7 @@ func (*EntryPoint) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, erro
 	if err != nil {
 		return nil, err
 	}
-	return []*reverseproxy.Upstream{{Dial: hostPort(entry)}}, nil
+	return []*reverseproxy.Upstream{{Dial: dialguard.HostPort(entry)}}, nil
 }
 
 // RoundTrip implements http.RoundTripper. It sends a copy of the request to the entry
@@ -191,13 +193,26 @@ func forwardingOf(r *http.Request) (*policy.Forwarding, bool) {
 	return forwarding, ok && forwarding != nil
 }
 
-// hostPort returns the host and port of an http or https URL.
-func hostPort(address *url.URL) string {
-	port := "80"
-	if address.Scheme == "https" {
-		port = "443"
+// errAddress does not name the address, see dialguard.
+var errAddress = errors.New("it leads to an address that is not public, and that `dynamic gatefold { allow … }` does not list")
+
+// checkEntryPoint refuses an entry point that leads to an address which no reverse
+// proxy of the configuration admits.
+func (a *App) checkEntryPoint(ctx context.Context, entry *url.URL) error {
+	addresses, err := dialguard.Resolve(ctx, resolver, entry)
+	if err != nil {
+		return err
 	}
-	return net.JoinHostPort(address.Hostname(), cmp.Or(address.Port(), port))
+	guards := a.guards.list()
+	if len(guards) == 0 {
+		guards = append(guards, dialguard.New())
+	}
+	for _, address := range addresses {
+		if !slices.ContainsFunc(guards, func(g *dialguard.Guard) bool { return g.Admits(address) }) {
+			return errAddress
+		}
+	}
+	return nil
 }
 
 // UnmarshalCaddyfile sets up the source. Syntax:
@@ -210,7 +225,7 @@ func (e *EntryPoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the source's name
 	return parseBlock(d, "dynamic gatefold",
 		listOption("allow", &e.Allow, func(text string) error {
-			_, err := parseListed(text)
+			_, err := dialguard.Parse(text)
 			return err
 		}).repeated(),
 		listOption("ca", &e.CA, nil).repeated(),

@@ -4,13 +4,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/netip"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/keys/dialguard"
 )
 
 // KeySetConfig configures how the key sets of publisher domains and of issuers are
@@ -44,7 +43,7 @@ func (c *KeySetConfig) settings() (keys.Settings, error) {
 		return settings, nil
 	}
 	for _, text := range c.Allow {
-		prefix, err := parsePrefix(text)
+		prefix, err := dialguard.ParsePrefix(text)
 		if err != nil {
 			return settings, setting.In("allow", fmt.Errorf("jwks: allow: %q %w", text, err))
 		}
@@ -64,34 +63,10 @@ func (c *KeySetConfig) settings() (keys.Settings, error) {
 	if settings.Roots, err = x509.SystemCertPool(); err != nil {
 		settings.Roots = x509.NewCertPool()
 	}
-	if err := addAuthorities(settings.Roots, c.CA); err != nil {
+	if err := setting.AddAuthorities(settings.Roots, c.CA); err != nil {
 		return settings, setting.In("ca", fmt.Errorf("jwks: ca: %w", err))
 	}
 	return settings, nil
-}
-
-// addAuthorities adds the certificates of a PEM file to a pool.
-func addAuthorities(pool *x509.CertPool, file string) error {
-	pem, err := os.ReadFile(file) //nolint:gosec // the configuration names the file
-	if err != nil {
-		return err
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("%s holds no certificate in PEM", file)
-	}
-	return nil
-}
-
-// parsePrefix parses a network, or an address as a network of its own.
-func parsePrefix(text string) (netip.Prefix, error) {
-	if address, err := netip.ParseAddr(text); err == nil {
-		return address.Unmap().Prefix(address.Unmap().BitLen())
-	}
-	prefix, err := netip.ParsePrefix(text)
-	if err != nil {
-		return prefix, errors.New("is neither an address nor a network such as 10.0.0.0/8")
-	}
-	return prefix.Masked(), nil
 }
 
 // watchedKeySets holds the key sets that a handler watches until its Cleanup.

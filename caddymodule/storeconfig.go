@@ -224,7 +224,7 @@ func (c *StoreTLS) apply(config *tls.Config) error {
 	config.ServerName = c.ServerName
 	if c.Authority != "" {
 		config.RootCAs = x509.NewCertPool()
-		if err := addAuthorities(config.RootCAs, c.Authority); err != nil {
+		if err := setting.AddAuthorities(config.RootCAs, c.Authority); err != nil {
 			return fmt.Errorf("tls: authority: %w", err)
 		}
 	}

@@ -39,10 +39,9 @@
 //	signer.go    signing keys, and the ring of a vendor's keys
 //	seal.go      encryption of private keys at rest
 //
-// Key sets of other hosts:
+// Key sets of other hosts, to which package keys/dialguard lets the gate connect:
 //
 //	location.go  the URL of a key set, or an OpenID issuer
-//	dial.go      the check of the addresses that are connected to
 //	fetch.go     fetching with limits
 //	jwks.go      parsing a JWK Set
 //	sets.go      all key sets of a process: settings, background refresh, statistics

@@ -15,7 +15,10 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/gatefold/gatefold/keys/dialguard"
 )
 
 // FetchTimeout is the time limit of one fetch, from resolving the name to the end
@@ -86,8 +89,21 @@ func newFetcher(resolver *net.Resolver, hosts map[string]string, allowed []netip
 	}
 	return &fetcher{
 		any:    client(net.Dialer{KeepAlive: -1, Resolver: resolver}),
-		public: client(net.Dialer{KeepAlive: -1, Resolver: resolver, Control: allowPublic(allowed)}),
+		public: client(net.Dialer{KeepAlive: -1, Resolver: resolver, Control: publicGuard(allowed)}),
 	}
+}
+
+// errAddress says that a connection was refused because of its address, see dialguard.
+var errAddress = errors.New("the host resolves to an address that is not public")
+
+// publicGuard returns a net.Dialer.Control for hosts that clients of the API name: it
+// admits public addresses and the given prefixes.
+func publicGuard(allowed []netip.Prefix) func(network, address string, c syscall.RawConn) error {
+	listed := make([]dialguard.Listed, len(allowed))
+	for i, prefix := range allowed {
+		listed[i].Prefix = prefix
+	}
+	return dialguard.New(listed...).Control(errAddress)
 }
 
 // document is the result of a successful fetch.

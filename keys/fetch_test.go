@@ -176,7 +176,7 @@ func TestAddressesThatAreRefused(t *testing.T) {
 		}
 	}
 	// IPv6 is tested without dialling: the machine may not have it.
-	control := allowPublic(nil)
+	control := publicGuard(nil)
 	for _, address := range []string{
 		"[::1]:1", "[::]:1", "[fd00:ec2::254]:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1", "[64:ff9b::7f00:1]:1", "[2002:7f00:1::]:1", "[ff02::1]:1",
 	} {

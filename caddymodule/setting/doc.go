@@ -2,7 +2,8 @@
 // every argument of a configuration. A configuration keeps them as they are written;
 // Replace puts in their values when a module is provisioned.
 //
-//	place.go    the places of options in a Caddyfile, for the errors of provisioning
-//	replace.go  replacement in the texts of a configuration
-//	value.go    durations, numbers and sizes that may be placeholders
+//	authorities.go  files of certificate authorities
+//	place.go        the places of options in a Caddyfile, for the errors of provisioning
+//	replace.go      replacement in the texts of a configuration
+//	value.go        durations, numbers and sizes that may be placeholders
 package setting
