@@ -145,7 +145,7 @@ func TestEngagedSubscribers(t *testing.T) {
 			t.Errorf("engaged and unengaged%s are %s, want %s", query, got, want)
 		}
 	}
-	if err := b.store.As(store.Actor{}).DeleteRole(t.Context(), "cowork", "xia23", "xia23", nil); err != nil {
+	if err := b.store.As(store.Actor{}).RemoveRole(t.Context(), "cowork", "xia23", "xia23", true, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := numbers(""); got != "0 2" {
@@ -213,16 +213,21 @@ func TestEntitlementsOfBothOrigins(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := w.UpdateRole(t.Context(), "cowork", "xia", "xia", func(r *store.Role) error { r.EndsAt = &end; return nil })
-	change(err)
+	ends := func(at *time.Time) {
+		t.Helper()
+		role, err := w.RoleRecord(t.Context(), "cowork", "xia", "xia")
+		change(err)
+		_, err = w.GrantRole(t.Context(), "cowork", store.RoleGrant{Profile: "xia", User: "xia", Type: role.Type, EndsAt: at, Operator: true})
+		change(err)
+	}
+	ends(&end)
 	b.clock = end.Add(-time.Millisecond)
 	agree("in the last millisecond of the role", paper+", "+desk)
 	b.clock = end
 	agree("when the role ends", paper+", "+gone)
-	_, err = w.UpdateRole(t.Context(), "cowork", "xia", "xia", func(r *store.Role) error { r.EndsAt = nil; return nil })
-	change(err)
+	ends(nil)
 	agree("with the role again", paper+", "+desk)
-	_, err = w.UpdateUser(t.Context(), "cowork", "xia", func(u *store.User) error { u.Inactive = true; return nil })
+	_, err := w.UpdateUser(t.Context(), "cowork", "xia", func(u *store.User) error { u.Inactive = true; return nil })
 	change(err)
 	agree("while the user is not active", paper)
 	_, err = w.UpdateUser(t.Context(), "cowork", "xia", func(u *store.User) error { u.Inactive = false; return nil })

@@ -3,7 +3,6 @@ package admin
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -202,29 +201,14 @@ func (a *api) unengaged(ctx context.Context, c *call, j *joiner, in *EngagedFind
 type EngagedSubscriber struct {
 	CreatedAt       time.Time         `json:"created_at" doc:"The time of creation of the role." example:"2027-01-01T09:30:00Z"`
 	User            EngagedUser       `json:"user" doc:"The user."`
-	RoleDescription EngagedRoleType   `json:"role_description" doc:"The type of the role."`
+	RoleDescription RoleDescription   `json:"role_description" doc:"The type of the role."`
 	Profile         SubscriberProfile `json:"profile" doc:"The subscribed profile."`
 }
 
 // EngagedUser is a user who visited the site.
 type EngagedUser struct {
-	Slug          string  `json:"slug" doc:"The user's id." example:"user-123"`
-	Username      string  `json:"username" doc:"The same as slug." example:"user-123"`
-	PrintableName string  `json:"printable_name" doc:"The user's name." example:"Xia Lee"`
-	Picture       *string `json:"picture" doc:"Always null: pictures are not stored."`
-	Email         string  `json:"email" doc:"The user's e-mail address; may be empty." example:"xia@example.com"`
-}
-
-// EngagedRoleType describes the role of an engaged user.
-type EngagedRoleType struct {
-	CreatedAt            time.Time       `json:"created_at" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
-	Slug                 string          `json:"slug" doc:"The role type's id." example:"manager"`
-	Title                string          `json:"title" doc:"The role type's title." example:"Profile Manager"`
-	SkipOptInOnGrant     bool            `json:"skip_optin_on_grant" doc:"Whether a granted role counts at once." example:"false"`
-	ImplicitCreateOnNone bool            `json:"implicit_create_on_none" doc:"Has no effect: no role follows from an address." example:"false"`
-	IsGlobal             bool            `json:"is_global" doc:"Whether all profiles have the type." example:"true"`
-	Profile              *string         `json:"profile" doc:"The slug of the profile to which the type is local, or null."`
-	Extra                json.RawMessage `json:"extra" doc:"Own data: any JSON value, or null."`
+	UserSummary
+	Email string `json:"email" doc:"The user's e-mail address; may be empty." example:"xia@example.com"`
 }
 
 // engagedRole is a role of an engaged user with what is shown of it.
@@ -261,20 +245,15 @@ func (a *api) registerEngaged() {
 				found = append(found, engagedRole{Role: roles[i], user: j.user(roles[i].User), with: j})
 			}
 		})
-		page, err := findPage(c, engagedFinder, in.FindParams, PeriodParams{}, listed(found, cmp.Or(err, j.err)), a.wireEngaged)
+		page, err := findPage(c, engagedFinder, in.FindParams, PeriodParams{}, listed(found, cmp.Or(err, j.err)), wireEngaged)
 		return &body[NumberedPage[EngagedSubscriber]]{Body: page}, cmp.Or(err, j.err)
 	})
 	describeFind(a, operation, engagedFinder)
 }
 
-func (a *api) wireEngaged(r engagedRole) EngagedSubscriber {
-	kind := r.with.roleType(r.Profile, r.Type)
+func wireEngaged(r engagedRole) EngagedSubscriber {
 	return EngagedSubscriber{
 		CreatedAt: r.CreatedAt, Profile: wireSubscriberProfile(r.with.profile(r.Profile)),
-		User: EngagedUser{Slug: r.User, Username: r.User, PrintableName: cmp.Or(r.user.FullName, r.User), Email: r.user.Email},
-		RoleDescription: EngagedRoleType{
-			CreatedAt: kind.CreatedAt, Slug: r.Type, Title: kind.Title, SkipOptInOnGrant: kind.SkipOptInOnGrant,
-			ImplicitCreateOnNone: kind.ImplicitCreateOnNone, IsGlobal: kind.Profile == "", Profile: orNil(kind.Profile), Extra: orNull(kind.Extra),
-		},
+		User: EngagedUser{wireUserSummary(r.user), r.user.Email}, RoleDescription: r.with.describes(r.with.roleType(r.Profile, r.Type)),
 	}
 }

@@ -100,13 +100,6 @@ func ActiveAt(at time.Time) func(SubscriptionState) bool {
 	return func(s SubscriptionState) bool { return s.Active(at) }
 }
 
-// EndedWithin selects the valid subscriptions that end in [from, before).
-func EndedWithin(from, before time.Time) func(SubscriptionState) bool {
-	return func(s SubscriptionState) bool {
-		return s.Valid() && s.EndsAt >= from.UnixMilli() && s.EndsAt < before.UnixMilli()
-	}
-}
-
 // ListSubscriptions lists subscriptions: of a profile by plan and start, others by plan,
 // profile and start. The subscriptions to a plan or provider are selected in the index,
 // without reading their records.

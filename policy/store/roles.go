@@ -300,15 +300,3 @@ func (w Writer) CreateRole(ctx context.Context, vendor string, role Role) (Role,
 func (s *Store) RoleRecord(ctx context.Context, vendor, profile, user string) (Role, error) {
 	return read(ctx, s, vendor, roleKind, profile, user)
 }
-
-// UpdateRole changes a role: change gets the current one. Its profile, user and time of
-// creation cannot be changed.
-func (w Writer) UpdateRole(ctx context.Context, vendor, profile, user string, change func(*Role) error) (Role, error) {
-	return update(ctx, w, vendor, roleKind, change, profile, user)
-}
-
-// DeleteRole removes a role, unless allowed returns an error; it may be nil. RemoveRole also
-// keeps the last manager.
-func (w Writer) DeleteRole(ctx context.Context, vendor, profile, user string, allowed func(Role) error) error {
-	return removeRecord(ctx, w, vendor, roleKind, allowed, profile, user)
-}

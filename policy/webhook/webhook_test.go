@@ -230,17 +230,18 @@ func TestChangesArriveSigned(t *testing.T) {
 		n.user("ann")
 		_, err := n.CreateProfile(t.Context(), vendor, store.Profile{Slug: "xia", FullName: "Xia Lee", Type: store.TypeOrganization, Contact: store.Contact{Email: "xia@example.com"}})
 		n.ok(err)
-		_, err = n.CreateRole(t.Context(), vendor, store.Role{Profile: "xia", User: "ann", Type: "manager", GrantKey: strings.Repeat("ab", 32)})
+		invited, err := n.GrantRole(t.Context(), vendor, store.RoleGrant{Profile: "xia", User: "ann", Type: "manager"})
 		n.ok(err)
-		_, err = n.UpdateRole(t.Context(), vendor, "xia", "ann", func(role *store.Role) error { role.GrantKey = ""; return nil })
+		_, err = n.AcceptRole(t.Context(), vendor, "ann", invited.Key)
 		n.ok(err)
-		n.ok(n.DeleteRole(t.Context(), vendor, "xia", "ann", nil))
+		n.ok(n.RemoveRole(t.Context(), vendor, "xia", "ann", true, nil))
 		want := []string{"user.created", "profile.created", "role.invited", "role.accepted", "role.removed"}
 		n.eventually("five events", func() bool { return len(r.types()) == len(want) })
 		require.ElementsMatch(t, want, r.types())
 		require.Empty(t, r.wrong)
 		for _, event := range r.got {
-			require.NotContains(t, event.body, "abab")
+			require.NotContains(t, event.body, invited.Key)
+			require.NotContains(t, event.body, invited.Role.GrantKey)
 			if event.Type != "role.invited" {
 				continue
 			}
