@@ -12,7 +12,8 @@
 //	call.go         a run of a command: flags, requests, output as text or JSON
 //	client.go       the HTTP client of the admin endpoint, and its errors
 //	find.go         listings that are followed to their end, flags that select records
-//	accounts.go     profile, user, role, plan, subscription, agreement: one table of them
+//	accounts.go     profile, user, role, plan, subscription, agreement: their commands
+//	accountkinds.go what is different of them, as a table
 //	accountstream.go their import and export
 //	apiclient.go    client: clients of the management API and their access tokens
 //	audit.go        audit: changes of records
