@@ -95,7 +95,7 @@ func (p *Policy) userRecords(ctx context.Context, vendor string, reader *Reader,
 	key := appendReaderKey(space[:0], vendor, reader)
 	if !inToken {
 		stamp := p.versions.Reader(vendor, reader)
-		if record := p.readers.Get(key, stamp, now.UnixMilli()); record.Exists() && p.versions.currentProfiles(record.Value()) {
+		if record := p.readers.Get(key, stamp, now.UnixMilli()); record.Exists() && p.versions.currentShared(record.Value()) {
 			p.counts.entitlements.hits.Add()
 			to.unpack(record.Value())
 			return nil
@@ -127,25 +127,25 @@ type readRecords struct {
 	settled bool
 }
 
-// readReader reads the records of a reader. On which profiles they depend is known only
-// once they are read: a reader with roles is read again, with the versions of their
-// profiles loaded before, and cached unless the profiles changed in between.
+// readReader reads the records of a reader. On which profiles and contracts they depend is
+// known only once they are read: a reader with such is read again, with the versions of those
+// loaded before, and cached unless they changed in between.
 func (p *Policy) readReader(ctx context.Context, vendor string, reader Reader) (read readRecords, err error) {
 	read.stamp = p.versions.Reader(vendor, &reader)
 	records, err := p.records.ReaderRecords(ctx, vendor, reader)
 	if err != nil {
 		return read, unavailable(err)
 	}
-	profiles, sum := profileStripes(vendor, records.Roles), uint64(0)
+	shared, sum := records.stripes(vendor), uint64(0)
 	read.settled = true
-	if len(profiles) > 0 && p.readers != nil {
-		read.stamp, sum = p.versions.Reader(vendor, &reader), p.versions.sum(profiles)
+	if len(shared) > 0 && p.readers != nil {
+		read.stamp, sum = p.versions.Reader(vendor, &reader), p.versions.sum(shared)
 		if records, err = p.records.ReaderRecords(ctx, vendor, reader); err != nil {
 			return read, unavailable(err)
 		}
-		read.settled = slices.Equal(profiles, profileStripes(vendor, records.Roles))
+		read.settled = slices.Equal(shared, records.stripes(vendor))
 	}
-	read.packedReader = records.pack(profiles, sum)
+	read.packedReader = records.pack(shared, sum)
 	return read, nil
 }
 

@@ -11,6 +11,9 @@ type ReaderRecords struct {
 	Subscriptions []Subscription
 	// Signatures are the reader's, one for each agreement.
 	Signatures []Signature
+	// Contracts are the ids of those in which the reader has a seat: a change of one changes
+	// what Grants has of it.
+	Contracts []string
 }
 
 // Role is what a user may do on a profile.

@@ -14,8 +14,8 @@ import (
 // empty text is no records. A reference is the offset of a text in 4 bytes and its length
 // in 2.
 //
-//	sum of the profiles' versions 8 | numbers of the entries below 5 × 4
-//	stripes of the profiles 2 each
+//	sum of the shared records' versions 8 | numbers of the entries below 5 × 4
+//	stripes of the shared records 2 each: profiles and contracts
 //	entitlements, by sku and then by end, the latest first:
 //		from 8 | to 8 | offset and length of the sku 4 + 4 | of the grant 4 + 4
 //	roles, by profile:
@@ -101,7 +101,7 @@ func (p *packedReader) unpack(text string) {
 	p.signatures = section{p.subscriptions.at + subscriptionRecord*p.subscriptions.n, int(load32(text[24:]))}
 }
 
-// packedStripes returns the stripes of a packed text's profiles, two bytes each, and the
+// packedStripes returns the stripes of a packed text's shared records, two bytes each, and the
 // sum of their versions when the records were read.
 func packedStripes(text string) (list string, sum uint64) {
 	if len(text) < packedHeader {
@@ -191,22 +191,26 @@ func (p *packedReader) roleUntil(profile string, now int64) (until int64) {
 	return until
 }
 
-// profileStripes returns the stripes of the profiles on which a reader has a role that is
-// not pending, each once, in order.
-func profileStripes(vendor string, roles []Role) (list []uint16) {
-	for i := range roles {
-		if !roles[i].Pending {
-			list = append(list, Stripe(KindProfile, vendor, roles[i].Profile))
+// stripes returns the stripes of the records that a reader shares with others, each once,
+// in order: the profiles on which they have a role that is not pending, and the contracts in
+// which they have a seat.
+func (r *ReaderRecords) stripes(vendor string) (list []uint16) {
+	for i := range r.Roles {
+		if !r.Roles[i].Pending {
+			list = append(list, Stripe(KindProfile, vendor, r.Roles[i].Profile))
 		}
+	}
+	for _, contract := range r.Contracts {
+		list = append(list, Stripe(KindContract, vendor, contract))
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
 }
 
-// pack packs the records of a reader, with the stripes of their profiles and the sum of
+// pack packs the records of a reader, with the stripes of their shared records and the sum of
 // the versions of those.
-func (r *ReaderRecords) pack(profiles []uint16, sum uint64) packedReader {
-	if len(r.Grants)+len(r.Roles)+len(r.Signatures) == 0 {
+func (r *ReaderRecords) pack(shared []uint16, sum uint64) packedReader {
+	if len(r.Grants)+len(r.Roles)+len(r.Signatures)+len(r.Contracts) == 0 {
 		return packedReader{}
 	}
 	roles, subscriptions, signatures := slices.Clone(r.Roles), slices.Clone(r.Subscriptions), slices.Clone(r.Signatures)
@@ -223,13 +227,13 @@ func (r *ReaderRecords) pack(profiles []uint16, sum uint64) packedReader {
 	}
 	spans := r.spans(subscriptions, parts)
 
-	size := packedHeader + 2*len(profiles) + spanRecord*len(spans) + roleRecord*len(roles) + subscriptionRecord*len(subscriptions) + signatureRecord*len(signatures)
+	size := packedHeader + 2*len(shared) + spanRecord*len(spans) + roleRecord*len(roles) + subscriptionRecord*len(subscriptions) + signatureRecord*len(signatures)
 	w := packer{texts: size, known: map[string]int{}}
 	w.out = binary.LittleEndian.AppendUint64(make([]byte, 0, 2*size), sum)
-	for _, n := range [...]int{len(profiles), len(spans), len(roles), len(subscriptions), len(signatures)} {
+	for _, n := range [...]int{len(shared), len(spans), len(roles), len(subscriptions), len(signatures)} {
 		w.out = binary.LittleEndian.AppendUint32(w.out, uint32(n)) //nolint:gosec // far less than 4 Gi
 	}
-	for _, stripe := range profiles {
+	for _, stripe := range shared {
 		w.out = binary.LittleEndian.AppendUint16(w.out, stripe)
 	}
 	for i := range subscriptions {

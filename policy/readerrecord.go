@@ -92,7 +92,7 @@ func (k readerRecord) stored(versions *Versions, vendor string, reader *Reader) 
 		sum += versions.stripe[load16(value[12:])].Load()
 	}
 	packed = value[e.amr:]
-	if sum != load64(value) || !versions.currentProfiles(packed) {
+	if sum != load64(value) || !versions.currentShared(packed) {
 		return "", false, true
 	}
 	return packed, true, true

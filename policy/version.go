@@ -72,9 +72,9 @@ func (v *Versions) sumPacked(stripes string) (sum uint64) {
 	return sum
 }
 
-// currentProfiles reports whether no record changed of the profiles on which the packed
+// currentShared reports whether no record changed of the profiles and contracts on which the packed
 // records of a reader depend.
-func (v *Versions) currentProfiles(packed string) bool {
+func (v *Versions) currentShared(packed string) bool {
 	stripes, sum := packedStripes(packed)
 	return v.sumPacked(stripes) == sum
 }
@@ -107,6 +107,7 @@ const (
 	KindPublisherUserID
 	KindLink
 	KindProfile
+	KindContract
 )
 
 // Stripe returns the stripe of an identifier. It is the same in every process,

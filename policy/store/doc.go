@@ -60,6 +60,9 @@
 //	memberpurge.go   removing profiles and users with what belongs to them
 //	memberships.go   what decisions read of the access model
 //
+//	promos.go        promos: base contracts
+//	contracts.go     contracts
+//
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys
 //	sessionkeys.go   keys that sites share with their origins

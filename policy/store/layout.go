@@ -71,6 +71,22 @@ import (
 //	i h <profile> NUL <plan>             written with a new subscription, so that there are not two at once
 //	j <kind> NUL <import>                progress of an import of records
 //
+// Contracts and what belongs to them:
+//
+//	0 <promo>                            promo: what a code sells
+//	# <promo>                            counter of the contracts of a promo
+//	c <contract>                         contract
+//	1 <contract> NUL <seat>              seat of a reader in a contract
+//	2 <seller> NUL <order>               the contract of a seller's order
+//	3 <kind> <value> NUL …               index of contracts, seats, bills, transactions and fulfilments
+//	4 <bill>                             bill
+//	5 <transaction>                      transaction
+//	6 <sku> NUL <fulfilment>             fulfilment
+//	7 <sku> NUL <option>                 purchase option
+//	8 <hook>                             where a provider sends its events
+//	% <hook> NUL <event>                 event of a provider that was applied
+//	9 <contract> NUL <month> NUL …       usage of a licence
+//
 // Webhooks:
 //
 //	e <endpoint>                         endpoint of a webhook
@@ -136,6 +152,20 @@ const (
 	prefixRemoved      = 'd'
 	prefixMember       = 'i'
 	prefixRecordImport = 'j'
+
+	prefixPromo          = '0'
+	prefixPromoUses      = '#'
+	prefixContract       = 'c'
+	prefixSeat           = '1'
+	prefixOrder          = '2'
+	prefixContractIndex  = '3'
+	prefixBill           = '4'
+	prefixTransaction    = '5'
+	prefixFulfilment     = '6'
+	prefixPurchaseOption = '7'
+	prefixHook           = '8'
+	prefixHookEvent      = '%'
+	prefixUsage          = '9'
 
 	prefixWebhook      = 'e'
 	prefixRoute        = 'f'
