@@ -62,6 +62,8 @@
 //
 //	promos.go        promos: base contracts
 //	contracts.go     contracts
+//	sitelicences.go  site licences of contracts, and their index
+//	usage.go         what contracts are used for, by month
 //
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys

@@ -96,17 +96,17 @@ func normalLicensed(domain string) (_, problem string) {
 func (l *SiteLicence) Normalize() error {
 	switch {
 	case len(l.Domains)+len(l.Ranges) == 0:
-		return &FieldError{"site", "covers no reader: it needs domains or ranges; leave it out for a contract without a site licence"}
+		return &FieldError{"siteLicence", "covers no reader: it needs domains or ranges; leave it out for a contract without a site licence"}
 	case len(l.Domains) > MaxSiteDomains:
-		return &FieldError{"site.domains", fmt.Sprintf("has more than %d", MaxSiteDomains)}
+		return &FieldError{"siteLicence.domains", fmt.Sprintf("has more than %d", MaxSiteDomains)}
 	case len(l.Ranges) > MaxSiteRanges:
-		return &FieldError{"site.ranges", fmt.Sprintf("has more than %d", MaxSiteRanges)}
+		return &FieldError{"siteLicence.ranges", fmt.Sprintf("has more than %d", MaxSiteRanges)}
 	}
 	domains := make([]string, len(l.Domains))
 	for i, domain := range l.Domains {
 		normal, problem := normalLicensed(domain)
 		if problem != "" {
-			return &FieldError{fmt.Sprintf("site.domains[%d]", i), problem}
+			return &FieldError{fmt.Sprintf("siteLicence.domains[%d]", i), problem}
 		}
 		domains[i] = normal
 	}
@@ -114,7 +114,7 @@ func (l *SiteLicence) Normalize() error {
 	for i, network := range l.Ranges {
 		normal, problem := normalRange(network)
 		if problem != "" {
-			return &FieldError{fmt.Sprintf("site.ranges[%d]", i), problem}
+			return &FieldError{fmt.Sprintf("siteLicence.ranges[%d]", i), problem}
 		}
 		ranges[i] = normal
 	}
@@ -207,10 +207,10 @@ func checkSites(t *transaction, next *Contract) error {
 		number, cover = number+1, cover+len(other.Domains)+len(other.Ranges)
 	}
 	if number > MaxSites {
-		return &FieldError{"site", fmt.Sprintf("exceeds the maximum: %d contracts have a site licence, end some first", number-1)}
+		return &FieldError{"siteLicence", fmt.Sprintf("exceeds the maximum: %d contracts have a site licence, end some first", number-1)}
 	}
 	if cover > MaxSitesCover {
-		return &FieldError{"site", fmt.Sprintf("exceeds the maximum: the site licences of the vendor would have %d domains and ranges, of at most %d", cover, MaxSitesCover)}
+		return &FieldError{"siteLicence", fmt.Sprintf("exceeds the maximum: the site licences of the vendor would have %d domains and ranges, of at most %d", cover, MaxSitesCover)}
 	}
 	return nil
 }
