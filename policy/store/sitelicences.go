@@ -123,6 +123,14 @@ func (l *SiteLicence) Normalize() error {
 	return nil
 }
 
+// normalizeSite normalizes the site licence of a contract that has one.
+func (c *Contract) normalizeSite() error {
+	if c.Site == nil {
+		return nil
+	}
+	return c.Site.Normalize()
+}
+
 // withoutContained sorts masked ranges, and removes those that another one contains.
 func withoutContained(ranges []netip.Prefix) (kept []netip.Prefix) {
 	slices.SortFunc(ranges, func(a, b netip.Prefix) int { return cmp.Or(a.Addr().Compare(b.Addr()), a.Bits()-b.Bits()) })
@@ -179,8 +187,9 @@ func indexSite(c *Contract, add func(k, value []byte)) {
 }
 
 // staleSites adds what a change of a contract makes stale of the vendor's site licences:
-// nothing, unless its own one changes.
-func staleSites(change *policy.Invalidation, old, next *Contract) {
+// nothing, unless its own one changes. Old is nil for a new contract, next for one that is
+// removed.
+func staleSites(change *policy.Invalidation, _ string, old, next *Contract) {
 	if !bytes.Equal(old.siteEntry(), next.siteEntry()) {
 		change.Join(policy.Invalidation{Shared: true, SameDomains: true})
 	}

@@ -32,8 +32,8 @@ type ContractUse struct {
 const (
 	// MaxUses bounds the contracts and readers of one RecordUsage together.
 	MaxUses = 500
-	// usageKept is how many months the usage of a contract is kept besides the current one,
-	// as COUNTER R5.1 (section 5.4) asks of reports: the current year and the two before it.
+	// usageKept is how many months the usage of a contract is kept besides the current one:
+	// COUNTER reports reach from the current year to the two before it.
 	usageKept = 37
 	// usageReadersKept is how long after the end of a month its readers are known, so that
 	// each is counted once.
