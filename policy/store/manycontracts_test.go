@@ -39,6 +39,7 @@ func (s *sites) fill(contracts, licences int) {
 		return []engine.Put{
 			{Key: fmt.Appendf(nil, "cc%d", i), Value: fmt.Appendf(nil, `{"id":"c%d","state":"ACTIVE","seats":1,"items":[{"sku":"premium"}],"owner":{"email":"owner%d@example.org"}}`, i, i)},
 			{Key: fmt.Appendf(nil, "1c%d\x00s%d", i, i), Value: fmt.Appendf(nil, `{"id":"s%d","contract":"c%d","email":"reader%d@example.org"}`, i, i, i)},
+			{Key: fmt.Appendf(nil, "3Ereader%d@example.org\x00c%d\x00s%d", i, i, i), Value: []byte{1}},
 		}
 	})
 	commit(licences, func(i int) []engine.Put {
@@ -94,6 +95,15 @@ func TestDecisionsBesideManyContracts(t *testing.T) {
 		if _, err := s.store.As(store.Actor{}).CreateGrant(t.Context(), "acme", store.DefaultList, store.Grant{UserID: "ann", SKU: "premium"}); err != nil {
 			t.Fatal(err)
 		}
+		contract, _, err := s.store.As(store.Actor{}).CreateContract(t.Context(), "acme", store.Contract{
+			Owner: store.Party{Email: "owner@example.org"}, Duration: store.DurationPerpetual, Items: []store.ContractItem{{SKU: "premium", Seats: 3}},
+		}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.store.As(store.Actor{}).AddSeat(t.Context(), "acme", contract.ID, store.Seat{Email: "seat@example.org"}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, c := range []struct {
 		name   string
@@ -102,6 +112,7 @@ func TestDecisionsBesideManyContracts(t *testing.T) {
 		more   time.Duration
 	}{
 		{"a reader with a grant", policy.Reader{UserID: "ann", Email: "ann@example.org"}, policy.ReasonEntitled, 0},
+		{"the holder of a seat", policy.Reader{UserID: "eva", Email: "seat@example.org"}, policy.ReasonEntitled, 0},
 		{"a reader without", policy.Reader{UserID: "bob", Email: "bob@example.org"}, policy.ReasonNotEntitled, 2 * time.Microsecond},
 		{"a stranger", policy.Reader{}, policy.ReasonLoginRequired, 2 * time.Microsecond},
 	} {

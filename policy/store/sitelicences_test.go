@@ -132,7 +132,7 @@ func newSites(t *testing.T) *sites {
 
 func (s *sites) put(vendor string, c store.Contract) {
 	s.Helper()
-	if err := s.store.As(store.Actor{}).PutSite(s.Context(), vendor, c); err != nil {
+	if err := s.store.As(store.Actor{}).PutContract(s.Context(), vendor, c); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -163,7 +163,7 @@ func (s *sites) wantAllowed(vendor string, want bool, when string) {
 
 func universityContract(clock *keystest.Clock) store.Contract {
 	return store.Contract{
-		ID: "uni", State: store.StatusActive, Items: []store.ContractItem{{SKU: "premium"}, {SKU: "gold"}}, StartsAt: clock.Now(),
+		ID: "uni", State: store.StateActive, Owner: store.Party{Email: "library@uni.example"}, Duration: store.DurationRenewable, Interval: store.IntervalYear, Items: []store.ContractItem{{SKU: "premium"}, {SKU: "gold"}}, StartsAt: clock.Now(),
 		Site: &store.SiteLicence{Domains: []string{"*.uni.example"}, Ranges: ranges("198.51.100.0/24")},
 	}
 }
@@ -173,7 +173,7 @@ func universityContract(clock *keystest.Clock) store.Contract {
 func TestSiteLicenceOfAContract(t *testing.T) {
 	s := newSites(t)
 	contract := universityContract(s.clock)
-	contract.State = "UNCONFIRMED"
+	contract.State = store.StateUnconfirmed
 	s.put("acme", contract)
 	s.wantAllowed("acme", false, "unconfirmed")
 	contract.State = store.StatusActive
@@ -203,12 +203,12 @@ func TestSiteLicenceOfAContract(t *testing.T) {
 	contract = universityContract(s.clock)
 	s.put("acme", contract)
 	s.wantAllowed("acme", true, "with it again")
-	contract.State = "CANCELED"
+	contract.State = store.StateCanceled
 	s.put("acme", contract)
 	s.wantAllowed("acme", false, "cancelled at once")
 	contract.State = store.StatusActive
 	s.put("acme", contract)
-	if err := s.store.As(store.Actor{}).RemoveSite(t.Context(), "acme", "uni"); err != nil {
+	if err := s.store.As(store.Actor{}).RemoveContract(t.Context(), "acme", "uni"); err != nil {
 		t.Fatal(err)
 	}
 	s.wantAllowed("acme", false, "removed")
@@ -239,7 +239,7 @@ func TestWhatAContractMakesStale(t *testing.T) {
 	want(1, "no licence")
 	contract.Items = []store.ContractItem{{SKU: "silver"}}
 	want(0, "items without a licence")
-	contract.ID, contract.State, contract.Site = "other", "UNCONFIRMED", universityContract(s.clock).Site
+	contract.ID, contract.State, contract.Site = "other", store.StateUnconfirmed, universityContract(s.clock).Site
 	want(0, "a licence that is not confirmed")
 }
 
@@ -260,7 +260,7 @@ func TestSiteLicencesAreBounded(t *testing.T) {
 	refused := func(want string) {
 		t.Helper()
 		contract := universityContract(s.clock)
-		err := s.store.As(store.Actor{}).PutSite(t.Context(), "acme", contract)
+		err := s.store.As(store.Actor{}).PutContract(t.Context(), "acme", contract)
 		if field, ok := errors.AsType[*store.FieldError](err); !ok || field.Field != "siteLicence" || !strings.Contains(field.Problem, want) {
 			t.Errorf("%v, want %s", err, want)
 		}

@@ -153,7 +153,8 @@ func (u *ContractUse) add(snapshot engine.Snapshot, batch *engine.Batch) error {
 const MaxUsageMonths = usageKept + 1
 
 // ContractUsage returns the usage of a contract in each month from the first to the last,
-// at most MaxUsageMonths. It returns ErrNotFound when there is no such contract.
+// at most MaxUsageMonths. It returns ErrNotFound when there is no such contract, and none that
+// was removed and used in these months.
 func (s *Store) ContractUsage(ctx context.Context, vendor, contract string, first, last time.Time) ([]Usage, error) {
 	var list []Usage
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
@@ -167,22 +168,22 @@ func (s *Store) ContractUsage(ctx context.Context, vendor, contract string, firs
 		if err := engine.Prefetch(snapshot, places...); err != nil {
 			return err
 		}
-		if stored, err := snapshot.Get(at); err != nil || stored == nil {
-			return errors.Join(err, missing(stored == nil && err == nil))
+		stored, err := snapshot.Get(at)
+		if err != nil {
+			return err
 		}
+		found := stored != nil
 		for i := range list {
-			if _, err := getIn(snapshot, usageKey(contract, list[i].Month), &list[i]); err != nil && !errors.Is(err, ErrNotFound) {
+			_, err := getIn(snapshot, usageKey(contract, list[i].Month), &list[i])
+			if err != nil && !errors.Is(err, ErrNotFound) {
 				return err
 			}
+			found = found || err == nil
+		}
+		if !found {
+			return ErrNotFound
 		}
 		return nil
 	})
 	return list, err
-}
-
-func missing(absent bool) error {
-	if absent {
-		return ErrNotFound
-	}
-	return nil
 }
