@@ -30,7 +30,7 @@ const strictProxy = "servers {\n\t\ttrusted_proxies static 127.0.0.1/32\n\t\ttru
 // that they send is their address, and behind one it is what the proxy appends.
 func TestStrangerStatesALicensedAddress(t *testing.T) {
 	s := newTestSite(t, standardRules)
-	s.licence("uni", campus)
+	s.licence(campus)
 	for _, header := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", "Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip"} {
 		for _, address := range []string{"203.0.113.9", "::ffff:203.0.113.9", "10.20.0.9", "for=203.0.113.9"} {
 			s.get("/articles/hello", header, address).denied(http.StatusUnauthorized, "login_required")
@@ -39,7 +39,7 @@ func TestStrangerStatesALicensedAddress(t *testing.T) {
 	s.origin.WantNone(t)
 
 	strict := newTestSiteWith(t, strictProxy, standardRules, "")
-	strict.licence("uni", campus)
+	strict.licence(campus)
 	lax := map[string]bool{}
 	for address, opens := range map[string][2]bool{ // strict, and without it
 		"203.0.113.9":               {true, true},
@@ -69,7 +69,7 @@ func TestStrangerStatesALicensedAddress(t *testing.T) {
 	// Without trusted_proxies_strict Caddy takes the first address of the list, which the
 	// client can state: only a list of one counts.
 	proxied := newTestSiteWith(t, behindCDN, standardRules, "")
-	proxied.licence("uni", campus)
+	proxied.licence(campus)
 	for address, opens := range lax {
 		got := proxied.get("/articles/hello", "X-Forwarded-For", address)
 		if opened := got.StatusCode == http.StatusOK; opened != opens {
@@ -82,7 +82,7 @@ func TestStrangerStatesALicensedAddress(t *testing.T) {
 // only looks like the university's, opens nothing.
 func TestStrangerStatesALicensedDomain(t *testing.T) {
 	s := newTestSite(t, standardRules)
-	s.licence("uni", campus)
+	s.licence(campus)
 	for _, email := range []string{"ann@uni.example", "Ann@CS.Uni.Example"} {
 		s.get("/articles/hello", s.mail(email, true)...).page()
 		s.get("/articles/hello", s.mail(email, false)...).denied(http.StatusForbidden, "not_entitled")
@@ -98,7 +98,7 @@ func TestStrangerStatesALicensedDomain(t *testing.T) {
 // next client may come from elsewhere. Its denial is kept by none either.
 func TestLicensedPageIsPrivate(t *testing.T) {
 	s := newTestSiteWith(t, strictProxy, standardRules, "")
-	s.licence("uni", campus)
+	s.licence(campus)
 	s.origin.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=3600, s-maxage=3600")
 		w.Header().Set("CDN-Cache-Control", "max-age=3600")
@@ -115,7 +115,7 @@ func TestLicensedPageIsPrivate(t *testing.T) {
 // The log and explain name the contract, and what of the reader it covers.
 func TestLicenceIsExplained(t *testing.T) {
 	s := newTestSiteWith(t, strictProxy, standardRules, "")
-	s.licence("uni", campus)
+	grant := "contract:" + s.licence(campus)
 	for _, c := range []struct {
 		request admin.ExplainRequest
 		by      string
@@ -126,7 +126,7 @@ func TestLicenceIsExplained(t *testing.T) {
 	} {
 		c.request.URL = s.site + "/articles/hello"
 		decision := s.explain(c.request).Decision
-		if !decision.Allow || decision.Reason != "entitled" || decision.Grant != "contract:uni" || decision.Licence != c.by {
+		if !decision.Allow || decision.Reason != "entitled" || decision.Grant != grant || decision.Licence != c.by {
 			t.Errorf("%+v: %+v", c.request, decision)
 		}
 	}
@@ -141,7 +141,7 @@ func TestLicenceIsExplained(t *testing.T) {
 	s.waitFor("the access log", func() bool {
 		for _, entry := range logged.entries(t, "http.log.access") {
 			gate, _ := entry["gatefold"].(map[string]any)
-			if gate["grant"] == "contract:uni" && gate["licence"] == "address" && gate["reason"] == "entitled" {
+			if gate["grant"] == grant && gate["licence"] == "address" && gate["reason"] == "entitled" {
 				return true
 			}
 		}
@@ -153,15 +153,15 @@ func TestLicenceIsExplained(t *testing.T) {
 // time, and those of others go on.
 func TestLicensedStreamsAreCut(t *testing.T) {
 	s := newStreamSite(t)
-	s.load(strings.Replace(s.config(strictProxy, streamRules, ""), "level INFO", "level INFO", 1))
+	s.load(s.config(strictProxy, streamRules, ""))
 	other := campus
 	other.Ranges = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
-	s.licence("other", other)
+	s.licence(other)
 	_, others := s.open("/articles/events", "X-Forwarded-For", "198.51.100.1")
 	for _, kind := range []string{"events", "download", "tunnel"} {
-		s.licence("uni", store.SiteLicence{Ranges: campus.Ranges})
+		uni := s.licence(store.SiteLicence{Ranges: campus.Ranges})
 		_, ended := s.open("/articles/"+kind, "X-Forwarded-For", "203.0.113.9")
-		s.endLicence("uni")
+		s.endLicence(uni)
 		select {
 		case <-ended:
 		case <-time.After(10 * time.Second):
@@ -169,7 +169,7 @@ func TestLicensedStreamsAreCut(t *testing.T) {
 		}
 	}
 	end := clock.Now().Add(time.Minute)
-	s.licenceUntil("uni", store.SiteLicence{Ranges: campus.Ranges}, &end)
+	s.licenceUntil(store.SiteLicence{Ranges: campus.Ranges}, &end)
 	_, ended := s.open("/articles/events", "X-Forwarded-For", "203.0.113.9")
 	clock.Advance(time.Minute)
 	select {
@@ -188,7 +188,7 @@ func TestLicensedStreamsAreCut(t *testing.T) {
 // written.
 func TestUsageOfLicences(t *testing.T) {
 	s := newTestSiteWith(t, strictProxy, standardRules, "")
-	s.licence("uni", campus)
+	uni := s.licence(campus)
 	from := func(address string) []string { return []string{"X-Forwarded-For", address} }
 	for range 2 {
 		s.get("/articles/hello", from("203.0.113.9")...).page()
@@ -208,7 +208,7 @@ func TestUsageOfLicences(t *testing.T) {
 
 	month := time.Date(clock.Now().Year(), clock.Now().Month(), 1, 0, 0, 0, 0, time.UTC)
 	s.shared().usage.Close()
-	list, err := s.running().store.ContractUsage(t.Context(), defaultVendor, "uni", month, month)
+	list, err := s.running().store.ContractUsage(t.Context(), defaultVendor, uni, month, month)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,13 +114,15 @@ func (t *licenceTable) ofEmail(email string) (found []*licence) {
 	if domain == "" {
 		return nil
 	}
-	found = t.domains[domain]
+	var joined licenceList
+	joined.add(t.domains[domain])
 	for {
 		_, parent, more := strings.Cut(domain, ".")
 		if !more {
-			return found
+			return joined.list
 		}
-		found, domain = joinLicences(found, t.below[parent]), parent
+		joined.add(t.below[parent])
+		domain = parent
 	}
 }
 
@@ -154,15 +156,23 @@ func mailDomain(email string) string {
 	return normal
 }
 
-// joinLicences returns the licences of two lists. It allocates only if neither is empty.
-func joinLicences(a, b []*licence) []*licence {
+// licenceList joins lists. It allocates only if two of them are not empty.
+type licenceList struct {
+	list []*licence
+	own  bool // list is not one of a table
+}
+
+func (l *licenceList) add(more []*licence) {
 	switch {
-	case len(a) == 0:
-		return b
-	case len(b) == 0:
-		return a
+	case len(more) == 0:
+	case len(l.list) == 0:
+		l.list = more
+	default:
+		if !l.own {
+			l.list, l.own = append(make([]*licence, 0, 2*(len(l.list)+len(more))), l.list...), true
+		}
+		l.list = append(l.list, more...)
 	}
-	return slices.Concat(a, b)
 }
 
 // licenceRanges finds the ranges that contain an address: one lookup for each length that
@@ -193,7 +203,7 @@ func (r *licenceRanges) sort() {
 
 // containing returns the licences of the ranges that contain an address. One that is mapped
 // to IPv6 is an address of IPv4 (CVE-2024-24790), and a zone is of no network.
-func (r *licenceRanges) containing(address netip.Addr) (found []*licence) {
+func (r *licenceRanges) containing(address netip.Addr) []*licence {
 	if !address.IsValid() {
 		return nil
 	}
@@ -202,14 +212,15 @@ func (r *licenceRanges) containing(address netip.Addr) (found []*licence) {
 	if address.Is4() {
 		lengths = r.lengths4
 	}
+	var joined licenceList
 	for _, bits := range lengths {
 		network, err := address.Prefix(bits)
 		if err != nil {
 			return nil
 		}
-		found = joinLicences(found, r.networks[network])
+		joined.add(r.networks[network])
 	}
-	return found
+	return joined.list
 }
 
 // licenceTables holds the site licences of every vendor. Requests load a pointer. A table

@@ -22,7 +22,7 @@ func explainCommand(cmd *cobra.Command) {
 	flags.String("token", "", "token of the reader")
 	flags.StringSlice("sku", nil, "skus of the reader, instead of those that were granted")
 	flags.String("link", "", "token of a signed link, if the url has none")
-	flags.String("client-ip", "", "address of the client, for a link that opens from one network")
+	flags.String("client-ip", "", "address of the client, for a link that opens from one network and for site licences by address")
 	flags.String("method", http.MethodGet, "HTTP method of the request")
 	flags.String("rewritten", "", "path as a handler before the gate rewrites it")
 	flags.String("site", "", "site whose gate decides (default: the vendor's only one, or the one of its name)")
@@ -182,10 +182,16 @@ func explainedRule(rule *admin.ExplainedRule) string {
 	return text
 }
 
+// licenceCovers are what of a reader a site licence can cover.
+var licenceCovers = map[string]string{"domain": "the domain of the e-mail address", "address": "the client's address"}
+
 func decisionText(decision *admin.ExplainedDecision) string {
 	text := fmt.Sprintf("deny, %s, status %d", decision.Reason, decision.Status)
 	if decision.Allow {
 		text = "allow, " + decision.Reason
+	}
+	if covers, ok := licenceCovers[decision.Licence]; ok {
+		text += ", by the site licence of " + decision.Grant + ", which covers " + covers
 	}
 	if d := decision.Demand; d != nil {
 		verb := "missing"

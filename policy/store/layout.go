@@ -204,6 +204,7 @@ const (
 	contractSwept  = "x"
 	contractHolder = "U"
 	contractMailed = "E"
+	contractSite   = "l"
 )
 
 // The kinds of values in the index of grants.

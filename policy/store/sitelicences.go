@@ -134,11 +134,8 @@ func withoutContained(ranges []netip.Prefix) (kept []netip.Prefix) {
 	return kept
 }
 
-// contractSite is the kind of the index of contracts with a site licence that are confirmed.
-// Its values are what decides about them, so that one scan reads all of a vendor.
-const contractSite = "l"
-
-// siteEntry is a value of that index.
+// siteEntry is a value of the index of contracts with a site licence that are confirmed: what
+// decides about them, so that one scan reads all of a vendor.
 type siteEntry struct {
 	SKUs     []string       `json:"skus"`
 	StartsAt int64          `json:"from,omitempty"`
@@ -179,7 +176,8 @@ func indexSite(c *Contract, add func(k, value []byte)) {
 }
 
 // staleSites adds what a change of a contract makes stale of the vendor's site licences:
-// nothing, unless its own one changes.
+// nothing, unless its own one changes. Old is nil for a new contract, next for one that is
+// removed.
 func staleSites(change *policy.Invalidation, old, next *Contract) {
 	if !bytes.Equal(old.siteEntry(), next.siteEntry()) {
 		change.Join(policy.Invalidation{Shared: true, SameDomains: true})
@@ -204,7 +202,9 @@ func checkSites(t *transaction, next *Contract) error {
 		if err := decode(entry.Key, entry.Value, &other); err != nil {
 			return err
 		}
-		number, cover = number+1, cover+len(other.Domains)+len(other.Ranges)
+		if other.EndsAt == 0 || other.EndsAt > t.now.UnixMilli() {
+			number, cover = number+1, cover+len(other.Domains)+len(other.Ranges)
+		}
 	}
 	if number > MaxSites {
 		return &FieldError{"siteLicence", fmt.Sprintf("exceeds the maximum: %d contracts have a site licence, end some first", number-1)}

@@ -32,8 +32,8 @@ type ContractUse struct {
 const (
 	// MaxUses bounds the contracts and readers of one RecordUsage together.
 	MaxUses = 500
-	// usageKept is how many months the usage of a contract is kept besides the current one,
-	// as COUNTER R5.1 (section 5.4) asks of reports: the current year and the two before it.
+	// usageKept is how many months the usage of a contract is kept besides the current one:
+	// COUNTER reports reach from the current year to the two before it.
 	usageKept = 37
 	// usageReadersKept is how long after the end of a month its readers are known, so that
 	// each is counted once.
@@ -153,7 +153,8 @@ func (u *ContractUse) add(snapshot engine.Snapshot, batch *engine.Batch) error {
 const MaxUsageMonths = usageKept + 1
 
 // ContractUsage returns the usage of a contract in each month from the first to the last,
-// at most MaxUsageMonths. It returns ErrNotFound when there is no such contract.
+// at most MaxUsageMonths. It returns ErrNotFound when there is no such contract, and none that
+// was removed and used in these months.
 func (s *Store) ContractUsage(ctx context.Context, vendor, contract string, first, last time.Time) ([]Usage, error) {
 	var list []Usage
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
@@ -167,22 +168,22 @@ func (s *Store) ContractUsage(ctx context.Context, vendor, contract string, firs
 		if err := engine.Prefetch(snapshot, places...); err != nil {
 			return err
 		}
-		if stored, err := snapshot.Get(at); err != nil || stored == nil {
-			return errors.Join(err, missing(stored == nil && err == nil))
+		stored, err := snapshot.Get(at)
+		if err != nil {
+			return err
 		}
+		found := stored != nil
 		for i := range list {
-			if _, err := getIn(snapshot, usageKey(contract, list[i].Month), &list[i]); err != nil && !errors.Is(err, ErrNotFound) {
+			_, err := getIn(snapshot, usageKey(contract, list[i].Month), &list[i])
+			if err != nil && !errors.Is(err, ErrNotFound) {
 				return err
 			}
+			found = found || err == nil
+		}
+		if !found {
+			return ErrNotFound
 		}
 		return nil
 	})
 	return list, err
-}
-
-func missing(absent bool) error {
-	if absent {
-		return ErrNotFound
-	}
-	return nil
 }
