@@ -95,6 +95,8 @@
 // Documentation:
 //
 //	openapi.go        the OpenAPI document
+//	openapiexamples.go  its examples
 //	openapiaccess.go  its part that huma does not serve
-//	docs.go           the documentation page
+//	docs.go           the documentation pages
+//	docsfields.go     fields and types on these pages
 package admin

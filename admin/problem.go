@@ -49,6 +49,7 @@ var codes = map[int]string{
 	http.StatusUnprocessableEntity:   "validation_failed",
 	http.StatusTooManyRequests:       "too_many_requests",
 	http.StatusInternalServerError:   "internal_error",
+	http.StatusNotImplemented:        "not_implemented",
 	http.StatusServiceUnavailable:    codeStoreUnavailable,
 }
 
