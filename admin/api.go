@@ -94,7 +94,6 @@ type api struct {
 	huma     huma.API
 	mux      *http.ServeMux
 	public   *http.ServeMux // needs no authentication
-	omitted  *http.ServeMux
 	inFlight inFlight
 	rows     *importRows
 	// bodies are the media types of request bodies of streaming operations, by
@@ -131,7 +130,7 @@ func New(options Options) (http.Handler, error) {
 		}
 	}
 	a := &api{
-		Options: options, sessions: store.NewSessions(options.Keyring), mux: http.NewServeMux(), public: http.NewServeMux(), omitted: omittedRoutes(),
+		Options: options, sessions: store.NewSessions(options.Keyring), mux: http.NewServeMux(), public: http.NewServeMux(),
 		bodies: map[string][]string{}, keyGuesses: newFailureLimit(),
 	}
 	var err error
@@ -150,6 +149,8 @@ func New(options Options) (http.Handler, error) {
 
 	a.registerVendors()
 	a.registerProducts()
+	a.registerPurchaseOptions()
+	a.registerBills()
 	a.registerLinks()
 	a.registerBulkLinks()
 	a.registerLists()
@@ -221,10 +222,6 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		address.RawQuery = query.Encode()
 		r.URL = &address
 	}
-	if omitted, pattern := a.omitted.Handler(r); pattern != "" {
-		omitted.ServeHTTP(w, r)
-		return
-	}
 	if problem := a.refusedRoute(r, header); problem != nil {
 		problem.write(w)
 		return
@@ -246,13 +243,16 @@ func (a *api) refusedRoute(r *http.Request, header http.Header) *Problem {
 	if pattern != "" {
 		return nil
 	}
+	if reason := omittedReason(r.Method, r.URL.Path); reason != "" {
+		return a.notImplemented(r, header, reason)
+	}
 	answer := &statusRecorder{header: make(http.Header)}
 	handler.ServeHTTP(answer, r)
 	if answer.status == http.StatusMethodNotAllowed {
 		header["Allow"] = answer.header["Allow"]
 		return newProblem(http.StatusMethodNotAllowed, "This resource does not support "+printableMethod(r.Method)+".")
 	}
-	return newProblem(http.StatusNotFound, "There is no such resource.")
+	return newProblem(http.StatusNotFound, "There is no such resource: compare the path with those in the API's document, /openapi.json.")
 }
 
 // plainPath reports whether a path is clean. The path of a rule may end with a

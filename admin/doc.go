@@ -15,6 +15,7 @@
 //
 //	api.go            Options, New, dispatch and registration of operations
 //	problem.go        errors as RFC 9457 problems
+//	fielderror.go     errors of fields, in plain words at their pointers
 //	scope.go          scopes of callers and operations
 //	cors.go           browser clients of other origins
 //	bodydeadline.go   time in which a body must arrive
@@ -39,6 +40,10 @@
 //
 //	vendors.go        vendors
 //	products.go       products
+//	purchaseoptions.go  how products are sold, and their deliveries
+//	bills.go          bills and transactions
+//	billrows.go       these and deliveries as rows
+//	price.go          amounts of money
 //	links.go          signed links
 //	linklimits.go     their optional limits
 //	bulklinks.go      many signed links in one call
@@ -95,6 +100,8 @@
 // Documentation:
 //
 //	openapi.go        the OpenAPI document
+//	openapiexamples.go  its examples
 //	openapiaccess.go  its part that huma does not serve
-//	docs.go           the documentation page
+//	docs.go           the documentation pages
+//	docsfields.go     fields and types on these pages
 package admin

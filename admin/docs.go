@@ -2,8 +2,9 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
-	_ "embed" // the page's parts
+	_ "embed" // the parts of a page
 	"encoding/base64"
 	stdjson "encoding/json"
 	"fmt"
@@ -13,50 +14,61 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// The documentation is a single page, rendered from the description of the API at
-// start. It embeds its style and script and loads nothing.
+// The documentation is an index and a page per tag, rendered from the description of the
+// API at start. A page embeds its style and loads nothing.
 var (
 	//go:embed docs/page.html
 	docsHTML string
 	//go:embed docs/style.css
 	docsCSS string
-	//go:embed docs/script.js
-	docsScript string
 )
+
+// omittedPath is the page of operations that are left out.
+const omittedPath = docsPath + "/omitted"
 
 // docsTemplate is parsed at start, so that an error in it is found at once.
 var docsTemplate = template.Must(template.New("docs").Funcs(template.FuncMap{
 	"prose": prose,
-	"css":   func() template.CSS { return template.CSS(docsCSS) },  //nolint:gosec // our own file
-	"js":    func() template.JS { return template.JS(docsScript) }, //nolint:gosec // our own file
+	"css":   func() template.CSS { return template.CSS(docsCSS) }, //nolint:gosec // our own file
 	"lower": strings.ToLower,
+	"list": func(operations []docsOperation, below, page string) docsList {
+		return docsList{operations, below + page}
+	},
 }).Parse(docsHTML))
 
-// docsPolicy returns the page's Content-Security-Policy, which admits nothing but
-// the embedded style and script.
+// docsPolicy returns the pages' Content-Security-Policy, which admits nothing but the
+// embedded style.
 func docsPolicy() string {
-	hash := func(text string) string {
-		sum := sha256.Sum256([]byte(text))
-		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-	}
-	return "default-src 'none'; style-src " + hash(docsCSS) + "; script-src " + hash(docsScript) +
-		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	sum := sha256.Sum256([]byte(docsCSS))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// docsPage is the data of docsTemplate.
+// docsPage is the data of docsTemplate. Group is the tag of the page, nil for the index and
+// the page of omissions.
 type docsPage struct {
 	Title, About string
 	Own          bool // the token endpoint is enabled
 	Scopes       []docsScope
 	Groups       []docsGroup
 	Errors       []docsError
+	Group        *docsGroup
+	Omissions    []docsOmission
+	// Here is the path of the index from the page, Below that of the other pages.
+	Here, Below string
 }
+
+// docsList is a list of operations that are on a page.
+type docsList struct {
+	Operations []docsOperation
+	Page       string
+}
+
+type docsOmission struct{ Method, Path, Reason string }
 
 type docsScope struct{ Name, Description string }
 
@@ -91,21 +103,46 @@ type docsResponse struct {
 	Failure                      bool
 }
 
-// serveDocs renders the page and serves it.
+// serveDocs renders the pages and serves them.
 func (a *api) serveDocs() error {
-	var page bytes.Buffer
-	if err := docsTemplate.Execute(&page, a.docsPage()); err != nil {
-		return fmt.Errorf("admin: writing the documentation: %w", err)
+	index := a.docsPage()
+	index.Here, index.Below = "docs", "docs/"
+	pages := map[string]docsPage{docsPath: index}
+	below := index
+	below.Here, below.Below = "../docs", ""
+	for i := range below.Groups {
+		page := below
+		page.Group = &below.Groups[i]
+		pages[docsPath+"/"+page.Group.ID] = page
 	}
+	below.Omissions = docsOmissions()
+	pages[omittedPath] = below
 	policy := docsPolicy()
-	a.public.HandleFunc("GET "+docsPath, func(w http.ResponseWriter, _ *http.Request) {
-		header := w.Header()
-		header.Set("Content-Type", "text/html; charset=utf-8")
-		header.Set("Content-Security-Policy", policy)
-		header.Set("Referrer-Policy", "no-referrer")
-		_, _ = w.Write(page.Bytes()) // fails only if the client is gone
-	})
+	for path, page := range pages {
+		var text bytes.Buffer
+		if err := docsTemplate.Execute(&text, page); err != nil {
+			return fmt.Errorf("admin: writing the documentation: %w", err)
+		}
+		a.public.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			header := w.Header()
+			header.Set("Content-Type", "text/html; charset=utf-8")
+			header.Set("Content-Security-Policy", policy)
+			header.Set("Referrer-Policy", "no-referrer")
+			_, _ = w.Write(text.Bytes()) // fails only if the client is gone
+		})
+	}
 	return nil
+}
+
+func docsOmissions() []docsOmission {
+	var all []docsOmission
+	for i := range omissions {
+		for _, operation := range omissions[i].operations {
+			method, path, _ := strings.Cut(operation, " ")
+			all = append(all, docsOmission{method, path, omissions[i].reason})
+		}
+	}
+	return all
 }
 
 func (a *api) docsPage() docsPage {
@@ -128,9 +165,22 @@ func (a *api) docsPage() docsPage {
 				group.Operations = append(group.Operations, a.docsOperation(operation))
 			}
 		}
+		slices.SortStableFunc(group.Operations, smallerCall)
 		page.Groups = append(page.Groups, group)
 	}
 	return page
+}
+
+// smallerCall sorts operations: first those that need no id of a record, and of these the
+// ones that read, with the shortest call.
+func smallerCall(a, b docsOperation) int {
+	changes := func(o *docsOperation) int {
+		if o.Method == http.MethodGet {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(strings.Count(a.Path, "{"), strings.Count(b.Path, "{")), cmp.Compare(changes(&a), changes(&b)), cmp.Compare(len(a.Example), len(b.Example)))
 }
 
 func (a *api) docsOperation(operation *huma.Operation) docsOperation {
@@ -141,6 +191,8 @@ func (a *api) docsOperation(operation *huma.Operation) docsOperation {
 	if len(operation.Security) > 0 {
 		shown.Scope = strings.Join(operation.Security[0][securityScheme], " ")
 	}
+	// The page shows the scope beside the path.
+	shown.Description = strings.TrimSpace(strings.TrimSuffix(shown.Description, scopeSentence(operation)))
 	for _, parameter := range operation.Parameters {
 		field := a.docsField(parameter.Name, parameter.Schema, 0)
 		field.In, field.Required = parameter.In, parameter.Required
@@ -195,123 +247,6 @@ func (a *api) docsResponse(status string, response *huma.Response) docsResponse 
 		shown.Example = jsonExample(media.Example)
 	}
 	return shown
-}
-
-// resolve follows a reference.
-func (a *api) resolve(schema *huma.Schema) *huma.Schema {
-	for schema != nil && schema.Ref != "" {
-		schema = a.huma.OpenAPI().Components.Schemas.SchemaFromRef(schema.Ref)
-	}
-	return schema
-}
-
-// docsFields lists the fields of a schema, each followed by the fields of its
-// object. Seen are the enclosing schemas, so that a recursive schema ends.
-func (a *api) docsFields(schema *huma.Schema, depth int, seen []*huma.Schema) []docsField {
-	schema = a.resolve(schema)
-	for schema != nil && schema.Type == huma.TypeArray {
-		schema = a.resolve(schema.Items)
-	}
-	if schema == nil || slices.Contains(seen, schema) {
-		return nil
-	}
-	seen = append(seen, schema)
-	names := slices.SortedFunc(maps.Keys(schema.Properties), func(a, b string) int {
-		required := func(name string) int {
-			if slices.Contains(schema.Required, name) {
-				return 0
-			}
-			return 1
-		}
-		if order := required(a) - required(b); order != 0 {
-			return order
-		}
-		return strings.Compare(a, b)
-	})
-	var fields []docsField
-	for _, name := range names {
-		property := schema.Properties[name]
-		field := a.docsField(name, property, depth)
-		field.Required = slices.Contains(schema.Required, name)
-		fields = append(fields, field)
-		fields = append(fields, a.docsFields(property, depth+1, seen)...)
-	}
-	return fields
-}
-
-func (a *api) docsField(name string, schema *huma.Schema, depth int) docsField {
-	field := docsField{Name: name, Depth: min(depth, 4)}
-	if schema == nil {
-		return field
-	}
-	resolved := a.resolve(schema)
-	if field.Description = schema.Description; field.Description == "" {
-		field.Description = resolved.Description
-	}
-	field.Type, field.Limits = a.typeName(resolved), limitsOf(schema)
-	return field
-}
-
-// typeName describes the type of a value.
-func (a *api) typeName(schema *huma.Schema) string {
-	schema = a.resolve(schema)
-	var name string
-	switch {
-	case schema == nil:
-		return "any"
-	case len(schema.OneOf) > 0:
-		var names []string
-		for _, one := range schema.OneOf {
-			names = append(names, a.typeName(one))
-		}
-		return strings.Join(names, " or ")
-	case schema.Type == huma.TypeArray:
-		name = "array of " + a.typeName(schema.Items)
-	case schema.Type == huma.TypeString && schema.Format == "date-time":
-		name = "time (RFC 3339)"
-	case schema.Type == "":
-		name = "any"
-	default:
-		name = schema.Type
-	}
-	if schema.Nullable {
-		name += " or null"
-	}
-	return name
-}
-
-// limitsOf describes the constraints of a value.
-func limitsOf(schema *huma.Schema) []string {
-	var limits []string
-	if len(schema.Enum) > 0 {
-		values := make([]string, len(schema.Enum))
-		for i, value := range schema.Enum {
-			values[i] = fmt.Sprint(value)
-		}
-		limits = append(limits, "one of "+strings.Join(values, ", "))
-	}
-	bound := func(label string, value *int) {
-		if value != nil {
-			limits = append(limits, label+" "+strconv.Itoa(*value))
-		}
-	}
-	number := func(label string, value *float64) {
-		if value != nil {
-			limits = append(limits, label+" "+strconv.FormatFloat(*value, 'f', -1, 64))
-		}
-	}
-	number("at least", schema.Minimum)
-	number("at most", schema.Maximum)
-	if schema.MinLength != nil && *schema.MinLength > 1 {
-		bound("min. length", schema.MinLength)
-	}
-	bound("max. length", schema.MaxLength)
-	bound("max. elements", schema.MaxItems)
-	bound("max. members", schema.MaxProperties)
-	if schema.Default != nil {
-		limits = append(limits, "default "+fmt.Sprint(schema.Default))
-	}
-	return limits
 }
 
 func jsonExample(example any) string {

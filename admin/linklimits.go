@@ -26,7 +26,8 @@ type LinkStart struct{ time.Time }
 func (LinkStart) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Description: "The start of the validity (inclusive), in whole seconds, such as 2027-01-31T06:00:00Z. expiresIn counts from now all the same. Default: now.",
-		OneOf:       []*huma.Schema{{Type: huma.TypeString, Format: "date-time"}},
+		Type:        huma.TypeString,
+		Format:      "date-time",
 	}
 }
 

@@ -30,6 +30,9 @@ What a token may do, its scopes say: each operation names the one that it needs.
 
 **Lists** come in pages: ` + "`limit`" + ` says how many records, ` + "`from`" + ` after which one. The header ` + "`Link`" + ` names the next page (RFC 8288).
 
+**Changes of this API.** Version 1 is extended: new operations, optional members and parameters, members of responses and codes are added, so clients ignore what they do not know.
+What is to be removed is marked ` + "`deprecated`" + ` first; its responses then carry ` + "`Deprecation`" + ` (RFC 9745) and ` + "`Sunset`" + ` (RFC 8594) at least 12 months before. Nothing is deprecated now.
+
 **Bodies** are JSON of at most 1 MiB, unless an operation says otherwise. Unknown fields and query parameters are refused.`
 
 const (
@@ -52,8 +55,9 @@ var tags = []*huma.Tag{
 	{Name: "Plans", Description: "What providers sell to profiles."},
 	{Name: "Subscriptions", Description: "Subscriptions of profiles to plans, as the provider and as the subscriber have them."},
 	{Name: "Agreements", Description: "Documents that readers sign."},
-	{Name: "Records", Description: "Profiles, users, plans, roles and subscriptions as streams."},
+	{Name: "Records", Description: "Profiles, users, plans, roles, subscriptions, bills, transactions and fulfilments as streams."},
 	{Name: "Products", Description: "What is sold, and what it includes."},
+	{Name: "Bills", Description: "Bills and transactions as the seller's system has them. Gatefold moves no money."},
 	{Name: "Rules", Description: "The access rules of a site, in the order in which they are tried."},
 	{Name: "Proxy", Description: "A site's settings, sessions and readers."},
 	{Name: "Domains", Description: "Hosts whose signatures are trusted."},
@@ -75,6 +79,7 @@ func (a *api) describe() {
 	document.Info = &huma.Info{
 		Title: "Gatefold management API", Version: "1", Description: fmt.Sprintf(aboutAPI, tokens),
 		License: &huma.License{Name: "Apache License 2.0", Identifier: "Apache-2.0"},
+		Contact: &huma.Contact{Name: "Gatefold", URL: "https://github.com/gatefold/gatefold"},
 	}
 	// Relative to the document, wherever the API is mounted.
 	document.Servers = []*huma.Server{{URL: ".", Description: "The directory of this document."}}
@@ -87,6 +92,7 @@ func (a *api) describe() {
 	for _, operation := range operationsOf(document) {
 		a.describeErrors(operation)
 		a.describeExamples(operation)
+		describeScope(operation)
 		for _, tag := range operation.Tags {
 			used[tag] = true
 		}
@@ -96,6 +102,19 @@ func (a *api) describe() {
 			document.Tags = append(document.Tags, tag)
 		}
 	}
+}
+
+// describeScope adds to a description what a call needs, which generated clients show
+// nowhere else.
+func describeScope(operation *huma.Operation) {
+	operation.Description = strings.TrimPrefix(operation.Description+"\n\n"+scopeSentence(operation), "\n\n")
+}
+
+func scopeSentence(operation *huma.Operation) string {
+	if len(operation.Security) == 0 {
+		return "It needs no access token."
+	}
+	return "It needs the scope `" + operation.Security[0][securityScheme][0] + "`."
 }
 
 // plainPaths replaces Go's {path...} by {path}.
@@ -158,10 +177,10 @@ func (a *api) securityScheme() *huma.SecurityScheme {
 
 // failures are the common errors of operations by status.
 var failures = map[int]struct{ name, description string }{
-	http.StatusBadRequest:            {"BadRequest", "The body is not JSON or has a member twice."},
+	http.StatusBadRequest:            {"BadRequest", "The body cannot be read: it is not the JSON or the rows that the operation takes, or has a member twice."},
 	http.StatusUnauthorized:          {"Unauthorized", "The access token is missing, invalid or expired."},
 	http.StatusForbidden:             {"Forbidden", "The access token lacks the required scope."},
-	http.StatusNotFound:              {"NotFound", "The vendor has no such record."},
+	http.StatusNotFound:              {"NotFound", "The vendor has no such record, or the listing no such page."},
 	http.StatusConflict:              {"Conflict", "The change conflicts with existing records or with a concurrent change."},
 	http.StatusPreconditionFailed:    {"PreconditionFailed", "The record is not in the state that If-Match names, and nothing was changed."},
 	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is too large."},
@@ -214,13 +233,17 @@ func (a *api) describeErrors(operation *huma.Operation) {
 		http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity,
 		http.StatusTooManyRequests, http.StatusServiceUnavailable,
 	}
-	if strings.Contains(operation.Path, "{") {
+	has := func(name string) bool {
+		return slices.ContainsFunc(operation.Parameters, func(p *huma.Param) bool { return p.Name == name })
+	}
+	// A page after the last is not found.
+	if strings.Contains(operation.Path, "{") || has("page") {
 		statuses = append(statuses, http.StatusNotFound)
 	}
 	if operation.Method != http.MethodGet {
 		statuses = append(statuses, http.StatusConflict)
 	}
-	if slices.ContainsFunc(operation.Parameters, func(p *huma.Param) bool { return p.Name == ifMatch }) {
+	if has(ifMatch) {
 		statuses = append(statuses, http.StatusPreconditionFailed)
 	}
 	if operation.RequestBody != nil {
@@ -288,66 +311,6 @@ func isLibraryError(response *huma.Response) bool {
 		}
 	}
 	return false
-}
-
-// describeExamples adds examples to JSON bodies, built from those of their fields.
-func (a *api) describeExamples(operation *huma.Operation) {
-	if operation.RequestBody != nil {
-		a.exampleFor(operation.RequestBody.Content)
-	}
-	for _, response := range operation.Responses {
-		a.exampleFor(response.Content)
-	}
-}
-
-func (a *api) exampleFor(content map[string]*huma.MediaType) {
-	for _, media := range content {
-		if media.Schema != nil && media.Example == nil && media.Examples == nil {
-			media.Example = exampleOf(a.huma.OpenAPI().Components.Schemas, media.Schema, 0)
-		}
-	}
-}
-
-// exampleOf returns the example of a schema, or one built from those of its parts,
-// or nil.
-func exampleOf(registry huma.Registry, schema *huma.Schema, depth int) any {
-	switch {
-	case depth > 8:
-		return nil
-	case len(schema.Examples) > 0:
-		return schema.Examples[0]
-	case schema.Ref != "":
-		return exampleOf(registry, registry.SchemaFromRef(schema.Ref), depth+1)
-	case len(schema.Enum) > 0:
-		return schema.Enum[0]
-	case schema.Default != nil:
-		return schema.Default
-	}
-	switch schema.Type {
-	case huma.TypeArray:
-		if schema.Items == nil {
-			return nil
-		}
-		if element := exampleOf(registry, schema.Items, depth+1); element != nil {
-			return []any{element}
-		}
-		return []any{}
-	case huma.TypeObject:
-		object := make(map[string]any)
-		for name, property := range schema.Properties {
-			if value := exampleOf(registry, property, depth+1); value != nil {
-				object[name] = value
-			}
-		}
-		return object
-	case huma.TypeBoolean:
-		return false
-	case huma.TypeString:
-		if schema.Format == "date-time" {
-			return "2027-01-31T12:00:00Z"
-		}
-	}
-	return nil
 }
 
 // documentOf returns the OpenAPI document.

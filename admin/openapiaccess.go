@@ -42,6 +42,8 @@ func (a *api) describeAccess() {
 		}},
 		Responses: map[string]*huma.Response{
 			"200":     answer("The keys (RFC 7517, section 5).", keySet),
+			"404":     {Ref: "#/components/responses/NotFound"},
+			"503":     {Ref: "#/components/responses/Unavailable"},
 			"default": {Ref: "#/components/responses/Error"},
 		},
 	})
@@ -74,12 +76,19 @@ func (a *api) describeAccess() {
 	})
 	document.AddOperation(&huma.Operation{
 		OperationID: "get-openid-configuration", Method: http.MethodGet, Path: discoveryPath, Tags: tags, Security: open,
-		Summary:   "Returns the OpenID configuration",
-		Responses: map[string]*huma.Response{"200": answer("The configuration (OpenID Connect Discovery 1.0, RFC 8414).", schema(discovery{}, "Discovery"))},
+		Summary: "Returns the OpenID configuration",
+		Responses: map[string]*huma.Response{
+			"200":     answer("The configuration (OpenID Connect Discovery 1.0, RFC 8414).", schema(discovery{}, "Discovery")),
+			"default": {Ref: "#/components/responses/Error"},
+		},
 	})
 	document.AddOperation(&huma.Operation{
 		OperationID: "get-jwks", Method: http.MethodGet, Path: jwksPath, Tags: tags, Security: open,
-		Summary:   "Returns the public keys that sign access tokens",
-		Responses: map[string]*huma.Response{"200": answer("The keys (RFC 7517, section 5).", keySet)},
+		Summary: "Returns the public keys that sign access tokens",
+		Responses: map[string]*huma.Response{
+			"200":     answer("The keys (RFC 7517, section 5).", keySet),
+			"503":     {Ref: "#/components/responses/Unavailable"},
+			"default": {Ref: "#/components/responses/Error"},
+		},
 	})
 }

@@ -22,21 +22,22 @@ type node struct {
 	dir string
 }
 
-// newNode installs the packages that testdata/typescript names, as they are in
-// its lock file, and none of their scripts.
-func newNode(t *testing.T) *node {
+// newNode installs the packages that a folder of testdata names, as they are in its lock
+// file, and none of their scripts.
+func newNode(t *testing.T, folder string) *node {
 	t.Helper()
 	n := &node{t, t.TempDir()}
-	files, err := filepath.Glob("testdata/typescript/*")
+	folder = filepath.Join("testdata", folder)
+	files, err := os.ReadDir(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append(files, "testdata/typescript/.npmrc") {
-		data, err := os.ReadFile(file)
+	for _, file := range files {
+		data, err := os.ReadFile(filepath.Join(folder, file.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		n.write(filepath.Base(file), data)
+		n.write(file.Name(), data)
 	}
 	n.run(nil, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	return n
@@ -76,7 +77,7 @@ func TestGeneratedClient(t *testing.T) {
 	s, api := startAPI(t)
 	document := s.get(api + "/openapi.json")
 	document.expect(t, http.StatusOK, "")
-	n := newNode(t)
+	n := newNode(t, "typescript")
 	n.write("openapi.json", []byte(document.body))
 	if says := n.bin("validate-api", "openapi.json"); !regexp.MustCompile(`"valid":\s*true`).MatchString(says) {
 		t.Fatalf("the document is not valid OpenAPI: %s", says)
@@ -134,7 +135,14 @@ func publicKey(t *testing.T) string {
 // No file of the project names a package registry: users have their own.
 func TestLockFileNamesNoRegistry(t *testing.T) {
 	t.Parallel()
-	data, err := os.ReadFile("testdata/typescript/package-lock.json")
+	for _, folder := range []string{"typescript", "linters"} {
+		checkLockFile(t, filepath.Join("testdata", folder, "package-lock.json"))
+	}
+}
+
+func checkLockFile(t *testing.T, file string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,10 +154,10 @@ func TestLockFileNamesNoRegistry(t *testing.T) {
 	}
 	for name, pkg := range lock.Packages {
 		if pkg.Resolved != "" || name != "" && pkg.Integrity == "" {
-			t.Errorf("%s: resolved %q, integrity %q", name, pkg.Resolved, pkg.Integrity)
+			t.Errorf("%s: %s: resolved %q, integrity %q", file, name, pkg.Resolved, pkg.Integrity)
 		}
 	}
 	if found := regexp.MustCompile(`https?://[^"]*regist[^"]*`).FindString(string(data)); found != "" {
-		t.Errorf("the lock file names %s", found)
+		t.Errorf("%s names %s", file, found)
 	}
 }
