@@ -149,6 +149,8 @@ func New(options Options) (http.Handler, error) {
 
 	a.registerVendors()
 	a.registerProducts()
+	a.registerPurchaseOptions()
+	a.registerBills()
 	a.registerLinks()
 	a.registerBulkLinks()
 	a.registerLists()

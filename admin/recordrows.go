@@ -112,6 +112,9 @@ var rowKinds = []rowKind{
 		"The last manager of a profile is not demoted, except by the operator.", roleOf, roleRow),
 	newRowKind(store.RecordSubscriptions, "subscriptions", "A row replaces the profile's subscription to the plan with the same `created_at`, which then waits for no acceptance; "+
 		"any other row creates one. Profiles and plans come first.", subscriptionOf, subscriptionRow),
+	newRowKind(store.RecordBills, "bills", "A row whose id a bill has replaces that bill; any other row creates one. Contracts stay as they are.", billOf, billRow),
+	newRowKind(store.RecordTransactions, "bills", "A row whose id a transaction has replaces that transaction; any other row creates one.", transactionOf, transactionRow),
+	newRowKind(store.RecordFulfilments, "bills", "A row whose sku and id a fulfilment has replaces that fulfilment; any other row creates one.", fulfilmentOf, fulfilmentRow),
 }
 
 func (c *ContactRow) contact() store.Contact {
@@ -202,7 +205,7 @@ func (r *recordReader) row(raw []byte) store.RecordRow {
 	if err := strict.Unmarshal(raw, &value); err != nil {
 		return store.RecordRow{Refused: &store.FieldError{Problem: unreadableRow}}
 	}
-	if raw = completeDates(value, raw, "created_at", "ends_at"); raw == nil {
+	if raw = completeDates(value, raw, "created_at", "ends_at", "createdAt", "updatedAt", "deliversAt"); raw == nil {
 		return store.RecordRow{Refused: &store.FieldError{Problem: unreadableRow}}
 	}
 	found := new(huma.ValidateResult)

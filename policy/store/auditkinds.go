@@ -69,6 +69,11 @@ var auditKinds = map[byte]auditKind{
 	prefixContract: {name: "contract", hidden: []string{"orderHash"}},
 	prefixSeat:     {name: "seat"},
 
+	prefixBill:           {name: "bill"},
+	prefixTransaction:    {name: "transaction"},
+	prefixFulfilment:     {name: "fulfilment"},
+	prefixPurchaseOption: {name: "purchase-option"},
+
 	prefixPromoUses:     {unaudited: true},
 	prefixOrder:         {unaudited: true},
 	prefixContractIndex: {unaudited: true},

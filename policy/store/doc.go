@@ -69,6 +69,9 @@
 //
 //	promos.go        promos: base contracts
 //	contracts.go     contracts
+//	bills.go         bills, transactions and fulfilments, as sellers send them
+//	billfind.go      finding them, the newest first
+//	purchaseoptions.go  how a product is sold
 //	contractstate.go the state machine of contracts
 //	sales.go         orders: selling promos, and confirming contracts
 //	contractchange.go cancelling, renewing and transferring contracts

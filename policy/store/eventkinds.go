@@ -50,6 +50,11 @@ var eventKinds = map[byte]eventKind{
 		verb: contractVerbOf, show: showOf(showContract),
 	},
 	prefixSeat: {name: "seat", verb: verbOf[Seat](nil), show: showOf(showSeat)},
+
+	prefixBill:           {name: "bill", verb: verbOf[Bill](nil), show: showOf(showSent[Bill])},
+	prefixTransaction:    {name: "transaction", verb: verbOf[Transaction](nil), show: showOf(showSent[Transaction])},
+	prefixFulfilment:     {name: "fulfilment", verb: verbOf[Fulfilment](nil), show: showOf(showSent[Fulfilment])},
+	prefixPurchaseOption: {name: "purchase_option", verb: verbOf[PurchaseOption](nil), show: showOf(showSent[PurchaseOption])},
 }
 
 // Verbs of roles, subscriptions and signatures.

@@ -93,6 +93,9 @@ import (
 //	3 U <user> NUL <contract> NUL <seat> index: the seats of a user; the value is not empty if they read by this
 //	3 E <email> NUL <contract> NUL <seat>  index: those of an address, in the same way
 //	3 x NUL <time> <contract>            index: contracts with seats by when they are removed; the time as 8 bytes
+//	3 B<of> <value> NUL <time> <bill>    index: all bills, those of a contract (c), a user (u) or a status (s), the newest first; the time as 8 bytes, inverted
+//	3 T<of> <value> NUL <time> <transaction>       index: all transactions, those of a contract (c), a user (u) or a bill (b)
+//	3 F<of> <value> NUL <time> <sku> NUL <fulfilment>  index: the fulfilments of a sku (s) or a user (u)
 //	4 <bill>                             bill
 //	5 <transaction>                      transaction
 //	6 <sku> NUL <fulfilment>             fulfilment

@@ -18,6 +18,9 @@ const (
 	RecordPlans         = "plans"
 	RecordRoles         = "roles"
 	RecordSubscriptions = "subscriptions"
+	RecordBills         = "bills"
+	RecordTransactions  = "transactions"
+	RecordFulfilments   = "fulfilments"
 )
 
 // RecordBatch is the next part of an import of records of one kind.
@@ -38,8 +41,8 @@ type RecordBatch struct {
 
 // RecordRow is one row of an import of records.
 type RecordRow struct {
-	// Record is a *Profile, *User, *Plan, *Role or *Subscription, as the kind of the import
-	// needs.
+	// Record is a *Profile, *User, *Plan, *Role, *Subscription, *Bill, *Transaction or
+	// *Fulfilment, as the kind of the import needs.
 	Record any
 	// Refused, unless nil, is an error that the caller found in the row. The row is counted
 	// and reported, and changes nothing.
@@ -93,6 +96,9 @@ var recordKinds = map[string]recordKind{
 	RecordSubscriptions: newRecordKind(subscriptionKind, always(subscriptionImport), func(s *Subscription) bool {
 		return s.GrantKey == "" && s.RequestKey == ""
 	}),
+	RecordBills:        newRecordKind(billKind, always(&memberImport[Bill]{kind: billKind}), nil),
+	RecordTransactions: newRecordKind(transactionKind, always(&memberImport[Transaction]{kind: transactionKind}), nil),
+	RecordFulfilments:  newRecordKind(fulfilmentKind, always(&memberImport[Fulfilment]{kind: fulfilmentKind}), nil),
 }
 
 // ImportRecords stores the rows of a batch in one commit, together with the progress of the
