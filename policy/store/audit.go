@@ -33,6 +33,8 @@ type AuditRecord struct {
 	After  json.RawMessage `json:"after,omitempty"`
 	// Truncated reports that one of them was too long, and was left out.
 	Truncated bool `json:"truncated,omitempty"`
+	// Erased reports that they were of a person who was erased, and were emptied.
+	Erased bool `json:"erased,omitempty"`
 }
 
 // maxAuditRecords bounds the records of an entry.

@@ -55,6 +55,7 @@ var auditKinds = map[byte]auditKind{
 
 	prefixProfile:      {name: "profile"},
 	prefixUser:         {name: "user"},
+	prefixReader:       {name: "reader"},
 	prefixRoleType:     {name: "role-type"},
 	prefixRole:         {name: "role", hidden: memberKeys},
 	prefixPlan:         {name: "plan"},

@@ -59,6 +59,13 @@
 //	memberimport.go  importing records of the access model in batches
 //	memberpurge.go   removing profiles and users with what belongs to them
 //	memberships.go   what decisions read of the access model
+//	readers.go       what else is kept of users, and searching them
+//
+//	person.go        finding a person in records, and taking them out
+//	erase.go         what each kind of record keeps of a person
+//	erasetable.go    the table of these kinds
+//	erasing.go       erasing a person, in steps
+//	personexport.go  all that is kept of a person
 //
 //	promos.go        promos: base contracts
 //	contracts.go     contracts

@@ -59,6 +59,7 @@ import (
 //	s <profile> NUL <plan> NUL <id>      subscription
 //	a <agreement>                        agreement
 //	x <user> NUL <agreement>             signature
+//	@ <user>                             what decisions do not need of a user
 //	d <kind> <slug>                      marker: a removed profile or user, until its other records are removed, and while its slug is not free
 //	i u <user> NUL <profile>             index: the roles of a user; the value is the state of the role
 //	i t <type> NUL <profile> NUL <user>  index: the roles of a type, with their state
@@ -68,7 +69,12 @@ import (
 //	i e <email> NUL <user>               index: the users with an address
 //	i f <email> NUL <profile>            index: the profiles with an address
 //	i s <agreement> NUL <user>           index: the signatures of an agreement
+//	i n <text> NUL <user>                index: the users by id, address and names, in lower case
+//	i c <time> <user>                    index: the users by the time of their creation, as 8 bytes
+//	i v                                  state of these two
 //	i h <profile> NUL <plan>             written with a new subscription, so that there are not two at once
+//	d e <user>                           erasure of a person that is not finished
+//	d r <user> NUL <digest>              marker: a record that the erasure removed, for the audit log
 //	j <kind> NUL <import>                progress of an import of records
 //
 // Contracts and what belongs to them:
@@ -160,6 +166,7 @@ const (
 	prefixSubscription = 's'
 	prefixAgreement    = 'a'
 	prefixSignature    = 'x'
+	prefixReader       = '@'
 	prefixRemoved      = 'd'
 	prefixMember       = 'i'
 	prefixRecordImport = 'j'
@@ -195,6 +202,9 @@ const (
 	memberProfileEmail = "f"
 	memberAgreement    = "s"
 	memberTurn         = "h"
+	memberText         = "n"
+	memberCreated      = "c"
+	memberTextState    = "v"
 )
 
 // The kinds of values in the index of contracts.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -33,6 +34,11 @@ func removedKey(what, slug string) []byte { return key(prefixRemoved, what+slug)
 
 // checkRemoved returns ErrReserved unless a slug is free.
 func checkRemoved(t *transaction, what, slug string) error {
+	if what == removedUser {
+		if stored, err := t.load(removedKey(erasedPerson, slug)); err != nil || stored != nil {
+			return cmp.Or(err, ErrReserved)
+		}
+	}
 	k := removedKey(what, slug)
 	stored, err := t.load(k)
 	if err != nil || stored == nil {
@@ -99,6 +105,12 @@ func (s *Store) purgeMembers(ctx context.Context, vendor string) error {
 	var slugs []string
 	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		for entry, err := range snapshot.Scan([]byte{prefixRemoved}, nil) {
+			if err == nil && len(entry.Key) > 1 && string(entry.Key[1:2]) != removedProfile && string(entry.Key[1:2]) != removedUser {
+				if string(entry.Key[1:2]) == erasedPerson {
+					slugs = append(slugs, string(entry.Key[1:]))
+				}
+				continue
+			}
 			var marker removedMember
 			if err == nil {
 				err = decode(entry.Key, entry.Value, &marker)
@@ -115,6 +127,10 @@ func (s *Store) purgeMembers(ctx context.Context, vendor string) error {
 	for _, slug := range slugs {
 		if err != nil {
 			break
+		}
+		if slug[:1] == erasedPerson {
+			_, err = s.erase(ctx, vendor, slug[1:])
+			continue
 		}
 		err = s.purgeMember(ctx, vendor, slug[:1], slug[1:], math.MaxInt)
 	}
@@ -242,6 +258,11 @@ func (w Writer) DeleteUser(ctx context.Context, vendor, slug string, operator bo
 		}
 		if err := userKind.remove(t, slug); err != nil {
 			return err
+		}
+		if details, err := readerKind.get(t, slug); err != nil {
+			return err
+		} else if details != nil {
+			readerKind.write(t, details, nil, nil)
 		}
 		return markRemoved(t, removedUser, slug, removedMember{At: t.now})
 	})

@@ -106,6 +106,7 @@ var userKind = &kind[User]{
 		if u.Email != "" {
 			add(memberKey(memberUserEmail, policy.LowerEmail(u.Email), u.Slug), nil)
 		}
+		indexUser(u, add)
 	},
 	stale: func(change *policy.Invalidation, vendor string, old, next *User) {
 		if old == nil || next == nil || old.Inactive != next.Inactive {

@@ -1,0 +1,202 @@
+package store_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
+
+// entries returns all entries of the vendor's partition.
+func (b *fixture) entries() map[string]string {
+	b.Helper()
+	all := map[string]string{}
+	b.ok(b.records.View(b.Context(), vendor, func(snapshot engine.Snapshot) error {
+		for entry, err := range snapshot.Scan(nil, nil) {
+			if err != nil {
+				return err
+			}
+			all[string(entry.Key)] = string(entry.Value)
+		}
+		return nil
+	}))
+	return all
+}
+
+// holding returns the prefixes of the entries with a text in their key or value, in any case,
+// also in stored responses.
+func (b *fixture) holding(texts ...string) string {
+	b.Helper()
+	found := map[string]bool{}
+	for k, value := range b.entries() {
+		lower := strings.ToLower(k + "\n" + value)
+		for _, encoded := range strings.FieldsFunc(value, func(c rune) bool { return c == '"' }) {
+			if decoded, err := base64.StdEncoding.DecodeString(encoded); err == nil && len(decoded) > 8 {
+				lower += string(bytes.ToLower(decoded))
+			}
+		}
+		for _, text := range texts {
+			if strings.Contains(lower, strings.ToLower(text)) {
+				found[k[:1]] = true
+			}
+		}
+	}
+	prefixes := make([]string, 0, len(found))
+	for prefix := range found {
+		prefixes = append(prefixes, prefix)
+	}
+	slices.Sort(prefixes)
+	return strings.Join(prefixes, "")
+}
+
+// personal are the prefixes of records that hold something of a person, indexes included.
+const personal = "13@AEGIQSYcdiopqrx"
+
+// person stores a person with data in every kind of record that has any.
+func (b *fixture) person(id, email, first, last string) {
+	b.Helper()
+	ctx := b.Context()
+	by := b.As(store.Actor{Name: "desk", Operation: "test"})
+	reader := store.Reader{User: store.User{Slug: id, FullName: first + " " + last, NickName: first, Contact: store.Contact{Email: email}}}
+	reader.ReaderDetails = store.ReaderDetails{FirstName: first, LastName: last, Tags: []string{"vip"}, Metadata: map[string]string{"of": last}}
+	b.after(by.CreateReader(ctx, vendor, reader))
+	b.after(by.UpdateReader(ctx, vendor, id, func(r *store.Reader) error { r.Phone = "1"; return nil }))
+	b.after(by.CreateProfileFor(ctx, vendor, store.Profile{Slug: id, Type: store.TypePersonal, FullName: first + " " + last, Contact: store.Contact{Email: email}}, reader.User))
+	b.after(by.CreateRole(ctx, vendor, store.Role{Profile: "paper", User: id, Type: policy.RoleContributor}))
+	b.after(by.Sign(ctx, vendor, "terms", id))
+	made, err := by.CreateGrant(ctx, vendor, store.DefaultList, store.Grant{UserID: id, Email: email, SKU: "news", FirstName: first})
+	b.ok(err)
+	b.after(by.UpdateGrant(ctx, vendor, store.DefaultList, made.ID, func(g *store.Grant) error { g.LastName = last; return nil }))
+	gone, err := by.CreateGrant(ctx, vendor, store.DefaultList, store.Grant{Email: strings.ToUpper(email), SKU: "old"})
+	b.ok(err)
+	b.after(by.UpdateGrant(ctx, vendor, store.DefaultList, gone.ID, func(g *store.Grant) error { g.FirstName = first; return nil }))
+	b.ok(by.DeleteGrant(ctx, vendor, store.DefaultList, gone.ID, nil))
+	b.after(by.ImportGrants(ctx, vendor, store.DefaultList, store.ImportBatch{ID: "day-" + id, Chain: []byte{1}, Rows: []store.ImportRow{
+		{Grant: store.Grant{UserID: id, SKU: "news", FirstName: first, LastName: last}},
+	}}))
+	link := b.link(keys.LinkClaims{URL: "https://x.example/1", Subject: id})
+	b.ok(b.redeem(link, "use"))
+	b.ok(b.RecordVisits(ctx, vendor, []store.Visit{{Site: "site", UserID: id, At: b.now(), Tags: []string{"sport"}}}))
+	once := &store.IdempotencyRecord{ID: "call-" + first[:1], Fingerprint: []byte{1}}
+	b.ok(b.Complete(ctx, vendor, once))
+	b.ok(b.SaveAnswer(ctx, once, []byte(fmt.Sprintf(`{"status":201,"body":%q}`, base64.StdEncoding.EncodeToString([]byte(`{"email":"`+email+`"}`))))))
+	contract := store.Contract{
+		Owner: store.Party{UserID: id, Email: email, FullName: first + " " + last}, Payer: store.Party{Email: email, FullName: last},
+		Items: []store.ContractItem{{SKU: "news"}}, State: store.StateActive, Seats: 2, Duration: "PERPETUAL", StartsAt: b.now(),
+	}
+	sold, _, err := by.CreateContract(ctx, vendor, contract, true)
+	b.ok(err)
+	_, _, err = by.AddSeat(ctx, vendor, sold.ID, store.Seat{UserID: id, Email: email, FullName: first + " " + last})
+	b.ok(err)
+}
+
+// A person who has data in every kind of record is erased: neither their id nor their e-mail
+// address nor their names are in any entry of the store afterwards, on both engines. What is
+// kept of others is as it was.
+func TestErasedPersonIsInNoRecord(t *testing.T) {
+	onBoth(t, func(b *fixture) {
+		ctx := b.Context()
+		b.world("paper", "boss", "")
+		b.staff("paper", "boss")
+		b.after(b.CreateAgreement(ctx, vendor, store.Agreement{Slug: "terms", Title: "Terms"}))
+		b.subscribed()
+		b.person("kund-7", "greta.oest@example.com", "Gretaxa", "Oestxa")
+		b.person("kund-70", "ann.lund@example.com", "Annxa", "Lundxa")
+		theirs := []string{"kund-7\x00", "kund-7\"", "\x00kund-7", "greta.oest@", "gretaxa", "oestxa"}
+		if held := b.holding("greta.oest@", "gretaxa", "kund-7\"", "kund-7\x00", "ekund-7"); !strings.Contains(held, "") || len(held) < 12 {
+			t.Fatalf("the person is in records with %q, want all kinds", held)
+		}
+		var exported []string
+		b.ok(b.ExportPerson(ctx, vendor, "kund-7", nil, func(r store.PersonalRecord) error {
+			if !slices.Contains(exported, r.Kind) {
+				exported = append(exported, r.Kind)
+			}
+			return nil
+		}))
+		counts, err := b.As(store.Actor{Name: "desk", Operation: "erase"}).Erase(ctx, vendor, "kund-7")
+		b.ok(err)
+		for _, kind := range exported {
+			if counts[kind] == 0 {
+				t.Errorf("%s are exported and not erased: %v", kind, counts)
+			}
+		}
+		for kind := range counts {
+			if !slices.Contains(exported, kind) {
+				t.Errorf("%s are erased and not exported: %v", kind, exported)
+			}
+		}
+		if held := b.holding(theirs...); held != "" {
+			t.Errorf("after the erasure, records with %q hold something of the person", held)
+		}
+		for k, value := range b.entries() {
+			if strings.HasSuffix(k, "kund-7") {
+				t.Errorf("the entry %q (%s) is left", k, value)
+			}
+		}
+		if skus := b.skus(policy.Reader{UserID: "kund-7", Email: "greta.oest@example.com"}); skus != "" {
+			t.Errorf("an erased reader has %s", skus)
+		}
+		if skus := b.skus(policy.Reader{UserID: "kund-70", Email: "ann.lund@example.com"}); !strings.Contains(skus, "news+") {
+			t.Errorf("another reader has %q", skus)
+		}
+		b.after(b.ReaderRecord(ctx, vendor, "kund-70"))
+		if tags, err := b.Engagements(ctx, vendor, "site"); err != nil || len(tags) != 1 || tags[0].Count != 2 {
+			t.Errorf("the tags are %v, %v: their counts must stay", tags, err)
+		}
+		log, _, _, err := b.Audit(ctx, vendor, store.AuditQuery{})
+		b.ok(err)
+		if len(log) == 0 || log[0].Operation != "erase" || log[0].Actor != "desk" || !strings.Contains(string(log[0].Records[0].After), `"grants":2`) {
+			t.Errorf("the newest audit entry is %+v", log[0])
+		}
+		again, err := b.Erase(ctx, vendor, "kund-7")
+		b.ok(err)
+		if len(again) != 0 {
+			t.Errorf("a second erasure changed %v", again)
+		}
+		b.after(b.CreateReader(ctx, vendor, store.Reader{User: store.User{Slug: "kund-7"}}))
+	})
+}
+
+// An erasure that is cut after any of its steps is continued by the next call, or by Sweep.
+// Until then, the id is not used again.
+func TestCutErasureContinues(t *testing.T) {
+	for cut := 1; cut < 60; cut += 7 {
+		b := newFixture(t)
+		b.world("paper", "boss", "")
+		b.staff("paper", "boss")
+		b.after(b.CreateAgreement(b.Context(), vendor, store.Agreement{Slug: "terms", Title: "Terms"}))
+		b.person("kund-7", "greta.oest@example.com", "Gretaxa", "Oestxa")
+		writer := store.New(&cutEngine{Engine: b.engine, left: cut}, b.versions, b.now).As(store.Actor{Name: "desk", Operation: "erase"})
+		if _, err := writer.Erase(b.Context(), vendor, "kund-7"); err == nil {
+			break
+		} else if !errors.Is(err, errCut) {
+			t.Fatal(err)
+		}
+		_, err := b.CreateReader(b.Context(), vendor, store.Reader{User: store.User{Slug: "kund-7"}})
+		if !errors.Is(err, store.ErrReserved) && !errors.Is(err, store.ErrExists) {
+			t.Fatalf("cut after %d steps, the id is used again: %v", cut, err)
+		}
+		if cut%2 == 0 {
+			b.after(b.Sweep(b.Context()))
+		} else {
+			b.after(b.Erase(b.Context(), vendor, "kund-7"))
+		}
+		if held := b.holding("kund-7", "greta.oest@", "gretaxa", "oestxa"); held != "" {
+			t.Fatalf("cut after %d steps and continued, records with %q hold something of the person", cut, held)
+		}
+	}
+}
+
+// after wants that something succeeded that also returns what is not used.
+func (b *fixture) after(_ any, err error) {
+	b.Helper()
+	b.ok(err)
+}

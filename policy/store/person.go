@@ -1,0 +1,121 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/gatefold/gatefold/policy"
+)
+
+// Person is a reader as records name them: by the user id and by e-mail addresses.
+type Person struct {
+	ID string `json:"id"`
+	// Emails are in lower case. Another user has none of them.
+	Emails []string `json:"emails,omitempty"`
+
+	needles [][]byte // in JSON, in lower case
+}
+
+// hasEmail reports whether an address is one of the person's.
+func (p *Person) hasEmail(email string) bool {
+	return email != "" && slices.Contains(p.Emails, policy.LowerEmail(email))
+}
+
+// is reports whether a record is the person's that names its reader so: by the user id or,
+// without one, by the address.
+func (p *Person) is(userID, email string) bool {
+	return userID == p.ID || userID == "" && p.hasEmail(email)
+}
+
+// idMembers are the members whose values, and the values of whose lists, can be a user id.
+var idMembers = map[string]bool{
+	"userId": true, "user_id": true, "user": true, "username": true, "slug": true, "owner": true, "name": true, "names": true,
+	"id": true, "sub": true, "actor": true, "record": true, "created": true, "changed": true, "removed": true,
+}
+
+// personMembers are the members of an object that are removed with the person whom the object
+// names.
+var personMembers = []string{
+	"firstName", "lastName", "fullName", "full_name", "nick_name", "nickname", "printable_name", "first_name", "last_name", "phone",
+	"mobilePhone", "workPhone", "homePhone", "picture", "street_address", "locality", "region", "postal_code", "address",
+	"deliveryAddress", "billingAddress", "notes", "extraFields", "extra", "extraData", "vatNr", "companyName", "gender", "birthday",
+	"invoiceEmail", "userData", "ownerData", "vendorData", "providerData", "publisherUserId",
+}
+
+// may reports whether JSON may name the person. It costs no decoding.
+func (p *Person) may(value []byte) bool {
+	if p.needles == nil {
+		for _, text := range append([]string{p.ID}, p.Emails...) {
+			encoded, _ := json.Marshal(text) // a string has no error
+			p.needles = append(p.needles, bytes.ToLower(encoded[1:len(encoded)-1]))
+		}
+	}
+	lower := bytes.ToLower(value)
+	return slices.ContainsFunc(p.needles, func(needle []byte) bool { return bytes.Contains(lower, needle) })
+}
+
+// named reports whether a value of a member names the person.
+func (p *Person) named(member, value string) bool {
+	if value == p.ID && idMembers[member] {
+		return true
+	}
+	lower := policy.LowerEmail(value)
+	return slices.ContainsFunc(p.Emails, func(email string) bool { return strings.Contains(lower, email) })
+}
+
+// mentioned reports whether JSON names the person.
+func (p *Person) mentioned(value []byte) bool {
+	_, changed := p.scrub(value)
+	return changed
+}
+
+// scrub returns JSON without the person: values that name them are empty, and objects with
+// such a value have no personMembers.
+func (p *Person) scrub(value []byte) (scrubbed []byte, changed bool) {
+	if !p.may(value) {
+		return value, false
+	}
+	decoder := json.NewDecoder(bytes.NewReader(value))
+	decoder.UseNumber()
+	var decoded any
+	if decoder.Decode(&decoded) != nil {
+		return value, false
+	}
+	decoded, changed = p.scrubValue("", decoded)
+	if !changed {
+		return value, false
+	}
+	encoded, err := json.Marshal(decoded)
+	return encoded, err == nil
+}
+
+func (p *Person) scrubValue(member string, value any) (scrubbed any, changed bool) {
+	switch value := value.(type) {
+	case string:
+		if p.named(member, value) {
+			return "", true
+		}
+	case []any:
+		for i := range value {
+			next, did := p.scrubValue(member, value[i])
+			value[i], changed = next, changed || did
+		}
+		return value, changed
+	case map[string]any:
+		own := false
+		for name, of := range value {
+			next, did := p.scrubValue(name, of)
+			_, text := of.(string)
+			value[name], changed, own = next, changed || did, own || did && text
+		}
+		if own {
+			for _, name := range personMembers {
+				delete(value, name)
+			}
+		}
+		return value, changed
+	}
+	return value, false
+}

@@ -1,0 +1,94 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
+
+// PersonalRecord is a record that is about a person.
+type PersonalRecord struct {
+	Kind string `json:"kind"`
+	// ID is the path of the record: parent ids first.
+	ID []string `json:"id"`
+	// Record has the record's members, without secrets.
+	Record json.RawMessage `json:"record"`
+}
+
+// ExportPerson calls send with all records that are about a person, by kind: those that Erase
+// would remove, or take the person from. It keeps one snapshot meanwhile, and stops when send
+// returns an error. What belongs to another person in the same record is exported with it.
+func (s *Store) ExportPerson(ctx context.Context, vendor, id string, emails []string, send func(PersonalRecord) error) error {
+	if err := checkUser("user_id", id); err != nil {
+		return err
+	}
+	return s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+		t := &transaction{snapshot: snapshot, vendor: vendor, now: s.timestamp(), cells: map[string]*cell{}}
+		person, err := t.personOf(id, emails)
+		if err != nil {
+			return err
+		}
+		all := allErasers()
+		for i := range all {
+			if d := &all[i]; d.nothing == "" && !d.hidden {
+				if err := d.export(snapshot, person, send); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (d *eraser) export(snapshot engine.Snapshot, person *Person, send func(PersonalRecord) error) (failed error) {
+	err := d.entriesAbout(snapshot, person, erasePlace{}, func(_ erasePlace, k, value []byte, about bool) bool {
+		if about {
+			failed = send(PersonalRecord{d.kind, exportedID(k), exportedValue(k, value)})
+		}
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// exportedID returns the path of a record. The places of events have times in bytes.
+func exportedID(k []byte) []string {
+	if k[0] == prefixDelivery || k[0] == prefixImportLog || k[0] == prefixEngagement && string(k[1:2]) == kindRecent {
+		return []string{}
+	}
+	return auditID(k)
+}
+
+// exportedValue returns the members of a record that the audit log may have, too.
+func exportedValue(k, value []byte) json.RawMessage {
+	if k[0] == prefixEngagement {
+		at, err := parseMilli(value)
+		if err != nil {
+			at = time.Time{}
+			if len(k) > 8 && string(k[1:2]) == kindRecent {
+				return json.RawMessage(strconv.Quote("index"))
+			}
+		}
+		encoded, _ := json.Marshal(at) // a time has no error
+		return encoded
+	}
+	kind := auditKindOf(k)
+	var members map[string]json.RawMessage
+	if json.Unmarshal(value, &members) != nil {
+		if json.Valid(value) {
+			return value
+		}
+		return json.RawMessage("null")
+	}
+	for _, hidden := range kind.hidden {
+		delete(members, hidden)
+	}
+	encoded, _ := json.Marshal(members) // it was JSON
+	return encoded
+}
+
