@@ -65,7 +65,7 @@ func (j *joiner) entitlements(role *store.Role, s *store.Subscription, now time.
 	for _, sku := range skus {
 		found = append(found, entitlement{
 			ID: s.ID + "." + sku, SKU: sku,
-			Origin:    origin{Type: originSubscription, ID: s.ID, Name: plan.Title, Profile: s.Profile, Plan: s.Plan},
+			Origin:    origin{Type: originPayments, ID: s.ID, Name: plan.Title, Profile: s.Profile, Plan: s.Plan},
 			HasAccess: !s.BalanceDue && !now.Before(s.StartsAt) && now.Before(ends),
 			CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt, StartsAt: &s.StartsAt, ExpiresAt: &ends,
 		})
@@ -73,4 +73,8 @@ func (j *joiner) entitlements(role *store.Role, s *store.Subscription, now time.
 	return found
 }
 
-const originSubscription = "subscription"
+// Types of origins, by their published words.
+const (
+	originExternal = "EXTERNAL"
+	originPayments = "PAYMENTS"
+)

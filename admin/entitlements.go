@@ -18,7 +18,7 @@ import (
 
 // entitlement is a SKU that a reader has access to, and its source.
 type entitlement struct {
-	ID                 string     `json:"id" doc:"The entitlement's id: the id of its grant, or of its subscription with the SKU." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ID                 string     `json:"id" doc:"The entitlement's id: the id of its grant, or that of its contract, seat or subscription with the SKU." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 	SKU                string     `json:"sku" doc:"The id of what is sold or granted." example:"premium"`
 	PurchaseOption     string     `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
 	Cover              string     `json:"cover,omitempty" doc:"The URL of an image. This and the fields up to type come from the SKU's product, if there is one." example:"https://news.example.com/covers/hello.jpg"`
@@ -40,19 +40,20 @@ type entitlement struct {
 
 // origin is the source of an entitlement.
 type origin struct {
-	Type    string `json:"type" enum:"access_list,subscription" doc:"The kind of source." example:"access_list"`
-	ID      string `json:"id" doc:"The id of the grant or the subscription." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	ListID  string `json:"listId" doc:"The id of the access list; empty for a subscription." example:"src_default"`
-	Name    string `json:"name" doc:"The name of the access list, or the title of the plan." example:"Subscribers"`
-	Profile string `json:"profile,omitempty" doc:"Of a subscription: the slug of the subscribed profile, on which the reader has a role." example:"xia"`
-	Plan    string `json:"plan,omitempty" doc:"Of a subscription: the slug of the plan." example:"open-space"`
+	Type       string `json:"type" enum:"EXTERNAL,PAYMENTS" doc:"The kind of source: EXTERNAL is a grant of an access list, PAYMENTS a contract or a subscription." example:"EXTERNAL"`
+	ID         string `json:"id" doc:"The id of the grant, the contract, the seat in a contract, or the subscription." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ListID     string `json:"listId" doc:"The id of the access list; empty without one." example:"src_default"`
+	Name       string `json:"name" doc:"The name of the access list or the contract, or the title of the plan." example:"Subscribers"`
+	ContractID string `json:"contractId,omitempty" doc:"Of a contract: its id." example:"1d78271264b9c76d5842911dd70b4353"`
+	Profile    string `json:"profile,omitempty" doc:"Of a subscription: the slug of the subscribed profile, on which the reader has a role." example:"xia"`
+	Plan       string `json:"plan,omitempty" doc:"Of a subscription: the slug of the plan." example:"open-space"`
 }
 
 func wireEntitlement(found store.FoundGrant, now time.Time) entitlement {
 	g := found.Grant
 	return entitlement{
 		ID: g.ID, SKU: g.SKU, PurchaseOption: g.PurchaseOptionID,
-		Origin:    origin{Type: "access_list", ID: g.ID, ListID: g.Source, Name: found.List.Name},
+		Origin:    origin{Type: originExternal, ID: g.ID, ListID: g.Source, Name: found.List.Name},
 		HasAccess: found.Counts(now), user: g.UserID,
 		CreatedAt: g.CreatedAt, UpdatedAt: g.UpdatedAt, StartsAt: g.StartsAt, ExpiresAt: g.EndsAt,
 	}
