@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -42,6 +43,30 @@ func (a *api) entitlementsBySubscription(ctx context.Context, c *call, slug stri
 		}
 	}
 	return found, j.err
+}
+
+// entitlementsByContract returns what a reader has by contracts: as the owner, and by seats.
+func (a *api) entitlementsByContract(ctx context.Context, c *call, reader policy.Reader, now time.Time) ([]entitlement, error) {
+	contracts, err := c.store.ContractsOf(ctx, c.Vendor, reader)
+	var found []entitlement
+	for i := range contracts {
+		contract, origin := &contracts[i].Contract, origin{Type: originPayments, ID: contracts[i].Contract.ID, ContractID: contracts[i].Contract.ID, Name: contracts[i].Contract.Name}
+		if contract.ConfirmedAt == nil {
+			continue
+		}
+		user := contract.Owner.UserID
+		if seat := contracts[i].Seat; seat != nil {
+			origin.ID, user = seat.ID, seat.UserID
+		}
+		start, end := contract.Window()
+		for _, item := range contract.Items {
+			found = append(found, entitlement{
+				ID: origin.ID + "." + item.SKU, SKU: item.SKU, PurchaseOption: item.PurchaseOptionID, Origin: origin, HasAccess: contract.Active(now), user: user,
+				CreatedAt: contract.CreatedAt, UpdatedAt: contract.UpdatedAt, StartsAt: &start, ExpiresAt: end,
+			})
+		}
+	}
+	return found, err
 }
 
 // maxEntitledRoles bounds the roles of a user, and the subscriptions of a profile, of which

@@ -79,8 +79,9 @@ type entitlementParams struct {
 func (a *api) registerEntitlements() {
 	register(a, huma.Operation{
 		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"}, Security: needs("entitlements:read"),
-		Summary:     "Lists a reader's entitlements by user id or e-mail address",
-		Description: "Those by grants, and those by the subscriptions of the profiles on which the user has a role. The entitlements of a subscription last as long as both it and the role.",
+		Summary: "Lists a reader's entitlements by user id or e-mail address",
+		Description: "Those by grants, those by contracts that the reader owns or has a seat in, and those by the subscriptions of the profiles on which the user has a role. " +
+			"The entitlements of a subscription last as long as both it and the role.",
 	}, a.listEntitlements)
 }
 
@@ -126,7 +127,7 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 	return page, nil
 }
 
-// entitlementsOf returns a reader's entitlements by grants and by subscriptions, by id.
+// entitlementsOf returns a reader's entitlements by grants, contracts and subscriptions, by id.
 func (a *api) entitlementsOf(ctx context.Context, c *call, in *entitlementParams) ([]entitlement, error) {
 	reader := policy.Reader{UserID: in.UserID, Email: policy.LowerEmail(in.Email)}
 	grants, err := c.store.GrantsOf(ctx, c.Vendor, reader)
@@ -135,6 +136,11 @@ func (a *api) entitlementsOf(ctx context.Context, c *call, in *entitlementParams
 	}
 	now := a.Now()
 	all := wireAll(grants, func(found store.FoundGrant) entitlement { return wireEntitlement(found, now) })
+	contracted, err := a.entitlementsByContract(ctx, c, reader, now)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, contracted...)
 	if in.UserID != "" {
 		subscribed, err := a.entitlementsBySubscription(ctx, c, in.UserID, now)
 		if err != nil {

@@ -99,13 +99,16 @@ type Discount struct {
 // Party is the payer or the owner of a contract. UserID is empty until the reader is known;
 // until then Email, which their login must have verified, names them.
 type Party struct {
-	UserID       string            `json:"userId,omitempty"`
-	Email        string            `json:"email,omitempty"`
-	FullName     string            `json:"fullName,omitempty"`
-	Phone        string            `json:"phone,omitempty"`
-	Address      *PartyAddress     `json:"address,omitempty"`
-	CompanyName  string            `json:"companyName,omitempty"`
-	VATNumber    string            `json:"vatNr,omitempty"`
+	UserID      string        `json:"userId,omitempty"`
+	Email       string        `json:"email,omitempty"`
+	FullName    string        `json:"fullName,omitempty"`
+	Phone       string        `json:"phone,omitempty"`
+	Address     *PartyAddress `json:"address,omitempty"`
+	CompanyName string        `json:"companyName,omitempty"`
+	VATNumber   string        `json:"vatNr,omitempty"`
+	Gender      string        `json:"gender,omitempty"`
+	// Birthday is a date.
+	Birthday     string            `json:"birthday,omitempty"`
 	InvoiceEmail string            `json:"invoiceEmail,omitempty"`
 	ExtraData    map[string]string `json:"extraData,omitempty"`
 }

@@ -27,8 +27,8 @@ func (s *Store) ReaderRecords(ctx context.Context, vendor string, reader policy.
 		for i := range found {
 			records.Grants[i] = found[i].Grant.decides(found[i].List.Status == StatusActive)
 		}
-		if reader.UserID == "" {
-			return nil
+		if err := addContracts(snapshot, reader, &records); err != nil || reader.UserID == "" {
+			return err
 		}
 		m := memberships{snapshot: snapshot, vendor: vendor, now: s.now().UnixMilli()}
 		return m.of(reader.UserID, &records)
@@ -44,6 +44,11 @@ func prefetchReader(snapshot engine.Snapshot, reader policy.Reader) error {
 	} {
 		if identifier != "" {
 			ranges = append(ranges, indexPrefix(kind, identifier))
+		}
+	}
+	for kind, identifier := range map[string]string{contractUser: reader.UserID, contractEmail: reader.Email, seatUser: reader.UserID, seatEmail: reader.Email} {
+		if identifier != "" {
+			ranges = append(ranges, append(key(prefixContractIndex, kind, identifier), 0))
 		}
 	}
 	if reader.UserID != "" {

@@ -21,6 +21,7 @@ type transaction struct {
 	cells    map[string]*cell
 	order    []string // the keys of cells, in the order of their first use
 	change   policy.Invalidation
+	counters []engine.Counter
 	// written has the cells of writes as they were before, for undo.
 	written []cellBefore
 }
@@ -146,7 +147,7 @@ func (t *transaction) undo(n int) {
 
 // batch returns what the transaction writes, or nil.
 func (t *transaction) batch() *engine.Batch {
-	batch := new(engine.Batch)
+	batch := &engine.Batch{Counters: t.counters}
 	for _, k := range t.order {
 		c := t.cells[k]
 		switch {
