@@ -12,7 +12,7 @@ import (
 
 // ContractBody creates a contract.
 type ContractBody struct {
-	ExternalOrderID string  `json:"externalOrderId,omitempty" maxLength:"255" doc:"The caller's id of the order: the same order again has the same contract." example:"order-2027-0815"`
+	ExternalOrderID string  `json:"externalOrderId,omitempty" maxLength:"255" doc:"The caller's id of the order: the same order again has the same contract." example:"order-2027-0816"`
 	Quantity        int     `json:"quantity,omitempty" minimum:"1" maximum:"100000" default:"1" doc:"How many of the items were ordered, by which their seats are multiplied." example:"1"`
 	UserData        *Party  `json:"userData" doc:"The payer."`
 	OwnerData       *Party  `json:"ownerData,omitempty" doc:"The owner, if it is not the payer."`

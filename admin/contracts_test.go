@@ -244,6 +244,7 @@ func TestContractListing(t *testing.T) {
 		b.call(http.MethodPost, salePath+fmt.Sprintf("?confirm=%d", i%2), order(name, nil)).want(http.StatusCreated, &made)
 		ids[made.ID] = name
 	}
+	b.clock = b.clock.Add(time.Millisecond)
 	var special contract
 	b.call(http.MethodPost, "/management/contracts?confirm=1", licence).want(http.StatusCreated, &special)
 	find := func(query string) (found []string, link string) {

@@ -147,7 +147,7 @@ func TestOrderIsOneContract(t *testing.T) {
 	if again.ID != first.ID || again.IsActive || confirmed.ID != first.ID || !confirmed.IsActive || confirmed.ConfirmedAt == nil {
 		t.Errorf("first %+v, again %+v, confirmed %+v", first, again, confirmed)
 	}
-	p.clock = p.clock.Add(time.Hour)
+	p.clock = p.clock.Add(time.Minute)
 	p.with(token, http.MethodPost, salePath+"?confirm=true", order("o-1", nil)).want(http.StatusOK, &again)
 	if !again.ConfirmedAt.Equal(*confirmed.ConfirmedAt) {
 		t.Error("confirming twice is two confirmations")
