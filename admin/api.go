@@ -177,6 +177,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerDomains()
 	a.registerKeys()
 	a.registerWebhooks()
+	a.registerContractUsage()
 	if a.Operator {
 		a.registerReaderTokens()
 		a.registerClients()

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -23,6 +22,9 @@ type RenewBody struct {
 	NextBillAt *time.Time `json:"nextBillAt,omitempty" doc:"The time of the next bill." example:"2037-02-01T00:00:00Z"`
 	Price      *amount    `json:"price,omitempty" doc:"The price of the new period. Default: nextPrice, if there is one." example:"12.90"`
 	NextPrice  *amount    `json:"nextPrice,omitempty" doc:"The price of the period after it." example:"12.90"`
+	Periods    int        `json:"periods,omitempty" minimum:"1" maximum:"120" doc:"By how many periods the end moves, in place of expiresAt. Default: 1."`
+	Resume     bool       `json:"resume,omitempty" doc:"Takes back a cancellation that has not taken effect. Without it, a contract that is canceled at its end is canceled at the new one." example:"true"`
+	Reference  string     `json:"reference,omitempty" maxLength:"255" doc:"The caller's id of the renewal, such as that of an invoice: the same one again changes nothing." example:"invoice-4712"`
 }
 
 // TransferBody gives a contract to another reader.
@@ -45,9 +47,9 @@ func (a *api) registerContractEnds(tags []string) {
 	) (*record[Contract], error) {
 		cancel := store.Cancellation{Reason: in.Body.Reason}
 		switch at, err := time.Parse(time.RFC3339Nano, in.Body.At); {
-		case strings.EqualFold(in.Body.At, "NOW"):
-			cancel.Now = true
-		case in.Body.At == "" || strings.EqualFold(in.Body.At, "PERIOD_END"):
+		case in.Body.At == "NOW":
+		case in.Body.At == "" || in.Body.At == "PERIOD_END":
+			cancel.AtPeriodEnd = true
 		case err != nil:
 			return nil, invalid("at", "must be NOW, PERIOD_END or a time such as 2027-01-31T12:00:00Z")
 		default:
@@ -58,9 +60,9 @@ func (a *api) registerContractEnds(tags []string) {
 	})
 	register(a, huma.Operation{
 		OperationID: "renew-contract", Method: http.MethodPost, Path: contractPath + "/renew", Tags: tags, Security: needs("contracts:write"),
-		Summary: "Moves the end of a contract on, and takes back a cancellation that has not taken effect",
+		Summary: "Moves the end of a contract on",
 		Description: "Without expiresAt the end moves by one period. An expired contract goes on; a canceled, an unconfirmed or an abandoned one does not (409). " +
-			"Send an Idempotency-Key, so that a repeated call does not renew twice.",
+			"Send a reference, or an Idempotency-Key, so that a repeated call does not renew twice.",
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
 	}, func(ctx context.Context, c *call, in *struct {
 		ContractPath
@@ -76,6 +78,7 @@ func (a *api) registerContractEnds(tags []string) {
 		}
 		changed, err := c.store.RenewContract(ctx, c.Vendor, in.ID, store.Renewal{
 			EndsAt: b.ExpiresAt, NextBillAt: b.NextBillAt, Price: b.Price.text(), NextPrice: b.NextPrice.text(),
+			Periods: b.Periods, Resume: b.Resume, Reference: b.Reference,
 		}, in.contractCheck())
 		return a.contractRecord(changed, in.changed(err))
 	})

@@ -172,7 +172,7 @@ type ContractFilter struct {
 
 func (f *ContractFilter) query() store.ContractQuery {
 	return store.ContractQuery{
-		Q: f.Q, UserID: f.UserID, Email: f.Email, SKU: f.SKU, Promo: f.Promo, OrderID: f.ExternalOrderID, Status: f.Status,
+		Text: f.Q, UserID: f.UserID, Email: f.Email, SKU: f.SKU, Promo: f.Promo, OrderID: f.ExternalOrderID, Status: f.Status,
 	}
 }
 
@@ -189,25 +189,33 @@ func (a *api) registerContracts() {
 	tags := []string{"Contracts"}
 	register(a, huma.Operation{
 		OperationID: "list-contracts", Method: http.MethodGet, Path: contractsPath, Tags: tags, Security: needs("contracts:read"),
-		Summary:     "Lists contracts, the newest first",
-		Description: "A page continues after the contract that `from` names, and is stable while others are made. A `from` that is no contract is refused.",
+		Summary: "Lists contracts, the newest first",
+		Description: "A page continues after the contract that `from` names, and is stable while others are made. A `from` that is no contract's id is refused. " +
+			"A search reads a bounded number of contracts in one call, so that a page may have fewer than `limit`: follow `Link` to its end.",
 	}, func(ctx context.Context, c *call, in *struct {
 		ContractFilter
 		PageParams
 	},
 	) (*listing[Contract], error) {
 		now := a.Now()
-		found, err := c.store.FindContracts(ctx, c.Vendor, in.query(), in.page())
+		found, next, err := c.store.FindContracts(ctx, c.Vendor, in.query(), in.page())
 		if field, ok := errors.AsType[*store.FieldError](err); ok {
 			err = invalidAt("query."+field.Field, field.Problem)
 		}
-		return newListing(c, in.Limit, found, err, func(found store.Contract) Contract { return wireContract(&found, now) }, func(c Contract) string { return c.ID })
+		if err != nil {
+			return nil, err
+		}
+		page := &listing[Contract]{Body: wireAll(found, func(found store.Contract) Contract { return wireContract(&found, now) })}
+		if next != "" {
+			page.Link = c.nextLink(in.Limit, next)
+		}
+		return page, nil
 	})
 	register(a, huma.Operation{
 		OperationID: "get-contract", Method: http.MethodGet, Path: contractPath, Tags: tags, Security: needs("contracts:read"),
 		Summary: "Returns a contract",
 	}, func(ctx context.Context, c *call, in *ContractPath) (*record[Contract], error) {
-		return a.contractRecord(c.store.Contract(ctx, c.Vendor, in.ID))
+		return a.contractRecord(c.store.ContractRecord(ctx, c.Vendor, in.ID))
 	})
 	a.registerContractChanges(tags)
 	a.registerContractEnds(tags)

@@ -59,7 +59,7 @@ func (a *api) entitlementsByContract(ctx context.Context, c *call, reader policy
 			origin.ID, user = seat.ID, seat.UserID
 		}
 		start, end := contract.Window()
-		for _, item := range contract.Items {
+		for _, item := range contracts[i].Items {
 			found = append(found, entitlement{
 				ID: origin.ID + "." + item.SKU, SKU: item.SKU, PurchaseOption: item.PurchaseOptionID, Origin: origin, HasAccess: contract.Active(now), user: user,
 				CreatedAt: contract.CreatedAt, UpdatedAt: contract.UpdatedAt, StartsAt: &start, ExpiresAt: end,

@@ -46,20 +46,17 @@ type LicensePage struct {
 	PageParams
 }
 
-// wireSeat returns the licences of a seat: one for each SKU of the contract.
+// wireSeat returns the licences of a seat: one for each SKU that it gives.
 func wireSeat(c *store.Contract, seat *store.Seat, active bool) []License {
 	status := "INACTIVE"
 	if active {
 		status = "ACTIVE"
 	}
-	licenses := make([]License, 0, len(c.Items))
-	for i := range c.Items {
-		licenses = append(licenses, License{
-			UserID: seat.UserID, Email: seat.Email, FullName: seat.FullName, SKU: c.Items[i].SKU, Status: status,
-			EntitlementID: seat.ID + "." + c.Items[i].SKU,
-		})
-	}
-	return licenses
+	return wireAll(c.SeatItems(), func(item store.ContractItem) License {
+		return License{
+			UserID: seat.UserID, Email: seat.Email, FullName: seat.FullName, SKU: item.SKU, Status: status, EntitlementID: seat.ID + "." + item.SKU,
+		}
+	})
 }
 
 func (a *api) registerLicenses(tags []string) {
@@ -86,7 +83,7 @@ func (a *api) registerLicenses(tags []string) {
 		if err := (&Party{Email: in.Body.Email}).check("", a.Now()); err != nil {
 			return nil, invalid("email", "is not an e-mail address")
 		}
-		contract, seat, isNew, err := c.store.AssignSeat(ctx, c.Vendor, in.ID, store.Seat{
+		contract, seat, err := c.store.AddSeat(ctx, c.Vendor, in.ID, store.Seat{
 			UserID: in.Body.UserID, Email: strings.TrimSpace(in.Body.Email), FullName: in.Body.FullName,
 		})
 		if err != nil {
@@ -95,8 +92,8 @@ func (a *api) registerLicenses(tags []string) {
 		answer := &struct {
 			Status int
 			Body   []License
-		}{http.StatusOK, wireSeat(&contract, &seat, contract.Active(a.Now()))}
-		if isNew {
+		}{http.StatusOK, wireSeat(&contract, &seat.Seat, contract.Active(a.Now()))}
+		if seat.Created {
 			answer.Status = http.StatusCreated
 		}
 		return answer, nil
@@ -106,7 +103,8 @@ func (a *api) registerLicenses(tags []string) {
 		Summary: "Withdraws a reader's seat with all that it gives, effective from the next request on", DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, c *call, in *LicensePath) (*empty, error) {
 		seat, _, _ := strings.Cut(in.EntitlementID, ".")
-		return &empty{}, c.store.WithdrawSeat(ctx, c.Vendor, in.ID, seat)
+		_, err := c.store.RemoveSeat(ctx, c.Vendor, in.ID, seat)
+		return &empty{}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "change-seats", Method: http.MethodPut, Path: contractPath + "/seats", Tags: tags, Security: needs("contracts:write"),
@@ -128,18 +126,18 @@ func (a *api) listLicenses(ctx context.Context, c *call, in *struct {
 	LicensePage
 },
 ) (*listing[License], error) {
-	contract, err := c.store.Contract(ctx, c.Vendor, in.ID)
+	contract, err := c.store.ContractRecord(ctx, c.Vendor, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	from, _, _ := strings.Cut(in.From, ".")
-	seats, err := c.store.Seats(ctx, c.Vendor, in.ID, in.Q, store.Page{Limit: in.Limit, From: from})
+	seats, next, err := c.store.FindSeats(ctx, c.Vendor, in.ID, in.Q, store.Page{Limit: in.Limit, From: from})
 	if err != nil {
 		return nil, err
 	}
 	page, active := &listing[License]{Body: []License{}}, contract.Active(a.Now())
-	if len(seats) == in.Limit {
-		page.Link = c.nextLink(in.Limit, seats[in.Limit-1].ID)
+	if next != "" {
+		page.Link = c.nextLink(in.Limit, next)
 	}
 	for i := range seats {
 		page.Body = append(page.Body, wireSeat(&contract, &seats[i], active)...)

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -28,7 +27,7 @@ type Promo struct {
 	PromoFields
 	Status string `json:"status" enum:"ACTIVE,ENDED" doc:"Whether the promo sells: ENDED sells nothing." example:"ACTIVE"`
 	// Sold is not part of the validator, because each sale changes it.
-	Sold      int       `json:"sold" doc:"The number of contracts that were made of the promo. It does not count for the ETag." example:"0"`
+	Sold      int64     `json:"sold" doc:"The number of contracts that were made of the promo. It does not count for the ETag." example:"0"`
 	CreatedAt time.Time `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
 	UpdatedAt time.Time `json:"updatedAt" doc:"The time of the last change." example:"2027-01-02T10:00:00Z"`
 }
@@ -115,9 +114,9 @@ func wirePromo(p store.Promo) Promo {
 		Code: p.Code, Status: status, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
 		PromoFields: PromoFields{
 			Name: p.Name, Items: wireAll(p.Items, wireItem), ContractDuration: p.Duration, RecurringInterval: p.Interval, RecurringTime: p.Times,
-			EndsAt: p.EndsAt, Price: amountOf(p.Price), Currency: p.Currency, MaxQuantity: cmp.Or(p.MaxQuantity, 1),
+			EndsAt: p.EndsAt, Price: amountOf(p.Price), Currency: p.Currency, MaxQuantity: p.MaxQuantity,
 			PaymentProviders: p.Providers, PaymentMethods: p.Methods, Sellers: p.Sellers, MaxContracts: p.MaxContracts, Keeps: p.Keeps,
-			ConfirmWithinDays: cmp.Or(p.ConfirmWithin, store.DefaultConfirmWithin), ValidFrom: p.ValidFrom, ValidUntil: p.ValidUntil,
+			ConfirmWithinDays: p.ConfirmWithin, ValidFrom: p.ValidFrom, ValidUntil: p.ValidUntil,
 		},
 	}
 }
@@ -143,7 +142,7 @@ func (a *api) registerPromos() {
 		OperationID: "list-promos", Method: http.MethodGet, Path: promosPath, Tags: tags, Security: needs("contracts:read"),
 		Summary: "Lists promos by their codes",
 	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[Promo], error) {
-		found, err := c.store.Promos(ctx, c.Vendor, in.page())
+		found, _, err := c.store.ListPromos(c.Vendor).Where(func(p *store.Promo) bool { return p.Code > in.From }).Page(ctx, 0, in.Limit)
 		page, err := newListing(c, in.Limit, found, err, wirePromo, func(p Promo) string { return p.Code })
 		for i := 0; err == nil && i < len(page.Body); i++ {
 			page.Body[i].Sold, err = c.store.PromoSold(ctx, c.Vendor, page.Body[i].Code)
@@ -154,7 +153,7 @@ func (a *api) registerPromos() {
 		OperationID: "create-promo", Method: http.MethodPost, Path: promosPath, Tags: tags, Security: needs("contracts:write"),
 		Summary: "Creates a promo", DefaultStatus: http.StatusCreated,
 		Metadata: map[string]any{repetitionKey: repeatAnswer, rebuildKey: rebuild(func(ctx context.Context, vendor string, record []string) (rebuilt, error) {
-			found, err := a.Store.Promo(ctx, vendor, record[0])
+			found, err := a.Store.PromoRecord(ctx, vendor, record[0])
 			return rebuilt{status: http.StatusCreated, location: below(promosPath, found.Code), body: wirePromo(found)}, err
 		})},
 	}, func(ctx context.Context, c *call, in *body[PromoBody]) (*created[Promo], error) {
@@ -169,7 +168,7 @@ func (a *api) registerPromos() {
 		OperationID: "get-promo", Method: http.MethodGet, Path: promoPath, Tags: tags, Security: needs("contracts:read"),
 		Summary: "Returns a promo",
 	}, func(ctx context.Context, c *call, in *PromoPath) (*record[Promo], error) {
-		found, err := c.store.Promo(ctx, c.Vendor, in.Code)
+		found, err := c.store.PromoRecord(ctx, c.Vendor, in.Code)
 		return c.promoRecord(ctx, found, err)
 	})
 	a.registerPromoChanges(tags)

@@ -82,7 +82,8 @@ func (a *api) registerSales() {
 		if err != nil {
 			return nil, err
 		}
-		made, isNew, err := c.store.Sell(ctx, c.Vendor, in.Code, order, confirm)
+		order.Promo, order.Confirm = in.Code, confirm
+		made, isNew, err := c.store.Sell(ctx, c.Vendor, order)
 		answer, err := a.newSold("../../../../../management/contracts/"+made.ID, made, isNew, err)
 		if err == nil {
 			answer.Body.NotKept = append(notKept("ownerData", &order.Owner, &made.Owner, in.Body.OwnerData != nil), notKept("userData", &order.Payer, &made.Payer, true)...)
@@ -111,14 +112,14 @@ func (a *api) registerSales() {
 	})
 }
 
-// order returns the contract that a sale asks for, or a problem.
-func (a *api) order(c *call, b *SaleBody) (order store.Contract, err error) {
+// order returns the order of a body, or a problem.
+func (a *api) order(c *call, b *SaleBody) (order store.Sale, err error) {
 	for field, data := range map[string]textMap{"vendorData": b.VendorData, "providerData": b.ProviderData} {
 		if err := data.checkSize(field); err != nil {
 			return order, err
 		}
 	}
-	order = store.Contract{
+	order = store.Sale{
 		Seller: c.Name, OrderID: b.ExternalOrderID, Quantity: b.Quantity, PaymentProvider: b.PaymentProvider, PaymentMethod: b.PaymentMethod,
 		VendorData: b.VendorData, ProviderData: b.ProviderData,
 	}

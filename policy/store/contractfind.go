@@ -1,11 +1,8 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/hex"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,233 +10,155 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// The kinds of values in the index of contracts.
-const (
-	contractAll   = "a"
-	contractUser  = "u"
-	contractEmail = "e"
-	contractSKU   = "s"
-	contractPromo = "p"
-	contractOrder = "o"
-	contractText  = "q"
-	seatUser      = "v"
-	seatEmail     = "w"
-)
-
-// maxFound bounds the contracts that a search by text reads.
-const maxFound = 10_000
-
-// MaxContractsOfReader bounds the contracts and seats of one reader that are read.
-const maxContractsOfReader = 10_000
-
-// newest returns a part of a key by which later contracts sort first.
-func newest(at time.Time) string {
-	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, ^uint64(at.UnixMilli())))
+// index adds the entries of a contract: its order, and those of the index.
+func (c *Contract) index(add func(k, value []byte)) {
+	user, email := c.Owner.identity()
+	if payer := policy.LowerEmail(c.Payer.Email); payer != "" {
+		add(contractKey(contractEmail, payer, c.ID), nil)
+	}
+	if mailed := policy.LowerEmail(c.Owner.Email); mailed != "" {
+		add(contractKey(contractEmail, mailed, c.ID), nil)
+	}
+	switch entry := c.ownerEntry(); {
+	case user != "":
+		add(contractKey(contractUser, user, c.ID), entry)
+	case email != "":
+		add(contractKey(contractEmail, email, c.ID), entry)
+	}
+	for i := range c.Items {
+		add(contractKey(contractSKU, c.Items[i].SKU, c.ID), nil)
+	}
+	if c.Promo != "" {
+		add(contractKey(contractPromo, c.Promo, c.ID), nil)
+	}
+	if c.OrderID != "" {
+		add(contractKey(contractOrder, c.OrderID, c.ID), nil)
+		add(orderKey(c.Seller, c.OrderID), []byte(c.ID))
+	}
+	if kept := c.kept(); !kept.IsZero() && c.expires().IsZero() {
+		add(sweptKey(kept, c.ID), nil)
+	}
+	indexSite(c, add)
 }
 
-func indexContract(c *Contract, add func(k, value []byte)) {
-	at := newest(c.CreatedAt)
-	values := map[string][]string{
-		contractAll: {""}, contractUser: {c.Owner.UserID}, contractEmail: {c.Owner.Email}, contractPromo: {c.Promo}, contractOrder: {c.OrderID},
-		contractText: {c.ID, c.Name, c.OrderID, c.Owner.UserID, c.Owner.Email, c.Owner.FullName, c.Payer.UserID, c.Payer.Email, c.Payer.FullName},
-	}
-	for _, item := range c.Items {
-		values[contractSKU] = append(values[contractSKU], item.SKU)
-	}
-	for kind, list := range values {
-		for _, value := range list {
-			if kind == contractText {
-				value = searchText(value)
-			}
-			if value != "" || kind == contractAll {
-				add(key(prefixContractIndex, kind, value, at, c.ID), nil)
-			}
-		}
-	}
+func sweptKey(at time.Time, contract string) []byte {
+	k := binary.BigEndian.AppendUint64(contractPrefix(contractSwept, ""), uint64(at.UnixMilli()))
+	return append(k, contract...)
 }
 
-func searchText(text string) string {
-	text = strings.ToLower(text)
-	return text[:min(len(text), 255)]
-}
-
-// ContractQuery selects contracts.
+// ContractQuery selects contracts; those that match all of what is not empty.
 type ContractQuery struct {
-	// Q is the begin of a text of the contract, ignoring case.
-	Q                                          string
-	UserID, Email, SKU, Promo, OrderID, Status string
+	// UserID and Email are those of the owner.
+	UserID, Email string
+	SKU, Promo    string
+	// OrderID is the id of the order, Seller that of who sent it.
+	OrderID, Seller string
+	// Status is the status now.
+	Status string
+	// Text begins the id, the name, the promo or the order, or the user id, the e-mail address
+	// or the name of the owner or the payer. Case does not matter.
+	Text string
 }
 
-// selects reports whether a contract matches, apart from Q.
-func (q *ContractQuery) selects(c *Contract, now time.Time) bool {
-	is := func(wanted, value string) bool { return wanted == "" || wanted == value }
-	return is(q.UserID, c.Owner.UserID) && is(q.Email, c.Owner.Email) && is(q.Promo, c.Promo) && is(q.OrderID, c.OrderID) && is(q.Status, c.Status(now)) &&
-		(q.SKU == "" || slices.ContainsFunc(c.Items, func(i ContractItem) bool { return i.SKU == q.SKU }))
+// matches reports whether a contract matches at a time.
+func (q *ContractQuery) matches(c *Contract, now time.Time) bool {
+	return (q.UserID == "" || q.UserID == c.Owner.UserID) &&
+		(q.Email == "" || policy.LowerEmail(q.Email) == policy.LowerEmail(c.Owner.Email)) &&
+		(q.SKU == "" || c.hasSKU(q.SKU)) &&
+		(q.Promo == "" || q.Promo == c.Promo) && (q.OrderID == "" || q.OrderID == c.OrderID) && (q.Seller == "" || q.Seller == c.Seller) &&
+		(q.Status == "" || q.Status == c.Status(now)) &&
+		(q.Text == "" || c.hasText(q.Text))
 }
 
-// FindContracts lists contracts, the newest first. It returns a *FieldError for a page that
-// begins at no contract.
-func (s *Store) FindContracts(ctx context.Context, vendor string, q ContractQuery, page Page) (found []Contract, err error) {
-	q.Email = policy.LowerEmail(q.Email)
-	now := s.now()
-	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		after := ""
-		if page.From != "" {
-			var from Contract
-			if _, err := getIn(snapshot, contractKind.key(page.From), &from); err != nil {
-				return cmp.Or(fromError(err), err)
-			}
-			after = newest(from.CreatedAt) + "\x00" + from.ID
+func (c *Contract) hasSKU(sku string) bool {
+	for i := range c.Items {
+		if c.Items[i].SKU == sku {
+			return true
 		}
-		places, err := q.places(snapshot, after)
+	}
+	return false
+}
+
+func (c *Contract) hasText(text string) bool {
+	text = strings.ToLower(text)
+	for _, of := range [...]string{
+		c.ID, c.Name, c.Promo, c.OrderID, c.Owner.UserID, c.Owner.Email, c.Owner.FullName, c.Payer.UserID, c.Payer.Email, c.Payer.FullName,
+	} {
+		if strings.HasPrefix(strings.ToLower(of), text) {
+			return true
+		}
+	}
+	return false
+}
+
+// indexed returns the prefix of the index with the fewest contracts that may match, nil for
+// none but the contracts themselves.
+func (q *ContractQuery) indexed(snapshot engine.Snapshot) ([]byte, error) {
+	for _, of := range [...][2]string{
+		{contractOrder, q.OrderID}, {contractUser, q.UserID}, {contractEmail, policy.LowerEmail(q.Email)}, {contractPromo, q.Promo}, {contractSKU, q.SKU},
+	} {
+		if of[1] != "" {
+			return contractPrefix(of[0], of[1]), nil
+		}
+	}
+	if !strings.Contains(q.Text, "@") {
+		return nil, nil
+	}
+	// A whole address.
+	prefix := contractPrefix(contractEmail, policy.LowerEmail(q.Text))
+	for _, err := range snapshot.Scan(prefix, nil) {
+		return prefix, err
+	}
+	return nil, nil
+}
+
+// ListContracts lists contracts, the newest first.
+func (s *Store) ListContracts(vendor string, query ContractQuery) Listing[Contract] {
+	return s.contractsAfter(vendor, query, "").Where(func(c *Contract) bool { return query.matches(c, s.now()) })
+}
+
+// contractsAfter lists the contracts that may match a query after one, in the index that has
+// the fewest.
+func (s *Store) contractsAfter(vendor string, query ContractQuery, from string) Listing[Contract] {
+	return Listing[Contract]{store: s, vendor: vendor, kind: contractKind, ranges: func(snapshot engine.Snapshot) ([]listingRange, error) {
+		prefix, err := query.indexed(snapshot)
+		found := listingRange{prefix: []byte{prefixContract}}
+		if prefix != nil {
+			found.prefix, found.place = prefix, func(rest string) []string { return []string{rest} }
+		}
+		if from != "" {
+			found.after = append(append([]byte{}, found.prefix...), from...)
+		}
+		return []listingRange{found}, err
+	}}
+}
+
+// FindContracts returns a page of the contracts that match, the newest first. A page starts
+// after the contract page.From, so that it is the same while others are made. It returns a
+// *FieldError for one that is no contract's id. Next, unless empty, is where the search goes
+// on: it ended at the limit, or after it read maxSearch contracts.
+func (s *Store) FindContracts(ctx context.Context, vendor string, query ContractQuery, page Page) (found []Contract, next string, err error) {
+	if page.From != "" && !isContractID(page.From) {
+		return nil, "", &FieldError{"from", "is no contract's id: send that of the last contract of a page"}
+	}
+	found = []Contract{}
+	now, read := s.now(), 0
+	for contract, err := range s.contractsAfter(vendor, query, page.From).All(ctx) {
 		if err != nil {
-			return err
+			return nil, "", err
 		}
-		for _, place := range places {
-			_, id, _ := strings.Cut(place, "\x00")
-			var c Contract
-			if _, err := getIn(snapshot, contractKind.key(id), &c); err != nil {
-				return err
-			}
-			if q.selects(&c, now) {
-				if found = append(found, c); len(found) == page.Limit {
-					break
-				}
-			}
+		if len(found) == page.limit() || read == maxSearch {
+			return found, next, nil
 		}
-		return nil
-	})
-	return found, err
+		if query.matches(&contract, now) {
+			found = append(found, contract)
+		}
+		next, read = contract.ID, read+1
+	}
+	return found, "", nil
 }
 
-func fromError(err error) error {
-	if err == ErrNotFound { //nolint:errorlint // of getIn
-		return &FieldError{"from", "is no contract: a page continues after the id of one"}
-	}
-	return nil
-}
-
-// places returns the places in the index that the query selects, those after a place.
-func (q *ContractQuery) places(snapshot engine.Snapshot, after string) (places []string, err error) {
-	if q.Q != "" {
-		prefix := append(key(prefixContractIndex, contractText), 0)
-		prefix = append(prefix, searchText(q.Q)...)
-		for entry, err := range snapshot.Scan(prefix, nil) {
-			if err != nil {
-				return nil, err
-			}
-			parts := strings.Split(string(entry.Key), "\x00")
-			if place := strings.Join(parts[len(parts)-2:], "\x00"); place > after {
-				places = append(places, place)
-			}
-			if len(places) > maxFound {
-				return nil, &FieldError{"q", "matches too many contracts: give more of the text"}
-			}
-		}
-		slices.Sort(places)
-		return slices.Compact(places), nil
-	}
-	kind, value := contractAll, ""
-	for _, by := range [][2]string{{contractPromo, q.Promo}, {contractSKU, q.SKU}, {contractEmail, q.Email}, {contractUser, q.UserID}, {contractOrder, q.OrderID}} {
-		if by[1] != "" {
-			kind, value = by[0], by[1]
-		}
-	}
-	prefix := append(key(prefixContractIndex, kind, value), 0)
-	for entry, err := range snapshot.Scan(prefix, nil) {
-		if err != nil {
-			return nil, err
-		}
-		if place := string(entry.Key[len(prefix):]); place > after {
-			places = append(places, place)
-		}
-	}
-	return places, nil
-}
-
-// ReaderContract is a contract by which a reader has something: as its owner, or by a seat.
-type ReaderContract struct {
-	Contract Contract
-	Seat     *Seat
-}
-
-// ContractsOf returns the contracts that a reader owns or has a seat in, ended ones too.
-func (s *Store) ContractsOf(ctx context.Context, vendor string, reader policy.Reader) (found []ReaderContract, err error) {
-	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		found, err = contractsIn(snapshot, reader)
-		return err
-	})
-	return found, err
-}
-
-func contractsIn(snapshot engine.Snapshot, reader policy.Reader) (found []ReaderContract, err error) {
-	seen := map[string]bool{}
-	for _, by := range [][2]string{{contractUser, reader.UserID}, {contractEmail, reader.Email}, {seatUser, reader.UserID}, {seatEmail, reader.Email}} {
-		if by[1] == "" {
-			continue
-		}
-		prefix := append(key(prefixContractIndex, by[0], by[1]), 0)
-		var places []string
-		for entry, err := range snapshot.Scan(prefix, nil) {
-			if err != nil {
-				return nil, err
-			}
-			places = append(places, string(entry.Key[len(prefix):]))
-		}
-		for _, place := range places {
-			first, last, _ := strings.Cut(place, "\x00")
-			id := first
-			one := ReaderContract{}
-			if by[0] == seatUser || by[0] == seatEmail {
-				one.Seat = new(Seat)
-				if _, err := getIn(snapshot, seatKind.key(first, last), one.Seat); err != nil {
-					return nil, err
-				}
-			} else {
-				id = last
-			}
-			mark := id
-			if one.Seat != nil {
-				mark += "." + one.Seat.ID
-			}
-			if seen[mark] {
-				continue
-			}
-			seen[mark] = true
-			if _, err := getIn(snapshot, contractKind.key(id), &one.Contract); err != nil {
-				return nil, err
-			}
-			if one.Seat == nil && one.Contract.OwnerSeat {
-				continue
-			}
-			found = append(found, one)
-		}
-	}
-	return found, nil
-}
-
-// addContracts adds what a reader has by contracts.
-func addContracts(snapshot engine.Snapshot, reader policy.Reader, records *policy.ReaderRecords) error {
-	found, err := contractsIn(snapshot, reader)
-	if err != nil {
-		return err
-	}
-	for i := range found {
-		c := &found[i].Contract
-		if found[i].Seat != nil {
-			records.Contracts = append(records.Contracts, c.ID)
-		}
-		if c.State != StateActive {
-			continue
-		}
-		start, end := c.Window()
-		for _, item := range c.Items {
-			grant := policy.Grant{ID: "contract:" + c.ID, SKU: item.SKU, Active: true, StartsAt: start.UnixMilli()}
-			if end != nil {
-				grant.EndsAt = max(end.UnixMilli(), 1)
-			}
-			records.Grants = append(records.Grants, grant)
-		}
-	}
-	return nil
+// isContractID reports whether a text has the form of a contract's id.
+func isContractID(text string) bool {
+	return len(text) == 32 && strings.Trim(text, "0123456789abcdef") == ""
 }

@@ -1,182 +1,201 @@
 package store
 
 import (
-	"errors"
+	"fmt"
 	"time"
 )
 
-// States of a contract, which are stored.
+// The state machine of contracts. Stored is what was decided (State); Status also says what
+// time did since, so that no job is needed for an end. docs/contracts.md has the table.
 const (
 	StateUnconfirmed = "UNCONFIRMED"
-	StateActive      = "ACTIVE"
-	StateCanceled    = "CANCELED"
-)
+	StateActive      = StatusActive
+	StateCanceled    = StatusCanceled
 
-// Statuses of a contract besides its states: what time did to it.
-const (
-	StatusAbandoned       = "ABANDONED"
+	// StatusAbandoned is the status of a contract that was not confirmed in time.
+	StatusUnconfirmed = StateUnconfirmed
+	StatusAbandoned   = "ABANDONED"
+	// StatusCancelRequested is that of one that gives access until WillCancelAt.
 	StatusCancelRequested = "CANCEL_REQUESTED"
 	StatusExpired         = "EXPIRED"
 )
 
-// ErrContractEnded is returned for a change of a contract that has ended.
-var ErrContractEnded = errors.New("the contract has ended")
+// contractStep is a change of a contract that depends on its status.
+type contractStep string
 
-// Status returns the state of the contract at a time.
+const (
+	stepConfirm  contractStep = "confirm"
+	stepCancel   contractStep = "cancel"
+	stepRenew    contractStep = "renew"
+	stepChange   contractStep = "change"
+	stepTransfer contractStep = "transfer"
+	stepSeats    contractStep = "assign seats in"
+)
+
+// transition is what a step does in a status.
+type transition byte
+
+const (
+	refused   transition = iota
+	unchanged            // the step was taken already
+	taken
+)
+
+// contractSteps has the steps that are not refused, by status. A step that is taken leads to
+// the state that its method sets: confirming and renewing to ACTIVE, cancelling to CANCELED
+// or CANCEL_REQUESTED, and the others leave it.
+var contractSteps = map[string]map[contractStep]transition{
+	StatusUnconfirmed:     {stepConfirm: taken, stepCancel: taken, stepChange: taken, stepTransfer: taken, stepSeats: taken},
+	StatusAbandoned:       {stepCancel: taken},
+	StatusActive:          {stepConfirm: unchanged, stepCancel: taken, stepRenew: taken, stepChange: taken, stepTransfer: taken, stepSeats: taken},
+	StatusCancelRequested: {stepConfirm: unchanged, stepCancel: taken, stepRenew: taken, stepChange: taken, stepTransfer: taken, stepSeats: taken},
+	StatusCanceled:        {stepCancel: unchanged},
+	StatusExpired:         {stepCancel: taken, stepRenew: taken},
+}
+
+// ErrContractEnded is wrapped by the error of a step that a contract does not take any more.
+var ErrContractEnded = fmt.Errorf("the contract has ended")
+
+// ContractStateError is the error of a step that the status of a contract refuses. It wraps
+// ErrContractEnded, unless the contract only has to be confirmed first.
+type ContractStateError struct {
+	Contract, Status, Step string
+}
+
+func (e *ContractStateError) Error() string {
+	if e.Status == StatusUnconfirmed {
+		return "the contract " + e.Contract + " is not confirmed: confirm it first to " + e.Step + " it"
+	}
+	return "the contract " + e.Contract + " is " + e.Status + ": it is too late to " + e.Step + " it"
+}
+
+// Unwrap returns ErrContractEnded for a contract that has ended.
+func (e *ContractStateError) Unwrap() error {
+	if e.Status == StatusUnconfirmed {
+		return nil
+	}
+	return ErrContractEnded
+}
+
+// allows returns the error of a step that the status at a time refuses, and done for one that
+// was taken already.
+func (c *Contract) allows(step contractStep, now time.Time) (done bool, err error) {
+	status := c.Status(now)
+	switch contractSteps[status][step] {
+	case refused:
+		return false, &ContractStateError{c.ID, status, string(step)}
+	case unchanged:
+		return true, nil
+	}
+	return false, nil
+}
+
+// Status returns the status of the contract at a time: UNCONFIRMED, ABANDONED, ACTIVE,
+// CANCEL_REQUESTED, CANCELED or EXPIRED.
 func (c *Contract) Status(now time.Time) string {
 	passed := func(at *time.Time) bool { return at != nil && !now.Before(*at) }
 	switch {
-	case c.State == StateUnconfirmed && passed(c.AbandonAt):
+	case c.State == StateCanceled:
+		return StatusCanceled
+	case c.State != StateActive && passed(c.AbandonAt):
 		return StatusAbandoned
 	case c.State != StateActive:
-		return c.State
+		return StatusUnconfirmed
 	case passed(c.WillCancelAt):
-		return StateCanceled
+		return StatusCanceled
 	case passed(c.EndsAt):
 		return StatusExpired
 	case c.WillCancelAt != nil:
 		return StatusCancelRequested
 	}
-	return StateActive
+	return StatusActive
 }
 
-// end returns when access ends, nil for never.
-func (c *Contract) end() *time.Time {
-	if c.WillCancelAt != nil && (c.EndsAt == nil || c.WillCancelAt.Before(*c.EndsAt)) {
-		return c.WillCancelAt
-	}
-	return c.EndsAt
-}
-
-// Active reports whether the contract gives access at a time.
+// Active reports whether the contract gives access at a time: it is confirmed, and the time
+// is in the half-open interval from StartsAt to the first of EndsAt and WillCancelAt.
 func (c *Contract) Active(now time.Time) bool {
-	end := c.end()
-	return c.State == StateActive && !now.Before(c.StartsAt) && (end == nil || now.Before(*end))
+	given := c.gives()
+	ms := now.UnixMilli()
+	return given != nil && given.StartsAt <= ms && (given.EndsAt == 0 || ms < given.EndsAt)
 }
 
-// Window returns the half-open interval of the access; end is nil for none.
-func (c *Contract) Window() (start time.Time, end *time.Time) { return c.StartsAt, c.end() }
-
-// confirm makes the contract active. It returns ErrContractEnded for one that ended.
-func (c *Contract) confirm(now time.Time) error {
-	switch c.Status(now) {
-	case StateUnconfirmed:
-	case StateActive, StatusCancelRequested:
-		return nil
-	default:
-		return ErrContractEnded
-	}
+// confirm confirms a contract now. A contract of a promo starts then, and without an end ends
+// after one period.
+func (c *Contract) confirm(now time.Time) {
 	c.State, c.ConfirmedAt, c.AbandonAt = StateActive, &now, nil
-	if c.StartsAt.Before(now) {
+	if c.Promo != "" {
 		c.StartsAt = now
 	}
-	if c.EndsAt == nil && c.Interval != "" && c.Duration != DurationPerpetual {
-		c.EndsAt = new(addPeriod(c.StartsAt, c.Interval, c.Times))
+	from := c.StartsAt
+	if from.Before(now) {
+		from = now
 	}
-	return nil
+	if c.EndsAt == nil && c.Duration != DurationPerpetual {
+		end := c.after(from, 1)
+		c.EndsAt = &end
+	}
+	if c.Duration == DurationRecurring && c.NextBillAt == nil {
+		c.NextBillAt = c.EndsAt
+	}
 }
 
-// Cancellation is how a contract is cancelled: now, at a time, or at the end of its period.
-type Cancellation struct {
-	Now    bool
-	At     *time.Time
-	Reason string
-}
-
-// cancel cancels the contract. One that was cancelled stays as it is.
-func (c *Contract) cancel(how Cancellation, now time.Time) error {
-	inMilliseconds(how.At)
-	switch c.Status(now) {
-	case StateCanceled:
-		return nil
-	case StatusExpired, StatusAbandoned:
-		return ErrContractEnded
-	case StateUnconfirmed:
-		how = Cancellation{Now: true, Reason: how.Reason}
-	}
-	at := now
-	switch {
-	case how.Now:
-	case how.At != nil:
-		at = *how.At
-	case c.EndsAt != nil:
-		at = *c.EndsAt
-	case c.NextBillAt != nil:
-		at = *c.NextBillAt
-	default:
-		return &FieldError{"at", "must be NOW or a time: the contract has no period"}
-	}
-	if !at.After(now) {
-		c.State, at = StateCanceled, now
-	}
-	if c.WillCancelAt == nil || at.Before(*c.WillCancelAt) {
-		c.WillCancelAt = &at
-	}
+// endNow cancels a contract at once.
+func (c *Contract) endNow(now time.Time, reason string) {
+	c.State, c.CanceledAt, c.CancelReason, c.CancelAtEnd = StateCanceled, &now, reason, false
 	if c.CancelRequestedAt == nil {
 		c.CancelRequestedAt = &now
 	}
-	if how.Reason != "" {
-		c.CancelReason = how.Reason
+	if c.WillCancelAt == nil || c.WillCancelAt.After(now) {
+		c.WillCancelAt = &now
 	}
-	return nil
 }
 
-// Renewal moves the end of a contract.
-type Renewal struct {
-	EndsAt, NextBillAt *time.Time
-	Price, NextPrice   string
+// planPeriods are the names that plans have for intervals.
+var planPeriods = map[string]string{IntervalDay: PeriodDaily, IntervalWeek: PeriodWeekly, IntervalMonth: PeriodMonthly, IntervalYear: PeriodYearly}
+
+// plan returns a plan with the period of the contract.
+func (c *Contract) plan() *Plan {
+	return &Plan{PeriodType: planPeriods[c.Interval], PeriodLength: c.Times}
 }
 
-// renew moves the end on, by one period unless the renewal names the end.
-func (c *Contract) renew(r Renewal, now time.Time) error {
-	switch c.Status(now) {
-	case StateActive, StatusCancelRequested, StatusExpired:
-	default:
-		return ErrContractEnded
+// after returns the time after some periods of the contract.
+func (c *Contract) after(from time.Time, periods int) time.Time { return c.plan().after(from, periods) }
+
+// endRetention is how long a contract is kept after it ended, with its order: as long is the
+// same order known.
+const endRetention = 400 * 24 * time.Hour
+
+// end returns when a contract that is not changed any more ends, zero for never.
+func (c *Contract) end() (end time.Time) {
+	ends := []*time.Time{c.EndsAt, c.WillCancelAt}
+	switch c.State {
+	case StateUnconfirmed:
+		ends = []*time.Time{c.AbandonAt}
+	case StateCanceled:
+		ends = []*time.Time{c.CanceledAt}
 	}
-	inMilliseconds(r.EndsAt)
-	switch {
-	case c.EndsAt == nil:
-		return &FieldError{"expiresAt", "cannot be moved: the contract has no end"}
-	case r.EndsAt == nil && c.Interval == "":
-		return &FieldError{"expiresAt", "is required: the contract has no period"}
-	case r.EndsAt == nil:
-		r.EndsAt = new(addPeriod(*c.EndsAt, c.Interval, c.Times))
-	case r.EndsAt.Before(*c.EndsAt):
-		return &FieldError{"expiresAt", "must not be before the end that the contract has"}
+	for _, at := range ends {
+		if at != nil && (end.IsZero() || at.Before(end)) {
+			end = *at
+		}
 	}
-	c.EndsAt, c.WillCancelAt, c.CancelRequestedAt, c.CancelReason = r.EndsAt, nil, nil, ""
-	if r.NextBillAt != nil {
-		c.NextBillAt = r.NextBillAt
-	}
-	switch {
-	case r.Price != "":
-		c.Price = r.Price
-	case c.NextPrice != "":
-		c.Price = c.NextPrice
-	}
-	if r.NextPrice != "" {
-		c.NextPrice = r.NextPrice
-	}
-	return nil
+	return end
 }
 
-// addPeriod adds so many intervals to a time. A month without the day ends on its last one.
-func addPeriod(at time.Time, interval string, times int) time.Time {
-	years, months, days := 0, 0, 0
-	switch times = max(times, 1); interval {
-	case IntervalDay:
-		days = times
-	case IntervalWeek:
-		days = 7 * times
-	case IntervalMonth:
-		months = times
-	default:
-		years = times
+// kept returns until when a contract is kept, zero for without an end.
+func (c *Contract) kept() time.Time {
+	end := c.end()
+	if !end.IsZero() {
+		end = end.Add(endRetention)
 	}
-	next := at.AddDate(years, months, days)
-	if days == 0 && next.Day() != at.Day() {
-		next = next.AddDate(0, 0, -next.Day())
+	return end
+}
+
+// expires returns when the engine may remove the contract. One with seats is removed with
+// them, by sweepContracts.
+func (c *Contract) expires() time.Time {
+	if c.Seats > 0 || c.SeatsTaken > 0 {
+		return time.Time{}
 	}
-	return next
+	return c.kept()
 }
