@@ -10,8 +10,7 @@ import (
 )
 
 // amount is a sum of money: decimal text, which is a JSON number on the wire, with the
-// digits that were sent. It is read from a number or a string, and never through a binary
-// floating-point number.
+// digits that were sent. It is never read through a binary floating-point number.
 type amount string
 
 // amountPattern bounds the digits, so that an amount is exact in every database.
@@ -29,21 +28,35 @@ func (a amount) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (a *amount) UnmarshalJSON(raw []byte) error {
+	*a = amount(raw)
+	return nil
+}
+
+// sentAmount is an amount that a caller sends, as a number or a string.
+type sentAmount amount
+
+// MarshalJSON implements json.Marshaler.
+func (a sentAmount) MarshalJSON() ([]byte, error) { return amount(a).MarshalJSON() }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *sentAmount) UnmarshalJSON(raw []byte) error {
 	text := string(raw)
 	if bytes.HasPrefix(raw, []byte(`"`)) {
 		if err := json.Unmarshal(raw, &text); err != nil {
 			return err
 		}
 	}
-	if text == "null" {
-		return nil
-	}
-	*a = amount(text)
+	*a = sentAmount(text)
 	return nil
 }
 
+// Schema implements huma.SchemaProvider.
+func (sentAmount) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeNumber}, {Type: huma.TypeString}}}
+}
+
 // check returns the problem of an amount that was sent.
-func (a *amount) check(field string) error {
+func (a *sentAmount) check(field string) error {
 	if a == nil || amountPattern.MatchString(string(*a)) {
 		return nil
 	}
@@ -51,7 +64,7 @@ func (a *amount) check(field string) error {
 }
 
 // text returns an amount as the store has it; nil is none.
-func (a *amount) text() string {
+func (a *sentAmount) text() string {
 	if a == nil {
 		return ""
 	}

@@ -12,21 +12,21 @@ import (
 
 // ContractBody creates a contract.
 type ContractBody struct {
-	ExternalOrderID string  `json:"externalOrderId,omitempty" maxLength:"255" doc:"The caller's id of the order: the same order again has the same contract." example:"order-2027-0816"`
-	Quantity        int     `json:"quantity,omitempty" minimum:"1" maximum:"100000" default:"1" doc:"How many of the items were ordered, by which their seats are multiplied." example:"1"`
-	UserData        *Party  `json:"userData" doc:"The payer."`
-	OwnerData       *Party  `json:"ownerData,omitempty" doc:"The owner, if it is not the payer."`
-	Price           *amount `json:"price,omitempty" doc:"The price of a period." example:"9.90"`
-	NextPrice       *amount `json:"nextPrice,omitempty" nullable:"true" doc:"The price of the next period." example:"12.90"`
+	ExternalOrderID string      `json:"externalOrderId,omitempty" maxLength:"255" doc:"The caller's id of the order: the same order again has the same contract." example:"order-2027-0816"`
+	Quantity        int         `json:"quantity,omitempty" minimum:"1" maximum:"100000" default:"1" doc:"How many of the items were ordered, by which their seats are multiplied." example:"1"`
+	UserData        *Party      `json:"userData" doc:"The payer."`
+	OwnerData       *Party      `json:"ownerData,omitempty" doc:"The owner, if it is not the payer."`
+	Price           *sentAmount `json:"price,omitempty" doc:"The price of a period." example:"9.90"`
+	NextPrice       *sentAmount `json:"nextPrice,omitempty" nullable:"true" doc:"The price of the next period." example:"12.90"`
 	ContractTerms
 }
 
 // ContractChange is a contract as a back office changes it.
 type ContractChange struct {
-	UserData  *Party  `json:"userData,omitempty" doc:"The payer."`
-	OwnerData *Party  `json:"ownerData,omitempty" doc:"The owner's details. Another userId or email is a transfer."`
-	Price     *amount `json:"price,omitempty" doc:"The price of a period." example:"9.90"`
-	NextPrice *amount `json:"nextPrice,omitempty" nullable:"true" doc:"The price of the next period." example:"12.90"`
+	UserData  *Party      `json:"userData,omitempty" doc:"The payer."`
+	OwnerData *Party      `json:"ownerData,omitempty" doc:"The owner's details. Another userId or email is a transfer."`
+	Price     *sentAmount `json:"price,omitempty" doc:"The price of a period." example:"9.90"`
+	NextPrice *sentAmount `json:"nextPrice,omitempty" nullable:"true" doc:"The price of the next period." example:"12.90"`
 	ContractTerms
 }
 
@@ -143,7 +143,7 @@ func (a *api) registerContractChanges(tags []string) {
 			}
 			shown := wireContract(found, a.Now())
 			wanted, err := patch.apply(shown, &ContractChange{
-				UserData: &shown.UserData, OwnerData: &shown.OwnerData, Price: amountOf(found.Price), NextPrice: shown.NextPrice, ContractTerms: shown.ContractTerms,
+				UserData: &shown.UserData, OwnerData: &shown.OwnerData, Price: (*sentAmount)(amountOf(found.Price)), NextPrice: (*sentAmount)(shown.NextPrice), ContractTerms: shown.ContractTerms,
 			}, in.RawBody)
 			if err != nil {
 				return err

@@ -18,13 +18,13 @@ type CancelBody struct {
 
 // RenewBody renews a contract.
 type RenewBody struct {
-	ExpiresAt  *time.Time `json:"expiresAt,omitempty" doc:"The new end (exclusive), not before the old one. Default: one period after it." example:"2037-02-01T00:00:00Z"`
-	NextBillAt *time.Time `json:"nextBillAt,omitempty" doc:"The time of the next bill." example:"2037-02-01T00:00:00Z"`
-	Price      *amount    `json:"price,omitempty" doc:"The price of the new period. Default: nextPrice, if there is one." example:"12.90"`
-	NextPrice  *amount    `json:"nextPrice,omitempty" doc:"The price of the period after it." example:"12.90"`
-	Periods    int        `json:"periods,omitempty" minimum:"1" maximum:"120" doc:"By how many periods the end moves, in place of expiresAt. Default: 1."`
-	Resume     bool       `json:"resume,omitempty" doc:"Takes back a cancellation that has not taken effect. Without it, a contract that is canceled at its end is canceled at the new one." example:"true"`
-	Reference  string     `json:"reference,omitempty" maxLength:"255" doc:"The caller's id of the renewal, such as that of an invoice: the same one again changes nothing." example:"invoice-4712"`
+	ExpiresAt  *time.Time  `json:"expiresAt,omitempty" doc:"The new end (exclusive), not before the old one. Default: one period after it." example:"2037-02-01T00:00:00Z"`
+	NextBillAt *time.Time  `json:"nextBillAt,omitempty" doc:"The time of the next bill." example:"2037-02-01T00:00:00Z"`
+	Price      *sentAmount `json:"price,omitempty" doc:"The price of the new period. Default: nextPrice, if there is one." example:"12.90"`
+	NextPrice  *sentAmount `json:"nextPrice,omitempty" doc:"The price of the period after it." example:"12.90"`
+	Periods    int         `json:"periods,omitempty" minimum:"1" maximum:"120" doc:"By how many periods the end moves, in place of expiresAt. Default: 1."`
+	Resume     bool        `json:"resume,omitempty" doc:"Takes back a cancellation that has not taken effect. Without it, a contract that is canceled at its end is canceled at the new one." example:"true"`
+	Reference  string      `json:"reference,omitempty" maxLength:"255" doc:"The caller's id of the renewal, such as that of an invoice: the same one again changes nothing." example:"invoice-4712"`
 }
 
 // TransferBody gives a contract to another reader.
@@ -71,7 +71,7 @@ func (a *api) registerContractEnds(tags []string) {
 	},
 	) (*record[Contract], error) {
 		b := &in.Body
-		for field, sum := range map[string]*amount{"price": b.Price, "nextPrice": b.NextPrice} {
+		for field, sum := range map[string]*sentAmount{"price": b.Price, "nextPrice": b.NextPrice} {
 			if err := sum.check(field); err != nil {
 				return nil, err
 			}

@@ -224,7 +224,7 @@ func TestContractAndPromoPatches(t *testing.T) {
 		b.send("acme", http.MethodPatch, path, `{"name":"x"}`, stale).refused(http.StatusPreconditionFailed, "precondition_failed", "")
 		stale.Set("If-Match", before.head.Get("ETag"))
 		b.clock = b.clock.Add(time.Second)
-		changed := b.send("acme", http.MethodPatch, path, `{"name":"New name","price":10.10}`, stale).want(http.StatusOK, nil)
+		changed := b.send("acme", http.MethodPatch, path, `{"name":"New name","price":"10.10"}`, stale).want(http.StatusOK, nil)
 		var is map[string]any
 		parse(t, changed.body, &is)
 		if is["name"] != "New name" || !strings.Contains(changed.body, `"price":10.10`) || changed.head.Get("ETag") == before.head.Get("ETag") {

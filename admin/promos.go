@@ -25,7 +25,8 @@ const (
 type Promo struct {
 	Code string `json:"code" doc:"The promo code, which names the promo in paths." example:"TELECOM-2027"`
 	PromoFields
-	Status string `json:"status" enum:"ACTIVE,ENDED" doc:"Whether the promo sells: ENDED sells nothing." example:"ACTIVE"`
+	Price  *amount `json:"price,omitempty" doc:"The price of a period, as a decimal number of the currency, with the digits that were sent. Amounts are data: the gate moves no money." example:"9.90"`
+	Status string  `json:"status" enum:"ACTIVE,ENDED" doc:"Whether the promo sells: ENDED sells nothing." example:"ACTIVE"`
 	// Sold is not part of the validator, because each sale changes it.
 	Sold      int64     `json:"sold" doc:"The number of contracts that were made of the promo. It does not count for the ETag." example:"0"`
 	CreatedAt time.Time `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
@@ -40,7 +41,6 @@ type PromoFields struct {
 	RecurringInterval string         `json:"recurringInterval,omitempty" enum:"DAY,WEEK,MONTH,YEAR" doc:"The unit of a period; required of RECURRING." example:"MONTH"`
 	RecurringTime     int            `json:"recurringTime,omitempty" minimum:"1" maximum:"1200" doc:"The number of those units in a period." example:"1"`
 	EndsAt            *time.Time     `json:"endsAt,omitempty" nullable:"true" doc:"The end of all contracts (exclusive), in place of one that is counted from their start." example:"2037-01-01T00:00:00Z"`
-	Price             *amount        `json:"price,omitempty" doc:"The price of a period, as a decimal number of the currency. Amounts are data: the gate moves no money." example:"9.90"`
 	Currency          string         `json:"currency,omitempty" pattern:"^[A-Z]{3}$" patternDescription:"a currency of three capital letters (ISO 4217)" doc:"The currency (ISO 4217)." example:"SEK"`
 	MaxQuantity       int            `json:"maxQuantity,omitempty" minimum:"1" maximum:"100000" default:"1" doc:"The largest quantity of an order." example:"1"`
 	PaymentProviders  []string       `json:"paymentProviders,omitempty" maxItems:"16" nullable:"false" enum:"KLARNA,STRIPE,BILLOGRAM,SESAMY" doc:"The accepted payment providers; none means any." example:"[\"SESAMY\"]"`
@@ -88,7 +88,8 @@ type PromoBody struct {
 // PromoChange is a promo as it is changed.
 type PromoChange struct {
 	PromoFields
-	Status string `json:"status,omitempty" enum:"ACTIVE,ENDED" default:"ACTIVE" doc:"Whether the promo sells: ENDED sells nothing." example:"ACTIVE"`
+	Price  *sentAmount `json:"price,omitempty" doc:"The price of a period, as a decimal number of the currency." example:"9.90"`
+	Status string      `json:"status,omitempty" enum:"ACTIVE,ENDED" default:"ACTIVE" doc:"Whether the promo sells: ENDED sells nothing." example:"ACTIVE"`
 }
 
 func (p *PromoChange) apply(to *store.Promo) error {
@@ -111,10 +112,10 @@ func wirePromo(p store.Promo) Promo {
 		status = promoEnded
 	}
 	return Promo{
-		Code: p.Code, Status: status, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
+		Code: p.Code, Price: amountOf(p.Price), Status: status, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
 		PromoFields: PromoFields{
 			Name: p.Name, Items: wireAll(p.Items, wireItem), ContractDuration: p.Duration, RecurringInterval: p.Interval, RecurringTime: p.Times,
-			EndsAt: p.EndsAt, Price: amountOf(p.Price), Currency: p.Currency, MaxQuantity: p.MaxQuantity,
+			EndsAt: p.EndsAt, Currency: p.Currency, MaxQuantity: p.MaxQuantity,
 			PaymentProviders: p.Providers, PaymentMethods: p.Methods, Sellers: p.Sellers, MaxContracts: p.MaxContracts, Keeps: p.Keeps,
 			ConfirmWithinDays: p.ConfirmWithin, ValidFrom: p.ValidFrom, ValidUntil: p.ValidUntil,
 		},
@@ -194,7 +195,7 @@ func (a *api) registerPromoChanges(tags []string) {
 			if err := in.check(shown); err != nil {
 				return err
 			}
-			wanted, err := patch.apply(shown, &PromoChange{PromoFields: shown.PromoFields, Status: shown.Status}, in.RawBody)
+			wanted, err := patch.apply(shown, &PromoChange{PromoFields: shown.PromoFields, Price: (*sentAmount)(shown.Price), Status: shown.Status}, in.RawBody)
 			if err != nil {
 				return err
 			}
