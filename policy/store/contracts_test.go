@@ -62,7 +62,7 @@ func TestSaleToAnAddress(t *testing.T) {
 	b.is(err, store.ErrNotFound)
 }
 
-// A contract for somebody else's reader: the owner reads, by their user id once that is known,
+// A company pays for a reader: the owner reads, by their user id once that is known,
 // and the payer does not.
 func TestOwnerIsNotThePayer(t *testing.T) {
 	b := newFixture(t)
