@@ -180,9 +180,6 @@ func located(err error, at string) error {
 	return &moved
 }
 
-// maxBodyErrors bounds the errors of a response.
-const maxBodyErrors = 100
-
 // read reads a body as huma does.
 func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 	var value any
@@ -193,11 +190,7 @@ func (a *api) read(raw []byte, schema *huma.Schema, to any) error {
 	huma.Validate(a.huma.OpenAPI().Components.Schemas, schema, huma.NewPathBuffer([]byte("body"), len("body")), huma.ModeWriteToServer, value, found)
 	if len(found.Errors) > 0 {
 		p := newProblem(http.StatusUnprocessableEntity, "validation failed")
-		for _, err := range found.Errors[:min(len(found.Errors), maxBodyErrors)] {
-			if detail, ok := errors.AsType[*huma.ErrorDetail](err); ok {
-				p.Errors = append(p.Errors, FieldError{Message: detail.Message, Location: detail.Location})
-			}
-		}
+		p.Errors = fieldErrorsOf(found.Errors)
 		return p
 	}
 	if err := json.Unmarshal(raw, to); err != nil {

@@ -121,7 +121,7 @@ func TestManyLinksCarryNoFormula(t *testing.T) {
 func TestManyLinksAreValidatedFirst(t *testing.T) {
 	b := newFixture(t, false)
 	for body, location := range map[string]string{
-		`{"sku":"s"}`:                 "body",
+		`{"sku":"s"}`:                 "body.recipients",
 		`{"sku":"s","recipients":[]}`: "body.recipients",
 		`{"recipients":[{"userId":"u","sku":"s"},{"userId":"v"}]}`:              "body.recipients[1].url",
 		`{"sku":"s","recipients":[` + recipients(300) + `,{"expiresIn":"9y"}]}`: "body.recipients[300].expiresIn",

@@ -15,6 +15,7 @@
 //
 //	api.go            Options, New, dispatch and registration of operations
 //	problem.go        errors as RFC 9457 problems
+//	fielderror.go     errors of fields, in plain words at their pointers
 //	scope.go          scopes of callers and operations
 //	cors.go           browser clients of other origins
 //	bodydeadline.go   time in which a body must arrive

@@ -78,11 +78,11 @@ type DomainPath struct {
 	Domain string `path:"domain" maxLength:"1024" doc:"Publisher domain (lowercase, no scheme, no trailing dot)" example:"publisher.example.com"`
 }
 
-// name returns the normalized domain, or a 400 problem.
+// name returns the normalized domain, or a problem.
 func (p DomainPath) name() (string, error) {
 	name, err := keys.NormalDomain(p.Domain)
 	if err != nil {
-		return "", newProblem(http.StatusBadRequest, "The domain in the path "+err.Error()+".")
+		return "", invalidAt("path.domain", err.Error())
 	}
 	return name, nil
 }

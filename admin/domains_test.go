@@ -197,9 +197,9 @@ func TestInvalidDomains(t *testing.T) {
 	_, block := publisherKey(t, elliptic.P256())
 	_, other := publisherKey(t, elliptic.P384())
 	for _, path := range []string{"*.example.com", "example.com:443", "127.0.0.1", "a..b", "a_b.example", "%20example.com", "b%C3%BC%00cher.example"} {
-		b.call(http.MethodPut, "/management/domains/"+path, `{"signingKeyPem":`+quoted(block)+`}`).refused(http.StatusBadRequest, "bad_request", "")
-		b.call(http.MethodGet, "/management/domains/"+path, "").refused(http.StatusBadRequest, "bad_request", "")
-		b.call(http.MethodDelete, "/management/domains/"+path, "").refused(http.StatusBadRequest, "bad_request", "")
+		b.call(http.MethodPut, "/management/domains/"+path, `{"signingKeyPem":`+quoted(block)+`}`).refused(http.StatusUnprocessableEntity, "validation_failed", "path.domain")
+		b.call(http.MethodGet, "/management/domains/"+path, "").refused(http.StatusUnprocessableEntity, "validation_failed", "path.domain")
+		b.call(http.MethodDelete, "/management/domains/"+path, "").refused(http.StatusUnprocessableEntity, "validation_failed", "path.domain")
 	}
 	for body, field := range map[string]string{
 		`{}`: "body.signingKeyPem",

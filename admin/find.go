@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -214,7 +213,7 @@ func (q *query[R]) results(records iter.Seq2[R, error]) ([]R, error) {
 			return nil, err
 		}
 		if read++; read > maxFound {
-			return nil, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf(
+			return nil, invalidAt("query", fmt.Sprintf(
 				"There are more than %d records to search or sort: leave out q, o, start_at and ends_at and read page after page, or list a part such as one profile's or one user's.", maxFound))
 		}
 		if q.matches(&record) {

@@ -211,6 +211,9 @@ func (a answer) refused(status int, code, location string) problem {
 	if again := a.head.Get("Retry-After"); (code == "store_unavailable" || code == "keys_unavailable") != (again != "") {
 		a.t.Errorf("%s says Retry-After %q", code, again)
 	}
+	if (code == "validation_failed") != (len(p.Errors) > 0) {
+		a.t.Errorf("%s with %d errors: %s", code, len(p.Errors), a.body)
+	}
 	if location == "" {
 		return p
 	}

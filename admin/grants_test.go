@@ -76,7 +76,7 @@ func TestAccessLists(t *testing.T) {
 	}
 
 	for body, location := range map[string]string{
-		`{}`:                             "body",
+		`{}`:                             "body.name",
 		`{"name":""}`:                    "body.name",
 		`{"name":"x","type":"AUTO"}`:     "body.type",
 		`{"name":"x","status":"active"}`: "body.status",
@@ -141,7 +141,7 @@ func TestGrantsAsInTheReference(t *testing.T) {
 func TestGrantBadInputStoresNothing(t *testing.T) {
 	b := newFixture(t, false)
 	for name, test := range map[string]struct{ body, location string }{
-		"no sku":            {`{"userId":"u"}`, "body"},
+		"no sku":            {`{"userId":"u"}`, "body.sku"},
 		"empty sku":         {`{"userId":"u","sku":""}`, "body.sku"},
 		"no reader":         {`{"sku":"s"}`, "body.userId"},
 		"ends before start": {`{"userId":"u","sku":"s","startsAt":"2027-01-02T00:00:00Z","endsAt":"2027-01-01T00:00:00Z"}`, "body.endsAt"},

@@ -257,7 +257,7 @@ func idempotencyKey(header http.Header) (string, *Problem) {
 	if len(values) == 0 {
 		return "", nil
 	}
-	bad := newProblem(http.StatusBadRequest, "Idempotency-Key must be a single string of 1 to 255 printable ASCII characters.")
+	bad := invalidAt("header."+idempotencyHeader, "must be a single string of 1 to 255 printable ASCII characters")
 	key := values[0]
 	if len(values) > 1 {
 		return "", bad

@@ -88,11 +88,11 @@ func TestIdempotencyKeyScope(t *testing.T) {
 func TestInvalidIdempotencyKeys(t *testing.T) {
 	b := newFixture(t, false)
 	for _, key := range []string{"", `""`, `"open`, `"a" "b"`, "a b", "a,b", "\x7f", "ü", strings.Repeat("k", 256), `"` + strings.Repeat("k", 256) + `"`} {
-		b.send("acme", http.MethodPost, defaultPath, `{"userId":"u","sku":"s"}`, withKey(key)).refused(http.StatusBadRequest, "bad_request", "")
+		b.send("acme", http.MethodPost, defaultPath, `{"userId":"u","sku":"s"}`, withKey(key)).refused(http.StatusUnprocessableEntity, "validation_failed", "header.Idempotency-Key")
 	}
 	two := withKey("a")
 	two.Add("Idempotency-Key", "b")
-	b.send("acme", http.MethodPost, defaultPath, `{"userId":"u","sku":"s"}`, two).refused(http.StatusBadRequest, "bad_request", "")
+	b.send("acme", http.MethodPost, defaultPath, `{"userId":"u","sku":"s"}`, two).refused(http.StatusUnprocessableEntity, "validation_failed", "header.Idempotency-Key")
 	b.send("acme", http.MethodPost, defaultPath, `{"userId":"`+strings.Repeat("u", 1<<20)+`","sku":"s"}`, withKey("k")).refused(http.StatusRequestEntityTooLarge, "too_large", "")
 	if n := b.grants(); n != 0 {
 		t.Errorf("%d grants were made", n)

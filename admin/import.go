@@ -1,13 +1,10 @@
 package admin
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"reflect"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -268,33 +265,4 @@ func completeDates(value any, raw json.RawMessage, names ...string) json.RawMess
 		return nil
 	}
 	return raw
-}
-
-// firstError returns the first error by field, because huma returns errors in
-// random order.
-func firstError(found []error) *store.FieldError {
-	fields := make([]store.FieldError, 0, len(found))
-	for _, err := range found {
-		field := store.FieldError{Problem: "is not valid"}
-		if detail, ok := errors.AsType[*huma.ErrorDetail](err); ok {
-			field = rowProblem(strings.TrimPrefix(detail.Location, "."), detail.Message)
-		}
-		fields = append(fields, field)
-	}
-	first := slices.MinFunc(fields, func(a, b store.FieldError) int {
-		return cmp.Or(cmp.Compare(a.Field, b.Field), cmp.Compare(a.Problem, b.Problem))
-	})
-	return &first
-}
-
-// rowProblem returns a message of huma in the words of a file: a row may have a date for a
-// time, and an empty cell is a member that is missing.
-func rowProblem(field, message string) store.FieldError {
-	if name, ok := strings.CutPrefix(message, "expected required property "); ok {
-		return store.FieldError{Field: strings.TrimSuffix(name, " to be present"), Problem: "is required"}
-	}
-	if plain := plainMessage(message); plain != message {
-		return store.FieldError{Field: field, Problem: plain + ", or a date such as 2027-01-31"}
-	}
-	return store.FieldError{Field: field, Problem: message}
 }

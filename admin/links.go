@@ -144,7 +144,7 @@ func (a *api) registerContentSpace() {
 		Description: "New links get it as their contentSpace. Links that have none, those of publishers among them, open it from the next request on.",
 	}, func(ctx context.Context, c *call, in *body[ContentSpace]) (*record[ContentSpace], error) {
 		err := c.store.DeclareDefaultSpace(ctx, c.Vendor, in.Body.ContentSpace)
-		return newRecord(in.Body, badField(err))
+		return newRecord(in.Body, err)
 	})
 }
 
@@ -246,7 +246,7 @@ func (a *api) rebuildLink(ctx context.Context, vendor string, record []string) (
 func signLink(ring *keys.Ring, claims keys.LinkClaims) (CreatedLink, error) {
 	token, err := keys.SignLink(ring, claims)
 	if errors.Is(err, keys.ErrClaims) {
-		return CreatedLink{}, newProblem(http.StatusUnprocessableEntity, err.Error())
+		return CreatedLink{}, invalidBody("", err.Error())
 	}
 	if err != nil {
 		return CreatedLink{}, err
@@ -307,7 +307,7 @@ func (a *api) linkClaims(vendor, space string, in *LinkBody, at time.Time) (keys
 		return claims, invalid("url", "has the parameter "+LinkParam+", which is reserved for the link's token")
 	}
 	if err := keys.CheckLink(&claims); err != nil {
-		return claims, newProblem(http.StatusUnprocessableEntity, err.Error())
+		return claims, invalidBody("", err.Error())
 	}
 	return claims, nil
 }

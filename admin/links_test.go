@@ -265,7 +265,7 @@ func TestDeclaredContentSpace(t *testing.T) {
 		t.Errorf("the bulk call answers %s", rows.body)
 	}
 	b.call(http.MethodPost, createLink, `{"sku":"premium","contentSpace":"news"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.contentSpace")
-	b.call(http.MethodPut, path, `{"contentSpace":"a b"}`).refused(http.StatusBadRequest, "validation_failed", "body.contentSpace")
+	b.call(http.MethodPut, path, `{"contentSpace":"a b"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.contentSpace")
 	b.call(http.MethodPut, path, `{"contentSpace":""}`).want(http.StatusOK, nil)
 	if got := space(bare); got != nil {
 		t.Errorf("without a declaration the space is %v", got)

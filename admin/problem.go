@@ -93,25 +93,6 @@ func answerProblem(ctx huma.Context, p *Problem) {
 	p.write(w)
 }
 
-// codeErrors converts huma's errors to problems. It is a transformer of this API,
-// so that other users of huma in the process are unaffected.
-func codeErrors(_ huma.Context, _ string, value any) (any, error) {
-	model, ok := value.(*huma.ErrorModel)
-	if !ok {
-		return value, nil
-	}
-	p := newProblem(model.Status, model.Detail)
-	if model.Status == http.StatusBadRequest && len(model.Errors) > 0 {
-		p.Detail = unreadableBody
-	}
-	for _, e := range model.Errors {
-		if e != nil {
-			p.Errors = append(p.Errors, FieldError{Message: plainMessage(e.Message), Location: e.Location})
-		}
-	}
-	return p, nil
-}
-
 // RefusedError is an error of Authorize or Explain that defines its response.
 type RefusedError struct {
 	// Status is the HTTP status, 4xx.
@@ -212,6 +193,13 @@ func invalid(field, message string) *Problem {
 	return invalidAt(strings.TrimSuffix("body."+field, "."), message)
 }
 
+// invalidBody is invalid, with a detail that says the same.
+func invalidBody(field, message string) *Problem {
+	p := invalid(field, message)
+	p.Detail = message
+	return p
+}
+
 // invalidAt returns the problem of an invalid part of the request.
 func invalidAt(location, message string) *Problem {
 	p := newProblem(http.StatusUnprocessableEntity, "validation failed")
@@ -225,11 +213,3 @@ func unreadable() *Problem {
 }
 
 const unreadableBody = "The body cannot be read: it is not the JSON object that the operation takes, or has a member twice."
-
-// plainMessage returns a message of huma about a time in plain words.
-func plainMessage(message string) string {
-	if message == "expected string to be RFC 3339 date-time" || strings.HasPrefix(message, "invalid date/time for format") {
-		return "must be a time such as 2027-01-31T12:00:00Z"
-	}
-	return message
-}

@@ -46,7 +46,7 @@ func TestProducts(t *testing.T) {
 		b.call(http.MethodGet, one, "").refused(http.StatusNotFound, "not_found", "")
 	}
 	for body, location := range map[string]string{
-		`{"url":"https://news.example/"}`:                                    "body",
+		`{"url":"https://news.example/"}`:                                    "body.type",
 		`{"type":"car"}`:                                                     "body.type",
 		`{"type":"article","url":"javascript:alert(1)"}`:                     "body.url",
 		`{"type":"article","cover":"/x.png"}`:                                "body.cover",

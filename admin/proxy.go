@@ -129,7 +129,7 @@ func (a *api) changeProxy(ctx context.Context, c *call, site string, wanted *pro
 		return nil
 	})
 	if err != nil {
-		return nil, badField(match.changed(err))
+		return nil, match.changed(err)
 	}
 	answer := wireForwarding(site, settings)
 	changed := &record[proxyAnswer]{ETag: etagOf(answer)}
@@ -156,7 +156,7 @@ func (p *proxySettings) check(site string) error {
 		if holds {
 			return nil
 		}
-		return badField(&store.FieldError{Field: field, Problem: "can only be " + word + ": Gatefold supports no other value"})
+		return invalidBody(field, field+": can only be "+word+": Gatefold supports no other value")
 	}
 	return errors.Join(
 		only("slug", p.Slug == nil || *p.Slug == site, site),
@@ -172,27 +172,15 @@ func (p *proxySettings) check(site string) error {
 func (a *api) checkEntryPoint(ctx context.Context, text string) error {
 	entry, err := store.ParseEntryPoint(text)
 	if err != nil {
-		return badField(&store.FieldError{Field: "entry_point", Problem: err.Error()})
+		return invalidBody("entry_point", "entry_point: "+err.Error())
 	}
 	if a.CheckEntryPoint == nil {
 		return nil
 	}
 	if err := a.CheckEntryPoint(ctx, entry); err != nil {
-		return badField(&store.FieldError{Field: "entry_point", Problem: "Unsafe URLs are not allowed: " + err.Error()})
+		return invalidBody("entry_point", "entry_point: Unsafe URLs are not allowed: "+err.Error())
 	}
 	return nil
-}
-
-// badField returns a 400 problem for a field, as the published contract requires.
-func badField(err error) error {
-	field, ok := errors.AsType[*store.FieldError](err)
-	if !ok {
-		return err
-	}
-	p := newProblem(http.StatusBadRequest, fmt.Sprintf("%s: %s", field.Field, field.Problem))
-	p.Code = codes[http.StatusUnprocessableEntity]
-	p.Errors = []FieldError{{Message: field.Problem, Location: "body." + field.Field}}
-	return p
 }
 
 // sampleAnswer is a session as the origin receives it.

@@ -35,13 +35,10 @@ func TestProxySettings(t *testing.T) {
 		"session_backend": `{"session_backend":7}`, "slug": `{"slug":"cowork"}`, "authentication": `{"authentication":"disabled"}`,
 		"welcome_email": `{"welcome_email":true}`, "cors_restricted": `{"cors_restricted":false}`, "show_edit_tools": `{"show_edit_tools":true}`,
 	} {
-		p := b.call(http.MethodPut, proxyPath, body).refused(http.StatusBadRequest, "validation_failed", "body."+name)
-		if !strings.Contains(p.Detail, name) {
-			t.Errorf("%s: %s", body, p.Detail)
-		}
+		b.call(http.MethodPut, proxyPath, body).refused(http.StatusUnprocessableEntity, "validation_failed", "body."+name)
 	}
 	for _, entry := range []string{"localhost", "ftp://x.example", "http://u:p@x.example/", "http://x.example/?a", "//x.example", "http://"} {
-		b.call(http.MethodPut, proxyPath, `{"entry_point":"`+entry+`"}`).refused(http.StatusBadRequest, "validation_failed", "body.entry_point")
+		b.call(http.MethodPut, proxyPath, `{"entry_point":"`+entry+`"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.entry_point")
 	}
 	b.call(http.MethodPut, proxyPath, `{"entry":"x"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "")
 	b.call(http.MethodGet, proxyPath, "").want(http.StatusOK, &got)
@@ -99,7 +96,7 @@ func TestUnsafeEntryPoint(t *testing.T) {
 			return nil
 		}
 	})
-	p := b.call(http.MethodPut, proxyPath, `{"entry_point":"http://inside.example/"}`).refused(http.StatusBadRequest, "validation_failed", "body.entry_point")
+	p := b.call(http.MethodPut, proxyPath, `{"entry_point":"http://inside.example/"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.entry_point")
 	if !strings.Contains(p.Detail, "Unsafe URLs are not allowed") || !strings.Contains(p.Detail, "it is inside") {
 		t.Errorf("the detail is %q", p.Detail)
 	}

@@ -56,7 +56,7 @@ func (a *api) registerReaderTokens() {
 			Email: in.Body.Email, EmailVerified: in.Body.EmailVerified, ExpiresAt: expiresAt.Unix(),
 		}, now)
 		if errors.Is(err, keys.ErrClaims) {
-			return nil, newProblem(http.StatusUnprocessableEntity, err.Error())
+			return nil, invalidBody("", err.Error())
 		}
 		return &body[IssuedToken]{Body: IssuedToken{Token: token, ExpiresAt: expiresAt.UTC()}}, err
 	})

@@ -30,7 +30,7 @@ func TestReaderTokens(t *testing.T) {
 		t.Error("the token counts at another site")
 	}
 	for body, location := range map[string]string{
-		`{}`:                           "body",
+		`{}`:                           "body.userId",
 		`{"userId":""}`:                "body.userId",
 		`{"userId":"u","site":"No!"}`:  "body.site",
 		`{"userId":"u","expiresIn":0}`: "body.expiresIn",

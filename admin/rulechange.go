@@ -92,14 +92,21 @@ func ruleError(err error) error {
 	if !ok {
 		return err
 	}
-	return badRule(failed.Error())
+	return invalidBody("", failed.Error())
 }
 
-// badRule returns a 400 problem, as the published contract requires.
-func badRule(detail string) error {
-	p := newProblem(http.StatusBadRequest, detail)
-	p.Code = codes[http.StatusUnprocessableEntity]
-	return p
+// inElement places the errors of a body in an element of an array of bodies.
+func inElement(err error, i int) error {
+	p, ok := errors.AsType[*Problem](err)
+	if !ok {
+		return err
+	}
+	placed := *p
+	placed.Errors = slices.Clone(p.Errors)
+	for j := range placed.Errors {
+		placed.Errors[j].Location = fmt.Sprintf("body[%d]%s", i, strings.TrimPrefix(placed.Errors[j].Location, "body"))
+	}
+	return &placed
 }
 
 // changeRule changes one rule.
@@ -216,7 +223,7 @@ func moveRule(rules []policy.Rule, move RuleMove) ([]policy.Rule, error) {
 	i := slices.IndexFunc(rules, func(rule policy.Rule) bool { return rule.Rank == move.Old })
 	switch {
 	case i < 0:
-		return nil, badRule(fmt.Sprintf("There is no rule with the rank %d; nothing was moved.", move.Old))
+		return nil, invalidBody("updates", fmt.Sprintf("There is no rule with the rank %d; nothing was moved.", move.Old))
 	case move.Path != "" && rules[i].Path != move.Path:
 		return nil, newProblem(http.StatusConflict, fmt.Sprintf(
 			"The rank %d now belongs to %s: the rules were changed concurrently. Nothing was moved.", move.Old, rules[i].Path))
@@ -244,10 +251,10 @@ func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 		wanted := &bodies[i]
 		rule, err := wanted.rule()
 		if err != nil {
-			return nil, err
+			return nil, inElement(err, i)
 		}
 		if seen[rule.Path] {
-			return nil, badRule(fmt.Sprintf("rule %s: two rules have this path", rule.Path))
+			return nil, inElement(invalidBody("path", fmt.Sprintf("rule %s: two rules have this path", rule.Path)), i)
 		}
 		seen[rule.Path] = true
 		rule.Rank = i + 1
@@ -258,7 +265,7 @@ func allRules(bodies []RuleBody) ([]policy.Rule, error) {
 		rules[i] = rule
 	}
 	if ranked > 0 && ranked < len(bodies) {
-		return nil, badRule("Some rules have a rank and others have none: omit all ranks to use the order of the array.")
+		return nil, invalidBody("", "Some rules have a rank and others have none: omit all ranks to use the order of the array.")
 	}
 	return rules, nil
 }
@@ -268,12 +275,12 @@ func (b *RuleBody) rule() (policy.Rule, error) {
 	rule := policy.Rule{Path: b.Path}
 	path, err := policy.RootedPath(b.Path)
 	if err != nil {
-		return rule, badRule(fmt.Sprintf("rule %s: %v", b.Path, err))
+		return rule, invalidBody("path", fmt.Sprintf("rule %s: %v", b.Path, err))
 	}
 	rule.Path = path
 	// The path of a call cannot contain an empty segment.
 	if strings.Contains(rule.Path, "//") {
-		return rule, badRule(fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))
+		return rule, invalidBody("path", fmt.Sprintf("rule %s: the path holds an empty segment", rule.Path))
 	}
 	patch := RulePatch{Methods: &b.Methods, Allow: &b.Allow, Then: &b.Then, Forward: b.Forward, Engaged: &b.Engaged, Options: &b.Options}
 	rule.Forward = true
@@ -290,7 +297,7 @@ func (r *RuleReplacement) patch() RulePatch {
 
 func (p *RulePatch) apply(rule *policy.Rule) error {
 	if p.Path != "" && p.Path != rule.Path {
-		return badRule(fmt.Sprintf("rule %s: the path identifies the rule and cannot be changed: create another rule and delete this one", rule.Path))
+		return invalidBody("path", fmt.Sprintf("rule %s: the path identifies the rule and cannot be changed: create another rule and delete this one", rule.Path))
 	}
 	if p.Rank != nil {
 		rule.Rank = *p.Rank
@@ -301,15 +308,15 @@ func (p *RulePatch) apply(rule *policy.Rule) error {
 	if p.Allow != nil {
 		var err error
 		if rule.Allow, err = p.Allow.Parse(); err != nil {
-			return badRule(fmt.Sprintf("rule %s: %v", rule.Path, err))
+			return invalidBody("allow", fmt.Sprintf("rule %s: %v", rule.Path, err))
 		}
 	}
 	if p.Then != nil {
 		rule.Then = nil
-		for _, step := range *p.Then {
+		for i, step := range *p.Then {
 			allow, err := step.Parse()
 			if err != nil {
-				return badRule(fmt.Sprintf("rule %s: then: %v", rule.Path, err))
+				return invalidBody(fmt.Sprintf("then[%d]", i), fmt.Sprintf("rule %s: then: %v", rule.Path, err))
 			}
 			rule.Then = append(rule.Then, allow)
 		}
@@ -323,7 +330,7 @@ func (p *RulePatch) apply(rule *policy.Rule) error {
 	if p.Engaged != nil {
 		tags, err := readTags(*p.Engaged)
 		if err != nil {
-			return badRule(fmt.Sprintf("rule %s: %v", rule.Path, err))
+			return invalidBody("engaged", fmt.Sprintf("rule %s: %v", rule.Path, err))
 		}
 		rule.Engaged = tags
 	}

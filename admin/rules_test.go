@@ -150,7 +150,7 @@ func TestRulesAreIdentifiedByPath(t *testing.T) {
 		b.call(http.MethodGet, rulesPath+path, "").refused(http.StatusNotFound, "not_found", "")
 	}
 	b.call(http.MethodPost, rulesPath, `{"path":"/app","allow":"any"}`).refused(http.StatusConflict, "conflict", "")
-	b.call(http.MethodPatch, rulesPath+"/app", `{"path":"/other"}`).refused(http.StatusBadRequest, "validation_failed", "")
+	b.call(http.MethodPatch, rulesPath+"/app", `{"path":"/other"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "")
 }
 
 // DELETE without the slash of the rule for / does not delete it.
@@ -236,7 +236,7 @@ func TestReorderingIsAllOrNothing(t *testing.T) {
 	b := newFixture(t, false)
 	b.addRules("/a", "/b", "/c")
 	first := `{"oldpos":1,"newpos":3}`
-	b.call(http.MethodPatch, rulesPath, `{"updates":[`+first+`,{"oldpos":7,"newpos":1}]}`).refused(http.StatusBadRequest, "validation_failed", "")
+	b.call(http.MethodPatch, rulesPath, `{"updates":[`+first+`,{"oldpos":7,"newpos":1}]}`).refused(http.StatusUnprocessableEntity, "validation_failed", "")
 	p := b.call(http.MethodPatch, rulesPath, `{"updates":[`+first+`,{"oldpos":2,"newpos":1,"path":"/b"}]}`).refused(http.StatusConflict, "conflict", "")
 	if !strings.Contains(p.Detail, "/c") {
 		t.Errorf("the detail is %q", p.Detail)
@@ -270,7 +270,7 @@ func TestAllRulesAreReplaced(t *testing.T) {
 		"a path twice":       `[{"path":"/x","allow":0},{"path":"x","allow":0}]`,
 	} {
 		for _, query := range []string{"", "?dry_run=true"} {
-			if p := put(query, rules).refused(http.StatusBadRequest, "validation_failed", ""); p.Detail == "" {
+			if p := put(query, rules).refused(http.StatusUnprocessableEntity, "validation_failed", ""); p.Detail == "" {
 				t.Errorf("%s: no detail", name)
 			}
 		}
@@ -302,7 +302,7 @@ func TestInvalidRules(t *testing.T) {
 			b := newFixture(t, false)
 			b.addRules("/kept")
 			for method, body := range map[string]string{http.MethodPost: test.rule, http.MethodPut: `[{"path":"/kept","allow":0},` + test.rule + `]`} {
-				p := b.call(method, rulesPath, body).refused(http.StatusBadRequest, "validation_failed", "")
+				p := b.call(method, rulesPath, body).refused(http.StatusUnprocessableEntity, "validation_failed", "")
 				if !strings.Contains(p.Detail, test.want) {
 					t.Errorf("%s: the detail is %q, want %q", method, p.Detail, test.want)
 				}
@@ -311,14 +311,15 @@ func TestInvalidRules(t *testing.T) {
 		})
 	}
 	b := newFixture(t, false)
-	for location, rule := range map[string]string{
-		"body.path": `{"path":"","allow":0}`, "body": `{"path":"/x"}`, "body.rank": `{"rank":-1,"path":"/x","allow":0}`,
-		"body.allow": `{"path":"/x","allow":null}`, "body.allw": `{"path":"/x","allow":0,"allw":0}`,
+	for rule, location := range map[string]string{
+		`{"path":"","allow":0}`: "body.path", `{"path":"/x"}`: "body.allow", `{"rank":-1,"path":"/x","allow":0}`: "body.rank",
+		`{"path":"/x","allow":null}`: "body.allow", `{"path":"/x","allow":0,"allw":0}`: "body.allw",
 	} {
 		b.call(http.MethodPost, rulesPath, rule).refused(http.StatusUnprocessableEntity, "validation_failed", location)
 	}
+	b.call(http.MethodPut, rulesPath, `[{"path":"/a","allow":0},{"path":"/b","allow":"everybody/{"}]`).refused(http.StatusUnprocessableEntity, "validation_failed", "body[1].allow")
 	b.addRules("/kept")
-	p := b.call(http.MethodPut, rulesPath+"/kept", `{"allow":"everybody"}`).refused(http.StatusBadRequest, "validation_failed", "")
+	p := b.call(http.MethodPut, rulesPath+"/kept", `{"allow":"everybody"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "")
 	if !strings.Contains(p.Detail, "/kept everybody") {
 		t.Errorf("the detail is %q", p.Detail)
 	}
@@ -401,7 +402,7 @@ func TestRulePages(t *testing.T) {
 		"?page=0": "query.page", "?page=x": "query.page", "?page_size=0": "query.page_size", "?page_size=101": "query.page_size",
 		"?site=No!": "query.site", "?q=x": "query.q",
 	} {
-		b.call(http.MethodGet, rulesPath+query, "").refused(http.StatusUnprocessableEntity, "validation_failed", location)
+		b.call(http.MethodGet, rulesPath+query, "").refused(http.StatusUnprocessableEntity, "validation_failed", strings.TrimSpace(location))
 	}
 	version := b.rules("?page=2").Version
 	b.addRules("/p60")

@@ -43,7 +43,7 @@ func TestRuleSteps(t *testing.T) {
 		`{"path":"/x","allow":0,"then":["entitled"]}`:    "at least one sku",
 		`{"path":"/x","allow":0,"options":{"cache":{}}}`: `unknown option "cache"`,
 	} {
-		if p := b.call(http.MethodPost, rulesPath, body).refused(http.StatusBadRequest, "validation_failed", ""); !strings.Contains(p.Detail, detail) {
+		if p := b.call(http.MethodPost, rulesPath, body).refused(http.StatusUnprocessableEntity, "validation_failed", ""); !strings.Contains(p.Detail, detail) {
 			t.Errorf("%s: %q, want %q", body, p.Detail, detail)
 		}
 	}

@@ -117,7 +117,7 @@ func (a *api) subscribers(ctx context.Context, c *call, j *joiner, provider stri
 			return nil, err
 		}
 		if read++; read > maxFound {
-			return nil, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("There are more than %d subscriptions: select some by start_at and ends_at, or list those of one plan.", maxFound))
+			return nil, invalidAt("query", fmt.Sprintf("There are more than %d subscriptions: select some by start_at and ends_at, or list those of one plan.", maxFound))
 		}
 		known := bySlug[s.Profile]
 		if known == nil {
