@@ -174,6 +174,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerDomains()
 	a.registerKeys()
 	a.registerWebhooks()
+	a.describeSentBacks()
 	if a.Operator {
 		a.registerReaderTokens()
 		a.registerClients()
@@ -309,6 +310,9 @@ func register[I, O any](a *api, operation huma.Operation, handle func(ctx contex
 	if operation.Method == http.MethodPost || operation.Metadata[repetitionKey] != nil {
 		describeOnce(&operation)
 		operation.Middlewares = append(operation.Middlewares, a.once(operation))
+	}
+	if operation.Method == http.MethodPut || operation.Method == http.MethodPatch {
+		operation.Middlewares = append(operation.Middlewares, a.sentBack(operation))
 	}
 	huma.Register(a.huma, operation, func(ctx context.Context, in *I) (*O, error) {
 		c := callOf(ctx)

@@ -132,11 +132,14 @@ func (a *api) registerDomains() {
 		OperationID: "put-domain", Method: http.MethodPut, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Creates or replaces a trusted publisher domain",
 		Description: "Exactly one of signingKeyPem and jwksUri is required. A key set is fetched at once; if that fails, the domain is " +
-			"trusted nevertheless and the response reports the error: the gate fetches the set as soon as it can.",
+			"trusted nevertheless and the response reports the error: the gate fetches the set as soon as it can. " +
+			"Without allowedResourceIds, a domain that was restricted stays so.",
+		Metadata: map[string]any{computedKey: []string{"probe", "keyIds", "ageSeconds", "stale", "dropped"}},
 	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		IfMatch
-		Body DomainBody
+		RawBody []byte
+		Body    DomainBody
 	},
 	) (*record[ProbedDomain], error) {
 		name, err := in.name()
@@ -145,7 +148,7 @@ func (a *api) registerDomains() {
 		}
 		return a.putDomain(ctx, c, store.Domain{
 			Domain: name, SigningKeyPEM: in.Body.SigningKeyPEM, JWKSURI: in.Body.JWKSURI, AllowedResourceIDs: in.Body.AllowedResourceIDs,
-		}, in.IfMatch)
+		}, in.IfMatch, namedIn(in.RawBody))
 	})
 	register(a, huma.Operation{
 		OperationID: "remove-domain", Method: http.MethodDelete, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
@@ -188,14 +191,22 @@ func (a *api) domain(ctx context.Context, vendor string, in *DomainPath) (store.
 	return a.Store.Domain(ctx, vendor, name)
 }
 
-func (a *api) putDomain(ctx context.Context, c *call, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
+func (a *api) putDomain(ctx context.Context, c *call, domain store.Domain, match IfMatch, sent named) (*record[ProbedDomain], error) {
 	if err := domain.Normalize(); err != nil {
 		return nil, err
 	}
 	remote, release := a.remoteOf(&domain)
 	defer release() // the policy watches the set by then
 	domain.Probe = a.probeOf(ctx, &domain, remote)
-	stored, err := c.store.PutDomain(ctx, c.Vendor, domain, match.domain)
+	stored, err := c.store.PutDomain(ctx, c.Vendor, domain, func(before, next *store.Domain) error {
+		if err := match.domain(before); err != nil || before == nil {
+			return err
+		}
+		return keepClosed(sent, stateMember{
+			name: "allowedResourceIds", widens: len(before.AllowedResourceIDs) > 0 && len(next.AllowedResourceIDs) == 0,
+			keep: func() { next.AllowedResourceIDs = before.AllowedResourceIDs },
+		})
+	})
 	if err != nil {
 		return nil, match.changed(err)
 	}

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -19,9 +20,23 @@ type AccessList struct {
 	Type             string `json:"type" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
 	Status           string `json:"status" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
 	ExcludeFromStats bool   `json:"excludeFromStats" doc:"Excludes the record from statistics." example:"false"`
+
+	CreatedAt *time.Time `json:"createdAt,omitempty" doc:"The time of creation; absent in the built-in list." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt *time.Time `json:"updatedAt,omitempty" doc:"The time of the last change; absent in the built-in list until it is changed." example:"2027-01-02T10:00:00Z"`
 }
 
-func wireList(list store.AccessList) AccessList { return AccessList(list) }
+func wireList(list store.AccessList) AccessList {
+	wire := AccessList{
+		ID: list.ID, Name: list.Name, Description: list.Description, Type: list.Type, Status: list.Status, ExcludeFromStats: list.ExcludeFromStats,
+	}
+	if !list.CreatedAt.IsZero() {
+		wire.CreatedAt = &list.CreatedAt
+	}
+	if !list.UpdatedAt.IsZero() {
+		wire.UpdatedAt = &list.UpdatedAt
+	}
+	return wire
+}
 
 // ListBody creates or replaces an access list.
 type ListBody struct {
@@ -38,26 +53,20 @@ func (b ListBody) list() store.AccessList {
 	}
 }
 
-// ListPatch changes the named fields of an access list.
-type ListPatch struct {
-	Name             *string `json:"name,omitempty" minLength:"1" maxLength:"255" doc:"A name for people." example:"Subscribers"`
-	Description      *string `json:"description,omitempty" maxLength:"1024" doc:"A description for people." example:"Everybody who subscribed on paper"`
-	Type             *string `json:"type,omitempty" enum:"MANUAL" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
-	Status           *string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
-	ExcludeFromStats *bool   `json:"excludeFromStats,omitempty" doc:"Excludes the record from statistics." example:"false"`
+// writtenList returns the body that would create a list.
+func writtenList(list store.AccessList) ListBody {
+	return ListBody{Name: list.Name, Description: list.Description, Type: list.Type, Status: list.Status, ExcludeFromStats: list.ExcludeFromStats}
 }
 
-func (p ListPatch) apply(list *store.AccessList) {
-	for to, value := range map[*string]*string{
-		&list.Name: p.Name, &list.Description: p.Description, &list.Type: p.Type, &list.Status: p.Status,
-	} {
-		if value != nil {
-			*to = *value
-		}
-	}
-	if p.ExcludeFromStats != nil {
-		list.ExcludeFromStats = *p.ExcludeFromStats
-	}
+// replaceList replaces a list by a body, see keepClosed.
+func (b ListBody) replaceList(list *store.AccessList, sent named) error {
+	next := b.list()
+	old := list.Status
+	denied := old != store.StatusActive
+	err := keepClosed(sent, stateMember{name: "status", widens: denied, keep: func() { next.Status = old }})
+	next.CreatedAt = list.CreatedAt
+	*list = next
+	return err
 }
 
 // ListPath identifies an access list in a path.
@@ -98,33 +107,36 @@ func (a *api) registerLists() {
 	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		IfMatch
-		Body ListBody
+		RawBody []byte
+		Body    ListBody
 	},
 	) (*record[AccessList], error) {
 		list, err := c.store.UpdateList(ctx, c.Vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
 			}
-			*list = in.Body.list()
-			return nil
+			return in.Body.replaceList(list, namedIn(in.RawBody))
 		})
 		return newRecord(wireList(list), in.changed(err))
 	})
-	register(a, huma.Operation{
-		OperationID: "change-access-list", Method: http.MethodPatch, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
+	registerMergePatch(a, huma.Operation{
+		OperationID: "change-access-list", Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Changes the named fields of an access list",
-	}, func(ctx context.Context, c *call, in *struct {
+	}, "ListBody", func(ctx context.Context, c *call, bodies *bodyReader[ListBody], in *struct {
 		ListPath
 		IfMatch
-		Body ListPatch
+		RawBody []byte `contentType:"application/json"`
 	},
 	) (*record[AccessList], error) {
 		list, err := c.store.UpdateList(ctx, c.Vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
 			}
-			in.Body.apply(list)
-			return nil
+			patched, err := bodies.patch(writtenList(*list), in.RawBody)
+			if err != nil {
+				return err
+			}
+			return patched.replaceList(list, namedIn(in.RawBody))
 		})
 		return newRecord(wireList(list), in.changed(err))
 	})

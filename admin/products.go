@@ -97,6 +97,21 @@ func (f *ProductFields) apply(p *store.Product) {
 	p.ExternalIDs = ids
 }
 
+// reset gives members that a body has as null their defaults.
+func (f *ProductFields) reset(sent named) {
+	for name, field := range map[string]**string{
+		"title": &f.Title, "url": &f.URL, "presentationUrl": &f.PresentationURL, "cover": &f.Cover,
+		"language": &f.Language, "publisherContentId": &f.PublisherContentID,
+	} {
+		if sent.null(name) {
+			*field = new("")
+		}
+	}
+	if sent.null("members") {
+		f.Members = &[]string{}
+	}
+}
+
 // product returns the product that the body creates.
 func (b *productBody) product(newSKU func() string) (store.Product, error) {
 	wanted := store.Product{SKU: b.SKU, Type: b.Type}
@@ -188,13 +203,20 @@ func (a *api) registerProducts() {
 	})
 	register(a, huma.Operation{
 		OperationID: "change-product", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("products:write"),
-		Summary: "Changes the named fields of a product",
+		Summary:     "Changes the named fields of a product",
+		Description: "Null resets a field to its default.",
 	}, func(ctx context.Context, c *call, in *struct {
 		SKUPath
 		IfMatch
-		Body productPatch
+		RawBody []byte
+		Body    productPatch
 	},
 	) (*record[product], error) {
+		sent := namedIn(in.RawBody)
+		if err := refuseNull(sent, "type"); err != nil {
+			return nil, err
+		}
+		in.Body.reset(sent)
 		for field, address := range map[string]*string{"url": in.Body.URL, "presentationUrl": in.Body.PresentationURL, "cover": in.Body.Cover} {
 			if address == nil {
 				continue
@@ -209,6 +231,9 @@ func (a *api) registerProducts() {
 			}
 			if in.Body.Type != nil {
 				p.Type = *in.Body.Type
+			}
+			if sent.null("externalIds") {
+				p.ExternalIDs = nil
 			}
 			in.Body.apply(p)
 			return nil
