@@ -192,7 +192,7 @@ func New(options Options) (http.Handler, error) {
 
 // jsonFormat reads JSON strictly: member names are case-sensitive and unique, which
 // RFC 8259, section 4, does not require.
-var jsonFormat = huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: json.Unmarshal}
+var jsonFormat = huma.Format{Marshal: marshalJSON, Unmarshal: json.Unmarshal}
 
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {

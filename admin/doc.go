@@ -23,6 +23,9 @@
 //	etag.go           ETag and If-Match
 //	mergepatch.go     JSON merge patch
 //	page.go           listings by id, conversion to wire types
+//	sentback.go       PUT and PATCH take back what was read
+//	closed.go         PUT and PATCH open nothing by what they leave out
+//	wholelist.go      listings without pages, sent while they are read
 //	find.go           searching, sorting and paging of listings
 //	stream.go         operations with streamed bodies
 //

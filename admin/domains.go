@@ -88,9 +88,9 @@ func (p DomainPath) name() (string, error) {
 }
 
 // domainPage are the query parameters of the listing. The published contract has
-// no pages, so the default is the maximum.
+// no pages, so the default is all.
 type domainPage struct {
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"The maximum number of domains to return."`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" doc:"The maximum number of domains to return. Default: all."`
 	From  string `query:"from" maxLength:"253" doc:"Continue after the domain with this name."`
 }
 
@@ -111,12 +111,23 @@ func (a *api) registerDomains() {
 		OperationID: "list-domains", Method: http.MethodGet, Path: domainsPath, Tags: tags, Security: needs("domains:read"),
 		Summary: "Lists the trusted publisher domains",
 	}, func(ctx context.Context, c *call, in *domainPage) (*domainListing, error) {
-		found, err := c.store.TrustedDomains(ctx, c.Vendor, store.Page{Limit: in.Limit, From: in.From})
-		page, err := newListing(c, in.Limit, found, err, wireDomain, func(d Domain) string { return d.Domain })
+		if in.From != "" {
+			if _, err := keys.NormalDomain(in.From); err != nil {
+				return nil, notAPosition()
+			}
+		}
+		page, err := newWholeListing(ctx, a, c, WholeParams(*in), byID(func(ctx context.Context, page store.Page) ([]store.Domain, error) {
+			return c.store.TrustedDomains(ctx, c.Vendor, page)
+		}, func(d *store.Domain) string { return d.Domain }), wireDomain)
 		if err != nil {
 			return nil, err
 		}
-		return &domainListing{Link: page.Link, Body: DomainList{Domains: page.Body}}, nil
+		// There are at most MaxDomains, so that they are read at once.
+		all := page.Body.first
+		if page.Body.rest != nil {
+			err = page.Body.rest(func(part []Domain) error { all = append(all, part...); return nil })
+		}
+		return &domainListing{Link: page.Link, Body: DomainList{Domains: all}}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "get-domain", Method: http.MethodGet, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:read"),

@@ -108,10 +108,21 @@ func (a *api) registerGrants() {
 	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		GrantFilter
-		PageParams
+		WholeParams
 	},
-	) (*listing[Grant], error) {
-		return findGrants(ctx, c, in.ID, &in.GrantFilter, in.PageParams)
+	) (*wholeListing[Grant], error) {
+		query, err := in.query(in.ID, store.Page{})
+		if err == nil && in.ImportID == "" { // the store checks positions in an import
+			err = checkFrom(in.From, "grant_")
+		}
+		if err != nil {
+			return nil, err
+		}
+		return newWholeListing(ctx, a, c, in.WholeParams, func(ctx context.Context, page store.Page) ([]store.Grant, string, bool, error) {
+			part := query
+			part.Page = page
+			return c.store.FindGrants(ctx, c.Vendor, part)
+		}, wireGrant)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),

@@ -79,9 +79,13 @@ func (a *api) registerLists() {
 	register(a, huma.Operation{
 		OperationID: "list-access-lists", Method: http.MethodGet, Path: listsPath, Tags: tags, Security: needs("grants:read"),
 		Summary: "Lists access lists: the built-in list first, others in order of creation",
-	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[AccessList], error) {
-		found, err := c.store.Lists(ctx, c.Vendor, in.page())
-		return newListing(c, in.Limit, found, err, wireList, func(l AccessList) string { return l.ID })
+	}, func(ctx context.Context, c *call, in *struct{ WholeParams }) (*wholeListing[AccessList], error) {
+		if err := checkFrom(in.From, "src_", store.DefaultList); err != nil {
+			return nil, err
+		}
+		return newWholeListing(ctx, a, c, in.WholeParams, byID(func(ctx context.Context, page store.Page) ([]store.AccessList, error) {
+			return c.store.Lists(ctx, c.Vendor, page)
+		}, func(l *store.AccessList) string { return l.ID }), wireList)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-access-list", Method: http.MethodPost, Path: listsPath, Tags: tags, Security: needs("grants:write"),

@@ -161,23 +161,17 @@ func (a *api) registerProducts() {
 	register(a, huma.Operation{
 		OperationID: "list-products", Method: http.MethodGet, Path: productsPath, Tags: tags, Security: needs("products:read"),
 		Summary: "Lists products by sku",
-		Description: "With q, only products whose SKU, title or content id contains the text. A search examines at most 20,000 products: " +
+		Description: "Without limit, all of them. With q, only products whose SKU, title or content id contains the text. With limit, a search examines at most 20,000 products: " +
 			"a page may have fewer entries than its limit and still have a next page.",
 	}, func(ctx context.Context, c *call, in *struct {
-		Q     string `query:"q" maxLength:"255" doc:"Only products whose SKU, title or content id contains this text." example:"hello"`
-		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The maximum number of records to return."`
-		From  string `query:"from" maxLength:"255" doc:"Continue after the product with this SKU."`
+		Q string `query:"q" maxLength:"255" doc:"Only products whose SKU, title or content id contains this text." example:"hello"`
+		WholeParams
 	},
-	) (*listing[product], error) {
-		found, next, more, err := c.store.Products(ctx, c.Vendor, in.Q, store.Page{Limit: in.Limit, From: in.From})
-		if err != nil {
-			return nil, err
-		}
-		page := &listing[product]{Body: wireAll(found, wireProduct)}
-		if more {
-			page.Link = c.nextLink(in.Limit, next)
-		}
-		return page, nil
+	) (*wholeListing[product], error) {
+		// Any sku is a position.
+		return newWholeListing(ctx, a, c, in.WholeParams, func(ctx context.Context, page store.Page) ([]store.Product, string, bool, error) {
+			return c.store.Products(ctx, c.Vendor, in.Q, page)
+		}, wireProduct)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-product", Method: http.MethodPost, Path: productsPath, Tags: tags, Security: needs("products:write"),

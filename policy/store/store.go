@@ -84,6 +84,12 @@ func newID(prefix string, now time.Time) string {
 	return prefix + string(id[:]) + randomDigits(idRandomDigits)
 }
 
+// IsID reports whether a text has the form of the ids with a prefix.
+func IsID(prefix, id string) bool {
+	digits, ok := strings.CutPrefix(id, prefix)
+	return ok && len(digits) == idTimeDigits+idRandomDigits && strings.Trim(digits, idDigits) == ""
+}
+
 // idTime returns the time in an id that newID made, or zero.
 func idTime(id, prefix string) time.Time {
 	digits, ok := strings.CutPrefix(id, prefix)
