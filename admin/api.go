@@ -179,6 +179,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerKeys()
 	a.registerWebhooks()
 	a.registerContractUsage()
+	a.describeSentBacks()
 	if a.Operator {
 		a.registerReaderTokens()
 		a.registerClients()
@@ -196,7 +197,7 @@ func New(options Options) (http.Handler, error) {
 
 // jsonFormat reads JSON strictly: member names are case-sensitive and unique, which
 // RFC 8259, section 4, does not require.
-var jsonFormat = huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: json.Unmarshal}
+var jsonFormat = huma.Format{Marshal: marshalJSON, Unmarshal: json.Unmarshal}
 
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -313,6 +314,9 @@ func register[I, O any](a *api, operation huma.Operation, handle func(ctx contex
 	if operation.Method == http.MethodPost || operation.Metadata[repetitionKey] != nil {
 		describeOnce(&operation)
 		operation.Middlewares = append(operation.Middlewares, a.once(operation))
+	}
+	if operation.Method == http.MethodPut || operation.Method == http.MethodPatch {
+		operation.Middlewares = append(operation.Middlewares, a.sentBack(operation))
 	}
 	huma.Register(a.huma, operation, func(ctx context.Context, in *I) (*O, error) {
 		c := callOf(ctx)

@@ -24,6 +24,9 @@
 //	mergepatch.go     JSON merge patch
 //	recordpatch.go    merge patches of records with bounds and read-only members
 //	page.go           listings by id, conversion to wire types
+//	sentback.go       PUT and PATCH take back what was read
+//	closed.go         PUT and PATCH open nothing by what they leave out
+//	wholelist.go      listings without pages, sent while they are read
 //	find.go           searching, sorting and paging of listings
 //	stream.go         operations with streamed bodies
 //

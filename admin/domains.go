@@ -88,9 +88,9 @@ func (p DomainPath) name() (string, error) {
 }
 
 // domainPage are the query parameters of the listing. The published contract has
-// no pages, so the default is the maximum.
+// no pages, so the default is all.
 type domainPage struct {
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"The maximum number of domains to return."`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" doc:"The maximum number of domains to return. Default: all."`
 	From  string `query:"from" maxLength:"253" doc:"Continue after the domain with this name."`
 }
 
@@ -111,12 +111,23 @@ func (a *api) registerDomains() {
 		OperationID: "list-domains", Method: http.MethodGet, Path: domainsPath, Tags: tags, Security: needs("domains:read"),
 		Summary: "Lists the trusted publisher domains",
 	}, func(ctx context.Context, c *call, in *domainPage) (*domainListing, error) {
-		found, err := c.store.TrustedDomains(ctx, c.Vendor, store.Page{Limit: in.Limit, From: in.From})
-		page, err := newListing(c, in.Limit, found, err, wireDomain, func(d Domain) string { return d.Domain })
+		if in.From != "" {
+			if _, err := keys.NormalDomain(in.From); err != nil {
+				return nil, notAPosition()
+			}
+		}
+		page, err := newWholeListing(ctx, a, c, WholeParams(*in), byID(func(ctx context.Context, page store.Page) ([]store.Domain, error) {
+			return c.store.TrustedDomains(ctx, c.Vendor, page)
+		}, func(d *store.Domain) string { return d.Domain }), wireDomain)
 		if err != nil {
 			return nil, err
 		}
-		return &domainListing{Link: page.Link, Body: DomainList{Domains: page.Body}}, nil
+		// There are at most MaxDomains, so that they are read at once.
+		all := page.Body.first
+		if page.Body.rest != nil {
+			err = page.Body.rest(func(part []Domain) error { all = append(all, part...); return nil })
+		}
+		return &domainListing{Link: page.Link, Body: DomainList{Domains: all}}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "get-domain", Method: http.MethodGet, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:read"),
@@ -132,11 +143,14 @@ func (a *api) registerDomains() {
 		OperationID: "put-domain", Method: http.MethodPut, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
 		Summary: "Creates or replaces a trusted publisher domain",
 		Description: "Exactly one of signingKeyPem and jwksUri is required. A key set is fetched at once; if that fails, the domain is " +
-			"trusted nevertheless and the response reports the error: the gate fetches the set as soon as it can.",
+			"trusted nevertheless and the response reports the error: the gate fetches the set as soon as it can. " +
+			"Without allowedResourceIds, a domain that was restricted stays so.",
+		Metadata: map[string]any{computedKey: []string{"probe", "keyIds", "ageSeconds", "stale", "dropped"}},
 	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
 		IfMatch
-		Body DomainBody
+		RawBody []byte
+		Body    DomainBody
 	},
 	) (*record[ProbedDomain], error) {
 		name, err := in.name()
@@ -145,7 +159,7 @@ func (a *api) registerDomains() {
 		}
 		return a.putDomain(ctx, c, store.Domain{
 			Domain: name, SigningKeyPEM: in.Body.SigningKeyPEM, JWKSURI: in.Body.JWKSURI, AllowedResourceIDs: in.Body.AllowedResourceIDs,
-		}, in.IfMatch)
+		}, in.IfMatch, namedIn(in.RawBody))
 	})
 	register(a, huma.Operation{
 		OperationID: "remove-domain", Method: http.MethodDelete, Path: domainsPath + "/{domain}", Tags: tags, Security: needs("domains:write"),
@@ -188,14 +202,22 @@ func (a *api) domain(ctx context.Context, vendor string, in *DomainPath) (store.
 	return a.Store.Domain(ctx, vendor, name)
 }
 
-func (a *api) putDomain(ctx context.Context, c *call, domain store.Domain, match IfMatch) (*record[ProbedDomain], error) {
+func (a *api) putDomain(ctx context.Context, c *call, domain store.Domain, match IfMatch, sent named) (*record[ProbedDomain], error) {
 	if err := domain.Normalize(); err != nil {
 		return nil, err
 	}
 	remote, release := a.remoteOf(&domain)
 	defer release() // the policy watches the set by then
 	domain.Probe = a.probeOf(ctx, &domain, remote)
-	stored, err := c.store.PutDomain(ctx, c.Vendor, domain, match.domain)
+	stored, err := c.store.PutDomain(ctx, c.Vendor, domain, func(before, next *store.Domain) error {
+		if err := match.domain(before); err != nil || before == nil {
+			return err
+		}
+		return keepClosed(sent, stateMember{
+			name: "allowedResourceIds", widens: len(before.AllowedResourceIDs) > 0 && len(next.AllowedResourceIDs) == 0,
+			keep: func() { next.AllowedResourceIDs = before.AllowedResourceIDs },
+		})
+	})
 	if err != nil {
 		return nil, match.changed(err)
 	}

@@ -124,6 +124,10 @@ func TestDomainsArePutListedAndRemoved(t *testing.T) {
 	}
 	var again domainShown
 	b.call(http.MethodPut, "/management/domains/news.example", `{"signingKeyPem":`+quoted(block)+`}`).want(http.StatusOK, &again)
+	if len(again.AllowedResourceIds) != 2 {
+		t.Errorf("a PUT without allowedResourceIds opens %+v", again)
+	}
+	b.call(http.MethodPut, "/management/domains/news.example", `{"allowedResourceIds":[],"signingKeyPem":`+quoted(block)+`}`).want(http.StatusOK, &again)
 	if !again.UpdatedAt.After(made.UpdatedAt) || !again.CreatedAt.Equal(made.CreatedAt) || again.AllowedResourceIds == nil || len(again.AllowedResourceIds) != 0 {
 		t.Errorf("the second PUT answers %+v", again)
 	}

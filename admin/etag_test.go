@@ -81,6 +81,10 @@ func TestDomainIfMatch(t *testing.T) {
 	if read := b.call(http.MethodGet, one, "").want(http.StatusOK, nil).head.Get("ETag"); made == "" || made != read {
 		t.Fatalf("made as %s, read as %s", made, read)
 	}
+	if same := b.send("acme", http.MethodPut, one, body, ifMatch(made)).want(http.StatusOK, nil).head.Get("ETag"); same != made {
+		t.Errorf("the same domain has the ETag %s, which was %s", same, made)
+	}
+	body = `{"allowedResourceIds":["a"],` + body[1:]
 	again := b.send("acme", http.MethodPut, one, body, ifMatch(made)).want(http.StatusOK, nil).head.Get("ETag")
 	b.send("acme", http.MethodPut, one, body, ifMatch(made)).refused(http.StatusPreconditionFailed, "precondition_failed", "")
 	b.send("acme", http.MethodDelete, one, "", http.Header{"If-Match": {made}}).refused(http.StatusPreconditionFailed, "precondition_failed", "")

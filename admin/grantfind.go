@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -99,6 +100,17 @@ func (a *api) registerGrantSearch() {
 
 func findGrants(ctx context.Context, c *call, list string, filter *GrantFilter, page PageParams) (*listing[Grant], error) {
 	query, err := filter.query(list, page.page())
+	if at, id, both := strings.Cut(page.From, "/"); err == nil && filter.ImportID == "" && page.From != "" {
+		if list == "" {
+			err = cmp.Or(checkFrom(at, "src_", store.DefaultList), checkFrom(id, "grant_"))
+		}
+		if list != "" && !both {
+			err = checkFrom(page.From, "grant_")
+		}
+		if both != (list == "") {
+			err = notAPosition()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -28,14 +28,16 @@ func TestPatchGrant(t *testing.T) {
 	if got := patch(`{}`); got["sku"] != "t" || got["status"] != "INACTIVE" {
 		t.Errorf("an empty patch made %v", got)
 	}
-	if got := patch(`{"status":null,"deliveryAddress":null,"extraFields":null}`); got["status"] != "ACTIVE" || got["deliveryAddress"] != nil || got["extraFields"] != nil {
+	if got := patch(`{"status":"ACTIVE","deliveryAddress":null,"extraFields":null}`); got["status"] != "ACTIVE" || got["deliveryAddress"] != nil || got["extraFields"] != nil {
 		t.Errorf("removed to %v", got)
 	}
 	// application/json is the same patch.
 	if got := b.call(http.MethodPatch, one, `{"notes":null}`).want(http.StatusOK, nil).fields(); got["notes"] != nil {
 		t.Errorf("patched to %v", got)
 	}
+	patch(`{"status":"INACTIVE"}`)
 	for body, location := range map[string]string{
+		`{"status":null}`:              "body.status",
 		`{"sku":null}`:                 "body.sku",
 		`{"sku":""}`:                   "body.sku",
 		`{"price":1}`:                  "body.price",

@@ -108,10 +108,21 @@ func (a *api) registerGrants() {
 	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		GrantFilter
-		PageParams
+		WholeParams
 	},
-	) (*listing[Grant], error) {
-		return findGrants(ctx, c, in.ID, &in.GrantFilter, in.PageParams)
+	) (*wholeListing[Grant], error) {
+		query, err := in.query(in.ID, store.Page{})
+		if err == nil && in.ImportID == "" { // the store checks positions in an import
+			err = checkFrom(in.From, "grant_")
+		}
+		if err != nil {
+			return nil, err
+		}
+		return newWholeListing(ctx, a, c, in.WholeParams, func(ctx context.Context, page store.Page) ([]store.Grant, string, bool, error) {
+			part := query
+			part.Page = page
+			return c.store.FindGrants(ctx, c.Vendor, part)
+		}, wireGrant)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),
@@ -142,19 +153,15 @@ func (a *api) registerGrants() {
 	}, func(ctx context.Context, c *call, in *struct {
 		GrantPath
 		IfMatch
-		Body GrantBody
+		RawBody []byte
+		Body    GrantBody
 	},
 	) (*record[Grant], error) {
-		wanted, err := in.Body.grant(in.ID)
-		if err != nil {
-			return nil, err
-		}
 		updated, err := c.store.UpdateGrant(ctx, c.Vendor, in.ID, in.GrantID, func(g *store.Grant) error {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err
 			}
-			*g = wanted
-			return nil
+			return in.Body.replaceGrant(g, in.ID, namedIn(in.RawBody), a.Now())
 		})
 		return newRecord(wireGrant(updated), in.changed(err))
 	})
@@ -172,21 +179,30 @@ func (a *api) registerGrants() {
 	})
 }
 
+// replaceGrant replaces a grant of a list by a body, see keepClosed.
+func (b *GrantBody) replaceGrant(g *store.Grant, list string, sent named, now time.Time) error {
+	next, err := b.grant(list)
+	if err != nil {
+		return err
+	}
+	old := *g
+	*g = next
+	return keepClosed(sent,
+		stateMember{name: "status", widens: old.Status != store.StatusActive, keep: func() { g.Status = old.Status }},
+		stateMember{
+			name: "startsAt", by: "status", keep: func() { g.StartsAt = old.StartsAt },
+			widens: old.StartsAt != nil && old.StartsAt.After(now) && g.StartsAt == nil,
+		},
+		stateMember{name: "endsAt", by: "status", widens: old.EndsAt != nil && g.EndsAt == nil, keep: func() { g.EndsAt = old.EndsAt }},
+	)
+}
+
 // registerGrantPatch adds the merge patch of a grant.
 func (a *api) registerGrantPatch(tags []string) {
-	registry := a.huma.OpenAPI().Components.Schemas
-	schema := *registry.SchemaFromRef(a.rows.schema.Ref)
-	schema.Required = nil
-	schema.Description = "The changes. Null removes a member; an object changes only its named members."
-	content := map[string]*huma.MediaType{}
-	register(a, huma.Operation{
-		OperationID: "change-grant", Method: http.MethodPatch, Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
-		Summary:     "Changes the named fields of a grant",
-		Description: "The body is a JSON merge patch (RFC 7396), under either media type. The patched grant is validated as in replace-grant.",
-		RequestBody: &huma.RequestBody{Required: true, Content: content},
-		// The patched grant is validated, not the patch.
-		SkipValidateBody: true,
-	}, func(ctx context.Context, c *call, in *struct {
+	registerMergePatch(a, huma.Operation{
+		OperationID: "change-grant", Path: grantsPath + "/{grantId}", Tags: tags, Security: needs("grants:write"),
+		Summary: "Changes the named fields of a grant",
+	}, "GrantBody", func(ctx context.Context, c *call, bodies *bodyReader[GrantBody], in *struct {
 		GrantPath
 		IfMatch
 		RawBody []byte `contentType:"application/json"`
@@ -196,22 +212,14 @@ func (a *api) registerGrantPatch(tags []string) {
 			if err := in.check(wireGrant(*g)); err != nil {
 				return err
 			}
-			patched, err := mergePatch(writtenGrant(*g), in.RawBody)
+			patched, err := bodies.patch(writtenGrant(*g), in.RawBody)
 			if err != nil {
 				return err
 			}
-			wanted, refused := a.rows.row(patched, in.ID)
-			if refused != nil {
-				return refused
-			}
-			*g = wanted
-			return nil
+			return patched.replaceGrant(g, in.ID, namedIn(in.RawBody), a.Now())
 		})
 		return newRecord(wireGrant(updated), in.changed(err))
 	})
-	clear(content)
-	content["application/json"] = &huma.MediaType{Schema: &schema}
-	content[mergePatchType] = &huma.MediaType{Schema: &schema}
 }
 
 // rebuildGrant returns the response for a created grant.

@@ -168,6 +168,9 @@ func (a *api) registerLinks() {
 	},
 	) (*listing[SignedLink], error) {
 		query, err := in.query(in.page())
+		if err == nil {
+			err = checkFrom(in.From, "link_")
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -19,9 +20,23 @@ type AccessList struct {
 	Type             string `json:"type" enum:"MANUAL,HOOK,BASIC_API,CSV_FILE,CSV_FILE_OLD,CSV_TRANSACTIONS,CLAIMED" doc:"What fills the list, for people: the gate treats all types alike." example:"MANUAL"`
 	Status           string `json:"status" enum:"ACTIVE,INACTIVE,DRAFT,CANCELED" doc:"Only an ACTIVE list gives access. DRAFT, INACTIVE and CANCELED ones give none." example:"ACTIVE"`
 	ExcludeFromStats bool   `json:"excludeFromStats" doc:"Excludes the record from statistics." example:"false"`
+
+	CreatedAt *time.Time `json:"createdAt,omitempty" doc:"The time of creation; absent in the built-in list." example:"2027-01-01T09:30:00Z"`
+	UpdatedAt *time.Time `json:"updatedAt,omitempty" doc:"The time of the last change; absent in the built-in list until it is changed." example:"2027-01-02T10:00:00Z"`
 }
 
-func wireList(list store.AccessList) AccessList { return AccessList(list) }
+func wireList(list store.AccessList) AccessList {
+	wire := AccessList{
+		ID: list.ID, Name: list.Name, Description: list.Description, Type: list.Type, Status: list.Status, ExcludeFromStats: list.ExcludeFromStats,
+	}
+	if !list.CreatedAt.IsZero() {
+		wire.CreatedAt = &list.CreatedAt
+	}
+	if !list.UpdatedAt.IsZero() {
+		wire.UpdatedAt = &list.UpdatedAt
+	}
+	return wire
+}
 
 // ListBody creates or replaces an access list.
 type ListBody struct {
@@ -38,26 +53,20 @@ func (b ListBody) list() store.AccessList {
 	}
 }
 
-// ListPatch changes the named fields of an access list.
-type ListPatch struct {
-	Name             *string `json:"name,omitempty" minLength:"1" maxLength:"255" doc:"A name for people." example:"Subscribers"`
-	Description      *string `json:"description,omitempty" maxLength:"1024" doc:"A description for people." example:"Everybody who subscribed on paper"`
-	Type             *string `json:"type,omitempty" enum:"MANUAL,HOOK,BASIC_API,CSV_FILE,CSV_FILE_OLD,CSV_TRANSACTIONS,CLAIMED" doc:"What fills the list, for people: the gate treats all types alike." example:"MANUAL"`
-	Status           *string `json:"status,omitempty" enum:"ACTIVE,INACTIVE,DRAFT,CANCELED" doc:"Only an ACTIVE list gives access. DRAFT, INACTIVE and CANCELED ones give none." example:"ACTIVE"`
-	ExcludeFromStats *bool   `json:"excludeFromStats,omitempty" doc:"Excludes the record from statistics." example:"false"`
+// writtenList returns the body that would create a list.
+func writtenList(list store.AccessList) ListBody {
+	return ListBody{Name: list.Name, Description: list.Description, Type: list.Type, Status: list.Status, ExcludeFromStats: list.ExcludeFromStats}
 }
 
-func (p ListPatch) apply(list *store.AccessList) {
-	for to, value := range map[*string]*string{
-		&list.Name: p.Name, &list.Description: p.Description, &list.Type: p.Type, &list.Status: p.Status,
-	} {
-		if value != nil {
-			*to = *value
-		}
-	}
-	if p.ExcludeFromStats != nil {
-		list.ExcludeFromStats = *p.ExcludeFromStats
-	}
+// replaceList replaces a list by a body, see keepClosed.
+func (b ListBody) replaceList(list *store.AccessList, sent named) error {
+	next := b.list()
+	old := list.Status
+	denied := old != store.StatusActive
+	err := keepClosed(sent, stateMember{name: "status", widens: denied, keep: func() { next.Status = old }})
+	next.CreatedAt = list.CreatedAt
+	*list = next
+	return err
 }
 
 // ListPath identifies an access list in a path.
@@ -70,9 +79,13 @@ func (a *api) registerLists() {
 	register(a, huma.Operation{
 		OperationID: "list-access-lists", Method: http.MethodGet, Path: listsPath, Tags: tags, Security: needs("grants:read"),
 		Summary: "Lists access lists: the built-in list first, others in order of creation",
-	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[AccessList], error) {
-		found, err := c.store.Lists(ctx, c.Vendor, in.page())
-		return newListing(c, in.Limit, found, err, wireList, func(l AccessList) string { return l.ID })
+	}, func(ctx context.Context, c *call, in *struct{ WholeParams }) (*wholeListing[AccessList], error) {
+		if err := checkFrom(in.From, "src_", store.DefaultList); err != nil {
+			return nil, err
+		}
+		return newWholeListing(ctx, a, c, in.WholeParams, byID(func(ctx context.Context, page store.Page) ([]store.AccessList, error) {
+			return c.store.Lists(ctx, c.Vendor, page)
+		}, func(l *store.AccessList) string { return l.ID }), wireList)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-access-list", Method: http.MethodPost, Path: listsPath, Tags: tags, Security: needs("grants:write"),
@@ -98,33 +111,36 @@ func (a *api) registerLists() {
 	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		IfMatch
-		Body ListBody
+		RawBody []byte
+		Body    ListBody
 	},
 	) (*record[AccessList], error) {
 		list, err := c.store.UpdateList(ctx, c.Vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
 			}
-			*list = in.Body.list()
-			return nil
+			return in.Body.replaceList(list, namedIn(in.RawBody))
 		})
 		return newRecord(wireList(list), in.changed(err))
 	})
-	register(a, huma.Operation{
-		OperationID: "change-access-list", Method: http.MethodPatch, Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
+	registerMergePatch(a, huma.Operation{
+		OperationID: "change-access-list", Path: listsPath + "/{id}", Tags: tags, Security: needs("grants:write"),
 		Summary: "Changes the named fields of an access list",
-	}, func(ctx context.Context, c *call, in *struct {
+	}, "ListBody", func(ctx context.Context, c *call, bodies *bodyReader[ListBody], in *struct {
 		ListPath
 		IfMatch
-		Body ListPatch
+		RawBody []byte `contentType:"application/json"`
 	},
 	) (*record[AccessList], error) {
 		list, err := c.store.UpdateList(ctx, c.Vendor, in.ID, func(list *store.AccessList) error {
 			if err := in.check(wireList(*list)); err != nil {
 				return err
 			}
-			in.Body.apply(list)
-			return nil
+			patched, err := bodies.patch(writtenList(*list), in.RawBody)
+			if err != nil {
+				return err
+			}
+			return patched.replaceList(list, namedIn(in.RawBody))
 		})
 		return newRecord(wireList(list), in.changed(err))
 	})

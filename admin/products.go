@@ -97,6 +97,21 @@ func (f *ProductFields) apply(p *store.Product) {
 	p.ExternalIDs = ids
 }
 
+// reset gives members that a body has as null their defaults.
+func (f *ProductFields) reset(sent named) {
+	for name, field := range map[string]**string{
+		"title": &f.Title, "url": &f.URL, "presentationUrl": &f.PresentationURL, "cover": &f.Cover,
+		"language": &f.Language, "publisherContentId": &f.PublisherContentID,
+	} {
+		if sent.null(name) {
+			*field = new("")
+		}
+	}
+	if sent.null("members") {
+		f.Members = &[]string{}
+	}
+}
+
 // product returns the product that the body creates.
 func (b *productBody) product(newSKU func() string) (store.Product, error) {
 	wanted := store.Product{SKU: b.SKU, Type: b.Type}
@@ -146,23 +161,17 @@ func (a *api) registerProducts() {
 	register(a, huma.Operation{
 		OperationID: "list-products", Method: http.MethodGet, Path: productsPath, Tags: tags, Security: needs("products:read"),
 		Summary: "Lists products by sku",
-		Description: "With q, only products whose SKU, title or content id contains the text. A search examines at most 20,000 products: " +
+		Description: "Without limit, all of them. With q, only products whose SKU, title or content id contains the text. With limit, a search examines at most 20,000 products: " +
 			"a page may have fewer entries than its limit and still have a next page.",
 	}, func(ctx context.Context, c *call, in *struct {
-		Q     string `query:"q" maxLength:"255" doc:"Only products whose SKU, title or content id contains this text." example:"hello"`
-		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The maximum number of records to return."`
-		From  string `query:"from" maxLength:"255" doc:"Continue after the product with this SKU."`
+		Q string `query:"q" maxLength:"255" doc:"Only products whose SKU, title or content id contains this text." example:"hello"`
+		WholeParams
 	},
-	) (*listing[product], error) {
-		found, next, more, err := c.store.Products(ctx, c.Vendor, in.Q, store.Page{Limit: in.Limit, From: in.From})
-		if err != nil {
-			return nil, err
-		}
-		page := &listing[product]{Body: wireAll(found, wireProduct)}
-		if more {
-			page.Link = c.nextLink(in.Limit, next)
-		}
-		return page, nil
+	) (*wholeListing[product], error) {
+		// Any sku is a position.
+		return newWholeListing(ctx, a, c, in.WholeParams, func(ctx context.Context, page store.Page) ([]store.Product, string, bool, error) {
+			return c.store.Products(ctx, c.Vendor, in.Q, page)
+		}, wireProduct)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-product", Method: http.MethodPost, Path: productsPath, Tags: tags, Security: needs("products:write"),
@@ -188,13 +197,20 @@ func (a *api) registerProducts() {
 	})
 	register(a, huma.Operation{
 		OperationID: "change-product", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("products:write"),
-		Summary: "Changes the named fields of a product",
+		Summary:     "Changes the named fields of a product",
+		Description: "Null resets a field to its default.",
 	}, func(ctx context.Context, c *call, in *struct {
 		SKUPath
 		IfMatch
-		Body productPatch
+		RawBody []byte
+		Body    productPatch
 	},
 	) (*record[product], error) {
+		sent := namedIn(in.RawBody)
+		if err := refuseNull(sent, "type"); err != nil {
+			return nil, err
+		}
+		in.Body.reset(sent)
 		for field, address := range map[string]*string{"url": in.Body.URL, "presentationUrl": in.Body.PresentationURL, "cover": in.Body.Cover} {
 			if address == nil {
 				continue
@@ -209,6 +225,9 @@ func (a *api) registerProducts() {
 			}
 			if in.Body.Type != nil {
 				p.Type = *in.Body.Type
+			}
+			if sent.null("externalIds") {
+				p.ExternalIDs = nil
 			}
 			in.Body.apply(p)
 			return nil

@@ -3,7 +3,9 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -178,13 +180,19 @@ func (a *api) registerRules() {
 	})
 	register(a, huma.Operation{
 		OperationID: "change-rule", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("rules:write"), Summary: "Changes the named fields of a rule",
+		Description: "Null is refused: a rule has no default that could not give more access.",
 	}, func(ctx context.Context, c *call, in *struct {
 		SiteParam
 		RulePath
 		IfMatch
-		Body RulePatch
+		RawBody []byte
+		Body    RulePatch
 	},
 	) (*record[Rule], error) {
+		sent := namedIn(in.RawBody)
+		if err := refuseNull(sent, slices.Sorted(maps.Keys(sent))...); err != nil {
+			return nil, err
+		}
 		return a.changeRule(ctx, c, in.site(c.Vendor), in.rule(), in.Body, in.IfMatch)
 	})
 	register(a, huma.Operation{

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"regexp"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -10,6 +11,9 @@ import (
 )
 
 const vendorsPath = "/management/vendors"
+
+// vendorID is the pattern of VendorBody.
+var vendorID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // Vendor is a vendor.
 type Vendor struct {
@@ -40,9 +44,11 @@ func (a *api) registerVendors() {
 		OperationID: "list-vendors", Method: http.MethodGet, Path: vendorsPath, Tags: tags, Security: needs("vendors:read"),
 		Summary:     "Lists the vendors by id",
 		Description: "Vendors that have records but were never created are listed with their id as name.",
-	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[Vendor], error) {
-		found, err := c.store.VendorList(ctx, in.page())
-		return newListing(c, in.Limit, found, err, wireVendor, func(v Vendor) string { return v.ID })
+	}, func(ctx context.Context, c *call, in *struct{ WholeParams }) (*wholeListing[Vendor], error) {
+		if in.From != "" && !vendorID.MatchString(in.From) {
+			return nil, notAPosition()
+		}
+		return newWholeListing(ctx, a, c, in.WholeParams, byID(c.store.VendorList, func(v *store.Vendor) string { return v.ID }), wireVendor)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-vendor", Method: http.MethodPost, Path: vendorsPath, Tags: tags, Security: needs("vendors:write"),

@@ -167,13 +167,25 @@ func (a *api) registerWebhooks() {
 	})
 	register(a, huma.Operation{
 		OperationID: "update-webhook", Method: http.MethodPatch, Path: one, Tags: tags, Security: needs("webhooks:write"),
-		Summary: "Changes fields of a webhook, enables or disables it",
+		Summary: "Changes fields of a webhook, enables or disables it", Description: "Null resets types and description to their defaults.",
+		Metadata: map[string]any{computedKey: []string{"failingSince", "nextAt", "lastError", "deliveredAt"}},
 	}, func(ctx context.Context, c *call, in *struct {
 		WebhookPath
 		IfMatch
-		Body WebhookPatch
+		RawBody []byte
+		Body    WebhookPatch
 	},
 	) (*record[Webhook], error) {
+		sent := namedIn(in.RawBody)
+		if err := refuseNull(sent, "url", "status"); err != nil {
+			return nil, err
+		}
+		if sent.null("types") {
+			in.Body.Types = &[]string{}
+		}
+		if sent.null("description") {
+			in.Body.Description = new("")
+		}
 		if in.Body.URL != nil {
 			if err := a.checkWebhook(ctx, *in.Body.URL); err != nil {
 				return nil, err

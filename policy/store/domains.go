@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"slices"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
@@ -74,22 +75,28 @@ func (d *Domain) Normalize() error {
 }
 
 // PutDomain creates or replaces a domain, and keeps the CreatedAt of the one that it
-// replaces. Allowed gets that one, or nil, and may refuse with an error. The caller
+// replaces. Allowed gets that one, or nil, and the next one, which it may change, and may
+// refuse with an error. Only the probe of a domain that is not changed is written. The caller
 // publishes the domain with policy.Policy.RefreshDomains before acknowledging it.
-func (w Writer) PutDomain(ctx context.Context, vendor string, domain Domain, allowed ...func(before *Domain) error) (Domain, error) {
+func (w Writer) PutDomain(ctx context.Context, vendor string, domain Domain, allowed ...func(before, next *Domain) error) (Domain, error) {
 	if err := domain.Normalize(); err != nil {
 		return Domain{}, err
 	}
 	k := key(prefixDomain, domain.Domain)
 	var before Domain
 	stored, err := w.get(ctx, vendor, k, &before)
-	if err := allow(&before, err, allowed); err != nil {
-		return Domain{}, err
+	known := &before
+	if err != nil {
+		known = nil
 	}
-	now := w.timestamp()
+	for _, ask := range allowed {
+		if err := ask(known, &domain); err != nil {
+			return Domain{}, err
+		}
+	}
 	switch {
 	case errors.Is(err, ErrNotFound):
-		domain.CreatedAt = now
+		domain.CreatedAt = w.timestamp()
 		if err := w.checkQuota(ctx, vendor, prefixDomain, MaxDomains, "domain"); err != nil {
 			return Domain{}, err
 		}
@@ -98,9 +105,9 @@ func (w Writer) PutDomain(ctx context.Context, vendor string, domain Domain, all
 	default:
 		domain.CreatedAt = before.CreatedAt
 	}
-	domain.UpdatedAt, domain.UpdatedBy = now, w.actor.Name
-	if !now.After(before.UpdatedAt) {
-		domain.UpdatedAt = before.UpdatedAt.Add(time.Millisecond) // it advances with every write
+	domain.UpdatedAt, domain.UpdatedBy = w.advanced(before.UpdatedAt), w.actor.Name
+	if known != nil && domain.SigningKeyPEM == before.SigningKeyPEM && domain.JWKSURI == before.JWKSURI && slices.Equal(domain.AllowedResourceIDs, before.AllowedResourceIDs) {
+		domain.UpdatedAt, domain.UpdatedBy = before.UpdatedAt, before.UpdatedBy // only the probe is new
 	}
 	return domain, w.put(ctx, vendor, k, stored, domain, policy.Invalidation{Shared: true})
 }

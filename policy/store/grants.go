@@ -225,7 +225,7 @@ func (s *Store) grant(ctx context.Context, vendor, list, id string) (grant Grant
 }
 
 // UpdateGrant changes a grant: change gets the current one. Its id, list and time of
-// creation cannot be changed.
+// creation cannot be changed. A change that changes nothing is not written.
 func (w Writer) UpdateGrant(ctx context.Context, vendor, list, id string, change func(*Grant) error) (Grant, error) {
 	old, stored, err := w.grant(ctx, vendor, list, id)
 	if err != nil {
@@ -235,10 +235,14 @@ func (w Writer) UpdateGrant(ctx context.Context, vendor, list, id string, change
 	if err := change(&grant); err != nil {
 		return Grant{}, err
 	}
-	grant.ID, grant.Source, grant.Import, grant.CreatedAt, grant.UpdatedAt = old.ID, old.Source, old.Import, old.CreatedAt, w.timestamp()
+	grant.ID, grant.Source, grant.Import, grant.CreatedAt, grant.UpdatedAt = old.ID, old.Source, old.Import, old.CreatedAt, old.UpdatedAt
 	if err := grant.normalize(); err != nil {
 		return Grant{}, err
 	}
+	if next, err := encode(&grant); err == nil && bytes.Equal(next, stored) {
+		return grant, nil
+	}
+	grant.UpdatedAt = w.advanced(old.UpdatedAt)
 	return grant, w.replaceGrant(ctx, vendor, list, id, stored, &old, &grant)
 }
 

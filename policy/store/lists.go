@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -19,6 +20,9 @@ type AccessList struct {
 	Type             string `json:"type"`
 	Status           string `json:"status"`
 	ExcludeFromStats bool   `json:"excludeFromStats"`
+	// CreatedAt is zero in the built-in list, and UpdatedAt until it is changed.
+	CreatedAt time.Time `json:"createdAt,omitzero"`
+	UpdatedAt time.Time `json:"updatedAt,omitzero"`
 }
 
 // DefaultList is the list that every vendor has. It takes the grants that name no
@@ -77,7 +81,8 @@ func (w Writer) CreateList(ctx context.Context, vendor string, list AccessList) 
 	if err := list.normalize(); err != nil {
 		return AccessList{}, err
 	}
-	list.ID = newID("src_", w.now())
+	now := w.timestamp()
+	list.ID, list.CreatedAt, list.UpdatedAt = newID("src_", now), now, now
 	return list, w.put(ctx, vendor, key(prefixList, list.ID), nil, list, policy.Invalidation{})
 }
 
@@ -102,7 +107,19 @@ func listIn(snapshot engine.Snapshot, id string) (list AccessList, stored []byte
 	if errors.Is(err, ErrNotFound) && id == DefaultList {
 		return builtInList(), nil, nil
 	}
+	list.complete()
 	return list, stored, err
+}
+
+// complete adds the times that records of earlier versions do not have: their ids tell
+// the time of creation.
+func (l *AccessList) complete() {
+	if l.CreatedAt.IsZero() {
+		l.CreatedAt = idTime(l.ID, "src_")
+	}
+	if l.UpdatedAt.IsZero() {
+		l.UpdatedAt = l.CreatedAt
+	}
 }
 
 // Lists returns a page of a vendor's access lists: the built-in one, then the
@@ -128,6 +145,7 @@ func (s *Store) Lists(ctx context.Context, vendor string, page Page) ([]AccessLi
 			case len(lists) == page.limit():
 				return nil
 			case list.ID != DefaultList:
+				list.complete()
 				lists = append(lists, list)
 			}
 		}
@@ -137,18 +155,24 @@ func (s *Store) Lists(ctx context.Context, vendor string, page Page) ([]AccessLi
 }
 
 // UpdateList changes an access list: change gets the current one. Its id cannot be
-// changed. It invalidates the decisions of all readers.
+// changed. A change that changes nothing is not written. Others invalidate the decisions
+// of all readers.
 func (w Writer) UpdateList(ctx context.Context, vendor, id string, change func(*AccessList) error) (AccessList, error) {
 	list, stored, err := w.list(ctx, vendor, id)
 	if err != nil {
 		return AccessList{}, err
 	}
+	old := list
 	if err := change(&list); err != nil {
 		return AccessList{}, err
 	}
-	list.ID = id
+	list.ID, list.CreatedAt, list.UpdatedAt = id, old.CreatedAt, old.UpdatedAt
 	if err := list.normalize(); err != nil {
 		return AccessList{}, err
 	}
+	if list == old {
+		return list, nil
+	}
+	list.UpdatedAt = w.advanced(old.UpdatedAt)
 	return list, w.put(ctx, vendor, key(prefixList, id), stored, list, policy.Invalidation{Shared: true, SameDomains: true})
 }

@@ -110,7 +110,8 @@ func (w Writer) CreateProduct(ctx context.Context, vendor string, product Produc
 }
 
 // UpdateProduct changes a product: change gets the current one. Its sku and time of
-// creation cannot be changed. A change of members invalidates all decisions.
+// creation cannot be changed. A change of members invalidates all decisions; one that
+// changes nothing is not written.
 func (w Writer) UpdateProduct(ctx context.Context, vendor, sku string, change func(*Product) error) (Product, error) {
 	return w.putProduct(ctx, vendor, sku, func(old *Product) (*Product, error) {
 		if old == nil {
@@ -159,7 +160,13 @@ func (w Writer) putProduct(ctx context.Context, vendor, sku string, change func(
 		product = Product{}
 		if next != nil {
 			product = *next
+			if same, err := encode(next); err == nil && write.old != nil && bytes.Equal(same, write.stored) {
+				return product, nil
+			}
 			product.UpdatedAt = w.timestamp()
+			if write.old != nil {
+				product.UpdatedAt = w.advanced(write.old.UpdatedAt)
+			}
 			next = &product
 		}
 		var batch *engine.Batch

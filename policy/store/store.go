@@ -55,19 +55,57 @@ func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 // timestamp returns the time in UTC, in milliseconds, as records hold it.
 func (s *Store) timestamp() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
 
+// advanced returns the timestamp of a change after an earlier one: it advances with every
+// change, so that a record and its ETag never return to an earlier state.
+func (s *Store) advanced(before time.Time) time.Time {
+	if now := s.timestamp(); now.After(before) {
+		return now
+	}
+	return before.Add(time.Millisecond)
+}
+
+// An id is the milliseconds since 1970 in idTimeDigits, and idRandomDigits.
+const (
+	idTimeDigits   = 10
+	idRandomDigits = 16
+)
+
 // idDigits are the digits of ids, in the order of their bytes.
 const idDigits = "0123456789abcdefghjkmnpqrstvwxyz"
 
 // newID returns a unique id with a prefix: 48 bits of Unix milliseconds, then 80
 // random bits. Ids sort by time.
 func newID(prefix string, now time.Time) string {
-	var id [10]byte
+	var id [idTimeDigits]byte
 	ms := uint64(now.UnixMilli())
 	for i := len(id) - 1; i >= 0; i-- {
 		id[i] = idDigits[ms&31]
 		ms >>= 5
 	}
-	return prefix + string(id[:]) + randomDigits(16)
+	return prefix + string(id[:]) + randomDigits(idRandomDigits)
+}
+
+// IsID reports whether a text has the form of the ids with a prefix.
+func IsID(prefix, id string) bool {
+	digits, ok := strings.CutPrefix(id, prefix)
+	return ok && len(digits) == idTimeDigits+idRandomDigits && strings.Trim(digits, idDigits) == ""
+}
+
+// idTime returns the time in an id that newID made, or zero.
+func idTime(id, prefix string) time.Time {
+	digits, ok := strings.CutPrefix(id, prefix)
+	if !ok || len(digits) != idTimeDigits+idRandomDigits {
+		return time.Time{}
+	}
+	var ms int64
+	for _, c := range digits[:idTimeDigits] {
+		i := strings.IndexRune(idDigits, c)
+		if i < 0 {
+			return time.Time{}
+		}
+		ms = ms<<5 | int64(i)
+	}
+	return time.UnixMilli(ms).UTC()
 }
 
 // randomBytes returns n random bytes.

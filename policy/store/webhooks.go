@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -250,7 +251,8 @@ func (s *Store) Webhooks(ctx context.Context, vendor string) ([]Webhook, error) 
 }
 
 // UpdateWebhook changes an endpoint: change gets the current one. Its id, secrets and time
-// of creation are kept unless change is of this package.
+// of creation are kept unless change is of this package. A change that changes nothing is
+// not written.
 func (h *Webhooks) UpdateWebhook(ctx context.Context, w Writer, vendor, id string, change func(*Webhook) error) (Webhook, error) {
 	old, stored, err := h.webhook(ctx, vendor, id)
 	if err != nil {
@@ -261,10 +263,14 @@ func (h *Webhooks) UpdateWebhook(ctx context.Context, w Writer, vendor, id strin
 	if err := change(&hook); err != nil {
 		return old, err
 	}
-	hook.ID, hook.CreatedAt, hook.UpdatedAt = old.ID, old.CreatedAt, h.timestamp()
+	hook.ID, hook.CreatedAt, hook.UpdatedAt = old.ID, old.CreatedAt, old.UpdatedAt
 	if err := hook.normalize(); err != nil {
 		return old, err
 	}
+	if same, err := encode(&hook); err == nil && bytes.Equal(same, stored) {
+		return hook, nil
+	}
+	hook.UpdatedAt = h.advanced(old.UpdatedAt)
 	switch {
 	case hook.Disabled == "":
 		hook.DisabledAt = time.Time{}
