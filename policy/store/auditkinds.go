@@ -64,6 +64,9 @@ var auditKinds = map[byte]auditKind{
 	prefixWebhook:      {name: "webhook", hidden: []string{"secrets"}},
 	prefixRecordImport: {name: "record-import", only: importMembers, summary: true},
 
+	prefixHook:      {name: "hook", hidden: []string{"secrets"}},
+	prefixHookEvent: {unaudited: true},
+
 	prefixRoute:        {unaudited: true},
 	prefixWebhookState: {unaudited: true},
 	prefixDelivery:     {unaudited: true},

@@ -53,6 +53,11 @@ type Contract struct {
 	CancelRequestedAt *time.Time `json:"cancelRequestedAt,omitempty"`
 	WillCancelAt      *time.Time `json:"willCancelAt,omitempty"`
 	CancelReason      string     `json:"cancelReason,omitempty"`
+	// CancelAtEnd reports whether WillCancelAt is EndsAt, also when that is moved.
+	CancelAtEnd bool `json:"cancelAtEnd,omitempty"`
+	// DecidedAt is when the newest event of a billing system happened that asked for a
+	// cancellation or took it back: older ones do not count.
+	DecidedAt *time.Time `json:"decidedAt,omitempty"`
 
 	// Price, NextPrice and the amounts of bills are decimal text.
 	Price      string     `json:"price,omitempty"`

@@ -50,7 +50,10 @@ func (w Writer) transact(ctx context.Context, vendor string, change func(*transa
 		t := &transaction{vendor: vendor, now: w.timestamp(), cells: map[string]*cell{}}
 		err := w.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 			t.snapshot = snapshot
-			return change(t)
+			if err := change(t); err != nil || w.beside == nil {
+				return err
+			}
+			return w.beside(t)
 		})
 		if err != nil {
 			return err
