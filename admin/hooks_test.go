@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatefold/gatefold/admin"
-	"github.com/gatefold/gatefold/policy/store/engine"
+	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/webhook"
 )
 
@@ -56,7 +56,9 @@ func newProvider(t *testing.T, scheme, secret, table string) *provider {
 
 func (p *provider) promo(code string) {
 	p.Helper()
-	_, err := p.engine.Commit(p.Context(), "acme", &engine.Batch{Puts: []engine.Put{{Key: []byte("0" + code), Value: []byte(`{"code":"` + code + `","items":[{"sku":"news"}],"contractDuration":"RECURRING","recurringInterval":"MONTH","recurringTime":1}`)}}})
+	_, err := p.store.As(store.Actor{}).CreatePromo(p.Context(), "acme", store.Promo{
+		Code: code, Items: []store.ContractItem{{SKU: "news"}}, Duration: store.DurationRecurring, Interval: store.IntervalMonth,
+	})
 	require.NoError(p, err)
 }
 

@@ -74,7 +74,7 @@ func TestPointers(t *testing.T) {
 // repeats nothing of the event.
 func TestRefusesEventsThatTheTableCannotRead(t *testing.T) {
 	t.Parallel()
-	sell := []hook.Entry{{Event: "sold", Do: hook.Sell, Order: "/o", Promo: "P", Email: "/e", UserID: "/u", Quantity: "/q", EndsAt: "/end"}}
+	sell := []hook.Entry{{Event: "sold", Do: hook.Sell, Order: "/o", Promo: "P", Email: "/e", UserID: "/u", Quantity: "/q"}, {Event: "paid", Do: hook.Confirm, Order: "/o", EndsAt: "/end"}}
 	for body, field := range map[string]string{
 		`{"id":"e","type":"sold","o":"1","e":"a@example.com","q":1,"end":1}`:                                     "/created",
 		`{"id":"e","type":"sold","created":1,"e":"a@example.com","q":1,"end":1}`:                                 "/o",
@@ -82,9 +82,9 @@ func TestRefusesEventsThatTheTableCannotRead(t *testing.T) {
 		`{"id":"e","type":"sold","created":1,"o":{"x":1},"e":"a@example.com","q":1,"end":1}`:                     "/o",
 		`{"id":"e","type":"sold","created":1,"o":"1","e":"a@example.com","q":0,"end":1}`:                         "/q",
 		`{"id":"e","type":"sold","created":1,"o":"1","e":"a@example.com","q":1.5,"end":1}`:                       "/q",
-		`{"id":"e","type":"sold","created":1,"o":"1","e":"a@example.com","q":1}`:                                 "/end",
-		`{"id":"e","type":"sold","created":1,"o":"1","e":"a@example.com","q":1,"end":1801440000000}`:             "/end",
-		`{"id":"e","type":"sold","created":1,"o":"1","e":"a@example.com","q":1,"end":"tomorrow"}`:                "/end",
+		`{"id":"e","type":"paid","created":1,"o":"1","e":"a@example.com","q":1}`:                                 "/end",
+		`{"id":"e","type":"paid","created":1,"o":"1","e":"a@example.com","q":1,"end":1801440000000}`:             "/end",
+		`{"id":"e","type":"paid","created":1,"o":"1","e":"a@example.com","q":1,"end":"tomorrow"}`:                "/end",
 		`{"id":"e","type":"sold","created":1,"o":"1","e":"a\u0000b@example.com","q":1,"end":1}`:                  "/e",
 		`{"id":"e","type":"sold","created":1,"o":"` + strings.Repeat("1", 1025) + `","e":"a@b.c","q":1,"end":1}`: "/o",
 	} {

@@ -57,7 +57,7 @@ type action struct {
 
 // actions has all of them, in the order of the documentation.
 var actions = []action{
-	{name: Sell, needs: []string{"order", "promo"}, takes: []string{"quantity", "confirm", "endsAt"}, reader: true},
+	{name: Sell, needs: []string{"order", "promo"}, takes: []string{"quantity", "confirm"}, reader: true},
 	{name: Confirm, refers: true, takes: []string{"endsAt"}},
 	{name: Renew, refers: true, needs: []string{"endsAt"}},
 	{name: Cancel, refers: true, takes: []string{"at", "reason"}},

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -41,14 +42,18 @@ func (t *transaction) applyHookEvent(seller string, act *hook.Action, e *HookEve
 	if result != HookApplied && result != HookUnchanged {
 		return result, problem, nil
 	}
-	return result, problem, contractKind.put(t, &next)
+	err = contractKind.put(t, &next)
+	if refused, ok := errors.AsType[*FieldError](err); ok {
+		return HookInvalid, refused.Error(), nil
+	}
+	return result, problem, err
 }
 
 // hookChange changes a contract by an event other than a sale.
 func (c *Contract) hookChange(act *hook.Action, now time.Time) (HookResult, string) {
 	atOnce := act.Do == hook.End || act.Do == hook.Cancel && (act.Until == nil || !act.Until.After(act.At))
 	status := c.Status(now)
-	waits := status == StatusUnconfirmed
+	waits := status == StateUnconfirmed
 	over := c.State == StateCanceled || status == StatusAbandoned
 	if c.WillCancelAt != nil && !now.Before(*c.WillCancelAt) {
 		// A resumption counts that happened before, even if it comes late.
@@ -60,23 +65,43 @@ func (c *Contract) hookChange(act *hook.Action, now time.Time) (HookResult, stri
 	case over:
 		return HookEnded, ""
 	case atOnce:
-		c.endNow(now, act.Reason)
+		c.endByHook(act, now)
 		return HookApplied, ""
 	case act.Do == hook.Confirm:
 		if !waits {
 			return HookUnchanged, ""
 		}
-		c.confirm(now)
-		if act.EndsAt != nil {
-			c.EndsAt = act.EndsAt
-		}
-		return HookApplied, ""
+		return c.confirmByHook(act, now)
 	case waits:
 		return HookUnconfirmed, ""
 	case act.Do == hook.Renew:
 		return c.renewByHook(*act.EndsAt), ""
 	}
 	return c.decideByHook(act)
+}
+
+// endByHook ends access at once. Unlike by cancel, also one that has expired does not begin
+// again by a renewal.
+func (c *Contract) endByHook(act *hook.Action, now time.Time) {
+	c.State = StateCanceled
+	if c.WillCancelAt == nil || now.Before(*c.WillCancelAt) {
+		c.WillCancelAt = &now
+	}
+	if c.CancelRequestedAt == nil {
+		c.CancelRequestedAt = &act.At
+	}
+	c.CancelReason = cmp.Or(act.Reason, c.CancelReason)
+}
+
+// confirmByHook confirms, until the end of the event if it has one.
+func (c *Contract) confirmByHook(act *hook.Action, now time.Time) (HookResult, string) {
+	if err := c.confirm(now); err != nil {
+		return HookEnded, ""
+	}
+	if c.EndsAt = cmp.Or(act.EndsAt, c.EndsAt); c.EndsAt != nil && !c.EndsAt.After(c.StartsAt) {
+		c.StartsAt = c.EndsAt.Add(-time.Millisecond) // so late that what was paid for is over
+	}
+	return HookApplied, ""
 }
 
 // renewByHook moves the end forward. A cancellation at the end of the paid time goes with
@@ -128,7 +153,6 @@ func (c *Contract) decideByHook(act *hook.Action) (HookResult, string) {
 // sellByHook sells the promo of an event, and confirms that if the event says so. The note
 // of the event is written with the contract.
 func (w Writer) sellByHook(ctx context.Context, vendor string, act *hook.Action, note func(*transaction, HookResult, string) error) (HookResult, string, error) {
-	seller := w.actor.Name
 	w.beside = func(t *transaction) error {
 		result := HookUnchanged
 		if len(t.written) > 0 {
@@ -137,7 +161,7 @@ func (w Writer) sellByHook(ctx context.Context, vendor string, act *hook.Action,
 		return note(t, result, "")
 	}
 	party := Party{Email: act.Email, UserID: act.UserID}
-	_, _, err := w.Sell(ctx, vendor, act.Promo, Contract{Seller: seller, OrderID: act.Order, Quantity: act.Quantity, Owner: party, Payer: party}, act.Confirm)
+	_, _, err := w.Sell(ctx, vendor, act.Promo, Contract{Seller: w.actor.Name, OrderID: act.Order, Quantity: act.Quantity, Owner: party, Payer: party}, act.Confirm)
 	_, conflict := errors.AsType[*OrderConflictError](err)
 	refused, isRefused := errors.AsType[*FieldError](err)
 	switch {
@@ -153,4 +177,10 @@ func (w Writer) sellByHook(ctx context.Context, vendor string, act *hook.Action,
 		return HookNoPromo, err.Error(), nil
 	}
 	return "", "", err
+}
+
+// orderContract returns the id of the contract of an order, empty for none.
+func (t *transaction) orderContract(seller, order string) (string, error) {
+	id, err := t.load(key(prefixOrder, seller, order))
+	return string(id), err
 }
