@@ -181,6 +181,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerKeys()
 	a.registerWebhooks()
 	a.registerHooks()
+	a.registerContractUsage()
 	if a.Operator {
 		a.registerReaderTokens()
 		a.registerClients()

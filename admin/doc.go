@@ -82,6 +82,7 @@
 //	proxy.go          forwarding settings and sessions of a site
 //	proxykey.go       session keys of a site
 //	engagement.go     engagement of readers
+//	contractusage.go  the usage of a contract by month
 //	webhooks.go       where events are sent, dead letters
 //	audit.go          the audit log
 //

@@ -23,7 +23,7 @@ type ExplainRequest struct {
 	Email       string `json:"email,omitempty" maxLength:"254" doc:"The reader's e-mail address, as if verified. With userId, of the same reader."`
 	ReaderToken string `json:"readerToken,omitempty" maxLength:"4096" doc:"A reader token."`
 	LinkToken   string `json:"linkToken,omitempty" maxLength:"4096" doc:"A link token, if the url carries none."`
-	ClientIP    string `json:"clientIp,omitempty" maxLength:"64" doc:"The client's address, for a link with ipPrefix." example:"203.0.113.9"`
+	ClientIP    string `json:"clientIp,omitempty" maxLength:"64" doc:"The client's address, for a link with ipPrefix and for site licences by address." example:"203.0.113.9"`
 	// SKUs and HoldsLink override stored records, AnyHost the site's hosts, for rule tests.
 	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"Decides as if the reader had exactly these SKUs, without end. Without userId, email and readerToken, decides for an arbitrary identified reader."`
 	AnyHost   bool      `json:"anyHost,omitempty" doc:"Decides also if the site does not serve the url's host, as for a table of another environment."`
@@ -156,14 +156,16 @@ type ExplainedDemand struct {
 
 // ExplainedDecision is the decision.
 type ExplainedDecision struct {
-	Allow  bool             `json:"allow"`
-	Reason string           `json:"reason"`
-	Status int              `json:"status" doc:"The status of the response; 200 means that the origin responds."`
-	Spends bool             `json:"spends,omitempty" doc:"Whether the request would spend a use of the link."`
-	Grant  string           `json:"grant,omitempty"`
-	Demand *ExplainedDemand `json:"demand,omitempty" doc:"The records that decided, or of which one is missing."`
-	Until  *time.Time       `json:"until,omitempty" doc:"When the decision can change without a change of records; absent for never."`
-	Error  string           `json:"error,omitempty"`
+	Allow  bool   `json:"allow"`
+	Reason string `json:"reason"`
+	Status int    `json:"status" doc:"The status of the response; 200 means that the origin responds."`
+	Spends bool   `json:"spends,omitempty" doc:"Whether the request would spend a use of the link."`
+	Grant  string `json:"grant,omitempty" doc:"What gives the reader the page: the id of a grant, contract:<id>, or subscription:<profile>/<plan>."`
+	// Licence is set if a site licence decided.
+	Licence string           `json:"licence,omitempty" enum:"domain,address" doc:"What of the reader the site licence of the contract covers: the domain of their verified e-mail address, or the client's address."`
+	Demand  *ExplainedDemand `json:"demand,omitempty" doc:"The records that decided, or of which one is missing."`
+	Until   *time.Time       `json:"until,omitempty" doc:"When the decision can change without a change of records; absent for never."`
+	Error   string           `json:"error,omitempty"`
 }
 
 type explainQuery struct {

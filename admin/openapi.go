@@ -43,6 +43,7 @@ var tags = []*huma.Tag{
 	{Name: "Access lists", Description: "Named sources of access that contain grants."},
 	{Name: "Grants", Description: "Access of a reader to a SKU for a period."},
 	{Name: "Entitlements", Description: "What a reader has access to now, and why."},
+	{Name: "Contracts", Description: "What readers and organizations bought, their seats and how they end."},
 	{Name: "Accounts", Description: "Searches of profiles and users while a text is typed."},
 	{Name: "Profiles", Description: "Accounts that can subscribe to plans and own them."},
 	{Name: "Users", Description: "People who may have roles."},

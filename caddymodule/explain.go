@@ -134,7 +134,7 @@ func (e *explainer) decide(ctx context.Context) policy.Decision {
 	clean, _, _ := e.gate.takeTokens(e.query)
 	r := &policy.Request{
 		Site: e.site.site, Method: e.result.Method, Target: e.target, EscapedPath: received.EscapedPath(),
-		CurrentPath: e.request.RewrittenPath, Host: e.host, Query: clean, Links: e, Now: e.site.policy.Now(),
+		CurrentPath: e.request.RewrittenPath, Host: e.host, Query: clean, Links: e, Client: policy.FixedAddress(e.address), Now: e.site.policy.Now(),
 	}
 	e.result.Path.Received, e.result.Path.Rewritten = r.EscapedPath, r.CurrentPath
 	e.identify(ctx, r.Now)
@@ -423,7 +423,7 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 	if !result.Allow {
 		result.Status = reasons[decision.Reason].Status
 	}
-	result.Spends, result.Grant = decision.Link.Spend && decision.Allow(), decision.Grant
+	result.Spends, result.Grant, result.Licence = decision.Link.Spend && decision.Allow(), decision.Grant, decision.Licence.String()
 	if demand := admin.ExplainedDemand(decision.Demand); demand != (admin.ExplainedDemand{}) {
 		result.Demand = &demand
 	}

@@ -366,6 +366,7 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	g.prepareUpstream(identity, decision.Allow())
 	h.metrics.decided(decision.Reason, since(g.request.Now))
 	h.report(g)
+	g.recordUse()
 	if !decision.Allow() {
 		return h.deny(w, g, decision, next)
 	}

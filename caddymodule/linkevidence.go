@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/clientaddress"
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/sitehosts"
@@ -56,6 +57,9 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	evidence.Early = isEarlyData(g.r)
 	return evidence
 }
+
+// ClientAddress implements policy.AddressSource.
+func (g *gateRequest) ClientAddress() netip.Addr { return clientaddress.Of(g.r) }
 
 // device returns a keyed hash of the address and the agent of a request: what a program
 // that keeps no cookies is known by.

@@ -23,6 +23,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/preflight"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/usage"
 )
 
 // gateRequest is the state of one request in the gate. It is reused for another
@@ -92,7 +93,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 	}
 	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
 	g.request.BadTrailer, g.request.Body = received.BadTrailer, r.ContentLength != 0
-	g.request.Links, g.request.Now = g, now()
+	g.request.Links, g.request.Client, g.request.Now = g, g, now()
 	return g
 }
 
@@ -218,6 +219,7 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		{"user", o.user},
 		{"link", o.decision.Link.ID},
 		{"grant", o.decision.Grant},
+		{"licence", o.decision.Licence.String()},
 		{"profile", demand.Profile},
 		{"role", demand.Role},
 		{"plan", demand.Plan},
@@ -299,6 +301,26 @@ func (g *gateRequest) recordVisit() {
 		return
 	}
 	g.site.recorder.Visit(g.gate.Vendor, g.gate.Site, g.request.Reader.UserID, rule.Engaged, g.request.Now)
+}
+
+// recordUse queues what the request is for the usage of contracts: a page of the one that
+// decided, or a refusal of those that give the reader other pages. It does not block.
+func (g *gateRequest) recordUse() {
+	decision, recorder := &g.outcome.decision, g.site.usage
+	contract, licensed := decision.Contract()
+	refused := usage.Refuses(decision.Reason)
+	if !licensed && !refused || recorder == nil || g.r.Method != http.MethodGet || isPrefetch(g.r) {
+		return
+	}
+	if refused {
+		recorder.RefusedAll(g.gate.Vendor, &g.request)
+		return
+	}
+	use := usage.Use{UserID: g.request.Reader.UserID, Key: &g.site.site.ReaderKey}
+	if use.UserID == "" {
+		use.Address = g.ClientAddress()
+	}
+	recorder.Page(g.gate.Vendor, contract, g.request.Now, &use)
 }
 
 // rewrittenField is the path that was denied, if it is not the one received.

@@ -11,6 +11,7 @@ import (
 	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/memory"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/usage"
 )
 
 // siteRuntime is what the handler needs to decide for its site, over an open store.
@@ -26,7 +27,9 @@ type siteRuntime struct {
 	recorder *store.Recorder
 	// watch records refusals of links, and the networks from which they are opened, each
 	// hashed by networkHash. It is nil while the store cannot be opened.
-	watch       *linkwatch.Watch
+	watch *linkwatch.Watch
+	// usage counts the use of contracts. It is nil while the store cannot be opened.
+	usage       *usage.Recorder
 	networkHash func([]byte) uint64
 }
 
@@ -56,6 +59,7 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		sessions:   rt.sessions,
 		recorder:   rt.recorder,
 		watch:      h.app.shared.watch,
+		usage:      h.app.shared.usage,
 	}
 	if site.networkHash, err = networkHash(rt.sealer); err != nil {
 		return nil, err

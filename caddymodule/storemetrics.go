@@ -49,6 +49,8 @@ var (
 	linkRecords = newStoreMetric(counter, "link_records_total", "Refusals of links, and networks that opened one, recorded beside the decisions, by result.", "kind", "result")
 	linksLeaked = newStoreMetric(counter, "links_leaked_total", "Links that were opened from more networks than their limits within an hour, by action.", "action")
 
+	contractUses = newStoreMetric(counter, "contract_uses_total", "Requests recorded for the usage of contracts beside the decisions, by result.", "result")
+
 	webhookAttempts = newStoreMetric(counter, "webhook_attempts_total", "Attempts to deliver an event to a webhook, by result.", "result")
 	webhookDead     = newStoreMetric(counter, "webhook_dead_letters_total", "Events that are not attempted again, until they are replayed.")
 	webhooksFailing = newStoreMetric(gauge, "webhooks_failing", "Webhooks to which nothing can be delivered, as far as this node knows.")
@@ -135,6 +137,10 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 	}
 	v.add(linksLeaked, float64(watched.Reported), linkreport.ActionReport)
 	v.add(linksLeaked, float64(watched.Quarantined), linkreport.ActionQuarantine)
+	used := shared.usage.Stats()
+	v.add(contractUses, float64(used.Stored), "stored")
+	v.add(contractUses, float64(used.Dropped), "dropped")
+	v.add(contractUses, float64(used.Lost), "lost")
 	events := shared.webhooks.Stats()
 	v.add(webhookAttempts, float64(events.Delivered), "delivered")
 	v.add(webhookAttempts, float64(events.Failed), "failed")

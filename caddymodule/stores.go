@@ -21,6 +21,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
+	"github.com/gatefold/gatefold/policy/usage"
 	"github.com/gatefold/gatefold/policy/webhook"
 )
 
@@ -49,6 +50,7 @@ type sharedStore struct {
 	keySets  *keys.Sets
 	recorder *store.Recorder
 	watch    *linkwatch.Watch    // of links
+	usage    *usage.Recorder     // of contracts
 	webhooks *webhook.Dispatcher // delivers events from Start on
 	// node has the conditions of the store, its key sets and its clock, until stopNode.
 	node     *nodestate.Node
@@ -75,6 +77,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.policy = decisions
 	s.recorder = store.NewRecorder(s.store, recordInterval, recordingFailed)
 	s.watch = linkwatch.New(linkwatch.Options{Store: s.store, Now: now, Interval: recordInterval, Failed: watchingFailed})
+	s.usage = usage.New(usage.Options{Store: s.store, Interval: recordInterval, Failed: usageFailed})
 	s.webhooks = webhook.New(webhook.Options{Store: s.store, Now: now, Poll: webhookInterval, Failed: webhooksFailed})
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
@@ -148,12 +151,18 @@ func watchingFailed(err error) {
 	caddy.Log().Named("gatefold").Warn("the history of links could not be recorded; requests are not affected", zap.Error(err))
 }
 
+// usageFailed logs that the usage of contracts could not be recorded.
+func usageFailed(err error) {
+	caddy.Log().Named("gatefold").Warn("the usage of contracts could not be recorded; requests are not affected", zap.Error(err))
+}
+
 // Destruct closes the store when no configuration uses it any more.
 func (s *sharedStore) Destruct() error {
 	s.stopNode()
 	s.webhooks.Close()
 	s.recorder.Close()
 	s.watch.Close()
+	s.usage.Close()
 	s.keySets.Close()
 	s.policy.Close()
 	return s.engine.Close()

@@ -26,6 +26,18 @@ func TestMembershipAllocations(t *testing.T) {
 	}
 }
 
+// A decision does not allocate beside 1,000 site licences, whether it is by one of them or
+// not.
+func TestLicenceAllocations(t *testing.T) {
+	for _, licences := range []int{0, 1000} {
+		for name, decide := range licencePaths(t, licences) {
+			if allocs := testing.AllocsPerRun(1000, func() { decide() }); allocs > 0 {
+				t.Errorf("%d licences, %s: %v allocations", licences, name, allocs)
+			}
+		}
+	}
+}
+
 // Clients can send any number of malformed tokens, so refusing one must not allocate.
 func TestMalformedTokensAllocateNothing(t *testing.T) {
 	env := newTestEnv(t)

@@ -192,10 +192,23 @@ func (p *Policy) decideMatch(ctx context.Context, r *Request, under *match, deci
 		decision.Demand = question.answer.demand
 	}
 	decision.Until = earliest(question.answer.until, never)
+	if !decision.Allow() {
+		p.decideOtherwise(ctx, r, rule, decision)
+	}
+}
+
+// decideOtherwise decides a request that no step of the rule allows: by site licences, and
+// then by links.
+func (p *Policy) decideOtherwise(ctx context.Context, r *Request, rule *compiledRule, decision *Decision) {
+	if r.question.wanting {
+		if p.decideByLicence(ctx, r, rule, decision); decision.Allow() {
+			return
+		}
+	}
 	if decision.Reason == ReasonLoginRequired {
 		decision.Reason, decision.Err = anonymousReason(&r.Reader), r.Reader.Failure
 	}
-	if !decision.Allow() && rule.linkTest != nil {
+	if rule.linkTest != nil {
 		p.decideByLink(ctx, r, decision)
 	}
 }

@@ -174,6 +174,9 @@ type Decision struct {
 	// Rewritten reports whether the decision is that of the path as rewritten before the
 	// gate, see Request.CurrentPath.
 	Rewritten bool
+	// Licence is what of the reader the site licence covers that decided. Grant names its
+	// contract.
+	Licence LicenceBy
 	// SKU and Grant are those that entitle the reader.
 	SKU, Grant string
 	// Demand names the role, subscription or agreement that decided or is missing.

@@ -61,7 +61,12 @@
 //	packedreader.go  the records of a reader as one text
 //	readerrecord.go  the cached record of a token and its reader's records
 //
-// Signed links, if no step allows:
+// Site licences, if no step allows:
+//
+//	sitelicence.go    site licences, and those that cover a reader
+//	decidelicence.go  deciding by them
+//
+// Signed links, if no step allows either:
 //
 //	decidelink.go  deciding by a redeemed link or a token
 //	verifylink.go  verifying link tokens

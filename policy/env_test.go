@@ -205,17 +205,18 @@ type fakeRecords struct {
 	rules      map[siteKey][]Rule
 	containers map[string][]string // by sku, at any depth
 	domains    map[string]Domains  // by vendor
-	space      string              // that every vendor declared
+	licences   map[string][]SiteLicence
+	space      string // that every vendor declared
 	members    fakeMembership
 	reads      int
-	// domainReads are those of domains.
-	domainReads int
-	ids         int
+	// domainReads are those of domains, licenceReads those of site licences.
+	domainReads, licenceReads int
+	ids                       int
 
 	// unannounced suppresses the bumps of writes, which no store may do.
 	unannounced bool
 	// down is the error of every call. The others are errors of one kind of call.
-	down, linksDown, containersDown, redeemDown, domainsDown, profilesDown error
+	down, linksDown, containersDown, redeemDown, domainsDown, profilesDown, licencesDown error
 	// afterRead runs once, after grants were read and before they are returned.
 	afterRead func()
 }
@@ -231,7 +232,7 @@ var errDown = errors.New("disk failure")
 func newFakeRecords(versions *Versions) *fakeRecords {
 	return &fakeRecords{
 		versions: versions, links: map[linkKey]Link{}, containers: map[string][]string{}, uses: map[linkKey]map[string]time.Time{}, devices: map[linkKey]map[string]time.Time{}, kept: map[linkKey]map[string]bool{}, rules: map[siteKey][]Rule{},
-		domains: map[string]Domains{},
+		domains: map[string]Domains{}, licences: map[string][]SiteLicence{},
 	}
 }
 

@@ -85,6 +85,18 @@ func (f *fakeRecords) Agreement(_ context.Context, vendor, agreement string) (Ag
 	return f.members.agreements[agreement], cmp.Or(f.down, f.profilesDown)
 }
 
+func (f *fakeRecords) SiteLicences(_ context.Context, vendor string) ([]SiteLicence, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.licenceReads++
+	return slices.Clone(f.licences[vendor]), cmp.Or(f.down, f.licencesDown)
+}
+
+// setLicences replaces the site licences of a vendor.
+func (f *fakeRecords) setLicences(vendor string, list ...SiteLicence) {
+	f.commit(Invalidation{Shared: true, SameDomains: true}, func() { f.licences[vendor] = list })
+}
+
 // The writes of the access model bump the stripes that the store bumps.
 
 func (f *fakeRecords) setProfile(slug string, active bool) {

@@ -105,6 +105,10 @@ type Question struct {
 	answer answer
 	err    error
 	asked  bool
+	// wanting reports whether a test denied for want of a sku. Licensed are the site
+	// licences of the reader, once they are asked for.
+	wanting  bool
+	licensed *licensed
 }
 
 // ask sets the question for one rule, without earlier answers.
@@ -116,7 +120,7 @@ func (q *Question) ask(ctx context.Context, p *Policy, r *Request, rule *compile
 		q.Method = http.MethodGet
 	}
 	if q.asked {
-		q.Entitlements, q.answer, q.err = nil, answer{}, nil
+		q.Entitlements, q.answer, q.err, q.wanting = nil, answer{}, nil, false
 	}
 	q.asked = true
 }
@@ -131,9 +135,10 @@ func (q *Question) test(step Test) Reason {
 
 // answer is what a test adds to a decision.
 type answer struct {
-	sku   string
-	grant string
-	until int64
+	sku     string
+	grant   string
+	licence LicenceBy
+	until   int64
 	// demand is set by the last test if demanded is. Pending reports whether a role that
 	// it would accept waits for an answer.
 	demand            Demand
@@ -147,7 +152,8 @@ func (q *Question) Param(name string) (string, bool) {
 
 // grantedAny returns ReasonEntitled if a current grant gives the reader one of the skus.
 func (q *Question) grantedAny(skus []template) Reason {
-	if q.Reader.Anonymous() {
+	if q.Reader.Anonymous() && q.licensed == nil {
+		q.wanting = true
 		return ReasonLoginRequired
 	}
 	// First the skus themselves: the collections that contain them need a lookup.
@@ -157,6 +163,10 @@ func (q *Question) grantedAny(skus []template) Reason {
 				return ReasonEntitled
 			}
 		}
+	}
+	q.wanting = true
+	if q.Reader.Anonymous() {
+		return ReasonLoginRequired
 	}
 	return ReasonNotEntitled
 }
@@ -168,7 +178,7 @@ func (q *Question) Granted(sku string, within bool) bool {
 	if !within {
 		return q.granted(sku)
 	}
-	if q.err != nil || q.Entitlements.None() {
+	if q.err != nil || q.Entitlements.None() && q.licensed == nil {
 		return false
 	}
 	containers, err := q.policy.containersOf(q.ctx, q.vendor, sku, q.Now)
@@ -183,7 +193,8 @@ func (q *Question) granted(sku string) bool {
 	grant, until, ok := q.Entitlements.Has(sku, q.Now)
 	q.answer.until = earliest(q.answer.until, until)
 	if ok {
-		q.answer.sku, q.answer.grant = sku, grant
+		q.answer.sku, q.answer.grant, q.answer.licence = sku, grant, LicenceNone
+		return true
 	}
-	return ok
+	return q.licensed != nil && q.licenceGives(sku)
 }

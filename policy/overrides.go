@@ -44,7 +44,7 @@ func (p *Policy) WithOverrides(o Overrides) *Policy {
 func OverridesOnly(operators *Operators, now func() time.Time, o Overrides) *Policy {
 	return &Policy{
 		records: &overriddenRecords{Records: emptyRecords{}, overrides: o}, overrides: &o,
-		versions: &noVersions, operators: operators, now: now, domains: new(domainTable),
+		versions: &noVersions, operators: operators, now: now, domains: new(domainTable), licences: new(licenceTables),
 	}
 }
 

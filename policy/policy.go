@@ -47,6 +47,8 @@ type Records interface {
 	// nil, it is the result of an earlier call: records that did not change since are
 	// returned as the same pointers.
 	Domains(ctx context.Context, vendor string, before *Domains) (Domains, error)
+	// SiteLicences returns the site licences of a vendor that are in effect or will be.
+	SiteLicences(ctx context.Context, vendor string) ([]SiteLicence, error)
 }
 
 // KeySource supplies the keys that currently verify a token.
@@ -67,6 +69,7 @@ type Policy struct {
 
 	sites        sites
 	domains      *domainTable
+	licences     *licenceTables
 	readers      *memory.RecordCache // by token, or by the reader's identifiers
 	fingerprints *memory.Fingerprinter
 	containers   *memory.Cache[skuKey, []string]
@@ -134,6 +137,7 @@ func New(options Options) (*Policy, error) {
 		checkEvery: cmp.Or(options.SelfCheckEvery, selfCheckEvery),
 		domains:    &domainTable{sets: options.KeySets},
 		spaces:     new(defaultSpaces),
+		licences:   new(licenceTables),
 	}
 	var errs [5]error
 	part := options.CacheBytes / shares

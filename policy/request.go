@@ -85,6 +85,10 @@ type Request struct {
 	Links LinkSource
 	// Link holds the links of the request.
 	Link LinkEvidence
+	// Client supplies the address of the client. Decide calls it at most once, and only if
+	// no step of the rule allows and the vendor has site licences with ranges. If it is
+	// nil, the address is unknown.
+	Client AddressSource
 	// Visitor is what is recorded of the client with the use of a link. It decides
 	// nothing.
 	Visitor Visitor
@@ -100,6 +104,7 @@ type Request struct {
 	question      Question     // reused by every step
 	records       packedReader // those of the reader, once they are loaded
 	recordsLoaded bool
+	licensed      licensed
 	verdict       linkVerdict
 	judged        bool
 	defaultSpace  string // see loadDefaultSpace

@@ -71,7 +71,7 @@ func (p *Policy) selfCheck(ctx context.Context, r *Request) {
 // repeat decides a request again, without the results that the request holds.
 func (p *Policy) repeat(ctx context.Context, r *Request) Decision {
 	again := *r
-	again.Links, again.recordsLoaded, again.judged = nil, false, false
+	again.Links, again.recordsLoaded, again.judged, again.licensed = nil, false, false, licensed{}
 	if r.rules != nil {
 		// The same rules: they are no cache, and reading ten thousand is slow.
 		site := *r.Site
@@ -145,10 +145,10 @@ func (p *Policy) dependencies(ctx context.Context, r *Request) (list stripeList)
 			question := &again.question
 			question.ask(ctx, p, &again, under.rule, under.segments)
 			question.Entitlements, question.stripes = &again.records.Entitlements, &list
-			for _, step := range under.rule.steps {
-				if question.test(step).Allows() {
-					break
-				}
+			if !under.rule.try(question).Allows() && !again.licensed.none() {
+				question.licensed = &again.licensed
+				_ = under.rule.try(question)
+				question.licensed = nil
 			}
 		}
 	}
@@ -161,9 +161,9 @@ func (r *Request) needsRecords() bool {
 }
 
 // uncached returns a policy over the same records that caches nothing but the trusted
-// domains.
+// domains and the site licences.
 func (p *Policy) uncached() *Policy {
-	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, domains: p.domains, overrides: p.overrides}
+	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, domains: p.domains, licences: p.licences, overrides: p.overrides}
 }
 
 func (c *selfChecks) watch(m mismatch) {

@@ -14,7 +14,7 @@ import (
 // store_unavailable, with the error. It caches nothing.
 func Unreachable(operators *Operators, now func() time.Time, err error) *Policy {
 	return &Policy{
-		records: emptyRecords{err}, versions: &noVersions, operators: operators, now: now, domains: new(domainTable),
+		records: emptyRecords{err}, versions: &noVersions, operators: operators, now: now, domains: new(domainTable), licences: new(licenceTables),
 		fresh: func(string, time.Time) error { return err },
 	}
 }
@@ -70,3 +70,5 @@ func (e emptyRecords) Rules(context.Context, string, string) ([]Rule, error) { r
 func (e emptyRecords) Domains(context.Context, string, *Domains) (Domains, error) {
 	return Domains{}, e.err
 }
+
+func (e emptyRecords) SiteLicences(context.Context, string) ([]SiteLicence, error) { return nil, e.err }

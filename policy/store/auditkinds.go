@@ -64,6 +64,14 @@ var auditKinds = map[byte]auditKind{
 	prefixWebhook:      {name: "webhook", hidden: []string{"secrets"}},
 	prefixRecordImport: {name: "record-import", only: importMembers, summary: true},
 
+	prefixPromo:    {name: "promo"},
+	prefixContract: {name: "contract", hidden: []string{"orderHash"}},
+	prefixSeat:     {name: "seat"},
+
+	prefixPromoUses:     {unaudited: true},
+	prefixOrder:         {unaudited: true},
+	prefixContractIndex: {unaudited: true},
+
 	prefixHook:      {name: "hook", hidden: []string{"secrets"}},
 	prefixHookEvent: {unaudited: true},
 

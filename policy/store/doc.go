@@ -62,6 +62,16 @@
 //
 //	promos.go        promos: base contracts
 //	contracts.go     contracts
+//	contractstate.go the state machine of contracts
+//	sales.go         orders: selling promos, and confirming contracts
+//	contractchange.go cancelling, renewing and transferring contracts
+//	contractgive.go  what contracts give, for decisions
+//	contractfind.go  the index of contracts, and finding them
+//	contractevents.go the events of promos, contracts and seats
+//	contractsweep.go removing contracts that ended long ago, with their seats
+//	seats.go         seats of readers in contracts
+//	sitelicences.go  site licences of contracts, and their index
+//	usage.go         what contracts are used for, by month
 //
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys

@@ -43,6 +43,13 @@ var eventKinds = map[byte]eventKind{
 	prefixSubscription: {name: "subscription", verbs: []string{verbOffered, verbRequested, verbAccepted, verbEnded}, verb: verbOf(subscriptionVerb), show: showOf(showSubscription)},
 	prefixAgreement:    {name: "agreement", verb: verbOf(agreementVerb), show: showOf(showAgreement)},
 	prefixSignature:    {name: "signature", verbs: []string{verbSigned}, verb: verbOf(signatureVerb), show: showOf(showSignature)},
+
+	prefixPromo: {name: "promo", verb: verbOf[Promo](nil), show: showOf(showPromo)},
+	prefixContract: {
+		name: "contract", verbs: []string{verbConfirmed, verbCancelRequested, verbCanceled, verbRenewed, verbTransferred},
+		verb: contractVerbOf, show: showOf(showContract),
+	},
+	prefixSeat: {name: "seat", verb: verbOf[Seat](nil), show: showOf(showSeat)},
 }
 
 // Verbs of roles, subscriptions and signatures.
@@ -54,6 +61,15 @@ const (
 	verbOffered   = "offered"
 	verbEnded     = "ended"
 	verbSigned    = "signed"
+)
+
+// Verbs of contracts.
+const (
+	verbConfirmed       = "confirmed"
+	verbCancelRequested = "cancel_requested"
+	verbCanceled        = "canceled"
+	verbRenewed         = "renewed"
+	verbTransferred     = "transferred"
 )
 
 // TestEvent is the type of the events that a test sends.

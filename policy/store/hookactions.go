@@ -1,8 +1,6 @@
 package store
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"time"
 
@@ -20,8 +18,11 @@ import (
 //
 // docs/contracts.md has the same in a table.
 
-// applyHookEvent changes a contract by an event other than a sale.
+// applyHookEvent changes a contract by an event.
 func (t *transaction) applyHookEvent(seller string, act *hook.Action, e *HookEvent) (HookResult, string, error) {
+	if act.Do == hook.Sell {
+		return t.sellByHook(seller, act, e)
+	}
 	id := act.Contract
 	if act.Order != "" {
 		var err error
@@ -53,7 +54,7 @@ func (t *transaction) applyHookEvent(seller string, act *hook.Action, e *HookEve
 func (c *Contract) hookChange(act *hook.Action, now time.Time) (HookResult, string) {
 	atOnce := act.Do == hook.End || act.Do == hook.Cancel && (act.Until == nil || !act.Until.After(act.At))
 	status := c.Status(now)
-	waits := status == StateUnconfirmed
+	waits := status == StatusUnconfirmed
 	over := c.State == StateCanceled || status == StatusAbandoned
 	if c.WillCancelAt != nil && !now.Before(*c.WillCancelAt) {
 		// A resumption counts that happened before, even if it comes late.
@@ -65,7 +66,7 @@ func (c *Contract) hookChange(act *hook.Action, now time.Time) (HookResult, stri
 	case over:
 		return HookEnded, ""
 	case atOnce:
-		c.endByHook(act, now)
+		c.endNow(now, act.Reason)
 		return HookApplied, ""
 	case act.Do == hook.Confirm:
 		if !waits {
@@ -75,46 +76,35 @@ func (c *Contract) hookChange(act *hook.Action, now time.Time) (HookResult, stri
 	case waits:
 		return HookUnconfirmed, ""
 	case act.Do == hook.Renew:
-		return c.renewByHook(*act.EndsAt), ""
+		return c.renewByHook(*act.EndsAt, now)
 	}
 	return c.decideByHook(act)
 }
 
-// endByHook ends access at once. Unlike by cancel, also one that has expired does not begin
-// again by a renewal.
-func (c *Contract) endByHook(act *hook.Action, now time.Time) {
-	c.State = StateCanceled
-	if c.WillCancelAt == nil || now.Before(*c.WillCancelAt) {
-		c.WillCancelAt = &now
-	}
-	if c.CancelRequestedAt == nil {
-		c.CancelRequestedAt = &act.At
-	}
-	c.CancelReason = cmp.Or(act.Reason, c.CancelReason)
-}
-
 // confirmByHook confirms, until the end of the event if it has one.
 func (c *Contract) confirmByHook(act *hook.Action, now time.Time) (HookResult, string) {
-	if err := c.confirm(now); err != nil {
-		return HookEnded, ""
+	if c.confirm(now); act.EndsAt == nil {
+		return HookApplied, ""
 	}
-	if c.EndsAt = cmp.Or(act.EndsAt, c.EndsAt); c.EndsAt != nil && !c.EndsAt.After(c.StartsAt) {
+	if c.EndsAt = act.EndsAt; !c.EndsAt.After(c.StartsAt) {
 		c.StartsAt = c.EndsAt.Add(-time.Millisecond) // so late that what was paid for is over
+	}
+	if c.Duration == DurationRecurring {
+		c.NextBillAt = c.EndsAt
 	}
 	return HookApplied, ""
 }
 
 // renewByHook moves the end forward. A cancellation at the end of the paid time goes with
 // it, as if it had come after the renewal.
-func (c *Contract) renewByHook(endsAt time.Time) HookResult {
+func (c *Contract) renewByHook(endsAt, now time.Time) (HookResult, string) {
 	if c.EndsAt == nil || !endsAt.After(*c.EndsAt) {
-		return HookUnchanged
+		return HookUnchanged, ""
 	}
-	c.EndsAt = &endsAt
-	if c.WillCancelAt != nil && c.CancelAtEnd {
-		c.WillCancelAt = &endsAt
+	if err := c.renew(&Renewal{EndsAt: &endsAt}, now); err != nil {
+		return HookInvalid, err.Error()
 	}
-	return HookApplied
+	return HookApplied, ""
 }
 
 // decideByHook asks for a cancellation or takes it back, unless the opposite was decided
@@ -150,37 +140,33 @@ func (c *Contract) decideByHook(act *hook.Action) (HookResult, string) {
 	return HookApplied, ""
 }
 
-// sellByHook sells the promo of an event, and confirms that if the event says so. The note
-// of the event is written with the contract.
-func (w Writer) sellByHook(ctx context.Context, vendor string, act *hook.Action, note func(*transaction, HookResult, string) error) (HookResult, string, error) {
-	w.beside = func(t *transaction) error {
-		result := HookUnchanged
-		if len(t.written) > 0 {
-			result = HookApplied
+// sellByHook sells the promo of an event, and confirms that if the event says so.
+func (t *transaction) sellByHook(seller string, act *hook.Action, e *HookEvent) (HookResult, string, error) {
+	written := len(t.written)
+	made, _, err := t.sell(Sale{
+		Promo: act.Promo, Seller: seller, OrderID: act.Order, Quantity: act.Quantity,
+		Payer: Party{Email: act.Email, UserID: act.UserID}, Confirm: act.Confirm,
+	})
+	if err == nil {
+		if e.Contract = made.ID; len(t.written) == written {
+			return HookUnchanged, "", nil
 		}
-		return note(t, result, "")
+		return HookApplied, "", nil
 	}
-	party := Party{Email: act.Email, UserID: act.UserID}
-	_, _, err := w.Sell(ctx, vendor, act.Promo, Contract{Seller: w.actor.Name, OrderID: act.Order, Quantity: act.Quantity, Owner: party, Payer: party}, act.Confirm)
-	_, conflict := errors.AsType[*OrderConflictError](err)
+	t.counters = nil // nothing is sold
+	conflict, isConflict := errors.AsType[*OrderConflictError](err)
 	refused, isRefused := errors.AsType[*FieldError](err)
+	promo, isPromo := errors.AsType[*PromoError](err)
 	switch {
-	case err == nil:
-		return HookApplied, "", nil // as noted
-	case conflict:
+	case isConflict:
+		e.Contract = conflict.Contract
 		return HookConflict, "", nil
 	case errors.Is(err, ErrContractEnded):
 		return HookEnded, "", nil
 	case isRefused:
 		return HookInvalid, refused.Error(), nil
-	case errors.Is(err, ErrPromoUnknown), errors.Is(err, ErrPromoEnded), errors.Is(err, ErrPromoUsedUp):
-		return HookNoPromo, err.Error(), nil
+	case isPromo:
+		return HookNoPromo, promo.Error(), nil
 	}
 	return "", "", err
-}
-
-// orderContract returns the id of the contract of an order, empty for none.
-func (t *transaction) orderContract(seller, order string) (string, error) {
-	id, err := t.load(key(prefixOrder, seller, order))
-	return string(id), err
 }

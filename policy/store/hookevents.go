@@ -110,44 +110,25 @@ func (w Writer) ApplyHookEvent(ctx context.Context, vendor string, h *Hook, act 
 	}
 	w = w.As(Actor{Name: hookSeller(h.ID), Operation: "hook-" + act.Do})
 	n := hookNote{hook: h.ID, act: &act}
-	if act.Do != hook.Sell {
-		err := w.transact(ctx, vendor, func(t *transaction) error {
-			if came, err := n.begin(t); err != nil || came {
-				return err
-			}
-			result, problem, err := t.applyHookEvent(w.actor.Name, &act, &n.event)
-			if err != nil {
-				return err
-			}
-			return n.end(t, result, problem)
-		})
-		return n.event, err
-	}
-	result, problem, err := w.sellByHook(ctx, vendor, &act, func(t *transaction, result HookResult, problem string) error {
-		came, err := n.begin(t)
-		switch {
-		case err != nil:
+	err := w.transact(ctx, vendor, func(t *transaction) error {
+		if came, err := n.begin(t); err != nil || came {
 			return err
-		case came:
-			return errHookDuplicate
 		}
-		if n.event.Contract, err = t.orderContract(w.actor.Name, act.Order); err != nil {
+		written := len(t.written)
+		result, problem, err := t.applyHookEvent(w.actor.Name, &act, &n.event)
+		if err != nil {
 			return err
+		}
+		if result.Retry() {
+			t.undo(written)
 		}
 		return n.end(t, result, problem)
 	})
-	switch {
-	case errors.Is(err, errHookDuplicate):
-		return n.event, nil
-	case err != nil:
-		return HookEvent{}, err
-	case result != HookApplied:
-		return w.RecordHookEvent(ctx, vendor, h, act, result, problem)
+	if used, ok := errors.AsType[*PromoError](soldOut(act.Promo, err)); ok {
+		return w.RecordHookEvent(ctx, vendor, h, act, HookNoPromo, used.Error())
 	}
-	return n.event, nil
+	return n.event, err
 }
-
-var errHookDuplicate = errors.New("the event came before")
 
 // hookSeller is the seller of the orders of a hook, and the actor of its changes.
 func hookSeller(id string) string { return "hook:" + id }

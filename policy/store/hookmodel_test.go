@@ -80,7 +80,7 @@ func (h *hookRun) deliverAll(t *rapid.T, vendor string, events []hook.Action, ne
 func (h *hookRun) state(t *rapid.T, vendor string, orders []string) string {
 	text := ""
 	for _, order := range orders {
-		found, err := h.nodes[0].FindContracts(h.Context(), vendor, store.ContractQuery{OrderID: order}, store.Page{Limit: 10})
+		found, _, err := h.nodes[0].FindContracts(h.Context(), vendor, store.ContractQuery{OrderID: order}, store.Page{Limit: 10})
 		if err != nil || len(found) > 1 {
 			t.Fatalf("%d contracts, %v", len(found), err)
 		}

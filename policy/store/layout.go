@@ -79,6 +79,14 @@ import (
 //	1 <contract> NUL <seat>              seat of a reader in a contract
 //	2 <seller> NUL <order>               the contract of a seller's order
 //	3 <kind> <value> NUL …               index of contracts, seats, bills, transactions and fulfilments
+//	3 u <user> NUL <contract>            index: the contracts of an owner; the value is what they give, if they give it by this
+//	3 e <email> NUL <contract>           index: those of an owner or payer with an address, in the same way
+//	3 s <sku> NUL <contract>             index: the contracts that give a sku
+//	3 p <promo> NUL <contract>           index: the contracts of a promo
+//	3 o <order> NUL <contract>           index: the contracts of the orders with an id
+//	3 U <user> NUL <contract> NUL <seat> index: the seats of a user; the value is not empty if they read by this
+//	3 E <email> NUL <contract> NUL <seat>  index: those of an address, in the same way
+//	3 x NUL <time> <contract>            index: contracts with seats by when they are removed; the time as 8 bytes
 //	4 <bill>                             bill
 //	5 <transaction>                      transaction
 //	6 <sku> NUL <fulfilment>             fulfilment
@@ -186,6 +194,18 @@ const (
 	memberTurn         = "h"
 )
 
+// The kinds of values in the index of contracts.
+const (
+	contractUser   = "u"
+	contractEmail  = "e"
+	contractSKU    = "s"
+	contractPromo  = "p"
+	contractOrder  = "o"
+	contractSwept  = "x"
+	contractHolder = "U"
+	contractMailed = "E"
+)
+
 // The kinds of values in the index of grants.
 const (
 	indexUserID          = "u"
@@ -220,6 +240,14 @@ func memberKey(kind, value string, texts ...string) []byte {
 
 func memberPrefix(kind, value string, texts ...string) []byte {
 	return append(memberKey(kind, value, texts...), 0)
+}
+
+func contractKey(kind, value string, texts ...string) []byte {
+	return key(prefixContractIndex, append([]string{kind + value}, texts...)...)
+}
+
+func contractPrefix(kind, value string, texts ...string) []byte {
+	return append(contractKey(kind, value, texts...), 0)
 }
 
 func ruleKey(site string, rank int) []byte {

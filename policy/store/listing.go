@@ -27,6 +27,8 @@ type Listing[T any] struct {
 // listingRange is a range of records or, with a place, of an index.
 type listingRange struct {
 	prefix []byte
+	// after, unless nil, is the key after which the range starts.
+	after []byte
 	// place returns the path of the record of an entry; rest is its key without the prefix.
 	place func(rest string) []string
 	// keep, unless nil, selects entries by their value.
@@ -159,7 +161,7 @@ func (l *Listing[T]) view(ctx context.Context, fn func(engine.Snapshot, iter.Seq
 
 func (r *listingRange) entries(snapshot engine.Snapshot) iter.Seq2[listed, error] {
 	return func(yield func(listed, error) bool) {
-		for entry, err := range snapshot.Scan(r.prefix, nil) {
+		for entry, err := range snapshot.Scan(r.prefix, r.after) {
 			if err != nil {
 				yield(listed{}, err)
 				return

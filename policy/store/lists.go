@@ -28,6 +28,8 @@ const (
 	TypeManual     = "MANUAL"
 	StatusActive   = "ACTIVE"
 	StatusInactive = "INACTIVE"
+	StatusCanceled = "CANCELED"
+	StatusDraft    = "DRAFT"
 )
 
 func builtInList() AccessList {

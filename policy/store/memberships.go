@@ -27,11 +27,22 @@ func (s *Store) ReaderRecords(ctx context.Context, vendor string, reader policy.
 		for i := range found {
 			records.Grants[i] = found[i].Grant.decides(found[i].List.Status == StatusActive)
 		}
-		if reader.UserID == "" {
-			return nil
+		now := s.now().UnixMilli()
+		if err := ownedContracts(snapshot, &reader, now, &records); err != nil {
+			return err
 		}
-		m := memberships{snapshot: snapshot, vendor: vendor, now: s.now().UnixMilli()}
-		return m.of(reader.UserID, &records)
+		if err := seatedContracts(snapshot, &reader, &records); err != nil {
+			return err
+		}
+		m := memberships{snapshot: snapshot, vendor: vendor, now: now, also: contractKeys(records.Contracts)}
+		if reader.UserID != "" {
+			if err := m.of(reader.UserID, &records); err != nil {
+				return err
+			}
+		} else if err := engine.Prefetch(snapshot, m.also...); err != nil {
+			return err
+		}
+		return seatGrants(snapshot, now, &records)
 	})
 	return records, err
 }
@@ -49,6 +60,8 @@ func prefetchReader(snapshot engine.Snapshot, reader policy.Reader) error {
 	if reader.UserID != "" {
 		ranges = append(ranges, memberPrefix(memberUser, reader.UserID), keyPrefix(prefixSignature, reader.UserID))
 	}
+	owned, seated := contractRanges(&reader)
+	ranges = append(append(ranges, owned...), seated...)
 	return engine.PrefetchRanges(snapshot, ranges...)
 }
 
@@ -57,6 +70,8 @@ type memberships struct {
 	snapshot engine.Snapshot
 	vendor   string
 	now      int64 // in Unix milliseconds
+	// also are keys that are read in the same round trip as what is needed of the roles.
+	also [][]byte
 }
 
 // indexedRole is a role as the index of a user has it.
@@ -104,7 +119,7 @@ func (m *memberships) of(user string, found *policy.ReaderRecords) error {
 // in one round trip.
 func (m *memberships) indexed(user string) (roles []indexedRole, err error) {
 	prefix := memberPrefix(memberUser, user)
-	keys := [][]byte{userKind.key(user)}
+	keys := append([][]byte{userKind.key(user)}, m.also...)
 	for entry, err := range m.snapshot.Scan(prefix, nil) {
 		if err != nil {
 			return nil, err

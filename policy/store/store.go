@@ -24,6 +24,7 @@ type Store struct {
 	auditStamp atomic.Int64 // of the newest entry, in microseconds
 	quotas     quotas
 	refunds    refunds
+	seatTurns  seatTurns
 	waiting    waiting // vendors whose webhooks have events to deliver
 }
 
@@ -69,10 +70,16 @@ func newID(prefix string, now time.Time) string {
 	return prefix + string(id[:]) + randomDigits(16)
 }
 
+// randomBytes returns n random bytes.
+func randomBytes(n int) []byte {
+	random := make([]byte, n)
+	_, _ = rand.Read(random) // never fails, see crypto/rand
+	return random
+}
+
 // randomDigits returns n random digits of 5 bits each.
 func randomDigits(n int) string {
-	digits := make([]byte, n)
-	_, _ = rand.Read(digits) // never fails, see crypto/rand
+	digits := randomBytes(n)
 	for i, b := range digits {
 		digits[i] = idDigits[b&31]
 	}
@@ -141,6 +148,9 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 		purged, err := s.purge(ctx, partition)
 		if err == nil {
 			err = s.purgeMembers(ctx, partition)
+		}
+		if err == nil && partition != SystemPartition {
+			err = s.sweepContracts(ctx, partition)
 		}
 		total += purged
 		if err == nil && partition != SystemPartition {

@@ -21,6 +21,7 @@ type transaction struct {
 	cells    map[string]*cell
 	order    []string // the keys of cells, in the order of their first use
 	change   policy.Invalidation
+	counters []engine.Counter // counted if the transaction writes
 	// written has the cells of writes as they were before, for undo.
 	written []cellBefore
 }
@@ -46,14 +47,18 @@ const transactAttempts = 20
 // while records that it read are changed concurrently. It commits nothing when change
 // returns an error or wrote nothing that is not stored already.
 func (w Writer) transact(ctx context.Context, vendor string, change func(*transaction) error) error {
+	return w.Store.transact(ctx, vendor, change, w.commit)
+}
+
+// transact is that of a Writer, with how a batch is committed.
+func (s *Store) transact(ctx context.Context, vendor string, change func(*transaction) error,
+	commit func(context.Context, string, *engine.Batch, policy.Invalidation) error,
+) error {
 	for range transactAttempts {
-		t := &transaction{vendor: vendor, now: w.timestamp(), cells: map[string]*cell{}}
-		err := w.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+		t := &transaction{vendor: vendor, now: s.timestamp(), cells: map[string]*cell{}}
+		err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 			t.snapshot = snapshot
-			if err := change(t); err != nil || w.beside == nil {
-				return err
-			}
-			return w.beside(t)
+			return change(t)
 		})
 		if err != nil {
 			return err
@@ -62,7 +67,7 @@ func (w Writer) transact(ctx context.Context, vendor string, change func(*transa
 		if batch == nil {
 			return nil
 		}
-		if err := w.commit(ctx, vendor, batch, t.change); !errors.Is(err, ErrConflict) {
+		if err := commit(ctx, vendor, batch, t.change); !errors.Is(err, ErrConflict) {
 			return err
 		}
 	}
@@ -149,7 +154,7 @@ func (t *transaction) undo(n int) {
 
 // batch returns what the transaction writes, or nil.
 func (t *transaction) batch() *engine.Batch {
-	batch := new(engine.Batch)
+	batch := &engine.Batch{Counters: t.counters}
 	for _, k := range t.order {
 		c := t.cells[k]
 		switch {

@@ -25,8 +25,6 @@ type Writer struct {
 	*Store
 	actor       Actor
 	idempotency *IdempotencyRecord
-	// beside writes what belongs to each transaction of the Writer, in the same step.
-	beside func(*transaction) error
 }
 
 // As returns a Writer for an actor. The zero Actor is the system itself: what it
