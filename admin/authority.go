@@ -195,7 +195,7 @@ func (o *Authority) authorizeOther(ctx context.Context, issuer *AccessIssuer, ra
 	if err != nil || claims.Vendor != "" && !vendorPattern.MatchString(claims.Vendor) {
 		return Caller{}, errInvalidToken
 	}
-	return Caller{Vendor: claims.Vendor, Name: issuer.Issuer + " " + claims.Subject, Scopes: claims.Scopes}, nil
+	return Caller{Vendor: claims.Vendor, Name: issuer.Issuer + " " + claims.Subject, Scopes: ownSpellings(claims.Scopes)}, nil
 }
 
 // unavailable wraps an error of the store. One of an issuer's keys is no error of the

@@ -76,10 +76,11 @@ func (a *api) registerClients() {
 		if in.Body.Operator {
 			c.Vendor = ""
 		}
-		if err := checkScopes(in.Body.Scopes, in.Body.Operator); err != nil {
+		scopes := ownSpellings(in.Body.Scopes)
+		if err := checkScopes(scopes, in.Body.Operator); err != nil {
 			return nil, err
 		}
-		client, secret, err := c.store.CreateClient(ctx, store.Client{Name: in.Body.Name, Vendor: c.Vendor, Scopes: in.Body.Scopes})
+		client, secret, err := c.store.CreateClient(ctx, store.Client{Name: in.Body.Name, Vendor: c.Vendor, Scopes: scopes})
 		return &body[CreatedClient]{Body: CreatedClient{wireClient(client), secret}}, err
 	})
 	register(a, huma.Operation{

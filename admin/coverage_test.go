@@ -21,6 +21,16 @@ var published = map[string][]string{
 		"POST /management/create-signed-link",
 		"GET /management/domains", "GET /management/domains/{}", "PUT /management/domains/{}", "DELETE /management/domains/{}",
 	},
+	"Sesamy's external sales and contracts": {
+		"POST /payments/vendor/{}/promos/code/{}", "POST /payments/vendor/{}/promos/code/{}/confirm/{}",
+		"GET /management/contracts", "GET /management/contracts/{}", "GET /management/contracts/{}/licenses",
+	},
+	"what a back office does with contracts": {
+		"GET /management/promos", "POST /management/promos", "GET /management/promos/{}", "PATCH /management/promos/{}", "POST /management/promos/{}/end",
+		"POST /management/contracts", "PATCH /management/contracts/{}", "POST /management/contracts/{}/cancel", "POST /management/contracts/{}/renew",
+		"POST /management/contracts/{}/transfer", "POST /management/contracts/{}/licenses", "DELETE /management/contracts/{}/licenses/{}",
+		"PUT /management/contracts/{}/seats",
+	},
 	"DjaoApp's proxy": {
 		"GET /api/proxy", "PUT /api/proxy", "POST /api/proxy/key",
 		"GET /api/proxy/engagement", "GET /api/proxy/engagement/users", "GET /api/proxy/recent",

@@ -21,6 +21,7 @@
 //	idempotency.go    Idempotency-Key
 //	etag.go           ETag and If-Match
 //	mergepatch.go     JSON merge patch
+//	recordpatch.go    merge patches of records with bounds and read-only members
 //	page.go           listings by id, conversion to wire types
 //	find.go           searching, sorting and paging of listings
 //	stream.go         operations with streamed bodies
@@ -55,6 +56,15 @@
 //	import.go         imports of grants in batches
 //	importsteps.go    finishing and undoing imports
 //	entitlements.go   entitlements of a reader
+//	amount.go         amounts and the callers' own texts on the wire
+//	promos.go         promos
+//	sales.go          external sales by promo codes, and their confirmation
+//	parties.go        payers and owners on the wire
+//	contracts.go      contracts on the wire, their listing
+//	contractchanges.go  creating and changing them
+//	contractends.go   cancelling, renewing and transferring them
+//	licenses.go       seats
+//	salesproblems.go  responses to errors of sales, contracts and seats
 //	people.go         users and role types on the wire
 //	profiles.go       profiles
 //	users.go          users

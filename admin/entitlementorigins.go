@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -44,6 +45,30 @@ func (a *api) entitlementsBySubscription(ctx context.Context, c *call, slug stri
 	return found, j.err
 }
 
+// entitlementsByContract returns what a reader has by contracts: as the owner, and by seats.
+func (a *api) entitlementsByContract(ctx context.Context, c *call, reader policy.Reader, now time.Time) ([]entitlement, error) {
+	contracts, err := c.store.ContractsOf(ctx, c.Vendor, reader)
+	var found []entitlement
+	for i := range contracts {
+		contract, origin := &contracts[i].Contract, origin{Type: originPayments, ID: contracts[i].Contract.ID, ContractID: contracts[i].Contract.ID, Name: contracts[i].Contract.Name}
+		if contract.ConfirmedAt == nil {
+			continue
+		}
+		user := contract.Owner.UserID
+		if seat := contracts[i].Seat; seat != nil {
+			origin.ID, user = seat.ID, seat.UserID
+		}
+		start, end := contract.Window()
+		for _, item := range contracts[i].Items {
+			found = append(found, entitlement{
+				ID: origin.ID + "." + item.SKU, SKU: item.SKU, PurchaseOption: item.PurchaseOptionID, Origin: origin, HasAccess: contract.Active(now), user: user,
+				CreatedAt: contract.CreatedAt, UpdatedAt: contract.UpdatedAt, StartsAt: &start, ExpiresAt: end,
+			})
+		}
+	}
+	return found, err
+}
+
 // maxEntitledRoles bounds the roles of a user, and the subscriptions of a profile, of which
 // entitlements are listed.
 const maxEntitledRoles = 10_000
@@ -65,7 +90,7 @@ func (j *joiner) entitlements(role *store.Role, s *store.Subscription, now time.
 	for _, sku := range skus {
 		found = append(found, entitlement{
 			ID: s.ID + "." + sku, SKU: sku,
-			Origin:    origin{Type: originSubscription, ID: s.ID, Name: plan.Title, Profile: s.Profile, Plan: s.Plan},
+			Origin:    origin{Type: originPayments, ID: s.ID, Name: plan.Title, Profile: s.Profile, Plan: s.Plan},
 			HasAccess: !s.BalanceDue && !now.Before(s.StartsAt) && now.Before(ends),
 			CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt, StartsAt: &s.StartsAt, ExpiresAt: &ends,
 		})
@@ -73,4 +98,8 @@ func (j *joiner) entitlements(role *store.Role, s *store.Subscription, now time.
 	return found
 }
 
-const originSubscription = "subscription"
+// Types of origins, by their published words.
+const (
+	originExternal = "EXTERNAL"
+	originPayments = "PAYMENTS"
+)

@@ -18,7 +18,7 @@ import (
 
 // entitlement is a SKU that a reader has access to, and its source.
 type entitlement struct {
-	ID                 string     `json:"id" doc:"The entitlement's id: the id of its grant, or of its subscription with the SKU." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ID                 string     `json:"id" doc:"The entitlement's id: the id of its grant, or that of its contract, seat or subscription with the SKU." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 	SKU                string     `json:"sku" doc:"The id of what is sold or granted." example:"premium"`
 	PurchaseOption     string     `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
 	Cover              string     `json:"cover,omitempty" doc:"The URL of an image. This and the fields up to type come from the SKU's product, if there is one." example:"https://news.example.com/covers/hello.jpg"`
@@ -40,19 +40,20 @@ type entitlement struct {
 
 // origin is the source of an entitlement.
 type origin struct {
-	Type    string `json:"type" enum:"access_list,subscription" doc:"The kind of source." example:"access_list"`
-	ID      string `json:"id" doc:"The id of the grant or the subscription." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
-	ListID  string `json:"listId" doc:"The id of the access list; empty for a subscription." example:"src_default"`
-	Name    string `json:"name" doc:"The name of the access list, or the title of the plan." example:"Subscribers"`
-	Profile string `json:"profile,omitempty" doc:"Of a subscription: the slug of the subscribed profile, on which the reader has a role." example:"xia"`
-	Plan    string `json:"plan,omitempty" doc:"Of a subscription: the slug of the plan." example:"open-space"`
+	Type       string `json:"type" enum:"EXTERNAL,PAYMENTS" doc:"The kind of source: EXTERNAL is a grant of an access list, PAYMENTS a contract or a subscription." example:"EXTERNAL"`
+	ID         string `json:"id" doc:"The id of the grant, the contract, the seat in a contract, or the subscription." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
+	ListID     string `json:"listId" doc:"The id of the access list; empty without one." example:"src_default"`
+	Name       string `json:"name" doc:"The name of the access list or the contract, or the title of the plan." example:"Subscribers"`
+	ContractID string `json:"contractId,omitempty" doc:"Of a contract: its id." example:"1d78271264b9c76d5842911dd70b4353"`
+	Profile    string `json:"profile,omitempty" doc:"Of a subscription: the slug of the subscribed profile, on which the reader has a role." example:"xia"`
+	Plan       string `json:"plan,omitempty" doc:"Of a subscription: the slug of the plan." example:"open-space"`
 }
 
 func wireEntitlement(found store.FoundGrant, now time.Time) entitlement {
 	g := found.Grant
 	return entitlement{
 		ID: g.ID, SKU: g.SKU, PurchaseOption: g.PurchaseOptionID,
-		Origin:    origin{Type: "access_list", ID: g.ID, ListID: g.Source, Name: found.List.Name},
+		Origin:    origin{Type: originExternal, ID: g.ID, ListID: g.Source, Name: found.List.Name},
 		HasAccess: found.Counts(now), user: g.UserID,
 		CreatedAt: g.CreatedAt, UpdatedAt: g.UpdatedAt, StartsAt: g.StartsAt, ExpiresAt: g.EndsAt,
 	}
@@ -78,8 +79,9 @@ type entitlementParams struct {
 func (a *api) registerEntitlements() {
 	register(a, huma.Operation{
 		OperationID: "list-entitlements", Method: http.MethodGet, Path: "/management/entitlements", Tags: []string{"Entitlements"}, Security: needs("entitlements:read"),
-		Summary:     "Lists a reader's entitlements by user id or e-mail address",
-		Description: "Those by grants, and those by the subscriptions of the profiles on which the user has a role. The entitlements of a subscription last as long as both it and the role.",
+		Summary: "Lists a reader's entitlements by user id or e-mail address",
+		Description: "Those by grants, those by contracts that the reader owns or has a seat in, and those by the subscriptions of the profiles on which the user has a role. " +
+			"The entitlements of a subscription last as long as both it and the role.",
 	}, a.listEntitlements)
 }
 
@@ -125,7 +127,7 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 	return page, nil
 }
 
-// entitlementsOf returns a reader's entitlements by grants and by subscriptions, by id.
+// entitlementsOf returns a reader's entitlements by grants, contracts and subscriptions, by id.
 func (a *api) entitlementsOf(ctx context.Context, c *call, in *entitlementParams) ([]entitlement, error) {
 	reader := policy.Reader{UserID: in.UserID, Email: policy.LowerEmail(in.Email)}
 	grants, err := c.store.GrantsOf(ctx, c.Vendor, reader)
@@ -134,6 +136,11 @@ func (a *api) entitlementsOf(ctx context.Context, c *call, in *entitlementParams
 	}
 	now := a.Now()
 	all := wireAll(grants, func(found store.FoundGrant) entitlement { return wireEntitlement(found, now) })
+	contracted, err := a.entitlementsByContract(ctx, c, reader, now)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, contracted...)
 	if in.UserID != "" {
 		subscribed, err := a.entitlementsBySubscription(ctx, c, in.UserID, now)
 		if err != nil {

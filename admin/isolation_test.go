@@ -23,6 +23,14 @@ type operation struct {
 	last         string // the example of the path's last parameter, if it ends with one
 }
 
+// ends is 1 for an operation that ends a record which others need.
+func (o *operation) ends() int {
+	if strings.HasSuffix(o.path, "/cancel") || strings.HasSuffix(o.path, "/end") {
+		return 1
+	}
+	return 0
+}
+
 func (o *operation) String() string { return o.method + " " + o.path }
 
 var pathParameter = regexp.MustCompile(`\{[^}]+\}`)
@@ -51,7 +59,7 @@ func (p *public) operations() []operation {
 				described := node(parameter)
 				switch {
 				case described["in"] == "query" && (described["required"] == true || needed[path] == described["name"]):
-					query.Set(described["name"].(string), fmt.Sprint(cmp.Or(described["example"], any("x"))))
+					query.Set(described["name"].(string), fmt.Sprint(cmp.Or(described["example"], firstExample(described), any("x"))))
 				case described["in"] == "path" && strings.HasSuffix(path, "/{"+described["name"].(string)+"}"):
 					o.last, _ = cmp.Or(described["example"], firstExample(described)).(string)
 				}
@@ -61,7 +69,7 @@ func (p *public) operations() []operation {
 		}
 	}
 	slices.SortFunc(all, func(a, b operation) int {
-		return cmp.Or(strings.Count(a.path, "/")-strings.Count(b.path, "/"), strings.Compare(a.path, b.path), strings.Compare(a.method, b.method))
+		return cmp.Or(a.ends()-b.ends(), strings.Count(a.path, "/")-strings.Count(b.path, "/"), strings.Compare(a.path, b.path), strings.Compare(a.method, b.method))
 	})
 	return all
 }
@@ -84,7 +92,7 @@ func named(o *operation, operations []operation) bool {
 }
 
 // needed are query parameters of which an operation needs one of several.
-var needed = map[string]any{"/management/entitlements": "userId", "/api/legal/{agreement}/sign": "user"}
+var needed = map[string]any{"/management/entitlements": "userId", "/api/legal/{agreement}/sign": "user", "/management/contracts": "confirm"}
 
 func exampleText(t *testing.T, kind string, example any) string {
 	t.Helper()
@@ -113,15 +121,16 @@ type records map[string]string
 // elsewhere are collections whose records are created under another path or with
 // the caller's ids.
 var elsewhere = map[string]string{
-	"/management/create-signed-link":             "/management/signed-links",
-	"/management/access-lists/{id}/grants/batch": "/management/access-lists/{id}/grants/imports",
-	"/management/keys/rotate":                    "/management/keys",
-	"/management/grants/remove":                  "/management/grants/removals",
-	"/api/accounts/profiles":                     "/api/profile",
+	"/management/create-signed-link":                      "/management/signed-links",
+	"/management/access-lists/{id}/grants/batch":          "/management/access-lists/{id}/grants/imports",
+	"/management/keys/rotate":                             "/management/keys",
+	"/management/grants/remove":                           "/management/grants/removals",
+	"/api/accounts/profiles":                              "/api/profile",
+	"/payments/vendor/{vendorId}/promos/code/{promoCode}": "/payments/vendor/{vendorId}/promos/code/{promoCode}/confirm",
 }
 
 // sameRecords are the collections whose records are those of another.
-var sameRecords = map[string]string{"/management/links": "/management/signed-links", "/api/legal": "/api/agreements"}
+var sameRecords = map[string]string{"/management/links": "/management/signed-links", "/api/legal": "/api/agreements", "/payments/vendor/acme/promos/code": "/management/promos"}
 
 // fill replaces the parameters of a path by the ids of known records.
 func (r records) fill(path string) (string, bool) {
@@ -212,7 +221,7 @@ func vendorScopes(operations []operation) []string {
 // example.
 func (p *public) makeRecords(token string, operations []operation) records {
 	p.Helper()
-	made := records{"/api/profile": "acme"} // the broker's, which is there from the start
+	made := records{"/api/profile": "acme", "/payments/vendor": "acme"} // the broker's, which is there from the start
 	for _, o := range operations {
 		put := named(&o, operations)
 		if o.method != http.MethodPost && !put || o.scope == "" || strings.HasPrefix(o.scope, "vendors:") {
@@ -238,6 +247,9 @@ func (p *public) makeRecords(token string, operations []operation) records {
 	return made
 }
 
+// signed is what differs in each answer.
+var signed = regexp.MustCompile(`"token":"[^"]*"`)
+
 // snapshot is a vendor's view of its records.
 func (p *public) snapshot(token string, operations []operation, known records) map[string]string {
 	p.Helper()
@@ -254,7 +266,7 @@ func (p *public) snapshot(token string, operations []operation, known records) m
 		if ok && got.code != http.StatusOK {
 			p.Errorf("%s: its owner gets %d %s", o.String(), got.code, got.body)
 		}
-		seen[o.String()] = got.body
+		seen[o.String()] = signed.ReplaceAllString(got.body, "")
 	}
 	return seen
 }

@@ -43,6 +43,8 @@ var tags = []*huma.Tag{
 	{Name: "Access lists", Description: "Named sources of access that contain grants."},
 	{Name: "Grants", Description: "Access of a reader to a SKU for a period."},
 	{Name: "Entitlements", Description: "What a reader has access to now, and why."},
+	{Name: "Sales", Description: "External sales: a seller's order makes a contract by a promo code, and its confirmation gives access."},
+	{Name: "Promos", Description: "Base contracts: what a promo code sells, to whom and how often."},
 	{Name: "Contracts", Description: "What readers and organizations bought, their seats and how they end."},
 	{Name: "Accounts", Description: "Searches of profiles and users while a text is typed."},
 	{Name: "Profiles", Description: "Accounts that can subscribe to plans and own them."},

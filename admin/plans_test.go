@@ -166,7 +166,7 @@ func (b *fixture) listEntitled(query string) string {
 	var shown []string
 	for _, e := range list {
 		shown = append(shown, fmt.Sprintf("%s %v %s %s/%s", e.SKU, e.HasAccess, e.Origin.Type, e.Origin.Profile, e.Origin.Plan))
-		if e.Origin.ID == "" || e.Origin.Name == "" || e.HasAccess != (e.Token != "") || (e.Origin.ListID == "") != (e.Origin.Type == "subscription") {
+		if e.Origin.ID == "" || e.Origin.Name == "" || e.HasAccess != (e.Token != "") || (e.Origin.ListID == "") != (e.Origin.Type == "PAYMENTS") {
 			b.Errorf("%+v", e)
 		}
 	}
@@ -189,8 +189,8 @@ func TestEntitlementsOfBothOrigins(t *testing.T) {
 			t.Errorf("%s: the decision is %v, the list %s", when, decided, got)
 		}
 	}
-	const paper, desk = "paper true access_list /", "desk true subscription xia/open-space"
-	const gone = "desk false subscription xia/open-space"
+	const paper, desk = "paper true EXTERNAL /", "desk true PAYMENTS xia/open-space"
+	const gone = "desk false PAYMENTS xia/open-space"
 	agree("subscribed", paper+", "+desk)
 	if got := b.listEntitled("userId=xia&sku=desk"); got != desk {
 		t.Errorf("for the sku: %s", got)

@@ -154,6 +154,9 @@ func (a *api) problemOf(err error) *Problem {
 	if field, ok := errors.AsType[*store.FieldError](err); ok && !isUnavailable(err) {
 		return invalid(field.Field, field.Problem)
 	}
+	if p := salesProblem(err); p != nil {
+		return p
+	}
 	if last, ok := errors.AsType[*store.LastManagerError](err); ok {
 		p := newProblem(http.StatusConflict, "This is the last manager of the profile "+last.Profile+": make another one first.")
 		p.Code = "last_manager"

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"net/url"
@@ -53,7 +54,7 @@ var resources = []resource{
 	{Name: "proxy", Description: "settings, engagement and sessions of sites"},
 	{Name: "readers", Description: "tokens of readers", Local: true},
 	{Name: "rules", Description: "the rules of sites"},
-	{Name: "sales", Description: "sales by promo codes"},
+	{Name: "sales", Description: "sales by promo codes; payments:contract:third-party-onboarding and paymentsContractThirdPartyOnboarding are other names of sales:write"},
 	{Name: "subscriptions", Description: "plans and subscriptions"},
 	{Name: "users", Description: "readers' records"},
 	{Name: "vendors", Description: "all vendors", Operator: true},
@@ -66,6 +67,22 @@ func findResource(name string) (resource, bool) {
 		return resource{}, false
 	}
 	return resources[i], true
+}
+
+// scopeSpellings are other names of scopes: the published ones of external sales, the
+// second of which is newer.
+var scopeSpellings = map[string]string{
+	"payments:contract:third-party-onboarding": "sales:write",
+	"paymentsContractThirdPartyOnboarding":     "sales:write",
+}
+
+// ownSpellings returns scopes by the names that scope.go gives them.
+func ownSpellings(scopes []string) []string {
+	own := slices.Clone(scopes)
+	for i, scope := range own {
+		own[i] = cmp.Or(scopeSpellings[scope], scope)
+	}
+	return own
 }
 
 // findScope returns the resource of a scope and its right, if the scope exists.

@@ -102,3 +102,28 @@ func TestScopesThatDoNotExistAreRefused(t *testing.T) {
 		local.call(http.MethodPost, "/management/clients", `{"name":"c","scopes":["`+scope+`"]}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.scopes")
 	}
 }
+
+// The published scope of external sales has two spellings. A client gets it by either, a
+// token is asked for by either, as JSON like in the reference, and has sales:write alone.
+func TestSalesScopeHasItsPublishedSpellings(t *testing.T) {
+	p := newPublic(t)
+	operator := newFixture(t, true)
+	for _, spelling := range []string{"payments:contract:third-party-onboarding", "paymentsContractThirdPartyOnboarding", "sales:write"} {
+		var made struct{ Scopes []string }
+		operator.call(http.MethodPost, "/management/clients", `{"name":"seller","scopes":["`+spelling+`"]}`).want(http.StatusCreated, &made)
+		if len(made.Scopes) != 1 || made.Scopes[0] != "sales:write" {
+			t.Errorf("a client with %s has %v", spelling, made.Scopes)
+		}
+		id, secret := p.client("acme", "sales:*")
+		body := `{"client_id":"` + id + `","client_secret":"` + secret + `","grant_type":"client_credentials","scope":"` + spelling + `"}`
+		var got handed
+		p.ask(http.MethodPost, "/oauth/token", body, isJSON).want(http.StatusOK, &got)
+		if got.Scope != "sales:write" || got.AccessToken == "" {
+			t.Errorf("a token for %s has %q", spelling, got.Scope)
+		}
+		p.with(got.AccessToken, http.MethodGet, "/management/access-lists", "").refused(http.StatusForbidden, "forbidden", "")
+		other, otherSecret := p.client("acme", "grants:*", "contracts:*")
+		body = `{"client_id":"` + other + `","client_secret":"` + otherSecret + `","grant_type":"client_credentials","scope":"` + spelling + `"}`
+		p.ask(http.MethodPost, "/oauth/token", body, isJSON).tokenError(http.StatusBadRequest, "invalid_scope")
+	}
+}

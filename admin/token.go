@@ -155,7 +155,7 @@ func grantedScopes(client *store.Client, asked string) ([]string, *tokenError) {
 	if asked == "" {
 		return slices.Clone(client.Scopes), nil
 	}
-	scopes := strings.Fields(asked)
+	scopes := ownSpellings(strings.Fields(asked))
 	if len(scopes) > store.MaxClientScopes {
 		return nil, badTokenRequest("scope has too many entries.")
 	}

@@ -17,6 +17,7 @@
 //	accountstream.go their import and export
 //	apiclient.go    client: clients of the management API and their access tokens
 //	audit.go        audit: changes of records
+//	contract.go     promo and contract: what is sold, seats
 //	domain.go       domain: publisher domains and denied keys
 //	explain.go      explain: how the gate would decide a request
 //	grant.go        grant: adds, finds, removes and exports grants

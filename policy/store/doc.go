@@ -66,6 +66,7 @@
 //	sales.go         orders: selling promos, and confirming contracts
 //	contractchange.go cancelling, renewing and transferring contracts
 //	contractgive.go  what contracts give, for decisions
+//	contractsof.go   the contracts of a reader
 //	contractfind.go  the index of contracts, and finding them
 //	contractevents.go the events of promos, contracts and seats
 //	contractsweep.go removing contracts that ended long ago, with their seats
