@@ -37,20 +37,34 @@ type provider struct {
 // newProvider makes a hook with a table.
 func newProvider(t *testing.T, scheme, secret, table string) *provider {
 	t.Helper()
+	p := newProviders(t)
+	p.promo("MONTH")
+	p.hook(fmt.Sprintf(`{"name":"Test","scheme":%q,"secret":%q,"table":%s}`, scheme, secret, table))
+	return p
+}
+
+// hook makes a hook.
+func (p *provider) hook(body string) {
+	p.Helper()
+	var made admin.Hook
+	p.call("POST", "/management/hooks", body).want(201, &made)
+	p.path = made.Path
+}
+
+// newProviders returns an API without a hook.
+func newProviders(t *testing.T) *provider {
+	t.Helper()
 	p := &provider{source: "192.0.2.1:1"}
 	p.fixture = newFixtureWith(t, func(options *admin.Options) {
 		options.HookReceived = func(r admin.HookReport) { p.reports = append(p.reports, r) }
 	})
-	p.promo("MONTH")
 	authority, err := admin.NewAuthority(admin.AuthorityOptions{Store: p.store, Keyring: p.keyring, Now: p.options.Now, Own: true})
 	require.NoError(t, err)
 	options := p.fixture.options
 	options.Authority = authority
 	p.api, err = admin.New(options)
 	require.NoError(t, err)
-	var made admin.Hook
-	p.call("POST", "/management/hooks", fmt.Sprintf(`{"name":"Test","scheme":%q,"secret":%q,"table":%s}`, scheme, secret, table)).want(201, &made)
-	p.path = made.Path
+	p.clock = p.clock.Add(time.Hour) // events have happened
 	return p
 }
 

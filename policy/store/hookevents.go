@@ -66,6 +66,8 @@ const (
 	hookNoteLife  = HookEventLife + 24*time.Hour
 	// HookLogLife is how long what became of an event can be read.
 	HookLogLife = 14 * 24 * time.Hour
+	// hookAhead is how far the clock of a provider may be ahead.
+	hookAhead = 5 * time.Minute
 	// MaxHookEvents bounds the events of one answer.
 	MaxHookEvents = 500
 )
@@ -102,9 +104,9 @@ func (w Writer) RecordHookEvent(ctx context.Context, vendor string, h *Hook, act
 // that has Retry, nothing but the result is written.
 func (w Writer) ApplyHookEvent(ctx context.Context, vendor string, h *Hook, act hook.Action) (HookEvent, error) {
 	now := w.timestamp()
-	switch {
-	case act.At.After(now):
-		act.At = now // a later time would win against all events until then
+	switch ahead := now.Add(hookAhead); {
+	case act.At.After(ahead):
+		act.At = ahead // it would win against all events until then
 	case now.Sub(act.At) >= HookEventLife:
 		return w.RecordHookEvent(ctx, vendor, h, act, HookTooOld, "")
 	}
