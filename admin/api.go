@@ -62,6 +62,9 @@ type Options struct {
 	CheckWebhook func(ctx context.Context, address *url.URL) error
 	// TestWebhook sends a test event to a webhook. Nil: this process delivers none.
 	TestWebhook func(ctx context.Context, vendor, id string) (store.Delivery, error)
+	// HookReceived is told what became of each event of a billing system, for the log and
+	// metrics. It has no personal data. Optional.
+	HookReceived func(HookReport)
 	// BodyTimeout is the time in which a body must arrive, unless the operation
 	// allows more. Default: BodyTimeout.
 	BodyTimeout time.Duration
@@ -123,6 +126,9 @@ func New(options Options) (http.Handler, error) {
 	if options.Failed == nil {
 		options.Failed = func(error) {}
 	}
+	if options.HookReceived == nil {
+		options.HookReceived = func(HookReport) {}
+	}
 	options.BodyTimeout = cmp.Or(options.BodyTimeout, BodyTimeout)
 	for _, origin := range options.Origins {
 		if err := CheckOrigin(origin); err != nil {
@@ -178,6 +184,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerDomains()
 	a.registerKeys()
 	a.registerWebhooks()
+	a.registerHooks()
 	a.registerContractUsage()
 	a.describeSentBacks()
 	if a.Operator {

@@ -102,6 +102,8 @@
 //	engagement.go     engagement of readers
 //	contractusage.go  the usage of a contract by month
 //	webhooks.go       where events are sent, dead letters
+//	hooks.go          where billing systems send events, and what these do
+//	hookreceive.go    their signed events, without a token
 //	audit.go          the audit log
 //
 // Operation:

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
+	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/buildinfo"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -33,6 +35,10 @@ var (
 		Namespace: metricsNamespace, Name: "streams_cut_total",
 		Help: "Streams that were cut because access was revoked.",
 	}, []string{"vendor", "site"})
+	hookEvents = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Name: "hook_events_total",
+		Help: "Requests to the paths of billing systems, by hook and result.",
+	}, []string{"vendor", "hook", "result"})
 	storeDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: metricsNamespace, Name: "store_operation_duration_seconds",
 		Help:    "Duration of store operations.",
@@ -62,7 +68,7 @@ var buildMetric = func() prometheus.Collector {
 // called several times for a registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, storeDuration, storeOperations, storeCollector{}, buildMetric,
+		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, hookEvents, storeDuration, storeOperations, storeCollector{}, buildMetric,
 	} {
 		err := registry.Register(collector)
 		if _, registered := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !registered {
@@ -115,6 +121,21 @@ func (m *siteMetrics) redeemed(reason policy.Reason) {
 	if counter := m.redemptions[reason]; counter != nil {
 		counter.Inc()
 	}
+}
+
+// hookReceived counts and logs what became of an event of a billing system. What strangers
+// send to unknown paths is counted, and logged for debugging only.
+func (a *App) hookReceived(r admin.HookReport) {
+	hookEvents.WithLabelValues(r.Vendor, r.Hook, r.Result).Inc()
+	level := zap.InfoLevel
+	switch {
+	case r.Hook == "":
+		level = zap.DebugLevel
+	case r.Failed():
+		level = zap.WarnLevel
+	}
+	a.logger.Log(level, "event of a billing system", zap.String("vendor", r.Vendor), zap.String("hook", r.Hook), zap.String("result", r.Result),
+		zap.String("event", r.Event), zap.String("type", r.Type), zap.String("action", r.Do), zap.String("contract", r.Contract))
 }
 
 // storeOperation begins to measure an operation of the store. The caller calls the

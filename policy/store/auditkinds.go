@@ -78,6 +78,9 @@ var auditKinds = map[byte]auditKind{
 	prefixOrder:         {unaudited: true},
 	prefixContractIndex: {unaudited: true},
 
+	prefixHook:      {name: "hook", hidden: []string{"secrets"}},
+	prefixHookEvent: {unaudited: true},
+
 	prefixRoute:        {unaudited: true},
 	prefixWebhookState: {unaudited: true},
 	prefixDelivery:     {unaudited: true},

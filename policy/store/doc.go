@@ -84,6 +84,10 @@
 //	sitelicences.go  site licences of contracts, and their index
 //	usage.go         what contracts are used for, by month
 //
+//	hooks.go         where billing systems send events, and what these do
+//	hookevents.go    what became of an event, noted with its change
+//	hookactions.go   what an event does to a contract, in any order
+//
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys
 //	sessionkeys.go   keys that sites share with their origins

@@ -101,7 +101,8 @@ import (
 //	6 <sku> NUL <fulfilment>             fulfilment
 //	7 <sku> NUL <option>                 purchase option
 //	8 <hook>                             where a provider sends its events
-//	% <hook> NUL <event>                 event of a provider that was applied
+//	% <hook> NUL e NUL <event>           what became of an event of a provider, so that it is applied once
+//	% <hook> NUL r NUL <time> <event>    the same, by when it arrived; the time as 8 bytes, inverted
 //	9 <contract> NUL <month> NUL …       usage of a licence
 //
 // Webhooks:
@@ -120,6 +121,7 @@ import (
 //	N <vendor>                           vendor
 //	J <source>                           last valid key set of a source
 //	e <vendor>                           vendor that had a webhook
+//	8 <hook>                             vendor of a hook
 const (
 	prefixList        = 'L'
 	prefixGrant       = 'G'

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/hook"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
@@ -166,39 +167,54 @@ func (h *Webhooks) CreateWebhook(ctx context.Context, w Writer, vendor string, h
 }
 
 // WebhookSecretPrefix begins the secrets of webhooks (Standard Webhooks).
-const WebhookSecretPrefix = "whsec_"
+const WebhookSecretPrefix = hook.SecretPrefix
 
 // addSecret makes a new secret. The previous ones end after the overlap.
 func (h *Webhooks) addSecret(vendor string, hook *Webhook, overlap time.Duration) string {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
 	secret := WebhookSecretPrefix + base64.StdEncoding.EncodeToString(random[:])
-	now := h.timestamp()
-	kept := []webhookSecret{{Sealed: h.keyring.sealer.Seal([]byte(secret), webhookSealedFor(vendor, hook.ID)), CreatedAt: now}}
-	for _, old := range hook.Secrets {
+	hook.Secrets = h.keyring.addSecret(hook.Secrets, secret, webhookSealedFor(vendor, hook.ID), overlap, maxWebhookSecrets)
+	return secret
+}
+
+// addSecret returns the secrets with a new one, sealed. The previous ones end after the
+// overlap, and beyond the limit at once.
+func (k *Keyring) addSecret(secrets []webhookSecret, secret string, sealedFor []byte, overlap time.Duration, limit int) []webhookSecret {
+	now := k.store.timestamp()
+	kept := []webhookSecret{{Sealed: k.sealer.Seal([]byte(secret), sealedFor), CreatedAt: now}}
+	for _, old := range secrets {
 		if end := now.Add(overlap); old.EndsAt.IsZero() || old.EndsAt.After(end) {
 			old.EndsAt = end
 		}
-		if old.EndsAt.After(now) && len(kept) < maxWebhookSecrets {
+		if old.EndsAt.After(now) && len(kept) < limit {
 			kept = append(kept, old)
 		}
 	}
-	hook.Secrets = kept
-	return secret
+	return kept
 }
 
 func webhookSealedFor(vendor, id string) []byte { return []byte("webhook\x00" + vendor + "\x00" + id) }
 
 // Secrets returns the secrets that sign events of an endpoint now, the newest first.
 func (h *Webhooks) Secrets(vendor string, hook *Webhook) ([]string, error) {
+	secrets, err := h.keyring.openSecrets(hook.Secrets, webhookSealedFor(vendor, hook.ID))
+	if err != nil {
+		return nil, fmt.Errorf("the secret of webhook %s: %w", hook.ID, err)
+	}
+	return secrets, nil
+}
+
+// openSecrets returns the secrets that have not ended.
+func (k *Keyring) openSecrets(sealed []webhookSecret, sealedFor []byte) ([]string, error) {
 	var secrets []string
-	for _, secret := range hook.Secrets {
-		if !secret.EndsAt.IsZero() && !h.now().Before(secret.EndsAt) {
+	for _, secret := range sealed {
+		if !secret.EndsAt.IsZero() && !k.store.now().Before(secret.EndsAt) {
 			continue
 		}
-		text, err := h.keyring.sealer.Open(secret.Sealed, webhookSealedFor(vendor, hook.ID))
+		text, err := k.sealer.Open(secret.Sealed, sealedFor)
 		if err != nil {
-			return nil, fmt.Errorf("the secret of webhook %s: %w", hook.ID, err)
+			return nil, err
 		}
 		secrets = append(secrets, string(text))
 	}
@@ -208,7 +224,11 @@ func (h *Webhooks) Secrets(vendor string, hook *Webhook) ([]string, error) {
 // SecretsSince returns since when the newest secret signs, and when the last of the
 // replaced ones ends; zero if none signs any more.
 func (h *Webhook) SecretsSince(now time.Time) (since, replacedUntil time.Time) {
-	for i, secret := range h.Secrets {
+	return secretsSince(h.Secrets, now)
+}
+
+func secretsSince(secrets []webhookSecret, now time.Time) (since, replacedUntil time.Time) {
+	for i, secret := range secrets {
 		if i == 0 {
 			since = secret.CreatedAt
 		} else if secret.EndsAt.After(now) && secret.EndsAt.After(replacedUntil) {

@@ -20,6 +20,7 @@
 // disabled, and by an answer of 410 at once.
 //
 //	sign.go       signatures
+//	verify.go     those of events that others send
 //	send.go       one attempt: the request, its limits, the answer
 //	schedule.go   when an attempt is repeated
 //	dispatcher.go Dispatcher: which endpoints are delivered to, and its state
