@@ -76,7 +76,8 @@ func (a *api) registerLicenses(tags []string) {
 	) (*struct {
 		Status int
 		Body   []License
-	}, error) {
+	}, error,
+	) {
 		if in.Body.Email == "" && in.Body.UserID == "" {
 			return nil, invalid("email", "is required, or userId")
 		}
