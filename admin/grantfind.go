@@ -19,7 +19,7 @@ type GrantFilter struct {
 	Email               string   `query:"email" json:"email,omitempty" minLength:"1" maxLength:"254" doc:"Only grants with this e-mail address, ignoring case." example:"reader@example.com"`
 	PublisherPurchaseID string   `query:"publisherPurchaseId" json:"publisherPurchaseId,omitempty" minLength:"1" maxLength:"255" doc:"Only grants of this purchase." example:"order-2027-0815"`
 	SKU                 string   `query:"sku" json:"sku,omitempty" minLength:"1" maxLength:"255" doc:"Only grants of this SKU." example:"premium"`
-	Status              string   `query:"status" json:"status,omitempty" enum:"ACTIVE,INACTIVE" doc:"Only grants with this status." example:"ACTIVE"`
+	Status              string   `query:"status" json:"status,omitempty" enum:"ACTIVE,INACTIVE,CANCELED" doc:"Only grants with this status." example:"ACTIVE"`
 	ImportID            string   `query:"importId" json:"importId,omitempty" minLength:"1" maxLength:"128" doc:"Only grants that this import into the list wrote and that are stored, in the order of its rows. An import is remembered for 30 days."`
 	Meta                []string `query:"meta,explode" json:"meta,omitempty" maxItems:"8" doc:"Only grants whose extraFields have all of these, each as name=value." example:"[\"campaign=autumn\"]"`
 }

@@ -17,7 +17,7 @@ type Grant struct {
 	ID     string `json:"id" doc:"The grant's id." example:"grant_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 	Source string `json:"source" doc:"The id of the access list."`
 	GrantFields
-	Status           string `json:"status" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
+	Status           string `json:"status" enum:"ACTIVE,INACTIVE,CANCELED" doc:"Only an ACTIVE grant gives access. INACTIVE and CANCELED ones give none." example:"ACTIVE"`
 	ExcludeFromStats bool   `json:"excludeFromStats" doc:"Excludes the record from statistics." example:"false"`
 
 	CreatedAt time.Time `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
@@ -55,7 +55,7 @@ type Address struct {
 // GrantBody creates or replaces a grant.
 type GrantBody struct {
 	GrantFields
-	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
+	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE,CANCELED" default:"ACTIVE" doc:"Only an ACTIVE grant gives access. INACTIVE and CANCELED ones give none." example:"ACTIVE"`
 	ExcludeFromStats bool   `json:"excludeFromStats,omitempty" doc:"Excludes the record from statistics." example:"false"`
 	Source           string `json:"source,omitempty" maxLength:"128" doc:"If present, must equal the access list of the path."`
 }

@@ -16,8 +16,8 @@ type AccessList struct {
 	ID               string `json:"id" doc:"The list's id." example:"src_01kb2m3q4r5s6t7v8w9x0y1z2a"`
 	Name             string `json:"name" doc:"A name for people." example:"Subscribers"`
 	Description      string `json:"description" doc:"A description for people." example:"Everybody who subscribed on paper"`
-	Type             string `json:"type" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
-	Status           string `json:"status" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
+	Type             string `json:"type" enum:"MANUAL,HOOK,BASIC_API,CSV_FILE,CSV_FILE_OLD,CSV_TRANSACTIONS,CLAIMED" doc:"What fills the list, for people: the gate treats all types alike." example:"MANUAL"`
+	Status           string `json:"status" enum:"ACTIVE,INACTIVE,DRAFT,CANCELED" doc:"Only an ACTIVE list gives access. DRAFT, INACTIVE and CANCELED ones give none." example:"ACTIVE"`
 	ExcludeFromStats bool   `json:"excludeFromStats" doc:"Excludes the record from statistics." example:"false"`
 }
 
@@ -27,8 +27,8 @@ func wireList(list store.AccessList) AccessList { return AccessList(list) }
 type ListBody struct {
 	Name             string `json:"name" minLength:"1" maxLength:"255" doc:"The list's name." example:"Subscribers"`
 	Description      string `json:"description,omitempty" maxLength:"1024" doc:"A description for people." example:"Everybody who subscribed on paper"`
-	Type             string `json:"type,omitempty" enum:"MANUAL" default:"MANUAL" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
-	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" default:"ACTIVE" doc:"Grants of an INACTIVE list have no effect." example:"ACTIVE"`
+	Type             string `json:"type,omitempty" enum:"MANUAL,HOOK,BASIC_API,CSV_FILE,CSV_FILE_OLD,CSV_TRANSACTIONS,CLAIMED" default:"MANUAL" doc:"What fills the list, for people: the gate treats all types alike." example:"MANUAL"`
+	Status           string `json:"status,omitempty" enum:"ACTIVE,INACTIVE,DRAFT,CANCELED" default:"ACTIVE" doc:"Only an ACTIVE list gives access. DRAFT, INACTIVE and CANCELED ones give none." example:"ACTIVE"`
 	ExcludeFromStats bool   `json:"excludeFromStats,omitempty" doc:"Excludes the record from statistics." example:"false"`
 }
 
@@ -42,8 +42,8 @@ func (b ListBody) list() store.AccessList {
 type ListPatch struct {
 	Name             *string `json:"name,omitempty" minLength:"1" maxLength:"255" doc:"A name for people." example:"Subscribers"`
 	Description      *string `json:"description,omitempty" maxLength:"1024" doc:"A description for people." example:"Everybody who subscribed on paper"`
-	Type             *string `json:"type,omitempty" enum:"MANUAL" doc:"How grants enter the list. MANUAL: by calls of this API." example:"MANUAL"`
-	Status           *string `json:"status,omitempty" enum:"ACTIVE,INACTIVE" doc:"ACTIVE, or INACTIVE: grants no access." example:"ACTIVE"`
+	Type             *string `json:"type,omitempty" enum:"MANUAL,HOOK,BASIC_API,CSV_FILE,CSV_FILE_OLD,CSV_TRANSACTIONS,CLAIMED" doc:"What fills the list, for people: the gate treats all types alike." example:"MANUAL"`
+	Status           *string `json:"status,omitempty" enum:"ACTIVE,INACTIVE,DRAFT,CANCELED" doc:"Only an ACTIVE list gives access. DRAFT, INACTIVE and CANCELED ones give none." example:"ACTIVE"`
 	ExcludeFromStats *bool   `json:"excludeFromStats,omitempty" doc:"Excludes the record from statistics." example:"false"`
 }
 

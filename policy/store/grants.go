@@ -63,7 +63,7 @@ func (g *Grant) normalize() error {
 	if err := checkEmail(g.Email); err != nil {
 		return err
 	}
-	if err := normalizeStatus(&g.Status); err != nil {
+	if err := normalizeStatus(&g.Status, StatusActive, StatusInactive, StatusCanceled); err != nil {
 		return err
 	}
 	// Decisions count in milliseconds.

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -23,7 +25,8 @@ type AccessList struct {
 // list.
 const DefaultList = "src_default"
 
-// The values of an access list's type and of a list's or grant's status.
+// The values of an access list's type and of a list's or grant's status. Only an ACTIVE grant
+// of an ACTIVE list gives anything.
 const (
 	TypeManual     = "MANUAL"
 	StatusActive   = "ACTIVE"
@@ -31,6 +34,10 @@ const (
 	StatusCanceled = "CANCELED"
 	StatusDraft    = "DRAFT"
 )
+
+// listTypes are the types of access lists. They are the same for the gate:
+// the type says what fills a list.
+var listTypes = []string{TypeManual, "HOOK", "BASIC_API", "CSV_FILE", "CSV_FILE_OLD", "CSV_TRANSACTIONS", "CLAIMED"}
 
 func builtInList() AccessList {
 	return AccessList{
@@ -47,22 +54,20 @@ func (l *AccessList) normalize() error {
 	if l.Type == "" {
 		l.Type = TypeManual
 	}
-	if l.Type != TypeManual {
-		return &FieldError{"type", "must be " + TypeManual}
+	if !slices.Contains(listTypes, l.Type) {
+		return &FieldError{"type", "must be one of " + strings.Join(listTypes, ", ")}
 	}
-	if err := normalizeStatus(&l.Status); err != nil {
+	if err := normalizeStatus(&l.Status, StatusActive, StatusInactive, StatusDraft, StatusCanceled); err != nil {
 		return err
 	}
 	return cmp.Or(checkText("name", l.Name, 255), checkText("description", l.Description, 1024))
 }
 
-func normalizeStatus(status *string) error {
-	switch *status {
-	case "":
-		*status = StatusActive
-	case StatusActive, StatusInactive:
-	default:
-		return &FieldError{"status", "must be " + StatusActive + " or " + StatusInactive}
+// normalizeStatus sets the default of a status that must be one of some.
+func normalizeStatus(status *string, of ...string) error {
+	*status = cmp.Or(*status, StatusActive)
+	if !slices.Contains(of, *status) {
+		return &FieldError{"status", "must be one of " + strings.Join(of, ", ")}
 	}
 	return nil
 }
