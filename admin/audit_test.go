@@ -38,7 +38,7 @@ func TestAuditOverHTTP(t *testing.T) {
 		t.Errorf("the log has %s", logged)
 	}
 	change := entries[2].Records[0]
-	if change.Kind != "access-list" || change.ID != list.ID || change.Before["status"] != "ACTIVE" || change.After["status"] != "INACTIVE" || len(change.After) != 1 {
+	if change.Kind != "access-list" || change.ID != list.ID || change.Before["status"] != "ACTIVE" || change.After["status"] != "INACTIVE" || len(change.After) != 2 {
 		t.Errorf("the change is %+v", change)
 	}
 	if strings.Contains(got.body, "eyJ") || strings.Contains(got.body, "sealed") {

@@ -155,8 +155,12 @@ func TestManyDomainsAreListedInPages(t *testing.T) {
 	if _, err := b.engine.Commit(t.Context(), "acme", &all); err != nil {
 		t.Fatal(err)
 	}
+	var whole struct{ Domains []domainShown }
+	if b.call(http.MethodGet, "/management/domains", "").want(http.StatusOK, &whole); len(whole.Domains) != 1500 {
+		t.Errorf("without limit there are %d domains", len(whole.Domains))
+	}
 	var names []string
-	path := "/management/domains"
+	path := "/management/domains?limit=1000"
 	for _, want := range []int{1000, 500} {
 		var page struct{ Domains []domainShown }
 		got := b.call(http.MethodGet, path, "").want(http.StatusOK, &page)

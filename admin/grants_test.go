@@ -55,6 +55,7 @@ func TestAccessLists(t *testing.T) {
 	want := map[string]any{
 		"id": made.ID, "name": "My Partner API", "description": "Purchases from partner system",
 		"type": "MANUAL", "status": "ACTIVE", "excludeFromStats": false,
+		"createdAt": b.clock.Format(time.RFC3339), "updatedAt": b.clock.Format(time.RFC3339),
 	}
 	if !reflect.DeepEqual(got.fields(), want) {
 		t.Errorf("the answer is %v, want %v", got.fields(), want)
@@ -71,7 +72,7 @@ func TestAccessLists(t *testing.T) {
 		t.Errorf("PATCH gives %+v", changed)
 	}
 	b.call(http.MethodPut, path, `{"name":"Other","excludeFromStats":true}`).want(http.StatusOK, &changed)
-	if changed != (record{ID: made.ID, Name: "Other", Type: "MANUAL", Status: "ACTIVE", ExcludeFromStats: true}) {
+	if changed != (record{ID: made.ID, Name: "Other", Type: "MANUAL", Status: "INACTIVE", ExcludeFromStats: true}) {
 		t.Errorf("PUT gives %+v", changed)
 	}
 
@@ -125,9 +126,11 @@ func TestGrantsAsInTheReference(t *testing.T) {
 	}
 
 	// PUT clears the fields that it does not name.
-	replaced := b.call(http.MethodPut, path, `{"userId":"u2","sku":"other","endsAt":null,"source":"src_default"}`).want(http.StatusOK, nil).fields()
+	b.clock = b.clock.Add(time.Second)
+	then := b.clock.Format(time.RFC3339)
+	replaced := b.call(http.MethodPut, path, `{"userId":"u2","sku":"other","status":"ACTIVE","endsAt":null,"source":"src_default"}`).want(http.StatusOK, nil).fields()
 	if !reflect.DeepEqual(replaced, map[string]any{
-		"id": id, "source": "src_default", "userId": "u2", "sku": "other", "status": "ACTIVE", "excludeFromStats": false, "createdAt": now, "updatedAt": now,
+		"id": id, "source": "src_default", "userId": "u2", "sku": "other", "status": "ACTIVE", "excludeFromStats": false, "createdAt": now, "updatedAt": then,
 	}) {
 		t.Errorf("PUT gives %v", replaced)
 	}

@@ -243,7 +243,7 @@ func TestSubscriberOnlyShortens(t *testing.T) {
 	b.site(http.MethodPut, one, later).refused(http.StatusUnprocessableEntity, "validation_failed", "body.ends_at")
 	b.as("xia", http.MethodPut, one, put(b.clock.Add(-time.Second))).refused(http.StatusUnprocessableEntity, "validation_failed", "body.ends_at")
 	b.as("xia", http.MethodPut, one, `{"created_at":"2020-01-01T00:00:00Z"}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.created_at")
-	b.as("xia", http.MethodPut, one, `{"balance_due":false}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.balance_due")
+	b.as("xia", http.MethodPut, one, `{"balance_due":true}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.balance_due")
 	b.as("xia", http.MethodPut, planSubscriptions+"/xia", later).refused(http.StatusForbidden, "forbidden", "")
 	b.as("xia", http.MethodPut, one, put(b.clock.Add(time.Hour))).want(http.StatusOK, &s)
 	if s.Editable {

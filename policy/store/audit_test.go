@@ -63,7 +63,7 @@ func TestAuditTellsOfEveryWrite(t *testing.T) {
 		told = append(told, fmt.Sprintf("%s %s %s -> %s", record.Kind, record.ID, record.Before, record.After))
 	}
 	for i, want := range []string{
-		"access-list [" + list.ID + `]  -> {"excludeFromStats":false,"id":"` + list.ID + `","name":"Partners"`,
+		"access-list [" + list.ID + `]  -> {"createdAt":"2026-11-23T12:00:00Z","excludeFromStats":false,"id":"` + list.ID + `","name":"Partners"`,
 		"grant [" + list.ID + " " + grant.ID + `]  -> {"createdAt"`,
 		`{"sku":"premium","updatedAt":"2026-11-23T12:00:00Z"} -> {"sku":"gold","updatedAt":"2026-11-23T12:00:01Z"}`,
 		`"sku":"gold"`,

@@ -49,6 +49,12 @@ func TestDomainsAreKept(t *testing.T) {
 		t.Errorf("replaced by %+v", again)
 	}
 	b.clock = b.clock.Add(time.Minute)
+	same, err := b.as("bob").PutDomain(t.Context(), vendor, again)
+	b.ok(err)
+	if !same.UpdatedAt.Equal(again.UpdatedAt) || same.UpdatedBy != again.UpdatedBy {
+		t.Errorf("a domain that is not changed is %+v", same)
+	}
+	again.AllowedResourceIDs = []string{"a"}
 	again, err = b.as("bob").PutDomain(t.Context(), vendor, again)
 	b.ok(err)
 	if !again.UpdatedAt.Equal(b.clock) {
