@@ -100,12 +100,12 @@ type SentPath struct {
 	ID string `path:"id" maxLength:"255" doc:"The seller's id of the record." example:"1d78271264b9c76d5842911dd70b4353"`
 }
 
-// sentID is the id of a body, which may repeat that of the path.
-type sentID struct {
+// SentID is the id of a body, which may repeat that of the path.
+type SentID struct {
 	ID string `json:"id,omitempty" maxLength:"255" doc:"The id of the path, if it is given." example:"1d78271264b9c76d5842911dd70b4353"`
 }
 
-func (s *sentID) check(path string) error {
+func (s *SentID) check(path string) error {
 	if s.ID != "" && s.ID != path {
 		return invalid("id", "must be the id of the path")
 	}
@@ -186,7 +186,7 @@ func (a *api) registerBills() {
 		SentPath
 		IfMatch
 		Body struct {
-			sentID
+			SentID
 			BillFields
 		}
 	},
@@ -233,7 +233,7 @@ func (a *api) registerTransactions(tags []string) {
 		SentPath
 		IfMatch
 		Body struct {
-			sentID
+			SentID
 			TransactionFields
 		}
 	},

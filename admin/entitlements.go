@@ -22,11 +22,11 @@ type entitlement struct {
 	SKU                string     `json:"sku" doc:"The id of what is sold or granted." example:"premium"`
 	PurchaseOption     string     `json:"purchaseOption,omitempty" doc:"The purchase option." example:"po-yearly"`
 	Cover              string     `json:"cover,omitempty" doc:"The URL of an image. This and the fields up to type come from the SKU's product, if there is one." example:"https://news.example.com/covers/hello.jpg"`
-	Title              string     `json:"title,omitempty" doc:"A name for people." example:"Hello, reader"`
+	Title              string     `json:"title" doc:"A name for people." example:"Hello, reader"`
 	URL                string     `json:"url,omitempty" doc:"The URL of the page." example:"https://news.example.com/articles/hello"`
 	PresentationURL    string     `json:"presentationUrl,omitempty" doc:"The URL at which the content is presented." example:"https://news.example.com/articles/hello"`
 	PublisherContentID string     `json:"publisherContentId,omitempty" doc:"The publisher's id of the content, as captured by the rule of its page." example:"hello"`
-	Type               string     `json:"type,omitempty" doc:"The product's type." example:"article"`
+	Type               string     `json:"type" doc:"The product's type." example:"article"`
 	Origin             origin     `json:"origin" doc:"The source of the entitlement."`
 	HasAccess          bool       `json:"hasAccess" doc:"Whether the entitlement is in effect now." example:"true"`
 	CreatedAt          time.Time  `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
