@@ -37,7 +37,7 @@ func (b *fixture) holding(texts ...string) string {
 	b.Helper()
 	found := map[string]bool{}
 	for k, value := range b.entries() {
-		lower := strings.ToLower(k + "\n" + value)
+		lower := strings.ReplaceAll(strings.ToLower(k+"\n"+value), "kund-70", "")
 		for _, encoded := range strings.FieldsFunc(value, func(c rune) bool { return c == '"' }) {
 			if decoded, err := base64.StdEncoding.DecodeString(encoded); err == nil && len(decoded) > 8 {
 				lower += string(bytes.ToLower(decoded))
@@ -58,7 +58,7 @@ func (b *fixture) holding(texts ...string) string {
 }
 
 // personal are the prefixes of records that hold something of a person, indexes included.
-const personal = "13@AEGIQSYcdiopqrx"
+const personal = "1345@AEGIQSYciopqrx"
 
 // person stores a person with data in every kind of record that has any.
 func (b *fixture) person(id, email, first, last string) {
@@ -69,7 +69,7 @@ func (b *fixture) person(id, email, first, last string) {
 	reader.ReaderDetails = store.ReaderDetails{FirstName: first, LastName: last, Tags: []string{"vip"}, Metadata: map[string]string{"of": last}}
 	b.after(by.CreateReader(ctx, vendor, reader))
 	b.after(by.UpdateReader(ctx, vendor, id, func(r *store.Reader) error { r.Phone = "1"; return nil }))
-	b.after(by.CreateProfileFor(ctx, vendor, store.Profile{Slug: id, Type: store.TypePersonal, FullName: first + " " + last, Contact: store.Contact{Email: email}}, reader.User))
+	b.after(by.CreateProfileFor(ctx, vendor, store.Profile{Slug: strings.ToLower(first), Type: store.TypePersonal, FullName: first + " " + last, Contact: store.Contact{Email: email}}, reader.User))
 	b.after(by.CreateRole(ctx, vendor, store.Role{Profile: "paper", User: id, Type: policy.RoleContributor}))
 	b.after(by.Sign(ctx, vendor, "terms", id))
 	made, err := by.CreateGrant(ctx, vendor, store.DefaultList, store.Grant{UserID: id, Email: email, SKU: "news", FirstName: first})
@@ -79,7 +79,7 @@ func (b *fixture) person(id, email, first, last string) {
 	b.ok(err)
 	b.after(by.UpdateGrant(ctx, vendor, store.DefaultList, gone.ID, func(g *store.Grant) error { g.FirstName = first; return nil }))
 	b.ok(by.DeleteGrant(ctx, vendor, store.DefaultList, gone.ID, nil))
-	b.after(by.ImportGrants(ctx, vendor, store.DefaultList, store.ImportBatch{ID: "day-" + id, Chain: []byte{1}, Rows: []store.ImportRow{
+	b.after(by.ImportGrants(ctx, vendor, store.DefaultList, store.ImportBatch{ID: "day-" + first[:1], Chain: []byte{1}, Rows: []store.ImportRow{
 		{Grant: store.Grant{UserID: id, SKU: "news", FirstName: first, LastName: last}},
 	}}))
 	link := b.link(keys.LinkClaims{URL: "https://x.example/1", Subject: id})
@@ -94,7 +94,16 @@ func (b *fixture) person(id, email, first, last string) {
 	}
 	sold, _, err := by.CreateContract(ctx, vendor, contract, true)
 	b.ok(err)
+	b.after(by.PutBill(ctx, vendor, store.Bill{ID: "bill-" + first[:1], UserID: id, Price: "1", Status: "PAID"}, nil))
+	b.after(by.PutTransaction(ctx, vendor, store.Transaction{ID: "paid-" + first[:1], UserID: id, Amount: "1"}, nil))
 	_, _, err = by.AddSeat(ctx, vendor, sold.ID, store.Seat{UserID: id, Email: email, FullName: first + " " + last})
+	b.ok(err)
+}
+
+// subscribed makes an endpoint that wants all events, so that they wait in its queue.
+func (b *fixture) subscribed() {
+	b.Helper()
+	_, _, err := store.NewWebhooks(store.NewKeyring(b.Store, sealer(b.T, strings.Repeat("s", 40)))).CreateWebhook(b.Context(), b.Writer, vendor, store.Webhook{URL: "https://hook.example/"})
 	b.ok(err)
 }
 
@@ -110,9 +119,9 @@ func TestErasedPersonIsInNoRecord(t *testing.T) {
 		b.subscribed()
 		b.person("kund-7", "greta.oest@example.com", "Gretaxa", "Oestxa")
 		b.person("kund-70", "ann.lund@example.com", "Annxa", "Lundxa")
-		theirs := []string{"kund-7\x00", "kund-7\"", "\x00kund-7", "greta.oest@", "gretaxa", "oestxa"}
-		if held := b.holding("greta.oest@", "gretaxa", "kund-7\"", "kund-7\x00", "ekund-7"); !strings.Contains(held, "") || len(held) < 12 {
-			t.Fatalf("the person is in records with %q, want all kinds", held)
+		theirs := []string{"kund-7", "greta.oest@", "gretaxa", "oestxa"}
+		if held := b.holding(theirs...); held != personal {
+			b.Fatalf("the person is in records with %q, want %q: all kinds that keep something", held, personal)
 		}
 		var exported []string
 		b.ok(b.ExportPerson(ctx, vendor, "kund-7", nil, func(r store.PersonalRecord) error {
@@ -125,41 +134,36 @@ func TestErasedPersonIsInNoRecord(t *testing.T) {
 		b.ok(err)
 		for _, kind := range exported {
 			if counts[kind] == 0 {
-				t.Errorf("%s are exported and not erased: %v", kind, counts)
+				b.Errorf("%s are exported and not erased: %v", kind, counts)
 			}
 		}
 		for kind := range counts {
 			if !slices.Contains(exported, kind) {
-				t.Errorf("%s are erased and not exported: %v", kind, exported)
+				b.Errorf("%s are erased and not exported: %v", kind, exported)
 			}
 		}
 		if held := b.holding(theirs...); held != "" {
-			t.Errorf("after the erasure, records with %q hold something of the person", held)
-		}
-		for k, value := range b.entries() {
-			if strings.HasSuffix(k, "kund-7") {
-				t.Errorf("the entry %q (%s) is left", k, value)
-			}
+			b.Errorf("after the erasure, records with %q hold something of the person", held)
 		}
 		if skus := b.skus(policy.Reader{UserID: "kund-7", Email: "greta.oest@example.com"}); skus != "" {
-			t.Errorf("an erased reader has %s", skus)
+			b.Errorf("an erased reader has %s", skus)
 		}
 		if skus := b.skus(policy.Reader{UserID: "kund-70", Email: "ann.lund@example.com"}); !strings.Contains(skus, "news+") {
-			t.Errorf("another reader has %q", skus)
+			b.Errorf("another reader has %q", skus)
 		}
 		b.after(b.ReaderRecord(ctx, vendor, "kund-70"))
 		if tags, err := b.Engagements(ctx, vendor, "site"); err != nil || len(tags) != 1 || tags[0].Count != 2 {
-			t.Errorf("the tags are %v, %v: their counts must stay", tags, err)
+			b.Errorf("the tags are %v, %v: their counts must stay", tags, err)
 		}
 		log, _, _, err := b.Audit(ctx, vendor, store.AuditQuery{})
 		b.ok(err)
-		if len(log) == 0 || log[0].Operation != "erase" || log[0].Actor != "desk" || !strings.Contains(string(log[0].Records[0].After), `"grants":2`) {
-			t.Errorf("the newest audit entry is %+v", log[0])
+		if len(log) == 0 || log[0].Operation != "erase" || log[0].Actor != "desk" || !strings.Contains(string(log[0].Records[0].After), `"grants":1`) {
+			b.Errorf("the newest audit entry is %+v", log[0])
 		}
 		again, err := b.Erase(ctx, vendor, "kund-7")
 		b.ok(err)
 		if len(again) != 0 {
-			t.Errorf("a second erasure changed %v", again)
+			b.Errorf("a second erasure changed %v", again)
 		}
 		b.after(b.CreateReader(ctx, vendor, store.Reader{User: store.User{Slug: "kund-7"}}))
 	})
@@ -168,7 +172,7 @@ func TestErasedPersonIsInNoRecord(t *testing.T) {
 // An erasure that is cut after any of its steps is continued by the next call, or by Sweep.
 // Until then, the id is not used again.
 func TestCutErasureContinues(t *testing.T) {
-	for cut := 1; cut < 60; cut += 7 {
+	for cut := 1; cut < 40; cut += 5 {
 		b := newFixture(t)
 		b.world("paper", "boss", "")
 		b.staff("paper", "boss")
@@ -182,7 +186,7 @@ func TestCutErasureContinues(t *testing.T) {
 		}
 		_, err := b.CreateReader(b.Context(), vendor, store.Reader{User: store.User{Slug: "kund-7"}})
 		if !errors.Is(err, store.ErrReserved) && !errors.Is(err, store.ErrExists) {
-			t.Fatalf("cut after %d steps, the id is used again: %v", cut, err)
+			b.Fatalf("cut after %d steps, the id is used again: %v", cut, err)
 		}
 		if cut%2 == 0 {
 			b.after(b.Sweep(b.Context()))
@@ -190,7 +194,7 @@ func TestCutErasureContinues(t *testing.T) {
 			b.after(b.Erase(b.Context(), vendor, "kund-7"))
 		}
 		if held := b.holding("kund-7", "greta.oest@", "gretaxa", "oestxa"); held != "" {
-			t.Fatalf("cut after %d steps and continued, records with %q hold something of the person", cut, held)
+			b.Fatalf("cut after %d steps and continued, records with %q hold something of the person", cut, held)
 		}
 	}
 }

@@ -56,9 +56,18 @@ var erasers = []eraser{
 			func(id string) []byte { return contractPrefix(contractUser, id) }, func(email string) []byte { return contractPrefix(contractEmail, email) }),
 		about: aboutIn(func(p *Person, c *Contract) bool { return p.party(&c.Owner) || p.party(&c.Payer) }),
 	},
-	scrubs(prefixBill, "bills"),
-	scrubs(prefixTransaction, "transactions"),
-	scrubs(prefixFulfilment, "fulfilments"),
+	{
+		prefix: prefixBill, kind: "bills", ranges: sentOf(prefixBill, billOfUser),
+		forget: forgetIn(billKind, func(_ *Person, b *Bill) bool { b.UserID, b.ReceiptURL = "", ""; return false }),
+	},
+	{
+		prefix: prefixTransaction, kind: "transactions", ranges: sentOf(prefixTransaction, transactionOfUser),
+		forget: forgetIn(transactionKind, func(_ *Person, t *Transaction) bool { t.UserID = ""; return false }),
+	},
+	{
+		prefix: prefixFulfilment, kind: "fulfilments", ranges: sentOf(prefixFulfilment, fulfilmentOfUser),
+		forget: forgetIn(fulfilmentKind, func(_ *Person, f *Fulfilment) bool { f.UserID = ""; return false }),
+	},
 	scrubs(prefixHookEvent, "hookEvents"),
 	scrubs(prefixLink, "links"),
 	scrubs(prefixImportLog, "importLogs"),
@@ -77,7 +86,8 @@ var erasers = []eraser{
 		prefix: prefixRemoved, kind: "markers", hidden: true, forget: removeEntry,
 		ranges: func(_ engine.Snapshot, p *Person) ([]eraseRange, error) {
 			return []eraseRange{
-				{prefix: removedKey(removedUser, p.ID), exact: true}, {prefix: removedKey(removedProfile, p.ID), exact: true},
+				{prefix: removedKey(removedUser, p.ID), exact: true},
+				{prefix: removedKey(removedProfile, p.ID), exact: true},
 				{prefix: keyPrefix(prefixRemoved, erasedRecord+p.ID)},
 			}, nil
 		},
@@ -135,6 +145,16 @@ var erasers = []eraser{
 func exactly(at func(path ...string) []byte) func(engine.Snapshot, *Person) ([]eraseRange, error) {
 	return func(_ engine.Snapshot, p *Person) ([]eraseRange, error) {
 		return []eraseRange{{prefix: at(p.ID), exact: true}}, nil
+	}
+}
+
+// sentOf returns the ranges of what sellers sent of a person, in whose index a time of 8 bytes
+// comes first.
+func sentOf(record byte, kind string) func(engine.Snapshot, *Person) ([]eraseRange, error) {
+	return func(_ engine.Snapshot, p *Person) ([]eraseRange, error) {
+		return []eraseRange{{prefix: contractPrefix(kind, p.ID), place: func(rest string) []byte {
+			return append([]byte{record}, rest[min(8, len(rest)):]...)
+		}}}, nil
 	}
 }
 
@@ -335,6 +355,9 @@ func markAudited(e *erasing, k, value []byte) error {
 	return nil
 }
 
+// profileOwned are the kinds of records whose path begins with a profile.
+var profileOwned = map[string]bool{"profile": true, "role": true, "role-type": true, "subscription": true}
+
 // forgetAudit empties what an audit entry shows of a person's records. The entry stays: who
 // called what, when, and how many records that changed.
 func forgetAudit(e *erasing, k, value []byte) error {
@@ -351,6 +374,15 @@ func forgetAudit(e *erasing, k, value []byte) error {
 		theirs, err := e.marked(record.Kind, record.ID...)
 		if err != nil {
 			return err
+		}
+		if len(record.ID) > 0 && record.ID[0] != "" {
+			own, err := e.marked("profile", record.ID[0])
+			if err != nil {
+				return err
+			}
+			if own && profileOwned[record.Kind] {
+				record.ID[0], theirs = "", true
+			}
 		}
 		for j, part := range record.ID {
 			if e.person.named("id", part) {
@@ -416,4 +448,3 @@ func (e *erasing) expiry(k, value []byte) time.Time {
 
 // hookEventKept is how long an event of a provider is kept after an erasure rewrote it.
 const hookEventKept = Retention
-

@@ -215,30 +215,31 @@ func (s *Store) eraseStep(t *transaction, id string) (counts Erased, done bool, 
 		state.Counts = Erased{}
 	}
 	all := allErasers()
-	if state.Stage >= len(all) {
-		return state.Counts, true, s.endErasure(t, k, &state)
+	changed := false
+	for err == nil && !changed && state.Stage < len(all) {
+		if d := &all[state.Stage]; d.nothing != "" {
+			state.Stage++
+		} else {
+			changed, err = t.eraseSome(d, &state)
+		}
 	}
-	if d := &all[state.Stage]; d.nothing != "" {
-		err = nil
-		state.Stage++
-	} else {
-		err = t.eraseSome(d, &state)
+	if err == nil && !changed {
+		return state.Counts, true, s.endErasure(t, k, &state)
 	}
 	if err != nil {
 		return nil, true, err
 	}
-	// Several short stages are one step.
 	value, err := encode(state)
 	t.set(k, value, time.Time{})
 	return state.Counts, false, err
 }
 
-// eraseSome forgets the next records of a kind.
-func (t *transaction) eraseSome(d *eraser, state *erasure) error {
+// eraseSome forgets the next records of a kind. Changed reports that the step has done enough.
+func (t *transaction) eraseSome(d *eraser, state *erasure) (changed bool, err error) {
 	e := &erasing{t: t, person: &state.Person}
 	read, size, count, ended := 0, 0, 0, true
 	var failed error
-	err := d.entriesAbout(t.snapshot, e.person, state.erasePlace, func(at erasePlace, k, value []byte, about bool) bool {
+	err = d.entriesAbout(t.snapshot, e.person, state.erasePlace, func(at erasePlace, k, value []byte, about bool) bool {
 		read++
 		if about || d.all && value != nil {
 			e.again, e.same = false, false
@@ -268,7 +269,7 @@ func (t *transaction) eraseSome(d *eraser, state *erasure) error {
 	if ended {
 		state.Stage, state.erasePlace = state.Stage+1, erasePlace{}
 	}
-	return errors.Join(err, failed)
+	return count > 0 || !ended, errors.Join(err, failed)
 }
 
 // endErasure removes the marker, and writes the audit entry.

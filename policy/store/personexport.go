@@ -91,4 +91,3 @@ func exportedValue(k, value []byte) json.RawMessage {
 	encoded, _ := json.Marshal(members) // it was JSON
 	return encoded
 }
-
