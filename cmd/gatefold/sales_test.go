@@ -233,8 +233,8 @@ const saleSite = "\nhttp://127.0.0.1:%s {\n\tbind 127.0.0.1\n\tgatefold_api\n}\n
 // own ledgers.
 func TestOrdersUnderKillsAreOneContractEach(t *testing.T) {
 	t.Parallel()
-	s, api := startAPI(t)
-	m := &market{nodes: []string{api}, client: saleClient()}
+	s := newServer(t)
+	m := &market{nodes: []string{s.startSelling(t)}, client: saleClient()}
 	all := s.sellers(t, m)
 	sellUnderKills(t, m, s, all)
 	checkLedgers(t, s, all)
@@ -248,18 +248,24 @@ func TestOrdersUnderKillsAreOneContractEachOnRedis(t *testing.T) {
 	m := &market{client: saleClient()}
 	for range 2 {
 		s := newNodeWith(t, redis.URL(), "", []byte("the same secret on all nodes\n"))
-		port := keystest.FreePort(t)
-		config, err := os.ReadFile(s.config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.writeConfig(string(config) + fmt.Sprintf(saleSite, port))
-		s.start()
-		nodes, m.nodes = append(nodes, s), append(m.nodes, "http://127.0.0.1:"+port)
+		nodes, m.nodes = append(nodes, s), append(m.nodes, s.startSelling(t))
 	}
 	all := nodes[1].sellers(t, m)
 	sellUnderKills(t, m, nodes[0], all)
 	checkLedgers(t, nodes[1], all)
+}
+
+// startSelling starts a server with the API on a port of its own, and returns its URL.
+func (s *server) startSelling(t *testing.T) string {
+	t.Helper()
+	port := keystest.FreePort(t)
+	config, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.writeConfig(string(config) + fmt.Sprintf(saleSite, port))
+	s.start()
+	return "http://127.0.0.1:" + port
 }
 
 func saleClient() *http.Client {
