@@ -161,6 +161,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerEntitlements()
 	a.registerProfiles()
 	a.registerUsers()
+	a.registerReaders()
 	a.registerAccounts()
 	a.registerRoleTypes()
 	a.registerRoles()

@@ -62,6 +62,8 @@
 //	entitlements.go   entitlements of a reader
 //	people.go         users and role types on the wire
 //	profiles.go       profiles
+//	readerrecord.go  a reader's record on the wire
+//	readerops.go     operations on readers' records, erasure and export
 //	users.go          users
 //	accounts.go       searches of both
 //	roletypes.go      role types
