@@ -170,6 +170,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerContracts()
 	a.registerProfiles()
 	a.registerUsers()
+	a.registerReaders()
 	a.registerAccounts()
 	a.registerRoleTypes()
 	a.registerRoles()

@@ -75,6 +75,8 @@
 //	salesproblems.go  responses to errors of sales, contracts and seats
 //	people.go         users and role types on the wire
 //	profiles.go       profiles
+//	readerrecord.go  a reader's record on the wire
+//	readerops.go     operations on readers' records, erasure and export
 //	users.go          users
 //	accounts.go       searches of both
 //	roletypes.go      role types

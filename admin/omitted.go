@@ -45,6 +45,10 @@ var omissions = []omission{
 	{"Gatefold has no paywalls that are edited here: the rules of a site say what is asked of whom, and its configuration which page a denial shows.", []string{
 		"GET /management/paywalls", "GET /management/paywalls/{paywallId}",
 	}},
+	{"Gatefold has no customers of Mediaconnect.", []string{"GET /management/mc/customers/{customerId}"}},
+	{"Gatefold has no older portal whose team could move here.", []string{"POST /management/sync/team-to-organization"}},
+	{"Gatefold collects nothing from readers' browsers: GET /management/entitlements says what a reader has, and the export of a reader all that is kept.", []string{"GET /management/diagnostics/{identifier}", "DELETE /management/diagnostics/{identifier}"}},
+	{"The people who run a site have roles on its profile, and clients have scopes: see GET /api/profile/{profile}/roles.", []string{"GET /management/team", "POST /management/team", "PUT /management/team/{userId}", "DELETE /management/team/{userId}"}},
 	{"The version of this API is in its document, GET /openapi.json.", []string{"GET /api"}},
 }
 

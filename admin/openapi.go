@@ -52,6 +52,7 @@ var tags = []*huma.Tag{
 	{Name: "Accounts", Description: "Searches of profiles and users while a text is typed."},
 	{Name: "Profiles", Description: "Accounts that can subscribe to plans and own them."},
 	{Name: "Users", Description: "People who may have roles."},
+	{Name: "Readers", Description: "What is kept about readers: finding, changing, exporting and erasing it."},
 	{Name: "Roles", Description: "What users may do on a profile, and the types of such roles."},
 	{Name: "Accessibles", Description: "The roles of a user: how users accept, ask and leave."},
 	{Name: "Plans", Description: "What providers sell to profiles."},
