@@ -211,7 +211,7 @@ func (a answer) refused(status int, code, location string) problem {
 	if again := a.head.Get("Retry-After"); (code == "store_unavailable" || code == "keys_unavailable") != (again != "") {
 		a.t.Errorf("%s says Retry-After %q", code, again)
 	}
-	if (code == "validation_failed") != (len(p.Errors) > 0) {
+	if (code == "validation_failed" || status == http.StatusConflict && location != "") != (len(p.Errors) > 0) && location != "" {
 		a.t.Errorf("%s with %d errors: %s", code, len(p.Errors), a.body)
 	}
 	if location == "" {

@@ -45,7 +45,7 @@ type Hook struct {
 	Status        string      `json:"status" enum:"active,disabled" doc:"Events of a disabled hook are answered with 409, so that the provider sends them again." example:"active"`
 	TypeAt        string      `json:"typeAt" doc:"The place of an event's type." example:"/type"`
 	TimeAt        string      `json:"timeAt" doc:"The place of the time when an event happened." example:"/created"`
-	Table         []HookEntry `json:"table" doc:"What the events do."`
+	Table         []HookEntry `json:"table" doc:"What the events do." example:"[{\"event\":\"invoice.paid\",\"do\":\"renew\",\"order\":\"/data/object/subscription\",\"endsAt\":\"/data/object/lines/data/0/period/end\"}]"`
 	SecretSince   time.Time   `json:"secretSince" doc:"When the current secret was set." example:"2027-01-01T09:30:00Z"`
 	ReplacedUntil *time.Time  `json:"replacedUntil,omitempty" doc:"Until when the replaced secret verifies beside the current one."`
 	CreatedAt     time.Time   `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
@@ -59,7 +59,7 @@ type HookBody struct {
 	Secret string      `json:"secret" minLength:"1" maxLength:"255" doc:"The secret that the provider shows for the endpoint. It cannot be read again." example:"whsec_…"`
 	TypeAt string      `json:"typeAt,omitempty" maxLength:"255" doc:"The place of an event's type, as a JSON Pointer. Default: /type." example:"/type"`
 	TimeAt string      `json:"timeAt,omitempty" maxLength:"255" doc:"The place of the time when an event happened. Default: /created for stripe, /timestamp for standard." example:"/created"`
-	Table  []HookEntry `json:"table" minItems:"1" maxItems:"32" nullable:"false" doc:"What the events do. The first entry that matches counts."`
+	Table  []HookEntry `json:"table" minItems:"1" maxItems:"32" nullable:"false" doc:"What the events do. The first entry that matches counts." example:"[{\"event\":\"invoice.paid\",\"do\":\"renew\",\"order\":\"/data/object/subscription\",\"endsAt\":\"/data/object/lines/data/0/period/end\"}]"`
 }
 
 // HookPatch changes the named fields of a hook.
@@ -70,7 +70,7 @@ type HookPatch struct {
 	Overlap *int         `json:"overlapSeconds,omitempty" minimum:"0" maximum:"604800" doc:"How long the replaced secret verifies. Default: a day." example:"86400"`
 	TypeAt  *string      `json:"typeAt,omitempty" maxLength:"255" doc:"The place of an event's type. Empty: /type." example:"/type"`
 	TimeAt  *string      `json:"timeAt,omitempty" maxLength:"255" doc:"The place of the time when an event happened. Empty: as the scheme has it." example:"/created"`
-	Table   *[]HookEntry `json:"table,omitempty" minItems:"1" maxItems:"32" doc:"What the events do, in place of the whole table."`
+	Table   *[]HookEntry `json:"table,omitempty" minItems:"1" maxItems:"32" doc:"What the events do, in place of the whole table." example:"[{\"event\":\"invoice.paid\",\"do\":\"renew\",\"order\":\"/data/object/subscription\",\"endsAt\":\"/data/object/lines/data/0/period/end\"}]"`
 }
 
 // HookEvent is what became of an event.

@@ -229,7 +229,7 @@ func TestBadOrdersStoreNothing(t *testing.T) {
 		"too much providerData":    {salePath, order("n", map[string]any{"providerData": many}), 422, "body.providerData"},
 		"too much extraData":       {salePath, order("n", user("extraData", many)), 422, "body.userData.extraData"},
 		"number in vendorData":     {salePath, order("n", map[string]any{"vendorData": map[string]any{"x": 1}}), 422, "body.vendorData.x"},
-		"no user":                  {salePath, order("n", map[string]any{"userData": nil}), 422, "body"},
+		"no user":                  {salePath, order("n", map[string]any{"userData": nil}), 422, "body.userData"},
 		"user without identifier":  {salePath, order("n", map[string]any{"userData": map[string]any{"fullName": "X"}}), 422, "body.userData.email"},
 		"owner without identifier": {salePath, order("n", map[string]any{"ownerData": map[string]any{"fullName": "X"}}), 422, "body.ownerData.email"},
 		"two @":                    {salePath, order("n", user("email", "a@b@example.com")), 422, "body.userData.email"},

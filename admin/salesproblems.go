@@ -34,11 +34,10 @@ func salesProblem(err error) *Problem {
 			"The contract has %d seats, of which %d are taken, %d too few: withdraw some, or change the number of seats.", seats.Seats, seats.Taken, seats.Missing), "body.seats")
 	}
 	if state, ok := errors.AsType[*store.ContractStateError](err); ok {
-		code := "contract_unconfirmed"
 		if errors.Is(err, store.ErrContractEnded) {
-			code = "contract_ended"
+			return conflictAt(http.StatusConflict, "contract_ended", "It cannot be done, because "+state.Error()+".", "")
 		}
-		return conflictAt(http.StatusConflict, code, "It cannot be done, because "+state.Error()+".", "")
+		return conflictAt(http.StatusConflict, "contract_unconfirmed", "It cannot be done, because "+state.Error()+".", "")
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func TestGeneratedClientSells(t *testing.T) {
 	s, api := startAPI(t)
 	document := s.get(api + "/openapi.json")
 	document.expect(t, http.StatusOK, "")
-	n := newNode(t)
+	n := newNode(t, "typescript")
 	n.write("openapi.json", []byte(document.body))
 	n.bin("openapi-typescript", "openapi.json", "--default-non-nullable", "false", "-o", "schema.d.ts")
 	n.bin("tsc", "-p", "tsconfig.json")
