@@ -237,5 +237,5 @@ func TestMembersAreCopied(t *testing.T) {
 	to.moveClock(time.Hour + store.Retention + time.Second)
 	_, err = to.Sweep(t.Context())
 	to.ok(err)
-	to.equal(to.left("bob"), "pbob")
+	to.equal(to.left("bob"), "pbob ic/bob inbob/bob")
 }

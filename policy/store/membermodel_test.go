@@ -248,6 +248,8 @@ func expectIndex(want map[string]string, prefix byte, value []byte) {
 		StartsAt                                                                   time.Time `json:"starts_at"`
 		EndsAt                                                                     time.Time `json:"ends_at"`
 		AutoRenew                                                                  bool      `json:"auto_renew"`
+		FullName                                                                   string    `json:"full_name"`
+		CreatedAt                                                                  time.Time `json:"created_at"`
 	}
 	_ = json.Unmarshal(value, &r)
 	flags := byte(0)
@@ -267,6 +269,14 @@ func expectIndex(want map[string]string, prefix byte, value []byte) {
 	case 'o', 'p':
 		if r.Email != "" {
 			add("", map[byte]string{'o': "f", 'p': "e"}[prefix]+strings.ToLower(r.Email), r.Slug)
+		}
+		if prefix == 'p' {
+			for _, text := range []string{r.Slug, r.Email, r.FullName} {
+				if text != "" {
+					add("", "n"+strings.ToLower(text), r.Slug)
+				}
+			}
+			add("", string(binary.BigEndian.AppendUint64([]byte("c"), uint64(r.CreatedAt.UnixMicro())))+r.Slug)
 		}
 	case 'r':
 		state := string(milli([]byte{flags}, r.EndsAt)) + r.Type + "\x00" + r.Requested
