@@ -57,7 +57,7 @@ func TestReadersRecordHasEveryDocumentedField(t *testing.T) {
 		t.Errorf("the metadata are %v", got["user_metadata"])
 	}
 	b.call(http.MethodDelete, path+"/user_metadata/preferences", "").want(http.StatusOK, nil)
-	b.call(http.MethodGet, personPath+"/nobody", "").want(http.StatusNotFound, nil)
+	b.call(http.MethodGet, personPath+"/unknown", "").want(http.StatusNotFound, nil)
 }
 
 // What belongs to the issuer of the logins is refused by name, and never a silent success.

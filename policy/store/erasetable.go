@@ -257,8 +257,8 @@ func (p *Person) party(party *Party) bool {
 	return party.UserID == p.ID || p.hasEmail(party.Email) || p.hasEmail(party.InvoiceEmail)
 }
 
-// forgetParties takes a person out of a contract, which stays for the books: it gives access
-// to nobody but the holders of its seats.
+// forgetParties takes a person out of a contract, which stays for the books: only the holders
+// of its seats read by it then.
 func forgetParties(p *Person, c *Contract) bool {
 	for _, party := range []*Party{&c.Owner, &c.Payer} {
 		switch {
