@@ -56,7 +56,7 @@ type Hook struct {
 type HookBody struct {
 	Name   string      `json:"name,omitempty" maxLength:"255" doc:"A name for people." example:"Stripe, live"`
 	Scheme string      `json:"scheme" enum:"standard,stripe" doc:"How the provider signs: Standard Webhooks, or as Stripe does." example:"stripe"`
-	Secret string      `json:"secret" minLength:"1" maxLength:"255" doc:"The secret that the provider shows for the endpoint. It cannot be read again." example:"whsec_…"`
+	Secret string      `json:"secret" minLength:"1" maxLength:"255" doc:"The secret that the provider shows for the endpoint. It cannot be read again." example:"whsec_the_signing_secret_of_the_endpoint"`
 	TypeAt string      `json:"typeAt,omitempty" maxLength:"255" doc:"The place of an event's type, as a JSON Pointer. Default: /type." example:"/type"`
 	TimeAt string      `json:"timeAt,omitempty" maxLength:"255" doc:"The place of the time when an event happened. Default: /created for stripe, /timestamp for standard." example:"/created"`
 	Table  []HookEntry `json:"table" minItems:"1" maxItems:"32" nullable:"false" doc:"What the events do. The first entry that matches counts." example:"[{\"event\":\"invoice.paid\",\"do\":\"renew\",\"order\":\"/data/object/subscription\",\"endsAt\":\"/data/object/lines/data/0/period/end\"}]"`
@@ -66,7 +66,7 @@ type HookBody struct {
 type HookPatch struct {
 	Name    *string      `json:"name,omitempty" maxLength:"255" doc:"A name for people." example:"Stripe, live"`
 	Status  *string      `json:"status,omitempty" enum:"active,disabled" doc:"Enables or disables the hook." example:"disabled"`
-	Secret  *string      `json:"secret,omitempty" minLength:"1" maxLength:"255" doc:"The provider's new secret. The replaced one verifies beside it for the overlap, one replaced earlier no longer." example:"whsec_…"`
+	Secret  *string      `json:"secret,omitempty" minLength:"1" maxLength:"255" doc:"The provider's new secret. The replaced one verifies beside it for the overlap, one replaced earlier no longer." example:"whsec_the_signing_secret_of_the_endpoint"`
 	Overlap *int         `json:"overlapSeconds,omitempty" minimum:"0" maximum:"604800" doc:"How long the replaced secret verifies. Default: a day." example:"86400"`
 	TypeAt  *string      `json:"typeAt,omitempty" maxLength:"255" doc:"The place of an event's type. Empty: /type." example:"/type"`
 	TimeAt  *string      `json:"timeAt,omitempty" maxLength:"255" doc:"The place of the time when an event happened. Empty: as the scheme has it." example:"/created"`

@@ -228,7 +228,8 @@ func (p *public) makeRecords(token string, operations []operation) records {
 			continue
 		}
 		if put {
-			made[o.path[:strings.LastIndex(o.path, "/")]] = url.PathEscape(o.last)
+			collection, _ := made.fill(o.path[:strings.LastIndex(o.path, "/")])
+			made[collection] = url.PathEscape(o.last)
 		}
 		path, known := made.fill(o.path)
 		if !known {
@@ -236,6 +237,9 @@ func (p *public) makeRecords(token string, operations []operation) records {
 			continue
 		}
 		got := p.example(token, &o, path, "")
+		if strings.Contains(got.body, `"managed_elsewhere"`) { // an operation of logins
+			continue
+		}
 		if got.code >= 300 {
 			p.Errorf("%s with the example of the document: %d %s\n%s", o.String(), got.code, got.body, o.body)
 			continue
@@ -316,7 +320,7 @@ func TestVendorsAreIsolated(t *testing.T) {
 		}
 		return got
 	}
-	for _, o := range operations {
+	for i, o := range operations {
 		if o.scope == "" {
 			continue
 		}
@@ -342,9 +346,9 @@ func TestVendorsAreIsolated(t *testing.T) {
 		}
 		// Some calls succeed for missing records. Then another vendor's record
 		// must be answered like a missing one.
-		never := p.example(stranger, &o, pathParameter.ReplaceAllString(o.path, "never.example"), "")
+		never := p.example(stranger, &o, pathParameter.ReplaceAllString(o.path, fmt.Sprintf("never-%d.example", i)), "")
 		if got.code != never.code || got.body != never.body {
-			t.Errorf("%s with the ids of another vendor's records: %d %s", o.String(), got.code, got.body)
+			t.Errorf("%s with the ids of another vendor's records: %d %s, with no records: %d %s", o.String(), got.code, got.body, never.code, never.body)
 		}
 	}
 	after := p.snapshot(owner, operations, known)

@@ -49,6 +49,12 @@ func newSuccess(err error) (*body[success], error) {
 	return &body[success]{Body: success{true}}, err
 }
 
+// createdReader is the response with a new reader, whose body is that of the published API.
+type createdReader struct {
+	Location string `header:"Location" doc:"The URL of the new record, relative to the request URL."`
+	Body     success
+}
+
 // newReaderBody creates a reader.
 type newReaderBody struct {
 	UserID    string `json:"userId,omitempty" maxLength:"255" doc:"The reader's id: sub of their issuer. Default: the e-mail address in lower case." example:"user123"`
@@ -83,12 +89,12 @@ func (a *api) registerReaders() {
 		OperationID: "create-reader", Method: http.MethodPost, Path: readersPath, Tags: readerTags, Security: needs("users:write"),
 		Summary: "Creates a reader's record", Description: "It gives no access and no login: readers log in with their issuer.",
 		Metadata: map[string]any{repetitionKey: repeatAnswer},
-	}, func(ctx context.Context, c *call, in *body[newReaderBody]) (*body[success], error) {
+	}, func(ctx context.Context, c *call, in *body[newReaderBody]) (*createdReader, error) {
 		made := store.Reader{User: store.User{Slug: cmp.Or(in.Body.UserID, policy.LowerEmail(in.Body.Email))}}
 		made.Email, made.FullName = in.Body.Email, fullNameOf(in.Body.FirstName, in.Body.LastName)
 		made.ReaderDetails = store.ReaderDetails{FirstName: in.Body.FirstName, LastName: in.Body.LastName}
 		_, err := c.store.CreateReader(ctx, c.Vendor, made)
-		return newSuccess(err)
+		return &createdReader{Location: below(readersPath, made.Slug), Body: success{true}}, err
 	})
 	register(a, huma.Operation{
 		OperationID: "get-reader", Method: http.MethodGet, Path: readerPath, Tags: readerTags, Security: needs("users:read"),

@@ -11,11 +11,11 @@ import (
 
 // PersonalRecord is a record that is about a person.
 type PersonalRecord struct {
-	Kind string `json:"kind"`
+	Kind string `json:"kind" doc:"The kind of the record, such as grant or contract." example:"grant"`
 	// ID is the path of the record: parent ids first.
-	ID []string `json:"id"`
+	ID []string `json:"id" doc:"The path of the record: parent ids first." example:"[\"src_default\",\"grant_01kb2m3q4r5s6t7v8w9x0y1z2a\"]"`
 	// Record has the record's members, without secrets.
-	Record json.RawMessage `json:"record"`
+	Record json.RawMessage `json:"record" doc:"The members of the record, without secrets."`
 }
 
 // ExportPerson calls send with all records that are about a person, by kind: those that Erase
