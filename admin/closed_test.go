@@ -3,6 +3,7 @@ package admin_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"testing"
@@ -112,10 +113,7 @@ func bodiesWithout(o *change, record map[string]any, state string) (bodies []str
 		least[name] = all[name]
 	}
 	add := func(body map[string]any, changed string, value any) {
-		next := map[string]any{}
-		for name, value := range body {
-			next[name] = value
-		}
+		next := maps.Clone(body)
 		if changed != "" {
 			next[changed] = value
 		}

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"maps"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -164,9 +166,7 @@ func (a *api) registerReaderChanges() {
 	) (*body[success], error) {
 		_, err := c.store.UpdateReader(ctx, c.Vendor, in.UserID, func(r *store.Reader) error {
 			metadata := map[string]string{}
-			for name, value := range r.ReaderDetails.Metadata {
-				metadata[name] = value
-			}
+			maps.Copy(metadata, r.ReaderDetails.Metadata)
 			metadata[in.Key] = string(in.RawBody)
 			r.ReaderDetails.Metadata = metadata
 			return nil
@@ -229,7 +229,7 @@ func patchedNames(registry huma.Registry, schema *huma.Schema, r *store.Reader, 
 	if len(result.Errors) > 0 {
 		p := newProblem(http.StatusUnprocessableEntity, "validation failed")
 		for _, failed := range result.Errors {
-			if detail, ok := failed.(*huma.ErrorDetail); ok {
+			if detail, ok := errors.AsType[*huma.ErrorDetail](failed); ok {
 				p.Errors = append(p.Errors, FieldError{Message: detail.Message, Location: detail.Location})
 			}
 		}

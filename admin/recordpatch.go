@@ -46,7 +46,7 @@ func (p *patcher[B]) requestBody() *huma.RequestBody {
 // numbers decodes strict JSON whose numbers keep their digits.
 func numbers(raw []byte, to any) error {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
+	decoder.SetNumberType(json.UnmarshalJSONNumber)
 	return decoder.Decode(to)
 }
 

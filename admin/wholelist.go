@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -172,10 +173,8 @@ func checkFrom(from, prefix string, names ...string) error {
 	if from == "" || store.IsID(prefix, from) {
 		return nil
 	}
-	for _, name := range names {
-		if from == name {
-			return nil
-		}
+	if slices.Contains(names, from) {
+		return nil
 	}
 	return notAPosition()
 }

@@ -341,7 +341,7 @@ func (c *call) listRaw(path string, query url.Values, header string, row func(ra
 
 func (c *call) showRaw(path string) error {
 	return run(c, http.MethodGet, path, nil, func(record raw) string {
-		var pairs [][]string
+		pairs := make([][]string, 0, len(record))
 		for _, name := range slices.Sorted(maps.Keys(record)) {
 			pairs = append(pairs, []string{name, record.text(name)})
 		}

@@ -48,7 +48,7 @@ var (
 			return is(q.ContractID, b.ContractID) && is(q.UserID, b.UserID) && is(q.Status, b.Status)
 		},
 		texts: func(b *Bill) []string {
-			texts := []string{b.ID, b.ContractID, b.UserID}
+			texts := append(make([]string, 0, 3+2*len(b.Items)), b.ID, b.ContractID, b.UserID)
 			for i := range b.Items {
 				texts = append(texts, b.Items[i].SKU, b.Items[i].Title)
 			}

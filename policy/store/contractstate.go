@@ -86,8 +86,9 @@ func (c *Contract) allows(step contractStep, now time.Time) (done bool, err erro
 		return false, &ContractStateError{c.ID, status, string(step)}
 	case unchanged:
 		return true, nil
+	default:
+		return false, nil
 	}
-	return false, nil
 }
 
 // Status returns the status of the contract at a time: UNCONFIRMED, ABANDONED, ACTIVE,

@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -53,7 +52,7 @@ func within(record byte, prefixes ...[]byte) []eraseRange {
 // byIdentity returns the ranges of an index that has a person by user id and by address.
 func byIdentity(record byte, user func(id string) []byte, email func(email string) []byte) func(engine.Snapshot, *Person) ([]eraseRange, error) {
 	return func(_ engine.Snapshot, p *Person) ([]eraseRange, error) {
-		prefixes := [][]byte{user(p.ID)}
+		prefixes := append(make([][]byte, 0, 1+len(p.Emails)), user(p.ID))
 		for _, address := range p.Emails {
 			prefixes = append(prefixes, email(address))
 		}
@@ -104,50 +103,6 @@ func scrubs(prefix byte, kind string) eraser {
 			e.t.set(k, scrubbed, e.expiry(k, value))
 			return nil
 		},
-	}
-}
-
-// registered has the erasers that register added: by their order.
-var registered = map[string][]eraser{}
-
-// registerEraser adds what a kind of record keeps of a person. It is called by the init of the
-// file that has the kind, and replaces the entry of the table with the same prefix.
-func registerEraser(added ...eraser) struct{} {
-	for _, e := range added {
-		registered[string(e.prefix)] = append(registered[string(e.prefix)], e)
-	}
-	return struct{}{}
-}
-
-// allErasers returns the erasers in the order of an erasure: what decisions use first, what
-// has copies of other records last.
-func allErasers() []eraser {
-	var all []eraser
-	replaced := map[byte]bool{}
-	for _, e := range erasers {
-		added, ok := registered[string(e.prefix)]
-		switch {
-		case !ok:
-			all = append(all, e)
-		case !replaced[e.prefix]:
-			all, replaced[e.prefix] = append(all, added...), true
-		}
-	}
-	for _, prefix := range slices.Sorted(keysOf(registered)) {
-		if !replaced[prefix[0]] {
-			all = append(all, registered[prefix]...)
-		}
-	}
-	return all
-}
-
-func keysOf(m map[string][]eraser) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for name := range m {
-			if !yield(name) {
-				return
-			}
-		}
 	}
 }
 

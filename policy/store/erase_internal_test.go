@@ -12,7 +12,7 @@ import (
 // in the table of erasers is an error.
 func TestEveryKindSaysWhatItKeepsOfAPerson(t *testing.T) {
 	known := map[string]eraser{}
-	for _, d := range allErasers() {
+	for _, d := range erasers {
 		known[string(d.prefix)] = d
 		if (d.nothing == "") != (d.forget != nil) || d.nothing == "" && d.kind == "" {
 			t.Errorf("the eraser of %q has neither a reason nor a way to forget, or both", d.prefix)

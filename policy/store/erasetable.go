@@ -75,11 +75,11 @@ var erasers = []eraser{
 	{prefix: prefixAudit, kind: "auditFound", hidden: true, about: aboutAudit, forget: markAudited},
 	{prefix: prefixAudit, kind: "audit", about: aboutAudit, all: true, forget: forgetAudit},
 	{
-		prefix: prefixIdempotency, kind: "idempotency", forget: forgetAnswer,
+		prefix: prefixIdempotency, kind: "idempotency", hidden: true, forget: forgetAnswer,
 		about: func(p *Person, _, value []byte) bool { return p.mentioned(value) || p.mentioned(answerOf(value)) },
 	},
 	{
-		prefix: prefixDelivery, kind: "events", forget: removeEntry,
+		prefix: prefixDelivery, kind: "events", hidden: true, forget: removeEntry,
 		about: func(p *Person, _, value []byte) bool { return p.mentioned(value) },
 	},
 	{
@@ -166,7 +166,7 @@ func removeEntry(e *erasing, k, _ []byte) error {
 
 // profilesOf returns the profiles on which a person has roles, and those with their address.
 func profilesOf(_ engine.Snapshot, p *Person) ([]eraseRange, error) {
-	prefixes := [][]byte{memberPrefix(memberUser, p.ID)}
+	prefixes := append(make([][]byte, 0, 1+len(p.Emails)), memberPrefix(memberUser, p.ID))
 	for _, email := range p.Emails {
 		prefixes = append(prefixes, memberPrefix(memberProfileEmail, email))
 	}

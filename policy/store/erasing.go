@@ -214,7 +214,7 @@ func (s *Store) eraseStep(t *transaction, id string) (counts Erased, done bool, 
 	if state.Counts == nil {
 		state.Counts = Erased{}
 	}
-	all := allErasers()
+	all := erasers
 	changed := false
 	for err == nil && !changed && state.Stage < len(all) {
 		if d := &all[state.Stage]; d.nothing != "" {

@@ -55,8 +55,9 @@ func (r HookResult) Retry() bool {
 	switch r {
 	case HookNoContract, HookUnconfirmed, HookNoPromo, HookInvalid:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 const (

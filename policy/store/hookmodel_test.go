@@ -88,10 +88,9 @@ func (h *hookRun) state(t *rapid.T, vendor string, orders []string) string {
 			text += order + " none\n"
 			continue
 		}
-		switch c := found[0]; {
-		case c.State == store.StateCanceled:
+		if c := found[0]; c.State == store.StateCanceled {
 			text += order + " canceled\n"
-		default:
+		} else {
 			text += fmt.Sprintln(order, c.State, c.Owner.Email, timeText(c.EndsAt), timeText(c.WillCancelAt), timeText(c.CancelRequestedAt), c.CancelAtEnd)
 		}
 	}

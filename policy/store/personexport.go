@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -20,7 +22,7 @@ type PersonalRecord struct {
 
 // ExportPerson calls send with all records that are about a person, by kind: those that Erase
 // would remove, or take the person from. It keeps one snapshot meanwhile, and stops when send
-// returns an error. What belongs to another person in the same record is exported with it.
+// returns an error. Of a record about several persons, only the part of this one is sent.
 func (s *Store) ExportPerson(ctx context.Context, vendor, id string, emails []string, send func(PersonalRecord) error) error {
 	if err := checkUser("user_id", id); err != nil {
 		return err
@@ -31,7 +33,7 @@ func (s *Store) ExportPerson(ctx context.Context, vendor, id string, emails []st
 		if err != nil {
 			return err
 		}
-		all := allErasers()
+		all := erasers
 		for i := range all {
 			if d := &all[i]; d.nothing == "" && !d.hidden {
 				if err := d.export(snapshot, person, send); err != nil {
@@ -46,7 +48,7 @@ func (s *Store) ExportPerson(ctx context.Context, vendor, id string, emails []st
 func (d *eraser) export(snapshot engine.Snapshot, person *Person, send func(PersonalRecord) error) (failed error) {
 	err := d.entriesAbout(snapshot, person, erasePlace{}, func(_ erasePlace, k, value []byte, about bool) bool {
 		if about {
-			failed = send(PersonalRecord{d.kind, exportedID(k), exportedValue(k, value)})
+			failed = send(PersonalRecord{d.kind, exportedID(k), exportedValue(k, person.part(k, value))})
 		}
 		return failed == nil
 	})
@@ -54,6 +56,39 @@ func (d *eraser) export(snapshot engine.Snapshot, person *Person, send func(Pers
 		return failed
 	}
 	return err
+}
+
+// part returns what is about the person of a record that may be about several: the changes of
+// their records in an audit entry or in the log of an import.
+func (p *Person) part(k, value []byte) []byte {
+	var part any
+	switch k[0] {
+	case prefixAudit:
+		var entry AuditEntry
+		if json.Unmarshal(value, &entry) != nil {
+			return nil
+		}
+		entry.Records = slices.DeleteFunc(entry.Records, func(r AuditRecord) bool {
+			return !p.mentioned(r.Before) && !p.mentioned(r.After) && !slices.ContainsFunc(r.ID, func(id string) bool { return p.named("id", id) })
+		})
+		if !p.named("actor", entry.Actor) && !strings.HasPrefix(entry.Actor, "client_") {
+			entry.Actor = ""
+		}
+		part = entry
+	case prefixImportLog:
+		var log importLog
+		if json.Unmarshal(value, &log) != nil {
+			return nil
+		}
+		part = slices.DeleteFunc(log, func(g loggedGrant) bool { return !p.mentioned(g.Before) })
+	default:
+		return value
+	}
+	encoded, err := json.Marshal(part)
+	if err != nil {
+		return nil
+	}
+	return encoded
 }
 
 // exportedID returns the path of a record. The places of events have times in bytes.

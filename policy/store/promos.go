@@ -177,8 +177,9 @@ func (e *PromoError) Error() string {
 		return "the promo " + e.Code + " does not sell yet"
 	case PromoUsedUp:
 		return "the promo " + e.Code + " has sold as many contracts as it may"
+	default:
+		return e.cause.Error()
 	}
-	return e.cause.Error()
 }
 
 func (e *PromoError) Unwrap() error { return e.cause }

@@ -271,7 +271,7 @@ func (s *Store) FindReaders(ctx context.Context, vendor, text string, offset, li
 }
 
 func readReaders(snapshot engine.Snapshot, slugs []string, found *[]Reader) error {
-	var keys [][]byte
+	keys := make([][]byte, 0, 2*len(slugs))
 	for _, slug := range slugs {
 		keys = append(keys, userKind.key(slug), readerKind.key(slug))
 	}

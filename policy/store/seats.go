@@ -178,7 +178,7 @@ func seatError(err error, i, n int) error {
 
 // prefetchSeats reads what is known of the seats to add in one round trip.
 func (t *transaction) prefetchSeats(contract string, seats []Seat) error {
-	var ranges [][]byte
+	ranges := make([][]byte, 0, 2*len(seats))
 	for i := range seats {
 		ranges = append(ranges, t.seatRanges(contract, &seats[i])...)
 	}
