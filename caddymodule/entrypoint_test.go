@@ -100,7 +100,7 @@ func TestUnsafeEntryPointsAreRefused(t *testing.T) {
 	s, admin := newEntrySite(t, "allow 10.99.0.0/16")
 	for _, host := range []string{"127.0.0.1", "localhost", "127.8.9.10", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"} {
 		entry := "http://" + host + ":" + port
-		if got := s.setEntry(admin, entry); got.StatusCode != http.StatusBadRequest || !strings.Contains(got.body, "Unsafe URLs are not allowed") {
+		if got := s.setEntry(admin, entry); got.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(got.body, "Unsafe URLs are not allowed") {
 			t.Errorf("%s is taken: %d %s", entry, got.StatusCode, got.body)
 		}
 		s.forceEntry(entry)
@@ -110,7 +110,7 @@ func TestUnsafeEntryPointsAreRefused(t *testing.T) {
 	}
 	inside.WantNone(t)
 	for _, entry := range []string{"http://169.254.169.254/latest", "http://10.0.0.1", "http://192.168.1.1:8080", "http://[fe80::1]/", "http://[fd00::1]/", "http://168.63.129.16/", "http://100.64.0.1/", "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/"} {
-		if got := s.setEntry(admin, entry); got.StatusCode != http.StatusBadRequest {
+		if got := s.setEntry(admin, entry); got.StatusCode != http.StatusUnprocessableEntity {
 			t.Errorf("%s is taken: %d %s", entry, got.StatusCode, got.body)
 		}
 	}

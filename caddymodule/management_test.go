@@ -91,7 +91,7 @@ func TestChangeDecidesTheNextRequest(t *testing.T) {
 	open("/articles/a1")
 	s.manage(admin, http.MethodPatch, grants+"/"+grant, patch, `{"endsAt":"2020-01-01T00:00:00Z"}`, http.StatusOK)
 	shut("/articles/a1")
-	s.manage(admin, http.MethodPatch, grants+"/"+grant, patch, `{"endsAt":null}`, http.StatusOK)
+	s.manage(admin, http.MethodPatch, grants+"/"+grant, patch, `{"endsAt":null,"status":"ACTIVE"}`, http.StatusOK)
 	open("/articles/a1")
 
 	// An import of grants, and the removal of their list.

@@ -525,7 +525,7 @@ func (p *modelRun) changeDomain(t *rapid.T) {
 }
 
 func (p *modelRun) trust(node *modelNode, key *partner, allowed []string) {
-	p.write(node, http.MethodPut, "/management/domains/"+partnerDomain, map[string]any{"signingKeyPem": key.pem(), "allowedResourceIds": allowed}, http.StatusOK)
+	p.write(node, http.MethodPut, "/management/domains/"+partnerDomain, map[string]any{"signingKeyPem": key.pem(), "allowedResourceIds": append([]string{}, allowed...)}, http.StatusOK)
 	p.trusted = &modelDomain{keyID(key), allowed}
 }
 

@@ -115,7 +115,7 @@ func (s *testSite) api(method, path, body string, status int) string {
 // pin registers the partner's domain with a pinned key.
 func (s *testSite) pin(p *partner, allowed ...string) {
 	s.Helper()
-	body, err := json.Marshal(map[string]any{"signingKeyPem": p.pem(), "allowedResourceIds": allowed})
+	body, err := json.Marshal(map[string]any{"signingKeyPem": p.pem(), "allowedResourceIds": append([]string{}, allowed...)})
 	if err != nil {
 		s.Fatal(err)
 	}
