@@ -91,6 +91,21 @@ func TestTreeFileMaps(t *testing.T) {
 	}
 }
 
+// The root of the tree has the documents that CONTRIBUTING.md and README.md name, and no
+// notes of a work in progress.
+func TestTreeRootDocuments(t *testing.T) {
+	t.Parallel()
+	documents, err := filepath.Glob(filepath.Join(root, "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, document := range documents {
+		if name := filepath.Base(document); !slices.Contains([]string{"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"}, name) {
+			t.Errorf("%s is at the root of the tree: documents belong into docs", name)
+		}
+	}
+}
+
 // Every source file that a document names exists.
 func TestTreeDocuments(t *testing.T) {
 	t.Parallel()
