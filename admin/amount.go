@@ -50,9 +50,9 @@ func (a *sentAmount) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// Schema implements huma.SchemaProvider.
+// Schema implements huma.SchemaProvider. Null is no amount.
 func (sentAmount) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeNumber}, {Type: huma.TypeString}}}
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeNumber}, {Type: huma.TypeString, Nullable: true}}}
 }
 
 // check returns the problem of an amount that was sent.

@@ -17,7 +17,7 @@ type ContractBody struct {
 	UserData        *Party      `json:"userData" doc:"The payer."`
 	OwnerData       *Party      `json:"ownerData,omitempty" doc:"The owner, if it is not the payer."`
 	Price           *sentAmount `json:"price,omitempty" doc:"The price of a period." example:"9.90"`
-	NextPrice       *sentAmount `json:"nextPrice,omitempty" nullable:"true" doc:"The price of the next period." example:"12.90"`
+	NextPrice       *sentAmount `json:"nextPrice,omitempty" doc:"The price of the next period." example:"12.90"`
 	ContractTerms
 }
 
@@ -26,7 +26,7 @@ type ContractChange struct {
 	UserData  *Party      `json:"userData,omitempty" doc:"The payer."`
 	OwnerData *Party      `json:"ownerData,omitempty" doc:"The owner's details. Another userId or email is a transfer."`
 	Price     *sentAmount `json:"price,omitempty" doc:"The price of a period." example:"9.90"`
-	NextPrice *sentAmount `json:"nextPrice,omitempty" nullable:"true" doc:"The price of the next period." example:"12.90"`
+	NextPrice *sentAmount `json:"nextPrice,omitempty" doc:"The price of the next period." example:"12.90"`
 	ContractTerms
 }
 

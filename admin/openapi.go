@@ -91,7 +91,7 @@ func (a *api) describe() {
 	plainPaths(document)
 	a.describeProblems()
 	a.describeAccess()
-	a.arraysAreThere()
+	a.plainSchemas()
 	used := make(map[string]bool)
 	for _, operation := range operationsOf(document) {
 		a.describeErrors(operation)
@@ -266,9 +266,10 @@ func (a *api) describeErrors(operation *huma.Operation) {
 	operation.Responses["default"] = &huma.Response{Ref: "#/components/responses/Error"}
 }
 
-// arraysAreThere marks arrays in responses as not nullable. Huma describes every
-// array as nullable; those of requests stay as they are validated.
-func (a *api) arraysAreThere() {
+// plainSchemas marks arrays in responses as not nullable: huma describes every array as
+// nullable, and those of requests stay as they are validated. It takes out huma's own
+// keyword, which is in the messages of validation already.
+func (a *api) plainSchemas() {
 	sent, answered := make(map[*huma.Schema]bool), make(map[*huma.Schema]bool)
 	for _, operation := range operationsOf(a.huma.OpenAPI()) {
 		if operation.RequestBody != nil {
@@ -282,7 +283,11 @@ func (a *api) arraysAreThere() {
 			}
 		}
 	}
+	for schema := range sent {
+		schema.PatternDescription = ""
+	}
 	for schema := range answered {
+		schema.PatternDescription = ""
 		if schema.Type == huma.TypeArray && !sent[schema] {
 			schema.Nullable = false
 		}

@@ -9,17 +9,17 @@ import (
 // describeExamples adds examples to JSON bodies, built from those of their fields.
 func (a *api) describeExamples(operation *huma.Operation) {
 	if operation.RequestBody != nil {
-		a.exampleFor(operation.RequestBody.Content)
+		a.exampleFor(operation.RequestBody.Content, true)
 	}
 	for _, response := range operation.Responses {
-		a.exampleFor(response.Content)
+		a.exampleFor(response.Content, false)
 	}
 }
 
-func (a *api) exampleFor(content map[string]*huma.MediaType) {
+func (a *api) exampleFor(content map[string]*huma.MediaType, request bool) {
 	for _, media := range content {
 		if media.Schema != nil && media.Example == nil && media.Examples == nil {
-			media.Example, _ = exampleOf(a.huma.OpenAPI().Components.Schemas, media.Schema, 0)
+			media.Example, _ = exampleOf(a.huma.OpenAPI().Components.Schemas, media.Schema, request, 0)
 		}
 	}
 }
@@ -28,15 +28,16 @@ func (a *api) exampleFor(content map[string]*huma.MediaType) {
 const maxExampleDepth = 16
 
 // exampleOf returns the example of a schema, or one built from those of its parts: it is
-// valid by the schema. It returns false when there is none.
-func exampleOf(registry huma.Registry, schema *huma.Schema, depth int) (any, bool) {
+// valid by the schema. That of a request has no read-only members. It returns false when
+// there is none.
+func exampleOf(registry huma.Registry, schema *huma.Schema, request bool, depth int) (any, bool) {
 	switch {
 	case depth > maxExampleDepth:
 		return nil, false
 	case len(schema.Examples) > 0:
 		return schema.Examples[0], true
 	case schema.Ref != "":
-		return exampleOf(registry, registry.SchemaFromRef(schema.Ref), depth+1)
+		return exampleOf(registry, registry.SchemaFromRef(schema.Ref), request, depth+1)
 	case len(schema.Enum) > 0:
 		return schema.Enum[0], true
 	case schema.Default != nil:
@@ -46,7 +47,7 @@ func exampleOf(registry huma.Registry, schema *huma.Schema, depth int) (any, boo
 	case huma.TypeArray:
 		elements := []any{}
 		if schema.Items != nil {
-			if element, ok := exampleOf(registry, schema.Items, depth+1); ok {
+			if element, ok := exampleOf(registry, schema.Items, request, depth+1); ok {
 				elements = append(elements, element)
 			}
 		}
@@ -54,7 +55,10 @@ func exampleOf(registry huma.Registry, schema *huma.Schema, depth int) (any, boo
 	case huma.TypeObject:
 		object := make(map[string]any)
 		for name, property := range schema.Properties {
-			value, ok := exampleOf(registry, property, depth+1)
+			if request && property.ReadOnly {
+				continue
+			}
+			value, ok := exampleOf(registry, property, request, depth+1)
 			if !ok && slices.Contains(schema.Required, name) {
 				value, ok = plainValue(property), true
 			}

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"errors"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -26,10 +27,10 @@ type patcher[B any] struct {
 // newPatcher returns the patcher of a body.
 func newPatcher[B any](a *api, bounds ...string) *patcher[B] {
 	registry := a.huma.OpenAPI().Components.Schemas
-	return &patcher[B]{
-		registry: registry, bounds: bounds,
-		schema: registry.SchemaFromRef(registry.Schema(reflect.TypeFor[B](), true, "").Ref),
-	}
+	ref := registry.Schema(reflect.TypeFor[B](), true, "").Ref
+	schema := registry.SchemaFromRef(ref)
+	delete(registry.Map(), path.Base(ref)) // the document has it in the body of the patch
+	return &patcher[B]{registry: registry, schema: schema, bounds: bounds}
 }
 
 // requestBody describes the patch in the document.

@@ -2,8 +2,10 @@ package caddymodule
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,6 +55,33 @@ func TestClientThatIsGoneSpendsNoUse(t *testing.T) {
 		t.Errorf("%q, %v", body, err)
 	}
 	s.wantUses(id, 1, "the client is there")
+}
+
+// A reader closes the page while the gate asks the store who they are. Nothing is wrong with
+// the store, and the log has no error that an operator would look for.
+func TestClientThatLeftIsNoErrorOfTheStore(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	handler := &Handler{Rules: []RuleConfig{{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}}}}
+	ctx, stop := caddy.NewContext(caddy.ActiveContext())
+	defer stop()
+	if err := handler.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	client, leave := context.WithCancel(t.Context())
+	leave()
+	w := httptest.NewRecorder()
+	r := caddyhttp.PrepareRequest(httptest.NewRequestWithContext(client, http.MethodGet, "/articles/hello", nil), caddy.NewReplacer(), w, &caddyhttp.Server{})
+	r.Header.Set("Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "leaves"}))
+	if err := handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+		t.Error("the page was opened")
+		return nil
+	})); err != nil {
+		t.Error(err)
+	}
+	entries := slices.DeleteFunc(logged.entries(t, ""), func(e map[string]any) bool { return e["msg"] != "denied" })
+	if len(entries) != 1 || entries[0]["level"] != "info" || !strings.Contains(fmt.Sprint(entries[0]["error"]), context.Canceled.Error()) {
+		t.Errorf("the log has %v", entries)
+	}
 }
 
 // A site admits encoded slashes, so that a path is judged as two articles. A reader has a gift

@@ -64,6 +64,10 @@ var buildMetric = func() prometheus.Collector {
 	}, func() float64 { return 1 })
 }()
 
+// What strangers send to the paths of billing systems is counted from zero on, so that its
+// rate is known from the first event on.
+func init() { hookEvents.WithLabelValues("", "", "refused") }
+
 // registerMetrics registers the metrics with a configuration's registry. It may be
 // called several times for a registry.
 func registerMetrics(registry prometheus.Registerer) error {

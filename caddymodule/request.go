@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -360,8 +361,8 @@ func (h *Handler) report(g *gateRequest) {
 		return
 	}
 	level := zapcore.InfoLevel
-	if decision.Reason == policy.ReasonStoreUnavailable {
-		level = zapcore.ErrorLevel
+	if decision.Reason == policy.ReasonStoreUnavailable && (ctx.Err() == nil || !errors.Is(decision.Err, context.Canceled)) {
+		level = zapcore.ErrorLevel // not the client that left while the store was asked
 	}
 	if entry := h.logger.Check(level, "denied"); entry != nil {
 		clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
