@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/keys/keystest"
+	"github.com/gatefold/gatefold/policy/hook"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
@@ -69,6 +70,7 @@ func TestLogSaysWhatOperationsPromise(t *testing.T) {
 	for name, scenario := range map[string]func(*testing.T){
 		"mistakes in a Caddyfile": logMistakes, "answers that fail": logFailedAnswers, "backups": logBackups,
 		"a Redis that is away at the start": logRedisAway, "a Redis that refuses": logRedisRefuses,
+		"events of billing systems": logHooks,
 	} {
 		t.Run(name, func(t *testing.T) {
 			logged.Reset()
@@ -94,6 +96,8 @@ func TestLogSaysWhatOperationsPromise(t *testing.T) {
 		"a condition began":                                                        {"condition", "what", "remedy"},
 		"visits of readers could not be recorded; requests are not affected":       {"error"},
 		"the history of links could not be recorded; requests are not affected":    {"error"},
+		"the usage of contracts could not be recorded; requests are not affected":  {"error"},
+		"event of a billing system":                                                {"vendor", "hook", "result"},
 	} {
 		for _, field := range fields {
 			if seen[line] != nil && (seen[line][field] == nil || seen[line][field] == "") {
@@ -183,6 +187,19 @@ func logRedisAway(t *testing.T) {
 	})
 }
 
+// logHooks has a billing system whose secret is another one than the hook's.
+func logHooks(t *testing.T) {
+	s := newAPISite(t, boundAPI)
+	rt := s.running()
+	made, err := store.NewHooks(rt.keyring).CreateHook(t.Context(), rt.store.As(store.Actor{}), defaultVendor, store.Hook{
+		Scheme: hook.Stripe, Table: []hook.Entry{{Event: "invoice.*", Do: "ignore"}},
+	}, "whsec_the_signing_secret_of_the_endpoint")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.post(s.api+"/hooks/"+made.ID, "application/json", "{}", "Stripe-Signature", "t=1,v1=00")
+}
+
 func logRedisRefuses(t *testing.T) {
 	was := recordInterval
 	recordInterval = 20 * time.Millisecond
@@ -196,6 +213,7 @@ func logRedisRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.get(link).denied(http.StatusForbidden, "link_revoked")
+	s.licence(store.SiteLicence{Domains: []string{"uni.example"}})
 	redis.Do("config", "set", "maxmemory", "1")
 	s.waitFor("a refusal of a link is lost", func() bool {
 		clock.Advance(10 * time.Minute)
@@ -206,6 +224,10 @@ func logRedisRefuses(t *testing.T) {
 		clock.Advance(10 * time.Minute)
 		s.get("/account", "Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "ada"}))
 		return logLine(t, "visits of readers could not be recorded; requests are not affected") != nil
+	})
+	s.waitFor("the use of a site licence is lost", func() bool {
+		s.get("/articles/hello", "Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "bea", Email: "bea@uni.example", EmailVerified: true}))
+		return logLine(t, "the usage of contracts could not be recorded; requests are not affected") != nil
 	})
 	s.waitForCondition("writes_failing")
 	redis.Do("config", "set", "maxmemory", "0")
