@@ -164,7 +164,7 @@ func checkSent(id, contract, user string, times ...*time.Time) error {
 		if at == nil || at.IsZero() {
 			continue
 		}
-		if inMilliseconds(at); at.Year() < 1970 || at.Year() > 9999 {
+		if *at = *inMilliseconds(at); at.Year() < 1970 || at.Year() > 9999 {
 			return &FieldError{[]string{"createdAt", "updatedAt", "deliversAt"}[i], "must be from 1970 to 9999"}
 		}
 	}
@@ -212,6 +212,7 @@ func (t *Transaction) normalize() error {
 }
 
 func (f *Fulfilment) normalize() error {
+	f.DeliversAt = inMilliseconds(f.DeliversAt)
 	if err := checkSent(f.ID, f.ContractID, f.UserID, &f.CreatedAt, &f.UpdatedAt, f.DeliversAt); err != nil {
 		return err
 	}

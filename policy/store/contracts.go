@@ -194,8 +194,9 @@ func newContractID(now time.Time) string {
 // normalize fills in defaults and checks the contract.
 func (c *Contract) normalize() error {
 	c.Quantity = cmp.Or(c.Quantity, 1)
-	for _, at := range []*time.Time{&c.StartsAt, c.EndsAt, c.AbandonAt, c.CancelRequestedAt, c.WillCancelAt, c.CanceledAt, c.NextBillAt, c.ConfirmedAt} {
-		inMilliseconds(at)
+	c.StartsAt = *inMilliseconds(&c.StartsAt)
+	for _, at := range []**time.Time{&c.EndsAt, &c.AbandonAt, &c.CancelRequestedAt, &c.WillCancelAt, &c.CanceledAt, &c.NextBillAt, &c.ConfirmedAt} {
+		*at = inMilliseconds(*at)
 	}
 	terms := contractTerms{c.Items, c.Duration, c.Interval, &c.Times, c.EndsAt}
 	switch {
@@ -235,11 +236,13 @@ func (c *Contract) checkTexts() error {
 	)
 }
 
-// inMilliseconds rounds a time down, as decisions count in milliseconds; nil is none.
-func inMilliseconds(at *time.Time) {
-	if at != nil {
-		*at = at.UTC().Truncate(time.Millisecond)
+// inMilliseconds returns a time rounded down, as decisions count in milliseconds; nil is
+// none. The time of the caller, which others may read, stays as it is.
+func inMilliseconds(at *time.Time) *time.Time {
+	if at == nil {
+		return nil
 	}
+	return new(at.UTC().Truncate(time.Millisecond))
 }
 
 var amountPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$`)

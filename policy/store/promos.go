@@ -72,8 +72,8 @@ var promoKeeps = []string{"birthday", "gender", "vatNr"}
 
 // normalize fills in defaults and checks the promo.
 func (p *Promo) normalize() error {
-	for _, at := range []*time.Time{p.EndsAt, p.ValidFrom, p.ValidUntil} {
-		inMilliseconds(at)
+	for _, at := range []**time.Time{&p.EndsAt, &p.ValidFrom, &p.ValidUntil} {
+		*at = inMilliseconds(*at)
 	}
 	p.MaxQuantity, p.ConfirmWithin = cmp.Or(p.MaxQuantity, 1), cmp.Or(p.ConfirmWithin, DefaultConfirmWithin)
 	switch {
