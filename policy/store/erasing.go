@@ -120,6 +120,9 @@ func (w Writer) beginErasure(t *transaction, id string, emails []string) error {
 	if err != nil {
 		return err
 	}
+	if stored == nil {
+		next.OtherProfile = found.OtherProfile
+	}
 	for _, email := range found.Emails {
 		if !next.hasEmail(email) {
 			next.Emails, next.Stage, next.erasePlace = append(next.Emails, email), 0, erasePlace{}
@@ -136,7 +139,11 @@ func (t *transaction) personOf(id string, emails []string) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Person{ID: id}
+	profile, err := profileKind.get(t, id)
+	if err != nil {
+		return nil, err
+	}
+	p := &Person{ID: id, OtherProfile: profile != nil && (profile.Type != TypePersonal || profile.Owner != id)}
 	if user != nil && user.Email != "" {
 		shared, err := t.scan(memberPrefix(memberUserEmail, lowerEmail(user.Email)), 2)
 		if err != nil {

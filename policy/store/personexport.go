@@ -68,9 +68,7 @@ func (p *Person) part(k, value []byte) []byte {
 		if json.Unmarshal(value, &entry) != nil {
 			return nil
 		}
-		entry.Records = slices.DeleteFunc(entry.Records, func(r AuditRecord) bool {
-			return !p.mentioned(r.Before) && !p.mentioned(r.After) && !slices.ContainsFunc(r.ID, func(id string) bool { return p.named("id", id) })
-		})
+		entry.Records = slices.DeleteFunc(entry.Records, func(r AuditRecord) bool { return !p.audited(r) })
 		if !p.named("actor", entry.Actor) && !strings.HasPrefix(entry.Actor, "client_") {
 			entry.Actor = ""
 		}
