@@ -2,7 +2,6 @@ package admin
 
 import (
 	"bytes"
-	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,8 +13,7 @@ import (
 // patcher applies merge patches (RFC 7396) to what callers set of a record, and validates
 // the result as a body. Numbers keep their digits.
 type patcher[B any] struct {
-	registry huma.Registry
-	schema   *huma.Schema
+	*bodyReader[B]
 	// bounds are members that null does not remove, because that would widen what the
 	// record gives.
 	bounds []string
@@ -25,16 +23,12 @@ type patcher[B any] struct {
 
 // newPatcher returns the patcher of a body.
 func newPatcher[B any](a *api, bounds ...string) *patcher[B] {
-	registry := a.huma.OpenAPI().Components.Schemas
-	return &patcher[B]{
-		registry: registry, bounds: bounds,
-		schema: registry.SchemaFromRef(registry.Schema(reflect.TypeFor[B](), true, "").Ref),
-	}
+	return &patcher[B]{bodyReader: newBodyReader[B](a.huma.OpenAPI().Components.Schemas, ""), bounds: bounds}
 }
 
 // requestBody describes the patch in the document.
 func (p *patcher[B]) requestBody() *huma.RequestBody {
-	schema := *p.schema
+	schema := *p.registry.SchemaFromRef(p.schema.Ref)
 	schema.Required = nil
 	schema.Description = "The changes. A member that is left out keeps its value. Null gives a member its default, except " +
 		strings.Join(p.bounds, ", ") + ": what bounds a record is changed by naming another bound. Read-only members are accepted if they are unchanged."
@@ -74,10 +68,11 @@ func (p *patcher[B]) apply(shown any, written *B, raw []byte) (*B, error) {
 	if err != nil {
 		return nil, err
 	}
+	properties := p.registry.SchemaFromRef(p.schema.Ref).Properties
 	for name, value := range changes {
 		now, has := is[name]
 		switch {
-		case p.schema.Properties[name] != nil:
+		case properties[name] != nil:
 			if value == nil && target[name] != nil && slices.Contains(p.bounds, name) {
 				return nil, invalid(name, "cannot be removed, which would widen what the record gives: name another value")
 			}
@@ -93,24 +88,6 @@ func (p *patcher[B]) apply(shown any, written *B, raw []byte) (*B, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.read(patched)
-}
-
-// read validates a body and decodes it.
-func (p *patcher[B]) read(raw []byte) (*B, error) {
-	var value any
-	if err := json.Unmarshal(raw, &value); err != nil {
-		return nil, unreadable()
-	}
-	found := new(huma.ValidateResult)
-	huma.Validate(p.registry, p.schema, huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, value, found)
-	if len(found.Errors) > 0 {
-		first := firstError(found.Errors)
-		return nil, invalid(first.Field, first.Problem)
-	}
-	body := new(B)
-	if err := json.Unmarshal(raw, body); err != nil {
-		return nil, errors.Join(unreadable(), err)
-	}
-	return body, nil
+	body, err := p.read(patched)
+	return &body, err
 }

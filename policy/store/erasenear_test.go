@@ -25,6 +25,7 @@ func TestErasureLeavesWhatOnlyLooksLikeThePerson(t *testing.T) {
 		b.after(by.CreateReader(ctx, vendor, store.Reader{User: store.User{Slug: "70", FullName: "Jo Annex", Contact: store.Contact{Email: "jo@example.com"}}}))
 		b.after(by.CreateProduct(ctx, vendor, store.Product{SKU: "7", Type: "article", Title: "Seven"}))
 		b.after(by.CreateGrant(ctx, vendor, store.DefaultList, store.Grant{ID: "7", UserID: "70", Email: "jo@example.com", SKU: "7", FirstName: "Jo"}))
+		b.after(by.CreateGrant(ctx, vendor, store.DefaultList, store.Grant{ID: "8", Email: "mary-o@example.com", SKU: "7", FirstName: "Mary"}))
 		b.after(by.PutBill(ctx, vendor, store.Bill{ID: "7", UserID: "70", Price: "1", Status: "PAID"}, nil))
 		b.link(keys.LinkClaims{URL: "https://x.example/7", Subject: "70", Meta: []byte(`{"id":"7","name":"7","slug":"7","to":"jo@example.com"}`)})
 		once := &store.IdempotencyRecord{ID: "call", Fingerprint: []byte{1}}

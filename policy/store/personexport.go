@@ -24,7 +24,7 @@ type PersonalRecord struct {
 // would remove, or take the person from. It keeps one snapshot meanwhile, and stops when send
 // returns an error. Of a record about several persons, only the part of this one is sent.
 func (s *Store) ExportPerson(ctx context.Context, vendor, id string, emails []string, send func(PersonalRecord) error) error {
-	if err := checkUser("user_id", id); err != nil {
+	if err := checkPerson(id, emails); err != nil {
 		return err
 	}
 	return s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
