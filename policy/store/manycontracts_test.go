@@ -15,7 +15,7 @@ import (
 
 const (
 	// manyContracts is the number of contracts, each with a seat, beside which decisions are
-	// compared with those of an empty store. The test also passed with 1,000,000.
+	// compared with those of an empty store.
 	manyContracts = 20_000
 	// manySites is the number of site licences, of ten ranges each.
 	manySites = 1000
