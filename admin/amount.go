@@ -16,6 +16,8 @@ type amount string
 // amountPattern bounds the digits, so that an amount is exact in every database.
 var amountPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$`)
 
+const aboutAmount = "An amount: at most 15 digits and 4 decimals, never negative."
+
 const amountProblem = "must be an amount such as 99 or 9.90: not negative, at most 15 digits and 4 decimals"
 
 // MarshalJSON implements json.Marshaler.
@@ -52,7 +54,10 @@ func (a *sentAmount) UnmarshalJSON(raw []byte) error {
 
 // Schema implements huma.SchemaProvider. Null is no amount.
 func (sentAmount) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeNumber}, {Type: huma.TypeString, Nullable: true}}}
+	return &huma.Schema{
+		Description: aboutAmount + " A number, or its text.", Examples: []any{9.9},
+		OneOf: []*huma.Schema{{Type: huma.TypeNumber, Minimum: new(0.0)}, {Type: huma.TypeString, MaxLength: new(20), Nullable: true}},
+	}
 }
 
 // check returns the problem of an amount that was sent.
@@ -81,7 +86,7 @@ func amountOf(text string) *amount {
 
 // Schema implements huma.SchemaProvider.
 func (amount) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeNumber, Format: "decimal", Examples: []any{9.9}}
+	return &huma.Schema{Type: huma.TypeNumber, Format: "decimal", Minimum: new(0.0), Description: aboutAmount, Examples: []any{9.9}}
 }
 
 // textMap has texts by name, which are the caller's own.

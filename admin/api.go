@@ -49,6 +49,9 @@ type Options struct {
 	// rank, or none if the site's rules are stored. Fixed rules are read-only.
 	// Optional.
 	FixedRules func(vendor, site string) []policy.Rule
+	// ReaderIssuers returns the issuers with which the readers of a vendor's sites log in, as
+	// the running configuration has them. Optional.
+	ReaderIssuers func(vendor string) []string
 	// StoreState returns the state of a store that is shared with other nodes. Nil
 	// means that the store is not shared.
 	StoreState func() store.FollowState

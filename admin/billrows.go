@@ -34,7 +34,7 @@ func billOf(r *BillRow) *store.Bill { return new(r.bill(r.ID)) }
 
 func billRow(b *store.Bill) BillRow {
 	return BillRow{ID: b.ID, BillFields: BillFields{
-		ContractID: b.ContractID, UserID: b.UserID, Items: wireBill(*b).Items, Price: sentPrice(b.Price), Currency: b.Currency, ReceiptURL: b.ReceiptURL,
+		ContractID: b.ContractID, UserID: b.UserID, Items: wireBill(*b).Items, Price: sentAmount(b.Price), Currency: b.Currency, ReceiptURL: b.ReceiptURL,
 		PaymentProvider: b.PaymentProvider, PaymentMethod: b.PaymentMethod, Status: b.Status, SentTimes: sentTimes(b.CreatedAt, b.UpdatedAt),
 	}}
 }
@@ -43,7 +43,7 @@ func transactionOf(r *TransactionRow) *store.Transaction { return new(r.transact
 
 func transactionRow(t *store.Transaction) TransactionRow {
 	return TransactionRow{ID: t.ID, TransactionFields: TransactionFields{
-		Amount: sentPrice(t.Amount), Currency: t.Currency, ContractID: t.ContractID, IsRefund: t.IsRefund, UserID: t.UserID, BillID: t.BillID,
+		Amount: sentAmount(t.Amount), Currency: t.Currency, ContractID: t.ContractID, IsRefund: t.IsRefund, UserID: t.UserID, BillID: t.BillID,
 		SentTimes: sentTimes(t.CreatedAt, t.UpdatedAt),
 	}}
 }

@@ -22,7 +22,7 @@ type Bill struct {
 	ContractID      string     `json:"contractId" doc:"The contract, if there is one." example:"a1b2c3d4e5f6a7b8c9d0a1b2c3d4e5f6"`
 	UserID          string     `json:"userId" doc:"The reader who owes, if known." example:"user-123"`
 	Items           []BillItem `json:"items" doc:"What was sold."`
-	Price           price      `json:"price"`
+	Price           amount     `json:"price"`
 	Currency        string     `json:"currency" doc:"The currency (ISO 4217)." example:"SEK"`
 	ReceiptURL      string     `json:"receiptUrl" doc:"The URL of the receipt." example:"https://billing.example.com/receipts/1"`
 	PaymentProvider string     `json:"paymentProvider" doc:"Who collects the money." example:"KLARNA"`
@@ -44,7 +44,7 @@ type BillFields struct {
 	ContractID      string     `json:"contractId,omitempty" maxLength:"255" doc:"The contract. It is not changed by its bills." example:"a1b2c3d4e5f6a7b8c9d0a1b2c3d4e5f6"`
 	UserID          string     `json:"userId,omitempty" maxLength:"255" doc:"The reader who owes. What is kept about them includes their bills." example:"user-123"`
 	Items           []BillItem `json:"items,omitempty" maxItems:"100" doc:"What was sold."`
-	Price           sentPrice  `json:"price"`
+	Price           sentAmount `json:"price"`
 	Currency        string     `json:"currency,omitempty" maxLength:"3" doc:"The currency (ISO 4217)." example:"SEK"`
 	ReceiptURL      string     `json:"receiptUrl,omitempty" maxLength:"2048" doc:"The URL of the receipt." example:"https://billing.example.com/receipts/1"`
 	PaymentProvider string     `json:"paymentProvider,omitempty" maxLength:"64" doc:"Who collects the money." example:"KLARNA"`
@@ -74,7 +74,7 @@ func sentTimes(created, updated time.Time) SentTimes { return SentTimes{&created
 // Transaction is what was paid or refunded.
 type Transaction struct {
 	ID         string    `json:"id" doc:"The seller's id of the transaction." example:"1d78271264b9c76d5842911dd70b4353"`
-	Amount     price     `json:"amount"`
+	Amount     amount    `json:"amount"`
 	Currency   string    `json:"currency" doc:"The currency (ISO 4217)." example:"SEK"`
 	ContractID string    `json:"contractId" doc:"The contract, if there is one." example:"a1b2c3d4e5f6a7b8c9d0a1b2c3d4e5f6"`
 	IsRefund   bool      `json:"isRefund" doc:"Whether the money went back." example:"false"`
@@ -86,12 +86,12 @@ type Transaction struct {
 
 // TransactionFields are what a seller sends of a transaction.
 type TransactionFields struct {
-	Amount     sentPrice `json:"amount"`
-	Currency   string    `json:"currency,omitempty" maxLength:"3" doc:"The currency (ISO 4217)." example:"SEK"`
-	ContractID string    `json:"contractId,omitempty" maxLength:"255" doc:"The contract. It is not changed by its transactions." example:"a1b2c3d4e5f6a7b8c9d0a1b2c3d4e5f6"`
-	IsRefund   bool      `json:"isRefund,omitempty" doc:"Whether the money went back." example:"false"`
-	UserID     string    `json:"userId,omitempty" maxLength:"255" doc:"The reader who paid. What is kept about them includes their transactions." example:"user-123"`
-	BillID     string    `json:"billId,omitempty" maxLength:"255" doc:"The bill." example:"1d78271264b9c76d5842911dd70b4353"`
+	Amount     sentAmount `json:"amount"`
+	Currency   string     `json:"currency,omitempty" maxLength:"3" doc:"The currency (ISO 4217)." example:"SEK"`
+	ContractID string     `json:"contractId,omitempty" maxLength:"255" doc:"The contract. It is not changed by its transactions." example:"a1b2c3d4e5f6a7b8c9d0a1b2c3d4e5f6"`
+	IsRefund   bool       `json:"isRefund,omitempty" doc:"Whether the money went back." example:"false"`
+	UserID     string     `json:"userId,omitempty" maxLength:"255" doc:"The reader who paid. What is kept about them includes their transactions." example:"user-123"`
+	BillID     string     `json:"billId,omitempty" maxLength:"255" doc:"The bill." example:"1d78271264b9c76d5842911dd70b4353"`
 	SentTimes
 }
 
@@ -118,7 +118,7 @@ func wireBill(b store.Bill) Bill {
 		items[i] = BillItem(item)
 	}
 	return Bill{
-		ID: b.ID, ContractID: b.ContractID, UserID: b.UserID, Items: items, Price: price(b.Price), Currency: b.Currency, ReceiptURL: b.ReceiptURL,
+		ID: b.ID, ContractID: b.ContractID, UserID: b.UserID, Items: items, Price: amount(b.Price), Currency: b.Currency, ReceiptURL: b.ReceiptURL,
 		PaymentProvider: b.PaymentProvider, PaymentMethod: b.PaymentMethod, Status: b.Status, UpdatedAt: b.UpdatedAt, CreatedAt: b.CreatedAt,
 	}
 }
@@ -137,7 +137,7 @@ func (f *BillFields) bill(id string) store.Bill {
 
 func wireTransaction(t store.Transaction) Transaction {
 	return Transaction{
-		ID: t.ID, Amount: price(t.Amount), Currency: t.Currency, ContractID: t.ContractID, IsRefund: t.IsRefund, UserID: t.UserID, BillID: t.BillID,
+		ID: t.ID, Amount: amount(t.Amount), Currency: t.Currency, ContractID: t.ContractID, IsRefund: t.IsRefund, UserID: t.UserID, BillID: t.BillID,
 		UpdatedAt: t.UpdatedAt, CreatedAt: t.CreatedAt,
 	}
 }

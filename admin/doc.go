@@ -47,7 +47,6 @@
 //	purchaseoptions.go  how products are sold, and their deliveries
 //	bills.go          bills and transactions
 //	billrows.go       these and deliveries as rows
-//	price.go          amounts of money
 //	links.go          signed links
 //	linklimits.go     their optional limits
 //	bulklinks.go      many signed links in one call

@@ -36,6 +36,12 @@ var docsTemplate = template.Must(template.New("docs").Funcs(template.FuncMap{
 	"prose": prose,
 	"css":   func() template.CSS { return template.CSS(docsCSS) }, //nolint:gosec // our own file
 	"lower": strings.ToLower,
+	"first": func(text string) string { first, _, _ := strings.Cut(text, "\n\n"); return first },
+	"rest":  func(text string) string { _, rest, _ := strings.Cut(text, "\n\n"); return rest },
+	// A long path breaks where it has a slash, not within a word.
+	"breaks": func(path string) template.HTML {
+		return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(path), "/", "/<wbr>")) //nolint:gosec // it is escaped
+	},
 	"list": func(operations []docsOperation, below, page string) docsList {
 		return docsList{operations, below + page}
 	},
@@ -68,7 +74,13 @@ type docsList struct {
 	Page       string
 }
 
-type docsOmission struct{ Method, Path, Reason string }
+// docsOmission is what is left out for one reason.
+type docsOmission struct {
+	Reason     string
+	Operations []docsCall
+}
+
+type docsCall struct{ Method, Path string }
 
 type docsScope struct{ Name, Description string }
 
@@ -137,10 +149,12 @@ func (a *api) serveDocs() error {
 func docsOmissions() []docsOmission {
 	var all []docsOmission
 	for i := range omissions {
+		of := docsOmission{Reason: omissions[i].reason}
 		for _, operation := range omissions[i].operations {
 			method, path, _ := strings.Cut(operation, " ")
-			all = append(all, docsOmission{method, path, omissions[i].reason})
+			of.Operations = append(of.Operations, docsCall{method, path})
 		}
+		all = append(all, of)
 	}
 	return all
 }

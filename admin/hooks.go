@@ -32,8 +32,10 @@ type HookEntry struct {
 	At       string `json:"at,omitempty" maxLength:"255" doc:"The place of the time when a cancellation takes effect." example:"/data/object/cancel_at"`
 	Reason   string `json:"reason,omitempty" maxLength:"255" doc:"The place of the reason." example:"/data/object/cancellation_details/reason"`
 
-	Promo   string `json:"promo,omitempty" maxLength:"255" doc:"The promo code of what is sold." example:"DIGITAL-MONTH"`
-	Confirm bool   `json:"confirm,omitempty" doc:"Confirms what is sold at once." example:"true"`
+	Promo           string `json:"promo,omitempty" maxLength:"255" doc:"The promo code of what is sold." example:"DIGITAL-MONTH"`
+	PaymentProvider string `json:"paymentProvider,omitempty" enum:"KLARNA,STRIPE,BILLOGRAM,SESAMY" doc:"The payment provider of what the entry sells: itself, not a place in the event. Required if the promo accepts only some." example:"STRIPE"`
+	PaymentMethod   string `json:"paymentMethod,omitempty" enum:"BANKGIRO,EXTERNAL,INVOICE,SWISH,CARD,FREE" doc:"The payment method of what the entry sells: itself, not a place in the event. Required if the promo accepts only some." example:"CARD"`
+	Confirm         bool   `json:"confirm,omitempty" doc:"Confirms what is sold at once." example:"true"`
 }
 
 // Hook is where a billing system sends its events, without its secrets.

@@ -102,7 +102,7 @@ func TestEntitlementsIncludeProducts(t *testing.T) {
 	}
 }
 
-// A vendor's client cannot access vendors.
+// A vendor's client reads its own vendor only, and creates none.
 func TestVendors(t *testing.T) {
 	b := newFixture(t, true)
 	var made map[string]any
@@ -124,7 +124,11 @@ func TestVendors(t *testing.T) {
 		t.Errorf("the second page is %v", list)
 	}
 	for _, scope := range []string{"vendors:read", "vendors:*"} {
-		b.send("acme", http.MethodGet, "/management/vendors", "", http.Header{"X-Test-Scope": {scope}}).refused(http.StatusForbidden, "forbidden", "")
+		b.send("acme", http.MethodGet, "/management/vendors", "", http.Header{"X-Test-Scope": {scope}}).want(http.StatusOK, &list)
+		if len(list) != 1 || list[0]["id"] != "acme" {
+			t.Errorf("with %s, a vendor's client lists %v", scope, list)
+		}
+		b.send("acme", http.MethodPost, "/management/vendors", `{"name":"x","id":"x"}`, http.Header{"X-Test-Scope": {scope}, "Content-Type": {"application/json"}}).refused(http.StatusForbidden, "forbidden", "")
 	}
 	// Changes of vendors are in the system log.
 	var entries []auditEntry

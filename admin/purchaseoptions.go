@@ -15,7 +15,7 @@ type PurchaseOption struct {
 	ID        string    `json:"id" doc:"The option's id." example:"monthly"`
 	SKU       string    `json:"sku" doc:"The product." example:"premium"`
 	Name      string    `json:"name" doc:"The option's name." example:"Monthly"`
-	Price     price     `json:"price"`
+	Price     amount    `json:"price"`
 	Currency  string    `json:"currency" doc:"The currency (ISO 4217)." example:"SEK"`
 	Type      string    `json:"type" enum:"RECURRING,SINGLE" doc:"Whether it is paid again." example:"RECURRING"`
 	Interval  string    `json:"interval" doc:"The unit of a period: DAY, WEEK, MONTH or YEAR; empty for SINGLE." example:"MONTH"`
@@ -55,22 +55,22 @@ func (f *PurchaseOptionFields) apply(o *store.PurchaseOption) {
 
 // optionBody creates a purchase option.
 type optionBody struct {
-	ID    string    `json:"id,omitempty" maxLength:"128" doc:"The option's id: letters, digits, hyphens and underscores. Default: a new one." example:"monthly"`
-	Name  string    `json:"name" minLength:"1" maxLength:"255" doc:"The option's name." example:"Monthly"`
-	Price sentPrice `json:"price"`
+	ID    string     `json:"id,omitempty" maxLength:"128" doc:"The option's id: letters, digits, hyphens and underscores. Default: a new one." example:"monthly"`
+	Name  string     `json:"name" minLength:"1" maxLength:"255" doc:"The option's name." example:"Monthly"`
+	Price sentAmount `json:"price"`
 	PurchaseOptionFields
 }
 
 // optionPatch changes the named fields of a purchase option.
 type optionPatch struct {
-	Name  *string    `json:"name,omitempty" minLength:"1" maxLength:"255" doc:"The option's name." example:"Monthly"`
-	Price *sentPrice `json:"price,omitempty"`
+	Name  *string     `json:"name,omitempty" minLength:"1" maxLength:"255" doc:"The option's name." example:"Monthly"`
+	Price *sentAmount `json:"price,omitempty"`
 	PurchaseOptionFields
 }
 
 func wireOption(o store.PurchaseOption) PurchaseOption {
 	return PurchaseOption{
-		ID: o.ID, SKU: o.SKU, Name: o.Name, Price: price(o.Price), Currency: o.Currency, Type: o.Type, Interval: o.Interval, Time: o.Times,
+		ID: o.ID, SKU: o.SKU, Name: o.Name, Price: amount(o.Price), Currency: o.Currency, Type: o.Type, Interval: o.Interval, Time: o.Times,
 		Seats: o.Seats, Active: !o.Inactive, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -271,7 +272,13 @@ func (a *api) registerReaderExport() {
 		OperationID: "export-reader", Method: http.MethodGet, Path: readerPath + "/export", Tags: readerTags, Security: needs("users:read"),
 		Summary:     "Streams all that is kept about a reader, one JSON object per record, by kind",
 		Description: "These are the records that erase-reader removes or changes. A response that is cut short is incomplete.",
-		Parameters:  []*huma.Param{{Name: "user_id", In: "path", Description: "The reader's id.", Example: "user123", Schema: &huma.Schema{Type: huma.TypeString}}},
+		Parameters: []*huma.Param{
+			{Name: "user_id", In: "path", Description: "The reader's id.", Example: "user123", Schema: &huma.Schema{Type: huma.TypeString}},
+			{
+				Name: "email", In: "query", Description: "Further e-mail addresses of the reader, besides that of the record, as erase-reader takes them.",
+				Explode: new(false), Schema: &huma.Schema{Type: huma.TypeArray, MaxItems: new(maxPersonEmails), Items: &huma.Schema{Type: huma.TypeString}, Examples: []any{[]string{"old.user@example.com"}}},
+			},
+		},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The records", Content: map[string]*huma.MediaType{typeNDJSON: {Schema: schema}},
 		}},
@@ -283,7 +290,11 @@ func (a *api) registerReaderExport() {
 				out = bufio.NewWriter(b.w)
 			}
 		}
-		err := a.Store.ExportPerson(ctx, b.Vendor, b.r.PathValue("user_id"), nil, func(r store.PersonalRecord) error {
+		emails, err := personEmails(b.r.URL.Query().Get("email"))
+		if err != nil {
+			return err
+		}
+		err = a.Store.ExportPerson(ctx, b.Vendor, b.r.PathValue("user_id"), emails, func(r store.PersonalRecord) error {
 			start()
 			return json.NewEncoder(out).Encode(r)
 		})
@@ -293,6 +304,21 @@ func (a *api) registerReaderExport() {
 		start()
 		return out.Flush()
 	})
+}
+
+// maxPersonEmails bounds the addresses of a query about a person.
+const maxPersonEmails = 16
+
+// personEmails returns the addresses of a query, which has them with commas between.
+func personEmails(list string) ([]string, error) {
+	if list == "" {
+		return nil, nil
+	}
+	emails := strings.Split(list, ",")
+	if len(emails) > maxPersonEmails {
+		return nil, invalidAt("query.email", "has more than 16 addresses")
+	}
+	return emails, nil
 }
 
 // registerManagedElsewhere adds what only the issuer of a reader's logins can do.
@@ -308,17 +334,31 @@ func (a *api) registerManagedElsewhere() {
 	}](a, "set-password", "Refuses to set a password")
 }
 
+// managedElsewhere returns the problem that names the issuers with which a vendor's readers
+// log in, as far as the configuration of this server has them.
+func (a *api) managedElsewhere(vendor string) *Problem {
+	var issuers []string
+	if a.ReaderIssuers != nil {
+		issuers = a.ReaderIssuers(vendor)
+	}
+	where := "the issuer with which the site's readers log in"
+	if len(issuers) > 0 {
+		where = strings.Join(issuers, ", ")
+	}
+	p := newProblem(http.StatusConflict, "Gatefold keeps no logins. They are managed elsewhere, with their identifiers and passwords: change it at "+where+".")
+	p.Code = "managed_elsewhere"
+	return p
+}
+
 func managedElsewhere[T any](a *api, name, summary string) {
 	register(a, huma.Operation{
 		OperationID: name, Method: http.MethodPost, Path: readerPath + "/" + name, Tags: readerTags, Security: needs("users:write"),
-		Summary: summary, Description: "Gatefold keeps no logins: the answer is 409 `managed_elsewhere`. Ask the issuer with which the readers log in.",
-	}, func(context.Context, *call, *struct {
+		Summary: summary, Description: "Gatefold keeps no logins: the answer is 409 `managed_elsewhere`, which names the issuers with which the readers of the vendor's sites log in.",
+	}, func(_ context.Context, c *call, _ *struct {
 		ReaderPath
 		Body T
 	},
 	) (*body[success], error) {
-		p := newProblem(http.StatusConflict, "Gatefold keeps no logins: the issuer with which the site's readers log in has their identifiers and passwords. Change it there.")
-		p.Code = "managed_elsewhere"
-		return nil, p
+		return nil, a.managedElsewhere(c.Vendor)
 	})
 }

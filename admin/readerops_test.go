@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatefold/gatefold/admin"
 )
 
 const personPath = "/management/users"
@@ -68,6 +70,38 @@ func TestLoginsAreManagedElsewhere(t *testing.T) {
 	} {
 		b.call(http.MethodPost, personPath+"/user123/"+name, body).refused(http.StatusConflict, "managed_elsewhere", "")
 	}
+	named := newFixtureWith(t, func(options *admin.Options) {
+		options.ReaderIssuers = func(vendor string) []string {
+			return []string{"https://login." + vendor + ".example", "https://sso.example"}
+		}
+	})
+	got := named.call(http.MethodPost, personPath+"/user123/set-password", `{"password":"SecurePassword123!"}`)
+	got.refused(http.StatusConflict, "managed_elsewhere", "")
+	if !strings.Contains(got.body, "https://login.acme.example, https://sso.example") || strings.Contains(got.body, "SecurePassword") {
+		t.Errorf("the answer does not name the issuers: %s", got.body)
+	}
+}
+
+// What is kept about a reader by an address that their record does not have is exported as it
+// is erased: with that address. Another reader's address is refused.
+func TestExportByFurtherAddresses(t *testing.T) {
+	b := newFixture(t, false)
+	for id, email := range map[string]string{"ada": "ada@mail.example", "bob": "bob@mail.example"} {
+		b.call(http.MethodPost, personPath, `{"userId":"`+id+`","email":"`+email+`"}`).want(http.StatusOK, nil)
+	}
+	b.call(http.MethodPost, defaultPath, `{"email":"ada.old@mail.example","sku":"archive"}`).want(http.StatusCreated, nil)
+	b.call(http.MethodPost, defaultPath, `{"email":"ada.older@mail.example","sku":"attic"}`).want(http.StatusCreated, nil)
+	export := personPath + "/ada/export"
+	if got := b.call(http.MethodGet, export, "").want(http.StatusOK, nil).body; strings.Contains(got, "archive") {
+		t.Errorf("without the address, the export has %s", got)
+	}
+	got := b.call(http.MethodGet, export+"?email=ADA.old@mail.example,ada.older@mail.example", "").want(http.StatusOK, nil).body
+	if !strings.Contains(got, `"sku":"archive"`) || !strings.Contains(got, `"sku":"attic"`) {
+		t.Errorf("with the addresses, the export has %s", got)
+	}
+	b.call(http.MethodGet, export+"?email=bob@mail.example", "").refused(http.StatusUnprocessableEntity, "validation_failed", "")
+	b.call(http.MethodGet, export+"?email=none", "").refused(http.StatusUnprocessableEntity, "validation_failed", "")
+	b.call(http.MethodGet, export+"?email="+strings.Repeat("a@mail.example,", 17), "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.email")
 }
 
 // Readers are found by the beginning of an id, an address or a name, in any case and form of

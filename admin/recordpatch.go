@@ -2,7 +2,6 @@ package admin
 
 import (
 	"bytes"
-	"errors"
 	"path"
 	"reflect"
 	"slices"
@@ -15,8 +14,7 @@ import (
 // patcher applies merge patches (RFC 7396) to what callers set of a record, and validates
 // the result as a body. Numbers keep their digits.
 type patcher[B any] struct {
-	registry huma.Registry
-	schema   *huma.Schema
+	*bodyReader[B]
 	// bounds are members that null does not remove, because that would widen what the
 	// record gives.
 	bounds []string
@@ -26,11 +24,11 @@ type patcher[B any] struct {
 
 // newPatcher returns the patcher of a body.
 func newPatcher[B any](a *api, bounds ...string) *patcher[B] {
-	registry := a.huma.OpenAPI().Components.Schemas
-	ref := registry.Schema(reflect.TypeFor[B](), true, "").Ref
-	schema := registry.SchemaFromRef(ref)
-	delete(registry.Map(), path.Base(ref)) // the document has it in the body of the patch
-	return &patcher[B]{registry: registry, schema: schema, bounds: bounds}
+	reader := newBodyReader[B](a.huma.OpenAPI().Components.Schemas, "")
+	ref := reader.schema.Ref
+	reader.schema = reader.registry.SchemaFromRef(ref)
+	delete(reader.registry.Map(), path.Base(ref)) // the document has it in the body of the patch
+	return &patcher[B]{bodyReader: reader, bounds: bounds}
 }
 
 // requestBody describes the patch in the document.
@@ -75,10 +73,11 @@ func (p *patcher[B]) apply(shown any, written *B, raw []byte) (*B, error) {
 	if err != nil {
 		return nil, err
 	}
+	properties := p.schema.Properties
 	for name, value := range changes {
 		now, has := is[name]
 		switch {
-		case p.schema.Properties[name] != nil:
+		case properties[name] != nil:
 			if value == nil && target[name] != nil && slices.Contains(p.bounds, name) {
 				return nil, invalid(name, "cannot be removed, which would widen what the record gives: name another value")
 			}
@@ -94,24 +93,6 @@ func (p *patcher[B]) apply(shown any, written *B, raw []byte) (*B, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.read(patched)
-}
-
-// read validates a body and decodes it.
-func (p *patcher[B]) read(raw []byte) (*B, error) {
-	var value any
-	if err := json.Unmarshal(raw, &value); err != nil {
-		return nil, unreadable()
-	}
-	found := new(huma.ValidateResult)
-	huma.Validate(p.registry, p.schema, huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, value, found)
-	if len(found.Errors) > 0 {
-		first := firstError(found.Errors)
-		return nil, invalid(first.Field, first.Problem)
-	}
-	body := new(B)
-	if err := json.Unmarshal(raw, body); err != nil {
-		return nil, errors.Join(unreadable(), err)
-	}
-	return body, nil
+	body, err := p.read(patched)
+	return &body, err
 }

@@ -108,7 +108,7 @@ func (a *api) registerSales() {
 		if err := paid.checkSize("providerPaymentData"); err != nil {
 			return nil, err
 		}
-		return a.contractRecord(c.store.ConfirmContract(ctx, c.Vendor, in.Code, in.ContractID, paid))
+		return a.contractRecord(c.store.ConfirmContract(ctx, c.Vendor, in.Code, c.Name, in.ContractID, paid))
 	})
 }
 

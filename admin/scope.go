@@ -27,8 +27,9 @@ const (
 type resource struct {
 	Name        string
 	Description string
-	// Operator is whether only clients without a vendor may have its scopes.
-	Operator bool
+	// Operator is whether only clients without a vendor may have its scopes. Own is whether a
+	// vendor's client may read its own record, with the scope :read.
+	Operator, Own bool
 	// ReadOnly is whether no operation writes it: only its scopes :read and :* exist.
 	ReadOnly bool
 	// Local is whether it exists on the operator's mount only. No token has its
@@ -57,7 +58,7 @@ var resources = []resource{
 	{Name: "sales", Description: "sales by promo codes; payments:contract:third-party-onboarding and paymentsContractThirdPartyOnboarding are other names of sales:write"},
 	{Name: "subscriptions", Description: "plans and subscriptions"},
 	{Name: "users", Description: "readers' records"},
-	{Name: "vendors", Description: "all vendors", Operator: true},
+	{Name: "vendors", Description: "all vendors; a vendor's own client reads its vendor", Operator: true, Own: true},
 	{Name: "webhooks", Description: "where events are sent"},
 }
 
@@ -98,6 +99,10 @@ func needs(scope string) []map[string][]string {
 	return []map[string][]string{{securityScheme: {scope}}}
 }
 
+// ownVendor is the key of the metadata of operations on vendors that a vendor's client may
+// call about its vendor.
+const ownVendor = "ownVendor"
+
 // scopeOf returns the scope that an operation requires and its resource. It panics
 // if the operation does not require exactly one scope of a known resource.
 func scopeOf(operation *huma.Operation) (string, resource) {
@@ -136,14 +141,14 @@ func covers(scopes []string, wanted string) bool {
 // whether the client belongs to no vendor.
 func checkScopes(scopes []string, operator bool) error {
 	for _, scope := range scopes {
-		about, _, exists := findScope(scope)
+		about, right, exists := findScope(scope)
 		switch {
 		case about.ReadOnly && !exists:
 			return invalid("scopes", "must be "+about.Name+":read or "+about.Name+":*, because no operation writes "+about.Description)
 		case !exists || about.Local:
 			return invalid("scopes", "must each be <resource>:read, <resource>:write or <resource>:* of one of "+strings.Join(openResources(operator), ", "))
-		case about.Operator && !operator:
-			return invalid("scopes", "contains a scope of "+about.Name+", which requires a client that belongs to no vendor")
+		case about.Operator && !operator && !(about.Own && right == rightRead):
+			return invalid("scopes", "contains a scope of "+about.Name+", which requires a client that belongs to no vendor: a vendor's own client may have vendors:read, for its vendor")
 		case !about.Operator && operator:
 			return invalid("scopes", "contains a scope of "+about.Name+", which requires a vendor: a client of no vendor may have vendors:read, vendors:write or vendors:*")
 		}
@@ -177,10 +182,12 @@ func usedScopes(document *huma.OpenAPI) []string {
 
 // admit returns the middleware that requires an operation's scope, or of a reader its
 // readerRule. It runs before the body is read, so that a refused caller costs little and
-// learns nothing.
+// learns nothing. An operation with ownVendor in its metadata answers a vendor's client about
+// its vendor only.
 func (a *api) admit(operation *huma.Operation) func(huma.Context, func(huma.Context)) {
 	scope, about := scopeOf(operation)
 	rule := readerRuleOf(operation)
+	own := about.Own && operation.Metadata[ownVendor] != nil
 	return func(ctx huma.Context, next func(huma.Context)) {
 		c := callOf(ctx.Context())
 		switch {
@@ -199,7 +206,7 @@ func (a *api) admit(operation *huma.Operation) func(huma.Context, func(huma.Cont
 		case !c.may(scope):
 			ctx.SetHeader("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`"`)
 			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token does not have the scope "+scope+"."))
-		case about.Operator && c.Vendor != "" && !c.Unlimited:
+		case about.Operator && c.Vendor != "" && !c.Unlimited && !own:
 			answerProblem(ctx, newProblem(http.StatusForbidden, "This operation requires a client that belongs to no vendor."))
 		case !about.Operator && c.Vendor == "":
 			answerProblem(ctx, newProblem(http.StatusForbidden, "The access token belongs to no vendor: it may only use the operations on vendors."))

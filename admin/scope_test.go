@@ -127,3 +127,47 @@ func TestSalesScopeHasItsPublishedSpellings(t *testing.T) {
 		p.ask(http.MethodPost, "/oauth/token", body, isJSON).tokenError(http.StatusBadRequest, "invalid_scope")
 	}
 }
+
+// A vendor's own client reads its vendor, and nothing else about vendors: another vendor's id
+// has the same answer whether there is such a vendor or not, and it creates none.
+func TestVendorsOwnClientReadsItsVendorOnly(t *testing.T) {
+	p := newPublic(t)
+	operator, own, bare := p.token(p.client("", "vendors:*")), p.token(p.client("acme", "vendors:read")), p.token(p.client("newcomer", "vendors:read"))
+	for id, name := range map[string]string{"acme": "Acme Publishing", "other": "A secret customer"} {
+		p.with(operator, http.MethodPost, "/management/vendors", `{"id":"`+id+`","name":"`+name+`"}`).want(http.StatusCreated, nil)
+	}
+	type vendor struct{ ID, Name string }
+	var list []vendor
+	p.with(own, http.MethodGet, "/management/vendors", "").want(http.StatusOK, &list)
+	if len(list) != 1 || list[0] != (vendor{"acme", "Acme Publishing"}) {
+		t.Errorf("a vendor's client lists %v", list)
+	}
+	var one vendor
+	p.with(own, http.MethodGet, "/management/vendors/acme", "").want(http.StatusOK, &one)
+	if one.Name != "Acme Publishing" {
+		t.Errorf("a vendor's client reads %v", one)
+	}
+	there, none := p.with(own, http.MethodGet, "/management/vendors/other", ""), p.with(own, http.MethodGet, "/management/vendors/nothing", "")
+	there.refused(http.StatusForbidden, "forbidden", "")
+	if there.body != none.body || there.code != none.code {
+		t.Errorf("another vendor is answered %d %s, none %d %s", there.code, there.body, none.code, none.body)
+	}
+	p.with(own, http.MethodPost, "/management/vendors", `{"id":"mine","name":"Mine"}`).refused(http.StatusForbidden, "forbidden", "")
+	p.with(own, http.MethodGet, "/management/system-audit", "").refused(http.StatusForbidden, "forbidden", "")
+	p.with(bare, http.MethodGet, "/management/vendors", "").want(http.StatusOK, &list)
+	if len(list) != 1 || list[0] != (vendor{"newcomer", "newcomer"}) {
+		t.Errorf("a vendor that was never created is %v", list)
+	}
+	p.with(bare, http.MethodGet, "/management/vendors?from=newcomer", "").want(http.StatusOK, &list)
+	if len(list) != 0 {
+		t.Errorf("after its vendor, the list has %v", list)
+	}
+	p.with(p.token(p.client("acme", "grants:*")), http.MethodGet, "/management/vendors", "").refused(http.StatusForbidden, "forbidden", "")
+	p.with(operator, http.MethodGet, "/management/vendors/other", "").want(http.StatusOK, nil)
+	p.with(operator, http.MethodGet, "/management/vendors/nothing", "").want(http.StatusNotFound, nil)
+	local := newFixture(t, true)
+	local.call(http.MethodPost, "/management/clients", `{"name":"c","scopes":["vendors:read"]}`).want(http.StatusCreated, nil)
+	for _, scope := range []string{"vendors:write", "vendors:*"} {
+		local.call(http.MethodPost, "/management/clients", `{"name":"c","scopes":["`+scope+`"]}`).refused(http.StatusUnprocessableEntity, "validation_failed", "body.scopes")
+	}
+}

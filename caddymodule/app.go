@@ -262,7 +262,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 	}
 	return admin.Options{
 		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now,
-		FixedRules: a.fixedRules, CheckEntryPoint: a.checkEntryPoint,
+		FixedRules: a.fixedRules, ReaderIssuers: a.readerIssuers, CheckEntryPoint: a.checkEntryPoint,
 		CheckWebhook: func(ctx context.Context, address *url.URL) error {
 			return webhookconfig.Check(ctx, &a.webhooks, resolver, address)
 		}, TestWebhook: a.shared.webhooks.Test,

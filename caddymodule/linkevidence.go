@@ -42,8 +42,7 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	}
 	if tokens != nil || len(evidence.Redeemed) > 0 {
 		evidence.HostUnknown = g.gate.hostUnknown(g.request.Host)
-		address, _ := caddyhttp.GetVar(g.r.Context(), caddyhttp.ClientIPVarKey).(string)
-		evidence.Address, _ = netip.ParseAddr(address) // unknown if it is none
+		evidence.Address = clientaddress.Of(g.r)
 	}
 	if tokens == nil {
 		return evidence

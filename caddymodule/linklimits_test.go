@@ -63,6 +63,28 @@ func TestSpoofedAddressDoesNotOpenALinkOfANetwork(t *testing.T) {
 	}
 }
 
+// Behind a proxy that appends to X-Forwarded-For, without trusted_proxies_strict, Caddy takes
+// the first address of the list, which the client states. A stranger outside of the network
+// claims an address in it: the link stays closed, and no use of it is spent. A client of whom
+// the proxy states nothing else is let in.
+func TestLeftmostAddressDoesNotOpenALinkOfANetwork(t *testing.T) {
+	s := newTestSiteWith(t, "servers {\n\t\ttrusted_proxies static 127.0.0.1/32\n\t}", standardRules, "")
+	link, id := s.link(keys.LinkClaims{IPPrefix: "203.0.113.0/24", MaxUses: 1})
+	for _, stated := range [][]string{
+		{"X-Forwarded-For", "203.0.113.9, 198.51.100.1"},
+		{"X-Forwarded-For", "203.0.113.9,198.51.100.1,"},
+		{"X-Forwarded-For", "203.0.113.9", "X-Forwarded-For", "198.51.100.1"},
+		{"X-Forwarded-For", "203.0.113.9, 203.0.113.9"},
+	} {
+		s.get(link, stated...).denied(http.StatusForbidden, "link_other_network")
+		s.get(link, append(navigation, stated...)...).status(http.StatusForbidden)
+	}
+	s.wantUses(id, 0, "a stated address")
+	s.origin.WantNone(t)
+	s.get(link, "X-Forwarded-For", "203.0.113.9").page()
+	s.wantUses(id, 1, "the client's own")
+}
+
 // The cookie of a link for a network is copied to a computer elsewhere: it opens nothing
 // there, spent or not, and keeps opening the page where it was made.
 func TestCookieCopiedToAnotherNetwork(t *testing.T) {

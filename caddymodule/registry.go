@@ -102,3 +102,21 @@ func (a *App) fixedRules(vendor, site string) []policy.Rule {
 	}
 	return nil
 }
+
+// readerIssuers returns the issuers with which the readers of a vendor's sites log in, sorted.
+// Tokens by the vendor's own keys are no logins.
+func (a *App) readerIssuers(vendor string) []string {
+	var issuers []string
+	for _, gate := range a.gates.list() {
+		if gate.Vendor != vendor {
+			continue
+		}
+		for _, identity := range gate.Identify {
+			if identity.Source == sourceJWT && identity.Issuer != issuerSelf {
+				issuers = append(issuers, identity.Issuer)
+			}
+		}
+	}
+	slices.Sort(issuers)
+	return slices.Compact(issuers)
+}

@@ -32,15 +32,18 @@ func Commands(options Options) []caddycmd.Command {
 	const group = "<command>"
 	commands := []caddycmd.Command{
 		{Name: "audit", Short: "Lists changes of records, newest first", CobraFunc: auditCommand},
+		{Name: "bill", Usage: group, Short: "Finds, shows, imports and exports bills and transactions", CobraFunc: billCommands},
 		{Name: "client", Usage: group, Short: "Creates, lists and revokes clients of the management API", CobraFunc: clientCommands},
 		{Name: "domain", Usage: group, Short: "Trusts publisher domains, shows and probes their keys, denies keys", CobraFunc: domainCommands},
 		{Name: "explain", Usage: "<url>", Short: "Explains, step by step, how the gate would decide a request; spends nothing", CobraFunc: explainCommand},
 		{Name: "init", Short: "Writes a Caddyfile for your own site by asking five questions", CobraFunc: initCommand},
 		{Name: "contract", Usage: group, Short: "Makes, finds, cancels, renews and transfers contracts, and their seats", CobraFunc: contractCommands},
 		{Name: "grant", Usage: group, Short: "Adds, finds, removes, imports and exports grants", CobraFunc: grantCommands},
+		{Name: "hook", Usage: group, Short: "Adds, tests and removes hooks for the events of billing systems, lists what became of these", CobraFunc: hookCommands},
 		{Name: "key", Usage: group, Short: "Lists, rotates and retires the keys that sign links and reader tokens", CobraFunc: keyCommands},
 		{Name: "link", Usage: group, Short: "Creates, finds, shows, revokes and restores signed links", CobraFunc: linkCommands},
 		{Name: "promo", Usage: group, Short: "Makes, lists, shows and ends promos: what promo codes sell", CobraFunc: promoCommands},
+		{Name: "reader", Usage: group, Short: "Finds, shows, exports and erases readers", CobraFunc: readerCommands},
 		{Name: "rule", Usage: group, Short: "Lists, changes, exports, imports and tests the rules of a site", CobraFunc: options.ruleCommands},
 		{Name: "status", Short: "Prints the state of the running server; exit code 1 if it is not ok", CobraFunc: statusCommand},
 		{Name: "store", Usage: group, Short: "Backs up, verifies and copies databases", CobraFunc: options.storeCommands},

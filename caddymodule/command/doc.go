@@ -17,11 +17,13 @@
 //	accountstream.go their import and export
 //	apiclient.go    client: clients of the management API and their access tokens
 //	audit.go        audit: changes of records
+//	bill.go         bill: bills and transactions
 //	contract.go     promo and contract: what is sold, seats
 //	domain.go       domain: publisher domains and denied keys
 //	explain.go      explain: how the gate would decide a request
 //	grant.go        grant: adds, finds, removes and exports grants
 //	grantimport.go  grant import
+//	hook.go         hook: events of billing systems
 //	init.go         init: asks for a site, for which package starter writes a Caddyfile
 //	progress.go     the progress bar of an import
 //	key.go          key: signing keys
@@ -29,6 +31,7 @@
 //	linkeach.go     link create --each: a link for each row of a file
 //	linklimits.go   their optional limits
 //	linkshow.go     link show: a link and its history
+//	reader.go       reader: finds, exports and erases readers
 //	rule.go         rule: lists, adds, moves and removes rules
 //	rulediff.go     the difference between two states of a site's rules
 //	rulefile.go     rule export and rule import: rules in a file

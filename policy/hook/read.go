@@ -41,6 +41,7 @@ type Action struct {
 	Do string
 
 	Contract, Order, Promo, Email, UserID, Reason string
+	PaymentProvider, PaymentMethod                string
 
 	Quantity int
 	Confirm  bool
@@ -109,7 +110,7 @@ func plain(text string, maxBytes int) bool {
 
 // read takes from an event what the entry refers to.
 func (e *Entry) read(document any, act *Action) error {
-	act.Promo, act.Confirm = e.Promo, e.Confirm
+	act.Promo, act.Confirm, act.PaymentProvider, act.PaymentMethod = e.Promo, e.Confirm, e.PaymentProvider, e.PaymentMethod
 	for _, text := range []struct {
 		pointer  string
 		to       *string

@@ -26,9 +26,12 @@ type Entry struct {
 	At       string `json:"at,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 
-	// Promo is the code of what is sold. Confirm confirms it at once.
-	Promo   string `json:"promo,omitempty"`
-	Confirm bool   `json:"confirm,omitempty"`
+	// Promo is the code of what is sold, PaymentProvider and PaymentMethod how it is paid by
+	// all events of the entry. Confirm confirms the contract at once.
+	Promo           string `json:"promo,omitempty"`
+	PaymentProvider string `json:"paymentProvider,omitempty"`
+	PaymentMethod   string `json:"paymentMethod,omitempty"`
+	Confirm         bool   `json:"confirm,omitempty"`
 }
 
 // The actions.
@@ -57,7 +60,7 @@ type action struct {
 
 // actions has all of them, in the order of the documentation.
 var actions = []action{
-	{name: Sell, needs: []string{"order", "promo"}, takes: []string{"quantity", "confirm"}, reader: true},
+	{name: Sell, needs: []string{"order", "promo"}, takes: []string{"quantity", "confirm", "paymentProvider", "paymentMethod"}, reader: true},
 	{name: Confirm, refers: true, takes: []string{"endsAt"}},
 	{name: Renew, refers: true, needs: []string{"endsAt"}},
 	{name: Cancel, refers: true, takes: []string{"at", "reason"}},
@@ -90,6 +93,8 @@ func (e *Entry) fields() []field {
 		at("endsAt", e.EndsAt), at("at", e.At), at("reason", e.Reason),
 		{name: "promo", present: e.Promo != ""},
 		{name: "confirm", present: e.Confirm},
+		{name: "paymentProvider", present: e.PaymentProvider != ""},
+		{name: "paymentMethod", present: e.PaymentMethod != ""},
 	}
 }
 

@@ -106,7 +106,7 @@ func (r *contractRun) act(t *rapid.T) {
 	live := []string{"UNCONFIRMED", "ACTIVE", "CANCEL_REQUESTED"}
 	switch rapid.SampledFrom([]string{"confirm", "cancel", "cancel at end", "cancel at", "renew", "renew", "transfer", "assign", "assign", "withdraw", "seats"}).Draw(t, "operation") {
 	case "confirm":
-		_, err := w.ConfirmContract(ctx, r.vendor, "code", m.id, nil)
+		_, err := w.ConfirmContract(ctx, r.vendor, "code", "", m.id, nil)
 		r.want(t, "confirm", err, ended(live...))
 		m.confirm(now, err == nil)
 	case "cancel":

@@ -93,7 +93,7 @@ func TestChangesOfOneContractAtOnce(t *testing.T) {
 		sold, _, err := b.Sell(b.Context(), vendor, store.Sale{Promo: "code", Seller: "s", OrderID: "1", Payer: store.Party{UserID: "u"}})
 		b.ok(err)
 		atOnce(8, func(i int) {
-			_, err := nodes[i%2].ConfirmContract(b.Context(), vendor, "code", sold.ID, nil)
+			_, err := nodes[i%2].ConfirmContract(b.Context(), vendor, "code", "", sold.ID, nil)
 			if err != nil {
 				b.Errorf("confirm: %v", err)
 			}

@@ -33,12 +33,12 @@ func TestSaleToAnAddress(t *testing.T) {
 		t.Errorf("an unconfirmed contract is %s and gives %s", sold.Status(b.clock), got)
 	}
 	b.clock = b.clock.Add(time.Hour)
-	confirmed, err := b.ConfirmContract(t.Context(), vendor, "code", sold.ID, map[string]string{"reference": "pay-1"})
+	confirmed, err := b.ConfirmContract(t.Context(), vendor, "code", "", sold.ID, map[string]string{"reference": "pay-1"})
 	b.ok(err)
 	if got := b.skus(reader); got != "premium+ archive+" || !confirmed.EndsAt.Equal(b.clock.AddDate(0, 1, 0)) {
 		t.Errorf("a confirmed contract ends at %v and gives %s", confirmed.EndsAt, got)
 	}
-	again, err := b.ConfirmContract(t.Context(), vendor, "code", sold.ID, map[string]string{"reference": "pay-2"})
+	again, err := b.ConfirmContract(t.Context(), vendor, "code", "", sold.ID, map[string]string{"reference": "pay-2"})
 	b.ok(err)
 	if again.ProviderPaymentData["reference"] != "pay-1" || !again.UpdatedAt.Equal(confirmed.UpdatedAt) {
 		t.Errorf("a second confirmation changed it: %+v", again)
@@ -56,9 +56,9 @@ func TestSaleToAnAddress(t *testing.T) {
 	if again.Active(b.clock) || b.skus(reader) != "" || again.Status(b.clock) != store.StatusExpired {
 		t.Errorf("at its end it is %s and gives %s", again.Status(b.clock), b.skus(reader))
 	}
-	_, err = b.ConfirmContract(t.Context(), vendor, "code", sold.ID, nil)
+	_, err = b.ConfirmContract(t.Context(), vendor, "code", "", sold.ID, nil)
 	b.is(err, store.ErrContractEnded)
-	_, err = b.ConfirmContract(t.Context(), vendor, "other", sold.ID, nil)
+	_, err = b.ConfirmContract(t.Context(), vendor, "other", "", sold.ID, nil)
 	b.is(err, store.ErrNotFound)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -118,28 +119,42 @@ func (s *Store) DueDeliveries(ctx context.Context, vendor, endpoint string, limi
 	return due, err
 }
 
-// Settle stores the results of attempts, each by its new state.
+// Settle stores the results of attempts, each by its new state. An event that is no longer in
+// the queue is not put back: its person was erased meanwhile, or another node settled it.
 func (s *Store) Settle(ctx context.Context, vendor, endpoint string, results map[string][]Delivery) error {
-	batch := new(engine.Batch)
-	for state, deliveries := range results {
-		for _, d := range deliveries {
-			expires := s.now().Add(EventRetention)
-			if state == DeliveryDelivered {
-				d.Body, expires = nil, s.now().Add(DeliveredRetention)
+	gone := map[string]bool{}
+	for {
+		batch := new(engine.Batch)
+		for state, deliveries := range results {
+			for _, d := range deliveries {
+				expires := s.now().Add(EventRetention)
+				if state == DeliveryDelivered {
+					d.Body, expires = nil, s.now().Add(DeliveredRetention)
+				}
+				batch.Deletes = append(batch.Deletes, d.key)
+				if gone[string(d.key)] {
+					continue
+				}
+				if state != DeliveryDelivered {
+					batch.Checks = append(batch.Checks, engine.Check{Key: d.key, Present: true})
+				}
+				put, err := d.putIn(endpoint, state, expires)
+				if err != nil {
+					return err
+				}
+				batch.Puts = append(batch.Puts, put)
 			}
-			put, err := d.putIn(endpoint, state, expires)
-			if err != nil {
-				return err
-			}
-			// It is no longer there if another node settled it, too.
-			batch.Deletes, batch.Puts = append(batch.Deletes, d.key), append(batch.Puts, put)
 		}
+		if len(batch.Deletes) == 0 {
+			return nil
+		}
+		_, err := s.engine.Commit(ctx, vendor, batch)
+		failed, missing := errors.AsType[*engine.CheckError](err)
+		if !missing {
+			return err
+		}
+		gone[string(batch.Checks[failed.Index].Key)] = true
 	}
-	if len(batch.Puts) == 0 {
-		return nil
-	}
-	_, err := s.engine.Commit(ctx, vendor, batch)
-	return err
 }
 
 // maxReplay bounds the dead letters that one call replays.

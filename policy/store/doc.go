@@ -64,6 +64,7 @@
 //	person.go        finding a person in records, and taking them out
 //	erase.go         what each kind of record keeps of a person
 //	erasetable.go    the table of these kinds
+//	erasecopies.go   the audit log, events and answers, which have copies of records
 //	erasing.go       erasing a person, in steps
 //	personexport.go  all that is kept of a person
 //

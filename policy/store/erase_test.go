@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/hook"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -58,7 +59,7 @@ func (b *fixture) holding(texts ...string) string {
 }
 
 // personal are the prefixes of records that hold something of a person, indexes included.
-const personal = "1345@AEGIQSYciopqrx"
+const personal = "%13456@AEGIQSYciopqrx"
 
 // person stores a person with data in every kind of record that has any.
 func (b *fixture) person(id, email, first, last string) {
@@ -98,6 +99,42 @@ func (b *fixture) person(id, email, first, last string) {
 	b.after(by.PutTransaction(ctx, vendor, store.Transaction{ID: "paid-" + first[:1], UserID: id, Amount: "1"}, nil))
 	_, _, err = by.AddSeat(ctx, vendor, sold.ID, store.Seat{UserID: id, Email: email, FullName: first + " " + last})
 	b.ok(err)
+	b.mentioned(id, email, first)
+}
+
+// mentioned stores records of others that have a person's address, and what was delivered and
+// sold to the person.
+func (b *fixture) mentioned(id, email, first string) {
+	b.Helper()
+	ctx := b.Context()
+	by := b.As(store.Actor{Name: "desk", Operation: "test"})
+	b.after(by.CreateProfile(ctx, vendor, store.Profile{Slug: "club-" + first[:1], Type: store.TypeOrganization, FullName: "The club", Contact: store.Contact{Email: email}}))
+	b.after(by.CreateGrant(ctx, vendor, store.DefaultList, store.Grant{ID: "of-" + first[:1], UserID: "other", Email: email, SKU: "shared", FirstName: first}))
+	family := store.Contract{
+		Owner: store.Party{UserID: "other", Email: email, InvoiceEmail: email, FullName: first}, Payer: store.Party{UserID: "firm", InvoiceEmail: email},
+		Items: []store.ContractItem{{SKU: "family"}}, Seats: 2, Duration: "PERPETUAL", StartsAt: b.now(), OwnerSeat: true,
+	}
+	sold, _, err := by.CreateContract(ctx, vendor, family, true)
+	b.ok(err)
+	_, _, err = by.AddSeat(ctx, vendor, sold.ID, store.Seat{UserID: "other", Email: email, FullName: first})
+	b.ok(err)
+	b.after(by.ImportRecords(ctx, vendor, store.RecordFulfilments, store.RecordBatch{ID: "issue-" + first[:1], Chain: []byte{1}, Rows: []store.RecordRow{
+		{Record: &store.Fulfilment{ID: "f-" + first[:1], SKU: "paper", Status: "SENT", UserID: id}},
+	}}))
+	for _, event := range []hook.Action{
+		{Event: "evt-" + email, Type: "sold", At: b.now(), Do: hook.Sell, Order: first[:1], Promo: "MONTH", Email: email},
+		{Event: "evt-none-" + email, Type: "sold", At: b.now(), Do: hook.Sell, Order: email, Promo: "NONE", Email: email},
+	} {
+		b.after(b.ApplyHookEvent(ctx, vendor, testHook, event))
+	}
+}
+
+// monthly makes a promo.
+func (b *fixture) monthly() {
+	b.Helper()
+	b.after(b.CreatePromo(b.Context(), vendor, store.Promo{
+		Code: "MONTH", Items: []store.ContractItem{{SKU: "news"}}, Duration: store.DurationRecurring, Interval: store.IntervalMonth,
+	}))
 }
 
 // subscribed makes an endpoint that wants all events, so that they wait in its queue.
@@ -117,6 +154,7 @@ func TestErasedPersonIsInNoRecord(t *testing.T) {
 		b.staff("paper", "boss")
 		b.after(b.CreateAgreement(ctx, vendor, store.Agreement{Slug: "terms", Title: "Terms"}))
 		b.subscribed()
+		b.monthly()
 		b.person("kund-7", "greta.oest@example.com", "Gretaxa", "Oestxa")
 		b.person("kund-70", "ann.lund@example.com", "Annxa", "Lundxa")
 		theirs := []string{"kund-7", "greta.oest@", "gretaxa", "oestxa"}
@@ -151,19 +189,34 @@ func TestErasedPersonIsInNoRecord(t *testing.T) {
 		if skus := b.skus(policy.Reader{UserID: "kund-70", Email: "ann.lund@example.com"}); !strings.Contains(skus, "news+") {
 			b.Errorf("another reader has %q", skus)
 		}
+		if skus := b.skus(policy.Reader{UserID: "other"}); skus != "shared+ shared+ family+ family+" {
+			b.Errorf("the user whose grant and seat had the address has %q", skus)
+		}
+		if club, err := b.ProfileRecord(ctx, vendor, "club-G"); err != nil || club.Email != "" || club.FullName != "The club" {
+			b.Errorf("the organization that had the address is %+v, %v", club, err)
+		}
+		again, err := b.ApplyHookEvent(ctx, vendor, testHook, hook.Action{
+			Event: "evt-greta.oest@example.com", Type: "sold", At: b.now(), Do: hook.Sell, Order: "G", Promo: "MONTH", Email: "greta.oest@example.com",
+		})
+		if err != nil || again.Result != store.HookDuplicate {
+			b.Errorf("an event of before the erasure is %+v, %v when it comes again, want a duplicate", again, err)
+		}
+		if held := b.holding(theirs...); held != "" {
+			b.Errorf("after an event came again, records with %q hold something of the person", held)
+		}
 		b.after(b.ReaderRecord(ctx, vendor, "kund-70"))
 		if tags, err := b.Engagements(ctx, vendor, "site"); err != nil || len(tags) != 1 || tags[0].Count != 2 {
 			b.Errorf("the tags are %v, %v: their counts must stay", tags, err)
 		}
 		log, _, _, err := b.Audit(ctx, vendor, store.AuditQuery{})
 		b.ok(err)
-		if len(log) == 0 || log[0].Operation != "erase" || log[0].Actor != "desk" || !strings.Contains(string(log[0].Records[0].After), `"grants":1`) {
+		if len(log) == 0 || log[0].Operation != "erase" || log[0].Actor != "desk" || !strings.Contains(string(log[0].Records[0].After), `"grants":2`) {
 			b.Errorf("the newest audit entry is %+v", log[0])
 		}
-		again, err := b.Erase(ctx, vendor, "kund-7")
+		second, err := b.Erase(ctx, vendor, "kund-7")
 		b.ok(err)
-		if len(again) != 0 {
-			b.Errorf("a second erasure changed %v", again)
+		if len(second) != 0 {
+			b.Errorf("a second erasure changed %v", second)
 		}
 		b.after(b.CreateReader(ctx, vendor, store.Reader{User: store.User{Slug: "kund-7"}}))
 	})
@@ -177,6 +230,7 @@ func TestCutErasureContinues(t *testing.T) {
 		b.world("paper", "boss", "")
 		b.staff("paper", "boss")
 		b.after(b.CreateAgreement(b.Context(), vendor, store.Agreement{Slug: "terms", Title: "Terms"}))
+		b.monthly()
 		b.person("kund-7", "greta.oest@example.com", "Gretaxa", "Oestxa")
 		writer := store.New(&cutEngine{Engine: b.engine, left: cut}, b.versions, b.now).As(store.Actor{Name: "desk", Operation: "erase"})
 		if _, err := writer.Erase(b.Context(), vendor, "kund-7"); err == nil {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"time"
@@ -76,11 +75,10 @@ var erasers = []eraser{
 	{prefix: prefixAudit, kind: "audit", about: aboutAudit, all: true, forget: forgetAudit},
 	{
 		prefix: prefixIdempotency, kind: "idempotency", hidden: true, forget: forgetAnswer,
-		about: func(p *Person, _, value []byte) bool { return p.mentioned(value) || p.mentioned(answerOf(value)) },
+		about: aboutAnswer,
 	},
 	{
-		prefix: prefixDelivery, kind: "events", hidden: true, forget: removeEntry,
-		about: func(p *Person, _, value []byte) bool { return p.mentioned(value) },
+		prefix: prefixDelivery, kind: "events", hidden: true, forget: removeEntry, about: aboutEvent,
 	},
 	{
 		prefix: prefixRemoved, kind: "markers", hidden: true, forget: removeEntry,
@@ -205,8 +203,6 @@ func forgetGrant(e *erasing, k, stored []byte) error {
 	if err := decode(k, stored, &grant); err != nil {
 		return err
 	}
-	next := grant
-	next.Email = ""
 	for _, at := range grant.index() {
 		e.t.set(at, nil, time.Time{})
 	}
@@ -215,8 +211,9 @@ func forgetGrant(e *erasing, k, stored []byte) error {
 		e.t.set(k, nil, time.Time{})
 		return e.mark("grant", grant.Source, grant.ID)
 	}
-	value, err := encode(next)
-	if err != nil {
+	var next Grant
+	value, _ := e.person.scrub(stored)
+	if err := decode(k, value, &next); err != nil {
 		return err
 	}
 	e.t.set(k, value, time.Time{})
@@ -234,7 +231,7 @@ func forgetSeat(e *erasing, k, stored []byte) error {
 	}
 	if !e.person.is(seat.UserID, seat.Email) {
 		next := seat
-		next.Email = ""
+		next.Email, next.FullName = "", ""
 		return seatKind.rewrite(e.t, &seat, &next)
 	}
 	contract, err := contractKind.get(e.t, seat.Contract)
@@ -264,13 +261,10 @@ func forgetParties(p *Person, c *Contract) bool {
 		switch {
 		case p.is(party.UserID, party.Email):
 			*party = Party{}
-		case p.party(party):
-			if p.hasEmail(party.Email) {
-				party.Email = ""
-			}
-			if p.hasEmail(party.InvoiceEmail) {
-				party.InvoiceEmail = ""
-			}
+		case p.hasEmail(party.Email):
+			*party = Party{UserID: party.UserID}
+		case p.hasEmail(party.InvoiceEmail):
+			party.InvoiceEmail = ""
 		default:
 			continue
 		}
@@ -332,102 +326,6 @@ func sitesIn(snapshot engine.Snapshot, kind string) (sites []string, err error) 
 			return sites, nil
 		}
 	}
-}
-
-// aboutAudit reports whether an audit entry names a person.
-func aboutAudit(p *Person, _, value []byte) bool { return p.mentioned(value) }
-
-// markAudited notes the grants of a person that an audit entry shows, as entries of their
-// changes may have no more than a name.
-func markAudited(e *erasing, k, value []byte) error {
-	var entry AuditEntry
-	if err := decode(k, value, &entry); err != nil {
-		return err
-	}
-	for i := range entry.Records {
-		record := &entry.Records[i]
-		if record.Kind == "grant" && (e.person.mentioned(record.Before) || e.person.mentioned(record.After)) {
-			if err := e.mark(record.Kind, record.ID...); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// profileOwned are the kinds of records whose path begins with a profile.
-var profileOwned = map[string]bool{"profile": true, "role": true, "role-type": true, "subscription": true}
-
-// forgetAudit empties what an audit entry shows of a person's records. The entry stays: who
-// called what, when, and how many records that changed.
-func forgetAudit(e *erasing, k, value []byte) error {
-	var entry AuditEntry
-	if err := decode(k, value, &entry); err != nil {
-		return err
-	}
-	changed := e.person.named("actor", entry.Actor)
-	if changed {
-		entry.Actor = ""
-	}
-	for i := range entry.Records {
-		record := &entry.Records[i]
-		theirs, err := e.marked(record.Kind, record.ID...)
-		if err != nil {
-			return err
-		}
-		if len(record.ID) > 0 && record.ID[0] != "" {
-			own, err := e.marked("profile", record.ID[0])
-			if err != nil {
-				return err
-			}
-			if own && profileOwned[record.Kind] {
-				record.ID[0], theirs = "", true
-			}
-		}
-		for j, part := range record.ID {
-			if e.person.named("id", part) {
-				record.ID[j], theirs = "", true
-			}
-		}
-		if theirs || e.person.mentioned(record.Before) || e.person.mentioned(record.After) {
-			record.Before, record.After, record.Truncated, record.Erased, changed = nil, nil, false, true, true
-		}
-	}
-	if !changed {
-		e.same = true
-		return nil
-	}
-	stored, err := encode(entry)
-	if err == nil {
-		e.t.set(k, stored, entry.At.Add(AuditRetention))
-	}
-	return err
-}
-
-// answerOf returns the body of the stored response of a call.
-func answerOf(value []byte) []byte {
-	var call struct {
-		Answer struct {
-			Body string `json:"body"`
-		} `json:"answer"`
-	}
-	_ = json.Unmarshal(value, &call) // another answer has no body
-	body, _ := base64.StdEncoding.DecodeString(call.Answer.Body)
-	return body
-}
-
-// forgetAnswer removes the stored response of a call. The call is still not repeated.
-func forgetAnswer(e *erasing, k, value []byte) error {
-	var call CompletedCall
-	if err := decode(k, value, &call); err != nil {
-		return err
-	}
-	call.Answer, call.Record = nil, nil
-	stored, err := encode(call)
-	if err == nil {
-		e.t.set(k, stored, call.At.Add(IdempotencyRetention))
-	}
-	return err
 }
 
 // expiry returns when a record may be removed that is rewritten.

@@ -81,19 +81,23 @@ func (e *erasing) marked(kind string, id ...string) (bool, error) {
 // The user's roles and grants are gone at the next decision. Events of the removal are not
 // queued, as those that wait are removed.
 func (w Writer) Erase(ctx context.Context, vendor, id string, emails ...string) (Erased, error) {
-	if err := checkUser("user_id", id); err != nil {
+	if err := checkPerson(id, emails); err != nil {
 		return nil, err
-	}
-	for _, email := range emails {
-		if err := cmp.Or(required("email", email), checkEmail(email)); err != nil {
-			return nil, err
-		}
 	}
 	err := w.erasureTransact(ctx, vendor, func(t *transaction) error { return w.beginErasure(t, id, emails) })
 	if err != nil {
 		return nil, err
 	}
 	return w.erase(ctx, vendor, id)
+}
+
+// checkPerson checks how a caller names a person.
+func checkPerson(id string, emails []string) error {
+	err := checkUser("user_id", id)
+	for _, email := range emails {
+		err = cmp.Or(err, required("email", email), checkEmail(email))
+	}
+	return err
 }
 
 func required(field, text string) error {
@@ -120,6 +124,9 @@ func (w Writer) beginErasure(t *transaction, id string, emails []string) error {
 	if err != nil {
 		return err
 	}
+	if stored == nil {
+		next.OtherProfile = found.OtherProfile
+	}
 	for _, email := range found.Emails {
 		if !next.hasEmail(email) {
 			next.Emails, next.Stage, next.erasePlace = append(next.Emails, email), 0, erasePlace{}
@@ -136,7 +143,11 @@ func (t *transaction) personOf(id string, emails []string) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Person{ID: id}
+	profile, err := profileKind.get(t, id)
+	if err != nil {
+		return nil, err
+	}
+	p := &Person{ID: id, OtherProfile: profile != nil && (profile.Type != TypePersonal || profile.Owner != id)}
 	if user != nil && user.Email != "" {
 		shared, err := t.scan(memberPrefix(memberUserEmail, lowerEmail(user.Email)), 2)
 		if err != nil {

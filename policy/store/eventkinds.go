@@ -18,6 +18,8 @@ type eventKind struct {
 	// for a change that is no event. Before is nil for a new record, after for a removed
 	// one.
 	verbs []string
+	// never are usual verbs that the kind does not have: created, changed or removed.
+	never []string
 	verb  func(before, after []byte) (string, error)
 	// show returns a record as an event has it: as the API shows it, without keys.
 	show func(r *eventReader, record []byte) (map[string]any, error)
@@ -42,18 +44,18 @@ var eventKinds = map[byte]eventKind{
 	prefixPlan:         {name: "plan", verb: verbOf[Plan](nil), show: showOf(showPlan)},
 	prefixSubscription: {name: "subscription", verbs: []string{verbOffered, verbRequested, verbAccepted, verbEnded}, verb: verbOf(subscriptionVerb), show: showOf(showSubscription)},
 	prefixAgreement:    {name: "agreement", verb: verbOf(agreementVerb), show: showOf(showAgreement)},
-	prefixSignature:    {name: "signature", verbs: []string{verbSigned}, verb: verbOf(signatureVerb), show: showOf(showSignature)},
+	prefixSignature:    {name: "signature", verbs: []string{verbSigned}, never: []string{verbCreated, verbChanged}, verb: verbOf(signatureVerb), show: showOf(showSignature)},
 
-	prefixPromo: {name: "promo", verb: verbOf[Promo](nil), show: showOf(showPromo)},
+	prefixPromo: {name: "promo", never: []string{verbRemoved}, verb: verbOf[Promo](nil), show: showOf(showPromo)},
 	prefixContract: {
-		name: "contract", verbs: []string{verbConfirmed, verbCancelRequested, verbCanceled, verbRenewed, verbTransferred},
+		name: "contract", verbs: []string{verbConfirmed, verbCancelRequested, verbCanceled, verbRenewed, verbTransferred}, never: []string{verbRemoved},
 		verb: contractVerbOf, show: showOf(showContract),
 	},
 	prefixSeat: {name: "seat", verb: verbOf[Seat](nil), show: showOf(showSeat)},
 
-	prefixBill:           {name: "bill", verb: verbOf[Bill](nil), show: showOf(showSent[Bill])},
-	prefixTransaction:    {name: "transaction", verb: verbOf[Transaction](nil), show: showOf(showSent[Transaction])},
-	prefixFulfilment:     {name: "fulfilment", verb: verbOf[Fulfilment](nil), show: showOf(showSent[Fulfilment])},
+	prefixBill:           {name: "bill", never: []string{verbRemoved}, verb: verbOf[Bill](nil), show: showOf(showSent[Bill])},
+	prefixTransaction:    {name: "transaction", never: []string{verbRemoved}, verb: verbOf[Transaction](nil), show: showOf(showSent[Transaction])},
+	prefixFulfilment:     {name: "fulfilment", never: []string{verbRemoved}, verb: verbOf[Fulfilment](nil), show: showOf(showSent[Fulfilment])},
 	prefixPurchaseOption: {name: "purchase_option", verb: verbOf[PurchaseOption](nil), show: showOf(showSent[PurchaseOption])},
 }
 
@@ -85,7 +87,7 @@ func EventTypes() []string {
 	types := []string{TestEvent}
 	for _, kind := range eventKinds {
 		for _, verb := range append([]string{verbCreated, verbChanged, verbRemoved, verbBulk}, kind.verbs...) {
-			if kind.name != "signature" || verb != verbCreated && verb != verbChanged {
+			if !slices.Contains(kind.never, verb) {
 				types = append(types, kind.name+"."+verb)
 			}
 		}

@@ -146,6 +146,7 @@ func (t *transaction) sellByHook(seller string, act *hook.Action, e *HookEvent) 
 	made, _, err := t.sell(Sale{
 		Promo: act.Promo, Seller: seller, OrderID: act.Order, Quantity: act.Quantity,
 		Payer: Party{Email: act.Email, UserID: act.UserID}, Confirm: act.Confirm,
+		PaymentProvider: act.PaymentProvider, PaymentMethod: act.PaymentMethod,
 	})
 	if err == nil {
 		if e.Contract = made.ID; len(t.written) == written {
@@ -163,6 +164,8 @@ func (t *transaction) sellByHook(seller string, act *hook.Action, e *HookEvent) 
 		return HookConflict, "", nil
 	case errors.Is(err, ErrContractEnded):
 		return HookEnded, "", nil
+	case isPromo && promo.ofPayment():
+		return HookNoPromo, "the table's " + promo.Error(), nil
 	case isRefused:
 		return HookInvalid, refused.Error(), nil
 	case isPromo:

@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"time"
@@ -73,12 +75,21 @@ const (
 	MaxHookEvents = 500
 )
 
-func hookNoteKey(id, event string) []byte { return key(prefixHookEvent, id, "e", event) }
+// hookEventName is an event's id in keys: a provider's id may have a reader's address, and an
+// erasure changes no keys.
+func hookEventName(event string) string {
+	sum := sha256.Sum256([]byte(event))
+	return hex.EncodeToString(sum[:16])
+}
+
+func hookNoteKey(id, event string) []byte {
+	return key(prefixHookEvent, id, "e", hookEventName(event))
+}
 
 func hookLogPrefix(id string) []byte { return keyPrefix(prefixHookEvent, id, "r") }
 
-func hookLogKey(id string, e *HookEvent) []byte {
-	return append(binary.BigEndian.AppendUint64(hookLogPrefix(id), ^uint64(e.LastAt.UnixMilli())), e.ID...)
+func hookLogKey(id, event string, at time.Time) []byte {
+	return append(binary.BigEndian.AppendUint64(hookLogPrefix(id), ^uint64(at.UnixMilli())), hookEventName(event)...)
 }
 
 // HookEvents returns what became of the last events of a hook, the newest first.
@@ -160,7 +171,7 @@ func (n *hookNote) begin(t *transaction) (came bool, err error) {
 			n.event.Result = HookDuplicate
 			return true, nil
 		}
-		t.set(hookLogKey(n.hook, &n.event), nil, time.Time{})
+		t.set(hookLogKey(n.hook, n.act.Event, n.event.LastAt), nil, time.Time{})
 	}
 	e := &n.event
 	e.ID, e.Type, e.Do, e.At, e.LastAt, e.Contract = n.act.Event, n.act.Type, n.act.Do, n.act.At, t.now, ""
@@ -175,7 +186,7 @@ func (n *hookNote) end(t *transaction, result HookResult, problem string) error 
 	if err != nil {
 		return err
 	}
-	t.set(hookNoteKey(n.hook, n.event.ID), value, t.now.Add(hookNoteLife))
-	t.set(hookLogKey(n.hook, &n.event), value, t.now.Add(HookLogLife))
+	t.set(hookNoteKey(n.hook, n.act.Event), value, t.now.Add(hookNoteLife))
+	t.set(hookLogKey(n.hook, n.act.Event, n.event.LastAt), value, t.now.Add(HookLogLife))
 	return nil
 }

@@ -46,7 +46,7 @@ var hookKind = &kind[Hook]{
 	prefix: prefixHook, path: func(h *Hook) []string { return []string{h.ID} }, normalize: normalizeHook,
 	keep:   func(next, old *Hook) { next.Scheme = old.Scheme },
 	stamps: func(h *Hook) (created, updated *time.Time) { return &h.CreatedAt, &h.UpdatedAt },
-	check:  checkHookPromos,
+	check:  checkHookSales,
 }
 
 func normalizeHook(h *Hook) error {
@@ -70,13 +70,15 @@ func normalizeHook(h *Hook) error {
 	return checkText("name", h.Name, 255)
 }
 
-// checkHookPromos refuses entries that sell nothing, unless they were there before.
-func checkHookPromos(t *transaction, old, next *Hook) error {
+// checkHookSales refuses entries that sell nothing, unless they were there before.
+func checkHookSales(t *transaction, old, next *Hook) error {
 	if next == nil {
 		return nil
 	}
 	for i, e := range next.Table {
-		if e.Promo == "" || old != nil && slices.ContainsFunc(old.Table, func(was hook.Entry) bool { return was.Promo == e.Promo }) {
+		if e.Promo == "" || old != nil && slices.ContainsFunc(old.Table, func(was hook.Entry) bool {
+			return was.Promo == e.Promo && was.PaymentProvider == e.PaymentProvider && was.PaymentMethod == e.PaymentMethod
+		}) {
 			continue
 		}
 		promo, err := promoKind.get(t, e.Promo)
@@ -88,6 +90,14 @@ func checkHookPromos(t *transaction, old, next *Hook) error {
 			return &FieldError{field, "is no promo code of this vendor: create the promo first (POST /management/promos)"}
 		case promo.Ended:
 			return &FieldError{field, "is the code of a promo that has ended: it sells nothing"}
+		case !promo.soldBy(hookSeller(next.ID)):
+			return &FieldError{field, "is the code of a promo that only its sellers sell: add " + hookSeller(next.ID) + " to them, or to a promo of its own"}
+		}
+		if _, err := promo.accepts(e.PaymentProvider, e.PaymentMethod); err != nil {
+			if refused, ok := errors.AsType[*FieldError](err); ok {
+				return &FieldError{fmt.Sprintf("table[%d].%s", i, refused.Field), refused.Problem}
+			}
+			return err
 		}
 	}
 	return nil

@@ -38,8 +38,10 @@ type IdempotencyRecord struct {
 type CompletedCall struct {
 	Fingerprint []byte    `json:"fingerprint"`
 	At          time.Time `json:"at"`
-	// Record is the path of the record that the call created: parent ids first.
+	// Record is the path of the record that the call created: parent ids first. Kind is the
+	// record's kind, as in the audit log.
 	Record []string `json:"record,omitempty"`
+	Kind   string   `json:"kind,omitempty"`
 	// Answer is the answer of the call, if it was saved.
 	Answer json.RawMessage `json:"answer,omitempty"`
 }
@@ -93,7 +95,8 @@ func (s *Store) addIdempotencyRecord(
 	}
 	call := &CompletedCall{Fingerprint: record.Fingerprint, At: s.timestamp()}
 	if created := slices.IndexFunc(batch.Puts, func(p engine.Put) bool { return !auditKindOf(p.Key).unaudited }); created >= 0 {
-		call.Record = auditID(batch.Puts[created].Key)
+		k := batch.Puts[created].Key
+		call.Record, call.Kind = auditID(k), auditKindOf(k).name
 	}
 	put, err := record.put(call)
 	if err != nil {

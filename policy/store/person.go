@@ -14,6 +14,8 @@ type Person struct {
 	ID string `json:"id"`
 	// Emails are in lower case. Another user has none of them.
 	Emails []string `json:"emails,omitempty"`
+	// OtherProfile: the profile whose slug is the user id is not theirs.
+	OtherProfile bool `json:"otherProfile,omitempty"`
 
 	needles [][]byte // in JSON, in lower case
 }
@@ -29,11 +31,12 @@ func (p *Person) is(userID, email string) bool {
 	return userID == p.ID || userID == "" && p.hasEmail(email)
 }
 
-// idMembers are the members whose values, and the values of whose lists, can be a user id.
-var idMembers = map[string]bool{
-	"userId": true, "user_id": true, "user": true, "username": true, "slug": true, "owner": true, "name": true, "names": true,
-	"id": true, "sub": true, "actor": true, "record": true, "created": true, "changed": true, "removed": true,
-}
+// idMembers are the members whose values, and the values of whose lists, are user ids. A member
+// that may also have the id of something else is none: a user id can be as short as `7`.
+var idMembers = map[string]bool{"userId": true, "user_id": true, "user": true, "username": true, "owner": true, "sub": true, "actor": true}
+
+// userParts has where the paths of records have a user id, by the names of their kinds.
+var userParts = map[string]int{"user": 0, "reader": 0, "role": 1, "signature": 0}
 
 // personMembers are the members of an object that are removed with the person whom the object
 // names.
@@ -58,11 +61,60 @@ func (p *Person) may(value []byte) bool {
 
 // named reports whether a value of a member names the person.
 func (p *Person) named(member, value string) bool {
-	if value == p.ID && idMembers[member] {
-		return true
+	if name := strings.ToLower(member); strings.HasSuffix(name, "email") {
+		return p.hasEmail(strings.TrimSpace(value)) // another one may end so
 	}
-	lower := policy.LowerEmail(value)
-	return slices.ContainsFunc(p.Emails, func(email string) bool { return strings.Contains(lower, email) })
+	return idMembers[member] && value == p.ID || p.addressed(value)
+}
+
+// addressed reports whether a text has an address of the person: a whole one, not a part of a
+// longer one. A hyphen before it is taken for punctuation, as in an id that was made of it.
+func (p *Person) addressed(text string) bool {
+	if len(p.Emails) == 0 {
+		return false
+	}
+	lower := policy.LowerEmail(text)
+	return slices.ContainsFunc(p.Emails, func(email string) bool {
+		for rest, before := lower, byte(0); ; {
+			at := strings.Index(rest, email)
+			if at < 0 {
+				return false
+			}
+			if at > 0 {
+				before = rest[at-1]
+			}
+			end := rest[at+len(email):]
+			if !inAddress(before) && (end == "" || !inDomain(end)) {
+				return true
+			}
+			before, rest = rest[at], rest[at+1:]
+		}
+	})
+}
+
+// inAddress reports whether a byte before an address is part of a longer one.
+func inAddress(c byte) bool {
+	return c >= 0x80 || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '+'
+}
+
+// inDomain reports whether a text continues the domain that ends before it.
+func inDomain(rest string) bool {
+	c := rest[0]
+	if c == '.' && len(rest) > 1 {
+		c = rest[1]
+	}
+	return c >= 0x80 || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-'
+}
+
+// inPath returns the part of the path of a record that names the person, or -1.
+func (p *Person) inPath(kind string, path []string) int {
+	for i, part := range path {
+		at, users := userParts[kind]
+		if part == p.ID && (users && at == i || i == 0 && profileOwned[kind] && !p.OtherProfile) || p.addressed(part) {
+			return i
+		}
+	}
+	return -1
 }
 
 // mentioned reports whether JSON names the person.
@@ -109,6 +161,10 @@ func (p *Person) scrubValue(member string, value any) (scrubbed any, changed boo
 			next, did := p.scrubValue(name, of)
 			_, text := of.(string)
 			value[name], changed, own = next, changed || did, own || did && text
+		}
+		// Of users and profiles, the slug names the person: both have a printable name.
+		if _, printed := value["printable_name"]; printed && value["slug"] == p.ID && (own || !p.OtherProfile) {
+			value["slug"], changed, own = "", true, true
 		}
 		if own {
 			for _, name := range personMembers {

@@ -24,7 +24,7 @@ type PersonalRecord struct {
 // would remove, or take the person from. It keeps one snapshot meanwhile, and stops when send
 // returns an error. Of a record about several persons, only the part of this one is sent.
 func (s *Store) ExportPerson(ctx context.Context, vendor, id string, emails []string, send func(PersonalRecord) error) error {
-	if err := checkUser("user_id", id); err != nil {
+	if err := checkPerson(id, emails); err != nil {
 		return err
 	}
 	return s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
@@ -68,9 +68,7 @@ func (p *Person) part(k, value []byte) []byte {
 		if json.Unmarshal(value, &entry) != nil {
 			return nil
 		}
-		entry.Records = slices.DeleteFunc(entry.Records, func(r AuditRecord) bool {
-			return !p.mentioned(r.Before) && !p.mentioned(r.After) && !slices.ContainsFunc(r.ID, func(id string) bool { return p.named("id", id) })
-		})
+		entry.Records = slices.DeleteFunc(entry.Records, func(r AuditRecord) bool { return !p.audited(r) })
 		if !p.named("actor", entry.Actor) && !strings.HasPrefix(entry.Actor, "client_") {
 			entry.Actor = ""
 		}

@@ -127,8 +127,8 @@ func (w Writer) UpdateProduct(ctx context.Context, vendor, sku string, change fu
 	})
 }
 
-// DeleteProduct removes a product, unless allowed returns an error; it may be nil.
-// Grants of its sku stay, and no longer include its members.
+// DeleteProduct removes a product with its purchase options, unless allowed returns an error;
+// it may be nil. Grants of its sku stay, and no longer include its members.
 func (w Writer) DeleteProduct(ctx context.Context, vendor, sku string, allowed func(Product) error) error {
 	_, err := w.putProduct(ctx, vendor, sku, func(old *Product) (*Product, error) {
 		if old == nil {
@@ -193,6 +193,9 @@ type productWrite struct {
 	// stored is the product as stored, revision the record that every change of
 	// members replaces.
 	stored, revision []byte
+	// options are the product's purchase options. Without the product none is created, so that
+	// those of one that was removed are found when it is created again.
+	options []engine.Entry
 }
 
 func (s *Store) readProduct(ctx context.Context, vendor, sku string) (*productWrite, error) {
@@ -211,7 +214,16 @@ func (s *Store) readProduct(ctx context.Context, vendor, sku string) (*productWr
 		case errors.Is(err, ErrNotFound):
 			err = nil
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		for entry, err := range snapshot.Scan(keyPrefix(prefixPurchaseOption, sku), nil) {
+			if err != nil {
+				return err
+			}
+			write.options = append(write.options, engine.Entry{Key: bytes.Clone(entry.Key), Value: bytes.Clone(entry.Value)})
+		}
+		return nil
 	})
 	return write, err
 }
@@ -227,7 +239,14 @@ func (s *Store) productBatch(ctx context.Context, vendor string, write *productW
 	}
 	if next == nil {
 		batch.Deletes = append(batch.Deletes, k)
-	} else {
+	}
+	if write.old == nil || next == nil {
+		for _, option := range write.options {
+			batch.Checks = append(batch.Checks, engine.Check{Key: option.Key, Value: option.Value})
+			batch.Deletes = append(batch.Deletes, option.Key)
+		}
+	}
+	if next != nil {
 		after = next.Members
 		stored, err := encode(next)
 		if err != nil {

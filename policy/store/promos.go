@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -184,22 +185,47 @@ func (e *PromoError) Error() string {
 
 func (e *PromoError) Unwrap() error { return e.cause }
 
+// ofPayment reports whether the promo does not accept how an order is paid.
+func (e *PromoError) ofPayment() bool {
+	return e.Problem == PromoProvider || e.Problem == PromoMethod
+}
+
 // sells returns the problem of an order with the promo, nil if it sells.
 func (p *Promo) sells(sale *Sale, now time.Time) error {
 	problem := func(of PromoProblem, cause error) error { return &PromoError{p.Code, of, cause} }
 	switch {
-	case len(p.Sellers) > 0 && !slices.Contains(p.Sellers, sale.Seller):
+	case !p.soldBy(sale.Seller):
 		return problem(PromoUnknown, ErrNotFound)
 	case p.Ended, p.ValidUntil != nil && !now.Before(*p.ValidUntil), p.EndsAt != nil && !now.Before(*p.EndsAt):
 		return problem(PromoEnded, nil)
 	case p.ValidFrom != nil && now.Before(*p.ValidFrom):
 		return problem(PromoNotYet, nil)
-	case len(p.Providers) > 0 && !slices.Contains(p.Providers, sale.PaymentProvider):
-		return problem(PromoProvider, &FieldError{"paymentProvider", fmt.Sprintf("must be one that the promo accepts: %v", p.Providers)})
-	case len(p.Methods) > 0 && !slices.Contains(p.Methods, sale.PaymentMethod):
-		return problem(PromoMethod, &FieldError{"paymentMethod", fmt.Sprintf("must be one that the promo accepts: %v", p.Methods)})
-	case sale.Quantity < 1 || sale.Quantity > p.MaxQuantity:
+	}
+	if of, err := p.accepts(sale.PaymentProvider, sale.PaymentMethod); err != nil {
+		return problem(of, err)
+	}
+	if sale.Quantity < 1 || sale.Quantity > p.MaxQuantity {
 		return problem(PromoQuantity, &FieldError{"quantity", fmt.Sprintf("must be from 1 to %d, which the promo allows", p.MaxQuantity)})
 	}
 	return nil
+}
+
+// soldBy reports whether a seller may sell by the code, and confirm what was sold.
+func (p *Promo) soldBy(seller string) bool {
+	return len(p.Sellers) == 0 || slices.Contains(p.Sellers, seller)
+}
+
+// accepts returns a *FieldError if the promo does not accept how an order is paid.
+func (p *Promo) accepts(provider, method string) (PromoProblem, error) {
+	for _, of := range []struct {
+		problem  PromoProblem
+		field    string
+		accepted []string
+		given    string
+	}{{PromoProvider, "paymentProvider", p.Providers, provider}, {PromoMethod, "paymentMethod", p.Methods, method}} {
+		if len(of.accepted) > 0 && !slices.Contains(of.accepted, of.given) {
+			return of.problem, &FieldError{of.field, "must be one that the promo accepts: " + strings.Join(of.accepted, ", ")}
+		}
+	}
+	return "", nil
 }

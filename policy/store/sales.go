@@ -199,16 +199,20 @@ func (t *transaction) confirmContract(next *Contract, paid map[string]string) er
 	return contractKind.put(t, next)
 }
 
-// ConfirmContract confirms a contract of a promo; an empty promo means any. Confirming a
-// confirmed one changes nothing. It returns ErrNotFound when the promo has no such contract,
-// and a *ContractStateError for one that has ended.
-func (w Writer) ConfirmContract(ctx context.Context, vendor, promo, id string, providerPaymentData map[string]string) (made Contract, err error) {
+// ConfirmContract confirms a contract of a promo for a seller. Confirming a confirmed one
+// changes nothing. It returns ErrNotFound when the promo has no such contract or is not for
+// the seller, and a *ContractStateError for one that has ended.
+func (w Writer) ConfirmContract(ctx context.Context, vendor, promo, seller, id string, providerPaymentData map[string]string) (made Contract, err error) {
 	err = w.transact(ctx, vendor, func(t *transaction) error {
 		old, err := contractKind.need(t, id)
 		if err != nil {
 			return err
 		}
-		if promo != "" && old.Promo != promo {
+		sold, err := promoKind.get(t, old.Promo)
+		if err != nil {
+			return err
+		}
+		if old.Promo != promo || sold != nil && !sold.soldBy(seller) {
 			return ErrNotFound
 		}
 		made = *old
