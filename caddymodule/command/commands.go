@@ -39,6 +39,7 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "contract", Usage: group, Short: "Makes, finds, cancels, renews and transfers contracts, and their seats", CobraFunc: contractCommands},
 		{Name: "grant", Usage: group, Short: "Adds, finds, removes, imports and exports grants", CobraFunc: grantCommands},
 		{Name: "key", Usage: group, Short: "Lists, rotates and retires the keys that sign links and reader tokens", CobraFunc: keyCommands},
+		{Name: "keyset", Usage: group, Short: "Fetches the keys of issuers and publisher domains", CobraFunc: keysetCommands},
 		{Name: "link", Usage: group, Short: "Creates, finds, shows, revokes and restores signed links", CobraFunc: linkCommands},
 		{Name: "promo", Usage: group, Short: "Makes, lists, shows and ends promos: what promo codes sell", CobraFunc: promoCommands},
 		{Name: "rule", Usage: group, Short: "Lists, changes, exports, imports and tests the rules of a site", CobraFunc: options.ruleCommands},
