@@ -195,6 +195,7 @@ func New(options Options) (http.Handler, error) {
 		a.registerReaderTokens()
 		a.registerClients()
 		a.registerHealth()
+		a.registerKeySets()
 		if a.Explain != nil {
 			a.registerExplain()
 		}

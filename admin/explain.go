@@ -66,6 +66,7 @@ type ExplainedReader struct {
 	EmailVerified   bool   `json:"emailVerified,omitempty"`
 	Source          string `json:"source" doc:"The source of the identity."`
 	Error           string `json:"error,omitempty" doc:"Why the credential was refused."`
+	FailedCheck     string `json:"failedCheck,omitempty" enum:"size,form,type,algorithm,key,signature,time,issuer,audience,claims,keys" doc:"The check of the token that failed; keys: the issuer's keys cannot be fetched." example:"audience"`
 }
 
 // ExplainedReading is one interpretation of the path and the rule that it matches.

@@ -2,12 +2,72 @@ package admin
 
 import (
 	"cmp"
+	"context"
+	"math"
+	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/gatefold/gatefold/keys"
 )
+
+// KeySetRefreshBody names the key set to fetch.
+type KeySetRefreshBody struct {
+	URL string `json:"url" minLength:"1" maxLength:"2048" doc:"The URL of the key set or of its issuer, as the configuration or the domain names it." example:"https://id.example.com"`
+}
+
+// KeySetRefreshed is the state of a key set after a fetch.
+type KeySetRefreshed struct {
+	KeySetHealth
+	KeyIDs  []string `json:"keyIds" doc:"The kids of the keys in use; empty for a key without one." example:"[\"2027-01\"]"`
+	Dropped []string `json:"dropped,omitempty" doc:"Why keys of the set are not used." example:"[\"key 1: is not for verifying signatures\"]"`
+}
+
+// refreshedAnswer is the response with the state of a key set.
+type refreshedAnswer = body[KeySetRefreshed]
+
+// registerKeySets adds the operation that fetches a watched key set now, on this node. It
+// is available to the operator only: an issuer belongs to no vendor.
+func (a *api) registerKeySets() {
+	register(a, huma.Operation{
+		OperationID: "refresh-key-set", Method: http.MethodPost, Path: "/management/key-sets/refresh", Tags: []string{"Operation"}, Security: needs("health:write"),
+		Summary: "Fetches a key set now, on this node, and returns its state",
+		Description: "Each node fetches key sets for itself: before they become stale, and when a token names a key that is unknown. The error of a fetch is in " +
+			"the response; keys that were fetched before stay in use. A set that was fetched within 2 s is 429.",
+		Metadata: map[string]any{repetitionKey: repeatCall},
+	}, func(ctx context.Context, _ *call, in *body[KeySetRefreshBody]) (*refreshedAnswer, error) {
+		return a.refreshKeySet(ctx, in.Body.URL)
+	})
+}
+
+func (a *api) refreshKeySet(ctx context.Context, address string) (*refreshedAnswer, error) {
+	var remotes []*keys.Remote
+	if a.KeySets != nil {
+		remotes = a.KeySets.Find(address)
+	}
+	if len(remotes) == 0 {
+		return nil, newProblem(http.StatusNotFound, "No key set of this URL is in use: `gatefold status` lists those that are.")
+	}
+	remote := remotes[0]
+	for _, other := range remotes { // a domain and an issuer may share the URL
+		if wait := other.RefreshIn(); wait > 0 {
+			problem := newProblem(http.StatusTooManyRequests, "The key set was fetched a moment ago: try again as soon as Retry-After says.")
+			problem.retryAfter = strconv.Itoa(int(math.Ceil(wait.Seconds())))
+			return nil, problem
+		}
+	}
+	for _, other := range remotes {
+		if err := other.Refresh(ctx); err != nil {
+			remote = other // its state has the error
+		}
+	}
+	status := remote.Status()
+	return &refreshedAnswer{Body: KeySetRefreshed{wireKeySet(&status), status.KeyIDs, status.Dropped}}, ctx.Err()
+}
 
 // KeySetHealth is the state of a remote key set.
 type KeySetHealth struct {

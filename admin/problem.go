@@ -25,6 +25,8 @@ type Problem struct { //nolint:errname // the name of RFC 9457
 	Detail string       `json:"detail,omitempty" doc:"The error and its remedy, for people." example:"There is no such record."`
 	Code   string       `json:"code" doc:"The stable error code." example:"not_found"`
 	Errors []FieldError `json:"errors,omitempty" doc:"The individual errors."`
+
+	retryAfter string // the header Retry-After, in seconds
 }
 
 // FieldError is an error in one part of a request. It never repeats the value,
@@ -71,6 +73,9 @@ func (p *Problem) GetStatus() int { return p.Status }
 func (p *Problem) GetHeaders() http.Header {
 	if p.Code == codeStoreUnavailable || p.Code == codeKeysUnavailable {
 		return http.Header{"Retry-After": {retryAfterSeconds}}
+	}
+	if p.retryAfter != "" {
+		return http.Header{"Retry-After": {p.retryAfter}}
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package caddymodule
 
 import (
+	"maps"
+	"slices"
+	"strings"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/gatefold/gatefold/caddymodule/setting"
@@ -23,7 +27,7 @@ func (h *Handler) parseIdentify(d *caddyfile.Dispenser) error {
 	case sourceJWT:
 		return identity.parseJWT(d)
 	case sourceHTTPAuth:
-		return parseBlock(d, "identify http_auth")
+		return identity.parseHTTPAuth(d)
 	default:
 		return d.Errf("identify: unknown source %q; known are %s and %s", identity.Source, sourceJWT, sourceHTTPAuth)
 	}
@@ -44,19 +48,41 @@ func (i *Identity) parseJWT(d *caddyfile.Dispenser) error {
 	return err
 }
 
-func (i *Identity) parseClaim(d *caddyfile.Dispenser) error {
-	var field, claim string
-	if !d.AllArgs(&field, &claim) {
+func (i *Identity) parseHTTPAuth(d *caddyfile.Dispenser) error {
+	err := parseBlock(d, "identify http_auth",
+		option{name: "header", parse: func(d *caddyfile.Dispenser) error { return parseField(d, "http_auth: header", &i.Headers) }, repeatable: true},
+		listOption("copied", &i.Copied, nil),
+	)
+	if err != nil || setting.Has(strings.Join(append(slices.Collect(maps.Values(i.Headers)), i.Copied...), " ")) {
+		return err
+	}
+	if err := i.provisionForwarded(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// parseField reads the name of a reader's field and what it is called elsewhere.
+func parseField(d *caddyfile.Dispenser, option string, fields *map[string]string) error {
+	var field, name string
+	if !d.AllArgs(&field, &name) {
 		return d.ArgErr()
 	}
-	if i.Claims == nil {
-		i.Claims = make(map[string]string)
+	if *fields == nil {
+		*fields = make(map[string]string)
 	}
-	if _, twice := i.Claims[field]; twice {
-		return d.Errf("identify jwt: claim %s is given twice", field)
+	if _, twice := (*fields)[field]; twice {
+		return d.Errf("identify %s %s is given twice", option, field)
 	}
-	i.Claims[field] = claim
-	if _, err := i.claimNames(); err != nil && !setting.Has(field) {
+	(*fields)[field] = name
+	return nil
+}
+
+func (i *Identity) parseClaim(d *caddyfile.Dispenser) error {
+	if err := parseField(d, "jwt: claim", &i.Claims); err != nil {
+		return err
+	}
+	if _, err := i.claimNames(); err != nil && !setting.Has(strings.Join(slices.Collect(maps.Keys(i.Claims)), " ")) {
 		return d.WrapErr(err)
 	}
 	return nil

@@ -22,6 +22,7 @@
 //	request.go       a request in the gate, and what it keeps of its headers
 //	query.go         link tokens of a query string
 //	identify.go      the reader: tokens and earlier authentication
+//	forwarded/       package forwarded: readers whom forward_auth authenticated
 //	linkevidence.go  signed links that a request carries, and their removal from its URL
 //	linkpath/        package linkpath: links whose token is in the path
 //	linkedrequest.go what of a request that a link opens the origin does not get

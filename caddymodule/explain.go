@@ -157,8 +157,7 @@ func (e *explainer) decide(ctx context.Context) policy.Decision {
 // identify identifies the reader whom the request names.
 func (e *explainer) identify(ctx context.Context, now time.Time) {
 	result := &e.result.Reader
-	result.Source = "no credential"
-	switch {
+	switch result.Source = "no credential"; {
 	case e.request.UserID != "" || e.request.Email != "":
 		e.reader, result.Source = policy.Reader{UserID: cmp.Or(e.request.UserID, unknownUser), Email: policy.LowerEmail(e.request.Email)}, "given"
 		result.Email = e.reader.Email
@@ -173,21 +172,29 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 
 // verify verifies the reader's token by the source of its issuer, as the gate does.
 func (e *explainer) verify(ctx context.Context, now time.Time) {
+	if _, err := keys.Scan(e.request.ReaderToken); errors.Is(err, keys.ErrTooLarge) {
+		e.fail("a token whose issuer is not read", err)
+		return
+	}
 	for i := range e.site.sources {
 		source := &e.site.sources[i]
 		if source.httpAuth || !source.issued(e.request.ReaderToken) {
 			continue
 		}
-		e.result.Reader.Source = "jwt of issuer " + source.verifier.Issuer.Issuer
+		name := "jwt of issuer " + source.verifier.Issuer.Issuer
 		reader, err := e.site.policy.Reader(ctx, &source.verifier, e.request.ReaderToken, now)
-		if err != nil {
-			e.result.Reader.Error = err.Error()
-			reader = failedReader(err)
+		if e.reader, e.result.Reader.Source = reader, name; err != nil {
+			e.fail(name, err)
 		}
-		e.reader = reader
 		return
 	}
 	e.result.Reader.Source = "the token is not by an issuer of this site: " + e.foreignIssuer()
+}
+
+// fail explains why a token of a source could not be verified.
+func (e *explainer) fail(source string, err error) {
+	e.reader = failedReader(err)
+	e.result.Reader.Source, e.result.Reader.Error, e.result.Reader.FailedCheck = source, err.Error(), keys.FailedCheck(err)
 }
 
 // foreignIssuer says by which issuer a token is that no source accepts: often the two
@@ -198,11 +205,10 @@ func (e *explainer) foreignIssuer() string {
 		return "it is no signed token: " + err.Error()
 	}
 	var known []string
-	for i := range e.site.sources {
-		if source := &e.site.sources[i]; !source.httpAuth {
-			known = append(known, source.verifier.Issuer.Issuer)
-		}
+	for _, source := range e.site.sources {
+		known = append(known, source.verifier.Issuer.Issuer)
 	}
+	known = slices.DeleteFunc(known, func(issuer string) bool { return issuer == "" }) // http_auth
 	return fmt.Sprintf("its iss is %q, and those of identify are %s", cut(token.Issuer(), maxLogText), cmp.Or(strings.Join(known, ", "), "none"))
 }
 
@@ -353,7 +359,7 @@ func validity(claims *keys.LinkClaims) string {
 
 func errorOr(err error, text string) string {
 	if err != nil {
-		return err.Error()
+		text = err.Error()
 	}
 	return text
 }
@@ -440,12 +446,12 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 	}
 }
 
-// unknownUser is the user id of a reader of whom only the e-mail address is given. No grant
-// has it, as it is a control character.
-const unknownUser = "\x7f"
-
-// hypotheticalReader is the user id of a reader of whom only the skus are given.
-const hypotheticalReader = "supposed"
+// User ids of readers of whom only the e-mail address is given, which no grant has as it is
+// a control character, and of whom only the skus are.
+const (
+	unknownUser        = "\x7f"
+	hypotheticalReader = "supposed"
+)
 
 // addHypotheticalGrants adds the grants of the overrides.
 func (e *explainer) addHypotheticalGrants(skus []string) {

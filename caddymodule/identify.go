@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/forwarded"
 	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
@@ -21,7 +22,7 @@ import (
 // Identity configures one credential source of readers.
 type Identity struct {
 	// Source is `jwt`, a signed token, or `http_auth`, the user whom an earlier Caddy
-	// handler authenticated: `{http.auth.user.id}`.
+	// handler authenticated: `{http.auth.user.id}`, or by Headers.
 	Source string `json:"source" placeholders:"-"`
 
 	// Issuer is the value of the tokens' `iss` claim, or `self` for tokens signed by
@@ -49,8 +50,19 @@ type Identity struct {
 	// `sub` must be a string. The reader's id is then its digits.
 	IntegerIDs bool `json:"integer_ids,omitempty"`
 
-	verifier policy.ReaderVerifier
-	remote   keys.KeySetLocation // of a fetched key set; else zero
+	// Headers maps the reader's `user_id`, `email` and `publisher_user_id` to the names of
+	// headers in the response of an authentication service that `forward_auth` asks before
+	// the gate. They are read from that response, never from the request. With them,
+	// `http_auth` does not read `{http.auth.user.id}`.
+	Headers map[string]string `json:"headers,omitempty" caddyfile:"header"`
+
+	// Copied lists further headers that `forward_auth` copies from the response. These and
+	// Headers reach the origin only with the values that the service gave.
+	Copied []string `json:"copied,omitempty"`
+
+	verifier  policy.ReaderVerifier
+	remote    keys.KeySetLocation // of a fetched key set; else zero
+	forwarded *forwarded.Headers  // nil without Headers
 }
 
 const (
@@ -61,9 +73,10 @@ const (
 
 // credentialSource is a provisioned Identity over an open store.
 type credentialSource struct {
-	httpAuth bool
-	cookie   string
-	verifier policy.ReaderVerifier
+	httpAuth  bool
+	forwarded *forwarded.Headers // of http_auth by headers
+	cookie    string
+	verifier  policy.ReaderVerifier
 }
 
 // staticKeys is a key source of keys from the configuration.
@@ -75,8 +88,11 @@ func (f staticKeys) KeySet(context.Context) (keys.KeySet, error) { return f.set,
 func (i *Identity) provision(vendor, site string) error {
 	switch i.Source {
 	case sourceHTTPAuth:
-		return nil
+		return i.provisionForwarded()
 	case sourceJWT:
+		if i.Headers != nil || i.Copied != nil {
+			return setting.In("header", errors.New("jwt: header and copied are for http_auth: the claims of a token say who the reader is"))
+		}
 	default:
 		return fmt.Errorf("unknown source %q; known are %s and %s", i.Source, sourceJWT, sourceHTTPAuth)
 	}
@@ -84,6 +100,17 @@ func (i *Identity) provision(vendor, site string) error {
 		return i.provisionOwn(vendor, site)
 	}
 	return i.provisionForeign()
+}
+
+// provisionForwarded reads the headers of an authentication service.
+func (i *Identity) provisionForwarded() (err error) {
+	if i.Headers == nil && i.Copied == nil {
+		return nil
+	}
+	if i.forwarded, err = forwarded.New(i.Headers, i.Copied); err != nil {
+		return setting.In("header", fmt.Errorf("http_auth: %w", err))
+	}
+	return nil
 }
 
 func (i *Identity) provisionOwn(vendor, site string) error {
@@ -196,7 +223,7 @@ func verifierID(parts ...string) string {
 // fetched ones. It does not wait for the network, so that an issuer that is down does
 // not stop the site.
 func (i *Identity) credentialSource(own policy.KeySource, sets *watchedKeySets) (credentialSource, error) {
-	s := credentialSource{httpAuth: i.Source == sourceHTTPAuth, cookie: i.Cookie, verifier: i.verifier}
+	s := credentialSource{httpAuth: i.Source == sourceHTTPAuth, forwarded: i.forwarded, cookie: i.Cookie, verifier: i.verifier}
 	if i.Issuer == issuerSelf {
 		s.verifier.Keys = own
 	}
@@ -220,7 +247,7 @@ func (g *gateRequest) identify() policy.Reader {
 	for i := range g.site.sources {
 		s := &g.site.sources[i]
 		if s.httpAuth {
-			if reader, ok := httpAuthReader(g.r); ok {
+			if reader, ok := s.authenticated(g.r); ok {
 				return reader
 			}
 			continue
@@ -310,8 +337,21 @@ func bearerToken(values []string) string {
 	return token
 }
 
-// httpAuthReader returns the reader whom an earlier handler authenticated.
-func httpAuthReader(r *http.Request) (policy.Reader, bool) {
+// cleanForwarded removes from a request the headers that an authentication service before
+// the gate alone sets.
+func (h *Handler) cleanForwarded(r *http.Request) {
+	for _, identity := range h.Identify {
+		if identity.forwarded != nil {
+			identity.forwarded.Clean(r)
+		}
+	}
+}
+
+// authenticated returns the reader whom an earlier handler authenticated.
+func (s *credentialSource) authenticated(r *http.Request) (policy.Reader, bool) {
+	if s.forwarded != nil {
+		return s.forwarded.Reader(r)
+	}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return policy.Reader{}, false

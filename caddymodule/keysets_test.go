@@ -198,3 +198,40 @@ func TestHangingHostDelaysOneRequest(t *testing.T) {
 		t.Error("a second token with an unknown key caused another fetch")
 	}
 }
+
+// An issuer was down, and its readers wait for the next fetch. The operator fetches its keys
+// now; again only after a moment, and no set that nothing uses.
+func TestKeySetIsRefreshedByTheOperator(t *testing.T) {
+	p := newPartner(t)
+	p.down()
+	s := newTestSite(t, "rule / any")
+	config := s.config("", "identify jwt {\nissuer https://"+partnerDomain+"\naudience news\n}\n\t\trule /account authenticated\n\t\trule / any", "")
+	s.load(strings.Replace(config, "\tgatefold {\n\t\tstore", "\tgatefold {\n\t\tjwks {\nca "+p.ca+"\n}\n\t\tstore", 1))
+	now := clock.Now().Unix()
+	bearer := "Bearer " + p.sign(`{"alg":"ES256","kid":"`+partnerKeyID+`"}`, fmt.Sprintf(`{"iss":"https://%s","aud":"news","sub":"ann","exp":%d}`, partnerDomain, now+36000))
+	s.get("/account", "Authorization", bearer).denied(http.StatusServiceUnavailable, "keys_unavailable")
+	p.up()
+	clock.Advance(keys.MinRefresh) // less than the time between fetches that tokens cause
+	s.get("/account", "Authorization", bearer).denied(http.StatusServiceUnavailable, "keys_unavailable")
+	refresh := func(address string, status int) string {
+		return s.api(http.MethodPost, "/management/key-sets/refresh", `{"url":"`+address+`"}`, status)
+	}
+	fetched := p.Count()
+	if answer := refresh("https://"+partnerDomain, http.StatusOK); !strings.Contains(answer, `"keyIds":["`+partnerKeyID+`"]`) || p.Count() == fetched {
+		t.Errorf("the answer is %s, after %d requests", answer, p.Count()-fetched)
+	}
+	s.get("/account", "Authorization", bearer).page()
+	fetched = p.Count()
+	refresh("https://"+partnerDomain, http.StatusTooManyRequests)
+	refresh("https://elsewhere.example.com", http.StatusNotFound)
+	if p.Count() != fetched {
+		t.Error("a refused refresh fetched keys")
+	}
+	// The keys in use stay when a fetch fails, and the answer says why it did.
+	p.down()
+	clock.Advance(keys.MinRefresh)
+	if answer := refresh("https://"+partnerDomain, http.StatusOK); !strings.Contains(answer, "502") {
+		t.Errorf("the answer is %s", answer)
+	}
+	s.get("/account", "Authorization", bearer).page()
+}

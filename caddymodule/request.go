@@ -76,6 +76,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 		g.original = original.URL
 	}
 	received := headers.Clean(r)
+	h.cleanForwarded(r)
 	g.stripReferer()
 	g.authorization = received.Authorization
 	g.secure = isSecure(r, received.ForwardedProto)
@@ -233,6 +234,19 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	return nil
 }
 
+// accessOutcome is an outcome in the access log. Of a credential that failed it has the
+// failed check as well, which the line of a denial has beside the outcome.
+type accessOutcome outcome
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (o *accessOutcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	switch d := &o.decision; d.Reason {
+	case policy.ReasonBadCredential, policy.ReasonKeysUnavailable:
+		errorField(d.Err).AddTo(enc)
+	}
+	return (*outcome)(o).MarshalLogObject(enc)
+}
+
 func (o *outcome) verdict() string {
 	if o.decision.Allow() {
 		return "allow"
@@ -353,7 +367,7 @@ func (h *Handler) report(g *gateRequest) {
 		repl.Map(outcome.placeholder)
 	}
 	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && writesAccessLog(ctx) {
-		extra.Set(zap.Object("gatefold", outcome))
+		extra.Set(zap.Object("gatefold", (*accessOutcome)(outcome)))
 	}
 	traceDecision(ctx, outcome)
 	g.watchLink(decision)

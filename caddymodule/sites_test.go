@@ -80,6 +80,8 @@ var siteScenarios = []struct {
 	{"links under any host", "gatefold {\nrule / entitled premium\n}\nreverse_proxy ORIGIN\n}\nhttp://:PORT {\ngatefold {\nsite b\nrule / entitled premium\n}\nreverse_proxy ORIGIN", nil, 1},
 	{"links under any host with its hosts", "gatefold {\nrule / entitled premium\n}\nreverse_proxy ORIGIN\n}\nhttp://:PORT {\ngatefold {\nsite b\nhosts news.example.com *.example.org\nrule / entitled premium\n}\nreverse_proxy ORIGIN", nil, 0},
 	{"http_auth with nothing", "gatefold {\nidentify http_auth\nrule / authenticated\n}\nreverse_proxy ORIGIN", nil, 1},
+	{"http_auth by headers behind forward_auth", "forward_auth ORIGIN {\nuri /auth\ncopy_headers Remote-User\n}\ngatefold {\nidentify http_auth {\nheader user_id Remote-User\n}\nrule / authenticated\n}\nreverse_proxy ORIGIN", nil, 0},
+	{"http_auth by headers with nothing", "gatefold {\nidentify http_auth {\nheader user_id Remote-User\n}\nrule / authenticated\n}\nreverse_proxy ORIGIN", nil, 1},
 	{"http_auth behind forward_auth alone", "forward_auth ORIGIN {\nuri /auth\ncopy_headers Remote-User\n}\ngatefold {\nidentify http_auth\nrule / authenticated\n}\nreverse_proxy ORIGIN", nil, 1},
 	{
 		"http_auth with the authenticator in another block", "handle /a/* {\nbasic_auth {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\nreverse_proxy ORIGIN\n}\nhandle {\ngatefold {\nidentify http_auth\nrule / authenticated\n}\nreverse_proxy ORIGIN\n}",

@@ -156,7 +156,7 @@ func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 		if unknown = errors.Is(err, policy.ErrUnavailable); unknown {
 			reader = policy.Reader{Unknown: true, NoKeys: errors.Is(err, keys.ErrKeysUnavailable), Failure: err}
 		} else if err != nil {
-			reader = policy.Reader{Rejected: true}
+			reader = policy.Reader{Rejected: true, Failure: err}
 		}
 		request.Reader = reader
 	}

@@ -195,7 +195,7 @@ func (o object) optionalText(name string, maxBytes int) (string, error) {
 	case !ok:
 		return "", &claimError{name, "is not a string"}
 	case len(text) > maxBytes:
-		return "", &claimError{name, "is too long"}
+		return "", &claimError{name, tooLong}
 	case hasControl(text):
 		return "", &claimError{name, "contains a control character"}
 	}
@@ -215,15 +215,26 @@ func hasControl(text string) bool {
 // maxDigits is the maximum length of an integer that identifies a reader.
 const maxDigits = 20
 
-// textOrInteger is text, and accepts an integer without fraction or exponent as well,
-// whose digits it returns.
+// textOrInteger is text, and accepts an integer as well, whose digits it returns. An
+// integer has one spelling: without fraction, exponent or a minus before zero. A string
+// that spells an integer is refused, because it could name another reader: where some
+// users are numbered, others may choose their names.
 func (o object) textOrInteger(name string, maxBytes int) (string, error) {
-	value := o.find(name)
-	digits := bytes.TrimPrefix(value, []byte("-"))
-	if len(digits) == 0 || len(digits) > maxDigits || bytes.ContainsFunc(digits, func(c rune) bool { return c < '0' || c > '9' }) {
-		return o.text(name, maxBytes)
+	if value := o.find(name); spellsInteger(string(value)) {
+		return string(value), nil
 	}
-	return string(value), nil
+	text, err := o.text(name, maxBytes)
+	if err == nil && spellsInteger(text) {
+		return "", &claimError{name, "is a string of digits, which could be the number of another reader"}
+	}
+	return text, err
+}
+
+// spellsInteger reports whether a text is the one spelling of an integer in JSON.
+func spellsInteger(text string) bool {
+	digits := strings.TrimPrefix(text, "-")
+	return digits != "" && len(digits) <= maxDigits && (digits[0] != '0' || text == "0") &&
+		!strings.ContainsFunc(digits, func(c rune) bool { return c < '0' || c > '9' })
 }
 
 // textField is a string member of an object, with its maximum length in bytes and

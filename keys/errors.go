@@ -11,9 +11,10 @@ var (
 	// ErrMalformed: not a compact JWS, or one with a header or payload that
 	// Scan does not accept.
 	ErrMalformed = errors.New("malformed token")
-	// ErrTooLarge: the token has more bytes or claims than are read. It wraps
-	// ErrMalformed.
-	ErrTooLarge = fmt.Errorf("%w: it has more than %d bytes or %d claims", ErrMalformed, MaxTokenSize, maxClaims)
+	// ErrTooLarge: the token has more bytes, claims or header members than are read, or
+	// longer ones. It wraps ErrMalformed.
+	ErrTooLarge = fmt.Errorf("%w: it has more than %d bytes, %d claims or %d header members, or an alg, typ or kid of more than %d bytes",
+		ErrMalformed, MaxTokenSize, maxClaims, maxMembers, maxHeaderText)
 	// ErrType: `typ` is that of another kind of token.
 	ErrType = errors.New("token of another type")
 	// ErrAlgorithm: `alg` is not an algorithm of the key.
@@ -59,8 +60,66 @@ var ErrKeysUnavailable = errors.New("the keys are not available")
 // unknown.
 var ErrBusy = fmt.Errorf("%w: too many signatures wait to be verified", ErrKeysUnavailable)
 
+// errOwnTooLarge: the token is of a kind that only we or a publisher sign, and is larger
+// than these are.
+var errOwnTooLarge = fmt.Errorf("%w: it has more than %d bytes or %d claims", ErrMalformed, MaxOwnTokenSize, maxMembers)
+
+// errUnnamedKey is the ErrSignature of a token for which only one key could have signed,
+// because the token or the key has no id. It is an ErrUnknownKey as well: the issuer may
+// have another key by now, so that Remote.Try fetches the set.
+var errUnnamedKey error = unnamedKeyError{}
+
+type unnamedKeyError struct{}
+
+func (unnamedKeyError) Error() string { return ErrSignature.Error() }
+func (unnamedKeyError) Is(target error) bool {
+	return target == ErrSignature || target == ErrUnknownKey
+}
+
 // claimError is an ErrClaims that names the claim.
 type claimError struct{ claim, problem string }
 
+// tooLong is the problem of a claim that is longer than it may be.
+const tooLong = "is too long"
+
 func (e *claimError) Error() string        { return "claim " + e.claim + " " + e.problem }
 func (e *claimError) Is(target error) bool { return target == ErrClaims }
+
+// checks are the names of what is checked of a token, by the error of the check. The
+// first that fits counts.
+var checks = []struct {
+	err  error
+	name string
+}{
+	{ErrTooLarge, "size"},
+	{errOwnTooLarge, "size"},
+	{ErrMalformed, "form"},
+	{ErrType, "type"},
+	{ErrAlgorithm, "algorithm"},
+	{ErrSignature, "signature"},
+	{ErrUnknownKey, "key"},
+	{ErrDeniedKey, "key"},
+	{ErrExpired, "time"},
+	{ErrNotYetValid, "time"},
+	{ErrTooLong, "time"},
+	{ErrIssuer, "issuer"},
+	{ErrUntrusted, "issuer"},
+	{ErrDomain, "issuer"},
+	{ErrAudience, "audience"},
+	{ErrClaims, "claims"},
+	{ErrShareType, "claims"},
+	{ErrContents, "claims"},
+	{ErrKeysUnavailable, "keys"},
+}
+
+// FailedCheck returns the name of the check of a token that failed with an error of this
+// package: size, form, type, algorithm, key, signature, time, issuer, audience, claims or
+// keys. It returns "" for any other error.
+func FailedCheck(err error) string {
+	for i := range checks {
+		if errors.Is(err, checks[i].err) {
+			return checks[i].name
+		}
+	}
+	return ""
+}

@@ -88,10 +88,10 @@ func acceptable(raw string) bool {
 			return false
 		}
 	}
-	if _, ok := readHeader(decoded[0]); !ok {
+	if _, _, err := readHeader(decoded[0]); err != nil {
 		return false
 	}
-	claims, ok := readObject(decoded[1])
+	claims, ok := readObjectUpTo(decoded[1], maxClaims)
 	return ok && !claims.hasCaseVariant(registeredClaims[:])
 }
 

@@ -5,7 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/big"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 // Issuers name EdDSA with an Ed25519 key as RFC 8037 did, or as RFC 9864 does. One key
@@ -65,21 +69,32 @@ func TestKeySetWithoutKeyID(t *testing.T) {
 	if _, err := idp.Verify(forge(stranger, `{"alg":"ES256"}`, idpPayload().String()), set, noon); !errors.Is(err, ErrSignature) {
 		t.Errorf("a token of a stranger: %v", err)
 	}
-	two := `{"keys":[` + without.String() + `,` + ecJWK(stranger.private, "named").String() + `]}`
-	set, dropped, err = ParseJWKS([]byte(two))
-	if err != nil || len(dropped) != 1 || set.Len() != 1 || set.IDs()[0] != "named" {
-		t.Errorf("of two keys: %v, dropped %v, %v", set.IDs(), dropped, err)
+	// Beside other keys it verifies the tokens that name none: of its algorithm it must be
+	// the only one. Of two keys it would be unknown which signed.
+	set, dropped, err = ParseJWKS(jwks(without, rsaJWK(rsa2048.N, big.NewInt(int64(rsa2048.E)), "rs").with("kid", ``)))
+	if err != nil || dropped != nil || set.Len() != 2 {
+		t.Fatal(set.IDs(), dropped, err)
+	}
+	for header, want := range map[string]error{`{"alg":"ES256"}`: nil, `{"alg":"ES256","kid":"any"}`: ErrUnknownKey} {
+		if _, err := idp.Verify(forge(acmeKey, header, idpPayload().String()), set, noon); !errors.Is(err, want) {
+			t.Errorf("of two keys of two types, %s: %v, want %v", header, err, want)
+		}
+	}
+	set, dropped, err = ParseJWKS(jwks(without, ecJWK(stranger.private, "y").with("kid", ``), ecJWK(stranger.private, "named")))
+	if err != nil || len(dropped) != 2 || !slices.Equal(set.IDs(), []string{"named"}) {
+		t.Errorf("of two keys of one type: %v, dropped %v, %v", set.IDs(), dropped, err)
 	}
 }
 
-// Some issuers number their users, although sub must be a string. The operator says so:
-// otherwise 1e2 and 100 could be two spellings of one reader.
+// Some issuers number their users, although sub must be a string. The operator says so. A
+// number has one spelling, and where users are numbered a reader who chose the name "42"
+// must not become number 42.
 func TestIntegerUserIDs(t *testing.T) {
 	numbered := idp
 	numbered.IntegerIDs = true
 	for value, want := range map[string]string{
-		`42`: "42", `-7`: "-7", `"42"`: "42", `18446744073709551615`: "18446744073709551615",
-		`4.2`: "", `1e2`: "", `true`: "", `null`: "", `[42]`: "", `-`: "", `123456789012345678901`: "",
+		`42`: "42", `-7`: "-7", `0`: "0", `18446744073709551615`: "18446744073709551615", `"u42"`: "u42", `"042"`: "042",
+		`"42"`: "", `"-7"`: "", `"0"`: "", `1.0`: "", `1e0`: "", `-0`: "", `4.2`: "", `1e2`: "", `true`: "", `null`: "", `[42]`: "", `-`: "", `123456789012345678901`: "",
 	} {
 		raw := forge(acmeKey, fmt.Sprintf(`{"alg":"ES256","kid":%q}`, acmeKey.ID()), idpPayload().with("uid", value).String())
 		claims, err := numbered.Verify(raw, acmeSet, noon)
@@ -90,5 +105,70 @@ func TestIntegerUserIDs(t *testing.T) {
 	raw := forge(acmeKey, fmt.Sprintf(`{"alg":"ES256","kid":%q}`, acmeKey.ID()), idpPayload().with("uid", `42`).String())
 	if _, err := idp.Verify(raw, acmeSet, noon); !errors.Is(err, ErrClaims) {
 		t.Errorf("without the option: %v", err)
+	}
+}
+
+// What other issuers may write, our own keys and publishers never do: their tokens keep
+// the narrow form, so that a token with more is not ours whatever its signature.
+func TestOurTokensKeepTheirForm(t *testing.T) {
+	long := `"` + strings.Repeat("x", MaxOwnTokenSize) + `"`
+	verifiers := map[string]struct {
+		typ     string
+		payload claims
+		verify  func(string) error
+	}{
+		"reader": {typeReader, readerPayload(), func(raw string) error { _, err := verifyReader(raw); return err }},
+		"link":   {typeLink, linkPayload(), func(raw string) error { _, err := verifyAcme(raw); return err }},
+		"access": {typeAccess, accessPayload(), func(raw string) error { _, err := verifyAccess(raw); return err }},
+		"publisher": {typeShare + "+jwt", claims{
+			"type": `"dca-share"`, "domain": `"news.example"`, "resourceId": `"article-1"`, "scopes": `["all"]`, "jti": `"j"`, "iat": unix(0), "exp": unix(time.Hour),
+		}, func(raw string) error { _, err := news.share(t, raw); return err }},
+	}
+	for name, v := range verifiers {
+		header := func(more string) string {
+			return fmt.Sprintf(`{"alg":"ES256","typ":%q,"kid":%q%s}`, v.typ, acmeKey.ID(), more)
+		}
+		wide := v.payload
+		for i := range maxMembers {
+			wide = wide.with(fmt.Sprint("claim", i), "0")
+		}
+		for what, c := range map[string]struct {
+			header  string
+			payload claims
+			want    error
+		}{
+			"as signed":                    {header(""), v.payload, nil},
+			"with a member of an issuer":   {header(`,"rh":"0.A"`), v.payload, ErrMalformed},
+			"with a critical member":       {header(`,"crit":["exp"]`), v.payload, ErrMalformed},
+			"with as many claims":          {header(""), wide, errOwnTooLarge},
+			"with as many bytes as groups": {header(""), v.payload.with("groups", long), errOwnTooLarge},
+		} {
+			if err := v.verify(forge(acmeKey, c.header, c.payload.String())); !errors.Is(err, c.want) {
+				t.Errorf("a token of kind %s %s: %v, want %v", name, what, err, c.want)
+			}
+		}
+	}
+}
+
+// Cognito and Apple write email_verified as a string. Exactly "true" counts.
+func TestIssuersVerifyAddressesByText(t *testing.T) {
+	for value, want := range map[string]error{`"true"`: nil, `"false"`: nil, `true`: nil, `"True"`: ErrClaims, `"1"`: ErrClaims, `1`: ErrClaims, `"true "`: ErrClaims} {
+		claims, err := verifyIDP(idpPayload().with("https://id.example/mail", `"a@example.com"`).with("mail_ok", value))
+		if !errors.Is(err, want) || claims.EmailVerified != (value == `true` || value == `"true"`) {
+			t.Errorf("%s: %+v, %v", value, claims, err)
+		}
+	}
+}
+
+// The name of a failed check is in explanations.
+func TestFailedCheck(t *testing.T) {
+	for err, want := range map[error]string{
+		ErrTooLarge: "size", errOwnTooLarge: "size", ErrMalformed: "form", ErrType: "type", ErrAlgorithm: "algorithm", ErrUnknownKey: "key",
+		ErrSignature: "signature", errUnnamedKey: "signature", ErrExpired: "time", ErrNotYetValid: "time", ErrIssuer: "issuer", ErrAudience: "audience",
+		&claimError{"sub", tooLong}: "claims", ErrBusy: "keys", errors.New("another"): "", nil: "",
+	} {
+		if got := FailedCheck(err); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
 	}
 }

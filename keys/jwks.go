@@ -16,9 +16,10 @@ const (
 
 // ParseJWKS parses a JWK Set (RFC 7517, section 5). It returns the usable keys,
 // and one error for every key that it dropped: private and symmetric keys, keys
-// that are not for verifying signatures, keys without an id (`kid`) unless the set has
-// only one, keys with the id of another key, and keys with the `status` "retired". It returns an error when the
-// document as a whole is not a JWK Set or exceeds a limit.
+// that are not for verifying signatures, keys with the id (`kid`) of another key, keys
+// without an id that verify an algorithm of another such key, and keys with the `status`
+// "retired". It returns an error when the document as a whole is not a JWK Set or exceeds a
+// limit.
 func ParseJWKS(data []byte) (set KeySet, dropped []error, err error) {
 	if len(data) > MaxJWKSSize {
 		return KeySet{}, nil, fmt.Errorf("the key set is larger than %d bytes", MaxJWKSSize)
@@ -33,22 +34,30 @@ func ParseJWKS(data []byte) (set KeySet, dropped []error, err error) {
 		return KeySet{}, nil, fmt.Errorf("the key set has more than %d keys", MaxJWKSKeys)
 	}
 	seen := make(map[string]int)
+	unnamed := make(map[jose.SignatureAlgorithm]int) // keys without kid, by algorithm
 	var keys []PublicKey
 	for i, element := range elements {
 		key, err := parseJWK(element)
-		if err == nil && key.ID == "" && len(elements) > 1 {
-			err = errors.New("has no kid, and is not the only key")
-		}
 		if err != nil {
 			dropped = append(dropped, fmt.Errorf("key %d: %w", i, err))
 			continue
 		}
-		seen[key.ID]++
+		if key.ID == "" {
+			for _, algorithm := range key.algorithms {
+				unnamed[algorithm]++
+			}
+		} else {
+			seen[key.ID]++
+		}
 		keys = append(keys, key)
 	}
 	for _, key := range keys {
 		if seen[key.ID] > 1 {
 			dropped = append(dropped, errors.New("a key whose kid occurs more than once in the set"))
+			continue
+		}
+		if key.ID == "" && slices.ContainsFunc(key.algorithms, func(a jose.SignatureAlgorithm) bool { return unnamed[a] > 1 }) {
+			dropped = append(dropped, errors.New("a key without kid, as another key of its type is: which of them signed is unknown"))
 			continue
 		}
 		set.keys = append(set.keys, key)
@@ -66,8 +75,8 @@ func parseJWK(text []byte) (PublicKey, error) {
 		return PublicKey{}, errors.New("is not a JSON object with distinct member names")
 	}
 	id, err := jwk.optionalText("kid", 255)
-	if err != nil || id == "" && jwk.find("kid") != nil {
-		return PublicKey{}, errors.New("has a kid that is empty, too long or not a string")
+	if err != nil || id == "" && jwk.find("kid") != nil || jwk.hasCaseVariant([]string{"kid"}) {
+		return PublicKey{}, errors.New("has a kid that is empty, too long, not a string or spelled in another case")
 	}
 	for _, name := range privateMembers {
 		if jwk.find(name) != nil {

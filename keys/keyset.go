@@ -128,6 +128,18 @@ const (
 	algEd25519 = jose.SignatureAlgorithm("Ed25519")
 )
 
+// publishers returns the number of keys that verify publishers' tokens: those for ES256
+// that have an id.
+func (s KeySet) publishers() int {
+	n := 0
+	for i := range s.keys {
+		if s.keys[i].ID != "" && s.keys[i].supports(algES256) {
+			n++
+		}
+	}
+	return n
+}
+
 // count returns the number of keys that support an algorithm.
 func (s KeySet) count(algorithm string) int {
 	n := 0
@@ -141,8 +153,8 @@ func (s KeySet) count(algorithm string) int {
 
 // find returns the key that must have signed a token with this header. Without a
 // `kid` it returns the only key that supports the algorithm, or ErrUnknownKey
-// when there is not exactly one. The only key of a set that has no id is the key of
-// every token.
+// when there is not exactly one. A set of one key that has no id verifies the tokens of
+// every `kid`; beside other keys such a key is only for tokens without.
 func (s KeySet) find(header Header) (*PublicKey, error) {
 	if header.KeyID == "" || len(s.keys) == 1 && s.keys[0].ID == "" {
 		if s.count(header.Algorithm) != 1 {

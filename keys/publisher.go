@@ -70,9 +70,12 @@ func (p *Publisher) Trusts(ctx context.Context, keyID string) error {
 	return nil
 }
 
-// verify verifies the signature of a token and returns the id of its key.
+// verify verifies the signature of a token and returns the id of its key. A key without
+// id verifies nothing: the vendor could not deny it.
 func (p *Publisher) verify(ctx context.Context, token *Token) (keyID string, err error) {
 	switch {
+	case token.strictForm() != nil:
+		return "", token.strictForm()
 	case token.Header.Algorithm != algES256:
 		return "", ErrAlgorithm
 	case p.options.Denied[token.Header.KeyID]:
@@ -84,6 +87,9 @@ func (p *Publisher) verify(ctx context.Context, token *Token) (keyID string, err
 		key, err := set.find(token.Header)
 		if err != nil {
 			return err
+		}
+		if key.ID == "" {
+			return ErrUnknownKey
 		}
 		if p.options.Denied[key.ID] {
 			return ErrDeniedKey

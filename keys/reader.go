@@ -48,7 +48,8 @@ type ReaderIssuer struct {
 	// Claims are the names of the claims in the issuer's tokens.
 	Claims ClaimNames
 	// IntegerIDs accepts a user id that is an integer, not a string as RFC 7519, section
-	// 4.1.2, requires of `sub`. The reader's id is then its digits.
+	// 4.1.2, requires of `sub`. The reader's id is then its digits. A string of digits is
+	// then refused: it could be another reader's.
 	IntegerIDs bool
 }
 
@@ -147,7 +148,11 @@ func (ri *ReaderIssuer) read(o object, now int64) (ReaderClaims, error) {
 	if err != nil {
 		return ReaderClaims{}, err
 	}
-	if c.EmailVerified, err = o.booleanOrText(names.EmailVerified); err != nil {
+	verified := o.booleanOrText
+	if ri.Own {
+		verified = o.boolean
+	}
+	if c.EmailVerified, err = verified(names.EmailVerified); err != nil {
 		return ReaderClaims{}, err
 	}
 	if c.Email != "" && strings.Count(c.Email, "@") != 1 {

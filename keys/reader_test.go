@@ -187,7 +187,7 @@ func TestReaderClaims(t *testing.T) {
 		{"an address without host", "email", `"example.com"`, ErrClaims},
 		{"a longer address", "email", `"` + strings.Repeat("x", 243) + `@example.com"`, ErrClaims},
 		{"an address in another case", "Email", `"a@example.com"`, ErrMalformed},
-		{"verified as text", "email_verified", `"true"`, nil},
+		{"verified as text", "email_verified", `"true"`, ErrClaims},
 		{"verified as another text", "email_verified", `"True"`, ErrClaims},
 		{"verified as a number", "email_verified", `1`, ErrClaims},
 		{"verified null", "email_verified", `null`, ErrClaims},

@@ -135,6 +135,19 @@ func (r *Remote) await(ctx context.Context) bool {
 	return true
 }
 
+// MinRefresh is the time that an operator must let pass between two fetches of a set.
+const MinRefresh = 2 * time.Second
+
+// RefreshIn returns how long an operator must wait until they may fetch the set again, at
+// most MinRefresh and zero if they may.
+func (r *Remote) RefreshIn() time.Duration {
+	tried := r.state.Load().triedAt
+	if tried.IsZero() {
+		return 0
+	}
+	return min(max(tried.Add(MinRefresh).Sub(r.sets.options.Now()), 0), MinRefresh)
+}
+
 // Refresh fetches the keys, or waits for the fetch in progress, and returns its
 // error. It ignores the cooldown, so only an operator's request may cause it.
 func (r *Remote) Refresh(ctx context.Context) error {
@@ -323,7 +336,7 @@ func (r *Remote) Status() SetStatus {
 	status.Stale = status.Age >= state.Fresh
 	status.OK = now.Before(r.usableUntil(state))
 	if status.OK {
-		status.KeyIDs, status.Active = state.set.IDs(), state.set.count(algES256)
+		status.KeyIDs, status.Active = state.set.IDs(), state.set.publishers()
 	}
 	return status
 }

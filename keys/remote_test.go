@@ -393,3 +393,29 @@ func TestWatchersShare(t *testing.T) {
 		t.Errorf("%d fetches, watched sets: %v", h.Count(), h.sets.Statuses())
 	}
 }
+
+// An issuer without key ids replaces its key. A token of the new key does not verify with
+// the old one: the set is fetched again, at most once in a cooldown.
+func TestKeyWithoutIDIsReplaced(t *testing.T) {
+	old := mustGenerate()
+	h := newJWKSHost(t)
+	serve := func(key *SigningKey) {
+		h.Handle(serveText(string(jwks(ecJWK(key.private, "x").with("kid", ``)))))
+	}
+	serve(old)
+	remote := h.fetched()
+	verify := func(key *SigningKey, header string) error {
+		return remote.Try(t.Context(), func(set KeySet) error {
+			_, err := idp.Verify(forge(key, header, idpPayload().String()), set, noon)
+			return err
+		})
+	}
+	wantError(t, verify(old, `{"alg":"ES256"}`), nil)
+	serve(acmeKey)
+	wantError(t, verify(acmeKey, `{"alg":"ES256","kid":"any"}`), nil)
+	h.Take()
+	wantError(t, verify(stranger, `{"alg":"ES256"}`), ErrSignature)
+	if requests := h.Take(); len(requests) != 0 {
+		t.Errorf("a forged token caused %d fetches within the cooldown", len(requests))
+	}
+}

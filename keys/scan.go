@@ -1,6 +1,10 @@
 package keys
 
-import "encoding/base64"
+import (
+	"encoding/base64"
+	"errors"
+	"slices"
+)
 
 // MaxTokenSize is the maximum length of a token, in bytes: issuers put the groups of a
 // user into tokens. MaxOwnTokenSize is that of the tokens that this package signs and
@@ -23,6 +27,8 @@ type Token struct {
 	Header Header
 	raw    string
 	claims object
+	// extended reports whether the header has members that RFC 7515 does not define.
+	extended bool
 }
 
 // Scan checks the form of a token: at most MaxTokenSize bytes; three segments of
@@ -30,8 +36,9 @@ type Token struct {
 // spelling; a header without `crit`, whose members this package does not understand
 // (RFC 7515, section 4.1.11), and without `b64`, which changes what is signed; and a
 // payload that is a JSON object without duplicate members. Other members of the header
-// are ignored (section 4). Scan returns ErrMalformed otherwise, without an allocation
-// when the segments are not base64url, and ErrTooLarge beyond a bound.
+// are ignored (section 4); strictForm refuses them in tokens that no other issuer makes.
+// Scan returns ErrMalformed otherwise, without an allocation when the segments are not
+// base64url, and ErrTooLarge beyond a bound.
 func Scan(raw string) (Token, error) {
 	first, second, ok := splitSegments(raw)
 	if !ok {
@@ -42,8 +49,9 @@ func Scan(raw string) (Token, error) {
 		return Token{}, ErrMalformed
 	}
 	token := Token{raw: raw}
-	if token.Header, ok = readHeader(header); !ok {
-		return Token{}, ErrMalformed
+	var err error
+	if token.Header, token.extended, err = readHeader(header); err != nil {
+		return Token{}, err
 	}
 	payload, ok := decodeSegment(raw[first+1 : second])
 	if !ok {
@@ -77,17 +85,46 @@ func decodeSegment(segment string) ([]byte, bool) {
 	return decoded, err == nil
 }
 
-// headerMembers are the members of a header that are read.
-var headerMembers = [...]string{"alg", "typ", "kid", "crit", "b64"}
-
-func readHeader(data []byte) (Header, bool) {
-	members, ok := readObject(data)
-	if !ok || members.find("crit") != nil || members.find("b64") != nil || members.hasCaseVariant(headerMembers[:]) {
-		return Header{}, false
+// strictForm returns an error for a token that is within the bounds of an issuer's
+// tokens and not within those of ours: at most MaxOwnTokenSize bytes, maxMembers claims
+// and the header members of RFC 7515. Our own keys and those of publishers sign no other.
+func (t *Token) strictForm() error {
+	switch {
+	case len(t.raw) > MaxOwnTokenSize || len(t.claims) > maxMembers:
+		return errOwnTooLarge
+	case t.extended:
+		return ErrMalformed
 	}
-	var header Header
-	err := members.readTextFields(
-		textField{"alg", 255, &header.Algorithm}, textField{"typ", 255, &header.Type}, textField{"kid", 255, &header.KeyID},
+	return nil
+}
+
+// headerMembers are the members of a header: first those that are read, then the others
+// of RFC 7515, section 4.1.
+var headerMembers = [...]string{"alg", "typ", "kid", "crit", "b64", "cty", "jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256"}
+
+// readMembers is the number of headerMembers that are read.
+const readMembers = 5
+
+// maxHeaderText is the maximum length of `alg`, `typ` and `kid`, in bytes.
+const maxHeaderText = 255
+
+func readHeader(data []byte) (header Header, extended bool, err error) {
+	members, ok := readObject(data)
+	switch {
+	case !ok && len(members) == maxMembers:
+		return Header{}, false, ErrTooLarge
+	case !ok || members.find("crit") != nil || members.find("b64") != nil || members.hasCaseVariant(headerMembers[:readMembers]):
+		return Header{}, false, ErrMalformed
+	}
+	err = members.readTextFields(
+		textField{"alg", maxHeaderText, &header.Algorithm}, textField{"typ", maxHeaderText, &header.Type}, textField{"kid", maxHeaderText, &header.KeyID},
 	)
-	return header, err == nil && header.Algorithm != ""
+	if failed, ok := errors.AsType[*claimError](err); ok && failed.problem == tooLong {
+		return Header{}, false, ErrTooLarge
+	}
+	if err != nil || header.Algorithm == "" {
+		return Header{}, false, ErrMalformed
+	}
+	extended = slices.ContainsFunc(members, func(m member) bool { return !slices.Contains(headerMembers[:], m.name) })
+	return header, extended, nil
 }

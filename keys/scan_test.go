@@ -229,6 +229,8 @@ func TestScanNamesTheBound(t *testing.T) {
 		"one claim more":             {groups(maxClaims + 1), ErrTooLarge},
 		"many claims, one twice":     {token(es256, payloadOf(groups(100))[:len(payloadOf(groups(100)))-1]+`,"g7":1}`), ErrMalformed},
 		"15 KiB of groups":           {token(es256, `{"groups":["`+strings.Repeat("x", 11<<10)+`"]}`), nil},
+		"more header members":        {token(`{"alg":"ES256",`+strings.Trim(payloadOf(groups(maxMembers)), "{}")+`}`, `{}`), ErrTooLarge},
+		"a longer kid":               {token(`{"alg":"ES256","kid":"`+strings.Repeat("k", maxHeaderText+1)+`"}`, `{}`), ErrTooLarge},
 		"20 KiB of groups":           {token(es256, `{"groups":["`+strings.Repeat("x", 15<<10)+`"]}`), ErrTooLarge},
 	} {
 		_, err := Scan(c.raw)

@@ -229,6 +229,11 @@ func (s *Sets) watched() []*Remote {
 	return slices.Collect(maps.Values(s.remotes))
 }
 
+// Find returns the watched sets whose location has an address.
+func (s *Sets) Find(address string) []*Remote {
+	return slices.DeleteFunc(s.watched(), func(r *Remote) bool { return r.location.Address() != address })
+}
+
 // addWork adds to s.work. It returns false after Close.
 func (s *Sets) addWork() bool {
 	s.mu.Lock()
@@ -250,8 +255,8 @@ type SetStatus struct {
 	// Stale says that the set is older than its freshness, because it could not
 	// be fetched again.
 	Stale bool
-	// KeyIDs are the ids of the usable keys. Active is the number of those for
-	// ES256, which publishers must use.
+	// KeyIDs are the ids of the usable keys. Active is the number of those that have an
+	// id and are for ES256, which publishers must use.
 	KeyIDs []string
 	Active int
 	// Dropped says why keys of the set are not used.

@@ -3,6 +3,7 @@ package keys
 import (
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -15,7 +16,7 @@ type signer struct {
 }
 
 // key returns the key that must have signed a token. Our tokens always name
-// their key and are always ES256. A token of another issuer identifies its bearer
+// their key, are always ES256 and in strictForm. A token of another issuer identifies its bearer
 // only as an ID token or an access token (RFC 9068); every other type, such as
 // `logout+jwt` or `secevent+jwt`, is made for another use.
 func (s signer) key(t *Token, set KeySet) (*PublicKey, error) {
@@ -26,6 +27,10 @@ func (s signer) key(t *Token, set KeySet) (*PublicKey, error) {
 		return nil, ErrAlgorithm
 	case s.own && t.Header.KeyID == "":
 		return nil, ErrUnknownKey
+	case s.own:
+		if err := t.strictForm(); err != nil {
+			return nil, err
+		}
 	}
 	return set.find(t.Header)
 }
@@ -64,7 +69,11 @@ func verifyToken[C any](raw string, by signer, set KeySet, read func(object) (C,
 	if err != nil {
 		return none, err
 	}
-	if err := token.verify(key); err != nil {
+	err = token.verify(key)
+	switch {
+	case errors.Is(err, ErrSignature) && (token.Header.KeyID == "" || key.ID == ""):
+		return none, errUnnamedKey
+	case err != nil:
 		return none, err
 	}
 	return claims, nil

@@ -45,7 +45,7 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 		decision.Reason, decision.Err = reason, verdict.err
 	case reason == ReasonSignedLink && limits.perReader && r.Reader.Anonymous():
 		use.Login, use.First = true, verdict.first && r.Link.Navigation
-		decision.Reason, decision.Link = anonymousReason(&r.Reader), use
+		decision.Reason, decision.Err, decision.Link = anonymousReason(&r.Reader), r.Reader.Failure, use
 	case reason == ReasonSignedLink && counted && r.Link.Early:
 		decision.Reason, decision.Link = ReasonTooEarly, use
 	case reason == ReasonSignedLink:

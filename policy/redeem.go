@@ -216,7 +216,7 @@ func notRedeemed(r *Request, decision Decision, err error) Decision {
 	}
 	// A failed credential is reported rather than the link, as in decideByLink.
 	if failed := anonymousReason(&r.Reader); failed != ReasonLoginRequired {
-		decision.Reason = failed
+		decision.Reason, decision.Err = failed, r.Reader.Failure
 	}
 	return decision
 }

@@ -52,8 +52,8 @@ var verificationResults = [...]struct {
 	{"malformed", keys.ErrMalformed},
 	{"type", keys.ErrType},
 	{"algorithm", keys.ErrAlgorithm},
+	{"signature", keys.ErrSignature}, // may be an ErrUnknownKey as well
 	{"unknown_key", keys.ErrUnknownKey},
-	{"signature", keys.ErrSignature},
 	{"expired", keys.ErrExpired},
 	{"not_yet_valid", keys.ErrNotYetValid},
 	{"too_long", keys.ErrTooLong},

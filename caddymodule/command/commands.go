@@ -41,6 +41,7 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "grant", Usage: group, Short: "Adds, finds, removes, imports and exports grants", CobraFunc: grantCommands},
 		{Name: "hook", Usage: group, Short: "Adds, tests and removes hooks for the events of billing systems, lists what became of these", CobraFunc: hookCommands},
 		{Name: "key", Usage: group, Short: "Lists, rotates and retires the keys that sign links and reader tokens", CobraFunc: keyCommands},
+		{Name: "keyset", Usage: group, Short: "Fetches the keys of issuers and publisher domains", CobraFunc: keysetCommands},
 		{Name: "link", Usage: group, Short: "Creates, finds, shows, revokes and restores signed links", CobraFunc: linkCommands},
 		{Name: "promo", Usage: group, Short: "Makes, lists, shows and ends promos: what promo codes sell", CobraFunc: promoCommands},
 		{Name: "reader", Usage: group, Short: "Finds, shows, exports and erases readers", CobraFunc: readerCommands},

@@ -27,6 +27,7 @@
 //	init.go         init: asks for a site, for which package starter writes a Caddyfile
 //	progress.go     the progress bar of an import
 //	key.go          key: signing keys
+//	keyset.go       keyset: key sets of issuers and publisher domains
 //	link.go         link: signed links
 //	linkeach.go     link create --each: a link for each row of a file
 //	linklimits.go   their optional limits

@@ -159,8 +159,8 @@ func writeMembership(e *admin.Explanation, add func(step, format string, args ..
 
 func readerText(reader *admin.ExplainedReader) string {
 	switch {
-	case reader.Error != "":
-		return "unknown: " + reader.Source + ": " + reader.Error
+	case reader.FailedCheck != "":
+		return "unknown: " + reader.Source + ": check " + reader.FailedCheck + " failed: " + reader.Error
 	case reader.UserID+reader.Email == "":
 		return "anonymous: " + reader.Source
 	case reader.UserID == "":

@@ -138,15 +138,15 @@ func claims(name string, folded []string) bool {
 		return false
 	}
 	for _, want := range folded {
-		if foldsTo(name, want) {
+		if FoldsTo(name, want) {
 			return true
 		}
 	}
 	return false
 }
 
-// foldsTo reports whether the letters and digits of a name are a folded one.
-func foldsTo(name, folded string) bool {
+// FoldsTo reports whether the letters and digits of a name are a folded one.
+func FoldsTo(name, folded string) bool {
 	n := 0
 	for i := range len(name) {
 		c := name[i]
@@ -163,6 +163,19 @@ func foldsTo(name, folded string) bool {
 		n++
 	}
 	return n == len(folded)
+}
+
+// Fold returns the letters and digits of a header's name, in lower case.
+func Fold(name string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			return c + 'a' - 'A'
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+			return c
+		}
+		return -1
+	}, name)
 }
 
 // cleanTrailer removes reserved names and credentials from trailers.

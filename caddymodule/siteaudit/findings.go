@@ -68,14 +68,19 @@ func (r *Report) find() {
 				})
 			}
 		}
-		if !gate.httpAuth || gate.authenticated {
-			continue
-		}
 		for _, site := range gate.sites {
-			r.add(Finding{
-				Site: site, Problem: "`identify http_auth` identifies no reader: no handler before the gate sets {http.auth.user.id}",
-				Remedy: "add an authenticator to the site, such as basic_auth (forward_auth copies headers, and sets no user), or leave `identify http_auth` out",
-			})
+			if gate.httpAuth && !gate.authenticated {
+				r.add(Finding{
+					Site: site, Problem: "`identify http_auth` identifies no reader: no handler before the gate sets {http.auth.user.id}",
+					Remedy: "add an authenticator to the site, such as basic_auth, or leave `identify http_auth` out; behind forward_auth, name the service's header, as `header user_id Remote-User`",
+				})
+			}
+			if gate.forwarded && !gate.asked {
+				r.add(Finding{
+					Site: site, Problem: "`identify http_auth` with headers identifies no reader: no forward_auth comes before the gate",
+					Remedy: "add a forward_auth to the site, or leave `identify http_auth` out",
+				})
+			}
 		}
 	}
 }

@@ -112,6 +112,7 @@ func (w *walker) proxy(raw json.RawMessage, at scope) bool {
 	_ = json.Unmarshal(raw, &proxy) // what cannot be read is content
 	if slices.ContainsFunc(proxy.Responses, responseHandler.goesOn) {
 		w.responses(raw, at)
+		w.facts = append(w.facts, fact{scope: at, asks: true})
 		w.epoch++
 		return false
 	}

@@ -111,6 +111,8 @@ type Gate struct {
 	pages         map[string]string // the URLs of deny, by option
 	httpAuth      bool              // has the source http_auth
 	authenticated bool              // an authenticator may come before it
+	forwarded     bool              // has the source http_auth with headers of a service
+	asked         bool              // a forward_auth may come before it
 	takesLinks    bool              // signed links may open its pages
 	namesHosts    bool              // lists the hosts of its site
 	sites         []string
@@ -124,7 +126,8 @@ func newGate(config json.RawMessage) *Gate {
 		Vendor   string `json:"vendor"`
 		Site     string `json:"site"`
 		Identify []struct {
-			Source string `json:"source"`
+			Source  string            `json:"source"`
+			Headers map[string]string `json:"headers"`
 		} `json:"identify"`
 		Deny  map[string]any  `json:"deny"`
 		Rules json.RawMessage `json:"rules"`
@@ -146,7 +149,8 @@ func newGate(config json.RawMessage) *Gate {
 		gate.Site = gate.Vendor
 	}
 	for _, source := range fields.Identify {
-		gate.httpAuth = gate.httpAuth || source.Source == "http_auth"
+		gate.httpAuth = gate.httpAuth || source.Source == "http_auth" && source.Headers == nil
+		gate.forwarded = gate.forwarded || source.Source == "http_auth" && source.Headers != nil
 	}
 	return gate
 }

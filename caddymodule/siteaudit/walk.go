@@ -25,6 +25,7 @@ type walker struct {
 type fact struct {
 	gate  *Gate
 	scope scope
+	asks  bool // without a gate: a forward_auth, rather than an authenticator
 }
 
 // scope is the place of a handler: the conditions and the choices on the way to it.
@@ -182,10 +183,12 @@ func (w *walker) handlers(list []json.RawMessage, at scope) bool {
 func (w *walker) gate(raw json.RawMessage, at scope) {
 	gate := newGate(raw)
 	for _, f := range w.facts {
-		gate.authenticated = gate.authenticated || f.gate == nil && !at.excludes(f.scope)
+		before := f.gate == nil && !at.excludes(f.scope)
+		gate.authenticated = gate.authenticated || before && !f.asks
+		gate.asked = gate.asked || before && f.asks
 	}
 	w.reporter.gate(gate, at.hosts())
-	w.facts = append(w.facts, fact{gate, at})
+	w.facts = append(w.facts, fact{gate: gate, scope: at})
 	var config struct {
 		Local *routes `json:"local"`
 	}
