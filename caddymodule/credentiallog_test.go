@@ -58,7 +58,7 @@ func TestLogSaysWhyACredentialFailed(t *testing.T) {
 // and nothing of its token.
 func (s *testSite) wantAccessError(name, want, token string) {
 	s.Helper()
-	entries := logged.entries(s.t, "http.log.access")
+	entries := logged.entries(s, "http.log.access")
 	if len(entries) != 1 {
 		s.Fatalf("%s: %d requests were logged", name, len(entries))
 	}

@@ -64,7 +64,7 @@ func TestExplainAgreesWithTheGate(t *testing.T) {
 		{"stranger", admin.ExplainRequest{URL: "/articles/hello"}, []string{"anonymous: no credential", "login_required, status 401", "any of premium, hello"}},
 		{"subscriber", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: reader}, []string{"subscriber: jwt of issuer gatefold:default", "gives premium, in src_default", ": counts", "allow, entitled"}},
 		{"former subscriber", admin.ExplainRequest{URL: "/articles/hello", UserID: "former"}, []string{"former: given", "does not count: it has ended", "not_entitled, status 403"}},
-		{"old token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: stale}, []string{"unknown: jwt of issuer gatefold:default: token has expired", "bad_credential"}},
+		{"old token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: stale}, []string{"unknown: jwt of issuer gatefold:default: check time failed: token has expired", "bad_credential"}},
 		{"another issuer's token", admin.ExplainRequest{URL: "/articles/hello", ReaderToken: "abc"}, []string{"not by an issuer of this site", "login_required"}},
 		{"good link", admin.ExplainRequest{URL: "/articles/hello?token=" + good}, []string{"token ok", "not counted", "it opens this page", "allow, signed_link"}},
 		{"link in the path", admin.ExplainRequest{URL: "/.gatefold/l/" + good + "/articles/hello"}, []string{"token ok", "it opens this page", "allow, signed_link"}},
