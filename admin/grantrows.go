@@ -240,12 +240,19 @@ func checkHeader(header []string) error {
 	return nil
 }
 
-// csvGrant returns a record as JSON. Empty fields are omitted.
+// csvGrant returns a record as JSON. Empty fields are omitted, except for times, which are
+// null.
 func csvGrant(header, record []string) (json.RawMessage, error) {
 	grant := make(map[string]any, len(record))
 	for i, value := range record {
 		name := header[i]
-		if value == "" || slices.Contains(ownFields, name) {
+		if slices.Contains(ownFields, name) {
+			continue
+		}
+		if value == "" {
+			if name == "startsAt" || name == "endsAt" {
+				grant[name] = nil
+			}
 			continue
 		}
 		if !utf8.ValidString(value) {

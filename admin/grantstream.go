@@ -40,7 +40,7 @@ func (a *api) registerGrantStreams() {
 		OperationID: "import-grant-stream", Method: http.MethodPost, Path: grantsPath + "/import", Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates or changes a grant by each row of a stream of any length",
 		Description: "A row whose key a grant of the list has changes that grant; any other row creates one. The key is the `publisherPurchaseId` or, without one, the reader " +
-			"(`userId`, `publisherUserId` or `email`, the first that the row has) and the `sku`. A row without `status` leaves that of a grant.\n\n" +
+			"(`userId`, `publisherUserId` or `email`, the first that the row has) and the `sku`. " + timesLeft + "\n\n" +
 			"A row is a grant as in create-grant: a JSON object per line, or a record of a CSV file whose header names the fields " +
 			"(`deliveryAddress.city` for those of an address). Times may be dates (`2027-01-31`): the first moment of the day in UTC. Invalid rows are reported and skipped.\n\n" +
 			"With an Idempotency-Key, an interrupted stream can be sent again from its beginning: stored rows are not stored twice, and the response is " +
@@ -167,10 +167,7 @@ func (a *api) importStream(ctx context.Context, b *bulk) error {
 	defer end()
 	i := &grantImport{streamImport: rows, call: b.call, list: list, replace: replace}
 	i.target = importTarget[store.ImportRow]{
-		parse: func(raw []byte) (row store.ImportRow) {
-			row.Grant, row.Refused = a.rows.row(raw, list)
-			return row
-		},
+		parse:   func(raw []byte) store.ImportRow { return a.rows.row(raw, list) },
 		refused: func(err *store.FieldError) store.ImportRow { return store.ImportRow{Refused: err} },
 		errors: func(_ context.Context, rows []store.ImportRow) ([]store.RowError, error) {
 			batch := store.ImportBatch{Rows: rows}

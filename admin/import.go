@@ -122,7 +122,7 @@ func (a *api) registerImports() {
 		OperationID: "import-grants", Method: http.MethodPost, Path: grantsPath + "/batch", Tags: tags, Security: needs("grants:write"),
 		Summary: "Creates or changes many grants atomically",
 		Description: "A row whose key a grant of the list has changes that grant, unless an earlier row of the import did; any other row creates a grant. " +
-			"A row without status leaves that of a grant. A repeated batch changes nothing and has the same response.",
+			timesLeft + " A repeated batch changes nothing and has the same response.",
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
 		// The rows are validated one by one.
 		SkipValidateBody: true,
@@ -214,36 +214,43 @@ func (i *importRows) read(raw []byte, list string) (store.ImportBatch, error) {
 	}
 	batch.Rows = make([]store.ImportRow, len(rows))
 	for n, row := range rows {
-		batch.Rows[n].Grant, batch.Rows[n].Refused = i.row(row, list)
+		batch.Rows[n] = i.row(row, list)
 	}
 	return batch, nil
 }
 
+// timesLeft describes what a row of an import leaves as it is.
+const timesLeft = "A row without status leaves that of a grant, and one without endsAt or startsAt leaves its end and its start in the future: " +
+	"null, or an empty field of a CSV file, removes these times if the row names the status too."
+
 const unreadableRow = "cannot be read: a name comes twice, or a value does not fit its field"
 
 // row reads a row as create-grant reads its body.
-func (i *importRows) row(raw json.RawMessage, list string) (store.Grant, *store.FieldError) {
+func (i *importRows) row(raw json.RawMessage, list string) store.ImportRow {
+	refused := func(err *store.FieldError) store.ImportRow { return store.ImportRow{Refused: err} }
 	var value any
 	if err := json.Unmarshal(raw, &value); err != nil {
-		return store.Grant{}, &store.FieldError{Problem: unreadableRow}
+		return refused(&store.FieldError{Problem: unreadableRow})
 	}
 	if raw = completeDates(value, raw, "startsAt", "endsAt"); raw == nil {
-		return store.Grant{}, &store.FieldError{Problem: unreadableRow}
+		return refused(&store.FieldError{Problem: unreadableRow})
 	}
 	found := new(huma.ValidateResult)
 	huma.Validate(i.registry, i.schema, huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, value, found)
 	if len(found.Errors) > 0 {
-		return store.Grant{}, firstError(found.Errors)
+		return refused(firstError(found.Errors))
 	}
 	var fields GrantBody
 	if err := json.Unmarshal(raw, &fields); err != nil {
-		return store.Grant{}, &store.FieldError{Problem: unreadableRow}
+		return refused(&store.FieldError{Problem: unreadableRow})
 	}
 	wanted, err := fields.grant(list)
 	if err != nil {
-		return store.Grant{}, &store.FieldError{Field: "source", Problem: "must equal the access list of the path"}
+		return refused(&store.FieldError{Field: "source", Problem: "must equal the access list of the path"})
 	}
-	return wanted, nil
+	sent := namedIn(raw)
+	opens := sent.value("status")
+	return store.ImportRow{Grant: wanted, NoStart: opens && sent.null("startsAt"), NoEnd: opens && sent.null("endsAt")}
 }
 
 // completeDates returns a row whose dates without a time in some fields are times: the first

@@ -23,7 +23,7 @@ type ProfileRow struct {
 	DefaultTimezone string          `json:"default_timezone,omitempty" maxLength:"64" doc:"The time zone of reports." example:"Europe/Stockholm"`
 	IsProvider      bool            `json:"is_provider,omitempty" doc:"Whether the profile can have plans." example:"false"`
 	IsBulkBuyer     bool            `json:"is_bulk_buyer,omitempty" doc:"Whether the profile can buy for others." example:"false"`
-	IsActive        *bool           `json:"is_active,omitempty" doc:"Whether roles on the profile count. Default: true." example:"true"`
+	IsActive        *bool           `json:"is_active,omitempty" doc:"Whether roles on the profile count. Default: what it is, true for a new one." example:"true"`
 	Extra           json.RawMessage `json:"extra,omitempty" doc:"Own data: any JSON value of at most 4 KiB."`
 }
 
@@ -45,7 +45,7 @@ type UserRow struct {
 	FullName string `json:"full_name,omitempty" maxLength:"255" doc:"The user's name." example:"Xia Lee"`
 	NickName string `json:"nick_name,omitempty" maxLength:"255" doc:"The name by which the user is addressed." example:"Xia"`
 	ContactRow
-	IsActive *bool           `json:"is_active,omitempty" doc:"Whether the user's roles count. Default: true." example:"true"`
+	IsActive *bool           `json:"is_active,omitempty" doc:"Whether the user's roles count. Default: what it is, true for a new one." example:"true"`
 	Extra    json.RawMessage `json:"extra,omitempty" doc:"Own data: any JSON value of at most 4 KiB."`
 }
 
@@ -62,7 +62,7 @@ type RoleRow struct {
 	Profile string          `json:"profile" minLength:"1" maxLength:"128" doc:"The profile: the key of the row, with user." example:"xia"`
 	User    string          `json:"user" minLength:"1" maxLength:"255" doc:"The user who has the role." example:"user-123"`
 	Role    string          `json:"role" minLength:"1" maxLength:"128" doc:"The slug of the role type." example:"manager"`
-	EndsAt  *time.Time      `json:"ends_at,omitempty" doc:"The end of the role (exclusive). Default: none." example:"2037-01-01T00:00:00Z"`
+	EndsAt  *time.Time      `json:"ends_at,omitempty" doc:"The end of the role (exclusive). Default: what it is, none for a new one." example:"2037-01-01T00:00:00Z"`
 	Extra   json.RawMessage `json:"extra,omitempty" doc:"Own data: any JSON value of at most 4 KiB."`
 }
 
@@ -73,7 +73,7 @@ type SubscriptionRow struct {
 	StartsAt    time.Time       `json:"created_at" doc:"The start of the subscription (inclusive)." example:"2027-01-01T00:00:00Z"`
 	EndsAt      time.Time       `json:"ends_at" doc:"The end of the subscription (exclusive)." example:"2028-01-01T00:00:00Z"`
 	AutoRenew   bool            `json:"auto_renew,omitempty" doc:"Whether the billing system renews the subscription." example:"true"`
-	BalanceDue  bool            `json:"balance_due,omitempty" doc:"Whether the profile owes money for the subscription, which then gives nothing." example:"false"`
+	BalanceDue  *bool           `json:"balance_due,omitempty" doc:"Whether the profile owes money for the subscription, which then gives nothing. Default: what it is, false for a new one." example:"false"`
 	Description string          `json:"description,omitempty" maxLength:"1024" doc:"A text about the subscription." example:"moved from the old system"`
 	Extra       json.RawMessage `json:"extra,omitempty" doc:"Own data: any JSON value of at most 4 KiB."`
 }
@@ -84,20 +84,25 @@ type rowKind struct {
 	about       string
 	row         reflect.Type
 	// record returns the record of a row, and wire the row of a record.
-	record func(raw []byte) (any, error)
+	record func(raw []byte) (store.RecordRow, error)
 	wire   func(record any) any
 }
 
-// newRowKind returns a kind whose rows are R and whose records are T.
-func newRowKind[R, T any](name, scope, about string, record func(*R) *T, wire func(*T) R) rowKind {
+// newRowKind returns a kind whose rows are R and whose records are T. Keep, unless nil, gives
+// next the states of old that deny access and that the row does not name, see keepClosed.
+func newRowKind[R, T any](name, scope, about string, record func(*R) *T, wire func(*T) R, keep func(r *R, next, old *T)) rowKind {
 	return rowKind{
 		name: name, scope: scope, about: about, row: reflect.TypeFor[R](),
-		record: func(raw []byte) (any, error) {
+		record: func(raw []byte) (store.RecordRow, error) {
 			row := new(R)
 			if err := strict.Unmarshal(raw, row); err != nil {
-				return nil, err
+				return store.RecordRow{}, err
 			}
-			return record(row), nil
+			stored := store.RecordRow{Record: record(row)}
+			if keep != nil {
+				stored.Keep = func(next, old any) { keep(row, next.(*T), old.(*T)) }
+			}
+			return stored, nil
 		},
 		wire: func(record any) any { return wire(record.(*T)) },
 	}
@@ -105,20 +110,44 @@ func newRowKind[R, T any](name, scope, about string, record func(*R) *T, wire fu
 
 // rowKinds are the kinds of records that streams have.
 var rowKinds = []rowKind{
-	newRowKind(store.RecordProfiles, "accounts", "A row whose slug a profile has replaces that profile; any other row creates one.", profileOf, profileRow),
-	newRowKind(store.RecordUsers, "accounts", "A row whose slug a user has replaces that user; any other row creates one.", userOf, userRow),
-	newRowKind(store.RecordPlans, "subscriptions", "A row whose slug a plan has replaces that plan, which stays with its provider; any other row creates one. Providers come first.", planFromRow, planRow),
+	newRowKind(store.RecordProfiles, "accounts", "A row whose slug a profile has replaces that profile; any other row creates one.", profileOf, profileRow,
+		func(r *ProfileRow, next, old *store.Profile) { keepInactive(r.IsActive, &next.Inactive, old.Inactive) }),
+	newRowKind(store.RecordUsers, "accounts", "A row whose slug a user has replaces that user; any other row creates one.", userOf, userRow,
+		func(r *UserRow, next, old *store.User) { keepInactive(r.IsActive, &next.Inactive, old.Inactive) }),
+	newRowKind(store.RecordPlans, "subscriptions", "A row whose slug a plan has replaces that plan, which stays with its provider; any other row creates one. Providers come first.", planFromRow, planRow,
+		func(r *PlanRow, next, old *store.Plan) {
+			if r.OptInOnRequest == nil {
+				next.OptInOnRequest = old.OptInOnRequest
+			}
+		}),
 	newRowKind(store.RecordRoles, "accounts", "A row replaces the user's role on the profile, which then counts at once, and grants what the user asked for. Profiles and users come first. "+
-		"The last manager of a profile is not demoted, except by the operator.", roleOf, roleRow),
+		"The last manager of a profile is not demoted, except by the operator.", roleOf, roleRow,
+		func(r *RoleRow, next, old *store.Role) {
+			if r.EndsAt == nil {
+				next.EndsAt = old.EndsAt
+			}
+		}),
 	newRowKind(store.RecordSubscriptions, "subscriptions", "A row replaces the profile's subscription to the plan with the same `created_at`, which then waits for no acceptance; "+
-		"any other row creates one. Profiles and plans come first.", subscriptionOf, subscriptionRow),
-	newRowKind(store.RecordBills, "bills", "A row whose id a bill has replaces that bill; any other row creates one. Contracts stay as they are.", billOf, billRow),
-	newRowKind(store.RecordTransactions, "bills", "A row whose id a transaction has replaces that transaction; any other row creates one.", transactionOf, transactionRow),
-	newRowKind(store.RecordFulfilments, "bills", "A row whose sku and id a fulfilment has replaces that fulfilment; any other row creates one.", fulfilmentOf, fulfilmentRow),
+		"any other row creates one. Profiles and plans come first.", subscriptionOf, subscriptionRow,
+		func(r *SubscriptionRow, next, old *store.Subscription) {
+			if r.BalanceDue == nil {
+				next.BalanceDue = old.BalanceDue
+			}
+		}),
+	newRowKind(store.RecordBills, "bills", "A row whose id a bill has replaces that bill; any other row creates one. Contracts stay as they are.", billOf, billRow, nil),
+	newRowKind(store.RecordTransactions, "bills", "A row whose id a transaction has replaces that transaction; any other row creates one.", transactionOf, transactionRow, nil),
+	newRowKind(store.RecordFulfilments, "bills", "A row whose sku and id a fulfilment has replaces that fulfilment; any other row creates one.", fulfilmentOf, fulfilmentRow, nil),
 }
 
 func (c *ContactRow) contact() store.Contact {
 	return store.Contact(*c)
+}
+
+// keepInactive keeps a record inactive unless its row says otherwise.
+func keepInactive(active, next *bool, old bool) {
+	if active == nil {
+		*next = old
+	}
 }
 
 func inactive(active *bool) bool { return active != nil && !*active }
@@ -169,14 +198,14 @@ func roleRow(r *store.Role) RoleRow {
 
 func subscriptionOf(r *SubscriptionRow) *store.Subscription {
 	return &store.Subscription{
-		Profile: r.Profile, Plan: r.Plan, StartsAt: r.StartsAt, EndsAt: r.EndsAt, AutoRenew: r.AutoRenew, BalanceDue: r.BalanceDue,
+		Profile: r.Profile, Plan: r.Plan, StartsAt: r.StartsAt, EndsAt: r.EndsAt, AutoRenew: r.AutoRenew, BalanceDue: r.BalanceDue != nil && *r.BalanceDue,
 		Description: r.Description, Extra: r.Extra,
 	}
 }
 
 func subscriptionRow(s *store.Subscription) SubscriptionRow {
 	return SubscriptionRow{
-		Profile: s.Profile, Plan: s.Plan, StartsAt: s.StartsAt, EndsAt: s.EndsAt, AutoRenew: s.AutoRenew, BalanceDue: s.BalanceDue,
+		Profile: s.Profile, Plan: s.Plan, StartsAt: s.StartsAt, EndsAt: s.EndsAt, AutoRenew: s.AutoRenew, BalanceDue: &s.BalanceDue,
 		Description: s.Description, Extra: s.Extra,
 	}
 }
@@ -213,9 +242,9 @@ func (r *recordReader) row(raw []byte) store.RecordRow {
 	if len(found.Errors) > 0 {
 		return store.RecordRow{Refused: firstError(found.Errors)}
 	}
-	record, err := r.kind.record(raw)
+	row, err := r.kind.record(raw)
 	if err != nil {
 		return store.RecordRow{Refused: &store.FieldError{Problem: unreadableRow}}
 	}
-	return store.RecordRow{Record: record}
+	return row
 }

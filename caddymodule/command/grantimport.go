@@ -49,7 +49,9 @@ func importHelp() string {
 A row changes the grant of the list that has its key: the publisherPurchaseId or, without
 one, the reader (userId, publisherUserId or email, the first that the row has) and the sku.
 If no grant has that key, the row creates one. So a corrected file can be imported again.
-A row without a status leaves that of the grant.
+A row without a status leaves that of the grant, and one without endsAt or startsAt leaves its
+end and its start in the future. Null or an empty field removes these times if the row has a
+status.
 
 The first line of a CSV file names its columns, in any order:
   ` + strings.ReplaceAll(strings.Join(admin.GrantColumns(), ", "), ", deliveryAddress", ",\n  deliveryAddress") + `

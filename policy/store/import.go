@@ -49,6 +49,10 @@ type ImportRow struct {
 	// Refused, unless nil, is an error that the caller found in the row. The row is
 	// counted and reported, and changes no grant.
 	Refused *FieldError
+	// NoStart and NoEnd report that the row has a status, and null as the start or the end
+	// of the grant. Without them a row that has no such time leaves that of a grant.
+	NoStart bool `json:",omitempty"`
+	NoEnd   bool `json:",omitempty"`
 
 	// keepStatus: the row has no status, and does not change that of a grant.
 	keepStatus bool

@@ -189,7 +189,7 @@ func (p *importPlan) pair() ([]*candidate, error) {
 			if c.row >= 0 {
 				continue
 			}
-			next, was := row.update(c.grant), c.grant
+			next, was := row.update(c.grant, p.now), c.grant
 			was.Import = ""
 			a, err1 := encode(next)
 			b, err2 := encode(was)
@@ -212,13 +212,20 @@ func (p *importPlan) pair() ([]*candidate, error) {
 	return pairs, nil
 }
 
-// update returns the grant of a row that replaces an earlier one, with that one's times.
-// A row without a status leaves it: it must not give back access that was taken.
-func (r *ImportRow) update(old Grant) Grant {
+// update returns the grant of a row that replaces an earlier one, with that one's times of
+// creation and change. What a row does not name must not give back access that was taken:
+// it leaves the status, the end, and a start that is to come.
+func (r *ImportRow) update(old Grant, now time.Time) Grant {
 	next := r.Grant
 	next.ID, next.CreatedAt, next.UpdatedAt = old.ID, old.CreatedAt, old.UpdatedAt
 	if r.keepStatus {
 		next.Status = old.Status
+	}
+	if next.EndsAt == nil && !r.NoEnd {
+		next.EndsAt = old.EndsAt
+	}
+	if next.StartsAt == nil && !r.NoStart && old.StartsAt != nil && old.StartsAt.After(now) {
+		next.StartsAt = old.StartsAt
 	}
 	return next
 }
@@ -258,6 +265,7 @@ func (p *importPlan) writes(vendor string) (*engine.Batch, policy.Invalidation, 
 			return nil, policy.Invalidation{}, err
 		}
 	}
+	slices.SortFunc(p.result.Errors, func(a, b RowError) int { return cmp.Compare(a.Row, b.Row) })
 	p.known.Steps, err = w.log.addPuts(w.batch, p.list, p.tag, p.known.Steps, p.now)
 	slices.Sort(w.change.Stripes)
 	w.change.Stripes = slices.Compact(w.change.Stripes)
@@ -283,7 +291,13 @@ func (p *importPlan) begin() *engine.Batch {
 
 // change adds a changed grant to the writes.
 func (p *importPlan) change(w *importWrites, i int, row *ImportRow, c *candidate) error {
-	next := row.update(c.grant)
+	next := row.update(c.grant, p.now)
+	if failed, ok := errors.AsType[*FieldError](next.normalize()); ok {
+		// A time of the row does not fit the one that it leaves.
+		p.result.Changed--
+		p.result.Errors = append(slices.Clip(p.result.Errors), newRowError(i, failed))
+		return nil
+	}
 	if p.batch.DryRun {
 		fields, err := changedFields(c.stored, next)
 		p.result.Changes = append(p.result.Changes, RowChange{Row: i, Grant: c.grant.ID, Fields: fields})

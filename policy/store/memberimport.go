@@ -18,6 +18,8 @@ type MemberRow[T any] struct {
 	// record names. Their own slugs are ignored.
 	User    *User
 	Profile *Profile
+	// Keep, unless nil, gives the record what the row leaves as it is in the stored one.
+	Keep func(next, old *T)
 }
 
 // Outcome is what a row of an import did.
@@ -197,6 +199,9 @@ func (m *memberImport[T]) row(t *transaction, row *MemberRow[T]) (Outcome, error
 	old, err := m.kind.decode(t.vendor, before, path)
 	if err != nil {
 		return RowRefused, err
+	}
+	if old != nil && row.Keep != nil {
+		row.Keep(&next, old)
 	}
 	if err := m.needs(t, row, &next); err != nil {
 		return RowRefused, err

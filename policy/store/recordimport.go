@@ -44,6 +44,9 @@ type RecordRow struct {
 	// Record is a *Profile, *User, *Plan, *Role, *Subscription, *Bill, *Transaction or
 	// *Fulfilment, as the kind of the import needs.
 	Record any
+	// Keep, unless nil, gives next, which is to replace old, what the row leaves as it is.
+	// Both have the type of Record.
+	Keep func(next, old any)
 	// Refused, unless nil, is an error that the caller found in the row. The row is counted
 	// and reported, and changes nothing.
 	Refused *FieldError
@@ -67,6 +70,9 @@ func newRecordKind[T any](k *kind[T], importing func(t *transaction, b *RecordBa
 			members := make([]MemberRow[T], len(rows))
 			for i, at := range rows {
 				members[i].Record = *b.Rows[at].Record.(*T)
+				if keep := b.Rows[at].Keep; keep != nil {
+					members[i].Keep = func(next, old *T) { keep(next, old) }
+				}
 			}
 			return importing(t, b, members).batch(t, members)
 		},
