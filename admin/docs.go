@@ -147,7 +147,7 @@ func (a *api) serveDocs() error {
 }
 
 func docsOmissions() []docsOmission {
-	var all []docsOmission
+	all := make([]docsOmission, 0, len(omissions))
 	for i := range omissions {
 		of := docsOmission{Reason: omissions[i].reason}
 		for _, operation := range omissions[i].operations {

@@ -147,7 +147,7 @@ func checkScopes(scopes []string, operator bool) error {
 			return invalid("scopes", "must be "+about.Name+":read or "+about.Name+":*, because no operation writes "+about.Description)
 		case !exists || about.Local:
 			return invalid("scopes", "must each be <resource>:read, <resource>:write or <resource>:* of one of "+strings.Join(openResources(operator), ", "))
-		case about.Operator && !operator && !(about.Own && right == rightRead):
+		case about.Operator && !operator && (!about.Own || right != rightRead):
 			return invalid("scopes", "contains a scope of "+about.Name+", which requires a client that belongs to no vendor: a vendor's own client may have vendors:read, for its vendor")
 		case !about.Operator && operator:
 			return invalid("scopes", "contains a scope of "+about.Name+", which requires a vendor: a client of no vendor may have vendors:read, vendors:write or vendors:*")

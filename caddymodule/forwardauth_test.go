@@ -23,7 +23,7 @@ func fakeAuthelia(t *testing.T) *httptest.Server {
 			// The policy of the page is bypass: no user.
 		default:
 			for name, value := range map[string]string{
-				"Remote-User": session.Value, "Remote-Groups": "readers", "Remote-Name": "N. N.", "Remote-Email": session.Value + "@Example.com",
+				"Remote-User": session.Value, "Remote-Groups": "readers", "Remote-Name": "Ann Reader", "Remote-Email": session.Value + "@Example.com",
 			} {
 				w.Header().Set(name, value)
 			}

@@ -240,8 +240,7 @@ type accessOutcome outcome
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
 func (o *accessOutcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	switch d := &o.decision; d.Reason {
-	case policy.ReasonBadCredential, policy.ReasonKeysUnavailable:
+	if d := &o.decision; d.Reason == policy.ReasonBadCredential || d.Reason == policy.ReasonKeysUnavailable {
 		errorField(d.Err).AddTo(enc)
 	}
 	return (*outcome)(o).MarshalLogObject(enc)

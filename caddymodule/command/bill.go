@@ -1,6 +1,7 @@
 package command
 
 import (
+	"maps"
 	"net/url"
 
 	"github.com/spf13/cobra"
@@ -43,9 +44,7 @@ func billCommands(cmd *cobra.Command) {
 // sentCommand adds the command that lists what sellers sent, with one filter of its own.
 func sentCommand(parent *cobra.Command, use, short, path, header string, row func(raw) []string, parameter string, own filter) {
 	by := filters{parameter: own}
-	for name, of := range sentFilters {
-		by[name] = of
-	}
+	maps.Copy(by, sentFilters)
 	list := subcommand(parent, use, short, cobra.NoArgs, func(c *call) error {
 		query := url.Values{}
 		if selected, set := by.query(c); set {

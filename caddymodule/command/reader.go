@@ -68,9 +68,10 @@ func eraseReader(c *call) error {
 	if err := c.request(http.MethodDelete, c.record(readersPath), c.personQuery(), nil, &done); err != nil {
 		return err
 	}
-	text := line("erased %s", c.args[0])
+	var text strings.Builder
+	text.WriteString(line("erased %s", c.args[0]))
 	for _, kind := range slices.Sorted(maps.Keys(done.Erased)) {
-		text += line("%s: %d", kind, done.Erased[kind])
+		text.WriteString(line("%s: %d", kind, done.Erased[kind]))
 	}
-	return c.print(done, text)
+	return c.print(done, text.String())
 }
