@@ -161,7 +161,11 @@ func TestRecipeOfForwardAuth(t *testing.T) {
 	}))
 	t.Cleanup(service.Close)
 	origin := startGo(t)[0]
-	r := startRecipe(t, "forward_auth in front", []string{"SSL_CERT_FILE=" + provider.WriteRoots(t)}, "https://id.example.com", provider.URL,
+	_, text, found := strings.Cut(section(t, "forward_auth in front"), "\n### oauth2-proxy\n")
+	if !found {
+		t.Fatal("docs/recipes.md has no recipe of oauth2-proxy")
+	}
+	r := startSection(t, text, "http", []string{"SSL_CERT_FILE=" + provider.WriteRoots(t)}, "https://id.example.com", provider.URL,
 		"localhost:4180", strings.TrimPrefix(service.URL, "http://"), "localhost:3000", strings.TrimPrefix(origin.handler, "reverse_proxy "))
 	r.must("grant", "add", "--user", "reader-1001", "--sku", "premium")
 	r.wants("/", http.StatusOK, "PUBLIC-PAGE")
