@@ -55,6 +55,8 @@ func plainMessage(message string) string {
 	switch {
 	case message == "expected string to be RFC 3339 date-time", strings.HasPrefix(message, "invalid date/time for format"):
 		return plainTime
+	case strings.HasPrefix(message, "json: cannot unmarshal number"):
+		return "has a number that is out of range, or a whole number with a fraction or an exponent: write it in digits, such as 1"
 	case strings.HasPrefix(message, "json: "), strings.HasPrefix(message, "parsing time "):
 		return "has a value that is out of range"
 	}

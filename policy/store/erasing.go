@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // An erasure goes through the kinds of records in steps. Its marker has how far it came, so
@@ -191,24 +190,7 @@ func (s *Store) erase(ctx context.Context, vendor, id string) (counts Erased, er
 // erasureTransact is Writer.transact without events and audit entries, which would have what
 // is erased.
 func (s *Store) erasureTransact(ctx context.Context, vendor string, change func(*transaction) error) error {
-	for range transactAttempts {
-		t := &transaction{vendor: vendor, now: s.timestamp(), cells: map[string]*cell{}}
-		err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-			t.snapshot = snapshot
-			return change(t)
-		})
-		if err != nil {
-			return err
-		}
-		batch := t.batch()
-		if batch == nil {
-			return nil
-		}
-		if err := s.commit(ctx, vendor, batch, t.change); !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-	return ErrConflict
+	return s.transact(ctx, vendor, change, s.commit)
 }
 
 // eraseStep does one step. Done reports that the erasure is finished, or that there is none.
