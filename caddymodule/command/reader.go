@@ -18,7 +18,7 @@ import (
 const readersPath = "/management/users"
 
 func readerCommands(cmd *cobra.Command) {
-	find := subcommand(cmd, "find <text>", "Finds readers by the begin of an id, an e-mail address or a name", cobra.ExactArgs(1), func(c *call) error {
+	find := subcommand(cmd, "find <text>", "Finds readers that have a record, by the begin of an id, an e-mail address or a name (also: grant list, contract list --email)", cobra.ExactArgs(1), func(c *call) error {
 		return c.listRaw(readersPath, url.Values{"q": {c.args[0]}}, "USER\tE-MAIL\tNAME\tTAGS\tSINCE", func(r raw) []string {
 			return []string{r.text("userId"), r.text("email"), r.text("name"), r.text("tags"), r.text("createdAt")}
 		})

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"strings"
 	"time"
-
 )
 
 // An erasure goes through the kinds of records in steps. Its marker has how far it came, so
