@@ -69,8 +69,8 @@ type ContractTerms struct {
 
 // ContractSite is a site licence on the wire.
 type ContractSite struct {
-	Domains []string `json:"domains,omitempty" maxItems:"256" nullable:"false" doc:"E-mail domains: readers with a verified address in one are admitted. *.example.edu is all domains below example.edu." example:"[\"library.example.edu\"]"`
-	Ranges  []string `json:"ranges,omitempty" maxItems:"1024" nullable:"false" doc:"Address ranges (CIDR): clients with an address in one are admitted." example:"[\"192.0.2.0/24\"]"`
+	Domains []string `json:"domains,omitempty" maxItems:"1000" nullable:"false" doc:"E-mail domains: readers with a verified address in one are admitted. *.example.edu is all domains below example.edu." example:"[\"library.example.edu\"]"`
+	Ranges  []string `json:"ranges,omitempty" maxItems:"10000" nullable:"false" doc:"Address ranges (CIDR): clients with an address in one are admitted." example:"[\"192.0.2.0/24\"]"`
 }
 
 // PaymentData is how a contract is paid.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 const licence = `{"items":[{"sku":"archive","name":"Archive","seats":2,"purchaseOptionId":"po-1","purchaseOptionName":"Yearly","cover":"https://news.example.com/a.jpg","purchaseType":"SUBSCRIPTION"}],
@@ -322,5 +323,36 @@ func TestContractTransitionsAreAudited(t *testing.T) {
 	want := map[string]int{"create-sale": 1, "confirm-sale": 1, "renew-contract": 1, "transfer-contract": 1, "cancel-contract": 2}
 	if !maps.Equal(seen, want) {
 		t.Errorf("the audit log has %v, want %v", seen, want)
+	}
+}
+
+// A consortium's licence has as many domains and ranges as the store takes, and not one more.
+func TestSiteLicenceTakesWhatTheStoreTakes(t *testing.T) {
+	p := newPublic(t)
+	office := p.token(p.client("acme", "contracts:*"))
+	create := func(domains, ranges int) answer {
+		site := map[string][]string{}
+		for i := range domains {
+			site["domains"] = append(site["domains"], fmt.Sprintf("u%d.example.edu", i))
+		}
+		for i := range ranges {
+			site["ranges"] = append(site["ranges"], fmt.Sprintf("11.%d.%d.0/24", i>>8, i&255))
+		}
+		body, err := json.Marshal(map[string]any{
+			"name": "Consortium", "items": []map[string]any{{"sku": "archive"}}, "contractDuration": "PERPETUAL",
+			"userData": map[string]any{"email": "office@example.edu"}, "siteLicence": site,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.with(office, http.MethodPost, "/management/contracts", string(body))
+	}
+	create(store.MaxSiteDomains, store.MaxSiteRanges).want(http.StatusCreated, nil)
+	for location, got := range map[string]answer{
+		"body.siteLicence.domains": create(store.MaxSiteDomains+1, 0), "body.siteLicence.ranges": create(0, store.MaxSiteRanges+1),
+	} {
+		if got.code != http.StatusUnprocessableEntity || !strings.Contains(got.body, location) {
+			t.Errorf("%s: %d %s", location, got.code, got.body)
+		}
 	}
 }
