@@ -116,7 +116,12 @@ func (e *entries) put(p *page) (handle, int64, error) {
 	for _, one := range e.piecesOf(record) {
 		taken += unit << one.order
 	}
-	return e.publish(record, binary.LittleEndian.Uint32(record[recordFixed:])), taken, nil
+	h := e.publish(record, binary.LittleEndian.Uint32(record[recordFixed:]))
+	if h == 0 {
+		e.arena.release(e.piecesOf(record))
+		return 0, 0, errFull
+	}
+	return h, taken, nil
 }
 
 // maxHead bounds the record of a page without its body, in bytes.
@@ -160,7 +165,7 @@ func (p *page) encode(record []byte, head int, pieces []piece, headerText []byte
 	copy(at, headerText)
 }
 
-// publish puts a record into the table.
+// publish puts a record into the table. It returns zero if the table is full.
 func (e *entries) publish(record []byte, first uint32) handle {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -168,7 +173,9 @@ func (e *entries) publish(record []byte, first uint32) handle {
 	if n := len(e.unused); n > 0 {
 		index, e.unused = e.unused[n-1], e.unused[:n-1]
 	} else {
-		index = e.places
+		if index = e.places; index >= maxChunks*chunkSize {
+			return 0
+		}
 		if index%chunkSize == 0 {
 			e.chunks[index/chunkSize].Store(new([chunkSize]place))
 		}

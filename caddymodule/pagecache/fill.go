@@ -226,7 +226,7 @@ func (w *fill) Write(b []byte) (int, error) {
 	if !large {
 		return len(b), nil
 	}
-	c.flights.leave(f) // nobody can join it: they would miss the beginning
+	c.flights.leave(f) // a reader who joined it would miss the beginning
 	c.index.mark(w.base, c.options.Now().Add(markFor).Unix())
 	return len(b), w.awaitReaders()
 }
