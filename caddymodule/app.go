@@ -288,7 +288,7 @@ func (a *App) newAPI() (http.Handler, error) {
 	}
 	options.Authorize, options.Operator, options.Explain = authorizeLocal, true, a.explain
 	if follower := a.shared.engine.follower(); follower != nil {
-		options.StoreState = follower.State
+		options.StoreState, options.AcceptLoss = follower.State, follower.AcceptLoss
 	}
 	return admin.New(options)
 }
