@@ -235,6 +235,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	query := r.URL.Query()
 	c := &call{Caller: caller, query: r.URL.Query(), address: requestAddress(r)}
+	defer c.end()
 	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	if a.Operator && query.Has("vendor") {
 		query.Del("vendor")
@@ -311,6 +312,16 @@ type call struct {
 	store       store.Writer
 	idempotency *store.IdempotencyRecord
 	secret      bool // the response has a secret and must not be stored
+	ends        []func()
+}
+
+// atEnd makes the call run a function at its end, whether its response was sent or not.
+func (c *call) atEnd(fn func()) { c.ends = append(c.ends, fn) }
+
+func (c *call) end() {
+	for _, fn := range c.ends {
+		fn()
+	}
 }
 
 func callOf(ctx context.Context) *call {

@@ -91,6 +91,8 @@
 //
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys
+//	loginsessions.go  sessions of readers who logged in at the gate
+//	loginends.go     how they end and go on: by the reader, by their issuer, by use
 //	sessionkeys.go   keys that sites share with their origins
 //
 //	idempotency.go   idempotency records
