@@ -110,6 +110,7 @@ const (
 	KindLink
 	KindProfile
 	KindContract
+	KindSession
 	kindPageSite
 	kindPage
 	kindPagePrefix
