@@ -187,6 +187,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerRecordStreams()
 	a.registerRules()
 	a.registerProxy()
+	a.registerPages()
 	a.registerAudit()
 	a.registerDomains()
 	a.registerKeys()

@@ -98,6 +98,7 @@
 //	domains.go        trusted publisher domains and their links
 //	deniedkeys.go     denied publisher keys
 //	keys.go           signing keys of the vendor
+//	pages.go          purges of stored pages
 //	proxy.go          forwarding settings and sessions of a site
 //	proxykey.go       session keys of a site
 //	engagement.go     engagement of readers

@@ -42,6 +42,7 @@ var resources = []resource{
 	{Name: "agreements", Description: "agreements and their signatures"},
 	{Name: "audit", Description: "the audit log", ReadOnly: true},
 	{Name: "bills", Description: "bills, transactions and fulfilments"},
+	{Name: "cache", Description: "stored pages of sites"},
 	{Name: "clients", Description: "clients of this API", Local: true},
 	{Name: "contracts", Description: "promos, contracts and their seats"},
 	{Name: "domains", Description: "trusted publisher domains"},

@@ -59,6 +59,13 @@ func (p *cachedPage) again() bool {
 	return false
 }
 
+// purgesFollowed reports whether this node hears of purges on others: the vendor's records
+// were read, so that their change feed is followed, and it is not behind for too long.
+func (p *cachedPage) purgesFollowed() bool {
+	g := p.g
+	return g.outcome.forwarding != nil && g.site.policy.Fresh(g.gate.Vendor, g.request.Now) == nil
+}
+
 // denyLate answers a request whose decision changed while its page was fetched. Nothing
 // was written.
 func (h *Handler) denyLate(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {

@@ -203,7 +203,7 @@ func (c *CacheHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 		Target: pagecache.Target{
 			Vendor: g.gate.Vendor, Site: g.gate.Site, Secure: g.secure, Host: r.Host, Path: cmp.Or(r.URL.EscapedPath(), "/"), Query: r.URL.RawQuery, Root: root,
 		},
-		TTL: page.rule.TTL, Again: page.again, Stored: g.site.policy.Fresh(g.gate.Vendor, g.request.Now) == nil, StatusField: c.CacheStatus,
+		TTL: page.rule.TTL, Again: page.again, Stored: page.purgesFollowed(), StatusField: c.CacheStatus,
 		Pass:   func(w http.ResponseWriter) error { return next.ServeHTTP(w, r) },
 		Purged: c.app.shared.purgeHere(g.gate.Vendor),
 	}

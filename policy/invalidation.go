@@ -55,7 +55,7 @@ func (c *Invalidation) Join(other Invalidation) {
 const (
 	formatList   = 3
 	formatBitmap = 4
-	formatPages  = 5
+	formatPages  = 6 // 5 is that of an event with removals, see package store
 
 	maxListed    = stripes / 16
 	maxPages     = maxListed / 4 // of each kind in one event; more purge all pages

@@ -72,6 +72,11 @@ func TestInvalidationRoundTrip(t *testing.T) {
 		{Shared: true, Stripes: []uint16{258}},
 		{Shared: true, SameDomains: true},
 		{Shared: true, SameDomains: true, Stripes: []uint16{7}},
+		{AllPages: true},
+		{Pages: []uint16{1, 65535}},
+		{SoftPages: []uint16{0}},
+		{Pages: []uint16{3}, SoftPages: []uint16{2, 1}, Stripes: []uint16{9}, Shared: true, SameDomains: true},
+		{AllPages: true, Stripes: []uint16{9}},
 	} {
 		got, err := DecodeInvalidation(change.Encode())
 		if err != nil || !reflect.DeepEqual(got, change) {
@@ -81,7 +86,9 @@ func TestInvalidationRoundTrip(t *testing.T) {
 }
 
 func TestDecodeInvalidationRefusesInvalidEvents(t *testing.T) {
-	for _, event := range [][]byte{nil, {}, {1}, {1, 0, 0}, {1, 2}, {1, 0xff}, {0, 0}, {2, 1}, {1, 1, 2, 3}, {3, 0xff}, {3, 3}, {4, 1}, []byte("{}"), []byte(`{"shared":true}`)} {
+	for _, event := range [][]byte{nil, {}, {1}, {1, 0, 0}, {1, 2}, {1, 0xff}, {0, 0}, {2, 1}, {1, 1, 2, 3}, {3, 0xff}, {3, 3}, {4, 1}, []byte("{}"), []byte(`{"shared":true}`),
+		{6, 0}, {6, 0, 0, 0, 0, 0}, {6, 0, 0, 1, 0, 0}, {6, 0, 0, 0, 0, 1}, {6, 3, 0, 1, 0, 0, 0, 1}, {6, 0, 0xff, 0xfe, 0, 0}, {6, 0, 0xff, 0xff, 0, 1, 0, 1},
+	} {
 		if change, err := DecodeInvalidation(event); err == nil || change.Shared || change.Stripes != nil {
 			t.Errorf("%q is decoded as %+v, %v", event, change, err)
 		}
@@ -91,6 +98,8 @@ func TestDecodeInvalidationRefusesInvalidEvents(t *testing.T) {
 func FuzzDecodeInvalidation(f *testing.F) {
 	f.Add([]byte{3, 1, 2, 3})
 	f.Add([]byte{3, 2})
+	f.Add([]byte{6, 0, 0, 1, 0, 1, 0, 7, 0, 8, 0, 9})
+	f.Add([]byte{6, 1, 0xff, 0xff, 0, 0})
 	f.Fuzz(func(t *testing.T, event []byte) {
 		change, err := DecodeInvalidation(event)
 		if err == nil && !bytes.Equal(change.Encode(), event) {

@@ -33,6 +33,7 @@ func Commands(options Options) []caddycmd.Command {
 	commands := []caddycmd.Command{
 		{Name: "audit", Short: "Lists changes of records, newest first", CobraFunc: auditCommand},
 		{Name: "bill", Usage: group, Short: "Finds, shows, imports and exports bills and transactions", CobraFunc: billCommands},
+		{Name: "cache", Usage: group, Short: "Purges stored pages", CobraFunc: cacheCommands},
 		{Name: "client", Usage: group, Short: "Creates, lists and revokes clients of the management API", CobraFunc: clientCommands},
 		{Name: "domain", Usage: group, Short: "Trusts publisher domains, shows and probes their keys, denies keys", CobraFunc: domainCommands},
 		{Name: "explain", Usage: "<url>", Short: "Explains, step by step, how the gate would decide a request; spends nothing", CobraFunc: explainCommand},

@@ -18,6 +18,7 @@
 //	apiclient.go    client: clients of the management API and their access tokens
 //	audit.go        audit: changes of records
 //	bill.go         bill: bills and transactions
+//	cache.go        cache: stored pages
 //	contract.go     promo and contract: what is sold, seats
 //	domain.go       domain: publisher domains and denied keys
 //	explain.go      explain: how the gate would decide a request

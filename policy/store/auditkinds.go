@@ -51,6 +51,7 @@ var auditKinds = map[byte]auditKind{
 	prefixVendor:     {name: "vendor"},
 	prefixForwarding: {name: "proxy"},
 	prefixSpace:      {name: "content-space"},
+	prefixPagePurge:  {name: "page-purge"},
 	prefixSessionKey: {name: "session-keys", only: []string{""}},
 
 	prefixProfile:      {name: "profile"},

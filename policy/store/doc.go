@@ -36,6 +36,7 @@
 //	rulechange.go    changing the rules of a site
 //	domains.go       trusted domains, denied keys, key sets of others
 //	forwarding.go    forwarding settings of a site
+//	pagepurge.go     purges of the stored pages of a site
 //	engagement.go    visits of readers, and the tags of the rules that matched
 //	recorder.go      Recorder: buffers visits and writes them in batches
 //	clients.go       clients of the management API

@@ -108,6 +108,7 @@ var erasers = []eraser{
 	{prefix: prefixRule, nothing: ofVendor},
 	{prefix: prefixRevision, nothing: ofVendor},
 	{prefix: prefixForwarding, nothing: ofVendor},
+	{prefix: prefixPagePurge, nothing: "has URLs and tags of pages"},
 	{prefix: prefixRoleType, nothing: ofVendor},
 	{prefix: prefixPlan, nothing: ofVendor},
 	{prefix: prefixAgreement, nothing: ofVendor},

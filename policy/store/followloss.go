@@ -184,7 +184,7 @@ func (f *Follower) repair(ctx context.Context, partition string) error {
 	if err != nil {
 		return err
 	}
-	f.options.Versions.Bump(policy.Invalidation{Shared: true})
+	f.options.Versions.Bump(policy.Invalidation{Shared: true, AllPages: true})
 	f.options.Refresh(ctx, "")
 	m.detector.Adopt(partition)
 	return nil
