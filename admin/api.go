@@ -55,6 +55,9 @@ type Options struct {
 	// StoreState returns the state of a store that is shared with other nodes. Nil
 	// means that the store is not shared.
 	StoreState func() store.FollowState
+	// AcceptLoss ends all losses of a shared store. Nil means that the store is not
+	// shared.
+	AcceptLoss func(ctx context.Context) ([]store.PartitionLoss, error)
 	// Conditions returns what is wrong with the node, for its health. Optional.
 	Conditions func() []condition.Condition
 	// CheckEntryPoint returns an error if the gate must not connect to an entry
@@ -196,6 +199,7 @@ func New(options Options) (http.Handler, error) {
 		a.registerClients()
 		a.registerHealth()
 		a.registerKeySets()
+		a.registerStoreLoss()
 		if a.Explain != nil {
 			a.registerExplain()
 		}
