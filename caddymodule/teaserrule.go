@@ -211,7 +211,7 @@ func teaseByOrigin(w http.ResponseWriter, method string, r *http.Request, next c
 	return result, err
 }
 
-// teaserFields is what the section says that stands in for the gated part.
+// teaserFields is what the section in the place of the gated part says.
 func (h *Handler) teaserFields(g *gateRequest, decision *policy.Decision) denial.Fields {
 	reason, step := reasons[decision.Reason], h.stepOf(g, decision)
 	fields := denial.Fields{
