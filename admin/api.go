@@ -55,6 +55,9 @@ type Options struct {
 	// StoreState returns the state of a store that is shared with other nodes. Nil
 	// means that the store is not shared.
 	StoreState func() store.FollowState
+	// StoreFile returns the state of the file of an embedded database, nil for a store
+	// without one. Optional.
+	StoreFile func() *StoreFile
 	// Conditions returns what is wrong with the node, for its health. Optional.
 	Conditions func() []condition.Condition
 	// CheckEntryPoint returns an error if the gate must not connect to an entry

@@ -273,7 +273,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 		CheckWebhook: func(ctx context.Context, address *url.URL) error {
 			return webhookconfig.Check(ctx, &a.webhooks, resolver, address)
 		}, TestWebhook: a.shared.webhooks.Test,
-		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.node.Look,
+		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.node.Look, StoreFile: a.shared.fileState,
 	}, nil
 }
 

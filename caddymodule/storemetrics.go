@@ -51,6 +51,12 @@ var (
 
 	contractUses = newStoreMetric(counter, "contract_uses_total", "Requests recorded for the usage of contracts beside the decisions, by result.", "result")
 
+	fileBytes   = newStoreMetric(gauge, "store_file_bytes", "Length of the file of an embedded database.")
+	fileFree    = newStoreMetric(gauge, "store_file_free_bytes", "Bytes of the file that are free for new records.")
+	fileChecked = newStoreMetric(gauge, "store_checked_timestamp_seconds", "Unix time of the last complete check of the file.")
+
+	swept = newStoreMetric(counter, "store_swept_total", "Entries of records that were removed because their retention was over.")
+
 	webhookAttempts = newStoreMetric(counter, "webhook_attempts_total", "Attempts to deliver an event to a webhook, by result.", "result")
 	webhookDead     = newStoreMetric(counter, "webhook_dead_letters_total", "Events that are not attempted again, until they are replayed.")
 	webhooksFailing = newStoreMetric(gauge, "webhooks_failing", "Webhooks to which nothing can be delivered, as far as this node knows.")
@@ -147,6 +153,14 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 	v.add(webhookAttempts, float64(events.Failed), "failed")
 	v.add(webhookDead, float64(events.Dead))
 	v.add(webhooksFailing, float64(len(shared.webhooks.Failing())))
+	if file := shared.fileState(); file != nil {
+		v.add(fileBytes, float64(file.Bytes))
+		v.add(fileFree, float64(file.FreeBytes))
+		if file.CheckedAt != nil {
+			v.add(fileChecked, float64(file.CheckedAt.Unix()))
+		}
+	}
+	v.add(swept, float64(shared.store.Swept()))
 	refunded := shared.store.Refunds()
 	v.add(refunds, float64(refunded.Done), "done")
 	v.add(refunds, float64(refunded.GivenUp), "given_up")

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -34,6 +35,9 @@ type grantIndexState struct {
 	// After is the key of the last grant that is in the index.
 	After []byte `json:"after,omitempty"`
 	Done  bool   `json:"done"`
+	// Expiring reports that every grant has its expiry: earlier versions kept ended grants
+	// for ever. They get it in the same steps.
+	Expiring bool `json:"expiring,omitempty"`
 }
 
 // grantIndexStep is how many grants one step of building the index reads, so that other
@@ -53,8 +57,9 @@ func (s *Store) indexGrants(ctx context.Context, vendor string) error {
 	}
 }
 
-// indexStep adds the next grants to the index. An entry of a grant that is changed at
-// the same time is superfluous: who reads the index compares the grant.
+// indexStep adds the next grants to the index, and their expiry to them. An entry of a
+// grant that is changed at the same time is superfluous: who reads the index compares the
+// grant.
 func (s *Store) indexStep(ctx context.Context, vendor string) (done bool, err error) {
 	var state grantIndexState
 	k := []byte{prefixGrantIndex}
@@ -64,7 +69,7 @@ func (s *Store) indexStep(ctx context.Context, vendor string) (done bool, err er
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		if state.Done {
+		if state.Done && state.Expiring {
 			return nil
 		}
 		batch.Checks = []engine.Check{{Key: k, Value: stored}}
@@ -78,18 +83,22 @@ func (s *Store) indexStep(ctx context.Context, vendor string) (done bool, err er
 				return err
 			}
 			for _, at := range grant.index() {
-				batch.Puts = append(batch.Puts, engine.Put{Key: at, Value: []byte{}})
+				batch.Puts = append(batch.Puts, engine.Put{Key: at, Value: []byte{}, Expires: grant.expires()})
+			}
+			if grant.EndsAt != nil {
+				batch.Checks = append(batch.Checks, engine.Check{Key: bytes.Clone(entry.Key), Value: bytes.Clone(entry.Value)})
+				batch.Puts = append(batch.Puts, engine.Put{Key: bytes.Clone(entry.Key), Value: bytes.Clone(entry.Value), Expires: grant.expires()})
 			}
 			state.After = append(state.After[:0], entry.Key...)
 			if read++; read == grantIndexStep {
 				return nil
 			}
 		}
-		state = grantIndexState{Done: true}
+		state = grantIndexState{Done: true, Expiring: true}
 		return nil
 	})
 	if err != nil || len(batch.Checks) == 0 {
-		return state.Done, err
+		return state.Expiring, err
 	}
 	stored, err := encode(state)
 	if err != nil {
@@ -98,7 +107,7 @@ func (s *Store) indexStep(ctx context.Context, vendor string) (done bool, err er
 	batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: stored})
 	// No event: no cache depends on this index.
 	_, err = s.engine.Commit(ctx, vendor, batch)
-	return state.Done, conflict(err)
+	return state.Expiring, conflict(err)
 }
 
 // grantsIndexed reports whether the index by sku and by row key is complete.
