@@ -63,6 +63,10 @@ type App struct {
 	// engine `redis`. Default: 30 seconds.
 	StaleFor setting.Duration `json:"stale_for,omitzero"`
 
+	// Backup configures backups that the server makes. Only for the engine `bolt`. Default:
+	// none.
+	Backup *BackupConfig `json:"backup,omitempty"`
+
 	// StreamGrace is how long tunnels, event streams and downloads may go on when the
 	// process ends, before they are cut: 1 second to 5 minutes. Default: 10 seconds.
 	StreamGrace setting.Duration `json:"stream_grace,omitzero"`
@@ -136,6 +140,11 @@ func (a *App) provision(ctx caddy.Context) error {
 	}
 	if err := a.acquireStore(); err != nil {
 		return setting.In("store", fmt.Errorf("store: %w", err))
+	}
+	if a.Backup != nil {
+		if err := a.Backup.provision(a.Store.Engine); err != nil {
+			return setting.In("backup", err)
+		}
 	}
 	a.runtime.make, a.api.make = a.openRuntime, a.newAPI
 	return a.openEarly()
@@ -315,6 +324,10 @@ func (a *App) Start() error {
 	}
 	go a.warm(a.ctx, a.openModules())
 	go a.sweep(a.ctx)
+	made := a.backupsOf()
+	if a.shared.backups.Store(made); made != nil {
+		go made.run(a.ctx)
+	}
 	a.warnOfSites()
 	return nil
 }

@@ -58,6 +58,20 @@ func (s *sharedStore) checkFile(ctx context.Context, file *storeFile) {
 	}
 }
 
+// diskSpace returns the size of the disk of the file and what is available, zero if that is
+// not known.
+func (s *sharedStore) diskSpace() (total, available uint64) {
+	file := s.opened.Load()
+	if file == nil {
+		return 0, 0
+	}
+	total, available, err := file.database.DiskSpace()
+	if err != nil {
+		return 0, 0
+	}
+	return total, available
+}
+
 // fileState returns the state of the file, nil for a shared store or one that is not open.
 func (s *sharedStore) fileState() *admin.StoreFile {
 	file := s.opened.Load()

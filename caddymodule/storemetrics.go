@@ -53,6 +53,8 @@ var (
 
 	fileBytes   = newStoreMetric(gauge, "store_file_bytes", "Length of the file of an embedded database.")
 	fileFree    = newStoreMetric(gauge, "store_file_free_bytes", "Bytes of the file that are free for new records.")
+	diskUsed    = newStoreMetric(gauge, "store_disk_used_ratio", "How much of the disk of an embedded database is used, from 0 to 1.")
+	backupAge   = newStoreMetric(gauge, "backup_age_seconds", "Time since the newest backup of the global option was begun.")
 	fileChecked = newStoreMetric(gauge, "store_checked_timestamp_seconds", "Unix time of the last complete check of the file.")
 
 	swept = newStoreMetric(counter, "store_swept_total", "Entries of records that were removed because their retention was over.")
@@ -159,6 +161,12 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 		if file.CheckedAt != nil {
 			v.add(fileChecked, float64(file.CheckedAt.Unix()))
 		}
+	}
+	if used, known := shared.node.Disk.Used(); known {
+		v.add(diskUsed, used)
+	}
+	if age, known := shared.backupAge(); known {
+		v.add(backupAge, age.Seconds())
 	}
 	v.add(swept, float64(shared.store.Swept()))
 	refunded := shared.store.Refunds()

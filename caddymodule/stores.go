@@ -56,6 +56,7 @@ type sharedStore struct {
 	stopNode context.CancelFunc
 	running  context.Context           // until stopNode
 	opened   atomic.Pointer[storeFile] // of an embedded database
+	backups  atomic.Pointer[backups]   // of the newest configuration; nil without any
 }
 
 // newShared returns a store that is not open yet. Open opens its engine; an engine that
@@ -83,6 +84,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
 		Leaks: s.watch.Leaks, Webhooks: s.webhooks.Failing,
+		Backups: s.backupState, DiskSpace: s.diskSpace,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
 	s.running, s.stopNode = context.WithCancel(context.Background())
