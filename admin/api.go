@@ -58,6 +58,9 @@ type Options struct {
 	// StoreFile returns the state of the file of an embedded database, nil for a store
 	// without one. Optional.
 	StoreFile func() *StoreFile
+	// AcceptLoss ends all losses of a shared store. Nil means that the store is not
+	// shared.
+	AcceptLoss func(ctx context.Context) ([]store.PartitionLoss, error)
 	// Conditions returns what is wrong with the node, for its health. Optional.
 	Conditions func() []condition.Condition
 	// CheckEntryPoint returns an error if the gate must not connect to an entry
@@ -199,6 +202,7 @@ func New(options Options) (http.Handler, error) {
 		a.registerClients()
 		a.registerHealth()
 		a.registerKeySets()
+		a.registerStoreLoss()
 		if a.Explain != nil {
 			a.registerExplain()
 		}

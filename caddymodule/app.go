@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -87,6 +88,8 @@ type App struct {
 	gates  registry[*Handler]
 	apis   registry[*API]
 	guards registry[*dialguard.Guard]
+
+	cachesPages atomic.Bool // whether a handler gatefold_cache is configured
 }
 
 const (
@@ -304,7 +307,7 @@ func (a *App) newAPI() (http.Handler, error) {
 	}
 	options.Authorize, options.Operator, options.Explain = authorizeLocal, true, a.explain
 	if follower := a.shared.engine.follower(); follower != nil {
-		options.StoreState = follower.State
+		options.StoreState, options.AcceptLoss = follower.State, follower.AcceptLoss
 	}
 	return admin.New(options)
 }

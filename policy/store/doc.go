@@ -19,7 +19,11 @@
 //	lists.go         access lists
 //	listdelete.go    removing an access list with its grants
 //	grants.go        grants, and their index
-//	grantindex.go    building the index of grants of earlier versions
+//	grantindex.go    the index of grants
+//	grantorder.go    finding grants by creation
+//	idrange.go       ranges of ids by creation
+//	indexbuild.go    building the indexes of earlier versions
+//	linkindex.go     the index of links
 //	grantfind.go     finding grants
 //	grantremove.go   removing many grants
 //	import.go        importing grants in batches
@@ -108,5 +112,9 @@
 //	webhookstate.go  which node delivers to an endpoint, and how that goes
 //
 //	follow.go        Follower: invalidates caches when other nodes write
+//	followstate.go   its state, for operators
+//	followloss.go    what a node remembers of a shared store, which may go back in time
+//	removals.go      removals that nodes remember, also from the change feed
+//	rewrite.go       making removals again that the store lost
 //	copy.go          copying the entries of one engine to another
 package store
