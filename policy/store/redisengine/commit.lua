@@ -3,15 +3,15 @@
 -- refuses when it has none.
 --
 -- Returns {'ok', position, counts, replayed, generation, revision, id}, {'check'|'bound'|'type', index}
--- or {'lost', 0} for a bounded counter of a partition that lost writes.
-local at = 7
+-- or {'lost', 0} for a bounded counter of a partition that lost writes, or {'late', 0}.
+local at = 8
 local function arg()
 	at = at + 1
 	return ARGV[at]
 end
 
 local id, again, acknowledged = ARGV[1], ARGV[2] == '1', ARGV[3] == '1'
-local with_event, event = arg() == '1', arg()
+local closes, with_event, event = arg() == '1', arg() == '1', arg()
 
 -- answer decodes a result from the undo log.
 local function answer(result)
@@ -32,6 +32,7 @@ if again then
 	if before then return unchanged(before) end
 end
 
+if is_late() then return {'late', 0} end
 for i = 1, tonumber(arg()) do
 	local key, kind, want = arg(), arg(), arg()
 	local found = value(key)
@@ -88,7 +89,11 @@ if n_counters + n_deletes + n_puts == 0 and not with_event then return unchanged
 
 if n_puts + n_counters > 0 or n_deletes == 0 then
 	-- Refused when there is no memory; the writes after it are not.
-	redis.call('HSET', meta, 'id', id)
+	local refused = redis.pcall('HSET', meta, 'id', id)
+	if type(refused) == 'table' then
+		if not closes or not string.find(refused.err, 'OOM', 1, true) then return refused end
+		make_room()
+	end
 end
 for _, c in ipairs(counters) do
 	if not c.replayed then

@@ -1,8 +1,9 @@
 -- The start of all scripts that write. KEYS are the keys of one partition, in the order
--- of keys.go: m k v e f u. ARGV begins with the id of the batch, whether it is sent again,
+-- of keys.go: m k v e f u r. ARGV begins with the id of the batch, whether it is sent again,
 -- whether replicas must acknowledge it, and the mark of the caller: the newest
--- generation and revision that it saw, and the id of the batch at an earlier revision, if any.
-local meta, names, values, expiries, feed, undo = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+-- generation and revision that it saw, and the id of the batch at an earlier revision, if any;
+-- and the time of the server in milliseconds after which nothing is written, empty for none.
+local meta, names, values, expiries, feed, undo, reserve = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 
 -- Maximum size of the undo log of a partition, in bytes.
 local undo_budget = 2097152
@@ -51,6 +52,21 @@ local function remove(key)
 	redis.call('ZREM', expiries, key)
 end
 
+-- make_room gives up what can be spared when the server has no memory: the reserve, expired
+-- entries, and notes of repeated calls. After its first command, which the server always
+-- takes, it takes the writes that follow as well.
+local function make_room()
+	redis.call('DEL', reserve)
+	local now = redis.call('TIME')
+	local spared = redis.call('ZRANGEBYSCORE', expiries, '-inf', now[1] .. '000', 'LIMIT', 0, 100)
+	for _, key in ipairs(redis.call('ZRANGEBYLEX', names, '[Q', '(R', 'LIMIT', 0, 100)) do spared[#spared + 1] = key end
+	for _, key in ipairs(spared) do
+		redis.call('ZREM', names, key)
+		redis.call('HDEL', values, key)
+		redis.call('ZREM', expiries, key)
+	end
+end
+
 local function number(n) return string.format('%.0f', n) end
 
 local generation, revision, lost -- of the partition
@@ -88,6 +104,13 @@ local function compare()
 	lost = table.concat({number(from), number(seen_generation), number(seen_revision), at}, ' ')
 	redis.call('HSET', meta, 'lost', lost)
 	return true
+end
+
+-- is_late returns whether the caller gave up waiting: the server was stopped, or busy.
+local function is_late()
+	if ARGV[8] == '' then return false end
+	local now = redis.call('TIME')
+	return tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000 > tonumber(ARGV[8])
 end
 
 -- earlier returns the result of an earlier run with this id whose answer was lost, if it
