@@ -35,6 +35,10 @@ var (
 		Namespace: metricsNamespace, Name: "streams_cut_total",
 		Help: "Streams that were cut because access was revoked.",
 	}, []string{"vendor", "site"})
+	loginsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Name: "logins_total",
+		Help: "Logins, logouts and renewals of sessions at the gate, by result.",
+	}, []string{"vendor", "site", "kind", "result"})
 	hookEvents = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: metricsNamespace, Name: "hook_events_total",
 		Help: "Requests to the paths of billing systems, by hook and result.",
@@ -72,7 +76,7 @@ func init() { hookEvents.WithLabelValues("", "", "refused") }
 // called several times for a registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, hookEvents, storeDuration, storeOperations, storeCollector{}, buildMetric,
+		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, loginsTotal, hookEvents, storeDuration, storeOperations, storeCollector{}, buildMetric,
 	} {
 		err := registry.Register(collector)
 		if _, registered := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !registered {
