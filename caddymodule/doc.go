@@ -36,8 +36,12 @@
 //	preflight.go     CORS preflights, and the option that answers them
 //	deny.go          responses to denied requests
 //	reasons.go       status, texts and hint of every reason
+//	cachedpage.go    pages that gatefold_cache may answer from memory
+//	pagecache/       package pagecache: pages in memory
+//	cachehandler.go  the handler gatefold_cache, and fetches without a reader
 //	stream.go        open streams, and how they are cut
 //	streamwriter.go  response writer of a stream
+//	streamfollow.go  streams after a reload, and at the end of the process
 //	explain.go       how a request would be decided, with hypothetical grants
 //	membership/      package membership: why roles, subscriptions and signatures count or not
 //	trace.go         tracing attributes of a decision
@@ -50,6 +54,7 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	stores.go        stores that survive reloads
+//	sweep.go         the sweep of records whose retention is over
 //	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments
@@ -79,6 +84,7 @@
 //	caddyfilegate.go      the site directive
 //	caddyfileidentify.go  identify, in the site directive
 //	caddyfilerule.go      rule, in the site directive
+//	caddyfilecache.go     gatefold_cache, and the rule option cache
 //	caddyfilelocal.go     local, in the site directive
 //	caddyfileshare.go     share_param and share_domain, in the site directive
 //	caddyfileapi.go       the API's directives

@@ -56,6 +56,7 @@ type gateRequest struct {
 	// ticket is that of the reader's login session, and loginCookies are its other cookies.
 	ticket       string
 	loginCookies []linkCookie
+	bearer       bool // the token is in the Authorization header, not in a cookie
 	// pathToken is the token of a link in the path-borne form, which the URLs of the request
 	// no longer have; see package linkpath.
 	pathToken string
@@ -146,6 +147,8 @@ type outcome struct {
 	// request is of the id, which is made when it is first read: most requests need none.
 	request *http.Request
 	id      string
+	// page is what gatefold_cache may answer from memory; nil for other pages.
+	page *cachedPage
 	// passedOn is set before the request goes to the handlers after the gate.
 	passedOn bool
 }
@@ -220,6 +223,9 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	if o.decision.Rule != nil {
 		enc.AddString("rule", o.decision.Rule.Path)
 	}
+	if what := o.cached(); what != "" {
+		enc.AddString("cache", what)
+	}
 	demand := &o.decision.Demand
 	for _, field := range [...][2]string{
 		{"user", o.user},
@@ -248,6 +254,14 @@ func (o *accessOutcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		errorField(d.Err).AddTo(enc)
 	}
 	return (*outcome)(o).MarshalLogObject(enc)
+}
+
+// cached returns what became of a request at gatefold_cache; empty if it was not offered.
+func (o *outcome) cached() string {
+	if o.page == nil {
+		return ""
+	}
+	return o.page.result.String()
 }
 
 func (o *outcome) verdict() string {
@@ -285,6 +299,8 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.user, true
 	case "request_id":
 		return o.requestID(), true
+	case "cache":
+		return o.cached(), true
 	case "demand.profile":
 		return o.decision.Demand.Profile, true
 	case "demand.role":
