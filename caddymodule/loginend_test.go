@@ -129,7 +129,7 @@ func TestLogoutCutsStreams(t *testing.T) {
 	if line, err := lines.ReadString('\n'); err != nil || line != "data: hello\n" {
 		t.Fatalf("%q, %v", line, err)
 	}
-	s.waitFor("the stream to be watched", func() bool { return s.shared().streams.count() == 1 })
+	s.waitFor("the stream to be watched", func() bool { return openStreams.count() == 1 })
 	cut := make(chan error, 1)
 	go func() {
 		for {
