@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bufio"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -293,5 +294,39 @@ func TestLoginPaths(t *testing.T) {
 	without := newTestSite(t, "rule / any")
 	if got := without.get("/.gatefold/login"); got.StatusCode != http.StatusBadRequest {
 		t.Errorf("on a site without a login: %d", got.StatusCode)
+	}
+}
+
+// An operator lists and ends the sessions of a reader by the API. It shows neither tickets nor
+// tokens, and what it did is in the audit log.
+func TestSessionsByAPI(t *testing.T) {
+	s := newLoginSite(t, "scopes openid offline_access")
+	s.provider.do(func() { s.provider.meta["offline"] = true })
+	first, second := s.browser(), s.browser()
+	first.login("/account")
+	clock.Advance(time.Second)
+	second.login("/account")
+	text := s.api(http.MethodGet, "/management/sessions?userId=ann", "", http.StatusOK)
+	var sessions []struct{ ID, UserID, Site, Issuer string }
+	if err := json.Unmarshal([]byte(text), &sessions); err != nil || len(sessions) != 2 || sessions[0].UserID != "ann" || sessions[0].Issuer != providerIssuer {
+		t.Fatal(text)
+	}
+	for _, secret := range []string{first.cookies[login.CookieSession], second.cookies[login.CookieSession], "tokens", "refresh"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the API shows %s", secret)
+		}
+	}
+	s.api(http.MethodGet, "/management/sessions", "", http.StatusUnprocessableEntity)
+	s.api(http.MethodDelete, "/management/sessions/"+sessions[0].ID, "", http.StatusNoContent)
+	s.api(http.MethodDelete, "/management/sessions/"+sessions[0].ID, "", http.StatusNotFound)
+	first.anonymous()
+	second.loggedIn()
+	if ended := s.api(http.MethodPost, "/management/sessions/end", `{"userId":"ann"}`, http.StatusOK); !strings.Contains(ended, `"ended":1`) {
+		t.Errorf("ended are %s", ended)
+	}
+	second.anonymous()
+	log := s.api(http.MethodGet, "/management/audit", "", http.StatusOK)
+	if !strings.Contains(log, "end-session") || !strings.Contains(log, sessions[0].ID) || strings.Contains(log, `"tokens"`) {
+		t.Errorf("the audit log is %s", log)
 	}
 }
