@@ -32,6 +32,8 @@
 //	response.go      headers of allowed responses, and the last word on caching
 //	preflight.go     CORS preflights, and the option that answers them
 //	deny.go          responses to denied requests
+//	denyconfig.go    their configuration
+//	denypaywall.go   paywalls, and the built-in page of denials
 //	reasons.go       status, texts and hint of every reason
 //	stream.go        open streams, and how they are cut
 //	streamwriter.go  response writer of a stream
