@@ -149,6 +149,7 @@ type data struct {
 	CSS       template.CSS
 	T         map[string]string
 	Title     string
+	Reason    string
 
 	Site, Home, Logo string
 	Login            string // of the link for subscribers
@@ -179,7 +180,7 @@ func (p *Page) Render(to *bytes.Buffer, v *View) error {
 	l := v.Language
 	d := &data{
 		Lang: l.Tag.String(), Dir: l.Direction, CSS: p.css, T: l.texts, Site: v.Site, Home: v.Home, Logo: p.logo,
-		Code: v.Code, RequestID: v.RequestID,
+		Code: v.Code, RequestID: v.RequestID, Reason: v.Reason,
 	}
 	if d.Code != "" {
 		d.RequestID = ""
