@@ -55,6 +55,9 @@ type Options struct {
 	// StoreState returns the state of a store that is shared with other nodes. Nil
 	// means that the store is not shared.
 	StoreState func() store.FollowState
+	// AcceptLoss ends all losses of a shared store. Nil means that the store is not
+	// shared.
+	AcceptLoss func(ctx context.Context) ([]store.PartitionLoss, error)
 	// Conditions returns what is wrong with the node, for its health. Optional.
 	Conditions func() []condition.Condition
 	// CheckEntryPoint returns an error if the gate must not connect to an entry
@@ -198,6 +201,7 @@ func New(options Options) (http.Handler, error) {
 		a.registerClients()
 		a.registerHealth()
 		a.registerKeySets()
+		a.registerStoreLoss()
 		if a.Explain != nil {
 			a.registerExplain()
 		}
@@ -236,6 +240,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.Authority != nil {
 		c.base = a.Authority.BaseURL(r)
 	}
+	defer c.end()
 	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	if a.Operator && query.Has("vendor") {
 		query.Del("vendor")
@@ -313,6 +318,16 @@ type call struct {
 	store       store.Writer
 	idempotency *store.IdempotencyRecord
 	secret      bool // the response has a secret and must not be stored
+	ends        []func()
+}
+
+// atEnd makes the call run a function at its end, whether its response was sent or not.
+func (c *call) atEnd(fn func()) { c.ends = append(c.ends, fn) }
+
+func (c *call) end() {
+	for _, fn := range c.ends {
+		fn()
+	}
 }
 
 func callOf(ctx context.Context) *call {

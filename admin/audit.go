@@ -66,6 +66,7 @@ func (p *auditParams) query() store.AuditQuery {
 func (a *api) registerAudit() {
 	tags := []string{"Audit"}
 	description := "Every change is logged atomically with the change, without secrets, and kept for a year. " +
+		"The log is listed in pages, never whole, as a year of it may be millions of entries: follow Link to its end. " +
 		"A page may have fewer entries than its limit, even none, and still have a next page: a call examines at most 20,000 entries."
 	register(a, huma.Operation{
 		OperationID: "list-audit", Method: http.MethodGet, Path: "/management/audit", Tags: tags, Security: needs("audit:read"),
@@ -85,6 +86,9 @@ func (a *api) audit(ctx context.Context, c *call, partition string, in *auditPar
 	// A kind that does not exist would look like no change.
 	if kinds := store.AuditKinds(); in.Kind != "" && !slices.Contains(kinds, in.Kind) {
 		return nil, invalidAt("query.kind", "must be one of "+strings.Join(kinds, ", "))
+	}
+	if err := checkFrom(in.From, ""); err != nil {
+		return nil, err
 	}
 	found, next, more, err := a.Store.Audit(ctx, partition, in.query())
 	if err != nil {

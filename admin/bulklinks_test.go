@@ -207,7 +207,7 @@ func TestUsesOfALink(t *testing.T) {
 	var made struct{ TokenID string }
 	b.call(http.MethodPost, "/management/create-signed-link", `{"sku":"s","maxUses":5}`).want(http.StatusOK, &made)
 	usesPath := "/management/signed-links/" + made.TokenID + "/uses"
-	for _, id := range []string{"r1", "r2", "r3", "r2"} {
+	for _, id := range []string{useID(1), useID(2), useID(3), useID(2)} {
 		err := b.store.Redeem(t.Context(), "acme", policy.Redemption{
 			Issuer: keys.VendorIssuer("acme"), LinkID: made.TokenID, ID: id, MaxUses: 5, At: b.clock, ExpiresAt: b.clock.Add(time.Hour),
 		})
@@ -217,11 +217,11 @@ func TestUsesOfALink(t *testing.T) {
 	}
 	var uses []struct{ ID, At string }
 	page := b.call(http.MethodGet, usesPath+"?limit=2", "").want(http.StatusOK, &uses)
-	if len(uses) != 2 || uses[0].ID != "r1" || uses[0].At != "2026-11-23T12:00:00Z" || !strings.Contains(page.head.Get("Link"), "from=r2") {
+	if len(uses) != 2 || uses[0].ID != useID(1) || uses[0].At != "2026-11-23T12:00:00Z" || !strings.Contains(page.head.Get("Link"), "from="+useID(2)) {
 		t.Errorf("the uses are %+v, %s", uses, page.head.Get("Link"))
 	}
-	b.call(http.MethodGet, usesPath+"?from=r2", "").want(http.StatusOK, &uses)
-	if len(uses) != 1 || uses[0].ID != "r3" {
+	b.call(http.MethodGet, usesPath+"?from="+useID(2), "").want(http.StatusOK, &uses)
+	if len(uses) != 1 || uses[0].ID != useID(3) {
 		t.Errorf("the next are %+v", uses)
 	}
 	b.callAs("other", http.MethodGet, usesPath, "").refused(http.StatusNotFound, "not_found", "")

@@ -65,9 +65,11 @@ func (a *api) registerClients() {
 	register(a, huma.Operation{
 		OperationID: "list-clients", Method: http.MethodGet, Path: clientsPath, Tags: tags, Security: needs("clients:read"),
 		Summary: "Lists the clients of all vendors, in order of creation",
-	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[Client], error) {
-		found, err := c.store.Clients(ctx, in.page())
-		return newListing(c, in.Limit, found, err, wireClient, func(c Client) string { return c.ID })
+	}, func(ctx context.Context, c *call, in *struct{ WholeParams }) (*wholeListing[Client], error) {
+		if err := checkFrom(in.From, "client_"); err != nil {
+			return nil, err
+		}
+		return newWholeListing(ctx, a, c, in.WholeParams, byID(c.store.Clients, func(c *store.Client) string { return c.ID }), wireClient)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-client", Method: http.MethodPost, Path: clientsPath, Tags: tags, Security: needs("clients:write"),

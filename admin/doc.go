@@ -113,6 +113,7 @@
 //
 //	health.go         state of the node
 //	keysets.go        state of remote key sets
+//	storeloss.go      accepting what a shared store lost
 //	explain.go        explanation of a decision
 //
 // Documentation:

@@ -335,15 +335,20 @@ func (a *api) registerPublished(tags []string) {
 		Summary: "Lists the used links of a domain",
 	}, func(ctx context.Context, c *call, in *struct {
 		DomainPath
-		PageParams
+		WholeParams
 	},
-	) (*listing[SignedLink], error) {
+	) (*wholeListing[SignedLink], error) {
 		name, err := in.name()
 		if err != nil {
 			return nil, err
 		}
-		found, err := c.store.SignedLinks(ctx, c.Vendor, name, in.page())
-		return newListing(c, in.Limit, found, err, a.wireLink, func(l SignedLink) string { return l.TokenID })
+		// Publishers choose the ids of their links.
+		if len(in.From) > keys.MaxLinkID || checkLinkText("from", in.From) != nil {
+			return nil, notAPosition()
+		}
+		return newWholeListing(ctx, a, c, in.WholeParams, byID(func(ctx context.Context, page store.Page) ([]store.SignedLink, error) {
+			return c.store.SignedLinks(ctx, c.Vendor, name, page)
+		}, func(l *store.SignedLink) string { return l.Claims.ID }), a.wireLink)
 	})
 	register(a, huma.Operation{
 		OperationID: "revoke-domain-link", Method: http.MethodDelete, Path: path + "/{id}", Tags: tags, Security: needs("domains:write"),

@@ -72,8 +72,8 @@ type entitlementParams struct {
 	Type   string `query:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"Only entitlements whose product has this type. A SKU without a product has none."`
 	SKU    string `query:"sku" maxLength:"255" doc:"Only entitlements that include this SKU, directly or through a collection." example:"premium"`
 	Q      string `query:"q" maxLength:"255" doc:"Only entitlements whose SKU or title contains this text, ignoring case." example:"hello"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The maximum number of records to return."`
-	From   string `query:"from" maxLength:"384" doc:"Continue after the record with this id."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" doc:"The maximum number of records to return. Default: all."`
+	From   string `query:"from" maxLength:"384" doc:"Continue after the entitlement with this id, which may have ended since."`
 }
 
 func (a *api) registerEntitlements() {
@@ -88,6 +88,9 @@ func (a *api) registerEntitlements() {
 func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementParams) (*listing[entitlement], error) {
 	if in.UserID == "" && in.Email == "" {
 		return nil, invalidAt("query.userId", "is required, or email")
+	}
+	if in.From != "" && !isEntitlementID(in.From) {
+		return nil, notAPosition()
 	}
 	found, err := a.entitlementsOf(ctx, c, in)
 	if err != nil {
@@ -106,7 +109,7 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 	}
 	entitlements := []entitlement{}
 	for i := range found {
-		if len(entitlements) == in.Limit {
+		if in.Limit > 0 && len(entitlements) == in.Limit {
 			break
 		}
 		selected, err := selection.selects(ctx, &found[i])
@@ -121,10 +124,20 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 		return nil, err
 	}
 	page := &listing[entitlement]{Body: entitlements}
-	if len(entitlements) == in.Limit {
+	if in.Limit > 0 && len(entitlements) == in.Limit {
 		page.Link = c.nextLink(in.Limit, entitlements[in.Limit-1].ID)
 	}
 	return page, nil
+}
+
+// isEntitlementID reports whether a text has the form of an entitlement's id: that of a grant,
+// or that of a contract, a seat or a subscription with a SKU.
+func isEntitlementID(id string) bool {
+	source, sku, both := strings.Cut(id, ".")
+	if !both {
+		return store.IsID("grant_", id)
+	}
+	return sku != "" && (store.IsContractID(source) || store.IsID("seat_", source) || store.IsID("sub_", source))
 }
 
 // entitlementsOf returns a reader's entitlements by grants, contracts and subscriptions, by id.

@@ -210,7 +210,7 @@ func (a answer) refused(status int, code, location string) problem {
 	if a.head.Get("Content-Type") != "application/problem+json" || p.Code != code || p.Status != status || p.Title == "" || p.Type == "" {
 		a.t.Fatalf("not the problem %s: %s %s", code, a.head.Get("Content-Type"), a.body)
 	}
-	if again := a.head.Get("Retry-After"); (code == "store_unavailable" || code == "keys_unavailable") != (again != "") {
+	if again := a.head.Get("Retry-After"); (code == "store_unavailable" || code == "keys_unavailable" || code == "too_many_requests") != (again != "") {
 		a.t.Errorf("%s says Retry-After %q", code, again)
 	}
 	if (code == "validation_failed" || status == http.StatusConflict && location != "") != (len(p.Errors) > 0) && location != "" {

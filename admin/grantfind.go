@@ -64,19 +64,19 @@ type Removal struct {
 
 func (a *api) registerGrantSearch() {
 	tags := []string{"Grants"}
-	partial := "A page may have fewer grants than its limit, even none, and still have a next page: a call examines at most 20,000 grants. " +
+	partial := "A call with limit may answer fewer grants, even none, and name a next page: it examines at most 20,000 grants. " +
 		"Of a search by reader, purchase or SKU it examines no others than those."
 	register(a, huma.Operation{
 		OperationID: "find-grants", Method: http.MethodGet, Path: allGrantsPath, Tags: tags, Security: needs("grants:read"),
 		Summary:     "Finds grants of all access lists: list by list, in order of creation",
-		Description: partial,
+		Description: "Without limit, all that match. " + partial,
 	}, func(ctx context.Context, c *call, in *struct {
 		List string `query:"list" maxLength:"128" doc:"Only grants of this access list." example:"src_default"`
 		GrantFilter
-		PageParams
+		WholeParams
 	},
-	) (*listing[Grant], error) {
-		return findGrants(ctx, c, in.List, &in.GrantFilter, in.PageParams)
+	) (*wholeListing[Grant], error) {
+		return a.findGrants(ctx, c, in.List, &in.GrantFilter, in.WholeParams)
 	})
 	register(a, huma.Operation{
 		OperationID: "remove-grants", Method: http.MethodPost, Path: allGrantsPath + "/remove", Tags: tags, Security: needs("grants:write"),
@@ -98,8 +98,8 @@ func (a *api) registerGrantSearch() {
 	})
 }
 
-func findGrants(ctx context.Context, c *call, list string, filter *GrantFilter, page PageParams) (*listing[Grant], error) {
-	query, err := filter.query(list, page.page())
+func (a *api) findGrants(ctx context.Context, c *call, list string, filter *GrantFilter, page WholeParams) (*wholeListing[Grant], error) {
+	query, err := filter.query(list, store.Page{})
 	if at, id, both := strings.Cut(page.From, "/"); err == nil && filter.ImportID == "" && page.From != "" {
 		if list == "" {
 			err = cmp.Or(checkFrom(at, "src_", store.DefaultList), checkFrom(id, "grant_"))
@@ -114,15 +114,11 @@ func findGrants(ctx context.Context, c *call, list string, filter *GrantFilter, 
 	if err != nil {
 		return nil, err
 	}
-	found, next, more, err := c.store.FindGrants(ctx, c.Vendor, query)
-	if err != nil {
-		return nil, err
-	}
-	answer := &listing[Grant]{Body: wireAll(found, wireGrant)}
-	if more {
-		answer.Link = c.nextLink(page.Limit, next)
-	}
-	return answer, nil
+	return newWholeListing(ctx, a, c, page, func(ctx context.Context, page store.Page) ([]store.Grant, string, bool, error) {
+		part := query
+		part.Page = page
+		return c.store.FindGrants(ctx, c.Vendor, part)
+	}, wireGrant)
 }
 
 func removeGrants(ctx context.Context, c *call, in *body[GrantRemoval]) (*body[Removal], error) {

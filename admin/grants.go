@@ -111,18 +111,7 @@ func (a *api) registerGrants() {
 		WholeParams
 	},
 	) (*wholeListing[Grant], error) {
-		query, err := in.query(in.ID, store.Page{})
-		if err == nil && in.ImportID == "" { // the store checks positions in an import
-			err = checkFrom(in.From, "grant_")
-		}
-		if err != nil {
-			return nil, err
-		}
-		return newWholeListing(ctx, a, c, in.WholeParams, func(ctx context.Context, page store.Page) ([]store.Grant, string, bool, error) {
-			part := query
-			part.Page = page
-			return c.store.FindGrants(ctx, c.Vendor, part)
-		}, wireGrant)
+		return a.findGrants(ctx, c, in.ID, &in.GrantFilter, in.WholeParams)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),

@@ -6,10 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
-	"math"
 	"net/http"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -87,7 +85,7 @@ func (h *hookReceiver) receive(header http.Header, r *http.Request, report *Hook
 	id, source := r.PathValue("provider"), sourceOf(h.Authority.Source(r))
 	if wait := h.failures.wait(id, source, h.Now()); wait > 0 {
 		report.Result = hookLimited
-		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		header.Set("Retry-After", secondsOf(wait))
 		return newProblem(http.StatusTooManyRequests, "Too many events with a bad signature from this address: wait as long as Retry-After says.")
 	}
 	report.Result = hookStoreFailure

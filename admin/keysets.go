@@ -3,11 +3,9 @@ package admin
 import (
 	"cmp"
 	"context"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -56,7 +54,7 @@ func (a *api) refreshKeySet(ctx context.Context, address string) (*refreshedAnsw
 	for _, other := range remotes { // a domain and an issuer may share the URL
 		if wait := other.RefreshIn(); wait > 0 {
 			problem := newProblem(http.StatusTooManyRequests, "The key set was fetched a moment ago: try again as soon as Retry-After says.")
-			problem.retryAfter = strconv.Itoa(int(math.Ceil(wait.Seconds())))
+			problem.retryAfter = secondsOf(wait)
 			return nil, problem
 		}
 	}

@@ -43,7 +43,7 @@ type LicensePath struct {
 // LicensePage are the query parameters of a listing of seats.
 type LicensePage struct {
 	Q string `query:"q" maxLength:"254" doc:"Only seats whose e-mail address, user id or name contains this text, ignoring case." example:"ada"`
-	PageParams
+	WholeParams
 }
 
 // wireSeat returns the licences of a seat: one for each SKU that it gives.
@@ -126,22 +126,22 @@ func (a *api) listLicenses(ctx context.Context, c *call, in *struct {
 	ContractPath
 	LicensePage
 },
-) (*listing[License], error) {
+) (*wholeListing[License], error) {
 	contract, err := c.store.ContractRecord(ctx, c.Vendor, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	from, _, _ := strings.Cut(in.From, ".")
-	seats, next, err := c.store.FindSeats(ctx, c.Vendor, in.ID, in.Q, store.Page{Limit: in.Limit, From: from})
-	if err != nil {
+	if err := checkFrom(from, "seat_"); err != nil {
 		return nil, err
 	}
-	page, active := &listing[License]{Body: []License{}}, contract.Active(a.Now())
-	if next != "" {
-		page.Link = c.nextLink(in.Limit, next)
-	}
-	for i := range seats {
-		page.Body = append(page.Body, wireSeat(&contract, &seats[i], active)...)
-	}
-	return page, nil
+	in.From = from
+	active := contract.Active(a.Now())
+	return newWholeListing(ctx, a, c, in.WholeParams, func(ctx context.Context, page store.Page) (found []License, next string, more bool, err error) {
+		seats, next, err := c.store.FindSeats(ctx, c.Vendor, in.ID, in.Q, page)
+		for i := range seats {
+			found = append(found, wireSeat(&contract, &seats[i], active)...)
+		}
+		return found, next, next != "", err
+	}, func(l License) License { return l })
 }

@@ -161,28 +161,24 @@ func (a *api) registerLinks() {
 	register(a, huma.Operation{
 		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags, Security: needs("links:read"),
 		Summary:     "Lists signed links, in order of creation",
-		Description: "A page may have fewer links than its limit, even none, and still have a next page: a call examines at most 20,000 links.",
+		Description: "Without limit, all that match. With limit, a page may have fewer links, even none, and still have a next page: a call examines at most 20,000 links.",
 	}, func(ctx context.Context, c *call, in *struct {
 		LinkFilter
-		PageParams
+		WholeParams
 	},
-	) (*listing[SignedLink], error) {
-		query, err := in.query(in.page())
+	) (*wholeListing[SignedLink], error) {
+		query, err := in.query(store.Page{})
 		if err == nil {
 			err = checkFrom(in.From, "link_")
 		}
 		if err != nil {
 			return nil, err
 		}
-		found, next, more, err := c.store.FindLinks(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), query)
-		if err != nil {
-			return nil, err
-		}
-		page := &listing[SignedLink]{Body: wireAll(found, a.wireLink)}
-		if more {
-			page.Link = c.nextLink(in.Limit, next)
-		}
-		return page, nil
+		return newWholeListing(ctx, a, c, in.WholeParams, func(ctx context.Context, page store.Page) ([]store.SignedLink, string, bool, error) {
+			part := query
+			part.Page = page
+			return c.store.FindLinks(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), part)
+		}, a.wireLink)
 	})
 	register(a, huma.Operation{
 		OperationID: "get-signed-link", Method: http.MethodGet, Path: linksPath + "/{id}", Tags: tags, Security: needs("links:read"),

@@ -47,9 +47,13 @@ func (a *api) registerLinkUses() {
 
 func (a *api) listLinkUses(ctx context.Context, c *call, in *struct {
 	LinkID
-	PageParams
+	WholeParams
 },
-) (*listing[LinkUse], error) {
-	found, err := c.store.LinkEvents(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID, in.page())
-	return newListing(c, in.Limit, found, err, wireLinkEvent, func(u LinkUse) string { return u.ID })
+) (*wholeListing[LinkUse], error) {
+	if in.From != "" && !store.IsLinkEventID(in.From) {
+		return nil, notAPosition()
+	}
+	return newWholeListing(ctx, a, c, in.WholeParams, byID(func(ctx context.Context, page store.Page) ([]store.LinkEvent, error) {
+		return c.store.LinkEvents(ctx, c.Vendor, keys.VendorIssuer(c.Vendor), in.ID, page)
+	}, func(e *store.LinkEvent) string { return e.ID }), wireLinkEvent)
 }

@@ -269,7 +269,9 @@ func ownUser(c *call, user string) store.User {
 func (a *api) guess(c *call, subject string, accept func() error) error {
 	wait, succeeded := a.keyGuesses.begin(c.Vendor+"\x00"+subject, c.Vendor+"\x00"+c.Name, a.Now())
 	if wait > 0 {
-		return newProblem(http.StatusTooManyRequests, "Too many wrong keys: wait a minute, and use the key of the message.")
+		p := newProblem(http.StatusTooManyRequests, "Too many wrong keys: wait as long as Retry-After says, and use the key of the message.")
+		p.retryAfter = secondsOf(wait)
+		return p
 	}
 	err := accept()
 	if !errors.Is(err, store.ErrNotFound) {

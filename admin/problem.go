@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -182,6 +185,11 @@ func (a *api) problemOf(err error) *Problem {
 		p.Detail = err.Error()
 	}
 	return p
+}
+
+// secondsOf returns a time to wait as the value of Retry-After: whole seconds, at least one.
+func secondsOf(wait time.Duration) string {
+	return strconv.Itoa(max(int(math.Ceil(wait.Seconds())), 1))
 }
 
 // isUnavailable reports whether an error means that the store cannot be read, or keys of

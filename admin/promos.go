@@ -142,13 +142,16 @@ func (a *api) registerPromos() {
 	register(a, huma.Operation{
 		OperationID: "list-promos", Method: http.MethodGet, Path: promosPath, Tags: tags, Security: needs("contracts:read"),
 		Summary: "Lists promos by their codes",
-	}, func(ctx context.Context, c *call, in *struct{ PageParams }) (*listing[Promo], error) {
-		found, _, err := c.store.ListPromos(c.Vendor).Where(func(p *store.Promo) bool { return p.Code > in.From }).Page(ctx, 0, in.Limit)
-		page, err := newListing(c, in.Limit, found, err, wirePromo, func(p Promo) string { return p.Code })
-		for i := 0; err == nil && i < len(page.Body); i++ {
-			page.Body[i].Sold, err = c.store.PromoSold(ctx, c.Vendor, page.Body[i].Code)
-		}
-		return page, err
+	}, func(ctx context.Context, c *call, in *struct{ WholeParams }) (*wholeListing[Promo], error) {
+		// Any code is a position.
+		return newWholeListing(ctx, a, c, in.WholeParams, byID(func(ctx context.Context, page store.Page) ([]Promo, error) {
+			found, _, err := c.store.ListPromos(c.Vendor).Where(func(p *store.Promo) bool { return p.Code > page.From }).Page(ctx, 0, page.Limit)
+			part := wireAll(found, wirePromo)
+			for i := 0; err == nil && i < len(part); i++ {
+				part[i].Sold, err = c.store.PromoSold(ctx, c.Vendor, part[i].Code)
+			}
+			return part, err
+		}, func(p *Promo) string { return p.Code }), func(p Promo) Promo { return p })
 	})
 	register(a, huma.Operation{
 		OperationID: "create-promo", Method: http.MethodPost, Path: promosPath, Tags: tags, Security: needs("contracts:write"),

@@ -105,11 +105,13 @@ func (a *api) registerPurchaseOptions() {
 		Summary: "Lists the ways in which a product is sold, by id",
 	}, func(ctx context.Context, c *call, in *struct {
 		SKUPath
-		PageParams
+		WholeParams
 	},
-	) (*listing[PurchaseOption], error) {
-		found, err := c.store.PurchaseOptions(ctx, c.Vendor, in.SKU, in.page())
-		return newListing(c, in.Limit, found, err, wireOption, func(o PurchaseOption) string { return o.ID })
+	) (*wholeListing[PurchaseOption], error) {
+		// Sellers choose the ids: any is a position.
+		return newWholeListing(ctx, a, c, in.WholeParams, byID(func(ctx context.Context, page store.Page) ([]store.PurchaseOption, error) {
+			return c.store.PurchaseOptions(ctx, c.Vendor, in.SKU, page)
+		}, func(o *store.PurchaseOption) string { return o.ID }), wireOption)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-purchase-option", Method: http.MethodPost, Path: options, Tags: tags, Security: needs("products:write"),

@@ -61,6 +61,13 @@ func (s *streamSlots) end(vendor string) {
 	}
 }
 
+// tooManyStreams is the problem of a call without a free stream slot.
+func tooManyStreams() *Problem {
+	p := newProblem(http.StatusTooManyRequests, "Too many streams are in progress: try again in a moment.")
+	p.retryAfter = retryAfterSeconds
+	return p
+}
+
 // streamFormats are the formats by media type.
 var streamFormats = map[string]string{
 	typeNDJSON: FormatNDJSON, "application/ndjson": FormatNDJSON, "application/jsonl": FormatNDJSON, typeCSV: FormatCSV,
@@ -101,8 +108,7 @@ func (a *api) stream(operation huma.Operation, accepts []string, serve func(ctx 
 			a.begin(c, &operation)
 			b := &bulk{call: c, api: a, w: w, r: r, operation: &operation, control: http.NewResponseController(w)}
 			if !a.streams.begin(c.Vendor) {
-				w.Header().Set("Retry-After", retryAfterSeconds)
-				newProblem(http.StatusTooManyRequests, "Too many streams are in progress: try again in a moment.").write(w)
+				tooManyStreams().write(w)
 				return
 			}
 			defer a.streams.end(c.Vendor)

@@ -5,13 +5,11 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"io"
-	"math"
 	"mime"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -71,7 +69,7 @@ func (o *Authority) serveToken(w http.ResponseWriter, r *http.Request) {
 		header.Set("WWW-Authenticate", failed.challenge)
 	}
 	if failed.retryAfter > 0 {
-		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(failed.retryAfter.Seconds()))))
+		header.Set("Retry-After", secondsOf(failed.retryAfter))
 	}
 	w.WriteHeader(failed.status)
 	_ = stdjson.NewEncoder(w).Encode(tokenErrorAnswer{Error: failed.code, Description: failed.description})

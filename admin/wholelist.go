@@ -44,13 +44,18 @@ type wholeListing[T any] struct {
 
 // newWholeListing returns a page, or without limit all records from a position on. They are
 // read and sent in parts, in the order of their positions: a record that is there all the
-// time is sent once, whatever is written meanwhile.
+// time is sent once, whatever is written meanwhile. A list with more than one part takes a stream
+// slot before its first byte, and keeps it until the end of the call; without a free one the
+// call is refused with 429.
 func newWholeListing[R, T any](ctx context.Context, a *api, c *call, p WholeParams, read partReader[R], wire func(R) T) (*wholeListing[T], error) {
 	page := store.Page{Limit: p.Limit, From: p.From}
 	if p.Limit == 0 {
 		page.Limit = store.MaxLimit
 	}
 	found, next, more, err := read(ctx, page)
+	if field, ok := errors.AsType[*store.FieldError](err); ok {
+		err = invalidAt("query."+field.Field, field.Problem)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -61,11 +66,11 @@ func newWholeListing[R, T any](ctx context.Context, a *api, c *call, p WholePara
 		}
 		return list, nil
 	}
+	if !a.streams.begin(c.Vendor) {
+		return nil, tooManyStreams()
+	}
+	c.atEnd(func() { a.streams.end(c.Vendor) })
 	list.Body.rest = func(add func([]T) error) error {
-		if !a.streams.begin(c.Vendor) {
-			return errTooManyStreams
-		}
-		defer a.streams.end(c.Vendor)
 		for more {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -83,8 +88,6 @@ func newWholeListing[R, T any](ctx context.Context, a *api, c *call, p WholePara
 	list.Body.failed = a.Failed
 	return list, nil
 }
-
-var errTooManyStreams = errors.New("too many streams are in progress")
 
 // rows is an array of records that may be read while it is sent.
 type rows[T any] struct {

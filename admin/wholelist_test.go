@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/gatefold/gatefold/policy/store"
@@ -76,17 +77,37 @@ func (w *writingRecorder) Write(p []byte) (int, error) {
 // What no page can have returned is no position: it is refused instead of listing nothing,
 // or everything.
 func TestFromMustBeAPosition(t *testing.T) {
-	b := newFixture(t, false)
+	b := newFixture(t, true)
+	var made struct{ TokenID string }
+	b.call(http.MethodPost, createLink, `{"sku":"a"}`).want(http.StatusOK, &made)
+	contract, _, err := b.store.As(store.Actor{}).CreateContract(t.Context(), "acme", store.Contract{
+		Owner: store.Party{Email: "owner@example.org"}, Duration: store.DurationPerpetual, Items: []store.ContractItem{{SKU: "a", Seats: 1}},
+	}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for path, positions := range map[string][]string{
-		listsPath:                  {"x", "src_x", "grant_01kb2m3q4r5s6t7v8w9x0y1z2a", "0"},
-		defaultPath:                {"x", "0", "src_01kb2m3q4r5s6t7v8w9x0y1z2a", "grant_x", "src_default/grant_01kb2m3q4r5s6t7v8w9x0y1z2a"},
-		"/management/grants":       {"x", "grant_01kb2m3q4r5s6t7v8w9x0y1z2a", "src_default/x", "x/grant_01kb2m3q4r5s6t7v8w9x0y1z2a"},
-		"/management/signed-links": {"x", "grant_01kb2m3q4r5s6t7v8w9x0y1z2a"},
-		"/management/domains":      {"no domain"},
+		listsPath:                                {"x", "src_x", "grant_01kb2m3q4r5s6t7v8w9x0y1z2a", "0"},
+		defaultPath:                              {"x", "0", "src_01kb2m3q4r5s6t7v8w9x0y1z2a", "grant_x", "src_default/grant_01kb2m3q4r5s6t7v8w9x0y1z2a"},
+		"/management/grants":                     {"x", "grant_01kb2m3q4r5s6t7v8w9x0y1z2a", "src_default/x", "x/grant_01kb2m3q4r5s6t7v8w9x0y1z2a"},
+		"/management/signed-links":               {"x", "grant_01kb2m3q4r5s6t7v8w9x0y1z2a"},
+		"/management/domains":                    {"no domain"},
+		"/management/domains/news.example/links": {"\x00", "a\nb", strings.Repeat("x", 129)},
+		"/management/audit":                      {"x", "grant_01kb2m3q4r5s6t7v8w9x0y1z2a", "01kb2m3q4r5s6t7v8w9x0y1z2"},
+		"/management/system-audit":               {"x"},
+		"/management/clients":                    {"x", "grant_01kb2m3q4r5s6t7v8w9x0y1z2a"},
+		"/management/signed-links/" + made.TokenID + "/uses": {"x", ".", ".x", ".-1", "0123456789abcde", "0123456789abcdef0", "0123456789abcde!"},
+		"/management/contracts/" + contract.ID + "/licenses": {"x", "seat_x"},
+		"/management/contracts":                              {"x"},
 	} {
 		for _, from := range positions {
 			b.call(http.MethodGet, path+"?from="+url.QueryEscape(from), "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.from")
 		}
 	}
+	for _, from := range []string{"x", "src_default", "grant_x", "sub_x.sku", "1d78271264b9c76d5842911dd70b4353", "1d78271264b9c76d5842911dd70b4353."} {
+		b.call(http.MethodGet, "/management/entitlements?userId=u&from="+from, "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.from")
+	}
+	b.call(http.MethodGet, defaultPath+"?importId=x&from=1", "").refused(http.StatusNotFound, "not_found", "")
+	b.call(http.MethodGet, "/management/grants?importId=x", "").refused(http.StatusUnprocessableEntity, "validation_failed", "query.list")
 	b.call(http.MethodGet, "/management/grants?from=src_default/grant_01kb2m3q4r5s6t7v8w9x0y1z2a", "").want(http.StatusOK, nil)
 }

@@ -63,6 +63,10 @@ type App struct {
 	// engine `redis`. Default: 30 seconds.
 	StaleFor setting.Duration `json:"stale_for,omitzero"`
 
+	// StreamGrace is how long tunnels, event streams and downloads may go on when the
+	// process ends, before they are cut: 1 second to 5 minutes. Default: 10 seconds.
+	StreamGrace setting.Duration `json:"stream_grace,omitzero"`
+
 	// Places are the places of the options in the Caddyfile, for errors.
 	Places setting.Places `json:"places,omitempty" placeholders:"-"`
 
@@ -84,7 +88,6 @@ type App struct {
 const (
 	defaultCacheSize = 64 << 20
 	defaultStaleFor  = 30 * time.Second
-	sweepInterval    = 10 * time.Minute
 )
 
 // runtime holds what a request needs and only an open store can give.
@@ -113,6 +116,10 @@ func (a *App) provision(ctx caddy.Context) error {
 	a.CacheSize.V = cmp.Or(a.CacheSize.V, defaultCacheSize)
 	if a.CacheSize.V < policy.MinCacheBytes {
 		return setting.In("cache_size", errors.New("cache_size: must be at least 1MiB"))
+	}
+	a.StreamGrace.V = cmp.Or(a.StreamGrace.V, defaultStreamGrace)
+	if a.StreamGrace.V < minStreamGrace || a.StreamGrace.V > maxStreamGrace {
+		return setting.In("stream_grace", errors.New("stream_grace: must be from 1s to 5m"))
 	}
 	if err := a.resolveSecret(); err != nil {
 		return setting.In("secret", err)
@@ -288,7 +295,7 @@ func (a *App) newAPI() (http.Handler, error) {
 	}
 	options.Authorize, options.Operator, options.Explain = authorizeLocal, true, a.explain
 	if follower := a.shared.engine.follower(); follower != nil {
-		options.StoreState = follower.State
+		options.StoreState, options.AcceptLoss = follower.State, follower.AcceptLoss
 	}
 	return admin.New(options)
 }
@@ -393,22 +400,6 @@ func (a *App) Cleanup() error {
 	return err
 }
 
-// sweep removes records that expired long ago, until the configuration is unloaded.
-func (a *App) sweep(ctx context.Context) {
-	ticker := time.NewTicker(sweepInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if !a.sweepOnce(ctx) {
-			return
-		}
-	}
-}
-
 // configureWebhooks delivers events by the settings of this configuration from now on. It
 // returns false while the store does not answer.
 func (a *App) configureWebhooks() bool {
@@ -436,19 +427,6 @@ func (a *App) awaitWebhooks() {
 			return
 		}
 	}
-}
-
-// sweepOnce is one sweep. It returns false when the store is closed.
-func (a *App) sweepOnce(ctx context.Context) bool {
-	switch removed, err := a.shared.store.Sweep(ctx); {
-	case errors.Is(err, context.Canceled), errors.Is(err, engine.ErrClosed):
-		return false
-	case err != nil:
-		a.logger.Error("removing ended records failed", zap.Error(err))
-	case removed > 0:
-		a.logger.Debug("removed ended records", zap.Int("count", removed))
-	}
-	return true
 }
 
 // Interface guards

@@ -86,6 +86,8 @@ func TestCaddyfileBadInput(t *testing.T) {
 		{"unknown tls option", global("store redis rediss://h {\ntls {\ninsecure\n}\n}"), `unknown option "insecure"`},
 		{"settings of bolt", global("store bolt /tmp/x {\nprefix a\n}"), "it takes none"},
 		{"stale_for of nothing", global("stale_for 0s"), "above zero"},
+		{"stream_grace of nothing", global("stream_grace 10ms"), "1s"},
+		{"stream_grace of an hour", global("stream_grace 1h"), "5m"},
 		{"secret in the open", global("secret hunter2hunter2hunter2"), "{env.NAME}"},
 		{"small cache", global("cache_size 10KiB"), "64MiB"},
 		{"cache without a unit", global("cache_size 64"), `"64" has no unit: write 64MiB`},

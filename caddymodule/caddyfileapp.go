@@ -47,7 +47,8 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //			allow <address, network or address:port>…
 //			ca    <file>
 //		}
-//		stale_for <duration>
+//		stale_for    <duration>
+//		stream_grace <duration>
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	a.Places = setting.PlacesOf(d)
@@ -59,6 +60,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		option{name: "jwks", parse: a.parseKeySets},
 		option{name: "webhooks", parse: a.parseWebhooks},
 		durationOption("stale_for", &a.StaleFor, 0, 0),
+		durationOption("stream_grace", &a.StreamGrace, minStreamGrace, maxStreamGrace),
 	)
 }
 

@@ -37,6 +37,7 @@
 //	reasons.go       status, texts and hint of every reason
 //	stream.go        open streams, and how they are cut
 //	streamwriter.go  response writer of a stream
+//	streamfollow.go  streams after a reload, and at the end of the process
 //	explain.go       how a request would be decided, with hypothetical grants
 //	membership/      package membership: why roles, subscriptions and signatures count or not
 //	trace.go         tracing attributes of a decision
@@ -49,6 +50,7 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	stores.go        stores that survive reloads
+//	sweep.go         the sweep of records whose retention is over
 //	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments

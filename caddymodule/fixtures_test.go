@@ -42,10 +42,17 @@ func TestMain(m *testing.M) {
 		os.Stderr = null
 	}
 	caddy.BufferedLog()
+	data, err := os.MkdirTemp("", "gatefold-test-")
+	if err != nil {
+		panic(err)
+	}
+	_ = os.Setenv("XDG_DATA_HOME", data) // what nodes remember of a Redis
 	now = clock.Now
 	since = clock.Since
 	caddy.RegisterModule(new(testLogWriter))
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.RemoveAll(data)
+	os.Exit(code)
 }
 
 // caddyLog is a log of JSON lines.

@@ -254,6 +254,7 @@ func (g *gateRequest) identify() policy.Reader {
 		}
 		if bearer != "" {
 			if reader, ok := s.verify(g, bearer); ok {
+				g.bearer = true
 				return reader
 			}
 		}

@@ -2,8 +2,12 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -35,9 +39,24 @@ func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Durati
 	follower := store.Follow(backend, store.FollowOptions{
 		Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: staleFor, Now: now,
 		Check: inspector.again, Changed: storeChanged,
+		Rewrite: s.store.Rewrite, MemoryFile: memoryFile(&options), MemoryFailed: memoryFailed,
 	})
 	_ = follower.Connect(ctx) // reads of records return the error
 	return follower, nil
+}
+
+// memoryFile returns the file in which a node keeps what it saw of a Redis. It is the same
+// after a restart, and another one for another Redis.
+func memoryFile(options *redisengine.Options) string {
+	addresses := slices.Sorted(slices.Values(options.Addresses))
+	name := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %q", addresses, options.Master, options.Database, options.Prefix))
+	return filepath.Join(caddy.AppDataDir(), "gatefold", "redis-"+hex.EncodeToString(name[:8])+".json")
+}
+
+// memoryFailed logs that the file cannot be read or written.
+func memoryFailed(err error) {
+	logger := storeLog()
+	logger.Warn("what this node saw of the Redis is not kept over a restart: after one it cannot notice that the Redis lost writes before", zap.Error(err))
 }
 
 // inspectTimeout bounds how long a Redis delays the load of a configuration.

@@ -105,7 +105,7 @@ func TestStreamOfAnUnknownReaderGoesOn(t *testing.T) {
 			Link: policy.LinkEvidence{Token: "eyJ.a.b", Ambiguous: true},
 		},
 	}
-	if reason := one.refusal(); reason != 0 {
+	if reason := one.refusal(); reason != "" {
 		t.Errorf("the stream is cut: %s", reason)
 	}
 }

@@ -42,7 +42,7 @@ func placeholderPlaces(port string) map[string]string {
 		"bolt": "store bolt X", "cache_size": "cache_size X", "secret": "secret X", "jwks allow": "jwks {\nallow X\n}", "jwks ca": "jwks {\nca X\n}",
 		"stale_if_error": "jwks {\nstale_if_error X\n}", "cooldown": "jwks {\ncooldown X\n}",
 		"redis url": "store redis redis://X:6379", "whole redis url": "store redis X",
-		"stale_for": "stale_for X", "redis user": "store redis redis://127.0.0.1:1 {\nuser X\n}", "redis password": "store redis redis://127.0.0.1:1 {\npassword X\n}",
+		"stale_for": "stale_for X", "stream_grace": "stream_grace X", "redis user": "store redis redis://127.0.0.1:1 {\nuser X\n}", "redis password": "store redis redis://127.0.0.1:1 {\npassword X\n}",
 		"sentinel_password": "store redis redis://127.0.0.1:1 {\nsentinel_password X\n}", "prefix": "store redis redis://127.0.0.1:1 {\nprefix X\n}",
 		"pool_size": "store redis redis://127.0.0.1:1 {\npool_size X\n}", "timeout": "store redis redis://127.0.0.1:1 {\ntimeout X\n}",
 		"dial_timeout": "store redis redis://127.0.0.1:1 {\ndial_timeout X\n}", "ack_replicas": "store redis redis://127.0.0.1:1 {\nack_replicas X\n}",

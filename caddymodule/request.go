@@ -53,6 +53,7 @@ type gateRequest struct {
 	// source and token identified the reader; open streams verify the token again.
 	source *credentialSource
 	token  string
+	bearer bool // the token is in the Authorization header, not in a cookie
 	// pathToken is the token of a link in the path-borne form, which the URLs of the request
 	// no longer have; see package linkpath.
 	pathToken string

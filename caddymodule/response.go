@@ -43,9 +43,6 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 		}
 	}
 	public := decision.Public() && !g.asserted && g.pathToken == ""
-	if public && h.rules != nil {
-		return next.ServeHTTP(w, g.r) // no need to watch the stream or rewrite caching headers
-	}
 	if !public {
 		g.outcome.last.hold(w, g.r, wordPrivate)
 	}
@@ -53,6 +50,9 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	writer.ResponseWriter, writer.public, writer.now = w, public, g.request.Now
 	writer.streaming = streaming{request: g}
 	defer writer.streaming.end()
+	if g.r.ProtoMajor == 3 {
+		g.r = g.r.WithContext(writer.streaming.cancelable(g.r.Context()))
+	}
 	if spends {
 		return h.deliver(w, g, writer, next)
 	}

@@ -147,7 +147,7 @@ func TestStreamOfARewrittenPathIsCut(t *testing.T) {
 	s.loadAround("handle_path /blog/* {\nGATE\nPROXY\n}", streamRules)
 	grant := s.grant(store.Grant{UserID: "subscriber", SKU: "premium"})
 	_, ended := s.open("/blog/articles/events", "Authorization", "Bearer "+s.reader(keys.ReaderClaims{UserID: "subscriber"}))
-	s.waitFor("the stream is watched", func() bool { return s.streamsOf().count() == 1 })
+	s.waitFor("the stream is watched", func() bool { return openStreams.count() == 1 })
 	select {
 	case <-ended:
 		t.Fatal("the stream ended while it was allowed")

@@ -84,6 +84,7 @@ func (storeCollector) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (storeCollector) Collect(to chan<- prometheus.Metric) {
 	values := make(storeValues)
+	values.add(streamsOpen, float64(openStreams.count()))
 	sources := make(map[string]keys.SetStatus)
 	pool.Range(func(_, value any) bool {
 		shared := value.(*sharedStore)
@@ -149,7 +150,6 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 	refunded := shared.store.Refunds()
 	v.add(refunds, float64(refunded.Done), "done")
 	v.add(refunds, float64(refunded.GivenUp), "given_up")
-	v.add(streamsOpen, float64(shared.streams.count()))
 	stats := shared.policy.Stats()
 	v.add(selfChecked, float64(stats.SelfChecks))
 	v.add(selfFailed, float64(stats.SelfCheckFailures))

@@ -45,7 +45,6 @@ type sharedStore struct {
 	store    *store.Store
 	versions *policy.Versions
 	policy   *policy.Policy
-	streams  streams
 	// keySets are the keys of publishers and of readers' issuers.
 	keySets  *keys.Sets
 	recorder *store.Recorder

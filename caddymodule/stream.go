@@ -12,36 +12,43 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
 
-// stream is a long response: a tunnel, server-sent events, a download. It is cut when
-// its request would be denied.
+// stream is a long response: a tunnel, server-sent events, a download. It is cut when the
+// active configuration would deny its request, and when the process ends.
 type stream struct {
 	gate    *Handler
 	site    *siteRuntime
 	request policy.Request
 	source  *credentialSource // of the reader's token, if any
 	token   string
+	bearer  bool // the token is in the Authorization header
 	began   time.Time
 
 	stamp  func() uint64 // returns the sum of the versions that the decision depends on
 	was    uint64        // the stamp of the last decision
 	judged time.Time     // the time of the last decision
 
-	refused policy.Reason // why it is cut; zero while it is allowed
+	refused string // why it is cut; empty while it is allowed
 
 	mu     sync.Mutex
 	over   bool     // the handler has returned: its connection may serve another request
 	logged bool     // the cut is logged and counted
 	conn   net.Conn // of a tunnel
+	cancel func()   // ends the context of the request; may be nil
 	w      http.ResponseWriter
 }
 
-// streams are the open streams of all sites of one store.
+// openStreams are the open streams of the process. They outlive the configurations, and
+// the stores, that they began with.
+var openStreams streams
+
+// streams are open streams.
 type streams struct {
 	mu       sync.Mutex
 	open     map[*stream]struct{}
@@ -89,7 +96,11 @@ func (s *streams) watch() {
 	ticker := time.NewTicker(watchStreams)
 	defer ticker.Stop()
 	var open []*stream
+	var exits time.Time // when the end of the process was seen
 	for range ticker.C {
+		if exits.IsZero() && exiting() {
+			exits = now()
+		}
 		s.mu.Lock()
 		if len(s.open) == 0 {
 			s.open, s.watching = nil, false
@@ -100,10 +111,10 @@ func (s *streams) watch() {
 		open = slices.AppendSeq(open, maps.Keys(s.open))
 		s.mu.Unlock()
 		for _, stream := range open {
-			if stream.refused == 0 {
-				stream.refused = stream.refusal()
+			if stream.refused == "" {
+				stream.refused = stream.ends(exits)
 			}
-			if stream.refused != 0 {
+			if stream.refused != "" {
 				stream.cut(stream.refused) // repeated until the handler returns
 			}
 		}
@@ -115,7 +126,7 @@ func (s *streams) watch() {
 // the gateRequest is reused.
 func newStream(g *gateRequest, w http.ResponseWriter) *stream {
 	s := &stream{
-		gate: g.gate, site: g.site, source: g.source, token: g.token, began: g.request.Now, w: w,
+		gate: g.gate, site: g.site, source: g.source, token: g.token, bearer: g.bearer, began: g.request.Now, w: w,
 		request: policy.Request{
 			Site: g.request.Site, Method: g.request.Method, WebSocket: g.request.WebSocket, Preflight: g.request.Preflight, Body: g.request.Body,
 			Target: g.request.Target, EscapedPath: g.request.EscapedPath, CurrentPath: g.request.CurrentPath,
@@ -127,21 +138,34 @@ func newStream(g *gateRequest, w http.ResponseWriter) *stream {
 	return s
 }
 
-// refusal returns the reason to cut the stream, or zero. While the records or keys are
-// unavailable it cuts nothing until the cached records are stale.
-func (s *stream) refusal() policy.Reason {
+// ends returns the reason to cut the stream, or "". The process ends since the given time,
+// if that is not zero.
+func (s *stream) ends(exits time.Time) string {
+	if !exits.IsZero() && now().Sub(exits) >= s.gate.app.StreamGrace.V {
+		return cutShutdown
+	}
+	if reason := s.follow(); reason != "" {
+		return reason
+	}
+	return s.refusal()
+}
+
+// refusal returns the reason for which the gate denies the stream's request now, or "".
+// While the records or keys are unavailable it denies nothing until the cached records are
+// stale.
+func (s *stream) refusal() string {
 	at := now()
 	if s.stamp != nil && s.stamp() == s.was && at.Sub(s.judged).Abs() < judgeStreams {
-		return 0
+		return ""
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), judgeStreams)
 	defer cancel()
 	decision := s.decide(ctx, at)
 	unavailable := decision.Reason == policy.ReasonStoreUnavailable || decision.Reason == policy.ReasonKeysUnavailable
 	if decision.Allow() || unavailable && !errors.Is(decision.Err, policy.ErrStale) {
-		return 0
+		return ""
 	}
-	return decision.Reason
+	return decision.Reason.String()
 }
 
 // decide decides the stream's request again at the given time. It spends nothing.
@@ -174,7 +198,7 @@ func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 
 // cut closes the stream's client connection, or makes its reads and writes fail, so
 // that the handler returns.
-func (s *stream) cut(reason policy.Reason) {
+func (s *stream) cut(reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
@@ -182,7 +206,7 @@ func (s *stream) cut(reason policy.Reason) {
 	}
 	if !s.logged {
 		s.logged = true
-		s.gate.logger.Info("cut", zap.Stringer("reason", reason), zap.String("vendor", s.gate.Vendor), zap.String("site", s.gate.Site),
+		s.logger(reason).Info("cut", zap.String("reason", reason), zap.String("vendor", s.gate.Vendor), zap.String("site", s.gate.Site),
 			zap.String("path", cut(s.request.EscapedPath, maxLogText)), zap.Duration("open", now().Sub(s.began)))
 		streamsCut.WithLabelValues(s.gate.Vendor, s.gate.Site).Inc()
 	}
@@ -191,11 +215,23 @@ func (s *stream) cut(reason policy.Reason) {
 		_ = s.conn.Close()
 		return
 	}
+	if s.cancel != nil {
+		s.cancel()
+	}
 	// A past deadline fails the blocked write, and the background read by which
 	// net/http detects a closed connection: that cancels the request's context.
 	past := time.Unix(1, 0)
 	_ = writeControl(s.w).SetWriteDeadline(past)
 	_ = http.NewResponseController(s.w).SetReadDeadline(past)
+}
+
+// logger returns the logger of the gate, or Caddy's own if the gate's configuration, and
+// with it the files of its log, is closed.
+func (s *stream) logger(reason string) *zap.Logger {
+	if reason == cutSiteRemoved {
+		return caddy.Log().Named("http.handlers.gatefold")
+	}
+	return s.gate.logger
 }
 
 // writeControl returns a controller of the connection below Caddy's IdleTimeoutWriter,

@@ -134,22 +134,6 @@ func (s *testSite) open(path string, headers ...string) (conn net.Conn, ended ch
 	return conn, ended
 }
 
-// streamsOf returns the streams of the site's store.
-func (s *testSite) streamsOf() *streams {
-	value, _ := pool.References(s.database())
-	if value == 0 {
-		s.Fatal("the store is not open")
-	}
-	var found *streams
-	pool.Range(func(key, value any) bool {
-		if key == s.database() {
-			found = &value.(*sharedStore).streams
-		}
-		return true
-	})
-	return found
-}
-
 // A stream is cut when what allowed it is removed, whatever its kind. Streams of other
 // readers continue.
 func TestStreamsAreCut(t *testing.T) {
@@ -201,7 +185,7 @@ func TestStreamsAreCut(t *testing.T) {
 				if kind == "download" {
 					clock.Advance(2 * time.Second) // it is long by now
 				}
-				s.waitFor("the stream is watched", func() bool { return s.streamsOf().count() == 2 })
+				s.waitFor("the stream is watched", func() bool { return openStreams.count() == 2 })
 				select {
 				case <-ended:
 					t.Fatal("it was cut before anything was taken back")
@@ -215,7 +199,7 @@ func TestStreamsAreCut(t *testing.T) {
 					t.Fatal("it goes on")
 				}
 				t.Logf("cut after %v", time.Since(began))
-				s.waitFor("the removal of the stream", func() bool { return s.streamsOf().count() == 1 })
+				s.waitFor("the removal of the stream", func() bool { return openStreams.count() == 1 })
 			})
 		}
 	}
@@ -225,7 +209,7 @@ func TestStreamsAreCut(t *testing.T) {
 	default:
 	}
 	otherConn.Close()
-	s.waitFor("nothing is watched", func() bool { return s.streamsOf().count() == 0 })
+	s.waitFor("nothing is watched", func() bool { return openStreams.count() == 0 })
 	if cut := strings.Count(fmt.Sprint(logged.entries(t, "http.handlers.gatefold")), "msg:cut"); cut != 12 {
 		t.Errorf("the log has %d cut streams, want 12", cut)
 	}
@@ -264,14 +248,14 @@ func TestSharedChangesCutStreams(t *testing.T) {
 			name, bearer := s.subscriber()
 			_, subscriber := s.open("/articles/events", name, bearer)
 			_, anybody := s.open("/events")
-			s.waitFor("both are watched", func() bool { return s.streamsOf().count() == 2 })
+			s.waitFor("both are watched", func() bool { return openStreams.count() == 2 })
 			revoke(s)
 			select {
 			case <-subscriber:
 			case <-time.After(30 * time.Second):
 				t.Fatal("a subscriber's stream goes on")
 			}
-			if t.Name() == "TestStreamsEndWithWhatIsShared/rule" {
+			if name == "rule" {
 				select {
 				case <-anybody:
 				case <-time.After(30 * time.Second):
@@ -292,10 +276,7 @@ func TestOrdinaryResponseIsNoStream(t *testing.T) {
 			t.Fatalf("%d %s", got.StatusCode, got.body)
 		}
 	}
-	streams := s.streamsOf()
-	streams.mu.Lock()
-	defer streams.mu.Unlock()
-	if streams.open != nil {
-		t.Error("an ordinary page was watched as a stream")
+	if n := openStreams.count(); n != 0 {
+		t.Errorf("%d ordinary pages are watched as streams", n)
 	}
 }

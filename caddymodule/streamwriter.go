@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"math"
 	"net"
@@ -21,6 +22,7 @@ const (
 type streaming struct {
 	request *gateRequest // nil once the response is complete
 	stream  *stream
+	cancel  context.CancelFunc // see cancelable
 }
 
 // begin registers the response as a stream. Later calls only set the connection.
@@ -35,8 +37,8 @@ func (s *streaming) begin(w http.ResponseWriter, conn net.Conn) {
 		return
 	}
 	s.stream = newStream(s.request, w)
-	s.stream.conn = conn
-	s.request.gate.app.shared.streams.add(s.stream)
+	s.stream.conn, s.stream.cancel = conn, s.cancel
+	openStreams.add(s.stream)
 }
 
 // write registers the response as a stream if it is long. It is called before size bytes
@@ -55,9 +57,12 @@ func (s *streaming) write(w http.ResponseWriter, size int, continued bool) {
 func (s *streaming) end() {
 	if s.stream != nil {
 		s.stream.end()
-		s.stream.gate.app.shared.streams.remove(s.stream)
+		openStreams.remove(s.stream)
 	}
-	s.request, s.stream = nil, nil
+	if s.cancel != nil {
+		s.cancel()
+	}
+	s.request, s.stream, s.cancel = nil, nil, nil
 }
 
 // remaining returns an upper bound of the bytes that a reader returns.

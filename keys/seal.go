@@ -37,6 +37,8 @@ const (
 	// PurposeLinkNetwork is the purpose of the MAC key of the networks from which links
 	// are opened.
 	PurposeLinkNetwork = "gatefold link network v1"
+	// PurposeLoginTicket is the purpose of the MAC key of the tickets of login sessions.
+	PurposeLoginTicket = "gatefold login ticket v1"
 )
 
 // NewSealer returns a Sealer whose key is derived from the secret with

@@ -25,6 +25,9 @@ func NewReaderVerifier(id string, issuer keys.ReaderIssuer, source KeySource) Re
 	return ReaderVerifier{Issuer: issuer, Keys: source, number: verifierNumber(id)}
 }
 
+// Same reports whether another verifier has the same id.
+func (v *ReaderVerifier) Same(other *ReaderVerifier) bool { return v.number == other.number }
+
 // verifierNumbers holds a number for the id of each verifier of this process. It
 // grows with the configurations that were loaded.
 var verifierNumbers struct {

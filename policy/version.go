@@ -108,6 +108,7 @@ const (
 	KindLink
 	KindProfile
 	KindContract
+	KindSession
 )
 
 // Stripe returns the stripe of an identifier. It is the same in every process,

@@ -42,6 +42,7 @@
 //	status.go       status: the state of the node
 //	store.go        store backup and store verify
 //	storecopy.go    store copy
+//	storeloss.go    store accept-loss
 //	token.go        token: reader tokens and access tokens
 //	webhook.go      webhook: receivers of events, dead letters
 //	startup.go      what a start needs from the machine: ports, the store

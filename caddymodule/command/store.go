@@ -30,6 +30,7 @@ func (o Options) storeCommands(cmd *cobra.Command) {
 	backup := subcommand(cmd, "backup <file>", "Writes a consistent copy of the running server's database to a file", cobra.ExactArgs(1), backupStore)
 	backup.Flags().Bool("force", false, "replace an existing file")
 	o.copyCommand(cmd)
+	subcommand(cmd, "accept-loss", "Ends the condition store_went_back on all nodes: counted links open again", cobra.NoArgs, acceptLoss)
 	subcommand(cmd, "verify [<file>]", "Verifies a database that no server has open, such as a backup", cobra.MaximumNArgs(1), func(c *call) error {
 		if len(c.args) == 0 {
 			c.args = []string{o.Database()}

@@ -22,6 +22,9 @@ var (
 	storeFileReplaced = condition.Register("store_file_replaced", condition.Critical,
 		"What is written now is lost at a restart: save it first by `gatefold store backup <file>`, stop the server, put that copy at the database's path, and start.")
 
+	storeWentBack = condition.Register("store_went_back", condition.Critical,
+		"Find out why Redis came back without writes that it had acknowledged (docs/redis.md), look through the window for what must be done again, then end the state by `gatefold store accept-loss` on one node.")
+
 	redisEvicts = condition.Register("redis_evicts", condition.Critical,
 		"Set maxmemory-policy noeviction in Redis, and keep it in its configuration file.")
 	redisNotPersistent = condition.Register("redis_not_persistent", condition.Warning,

@@ -51,7 +51,7 @@ func New(options Options) *Node {
 		Board:  condition.NewBoard(options.Now, options.Changed),
 		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: new(Server), options: options,
 	}
-	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks} {
+	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks, n.losses} {
 		n.Add(source)
 	}
 	return n
@@ -94,7 +94,7 @@ func (n *Node) Probe(ctx context.Context) {
 
 // countedLinks finds out whether counted links are refused, from what refuses them.
 func (n *Node) countedLinks() []condition.Finding {
-	for _, findings := range [][]condition.Finding{n.follow(), n.Server.findings(), n.Writes.findings()} {
+	for _, findings := range [][]condition.Finding{n.follow(), n.losses(), n.Server.findings(), n.Writes.findings()} {
 		for _, f := range findings {
 			switch f.Kind {
 			case writesFailing:
@@ -102,7 +102,7 @@ func (n *Node) countedLinks() []condition.Finding {
 					continue // large ones fail on a full disk, and a use still fits
 				}
 				fallthrough
-			case storeUnreachable, redisEvicts, redisReplica, replicasMissing:
+			case storeUnreachable, storeWentBack, redisEvicts, redisReplica, replicasMissing:
 				return []condition.Finding{{Kind: countedLinksRefused, Since: f.Since, What: "Uses of counted links cannot be counted: " + f.What}}
 			}
 		}

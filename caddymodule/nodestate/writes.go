@@ -97,7 +97,7 @@ func isFailure(err error) bool {
 	if check || bound {
 		return false
 	}
-	for _, other := range []error{redisengine.ErrEviction, engine.ErrTooLarge, engine.ErrClosed, store.ErrNotFound, store.ErrAway, context.Canceled, context.DeadlineExceeded} {
+	for _, other := range []error{redisengine.ErrEviction, engine.ErrWentBack, engine.ErrTooLarge, engine.ErrClosed, store.ErrNotFound, store.ErrAway, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, other) {
 			return false
 		}

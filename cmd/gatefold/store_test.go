@@ -58,6 +58,27 @@ func TestCorruptDatabaseFailsTheStart(t *testing.T) {
 	}
 }
 
+// The file system lost what was in the database in a power cut, or a restore stopped at its
+// first byte: the start fails, and does not serve a new database in which every link is
+// unknown and every removed grant forgotten. Only an absent file is made.
+func TestEmptyDatabaseFailsTheStart(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.stop()
+	if err := os.Truncate(s.database(), 0); err != nil {
+		t.Fatal(err)
+	}
+
+	s.fails(s.database(), "is not a database or is damaged", "the file is empty", "restore a backup")
+
+	if info, err := os.Stat(s.database()); err != nil || info.Size() != 0 {
+		t.Errorf("the start changed the file: %v, %v", info, err)
+	}
+	if got := runCommand(t, s.dir, s.environment(), "store", "verify", s.database()); got.code != 1 || !strings.Contains(got.stderr, "the file is empty") {
+		t.Errorf("verify: %+v", got)
+	}
+}
+
 // A database is restored from a backup without its secret.
 func TestWrongSecretFailsTheStart(t *testing.T) {
 	t.Parallel()

@@ -83,6 +83,9 @@ var auditKinds = map[byte]auditKind{
 	prefixHook:      {name: "hook", hidden: []string{"secrets"}},
 	prefixHookEvent: {unaudited: true},
 
+	prefixLogin:      {name: "session", hidden: []string{"tokens"}},
+	prefixLoginIndex: {unaudited: true},
+
 	prefixRoute:        {unaudited: true},
 	prefixWebhookState: {unaudited: true},
 	prefixDelivery:     {unaudited: true},

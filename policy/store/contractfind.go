@@ -138,7 +138,7 @@ func (s *Store) contractsAfter(vendor string, query ContractQuery, from string) 
 // *FieldError for one that is no contract's id. Next, unless empty, is where the search goes
 // on: it ended at the limit, or after it read maxSearch contracts.
 func (s *Store) FindContracts(ctx context.Context, vendor string, query ContractQuery, page Page) (found []Contract, next string, err error) {
-	if page.From != "" && !isContractID(page.From) {
+	if page.From != "" && !IsContractID(page.From) {
 		return nil, "", &FieldError{"from", "is no contract's id: send that of the last contract of a page"}
 	}
 	found = []Contract{}
@@ -158,7 +158,7 @@ func (s *Store) FindContracts(ctx context.Context, vendor string, query Contract
 	return found, "", nil
 }
 
-// isContractID reports whether a text has the form of a contract's id.
-func isContractID(text string) bool {
+// IsContractID reports whether a text has the form of a contract's id.
+func IsContractID(text string) bool {
 	return len(text) == 32 && strings.Trim(text, "0123456789abcdef") == ""
 }

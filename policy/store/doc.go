@@ -92,6 +92,8 @@
 //
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys
+//	loginsessions.go  sessions of readers who logged in at the gate
+//	loginends.go     how they end and go on: by the reader, by their issuer, by use
 //	sessionkeys.go   keys that sites share with their origins
 //
 //	idempotency.go   idempotency records
@@ -106,5 +108,9 @@
 //	webhookstate.go  which node delivers to an endpoint, and how that goes
 //
 //	follow.go        Follower: invalidates caches when other nodes write
+//	followstate.go   its state, for operators
+//	followloss.go    what a node remembers of a shared store, which may go back in time
+//	removals.go      removals that nodes remember, also from the change feed
+//	rewrite.go       making removals again that the store lost
 //	copy.go          copying the entries of one engine to another
 package store

@@ -67,6 +67,12 @@ var erasers = []eraser{
 		prefix: prefixFulfilment, kind: "fulfilments", ranges: sentOf(prefixFulfilment, fulfilmentOfUser),
 		forget: forgetIn(fulfilmentKind, func(_ *Person, f *Fulfilment) bool { f.UserID = ""; return false }),
 	},
+	{
+		prefix: prefixLogin, kind: "sessions", forget: forgetLogin,
+		ranges: func(_ engine.Snapshot, p *Person) ([]eraseRange, error) {
+			return within(prefixLogin, keyPrefix(prefixLoginIndex, loginUser+p.ID)), nil
+		},
+	},
 	scrubs(prefixHookEvent, "hookEvents"),
 	scrubs(prefixLink, "links"),
 	scrubs(prefixImportLog, "importLogs"),
@@ -94,6 +100,7 @@ var erasers = []eraser{
 	{prefix: prefixIndex, nothing: ofIndex},
 	{prefix: prefixMember, nothing: ofIndex},
 	{prefix: prefixContractIndex, nothing: ofIndex},
+	{prefix: prefixLoginIndex, nothing: ofIndex},
 	{prefix: prefixOrder, nothing: "has the ids of an order and its contract"},
 	{prefix: prefixContainer, nothing: ofIndex},
 	{prefix: prefixGrantIndex, nothing: ofIndex},

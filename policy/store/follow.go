@@ -30,6 +30,8 @@ type Follower struct {
 
 	whole *Feed // of no partition: whether the store answers
 
+	memory memory // of what the store may lose
+
 	feeds   sync.Map   // partition -> *Feed
 	mu      sync.Mutex // guards closed, and adding to feeds
 	closed  bool
@@ -51,6 +53,13 @@ type FollowOptions struct {
 	// Changed is called with an error when the store becomes unavailable, and with
 	// nil when it is available again. Optional.
 	Changed func(partition string, err error)
+	// Rewrite makes removals again that the store lost, and returns how many. Optional:
+	// without it the store is not watched for losses.
+	Rewrite func(ctx context.Context, partition string, list []Removal) (int, error)
+	// MemoryFile keeps what the node saw of the store, over a restart. Optional.
+	MemoryFile string
+	// MemoryFailed is called when the file cannot be read or written. Optional.
+	MemoryFailed func(error)
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -89,6 +98,7 @@ func Follow(backend engine.Watcher, options FollowOptions) *Follower {
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.whole = &Feed{follower: f}
 	f.whole.away.Store(&awayError{cause: errors.New("no answer yet"), since: options.Now()})
+	f.remember(backend)
 	f.running.Go(func() { f.whole.poll(f.ctx) })
 	return f
 }
@@ -145,7 +155,23 @@ func (f *Follower) View(ctx context.Context, partition string, fn func(engine.Sn
 
 // Commit implements Engine.
 func (f *Follower) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
-	return guard(f.known(partition), func() (engine.Committed, error) { return f.Watcher.Commit(ctx, partition, batch) })
+	removed := f.memory.removals.of(partition, batch)
+	if len(removed) > 0 && batch.Event != nil {
+		told := *batch
+		told.Event = withRemovals(batch.Event, removed)
+		batch = &told
+	}
+	commit := func() (engine.Committed, error) { return f.Watcher.Commit(ctx, partition, batch) }
+	committed, err := engine.Committed{}, error(nil)
+	if engine.IsRepairing(ctx) {
+		committed, err = commit()
+	} else {
+		committed, err = guard(f.known(partition), commit)
+	}
+	if err == nil || errors.Is(err, engine.ErrNotAcknowledged) {
+		f.memory.removals.add(partition, removed)
+	}
+	return committed, err
 }
 
 // Sweep implements Engine.
@@ -235,56 +261,6 @@ func (f *Feed) lag(now time.Time) time.Duration {
 	return max(now.Sub(*heard), now.Round(0).Sub(heard.Round(0)))
 }
 
-// The states of a node.
-const (
-	// StateFollowing: caches are up to date.
-	StateFollowing = "following"
-	// StateStale: the store is unavailable, and caches are used.
-	StateStale = "stale"
-	// StateClosed: the store is unavailable for longer than StaleFor, and caches are
-	// not used.
-	StateClosed = "closed"
-)
-
-// FollowState is the state of a node towards its store.
-type FollowState struct {
-	State string
-	// Error is why the store is unavailable, and Since since when.
-	Error error
-	Since time.Time
-	// Left is how long caches may still be used.
-	Left time.Duration
-	// Behind is the time since the feed of Partition, of all followed ones the most
-	// backward, was last followed to its end.
-	Behind    time.Duration
-	Partition string
-}
-
-// State returns the worst state of all feeds.
-func (f *Follower) State() FollowState {
-	feeds := []*Feed{f.whole}
-	f.feeds.Range(func(_, feed any) bool {
-		feeds = append(feeds, feed.(*Feed))
-		return true
-	})
-	now := f.options.Now()
-	worst := FollowState{State: StateFollowing, Left: f.options.StaleFor}
-	for _, feed := range feeds {
-		lag := feed.lag(now)
-		worst.Left = min(worst.Left, max(f.options.StaleFor-lag, 0))
-		if feed != f.whole && lag > worst.Behind {
-			worst.Behind, worst.Partition = lag, feed.partition
-		}
-		if away := feed.away.Load(); away != nil && worst.Error == nil {
-			worst.State, worst.Error, worst.Since = StateStale, away.cause, away.since
-		}
-	}
-	if worst.Left == 0 {
-		worst.State = StateClosed
-	}
-	return worst
-}
-
 // poll reads the position of the feed periodically.
 func (f *Feed) poll(ctx context.Context) {
 	ticker := time.NewTicker(pollEvery)
@@ -317,6 +293,7 @@ func (f *Feed) ask(ctx context.Context) error {
 		return err
 	}
 	f.heard.Store(&asked)
+	f.follower.memory.sampled(f.partition, asked)
 	if f.away.Swap(nil) != nil {
 		f.changed(nil)
 	}
@@ -330,6 +307,9 @@ func (f *Feed) followToEnd(ctx context.Context) error {
 	}
 	cursors, err := f.follower.Cursors(ctx, []string{f.partition})
 	if err != nil {
+		return err
+	}
+	if err := f.follower.repair(ctx, f.partition); err != nil {
 		return err
 	}
 	f.mu.Lock()
@@ -411,10 +391,15 @@ func (f *Feed) catchUp(ctx context.Context) error {
 func (f *Feed) apply(ctx context.Context, events []engine.Event) error {
 	var all policy.Invalidation
 	for _, event := range events {
-		change, err := policy.DecodeInvalidation(event.Payload)
+		payload, removed, err := cutRemovals(event.Payload)
 		if err != nil {
 			return err
 		}
+		change, err := policy.DecodeInvalidation(payload)
+		if err != nil {
+			return err
+		}
+		f.follower.memory.removals.add(f.partition, removed)
 		all.Join(change)
 	}
 	f.follower.options.Versions.Bump(all)

@@ -107,6 +107,15 @@ import (
 //	% <hook> NUL r NUL <time> <event>    the same, by when it arrived; the time as 8 bytes, inverted
 //	9 <contract> NUL <month> NUL …       usage of a licence
 //
+// Login sessions:
+//
+//	$ <session>                          login session of a reader
+//	& u <user> NUL <session>             index: the sessions of a user; the value is when they began, as 8 bytes
+//	& s <issuer> NUL <client> NUL <sid> NUL <session>  index: those of a session at the issuer
+//	& b <issuer> NUL <client> NUL <sub> NUL <session>  index: those of a subject of the issuer
+//	& t <user>                           written with a new session, so that there are not more than are allowed
+//	& j <issuer> NUL <client> NUL <jti>  marker: a logout token was used
+//
 // Webhooks:
 //
 //	e <endpoint>                         endpoint of a webhook
@@ -191,6 +200,9 @@ const (
 	prefixHookEvent      = '%'
 	prefixUsage          = '9'
 
+	prefixLogin      = '$'
+	prefixLoginIndex = '&'
+
 	prefixWebhook      = 'e'
 	prefixRoute        = 'f'
 	prefixWebhookState = 'v'
@@ -224,6 +236,15 @@ const (
 	contractHolder = "U"
 	contractMailed = "E"
 	contractSite   = "l"
+)
+
+// The kinds of values in the index of login sessions.
+const (
+	loginUser    = "u"
+	loginSID     = "s"
+	loginSubject = "b"
+	loginTurn    = "t"
+	loginToken   = "j"
 )
 
 // The kinds of values in the index of grants.

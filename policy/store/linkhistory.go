@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -199,6 +200,22 @@ func readUse(marker, value []byte) (at time.Time, visitor policy.Visitor, err er
 // eventID begins the ids of refusals and refunds in a listing. No id of a use
 // begins with it.
 const eventID = "."
+
+// useIDDigits is the length of the id of a use that no device counts: 12 bytes in base64url.
+const useIDDigits = 16
+
+// IsLinkEventID reports whether a text has the form of the ids in the history of a link.
+func IsLinkEventID(id string) bool {
+	if number, ok := strings.CutPrefix(id, eventID); ok {
+		n, err := strconv.ParseInt(number, 10, 64)
+		return err == nil && n >= 0
+	}
+	if strings.HasPrefix(id, "device:") {
+		return true
+	}
+	_, err := base64.RawURLEncoding.DecodeString(id)
+	return err == nil && len(id) == useIDDigits
+}
 
 // LinkEvents returns a page of the history of a link: first refusals and refunds, the
 // newest first, then its uses, by id. It returns ErrNotFound when there is no such link.

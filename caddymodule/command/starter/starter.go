@@ -249,6 +249,8 @@ const preamble = `# Made by gatefold init. Check it after each change:
 	gatefold {
 		store bolt
 	}
+	# At a stop, what is still open then is closed.
+	grace_period 20s
 	log {
 		output stderr
 		import without_tokens

@@ -79,6 +79,9 @@ const maxFindings = 10
 // Verify reads the whole database at path, which must not be in use, and returns an
 // error that describes its damage. It does not change the file.
 func Verify(path string) (err error) {
+	if err := checkPresent(path); err != nil {
+		return explain(path, err)
+	}
 	db, err := openBolt(path, &bbolt.Options{
 		Timeout:  lockTimeout,
 		ReadOnly: true,

@@ -62,7 +62,7 @@ type formatError string
 func (e formatError) Error() string { return fmt.Sprintf("unknown format %q", string(e)) }
 
 func openOrCreate(path string) (*bbolt.DB, error) {
-	_, err := os.Stat(path)
+	err := checkPresent(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = create(path)
 	}
@@ -70,6 +70,18 @@ func openOrCreate(path string) (*bbolt.DB, error) {
 		return nil, err
 	}
 	return openFile(path)
+}
+
+// checkPresent returns fs.ErrNotExist if there is no file, and ErrDamaged if it is empty:
+// bbolt makes a new database of an empty file, and what a crash of the file system or a
+// failed restore left would open as one without grants and links. A file that has
+// anything, however short, is refused by bbolt.
+func checkPresent(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() == 0 {
+		return fmt.Errorf("%w: the file is empty", ErrDamaged)
+	}
+	return err
 }
 
 // create creates an empty database. It writes a temporary file and links it to path when

@@ -51,12 +51,6 @@ func TestOpenWaitsForTheProcessBefore(t *testing.T) {
 	require.NoError(t, <-closed)
 }
 
-func TestEmptyFileBecomesADatabase(t *testing.T) {
-	path := newPath(t)
-	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	open(t, path)
-}
-
 // TestWrongFilesAreRefused opens files that are no database, or not whole. None
 // may end the process, be changed, or stay locked.
 func TestWrongFilesAreRefused(t *testing.T) {
@@ -75,7 +69,10 @@ func TestWrongFilesAreRefused(t *testing.T) {
 		"text":                   {[]byte("site: news\n"), damaged},
 		"a large text":           {bytes.Repeat([]byte("site: news\n"), 10_000), damaged},
 		"zeros":                  {make([]byte, 64<<10), damaged},
+		"nothing":                {nil, "the file is empty"},
 		"one byte":               {[]byte{1}, damaged},
+		"a page and a half":      {whole[:pageSize*3/2], damaged},
+		"less than a page":       {whole[:pageSize-1], damaged},
 		"one page":               {whole[:pageSize], damaged},
 		"the first pages":        {whole[:2*pageSize], damaged},
 		"cut in the middle":      {whole[:len(whole)/2/pageSize*pageSize], damaged},
@@ -96,6 +93,7 @@ func TestWrongFilesAreRefused(t *testing.T) {
 				require.ErrorContains(t, err, file.says)
 				require.ErrorContains(t, err, "choose another file with `store bolt <file>`")
 			}
+			require.ErrorContains(t, Verify(path), file.says)
 			after, err := os.ReadFile(path)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(file.content, after), "the file was changed")

@@ -39,15 +39,15 @@ func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Bat
 	if isUse(batch) {
 		return e.count(partition, batch)
 	}
-	reply, err := e.writeOnce(ctx, commitScript, partition, commitArgs(newCommitID(), e.options.AckReplicas > 0, batch))
+	reply, err := e.writeOnce(ctx, commitScript, partition, e.commitArgs(newCommitID(), partition, batch))
 	if err != nil {
 		return engine.Committed{}, e.fail(ctx, err)
 	}
-	return readCommitted(reply)
+	return e.readCommitted(partition, reply)
 }
 
-// writeOnce runs a script whose first two arguments are an id and whether it is sent
-// again, which happens when the answer is lost. With ErrNotAcknowledged it also returns
+// writeOnce runs a script with arguments of writeArgs, and sends it again when the answer is
+// lost. With ErrNotAcknowledged it also returns
 // the answer.
 func (e *Engine) writeOnce(ctx context.Context, script *writeScript, partition string, args []any) (any, error) {
 	keys := e.keys.written(partition)
@@ -79,9 +79,9 @@ func newCommitID() string {
 const argAgain = 1
 
 // commitArgs returns the arguments of commit.lua for a batch.
-func commitArgs(id string, acknowledged bool, batch *engine.Batch) []any {
-	args := make([]any, 0, 10+3*len(batch.Checks)+6*len(batch.Counters)+len(batch.Deletes)+3*len(batch.Puts))
-	args = append(args, id, "0", flag(acknowledged), flag(batch.Event != nil), bytesOf(batch.Event))
+func (e *Engine) commitArgs(id, partition string, batch *engine.Batch) []any {
+	args := e.writeArgs(id, partition, 6+3*len(batch.Checks)+6*len(batch.Counters)+len(batch.Deletes)+3*len(batch.Puts))
+	args = append(args, flag(batch.Event != nil), bytesOf(batch.Event))
 	args = append(args, len(batch.Checks))
 	for _, check := range batch.Checks {
 		kind := "value"
@@ -142,7 +142,7 @@ func ceilMilli(t time.Time) int64 {
 }
 
 // readCommitted decodes the answer of commit.lua.
-func readCommitted(reply any) (engine.Committed, error) {
+func (e *Engine) readCommitted(partition string, reply any) (engine.Committed, error) {
 	answer, ok := reply.([]any)
 	if !ok || len(answer) < 2 {
 		return engine.Committed{}, errReply
@@ -157,12 +157,17 @@ func readCommitted(reply any) (engine.Committed, error) {
 			return engine.Committed{}, &engine.CheckError{Index: int(index)}
 		case "bound":
 			return engine.Committed{}, &engine.BoundError{Index: int(index)}
+		case "lost":
+			return engine.Committed{}, engine.ErrWentBack
 		default:
 			return engine.Committed{}, errType
 		}
 	}
-	if len(answer) != 4 {
+	if len(answer) != 7 {
 		return engine.Committed{}, errReply
+	}
+	if err := e.saw(partition, answer[4], answer[5], answer[6]); err != nil {
+		return engine.Committed{}, err
 	}
 	position, err := strconv.ParseUint(text(answer[1]), 10, 64)
 	if err != nil {

@@ -2,20 +2,21 @@
 -- first write, and the first write of a batch that needs memory is one that the server
 -- refuses when it has none.
 --
--- Returns {'ok', position, counts, replayed} or {'check'|'bound'|'type', index}.
-local at = 0
+-- Returns {'ok', position, counts, replayed, generation, revision, id}, {'check'|'bound'|'type', index}
+-- or {'lost', 0} for a bounded counter of a partition that lost writes.
+local at = 7
 local function arg()
 	at = at + 1
 	return ARGV[at]
 end
 
-local id, again, acknowledged = arg(), arg() == '1', arg() == '1'
+local id, again, acknowledged = ARGV[1], ARGV[2] == '1', ARGV[3] == '1'
 local with_event, event = arg() == '1', arg()
 
 -- answer decodes a result from the undo log.
 local function answer(result)
 	local position, counts, replayed = string.match(result, '^(%d+) ([%d,]*) ([01]*)$')
-	return {'ok', position, counts, replayed}
+	return {'ok', position, counts, replayed, number(generation), number(revision), recorded and id or ''}
 end
 
 -- unchanged returns the result of a batch without changes.
@@ -25,6 +26,7 @@ local function unchanged(result)
 	return answer(result)
 end
 
+compare()
 if again then
 	local before = earlier(id)
 	if before then return unchanged(before) end
@@ -45,6 +47,7 @@ local all_replayed = true
 local n_counters = tonumber(arg())
 for i = 1, n_counters do
 	local c = {key = arg(), max = tonumber(arg()), once = arg(), once_value = arg(), expires = arg(), undo = arg() == '1'}
+	if lost and c.max ~= 0 then return {'lost', 0} end
 	local n = current[c.key]
 	if not n then
 		local stored = value(c.key)

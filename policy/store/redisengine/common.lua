@@ -1,5 +1,7 @@
 -- The start of all scripts that write. KEYS are the keys of one partition, in the order
--- of keys.go: m k v e f u.
+-- of keys.go: m k v e f u. ARGV begins with the id of the batch, whether it is sent again,
+-- whether replicas must acknowledge it, and the mark of the caller: the newest
+-- generation and revision that it saw, and the id of the batch at an earlier revision, if any.
 local meta, names, values, expiries, feed, undo = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 
 -- Maximum size of the undo log of a partition, in bytes.
@@ -51,6 +53,43 @@ end
 
 local function number(n) return string.format('%.0f', n) end
 
+local generation, revision, lost -- of the partition
+local recorded = false -- whether this batch has a revision
+
+-- batch_at returns the id of the batch at a revision, unless it is dropped from the undo log.
+local function batch_at(at)
+	local entry = redis.call('XRANGE', undo, at .. '-0', at .. '-0')[1]
+	return entry and entry[2][1] == '' and string.match(entry[2][2], '^%x+')
+end
+
+-- compare reads these three, notices a partition that is behind what the caller saw, and
+-- writes into it that it lost what follows. It returns whether it is behind.
+local function compare()
+	local seen_generation, seen_revision, seen_id, id_revision = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
+	local state = redis.call('HMGET', meta, 'gen', 'rev', 'lost')
+	generation, revision, lost = tonumber(state[1] or 0), tonumber(state[2] or 0), state[3]
+	if generation > seen_generation then return false end
+	local from = revision
+	if generation == seen_generation and revision >= seen_revision then
+		-- Others may have written as many batches since as were lost.
+		if seen_id == '' then return false end
+		local id = batch_at(id_revision)
+		if not id or id == seen_id then return false end
+		from = tonumber(id_revision) - 1
+	end
+	local now = redis.call('TIME')
+	local at = now[1] .. string.format('%03d', math.floor(tonumber(now[2]) / 1000))
+	if lost then
+		local first, newest, seen, noticed = string.match(lost, '^(%d+) (%d+) (%d+) (%d+)$')
+		newest, seen = tonumber(newest), tonumber(seen)
+		if seen_generation < newest or seen_generation == newest and seen_revision <= seen then return true end
+		from, at = math.min(tonumber(first), from), noticed
+	end
+	lost = table.concat({number(from), number(seen_generation), number(seen_revision), at}, ' ')
+	redis.call('HSET', meta, 'lost', lost)
+	return true
+end
+
 -- earlier returns the result of an earlier run with this id whose answer was lost, if it
 -- wrote anything.
 local function earlier(id)
@@ -75,7 +114,7 @@ local function touch() return redis.pcall('HINCRBY', meta, 'again', 1) end
 -- exceeds undo_budget. The first field of a batch has an empty name, and the id and the
 -- result of the batch.
 local function record(id, result)
-	local revision = redis.call('HINCRBY', meta, 'rev', 1)
+	revision, recorded = redis.call('HINCRBY', meta, 'rev', 1), true
 	local name = number(revision)
 	if old_size > undo_budget then
 		-- Running views fail, which is better than exceeding the memory.

@@ -12,6 +12,7 @@
 //	partition.go   the list of partitions
 //	commit.go      batches, by commit.lua
 //	uses.go        redemptions, counted in groups by uses.lua
+//	marks.go       noticing that the server lost writes, by common.lua and cursor.lua; accept.lua
 //	sweep.go       removing expired entries, by sweep.lua
 //	view.go        snapshots, by read.lua
 //	scan.go        scans of a snapshot, page by page

@@ -28,6 +28,7 @@ type Engine struct {
 	registered sync.Map // partition -> time.Time, see register
 	gatherings sync.Map // partition -> *gathering, see count
 	evicts     atomic.Pointer[string]
+	marks      marks
 }
 
 var _ engine.Watcher = (*Engine)(nil)

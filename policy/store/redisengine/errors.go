@@ -49,7 +49,7 @@ func (p problem) Is(target error) bool {
 func explain(err error) error {
 	text := err.Error()
 	switch {
-	case errors.Is(err, ErrNotAcknowledged), errors.Is(err, ErrTooOld), errors.Is(err, ErrRefused):
+	case errors.Is(err, ErrNotAcknowledged), errors.Is(err, ErrTooOld), errors.Is(err, ErrRefused), errors.Is(err, engine.ErrWentBack):
 		return err
 	case redis.IsOOMError(err), strings.Contains(text, "OOM command not allowed"):
 		return ErrFull

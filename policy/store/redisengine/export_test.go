@@ -38,11 +38,11 @@ func (e *Engine) Together(partition string, batches []*engine.Batch) ([]*engine.
 
 // Alone commits a batch as those are that are no uses.
 func (e *Engine) Alone(partition string, batch *engine.Batch) Outcome {
-	reply, err := e.writeOnce(context.Background(), commitScript, partition, commitArgs(newCommitID(), false, batch))
+	reply, err := e.writeOnce(context.Background(), commitScript, partition, e.commitArgs(newCommitID(), partition, batch))
 	if err != nil {
 		return Outcome{Err: e.fail(context.Background(), err)}
 	}
-	committed, err := readCommitted(reply)
+	committed, err := e.readCommitted(partition, reply)
 	return Outcome{committed, err}
 }
 

@@ -59,8 +59,11 @@ func (e *Engine) EventsAfter(ctx context.Context, partition string, after engine
 	if err != nil {
 		return nil, engine.Cursor{}, e.fail(ctx, err)
 	}
-	if len(reply) != 3 {
+	if len(reply) != 5 {
 		return nil, engine.Cursor{}, errReply
+	}
+	if err := e.saw(partition, reply[3], reply[4], ""); err != nil {
+		return nil, engine.Cursor{}, err
 	}
 	newest, err := strconv.ParseUint(text(reply[0]), 10, 64)
 	if err != nil {
@@ -122,40 +125,21 @@ func readEvents(reply any, after engine.Cursor) (events []engine.Event, last eng
 	return events, last, nil
 }
 
-// Cursors implements engine.Watcher, in one round trip to each server.
+// Cursors implements engine.Watcher, in one round trip for each partition.
 func (e *Engine) Cursors(ctx context.Context, partitions []string) ([]engine.Cursor, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return nil, err
 	}
 	defer e.calls.Leave()
-	// Without partitions the server is asked nevertheless.
-	found := make([]*redis.SliceCmd, max(len(partitions), 1))
-	_, err := e.waiting.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for i := range found {
-			name := ""
-			if i < len(partitions) {
-				name = partitions[i]
-			}
-			found[i] = pipe.HMGet(ctx, e.keys.meta(name), "pos", "tok")
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, e.fail(ctx, err)
+	if len(partitions) == 0 {
+		return nil, e.fail(ctx, e.waiting.Exists(ctx, e.keys.partitions()).Err())
 	}
 	cursors := make([]engine.Cursor, len(partitions))
-	for i := range cursors {
-		values := found[i].Val()
-		if len(values) != 2 {
-			return nil, errReply
+	for i, partition := range partitions {
+		var err error
+		if cursors[i], err = e.look(ctx, partition); err != nil {
+			return nil, e.fail(ctx, err)
 		}
-		if values[0] == nil {
-			continue
-		}
-		if cursors[i].Position, err = strconv.ParseUint(text(values[0]), 10, 64); err != nil {
-			return nil, errReply
-		}
-		cursors[i].Token = text(values[1])
 	}
 	return cursors, nil
 }

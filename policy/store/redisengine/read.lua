@@ -1,11 +1,11 @@
 -- Reads for a view. ARGV[1] is the revision of the view, empty in its first read. The
 -- reads follow: 'get' key, or 'scan' low high count bytes.
 --
--- Returns {revision, floor, undo log since ARGV[1], one result per read}. A view whose
+-- Returns {revision, floor, undo log since ARGV[1], generation, one result per read}. A view whose
 -- revision is below the floor must end.
 local meta, names, values, undo = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local state = redis.call('HMGET', meta, 'rev', 'floor')
-local answers = {state[1] or '0', state[2] or '0', {}}
+local state = redis.call('HMGET', meta, 'rev', 'floor', 'gen')
+local answers = {state[1] or '0', state[2] or '0', {}, state[3] or '0'}
 
 if ARGV[1] ~= '' and ARGV[1] ~= answers[1] then
 	answers[3] = redis.call('XRANGE', undo, '(' .. ARGV[1] .. '-18446744073709551615', '+')

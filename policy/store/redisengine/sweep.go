@@ -21,7 +21,7 @@ func (e *Engine) Sweep(ctx context.Context, partition string, before time.Time, 
 			return total, err
 		}
 		step := min(limit-total, sweepStep)
-		args := []any{newCommitID(), strconv.FormatInt(max(ceilMilli(before), 1), 10), step}
+		args := append(e.writeArgs(newCommitID(), partition, 2), strconv.FormatInt(max(ceilMilli(before), 1), 10), step)
 		reply, err := e.write(context.WithoutCancel(ctx), sweepScript, e.keys.written(partition), args)
 		if err != nil {
 			return total, e.fail(ctx, err)

@@ -136,11 +136,11 @@ func (g *gathering) handOn() {
 func (e *Engine) send(partition string, group []*use) {
 	ctx := context.Background() // a batch that was begun is waited for
 	subjects := subjectsOf(group)
-	reply, err := e.writeOnce(ctx, usesScript, partition, usesArgs(newCommitID(), e.options.AckReplicas > 0, subjects))
+	reply, err := e.writeOnce(ctx, usesScript, partition, e.usesArgs(newCommitID(), partition, subjects))
 	err = e.fail(ctx, err)
 	if reply != nil {
 		// Also without acknowledgement: a refused use needs none.
-		broken := e.readUses(reply, subjects, err)
+		broken := e.readUses(partition, reply, subjects, err)
 		if broken == nil {
 			return
 		}
@@ -196,12 +196,12 @@ func appendSubject(name []byte, batch *engine.Batch) []byte {
 }
 
 // usesArgs returns the arguments of uses.lua for a group.
-func usesArgs(id string, acknowledged bool, subjects []subject) []any {
-	size := 3
+func (e *Engine) usesArgs(id, partition string, subjects []subject) []any {
+	size := 0
 	for i := range subjects {
 		size += 5 + 2*len(subjects[i].of.Checks) + 2*len(subjects[i].uses)
 	}
-	args := append(make([]any, 0, size), id, "0", flag(acknowledged))
+	args := e.writeArgs(id, partition, size)
 	for i := range subjects {
 		s := &subjects[i]
 		counter := &s.of.Counters[0]
@@ -219,10 +219,13 @@ func usesArgs(id string, acknowledged bool, subjects []subject) []any {
 
 // readUses decodes the answer of uses.lua, and sets the results. Uses that were counted
 // get the error unacknowledged, unless that is nil.
-func (e *Engine) readUses(reply any, subjects []subject, unacknowledged error) error {
+func (e *Engine) readUses(partition string, reply any, subjects []subject, unacknowledged error) error {
 	answer, ok := reply.([]any)
-	if !ok || len(answer) != 4 {
+	if !ok || len(answer) != 7 {
 		return errReply
+	}
+	if err := e.saw(partition, answer[4], answer[5], answer[6]); err != nil {
+		return err
 	}
 	position, err := strconv.ParseUint(text(answer[0]), 10, 64)
 	outcomes, counts := text(answer[1]), strings.Split(text(answer[2]), ",")
@@ -250,6 +253,8 @@ func (e *Engine) readUses(reply any, subjects []subject, unacknowledged error) e
 				u.committed = engine.Committed{Position: position, Counts: counted[j : j+1 : j+1], Replayed: replayed[j : j+1 : j+1]}
 			case outcome == 'b':
 				u.err = &engine.BoundError{Index: 0}
+			case outcome == 'l':
+				u.err = engine.ErrWentBack
 			case outcome == 't':
 				u.err = errType
 			case outcome == 'm':

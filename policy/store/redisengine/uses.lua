@@ -4,17 +4,22 @@
 -- is evaluated once; and the script runs few commands with many keys, instead of several
 -- for each use.
 --
--- ARGV: id, again, acknowledged; then of each subject its counter, bound and expiry,
+-- ARGV, after those of all scripts that write: of each subject its counter, bound and expiry,
 -- its number of checks and of each the key and whether it must be present, its number of
 -- uses and of each the marker and its value.
 --
--- Returns {position, outcomes, counts, error}. There is one outcome for each use, in
+-- Returns {position, outcomes, counts, error, generation, revision, id}. There is one outcome for each use, in
 -- the order of ARGV: '+' counted, '=' counted before, 'b' at its bound, 't' not a
--- counter, 'm' no memory (see error), or a digit: the check that failed.
+-- counter, 'm' no memory (see error), 'l' the partition lost writes, or a digit: the check
+-- that failed.
 -- The counts have the value of each subject's counter before its first use.
 local id, again, acknowledged = ARGV[1], ARGV[2] == '1', ARGV[3] == '1'
 
-local function answer(position, outcomes, counts, refusal) return {position, outcomes, counts, refusal or ''} end
+local function answer(position, outcomes, counts, refusal) 
+	return {position, outcomes, counts, refusal or '', number(generation), number(revision), recorded and id or ''}
+end
+
+compare()
 
 if again then
 	local before = earlier(id)
@@ -26,7 +31,7 @@ if again then
 end
 
 -- One command reads which keys are present, and one the counters.
-local subjects, counters, asked, n_asked, at = {}, {}, {}, 0, 3
+local subjects, counters, asked, n_asked, at = {}, {}, {}, 0, 7
 local function arg()
 	at = at + 1
 	return ARGV[at]
@@ -69,7 +74,7 @@ for i, s in ipairs(subjects) do
 		if not held then n = 0
 		elseif #held == 8 then n = struct.unpack('>I8', held) end
 	end
-	local refused = not n and 't'
+	local refused = lost and max ~= 0 and 'l' or not n and 't'
 	for j = #s.checks, 1, -1 do
 		local found = there[n_there + j] or written[s.checks[j].key]
 		if (found and true or false) ~= s.checks[j].present then refused = tostring(j - 1) end

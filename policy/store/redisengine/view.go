@@ -21,15 +21,16 @@ func (e *Engine) View(ctx context.Context, partition string, fn func(engine.Snap
 		return err
 	}
 	defer e.calls.Leave()
-	return fn(&snapshot{engine: e, ctx: ctx, keys: e.keys.read(partition), fetched: make(map[string][]byte)})
+	return fn(&snapshot{engine: e, ctx: ctx, partition: partition, keys: e.keys.read(partition), fetched: make(map[string][]byte)})
 }
 
 // snapshot is one revision of a partition. It reads the newest revision, and restores its
 // own with replaced.
 type snapshot struct {
-	engine *Engine
-	ctx    context.Context
-	keys   []string
+	engine    *Engine
+	ctx       context.Context
+	partition string
+	keys      []string
 
 	began bool
 	seen  uint64 // the revision up to which replaced is complete
@@ -125,11 +126,12 @@ func (s *snapshot) read(args []any) ([]any, error) {
 	if s.began {
 		since = strconv.FormatUint(s.seen, 10)
 	}
+	known := s.engine.known(s.partition)
 	reply, err := readScript.Run(s.ctx, s.engine.client, s.keys, append([]any{since}, args...)...).Slice()
 	if err != nil {
 		return nil, s.engine.fail(s.ctx, err)
 	}
-	if len(reply) < 3 {
+	if len(reply) < 4 {
 		return nil, errReply
 	}
 	revision, err1 := strconv.ParseUint(text(reply[0]), 10, 64)
@@ -147,8 +149,17 @@ func (s *snapshot) read(args []any) ([]any, error) {
 			return nil, err
 		}
 	}
+	// What was removed may be back, until this process removed it again.
+	if seen, err := markOf(reply[3], reply[0]); err != nil {
+		return nil, err
+	} else if seen.Before(known) && !engine.IsRepairing(s.ctx) {
+		return nil, engine.ErrWentBack
+	}
+	if err := s.engine.saw(s.partition, reply[3], reply[0], ""); err != nil {
+		return nil, err
+	}
 	s.began, s.seen = true, revision
-	return reply[3:], nil
+	return reply[4:], nil
 }
 
 // note adds entries of the undo log. The oldest entry of a key is its value when the view

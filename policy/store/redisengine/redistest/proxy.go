@@ -41,6 +41,12 @@ func NewProxy(t testing.TB, target string) *Proxy {
 // Address returns where the proxy listens.
 func (p *Proxy) Address() string { return p.listener.Addr().String() }
 
+// Port returns the port of the address.
+func (p *Proxy) Port() string {
+	_, port, _ := net.SplitHostPort(p.Address())
+	return port
+}
+
 // URL returns it as a URL.
 func (p *Proxy) URL() string { return "redis://" + p.Address() }
 

@@ -1,0 +1,43 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
+
+// sweepInterval is how often the records whose retention is over are removed.
+const sweepInterval = 10 * time.Minute
+
+// sweep removes records that expired long ago, until the configuration is unloaded.
+func (a *App) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if !a.sweepOnce(ctx) {
+			return
+		}
+	}
+}
+
+// sweepOnce is one sweep. It returns false when the store is closed.
+func (a *App) sweepOnce(ctx context.Context) bool {
+	switch removed, err := a.shared.store.Sweep(ctx); {
+	case errors.Is(err, context.Canceled), errors.Is(err, engine.ErrClosed):
+		return false
+	case err != nil:
+		a.logger.Error("removing ended records failed", zap.Error(err))
+	case removed > 0:
+		a.logger.Debug("removed ended records", zap.Int("count", removed))
+	}
+	return true
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
+)
+
+// hasCondition reports whether a node shows a condition.
+func (s *server) hasCondition(name string) bool {
+	got, err := fetch("http://" + s.admin + "/gatefold/health")
+	return err == nil && strings.Contains(got.body, `"name":"`+name+`"`)
+}
+
+// An operator removes a grant and revokes a link at one node, whose machine fails. Then the
+// Redis, which has snapshots only, is killed, and comes back with the one from before. The
+// grant and the link stay closed at the other nodes, which heard of the removals; the link
+// with 50 uses opens not more than 50 pages; status says what was lost, until the operator
+// accepts it on one node. A node that was down at that time finds the removals in its file.
+func TestRedisRestartedFromASnapshot(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	nodes := []*server{startNode(t, redis.URL(), ""), startNode(t, redis.URL(), ""), startNode(t, redis.URL(), "")}
+	ada := nodes[0].must("token", "reader", "--user", "ada")
+	grant := subscribe(t, nodes, ada)
+	link, id := nodes[0].countedLink(50)
+	_, revoked := nodes[0].countedLink(5)
+	var pages atomic.Int64
+	use := func(n int) {
+		for i := range n {
+			if statusOf(nodes[1+i%2].site+link) == http.StatusOK {
+				pages.Add(1)
+			}
+		}
+	}
+	use(10)
+	redis.Do("save")
+
+	nodes[0].must("grant", "remove", grant)
+	nodes[0].must("link", "revoke", revoked)
+	use(30)
+	if pages.Load() != 40 {
+		t.Fatalf("%d pages were delivered, want 40", pages.Load())
+	}
+	adaAt := func(node *server) int {
+		got, err := fetch(node.site+"/articles/hello", "Authorization", "Bearer "+ada)
+		if err != nil {
+			return 0
+		}
+		return got.StatusCode
+	}
+	for _, node := range nodes {
+		node.waitFor("the grant is removed", func() bool { return adaAt(node) == http.StatusForbidden })
+	}
+	nodes[0].kill()
+
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	for _, node := range nodes[1:] {
+		group.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if adaAt(node) == http.StatusOK {
+					t.Error("the removed grant opens a page")
+					return
+				}
+			}
+		})
+	}
+	redis.Kill()
+	redis.Start()
+	use(60)
+	for _, node := range nodes[1:] {
+		node.waitFor("the loss is shown", func() bool { return node.hasCondition("store_went_back") })
+		node.waitFor("the node decides", func() bool { return adaAt(node) == http.StatusForbidden })
+	}
+	use(20)
+	nodes[0].start()
+	nodes[0].waitFor("the loss is shown", func() bool { return nodes[0].hasCondition("store_went_back") })
+	nodes[0].waitFor("the node decides", func() bool { return adaAt(nodes[0]) == http.StatusForbidden })
+	status := nodes[1].command("status")
+	if status.code != 1 || !strings.Contains(status.stdout, "store_went_back") || !strings.Contains(status.stdout, "came back with write") || !strings.Contains(status.stdout, "removals and revocations again") {
+		t.Errorf("status exits with %d: %s", status.code, status.stdout)
+	}
+	if pages.Load() > 50 {
+		t.Errorf("%d pages of 50 were delivered", pages.Load())
+	}
+	if shown := nodes[1].must("link", "show", revoked); !strings.Contains(shown, "revoked") {
+		t.Errorf("the link is not revoked any more: %s", shown)
+	}
+	close(stop)
+	group.Wait()
+
+	accepted := nodes[2].must("store", "accept-loss")
+	if !strings.Contains(accepted, "accepted") || !strings.Contains(accepted, "default: writes ") {
+		t.Errorf("store accept-loss says %s", accepted)
+	}
+	for _, node := range nodes {
+		node.waitFor("the loss is accepted", func() bool { return !node.hasCondition("store_went_back") })
+		if got := adaAt(node); got != http.StatusForbidden {
+			t.Errorf("after the acceptance the removed grant is answered %d", got)
+		}
+	}
+	nodes[1].waitFor("the link opens", func() bool { return statusOf(nodes[1].site+link) == http.StatusOK })
+	if uses := nodes[1].usesOf(id); uses < 11 {
+		t.Errorf("%d uses are counted", uses)
+	}
+	if again := nodes[2].must("store", "accept-loss"); !strings.Contains(again, "lost nothing") {
+		t.Errorf("accepting again says %s", again)
+	}
+}
+
+// The Redis is emptied under running nodes: it says ok to everything, and has no record. The
+// nodes say that it went back.
+func TestRedisEmptied(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	nodes := []*server{startNode(t, redis.URL(), ""), startNode(t, redis.URL(), "")}
+	link, _ := nodes[0].countedLink(5)
+	if got := statusOf(nodes[1].site + link); got != http.StatusOK {
+		t.Fatalf("the link is answered %d", got)
+	}
+	redis.Do("flushall")
+	for _, node := range nodes {
+		node.waitFor("the loss is shown", func() bool { return node.hasCondition("store_went_back") })
+		if got := statusOf(node.site + link); got == http.StatusOK {
+			t.Error("the link opens a page without its record")
+		}
+	}
+	nodes[0].must("store", "accept-loss")
+	for _, node := range nodes {
+		node.waitFor("the loss is accepted", func() bool { return !node.hasCondition("store_went_back") })
+	}
+	fresh, _ := nodes[0].countedLink(1)
+	nodes[1].waitFor("a new link opens", func() bool { return statusOf(nodes[1].site+fresh) == http.StatusOK })
+}

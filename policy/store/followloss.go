@@ -1,0 +1,246 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
+
+// A store that nodes share may come back without writes that it acknowledged: restarted
+// from a snapshot, emptied, or after a failover to a replica that had not received them. Its
+// engine notices that, see engine.LossDetector. The Follower then makes the removals again
+// that this node remembers, before it lets anything be read, and counted links stay refused
+// until an operator accepts the loss.
+
+// PartitionLoss is the loss of a partition, as far as this node knows it.
+type PartitionLoss struct {
+	engine.Loss
+	Partition string
+	// After and Before are the times between which the lost writes were made; zero if
+	// this node did not run then.
+	After, Before time.Time
+	// Rewritten is the number of lost removals that this node made again.
+	Rewritten int
+}
+
+const (
+	// saveEvery is how often a node writes what it remembers into its file.
+	saveEvery = time.Second
+	// maxSamples bounds the times of revisions that a node remembers of a partition.
+	maxSamples = 600
+)
+
+// memory is what a node remembers of its store.
+type memory struct {
+	detector engine.LossDetector // nil if the engine cannot lose writes
+	removals removals
+	file     string
+
+	mu        sync.Mutex
+	samples   map[string][]sample // by partition, the oldest first
+	rewritten map[string]int
+
+	saved        map[string]engine.Mark // and the changes of removals, by saveMemory only
+	savedChanges uint64
+}
+
+// sample is when a revision was the newest one.
+type sample struct {
+	revision uint64
+	at       time.Time
+}
+
+// memoryFile is the content of the file.
+type memoryFile struct {
+	Marks    map[string]engine.Mark `json:"marks"`
+	Removals map[string][]Removal   `json:"removals"`
+}
+
+// remember begins to remember, with what the file has of an earlier run.
+func (f *Follower) remember(backend engine.Watcher) {
+	m := &f.memory
+	m.samples, m.rewritten = map[string][]sample{}, map[string]int{}
+	detector, ok := backend.(engine.LossDetector)
+	if !ok || f.options.Rewrite == nil {
+		return
+	}
+	m.detector, m.file = detector, f.options.MemoryFile
+	var known memoryFile
+	if m.file != "" {
+		content, err := os.ReadFile(m.file)
+		if err == nil {
+			err = json.Unmarshal(content, &known)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			f.memoryFailed(err)
+			known = memoryFile{}
+		}
+	}
+	for partition, list := range known.Removals {
+		m.removals.add(partition, slices.DeleteFunc(list, func(r Removal) bool { return len(r.Key) == 0 }))
+	}
+	detector.Guard(known.Marks)
+	if m.file != "" {
+		f.running.Go(func() { f.saveMemory(f.ctx) })
+	}
+}
+
+func (f *Follower) memoryFailed(err error) {
+	if f.options.MemoryFailed != nil {
+		f.options.MemoryFailed(err)
+	}
+}
+
+// saveMemory saves what the node remembers every second while it changes.
+func (f *Follower) saveMemory(ctx context.Context) {
+	failed := false
+	for ctx.Err() == nil {
+		pause(ctx, saveEvery)
+		err := f.memory.save()
+		if err != nil && !failed {
+			f.memoryFailed(err)
+		}
+		failed = err != nil
+	}
+}
+
+func (m *memory) save() error {
+	marks := m.detector.Marks()
+	for partition := range marks {
+		if m.detector.Behind(partition) {
+			return nil // until the removals are made again
+		}
+	}
+	list, changes := m.removals.all()
+	same := len(marks) == len(m.saved)
+	for partition, mark := range marks {
+		same = same && m.saved[partition] == mark
+	}
+	if same && changes == m.savedChanges {
+		return nil
+	}
+	content, err := json.Marshal(memoryFile{marks, list})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(m.file), 0o700); err != nil {
+		return err
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(m.file), filepath.Base(m.file)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = temporary.Write(content)
+	if err = errors.Join(err, temporary.Close()); err == nil {
+		err = os.Rename(temporary.Name(), m.file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary.Name()))
+	}
+	m.saved, m.savedChanges = marks, changes
+	return nil
+}
+
+// sampled notes when a partition was followed to its end.
+func (m *memory) sampled(partition string, at time.Time) {
+	if m.detector == nil {
+		return
+	}
+	revision := m.detector.Marks()[partition].Revision
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := m.samples[partition]
+	if n := len(list); n > 0 && (list[n-1].revision == revision || n > 1 && at.Sub(list[n-2].at) < time.Second) {
+		list[n-1] = sample{revision, at} // so the newest time of each revision is kept
+		return
+	}
+	if len(list) >= maxSamples {
+		list = append(list[:0:0], list[maxSamples/2:]...)
+	}
+	m.samples[partition] = append(list, sample{revision, at})
+}
+
+// repair makes removals again in a partition that is behind what this node saw, and
+// invalidates what it cached. Until then nothing is read from the partition.
+func (f *Follower) repair(ctx context.Context, partition string) error {
+	m := &f.memory
+	if m.detector == nil || !m.detector.Behind(partition) {
+		return nil
+	}
+	ctx = engine.Repairing(context.WithValue(ctx, refreshing{}, true))
+	rewritten, err := f.options.Rewrite(ctx, partition, m.removals.list(partition))
+	m.mu.Lock()
+	m.rewritten[partition] += rewritten
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	f.options.Versions.Bump(policy.Invalidation{Shared: true})
+	f.options.Refresh(ctx, "")
+	m.detector.Adopt(partition)
+	return nil
+}
+
+// Losses returns the losses that no operator accepted, by partition.
+func (f *Follower) Losses() (losses []PartitionLoss) {
+	m := &f.memory
+	if m.detector == nil {
+		return nil
+	}
+	f.feeds.Range(func(name, _ any) bool {
+		partition := name.(string)
+		loss, lost := m.detector.Loss(partition)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !lost {
+			delete(m.rewritten, partition)
+			return true
+		}
+		found := PartitionLoss{Loss: loss, Partition: partition, Rewritten: m.rewritten[partition]}
+		for _, s := range m.samples[partition] {
+			switch {
+			case s.at.After(loss.At):
+			case s.revision <= loss.From:
+				found.After = s.at
+			case s.revision <= loss.To:
+				found.Before = s.at
+			}
+		}
+		losses = append(losses, found)
+		return true
+	})
+	slices.SortFunc(losses, func(a, b PartitionLoss) int { return cmp.Compare(a.Partition, b.Partition) })
+	return losses
+}
+
+// AcceptLoss ends all losses, for all nodes. It returns those that this node knew.
+func (f *Follower) AcceptLoss(ctx context.Context) ([]PartitionLoss, error) {
+	if f.memory.detector == nil {
+		return nil, nil
+	}
+	accepted := f.Losses()
+	partitions, err := f.Partitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, loss := range accepted {
+		if !slices.Contains(partitions, loss.Partition) {
+			partitions = append(partitions, loss.Partition)
+		}
+	}
+	for _, partition := range partitions {
+		if err := f.memory.detector.AcceptLoss(ctx, partition); err != nil && !errors.Is(err, engine.ErrNoLoss) {
+			return nil, err
+		}
+	}
+	return accepted, nil
+}

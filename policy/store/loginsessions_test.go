@@ -1,0 +1,241 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
+
+var testTickets = policy.NewTickets([32]byte{1}, vendor, "news")
+
+const (
+	loginIssuer = "https://id.example.com"
+	idle        = 30 * 24 * time.Hour
+)
+
+// login makes a session of a user, who has the session sid at the issuer, and returns its id.
+func (b *fixture) login(user, sid, replaces string, most int) string {
+	b.Helper()
+	b.clock = b.clock.Add(time.Second)
+	_, id := testTickets.New()
+	b.ok(b.CreateLoginSession(b.Context(), vendor, loginOf(b, id, user, sid), replaces, most))
+	return id
+}
+
+func loginOf(b *fixture, id, user, sid string) store.LoginSession {
+	return store.LoginSession{
+		ID: id, Site: "news", Issuer: loginIssuer, ClientID: "news", Subject: "s-" + user, SID: sid, UserID: user,
+		Email: user + "@Example.com", EndsAt: b.now().Add(400 * 24 * time.Hour), IdleSeconds: int64(idle / time.Second),
+	}
+}
+
+// loggedIn lists the ids of a user's sessions.
+func (b *fixture) loggedIn(user string) string {
+	b.Helper()
+	sessions, err := b.LoginSessionsOf(b.Context(), vendor, user)
+	b.ok(err)
+	ids := make([]string, len(sessions))
+	for i, session := range sessions {
+		ids[i] = session.ID
+	}
+	return strings.Join(ids, " ")
+}
+
+// onBothEngines runs a test over an embedded database and over Redis.
+func onBothEngines(t *testing.T, test func(*fixture)) {
+	t.Helper()
+	t.Run("bolt", func(t *testing.T) { test(newFixture(t)) })
+	t.Run("redis", func(t *testing.T) { test(onRedis(t)) })
+}
+
+// A reader has at most as many sessions as are allowed, the newest; a login in a browser that
+// is logged in replaces its session; one and all of a reader's sessions can be ended.
+func TestLoginSessions(t *testing.T) {
+	onBothEngines(t, func(b *fixture) {
+		first, second := b.login("ann", "", "", 3), b.login("ann", "", "", 3)
+		third, other := b.login("ann", "", "", 3), b.login("bob", "", "", 3)
+		fourth := b.login("ann", "", "", 3)
+		if want := second + " " + third + " " + fourth; b.loggedIn("ann") != want {
+			b.Fatalf("sessions are %s, want %s", b.loggedIn("ann"), want)
+		}
+		_, err := b.LoginSession(b.Context(), vendor, first)
+		b.is(err, policy.ErrNotFound)
+		fifth := b.login("ann", "", third, 3)
+		if want := second + " " + fourth + " " + fifth; b.loggedIn("ann") != want {
+			b.Fatalf("sessions are %s, want %s", b.loggedIn("ann"), want)
+		}
+		read, err := b.LoginSession(b.Context(), vendor, fifth)
+		b.ok(err)
+		if read.Reader.UserID != "ann" || read.Reader.Email != "ann@example.com" || read.Origin != "news\x00"+loginIssuer+"\x00news" {
+			b.Errorf("the session is %+v", read)
+		}
+		b.ok(b.EndLoginSession(b.Context(), vendor, fourth))
+		b.is(b.EndLoginSession(b.Context(), vendor, fourth), store.ErrNotFound)
+		b.is(b.EndLoginSession(b.Context(), vendor, "no id"), store.ErrNotFound)
+		ended, err := b.EndLoginSessionsOf(b.Context(), vendor, "ann")
+		b.ok(err)
+		if ended != 2 || b.loggedIn("ann") != "" || b.loggedIn("bob") != other {
+			b.Errorf("%d ended, left are %q and %q", ended, b.loggedIn("ann"), b.loggedIn("bob"))
+		}
+		b.names(b.CreateLoginSession(b.Context(), vendor, loginOf(b, first, "", ""), "", 3), "sub")
+	})
+}
+
+// A session ends when it was not used for its idle time, and at its declared end however it is
+// used. Its use is written once a day. Nothing of it is left after its end.
+func TestLoginSessionEnds(t *testing.T) {
+	onBothEngines(t, func(b *fixture) {
+		id, began := b.login("ann", "sid", "", 3), b.clock
+		touch := func() time.Time {
+			session, renew, err := b.TouchLoginSession(b.Context(), vendor, id, time.Minute)
+			if err != nil || renew {
+				b.Fatalf("renew is %v, %v", renew, err)
+			}
+			return session.SeenAt
+		}
+		b.clock = began.Add(23 * time.Hour)
+		if seen := touch(); !seen.Equal(began) {
+			b.Errorf("within a day it is written that the session was used at %v", seen)
+		}
+		for b.clock.Before(began.Add(370 * 24 * time.Hour)) {
+			b.clock = b.clock.Add(25 * 24 * time.Hour)
+			if seen := touch(); !seen.Equal(b.clock) {
+				b.Fatalf("the session was used at %v, not %v", b.clock, seen)
+			}
+		}
+		b.clock = began.Add(400 * 24 * time.Hour)
+		_, err := b.LoginSession(b.Context(), vendor, id)
+		b.is(err, policy.ErrNotFound)
+		_, _, err = b.TouchLoginSession(b.Context(), vendor, id, time.Minute)
+		b.is(err, store.ErrNotFound)
+
+		b.login("idle", "sid", "", 3)
+		b.clock = b.clock.Add(idle)
+		if got := b.loggedIn("idle"); got != "" {
+			b.Errorf("an unused session goes on: %s", got)
+		}
+		b.clock = b.clock.Add(time.Second)
+		_, err = b.Sweep(b.Context())
+		b.ok(err)
+		b.ok(b.records.View(b.Context(), vendor, func(snapshot engine.Snapshot) error {
+			for _, prefix := range []string{"$", "&"} {
+				for entry, err := range snapshot.Scan([]byte(prefix), nil) {
+					b.Errorf("%q is left, %v", entry.Key, err)
+				}
+			}
+			return nil
+		}))
+	})
+}
+
+// An issuer's logout ends the sessions of its own session, or all of a reader with this client;
+// a token of it counts once.
+func TestIssuerLogout(t *testing.T) {
+	onBothEngines(t, func(b *fixture) {
+		phone, laptop, other := b.login("ann", "s1", "", 9), b.login("ann", "s2", "", 9), b.login("bob", "s3", "", 9)
+		end := func(jti, sid, subject, client string) (int, error) {
+			return b.EndIssuerSessions(b.Context(), vendor, store.IssuerLogout{
+				Issuer: loginIssuer, ClientID: client, SID: sid, Subject: subject, TokenID: jti, ExpiresAt: b.now().Add(time.Hour),
+			})
+		}
+		for jti, logout := range map[string][3]string{
+			"a": {"s1", "", "another client"}, "b": {"", "s-ann", "another client"}, "c": {"unknown", "", "news"}, "d": {"s1", "s-bob", "news"},
+			"e": {"", "s-an", "news"}, "f": {"s", "", "news"},
+		} {
+			if ended, err := end(jti, logout[0], logout[1], logout[2]); ended != 0 || err != nil {
+				b.Errorf("%q ends %d, %v", logout, ended, err)
+			}
+		}
+		if ended, err := end("1", "s1", "s-ann", "news"); ended != 1 || err != nil || b.loggedIn("ann") != laptop {
+			b.Fatalf("%d ended, %v, left are %s of %s", ended, err, b.loggedIn("ann"), phone)
+		}
+		b.login("ann", "s1", "", 9)
+		_, err := end("1", "s1", "s-ann", "news")
+		b.is(err, store.ErrLogoutRepeated)
+		if ended, err := end("2", "", "s-ann", "news"); ended != 2 || err != nil || b.loggedIn("ann") != "" || b.loggedIn("bob") != other {
+			b.Errorf("%d ended, %v, left are %q and %q", ended, err, b.loggedIn("ann"), b.loggedIn("bob"))
+		}
+	})
+}
+
+// Of many requests on several nodes one renews the tokens of a session; another may once its
+// time is over, and then the first one's result does not count. Nothing makes a session that
+// of another reader.
+func TestRenewOnce(t *testing.T) {
+	onBothEngines(t, func(b *fixture) {
+		b.clock = b.clock.Add(time.Second)
+		_, id := testTickets.New()
+		session := loginOf(b, id, "ann", "")
+		session.Tokens, session.RenewAt = []byte("sealed"), b.clock
+		b.ok(b.CreateLoginSession(b.Context(), vendor, session, "", 3))
+		var mu sync.Mutex
+		var leases []time.Time
+		race := func() {
+			var all sync.WaitGroup
+			for range 20 {
+				all.Go(func() {
+					touched, renew, err := b.TouchLoginSession(context.Background(), vendor, id, time.Minute)
+					if err != nil && !errors.Is(err, store.ErrConflict) {
+						b.Error(err)
+					}
+					if mu.Lock(); renew && err == nil {
+						leases = append(leases, touched.RenewingUntil)
+					}
+					mu.Unlock()
+				})
+			}
+			all.Wait()
+		}
+		race()
+		if len(leases) != 1 {
+			b.Fatalf("%d renew", len(leases))
+		}
+		b.clock = b.clock.Add(time.Minute)
+		if race(); len(leases) != 2 {
+			b.Fatalf("%d renew after a minute", len(leases))
+		}
+		b.is(b.RenewLoginSession(b.Context(), vendor, id, leases[0], func(*store.LoginSession) {}), store.ErrConflict)
+		b.ok(b.RenewLoginSession(b.Context(), vendor, id, leases[1], func(s *store.LoginSession) {
+			s.Tokens, s.Email, s.RenewAt, s.UserID = []byte("renewed"), "new@example.com", b.clock.Add(time.Hour), "eve"
+		}))
+		read, err := b.ReadLoginSession(b.Context(), vendor, id)
+		b.ok(err)
+		if string(read.Tokens) != "renewed" || read.Email != "new@example.com" || read.UserID != "ann" {
+			b.Errorf("the renewed session is %+v", read)
+		}
+		if race(); len(leases) != 2 {
+			b.Error("the session is renewed again")
+		}
+	})
+}
+
+// Erasing a person ends their sessions, and an export has them, without the tokens.
+func TestEraseLogin(t *testing.T) {
+	b := newFixture(t)
+	id := b.login("ann", "", "", 3)
+	other := b.login("bob", "", "", 3)
+	var exported []string
+	b.ok(b.ExportPerson(b.Context(), vendor, "ann", nil, func(r store.PersonalRecord) error {
+		exported = append(exported, r.Kind+" "+strings.Join(r.ID, "/"))
+		if strings.Contains(string(r.Record), "tokens") {
+			b.Errorf("exported are %s", r.Record)
+		}
+		return nil
+	}))
+	if got := strings.Join(exported, ", "); got != "sessions "+id {
+		b.Errorf("exported are %s", got)
+	}
+	if _, err := b.Erase(b.Context(), vendor, "ann"); err != nil {
+		b.Fatal(err)
+	}
+	if b.loggedIn("ann") != "" || b.loggedIn("bob") != other {
+		b.Errorf("left are %q and %q", b.loggedIn("ann"), b.loggedIn("bob"))
+	}
+}

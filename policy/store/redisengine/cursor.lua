@@ -1,0 +1,10 @@
+-- Looks where a partition is. It writes only when the partition is behind.
+--
+-- Returns {position, token, generation, revision, id of the newest batch, loss, whether it
+-- is behind}.
+local behind = compare()
+local state = redis.call('HMGET', meta, 'pos', 'tok')
+return {
+	state[1] or '0', state[2] or '', number(generation), number(revision),
+	batch_at(number(revision)) or '', lost or '', behind and 1 or 0,
+}
