@@ -261,28 +261,13 @@ type BillParams struct {
 	Q          string `query:"q" maxLength:"255" doc:"Only records of which an id, a SKU or a title begins with this text, in any case." example:"1d78"`
 	ContractID string `query:"contractId" maxLength:"255" doc:"Only those of this contract." example:"a1b2c3d4e5f6a7b8c9d0a1b2c3d4e5f6"`
 	UserID     string `query:"userId" maxLength:"255" doc:"Only those of this reader." example:"user-123"`
-	DateFrom   string `query:"dateFrom" maxLength:"64" doc:"Only those that were created at this time or later: a time or a date (UTC)." example:"2027-01-01"`
-	DateTo     string `query:"dateTo" maxLength:"64" doc:"Only those that were created up to this time, or on this day (UTC) or earlier." example:"2027-01-31"`
+	PeriodOfCreation
 }
 
 func (p *BillParams) query() (query store.BillQuery, err error) {
 	query = store.BillQuery{Text: p.Q, ContractID: p.ContractID, UserID: p.UserID}
-	if query.From, err = parseMoment("dateFrom", p.DateFrom); err != nil {
-		return query, err
-	}
-	if query.To, err = parseMoment("dateTo", p.DateTo); err != nil || query.To.IsZero() {
-		return query, err
-	}
-	// Both ends are part of the period, in the precision that they are given in.
-	if _, notDate := time.Parse(time.DateOnly, p.DateTo); notDate == nil {
-		query.To = query.To.AddDate(0, 0, 1)
-	} else {
-		query.To = query.To.Truncate(time.Millisecond).Add(time.Millisecond)
-	}
-	if !query.From.Before(query.To) {
-		return query, invalidAt("query.dateTo", "is before dateFrom")
-	}
-	return query, nil
+	query.From, query.To, err = p.period()
+	return query, err
 }
 
 // newSentListing returns a page that continues after next, or err.

@@ -58,6 +58,8 @@
 //	lists.go          access lists
 //	grants.go         grants
 //	grantfind.go      finding and removing many grants
+//	created.go        order and period by the time of creation
+//	entitlementorder.go  the order of entitlements
 //	grantrows.go      rows of CSV and NDJSON files, and those of grants
 //	csvcell.go        cells that a spreadsheet does not evaluate
 //	streamimport.go   imports of rows that are sent as one stream

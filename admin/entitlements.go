@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -72,8 +73,12 @@ type entitlementParams struct {
 	Type   string `query:"type" enum:"article,audiobook,ebook,bundle,podcast,pass,publication,physical_issue" doc:"Only entitlements whose product has this type. A SKU without a product has none."`
 	SKU    string `query:"sku" maxLength:"255" doc:"Only entitlements that include this SKU, directly or through a collection." example:"premium"`
 	Q      string `query:"q" maxLength:"255" doc:"Only entitlements whose SKU or title contains this text, ignoring case." example:"hello"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" doc:"The maximum number of records to return. Default: all."`
-	From   string `query:"from" maxLength:"384" doc:"Continue after the entitlement with this id, which may have ended since."`
+	List   string `query:"list" maxLength:"128" doc:"Only entitlements by grants of this access list." example:"src_default"`
+	URL    string `query:"url" maxLength:"2048" doc:"Only entitlements whose product has exactly this url." example:"https://news.example.com/articles/hello"`
+	Access string `query:"hasAccess" enum:"true,false" doc:"Only entitlements that are in effect now, or only others."`
+	OrderParams
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" doc:"The maximum number of records to return. Default: all."`
+	From  string `query:"from" maxLength:"384" doc:"Continue after the entitlement with this id, which may have ended since."`
 }
 
 func (a *api) registerEntitlements() {
@@ -89,15 +94,20 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 	if in.UserID == "" && in.Email == "" {
 		return nil, invalidAt("query.userId", "is required, or email")
 	}
-	if in.From != "" && !isEntitlementID(in.From) {
-		return nil, notAPosition()
+	created, err := in.created()
+	if err != nil {
+		return nil, err
+	}
+	after, err := in.position()
+	if err != nil {
+		return nil, err
 	}
 	found, err := a.entitlementsOf(ctx, c, in)
 	if err != nil {
 		return nil, err
 	}
 	selection := entitlementSelection{
-		call: c, in: in, q: strings.ToLower(in.Q),
+		call: c, in: in, q: strings.ToLower(in.Q), created: created,
 		giving: []string{in.SKU}, products: map[string]store.Product{},
 	}
 	if in.SKU != "" {
@@ -107,8 +117,14 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 		}
 		selection.giving = append(selection.giving, containers...)
 	}
+	if in.ordered() {
+		slices.SortFunc(found, func(a, b entitlement) int { return placeOf(&a).compare(placeOf(&b), created.Order) })
+	}
 	entitlements := []entitlement{}
 	for i := range found {
+		if after != nil && placeOf(&found[i]).compare(*after, created.Order) <= 0 {
+			continue
+		}
 		if in.Limit > 0 && len(entitlements) == in.Limit {
 			break
 		}
@@ -125,19 +141,10 @@ func (a *api) listEntitlements(ctx context.Context, c *call, in *entitlementPara
 	}
 	page := &listing[entitlement]{Body: entitlements}
 	if in.Limit > 0 && len(entitlements) == in.Limit {
-		page.Link = c.nextLink(in.Limit, entitlements[in.Limit-1].ID)
+		last := placeOf(&entitlements[in.Limit-1])
+		page.Link = c.nextLink(in.Limit, last.position(in.ordered()))
 	}
 	return page, nil
-}
-
-// isEntitlementID reports whether a text has the form of an entitlement's id: that of a grant,
-// or that of a contract, a seat or a subscription with a SKU.
-func isEntitlementID(id string) bool {
-	source, sku, both := strings.Cut(id, ".")
-	if !both {
-		return store.IsID("grant_", id)
-	}
-	return sku != "" && (store.IsContractID(source) || store.IsID("seat_", source) || store.IsID("sub_", source))
 }
 
 // entitlementsOf returns a reader's entitlements by grants, contracts and subscriptions, by id.
@@ -173,13 +180,18 @@ type entitlementSelection struct {
 	call     *call
 	in       *entitlementParams
 	q        string
+	created  store.Created
 	giving   []string // in.SKU and the SKUs that include it
 	products map[string]store.Product
 }
 
 // selects reports whether an entitlement is one of the results, and describes it.
 func (s *entitlementSelection) selects(ctx context.Context, e *entitlement) (bool, error) {
-	if s.in.From != "" && e.ID <= s.in.From || s.in.SKU != "" && !slices.Contains(s.giving, e.SKU) {
+	if (!s.created.CreatedFrom.IsZero() && e.CreatedAt.Before(s.created.CreatedFrom) || !s.created.CreatedTo.IsZero() && !e.CreatedAt.Before(s.created.CreatedTo)) ||
+		s.in.List != "" && e.Origin.ListID != s.in.List || s.in.Access != "" && s.in.Access != strconv.FormatBool(e.HasAccess) {
+		return false, nil
+	}
+	if s.in.SKU != "" && !slices.Contains(s.giving, e.SKU) {
 		return false, nil
 	}
 	product, known := s.products[e.SKU]
@@ -192,7 +204,7 @@ func (s *entitlementSelection) selects(ctx context.Context, e *entitlement) (boo
 		s.products[e.SKU] = product
 	}
 	e.describe(&product)
-	return (s.in.Type == "" || s.in.Type == product.Type) &&
+	return (s.in.Type == "" || s.in.Type == product.Type) && (s.in.URL == "" || s.in.URL == product.URL) &&
 		(strings.Contains(strings.ToLower(e.SKU), s.q) || strings.Contains(strings.ToLower(product.Title), s.q)), nil
 }
 

@@ -25,7 +25,7 @@ type GrantFilter struct {
 	Meta                []string `query:"meta,explode" json:"meta,omitempty" maxItems:"8" doc:"Only grants whose extraFields have all of these, each as name=value." example:"[\"campaign=autumn\"]"`
 }
 
-func (f *GrantFilter) query(list string, page store.Page) (store.GrantQuery, error) {
+func (f *GrantFilter) grantQuery(list string, page store.Page) (store.GrantQuery, error) {
 	meta, err := metaFilter(f.Meta)
 	return store.GrantQuery{
 		List: list, Import: f.ImportID, UserID: f.UserID, PublisherUserID: f.PublisherUserID, Email: f.Email,
@@ -68,15 +68,16 @@ func (a *api) registerGrantSearch() {
 		"Of a search by reader, purchase or SKU it examines no others than those."
 	register(a, huma.Operation{
 		OperationID: "find-grants", Method: http.MethodGet, Path: allGrantsPath, Tags: tags, Security: needs("grants:read"),
-		Summary:     "Finds grants of all access lists: list by list, in order of creation",
+		Summary:     "Finds grants of all access lists: list by list, or all by creation with sort or a period",
 		Description: "Without limit, all that match. " + partial,
 	}, func(ctx context.Context, c *call, in *struct {
 		List string `query:"list" maxLength:"128" doc:"Only grants of this access list." example:"src_default"`
 		GrantFilter
+		OrderParams
 		WholeParams
 	},
 	) (*wholeListing[Grant], error) {
-		return a.findGrants(ctx, c, in.List, &in.GrantFilter, in.WholeParams)
+		return a.findGrants(ctx, c, in.List, &in.GrantFilter, &in.OrderParams, in.WholeParams)
 	})
 	register(a, huma.Operation{
 		OperationID: "remove-grants", Method: http.MethodPost, Path: allGrantsPath + "/remove", Tags: tags, Security: needs("grants:write"),
@@ -98,9 +99,14 @@ func (a *api) registerGrantSearch() {
 	})
 }
 
-func (a *api) findGrants(ctx context.Context, c *call, list string, filter *GrantFilter, page WholeParams) (*wholeListing[Grant], error) {
-	query, err := filter.query(list, store.Page{})
-	if at, id, both := strings.Cut(page.From, "/"); err == nil && filter.ImportID == "" && page.From != "" {
+func (a *api) findGrants(ctx context.Context, c *call, list string, filter *GrantFilter, order *OrderParams, page WholeParams) (*wholeListing[Grant], error) {
+	query, err := filter.grantQuery(list, store.Page{})
+	if err == nil {
+		query.Created, err = order.created()
+	}
+	if err == nil && order.ordered() {
+		err = checkFrom(page.From, "grant_")
+	} else if at, id, both := strings.Cut(page.From, "/"); err == nil && filter.ImportID == "" && page.From != "" {
 		if list == "" {
 			err = cmp.Or(checkFrom(at, "src_", store.DefaultList), checkFrom(id, "grant_"))
 		}
@@ -122,7 +128,7 @@ func (a *api) findGrants(ctx context.Context, c *call, list string, filter *Gran
 }
 
 func removeGrants(ctx context.Context, c *call, in *body[GrantRemoval]) (*body[Removal], error) {
-	query, err := in.Body.query(in.Body.List, store.Page{From: in.Body.From, Limit: store.MaxLimit})
+	query, err := in.Body.grantQuery(in.Body.List, store.Page{From: in.Body.From, Limit: store.MaxLimit})
 	if err != nil {
 		return nil, err
 	}

@@ -108,10 +108,11 @@ func (a *api) registerGrants() {
 	}, func(ctx context.Context, c *call, in *struct {
 		ListPath
 		GrantFilter
+		OrderParams
 		WholeParams
 	},
 	) (*wholeListing[Grant], error) {
-		return a.findGrants(ctx, c, in.ID, &in.GrantFilter, in.WholeParams)
+		return a.findGrants(ctx, c, in.ID, &in.GrantFilter, &in.OrderParams, in.WholeParams)
 	})
 	register(a, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath, Tags: tags, Security: needs("grants:write"),

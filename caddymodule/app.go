@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -83,6 +84,8 @@ type App struct {
 	gates  registry[*Handler]
 	apis   registry[*API]
 	guards registry[*dialguard.Guard]
+
+	cachesPages atomic.Bool // whether a handler gatefold_cache is configured
 }
 
 const (

@@ -70,6 +70,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			content_space <name>
 //			content_id {<capture>} [without <suffix>…] | query <name> | <id>
 //			link_methods <METHOD,…>
+//			cache [<ttl>]
 //		}
 //		local {
 //			<directives>

@@ -35,6 +35,9 @@
 //	denyconfig.go    their configuration
 //	denypaywall.go   paywalls, and the built-in page of denials
 //	reasons.go       status, texts and hint of every reason
+//	cachedpage.go    pages that gatefold_cache may answer from memory
+//	pagecache/       package pagecache: pages in memory
+//	cachehandler.go  the handler gatefold_cache, and fetches without a reader
 //	stream.go        open streams, and how they are cut
 //	streamwriter.go  response writer of a stream
 //	streamfollow.go  streams after a reload, and at the end of the process
@@ -80,6 +83,7 @@
 //	caddyfilegate.go      the site directive
 //	caddyfileidentify.go  identify, in the site directive
 //	caddyfilerule.go      rule, in the site directive
+//	caddyfilecache.go     gatefold_cache, and the rule option cache
 //	caddyfilelocal.go     local, in the site directive
 //	caddyfileshare.go     share_param and share_domain, in the site directive
 //	caddyfileapi.go       the API's directives

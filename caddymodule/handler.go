@@ -46,6 +46,7 @@ func init() {
 // `{http.gatefold.user.id}` | The reader's user id; empty for an anonymous reader
 // `{http.gatefold.demand.profile}`, `.role`, `.plan`, `.agreement` | The records that decided, or of which one is missing; empty if the reason is about none
 // `{http.gatefold.link.id}` | The id of the signed link that the decision used
+// `{http.gatefold.cache}` | What became of the request at `gatefold_cache`: `hit`, `miss`, …; empty if its page is not kept
 // `{http.gatefold.request_id}` | The id of the request in logs and denials: that of a trusted proxy's `X-Request-Id`, or `{http.request.uuid}`
 // `{http.gatefold.entry_point}` | The URL of the site's origin, if the management API sets it
 // `{http.gatefold.param.<name>}` | A capture or an argument of the rule, by name
@@ -372,7 +373,12 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 		return h.deny(w, g, decision, next)
 	}
 	g.recordVisit()
-	return h.allow(w, g, decision, next)
+	g.offerPage(decision)
+	err = h.allow(w, g, decision, next)
+	if g.outcome.page != nil && g.outcome.page.denied {
+		return h.denyLate(w, g, next)
+	}
+	return err
 }
 
 // Interface guards

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/buildinfo"
+	"github.com/gatefold/gatefold/caddymodule/pagecache"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -35,6 +36,10 @@ var (
 		Namespace: metricsNamespace, Name: "streams_cut_total",
 		Help: "Streams that were cut because access was revoked.",
 	}, []string{"vendor", "site"})
+	cachedRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Name: "page_cache_requests_total",
+		Help: "Allowed requests for pages that may be kept, by result.",
+	}, []string{"vendor", "site", "result"})
 	hookEvents = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: metricsNamespace, Name: "hook_events_total",
 		Help: "Requests to the paths of billing systems, by hook and result.",
@@ -72,7 +77,7 @@ func init() { hookEvents.WithLabelValues("", "", "refused") }
 // called several times for a registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, hookEvents, storeDuration, storeOperations, storeCollector{}, buildMetric,
+		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, cachedRequests, hookEvents, storeDuration, storeOperations, storeCollector{}, buildMetric,
 	} {
 		err := registry.Register(collector)
 		if _, registered := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !registered {
@@ -88,11 +93,13 @@ type siteMetrics struct {
 	decisions   [256]prometheus.Counter // by policy.Reason
 	redemptions map[policy.Reason]prometheus.Counter
 	duration    prometheus.Observer
+	pages       map[pagecache.Outcome]prometheus.Counter
 }
 
 func newSiteMetrics(vendor, site string) *siteMetrics {
 	m := &siteMetrics{
 		redemptions: make(map[policy.Reason]prometheus.Counter),
+		pages:       make(map[pagecache.Outcome]prometheus.Counter),
 		duration:    decisionDuration.WithLabelValues(vendor, site),
 	}
 	for _, reason := range policy.Reasons() {
@@ -108,6 +115,9 @@ func newSiteMetrics(vendor, site string) *siteMetrics {
 	} {
 		m.redemptions[reason] = redemptionsTotal.WithLabelValues(vendor, site, result)
 	}
+	for _, outcome := range pagecache.Outcomes() {
+		m.pages[outcome] = cachedRequests.WithLabelValues(vendor, site, string(outcome))
+	}
 	streamsCut.WithLabelValues(vendor, site) // exports 0 from the start
 	return m
 }
@@ -118,6 +128,13 @@ func (m *siteMetrics) decided(reason policy.Reason, took time.Duration) {
 		counter.Inc()
 	}
 	m.duration.Observe(took.Seconds())
+}
+
+// cached counts what became of a request at gatefold_cache.
+func (m *siteMetrics) cached(outcome pagecache.Outcome) {
+	if counter := m.pages[outcome]; counter != nil {
+		counter.Inc()
+	}
 }
 
 // redeemed counts the result of a redemption.

@@ -143,6 +143,8 @@ type outcome struct {
 	// request is of the id, which is made when it is first read: most requests need none.
 	request *http.Request
 	id      string
+	// page is what gatefold_cache may answer from memory; nil for other pages.
+	page *cachedPage
 	// passedOn is set before the request goes to the handlers after the gate.
 	passedOn bool
 }
@@ -217,6 +219,9 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	if o.decision.Rule != nil {
 		enc.AddString("rule", o.decision.Rule.Path)
 	}
+	if what := o.cached(); what != "" {
+		enc.AddString("cache", what)
+	}
 	demand := &o.decision.Demand
 	for _, field := range [...][2]string{
 		{"user", o.user},
@@ -245,6 +250,14 @@ func (o *accessOutcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		errorField(d.Err).AddTo(enc)
 	}
 	return (*outcome)(o).MarshalLogObject(enc)
+}
+
+// cached returns what became of a request at gatefold_cache; empty if it was not offered.
+func (o *outcome) cached() string {
+	if o.page == nil {
+		return ""
+	}
+	return o.page.result.String()
 }
 
 func (o *outcome) verdict() string {
@@ -282,6 +295,8 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.user, true
 	case "request_id":
 		return o.requestID(), true
+	case "cache":
+		return o.cached(), true
 	case "demand.profile":
 		return o.decision.Demand.Profile, true
 	case "demand.role":

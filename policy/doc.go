@@ -41,6 +41,7 @@
 //	operator.go            what an operator is, and what its test asks
 //	operators.go           the registry of operators and rule options
 //	arguments.go           stored arguments of operators
+//	cacheoption.go         the rule option cache
 //	operatorany.go         any, authenticated
 //	operatorself.go        self
 //	operatorentitled.go    entitled
@@ -95,6 +96,7 @@
 //	lookup.go        cached records of readers, collections and links
 //	packedprofile.go cached profiles, plans and agreements
 //	version.go       versions and stamps, by which cached values are current
+//	pages.go         what a purge of stored pages makes stale
 //	invalidation.go  what a write makes stale, and its event in the change feed
 //	load.go          numbers in record texts
 //	clockskew.go     clocks of issuers, by tokens issued in the future

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -16,6 +17,10 @@ type Invalidation struct {
 	SameDomains bool
 	// Stripes are those of the readers and links whose records changed.
 	Stripes []uint16
+	// Pages and SoftPages are the slots of stored pages that were purged, see PagePurge.
+	// AllPages reports whether every stored page is: it is not known which are.
+	Pages, SoftPages []uint16
+	AllPages         bool
 }
 
 // Add adds the stripe of an identifier. An empty identifier adds nothing.
@@ -35,17 +40,25 @@ func (c *Invalidation) Join(other Invalidation) {
 		c.SameDomains = c.SameDomains && other.SameDomains
 	}
 	c.Stripes = append(c.Stripes, other.Stripes...)
+	c.Pages, c.SoftPages = append(c.Pages, other.Pages...), append(c.SoftPages, other.SoftPages...)
+	c.AllPages = c.AllPages || other.AllPages
 }
 
 // An event of the change feed is a format byte, a byte for the shared records, and
 // the stripes: a list of two bytes each or, where that is shorter, a bitmap of all
 // stripes. So the size of an event is bounded, whatever was written. Formats 1 and 2
 // had a different stripe function.
+//
+// An event with purges of pages has, between the first two bytes and a list of stripes, the
+// numbers of slots of hard and soft purges, and the slots, two bytes each. A node that does
+// not know the format takes everything for stale.
 const (
 	formatList   = 3
 	formatBitmap = 4
+	formatPages  = 5
 
 	maxListed    = stripes / 16
+	maxPages     = maxListed / 4 // of each kind in one event; more purge all pages
 	maxEventSize = 2 + stripes/8
 )
 
@@ -60,16 +73,14 @@ const (
 // Encode returns the invalidation as an event of the change feed, of at most 8,194
 // bytes.
 func (c Invalidation) Encode() []byte {
+	if c.purges() {
+		return c.encodePages()
+	}
 	if len(c.Stripes) > maxListed {
 		c.Stripes = slices.Compact(slices.Sorted(slices.Values(c.Stripes)))
 	}
 	event := make([]byte, 2, 2+2*len(c.Stripes))
-	switch {
-	case c.Shared && c.SameDomains:
-		event[1] = sharedRest
-	case c.Shared:
-		event[1] = sharedAll
-	}
+	event[1] = c.sharedByte()
 	if len(c.Stripes) > maxListed {
 		event = append(event, make([]byte, stripes/8)...)
 		event[0] = formatBitmap
@@ -83,6 +94,71 @@ func (c Invalidation) Encode() []byte {
 		event = binary.BigEndian.AppendUint16(event, stripe)
 	}
 	return event
+}
+
+func (c *Invalidation) sharedByte() byte {
+	switch {
+	case c.Shared && c.SameDomains:
+		return sharedRest
+	case c.Shared:
+		return sharedAll
+	}
+	return sharedNone
+}
+
+func (c *Invalidation) purges() bool { return c.AllPages || len(c.Pages)+len(c.SoftPages) > 0 }
+
+// encodePages returns an event with purges. A number of hard purges beyond maxPages purges
+// all pages. If there are too many stripes for a list, everything shared is stale instead.
+func (c *Invalidation) encodePages() []byte {
+	if c.AllPages || len(c.Pages)+len(c.SoftPages) > maxPages {
+		c.Pages, c.SoftPages, c.AllPages = nil, nil, true
+	}
+	if len(c.Stripes) > maxListed/2 {
+		c.Stripes, c.Shared, c.SameDomains = nil, true, false
+	}
+	event := []byte{formatPages, c.sharedByte()}
+	hard := len(c.Pages)
+	if c.AllPages {
+		hard = allPages
+	}
+	event = binary.BigEndian.AppendUint16(event, uint16(hard))
+	event = binary.BigEndian.AppendUint16(event, uint16(len(c.SoftPages)))
+	for _, slots := range [][]uint16{c.Pages, c.SoftPages, c.Stripes} {
+		for _, slot := range slots {
+			event = binary.BigEndian.AppendUint16(event, slot)
+		}
+	}
+	return event
+}
+
+// allPages is the number of hard purges that means every page.
+const allPages = math.MaxUint16
+
+// decodePages decodes the rest of an event with purges.
+func (c *Invalidation) decodePages(rest []byte) error {
+	if len(rest) < 4 {
+		return errEventFormat
+	}
+	hard, soft := int(binary.BigEndian.Uint16(rest)), int(binary.BigEndian.Uint16(rest[2:]))
+	rest = rest[4:]
+	if c.AllPages = hard == allPages; c.AllPages {
+		hard = 0
+	}
+	if hard+soft > maxPages || len(rest) < 2*(hard+soft) || !c.AllPages && hard+soft == 0 || c.AllPages && soft > 0 || len(rest)/2-hard-soft > maxListed/2 {
+		return errEventFormat
+	}
+	for i := 0; len(rest) > 0; i, rest = i+1, rest[2:] {
+		switch slot := binary.BigEndian.Uint16(rest); {
+		case i < hard:
+			c.Pages = append(c.Pages, slot)
+		case i < hard+soft:
+			c.SoftPages = append(c.SoftPages, slot)
+		default:
+			c.Stripes = append(c.Stripes, slot)
+		}
+	}
+	return nil
 }
 
 var errEventFormat = errors.New("the event of the change feed has an unknown format")
@@ -99,6 +175,11 @@ func DecodeInvalidation(event []byte) (Invalidation, error) {
 	case formatList:
 		for ; len(rest) > 0; rest = rest[2:] {
 			c.Stripes = append(c.Stripes, binary.BigEndian.Uint16(rest))
+		}
+		return c, nil
+	case formatPages:
+		if err := c.decodePages(rest); err != nil {
+			return Invalidation{}, err
 		}
 		return c, nil
 	case formatBitmap:

@@ -26,6 +26,7 @@ type Versions struct {
 	shared  atomic.Uint64
 	domains atomic.Uint64
 	stripe  [stripes]atomic.Uint64
+	pages   pageVersions
 }
 
 // Shared returns the stamp of values that depend on shared records alone.
@@ -95,6 +96,7 @@ func (v *Versions) Bump(change Invalidation) {
 	for _, stripe := range change.Stripes {
 		v.stripe[stripe].Add(1)
 	}
+	v.bumpPages(&change)
 }
 
 // Kind is a kind of identifier that has a stripe.
@@ -109,6 +111,10 @@ const (
 	KindProfile
 	KindContract
 	KindSession
+	kindPageSite
+	kindPage
+	kindPagePrefix
+	kindPageTag
 )
 
 // Stripe returns the stripe of an identifier. It is the same in every process,

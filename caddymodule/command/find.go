@@ -62,6 +62,28 @@ func (c *call) page(path string, query url.Values, out any) (next url.Values, er
 	return url.ParseQuery(link)
 }
 
+// orderFlags adds the flags that order a list by the time of creation, and bound it.
+func orderFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.String("sort", "", "createdAt for the oldest first, -createdAt for the newest first")
+	flags.String("from", "", "first time or day (UTC) of the creation")
+	flags.String("to", "", "last time or day (UTC) of the creation")
+}
+
+// orderQuery adds what these flags select to a query.
+func (c *call) orderQuery(query url.Values) error {
+	for name, flag := range map[string]string{"sort": "sort", "dateFrom": "from", "dateTo": "to"} {
+		if !c.changed(flag) {
+			continue
+		}
+		if c.text(flag) == "" {
+			return fmt.Errorf("--%s: is empty: give it a value, or leave it out", flag)
+		}
+		query.Set(name, c.text(flag))
+	}
+	return nil
+}
+
 // filters adds flags that select records to a command, by the name of the query
 // parameter.
 type filters map[string]filter

@@ -30,6 +30,7 @@ func grantCommands(cmd *cobra.Command) {
 	list := subcommand(cmd, "list", "Finds grants: of the access list of --list, or of all lists", cobra.NoArgs, listGrants)
 	grantFilters.add(list, "name=value pairs that the extra fields of the grant have")
 	list.Flags().Int("limit", 0, "maximum number of grants (default: all)")
+	orderFlags(list)
 	remove := subcommand(cmd, "remove [<id>]", "Removes a grant, or all that match the flags; the latter can be undone", cobra.MaximumNArgs(1), removeGrants)
 	grantFilters.add(remove, "name=value pairs that the extra fields of the grant have")
 	remove.Flags().Bool("dry-run", false, "print how many grants match, and remove none")
@@ -46,7 +47,7 @@ var grantFilters = filters{
 	"publisherUserId":     {"publisher-user", "the publisher's own id of the reader"},
 	"publisherPurchaseId": {"purchase", "the publisher's id of the purchase"},
 	"sku":                 {"sku", "sku that is granted"},
-	"status":              {"status", "ACTIVE or INACTIVE"},
+	"status":              {"status", "ACTIVE, INACTIVE or CANCELED"},
 	"importId":            {"import", "import into the list of --list that wrote the grant last"},
 }
 
@@ -93,6 +94,9 @@ func listGrants(c *call) error {
 	if list := c.listOfGrants(); list != "" {
 		query.Set("list", list)
 	}
+	if err := c.orderQuery(query); err != nil {
+		return err
+	}
 	limit, _ := c.cmd.Flags().GetInt("limit")
 	grants, more, err := find[admin.Grant](c, "/management/grants", query, limit)
 	if err != nil {
@@ -101,8 +105,8 @@ func listGrants(c *call) error {
 	if more {
 		c.warn(fmt.Sprintf("there may be more than %d grants", limit))
 	}
-	return c.print(grants, table("ID\tREADER\tSKU\tSTATUS\tSTARTS\tENDS\tLIST", grants, func(g admin.Grant) []string {
-		return []string{g.ID, grantReader(&g), g.SKU, g.Status, moment(g.StartsAt), moment(g.EndsAt), g.Source}
+	return c.print(grants, table("ID\tREADER\tSKU\tSTATUS\tSTARTS\tENDS\tCREATED\tLIST", grants, func(g admin.Grant) []string {
+		return []string{g.ID, grantReader(&g), g.SKU, g.Status, moment(g.StartsAt), moment(g.EndsAt), moment(&g.CreatedAt), g.Source}
 	}))
 }
 

@@ -37,6 +37,7 @@ func linkCommands(cmd *cobra.Command) {
 
 	list := subcommand(cmd, "list", "Lists signed links, or those that match the flags", cobra.NoArgs, listLinks)
 	list.Flags().Int("limit", 0, "maximum number of links (default: all)")
+	orderFlags(list)
 	subcommand(cmd, "show <id>", "Shows a signed link and its history: who used it up", cobra.ExactArgs(1), showLink)
 	revoke := subcommand(cmd, "revoke [<id>]", "Revokes a signed link, or all that match the flags, and the access that it gave, at once", cobra.MaximumNArgs(1), revokeLinks)
 	restore := subcommand(cmd, "restore [<id>]", "Gives back a revoked link, or all that match the flags, with the uses left", cobra.MaximumNArgs(1), restoreLinks)
@@ -148,6 +149,9 @@ func listLinks(c *call) error {
 	if status := c.text("status"); status != "" {
 		query.Set("status", status)
 	}
+	if err := c.orderQuery(query); err != nil {
+		return err
+	}
 	limit, _ := c.cmd.Flags().GetInt("limit")
 	links, more, err := find[admin.SignedLink](c, linksPath, query, limit)
 	if err != nil {
@@ -156,8 +160,8 @@ func listLinks(c *call) error {
 	if more {
 		c.warn(fmt.Sprintf("there may be more than %d links", limit))
 	}
-	return c.print(links, table("ID\tSTATUS\tUSES\tEXPIRES\tOPENS", links, func(l admin.SignedLink) []string {
-		return []string{l.TokenID, l.Status, linkUses(&l), l.ExpiresAt.Format(time.RFC3339), linkTarget(&l)}
+	return c.print(links, table("ID\tSTATUS\tUSES\tCREATED\tEXPIRES\tOPENS", links, func(l admin.SignedLink) []string {
+		return []string{l.TokenID, l.Status, linkUses(&l), l.CreatedAt.Format(time.RFC3339), l.ExpiresAt.Format(time.RFC3339), linkTarget(&l)}
 	}))
 }
 

@@ -9,7 +9,7 @@ import (
 
 // inert handlers neither respond nor change what matchers see. Of those that only
 // respond to their own paths, none serves content of a site.
-var inert = []string{"encode", "headers", "tracing", "log_append", "log", "templates", "request_body", "push", "gatefold_keys", "acme_server"}
+var inert = []string{"encode", "headers", "tracing", "log_append", "log", "templates", "request_body", "push", "gatefold_keys", "gatefold_cache", "acme_server"}
 
 // changing handlers may change what matchers see, and do not respond.
 var changing = []string{"rewrite", "vars", "map", "copy_response_headers"}

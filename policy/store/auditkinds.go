@@ -99,6 +99,7 @@ var auditKinds = map[byte]auditKind{
 	prefixImportLog:   {unaudited: true},
 	prefixContainer:   {unaudited: true},
 	prefixIndex:       {unaudited: true},
+	prefixLinkIndex:   {unaudited: true},
 	prefixUses:        {unaudited: true},
 	prefixUse:         {unaudited: true},
 	prefixDevices:     {unaudited: true},

@@ -18,7 +18,11 @@
 //	lists.go         access lists
 //	listdelete.go    removing an access list with its grants
 //	grants.go        grants, and their index
-//	grantindex.go    building the index of grants of earlier versions
+//	grantindex.go    the index of grants
+//	grantorder.go    finding grants by creation
+//	idrange.go       ranges of ids by creation
+//	indexbuild.go    building the indexes of earlier versions
+//	linkindex.go     the index of links
 //	grantfind.go     finding grants
 //	grantremove.go   removing many grants
 //	import.go        importing grants in batches

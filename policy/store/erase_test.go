@@ -59,7 +59,7 @@ func (b *fixture) holding(texts ...string) string {
 }
 
 // personal are the prefixes of records that hold something of a person, indexes included.
-const personal = "%13456@AEGIQSYciopqrx"
+const personal = "%13456@AEGIQSYciopqrx~"
 
 // person stores a person with data in every kind of record that has any.
 func (b *fixture) person(id, email, first, last string) {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -74,7 +73,10 @@ var erasers = []eraser{
 		},
 	},
 	scrubs(prefixHookEvent, "hookEvents"),
-	scrubs(prefixLink, "links"),
+	{
+		prefix: prefixLink, kind: "links", forget: forgetLink,
+		about: func(p *Person, _, value []byte) bool { return p.mentioned(value) },
+	},
 	scrubs(prefixImportLog, "importLogs"),
 	{prefix: prefixEngagement, kind: "engagement", ranges: engagementOf, forget: removeEntry},
 	{prefix: prefixAudit, kind: "auditFound", hidden: true, about: aboutAudit, forget: markAudited},
@@ -104,6 +106,7 @@ var erasers = []eraser{
 	{prefix: prefixOrder, nothing: "has the ids of an order and its contract"},
 	{prefix: prefixContainer, nothing: ofIndex},
 	{prefix: prefixGrantIndex, nothing: ofIndex},
+	{prefix: prefixLinkIndex, nothing: ofIndex},
 	{prefix: prefixList, nothing: ofVendor},
 	{prefix: prefixRule, nothing: ofVendor},
 	{prefix: prefixRevision, nothing: ofVendor},
@@ -340,11 +343,6 @@ func sitesIn(snapshot engine.Snapshot, kind string) (sites []string, err error) 
 // expiry returns when a record may be removed that is rewritten.
 func (e *erasing) expiry(k, value []byte) time.Time {
 	switch k[0] {
-	case prefixLink:
-		var link SignedLink
-		if json.Unmarshal(value, &link) == nil {
-			return linkRetention(link.Claims.ExpiresAt)
-		}
 	case prefixImportLog:
 		return e.t.now.Add(Retention)
 	case prefixHookEvent:

@@ -416,7 +416,7 @@ func (f *Feed) invalidateAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.follower.options.Versions.Bump(policy.Invalidation{Shared: true})
+	f.follower.options.Versions.Bump(policy.Invalidation{Shared: true, AllPages: true})
 	f.follower.refresh(ctx, "")
 	f.cursor = cursors[0]
 	return nil

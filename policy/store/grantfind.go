@@ -24,8 +24,9 @@ type GrantQuery struct {
 	SKU, Status                    string
 	// ExtraFields are fields that the grant has with exactly these values.
 	ExtraFields map[string]string
-	// Page continues after a position that FindGrants returned or, within one list and
-	// without Import, after the grant of an id.
+	Created
+	// Page continues after a position that FindGrants returned or, within one list or by
+	// creation, after the grant of an id.
 	Page
 }
 
@@ -52,7 +53,7 @@ func (q *GrantQuery) Narrow() bool {
 }
 
 // FindGrants returns grants of all access lists, list by list, in the order of their
-// creation; those of an import in the order of its rows. More reports that there may be
+// creation, or all by creation if the query says so; those of an import in the order of its rows. More reports that there may be
 // further ones: the query continues after next. It reads at most maxSearch grants, and no
 // others than those of a reader, a purchase or a sku when the query has one.
 //
@@ -76,6 +77,14 @@ func (s *Store) findGrants(ctx context.Context, vendor string, query *GrantQuery
 	tag, err := s.importTagOf(ctx, vendor, query)
 	if err != nil {
 		return nil, "", false, err
+	}
+	if query.ordered() {
+		if tag != "" {
+			return nil, "", false, &FieldError{"sort", "and a period do not go with an import, whose grants have the order of its rows"}
+		}
+		if err := s.buildForOrder(ctx, vendor, query); err != nil {
+			return nil, "", false, err
+		}
 	}
 	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		if query.List != "" {
@@ -129,6 +138,9 @@ func (q *GrantQuery) places(snapshot engine.Snapshot, tag string) (iter.Seq2[pla
 	if tag != "" {
 		return q.logged(snapshot, tag)
 	}
+	if q.ordered() {
+		return q.byCreation(snapshot)
+	}
 	kind, value := "", ""
 	for _, at := range [][2]string{
 		{indexRowKey, q.PublisherPurchaseID},
@@ -143,7 +155,7 @@ func (q *GrantQuery) places(snapshot engine.Snapshot, tag string) (iter.Seq2[pla
 	}
 	prefix := []byte{prefixGrant}
 	if kind == indexSKU || kind == indexRowKey {
-		indexed, err := grantsIndexed(snapshot)
+		indexed, err := grantIndex.built(snapshot)
 		if err != nil {
 			return nil, err
 		}

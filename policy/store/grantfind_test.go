@@ -124,17 +124,23 @@ func TestGrantsOfEarlierVersions(t *testing.T) {
 	// So does the sweep, even if an earlier one was interrupted.
 	b.forgetIndex()
 	b.is(b.interrupted(1).indexed(), errCut)
-	if _, err := b.Sweep(t.Context()); err != nil || b.count("Is") != 2502 || b.count("Ik") != 2502 {
-		t.Errorf("swept: %v, %d and %d entries", err, b.count("Is"), b.count("Ik"))
+	if _, err := b.Sweep(t.Context()); err != nil || b.count("Is") != 2502 || b.count("Ik") != 2502 || b.count("It") != 2502 || b.count("IS") != 2502 {
+		t.Errorf("swept: %v, %d, %d, %d and %d entries", err, b.count("Is"), b.count("Ik"), b.count("It"), b.count("IS"))
+	}
+	// A search by creation does not wait for the sweep.
+	b.forgetIndex()
+	grants, _, _, err = b.FindGrants(t.Context(), vendor, store.GrantQuery{Created: store.Created{Order: store.NewestFirst}, Page: store.Page{Limit: 1}})
+	if err != nil || len(grants) != 1 || grants[0].UserID != "new" {
+		t.Errorf("the newest is %v, %v", grants, err)
 	}
 }
 
 // forgetIndex removes what an earlier version would not have written.
 func (b *fixture) forgetIndex() {
 	b.Helper()
-	batch := &engine.Batch{Deletes: [][]byte{[]byte("g")}}
+	batch := &engine.Batch{Deletes: [][]byte{[]byte("g"), []byte("gt"), []byte("~")}}
 	b.ok(b.records.View(b.Context(), vendor, func(snapshot engine.Snapshot) error {
-		for _, prefix := range []string{"Is", "Ik"} {
+		for _, prefix := range []string{"Is", "Ik", "It", "IS", "~"} {
 			for entry, err := range snapshot.Scan([]byte(prefix), nil) {
 				b.ok(err)
 				batch.Deletes = append(batch.Deletes, append([]byte(nil), entry.Key...))

@@ -1,11 +1,7 @@
 package store
 
 import (
-	"context"
-	"errors"
-
 	"github.com/gatefold/gatefold/policy"
-	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // rowKey returns the key by which an import recognizes the grant of a row: the
@@ -27,86 +23,18 @@ func (g *Grant) rowKey() string {
 
 func purchaseKey(id string) string { return "o" + id }
 
-// grantIndexState is the state of the index by sku and by row key. Databases of earlier
-// versions do not have this index: it is built from their grants, in steps. Every grant
-// that this version writes is in it, even while it is built.
-type grantIndexState struct {
-	// After is the key of the last grant that is in the index.
-	After []byte `json:"after,omitempty"`
-	Done  bool   `json:"done"`
-}
-
-// grantIndexStep is how many grants one step of building the index reads, so that other
-// writes are not held up.
-const grantIndexStep = 1000
-
-// indexGrants builds the rest of the index, unless it is complete. It can be interrupted
-// at any time.
-func (s *Store) indexGrants(ctx context.Context, vendor string) error {
-	for {
-		done, err := s.indexStep(ctx, vendor)
-		switch {
-		case errors.Is(err, ErrConflict): // another node made the step
-		case done || err != nil:
-			return err
+// index returns the keys of the grant in the index of grants.
+func (g *Grant) index() [][]byte {
+	index := make([][]byte, 0, 7)
+	add := func(kind, identifier string) {
+		if identifier != "" {
+			index = append(index, key(prefixIndex, kind+identifier, g.Source, g.ID))
 		}
 	}
-}
-
-// indexStep adds the next grants to the index. An entry of a grant that is changed at
-// the same time is superfluous: who reads the index compares the grant.
-func (s *Store) indexStep(ctx context.Context, vendor string) (done bool, err error) {
-	var state grantIndexState
-	k := []byte{prefixGrantIndex}
-	batch := new(engine.Batch)
-	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		stored, err := getIn(snapshot, k, &state)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		if state.Done {
-			return nil
-		}
-		batch.Checks = []engine.Check{{Key: k, Value: stored}}
-		read := 0
-		for entry, err := range snapshot.Scan([]byte{prefixGrant}, state.After) {
-			var grant Grant
-			if err == nil {
-				err = decode(entry.Key, entry.Value, &grant)
-			}
-			if err != nil {
-				return err
-			}
-			for _, at := range grant.index() {
-				batch.Puts = append(batch.Puts, engine.Put{Key: at, Value: []byte{}})
-			}
-			state.After = append(state.After[:0], entry.Key...)
-			if read++; read == grantIndexStep {
-				return nil
-			}
-		}
-		state = grantIndexState{Done: true}
-		return nil
-	})
-	if err != nil || len(batch.Checks) == 0 {
-		return state.Done, err
-	}
-	stored, err := encode(state)
-	if err != nil {
-		return false, err
-	}
-	batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: stored})
-	// No event: no cache depends on this index.
-	_, err = s.engine.Commit(ctx, vendor, batch)
-	return state.Done, conflict(err)
-}
-
-// grantsIndexed reports whether the index by sku and by row key is complete.
-func grantsIndexed(snapshot engine.Snapshot) (bool, error) {
-	var state grantIndexState
-	_, err := getIn(snapshot, []byte{prefixGrantIndex}, &state)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	return state.Done, err
+	add(indexUserID, g.UserID)
+	add(indexEmail, policy.LowerEmail(g.Email))
+	add(indexPublisherUserID, g.PublisherUserID)
+	add(indexSKU, g.SKU)
+	add(indexRowKey, g.rowKey())
+	return append(index, key(prefixIndex, indexCreated, g.ID, g.Source), key(prefixIndex, indexSKUCreated+g.SKU, g.ID, g.Source))
 }

@@ -119,22 +119,6 @@ func (a *Address) check(field string) error {
 	return checkText(field, a.Street+a.City+a.Zip+a.Country+a.CO, 1024)
 }
 
-// index returns the keys of the grant in the index of grants.
-func (g *Grant) index() [][]byte {
-	var index [][]byte
-	add := func(kind, identifier string) {
-		if identifier != "" {
-			index = append(index, key(prefixIndex, kind+identifier, g.Source, g.ID))
-		}
-	}
-	add(indexUserID, g.UserID)
-	add(indexEmail, policy.LowerEmail(g.Email))
-	add(indexPublisherUserID, g.PublisherUserID)
-	add(indexSKU, g.SKU)
-	add(indexRowKey, g.rowKey())
-	return index
-}
-
 // addTo adds the readers of the grant to an invalidation.
 func (g *Grant) addTo(change *policy.Invalidation, vendor string) {
 	change.Add(policy.KindUserID, vendor, g.UserID)

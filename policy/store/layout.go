@@ -12,8 +12,13 @@ import (
 //	L <list>                             access list
 //	G <list> NUL <grant>                 grant
 //	I <kind> <value> NUL <list> NUL <grant>        index: the grants of an identifier, a sku, or the key of an imported row
+//	I t NUL <grant> NUL <list>           index: the grants by creation
+//	I S <sku> NUL <grant> NUL <list>     index: the grants of a sku by creation
 //	g                                    state of that index
+//	g t                                  state of its part by creation
 //	S <issuer> NUL <jti>                 signed link
+//	~ <kind> <value> NUL <jti>           index: the vendor's own links of a user (u), a sku (s), a content (c) or the hash of a url (a), by creation
+//	~                                    state of that index
 //	X <issuer> NUL <jti>                 its revocation
 //	C <issuer> NUL <jti>                 counter of its uses
 //	U <issuer> NUL <jti> NUL <id>        one use: the idempotency key of the counter
@@ -138,6 +143,7 @@ const (
 	prefixGrant       = 'G'
 	prefixIndex       = 'I'
 	prefixLink        = 'S'
+	prefixLinkIndex   = '~'
 	prefixRevocation  = 'X'
 	prefixUses        = 'C'
 	prefixUse         = 'U'
@@ -254,6 +260,16 @@ const (
 	indexPublisherUserID = "p"
 	indexSKU             = "s"
 	indexRowKey          = "k"
+	indexCreated         = "t"
+	indexSKUCreated      = "S"
+)
+
+// The kinds of values in the index of links.
+const (
+	linkOfUser    = "u"
+	linkOfSKU     = "s"
+	linkOfContent = "c"
+	linkOfURL     = "a"
 )
 
 // The kinds of engagement records.
@@ -274,6 +290,8 @@ func key(prefix byte, texts ...string) []byte {
 func keyPrefix(prefix byte, texts ...string) []byte { return append(key(prefix, texts...), 0) }
 
 func indexPrefix(kind, identifier string) []byte { return keyPrefix(prefixIndex, kind+identifier) }
+
+func linkPrefix(kind, value string) []byte { return keyPrefix(prefixLinkIndex, kind+value) }
 
 func memberKey(kind, value string, texts ...string) []byte {
 	return key(prefixMember, append([]string{kind + value}, texts...)...)

@@ -1,14 +1,15 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
+	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -48,6 +49,7 @@ type LinkQuery struct {
 	Status string
 	// RevokedAt is the exact time of the revocation.
 	RevokedAt time.Time
+	Created
 	Page
 }
 
@@ -87,17 +89,17 @@ func hasMeta(stored json.RawMessage, wanted map[string]string) bool {
 	return true
 }
 
-// FindLinks returns links of an issuer in the order of their creation. It reads at most
-// maxSearch links. More reports that there may be further ones: the query continues after
-// next.
+// FindLinks returns links of an issuer: the vendor's own in the order of their creation, the
+// newest first if the query says so. It reads at most maxSearch links, and of the vendor's own
+// no others than those of a user, a url, a content or a sku when the query has one. More
+// reports that there may be further ones: the query continues after next, the id of a link.
 func (s *Store) FindLinks(ctx context.Context, vendor, issuer string, query LinkQuery) (found []SignedLink, next string, more bool, err error) {
-	prefix := keyPrefix(prefixLink, issuer)
 	now := s.now()
 	found = []SignedLink{}
 	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		var after []byte
-		if query.From != "" {
-			after = append(bytes.Clone(prefix), query.From...)
+		links, err := query.links(snapshot, vendor, issuer)
+		if err != nil {
+			return err
 		}
 		read := 0
 		var waiting []SignedLink
@@ -112,18 +114,14 @@ func (s *Store) FindLinks(ctx context.Context, vendor, issuer string, query Link
 			waiting = waiting[:0]
 			return err
 		}
-		for entry, err := range snapshot.Scan(prefix, after) {
-			var link SignedLink
-			if err == nil {
-				err = decode(entry.Key, entry.Value, &link)
-			}
+		for link, err := range links {
 			if err != nil {
 				return err
 			}
-			if query.selects(&link) {
-				waiting = append(waiting, link)
+			if link.SignedLink != nil && query.selects(link.SignedLink) {
+				waiting = append(waiting, *link.SignedLink)
 			}
-			next, read = string(entry.Key[len(prefix):]), read+1
+			next, read = link.id, read+1
 			more = read == maxSearch
 			if len(found)+len(waiting) == query.limit() || len(waiting) == prefetchPlaces || more {
 				if err := take(); err != nil {
@@ -137,6 +135,75 @@ func (s *Store) FindLinks(ctx context.Context, vendor, issuer string, query Link
 		return take()
 	})
 	return found, next, more, err
+}
+
+// storedLink is a link that a query read; nil for one that is not stored any more.
+type storedLink struct {
+	*SignedLink
+	id string
+}
+
+// links returns the links of an issuer that may match, in order.
+func (q *LinkQuery) links(snapshot engine.Snapshot, vendor, issuer string) (iter.Seq2[storedLink, error], error) {
+	ids := q.ids(linkIDPrefix, q.From)
+	if prefix := q.indexed(); prefix != nil && issuer == keys.VendorIssuer(vendor) {
+		built, err := linkIndex.built(snapshot)
+		if err != nil || built {
+			return linksAt(snapshot, issuer, prefix, ids.scan(snapshot, prefix)), err
+		}
+	}
+	prefix := keyPrefix(prefixLink, issuer)
+	return func(yield func(storedLink, error) bool) {
+		for entry, err := range ids.scan(snapshot, prefix) {
+			link := storedLink{SignedLink: new(SignedLink)}
+			if err == nil {
+				link.id = string(entry.Key[len(prefix):])
+				err = decode(entry.Key, entry.Value, link.SignedLink)
+			}
+			if !yield(link, err) || err != nil {
+				return
+			}
+		}
+	}, nil
+}
+
+// linksAt yields the links that entries of the index name, which it reads many at a time.
+func linksAt(snapshot engine.Snapshot, issuer string, prefix []byte, entries iter.Seq2[engine.Entry, error]) iter.Seq2[storedLink, error] {
+	return func(yield func(storedLink, error) bool) {
+		var waiting []string
+		flush := func() bool {
+			at := make([][]byte, len(waiting))
+			for i, id := range waiting {
+				at[i] = key(prefixLink, issuer, id)
+			}
+			err := engine.Prefetch(snapshot, at...)
+			for i := 0; err == nil && i < len(at); i++ {
+				link := storedLink{SignedLink: new(SignedLink), id: waiting[i]}
+				_, err = getIn(snapshot, at[i], link.SignedLink)
+				if errors.Is(err, ErrNotFound) {
+					link.SignedLink, err = nil, nil
+				}
+				if err == nil && !yield(link, nil) {
+					return false
+				}
+			}
+			waiting = waiting[:0]
+			if err != nil {
+				yield(storedLink{}, err)
+			}
+			return err == nil
+		}
+		for entry, err := range entries {
+			if err != nil {
+				yield(storedLink{}, err)
+				return
+			}
+			if waiting = append(waiting, string(entry.Key[len(prefix):])); len(waiting) == prefetchPlaces && !flush() {
+				return
+			}
+		}
+		flush()
+	}
 }
 
 // readUses reads the revocations and the uses of links.

@@ -68,6 +68,39 @@ func TestFindLinks(t *testing.T) {
 	}
 }
 
+// A database of an earlier version has no index of links. Until it is built, a search reads
+// all links, and finds the same.
+func TestLinksOfEarlierVersions(t *testing.T) {
+	b := newFixture(t)
+	for i := range 1500 {
+		b.link(keys.LinkClaims{SKU: fmt.Sprint("s", i%500), Subject: fmt.Sprint("u", i)})
+	}
+	query := store.LinkQuery{SKU: "s7", Page: store.Page{Limit: 2}}
+	if got := b.links(query); got != "s7 s7 s7" { //nolint:dupword // three links
+		t.Errorf("with the index: %s", got)
+	}
+	b.forgetIndex()
+	if got := b.links(query); got != "s7 s7 s7" { //nolint:dupword // three links
+		t.Errorf("without: %s", got)
+	}
+	b.is(b.interrupted(3).indexed(), errCut)
+	if _, err := b.Sweep(t.Context()); err != nil || b.count("~s") != 1500 || b.count("~u") != 1500 {
+		t.Errorf("swept: %v, %d and %d entries", err, b.count("~s"), b.count("~u"))
+	}
+	if got := b.links(query); got != "s7 s7 s7" { //nolint:dupword // three links
+		t.Errorf("with the index built: %s", got)
+	}
+	// It expires with the links.
+	b.clock = b.clock.Add(2 * store.Retention)
+	for range 3 {
+		_, err := b.Sweep(t.Context())
+		b.ok(err)
+	}
+	if b.count("S") != 0 || b.count("~s") != 0 || b.count("~u") != 0 {
+		t.Errorf("%d links and %d entries are left", b.count("S"), b.count("~s")+b.count("~u"))
+	}
+}
+
 // A campaign was withdrawn by mistake. Its links are given back with the uses that they
 // have left; a link that was revoked before stays revoked.
 func TestRevokedLinksAreGivenBack(t *testing.T) {

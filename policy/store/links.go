@@ -66,20 +66,23 @@ func (w Writer) DeclareDefaultSpace(ctx context.Context, vendor, name string) er
 }
 
 // NewLinkID returns a new link id (`jti`).
-func (s *Store) NewLinkID() string { return newID("link_", s.now()) }
+func (s *Store) NewLinkID() string { return newID(linkIDPrefix, s.now()) }
+
+const linkIDPrefix = "link_"
 
 // CreateLink stores a new link.
 func (w Writer) CreateLink(ctx context.Context, vendor string, claims keys.LinkClaims) (SignedLink, error) {
-	link := SignedLink{Claims: claims, CreatedAt: w.timestamp()}
-	return link, w.createLinks(ctx, vendor, []SignedLink{link})
+	links := []SignedLink{{Claims: claims, CreatedAt: w.timestamp()}}
+	err := w.createLinks(ctx, vendor, links)
+	return links[0], err
 }
 
 // DerivedLinkID returns a link id that depends on its arguments only: the time, a
 // number below 2^20, and a digest of at least 16 bytes. Ids sort by time, then by
 // number.
 func DerivedLinkID(at time.Time, number int, digest []byte) string {
-	id := []byte(newID("link_", at))
-	digits := id[len("link_")+10:]
+	id := []byte(newID(linkIDPrefix, at))
+	digits := id[len(linkIDPrefix)+idTimeDigits:]
 	for i := range digits {
 		digits[i] = idDigits[digest[i]&31]
 	}
@@ -107,27 +110,24 @@ func (w Writer) CreateLinks(ctx context.Context, vendor string, claims []keys.Li
 	return err
 }
 
-// createLinks stores links, provided that the first one is not stored yet.
+// createLinks stores the vendor's own links, provided that the first one is not stored yet.
 func (w Writer) createLinks(ctx context.Context, vendor string, links []SignedLink) error {
 	batch := new(engine.Batch)
 	var change policy.Invalidation
 	for i := range links {
-		put, err := links[i].put()
+		// The time of creation is that of the id, by which links are ordered.
+		if at := idTime(links[i].Claims.ID, linkIDPrefix); !at.IsZero() {
+			links[i].CreatedAt = at
+		}
+		puts, err := links[i].puts()
 		if err != nil {
 			return err
 		}
-		batch.Puts = append(batch.Puts, put)
+		batch.Puts = append(batch.Puts, puts...)
 		change.Add(policy.KindLink, vendor, links[i].Claims.Issuer, links[i].Claims.ID)
 	}
 	batch.Checks = []engine.Check{{Key: batch.Puts[0].Key}}
 	return w.commit(ctx, vendor, batch, change)
-}
-
-func (l *SignedLink) put() (engine.Put, error) {
-	stored, err := encode(l)
-	return engine.Put{
-		Key: key(prefixLink, l.Claims.Issuer, l.Claims.ID), Value: stored, Expires: linkRetention(l.Claims.ExpiresAt),
-	}, err
 }
 
 // linkRetention returns when the records of a link expire.
@@ -365,8 +365,8 @@ func (s *Store) firstUse(ctx context.Context, vendor string, link *policy.Link) 
 		return nil, err
 	}
 	record := SignedLink{Claims: *claims, KeyID: link.KeyID, CreatedAt: s.timestamp()}
-	put, err := record.put()
-	return &put, err
+	puts, err := record.puts()
+	return &puts[0], err // a publisher's link has no index
 }
 
 func sameClaims(a, b *keys.LinkClaims) (bool, error) {

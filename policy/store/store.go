@@ -192,7 +192,7 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 		}
 		total += purged
 		if err == nil && partition != SystemPartition {
-			err = s.indexGrants(ctx, partition)
+			err = s.buildIndexes(ctx, partition)
 		}
 		for removed := sweepBatch; err == nil && removed == sweepBatch; total += removed {
 			removed, err = s.engine.Sweep(ctx, partition, s.now(), sweepBatch)

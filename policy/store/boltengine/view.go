@@ -60,6 +60,45 @@ func (s snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
 	}
 }
 
+func (s snapshot) ScanBack(prefix, before []byte) iter.Seq2[engine.Entry, error] {
+	return func(yield func(engine.Entry, error) bool) {
+		if s.data == nil {
+			return
+		}
+		end := engine.Successor(prefix)
+		if before != nil && (end == nil || bytes.Compare(before, end) < 0) {
+			end = before
+		}
+		cursor := s.data.Cursor()
+		entry, err := seekBack(cursor, end)
+		for err == nil && entry.Key != nil && bytes.HasPrefix(entry.Key, prefix) {
+			if !yield(entry, nil) {
+				return
+			}
+			entry, err = previous(cursor)
+		}
+		if err != nil {
+			yield(engine.Entry{}, err)
+		}
+	}
+}
+
+// seekBack returns the last entry before a key, or the last of all if it is nil.
+func seekBack(cursor *bbolt.Cursor, end []byte) (entry engine.Entry, err error) {
+	defer guard(&err)
+	if end != nil {
+		if key, _ := cursor.Seek(end); key != nil {
+			return newEntry(cursor.Prev())
+		}
+	}
+	return newEntry(cursor.Last())
+}
+
+func previous(cursor *bbolt.Cursor) (entry engine.Entry, err error) {
+	defer guard(&err)
+	return newEntry(cursor.Prev())
+}
+
 // seek returns the first entry at or after prefix, and after the key after.
 func seek(cursor *bbolt.Cursor, prefix, after []byte) (entry engine.Entry, err error) {
 	defer guard(&err)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
@@ -57,9 +58,25 @@ type Snapshot interface {
 	// last, with an empty entry.
 	Scan(prefix, after []byte) iter.Seq2[Entry, error]
 
+	// ScanBack yields the entries whose keys begin with prefix and, unless before is nil,
+	// sort before it, in descending byte order. An error is yielded like that of Scan.
+	ScanBack(prefix, before []byte) iter.Seq2[Entry, error]
+
 	// Count returns the value of a counter, zero when it does not exist. Counters
 	// share the keys with other entries; Get and Scan return their encoded value.
 	Count(key []byte) (int64, error)
+}
+
+// Successor returns the first key after all keys with a prefix, nil when there is none.
+func Successor(prefix []byte) []byte {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			next := bytes.Clone(prefix[:i+1])
+			next[i]++
+			return next
+		}
+	}
+	return nil
 }
 
 // Entry is a key with its value.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -163,6 +164,29 @@ func (b *fixture) scan(s engine.Snapshot, prefix, after []byte) []string {
 		require.NoError(b, err)
 		keys = append(keys, string(entry.Key))
 	}
+	// Backwards there is the same.
+	back := []string{}
+	for entry, err := range s.ScanBack(prefix, nil) {
+		require.NoError(b, err)
+		if after == nil || string(entry.Key) > string(after) {
+			back = append(back, string(entry.Key))
+		}
+	}
+	slices.Reverse(back)
+	require.Equal(b, keys, back, "backwards")
+	return keys
+}
+
+func (b *fixture) back(prefix, before []byte) []string {
+	b.Helper()
+	keys := []string{}
+	b.view(func(s engine.Snapshot) {
+		for entry, err := range s.ScanBack(prefix, before) {
+			require.NoError(b, err)
+			require.Equal(b, "v", string(entry.Value))
+			keys = append(keys, string(entry.Key))
+		}
+	})
 	return keys
 }
 

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/stretchr/testify/require"
@@ -158,6 +159,20 @@ var scanTests = []test{
 		require.Equal(b, []string{"b/1", "b/2", "b/3", "c"}, b.keys(nil, []byte("b")), "without a prefix")
 		require.Len(b, b.keys(nil, []byte{}), 6, "everything sorts behind the empty key")
 	}},
+	{"backwards, only what sorts before a key", func(b *fixture) {
+		b.putAll([]string{"a", "b", "b/1", "b/2", "b/3", "c"})
+		require.Equal(b, []string{"b/2", "b/1"}, b.back([]byte("b/"), []byte("b/3")))
+		require.Equal(b, []string{"b/2", "b/1"}, b.back([]byte("b/"), []byte("b/25")), "a key that is not there")
+		require.Equal(b, []string{"b/3", "b/2", "b/1"}, b.back([]byte("b/"), []byte("c")), "behind the prefix")
+		require.Equal(b, []string{"b/3", "b/2", "b/1"}, b.back([]byte("b/"), []byte("b0")), "just behind the prefix")
+		require.Empty(b, b.back([]byte("b/"), []byte("b/1")), "the first one")
+		require.Empty(b, b.back([]byte("b/"), []byte("b/")), "the prefix itself")
+		require.Empty(b, b.back([]byte("b/"), []byte("a")), "before the prefix")
+		require.Empty(b, b.back(nil, []byte{}), "nothing sorts before the empty key")
+		require.Equal(b, []string{"b", "a"}, b.back(nil, []byte("b/1")), "without a prefix")
+		require.Len(b, b.back(nil, []byte("z")), 6, "behind everything")
+		require.Empty(b, b.back([]byte("z"), nil), "a prefix without keys")
+	}},
 	{"a prefix of 0xFF bytes has no next one, and ends with the last key", func(b *fixture) {
 		keys := []string{"\xfe\xff", "\xff", "\xff\x00", "\xff\xfe", "\xff\xff", "\xff\xff\x01"}
 		b.putAll(keys)
@@ -218,6 +233,50 @@ var scanTests = []test{
 			after = []byte(paged[len(paged)-1])
 		}
 		require.Equal(b, keys, paged)
+		paged = nil
+		for before := []byte(nil); len(paged) < len(keys); before = []byte(paged[len(paged)-1]) {
+			b.view(func(s engine.Snapshot) {
+				n := 0
+				for entry, err := range s.ScanBack([]byte("k/"), before) {
+					require.NoError(b, err)
+					if n++; n > 70 {
+						break
+					}
+					paged = append(paged, string(entry.Key))
+				}
+				require.NotZero(b, n)
+			})
+		}
+		slices.Reverse(paged)
+		require.Equal(b, keys, paged)
+	}},
+	{"a scan backwards does not see what is committed while it runs", func(b *fixture) {
+		var keys []string
+		for i := range 1000 {
+			keys = append(keys, fmt.Sprintf("k/%04d", i))
+		}
+		b.putAll(keys)
+		b.view(func(s engine.Snapshot) {
+			var seen []string
+			for entry, err := range s.ScanBack([]byte("k/"), nil) {
+				require.NoError(b, err)
+				require.Equal(b, "v", string(entry.Value))
+				if n := len(seen); n%100 == 50 {
+					committed := make(chan error)
+					go func() {
+						_, err := b.engine.Commit(b.Context(), partition, &engine.Batch{
+							Deletes: [][]byte{[]byte(keys[1000-n]), []byte(keys[500])},
+							Puts:    []engine.Put{put(fmt.Sprintf("k/%04d+", 999-n-40), "new"), put(keys[100], "new")},
+						})
+						committed <- err
+					}()
+					require.NoError(b, <-committed)
+				}
+				seen = append(seen, string(entry.Key))
+			}
+			slices.Reverse(seen)
+			require.Equal(b, keys, seen)
+		})
 	}},
 }
 

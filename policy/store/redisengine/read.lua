@@ -1,5 +1,5 @@
 -- Reads for a view. ARGV[1] is the revision of the view, empty in its first read. The
--- reads follow: 'get' key, or 'scan' low high count bytes.
+-- reads follow: 'get' key, or 'scan' or 'back' low high count bytes.
 --
 -- Returns {revision, floor, undo log since ARGV[1], generation, one result per read}. A view whose
 -- revision is below the floor must end.
@@ -18,9 +18,15 @@ local function get(key)
 	return false
 end
 
--- scan returns whether there may be more, then keys and values alternately.
-local function scan(low, high, count, bytes)
-	local keys = redis.call('ZRANGEBYLEX', names, low, high, 'LIMIT', 0, count)
+-- scan returns whether there may be more, then keys and values alternately, in ascending
+-- order, or in descending order for 'back'.
+local function scan(order, low, high, count, bytes)
+	local keys
+	if order == 'back' then
+		keys = redis.call('ZREVRANGEBYLEX', names, high, low, 'LIMIT', 0, count)
+	else
+		keys = redis.call('ZRANGEBYLEX', names, low, high, 'LIMIT', 0, count)
+	end
 	local page, size = {0}, 0
 	for i, key in ipairs(keys) do
 		local value = redis.call('HGET', values, key) or ''
@@ -40,7 +46,7 @@ while at <= #ARGV do
 		answers[#answers + 1] = get(ARGV[at + 1])
 		at = at + 2
 	else
-		answers[#answers + 1] = scan(ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]))
+		answers[#answers + 1] = scan(ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]))
 		at = at + 5
 	end
 end

@@ -18,7 +18,7 @@ const (
 // Scan implements engine.Snapshot, page by page.
 func (s *snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
 	return func(yield func(engine.Entry, error) bool) {
-		r := keyRange{low: prefix, high: successor(prefix)}
+		r := keyRange{low: prefix, high: engine.Successor(prefix)}
 		if after != nil && bytes.Compare(after, prefix) >= 0 {
 			r.low, r.open = after, true
 		}
@@ -27,7 +27,7 @@ func (s *snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
 		for size := firstPage; ; size = nextPage {
 			entries, rest, err := first.entries, first.rest, error(nil)
 			if !fetched {
-				entries, rest, err = s.page(r, size)
+				entries, rest, err = s.page("scan", r, size)
 			}
 			fetched = false
 			if err != nil {
@@ -43,6 +43,35 @@ func (s *snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
 				return
 			}
 			r.low, r.open = rest, true
+		}
+	}
+}
+
+// ScanBack implements engine.Snapshot, page by page.
+func (s *snapshot) ScanBack(prefix, before []byte) iter.Seq2[engine.Entry, error] {
+	return func(yield func(engine.Entry, error) bool) {
+		r := keyRange{low: prefix, high: engine.Successor(prefix)}
+		if before != nil && (r.high == nil || bytes.Compare(before, r.high) < 0) {
+			r.high = before
+		}
+		if r.high != nil && bytes.Compare(r.high, r.low) <= 0 {
+			return
+		}
+		for size := firstPage; ; size = nextPage {
+			entries, rest, err := s.page("back", r, size)
+			if err != nil {
+				yield(engine.Entry{}, err)
+				return
+			}
+			for _, entry := range entries {
+				if !yield(entry, nil) {
+					return
+				}
+			}
+			if rest == nil {
+				return
+			}
+			r.high = rest
 		}
 	}
 }
@@ -72,30 +101,19 @@ func (r keyRange) bounds() (low, high []byte) {
 	return low, high
 }
 
-// successor returns the first key after all keys with a prefix, nil when there is none.
-func successor(prefix []byte) []byte {
-	for i := len(prefix) - 1; i >= 0; i-- {
-		if prefix[i] != 0xff {
-			next := bytes.Clone(prefix[:i+1])
-			next[i]++
-			return next
-		}
-	}
-	return nil
-}
-
-// page reads the next entries of a range as of the start of the view. Rest is the key
-// after which the scan continues, nil at the end.
-func (s *snapshot) page(r keyRange, size int) (entries []engine.Entry, rest []byte, err error) {
+// page reads the next entries of a range as of the start of the view, in ascending order for
+// "scan" and in descending order for "back". Rest is the key after which the scan continues,
+// nil at the end.
+func (s *snapshot) page(order string, r keyRange, size int) (entries []engine.Entry, rest []byte, err error) {
 	low, high := r.bounds()
-	answers, err := s.read([]any{"scan", low, high, size, pageBytes})
+	answers, err := s.read([]any{order, low, high, size, pageBytes})
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(answers) != 1 {
 		return nil, nil, errReply
 	}
-	return s.entries(r, answers[0])
+	return s.entries(r, answers[0], order == "back")
 }
 
 // firstEntries is the first page of a range.
@@ -118,7 +136,7 @@ func (s *snapshot) PrefetchRanges(prefixes ...[]byte) error {
 	for step := range slices.Chunk(prefixes, rangeStep) {
 		var args []any
 		for _, prefix := range step {
-			low, high := (keyRange{low: prefix, high: successor(prefix)}).bounds()
+			low, high := (keyRange{low: prefix, high: engine.Successor(prefix)}).bounds()
 			args = append(args, "scan", low, high, rangePage, pageBytes)
 		}
 		answers, err := s.read(args)
@@ -129,7 +147,7 @@ func (s *snapshot) PrefetchRanges(prefixes ...[]byte) error {
 			return errReply
 		}
 		for i, prefix := range step {
-			entries, rest, err := s.entries(keyRange{low: prefix, high: successor(prefix)}, answers[i])
+			entries, rest, err := s.entries(keyRange{low: prefix, high: engine.Successor(prefix)}, answers[i], false)
 			if err != nil {
 				return err
 			}
@@ -140,8 +158,8 @@ func (s *snapshot) PrefetchRanges(prefixes ...[]byte) error {
 }
 
 // entries returns the entries of a range from an answer of read.lua, as of the start of
-// the view.
-func (s *snapshot) entries(r keyRange, answer any) (entries []engine.Entry, rest []byte, err error) {
+// the view. Back is whether their order is descending.
+func (s *snapshot) entries(r keyRange, answer any, back bool) (entries []engine.Entry, rest []byte, err error) {
 	page, ok := answer.([]any)
 	if !ok || len(page)%2 != 1 {
 		return nil, nil, errReply
@@ -157,10 +175,20 @@ func (s *snapshot) entries(r keyRange, answer any) (entries []engine.Entry, rest
 		rest = nil
 	}
 	covered := r
-	if rest != nil {
+	switch {
+	case rest != nil && back:
+		covered.low, covered.open = rest, false
+	case rest != nil:
 		covered.high = append(bytes.Clone(rest), 0) // just after rest
 	}
-	return s.restore(entries, covered), rest, nil
+	if back { // restore adds to ascending entries
+		slices.Reverse(entries)
+	}
+	entries = s.restore(entries, covered)
+	if back {
+		slices.Reverse(entries)
+	}
+	return entries, rest, nil
 }
 
 // restore adds the entries of a range that were changed since the start of the view.

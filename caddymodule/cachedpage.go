@@ -1,0 +1,68 @@
+package caddymodule
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/caddymodule/pagecache"
+	"github.com/gatefold/gatefold/policy"
+)
+
+// pageVar is the variable of a request by which the gate gives an allowed request to
+// gatefold_cache. No other handler can make its value.
+const pageVar = "gatefold.page"
+
+// cachedPage is an allowed request whose rule lets its page be kept.
+type cachedPage struct {
+	g    *gateRequest
+	rule *policy.CacheRule
+	// denied is set if the decision changed while the page was fetched.
+	denied bool
+	result pagecache.Result
+}
+
+// offerPage gives an allowed request to gatefold_cache, if a rule with the option cache
+// decided. Of others it takes back what another gate offered.
+func (g *gateRequest) offerPage(decision *policy.Decision) {
+	if !g.gate.app.cachesPages.Load() {
+		return
+	}
+	rule, cached := decision.Option(policy.OptionCache).(*policy.CacheRule)
+	vars, ok := g.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if !ok {
+		return
+	}
+	if !cached || !decision.Rule.Forward || decision.Reason == policy.ReasonPreflight {
+		delete(vars, pageVar)
+		return
+	}
+	g.outcome.page = &cachedPage{g: g, rule: rule}
+	vars[pageVar] = g.outcome.page
+}
+
+// again decides the request once more, after its page was fetched, and reports whether the
+// reader may still have it: as for a stream, the reader's records are read again. It spends
+// nothing: the use of a counted link is checked when the first byte is written.
+func (p *cachedPage) again() bool {
+	g := p.g
+	if g.outcome.decision.Public() && g.gate.rules != nil {
+		return true // by the configuration alone
+	}
+	decision := newStream(g, nil).decide(g.r.Context(), now())
+	if decision.Allow() {
+		return true
+	}
+	p.denied = true
+	decision.Keep(g.outcome.buf[:])
+	g.outcome.decision = decision
+	return false
+}
+
+// denyLate answers a request whose decision changed while its page was fetched. Nothing
+// was written.
+func (h *Handler) denyLate(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {
+	h.metrics.decided(g.outcome.decision.Reason, since(g.request.Now))
+	h.report(g)
+	return h.deny(w, g, &g.outcome.decision, next)
+}

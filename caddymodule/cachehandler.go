@@ -1,0 +1,293 @@
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/caddymodule/pagecache"
+	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/policy"
+)
+
+func init() {
+	caddy.RegisterModule(&CacheHandler{})
+}
+
+// pageCaches holds the caches of pages, which survive reloads, by store and settings.
+var pageCaches = caddy.NewUsagePool()
+
+// CacheHandler keeps pages in memory, behind the decision of the gate: one stored page
+// for all readers who may have it. Only pages of rules with the option `cache` are kept. A
+// page is fetched without the reader: without cookies, credentials, the client's address
+// and every header that is not in the page's key.
+//
+// A request that no gate allowed passes through.
+type CacheHandler struct {
+	// Memory bounds the memory of the stored pages, in bytes. Sites with the same settings
+	// share it. Default: 256 MiB.
+	Memory setting.Size `json:"memory,omitzero"`
+
+	// MaxSize is the largest body that is stored, in bytes. Default: 4 MiB.
+	MaxSize setting.Size `json:"max_size,omitzero"`
+
+	// StaleIfError is how long an expired page is used while the origin fails, unless the
+	// origin says otherwise. Default: 1 hour.
+	StaleIfError setting.Duration `json:"stale_if_error,omitzero"`
+
+	// IgnoreQuery lists parameters of the query that are not sent to the origin, and by which
+	// pages are not distinguished. A `*` at the end of a name matches all that begin with the
+	// rest. Default: none.
+	IgnoreQuery []string `json:"ignore_query,omitempty"`
+
+	// Headers lists request headers that are sent to the origin, and by which pages are
+	// distinguished, such as `Accept-Language`. Default: none.
+	Headers []string `json:"headers,omitempty"`
+
+	// CacheStatus adds `Cache-Status` to responses (RFC 9211).
+	CacheStatus bool `json:"cache_status,omitempty"`
+
+	// Places are the places of the options in the Caddyfile, for errors.
+	Places setting.Places `json:"places,omitempty" placeholders:"-"`
+
+	app    *App
+	logger *zap.Logger
+	key    string
+	cache  *pagecache.Cache
+	warned atomic.Bool // that no gate is before the handler
+}
+
+const (
+	defaultPageMemory   = 256 << 20
+	defaultPageSize     = 4 << 20
+	defaultStaleIfError = time.Hour
+	// maxPageStale bounds the setting stale_if_error.
+	maxPageStale = 7 * 24 * time.Hour
+	// maxKeyHeaders bounds the headers and the query parameters that the handler names.
+	maxKeyHeaders = 16
+)
+
+// CaddyModule returns the Caddy module information.
+func (*CacheHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.gatefold_cache", New: func() caddy.Module { return new(CacheHandler) }}
+}
+
+// Provision implements caddy.Provisioner.
+func (c *CacheHandler) Provision(ctx caddy.Context) error { return c.Places.At(c.provision(ctx)) }
+
+func (c *CacheHandler) provision(ctx caddy.Context) error {
+	c.logger = ctx.Logger()
+	if err := setting.Replace(c); err != nil {
+		return err
+	}
+	c.Memory.V = cmp.Or(c.Memory.V, defaultPageMemory)
+	c.MaxSize.V = cmp.Or(c.MaxSize.V, defaultPageSize)
+	c.StaleIfError.V = cmp.Or(c.StaleIfError.V, defaultStaleIfError)
+	for i, name := range c.Headers {
+		c.Headers[i] = http.CanonicalHeaderKey(name)
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	app, err := ctx.App("gatefold")
+	if err != nil {
+		return err
+	}
+	c.app = app.(*App)
+	named, err := json.Marshal(&CacheHandler{
+		Memory: c.Memory, MaxSize: c.MaxSize, StaleIfError: c.StaleIfError, IgnoreQuery: c.IgnoreQuery, Headers: c.Headers,
+	})
+	if err != nil {
+		return err
+	}
+	shared := c.app.shared
+	c.key = fmt.Sprintf("%p %s", shared, named)
+	pooled, _, err := pageCaches.LoadOrNew(c.key, func() (caddy.Destructor, error) {
+		cache, err := pagecache.New(pagecache.Options{
+			Memory: c.Memory.V, MaxSize: c.MaxSize.V, StaleIfError: c.StaleIfError.V,
+			Headers: c.Headers, IgnoreQuery: c.IgnoreQuery, Now: func() time.Time { return now() }, Purges: shared.versions,
+		})
+		return &pooledCache{cache: cache, shared: shared}, err
+	})
+	if err != nil {
+		c.key = ""
+		return setting.In("memory", err)
+	}
+	c.cache = pooled.(*pooledCache).cache
+	c.app.cachesPages.Store(true)
+	return nil
+}
+
+// pooledCache is a cache in the pool.
+type pooledCache struct {
+	cache  *pagecache.Cache
+	shared *sharedStore
+}
+
+// Destruct implements caddy.Destructor.
+func (p *pooledCache) Destruct() error {
+	p.cache.Close()
+	return nil
+}
+
+// check returns an error for a setting that must not be.
+func (c *CacheHandler) check() error {
+	switch {
+	case c.Memory.V < pagecache.MinMemory:
+		return setting.In("memory", errors.New("memory: must be at least 8MiB"))
+	case c.MaxSize.V > c.Memory.V/8:
+		return setting.In("max_size", errors.New("max_size: must be at most an eighth of memory"))
+	case c.StaleIfError.V > maxPageStale:
+		return setting.In("stale_if_error", errors.New("stale_if_error: must be at most 168h"))
+	case len(c.Headers) > maxKeyHeaders:
+		return setting.In("headers", fmt.Errorf("headers: are more than %d", maxKeyHeaders))
+	}
+	for _, name := range c.Headers {
+		if err := checkKeyHeader(name); err != nil {
+			return setting.In("headers", fmt.Errorf("headers: %s %w", name, err))
+		}
+	}
+	return nil
+}
+
+// checkKeyHeader refuses headers that are of one reader, and those that the cache itself
+// sends.
+func checkKeyHeader(name string) error {
+	switch name {
+	case "Cookie", "Authorization", "Proxy-Authorization", "X-Forwarded-For", "X-Real-Ip", "Forwarded", sessionHeader, requestIDHeader:
+		return errors.New("is of one reader: a page that depends on it cannot be kept for all")
+	case "Accept", "Accept-Encoding":
+		return errors.New("distinguishes pages already: leave it out")
+	case "Range", "If-Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", "Host", "Connection", "Content-Length", "Transfer-Encoding", "Te", "Upgrade", "Trailer":
+		return errors.New("does not select a page")
+	}
+	if !httpguts.ValidHeaderFieldName(name) {
+		return errors.New("is not the name of a header")
+	}
+	return nil
+}
+
+// Cleanup implements caddy.CleanerUpper.
+func (c *CacheHandler) Cleanup() error {
+	if c.key == "" {
+		return nil
+	}
+	_, err := pageCaches.Delete(c.key)
+	return err
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (c *CacheHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	page, ok := vars[pageVar].(*cachedPage)
+	if !ok {
+		c.warn(r)
+		return next.ServeHTTP(w, r)
+	}
+	delete(vars, pageVar) // of a request that a handler repeats, too
+	root, _ := vars["root"].(string)
+	g := page.g
+	q := pagecache.Request{
+		Target: pagecache.Target{
+			Vendor: g.gate.Vendor, Site: g.gate.Site, Secure: g.secure, Host: r.Host, Path: cmp.Or(r.URL.EscapedPath(), "/"), Query: r.URL.RawQuery, Root: root,
+		},
+		TTL: page.rule.TTL, Again: page.again, Stored: g.site.policy.Fresh(g.gate.Vendor, g.request.Now) == nil, StatusField: c.CacheStatus,
+		Pass:   func(w http.ResponseWriter) error { return next.ServeHTTP(w, r) },
+		Purged: c.app.shared.purgeHere(g.gate.Vendor),
+	}
+	fetch := anonymousFetch{server: serverOf(r.Context()), forwarding: g.outcome.forwarding, next: next}
+	q.Fetch = fetch.serve
+	err := c.cache.Serve(w, r, &q)
+	page.result = q.Result
+	g.gate.metrics.cached(q.Result.What)
+	return err
+}
+
+// warn logs once that requests reach the handler for which no gate decided that their pages
+// may be kept, and for no other reason than that no gate is before it.
+func (c *CacheHandler) warn(r *http.Request) {
+	if c.warned.Load() {
+		return
+	}
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		if _, decided := repl.Get(placeholders + "decision"); decided {
+			return
+		}
+	}
+	if !c.warned.Swap(true) {
+		c.logger.Warn("a request reached gatefold_cache that passed no gatefold before it: such requests are neither answered from memory nor stored",
+			zap.String("remedy", "put `gatefold { … }` before `gatefold_cache` in the same site"))
+	}
+}
+
+func serverOf(ctx context.Context) *caddyhttp.Server {
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server
+}
+
+// purgeHere returns a function that purges pages of a vendor on this node.
+func (s *sharedStore) purgeHere(vendor string) func(*policy.PagePurge) {
+	return func(purge *policy.PagePurge) {
+		var change policy.Invalidation
+		change.AddPages(vendor, purge)
+		s.versions.Bump(change)
+	}
+}
+
+// anonymousFetch makes requests without a reader to the handlers after the cache.
+type anonymousFetch struct {
+	server     *caddyhttp.Server
+	forwarding *policy.Forwarding
+	next       caddyhttp.Handler
+}
+
+// fetchAddress is the address of the client of a fetch, which is no reader's: it is for
+// documentation (RFC 5737).
+const fetchAddress = "192.0.2.1:0"
+
+// serve makes the request of a fetch. Its context, placeholders and variables are its own,
+// so that no handler can read of them what it was made for.
+func (f *anonymousFetch) serve(ctx context.Context, asked pagecache.Anonymous, w http.ResponseWriter) error {
+	address, err := asked.Target.URL()
+	if err != nil {
+		return caddyhttp.Error(http.StatusBadRequest, err)
+	}
+	r := &http.Request{
+		Method: http.MethodGet, URL: address, Host: asked.Target.Host, RequestURI: address.RequestURI(),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: asked.Header, Body: http.NoBody, RemoteAddr: fetchAddress,
+	}
+	if asked.Target.Secure {
+		r.TLS = new(tls.ConnectionState)
+	}
+	repl := caddy.NewReplacer()
+	r = caddyhttp.PrepareRequest(r.WithContext(ctx), repl, w, f.server)
+	repl.Map(func(key string) (any, bool) {
+		if key == forwardingKey {
+			return f.forwarding, true
+		}
+		return nil, false
+	})
+	if asked.Target.Root != "" {
+		caddyhttp.SetVar(r.Context(), "root", asked.Target.Root)
+	}
+	return f.next.ServeHTTP(w, r)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*CacheHandler)(nil)
+	_ caddy.CleanerUpper          = (*CacheHandler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*CacheHandler)(nil)
+)

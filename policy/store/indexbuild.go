@@ -1,0 +1,128 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
+
+// indexBuild builds an index that databases of earlier versions do not have from their
+// records, in steps. Every record that this version writes is in it, even while it is built.
+type indexBuild struct {
+	state   []byte // the key of an indexState
+	records []byte // prefix of the records
+	// entries returns the entries of a record.
+	entries func(k, value []byte) ([]engine.Put, error)
+}
+
+// indexState is how far an index is built.
+type indexState struct {
+	// After is the key of the last record that is in the index.
+	After []byte `json:"after,omitempty"`
+	Done  bool   `json:"done"`
+}
+
+// indexStep is how many records one step reads, so that other writes are not held up.
+const indexStep = 1000
+
+// The indexes that are built. That by creation came later than the others of grants.
+var (
+	grantIndex = indexBuild{
+		state: []byte{prefixGrantIndex}, records: []byte{prefixGrant}, entries: grantEntries,
+	}
+	createdIndex = indexBuild{
+		state: key(prefixGrantIndex, indexCreated), records: []byte{prefixGrant}, entries: grantEntries,
+	}
+	linkIndex = indexBuild{
+		state: []byte{prefixLinkIndex}, records: []byte{prefixLink}, entries: linkEntries,
+	}
+)
+
+func grantEntries(k, value []byte) (puts []engine.Put, err error) {
+	var grant Grant
+	if err := decode(k, value, &grant); err != nil {
+		return nil, err
+	}
+	for _, at := range grant.index() {
+		puts = append(puts, engine.Put{Key: at, Value: []byte{}})
+	}
+	return puts, nil
+}
+
+// build builds the rest of an index, unless it is complete. It can be interrupted at any time.
+func (s *Store) build(ctx context.Context, vendor string, b *indexBuild) error {
+	for {
+		done, err := s.buildStep(ctx, vendor, b)
+		switch {
+		case errors.Is(err, ErrConflict): // another node made the step
+		case done || err != nil:
+			return err
+		}
+	}
+}
+
+// buildIndexes builds all indexes of a vendor.
+func (s *Store) buildIndexes(ctx context.Context, vendor string) error {
+	for _, b := range []*indexBuild{&grantIndex, &createdIndex, &linkIndex} {
+		if err := s.build(ctx, vendor, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// buildStep adds the next records to an index. An entry of a record that is changed at
+// the same time is superfluous: who reads the index compares the record.
+func (s *Store) buildStep(ctx context.Context, vendor string, b *indexBuild) (done bool, err error) {
+	var state indexState
+	batch := new(engine.Batch)
+	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+		stored, err := getIn(snapshot, b.state, &state)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if state.Done {
+			return nil
+		}
+		batch.Checks = []engine.Check{{Key: b.state, Value: stored}}
+		read := 0
+		for entry, err := range snapshot.Scan(b.records, state.After) {
+			if err != nil {
+				return err
+			}
+			puts, err := b.entries(entry.Key, entry.Value)
+			if err != nil {
+				return err
+			}
+			batch.Puts = append(batch.Puts, puts...)
+			state.After = append(state.After[:0], entry.Key...)
+			if read++; read == indexStep {
+				return nil
+			}
+		}
+		state = indexState{Done: true}
+		return nil
+	})
+	if err != nil || len(batch.Checks) == 0 {
+		return state.Done, err
+	}
+	stored, err := encode(state)
+	if err != nil {
+		return false, err
+	}
+	batch.Puts = append(batch.Puts, engine.Put{Key: b.state, Value: stored})
+	// No event: no cache depends on this index.
+	_, err = s.engine.Commit(ctx, vendor, batch)
+	return state.Done, conflict(err)
+}
+
+// built reports whether an index is complete.
+func (b *indexBuild) built(snapshot engine.Snapshot) (bool, error) {
+	var state indexState
+	_, err := getIn(snapshot, b.state, &state)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return state.Done, err
+}
