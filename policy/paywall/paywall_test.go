@@ -74,7 +74,7 @@ func wants(t *testing.T, page string, texts ...string) {
 func TestPage(t *testing.T) {
 	page := render(t, full(paywall.TemplateBoxes), view())
 	wants(t, page, `<html lang="en" dir="ltr">`, "<h1 dir=\"auto\">Read on with Acme</h1>", "Log in to read this page", "Already a subscriber?",
-		"<b>99\u00a0kr</b> <span dir=\"auto\">/ month</span>", "<b>75\u00a0kr</b>", "Regular price 199.50\u00a0kr / month", "Subscribe for 75\u00a0kr / month",
+		"<b dir=\"ltr\">99\u00a0kr</b> <span dir=\"auto\">/ month</span>", "<b dir=\"ltr\">75\u00a0kr</b>", "Regular price 199.50\u00a0kr / month", "Subscribe for 75\u00a0kr / month",
 		"All <b>news</b>", `<span class="tag">Popular</span>`, "https://pay.example/subscription/plus?po=po&amp;code=SPRING&amp;wall=main.3", `href="https://news.example/own"`,
 		"https://pay.example/single/", "https://pay.example/gift/", "https://pay.example/company/", "VISA", "Swish", "7KQ2M4XN", `href="https://news.example/"`)
 	// At most three offers, the selected one among them.
@@ -92,7 +92,7 @@ func TestPage(t *testing.T) {
 	if strings.Count(article, `type="radio"`) != 3 || strings.Count(article, " checked") != 1 || strings.Count(article, `class="go g`) != 3 {
 		t.Error("the list has not three choices with a button each, one of them checked")
 	}
-	wants(t, article, "<fieldset>", "<legend>Choose an offer</legend>", `<label for="o1">`)
+	wants(t, article, "<fieldset>", ">Choose an offer</span></legend>", `<label for="o1">`)
 }
 
 // The template LOGIN asks for the e-mail address, which the login page gets as login_hint
@@ -101,7 +101,7 @@ func TestLoginTemplate(t *testing.T) {
 	wall := full(paywall.TemplateLogin)
 	wall.Settings.LoginFields = &paywall.LoginFields{Phone: true}
 	page := render(t, wall, view())
-	wants(t, page, `action="https://id.example/login"`, `name="client" value="news"`, `name="next" value="x"`, `name="login_hint" type="email" autocomplete="username email" required`, `type="tel"`, `class="boxes`)
+	wants(t, page, `action="https://id.example/login"`, `name="client" value="news"`, `name="next" value="x"`, `name="login_hint" type="email" autocomplete="email" required`, `type="tel"`, `class="boxes`)
 	if policy := paywall.Compile(wall, "").Policy(view()); !strings.Contains(policy, "form-action 'self' https:") {
 		t.Errorf("the policy is %s", policy)
 	}
@@ -250,7 +250,7 @@ func TestPageProperty(t *testing.T) {
 			}
 			for _, attribute := range token.Attr {
 				value := strings.ToLower(strings.TrimSpace(attribute.Val))
-				if strings.HasPrefix(attribute.Key, "on") || attribute.Key == "style" || attribute.Key != "value" && strings.HasPrefix(value, "javascript:") {
+				if strings.HasPrefix(attribute.Key, "on") || attribute.Key == "style" || attribute.Key != "value" && attribute.Key != "content" && strings.HasPrefix(value, "javascript:") {
 					t.Fatalf("the page has %s", token)
 				}
 			}
