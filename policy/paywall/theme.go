@@ -6,21 +6,21 @@ import (
 )
 
 // scheme are the colours of the page, by day or by night. Ground is behind all, card behind
-// the offers.
-type scheme struct{ ground, card, button, on, accent, ink, soft colour }
+// the offers. Buttons have the publisher's own colour, and an edge that is seen.
+type scheme struct{ ground, card, button, on, edge, accent, ink, soft colour }
 
-// newScheme returns the colours for a main colour. One that cannot be read is moved towards
-// black or white until it can. Card and ground must be both light or both dark.
+// newScheme returns the colours for a main colour. Where one cannot be read, it is moved
+// towards black or white until it can. Card and ground must be both light or both dark.
 func newScheme(main, card, ground colour) scheme {
-	ink, button := textOn(ground), readable(main, controlContrast, card, ground)
+	ink := textOn(ground)
 	return scheme{
-		ground: ground, card: card, button: button, on: textOn(button), accent: readable(main, textContrast, card, ground),
+		ground: ground, card: card, button: main, on: textOn(main), edge: readable(main, controlContrast, card, ground), accent: readable(main, textContrast, card, ground),
 		ink: readable(ink.mix(ground, 0.06), textContrast, card, ground), soft: readable(ink.mix(ground, 0.3), textContrast, card, ground),
 	}
 }
 
 func (s *scheme) properties() string {
-	return fmt.Sprintf("--ground:%s;--card:%s;--button:%s;--on:%s;--accent:%s;--ink:%s;--soft:%s", s.ground, s.card, s.button, s.on, s.accent, s.ink, s.soft)
+	return fmt.Sprintf("--ground:%s;--card:%s;--button:%s;--on:%s;--edge:%s;--accent:%s;--ink:%s;--soft:%s", s.ground, s.card, s.button, s.on, s.edge, s.accent, s.ink, s.soft)
 }
 
 // midLuminance is that above which black is read better than white.
