@@ -74,6 +74,7 @@ type App struct {
 	ctx      caddy.Context
 	logger   *zap.Logger
 	acquired string // the pool key that Cleanup must release
+	isNew    bool   // whether the store was not in the pool
 	shared   *sharedStore
 	keySets  keys.Settings
 	webhooks webhook.Settings
@@ -172,11 +173,11 @@ func (a *App) acquireStore() error {
 	default:
 		return fmt.Errorf("unknown engine %q; known are %s and %s", a.Store.Engine, engineBolt, engineRedis)
 	}
-	pooled, _, err := pool.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(file, a.CacheSize.V, open) })
+	pooled, loaded, err := pool.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(file, a.CacheSize.V, open) })
 	if err != nil {
 		return err
 	}
-	a.acquired, a.shared = identity, pooled.(*sharedStore)
+	a.acquired, a.shared, a.isNew = identity, pooled.(*sharedStore), !loaded
 	return nil
 }
 
@@ -214,10 +215,23 @@ func (a *App) openEarly() error {
 		_, err = readSecretFile(a.shared.file + secretSuffix)
 		return setting.In("store", err)
 	}
-	if errors.Is(err, boltengine.ErrInUse) || errors.Is(err, store.ErrAway) {
+	if errors.Is(err, store.ErrAway) {
+		return setting.In("store", a.neverReached(err))
+	}
+	if errors.Is(err, boltengine.ErrInUse) {
 		return nil
 	}
 	return setting.In("store", err)
+}
+
+// neverReached returns the error of a configuration with a new store that does not answer,
+// while another configuration is running: a mistake in an address would make a working site
+// answer 503. Without another one the gate starts, and recovers by itself.
+func (a *App) neverReached(cause error) error {
+	if !a.isNew || a.Store.ColdStart || caddy.ActiveContext().Context == nil {
+		return nil
+	}
+	return fmt.Errorf("the Redis was never reached, and the running configuration is kept (%w): correct the address, or write `cold_start` in `store redis` to load it nevertheless", cause)
 }
 
 // resolveSecret replaces the placeholder.

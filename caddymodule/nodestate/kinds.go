@@ -27,6 +27,10 @@ var (
 
 	redisEvicts = condition.Register("redis_evicts", condition.Critical,
 		"Set maxmemory-policy noeviction in Redis, and keep it in its configuration file.")
+	redisMemoryFull = condition.Register("redis_memory_full", condition.Critical,
+		"Raise maxmemory in Redis now, or give it a larger machine: at 100 % new grants, links and uses of counted links are answered 503. Removals and revocations always have room.")
+	redisMemoryFilling = condition.Register("redis_memory_filling", condition.Warning,
+		"Raise maxmemory in Redis before it is full: see docs/redis.md for what a record takes.")
 	redisNotPersistent = condition.Register("redis_not_persistent", condition.Warning,
 		"Set appendonly yes and appendfsync always in Redis: see docs/redis.md.")
 	redisSyncsLate = condition.Register("redis_syncs_late", condition.Notice,
