@@ -191,6 +191,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerDomains()
 	a.registerKeys()
 	a.registerWebhooks()
+	a.registerSessions()
 	a.registerHooks()
 	a.registerPaywalls()
 	a.describePaywalls()

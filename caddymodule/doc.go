@@ -23,6 +23,9 @@
 //	query.go         link tokens of a query string
 //	identify.go      the reader: tokens and earlier authentication
 //	forwarded/       package forwarded: readers whom forward_auth authenticated
+//	readerlogin.go   the login of readers at the gate: its paths, its sessions, where denials lead
+//	loginconfig.go   identify oidc: settings of the login
+//	login/           package login: the relying party of an OpenID provider
 //	linkevidence.go  signed links that a request carries, and their removal from its URL
 //	linkpath/        package linkpath: links whose token is in the path
 //	linkedrequest.go what of a request that a link opens the origin does not get
