@@ -58,6 +58,8 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	stores.go        stores that survive reloads
+//	backups.go       backups of an embedded database that the server makes
+//	storecheck.go    the check of the file of an embedded database
 //	sweep.go         the sweep of records whose retention is over
 //	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node
