@@ -55,6 +55,9 @@ type Options struct {
 	// StoreState returns the state of a store that is shared with other nodes. Nil
 	// means that the store is not shared.
 	StoreState func() store.FollowState
+	// StoreFile returns the state of the file of an embedded database, nil for a store
+	// without one. Optional.
+	StoreFile func() *StoreFile
 	// AcceptLoss ends all losses of a shared store. Nil means that the store is not
 	// shared.
 	AcceptLoss func(ctx context.Context) ([]store.PartitionLoss, error)
@@ -193,6 +196,8 @@ func New(options Options) (http.Handler, error) {
 	a.registerWebhooks()
 	a.registerSessions()
 	a.registerHooks()
+	a.registerPaywalls()
+	a.describePaywalls()
 	a.registerContractUsage()
 	a.describeSentBacks()
 	if a.Operator {
@@ -236,6 +241,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	query := r.URL.Query()
 	c := &call{Caller: caller, query: r.URL.Query(), address: requestAddress(r)}
+	if a.Authority != nil {
+		c.base = a.Authority.BaseURL(r)
+	}
 	defer c.end()
 	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	if a.Operator && query.Has("vendor") {
@@ -308,6 +316,7 @@ type call struct {
 	Caller
 	query   url.Values
 	address url.URL // without the query
+	base    string  // URL of the API; empty on a mount without an Authority
 	// store reads and writes records on behalf of the caller. Of a call with an
 	// Idempotency-Key it writes the idempotency record too.
 	store       store.Writer

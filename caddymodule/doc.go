@@ -37,6 +37,8 @@
 //	response.go      headers of allowed responses, and the last word on caching
 //	preflight.go     CORS preflights, and the option that answers them
 //	deny.go          responses to denied requests
+//	denyconfig.go    their configuration
+//	denypaywall.go   paywalls, and the built-in page of denials
 //	reasons.go       status, texts and hint of every reason
 //	cachedpage.go    pages that gatefold_cache may answer from memory
 //	pagecache/       package pagecache: pages in memory
@@ -56,6 +58,8 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	stores.go        stores that survive reloads
+//	backups.go       backups of an embedded database that the server makes
+//	storecheck.go    the check of the file of an embedded database
 //	sweep.go         the sweep of records whose retention is over
 //	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node

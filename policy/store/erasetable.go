@@ -116,6 +116,8 @@ var erasers = []eraser{
 	{prefix: prefixAgreement, nothing: ofVendor},
 	{prefix: prefixSubscription, nothing: "is of a profile, and removed with a personal one"},
 	{prefix: prefixProduct, nothing: ofVendor},
+	{prefix: prefixPaywall, nothing: ofVendor},
+	{prefix: prefixPaywallWas, nothing: ofVendor},
 	{prefix: prefixPurchaseOption, nothing: ofVendor},
 	{prefix: prefixPromo, nothing: ofVendor},
 	{prefix: prefixPromoUses, nothing: ofCounters},
@@ -226,9 +228,9 @@ func forgetGrant(e *erasing, k, stored []byte) error {
 	if err := decode(k, value, &next); err != nil {
 		return err
 	}
-	e.t.set(k, value, time.Time{})
+	e.t.set(k, value, next.expires())
 	for _, at := range next.index() {
-		e.t.set(at, []byte{}, time.Time{})
+		e.t.set(at, []byte{}, next.expires())
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 //	I S <sku> NUL <grant> NUL <list>     index: the grants of a sku by creation
 //	g                                    state of that index
 //	g t                                  state of its part by creation
+//	g expiry                             state of giving ended grants their expiry
 //	S <issuer> NUL <jti>                 signed link
 //	~ <kind> <value> NUL <jti>           index: the vendor's own links of a user (u), a sku (s), a content (c) or the hash of a url (a), by creation
 //	~                                    state of that index
@@ -46,6 +47,8 @@ import (
 //	Q <call>                             idempotency record
 //	l <list>                             marker: a removed list whose grants are to be removed
 //	P <sku>                              product
+//	+ <paywall>                          paywall
+//	= <paywall> NUL <version>            earlier version of a paywall; the version as 8 digits
 //	b <sku> NUL <container>              index: the collections that a sku is in
 //	b                                    revision of that index
 //	w                                    content space that the vendor declared as default
@@ -167,6 +170,8 @@ const (
 	prefixIdempotency = 'Q'
 	prefixPurge       = 'l'
 	prefixProduct     = 'P'
+	prefixPaywall     = '+'
+	prefixPaywallWas  = '='
 	prefixContainer   = 'b'
 	prefixVendor      = 'N'
 	prefixDomain      = 'D'
