@@ -32,7 +32,7 @@ import (
 //	V <site>                             revision of the rules of a site
 //	F <site>                             forwarding settings of a site
 //	T <site>                             session keys of a site
-//	= <site>                             last purge of the stored pages of a site
+//	! <site>                             last purge of the stored pages of a site
 //	E t <site> NUL <tag>                 counter of the readers of a tag
 //	E m <site> NUL <user> NUL <tag>      first visit of a reader with a tag: the idempotency key of the counter
 //	E u <site> NUL <user>                last visit of a reader
@@ -180,7 +180,7 @@ const (
 	prefixProbe       = 'W'
 	prefixKeySet      = 'J'
 	prefixSpace       = 'w'
-	prefixPagePurge   = '='
+	prefixPagePurge   = '!'
 
 	prefixProfile      = 'o'
 	prefixUser         = 'p'
