@@ -64,6 +64,10 @@ type App struct {
 	// engine `redis`. Default: 30 seconds.
 	StaleFor setting.Duration `json:"stale_for,omitzero"`
 
+	// Backup configures backups that the server makes. Only for the engine `bolt`. Default:
+	// none.
+	Backup *BackupConfig `json:"backup,omitempty"`
+
 	// StreamGrace is how long tunnels, event streams and downloads may go on when the
 	// process ends, before they are cut: 1 second to 5 minutes. Default: 10 seconds.
 	StreamGrace setting.Duration `json:"stream_grace,omitzero"`
@@ -140,6 +144,11 @@ func (a *App) provision(ctx caddy.Context) error {
 	}
 	if err := a.acquireStore(); err != nil {
 		return setting.In("store", fmt.Errorf("store: %w", err))
+	}
+	if a.Backup != nil {
+		if err := a.Backup.provision(a.Store.Engine); err != nil {
+			return setting.In("backup", err)
+		}
 	}
 	a.runtime.make, a.api.make = a.openRuntime, a.newAPI
 	return a.openEarly()
@@ -290,7 +299,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 		CheckWebhook: func(ctx context.Context, address *url.URL) error {
 			return webhookconfig.Check(ctx, &a.webhooks, resolver, address)
 		}, TestWebhook: a.shared.webhooks.Test,
-		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.node.Look,
+		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.node.Look, StoreFile: a.shared.fileState,
 	}, nil
 }
 
@@ -332,6 +341,10 @@ func (a *App) Start() error {
 	}
 	go a.warm(a.ctx, a.openModules())
 	go a.sweep(a.ctx)
+	made := a.backupsOf()
+	if a.shared.backups.Store(made); made != nil {
+		go made.run(a.ctx)
+	}
 	a.warnOfSites()
 	return nil
 }
