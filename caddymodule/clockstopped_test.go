@@ -56,6 +56,8 @@ func TestWrongClockStopsSigning(t *testing.T) {
 	if _, err := rt.keyring.Ring(t.Context(), defaultVendor); err != nil {
 		t.Errorf("after the clock is set: %v", err)
 	}
-	s.get(link).page()
+	if got := s.get(link).StatusCode; got != http.StatusOK {
+		t.Errorf("after the clock is set the link is answered %d", got)
+	}
 	s.get("/page", "Authorization", "Bearer "+token).denied(http.StatusForbidden, "not_entitled")
 }
