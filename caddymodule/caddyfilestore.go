@@ -22,6 +22,7 @@ import (
 //		pool_size    <n>
 //		timeout      <duration>
 //		dial_timeout <duration>
+//		redeem_timeout <duration>
 //		ack_replicas <n> [<duration>]
 //	}
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
@@ -56,6 +57,7 @@ func (c *StoreConfig) parseRedis(d *caddyfile.Dispenser) error {
 		countOption("pool_size", &c.PoolSize),
 		durationOption("timeout", &c.Timeout, 0, 0),
 		durationOption("dial_timeout", &c.DialTimeout, 0, 0),
+		durationOption("redeem_timeout", &c.RedeemTimeout, 0, 0),
 		option{name: "ack_replicas", parse: c.parseAck},
 	)
 	if err != nil {

@@ -203,6 +203,9 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		reason = reasons[policy.ReasonStoreUnavailable] // fail closed
 	}
 	g.outcome.last.hold(w, g.r, wordNoStore)
+	if done, err := h.tease(w, g, decision, next); done || err != nil {
+		return err
+	}
 	header := w.Header()
 	html := denial.AcceptsHTML(g.r)
 	switch reason.Status {

@@ -29,6 +29,8 @@
 //	redeem.go        redemption of links
 //	cookie.go        the cookie of a redeemed link, and the link cookies of a request
 //	upstream.go      headers to the origin, the reader assertion among them
+//	teaser/          package teaser: pages without their gated part
+//	teaserrule.go    the rule option teaser
 //	response.go      headers of allowed responses, and the last word on caching
 //	preflight.go     CORS preflights, and the option that answers them
 //	deny.go          responses to denied requests

@@ -77,7 +77,7 @@ func init() { hookEvents.WithLabelValues("", "", "refused") }
 // called several times for a registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, cachedRequests, hookEvents, storeDuration, storeOperations, storeCollector{}, buildMetric,
+		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, teasersTotal, cachedRequests, hookEvents, storeDuration, storeOperations, storeCollector{}, buildMetric,
 	} {
 		err := registry.Register(collector)
 		if _, registered := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !registered {

@@ -42,6 +42,7 @@ func TestRedisGrammar(t *testing.T) {
 			pool_size 64
 			timeout 1s
 			dial_timeout 2s
+			redeem_timeout 300ms
 			ack_replicas 2 300ms
 		}
 		secret {env.GATEFOLD_SECRET}
@@ -63,7 +64,7 @@ func TestRedisGrammar(t *testing.T) {
 	const want = `{"store":{"engine":"redis","urls":["redis+sentinel://a:1/main","redis+sentinel://b:1/main"],"user":"gate",` +
 		`"password":"{env.REDIS_PASSWORD}","sentinel_password":"{file./run/secrets/sentinel}",` +
 		`"tls":{"authority":"/etc/ca.pem","certificate":"/etc/cert.pem","key":"/etc/key.pem","server_name":"redis.example.com"},` +
-		`"prefix":"gate","pool_size":64,"timeout":1000000000,"dial_timeout":2000000000,"ack_replicas":2,"ack_timeout":300000000},` +
+		`"prefix":"gate","pool_size":64,"timeout":1000000000,"dial_timeout":2000000000,"redeem_timeout":300000000,"ack_replicas":2,"ack_timeout":300000000},` +
 		`"secret":"{env.GATEFOLD_SECRET}","stale_for":45000000000}`
 	if app, _, _ := strings.Cut(string(got.Apps.Gatefold), `,"places":`); app+"}" != want {
 		t.Errorf("the app is\n%s, want\n%s", got.Apps.Gatefold, want)

@@ -45,7 +45,8 @@ func placeholderPlaces(port string) map[string]string {
 		"stale_for": "stale_for X", "stream_grace": "stream_grace X", "redis user": "store redis redis://127.0.0.1:1 {\nuser X\n}", "redis password": "store redis redis://127.0.0.1:1 {\npassword X\n}",
 		"sentinel_password": "store redis redis://127.0.0.1:1 {\nsentinel_password X\n}", "prefix": "store redis redis://127.0.0.1:1 {\nprefix X\n}",
 		"pool_size": "store redis redis://127.0.0.1:1 {\npool_size X\n}", "timeout": "store redis redis://127.0.0.1:1 {\ntimeout X\n}",
-		"dial_timeout": "store redis redis://127.0.0.1:1 {\ndial_timeout X\n}", "ack_replicas": "store redis redis://127.0.0.1:1 {\nack_replicas X\n}",
+		"redeem_timeout": "store redis redis://127.0.0.1:1 {\nredeem_timeout X\n}",
+		"dial_timeout":   "store redis redis://127.0.0.1:1 {\ndial_timeout X\n}", "ack_replicas": "store redis redis://127.0.0.1:1 {\nack_replicas X\n}",
 		"ack timeout": "store redis redis://127.0.0.1:1 {\nack_replicas 1 X\n}", "authority": "store redis rediss://127.0.0.1:1 {\ntls {\nauthority X\n}\n}",
 		"certificate": "store redis rediss://127.0.0.1:1 {\ntls {\ncertificate X b\n}\n}", "server_name": "store redis rediss://127.0.0.1:1 {\ntls {\nserver_name X\n}\n}",
 	} {

@@ -55,6 +55,9 @@ type StoreConfig struct {
 	// seconds each.
 	Timeout     setting.Duration `json:"timeout,omitzero"`
 	DialTimeout setting.Duration `json:"dial_timeout,omitzero"`
+	// RedeemTimeout bounds the redemption of a counted link, which is void after it, and each
+	// read before it. Default: 500 ms.
+	RedeemTimeout setting.Duration `json:"redeem_timeout,omitzero"`
 	// AckReplicas is the number of replicas that must acknowledge a write, and
 	// AckTimeout how long to wait for them. Default: none; 500 ms.
 	AckReplicas setting.Count    `json:"ack_replicas,omitzero"`
@@ -211,6 +214,7 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 	}
 	options.Prefix, options.PoolSize, options.AckReplicas = c.Prefix, c.PoolSize.V, c.AckReplicas.V
 	options.Timeout, options.DialTimeout, options.AckTimeout = c.Timeout.V, c.DialTimeout.V, c.AckTimeout.V
+	options.RedeemTimeout = c.RedeemTimeout.V
 	if c.TLS == nil {
 		return options, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
@@ -141,4 +142,54 @@ func TestRedisEmptied(t *testing.T) {
 	}
 	fresh, _ := nodes[0].countedLink(1)
 	nodes[1].waitFor("a new link opens", func() bool { return statusOf(nodes[1].site+fresh) == http.StatusOK })
+}
+
+// The Redis is frozen: it takes requests and answers none. From the first reader on, a counted
+// link is answered 503 within redeem_timeout and a little, and once the node knows, at once.
+// When the Redis goes on, it reads what was sent to it, and counts none of the uses.
+func TestFrozenRedisKeepsNoReaderWaiting(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	node := startNode(t, redis.URL(), "")
+	link, id := node.countedLink(50)
+	pages := 0
+	for range 5 {
+		if statusOf(node.site+link) == http.StatusOK {
+			pages++
+		}
+	}
+	var longest atomic.Int64
+	ask := func() {
+		began := time.Now()
+		if got := statusOf(node.site + link); got != http.StatusServiceUnavailable {
+			t.Errorf("with a frozen Redis the link is answered %d", got)
+		}
+		longest.Store(max(longest.Load(), int64(time.Since(began))))
+	}
+	redis.Pause()
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(ask)
+	}
+	group.Wait()
+	first := time.Duration(longest.Swap(0))
+	for range 20 {
+		ask()
+	}
+	later := time.Duration(longest.Load())
+	t.Logf("the first twenty readers waited %v at most, the next %v", first, later)
+	if first > 3*time.Second || later > time.Second { // quiet machines: 0.5 s, 2 ms
+		t.Errorf("readers waited %v, and %v", first, later)
+	}
+	redis.Resume()
+	node.waitFor("the link opens again", func() bool {
+		if statusOf(node.site+link) != http.StatusOK {
+			return false
+		}
+		pages++
+		return true
+	})
+	if uses := node.usesOf(id); uses != pages {
+		t.Errorf("%d uses are counted, and %d pages were delivered", uses, pages)
+	}
 }

@@ -89,6 +89,8 @@ type Feed struct {
 
 	heard atomic.Pointer[time.Time] // when the feed was last followed to its end; nil for never
 	away  atomic.Pointer[awayError]
+
+	breaker breaker
 }
 
 // Follow returns a follower of an engine, which it closes when it is closed. The store
@@ -150,7 +152,9 @@ func (f *Follower) View(ctx context.Context, partition string, fn func(engine.Sn
 	if away := feed.away.Load(); away != nil && ctx.Value(refreshing{}) == nil {
 		return away
 	}
-	return f.Watcher.View(ctx, partition, fn)
+	err = f.Watcher.View(ctx, partition, fn)
+	feed.answered(err)
+	return err
 }
 
 // Commit implements Engine.
@@ -168,6 +172,7 @@ func (f *Follower) Commit(ctx context.Context, partition string, batch *engine.B
 	} else {
 		committed, err = guard(f.known(partition), commit)
 	}
+	f.known(partition).answered(err)
 	if err == nil || errors.Is(err, engine.ErrNotAcknowledged) {
 		f.memory.removals.add(partition, removed)
 	}
@@ -293,6 +298,7 @@ func (f *Feed) ask(ctx context.Context) error {
 		return err
 	}
 	f.heard.Store(&asked)
+	f.breaker.timeouts.Store(0)
 	f.follower.memory.sampled(f.partition, asked)
 	if f.away.Swap(nil) != nil {
 		f.changed(nil)

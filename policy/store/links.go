@@ -261,6 +261,7 @@ func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Lin
 
 // Uses implements policy.Records.
 func (s *Store) Uses(ctx context.Context, vendor, issuer, id string, uses []string, device string) (policy.Uses, error) {
+	ctx = engine.Urgent(ctx)
 	counter, revocation, devices := key(prefixUses, issuer, id), key(prefixRevocation, issuer, id), key(prefixDevices, issuer, id)
 	markers, kept := make([][]byte, len(uses)), make([][]byte, len(uses))
 	for i, use := range uses {
@@ -335,6 +336,7 @@ func (s *Store) redeemOnce(ctx context.Context, vendor string, r policy.Redempti
 	// Of concurrent first uses one stores the record, and the others find it then. A use
 	// that was found may be taken back by the request that counted it.
 	var err error
+	ctx = engine.Urgent(ctx)
 	for range redeemTries {
 		var put *engine.Put
 		if r.Link != nil {

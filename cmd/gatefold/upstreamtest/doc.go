@@ -18,6 +18,7 @@
 //	walk_test.go          docs/getting-started.md: its commands, an identity provider
 //	recipes_test.go       docs/recipes.md: origins, identity providers and forward_auth
 //	browser_test.go       docs/links.md: a gift link in Chromium
+//	teaser_test.go        docs/teaser.md: what Chromium reads of generated documents
 //	cowork_test.go        docs/proxy.md: a day of a co-working site, by curl and in Chromium
 //	linkparts_test.go     docs/links.md: a file in parts by a link
 //	recipelinks_test.go   docs/recipes.md: CDN, crawlers, podcasts and newsletters

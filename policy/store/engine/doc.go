@@ -9,6 +9,7 @@
 //	limits.go     sizes of keys and values, the encoding of counters
 //	watch.go      Watcher: following the feed of a shared engine; Prefetcher
 //	loss.go       LossDetector: noticing that a shared engine lost writes
+//	urgent.go     Urgent: reads that must end soon
 //	dumper.go     Dumper: reading all entries, for copies
 //	lifecycle.go  Lifecycle: closing an engine when its calls have ended
 package engine

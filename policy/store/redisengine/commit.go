@@ -33,13 +33,33 @@ func (e *Engine) Commit(ctx context.Context, partition string, batch *engine.Bat
 	}
 	// A batch that was begun is waited for.
 	ctx = context.WithoutCancel(ctx)
-	if err := e.register(ctx, partition); err != nil {
+	if !batch.Bounded() {
+		return e.commit(ctx, ctx, partition, batch, "")
+	}
+	until := time.Now().Add(e.options.RedeemTimeout)
+	bounded, stop := e.bounded(ctx, until)
+	defer stop()
+	deadline, err := e.deadline(bounded, partition, until)
+	if err != nil {
 		return engine.Committed{}, e.fail(ctx, err)
 	}
-	if isUse(batch) {
-		return e.count(partition, batch)
+	if !isUse(batch) {
+		return e.commit(ctx, bounded, partition, batch, deadline)
 	}
-	reply, err := e.writeOnce(ctx, commitScript, partition, e.commitArgs(newCommitID(), partition, batch))
+	if err := e.register(bounded, partition); err != nil {
+		return engine.Committed{}, e.fail(ctx, err)
+	}
+	return e.count(partition, batch, until)
+}
+
+// commit commits a batch by commit.lua. The context bounded may end before the other one.
+func (e *Engine) commit(ctx, bounded context.Context, partition string, batch *engine.Batch, deadline string) (engine.Committed, error) {
+	if err := e.register(bounded, partition); err != nil {
+		return engine.Committed{}, e.fail(ctx, err)
+	}
+	args := e.commitArgs(newCommitID(), partition, batch)
+	args[argDeadline] = deadline
+	reply, err := e.writeOnce(bounded, commitScript, partition, args)
 	if err != nil {
 		return engine.Committed{}, e.fail(ctx, err)
 	}
@@ -53,7 +73,7 @@ func (e *Engine) writeOnce(ctx context.Context, script *writeScript, partition s
 	keys := e.keys.written(partition)
 	for attempt := 1; ; attempt++ {
 		reply, err := e.write(ctx, script, keys, args)
-		if err == nil || attempt == writeAttempts || !mayTryAgain(err) {
+		if err == nil || attempt == writeAttempts || ctx.Err() != nil || !mayTryAgain(err) {
 			return reply, err
 		}
 		args[argAgain] = "1"
@@ -75,8 +95,12 @@ func newCommitID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// argAgain is the index of the argument that a script is sent again.
-const argAgain = 1
+// argAgain and argDeadline are the indexes of the arguments that a script is sent again, and
+// of its deadline.
+const (
+	argAgain    = 1
+	argDeadline = 7
+)
 
 // commitArgs returns the arguments of commit.lua for a batch.
 func (e *Engine) commitArgs(id, partition string, batch *engine.Batch) []any {
@@ -157,6 +181,8 @@ func (e *Engine) readCommitted(partition string, reply any) (engine.Committed, e
 			return engine.Committed{}, &engine.CheckError{Index: int(index)}
 		case "bound":
 			return engine.Committed{}, &engine.BoundError{Index: int(index)}
+		case "late":
+			return engine.Committed{}, e.late()
 		case "lost":
 			return engine.Committed{}, engine.ErrWentBack
 		default:
@@ -212,7 +238,7 @@ func (e *Engine) write(ctx context.Context, script *writeScript, keys []string, 
 	switch {
 	case e.options.AckReplicas > 0:
 		send = e.sendAcknowledged
-	case script == usesScript:
+	case args[argDeadline] != "": // a shared round trip has no time of its own
 		send = e.sendAlone
 	}
 	reply, err := send(ctx, script, keys[0], scriptArgs("evalsha", script.Hash(), keys, args))

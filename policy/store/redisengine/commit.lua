@@ -3,8 +3,8 @@
 -- refuses when it has none.
 --
 -- Returns {'ok', position, counts, replayed, generation, revision, id}, {'check'|'bound'|'type', index}
--- or {'lost', 0} for a bounded counter of a partition that lost writes.
-local at = 7
+-- or {'lost', 0} for a bounded counter of a partition that lost writes, or {'late', 0}.
+local at = 8
 local function arg()
 	at = at + 1
 	return ARGV[at]
@@ -32,6 +32,7 @@ if again then
 	if before then return unchanged(before) end
 end
 
+if is_late() then return {'late', 0} end
 for i = 1, tonumber(arg()) do
 	local key, kind, want = arg(), arg(), arg()
 	local found = value(key)

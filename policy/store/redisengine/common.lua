@@ -1,7 +1,8 @@
 -- The start of all scripts that write. KEYS are the keys of one partition, in the order
 -- of keys.go: m k v e f u. ARGV begins with the id of the batch, whether it is sent again,
 -- whether replicas must acknowledge it, and the mark of the caller: the newest
--- generation and revision that it saw, and the id of the batch at an earlier revision, if any.
+-- generation and revision that it saw, and the id of the batch at an earlier revision, if any;
+-- and the time of the server in milliseconds after which nothing is written, empty for none.
 local meta, names, values, expiries, feed, undo = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 
 -- Maximum size of the undo log of a partition, in bytes.
@@ -88,6 +89,13 @@ local function compare()
 	lost = table.concat({number(from), number(seen_generation), number(seen_revision), at}, ' ')
 	redis.call('HSET', meta, 'lost', lost)
 	return true
+end
+
+-- is_late returns whether the caller gave up waiting: the server was stopped, or busy.
+local function is_late()
+	if ARGV[8] == '' then return false end
+	local now = redis.call('TIME')
+	return tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000 > tonumber(ARGV[8])
 end
 
 -- earlier returns the result of an earlier run with this id whose answer was lost, if it

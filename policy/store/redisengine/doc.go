@@ -13,6 +13,7 @@
 //	commit.go      batches, by commit.lua
 //	uses.go        redemptions, counted in groups by uses.lua
 //	marks.go       noticing that the server lost writes, by common.lua and cursor.lua; accept.lua
+//	deadline.go    the time that a redemption has, by the clock of the server
 //	sweep.go       removing expired entries, by sweep.lua
 //	view.go        snapshots, by read.lua
 //	scan.go        scans of a snapshot, page by page

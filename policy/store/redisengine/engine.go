@@ -29,6 +29,7 @@ type Engine struct {
 	gatherings sync.Map // partition -> *gathering, see count
 	evicts     atomic.Pointer[string]
 	marks      marks
+	clocks     clocks
 }
 
 var _ engine.Watcher = (*Engine)(nil)

@@ -65,6 +65,8 @@ func explain(err error) error {
 		return fmt.Errorf("%w (%s)", ErrBusy, firstWords(text))
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: it closed the connection; does it expect TLS (rediss://)?", ErrUnreachable)
+	case isTimeout(err):
+		return &unanswered{text}
 	case isNetwork(err):
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
@@ -93,6 +95,26 @@ func isTLS(err error) bool {
 	var alert tls.AlertError
 	return errors.As(err, &record) || errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &hostname) ||
 		errors.As(err, &alert) || strings.Contains(err.Error(), "remote error: tls:")
+}
+
+// unanswered is the error of a command that got no answer in time, and may have been
+// executed. It matches ErrUnreachable, and is a net.Error.
+type unanswered struct{ cause string }
+
+func (u *unanswered) Error() string { return ErrUnreachable.Error() + ": " + u.cause }
+
+// Is implements the interface of errors.Is.
+func (u *unanswered) Is(target error) bool { return ErrUnreachable.Is(target) }
+
+// Timeout implements net.Error.
+func (u *unanswered) Timeout() bool { return true }
+
+// Temporary implements net.Error.
+func (u *unanswered) Temporary() bool { return true }
+
+func isTimeout(err error) bool {
+	late, ok := errors.AsType[net.Error](err)
+	return ok && late.Timeout()
 }
 
 func isNetwork(err error) bool {

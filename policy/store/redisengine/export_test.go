@@ -2,6 +2,7 @@ package redisengine
 
 import (
 	"context"
+	"time"
 
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -21,7 +22,7 @@ func (e *Engine) Together(partition string, batches []*engine.Batch) ([]*engine.
 		if !isUse(batch) {
 			panic("not a use")
 		}
-		group[i] = &use{batch: batch, err: errReply}
+		group[i] = &use{batch: batch, err: errReply, until: time.Now().Add(e.options.RedeemTimeout)}
 	}
 	var ordered []*use
 	for _, s := range subjectsOf(group) {

@@ -124,8 +124,8 @@ func (e *Engine) known(partition string) engine.Mark {
 // writeArgs returns the first arguments of all scripts that write, with room for more.
 func (e *Engine) writeArgs(id, partition string, room int) []any {
 	known := e.known(partition)
-	return append(make([]any, 0, 7+room), id, "0", flag(e.options.AckReplicas > 0), strconv.FormatUint(known.Generation, 10),
-		strconv.FormatUint(known.Revision, 10), known.ID, strconv.FormatUint(known.IDRevision, 10))
+	return append(make([]any, 0, 8+room), id, "0", flag(e.options.AckReplicas > 0), strconv.FormatUint(known.Generation, 10),
+		strconv.FormatUint(known.Revision, 10), known.ID, strconv.FormatUint(known.IDRevision, 10), "")
 }
 
 // saw notes how far a partition is written, by an answer of the server: its generation, its
@@ -170,11 +170,12 @@ func markOf(generation, revision any) (engine.Mark, error) {
 
 // look returns where a partition is, and notices when it is behind its mark.
 func (e *Engine) look(ctx context.Context, partition string) (engine.Cursor, error) {
+	began := time.Now()
 	reply, err := cursorScript.Run(ctx, e.waiting, e.keys.written(partition), e.writeArgs(newCommitID(), partition, 0)...).Slice()
 	if err != nil {
 		return engine.Cursor{}, err
 	}
-	if len(reply) != 7 {
+	if len(reply) != 8 {
 		return engine.Cursor{}, errReply
 	}
 	position, err := strconv.ParseUint(text(reply[0]), 10, 64)
@@ -182,6 +183,9 @@ func (e *Engine) look(ctx context.Context, partition string) (engine.Cursor, err
 		return engine.Cursor{}, errReply
 	}
 	if err := e.saw(partition, reply[2], reply[3], reply[4]); err != nil {
+		return engine.Cursor{}, err
+	}
+	if err := e.clocks.set(partition, text(reply[7]), began); err != nil {
 		return engine.Cursor{}, err
 	}
 	e.marks.mu.Lock()

@@ -44,6 +44,9 @@ type Options struct {
 	Timeout time.Duration
 	// DialTimeout bounds the time of connecting. Default: 2 s.
 	DialTimeout time.Duration
+	// RedeemTimeout bounds the time of a redemption, which is void after it, and of each
+	// read before it. Default: 500 ms.
+	RedeemTimeout time.Duration
 	// AckReplicas is how many replicas must have a write before it is
 	// acknowledged. Default: none.
 	AckReplicas int
@@ -58,6 +61,7 @@ const (
 	defaultPoolSize   = 32
 	defaultTimeout    = 2 * time.Second
 	defaultAckTimeout = 500 * time.Millisecond
+	defaultRedeemTime = 500 * time.Millisecond
 )
 
 func (o *Options) setDefaults() {
@@ -74,6 +78,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.AckTimeout == 0 {
 		o.AckTimeout = defaultAckTimeout
+	}
+	if o.RedeemTimeout == 0 {
+		o.RedeemTimeout = defaultRedeemTime
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -94,6 +101,8 @@ func (o Options) Check() error {
 		return errors.New("the prefix of the keys must not hold { or }")
 	case o.PoolSize < 0 || o.Timeout < 0 || o.DialTimeout < 0 || o.AckReplicas < 0 || o.AckTimeout < 0:
 		return errors.New("sizes and times must not be negative")
+	case o.RedeemTimeout < 20*time.Millisecond || o.RedeemTimeout > time.Minute:
+		return errors.New("redeem_timeout must be from 20ms to 1m")
 	case o.AckReplicas > 0 && o.AckTimeout < time.Millisecond:
 		return errors.New("the time in which replicas must acknowledge is under 1ms")
 	case o.AckReplicas > 0 && o.AckTimeout >= o.Timeout:

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -56,6 +57,8 @@ type use struct {
 	// turn receives false when the use is done, and true when the goroutine that waits
 	// for it must send it with the other queued ones.
 	turn chan bool
+	// until is when the caller gives up.
+	until time.Time
 }
 
 // gathering is the queue of uses of one partition.
@@ -68,17 +71,43 @@ type gathering struct {
 // count commits a use. It is sent immediately when fewer than maxSending scripts are in
 // flight; otherwise it joins the next one, which is sent by the goroutine of its first use
 // when an answer arrives.
-func (e *Engine) count(partition string, batch *engine.Batch) (engine.Committed, error) {
+//
+// A use that was not sent by the time until fails.
+func (e *Engine) count(partition string, batch *engine.Batch, until time.Time) (engine.Committed, error) {
 	found, ok := e.gatherings.Load(partition)
 	if !ok {
 		found, _ = e.gatherings.LoadOrStore(partition, new(gathering))
 	}
 	g := found.(*gathering)
-	u := &use{batch: batch, err: errReply}
-	if g.join(u) || <-u.turn {
+	u := &use{batch: batch, err: errReply, until: until}
+	leads := g.join(u)
+	if !leads {
+		timer := time.NewTimer(time.Until(until))
+		defer timer.Stop()
+		select {
+		case leads = <-u.turn:
+		case <-timer.C:
+			if g.leave(u) {
+				return engine.Committed{}, e.late()
+			}
+			leads = <-u.turn
+		}
+	}
+	if leads {
 		e.lead(g, partition, u)
 	}
 	return u.committed, u.err
+}
+
+// leave takes a use out of the queue. It returns false if the use is being sent.
+func (g *gathering) leave(u *use) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(g.waiting, u)
+	if i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+	}
+	return i >= 0
 }
 
 // join reports whether a use is to be sent immediately. Otherwise it is queued.
@@ -134,9 +163,21 @@ func (g *gathering) handOn() {
 
 // send sends a group, and sets the result of each use.
 func (e *Engine) send(partition string, group []*use) {
-	ctx := context.Background() // a batch that was begun is waited for
+	group, until := e.inTime(group)
+	if len(group) == 0 {
+		return
+	}
+	ctx := context.Background()
+	bounded, stop := e.bounded(ctx, until)
+	defer stop()
 	subjects := subjectsOf(group)
-	reply, err := e.writeOnce(ctx, usesScript, partition, e.usesArgs(newCommitID(), partition, subjects))
+	args := e.usesArgs(newCommitID(), partition, subjects)
+	deadline, err := e.deadline(bounded, partition, until)
+	var reply any
+	if err == nil {
+		args[argDeadline] = deadline
+		reply, err = e.writeOnce(bounded, usesScript, partition, args)
+	}
 	err = e.fail(ctx, err)
 	if reply != nil {
 		// Also without acknowledgement: a refused use needs none.
@@ -149,6 +190,22 @@ func (e *Engine) send(partition string, group []*use) {
 	for _, u := range group {
 		u.committed, u.err = engine.Committed{}, err
 	}
+}
+
+// inTime returns the uses that have time left, and when the first of them ends. The others
+// fail.
+func (e *Engine) inTime(group []*use) (timely []*use, until time.Time) {
+	soon := time.Now().Add(leastTime)
+	for _, u := range group {
+		if u.until.Before(soon) {
+			u.err = e.late()
+			continue
+		}
+		if timely = append(timely, u); until.IsZero() || u.until.Before(until) {
+			until = u.until
+		}
+	}
+	return timely, until
 }
 
 // subject is the common part of uses, which the script evaluates once.
@@ -253,6 +310,8 @@ func (e *Engine) readUses(partition string, reply any, subjects []subject, unack
 				u.committed = engine.Committed{Position: position, Counts: counted[j : j+1 : j+1], Replayed: replayed[j : j+1 : j+1]}
 			case outcome == 'b':
 				u.err = &engine.BoundError{Index: 0}
+			case outcome == 'd':
+				u.err = e.late()
 			case outcome == 'l':
 				u.err = engine.ErrWentBack
 			case outcome == 't':

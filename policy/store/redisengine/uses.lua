@@ -10,7 +10,7 @@
 --
 -- Returns {position, outcomes, counts, error, generation, revision, id}. There is one outcome for each use, in
 -- the order of ARGV: '+' counted, '=' counted before, 'b' at its bound, 't' not a
--- counter, 'm' no memory (see error), 'l' the partition lost writes, or a digit: the check
+-- counter, 'm' no memory (see error), 'l' the partition lost writes, 'd' too late, or a digit: the check
 -- that failed.
 -- The counts have the value of each subject's counter before its first use.
 local id, again, acknowledged = ARGV[1], ARGV[2] == '1', ARGV[3] == '1'
@@ -30,8 +30,10 @@ if again then
 	end
 end
 
+local late = is_late()
+
 -- One command reads which keys are present, and one the counters.
-local subjects, counters, asked, n_asked, at = {}, {}, {}, 0, 7
+local subjects, counters, asked, n_asked, at = {}, {}, {}, 0, 8
 local function arg()
 	at = at + 1
 	return ARGV[at]
@@ -74,7 +76,7 @@ for i, s in ipairs(subjects) do
 		if not held then n = 0
 		elseif #held == 8 then n = struct.unpack('>I8', held) end
 	end
-	local refused = lost and max ~= 0 and 'l' or not n and 't'
+	local refused = late and 'd' or lost and max ~= 0 and 'l' or not n and 't'
 	for j = #s.checks, 1, -1 do
 		local found = there[n_there + j] or written[s.checks[j].key]
 		if (found and true or false) ~= s.checks[j].present then refused = tostring(j - 1) end

@@ -21,14 +21,17 @@ func (e *Engine) View(ctx context.Context, partition string, fn func(engine.Snap
 		return err
 	}
 	defer e.calls.Leave()
-	return fn(&snapshot{engine: e, ctx: ctx, partition: partition, keys: e.keys.read(partition), fetched: make(map[string][]byte)})
+	bounded, stop := e.urgent(ctx)
+	defer stop()
+	return fn(&snapshot{engine: e, ctx: bounded, outer: ctx, partition: partition, keys: e.keys.read(partition), fetched: make(map[string][]byte)})
 }
 
 // snapshot is one revision of a partition. It reads the newest revision, and restores its
 // own with replaced.
 type snapshot struct {
 	engine    *Engine
-	ctx       context.Context
+	ctx       context.Context // may end before outer
+	outer     context.Context
 	partition string
 	keys      []string
 
@@ -129,7 +132,7 @@ func (s *snapshot) read(args []any) ([]any, error) {
 	known := s.engine.known(s.partition)
 	reply, err := readScript.Run(s.ctx, s.engine.client, s.keys, append([]any{since}, args...)...).Slice()
 	if err != nil {
-		return nil, s.engine.fail(s.ctx, err)
+		return nil, s.engine.fail(s.outer, err)
 	}
 	if len(reply) < 4 {
 		return nil, errReply

@@ -1,0 +1,225 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/teaser"
+	"github.com/gatefold/gatefold/policy"
+)
+
+// optionTeaser is the rule option for what a reader sees who may not have a page.
+const optionTeaser = "teaser"
+
+// viewHeader asks an origin for the part of a page that every reader may have, and its
+// response for having done so. The name is reserved: a client's never reaches the origin.
+const (
+	viewHeader = "Gatefold-View"
+	viewTeaser = "teaser"
+)
+
+// teaserOption is the stored form of the rule option teaser.
+type teaserOption struct {
+	// By is who cuts the page: `gate` or `origin`.
+	By string `json:"by"`
+	// Element selects gated elements, if the gate cuts; see teaser.ParseRegion. The
+	// regions between comments are gated in any case.
+	Element string `json:"element,omitempty"`
+
+	region teaser.Region
+}
+
+const (
+	byGate   = "gate"
+	byOrigin = "origin"
+)
+
+func init() {
+	policy.RegisterRuleOption(policy.RuleOption{Name: optionTeaser, Compile: compileTeaser})
+	ruleOptions.register(func(c *RuleConfig) []option {
+		return []option{{name: optionTeaser, parse: c.parseTeaser}}
+	})
+}
+
+func compileTeaser(value json.RawMessage) (any, error) {
+	var o teaserOption
+	decoder := json.NewDecoder(bytes.NewReader(value))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&o); err != nil {
+		return nil, errors.New(`it must be an object with by, "gate" or "origin", and for the gate an element, such as ".paywall"`)
+	}
+	switch {
+	case o.By == byOrigin && o.Element != "":
+		return nil, errors.New("element is for a page that the gate cuts: with by origin, the origin finds what is gated")
+	case o.By != byGate && o.By != byOrigin:
+		return nil, errors.New(`by is neither "gate" nor "origin"`)
+	case o.Element != "":
+		var err error
+		if o.region, err = teaser.ParseRegion(o.Element); err != nil {
+			return nil, err
+		}
+	}
+	return &o, nil
+}
+
+// parseTeaser parses `teaser cut [<element>]` and `teaser origin`.
+func (c *RuleConfig) parseTeaser(d *caddyfile.Dispenser) error {
+	var o teaserOption
+	switch args := d.RemainingArgs(); {
+	case len(args) == 1 && args[0] == byOrigin:
+		o.By = byOrigin
+	case (len(args) == 1 || len(args) == 2) && args[0] == "cut":
+		o.By = byGate
+		if len(args) == 2 {
+			o.Element = args[1]
+		}
+	default:
+		return d.Err("teaser: write `teaser cut [<element>]`, such as `teaser cut .paywall`, or `teaser origin`")
+	}
+	return c.setOption(optionTeaser, o)
+}
+
+// teasersTotal counts denials of pages with a teaser.
+var teasersTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: metricsNamespace, Name: "teasers_total",
+	Help: "Denials of pages with a teaser, by what was sent.",
+}, []string{"vendor", "site", "result"})
+
+// Results of a teaser beside the reasons of package teaser.
+const (
+	teaserSent    teaser.Reason = "sent"
+	teaserNotSaid teaser.Reason = "not_echoed" // the origin did not say that it cut
+	teaserFailed  teaser.Reason = "failed"     // the handler returned an error
+)
+
+// teases reports whether a denial is one for which a reader gets the teaser of the page:
+// another reader may have the page, and this one asked for nothing more than to see it.
+func (g *gateRequest) teases(decision *policy.Decision) *teaserOption {
+	option, _ := decision.Option(optionTeaser).(*teaserOption)
+	if option == nil || g.r.Method != http.MethodGet && g.r.Method != http.MethodHead || g.r.Header.Get("Upgrade") != "" || g.pathToken != "" {
+		return nil
+	}
+	status := reasons[decision.Reason].Status
+	switch {
+	case status != http.StatusUnauthorized && status != http.StatusForbidden:
+		return nil // no fault of the reader, or a request that no page answers
+	case decision.Reason == policy.ReasonNoRule, decision.Reason == policy.ReasonLinkCookieMissing:
+		return nil
+	case decision.Link.Login && g.request.Link.Navigation:
+		return nil // a link that opens after a login: its cookie is set with the redirect
+	case option.By == byGate && !denial.AcceptsHTML(g.r):
+		return nil
+	}
+	return option
+}
+
+// tease answers a denied request with the part of its page that every reader may have. It
+// reports false, and has written nothing, if there is no such part: the denial is the
+// answer then.
+func (h *Handler) tease(w http.ResponseWriter, g *gateRequest, decision *policy.Decision, next caddyhttp.Handler) (done bool, err error) {
+	option := g.teases(decision)
+	if option == nil {
+		return false, nil
+	}
+	ctx, cancel := context.WithCancel(g.r.Context())
+	defer cancel()
+	r := g.r.Clone(ctx)
+	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
+	teaser.PrepareRequest(r)
+	if !decision.Rule.Forward {
+		next = caddyhttp.HandlerFunc(h.serveLocal)
+	}
+	var result teaser.Result
+	if option.By == byOrigin {
+		r.Header[viewHeader] = []string{viewTeaser}
+		result, err = teaseByOrigin(w, g.r.Method, r, next)
+	} else {
+		wall := func(w io.Writer) error { return denial.WriteSection(w, h.teaserFields(g, decision)) }
+		result, err = teaseByGate(w, g.r.Method, option.region, wall, r, cancel, next)
+	}
+	said := result.Reason
+	switch {
+	case result.Cut && said == teaser.Complete:
+		said = teaserSent
+	case result.Reason == teaser.Redirected:
+		w.Header().Set("Location", result.Location)
+		w.WriteHeader(result.Status)
+	case !result.Cut:
+		h.logger.Warn("no teaser can be made of a page: readers who may not have it get the page of the denial",
+			zap.String("reason", string(said)), zap.String("rule", decision.Rule.Path), zap.String("request_id", g.outcome.requestID()), zap.Error(err))
+		err = nil
+	}
+	teasersTotal.WithLabelValues(h.Vendor, h.Site, string(said)).Inc()
+	return result.Cut || result.Reason == teaser.Redirected, err
+}
+
+// teaseByGate lets the next handler answer, and cuts what it writes.
+func teaseByGate(w http.ResponseWriter, method string, region teaser.Region, wall func(io.Writer) error, r *http.Request, cancel func(), next caddyhttp.Handler) (result teaser.Result, err error) {
+	cutting := teaser.NewResponse(w, method, region, wall, cancel)
+	aborted := false
+	err = func() (err error) {
+		// A proxy panics if the origin breaks off, and if the rest of the page is not wanted.
+		defer func() {
+			if reason := recover(); reason == http.ErrAbortHandler {
+				aborted, err = true, http.ErrAbortHandler
+			} else if reason != nil {
+				_, _ = cutting.Close(true)
+				panic(reason)
+			}
+		}()
+		return next.ServeHTTP(cutting, r)
+	}()
+	result, writeErr := cutting.Close(err != nil)
+	switch {
+	case result.Cut && (result.Reason == teaser.Broken || aborted && writeErr != nil):
+		panic(http.ErrAbortHandler) // the reader sees that the page is not whole
+	case result.Cut && result.Reason != teaser.Complete:
+		return result, writeErr
+	case result.Cut:
+		return result, errors.Join(err, writeErr)
+	case err != nil && result.Reason == teaser.Broken:
+		result.Reason = teaserFailed
+	}
+	return result, err
+}
+
+// teaseByOrigin lets the next handler answer, and passes its response if it says that it
+// is a teaser.
+func teaseByOrigin(w http.ResponseWriter, method string, r *http.Request, next caddyhttp.Handler) (teaser.Result, error) {
+	echoed := teaser.NewEcho(w, method, viewHeader, viewTeaser)
+	err := next.ServeHTTP(echoed, r)
+	result := echoed.Result()
+	switch {
+	case result.Cut:
+		return result, err
+	case err != nil && result.Reason == teaser.Broken:
+		result.Reason = teaserFailed
+	case result.Reason == teaser.NoRegion:
+		result.Reason = teaserNotSaid
+	}
+	return result, err
+}
+
+// teaserFields is what the section in the place of the gated part says.
+func (h *Handler) teaserFields(g *gateRequest, decision *policy.Decision) denial.Fields {
+	reason, step := reasons[decision.Reason], h.stepOf(g, decision)
+	fields := denial.Fields{
+		Status: reason.Status, Title: reason.Title, Detail: reason.Detail, Reason: decision.Reason.String(), Site: h.Site, URL: h.deniedURI(g.original),
+		NextAction: step.Action, NextURL: step.URL, NextLabel: step.Label, RequestID: g.outcome.requestID(),
+	}
+	if login := h.targets["login"]; login != nil {
+		fields.LoginURL = login.URL(denial.Values{"next": siteURL(g) + cleanURI(g)})
+	}
+	return fields
+}
