@@ -54,6 +54,9 @@ type Options struct {
 	// StoreState returns the state of a store that is shared with other nodes. Nil
 	// means that the store is not shared.
 	StoreState func() store.FollowState
+	// StoreFile returns the state of the file of an embedded database, nil for a store
+	// without one. Optional.
+	StoreFile func() *StoreFile
 	// AcceptLoss ends all losses of a shared store. Nil means that the store is not
 	// shared.
 	AcceptLoss func(ctx context.Context) ([]store.PartitionLoss, error)
@@ -190,6 +193,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerDomains()
 	a.registerKeys()
 	a.registerWebhooks()
+	a.registerSessions()
 	a.registerHooks()
 	a.registerContractUsage()
 	a.describeSentBacks()

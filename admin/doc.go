@@ -105,6 +105,7 @@
 //	proxykey.go       session keys of a site
 //	engagement.go     engagement of readers
 //	contractusage.go  the usage of a contract by month
+//	sessions.go       sessions of readers who logged in at the gate
 //	webhooks.go       where events are sent, dead letters
 //	hooks.go          where billing systems send events, and what these do
 //	hookreceive.go    their signed events, without a token

@@ -53,6 +53,15 @@ type StoreHealth struct {
 	State       string     `json:"state,omitempty" enum:"following,stale,closed" doc:"following: memory is up to date with the store. stale: the store is unreachable and memory is still used. closed: memory is no longer used."`
 	AwaySince   *time.Time `json:"awaySince,omitempty"`
 	LeftSeconds *float64   `json:"leftSeconds,omitempty" doc:"How many seconds memory may still be used if the store stays unreachable."`
+	// File is present if the store is an embedded database.
+	File *StoreFile `json:"file,omitempty"`
+}
+
+// StoreFile is the file of an embedded database.
+type StoreFile struct {
+	Bytes     int64      `json:"bytes" doc:"The length of the file."`
+	FreeBytes int64      `json:"freeBytes" doc:"How many of the bytes are free: removed records leave room for new ones, and the file as long as it is."`
+	CheckedAt *time.Time `json:"checkedAt,omitempty" doc:"When the whole file was last read and checked; absent until then."`
 }
 
 // SelfChecks counts cached decisions that were compared with the store.
@@ -96,6 +105,9 @@ func (a *api) health(ctx context.Context) *healthAnswer {
 	}}
 	if a.Conditions != nil {
 		answer.Body.Conditions = a.Conditions()
+	}
+	if a.StoreFile != nil {
+		answer.Body.Store.File = a.StoreFile()
 	}
 	answer.Body.KeySets, answer.Body.MoreKeySets = a.keySetsHealth()
 	answer.Body.SelfChecks.Checked, answer.Body.SelfChecks.Failed = a.Policy.SelfChecks()

@@ -64,6 +64,10 @@ type App struct {
 	// engine `redis`. Default: 30 seconds.
 	StaleFor setting.Duration `json:"stale_for,omitzero"`
 
+	// Backup configures backups that the server makes. Only for the engine `bolt`. Default:
+	// none.
+	Backup *BackupConfig `json:"backup,omitempty"`
+
 	// StreamGrace is how long tunnels, event streams and downloads may go on when the
 	// process ends, before they are cut: 1 second to 5 minutes. Default: 10 seconds.
 	StreamGrace setting.Duration `json:"stream_grace,omitzero"`
@@ -74,6 +78,7 @@ type App struct {
 	ctx      caddy.Context
 	logger   *zap.Logger
 	acquired string // the pool key that Cleanup must release
+	isNew    bool   // whether the store was not in the pool
 	shared   *sharedStore
 	keySets  keys.Settings
 	webhooks webhook.Settings
@@ -140,6 +145,11 @@ func (a *App) provision(ctx caddy.Context) error {
 	if err := a.acquireStore(); err != nil {
 		return setting.In("store", fmt.Errorf("store: %w", err))
 	}
+	if a.Backup != nil {
+		if err := a.Backup.provision(a.Store.Engine); err != nil {
+			return setting.In("backup", err)
+		}
+	}
 	a.runtime.make, a.api.make = a.openRuntime, a.newAPI
 	return a.openEarly()
 }
@@ -172,11 +182,11 @@ func (a *App) acquireStore() error {
 	default:
 		return fmt.Errorf("unknown engine %q; known are %s and %s", a.Store.Engine, engineBolt, engineRedis)
 	}
-	pooled, _, err := pool.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(file, a.CacheSize.V, open) })
+	pooled, loaded, err := pool.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(file, a.CacheSize.V, open) })
 	if err != nil {
 		return err
 	}
-	a.acquired, a.shared = identity, pooled.(*sharedStore)
+	a.acquired, a.shared, a.isNew = identity, pooled.(*sharedStore), !loaded
 	return nil
 }
 
@@ -214,10 +224,23 @@ func (a *App) openEarly() error {
 		_, err = readSecretFile(a.shared.file + secretSuffix)
 		return setting.In("store", err)
 	}
-	if errors.Is(err, boltengine.ErrInUse) || errors.Is(err, store.ErrAway) {
+	if errors.Is(err, store.ErrAway) {
+		return setting.In("store", a.neverReached(err))
+	}
+	if errors.Is(err, boltengine.ErrInUse) {
 		return nil
 	}
 	return setting.In("store", err)
+}
+
+// neverReached returns the error of a configuration with a new store that does not answer,
+// while another configuration is running: a mistake in an address would make a working site
+// answer 503. Without another one the gate starts, and recovers by itself.
+func (a *App) neverReached(cause error) error {
+	if !a.isNew || a.Store.ColdStart || caddy.ActiveContext().Context == nil {
+		return nil
+	}
+	return fmt.Errorf("the Redis was never reached, and the running configuration is kept (%w): correct the address, or write `cold_start` in `store redis` to load it nevertheless", cause)
 }
 
 // resolveSecret replaces the placeholder.
@@ -276,7 +299,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 		CheckWebhook: func(ctx context.Context, address *url.URL) error {
 			return webhookconfig.Check(ctx, &a.webhooks, resolver, address)
 		}, TestWebhook: a.shared.webhooks.Test,
-		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.node.Look,
+		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.node.Look, StoreFile: a.shared.fileState,
 	}, nil
 }
 
@@ -318,6 +341,10 @@ func (a *App) Start() error {
 	}
 	go a.warm(a.ctx, a.openModules())
 	go a.sweep(a.ctx)
+	made := a.backupsOf()
+	if a.shared.backups.Store(made); made != nil {
+		go made.run(a.ctx)
+	}
 	a.warnOfSites()
 	return nil
 }

@@ -49,6 +49,7 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //		stale_for    <duration>
 //		stream_grace <duration>
+//		backup <directory> [every <duration>] [keep <number>]
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	a.Places = setting.PlacesOf(d)
@@ -60,6 +61,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		option{name: "jwks", parse: a.parseKeySets},
 		option{name: "webhooks", parse: a.parseWebhooks},
 		durationOption("stale_for", &a.StaleFor, 0, 0),
+		option{name: "backup", parse: a.parseBackup},
 		durationOption("stream_grace", &a.StreamGrace, minStreamGrace, maxStreamGrace),
 	)
 }
@@ -70,6 +72,31 @@ func (a *App) setCacheSize(text string) error {
 	}
 	if err := a.CacheSize.Set(text); err != nil || !a.CacheSize.Deferred() && a.CacheSize.V < policy.MinCacheBytes {
 		return errors.New("must be a size of at least 1MiB, such as 64MiB")
+	}
+	return nil
+}
+
+// parseBackup reads the option `backup`.
+func (a *App) parseBackup(d *caddyfile.Dispenser) error {
+	a.Backup = new(BackupConfig)
+	if !d.NextArg() {
+		return d.Err("backup: the directory is missing: write `backup <directory> every 6h keep 14`")
+	}
+	a.Backup.Directory = d.Val()
+	for d.NextArg() {
+		name := d.Val()
+		if !d.NextArg() || name != "every" && name != "keep" {
+			return d.Errf("backup: %q is unknown, or has no value: write `backup <directory> every 6h keep 14`", name)
+		}
+		var err error
+		if name == "every" {
+			err = a.Backup.Every.Set(d.Val())
+		} else {
+			err = a.Backup.Keep.Set(d.Val())
+		}
+		if err != nil {
+			return d.Errf("backup: %s %q: %v", name, d.Val(), err)
+		}
 	}
 	return nil
 }

@@ -26,10 +26,12 @@ func (h *Handler) parseIdentify(d *caddyfile.Dispenser) error {
 	switch identity.Source {
 	case sourceJWT:
 		return identity.parseJWT(d)
+	case sourceOIDC:
+		return identity.parseLogin(d)
 	case sourceHTTPAuth:
 		return identity.parseHTTPAuth(d)
 	default:
-		return d.Errf("identify: unknown source %q; known are %s and %s", identity.Source, sourceJWT, sourceHTTPAuth)
+		return d.Errf("identify: unknown source %q; known are %s, %s and %s", identity.Source, sourceJWT, sourceOIDC, sourceHTTPAuth)
 	}
 }
 

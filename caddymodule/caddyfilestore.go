@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -23,6 +24,8 @@ import (
 //		timeout      <duration>
 //		dial_timeout <duration>
 //		redeem_timeout <duration>
+//		eviction unknown
+//		cold_start
 //		ack_replicas <n> [<duration>]
 //	}
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
@@ -47,6 +50,8 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	return parseBlock(d, "store bolt")
 }
 
+var evictionUnknown = regexp.MustCompile("^unknown$")
+
 func (c *StoreConfig) parseRedis(d *caddyfile.Dispenser) error {
 	err := parseBlock(d, "store redis",
 		textOption("user", &c.User),
@@ -57,6 +62,8 @@ func (c *StoreConfig) parseRedis(d *caddyfile.Dispenser) error {
 		countOption("pool_size", &c.PoolSize),
 		durationOption("timeout", &c.Timeout, 0, 0),
 		durationOption("dial_timeout", &c.DialTimeout, 0, 0),
+		matchOption("eviction", &c.Eviction, evictionUnknown, "unknown: without the option the Redis must tell that it is noeviction"),
+		flagOption("cold_start", &c.ColdStart),
 		durationOption("redeem_timeout", &c.RedeemTimeout, 0, 0),
 		option{name: "ack_replicas", parse: c.parseAck},
 	)

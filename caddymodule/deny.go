@@ -220,7 +220,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		header.Set("Allow", g.request.AllowedMethods())
 	}
 	step := h.stepOf(g, decision)
-	if step.URL != "" && g.r.Method == http.MethodGet && html && !decision.Link.Ignored {
+	if step.URL != "" && g.r.Method == http.MethodGet && html && !decision.Link.Ignored && h.mayRedirect(g, step) {
 		header.Set("Cache-Control", "no-store")
 		header.Set("Location", step.URL)
 		w.WriteHeader(http.StatusSeeOther)
@@ -230,9 +230,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	if decision.Reason == policy.ReasonBadPath {
 		refusal.uri = linkpath.Redact(refusal.uri)
 	}
-	if login := h.targets["login"]; login != nil {
-		refusal.login = login.URL(denial.Values{"next": siteURL(g) + cleanURI(g)})
-	}
+	refusal.login = h.loginURL(g)
 	if h.Deny.Forward != "" && html {
 		return h.forwardDenied(w, g, refusal, next)
 	}
@@ -246,6 +244,12 @@ func (h *Handler) stepOf(g *gateRequest, decision *policy.Decision) denial.Step 
 	step, page := denial.Step{Action: next.action}, next.page
 	if page == "subscribe" && demand.Plan == "" && h.targets[pricing] != nil {
 		page = pricing
+	}
+	if page == "login" {
+		if step.URL = h.loginURL(g); step.URL != "" {
+			step.Label = next.label
+		}
+		return step
 	}
 	if target := h.targets[page]; target != nil {
 		step.Label = next.label
@@ -288,7 +292,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d refusal) erro
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Add("Vary", "Accept")
 	if !denial.AcceptsHTML(r) {
-		return denial.WriteProblem(w, d.Denial, d.code, d.next, d.id)
+		return denial.WriteProblem(w, d.Denial, d.code, d.login, d.next, d.id)
 	}
 	err := h.page.Write(w, denial.Fields{
 		Status: d.Status, Title: d.Title, Detail: d.Detail, Reason: d.code, Site: h.Site, URL: d.uri, LoginURL: d.login, RequestID: d.id,

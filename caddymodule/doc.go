@@ -23,6 +23,9 @@
 //	query.go         link tokens of a query string
 //	identify.go      the reader: tokens and earlier authentication
 //	forwarded/       package forwarded: readers whom forward_auth authenticated
+//	readerlogin.go   the login of readers at the gate: its paths, its sessions, where denials lead
+//	loginconfig.go   identify oidc: settings of the login
+//	login/           package login: the relying party of an OpenID provider
 //	linkevidence.go  signed links that a request carries, and their removal from its URL
 //	linkpath/        package linkpath: links whose token is in the path
 //	linkedrequest.go what of a request that a link opens the origin does not get
@@ -53,6 +56,8 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	stores.go        stores that survive reloads
+//	backups.go       backups of an embedded database that the server makes
+//	storecheck.go    the check of the file of an embedded database
 //	sweep.go         the sweep of records whose retention is over
 //	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node

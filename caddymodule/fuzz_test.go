@@ -23,7 +23,7 @@ func FuzzCaddyfile(f *testing.F) {
 		{0, "deny {\nlogin /login\n}\npreflight {\norigins https://a.example\nmethods GET POST\nheaders X-A\nmax_age 10m\ncredentials\n}\npaths {\nallow empty_segments path_info\ncase_sensitive\njudge current\n}"},
 		{0, "deny {\npage {env.X}\n}\nlocal {\nrespond x\n}\nrule /x any {\nlocal\n}\nlink_cookie_ttl {env.TTL}"},
 		{1, "store bolt /var/lib/gatefold.db\ncache_size 64MiB\njwks {\nallow 10.0.0.0/8\nca /etc/ca.pem\nstale_if_error 2h\ncooldown 10s\n}"},
-		{1, "store redis redis+sentinel://a:1/main {\nuser gate\npassword {env.P}\ntls {\nauthority /etc/ca.pem\ncertificate /c /k\nserver_name x\n}\nprefix gate\npool_size 64\ntimeout 1s\nack_replicas 2 300ms\n}\nsecret {env.S}\nstale_for 45s\nstream_grace 30s"},
+		{1, "store redis redis+sentinel://a:1/main {\nuser gate\npassword {env.P}\ntls {\nauthority /etc/ca.pem\ncertificate /c /k\nserver_name x\n}\nprefix gate\npool_size 64\ntimeout 1s\nack_replicas 2 300ms\n}\nsecret {env.S}\nstale_for 45s\nstream_grace 30s\nbackup /b every 6h keep 3"},
 		{2, "issuer self\nissuer https://id.example {\naudience api\njwks https://id.example/keys\n}\ncors https://a.example\nplain_http"},
 		{0, "rule \"/y\" any\nrule `/x` any"},
 		{0, "rule / any {"},

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
+	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/sitehosts"
 	"github.com/gatefold/gatefold/keys"
@@ -136,6 +137,8 @@ type Handler struct {
 	keySets watchedKeySets
 	// leaked reports a link that leaked; nil without LinkNetworks.
 	leaked func(linkwatch.Leak)
+	// login is the identity by which readers log in at the gate; nil for none.
+	login *Identity
 	// rewritten reports whether a request had a path that was rewritten before the gate.
 	rewritten atomic.Bool
 
@@ -208,6 +211,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	for i, identity := range h.Identify {
 		if err := identity.provision(h.Vendor, h.Site); err != nil {
 			return setting.In(setting.Item("identify", i), fmt.Errorf("identify: %w", err))
+		}
+		if err := h.addLogin(identity); err != nil {
+			return setting.In(setting.Item("identify", i), err)
 		}
 	}
 	if err := h.provisionDeny(ctx); err != nil {
@@ -349,6 +355,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {
 	g.site = h.site()
 	g.request.Site, g.request.Reader = g.site.site, g.identify()
+	if h.login != nil && login.IsPath(g.original.Path) {
+		return h.serveLogin(w, g)
+	}
 	decision := &g.outcome.decision
 	*decision = g.site.policy.Decide(g.r.Context(), &g.request)
 	identity, err := h.upstreamIdentity(g, decision)

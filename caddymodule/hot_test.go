@@ -4,13 +4,16 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 // BenchmarkHandler measures the gate on allowed requests that are cached, without the
@@ -51,10 +54,12 @@ func hotRequests(tb testing.TB) []hotRequest {
 	}
 	nothing := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
 	gate := func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, nothing) }
+	session := hotSession(tb, s, ctx)
 	visits := []hotRequest{
 		{"nothing", hotRequestTo(tb, s.site+"/", nil, nothing)},
 		{"public", hotRequestTo(tb, s.site+"/", nil, gate)},
 		{"reader", hotRequestTo(tb, s.site+"/articles/hello", []string{"Authorization", bearer}, gate)},
+		{"session", hotRequestTo(tb, strings.Replace(s.site, "http:", "https:", 1)+"/articles/hello", []string{"Cookie", session.cookie}, session.gate)},
 		{"cookie", hotRequestTo(tb, s.site+"/articles/hello", []string{"Cookie", "theme=dark; " + cookie}, gate)},
 	}
 	for _, visit := range visits {
@@ -92,4 +97,37 @@ func hotRequestTo(tb testing.TB, address string, headers []string, handler caddy
 			tb.Fatal(err)
 		}
 	}
+}
+
+// hotSession is a gate with a login, and the cookie of the subscriber's session.
+func hotSession(tb testing.TB, s *testSite, ctx caddy.Context) (made struct {
+	gate   caddyhttp.HandlerFunc
+	cookie string
+},
+) {
+	tb.Helper()
+	tb.Setenv("OIDC_SECRET", "secret")
+	handler := &Handler{Rules: []RuleConfig{
+		{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}},
+		{Path: "/", Operator: "any"},
+	}, Identify: []*Identity{{Source: sourceOIDC, Issuer: "https://id.example.com", Login: &LoginConfig{ClientID: "news", ClientSecret: "{env.OIDC_SECRET}"}}}}
+	if err := handler.Provision(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	key, err := s.running().sealer.Derive(keys.PurposeLoginTicket)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ticket, id := policy.NewTickets(key, defaultVendor, defaultVendor).New()
+	err = s.running().store.As(store.Actor{}).CreateLoginSession(tb.Context(), defaultVendor, store.LoginSession{
+		ID: id, Site: defaultVendor, Issuer: "https://id.example.com", ClientID: "news", Subject: "subscriber", UserID: "subscriber",
+		EndsAt: clock.Now().Add(defaultLifetime), IdleSeconds: int64(defaultIdle.Seconds()),
+	}, "", 1)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	made.cookie = login.CookieSession + "=" + ticket
+	nothing := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	made.gate = func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, nothing) }
+	return made
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/forwarded"
 	"github.com/gatefold/gatefold/caddymodule/headers"
+	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
@@ -21,12 +22,12 @@ import (
 
 // Identity configures one credential source of readers.
 type Identity struct {
-	// Source is `jwt`, a signed token, or `http_auth`, the user whom an earlier Caddy
-	// handler authenticated: `{http.auth.user.id}`, or by Headers.
+	// Source is `jwt`, a signed token, `oidc`, a login at the gate, or `http_auth`, the user
+	// whom an earlier Caddy handler authenticated: `{http.auth.user.id}`, or by Headers.
 	Source string `json:"source" placeholders:"-"`
 
 	// Issuer is the value of the tokens' `iss` claim, or `self` for tokens signed by
-	// the vendor's own keys. Required for `jwt`.
+	// the vendor's own keys. Required for `jwt` and, as an https URL, for `oidc`.
 	Issuer string `json:"issuer,omitempty"`
 
 	// JWKS is the location of the issuer's JWK Set: a file, or an https URL, which may
@@ -60,6 +61,9 @@ type Identity struct {
 	// Headers reach the origin only with the values that the service gave.
 	Copied []string `json:"copied,omitempty"`
 
+	// Login configures the login of `oidc`.
+	Login *LoginConfig `json:"login,omitempty"`
+
 	verifier  policy.ReaderVerifier
 	remote    keys.KeySetLocation // of a fetched key set; else zero
 	forwarded *forwarded.Headers  // nil without Headers
@@ -68,6 +72,7 @@ type Identity struct {
 const (
 	sourceJWT      = "jwt"
 	sourceHTTPAuth = "http_auth"
+	sourceOIDC     = "oidc"
 	issuerSelf     = "self"
 )
 
@@ -77,6 +82,7 @@ type credentialSource struct {
 	forwarded *forwarded.Headers // of http_auth by headers
 	cookie    string
 	verifier  policy.ReaderVerifier
+	login     *login.Site // of oidc
 }
 
 // staticKeys is a key source of keys from the configuration.
@@ -86,7 +92,12 @@ func (f staticKeys) KeySet(context.Context) (keys.KeySet, error) { return f.set,
 
 // provision validates the identity and loads the keys of a file.
 func (i *Identity) provision(vendor, site string) error {
+	if i.Login != nil && i.Source != sourceOIDC {
+		return setting.In("login", fmt.Errorf("%s: login is for oidc", i.Source))
+	}
 	switch i.Source {
+	case sourceOIDC:
+		return i.provisionLogin()
 	case sourceHTTPAuth:
 		return i.provisionForwarded()
 	case sourceJWT:
@@ -94,7 +105,7 @@ func (i *Identity) provision(vendor, site string) error {
 			return setting.In("header", errors.New("jwt: header and copied are for http_auth: the claims of a token say who the reader is"))
 		}
 	default:
-		return fmt.Errorf("unknown source %q; known are %s and %s", i.Source, sourceJWT, sourceHTTPAuth)
+		return fmt.Errorf("unknown source %q; known are %s, %s and %s", i.Source, sourceJWT, sourceOIDC, sourceHTTPAuth)
 	}
 	if i.Issuer == issuerSelf {
 		return i.provisionOwn(vendor, site)
@@ -246,6 +257,12 @@ func (g *gateRequest) identify() policy.Reader {
 	bearer := bearerToken(g.authorization)
 	for i := range g.site.sources {
 		s := &g.site.sources[i]
+		if s.login != nil {
+			if reader, ok := s.loggedIn(g); ok {
+				return reader
+			}
+			continue
+		}
 		if s.httpAuth {
 			if reader, ok := s.authenticated(g.r); ok {
 				return reader

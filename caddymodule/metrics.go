@@ -36,6 +36,10 @@ var (
 		Namespace: metricsNamespace, Name: "streams_cut_total",
 		Help: "Streams that were cut because access was revoked.",
 	}, []string{"vendor", "site"})
+	loginsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Name: "logins_total",
+		Help: "Logins, logouts and renewals of sessions at the gate, by result.",
+	}, []string{"vendor", "site", "kind", "result"})
 	cachedRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: metricsNamespace, Name: "page_cache_requests_total",
 		Help: "Allowed requests for pages that may be kept, by result.",
@@ -77,6 +81,7 @@ func init() { hookEvents.WithLabelValues("", "", "refused") }
 // called several times for a registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
+		loginsTotal,
 		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, teasersTotal, cachedRequests, hookEvents, storeDuration, storeOperations, storeCollector{}, buildMetric,
 	} {
 		err := registry.Register(collector)

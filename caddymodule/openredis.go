@@ -33,7 +33,11 @@ func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Durati
 	inspector := &inspector{engine: backend, server: s.node.Server}
 	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
-	if err := inspector.inspect(ctx); errors.Is(err, redisengine.ErrRefused) || errors.Is(err, redisengine.ErrTooOld) {
+	found, err := inspector.inspect(ctx)
+	if err == nil {
+		err = found.Refusal(&options)
+	}
+	if errors.Is(err, redisengine.ErrRefused) || errors.Is(err, redisengine.ErrTooOld) {
 		return nil, errors.Join(fmt.Errorf("store: %w", err), backend.Close())
 	}
 	follower := store.Follow(backend, store.FollowOptions{
@@ -99,17 +103,17 @@ type inspector struct {
 	server *nodestate.Server
 }
 
-func (i *inspector) inspect(ctx context.Context) error {
+func (i *inspector) inspect(ctx context.Context) (redisengine.Inspection, error) {
 	found, err := i.engine.Inspect(ctx)
 	if err == nil {
 		i.server.Inspected(found)
 	}
-	return err
+	return found, err
 }
 
 // again inspects the server at intervals while it is in use.
 func (i *inspector) again(ctx context.Context) {
-	if err := i.inspect(ctx); err != nil && ctx.Err() == nil {
+	if _, err := i.inspect(ctx); err != nil && ctx.Err() == nil {
 		logger := storeLog()
 		logger.Warn("looking at the settings of the Redis server failed", zap.Error(err))
 	}

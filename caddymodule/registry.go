@@ -112,7 +112,7 @@ func (a *App) readerIssuers(vendor string) []string {
 			continue
 		}
 		for _, identity := range gate.Identify {
-			if identity.Source == sourceJWT && identity.Issuer != issuerSelf {
+			if identity.Source == sourceOIDC || identity.Source == sourceJWT && identity.Issuer != issuerSelf {
 				issuers = append(issuers, identity.Issuer)
 			}
 		}

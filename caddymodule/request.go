@@ -53,7 +53,10 @@ type gateRequest struct {
 	// source and token identified the reader; open streams verify the token again.
 	source *credentialSource
 	token  string
-	bearer bool // the token is in the Authorization header, not in a cookie
+	// ticket is that of the reader's login session, and loginCookies are its other cookies.
+	ticket       string
+	loginCookies []linkCookie
+	bearer       bool // the token is in the Authorization header, not in a cookie
 	// pathToken is the token of a link in the path-borne form, which the URLs of the request
 	// no longer have; see package linkpath.
 	pathToken string
@@ -83,6 +86,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 	g.secure = isSecure(r, received.ForwardedProto)
 	g.takePathToken()
 	g.cookies = takeLinkCookies(r.Header, received.Cookie, g.secure, g.cookies)
+	g.takeLoginCookies()
 
 	g.request.Method, g.request.WebSocket, g.request.Preflight = r.Method, isExtendedWebSocket(r), preflight.Is(r)
 	g.request.Target, g.request.EscapedPath = r.RequestURI, g.original.EscapedPath()

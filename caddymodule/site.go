@@ -67,6 +67,9 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers
 	for _, identity := range h.Identify {
 		source, err := identity.credentialSource(own, &h.keySets)
+		if err == nil && identity == h.login {
+			source.login, err = h.newLogin(rt, source.verifier.Keys)
+		}
 		if err != nil {
 			return nil, err
 		}

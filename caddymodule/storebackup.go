@@ -15,6 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
@@ -33,6 +35,7 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 	}
 	copied := &backupWriter{w: w, digest: sha256.New()}
 	length, err := a.shared.engine.Backup(r.Context(), copied)
+	a.shared.read(err) // a copy that is damaged shows that the database is
 	switch {
 	case err != nil && !copied.begun:
 		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
@@ -65,15 +68,16 @@ func (b *backupWriter) Write(p []byte) (int, error) {
 	return b.w.Write(p)
 }
 
-// Backup writes a consistent copy of the database, see boltengine.Engine.Backup.
+// Backup writes a consistent and verified copy of the database, see
+// boltengine.Engine.Backup.
 func (l *lazyEngine) Backup(ctx context.Context, w io.Writer) (int64, error) {
 	return onEngine(l, "", func(e engine.Engine) (int64, error) {
 		source, ok := e.(interface {
-			Backup(ctx context.Context, w io.Writer) (int64, error)
+			Backup(ctx context.Context, w io.Writer, record boltengine.RecordCheck) (int64, error)
 		})
 		if !ok {
 			return 0, errors.New("this store has no backup of its own: use that of its server")
 		}
-		return source.Backup(ctx, w)
+		return source.Backup(ctx, w, store.CheckRecord)
 	})
 }

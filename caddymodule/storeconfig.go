@@ -58,6 +58,12 @@ type StoreConfig struct {
 	// RedeemTimeout bounds the redemption of a counted link, which is void after it, and each
 	// read before it. Default: 500 ms.
 	RedeemTimeout setting.Duration `json:"redeem_timeout,omitzero"`
+	// Eviction is `unknown` for a Redis that does not tell its maxmemory-policy. Default: it
+	// must tell one.
+	Eviction string `json:"eviction,omitempty" placeholders:"-"`
+	// ColdStart loads a configuration whose Redis was never reached although another one is
+	// running. Default: the load fails.
+	ColdStart bool `json:"cold_start,omitempty"`
 	// AckReplicas is the number of replicas that must acknowledge a write, and
 	// AckTimeout how long to wait for them. Default: none; 500 ms.
 	AckReplicas setting.Count    `json:"ack_replicas,omitzero"`
@@ -215,6 +221,9 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 	options.Prefix, options.PoolSize, options.AckReplicas = c.Prefix, c.PoolSize.V, c.AckReplicas.V
 	options.Timeout, options.DialTimeout, options.AckTimeout = c.Timeout.V, c.DialTimeout.V, c.AckTimeout.V
 	options.RedeemTimeout = c.RedeemTimeout.V
+	if options.EvictionUnknown = c.Eviction != ""; options.EvictionUnknown && !evictionUnknown.MatchString(c.Eviction) {
+		return options, setting.In("eviction", errors.New("eviction must be unknown, or absent"))
+	}
 	if c.TLS == nil {
 		return options, nil
 	}

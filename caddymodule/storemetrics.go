@@ -51,6 +51,14 @@ var (
 
 	contractUses = newStoreMetric(counter, "contract_uses_total", "Requests recorded for the usage of contracts beside the decisions, by result.", "result")
 
+	fileBytes   = newStoreMetric(gauge, "store_file_bytes", "Length of the file of an embedded database.")
+	fileFree    = newStoreMetric(gauge, "store_file_free_bytes", "Bytes of the file that are free for new records.")
+	diskUsed    = newStoreMetric(gauge, "store_disk_used_ratio", "How much of the disk of an embedded database is used, from 0 to 1.")
+	backupAge   = newStoreMetric(gauge, "backup_age_seconds", "Time since the newest backup of the global option was begun.")
+	fileChecked = newStoreMetric(gauge, "store_checked_timestamp_seconds", "Unix time of the last complete check of the file.")
+
+	swept = newStoreMetric(counter, "store_swept_total", "Entries of records that were removed because their retention was over.")
+
 	webhookAttempts = newStoreMetric(counter, "webhook_attempts_total", "Attempts to deliver an event to a webhook, by result.", "result")
 	webhookDead     = newStoreMetric(counter, "webhook_dead_letters_total", "Events that are not attempted again, until they are replayed.")
 	webhooksFailing = newStoreMetric(gauge, "webhooks_failing", "Webhooks to which nothing can be delivered, as far as this node knows.")
@@ -147,6 +155,20 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 	v.add(webhookAttempts, float64(events.Failed), "failed")
 	v.add(webhookDead, float64(events.Dead))
 	v.add(webhooksFailing, float64(len(shared.webhooks.Failing())))
+	if file := shared.fileState(); file != nil {
+		v.add(fileBytes, float64(file.Bytes))
+		v.add(fileFree, float64(file.FreeBytes))
+		if file.CheckedAt != nil {
+			v.add(fileChecked, float64(file.CheckedAt.Unix()))
+		}
+	}
+	if used, known := shared.node.Disk.Used(); known {
+		v.add(diskUsed, used)
+	}
+	if age, known := shared.backupAge(); known {
+		v.add(backupAge, age.Seconds())
+	}
+	v.add(swept, float64(shared.store.Swept()))
 	refunded := shared.store.Refunds()
 	v.add(refunds, float64(refunded.Done), "done")
 	v.add(refunds, float64(refunded.GivenUp), "given_up")

@@ -54,6 +54,9 @@ type sharedStore struct {
 	// node has the conditions of the store, its key sets and its clock, until stopNode.
 	node     *nodestate.Node
 	stopNode context.CancelFunc
+	running  context.Context           // until stopNode
+	opened   atomic.Pointer[storeFile] // of an embedded database
+	backups  atomic.Pointer[backups]   // of the newest configuration; nil without any
 }
 
 // newShared returns a store that is not open yet. Open opens its engine; an engine that
@@ -81,11 +84,11 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
 		Leaks: s.watch.Leaks, Webhooks: s.webhooks.Failing,
+		Backups: s.backupState, DiskSpace: s.diskSpace,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
-	ctx, stop := context.WithCancel(context.Background())
-	s.stopNode = stop
-	go s.node.Run(ctx)
+	s.running, s.stopNode = context.WithCancel(context.Background())
+	go s.node.Run(s.running)
 	return s, nil
 }
 
@@ -111,6 +114,9 @@ func openBolt(s *sharedStore) (engine.Engine, error) {
 	if isNew {
 		caddy.Log().Named("gatefold").Warn("made a new database, without grants and links: there was none", zap.String("file", s.file))
 	}
+	opened := &storeFile{database: backend}
+	s.opened.Store(opened)
+	go s.checkFile(s.running, opened)
 	return backend, nil
 }
 

@@ -176,7 +176,7 @@ func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 	if s.source != nil {
 		// The token is verified as of the beginning of the stream: its expiry does not
 		// cut the stream, the retirement of its key does.
-		reader, err := s.site.policy.Reader(ctx, &s.source.verifier, s.token, s.began)
+		reader, err := s.source.reader(ctx, s.site.policy, s.token, s.began)
 		if unknown = errors.Is(err, policy.ErrUnavailable); unknown {
 			reader = policy.Reader{Unknown: true, NoKeys: errors.Is(err, keys.ErrKeysUnavailable), Failure: err}
 		} else if err != nil {
@@ -184,7 +184,7 @@ func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 		}
 		request.Reader = reader
 	}
-	s.stamp = s.site.policy.Stamp(ctx, &request)
+	s.stamp = s.source.stamped(s.site.policy, s.token, s.site.policy.Stamp(ctx, &request))
 	s.was = s.stamp()
 	decision := s.site.policy.Decide(ctx, &request)
 	if unknown && !decision.Allow() && !errors.Is(decision.Err, policy.ErrStale) {

@@ -218,8 +218,6 @@ func (h *Handler) teaserFields(g *gateRequest, decision *policy.Decision) denial
 		Status: reason.Status, Title: reason.Title, Detail: reason.Detail, Reason: decision.Reason.String(), Site: h.Site, URL: h.deniedURI(g.original),
 		NextAction: step.Action, NextURL: step.URL, NextLabel: step.Label, RequestID: g.outcome.requestID(),
 	}
-	if login := h.targets["login"]; login != nil {
-		fields.LoginURL = login.URL(denial.Values{"next": siteURL(g) + cleanURI(g)})
-	}
+	fields.LoginURL = h.loginURL(g)
 	return fields
 }

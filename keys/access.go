@@ -90,7 +90,7 @@ func SignAccess(ring *Ring, claims AccessClaims, now time.Time) (string, error) 
 // the errors of this package. Tokens of another kind are refused both by their
 // `typ` and by their audience.
 func (av *AccessVerifier) Verify(raw string, set KeySet, now time.Time) (AccessClaims, error) {
-	return verifyToken(raw, signer{av.Own, typeAccess}, set, func(o object) (AccessClaims, error) {
+	return verifyToken(raw, signer{own: av.Own, typ: typeAccess}, set, func(o object) (AccessClaims, error) {
 		return av.read(o, now.Unix())
 	})
 }

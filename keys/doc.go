@@ -25,6 +25,7 @@
 //	expiredlink.go  the id of an expired link, for its history
 //	reader.go       reader tokens, ours and those of other issuers
 //	access.go       access tokens of the management API
+//	idtoken.go      ID tokens and logout tokens of OpenID providers
 //	publisher.go    trusted publisher domains and their keys
 //	share.go        share tokens and links that publishers sign
 //	domain.go       domain names, pinned keys and allowed resources of publishers
@@ -43,6 +44,7 @@
 //
 //	location.go  the URL of a key set, or an OpenID issuer
 //	fetch.go     fetching with limits
+//	provider.go  an OpenID provider: its configuration, and calls with limits
 //	jwks.go      parsing a JWK Set
 //	sets.go      all key sets of a process: settings, background refresh, statistics
 //	remote.go    one key set: its cache and its fetches

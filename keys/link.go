@@ -113,7 +113,7 @@ func SignLink(ring *Ring, claims LinkClaims) (string, error) {
 // wraps one of the errors of this package. It checks `typ`, `kid`, `iss` and
 // times before the signature.
 func VerifyLink(raw, issuer string, set KeySet, now time.Time) (LinkClaims, error) {
-	return verifyToken(raw, signer{true, typeLink}, set, func(o object) (LinkClaims, error) {
+	return verifyToken(raw, signer{own: true, typ: typeLink}, set, func(o object) (LinkClaims, error) {
 		claims, err := readLinkClaims(o)
 		switch {
 		case err != nil:

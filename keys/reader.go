@@ -104,7 +104,7 @@ func (ri *ReaderIssuer) Verify(raw string, set KeySet, now time.Time) (ReaderCla
 // other error both are zero.
 func (ri *ReaderIssuer) VerifyIssued(raw string, set KeySet, now time.Time) (claims ReaderClaims, issuedAt int64, err error) {
 	early := false
-	claims, err = verifyToken(raw, signer{ri.Own, typeReader}, set, func(o object) (ReaderClaims, error) {
+	claims, err = verifyToken(raw, signer{own: ri.Own, typ: typeReader}, set, func(o object) (ReaderClaims, error) {
 		claims, err := ri.read(o, now.Unix())
 		if early = errors.Is(err, ErrNotYetValid); early || err == nil {
 			var t times

@@ -11,9 +11,19 @@ import (
 
 // signer selects the keys and token types that a verifier accepts.
 type signer struct {
-	own bool   // the token is one of ours
-	typ string // its `typ`, if it is one of ours
+	own  bool       // the token is one of ours
+	typ  string     // its `typ`, if it is one of ours
+	kind signedKind // of the tokens of other issuers
 }
+
+// signedKind is what a token of another issuer must be.
+type signedKind byte
+
+const (
+	signsReader signedKind = iota // identifies its bearer
+	signsID                       // an ID token alone
+	signsLogout                   // a logout token
+)
 
 // key returns the key that must have signed a token. Our tokens always name
 // their key, are always ES256 and in strictForm. A token of another issuer identifies its bearer
@@ -21,7 +31,7 @@ type signer struct {
 // `logout+jwt` or `secevent+jwt`, is made for another use.
 func (s signer) key(t *Token, set KeySet) (*PublicKey, error) {
 	switch {
-	case !s.own && !t.identifies(), s.own && t.Header.Type != s.typ:
+	case !s.own && !t.isOf(s.kind), s.own && t.Header.Type != s.typ:
 		return nil, ErrType
 	case s.own && t.Header.Algorithm != algES256:
 		return nil, ErrAlgorithm
@@ -44,6 +54,22 @@ func (t *Token) identifies() bool {
 		return t.claims.find("events") == nil
 	default:
 		return false
+	}
+}
+
+// isOf reports whether a token of another issuer may be one of a kind.
+func (t *Token) isOf(kind signedKind) bool {
+	switch kind {
+	case signsID:
+		return t.identifies() && t.mediaType() != "at+jwt"
+	case signsLogout:
+		switch t.mediaType() {
+		case "", "jwt", "logout+jwt":
+			return t.claims.find("events") != nil
+		}
+		return false
+	default:
+		return t.identifies()
 	}
 }
 

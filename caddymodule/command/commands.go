@@ -46,6 +46,7 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "promo", Usage: group, Short: "Makes, lists, shows and ends promos: what promo codes sell", CobraFunc: promoCommands},
 		{Name: "reader", Usage: group, Short: "Finds, shows, exports and erases readers", CobraFunc: readerCommands},
 		{Name: "rule", Usage: group, Short: "Lists, changes, exports, imports and tests the rules of a site", CobraFunc: options.ruleCommands},
+		{Name: "session", Usage: group, Short: "Lists and ends the sessions of readers who logged in at the gate", CobraFunc: sessionCommands},
 		{Name: "status", Short: "Prints the state of the running server; exit code 1 if it is not ok", CobraFunc: statusCommand},
 		{Name: "store", Usage: group, Short: "Backs up, verifies and copies databases", CobraFunc: options.storeCommands},
 		{Name: "webhook", Usage: group, Short: "Adds, tests and removes receivers of events, lists and replays dead letters", CobraFunc: webhookCommands},

@@ -44,6 +44,7 @@
 //	storecopy.go    store copy
 //	storeloss.go    store accept-loss
 //	token.go        token: reader tokens and access tokens
+//	session.go      session: readers who are logged in
 //	webhook.go      webhook: receivers of events, dead letters
 //	startup.go      what a start needs from the machine: ports, the store
 //	validate.go     validate: Caddy's own, warnings, and what passes no gate

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/gatefold/gatefold/admin"
@@ -170,6 +171,13 @@ func healthRows(h *admin.Health) [][]string {
 		{"store", reachable},
 		{"snapshot version", strconv.FormatUint(h.SnapshotVersion, 10)},
 		{"self-checks", fmt.Sprintf("%d, %d failed", h.SelfChecks.Checked, h.SelfChecks.Failed)},
+	}
+	if file := h.Store.File; file != nil {
+		checked := "not checked yet"
+		if file.CheckedAt != nil {
+			checked = "checked at " + file.CheckedAt.UTC().Format(time.RFC3339)
+		}
+		rows = append(rows, []string{"database file", fmt.Sprintf("%s, %s of it free; %s", humanize.IBytes(uint64(file.Bytes)), humanize.IBytes(uint64(file.FreeBytes)), checked)}) //nolint:gosec // never negative
 	}
 	for _, vendor := range h.Vendors {
 		state := fmt.Sprintf("feed at %d, no key yet", vendor.FeedPosition)

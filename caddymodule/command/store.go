@@ -14,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
@@ -82,7 +83,7 @@ func copyBackup(to io.Writer, response *http.Response) (int64, error) {
 }
 
 func verifyStore(c *call) error {
-	err := boltengine.Verify(c.args[0])
+	err := boltengine.Verify(c.args[0], store.CheckRecord)
 	if errors.Is(err, boltengine.ErrInUse) {
 		return fmt.Errorf("%w: a server has it open; make a copy with `store backup` and verify that", err)
 	}

@@ -112,7 +112,8 @@ func (l *limited) Write(b []byte) (int, error) {
 	return l.Buffer.Write(b)
 }
 
-const pageStyle = `body{margin:0;min-height:100vh;display:grid;place-items:center;font:1.05rem/1.6 system-ui,sans-serif;color:#222;background:#f6f5f2}` +
+// PageStyle is the style of the built-in page.
+const PageStyle = `body{margin:0;min-height:100vh;display:grid;place-items:center;font:1.05rem/1.6 system-ui,sans-serif;color:#222;background:#f6f5f2}` +
 	`main{max-width:32rem;padding:2rem}h1{font-size:1.5rem;line-height:1.25;margin:0 0 .75rem}p{margin:0 0 1.5rem}a{color:inherit}small{color:#666}` +
 	`@media(prefers-color-scheme:dark){body{color:#eee;background:#1c1b1a}small{color:#aaa}}`
 
@@ -121,7 +122,7 @@ var builtIn = &Page{builtInTemplate, builtInPolicy()}
 
 // builtInPolicy allows the page its own style and nothing else.
 func builtInPolicy() string {
-	sum := sha256.Sum256([]byte(pageStyle))
+	sum := sha256.Sum256([]byte(PageStyle))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
@@ -132,7 +133,7 @@ var builtInTemplate = template.Must(template.New("denial").Parse(`<!DOCTYPE html
 <meta name="viewport" content="width=device-width">
 <meta name="robots" content="noindex">
 <title>{{.Title}}</title>
-<style>` + pageStyle + `</style>
+<style>` + PageStyle + `</style>
 </head>
 <body>
 <main>

@@ -32,16 +32,21 @@ type problem struct {
 	// NextAction and URL are those of a Step. Extension members (RFC 9457, section 3.2).
 	NextAction string `json:"next_action,omitempty"`
 	URL        string `json:"url,omitempty"`
+	// LoginURL is the login page, for programs that cannot be redirected. An extension member.
+	LoginURL string `json:"login_url,omitempty"`
 	// RequestID finds the request in the log. An extension member.
 	RequestID string `json:"requestId,omitempty"`
 }
 
-// WriteProblem answers with a problem; code is for programs, id finds the request in the
-// log.
-func WriteProblem(w http.ResponseWriter, d Denial, code string, next Step, id string) error {
+// WriteProblem answers with a problem; code is for programs, login is the login page if a
+// login helps, id finds the request in the log.
+func WriteProblem(w http.ResponseWriter, d Denial, code, login string, next Step, id string) error {
+	if d.Status != http.StatusUnauthorized {
+		login = ""
+	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(d.Status)
-	return json.NewEncoder(w).Encode(problem{"about:blank", d.Title, d.Status, d.Detail, code, next.Action, next.URL, id})
+	return json.NewEncoder(w).Encode(problem{"about:blank", d.Title, d.Status, d.Detail, code, next.Action, next.URL, login, id})
 }
 
 // AcceptsHTML reports whether Accept names text/html, as it does when a browser opens

@@ -4,6 +4,8 @@
 //	kinds.go   the kinds of conditions, with their remedies
 //	node.go    the conditions of a node, looked at every few seconds
 //	writes.go  writes that fail, and a damaged database
+//	disk.go    the disk of an embedded database
+//	backups.go backups that the server makes
 //	server.go  settings of a Redis server that lose records, and its clock
 //	follow.go  a store that does not answer, and a change feed that is behind
 //	keysets.go keys of issuers and publishers that cannot be fetched

@@ -19,6 +19,12 @@ var (
 		"Remove the cause, which is a condition of its own: until then links with maxUses are answered 503.")
 	storeDamaged = condition.Register("store_damaged", condition.Critical,
 		"Stop the server, see `gatefold store verify`, and restore a backup.")
+	diskFilling = condition.Register("disk_filling", condition.Warning,
+		"Free space on the disk of the database, or enlarge it: when it is full, changes and counted links are refused.")
+	diskFull = condition.Register("disk_full", condition.Critical,
+		"Free space on the disk of the database now: when nothing is left, changes and counted links are refused.")
+	backupOld = condition.Register("backup_old", condition.Warning,
+		"Do what the error says: see that the folder of `backup` can be written and has space. Until then a lost disk loses what changed since.")
 	storeFileReplaced = condition.Register("store_file_replaced", condition.Critical,
 		"What is written now is lost at a restart: save it first by `gatefold store backup <file>`, stop the server, put that copy at the database's path, and start.")
 
@@ -27,6 +33,10 @@ var (
 
 	redisEvicts = condition.Register("redis_evicts", condition.Critical,
 		"Set maxmemory-policy noeviction in Redis, and keep it in its configuration file.")
+	redisMemoryFull = condition.Register("redis_memory_full", condition.Critical,
+		"Raise maxmemory in Redis now, or give it a larger machine: at 100 % new grants, links and uses of counted links are answered 503. Removals and revocations always have room.")
+	redisMemoryFilling = condition.Register("redis_memory_filling", condition.Warning,
+		"Raise maxmemory in Redis before it is full: see docs/redis.md for what a record takes.")
 	redisNotPersistent = condition.Register("redis_not_persistent", condition.Warning,
 		"Set appendonly yes and appendfsync always in Redis: see docs/redis.md.")
 	redisSyncsLate = condition.Register("redis_syncs_late", condition.Notice,

@@ -30,6 +30,12 @@ type Options struct {
 	Webhooks func() []webhook.Failing
 	// Probe writes into a partition.
 	Probe func(ctx context.Context, partition string) error
+	// Backups returns the state of the backups that the server makes, nil without any.
+	// Optional.
+	Backups func() *Backups
+	// DiskSpace returns the size of the store's disk and what is available, zero if that is
+	// not known. Optional.
+	DiskSpace func() (total, available uint64)
 	// Replaced returns an error if the store's file is no longer the one at its path.
 	Replaced func() error
 }
@@ -41,6 +47,8 @@ type Node struct {
 	Writes *Writes
 	// Server is told the result of each inspection of a Redis server.
 	Server *Server
+	// Disk is the disk of the store's file.
+	Disk *Disk
 
 	options Options
 }
@@ -49,9 +57,9 @@ type Node struct {
 func New(options Options) *Node {
 	n := &Node{
 		Board:  condition.NewBoard(options.Now, options.Changed),
-		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: new(Server), options: options,
+		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: new(Server), Disk: new(Disk), options: options,
 	}
-	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks, n.losses} {
+	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks, n.losses, n.backups, n.Disk.findings} {
 		n.Add(source)
 	}
 	return n
@@ -81,9 +89,12 @@ func (n *Node) Run(ctx context.Context) {
 }
 
 // Probe writes into each partition whose last write failed, and looks whether the
-// store's file is in its place: a source of conditions must not wait for a file system.
+// store's file is in its place, and how full its disk is: a source of conditions must not wait for a file system.
 func (n *Node) Probe(ctx context.Context) {
 	n.Writes.Replaced(n.options.Replaced())
+	if n.options.DiskSpace != nil {
+		n.Disk.Seen(n.options.DiskSpace())
+	}
 	for _, partition := range n.Writes.broken() {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		// The engine tells Writes the result.

@@ -35,6 +35,8 @@ var riskKinds = map[redisengine.RiskKind]*condition.Kind{
 	redisengine.RiskEviction:        redisEvicts,
 	redisengine.RiskNotPersistent:   redisNotPersistent,
 	redisengine.RiskSyncsLate:       redisSyncsLate,
+	redisengine.RiskMemoryFilling:   redisMemoryFilling,
+	redisengine.RiskMemoryFull:      redisMemoryFull,
 	redisengine.RiskReadOnly:        redisReplica,
 	redisengine.RiskReplicasMissing: replicasMissing,
 }

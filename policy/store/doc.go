@@ -12,6 +12,7 @@
 //
 //	store.go         Store, errors, ids, sweeping
 //	writer.go        Writer: audited, idempotent commits
+//	recordcheck.go   whether a stored value can be one of its key
 //	records.go       reading, listing and searching records of any kind
 //	layout.go        the keys of all records
 //

@@ -226,9 +226,9 @@ func forgetGrant(e *erasing, k, stored []byte) error {
 	if err := decode(k, value, &next); err != nil {
 		return err
 	}
-	e.t.set(k, value, time.Time{})
+	e.t.set(k, value, next.expires())
 	for _, at := range next.index() {
-		e.t.set(at, []byte{}, time.Time{})
+		e.t.set(at, []byte{}, next.expires())
 	}
 	return nil
 }

@@ -160,9 +160,9 @@ func (f *Follower) View(ctx context.Context, partition string, fn func(engine.Sn
 // Commit implements Engine.
 func (f *Follower) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
 	removed := f.memory.removals.of(partition, batch)
-	if len(removed) > 0 && batch.Event != nil {
+	if batch.Event != nil && (len(removed) > 0 || closes(batch)) {
 		told := *batch
-		told.Event = withRemovals(batch.Event, removed)
+		told.Event, told.Closes = withRemovals(batch.Event, removed), closes(batch)
 		batch = &told
 	}
 	commit := func() (engine.Committed, error) { return f.Watcher.Commit(ctx, partition, batch) }

@@ -169,11 +169,20 @@ func (g *Grant) addPuts(batch *engine.Batch) error {
 	if err != nil {
 		return err
 	}
-	batch.Puts = append(batch.Puts, engine.Put{Key: key(prefixGrant, g.Source, g.ID), Value: stored})
+	batch.Puts = append(batch.Puts, engine.Put{Key: key(prefixGrant, g.Source, g.ID), Value: stored, Expires: g.expires()})
 	for _, k := range g.index() {
-		batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: []byte{}})
+		batch.Puts = append(batch.Puts, engine.Put{Key: k, Value: []byte{}, Expires: g.expires()})
 	}
 	return nil
+}
+
+// expires returns when Sweep may remove the grant and its index: Retention after its end,
+// and never without one.
+func (g *Grant) expires() time.Time {
+	if g.EndsAt == nil {
+		return time.Time{}
+	}
+	return g.EndsAt.Add(Retention)
 }
 
 // CreateGrant stores a new grant in an access list under a new id. It returns

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -12,7 +13,7 @@ import (
 type indexBuild struct {
 	state   []byte // the key of an indexState
 	records []byte // prefix of the records
-	// entries returns the entries of a record.
+	// entries returns the entries of a record; the record itself may be the last one.
 	entries func(k, value []byte) ([]engine.Put, error)
 }
 
@@ -34,6 +35,11 @@ var (
 	createdIndex = indexBuild{
 		state: key(prefixGrantIndex, indexCreated), records: []byte{prefixGrant}, entries: grantEntries,
 	}
+	// grantExpiry is no index: grants of earlier versions have no expiry, so that those that
+	// ended stayed for ever.
+	grantExpiry = indexBuild{
+		state: key(prefixGrantIndex, "expiry"), records: []byte{prefixGrant}, entries: expiringGrant,
+	}
 	linkIndex = indexBuild{
 		state: []byte{prefixLinkIndex}, records: []byte{prefixLink}, entries: linkEntries,
 	}
@@ -45,9 +51,19 @@ func grantEntries(k, value []byte) (puts []engine.Put, err error) {
 		return nil, err
 	}
 	for _, at := range grant.index() {
-		puts = append(puts, engine.Put{Key: at, Value: []byte{}})
+		puts = append(puts, engine.Put{Key: at, Value: []byte{}, Expires: grant.expires()})
 	}
 	return puts, nil
+}
+
+// expiringGrant returns a grant that ends, and its index, with their expiry.
+func expiringGrant(k, value []byte) ([]engine.Put, error) {
+	var grant Grant
+	if err := decode(k, value, &grant); err != nil || grant.EndsAt == nil {
+		return nil, err
+	}
+	puts, err := grantEntries(k, value)
+	return append(puts, engine.Put{Key: bytes.Clone(k), Value: bytes.Clone(value), Expires: grant.expires()}), err
 }
 
 // build builds the rest of an index, unless it is complete. It can be interrupted at any time.
@@ -64,7 +80,7 @@ func (s *Store) build(ctx context.Context, vendor string, b *indexBuild) error {
 
 // buildIndexes builds all indexes of a vendor.
 func (s *Store) buildIndexes(ctx context.Context, vendor string) error {
-	for _, b := range []*indexBuild{&grantIndex, &createdIndex, &linkIndex} {
+	for _, b := range []*indexBuild{&grantIndex, &createdIndex, &grantExpiry, &linkIndex} {
 		if err := s.build(ctx, vendor, b); err != nil {
 			return err
 		}
@@ -96,6 +112,9 @@ func (s *Store) buildStep(ctx context.Context, vendor string, b *indexBuild) (do
 				return err
 			}
 			batch.Puts = append(batch.Puts, puts...)
+			if len(puts) > 0 && bytes.Equal(puts[len(puts)-1].Key, entry.Key) { // the record itself, which must not have changed
+				batch.Checks = append(batch.Checks, engine.Check{Key: puts[len(puts)-1].Key, Value: puts[len(puts)-1].Value})
+			}
 			state.After = append(state.After[:0], entry.Key...)
 			if read++; read == indexStep {
 				return nil

@@ -16,6 +16,7 @@ import (
 //	I S <sku> NUL <grant> NUL <list>     index: the grants of a sku by creation
 //	g                                    state of that index
 //	g t                                  state of its part by creation
+//	g expiry                             state of giving ended grants their expiry
 //	S <issuer> NUL <jti>                 signed link
 //	~ <kind> <value> NUL <jti>           index: the vendor's own links of a user (u), a sku (s), a content (c) or the hash of a url (a), by creation
 //	~                                    state of that index

@@ -113,7 +113,7 @@ func TestSweepCollectsWhatEndedLongAgo(t *testing.T) {
 	b := newFixture(t)
 	link := b.link(keys.LinkClaims{SKU: "s", MaxUses: 3})
 	kept := b.link(keys.LinkClaims{SKU: "s", ExpiresAt: b.clock.Unix() + 90*24*3600})
-	b.grant(store.Grant{UserID: "u", SKU: "s", EndsAt: at("2020-01-01T00:00:00Z")})
+	b.grant(store.Grant{UserID: "u", SKU: "s", EndsAt: at("2030-01-01T00:00:00Z")})
 	b.ok(b.redeem(link, "one"))
 	_, err := b.RevokeLink(t.Context(), vendor, link.Claims.Issuer, link.Claims.ID)
 	b.ok(err)

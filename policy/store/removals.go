@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,6 +74,22 @@ func first(k []byte) byte {
 		return 0
 	}
 	return k[0]
+}
+
+// closing are the prefixes of records whose removal takes access away.
+const closing = string(prefixGrant) + string(prefixDomain) + string(prefixRole) + string(prefixSubscription) + string(prefixProfile) +
+	string(prefixUser) + string(prefixContract) + string(prefixSeat) + string(prefixClient) + string(prefixSignature)
+
+// closes reports whether a batch takes access away.
+func closes(batch *engine.Batch) bool {
+	for _, k := range batch.Deletes {
+		if strings.IndexByte(closing, first(k)) >= 0 {
+			return true
+		}
+	}
+	return slices.ContainsFunc(batch.Puts, func(put engine.Put) bool {
+		return first(put.Key) == prefixRevocation || first(put.Key) == prefixDeniedKey
+	})
 }
 
 func (r *removals) has(partition string, k []byte) bool {

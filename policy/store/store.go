@@ -26,6 +26,7 @@ type Store struct {
 	refunds    refunds
 	seatTurns  seatTurns
 	waiting    waiting // vendors whose webhooks have events to deliver
+	swept      atomic.Uint64
 }
 
 // New returns a store over an engine. Every write bumps the versions of what it
@@ -173,6 +174,10 @@ func (s *Store) Probe(ctx context.Context, partition string) error {
 	return err
 }
 
+// Swept returns how many entries Sweep has removed in this process because their retention
+// was over.
+func (s *Store) Swept() uint64 { return s.swept.Load() }
+
 // Sweep removes the records whose retention is over and the grants of removed
 // lists, and indexes the grants of earlier versions. It returns how many entries it
 // removed.
@@ -196,6 +201,7 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 		}
 		for removed := sweepBatch; err == nil && removed == sweepBatch; total += removed {
 			removed, err = s.engine.Sweep(ctx, partition, s.now(), sweepBatch)
+			s.swept.Add(uint64(removed)) //nolint:gosec // never negative
 		}
 		if err != nil {
 			return total, err

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"go.etcd.io/bbolt"
 )
@@ -16,9 +15,10 @@ import (
 // it. It contains all records, so protect it as well.
 //
 // Backup first copies to a temporary file beside the database, which needs the space: w
-// may be slow, and bbolt cannot free or map pages during the copy. It returns ctx.Err()
+// may be slow, and bbolt cannot free or map pages during the copy. It verifies that file,
+// as Verify does, and writes nothing of a database that is damaged. It returns ctx.Err()
 // when ctx ends.
-func (e *Engine) Backup(ctx context.Context, w io.Writer) (int64, error) {
+func (e *Engine) Backup(ctx context.Context, w io.Writer, record RecordCheck) (int64, error) {
 	if err := e.calls.Enter(ctx); err != nil {
 		return 0, err
 	}
@@ -31,6 +31,9 @@ func (e *Engine) Backup(ctx context.Context, w io.Writer) (int64, error) {
 		_ = copied.Close()
 		_ = os.Remove(copied.Name())
 	}()
+	if err := Verify(copied.Name(), record); err != nil {
+		return 0, fmt.Errorf("backing up database %s: the copy is not intact: %w", e.path, err)
+	}
 	n, err := io.Copy(contextWriter{ctx, w}, copied)
 	if err != nil {
 		return n, fmt.Errorf("backing up database %s: %w", e.path, err)
@@ -70,46 +73,4 @@ func (p contextWriter) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return p.w.Write(b)
-}
-
-// maxFindings bounds the faults that Verify reports: a damaged file can have one per
-// page.
-const maxFindings = 10
-
-// Verify reads the whole database at path, which must not be in use, and returns an
-// error that describes its damage. It does not change the file.
-func Verify(path string) (err error) {
-	if err := checkPresent(path); err != nil {
-		return explain(path, err)
-	}
-	db, err := openBolt(path, &bbolt.Options{
-		Timeout:  lockTimeout,
-		ReadOnly: true,
-		// Here a panic can be recovered; otherwise bbolt loads it elsewhere.
-		PreLoadFreelist: true,
-		FreelistType:    bbolt.FreelistMapType,
-	})
-	if err != nil {
-		return explain(path, err)
-	}
-	defer db.Close()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
-	if err != nil {
-		return explain(path, err)
-	}
-	defer file.Close()
-	if err := db.View(func(tx *bbolt.Tx) error { return verify(tx, file) }); err != nil {
-		return explain(path, err)
-	}
-	return nil
-}
-
-// verify checks the pages first: what follows may then be read by bbolt.
-func verify(tx *bbolt.Tx, file *os.File) (err error) {
-	defer guard(&err)
-	if err := checkFile(file, tx.DB().Info().PageSize, tx.ID()); err != nil {
-		return err
-	}
-	return checkFormat(tx)
 }

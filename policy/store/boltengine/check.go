@@ -23,7 +23,20 @@ type checker struct {
 	pageSize uint64
 	uses     []pageUse // by number
 	findings []error
+	// record checks the value of an entry of a partition; it may be nil. Within are the
+	// names of the buckets that the checked page is in.
+	record RecordCheck
+	within []string
+	// A check in slices reads some pages and does not follow buckets with pages of their own:
+	// left is the number of pages left to read, and shallow reports such a check. It begins
+	// at the key after, and next is where the one after it begins; nil at the end.
+	shallow     bool
+	left        int
+	after, next []byte
 }
+
+// RecordCheck returns an error if a value of a partition is not what is stored at its key.
+type RecordCheck func(partition string, key, value []byte) error
 
 // pageUse is what a page is used for.
 type pageUse byte
@@ -44,9 +57,9 @@ const (
 	maxTree = 64
 )
 
-// checkFile returns the damage of a file's pages. It ends at maxFindings.
-func checkFile(file *os.File, pageSize int, transaction int) error {
-	c := &checker{file: file, pageSize: uint64(pageSize)}
+// checkFile returns the damage of a file's pages and records. It ends at maxFindings.
+func checkFile(file *os.File, pageSize int, transaction int, record RecordCheck) error {
+	c := &checker{file: file, pageSize: uint64(pageSize), record: record}
 	// The newest of the two meta pages has the root bucket (page, sequence), the
 	// freelist's page, and the number of pages. bbolt verified its checksum.
 	meta, err := c.readAt(uint64(transaction%2)*c.pageSize, pageHeader+64)
@@ -76,6 +89,11 @@ func checkFile(file *os.File, pageSize int, transaction int) error {
 			c.find("page %d is neither used nor free", number)
 		}
 	}
+	return c.damage()
+}
+
+// damage returns the findings as an error.
+func (c *checker) damage() error {
 	if len(c.findings) > 0 {
 		return fmt.Errorf("%w: %w", ErrDamaged, errors.Join(c.findings...))
 	}
@@ -148,6 +166,7 @@ func (c *checker) page(number uint64, types ...uint16) []byte {
 		}
 		c.uses[number+i] = inTree
 	}
+	c.left -= int(further) + 1
 	data, err := c.readAt(number*c.pageSize, (further+1)*c.pageSize)
 	if err != nil {
 		c.find("page %d: %w", number, err)
@@ -230,11 +249,45 @@ func (c *checker) checkElements(number uint64, data, least, most []byte, depth i
 			next = elements[i+1].key
 		}
 		switch {
+		case branch && c.passes(e.key, next):
 		case branch:
 			c.checkTree(e.child, e.key, next, depth+1)
 		case e.bucket:
+			c.within = append(c.within, string(e.key))
 			c.checkBucket(number, e.value, depth)
+			c.within = c.within[:len(c.within)-1]
+		default:
+			c.checkEntry(number, e)
 		}
+	}
+}
+
+// passes reports whether a slice leaves out the page that begins at a key: one that an
+// earlier slice has checked, or one that a later slice checks.
+func (c *checker) passes(key, most []byte) bool {
+	switch {
+	case !c.shallow || c.next != nil:
+		return c.shallow
+	case most != nil && bytes.Compare(most, c.after) <= 0:
+		return true
+	case c.left > 0:
+		return false
+	}
+	c.next = bytes.Clone(key)
+	return true
+}
+
+// checkEntry checks an entry of the data of a partition.
+func (c *checker) checkEntry(number uint64, e element) {
+	if len(c.within) != 2 || c.within[1] != string(dataBucket) || c.full() {
+		return
+	}
+	_, value, err := decode(e.value)
+	if err == nil && c.record != nil {
+		err = c.record(c.within[0][1:], e.key, value)
+	}
+	if err != nil {
+		c.find("page %d: %w", number, err)
 	}
 }
 
@@ -264,6 +317,9 @@ func (c *checker) checkBucket(number uint64, value []byte, depth int) {
 		return
 	}
 	root, inline := binary.NativeEndian.Uint64(value), value[bucketHeader:]
+	if root != 0 && c.shallow {
+		return
+	}
 	if root != 0 {
 		c.checkTree(root, nil, nil, depth+1)
 		return

@@ -62,7 +62,7 @@ func useDamaged(ctx context.Context, path string, content []byte, write bool) er
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		return err
 	}
-	_ = Verify(path)
+	_ = Verify(path, nil)
 	backend, err := Open(path)
 	if err != nil {
 		return nil //nolint:nilerr // refused with a verdict

@@ -31,7 +31,7 @@ func TestFullDiskFailsOnlyWhatDoesNotFit(t *testing.T) {
 	output, err := child(t, "fill the disk", path).Output()
 	require.NoError(t, err)
 	require.Equal(t, "ok\n", string(output))
-	require.NoError(t, Verify(path))
+	require.NoError(t, Verify(path, nil))
 	backend := open(t, path)
 	require.NoError(t, hasSmall(backend, "before", "together 1", "together 3", "during", "after"))
 	require.NoError(t, hasBig(backend))

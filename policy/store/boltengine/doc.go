@@ -24,8 +24,13 @@
 //	feed.go           the change feed
 //	sweep.go          removing expired entries
 //	dump.go           reading all entries
-//	backup.go         copies of the file, and verifying them
+//	backup.go         copies of the file
+//	verify.go         verifying a file that is not in use
 //	check.go          the pages of a file
+//	checkslices.go    checking the file while it is in use
+//	diskspace_unix.go   the size of the disk, and what is available
+//	diskspace_other.go  the same on other systems
+//	size.go           the length of the file, and what is free in it
 //	unlock_unix.go    releasing the lock of the file
 //	unlock_other.go   the same on other systems
 package boltengine

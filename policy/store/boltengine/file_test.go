@@ -37,7 +37,7 @@ func TestFileInUseIsSaid(t *testing.T) {
 	first := open(t, path)
 	_, err := Open(path)
 	require.EqualError(t, err, "database "+path+" is in use by another process; stop it or choose another file with `store bolt <file>`")
-	require.ErrorContains(t, Verify(path), "is in use by another process")
+	require.ErrorContains(t, Verify(path, nil), "is in use by another process")
 	require.NoError(t, first.Close())
 	open(t, path)
 }
@@ -93,7 +93,7 @@ func TestWrongFilesAreRefused(t *testing.T) {
 				require.ErrorContains(t, err, file.says)
 				require.ErrorContains(t, err, "choose another file with `store bolt <file>`")
 			}
-			require.ErrorContains(t, Verify(path), file.says)
+			require.ErrorContains(t, Verify(path, nil), file.says)
 			after, err := os.ReadFile(path)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(file.content, after), "the file was changed")
@@ -113,7 +113,7 @@ func wholeDatabase(t *testing.T) []byte {
 	backend := openNew(t)
 	fill(t, backend)
 	var backup bytes.Buffer
-	_, err := backend.Backup(t.Context(), &backup)
+	_, err := backend.Backup(t.Context(), &backup, nil)
 	require.NoError(t, err)
 	return backup.Bytes()
 }
@@ -163,7 +163,7 @@ func TestDamageThatShowsOnlyWhenReadIsAnError(t *testing.T) {
 	}
 	path := newPath(t)
 	require.NoError(t, os.WriteFile(path, content, 0o600))
-	require.ErrorContains(t, Verify(path), "is damaged")
+	require.ErrorContains(t, Verify(path, nil), "is damaged")
 
 	backend := open(t, path)
 	require.NoError(t, backend.View(t.Context(), "acme", func(s engine.Snapshot) error {
@@ -209,7 +209,7 @@ func TestBackupIsAWholeDatabaseWhileOthersWrite(t *testing.T) {
 	path := newPath(t)
 	file, err := os.Create(path)
 	require.NoError(t, err)
-	n, err := backend.Backup(t.Context(), file)
+	n, err := backend.Backup(t.Context(), file, nil)
 	require.NoError(t, err)
 	cancel()
 	<-stopped
@@ -218,7 +218,7 @@ func TestBackupIsAWholeDatabaseWhileOthersWrite(t *testing.T) {
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, info.Size(), n)
-	require.NoError(t, Verify(path))
+	require.NoError(t, Verify(path, nil))
 	restored := open(t, path)
 	checkExpiryIndex(t, restored, "acme")
 	position, err := restored.Position(t.Context(), "acme")
@@ -238,12 +238,12 @@ func TestBackupEndsWithItsContextOrItsReader(t *testing.T) {
 	_, err := backend.Backup(ctx, writerFunc(func(b []byte) (int, error) {
 		cancel()
 		return len(b), nil
-	}))
+	}), nil)
 	require.ErrorIs(t, err, context.Canceled)
-	_, err = backend.Backup(t.Context(), writerFunc(func([]byte) (int, error) { return 0, os.ErrClosed }))
+	_, err = backend.Backup(t.Context(), writerFunc(func([]byte) (int, error) { return 0, os.ErrClosed }), nil)
 	require.ErrorIs(t, err, os.ErrClosed)
 	require.NoError(t, backend.Close())
-	_, err = backend.Backup(t.Context(), &bytes.Buffer{})
+	_, err = backend.Backup(t.Context(), &bytes.Buffer{}, nil)
 	require.ErrorIs(t, err, engine.ErrClosed)
 }
 
@@ -261,7 +261,7 @@ func TestSlowBackupStopsNobody(t *testing.T) {
 				<-release
 			}
 			return len(b), nil
-		}))
+		}), nil)
 		done <- err
 	}()
 	<-reached
@@ -278,13 +278,13 @@ func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 func TestVerifyNamesWhatIsWrong(t *testing.T) {
 	path := newPath(t)
-	require.ErrorContains(t, Verify(path), "no such file")
+	require.ErrorContains(t, Verify(path, nil), "no such file")
 	require.NoError(t, os.WriteFile(path, []byte("text"), 0o600))
-	require.ErrorContains(t, Verify(path), "is damaged")
+	require.ErrorContains(t, Verify(path, nil), "is damaged")
 	require.NoError(t, os.WriteFile(path, databaseOf(t, "meta", "format", "2"), 0o600))
-	require.ErrorContains(t, Verify(path), "another version of Gatefold")
+	require.ErrorContains(t, Verify(path, nil), "another version of Gatefold")
 	require.NoError(t, os.WriteFile(path, wholeDatabase(t), 0o600))
-	require.NoError(t, Verify(path))
+	require.NoError(t, Verify(path, nil))
 }
 
 func keysOf(t *testing.T, backend *Engine, prefix string) []string {

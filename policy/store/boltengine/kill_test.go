@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,8 +16,10 @@ import (
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
+// killRounds is how often the process is killed.
+var killRounds = flag.Int("bolt.kills", 6, "how often TestKilledProcessLosesNothingItAcknowledged kills the process")
+
 const (
-	killRounds  = 6
 	killWriters = 8
 	killMax     = 300 // bound of the counter that all share
 )
@@ -81,7 +84,7 @@ func writeOnce(ctx context.Context, backend *Engine, writer, n int) error {
 func TestKilledProcessLosesNothingItAcknowledged(t *testing.T) {
 	path := newPath(t)
 	puts, uses, hits := map[string]bool{}, map[string]bool{}, map[string]int64{}
-	for round := range killRounds {
+	for round := range *killRounds {
 		lines := runAndKill(t, path, 1+rand.IntN(1500))
 		t.Logf("round %d: killed after %d acknowledged writes", round, len(lines))
 		for _, line := range lines {
@@ -97,7 +100,7 @@ func TestKilledProcessLosesNothingItAcknowledged(t *testing.T) {
 				t.Fatalf("what is %q?", line)
 			}
 		}
-		require.NoError(t, Verify(path))
+		require.NoError(t, Verify(path, nil))
 		checkAcknowledged(t, path, puts, uses, hits)
 	}
 	require.NotEmpty(t, uses)

@@ -93,6 +93,9 @@ type Batch struct {
 	Counters []Counter
 	Deletes  [][]byte
 	Puts     []Put
+	// Closes reports that the batch takes access away: an engine whose memory is full makes
+	// room for it.
+	Closes bool
 	// Event, unless nil, is appended to the partition's change feed. A batch whose
 	// counters were all counted before (see Counter.IdempotencyKey) was applied
 	// before: it appends no event and applies no deletes and puts.

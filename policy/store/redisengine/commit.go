@@ -104,8 +104,8 @@ const (
 
 // commitArgs returns the arguments of commit.lua for a batch.
 func (e *Engine) commitArgs(id, partition string, batch *engine.Batch) []any {
-	args := e.writeArgs(id, partition, 6+3*len(batch.Checks)+6*len(batch.Counters)+len(batch.Deletes)+3*len(batch.Puts))
-	args = append(args, flag(batch.Event != nil), bytesOf(batch.Event))
+	args := e.writeArgs(id, partition, 7+3*len(batch.Checks)+6*len(batch.Counters)+len(batch.Deletes)+3*len(batch.Puts))
+	args = append(args, flag(batch.Closes), flag(batch.Event != nil), bytesOf(batch.Event))
 	args = append(args, len(batch.Checks))
 	for _, check := range batch.Checks {
 		kind := "value"

@@ -11,7 +11,7 @@ local function arg()
 end
 
 local id, again, acknowledged = ARGV[1], ARGV[2] == '1', ARGV[3] == '1'
-local with_event, event = arg() == '1', arg()
+local closes, with_event, event = arg() == '1', arg() == '1', arg()
 
 -- answer decodes a result from the undo log.
 local function answer(result)
@@ -89,7 +89,11 @@ if n_counters + n_deletes + n_puts == 0 and not with_event then return unchanged
 
 if n_puts + n_counters > 0 or n_deletes == 0 then
 	-- Refused when there is no memory; the writes after it are not.
-	redis.call('HSET', meta, 'id', id)
+	local refused = redis.pcall('HSET', meta, 'id', id)
+	if type(refused) == 'table' then
+		if not closes or not string.find(refused.err, 'OOM', 1, true) then return refused end
+		make_room()
+	end
 end
 for _, c in ipairs(counters) do
 	if not c.replayed then

@@ -1,9 +1,9 @@
 -- The start of all scripts that write. KEYS are the keys of one partition, in the order
--- of keys.go: m k v e f u. ARGV begins with the id of the batch, whether it is sent again,
+-- of keys.go: m k v e f u r. ARGV begins with the id of the batch, whether it is sent again,
 -- whether replicas must acknowledge it, and the mark of the caller: the newest
 -- generation and revision that it saw, and the id of the batch at an earlier revision, if any;
 -- and the time of the server in milliseconds after which nothing is written, empty for none.
-local meta, names, values, expiries, feed, undo = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local meta, names, values, expiries, feed, undo, reserve = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 
 -- Maximum size of the undo log of a partition, in bytes.
 local undo_budget = 2097152
@@ -50,6 +50,21 @@ local function remove(key)
 	redis.call('ZREM', names, key)
 	redis.call('HDEL', values, key)
 	redis.call('ZREM', expiries, key)
+end
+
+-- make_room gives up what can be spared when the server has no memory: the reserve, expired
+-- entries, and notes of repeated calls. After its first command, which the server always
+-- takes, it takes the writes that follow as well.
+local function make_room()
+	redis.call('DEL', reserve)
+	local now = redis.call('TIME')
+	local spared = redis.call('ZRANGEBYSCORE', expiries, '-inf', now[1] .. '000', 'LIMIT', 0, 100)
+	for _, key in ipairs(redis.call('ZRANGEBYLEX', names, '[Q', '(R', 'LIMIT', 0, 100)) do spared[#spared + 1] = key end
+	for _, key in ipairs(spared) do
+		redis.call('ZREM', names, key)
+		redis.call('HDEL', values, key)
+		redis.call('ZREM', expiries, key)
+	end
 end
 
 local function number(n) return string.format('%.0f', n) end

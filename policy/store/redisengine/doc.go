@@ -1,7 +1,7 @@
 // Package redisengine is an engine.Engine in a Redis that several nodes share: a single
 // server, one behind Sentinel, or a Cluster.
 //
-// A partition has six keys with a common hash tag, and so is on one shard. Every batch
+// A partition has seven keys with a common hash tag, and so is on one shard. Every batch
 // is one atomic script. docs/redis.md describes the keys, their sizes, and the settings
 // of the server.
 //

@@ -18,7 +18,7 @@ import (
 var (
 	// ErrUnreachable: the server does not answer.
 	ErrUnreachable = problem("the Redis server does not answer")
-	// ErrRefused: a wrong password, a failed TLS handshake, or missing permissions.
+	// ErrRefused: a server that must not be used, a wrong password, a failed TLS handshake, or missing permissions.
 	ErrRefused = problem("the Redis server refuses access")
 	// ErrTooOld: the version of the server lacks required commands.
 	ErrTooOld = problem("the Redis server is too old")

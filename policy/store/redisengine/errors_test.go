@@ -3,6 +3,7 @@ package redisengine_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -112,7 +113,16 @@ func TestMemoryFull(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, position)
 
-	commit(t, backend, engine.Batch{Deletes: [][]byte{[]byte("l")}, Event: []byte("two")})
+	// What takes access away has room: the reserve, then what can be spared.
+	reserve := options.Prefix + ":{acme}:r"
+	require.EqualValues(t, 1, server.Do("exists", reserve))
+	for i := range 3 {
+		commit(t, backend, engine.Batch{Puts: []engine.Put{put("X", fmt.Sprint(i))}, Closes: true})
+	}
+	require.EqualValues(t, 0, server.Do("exists", reserve))
+	require.Equal(t, map[string]string{"k": "before", "l": "x", "X": "2"}, contents(t, backend), "the expired entry was spared")
+	commit(t, backend, engine.Batch{Deletes: [][]byte{[]byte("l"), []byte("X")}, Event: []byte("two")})
+	commit(t, backend, engine.Batch{Puts: []engine.Put{{Key: []byte("old"), Expires: time.Unix(1, 0)}}, Closes: true})
 	removed, err := backend.Sweep(t.Context(), "acme", time.Now(), 10)
 	require.NoError(t, err)
 	require.Equal(t, 1, removed)

@@ -18,6 +18,10 @@ type Inspection struct {
 	Version string
 	// Risks are settings and states that may lose acknowledged writes, or refuse writes.
 	Risks []Risk
+	// Evicts is the eviction policy of a server that has a limit of memory and evicts records
+	// at it; empty for none. EvictionUnknown is whether a server does not tell its policy.
+	Evicts          string
+	EvictionUnknown bool
 	// ClockAhead is how far the server's clock is ahead of Options.Now; of a Cluster the
 	// greatest difference of a master.
 	ClockAhead time.Duration
@@ -43,12 +47,27 @@ const (
 	RiskSyncsLate
 	// RiskReadOnly: the server is a replica.
 	RiskReadOnly
+	// RiskMemoryFilling: 80 % of the memory are used. RiskMemoryFull: 95 %.
+	RiskMemoryFilling
+	RiskMemoryFull
 	// RiskReplicasMissing: fewer replicas are connected than must acknowledge.
 	RiskReplicasMissing
 )
 
 // oldest is the oldest version that has the commands of the scripts.
 var oldest = [2]int{6, 2}
+
+// Refusal returns why a server must not be used by these options: it evicts records, or does
+// not tell whether it does. It returns nil if it may be used.
+func (i *Inspection) Refusal(o *Options) error {
+	switch {
+	case i.Evicts != "":
+		return fmt.Errorf("%w: maxmemory-policy is %s, so a whole vendor may vanish: set maxmemory-policy noeviction in Redis", ErrRefused, i.Evicts)
+	case i.EvictionUnknown && !o.EvictionUnknown:
+		return fmt.Errorf("%w: it does not tell its maxmemory-policy (INFO memory): see to it that it is noeviction, and write `eviction unknown` in `store redis`", ErrRefused)
+	}
+	return nil
+}
 
 // Inspect reads the version and the settings of the server, in a Cluster of every master.
 // It returns an error when the server cannot be used, and risks when acknowledged
@@ -67,6 +86,9 @@ func (e *Engine) Inspect(ctx context.Context) (Inspection, error) {
 	var evicts string
 	err := e.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 		s, err := readSettings(ctx, node)
+		if redis.IsPermissionError(err) && e.options.EvictionUnknown {
+			s, err = settings{hidden: true}, nil
+		}
 		if err != nil {
 			return err
 		}
@@ -81,7 +103,11 @@ func (e *Engine) Inspect(ctx context.Context) (Inspection, error) {
 		}
 		if s.eviction != "" && s.eviction != noEviction {
 			evicts = s.eviction
+			if s.maxMemory > 0 {
+				found.Evicts = s.eviction
+			}
 		}
+		found.EvictionUnknown = found.EvictionUnknown || s.eviction == ""
 		for _, risk := range s.risks(e.options.AckReplicas) {
 			if !slices.Contains(found.Risks, risk) {
 				found.Risks = append(found.Risks, risk)
@@ -125,6 +151,10 @@ type settings struct {
 	// replicas is the number of connected replicas.
 	replicas  int
 	clustered bool
+	// hidden is whether the server does not let its user read INFO.
+	hidden bool
+	// usedMemory of maxMemory bytes are used; zero for no limit.
+	usedMemory, maxMemory int64
 }
 
 // clockAhead returns how far a server's clock is ahead. A difference that the time of the
@@ -162,6 +192,8 @@ func readSettings(ctx context.Context, node *redis.Client) (settings, error) {
 		appendOnly: values["aof_enabled"], clustered: values["cluster_enabled"] == "1",
 	}
 	s.replicas = onlineReplicas(values)
+	s.usedMemory, _ = strconv.ParseInt(values["used_memory"], 10, 64)
+	s.maxMemory, _ = strconv.ParseInt(values["maxmemory"], 10, 64)
 	// Hosted servers often refuse CONFIG.
 	if config, err := node.ConfigGet(ctx, "appendfsync").Result(); err == nil {
 		s.appendFsync = config["appendfsync"]
@@ -185,6 +217,9 @@ func onlineReplicas(info map[string]string) int {
 }
 
 func (s *settings) risks(replicas int) []Risk {
+	if s.hidden {
+		return nil
+	}
 	var risks []Risk
 	add := func(kind RiskKind, text string) { risks = append(risks, Risk{kind, text}) }
 	switch {
@@ -198,6 +233,11 @@ func (s *settings) risks(replicas int) []Risk {
 	if s.eviction != "" && s.eviction != noEviction {
 		add(RiskEviction, "the Redis server may evict records when its memory is full (maxmemory-policy "+s.eviction+"): counted links are refused; set maxmemory-policy noeviction")
 	}
+	if used := s.memoryUsed(); used >= memoryFull {
+		add(RiskMemoryFull, fmt.Sprintf("%d %% of the %d MiB of memory of the Redis server are used: it refuses new grants, links and uses of counted links at 100 %%; raise maxmemory", used, s.maxMemory>>20))
+	} else if used >= memoryFilling {
+		add(RiskMemoryFilling, fmt.Sprintf("%d %% of the %d MiB of memory of the Redis server are used; raise maxmemory", used, s.maxMemory>>20))
+	}
 	switch {
 	case s.role == "slave":
 		add(RiskReadOnly, "the Redis server is a replica: writes will be refused; give the address of the master, or use redis+sentinel://")
@@ -205,6 +245,20 @@ func (s *settings) risks(replicas int) []Risk {
 		add(RiskReplicasMissing, fmt.Sprintf("ack_replicas asks for %d replicas and the Redis server has %d: every write is refused after ack_timeout, though it may have been made; bring replicas back", replicas, s.replicas))
 	}
 	return risks
+}
+
+// The percentages of memory from which there is a risk.
+const (
+	memoryFilling = 80
+	memoryFull    = 95
+)
+
+// memoryUsed returns how much of its memory a server uses, in percent.
+func (s *settings) memoryUsed() int64 {
+	if s.maxMemory <= 0 {
+		return 0
+	}
+	return s.usedMemory * 100 / s.maxMemory
 }
 
 // older compares the major and minor numbers of two versions. It returns false when one

@@ -11,8 +11,9 @@ import "strings"
 //	<prefix>:{<name>}:e     sorted set: the keys that expire, by Unix milliseconds
 //	<prefix>:{<name>}:f     stream: the change feed, by position
 //	<prefix>:{<name>}:u     stream: the undo log of the newest batches, by revision
+//	<prefix>:{<name>}:r     reserve: memory for what closes, see make_room
 //
-// The braces are a hash tag: in a Cluster the six are on one shard.
+// The braces are a hash tag: in a Cluster the seven are on one shard.
 type keyspace struct{ prefix string }
 
 func newKeyspace(prefix string) keyspace { return keyspace{prefix} }
@@ -33,7 +34,7 @@ func (k keyspace) of(partition string, letter byte) string {
 func (k keyspace) meta(partition string) string { return k.of(partition, 'm') }
 
 // written lists the keys of scripts that write.
-func (k keyspace) written(partition string) []string { return k.list(partition, "mkvefu") }
+func (k keyspace) written(partition string) []string { return k.list(partition, "mkvefur") }
 
 // read lists the keys of views.
 func (k keyspace) read(partition string) []string { return k.list(partition, "mkvu") }

@@ -47,6 +47,8 @@ type Options struct {
 	// RedeemTimeout bounds the time of a redemption, which is void after it, and of each
 	// read before it. Default: 500 ms.
 	RedeemTimeout time.Duration
+	// EvictionUnknown accepts a server that does not tell its eviction policy.
+	EvictionUnknown bool
 	// AckReplicas is how many replicas must have a write before it is
 	// acknowledged. Default: none.
 	AckReplicas int

@@ -19,9 +19,27 @@ func (e *Engine) register(ctx context.Context, partition string) error {
 	if at, ok := e.registered.Load(partition); ok && time.Since(at.(time.Time)) < registeredFor {
 		return nil
 	}
-	err := e.client.ZAddNX(ctx, e.keys.partitions(), redis.Z{Member: partition}).Err()
-	if err == nil {
-		e.registered.Store(partition, time.Now())
+	if err := e.client.ZAddNX(ctx, e.keys.partitions(), redis.Z{Member: partition}).Err(); err != nil {
+		return err
+	}
+	e.registered.Store(partition, time.Now())
+	return e.keepReserve(ctx, partition)
+}
+
+// reserveSize is the memory that a partition keeps for removals and revocations, in bytes.
+const reserveSize = 64 << 10
+
+// keepReserve makes the reserve of a partition again after it was given up. A server that has
+// no memory yet refuses it.
+func (e *Engine) keepReserve(ctx context.Context, partition string) error {
+	key := e.keys.of(partition, 'r')
+	size, err := e.client.StrLen(ctx, key).Result()
+	if err != nil || size == reserveSize {
+		return err
+	}
+	err = e.client.SetRange(ctx, key, reserveSize-1, "\x00").Err()
+	if redis.IsOOMError(err) {
+		return nil
 	}
 	return err
 }

@@ -1,0 +1,65 @@
+package login
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// logout answers /.gatefold/logout. GET shows a button, because an image of another site must
+// not log a reader out.
+func (s *Site) logout(w http.ResponseWriter, r *Request) {
+	if r.Method == http.MethodGet {
+		target := ""
+		if provider, err := s.discover(r.Context()); err == nil && !s.LocalLogout {
+			target = originOf(provider.EndSession)
+		}
+		s.page(w, r, page{Status: http.StatusOK, Title: "Log out", Detail: "Log out of this site in this browser.", Button: "Log out", Post: pathLogout, target: target})
+		return
+	}
+	// The session's cookie is not sent with a POST of another site (SameSite=Lax); these
+	// headers say the same in browsers that send it all the same.
+	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
+	if site != "" && site != "same-origin" && site != "none" || origin != "" && origin != r.Origin && origin != "null" {
+		s.report(KindLogout, ResultRefused, r, errors.New("the request is of another site"))
+		s.page(w, r, page{Status: http.StatusForbidden, Title: "Log out on this page", Detail: "The request came from another site.", Button: "Log out", Post: pathLogout})
+		return
+	}
+	if id, ok := s.tickets.ID(r.Ticket); ok {
+		if err := s.Store.As(store.Actor{}).EndLoginSession(r.Context(), s.Vendor, id); err != nil && !errors.Is(err, store.ErrNotFound) {
+			s.storeFailed(w, r, KindLogout, err)
+			return
+		}
+	}
+	clearCookie(w, CookieSession)
+	clearCookie(w, cookieDone)
+	w.Header().Set("Clear-Site-Data", `"cache"`) // what the reader saw is not shown to the next one
+	s.report(KindLogout, ResultOK, r, nil)
+	redirect(w, s.afterLogout(r))
+}
+
+// afterLogout returns where a reader who logged out is sent: to the provider (OpenID Connect
+// RP-Initiated Logout 1.0, section 2), which sends them to the site's first page. The client is
+// named by its id: an ID token would be in a URL.
+func (s *Site) afterLogout(r *Request) string {
+	const first = "/"
+	if s.LocalLogout {
+		return first
+	}
+	provider, err := s.discover(r.Context())
+	if err != nil || provider.EndSession == "" {
+		return first
+	}
+	return withQuery(provider.EndSession, url.Values{"client_id": {s.ClientID}, "post_logout_redirect_uri": {r.Origin + first}})
+}
+
+// originOf returns the scheme and host of a URL, or "".
+func originOf(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil || parsed.Host == "" {
+		return ""
+	}
+	return parsed.Scheme + "://" + parsed.Host
+}

@@ -1,0 +1,61 @@
+package login
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// sealedTokens are the tokens of a session as it keeps them. An access token is of no use once
+// userinfo was asked, and is not kept.
+type sealedTokens struct {
+	Refresh string `json:"refresh"`
+}
+
+func (s *Site) sealTokens(id, refresh string) []byte {
+	text, err := json.Marshal(sealedTokens{refresh})
+	if err != nil {
+		return nil // of a text it cannot fail
+	}
+	return s.Sealer.Seal(text, s.sealedFor("tokens\x00"+id))
+}
+
+func (s *Site) openTokens(id string, sealed []byte) (refresh string, ok bool) {
+	text, err := s.Sealer.Open(sealed, s.sealedFor("tokens\x00"+id))
+	var tokens sealedTokens
+	return tokens.Refresh, err == nil && json.Unmarshal(text, &tokens) == nil
+}
+
+// beginSession begins the session of a login, under a new ticket: one that the browser had
+// before, which another may know, ends.
+func (s *Site) beginSession(ctx context.Context, w http.ResponseWriter, r *Request, token *keys.IDToken, reader *keys.ReaderClaims, tokens *keys.TokenAnswer) error {
+	ticket, id := s.tickets.New()
+	now := s.Now()
+	session := store.LoginSession{
+		ID: id, Site: s.Site, Issuer: s.Issuer, ClientID: s.ClientID, Subject: token.Subject, SID: token.SessionID,
+		EndsAt: now.Add(s.Lifetime).UTC().Truncate(time.Second), IdleSeconds: int64(s.Idle / time.Second),
+		UserID: reader.UserID,
+	}
+	setReader(&session, reader)
+	if tokens.RefreshToken != "" {
+		session.Tokens, session.RenewAt = s.sealTokens(id, tokens.RefreshToken), renewAt(now, tokens.ExpiresIn)
+	}
+	replaces, _ := s.tickets.ID(r.Ticket)
+	if err := s.Store.As(store.Actor{}).CreateLoginSession(ctx, s.Vendor, session, replaces, s.MaxSessions); err != nil {
+		return err
+	}
+	setCookie(w, CookieSession, ticket, s.Lifetime)
+	return nil
+}
+
+// setReader sets what a token says of the reader of a session, besides who they are.
+func setReader(session *store.LoginSession, reader *keys.ReaderClaims) {
+	session.PublisherUserID, session.ACR, session.AMR, session.Email = reader.PublisherUserID, reader.ACR, reader.AMR, ""
+	if reader.EmailVerified {
+		session.Email = reader.Email
+	}
+}

@@ -1,0 +1,177 @@
+package caddymodule
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// LoginConfig configures the login of readers at the gate, at the OpenID provider that is the
+// issuer of the identity. A denied reader who can log in is sent there, and comes back to the
+// page with a session. The paths `/.gatefold/login`, `callback`, `logout` and `backchannel`
+// are those of the login.
+type LoginConfig struct {
+	// ClientID is the site's name at the provider. Required.
+	ClientID string `json:"client_id,omitempty"`
+
+	// ClientSecret authenticates the site at the provider. It must be a placeholder,
+	// `{env.NAME}` or `{file./path}`. Either it or PrivateKeyJWT is required.
+	ClientSecret string `json:"client_secret,omitempty" placeholders:"-"`
+
+	// PrivateKeyJWT authenticates the site by a JWT that the vendor's own key signs
+	// (`private_key_jwt`). The provider reads the keys from the site's `gatefold_keys`.
+	PrivateKeyJWT bool `json:"private_key_jwt,omitempty"`
+
+	// Scopes are what is asked of the provider. Default: `openid email`. With
+	// `offline_access` the session ends when the provider does not renew its tokens.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// Idle ends a session that is not used. Default: 720 hours (30 days).
+	Idle setting.Duration `json:"idle,omitzero"`
+
+	// Lifetime ends every session, at most 9600 hours (400 days), as long as browsers keep
+	// cookies. Default: 9600 hours.
+	Lifetime setting.Duration `json:"lifetime,omitzero"`
+
+	// MaxSessions is the number of sessions of a reader; a further login ends the oldest.
+	// Default: 20.
+	MaxSessions setting.Count `json:"max_sessions,omitzero"`
+
+	// LocalLogout leaves a reader who logs out of the site logged in at the provider.
+	LocalLogout bool `json:"local_logout,omitempty"`
+
+	secret string
+}
+
+const (
+	defaultIdle        = 30 * 24 * time.Hour
+	defaultLifetime    = 400 * 24 * time.Hour
+	maxLifetime        = 400 * 24 * time.Hour
+	minIdle            = time.Minute
+	defaultMaxSessions = 20
+	scopeOpenID        = "openid"
+)
+
+func (i *Identity) parseLogin(d *caddyfile.Dispenser) error {
+	i.Login = new(LoginConfig)
+	c := i.Login
+	err := parseBlock(d, "identify oidc",
+		textOption("issuer", &i.Issuer),
+		textOption("client_id", &c.ClientID),
+		secretOption("client_secret", &c.ClientSecret),
+		flagOption("private_key_jwt", &c.PrivateKeyJWT),
+		listOption("scopes", &c.Scopes, nil),
+		option{name: "claim", parse: i.parseClaim, repeatable: true},
+		flagOption("integer_ids", &i.IntegerIDs),
+		durationOption("idle", &c.Idle, minIdle, maxLifetime),
+		durationOption("lifetime", &c.Lifetime, minIdle, maxLifetime),
+		countOption("max_sessions", &c.MaxSessions),
+		flagOption("local_logout", &c.LocalLogout),
+	)
+	switch {
+	case err != nil:
+		return err
+	case i.Issuer == "":
+		return d.Err("identify oidc: issuer is missing: the https URL of the OpenID provider")
+	case c.ClientID == "":
+		return d.Err("identify oidc: client_id is missing: the name under which the site is registered at the provider")
+	}
+	return nil
+}
+
+// provisionLogin validates an identity of the source oidc.
+func (i *Identity) provisionLogin() error {
+	if i.Login == nil {
+		i.Login = new(LoginConfig)
+	}
+	if i.JWKS != "" || i.Audience != "" || i.Cookie != "" || i.Headers != nil || i.Copied != nil {
+		return errors.New("oidc: jwks, audience, cookie, header and copied are for other sources: the provider's configuration names its keys, and client_id is the audience")
+	}
+	c := i.Login
+	if c.ClientID == "" || len(c.ClientID) > 512 {
+		return setting.In("client_id", errors.New("oidc: client_id is required, of at most 512 bytes"))
+	}
+	if (c.ClientSecret == "") != c.PrivateKeyJWT {
+		return setting.In("client_secret", errors.New("oidc: give either client_secret or private_key_jwt, as the site is registered at the provider"))
+	}
+	var err error
+	if c.secret, err = readSecret("oidc: client_secret", c.ClientSecret); err != nil {
+		return setting.In("client_secret", err)
+	}
+	names, err := i.claimNames()
+	if err != nil {
+		return setting.In("claim", err)
+	}
+	i.remote = keys.KeySetLocation{Issuer: i.Issuer, Trusted: true}
+	if err := i.remote.Check(); err != nil {
+		return setting.In("issuer", fmt.Errorf("oidc: issuer %w", err))
+	}
+	i.verifier = policy.NewReaderVerifier(verifierID("login", i.Issuer, c.ClientID), keys.ReaderIssuer{Issuer: i.Issuer, Audience: c.ClientID, Claims: names}, nil)
+	return c.setDefaults()
+}
+
+func (c *LoginConfig) setDefaults() error {
+	if c.Scopes == nil {
+		c.Scopes = []string{scopeOpenID, "email"}
+	}
+	if !slices.Contains(c.Scopes, scopeOpenID) {
+		return setting.In("scopes", errors.New("oidc: scopes must contain openid: without it the provider does not say who logged in"))
+	}
+	for _, scope := range c.Scopes {
+		if scope == "" || strings.ContainsFunc(scope, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' || r == '\\' }) {
+			return setting.In("scopes", fmt.Errorf("oidc: %q is not a scope", scope))
+		}
+	}
+	c.Idle.V, c.Lifetime.V = cmp.Or(c.Idle.V, defaultIdle), cmp.Or(c.Lifetime.V, defaultLifetime)
+	c.MaxSessions.V = cmp.Or(c.MaxSessions.V, defaultMaxSessions)
+	switch {
+	case c.Lifetime.V < minIdle || c.Lifetime.V > maxLifetime:
+		return setting.In("lifetime", errors.New("oidc: lifetime must be from 1m to 9600h, for which browsers keep cookies"))
+	case c.Idle.V < minIdle || c.Idle.V > maxLifetime:
+		return setting.In("idle", errors.New("oidc: idle must be from 1m to 9600h"))
+	case c.MaxSessions.V < 1 || c.MaxSessions.V > store.MaxLoginSessions:
+		return setting.In("max_sessions", fmt.Errorf("oidc: max_sessions must be from 1 to %d", store.MaxLoginSessions))
+	}
+	return nil
+}
+
+// addLogin notes the identity by which readers log in at the gate.
+func (h *Handler) addLogin(identity *Identity) error {
+	if identity.Source != sourceOIDC {
+		return nil
+	}
+	if h.login != nil {
+		return errors.New("identify oidc is there twice: a site has one login; use a provider that offers the others")
+	}
+	h.login = identity
+	return nil
+}
+
+// newLogin returns the login of the site over an open store.
+func (h *Handler) newLogin(rt *runtime, source policy.KeySource) (*login.Site, error) {
+	remote, ok := source.(policy.RefreshedKeys)
+	if !ok {
+		return nil, errors.New("identify: oidc: the issuer's keys are not fetched")
+	}
+	i, c := h.login, h.login.Login
+	return login.New(login.Options{
+		Settings: login.Settings{
+			Vendor: h.Vendor, Site: h.Site, Issuer: i.Issuer, ClientID: c.ClientID, ClientSecret: c.secret, Scopes: c.Scopes,
+			Claims: i.verifier.Issuer.Claims, IntegerIDs: i.IntegerIDs,
+			Idle: c.Idle.V, Lifetime: c.Lifetime.V, MaxSessions: c.MaxSessions.V, LocalLogout: c.LocalLogout,
+		},
+		Store: rt.store, Sealer: rt.sealer, Sets: h.app.shared.keySets, Keys: remote,
+		Ring: ringOf(rt, h.Vendor), Now: now, Report: h.reportLogin,
+	})
+}

@@ -1,0 +1,152 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+)
+
+func ringOf(rt *runtime, vendor string) func(context.Context) (*keys.Ring, error) {
+	return func(ctx context.Context) (*keys.Ring, error) { return rt.keyring.Ring(ctx, vendor) }
+}
+
+// takeLoginCookies takes the cookies of the login from those that were removed from the
+// request: they are never those of a link, and never reach the origin.
+func (g *gateRequest) takeLoginCookies() {
+	if g.gate.login == nil || len(g.cookies) == 0 {
+		return
+	}
+	kept := g.cookies[:0]
+	for _, cookie := range g.cookies {
+		switch {
+		case cookie.name == login.CookieSession:
+			g.ticket = cookie.value
+		case strings.HasPrefix(cookie.name, login.CookiePrefix):
+			g.loginCookies = append(g.loginCookies, cookie)
+		default:
+			kept = append(kept, cookie)
+		}
+	}
+	g.cookies = kept
+}
+
+// loggedIn returns the reader of the request's login session.
+func (s *credentialSource) loggedIn(g *gateRequest) (policy.Reader, bool) {
+	if g.ticket == "" {
+		return policy.Reader{}, false
+	}
+	reader, err := g.site.policy.SessionReader(g.r.Context(), s.login.Verifier(), g.ticket, g.request.Now)
+	if err != nil {
+		return failedReader(err), true
+	}
+	if reader.Anonymous() {
+		return reader, false
+	}
+	g.source, g.token = s, g.ticket
+	return reader, true
+}
+
+// reader verifies the credential of a stream again.
+func (s *credentialSource) reader(ctx context.Context, p *policy.Policy, token string, at time.Time) (policy.Reader, error) {
+	if s.login != nil {
+		return p.SessionReader(ctx, s.login.Verifier(), token, at)
+	}
+	return p.Reader(ctx, &s.verifier, token, at)
+}
+
+// stamped adds the version of a login session to a stamp.
+func (s *credentialSource) stamped(p *policy.Policy, token string, stamp func() uint64) func() uint64 {
+	if s == nil || s.login == nil {
+		return stamp
+	}
+	return func() uint64 { return stamp() + p.SessionStamp(token) }
+}
+
+// serveLogin answers a request to a path of the login.
+func (h *Handler) serveLogin(w http.ResponseWriter, g *gateRequest) error {
+	g.outcome.request = g.r
+	id := g.outcome.requestID()
+	site := g.site.login()
+	if site == nil {
+		reason := reasons[policy.ReasonStoreUnavailable]
+		g.outcome.last.hold(w, g.r, wordNoStore)
+		w.Header().Set("Retry-After", retryAfterSeconds)
+		return h.refuse(w, g.r, refusal{reason.Denial, policy.ReasonStoreUnavailable.String(), denial.URI(g.original.EscapedPath(), ""), "", denial.Step{}, id})
+	}
+	request := &login.Request{
+		Request: g.r, Origin: siteURL(g), Secure: g.secure, Ticket: g.ticket, Reader: g.request.Reader, SupportID: id,
+		Cookies: make(map[string]string, len(g.loginCookies)),
+	}
+	for _, cookie := range g.loginCookies {
+		request.Cookies[cookie.name] = cookie.value
+	}
+	site.Serve(w, request)
+	return nil
+}
+
+// login returns the site's login; nil while the store cannot be opened.
+func (r *siteRuntime) login() *login.Site {
+	for i := range r.sources {
+		if r.sources[i].login != nil {
+			return r.sources[i].login
+		}
+	}
+	return nil
+}
+
+// loginURL returns the page on which the reader of a denied request logs in, empty for none.
+// What deny configures comes before the login at the gate. A request that is no navigation
+// is part of a page: the reader returns to that.
+func (h *Handler) loginURL(g *gateRequest) string {
+	if target := h.targets["login"]; target != nil {
+		return target.URL(denial.Values{"next": siteURL(g) + cleanURI(g)})
+	}
+	if h.login == nil {
+		return ""
+	}
+	next := cleanURI(g)
+	if !isNavigation(g.r) {
+		if page, err := url.Parse(g.r.Referer()); err == nil && page.Host == g.r.Host && page.Host != "" {
+			next = page.RequestURI()
+		}
+	}
+	return siteURL(g) + login.URL(next)
+}
+
+// mayRedirect reports whether the browser of a denied request may be sent to a page. A login at
+// the gate begins only with a navigation: each attempt sets a cookie.
+func (h *Handler) mayRedirect(g *gateRequest, step denial.Step) bool {
+	if h.login == nil || h.targets["login"] != nil || step.Action != "login" {
+		return true
+	}
+	return isNavigation(g.r) && !isPrefetch(g.r) && g.r.Header.Get("X-Requested-With") == ""
+}
+
+// reportLogin counts and logs what became of a login, a logout or a renewal.
+func (h *Handler) reportLogin(event login.Event) {
+	loginsTotal.WithLabelValues(h.Vendor, h.Site, string(event.Kind), string(event.Result)).Inc()
+	level := zapcore.InfoLevel
+	switch {
+	case event.Result == login.ResultOK:
+		level = zapcore.DebugLevel
+	case event.Result == login.ResultProvider, event.Result == login.ResultStore:
+		if !errors.Is(event.Err, context.Canceled) {
+			level = zapcore.WarnLevel
+		}
+	}
+	if entry := h.logger.Check(level, "login"); entry != nil {
+		entry.Write(zap.String("kind", string(event.Kind)), zap.String("result", string(event.Result)), zap.String("vendor", h.Vendor), zap.String("site", h.Site),
+			zap.String("request_id", event.SupportID), errorField(event.Err))
+	}
+}

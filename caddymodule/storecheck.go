@@ -1,0 +1,87 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/boltengine"
+)
+
+// checkEvery is how often the file of an embedded database is read as a whole. It is read
+// after each opening, too: the process before may have been killed.
+const checkEvery = 24 * time.Hour
+
+// checkPause is the pause between two steps of a check, so that it takes neither the disk
+// nor the processor from requests; tests shorten it.
+var checkPause = 100 * time.Millisecond
+
+// storeFile is the open file of an embedded database.
+type storeFile struct {
+	database *boltengine.Engine
+	checked  atomic.Pointer[time.Time] // the end of the last check
+}
+
+// checkFile checks the file until the store is closed. Damage is a condition of the node.
+func (s *sharedStore) checkFile(ctx context.Context, file *storeFile) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	wait := func(d time.Duration) error {
+		pause.Reset(d)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-pause.C:
+			return nil
+		}
+	}
+	for wait(0) == nil {
+		err := file.database.Check(ctx, store.CheckRecord, func() error { return wait(checkPause) })
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil, errors.Is(err, boltengine.ErrDamaged):
+			at := now()
+			file.checked.Store(&at)
+			s.read(err)
+		default:
+			storeLog().Warn("the database file could not be checked", zap.Error(err))
+		}
+		if wait(checkEvery) != nil {
+			return
+		}
+	}
+}
+
+// diskSpace returns the size of the disk of the file and what is available, zero if that is
+// not known.
+func (s *sharedStore) diskSpace() (total, available uint64) {
+	file := s.opened.Load()
+	if file == nil {
+		return 0, 0
+	}
+	total, available, err := file.database.DiskSpace()
+	if err != nil {
+		return 0, 0
+	}
+	return total, available
+}
+
+// fileState returns the state of the file, nil for a shared store or one that is not open.
+func (s *sharedStore) fileState() *admin.StoreFile {
+	file := s.opened.Load()
+	if file == nil {
+		return nil
+	}
+	state := &admin.StoreFile{CheckedAt: file.checked.Load()}
+	var err error
+	if state.Bytes, state.FreeBytes, err = file.database.Size(context.Background()); err != nil {
+		return nil
+	}
+	return state
+}
