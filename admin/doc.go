@@ -45,6 +45,8 @@
 //
 //	vendors.go        vendors
 //	products.go       products
+//	paywalls.go      paywalls: what refused readers are offered
+//	paywallpublic.go paywalls for browsers, and their preview
 //	purchaseoptions.go  how products are sold, and their deliveries
 //	bills.go          bills and transactions
 //	billrows.go       these and deliveries as rows

@@ -25,6 +25,7 @@
 //	grantimport.go  grant import
 //	hook.go         hook: events of billing systems
 //	init.go         init: asks for a site, for which package starter writes a Caddyfile
+//	paywall.go      paywall: what refused readers are offered
 //	progress.go     the progress bar of an import
 //	key.go          key: signing keys
 //	keyset.go       keyset: key sets of issuers and publisher domains
