@@ -13,6 +13,8 @@ RUN         :=
 
 # Packages whose tests need more than Go, a C compiler and Redis.
 binary_tests := $(filter ./... ./cmd/%,$(PKG))
+# Packages whose tests start Chromium.
+page_tests   := $(filter ./... ./cmd/% ./policy/paywall/pagetest,$(PKG))
 binary_needs := curl=curl,ca-certificates node=nodejs npm=npm mmdebstrap=mmdebstrap systemd-analyze=systemd rpm=rpm zip=zip
 # Packages whose tests count allocations: all, or those of PKG.
 alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
@@ -57,7 +59,11 @@ ifneq ($(binary_tests),)
 	@.ci/promtool $(TOOLS)
 	@.ci/nginx $(TOOLS)
 	@.ci/origins $(TOOLS)
+endif
+ifneq ($(page_tests),)
+	@.ci/need npm=npm
 	@.ci/chromium $(TOOLS)
+	@.ci/axe $(TOOLS)
 endif
 	$(GO) vet -tags $(TAGS) $(PKG)
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v $(if $(RUN),-run '$(RUN)') $(PKG) 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
@@ -76,9 +82,9 @@ quick_skip := Redis|Allocat
 quick_tree := ^TestTree
 test-quick: ## run what needs only Go, in under a minute once it is compiled
 	@mkdir -p $(TOOLS)
-	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /upstreamtest -e /packagetest -e /redisengine) | grep -v 'no test files'
+	$(GO) test -tags $(TAGS) -short -skip '$(quick_skip)' $$($(GO) list -tags $(TAGS) ./... | grep -v -e /cmd/gatefold$$ -e /upstreamtest -e /packagetest -e /pagetest -e /redisengine) | grep -v 'no test files'
 	$(GO) test -tags $(TAGS) -short -run '$(quick_tree)' ./cmd/gatefold
-	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./cmd/gatefold/upstreamtest, ./cmd/gatefold/packagetest, ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
+	@echo 'left out: tests of ./cmd/gatefold other than $(quick_tree), ./cmd/gatefold/upstreamtest, ./cmd/gatefold/packagetest, ./policy/paywall/pagetest, ./policy/store/redisengine, tests that match $(quick_skip), the race detector (make test runs them)'
 
 # The seeds of all targets are tests as well. `make test` also fuzzes the packages that
 # are quick to build for it, with 2,000 inputs a target.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/go-jose/go-jose/v4/json"
 
 	"github.com/gatefold/gatefold/admin/condition"
 	"github.com/gatefold/gatefold/keys"
@@ -196,6 +195,8 @@ func New(options Options) (http.Handler, error) {
 	a.registerWebhooks()
 	a.registerSessions()
 	a.registerHooks()
+	a.registerPaywalls()
+	a.describePaywalls()
 	a.registerContractUsage()
 	a.describeSentBacks()
 	if a.Operator {
@@ -217,7 +218,7 @@ func New(options Options) (http.Handler, error) {
 
 // jsonFormat reads JSON strictly: member names are case-sensitive and unique, which
 // RFC 8259, section 4, does not require.
-var jsonFormat = huma.Format{Marshal: marshalJSON, Unmarshal: json.Unmarshal}
+var jsonFormat = huma.Format{Marshal: marshalJSON, Unmarshal: unmarshalJSON}
 
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -239,6 +240,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	query := r.URL.Query()
 	c := &call{Caller: caller, query: r.URL.Query(), address: requestAddress(r)}
+	if a.Authority != nil {
+		c.base = a.Authority.BaseURL(r)
+	}
 	defer c.end()
 	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	if a.Operator && query.Has("vendor") {
@@ -311,6 +315,7 @@ type call struct {
 	Caller
 	query   url.Values
 	address url.URL // without the query
+	base    string  // URL of the API; empty on a mount without an Authority
 	// store reads and writes records on behalf of the caller. Of a call with an
 	// Idempotency-Key it writes the idempotency record too.
 	store       store.Writer

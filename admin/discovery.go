@@ -44,6 +44,7 @@ func (a *api) servePublic() error {
 	}
 	a.public.HandleFunc("GET "+vendorJWKSPath, a.serveVendorJWKS)
 	a.public.Handle(providerPath+"{provider}", &hookReceiver{a, store.NewHooks(a.Keyring), newFailureLimit()})
+	a.servePaywalls()
 	if a.Authority.Own {
 		a.public.HandleFunc(tokenPath, a.Authority.serveToken)
 		a.public.HandleFunc("GET "+discoveryPath, a.serveDiscovery)

@@ -15,6 +15,7 @@
 //
 //	api.go            Options, New, dispatch and registration of operations
 //	problem.go        errors as RFC 9457 problems
+//	jsonplace.go      the members that errors of JSON are about
 //	fielderror.go     errors of fields, in plain words at their pointers
 //	scope.go          scopes of callers and operations
 //	cors.go           browser clients of other origins
@@ -44,6 +45,8 @@
 //
 //	vendors.go        vendors
 //	products.go       products
+//	paywalls.go      paywalls: what refused readers are offered
+//	paywallpublic.go paywalls for browsers, and their preview
 //	purchaseoptions.go  how products are sold, and their deliveries
 //	bills.go          bills and transactions
 //	billrows.go       these and deliveries as rows

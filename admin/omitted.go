@@ -42,9 +42,6 @@ var omissions = []omission{
 	}},
 	{"Gatefold keeps no contacts of the sales team.", []string{"GET /api/contacts/{user}/activities", "POST /api/contacts/{user}/activities"}},
 	{"Gatefold has no pages, so it has no themes.", []string{"POST /api/themes", "DELETE /api/themes"}},
-	{"Gatefold has no paywalls that are edited here: the rules of a site say what is asked of whom, and its configuration which page a denial shows.", []string{
-		"GET /management/paywalls", "GET /management/paywalls/{paywallId}",
-	}},
 	{"Gatefold has no customers of Mediaconnect.", []string{"GET /management/mc/customers/{customerId}"}},
 	{"Gatefold has no older portal whose team could move here.", []string{"POST /management/sync/team-to-organization"}},
 	{"Gatefold collects nothing from readers' browsers: GET /management/entitlements says what a reader has, and the export of a reader all that is kept.", []string{"GET /management/diagnostics/{identifier}", "DELETE /management/diagnostics/{identifier}"}},

@@ -60,6 +60,7 @@ var tags = []*huma.Tag{
 	{Name: "Agreements", Description: "Documents that readers sign."},
 	{Name: "Records", Description: "Profiles, users, plans, roles, subscriptions, bills, transactions and fulfilments as streams."},
 	{Name: "Products", Description: "What is sold, and what it includes."},
+	{Name: "Paywalls", Description: "What a refused reader is offered, and the page that says so."},
 	{Name: "Bills", Description: "Bills and transactions as the seller's system has them. Gatefold moves no money."},
 	{Name: "Rules", Description: "The access rules of a site, in the order in which they are tried."},
 	{Name: "Proxy", Description: "A site's settings, sessions and readers."},

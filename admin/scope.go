@@ -51,6 +51,7 @@ var resources = []resource{
 	{Name: "health", Description: "the state of the server", Local: true},
 	{Name: "keys", Description: "signing keys"},
 	{Name: "links", Description: "signed links"},
+	{Name: "paywalls", Description: "paywalls: what refused readers are offered"},
 	{Name: "products", Description: "products"},
 	{Name: "proxy", Description: "settings, engagement and sessions of sites"},
 	{Name: "readers", Description: "tokens of readers", Local: true},

@@ -63,6 +63,8 @@ var computed = map[string][]string{
 	"/management/domains/{domain}": {"probe", "keyIds", "ageSeconds", "stale", "dropped"},
 	"/management/webhooks/{id}":    {"failingSince", "nextAt", "lastError", "deliveredAt", "waiting", "deadLetters"},
 	"/api/profile/{profile}":       {"subscriptions", "nick_name"},
+
+	"/management/paywalls/{paywallId}": {"previewUrl"},
 }
 
 // A client reads a record and sends it back as it is: nothing changes, not even the ETag. It

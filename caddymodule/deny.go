@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,182 +14,16 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
-	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/paywall"
 )
 
 func init() {
 	caddy.RegisterModule(neutralize{})
-}
-
-// DenyConfig configures the responses to denied requests. Without it they are problems
-// (RFC 9457), and a small page for clients that accept HTML.
-type DenyConfig struct {
-	// Login is the URL of a login page. A browser whose reader must log in is
-	// redirected there, with the requested page as the parameter `next`.
-	//
-	// This URL and those of the other pages may have placeholders, as whole segments of the
-	// path and whole values of the query. `{next}` is the requested page, and replaces the
-	// parameter; the others are named with each page. A segment or parameter whose value is
-	// empty is left out.
-	Login string `json:"login,omitempty" placeholders:"captures"`
-
-	// Verify is the URL of a page on which a reader verifies their account
-	// (`verify_required`). `{user}` is the reader.
-	Verify string `json:"verify,omitempty" placeholders:"captures"`
-
-	// Agreement is the URL of a page on which a reader signs an agreement
-	// (`agreement_required`). Placeholders: `{agreement}`, `{user}`.
-	Agreement string `json:"agreement,omitempty" placeholders:"captures"`
-
-	// Subscribe is the URL of a page on which a reader subscribes to a plan
-	// (`not_subscribed`). Placeholders: `{profile}`, `{plan}`, `{user}`.
-	Subscribe string `json:"subscribe,omitempty" placeholders:"captures"`
-
-	// Pricing is the page for a reader who may select the plan: if the rule accepts several
-	// or any, or the plan has no price. Default: Subscribe. Placeholders: `{profile}`,
-	// `{user}`.
-	Pricing string `json:"pricing,omitempty" placeholders:"captures" caddyfile:"subscribe"`
-
-	// Balance is the URL of a page on which a reader pays what a profile owes
-	// (`balance_due`). Placeholders: `{profile}`, `{plan}`, `{user}`.
-	Balance string `json:"balance,omitempty" placeholders:"captures"`
-
-	// Role is the URL of a page on which a reader asks for a role or accepts an invitation
-	// (`role_required`, `role_pending`). Placeholders: `{profile}`, `{user}`.
-	Role string `json:"role,omitempty" placeholders:"captures"`
-
-	// Page is a file of HTML, the page of denials for clients that accept HTML. It is a
-	// template of Go's html/template with the fields `.Status`, `.Title`, `.Detail`,
-	// `.Reason`, `.Site`, `.URL` (the denied page), `.LoginURL`, `.NextAction`, `.NextURL` and
-	// `.NextLabel` (the page that gives the reader what they lack) and `.RequestID`. It is
-	// read when the configuration is loaded, and has at most 256 KiB.
-	Page string `json:"page,omitempty"`
-
-	// Forward is a path of the site. The handlers after the gate make the page of
-	// denials there, for clients that accept HTML: as a GET of this path, without the
-	// query, the body and the credentials of the denied request, and with the headers
-	// `Gatefold-Denied` (the reason) and `Gatefold-Denied-Url`. The response gets the
-	// status of the denial. If it is no page, the gate answers as without Forward.
-	Forward string `json:"forward,omitempty"`
-
-	// Errors passes denials to the site's error routes (`handle_errors`). They see a GET
-	// of `/.gatefold/denied` in the place of the denied request, so that a proxy among
-	// them cannot be served the denied page; `{http.gatefold.denied_uri}` is the URI of
-	// that.
-	Errors bool `json:"errors,omitempty"`
-}
-
-// denyPage is a page to which a denial leads: an option of deny, and the placeholders that
-// have a value for it.
-type denyPage struct {
-	name         string
-	url          func(*DenyConfig) *string
-	placeholders []string
-}
-
-const pricing = "pricing" // the second argument of subscribe
-
-var denyPages = []denyPage{
-	{"login", func(d *DenyConfig) *string { return &d.Login }, []string{"next"}},
-	{"verify", func(d *DenyConfig) *string { return &d.Verify }, []string{"user", "next"}},
-	{"agreement", func(d *DenyConfig) *string { return &d.Agreement }, []string{"agreement", "user", "next"}},
-	{"subscribe", func(d *DenyConfig) *string { return &d.Subscribe }, []string{"profile", "plan", "user", "next"}},
-	{pricing, func(d *DenyConfig) *string { return &d.Pricing }, []string{"profile", "user", "next"}},
-	{"balance", func(d *DenyConfig) *string { return &d.Balance }, []string{"profile", "plan", "user", "next"}},
-	{"role", func(d *DenyConfig) *string { return &d.Role }, []string{"profile", "user", "next"}},
-}
-
-func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
-	h.Deny = new(DenyConfig)
-	options := []option{textOption("page", &h.Deny.Page), textOption("forward", &h.Deny.Forward), flagOption("errors", &h.Deny.Errors)}
-	for _, page := range denyPages {
-		switch page.name {
-		case pricing:
-		case "subscribe":
-			options = append(options, option{name: page.name, parse: h.Deny.parseSubscribe})
-		default:
-			options = append(options, textOption(page.name, page.url(h.Deny)))
-		}
-	}
-	return parseBlock(d, "deny", options...)
-}
-
-func (c *DenyConfig) parseSubscribe(d *caddyfile.Dispenser) error {
-	if !d.Args(&c.Subscribe) {
-		return d.ArgErr()
-	}
-	if d.Args(&c.Pricing); d.NextArg() {
-		return d.ArgErr()
-	}
-	return nil
-}
-
-// targets returns the pages to which denials lead, by name.
-func (c *DenyConfig) targets() (map[string]*denial.Target, error) {
-	targets := map[string]*denial.Target{}
-	for _, page := range denyPages {
-		text := *page.url(c)
-		if text == "" {
-			continue
-		}
-		option := page.name
-		if option == pricing {
-			option = "subscribe"
-		}
-		target, err := denial.ParseTarget(text, page.placeholders...)
-		if err != nil {
-			return nil, setting.In(option, fmt.Errorf("deny: %s: %w", page.name, err))
-		}
-		targets[page.name] = target
-	}
-	if targets[pricing] != nil && targets["subscribe"] == nil {
-		return nil, setting.In("subscribe", errors.New("deny: pricing: is the page of readers who may select a plan: name the page for one plan too, as subscribe"))
-	}
-	return targets, nil
-}
-
-// provisionDeny reads what the responses to denied requests need, and validates it.
-func (h *Handler) provisionDeny(ctx caddy.Context) error {
-	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if server != nil {
-		if err := checkLastWord(server); err != nil {
-			return err
-		}
-	}
-	if h.Deny == nil {
-		h.Deny = new(DenyConfig)
-	}
-	d := h.Deny
-	targets, err := d.targets()
-	if err != nil {
-		return err
-	}
-	h.targets = targets
-	if d.Errors && (len(targets) > 0 || d.Page != "" || d.Forward != "") {
-		return setting.In("errors", errors.New("deny: errors and login, page, forward or another page exclude one another: redirect and render in handle_errors instead"))
-	}
-	if d.Page != "" {
-		page, err := denial.LoadPage(d.Page)
-		if err != nil {
-			return setting.In("page", fmt.Errorf("deny: page: %w", err))
-		}
-		h.page = page
-	}
-	if d.Forward != "" {
-		if err := denial.CheckForward(d.Forward); err != nil {
-			return setting.In("forward", fmt.Errorf("deny: forward: %q %w", d.Forward, err))
-		}
-	}
-	if d.Errors && server != nil {
-		return neutralizeErrors(server)
-	}
-	return nil
 }
 
 // retryAfterSeconds is when clients should repeat a request that got a 503.
@@ -220,18 +53,28 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		header.Set("Allow", g.request.AllowedMethods())
 	}
 	step := h.stepOf(g, decision)
-	if step.URL != "" && g.r.Method == http.MethodGet && html && !decision.Link.Ignored && h.mayRedirect(g, step) {
+	var wall *paywallEntry
+	if html && !h.Deny.Errors {
+		wall = h.paywallOf(g, decision)
+	}
+	if wall == nil && step.URL != "" && g.r.Method == http.MethodGet && html && !decision.Link.Ignored && h.mayRedirect(g, step) {
 		header.Set("Cache-Control", "no-store")
 		header.Set("Location", step.URL)
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
 	}
-	refusal := refusal{reason.Denial, decision.Reason.String(), h.deniedURI(g.original), "", step, g.outcome.requestID()}
+	refusal := refusal{
+		Denial: reason.Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: step, id: g.outcome.requestID(),
+		wall: wall, user: g.request.Reader.UserID,
+	}
 	if decision.Reason == policy.ReasonBadPath {
 		refusal.uri = linkpath.Redact(refusal.uri)
 	}
 	refusal.login = h.loginURL(g)
-	if h.Deny.Forward != "" && html {
+	if wall != nil {
+		refusal.checkout = h.checkoutOf(g)
+	}
+	if h.Deny.Forward != "" && html && wall == nil {
 		return h.forwardDenied(w, g, refusal, next)
 	}
 	return h.refuse(w, g.r, refusal)
@@ -269,6 +112,11 @@ type refusal struct {
 	login string // URL of the login page, if there is one
 	next  denial.Step
 	id    string // of the request
+	// wall is the paywall of the denial, or nil; checkout returns where its offers are
+	// bought. User is the reader's id; empty for an anonymous one.
+	wall     *paywallEntry
+	checkout func(paywall.Item) string
+	user     string
 }
 
 // notFound responds to a request that no local route answers.
@@ -278,7 +126,7 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) error {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		id, _ = repl.GetString(placeholders + "request_id")
 	}
-	return h.refuse(w, r, refusal{missing, "not_found", h.deniedURI(originalURL(r)), "", denial.Step{}, id})
+	return h.refuse(w, r, refusal{Denial: missing, code: "not_found", uri: h.deniedURI(originalURL(r)), id: id})
 }
 
 // refuse passes a denial to the site's error routes if Deny.Errors is set. Otherwise
@@ -293,6 +141,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d refusal) erro
 	header.Add("Vary", "Accept")
 	if !denial.AcceptsHTML(r) {
 		return denial.WriteProblem(w, d.Denial, d.code, d.login, d.next, d.id)
+	}
+	if h.page == nil || d.wall != nil {
+		if err := h.writePage(w, r, &d); err == nil {
+			return nil
+		}
 	}
 	err := h.page.Write(w, denial.Fields{
 		Status: d.Status, Title: d.Title, Detail: d.Detail, Reason: d.code, Site: h.Site, URL: d.uri, LoginURL: d.login, RequestID: d.id,

@@ -37,6 +37,8 @@
 //	response.go      headers of allowed responses, and the last word on caching
 //	preflight.go     CORS preflights, and the option that answers them
 //	deny.go          responses to denied requests
+//	denyconfig.go    their configuration
+//	denypaywall.go   paywalls, and the built-in page of denials
 //	reasons.go       status, texts and hint of every reason
 //	cachedpage.go    pages that gatefold_cache may answer from memory
 //	pagecache/       package pagecache: pages in memory

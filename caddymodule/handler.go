@@ -132,6 +132,7 @@ type Handler struct {
 	rules   *policy.Ruleset
 	targets map[string]*denial.Target // to which denials lead
 	page    *denial.Page              // nil is the built-in one
+	walls   paywalls
 	runtime lazy[*siteRuntime]
 	metrics *siteMetrics
 	keySets watchedKeySets

@@ -84,7 +84,7 @@ func TestDenialsLeadToThePageThatHelps(t *testing.T) {
 			t.Errorf("%s as %s: %+v, %v; want %s and %s", test.path, test.user, problem, err, test.action, want)
 		}
 		got = s.do(http.MethodPost, test.path, append(credential, "Accept", browserAccept)...)
-		link := `<a href="` + test.target + "?next="
+		link := `href="` + test.target + "?next="
 		if got.StatusCode != status || !strings.Contains(got.body, link) || !strings.Contains(got.body, test.code) {
 			t.Errorf("POST %s as %s: %d %s, want a link %s", test.path, test.user, got.StatusCode, got.body, link)
 		}

@@ -45,7 +45,7 @@ func TestLocalRoutes(t *testing.T) {
 	if got := s.get("/account/nothing", name, bearer); got.StatusCode != http.StatusNotFound || !strings.Contains(got.body, `"code":"not_found"`) || got.Header.Get("Cache-Control") != "private, no-store" {
 		t.Errorf("what no route answers: %d %s %v", got.StatusCode, got.body, got.Header)
 	}
-	if got := s.get("/account/nothing", name, bearer, "Accept", "text/html"); got.StatusCode != http.StatusNotFound || !strings.Contains(got.body, "<h1>There is no such page") {
+	if got := s.get("/account/nothing", name, bearer, "Accept", "text/html"); got.StatusCode != http.StatusNotFound || !strings.Contains(got.body, "This page is not available") {
 		t.Errorf("a browser: %d %s", got.StatusCode, got.body)
 	}
 	if got := s.get("/account/broken", name, bearer); got.StatusCode != http.StatusServiceUnavailable {

@@ -82,7 +82,7 @@ func (h *Handler) serveLogin(w http.ResponseWriter, g *gateRequest) error {
 		reason := reasons[policy.ReasonStoreUnavailable]
 		g.outcome.last.hold(w, g.r, wordNoStore)
 		w.Header().Set("Retry-After", retryAfterSeconds)
-		return h.refuse(w, g.r, refusal{reason.Denial, policy.ReasonStoreUnavailable.String(), denial.URI(g.original.EscapedPath(), ""), "", denial.Step{}, id})
+		return h.refuse(w, g.r, refusal{Denial: reason.Denial, code: policy.ReasonStoreUnavailable.String(), uri: denial.URI(g.original.EscapedPath(), ""), id: id})
 	}
 	request := &login.Request{
 		Request: g.r, Origin: siteURL(g), Secure: g.secure, Ticket: g.ticket, Reader: g.request.Reader, SupportID: id,

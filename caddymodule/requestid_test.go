@@ -52,7 +52,7 @@ func TestRequestIDIsInLogProblemAndPage(t *testing.T) {
 	}
 	check(problem(s.get("/account").denied(http.StatusUnauthorized, "login_required")))
 	got := s.get("/account", "Accept", browserAccept)
-	_, shown, _ := strings.Cut(got.body, "login_required · ")
+	_, shown, _ := strings.Cut(got.body, `<p dir="ltr">`)
 	shown, _, _ = strings.Cut(shown, "<")
 	check(shown)
 	// An allowed request has one in the access log.

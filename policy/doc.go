@@ -76,6 +76,7 @@
 //	link.go        what a link opens
 //	linklimits.go  what it demands: networks, readers, devices
 //	contentspace.go  content ids and their spaces: the rule options of links
+//	paywalloption.go the paywalls of a rule
 //	queryname.go   names of query parameters as frameworks read them
 //	host.go        the normal form of hosts
 //	domains.go     the publisher domains that vendors trust

@@ -25,6 +25,7 @@
 //	grantimport.go  grant import
 //	hook.go         hook: events of billing systems
 //	init.go         init: asks for a site, for which package starter writes a Caddyfile
+//	paywall.go      paywall: what refused readers are offered
 //	progress.go     the progress bar of an import
 //	key.go          key: signing keys
 //	keyset.go       keyset: key sets of issuers and publisher domains
@@ -33,6 +34,7 @@
 //	linklimits.go   their optional limits
 //	linkshow.go     link show: a link and its history
 //	reader.go       reader: finds, exports and erases readers
+//	readerfind.go   reader find: in records, grants, contracts and links
 //	rule.go         rule: lists, adds, moves and removes rules
 //	rulediff.go     the difference between two states of a site's rules
 //	rulefile.go     rule export and rule import: rules in a file

@@ -48,6 +48,8 @@ var auditKinds = map[byte]auditKind{
 	prefixDeniedKey:  {name: "denied-key"},
 	prefixClient:     {name: "client", hidden: []string{"secretHash"}},
 	prefixProduct:    {name: "product"},
+	prefixPaywall:    {name: "paywall"},
+	prefixPaywallWas: {unaudited: true},
 	prefixVendor:     {name: "vendor"},
 	prefixForwarding: {name: "proxy"},
 	prefixSpace:      {name: "content-space"},

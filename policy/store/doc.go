@@ -31,6 +31,7 @@
 //	importfinish.go  finishing an import, and making a list equal to it
 //	importlog.go     what an import changed, and undoing it
 //	products.go      products and collections
+//	paywalls.go      paywalls, and their earlier versions
 //	links.go         signed links, revocation, redemption
 //	linkdevices.go   the devices of a link, which are counted with its uses
 //	refund.go        uses that are taken back

@@ -116,6 +116,8 @@ var erasers = []eraser{
 	{prefix: prefixAgreement, nothing: ofVendor},
 	{prefix: prefixSubscription, nothing: "is of a profile, and removed with a personal one"},
 	{prefix: prefixProduct, nothing: ofVendor},
+	{prefix: prefixPaywall, nothing: ofVendor},
+	{prefix: prefixPaywallWas, nothing: ofVendor},
 	{prefix: prefixPurchaseOption, nothing: ofVendor},
 	{prefix: prefixPromo, nothing: ofVendor},
 	{prefix: prefixPromoUses, nothing: ofCounters},

@@ -47,6 +47,8 @@ import (
 //	Q <call>                             idempotency record
 //	l <list>                             marker: a removed list whose grants are to be removed
 //	P <sku>                              product
+//	+ <paywall>                          paywall
+//	= <paywall> NUL <version>            earlier version of a paywall; the version as 8 digits
 //	b <sku> NUL <container>              index: the collections that a sku is in
 //	b                                    revision of that index
 //	w                                    content space that the vendor declared as default
@@ -168,6 +170,8 @@ const (
 	prefixIdempotency = 'Q'
 	prefixPurge       = 'l'
 	prefixProduct     = 'P'
+	prefixPaywall     = '+'
+	prefixPaywallWas  = '='
 	prefixContainer   = 'b'
 	prefixVendor      = 'N'
 	prefixDomain      = 'D'
