@@ -13,7 +13,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/go-jose/go-jose/v4/json"
 
 	"github.com/gatefold/gatefold/admin/condition"
 	"github.com/gatefold/gatefold/keys"
@@ -220,7 +219,7 @@ func New(options Options) (http.Handler, error) {
 
 // jsonFormat reads JSON strictly: member names are case-sensitive and unique, which
 // RFC 8259, section 4, does not require.
-var jsonFormat = huma.Format{Marshal: marshalJSON, Unmarshal: json.Unmarshal}
+var jsonFormat = huma.Format{Marshal: marshalJSON, Unmarshal: unmarshalJSON}
 
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -15,6 +15,7 @@
 //
 //	api.go            Options, New, dispatch and registration of operations
 //	problem.go        errors as RFC 9457 problems
+//	jsonplace.go      the members that errors of JSON are about
 //	fielderror.go     errors of fields, in plain words at their pointers
 //	scope.go          scopes of callers and operations
 //	cors.go           browser clients of other origins

@@ -26,7 +26,11 @@ func fieldErrorOf(err error) FieldError {
 	if !ok {
 		return FieldError{Message: "is not valid"}
 	}
-	field := FieldError{Message: plainMessage(detail.Message), Location: detail.Location}
+	message, place, placed := strings.Cut(detail.Message, placeMark)
+	field := FieldError{Message: plainMessage(message), Location: detail.Location}
+	if placed {
+		field.Location += "." + place
+	}
 	if name, ok := strings.CutPrefix(detail.Message, "expected required property "); ok {
 		name = strings.TrimSuffix(name, " to be present")
 		field = FieldError{Message: "is required", Location: strings.TrimPrefix(detail.Location+"."+name, ".")}

@@ -213,7 +213,7 @@ func TestBadOrdersStoreNothing(t *testing.T) {
 		"wrong method":             {salePath, order("n", map[string]any{"paymentMethod": "CARD"}), 422, "body.paymentMethod"},
 		"unknown method":           {salePath, order("n", map[string]any{"paymentMethod": "GOLD"}), 422, "body.paymentMethod"},
 		"quantity 0":               {salePath, order("n", map[string]any{"quantity": 0}), 422, "body.quantity"},
-		"quantity with a fraction": {salePath, order("n", map[string]any{"quantity": json.RawMessage("1.0")}), 422, "body"},
+		"quantity with a fraction": {salePath, order("n", map[string]any{"quantity": json.RawMessage("1.0")}), 422, "body.quantity"},
 		"quantity -1":              {salePath, order("n", map[string]any{"quantity": -1}), 422, "body.quantity"},
 		"quantity above the promo": {salePath, order("n", map[string]any{"quantity": 2}), 422, "body.quantity"},
 		"bad country":              {salePath, order("n", user("address", map[string]any{"country": "XX"})), 422, "body.userData.address.country"},
@@ -262,7 +262,7 @@ func TestBadOrdersStoreNothing(t *testing.T) {
 func TestWholeNumberWithAFraction(t *testing.T) {
 	p, token := soldFixture(t)
 	got := p.with(token, http.MethodPost, salePath, order("n", map[string]any{"quantity": json.RawMessage("1.0")}))
-	if got.refused(http.StatusUnprocessableEntity, "validation_failed", ""); !strings.Contains(got.body, "write it in digits, such as 1") {
+	if got.refused(http.StatusUnprocessableEntity, "validation_failed", "body.quantity"); !strings.Contains(got.body, "write it in digits, such as 1") {
 		t.Error(got.body)
 	}
 }

@@ -65,6 +65,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s := &sharedStore{file: file, versions: new(policy.Versions)}
 	s.engine = &lazyEngine{make: func() (engine.Engine, error) { return open(s) }, committed: s.committed, read: s.read}
 	s.store = store.New(s.engine, s.versions, now)
+	s.store.GuardClock(s.clockRight)
 	options := keySetOptions
 	options.Now, options.Store = now, s.store
 	s.keySets = keys.NewSets(options)
@@ -83,13 +84,25 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.webhooks = webhook.New(webhook.Options{Store: s.store, Now: now, Poll: webhookInterval, Failed: webhooksFailed})
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
-		Leaks: s.watch.Leaks, Webhooks: s.webhooks.Failing,
+		ClockStops: clockStops, Leaks: s.watch.Leaks, Webhooks: s.webhooks.Failing,
 		Backups: s.backupState, DiskSpace: s.diskSpace,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
 	s.running, s.stopNode = context.WithCancel(context.Background())
 	go s.node.Run(s.running)
 	return s, nil
+}
+
+// clockStops is the difference of the clocks of this node and of a shared store from which
+// links are not redeemed and nothing is signed; most tests have a clock of their own.
+var clockStops = nodestate.ClockStops
+
+// clockRight returns an error while the clock of this node differs too much.
+func (s *sharedStore) clockRight() error {
+	if ahead := s.node.Server.ClockAhead(); ahead.Abs() > clockStops {
+		return &store.ClockError{Ahead: ahead}
+	}
+	return nil
 }
 
 // isNew reports whether the store was never written to.

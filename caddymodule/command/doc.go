@@ -35,6 +35,7 @@
 //	linklimits.go   their optional limits
 //	linkshow.go     link show: a link and its history
 //	reader.go       reader: finds, exports and erases readers
+//	readerfind.go   reader find: in records, grants, contracts and links
 //	rule.go         rule: lists, adds, moves and removes rules
 //	rulediff.go     the difference between two states of a site's rules
 //	rulefile.go     rule export and rule import: rules in a file

@@ -18,12 +18,8 @@ import (
 const readersPath = "/management/users"
 
 func readerCommands(cmd *cobra.Command) {
-	find := subcommand(cmd, "find <text>", "Finds readers that have a record, by the begin of an id, an e-mail address or a name (also: grant list, contract list --email)", cobra.ExactArgs(1), func(c *call) error {
-		return c.listRaw(readersPath, url.Values{"q": {c.args[0]}}, "USER\tE-MAIL\tNAME\tTAGS\tSINCE", func(r raw) []string {
-			return []string{r.text("userId"), r.text("email"), r.text("name"), r.text("tags"), r.text("createdAt")}
-		})
-	})
-	find.Flags().Int("limit", 100, "maximum number of readers")
+	find := subcommand(cmd, "find <text>", "Finds readers by the begin of an id, an e-mail address or a name in their record, or by a whole user id or e-mail address in grants, contracts and links", cobra.ExactArgs(1), findReaders)
+	find.Flags().Int("limit", 100, "maximum number of readers with a record")
 	subcommand(cmd, "show <id>", "Prints a reader's record", cobra.ExactArgs(1), func(c *call) error { return c.showRaw(c.record(readersPath)) })
 	emails := func(cmd *cobra.Command) {
 		cmd.Flags().StringArray("email", nil, "further e-mail address of the reader, besides that of the record; may be repeated")

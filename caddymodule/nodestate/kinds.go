@@ -61,4 +61,6 @@ var (
 
 	clockOff = condition.Register("clock_off", condition.Critical,
 		"Synchronize the clocks (NTP) of this machine and of the other: tokens and links are judged by this node's clock.")
+	clockStopped = condition.Register("clock_stopped", condition.Critical,
+		"Set the clock (NTP) of this machine, or of the one with Redis: this node goes on by itself within 10 s.")
 )

@@ -1,6 +1,7 @@
 package nodestate
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -24,6 +25,9 @@ type Options struct {
 	KeySets *keys.Sets
 	// Skews returns how far the clocks of issuers are ahead.
 	Skews func() []policy.ClockSkew
+	// ClockStops is the difference of the server's clock from which redemptions and signing
+	// stop. Default: ClockStops.
+	ClockStops time.Duration
 	// Leaks returns the links that leaked within the last hour.
 	Leaks func() []linkwatch.Leak
 	// Webhooks returns the webhooks to which nothing can be delivered.
@@ -57,7 +61,8 @@ type Node struct {
 func New(options Options) *Node {
 	n := &Node{
 		Board:  condition.NewBoard(options.Now, options.Changed),
-		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: new(Server), Disk: new(Disk), options: options,
+		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: &Server{stops: cmp.Or(options.ClockStops, ClockStops)}, Disk: new(Disk),
+		options: options,
 	}
 	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks, n.losses, n.backups, n.Disk.findings} {
 		n.Add(source)
@@ -113,7 +118,7 @@ func (n *Node) countedLinks() []condition.Finding {
 					continue // large ones fail on a full disk, and a use still fits
 				}
 				fallthrough
-			case storeUnreachable, storeWentBack, redisEvicts, redisReplica, replicasMissing:
+			case storeUnreachable, storeWentBack, clockStopped, redisEvicts, redisReplica, replicasMissing:
 				return []condition.Finding{{Kind: countedLinksRefused, Since: f.Since, What: "Uses of counted links cannot be counted: " + f.What}}
 			}
 		}

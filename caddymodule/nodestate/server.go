@@ -13,6 +13,8 @@ import (
 // Server knows what the last inspection of a Redis server found. It is safe for
 // concurrent use.
 type Server struct {
+	stops time.Duration
+
 	mu    sync.Mutex
 	found redisengine.Inspection
 }
@@ -51,11 +53,20 @@ func (s *Server) findings() []condition.Finding {
 	if s.found.ClockAhead.Abs() > maxClockDifference {
 		findings = append(findings, clockFinding("Redis", "the Redis server", s.found.ClockAhead))
 	}
+	if s.found.ClockAhead.Abs() > s.stops {
+		stopped := clockFinding("", "the Redis server", s.found.ClockAhead)
+		stopped.Kind = clockStopped
+		stopped.What += " Counted links are answered 503, and no link, session or token is signed."
+		findings = append(findings, stopped)
+	}
 	return findings
 }
 
 // maxClockDifference is the difference of two clocks from which it is a condition.
 const maxClockDifference = 30 * time.Second
+
+// ClockStops is the difference from which a node neither redeems links nor signs.
+const ClockStops = 5 * time.Minute
 
 // clockFinding is the finding that another clock is ahead of this node's, or behind.
 func clockFinding(subject, of string, ahead time.Duration) condition.Finding {

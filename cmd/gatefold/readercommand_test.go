@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -63,4 +64,37 @@ func TestReaderAndBillCommands(t *testing.T) {
 	}
 	shows("9.90", "ada-1", "bill", "show", "b-1")
 	shows("12.50", "ada", "bill", "export")
+}
+
+// Most readers have no record: they are found by their whole user id or e-mail address in what
+// was granted, sold or sent to them, and the answer says where.
+func TestReadersWithoutRecordAreFound(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.must("grant", "add", "--user", "grantee", "--sku", "premium")
+	s.must("grant", "add", "--email", "Ada@example.com", "--sku", "premium")
+	s.must("link", "create", "http://localhost/articles/hello", "--user", "linked")
+	var contract struct{ ID string }
+	if err := json.Unmarshal([]byte(s.must("contract", "add", "--sku", "premium", "--email", "ada@example.com", "--seats", "2", "--json")), &contract); err != nil {
+		t.Fatal(err)
+	}
+	s.must("contract", "seat", "add", contract.ID, "--email", "seat@example.com")
+	if code := s.api(http.MethodPost, "/management/users", `{"userId":"eve-1","email":"eve@example.com"}`, nil); code >= 300 {
+		t.Fatalf("the reader is not stored: %d", code)
+	}
+	s.must("grant", "add", "--user", "eve-1", "--sku", "premium")
+	for text, want := range map[string]string{
+		"grantee": "grants", "linked": "signed links", "ADA@example.com": "grants, contracts", "seat@example.com": "seats", "eve-1": "record, grants", "eve@example.com": "record",
+	} {
+		rows := strings.Split(strings.TrimSpace(s.must("reader", "find", text)), "\n")
+		if len(rows) != 2 || !strings.HasSuffix(rows[1], "  "+want) {
+			t.Errorf("%s: %q, want %s", text, rows, want)
+		}
+	}
+	if rows := s.must("reader", "find", "grante"); strings.Contains(rows, "grantee") {
+		t.Errorf("the beginning of an id without a record finds %s", rows)
+	}
+	if got := s.must("reader", "find", "linked", "--json"); !strings.Contains(got, `"foundIn"`) || !strings.Contains(got, "signed links") {
+		t.Errorf("as JSON: %s", got)
+	}
 }

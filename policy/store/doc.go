@@ -114,6 +114,7 @@
 //	webhookstate.go  which node delivers to an endpoint, and how that goes
 //
 //	follow.go        Follower: invalidates caches when other nodes write
+//	clockguard.go    no redemptions and signatures with a wrong clock
 //	breaker.go       when it stops to wait for a store that does not answer
 //	followstate.go   its state, for operators
 //	followloss.go    what a node remembers of a shared store, which may go back in time

@@ -61,8 +61,12 @@ func (k *Keyring) Ring(ctx context.Context, vendor string) (*keys.Ring, error) {
 	return k.RingFor(ctx, k.store.As(Actor{}), vendor)
 }
 
-// RingFor is Ring on behalf of an actor: a key that it creates is audited.
+// RingFor is Ring on behalf of an actor: a key that it creates is audited. Both return the
+// error of Store.GuardClock while the clock of this node is wrong.
 func (k *Keyring) RingFor(ctx context.Context, w Writer, vendor string) (*keys.Ring, error) {
+	if err := k.store.clockRight(); err != nil {
+		return nil, err
+	}
 	ring, err := k.load(ctx, vendor)
 	if err != nil || ring != nil {
 		return ring, err

@@ -321,6 +321,9 @@ func readCounted(snapshot engine.Snapshot, marker, kept []byte) (counted policy.
 // publisher's link also stores the link. A use that was counted, but may be lost, is taken
 // back. One that another request counted is kept: that request cannot take it back.
 func (s *Store) Redeem(ctx context.Context, vendor string, r policy.Redemption) error {
+	if err := s.clockRight(); err != nil {
+		return err
+	}
 	err := s.redeemOnce(ctx, vendor, r)
 	if err != nil {
 		s.giveBack(ctx, vendor, &r, err)

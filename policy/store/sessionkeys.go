@@ -109,6 +109,9 @@ var ErrNoSessionKey = errors.New("the site has no session key: create one with P
 // SessionKey implements policy.SessionSource. It returns ErrNoSessionKey when there is
 // none.
 func (s *Sessions) SessionKey(ctx context.Context, vendor, site string) (key keys.SessionKey, replaced time.Time, err error) {
+	if err := s.clockRight(); err != nil {
+		return key, replaced, err
+	}
 	record, _, err := s.sessionKeys(ctx, vendor, site)
 	if err != nil {
 		return key, replaced, err

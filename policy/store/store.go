@@ -21,6 +21,8 @@ type Store struct {
 	versions *policy.Versions
 	now      func() time.Time
 
+	checkClock func() error // see GuardClock
+
 	auditStamp atomic.Int64 // of the newest entry, in microseconds
 	quotas     quotas
 	refunds    refunds
