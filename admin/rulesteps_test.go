@@ -39,9 +39,9 @@ func TestRuleSteps(t *testing.T) {
 	want(premium)
 
 	for body, detail := range map[string]string{
-		`{"path":"/x","allow":0,"then":["nothing"]}`:     "unknown operator",
-		`{"path":"/x","allow":0,"then":["entitled"]}`:    "at least one sku",
-		`{"path":"/x","allow":0,"options":{"cache":{}}}`: `unknown option "cache"`,
+		`{"path":"/x","allow":0,"then":["nothing"]}`:    "unknown operator",
+		`{"path":"/x","allow":0,"then":["entitled"]}`:   "at least one sku",
+		`{"path":"/x","allow":0,"options":{"cash":{}}}`: `unknown option "cash"`,
 	} {
 		if p := b.call(http.MethodPost, rulesPath, body).refused(http.StatusUnprocessableEntity, "validation_failed", ""); !strings.Contains(p.Detail, detail) {
 			t.Errorf("%s: %q, want %q", body, p.Detail, detail)

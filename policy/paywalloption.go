@@ -19,7 +19,7 @@ func init() {
 type PaywallChoice struct {
 	// ID is the paywall's id.
 	ID string `json:"id"`
-	// For are `anonymous`, `not_entitled`, `links` and `meter`. None means all.
+	// For are `anonymous`, `not_entitled` and `links`. None means all.
 	For []string `json:"for,omitempty"`
 }
 
@@ -28,10 +28,9 @@ const (
 	PaywallAnonymous   = "anonymous"
 	PaywallNotEntitled = "not_entitled"
 	PaywallLinks       = "links"
-	PaywallMeter       = "meter"
 )
 
-var paywallReaders = []string{PaywallAnonymous, PaywallNotEntitled, PaywallLinks, PaywallMeter}
+var paywallReaders = []string{PaywallAnonymous, PaywallNotEntitled, PaywallLinks}
 
 // maxPaywallChoices bounds the paywalls of a rule or a site.
 const maxPaywallChoices = 8
