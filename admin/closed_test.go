@@ -28,7 +28,7 @@ var closing = map[string][]struct{ member, value string }{
 // open are the records without a state that denies.
 var open = []string{
 	"/management/products/{sku}", "/management/content-space", "/api/proxy", "/api/agreements/{document}", "/api/proxy/rules/{path}",
-	"/management/users/{user_id}", "/management/bills/{id}", "/management/transactions/{id}",
+	"/management/paywalls/{paywallId}", "/management/users/{user_id}", "/management/bills/{id}", "/management/transactions/{id}",
 	// The broker's own profile cannot be deactivated; TestInactiveProfileStaysInactive has another.
 	"/api/profile/{profile}",
 	// A subscriber can only shorten a subscription.

@@ -365,7 +365,9 @@ func TestUnauthenticatedOperations(t *testing.T) {
 	open := map[string]bool{
 		"POST /oauth/token": true, "GET /.well-known/openid-configuration": true, "GET /.well-known/jwks.json": true,
 		"GET /.well-known/gatefold/{vendor}/jwks.json": true,
-		"POST /hooks/{provider}":                       true, // its signature takes the place of a token
+		// The published component reads the paywall in the browsers of readers.
+		"GET /paywalls/{vendor}/{id}": true, "GET /paywalls/{vendor}/{id}/preview": true,
+		"POST /hooks/{provider}": true, // its signature takes the place of a token
 	}
 	for _, o := range p.operations() {
 		if o.scope == "" {

@@ -325,7 +325,7 @@ func (s *gateTable) neverReached(t *testing.T) {
 	}
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	config := strings.Replace(s.config("", tableRules, tableSite), "store bolt "+s.database(),
-		"store redis redis://127.0.0.1:"+keystest.FreePort(t)+"\n\t\tsecret {env.GATEFOLD_TEST_SECRET}", 1)
+		"store redis redis://127.0.0.1:"+keystest.FreePort(t)+" {\n\t\t\tcold_start\n\t\t}\n\t\tsecret {env.GATEFOLD_TEST_SECRET}", 1)
 	s.load(config)
 	s.gate = s.app().gates.list()[0]
 	for i := range decisionTable {

@@ -151,16 +151,16 @@ func TestEveryReasonSpeaks(t *testing.T) {
 
 func TestPaywallConfiguration(t *testing.T) {
 	for config, want := range map[string]string{
-		"deny {\n paywall\n}":                                 "wrong argument count",
-		"deny {\n paywall a strangers\n}":                     `"strangers" are no readers: write anonymous, not_entitled, links`,
-		"deny {\n paywall a\n paywall b\n}":                   "a and b are both for all others",
+		"deny {\n paywall\n}":                                     "wrong argument count",
+		"deny {\n paywall a strangers\n}":                         `"strangers" are no readers: write anonymous, not_entitled, links`,
+		"deny {\n paywall a\n paywall b\n}":                       "a and b are both for all others",
 		"deny {\n paywall a links\n paywall b anonymous links\n}": "a and b are both for links",
-		"deny {\n paywall a\n errors\n}":                      "exclude one another",
-		"deny {\n home javascript:alert(1)\n}":                "home",
-		"deny {\n texts /nowhere.json\n}":                     "texts",
-		"deny {\n checkout https://pay.example/{price}\n}":    "known are {kind}",
-		"rule /x {\n entitled a\n paywall a\n paywall b\n}":   "a and b are both for all others",
-		"rule /x {\n entitled a\n paywall a strangers\n}":     "are no readers",
+		"deny {\n paywall a\n errors\n}":                          "exclude one another",
+		"deny {\n home javascript:alert(1)\n}":                    "home",
+		"deny {\n texts /nowhere.json\n}":                         "texts",
+		"deny {\n checkout https://pay.example/{price}\n}":        "known are {kind}",
+		"rule /x {\n entitled a\n paywall a\n paywall b\n}":       "a and b are both for all others",
+		"rule /x {\n entitled a\n paywall a strangers\n}":         "are no readers",
 	} {
 		err := load(newTestSite(t, "rule / any").config("", "rule / any\n"+config, ""))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -90,6 +90,8 @@ func TestRedisMemoryIsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, id := s.link(keys.LinkClaims{})
+	// Beside this, what clients and buffers take is little.
+	s.redis.Do("set", "ballast", strings.Repeat("x", 16<<20))
 	limit := func(percent int) {
 		info, err := s.redis.Client().InfoMap(t.Context(), "memory").Result()
 		if err != nil {
