@@ -162,3 +162,20 @@ func TestLoginClaims(t *testing.T) {
 		t.Errorf("an unverified address: %d", got.StatusCode)
 	}
 }
+
+// A site's own directive for caches is applied after the gate's handler. If it had the last
+// word, a CDN could store a login's redirect with its Set-Cookie, and give one reader's session
+// to the next one.
+func TestLoginIsNotCached(t *testing.T) {
+	s := newLoginSite(t, "")
+	s.outside = "header {\n>Cache-Control \"public, max-age=300\"\n}"
+	s.configure("client_secret {env.OIDC_SECRET}", loginRules)
+	b := s.browser()
+	b.login("/account").to() // checks each redirect
+	b.loggedIn()
+	b.open("/.gatefold/logout").shows(http.StatusOK, "Log out")
+	if status := s.logoutBy(s.provider.logoutToken(nil)); status != http.StatusOK {
+		t.Errorf("a logout by the provider: status %d", status)
+	}
+	b.anonymous()
+}

@@ -18,6 +18,7 @@ import (
 type loginSite struct {
 	*testSite
 	provider *testProvider
+	outside  string // directives of the site beside the gate
 }
 
 const loginRules = `
@@ -41,7 +42,7 @@ func newLoginSite(t testing.TB, lines string) *loginSite {
 func (s *loginSite) configure(lines, rules string) {
 	s.Helper()
 	identify := "identify oidc {\nissuer " + providerIssuer + "\nclient_id " + loginClient + "\n" + lines + "\n}\n"
-	text := s.config("servers {\ntrusted_proxies static 127.0.0.1/32\n}", identify+rules, "")
+	text := s.config("servers {\ntrusted_proxies static 127.0.0.1/32\n}", identify+rules, s.outside)
 	s.load(strings.Replace(text, "store bolt", "jwks {\nca "+s.provider.WriteRoots(s)+"\n}\nstore bolt", 1))
 }
 

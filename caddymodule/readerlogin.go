@@ -75,12 +75,14 @@ func (s *credentialSource) stamped(p *policy.Policy, token string, stamp func() 
 
 // serveLogin answers a request to a path of the login.
 func (h *Handler) serveLogin(w http.ResponseWriter, g *gateRequest) error {
+	// Its responses set cookies: no cache keeps them, whatever the site's directives for
+	// headers say, which are applied later.
+	g.outcome.last.hold(w, g.r, wordNoStore)
 	g.outcome.request = g.r
 	id := g.outcome.requestID()
 	site := g.site.login()
 	if site == nil {
 		reason := reasons[policy.ReasonStoreUnavailable]
-		g.outcome.last.hold(w, g.r, wordNoStore)
 		w.Header().Set("Retry-After", retryAfterSeconds)
 		return h.refuse(w, g.r, refusal{Denial: reason.Denial, code: policy.ReasonStoreUnavailable.String(), uri: denial.URI(g.original.EscapedPath(), ""), id: id})
 	}
