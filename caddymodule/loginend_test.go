@@ -104,18 +104,48 @@ func TestBackchannelLogout(t *testing.T) {
 	bob.loggedIn()
 }
 
-// The stream of a reader is cut when their session ends, and not before.
+// The stream of a reader is cut when their session ends, by a logout or at its declared end,
+// and not before.
 func TestLogoutCutsStreams(t *testing.T) {
-	s := newLoginSite(t, "")
+	s := newLoginSite(t, "lifetime 2h")
 	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = w.Write([]byte("data: hello\n\n"))
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
-	b := s.browser()
-	b.login("/account")
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.site+"/account", nil)
+	for name, end := range map[string]func(){
+		"logout": func() {
+			if status := s.logoutBy(s.provider.logoutToken(nil)); status != http.StatusOK {
+				t.Fatalf("status %d", status)
+			}
+		},
+		"declared end": func() { clock.Advance(2 * time.Hour) },
+	} {
+		b := s.browser()
+		b.login("/account")
+		cut := b.stream("/account")
+		clock.Advance(10 * time.Second) // decided again, and still allowed
+		select {
+		case <-cut:
+			t.Fatalf("%s: the stream is cut while the session goes on", name)
+		case <-time.After(300 * time.Millisecond):
+		}
+		end()
+		select {
+		case <-cut:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: the stream goes on after the session", name)
+		}
+		s.waitFor("the stream to end", func() bool { return openStreams.count() == 0 })
+	}
+}
+
+// stream opens an event stream, and returns a channel that is sent to when it ends.
+func (b *loginBrowser) stream(path string) <-chan error {
+	t := b.s
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, t.site+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,12 +155,12 @@ func TestLogoutCutsStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	t.Cleanup(func() { _ = response.Body.Close() })
 	lines := bufio.NewReader(response.Body)
 	if line, err := lines.ReadString('\n'); err != nil || line != "data: hello\n" {
 		t.Fatalf("%q, %v", line, err)
 	}
-	s.waitFor("the stream to be watched", func() bool { return openStreams.count() == 1 })
+	t.waitFor("the stream to be watched", func() bool { return openStreams.count() == 1 })
 	cut := make(chan error, 1)
 	go func() {
 		for {
@@ -140,20 +170,7 @@ func TestLogoutCutsStreams(t *testing.T) {
 			}
 		}
 	}()
-	clock.Advance(10 * time.Second) // decided again, and still allowed
-	select {
-	case <-cut:
-		t.Fatal("the stream is cut while the session goes on")
-	case <-time.After(300 * time.Millisecond):
-	}
-	if status := s.logoutBy(s.provider.logoutToken(nil)); status != http.StatusOK {
-		t.Fatalf("status %d", status)
-	}
-	select {
-	case <-cut:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the stream goes on after the session")
-	}
+	return cut
 }
 
 // The session of a reader ends at its declared end, when it is unused, and when it is one too

@@ -175,8 +175,13 @@ func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 	unknown := false
 	if s.source != nil {
 		// The token is verified as of the beginning of the stream: its expiry does not
-		// cut the stream, the retirement of its key does.
-		reader, err := s.source.reader(ctx, s.site.policy, s.token, s.began)
+		// cut the stream, the retirement of its key does. A session has a declared end, which
+		// counts for its streams as well.
+		when := s.began
+		if s.source.login != nil {
+			when = at
+		}
+		reader, err := s.source.reader(ctx, s.site.policy, s.token, when)
 		if unknown = errors.Is(err, policy.ErrUnavailable); unknown {
 			reader = policy.Reader{Unknown: true, NoKeys: errors.Is(err, keys.ErrKeysUnavailable), Failure: err}
 		} else if err != nil {
