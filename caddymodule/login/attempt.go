@@ -149,8 +149,9 @@ func (s *Site) dropOldest(w http.ResponseWriter, r *Request) {
 	}
 }
 
-// takeAttempt returns the attempt of a state in this browser, and clears its cookie: an
-// attempt counts once.
+// takeAttempt returns the attempt of a state in this browser, and clears its cookie. An
+// attempt counts once on a node, also for a browser that keeps its cookie: otherwise one
+// attempt would be good for any number of calls to the provider.
 func (s *Site) takeAttempt(w http.ResponseWriter, r *Request, stateParam string) (a attempt, ok bool) {
 	name := attemptCookie(stateParam)
 	value := r.Cookies[name]
@@ -158,7 +159,8 @@ func (s *Site) takeAttempt(w http.ResponseWriter, r *Request, stateParam string)
 		return a, false
 	}
 	clearCookie(w, name)
-	ok = s.open(name, value, &a) && hmac.Equal([]byte(a.State), []byte(hashOf(stateParam))) && fresh(r.now, a.At)
+	ok = s.open(name, value, &a) && hmac.Equal([]byte(a.State), []byte(hashOf(stateParam))) && fresh(r.now, a.At) &&
+		s.used.take(a.State, r.now, time.Unix(a.At, 0).Add(attemptFor))
 	return a, ok
 }
 

@@ -61,6 +61,14 @@ func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, ro
 		s.providerFailed(w, r, KindLogin, err, next)
 		return
 	}
+	if provider.PushedAuthorization != "" {
+		done, err := s.calling()
+		if err != nil {
+			s.providerFailed(w, r, KindLogin, err, next)
+			return
+		}
+		defer done()
+	}
 	stateParam, a := s.newAttempt(w, r, next, round)
 	challenge := sha256.Sum256([]byte(a.Verifier))
 	query := url.Values{

@@ -68,6 +68,12 @@ func (s *Site) callback(w http.ResponseWriter, r *Request) {
 
 // finish exchanges a code, and begins the session of its reader.
 func (s *Site) finish(w http.ResponseWriter, r *Request, provider *keys.Provider, a attempt, code, next string, round int) {
+	done, err := s.calling()
+	if err != nil {
+		s.providerFailed(w, r, KindLogin, err, next)
+		return
+	}
+	defer done()
 	// A browser that leaves does not waste its code.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 2*keys.ExchangeTimeout)
 	defer cancel()

@@ -10,6 +10,7 @@
 //	provider.go     the provider's configuration, fetched when it is needed
 //	next.go         the page to which a reader returns
 //	attempt.go      an attempt to log in: state, and the cookies that bind it to a browser
+//	load.go         bounds: an attempt counts once, and calls to the provider at once
 //	begin.go        /.gatefold/login
 //	callback.go     /.gatefold/callback
 //	exchange.go     requests of tokens, and pushed authorization requests

@@ -15,6 +15,7 @@ type provider struct {
 	fetchedAt time.Time
 	failedAt  time.Time
 	err       error
+	fetching  chan struct{} // closed when the fetch under way ends; nil if none is
 }
 
 const (
@@ -26,26 +27,50 @@ const (
 
 // discover returns the provider's configuration. It is fetched when it is first needed, so
 // that a provider that is down does not stop the site; one that was fetched before is used
-// while it cannot be fetched again.
+// while it is fetched again. At most one fetch is under way.
 func (s *Site) discover(ctx context.Context) (*keys.Provider, error) {
 	p := &s.provider
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	now := s.Now()
-	if p.known != nil && now.Sub(p.fetchedAt).Abs() < providerFresh {
-		return p.known, nil
-	}
-	if p.err == nil || now.Sub(p.failedAt).Abs() >= providerAgain {
+	stale := p.known == nil || now.Sub(p.fetchedAt).Abs() >= providerFresh
+	if stale && p.fetching == nil && (p.err == nil || now.Sub(p.failedAt).Abs() >= providerAgain) {
+		p.fetching = make(chan struct{})
 		// Others wait for the result, so that it does not depend on one of them.
-		fetched, err := s.Sets.Provider(context.WithoutCancel(ctx), s.Issuer)
-		if p.err = err; err == nil {
-			p.known, p.fetchedAt = &fetched, now
-		} else {
-			p.failedAt = now
-		}
+		go s.fetchProvider(context.WithoutCancel(ctx))
 	}
+	known, err, fetching := p.known, p.err, p.fetching
+	p.mu.Unlock()
+	switch {
+	case known != nil:
+		return known, nil
+	case fetching == nil:
+		return nil, err
+	}
+	select {
+	case <-fetching:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.known == nil {
 		return nil, p.err
 	}
 	return p.known, nil
+}
+
+// fetchProvider fetches the configuration, in the time that Sets have for it.
+func (s *Site) fetchProvider(ctx context.Context) {
+	fetched, err := s.Sets.Provider(ctx, s.Issuer)
+	p := &s.provider
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// The time counts from the end of the fetch, which may itself take longer than providerAgain.
+	if p.err = err; err == nil {
+		p.known, p.fetchedAt = &fetched, s.Now()
+	} else {
+		p.failedAt = s.Now()
+	}
+	close(p.fetching)
+	p.fetching = nil
 }

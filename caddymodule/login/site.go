@@ -94,6 +94,8 @@ type Site struct {
 	verifier *policy.SessionVerifier
 	provider provider
 	renewals chan struct{} // has a place for each renewal at once
+	calls    chan struct{} // has a place for each login that calls the provider at once
+	used     usedStates
 }
 
 // New returns a site.
@@ -107,6 +109,7 @@ func New(options Options) (*Site, error) {
 		client:   keys.Client{Issuer: options.Issuer, ID: options.ClientID, Claims: options.Claims, IntegerIDs: options.IntegerIDs},
 		tickets:  policy.NewTickets(key, options.Vendor, options.Site),
 		renewals: make(chan struct{}, maxRenewals),
+		calls:    make(chan struct{}, maxCalls),
 	}
 	origin := store.LoginSession{Site: options.Site, Issuer: options.Issuer, ClientID: options.ClientID}
 	s.verifier = policy.NewSessionVerifier(s.tickets, options.Store, options.Vendor, origin.Origin(), s.due)
