@@ -242,6 +242,7 @@ const preamble = `# Made by gatefold init. Check it after each change:
 	{args[0]} regexp ` + "`" + `(e|%(25)*65)([+=\s]|%(25)*[0-9A-Fa-f][0-9A-Fa-f]|[^\x00-\x7F])*(y|%(25)*79)([+=\s]|%(25)*[0-9A-Fa-f][0-9A-Fa-f]|[^\x00-\x7F])*([A-DIJ]|%(25)*4[1-49Aa])[^&#/]*` + "`" + ` REDACTED
 	{args[0]} regexp ` + "`" + `(?i)\b(token|share)(=|%3D)[^&#]*` + "`" + ` $1=REDACTED
 	{args[0]} regexp ` + "`" + `(?i)(/accept/)[^/?#]+` + "`" + ` $1REDACTED
+	{args[0]} regexp ` + "`" + `(?i)/\.gatefold/callback(\?|%3F)[^#]+` + "`" + ` /.gatefold/callback?REDACTED
 }
 
 {
