@@ -1,6 +1,7 @@
 package login
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -78,11 +79,13 @@ func hashOf(text string) string {
 
 // seal seals a value for a use of this site: another site, and another use, cannot open it.
 func (s *Site) seal(use string, value any) string {
-	text, err := json.Marshal(value)
-	if err != nil {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // each & of a page's URL would take six bytes of the cookie
+	if err := encoder.Encode(value); err != nil {
 		return "" // of texts and numbers it cannot fail
 	}
-	return base64.RawURLEncoding.EncodeToString(s.Sealer.Seal(text, s.sealedFor(use)))
+	return base64.RawURLEncoding.EncodeToString(s.Sealer.Seal(text.Bytes(), s.sealedFor(use)))
 }
 
 // open opens what seal sealed. It reports false for anything else.
