@@ -72,7 +72,7 @@ func TestLoginOnlyNavigations(t *testing.T) {
 		t.Errorf("POST: %d", post.StatusCode)
 	}
 	// A login begins with a navigation as well, and sets no cookie otherwise.
-	for _, headers := range [][]string{{"Sec-Fetch-Mode", "cors"}, {"Sec-Fetch-Mode", "no-cors"}, {"Sec-Purpose", "prefetch"}} {
+	for _, headers := range [][]string{{"Sec-Fetch-Mode", "cors"}, {"Sec-Fetch-Mode", "no-cors"}, {"Sec-Purpose", "prefetch"}, {"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"}} {
 		if got := s.get("/.gatefold/login?next=/account", append([]string{"X-Forwarded-Proto", "https", "Accept", "text/html"}, headers...)...); got.StatusCode != http.StatusForbidden || len(got.Cookies()) > 0 {
 			t.Errorf("%v: %d, %v", headers, got.StatusCode, got.Cookies())
 		}
@@ -178,4 +178,31 @@ func TestLoginIsNotCached(t *testing.T) {
 		t.Errorf("a logout by the provider: status %d", status)
 	}
 	b.anonymous()
+}
+
+// A provider may number its readers: with integer_ids each place that names one may be a number.
+func TestLoginIntegerSubject(t *testing.T) {
+	s := newLoginSite(t, "integer_ids")
+	s.provider.do(func() {
+		s.provider.claims = map[string]any{"sub": 1001, "email": nil, "email_verified": nil}
+		s.provider.answers["/userinfo"] = func(w http.ResponseWriter, _ *http.Request) {
+			s.provider.answer(w, http.StatusOK, map[string]any{"sub": 1001, "email": "ann@example.com", "email_verified": true})
+		}
+	})
+	b := s.browser()
+	b.login("/account").to()
+	b.loggedIn()
+	if status := s.logoutBy(s.provider.logoutToken(map[string]any{"sub": 1001})); status != http.StatusOK {
+		t.Errorf("status %d", status)
+	}
+	b.anonymous()
+}
+
+// The reader returns to exactly their page, also if its URL has many parameters.
+func TestLoginLongPage(t *testing.T) {
+	s := newLoginSite(t, "")
+	page := "/account?" + strings.Repeat("a&", 900)
+	if to := s.browser().login(page).to(); to != page {
+		t.Errorf("the reader returns to %s", to)
+	}
 }

@@ -76,7 +76,7 @@ func (c *Client) verifyID(raw string, set KeySet, now time.Time) (IDToken, error
 			return token, &claimError{"iat", "is missing"}
 		}
 		token = IDToken{ExpiresAt: t.expiresAt, IssuedAt: t.issuedAt, claims: o}
-		if token.Subject, err = o.text("sub", 255); err != nil {
+		if token.Subject, err = c.subject(o); err != nil {
 			return token, err
 		}
 		if token.SessionID, err = o.optionalText("sid", 255); err != nil {
@@ -95,6 +95,14 @@ func (c *Client) verifyID(raw string, set KeySet, now time.Time) (IDToken, error
 	}
 	token.algorithm = algorithm
 	return token, nil
+}
+
+// subject returns `sub`, which some providers write as an integer.
+func (c *Client) subject(o object) (string, error) {
+	if c.IntegerIDs {
+		return o.textOrInteger("sub", 255)
+	}
+	return o.text("sub", 255)
 }
 
 // checkAuthorizedParty checks `azp` (OpenID Connect Core 1.0, section 3.1.3.7): a token that
@@ -154,7 +162,7 @@ func (c *Client) Reader(t *IDToken, userinfo []byte) (ReaderClaims, error) {
 			return ReaderClaims{}, ErrMalformed
 		}
 		// Without this check a response about another reader would change who logged in.
-		if subject, err := more.text("sub", 255); err != nil || subject != t.Subject {
+		if subject, err := c.subject(more); err != nil || subject != t.Subject {
 			return ReaderClaims{}, &claimError{"sub", "of userinfo is that of another reader"}
 		}
 		names := []string{c.Claims.UserID, c.Claims.PublisherUserID}
@@ -217,7 +225,12 @@ func (c *Client) VerifyLogout(raw string, set KeySet, now time.Time) (LogoutToke
 		if token.ID, err = o.text("jti", 255); err != nil {
 			return token, err
 		}
-		if err := o.readTextFields(textField{"sub", 255, &token.Subject}, textField{"sid", 255, &token.SessionID}); err != nil {
+		if o.find("sub") != nil {
+			if token.Subject, err = c.subject(o); err != nil {
+				return token, err
+			}
+		}
+		if token.SessionID, err = o.optionalText("sid", 255); err != nil {
 			return token, err
 		}
 		if token.Subject == "" && token.SessionID == "" {

@@ -14,9 +14,10 @@ import (
 
 // begin answers /.gatefold/login: it sends the browser to the provider.
 func (s *Site) begin(w http.ResponseWriter, r *Request) {
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" || isPrefetch(r) {
-		// A script or an image would follow the redirect and see nothing, and each such
-		// request would set a cookie.
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode != "" && mode != "navigate" || dest != "" && dest != "document" && dest != "empty" || isPrefetch(r) {
+		// A script, an image or a frame would follow the redirect and see nothing, and each
+		// such request would set a cookie.
 		s.page(w, r, page{Status: http.StatusForbidden, Title: "Open this page to log in", Detail: "A login is a page of its own: it cannot be loaded by a script or in a frame."})
 		return
 	}
