@@ -21,7 +21,7 @@ func TestLogout(t *testing.T) {
 	b.login("/account")
 	b.open("/.gatefold/logout").shows(http.StatusOK, "Log out")
 	b.loggedIn()
-	for _, headers := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "http://127.0.0.1:" + s.port}} {
+	for _, headers := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "http://127.0.0.1:" + s.port}, {"Origin", "null"}} {
 		b.send(http.MethodPost, "/.gatefold/logout", "", append([]string{"X-Forwarded-Proto", "https", "Accept", "text/html"}, headers...)...).shows(http.StatusForbidden, "Log out on this page")
 	}
 	b.loggedIn()

@@ -11,6 +11,8 @@ import (
 // logout answers /.gatefold/logout. GET shows a button, because an image of another site must
 // not log a reader out.
 func (s *Site) logout(w http.ResponseWriter, r *Request) {
+	// The form says of which site it is: with no-referrer browsers would send `Origin: null`.
+	w.Header().Set("Referrer-Policy", "same-origin")
 	if r.Method == http.MethodGet {
 		target := ""
 		if provider, err := s.discover(r.Context()); err == nil && !s.LocalLogout {
@@ -20,9 +22,10 @@ func (s *Site) logout(w http.ResponseWriter, r *Request) {
 		return
 	}
 	// The session's cookie is not sent with a POST of another site (SameSite=Lax); these
-	// headers say the same in browsers that send it all the same.
+	// headers say the same in browsers that send it all the same. A sandboxed frame of any site
+	// sends `null`.
 	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
-	if site != "" && site != "same-origin" && site != "none" || origin != "" && origin != r.Origin && origin != "null" {
+	if site != "" && site != "same-origin" && site != "none" || origin != "" && origin != r.Origin && (origin != "null" || site != "same-origin") {
 		s.report(KindLogout, ResultRefused, r, errors.New("the request is of another site"))
 		s.page(w, r, page{Status: http.StatusForbidden, Title: "Log out on this page", Detail: "The request came from another site.", Button: "Log out", Post: pathLogout})
 		return
