@@ -63,6 +63,9 @@ func (s *Site) requestTokens(ctx context.Context, provider *keys.Provider, form 
 // errTokens is wrapped by errors of tokens that are not acceptable.
 var errTokens = errors.New("the provider's tokens are not acceptable")
 
+// errUserInfo is wrapped by the error of a userinfo endpoint that cannot answer at the moment.
+var errUserInfo = errors.New("the userinfo endpoint answers with the status")
+
 // readerOf verifies the tokens of a login, and returns who the reader is. Userinfo is asked
 // only if the ID token lacks a claim.
 func (s *Site) readerOf(ctx context.Context, provider *keys.Provider, tokens *keys.TokenAnswer, verify func(keys.KeySet) (keys.IDToken, error)) (keys.IDToken, keys.ReaderClaims, error) {
@@ -88,8 +91,12 @@ func (s *Site) readerOf(ctx context.Context, provider *keys.Provider, tokens *ke
 		if err != nil {
 			return id, keys.ReaderClaims{}, err
 		}
-		if answer.Status == http.StatusOK {
+		switch {
+		case answer.Status == http.StatusOK:
 			userinfo = answer.Body
+		case answer.Status >= http.StatusInternalServerError || answer.Status == http.StatusTooManyRequests:
+			// Without its claims the reader would lose what they may open.
+			return id, keys.ReaderClaims{}, fmt.Errorf("%w: %d", errUserInfo, answer.Status)
 		}
 	}
 	reader, err := s.client.Reader(&id, userinfo)

@@ -66,7 +66,11 @@ func (s *Site) touch(ctx context.Context, id string) {
 	switch {
 	case errors.Is(err, errGrant):
 		// The provider ended the session, or the account is closed. Nothing else ends it.
-		if err := writer.EndLoginSession(ctx, s.Vendor, id); err != nil && !errors.Is(err, store.ErrNotFound) {
+		err := writer.EndRenewedSession(ctx, s.Vendor, id, session.RenewingUntil)
+		switch {
+		case errors.Is(err, store.ErrConflict):
+			return // another node renewed it, with the refresh token that is now used up
+		case err != nil && !errors.Is(err, store.ErrNotFound):
 			s.report(KindRenewal, ResultStore, nil, err)
 			return
 		}

@@ -27,6 +27,25 @@ func (w Writer) EndLoginSession(ctx context.Context, vendor, id string) error {
 	})
 }
 
+// EndRenewedSession ends a session whose renewal the issuer refused, if its lease is still that
+// of the caller; otherwise it changes nothing and returns ErrConflict: another node may have
+// renewed it. It returns ErrNotFound if there is none.
+func (w Writer) EndRenewedSession(ctx context.Context, vendor, id string, lease time.Time) error {
+	return w.transact(ctx, vendor, func(t *transaction) error {
+		session, err := t.loginSession(id)
+		switch {
+		case err != nil:
+			return err
+		case session == nil || !t.now.Before(session.End()):
+			return ErrNotFound
+		case !session.RenewingUntil.Equal(lease):
+			return ErrConflict
+		}
+		session.remove(t)
+		return nil
+	})
+}
+
 // EndLoginSessionsOf ends all sessions of a user, and returns how many.
 func (w Writer) EndLoginSessionsOf(ctx context.Context, vendor, user string) (ended int, err error) {
 	if err := checkText("user", user, maxUserID); err != nil {

@@ -202,6 +202,7 @@ func TestRenewOnce(t *testing.T) {
 			b.Fatalf("%d renew after a minute", len(leases))
 		}
 		b.is(b.RenewLoginSession(b.Context(), vendor, id, leases[0], func(*store.LoginSession) {}), store.ErrConflict)
+		b.is(b.EndRenewedSession(b.Context(), vendor, id, leases[0]), store.ErrConflict)
 		b.ok(b.RenewLoginSession(b.Context(), vendor, id, leases[1], func(s *store.LoginSession) {
 			s.Tokens, s.Email, s.RenewAt, s.UserID = []byte("renewed"), "new@example.com", b.clock.Add(time.Hour), "eve"
 		}))
