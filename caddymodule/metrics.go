@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/buildinfo"
+	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/pagecache"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -123,7 +124,10 @@ func newSiteMetrics(vendor, site string) *siteMetrics {
 	for _, outcome := range pagecache.Outcomes() {
 		m.pages[outcome] = cachedRequests.WithLabelValues(vendor, site, string(outcome))
 	}
-	streamsCut.WithLabelValues(vendor, site) // exports 0 from the start
+	// These export 0 from the start.
+	streamsCut.WithLabelValues(vendor, site)
+	teasersTotal.WithLabelValues(vendor, site, string(teaserSent))
+	loginsTotal.WithLabelValues(vendor, site, string(login.KindLogin), string(login.ResultOK))
 	return m
 }
 
