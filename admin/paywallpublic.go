@@ -155,6 +155,7 @@ func (a *api) describePaywalls() {
 		Responses: map[string]*huma.Response{
 			"200":     {Description: "The paywall.", Content: map[string]*huma.MediaType{"application/json": {Schema: document.Components.Schemas.Schema(reflect.TypeFor[Paywall](), true, "Paywall")}}},
 			"304":     {Description: "The paywall is as the client has it (If-None-Match)."},
+			"404":     {Ref: "#/components/responses/Error"},
 			"default": {Ref: "#/components/responses/Error"},
 		},
 	})
@@ -165,6 +166,7 @@ func (a *api) describePaywalls() {
 			query("lang", "The language. Default: that of Accept-Language.", "sv")),
 		Responses: map[string]*huma.Response{
 			"200":     {Description: "The page.", Content: map[string]*huma.MediaType{"text/html": {Schema: &huma.Schema{Type: huma.TypeString}}}},
+			"404":     {Ref: "#/components/responses/Error"},
 			"default": {Ref: "#/components/responses/Error"},
 		},
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/buildinfo"
+	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/pagecache"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -82,7 +83,9 @@ func init() { hookEvents.WithLabelValues("", "", "refused") }
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
 		loginsTotal,
-		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, teasersTotal, cachedRequests, hookEvents, storeDuration, storeOperations, storeCollector{}, buildMetric,
+		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, teasersTotal, cachedRequests, hookEvents, storeDuration, storeOperations,
+		storeCollector{},
+		buildMetric,
 	} {
 		err := registry.Register(collector)
 		if _, registered := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !registered {
@@ -123,7 +126,10 @@ func newSiteMetrics(vendor, site string) *siteMetrics {
 	for _, outcome := range pagecache.Outcomes() {
 		m.pages[outcome] = cachedRequests.WithLabelValues(vendor, site, string(outcome))
 	}
-	streamsCut.WithLabelValues(vendor, site) // exports 0 from the start
+	// These export 0 from the start.
+	streamsCut.WithLabelValues(vendor, site)
+	teasersTotal.WithLabelValues(vendor, site, string(teaserSent))
+	loginsTotal.WithLabelValues(vendor, site, string(login.KindLogin), string(login.ResultOK))
 	return m
 }
 

@@ -84,7 +84,8 @@ func TestScanKeepsHotPages(t *testing.T) {
 		}
 	}
 	w.index.found.Wait()
-	if found := ask(); found < hot*9/10 {
+	// Admission and eviction go by samples.
+	if found := ask(); found < hot*3/4 {
 		t.Errorf("%d of %d hot pages are left after the scan", found, hot)
 	}
 }
