@@ -67,10 +67,11 @@ func New(options Options) (*Cache, error) {
 }
 
 // Close releases the memory, once no request uses it any more. Fetches that run are
-// cancelled.
+// cancelled, and requests that come later pass.
 func (c *Cache) Close() {
 	c.flights.mu.Lock()
-	for _, f := range c.flights.byKey {
+	c.flights.closed = true
+	for f := range c.flights.all { // those too that cannot be joined any more
 		f.cancel()
 	}
 	c.flights.mu.Unlock()

@@ -52,16 +52,18 @@ type flights struct {
 	byKey map[string]*flight
 	all   map[*flight]struct{}
 	bytes int64
+	// closed refuses new fetches, so that none stores a page into memory that was released.
+	closed bool
 }
 
 // join returns the flight of a key, with a reader on it, or a new one. It returns nil if
-// there are too many. A flight that began before a purge is not joined: a reader who comes
+// there are too many, or if the cache is closed. A flight that began before a purge is not joined: a reader who comes
 // after the purge does not get what was asked for before it.
 func (s *flights) join(key []byte, version uint64, begin func() *flight) (f *flight, reader *flightReader, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f = s.byKey[string(key)]; f == nil || f.version != version {
-		if len(s.all) >= maxFlights {
+		if s.closed || len(s.all) >= maxFlights {
 			return nil, nil, false
 		}
 		f, first = begin(), true

@@ -58,3 +58,38 @@ func TestFlightCountsUntilTheLastReaderLeft(t *testing.T) {
 		t.Errorf("after the last client %d fetches have %d bytes", stats.Fetches, stats.FillBytes)
 	}
 }
+
+// Close ends a fetch that cannot be joined any more, too, and a request that comes later
+// passes.
+func TestCloseEndsAllFetches(t *testing.T) {
+	w := newWorld(t, MinMemory)
+	began := make(chan struct{})
+	ask := func() Result {
+		q := Request{
+			Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: "/a"}, Stored: true,
+			Fetch: func(ctx context.Context, _ Anonymous, to http.ResponseWriter) error {
+				close(began)
+				<-ctx.Done()
+				return ctx.Err()
+			},
+			Pass: func(http.ResponseWriter) error { return nil },
+		}
+		if err := w.Serve(&discard{http.Header{}}, httptest.NewRequest(http.MethodGet, "http://news.example/a", nil), &q); err != nil {
+			t.Error(err)
+		}
+		return q.Result
+	}
+	first := make(chan Result, 1)
+	go func() { first <- ask() }()
+	<-began
+	w.flights.mu.Lock()
+	clear(w.flights.byKey) // as once a body is too large
+	w.flights.mu.Unlock()
+	w.Close()
+	if got := <-first; got.What != Pass {
+		t.Errorf("the request whose fetch was ended: %v", got)
+	}
+	if got := ask(); got.What != Pass || got.Why != WhyBusy {
+		t.Errorf("a request after the end: %v", got)
+	}
+}
