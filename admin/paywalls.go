@@ -51,7 +51,7 @@ type PaywallFields struct {
 	MainColor       string          `json:"mainColor,omitempty" pattern:"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$" patternDescription:"a colour such as #3377fe" doc:"The colour of buttons and links. The page corrects it where it could not be read (WCAG 2.2 AA)." example:"#3377fe"`
 	Features        []string        `json:"features,omitempty" maxItems:"12" nullable:"false" doc:"What every subscription has." example:"[\"All articles\",\"The e-paper\"]"`
 	ShowLoginButton bool            `json:"showLoginButton,omitempty" doc:"Whether there is something to buy. With false, the template LOGIN shows the login alone." example:"true"`
-	Settings        PaywallSettings `json:"settings,omitempty" doc:"How the page looks."`
+	Settings        PaywallSettings `json:"settings,omitzero" doc:"How the page looks."`
 	SinglePurchase  *PaywallSingle  `json:"singlePurchase,omitempty" doc:"The purchase of one page."`
 	PaymentMethods  []string        `json:"footerPaymentMethods,omitempty" maxItems:"12" nullable:"false" enum:"visa,mastercard,amex,apple-pay,google-pay,klarna,swish,vipps,mobilepay,paypal,invoice" doc:"The marks below the offers." example:"[\"visa\",\"mastercard\"]"`
 }

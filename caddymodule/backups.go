@@ -198,7 +198,7 @@ func (b *backups) prune() error {
 	if err != nil {
 		return err
 	}
-	names = names[:max(0, len(names)-int(b.config.Keep.V))] //nolint:gosec // at most 1,000
+	names = names[:max(0, len(names)-b.config.Keep.V)]
 	if entries, err := os.ReadDir(b.config.Directory); err == nil {
 		for _, entry := range entries {
 			if strings.HasPrefix(entry.Name(), backupPartial) {

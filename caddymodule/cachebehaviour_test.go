@@ -80,7 +80,7 @@ func TestCacheSlowReader(t *testing.T) {
 // not grow with it.
 func TestCacheLargeBody(t *testing.T) {
 	const size = 5 << 20
-	s := newCacheSite(t, func(w http.ResponseWriter, r *http.Request) {
+	s := newCacheSite(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		part := make([]byte, 32<<10)
 		for range size / len(part) { // chunked: the length is not known in advance

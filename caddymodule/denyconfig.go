@@ -114,8 +114,11 @@ var denyPages = []denyPage{
 
 func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
 	h.Deny = new(DenyConfig)
-	options := []option{textOption("page", &h.Deny.Page), textOption("forward", &h.Deny.Forward), flagOption("errors", &h.Deny.Errors),
-		{name: "paywall", parse: h.Deny.parsePaywall, repeatable: true}, textOption("name", &h.Deny.Name), textOption("home", &h.Deny.Home), textOption("texts", &h.Deny.Texts)}
+	options := []option{
+		textOption("page", &h.Deny.Page), textOption("forward", &h.Deny.Forward), flagOption("errors", &h.Deny.Errors),
+		{name: "paywall", parse: h.Deny.parsePaywall, repeatable: true},
+		textOption("name", &h.Deny.Name), textOption("home", &h.Deny.Home), textOption("texts", &h.Deny.Texts),
+	}
 	for _, page := range denyPages {
 		switch page.name {
 		case pricing:

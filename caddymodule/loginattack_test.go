@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -70,7 +71,7 @@ func TestLoginFixation(t *testing.T) {
 
 // loginAgain returns a function that begins a login in a browser that is logged in, as one
 // that began before in another tab does.
-func loginAgain(t *testing.T, s *loginSite) func(*loginBrowser) string {
+func loginAgain(t *testing.T, _ *loginSite) func(*loginBrowser) string {
 	t.Helper()
 	return func(b *loginBrowser) string {
 		ticket := b.cookies[login.CookieSession]
@@ -125,9 +126,7 @@ func TestLoginForgedState(t *testing.T) {
 	again := s.browser()
 	callback = s.provider.authorize(again.begin("/account"))
 	copied := s.browser()
-	for name, value := range again.cookies {
-		copied.cookies[name] = value
-	}
+	maps.Copy(copied.cookies, again.cookies)
 	if to := again.open(callback).to(); to != "/account" {
 		t.Fatal(to)
 	}

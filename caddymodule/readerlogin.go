@@ -137,13 +137,11 @@ func (h *Handler) mayRedirect(g *gateRequest, step denial.Step) bool {
 func (h *Handler) reportLogin(event login.Event) {
 	loginsTotal.WithLabelValues(h.Vendor, h.Site, string(event.Kind), string(event.Result)).Inc()
 	level := zapcore.InfoLevel
-	switch {
-	case event.Result == login.ResultOK:
+	failed := event.Result == login.ResultProvider || event.Result == login.ResultStore
+	if event.Result == login.ResultOK {
 		level = zapcore.DebugLevel
-	case event.Result == login.ResultProvider, event.Result == login.ResultStore:
-		if !errors.Is(event.Err, context.Canceled) {
-			level = zapcore.WarnLevel
-		}
+	} else if failed && !errors.Is(event.Err, context.Canceled) {
+		level = zapcore.WarnLevel
 	}
 	if entry := h.logger.Check(level, "login"); entry != nil {
 		entry.Write(zap.String("kind", string(event.Kind)), zap.String("result", string(event.Result)), zap.String("vendor", h.Vendor), zap.String("site", h.Site),

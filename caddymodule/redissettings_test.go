@@ -90,23 +90,26 @@ func TestRedisMemoryIsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, id := s.link(keys.LinkClaims{})
-	// Beside this, what clients and buffers take is little.
+	// Beside this, what clients and buffers take is little, once that of this request is free.
 	s.redis.Do("set", "ballast", strings.Repeat("x", 16<<20))
-	limit := func(percent int) {
-		info, err := s.redis.Client().InfoMap(t.Context(), "memory").Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		used, err := strconv.Atoi(info["Memory"]["used_memory"])
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.redis.Do("config", "set", "maxmemory", used*100/percent)
+	limited := func(percent int, name string) {
+		t.Helper()
+		s.waitFor(name, func() bool {
+			info, err := s.redis.Client().InfoMap(t.Context(), "memory").Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			used, err := strconv.Atoi(info["Memory"]["used_memory"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.redis.Do("config", "set", "maxmemory", used*100/percent)
+			return s.found(name) != nil
+		})
+		s.waitForCondition(name, "raise maxmemory")
 	}
-	limit(87)
-	s.waitForCondition("redis_memory_filling", "raise maxmemory")
-	limit(97)
-	s.waitForCondition("redis_memory_full", "raise maxmemory")
+	limited(87, "redis_memory_filling")
+	limited(97, "redis_memory_full")
 	s.redis.Do("config", "set", "maxmemory", 1)
 	if _, err := records.CreateGrant(t.Context(), defaultVendor, store.DefaultList, store.Grant{UserID: "bea", SKU: "premium"}); !errors.Is(err, redisengine.ErrFull) {
 		t.Errorf("a new grant: %v", err)

@@ -89,18 +89,26 @@ func TestStreamsAreJudgedByTheActiveConfiguration(t *testing.T) {
 		"stricter rules": {func(text string) string {
 			return strings.ReplaceAll(strings.ReplaceAll(text, "rule / any", "rule / authenticated"), "entitled premium", "entitled gold")
 		}, map[string]string{public: "login_required", premium: "not_entitled"}},
-		"without the site": {func(text string) string {
-			return strings.ReplaceAll(text, "\ngatefold {\n", "\ngatefold {\nsite other\n")
+		"without the site": {
+			func(text string) string {
+				return strings.ReplaceAll(text, "\ngatefold {\n", "\ngatefold {\nsite other\n")
+			},
+			map[string]string{public: "site_removed", premium: "site_removed"},
 		},
-			map[string]string{public: "site_removed", premium: "site_removed"}},
-		"without the host": {func(text string) string { return strings.ReplaceAll(text, "https://localhost:", "https://127.0.0.1:") },
-			map[string]string{public: "site_removed", premium: "site_removed"}},
-		"without any gate": {func(string) string { return noSites },
-			map[string]string{public: "site_removed", premium: "site_removed"}},
-		"another store": {func(text string) string {
-			return strings.ReplaceAll(text, s.database(), filepath.Join(s.dir, "other.db"))
+		"without the host": {
+			func(text string) string { return strings.ReplaceAll(text, "https://localhost:", "https://127.0.0.1:") },
+			map[string]string{public: "site_removed", premium: "site_removed"},
 		},
-			map[string]string{premium: "bad_credential"}},
+		"without any gate": {
+			func(string) string { return noSites },
+			map[string]string{public: "site_removed", premium: "site_removed"},
+		},
+		"another store": {
+			func(text string) string {
+				return strings.ReplaceAll(text, s.database(), filepath.Join(s.dir, "other.db"))
+			},
+			map[string]string{premium: "bad_credential"},
+		},
 		"another place of the token": {func(string) string { return config(otherIssuer) }, map[string]string{premium: "login_required"}},
 		"a grant is removed":         {nil, map[string]string{premium: "not_entitled"}},
 	} {

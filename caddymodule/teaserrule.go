@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -101,7 +103,22 @@ const (
 	teaserSent    teaser.Reason = "sent"
 	teaserNotSaid teaser.Reason = "not_echoed" // the origin did not say that it cut
 	teaserFailed  teaser.Reason = "failed"     // the handler returned an error
+	// teaserElsewhere is a redirect to another host.
+	teaserElsewhere teaser.Reason = "redirect_elsewhere"
 )
+
+// leadsBack reports whether the target of a redirect is on the host of the request, where
+// the gate decides again.
+func leadsBack(location, host string) bool {
+	target, err := url.Parse(location)
+	if err != nil || target.Opaque != "" || target.User != nil {
+		return false
+	}
+	if target.Scheme == "" && target.Host == "" {
+		return strings.HasPrefix(target.Path, "/") && !strings.HasPrefix(location, "//") && !strings.Contains(location, "\\")
+	}
+	return (target.Scheme == "http" || target.Scheme == "https") && strings.EqualFold(target.Host, host)
+}
 
 // teases reports whether a denial is one for which a reader gets the teaser of the page:
 // another reader may have the page, and this one asked for nothing more than to see it.
@@ -149,6 +166,10 @@ func (h *Handler) tease(w http.ResponseWriter, g *gateRequest, decision *policy.
 		result, err = teaseByGate(w, g.r.Method, option.region, wall, r, cancel, next)
 	}
 	said := result.Reason
+	if said == teaser.Redirected && !leadsBack(result.Location, g.r.Host) {
+		// A signed URL of a store of files, for one, is the page itself.
+		said, result.Reason = teaserElsewhere, teaserElsewhere
+	}
 	switch {
 	case result.Cut && said == teaser.Complete:
 		said = teaserSent
@@ -171,7 +192,8 @@ func teaseByGate(w http.ResponseWriter, method string, region teaser.Region, wal
 	err = func() (err error) {
 		// A proxy panics if the origin breaks off, and if the rest of the page is not wanted.
 		defer func() {
-			if reason := recover(); reason == http.ErrAbortHandler {
+			reason := recover()
+			if cause, ok := reason.(error); ok && errors.Is(cause, http.ErrAbortHandler) {
 				aborted, err = true, http.ErrAbortHandler
 			} else if reason != nil {
 				_, _ = cutting.Close(true)

@@ -156,6 +156,19 @@ func TestNoTeaserOfOtherResponses(t *testing.T) {
 	assert.Equal(t, http.StatusMovedPermanently, moved.StatusCode)
 	assert.Equal(t, "/articles/hello-2", moved.Header.Get("Location"))
 	assert.Empty(t, moved.body)
+
+	// An origin that sends those who may have the page to a signed URL elsewhere gives it
+	// away by that.
+	for _, location := range []string{"https://files.example/issue.pdf?signature=SECRET", "//files.example/SECRET", `/\files.example/SECRET`, "mailto:SECRET", "https:SECRET", "https://127.0.0.1@files.example/SECRET"} {
+		s.origin.Handle(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", location)
+			w.WriteHeader(http.StatusFound)
+		})
+		answer := s.get("/articles/hello", "Accept", browserAccept)
+		assert.Equal(t, http.StatusUnauthorized, answer.StatusCode, location)
+		assert.Empty(t, answer.Header.Get("Location"), location)
+		assert.NotContains(t, answer.body, "SECRET", location)
+	}
 }
 
 // Requests that are more than a look at the page never reach the origin.

@@ -86,8 +86,27 @@ func TestInvalidationRoundTrip(t *testing.T) {
 }
 
 func TestDecodeInvalidationRefusesInvalidEvents(t *testing.T) {
-	for _, event := range [][]byte{nil, {}, {1}, {1, 0, 0}, {1, 2}, {1, 0xff}, {0, 0}, {2, 1}, {1, 1, 2, 3}, {3, 0xff}, {3, 3}, {4, 1}, []byte("{}"), []byte(`{"shared":true}`),
-		{6, 0}, {6, 0, 0, 0, 0, 0}, {6, 0, 0, 1, 0, 0}, {6, 0, 0, 0, 0, 1}, {6, 3, 0, 1, 0, 0, 0, 1}, {6, 0, 0xff, 0xfe, 0, 0}, {6, 0, 0xff, 0xff, 0, 1, 0, 1},
+	for _, event := range [][]byte{
+		nil,
+		{},
+		{1},
+		{1, 0, 0},
+		{1, 2},
+		{1, 0xff},
+		{0, 0},
+		{2, 1},
+		{1, 1, 2, 3},
+		{3, 0xff},
+		{3, 3},
+		{4, 1},
+		[]byte("{}"), []byte(`{"shared":true}`),
+		{6, 0},
+		{6, 0, 0, 0, 0, 0},
+		{6, 0, 0, 1, 0, 0},
+		{6, 0, 0, 0, 0, 1},
+		{6, 3, 0, 1, 0, 0, 0, 1},
+		{6, 0, 0xff, 0xfe, 0, 0},
+		{6, 0, 0xff, 0xff, 0, 1, 0, 1},
 	} {
 		if change, err := DecodeInvalidation(event); err == nil || change.Shared || change.Stripes != nil {
 			t.Errorf("%q is decoded as %+v, %v", event, change, err)

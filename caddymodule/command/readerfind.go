@@ -82,7 +82,7 @@ func findReaders(c *call) error {
 		}
 	}
 	return c.print(found, table("USER\tE-MAIL\tNAME\tTAGS\tSINCE\tFOUND IN", found, func(r *foundReader) []string {
-		shown := []string{r.UserID, r.Email, r.Name, string(r.Tags), r.CreatedAt}
+		shown := append(make([]string, 0, 6), r.UserID, r.Email, r.Name, string(r.Tags), r.CreatedAt)
 		for i := range shown {
 			if shown[i] == "" {
 				shown[i] = "-"

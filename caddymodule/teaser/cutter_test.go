@@ -184,7 +184,7 @@ func TestBoundsOfADocument(t *testing.T) {
 				// Of a long token the first bytes may pass: they are outside of regions.
 				assert.True(t, strings.HasPrefix(sent, c.sent), "%.50q", sent)
 			} else {
-				assert.Equal(t, len(c.sent), len(sent))
+				assert.Len(t, sent, len(c.sent))
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package teaser
 
 import (
+	"maps"
 	"net/http"
 )
 
@@ -49,9 +50,7 @@ func (e *Echo) WriteHeader(status int) {
 	e.header.Del(e.name)
 	e.header.Del("Accept-Ranges")
 	header := e.below.Header()
-	for name, values := range e.header {
-		header[name] = values
-	}
+	maps.Copy(header, e.header)
 	e.below.WriteHeader(status)
 }
 

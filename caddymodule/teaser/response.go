@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 )
 
@@ -203,9 +204,7 @@ func (c *committed) Write(p []byte) (int, error) {
 		c.sent = true
 		prepareHeader(c.response.header, c.charset)
 		header := c.response.below.Header()
-		for name, values := range c.response.header {
-			header[name] = values
-		}
+		maps.Copy(header, c.response.header)
 		c.response.below.WriteHeader(http.StatusOK)
 	}
 	if !c.response.body {

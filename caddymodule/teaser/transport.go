@@ -12,8 +12,10 @@ import (
 // as a new one, unencoded or in gzip.
 func PrepareRequest(r *http.Request) {
 	r.Method = http.MethodGet
-	for _, name := range []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since",
-		"Te", "Want-Digest", "Want-Content-Digest", "Want-Repr-Digest", "Available-Dictionary", "Dictionary-Id"} {
+	for _, name := range []string{
+		"Range", "If-Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since",
+		"Te", "Want-Digest", "Want-Content-Digest", "Want-Repr-Digest", "Available-Dictionary", "Dictionary-Id",
+	} {
 		r.Header.Del(name)
 	}
 	r.Header.Set("Accept-Encoding", "gzip")
@@ -22,14 +24,16 @@ func PrepareRequest(r *http.Request) {
 // prepareHeader takes out of a response's header what is wrong for a part of the page,
 // and names the charset in which it was cut.
 func prepareHeader(header http.Header, name string) {
-	for _, gone := range []string{"Accept-Ranges", "Content-Digest", "Content-Encoding", "Content-Length", "Content-Md5", "Content-Range",
-		"Digest", "Repr-Digest", "Trailer", "Use-As-Dictionary"} {
+	for _, gone := range []string{
+		"Accept-Ranges", "Content-Digest", "Content-Encoding", "Content-Length", "Content-Md5", "Content-Range",
+		"Digest", "Repr-Digest", "Trailer", "Use-As-Dictionary",
+	} {
 		header.Del(gone)
 	}
-	if tag := header.Get("Etag"); tag != "" {
+	if tag := header.Get("ETag"); tag != "" {
 		// Another representation than the page's own (RFC 9110, section 8.8.3).
 		opaque := strings.TrimPrefix(tag, "W/")
-		header.Set("Etag", `W/"t-`+strings.Trim(opaque, `"`)+`"`)
+		header.Set("ETag", `W/"t-`+strings.Trim(opaque, `"`)+`"`)
 	}
 	header.Set("Content-Type", "text/html; charset="+name)
 }

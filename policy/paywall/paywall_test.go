@@ -239,7 +239,7 @@ func TestPageProperty(t *testing.T) {
 			t.Fatal(err)
 		}
 		allowed := map[string]bool{}
-		for _, name := range strings.Fields("html head meta title style body header main footer section div p h1 h2 h3 ul ol li a b strong i em br span fieldset legend input label form button img") {
+		for name := range strings.FieldsSeq("html head meta title style body header main footer section div p h1 h2 h3 ul ol li a b strong i em br span fieldset legend input label form button img") {
 			allowed[name] = true
 		}
 		z := html.NewTokenizer(&b)

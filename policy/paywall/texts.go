@@ -43,11 +43,12 @@ type languageFile struct {
 const (
 	// maxAcceptLanguage bounds what is read of Accept-Language, in bytes.
 	maxAcceptLanguage = 256
-	// maxOwnLanguages bounds the languages of an operator's file, MaxTextsFile its size in
-	// bytes, and maxOwnText one of its texts.
+	// maxOwnLanguages bounds the languages of an operator's file, and maxOwnText one of its
+	// texts, in bytes.
 	maxOwnLanguages = 40
-	MaxTextsFile    = 256 << 10
 	maxOwnText      = 1000
+	// MaxTextsFile bounds the size of an operator's file, in bytes.
+	MaxTextsFile = 256 << 10
 )
 
 // builtInOrder has the built-in languages, the default first.
@@ -56,7 +57,7 @@ var builtInOrder = []string{"en", "sv", "da", "nb", "de", "fr", "es"}
 // BuiltIn returns the texts in English, Swedish, Danish, Norwegian, German, French and
 // Spanish.
 var BuiltIn = sync.OnceValue(func() *Texts {
-	var all []*Language
+	all := make([]*Language, 0, len(builtInOrder))
 	for _, name := range builtInOrder {
 		raw, err := files.ReadFile("texts/" + name + ".json")
 		if err != nil {

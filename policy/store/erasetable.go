@@ -342,7 +342,7 @@ func sitesIn(snapshot engine.Snapshot, kind string) (sites []string, err error) 
 }
 
 // expiry returns when a record may be removed that is rewritten.
-func (e *erasing) expiry(k, value []byte) time.Time {
+func (e *erasing) expiry(k, _ []byte) time.Time {
 	switch k[0] {
 	case prefixImportLog:
 		return e.t.now.Add(Retention)

@@ -166,7 +166,8 @@ func (f *Follower) Commit(ctx context.Context, partition string, batch *engine.B
 		batch = &told
 	}
 	commit := func() (engine.Committed, error) { return f.Watcher.Commit(ctx, partition, batch) }
-	committed, err := engine.Committed{}, error(nil)
+	var committed engine.Committed
+	var err error
 	if engine.IsRepairing(ctx) {
 		committed, err = commit()
 	} else {

@@ -41,8 +41,9 @@ func urlHash(url string) string {
 func (l *SignedLink) puts() ([]engine.Put, error) {
 	stored, err := encode(l)
 	expires := linkRetention(l.Claims.ExpiresAt)
-	puts := []engine.Put{{Key: key(prefixLink, l.Claims.Issuer, l.Claims.ID), Value: stored, Expires: expires}}
-	for _, at := range l.index() {
+	index := l.index()
+	puts := append(make([]engine.Put, 0, 1+len(index)), engine.Put{Key: key(prefixLink, l.Claims.Issuer, l.Claims.ID), Value: stored, Expires: expires})
+	for _, at := range index {
 		puts = append(puts, engine.Put{Key: at, Value: []byte{}, Expires: expires})
 	}
 	return puts, err

@@ -85,8 +85,15 @@ func (l *LoginSession) check() error {
 		name, value string
 		most        int
 	}{
-		{"issuer", l.Issuer, 2048}, {"client", l.ClientID, 512}, {"sub", l.Subject, 255}, {"sid", l.SID, 255}, {"user", l.UserID, maxUserID},
-		{"publisherUser", l.PublisherUserID, 255}, {"email", l.Email, 254}, {"acr", l.ACR, 255}, {"amr", l.AMR, 1024},
+		{"issuer", l.Issuer, 2048},
+		{"client", l.ClientID, 512},
+		{"sub", l.Subject, 255},
+		{"sid", l.SID, 255},
+		{"user", l.UserID, maxUserID},
+		{"publisherUser", l.PublisherUserID, 255},
+		{"email", l.Email, 254},
+		{"acr", l.ACR, 255},
+		{"amr", l.AMR, 1024},
 	} {
 		if err := checkText(text.name, text.value, text.most); err != nil {
 			return err

@@ -25,8 +25,12 @@ func TestFindGrantsByCreation(t *testing.T) {
 		b.ok(err)
 		began := b.clock
 		for i, g := range []store.Grant{
-			{UserID: "a", SKU: "premium"}, {UserID: "b", SKU: "archive", Email: "Ada@example.org"}, {UserID: "c", SKU: "premium", Email: "ada@example.org"},
-			{UserID: "d", SKU: "premium", PublisherPurchaseID: "p1"}, {UserID: "e", SKU: "premium", Status: store.StatusInactive}, {UserID: "a", SKU: "archive"},
+			{UserID: "a", SKU: "premium"},
+			{UserID: "b", SKU: "archive", Email: "Ada@example.org"},
+			{UserID: "c", SKU: "premium", Email: "ada@example.org"},
+			{UserID: "d", SKU: "premium", PublisherPurchaseID: "p1"},
+			{UserID: "e", SKU: "premium", Status: store.StatusInactive},
+			{UserID: "a", SKU: "archive"},
 		} {
 			b.clock = b.clock.Add(time.Second)
 			_, err := b.CreateGrant(b.Context(), vendor, []string{store.DefaultList, list.ID}[i%2], g)
@@ -83,7 +87,9 @@ func TestFindLinksByCreation(t *testing.T) {
 	onBoth(t, func(b *fixture) {
 		began := b.clock
 		for _, claims := range []keys.LinkClaims{
-			{SKU: "a", URL: "https://n.example/1", Subject: "u1"}, {SKU: "b", URL: "https://n.example/2", Subject: "u2"}, {SKU: "a", PublisherContentID: "hello", Subject: "u1"},
+			{SKU: "a", URL: "https://n.example/1", Subject: "u1"},
+			{SKU: "b", URL: "https://n.example/2", Subject: "u2"},
+			{SKU: "a", PublisherContentID: "hello", Subject: "u1"},
 			{SKU: "b", URL: "https://n.example/1", Subject: "u1", ExpiresAt: b.clock.Unix() + 5},
 		} {
 			b.link(claims)

@@ -49,8 +49,9 @@ func Make(r *rand.Rand) Document {
 	m := Document{secrets: map[string]int{}}
 	var b strings.Builder
 	// Few kinds of fragments a document: all of them at once rarely get past the first script.
-	chosen := []string{"SECRET", "SECRET", "MARK", "ENDMARK", "ENDMARK"}
-	for range 2 + r.IntN(16) {
+	kinds := 2 + r.IntN(16)
+	chosen := append(make([]string, 0, 5+kinds), "SECRET", "SECRET", "MARK", "ENDMARK", "ENDMARK")
+	for range kinds {
 		chosen = append(chosen, fragments[r.IntN(len(fragments))])
 	}
 	for range 4 + r.IntN(32) {
@@ -61,8 +62,8 @@ func Make(r *rand.Rand) Document {
 		if r.IntN(16) == 0 && len(fragment) > 1 {
 			fragment = mutated(r, fragment)
 		}
-		switch {
-		case fragment == "MARK", fragment == "ENDMARK":
+		switch fragment {
+		case "MARK", "ENDMARK":
 			m.marks = append(m.marks, b.Len())
 			m.ends = append(m.ends, fragment == "ENDMARK")
 			text := markText

@@ -55,16 +55,16 @@ type LossDetector interface {
 
 // ErrWentBack is returned for what depends on writes that the store lost. It matches
 // ErrUnavailable.
-var ErrWentBack error = wentBack{}
+var ErrWentBack error = wentBackError{}
 
-type wentBack struct{}
+type wentBackError struct{}
 
-func (wentBack) Error() string {
+func (wentBackError) Error() string {
 	return "the store went back in time: writes that were acknowledged are lost; see `gatefold status`"
 }
 
 // Is implements the interface of errors.Is.
-func (wentBack) Is(target error) bool { return target == ErrUnavailable }
+func (wentBackError) Is(target error) bool { return target == ErrUnavailable }
 
 type repairing struct{}
 
