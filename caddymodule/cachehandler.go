@@ -202,6 +202,7 @@ func (c *CacheHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 	q := pagecache.Request{
 		Target: pagecache.Target{
 			Vendor: g.gate.Vendor, Site: g.gate.Site, Secure: g.secure, Host: r.Host, Path: cmp.Or(r.URL.EscapedPath(), "/"), Query: r.URL.RawQuery, Root: root,
+			Received: g.original.EscapedPath(), // without the token of a link
 		},
 		TTL: page.rule.TTL, Again: page.again, Stored: page.purgesFollowed(), StatusField: c.CacheStatus,
 		Pass:   func(w http.ResponseWriter) error { return next.ServeHTTP(w, r) },
@@ -282,7 +283,15 @@ func (f *anonymousFetch) serve(ctx context.Context, asked pagecache.Anonymous, w
 	if asked.Target.Root != "" {
 		caddyhttp.SetVar(r.Context(), "root", asked.Target.Root)
 	}
-	return f.next.ServeHTTP(w, r)
+	err = f.next.ServeHTTP(w, r)
+	var refused caddyhttp.HandlerError
+	if errors.As(err, &refused) && refused.StatusCode >= 400 && refused.StatusCode < 500 {
+		// It is an answer, that there is no such page, and not a failure of the origin. The
+		// reader's own request goes to the site's error routes.
+		clear(w.Header())
+		w.WriteHeader(refused.StatusCode)
+	}
+	return err
 }
 
 // Interface guards

@@ -35,6 +35,9 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	if reason.Status == 0 {
 		reason = reasons[policy.ReasonStoreUnavailable] // fail closed
 	}
+	if vars, ok := g.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+		delete(vars, pageVar) // of a gate before this one: no handler after a denial has its permission
+	}
 	g.outcome.last.hold(w, g.r, wordNoStore)
 	if done, err := h.tease(w, g, decision, next); done || err != nil {
 		return err

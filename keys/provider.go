@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -64,8 +65,11 @@ func readProvider(body []byte, issuer string) (Provider, error) {
 		to       *string
 		required bool
 	}{
-		{"authorization_endpoint", &p.Authorization, true}, {"token_endpoint", &p.Token, true}, {"userinfo_endpoint", &p.UserInfo, false},
-		{"end_session_endpoint", &p.EndSession, false}, {"pushed_authorization_request_endpoint", &p.PushedAuthorization, false},
+		{"authorization_endpoint", &p.Authorization, true},
+		{"token_endpoint", &p.Token, true},
+		{"userinfo_endpoint", &p.UserInfo, false},
+		{"end_session_endpoint", &p.EndSession, false},
+		{"pushed_authorization_request_endpoint", &p.PushedAuthorization, false},
 	} {
 		address, err := configuration.optionalText(endpoint.name, MaxKeySetURL)
 		if err == nil && address == "" && !endpoint.required {
@@ -131,9 +135,7 @@ func (s *Sets) Call(ctx context.Context, issuer, endpoint string, form url.Value
 	if err != nil {
 		return Answer{}, &FetchError{FetchMalformed, "the URL cannot be parsed"}
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	if form != nil {
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}

@@ -30,7 +30,7 @@ func (p *PagePurge) Slots(vendor string) []uint16 {
 		slots = append(slots, Stripe(kindPage, vendor, p.Site, purgedPath(path)))
 	}
 	for _, path := range p.Prefixes {
-		slots = append(slots, Stripe(kindPagePrefix, vendor, p.Site, purgedPath(path)))
+		slots = append(slots, Stripe(kindPagePrefix, vendor, p.Site, cutPrefix(purgedPath(path))))
 	}
 	for _, tag := range p.Tags {
 		slots = append(slots, TagSlot(vendor, p.Site, tag))
@@ -65,6 +65,20 @@ func PageSlots(vendor, site, path string) []uint16 {
 		}
 	}
 	return slots
+}
+
+// cutPrefix returns the longest prefix of a path by which its pages can be purged.
+func cutPrefix(path string) string {
+	prefixes := 1 // of the site
+	for i := 1; i < len(path); i++ {
+		if path[i] != '/' {
+			continue
+		}
+		if prefixes++; prefixes == maxPagePrefixes {
+			return path[:i]
+		}
+	}
+	return path
 }
 
 // TagSlot returns the slot of a tag of a site's pages.

@@ -27,6 +27,8 @@ func TestPurgeOfPages(t *testing.T) {
 		"another tag":       {PagePurge{Tags: []string{"u"}}, "/a", "t", false},
 		"another site":      {PagePurge{Site: "other", All: true}, "/a", "", false},
 		"a deep path":       {PagePurge{Prefixes: []string{"/1"}}, "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/18/19", "", true},
+		"a deep prefix":     {PagePurge{Prefixes: []string{"/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17"}}, "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/18/19", "", true},
+		"another deep one":  {PagePurge{Prefixes: []string{"/1/2/3/4/5/6/7/8/9/10/11/12/13/14/x/16/17"}}, "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/18/19", "", false},
 	} {
 		for _, soft := range []bool{false, true} {
 			if test.purge.Soft = soft; test.purge.Site == "" {

@@ -67,10 +67,11 @@ func New(options Options) (*Cache, error) {
 }
 
 // Close releases the memory, once no request uses it any more. Fetches that run are
-// cancelled.
+// cancelled, and requests that come later pass.
 func (c *Cache) Close() {
 	c.flights.mu.Lock()
-	for _, f := range c.flights.byKey {
+	c.flights.closed = true
+	for f := range c.flights.all { // those too that cannot be joined any more
 		f.cancel()
 	}
 	c.flights.mu.Unlock()
@@ -144,8 +145,8 @@ type Stats struct {
 	// Evicted counts pages that made room for others, Refused those that were not stored
 	// because others are asked for more often, or for want of memory.
 	Evicted, Refused uint64
-	// Fetches is the number of fetches that run, Waiting that of the requests that use them,
-	// and FillBytes what they have of bodies.
+	// Fetches is the number of fetches that run or whose response is still sent, Waiting that
+	// of the requests that wait for one that runs, and FillBytes what they have of bodies.
 	Fetches, Waiting int
 	FillBytes        int64
 	// StaleAt is when a page was last used stale because the origin failed; zero for never.
@@ -164,7 +165,7 @@ func (c *Cache) Stats() Stats {
 	}
 	c.flights.mu.Lock()
 	defer c.flights.mu.Unlock()
-	stats.Fetches, stats.FillBytes = c.flights.number, c.flights.bytes
+	stats.Fetches, stats.FillBytes = len(c.flights.all), c.flights.bytes
 	for _, f := range c.flights.byKey {
 		f.mu.Lock()
 		stats.Waiting += len(f.readers)

@@ -38,7 +38,7 @@ func controlOf(header http.Header) control {
 		}
 	}
 	if values := header[surrogateControl]; len(values) > 0 {
-		if c, n := parseControl(values); n > 0 {
+		if c, _ := parseControl(values); c != noControl() { // content="ESI/1.0" says nothing of caching
 			return c
 		}
 	}
@@ -67,6 +67,7 @@ func parseTargeted(values []string) (control, bool) {
 		member, _ := fields.Get(name)
 		item, ok := member.(httpsfv.Item)
 		if !ok {
+			c.restrict(name)
 			continue
 		}
 		switch value := item.Value.(type) {
@@ -78,9 +79,20 @@ func parseTargeted(values []string) (control, bool) {
 			c.set(name, strconv.FormatInt(value, 10))
 		case string:
 			c.set(name, value)
+		default:
+			c.restrict(name)
 		}
 	}
 	return c, true
+}
+
+// restrict applies a directive whose value is of another type than expected, such as
+// private=("X-User"), if it forbids something. Others are ignored.
+func (c *control) restrict(name string) {
+	switch name {
+	case "no-store", "private", "no-cache":
+		c.set(name, "")
+	}
 }
 
 // parseControl parses Cache-Control, and returns the number of its directives. An

@@ -177,6 +177,7 @@ func (w *fill) WriteHeader(status int) {
 	shared := why == WhyNone || why == WhyOriginError
 	if !shared {
 		c.index.mark(w.base, c.options.Now().Add(markFor).Unix())
+		c.index.remove(c.index.variant(slices.Clone(w.base), w.encoding)) // it is not the page any more
 		c.flights.leave(f)
 		defer f.cancel()
 	}

@@ -13,6 +13,7 @@ import (
 // returns may be sent to every reader who may have the page.
 type flight struct {
 	key     string
+	of      *flights
 	cancel  context.CancelFunc
 	version uint64 // of all purges, before the fetch
 	hard    uint64 // stamps of the page's path, before the fetch
@@ -36,6 +37,7 @@ type flight struct {
 	size    int64    // of the body so far
 	counted int64    // bytes of it in flights.bytes
 	dropped int64    // bytes that every reader has
+	over    bool     // the fetch has ended
 	large   bool     // the body is larger than what is stored
 	readers map[*flightReader]struct{}
 }
@@ -43,31 +45,34 @@ type flight struct {
 // maxFlights bounds the fetches at once, and their bodies the memory of fills.
 const maxFlights = 1024
 
-// flights are the fetches of a cache by key.
+// flights are the fetches of a cache by key. All has each until it has ended and its last
+// reader left, because until then its body takes memory.
 type flights struct {
-	mu     sync.Mutex
-	byKey  map[string]*flight
-	number int
-	bytes  int64
+	mu    sync.Mutex
+	byKey map[string]*flight
+	all   map[*flight]struct{}
+	bytes int64
+	// closed refuses new fetches, so that none stores a page into memory that was released.
+	closed bool
 }
 
 // join returns the flight of a key, with a reader on it, or a new one. It returns nil if
-// there are too many. A flight that began before a purge is not joined: a reader who comes
+// there are too many, or if the cache is closed. A flight that began before a purge is not joined: a reader who comes
 // after the purge does not get what was asked for before it.
 func (s *flights) join(key []byte, version uint64, begin func() *flight) (f *flight, reader *flightReader, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f = s.byKey[string(key)]; f == nil || f.version != version {
-		if s.number >= maxFlights {
+		if s.closed || len(s.all) >= maxFlights {
 			return nil, nil, false
 		}
 		f, first = begin(), true
-		f.key = string(key)
+		f.key, f.of = string(key), s
 		if s.byKey == nil {
-			s.byKey = make(map[string]*flight)
+			s.byKey, s.all = make(map[string]*flight), make(map[*flight]struct{})
 		}
 		s.byKey[f.key] = f
-		s.number++
+		s.all[f] = struct{}{}
 	}
 	if reader = f.attach(); reader == nil {
 		return nil, nil, false
@@ -95,12 +100,26 @@ func (s *flights) leave(f *flight) {
 func (s *flights) ended(f *flight) {
 	s.leave(f)
 	f.mu.Lock()
-	size := f.counted
+	f.over = true
 	f.mu.Unlock()
+	s.settle(f)
+}
+
+// settle stops to count a flight that has ended and has no reader any more: none can join
+// it, and its body is garbage.
+func (s *flights) settle(f *flight) {
+	f.mu.Lock()
+	last, size := f.over && len(f.readers) == 0, f.counted
+	f.mu.Unlock()
+	if !last {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.number--
-	s.bytes -= size
+	if _, ok := s.all[f]; ok {
+		delete(s.all, f)
+		s.bytes -= size
+	}
 }
 
 // grow counts bytes of a body that is kept, and reports whether there is room for them.
@@ -135,9 +154,10 @@ func (f *flight) attach() *flightReader {
 func (r *flightReader) leave() {
 	f := r.flight
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	delete(f.readers, r)
 	f.change()
+	f.mu.Unlock()
+	f.of.settle(f)
 }
 
 // change wakes all who wait. The caller holds mu.
@@ -198,18 +218,20 @@ func (f *flight) at(position int64) []byte {
 	return nil
 }
 
-// advance notes that a reader has sent n bytes. Of a large body, what all have is dropped.
+// advance notes that a reader has sent n bytes. Of a large body, and of one that is complete
+// and stored or will not be, what all have is dropped.
 func (r *flightReader) advance(n int) {
 	f := r.flight
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r.position += int64(n)
-	if !f.large {
+	if !f.large && !f.done {
 		return
 	}
 	slowest := f.slowest()
 	for len(f.chunks) > 0 && f.dropped+int64(len(f.chunks[0])) <= slowest {
 		f.dropped += int64(len(f.chunks[0]))
+		f.chunks[0] = nil // the array behind the slice would keep it
 		f.chunks = f.chunks[1:]
 	}
 	f.change()

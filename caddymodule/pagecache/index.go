@@ -135,7 +135,7 @@ func (x *index) close() {
 func (c *Cache) Wait() {
 	for {
 		c.flights.mu.Lock()
-		idle := c.flights.number == 0
+		idle := len(c.flights.all) == 0
 		c.flights.mu.Unlock()
 		if idle {
 			break

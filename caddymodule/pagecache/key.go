@@ -15,6 +15,9 @@ type Target struct {
 	Secure bool
 	// Host, Path and Query are what the origin is asked for. Path is escaped, Query raw.
 	Host, Path, Query string
+	// Received is the escaped path as the client sent it, if a handler rewrote it before the
+	// cache; otherwise empty or as Path. Purges name a page by either of them.
+	Received string
 	// Root is the folder of a static site, as Caddy's directive root sets it.
 	Root string
 }
@@ -31,7 +34,7 @@ func appendKey(key []byte, target *Target, accept uint8, header http.Header, con
 		flags = 1
 	}
 	key = append(key, flags, accept)
-	for _, text := range [...]string{target.Vendor, target.Site, target.Host, target.Path, target.Query, target.Root} {
+	for _, text := range [...]string{target.Vendor, target.Site, target.Host, target.Path, target.Query, target.Root, target.received()} {
 		key = appendText(key, text)
 	}
 	for _, name := range configured {
@@ -42,6 +45,14 @@ func appendKey(key []byte, target *Target, accept uint8, header http.Header, con
 		key = appendText(key, value)
 	}
 	return key, len(key) <= maxKey
+}
+
+// received returns the received path if it differs from the one that the origin is asked for.
+func (t *Target) received() string {
+	if t.Received == t.Path {
+		return ""
+	}
+	return t.Received
 }
 
 // maxKeyHeader bounds the value of a header in the key, in bytes.

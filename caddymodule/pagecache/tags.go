@@ -57,6 +57,9 @@ func tagsOf(header http.Header) ([]string, bool) {
 // slotsOf returns the slots of the purges that a page belongs to.
 func slotsOf(target *Target, tags []string) []uint16 {
 	slots := policy.PageSlots(target.Vendor, target.Site, target.Path)
+	if received := target.received(); received != "" {
+		slots = append(slots, policy.PageSlots(target.Vendor, target.Site, received)...)
+	}
 	for _, tag := range tags {
 		slots = append(slots, policy.TagSlot(target.Vendor, target.Site, tag))
 	}

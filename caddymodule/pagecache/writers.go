@@ -74,6 +74,9 @@ func (c *Cache) invalidating(w http.ResponseWriter, r *http.Request, q *Request)
 			return
 		}
 		purge := policy.PagePurge{Site: q.Target.Site, Paths: []string{q.Target.Path}}
+		if received := q.Target.received(); received != "" {
+			purge.Paths = append(purge.Paths, received)
+		}
 		for _, name := range [...]string{"Location", "Content-Location"} {
 			if at, err := url.Parse(header.Get(name)); err == nil && at.Path != "" && (at.Host == "" || at.Host == q.Target.Host) {
 				purge.Paths = append(purge.Paths, at.EscapedPath())

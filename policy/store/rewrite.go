@@ -14,7 +14,7 @@ import (
 var rewriter = Actor{Name: "gatefold", Operation: "restore-removals"}
 
 // Rewrite makes removals again that the store lost, and returns how many of them it had
-// lost. It is audited. Several nodes may do it at once.
+// lost. It is audited. It purges all pages on every node. Several nodes may do it at once.
 func (s *Store) Rewrite(ctx context.Context, vendor string, list []Removal) (lost int, err error) {
 	for i := range list {
 		made, err := s.As(rewriter).rewrite(ctx, vendor, &list[i])
@@ -24,6 +24,10 @@ func (s *Store) Rewrite(ctx context.Context, vendor string, list []Removal) (los
 		if made {
 			lost++
 		}
+	}
+	// A purge may be lost that another node has not heard of.
+	if err := s.commit(ctx, vendor, &engine.Batch{}, policy.Invalidation{AllPages: true}); err != nil {
+		return lost, fmt.Errorf("stored pages of other nodes cannot be purged after the store lost writes: %w", err)
 	}
 	return lost, nil
 }
