@@ -80,7 +80,7 @@ func (e *entries) put(p *page) (handle, int64, error) {
 	var pieces []piece
 	var buf [16]piece
 	var ok bool
-	head := 0
+	var head int
 	// The record holds the list of its own pieces, whose number is known only once they
 	// are taken.
 	for room := 2; ; room *= 2 {

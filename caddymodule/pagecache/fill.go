@@ -47,7 +47,7 @@ func (c *Cache) anonymous(q *Request, header http.Header, accept, encoding uint8
 	if stored != nil {
 		have := make(http.Header)
 		stored.setHeader(have)
-		if tag := have.Get("Etag"); tag != "" {
+		if tag := have.Get("ETag"); tag != "" {
 			sent["If-None-Match"] = []string{tag}
 		}
 		if modified := have.Get("Last-Modified"); modified != "" {
@@ -152,7 +152,7 @@ func (w *fill) WriteHeader(status int) {
 	}
 	fresh := status == http.StatusNotModified && w.stored != nil
 	var life lifetime
-	why := WhyNone
+	var why Why
 	switch {
 	case fresh:
 		merged := make(http.Header)

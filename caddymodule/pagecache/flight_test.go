@@ -67,7 +67,7 @@ func TestCloseEndsAllFetches(t *testing.T) {
 	ask := func() Result {
 		q := Request{
 			Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: "/a"}, Stored: true,
-			Fetch: func(ctx context.Context, _ Anonymous, to http.ResponseWriter) error {
+			Fetch: func(ctx context.Context, _ Anonymous, _ http.ResponseWriter) error {
 				close(began)
 				<-ctx.Done()
 				return ctx.Err()

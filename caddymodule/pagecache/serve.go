@@ -291,7 +291,7 @@ func (c *Cache) send(w http.ResponseWriter, r *http.Request, e *entry) error {
 		return nil
 	}
 	_ = e.each(func(part []byte) error { // an error means that the client left
-		_, err := w.Write(part)
+		_, err := w.Write(part) //nolint:gosec // the origin's own page
 		return err
 	})
 	return nil
@@ -316,7 +316,7 @@ func (c *Cache) sendSelected(w http.ResponseWriter, r *http.Request, e *entry) {
 // 13.2.2).
 func notModified(asked, header http.Header) bool {
 	if tags := asked["If-None-Match"]; len(tags) > 0 {
-		tag := strings.TrimPrefix(header.Get("Etag"), "W/")
+		tag := strings.TrimPrefix(header.Get("ETag"), "W/")
 		for _, line := range tags {
 			for one := range strings.SplitSeq(line, ",") {
 				if one = strings.TrimSpace(one); one == "*" || tag != "" && strings.TrimPrefix(one, "W/") == tag {
