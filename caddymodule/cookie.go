@@ -310,9 +310,13 @@ func (g *gateRequest) setLinkCookie(header http.Header, link *policy.LinkUse) {
 const cookieDueFor = time.Minute
 
 // redirectedBrowser returns a keyed hash of a browser and of the clean URL that it was
-// redirected to.
+// redirected to; empty if the browser's address is unknown.
 func (g *gateRequest) redirectedBrowser() string {
-	text := appendText(appendText(appendText([]byte{redirectFormat}, g.device()), g.r.Host), cleanURI(g))
+	device := g.device()
+	if device == "" {
+		return ""
+	}
+	text := appendText(appendText(appendText([]byte{redirectFormat}, device), g.r.Host), cleanURI(g))
 	return string(g.site.cookies.mac(text)[:macSize])
 }
 
@@ -323,7 +327,11 @@ func (g *gateRequest) explainMissingCookie(decision *policy.Decision) {
 	if decision.Reason != policy.ReasonLoginRequired || g.site.redirected == nil || g.stripsTokens || len(g.cookies) > 0 || !isNavigation(g.r) {
 		return
 	}
-	if at := g.site.redirected.Get(g.redirectedBrowser()); at != nil && g.request.Now.Sub(*at) < cookieDueFor {
+	browser := g.redirectedBrowser()
+	if browser == "" {
+		return
+	}
+	if at := g.site.redirected.Get(browser); at != nil && g.request.Now.Sub(*at) < cookieDueFor {
 		decision.Reason = policy.ReasonLinkCookieMissing
 	}
 }

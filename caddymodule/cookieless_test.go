@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,4 +49,26 @@ func TestBrowserThatKeepsNoCookiesIsTold(t *testing.T) {
 	s.wantUses(id, 0, "without cookies")
 	s.get("/articles/hello", append(app, "Cookie", s.get(link, app...).linkCookie())...).page()
 	s.wantUses(id, 1, "with cookies")
+}
+
+// Behind a proxy that appends to X-Forwarded-For, its first address is what the client states.
+// A stranger who states a subscriber's address, and has their podcast app, is not the
+// subscriber's program: each of their requests spends a use of its own. So do programs whose
+// address is unknown, which would all be one.
+func TestStatedAddressIsNoDevice(t *testing.T) {
+	s := newTestSiteWith(t, behindCDN, standardRules, "")
+	link, id := s.link(keys.LinkClaims{MaxUses: 3})
+	app := []string{"User-Agent", "PodcastApp/7", "X-Forwarded-For"}
+	subscriber := append(slices.Clone(app), "203.0.113.9")
+	for range 3 {
+		s.get(link, subscriber...).page()
+	}
+	s.wantUses(id, 1, "the subscriber's program")
+	stranger := append(slices.Clone(app), "203.0.113.9, 198.51.100.1")
+	s.get(link, stranger...).page()
+	s.get(link, stranger...).page()
+	s.wantUses(id, 3, "the stranger's requests")
+	s.get(link, stranger...).denied(http.StatusForbidden, "link_used_up")
+	s.get(link, subscriber...).page()
+	s.wantUses(id, 3, "the subscriber's program, again")
 }

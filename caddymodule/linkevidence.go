@@ -61,13 +61,14 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 func (g *gateRequest) ClientAddress() netip.Addr { return clientaddress.Of(g.r) }
 
 // device returns a keyed hash of the address and the agent of a request: what a program
-// that keeps no cookies is known by.
+// that keeps no cookies is known by. It is empty if the address is unknown: programs that
+// share none would be one device, and one that states an address would be another's.
 func (g *gateRequest) device() string {
-	address, _ := caddyhttp.GetVar(g.r.Context(), caddyhttp.ClientIPVarKey).(string)
-	if g.site.cookies == nil {
+	address := clientaddress.Of(g.r)
+	if g.site.cookies == nil || !address.IsValid() {
 		return ""
 	}
-	sum := g.site.cookies.mac(appendText(appendText([]byte{deviceFormat}, address), g.r.UserAgent()))
+	sum := g.site.cookies.mac(appendText(appendText([]byte{deviceFormat}, address.String()), g.r.UserAgent()))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 

@@ -239,3 +239,25 @@ func TestLinkNetworksGrammar(t *testing.T) {
 		t.Errorf("a header of two words: %v", err)
 	}
 }
+
+// A stranger opens a newsletter's link once from each of 30 networks that they state, to have
+// it quarantined for all readers. A stated address is no network.
+func TestStatedAddressesQuarantineNothing(t *testing.T) {
+	s, adminURL := newLeakSite(t, "link_networks 20 quarantine")
+	link, id := s.link(keys.LinkClaims{ExpiresAt: clock.Now().Unix() + 90000})
+	for network := range 30 {
+		if !s.navigate(link, "X-Forwarded-For", fmt.Sprintf("198.18.%d.7, 203.0.113.66", network)) {
+			t.Fatalf("request %d got no page", network)
+		}
+	}
+	if !s.navigate(link, from(1)...) {
+		t.Fatal("a reader got no page")
+	}
+	s.settle(1)
+	if stored := s.shared().watch.Stats().Networks.Stored; stored != 1 {
+		t.Errorf("%d networks are recorded, want the reader's", stored)
+	}
+	if status, _ := s.revokedFor(adminURL, id); status != "active" {
+		t.Errorf("the link is %v", status)
+	}
+}

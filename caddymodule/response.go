@@ -26,7 +26,9 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	if g.leavesToken() {
 		if decision.Link.Token {
 			g.setLinkCookie(w.Header(), &decision.Link)
-			g.site.redirected.Put(g.redirectedBrowser(), g.request.Now)
+			if browser := g.redirectedBrowser(); browser != "" {
+				g.site.redirected.Put(browser, g.request.Now)
+			}
 		}
 		return redirectClean(w, g)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/clientaddress"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/visitor"
 )
@@ -26,9 +27,8 @@ func Visitor(r *http.Request, countryHeader string, preview bool) policy.Visitor
 	return client
 }
 
-// Network returns the network of the client of a request, by Caddy's client_ip. It
-// returns false when that is unknown.
+// Network returns the network of the client of a request. It returns false when that is
+// unknown: a stranger who states addresses could quarantine a link.
 func Network(r *http.Request) (netip.Prefix, bool) {
-	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	return visitor.Network(address)
+	return visitor.Network(clientaddress.Of(r))
 }

@@ -10,17 +10,13 @@ const (
 )
 
 // Network returns the network of an address: 24 bits of IPv4, also if it is mapped to
-// IPv6, and 48 bits of IPv6. It returns false for what is no address.
-func Network(address string) (netip.Prefix, bool) {
-	addr, err := netip.ParseAddr(address)
-	if err != nil {
-		return netip.Prefix{}, false
-	}
+// IPv6, and 48 bits of IPv6. It returns false for the zero value.
+func Network(addr netip.Addr) (netip.Prefix, bool) {
 	addr = addr.Unmap().WithZone("")
 	bits := networkIPv6
 	if addr.Is4() {
 		bits = networkIPv4
 	}
 	network, err := addr.Prefix(bits)
-	return network, err == nil
+	return network, addr.IsValid() && err == nil
 }

@@ -1,6 +1,7 @@
 package visitor_test
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -64,11 +65,11 @@ func TestNetwork(t *testing.T) {
 	for address, want := range map[string]string{
 		"203.0.113.7": "203.0.113.0/24", "::ffff:203.0.113.7": "203.0.113.0/24", "2001:db8:1:2::3": "2001:db8:1::/48", "fe80::1%eth0": "fe80::/48",
 	} {
-		if got, ok := visitor.Network(address); !ok || got.String() != want {
+		if got, ok := visitor.Network(netip.MustParseAddr(address)); !ok || got.String() != want {
 			t.Errorf("%s is of %v, want %s", address, got, want)
 		}
 	}
-	if got, ok := visitor.Network("example.com"); ok {
-		t.Errorf("a name is of %v", got)
+	if got, ok := visitor.Network(netip.Addr{}); ok {
+		t.Errorf("no address is of %v", got)
 	}
 }
