@@ -164,6 +164,7 @@ type ContractFilter struct {
 	Q               string `query:"q" maxLength:"254" doc:"Only contracts whose id, name, promo code, order id, or whose owner's or payer's user id, e-mail address or name begins with this text, ignoring case." example:"reader@example.com"`
 	UserID          string `query:"userId" maxLength:"255" doc:"Only contracts whose owner has this user id." example:"user-123"`
 	Email           string `query:"email" maxLength:"254" doc:"Only contracts whose owner has this e-mail address, ignoring case." example:"reader@example.com"`
+	PayerEmail      string `query:"payerEmail" maxLength:"254" doc:"Only contracts whose payer has this e-mail address, ignoring case." example:"payer@example.com"`
 	SKU             string `query:"sku" maxLength:"255" doc:"Only contracts that give this SKU." example:"premium"`
 	Promo           string `query:"promo" maxLength:"128" doc:"Only contracts that were sold by this promo code." example:"TELECOM-2027"`
 	ExternalOrderID string `query:"externalOrderId" maxLength:"255" doc:"Only the contracts of this order; sellers may have orders with the same id." example:"order-2027-0815"`
@@ -172,7 +173,7 @@ type ContractFilter struct {
 
 func (f *ContractFilter) query() store.ContractQuery {
 	return store.ContractQuery{
-		Text: f.Q, UserID: f.UserID, Email: f.Email, SKU: f.SKU, Promo: f.Promo, OrderID: f.ExternalOrderID, Status: f.Status,
+		Text: f.Q, UserID: f.UserID, Email: f.Email, PayerEmail: f.PayerEmail, SKU: f.SKU, Promo: f.Promo, OrderID: f.ExternalOrderID, Status: f.Status,
 	}
 }
 

@@ -166,6 +166,7 @@ var contractFilters = filters{
 	"q":               {"search", "begin of the owner's or payer's user id, e-mail address or name, or of the contract's id or order"},
 	"userId":          {"user", "user id of the owner"},
 	"email":           {"email", "e-mail address of the owner"},
+	"payerEmail":      {"payer", "e-mail address of the payer"},
 	"sku":             {"sku", "sku that the contract gives"},
 	"promo":           {"promo", "promo code that sold it"},
 	"externalOrderId": {"order", "id of the order"},

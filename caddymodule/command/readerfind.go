@@ -22,16 +22,17 @@ type foundReader struct {
 }
 
 // readerSources are the lists in which a reader may be named without a record, the parameters
-// that find them there by user id and by e-mail address, and the members of a row that name them.
+// that find them there by user id and by e-mail address, and the member of a row that has both.
 var readerSources = []struct {
-	kind, path             string
-	byUser, byEmail        string
-	userMember, mailMember string
+	kind, path      string
+	byUser, byEmail string
+	party           string
 }{
-	{"grants", "/management/grants", "userId", "email", "userId", "email"},
-	{"contracts", contractsPath, "userId", "email", "ownerData.userId", "ownerData.email"},
-	{"seats", "/management/entitlements", "userId", "email", "", ""},
-	{"signed links", linksPath, "userId", "", "userId", ""},
+	{kind: "grants", path: "/management/grants", byUser: "userId", byEmail: "email"},
+	{kind: "contracts", path: contractsPath, byUser: "userId", byEmail: "email", party: "ownerData."},
+	{kind: "contracts paid", path: contractsPath, byEmail: "payerEmail", party: "userData."},
+	{kind: "seats", path: "/management/entitlements", byUser: "userId", byEmail: "email"},
+	{kind: "signed links", path: linksPath, byUser: "userId"},
 }
 
 // maxReaderRows bounds the rows of one list that are read to find readers.
@@ -56,11 +57,11 @@ func findReaders(c *call) error {
 		})
 	}
 	for _, source := range readerSources {
-		queries := []url.Values{{source.byUser: {text}}}
-		if source.byEmail != "" && strings.Contains(text, "@") {
-			queries = append(queries, url.Values{source.byEmail: {text}})
-		}
-		for _, query := range queries {
+		for _, by := range [...]string{source.byUser, source.byEmail} {
+			if by == "" || by == source.byEmail && !strings.Contains(text, "@") {
+				continue
+			}
+			query := url.Values{by: {text}}
 			rows, more, err := find[raw](c, source.path, query, maxReaderRows)
 			if err != nil {
 				return fmt.Errorf("finding readers in %s: %w", source.kind, err)
@@ -69,7 +70,7 @@ func findReaders(c *call) error {
 				c.warn(fmt.Sprintf("%s names this reader in more than %d %s, of which these were read", text, maxReaderRows, source.kind))
 			}
 			for _, row := range rows {
-				user, email := textOf(row, source.userMember), textOf(row, source.mailMember)
+				user, email := textOf(row, source.party+"userId"), textOf(row, source.party+"email")
 				if source.kind == "seats" {
 					// Entitlements name no reader: those of seats are of the reader who was asked for.
 					if !strings.HasPrefix(row.text("origin.id"), "seat_") {
@@ -94,9 +95,6 @@ func findReaders(c *call) error {
 
 // textOf returns a text member of a record, "" for none.
 func textOf(r raw, path string) string {
-	if path == "" {
-		return ""
-	}
 	if text := r.text(path); text != "-" {
 		return text
 	}

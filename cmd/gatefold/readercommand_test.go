@@ -78,13 +78,14 @@ func TestReadersWithoutRecordAreFound(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.must("contract", "add", "--sku", "premium", "--email", "ada@example.com", "--seats", "2", "--json")), &contract); err != nil {
 		t.Fatal(err)
 	}
+	s.must("contract", "add", "--sku", "premium", "--email", "child@example.com", "--payer", "Parent@example.com")
 	s.must("contract", "seat", "add", contract.ID, "--email", "seat@example.com")
 	if code := s.api(http.MethodPost, "/management/users", `{"userId":"eve-1","email":"eve@example.com"}`, nil); code >= 300 {
 		t.Fatalf("the reader is not stored: %d", code)
 	}
 	s.must("grant", "add", "--user", "eve-1", "--sku", "premium")
 	for text, want := range map[string]string{
-		"grantee": "grants", "linked": "signed links", "ADA@example.com": "grants, contracts", "seat@example.com": "seats", "eve-1": "record, grants", "eve@example.com": "record",
+		"grantee": "grants", "linked": "signed links", "ADA@example.com": "grants, contracts, contracts paid", "seat@example.com": "seats", "child@example.com": "contracts", "parent@example.com": "contracts paid", "eve-1": "record, grants", "eve@example.com": "record",
 	} {
 		rows := strings.Split(strings.TrimSpace(s.must("reader", "find", text)), "\n")
 		if len(rows) != 2 || !strings.HasSuffix(rows[1], "  "+want) {

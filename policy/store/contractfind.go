@@ -50,7 +50,9 @@ func sweptKey(at time.Time, contract string) []byte {
 type ContractQuery struct {
 	// UserID and Email are those of the owner.
 	UserID, Email string
-	SKU, Promo    string
+	// PayerEmail is the address of the payer.
+	PayerEmail string
+	SKU, Promo string
 	// OrderID is the id of the order, Seller that of who sent it.
 	OrderID, Seller string
 	// Status is the status now.
@@ -64,6 +66,7 @@ type ContractQuery struct {
 func (q *ContractQuery) matches(c *Contract, now time.Time) bool {
 	return (q.UserID == "" || q.UserID == c.Owner.UserID) &&
 		(q.Email == "" || policy.LowerEmail(q.Email) == policy.LowerEmail(c.Owner.Email)) &&
+		(q.PayerEmail == "" || policy.LowerEmail(q.PayerEmail) == policy.LowerEmail(c.Payer.Email)) &&
 		(q.SKU == "" || c.hasSKU(q.SKU)) &&
 		(q.Promo == "" || q.Promo == c.Promo) && (q.OrderID == "" || q.OrderID == c.OrderID) && (q.Seller == "" || q.Seller == c.Seller) &&
 		(q.Status == "" || q.Status == c.Status(now)) &&
@@ -95,7 +98,7 @@ func (c *Contract) hasText(text string) bool {
 // none but the contracts themselves.
 func (q *ContractQuery) indexed(snapshot engine.Snapshot) ([]byte, error) {
 	for _, of := range [...][2]string{
-		{contractOrder, q.OrderID}, {contractUser, q.UserID}, {contractEmail, policy.LowerEmail(q.Email)}, {contractPromo, q.Promo}, {contractSKU, q.SKU},
+		{contractOrder, q.OrderID}, {contractUser, q.UserID}, {contractEmail, policy.LowerEmail(q.Email)}, {contractEmail, policy.LowerEmail(q.PayerEmail)}, {contractPromo, q.Promo}, {contractSKU, q.SKU},
 	} {
 		if of[1] != "" {
 			return contractPrefix(of[0], of[1]), nil

@@ -270,6 +270,7 @@ func TestFindContracts(t *testing.T) {
 		"user":   {store.ContractQuery{UserID: "u"}, "20"},
 		"mail":   {store.ContractQuery{Email: "b@EXAMPLE.org"}, "1"},
 		"payer":  {store.ContractQuery{Email: "payer@example.org"}, ""},
+		"paid":   {store.ContractQuery{PayerEmail: "payer@EXAMPLE.org"}, "210"},
 		"sku":    {store.ContractQuery{SKU: "premium"}, "10"},
 		"promo":  {store.ContractQuery{Promo: "late"}, "2"},
 		"status": {store.ContractQuery{Status: store.StatusUnconfirmed}, "2"},
