@@ -50,7 +50,7 @@ type StoreHealth struct {
 	Reachable bool   `json:"reachable"`
 	Error     string `json:"error,omitempty"`
 	// The following fields are present if other nodes share the store.
-	State       string     `json:"state,omitempty" enum:"following,stale,closed" doc:"following: memory is up to date with the store. stale: the store is unreachable and memory is still used. closed: memory is no longer used."`
+	State       string     `json:"state,omitempty" enum:"following,stale,restored,closed" doc:"following: memory is up to date with the store. stale: the store is unreachable and memory is still used. restored: the same since the start of the node, which uses its snapshot. closed: memory is no longer used."`
 	AwaySince   *time.Time `json:"awaySince,omitempty"`
 	LeftSeconds *float64   `json:"leftSeconds,omitempty" doc:"How many seconds memory may still be used if the store stays unreachable."`
 	// File is present if the store is an embedded database.
@@ -139,7 +139,7 @@ func (h *StoreHealth) follow(state store.FollowState) bool {
 		since := state.Since.UTC()
 		h.AwaySince = &since
 	}
-	return state.State == store.StateStale
+	return state.State == store.StateStale || state.State == store.StateRestored
 }
 
 func (a *api) vendorHealth(ctx context.Context, h *Health) error {

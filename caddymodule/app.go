@@ -28,7 +28,6 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
-	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/webhook"
 )
 
@@ -178,7 +177,11 @@ func (a *App) acquireStore() error {
 		}
 		staleFor := a.StaleFor.V
 		identity = a.Store.identity(staleFor, options)
-		open = func(s *sharedStore) (engine.Engine, error) { return openRedis(s, options, staleFor) }
+		kept, err := a.snapshots(&options)
+		if err != nil {
+			return err
+		}
+		open = func(s *sharedStore) (engine.Engine, error) { return openRedis(s, options, staleFor, kept) }
 	default:
 		return fmt.Errorf("unknown engine %q; known are %s and %s", a.Store.Engine, engineBolt, engineRedis)
 	}
@@ -188,23 +191,6 @@ func (a *App) acquireStore() error {
 	}
 	a.acquired, a.shared, a.isNew = identity, pooled.(*sharedStore), !loaded
 	return nil
-}
-
-// redisOptions returns the options of the engine redis. It checks the settings of
-// the app that the engine depends on.
-func (a *App) redisOptions() (redisengine.Options, error) {
-	if a.secret == nil {
-		return redisengine.Options{}, errors.New("a secret is required with the engine redis, the same on all nodes: add `secret {env.NAME}`")
-	}
-	a.StaleFor.V = cmp.Or(a.StaleFor.V, defaultStaleFor)
-	if a.StaleFor.V < 0 || a.StaleFor.V > 24*time.Hour {
-		return redisengine.Options{}, errors.New("stale_for must be more than zero and at most 24h")
-	}
-	options, err := a.Store.redis()
-	if err != nil {
-		return options, err
-	}
-	return options, options.Check()
 }
 
 // openEarly opens a store that exists. Caddy starts apps in no fixed order, so a

@@ -26,6 +26,7 @@ import (
 //		redeem_timeout <duration>
 //		eviction unknown
 //		cold_start
+//		snapshot off | <folder>
 //		ack_replicas <n> [<duration>]
 //	}
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
@@ -64,6 +65,7 @@ func (c *StoreConfig) parseRedis(d *caddyfile.Dispenser) error {
 		durationOption("dial_timeout", &c.DialTimeout, 0, 0),
 		matchOption("eviction", &c.Eviction, evictionUnknown, "unknown: without the option the Redis must tell that it is noeviction"),
 		flagOption("cold_start", &c.ColdStart),
+		textOption("snapshot", &c.Snapshot),
 		durationOption("redeem_timeout", &c.RedeemTimeout, 0, 0),
 		option{name: "ack_replicas", parse: c.parseAck},
 	)

@@ -69,6 +69,7 @@
 //	siteaudit/       package siteaudit: what the configuration's routes serve without a gate
 //	storeconfig.go   settings of the store, with secrets from placeholders
 //	openredis.go     opening and observing a shared Redis
+//	opensnapshots.go  the snapshots of a node, from which it starts while the Redis is away
 //	secretfile.go    the secret in a file beside the database
 //	storebackup.go   backups at the admin endpoint
 //

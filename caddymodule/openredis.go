@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,10 +22,27 @@ import (
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
+// redisOptions returns the options of the engine redis. It checks the settings of
+// the app that the engine depends on.
+func (a *App) redisOptions() (redisengine.Options, error) {
+	if a.secret == nil {
+		return redisengine.Options{}, errors.New("a secret is required with the engine redis, the same on all nodes: add `secret {env.NAME}`")
+	}
+	a.StaleFor.V = cmp.Or(a.StaleFor.V, defaultStaleFor)
+	if a.StaleFor.V < 0 || a.StaleFor.V > 24*time.Hour {
+		return redisengine.Options{}, errors.New("stale_for must be more than zero and at most 24h")
+	}
+	options, err := a.Store.redis()
+	if err != nil {
+		return options, err
+	}
+	return options, options.Check()
+}
+
 // openRedis returns an engine over a shared Redis. An unreachable Redis is no error: the
 // gate responds 503 until it can be reached. A Redis that is too old or refuses the
 // credentials is one.
-func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Duration) (engine.Engine, error) {
+func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Duration, snapshots *store.SnapshotOptions) (engine.Engine, error) {
 	options.Now = now
 	backend, err := redisengine.New(options)
 	if err != nil {
@@ -44,6 +62,7 @@ func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Durati
 		Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: staleFor, Now: now,
 		Check: inspector.again, Changed: storeChanged,
 		Rewrite: s.store.Rewrite, MemoryFile: memoryFile(&options), MemoryFailed: memoryFailed,
+		Snapshots: snapshots,
 	})
 	_ = follower.Connect(ctx) // reads of records return the error
 	return follower, nil
@@ -51,10 +70,18 @@ func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Durati
 
 // memoryFile returns the file in which a node keeps what it saw of a Redis. It is the same
 // after a restart, and another one for another Redis.
-func memoryFile(options *redisengine.Options) string {
+func memoryFile(options *redisengine.Options) string { return nodeFile(options, ".json") }
+
+// nodeFile returns a file of the node for a Redis, in Caddy's data directory.
+func nodeFile(options *redisengine.Options, ending string) string {
+	return filepath.Join(caddy.AppDataDir(), "gatefold", "redis-"+redisName(options)+ending)
+}
+
+// redisName returns a name for a Redis, which does not depend on how it is reached.
+func redisName(options *redisengine.Options) string {
 	addresses := slices.Sorted(slices.Values(options.Addresses))
 	name := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %q", addresses, options.Master, options.Database, options.Prefix))
-	return filepath.Join(caddy.AppDataDir(), "gatefold", "redis-"+hex.EncodeToString(name[:8])+".json")
+	return hex.EncodeToString(name[:8])
 }
 
 // memoryFailed logs that the file cannot be read or written.

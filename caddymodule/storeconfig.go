@@ -64,6 +64,10 @@ type StoreConfig struct {
 	// ColdStart loads a configuration whose Redis was never reached although another one is
 	// running. Default: the load fails.
 	ColdStart bool `json:"cold_start,omitempty"`
+	// Snapshot is the folder in which the node keeps the records from which it decides, sealed,
+	// to start from them while the Redis is unreachable; or `off`. Default:
+	// `gatefold/snapshots` in Caddy's data directory.
+	Snapshot string `json:"snapshot,omitempty"`
 	// AckReplicas is the number of replicas that must acknowledge a write, and
 	// AckTimeout how long to wait for them. Default: none; 500 ms.
 	AckReplicas setting.Count    `json:"ack_replicas,omitzero"`

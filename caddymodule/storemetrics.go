@@ -43,6 +43,10 @@ var (
 	selfFailed  = newStoreMetric(counter, "self_check_failures_total", "Repeated decisions that differed. Must be 0.")
 	streamsOpen = newStoreMetric(gauge, "streams_open", "Open tunnels, event streams and downloads, which are cut when access is revoked.")
 	storeState  = newStoreMetric(gauge, "store_state", "State of the connection to a shared store: 1 for the current state.", "state")
+	snapBytes   = newStoreMetric(gauge, "snapshot_bytes", "Size of the node's snapshots of a shared store.")
+	snapAge     = newStoreMetric(gauge, "snapshot_age_seconds", "Time since the snapshots noted that the change feed was followed, of the oldest.")
+	snapUsable  = newStoreMetric(gauge, "snapshot_usable", "1 if the node could start from its snapshots now.")
+	snapChanged = newStoreMetric(gauge, "snapshot_changed_ratio", "Share of readers and links, from 0 to 1, that changed after the snapshot was written and are not answered from it.")
 	visits      = newStoreMetric(counter, "visits_total", "Reader visits recorded for engagement and recent activity, by result.", "result")
 	refunds     = newStoreMetric(counter, "link_refunds_total", "Uses of links that were to be taken back after the store failed, by result.", "result")
 
@@ -189,10 +193,20 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 		}
 	}
 	if follower := shared.engine.follower(); follower != nil {
-		for _, state := range []string{store.StateFollowing, store.StateStale, store.StateClosed} {
+		for _, state := range []string{store.StateFollowing, store.StateStale, store.StateRestored, store.StateClosed} {
 			v.add(storeState, 0, state)
 		}
 		v.add(storeState, 1, follower.State().State)
+		if snapshots, kept := follower.Snapshots(); kept {
+			v.add(snapBytes, float64(snapshots.Bytes))
+			v.add(snapAge, snapshots.Age.Seconds())
+			v.add(snapChanged, snapshots.Changed)
+			usable := 0.0
+			if snapshots.Usable {
+				usable = 1
+			}
+			v.add(snapUsable, usable)
+		}
 	}
 }
 

@@ -39,6 +39,8 @@ const (
 	PurposeLinkNetwork = "gatefold link network v1"
 	// PurposeLoginTicket is the purpose of the MAC key of the tickets of login sessions.
 	PurposeLoginTicket = "gatefold login ticket v1"
+	// PurposeSnapshot is the purpose of the key that seals the snapshots of a node.
+	PurposeSnapshot = "gatefold node snapshot v1"
 )
 
 // NewSealer returns a Sealer whose key is derived from the secret with

@@ -136,14 +136,14 @@ func (p *Policy) readReader(ctx context.Context, vendor string, reader Reader) (
 	if err != nil {
 		return read, unavailable(err)
 	}
-	shared, sum := records.stripes(vendor), uint64(0)
+	shared, sum := records.Stripes(vendor), uint64(0)
 	read.settled = true
 	if len(shared) > 0 && p.readers != nil {
 		read.stamp, sum = p.versions.Reader(vendor, &reader), p.versions.sum(shared)
 		if records, err = p.records.ReaderRecords(ctx, vendor, reader); err != nil {
 			return read, unavailable(err)
 		}
-		read.settled = slices.Equal(shared, records.stripes(vendor))
+		read.settled = slices.Equal(shared, records.Stripes(vendor))
 	}
 	read.packedReader = records.pack(shared, sum)
 	return read, nil

@@ -96,7 +96,7 @@ func TestMemoryOfRoles(t *testing.T) {
 			records.Roles = append(records.Roles, Role{Profile: profile, Type: RoleContributor})
 			records.Subscriptions = append(records.Subscriptions, Subscription{Profile: profile, Plan: "premium", Provider: "provider-of-all", EndsAt: start})
 		}
-		packed := records.pack(records.stripes("default"), 0)
+		packed := records.pack(records.Stripes("default"), 0)
 		p.cacheReader(&verifier, fmt.Sprintf("token of reader %d", i), &reader, "default", &packed.Entitlements)
 	}
 	if bytes := p.readers.Bytes(); bytes > most {

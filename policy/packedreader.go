@@ -191,10 +191,10 @@ func (p *packedReader) roleUntil(profile string, now int64) (until int64) {
 	return until
 }
 
-// stripes returns the stripes of the records that a reader shares with others, each once,
+// Stripes returns the stripes of the records that a reader shares with others, each once,
 // in order: the profiles on which they have a role that is not pending, and the contracts in
 // which they have a seat.
-func (r *ReaderRecords) stripes(vendor string) (list []uint16) {
+func (r *ReaderRecords) Stripes(vendor string) (list []uint16) {
 	for i := range r.Roles {
 		if !r.Roles[i].Pending {
 			list = append(list, Stripe(KindProfile, vendor, r.Roles[i].Profile))

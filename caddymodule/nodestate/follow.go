@@ -28,6 +28,11 @@ func (n *Node) follow() []condition.Finding {
 			Kind: servingStale, Since: state.Since,
 			What: fmt.Sprintf("Decisions are made from memory, for %.0f s more.", state.Left.Seconds()),
 		})
+	case store.StateRestored:
+		findings = append(findings, condition.Finding{
+			Kind: servingSnapshot, Since: state.Since,
+			What: fmt.Sprintf("Decisions are made from the snapshot of this node, for %.0f s more.", state.Left.Seconds()),
+		})
 	case store.StateClosed:
 		findings = append(findings, condition.Finding{
 			Kind: gateClosed, Since: state.Since,

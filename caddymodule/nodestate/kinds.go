@@ -9,6 +9,8 @@ var (
 		"See that Redis is up and that this machine reaches it; the node recovers by itself.")
 	servingStale = condition.Register("serving_stale", condition.Warning,
 		"Bring the store back before the time is over: then requests that need a record are answered 503.")
+	servingSnapshot = condition.Register("serving_snapshot", condition.Warning,
+		"Bring the store back before the time is over: this node started without it, and decides from what it has on its disk. Counted links and what changed since are answered 503.")
 	gateClosed = condition.Register("gate_closed", condition.Critical,
 		"Bring the store back: requests that need a record are answered 503 until then.")
 	feedBehind = condition.Register("feed_behind", condition.Warning,

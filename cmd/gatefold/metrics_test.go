@@ -90,6 +90,7 @@ func startWithOthersKeys(t *testing.T) (s *server, share string) {
 // while, which this server does not have. caddymodule's tests check them.
 var elsewhere = []string{
 	"gatefold_store_state", "gatefold_feed_lag_seconds", "gatefold_clock_ahead_seconds", "gatefold_backup_age_seconds", "gatefold_store_disk_used_ratio",
+	"gatefold_snapshot_bytes", "gatefold_snapshot_age_seconds", "gatefold_snapshot_usable", "gatefold_snapshot_changed_ratio",
 }
 
 var ourMetric = regexp.MustCompile(`gatefold_[a-z_]+`)

@@ -120,5 +120,11 @@
 //	followloss.go    what a node remembers of a shared store, which may go back in time
 //	removals.go      removals that nodes remember, also from the change feed
 //	rewrite.go       making removals again that the store lost
+//	snapshots.go     snapshots of a node, from which it decides while a shared store is away
+//	snapshotkinds.go  which records they have, and which reads they answer
+//	snapshotrecords.go  reading records from a snapshot
+//	snapshotjournal.go  what changed after the tables of a snapshot were written
+//	snapshotkeep.go  noting changes and the time of the feed
+//	snapshotbuild.go  writing the tables
 //	copy.go          copying the entries of one engine to another
 package store

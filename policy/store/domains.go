@@ -279,7 +279,7 @@ type trustedRecord struct {
 // Records that have not changed since before are not decoded again.
 func (s *Store) Domains(ctx context.Context, vendor string, before *policy.Domains) (policy.Domains, error) {
 	var domains policy.Domains
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+	err := s.engine.View(decides(ctx), vendor, func(snapshot engine.Snapshot) error {
 		var known []*policy.TrustedDomain // the rest of before, in the same order
 		if before != nil {
 			known = before.Trusted
@@ -322,7 +322,7 @@ func (s *Store) Domains(ctx context.Context, vendor string, before *policy.Domai
 // LoadKeySet implements keys.SetStore.
 func (s *Store) LoadKeySet(ctx context.Context, name string) (*keys.StoredSet, error) {
 	set := new(keys.StoredSet)
-	_, err := s.get(ctx, SystemPartition, key(prefixKeySet, name), set)
+	_, err := s.get(decides(ctx), SystemPartition, key(prefixKeySet, name), set)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

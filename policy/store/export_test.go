@@ -1,6 +1,19 @@
 package store
 
-import "context"
+import (
+	"context"
+
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
+
+// SnapshotName is the beginning of the names of a partition's files.
+var SnapshotName = snapshotName
+
+// Tell makes what changed stale on all nodes.
+func Tell(ctx context.Context, w Writer, vendor string, change policy.Invalidation) error {
+	return w.commit(ctx, vendor, new(engine.Batch), change)
+}
 
 // PutContract stores a contract, in any state, in place of the one with its id.
 func (w Writer) PutContract(ctx context.Context, vendor string, c Contract) error {

@@ -32,6 +32,8 @@ type Follower struct {
 
 	memory memory // of what the store may lose
 
+	snapshots *snapshots // on the disk of this node; nil for none
+
 	feeds   sync.Map   // partition -> *Feed
 	mu      sync.Mutex // guards closed, and adding to feeds
 	closed  bool
@@ -60,6 +62,9 @@ type FollowOptions struct {
 	MemoryFile string
 	// MemoryFailed is called when the file cannot be read or written. Optional.
 	MemoryFailed func(error)
+	// Snapshots keep records on the disk of this node, from which it starts while the store
+	// is unavailable. Optional.
+	Snapshots *SnapshotOptions
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -101,6 +106,7 @@ func Follow(backend engine.Watcher, options FollowOptions) *Follower {
 	f.whole = &Feed{follower: f}
 	f.whole.away.Store(&awayError{cause: errors.New("no answer yet"), since: options.Now()})
 	f.remember(backend)
+	f.snapshots = newSnapshots(f, options.Snapshots)
 	f.running.Go(func() { f.whole.poll(f.ctx) })
 	return f
 }
@@ -147,7 +153,7 @@ var ErrAway = errors.New("the store is unavailable")
 func (f *Follower) View(ctx context.Context, partition string, fn func(engine.Snapshot) error) error {
 	feed, err := f.feed(ctx, partition)
 	if err != nil {
-		return err
+		return f.snapshots.view(ctx, partition, err, fn)
 	}
 	if away := feed.away.Load(); away != nil && ctx.Value(refreshing{}) == nil {
 		return away
@@ -159,7 +165,7 @@ func (f *Follower) View(ctx context.Context, partition string, fn func(engine.Sn
 
 // Commit implements Engine.
 func (f *Follower) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
-	removed := f.memory.removals.of(partition, batch)
+	removed, event := f.memory.removals.of(partition, batch), batch.Event
 	if batch.Event != nil && (len(removed) > 0 || closes(batch)) {
 		told := *batch
 		told.Event, told.Closes = withRemovals(batch.Event, removed), closes(batch)
@@ -174,6 +180,7 @@ func (f *Follower) Commit(ctx context.Context, partition string, batch *engine.B
 		committed, err = guard(f.known(partition), commit)
 	}
 	f.known(partition).answered(err)
+	f.snapshots.noteCommit(partition, event, err)
 	if err == nil || errors.Is(err, engine.ErrNotAcknowledged) {
 		f.memory.removals.add(partition, removed)
 	}
@@ -192,7 +199,11 @@ func (f *Follower) Position(ctx context.Context, partition string) (uint64, erro
 
 // Partitions implements Engine.
 func (f *Follower) Partitions(ctx context.Context) ([]string, error) {
-	return guard(f.whole, func() ([]string, error) { return f.Watcher.Partitions(ctx) })
+	partitions, err := guard(f.whole, func() ([]string, error) { return f.Watcher.Partitions(ctx) })
+	if err != nil {
+		return f.snapshots.partitions(ctx, err)
+	}
+	return partitions, nil
 }
 
 // guard makes a call unless the store is unavailable.
@@ -225,7 +236,7 @@ func (f *Follower) feed(ctx context.Context, partition string) (*Feed, error) {
 	if feed != f.whole {
 		return feed, nil
 	}
-	if away := f.whole.away.Load(); away != nil {
+	if away := f.whole.away.Load(); away != nil && ctx.Value(refreshing{}) == nil {
 		return nil, away
 	}
 	asked := f.options.Now()
@@ -241,7 +252,7 @@ func (f *Follower) feed(ctx context.Context, partition string) (*Feed, error) {
 	if feed := f.known(partition); feed != f.whole {
 		return feed, nil // added concurrently; this call has read nothing yet
 	}
-	feed = &Feed{follower: f, partition: partition, cursor: cursors[0]}
+	feed = &Feed{follower: f, partition: partition, cursor: f.snapshots.keep(partition, cursors[0])}
 	feed.heard.Store(&asked)
 	f.feeds.Store(partition, feed)
 	f.running.Go(func() { feed.poll(f.ctx) })
@@ -250,10 +261,14 @@ func (f *Follower) feed(ctx context.Context, partition string) (*Feed, error) {
 }
 
 // Fresh reports whether what is cached of a partition may be used. Of a partition that
-// was never read nothing is cached, so it is fresh.
+// was never read nothing is cached, so it is fresh; of one that was read from a snapshot the
+// snapshot says it.
 func (f *Follower) Fresh(partition string, now time.Time) bool {
 	feed := f.known(partition)
-	return feed == f.whole || feed.lag(now) < f.options.StaleFor
+	if feed == f.whole {
+		return f.snapshots.fresh(partition, now)
+	}
+	return feed.lag(now) < f.options.StaleFor
 }
 
 // lag returns the time since the feed was last followed to its end: the maximum by the
@@ -293,7 +308,7 @@ func (f *Feed) poll(ctx context.Context) {
 // have been applied to the caches.
 func (f *Feed) ask(ctx context.Context) error {
 	asked := f.follower.options.Now()
-	err := f.followToEnd(ctx)
+	err := f.followToEnd(ctx, asked)
 	if err != nil {
 		f.onError(ctx, err)
 		return err
@@ -301,13 +316,18 @@ func (f *Feed) ask(ctx context.Context) error {
 	f.heard.Store(&asked)
 	f.breaker.timeouts.Store(0)
 	f.follower.memory.sampled(f.partition, asked)
+	if f.partition == "" && f.follower.snapshots.leave() {
+		// Removals of the meantime count from here on.
+		f.follower.options.Versions.Bump(policy.Invalidation{Shared: true, AllPages: true})
+		f.follower.refresh(ctx, "")
+	}
 	if f.away.Swap(nil) != nil {
 		f.changed(nil)
 	}
 	return nil
 }
 
-func (f *Feed) followToEnd(ctx context.Context) error {
+func (f *Feed) followToEnd(ctx context.Context, asked time.Time) error {
 	if f.partition == "" {
 		_, err := f.follower.Cursors(ctx, nil)
 		return err
@@ -321,10 +341,13 @@ func (f *Feed) followToEnd(ctx context.Context) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if cursors[0] == f.cursor {
-		return nil
+	if cursors[0] != f.cursor {
+		if err := f.catchUp(ctx); err != nil {
+			return err
+		}
 	}
-	return f.catchUp(ctx)
+	f.follower.snapshots.heard(f.partition, asked, f.cursor)
+	return nil
 }
 
 // onError records that the store is unavailable once it did not answer for awayAfter.
@@ -409,6 +432,7 @@ func (f *Feed) apply(ctx context.Context, events []engine.Event) error {
 		f.follower.memory.removals.add(f.partition, removed)
 		all.Join(change)
 	}
+	f.follower.snapshots.note(f.partition, &all, false)
 	f.follower.options.Versions.Bump(all)
 	if all.Shared {
 		f.follower.refresh(ctx, f.partition)
@@ -423,6 +447,7 @@ func (f *Feed) invalidateAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	f.follower.snapshots.note(f.partition, new(policy.Invalidation), true)
 	f.follower.options.Versions.Bump(policy.Invalidation{Shared: true, AllPages: true})
 	f.follower.refresh(ctx, "")
 	f.cursor = cursors[0]

@@ -132,21 +132,29 @@ func (m *memory) save() error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(m.file), 0o700); err != nil {
+	if err := replaceFile(m.file, content); err != nil {
 		return err
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(m.file), filepath.Base(m.file)+".*") // mode 0600
+	m.saved, m.savedChanges = marks, changes
+	return nil
+}
+
+// replaceFile replaces the content of a file atomically, for its owner alone.
+func replaceFile(file string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
 	_, err = temporary.Write(content)
 	if err = errors.Join(err, temporary.Close()); err == nil {
-		err = os.Rename(temporary.Name(), m.file)
+		err = os.Rename(temporary.Name(), file)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(temporary.Name()))
 	}
-	m.saved, m.savedChanges = marks, changes
 	return nil
 }
 
@@ -184,6 +192,7 @@ func (f *Follower) repair(ctx context.Context, partition string) error {
 	if err != nil {
 		return err
 	}
+	f.snapshots.note(partition, new(policy.Invalidation), true)
 	f.options.Versions.Bump(policy.Invalidation{Shared: true, AllPages: true})
 	f.options.Refresh(ctx, "")
 	m.detector.Adopt(partition)

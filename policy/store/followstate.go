@@ -8,6 +8,9 @@ const (
 	StateFollowing = "following"
 	// StateStale: the store is unavailable, and caches are used.
 	StateStale = "stale"
+	// StateRestored: the store is unavailable since the node started, and its snapshot is
+	// used.
+	StateRestored = "restored"
 	// StateClosed: the store is unavailable for longer than StaleFor, and caches are
 	// not used.
 	StateClosed = "closed"
@@ -45,6 +48,9 @@ func (f *Follower) State() FollowState {
 		if away := feed.away.Load(); away != nil && worst.Error == nil {
 			worst.State, worst.Error, worst.Since = StateStale, away.cause, away.since
 		}
+	}
+	if age, restored := f.snapshots.restoredAge(now); restored {
+		worst.State, worst.Left = StateRestored, max(f.options.StaleFor-age, 0)
 	}
 	if worst.Left == 0 {
 		worst.State = StateClosed

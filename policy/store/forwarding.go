@@ -14,7 +14,7 @@ const MaxEntryPoint = 255
 
 // Forwarding returns the forwarding settings of a site, the zero value by default.
 func (s *Store) Forwarding(ctx context.Context, vendor, site string) (policy.Forwarding, error) {
-	settings, _, err := s.forwarding(ctx, vendor, site)
+	settings, _, err := s.forwarding(decides(ctx), vendor, site)
 	return settings, err
 }
 

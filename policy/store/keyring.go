@@ -43,7 +43,7 @@ func NewKeyring(store *Store, sealer *keys.Sealer) *Keyring {
 // Check unseals the keys of every vendor and of the system, so that a wrong secret is
 // detected at start.
 func (k *Keyring) Check(ctx context.Context) error {
-	vendors, err := k.store.Vendors(ctx)
+	vendors, err := k.store.Vendors(decides(ctx))
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (k *Keyring) read(ctx context.Context, vendor string) (*keys.Ring, error) {
 // records returns a vendor's stored keys, and the id of the one that signs, which is
 // empty when the vendor has no key.
 func (k *Keyring) records(ctx context.Context, vendor string) (current string, stored []keyRecord, err error) {
-	err = k.store.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+	err = k.store.engine.View(decides(ctx), vendor, func(snapshot engine.Snapshot) error {
 		kid, err := snapshot.Get([]byte{prefixCurrentKey})
 		if err != nil {
 			return err

@@ -41,7 +41,7 @@ type linkDefaults struct {
 // DefaultSpace implements policy.Records.
 func (s *Store) DefaultSpace(ctx context.Context, vendor string) (string, error) {
 	var stored linkDefaults
-	_, err := s.get(ctx, vendor, key(prefixSpace), &stored)
+	_, err := s.get(decides(ctx), vendor, key(prefixSpace), &stored)
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
@@ -154,8 +154,8 @@ func useKeys(issuer, id string) [][]byte {
 	return [][]byte{key(prefixRevocation, issuer, id), key(prefixUses, issuer, id), key(prefixDevices, issuer, id)}
 }
 
-// readUse reads the revocation and the uses of a link.
-func (l *SignedLink) readUse(snapshot engine.Snapshot) error {
+// readRevocation reads the revocation of a link.
+func (l *SignedLink) readRevocation(snapshot engine.Snapshot) error {
 	revoked, err := snapshot.Get(key(prefixRevocation, l.Claims.Issuer, l.Claims.ID))
 	if err != nil {
 		return err
@@ -166,6 +166,14 @@ func (l *SignedLink) readUse(snapshot engine.Snapshot) error {
 			return err
 		}
 		l.RevokedFor = cause
+	}
+	return nil
+}
+
+// readUse reads the revocation and the uses of a link.
+func (l *SignedLink) readUse(snapshot engine.Snapshot) (err error) {
+	if err := l.readRevocation(snapshot); err != nil {
+		return err
 	}
 	if l.Claims.MaxDevices > 0 {
 		if l.Devices, err = snapshot.Count(key(prefixDevices, l.Claims.Issuer, l.Claims.ID)); err != nil {
@@ -247,15 +255,25 @@ func (w Writer) RevokePublished(ctx context.Context, vendor, domain, id string) 
 // Link implements policy.Records. A publisher's link that was revoked before its first
 // use has no record but the revocation.
 func (s *Store) Link(ctx context.Context, vendor, issuer, id string) (policy.Link, error) {
-	link, err := s.SignedLink(ctx, vendor, issuer, id)
-	if errors.Is(err, ErrNotFound) {
-		link.Claims.Issuer, link.Claims.ID = issuer, id
-		missing := err
-		err = s.engine.View(ctx, vendor, link.readUse)
-		if err == nil && link.RevokedAt.IsZero() {
-			err = missing
+	var link SignedLink
+	err := s.engine.View(decides(ctx), vendor, func(snapshot engine.Snapshot) error {
+		if err := notChanged(snapshot, policy.Stripe(policy.KindLink, vendor, issuer, id)); err != nil {
+			return err
 		}
-	}
+		k, revocation := key(prefixLink, issuer, id), key(prefixRevocation, issuer, id)
+		if err := engine.Prefetch(snapshot, k, revocation); err != nil {
+			return err
+		}
+		_, missing := getIn(snapshot, k, &link)
+		if missing != nil && !errors.Is(missing, ErrNotFound) {
+			return missing
+		}
+		link.Claims.Issuer, link.Claims.ID = issuer, id
+		if err := link.readRevocation(snapshot); err != nil || !link.RevokedAt.IsZero() {
+			return err
+		}
+		return missing
+	})
 	return policy.Link{Claims: link.Claims, Revoked: !link.RevokedAt.IsZero(), KeyID: link.KeyID}, err
 }
 

@@ -232,7 +232,14 @@ func (s *Store) ReadLoginSession(ctx context.Context, vendor, id string) (sessio
 	if !IsLoginSessionID(id) {
 		return session, ErrNotFound
 	}
-	if _, err := s.get(ctx, vendor, key(prefixLogin, id), &session); err != nil {
+	err = s.engine.View(decides(ctx), vendor, func(snapshot engine.Snapshot) error {
+		if err := notChanged(snapshot, policy.Stripe(policy.KindSession, vendor, id)); err != nil {
+			return err
+		}
+		_, err := getIn(snapshot, key(prefixLogin, id), &session)
+		return err
+	})
+	if err != nil {
 		return LoginSession{}, err
 	}
 	if !s.now().Before(session.End()) {

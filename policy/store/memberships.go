@@ -15,7 +15,10 @@ const maxRolesOfReader = 10_000
 
 // ReaderRecords implements policy.Records.
 func (s *Store) ReaderRecords(ctx context.Context, vendor string, reader policy.Reader) (records policy.ReaderRecords, err error) {
-	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+	err = s.engine.View(decides(ctx), vendor, func(snapshot engine.Snapshot) error {
+		if err := notChanged(snapshot, readerStripes(vendor, &reader)...); err != nil {
+			return err
+		}
 		if err := prefetchReader(snapshot, reader); err != nil {
 			return err
 		}
@@ -42,9 +45,21 @@ func (s *Store) ReaderRecords(ctx context.Context, vendor string, reader policy.
 		} else if err := engine.Prefetch(snapshot, m.also...); err != nil {
 			return err
 		}
-		return seatGrants(snapshot, now, &records)
+		if err := seatGrants(snapshot, now, &records); err != nil {
+			return err
+		}
+		return notChanged(snapshot, records.Stripes(vendor)...)
 	})
 	return records, err
+}
+
+// readerStripes returns the stripes of a reader's identifiers, as policy.Versions has them.
+func readerStripes(vendor string, reader *policy.Reader) []uint16 {
+	var stripes policy.Invalidation
+	stripes.Add(policy.KindUserID, vendor, reader.UserID)
+	stripes.Add(policy.KindEmail, vendor, reader.Email)
+	stripes.Add(policy.KindPublisherUserID, vendor, reader.PublisherUserID)
+	return stripes.Stripes
 }
 
 // prefetchReader reads the indexes of a reader in one round trip.
@@ -255,6 +270,9 @@ func stored[T any](m *memberships, k *kind[T], path ...string) (*T, error) {
 // Profile implements policy.Records.
 func (s *Store) Profile(ctx context.Context, vendor, slug string) (found policy.Profile, err error) {
 	err = s.members(ctx, vendor, func(m *memberships) error {
+		if err := notChanged(m.snapshot, policy.Stripe(policy.KindProfile, vendor, slug)); err != nil {
+			return err
+		}
 		profile, err := stored(m, profileKind, slug)
 		if err != nil || profile == nil || profile.Inactive {
 			return err
@@ -292,7 +310,7 @@ func (s *Store) Agreement(ctx context.Context, vendor, slug string) (found polic
 
 // members calls fn with a snapshot.
 func (s *Store) members(ctx context.Context, vendor string, fn func(*memberships) error) error {
-	return s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+	return s.engine.View(decides(ctx), vendor, func(snapshot engine.Snapshot) error {
 		return fn(&memberships{snapshot: snapshot, vendor: vendor, now: s.now().UnixMilli()})
 	})
 }

@@ -309,7 +309,7 @@ func (s *Store) checkMembers(ctx context.Context, vendor, sku string, added []st
 
 // Containers implements policy.Records.
 func (s *Store) Containers(ctx context.Context, vendor, sku string) (containers []string, err error) {
-	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+	err = s.engine.View(decides(ctx), vendor, func(snapshot engine.Snapshot) error {
 		containers, err = containersIn(snapshot, sku)
 		return err
 	})

@@ -12,7 +12,7 @@ const MaxRules = 20_000
 
 // Rules implements policy.Records: the rules of a site, by rank.
 func (s *Store) Rules(ctx context.Context, vendor, site string) (rules []policy.Rule, err error) {
-	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+	err = s.engine.View(decides(ctx), vendor, func(snapshot engine.Snapshot) error {
 		rules, err = all[policy.Rule](snapshot, keyPrefix(prefixRule, site))
 		return err
 	})

@@ -41,6 +41,9 @@ func (s *Sessions) Profiles(ctx context.Context, vendor string, slugs []string) 
 	err := s.members(ctx, vendor, func(m *memberships) error {
 		wanted := make([][]byte, len(slugs))
 		for i, slug := range slugs {
+			if err := notChanged(m.snapshot, policy.Stripe(policy.KindProfile, vendor, slug)); err != nil {
+				return err
+			}
 			wanted[i] = profileKind.key(slug)
 		}
 		if err := engine.Prefetch(m.snapshot, wanted...); err != nil {
@@ -231,7 +234,7 @@ func (s *Sessions) SwitchSessionKey(ctx context.Context, w Writer, vendor, site 
 // none.
 func (s *Sessions) sessionKeys(ctx context.Context, vendor, site string) (*sessionKeys, []byte, error) {
 	record := new(sessionKeys)
-	stored, err := s.get(ctx, vendor, key(prefixSessionKey, site), record)
+	stored, err := s.get(decides(ctx), vendor, key(prefixSessionKey, site), record)
 	if errors.Is(err, ErrNotFound) {
 		return record, nil, nil
 	}

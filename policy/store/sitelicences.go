@@ -219,7 +219,7 @@ func checkSites(t *transaction, next *Contract) error {
 // not ended.
 func (s *Store) SiteLicences(ctx context.Context, vendor string) (list []policy.SiteLicence, err error) {
 	now := s.now().UnixMilli()
-	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
+	err = s.engine.View(decides(ctx), vendor, func(snapshot engine.Snapshot) error {
 		list = nil
 		prefix := keyPrefix(prefixContractIndex, contractSite)
 		for entry, err := range snapshot.Scan(prefix, nil) {

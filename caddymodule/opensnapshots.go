@@ -1,0 +1,69 @@
+package caddymodule
+
+import (
+	"cmp"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/nodefile"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
+)
+
+const (
+	// snapshotOff is the value of StoreConfig.Snapshot for none.
+	snapshotOff = "off"
+	// maxSnapshotBytes bounds the snapshots of a node, of all vendors of a Redis.
+	maxSnapshotBytes = 2 << 30
+)
+
+// snapshots returns the options of the node's snapshots, nil if they are off.
+func (a *App) snapshots(options *redisengine.Options) (*store.SnapshotOptions, error) {
+	if a.Store.Snapshot == snapshotOff {
+		return nil, nil
+	}
+	folder, err := filepath.Abs(cmp.Or(a.Store.Snapshot, filepath.Join(caddy.AppDataDir(), "gatefold", "snapshots")))
+	if err != nil {
+		return nil, err
+	}
+	sealer, err := keys.NewSealer(a.secret)
+	if err != nil {
+		return nil, err
+	}
+	name := redisName(options)
+	key, err := sealer.Derive(keys.PurposeSnapshot + " " + name)
+	return &store.SnapshotOptions{
+		Folder: filepath.Join(folder, name), SeenFile: nodeFile(options, "-seen.json"), Key: nodefile.Key(key), MaxBytes: maxSnapshotBytes,
+		Failed: snapshotFailed, Restored: snapshotUsed, Refused: snapshotRefused,
+	}, err
+}
+
+// snapshotLog returns the logger of a vendor's snapshot.
+func snapshotLog(vendor string) *zap.Logger { return storeLog().With(zap.String("partition", vendor)) }
+
+// snapshotFailed logs that the snapshot cannot be written, or can again.
+func snapshotFailed(vendor string, err error) {
+	logger := snapshotLog(vendor)
+	if err == nil {
+		logger.Info("the snapshot of this node is written again")
+		return
+	}
+	logger.Warn("the snapshot of this node cannot be written: without it, a node that starts while its Redis is away answers 503", zap.Error(err))
+}
+
+// snapshotUsed logs that the node starts from its snapshot.
+func snapshotUsed(vendor string, age time.Duration) {
+	logger := snapshotLog(vendor)
+	logger.Warn("decisions are made from the snapshot of this node: the store is unreachable since its start", zap.Duration("age", age))
+}
+
+// snapshotRefused logs why the snapshot is not used.
+func snapshotRefused(vendor string, err error) {
+	logger := snapshotLog(vendor)
+	logger.Error("the snapshot of this node is not used", zap.Error(err))
+}
