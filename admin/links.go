@@ -161,7 +161,7 @@ func (a *api) registerLinks() {
 	register(a, huma.Operation{
 		OperationID: "list-signed-links", Method: http.MethodGet, Path: linksPath, Tags: tags, Security: needs("links:read"),
 		Summary:     "Lists signed links, in order of creation",
-		Description: "A search by user, SKU, content or whole url reads no other links than those. Without limit, all that match. With limit, a page may have fewer links, even none, and still have a next page: a call examines at most 20,000 links.",
+		Description: "A search by user, content or whole url reads no other links than those. Without limit, all that match. With limit, a page may have fewer links, even none, and still have a next page: a call examines at most 20,000 links.",
 	}, func(ctx context.Context, c *call, in *struct {
 		LinkFilter
 		OrderParams

@@ -52,8 +52,8 @@ func (q *GrantQuery) Narrow() bool {
 		q.SKU != "" || len(q.ExtraFields) > 0
 }
 
-// FindGrants returns grants of all access lists, list by list, in the order of their
-// creation, or all by creation if the query says so; those of an import in the order of its rows. More reports that there may be
+// FindGrants returns grants of all access lists but removed ones, list by list, in the order of
+// their creation, or all by creation if the query says so; those of an import in the order of its rows. More reports that there may be
 // further ones: the query continues after next. It reads at most maxSearch grants, and no
 // others than those of a reader, a purchase or a sku when the query has one.
 //
@@ -96,12 +96,16 @@ func (s *Store) findGrants(ctx context.Context, vendor string, query *GrantQuery
 		if err != nil {
 			return err
 		}
+		removed, err := removedLists(snapshot)
+		if err != nil {
+			return err
+		}
 		read := 0
 		for grant, err := range readPlaces(snapshot, places) {
 			if err != nil {
 				return err
 			}
-			if grant.stored != nil && query.selects(&grant.grant) {
+			if grant.stored != nil && query.selects(&grant.grant) && !slices.Contains(removed, grant.grant.Source) {
 				found = append(found, grant)
 			}
 			next, read = grant.position, read+1

@@ -18,7 +18,7 @@ import (
 //	g t                                  state of its part by creation
 //	g expiry                             state of giving ended grants their expiry
 //	S <issuer> NUL <jti>                 signed link
-//	~ <kind> <value> NUL <jti>           index: the vendor's own links of a user (u), a sku (s), a content (c) or the hash of a url (a), by creation
+//	~ <kind> <value> NUL <jti>           index: the vendor's own links of a user (u), a content (c) or the hash of a url (a), by creation
 //	~                                    state of that index
 //	X <issuer> NUL <jti>                 its revocation
 //	C <issuer> NUL <jti>                 counter of its uses
@@ -285,7 +285,6 @@ const (
 // The kinds of values in the index of links.
 const (
 	linkOfUser    = "u"
-	linkOfSKU     = "s"
 	linkOfContent = "c"
 	linkOfURL     = "a"
 )

@@ -156,7 +156,7 @@ func TestRefundOfADevice(t *testing.T) {
 // The devices of a link are erased with it.
 func TestDevicesAreSweptWithTheirLink(t *testing.T) {
 	b := newFixture(t)
-	link := b.link(keys.LinkClaims{SKU: "s", MaxUses: 2, MaxDevices: 2})
+	link := b.link(keys.LinkClaims{SKU: "s", Subject: "u", MaxUses: 2, MaxDevices: 2})
 	b.ok(b.Redeem(t.Context(), vendor, b.redemptionOf(link, "1", "a")))
 	for _, want := range []int{0, 6} { // the link, its entry in the index, two counters and their markers
 		removed, err := b.Sweep(t.Context())

@@ -91,7 +91,7 @@ func hasMeta(stored json.RawMessage, wanted map[string]string) bool {
 
 // FindLinks returns links of an issuer: the vendor's own in the order of their creation, the
 // newest first if the query says so. It reads at most maxSearch links, and of the vendor's own
-// no others than those of a user, a url, a content or a sku when the query has one. More
+// no others than those of a user, a url or a content when the query has one. More
 // reports that there may be further ones: the query continues after next, the id of a link.
 func (s *Store) FindLinks(ctx context.Context, vendor, issuer string, query LinkQuery) (found []SignedLink, next string, more bool, err error) {
 	now := s.now()

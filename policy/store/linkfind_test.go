@@ -73,9 +73,9 @@ func TestFindLinks(t *testing.T) {
 func TestLinksOfEarlierVersions(t *testing.T) {
 	b := newFixture(t)
 	for i := range 1500 {
-		b.link(keys.LinkClaims{SKU: fmt.Sprint("s", i%500), Subject: fmt.Sprint("u", i)})
+		b.link(keys.LinkClaims{SKU: fmt.Sprint("s", i%500), Subject: fmt.Sprint("u", i%500), URL: fmt.Sprint("https://n.example/", i)})
 	}
-	query := store.LinkQuery{SKU: "s7", Page: store.Page{Limit: 2}}
+	query := store.LinkQuery{UserID: "u7", Page: store.Page{Limit: 2}}
 	if got := b.links(query); got != "s7 s7 s7" { //nolint:dupword // three links
 		t.Errorf("with the index: %s", got)
 	}
@@ -84,8 +84,8 @@ func TestLinksOfEarlierVersions(t *testing.T) {
 		t.Errorf("without: %s", got)
 	}
 	b.is(b.interrupted(3).indexed(), errCut)
-	if _, err := b.Sweep(t.Context()); err != nil || b.count("~s") != 1500 || b.count("~u") != 1500 {
-		t.Errorf("swept: %v, %d and %d entries", err, b.count("~s"), b.count("~u"))
+	if _, err := b.Sweep(t.Context()); err != nil || b.count("~a") != 1500 || b.count("~u") != 1500 {
+		t.Errorf("swept: %v, %d and %d entries", err, b.count("~a"), b.count("~u"))
 	}
 	if got := b.links(query); got != "s7 s7 s7" { //nolint:dupword // three links
 		t.Errorf("with the index built: %s", got)
@@ -96,8 +96,8 @@ func TestLinksOfEarlierVersions(t *testing.T) {
 		_, err := b.Sweep(t.Context())
 		b.ok(err)
 	}
-	if b.count("S") != 0 || b.count("~s") != 0 || b.count("~u") != 0 {
-		t.Errorf("%d links and %d entries are left", b.count("S"), b.count("~s")+b.count("~u"))
+	if b.count("S") != 0 || b.count("~a") != 0 || b.count("~u") != 0 {
+		t.Errorf("%d links and %d entries are left", b.count("S"), b.count("~a")+b.count("~u"))
 	}
 }
 

@@ -190,7 +190,7 @@ func TestRefundIsInTheHistory(t *testing.T) {
 // networks.
 func TestHistoryIsErasedWithTheLink(t *testing.T) {
 	b := newFixture(t)
-	link := b.link(keys.LinkClaims{SKU: "s", MaxUses: 2})
+	link := b.link(keys.LinkClaims{SKU: "s", Subject: "u", MaxUses: 2})
 	b.ok(b.redeem(link, "a"))
 	b.record(link, b.refused("link_used_up", "SE", "browser"))
 	_, err := b.CountNetworks(t.Context(), vendor, link.Claims.Issuer, link.Claims.ID, []uint64{1}, store.NetworkLimit{Networks: 3})

@@ -58,14 +58,9 @@ func (w Writer) DeleteList(ctx context.Context, vendor, id string, allowed func(
 // purge removes the grants of removed lists, and returns how many.
 func (s *Store) purge(ctx context.Context, vendor string) (int, error) {
 	var lists []string
-	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
-		for entry, err := range snapshot.Scan([]byte{prefixPurge}, nil) {
-			if err != nil {
-				return err
-			}
-			lists = append(lists, string(entry.Key[1:]))
-		}
-		return nil
+	err := s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) (err error) {
+		lists, err = removedLists(snapshot)
+		return err
 	})
 	total := 0
 	for _, list := range lists {
@@ -77,6 +72,17 @@ func (s *Store) purge(ctx context.Context, vendor string) (int, error) {
 		total += removed
 	}
 	return total, err
+}
+
+// removedLists returns the removed lists that still have grants.
+func removedLists(snapshot engine.Snapshot) (lists []string, err error) {
+	for entry, err := range snapshot.Scan([]byte{prefixPurge}, nil) {
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, string(entry.Key[1:]))
+	}
+	return lists, nil
 }
 
 // purgeList removes about most grants of a removed list, and the marker after the

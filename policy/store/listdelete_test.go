@@ -69,6 +69,18 @@ func TestListEndsWithAllItsGrants(t *testing.T) {
 					}
 				}
 			}
+			for name, query := range map[string]store.GrantQuery{
+				"all": {}, "of a user": {UserID: last.UserID}, "of a sku": {SKU: "premium"}, "by creation": {Created: store.Created{Order: store.NewestFirst}},
+			} {
+				query.Limit = 2 * grants
+				found, _, _, err := b.FindGrants(t.Context(), vendor, query)
+				b.ok(err)
+				for i := range found {
+					if found[i].ID != kept.ID {
+						t.Fatalf("the listing of grants %s has %+v", name, found[i])
+					}
+				}
+			}
 			_, err = b.List(t.Context(), vendor, list.ID)
 			b.is(err, store.ErrNotFound)
 			_, err = b.Grant(t.Context(), vendor, list.ID, last.ID)
