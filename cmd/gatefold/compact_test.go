@@ -11,7 +11,7 @@ import (
 )
 
 // A campaign ends: its list of grants is removed, and the file of the database is as long as
-// before. It is compacted while readers read and the back office writes. Nobody is refused
+// before. It is compacted while readers read and the back office writes. No reader is refused
 // meanwhile, everything is there after a kill, and the file is short.
 func TestCampaignIsCompacted(t *testing.T) {
 	t.Parallel()
