@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -73,15 +74,12 @@ func (p *Problem) Error() string { return p.Detail }
 // GetStatus implements huma.StatusError.
 func (p *Problem) GetStatus() int { return p.Status }
 
-// GetHeaders implements huma.HeadersError.
+// GetHeaders implements huma.HeadersError. Each 429 and 503 says when to try again.
 func (p *Problem) GetHeaders() http.Header {
-	if p.Code == codeStoreUnavailable || p.Code == codeKeysUnavailable {
-		return http.Header{"Retry-After": {retryAfterSeconds}}
+	if p.Status != http.StatusTooManyRequests && p.Status != http.StatusServiceUnavailable {
+		return nil
 	}
-	if p.retryAfter != "" {
-		return http.Header{"Retry-After": {p.retryAfter}}
-	}
-	return nil
+	return http.Header{"Retry-After": {cmp.Or(p.retryAfter, retryAfterSeconds)}}
 }
 
 // ContentType implements huma.ContentTypeFilter.

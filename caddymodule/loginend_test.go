@@ -49,7 +49,7 @@ func (s *loginSite) logoutBy(token string) int {
 	s.Helper()
 	got := s.doBody(http.MethodPost, "/.gatefold/backchannel", url.Values{"logout_token": {token}}.Encode(),
 		"Content-Type", "application/x-www-form-urlencoded", "X-Forwarded-Proto", "https")
-	if got.Header.Get("Cache-Control") != "no-store" {
+	if got.Header.Get("Cache-Control") != "no-store" || (got.StatusCode == http.StatusServiceUnavailable) != (got.Header.Get("Retry-After") != "") {
 		s.Errorf("the header is %v", got.Header)
 	}
 	return got.StatusCode
@@ -102,6 +102,12 @@ func TestBackchannelLogout(t *testing.T) {
 	}
 	laptop.anonymous()
 	bob.loggedIn()
+	if err := s.shared().engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if status := s.logoutBy(p.logoutToken(nil)); status != http.StatusServiceUnavailable {
+		t.Errorf("without the store: status %d", status)
+	}
 }
 
 // The stream of a reader is cut when their session ends, by a logout or at its declared end,

@@ -43,6 +43,7 @@
 //	ruletest.go     rule test: decides the rows of a table
 //	status.go       status: the state of the node
 //	store.go        store backup and store verify
+//	storecompact.go store compact
 //	storecopy.go    store copy
 //	storeloss.go    store accept-loss
 //	token.go        token: reader tokens and access tokens

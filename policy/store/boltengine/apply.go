@@ -127,6 +127,21 @@ func (w *batchWrite) changes() bool {
 	return len(w.batch.Deletes) > 0 || len(w.batch.Puts) > 0 || w.batch.Event != nil
 }
 
+func (w *batchWrite) changed() (string, [][]byte) {
+	keys := make([][]byte, 0, 2*len(w.batch.Counters)+len(w.batch.Deletes)+len(w.batch.Puts))
+	for i := range w.batch.Counters {
+		keys = append(keys, w.batch.Counters[i].Key)
+		if marker := w.batch.Counters[i].IdempotencyKey; marker != nil {
+			keys = append(keys, marker)
+		}
+	}
+	keys = append(keys, w.batch.Deletes...)
+	for i := range w.batch.Puts {
+		keys = append(keys, w.batch.Puts[i].Key)
+	}
+	return w.partition, keys
+}
+
 func (w *batchWrite) apply(tx *bbolt.Tx) error {
 	p, err := openPartition(tx, w.partition)
 	if err != nil {

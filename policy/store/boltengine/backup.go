@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-
-	"go.etcd.io/bbolt"
 )
 
 // Backup writes a consistent copy of the database while it is in use, and returns its
@@ -47,10 +45,11 @@ func (e *Engine) copyAside(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = e.db.View(func(tx *bbolt.Tx) error {
-		_, err := tx.WriteTo(contextWriter{ctx, file})
-		return err
-	})
+	tx, err := e.begin()
+	if err == nil {
+		_, err = tx.WriteTo(contextWriter{ctx, file})
+		_ = tx.Rollback() // of what was only read
+	}
 	if err == nil {
 		_, err = file.Seek(0, io.SeekStart)
 	}

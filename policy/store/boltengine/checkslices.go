@@ -97,12 +97,7 @@ func (e *Engine) checkSlice(ctx context.Context, at place, after []byte, record 
 	if err := e.Replaced(); err != nil {
 		return nil, nil, err
 	}
-	file, err := os.Open(e.path)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer file.Close()
-	err = e.read(ctx, func(tx *bbolt.Tx) (err error) {
+	err = e.readFile(ctx, func(tx *bbolt.Tx, file *os.File) (err error) {
 		defer guard(&err)
 		bucket := at.bucketAt(tx)
 		if bucket == nil {

@@ -22,6 +22,9 @@ type write interface {
 	prepare(tx *bbolt.Tx) (changes bool, err error)
 	// apply writes. An error rolls the whole transaction back.
 	apply(tx *bbolt.Tx) error
+	// changed returns the partition and the keys that apply wrote or removed. Only an event,
+	// or nothing, has none.
+	changed() (partition string, keys [][]byte)
 }
 
 // job is a write that the committer is to execute.
@@ -54,12 +57,35 @@ func (e *Engine) submit(ctx context.Context, w write) error {
 func (e *Engine) commitLoop() {
 	defer close(e.stopped)
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see guard
-	for first := range e.queue {
-		group := e.gather(first)
-		e.run(group)
-		for _, j := range group {
-			close(j.done)
+	for {
+		select {
+		case fn := <-e.single:
+			fn()
+		case first, open := <-e.queue:
+			if !open {
+				return
+			}
+			group := e.gather(first)
+			e.run(group)
+			for _, j := range group {
+				close(j.done)
+			}
 		}
+	}
+}
+
+// alone runs fn in the committer, while nothing is written, and returns its error. When ctx
+// ends before, alone returns ctx.Err() and fn does not run.
+func (e *Engine) alone(ctx context.Context, fn func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	result := make(chan error, 1)
+	select {
+	case e.single <- func() { result <- fn() }:
+		return <-result
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -108,7 +134,10 @@ func (e *Engine) transact(group []*job) error {
 	}
 	id, err := e.update(group)
 	switch {
-	case err == nil, errors.Is(err, errUnchanged):
+	case err == nil:
+		e.note(group)
+		return nil
+	case errors.Is(err, errUnchanged):
 		return nil
 	case errors.Is(err, ErrDamaged):
 		e.broken = explain(e.path, err)

@@ -40,6 +40,8 @@ func (w *blockingWrite) prepare(*bbolt.Tx) (bool, error) {
 	return false, nil
 }
 
+func (w *blockingWrite) changed() (string, [][]byte) { return "acme", nil }
+
 func (w *blockingWrite) apply(*bbolt.Tx) error { return nil }
 
 func TestWritesThatCameTogetherShareTransactions(t *testing.T) {
@@ -96,6 +98,8 @@ func committedOf(j *job) engine.Committed { return j.write.(*batchWrite).committ
 type failingWrite struct{ err error }
 
 func (w *failingWrite) prepare(*bbolt.Tx) (bool, error) { return true, nil }
+
+func (w *failingWrite) changed() (string, [][]byte) { return "acme", nil }
 
 func (w *failingWrite) apply(tx *bbolt.Tx) error {
 	p, err := openPartition(tx, "acme")

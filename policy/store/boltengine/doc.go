@@ -25,6 +25,8 @@
 //	sweep.go          removing expired entries
 //	dump.go           reading all entries
 //	backup.go         copies of the file
+//	compact.go        replacing the file by one without free pages
+//	changes.go        what is written during that
 //	verify.go         verifying a file that is not in use
 //	check.go          the pages of a file
 //	checkslices.go    checking the file while it is in use

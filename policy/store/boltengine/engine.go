@@ -1,10 +1,13 @@
 package boltengine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/bbolt"
 
@@ -18,14 +21,24 @@ import (
 // the bytes that it reads: they are the mapped file, and writing to them crashes the
 // process.
 type Engine struct {
-	db    *bbolt.DB
 	path  string
-	file  os.FileInfo // of the open file
 	calls engine.Lifecycle
 
+	// swap guards db, file and what is at path, which Compact exchanges: a transaction is
+	// begun, and a file of that name opened, with it. The committer, which exchanges them,
+	// reads without it.
+	swap sync.RWMutex
+	db   *bbolt.DB
+	file os.FileInfo // of the open file
+
 	queue   chan *job
+	single  chan func()
 	stopped chan struct{} // closed when the committer has ended
 	broken  error         // why nothing is written any more; owned by the committer
+
+	changes atomic.Pointer[changes] // of a running compaction
+	closing context.Context         // ends when Close is called
+	close   context.CancelFunc
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -45,7 +58,9 @@ func Open(path string) (*Engine, error) {
 		_ = db.Close()
 		return nil, explain(path, err)
 	}
-	e := &Engine{db: db, path: path, file: file, queue: make(chan *job), stopped: make(chan struct{})}
+	_ = os.Remove(path + compactSuffix) // of a process that was killed; another one cannot have it
+	e := &Engine{db: db, path: path, file: file, queue: make(chan *job), single: make(chan func()), stopped: make(chan struct{})}
+	e.closing, e.close = context.WithCancel(context.Background())
 	go e.commitLoop()
 	return e, nil
 }
@@ -53,6 +68,8 @@ func Open(path string) (*Engine, error) {
 // Replaced returns an error if the open file is no longer the one at its path. What is
 // written to it then is lost when it is closed.
 func (e *Engine) Replaced() error {
+	e.swap.RLock()
+	defer e.swap.RUnlock()
 	switch file, err := os.Stat(e.path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("database %s was removed while it is open", e.path)
@@ -65,7 +82,12 @@ func (e *Engine) Replaced() error {
 
 // Close waits for running calls, then closes the file. Closing again returns the
 // same error.
-func (e *Engine) Close() error { return e.calls.Close(nil, e.release) }
+func (e *Engine) Close() error {
+	return e.calls.Close(func() error {
+		e.close()
+		return nil
+	}, e.release)
+}
 
 func (e *Engine) release() error {
 	close(e.queue) // no send can follow: every Commit has ended

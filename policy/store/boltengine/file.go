@@ -131,7 +131,20 @@ func syncDir(dir string) error {
 
 // openFile opens a database for reading and writing, and initializes an empty one.
 func openFile(path string) (*bbolt.DB, error) {
-	db, err := openBolt(path, &bbolt.Options{
+	db, err := openBolt(path, options())
+	if err != nil {
+		return nil, err
+	}
+	if err := claim(db); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// options are those of a database that is written.
+func options() *bbolt.Options {
+	return &bbolt.Options{
 		Timeout:         lockTimeout,
 		InitialMmapSize: initialMmapSize(),
 		// The array, bbolt's default, becomes slow when many pages are free,
@@ -143,15 +156,7 @@ func openFile(path string) (*bbolt.DB, error) {
 
 		// The statistics are not used, and cost each view a lock.
 		NoStatistics: true,
-	})
-	if err != nil {
-		return nil, err
 	}
-	if err := claim(db); err != nil {
-		_ = db.Close()
-		return nil, err
-	}
-	return db, nil
 }
 
 // openBolt is bbolt.Open, but returns an error for any damage of the file: in bbolt a
@@ -176,11 +181,28 @@ func openBolt(path string, options *bbolt.Options) (db *bbolt.DB, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSize(db, file); err != nil {
+	err = checkSame(path, file)
+	if err == nil {
+		err = checkSize(db, file)
+	}
+	if err != nil {
 		_ = db.Close()
 		return nil, err
 	}
 	return db, nil
+}
+
+// checkSame returns the error of a file in use if the open file is not the one at its path:
+// another process compacted the database while this one waited for the lock.
+func checkSame(path string, file *os.File) error {
+	opened, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(path); err != nil || !os.SameFile(opened, there) {
+		return berrors.ErrTimeout
+	}
+	return nil
 }
 
 // checkSize detects a truncated file, such as an incomplete copy: reading a missing page

@@ -2,6 +2,7 @@ package boltengine
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 
 	"go.etcd.io/bbolt"
@@ -75,5 +76,50 @@ func (e *Engine) read(ctx context.Context, fn func(*bbolt.Tx) error) error {
 	}
 	defer e.calls.Leave()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	return e.db.View(fn)
+	tx, err := e.begin()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // of what was only read
+	return fn(tx)
+}
+
+// begin begins a snapshot of the file, which stays until it is rolled back, also when the file
+// is exchanged.
+func (e *Engine) begin() (*bbolt.Tx, error) {
+	e.swap.RLock()
+	defer e.swap.RUnlock()
+	return e.db.Begin(false)
+}
+
+// readFile is read with the file of the snapshot.
+func (e *Engine) readFile(ctx context.Context, fn func(*bbolt.Tx, *os.File) error) error {
+	if err := e.calls.Enter(ctx); err != nil {
+		return err
+	}
+	defer e.calls.Leave()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	tx, file, err := e.beginFile()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = tx.Rollback()
+		_ = file.Close()
+	}()
+	return fn(tx, file)
+}
+
+func (e *Engine) beginFile() (*bbolt.Tx, *os.File, error) {
+	e.swap.RLock()
+	defer e.swap.RUnlock()
+	file, err := os.Open(e.path)
+	if err != nil {
+		return nil, nil, err
+	}
+	tx, err := e.db.Begin(false)
+	if err != nil {
+		_ = file.Close()
+	}
+	return tx, file, err
 }

@@ -11,18 +11,14 @@ import (
 // Size returns the length of the file in bytes, and how many of them are in pages that are
 // free: what was removed makes room for new records, and the file does not become shorter.
 func (e *Engine) Size(ctx context.Context) (bytes, free int64, err error) {
-	file, err := os.Open(e.path)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return 0, 0, err
-	}
 	// The transaction keeps the pages of its freelist as they are. bbolt counts free pages
 	// only with statistics, which cost each view a lock.
-	err = e.read(ctx, func(tx *bbolt.Tx) error {
+	err = e.readFile(ctx, func(tx *bbolt.Tx, file *os.File) error {
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		bytes = info.Size()
 		c := &checker{file: file, pageSize: uint64(tx.DB().Info().PageSize)} //nolint:gosec // never negative
 		meta, err := c.readAt(uint64(tx.ID()%2)*c.pageSize, pageHeader+64)   //nolint:gosec // never negative
 		if err != nil {
@@ -39,5 +35,5 @@ func (e *Engine) Size(ctx context.Context) (bytes, free int64, err error) {
 		free = int64(count * c.pageSize) //nolint:gosec // of a file
 		return nil
 	})
-	return info.Size(), free, err
+	return bytes, free, err
 }

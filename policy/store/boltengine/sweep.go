@@ -50,6 +50,8 @@ func (w *sweepWrite) prepare(tx *bbolt.Tx) (bool, error) {
 	return len(w.keys) > 0, nil
 }
 
+func (w *sweepWrite) changed() (string, [][]byte) { return w.partition, w.keys }
+
 func (w *sweepWrite) apply(tx *bbolt.Tx) error {
 	p, err := openPartition(tx, w.partition)
 	if err != nil {
