@@ -49,12 +49,7 @@ const maxWhole = 256 << 20
 
 // checkWhole checks that each page is either used once or free.
 func (e *Engine) checkWhole(ctx context.Context) error {
-	file, err := os.Open(e.path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	return e.read(ctx, func(tx *bbolt.Tx) (err error) {
+	return e.readFile(ctx, func(tx *bbolt.Tx, file *os.File) (err error) {
 		defer guard(&err)
 		if tx.Size() > maxWhole || e.Replaced() != nil {
 			return nil
