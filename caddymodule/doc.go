@@ -24,6 +24,8 @@
 //	identify.go      the reader: tokens and earlier authentication
 //	forwarded/       package forwarded: readers whom forward_auth authenticated
 //	readerlogin.go   the login of readers at the gate: its paths, its sessions, where denials lead
+//	readerkeys.go    API keys of readers, and the keys of their feeds
+//	readerkey/       package readerkey: keys in requests, and their uses
 //	loginconfig.go   identify oidc: settings of the login
 //	login/           package login: the relying party of an OpenID provider
 //	linkevidence.go  signed links that a request carries, and their removal from its URL

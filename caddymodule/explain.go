@@ -15,6 +15,7 @@ import (
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/membership"
+	"github.com/gatefold/gatefold/caddymodule/readerkey"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -167,6 +168,10 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 		if e.request.SKUs != nil {
 			result.Source = "hypothetical, with exactly the given skus"
 		}
+	case readerkey.Is(e.pathToken):
+		e.verifyKey(ctx, e.pathToken, now)
+	case readerkey.Is(e.request.ReaderToken):
+		e.verifyKey(ctx, e.request.ReaderToken, now)
 	case e.request.ReaderToken != "":
 		e.verify(ctx, now)
 	}
@@ -222,7 +227,7 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 		share = len(tokens) == 0 && isShareToken(e.request.LinkToken)
 		tokens = append(tokens, e.request.LinkToken)
 	}
-	if e.pathToken != "" && !slices.Contains(tokens, e.pathToken) {
+	if e.pathToken != "" && !readerkey.Is(e.pathToken) && !slices.Contains(tokens, e.pathToken) {
 		tokens, share = append([]string{e.pathToken}, tokens...), false
 	}
 	var evidence policy.LinkEvidence

@@ -60,6 +60,10 @@ type gateRequest struct {
 	// pathToken is the token of a link in the path-borne form, which the URLs of the request
 	// no longer have; see package linkpath.
 	pathToken string
+	// readerKey is the key that speaks for the reader, if keyed is set; keyBearer reports
+	// whether it came as a bearer token.
+	readerKey        string
+	keyed, keyBearer bool
 	// cleanQuery is the query without link tokens, if stripsTokens is set.
 	cleanQuery   string
 	stripsTokens bool
@@ -85,6 +89,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 	g.authorization = received.Authorization
 	g.secure = isSecure(r, received.ForwardedProto)
 	g.takePathToken()
+	g.takeReaderKey()
 	g.cookies = takeLinkCookies(r.Header, received.Cookie, g.secure, g.cookies)
 	g.takeLoginCookies()
 

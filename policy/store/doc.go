@@ -100,6 +100,7 @@
 //	keyrotation.go   rotating and retiring signing keys
 //	loginsessions.go  sessions of readers who logged in at the gate
 //	loginends.go     how they end and go on: by the reader, by their issuer, by use
+//	readerkeys.go    keys that speak for readers: of their programs, and of their feeds
 //	sessionkeys.go   keys that sites share with their origins
 //
 //	idempotency.go   idempotency records

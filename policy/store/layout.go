@@ -123,6 +123,12 @@ import (
 //	& t <user>                           written with a new session, so that there are not more than are allowed
 //	& j <issuer> NUL <client> NUL <jti>  marker: a logout token was used
 //
+// Keys that speak for readers:
+//
+//	( <key>                              API key or feed of a reader
+//	) u <user> NUL <key>                 index: those of a user
+//	) e <email> NUL <key>                index: those that name an address
+//
 // Webhooks:
 //
 //	e <endpoint>                         endpoint of a webhook
@@ -212,6 +218,9 @@ const (
 	prefixLogin      = '$'
 	prefixLoginIndex = '&'
 
+	prefixReaderKey      = '('
+	prefixReaderKeyIndex = ')'
+
 	prefixWebhook      = 'e'
 	prefixRoute        = 'f'
 	prefixWebhookState = 'v'
@@ -254,6 +263,12 @@ const (
 	loginSubject = "b"
 	loginTurn    = "t"
 	loginToken   = "j"
+)
+
+// The kinds of values in the index of the keys of readers.
+const (
+	readerKeyUser  = "u"
+	readerKeyEmail = "e"
 )
 
 // The kinds of values in the index of grants.
