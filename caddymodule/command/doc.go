@@ -47,6 +47,7 @@
 //	storecopy.go    store copy
 //	storeloss.go    store accept-loss
 //	token.go        token: reader tokens and access tokens
+//	readerkey.go    api-key and feed: keys that speak for readers
 //	session.go      session: readers who are logged in
 //	webhook.go      webhook: receivers of events, dead letters
 //	startup.go      what a start needs from the machine: ports, the store

@@ -125,6 +125,12 @@ import (
 //	& B <issuer> NUL <client> NUL <sub>  the same of a subject of the issuer
 //	& j <issuer> NUL <client> NUL <jti>  marker: a logout token was used
 //
+// Keys that speak for readers:
+//
+//	( <key>                              API key or feed of a reader
+//	) u <user> NUL <key>                 index: those of a user
+//	) e <email> NUL <key>                index: those that name an address
+//
 // Webhooks:
 //
 //	e <endpoint>                         endpoint of a webhook
@@ -214,6 +220,9 @@ const (
 	prefixLogin      = '$'
 	prefixLoginIndex = '&'
 
+	prefixReaderKey      = '('
+	prefixReaderKeyIndex = ')'
+
 	prefixWebhook      = 'e'
 	prefixRoute        = 'f'
 	prefixWebhookState = 'v'
@@ -258,6 +267,12 @@ const (
 	loginSIDLogout     = "S"
 	loginSubjectLogout = "B"
 	loginToken         = "j"
+)
+
+// The kinds of values in the index of the keys of readers.
+const (
+	readerKeyUser  = "u"
+	readerKeyEmail = "e"
 )
 
 // The kinds of values in the index of grants.
