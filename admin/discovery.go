@@ -106,7 +106,6 @@ func (o *Authority) serveKeySet(w http.ResponseWriter, set keys.KeySet) {
 
 func (o *Authority) unavailable(w http.ResponseWriter, err error) {
 	o.Failed(err)
-	w.Header().Set("Retry-After", retryAfterSeconds)
 	newProblem(http.StatusServiceUnavailable, "The server could not complete the request; its log has the cause.").write(w)
 }
 

@@ -85,8 +85,9 @@ type KeysHealth struct {
 }
 
 type healthAnswer struct {
-	Status int
-	Body   Health
+	Status     int
+	RetryAfter string `header:"Retry-After" doc:"With 503: the seconds after which to ask again."`
+	Body       Health
 }
 
 func (a *api) registerHealth() {
@@ -117,7 +118,7 @@ func (a *api) health(ctx context.Context) *healthAnswer {
 	case stale:
 		answer.Body.Status = HealthStale
 	case err != nil || answer.Body.Store.State == store.StateClosed:
-		answer.Status = http.StatusServiceUnavailable
+		answer.Status, answer.RetryAfter = http.StatusServiceUnavailable, retryAfterSeconds
 		answer.Body.Status = HealthFailing
 	case slices.ContainsFunc(answer.Body.Conditions, func(c condition.Condition) bool { return c.Severity != condition.Notice }):
 		answer.Body.Status = HealthDegraded

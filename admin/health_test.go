@@ -24,7 +24,9 @@ func TestHealth(t *testing.T) {
 	}
 	read := func(status int) (got health) {
 		t.Helper()
-		b.call(http.MethodGet, "/health", "").want(status, &got)
+		if answer := b.call(http.MethodGet, "/health", "").want(status, &got); (status == http.StatusServiceUnavailable) != (answer.head.Get("Retry-After") != "") {
+			t.Errorf("%d has Retry-After %q", status, answer.head.Get("Retry-After"))
+		}
 		return got
 	}
 	if got := read(http.StatusOK); got.Status != "ok" || !got.Store.Reachable || len(got.Vendors) != 0 {

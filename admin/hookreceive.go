@@ -72,7 +72,7 @@ func (h *hookReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	report := new(HookReport)
-	problem := h.receive(w.Header(), r, report)
+	problem := h.receive(r, report)
 	h.HookReceived(*report)
 	if problem != nil {
 		problem.write(w)
@@ -81,12 +81,13 @@ func (h *hookReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	serveJSON(w, HookAnswer{Applied: report.Result == string(store.HookApplied), Reason: report.Result})
 }
 
-func (h *hookReceiver) receive(header http.Header, r *http.Request, report *HookReport) *Problem {
+func (h *hookReceiver) receive(r *http.Request, report *HookReport) *Problem {
 	id, source := r.PathValue("provider"), sourceOf(h.Authority.Source(r))
 	if wait := h.failures.wait(id, source, h.Now()); wait > 0 {
 		report.Result = hookLimited
-		header.Set("Retry-After", secondsOf(wait))
-		return newProblem(http.StatusTooManyRequests, "Too many events with a bad signature from this address: wait as long as Retry-After says.")
+		p := newProblem(http.StatusTooManyRequests, "Too many events with a bad signature from this address: wait as long as Retry-After says.")
+		p.retryAfter = secondsOf(wait)
+		return p
 	}
 	report.Result = hookStoreFailure
 	vendor, found, secrets, known, err := h.hooks.Provider(r.Context(), id)

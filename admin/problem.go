@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -56,6 +57,7 @@ var codes = map[int]string{
 	http.StatusInternalServerError:   "internal_error",
 	http.StatusNotImplemented:        "not_implemented",
 	http.StatusServiceUnavailable:    codeStoreUnavailable,
+	http.StatusInsufficientStorage:   "store_full",
 }
 
 func newProblem(status int, detail string) *Problem {
@@ -72,15 +74,12 @@ func (p *Problem) Error() string { return p.Detail }
 // GetStatus implements huma.StatusError.
 func (p *Problem) GetStatus() int { return p.Status }
 
-// GetHeaders implements huma.HeadersError.
+// GetHeaders implements huma.HeadersError. Each 429 and 503 says when to try again.
 func (p *Problem) GetHeaders() http.Header {
-	if p.Code == codeStoreUnavailable || p.Code == codeKeysUnavailable {
-		return http.Header{"Retry-After": {retryAfterSeconds}}
+	if p.Status != http.StatusTooManyRequests && p.Status != http.StatusServiceUnavailable {
+		return nil
 	}
-	if p.retryAfter != "" {
-		return http.Header{"Retry-After": {p.retryAfter}}
-	}
-	return nil
+	return http.Header{"Retry-After": {cmp.Or(p.retryAfter, retryAfterSeconds)}}
 }
 
 // ContentType implements huma.ContentTypeFilter.
@@ -178,6 +177,8 @@ func (a *api) problemOf(err error) *Problem {
 	case errors.Is(err, keys.ErrKeysUnavailable):
 		p = newProblem(http.StatusServiceUnavailable, "The access token cannot be verified at the moment; the server's log has the cause.")
 		p.Code = codeKeysUnavailable
+	case errors.Is(err, engine.ErrFull):
+		p = newProblem(http.StatusInsufficientStorage, "The store has no room for this, and nothing was written: its operator must make some. Removals and revocations go on.")
 	case isUnavailable(err):
 		p = newProblem(http.StatusServiceUnavailable, p.Detail)
 	}

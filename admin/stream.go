@@ -63,9 +63,7 @@ func (s *streamSlots) end(vendor string) {
 
 // tooManyStreams is the problem of a call without a free stream slot.
 func tooManyStreams() *Problem {
-	p := newProblem(http.StatusTooManyRequests, "Too many streams are in progress: try again in a moment.")
-	p.retryAfter = retryAfterSeconds
-	return p
+	return newProblem(http.StatusTooManyRequests, "Too many streams are in progress: try again in a moment.")
 }
 
 // streamFormats are the formats by media type.

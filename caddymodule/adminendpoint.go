@@ -60,6 +60,9 @@ func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path == command.AdminPrefix+command.BackupPath {
 		return app.serveBackup(w, r)
 	}
+	if r.URL.Path == command.AdminPrefix+command.CompactPath {
+		return app.serveCompact(w, r)
+	}
 	if r.URL.Path == command.AdminPrefix+command.SitesPath {
 		return app.serveSites(w)
 	}
@@ -68,6 +71,7 @@ func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 		return app.serveFailing(w, err)
 	}
 	if err != nil {
+		w.Header().Set("Retry-After", retryAfterSeconds)
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
 	http.StripPrefix(command.AdminPrefix, api).ServeHTTP(w, r)
@@ -78,6 +82,7 @@ func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 // Redis was away from the start.
 func (a *App) serveFailing(w http.ResponseWriter, cause error) error {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Retry-After", retryAfterSeconds)
 	w.WriteHeader(http.StatusServiceUnavailable)
 	return json.NewEncoder(w).Encode(admin.FailingHealth(cause, a.shared.node.Look()))
 }

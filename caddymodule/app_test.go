@@ -178,7 +178,7 @@ func TestConfigurationHoldsNoSecret(t *testing.T) {
 
 // With a closed store the gate responds 503, except for public pages.
 func TestClosedStoreClosesTheGate(t *testing.T) {
-	s := newTestSite(t, standardRules)
+	s := newTestSiteWith(t, "", standardRules, "gatefold_keys other")
 	link, _ := s.link(keys.LinkClaims{})
 	s.grant(store.Grant{UserID: "u", SKU: "premium"})
 	bearer := "Bearer " + s.reader(keys.ReaderClaims{UserID: "u"})
@@ -192,6 +192,9 @@ func TestClosedStoreClosesTheGate(t *testing.T) {
 	got := s.get("/articles/hello", "Authorization", bearer).denied(http.StatusServiceUnavailable, "store_unavailable")
 	if got.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
+	}
+	if got := s.get("/.well-known/jwks.json"); got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" {
+		t.Errorf("the keys: %d, Retry-After %q", got.StatusCode, got.Header.Get("Retry-After"))
 	}
 	s.get(link).denied(http.StatusServiceUnavailable, "store_unavailable")
 	s.origin.WantNone(t)

@@ -79,11 +79,11 @@ func (h *KeysHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 	admin.LimitBody(w, r, admin.BodyTimeout)
 	rt, err := h.app.runtime.get()
 	if err != nil {
-		return caddyhttp.Error(http.StatusServiceUnavailable, err)
+		return keysUnavailable(w, err)
 	}
 	set, err := rt.keyring.Source(h.Vendor).KeySet(r.Context())
 	if err != nil {
-		return caddyhttp.Error(http.StatusServiceUnavailable, err)
+		return keysUnavailable(w, err)
 	}
 	document, err := set.MarshalJSON()
 	if err != nil {
@@ -98,6 +98,12 @@ func (h *KeysHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 	header.Set("Content-Type", "application/jwk-set+json")
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(document))
 	return nil
+}
+
+// keysUnavailable returns the error of a key set that cannot be read now.
+func keysUnavailable(w http.ResponseWriter, err error) error {
+	w.Header().Set("Retry-After", retryAfterSeconds)
+	return caddyhttp.Error(http.StatusServiceUnavailable, err)
 }
 
 // UnmarshalCaddyfile sets up the handler. Syntax:

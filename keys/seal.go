@@ -41,6 +41,10 @@ const (
 	PurposeLoginTicket = "gatefold login ticket v1"
 	// PurposeSnapshot is the purpose of the key that seals the snapshots of a node.
 	PurposeSnapshot = "gatefold node snapshot v1"
+	// PurposeAPIKey is the purpose of the MAC key of the API keys of readers, and PurposeFeed of
+	// those in the URLs of their feeds.
+	PurposeAPIKey = "gatefold api key v1"
+	PurposeFeed   = "gatefold feed v1"
 )
 
 // NewSealer returns a Sealer whose key is derived from the secret with

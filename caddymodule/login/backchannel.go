@@ -98,6 +98,9 @@ func (s *Site) logoutRefused(w http.ResponseWriter, r *Request, err error) {
 // answerLogout answers with an error (section 2.8).
 func answerLogout(w http.ResponseWriter, status int, code string) {
 	w.Header().Set("Content-Type", "application/json")
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", retryAfterSeconds)
+	}
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]string{"error": code})
 }
