@@ -195,6 +195,8 @@ func New(options Options) (http.Handler, error) {
 	a.registerKeys()
 	a.registerWebhooks()
 	a.registerSessions()
+	a.registerAPIKeys()
+	a.registerFeeds()
 	a.registerHooks()
 	a.registerPaywalls()
 	a.describePaywalls()

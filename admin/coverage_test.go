@@ -68,7 +68,7 @@ var published = map[string][]string{
 		"GET /api/users", "POST /api/users", "GET /api/users/{}", "PUT /api/users/{}", "DELETE /api/users/{}",
 		"GET /api/users/{}/accessibles", "POST /api/users/{}/accessibles", "PUT /api/users/{}/accessibles/accept/{}", "GET /api/users/{}/accessibles/{}",
 		"POST /api/users/{}/accessibles/{}", "POST /api/users/{}/accessibles/{}/{}", "DELETE /api/users/{}/accessibles/{}/{}",
-		"GET /api/users/{}/profiles", "POST /api/users/{}/profiles",
+		"GET /api/users/{}/profiles", "POST /api/users/{}/profiles", "POST /api/users/{}/api-keys",
 	},
 	"what else DjaoApp has": {
 		"GET /api", "POST /api/auth", "GET /api/auth/activate/{}", "POST /api/auth/activate/{}", "POST /api/auth/logout", "POST /api/auth/recover",
@@ -85,7 +85,7 @@ var published = map[string][]string{
 		"DELETE /api/metrics/balances/{}/lines/{}", "GET /api/metrics/registered", "GET /api/metrics/{}/balances", "GET /api/metrics/{}/coupons/{}",
 		"GET /api/metrics/{}/customers", "GET /api/metrics/{}/federated", "GET /api/metrics/{}/federated/shared", "GET /api/metrics/{}/funds",
 		"GET /api/metrics/{}/lifetimevalue", "GET /api/metrics/{}/plans", "POST /api/notifications/{}", "POST /api/themes", "DELETE /api/themes",
-		"POST /api/users/{}/activate", "POST /api/users/{}/api-keys", "GET /api/users/{}/notifications", "PUT /api/users/{}/notifications",
+		"POST /api/users/{}/activate", "GET /api/users/{}/notifications", "PUT /api/users/{}/notifications",
 		"PUT /api/users/{}/otp", "PUT /api/users/{}/password", "PUT /api/users/{}/ssh-keys",
 	},
 	"what they lack": {

@@ -274,7 +274,7 @@ func (h *Accounts) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 func (g *gateRequest) accountsOf(r *http.Request) *http.Request {
 	return accounts.With(r, &accounts.Caller{
 		Vendor: g.gate.Vendor, Reader: g.request.Reader, Origin: siteURL(g),
-		Explicit: g.token != "" && g.token == bearerToken(g.authorization),
+		Explicit: g.keyBearer || g.token != "" && g.token == bearerToken(g.authorization),
 	})
 }
 

@@ -104,6 +104,10 @@ type Handler struct {
 	// believed. Default: none, and no country is recorded.
 	LinkCountryHeader string `json:"link_country_header,omitempty"`
 
+	// KeyRate is how often one API key of a reader can be used in a minute, on each node.
+	// Default: 600.
+	KeyRate setting.Count `json:"key_rate,omitzero"`
+
 	// LinkNetworks reports or quarantines a link that is opened from many networks within
 	// an hour. Default: no link is.
 	LinkNetworks *linkreport.Networks `json:"link_networks,omitempty"`
@@ -253,6 +257,7 @@ func (h *Handler) setDefaults() {
 	h.LinkParam = cmp.Or(h.LinkParam, defaultLinkParam)
 	h.ShareParam = cmp.Or(h.ShareParam, defaultShareParam)
 	h.LinkCookieTTL.V = cmp.Or(h.LinkCookieTTL.V, defaultLinkCookieTTL)
+	h.KeyRate.V = cmp.Or(h.KeyRate.V, defaultKeyRate)
 	h.LinkDeviceWindow.V = cmp.Or(h.LinkDeviceWindow.V, defaultDeviceWindow)
 	if h.Paths == nil {
 		h.Paths = new(PathConfig)
@@ -296,6 +301,9 @@ func (h *Handler) validate() error {
 	}
 	if h.LinkDeviceWindow.V < time.Second {
 		return setting.In("link_device_window", errors.New("link_device_window: must be at least 1s"))
+	}
+	if err := h.validateKeyRate(); err != nil {
+		return err
 	}
 	if h.LinkCountryHeader != "" && !httpguts.ValidHeaderFieldName(h.LinkCountryHeader) {
 		return setting.In("link_country_header", fmt.Errorf("link_country_header: %q is not the name of a header", h.LinkCountryHeader))

@@ -59,16 +59,22 @@ func (s *credentialSource) loggedIn(g *gateRequest) (policy.Reader, bool) {
 
 // reader verifies the credential of a stream again.
 func (s *credentialSource) reader(ctx context.Context, p *policy.Policy, token string, at time.Time) (policy.Reader, error) {
-	if s.login != nil {
+	switch {
+	case s.login != nil:
 		return p.SessionReader(ctx, s.login.Verifier(), token, at)
+	case s.key != nil:
+		return p.KeyReader(ctx, s.key, token, at)
 	}
 	return p.Reader(ctx, &s.verifier, token, at)
 }
 
 // stamped adds the version of a login session to a stamp.
 func (s *credentialSource) stamped(p *policy.Policy, token string, stamp func() uint64) func() uint64 {
-	if s == nil || s.login == nil {
+	switch {
+	case s == nil || s.login == nil && s.key == nil:
 		return stamp
+	case s.key != nil:
+		return func() uint64 { return stamp() + p.KeyStamp(s.key, token) }
 	}
 	return func() uint64 { return stamp() + p.SessionStamp(token) }
 }
