@@ -136,7 +136,7 @@ func chaosTable(results []*chaosResult, leftOut []string) string {
 	}
 	slices.SortStableFunc(results, func(a, b *chaosResult) int { return order(a.form) - order(b.form) })
 	var text strings.Builder
-	fmt.Fprintln(&text, "| store | fault | times | acknowledged writes | lost, and told | pages | uses | `store_went_back` | longest wait for a 503 | works again after | after `accept-loss` |")
+	fmt.Fprintln(&text, "| store | fault | times | acknowledged writes | lost, and reported | pages | uses | `store_went_back` | longest wait for a 503 | works again after | after `accept-loss` |")
 	fmt.Fprintln(&text, "|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, r := range results {
 		seconds := func(d time.Duration) string {

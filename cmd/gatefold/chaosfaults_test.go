@@ -24,7 +24,7 @@ type chaosFault struct {
 }
 
 // chaosLoss is whether a fault makes the store lose writes that it acknowledged. What is
-// lost must be told of, and what is not must not be.
+// lost must be reported, and what is not must not be.
 type chaosLoss int
 
 const (

@@ -322,7 +322,7 @@ func (r *chaosRound) check(raised bool, back time.Duration) *chaosResult {
 		r.violation("%d acknowledged records are lost in silence: %s", len(lost), strings.Join(lost, " "))
 	}
 	if raised && r.fault.loses == losesNothing {
-		r.violation("a loss is told of, and there is none")
+		r.violation("a loss is reported, and there is none")
 	}
 	for _, link := range r.links {
 		r.checkLink(link, raised, result)
