@@ -71,6 +71,7 @@ func TestChaos(t *testing.T) {
 			t.Run(form.name, func(t *testing.T) {
 				t.Parallel()
 				c := &chaosSite{T: t, form: form.name, seed: seed, random: rand.New(rand.NewPCG(seed, uint64(i))), results: map[string]*chaosResult{}}
+				c.failedOver = func() bool { return false }
 				form.start(c)
 				defer func() {
 					mu.Lock()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,13 @@ func (b *chaosBolt) faults() []*chaosFault {
 		}},
 		{name: "a damaged database", provoke: func(r *chaosRound) {
 			b.refused(r, b.file, []byte(strings.Repeat("this is not a database\n", 1000)), "is not a database or is damaged")
+		}},
+		{name: "the database is compacted", provoke: func(r *chaosRound) {
+			for range 3 {
+				if status, text := b.node.call(http.MethodPost, "/store/compact", "{}"); status != http.StatusOK {
+					r.violation("the compaction is answered %d %s", status, text)
+				}
+			}
 		}},
 		{name: "the database is moved away", provoke: func(r *chaosRound) {
 			if err := os.Rename(b.file, b.file+".away"); err != nil {
@@ -67,10 +75,7 @@ func (b *chaosBolt) fullDisk() *chaosFault {
 			r.Fatal(err)
 		}
 		defer free()
-		r.waitFor("a change is refused", func() bool {
-			record, _ := r.ledger.create(b.node, true, r.newUser())
-			return record == nil
-		})
+		r.full(b.node)
 		r.waitFor("writes_failing is shown", func() bool { return b.node.hasCondition("writes_failing") })
 		r.hold()
 	}}

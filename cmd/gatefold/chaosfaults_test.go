@@ -130,10 +130,7 @@ func fullMemory(r *chaosRound, redis *redistest.Server) {
 	redis.Do("config", "set", "maxmemory", r.usedMemory(redis)*3/4)
 	defer redis.Do("config", "set", "maxmemory", 0)
 	for i, node := range r.nodes {
-		r.waitFor("a grant is refused", func() bool {
-			record, _ := r.ledger.create(node, true, r.newUser())
-			return record == nil
-		})
+		r.full(node)
 		for _, record := range removed[2*i : 2*i+2] {
 			if record.removal == kept && !r.ledger.remove(node, record) {
 				r.violation("%s cannot be removed while the memory is full", record.path)
@@ -141,6 +138,16 @@ func fullMemory(r *chaosRound, redis *redistest.Server) {
 		}
 	}
 	r.hold()
+}
+
+// full waits until a node has no room for a grant, and says so.
+func (r *chaosRound) full(node *server) {
+	r.Helper()
+	r.waitFor("a grant is answered 507", func() bool {
+		status, text := node.call(http.MethodPost, chaosGrants, fmt.Sprintf(`{"userId":%q,"sku":"premium"}`, r.newUser()))
+		r.answers.Store(node, fmt.Sprintf("%d %s", status, text))
+		return status == http.StatusInsufficientStorage
+	})
 }
 
 func (r *chaosRound) usedMemory(redis *redistest.Server) int {

@@ -25,7 +25,10 @@ type chaosSite struct {
 	faults  []*chaosFault
 	leftOut []string // faults that cannot be provoked here, with the reason
 	results map[string]*chaosResult
-	users   atomic.Int64
+	// failedOver reports whether the store failed over without a fault, as where Sentinels had
+	// to wait for a busy machine. That may lose writes.
+	failedOver func() bool
+	users      atomic.Int64
 }
 
 func (c *chaosSite) anyNode() *server { return c.nodes[c.random.IntN(len(c.nodes))] }
@@ -102,6 +105,16 @@ func newChaosSentinel(c *chaosSite) {
 	url := strings.Join(urls, " ")
 	c.startNodes(url, url, url)
 	c.faults = append(c.faults, s.faults()...)
+	c.failedOver = func() bool { return isMaster(s.replica) }
+	for _, fault := range c.faults {
+		provoke := fault.provoke
+		fault.provoke = func(r *chaosRound) {
+			if c.failedOver() {
+				s.promoted(r)
+			}
+			provoke(r)
+		}
+	}
 }
 
 // newChaosCluster starts three gates over a Cluster of three masters. All that the clients

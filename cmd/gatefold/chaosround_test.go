@@ -30,6 +30,7 @@ type chaosRound struct {
 	stopped sync.Once
 	clients sync.WaitGroup
 	answers sync.Map     // of nodes, by what did not work last
+	denied  sync.Map     // what was acknowledged and opened no page: its path
 	pages   atomic.Int64 // of passes
 	longest atomic.Int64 // that a reader waited for a 503
 	healed  time.Time
@@ -206,8 +207,8 @@ func (r *chaosRound) visit(random *rand.Rand) {
 		r.violation("%s opened a page %v after its removal was acknowledged, and may for %v", pass.path, began.Sub(*removed), r.bound)
 	case status == http.StatusOK:
 		r.pages.Add(1)
-	case (status == http.StatusForbidden || status == http.StatusUnauthorized) && !pass.tried.Load() && r.fault.loses == losesNothing:
-		r.violation("%s is acknowledged and opens no page: %d", pass.path, status)
+	case (status == http.StatusForbidden || status == http.StatusUnauthorized) && !pass.tried.Load():
+		r.denied.Store(pass.path, status)
 	}
 }
 
@@ -321,7 +322,13 @@ func (r *chaosRound) check(raised bool, back time.Duration) *chaosResult {
 	if len(lost) > 0 && !raised {
 		r.violation("%d acknowledged records are lost in silence: %s", len(lost), strings.Join(lost, " "))
 	}
-	if raised && r.fault.loses == losesNothing {
+	if !raised {
+		r.denied.Range(func(path, status any) bool {
+			r.violation("%s is acknowledged and opens no page: %d", path, status)
+			return true
+		})
+	}
+	if raised && r.fault.loses == losesNothing && !r.failedOver() {
 		r.violation("a loss is reported, and there is none")
 	}
 	for _, link := range r.links {
