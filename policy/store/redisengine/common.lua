@@ -69,7 +69,7 @@ end
 
 local function number(n) return string.format('%.0f', n) end
 
-local generation, revision, lost -- of the partition
+local generation, revision, lost, position -- of the partition
 local recorded = false -- whether this batch has a revision
 
 -- batch_at returns the id of the batch at a revision, unless it is dropped from the undo log.
@@ -78,17 +78,17 @@ local function batch_at(at)
 	return entry and entry[2][1] == '' and string.match(entry[2][2], '^%x+')
 end
 
--- compare reads these three, notices a partition that is behind what the caller saw, and
+-- compare reads these four, notices a partition that is behind what the caller saw, and
 -- writes into it that it lost what follows. It returns whether it is behind.
 local function compare()
 	local seen_generation, seen_revision, seen_id, id_revision = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
-	local state = redis.call('HMGET', meta, 'gen', 'rev', 'lost')
-	generation, revision, lost = tonumber(state[1] or 0), tonumber(state[2] or 0), state[3]
+	local state = redis.call('HMGET', meta, 'gen', 'rev', 'lost', 'pos', 'last')
+	generation, revision, lost, position = tonumber(state[1] or 0), tonumber(state[2] or 0), state[3], state[4] or '0'
 	if generation > seen_generation then return false end
 	local from = revision
 	if generation == seen_generation and revision >= seen_revision then
 		-- Others may have written as many batches since as were lost.
-		if seen_id == '' then return false end
+		if seen_id == '' or state[5] == id_revision .. ' ' .. seen_id then return false end
 		local id = batch_at(id_revision)
 		if not id or id == seen_id then return false end
 		from = tonumber(id_revision) - 1
@@ -137,8 +137,9 @@ local function touch() return redis.pcall('HINCRBY', meta, 'again', 1) end
 -- exceeds undo_budget. The first field of a batch has an empty name, and the id and the
 -- result of the batch.
 local function record(id, result)
-	revision, recorded = redis.call('HINCRBY', meta, 'rev', 1), true
+	revision, recorded = revision + 1, true
 	local name = number(revision)
+	redis.call('HSET', meta, 'rev', name, 'last', name .. ' ' .. id)
 	if old_size > undo_budget then
 		-- Running views fail, which is better than exceeding the memory.
 		old, old_size = {}, 0
