@@ -122,4 +122,5 @@
 //	removals.go      removals that nodes remember, also from the change feed
 //	rewrite.go       making removals again that the store lost
 //	copy.go          copying the entries of one engine to another
+//	difference.go    what replacing one engine by a copy changes
 package store

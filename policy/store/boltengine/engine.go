@@ -58,7 +58,7 @@ func Open(path string) (*Engine, error) {
 		_ = db.Close()
 		return nil, explain(path, err)
 	}
-	_ = os.Remove(path + compactSuffix) // of a process that was killed; another one cannot have it
+	removeLeftovers(path)
 	e := &Engine{db: db, path: path, file: file, queue: make(chan *job), single: make(chan func()), stopped: make(chan struct{})}
 	e.closing, e.close = context.WithCancel(context.Background())
 	go e.commitLoop()
