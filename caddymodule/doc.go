@@ -50,6 +50,7 @@
 //	streamfollow.go  streams after a reload, and at the end of the process
 //	explain.go       how a request would be decided, with hypothetical grants
 //	membership/      package membership: why roles, subscriptions and signatures count or not
+//	clockdoubt.go    whether a wrong clock may be why a request is refused
 //	trace.go         tracing attributes of a decision
 //	metrics.go       metrics of decisions and store operations
 //	storemetrics.go  metrics collected from the open stores

@@ -48,6 +48,9 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	}
 	e.store = a.shared.store
 	decision := e.decide(ctx)
+	if doubt := a.clockDoubt(decision.Reason, cmp.Or(decision.Err, e.reader.Failure)); doubt != "" {
+		e.result.Hint += " The clock may be why: " + doubt + " See the condition clock_off."
+	}
 	if err := e.addGrants(ctx); err != nil {
 		return nil, err
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 // maxCode bounds a code, in bytes.
@@ -39,7 +41,7 @@ func (s *Site) callback(w http.ResponseWriter, r *Request) {
 		return
 	}
 	next := safeNext(a.Next)
-	if !fresh(r.now, known.At) {
+	if !fresh(r.now, time.Unix(known.At, 0)) {
 		s.sendToProvider(w, r, next, known.Round)
 		return
 	}
@@ -95,7 +97,15 @@ func (s *Site) finish(w http.ResponseWriter, r *Request, provider *keys.Provider
 		s.providerFailed(w, r, KindLogin, err, next)
 		return
 	}
-	if err := s.beginSession(ctx, w, r, &id, &reader, &tokens); err != nil {
+	err = s.beginSession(ctx, w, r, a.began(), &id, &reader, &tokens)
+	switch {
+	case errors.Is(err, store.ErrLoginEnded):
+		s.report(KindLogin, ResultEnded, r, err)
+		s.page(w, r, page{
+			Status: http.StatusForbidden, Title: "You are not logged in", Detail: "You were logged out while you logged in.", Button: "Log in", Link: URL(next),
+		})
+		return
+	case err != nil:
 		s.storeFailed(w, r, KindLogin, err)
 		return
 	}

@@ -36,9 +36,13 @@ func (s *Site) logout(w http.ResponseWriter, r *Request) {
 			return
 		}
 	}
-	clearCookie(w, CookieSession)
-	clearCookie(w, cookieDone)
-	w.Header().Set("Clear-Site-Data", `"cache"`) // what the reader saw is not shown to the next one
+	if r.Ticket != "" {
+		// Without it the request may be of another site, in a browser that sends neither of
+		// these headers: what such a request changes would be in the reader's browser.
+		clearCookie(w, CookieSession)
+		clearCookie(w, cookieDone)
+		w.Header().Set("Clear-Site-Data", `"cache"`) // what the reader saw is not shown to the next one
+	}
 	s.report(KindLogout, ResultOK, r, nil)
 	redirect(w, s.afterLogout(r))
 }

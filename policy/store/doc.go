@@ -119,6 +119,7 @@
 //	breaker.go       when it stops to wait for a store that does not answer
 //	followstate.go   its state, for operators
 //	followloss.go    what a node remembers of a shared store, which may go back in time
+//	closings.go      what takes access away, by kind of record
 //	removals.go      removals that nodes remember, also from the change feed
 //	rewrite.go       making removals again that the store lost
 //	copy.go          copying the entries of one engine to another
