@@ -127,6 +127,9 @@ func openBolt(s *sharedStore) (engine.Engine, error) {
 	if isNew {
 		caddy.Log().Named("gatefold").Warn("made a new database, without grants and links: there was none", zap.String("file", s.file))
 	}
+	if err := backend.KeepRoom(s.running); err != nil {
+		return nil, errors.Join(fmt.Errorf("store: %w", err), backend.Close())
+	}
 	opened := &storeFile{database: backend}
 	s.opened.Store(opened)
 	go s.checkFile(s.running, opened)

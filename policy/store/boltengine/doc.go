@@ -25,6 +25,9 @@
 //	sweep.go          removing expired entries
 //	dump.go           reading all entries
 //	backup.go         copies of the file
+//	reserve.go        room on the disk that is kept for removals and revocations
+//	reserve_linux.go  allocating it
+//	reserve_other.go  the same on other systems
 //	restore.go        putting a copy in the place of the file
 //	compact.go        replacing the file by one without free pages
 //	changes.go        what is written during that

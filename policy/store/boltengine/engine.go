@@ -34,7 +34,10 @@ type Engine struct {
 	queue   chan *job
 	single  chan func()
 	stopped chan struct{} // closed when the committer has ended
-	broken  error         // why nothing is written any more; owned by the committer
+	// Owned by the committer: why nothing is written any more, and whether the reserve is
+	// given up, see keepReserve.
+	broken error
+	spent  bool
 
 	changes atomic.Pointer[changes] // of a running compaction
 	closing context.Context         // ends when Close is called

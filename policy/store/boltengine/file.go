@@ -324,7 +324,7 @@ func removeLeftovers(path string) {
 	entries, _ := os.ReadDir(filepath.Dir(path)) // what cannot be read stays
 	for _, entry := range entries {
 		rest, beside := strings.CutPrefix(entry.Name(), filepath.Base(path))
-		left := rest == compactSuffix || strings.HasPrefix(rest, backupSuffix) || strings.HasPrefix(rest, RestoreSuffix)
+		left := rest == compactSuffix || strings.HasPrefix(rest, reserveSuffix+"-") || strings.HasPrefix(rest, backupSuffix) || strings.HasPrefix(rest, RestoreSuffix)
 		if beside && left && entry.Type().IsRegular() {
 			_ = os.Remove(filepath.Join(filepath.Dir(path), entry.Name()))
 		}
