@@ -132,6 +132,9 @@ func (h *Handler) loginURL(g *gateRequest) string {
 			next = page.RequestURI()
 		}
 	}
+	if h.Deny.Register {
+		return siteURL(g) + login.RegisterURL(next)
+	}
 	return siteURL(g) + login.URL(next)
 }
 

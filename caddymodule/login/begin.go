@@ -35,7 +35,7 @@ func (s *Site) begin(w http.ResponseWriter, r *Request) {
 		redirect(w, next)
 		return
 	}
-	s.sendToProvider(w, r, next, round)
+	s.sendToProvider(w, r, next, round, query.Get("prompt") == promptCreate)
 }
 
 // mayBegin reports whether a request is a navigation, as far as the browser says.
@@ -65,8 +65,9 @@ func isPrefetch(r *Request) bool {
 }
 
 // sendToProvider begins an attempt. RFC 9700, section 2.1, asks for all that it sends: a
-// code, PKCE, and a state that is bound to the browser.
-func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, round int) {
+// code, PKCE, and a state that is bound to the browser. With register the reader makes an
+// account there, if the provider says that it can: another one would answer with an error.
+func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, round int, register bool) {
 	provider, err := s.discover(r.Context())
 	if err != nil {
 		s.providerFailed(w, r, KindLogin, err, next)
@@ -86,6 +87,9 @@ func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, ro
 		"response_type": {"code"}, "client_id": {s.ClientID}, "redirect_uri": {r.Origin + s.own(pathCallback)}, "scope": {strings.Join(s.Scopes, " ")},
 		"state": {stateParam}, "nonce": {a.Nonce},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])}, "code_challenge_method": {"S256"},
+	}
+	if register && provider.Creates {
+		query.Set("prompt", promptCreate)
 	}
 	if provider.PushedAuthorization != "" {
 		pushed, err := s.push(r.Context(), provider, query)

@@ -42,7 +42,7 @@ func (s *Site) callback(w http.ResponseWriter, r *Request) {
 	}
 	next := safeNext(a.Next)
 	if !fresh(r.now, time.Unix(known.At, 0)) {
-		s.sendToProvider(w, r, next, known.Round)
+		s.sendToProvider(w, r, next, known.Round, false)
 		return
 	}
 	provider, err := s.discover(r.Context())
@@ -123,7 +123,7 @@ func (s *Site) withoutAttempt(w http.ResponseWriter, r *Request, known *state) {
 		redirect(w, known.Next)
 	case known.Round+1 < maxRounds:
 		s.report(KindLogin, ResultRestarted, r, errors.New("the browser has no cookie of the attempt"))
-		s.sendToProvider(w, r, known.Next, known.Round+1)
+		s.sendToProvider(w, r, known.Next, known.Round+1, false)
 	default:
 		s.loop(w, r, known.Next, errors.New("the browser has no cookie of the attempt, twice"))
 	}

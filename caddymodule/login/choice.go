@@ -115,7 +115,11 @@ func (l Logins) begin(w http.ResponseWriter, r *Request) {
 		choice := page{Status: http.StatusOK, Title: texts.Text("login"), Language: texts.Tag.String()}
 		next := nextOf(query, r)
 		for _, s := range l {
-			choice.Choices = append(choice.Choices, link{s.label(), s.loginURL(next)})
+			to := s.loginURL(next)
+			if query.Get("prompt") == promptCreate {
+				to = withQuery(to, url.Values{"prompt": {promptCreate}})
+			}
+			choice.Choices = append(choice.Choices, link{s.label(), to})
 		}
 		w.Header().Add("Vary", "Accept-Language")
 		l[0].page(w, r, choice)

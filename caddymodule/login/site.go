@@ -159,6 +159,14 @@ func URL(next string) string {
 	return pathLogin + "?next=" + url.QueryEscape(next)
 }
 
+// promptCreate is the value of `prompt` by which a reader makes an account.
+const promptCreate = "create"
+
+// RegisterURL is URL for a reader who makes an account first, where the provider can do that.
+func RegisterURL(next string) string {
+	return withQuery(URL(next), url.Values{"prompt": {promptCreate}})
+}
+
 // Request is a request to a path of the login.
 type Request struct {
 	*http.Request
