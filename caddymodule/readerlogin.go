@@ -106,6 +106,15 @@ func (h *Handler) serveLogin(w http.ResponseWriter, g *gateRequest) error {
 	return nil
 }
 
+// login returns one of the site's logins, by which a session of each of them can be ended; nil
+// for none.
+func (r *siteRuntime) login() *login.Site {
+	if all := r.logins(); len(all) > 0 {
+		return all[0]
+	}
+	return nil
+}
+
 // logins returns the site's logins; nil while the store cannot be opened.
 func (r *siteRuntime) logins() (all login.Logins) {
 	for i := range r.sources {
