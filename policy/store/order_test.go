@@ -102,7 +102,14 @@ func TestFindGrantsByCreationWithoutIndex(t *testing.T) {
 		}
 		var queries []store.GrantQuery
 		for _, query := range []store.GrantQuery{
-			{}, {SKU: "s1"}, {List: lists[1]}, {List: lists[0], SKU: "s2"}, {UserID: "u3"}, {Email: "r4@example.org"}, {PublisherPurchaseID: "p5"}, {PublisherPurchaseID: "p5", SKU: "s1"},
+			{},
+			{SKU: "s1"},
+			{List: lists[1]},
+			{List: lists[0], SKU: "s2"},
+			{UserID: "u3"},
+			{Email: "r4@example.org"},
+			{PublisherPurchaseID: "p5"},
+			{PublisherPurchaseID: "p5", SKU: "s1"},
 			{Created: store.Created{CreatedFrom: began.Add(10 * time.Second), CreatedTo: began.Add(50 * time.Second)}},
 		} {
 			for _, query.Order = range []string{store.OldestFirst, store.NewestFirst} {
