@@ -109,6 +109,10 @@
 //	engagement.go     engagement of readers
 //	contractusage.go  the usage of a contract by month
 //	sessions.go       sessions of readers who logged in at the gate
+//	apikeys.go        API keys of readers
+//	auth.go           logout of readers, and their tokens
+//	feeds.go          feeds of readers
+//	feedstream.go     feeds of many readers in one call
 //	webhooks.go       where events are sent, dead letters
 //	hooks.go          where billing systems send events, and what these do
 //	hookreceive.go    their signed events, without a token

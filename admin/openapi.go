@@ -193,6 +193,7 @@ var failures = map[int]struct{ name, description string }{
 	http.StatusUnprocessableEntity:   {"ValidationFailed", "A field or parameter is invalid; `errors` lists each."},
 	http.StatusTooManyRequests:       {"TooManyRequests", "There were too many calls: wait as long as Retry-After says."},
 	http.StatusServiceUnavailable:    {"Unavailable", "The store or the keys of an issuer are unavailable. Retry-After says when to try again; with an Idempotency-Key a change is made once."},
+	http.StatusInsufficientStorage:   {"StoreFull", "The store has no room, and nothing was written: its operator must make some. What takes access away goes on."},
 }
 
 // describeProblems replaces huma's error model by Problem.
@@ -246,7 +247,7 @@ func (a *api) describeErrors(operation *huma.Operation) {
 		statuses = append(statuses, http.StatusNotFound)
 	}
 	if operation.Method != http.MethodGet {
-		statuses = append(statuses, http.StatusConflict)
+		statuses = append(statuses, http.StatusConflict, http.StatusInsufficientStorage)
 	}
 	if has(ifMatch) {
 		statuses = append(statuses, http.StatusPreconditionFailed)

@@ -57,6 +57,7 @@ var codes = map[int]string{
 	http.StatusInternalServerError:   "internal_error",
 	http.StatusNotImplemented:        "not_implemented",
 	http.StatusServiceUnavailable:    codeStoreUnavailable,
+	http.StatusInsufficientStorage:   "store_full",
 }
 
 func newProblem(status int, detail string) *Problem {
@@ -182,6 +183,8 @@ func (a *api) problemOf(err error) *Problem {
 	case errors.Is(err, keys.ErrKeysUnavailable):
 		p = newProblem(http.StatusServiceUnavailable, "The access token cannot be verified at the moment; the server's log has the cause.")
 		p.Code = codeKeysUnavailable
+	case errors.Is(err, engine.ErrFull):
+		p = newProblem(http.StatusInsufficientStorage, "The store has no room for this, and nothing was written: its operator must make some. Removals and revocations go on.")
 	case isUnavailable(err):
 		p = newProblem(http.StatusServiceUnavailable, p.Detail)
 	}

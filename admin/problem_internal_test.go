@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -19,5 +20,16 @@ func TestUnavailableStoreIsNoInvalidField(t *testing.T) {
 	}
 	if p := a.problemOf(field); p.Status != http.StatusUnprocessableEntity {
 		t.Errorf("an invalid field is answered with %d", p.Status)
+	}
+}
+
+// A full store is no failure of the server, and no outage that ends by itself: the caller
+// learns that the operator must make room.
+func TestFullStoreSaysSo(t *testing.T) {
+	a := &api{Options: Options{Failed: func(error) {}}}
+	for _, err := range []error{engine.ErrFull, fmt.Errorf("writing: %w", engine.ErrFull), errors.Join(engine.ErrFull, engine.ErrUnavailable)} {
+		if p := a.problemOf(err); p.Status != http.StatusInsufficientStorage || p.Code != "store_full" || p.GetHeaders() != nil {
+			t.Errorf("%v is answered with %d %s", err, p.Status, p.Code)
+		}
 	}
 }

@@ -58,7 +58,7 @@ var resources = []resource{
 	{Name: "readers", Description: "tokens of readers", Local: true},
 	{Name: "rules", Description: "the rules of sites"},
 	{Name: "sales", Description: "sales by promo codes; payments:contract:third-party-onboarding and paymentsContractThirdPartyOnboarding are other names of sales:write"},
-	{Name: "sessions", Description: "sessions of readers who logged in at the gate"},
+	{Name: "sessions", Description: "sessions of readers who logged in at the gate, API keys and feeds of readers"},
 	{Name: "subscriptions", Description: "plans and subscriptions"},
 	{Name: "users", Description: "readers' records"},
 	{Name: "vendors", Description: "all vendors; a vendor's own client reads its vendor", Operator: true, Own: true},

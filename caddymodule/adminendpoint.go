@@ -60,6 +60,9 @@ func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path == command.AdminPrefix+command.BackupPath {
 		return app.serveBackup(w, r)
 	}
+	if r.URL.Path == command.AdminPrefix+command.CompactPath {
+		return app.serveCompact(w, r)
+	}
 	if r.URL.Path == command.AdminPrefix+command.SitesPath {
 		return app.serveSites(w)
 	}

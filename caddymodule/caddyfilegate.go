@@ -79,12 +79,14 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		link_cookie_ttl <duration>
 //		link_device_window <duration>
 //		link_country_header <name>
+//		key_rate        <number>
 //		link_networks <number> [report | quarantine]
 //		share_param     <name>
 //		share_domain    <domain>…
 //		hosts           <host>…
 //		deny {
 //			login     <url>
+//			register
 //			verify    <url>
 //			agreement <url>
 //			subscribe <url> [<pricing url>]

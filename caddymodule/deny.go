@@ -52,6 +52,8 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		header.Set("WWW-Authenticate", challenge(h.Site, decision.Reason))
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", retryAfterSeconds)
+	case http.StatusTooManyRequests:
+		header.Set("Retry-After", keyLimitSeconds)
 	case http.StatusMethodNotAllowed:
 		header.Set("Allow", g.request.AllowedMethods())
 	}

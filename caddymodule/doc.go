@@ -24,6 +24,8 @@
 //	identify.go      the reader: tokens and earlier authentication
 //	forwarded/       package forwarded: readers whom forward_auth authenticated
 //	readerlogin.go   the login of readers at the gate: its paths, its sessions, where denials lead
+//	readerkeys.go    API keys of readers, and the keys of their feeds
+//	readerkey/       package readerkey: keys in requests, and their uses
 //	loginconfig.go   identify oidc: settings of the login
 //	login/           package login: the relying party of an OpenID provider
 //	linkevidence.go  signed links that a request carries, and their removal from its URL
@@ -48,6 +50,7 @@
 //	streamfollow.go  streams after a reload, and at the end of the process
 //	explain.go       how a request would be decided, with hypothetical grants
 //	membership/      package membership: why roles, subscriptions and signatures count or not
+//	clockdoubt.go    whether a wrong clock may be why a request is refused
 //	trace.go         tracing attributes of a decision
 //	metrics.go       metrics of decisions and store operations
 //	storemetrics.go  metrics collected from the open stores
@@ -71,6 +74,7 @@
 //	openredis.go     opening and observing a shared Redis
 //	secretfile.go    the secret in a file beside the database
 //	storebackup.go   backups at the admin endpoint
+//	storecompact.go  compaction at the admin endpoint
 //
 // The management API and the other modules:
 //

@@ -15,6 +15,7 @@ import (
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/membership"
+	"github.com/gatefold/gatefold/caddymodule/readerkey"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -47,6 +48,9 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	}
 	e.store = a.shared.store
 	decision := e.decide(ctx)
+	if doubt := a.clockDoubt(decision.Reason, cmp.Or(decision.Err, e.reader.Failure)); doubt != "" {
+		e.result.Hint += " The clock may be why: " + doubt + " See the condition clock_off."
+	}
 	if err := e.addGrants(ctx); err != nil {
 		return nil, err
 	}
@@ -164,6 +168,10 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 		if e.request.SKUs != nil {
 			result.Source = "hypothetical, with exactly the given skus"
 		}
+	case readerkey.Is(e.pathToken):
+		e.verifyKey(ctx, e.pathToken, now)
+	case readerkey.Is(e.request.ReaderToken):
+		e.verifyKey(ctx, e.request.ReaderToken, now)
 	case e.request.ReaderToken != "":
 		e.verify(ctx, now)
 	}
@@ -219,7 +227,7 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 		share = len(tokens) == 0 && isShareToken(e.request.LinkToken)
 		tokens = append(tokens, e.request.LinkToken)
 	}
-	if e.pathToken != "" && !slices.Contains(tokens, e.pathToken) {
+	if e.pathToken != "" && !readerkey.Is(e.pathToken) && !slices.Contains(tokens, e.pathToken) {
 		tokens, share = append([]string{e.pathToken}, tokens...), false
 	}
 	var evidence policy.LinkEvidence

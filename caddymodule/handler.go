@@ -104,6 +104,10 @@ type Handler struct {
 	// believed. Default: none, and no country is recorded.
 	LinkCountryHeader string `json:"link_country_header,omitempty"`
 
+	// KeyRate is how often one API key of a reader can be used in a minute, on each node.
+	// Default: 600.
+	KeyRate setting.Count `json:"key_rate,omitzero"`
+
 	// LinkNetworks reports or quarantines a link that is opened from many networks within
 	// an hour. Default: no link is.
 	LinkNetworks *linkreport.Networks `json:"link_networks,omitempty"`
@@ -138,8 +142,8 @@ type Handler struct {
 	keySets watchedKeySets
 	// leaked reports a link that leaked; nil without LinkNetworks.
 	leaked func(linkwatch.Leak)
-	// login is the identity by which readers log in at the gate; nil for none.
-	login *Identity
+	// logins are the identities by which readers log in at the gate.
+	logins []*Identity
 	// rewritten reports whether a request had a path that was rewritten before the gate.
 	rewritten atomic.Bool
 
@@ -253,6 +257,7 @@ func (h *Handler) setDefaults() {
 	h.LinkParam = cmp.Or(h.LinkParam, defaultLinkParam)
 	h.ShareParam = cmp.Or(h.ShareParam, defaultShareParam)
 	h.LinkCookieTTL.V = cmp.Or(h.LinkCookieTTL.V, defaultLinkCookieTTL)
+	h.KeyRate.V = cmp.Or(h.KeyRate.V, defaultKeyRate)
 	h.LinkDeviceWindow.V = cmp.Or(h.LinkDeviceWindow.V, defaultDeviceWindow)
 	if h.Paths == nil {
 		h.Paths = new(PathConfig)
@@ -296,6 +301,9 @@ func (h *Handler) validate() error {
 	}
 	if h.LinkDeviceWindow.V < time.Second {
 		return setting.In("link_device_window", errors.New("link_device_window: must be at least 1s"))
+	}
+	if err := h.validateKeyRate(); err != nil {
+		return err
 	}
 	if h.LinkCountryHeader != "" && !httpguts.ValidHeaderFieldName(h.LinkCountryHeader) {
 		return setting.In("link_country_header", fmt.Errorf("link_country_header: %q is not the name of a header", h.LinkCountryHeader))
@@ -356,7 +364,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {
 	g.site = h.site()
 	g.request.Site, g.request.Reader = g.site.site, g.identify()
-	if h.login != nil && login.IsPath(g.original.Path) {
+	if len(h.logins) > 0 && login.IsPath(g.original.Path) {
 		return h.serveLogin(w, g)
 	}
 	decision := &g.outcome.decision

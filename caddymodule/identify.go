@@ -82,7 +82,8 @@ type credentialSource struct {
 	forwarded *forwarded.Headers // of http_auth by headers
 	cookie    string
 	verifier  policy.ReaderVerifier
-	login     *login.Site // of oidc
+	login     *login.Site         // of oidc
+	key       *policy.KeyVerifier // of keys, see keySource
 }
 
 // staticKeys is a key source of keys from the configuration.
@@ -253,6 +254,9 @@ func (i *Identity) credentialSource(own policy.KeySource, sets *watchedKeySets) 
 func (g *gateRequest) identify() policy.Reader {
 	if g.request.Preflight {
 		return policy.Reader{} // a preflight has no credentials that count
+	}
+	if g.keyed {
+		return g.keyReader()
 	}
 	bearer := bearerToken(g.authorization)
 	for i := range g.site.sources {

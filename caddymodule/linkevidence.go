@@ -37,7 +37,7 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	if tokens != nil {
 		g.cleanQuery, g.stripsTokens, g.request.Query = rest, true, rest
 	}
-	if g.pathToken != "" && !slices.Contains(tokens, g.pathToken) {
+	if g.pathToken != "" && !g.pathFeed() && !slices.Contains(tokens, g.pathToken) {
 		tokens, share = append([]string{g.pathToken}, tokens...), false
 	}
 	if tokens != nil || len(evidence.Redeemed) > 0 {
@@ -101,7 +101,7 @@ func (g *gateRequest) takePathToken() {
 // leavesToken reports whether a browser navigates to a URL with a token: it is redirected to
 // the clean one, whatever opens the page, so that its scripts find no token in its URL.
 func (g *gateRequest) leavesToken() bool {
-	return g.stripsTokens && g.request.Link.Navigation || g.pathToken != "" && isNavigation(g.r)
+	return g.stripsTokens && g.request.Link.Navigation || g.pathToken != "" && !g.pathFeed() && isNavigation(g.r)
 }
 
 // stripTokens removes link tokens from every form of the URL that a later handler could

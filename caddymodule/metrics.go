@@ -41,6 +41,10 @@ var (
 		Namespace: metricsNamespace, Name: "logins_total",
 		Help: "Logins, logouts and renewals of sessions at the gate, by result.",
 	}, []string{"vendor", "site", "kind", "result"})
+	readerKeys = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Name: "reader_key_requests_total",
+		Help: "Requests with API keys of readers and with links of feeds, by result.",
+	}, []string{"vendor", "site", "kind", "result"})
 	cachedRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: metricsNamespace, Name: "page_cache_requests_total",
 		Help: "Allowed requests for pages that may be kept, by result.",
@@ -82,7 +86,7 @@ func init() { hookEvents.WithLabelValues("", "", "refused") }
 // called several times for a registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		loginsTotal,
+		loginsTotal, readerKeys,
 		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, teasersTotal, cachedRequests, hookEvents, storeDuration, storeOperations,
 		storeCollector{},
 		buildMetric,
@@ -102,6 +106,7 @@ type siteMetrics struct {
 	redemptions map[policy.Reason]prometheus.Counter
 	duration    prometheus.Observer
 	pages       map[pagecache.Outcome]prometheus.Counter
+	readerKeys  map[[2]string]prometheus.Counter // by kind and result
 }
 
 func newSiteMetrics(vendor, site string) *siteMetrics {
@@ -125,6 +130,12 @@ func newSiteMetrics(vendor, site string) *siteMetrics {
 	}
 	for _, outcome := range pagecache.Outcomes() {
 		m.pages[outcome] = cachedRequests.WithLabelValues(vendor, site, string(outcome))
+	}
+	m.readerKeys = make(map[[2]string]prometheus.Counter)
+	for _, kind := range []string{kindAPIKey, kindFeed} {
+		for _, result := range keyResults {
+			m.readerKeys[[2]string{kind, result}] = readerKeys.WithLabelValues(vendor, site, kind, result)
+		}
 	}
 	// These export 0 from the start.
 	streamsCut.WithLabelValues(vendor, site)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -138,6 +139,16 @@ func logBackups(t *testing.T) {
 	s, admin := newAdminSite(t)
 	s.subscriber()
 	s.get(admin + "/gatefold/store/backup")
+	s.do(http.MethodPost, admin+"/gatefold/store/compact")
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	cut, err := http.NewRequestWithContext(gone, http.MethodPost, "/gatefold/store/compact", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.app().serveCompact(failingWriter{http.Header{}}, cut); err == nil {
+		t.Error("a compaction of a client that left succeeds")
+	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/gatefold/store/backup", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -76,6 +76,8 @@ var reasons = map[policy.Reason]reasonTexts{
 		"No rule for this path names the method, and only GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS need no naming: if the origin must serve it, name it in a rule, spelt exactly. TRACE and CONNECT are never served."),
 	policy.ReasonBadCredential: denied(http.StatusUnauthorized, "Log in again", "Your login is not valid or has expired.",
 		"The reader's credential failed: log in again. If it should count, compare clocks and keys."),
+	policy.ReasonRateLimited: denied(http.StatusTooManyRequests, "Too many requests", "Your program asked for more pages than its key allows. Wait a minute, then go on.",
+		"The API key has had as many requests of this node in this minute as key_rate allows: find its reader with api-key list, or raise key_rate."),
 	policy.ReasonTooEarly: denied(http.StatusTooEarly, "Try again", "The request came too early in the connection.",
 		"The request spends a use in TLS early data, which can be replayed: clients repeat it after the handshake."),
 	policy.ReasonStoreUnavailable: denied(http.StatusServiceUnavailable, "Try again in a moment", "Access cannot be checked at the moment.",

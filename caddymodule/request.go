@@ -60,6 +60,10 @@ type gateRequest struct {
 	// pathToken is the token of a link in the path-borne form, which the URLs of the request
 	// no longer have; see package linkpath.
 	pathToken string
+	// readerKey is the key that speaks for the reader, if keyed is set; keyBearer reports
+	// whether it came as a bearer token.
+	readerKey        string
+	keyed, keyBearer bool
 	// cleanQuery is the query without link tokens, if stripsTokens is set.
 	cleanQuery   string
 	stripsTokens bool
@@ -85,6 +89,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 	g.authorization = received.Authorization
 	g.secure = isSecure(r, received.ForwardedProto)
 	g.takePathToken()
+	g.takeReaderKey()
 	g.cookies = takeLinkCookies(r.Header, received.Cookie, g.secure, g.cookies)
 	g.takeLoginCookies()
 
@@ -147,6 +152,8 @@ type outcome struct {
 	// request is of the id, which is made when it is first read: most requests need none.
 	request *http.Request
 	id      string
+	// clock is what is wrong with a clock, of a refusal that may be due to it.
+	clock string
 	// page is what gatefold_cache may answer from memory; nil for other pages.
 	page *cachedPage
 	// passedOn is set before the request goes to the handlers after the gate.
@@ -236,6 +243,7 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		{"role", demand.Role},
 		{"plan", demand.Plan},
 		{"agreement", demand.Agreement},
+		{"clock", o.clock},
 	} {
 		if field[1] != "" {
 			enc.AddString(field[0], cut(field[1], maxLogText))
@@ -381,6 +389,9 @@ func (h *Handler) report(g *gateRequest) {
 	decision := &outcome.decision
 	decision.Keep(outcome.buf[:])
 	outcome.user, outcome.request = g.request.Reader.UserID, g.r
+	if !decision.Allow() {
+		outcome.clock = h.app.clockDoubt(decision.Reason, decision.Err)
+	}
 	ctx := g.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(outcome.placeholder)

@@ -19,6 +19,7 @@ type siteRuntime struct {
 	policy  *policy.Policy
 	site    *policy.Site
 	sources []credentialSource
+	keys    map[string]*keySource // by the prefix of keys; nil while the store cannot be opened
 	cookies *cookieSealer
 	// redirected has the browsers that were sent to a clean URL with a link cookie lately.
 	redirected *memory.Recent[time.Time]
@@ -65,10 +66,13 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		return nil, err
 	}
 	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers
+	if site.keys, err = h.newKeySources(rt); err != nil {
+		return nil, err
+	}
 	for _, identity := range h.Identify {
 		source, err := identity.credentialSource(own, &h.keySets)
-		if err == nil && identity == h.login {
-			source.login, err = h.newLogin(rt, source.verifier.Keys)
+		if err == nil && identity.Login != nil {
+			source.login, err = h.newLogin(rt, identity, source.verifier.Keys)
 		}
 		if err != nil {
 			return nil, err

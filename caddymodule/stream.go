@@ -175,10 +175,10 @@ func (s *stream) decide(ctx context.Context, at time.Time) policy.Decision {
 	unknown := false
 	if s.source != nil {
 		// The token is verified as of the beginning of the stream: its expiry does not
-		// cut the stream, the retirement of its key does. A session has a declared end, which
-		// counts for its streams as well.
+		// cut the stream, the retirement of its key does. A session and an API key have a
+		// declared end, which counts for their streams as well.
 		when := s.began
-		if s.source.login != nil {
+		if s.source.login != nil || s.source.key != nil {
 			when = at
 		}
 		reader, err := s.source.reader(ctx, s.site.policy, s.token, when)

@@ -72,6 +72,12 @@ func (s *stream) judgeBy(gate *Handler) {
 	s.request.Site, s.request.Reader = s.site.site, policy.Reader{}
 	before := s.source
 	s.source = nil
+	if before != nil && before.key != nil {
+		if now := s.site.keySource(s.token); now != nil {
+			s.source = &now.credentialSource
+		}
+		return
+	}
 	for i := range s.site.sources {
 		now := &s.site.sources[i]
 		if before != nil && now.verifier.Same(&before.verifier) && (s.bearer || now.cookie == before.cookie) {

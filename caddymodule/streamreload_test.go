@@ -14,6 +14,7 @@ import (
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
 // A streamClient opens event streams by one version of HTTP.
@@ -140,6 +141,15 @@ func TestStreamsAreJudgedByTheActiveConfiguration(t *testing.T) {
 						t.Logf("%s is cut after %v", path, time.Since(began))
 					case <-time.After(20 * time.Second):
 						t.Fatalf("%s goes on", path)
+					}
+				}
+				if name == "another store" { // streams that go on do not hold the former one
+					s.waitFor("the former database is free", func() bool {
+						former, err := boltengine.Open(s.database())
+						return err == nil && former.Close() == nil
+					})
+					if took := time.Since(began); took > defaultStreamGrace {
+						t.Errorf("the former database is free after %v", took)
 					}
 				}
 				if len(test.cut) < len(open) { // the others are judged again, and go on

@@ -51,6 +51,9 @@ func (g *gateRequest) prepareUpstream(identity upstreamIdentity, allowed bool) {
 	if identity.settings == nil || identity.settings.Backend.Shared() {
 		dropSharedSession(g.r)
 	}
+	if allowed {
+		g.setReaderBase()
+	}
 	if identity.session != "" && allowed {
 		g.asserted = true
 		setSession(g.r.Header, identity.settings.Backend, identity.session)

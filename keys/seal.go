@@ -39,6 +39,10 @@ const (
 	PurposeLinkNetwork = "gatefold link network v1"
 	// PurposeLoginTicket is the purpose of the MAC key of the tickets of login sessions.
 	PurposeLoginTicket = "gatefold login ticket v1"
+	// PurposeAPIKey is the purpose of the MAC key of the API keys of readers, and PurposeFeed of
+	// those in the URLs of their feeds.
+	PurposeAPIKey = "gatefold api key v1"
+	PurposeFeed   = "gatefold feed v1"
 )
 
 // NewSealer returns a Sealer whose key is derived from the secret with

@@ -37,6 +37,7 @@ func (p *Policy) decide(ctx context.Context, r *Request, decision *Decision) {
 	} else if err := p.match(ctx, r); err != nil {
 		decision.Reason, decision.Err = ReasonStoreUnavailable, err
 	} else {
+		r.keepToSpace()
 		if r.Links != nil && r.linkMayOpen() {
 			r.Link, r.Links = r.Links.LinkEvidence(), nil
 		}
@@ -223,6 +224,8 @@ func anonymousReason(reader *Reader) Reason {
 		return ReasonStoreUnavailable
 	case reader.Rejected:
 		return ReasonBadCredential
+	case reader.Limited:
+		return ReasonRateLimited
 	default:
 		return ReasonLoginRequired
 	}

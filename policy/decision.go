@@ -86,6 +86,8 @@ const (
 	ReasonBadMethod
 	// ReasonBadCredential: the reader's credential failed.
 	ReasonBadCredential
+	// ReasonRateLimited: the reader's API key was used too often.
+	ReasonRateLimited
 	// ReasonTooEarly: a use would be spent in TLS early data, which can be
 	// replayed.
 	ReasonTooEarly
@@ -133,6 +135,7 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonBadRequest:        "bad_request",
 	ReasonBadMethod:         "bad_method",
 	ReasonBadCredential:     "bad_credential",
+	ReasonRateLimited:       "rate_limited",
 	ReasonTooEarly:          "too_early",
 	ReasonStoreUnavailable:  "store_unavailable",
 	ReasonKeysUnavailable:   "keys_unavailable",

@@ -59,6 +59,7 @@
 //	verifyreader.go  verifying reader tokens
 //	loginsession.go  the reader of a login session
 //	loginticket.go   tickets, the secrets in the cookies of sessions
+//	readerkey.go     API keys of readers, and the keys of their feeds
 //	entitlement.go   what grants give a reader, and when
 //	membership.go    roles, subscriptions and signatures, as records
 //	packedreader.go  the records of a reader as one text

@@ -19,9 +19,9 @@ import (
 // a made-up ticket be refused without a read of the store; the stripe is that of the
 // session's id, so that a lookup in memory needs no hash.
 type Tickets struct {
-	vendor string
-	site   []byte
-	macs   sync.Pool // of keyed hash.Hash
+	site     []byte
+	stripeOf func(id string) uint16
+	macs     sync.Pool // of keyed hash.Hash
 }
 
 const (
@@ -35,7 +35,11 @@ const (
 
 // NewTickets returns the tickets of a site of a vendor, authenticated with a key.
 func NewTickets(key [sha256.Size]byte, vendor, site string) *Tickets {
-	t := &Tickets{vendor: vendor}
+	return newTickets(key, vendor, site, func(id string) uint16 { return Stripe(KindSession, vendor, id) })
+}
+
+func newTickets(key [sha256.Size]byte, vendor, site string, stripe func(id string) uint16) *Tickets {
+	t := &Tickets{stripeOf: stripe}
 	for _, text := range [...]string{vendor, site} {
 		t.site = append(binary.AppendUvarint(t.site, uint64(len(text))), text...)
 	}
@@ -45,11 +49,17 @@ func NewTickets(key [sha256.Size]byte, vendor, site string) *Tickets {
 
 // New returns a new ticket, and the id of its session.
 func (t *Tickets) New() (ticket, id string) {
+	var random [ticketRandom]byte
+	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
+	return t.of(random)
+}
+
+// of returns the ticket of some bytes, which cannot be guessed, and the id of its session.
+func (t *Tickets) of(random [ticketRandom]byte) (ticket, id string) {
 	var b [ticketStripe + ticketRandom + ticketTag]byte
-	random := b[ticketStripe : ticketStripe+ticketRandom]
-	_, _ = rand.Read(random) // never fails, see crypto/rand
-	id = ticketID(random)
-	binary.BigEndian.PutUint16(b[:], Stripe(KindSession, t.vendor, id))
+	id = ticketID(random[:])
+	binary.BigEndian.PutUint16(b[:], t.stripeOf(id))
+	copy(b[ticketStripe:], random[:])
 	copy(b[ticketStripe+ticketRandom:], t.tag(b[:ticketStripe+ticketRandom]))
 	return base64.RawURLEncoding.EncodeToString(b[:]), id
 }

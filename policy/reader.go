@@ -16,9 +16,15 @@ type Reader struct {
 	// ACR is the authentication context class of the credential, and AMR its methods
 	// (RFC 8176) separated by spaces. Both are empty if the credential states none.
 	ACR, AMR string
+	// ContentSpace is the only content space in which the reader is identified, and then for
+	// GET and HEAD alone: the credential is a feed's. Empty for every other credential.
+	ContentSpace string
 	// Rejected reports whether the request's credential failed. The reader is then
 	// anonymous.
 	Rejected bool
+	// Limited reports whether the credential is valid and was used too often. The reader is
+	// then anonymous.
+	Limited bool
 	// Unknown reports whether the credential could not be verified, because its keys
 	// could not be read.
 	Unknown bool

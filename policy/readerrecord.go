@@ -10,14 +10,14 @@ import (
 // records in the store, so a request needs one lookup. It never changes: it is written
 // when the token is verified, and written again when the store is read.
 //
-//	stamp of the stored records 8 | their stripes 3 × 2 | flags 1 | lengths of the texts 1, 5 × 2
+//	stamp of the stored records 8 | their stripes 3 × 2 | flags 1 | lengths of the texts 1, 6 × 2
 //
 // The texts follow: the vendor of the stored records, user id, publisher's user id,
-// e-mail, `acr` and `amr`; then the stored records as packedReader holds them.
+// e-mail, `acr`, `amr` and content space; then the stored records as packedReader holds them.
 const (
 	recordFlags = 14
 	recordTexts = 15
-	recordStart = 26
+	recordStart = 28
 )
 
 // Flags of a record.
@@ -40,7 +40,7 @@ type readerRecord struct {
 
 // textEnds holds the ends of a record's texts in their order. Each text begins where
 // the one before it ends.
-type textEnds struct{ vendor, user, publisherUser, email, acr, amr int }
+type textEnds struct{ vendor, user, publisherUser, email, acr, amr, space int }
 
 func recordEnds(value string) (e textEnds) {
 	lengths := value[recordTexts:recordStart]
@@ -50,6 +50,7 @@ func recordEnds(value string) (e textEnds) {
 	e.email = e.publisherUser + load16(lengths[5:])
 	e.acr = e.email + load16(lengths[7:])
 	e.amr = e.acr + load16(lengths[9:])
+	e.space = e.amr + load16(lengths[11:])
 	return e
 }
 
@@ -59,7 +60,7 @@ func (k readerRecord) reader() Reader {
 	e := recordEnds(value)
 	return Reader{
 		UserID: value[e.vendor:e.user], PublisherUserID: value[e.user:e.publisherUser], Email: value[e.publisherUser:e.email],
-		ACR: value[e.email:e.acr], AMR: value[e.acr:e.amr], record: k,
+		ACR: value[e.email:e.acr], AMR: value[e.acr:e.amr], ContentSpace: value[e.amr:e.space], record: k,
 	}
 }
 
@@ -91,7 +92,7 @@ func (k readerRecord) stored(versions *Versions, vendor string, reader *Reader) 
 	if flags&hasEmailStripe != 0 {
 		sum += versions.stripe[load16(value[12:])].Load()
 	}
-	packed = value[e.amr:]
+	packed = value[e.space:]
 	if sum != load64(value) || !versions.currentShared(packed) {
 		return "", false, true
 	}
@@ -130,7 +131,7 @@ func appendReaderRecord(to []byte, reader *Reader, stored *storedRecords) (value
 		return nil, false
 	}
 	to = append(to, flags, byte(len(stored.vendor))) //nolint:gosec // it fits
-	texts := [...]string{stored.vendor, reader.UserID, reader.PublisherUserID, reader.Email, reader.ACR, reader.AMR}
+	texts := [...]string{stored.vendor, reader.UserID, reader.PublisherUserID, reader.Email, reader.ACR, reader.AMR, reader.ContentSpace}
 	for _, text := range texts[1:] {
 		if len(text) > 1<<16-1 {
 			return nil, false

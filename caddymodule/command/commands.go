@@ -31,12 +31,14 @@ type Options struct {
 func Commands(options Options) []caddycmd.Command {
 	const group = "<command>"
 	commands := []caddycmd.Command{
+		{Name: "api-key", Usage: group, Short: "Creates, lists and revokes API keys of readers' programs", CobraFunc: apiKeyCommands},
 		{Name: "audit", Short: "Lists changes of records, newest first", CobraFunc: auditCommand},
 		{Name: "bill", Usage: group, Short: "Finds, shows, imports and exports bills and transactions", CobraFunc: billCommands},
 		{Name: "cache", Usage: group, Short: "Purges stored pages", CobraFunc: cacheCommands},
 		{Name: "client", Usage: group, Short: "Creates, lists and revokes clients of the management API", CobraFunc: clientCommands},
 		{Name: "domain", Usage: group, Short: "Trusts publisher domains, shows and probes their keys, denies keys", CobraFunc: domainCommands},
 		{Name: "explain", Usage: "<url>", Short: "Explains, step by step, how the gate would decide a request; spends nothing", CobraFunc: explainCommand},
+		{Name: "feed", Usage: group, Short: "Makes, lists and revokes the feeds of readers", CobraFunc: feedCommands},
 		{Name: "init", Short: "Writes a Caddyfile for your own site by asking five questions", CobraFunc: initCommand},
 		{Name: "contract", Usage: group, Short: "Makes, finds, cancels, renews and transfers contracts, and their seats", CobraFunc: contractCommands},
 		{Name: "grant", Usage: group, Short: "Adds, finds, removes, imports and exports grants", CobraFunc: grantCommands},

@@ -43,9 +43,11 @@
 //	ruletest.go     rule test: decides the rows of a table
 //	status.go       status: the state of the node
 //	store.go        store backup and store verify
+//	storecompact.go store compact
 //	storecopy.go    store copy
 //	storeloss.go    store accept-loss
 //	token.go        token: reader tokens and access tokens
+//	readerkey.go    api-key and feed: keys that speak for readers
 //	session.go      session: readers who are logged in
 //	webhook.go      webhook: receivers of events, dead letters
 //	startup.go      what a start needs from the machine: ports, the store

@@ -30,6 +30,7 @@ const (
 func (o Options) storeCommands(cmd *cobra.Command) {
 	backup := subcommand(cmd, "backup <file>", "Writes a consistent copy of the running server's database to a file", cobra.ExactArgs(1), backupStore)
 	backup.Flags().Bool("force", false, "replace an existing file")
+	subcommand(cmd, "compact", "Makes the running server's database file as short as its content, while it is in use", cobra.NoArgs, compactStore)
 	o.copyCommand(cmd)
 	subcommand(cmd, "accept-loss", "Ends the condition store_went_back on all nodes: counted links open again", cobra.NoArgs, acceptLoss)
 	subcommand(cmd, "verify [<file>]", "Verifies a database that no server has open, such as a backup", cobra.MaximumNArgs(1), func(c *call) error {

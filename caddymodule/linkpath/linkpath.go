@@ -76,10 +76,13 @@ func CleanReferer(referer string) string {
 }
 
 // Redact returns a path that is refused without a token in it, in whatever spelling of the
-// form, for logs and pages. A token begins with the base64url of `{"`.
+// form, for logs and pages. A token begins with the base64url of `{"`, or as the key of a
+// reader does.
 func Redact(path string) string {
-	if before, _, found := strings.Cut(path, "eyJ"); found {
-		return before + "REDACTED"
+	for _, begins := range [...]string{"eyJ", "gff_", "gfk_"} {
+		if before, _, found := strings.Cut(path, begins); found {
+			return before + "REDACTED"
+		}
 	}
 	return path
 }

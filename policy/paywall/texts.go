@@ -213,7 +213,7 @@ var reasonKeys = map[string]string{
 	"link_too_long": "link_invalid", "link_untrusted": "link_invalid", "link_other_site": "link_invalid", "link_not_allowed": "link_invalid",
 	"not_found": "no_rule",
 	"bad_path":  "bad_address", "bad_query": "bad_address", "bad_request": "bad_address", "bad_method": "bad_address",
-	"too_early": "unavailable", "store_unavailable": "unavailable", "keys_unavailable": "unavailable",
+	"too_early": "unavailable", "rate_limited": "unavailable", "store_unavailable": "unavailable", "keys_unavailable": "unavailable",
 }
 
 // Reason returns the title and the sentence for the code of a reason. It reports false for

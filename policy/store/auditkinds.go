@@ -87,6 +87,9 @@ var auditKinds = map[byte]auditKind{
 	prefixLogin:      {name: "session", hidden: []string{"tokens"}},
 	prefixLoginIndex: {unaudited: true},
 
+	prefixReaderKey:      {name: "reader-key"},
+	prefixReaderKeyIndex: {unaudited: true},
+
 	prefixRoute:        {unaudited: true},
 	prefixWebhookState: {unaudited: true},
 	prefixDelivery:     {unaudited: true},

@@ -102,6 +102,7 @@
 //	keyrotation.go   rotating and retiring signing keys
 //	loginsessions.go  sessions of readers who logged in at the gate
 //	loginends.go     how they end and go on: by the reader, by their issuer, by use
+//	readerkeys.go    keys that speak for readers: of their programs, and of their feeds
 //	sessionkeys.go   keys that sites share with their origins
 //
 //	idempotency.go   idempotency records
@@ -120,6 +121,7 @@
 //	breaker.go       when it stops to wait for a store that does not answer
 //	followstate.go   its state, for operators
 //	followloss.go    what a node remembers of a shared store, which may go back in time
+//	closings.go      what takes access away, by kind of record
 //	removals.go      removals that nodes remember, also from the change feed
 //	rewrite.go       making removals again that the store lost
 //	copy.go          copying the entries of one engine to another

@@ -72,6 +72,12 @@ var erasers = []eraser{
 			return within(prefixLogin, keyPrefix(prefixLoginIndex, loginUser+p.ID)), nil
 		},
 	},
+	{
+		prefix: prefixReaderKey, kind: "readerKeys", forget: forgetReaderKey,
+		ranges: byIdentity(prefixReaderKey,
+			func(id string) []byte { return keyPrefix(prefixReaderKeyIndex, readerKeyUser+id) },
+			func(email string) []byte { return keyPrefix(prefixReaderKeyIndex, readerKeyEmail+email) }),
+	},
 	scrubs(prefixHookEvent, "hookEvents"),
 	{
 		prefix: prefixLink, kind: "links", forget: forgetLink,
@@ -103,6 +109,7 @@ var erasers = []eraser{
 	{prefix: prefixMember, nothing: ofIndex},
 	{prefix: prefixContractIndex, nothing: ofIndex},
 	{prefix: prefixLoginIndex, nothing: ofIndex},
+	{prefix: prefixReaderKeyIndex, nothing: ofIndex},
 	{prefix: prefixOrder, nothing: "has the ids of an order and its contract"},
 	{prefix: prefixContainer, nothing: ofIndex},
 	{prefix: prefixGrantIndex, nothing: ofIndex},

@@ -159,10 +159,10 @@ func (f *Follower) View(ctx context.Context, partition string, fn func(engine.Sn
 
 // Commit implements Engine.
 func (f *Follower) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
-	removed := f.memory.removals.of(partition, batch)
-	if batch.Event != nil && (len(removed) > 0 || closes(batch)) {
+	removed := f.memory.removals.of(partition, batch, f.options.Now().UTC().Truncate(time.Millisecond))
+	if batch.Event != nil && len(removed) > 0 {
 		told := *batch
-		told.Event, told.Closes = withRemovals(batch.Event, removed), closes(batch)
+		told.Event, told.Closes = withRemovals(batch.Event, removed), closes(batch, removed)
 		batch = &told
 	}
 	commit := func() (engine.Committed, error) { return f.Watcher.Commit(ctx, partition, batch) }

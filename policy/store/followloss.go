@@ -105,7 +105,7 @@ func (f *Follower) saveMemory(ctx context.Context) {
 	failed := false
 	for ctx.Err() == nil {
 		pause(ctx, saveEvery)
-		err := f.memory.save()
+		err := f.memory.save(f.options.Now())
 		if err != nil && !failed {
 			f.memoryFailed(err)
 		}
@@ -113,14 +113,14 @@ func (f *Follower) saveMemory(ctx context.Context) {
 	}
 }
 
-func (m *memory) save() error {
+func (m *memory) save(now time.Time) error {
 	marks := m.detector.Marks()
 	for partition := range marks {
 		if m.detector.Behind(partition) {
 			return nil // until the removals are made again
 		}
 	}
-	list, changes := m.removals.all()
+	list, changes := m.removals.all(now)
 	same := len(marks) == len(m.saved)
 	for partition, mark := range marks {
 		same = same && m.saved[partition] == mark
@@ -177,7 +177,7 @@ func (f *Follower) repair(ctx context.Context, partition string) error {
 		return nil
 	}
 	ctx = engine.Repairing(context.WithValue(ctx, refreshing{}, true))
-	rewritten, err := f.options.Rewrite(ctx, partition, m.removals.list(partition))
+	rewritten, err := f.options.Rewrite(ctx, partition, m.removals.list(partition, f.options.Now()))
 	m.mu.Lock()
 	m.rewritten[partition] += rewritten
 	m.mu.Unlock()

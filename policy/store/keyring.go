@@ -207,3 +207,17 @@ func (k *Keyring) create(ctx context.Context, w Writer, vendor, current string) 
 	}
 	return record, w.commit(ctx, vendor, batch, policy.Invalidation{Shared: true})
 }
+
+// ReaderKeys returns the keys of a kind, policy.PrefixAPIKey or policy.PrefixFeed, of a site of
+// a vendor.
+func (k *Keyring) ReaderKeys(prefix, vendor, site string) (*policy.ReaderKeys, error) {
+	purpose := keys.PurposeAPIKey
+	if prefix == policy.PrefixFeed {
+		purpose = keys.PurposeFeed
+	}
+	secret, err := k.sealer.Derive(purpose)
+	if err != nil {
+		return nil, err
+	}
+	return policy.NewReaderKeys(prefix, secret, vendor, site), nil
+}

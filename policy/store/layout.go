@@ -121,7 +121,15 @@ import (
 //	& s <issuer> NUL <client> NUL <sid> NUL <session>  index: those of a session at the issuer
 //	& b <issuer> NUL <client> NUL <sub> NUL <session>  index: those of a subject of the issuer
 //	& t <user>                           written with a new session, so that there are not more than are allowed
+//	& S <issuer> NUL <client> NUL <sid>  written with a new session and a logout of the issuer's; the time of the logout as 8 bytes
+//	& B <issuer> NUL <client> NUL <sub>  the same of a subject of the issuer
 //	& j <issuer> NUL <client> NUL <jti>  marker: a logout token was used
+//
+// Keys that speak for readers:
+//
+//	( <key>                              API key or feed of a reader
+//	) u <user> NUL <key>                 index: those of a user
+//	) e <email> NUL <key>                index: those that name an address
 //
 // Webhooks:
 //
@@ -212,6 +220,9 @@ const (
 	prefixLogin      = '$'
 	prefixLoginIndex = '&'
 
+	prefixReaderKey      = '('
+	prefixReaderKeyIndex = ')'
+
 	prefixWebhook      = 'e'
 	prefixRoute        = 'f'
 	prefixWebhookState = 'v'
@@ -249,11 +260,19 @@ const (
 
 // The kinds of values in the index of login sessions.
 const (
-	loginUser    = "u"
-	loginSID     = "s"
-	loginSubject = "b"
-	loginTurn    = "t"
-	loginToken   = "j"
+	loginUser          = "u"
+	loginSID           = "s"
+	loginSubject       = "b"
+	loginTurn          = "t"
+	loginSIDLogout     = "S"
+	loginSubjectLogout = "B"
+	loginToken         = "j"
+)
+
+// The kinds of values in the index of the keys of readers.
+const (
+	readerKeyUser  = "u"
+	readerKeyEmail = "e"
 )
 
 // The kinds of values in the index of grants.

@@ -4,30 +4,31 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
-// Removal is a write that closed something: a removed grant, a revoked link or a denied
-// key. Nodes that share a store remember the newest ones of all nodes, and make them again
-// when the store lost them.
+// Removal is a write that closed something: a revoked link, a denied key, a record that was
+// removed, or changed so that it gives less. Nodes that share a store remember the newest ones
+// of all nodes, and make them again when the store lost them.
 type Removal struct {
-	// Key is the key of the grant that was removed, or of the entry that was written.
+	// Key is the key of the record.
 	Key []byte `json:"key"`
-	// Value is the entry that was written, with its end; nil for a grant.
-	Value   []byte    `json:"value,omitempty"`
+	// Value is the entry that was written, with its end, or of a changed record the members
+	// that close it, see closings; nil for a record that was removed.
+	Value []byte `json:"value,omitempty"`
+	// At is when it was written.
+	At      time.Time `json:"at,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`
 	// GivenBack reports that the removal was undone.
 	GivenBack bool `json:"givenBack,omitempty"`
 }
 
 const (
-	// maxRemovals bounds the removals that a node remembers.
-	maxRemovals = 4096
+	// maxRemovals bounds the removals that a node remembers, maxRemovedLogins the ended
+	// login sessions besides: readers end those, who must not displace what operators close.
+	maxRemovals      = 4096
+	maxRemovedLogins = 4096
 	// maxRemovalBytes bounds the removals in one event of the change feed: of more, only
 	// the node that made them knows all.
 	maxRemovalBytes = 8 << 10
@@ -39,34 +40,11 @@ type removals struct {
 	mu      sync.Mutex
 	byKey   map[removalKey]Removal
 	order   []removalKey // without duplicates
+	logins  []removalKey // those of login sessions
 	changes uint64
 }
 
 type removalKey struct{ partition, key string }
-
-// of returns what a batch removes, and what it gives back of earlier removals.
-func (r *removals) of(partition string, batch *engine.Batch) (found []Removal) {
-	for _, k := range batch.Deletes {
-		switch first(k) {
-		case prefixGrant:
-			found = append(found, Removal{Key: k})
-		case prefixRevocation, prefixDeniedKey:
-			found = append(found, Removal{Key: k, GivenBack: true})
-		}
-	}
-	for i := range batch.Puts {
-		put := &batch.Puts[i]
-		switch first(put.Key) {
-		case prefixRevocation, prefixDeniedKey:
-			found = append(found, Removal{Key: put.Key, Value: put.Value, Expires: put.Expires})
-		case prefixGrant:
-			if r.has(partition, put.Key) {
-				found = append(found, Removal{Key: put.Key, GivenBack: true})
-			}
-		}
-	}
-	return found
-}
 
 // first returns the first byte of a key, zero for an empty one, which no engine takes.
 func first(k []byte) byte {
@@ -76,27 +54,15 @@ func first(k []byte) byte {
 	return k[0]
 }
 
-// closing are the prefixes of records whose removal takes access away.
-const closing = string(prefixGrant) + string(prefixDomain) + string(prefixRole) + string(prefixSubscription) + string(prefixProfile) +
-	string(prefixUser) + string(prefixContract) + string(prefixSeat) + string(prefixClient) + string(prefixSignature)
-
-// closes reports whether a batch takes access away.
-func closes(batch *engine.Batch) bool {
-	for _, k := range batch.Deletes {
-		if strings.IndexByte(closing, first(k)) >= 0 {
-			return true
-		}
-	}
-	return slices.ContainsFunc(batch.Puts, func(put engine.Put) bool {
-		return first(put.Key) == prefixRevocation || first(put.Key) == prefixDeniedKey
-	})
-}
-
-func (r *removals) has(partition string, k []byte) bool {
+// get returns what is remembered of a key, nil for nothing or what was given back.
+func (r *removals) get(partition string, k []byte) *Removal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, ok := r.byKey[removalKey{partition, string(k)}]
-	return ok
+	one, ok := r.byKey[removalKey{partition, string(k)}]
+	if !ok || one.GivenBack {
+		return nil
+	}
+	return &one
 }
 
 // add remembers removals, and forgets those that were given back.
@@ -113,39 +79,64 @@ func (r *removals) add(partition string, list []Removal) {
 	for _, one := range list {
 		id := removalKey{partition, string(one.Key)}
 		if _, known := r.byKey[id]; !known {
-			r.order = append(r.order, id)
+			order := r.orderOf(one.Key)
+			*order = append(*order, id)
 		}
 		one.Key, one.Value = bytes.Clone(one.Key), bytes.Clone(one.Value)
 		r.byKey[id] = one
 	}
-	if more := len(r.order) - maxRemovals; more > 0 {
-		for _, id := range r.order[:more] {
-			delete(r.byKey, id)
+	r.order = r.trim(r.order, maxRemovals)
+	r.logins = r.trim(r.logins, maxRemovedLogins)
+}
+
+func (r *removals) orderOf(k []byte) *[]removalKey {
+	if first(k) == prefixLogin {
+		return &r.logins
+	}
+	return &r.order
+}
+
+// trim forgets the oldest removals beyond a bound.
+func (r *removals) trim(order []removalKey, most int) []removalKey {
+	more := len(order) - most
+	if more <= 0 {
+		return order
+	}
+	for _, id := range order[:more] {
+		delete(r.byKey, id)
+	}
+	return append(order[:0:0], order[more:]...)
+}
+
+// each yields the removals that are not older than Retention, of each bound the oldest first.
+func (r *removals) each(now time.Time, yield func(string, Removal)) {
+	for _, order := range [][]removalKey{r.order, r.logins} {
+		for _, id := range order {
+			if one := r.byKey[id]; one.At.IsZero() || now.Sub(one.At) < Retention {
+				yield(id.partition, one)
+			}
 		}
-		r.order = append(r.order[:0:0], r.order[more:]...)
 	}
 }
 
 // list returns the removals of a partition, the oldest first.
-func (r *removals) list(partition string) (list []Removal) {
+func (r *removals) list(partition string, now time.Time) (list []Removal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, id := range r.order {
-		if one := r.byKey[id]; id.partition == partition && !one.GivenBack {
+	r.each(now, func(of string, one Removal) {
+		if of == partition && !one.GivenBack {
 			list = append(list, one)
 		}
-	}
+	})
 	return list
 }
 
 // all returns the removals of all partitions, and how often they changed.
-func (r *removals) all() (list map[string][]Removal, changes uint64) {
+func (r *removals) all(now time.Time) (list map[string][]Removal, changes uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list = make(map[string][]Removal)
-	for _, id := range r.order {
-		list[id.partition] = append(list[id.partition], r.byKey[id])
-	}
+	r.each(now, func(of string, one Removal) { list[of] = append(list[of], one) })
 	return list, r.changes
 }
 
@@ -173,14 +164,17 @@ func withRemovals(event []byte, list []Removal) []byte {
 }
 
 func (r *Removal) append(to []byte) []byte {
-	flags, expires := byte(0), int64(0)
+	flags, expires, at := byte(0), int64(0), int64(0)
 	if r.GivenBack {
 		flags = 1
 	}
 	if !r.Expires.IsZero() {
 		expires = r.Expires.UnixMilli()
 	}
-	to = binary.AppendVarint(append(to, flags), expires)
+	if !r.At.IsZero() {
+		at = r.At.UnixMilli()
+	}
+	to = binary.AppendVarint(binary.AppendVarint(append(to, flags), expires), at)
 	for _, part := range [][]byte{r.Key, r.Value} {
 		to = append(binary.AppendUvarint(to, uint64(len(part))), part...)
 	}
@@ -200,20 +194,24 @@ func cutRemovals(event []byte) (inner []byte, list []Removal, err error) {
 			return nil
 		}
 		found := rest[used : used+int(n)]
-		rest = rest[used+int(n):]
+		if rest = rest[used+int(n):]; n == 0 {
+			return nil
+		}
 		return found
 	}
 	inner = part()
 	for err == nil && len(rest) > 0 {
 		one := Removal{GivenBack: rest[0] == 1}
-		expires, used := binary.Varint(rest[1:])
-		if used <= 0 {
-			return nil, nil, errRemovals
+		rest = rest[1:]
+		for _, at := range []*time.Time{&one.Expires, &one.At} {
+			ms, used := binary.Varint(rest)
+			if used <= 0 {
+				return nil, nil, errRemovals
+			}
+			if rest = rest[used:]; ms != 0 {
+				*at = time.UnixMilli(ms).UTC()
+			}
 		}
-		if expires != 0 {
-			one.Expires = time.UnixMilli(expires).UTC()
-		}
-		rest = rest[1+used:]
 		one.Key, one.Value = part(), part()
 		if len(one.Key) == 0 {
 			return nil, nil, errRemovals

@@ -243,6 +243,7 @@ const preamble = `# Made by gatefold init. Check it after each change:
 	{args[0]} regexp ` + "`" + `(?i)\b(token|share)(=|%3D)[^&#]*` + "`" + ` $1=REDACTED
 	{args[0]} regexp ` + "`" + `(?i)(/accept/)[^/?#]+` + "`" + ` $1REDACTED
 	{args[0]} regexp ` + "`" + `(?i)/\.gatefold/callback(\?|%3F)[^#]+` + "`" + ` /.gatefold/callback?REDACTED
+	{args[0]} regexp ` + "`" + `(?i)gf[kf](_|%(25)*5F)[A-Za-z0-9_-]*` + "`" + ` REDACTED
 }
 
 {

@@ -78,6 +78,12 @@ func checkFile(file *os.File, pageSize int, transaction int, record RecordCheck)
 	if err := c.checkMetas(); err != nil {
 		return err
 	}
+	c.checkUses(root, freelist, pages)
+	return c.damage()
+}
+
+// checkUses checks all pages, and that each is either used once or free.
+func (c *checker) checkUses(root, freelist, pages uint64) {
 	c.uses = make([]pageUse, pages)
 	c.uses[0], c.uses[1] = inTree, inTree
 	if freelist != noFreelist {
@@ -89,7 +95,6 @@ func checkFile(file *os.File, pageSize int, transaction int, record RecordCheck)
 			c.find("page %d is neither used nor free", number)
 		}
 	}
-	return c.damage()
 }
 
 // damage returns the findings as an error.

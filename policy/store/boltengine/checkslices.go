@@ -2,6 +2,7 @@ package boltengine
 
 import (
 	"context"
+	"encoding/binary"
 	"os"
 	"slices"
 
@@ -14,7 +15,8 @@ const slicePages = 1000
 
 // Check reads the database while it is in use, and returns an error that wraps ErrDamaged
 // if it is damaged, as far as steps of some pages show: each page that is in use, and each
-// value, as Verify does. Pages that are lost or used twice only Verify finds. Between two
+// value, as Verify does. Then it looks for pages that are lost or used twice, in one step,
+// which only a file up to maxWhole allows. Between two
 // steps it calls pause, and returns its error. It returns ctx.Err() when ctx ends.
 func (e *Engine) Check(ctx context.Context, record RecordCheck, pause func() error) error {
 	places := []place{nil}
@@ -37,7 +39,36 @@ func (e *Engine) Check(ctx context.Context, record RecordCheck, pause func() err
 		}
 		places = places[1:]
 	}
-	return nil
+	return e.checkWhole(ctx)
+}
+
+// maxWhole is the size of a file, in bytes, up to which all pages are checked in one
+// transaction: it takes a second at most. Meanwhile bbolt cannot use freed pages again, and a
+// write that enlarges the file may wait.
+const maxWhole = 256 << 20
+
+// checkWhole checks that each page is either used once or free.
+func (e *Engine) checkWhole(ctx context.Context) error {
+	return e.readFile(ctx, func(tx *bbolt.Tx, file *os.File) (err error) {
+		defer guard(&err)
+		if tx.Size() > maxWhole || e.Replaced() != nil {
+			return nil
+		}
+		c := &checker{file: file, pageSize: uint64(tx.DB().Info().PageSize)} //nolint:gosec // never negative
+		// The freelist's page is only in the meta page of the transaction, in whose place the
+		// next but one is written.
+		meta, err := c.readAt(uint64(tx.ID()%2)*c.pageSize, pageHeader+64) //nolint:gosec // never negative
+		if err != nil {
+			return err
+		}
+		number := func(at int) uint64 { return binary.NativeEndian.Uint64(meta[pageHeader+at:]) }
+		root, freelist, pages, id := number(16), number(32), number(40), number(48)
+		if id != uint64(tx.ID()) || freelist == noFreelist || pages*c.pageSize != uint64(tx.Size()) { //nolint:gosec // never negative
+			return nil // the next check sees it
+		}
+		c.checkUses(root, freelist, pages)
+		return c.damage()
+	})
 }
 
 // place is the path of a bucket. The buckets of the file are nested at most two deep.

@@ -3,12 +3,14 @@ package boltengine
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/bbolt"
 
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -75,6 +77,45 @@ func TestCheckFindsEachDamagedPage(t *testing.T) {
 	_, free, err := backend.Size(t.Context())
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, found, (used-int(free)/size)/25-2, "of %d pages, %d of them free", used, int(free)/size)
+	_, err = checkAll(backend, nil)
+	require.NoError(t, err)
+}
+
+// A disk lost the write of a freelist, or brought back an old one: a page of the records is
+// listed as free, and the next write would overwrite it; or a page is neither used nor free. The
+// check of the open file says so.
+func TestCheckFindsPagesThatAreLostOrUsedTwice(t *testing.T) {
+	backend := openNew(t)
+	fillPages(t, backend)
+	_, err := backend.Commit(t.Context(), "vendor-0", &engine.Batch{Deletes: [][]byte{[]byte("key/0/1"), []byte("key/2/2")}})
+	require.NoError(t, err)
+	_, err = checkAll(backend, nil)
+	require.NoError(t, err)
+	size := backend.db.Info().PageSize
+	content, err := os.ReadFile(backend.path)
+	require.NoError(t, err)
+	var id int
+	var root uint64
+	require.NoError(t, backend.db.View(func(tx *bbolt.Tx) error {
+		id, root = tx.ID(), uint64(tx.Cursor().Bucket().Root())
+		return nil
+	}))
+	meta := id % 2 * size
+	freelist := int(binary.NativeEndian.Uint64(content[meta+pageHeader+32:])) * size
+	require.NotZero(t, content[freelist+10], "some pages are free")
+	file, err := os.OpenFile(backend.path, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer file.Close()
+	at := int64(freelist + pageHeader)
+	for says, page := range map[string]uint64{"is used": root, "neither used nor free": binary.NativeEndian.Uint64(content[at+8:])} {
+		_, err = file.WriteAt(binary.NativeEndian.AppendUint64(nil, page), at)
+		require.NoError(t, err)
+		_, err = checkAll(backend, nil)
+		require.ErrorIs(t, err, ErrDamaged)
+		require.ErrorContains(t, err, says)
+		_, err = file.WriteAt(content[at:at+8], at)
+		require.NoError(t, err)
+	}
 	_, err = checkAll(backend, nil)
 	require.NoError(t, err)
 }

@@ -114,7 +114,7 @@ func big() *engine.Batch {
 }
 
 func saysNoSpace(err error, path string) error {
-	if err == nil || !strings.HasPrefix(err.Error(), "no space for database "+path) {
+	if !errors.Is(err, engine.ErrFull) || !strings.HasPrefix(err.Error(), "no space for database "+path) {
 		return fmt.Errorf("a write that does not fit gave: %w", err)
 	}
 	return nil

@@ -14,6 +14,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // format is the version of the layout that the package comment describes.
@@ -280,10 +282,18 @@ func explain(path string, err error) error {
 // explainWrite adds the remedy to an error of writing a database.
 func explainWrite(path string, err error) error {
 	if diskFull(err) {
-		return fmt.Errorf("no space for database %s (%w); free some on its disk", path, err)
+		return &fullError{fmt.Errorf("no space for database %s (%w); free some on its disk", path, err)}
 	}
 	return fmt.Errorf("writing database %s: %w", path, err)
 }
+
+// fullError is the error of a write for which the disk has no space. It matches engine.ErrFull.
+type fullError struct{ error }
+
+func (e *fullError) Unwrap() error { return e.error }
+
+// Is implements the interface of errors.Is.
+func (*fullError) Is(target error) bool { return target == engine.ErrFull }
 
 // diskFull reports whether an error is a full disk, an exceeded quota, or the process's
 // limit of file sizes.

@@ -165,6 +165,9 @@ const (
 const FeedLength = 4096
 
 var (
+	// ErrFull matches every error of a store that has no room: no memory, or no disk. Nothing
+	// was written.
+	ErrFull = errors.New("the store has no room left")
 	// ErrUnavailable matches every error of a store that temporarily does not answer.
 	ErrUnavailable = errors.New("the store is unavailable")
 	// ErrNotAcknowledged is wrapped by the error of a batch that was applied, but not by

@@ -42,7 +42,8 @@ func (p problem) Error() string { return string(p) }
 
 // Is implements the interface of errors.Is.
 func (p problem) Is(target error) bool {
-	return target == engine.ErrUnavailable || target == p || target == engine.ErrNotAcknowledged && p == ErrNotAcknowledged
+	return target == engine.ErrUnavailable || target == p || target == engine.ErrNotAcknowledged && p == ErrNotAcknowledged ||
+		target == engine.ErrFull && p == ErrFull
 }
 
 // explain returns the error with its remedy for an error of the client.

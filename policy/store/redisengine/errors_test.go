@@ -107,6 +107,7 @@ func TestMemoryFull(t *testing.T) {
 	} {
 		_, err := backend.Commit(t.Context(), "acme", &batch)
 		require.ErrorIs(t, err, redisengine.ErrFull, name)
+		require.ErrorIs(t, err, engine.ErrFull, name)
 	}
 	require.Equal(t, map[string]string{"k": "before", "l": "x", "old": ""}, contents(t, backend))
 	position, err := backend.Position(t.Context(), "acme")

@@ -22,28 +22,11 @@ func (s *snapshot) Scan(prefix, after []byte) iter.Seq2[engine.Entry, error] {
 		if after != nil && bytes.Compare(after, prefix) >= 0 {
 			r.low, r.open = after, true
 		}
-		first, fetched := s.ranges[string(prefix)]
-		fetched = fetched && after == nil
-		for size := firstPage; ; size = nextPage {
-			entries, rest, err := first.entries, first.rest, error(nil)
-			if !fetched {
-				entries, rest, err = s.page("scan", r, size)
-			}
-			fetched = false
-			if err != nil {
-				yield(engine.Entry{}, err)
-				return
-			}
-			for _, entry := range entries {
-				if !yield(entry, nil) {
-					return
-				}
-			}
-			if rest == nil {
-				return
-			}
-			r.low, r.open = rest, true
+		var fetched *firstEntries
+		if first, ok := s.ranges[string(prefix)]; ok && after == nil {
+			fetched = &first
 		}
+		s.pages("scan", r, fetched, yield)
 	}
 }
 
@@ -54,25 +37,38 @@ func (s *snapshot) ScanBack(prefix, before []byte) iter.Seq2[engine.Entry, error
 		if before != nil && (r.high == nil || bytes.Compare(before, r.high) < 0) {
 			r.high = before
 		}
-		if r.high != nil && bytes.Compare(r.high, r.low) <= 0 {
-			return
+		if r.high == nil || bytes.Compare(r.high, r.low) > 0 {
+			s.pages("back", r, nil, yield)
 		}
-		for size := firstPage; ; size = nextPage {
-			entries, rest, err := s.page("back", r, size)
+	}
+}
+
+// pages yields the entries of a range in the order of page. Fetched is its first page, nil if
+// that is to be read.
+func (s *snapshot) pages(order string, r keyRange, fetched *firstEntries, yield func(engine.Entry, error) bool) {
+	for size := firstPage; ; size = nextPage {
+		if fetched == nil {
+			entries, rest, err := s.page(order, r, size)
 			if err != nil {
 				yield(engine.Entry{}, err)
 				return
 			}
-			for _, entry := range entries {
-				if !yield(entry, nil) {
-					return
-				}
-			}
-			if rest == nil {
+			fetched = &firstEntries{entries, rest}
+		}
+		for _, entry := range fetched.entries {
+			if !yield(entry, nil) {
 				return
 			}
-			r.high = rest
 		}
+		switch {
+		case fetched.rest == nil:
+			return
+		case order == "back":
+			r.high = fetched.rest
+		default:
+			r.low, r.open = fetched.rest, true
+		}
+		fetched = nil
 	}
 }
 

@@ -1,0 +1,140 @@
+package readerkey
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+const (
+	// maxUsed is the number of keys whose use a node counts. Of more, the count and the minute
+	// of one that was counted before begin again.
+	maxUsed = 16_384
+	// writeEvery is the time between two writes of counts.
+	writeEvery = time.Minute
+	// writeTime bounds the writes of one round.
+	writeTime = 30 * time.Second
+)
+
+// Uses counts the uses of keys, and limits those of each in a minute. It is safe for
+// concurrent use. Its memory is bounded; only keys that are valid get into it.
+type Uses struct {
+	limit int64
+	id    func(key string) (string, bool)
+	write func(ctx context.Context, id string, uses int64, last time.Time) error
+	seed  maphash.Seed
+
+	mu      sync.Mutex
+	keys    map[uint64]*use
+	written time.Time
+	writing bool
+}
+
+// use is the use of one key.
+type use struct {
+	id       string
+	minute   int64
+	inMinute int64
+	pending  int64 // not written yet
+	last     time.Time
+}
+
+// NewUses returns the uses of keys, of which each may be used limit times in a minute. Id
+// returns the id of a key, and write writes its count.
+func NewUses(limit int64, id func(key string) (string, bool), write func(ctx context.Context, id string, uses int64, last time.Time) error) *Uses {
+	return &Uses{limit: limit, id: id, write: write, seed: maphash.MakeSeed(), keys: make(map[uint64]*use)}
+}
+
+// Take counts a use of a valid key, and reports whether it may be used now. Counts are written
+// beside the request, with a use that comes a minute after the last write.
+func (u *Uses) Take(key string, now time.Time) bool {
+	hash := maphash.String(u.seed, key)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one := u.keys[hash]
+	if one == nil {
+		id, ok := u.id(key)
+		if !ok {
+			return false
+		}
+		u.makeRoom(now)
+		one = &use{id: id}
+		u.keys[hash] = one
+	}
+	if minute := now.Unix() / 60; minute != one.minute {
+		one.minute, one.inMinute = minute, 0
+	}
+	if one.inMinute >= u.limit {
+		return false
+	}
+	one.inMinute++
+	one.pending++
+	one.last = now
+	if now.Sub(u.written) >= writeEvery && !u.writing {
+		u.writing, u.written = true, now
+		go u.writeAll()
+	}
+	return true
+}
+
+// makeRoom forgets keys if there are too many: those that are written and were not used in
+// this minute, or else any one.
+func (u *Uses) makeRoom(now time.Time) {
+	if len(u.keys) < maxUsed {
+		return
+	}
+	for hash, one := range u.keys {
+		if one.pending == 0 && one.minute != now.Unix()/60 {
+			delete(u.keys, hash)
+		}
+	}
+	for hash := range u.keys { // some room, so that the next keys need no search
+		if len(u.keys) < maxUsed-maxUsed/8 {
+			return
+		}
+		delete(u.keys, hash)
+	}
+}
+
+// writeAll writes all counts. What could not be written is written with the next ones.
+func (u *Uses) writeAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
+	defer cancel()
+	_ = u.Write(ctx)
+	u.mu.Lock()
+	u.writing = false
+	u.mu.Unlock()
+}
+
+// Write writes all counts now. It returns the first error, after which it writes no more.
+func (u *Uses) Write(ctx context.Context) error {
+	u.mu.Lock()
+	taken := make([]use, 0, len(u.keys))
+	for _, one := range u.keys {
+		if one.pending > 0 {
+			taken = append(taken, *one)
+			one.pending = 0
+		}
+	}
+	u.mu.Unlock()
+	for i := range taken {
+		if err := u.write(ctx, taken[i].id, taken[i].pending, taken[i].last); err != nil {
+			u.giveBack(taken[i:])
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *Uses) giveBack(counts []use) {
+	byID := make(map[string]int64, len(counts))
+	for i := range counts {
+		byID[counts[i].id] = counts[i].pending
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, one := range u.keys {
+		one.pending += byID[one.id]
+	}
+}

@@ -1,0 +1,149 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/gatefold/gatefold/caddymodule/readerkey"
+	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+const (
+	// readerBaseHeader tells an origin the base URL of the reader of a feed. The name is
+	// reserved: a client's header never reaches the origin.
+	readerBaseHeader = "Gatefold-Reader-Base"
+	// defaultKeyRate is how often an API key is used in a minute on one node.
+	defaultKeyRate = 600
+	// keyLimitSeconds is when a program should go on whose key was used too often.
+	keyLimitSeconds = "60"
+)
+
+func init() {
+	gateOptions.register(func(h *Handler) []option { return []option{countOption("key_rate", &h.KeyRate)} })
+}
+
+func (h *Handler) validateKeyRate() error {
+	if h.KeyRate.V < 1 {
+		return setting.In("key_rate", errors.New("key_rate: must be at least 1, the requests of one API key in a minute"))
+	}
+	return nil
+}
+
+// errKeyLimit is the error of a key that was used too often.
+var errKeyLimit = errors.New("the API key was used more often in this minute than key_rate allows")
+
+// keySource verifies the keys of one kind.
+type keySource struct {
+	credentialSource
+	kind string          // in metrics
+	uses *readerkey.Uses // nil for feeds, which may be used at any rate
+}
+
+// newKeySources returns the verifiers of a site's keys by their prefix.
+func (h *Handler) newKeySources(rt *runtime) (map[string]*keySource, error) {
+	sources := make(map[string]*keySource)
+	for prefix, kind := range map[string]string{policy.PrefixAPIKey: kindAPIKey, policy.PrefixFeed: kindFeed} {
+		made, err := rt.keyring.ReaderKeys(prefix, h.Vendor, h.Site)
+		if err != nil {
+			return nil, err
+		}
+		source := &keySource{kind: kind}
+		source.key = policy.NewKeyVerifier(made, rt.store.StoredReaderKeys(), h.Vendor, h.Site)
+		if prefix == policy.PrefixAPIKey {
+			writer := rt.store.As(store.Actor{})
+			source.uses = readerkey.NewUses(int64(h.KeyRate.V), made.ID, func(ctx context.Context, id string, uses int64, last time.Time) error {
+				return writer.CountKeyUses(ctx, h.Vendor, id, uses, last)
+			})
+		}
+		sources[prefix] = source
+	}
+	return sources, nil
+}
+
+// keySource returns the verifier of a key, nil for none.
+func (r *siteRuntime) keySource(key string) *keySource {
+	if len(key) < len(policy.PrefixAPIKey) {
+		return nil
+	}
+	return r.keys[key[:len(policy.PrefixAPIKey)]]
+}
+
+// takeReaderKey takes a key that speaks for a reader from the request, so that no origin and
+// no other source of readers gets it.
+func (g *gateRequest) takeReaderKey() {
+	if credential, found := readerkey.Find(g.authorization); found {
+		delete(g.r.Header, "Authorization")
+		g.authorization = nil
+		g.keyed, g.readerKey, g.keyBearer = true, credential.Key, credential.Bearer
+	}
+	if g.pathFeed() { // what a program was given, whatever else it sends
+		g.keyed, g.readerKey, g.keyBearer = true, g.pathToken, false
+	}
+}
+
+// pathFeed reports whether the token in the path of the request is that of a feed.
+func (g *gateRequest) pathFeed() bool { return strings.HasPrefix(g.pathToken, policy.PrefixFeed) }
+
+// keyReader returns the reader of the request's key.
+func (g *gateRequest) keyReader() policy.Reader {
+	s := g.site.keySource(g.readerKey)
+	if s == nil {
+		return policy.Reader{Rejected: true, Failure: policy.ErrReaderKey}
+	}
+	reader, err := g.site.policy.KeyReader(g.r.Context(), s.key, g.readerKey, g.request.Now)
+	result := "ok"
+	switch {
+	case errors.Is(err, policy.ErrUnavailable):
+		reader, result = failedReader(err), "unavailable"
+	case err != nil:
+		reader, result = failedReader(err), "unknown"
+	case s.uses != nil && !s.uses.Take(g.readerKey, g.request.Now):
+		reader, result = policy.Reader{Limited: true, Failure: errKeyLimit}, "limited"
+	default:
+		g.source, g.token = &s.credentialSource, g.readerKey
+	}
+	g.gate.metrics.keyed(s.kind, result)
+	return reader
+}
+
+// readerBase returns the URL below which the reader of a feed has the pages of the site.
+func (g *gateRequest) readerBase() string {
+	return siteURL(g) + strings.TrimSuffix(keys.LinkPath, "/") + "/" + g.readerKey
+}
+
+// setReaderBase tells the origin the base URL of the reader of a feed, so that the feed can
+// name its enclosures by it.
+func (g *gateRequest) setReaderBase() {
+	if g.request.Reader.ContentSpace != "" {
+		g.r.Header[readerBaseHeader] = []string{g.readerBase()}
+	}
+}
+
+// verifyKey verifies the key that explain is asked about.
+func (e *explainer) verifyKey(ctx context.Context, key string, now time.Time) {
+	s := e.site.keySource(key)
+	if s == nil {
+		e.fail(kindAPIKey, policy.ErrReaderKey)
+		return
+	}
+	reader, err := e.site.policy.KeyReader(ctx, s.key, key, now)
+	if e.reader, e.result.Reader.Source = reader, s.kind; err != nil {
+		e.fail(s.kind, err)
+	}
+}
+
+// The kinds of keys, and the results of requests with them, in metrics.
+const (
+	kindAPIKey = "api_key"
+	kindFeed   = "feed"
+)
+
+var keyResults = []string{"ok", "unknown", "limited", "unavailable"}
+
+// keyed counts a request with a key.
+func (m *siteMetrics) keyed(kind, result string) { m.readerKeys[[2]string{kind, result}].Inc() }
