@@ -75,6 +75,7 @@
 //	opensnapshots.go  the snapshots of a node, from which it starts while the Redis is away
 //	secretfile.go    the secret in a file beside the database
 //	storebackup.go   backups at the admin endpoint
+//	sealedbackup.go  sealing of backups
 //	storecompact.go  compaction at the admin endpoint
 //
 // The management API and the other modules:

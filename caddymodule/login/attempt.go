@@ -79,7 +79,8 @@ func hashOf(text string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// seal seals a value for a use of this site: another site, and another use, cannot open it.
+// seal seals a value for a use of this site: another site, another use and, unless it is a
+// cookie, another login cannot open it.
 func (s *Site) seal(use string, value any) string {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
@@ -104,7 +105,13 @@ func (s *Site) open(use, sealed string, value any) bool {
 }
 
 func (s *Site) sealedFor(use string) []byte {
-	return []byte(strings.Join([]string{"login", use, s.Vendor, s.Site, s.Issuer, s.ClientID}, "\x00"))
+	of := []string{"login", use, s.Vendor, s.Site}
+	if !strings.HasPrefix(use, CookiePrefix) {
+		// A cookie is counted and dropped by every login of the site. The state, whose hash an
+		// attempt has, is of one.
+		of = append(of, s.Issuer, s.ClientID)
+	}
+	return []byte(strings.Join(of, "\x00"))
 }
 
 // attemptCookie returns the name of the cookie of an attempt.

@@ -23,6 +23,8 @@
 //	grantorder.go    finding grants by creation
 //	idrange.go       ranges of ids by creation
 //	indexbuild.go    building the indexes of earlier versions
+//	indexprogress.go which indexes are being built
+//	linkfrontier.go  how far links are in their index, and the steps that add them
 //	linkindex.go     the index of links
 //	grantfind.go     finding grants
 //	grantremove.go   removing many grants
@@ -129,4 +131,5 @@
 //	snapshotkeep.go  noting changes and the time of the feed
 //	snapshotbuild.go  writing the tables
 //	copy.go          copying the entries of one engine to another
+//	difference.go    what replacing one engine by a copy changes
 package store
