@@ -235,7 +235,7 @@ func TestSnapshotRestart(t *testing.T) {
 		t.Fatal("restored before anything was read")
 	}
 	again.has("ada", "premium")
-	again.has("nobody", "")
+	again.has("a stranger", "")
 	if state := again.State(); state.State != store.StateRestored || state.Left <= 0 || state.Left > snapStaleFor || state.Error == nil {
 		t.Fatalf("the state is %+v", state)
 	}

@@ -123,7 +123,7 @@ func (w *TableWriter) Abort() error {
 func RemoveUnfinished(folder string) {
 	files, _ := filepath.Glob(filepath.Join(folder, temporary)) // the pattern is right
 	for _, file := range files {
-		_ = os.Remove(file) // it is in nobody's way
+		_ = os.Remove(file) // it is never read
 	}
 }
 
