@@ -96,6 +96,11 @@ type Caller struct {
 	// Reader is the reader who calls for themselves, on a gated site; nil for clients. A
 	// reader has no scopes: see mayRead.
 	Reader *policy.Reader
+	// Site is the site on which the reader calls. EndSession ends the login session by which
+	// they call, if they do, and returns the values of Set-Cookie that remove its cookies; nil
+	// on a site without a login.
+	Site       string
+	EndSession func(ctx context.Context) ([]string, error)
 }
 
 // api implements the API.
@@ -196,6 +201,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerWebhooks()
 	a.registerSessions()
 	a.registerAPIKeys()
+	a.registerAuth()
 	a.registerFeeds()
 	a.registerHooks()
 	a.registerPaywalls()

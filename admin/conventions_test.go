@@ -60,6 +60,7 @@ func (p *public) spare(token string) map[string]string {
 		"/management/keys/{kid}":                              "/management/keys/" + old,
 		"/management/sessions/{id}":                           "/management/sessions/" + session,
 		"/api/users/{user}":                                   "/api/users/spare",
+		"/management/feeds/{id}":                              "/management/feeds/" + make("/management/feeds", `{"userId":"spare","contentSpace":"podcasts","url":"https://news.example.com/feed.xml"}`, "id"),
 		"/api/profile/{profile}/roles/{role}/{user}":          "/api/profile/cowork/roles/contributor/spare",
 		"/api/users/{user}/accessibles/{role}/{profile}":      "/api/users/other/accessibles/contributor/cowork",
 		"/api/profile/{profile}/plans/{plan}":                 "/api/profile/acme/plans/" + make("/api/profile/acme/plans", `{"title":"Spare"}`, "slug"),

@@ -69,10 +69,11 @@ var published = map[string][]string{
 		"GET /api/users/{}/accessibles", "POST /api/users/{}/accessibles", "PUT /api/users/{}/accessibles/accept/{}", "GET /api/users/{}/accessibles/{}",
 		"POST /api/users/{}/accessibles/{}", "POST /api/users/{}/accessibles/{}/{}", "DELETE /api/users/{}/accessibles/{}/{}",
 		"GET /api/users/{}/profiles", "POST /api/users/{}/profiles", "POST /api/users/{}/api-keys",
+		"POST /api/auth/logout", "POST /api/auth/tokens", "POST /api/auth/tokens/verify",
 	},
 	"what else DjaoApp has": {
-		"GET /api", "POST /api/auth", "GET /api/auth/activate/{}", "POST /api/auth/activate/{}", "POST /api/auth/logout", "POST /api/auth/recover",
-		"POST /api/auth/register", "POST /api/auth/reset/{}", "POST /api/auth/tokens", "POST /api/auth/tokens/verify", "GET /api/billing/charges",
+		"GET /api", "POST /api/auth", "GET /api/auth/activate/{}", "POST /api/auth/activate/{}", "POST /api/auth/recover",
+		"POST /api/auth/register", "POST /api/auth/reset/{}", "GET /api/billing/charges",
 		"GET /api/billing/transactions", "GET /api/billing/{}/balance", "POST /api/billing/{}/balance", "DELETE /api/billing/{}/balance",
 		"GET /api/billing/{}/bank", "GET /api/billing/{}/card", "PUT /api/billing/{}/card", "DELETE /api/billing/{}/card",
 		"GET /api/billing/{}/charges/{}", "POST /api/billing/{}/charges/{}/email", "POST /api/billing/{}/charges/{}/refund",

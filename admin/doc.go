@@ -110,6 +110,7 @@
 //	contractusage.go  the usage of a contract by month
 //	sessions.go       sessions of readers who logged in at the gate
 //	apikeys.go        API keys of readers
+//	auth.go           logout of readers, and their tokens
 //	feeds.go          feeds of readers
 //	feedstream.go     feeds of many readers in one call
 //	webhooks.go       where events are sent, dead letters

@@ -83,7 +83,9 @@ func (m *feedMint) prepare(site string) (err error) {
 	return err
 }
 
-func (m *feedMint) derived(k *store.ReaderKey) (key, id string) { return m.keys[k.Site].Derived(k.FeedTexts()...) }
+func (m *feedMint) derived(k *store.ReaderKey) (key, id string) {
+	return m.keys[k.Site].Derived(k.FeedTexts()...)
+}
 
 // put stores feeds, at most store.MaxFeedBatch of them, and returns them with their URLs.
 func (m *feedMint) put(ctx context.Context, w store.Writer, feeds []FeedBody) ([]FeedLink, error) {

@@ -14,9 +14,9 @@ type omission struct {
 // omissions are answered 501, so that their callers do not take them for a wrong path.
 // docs/omitted.md lists them.
 var omissions = []omission{
-	{"Gatefold keeps no logins: readers log in with their issuer, which has their password, their second factor and their keys.", []string{
-		"POST /api/auth", "GET /api/auth/activate/{verification_key}", "POST /api/auth/activate/{verification_key}", "POST /api/auth/logout",
-		"POST /api/auth/recover", "POST /api/auth/register", "POST /api/auth/reset/{verification_key}", "POST /api/auth/tokens", "POST /api/auth/tokens/verify",
+	{"Gatefold keeps no passwords: readers log in with their issuer, at the gate or on a page of yours, and it has their password, their second factor and their e-mail address.", []string{
+		"POST /api/auth", "GET /api/auth/activate/{verification_key}", "POST /api/auth/activate/{verification_key}",
+		"POST /api/auth/recover", "POST /api/auth/register", "POST /api/auth/reset/{verification_key}",
 		"POST /api/users/{user}/activate", "PUT /api/users/{user}/otp",
 		"PUT /api/users/{user}/password", "PUT /api/users/{user}/ssh-keys",
 	}},

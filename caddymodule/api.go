@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/accounts"
+	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 )
@@ -272,8 +273,15 @@ func (h *Accounts) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 
 // accountsOf returns a request for local routes with its reader.
 func (g *gateRequest) accountsOf(r *http.Request) *http.Request {
+	var endSession func(context.Context) ([]string, error)
+	if site := g.site.login(); site != nil {
+		ticket := g.ticket
+		endSession = func(ctx context.Context) ([]string, error) {
+			return login.ClearedCookies(), site.EndSession(ctx, ticket)
+		}
+	}
 	return accounts.With(r, &accounts.Caller{
-		Vendor: g.gate.Vendor, Reader: g.request.Reader, Origin: siteURL(g),
+		Vendor: g.gate.Vendor, Site: g.gate.Site, EndSession: endSession, Reader: g.request.Reader, Origin: siteURL(g),
 		Explicit: g.keyBearer || g.token != "" && g.token == bearerToken(g.authorization),
 	})
 }

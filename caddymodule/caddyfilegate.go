@@ -86,6 +86,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		hosts           <host>…
 //		deny {
 //			login     <url>
+//			register
 //			verify    <url>
 //			agreement <url>
 //			subscribe <url> [<pricing url>]

@@ -25,6 +25,11 @@ type DenyConfig struct {
 	// empty is left out.
 	Login string `json:"login,omitempty" placeholders:"captures"`
 
+	// Register sends a reader who must log in, and logs in at the gate, to make an account at
+	// the provider first (`prompt=create`), where it can do that. Readers who have one log in
+	// from there.
+	Register bool `json:"register,omitempty"`
+
 	// Verify is the URL of a page on which a reader verifies their account
 	// (`verify_required`). `{user}` is the reader.
 	Verify string `json:"verify,omitempty" placeholders:"captures"`
@@ -115,7 +120,7 @@ var denyPages = []denyPage{
 func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
 	h.Deny = new(DenyConfig)
 	options := []option{
-		textOption("page", &h.Deny.Page), textOption("forward", &h.Deny.Forward), flagOption("errors", &h.Deny.Errors),
+		textOption("page", &h.Deny.Page), textOption("forward", &h.Deny.Forward), flagOption("errors", &h.Deny.Errors), flagOption("register", &h.Deny.Register),
 		{name: "paywall", parse: h.Deny.parsePaywall, repeatable: true},
 		textOption("name", &h.Deny.Name), textOption("home", &h.Deny.Home), textOption("texts", &h.Deny.Texts),
 	}
@@ -187,6 +192,9 @@ func (h *Handler) provisionDeny(ctx caddy.Context) error {
 	}
 	if d.Errors && (len(targets) > 0 || d.Page != "" || d.Forward != "" || len(d.Paywalls) > 0) {
 		return setting.In("errors", errors.New("deny: errors and login, page, paywall, forward or another page exclude one another: redirect and render in handle_errors instead"))
+	}
+	if d.Register && (len(h.logins) == 0 || targets["login"] != nil) {
+		return setting.In("register", errors.New("deny: register is for readers who log in at the gate: it needs identify oidc, and excludes login"))
 	}
 	if d.Page != "" {
 		page, err := denial.LoadPage(d.Page)

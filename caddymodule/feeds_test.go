@@ -123,7 +123,7 @@ func TestFeed(t *testing.T) {
 	for _, path := range []string{"/.gatefold/l/gff_x/podcasts/daily/1.mp3", base[:len(base)-2] + "xx/podcasts/daily/1.mp3"} {
 		s.get(path).denied(http.StatusUnauthorized, "bad_credential")
 	}
-	s.rawPath("/%2Egatefold/l/" + feed.Password + "/podcasts/daily/1.mp3").denied(http.StatusBadRequest, "bad_path")
+	s.rawPath("/%2Egatefold/l/"+feed.Password+"/podcasts/daily/1.mp3").denied(http.StatusBadRequest, "bad_path")
 	if explained := s.explain(admin.ExplainRequest{URL: base + "/podcasts/daily/feed.xml"}); explained.Reader.UserID != "ann" || explained.Reader.Source != kindFeed || explained.Decision.Reason != "entitled" {
 		t.Errorf("explain says %+v", explained)
 	}

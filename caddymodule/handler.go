@@ -142,8 +142,8 @@ type Handler struct {
 	keySets watchedKeySets
 	// leaked reports a link that leaked; nil without LinkNetworks.
 	leaked func(linkwatch.Leak)
-	// login is the identity by which readers log in at the gate; nil for none.
-	login *Identity
+	// logins are the identities by which readers log in at the gate.
+	logins []*Identity
 	// rewritten reports whether a request had a path that was rewritten before the gate.
 	rewritten atomic.Bool
 
@@ -364,7 +364,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {
 	g.site = h.site()
 	g.request.Site, g.request.Reader = g.site.site, g.identify()
-	if h.login != nil && login.IsPath(g.original.Path) {
+	if len(h.logins) > 0 && login.IsPath(g.original.Path) {
 		return h.serveLogin(w, g)
 	}
 	decision := &g.outcome.decision

@@ -20,8 +20,20 @@ import (
 // LoginConfig configures the login of readers at the gate, at the OpenID provider that is the
 // issuer of the identity. A denied reader who can log in is sent there, and comes back to the
 // page with a session. The paths `/.gatefold/login`, `callback`, `logout` and `backchannel`
-// are those of the login.
+// are those of the login. A site may have several, each with a name: the reader chooses.
 type LoginConfig struct {
+	// Name tells the logins of a site apart, if it has several: lower-case letters, digits and
+	// hyphens. `/.gatefold/login?idp=<name>` begins one, and its paths are
+	// `/.gatefold/callback/<name>` and `/.gatefold/backchannel/<name>`.
+	Name string `json:"name,omitempty"`
+
+	// UserPrefix begins the ids of the readers of this login, in grants too. One of several
+	// logins may be without: providers may have the same id for two readers.
+	UserPrefix string `json:"user_prefix,omitempty"`
+
+	// Label is what the reader chooses by. Default: the issuer's host.
+	Label string `json:"label,omitempty"`
+
 	// ClientID is the site's name at the provider. Required.
 	ClientID string `json:"client_id,omitempty"`
 
@@ -61,6 +73,10 @@ const (
 	minIdle            = time.Minute
 	defaultMaxSessions = 20
 	scopeOpenID        = "openid"
+	// maxLabel bounds the label of a login, in bytes.
+	maxLabel = 100
+	// maxUserPrefix bounds the prefix of a login's user ids, in bytes.
+	maxUserPrefix = 32
 )
 
 func (i *Identity) parseLogin(d *caddyfile.Dispenser) error {
@@ -68,6 +84,9 @@ func (i *Identity) parseLogin(d *caddyfile.Dispenser) error {
 	c := i.Login
 	err := parseBlock(d, "identify oidc",
 		textOption("issuer", &i.Issuer),
+		textOption("name", &c.Name),
+		textOption("label", &c.Label),
+		textOption("user_prefix", &c.UserPrefix),
 		textOption("client_id", &c.ClientID),
 		secretOption("client_secret", &c.ClientSecret),
 		flagOption("private_key_jwt", &c.PrivateKeyJWT),
@@ -101,6 +120,15 @@ func (i *Identity) provisionLogin() error {
 	c := i.Login
 	if c.ClientID == "" || len(c.ClientID) > 512 {
 		return setting.In("client_id", errors.New("oidc: client_id is required, of at most 512 bytes"))
+	}
+	if c.Name != "" && !login.IsName(c.Name) {
+		return setting.In("name", fmt.Errorf("oidc: name must be lower-case letters, digits and hyphens, at most %d", login.MaxName))
+	}
+	if len(c.Label) > maxLabel {
+		return setting.In("label", fmt.Errorf("oidc: label must have at most %d bytes", maxLabel))
+	}
+	if len(c.UserPrefix) > maxUserPrefix || strings.ContainsFunc(c.UserPrefix, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return setting.In("user_prefix", fmt.Errorf("oidc: user_prefix must be at most %d ASCII characters without spaces, such as `partner:`", maxUserPrefix))
 	}
 	if (c.ClientSecret == "") != c.PrivateKeyJWT {
 		return setting.In("client_secret", errors.New("oidc: give either client_secret or private_key_jwt, as the site is registered at the provider"))
@@ -151,23 +179,45 @@ func (h *Handler) addLogin(identity *Identity) error {
 	if identity.Source != sourceOIDC {
 		return nil
 	}
-	if h.login != nil {
-		return errors.New("identify oidc is there twice: a site has one login; use a provider that offers the others")
+	for _, other := range h.logins {
+		switch {
+		case identity.Login.Name == "" || other.Login.Name == "":
+			return errors.New("identify oidc is there twice: give each a name, by which its paths and ?idp= tell them apart")
+		case identity.Login.Name == other.Login.Name:
+			return fmt.Errorf("identify oidc: the name %s is given twice", other.Login.Name)
+		case identity.Issuer == other.Issuer && identity.Login.ClientID == other.Login.ClientID:
+			return fmt.Errorf("identify oidc: the issuer and client_id of %s are those of %s as well", identity.Login.Name, other.Login.Name)
+		case namesAlike(identity.Login.UserPrefix, other.Login.UserPrefix):
+			return fmt.Errorf("identify oidc: give %s a user_prefix that %s does not have: the two may name two readers alike", identity.Login.Name, other.Login.Name)
+		}
 	}
-	h.login = identity
+	if h.logins = append(h.logins, identity); len(h.logins) > login.MaxLogins {
+		return fmt.Errorf("identify oidc: a site has at most %d logins", login.MaxLogins)
+	}
 	return nil
 }
 
+// namesAlike reports whether two logins with these prefixes can have one id for two readers.
+func namesAlike(a, b string) bool {
+	return a == b || a != "" && b != "" && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a))
+}
+
 // newLogin returns the login of the site over an open store.
-func (h *Handler) newLogin(rt *runtime, source policy.KeySource) (*login.Site, error) {
+func (h *Handler) newLogin(rt *runtime, i *Identity, source policy.KeySource) (*login.Site, error) {
 	remote, ok := source.(policy.RefreshedKeys)
 	if !ok {
 		return nil, errors.New("identify: oidc: the issuer's keys are not fetched")
 	}
-	i, c := h.login, h.login.Login
+	c := i.Login
+	var reserved []string
+	for _, other := range h.logins {
+		if other != i && other.Login.UserPrefix != "" {
+			reserved = append(reserved, other.Login.UserPrefix)
+		}
+	}
 	return login.New(login.Options{
 		Settings: login.Settings{
-			Vendor: h.Vendor, Site: h.Site, Issuer: i.Issuer, ClientID: c.ClientID, ClientSecret: c.secret, Scopes: c.Scopes,
+			Vendor: h.Vendor, Site: h.Site, Name: c.Name, Label: c.Label, UserPrefix: c.UserPrefix, Reserved: reserved, Issuer: i.Issuer, ClientID: c.ClientID, ClientSecret: c.secret, Scopes: c.Scopes,
 			Claims: i.verifier.Issuer.Claims, IntegerIDs: i.IntegerIDs,
 			Idle: c.Idle.V, Lifetime: c.Lifetime.V, MaxSessions: c.MaxSessions.V, LocalLogout: c.LocalLogout,
 		},

@@ -35,6 +35,14 @@ func TestLogout(t *testing.T) {
 	}
 	b.cookies[login.CookieSession] = ticket
 	b.anonymous()
+	// A form of another site, in a browser that does not say so, comes without the session's
+	// cookie: it changes nothing in the browser, where the cookie is.
+	b.login("/account")
+	forged := s.do(http.MethodPost, "/.gatefold/logout", "X-Forwarded-Proto", "https", "Accept", "text/html")
+	if forged.to(); len(forged.Cookies()) > 0 || forged.Header.Get("Clear-Site-Data") != "" {
+		t.Errorf("without a ticket: %v", forged.Header)
+	}
+	b.loggedIn()
 	// Without a provider, and by choice, the logout is of this site.
 	s.configure("client_secret {env.OIDC_SECRET}\nlocal_logout", loginRules)
 	b = s.browser()
@@ -108,6 +116,22 @@ func TestBackchannelLogout(t *testing.T) {
 	if status := s.logoutBy(p.logoutToken(nil)); status != http.StatusServiceUnavailable {
 		t.Errorf("without the store: status %d", status)
 	}
+}
+
+// The provider says that a reader logged out while they are between its login page and the
+// callback. They are not logged in after that, until they log in again.
+func TestLogoutDuringLogin(t *testing.T) {
+	s := newLoginSite(t, "")
+	b := s.browser()
+	callback := s.provider.authorize(b.begin("/account"))
+	clock.Advance(time.Second)
+	if status := s.logoutBy(s.provider.logoutToken(nil)); status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	b.open(callback).shows(http.StatusForbidden, "You are not logged in")
+	b.anonymous()
+	b.login("/account")
+	b.loggedIn()
 }
 
 // The stream of a reader is cut when their session ends, by a logout or at its declared end,

@@ -97,7 +97,7 @@ func TestAPIKey(t *testing.T) {
 	}
 	for name, headers := range map[string][]string{
 		"incomplete": {"Authorization", "Bearer " + key.Secret[:60]}, "altered": {"Authorization", "Bearer " + key.Secret[:60] + "AAAAAAAA"},
-		"two": {"Authorization", "Bearer " + key.Secret, "Authorization", "Bearer x"},
+		"two":      {"Authorization", "Bearer " + key.Secret, "Authorization", "Bearer x"},
 		"a feed's": {"Authorization", "Bearer gff_" + key.Secret[4:]},
 	} {
 		s.get("/articles/hello", headers...).denied(http.StatusUnauthorized, "bad_credential")

@@ -24,7 +24,7 @@ func ringOf(rt *runtime, vendor string) func(context.Context) (*keys.Ring, error
 // takeLoginCookies takes the cookies of the login from those that were removed from the
 // request: they are never those of a link, and never reach the origin.
 func (g *gateRequest) takeLoginCookies() {
-	if g.gate.login == nil || len(g.cookies) == 0 {
+	if len(g.gate.logins) == 0 || len(g.cookies) == 0 {
 		return
 	}
 	kept := g.cookies[:0]
@@ -86,8 +86,8 @@ func (h *Handler) serveLogin(w http.ResponseWriter, g *gateRequest) error {
 	g.outcome.last.hold(w, g.r, wordNoStore)
 	g.outcome.request = g.r
 	id := g.outcome.requestID()
-	site := g.site.login()
-	if site == nil {
+	sites := g.site.logins()
+	if sites == nil {
 		reason := reasons[policy.ReasonStoreUnavailable]
 		w.Header().Set("Retry-After", retryAfterSeconds)
 		return h.refuse(w, g.r, refusal{Denial: reason.Denial, code: policy.ReasonStoreUnavailable.String(), uri: denial.URI(g.original.EscapedPath(), ""), id: id})
@@ -99,18 +99,30 @@ func (h *Handler) serveLogin(w http.ResponseWriter, g *gateRequest) error {
 	for _, cookie := range g.loginCookies {
 		request.Cookies[cookie.name] = cookie.value
 	}
-	site.Serve(w, request)
+	if g.source != nil {
+		request.Session = g.source.login
+	}
+	sites.Serve(w, request)
 	return nil
 }
 
-// login returns the site's login; nil while the store cannot be opened.
+// login returns one of the site's logins, by which a session of each of them can be ended; nil
+// for none.
 func (r *siteRuntime) login() *login.Site {
-	for i := range r.sources {
-		if r.sources[i].login != nil {
-			return r.sources[i].login
-		}
+	if all := r.logins(); len(all) > 0 {
+		return all[0]
 	}
 	return nil
+}
+
+// logins returns the site's logins; nil while the store cannot be opened.
+func (r *siteRuntime) logins() (all login.Logins) {
+	for i := range r.sources {
+		if r.sources[i].login != nil {
+			all = append(all, r.sources[i].login)
+		}
+	}
+	return all
 }
 
 // loginURL returns the page on which the reader of a denied request logs in, empty for none.
@@ -120,7 +132,7 @@ func (h *Handler) loginURL(g *gateRequest) string {
 	if target := h.targets["login"]; target != nil {
 		return target.URL(denial.Values{"next": siteURL(g) + cleanURI(g)})
 	}
-	if h.login == nil {
+	if len(h.logins) == 0 {
 		return ""
 	}
 	next := cleanURI(g)
@@ -129,13 +141,16 @@ func (h *Handler) loginURL(g *gateRequest) string {
 			next = page.RequestURI()
 		}
 	}
+	if h.Deny.Register {
+		return siteURL(g) + login.RegisterURL(next)
+	}
 	return siteURL(g) + login.URL(next)
 }
 
 // mayRedirect reports whether the browser of a denied request may be sent to a page. A login at
 // the gate begins only with a navigation: each attempt sets a cookie.
 func (h *Handler) mayRedirect(g *gateRequest, step denial.Step) bool {
-	if h.login == nil || h.targets["login"] != nil || step.Action != "login" {
+	if len(h.logins) == 0 || h.targets["login"] != nil || step.Action != "login" {
 		return true
 	}
 	return isNavigation(g.r) && !isPrefetch(g.r) && g.r.Header.Get("X-Requested-With") == ""

@@ -71,8 +71,8 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	}
 	for _, identity := range h.Identify {
 		source, err := identity.credentialSource(own, &h.keySets)
-		if err == nil && identity == h.login {
-			source.login, err = h.newLogin(rt, source.verifier.Keys)
+		if err == nil && identity.Login != nil {
+			source.login, err = h.newLogin(rt, identity, source.verifier.Keys)
 		}
 		if err != nil {
 			return nil, err

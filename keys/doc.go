@@ -24,6 +24,7 @@
 //	linknetwork.go  the network from which a link opens
 //	expiredlink.go  the id of an expired link, for its history
 //	reader.go       reader tokens, ours and those of other issuers
+//	readerrenew.go  renewing our reader tokens
 //	access.go       access tokens of the management API
 //	idtoken.go      ID tokens and logout tokens of OpenID providers
 //	publisher.go    trusted publisher domains and their keys
@@ -39,6 +40,7 @@
 //
 //	signer.go    signing keys, and the ring of a vendor's keys
 //	seal.go      encryption of private keys at rest
+//	sealedstream.go  encryption of backups
 //
 // Key sets of other hosts, to which package keys/dialguard lets the gate connect:
 //

@@ -25,6 +25,9 @@ type Provider struct {
 	// TokenAuth are the methods by which clients authenticate at the token endpoint; nil if
 	// the provider does not say.
 	TokenAuth []string
+	// Creates reports whether the provider takes `prompt=create`, by which a reader makes an
+	// account (Initiating User Registration via OpenID Connect 1.0, section 4.1).
+	Creates bool
 	// IssuerParameter reports whether authorization responses have `iss` (RFC 9207).
 	IssuerParameter bool
 }
@@ -84,6 +87,8 @@ func readProvider(body []byte, issuer string) (Provider, error) {
 		*endpoint.to = address
 	}
 	p.IssuerParameter = string(configuration.find("authorization_response_iss_parameter_supported")) == "true"
+	prompts, _ := readTexts(configuration.find("prompt_values_supported"), maxMembers)
+	p.Creates = slices.Contains(prompts, "create")
 	p.TokenAuth, _ = readTexts(configuration.find("token_endpoint_auth_methods_supported"), maxMembers)
 	return p, nil
 }

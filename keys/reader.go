@@ -65,6 +65,7 @@ type readerToken struct {
 	UserID          string `json:"sub"`
 	IssuedAt        int64  `json:"iat"`
 	ExpiresAt       int64  `json:"exp"`
+	AuthTime        int64  `json:"auth_time,omitempty"` // of tokens that RenewReader signs
 	Email           string `json:"email,omitempty"`
 	EmailVerified   bool   `json:"email_verified,omitempty"`
 	PublisherUserID string `json:"publisher_user_id,omitempty"`
@@ -76,12 +77,16 @@ type readerToken struct {
 // SignReader signs a reader token for one site of a vendor. It returns ErrClaims
 // when Verify would refuse the token.
 func SignReader(ring *Ring, vendor, site string, claims ReaderClaims, now time.Time) (string, error) {
+	return signReader(ring, vendor, site, claims, 0, now)
+}
+
+func signReader(ring *Ring, vendor, site string, claims ReaderClaims, authTime int64, now time.Time) (string, error) {
 	issuer := OwnReaderIssuer(vendor, site)
 	return ring.signChecked(typeReader, readerToken{
 		Issuer: issuer.Issuer, Audience: site,
 		UserID: claims.UserID, PublisherUserID: claims.PublisherUserID,
 		Email: claims.Email, EmailVerified: claims.EmailVerified,
-		IssuedAt: now.Unix(), ExpiresAt: claims.ExpiresAt, ACR: claims.ACR, AMR: strings.Fields(claims.AMR),
+		IssuedAt: now.Unix(), ExpiresAt: claims.ExpiresAt, AuthTime: authTime, ACR: claims.ACR, AMR: strings.Fields(claims.AMR),
 	}, func(o object) error {
 		_, err := issuer.read(o, now.Unix())
 		return err

@@ -60,6 +60,7 @@ var decideCases = []decideCase{
 	}, ReasonNotEntitled},
 	{"another reader's subscription", func(env *testEnv) testRequest { env.subscribe(0, 0); return testRequest{reader: bob} }, ReasonNotEntitled},
 	{"an article for an anonymous reader", func(*testEnv) testRequest { return testRequest{} }, ReasonLoginRequired},
+	{"an article with a key that was used too often", func(*testEnv) testRequest { return testRequest{reader: Reader{Limited: true}} }, ReasonRateLimited},
 	{"an article with a rejected credential", func(*testEnv) testRequest { return testRequest{reader: Reader{Rejected: true}} }, ReasonBadCredential},
 	{"an article whose store is down", func(env *testEnv) testRequest {
 		env.subscribe(0, 0)

@@ -24,13 +24,15 @@ func Redact(path string) string {
 
 // Caller is the reader who calls, as the gate of the site identified them.
 type Caller struct {
-	Vendor string
-	Reader policy.Reader
+	Vendor, Site string
+	Reader       policy.Reader
 	// Origin is the site's own origin (RFC 6454), as the client has it.
 	Origin string
 	// Explicit reports whether the client wrote the credential into the request itself, as
 	// a browser never does for the page of another site.
 	Explicit bool
+	// EndSession ends the login session by which they call, see admin.Caller.
+	EndSession func(ctx context.Context) ([]string, error)
 }
 
 type callerKey struct{}
@@ -59,7 +61,7 @@ func Authorize(r *http.Request) (admin.Caller, error) {
 	if !caller.Reader.Anonymous() {
 		name = "reader " + caller.Reader.UserID
 	}
-	return admin.Caller{Vendor: caller.Vendor, Name: name, Reader: &caller.Reader}, nil
+	return admin.Caller{Vendor: caller.Vendor, Name: name, Reader: &caller.Reader, Site: caller.Site, EndSession: caller.EndSession}, nil
 }
 
 var (

@@ -52,11 +52,13 @@ type state struct {
 // it began: without it, an attacker could log their victim in as themselves.
 type attempt struct {
 	State    string `json:"s"` // the hash of the whole parameter
-	At       int64  `json:"t"`
+	At       int64  `json:"t"` // Unix milliseconds
 	Nonce    string `json:"o"`
 	Verifier string `json:"v"` // RFC 7636
 	Next     string `json:"n"`
 }
+
+func (a *attempt) began() time.Time { return time.UnixMilli(a.At) }
 
 // done is the content of the cookie of a browser that logged in just now.
 type done struct {
@@ -77,7 +79,8 @@ func hashOf(text string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// seal seals a value for a use of this site: another site, and another use, cannot open it.
+// seal seals a value for a use of this site: another site, another use and, unless it is a
+// cookie, another login cannot open it.
 func (s *Site) seal(use string, value any) string {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
@@ -102,7 +105,13 @@ func (s *Site) open(use, sealed string, value any) bool {
 }
 
 func (s *Site) sealedFor(use string) []byte {
-	return []byte(strings.Join([]string{"login", use, s.Vendor, s.Site, s.Issuer, s.ClientID}, "\x00"))
+	of := []string{"login", use, s.Vendor, s.Site}
+	if !strings.HasPrefix(use, CookiePrefix) {
+		// A cookie is counted and dropped by every login of the site. The state, whose hash an
+		// attempt has, is of one.
+		of = append(of, s.Issuer, s.ClientID)
+	}
+	return []byte(strings.Join(of, "\x00"))
 }
 
 // attemptCookie returns the name of the cookie of an attempt.
@@ -110,13 +119,12 @@ func attemptCookie(stateParam string) string { return CookiePrefix + hashOf(stat
 
 // newAttempt begins an attempt: it returns it with its state, and sets its cookie.
 func (s *Site) newAttempt(w http.ResponseWriter, r *Request, next string, round int) (stateParam string, a attempt) {
-	now := r.now.Unix()
-	known := state{ID: random(), At: now, Host: r.Origin, Round: round}
+	known := state{ID: random(), At: r.now.Unix(), Host: r.Origin, Round: round}
 	if len(next) <= maxNextInState {
 		known.Next = next
 	}
 	stateParam = s.seal("state", known)
-	a = attempt{State: hashOf(stateParam), At: now, Nonce: random(), Verifier: random(), Next: next}
+	a = attempt{State: hashOf(stateParam), At: r.now.UnixMilli(), Nonce: random(), Verifier: random(), Next: next}
 	name := attemptCookie(stateParam)
 	s.dropOldest(w, r)
 	setCookie(w, name, s.seal(name, a), attemptFor)
@@ -135,7 +143,7 @@ func (s *Site) dropOldest(w http.ResponseWriter, r *Request) {
 			continue
 		}
 		var a attempt
-		if !s.open(name, value, &a) || r.now.Sub(time.Unix(a.At, 0)) >= attemptFor {
+		if !s.open(name, value, &a) || r.now.Sub(a.began()) >= attemptFor {
 			clearCookie(w, name)
 			continue
 		}
@@ -162,14 +170,14 @@ func (s *Site) takeAttempt(w http.ResponseWriter, r *Request, stateParam string)
 		return a, false
 	}
 	clearCookie(w, name)
-	ok = s.open(name, value, &a) && hmac.Equal([]byte(a.State), []byte(hashOf(stateParam))) && fresh(r.now, a.At) &&
-		s.used.take(a.State, r.now, time.Unix(a.At, 0).Add(attemptFor))
+	ok = s.open(name, value, &a) && hmac.Equal([]byte(a.State), []byte(hashOf(stateParam))) && fresh(r.now, a.began()) &&
+		s.used.take(a.State, r.now, a.began().Add(attemptFor))
 	return a, ok
 }
 
 // fresh reports whether an attempt of a time is not over.
-func fresh(now time.Time, at int64) bool {
-	age := now.Sub(time.Unix(at, 0))
+func fresh(now, began time.Time) bool {
+	age := now.Sub(began)
 	return age > -time.Minute && age < attemptFor
 }
 

@@ -14,8 +14,7 @@ import (
 
 // begin answers /.gatefold/login: it sends the browser to the provider.
 func (s *Site) begin(w http.ResponseWriter, r *Request) {
-	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	if mode != "" && mode != "navigate" || dest != "" && dest != "document" && dest != "empty" || isPrefetch(r) {
+	if !mayBegin(r) {
 		// A script, an image or a frame would follow the redirect and see nothing, and each
 		// such request would set a cookie.
 		s.page(w, r, page{Status: http.StatusForbidden, Title: "Open this page to log in", Detail: "A login is a page of its own: it cannot be loaded by a script or in a frame."})
@@ -25,7 +24,7 @@ func (s *Site) begin(w http.ResponseWriter, r *Request) {
 	if err != nil {
 		query = nil
 	}
-	next := safeNext(strings.TrimPrefix(query.Get("next"), r.Origin))
+	next := nextOf(query, r)
 	round := s.rounds(r, next)
 	if round >= maxRounds {
 		s.loop(w, r, next, errors.New("the browser came back without a session, twice"))
@@ -36,7 +35,18 @@ func (s *Site) begin(w http.ResponseWriter, r *Request) {
 		redirect(w, next)
 		return
 	}
-	s.sendToProvider(w, r, next, round)
+	s.sendToProvider(w, r, next, round, query.Get("prompt") == promptCreate)
+}
+
+// mayBegin reports whether a request is a navigation, as far as the browser says.
+func mayBegin(r *Request) bool {
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	return (mode == "" || mode == "navigate") && (dest == "" || dest == "document" || dest == "empty") && !isPrefetch(r)
+}
+
+// nextOf returns the page to which the query of a login leads.
+func nextOf(query url.Values, r *Request) string {
+	return safeNext(strings.TrimPrefix(query.Get("next"), r.Origin))
 }
 
 // loop ends a login that leads to a login again.
@@ -46,7 +56,7 @@ func (s *Site) loop(w http.ResponseWriter, r *Request, next string, err error) {
 	s.page(w, r, page{
 		Status: http.StatusForbidden, Title: "You logged in, but this site does not see it",
 		Detail: "Your browser does not send the cookie that this site set. Allow cookies for this site, check the clock of your device, and try again.",
-		Button: "Log in again", Link: URL(next),
+		Button: "Log in again", Link: s.loginURL(next),
 	})
 }
 
@@ -55,8 +65,9 @@ func isPrefetch(r *Request) bool {
 }
 
 // sendToProvider begins an attempt. RFC 9700, section 2.1, asks for all that it sends: a
-// code, PKCE, and a state that is bound to the browser.
-func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, round int) {
+// code, PKCE, and a state that is bound to the browser. With register the reader makes an
+// account there, if the provider says that it can: another one would answer with an error.
+func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, round int, register bool) {
 	provider, err := s.discover(r.Context())
 	if err != nil {
 		s.providerFailed(w, r, KindLogin, err, next)
@@ -73,9 +84,12 @@ func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, ro
 	stateParam, a := s.newAttempt(w, r, next, round)
 	challenge := sha256.Sum256([]byte(a.Verifier))
 	query := url.Values{
-		"response_type": {"code"}, "client_id": {s.ClientID}, "redirect_uri": {r.Origin + pathCallback}, "scope": {strings.Join(s.Scopes, " ")},
+		"response_type": {"code"}, "client_id": {s.ClientID}, "redirect_uri": {r.Origin + s.own(pathCallback)}, "scope": {strings.Join(s.Scopes, " ")},
 		"state": {stateParam}, "nonce": {a.Nonce},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])}, "code_challenge_method": {"S256"},
+	}
+	if register && provider.Creates {
+		query.Set("prompt", promptCreate)
 	}
 	if provider.PushedAuthorization != "" {
 		pushed, err := s.push(r.Context(), provider, query)
@@ -116,7 +130,7 @@ func (s *Site) providerFailed(w http.ResponseWriter, r *Request, kind Kind, err 
 	w.Header().Set("Retry-After", retryAfterSeconds)
 	s.page(w, r, page{
 		Status: http.StatusServiceUnavailable, Title: "Login is not available at the moment",
-		Detail: "The service that knows your account does not answer. Try again in a moment.", Button: "Try again", Link: URL(next),
+		Detail: "The service that knows your account does not answer. Try again in a moment.", Button: "Try again", Link: s.loginURL(next),
 	})
 }
 

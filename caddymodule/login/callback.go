@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 // maxCode bounds a code, in bytes.
@@ -39,8 +41,8 @@ func (s *Site) callback(w http.ResponseWriter, r *Request) {
 		return
 	}
 	next := safeNext(a.Next)
-	if !fresh(r.now, known.At) {
-		s.sendToProvider(w, r, next, known.Round)
+	if !fresh(r.now, time.Unix(known.At, 0)) {
+		s.sendToProvider(w, r, next, known.Round, false)
 		return
 	}
 	provider, err := s.discover(r.Context())
@@ -78,7 +80,7 @@ func (s *Site) finish(w http.ResponseWriter, r *Request, provider *keys.Provider
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 2*keys.ExchangeTimeout)
 	defer cancel()
 	tokens, err := s.requestTokens(ctx, provider, url.Values{
-		"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {r.Origin + pathCallback}, "code_verifier": {a.Verifier},
+		"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {r.Origin + s.own(pathCallback)}, "code_verifier": {a.Verifier},
 	})
 	var id keys.IDToken
 	var reader keys.ReaderClaims
@@ -95,7 +97,15 @@ func (s *Site) finish(w http.ResponseWriter, r *Request, provider *keys.Provider
 		s.providerFailed(w, r, KindLogin, err, next)
 		return
 	}
-	if err := s.beginSession(ctx, w, r, &id, &reader, &tokens); err != nil {
+	err = s.beginSession(ctx, w, r, a.began(), &id, &reader, &tokens)
+	switch {
+	case errors.Is(err, store.ErrLoginEnded):
+		s.report(KindLogin, ResultEnded, r, err)
+		s.page(w, r, page{
+			Status: http.StatusForbidden, Title: "You are not logged in", Detail: "You were logged out while you logged in.", Button: "Log in", Link: s.loginURL(next),
+		})
+		return
+	case err != nil:
 		s.storeFailed(w, r, KindLogin, err)
 		return
 	}
@@ -113,7 +123,7 @@ func (s *Site) withoutAttempt(w http.ResponseWriter, r *Request, known *state) {
 		redirect(w, known.Next)
 	case known.Round+1 < maxRounds:
 		s.report(KindLogin, ResultRestarted, r, errors.New("the browser has no cookie of the attempt"))
-		s.sendToProvider(w, r, known.Next, known.Round+1)
+		s.sendToProvider(w, r, known.Next, known.Round+1, false)
 	default:
 		s.loop(w, r, known.Next, errors.New("the browser has no cookie of the attempt, twice"))
 	}
@@ -124,7 +134,7 @@ func (s *Site) refused(w http.ResponseWriter, r *Request, err error, next string
 	s.report(KindLogin, ResultRefused, r, err)
 	s.page(w, r, page{
 		Status: http.StatusForbidden, Title: "The login failed", Detail: "The answer of the login service was not acceptable. Try again; if it fails again, tell the site this code.",
-		Button: "Log in again", Link: URL(next),
+		Button: "Log in again", Link: s.loginURL(next),
 	})
 }
 
@@ -136,7 +146,7 @@ func (s *Site) failedAtProvider(w http.ResponseWriter, r *Request, code, next st
 		s.report(KindLogin, ResultCancelled, r, nil)
 		s.page(w, r, page{
 			Status: http.StatusForbidden, Title: "You are not logged in", Detail: "The login was cancelled, or your account may not be used here.",
-			Button: "Log in", Link: URL(next),
+			Button: "Log in", Link: s.loginURL(next),
 		})
 	case "temporarily_unavailable", "server_error":
 		s.providerFailed(w, r, KindLogin, fmt.Errorf("the provider answers with the error %s", code), next)

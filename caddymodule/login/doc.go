@@ -7,6 +7,7 @@
 // library of OpenID Connect would add is the few lines of exchange.go.
 //
 //	site.go         a site with a login: settings, routes and answers
+//	choice.go       several providers of a site, and the page on which a reader chooses one
 //	provider.go     the provider's configuration, fetched when it is needed
 //	next.go         the page to which a reader returns
 //	attempt.go      an attempt to log in: state, and the cookies that bind it to a browser

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/gatefold/gatefold/keys"
 )
@@ -103,5 +104,24 @@ func (s *Site) readerOf(ctx context.Context, provider *keys.Provider, tokens *ke
 	if err != nil {
 		return id, reader, fmt.Errorf("%w: %w", errTokens, err)
 	}
+	if err := s.prefixIDs(&reader); err != nil {
+		return id, reader, err
+	}
 	return id, reader, nil
+}
+
+// prefixIDs makes the ids of a reader those of this login. Without it, who is "ann" at one
+// provider of a site would be "ann" of another.
+func (s *Site) prefixIDs(reader *keys.ReaderClaims) error {
+	for _, id := range [...]*string{&reader.UserID, &reader.PublisherUserID} {
+		for _, prefix := range s.Reserved {
+			if *id != "" && strings.HasPrefix(s.UserPrefix+*id, prefix) {
+				return fmt.Errorf("%w: the id of the reader begins with the user_prefix of another login", errTokens)
+			}
+		}
+		if *id != "" {
+			*id = s.UserPrefix + *id
+		}
+	}
+	return nil
 }

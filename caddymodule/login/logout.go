@@ -1,6 +1,7 @@
 package login
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -30,15 +31,17 @@ func (s *Site) logout(w http.ResponseWriter, r *Request) {
 		s.page(w, r, page{Status: http.StatusForbidden, Title: "Log out on this page", Detail: "The request came from another site.", Button: "Log out", Post: pathLogout})
 		return
 	}
-	if id, ok := s.tickets.ID(r.Ticket); ok {
-		if err := s.Store.As(store.Actor{}).EndLoginSession(r.Context(), s.Vendor, id); err != nil && !errors.Is(err, store.ErrNotFound) {
-			s.storeFailed(w, r, KindLogout, err)
-			return
-		}
+	if err := s.endSession(r.Context(), r.Ticket); err != nil {
+		s.storeFailed(w, r, KindLogout, err)
+		return
 	}
-	clearCookie(w, CookieSession)
-	clearCookie(w, cookieDone)
-	w.Header().Set("Clear-Site-Data", `"cache"`) // what the reader saw is not shown to the next one
+	if r.Ticket != "" {
+		// Without it the request may be of another site, in a browser that sends neither of
+		// these headers: what such a request changes would be in the reader's browser.
+		clearCookie(w, CookieSession)
+		clearCookie(w, cookieDone)
+		w.Header().Set("Clear-Site-Data", `"cache"`) // what the reader saw is not shown to the next one
+	}
 	s.report(KindLogout, ResultOK, r, nil)
 	redirect(w, s.afterLogout(r))
 }
@@ -66,3 +69,42 @@ func originOf(address string) string {
 	}
 	return parsed.Scheme + "://" + parsed.Host
 }
+
+// endSession ends the session of a ticket, if there is one.
+func (s *Site) endSession(ctx context.Context, ticket string) error {
+	id, ok := s.tickets.ID(ticket)
+	if !ok {
+		return nil
+	}
+	if err := s.Store.As(store.Actor{}).EndLoginSession(ctx, s.Vendor, id); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// EndSession logs a reader out of this site, by the ticket of their session; without one it
+// does nothing. The caller removes the cookies, and has seen that the request is of this site.
+func (s *Site) EndSession(ctx context.Context, ticket string) error {
+	result, err := ResultOK, s.endSession(ctx, ticket)
+	if err != nil {
+		result = ResultStore
+	}
+	s.report(KindLogout, result, nil, err)
+	return err
+}
+
+// ClearedCookies are the values of Set-Cookie that remove the cookies of a session.
+func ClearedCookies() []string {
+	header := make(http.Header)
+	for _, name := range []string{CookieSession, cookieDone} {
+		clearCookie(headerWriter{header}, name)
+	}
+	return header["Set-Cookie"]
+}
+
+// headerWriter is a response of which only the header is wanted.
+type headerWriter struct{ header http.Header }
+
+func (w headerWriter) Header() http.Header       { return w.header }
+func (headerWriter) Write(b []byte) (int, error) { return len(b), nil }
+func (headerWriter) WriteHeader(int)             {}

@@ -31,14 +31,14 @@ func (s *Site) openTokens(id string, sealed []byte) (refresh string, ok bool) {
 }
 
 // beginSession begins the session of a login, under a new ticket: one that the browser had
-// before, which another may know, ends.
-func (s *Site) beginSession(ctx context.Context, w http.ResponseWriter, r *Request, token *keys.IDToken, reader *keys.ReaderClaims, tokens *keys.TokenAnswer) error {
+// before, which another may know, ends. Began is when the reader began to log in.
+func (s *Site) beginSession(ctx context.Context, w http.ResponseWriter, r *Request, began time.Time, token *keys.IDToken, reader *keys.ReaderClaims, tokens *keys.TokenAnswer) error {
 	ticket, id := s.tickets.New()
 	now := s.Now()
 	session := store.LoginSession{
 		ID: id, Site: s.Site, Issuer: s.Issuer, ClientID: s.ClientID, Subject: token.Subject, SID: token.SessionID,
 		EndsAt: now.Add(s.Lifetime).UTC().Truncate(time.Second), IdleSeconds: int64(s.Idle / time.Second),
-		UserID: reader.UserID,
+		UserID: reader.UserID, BeganAt: began,
 	}
 	setReader(&session, reader)
 	if tokens.RefreshToken != "" {

@@ -16,13 +16,20 @@ import (
 // Settings say how the readers of a site log in.
 type Settings struct {
 	Vendor, Site string
+	// Name tells the logins of a site apart; empty if it has one. Label is what the reader
+	// sees of it; by default the issuer's host.
+	Name, Label string
 	// Issuer is the provider, and ClientID the site's name there.
 	Issuer, ClientID string
 	// ClientSecret authenticates the client; empty for private_key_jwt, by the vendor's key.
 	ClientSecret string
 	Scopes       []string
 	Claims       keys.ClaimNames
-	IntegerIDs   bool
+	// UserPrefix begins the ids of this login's readers, and Reserved those of other logins:
+	// two providers may have one `sub` for two readers.
+	UserPrefix string
+	Reserved   []string
+	IntegerIDs bool
 	// Idle is how long an unused session goes on, Lifetime how long any, and MaxSessions how
 	// many a reader has.
 	Idle, Lifetime time.Duration
@@ -137,7 +144,11 @@ var methodsOf = map[string][]string{
 
 // IsPath reports whether a path is one of the login.
 func IsPath(path string) bool {
-	return strings.HasPrefix(path, Prefix) && methodsOf[path] != nil
+	if !strings.HasPrefix(path, Prefix) {
+		return false
+	}
+	base, _ := splitPath(path)
+	return methodsOf[base] != nil
 }
 
 // URL returns the path and query of the login that leads back to a page of the site.
@@ -148,6 +159,14 @@ func URL(next string) string {
 	return pathLogin + "?next=" + url.QueryEscape(next)
 }
 
+// promptCreate is the value of `prompt` by which a reader makes an account.
+const promptCreate = "create"
+
+// RegisterURL is URL for a reader who makes an account first, where the provider can do that.
+func RegisterURL(next string) string {
+	return withQuery(URL(next), url.Values{"prompt": {promptCreate}})
+}
+
 // Request is a request to a path of the login.
 type Request struct {
 	*http.Request
@@ -155,8 +174,9 @@ type Request struct {
 	Origin string
 	// Secure reports whether the browser uses https.
 	Secure bool
-	// Ticket is that of the browser's session, and Cookies are its other cookies of the
-	// login, by name.
+	// Session is the login of the reader's session; nil for none. Ticket is that of the
+	// browser's session, and Cookies are its other cookies of the login, by name.
+	Session *Site
 	Ticket  string
 	Cookies map[string]string
 	// Reader is who the request is from.
@@ -164,18 +184,35 @@ type Request struct {
 	// SupportID finds the request in the log.
 	SupportID string
 
-	now time.Time
+	path string // without the name of a provider
+	now  time.Time
 }
 
-// Serve answers a request to a path of the login, for which IsPath is true.
-func (s *Site) Serve(w http.ResponseWriter, r *Request) {
+// serve answers a request of this login.
+func (s *Site) serve(w http.ResponseWriter, r *Request) {
+	s.answer(w, r, func() {
+		switch r.path {
+		case pathLogin:
+			s.begin(w, r)
+		case pathCallback:
+			s.callback(w, r)
+		case pathLogout:
+			s.logout(w, r)
+		default:
+			s.backchannel(w, r)
+		}
+	})
+}
+
+// answer sets the headers of every response, and calls send unless the request is not one
+// that can be answered.
+func (s *Site) answer(w http.ResponseWriter, r *Request, send func()) {
 	r.now = s.Now()
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("X-Content-Type-Options", "nosniff")
-	path := r.URL.Path
-	methods := methodsOf[path]
+	methods := methodsOf[r.path]
 	switch {
 	case !slices.Contains(methods, r.Method):
 		header.Set("Allow", strings.Join(methods, ", "))
@@ -186,14 +223,8 @@ func (s *Site) Serve(w http.ResponseWriter, r *Request) {
 			Status: http.StatusBadRequest, Title: "Login needs https",
 			Detail: "Open this site with https. If you did, its server does not know: tell its operator to name the proxy before it in trusted_proxies.",
 		})
-	case path == pathLogin:
-		s.begin(w, r)
-	case path == pathCallback:
-		s.callback(w, r)
-	case path == pathLogout:
-		s.logout(w, r)
 	default:
-		s.backchannel(w, r)
+		send()
 	}
 }
 

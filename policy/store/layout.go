@@ -121,6 +121,8 @@ import (
 //	& s <issuer> NUL <client> NUL <sid> NUL <session>  index: those of a session at the issuer
 //	& b <issuer> NUL <client> NUL <sub> NUL <session>  index: those of a subject of the issuer
 //	& t <user>                           written with a new session, so that there are not more than are allowed
+//	& S <issuer> NUL <client> NUL <sid>  written with a new session and a logout of the issuer's; the time of the logout as 8 bytes
+//	& B <issuer> NUL <client> NUL <sub>  the same of a subject of the issuer
 //	& j <issuer> NUL <client> NUL <jti>  marker: a logout token was used
 //
 // Keys that speak for readers:
@@ -258,11 +260,13 @@ const (
 
 // The kinds of values in the index of login sessions.
 const (
-	loginUser    = "u"
-	loginSID     = "s"
-	loginSubject = "b"
-	loginTurn    = "t"
-	loginToken   = "j"
+	loginUser          = "u"
+	loginSID           = "s"
+	loginSubject       = "b"
+	loginTurn          = "t"
+	loginSIDLogout     = "S"
+	loginSubjectLogout = "B"
+	loginToken         = "j"
 )
 
 // The kinds of values in the index of the keys of readers.

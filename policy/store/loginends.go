@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"time"
 
@@ -89,9 +90,53 @@ type IssuerLogout struct {
 // ErrLogoutRepeated is returned for a logout token that was used before.
 var ErrLogoutRepeated = errors.New("the logout token was used before")
 
+// logouts returns the keys under which logouts of the issuer are noted that end a session.
+func (l *LoginSession) logouts() [][]byte {
+	keys := [][]byte{key(prefixLoginIndex, loginSubjectLogout+l.Issuer, l.ClientID, l.Subject)}
+	if l.SID != "" {
+		keys = append(keys, key(prefixLoginIndex, loginSIDLogout+l.Issuer, l.ClientID, l.SID))
+	}
+	return keys
+}
+
+// beforeLogouts returns ErrLoginEnded if the issuer ended a session since its login began. It
+// writes what EndIssuerSessions reads, so that of the two that meet one sees the other.
+func (t *transaction) beforeLogouts(l *LoginSession) error {
+	for _, k := range l.logouts() {
+		stored, err := t.load(k)
+		if err != nil {
+			return err
+		}
+		var at [8]byte
+		if len(stored) >= len(at) {
+			copy(at[:], stored)
+		}
+		if l.BeganAt.UnixMilli() < int64(binary.BigEndian.Uint64(at[:])) { //nolint:gosec // a time
+			return ErrLoginEnded
+		}
+		t.set(k, append(at[:], l.ID...), t.now.Add(loginTurnFor))
+	}
+	return nil
+}
+
+// noteLogout notes a logout for logins that are not complete yet. One that names a session and
+// a subject counts for that session.
+func (t *transaction) noteLogout(logout *IssuerLogout) error {
+	k := key(prefixLoginIndex, loginSubjectLogout+logout.Issuer, logout.ClientID, logout.Subject)
+	if logout.SID != "" {
+		k = key(prefixLoginIndex, loginSIDLogout+logout.Issuer, logout.ClientID, logout.SID)
+	}
+	if _, err := t.load(k); err != nil {
+		return err
+	}
+	at := binary.BigEndian.AppendUint64(nil, uint64(t.now.UnixMilli())) //nolint:gosec // a time
+	t.set(k, append(at, logout.TokenID...), t.now.Add(loginTurnFor))
+	return nil
+}
+
 // EndIssuerSessions ends the sessions that a logout of an issuer names, and returns how many:
 // with a SID those of the issuer's session, and of the subject if both are named; otherwise
-// all of the subject. It returns ErrLogoutRepeated for a token that was used before.
+// all of the subject. A login that is under way ends as well. It returns ErrLogoutRepeated for a token that was used before.
 func (w Writer) EndIssuerSessions(ctx context.Context, vendor string, logout IssuerLogout) (ended int, err error) {
 	for _, text := range [...][2]string{{"sid", logout.SID}, {"sub", logout.Subject}, {"jti", logout.TokenID}} {
 		if err := checkText(text[0], text[1], 255); err != nil {
@@ -111,6 +156,9 @@ func (w Writer) EndIssuerSessions(ctx context.Context, vendor string, logout Iss
 			return err
 		}
 		t.set(used, []byte{1}, logout.ExpiresAt)
+		if err := t.noteLogout(&logout); err != nil {
+			return err
+		}
 		ids, err := t.scan(prefix, MaxLoginSessions+1)
 		if err != nil {
 			return err

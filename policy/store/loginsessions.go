@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +32,10 @@ type LoginSession struct {
 	ACR             string `json:"acr,omitempty"`
 	AMR             string `json:"amr,omitempty"`
 
+	// BeganAt is when the reader began to log in, which a logout of the issuer after it ends;
+	// zero for now. It is not stored.
+	BeganAt time.Time `json:"-"`
+
 	CreatedAt time.Time `json:"createdAt"`
 	// SeenAt is when the session was used, up to a step of a day before.
 	SeenAt time.Time `json:"seenAt"`
@@ -51,6 +57,10 @@ const (
 	MaxLoginTokens = 64 << 10
 	// MaxLoginSessions is the most that may be set as the number of a reader's sessions.
 	MaxLoginSessions = 1000
+	// loginTurnFor is how long the keys by which logins and logouts conflict are kept, and so
+	// how long a login may take of which a logout is known. They name a reader, and stay no
+	// longer than that.
+	loginTurnFor = 15 * time.Minute
 	// loginSeenStep is the most by which SeenAt lags.
 	loginSeenStep = 24 * time.Hour
 )
@@ -162,14 +172,26 @@ func forgetLogin(e *erasing, k, stored []byte) error {
 		return err
 	}
 	session.remove(e.t)
+	for _, k := range append(session.logouts(), key(prefixLoginIndex, loginTurn+session.UserID)) {
+		e.t.set(k, nil, time.Time{})
+	}
 	return nil
 }
 
+// ErrLoginEnded is returned for a login of which the issuer ended the session before it was
+// complete.
+var ErrLoginEnded = errors.New("the issuer ended the session of the reader while they logged in")
+
 // CreateLoginSession stores a new session. The oldest sessions of its user end so that there
-// are at most `most`, and the session that it replaces in the same browser, if any.
+// are at most `most`, and the session that it replaces in the same browser, if any. It returns
+// ErrLoginEnded after a logout by the issuer since BeganAt, and ErrReserved while the user is
+// being erased.
 func (w Writer) CreateLoginSession(ctx context.Context, vendor string, session LoginSession, replaces string, most int) error {
 	session.CreatedAt = w.timestamp()
 	session.SeenAt = session.CreatedAt
+	if session.BeganAt.IsZero() {
+		session.BeganAt = session.CreatedAt
+	}
 	if err := session.check(); err != nil {
 		return err
 	}
@@ -178,7 +200,13 @@ func (w Writer) CreateLoginSession(ctx context.Context, vendor string, session L
 		if _, err := t.load(turn); err != nil {
 			return err
 		}
-		t.set(turn, []byte(session.ID), session.End())
+		t.set(turn, []byte(session.ID), t.now.Add(loginTurnFor))
+		if erased, err := t.load(removedKey(erasedPerson, session.UserID)); err != nil || erased != nil {
+			return cmp.Or(err, ErrReserved)
+		}
+		if err := t.beforeLogouts(&session); err != nil {
+			return err
+		}
 		if replaces != "" {
 			if err := t.endLogin(replaces); err != nil {
 				return err

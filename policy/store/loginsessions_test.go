@@ -165,6 +165,63 @@ func TestIssuerLogout(t *testing.T) {
 	})
 }
 
+// The issuer's logout arrives while a login is under way, between the login at the issuer and
+// the session here: the login does not become a session that no logout ends. One that begins
+// afterwards does, and so does one of another reader.
+func TestLogoutDuringLogin(t *testing.T) {
+	onBothEngines(t, func(b *fixture) {
+		create := func(user, sid string, began time.Time) error {
+			_, id := testTickets.New()
+			session := loginOf(b, id, user, sid)
+			session.BeganAt = began
+			return b.CreateLoginSession(b.Context(), vendor, session, "", 9)
+		}
+		for jti, logout := range map[string][2]string{"1": {"s1", ""}, "2": {"", "s-ann"}, "3": {"s1", "s-ann"}} {
+			began := b.clock
+			b.clock = b.clock.Add(time.Second)
+			_, err := b.EndIssuerSessions(b.Context(), vendor, store.IssuerLogout{
+				Issuer: loginIssuer, ClientID: "news", SID: logout[0], Subject: logout[1], TokenID: jti, ExpiresAt: b.now().Add(time.Hour),
+			})
+			b.ok(err)
+			b.clock = b.clock.Add(time.Second)
+			b.is(create("ann", "s1", began), store.ErrLoginEnded)
+			b.ok(create("bob", "s2", began))
+			if b.loggedIn("ann") != "" {
+				b.Errorf("%q: a session is left", logout)
+			}
+			b.ok(create("ann", "s1", b.clock))
+			b.ok(create("ann", "s1", b.clock)) // a login keeps what it read of the logout
+			b.is(create("ann", "s1", began), store.ErrLoginEnded)
+			if _, err := b.EndLoginSessionsOf(b.Context(), vendor, "ann"); err != nil {
+				b.Fatal(err)
+			}
+		}
+		// They meet: of each pair the session is ended or never begins.
+		for round := range 20 {
+			began := b.clock
+			b.clock = b.clock.Add(time.Second)
+			var both sync.WaitGroup
+			both.Go(func() {
+				if err := create("eve", "s9", began); err != nil && !errors.Is(err, store.ErrLoginEnded) {
+					b.Error(err)
+				}
+			})
+			both.Go(func() {
+				_, err := b.EndIssuerSessions(context.Background(), vendor, store.IssuerLogout{
+					Issuer: loginIssuer, ClientID: "news", SID: "s9", TokenID: "race" + string(rune('a'+round)), ExpiresAt: b.now().Add(time.Hour),
+				})
+				if err != nil {
+					b.Error(err)
+				}
+			})
+			both.Wait()
+			if left := b.loggedIn("eve"); left != "" {
+				b.Fatalf("round %d: the session %s is left", round, left)
+			}
+		}
+	})
+}
+
 // Of many requests on several nodes one renews the tokens of a session; another may once its
 // time is over, and then the first one's result does not count. Nothing makes a session that
 // of another reader.
@@ -239,4 +296,30 @@ func TestEraseLogin(t *testing.T) {
 	if b.loggedIn("ann") != "" || b.loggedIn("bob") != other {
 		b.Errorf("left are %q and %q", b.loggedIn("ann"), b.loggedIn("bob"))
 	}
+	b.ok(b.records.View(b.Context(), vendor, func(snapshot engine.Snapshot) error {
+		for entry, err := range snapshot.Scan([]byte("&"), nil) {
+			if strings.Contains(string(entry.Key), "ann") || err != nil {
+				b.Errorf("%q is left, %v", entry.Key, err)
+			}
+		}
+		return nil
+	}))
+}
+
+// A login during an erasure would be of a person who is forgotten: it is refused until the
+// erasure is finished.
+func TestLoginDuringErasure(t *testing.T) {
+	b := newFixture(t)
+	b.login("ann", "", "", 3)
+	_, err := b.records.Commit(b.Context(), vendor, &engine.Batch{Puts: []engine.Put{{Key: []byte("deann"), Value: []byte(`{"id":"ann"}`)}}})
+	b.ok(err)
+	_, id := testTickets.New()
+	b.is(b.CreateLoginSession(b.Context(), vendor, loginOf(b, id, "ann", ""), "", 3), store.ErrReserved)
+	if _, err := b.Erase(b.Context(), vendor, "ann"); err != nil {
+		b.Fatal(err)
+	}
+	if b.loggedIn("ann") != "" {
+		b.Error("a session is left")
+	}
+	b.login("ann", "", "", 3)
 }

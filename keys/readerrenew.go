@@ -1,0 +1,43 @@
+package keys
+
+import "time"
+
+// RenewReader verifies one of our reader tokens for a site of a vendor and signs it again: with
+// the same claims, the same lifetime, and never longer than most after its reader logged in
+// (`auth_time`), or after the first token was issued. It returns the new token with the claims,
+// an error that wraps one of the errors of this package, or ErrExpired if that time is over.
+func RenewReader(ring *Ring, vendor, site, raw string, most time.Duration, now time.Time) (string, ReaderClaims, error) {
+	issuer := OwnReaderIssuer(vendor, site)
+	type renewable struct {
+		claims          ReaderClaims
+		issued, authned int64
+	}
+	old, err := verifyToken(raw, signer{own: true, typ: typeReader}, ring.KeySet(), func(o object) (found renewable, err error) {
+		if found.claims, err = issuer.read(o, now.Unix()); err != nil {
+			return found, err
+		}
+		t, err := o.times()
+		if err != nil {
+			return found, err
+		}
+		found.issued = t.issuedAt
+		found.authned, _, err = o.date("auth_time", true)
+		return found, err
+	})
+	if err != nil {
+		return "", ReaderClaims{}, err
+	}
+	if old.issued == 0 {
+		old.issued = now.Unix()
+	}
+	if old.authned == 0 {
+		old.authned = old.issued
+	}
+	claims := old.claims
+	claims.ExpiresAt = min(now.Unix()+claims.ExpiresAt-old.issued, old.authned+int64(most/time.Second))
+	if claims.ExpiresAt <= now.Unix() {
+		return "", ReaderClaims{}, ErrExpired
+	}
+	token, err := signReader(ring, vendor, site, claims, old.authned, now)
+	return token, claims, err
+}
