@@ -70,7 +70,6 @@ end
 local function number(n) return string.format('%.0f', n) end
 
 local generation, revision, lost, position -- of the partition
-local held -- whether it has keys, and values: a digit each
 local recorded = false -- whether this batch has a revision
 
 -- batch_at returns the id of the batch at a revision, unless it is dropped from the undo log.
@@ -102,15 +101,14 @@ end
 -- writes into it that it lost what follows. It returns whether it is behind.
 local function compare()
 	local seen_generation, seen_revision, seen_id, id_revision = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
-	local state = redis.call('HMGET', meta, 'gen', 'rev', 'lost', 'held', 'pos', 'last')
-	if evicted(state[2], state[4]) then state = {} end
-	held = state[4]
-	generation, revision, lost, position = tonumber(state[1] or 0), tonumber(state[2] or 0), state[3], state[5] or '0'
+	local state = redis.call('HMGET', meta, 'gen', 'rev', 'lost', 'pos', 'last', 'held')
+	if evicted(state[2], state[6]) then state = {} end
+	generation, revision, lost, position = tonumber(state[1] or 0), tonumber(state[2] or 0), state[3], state[4] or '0'
 	if generation > seen_generation then return false end
 	local from = revision
 	if generation == seen_generation and revision >= seen_revision then
 		-- Others may have written as many batches since as were lost.
-		if seen_id == '' or state[6] == id_revision .. ' ' .. seen_id then return false end
+		if seen_id == '' or state[5] == id_revision .. ' ' .. seen_id then return false end
 		local id = batch_at(id_revision)
 		if not id or id == seen_id then return false end
 		from = tonumber(id_revision) - 1
@@ -161,9 +159,8 @@ local function touch() return redis.pcall('HINCRBY', meta, 'again', 1) end
 local function record(id, result)
 	revision, recorded = revision + 1, true
 	local name = number(revision)
-	redis.call('HSET', meta, 'rev', name, 'last', name .. ' ' .. id)
 	local holds = redis.call('EXISTS', names) .. redis.call('EXISTS', values)
-	if holds ~= held then redis.call('HSET', meta, 'held', holds) end
+	redis.call('HSET', meta, 'rev', name, 'last', name .. ' ' .. id, 'held', holds)
 	if old_size > undo_budget then
 		-- Running views fail, which is better than exceeding the memory.
 		old, old_size = {}, 0
