@@ -21,8 +21,8 @@ var lateCheck = map[string]string{"local late = is_late()": "local late = false"
 // lossCheck is what notices a store that went back in time.
 var lossCheck = map[string]string{
 	"\ncompare()\n": "\ngeneration, lost, position = 0, false, redis.call('HGET', meta, 'pos') or '0'\n",
-	"revision, recorded = revision + 1, true":                          "revision, recorded = redis.call('HINCRBY', meta, 'rev', 1), true",
-	"redis.call('HSET', meta, 'rev', name, 'last', name .. ' ' .. id)": "",
+	"revision, recorded = revision + 1, true":               "revision, recorded = redis.call('HINCRBY', meta, 'rev', 1), true",
+	"'rev', name, 'last', name .. ' ' .. id, 'held', holds": "'held', holds",
 }
 
 // without returns the script without some checks.
