@@ -55,6 +55,7 @@ func logLine(t testing.TB, message string) map[string]any {
 // cannotBeProvoked are lines that a configuration that Caddy loads does not lead to.
 var cannotBeProvoked = []string{
 	"the routes of the configuration cannot be checked", "events of webhooks are delayed",
+	// TestStartFromSnapshot leads to these.
 	"the snapshot of this node cannot be written: without it, a node that starts while its Redis is away answers 503",
 	"decisions are made from the snapshot of this node: the store is unreachable since its start",
 	"the snapshot of this node is not used",
