@@ -20,7 +20,7 @@ binary_needs := curl=curl,ca-certificates node=nodejs npm=npm mmdebstrap=mmdebst
 alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
 alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
 
-.PHONY: help build release test test-quick fuzz model soak bench bench-go bench-instructions lint words fmt vuln clean
+.PHONY: help build release test test-quick fuzz model soak chaos bench bench-go bench-instructions lint words fmt vuln clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -107,6 +107,15 @@ SOAK        := 30m
 soak: ## run mixed traffic and changes against a model: half an hour; SOAK=5m
 	@.ci/redis $(TOOLS)
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -count=1 -timeout 0 -v -run 'TestSoak$$' ./cmd/gatefold -soak $(SOAK)
+
+# `make test` runs the same for a minute and a half: each fault once, and some again.
+CHAOS       := 10m
+FORM        :=
+SEED        := 0
+chaos: ## break gates, Redis, disks and clocks under clients with a ledger: ten minutes; CHAOS=2m FORM=sentinel SEED=1 KILLS=200
+	@.ci/need gcc=gcc,libc6-dev
+	@.ci/redis $(TOOLS)
+	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -count=1 -timeout 0 -parallel 4 -v -run 'TestChaos$$' ./cmd/gatefold -chaos.for $(CHAOS) -chaos.form '$(FORM)' -chaos.seed $(SEED) $(if $(filter command,$(origin KILLS)),-chaos.kills $(KILLS))
 
 bench: ## measure the gate beside other servers: 14 minutes; BENCH="-quick" one
 	@.ci/need wrk=wrk

@@ -171,6 +171,12 @@ func (a *api) problemOf(err error) *Problem {
 	case errors.Is(err, store.ErrConflict):
 		return newProblem(http.StatusConflict, "The record was changed concurrently: read it again and repeat the change.")
 	}
+	if errors.Is(err, store.ErrIndexBuilding) {
+		p := newProblem(http.StatusServiceUnavailable,
+			"This database is of an earlier version: an index of its grants is being built, see `gatefold status`. Repeat the call after Retry-After.")
+		p.Code = "index_building"
+		return p
+	}
 	a.Failed(err)
 	p := newProblem(http.StatusInternalServerError, "The server could not complete the request; its log has the cause.")
 	switch {

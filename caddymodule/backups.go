@@ -14,8 +14,6 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/nodestate"
 	"github.com/gatefold/gatefold/caddymodule/setting"
-	"github.com/gatefold/gatefold/policy/store"
-	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
 
 // BackupConfig configures backups that the server makes by itself, of an embedded database.
@@ -38,7 +36,7 @@ const (
 
 	// The name of a backup has the time at which it was begun, in UTC. One that is not
 	// complete has another name.
-	backupPrefix, backupSuffix = "gatefold-", ".db"
+	backupPrefix, backupSuffix = "gatefold-", ".backup"
 	backupTime                 = "20060102T150405Z"
 	backupPartial              = ".gatefold-backup-"
 )
@@ -72,7 +70,7 @@ func (c *BackupConfig) provision(engine string) error {
 // backups makes the backups of one configuration. It is safe for concurrent use.
 type backups struct {
 	config  BackupConfig
-	file    *sharedStore
+	app     *App
 	started time.Time
 
 	mu     sync.Mutex
@@ -85,7 +83,7 @@ func (a *App) backupsOf() *backups {
 	if a.Backup == nil {
 		return nil
 	}
-	return &backups{config: *a.Backup, file: a.shared, started: now()}
+	return &backups{config: *a.Backup, app: a, started: now()}
 }
 
 // run makes a backup whenever one is due, until ctx ends. The newest one in the directory
@@ -160,20 +158,19 @@ func backupMoment(name string) (time.Time, bool) {
 	return at, ok && long && err == nil
 }
 
-// make writes a backup, verifies what it wrote, and gives it its name.
+// make writes a sealed backup, verifies what it wrote, and gives it its name.
 func (b *backups) make(ctx context.Context, at time.Time) (string, error) {
 	file, err := os.CreateTemp(b.config.Directory, backupPartial) // mode 0600
 	if err != nil {
 		return "", err
 	}
 	defer os.Remove(file.Name())
-	_, err = b.file.engine.Backup(ctx, file)
-	b.file.read(err)
+	digest, _, err := b.app.sealedBackup(ctx, file)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return "", err
 	}
-	if err := boltengine.Verify(file.Name(), store.CheckRecord); err != nil {
-		return "", fmt.Errorf("the backup that was written is not intact: %w", err)
+	if err := b.app.checkSealed(file.Name(), digest); err != nil {
+		return "", err
 	}
 	name := filepath.Join(b.config.Directory, backupPrefix+at.UTC().Format(backupTime)+backupSuffix)
 	if err := os.Rename(file.Name(), name); err != nil {

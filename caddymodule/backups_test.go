@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,8 +41,27 @@ func TestBackupsAreMadeByThemselves(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(folder, first)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the backup has the mode %v, %v", info.Mode(), err)
 	}
-	if err := boltengine.Verify(filepath.Join(folder, first), store.CheckRecord); err != nil {
+	content, err := os.ReadFile(filepath.Join(folder, first))
+	if err != nil || bytes.Contains(content, []byte("ada")) {
+		t.Errorf("a thief of the backup reads its grants: %v", err)
+	}
+	sealer, err := s.app().backupSealer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := filepath.Join(s.dir, "opened.db")
+	var plain bytes.Buffer
+	if err := sealer.OpenStream(&plain, bytes.NewReader(content)); err != nil || !bytes.Contains(plain.Bytes(), []byte("ada")) {
+		t.Errorf("the backup opens with %v", err)
+	}
+	if err := os.WriteFile(opened, plain.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := boltengine.Verify(opened, store.CheckRecord); err != nil {
 		t.Error(err)
+	}
+	if err := s.app().checkSealed(filepath.Join(folder, first), []byte("another digest")); err == nil {
+		t.Error("a backup that is not what was read is taken for good")
 	}
 
 	// A reload makes none before its time: the ones that are there count.

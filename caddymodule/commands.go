@@ -48,7 +48,7 @@ the next request.
 func Commands() []caddycmd.Command {
 	return command.Commands(command.Options{
 		Vendor: defaultVendor, Database: defaultDatabase,
-		OpenStore: openLocation, JudgeConfig: judgeOfConfig, JudgeRules: judgeOfRules,
+		OpenStore: openLocation, Secret: secretOf, JudgeConfig: judgeOfConfig, JudgeRules: judgeOfRules,
 	})
 }
 

@@ -178,6 +178,25 @@ func TestConditionReplacedFile(t *testing.T) {
 	s.waitForEnd("store_file_replaced")
 }
 
+// A database has many links that are in no index. The node that starts on it builds the index
+// in the background, and says so until it is complete.
+func TestConditionIndexBuilding(t *testing.T) {
+	s := newTestSite(t, standardRules)
+	w := s.shared().store.As(store.Actor{})
+	for range 20 {
+		var claims []keys.LinkClaims
+		for i := range 1000 {
+			claims = append(claims, keys.LinkClaims{Issuer: keys.VendorIssuer(defaultVendor), ID: w.NewLinkID(), SKU: "s", Subject: fmt.Sprint("u", i), ExpiresAt: clock.Now().Unix() + 1e6})
+		}
+		if err := w.CreateLinks(t.Context(), defaultVendor, claims, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.load(s.config("", standardRules, "gatefold_keys"))
+	s.waitForCondition("index_building", "of default", "records are read")
+	s.waitForEnd("index_building")
+}
+
 // The Redis is one that evicts records and keeps nothing on disk. The node says both, and
 // takes back what was mended.
 func TestConditionRedisSettings(t *testing.T) {

@@ -74,6 +74,7 @@
 //	openredis.go     opening and observing a shared Redis
 //	secretfile.go    the secret in a file beside the database
 //	storebackup.go   backups at the admin endpoint
+//	sealedbackup.go  sealing of backups
 //	storecompact.go  compaction at the admin endpoint
 //
 // The management API and the other modules:

@@ -21,8 +21,8 @@ import (
 )
 
 // serveBackup answers with a consistent copy of the database while it is in use. The
-// copy has the records of every vendor, so only the operator of the machine may read
-// it. It does not contain the secret that opens its signing keys.
+// copy has the records of every vendor, so only the operator of the machine may get it. It
+// is sealed by the secret, which it does not contain.
 func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
@@ -34,8 +34,7 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
 	}
 	copied := &backupWriter{w: w, digest: sha256.New()}
-	length, err := a.shared.engine.Backup(r.Context(), copied)
-	a.shared.read(err) // a copy that is damaged shows that the database is
+	_, length, err := a.sealedBackup(r.Context(), copied)
 	switch {
 	case err != nil && !copied.begun:
 		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}

@@ -42,7 +42,9 @@ func (a *App) serveCompact(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.logger.Info("compacted the database", zap.Int64("bytes_before", done.Before), zap.Int64("bytes", done.After), zap.Duration("took", time.Since(began)))
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(command.Compacted{BytesBefore: done.Before, Bytes: done.After})
+	return json.NewEncoder(w).Encode(command.Compacted{
+		BytesBefore: done.Before, FreeBytesBefore: done.FreeBefore, Bytes: done.After, FreeBytes: done.FreeAfter,
+	})
 }
 
 // Compact replaces the file of the database, see boltengine.Engine.Compact.

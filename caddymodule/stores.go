@@ -85,7 +85,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
 		ClockStops: clockStops, Leaks: s.watch.Leaks, Webhooks: s.webhooks.Failing,
-		Backups: s.backupState, DiskSpace: s.diskSpace,
+		Backups: s.backupState, DiskSpace: s.diskSpace, IndexBuilds: s.store.IndexBuilds,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
 	s.running, s.stopNode = context.WithCancel(context.Background())
@@ -126,6 +126,9 @@ func openBolt(s *sharedStore) (engine.Engine, error) {
 	}
 	if isNew {
 		caddy.Log().Named("gatefold").Warn("made a new database, without grants and links: there was none", zap.String("file", s.file))
+	}
+	if err := backend.KeepRoom(s.running); err != nil {
+		return nil, errors.Join(fmt.Errorf("store: %w", err), backend.Close())
 	}
 	opened := &storeFile{database: backend}
 	s.opened.Store(opened)

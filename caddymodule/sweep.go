@@ -7,14 +7,19 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // sweepInterval is how often the records whose retention is over are removed.
 const sweepInterval = 10 * time.Minute
 
-// sweep removes records that expired long ago, until the configuration is unloaded.
+// sweep builds the indexes that a database of an earlier version does not have, and removes
+// records that expired long ago, until the configuration is unloaded.
 func (a *App) sweep(ctx context.Context) {
+	if err := a.shared.store.BuildIndexes(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) && !errors.Is(err, store.ErrAway) {
+		a.logger.Error("building the indexes failed: the next sweep continues", zap.Error(err))
+	}
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
 	for {

@@ -40,6 +40,7 @@
 //
 //	signer.go    signing keys, and the ring of a vendor's keys
 //	seal.go      encryption of private keys at rest
+//	sealedstream.go  encryption of backups
 //
 // Key sets of other hosts, to which package keys/dialguard lets the gate connect:
 //

@@ -20,6 +20,9 @@ type Options struct {
 	Database func() string
 	// OpenStore opens a store for a copy. A source must exist; a target may be new.
 	OpenStore func(ctx context.Context, location StoreLocation, source bool) (engine.Dumper, error)
+	// Secret returns the secret that a placeholder holds, or if it is empty that in the file
+	// beside a database.
+	Secret func(database, placeholder string) ([]byte, error)
 	// JudgeConfig returns a Judge for a site's rules in a configuration file. It opens
 	// nothing that the configuration names.
 	JudgeConfig func(file, adapter, vendor, site string) (Judge, error)
@@ -52,7 +55,7 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "rule", Usage: group, Short: "Lists, changes, exports, imports and tests the rules of a site", CobraFunc: options.ruleCommands},
 		{Name: "session", Usage: group, Short: "Lists and ends the sessions of readers who logged in at the gate", CobraFunc: sessionCommands},
 		{Name: "status", Short: "Prints the state of the running server; exit code 1 if it is not ok", CobraFunc: statusCommand},
-		{Name: "store", Usage: group, Short: "Backs up, verifies and copies databases", CobraFunc: options.storeCommands},
+		{Name: "store", Usage: group, Short: "Backs up, restores, verifies, compacts and copies databases", CobraFunc: options.storeCommands},
 		{Name: "webhook", Usage: group, Short: "Adds, tests and removes receivers of events, lists and replays dead letters", CobraFunc: webhookCommands},
 		{Name: "token", Usage: group, Short: "Creates reader tokens and access tokens for tests and support", CobraFunc: tokenCommands},
 	}

@@ -45,6 +45,7 @@
 //	store.go        store backup and store verify
 //	storecompact.go store compact
 //	storecopy.go    store copy
+//	storerestore.go  store restore, and how sealed backups are opened
 //	storeloss.go    store accept-loss
 //	token.go        token: reader tokens and access tokens
 //	readerkey.go    api-key and feed: keys that speak for readers

@@ -28,17 +28,19 @@ const (
 )
 
 func (o Options) storeCommands(cmd *cobra.Command) {
-	backup := subcommand(cmd, "backup <file>", "Writes a consistent copy of the running server's database to a file", cobra.ExactArgs(1), backupStore)
+	backup := subcommand(cmd, "backup <file>", "Writes a sealed, consistent copy of the running server's database to a file", cobra.ExactArgs(1), backupStore)
 	backup.Flags().Bool("force", false, "replace an existing file")
 	subcommand(cmd, "compact", "Makes the running server's database file as short as its content, while it is in use", cobra.NoArgs, compactStore)
 	o.copyCommand(cmd)
+	o.restoreCommand(cmd)
 	subcommand(cmd, "accept-loss", "Ends the condition store_went_back on all nodes: counted links open again", cobra.NoArgs, acceptLoss)
-	subcommand(cmd, "verify [<file>]", "Verifies a database that no server has open, such as a backup", cobra.MaximumNArgs(1), func(c *call) error {
+	verify := subcommand(cmd, "verify [<file>]", "Verifies a backup, or a database that no server has open", cobra.MaximumNArgs(1), func(c *call) error {
 		if len(c.args) == 0 {
 			c.args = []string{o.Database()}
 		}
-		return verifyStore(c)
+		return o.verifyStore(c)
 	})
+	o.secretFlags(verify)
 }
 
 // backupStore writes the copy to a temporary file, and renames it when it is
@@ -66,7 +68,7 @@ func backupStore(c *call) error {
 		return err
 	}
 	return c.print(map[string]any{"file": target, "bytes": size},
-		line("copied %s to %s; the secret that decrypts its keys is not included", humanize.IBytes(uint64(size)), target))
+		line("copied %s to %s; it is sealed by the secret, which is not included", humanize.IBytes(uint64(size)), target))
 }
 
 // copyBackup copies the body of the response and compares the digest in its
@@ -83,14 +85,27 @@ func copyBackup(to io.Writer, response *http.Response) (int64, error) {
 	return size, nil
 }
 
-func verifyStore(c *call) error {
-	err := boltengine.Verify(c.args[0], store.CheckRecord)
+func (o Options) verifyStore(c *call) error {
+	name, what := c.args[0], "an intact database"
+	if isSealed(name) {
+		_, _, backups, err := o.backupSealer(c)
+		if err != nil {
+			return err
+		}
+		plain, err := unseal(name, backups, name)
+		if err != nil {
+			return err
+		}
+		defer os.Remove(plain)
+		name, what = plain, "an intact and sealed backup"
+	}
+	err := boltengine.Verify(name, store.CheckRecord)
 	if errors.Is(err, boltengine.ErrInUse) {
 		return fmt.Errorf("%w: a server has it open; make a copy with `store backup` and verify that", err)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(c.out, line("%s is an intact database", c.args[0]))
+	_, err = io.WriteString(c.out, line("%s is %s", c.args[0], what))
 	return err
 }

@@ -11,11 +11,13 @@ import (
 // CompactPath is the path of a compaction of the database, below AdminPrefix.
 const CompactPath = "/store/compact"
 
-// Compacted is the answer of a compaction: the length of the file before and after it, in
-// bytes.
+// Compacted is the answer of a compaction: the length of the file, and what is free in
+// it, before and after, in bytes.
 type Compacted struct {
-	BytesBefore int64 `json:"bytesBefore"`
-	Bytes       int64 `json:"bytes"`
+	BytesBefore     int64 `json:"bytesBefore"`
+	FreeBytesBefore int64 `json:"freeBytesBefore"`
+	Bytes           int64 `json:"bytes"`
+	FreeBytes       int64 `json:"freeBytes"`
 }
 
 // compactStore replaces the file of the running server's database by one without free pages.
@@ -36,5 +38,6 @@ func compactStore(c *call) error {
 	if err := decode(answer, &done); err != nil {
 		return err
 	}
-	return c.print(done, line("compacted the database from %s to %s", humanize.IBytes(uint64(done.BytesBefore)), humanize.IBytes(uint64(done.Bytes))))
+	size := func(bytes int64) string { return humanize.IBytes(uint64(bytes)) } //nolint:gosec // of a file
+	return c.print(done, line("compacted the database from %s (%s free) to %s (%s free)", size(done.BytesBefore), size(done.FreeBytesBefore), size(done.Bytes), size(done.FreeBytes)))
 }

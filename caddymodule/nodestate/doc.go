@@ -10,6 +10,7 @@
 //	follow.go  a store that does not answer, and a change feed that is behind
 //	keysets.go keys of issuers and publishers that cannot be fetched
 //	loss.go    a shared store that lost writes
+//	indexes.go indexes that are being built
 //	leaks.go   links that were opened from too many networks
 //	webhooks.go webhooks to which no event can be delivered
 //	clock.go   issuers whose clock differs

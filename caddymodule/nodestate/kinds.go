@@ -53,6 +53,9 @@ var (
 	publisherKeysMissing = condition.Register("publisher_keys_missing", condition.Warning,
 		"`gatefold domain probe` shows the cause: until the keys are there, links of the publisher get 503 keys_unavailable.")
 
+	indexBuilding = condition.Register("index_building", condition.Notice,
+		"Wait: searches are right meanwhile, but read more, and imports of grants are answered 503 index_building with Retry-After.")
+
 	linkLeaked = condition.Register("link_leaked", condition.Warning,
 		"`gatefold link show <id>` has who used it. Revoke it and give its reader another one; or, if so many readers are meant, `gatefold link restore <id>`.")
 

@@ -90,7 +90,7 @@ func crashMachine(t *testing.T, crashes int) {
 	done.drain(t, s)
 	copied := filepath.Join(s.dir, "copy.db")
 	s.must("store", "backup", copied)
-	if got := runCommand(t, s.dir, s.environment(), "store", "verify", copied); got.code != 0 {
+	if got := runCommand(t, s.dir, s.environment(), "store", "verify", copied, "--database", s.database()); got.code != 0 {
 		t.Errorf("verify: %+v", got)
 	}
 }

@@ -51,7 +51,7 @@ type linkInput struct {
 // may have taken effect, at any time since.
 type linkAnswer struct {
 	unknown bool
-	code    string // page, link_used_up, link_revoked, or origin_failed
+	code    string // page, link_used_up, link_revoked, or origin_failed; if unknown, that of an error
 	uses    int    // that a read shows
 	revoked bool
 }
@@ -155,7 +155,7 @@ func (l *recordedLink) try(node *server, op linkOp) (answer linkAnswer, sent boo
 	case op == opRedeem && response.StatusCode == http.StatusForbidden && decoded == nil:
 		answer.code = body.Code
 	default:
-		answer.unknown = true
+		answer.unknown, answer.code = true, body.Code
 	}
 	return answer, true
 }

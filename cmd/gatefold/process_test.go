@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -74,6 +75,8 @@ type server struct {
 	sockets []*os.File
 	// variables are added to the environment of the process.
 	variables []string
+	// prefix are words before the program, as of nsenter.
+	prefix []string
 	// leaks: the server has no log filters on purpose.
 	leaks bool
 
@@ -180,7 +183,8 @@ func answersOK(address string) bool {
 func (s *server) launch() {
 	s.t.Helper()
 	first := s.process == nil
-	s.process = exec.Command(binary, "run", "--config", s.config)
+	words := append(slices.Clone(s.prefix), binary, "run", "--config", s.config)
+	s.process = exec.Command(words[0], words[1:]...)
 	s.process.Env = append(s.environment(), s.variables...)
 	s.process.Dir, s.process.ExtraFiles = s.dir, s.sockets
 	s.process.Stdout, s.process.Stderr = s.log, s.log

@@ -106,7 +106,8 @@ func (s *server) onPorts(text string) string {
 func runTranscript(t *testing.T, s *server, lines []string) []string {
 	t.Helper()
 	dir := t.TempDir()
-	command := "#!/bin/sh\nexec '" + binary + "' \"$@\" --address '" + s.admin + "'\n"
+	// The database of the server is not at its default path.
+	command := "#!/bin/sh\ncase \"$1 $2\" in 'store verify'|'store restore') set -- \"$@\" --database '" + s.database() + "';; esac\nexec '" + binary + "' \"$@\" --address '" + s.admin + "'\n"
 	if err := os.WriteFile(filepath.Join(dir, "gatefold"), []byte(command), 0o700); err != nil {
 		t.Fatal(err)
 	}

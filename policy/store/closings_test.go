@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -358,4 +359,59 @@ func TestWhatWasGivenBackStaysOpen(t *testing.T) {
 	if away.may("bob") == "" {
 		t.Error("the role was taken away again")
 	}
+}
+
+// The Redis is full. What an operator closes, and a logout, succeeds; what would make records
+// grow is refused as a whole, also if it closes something as well: a login that ends the
+// session before it, an import.
+func TestFullRedisClosesAndDoesNotGrow(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	node := newSharedNode(t, server.URL(), "")
+	things := closedThings()
+	for _, thing := range things {
+		thing.make(node.fixture)
+	}
+	_, session := testTickets.New()
+	node.ok(node.CreateLoginSession(t.Context(), vendor, loginOf(node.fixture, session, "kim", "sid"), "", 10))
+	kept, err := node.CreateGrant(t.Context(), vendor, store.DefaultList, store.Grant{SKU: "premium", UserID: "kept"})
+	node.ok(err)
+	server.Do("config", "set", "maxmemory", "1")
+	_, next := testTickets.New()
+	for name, write := range map[string]func() error{
+		"a new grant": func() error {
+			_, err := node.CreateGrant(t.Context(), vendor, store.DefaultList, store.Grant{SKU: "s", UserID: "new"})
+			return err
+		},
+		"a longer grant": func() error {
+			_, err := node.UpdateGrant(t.Context(), vendor, store.DefaultList, kept.ID, func(g *store.Grant) error { g.Notes = "new"; return nil })
+			return err
+		},
+		"a new client": func() error {
+			_, _, err := node.CreateClient(t.Context(), store.Client{Name: "new", Vendor: vendor, Scopes: []string{"links:*"}})
+			return err
+		},
+		"a login": func() error {
+			return node.CreateLoginSession(t.Context(), vendor, loginOf(node.fixture, next, "kim", "sid"), session, 1)
+		},
+		"a use of a counted link": func() error {
+			return node.Redeem(t.Context(), vendor, policy.Redemption{
+				Issuer: keys.VendorIssuer(vendor), LinkID: "link", ID: "use", MaxUses: 3, At: node.now(), ExpiresAt: node.now().Add(time.Hour),
+			})
+		},
+	} {
+		if err := write(); name != "a use of a counted link" && !errors.Is(err, engine.ErrFull) || err == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := node.ReadLoginSession(t.Context(), vendor, session); err != nil {
+		t.Errorf("a login that was refused ended a session: %v", err)
+	}
+	for _, thing := range things {
+		thing.close(node.fixture)
+		if thing.opens(node.fixture) {
+			t.Errorf("%s: is open although it was closed", thing.name)
+		}
+	}
+	node.ok(node.EndLoginSession(t.Context(), vendor, session))
 }

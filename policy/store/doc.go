@@ -23,6 +23,8 @@
 //	grantorder.go    finding grants by creation
 //	idrange.go       ranges of ids by creation
 //	indexbuild.go    building the indexes of earlier versions
+//	indexprogress.go which indexes are being built
+//	linkfrontier.go  how far links are in their index, and the steps that add them
 //	linkindex.go     the index of links
 //	grantfind.go     finding grants
 //	grantremove.go   removing many grants
@@ -123,4 +125,5 @@
 //	removals.go      removals that nodes remember, also from the change feed
 //	rewrite.go       making removals again that the store lost
 //	copy.go          copying the entries of one engine to another
+//	difference.go    what replacing one engine by a copy changes
 package store

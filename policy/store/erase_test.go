@@ -157,6 +157,7 @@ func TestErasedPersonIsInNoRecord(t *testing.T) {
 		b.monthly()
 		b.person("kund-7", "greta.oest@example.com", "Gretaxa", "Oestxa")
 		b.person("kund-70", "ann.lund@example.com", "Annxa", "Lundxa")
+		b.ok(b.BuildIndexes(ctx))
 		theirs := []string{"kund-7", "greta.oest@", "gretaxa", "oestxa"}
 		if held := b.holding(theirs...); held != personal {
 			b.Fatalf("the person is in records with %q, want %q: all kinds that keep something", held, personal)

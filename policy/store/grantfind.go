@@ -82,9 +82,8 @@ func (s *Store) findGrants(ctx context.Context, vendor string, query *GrantQuery
 		if tag != "" {
 			return nil, "", false, &FieldError{"sort", "and a period do not go with an import, whose grants have the order of its rows"}
 		}
-		if err := s.buildForOrder(ctx, vendor, query); err != nil {
-			return nil, "", false, err
-		}
+		// Without the index the lists are merged, as on a store that takes no writes.
+		_ = s.complete(ctx, vendor, &createdIndex)
 	}
 	err = s.engine.View(ctx, vendor, func(snapshot engine.Snapshot) error {
 		if query.List != "" {

@@ -113,7 +113,31 @@ func TestGrantsOfEarlierVersions(t *testing.T) {
 	if got := b.found(store.GrantQuery{SKU: "archive"}); got != "rare" {
 		t.Errorf("without the index: %q", got)
 	}
-	// The first import builds the index, and doubles nothing.
+	// A search by creation is right, too, whatever else it selects, and the next one after a
+	// position. An import waits: without the index it would double grants.
+	for _, list := range []string{"", store.DefaultList} {
+		for want, query := range map[string]store.GrantQuery{"rare u2499": {}, "rare": {SKU: "archive"}, "u2499 u2498": {SKU: "premium"}} {
+			query.List, query.Order, query.Limit = list, store.NewestFirst, 1
+			first, next, _, err := b.FindGrants(t.Context(), vendor, query)
+			b.ok(err)
+			query.From = next
+			second, _, _, err := b.FindGrants(t.Context(), vendor, query)
+			b.ok(err)
+			got := ""
+			for _, g := range append(first, second...) {
+				got += " " + g.UserID
+			}
+			if got != " "+want {
+				t.Errorf("the newest of %q with %+v are%s, want %s", list, query, got, want)
+			}
+		}
+	}
+	b.forgetIndex()
+	batch := store.ImportBatch{ID: "two", Rows: []store.ImportRow{row("u0000 premium")}}
+	_, err := b.ImportGrants(t.Context(), vendor, store.DefaultList, batch)
+	b.is(err, store.ErrIndexBuilding)
+	b.ok(b.BuildIndexes(t.Context()))
+	// With the index an import doubles nothing.
 	if got := b.importFile("two", 5000, false, "u0000 premium", "u2499 premium - note", "new premium"); got != "1 1 1 0" {
 		t.Errorf("the first import: %s", got)
 	}
@@ -121,7 +145,7 @@ func TestGrantsOfEarlierVersions(t *testing.T) {
 	if err != nil || len(grants) != 1 || more {
 		t.Errorf("with the index: %d grants, more %v, %v", len(grants), more, err)
 	}
-	// So does the sweep, even if an earlier one was interrupted.
+	// The sweep builds it as well, even if an earlier one was interrupted.
 	b.forgetIndex()
 	b.is(b.interrupted(1).indexed(), errCut)
 	if _, err := b.Sweep(t.Context()); err != nil || b.count("Is") != 2502 || b.count("Ik") != 2502 || b.count("It") != 2502 || b.count("IS") != 2502 {

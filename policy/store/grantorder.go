@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"iter"
 	"slices"
 	"strings"
@@ -12,20 +11,6 @@ import (
 
 const grantIDPrefix = "grant_"
 
-// buildForOrder builds the index that a query by creation reads, of a database of an earlier
-// version.
-func (s *Store) buildForOrder(ctx context.Context, vendor string, q *GrantQuery) error {
-	if q.PublisherPurchaseID != "" || q.List != "" && q.SKU != "" {
-		if err := s.build(ctx, vendor, &grantIndex); err != nil {
-			return err
-		}
-	}
-	if q.List != "" {
-		return nil
-	}
-	return s.build(ctx, vendor, &createdIndex)
-}
-
 // byCreation returns the places of all grants that may match, by creation. A position is the
 // id of a grant.
 func (q *GrantQuery) byCreation(snapshot engine.Snapshot) (iter.Seq2[place, error], error) {
@@ -33,6 +18,10 @@ func (q *GrantQuery) byCreation(snapshot engine.Snapshot) (iter.Seq2[place, erro
 		return nil, &FieldError{"from", "is not a position of this list"}
 	}
 	ids := q.ids(grantIDPrefix, q.From)
+	built, err := createdIndex.built(snapshot)
+	if err != nil {
+		return nil, err
+	}
 	for _, of := range [][2]string{
 		{indexRowKey, q.PublisherPurchaseID}, {indexUserID, q.UserID}, {indexPublisherUserID, q.PublisherUserID}, {indexEmail, policy.LowerEmail(q.Email)},
 	} {
@@ -40,7 +29,9 @@ func (q *GrantQuery) byCreation(snapshot engine.Snapshot) (iter.Seq2[place, erro
 			continue
 		}
 		if of[0] == indexRowKey {
-			of[1] = purchaseKey(of[1])
+			if of[1] = purchaseKey(of[1]); !built {
+				continue
+			}
 		}
 		if few, err := q.few(snapshot, &ids, indexPrefix(of[0], of[1])); err != nil || few != nil {
 			return few, err
@@ -50,9 +41,11 @@ func (q *GrantQuery) byCreation(snapshot engine.Snapshot) (iter.Seq2[place, erro
 	}
 	prefix, records, ofList := indexPrefix(indexCreated, ""), false, false
 	switch {
-	case q.SKU != "" && q.List != "":
+	case !built && q.List == "":
+		return mergeLists(snapshot, &ids), nil
+	case built && q.SKU != "" && q.List != "":
 		prefix, ofList = append(append(indexPrefix(indexSKU, q.SKU), q.List...), 0), true
-	case q.SKU != "":
+	case q.SKU != "" && q.List == "":
 		prefix = indexPrefix(indexSKUCreated, q.SKU)
 	case q.List != "":
 		prefix, ofList, records = keyPrefix(prefixGrant, q.List), true, true
@@ -73,6 +66,74 @@ func (q *GrantQuery) byCreation(snapshot engine.Snapshot) (iter.Seq2[place, erro
 			}
 		}
 	}, nil
+}
+
+// mergeLists returns the places of the grants of all lists by creation, from their records: what
+// the index by creation has, as long as it is not complete.
+func mergeLists(snapshot engine.Snapshot, ids *idRange) iter.Seq2[place, error] {
+	type head struct {
+		place
+		next func() (engine.Entry, error, bool)
+	}
+	return func(yield func(place, error) bool) {
+		var heads []*head
+		// advance moves a head to the next grant of its list. It reports false at the end.
+		advance := func(h *head) (bool, error) {
+			entry, err, ok := h.next()
+			if !ok || err != nil {
+				return false, err
+			}
+			h.id = string(entry.Key[1+len(h.list)+1:])
+			h.position, h.value = h.id, entry.Value
+			return true, nil
+		}
+		lists, err := grantLists(snapshot)
+		for i := 0; err == nil && i < len(lists); i++ {
+			next, stop := iter.Pull2(ids.scan(snapshot, keyPrefix(prefixGrant, lists[i])))
+			defer stop()
+			h := &head{place: place{list: lists[i]}, next: next}
+			var ok bool
+			if ok, err = advance(h); ok {
+				heads = append(heads, h)
+			}
+		}
+		for err == nil && len(heads) > 0 {
+			first := 0
+			for i, h := range heads {
+				if (h.id < heads[first].id) != ids.newest && h.id != heads[first].id {
+					first = i
+				}
+			}
+			if !yield(heads[first].place, nil) {
+				return
+			}
+			var ok bool
+			if ok, err = advance(heads[first]); !ok {
+				heads = slices.Delete(heads, first, first+1)
+			}
+		}
+		if err != nil {
+			yield(place{}, err)
+		}
+	}
+}
+
+// grantLists returns the lists that have grants, with one read for each.
+func grantLists(snapshot engine.Snapshot) (lists []string, err error) {
+	var after []byte
+	for found := true; found; {
+		found = false
+		for entry, err := range snapshot.Scan([]byte{prefixGrant}, after) {
+			if err != nil {
+				return nil, err
+			}
+			list, _, _ := strings.Cut(string(entry.Key[1:]), "\x00")
+			lists, found = append(lists, list), true
+			after = key(prefixGrant, list+"\x01") // after all grants of the list
+			break
+		}
+	}
+	return lists, nil
 }
 
 // few returns the places of the grants under a prefix of the index of grants by creation, or

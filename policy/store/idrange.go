@@ -71,6 +71,19 @@ func (r *idRange) holds(id string) bool {
 	return id > r.after
 }
 
+// split returns the part of the range with ids up to one, and that with those after it.
+func (r *idRange) split(at string) (upTo, after idRange) {
+	upTo, after = *r, *r
+	next := at + "\x00" // the first text after the id
+	if r.high == "" || next < r.high {
+		upTo.high = next
+	}
+	if next > r.low {
+		after.low = next
+	}
+	return upTo, after
+}
+
 // scan yields the entries whose keys continue a prefix with an id of the range, in its order.
 // After the id a key has nothing, or NUL and more.
 func (r *idRange) scan(snapshot engine.Snapshot, prefix []byte) iter.Seq2[engine.Entry, error] {

@@ -170,7 +170,7 @@ func (w Writer) ImportGrants(ctx context.Context, vendor, list string, batch Imp
 	if err != nil {
 		return ImportResult{}, err
 	}
-	if err := w.build(ctx, vendor, &grantIndex); err != nil {
+	if err := w.complete(ctx, vendor, &grantIndex); err != nil {
 		return ImportResult{}, err
 	}
 	for range importAttempts {

@@ -2,8 +2,10 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -15,6 +17,8 @@ type indexBuild struct {
 	records []byte // prefix of the records
 	// entries returns the entries of a record; the record itself may be the last one.
 	entries func(k, value []byte) ([]engine.Put, error)
+	// with is an index of the same records and entries, which is complete with this one.
+	with *indexBuild
 }
 
 // indexState is how far an index is built.
@@ -27,21 +31,22 @@ type indexState struct {
 // indexStep is how many records one step reads, so that other writes are not held up.
 const indexStep = 1000
 
+// ErrIndexBuilding is the error of a call that needs an index which is not complete yet: that of
+// a database of an earlier version, which is built in the background.
+var ErrIndexBuilding = errors.New("an index of the grants is being built, as the database is of an earlier version")
+
 // The indexes that are built. That by creation came later than the others of grants.
 var (
 	grantIndex = indexBuild{
 		state: []byte{prefixGrantIndex}, records: []byte{prefixGrant}, entries: grantEntries,
 	}
 	createdIndex = indexBuild{
-		state: key(prefixGrantIndex, indexCreated), records: []byte{prefixGrant}, entries: grantEntries,
+		state: key(prefixGrantIndex, indexCreated), records: []byte{prefixGrant}, entries: grantEntries, with: &grantIndex,
 	}
 	// grantExpiry is no index: grants of earlier versions have no expiry, so that those that
 	// ended stayed for ever.
 	grantExpiry = indexBuild{
 		state: key(prefixGrantIndex, "expiry"), records: []byte{prefixGrant}, entries: expiringGrant,
-	}
-	linkIndex = indexBuild{
-		state: []byte{prefixLinkIndex}, records: []byte{prefixLink}, entries: linkEntries,
 	}
 )
 
@@ -66,26 +71,71 @@ func expiringGrant(k, value []byte) ([]engine.Put, error) {
 	return append(puts, engine.Put{Key: bytes.Clone(k), Value: bytes.Clone(value), Expires: grant.expires()}), err
 }
 
-// build builds the rest of an index, unless it is complete. It can be interrupted at any time.
-func (s *Store) build(ctx context.Context, vendor string, b *indexBuild) error {
-	for {
-		done, err := s.buildStep(ctx, vendor, b)
-		switch {
-		case errors.Is(err, ErrConflict): // another node made the step
-		case done || err != nil:
-			return err
-		}
+// BuildIndexes builds the indexes that databases of earlier versions do not have, and adds new
+// links to theirs, in steps. It can be interrupted at any time.
+func (s *Store) BuildIndexes(ctx context.Context) error {
+	partitions, err := s.Vendors(ctx)
+	for _, vendor := range partitions {
+		err = cmp.Or(err, s.buildIndexes(ctx, vendor))
 	}
+	return err
 }
 
 // buildIndexes builds all indexes of a vendor.
 func (s *Store) buildIndexes(ctx context.Context, vendor string) error {
-	for _, b := range []*indexBuild{&grantIndex, &createdIndex, &grantExpiry, &linkIndex} {
-		if err := s.build(ctx, vendor, b); err != nil {
-			return err
+	defer s.builds.end(vendor)
+	steps := make([]func() (bool, error), 0, 4)
+	for _, b := range []*indexBuild{&createdIndex, &grantIndex, &grantExpiry} {
+		steps = append(steps, func() (bool, error) { return s.buildStep(ctx, vendor, b) })
+	}
+	steps = append(steps, func() (bool, error) { return s.extendLinkIndex(ctx, vendor) })
+	for _, step := range steps {
+		for {
+			began := time.Now()
+			done, err := step()
+			if err != nil && !errors.Is(err, ErrConflict) { // else another node made the step
+				return err
+			}
+			if done {
+				break
+			}
+			s.builds.add(vendor, s.now())
+			if err := rest(ctx, time.Since(began)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// rest waits as long as a step took, so that other writes have the half of the time.
+func rest(ctx context.Context, took time.Duration) error {
+	timer := time.NewTimer(took)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// stepsInCall is how many steps of an index a call makes that needs it.
+const stepsInCall = 2
+
+// complete completes an index within a call if few records are missing. Otherwise it returns
+// ErrIndexBuilding.
+func (s *Store) complete(ctx context.Context, vendor string, b *indexBuild) error {
+	for range stepsInCall {
+		done, err := s.buildStep(ctx, vendor, b)
+		if done || err != nil && !errors.Is(err, ErrConflict) {
+			return err
+		}
+		if s.builds.has(vendor) {
+			break // in the background
+		}
+	}
+	return ErrIndexBuilding
 }
 
 // buildStep adds the next records to an index. An entry of a record that is changed at
@@ -131,6 +181,9 @@ func (s *Store) buildStep(ctx context.Context, vendor string, b *indexBuild) (do
 		return false, err
 	}
 	batch.Puts = append(batch.Puts, engine.Put{Key: b.state, Value: stored})
+	if state.Done && b.with != nil {
+		batch.Puts = append(batch.Puts, engine.Put{Key: b.with.state, Value: stored})
+	}
 	// No event: no cache depends on this index.
 	_, err = s.engine.Commit(ctx, vendor, batch)
 	return state.Done, conflict(err)

@@ -143,15 +143,31 @@ type storedLink struct {
 	id string
 }
 
-// links returns the links of an issuer that may match, in order.
+// links returns the links of an issuer that may match, in order: those that the index has, and
+// those after its frontier.
 func (q *LinkQuery) links(snapshot engine.Snapshot, vendor, issuer string) (iter.Seq2[storedLink, error], error) {
-	ids := q.ids(linkIDPrefix, q.From)
-	if prefix := q.indexed(); prefix != nil && issuer == keys.VendorIssuer(vendor) {
-		built, err := linkIndex.built(snapshot)
-		if err != nil || built {
-			return linksAt(snapshot, issuer, prefix, ids.scan(snapshot, prefix)), err
-		}
+	ids, prefix := q.ids(linkIDPrefix, q.From), q.indexed()
+	if prefix == nil || issuer != keys.VendorIssuer(vendor) {
+		return linksIn(snapshot, issuer, ids), nil
 	}
+	front, _, err := linkFrontierIn(snapshot)
+	upTo, after := ids.split(front.Through)
+	first, second := linksAt(snapshot, issuer, prefix, upTo.scan(snapshot, prefix)), linksIn(snapshot, issuer, after)
+	if ids.newest {
+		first, second = second, first
+	}
+	return func(yield func(storedLink, error) bool) {
+		for link, err := range first {
+			if !yield(link, err) || err != nil {
+				return
+			}
+		}
+		second(yield)
+	}, err
+}
+
+// linksIn yields the links of a range from their records.
+func linksIn(snapshot engine.Snapshot, issuer string, ids idRange) iter.Seq2[storedLink, error] {
 	prefix := keyPrefix(prefixLink, issuer)
 	return func(yield func(storedLink, error) bool) {
 		for entry, err := range ids.scan(snapshot, prefix) {
@@ -164,7 +180,7 @@ func (q *LinkQuery) links(snapshot engine.Snapshot, vendor, issuer string) (iter
 				return
 			}
 		}
-	}, nil
+	}
 }
 
 // linksAt yields the links that entries of the index name, which it reads many at a time.

@@ -12,7 +12,7 @@ import (
 
 // index returns the keys of a vendor's own link in the index of links. Links that publishers
 // signed are not in it, as their ids do not sort by creation. There is none by sku: a search by
-// it alone finds most links of a vendor, and each entry makes bulk links slower.
+// it alone finds most links of a vendor.
 func (l *SignedLink) index() (index [][]byte) {
 	if !strings.HasPrefix(l.Claims.Issuer, keys.VendorIssuer("")) {
 		return nil
@@ -78,22 +78,5 @@ func forgetLink(e *erasing, k, value []byte) error {
 		e.t.set(at, []byte{}, expires)
 	}
 	e.t.set(k, scrubbed, expires)
-	return nil
-}
-
-// indexed returns the prefix of the part of the index with the fewest links that may match,
-// nil for none.
-func (q *LinkQuery) indexed() []byte {
-	url := q.URL
-	if strings.HasSuffix(url, "*") {
-		url = "" // the beginning of many
-	}
-	for _, of := range [][2]string{
-		{linkOfUser, q.UserID}, {linkOfURL, urlHash(url)}, {linkOfContent, q.PublisherContentID},
-	} {
-		if of[1] != "" {
-			return linkPrefix(of[0], of[1])
-		}
-	}
 	return nil
 }

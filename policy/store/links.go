@@ -112,6 +112,25 @@ func (w Writer) CreateLinks(ctx context.Context, vendor string, claims []keys.Li
 
 // createLinks stores the vendor's own links, provided that the first one is not stored yet.
 func (w Writer) createLinks(ctx context.Context, vendor string, links []SignedLink) error {
+	for range transactAttempts {
+		front, stored, err := w.linkFrontier(ctx, vendor)
+		if err != nil {
+			return err
+		}
+		err = w.createLinksAt(ctx, vendor, links, front, engine.Check{Key: linkFrontierKey, Value: stored})
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		_, now, readErr := w.linkFrontier(ctx, vendor)
+		if readErr != nil || bytes.Equal(stored, now) {
+			return cmp.Or(readErr, err) // the first link is stored
+		}
+	}
+	return ErrConflict
+}
+
+// createLinksAt is createLinks while the index has the frontier that the check names.
+func (w Writer) createLinksAt(ctx context.Context, vendor string, links []SignedLink, front linkFrontier, unmoved engine.Check) error {
 	batch := new(engine.Batch)
 	var change policy.Invalidation
 	for i := range links {
@@ -123,10 +142,13 @@ func (w Writer) createLinks(ctx context.Context, vendor string, links []SignedLi
 		if err != nil {
 			return err
 		}
+		if links[i].Claims.ID > front.End {
+			puts = puts[:1] // a step adds its entries
+		}
 		batch.Puts = append(batch.Puts, puts...)
 		change.Add(policy.KindLink, vendor, links[i].Claims.Issuer, links[i].Claims.ID)
 	}
-	batch.Checks = []engine.Check{{Key: batch.Puts[0].Key}}
+	batch.Checks = []engine.Check{{Key: batch.Puts[0].Key}, unmoved}
 	return w.commit(ctx, vendor, batch, change)
 }
 

@@ -3,6 +3,8 @@ package store_test
 import (
 	"context"
 	"errors"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -322,4 +324,52 @@ func TestLoginDuringErasure(t *testing.T) {
 		b.Error("a session is left")
 	}
 	b.login("ann", "", "", 3)
+}
+
+// A site had many sessions. After their end nothing of them is left, however they ended, on
+// either engine. GATEFOLD_SESSIONS sets how many.
+func TestManyLoginSessionsLeaveNothing(t *testing.T) {
+	sessions := 600
+	if text := os.Getenv("GATEFOLD_SESSIONS"); text != "" {
+		var err error
+		if sessions, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	onBothEngines(t, func(b *fixture) {
+		var all sync.WaitGroup
+		began := time.Now()
+		for g := range 32 {
+			all.Go(func() {
+				for i := g; i < sessions; i += 32 {
+					_, id := testTickets.New()
+					user := "reader-" + strconv.Itoa(i)
+					if err := b.CreateLoginSession(b.Context(), vendor, loginOf(b, id, user, "sid-"+user), "", 3); err != nil {
+						b.Errorf("session %d: %v", i, err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		b.Logf("%d sessions begin in %v", sessions, time.Since(began).Round(time.Millisecond))
+		b.clock = b.clock.Add(idle + time.Second)
+		began = time.Now()
+		for {
+			removed, err := b.Sweep(b.Context())
+			b.ok(err)
+			if removed == 0 {
+				break
+			}
+		}
+		b.Logf("they are swept in %v", time.Since(began).Round(time.Millisecond))
+		b.ok(b.records.View(b.Context(), vendor, func(snapshot engine.Snapshot) error {
+			for _, prefix := range []string{"$", "&"} {
+				for entry, err := range snapshot.Scan([]byte(prefix), nil) {
+					b.Fatalf("%q is left, %v", entry.Key, err)
+				}
+			}
+			return nil
+		}))
+	})
 }

@@ -29,6 +29,7 @@ type Store struct {
 	seatTurns  seatTurns
 	waiting    waiting // vendors whose webhooks have events to deliver
 	swept      atomic.Uint64
+	builds     indexBuilds
 }
 
 // New returns a store over an engine. Every write bumps the versions of what it

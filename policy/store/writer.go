@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store/engine"
@@ -72,6 +73,12 @@ func (s *Store) commit(ctx context.Context, partition string, batch *engine.Batc
 func (s *Store) apply(ctx context.Context, partition string, batch *engine.Batch, change policy.Invalidation) error {
 	batch.Event = change.Encode()
 	_, err := s.engine.Commit(ctx, partition, batch)
+	if errors.Is(err, engine.ErrFull) && !batch.Closes && closes(batch, new(removals).of(partition, batch, time.Time{})) {
+		// Nothing was written: there may be room that is kept for what takes access away.
+		closing := *batch
+		closing.Closes = true
+		_, err = s.engine.Commit(ctx, partition, &closing)
+	}
 	s.versions.Bump(change)
 	return err
 }

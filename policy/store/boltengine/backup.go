@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 )
 
+// backupSuffix is in the name of the copy that a backup makes beside the database.
+const backupSuffix = ".backup-"
+
 // Backup writes a consistent copy of the database while it is in use, and returns its
 // length in bytes. The copy is a database file: to restore it, replace the database with
 // it. It contains all records, so protect it as well.
@@ -41,7 +44,7 @@ func (e *Engine) Backup(ctx context.Context, w io.Writer, record RecordCheck) (i
 
 // copyAside copies the database to a temporary file, positioned at its start.
 func (e *Engine) copyAside(ctx context.Context) (*os.File, error) {
-	file, err := os.CreateTemp(filepath.Dir(e.path), filepath.Base(e.path)+".backup-*") // mode 0600
+	file, err := os.CreateTemp(filepath.Dir(e.path), filepath.Base(e.path)+backupSuffix+"*") // mode 0600
 	if err != nil {
 		return nil, err
 	}

@@ -132,7 +132,13 @@ func (e *Engine) transact(group []*job) error {
 	if e.broken != nil {
 		return e.broken
 	}
+	if err := e.admit(group); err != nil {
+		return explainWrite(e.path, err)
+	}
 	id, err := e.update(group)
+	if err != nil && len(group) == 1 && diskFull(err) && !e.committed(id) && mayUseReserve(group[0].write) && e.giveUpReserve() {
+		id, err = e.update(group)
+	}
 	switch {
 	case err == nil:
 		e.note(group)

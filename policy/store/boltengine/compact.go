@@ -17,9 +17,9 @@ import (
 // ErrCompacting is returned by a second compaction at the same time.
 var ErrCompacting = errors.New("the database is being compacted already")
 
-// Compacted is the result of a compaction: the length of the file before and after it, in
-// bytes.
-type Compacted struct{ Before, After int64 }
+// Compacted is the result of a compaction: the length of the file, and what is free in it,
+// before and after it, in bytes.
+type Compacted struct{ Before, FreeBefore, After, FreeAfter int64 }
 
 const (
 	// compactSuffix is that of the name of the new file while it is written. One that a
@@ -95,7 +95,12 @@ func (e *Engine) compact(ctx context.Context, changes *changes, record RecordChe
 			return result, fmt.Errorf("its folder has %d MiB of free space, and the new file needs %d MiB: free some first; nothing was changed", available>>20, needed>>20+1)
 		}
 	}
-	path := e.path + compactSuffix
+	// Beside the database itself: its path may be a symbolic link to another disk.
+	real, err := filepath.EvalSymlinks(e.path)
+	if err != nil {
+		return result, err
+	}
+	path := real + compactSuffix
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return result, err
 	}
@@ -106,7 +111,7 @@ func (e *Engine) compact(ctx context.Context, changes *changes, record RecordChe
 	// It is synced as a whole, and grows in small steps until then, so that it ends full.
 	grow := target.AllocSize
 	target.NoSync, target.NoGrowSync, target.AllocSize = true, true, compactGrow
-	c := &compaction{engine: e, target: target, path: path, grow: grow, changes: changes}
+	c := &compaction{engine: e, target: target, path: path, real: real, grow: grow, changes: changes}
 	defer func() {
 		if target != nil {
 			_ = target.Close()
@@ -141,8 +146,8 @@ func (e *Engine) compact(ctx context.Context, changes *changes, record RecordChe
 	if closing := old.Close(); err == nil {
 		err = closing
 	}
-	after, _, sizing := e.Size(context.WithoutCancel(ctx))
-	return Compacted{before, after}, errors.Join(err, sizing)
+	after, freeAfter, sizing := e.Size(context.WithoutCancel(ctx))
+	return Compacted{before, free, after, freeAfter}, errors.Join(err, sizing)
 }
 
 // compaction is the copy of a database to another file.
@@ -150,6 +155,7 @@ type compaction struct {
 	engine  *Engine
 	target  *bbolt.DB
 	path    string // of the target
+	real    string // of the database
 	grow    int    // how much the target grows at a time once it is in use, in bytes
 	changes *changes
 }
@@ -364,7 +370,7 @@ func (c *compaction) finish() (old *bbolt.DB, err error) {
 		return nil, err
 	}
 	e.swap.Lock()
-	if err = os.Rename(c.path, e.path); err == nil {
+	if err = os.Rename(c.path, c.real); err == nil {
 		old, e.db, e.file = e.db, c.target, file
 	}
 	e.swap.Unlock()
@@ -372,7 +378,7 @@ func (c *compaction) finish() (old *bbolt.DB, err error) {
 		return nil, err
 	}
 	compactPhase("exchanged")
-	if err := syncDir(filepath.Dir(e.path)); err != nil {
+	if err := syncDir(filepath.Dir(c.real)); err != nil {
 		e.broken = fmt.Errorf("the disk of database %s failed (%w); repair it and restart: the last writes may be lost", e.path, err)
 		return old, e.broken
 	}

@@ -8,8 +8,10 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,9 +29,10 @@ const phaseVariable = "BOLTENGINE_CHILD_PHASE"
 func init() {
 	childRoles["compact until killed"] = compactUntilKilled
 	childRoles["compact on a full disk"] = compactOnFullDisk
+	childRoles["compact without room"] = compactWithoutRoom
 }
 
-// compactUntilKilled writes as writeUntilKilled does, and compacts all the time. It kills itself
+// compactUntilKilled writes as writeUntilKilled does, and compacts and backs up all the time. It kills itself
 // at the end of a phase, unless there is none in the environment.
 func compactUntilKilled(ctx context.Context, path string) error {
 	backend, err := Open(path)
@@ -61,12 +64,16 @@ func compactUntilKilled(ctx context.Context, path string) error {
 				return
 			}
 			fmt.Printf("compacted %d\n", done.After)
+			if _, err := backend.Backup(ctx, io.Discard, nil); err != nil {
+				failures <- err
+				return
+			}
 		}
 	}()
 	return <-failures
 }
 
-// A server is killed while it writes and compacts: at the end of each phase, and at random. Its
+// A server is killed while it writes, compacts and backs up: at the end of each phase, and at random. Its
 // database is whole, has everything that was acknowledged, and a started server leaves nothing
 // of the compaction.
 func TestKilledWhileCompacting(t *testing.T) {
@@ -149,6 +156,35 @@ func compactOnFullDisk(ctx context.Context, path string) error {
 		return err
 	}
 	if _, err := backend.Compact(ctx, nil); err != nil {
+		return err
+	}
+	fmt.Println("ok")
+	return nil
+}
+
+// A disk that has too little room for the new file from the start: nothing is begun.
+func TestCompactNeedsRoom(t *testing.T) {
+	require.Equal(t, "ok\n", onSmallDisk(t, "compact without room", "12m"))
+}
+
+func compactWithoutRoom(ctx context.Context, path string) error {
+	backend, err := Open(path)
+	if err != nil {
+		return err
+	}
+	defer backend.Close()
+	if _, err := backend.Commit(ctx, "acme", small("before")); err != nil {
+		return err
+	}
+	compactPhase = func(string) { panic("it began") }
+	_, err = backend.Compact(ctx, nil)
+	if err == nil || !strings.Contains(err.Error(), "free some first; nothing was changed") {
+		return fmt.Errorf("a compaction without room gave: %w", err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
+		return fmt.Errorf("it left %v: %w", left, err)
+	}
+	if _, err := backend.Commit(ctx, "acme", small("after")); err != nil {
 		return err
 	}
 	fmt.Println("ok")

@@ -11,7 +11,7 @@ import (
 // user, in bytes. Where neither is known it returns zero.
 func (e *Engine) DiskSpace() (total, available uint64, err error) {
 	var disk syscall.Statfs_t
-	if err := syscall.Statfs(filepath.Dir(e.path), &disk); err != nil {
+	if err := syscall.Statfs(filepath.Dir(e.reserve()), &disk); err != nil {
 		return 0, 0, err
 	}
 	block := uint64(disk.Bsize) //nolint:gosec // never negative

@@ -25,6 +25,10 @@
 //	sweep.go          removing expired entries
 //	dump.go           reading all entries
 //	backup.go         copies of the file
+//	reserve.go        room on the disk that is kept for removals and revocations
+//	reserve_linux.go  allocating it
+//	reserve_other.go  the same on other systems
+//	restore.go        putting a copy in the place of the file
 //	compact.go        replacing the file by one without free pages
 //	changes.go        what is written during that
 //	verify.go         verifying a file that is not in use
@@ -33,6 +37,8 @@
 //	diskspace_unix.go   the size of the disk, and what is available
 //	diskspace_other.go  the same on other systems
 //	size.go           the length of the file, and what is free in it
+//	owner_unix.go     the owner of a restored file
+//	owner_other.go    the same on other systems
 //	unlock_unix.go    releasing the lock of the file
 //	unlock_other.go   the same on other systems
 package boltengine

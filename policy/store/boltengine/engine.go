@@ -34,7 +34,10 @@ type Engine struct {
 	queue   chan *job
 	single  chan func()
 	stopped chan struct{} // closed when the committer has ended
-	broken  error         // why nothing is written any more; owned by the committer
+	// Owned by the committer: why nothing is written any more, and whether the reserve is
+	// given up, see keepReserve.
+	broken error
+	spent  bool
 
 	changes atomic.Pointer[changes] // of a running compaction
 	closing context.Context         // ends when Close is called
@@ -58,7 +61,7 @@ func Open(path string) (*Engine, error) {
 		_ = db.Close()
 		return nil, explain(path, err)
 	}
-	_ = os.Remove(path + compactSuffix) // of a process that was killed; another one cannot have it
+	removeLeftovers(path)
 	e := &Engine{db: db, path: path, file: file, queue: make(chan *job), single: make(chan func()), stopped: make(chan struct{})}
 	e.closing, e.close = context.WithCancel(context.Background())
 	go e.commitLoop()

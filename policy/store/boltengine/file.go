@@ -314,3 +314,19 @@ func guard(err *error) {
 		*err = fmt.Errorf("%w: %v", ErrDamaged, cause)
 	}
 }
+
+// removeLeftovers removes the files that compactions, backups and restores of a process that
+// was killed left beside the database. The lock of the database says that none is under way.
+func removeLeftovers(path string) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	entries, _ := os.ReadDir(filepath.Dir(path)) // what cannot be read stays
+	for _, entry := range entries {
+		rest, beside := strings.CutPrefix(entry.Name(), filepath.Base(path))
+		left := rest == compactSuffix || strings.HasPrefix(rest, reserveSuffix+"-") || strings.HasPrefix(rest, backupSuffix) || strings.HasPrefix(rest, RestoreSuffix)
+		if beside && left && entry.Type().IsRegular() {
+			_ = os.Remove(filepath.Join(filepath.Dir(path), entry.Name()))
+		}
+	}
+}

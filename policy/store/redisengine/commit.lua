@@ -77,7 +77,6 @@ for i, c in ipairs(counters) do
 	counts[i] = number(current[c.key])
 	replays[i] = c.replayed and '1' or '0'
 end
-local position = redis.call('HGET', meta, 'pos') or '0'
 local function result() return position .. ' ' .. table.concat(counts, ',') .. ' ' .. table.concat(replays) end
 
 local n_deletes = tonumber(arg())

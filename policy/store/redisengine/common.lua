@@ -69,7 +69,7 @@ end
 
 local function number(n) return string.format('%.0f', n) end
 
-local generation, revision, lost -- of the partition
+local generation, revision, lost, position -- of the partition
 local recorded = false -- whether this batch has a revision
 
 -- batch_at returns the id of the batch at a revision, unless it is dropped from the undo log.
@@ -78,17 +78,37 @@ local function batch_at(at)
 	return entry and entry[2][1] == '' and string.match(entry[2][2], '^%x+')
 end
 
--- compare reads these three, notices a partition that is behind what the caller saw, and
+-- evicted notices that the server evicted keys of a partition, and removes what cannot be
+-- used any more: keys without values, values without keys, and the logs of a partition of
+-- which the state is gone, which would refuse earlier revisions. The partition is then one
+-- that lost its newest writes, or all. It returns whether it removed the state.
+local function evicted(has_state, state_held)
+	local there = redis.call('EXISTS', names, values)
+	if has_state then
+		if there >= tonumber(string.sub(state_held or '00', 1, 1)) + tonumber(string.sub(state_held or '00', 2)) then return false end
+		redis.call('DEL', meta, names, values, expiries, undo, feed)
+		return true
+	end
+	if there == 1 then
+		redis.call('DEL', names, values, expiries, undo, feed)
+	elseif redis.call('EXISTS', undo, feed) > 0 then
+		redis.call('DEL', undo, feed)
+	end
+	return false
+end
+
+-- compare reads these, notices a partition that is behind what the caller saw, and
 -- writes into it that it lost what follows. It returns whether it is behind.
 local function compare()
 	local seen_generation, seen_revision, seen_id, id_revision = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
-	local state = redis.call('HMGET', meta, 'gen', 'rev', 'lost')
-	generation, revision, lost = tonumber(state[1] or 0), tonumber(state[2] or 0), state[3]
+	local state = redis.call('HMGET', meta, 'gen', 'rev', 'lost', 'pos', 'last', 'held')
+	if evicted(state[2], state[6]) then state = {} end
+	generation, revision, lost, position = tonumber(state[1] or 0), tonumber(state[2] or 0), state[3], state[4] or '0'
 	if generation > seen_generation then return false end
 	local from = revision
 	if generation == seen_generation and revision >= seen_revision then
 		-- Others may have written as many batches since as were lost.
-		if seen_id == '' then return false end
+		if seen_id == '' or state[5] == id_revision .. ' ' .. seen_id then return false end
 		local id = batch_at(id_revision)
 		if not id or id == seen_id then return false end
 		from = tonumber(id_revision) - 1
@@ -137,8 +157,10 @@ local function touch() return redis.pcall('HINCRBY', meta, 'again', 1) end
 -- exceeds undo_budget. The first field of a batch has an empty name, and the id and the
 -- result of the batch.
 local function record(id, result)
-	revision, recorded = redis.call('HINCRBY', meta, 'rev', 1), true
+	revision, recorded = revision + 1, true
 	local name = number(revision)
+	local holds = redis.call('EXISTS', names) .. redis.call('EXISTS', values)
+	redis.call('HSET', meta, 'rev', name, 'last', name .. ' ' .. id, 'held', holds)
 	if old_size > undo_budget then
 		-- Running views fail, which is better than exceeding the memory.
 		old, old_size = {}, 0

@@ -47,7 +47,7 @@ func TestGuaranteesOfAKill(t *testing.T) {
 				require.ErrorIs(t, err, engine.ErrWentBack)
 				require.True(t, lost(t, node))
 				loss, _ := node.Loss("acme")
-				require.EqualValues(t, [2]uint64{before, before + after}, [2]uint64{loss.From, loss.To})
+				require.Equal(t, [2]uint64{before, before + after}, [2]uint64{loss.From, loss.To})
 				t.Logf("lost are the writes %d to %d", loss.From+1, loss.To)
 				return
 			}

@@ -4,11 +4,16 @@
 -- Returns {revision, floor, undo log since ARGV[1], generation, one result per read}. A view whose
 -- revision is below the floor must end.
 local meta, names, values, undo = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local state = redis.call('HMGET', meta, 'rev', 'floor', 'gen')
+local state = redis.call('HMGET', meta, 'rev', 'floor', 'gen', 'held')
+local held = state[4] or '00'
+if redis.call('EXISTS', names, values) < tonumber(string.sub(held, 1, 1)) + tonumber(string.sub(held, 2)) then
+	state = {false, false, false} -- see evicted in common.lua: nothing is read of the rest
+end
 local answers = {state[1] or '0', state[2] or '0', {}, state[3] or '0'}
 
 if ARGV[1] ~= '' and ARGV[1] ~= answers[1] then
 	answers[3] = redis.call('XRANGE', undo, '(' .. ARGV[1] .. '-18446744073709551615', '+')
+	if #answers[3] == 0 then answers[2] = answers[1] end -- the server evicted the log
 end
 
 local function get(key)

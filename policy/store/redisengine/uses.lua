@@ -135,7 +135,6 @@ for i, s in ipairs(subjects) do
 	end
 end
 
-local position = redis.call('HGET', meta, 'pos') or '0'
 counts = table.concat(counts, ',')
 
 -- full returns the outcomes when the server has no memory: uses that need a write, also

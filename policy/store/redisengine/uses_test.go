@@ -154,7 +154,7 @@ func TestUsesGather(t *testing.T) {
 	const callers, bound = 100, 10
 	server := redistest.Start(t)
 	options := optionsFor(t, server.URL())
-	options.Timeout = time.Minute
+	options.Timeout, options.RedeemTimeout = time.Minute, time.Minute // the machine may be busy
 	backend := open(t, options)
 	commit(t, backend, engine.Batch{Puts: []engine.Put{put("Sa", "{}")}})
 	_, err := backend.Commit(t.Context(), "acme", useOf("a", bound, "first")) // the script is known from here on

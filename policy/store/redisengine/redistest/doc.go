@@ -2,6 +2,7 @@
 // directory, on free ports. They need redis-server on PATH.
 //
 //	server.go    a single server
+//	files.go     the files of a server: copies of them
 //	cluster.go   a Cluster
 //	tls.go       a server with TLS
 //	proxy.go     a proxy that injects faults

@@ -27,6 +27,10 @@ type Server struct {
 	// Password, and TLS where the server has certificates, are how Client connects.
 	Password string
 	TLS      *tls.Config
+	// Prefix are words before redis-server, as of nsenter, and Variables is added to its
+	// environment. Root is the root of the file system that it then sees.
+	Prefix, Variables []string
+	Root              string
 
 	t       testing.TB
 	bus     int // port for the other nodes of a Cluster
@@ -90,7 +94,9 @@ func (s *Server) launch() {
 		args = s.args
 	}
 	s.output = new(bytes.Buffer)
-	s.process = exec.CommandContext(context.Background(), "redis-server", args...)
+	command := append(append(append([]string{}, s.Prefix...), "redis-server"), args...)
+	s.process = exec.CommandContext(context.Background(), command[0], command[1:]...) //nolint:gosec // a test's own words
+	s.process.Env = append(os.Environ(), s.Variables...)
 	s.process.Stdout, s.process.Stderr = s.output, s.output
 	require.NoError(s.t, s.process.Start(), "redis-server is needed; `make test` installs it")
 	exited, process := make(chan struct{}), s.process
@@ -135,6 +141,9 @@ func (s *Server) signal(signal syscall.Signal) {
 		s.client = nil
 	}
 }
+
+// Runs reports whether the server was started, and neither killed nor stopped since.
+func (s *Server) Runs() bool { return s.process != nil }
 
 // Pause makes the server answer nothing, with all its connections open, until
 // Resume.
