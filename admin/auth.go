@@ -2,12 +2,14 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
 )
 
 const (
@@ -62,6 +64,11 @@ func (a *api) registerAuth() {
 		Metadata: map[string]any{readersKey: readersKnown, repetitionKey: repeatCall},
 	}, func(ctx context.Context, c *call, in *body[ReaderToken]) (*body[ReaderToken], error) {
 		var renewed ReaderToken
+		if c.Reader != nil {
+			if err := a.mayRenew(ctx, c); err != nil {
+				return nil, err
+			}
+		}
 		err := a.withToken(ctx, c, func(ring *keys.Ring) (claims keys.ReaderClaims, err error) {
 			renewed.Token, claims, err = keys.RenewReader(ring, c.Vendor, c.Site, in.Body.Token, maxReaderTokenAge, a.Now())
 			return claims, err
@@ -79,6 +86,18 @@ func (a *api) registerAuth() {
 		})
 		return &body[ReaderToken]{Body: in.Body}, err
 	})
+}
+
+// mayRenew returns a problem unless the caller's record, if there is one, is active.
+func (a *api) mayRenew(ctx context.Context, c *call) error {
+	found, err := a.Store.ReaderRecord(ctx, c.Vendor, c.Reader.UserID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err == nil && found.Inactive:
+		return newProblem(http.StatusForbidden, "This user is deactivated: their tokens are not renewed.")
+	}
+	return err
 }
 
 // withToken verifies a token by a function, which returns its claims, and returns the problem of

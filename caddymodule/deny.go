@@ -50,6 +50,9 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 			g.setLinkCookie(header, &decision.Link) // for the return from the login, without the token
 		}
 		header.Set("WWW-Authenticate", challenge(h.Site, decision.Reason))
+		if !html && asksForPassword(g.r, decision) {
+			header.Add("WWW-Authenticate", `Basic realm="`+h.Site+`", charset="UTF-8"`)
+		}
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", retryAfterSeconds)
 	case http.StatusTooManyRequests:

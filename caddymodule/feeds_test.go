@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -186,5 +187,61 @@ func TestFeedStream(t *testing.T) {
 	}
 	if got := s.get(last.URL); got.StatusCode != http.StatusOK {
 		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+}
+
+// A podcast app asks for the password of a feed only when it is challenged. Browsers are not,
+// nor are other pages.
+func TestFeedChallenge(t *testing.T) {
+	s := newKeySite(t, feedRules)
+	challenges := func(path string, headers ...string) string {
+		return strings.Join(s.get(path, headers...).Header.Values("WWW-Authenticate"), "; ")
+	}
+	if got := challenges("/podcasts/daily/feed.xml"); !strings.Contains(got, `Basic realm="`) || !strings.Contains(got, "Bearer") {
+		t.Errorf("an app is challenged by %s", got)
+	}
+	for name, got := range map[string]string{
+		"a script of a page": challenges("/podcasts/daily/feed.xml", "Sec-Fetch-Mode", "cors"),
+		"a browser":          challenges("/podcasts/daily/feed.xml", "Accept", browserAccept),
+		"another page":       challenges("/articles/hello"),
+	} {
+		if strings.Contains(got, "Basic") {
+			t.Errorf("%s is challenged by %s", name, got)
+		}
+	}
+}
+
+// A feed has a free page, whose origin says that all may keep it. A subscriber whose
+// subscription ended asks for it with their password: the page has their key in it, so no CDN
+// may keep it for the next listener.
+func TestFreePageOfAFeedIsPrivate(t *testing.T) {
+	s := newKeySite(t, strings.Replace(feedRules, "content_space podcasts", "content_space podcasts\n\t\t\tany", 1))
+	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=600")
+		podcast(w, r)
+	})
+	var feed admin.FeedLink
+	s.call(http.MethodPost, "/management/feeds", `{"userId": "ann", "contentSpace": "podcasts", "url": "`+s.site+`/podcasts/daily/feed.xml"}`, http.StatusCreated, &feed)
+	if got := s.get("/podcasts/daily/feed.xml"); got.StatusCode != http.StatusOK || !strings.HasPrefix(got.Header.Get("Cache-Control"), "public") {
+		t.Fatalf("a stranger gets %d %v", got.StatusCode, got.Header)
+	}
+	got := s.get("/podcasts/daily/feed.xml", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("ann:"+feed.Password)))
+	if !strings.Contains(got.body, feed.Password) || !strings.Contains(got.Header.Get("Cache-Control"), "private") || strings.Contains(got.Header.Get("Cache-Control"), "public") {
+		t.Errorf("%d %v %s", got.StatusCode, got.Header, got.body)
+	}
+}
+
+// The holder of the URL of a feed may read by it, and open no WebSocket.
+func TestFeedOpensNoWebSocket(t *testing.T) {
+	s := newKeySite(t, feedRules)
+	s.origin.Handle(podcast)
+	s.grant(store.Grant{UserID: "ann", SKU: "premium"})
+	var feed admin.FeedLink
+	s.call(http.MethodPost, "/management/feeds", `{"userId": "ann", "contentSpace": "podcasts", "url": "`+s.site+`/podcasts/daily/feed.xml"}`, http.StatusCreated, &feed)
+	if got := s.get(feed.URL); got.StatusCode != http.StatusOK {
+		t.Fatalf("%d %s", got.StatusCode, got.body)
+	}
+	if got := s.get(feed.URL, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="); got.StatusCode != http.StatusUnauthorized {
+		t.Errorf("an upgrade is %d %s", got.StatusCode, got.body)
 	}
 }

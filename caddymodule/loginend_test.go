@@ -377,3 +377,30 @@ func TestSessionsByAPI(t *testing.T) {
 		t.Errorf("the audit log is %s", log)
 	}
 }
+
+// The site of a PHP application sends every path to index.php before the gate. The pages of the
+// login are no pages of the application: readers log in and out.
+func TestLoginBehindARewrite(t *testing.T) {
+	s := newLoginSite(t, "")
+	s.outside = "route {\n\t\trewrite * /index.php?{query}\n\t}"
+	s.configure("client_secret {env.OIDC_SECRET}", "paths {\njudge received\n}\n"+loginRules)
+	b := s.browser()
+	if back := b.login("/account?a=1").to(); back != "/account?a=1" {
+		t.Fatalf("the reader is sent back to %s", back)
+	}
+	b.loggedIn()
+	b.open("/.gatefold/logout").shows(http.StatusOK, "Log out")
+}
+
+// The operator gives the readers of a login another prefix, because a second provider comes. A
+// session of before has an id that may be another reader's there: it counts no more.
+func TestSessionOfAnotherPrefix(t *testing.T) {
+	s := newLoginSite(t, "")
+	b := s.browser()
+	b.login("/account")
+	b.loggedIn()
+	s.configure("client_secret {env.OIDC_SECRET}\nuser_prefix old:", loginRules)
+	b.anonymous()
+	b.login("/account")
+	b.loggedIn()
+}

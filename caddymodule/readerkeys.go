@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ func (h *Handler) validateKeyRate() error {
 
 // errKeyLimit is the error of a key that was used too often.
 var errKeyLimit = errors.New("the API key was used more often in this minute than key_rate allows")
+
+// errFeedUpgrade is the error of a feed's key with which another protocol is asked for.
+var errFeedUpgrade = errors.New("a feed's link opens no WebSocket")
 
 // keySource verifies the keys of one kind.
 type keySource struct {
@@ -95,6 +99,9 @@ func (g *gateRequest) keyReader() policy.Reader {
 	if s == nil {
 		return policy.Reader{Rejected: true, Failure: policy.ErrReaderKey}
 	}
+	if s.kind == kindFeed && len(g.r.Header["Upgrade"]) > 0 { // GET, but not only to read
+		return policy.Reader{Rejected: true, Failure: errFeedUpgrade}
+	}
 	reader, err := g.site.policy.KeyReader(g.r.Context(), s.key, g.readerKey, g.request.Now)
 	result := "ok"
 	switch {
@@ -122,6 +129,13 @@ func (g *gateRequest) setReaderBase() {
 	if g.request.Reader.ContentSpace != "" {
 		g.r.Header[readerBaseHeader] = []string{g.readerBase()}
 	}
+}
+
+// asksForPassword reports whether a program is asked for the password of a feed (RFC 7617):
+// many send it only then. A browser, which says Sec-Fetch-Mode, would show its own dialog.
+func asksForPassword(r *http.Request, decision *policy.Decision) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.Header.Get("Sec-Fetch-Mode") == "" &&
+		decision.Rule != nil && decision.Rule.Options["content_space"] != nil
 }
 
 // verifyKey verifies the key that explain is asked about.

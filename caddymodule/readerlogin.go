@@ -50,8 +50,8 @@ func (s *credentialSource) loggedIn(g *gateRequest) (policy.Reader, bool) {
 	if err != nil {
 		return failedReader(err), true
 	}
-	if reader.Anonymous() {
-		return reader, false
+	if reader.Anonymous() || !s.login.Names(reader.UserID) {
+		return policy.Reader{}, false
 	}
 	g.source, g.token = s, g.ticket
 	return reader, true
@@ -61,7 +61,11 @@ func (s *credentialSource) loggedIn(g *gateRequest) (policy.Reader, bool) {
 func (s *credentialSource) reader(ctx context.Context, p *policy.Policy, token string, at time.Time) (policy.Reader, error) {
 	switch {
 	case s.login != nil:
-		return p.SessionReader(ctx, s.login.Verifier(), token, at)
+		reader, err := p.SessionReader(ctx, s.login.Verifier(), token, at)
+		if err == nil && !s.login.Names(reader.UserID) {
+			reader = policy.Reader{}
+		}
+		return reader, err
 	case s.key != nil:
 		return p.KeyReader(ctx, s.key, token, at)
 	}
@@ -92,8 +96,14 @@ func (h *Handler) serveLogin(w http.ResponseWriter, g *gateRequest) error {
 		w.Header().Set("Retry-After", retryAfterSeconds)
 		return h.refuse(w, g.r, refusal{Denial: reason.Denial, code: policy.ReasonStoreUnavailable.String(), uri: denial.URI(g.original.EscapedPath(), ""), id: id})
 	}
+	asked := g.r
+	if asked.URL != g.original { // a rewrite before the gate, such as try_files, is for pages
+		asked = new(http.Request)
+		*asked = *g.r
+		asked.URL = g.original
+	}
 	request := &login.Request{
-		Request: g.r, Origin: siteURL(g), Secure: g.secure, Ticket: g.ticket, Reader: g.request.Reader, SupportID: id,
+		Request: asked, Origin: siteURL(g), Secure: g.secure, Ticket: g.ticket, Reader: g.request.Reader, SupportID: id,
 		Cookies: make(map[string]string, len(g.loginCookies)),
 	}
 	for _, cookie := range g.loginCookies {

@@ -44,7 +44,7 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 			g.r = g.accountsOf(g.r)
 		}
 	}
-	public := decision.Public() && !g.asserted && g.pathToken == ""
+	public := decision.Public() && !g.asserted && g.pathToken == "" && g.request.Reader.ContentSpace == ""
 	if !public {
 		g.outcome.last.hold(w, g.r, wordPrivate)
 	}

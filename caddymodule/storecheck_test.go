@@ -46,7 +46,8 @@ func TestDamageIsFoundWithoutARequest(t *testing.T) {
 
 	s.load(s.config("", standardRules, ""))
 	s.waitForCondition("store_damaged", "damaged")
-	if state := s.shared().fileState(); state.CheckedAt == nil || state.Bytes != int64(len(content)) {
+	s.waitFor("the end of the check", func() bool { return s.shared().fileState().CheckedAt != nil })
+	if state := s.shared().fileState(); state.Bytes != int64(len(content)) {
 		t.Errorf("the state of the file is %+v", state)
 	}
 	var copied bytes.Buffer

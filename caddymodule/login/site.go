@@ -126,6 +126,13 @@ func New(options Options) (*Site, error) {
 // Verifier returns the verifier of the site's sessions.
 func (s *Site) Verifier() *policy.SessionVerifier { return s.verifier }
 
+// Names reports whether a user id can be that of a reader of this login. One of a session that
+// began under another user_prefix could be another login's reader.
+func (s *Site) Names(userID string) bool {
+	return strings.HasPrefix(userID, s.UserPrefix) &&
+		!slices.ContainsFunc(s.Reserved, func(prefix string) bool { return strings.HasPrefix(userID, prefix) })
+}
+
 // Prefix begins the paths of the login.
 const Prefix = "/.gatefold/"
 

@@ -27,8 +27,8 @@ type Uses struct {
 
 	mu      sync.Mutex
 	keys    map[uint64]*use
-	written time.Time
-	writing bool
+	written time.Time // of the last write
+	writing bool      // a write is due
 }
 
 // use is the use of one key.
@@ -47,7 +47,7 @@ func NewUses(limit int64, id func(key string) (string, bool), write func(ctx con
 }
 
 // Take counts a use of a valid key, and reports whether it may be used now. Counts are written
-// beside the request, with a use that comes a minute after the last write.
+// beside the requests, at once or a minute after the write before.
 func (u *Uses) Take(key string, now time.Time) bool {
 	hash := maphash.String(u.seed, key)
 	u.mu.Lock()
@@ -71,9 +71,10 @@ func (u *Uses) Take(key string, now time.Time) bool {
 	one.inMinute++
 	one.pending++
 	one.last = now
-	if now.Sub(u.written) >= writeEvery && !u.writing {
-		u.writing, u.written = true, now
-		go u.writeAll()
+	if !u.writing {
+		wait := max(0, writeEvery-now.Sub(u.written))
+		u.writing, u.written = true, now.Add(wait)
+		time.AfterFunc(wait, u.writeAll)
 	}
 	return true
 }

@@ -231,7 +231,7 @@ func (w Writer) CreateReaderKey(ctx context.Context, vendor string, made ReaderK
 }
 
 // PutFeeds makes the feeds of readers, at most MaxFeedBatch of them in one write, and returns
-// them. A feed that is there stays as it is, but for the reader's address. The id of a feed
+// them. A feed that is there stays as it is, but for another address or publisher's id. The id of a feed
 // with a serial is that of its derived key, see policy.ReaderKeys.
 func (w Writer) PutFeeds(ctx context.Context, vendor string, feeds []ReaderKey, id func(*ReaderKey) string) ([]ReaderKey, error) {
 	if len(feeds) > MaxFeedBatch {
@@ -285,7 +285,7 @@ func (t *transaction) putFeed(made *ReaderKey, id func(*ReaderKey) string) error
 	}
 	if was != nil {
 		next := *was
-		next.Email, next.PublisherUserID = made.Email, made.PublisherUserID
+		next.Email, next.PublisherUserID = cmp.Or(made.Email, was.Email), cmp.Or(made.PublisherUserID, was.PublisherUserID)
 		*made = next
 		if next == *was {
 			return nil
@@ -293,6 +293,14 @@ func (t *transaction) putFeed(made *ReaderKey, id func(*ReaderKey) string) error
 		for _, at := range was.index() {
 			t.set(at, nil, time.Time{})
 		}
+		return made.write(t)
+	}
+	ids, err := t.scan(keyPrefix(prefixReaderKeyIndex, readerKeyUser+made.UserID), MaxReaderKeys+MaxReaderFeeds)
+	if err != nil {
+		return err
+	}
+	if len(ids) >= MaxReaderFeeds {
+		return &FieldError{"user", fmt.Sprintf("has %d feeds and keys already: revoke those that are not used", len(ids))}
 	}
 	return made.write(t)
 }

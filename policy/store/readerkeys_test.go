@@ -157,6 +157,42 @@ func TestFeeds(t *testing.T) {
 	})
 }
 
+// A feed is made again by a system that knows no address: it keeps that, by which it opens. A
+// reader has a bounded number of feeds, so that all of them are listed and revoked.
+func TestFeedsOfOneReader(t *testing.T) {
+	b := newFixture(t)
+	keys := policy.NewReaderKeys(policy.PrefixFeed, [32]byte{1}, vendor, "news")
+	id := func(k *store.ReaderKey) string {
+		_, id := keys.Derived(k.FeedTexts()...)
+		return id
+	}
+	put := func(space, email string) ([]store.ReaderKey, error) {
+		return b.PutFeeds(b.Context(), vendor, []store.ReaderKey{{Site: "news", Space: space, UserID: "ann", Email: email}}, id)
+	}
+	_, err := put("space-0", "ann@example.com")
+	b.ok(err)
+	again, err := put("space-0", "")
+	b.ok(err)
+	if again[0].Email != "ann@example.com" {
+		t.Errorf("the feed is %+v", again[0])
+	}
+	for i := 1; i < store.MaxReaderFeeds; i += store.MaxFeedBatch {
+		var feeds []store.ReaderKey
+		for j := i; j < min(i+store.MaxFeedBatch, store.MaxReaderFeeds); j++ {
+			feeds = append(feeds, store.ReaderKey{Site: "news", Space: fmt.Sprint("space-", j), UserID: "ann"})
+		}
+		_, err := b.PutFeeds(b.Context(), vendor, feeds, id)
+		b.ok(err)
+	}
+	_, err = put("space-more", "")
+	b.names(err, "user")
+	_, err = put("space-7", "ann@example.com")
+	b.ok(err)
+	if revoked, err := b.RevokeReaderKeysOf(b.Context(), vendor, policy.PrefixFeed, "ann"); err != nil || revoked != store.MaxReaderFeeds {
+		t.Errorf("%d feeds were revoked, %v", revoked, err)
+	}
+}
+
 // A revocation that the store lost is made again by a node that remembers it.
 func TestRevokedKeyAfterALoss(t *testing.T) {
 	onBothEngines(t, func(b *fixture) {

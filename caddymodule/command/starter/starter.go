@@ -233,6 +233,8 @@ const preamble = `# Made by gatefold init. Check it after each change:
 	format filter {
 		import without_tokens_in request>uri
 		import without_tokens_in request>headers>Referer
+		import without_tokens_in request>headers>Gatefold-Reader-Base
+		request>headers>Gatefold-Session delete
 		import without_tokens_in resp_headers>Location
 		import without_tokens_in uri
 		import without_tokens_in path
