@@ -104,7 +104,7 @@ func (b *backups) run(ctx context.Context) {
 // look makes a backup if one is due.
 func (b *backups) look(ctx context.Context) {
 	at := now()
-	newest, err := b.find()
+	newest, err := b.find(at)
 	if due := newest.Add(b.config.Every.V); err == nil && (newest.IsZero() || !at.Before(due)) {
 		var file string
 		if file, err = b.make(ctx, at); err == nil {
@@ -127,14 +127,17 @@ func (b *backups) look(ctx context.Context) {
 	b.failed = err
 }
 
-// find returns the time of the newest backup, zero for none.
-func (b *backups) find() (newest time.Time, err error) {
+// find returns the time of the newest backup, zero for none. One with a name of the future was
+// made while the clock was wrong, and does not count.
+func (b *backups) find(at time.Time) (newest time.Time, err error) {
 	if err := os.MkdirAll(b.config.Directory, 0o700); err != nil {
 		return newest, err
 	}
 	names, err := b.list()
-	if len(names) > 0 {
-		newest, _ = backupMoment(names[len(names)-1])
+	for _, name := range names {
+		if made, _ := backupMoment(name); !made.After(at.Add(time.Minute)) {
+			newest = made
+		}
 	}
 	return newest, err
 }

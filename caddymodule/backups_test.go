@@ -71,6 +71,17 @@ func TestBackupsAreMadeByThemselves(t *testing.T) {
 	if got := names(); len(got) != 1 {
 		t.Fatalf("before the hour is over: %q", got)
 	}
+	// One whose name is of next year was made while the clock was wrong, and delays none.
+	if err := os.WriteFile(filepath.Join(folder, backupPrefix+clock.Now().UTC().AddDate(1, 0, 0).Format(backupTime)+backupSuffix), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(time.Hour)
+	now := clock.Now().UTC().Format(backupTime)
+	s.waitFor("a backup beside it", func() bool { return slices.ContainsFunc(names(), func(name string) bool { return strings.Contains(name, now) }) })
+	s.waitFor("the older one to go", func() bool { return complete() == 2 })
+	if err := os.Remove(filepath.Join(folder, names()[len(names())-1])); err != nil {
+		t.Fatal(err)
+	}
 	// What a killed process left goes with the next one.
 	partial := filepath.Join(folder, backupPartial+"123")
 	if err := os.WriteFile(partial, []byte("x"), 0o600); err != nil {

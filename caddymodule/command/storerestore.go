@@ -28,6 +28,7 @@ the backup, prints what would be lost and what would be open again, and keeps th
 database under another name. It is refused without --yes; --dry-run only prints.
 `
 	o.secretFlags(cmd)
+	cmd.Flags().Bool("unsealed", false, "take a backup of an earlier version or a copy of the file, which is not sealed: its author may have put anything into it")
 	cmd.Flags().Bool("dry-run", false, "print what would change, and change nothing")
 	cmd.Flags().Bool("yes", false, "restore: what the database has and the backup has not is lost (required)")
 }
@@ -49,6 +50,9 @@ func (o Options) backupSealer(c *call) (database string, sealer, backups *keys.S
 	}
 	if err == nil {
 		backups, err = sealer.For(keys.PurposeBackup)
+	}
+	if real, linked := filepath.EvalSymlinks(database); linked == nil {
+		database = real // its secret is beside the link
 	}
 	return database, sealer, backups, err
 }
@@ -110,6 +114,9 @@ func (o Options) restoreStore(c *call) error {
 	}
 	if current != nil {
 		defer current.Close()
+	}
+	if !c.on("unsealed") && !isSealed(c.args[0]) {
+		return fmt.Errorf("%s is not sealed, so that its content may be of any author: --unsealed takes it nevertheless, such as a backup of an earlier version", c.args[0])
 	}
 	plain, err := unseal(c.args[0], backups, database)
 	if err != nil {

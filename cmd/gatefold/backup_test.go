@@ -111,6 +111,15 @@ func TestBackupAndRestore(t *testing.T) {
 	s.get(link).expect(t, http.StatusForbidden, "link_revoked")
 	s.stop()
 
+	// A file that its author made without the secret is no backup.
+	plain := s.write("plain.db", "")
+	if content, err := os.ReadFile(s.database()); err != nil || os.WriteFile(plain, content, 0o600) != nil {
+		t.Fatal(err)
+	}
+	forged := runCommand(t, s.dir, s.environment(), "store", "restore", plain, "--database", s.database(), "--yes")
+	if forged.code != 1 || !strings.Contains(forged.stderr, "is not sealed") {
+		t.Errorf("a file that is not sealed: %+v", forged)
+	}
 	if got := restore("--yes"); got.code != 0 || !strings.Contains(got.stdout, "the old database is "+s.database()+".before-restore-") {
 		t.Errorf("the restore: %+v", got)
 	}

@@ -329,6 +329,31 @@ func closedStaysClosed(t *testing.T, restarted bool) {
 	}
 }
 
+// A grant is closed and, a minute later, given back. A node that knows the first change only must
+// not put it over the second.
+func TestOlderStateIsNotMadeAgain(t *testing.T) {
+	onBothEngines(t, func(b *fixture) {
+		grant := b.grant(store.Grant{UserID: "ada", SKU: "premium"})
+		set := func(status string) string {
+			b.clock = b.clock.Add(time.Minute)
+			changed, err := b.UpdateGrant(b.Context(), vendor, store.DefaultList, grant.ID, func(g *store.Grant) error { g.Status = status; return nil })
+			b.ok(err)
+			return changed.UpdatedAt.Format(time.RFC3339Nano)
+		}
+		closed := set(store.StatusInactive)
+		removal := store.Removal{
+			Key: []byte("G" + store.DefaultList + "\x00" + grant.ID), Value: []byte(`{"status":"INACTIVE","endsAt":null,"updatedAt":"` + closed + `"}`), At: b.clock,
+		}
+		set(store.StatusActive)
+		if lost, err := b.Rewrite(b.Context(), vendor, []store.Removal{removal}); err != nil || lost != 0 {
+			b.Errorf("%d removals were made again, %v", lost, err)
+		}
+		if found, err := b.Grant(b.Context(), vendor, store.DefaultList, grant.ID); err != nil || found.Status != store.StatusActive {
+			b.Errorf("the grant is %+v, %v", found, err)
+		}
+	})
+}
+
 // A node was down when the Redis lost writes. Another one made a removal again, and the
 // operator then gave the role back. The node comes back with its file: it leaves the role alone.
 func TestWhatWasGivenBackStaysOpen(t *testing.T) {

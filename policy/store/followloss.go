@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store/engine"
+	"github.com/gatefold/gatefold/policy/store/nodefile"
 )
 
 // A store that nodes share may come back without writes that it acknowledged: restarted
@@ -149,13 +150,16 @@ func replaceFile(file string, content []byte) error {
 		return err
 	}
 	_, err = temporary.Write(content)
+	if err == nil {
+		err = temporary.Sync()
+	}
 	if err = errors.Join(err, temporary.Close()); err == nil {
 		err = os.Rename(temporary.Name(), file)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(temporary.Name()))
 	}
-	return nil
+	return nodefile.SyncFolder(file)
 }
 
 // sampled notes when a partition was followed to its end.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -78,10 +79,12 @@ func (r *removals) add(partition string, list []Removal) {
 	r.changes++
 	for _, one := range list {
 		id := removalKey{partition, string(one.Key)}
-		if _, known := r.byKey[id]; !known {
-			order := r.orderOf(one.Key)
-			*order = append(*order, id)
+		order := r.orderOf(one.Key)
+		if _, known := r.byKey[id]; known { // the newest of them counts
+			at := slices.Index(*order, id)
+			*order = slices.Delete(*order, at, at+1)
 		}
+		*order = append(*order, id)
 		one.Key, one.Value = bytes.Clone(one.Key), bytes.Clone(one.Value)
 		r.byKey[id] = one
 	}

@@ -31,6 +31,26 @@ func TestRemovalsAreNotDisplaced(t *testing.T) {
 	}
 }
 
+// A link is revoked, given back, and much later revoked again: that is a new removal, and not the
+// first to be forgotten.
+func TestRemovalThatIsMadeAgainIsTheNewest(t *testing.T) {
+	var kept removals
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	revoke := func(id string) {
+		kept.add("acme", []Removal{{Key: key(prefixRevocation, "i", id), Value: []byte{1}, At: now}})
+	}
+	revoke("first")
+	for i := range maxRemovals - 1 {
+		revoke(fmt.Sprint("other", i))
+	}
+	revoke("first")
+	revoke("last")
+	list := kept.list("acme", now)
+	if len(list) != maxRemovals || string(list[0].Key) != string(key(prefixRevocation, "i", "other1")) || kept.get("acme", key(prefixRevocation, "i", "first")) == nil {
+		t.Errorf("of %d removals the oldest is %q", len(list), list[0].Key)
+	}
+}
+
 // What is remembered of a change is what closes the record: the address of a reader is neither
 // sent to all nodes nor written into the file of one.
 func TestRemovalsHaveNothingOfAPerson(t *testing.T) {

@@ -107,6 +107,9 @@ func kindAgain[T any](k *kind[T], also func(t *transaction, old *T) error) remak
 			if err != nil {
 				return err
 			}
+			if k.stamps != nil && laterThan(k.stamps, old, next) {
+				return nil
+			}
 			made = closings[k.prefix].narrows(stored, mustEncode(next))
 			if !made {
 				return nil
@@ -115,6 +118,14 @@ func kindAgain[T any](k *kind[T], also func(t *transaction, old *T) error) remak
 		})
 		return made, err
 	}
+}
+
+// laterThan reports whether a stored record is a later version than that of a change that
+// closed it: each change advances the stamp.
+func laterThan[T any](stamps func(*T) (created, updated *time.Time), stored, next *T) bool {
+	_, is := stamps(stored)
+	_, was := stamps(next)
+	return is.After(*was)
 }
 
 func mustEncode(record any) []byte {
@@ -158,7 +169,7 @@ func grantAgain(ctx context.Context, w Writer, vendor string, r *Removal) (made 
 	}
 	var next *Grant
 	if r.Value != nil {
-		if next, err = merged[Grant](r.Key, stored, r.Value); err != nil || !closings[prefixGrant].narrows(stored, mustEncode(next)) {
+		if next, err = merged[Grant](r.Key, stored, r.Value); err != nil || old.UpdatedAt.After(next.UpdatedAt) || !closings[prefixGrant].narrows(stored, mustEncode(next)) {
 			return false, err
 		}
 	}
@@ -189,7 +200,7 @@ func recordAgain[T any](updated func(*T) time.Time, change policy.Invalidation, 
 			return false, err
 		}
 		encoded := mustEncode(next)
-		if !closings[first(r.Key)].narrows(stored, encoded) {
+		if updated(&old).After(updated(next)) || !closings[first(r.Key)].narrows(stored, encoded) {
 			return false, nil
 		}
 		batch.Puts = []engine.Put{{Key: r.Key, Value: encoded}}

@@ -64,7 +64,9 @@ func (k *keeper) buildInTurn(ctx context.Context, table int) error {
 	case ctx.Err() != nil || errors.Is(err, engine.ErrUnavailable):
 		return nil // a condition of its own
 	case err != nil:
-		k.next[table] = began.Add(time.Minute)
+		if soon := began.Add(time.Minute); k.next[table].Before(soon) {
+			k.next[table] = soon
+		}
 	}
 	return err
 }

@@ -76,7 +76,7 @@ func (k *keeper) restart() error {
 	first := k.state.first()
 	journal, err := nodefile.CreateJournal(k.journalFile(k.partition), k.key, first.encode())
 	if err != nil {
-		return err
+		return errors.Join(err, k.discard())
 	}
 	if k.journal != nil {
 		_ = k.journal.Close() // it was replaced
@@ -100,11 +100,26 @@ func (k *keeper) append(record journalRecord) error {
 	if err == nil && k.journal.Size() > snapshotJournal {
 		err = k.restart()
 	}
-	if err != nil {
-		err = errors.Join(err, k.journal.Close(), os.Remove(k.journalFile(k.partition)))
-		k.journal = nil
+	if err != nil && k.journal != nil {
+		err = errors.Join(err, k.discard())
 	}
 	return err
+}
+
+// discard makes the journal on the disk unusable, also that of an earlier run: it lacks what is
+// seen from now on. The caller holds mu.
+func (k *keeper) discard() error {
+	var closing error
+	if k.journal != nil {
+		closing = k.journal.Close()
+		k.journal = nil
+	}
+	file := k.journalFile(k.partition)
+	err := os.Remove(file)
+	if err == nil || errors.Is(err, os.ErrNotExist) || os.Truncate(file, 0) == nil {
+		return closing
+	}
+	return errors.Join(closing, err)
 }
 
 // failed reports that the snapshot cannot be written, once, and that it can again. The caller

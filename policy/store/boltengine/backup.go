@@ -44,7 +44,8 @@ func (e *Engine) Backup(ctx context.Context, w io.Writer, record RecordCheck) (i
 
 // copyAside copies the database to a temporary file, positioned at its start.
 func (e *Engine) copyAside(ctx context.Context) (*os.File, error) {
-	file, err := os.CreateTemp(filepath.Dir(e.path), filepath.Base(e.path)+backupSuffix+"*") // mode 0600
+	real := e.realPath()                                                                 // where what a killed process leaves is looked for
+	file, err := os.CreateTemp(filepath.Dir(real), filepath.Base(real)+backupSuffix+"*") // mode 0600
 	if err != nil {
 		return nil, err
 	}

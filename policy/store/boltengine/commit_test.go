@@ -214,6 +214,9 @@ func checkExpiryIndex(t *testing.T, backend *Engine, partition string) {
 	t.Helper()
 	want, got := map[string]uint64{}, map[string]uint64{}
 	require.NoError(t, backend.db.View(func(tx *bbolt.Tx) error {
+		if bucketOf(tx, partition, dataBucket) == nil {
+			return nil // nothing was written yet
+		}
 		require.NoError(t, bucketOf(tx, partition, dataBucket).ForEach(func(key, stored []byte) error {
 			expiry, _, err := decode(stored)
 			if expiry != 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -66,6 +67,14 @@ func Open(path string) (*Engine, error) {
 	e.closing, e.close = context.WithCancel(context.Background())
 	go e.commitLoop()
 	return e, nil
+}
+
+// realPath returns the path of the file itself, if the path of the database is a link to it.
+func (e *Engine) realPath() string {
+	if real, err := filepath.EvalSymlinks(e.path); err == nil {
+		return real
+	}
+	return e.path
 }
 
 // Replaced returns an error if the open file is no longer the one at its path. What is

@@ -42,21 +42,18 @@ func (e *Engine) KeepRoom(ctx context.Context) error {
 	return e.alone(ctx, func() error { e.keepReserve(); return nil })
 }
 
-// reserve is the path of the reserve: on the disk of the database, also if its path is a link.
-func (e *Engine) reserve() string {
-	if real, err := filepath.EvalSymlinks(e.path); err == nil {
-		return real + reserveSuffix
-	}
-	return e.path + reserveSuffix
-}
+// reserve is the path of the reserve: on the disk of the database.
+func (e *Engine) reserve() string { return e.realPath() + reserveSuffix }
 
 // keepReserve makes the reserve if it is not there and the disk has room. What fails is tried
 // again by the next write that needs it.
 func (e *Engine) keepReserve() {
 	path := e.reserve()
-	if info, err := os.Stat(path); err == nil && info.Size() == reserveSize {
-		e.spent = false
-		return
+	if info, err := os.Stat(path); err == nil {
+		// An empty one was given up, maybe by a process before this one.
+		if e.spent = info.Size() != reserveSize; !e.spent {
+			return
+		}
 	}
 	total, available, err := e.DiskSpace()
 	if err != nil || total == 0 || available < reserveRoom {
@@ -88,7 +85,8 @@ func makeReserve(path string) error {
 
 // giveUpReserve frees the room of the reserve. It reports whether there was one.
 func (e *Engine) giveUpReserve() bool {
-	if os.Remove(e.reserve()) != nil {
+	path := e.reserve()
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 || os.Truncate(path, 0) != nil {
 		return false
 	}
 	e.spent = true

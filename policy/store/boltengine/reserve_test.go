@@ -64,7 +64,7 @@ func revokeOnFullDisk(ctx context.Context, path string) error {
 	if err := errors.Join(refused(0), refused(1)); err != nil {
 		return err
 	}
-	if _, err := os.Stat(reserve); err != nil {
+	if info, err := os.Stat(reserve); err != nil || info.Size() != reserveSize {
 		return fmt.Errorf("a grant took the reserve: %w", err)
 	}
 	for n := range 300 {
@@ -77,8 +77,18 @@ func revokeOnFullDisk(ctx context.Context, path string) error {
 			}
 		}
 	}
-	if _, err := os.Stat(reserve); err == nil {
+	if info, err := os.Stat(reserve); err != nil || info.Size() != 0 {
 		return errors.New("the reserve was not needed: the disk is not full")
+	}
+	// A restart does not forget what the room was given up for.
+	if err := backend.Close(); err != nil {
+		return err
+	}
+	if backend, err = Open(path); err != nil {
+		return err
+	}
+	if err := errors.Join(backend.KeepRoom(ctx), refused(999), revoke(999)); err != nil {
+		return fmt.Errorf("after a restart: %w", err)
 	}
 	if n, err := backend.Sweep(ctx, "acme", time.Unix(2, 0), 10); err != nil || n != 1 {
 		return fmt.Errorf("the sweep removed %d: %w", n, err)
@@ -89,7 +99,7 @@ func revokeOnFullDisk(ctx context.Context, path string) error {
 	if err := grant(1000); err != nil {
 		return fmt.Errorf("with room again: %w", err)
 	}
-	if _, err := os.Stat(reserve); err != nil {
+	if info, err := os.Stat(reserve); err != nil || info.Size() != reserveSize {
 		return fmt.Errorf("the reserve is not made again: %w", err)
 	}
 	if err := backend.Close(); err != nil {

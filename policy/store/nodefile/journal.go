@@ -45,6 +45,9 @@ func CreateJournal(path string, key Key, first []byte) (*Journal, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close(), os.Remove(file.Name()))
 	}
+	if err := SyncFolder(path); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
 	return j, nil
 }
 

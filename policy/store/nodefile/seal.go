@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"runtime"
 )
 
 // Key seals the files of one owner. Whatever must not be exchanged has another key.
@@ -92,5 +94,17 @@ func replace(file *os.File, path string) error {
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, errors.Join(err, os.Remove(file.Name())))
 	}
-	return nil
+	return SyncFolder(path)
+}
+
+// SyncFolder makes the new name of a file durable: fsync of the file alone does not.
+func SyncFolder(file string) error {
+	if runtime.GOOS == "windows" {
+		return nil // folders cannot be synced there
+	}
+	folder, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
