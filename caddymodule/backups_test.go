@@ -77,7 +77,9 @@ func TestBackupsAreMadeByThemselves(t *testing.T) {
 	}
 	clock.Advance(time.Hour)
 	now := clock.Now().UTC().Format(backupTime)
-	s.waitFor("a backup beside it", func() bool { return slices.ContainsFunc(names(), func(name string) bool { return strings.Contains(name, now) }) })
+	s.waitFor("a backup beside it", func() bool {
+		return slices.ContainsFunc(names(), func(name string) bool { return strings.Contains(name, now) })
+	})
 	s.waitFor("the older one to go", func() bool { return complete() == 2 })
 	if err := os.Remove(filepath.Join(folder, names()[len(names())-1])); err != nil {
 		t.Fatal(err)

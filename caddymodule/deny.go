@@ -29,8 +29,16 @@ func init() {
 // retryAfterSeconds is when clients should repeat a request that got a 503.
 const retryAfterSeconds = "5"
 
+// statusClientLeft is the status in the access log of a request whose client left while the
+// store was asked, as of Caddy's reverse_proxy.
+const statusClientLeft = 499
+
 // deny responds to a denied request.
 func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.Decision, next caddyhttp.Handler) error {
+	if decision.Reason == policy.ReasonStoreUnavailable && g.r.Context().Err() != nil && errors.Is(decision.Err, context.Canceled) {
+		w.WriteHeader(statusClientLeft) // no error of the server, also in the access log
+		return nil
+	}
 	reason := reasons[decision.Reason]
 	if reason.Status == 0 {
 		reason = reasons[policy.ReasonStoreUnavailable] // fail closed

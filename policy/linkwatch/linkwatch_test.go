@@ -132,7 +132,9 @@ func TestStoreThatFails(t *testing.T) {
 	t.Cleanup(func() { _ = backend.Close() })
 	broken := &brokenEngine{Engine: backend, stalled: make(chan struct{})}
 	n := newNode(t, broken, clock)
+	broken.works.Store(true)
 	link := n.link(t)
+	broken.works.Store(false)
 	n.open(link, 0, clock.Now())
 	done := make(chan struct{})
 	go func() {

@@ -126,11 +126,16 @@ const stepsInCall = 2
 // complete completes an index within a call if few records are missing. Otherwise it returns
 // ErrIndexBuilding.
 func (s *Store) complete(ctx context.Context, vendor string, b *indexBuild) error {
-	for range stepsInCall {
+	for steps, conflicts := 0, 0; steps < stepsInCall && conflicts < transactAttempts; {
 		done, err := s.buildStep(ctx, vendor, b)
-		if done || err != nil && !errors.Is(err, ErrConflict) {
+		switch {
+		case errors.Is(err, ErrConflict): // another call or node made the step
+			conflicts++
+			continue
+		case done || err != nil:
 			return err
 		}
+		steps++
 		if s.builds.has(vendor) {
 			break // in the background
 		}

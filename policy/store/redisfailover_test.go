@@ -89,8 +89,16 @@ func failover(t *testing.T, replicas int) {
 	b.until("pages are delivered again", func() bool { return pages.Load() >= before+50 })
 	stop()
 	readers.Wait()
-	during := b.uses(link)
-	b.until(fmt.Sprintf("%d pages are %d uses", pages.Load(), during), func() bool { return b.uses(link) == pages.Load() })
+	uses := func() int64 { // -1 while the store is away
+		found, err := b.SignedLink(t.Context(), vendor, link.Claims.Issuer, link.Claims.ID)
+		if err != nil {
+			return -1
+		}
+		return found.Uses
+	}
+	during := int64(-1)
+	b.until("the uses are read", func() bool { during = uses(); return during >= 0 })
+	b.until(fmt.Sprintf("%d pages are %d uses", pages.Load(), during), func() bool { return uses() == pages.Load() })
 	t.Logf("%d pages, %d readers refused, %d uses at the end of the failover and %d afterwards; %+v",
 		pages.Load(), refused.Load(), during, b.uses(link), b.Refunds())
 	if given := b.Refunds().GivenUp; given > 0 {
