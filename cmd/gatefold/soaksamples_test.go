@@ -94,10 +94,12 @@ func (f flat) check(samples []sample) (middle, end int, ok bool) {
 	return middle, end, end <= middle+middle/5+f.slack
 }
 
+// median returns the lower median: of two samples, one may have been taken right after a
+// reload, while the former configuration is still in memory.
 func (f flat) median(samples []sample) int {
 	values := f.values(samples)
 	slices.Sort(values)
-	return values[len(values)/2]
+	return values[(len(values)-1)/2]
 }
 
 func (f flat) values(samples []sample) []int {
