@@ -24,14 +24,8 @@ import (
 // copy has the records of every vendor, so only the operator of the machine may get it. It
 // is sealed by the secret, which it does not contain.
 func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("a backup requires GET")}
-	}
-	// Caddy's admin endpoint has a read timeout of ten seconds; a large database takes
-	// longer.
-	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+	if err := beginLongCall(w, r, "a backup", http.MethodGet); err != nil {
+		return err
 	}
 	copied := &backupWriter{w: w, digest: sha256.New()}
 	_, length, err := a.sealedBackup(r.Context(), copied)
@@ -44,6 +38,19 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set(command.BackupDigest, hex.EncodeToString(copied.digest.Sum(nil)))
 	a.logger.Info("served a backup", zap.Int64("bytes", length))
+	return nil
+}
+
+// beginLongCall refuses other methods, and removes the read timeout of Caddy's admin endpoint,
+// ten seconds: what is made of a large database takes longer.
+func beginLongCall(w http.ResponseWriter, r *http.Request, what, method string) error {
+	if r.Method != method {
+		w.Header().Set("Allow", method)
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New(what + " requires " + method)}
+	}
+	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+	}
 	return nil
 }
 

@@ -21,14 +21,8 @@ import (
 // use. A client that disconnects ends it, and nothing is changed then. Like a backup it is for
 // the operator of the machine only.
 func (a *App) serveCompact(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("a compaction requires POST")}
-	}
-	// Caddy's admin endpoint has a read timeout of ten seconds; a large database takes
-	// longer.
-	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+	if err := beginLongCall(w, r, "a compaction", http.MethodPost); err != nil {
+		return err
 	}
 	began := time.Now()
 	done, err := a.shared.engine.Compact(r.Context())
