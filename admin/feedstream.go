@@ -46,7 +46,7 @@ func (a *api) registerFeedStream() {
 				return err
 			}
 			for i := range links {
-				if err := encoder.Encode(&links[i]); err != nil {
+				if err := encoder.Encode(&links[i]); err != nil { //nolint:gosec // what was asked for, shown once
 					return err
 				}
 			}

@@ -43,7 +43,7 @@ const (
 	PurposeSnapshot = "gatefold node snapshot v1"
 	// PurposeAPIKey is the purpose of the MAC key of the API keys of readers, and PurposeFeed of
 	// those in the URLs of their feeds.
-	PurposeAPIKey = "gatefold api key v1"
+	PurposeAPIKey = "gatefold api key v1" //nolint:gosec // names a purpose
 	PurposeFeed   = "gatefold feed v1"
 )
 

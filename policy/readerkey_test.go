@@ -186,7 +186,7 @@ func TestFeedKeepsToItsSpace(t *testing.T) {
 			must(t, err)
 			r := &Request{Site: env.site, Method: test.method, EscapedPath: test.path, Reader: reader, Now: env.now()}
 			decision := env.policy.Decide(context.Background(), r)
-			if decision.Reason != test.want && !(test.want == ReasonPublic && decision.Reason == ReasonBadCredential) || decision.Allow() && r.Reader.UserID != test.user {
+			if decision.Reason != test.want && (test.want != ReasonPublic || decision.Reason != ReasonBadCredential) || decision.Allow() && r.Reader.UserID != test.user {
 				t.Errorf("%s %s: %v, %v, of %q", test.method, test.path, decision.Reason, decision.Err, r.Reader.UserID)
 			}
 		}

@@ -79,7 +79,7 @@ func (d *differing) compare(ctx context.Context, current, next engine.Dumper, no
 	}
 	b, err := will.next(ctx, d.Partition, now)
 	for err == nil && (a != nil || b != nil) {
-		order := 0
+		var order int
 		switch {
 		case a == nil:
 			order = 1

@@ -82,10 +82,8 @@ func notChanged(snapshot engine.Snapshot, stripes ...uint16) error {
 		return nil
 	}
 	kept.checked = true
-	for _, stripe := range stripes {
-		if kept.changed.has(stripe) {
-			return errChanged
-		}
+	if slices.ContainsFunc(stripes, kept.changed.has) {
+		return errChanged
 	}
 	return nil
 }
