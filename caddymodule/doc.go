@@ -36,6 +36,7 @@
 //	upstream.go      headers to the origin, the reader assertion among them
 //	teaser/          package teaser: pages without their gated part
 //	teaserrule.go    the rule option teaser
+//	linkcard.go      the card of a page for previews of links to it
 //	response.go      headers of allowed responses, and the last word on caching
 //	preflight.go     CORS preflights, and the option that answers them
 //	deny.go          responses to denied requests

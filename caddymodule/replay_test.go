@@ -1,12 +1,14 @@
 package caddymodule
 
 import (
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gatefold/gatefold/keys"
 )
@@ -161,10 +163,22 @@ func TestReplays(t *testing.T) {
 	}
 }
 
+// sharedPage is a page that declares what previews of it show.
+const sharedPage = `<html><head><title>Hello</title><meta property="og:description" content="The lead."><meta property="og:url" content="https://elsewhere.example/">` +
+	`<meta property="og:image" content="/lead.jpg"></head><body><p>SECRET</p></body></html>`
+
 // The programs that make the previews of chats and social networks spend nothing, however they
-// ask, and the reader whom they announce the link to gets the page.
+// ask, and the reader whom they announce the link to gets the page. They get the card of the
+// page, and so does a client that only claims to be one of them: nothing of the article.
 func TestPreviewAgentsSpendNothing(t *testing.T) {
 	s := newTestSite(t, standardRules)
+	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Range") != "" || r.URL.RawQuery != "" {
+			t.Errorf("the origin is asked for %s %s", r.URL, r.Header)
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, sharedPage)
+	})
 	link, id := s.link(keys.LinkClaims{MaxUses: 1})
 	agents := []string{
 		"facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)", "Facebot", "meta-externalfetcher/1.1", "Twitterbot/1.0",
@@ -180,13 +194,48 @@ func TestPreviewAgentsSpendNothing(t *testing.T) {
 	}
 	for _, agent := range agents {
 		for _, headers := range [][]string{{"Accept", "*/*"}, {"Accept", anyHTML}, {"Range", "bytes=0-"}, navigation} {
-			if got := s.get(link, append(with(agent), headers...)...); got.StatusCode != http.StatusUnauthorized {
-				t.Errorf("%s: %d", agent, got.StatusCode)
+			got := s.get(link, append(with(agent), headers...)...)
+			if got.StatusCode != http.StatusOK || !strings.Contains(got.body, `<meta property="og:title" content="Hello">`) || !strings.Contains(got.body, s.site+"/lead.jpg") {
+				t.Errorf("%s: %d %s", agent, got.StatusCode, got.body)
+			}
+			if strings.Contains(got.body, "SECRET") || strings.Contains(got.body, "elsewhere") || strings.Contains(got.body, "token") || got.Header.Get("Set-Cookie") != "" || got.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %v %s", agent, got.Header, got.body)
 			}
 		}
 	}
-	s.origin.WantNone(t)
 	s.wantUses(id, 0, strconv.Itoa(len(agents))+" previews")
+
+	// Without a valid link for the page the name of such a program opens nothing, and no other
+	// program gets a card.
+	s.origin.Take()
+	slack := with("Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)", "Accept", anyHTML)
+	expired, _ := s.link(keys.LinkClaims{MaxUses: 1, ExpiresAt: clock.Now().Unix() + 1})
+	other, _ := s.link(keys.LinkClaims{MaxUses: 1, URL: s.site + "/articles/other"})
+	_, otherToken, _ := strings.Cut(other, "?")
+	clock.Advance(time.Minute)
+	for _, path := range []string{"/articles/hello", "/articles/hello?token=" + cutLink, expired, "/articles/hello?" + otherToken} {
+		if got := s.get(path, slack...); got.StatusCode != http.StatusUnauthorized && got.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d", path, got.StatusCode)
+		}
+	}
+	for _, headers := range [][]string{append(slack, "Sec-Purpose", "prefetch"), {"Sec-Purpose", "prefetch"}, {"Sec-Fetch-Dest", "image"}} {
+		if got := s.get(link, headers...); got.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%v: %d", headers, got.StatusCode)
+		}
+	}
+	if got := s.do(http.MethodPost, link, slack...); got.StatusCode != http.StatusUnauthorized {
+		t.Errorf("POST: %d", got.StatusCode)
+	}
+	s.origin.WantNone(t)
+
+	// A page that declares nothing, or that is none, has no card.
+	for _, status := range []int{http.StatusOK, http.StatusNotFound, http.StatusInternalServerError, http.StatusFound} {
+		s.origin.Fail(status)
+		if got := s.get(link, slack...); got.StatusCode != http.StatusUnauthorized || got.Header.Get("Location") != "" {
+			t.Errorf("a page with %d: %d", status, got.StatusCode)
+		}
+	}
+	s.origin.Handle(nil)
 	s.get("/articles/hello", "Cookie", s.get(link, navigation...).linkCookie()).page()
 	s.wantUses(id, 1, "the reader")
 }

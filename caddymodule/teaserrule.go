@@ -38,6 +38,9 @@ type teaserOption struct {
 	// Element selects gated elements, if the gate cuts; see teaser.ParseRegion. The
 	// regions between comments are gated in any case.
 	Element string `json:"element,omitempty"`
+	// StructuredData says whether the gate tells search engines that the page is not free, by
+	// JSON-LD of schema.org.
+	StructuredData bool `json:"structuredData,omitempty"`
 
 	region teaser.Region
 }
@@ -64,6 +67,8 @@ func compileTeaser(value json.RawMessage) (any, error) {
 	switch {
 	case o.By == byOrigin && o.Element != "":
 		return nil, errors.New("element is for a page that the gate cuts: with by origin, the origin finds what is gated")
+	case o.By == byOrigin && o.StructuredData:
+		return nil, errors.New("structuredData is for a page that the gate cuts: an origin that cuts writes its own")
 	case o.By != byGate && o.By != byOrigin:
 		return nil, errors.New(`by is neither "gate" nor "origin"`)
 	case o.Element != "":
@@ -75,7 +80,11 @@ func compileTeaser(value json.RawMessage) (any, error) {
 	return &o, nil
 }
 
-// parseTeaser parses `teaser cut [<element>]` and `teaser origin`.
+// parseTeaser parses `teaser origin` and
+//
+//	teaser cut [<element>] {
+//		structured_data
+//	}
 func (c *RuleConfig) parseTeaser(d *caddyfile.Dispenser) error {
 	var o teaserOption
 	switch args := d.RemainingArgs(); {
@@ -88,6 +97,18 @@ func (c *RuleConfig) parseTeaser(d *caddyfile.Dispenser) error {
 		}
 	default:
 		return d.Err("teaser: write `teaser cut [<element>]`, such as `teaser cut .paywall`, or `teaser origin`")
+	}
+	flag := option{name: "structured_data", parse: func(d *caddyfile.Dispenser) error {
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		if o.StructuredData = true; o.By == byOrigin {
+			return d.Err("teaser origin: structured_data is for a page that the gate cuts: an origin that cuts writes its own")
+		}
+		return nil
+	}}
+	if err := parseBlock(d, "teaser", flag); err != nil {
+		return err
 	}
 	return c.setOption(optionTeaser, o)
 }
@@ -145,15 +166,16 @@ func (g *gateRequest) teases(decision *policy.Decision) *teaserOption {
 // reports false, and has written nothing, if there is no such part: the denial is the
 // answer then.
 func (h *Handler) tease(w http.ResponseWriter, g *gateRequest, decision *policy.Decision, next caddyhttp.Handler) (done bool, err error) {
+	if h.showCard(w, g, decision, next) {
+		return true, nil
+	}
 	option := g.teases(decision)
 	if option == nil {
 		return false, nil
 	}
 	ctx, cancel := context.WithCancel(g.r.Context())
 	defer cancel()
-	r := g.r.Clone(ctx)
-	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
-	teaser.PrepareRequest(r)
+	r := g.wholePage(ctx)
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 	}
@@ -162,8 +184,12 @@ func (h *Handler) tease(w http.ResponseWriter, g *gateRequest, decision *policy.
 		r.Header[viewHeader] = []string{viewTeaser}
 		result, err = teaseByOrigin(w, g.r.Method, r, next)
 	} else {
-		wall := func(w io.Writer) error { return denial.WriteSection(w, h.teaserFields(g, decision)) }
-		result, err = teaseByGate(w, g.r.Method, option.region, wall, r, cancel, next)
+		wall := h.teaserWall(g, decision)
+		if option.StructuredData {
+			wall.StructuredData = structuredData
+		}
+		cutting := teaser.NewResponse(w, g.r.Method, option.region, wall, cancel)
+		result, err = teaseByGate(cutting, r, next)
 	}
 	said := result.Reason
 	if said == teaser.Redirected && !leadsBack(result.Location, g.r.Host) {
@@ -185,23 +211,17 @@ func (h *Handler) tease(w http.ResponseWriter, g *gateRequest, decision *policy.
 	return result.Cut || result.Reason == teaser.Redirected, err
 }
 
+// wholePage returns a request for the whole of a page of which a part is shown.
+func (g *gateRequest) wholePage(ctx context.Context) *http.Request {
+	r := g.r.Clone(ctx)
+	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
+	teaser.PrepareRequest(r)
+	return r
+}
+
 // teaseByGate lets the next handler answer, and cuts what it writes.
-func teaseByGate(w http.ResponseWriter, method string, region teaser.Region, wall func(io.Writer) error, r *http.Request, cancel func(), next caddyhttp.Handler) (result teaser.Result, err error) {
-	cutting := teaser.NewResponse(w, method, region, wall, cancel)
-	aborted := false
-	err = func() (err error) {
-		// A proxy panics if the origin breaks off, and if the rest of the page is not wanted.
-		defer func() {
-			reason := recover()
-			if cause, ok := reason.(error); ok && errors.Is(cause, http.ErrAbortHandler) {
-				aborted, err = true, http.ErrAbortHandler
-			} else if reason != nil {
-				_, _ = cutting.Close(true)
-				panic(reason)
-			}
-		}()
-		return next.ServeHTTP(cutting, r)
-	}()
+func teaseByGate(cutting *teaser.Response, r *http.Request, next caddyhttp.Handler) (result teaser.Result, err error) {
+	aborted, err := serveAborting(next, cutting, r, func() { _, _ = cutting.Close(true) })
 	result, writeErr := cutting.Close(err != nil)
 	switch {
 	case result.Cut && (result.Reason == teaser.Broken || aborted && writeErr != nil):
@@ -214,6 +234,22 @@ func teaseByGate(w http.ResponseWriter, method string, region teaser.Region, wal
 		result.Reason = teaserFailed
 	}
 	return result, err
+}
+
+// serveAborting lets a handler answer, and returns http.ErrAbortHandler in place of a panic
+// with it: a proxy panics if the origin breaks off, and if the rest of the page is not
+// wanted. Release is called before another panic goes on.
+func serveAborting(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request, release func()) (aborted bool, err error) {
+	defer func() {
+		reason := recover()
+		if cause, ok := reason.(error); ok && errors.Is(cause, http.ErrAbortHandler) {
+			aborted, err = true, http.ErrAbortHandler
+		} else if reason != nil {
+			release()
+			panic(reason)
+		}
+	}()
+	return false, next.ServeHTTP(w, r)
 }
 
 // teaseByOrigin lets the next handler answer, and passes its response if it says that it
@@ -233,13 +269,29 @@ func teaseByOrigin(w http.ResponseWriter, method string, r *http.Request, next c
 	return result, err
 }
 
-// teaserFields is what the section in the place of the gated part says.
-func (h *Handler) teaserFields(g *gateRequest, decision *policy.Decision) denial.Fields {
-	reason, step := reasons[decision.Reason], h.stepOf(g, decision)
-	fields := denial.Fields{
-		Status: reason.Status, Title: reason.Title, Detail: reason.Detail, Reason: decision.Reason.String(), Site: h.Site, URL: h.deniedURI(g.original),
-		NextAction: step.Action, NextURL: step.URL, NextLabel: step.Label, RequestID: g.outcome.requestID(),
+// structuredData says that the page is not free, and which element of it is in the place of
+// what is not (Google Search Central, "Subscription and paywalled content").
+const structuredData = `<script type="application/ld+json">{"@context":"https://schema.org","@type":"WebPage","isAccessibleForFree":false,` +
+	`"hasPart":{"@type":"WebPageElement","isAccessibleForFree":false,"cssSelector":".gatefold-wall"}}</script>`
+
+// teaserWall is what is in the place of the gated part: the paywall of the denial, or the
+// reason alone.
+func (h *Handler) teaserWall(g *gateRequest, decision *policy.Decision) teaser.Wall {
+	d := refusal{
+		Denial: reasons[decision.Reason].Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: h.stepOf(g, decision), id: g.outcome.requestID(),
+		login: h.loginURL(g), wall: h.paywallOf(g, decision), user: g.request.Reader.UserID,
 	}
-	fields.LoginURL = h.loginURL(g)
-	return fields
+	page := blankPage()
+	if d.wall != nil {
+		page, d.checkout = d.wall.page, h.checkoutOf(g)
+	}
+	section := func(w io.Writer) error {
+		var body bytes.Buffer
+		if err := page.RenderSection(&body, h.view(g.r, &d)); err != nil {
+			return err
+		}
+		_, err := w.Write(body.Bytes())
+		return err
+	}
+	return teaser.Wall{Section: section, Style: page.SectionStyle()}
 }

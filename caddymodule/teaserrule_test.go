@@ -59,8 +59,9 @@ func TestTeaserOfAnArticle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			answer := s.get("/articles/hello?a=b", headers...)
 			assert.Equal(t, http.StatusOK, answer.StatusCode)
-			assert.Contains(t, answer.body, `<p>The lead.</p><section class="gatefold-wall" data-reason="login_required"><h2>Log in to read this page</h2>`)
-			assert.True(t, strings.HasSuffix(answer.body, `</section><footer>End</footer></body></html>`), answer.body)
+			assert.Contains(t, answer.body, `<p>The lead.</p><section id="gatefold-wall" class="gatefold-wall" lang="en" dir="ltr" data-reason="login_required"`)
+			assert.Contains(t, answer.body, `>Log in to read this page</h2>`)
+			assert.True(t, strings.HasSuffix(answer.body, "</section>\n<footer>End</footer></body></html>"), answer.body)
 			assert.NotContains(t, answer.body, "SECRET")
 			assert.Equal(t, "no-store", answer.Header.Get("Cache-Control"))
 			assert.Equal(t, `W/"t-v1"`, answer.Header.Get("Etag"))
@@ -213,19 +214,23 @@ func TestOriginCutsTheTeaser(t *testing.T) {
 
 func TestTeaserGrammar(t *testing.T) {
 	for text, want := range map[string]string{
-		"teaser":               "write `teaser cut [<element>]`",
-		"teaser cut .a .b":     "write `teaser cut [<element>]`",
-		"teaser gate":          "write `teaser cut [<element>]`",
-		"teaser origin .a":     "write `teaser cut [<element>]`",
-		"teaser cut p.paywall": "browsers end <p>",
-		"teaser cut main":      "write .class or [attribute=value]",
+		"teaser":                               "write `teaser cut [<element>]`",
+		"teaser cut .a .b":                     "write `teaser cut [<element>]`",
+		"teaser gate":                          "write `teaser cut [<element>]`",
+		"teaser origin .a":                     "write `teaser cut [<element>]`",
+		"teaser cut p.paywall":                 "browsers end <p>",
+		"teaser cut main":                      "write .class or [attribute=value]",
+		"teaser origin {\n structured_data\n}": "is for a page that the gate cuts",
+		"teaser cut {\n structured_data on\n}": "wrong argument count",
+		"teaser cut {\n jsonld\n}":             `teaser: unknown option "jsonld"; known are structured_data`,
 	} {
 		err := new(Handler).UnmarshalCaddyfile(caddyfile.NewTestDispenser("gatefold {\nrule /x entitled a {\n" + text + "\n}\n}"))
 		require.ErrorContains(t, err, want, text)
 	}
 	for stored, want := range map[string]string{
 		`"gate"`: "must be an object", `{}`: "by is neither", `{"by":"origin","element":".a"}`: "element is for", `{"by":"gate","x":1}`: "must be an object",
-		`{"by":"gate","element":"li.a"}`: "browsers end <li>",
+		`{"by":"origin","structuredData":true}`: "is for a page that the gate cuts",
+		`{"by":"gate","element":"li.a"}`:        "browsers end <li>",
 	} {
 		_, err := compileTeaser([]byte(stored))
 		require.ErrorContains(t, err, want, stored)

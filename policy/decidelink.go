@@ -39,7 +39,7 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 	case counted && !r.Link.Spendable && (reason != ReasonSignedLink || !r.resumes()):
 		// Even if the link could not be judged: a preview is decided as if it had
 		// no link.
-		use.Ignored = true
+		use.Ignored, use.Previews = true, reason == ReasonSignedLink
 		decision.Link = use
 	case unknown:
 		decision.Reason, decision.Err = reason, verdict.err

@@ -306,4 +306,6 @@ type LinkUse struct {
 	// Ignored reports whether a counted link was ignored because the request cannot be
 	// a reader's own page view, such as a link preview.
 	Ignored bool
+	// Previews reports whether an ignored link is valid and names this page.
+	Previews bool
 }

@@ -49,7 +49,7 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "key", Usage: group, Short: "Lists, rotates and retires the keys that sign links and reader tokens", CobraFunc: keyCommands},
 		{Name: "keyset", Usage: group, Short: "Fetches the keys of issuers and publisher domains", CobraFunc: keysetCommands},
 		{Name: "link", Usage: group, Short: "Creates, finds, shows, revokes and restores signed links", CobraFunc: linkCommands},
-		{Name: "paywall", Usage: group, Short: "Lists, shows, adds and removes paywalls: what refused readers are offered", CobraFunc: paywallCommands},
+		{Name: "paywall", Usage: group, Short: "Lists, shows, adds and removes paywalls: what refused readers are offered; finds what leaks", CobraFunc: paywallCommands},
 		{Name: "promo", Usage: group, Short: "Makes, lists, shows and ends promos: what promo codes sell", CobraFunc: promoCommands},
 		{Name: "reader", Usage: group, Short: "Finds, shows, exports and erases readers", CobraFunc: readerCommands},
 		{Name: "rule", Usage: group, Short: "Lists, changes, exports, imports and tests the rules of a site", CobraFunc: options.ruleCommands},

@@ -1,14 +1,19 @@
 package command
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gatefold/gatefold/caddymodule/command/leakcheck"
 )
 
 const paywallsPath = "/management/paywalls"
@@ -27,6 +32,13 @@ func paywallCommands(cmd *cobra.Command) {
 	subcommand(cmd, "remove <paywall>", "Removes a paywall with its versions; readers get the built-in page", cobra.ExactArgs(1), func(c *call) error {
 		return c.end(c.record(paywallsPath), nil, "id", "removed", "removed %s")
 	})
+	check := subcommand(cmd, "check <url>", "Finds text of a page that refused readers can fetch elsewhere; exit code 1 if there is any", cobra.ExactArgs(1), checkPaywall)
+	check.Flags().String("cookie", "", "Cookie header of a reader who may have the page, such as reader=<token>")
+	check.Flags().String("bearer", "", "token of such a reader, as Authorization: Bearer")
+	check.Flags().String("link", "", "link that opens the page; a counted one loses a use")
+	check.Flags().Bool("all", false, "print all places that were compared, also those without a leak")
+	check.MarkFlagsOneRequired("cookie", "bearer", "link")
+	check.MarkFlagsMutuallyExclusive("cookie", "bearer", "link")
 }
 
 func showPaywall(c *call) error {
@@ -64,4 +76,26 @@ func addPaywall(c *call) error {
 	return run(c, http.MethodPut, paywallsPath+"/"+url.PathEscape(c.args[0]), file, func(p raw) string {
 		return line("%s is version %s", p.text("id"), p.text("version"))
 	})
+}
+
+// checkPaywall compares what two readers get. It calls the site, and no server of Gatefold.
+func checkPaywall(c *call) error {
+	report, err := leakcheck.Check(c.cmd.Context(), nil, c.args[0], leakcheck.Entitled{Cookie: c.text("cookie"), Bearer: c.text("bearer"), Link: c.text("link")})
+	if err != nil {
+		return err
+	}
+	shown := report.Places
+	if !c.on("all") {
+		shown = slices.DeleteFunc(slices.Clone(shown), func(p leakcheck.Place) bool { return p.Leaked == 0 && p.Error == "" })
+	}
+	text := line("%d of %d words are gated; %d places were compared.", report.Gated, report.Words, len(report.Places))
+	if len(shown) > 0 {
+		text += "\n" + table("PLACE\tSTATUS\tLEAKED WORDS\tURL\tTEXT", shown, func(p leakcheck.Place) []string {
+			return []string{p.What, strconv.Itoa(p.Status), strconv.Itoa(p.Leaked), p.URL, cmp.Or(p.Excerpt, p.Error)}
+		})
+	}
+	if err := c.print(report, text); err != nil || report.Leaks == 0 {
+		return err
+	}
+	return fmt.Errorf("refused readers get text of the gated part in %d places: take it out there, or give these paths rules of their own", report.Leaks)
 }

@@ -5,7 +5,6 @@
 //
 //	problem.go  RFC 9457 problems, and Accept
 //	page.go     the page of a denial: the built-in one and the site's own file
-//	section.go  the part of a page that is in the place of what is gated
 //	target.go   the pages to which a denial leads
 //	request.go  the request in the denied one's place, and the denied URL
 //	writer.go   a response that gets the status of the denial

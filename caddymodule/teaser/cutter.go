@@ -1,6 +1,7 @@
 package teaser
 
 import (
+	"bytes"
 	"errors"
 	"io"
 
@@ -51,6 +52,18 @@ type Result struct {
 	Status   int
 }
 
+// Wall is what a document gets in the place of its regions. The zero Wall is nothing.
+type Wall struct {
+	// Section writes it at the first region, in ASCII. It is called at most once.
+	Section func(io.Writer) error
+	// Style is the content of its style element, which the page's Content-Security-Policy
+	// is to admit; empty if it has none.
+	Style string
+	// StructuredData is what search engines read of the document, as elements in ASCII. It is
+	// written at the end of the body, unless the document says itself whether it is free.
+	StructuredData string
+}
+
 // Cutter removes the regions of one HTML document that is written to it, in a charset
 // whose bytes below 0x80 are those of ASCII. It writes the bytes outside of regions
 // unchanged to its destination, and the wall in the place of the first region. It writes
@@ -59,7 +72,7 @@ type Result struct {
 // A Cutter is not safe for concurrent use. Close it in any case.
 type Cutter struct {
 	dst    io.Writer
-	wall   func(io.Writer) error
+	wall   Wall
 	region Region
 
 	// The tokenizer asks for bytes, and the document is written: it runs as a coroutine
@@ -75,6 +88,7 @@ type Cutter struct {
 	result Result
 	err    error // of the destination
 
+	labelled bool    // the document says whether it is free, or the wall's data were written
 	rawText  bool    // the next token is the text of a script, a style or the like
 	depth    int     // of markers around this place
 	element  *extent // of the element's region around this place, or nil
@@ -85,10 +99,9 @@ type Cutter struct {
 	noscriptDepth int
 }
 
-// NewCutter returns a Cutter that writes to dst. Region may be the zero Region. Wall
-// writes what replaces the first region; it is called at most once.
-func NewCutter(dst io.Writer, region Region, wall func(io.Writer) error) *Cutter {
-	c := &Cutter{dst: dst, wall: wall, region: region, names: make(map[string]string, 16)}
+// NewCutter returns a Cutter that writes to dst. Region may be the zero Region.
+func NewCutter(dst io.Writer, region Region, wall Wall) *Cutter {
+	c := &Cutter{dst: dst, wall: wall, region: region, labelled: wall.StructuredData == "", names: make(map[string]string, 16)}
 	c.z = html.NewTokenizer(&c.feed)
 	c.z.SetMaxBuf(maxToken)
 	c.coroutine = begin(func(wait func() bool) {
@@ -149,9 +162,25 @@ func (c *Cutter) atEnd(err error) {
 		c.give(Broken)
 	case c.gated():
 		c.give(Unterminated)
+		c.label()
 	case !c.result.Cut:
 		c.give(NoRegion)
+	default:
+		c.label()
 	}
+}
+
+// accessProperty is what structured data call it whether a page is free (schema.org), in
+// JSON-LD and in microdata.
+const accessProperty = "isAccessibleForFree"
+
+// label adds the structured data of the wall, if there are none.
+func (c *Cutter) label() {
+	if c.labelled || !c.result.Cut {
+		return
+	}
+	c.labelled = true
+	c.out = append(c.out, c.wall.StructuredData...)
 }
 
 // give ends the document: what follows is removed.
@@ -171,6 +200,7 @@ func (c *Cutter) keep() {
 		c.give(NotEarly)
 		return
 	}
+	c.labelled = c.labelled || bytes.Contains(c.raw, []byte(accessProperty))
 	c.result.Kept += int64(len(c.raw))
 	c.out = append(c.out, c.raw...)
 	c.flush(maxOut)
@@ -203,7 +233,7 @@ func (c *Cutter) begin() {
 	}
 	c.result.Cut = true
 	c.flush(0)
-	if c.err == nil {
-		c.err = c.wall(c.dst)
+	if c.err == nil && c.wall.Section != nil {
+		c.err = c.wall.Section(c.dst)
 	}
 }

@@ -16,10 +16,10 @@ const wallText = "[wall]"
 func cut(t testing.TB, document string, region Region, piece int) (string, Result) {
 	t.Helper()
 	var out bytes.Buffer
-	c := NewCutter(&out, region, func(w io.Writer) error {
+	c := NewCutter(&out, region, Wall{Section: func(w io.Writer) error {
 		_, err := io.WriteString(w, wallText)
 		return err
-	})
+	}})
 	for at := 0; at < len(document); at += piece {
 		_, err := c.Write([]byte(document[at:min(at+piece, len(document))]))
 		require.NoError(t, err)
@@ -193,7 +193,7 @@ func TestBoundsOfADocument(t *testing.T) {
 // The article arrives while the origin writes it: nothing waits for the end of the page.
 func TestBytesPassAtOnce(t *testing.T) {
 	var out bytes.Buffer
-	c := NewCutter(&out, Region{}, func(io.Writer) error { return nil })
+	c := NewCutter(&out, Region{}, Wall{})
 	for _, step := range []struct{ write, sent string }{
 		{`<p>a</p><!-- gatefold:premi`, ``},
 		{`um -->`, `<p>a</p>`},
@@ -209,7 +209,7 @@ func TestBytesPassAtOnce(t *testing.T) {
 }
 
 func TestClientThatLeft(t *testing.T) {
-	c := NewCutter(failing{}, Region{}, func(io.Writer) error { return nil })
+	c := NewCutter(failing{}, Region{}, Wall{})
 	_, err := c.Write([]byte(`a<!-- gatefold:premium -->S<!-- /gatefold:premium -->b`))
 	require.ErrorIs(t, err, io.ErrClosedPipe)
 	assert.True(t, c.Finished())
@@ -237,7 +237,7 @@ func BenchmarkCutter(b *testing.B) {
 			b.SetBytes(int64(len(document)))
 			b.ReportAllocs()
 			for b.Loop() {
-				c := NewCutter(io.Discard, region, func(io.Writer) error { return nil })
+				c := NewCutter(io.Discard, region, Wall{})
 				for at := 0; at < len(document); at += 32 << 10 {
 					_, _ = c.Write(document[at:min(at+32<<10, len(document))])
 				}

@@ -18,5 +18,7 @@
 //	feed.go       coroutines: readers of what is written
 //	response.go   Response: the http.ResponseWriter around a Cutter
 //	echo.go       Echo: the same for origins that cut their pages themselves
+//	policy.go     the Content-Security-Policy of a page that gets a style
+//	card.go       Card: what the head of a page declares for previews of links
 //	transport.go  requests, headers, charset and encoding of a response that is cut
 package teaser

@@ -59,10 +59,10 @@ func parsed(document string, scripting bool) (comments []string, elements string
 // sent returns what is sent of a document in pieces of random sizes.
 func sent(t *testing.T, r *rand.Rand, document string, region teaser.Region) (string, teaser.Result) {
 	var out bytes.Buffer
-	c := teaser.NewCutter(&out, region, func(w io.Writer) error {
+	c := teaser.NewCutter(&out, region, teaser.Wall{Section: func(w io.Writer) error {
 		_, err := io.WriteString(w, teasertest.Wall)
 		return err
-	})
+	}})
 	for rest := document; rest != ""; {
 		n := 1 + r.IntN(len(rest))
 		_, err := c.Write([]byte(rest[:n]))

@@ -37,7 +37,7 @@ type Response struct {
 	header  http.Header
 	cutter  *Cutter
 	region  Region
-	wall    func(io.Writer) error
+	wall    Wall
 	body    bool // the client wants a body
 	cancel  func()
 	refused Reason
@@ -52,7 +52,7 @@ type Response struct {
 
 // NewResponse returns a Response above w. Method is the client's: a response to HEAD has
 // no body. Cancel is called once the rest of the page is not needed.
-func NewResponse(w http.ResponseWriter, method string, region Region, wall func(io.Writer) error, cancel func()) *Response {
+func NewResponse(w http.ResponseWriter, method string, region Region, wall Wall, cancel func()) *Response {
 	return &Response{below: w, header: http.Header{}, region: region, wall: wall, body: method != http.MethodHead, cancel: cancel}
 }
 
@@ -205,6 +205,7 @@ func (c *committed) Write(p []byte) (int, error) {
 		prepareHeader(c.response.header, c.charset)
 		header := c.response.below.Header()
 		maps.Copy(header, c.response.header)
+		admitStyle(header, c.response.wall.Style)
 		c.response.below.WriteHeader(http.StatusOK)
 	}
 	if !c.response.body {

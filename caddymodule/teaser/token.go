@@ -145,6 +145,9 @@ func (c *Cutter) endTag() {
 	}
 	c.foreign.end(name)
 	if c.element == nil {
+		if name == "body" && !c.gated() && !c.noscript {
+			c.label()
+		}
 		c.place()
 		return
 	}

@@ -9,8 +9,11 @@
 //	money.go      prices as text
 //	texts.go      the texts of the page, by language
 //	page.go       Page: a compiled page, and rendering it
+//	section.go    the same as an element of a page of the origin
 //	offers.go     the offers of a page, with their URLs
 //	texts/        the built-in texts, one file a language
 //	page.html     the template
 //	page.css      its style
+//	section.html  the template of the section
+//	section.css   its style
 package paywall

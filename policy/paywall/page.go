@@ -27,7 +27,9 @@ var (
 type Page struct {
 	wall *Paywall // nil for the page of a site without a paywall
 	css  template.CSS
-	logo string
+	// sectionCSS is the style of the section; empty without a paywall.
+	sectionCSS template.CSS
+	logo       string
 	// policy is the Content-Security-Policy of the page.
 	policy string
 	// about has the descriptions of the offers, and single that of the single purchase. They
@@ -103,6 +105,9 @@ func Compile(wall *Paywall, vendorLogo string) *Page {
 		}
 	}
 	p.css = template.CSS(theme(wall) + pageCSS) //nolint:gosec // G203: of the program and of parsed colours
+	if wall != nil {
+		p.sectionCSS = template.CSS(sectionTheme(wall) + sectionCSS) //nolint:gosec // G203: as above
+	}
 	p.policy = p.contentPolicy()
 	return p
 }
@@ -177,6 +182,11 @@ type form struct {
 
 // Render writes the page for a reader.
 func (p *Page) Render(to *bytes.Buffer, v *View) error {
+	return pageTemplate.Execute(to, p.dataOf(v))
+}
+
+// dataOf returns what a template reads.
+func (p *Page) dataOf(v *View) *data {
 	l := v.Language
 	d := &data{
 		Lang: l.Tag.String(), Dir: l.Direction, CSS: p.css, T: l.texts, Site: v.Site, Home: v.Home, Logo: p.logo,
@@ -204,7 +214,7 @@ func (p *Page) Render(to *bytes.Buffer, v *View) error {
 	if p.wall != nil {
 		p.addWall(d, v)
 	}
-	return pageTemplate.Execute(to, d)
+	return d
 }
 
 // addWall adds what the configuration says.

@@ -1,9 +1,6 @@
 package paywall
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // scheme are the colours of the page, by day or by night. Ground is behind all, card behind
 // the offers. Buttons have the publisher's own colour, and an edge that is seen.
@@ -19,8 +16,20 @@ func newScheme(main, card, ground colour) scheme {
 	}
 }
 
+// named returns the custom properties of CSS with their values.
+func (s *scheme) named() [][2]string {
+	return [][2]string{
+		{"--ground", s.ground.String()}, {"--card", s.card.String()}, {"--button", s.button.String()}, {"--on", s.on.String()}, {"--edge", s.edge.String()},
+		{"--accent", s.accent.String()}, {"--ink", s.ink.String()}, {"--soft", s.soft.String()},
+	}
+}
+
 func (s *scheme) properties() string {
-	return fmt.Sprintf("--ground:%s;--card:%s;--button:%s;--on:%s;--edge:%s;--accent:%s;--ink:%s;--soft:%s", s.ground, s.card, s.button, s.on, s.edge, s.accent, s.ink, s.soft)
+	var all []string
+	for _, property := range s.named() {
+		all = append(all, property[0]+":"+property[1])
+	}
+	return strings.Join(all, ";")
 }
 
 // midLuminance is that above which black is read better than white.

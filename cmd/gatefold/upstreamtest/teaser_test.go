@@ -118,10 +118,10 @@ func TestTeasersAsABrowserReadsThem(t *testing.T) {
 func cutDocument(t *testing.T, document string, region teaser.Region) (string, teaser.Result) {
 	t.Helper()
 	var out bytes.Buffer
-	c := teaser.NewCutter(&out, region, func(w io.Writer) error {
+	c := teaser.NewCutter(&out, region, teaser.Wall{Section: func(w io.Writer) error {
 		_, err := io.WriteString(w, teasertest.Wall)
 		return err
-	})
+	}})
 	if _, err := c.Write([]byte(document)); err != nil {
 		t.Fatal(err)
 	}
