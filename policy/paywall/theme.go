@@ -19,15 +19,22 @@ func newScheme(main, card, ground colour) scheme {
 // named returns the custom properties of CSS with their values.
 func (s *scheme) named() [][2]string {
 	return [][2]string{
-		{"--ground", s.ground.String()}, {"--card", s.card.String()}, {"--button", s.button.String()}, {"--on", s.on.String()}, {"--edge", s.edge.String()},
-		{"--accent", s.accent.String()}, {"--ink", s.ink.String()}, {"--soft", s.soft.String()},
+		{"--ground", s.ground.String()},
+		{"--card", s.card.String()},
+		{"--button", s.button.String()},
+		{"--on", s.on.String()},
+		{"--edge", s.edge.String()},
+		{"--accent", s.accent.String()},
+		{"--ink", s.ink.String()},
+		{"--soft", s.soft.String()},
 	}
 }
 
 func (s *scheme) properties() string {
-	var all []string
-	for _, property := range s.named() {
-		all = append(all, property[0]+":"+property[1])
+	named := s.named()
+	all := make([]string, len(named))
+	for i, property := range named {
+		all[i] = property[0] + ":" + property[1]
 	}
 	return strings.Join(all, ";")
 }

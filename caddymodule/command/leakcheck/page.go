@@ -138,7 +138,7 @@ func (p *page) link(token *html.Token, base *url.URL) {
 }
 
 func (p *page) addLink(rel, kind, href string, base *url.URL) {
-	what := ""
+	var what string
 	switch {
 	case strings.Contains(rel, "amphtml"):
 		what = "AMP"

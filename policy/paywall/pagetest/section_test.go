@@ -15,8 +15,7 @@ import (
 	"github.com/gatefold/gatefold/policy/paywall"
 )
 
-// newspaper is an article of an origin with a style of its own, which says by a marker what
-// is gated. The style is meant for the article; the section must not be spoilt by it.
+// newspaper is an article of an origin, which says by a marker what is gated.
 const newspaper = `<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -24,7 +23,7 @@ const newspaper = `<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>The bridge</title>
-<link rel="stylesheet" href="/style.css">
+<link rel="stylesheet" href="%s">
 </head>
 <body>
 <main>
@@ -38,8 +37,12 @@ const newspaper = `<!DOCTYPE html>
 </body>
 </html>`
 
-const newspaperStyle = `html{font-size:62.5%}body{margin:0;font:1.8rem/1.6 Georgia,serif;background:Canvas;color:CanvasText}main{max-width:72rem;margin:auto;padding:1rem}
-article p{margin:4rem 0;color:#999;text-align:justify}article a{color:#eee;text-decoration:none;padding:3px}article ul{list-style:square}article h2{color:#ddd;font-size:10rem}article span{color:#fefefe}`
+// hostileStyle is meant for the article. It must not spoil the section in it.
+const (
+	newspaperStyle = `html{font-size:62.5%}body{margin:0;font:1.8rem/1.6 Georgia,serif;background:Canvas;color:CanvasText}main{max-width:72rem;margin:auto;padding:1rem}`
+	hostileStyle   = `article p{margin:4rem 0;color:#999;text-align:justify}article a{color:#eee;text-decoration:none;padding:3px}article ul{list-style:square}` +
+		`article h2{color:#ddd;font-size:10rem}article span{color:#fefefe}`
+)
 
 // newNewspaper serves the article as the gate does to a refused reader: with the section, by
 // package teaser. The query chooses the page's own policy as well.
@@ -52,6 +55,9 @@ func newNewspaper(t *testing.T) *httptest.Server {
 		case "/style.css":
 			w.Header().Set("Content-Type", "text/css")
 			_, _ = io.WriteString(w, newspaperStyle)
+			if query.Get("plain") == "" {
+				_, _ = io.WriteString(w, hostileStyle)
+			}
 			return
 		case "/article":
 		default:
@@ -79,7 +85,7 @@ func newNewspaper(t *testing.T) *httptest.Server {
 		if policy := query.Get("policy"); policy != "" {
 			cutting.Header().Set("Content-Security-Policy", policy)
 		}
-		_, _ = fmt.Fprintf(cutting, newspaper, query.Get("charset"))
+		_, _ = fmt.Fprintf(cutting, newspaper, query.Get("charset"), "/style.css?plain="+query.Get("plain"))
 		if result, err := cutting.Close(false); err != nil || !result.Cut {
 			t.Errorf("the page is not cut: %+v %v", result, err)
 		}
