@@ -80,7 +80,15 @@ type ExplainedReading struct {
 	SKUs       []string        `json:"skus,omitempty" doc:"The SKUs of which the reader needs one."`
 	ContentID  string          `json:"publisherContentId,omitempty"`
 	Space      string          `json:"contentSpace,omitempty"`
-	Reason     string          `json:"reason"`
+	// OnStoreLoss is that of the rule or of the site.
+	OnStoreLoss *ExplainedStoreLoss `json:"onStoreLoss,omitempty" doc:"What the rule answers once the store is unreachable for a while; absent for a denial after stale_for."`
+	Reason      string              `json:"reason"`
+}
+
+// ExplainedStoreLoss is the option on_store_loss.
+type ExplainedStoreLoss struct {
+	After string `json:"after" doc:"How long records in memory decide." example:"10s"`
+	Then  string `json:"then" enum:"deny,teaser,public" doc:"What readers get then."`
 }
 
 // ExplainedRule is a rule.
@@ -167,6 +175,8 @@ type ExplainedDecision struct {
 	Demand  *ExplainedDemand `json:"demand,omitempty" doc:"The records that decided, or of which one is missing."`
 	Until   *time.Time       `json:"until,omitempty" doc:"When the decision can change without a change of records; absent for never."`
 	Error   string           `json:"error,omitempty"`
+	// StoreLoss is set if on_store_loss decided.
+	StoreLoss string `json:"storeLoss,omitempty" enum:"deny,teaser,public" doc:"What on_store_loss answers at the moment, because the store is unreachable; absent if the steps of the rule decided."`
 }
 
 type explainQuery struct {

@@ -71,7 +71,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			content_id {<capture>} [without <suffix>…] | query <name> | <id>
 //			link_methods <METHOD,…>
 //			cache [<ttl>]
+//			on_store_loss <duration> [deny | teaser | public]
 //		}
+//		on_store_loss <duration> [deny | teaser]
 //		local {
 //			<directives>
 //		}

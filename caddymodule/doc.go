@@ -36,6 +36,7 @@
 //	upstream.go      headers to the origin, the reader assertion among them
 //	teaser/          package teaser: pages without their gated part
 //	teaserrule.go    the rule option teaser
+//	storelossrule.go the option on_store_loss, of a rule and of a site
 //	response.go      headers of allowed responses, and the last word on caching
 //	preflight.go     CORS preflights, and the option that answers them
 //	deny.go          responses to denied requests

@@ -251,7 +251,7 @@ func (e *explainer) addReading(reading *policy.Reading) {
 	}
 	if reading.Decision.Rule != nil {
 		rule := explainedRule(reading.Decision.Rule)
-		result.Rule = &rule
+		result.Rule, result.OnStoreLoss = &rule, e.gate.explainedLoss(reading.Decision.Rule)
 	}
 	for i := range reading.PassedOver {
 		result.PassedOver = append(result.PassedOver, explainedRule(&reading.PassedOver[i]))
@@ -441,6 +441,7 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 	if demand := admin.ExplainedDemand(decision.Demand); demand != (admin.ExplainedDemand{}) {
 		result.Demand = &demand
 	}
+	result.StoreLoss = lossAnswer(decision)
 	if decision.Err != nil {
 		result.Error = decision.Err.Error()
 	}

@@ -128,6 +128,10 @@ type Handler struct {
 	// no route answers gets a 404. Default: no routes.
 	Local *caddyhttp.Subroute `json:"local,omitempty" placeholders:"-"`
 
+	// OnStoreLoss is for rules without an on_store_loss of their own. Default: a node
+	// decides from memory for the global stale_for, and then denies.
+	OnStoreLoss *StoreLossConfig `json:"on_store_loss,omitempty"`
+
 	// Places are the places of the options in the Caddyfile, for errors.
 	Places setting.Places `json:"places,omitempty" placeholders:"-"`
 
@@ -137,9 +141,11 @@ type Handler struct {
 	targets map[string]*denial.Target // to which denials lead
 	page    *denial.Page              // nil is the built-in one
 	walls   paywalls
-	runtime lazy[*siteRuntime]
-	metrics *siteMetrics
-	keySets watchedKeySets
+	// storeLoss is the option of OnStoreLoss, or nil.
+	storeLoss *policy.StoreLoss
+	runtime   lazy[*siteRuntime]
+	metrics   *siteMetrics
+	keySets   watchedKeySets
 	// leaked reports a link that leaked; nil without LinkNetworks.
 	leaked func(linkwatch.Leak)
 	// logins are the identities by which readers log in at the gate.
@@ -234,6 +240,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	if err := h.provisionStoreLoss(); err != nil {
+		return err
+	}
 	if h.LinkNetworks != nil {
 		if h.leaked, err = linkreport.Reporter(ctx, h.Site); err != nil {
 			return err
@@ -370,7 +379,7 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	decision := &g.outcome.decision
 	*decision = g.site.policy.Decide(g.r.Context(), &g.request)
 	identity, err := h.upstreamIdentity(g, decision)
-	if err != nil && decision.Allow() && !decision.Public() {
+	if err != nil && decision.Allow() && !decision.Public() && decision.Loss == nil {
 		// Without the reader assertion the origin would respond as to another reader.
 		decision.Reason, decision.Err = policy.ReasonStoreUnavailable, err
 	}
@@ -384,6 +393,9 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	g.explainMissingCookie(decision)
 	g.prepareUpstream(identity, decision.Allow())
 	h.metrics.decided(decision.Reason, since(g.request.Now))
+	if answer := lossAnswer(decision); answer != "" {
+		h.metrics.losses[answer].Inc()
+	}
 	h.report(g)
 	g.recordUse()
 	if !decision.Allow() {

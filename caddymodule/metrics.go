@@ -87,7 +87,7 @@ func init() { hookEvents.WithLabelValues("", "", "refused") }
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
 		loginsTotal, readerKeys,
-		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, teasersTotal, cachedRequests, hookEvents, storeDuration, storeOperations,
+		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, teasersTotal, storeLossTotal, cachedRequests, hookEvents, storeDuration, storeOperations,
 		storeCollector{},
 		buildMetric,
 	} {
@@ -107,12 +107,14 @@ type siteMetrics struct {
 	duration    prometheus.Observer
 	pages       map[pagecache.Outcome]prometheus.Counter
 	readerKeys  map[[2]string]prometheus.Counter // by kind and result
+	losses      map[string]prometheus.Counter    // by answer
 }
 
 func newSiteMetrics(vendor, site string) *siteMetrics {
 	m := &siteMetrics{
 		redemptions: make(map[policy.Reason]prometheus.Counter),
 		pages:       make(map[pagecache.Outcome]prometheus.Counter),
+		losses:      newLossCounters(vendor, site),
 		duration:    decisionDuration.WithLabelValues(vendor, site),
 	}
 	for _, reason := range policy.Reasons() {

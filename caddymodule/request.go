@@ -244,6 +244,7 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		{"plan", demand.Plan},
 		{"agreement", demand.Agreement},
 		{"clock", o.clock},
+		{policy.OptionStoreLoss, lossAnswer(&o.decision)},
 	} {
 		if field[1] != "" {
 			enc.AddString(field[0], cut(field[1], maxLogText))

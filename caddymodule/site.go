@@ -4,6 +4,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
@@ -11,6 +13,7 @@ import (
 	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/memory"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/usage"
 )
 
@@ -65,6 +68,7 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	if site.networkHash, err = networkHash(rt.sealer); err != nil {
 		return nil, err
 	}
+	site.site.StoreLoss = h.storeLoss
 	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers
 	if site.keys, err = h.newKeySources(rt); err != nil {
 		return nil, err
@@ -97,10 +101,12 @@ func networkHash(sealer *keys.Sealer) (func([]byte) uint64, error) {
 func (h *Handler) site() *siteRuntime {
 	site, err := h.runtime.get()
 	if err != nil {
-		return &siteRuntime{
-			policy: policy.Unreachable(policy.StandardOperators(), now, err),
-			site:   policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), policy.UnreachableKeys(err)),
+		if errors.Is(err, engine.ErrUnavailable) {
+			err = fmt.Errorf("%w: %w", policy.ErrUnavailable, err)
 		}
+		closed := policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), policy.UnreachableKeys(err))
+		closed.StoreLoss = h.storeLoss
+		return &siteRuntime{policy: policy.Unreachable(policy.StandardOperators(), now, err), site: closed}
 	}
 	return site
 }

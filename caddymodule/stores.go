@@ -71,7 +71,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.keySets = keys.NewSets(options)
 	decisions, err := policy.New(policy.Options{
 		Records: s.store, Versions: s.versions, Operators: policy.StandardOperators(),
-		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now, Fresh: s.fresh, SelfCheckEvery: selfCheckEvery,
+		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now, Fresh: s.fresh, Silence: s.silence, SelfCheckEvery: selfCheckEvery,
 	})
 	if err != nil {
 		s.keySets.Close()
@@ -143,6 +143,15 @@ func (s *sharedStore) fresh(vendor string, at time.Time) error {
 		return policy.ErrStale
 	}
 	return nil
+}
+
+// silence returns for how long this node has not heard of changes: zero, unless other nodes
+// share the store.
+func (s *sharedStore) silence(vendor string, at time.Time) time.Duration {
+	if follower := s.engine.follower(); follower != nil {
+		return follower.Silence(vendor, at)
+	}
+	return 0
 }
 
 // selfCheckEvery is policy.Options.SelfCheckEvery; tests check every decision.

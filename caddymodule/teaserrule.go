@@ -128,7 +128,10 @@ func (g *gateRequest) teases(decision *policy.Decision) *teaserOption {
 		return nil
 	}
 	status := reasons[decision.Reason].Status
+	lost := decision.Loss != nil && decision.Loss.Then == policy.LossTeaser
 	switch {
+	case lost && (option.By == byOrigin || denial.AcceptsHTML(g.r)):
+		return option
 	case status != http.StatusUnauthorized && status != http.StatusForbidden:
 		return nil // no fault of the reader, or a request that no page answers
 	case decision.Reason == policy.ReasonNoRule, decision.Reason == policy.ReasonLinkCookieMissing:

@@ -132,6 +132,7 @@ func newCompiledOptions(values map[string]any) *compiledOptions {
 	o.space, _ = values[optionSpace].(string)
 	o.contentID, _ = values[optionID].(*ContentID)
 	o.methods, _ = values[optionMethods].([]string)
+	o.loss, _ = values[OptionStoreLoss].(*StoreLoss)
 	return o
 }
 
@@ -150,10 +151,13 @@ func (o *compiledOptions) captures(captures []string) ([]string, error) {
 	return append(slices.Clone(captures), contentParam), nil
 }
 
-// checkOptions refuses options of links that have no effect on a rule.
+// checkOptions refuses options that have no effect on a rule.
 func (s *compiledSteps) checkOptions(rule *Rule) error {
 	if s.options == nil {
 		return nil
+	}
+	if err := s.checkStoreLoss(rule); err != nil {
+		return err
 	}
 	if s.linkTest == nil {
 		for _, name := range []string{optionSpace, optionID, optionMethods} {

@@ -49,9 +49,7 @@ func (p *Policy) decide(ctx context.Context, r *Request, decision *Decision) {
 	if (decision.Public() || decision.Reason == ReasonBadMethod) && r.Site.Rules != nil {
 		return
 	}
-	if err := p.Fresh(r.Site.Vendor, r.Now); err != nil {
-		*decision = Decision{Reason: ReasonStoreUnavailable, Err: err}
-	}
+	p.decideStale(r, decision)
 }
 
 // match finds the rules that the path matches.

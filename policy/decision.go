@@ -182,6 +182,9 @@ type Decision struct {
 	Licence LicenceBy
 	// SKU and Grant are those that entitle the reader.
 	SKU, Grant string
+	// Loss is what decided in the place of the rule's steps, because the store was
+	// unreachable for too long; nil otherwise. A page that it opens is for no shared cache.
+	Loss *StoreLoss
 	// Demand names the role, subscription or agreement that decided or is missing.
 	Demand Demand
 	// Link is the link that opened the page or failed to.
@@ -239,7 +242,9 @@ func (d *Decision) Allow() bool { return d.Reason.Allows() }
 
 // Public reports whether the answer is the same for all readers, so that shared caches
 // may store it.
-func (d *Decision) Public() bool { return d.Reason == ReasonPublic || d.Reason == ReasonPreflight }
+func (d *Decision) Public() bool {
+	return (d.Reason == ReasonPublic || d.Reason == ReasonPreflight) && d.Loss == nil
+}
 
 // Param returns a parameter of the rule that decided: its stored argument, or the
 // captured segment.

@@ -42,6 +42,7 @@
 //	operators.go           the registry of operators and rule options
 //	arguments.go           stored arguments of operators
 //	cacheoption.go         the rule option cache
+//	storeloss.go           the rule option on_store_loss
 //	operatorany.go         any, authenticated
 //	operatorself.go        self
 //	operatorentitled.go    entitled

@@ -56,6 +56,7 @@ type compiledOptions struct {
 	space     string
 	contentID *ContentID
 	methods   []string
+	loss      *StoreLoss // nil without the option
 }
 
 // match is the rule that applies to a request under one interpretation of its path.

@@ -65,7 +65,8 @@ type Policy struct {
 	operators *Operators
 	now       func() time.Time
 	fresh     func(vendor string, at time.Time) error // nil: always fresh
-	overrides *Overrides                              // nil: none
+	silence   func(vendor string, at time.Time) time.Duration
+	overrides *Overrides // nil: none
 
 	sites        sites
 	domains      *domainTable
@@ -106,6 +107,9 @@ type Options struct {
 	// Fresh returns an error if the cached records of a vendor are too old at a moment
 	// to decide by. If it is nil, they never are.
 	Fresh func(vendor string, at time.Time) error
+	// Silence returns for how long a node has not heard of changes of a vendor's records at a
+	// moment, for the rule option on_store_loss. If it is nil, always all are known.
+	Silence func(vendor string, at time.Time) time.Duration
 }
 
 // MinCacheBytes is the smallest memory of the caches.
@@ -134,6 +138,7 @@ func New(options Options) (*Policy, error) {
 		operators:  options.Operators,
 		now:        options.Now,
 		fresh:      options.Fresh,
+		silence:    options.Silence,
 		checkEvery: cmp.Or(options.SelfCheckEvery, selfCheckEvery),
 		domains:    &domainTable{sets: options.KeySets},
 		spaces:     new(defaultSpaces),

@@ -28,6 +28,9 @@ type Site struct {
 	ShareDomains []string
 	// DeviceWindow is how long the requests of a device are one use.
 	DeviceWindow time.Duration
+	// StoreLoss is for rules without the option on_store_loss of their own; nil for none. It
+	// must not open pages: only a rule can.
+	StoreLoss *StoreLoss
 	// ReaderKey is the key of the hashes under which the uses of readers are counted. All
 	// sites of a store have the same.
 	ReaderKey [sha256.Size]byte

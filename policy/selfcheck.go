@@ -163,7 +163,7 @@ func (r *Request) needsRecords() bool {
 // uncached returns a policy over the same records that caches nothing but the trusted
 // domains and the site licences.
 func (p *Policy) uncached() *Policy {
-	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, domains: p.domains, licences: p.licences, overrides: p.overrides}
+	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, silence: p.silence, domains: p.domains, licences: p.licences, overrides: p.overrides}
 }
 
 func (c *selfChecks) watch(m mismatch) {

@@ -81,6 +81,9 @@ func WriteExplanation(w io.Writer, e *admin.Explanation) {
 		if len(reading.SKUs) > 0 {
 			add("asks for", "any of %s", strings.Join(reading.SKUs, ", "))
 		}
+		if loss := reading.OnStoreLoss; loss != nil {
+			add("store", "if it is lost for %s: %s", loss.After, loss.Then)
+		}
 	}
 	writeGrants(e, add)
 	writeMembership(e, add)

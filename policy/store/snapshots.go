@@ -253,6 +253,20 @@ func (s *snapshots) fresh(partition string, now time.Time) bool {
 	return s.left || found == nil || found.age(now) < s.follower.options.StaleFor
 }
 
+// ageOf returns the age of the snapshot of a partition, if it is used.
+func (s *snapshots) ageOf(partition string, now time.Time) (time.Duration, bool) {
+	if s == nil || !s.used.Load() {
+		return 0, false
+	}
+	s.using.RLock()
+	defer s.using.RUnlock()
+	found := s.open(partition)
+	if s.left || found == nil {
+		return 0, false
+	}
+	return found.age(now), true
+}
+
 // leave ends the use of snapshots for good. It reports whether one was used.
 func (s *snapshots) leave() bool {
 	if s == nil {
