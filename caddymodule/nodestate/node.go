@@ -39,7 +39,7 @@ type Options struct {
 	Backups func() *Backups
 	// DiskSpace returns the size of the store's disk and what is available, zero if that is
 	// not known. Optional.
-	DiskSpace func() (total, available uint64)
+	DiskSpace func() DiskSpace
 	// IndexBuilds returns the indexes that this node builds. Optional.
 	IndexBuilds func() []store.IndexBuild
 	// Replaced returns an error if the store's file is no longer the one at its path.
