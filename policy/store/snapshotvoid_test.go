@@ -1,13 +1,17 @@
 package store_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 
+	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // The disk of the snapshots becomes read-only, a removal follows, and the node is killed: its
@@ -70,5 +74,44 @@ func TestSnapshotsThatWereTurnedOff(t *testing.T) {
 	}
 	if err := store.VoidSnapshots(filepath.Join(t.TempDir(), "none.json")); err != nil {
 		t.Errorf("without earlier runs: %v", err)
+	}
+}
+
+// A removal is asked for while Redis is away. It is refused, so that its caller knows; the
+// grant is there when Redis is back, on all nodes, and the repeated call removes it on all.
+func TestRemovalDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	redis, n := snapWorld(t)
+	other := snapStart(t, redis.URL(), t.TempDir())
+	grant := n.give("ada", "extra")
+	other.has("ada", "premium extra")
+	redis.Stop()
+	n.until("the outage is noticed", func() bool {
+		return n.DeleteGrant(t.Context(), vendor, n.list, "none", nil) != nil && n.State().Error != nil
+	})
+	if err := n.DeleteGrant(t.Context(), vendor, n.list, grant.ID, nil); !errors.Is(err, engine.ErrUnavailable) {
+		t.Fatalf("a removal during the outage: %v", err)
+	}
+	redis.Start()
+	for _, node := range []*snapNode{n, other} {
+		node.until("the store is back", func() bool {
+			_, err := node.ReaderRecords(t.Context(), vendor, policy.Reader{UserID: "ada"})
+			return err == nil && node.State().State == store.StateFollowing
+		})
+		node.has("ada", "premium extra")
+	}
+	was := other.versions.Reader(vendor, &policy.Reader{UserID: "ada"})
+	n.take(grant)
+	n.has("ada", "premium")
+	other.until("the other node hears of it", func() bool { return other.versions.Reader(vendor, &policy.Reader{UserID: "ada"}) != was })
+	other.has("ada", "premium")
+	n.offline().opensNot("ada", "extra")
+}
+
+// opensNot checks that a reader does not have a sku, whether or not the snapshot is usable.
+func (n *snapNode) opensNot(user, sku string) {
+	n.t.Helper()
+	if got, err := n.skus(user); err == nil && strings.Contains(got, sku) {
+		n.t.Fatalf("%s has %q", user, got)
 	}
 }
