@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // originWriter holds a response back until its header decides whether it is sent. Until then
@@ -41,9 +43,7 @@ func newOriginWriter(below http.ResponseWriter, allows func(int, http.Header) bo
 }
 
 // serve calls the next handler. Its error is errOriginRefused if the response was refused.
-func (o *originWriter) serve(r *http.Request, next interface {
-	ServeHTTP(http.ResponseWriter, *http.Request) error
-}) (err error) {
+func (o *originWriter) serve(r *http.Request, next caddyhttp.Handler) (err error) {
 	defer func() {
 		if o.state != originRefused {
 			return

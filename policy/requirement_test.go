@@ -12,7 +12,7 @@ func TestParseRequirement(t *testing.T) {
 	for text, readable := range map[string]bool{
 		"any": true, " any ": true, "authenticated": true, `entitled=("a")`: true, `entitled=("a" "b"), teaser`: true, `teaser=?0, entitled=("a")`: true,
 		`subscribed=("digital")`: true, `subscribed=("digital"), profile="acme"`: true,
-		"": false, "any, any=?0": false, "any=?0": false, "any;x": false, "Any": false, "any any": false, "any,": false, "teaser": false, `"any"`: false,
+		"": false, "any, any=?0": false, "any=?0": false, "any;x": false, "Any": false, "any x": false, "any,": false, "teaser": false, `"any"`: false,
 		"entitled": false, "entitled=()": false, `entitled="a"`: false, `entitled=("a");x`: false, `entitled=("a";x)`: false, `entitled=(a)`: false,
 		`entitled=("")`: false, `entitled=("{id}")`: false, `entitled=("a"), any`: false, `any, profile="x"`: false, `entitled=("a"), profile="x"`: false,
 		`entitled=("` + strings.Repeat("a", 1100) + `")`: false,
