@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -94,10 +95,8 @@ func (p *pageInvalidations) merge(vendor string, purge *policy.PagePurge) {
 
 // addText adds a text to a short list, once.
 func addText(list []string, text string) []string {
-	for _, one := range list {
-		if one == text {
-			return list
-		}
+	if slices.Contains(list, text) {
+		return list
 	}
 	return append(list, text)
 }

@@ -22,7 +22,7 @@ func TestPageInvalidationsAreBounded(t *testing.T) {
 	t.Cleanup(cancel)
 	sent, again := make(chan policy.PagePurge), make(chan error, 1)
 	fails := true
-	invalidations := newPageInvalidations(ctx, time.Millisecond, func(_ context.Context, vendor string, purge *policy.PagePurge) error {
+	invalidations := newPageInvalidations(ctx, time.Millisecond, func(_ context.Context, _ string, purge *policy.PagePurge) error {
 		if fails {
 			fails = false
 			return errors.New("the store is away")

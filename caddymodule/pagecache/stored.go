@@ -143,6 +143,7 @@ func (c *Cache) Expect(ctx context.Context, method string, page *Target, followe
 			return Result{Hit, WhyNone}, stored, nil
 		case Expired:
 			expired = stored
+		case Purged: // as if it were not stored
 		}
 	}
 	for accept := range accepts {
