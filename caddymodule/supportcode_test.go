@@ -64,7 +64,7 @@ func TestSupportCodeOfASubscriber(t *testing.T) {
 	got.denied(http.StatusForbidden, "not_entitled")
 	code := got.supportCode(t)
 
-	_, then, _, _ := s.refusedRequest(code)
+	_, then, _, before := s.refusedRequest(code)
 	s.grant(store.Grant{UserID: "ann", SKU: "premium"})
 	refused, _, now, text := s.refusedRequest(strings.ToLower(code[:4] + "-" + code[4:]))
 	if refused.Code != code || refused.UserID != "ann" || !refused.Mailed || refused.Reason != "not_entitled" || refused.Status != http.StatusForbidden ||
@@ -74,6 +74,9 @@ func TestSupportCodeOfASubscriber(t *testing.T) {
 	}
 	if then.Decision.Reason != "not_entitled" || len(then.Grants) != 1 || then.Grants[0].Why != "it has ended" || then.OtherGrants != 1 || then.Reader.UserID != "ann" {
 		t.Errorf("then it was %+v", then)
+	}
+	if before == text {
+		t.Error("the answer does not say what would be decided now")
 	}
 	if !now.Decision.Allow || len(now.Grants) != 2 {
 		t.Errorf("now it is %+v", now)

@@ -18,10 +18,11 @@ const (
 	// MaxRefusalBytes bounds the record of a refusal.
 	MaxRefusalBytes = 8 << 10
 	// MaxRefusalsPerHour bounds the refusals of identified readers and of verified links that
-	// a vendor keeps of an hour, MaxAnonymousPerHour those of others, which so displace none
-	// of the former, and maxRefusalHourBytes the bytes of both.
-	MaxRefusalsPerHour  = 500
+	// a vendor keeps of an hour.
+	MaxRefusalsPerHour = 500
+	// MaxAnonymousPerHour bounds those of others, which so displace none of the former.
 	MaxAnonymousPerHour = 100
+	// maxRefusalHourBytes bounds the bytes of both.
 	maxRefusalHourBytes = 512 << 10
 	// refusalTries bounds how often records are read again that other nodes change.
 	refusalTries = 8
