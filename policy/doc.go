@@ -45,6 +45,8 @@
 //	storeloss.go           the rule option on_store_loss
 //	operatorany.go         any, authenticated
 //	operatorself.go        self
+//	operatororigin.go      origin
+//	requirement.go         what the response of an origin requires
 //	operatorentitled.go    entitled
 //	operatoraccess.go      roles that admit a reader, and the three strengths
 //	operatorrole.go        direct, provider, provider_only and provider_readable
