@@ -164,9 +164,20 @@ type ExplainedDecision struct {
 	Grant  string `json:"grant,omitempty" doc:"What gives the reader the page: the id of a grant, contract:<id>, or subscription:<profile>/<plan>."`
 	// Licence is set if a site licence decided.
 	Licence string           `json:"licence,omitempty" enum:"domain,address" doc:"What of the reader the site licence of the contract covers: the domain of their verified e-mail address, or the client's address."`
+	Meter   *ExplainedMeter  `json:"meter,omitempty" doc:"The meter that decided."`
 	Demand  *ExplainedDemand `json:"demand,omitempty" doc:"The records that decided, or of which one is missing."`
 	Until   *time.Time       `json:"until,omitempty" doc:"When the decision can change without a change of records; absent for never."`
 	Error   string           `json:"error,omitempty"`
+}
+
+// ExplainedMeter is the state of a meter for the reader.
+type ExplainedMeter struct {
+	Name   string    `json:"name" example:"free"`
+	Limit  int       `json:"limit" doc:"The pages that it gives in a period."`
+	Used   int       `json:"used" doc:"How many the reader has opened. Those of an anonymous reader are in their cookie: explain decides for one who has opened none."`
+	Counts bool      `json:"counts,omitempty" doc:"Whether the request would count as one more."`
+	Cookie bool      `json:"cookie,omitempty" doc:"Whether the reader is anonymous, so that the pages are counted in a cookie."`
+	Resets time.Time `json:"resets" doc:"When the reader gets the next page, if none is left."`
 }
 
 type explainQuery struct {

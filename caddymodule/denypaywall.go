@@ -127,7 +127,9 @@ func readersOf(reason policy.Reason, anonymous bool) []string {
 	switch {
 	case reason == policy.ReasonLoginRequired, reason == policy.ReasonBadCredential:
 		return []string{policy.PaywallAnonymous}
-	case reason == policy.ReasonNotEntitled, reason == policy.ReasonNotSubscribed:
+	case reason == policy.ReasonMeterUsedUp && anonymous:
+		return []string{policy.PaywallAnonymous}
+	case reason == policy.ReasonMeterUsedUp, reason == policy.ReasonNotEntitled, reason == policy.ReasonNotSubscribed:
 		return []string{policy.PaywallNotEntitled}
 	case reason == policy.ReasonLinkInvalid, reason.OfLink() && reason != policy.ReasonLinkCookieMissing:
 		readers := []string{policy.PaywallLinks, policy.PaywallNotEntitled}
@@ -240,6 +242,9 @@ func (h *Handler) view(r *http.Request, d *refusal) *paywall.View {
 	}
 	if v.Home == "" && d.uri != "/" {
 		v.Home = "/"
+	}
+	if use := d.meter; use != nil {
+		v.Meter = &paywall.Meter{Used: use.Used(), Limit: use.Limit, Resets: use.Resets.In(h.zone)}
 	}
 	v.Checkout, v.Identified = d.checkout, d.user != ""
 	return v

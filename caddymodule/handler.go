@@ -47,6 +47,7 @@ func init() {
 // `{http.gatefold.user.id}` | The reader's user id; empty for an anonymous reader
 // `{http.gatefold.demand.profile}`, `.role`, `.plan`, `.agreement` | The records that decided, or of which one is missing; empty if the reason is about none
 // `{http.gatefold.link.id}` | The id of the signed link that the decision used
+// `{http.gatefold.meter.name}`, `.limit`, `.used`, `.left`, `.resets` | The meter that decided, its number of pages, how many are used and left with this one, and when there are more (RFC 3339)
 // `{http.gatefold.cache}` | What became of the request at `gatefold_cache`: `hit`, `miss`, …; empty if its page is not kept
 // `{http.gatefold.request_id}` | The id of the request in logs and denials: that of a trusted proxy's `X-Request-Id`, or `{http.request.uuid}`
 // `{http.gatefold.entry_point}` | The URL of the site's origin, if the management API sets it
@@ -108,6 +109,9 @@ type Handler struct {
 	// Default: 600.
 	KeyRate setting.Count `json:"key_rate,omitzero"`
 
+	// TimeZone is the time zone of the periods of meters, such as `Europe/Stockholm`. Default: UTC.
+	TimeZone string `json:"time_zone,omitempty"`
+
 	// LinkNetworks reports or quarantines a link that is opened from many networks within
 	// an hour. Default: no link is.
 	LinkNetworks *linkreport.Networks `json:"link_networks,omitempty"`
@@ -136,6 +140,7 @@ type Handler struct {
 	rules   *policy.Ruleset
 	targets map[string]*denial.Target // to which denials lead
 	page    *denial.Page              // nil is the built-in one
+	zone    *time.Location            // of TimeZone
 	walls   paywalls
 	runtime lazy[*siteRuntime]
 	metrics *siteMetrics
@@ -210,6 +215,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.setDefaults()
+	if err := h.provisionZone(); err != nil {
+		return err
+	}
 	if err := h.compileRules(); err != nil {
 		return err
 	}
@@ -367,6 +375,9 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	if len(h.logins) > 0 && login.IsPath(g.original.Path) {
 		return h.serveLogin(w, g)
 	}
+	if g.original.Path == meterPath {
+		return h.confirmMeter(w, g)
+	}
 	decision := &g.outcome.decision
 	*decision = g.site.policy.Decide(g.r.Context(), &g.request)
 	identity, err := h.upstreamIdentity(g, decision)
@@ -387,6 +398,9 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	h.report(g)
 	g.recordUse()
 	if !decision.Allow() {
+		if h.beginMeter(w, g, decision) {
+			return nil
+		}
 		return h.deny(w, g, decision, next)
 	}
 	g.recordVisit()

@@ -105,7 +105,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 	}
 	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
 	g.request.BadTrailer, g.request.Body = received.BadTrailer, r.ContentLength != 0
-	g.request.Links, g.request.Client, g.request.Now = g, g, now()
+	g.request.Links, g.request.Meters, g.request.Client, g.request.Now = g, g, g, now()
 	return g
 }
 
@@ -321,6 +321,12 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.decision.Link.ID, true
 	case "entry_point":
 		return o.forwarding, true
+	}
+	if name, ok := strings.CutPrefix(name, "meter."); ok {
+		if value, known := meterPlaceholder(o.decision.Meter, name); known {
+			return value, true
+		}
+		return nil, false
 	}
 	if param, ok := strings.CutPrefix(name, "param."); ok {
 		value, _ := o.decision.Param(param)

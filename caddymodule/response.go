@@ -22,7 +22,7 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 		return h.answerPreflight(w, g, next)
 	}
 	opens := decision.Reason == policy.ReasonSignedLink && g.r.Method == http.MethodGet
-	spends := opens && decision.Link.Spend
+	spends := opens && decision.Link.Spend || decision.Meter != nil && decision.Meter.Spend
 	if g.leavesToken() {
 		if decision.Link.Token {
 			g.setLinkCookie(w.Header(), &decision.Link)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/meter"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/linkwatch"
@@ -32,6 +33,8 @@ type siteRuntime struct {
 	// usage counts the use of contracts. It is nil while the store cannot be opened.
 	usage       *usage.Recorder
 	networkHash func([]byte) uint64
+	// meters seals the cookies of meters. It is nil while the store cannot be opened.
+	meters *meter.Sealer
 }
 
 // recentRedirects is the number of redirected browsers that are remembered for a site.
@@ -65,6 +68,10 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	if site.networkHash, err = networkHash(rt.sealer); err != nil {
 		return nil, err
 	}
+	if site.meters, err = meter.NewSealer(rt.sealer, h.Vendor, h.Site); err != nil {
+		return nil, err
+	}
+	site.site.Zone = h.zone
 	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers
 	if site.keys, err = h.newKeySources(rt); err != nil {
 		return nil, err

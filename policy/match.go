@@ -56,6 +56,8 @@ type compiledOptions struct {
 	space     string
 	contentID *ContentID
 	methods   []string
+	// meters are the steps `metered`, which are asked last.
+	meters []*meterTest
 }
 
 // match is the rule that applies to a request under one interpretation of its path.

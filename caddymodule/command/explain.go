@@ -206,6 +206,12 @@ func decisionText(decision *admin.ExplainedDecision) string {
 		}
 		text += ", " + verb + ": " + strings.Join(parts, ", ")
 	}
+	if m := decision.Meter; m != nil {
+		text += fmt.Sprintf(", meter %s: %d of %d pages read", m.Name, m.Used, m.Limit)
+		if m.Counts {
+			text += ", and this would be one more"
+		}
+	}
 	if decision.Spends {
 		text += ", spending one use of the link"
 	}
