@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/crawler"
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/caddymodule/login"
@@ -47,6 +48,7 @@ func init() {
 // `{http.gatefold.user.id}` | The reader's user id; empty for an anonymous reader
 // `{http.gatefold.demand.profile}`, `.role`, `.plan`, `.agreement` | The records that decided, or of which one is missing; empty if the reason is about none
 // `{http.gatefold.link.id}` | The id of the signed link that the decision used
+// `{http.gatefold.crawler}` | The name of the crawler that the rule let in; empty for all others
 // `{http.gatefold.meter.name}`, `.limit`, `.used`, `.left`, `.resets` | The meter that decided, its number of pages, how many are used and left with this one, and when there are more (RFC 3339)
 // `{http.gatefold.cache}` | What became of the request at `gatefold_cache`: `hit`, `miss`, …; empty if its page is not kept
 // `{http.gatefold.request_id}` | The id of the request in logs and denials: that of a trusted proxy's `X-Request-Id`, or `{http.request.uuid}`
@@ -112,6 +114,10 @@ type Handler struct {
 	// TimeZone is the time zone of the periods of meters, such as `Europe/Stockholm`. Default: UTC.
 	TimeZone string `json:"time_zone,omitempty"`
 
+	// Crawlers are the crawlers that rules may let in, by name: each is recognized by its
+	// addresses and its agent together.
+	Crawlers map[string]*crawler.Config `json:"crawlers,omitempty" caddyfile:"crawler"`
+
 	// LinkNetworks reports or quarantines a link that is opened from many networks within
 	// an hour. Default: no link is.
 	LinkNetworks *linkreport.Networks `json:"link_networks,omitempty"`
@@ -141,10 +147,12 @@ type Handler struct {
 	targets map[string]*denial.Target // to which denials lead
 	page    *denial.Page              // nil is the built-in one
 	zone    *time.Location            // of TimeZone
-	walls   paywalls
-	runtime lazy[*siteRuntime]
-	metrics *siteMetrics
-	keySets watchedKeySets
+	// openedCrawlers are those of the runtime, until Cleanup.
+	openedCrawlers atomic.Pointer[crawler.Crawlers]
+	walls          paywalls
+	runtime        lazy[*siteRuntime]
+	metrics        *siteMetrics
+	keySets        watchedKeySets
 	// leaked reports a link that leaked; nil without LinkNetworks.
 	leaked func(linkwatch.Leak)
 	// logins are the identities by which readers log in at the gate.
@@ -219,6 +227,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := h.compileRules(); err != nil {
+		return err
+	}
+	if err := h.provisionCrawlers(); err != nil {
 		return err
 	}
 	for i, identity := range h.Identify {
@@ -357,6 +368,9 @@ func (h *Handler) validateShare() error {
 // requests in flight keep the sets in memory.
 func (h *Handler) Cleanup() error {
 	h.keySets.release()
+	if opened := h.openedCrawlers.Swap(nil); opened != nil {
+		opened.Close()
+	}
 	return nil
 }
 

@@ -91,7 +91,7 @@ func init() { hookEvents.WithLabelValues("", "", "refused") }
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
 		loginsTotal, readerKeys,
-		decisionsTotal, decisionDuration, redemptionsTotal, meterViews, streamsCut, teasersTotal, cachedRequests, hookEvents, storeDuration, storeOperations,
+		decisionsTotal, decisionDuration, redemptionsTotal, meterViews, crawlerRequests, streamsCut, teasersTotal, cachedRequests, hookEvents, storeDuration, storeOperations,
 		storeCollector{},
 		buildMetric,
 	} {

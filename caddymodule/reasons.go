@@ -21,6 +21,8 @@ var reasons = map[policy.Reason]reasonTexts{
 	policy.ReasonEntitled:      {hint: "A grant gives this reader the page."},
 	policy.ReasonSignedLink:    {hint: "The link opens the page."},
 	policy.ReasonRole:          {hint: "A role of this reader gives the page."},
+	policy.ReasonAddress:       {hint: "The client's address is in a network that the rule accepts."},
+	policy.ReasonCrawler:       {hint: "The client has the address and the agent of a crawler that the rule accepts."},
 	policy.ReasonMetered:       {hint: "A meter gives this reader the page."},
 	policy.ReasonPreflight:     {hint: "A CORS preflight is answered by headers alone, without credentials."},
 	policy.ReasonLoginRequired: denied(http.StatusUnauthorized, "Log in to read this page", "This page is for readers who are logged in.",

@@ -103,7 +103,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 			h.rewritten.Store(true)
 		}
 	}
-	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
+	g.request.Host, g.request.Query, g.request.Agent = r.Host, g.original.RawQuery, r.UserAgent()
 	g.request.BadTrailer, g.request.Body = received.BadTrailer, r.ContentLength != 0
 	g.request.Links, g.request.Meters, g.request.Client, g.request.Now = g, g, g, now()
 	return g
@@ -239,6 +239,7 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		{"link", o.decision.Link.ID},
 		{"grant", o.decision.Grant},
 		{"licence", o.decision.Licence.String()},
+		{"crawler", o.decision.Crawler},
 		{"profile", demand.Profile},
 		{"role", demand.Role},
 		{"plan", demand.Plan},
@@ -307,6 +308,8 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.user, true
 	case "request_id":
 		return o.requestID(), true
+	case "crawler":
+		return o.decision.Crawler, true
 	case "cache":
 		return o.cached(), true
 	case "demand.profile":

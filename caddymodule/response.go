@@ -38,6 +38,9 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	if decision.Reason == policy.ReasonSignedLink {
 		g.keepToQuery(decision)
 	}
+	if decision.Reason == policy.ReasonCrawler {
+		g.asCrawler(decision)
+	}
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
 		if h.accounts {
@@ -176,11 +179,13 @@ func (p *privateWriter) beforeBody(size int) {
 // changes headers in a writer that is outside of the gate's.
 type lastWord struct {
 	caddyhttp.ResponseWriterWrapper
-	word    word
-	close   bool // close the connection after the response
-	caching headers.Private
-	wrote   bool
-	form    *linkpath.Form // of a request with a link in its path; otherwise nil
+	word  word
+	close bool // close the connection after the response
+	// noArchive asks archives not to keep the page, see addNoArchive.
+	noArchive bool
+	caching   headers.Private
+	wrote     bool
+	form      *linkpath.Form // of a request with a link in its path; otherwise nil
 	// undelivered reports whether the page of a counted link failed, so that no use is
 	// counted. Error routes, which come after the gate, can only say so: a page that they
 	// proxy from another origin would be one without a use. Dropped is set once they try.
@@ -264,6 +269,9 @@ func (l *lastWord) WriteHeader(status int) {
 			l.caching.Set(header, now())
 		case wordNoStore:
 			headers.NoStore(header)
+		}
+		if l.noArchive {
+			addNoArchive(header)
 		}
 		if l.form != nil {
 			l.form.SetHeaders(header, l.word == wordPrivate)

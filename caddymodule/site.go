@@ -72,6 +72,9 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		return nil, err
 	}
 	site.site.Zone = h.zone
+	if site.site.Crawlers, err = h.openCrawlers(); err != nil {
+		return nil, err
+	}
 	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers
 	if site.keys, err = h.newKeySources(rt); err != nil {
 		return nil, err

@@ -85,7 +85,8 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
 		ClockStops: clockStops, Leaks: s.watch.Leaks, Webhooks: s.webhooks.Failing,
-		Backups: s.backupState, DiskSpace: s.diskSpace, IndexBuilds: s.store.IndexBuilds,
+		CrawlerLists: crawlerListStates,
+		Backups:      s.backupState, DiskSpace: s.diskSpace, IndexBuilds: s.store.IndexBuilds,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
 	s.running, s.stopNode = context.WithCancel(context.Background())

@@ -154,7 +154,7 @@ func strictness(d *Decision) int {
 		return 4
 	case d.Reason == ReasonSignedLink:
 		return 3
-	case d.Reason == ReasonEntitled, d.Reason == ReasonRole:
+	case d.Reason == ReasonEntitled, d.Reason == ReasonRole, d.Reason == ReasonAddress, d.Reason == ReasonCrawler:
 		return 2
 	case d.Reason == ReasonAuthenticated:
 		return 1
@@ -197,7 +197,7 @@ func (p *Policy) decideMatch(ctx context.Context, r *Request, under *match, deci
 		decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, question.err, question.Now
 		return
 	}
-	decision.SKU, decision.Grant = question.answer.sku, question.answer.grant
+	decision.SKU, decision.Grant, decision.Crawler = question.answer.sku, question.answer.grant, question.answer.crawler
 	if question.answer.demanded {
 		decision.Demand = question.answer.demand
 	}

@@ -23,6 +23,10 @@ type decideCase struct {
 
 // decideCases cover every reason.
 var decideCases = []decideCase{
+	// Addresses and crawlers.
+	{"a page for a network", func(env *testEnv) testRequest { return env.from("203.0.113.9", "") }, ReasonAddress},
+	{"a page for a crawler", func(env *testEnv) testRequest { return env.from("192.0.2.9", "Googlebot/2.1") }, ReasonCrawler},
+	{"a page for crawlers from another network", func(env *testEnv) testRequest { return env.from("198.51.100.9", "Googlebot/2.1") }, ReasonLoginRequired},
 	// Meters.
 	{"a page of a meter", func(env *testEnv) testRequest { return env.meter("ann", 0) }, ReasonMetered},
 	{"a page of a meter that is used up", func(env *testEnv) testRequest { return env.meter("ann", 1) }, ReasonMeterUsedUp},
@@ -335,7 +339,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("reason %d has no unique name: %q", reason, name)
 		}
 		seen[name] = true
-		allows := slices.Contains([]Reason{ReasonPublic, ReasonAuthenticated, ReasonEntitled, ReasonSignedLink, ReasonRole, ReasonMetered, ReasonPreflight}, reason)
+		allows := slices.Contains([]Reason{ReasonPublic, ReasonAuthenticated, ReasonEntitled, ReasonSignedLink, ReasonRole, ReasonAddress, ReasonCrawler, ReasonMetered, ReasonPreflight}, reason)
 		if reason.Allows() != allows {
 			t.Errorf("%s allows: %t", reason, reason.Allows())
 		}

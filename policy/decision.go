@@ -23,6 +23,10 @@ const (
 	ReasonSignedLink
 	// ReasonRole: the reader has a role that the rule accepts.
 	ReasonRole
+	// ReasonAddress: the client's address is in a network that the rule accepts.
+	ReasonAddress
+	// ReasonCrawler: the client is a crawler that the rule accepts.
+	ReasonCrawler
 	// ReasonMetered: a meter gives the reader the page.
 	ReasonMetered
 	// ReasonPreflight: a CORS preflight, forwarded without credentials.
@@ -115,6 +119,8 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonSignedLink:         "signed_link",
 	ReasonRole:               "role",
 	ReasonMetered:            "metered",
+	ReasonAddress:            "address",
+	ReasonCrawler:            "crawler",
 	ReasonPreflight:          "preflight",
 	ReasonLoginRequired:      "login_required",
 	ReasonNotEntitled:        "not_entitled",
@@ -192,6 +198,8 @@ type Decision struct {
 	Licence LicenceBy
 	// SKU and Grant are those that entitle the reader.
 	SKU, Grant string
+	// Crawler is the name of the crawler that the rule accepted.
+	Crawler string
 	// Demand names the role, subscription or agreement that decided or is missing.
 	Demand Demand
 	// Link is the link that opened the page or failed to.

@@ -53,6 +53,8 @@
 //	operatorverified.go    verified
 //	operatorall.go         all: several steps that must all allow
 //	operatormetered.go     metered: a number of pages in a period
+//	operatoraddress.go     address: the networks of institutions
+//	operatorcrawler.go     crawler: crawlers that the site knows
 //
 // The reader:
 //

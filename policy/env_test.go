@@ -90,6 +90,8 @@ type testRequest struct {
 	reader                    Reader
 	link                      LinkEvidence
 	meter                     MeterEvidence
+	client                    AddressSource
+	agent                     string
 	preflight                 bool
 	// current is the path as rewritten before the gate.
 	current string
@@ -104,7 +106,7 @@ func (env *testEnv) request(v testRequest) *Request {
 	}
 	return &Request{
 		Site: env.site, Method: cmp.Or(v.method, "GET"), Preflight: v.preflight, Target: target, EscapedPath: path, CurrentPath: v.current,
-		Host: cmp.Or(v.host, "news.example"), Query: v.query, Reader: v.reader, Links: &v.link, Meter: v.meter, Now: env.now(),
+		Host: cmp.Or(v.host, "news.example"), Query: v.query, Reader: v.reader, Links: &v.link, Meter: v.meter, Client: v.client, Agent: v.agent, Now: env.now(),
 	}
 }
 

@@ -33,6 +33,8 @@ type Site struct {
 	ReaderKey [sha256.Size]byte
 	// Zone is the time zone of calendar periods; nil for UTC.
 	Zone *time.Location
+	// Crawlers recognizes crawlers; nil for none.
+	Crawlers Crawlers
 
 	issuer      string
 	shareTokens string // names the verifier of share tokens in the cache
@@ -87,10 +89,12 @@ type Request struct {
 	Links LinkSource
 	// Link holds the links of the request.
 	Link LinkEvidence
-	// Client supplies the address of the client. Decide calls it at most once, and only if
-	// no step of the rule allows and the vendor has site licences with ranges. If it is
-	// nil, the address is unknown.
+	// Client supplies the address of the client. Decide calls it only for a step that asks for
+	// it, and if no step of the rule allows and the vendor has site licences with ranges. If it
+	// is nil, the address is unknown.
 	Client AddressSource
+	// Agent is the User-Agent of the client.
+	Agent string
 	// Meters supplies what the request says of meters. Decide calls it at most once, and only if
 	// a meter may open the page. If it is nil, Meter is used.
 	Meters MeterSource

@@ -23,6 +23,7 @@ func explainCommand(cmd *cobra.Command) {
 	flags.StringSlice("sku", nil, "skus of the reader, instead of those that were granted")
 	flags.String("link", "", "token of a signed link, if the url has none")
 	flags.String("client-ip", "", "address of the client, for a link that opens from one network and for site licences by address")
+	flags.String("user-agent", "", "agent of the client, for a rule about crawlers")
 	flags.String("method", http.MethodGet, "HTTP method of the request")
 	flags.String("rewritten", "", "path as a handler before the gate rewrites it")
 	flags.String("site", "", "site whose gate decides (default: the vendor's only one, or the one of its name)")
@@ -34,7 +35,7 @@ func explainCommand(cmd *cobra.Command) {
 func explain(c *call) error {
 	request := admin.ExplainRequest{
 		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"), RewrittenPath: c.text("rewritten"),
-		UserID: c.text("user"), Email: c.text("email"), ReaderToken: c.text("token"), LinkToken: c.text("link"), ClientIP: c.text("client-ip"),
+		UserID: c.text("user"), Email: c.text("email"), ReaderToken: c.text("token"), LinkToken: c.text("link"), ClientIP: c.text("client-ip"), UserAgent: c.text("user-agent"),
 	}
 	if c.changed("sku") {
 		skus, err := c.cmd.Flags().GetStringSlice("sku")
