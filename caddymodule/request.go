@@ -154,6 +154,8 @@ type outcome struct {
 	id      string
 	// clock is what is wrong with a clock, of a refusal that may be due to it.
 	clock string
+	// code is the support code of a denial.
+	code string
 	// page is what gatefold_cache may answer from memory; nil for other pages.
 	page *cachedPage
 	// passedOn is set before the request goes to the handlers after the gate.
@@ -245,6 +247,7 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		{"plan", demand.Plan},
 		{"agreement", demand.Agreement},
 		{"clock", o.clock},
+		{"support_code", o.code},
 	} {
 		if field[1] != "" {
 			enc.AddString(field[0], cut(field[1], maxLogText))
@@ -310,6 +313,8 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.requestID(), true
 	case "crawler":
 		return o.decision.Crawler, true
+	case "support_code":
+		return o.code, true
 	case "cache":
 		return o.cached(), true
 	case "demand.profile":
@@ -400,6 +405,7 @@ func (h *Handler) report(g *gateRequest) {
 	outcome.user, outcome.request = g.request.Reader.UserID, g.r
 	if !decision.Allow() {
 		outcome.clock = h.app.clockDoubt(decision.Reason, decision.Err)
+		g.giveCode(decision)
 	}
 	ctx := g.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {

@@ -12,6 +12,7 @@ import (
 	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/memory"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/supportcode"
 	"github.com/gatefold/gatefold/policy/usage"
 )
 
@@ -31,7 +32,9 @@ type siteRuntime struct {
 	// hashed by networkHash. It is nil while the store cannot be opened.
 	watch *linkwatch.Watch
 	// usage counts the use of contracts. It is nil while the store cannot be opened.
-	usage       *usage.Recorder
+	usage *usage.Recorder
+	// codes gives refusals their support codes. It is nil while the store cannot be opened.
+	codes       *supportcode.Recorder
 	networkHash func([]byte) uint64
 	// meters seals the cookies of meters. It is nil while the store cannot be opened.
 	meters *meter.Sealer
@@ -64,6 +67,7 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		recorder:   rt.recorder,
 		watch:      h.app.shared.watch,
 		usage:      h.app.shared.usage,
+		codes:      h.app.shared.codes,
 	}
 	if site.networkHash, err = networkHash(rt.sealer); err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ import (
 //	H <issuer> NUL <jti>                 history of a link besides its uses
 //	h <issuer> NUL <jti>                 networks from which a link was opened in the last hour, for the leak detector
 //	u <issuer> NUL <jti> NUL <id>        marker: a use that is not taken back any more
-//	: <user> NUL <site> NUL <meter>      what a reader opened by a meter in its period
+//	- <user> NUL <site> NUL <meter>      what a reader opened by a meter in its period
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
 //	V <site>                             revision of the rules of a site
 //	F <site>                             forwarding settings of a site
@@ -51,6 +51,9 @@ import (
 //	P <sku>                              product
 //	+ <paywall>                          paywall
 //	= <paywall> NUL <version>            earlier version of a paywall; the version as 8 digits
+//	: <code>                             refused request, by its support code
+//	; <user> NUL <code>                  index: the refused requests of a reader
+//	; NUL <hour>                         number of refused requests that are kept of an hour
 //	b <sku> NUL <container>              index: the collections that a sku is in
 //	b                                    revision of that index
 //	w                                    content space that the vendor declared as default
@@ -150,47 +153,49 @@ import (
 //	e <vendor>                           vendor that had a webhook
 //	8 <hook>                             vendor of a hook
 const (
-	prefixList        = 'L'
-	prefixGrant       = 'G'
-	prefixIndex       = 'I'
-	prefixLink        = 'S'
-	prefixLinkIndex   = '~'
-	prefixRevocation  = 'X'
-	prefixUses        = 'C'
-	prefixUse         = 'U'
-	prefixDevices     = 'Z'
-	prefixDevice      = 'z'
-	prefixHistory     = 'H'
-	prefixNetworks    = 'h'
-	prefixKept        = 'u'
-	prefixMeter       = ':'
-	prefixRule        = 'R'
-	prefixRevision    = 'V'
-	prefixForwarding  = 'F'
-	prefixSessionKey  = 'T'
-	prefixEngagement  = 'E'
-	prefixGrantIndex  = 'g'
-	prefixImport      = 'M'
-	prefixImportMark  = 'm'
-	prefixImportTurn  = 'n'
-	prefixImportLog   = 'Y'
-	prefixKey         = 'K'
-	prefixCurrentKey  = 'k'
-	prefixAudit       = 'A'
-	prefixClient      = 'O'
-	prefixIdempotency = 'Q'
-	prefixPurge       = 'l'
-	prefixProduct     = 'P'
-	prefixPaywall     = '+'
-	prefixPaywallWas  = '='
-	prefixContainer   = 'b'
-	prefixVendor      = 'N'
-	prefixDomain      = 'D'
-	prefixDeniedKey   = 'B'
-	prefixProbe       = 'W'
-	prefixKeySet      = 'J'
-	prefixSpace       = 'w'
-	prefixPagePurge   = '!'
+	prefixList         = 'L'
+	prefixGrant        = 'G'
+	prefixIndex        = 'I'
+	prefixLink         = 'S'
+	prefixLinkIndex    = '~'
+	prefixRevocation   = 'X'
+	prefixUses         = 'C'
+	prefixUse          = 'U'
+	prefixDevices      = 'Z'
+	prefixDevice       = 'z'
+	prefixHistory      = 'H'
+	prefixNetworks     = 'h'
+	prefixKept         = 'u'
+	prefixMeter        = '-'
+	prefixRule         = 'R'
+	prefixRevision     = 'V'
+	prefixForwarding   = 'F'
+	prefixSessionKey   = 'T'
+	prefixEngagement   = 'E'
+	prefixGrantIndex   = 'g'
+	prefixImport       = 'M'
+	prefixImportMark   = 'm'
+	prefixImportTurn   = 'n'
+	prefixImportLog    = 'Y'
+	prefixKey          = 'K'
+	prefixCurrentKey   = 'k'
+	prefixAudit        = 'A'
+	prefixClient       = 'O'
+	prefixIdempotency  = 'Q'
+	prefixPurge        = 'l'
+	prefixProduct      = 'P'
+	prefixPaywall      = '+'
+	prefixPaywallWas   = '='
+	prefixRefusal      = ':'
+	prefixRefusalIndex = ';'
+	prefixContainer    = 'b'
+	prefixVendor       = 'N'
+	prefixDomain       = 'D'
+	prefixDeniedKey    = 'B'
+	prefixProbe        = 'W'
+	prefixKeySet       = 'J'
+	prefixSpace        = 'w'
+	prefixPagePurge    = '!'
 
 	prefixProfile      = 'o'
 	prefixUser         = 'p'
