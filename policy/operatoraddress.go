@@ -12,7 +12,7 @@ func init() {
 // maxAddressRanges bounds the ranges of one step.
 const maxAddressRanges = 256
 
-// addressTest allows requests from the networks of an institution, whoever makes them.
+// addressTest allows requests from the networks of an institution, by any reader.
 type addressTest []netip.Prefix
 
 func compileAddress(arguments Arguments, _ []string) (Test, error) {
