@@ -47,6 +47,9 @@
 //	denypaywall.go   paywalls, and the built-in page of denials
 //	reasons.go       status, texts and hint of every reason
 //	cachedpage.go    pages that gatefold_cache may answer from memory
+//	cacheplace.go    which of the caches of a site a handler is
+//	pageinvalidation.go  pages that requests changed, for the other nodes
+//	pagestate.go     what is stored of pages, for the API, explain, conditions and metrics
 //	pagecache/       package pagecache: pages in memory
 //	cachehandler.go  the handler gatefold_cache, and fetches without a reader
 //	stream.go        open streams, and how they are cut

@@ -51,6 +51,11 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	if doubt := a.clockDoubt(decision.Reason, cmp.Or(decision.Err, e.reader.Failure)); doubt != "" {
 		e.result.Hint += " The clock may be why: " + doubt + " See the condition clock_off."
 	}
+	if request.SKUs == nil { // a rule test asks for very many pages
+		if err := e.addCache(ctx, a, &decision); err != nil {
+			return nil, err
+		}
+	}
 	if err := e.addGrants(ctx); err != nil {
 		return nil, err
 	}

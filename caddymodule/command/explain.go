@@ -100,6 +100,9 @@ func WriteExplanation(w io.Writer, e *admin.Explanation) {
 		writeLink(e.Link, add)
 	}
 	add("decision", "%s", decisionText(&e.Decision))
+	if e.Cache != nil {
+		add("cache", "%s: %s", e.Cache.Result, e.Cache.Why)
+	}
 	add("hint", "%s", e.Hint)
 }
 
