@@ -25,6 +25,7 @@ type ExplainRequest struct {
 	LinkToken   string `json:"linkToken,omitempty" maxLength:"4096" doc:"A link token, if the url carries none."`
 	ClientIP    string `json:"clientIp,omitempty" maxLength:"64" doc:"The client's address, for a link with ipPrefix and for site licences by address." example:"203.0.113.9"`
 	UserAgent   string `json:"userAgent,omitempty" maxLength:"1024" doc:"The client's agent, for a rule about crawlers." example:"Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"`
+	Require     string `json:"require,omitempty" maxLength:"1024" doc:"The Gatefold-Require of the origin's response, for a rule with the operator origin." example:"entitled=(\"premium\")"`
 	// SKUs and HoldsLink override stored records, AnyHost the site's hosts, for rule tests.
 	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"Decides as if the reader had exactly these SKUs, without end. Without userId, email and readerToken, decides for an arbitrary identified reader."`
 	AnyHost   bool      `json:"anyHost,omitempty" doc:"Decides also if the site does not serve the url's host, as for a table of another environment."`

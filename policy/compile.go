@@ -113,6 +113,9 @@ func (c *compiler) steps(rule *Rule, captures []string) (_ *compiledSteps, err e
 		return nil, err
 	}
 	compiled.level = levelOf(compiled.steps)
+	if err := compiled.originStandsAlone(); err != nil {
+		return nil, err
+	}
 	return compiled, compiled.checkOptions(rule)
 }
 

@@ -44,6 +44,8 @@
 //	cacheoption.go         the rule option cache
 //	operatorany.go         any, authenticated
 //	operatorself.go        self
+//	operatororigin.go      origin
+//	requirement.go         what the response of an origin requires
 //	operatorentitled.go    entitled
 //	operatoraccess.go      roles that admit a reader, and the three strengths
 //	operatorrole.go        direct, provider, provider_only and provider_readable
