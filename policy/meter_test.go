@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -407,5 +408,13 @@ func TestMeteredArguments(t *testing.T) {
 	must(t, err)
 	if _, err := CompileRules([]Rule{{Rank: 1, Path: "/", Allow: within}}, StandardOperators()); err == nil || !strings.Contains(err.Error(), "step of its own") {
 		t.Errorf("within all: %v", err)
+	}
+	for _, rule := range []Rule{
+		{Rank: 1, Path: "/", Allow: Allow{Operator: "origin", Arguments: Arguments{"default": json.RawMessage(`"authenticated"`)}}, Then: []Allow{metered(t, "free 3 per month")}},
+		{Rank: 1, Path: "/", Allow: Allow{Operator: "origin", Arguments: Arguments{"default": json.RawMessage(strconv.Quote(metered(t, "free 3 per month").String()))}}},
+	} {
+		if _, err := CompileRules([]Rule{rule}, StandardOperators()); err == nil || !strings.Contains(err.Error(), "metered") {
+			t.Errorf("with origin: %v", err)
+		}
 	}
 }

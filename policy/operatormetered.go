@@ -130,6 +130,11 @@ func (s *compiledSteps) finishMeters() error {
 			}
 		}
 	}
+	for _, step := range s.steps {
+		if _, asks := step.(*originTest); asks && len(meters) > 0 {
+			return fmt.Errorf("%s: the origin says what a page of the rule requires only with the page itself: give metered pages a rule of their own", operatorMetered)
+		}
+	}
 	if len(s.steps) == 0 && len(meters) > 0 {
 		s.steps = []Test{meters[0]}
 	}
