@@ -30,7 +30,7 @@ func TestLogin(t *testing.T) {
 	if got := last.Header.Get("Cookie"); got != "" {
 		t.Errorf("the origin got the cookies %s", got)
 	}
-	if auth := s.provider.auth["/token"]; auth != "Basic "+basicOf(url.QueryEscape(loginClient), url.QueryEscape(loginSecret)) {
+	if _, auth := s.provider.last("/token"); auth != "Basic "+basicOf(url.QueryEscape(loginClient), url.QueryEscape(loginSecret)) {
 		t.Errorf("the client authenticates by %q", auth)
 	}
 	if n := s.provider.count("/userinfo"); n != 0 {
@@ -123,9 +123,9 @@ func TestLoginPushedWithOwnKey(t *testing.T) {
 	}
 	b.loggedIn()
 	for _, path := range []string{"/par", "/token"} {
-		form := s.provider.forms[path]
+		form, auth := s.provider.last(path)
 		claims := claimsOf(t, form.Get("client_assertion"))
-		if form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" || s.provider.auth[path] != "" ||
+		if form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" || auth != "" ||
 			claims["iss"] != loginClient || claims["sub"] != loginClient || claims["aud"] != providerIssuer || claims["jti"] == "" {
 			t.Errorf("%s got %v, the assertion %v", path, form, claims)
 		}

@@ -81,6 +81,13 @@ func (p *testProvider) count(path string) int {
 	return p.calls[path]
 }
 
+// last returns the last form that a path was sent, and its Authorization.
+func (p *testProvider) last(path string) (form url.Values, authorization string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.forms[path], p.auth[path]
+}
+
 func (p *testProvider) serve(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

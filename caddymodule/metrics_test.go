@@ -117,6 +117,11 @@ func TestMetricsAreBounded(t *testing.T) {
 	s, admin := newAdminSite(t)
 	s.get("/public/x").page()
 	before := s.scrape(admin)
+	s.waitFor("the first check of the file", func() bool {
+		before = s.scrape(admin)
+		_, checked := before["gatefold_store_checked_timestamp_seconds"]
+		return checked
+	})
 	for i := range 200 {
 		s.get(fmt.Sprintf("/articles/%d?token=%d", i, i), "Authorization", fmt.Sprintf("Bearer %d", i), "Host", fmt.Sprintf("127.0.0.1:%s", s.port))
 	}

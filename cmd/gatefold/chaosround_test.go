@@ -268,16 +268,35 @@ func (r *chaosRound) finish() {
 	result := r.check(raised, back)
 	if raised {
 		began := time.Now()
-		if status, text := r.anyNode().call(http.MethodPost, "/management/store/accept-loss", ""); status != http.StatusOK {
-			r.Fatalf("%s: accepting the loss is answered %d %s", r.fault.name, status, text)
-		}
+		r.acceptLoss()
+		accepted := time.Now()
 		for _, node := range r.nodes {
 			r.waitFor("the loss is accepted, and counted links open again", func() bool {
-				return !node.hasCondition("store_went_back") && r.works(node, true)
+				if !node.hasCondition("store_went_back") {
+					return r.works(node, true)
+				}
+				if time.Since(accepted) > acceptAgain {
+					r.Logf("%s: a node notices a loss %v after the acceptance: %s", r.fault.name, time.Since(began), r.acceptLoss())
+					accepted = time.Now()
+				}
+				return false
 			})
 		}
 		result.accepted = max(result.accepted, time.Since(began))
 	}
+}
+
+// acceptAgain is when the operator accepts what a node noticed after the acceptance.
+const acceptAgain = 10 * time.Second
+
+// acceptLoss accepts the loss as an operator does, at one node, and returns the answer.
+func (r *chaosRound) acceptLoss() string {
+	r.Helper()
+	status, text := r.anyNode().call(http.MethodPost, "/management/store/accept-loss", "")
+	if status != http.StatusOK {
+		r.Fatalf("%s: accepting the loss is answered %d %s", r.fault.name, status, text)
+	}
+	return text
 }
 
 // works reports whether a node writes and decides, or redeems a counted link.

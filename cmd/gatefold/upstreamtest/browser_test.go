@@ -147,7 +147,7 @@ func startBrowser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal("Chromium is missing: run `make test`, or `.ci/chromium <folder>` and put the folder on the path")
 	}
-	bounded, cancel := context.WithTimeout(t.Context(), 2*deadline)
+	bounded, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	// The sandbox does not work for root, as whom a container runs tests. The browser opens the
 	// test's own pages only.

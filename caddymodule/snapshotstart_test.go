@@ -1,0 +1,61 @@
+package caddymodule
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy/store"
+)
+
+// docs/performance.md has the times with a million.
+var snapshotGrants = flag.Int("snapshot.grants", 6_000, "the grants of TestStartFromASnapshotOfManyGrants")
+
+// A server that starts while its Redis is away decides about the first and the last reader of
+// a large snapshot.
+func TestStartFromASnapshotOfManyGrants(t *testing.T) {
+	keepClock(t)
+	s := newSnapshotSite(t)
+	writer := s.running().store.As(store.Actor{})
+	for position := 0; position < *snapshotGrants; {
+		batch := store.ImportBatch{ID: "many", Position: int64(position)}
+		for range min(store.MaxImportRows, *snapshotGrants-position) {
+			batch.Rows = append(batch.Rows, store.ImportRow{Grant: store.Grant{UserID: fmt.Sprintf("many%d", position), SKU: "premium"}})
+			position++
+		}
+		if result, err := writer.ImportGrants(t.Context(), defaultVendor, store.DefaultList, batch); err != nil || result.Created != len(batch.Rows) {
+			t.Fatalf("an import made %+v: %v", result, err)
+		}
+	}
+	readers := []string{
+		"Bearer " + s.reader(keys.ReaderClaims{UserID: "many0"}),
+		"Bearer " + s.reader(keys.ReaderClaims{UserID: fmt.Sprintf("many%d", *snapshotGrants-1)}),
+	}
+	for range *snapshotGrants / 50_000 { // a minute has some 100,000
+		if state, _ := s.shared().engine.follower().Snapshots(); state.Usable && state.Changed*65536 < 512 {
+			break
+		}
+		clock.Advance(time.Millisecond)
+		time.Sleep(15 * time.Second)
+	}
+	s.settled()
+	s.redis.Kill()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	began := time.Now()
+	s.load(s.config)
+	loaded := time.Since(began)
+	for _, reader := range readers {
+		if answer := s.get("/page", "Authorization", reader); answer.StatusCode != http.StatusOK {
+			t.Errorf("a reader of the snapshot is answered %d %s", answer.StatusCode, answer.body)
+		}
+	}
+	t.Logf("%d grants: loaded after %v, both readers answered after %v", *snapshotGrants, loaded, time.Since(began))
+}
