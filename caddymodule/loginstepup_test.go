@@ -50,7 +50,9 @@ func TestStepUp(t *testing.T) {
 		p.do(func() { p.claims = map[string]any{"acr": acr, "auth_time": clock.Now().Add(-ago).Unix()} })
 	}
 	ann := s.browser()
-	p.do(func() { p.claims, p.meta["offline"] = map[string]any{"acr": "pwd", "auth_time": clock.Now().Add(-time.Hour).Unix()}, true })
+	p.do(func() {
+		p.claims, p.meta["offline"] = map[string]any{"acr": "pwd", "auth_time": clock.Now().Add(-time.Hour).Unix()}, true
+	})
 	ann.login("/account")
 	ann.loggedIn()
 	gives("phr", 0)
