@@ -218,6 +218,7 @@ func New(options Options) (http.Handler, error) {
 			a.registerExplain()
 		}
 	}
+	a.registerDecisions()
 	if a.Authority == nil {
 		return a, nil
 	}

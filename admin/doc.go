@@ -124,6 +124,7 @@
 //	keysets.go        state of remote key sets
 //	storeloss.go      accepting what a shared store lost
 //	explain.go        explanation of a decision
+//	decisions.go      refusals by their support codes
 //
 // Documentation:
 //

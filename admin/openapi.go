@@ -69,6 +69,7 @@ var tags = []*huma.Tag{
 	{Name: "Webhooks", Description: "Where events are sent when records of the access model change, signed as Standard Webhooks; dead letters, replays."},
 	{Name: "Events of billing systems", Description: "Signed events of billing systems, and the tables by which they sell, renew and end contracts."},
 	{Name: "Vendors", Description: "Publishing houses, for the operator's clients."},
+	{Name: "Decisions", Description: "Refused requests, by the support codes that their readers have."},
 	{Name: "Audit", Description: "The log of changes."},
 	{Name: "Access", Description: "Access tokens and key sets."},
 }

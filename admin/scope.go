@@ -45,6 +45,7 @@ var resources = []resource{
 	{Name: "cache", Description: "stored pages of sites"},
 	{Name: "clients", Description: "clients of this API", Local: true},
 	{Name: "contracts", Description: "promos, contracts and their seats"},
+	{Name: "decisions", Description: "refused requests, by their support codes", ReadOnly: true},
 	{Name: "domains", Description: "trusted publisher domains"},
 	{Name: "entitlements", Description: "entitlements of readers", ReadOnly: true},
 	{Name: "explain", Description: "why a request would be allowed or denied", Local: true},

@@ -50,5 +50,5 @@ func isLocal(r *http.Request) bool {
 // does not handle the request.
 func writeAPIProblem(w http.ResponseWriter, status int, code, detail string) error {
 	w.Header().Set("Cache-Control", "no-store")
-	return denial.WriteProblem(w, denial.Denial{Status: status, Title: http.StatusText(status), Detail: detail}, code, "", denial.Step{}, "")
+	return denial.WriteProblem(w, denial.Denial{Status: status, Title: http.StatusText(status), Detail: detail}, code, "", denial.Step{}, "", "")
 }

@@ -281,7 +281,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 	}
 	return admin.Options{
 		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now,
-		FixedRules: a.fixedRules, ReaderIssuers: a.readerIssuers, CheckEntryPoint: a.checkEntryPoint,
+		Explain: a.explain, FixedRules: a.fixedRules, ReaderIssuers: a.readerIssuers, CheckEntryPoint: a.checkEntryPoint,
 		CheckWebhook: func(ctx context.Context, address *url.URL) error {
 			return webhookconfig.Check(ctx, &a.webhooks, resolver, address)
 		}, TestWebhook: a.shared.webhooks.Test,
@@ -305,7 +305,7 @@ func (a *App) newAPI() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	options.Authorize, options.Operator, options.Explain = authorizeLocal, true, a.explain
+	options.Authorize, options.Operator = authorizeLocal, true
 	if follower := a.shared.engine.follower(); follower != nil {
 		options.StoreState, options.AcceptLoss = follower.State, follower.AcceptLoss
 	}

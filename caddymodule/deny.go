@@ -80,7 +80,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		return nil
 	}
 	refusal := refusal{
-		Denial: reason.Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: step, id: g.outcome.requestID(),
+		Denial: reason.Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: step, id: g.outcome.requestID(), support: g.outcome.code,
 		wall: wall, user: g.request.Reader.UserID,
 	}
 	if decision.Reason == policy.ReasonBadPath {
@@ -128,6 +128,8 @@ type refusal struct {
 	login string // URL of the login page, if there is one
 	next  denial.Step
 	id    string // of the request
+	// support is the support code; empty without a decision.
+	support string
 	// wall is the paywall of the denial, or nil; checkout returns where its offers are
 	// bought. User is the reader's id; empty for an anonymous one.
 	wall     *paywallEntry
@@ -156,7 +158,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d refusal) erro
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Add("Vary", "Accept")
 	if !denial.AcceptsHTML(r) {
-		return denial.WriteProblem(w, d.Denial, d.code, d.login, d.next, d.id)
+		return denial.WriteProblem(w, d.Denial, d.code, d.login, d.next, d.id, d.support)
 	}
 	if h.page == nil || d.wall != nil {
 		if err := h.writePage(w, r, &d); err == nil {
@@ -164,7 +166,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d refusal) erro
 		}
 	}
 	err := h.page.Write(w, denial.Fields{
-		Status: d.Status, Title: d.Title, Detail: d.Detail, Reason: d.code, Site: h.Site, URL: d.uri, LoginURL: d.login, RequestID: d.id,
+		Status: d.Status, Title: d.Title, Detail: d.Detail, Reason: d.code, Site: h.Site, URL: d.uri, LoginURL: d.login, RequestID: d.id, Code: d.support,
 		NextAction: d.next.Action, NextURL: d.next.URL, NextLabel: d.next.Label,
 	})
 	if err != nil {
@@ -176,8 +178,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, d refusal) erro
 // The headers of the request for the page of a denial. Their names are reserved: a
 // client's never reach the origin.
 const (
-	deniedHeader    = "Gatefold-Denied"
-	deniedURLHeader = "Gatefold-Denied-Url"
+	deniedHeader     = "Gatefold-Denied"
+	deniedURLHeader  = "Gatefold-Denied-Url"
+	deniedCodeHeader = "Gatefold-Denied-Code"
 )
 
 // forwardDenied answers by the page at Deny.Forward. If there is none, the gate answers.
@@ -186,6 +189,9 @@ func (h *Handler) forwardDenied(w http.ResponseWriter, g *gateRequest, d refusal
 	r := replaceRequest(g.r, h.Deny.Forward)
 	r.Header.Set(deniedHeader, d.code)
 	r.Header.Set(deniedURLHeader, address)
+	if d.support != "" {
+		r.Header.Set(deniedCodeHeader, d.support)
+	}
 	if d.id != "" {
 		r.Header[requestIDHeader] = []string{d.id}
 	}

@@ -226,7 +226,7 @@ func loadPaywall(ctx context.Context, h *Handler, id string, at time.Time) (*pay
 func (h *Handler) view(r *http.Request, d *refusal) *paywall.View {
 	v := &paywall.View{
 		Language: h.walls.texts.For(r.Header["Accept-Language"]), Reason: d.code, Site: h.Deny.Name, Home: h.Deny.Home, Login: d.login,
-		Action: d.next.Action, ActionURL: d.next.URL, RequestID: d.id,
+		Action: d.next.Action, ActionURL: d.next.URL, RequestID: d.id, Code: d.support,
 	}
 	if d.wall != nil && v.Site == "" {
 		v.Site = d.wall.vendor

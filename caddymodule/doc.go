@@ -51,6 +51,7 @@
 //	explain.go       how a request would be decided, with hypothetical grants
 //	membership/      package membership: why roles, subscriptions and signatures count or not
 //	clockdoubt.go    whether a wrong clock may be why a request is refused
+//	supportcode.go   the support code of a denial, and what is kept for it
 //	trace.go         tracing attributes of a decision
 //	metrics.go       metrics of decisions and store operations
 //	storemetrics.go  metrics collected from the open stores

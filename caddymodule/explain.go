@@ -119,6 +119,7 @@ type explainer struct {
 	reader       policy.Reader
 	skus         []string // required by the rules
 	result       *admin.Explanation
+	past         *pastRequest // nil for a hypothetical request
 }
 
 // decide decides the request, explains the decision, and returns it.
@@ -160,6 +161,10 @@ func (e *explainer) decide(ctx context.Context) policy.Decision {
 
 // identify identifies the reader whom the request names.
 func (e *explainer) identify(ctx context.Context, now time.Time) {
+	if e.past != nil {
+		e.identifyPast()
+		return
+	}
 	result := &e.result.Reader
 	switch result.Source = "no credential"; {
 	case e.request.UserID != "" || e.request.Email != "":
@@ -222,6 +227,9 @@ func (e *explainer) foreignIssuer() string {
 
 // LinkEvidence implements policy.LinkSource.
 func (e *explainer) LinkEvidence() policy.LinkEvidence {
+	if e.past != nil {
+		return e.past.evidence
+	}
 	_, tokens, share := e.gate.takeTokens(e.query)
 	if e.request.LinkToken != "" {
 		share = len(tokens) == 0 && isShareToken(e.request.LinkToken)
@@ -346,7 +354,10 @@ func (e *explainer) addLimits(explained *policy.Explanation, record *store.Signe
 	}
 	if network := claims.Network(); network.IsValid() {
 		detail := "it opens from " + claims.IPPrefix + " only, and the client's address is " + e.address.String()
-		if !e.address.IsValid() {
+		switch {
+		case e.past != nil:
+			detail = "it opens from " + claims.IPPrefix + " only" // the address is not kept
+		case !e.address.IsValid():
 			detail = "it opens from " + claims.IPPrefix + " only: give the client's address"
 		}
 		check("network", network.Contains(e.address.Unmap().WithZone("")), detail)

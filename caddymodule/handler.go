@@ -49,6 +49,7 @@ func init() {
 // `{http.gatefold.link.id}` | The id of the signed link that the decision used
 // `{http.gatefold.cache}` | What became of the request at `gatefold_cache`: `hit`, `miss`, …; empty if its page is not kept
 // `{http.gatefold.request_id}` | The id of the request in logs and denials: that of a trusted proxy's `X-Request-Id`, or `{http.request.uuid}`
+// `{http.gatefold.support_code}` | The support code of a denial, which `gatefold explain --code` explains
 // `{http.gatefold.entry_point}` | The URL of the site's origin, if the management API sets it
 // `{http.gatefold.param.<name>}` | A capture or an argument of the rule, by name
 // `{http.gatefold.denied_uri}` | In error routes: the path and query of the denied page, without link tokens, safe in HTML

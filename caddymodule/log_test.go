@@ -39,6 +39,10 @@ func TestDecisionIsLogged(t *testing.T) {
 		fields, _ := entry["gatefold"].(map[string]any)
 		delete(fields, "grant")
 		delete(fields, "request_id") // see TestRequestIDIsInLogProblemAndPage
+		if code, _ := fields["support_code"].(string); (code != "") != (fields["decision"] == "deny") {
+			t.Errorf("request %d has the support code %q", i, code)
+		}
+		delete(fields, "support_code") // see TestSupportCodeIsOneEverywhere
 		if !reflect.DeepEqual(fields, want[i]) {
 			t.Errorf("request %d has %v, want %v", i, fields, want[i])
 		}

@@ -95,19 +95,20 @@ func TestLogSaysWhatOperationsPromise(t *testing.T) {
 		}
 	}
 	for line, fields := range map[string][]string{
-		"the rules probably do not do what is meant":                               {"warning"},
-		"a rule never decides, because an earlier one matches all that it matches": {"rule", "hidden_by"},
-		"a mistake in the routes of a site":                                        {"problem", "remedy"},
-		"a gate is not ready yet":                                                  {"error"},
-		"publishers' keys are not fetched yet":                                     {"error"},
-		"the management API failed":                                                {"error"},
-		"the store is unreachable":                                                 {"error"},
-		"denied":                                                                   {"vendor", "site", "method", "host", "path", "client_ip"},
-		"a condition began":                                                        {"condition", "what", "remedy"},
-		"visits of readers could not be recorded; requests are not affected":       {"error"},
-		"the history of links could not be recorded; requests are not affected":    {"error"},
-		"the usage of contracts could not be recorded; requests are not affected":  {"error"},
-		"event of a billing system":                                                {"vendor", "hook", "result"},
+		"the rules probably do not do what is meant":                                    {"warning"},
+		"a rule never decides, because an earlier one matches all that it matches":      {"rule", "hidden_by"},
+		"a mistake in the routes of a site":                                             {"problem", "remedy"},
+		"a gate is not ready yet":                                                       {"error"},
+		"publishers' keys are not fetched yet":                                          {"error"},
+		"the management API failed":                                                     {"error"},
+		"the store is unreachable":                                                      {"error"},
+		"denied":                                                                        {"vendor", "site", "method", "host", "path", "client_ip"},
+		"a condition began":                                                             {"condition", "what", "remedy"},
+		"visits of readers could not be recorded; requests are not affected":            {"error"},
+		"the history of links could not be recorded; requests are not affected":         {"error"},
+		"the usage of contracts could not be recorded; requests are not affected":       {"error"},
+		"refusals could not be kept for their support codes; requests are not affected": {"error"},
+		"event of a billing system":                                                     {"vendor", "hook", "result"},
 	} {
 		for _, field := range fields {
 			if seen[line] != nil && (seen[line][field] == nil || seen[line][field] == "") {
@@ -239,6 +240,11 @@ func logRedisRefuses(t *testing.T) {
 		clock.Advance(10 * time.Minute)
 		s.get(link)
 		return logLine(t, "the history of links could not be recorded; requests are not affected") != nil
+	})
+	s.waitFor("a refusal is lost", func() bool {
+		clock.Advance(10 * time.Minute)
+		s.get(link)
+		return logLine(t, "refusals could not be kept for their support codes; requests are not affected") != nil
 	})
 	s.waitFor("a visit is lost", func() bool {
 		clock.Advance(10 * time.Minute)

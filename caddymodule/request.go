@@ -154,6 +154,8 @@ type outcome struct {
 	id      string
 	// clock is what is wrong with a clock, of a refusal that may be due to it.
 	clock string
+	// code is the support code of a denial.
+	code string
 	// page is what gatefold_cache may answer from memory; nil for other pages.
 	page *cachedPage
 	// passedOn is set before the request goes to the handlers after the gate.
@@ -244,6 +246,7 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		{"plan", demand.Plan},
 		{"agreement", demand.Agreement},
 		{"clock", o.clock},
+		{"support_code", o.code},
 	} {
 		if field[1] != "" {
 			enc.AddString(field[0], cut(field[1], maxLogText))
@@ -307,6 +310,8 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.user, true
 	case "request_id":
 		return o.requestID(), true
+	case "support_code":
+		return o.code, true
 	case "cache":
 		return o.cached(), true
 	case "demand.profile":
@@ -391,6 +396,7 @@ func (h *Handler) report(g *gateRequest) {
 	outcome.user, outcome.request = g.request.Reader.UserID, g.r
 	if !decision.Allow() {
 		outcome.clock = h.app.clockDoubt(decision.Reason, decision.Err)
+		g.giveCode(decision)
 	}
 	ctx := g.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {

@@ -11,6 +11,7 @@ import (
 	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/memory"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/supportcode"
 	"github.com/gatefold/gatefold/policy/usage"
 )
 
@@ -30,7 +31,9 @@ type siteRuntime struct {
 	// hashed by networkHash. It is nil while the store cannot be opened.
 	watch *linkwatch.Watch
 	// usage counts the use of contracts. It is nil while the store cannot be opened.
-	usage       *usage.Recorder
+	usage *usage.Recorder
+	// codes gives refusals their support codes. It is nil while the store cannot be opened.
+	codes       *supportcode.Recorder
 	networkHash func([]byte) uint64
 }
 
@@ -61,6 +64,7 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		recorder:   rt.recorder,
 		watch:      h.app.shared.watch,
 		usage:      h.app.shared.usage,
+		codes:      h.app.shared.codes,
 	}
 	if site.networkHash, err = networkHash(rt.sealer); err != nil {
 		return nil, err

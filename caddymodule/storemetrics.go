@@ -55,6 +55,8 @@ var (
 
 	contractUses = newStoreMetric(counter, "contract_uses_total", "Requests recorded for the usage of contracts beside the decisions, by result.", "result")
 
+	supportCodes = newStoreMetric(counter, "support_codes_total", "Refusals that were to be kept for their support codes, by result.", "result")
+
 	fileBytes   = newStoreMetric(gauge, "store_file_bytes", "Length of the file of an embedded database.")
 	fileFree    = newStoreMetric(gauge, "store_file_free_bytes", "Bytes of the file that are free for new records.")
 	diskUsed    = newStoreMetric(gauge, "store_disk_used_ratio", "How much of the disk of an embedded database is used, from 0 to 1.")
@@ -150,6 +152,10 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 	}
 	v.add(linksLeaked, float64(watched.Reported), linkreport.ActionReport)
 	v.add(linksLeaked, float64(watched.Quarantined), linkreport.ActionQuarantine)
+	coded := shared.codes.Stats()
+	v.add(supportCodes, float64(coded.Stored), "stored")
+	v.add(supportCodes, float64(coded.Dropped), "dropped")
+	v.add(supportCodes, float64(coded.Lost), "lost")
 	used := shared.usage.Stats()
 	v.add(contractUses, float64(used.Stored), "stored")
 	v.add(contractUses, float64(used.Dropped), "dropped")

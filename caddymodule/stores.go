@@ -21,6 +21,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
+	"github.com/gatefold/gatefold/policy/supportcode"
 	"github.com/gatefold/gatefold/policy/usage"
 	"github.com/gatefold/gatefold/policy/webhook"
 )
@@ -48,8 +49,9 @@ type sharedStore struct {
 	// keySets are the keys of publishers and of readers' issuers.
 	keySets  *keys.Sets
 	recorder *store.Recorder
-	watch    *linkwatch.Watch    // of links
-	usage    *usage.Recorder     // of contracts
+	watch    *linkwatch.Watch // of links
+	usage    *usage.Recorder  // of contracts
+	codes    *supportcode.Recorder
 	webhooks *webhook.Dispatcher // delivers events from Start on
 	// node has the conditions of the store, its key sets and its clock, until stopNode.
 	node     *nodestate.Node
@@ -81,6 +83,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.recorder = store.NewRecorder(s.store, recordInterval, recordingFailed)
 	s.watch = linkwatch.New(linkwatch.Options{Store: s.store, Now: now, Interval: recordInterval, Failed: watchingFailed})
 	s.usage = usage.New(usage.Options{Store: s.store, Interval: recordInterval, Failed: usageFailed})
+	s.codes = supportcode.New(supportcode.Options{Store: s.store, Failed: codesFailed})
 	s.webhooks = webhook.New(webhook.Options{Store: s.store, Now: now, Poll: webhookInterval, Failed: webhooksFailed})
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
@@ -177,6 +180,11 @@ func usageFailed(err error) {
 	caddy.Log().Named("gatefold").Warn("the usage of contracts could not be recorded; requests are not affected", zap.Error(err))
 }
 
+// codesFailed logs that refusals could not be kept for their support codes.
+func codesFailed(err error) {
+	caddy.Log().Named("gatefold").Warn("refusals could not be kept for their support codes; requests are not affected", zap.Error(err))
+}
+
 // Destruct closes the store when no configuration uses it any more.
 func (s *sharedStore) Destruct() error {
 	s.stopNode()
@@ -184,6 +192,7 @@ func (s *sharedStore) Destruct() error {
 	s.recorder.Close()
 	s.watch.Close()
 	s.usage.Close()
+	s.codes.Close()
 	s.keySets.Close()
 	s.policy.Close()
 	return s.engine.Close()

@@ -238,7 +238,7 @@ func (h *Handler) teaserFields(g *gateRequest, decision *policy.Decision) denial
 	reason, step := reasons[decision.Reason], h.stepOf(g, decision)
 	fields := denial.Fields{
 		Status: reason.Status, Title: reason.Title, Detail: reason.Detail, Reason: decision.Reason.String(), Site: h.Site, URL: h.deniedURI(g.original),
-		NextAction: step.Action, NextURL: step.URL, NextLabel: step.Label, RequestID: g.outcome.requestID(),
+		NextAction: step.Action, NextURL: step.URL, NextLabel: step.Label, RequestID: g.outcome.requestID(), Code: g.outcome.code,
 	}
 	fields.LoginURL = h.loginURL(g, &decision.Demand)
 	return fields

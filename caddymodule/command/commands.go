@@ -40,7 +40,7 @@ func Commands(options Options) []caddycmd.Command {
 		{Name: "cache", Usage: group, Short: "Purges stored pages", CobraFunc: cacheCommands},
 		{Name: "client", Usage: group, Short: "Creates, lists and revokes clients of the management API", CobraFunc: clientCommands},
 		{Name: "domain", Usage: group, Short: "Trusts publisher domains, shows and probes their keys, denies keys", CobraFunc: domainCommands},
-		{Name: "explain", Usage: "<url>", Short: "Explains, step by step, how the gate would decide a request; spends nothing", CobraFunc: explainCommand},
+		{Name: "explain", Usage: "<url> | --code <code>", Short: "Explains, step by step, how the gate would decide a request, or why it refused one; spends nothing", CobraFunc: explainCommand},
 		{Name: "feed", Usage: group, Short: "Makes, lists and revokes the feeds of readers", CobraFunc: feedCommands},
 		{Name: "init", Short: "Writes a Caddyfile for your own site by asking five questions", CobraFunc: initCommand},
 		{Name: "contract", Usage: group, Short: "Makes, finds, cancels, renews and transfers contracts, and their seats", CobraFunc: contractCommands},

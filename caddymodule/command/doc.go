@@ -22,6 +22,7 @@
 //	contract.go     promo and contract: what is sold, seats
 //	domain.go       domain: publisher domains and denied keys
 //	explain.go      explain: how the gate would decide a request
+//	explaincode.go  explain --code: why the gate refused one
 //	grant.go        grant: adds, finds, removes and exports grants
 //	grantimport.go  grant import
 //	hook.go         hook: events of billing systems

@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,12 +27,22 @@ func explainCommand(cmd *cobra.Command) {
 	flags.String("method", http.MethodGet, "HTTP method of the request")
 	flags.String("rewritten", "", "path as a handler before the gate rewrites it")
 	flags.String("site", "", "site whose gate decides (default: the vendor's only one, or the one of its name)")
+	flags.String("code", "", "support code of a refusal, which is explained as it was and as it would be now; with --email of its reader")
+	for _, other := range []string{"user", "token", "sku", "link", "client-ip", "method", "rewritten", "site"} {
+		cmd.MarkFlagsMutuallyExclusive("code", other)
+	}
 	cmd.MarkFlagsMutuallyExclusive("user", "token")
 	cmd.MarkFlagsMutuallyExclusive("email", "token")
-	setRun(cmd, cobra.ExactArgs(1), explain)
+	setRun(cmd, cobra.MaximumNArgs(1), explain)
 }
 
 func explain(c *call) error {
+	if c.changed("code") {
+		return explainCode(c)
+	}
+	if len(c.args) == 0 {
+		return errors.New("explain: give the URL of the request, or --code with the support code of a refusal")
+	}
 	request := admin.ExplainRequest{
 		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"), RewrittenPath: c.text("rewritten"),
 		UserID: c.text("user"), Email: c.text("email"), ReaderToken: c.text("token"), LinkToken: c.text("link"), ClientIP: c.text("client-ip"),
@@ -85,16 +96,20 @@ func WriteExplanation(w io.Writer, e *admin.Explanation) {
 	writeGrants(e, add)
 	writeMembership(e, add)
 	if e.Link != nil {
-		for _, check := range e.Link.Checks {
-			verdict := "ok"
-			if !check.OK {
-				verdict = "FAILS"
-			}
-			add("link", "%s %s: %s", check.Check, verdict, check.Detail)
-		}
+		writeLink(e.Link, add)
 	}
 	add("decision", "%s", decisionText(&e.Decision))
 	add("hint", "%s", e.Hint)
+}
+
+func writeLink(link *admin.ExplainedLink, add func(step, format string, args ...any)) {
+	for _, check := range link.Checks {
+		verdict := "ok"
+		if !check.OK {
+			verdict = "FAILS"
+		}
+		add("link", "%s %s: %s", check.Check, verdict, check.Detail)
+	}
 }
 
 func readingText(reading *admin.ExplainedReading) string {

@@ -31,6 +31,8 @@ type Fields struct {
 	NextAction, NextURL, NextLabel string
 	// RequestID finds the request in the log.
 	RequestID string
+	// Code is the support code, by which `gatefold explain --code` explains the denial.
+	Code string
 }
 
 // Page is the page of a denial.
@@ -140,7 +142,7 @@ var builtInTemplate = template.Must(template.New("denial").Parse(`<!DOCTYPE html
 <h1>{{.Title}}</h1>
 <p>{{.Detail}}</p>
 {{with .NextURL}}<p><a href="{{.}}">{{$.NextLabel}}</a></p>
-{{end}}<small>{{.Reason}}{{if .RequestID}} · {{.RequestID}}{{end}}</small>
+{{end}}<small>{{.Reason}}{{if .Code}} · {{.Code}}{{else if .RequestID}} · {{.RequestID}}{{end}}</small>
 </main>
 </body>
 </html>

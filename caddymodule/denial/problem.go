@@ -36,17 +36,20 @@ type problem struct {
 	LoginURL string `json:"login_url,omitempty"`
 	// RequestID finds the request in the log. An extension member.
 	RequestID string `json:"requestId,omitempty"`
+	// SupportCode is what a reader gives to a support desk. An extension member.
+	SupportCode string `json:"supportCode,omitempty"`
 }
 
 // WriteProblem answers with a problem; code is for programs, login is the login page if a
-// login helps, id finds the request in the log.
-func WriteProblem(w http.ResponseWriter, d Denial, code, login string, next Step, id string) error {
+// login helps, id finds the request in the log, and support is the support
+// code.
+func WriteProblem(w http.ResponseWriter, d Denial, code, login string, next Step, id, support string) error {
 	if d.Status != http.StatusUnauthorized {
 		login = ""
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(d.Status)
-	return json.NewEncoder(w).Encode(problem{"about:blank", d.Title, d.Status, d.Detail, code, next.Action, next.URL, login, id})
+	return json.NewEncoder(w).Encode(problem{"about:blank", d.Title, d.Status, d.Detail, code, next.Action, next.URL, login, id, support})
 }
 
 // AcceptsHTML reports whether Accept names text/html, as it does when a browser opens

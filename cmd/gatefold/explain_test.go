@@ -44,3 +44,32 @@ func TestExplain(t *testing.T) {
 	// Nothing was spent.
 	s.get(link).expect(t, 200, "")
 }
+
+// A support desk enters the code that a refused reader has, and sees what was refused, then and
+// now.
+func TestExplainCode(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	got := s.get(s.site+"/articles/hello?page=2", "Authorization", "Bearer "+s.must("token", "reader", "--user", "ann"))
+	got.expect(t, 403, "not_entitled")
+	var problem struct{ SupportCode string }
+	decode(t, got.body, &problem)
+	code := problem.SupportCode
+	var explained result
+	s.waitFor("the refusal is kept", func() bool {
+		explained = s.command("explain", "--code", strings.ToLower(code[:4]+"-"+code[4:]))
+		return explained.code == 0
+	})
+	s.must("grant", "add", "--user", "ann", "--sku", "premium")
+	explained = s.command("explain", "--code", code)
+	for _, want := range []string{"not_entitled, status 403", "with the parameters page", "reader    ann\n", "\nthen:\n", "deny, not_entitled", "\nnow:\n", "allow, entitled"} {
+		if !strings.Contains(explained.stdout, want) {
+			t.Errorf("explain --code says\n%s\nwithout %q", explained.stdout, want)
+		}
+	}
+	for _, args := range [][]string{{"--code", ""}, {"--code", "none"}, {s.site + "/", "--code", code}, {"--code", code, "--user", "ann"}} {
+		if got := s.command(append([]string{"explain"}, args...)...); got.code != 1 || got.stdout != "" || got.stderr == "" {
+			t.Errorf("%q: %+v", args, got)
+		}
+	}
+}

@@ -34,6 +34,7 @@
 //	importlog.go     what an import changed, and undoing it
 //	products.go      products and collections
 //	paywalls.go      paywalls, and their earlier versions
+//	refusals.go      refused requests, by their support codes
 //	links.go         signed links, revocation, redemption
 //	linkdevices.go   the devices of a link, which are counted with its uses
 //	refund.go        uses that are taken back

@@ -59,7 +59,7 @@ func (b *fixture) holding(texts ...string) string {
 }
 
 // personal are the prefixes of records that hold something of a person, indexes included.
-const personal = "%13456@AEGIQSYciopqrx~"
+const personal = "%13456:;@AEGIQSYciopqrx~"
 
 // person stores a person with data in every kind of record that has any.
 func (b *fixture) person(id, email, first, last string) {
@@ -85,6 +85,8 @@ func (b *fixture) person(id, email, first, last string) {
 	}}))
 	link := b.link(keys.LinkClaims{URL: "https://x.example/1", Subject: id})
 	b.ok(b.redeem(link, "use"))
+	_, _, err = b.RecordRefusals(ctx, vendor, []store.Refusal{{Code: "7KQ2M4X" + first[:1], At: b.now(), UserID: id}})
+	b.ok(err)
 	b.ok(b.RecordVisits(ctx, vendor, []store.Visit{{Site: "site", UserID: id, At: b.now(), Tags: []string{"sport"}}}))
 	once := &store.IdempotencyRecord{ID: "call-" + first[:1], Fingerprint: []byte{1}}
 	b.ok(b.Complete(ctx, vendor, once))

@@ -78,6 +78,12 @@ var erasers = []eraser{
 			func(id string) []byte { return keyPrefix(prefixReaderKeyIndex, readerKeyUser+id) },
 			func(email string) []byte { return keyPrefix(prefixReaderKeyIndex, readerKeyEmail+email) }),
 	},
+	{
+		prefix: prefixRefusal, kind: "refusals", forget: forgetRefusal,
+		ranges: func(_ engine.Snapshot, p *Person) ([]eraseRange, error) {
+			return within(prefixRefusal, keyPrefix(prefixRefusalIndex, p.ID)), nil
+		},
+	},
 	scrubs(prefixHookEvent, "hookEvents"),
 	{
 		prefix: prefixLink, kind: "links", forget: forgetLink,
@@ -109,6 +115,7 @@ var erasers = []eraser{
 	{prefix: prefixMember, nothing: ofIndex},
 	{prefix: prefixContractIndex, nothing: ofIndex},
 	{prefix: prefixLoginIndex, nothing: ofIndex},
+	{prefix: prefixRefusalIndex, nothing: ofIndex},
 	{prefix: prefixReaderKeyIndex, nothing: ofIndex},
 	{prefix: prefixOrder, nothing: "has the ids of an order and its contract"},
 	{prefix: prefixContainer, nothing: ofIndex},
