@@ -127,6 +127,9 @@ func (g *gateRequest) teases(decision *policy.Decision) *teaserOption {
 	if option == nil || g.r.Method != http.MethodGet && g.r.Method != http.MethodHead || g.r.Header.Get("Upgrade") != "" || g.pathToken != "" {
 		return nil
 	}
+	if origin := g.outcome.origin; origin != nil && !origin.teases {
+		return nil
+	}
 	status := reasons[decision.Reason].Status
 	switch {
 	case status != http.StatusUnauthorized && status != http.StatusForbidden:
