@@ -158,12 +158,14 @@ type ExplainedSignature struct {
 	Why       string     `json:"why,omitempty" doc:"Why the signature does not count."`
 }
 
-// ExplainedDemand names the records that decided, or of which one is missing.
+// ExplainedDemand names the records, or the login, that decided, or of which one is missing.
 type ExplainedDemand struct {
 	Profile   string `json:"profile,omitempty"`
 	Role      string `json:"role,omitempty"`
 	Plan      string `json:"plan,omitempty"`
 	Agreement string `json:"agreement,omitempty"`
+	ACR       string `json:"acr,omitempty" doc:"Classes of authentication, separated by spaces, of which the login must have one."`
+	MaxAge    int64  `json:"maxAge,omitempty" doc:"The greatest age of the login, in seconds."`
 }
 
 // ExplainedDecision is the decision.

@@ -125,7 +125,7 @@ func (h *Handler) confirmMeter(w http.ResponseWriter, g *gateRequest) error {
 	h.report(g)
 	reason := reasons[decision.Reason]
 	return h.refuse(w, g.r, refusal{
-		Denial: reason.Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), login: h.loginURL(g), next: h.stepOf(g, decision),
+		Denial: reason.Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), login: h.loginURL(g, &decision.Demand), next: h.stepOf(g, decision),
 		id: g.outcome.requestID(), user: g.request.Reader.UserID,
 	})
 }

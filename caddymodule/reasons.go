@@ -45,6 +45,8 @@ var reasons = map[policy.Reason]reasonTexts{
 		"The reader has opened as many contents as the meter allows in its period: it resets as `meter` says. An anonymous reader's views are in a cookie, and those of a reader in one record."),
 	policy.ReasonMeterCookieMissing: denied(http.StatusForbidden, "Your browser did not keep the cookie", "Free articles are counted in a cookie: allow cookies for this site, or log in.",
 		"The browser was sent on with the cookie of a meter and came without it: it blocks cookies. Nothing is counted."),
+	policy.ReasonStepUpRequired: denied(http.StatusUnauthorized, "Log in again to read this page", "This page asks for a recent or a stronger login. Log in again, in the way that the login page then asks for.",
+		"The reader is logged in, and the login lacks what the rule asks for: acr, or an auth_time within max_age. Does their issuer state these claims?"),
 	policy.ReasonLinkExpired: denied(http.StatusForbidden, "This link has expired", "The link that you followed is no longer valid.",
 		"The link has expired: make a new link."),
 	policy.ReasonLinkNotYetValid: denied(http.StatusForbidden, "This link is not valid yet", "The link that you followed opens the page later.",
@@ -109,6 +111,7 @@ var nextSteps = map[policy.Reason]nextStep{
 	policy.ReasonBalanceDue:         {"balance", "pay", "Pay the balance"},
 	policy.ReasonRoleRequired:       {"role", "request_role", "Ask for access"},
 	policy.ReasonRolePending:        {"role", "accept_role", "Go to your invitations and requests"},
+	policy.ReasonStepUpRequired:     {"login", "login", "Log in again"},
 }
 
 func denied(status int, title, detail, hint string) reasonTexts {

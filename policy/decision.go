@@ -54,6 +54,9 @@ const (
 	// ReasonMeterCookieMissing: the browser did not keep the cookie of a meter. The gate gives it
 	// where it sends such a browser.
 	ReasonMeterCookieMissing
+	// ReasonStepUpRequired: the reader is identified, and their login is not of a class that
+	// the rule accepts, or not as recent as it asks (RFC 9470).
+	ReasonStepUpRequired
 	// ReasonLinkExpired: the link has expired.
 	ReasonLinkExpired
 	// ReasonLinkNotYetValid: the link is not valid yet, by the clock of this node.
@@ -155,6 +158,7 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonTooEarly:           "too_early",
 	ReasonStoreUnavailable:   "store_unavailable",
 	ReasonKeysUnavailable:    "keys_unavailable",
+	ReasonStepUpRequired:     "step_up_required",
 }
 
 // Allows reports whether the reason allows the request.
@@ -215,7 +219,7 @@ type Decision struct {
 	// account for changes of a publisher's keys.
 	Until int64
 	// Err is the error behind the reason, for the log. It is set for store_unavailable,
-	// keys_unavailable and failed checks.
+	// keys_unavailable, step_up_required and failed checks.
 	Err error
 
 	rule     *compiledRule

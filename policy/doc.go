@@ -43,6 +43,7 @@
 //	arguments.go           stored arguments of operators
 //	cacheoption.go         the rule option cache
 //	operatorany.go         any, authenticated
+//	authentication.go      authenticated with acr or max_age: how and when a reader logged in
 //	operatorself.go        self
 //	operatororigin.go      origin
 //	requirement.go         what the response of an origin requires

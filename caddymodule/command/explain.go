@@ -205,6 +205,14 @@ func explainedRule(rule *admin.ExplainedRule) string {
 // licenceCovers are what of a reader a site licence can cover.
 var licenceCovers = map[string]string{"domain": "the domain of the e-mail address", "address": "the client's address"}
 
+// maxAgeText returns the greatest age of a login, empty for none.
+func maxAgeText(seconds int64) string {
+	if seconds == 0 {
+		return ""
+	}
+	return (time.Duration(seconds) * time.Second).String()
+}
+
 func decisionText(decision *admin.ExplainedDecision) string {
 	text := fmt.Sprintf("deny, %s, status %d", decision.Reason, decision.Status)
 	if decision.Allow {
@@ -219,7 +227,7 @@ func decisionText(decision *admin.ExplainedDecision) string {
 			verb = "by"
 		}
 		var parts []string
-		for _, part := range [][2]string{{"role", d.Role}, {"profile", d.Profile}, {"plan", d.Plan}, {"agreement", d.Agreement}} {
+		for _, part := range [][2]string{{"role", d.Role}, {"profile", d.Profile}, {"plan", d.Plan}, {"agreement", d.Agreement}, {"acr", d.ACR}, {"max_age", maxAgeText(d.MaxAge)}} {
 			if part[1] != "" {
 				parts = append(parts, part[0]+" "+part[1])
 			}
