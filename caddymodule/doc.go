@@ -54,6 +54,8 @@
 //	explain.go       how a request would be decided, with hypothetical grants
 //	membership/      package membership: why roles, subscriptions and signatures count or not
 //	clockdoubt.go    whether a wrong clock may be why a request is refused
+//	originrule.go    rules by which the response of the origin decides
+//	originwriter.go  the response until it is decided
 //	supportcode.go   the support code of a denial, and what is kept for it
 //	trace.go         tracing attributes of a decision
 //	metrics.go       metrics of decisions and store operations
