@@ -24,6 +24,7 @@ type ExplainRequest struct {
 	ReaderToken string `json:"readerToken,omitempty" maxLength:"4096" doc:"A reader token."`
 	LinkToken   string `json:"linkToken,omitempty" maxLength:"4096" doc:"A link token, if the url carries none."`
 	ClientIP    string `json:"clientIp,omitempty" maxLength:"64" doc:"The client's address, for a link with ipPrefix and for site licences by address." example:"203.0.113.9"`
+	Require     string `json:"require,omitempty" maxLength:"1024" doc:"The Gatefold-Require of the origin's response, for a rule with the operator origin." example:"entitled=(\"premium\")"`
 	// SKUs and HoldsLink override stored records, AnyHost the site's hosts, for rule tests.
 	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"Decides as if the reader had exactly these SKUs, without end. Without userId, email and readerToken, decides for an arbitrary identified reader."`
 	AnyHost   bool      `json:"anyHost,omitempty" doc:"Decides also if the site does not serve the url's host, as for a table of another environment."`
@@ -47,7 +48,16 @@ type Explanation struct {
 	Subscriptions []ExplainedSubscription `json:"subscriptions,omitempty" doc:"The subscriptions of the profiles on which the reader has a role, for a rule about them; at most 100."`
 	Signature     *ExplainedSignature     `json:"signature,omitempty" doc:"The reader's signature, for a rule about an agreement."`
 	Decision      ExplainedDecision       `json:"decision"`
-	Hint          string                  `json:"hint" doc:"What to do about it."`
+	// Cache is absent of a denial, and on a node without a page cache.
+	Cache *ExplainedCache `json:"cache,omitempty" doc:"Whether the page would come from the page cache of this node; absent of a denial, and without a cache."`
+	Hint  string          `json:"hint" doc:"What to do about it."`
+}
+
+// ExplainedCache is what the page cache of this node would do with an allowed request that
+// asks for no encoding.
+type ExplainedCache struct {
+	Result string `json:"result" enum:"hit,miss,pass" doc:"hit: the page comes from memory. miss: it is fetched without the reader, and stored if it may be. pass: the request itself goes to the origin." example:"hit"`
+	Why    string `json:"why" doc:"Why." example:"it is stored, and fresh for another 48s"`
 }
 
 // ExplainedPath is the path of the request.
@@ -147,12 +157,14 @@ type ExplainedSignature struct {
 	Why       string     `json:"why,omitempty" doc:"Why the signature does not count."`
 }
 
-// ExplainedDemand names the records that decided, or of which one is missing.
+// ExplainedDemand names the records, or the login, that decided, or of which one is missing.
 type ExplainedDemand struct {
 	Profile   string `json:"profile,omitempty"`
 	Role      string `json:"role,omitempty"`
 	Plan      string `json:"plan,omitempty"`
 	Agreement string `json:"agreement,omitempty"`
+	ACR       string `json:"acr,omitempty" doc:"Classes of authentication, separated by spaces, of which the login must have one."`
+	MaxAge    int64  `json:"maxAge,omitempty" doc:"The greatest age of the login, in seconds."`
 }
 
 // ExplainedDecision is the decision.

@@ -43,6 +43,9 @@
 //	denypaywall.go   paywalls, and the built-in page of denials
 //	reasons.go       status, texts and hint of every reason
 //	cachedpage.go    pages that gatefold_cache may answer from memory
+//	cacheplace.go    which of the caches of a site a handler is
+//	pageinvalidation.go  pages that requests changed, for the other nodes
+//	pagestate.go     what is stored of pages, for the API, explain, conditions and metrics
 //	pagecache/       package pagecache: pages in memory
 //	cachehandler.go  the handler gatefold_cache, and fetches without a reader
 //	stream.go        open streams, and how they are cut
@@ -51,6 +54,8 @@
 //	explain.go       how a request would be decided, with hypothetical grants
 //	membership/      package membership: why roles, subscriptions and signatures count or not
 //	clockdoubt.go    whether a wrong clock may be why a request is refused
+//	originrule.go    rules by which the response of the origin decides
+//	originwriter.go  the response until it is decided
 //	supportcode.go   the support code of a denial, and what is kept for it
 //	trace.go         tracing attributes of a decision
 //	metrics.go       metrics of decisions and store operations

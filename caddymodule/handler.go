@@ -358,6 +358,9 @@ func (h *Handler) Cleanup() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g := h.clean(r)
 	err := h.serve(w, g, next)
+	header := w.Header() // its trailers are sent after this function returns
+	delete(header, requireHeader)
+	delete(header, http.TrailerPrefix+requireHeader)
 	g.release()
 	return err
 }
@@ -383,6 +386,9 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 		}
 	}
 	g.explainMissingCookie(decision)
+	if g.asksOrigin(decision) {
+		return h.serveAsOriginSays(w, g, identity, next)
+	}
 	g.prepareUpstream(identity, decision.Allow())
 	h.metrics.decided(decision.Reason, since(g.request.Now))
 	h.report(g)

@@ -38,6 +38,8 @@ var reasons = map[policy.Reason]reasonTexts{
 		"The reader has not signed the agreement since it was updated, or the agreement does not exist."),
 	policy.ReasonVerifyRequired: denied(http.StatusForbidden, "Verify your account to read this page", "This page is for readers whose e-mail address is verified and who logged in with all that is required.",
 		"The reader's token has no verified e-mail (email_verified), or no second factor (acr, amr) where the rule or a role of the reader requires one."),
+	policy.ReasonStepUpRequired: denied(http.StatusUnauthorized, "Log in again to read this page", "This page asks for a recent or a stronger login. Log in again, in the way that the login page then asks for.",
+		"The reader is logged in, and the login lacks what the rule asks for: acr, or an auth_time within max_age. Does their issuer state these claims?"),
 	policy.ReasonLinkExpired: denied(http.StatusForbidden, "This link has expired", "The link that you followed is no longer valid.",
 		"The link has expired: make a new link."),
 	policy.ReasonLinkNotYetValid: denied(http.StatusForbidden, "This link is not valid yet", "The link that you followed opens the page later.",
@@ -94,6 +96,7 @@ type nextStep struct{ page, action, label string }
 var nextSteps = map[policy.Reason]nextStep{
 	policy.ReasonLoginRequired:     {"login", "login", "Log in"},
 	policy.ReasonBadCredential:     {"login", "login", "Log in"},
+	policy.ReasonStepUpRequired:    {"login", "login", "Log in again"},
 	policy.ReasonVerifyRequired:    {"verify", "verify", "Verify your account"},
 	policy.ReasonAgreementRequired: {"agreement", "sign", "Read and sign the agreement"},
 	policy.ReasonNotSubscribed:     {"subscribe", "subscribe", "Subscribe"},

@@ -154,6 +154,8 @@ type outcome struct {
 	id      string
 	// clock is what is wrong with a clock, of a refusal that may be due to it.
 	clock string
+	// origin is what the response of the origin says; nil unless it decides.
+	origin *originAnswer
 	// code is the support code of a denial.
 	code string
 	// page is what gatefold_cache may answer from memory; nil for other pages.
@@ -247,6 +249,7 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		{"agreement", demand.Agreement},
 		{"clock", o.clock},
 		{"support_code", o.code},
+		{"require", o.origin.text()},
 	} {
 		if field[1] != "" {
 			enc.AddString(field[0], cut(field[1], maxLogText))
@@ -387,17 +390,11 @@ func (g *gateRequest) logPath(path string) string {
 	return cut(accounts.Redact(path), maxLogText)
 }
 
-// report publishes the decision: to placeholders, the access log, the trace and, if it
-// denies, the gate's own log.
-func (h *Handler) report(g *gateRequest) {
+// publish publishes the decision to placeholders and the access log.
+func (h *Handler) publish(g *gateRequest) {
 	outcome := g.outcome
-	decision := &outcome.decision
-	decision.Keep(outcome.buf[:])
+	outcome.decision.Keep(outcome.buf[:])
 	outcome.user, outcome.request = g.request.Reader.UserID, g.r
-	if !decision.Allow() {
-		outcome.clock = h.app.clockDoubt(decision.Reason, decision.Err)
-		g.giveCode(decision)
-	}
 	ctx := g.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(outcome.placeholder)
@@ -405,6 +402,19 @@ func (h *Handler) report(g *gateRequest) {
 	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && writesAccessLog(ctx) {
 		extra.Set(zap.Object("gatefold", (*accessOutcome)(outcome)))
 	}
+}
+
+// report publishes the decision: to placeholders, the access log, the trace and, if it
+// denies, the gate's own log.
+func (h *Handler) report(g *gateRequest) {
+	outcome := g.outcome
+	decision := &outcome.decision
+	h.publish(g)
+	if !decision.Allow() {
+		outcome.clock = h.app.clockDoubt(decision.Reason, decision.Err)
+		g.giveCode(decision)
+	}
+	ctx := g.r.Context()
 	traceDecision(ctx, outcome)
 	g.watchLink(decision)
 	if decision.Allow() {

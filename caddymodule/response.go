@@ -106,6 +106,7 @@ func (p *privateWriter) Header() http.Header {
 
 // WriteHeader implements http.ResponseWriter. Informational responses pass unchanged.
 func (p *privateWriter) WriteHeader(status int) {
+	delete(p.Header(), requireHeader)
 	if p.delivery != nil && p.hold(status) {
 		if status == http.StatusSwitchingProtocols {
 			_ = p.deliver() // Hijack returns the error
@@ -250,6 +251,7 @@ func checkLastWord(server *caddyhttp.Server) error {
 
 // WriteHeader implements http.ResponseWriter. Informational responses pass unchanged.
 func (l *lastWord) WriteHeader(status int) {
+	delete(l.ResponseWriter.Header(), requireHeader)
 	if !l.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		l.wrote = true
 		header := l.ResponseWriter.Header()

@@ -127,6 +127,9 @@ func (g *gateRequest) teases(decision *policy.Decision) *teaserOption {
 	if option == nil || g.r.Method != http.MethodGet && g.r.Method != http.MethodHead || g.r.Header.Get("Upgrade") != "" || g.pathToken != "" {
 		return nil
 	}
+	if origin := g.outcome.origin; origin != nil && !origin.teases {
+		return nil
+	}
 	status := reasons[decision.Reason].Status
 	switch {
 	case status != http.StatusUnauthorized && status != http.StatusForbidden:
@@ -240,6 +243,6 @@ func (h *Handler) teaserFields(g *gateRequest, decision *policy.Decision) denial
 		Status: reason.Status, Title: reason.Title, Detail: reason.Detail, Reason: decision.Reason.String(), Site: h.Site, URL: h.deniedURI(g.original),
 		NextAction: step.Action, NextURL: step.URL, NextLabel: step.Label, RequestID: g.outcome.requestID(), Code: g.outcome.code,
 	}
-	fields.LoginURL = h.loginURL(g)
+	fields.LoginURL = h.loginURL(g, &decision.Demand)
 	return fields
 }

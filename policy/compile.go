@@ -110,6 +110,9 @@ func (c *compiler) steps(rule *Rule, captures []string) (_ *compiledSteps, err e
 		}
 	}
 	compiled.level = levelOf(compiled.steps)
+	if err := compiled.originStandsAlone(); err != nil {
+		return nil, err
+	}
 	return compiled, compiled.checkOptions(rule)
 }
 

@@ -209,6 +209,9 @@ func (p *Policy) decideOtherwise(ctx context.Context, r *Request, rule *compiled
 	if decision.Reason == ReasonLoginRequired {
 		decision.Reason, decision.Err = anonymousReason(&r.Reader), r.Reader.Failure
 	}
+	if decision.Reason == ReasonStepUpRequired {
+		decision.Err = decision.Demand.Authentication().MetBy(&r.Reader, r.question.Now)
+	}
 	if rule.linkTest != nil {
 		p.decideByLink(ctx, r, decision)
 	}

@@ -43,6 +43,9 @@ const (
 	// ReasonVerifyRequired: the reader's e-mail is not verified, or a second factor is
 	// missing.
 	ReasonVerifyRequired
+	// ReasonStepUpRequired: the reader is identified, and their login is not of a class that
+	// the rule accepts, or not as recent as it asks (RFC 9470).
+	ReasonStepUpRequired
 	// ReasonLinkExpired: the link has expired.
 	ReasonLinkExpired
 	// ReasonLinkNotYetValid: the link is not valid yet, by the clock of this node.
@@ -116,6 +119,7 @@ var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons,
 	ReasonBalanceDue:        "balance_due",
 	ReasonAgreementRequired: "agreement_required",
 	ReasonVerifyRequired:    "verify_required",
+	ReasonStepUpRequired:    "step_up_required",
 	ReasonLinkExpired:       "link_expired",
 	ReasonLinkNotYetValid:   "link_not_yet_valid",
 	ReasonLinkTooLong:       "link_too_long",
@@ -195,7 +199,7 @@ type Decision struct {
 	// account for changes of a publisher's keys.
 	Until int64
 	// Err is the error behind the reason, for the log. It is set for store_unavailable,
-	// keys_unavailable and failed checks.
+	// keys_unavailable, step_up_required and failed checks.
 	Err error
 
 	rule     *compiledRule

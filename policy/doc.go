@@ -43,7 +43,10 @@
 //	arguments.go           stored arguments of operators
 //	cacheoption.go         the rule option cache
 //	operatorany.go         any, authenticated
+//	authentication.go      authenticated with acr or max_age: how and when a reader logged in
 //	operatorself.go        self
+//	operatororigin.go      origin
+//	requirement.go         what the response of an origin requires
 //	operatorentitled.go    entitled
 //	operatoraccess.go      roles that admit a reader, and the three strengths
 //	operatorrole.go        direct, provider, provider_only and provider_readable

@@ -46,6 +46,7 @@ type compiledSteps struct {
 	// fixed holds the stored arguments that are strings, which override a capture of
 	// the same name. The first step that has one counts.
 	fixed   map[string]string
+	origin  bool             // the step is origin, which is the only one
 	options *compiledOptions // nil without options
 }
 

@@ -89,6 +89,9 @@ type Question struct {
 	// Now is in Unix milliseconds.
 	Now int64
 
+	// required is what the origin requires; nil for the default of the rule.
+	required *Requirement
+
 	records  *packedReader
 	rule     *compiledRule
 	segments []string
@@ -115,7 +118,7 @@ type Question struct {
 func (q *Question) ask(ctx context.Context, p *Policy, r *Request, rule *compiledRule, segments []string) {
 	q.Reader, q.Now, q.rule, q.segments = &r.Reader, r.Now.UnixMilli(), rule, segments
 	q.ctx, q.policy, q.vendor, q.now = ctx, p, r.Site.Vendor, r.Now
-	q.records, q.Method = &r.records, r.method
+	q.records, q.Method, q.required = &r.records, r.method, r.Requirement
 	if r.method == http.MethodHead {
 		q.Method = http.MethodGet
 	}

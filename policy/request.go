@@ -92,6 +92,9 @@ type Request struct {
 	// Visitor is what is recorded of the client with the use of a link. It decides
 	// nothing.
 	Visitor Visitor
+	// Requirement is what the origin requires for the page, if it was asked, see AsksOrigin.
+	// Nil: the default of the rule decides. It counts for rules with the operator origin only.
+	Requirement *Requirement
 	// Now is the moment of the decision.
 	Now time.Time
 

@@ -13,5 +13,6 @@
 //	indexes.go indexes that are being built
 //	leaks.go   links that were opened from too many networks
 //	webhooks.go webhooks to which no event can be delivered
+//	pages.go   expired pages that readers get while the origin fails
 //	clock.go   issuers whose clock differs
 package nodestate

@@ -64,6 +64,9 @@ var (
 	webhookFailing = condition.Register("webhook_failing", condition.Warning,
 		"See the receiver's log, and `gatefold webhook test <id>`. A disabled webhook is enabled by `gatefold webhook enable <id>`; `gatefold webhook replay <id>` sends its dead letters.")
 
+	pagesStale = condition.Register("pages_stale", condition.Warning,
+		"Bring the origin back: readers get expired pages from the page cache for `stale_if_error`, and its errors after that and for all other pages.")
+
 	clockOff = condition.Register("clock_off", condition.Critical,
 		"Synchronize the clocks (NTP) of this machine and of the other: tokens and links are judged by this node's clock.")
 	clockStopped = condition.Register("clock_stopped", condition.Critical,

@@ -42,6 +42,9 @@ type Options struct {
 	DiskSpace func() (total, available uint64)
 	// IndexBuilds returns the indexes that this node builds. Optional.
 	IndexBuilds func() []store.IndexBuild
+	// StalePages returns the use of expired pages because the origin fails, nil while there is
+	// none. Optional.
+	StalePages func() *StalePages
 	// Replaced returns an error if the store's file is no longer the one at its path.
 	Replaced func() error
 }
@@ -66,7 +69,7 @@ func New(options Options) *Node {
 		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: &Server{stops: cmp.Or(options.ClockStops, ClockStops)}, Disk: new(Disk),
 		options: options,
 	}
-	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks, n.losses, n.backups, n.indexes, n.Disk.findings} {
+	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks, n.losses, n.backups, n.indexes, n.Disk.findings, n.pages} {
 		n.Add(source)
 	}
 	return n

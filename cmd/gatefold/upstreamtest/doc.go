@@ -15,6 +15,7 @@
 //	http2_test.go         HTTP/2, frame by frame
 //	differential_test.go  what must hold of each answer
 //	init_test.go          the Caddyfile of gatefold init before each kind of origin
+//	cachetests_test.go    docs/cache.md: the tests of http-cache-tests
 //	walk_test.go          docs/getting-started.md: its commands, an identity provider
 //	recipes_test.go       docs/recipes.md: origins, identity providers and forward_auth
 //	browser_test.go       docs/links.md: a gift link in Chromium
