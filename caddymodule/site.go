@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/meter"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/linkwatch"
@@ -38,6 +39,8 @@ type siteRuntime struct {
 	// codes gives refusals their support codes. It is nil while the store cannot be opened.
 	codes       *supportcode.Recorder
 	networkHash func([]byte) uint64
+	// meters seals the cookies of meters. It is nil while the store cannot be opened.
+	meters *meter.Sealer
 }
 
 // recentRedirects is the number of redirected browsers that are remembered for a site.
@@ -73,6 +76,13 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		return nil, err
 	}
 	site.site.StoreLoss = h.storeLoss
+	if site.meters, err = meter.NewSealer(rt.sealer, h.Vendor, h.Site); err != nil {
+		return nil, err
+	}
+	site.site.Zone = h.zone
+	if site.site.Crawlers, err = h.openCrawlers(); err != nil {
+		return nil, err
+	}
 	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers
 	if site.keys, err = h.newKeySources(rt); err != nil {
 		return nil, err

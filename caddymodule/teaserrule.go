@@ -246,6 +246,6 @@ func (h *Handler) teaserFields(g *gateRequest, decision *policy.Decision) denial
 		Status: reason.Status, Title: reason.Title, Detail: reason.Detail, Reason: decision.Reason.String(), Site: h.Site, URL: h.deniedURI(g.original),
 		NextAction: step.Action, NextURL: step.URL, NextLabel: step.Label, RequestID: g.outcome.requestID(), Code: g.outcome.code,
 	}
-	fields.LoginURL = h.loginURL(g)
+	fields.LoginURL = h.loginURL(g, &decision.Demand)
 	return fields
 }
