@@ -60,8 +60,8 @@ func (h *Handler) newKeySources(rt *runtime) (map[string]*keySource, error) {
 		source.key = policy.NewKeyVerifier(made, rt.store.StoredReaderKeys(), h.Vendor, h.Site)
 		if prefix == policy.PrefixAPIKey {
 			writer := rt.store.As(store.Actor{})
-			source.uses = readerkey.NewUses(int64(h.KeyRate.V), made.ID, func(ctx context.Context, id string, uses int64, last time.Time) error {
-				return writer.CountKeyUses(ctx, h.Vendor, id, uses, last)
+			source.uses = readerkey.NewUses(int64(h.KeyRate.V), made.ID, func(ctx context.Context, uses []store.KeyUses) error {
+				return writer.CountKeyUses(ctx, h.Vendor, uses)
 			})
 		}
 		sources[prefix] = source
