@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -70,9 +71,7 @@ func TestLoginSetUps(t *testing.T) {
 		p := s.provider
 		p.do(func() {
 			p.subject, p.claims, p.signer = setUp.subject, map[string]any{"iss": issuer}, nil
-			for name, value := range setUp.claims {
-				p.claims[name] = value
-			}
+			maps.Copy(p.claims, setUp.claims)
 			if setUp.header != nil {
 				p.signer = func(claims map[string]any) string { return s.signWithHeader(claims, setUp.header) }
 			}

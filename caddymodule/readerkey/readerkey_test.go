@@ -9,8 +9,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 func basic(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
@@ -58,7 +56,7 @@ type written struct {
 	commits int
 }
 
-func (w *written) write(_ context.Context, uses []store.KeyUses) error {
+func (w *written) write(_ context.Context, uses []KeyUses) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {

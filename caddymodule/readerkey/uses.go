@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/gatefold/gatefold/policy/store"
 )
 
 const (
@@ -38,7 +36,14 @@ type Uses struct {
 }
 
 // WriteUses writes the uses of some keys in one step, at most maxWritten of them.
-type WriteUses func(ctx context.Context, uses []store.KeyUses) error
+type WriteUses func(ctx context.Context, uses []KeyUses) error
+
+// KeyUses are uses of the key of an id, the last of them at Last.
+type KeyUses struct {
+	ID   string
+	Uses int64
+	Last time.Time
+}
 
 // use is the use of one key.
 type use struct {
@@ -130,9 +135,9 @@ func (u *Uses) Write(ctx context.Context) (failed error) {
 	}
 	u.mu.Unlock()
 	for some := range slices.Chunk(taken, maxWritten) {
-		uses := make([]store.KeyUses, len(some))
+		uses := make([]KeyUses, len(some))
 		for i := range some {
-			uses[i] = store.KeyUses{ID: some[i].id, Uses: some[i].pending, Last: some[i].last}
+			uses[i] = KeyUses{ID: some[i].id, Uses: some[i].pending, Last: some[i].last}
 		}
 		if err := u.write(ctx, uses); err != nil {
 			failed = cmp.Or(failed, err)
