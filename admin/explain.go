@@ -24,6 +24,7 @@ type ExplainRequest struct {
 	ReaderToken string `json:"readerToken,omitempty" maxLength:"4096" doc:"A reader token."`
 	LinkToken   string `json:"linkToken,omitempty" maxLength:"4096" doc:"A link token, if the url carries none."`
 	ClientIP    string `json:"clientIp,omitempty" maxLength:"64" doc:"The client's address, for a link with ipPrefix and for site licences by address." example:"203.0.113.9"`
+	UserAgent   string `json:"userAgent,omitempty" maxLength:"1024" doc:"The client's agent, for a rule about crawlers." example:"Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"`
 	Require     string `json:"require,omitempty" maxLength:"1024" doc:"The Gatefold-Require of the origin's response, for a rule with the operator origin." example:"entitled=(\"premium\")"`
 	// SKUs and HoldsLink override stored records, AnyHost the site's hosts, for rule tests.
 	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"Decides as if the reader had exactly these SKUs, without end. Without userId, email and readerToken, decides for an arbitrary identified reader."`
@@ -176,9 +177,21 @@ type ExplainedDecision struct {
 	Grant  string `json:"grant,omitempty" doc:"What gives the reader the page: the id of a grant, contract:<id>, or subscription:<profile>/<plan>."`
 	// Licence is set if a site licence decided.
 	Licence string           `json:"licence,omitempty" enum:"domain,address" doc:"What of the reader the site licence of the contract covers: the domain of their verified e-mail address, or the client's address."`
+	Crawler string           `json:"crawler,omitempty" doc:"The crawler that the rule let in."`
+	Meter   *ExplainedMeter  `json:"meter,omitempty" doc:"The meter that decided."`
 	Demand  *ExplainedDemand `json:"demand,omitempty" doc:"The records that decided, or of which one is missing."`
 	Until   *time.Time       `json:"until,omitempty" doc:"When the decision can change without a change of records; absent for never."`
 	Error   string           `json:"error,omitempty"`
+}
+
+// ExplainedMeter is the state of a meter for the reader.
+type ExplainedMeter struct {
+	Name   string    `json:"name" example:"free"`
+	Limit  int       `json:"limit" doc:"The pages that it gives in a period."`
+	Used   int       `json:"used" doc:"How many the reader has opened. Those of an anonymous reader are in their cookie: explain decides for one who has opened none."`
+	Counts bool      `json:"counts,omitempty" doc:"Whether the request would count as one more."`
+	Cookie bool      `json:"cookie,omitempty" doc:"Whether the reader is anonymous, so that the pages are counted in a cookie."`
+	Resets time.Time `json:"resets" doc:"When the reader gets the next page, if none is left."`
 }
 
 type explainQuery struct {

@@ -80,6 +80,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		link_device_window <duration>
 //		link_country_header <name>
 //		key_rate        <number>
+//		time_zone       <name>
 //		link_networks <number> [report | quarantine]
 //		share_param     <name>
 //		share_domain    <domain>…

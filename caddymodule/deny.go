@@ -87,6 +87,9 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		refusal.uri = linkpath.Redact(refusal.uri)
 	}
 	refusal.login = h.loginURL(g, &decision.Demand)
+	if decision.Reason == policy.ReasonMeterUsedUp {
+		refusal.meter = decision.Meter
+	}
 	if wall != nil {
 		refusal.checkout = h.checkoutOf(g)
 	}
@@ -135,6 +138,8 @@ type refusal struct {
 	wall     *paywallEntry
 	checkout func(paywall.Item) string
 	user     string
+	// meter is the state of the meter that refused, or nil.
+	meter *policy.MeterUse
 }
 
 // notFound responds to a request that no local route answers.

@@ -30,6 +30,10 @@
 //	login/           package login: the relying party of an OpenID provider
 //	linkevidence.go  signed links that a request carries, and their removal from its URL
 //	linkpath/        package linkpath: links whose token is in the path
+//	meter/           package meter: what anonymous readers opened, in their cookies
+//	meterrequest.go  meters: their cookies, where a browser shows that it keeps them, and the site's time zone
+//	crawler/         package crawler: crawlers by their published addresses and their agents
+//	crawlerconfig.go the crawlers of a site, and their requests
 //	linkedrequest.go what of a request that a link opens the origin does not get
 //	redeem.go        redemption of links
 //	cookie.go        the cookie of a redeemed link, and the link cookies of a request

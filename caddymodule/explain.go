@@ -144,7 +144,8 @@ func (e *explainer) decide(ctx context.Context) policy.Decision {
 	clean, _, _ := e.gate.takeTokens(e.query)
 	r := &policy.Request{
 		Site: e.site.site, Method: e.result.Method, Target: e.target, EscapedPath: received.EscapedPath(),
-		CurrentPath: e.request.RewrittenPath, Host: e.host, Query: clean, Links: e, Requirement: e.requirement(), Client: policy.FixedAddress(e.address), Now: e.site.policy.Now(),
+		CurrentPath: e.request.RewrittenPath, Host: e.host, Query: clean, Links: e, Requirement: e.requirement(), Meter: policy.MeterEvidence{NewReader: true, Spendable: e.result.Method == http.MethodGet},
+		Client: policy.FixedAddress(e.address), Agent: e.request.UserAgent, Now: e.site.policy.Now(),
 	}
 	e.result.Path.Received, e.result.Path.Rewritten = r.EscapedPath, r.CurrentPath
 	e.identify(ctx, r.Now)
@@ -462,9 +463,13 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 	if !result.Allow {
 		result.Status = reasons[decision.Reason].Status
 	}
+	result.Crawler = decision.Crawler
 	result.Spends, result.Grant, result.Licence = decision.Link.Spend && decision.Allow(), decision.Grant, decision.Licence.String()
 	if demand := admin.ExplainedDemand(decision.Demand); demand != (admin.ExplainedDemand{}) {
 		result.Demand = &demand
+	}
+	if use := decision.Meter; use != nil {
+		result.Meter = &admin.ExplainedMeter{Name: use.Name, Limit: use.Limit, Used: len(use.Views), Counts: use.Spend, Cookie: use.Anonymous(), Resets: use.Resets.UTC()}
 	}
 	if decision.Err != nil {
 		result.Error = decision.Err.Error()

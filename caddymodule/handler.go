@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/crawler"
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/caddymodule/login"
@@ -47,6 +48,8 @@ func init() {
 // `{http.gatefold.user.id}` | The reader's user id; empty for an anonymous reader
 // `{http.gatefold.demand.profile}`, `.role`, `.plan`, `.agreement` | The records that decided, or of which one is missing; empty if the reason is about none
 // `{http.gatefold.link.id}` | The id of the signed link that the decision used
+// `{http.gatefold.crawler}` | The name of the crawler that the rule let in; empty for all others
+// `{http.gatefold.meter.name}`, `.limit`, `.used`, `.left`, `.resets` | The meter that decided, its number of pages, how many are used and left with this one, and when there are more (RFC 3339)
 // `{http.gatefold.cache}` | What became of the request at `gatefold_cache`: `hit`, `miss`, …; empty if its page is not kept
 // `{http.gatefold.request_id}` | The id of the request in logs and denials: that of a trusted proxy's `X-Request-Id`, or `{http.request.uuid}`
 // `{http.gatefold.support_code}` | The support code of a denial, which `gatefold explain --code` explains
@@ -109,6 +112,13 @@ type Handler struct {
 	// Default: 600.
 	KeyRate setting.Count `json:"key_rate,omitzero"`
 
+	// TimeZone is the time zone of the periods of meters, such as `Europe/Stockholm`. Default: UTC.
+	TimeZone string `json:"time_zone,omitempty"`
+
+	// Crawlers are the crawlers that rules may let in, by name: each is recognized by its
+	// addresses and its agent together.
+	Crawlers map[string]*crawler.Config `json:"crawlers,omitempty" caddyfile:"crawler"`
+
 	// LinkNetworks reports or quarantines a link that is opened from many networks within
 	// an hour. Default: no link is.
 	LinkNetworks *linkreport.Networks `json:"link_networks,omitempty"`
@@ -137,10 +147,13 @@ type Handler struct {
 	rules   *policy.Ruleset
 	targets map[string]*denial.Target // to which denials lead
 	page    *denial.Page              // nil is the built-in one
-	walls   paywalls
-	runtime lazy[*siteRuntime]
-	metrics *siteMetrics
-	keySets watchedKeySets
+	zone    *time.Location            // of TimeZone
+	// openedCrawlers are those of the runtime, until Cleanup.
+	openedCrawlers atomic.Pointer[crawler.Crawlers]
+	walls          paywalls
+	runtime        lazy[*siteRuntime]
+	metrics        *siteMetrics
+	keySets        watchedKeySets
 	// leaked reports a link that leaked; nil without LinkNetworks.
 	leaked func(linkwatch.Leak)
 	// logins are the identities by which readers log in at the gate.
@@ -211,7 +224,13 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.setDefaults()
+	if err := h.provisionZone(); err != nil {
+		return err
+	}
 	if err := h.compileRules(); err != nil {
+		return err
+	}
+	if err := h.provisionCrawlers(); err != nil {
 		return err
 	}
 	for i, identity := range h.Identify {
@@ -350,6 +369,9 @@ func (h *Handler) validateShare() error {
 // requests in flight keep the sets in memory.
 func (h *Handler) Cleanup() error {
 	h.keySets.release()
+	if opened := h.openedCrawlers.Swap(nil); opened != nil {
+		opened.Close()
+	}
 	return nil
 }
 
@@ -370,6 +392,9 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	g.request.Site, g.request.Reader = g.site.site, g.identify()
 	if len(h.logins) > 0 && login.IsPath(g.original.Path) {
 		return h.serveLogin(w, g)
+	}
+	if g.original.Path == meterPath {
+		return h.confirmMeter(w, g)
 	}
 	decision := &g.outcome.decision
 	*decision = g.site.policy.Decide(g.r.Context(), &g.request)
@@ -394,6 +419,9 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	h.report(g)
 	g.recordUse()
 	if !decision.Allow() {
+		if h.beginMeter(w, g, decision) {
+			return nil
+		}
 		return h.deny(w, g, decision, next)
 	}
 	g.recordVisit()

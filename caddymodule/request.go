@@ -103,9 +103,9 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 			h.rewritten.Store(true)
 		}
 	}
-	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
+	g.request.Host, g.request.Query, g.request.Agent = r.Host, g.original.RawQuery, r.UserAgent()
 	g.request.BadTrailer, g.request.Body = received.BadTrailer, r.ContentLength != 0
-	g.request.Links, g.request.Client, g.request.Now = g, g, now()
+	g.request.Links, g.request.Meters, g.request.Client, g.request.Now = g, g, g, now()
 	return g
 }
 
@@ -243,6 +243,7 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		{"link", o.decision.Link.ID},
 		{"grant", o.decision.Grant},
 		{"licence", o.decision.Licence.String()},
+		{"crawler", o.decision.Crawler},
 		{"profile", demand.Profile},
 		{"role", demand.Role},
 		{"plan", demand.Plan},
@@ -313,6 +314,8 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.user, true
 	case "request_id":
 		return o.requestID(), true
+	case "crawler":
+		return o.decision.Crawler, true
 	case "support_code":
 		return o.code, true
 	case "cache":
@@ -329,6 +332,12 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.decision.Link.ID, true
 	case "entry_point":
 		return o.forwarding, true
+	}
+	if name, ok := strings.CutPrefix(name, "meter."); ok {
+		if value, known := meterPlaceholder(o.decision.Meter, name); known {
+			return value, true
+		}
+		return nil, false
 	}
 	if param, ok := strings.CutPrefix(name, "param."); ok {
 		value, _ := o.decision.Param(param)

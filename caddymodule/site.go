@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/meter"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/linkwatch"
@@ -35,6 +36,8 @@ type siteRuntime struct {
 	// codes gives refusals their support codes. It is nil while the store cannot be opened.
 	codes       *supportcode.Recorder
 	networkHash func([]byte) uint64
+	// meters seals the cookies of meters. It is nil while the store cannot be opened.
+	meters *meter.Sealer
 }
 
 // recentRedirects is the number of redirected browsers that are remembered for a site.
@@ -67,6 +70,13 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		codes:      h.app.shared.codes,
 	}
 	if site.networkHash, err = networkHash(rt.sealer); err != nil {
+		return nil, err
+	}
+	if site.meters, err = meter.NewSealer(rt.sealer, h.Vendor, h.Site); err != nil {
+		return nil, err
+	}
+	site.site.Zone = h.zone
+	if site.site.Crawlers, err = h.openCrawlers(); err != nil {
 		return nil, err
 	}
 	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers

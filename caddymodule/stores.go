@@ -90,7 +90,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
 		ClockStops: clockStops, Leaks: s.watch.Leaks, Webhooks: s.webhooks.Failing,
-		Backups: s.backupState, DiskSpace: s.diskSpace, IndexBuilds: s.store.IndexBuilds, StalePages: s.stalePages,
+		Backups: s.backupState, DiskSpace: s.diskSpace, IndexBuilds: s.store.IndexBuilds, StalePages: s.stalePages, CrawlerLists: crawlerListStates,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
 	s.running, s.stopNode = context.WithCancel(context.Background())

@@ -157,7 +157,7 @@ func (s *compiledSteps) checkOptions(rule *Rule) error {
 	}
 	if s.linkTest == nil {
 		for _, name := range []string{optionSpace, optionID, optionMethods} {
-			if s.options.values[name] != nil {
+			if s.options.values[name] != nil && (len(s.options.meters) == 0 || name == optionMethods) {
 				return fmt.Errorf("%s: no step of the rule accepts links: only `entitled` does", name)
 			}
 		}

@@ -55,6 +55,9 @@
 //	operatorsigned.go      signed
 //	operatorverified.go    verified
 //	operatorall.go         all: several steps that must all allow
+//	operatormetered.go     metered: a number of pages in a period
+//	operatoraddress.go     address: the networks of institutions
+//	operatorcrawler.go     crawler: crawlers that the site knows
 //
 // The reader:
 //
@@ -87,6 +90,11 @@
 //	publisher.go   what one of them may speak for
 //	redeem.go      counting the use of a link
 //	visitor.go     what is recorded of a client with the use of a link
+//
+// Meters, if nothing else allows:
+//
+//	meter.go        the views of a reader, and deciding by them
+//	meterperiod.go  days, weeks and months in a time zone
 //
 // The upstream session of an allowed request:
 //

@@ -42,11 +42,11 @@ type compiledSteps struct {
 	linkTest linkTest
 	// records reports whether a step needs the records of the reader.
 	records bool
+	origin  bool // the step is origin, which is the only one
 	level   level
 	// fixed holds the stored arguments that are strings, which override a capture of
 	// the same name. The first step that has one counts.
 	fixed   map[string]string
-	origin  bool             // the step is origin, which is the only one
 	options *compiledOptions // nil without options
 }
 
@@ -57,6 +57,8 @@ type compiledOptions struct {
 	space     string
 	contentID *ContentID
 	methods   []string
+	// meters are the steps `metered`, which are asked last.
+	meters []*meterTest
 }
 
 // match is the rule that applies to a request under one interpretation of its path.

@@ -53,6 +53,9 @@ func compileOrigin(arguments Arguments, captures []string) (Test, error) {
 	case anyTest, *originTest:
 		return nil, fmt.Errorf("default: %s would open each page about which the origin says nothing: name the strictest rule, such as `default entitled premium`", operator.Name)
 	}
+	if _, meter := test.(*meterTest); meter {
+		return nil, fmt.Errorf("default: %s is no strict rule: it gives pages to readers who have none", operator.Name)
+	}
 	return &originTest{test}, nil
 }
 

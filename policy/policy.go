@@ -38,6 +38,12 @@ type Records interface {
 	// Refund takes back the use and the device that a redemption counted, if it counted
 	// them.
 	Refund(ctx context.Context, vendor string, redemption Redemption) error
+	// MeterViews returns what a reader opened by a meter, in no order; also what is of an earlier
+	// period.
+	MeterViews(ctx context.Context, vendor string, reader MeterReader) ([]MeterView, error)
+	// CountView counts a view in one atomic step, unless its content is counted in the period
+	// already. It returns ErrMeterUsedUp if no view is left.
+	CountView(ctx context.Context, vendor string, spend MeterSpend) error
 	// DefaultSpace returns the content space of links that name a content id without a
 	// space; empty if the vendor declared none.
 	DefaultSpace(ctx context.Context, vendor string) (string, error)

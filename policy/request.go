@@ -31,6 +31,10 @@ type Site struct {
 	// ReaderKey is the key of the hashes under which the uses of readers are counted. All
 	// sites of a store have the same.
 	ReaderKey [sha256.Size]byte
+	// Zone is the time zone of calendar periods; nil for UTC.
+	Zone *time.Location
+	// Crawlers recognizes crawlers; nil for none.
+	Crawlers Crawlers
 
 	issuer      string
 	shareTokens string // names the verifier of share tokens in the cache
@@ -85,10 +89,17 @@ type Request struct {
 	Links LinkSource
 	// Link holds the links of the request.
 	Link LinkEvidence
-	// Client supplies the address of the client. Decide calls it at most once, and only if
-	// no step of the rule allows and the vendor has site licences with ranges. If it is
-	// nil, the address is unknown.
+	// Client supplies the address of the client. Decide calls it only for a step that asks for
+	// it, and if no step of the rule allows and the vendor has site licences with ranges. If it
+	// is nil, the address is unknown.
 	Client AddressSource
+	// Agent is the User-Agent of the client.
+	Agent string
+	// Meters supplies what the request says of meters. Decide calls it at most once, and only if
+	// a meter may open the page. If it is nil, Meter is used.
+	Meters MeterSource
+	// Meter is what the request says of meters.
+	Meter MeterEvidence
 	// Visitor is what is recorded of the client with the use of a link. It decides
 	// nothing.
 	Visitor Visitor
@@ -111,6 +122,10 @@ type Request struct {
 	verdict       linkVerdict
 	judged        bool
 	defaultSpace  string // see loadDefaultSpace
+	// metersTried are the meters that do not open the page, of which meterRefused is the last
+	// that is used up; see prepareMeter.
+	metersTried  []string
+	meterRefused *MeterUse
 }
 
 // Reset sets the request to the zero value, for use with another request.

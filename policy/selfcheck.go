@@ -71,7 +71,7 @@ func (p *Policy) selfCheck(ctx context.Context, r *Request) {
 // repeat decides a request again, without the results that the request holds.
 func (p *Policy) repeat(ctx context.Context, r *Request) Decision {
 	again := *r
-	again.Links, again.recordsLoaded, again.judged, again.licensed = nil, false, false, licensed{}
+	again.Links, again.Meters, again.recordsLoaded, again.judged, again.licensed = nil, nil, false, false, licensed{}
 	if r.rules != nil {
 		// The same rules: they are no cache, and reading ten thousand is slow.
 		site := *r.Site

@@ -24,12 +24,13 @@ func explainCommand(cmd *cobra.Command) {
 	flags.StringSlice("sku", nil, "skus of the reader, instead of those that were granted")
 	flags.String("link", "", "token of a signed link, if the url has none")
 	flags.String("client-ip", "", "address of the client, for a link that opens from one network and for site licences by address")
+	flags.String("user-agent", "", "agent of the client, for a rule about crawlers")
 	flags.String("method", http.MethodGet, "HTTP method of the request")
 	flags.String("rewritten", "", "path as a handler before the gate rewrites it")
 	flags.String("require", "", "Gatefold-Require of the origin's response, for a rule with the operator origin")
 	flags.String("site", "", "site whose gate decides (default: the vendor's only one, or the one of its name)")
 	flags.String("code", "", "support code of a refusal, which is explained as it was and as it would be now; with --email of its reader")
-	for _, other := range []string{"user", "token", "sku", "link", "client-ip", "method", "rewritten", "site", "require"} {
+	for _, other := range []string{"user", "token", "sku", "link", "client-ip", "method", "rewritten", "site", "require", "user-agent"} {
 		cmd.MarkFlagsMutuallyExclusive("code", other)
 	}
 	cmd.MarkFlagsMutuallyExclusive("user", "token")
@@ -46,7 +47,7 @@ func explain(c *call) error {
 	}
 	request := admin.ExplainRequest{
 		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"), RewrittenPath: c.text("rewritten"), Require: c.text("require"),
-		UserID: c.text("user"), Email: c.text("email"), ReaderToken: c.text("token"), LinkToken: c.text("link"), ClientIP: c.text("client-ip"),
+		UserID: c.text("user"), Email: c.text("email"), ReaderToken: c.text("token"), LinkToken: c.text("link"), ClientIP: c.text("client-ip"), UserAgent: c.text("user-agent"),
 	}
 	if c.changed("sku") {
 		skus, err := c.cmd.Flags().GetStringSlice("sku")
@@ -232,6 +233,12 @@ func decisionText(decision *admin.ExplainedDecision) string {
 			}
 		}
 		text += ", " + verb + ": " + strings.Join(parts, ", ")
+	}
+	if m := decision.Meter; m != nil {
+		text += fmt.Sprintf(", meter %s: %d of %d pages read", m.Name, m.Used, m.Limit)
+		if m.Counts {
+			text += ", and this would be one more"
+		}
 	}
 	if decision.Spends {
 		text += ", spending one use of the link"

@@ -51,7 +51,7 @@ func mayBegin(r *Request) bool {
 
 // nextOf returns the page to which the query of a login leads.
 func nextOf(query url.Values, r *Request) string {
-	return safeNext(strings.TrimPrefix(query.Get("next"), r.Origin))
+	return SafeNext(strings.TrimPrefix(query.Get("next"), r.Origin))
 }
 
 // loop ends a login that leads to a login again.

@@ -35,13 +35,13 @@ func (s *Site) callback(w http.ResponseWriter, r *Request) {
 		s.refused(w, r, err, "/")
 		return
 	}
-	known.Next = safeNext(known.Next)
+	known.Next = SafeNext(known.Next)
 	a, ok := s.takeAttempt(w, r, query.Get("state"))
 	if !ok {
 		s.withoutAttempt(w, r, &known)
 		return
 	}
-	next := safeNext(a.Next)
+	next := SafeNext(a.Next)
 	if !fresh(r.now, time.Unix(known.At, 0)) {
 		s.sendToProvider(w, r, next, known.Round, false, known.authentication())
 		return

@@ -9,6 +9,7 @@
 //	server.go  settings of a Redis server that lose records, and its clock
 //	follow.go  a store that does not answer, and a change feed that is behind
 //	keysets.go keys of issuers and publishers that cannot be fetched
+//	crawlers.go lists of the addresses of crawlers that cannot be fetched
 //	loss.go    a shared store that lost writes
 //	indexes.go indexes that are being built
 //	leaks.go   links that were opened from too many networks

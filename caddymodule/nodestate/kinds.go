@@ -55,6 +55,9 @@ var (
 	publisherKeysMissing = condition.Register("publisher_keys_missing", condition.Warning,
 		"`gatefold domain probe` shows the cause: until the keys are there, links of the publisher get 503 keys_unavailable.")
 
+	crawlerListOld = condition.Register("crawler_list_old", condition.Warning,
+		"See whether this machine reaches the host of the list, and whether the list is still there: a copy counts for 7 days, then its crawlers are not let in.")
+
 	indexBuilding = condition.Register("index_building", condition.Notice,
 		"Wait: searches are right meanwhile, but read more, and imports of grants are answered 503 index_building with Retry-After.")
 

@@ -32,6 +32,8 @@ type Options struct {
 	Leaks func() []linkwatch.Leak
 	// Webhooks returns the webhooks to which nothing can be delivered.
 	Webhooks func() []webhook.Failing
+	// CrawlerLists returns the lists of the addresses of crawlers. Optional.
+	CrawlerLists func() []CrawlerList
 	// Probe writes into a partition.
 	Probe func(ctx context.Context, partition string) error
 	// Backups returns the state of the backups that the server makes, nil without any.
@@ -69,7 +71,7 @@ func New(options Options) *Node {
 		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: &Server{stops: cmp.Or(options.ClockStops, ClockStops)}, Disk: new(Disk),
 		options: options,
 	}
-	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks, n.losses, n.backups, n.indexes, n.Disk.findings, n.pages} {
+	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks, n.losses, n.backups, n.indexes, n.crawlerLists, n.Disk.findings, n.pages} {
 		n.Add(source)
 	}
 	return n

@@ -36,6 +36,7 @@
 //	paywalls.go      paywalls, and their earlier versions
 //	refusals.go      refused requests, by their support codes
 //	links.go         signed links, revocation, redemption
+//	meters.go        what identified readers opened by meters
 //	linkdevices.go   the devices of a link, which are counted with its uses
 //	refund.go        uses that are taken back
 //	linkfind.go      finding, revoking and restoring many links
