@@ -291,10 +291,10 @@ func neutralizeErrors(server *caddyhttp.Server) error {
 // challenge returns the WWW-Authenticate header of a denial (RFC 6750, section 3).
 func challenge(site string, decision *policy.Decision) string {
 	text := `Bearer realm="` + site + `"`
-	switch decision.Reason {
-	case policy.ReasonBadCredential:
+	if decision.Reason == policy.ReasonBadCredential {
 		text += `, error="invalid_token"`
-	case policy.ReasonStepUpRequired: // RFC 9470, section 3
+	}
+	if decision.Reason == policy.ReasonStepUpRequired { // RFC 9470, section 3
 		text += `, error="insufficient_user_authentication", error_description="The page asks for a stronger or a more recent login"`
 		if acr := decision.Demand.ACR; acr != "" {
 			text += `, acr_values="` + acr + `"`

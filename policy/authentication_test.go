@@ -53,10 +53,8 @@ func TestAuthenticationArguments(t *testing.T) {
 		"level phr max_age 15m acr ": "each once",
 	} {
 		step, err := StandardOperators().Words("authenticated", strings.Fields(words))
-		text := ""
-		if err == nil {
-			text = (&Allow{Operator: "authenticated", Arguments: step.Arguments}).String()
-		} else {
+		text := (&Allow{Operator: "authenticated", Arguments: step.Arguments}).String()
+		if err != nil {
 			text = err.Error()
 		}
 		if !strings.Contains(text, want) {
@@ -64,8 +62,17 @@ func TestAuthenticationArguments(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ acr, age, want string }{
-		{"", "", ""}, {"phr phrh", "900", ""}, {"", "120", ""},
-		{"", "0", "2m"}, {"", "119", "2m"}, {"", "-1", "2m"}, {"", "34560001", "2m"}, {"", "x", "number"}, {"", "99999999999999999999", "number"}, {"a\"b", "", "quotes"}, {strings.Repeat("a", 256), "", "255"},
+		{"", "", ""},
+		{"phr phrh", "900", ""},
+		{"", "120", ""},
+		{"", "0", "2m"},
+		{"", "119", "2m"},
+		{"", "-1", "2m"},
+		{"", "34560001", "2m"},
+		{"", "x", "number"},
+		{"", "99999999999999999999", "number"},
+		{"a\"b", "", "quotes"},
+		{strings.Repeat("a", 256), "", "255"},
 	} {
 		got, err := ParseAuthentication(c.acr, c.age)
 		if (c.want == "") != (err == nil) || err != nil && (!strings.Contains(err.Error(), c.want) || got != Authentication{}) {

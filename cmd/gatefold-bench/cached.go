@@ -78,8 +78,12 @@ var nginxPeers = map[string]struct{ before, location string }{
 func keptContenders() (list []contender) {
 	for _, size := range keptSizes {
 		for _, c := range []contender{
-			{"plain", "plain", "kept", 1}, {"kept", "kept", "kept", 1}, {"respond", "respond", "kept", 1},
-			{"nginx-secure-link", "nginx-secure-link", "linked", 2}, {"nginx-auth", "nginx-auth-request", "kept", rareRounds}, {"nginx-auth-cache", "nginx-auth-cache", "kept", rareRounds},
+			{"plain", "plain", "kept", 1},
+			{"kept", "kept", "kept", 1},
+			{"respond", "respond", "kept", 1},
+			{"nginx-secure-link", "nginx-secure-link", "linked", 2},
+			{"nginx-auth", "nginx-auth-request", "kept", rareRounds},
+			{"nginx-auth-cache", "nginx-auth-cache", "kept", rareRounds},
 		} {
 			c.name, c.load = c.name+"-"+size.name, c.load+"-"+size.name
 			list = append(list, c)

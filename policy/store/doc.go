@@ -103,6 +103,7 @@
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys
 //	loginsessions.go  sessions of readers who logged in at the gate
+//	logintokens.go     until when tokens of a reader are renewed, after all their sessions ended
 //	loginends.go     how they end and go on: by the reader, by their issuer, by use
 //	readerkeys.go    keys that speak for readers: of their programs, and of their feeds
 //	sessionkeys.go   keys that sites share with their origins

@@ -274,6 +274,7 @@ const (
 	loginSIDLogout     = "S"
 	loginSubjectLogout = "B"
 	loginToken         = "j"
+	loginTokensEnded   = "T"
 )
 
 // The kinds of values in the index of the keys of readers.

@@ -126,7 +126,7 @@ func cacheTestExceptions(t *testing.T) map[string]string {
 		case reason == "" || !strings.HasPrefix(line, "  "):
 			t.Fatalf("testdata/cachetests/exceptions.txt: %q is neither a reason nor a test", line)
 		default:
-			for _, id := range strings.Fields(line) {
+			for id := range strings.FieldsSeq(line) {
 				exceptions[id] = reason
 			}
 		}
