@@ -149,8 +149,13 @@ func TestStoreLossOnlyShortens(t *testing.T) {
 // of both. An attacker who finds such a spelling of a page gains nothing.
 func TestStoreLossOfTwoReadings(t *testing.T) {
 	for _, c := range []struct{ site, page, want string }{
-		{LossPublic, LossPublic, LossPublic}, {LossPublic, LossTeaser, LossTeaser}, {LossTeaser, LossPublic, LossTeaser},
-		{LossPublic, LossDeny, LossDeny}, {LossDeny, LossTeaser, LossDeny}, {LossPublic, "", LossDeny}, {"", LossPublic, LossDeny},
+		{LossPublic, LossPublic, LossPublic},
+		{LossPublic, LossTeaser, LossTeaser},
+		{LossTeaser, LossPublic, LossTeaser},
+		{LossPublic, LossDeny, LossDeny},
+		{LossDeny, LossTeaser, LossDeny},
+		{LossPublic, "", LossDeny},
+		{"", LossPublic, LossDeny},
 	} {
 		env := newLossEnv(t, lossRule("/page", c.page), lossRule("/", c.site))
 		env.silence = 10 * time.Second
