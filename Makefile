@@ -59,6 +59,7 @@ ifneq ($(binary_tests),)
 	@.ci/promtool $(TOOLS)
 	@.ci/nginx $(TOOLS)
 	@.ci/origins $(TOOLS)
+	@.ci/cachetests $(TOOLS)
 endif
 ifneq ($(page_tests),)
 	@.ci/need npm=npm

@@ -57,6 +57,8 @@ type Options struct {
 	// StoreFile returns the state of the file of an embedded database, nil for a store
 	// without one. Optional.
 	StoreFile func() *StoreFile
+	// Pages reads the page caches of this node. Nil: it has none.
+	Pages PageCaches
 	// AcceptLoss ends all losses of a shared store. Nil means that the store is not
 	// shared.
 	AcceptLoss func(ctx context.Context) ([]store.PartitionLoss, error)
@@ -195,6 +197,7 @@ func New(options Options) (http.Handler, error) {
 	a.registerRules()
 	a.registerProxy()
 	a.registerPages()
+	a.registerStoredPages()
 	a.registerAudit()
 	a.registerDomains()
 	a.registerKeys()

@@ -15,8 +15,6 @@ import (
 const (
 	authPath   = "/api/auth"
 	tokensPath = authPath + "/tokens"
-	// maxReaderTokenAge is how long after the login of its reader a token is renewed.
-	maxReaderTokenAge = 30 * 24 * time.Hour
 )
 
 // ReaderToken is a reader's token, signed by the vendor's own key.
@@ -60,17 +58,22 @@ func (a *api) registerAuth() {
 		OperationID: "renew-token", Method: http.MethodPost, Path: tokensPath, Tags: tags, Security: needs("sessions:write"),
 		Summary: "Verifies a token of the caller, and returns one that expires later",
 		Description: "The new token has the claims and the lifetime of the old one, which stays valid until its end. It is renewed for 30 days after the login (`auth_time`), or else after the first token was issued: " +
-			"log in again then. The caller and the reader of the token are the same.",
+			"log in again then, and after all sessions of the reader ended. The caller and the reader of the token are the same.",
 		Metadata: map[string]any{readersKey: readersKnown, repetitionKey: repeatCall},
 	}, func(ctx context.Context, c *call, in *body[ReaderToken]) (*body[ReaderToken], error) {
 		var renewed ReaderToken
+		var ended time.Time
 		if c.Reader != nil {
-			if err := a.mayRenew(ctx, c); err != nil {
+			err := a.mayRenew(ctx, c)
+			if err == nil {
+				ended, err = a.Store.TokensEndedAt(ctx, c.Vendor, c.Reader.UserID)
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
 		err := a.withToken(ctx, c, func(ring *keys.Ring) (claims keys.ReaderClaims, err error) {
-			renewed.Token, claims, err = keys.RenewReader(ring, c.Vendor, c.Site, in.Body.Token, maxReaderTokenAge, a.Now())
+			renewed.Token, claims, err = keys.RenewReader(ring, c.Vendor, c.Site, in.Body.Token, store.TokenRenewal, ended, a.Now())
 			return claims, err
 		})
 		return &body[ReaderToken]{Body: renewed}, err

@@ -104,6 +104,7 @@
 //	deniedkeys.go     denied publisher keys
 //	keys.go           signing keys of the vendor
 //	pages.go          purges of stored pages
+//	storedpages.go    what this node has stored of pages
 //	proxy.go          forwarding settings and sessions of a site
 //	proxykey.go       session keys of a site
 //	engagement.go     engagement of readers

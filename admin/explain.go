@@ -24,6 +24,8 @@ type ExplainRequest struct {
 	ReaderToken string `json:"readerToken,omitempty" maxLength:"4096" doc:"A reader token."`
 	LinkToken   string `json:"linkToken,omitempty" maxLength:"4096" doc:"A link token, if the url carries none."`
 	ClientIP    string `json:"clientIp,omitempty" maxLength:"64" doc:"The client's address, for a link with ipPrefix and for site licences by address." example:"203.0.113.9"`
+	UserAgent   string `json:"userAgent,omitempty" maxLength:"1024" doc:"The client's agent, for a rule about crawlers." example:"Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"`
+	Require     string `json:"require,omitempty" maxLength:"1024" doc:"The Gatefold-Require of the origin's response, for a rule with the operator origin." example:"entitled=(\"premium\")"`
 	// SKUs and HoldsLink override stored records, AnyHost the site's hosts, for rule tests.
 	SKUs      *[]string `json:"skus,omitempty" maxItems:"100" doc:"Decides as if the reader had exactly these SKUs, without end. Without userId, email and readerToken, decides for an arbitrary identified reader."`
 	AnyHost   bool      `json:"anyHost,omitempty" doc:"Decides also if the site does not serve the url's host, as for a table of another environment."`
@@ -47,7 +49,16 @@ type Explanation struct {
 	Subscriptions []ExplainedSubscription `json:"subscriptions,omitempty" doc:"The subscriptions of the profiles on which the reader has a role, for a rule about them; at most 100."`
 	Signature     *ExplainedSignature     `json:"signature,omitempty" doc:"The reader's signature, for a rule about an agreement."`
 	Decision      ExplainedDecision       `json:"decision"`
-	Hint          string                  `json:"hint" doc:"What to do about it."`
+	// Cache is absent of a denial, and on a node without a page cache.
+	Cache *ExplainedCache `json:"cache,omitempty" doc:"Whether the page would come from the page cache of this node; absent of a denial, and without a cache."`
+	Hint  string          `json:"hint" doc:"What to do about it."`
+}
+
+// ExplainedCache is what the page cache of this node would do with an allowed request that
+// asks for no encoding.
+type ExplainedCache struct {
+	Result string `json:"result" enum:"hit,miss,pass" doc:"hit: the page comes from memory. miss: it is fetched without the reader, and stored if it may be. pass: the request itself goes to the origin." example:"hit"`
+	Why    string `json:"why" doc:"Why." example:"it is stored, and fresh for another 48s"`
 }
 
 // ExplainedPath is the path of the request.
@@ -80,7 +91,15 @@ type ExplainedReading struct {
 	SKUs       []string        `json:"skus,omitempty" doc:"The SKUs of which the reader needs one."`
 	ContentID  string          `json:"publisherContentId,omitempty"`
 	Space      string          `json:"contentSpace,omitempty"`
-	Reason     string          `json:"reason"`
+	// OnStoreLoss is that of the rule or of the site.
+	OnStoreLoss *ExplainedStoreLoss `json:"onStoreLoss,omitempty" doc:"What the rule answers once the store is unreachable for a while; absent for a denial after stale_for."`
+	Reason      string              `json:"reason"`
+}
+
+// ExplainedStoreLoss is the option on_store_loss.
+type ExplainedStoreLoss struct {
+	After string `json:"after" doc:"How long records in memory decide." example:"10s"`
+	Then  string `json:"then" enum:"deny,teaser,public" doc:"What readers get then."`
 }
 
 // ExplainedRule is a rule.
@@ -147,12 +166,14 @@ type ExplainedSignature struct {
 	Why       string     `json:"why,omitempty" doc:"Why the signature does not count."`
 }
 
-// ExplainedDemand names the records that decided, or of which one is missing.
+// ExplainedDemand names the records, or the login, that decided, or of which one is missing.
 type ExplainedDemand struct {
 	Profile   string `json:"profile,omitempty"`
 	Role      string `json:"role,omitempty"`
 	Plan      string `json:"plan,omitempty"`
 	Agreement string `json:"agreement,omitempty"`
+	ACR       string `json:"acr,omitempty" doc:"Classes of authentication, separated by spaces, of which the login must have one."`
+	MaxAge    int64  `json:"maxAge,omitempty" doc:"The greatest age of the login, in seconds."`
 }
 
 // ExplainedDecision is the decision.
@@ -164,9 +185,23 @@ type ExplainedDecision struct {
 	Grant  string `json:"grant,omitempty" doc:"What gives the reader the page: the id of a grant, contract:<id>, or subscription:<profile>/<plan>."`
 	// Licence is set if a site licence decided.
 	Licence string           `json:"licence,omitempty" enum:"domain,address" doc:"What of the reader the site licence of the contract covers: the domain of their verified e-mail address, or the client's address."`
+	Crawler string           `json:"crawler,omitempty" doc:"The crawler that the rule let in."`
+	Meter   *ExplainedMeter  `json:"meter,omitempty" doc:"The meter that decided."`
 	Demand  *ExplainedDemand `json:"demand,omitempty" doc:"The records that decided, or of which one is missing."`
 	Until   *time.Time       `json:"until,omitempty" doc:"When the decision can change without a change of records; absent for never."`
 	Error   string           `json:"error,omitempty"`
+	// StoreLoss is set if on_store_loss decided.
+	StoreLoss string `json:"storeLoss,omitempty" enum:"deny,teaser,public" doc:"What on_store_loss answers at the moment, because the store is unreachable; absent if the steps of the rule decided."`
+}
+
+// ExplainedMeter is the state of a meter for the reader.
+type ExplainedMeter struct {
+	Name   string    `json:"name" example:"free"`
+	Limit  int       `json:"limit" doc:"The pages that it gives in a period."`
+	Used   int       `json:"used" doc:"How many the reader has opened. Those of an anonymous reader are in their cookie: explain decides for one who has opened none."`
+	Counts bool      `json:"counts,omitempty" doc:"Whether the request would count as one more."`
+	Cookie bool      `json:"cookie,omitempty" doc:"Whether the reader is anonymous, so that the pages are counted in a cookie."`
+	Resets time.Time `json:"resets" doc:"When the reader gets the next page, if none is left."`
 }
 
 type explainQuery struct {

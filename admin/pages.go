@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -62,8 +61,8 @@ func purgedPaths(location string, texts []string) ([]string, error) {
 	paths := make([]string, 0, len(texts))
 	for _, text := range texts {
 		address, err := url.Parse(text)
-		if err != nil || !strings.HasPrefix(address.EscapedPath(), "/") && (address.Path != "" || address.Host == "") || (address.Host == "") != (address.Scheme == "") {
-			return nil, invalidAt(location, "holds what is neither a URL nor a path: write https://news.example.com/articles/hello or /articles/hello")
+		if err != nil || !isPage(address) {
+			return nil, invalidAt(location, notAPage)
 		}
 		paths = append(paths, address.EscapedPath())
 	}

@@ -31,7 +31,9 @@ func (p *paywallPublisher) serveRecord(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	wire := wirePaywall(r.PathValue("vendor"), found)
-	wire.PreviewURL = p.Authority.BaseURL(r) + publicPaywall(r.PathValue("vendor"), found.ID) + previewSuffix
+	// Relative: a shared cache keeps the record, and the host is what the client says, so that a
+	// stranger could have another host kept for all.
+	wire.PreviewURL = found.ID + previewSuffix
 	encoded, err := stdjson.Marshal(wire)
 	if err != nil {
 		p.Authority.unavailable(w, err)

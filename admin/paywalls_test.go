@@ -171,6 +171,10 @@ func TestPublicPaywall(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got.head.Get(name), want)
 		}
 	}
+	if read.PreviewURL != "main/preview" || strings.Contains(got.body, "example.com/paywalls") {
+		t.Errorf("the record that caches keep names the host of the request: %s", got.body)
+	}
+	read.PreviewURL = made.PreviewURL
 	if fmt.Sprint(read) != fmt.Sprint(made) {
 		t.Errorf("read %+v, want %+v", read, made)
 	}

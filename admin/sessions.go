@@ -65,6 +65,7 @@ func (a *api) registerSessions() {
 	register(a, huma.Operation{
 		OperationID: "end-sessions", Method: http.MethodPost, Path: sessionsPath + "/end", Tags: tags, Security: needs("sessions:write"),
 		Summary: "Ends all sessions of a reader", DefaultStatus: http.StatusOK,
+		Description: "Tokens that the vendor's own key signed for the reader before are not renewed any more; they stay valid until they expire.",
 	}, func(ctx context.Context, c *call, in *body[SessionsEnd]) (*body[SessionsEnded], error) {
 		ended, err := c.store.EndLoginSessionsOf(ctx, c.Vendor, in.Body.UserID)
 		return &body[SessionsEnded]{Body: SessionsEnded{Ended: ended}}, err

@@ -280,7 +280,7 @@ func (a *api) registerWebhookSecret(hooks *store.Webhooks, tags []string) {
 			return nil, err
 		}
 		if a.TestWebhook == nil {
-			return nil, newProblem(http.StatusServiceUnavailable, "This server delivers no events.")
+			return nil, newProblem(http.StatusNotImplemented, "This server delivers no events: send the test from one that does.")
 		}
 		done, err := a.TestWebhook(ctx, c.Vendor, in.ID)
 		return &body[Delivery]{Body: wireDelivery(done)}, err

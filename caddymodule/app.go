@@ -89,7 +89,9 @@ type App struct {
 	apis   registry[*API]
 	guards registry[*dialguard.Guard]
 
-	cachesPages atomic.Bool // whether a handler gatefold_cache is configured
+	caches registry[*CacheHandler]
+
+	cachesPages atomic.Bool // whether caches has any
 }
 
 const (
@@ -285,7 +287,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 		CheckWebhook: func(ctx context.Context, address *url.URL) error {
 			return webhookconfig.Check(ctx, &a.webhooks, resolver, address)
 		}, TestWebhook: a.shared.webhooks.Test,
-		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.node.Look, StoreFile: a.shared.fileState,
+		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.node.Look, StoreFile: a.shared.fileState, Pages: pageStates{a},
 	}, nil
 }
 

@@ -85,6 +85,21 @@ func TestTokensOfTheAPI(t *testing.T) {
 	clock.Advance(time.Second)
 	s.get("/account", "Authorization", "Bearer "+token).denied(http.StatusUnauthorized, "bad_credential")
 	ann, bob := s.reader(keys.ReaderClaims{UserID: "ann"}), s.reader(keys.ReaderClaims{UserID: "bob"})
+	// Support ends all sessions of Ann: tokens of before are not renewed, those of a later login are.
+	if _, err := s.running().store.As(store.Actor{}).EndLoginSessionsOf(t.Context(), defaultVendor, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(time.Second)
+	if _, got := renew(ann); got.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(got.body, "all sessions of the reader ended") {
+		t.Errorf("after the end of all sessions: %d %s", got.StatusCode, got.body)
+	}
+	if _, got := renew(bob); got.StatusCode != http.StatusOK {
+		t.Errorf("another reader: %d %s", got.StatusCode, got.body)
+	}
+	ann = s.reader(keys.ReaderClaims{UserID: "ann"})
+	if _, got := renew(ann); got.StatusCode != http.StatusOK {
+		t.Errorf("a token of a later login: %d %s", got.StatusCode, got.body)
+	}
 	for name, refused := range map[string]string{"another reader's": bob, "one that is over": first, "no token": "x.y.z", "altered": ann[:len(ann)-4] + "AAAA"} {
 		for _, path := range []string{"/api/auth/tokens", "/api/auth/tokens/verify"} {
 			if got := call(path, ann, refused); got.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(got.body, "body.token") || strings.Contains(got.body, refused) {

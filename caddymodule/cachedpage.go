@@ -46,6 +46,9 @@ func (g *gateRequest) offerPage(decision *policy.Decision) {
 // nothing: the use of a counted link is checked when the first byte is written.
 func (p *cachedPage) again() bool {
 	g := p.g
+	if g.outcome.origin != nil {
+		return true // its header decides, whether it comes from memory or from the origin
+	}
 	if g.outcome.decision.Public() && g.gate.rules != nil {
 		return true // by the configuration alone
 	}

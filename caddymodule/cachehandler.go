@@ -67,6 +67,8 @@ type CacheHandler struct {
 	key    string
 	cache  *pagecache.Cache
 	warned atomic.Bool // that no gate is before the handler
+
+	place atomic.Pointer[string] // see placeOf; nil until the first request
 }
 
 const (
@@ -126,6 +128,7 @@ func (c *CacheHandler) provision(ctx caddy.Context) error {
 		return setting.In("memory", err)
 	}
 	c.cache = pooled.(*pooledCache).cache
+	c.app.caches.add(c)
 	c.app.cachesPages.Store(true)
 	return nil
 }
@@ -201,6 +204,7 @@ func (c *CacheHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 	g := page.g
 	q := pagecache.Request{
 		Target: pagecache.Target{
+			Place:  c.placeOn(r),
 			Vendor: g.gate.Vendor, Site: g.gate.Site, Secure: g.secure, Host: r.Host, Path: cmp.Or(r.URL.EscapedPath(), "/"), Query: r.URL.RawQuery, Root: root,
 			Received: g.original.EscapedPath(), // without the token of a link
 		},
@@ -236,15 +240,6 @@ func (c *CacheHandler) warn(r *http.Request) {
 func serverOf(ctx context.Context) *caddyhttp.Server {
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	return server
-}
-
-// purgeHere returns a function that purges pages of a vendor on this node.
-func (s *sharedStore) purgeHere(vendor string) func(*policy.PagePurge) {
-	return func(purge *policy.PagePurge) {
-		var change policy.Invalidation
-		change.AddPages(vendor, purge)
-		s.versions.Bump(change)
-	}
 }
 
 // anonymousFetch makes requests without a reader to the handlers after the cache.

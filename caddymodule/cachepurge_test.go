@@ -85,10 +85,19 @@ func TestCachePurgeDuringFetch(t *testing.T) {
 	s.get("/a").is("hit").says(200, "new")
 }
 
+// newCachingRedisSite runs a site with a page cache over a Redis.
+func newCachingRedisSite(t *testing.T) *redisSiteUnderTest {
+	t.Helper()
+	s := newRedisSite(t, "")
+	s.load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore redis %s\n\t\tsecret {env.GATEFOLD_TEST_SECRET}\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\trule / {\n\t\t\tany\n\t\t\tcache\n\t\t}\n\t}\n\tgatefold_cache {\n\t\tmemory 8MiB\n\t\tmax_size 64KiB\n\t\tcache_status\n\t}\n\treverse_proxy %s\n}\n",
+		s.redis.URL(), s.port, s.origin.URL[len("http://"):]))
+	return s
+}
+
 // Another node purges a page, and this node hears of it by the feed; a feed that was lost
 // drops every page.
 func TestCachePurgeRedis(t *testing.T) {
-	s := newRedisSite(t, "")
+	s := newCachingRedisSite(t)
 	options, err := redisengine.ParseURLs([]string{s.redis.URL()})
 	if err != nil {
 		t.Fatal(err)
@@ -106,8 +115,6 @@ func TestCachePurgeRedis(t *testing.T) {
 		w.Header().Set("Cache-Tag", "t")
 		_, _ = io.WriteString(w, fmt.Sprint("page ", served))
 	})
-	s.load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore redis %s\n\t\tsecret {env.GATEFOLD_TEST_SECRET}\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n\t\trule / {\n\t\t\tany\n\t\t\tcache\n\t\t}\n\t}\n\tgatefold_cache {\n\t\tmemory 8MiB\n\t\tmax_size 64KiB\n\t\tcache_status\n\t}\n\treverse_proxy %s\n}\n",
-		s.redis.URL(), s.port, s.origin.URL[len("http://"):]))
 	site := &cacheSite{testSite: s.testSite}
 	site.fetch("/a").says(200, "page 1")
 	site.get("/a").is("hit").says(200, "page 1")

@@ -71,7 +71,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			content_id {<capture>} [without <suffix>…] | query <name> | <id>
 //			link_methods <METHOD,…>
 //			cache [<ttl>]
+//			on_store_loss <duration> [deny | teaser | public]
 //		}
+//		on_store_loss <duration> [deny | teaser]
 //		local {
 //			<directives>
 //		}
@@ -80,6 +82,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		link_device_window <duration>
 //		link_country_header <name>
 //		key_rate        <number>
+//		time_zone       <name>
 //		link_networks <number> [report | quarantine]
 //		share_param     <name>
 //		share_domain    <domain>…

@@ -57,7 +57,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		if decision.Link.Login && g.request.Link.Navigation {
 			g.setLinkCookie(header, &decision.Link) // for the return from the login, without the token
 		}
-		header.Set("WWW-Authenticate", challenge(h.Site, decision.Reason))
+		header.Set("WWW-Authenticate", challenge(h.Site, decision))
 		if !html && asksForPassword(g.r, decision) {
 			header.Add("WWW-Authenticate", `Basic realm="`+h.Site+`", charset="UTF-8"`)
 		}
@@ -73,7 +73,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	if html && !h.Deny.Errors {
 		wall = h.paywallOf(g, decision)
 	}
-	if wall == nil && step.URL != "" && g.r.Method == http.MethodGet && html && !decision.Link.Ignored && h.mayRedirect(g, step) {
+	if wall == nil && step.URL != "" && g.r.Method == http.MethodGet && html && !decision.Link.Ignored && h.mayRedirect(g, decision, step) {
 		header.Set("Cache-Control", "no-store")
 		header.Set("Location", step.URL)
 		w.WriteHeader(http.StatusSeeOther)
@@ -86,7 +86,10 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 	if decision.Reason == policy.ReasonBadPath {
 		refusal.uri = linkpath.Redact(refusal.uri)
 	}
-	refusal.login = h.loginURL(g)
+	refusal.login = h.loginURL(g, &decision.Demand)
+	if decision.Reason == policy.ReasonMeterUsedUp {
+		refusal.meter = decision.Meter
+	}
 	if wall != nil {
 		refusal.checkout = h.checkoutOf(g)
 	}
@@ -105,7 +108,7 @@ func (h *Handler) stepOf(g *gateRequest, decision *policy.Decision) denial.Step 
 		page = pricing
 	}
 	if page == "login" {
-		if step.URL = h.loginURL(g); step.URL != "" {
+		if step.URL = h.loginURL(g, demand); step.URL != "" {
 			step.Label = next.label
 		}
 		return step
@@ -135,6 +138,8 @@ type refusal struct {
 	wall     *paywallEntry
 	checkout func(paywall.Item) string
 	user     string
+	// meter is the state of the meter that refused, or nil.
+	meter *policy.MeterUse
 }
 
 // notFound responds to a request that no local route answers.
@@ -284,11 +289,21 @@ func neutralizeErrors(server *caddyhttp.Server) error {
 }
 
 // challenge returns the WWW-Authenticate header of a denial (RFC 6750, section 3).
-func challenge(site string, reason policy.Reason) string {
-	if reason == policy.ReasonBadCredential {
-		return `Bearer realm="` + site + `", error="invalid_token"`
+func challenge(site string, decision *policy.Decision) string {
+	text := `Bearer realm="` + site + `"`
+	if decision.Reason == policy.ReasonBadCredential {
+		text += `, error="invalid_token"`
 	}
-	return `Bearer realm="` + site + `"`
+	if decision.Reason == policy.ReasonStepUpRequired { // RFC 9470, section 3
+		text += `, error="insufficient_user_authentication", error_description="The page asks for a stronger or a more recent login"`
+		if acr := decision.Demand.ACR; acr != "" {
+			text += `, acr_values="` + acr + `"`
+		}
+		if age := decision.Demand.MaxAge; age != 0 {
+			text += `, max_age="` + strconv.FormatInt(age, 10) + `"`
+		}
+	}
+	return text
 }
 
 // siteURL returns the scheme and the host of a request, for URLs that are read

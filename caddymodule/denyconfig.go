@@ -22,7 +22,8 @@ type DenyConfig struct {
 	// This URL and those of the other pages may have placeholders, as whole segments of the
 	// path and whole values of the query. `{next}` is the requested page, and replaces the
 	// parameter; the others are named with each page. A segment or parameter whose value is
-	// empty is left out.
+	// empty is left out. `{acr_values}` and `{max_age}`, in seconds, are what the rule asks of
+	// the login.
 	Login string `json:"login,omitempty" placeholders:"captures"`
 
 	// Register sends a reader who must log in, and logs in at the gate, to make an account at
@@ -107,7 +108,7 @@ type denyPage struct {
 const pricing = "pricing" // the second argument of subscribe
 
 var denyPages = []denyPage{
-	{"login", func(d *DenyConfig) *string { return &d.Login }, []string{"next"}},
+	{"login", func(d *DenyConfig) *string { return &d.Login }, []string{"acr_values", "max_age", "next"}},
 	{"verify", func(d *DenyConfig) *string { return &d.Verify }, []string{"user", "next"}},
 	{"agreement", func(d *DenyConfig) *string { return &d.Agreement }, []string{"agreement", "user", "next"}},
 	{"subscribe", func(d *DenyConfig) *string { return &d.Subscribe }, []string{"profile", "plan", "user", "next"}},

@@ -76,11 +76,14 @@ type paywallEntry struct {
 	page      *paywall.Page
 	vendor    string // its name for readers
 	checkedAt time.Time
-	loading   bool
+	// stamp is that of the record, which changes with it on every node.
+	stamp   uint64
+	loading bool
 }
 
 const (
-	// paywallFresh is how long a gate shows a paywall before it reads the record again.
+	// paywallFresh is how long a gate shows a paywall whose record did not change before it
+	// reads the record and that of the vendor again.
 	paywallFresh = 5 * time.Second
 	// paywallTimeout bounds how long a denial waits for the record.
 	paywallTimeout = time.Second
@@ -127,7 +130,9 @@ func readersOf(reason policy.Reason, anonymous bool) []string {
 	switch {
 	case reason == policy.ReasonLoginRequired, reason == policy.ReasonBadCredential:
 		return []string{policy.PaywallAnonymous}
-	case reason == policy.ReasonNotEntitled, reason == policy.ReasonNotSubscribed:
+	case reason == policy.ReasonMeterUsedUp && anonymous:
+		return []string{policy.PaywallAnonymous}
+	case reason == policy.ReasonMeterUsedUp, reason == policy.ReasonNotEntitled, reason == policy.ReasonNotSubscribed:
 		return []string{policy.PaywallNotEntitled}
 	case reason == policy.ReasonLinkInvalid, reason.OfLink() && reason != policy.ReasonLinkCookieMissing:
 		readers := []string{policy.PaywallLinks, policy.PaywallNotEntitled}
@@ -160,13 +165,14 @@ func (h *Handler) paywallOf(g *gateRequest, decision *policy.Decision) *paywallE
 	return entry
 }
 
-// get returns a compiled paywall. One that was read lately is returned as it is, and so is
-// an older one while another request reads it or while the store fails.
+// get returns a compiled paywall. One that was read lately is returned as it is unless it was
+// changed, and so is an older one while another request reads it or while the store fails.
 func (p *paywalls) get(ctx context.Context, h *Handler, id string, at time.Time) *paywallEntry {
+	stamp := h.app.shared.versions.Paywall(h.Vendor, id) // before the record is read
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	entry := p.entries[id]
-	if entry != nil && (entry.loading || at.Sub(entry.checkedAt) < paywallFresh) {
+	if entry != nil && (entry.loading || entry.stamp == stamp && at.Sub(entry.checkedAt) < paywallFresh) {
 		return entry
 	}
 	if entry != nil {
@@ -175,11 +181,12 @@ func (p *paywalls) get(ctx context.Context, h *Handler, id string, at time.Time)
 		p.mu.Unlock()
 		read, err := loadPaywall(ctx, h, id, at)
 		p.mu.Lock()
-		entry.loading, entry.checkedAt = false, at
+		entry.loading, entry.checkedAt, entry.stamp = false, at, stamp
 		if err != nil {
 			h.logger.Warn("a paywall cannot be read: readers get the version that this node has", zap.String("paywall", id), zap.Error(err))
 			return entry
 		}
+		read.stamp = stamp
 		p.entries[id] = read
 		return read
 	}
@@ -194,6 +201,7 @@ func (p *paywalls) get(ctx context.Context, h *Handler, id string, at time.Time)
 	if p.entries == nil || len(p.entries) >= maxPaywallEntries {
 		p.entries = map[string]*paywallEntry{}
 	}
+	read.stamp = stamp
 	p.entries[id] = read
 	return read
 }
@@ -240,6 +248,9 @@ func (h *Handler) view(r *http.Request, d *refusal) *paywall.View {
 	}
 	if v.Home == "" && d.uri != "/" {
 		v.Home = "/"
+	}
+	if use := d.meter; use != nil {
+		v.Meter = &paywall.Meter{Used: use.Used(), Limit: use.Limit, Resets: use.Resets.In(h.zone)}
 	}
 	v.Checkout, v.Identified = d.checkout, d.user != ""
 	return v

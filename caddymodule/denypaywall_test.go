@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/paywall"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
 // paywall stores a paywall with a headline.
@@ -94,7 +96,7 @@ func TestPaywallOfADenial(t *testing.T) {
 	s.origin.WantNone(t)
 }
 
-// A change shows within seconds, and a canceled paywall is none: readers who must log in are
+// A change shows at once, and a canceled paywall is none: readers who must log in are
 // redirected as without one.
 func TestPaywallChanges(t *testing.T) {
 	s := newTestSite(t, paywallSite)
@@ -104,7 +106,6 @@ func TestPaywallChanges(t *testing.T) {
 		t.Fatal(got.body)
 	}
 	s.paywall("main", "Second words")
-	clock.Advance(paywallFresh)
 	if got := get(); !strings.Contains(got.body, "Second words") {
 		t.Errorf("the change does not show: %s", got.body)
 	}
@@ -114,7 +115,6 @@ func TestPaywallChanges(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	clock.Advance(paywallFresh)
 	if got := get(); got.StatusCode != http.StatusSeeOther {
 		t.Errorf("a canceled paywall: %d", got.StatusCode)
 	}
@@ -166,5 +166,30 @@ func TestPaywallConfiguration(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", config, err)
 		}
+	}
+}
+
+// A paywall that is changed at another node shows at once, by the change feed: no time passes
+// on this node's clock.
+func TestPaywallChangesAtAnotherNode(t *testing.T) {
+	s := newRedisSite(t, "")
+	gated := identifyReaders + "rule /a entitled a {\n paywall main\n}\nrule / any"
+	s.load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore redis %s\n\t\tsecret {env.GATEFOLD_TEST_SECRET}\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n%s\n\t}\n\treverse_proxy %s\n}\n",
+		s.redis.URL(), s.port, gated, strings.TrimPrefix(s.origin.URL, "http://")))
+	options, err := redisengine.ParseURLs([]string{s.redis.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, err := redisengine.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = backend.Close() })
+	other := store.New(backend, new(policy.Versions), now).As(store.Actor{})
+	for _, headline := range []string{"First words", "Second words"} {
+		if _, _, err := other.PutPaywall(t.Context(), defaultVendor, paywall.Paywall{ID: "main", Headline: headline}, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.waitFor(headline, func() bool { return strings.Contains(s.get("/a", "Accept", browserAccept).body, headline) })
 	}
 }

@@ -30,6 +30,10 @@
 //	login/           package login: the relying party of an OpenID provider
 //	linkevidence.go  signed links that a request carries, and their removal from its URL
 //	linkpath/        package linkpath: links whose token is in the path
+//	meter/           package meter: what anonymous readers opened, in their cookies
+//	meterrequest.go  meters: their cookies, where a browser shows that it keeps them, and the site's time zone
+//	crawler/         package crawler: crawlers by their published addresses and their agents
+//	crawlerconfig.go the crawlers of a site, and their requests
 //	linkedrequest.go what of a request that a link opens the origin does not get
 //	redeem.go        redemption of links
 //	cookie.go        the cookie of a redeemed link, and the link cookies of a request
@@ -37,6 +41,7 @@
 //	teaser/          package teaser: pages without their gated part
 //	teaserrule.go    the rule option teaser
 //	linkcard.go      the card of a page for previews of links to it
+//	storelossrule.go the option on_store_loss, of a rule and of a site
 //	response.go      headers of allowed responses, and the last word on caching
 //	preflight.go     CORS preflights, and the option that answers them
 //	deny.go          responses to denied requests
@@ -44,6 +49,9 @@
 //	denypaywall.go   paywalls, and the built-in page of denials
 //	reasons.go       status, texts and hint of every reason
 //	cachedpage.go    pages that gatefold_cache may answer from memory
+//	cacheplace.go    which of the caches of a site a handler is
+//	pageinvalidation.go  pages that requests changed, for the other nodes
+//	pagestate.go     what is stored of pages, for the API, explain, conditions and metrics
 //	pagecache/       package pagecache: pages in memory
 //	cachehandler.go  the handler gatefold_cache, and fetches without a reader
 //	stream.go        open streams, and how they are cut
@@ -52,6 +60,8 @@
 //	explain.go       how a request would be decided, with hypothetical grants
 //	membership/      package membership: why roles, subscriptions and signatures count or not
 //	clockdoubt.go    whether a wrong clock may be why a request is refused
+//	originrule.go    rules by which the response of the origin decides
+//	originwriter.go  the response until it is decided
 //	supportcode.go   the support code of a denial, and what is kept for it
 //	trace.go         tracing attributes of a decision
 //	metrics.go       metrics of decisions and store operations

@@ -51,6 +51,11 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	if doubt := a.clockDoubt(decision.Reason, cmp.Or(decision.Err, e.reader.Failure)); doubt != "" {
 		e.result.Hint += " The clock may be why: " + doubt + " See the condition clock_off."
 	}
+	if request.SKUs == nil { // a rule test asks for very many pages
+		if err := e.addCache(ctx, a, &decision); err != nil {
+			return nil, err
+		}
+	}
 	if err := e.addGrants(ctx); err != nil {
 		return nil, err
 	}
@@ -139,7 +144,8 @@ func (e *explainer) decide(ctx context.Context) policy.Decision {
 	clean, _, _ := e.gate.takeTokens(e.query)
 	r := &policy.Request{
 		Site: e.site.site, Method: e.result.Method, Target: e.target, EscapedPath: received.EscapedPath(),
-		CurrentPath: e.request.RewrittenPath, Host: e.host, Query: clean, Links: e, Client: policy.FixedAddress(e.address), Now: e.site.policy.Now(),
+		CurrentPath: e.request.RewrittenPath, Host: e.host, Query: clean, Links: e, Requirement: e.requirement(), Meter: policy.MeterEvidence{NewReader: true, Spendable: e.result.Method == http.MethodGet},
+		Client: policy.FixedAddress(e.address), Agent: e.request.UserAgent, Now: e.site.policy.Now(),
 	}
 	e.result.Path.Received, e.result.Path.Rewritten = r.EscapedPath, r.CurrentPath
 	e.identify(ctx, r.Now)
@@ -157,6 +163,15 @@ func (e *explainer) decide(ctx context.Context) policy.Decision {
 	}
 	e.addDecision(&explained.Decision)
 	return explained.Decision
+}
+
+// requirement returns what the origin requires; nil for the default of the rule.
+func (e *explainer) requirement() *policy.Requirement {
+	if e.past != nil {
+		return e.past.required
+	}
+	required, _ := policy.ParseRequirement([]string{e.request.Require}) // one that cannot be read is the default
+	return required
 }
 
 // identify identifies the reader whom the request names.
@@ -259,7 +274,7 @@ func (e *explainer) addReading(reading *policy.Reading) {
 	}
 	if reading.Decision.Rule != nil {
 		rule := explainedRule(reading.Decision.Rule)
-		result.Rule = &rule
+		result.Rule, result.OnStoreLoss = &rule, e.gate.explainedLoss(reading.Decision.Rule)
 	}
 	for i := range reading.PassedOver {
 		result.PassedOver = append(result.PassedOver, explainedRule(&reading.PassedOver[i]))
@@ -448,9 +463,14 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 	if !result.Allow {
 		result.Status = reasons[decision.Reason].Status
 	}
+	result.Crawler = decision.Crawler
 	result.Spends, result.Grant, result.Licence = decision.Link.Spend && decision.Allow(), decision.Grant, decision.Licence.String()
 	if demand := admin.ExplainedDemand(decision.Demand); demand != (admin.ExplainedDemand{}) {
 		result.Demand = &demand
+	}
+	result.StoreLoss = lossAnswer(decision)
+	if use := decision.Meter; use != nil {
+		result.Meter = &admin.ExplainedMeter{Name: use.Name, Limit: use.Limit, Used: len(use.Views), Counts: use.Spend, Cookie: use.Anonymous(), Resets: use.Resets.UTC()}
 	}
 	if decision.Err != nil {
 		result.Error = decision.Err.Error()

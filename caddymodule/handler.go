@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/crawler"
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/caddymodule/login"
@@ -47,6 +48,8 @@ func init() {
 // `{http.gatefold.user.id}` | The reader's user id; empty for an anonymous reader
 // `{http.gatefold.demand.profile}`, `.role`, `.plan`, `.agreement` | The records that decided, or of which one is missing; empty if the reason is about none
 // `{http.gatefold.link.id}` | The id of the signed link that the decision used
+// `{http.gatefold.crawler}` | The name of the crawler that the rule let in; empty for all others
+// `{http.gatefold.meter.name}`, `.limit`, `.used`, `.left`, `.resets` | The meter that decided, its number of pages, how many are used and left with this one, and when there are more (RFC 3339)
 // `{http.gatefold.cache}` | What became of the request at `gatefold_cache`: `hit`, `miss`, …; empty if its page is not kept
 // `{http.gatefold.request_id}` | The id of the request in logs and denials: that of a trusted proxy's `X-Request-Id`, or `{http.request.uuid}`
 // `{http.gatefold.support_code}` | The support code of a denial, which `gatefold explain --code` explains
@@ -109,6 +112,13 @@ type Handler struct {
 	// Default: 600.
 	KeyRate setting.Count `json:"key_rate,omitzero"`
 
+	// TimeZone is the time zone of the periods of meters, such as `Europe/Stockholm`. Default: UTC.
+	TimeZone string `json:"time_zone,omitempty"`
+
+	// Crawlers are the crawlers that rules may let in, by name: each is recognized by its
+	// addresses and its agent together.
+	Crawlers map[string]*crawler.Config `json:"crawlers,omitempty" caddyfile:"crawler"`
+
 	// LinkNetworks reports or quarantines a link that is opened from many networks within
 	// an hour. Default: no link is.
 	LinkNetworks *linkreport.Networks `json:"link_networks,omitempty"`
@@ -129,6 +139,10 @@ type Handler struct {
 	// no route answers gets a 404. Default: no routes.
 	Local *caddyhttp.Subroute `json:"local,omitempty" placeholders:"-"`
 
+	// OnStoreLoss is for rules without an on_store_loss of their own. Default: a node
+	// decides from memory for the global stale_for, and then denies.
+	OnStoreLoss *StoreLossConfig `json:"on_store_loss,omitempty"`
+
 	// Places are the places of the options in the Caddyfile, for errors.
 	Places setting.Places `json:"places,omitempty" placeholders:"-"`
 
@@ -137,10 +151,15 @@ type Handler struct {
 	rules   *policy.Ruleset
 	targets map[string]*denial.Target // to which denials lead
 	page    *denial.Page              // nil is the built-in one
-	walls   paywalls
-	runtime lazy[*siteRuntime]
-	metrics *siteMetrics
-	keySets watchedKeySets
+	// storeLoss is the option of OnStoreLoss, or nil.
+	storeLoss *policy.StoreLoss
+	zone      *time.Location // of TimeZone
+	// openedCrawlers are those of the runtime, until Cleanup.
+	openedCrawlers atomic.Pointer[crawler.Crawlers]
+	walls          paywalls
+	runtime        lazy[*siteRuntime]
+	metrics        *siteMetrics
+	keySets        watchedKeySets
 	// leaked reports a link that leaked; nil without LinkNetworks.
 	leaked func(linkwatch.Leak)
 	// logins are the identities by which readers log in at the gate.
@@ -211,7 +230,13 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.setDefaults()
+	if err := h.provisionZone(); err != nil {
+		return err
+	}
 	if err := h.compileRules(); err != nil {
+		return err
+	}
+	if err := h.provisionCrawlers(); err != nil {
 		return err
 	}
 	for i, identity := range h.Identify {
@@ -235,6 +260,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	if err := h.provisionStoreLoss(); err != nil {
+		return err
+	}
 	if h.LinkNetworks != nil {
 		if h.leaked, err = linkreport.Reporter(ctx, h.Site); err != nil {
 			return err
@@ -350,6 +378,9 @@ func (h *Handler) validateShare() error {
 // requests in flight keep the sets in memory.
 func (h *Handler) Cleanup() error {
 	h.keySets.release()
+	if opened := h.openedCrawlers.Swap(nil); opened != nil {
+		opened.Close()
+	}
 	return nil
 }
 
@@ -358,6 +389,9 @@ func (h *Handler) Cleanup() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g := h.clean(r)
 	err := h.serve(w, g, next)
+	header := w.Header() // its trailers are sent after this function returns
+	delete(header, requireHeader)
+	delete(header, http.TrailerPrefix+requireHeader)
 	g.release()
 	return err
 }
@@ -368,10 +402,13 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	if len(h.logins) > 0 && login.IsPath(g.original.Path) {
 		return h.serveLogin(w, g)
 	}
+	if g.original.Path == meterPath {
+		return h.confirmMeter(w, g)
+	}
 	decision := &g.outcome.decision
 	*decision = g.site.policy.Decide(g.r.Context(), &g.request)
 	identity, err := h.upstreamIdentity(g, decision)
-	if err != nil && decision.Allow() && !decision.Public() {
+	if err != nil && decision.Allow() && !decision.Public() && decision.Loss == nil {
 		// Without the reader assertion the origin would respond as to another reader.
 		decision.Reason, decision.Err = policy.ReasonStoreUnavailable, err
 	}
@@ -383,11 +420,20 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 		}
 	}
 	g.explainMissingCookie(decision)
+	if g.asksOrigin(decision) {
+		return h.serveAsOriginSays(w, g, identity, next)
+	}
 	g.prepareUpstream(identity, decision.Allow())
 	h.metrics.decided(decision.Reason, since(g.request.Now))
+	if answer := lossAnswer(decision); answer != "" {
+		h.metrics.losses[answer].Inc()
+	}
 	h.report(g)
 	g.recordUse()
 	if !decision.Allow() {
+		if h.beginMeter(w, g, decision) {
+			return nil
+		}
 		return h.deny(w, g, decision, next)
 	}
 	g.recordVisit()

@@ -206,3 +206,30 @@ func TestLoginLongPage(t *testing.T) {
 		t.Errorf("the reader returns to %s", to)
 	}
 }
+
+// A provider that takes the secret only in the body gets it there, and in no header: with
+// client_secret_basic, which is the default, it is the other way round.
+func TestLoginSecretInBody(t *testing.T) {
+	s := newLoginSite(t, "")
+	for name, test := range map[string]struct {
+		methods any
+		body    bool
+	}{
+		"post": {[]string{"client_secret_post"}, true}, "both": {[]string{"client_secret_post", "client_secret_basic"}, false}, "not said": {nil, false},
+	} {
+		s.provider.do(func() { s.provider.meta["token_endpoint_auth_methods_supported"] = test.methods })
+		s.configure("client_secret {env.OIDC_SECRET}", loginRules) // a new configuration asks the provider again
+		b := s.browser()
+		b.login("/account")
+		b.loggedIn()
+		s.provider.do(func() {
+			form, header := s.provider.forms["/token"], s.provider.auth["/token"]
+			if body := form.Get("client_secret") == loginSecret && form.Get("client_id") == loginClient && header == ""; body != test.body {
+				t.Errorf("%s: the header is %q, the form has %v", name, header, len(form["client_secret"]))
+			}
+			if !test.body && (form.Has("client_secret") || !strings.HasPrefix(header, "Basic ")) {
+				t.Errorf("%s: the header is %q", name, header)
+			}
+		})
+	}
+}

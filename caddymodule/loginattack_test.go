@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -373,4 +374,83 @@ func TestLoginBadProvider(t *testing.T) {
 	b.login("/account")
 	b.loggedIn()
 	ann.loggedIn()
+}
+
+// Mallory finds Ann's code, in a log or a history, and answers an attempt of their own with it
+// (code injection), or Ann's attempt a second time (code replay). The code is bound to Ann's
+// attempt by PKCE and nonce, and counts once.
+func TestLoginCodeReplay(t *testing.T) {
+	s := newLoginSite(t, "")
+	ann, mallory := s.browser(), s.browser()
+	callback, own := s.provider.authorize(ann.begin("/account")), s.provider.authorize(mallory.begin("/account"))
+	stolen, _ := url.Parse(callback)
+	mallory.open(withParam(t, own, "code", stolen.Query().Get("code"))).shows(http.StatusForbidden, "The login failed")
+	if mallory.cookies[login.CookieSession] != "" {
+		t.Fatal("Mallory is logged in by Ann's code")
+	}
+	// A provider that does not know PKCE gives tokens for the code: they have Ann's nonce.
+	callback, own = s.provider.authorize(ann.begin("/account")), s.provider.authorize(mallory.begin("/account"))
+	stolen, _ = url.Parse(callback)
+	mine, _ := url.Parse(own)
+	s.provider.do(func() {
+		s.provider.codes[mine.Query().Get("code")].Set("nonce", s.provider.codes[stolen.Query().Get("code")].Get("nonce"))
+	})
+	mallory.open(own).shows(http.StatusForbidden, "The login failed")
+	if mallory.cookies[login.CookieSession] != "" {
+		t.Fatal("Mallory is logged in by tokens of Ann's attempt")
+	}
+	kept := maps.Clone(ann.cookies)
+	if to := ann.open(callback).to(); to != "/account" {
+		t.Fatal(to)
+	}
+	calls := s.provider.count("/token")
+	copied := s.browser()
+	copied.cookies = kept
+	copied.open(callback)
+	if copied.cookies[login.CookieSession] != "" || s.provider.count("/token") != calls {
+		t.Error("the code is used twice")
+	}
+}
+
+// Who wants a reader out, or to learn what a logout token may look like, signs one in every way
+// that is not the provider's. None ends a session.
+func TestLogoutTokenGames(t *testing.T) {
+	s := newLoginSite(t, "")
+	p := s.provider
+	ann := s.browser()
+	ann.login("/account")
+	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&p.key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := claimsOf(t, p.logoutToken(nil))
+	payload, _ := json.Marshal(claims)
+	encode := base64.RawURLEncoding.EncodeToString
+	unsigned := func(header string) string { return encode([]byte(header)) + "." + encode(payload) + "." }
+	good := p.logoutToken(nil)
+	for name, token := range map[string]string{
+		"none": unsigned(`{"alg":"none","typ":"logout+jwt"}`), "None": unsigned(`{"alg":"nOnE","typ":"logout+jwt","kid":"k1"}`), "no signature": unsigned(`{"alg":"ES256","typ":"logout+jwt","kid":"k1"}`),
+		"no alg":              unsigned(`{"typ":"logout+jwt","kid":"k1"}`),
+		"the client's secret": signWith(t, jose.SigningKey{Algorithm: jose.HS256, Key: []byte(loginSecret + strings.Repeat(" ", 32))}, "k1", "logout+jwt", claims),
+		"the public key":      signWith(t, jose.SigningKey{Algorithm: jose.HS256, Key: public}, "k1", "logout+jwt", claims),
+		"another key":         signWith(t, jose.SigningKey{Algorithm: jose.ES256, Key: other}, "k1", "logout+jwt", claims),
+		"an unknown key":      signWith(t, jose.SigningKey{Algorithm: jose.ES256, Key: other}, "k2", "logout+jwt", claims),
+		"a key of its own": signWithOptions(t, jose.SigningKey{Algorithm: jose.ES256, Key: other},
+			(&jose.SignerOptions{EmbedJWK: true}).WithType("logout+jwt"), claims),
+		"another header": encode([]byte(`{"alg":"ES256","typ":"JWT","kid":"k1"}`)) + good[strings.IndexByte(good, '.'):],
+		"critical":       signWithOptions(t, jose.SigningKey{Algorithm: jose.ES256, Key: p.key}, (&jose.SignerOptions{}).WithType("logout+jwt").WithHeader("kid", "k1").WithHeader("crit", []string{"x"}).WithHeader("x", 1), claims),
+	} {
+		if status := s.logoutBy(token); status != http.StatusBadRequest {
+			t.Errorf("%s: status %d", name, status)
+		}
+		ann.loggedIn()
+	}
+	if status := s.logoutBy(good); status != http.StatusOK {
+		t.Fatalf("the provider's own: status %d", status)
+	}
+	ann.anonymous()
 }

@@ -185,7 +185,11 @@ func (p *testProvider) sign(claims map[string]any, typ string) string {
 
 func signWith(t testing.TB, key jose.SigningKey, kid, typ string, claims map[string]any) string {
 	t.Helper()
-	options := (&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", kid)
+	return signWithOptions(t, key, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", kid), claims)
+}
+
+func signWithOptions(t testing.TB, key jose.SigningKey, options *jose.SignerOptions, claims map[string]any) string {
+	t.Helper()
 	signer, err := jose.NewSigner(key, options)
 	if err != nil {
 		t.Fatal(err)

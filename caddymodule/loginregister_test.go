@@ -47,7 +47,7 @@ func TestRegistrationWall(t *testing.T) {
 			t.Errorf("the reader returns to %s", back)
 		}
 		b.loggedIn()
-		for _, other := range []string{"", "&prompt=none", "&prompt=consent", "&prompt=create%20none", "&max_age=0&acr_values=x"} {
+		for _, other := range []string{"", "&prompt=none", "&prompt=consent", "&prompt=create%20none", "&max_age=0&claims=x"} {
 			query := begin(s.browser(), "/.gatefold/login?next=/account"+other)
 			if query.Get("prompt") != "" || query.Get("acr_values") != "" || query.Get("max_age") != "" {
 				t.Errorf("%s: the provider is asked for %v", other, query)

@@ -33,6 +33,10 @@ var (
 		Namespace: metricsNamespace, Name: "redemptions_total",
 		Help: "Redemptions of counted links, by result.",
 	}, []string{"vendor", "site", "result"})
+	meterViews = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Name: "meter_views_total",
+		Help: "Views of metered pages that were to be counted, by result.",
+	}, []string{"vendor", "site", "result"})
 	streamsCut = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: metricsNamespace, Name: "streams_cut_total",
 		Help: "Streams that were cut because access was revoked.",
@@ -87,7 +91,7 @@ func init() { hookEvents.WithLabelValues("", "", "refused") }
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
 		loginsTotal, readerKeys,
-		decisionsTotal, decisionDuration, redemptionsTotal, streamsCut, teasersTotal, cachedRequests, hookEvents, storeDuration, storeOperations,
+		decisionsTotal, decisionDuration, redemptionsTotal, meterViews, crawlerRequests, streamsCut, teasersTotal, storeLossTotal, cachedRequests, hookEvents, storeDuration, storeOperations,
 		storeCollector{},
 		buildMetric,
 	} {
@@ -104,15 +108,19 @@ func registerMetrics(registry prometheus.Registerer) error {
 type siteMetrics struct {
 	decisions   [256]prometheus.Counter // by policy.Reason
 	redemptions map[policy.Reason]prometheus.Counter
+	views       map[policy.Reason]prometheus.Counter
 	duration    prometheus.Observer
 	pages       map[pagecache.Outcome]prometheus.Counter
 	readerKeys  map[[2]string]prometheus.Counter // by kind and result
+	losses      map[string]prometheus.Counter    // by answer
 }
 
 func newSiteMetrics(vendor, site string) *siteMetrics {
 	m := &siteMetrics{
 		redemptions: make(map[policy.Reason]prometheus.Counter),
+		views:       make(map[policy.Reason]prometheus.Counter),
 		pages:       make(map[pagecache.Outcome]prometheus.Counter),
+		losses:      newLossCounters(vendor, site),
 		duration:    decisionDuration.WithLabelValues(vendor, site),
 	}
 	for _, reason := range policy.Reasons() {
@@ -127,6 +135,11 @@ func newSiteMetrics(vendor, site string) *siteMetrics {
 		policy.ReasonLinkInvalid: "unknown", policy.ReasonStoreUnavailable: "error",
 	} {
 		m.redemptions[reason] = redemptionsTotal.WithLabelValues(vendor, site, result)
+	}
+	for reason, result := range map[policy.Reason]string{
+		policy.ReasonMetered: "counted", policy.ReasonMeterUsedUp: "used_up", policy.ReasonStoreUnavailable: "error",
+	} {
+		m.views[reason] = meterViews.WithLabelValues(vendor, site, result)
 	}
 	for _, outcome := range pagecache.Outcomes() {
 		m.pages[outcome] = cachedRequests.WithLabelValues(vendor, site, string(outcome))
@@ -162,6 +175,13 @@ func (m *siteMetrics) cached(outcome pagecache.Outcome) {
 // redeemed counts the result of a redemption.
 func (m *siteMetrics) redeemed(reason policy.Reason) {
 	if counter := m.redemptions[reason]; counter != nil {
+		counter.Inc()
+	}
+}
+
+// viewed counts what became of a view when it was to be counted.
+func (m *siteMetrics) viewed(reason policy.Reason) {
+	if counter := m.views[reason]; counter != nil {
 		counter.Inc()
 	}
 }

@@ -44,6 +44,11 @@ func (a *App) redisOptions() (redisengine.Options, error) {
 // credentials is one.
 func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Duration, snapshots *store.SnapshotOptions) (engine.Engine, error) {
 	options.Now = now
+	if snapshots == nil {
+		if err := dropSnapshots(&options); err != nil {
+			return nil, fmt.Errorf("store: %w", err)
+		}
+	}
 	backend, err := redisengine.New(options)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)

@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"cmp"
+	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -27,7 +29,7 @@ func (a *App) snapshots(options *redisengine.Options) (*store.SnapshotOptions, e
 	if a.Store.Snapshot == snapshotOff {
 		return nil, nil
 	}
-	folder, err := filepath.Abs(cmp.Or(a.Store.Snapshot, filepath.Join(caddy.AppDataDir(), "gatefold", "snapshots")))
+	folder, err := filepath.Abs(cmp.Or(a.Store.Snapshot, snapshotFolder()))
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +44,21 @@ func (a *App) snapshots(options *redisengine.Options) (*store.SnapshotOptions, e
 		Failed: snapshotFailed, Restored: snapshotUsed, Refused: snapshotRefused,
 	}, err
 }
+
+// dropSnapshots makes what earlier runs kept unusable, and removes it from the default folder.
+func dropSnapshots(options *redisengine.Options) error {
+	seen := nodeFile(options, "-seen.json")
+	if err := store.VoidSnapshots(seen); err != nil {
+		return fmt.Errorf("snapshot off: the snapshots of earlier runs cannot be made unusable (%w): make Caddy's data directory writable, or remove %s", err, seen)
+	}
+	if err := os.RemoveAll(filepath.Join(snapshotFolder(), redisName(options))); err != nil {
+		snapshotFailed("", fmt.Errorf("files of earlier runs, which are unusable, cannot be removed: %w", err))
+	}
+	return nil
+}
+
+// snapshotFolder is the default folder of snapshots.
+func snapshotFolder() string { return filepath.Join(caddy.AppDataDir(), "gatefold", "snapshots") }
 
 // snapshotLog returns the logger of a vendor's snapshot.
 func snapshotLog(vendor string) *zap.Logger { return storeLog().With(zap.String("partition", vendor)) }

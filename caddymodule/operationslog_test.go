@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/keys/keystest"
+	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/hook"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
@@ -108,6 +109,7 @@ func TestLogSaysWhatOperationsPromise(t *testing.T) {
 		"the history of links could not be recorded; requests are not affected":         {"error"},
 		"the usage of contracts could not be recorded; requests are not affected":       {"error"},
 		"refusals could not be kept for their support codes; requests are not affected": {"error"},
+		"other nodes still use pages that a request changed; it is tried again":         {"error"},
 		"event of a billing system":                                                     {"vendor", "hook", "result"},
 	} {
 		for _, field := range fields {
@@ -267,4 +269,8 @@ func logRedisRefuses(t *testing.T) {
 	redis.Do("acl", "setuser", "default", "+info")
 	redis.Kill()
 	s.app().sweepOnce(t.Context())
+	s.shared().purgeHere(defaultVendor)(&policy.PagePurge{Site: defaultVendor, Paths: []string{"/a"}})
+	s.waitFor("a change of a page is not told", func() bool {
+		return logLine(t, "other nodes still use pages that a request changed; it is tried again") != nil
+	})
 }

@@ -57,6 +57,12 @@ type redisSiteUnderTest struct {
 // under /events nothing after it. Option is a line of the global option.
 func newRedisSite(t *testing.T, option string, settings ...string) *redisSiteUnderTest {
 	t.Helper()
+	return newRedisSiteWith(t, option, streamRules, settings...)
+}
+
+// newRedisSiteWith runs a site with these lines in its gate.
+func newRedisSiteWith(t *testing.T, option, gate string, settings ...string) *redisSiteUnderTest {
+	t.Helper()
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	s := &redisSiteUnderTest{
 		testSite: &testSite{TB: t, dir: t.TempDir(), origin: keystest.NewOrigin(t), port: keystest.FreePort(t)},
@@ -71,7 +77,7 @@ func newRedisSite(t *testing.T, option string, settings ...string) *redisSiteUnd
 		}
 	})
 	s.load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tgatefold {\n\t\tstore redis %s\n\t\t%s\n\t\tsecret {env.GATEFOLD_TEST_SECRET}\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n%s\n\t}\n\treverse_proxy %s\n}\n",
-		s.redis.URL(), option, s.port, streamRules, strings.TrimPrefix(s.origin.URL, "http://")))
+		s.redis.URL(), option, s.port, gate, strings.TrimPrefix(s.origin.URL, "http://")))
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)

@@ -60,8 +60,12 @@ func (h *Handler) newKeySources(rt *runtime) (map[string]*keySource, error) {
 		source.key = policy.NewKeyVerifier(made, rt.store.StoredReaderKeys(), h.Vendor, h.Site)
 		if prefix == policy.PrefixAPIKey {
 			writer := rt.store.As(store.Actor{})
-			source.uses = readerkey.NewUses(int64(h.KeyRate.V), made.ID, func(ctx context.Context, id string, uses int64, last time.Time) error {
-				return writer.CountKeyUses(ctx, h.Vendor, id, uses, last)
+			source.uses = readerkey.NewUses(int64(h.KeyRate.V), made.ID, func(ctx context.Context, uses []readerkey.KeyUses) error {
+				counts := make([]store.KeyUses, len(uses))
+				for i := range uses {
+					counts[i] = store.KeyUses(uses[i])
+				}
+				return writer.CountKeyUses(ctx, h.Vendor, counts)
 			})
 		}
 		sources[prefix] = source

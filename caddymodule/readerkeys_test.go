@@ -190,3 +190,59 @@ func TestAPIKeyRate(t *testing.T) {
 		return false
 	})
 }
+
+// The stream of a program is cut when its key is revoked, over HTTP/1 and HTTP/2, and not before.
+func TestRevokedKeyCutsStreams(t *testing.T) {
+	s := newKeySite(t, standardRules)
+	keepClock(t)
+	s.grant(store.Grant{UserID: "ann", SKU: "premium"})
+	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = w.Write([]byte("data: hello\n\n"))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(transport.CloseIdleConnections)
+	for name, client := range map[string]*http.Client{"HTTP/1.1": browser, "HTTP/2.0": {Transport: transport}} {
+		var key admin.CreatedAPIKey
+		s.call(http.MethodPost, "/api/users/ann/api-keys", `{}`, http.StatusCreated, &key)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.site+"/articles/hello", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+key.Secret)
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		buffer := make([]byte, 64)
+		if n, err := response.Body.Read(buffer); err != nil || string(buffer[:n]) != "data: hello\n\n" || response.Proto != name {
+			t.Fatalf("%s: %q, %v over %s", name, buffer[:n], err, response.Proto)
+		}
+		s.waitFor("the stream to be watched", func() bool { return openStreams.count() == 1 })
+		cut := make(chan error, 1)
+		go func() {
+			_, err := response.Body.Read(make([]byte, 64))
+			cut <- err
+		}()
+		clock.Advance(10 * time.Second) // decided again, and still allowed
+		select {
+		case err := <-cut:
+			t.Fatalf("%s: the stream is cut while the key counts: %v", name, err)
+		case <-time.After(300 * time.Millisecond):
+		}
+		s.call(http.MethodDelete, "/api/users/ann/api-keys/"+key.ID, "", http.StatusNoContent, nil)
+		select {
+		case err := <-cut:
+			if err == nil {
+				t.Errorf("%s: the stream goes on", name)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: the stream goes on after its key was revoked", name)
+		}
+		s.waitFor("the stream to end", func() bool { return openStreams.count() == 0 })
+	}
+}

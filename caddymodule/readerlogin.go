@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -138,9 +139,14 @@ func (r *siteRuntime) logins() (all login.Logins) {
 // loginURL returns the page on which the reader of a denied request logs in, empty for none.
 // What deny configures comes before the login at the gate. A request that is no navigation
 // is part of a page: the reader returns to that.
-func (h *Handler) loginURL(g *gateRequest) string {
+func (h *Handler) loginURL(g *gateRequest, demand *policy.Demand) string {
+	asked := demand.Authentication()
 	if target := h.targets["login"]; target != nil {
-		return target.URL(denial.Values{"next": siteURL(g) + cleanURI(g)})
+		values := denial.Values{"next": siteURL(g) + cleanURI(g), "acr_values": asked.ACR}
+		if asked.MaxAge != 0 {
+			values["max_age"] = strconv.FormatInt(asked.MaxAge, 10)
+		}
+		return target.URL(values)
 	}
 	if len(h.logins) == 0 {
 		return ""
@@ -151,15 +157,21 @@ func (h *Handler) loginURL(g *gateRequest) string {
 			next = page.RequestURI()
 		}
 	}
-	if h.Deny.Register {
-		return siteURL(g) + login.RegisterURL(next)
+	if h.Deny.Register && g.request.Reader.Anonymous() {
+		return siteURL(g) + login.StepUpURL(login.RegisterURL(next), asked)
 	}
-	return siteURL(g) + login.URL(next)
+	return siteURL(g) + login.StepUpURL(login.URL(next), asked)
 }
 
 // mayRedirect reports whether the browser of a denied request may be sent to a page. A login at
 // the gate begins only with a navigation: each attempt sets a cookie.
-func (h *Handler) mayRedirect(g *gateRequest, step denial.Step) bool {
+//
+// A login elsewhere is not told by the gate that it was asked before: a reader whom it sends back
+// as they were would be redirected without end.
+func (h *Handler) mayRedirect(g *gateRequest, decision *policy.Decision, step denial.Step) bool {
+	if decision.Reason == policy.ReasonStepUpRequired && h.targets["login"] != nil {
+		return false
+	}
 	if len(h.logins) == 0 || h.targets["login"] != nil || step.Action != "login" {
 		return true
 	}

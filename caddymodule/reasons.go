@@ -21,6 +21,9 @@ var reasons = map[policy.Reason]reasonTexts{
 	policy.ReasonEntitled:      {hint: "A grant gives this reader the page."},
 	policy.ReasonSignedLink:    {hint: "The link opens the page."},
 	policy.ReasonRole:          {hint: "A role of this reader gives the page."},
+	policy.ReasonAddress:       {hint: "The client's address is in a network that the rule accepts."},
+	policy.ReasonCrawler:       {hint: "The client has the address and the agent of a crawler that the rule accepts."},
+	policy.ReasonMetered:       {hint: "A meter gives this reader the page."},
 	policy.ReasonPreflight:     {hint: "A CORS preflight is answered by headers alone, without credentials."},
 	policy.ReasonLoginRequired: denied(http.StatusUnauthorized, "Log in to read this page", "This page is for readers who are logged in.",
 		"No reader is identified: does the reader's cookie or Authorization reach the gate, and is its issuer one of identify?"),
@@ -38,6 +41,12 @@ var reasons = map[policy.Reason]reasonTexts{
 		"The reader has not signed the agreement since it was updated, or the agreement does not exist."),
 	policy.ReasonVerifyRequired: denied(http.StatusForbidden, "Verify your account to read this page", "This page is for readers whose e-mail address is verified and who logged in with all that is required.",
 		"The reader's token has no verified e-mail (email_verified), or no second factor (acr, amr) where the rule or a role of the reader requires one."),
+	policy.ReasonMeterUsedUp: denied(http.StatusForbidden, "You have read your free articles", "No free article is left. Subscribe to go on reading.",
+		"The reader has opened as many contents as the meter allows in its period: it resets as `meter` says. An anonymous reader's views are in a cookie, and those of a reader in one record."),
+	policy.ReasonMeterCookieMissing: denied(http.StatusForbidden, "Your browser did not keep the cookie", "Free articles are counted in a cookie: allow cookies for this site, or log in.",
+		"The browser was sent on with the cookie of a meter and came without it: it blocks cookies. Nothing is counted."),
+	policy.ReasonStepUpRequired: denied(http.StatusUnauthorized, "Log in again to read this page", "This page asks for a recent or a stronger login. Log in again, in the way that the login page then asks for.",
+		"The reader is logged in, and the login lacks what the rule asks for: acr, or an auth_time within max_age. Does their issuer state these claims?"),
 	policy.ReasonLinkExpired: denied(http.StatusForbidden, "This link has expired", "The link that you followed is no longer valid.",
 		"The link has expired: make a new link."),
 	policy.ReasonLinkNotYetValid: denied(http.StatusForbidden, "This link is not valid yet", "The link that you followed opens the page later.",
@@ -92,14 +101,17 @@ type nextStep struct{ page, action, label string }
 
 // nextSteps are the reasons about which a reader can do something.
 var nextSteps = map[policy.Reason]nextStep{
-	policy.ReasonLoginRequired:     {"login", "login", "Log in"},
-	policy.ReasonBadCredential:     {"login", "login", "Log in"},
-	policy.ReasonVerifyRequired:    {"verify", "verify", "Verify your account"},
-	policy.ReasonAgreementRequired: {"agreement", "sign", "Read and sign the agreement"},
-	policy.ReasonNotSubscribed:     {"subscribe", "subscribe", "Subscribe"},
-	policy.ReasonBalanceDue:        {"balance", "pay", "Pay the balance"},
-	policy.ReasonRoleRequired:      {"role", "request_role", "Ask for access"},
-	policy.ReasonRolePending:       {"role", "accept_role", "Go to your invitations and requests"},
+	policy.ReasonLoginRequired:      {"login", "login", "Log in"},
+	policy.ReasonBadCredential:      {"login", "login", "Log in"},
+	policy.ReasonMeterUsedUp:        {"subscribe", "subscribe", "Subscribe"},
+	policy.ReasonMeterCookieMissing: {"login", "login", "Log in"},
+	policy.ReasonVerifyRequired:     {"verify", "verify", "Verify your account"},
+	policy.ReasonAgreementRequired:  {"agreement", "sign", "Read and sign the agreement"},
+	policy.ReasonNotSubscribed:      {"subscribe", "subscribe", "Subscribe"},
+	policy.ReasonBalanceDue:         {"balance", "pay", "Pay the balance"},
+	policy.ReasonRoleRequired:       {"role", "request_role", "Ask for access"},
+	policy.ReasonRolePending:        {"role", "accept_role", "Go to your invitations and requests"},
+	policy.ReasonStepUpRequired:     {"login", "login", "Log in again"},
 }
 
 func denied(status int, title, detail, hint string) reasonTexts {

@@ -27,7 +27,7 @@ func newUseID() string {
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
-// delivery counts the use of a link before the first byte of its page is sent. Until then
+// delivery counts the use of a link, or the view of a meter, before the first byte of its page is sent. Until then
 // the response is held back, so that a reader whose use cannot be counted gets a denial.
 type delivery struct {
 	g       *gateRequest
@@ -74,21 +74,27 @@ func (d *delivery) serve(writer *privateWriter, r *http.Request, next caddyhttp.
 	return next.ServeHTTP(writer, r)
 }
 
-// count counts the use, and sets the link's cookie.
+// count counts the use or the view, and sets its cookie.
 func (d *delivery) count(header http.Header) bool {
 	g := d.g
 	g.request.Visitor = g.visitor()
 	decision := g.site.policy.Redeem(g.r.Context(), &g.request, g.outcome.decision, newUseID())
 	decision.Keep(g.outcome.buf[:])
 	g.outcome.decision = decision
-	g.gate.metrics.redeemed(decision.Reason)
+	if decision.Meter == nil {
+		g.gate.metrics.redeemed(decision.Reason)
+	}
 	if d.refused = !decision.Allow(); d.refused {
 		d.cancel()
-		return false
 	}
-	d.counted = true
-	g.setLinkCookie(header, &g.outcome.decision.Link)
-	return true
+	d.counted = !d.refused
+	switch {
+	case decision.Meter != nil:
+		d.countView(header, &g.outcome.decision)
+	case d.counted:
+		g.setLinkCookie(header, &g.outcome.decision.Link)
+	}
+	return d.counted
 }
 
 // takeBack takes the counted use back, because no byte of its page could be sent. If that
@@ -136,7 +142,7 @@ func (p *privateWriter) hold(status int) bool {
 	switch {
 	case d.status != 0:
 		return true
-	case status >= http.StatusBadRequest:
+	case d.showsNoPage(status):
 		p.delivery = nil
 		return false
 	case status < http.StatusOK && status != http.StatusSwitchingProtocols:

@@ -103,9 +103,9 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 			h.rewritten.Store(true)
 		}
 	}
-	g.request.Host, g.request.Query = r.Host, g.original.RawQuery
+	g.request.Host, g.request.Query, g.request.Agent = r.Host, g.original.RawQuery, r.UserAgent()
 	g.request.BadTrailer, g.request.Body = received.BadTrailer, r.ContentLength != 0
-	g.request.Links, g.request.Client, g.request.Now = g, g, now()
+	g.request.Links, g.request.Meters, g.request.Client, g.request.Now = g, g, g, now()
 	return g
 }
 
@@ -154,6 +154,8 @@ type outcome struct {
 	id      string
 	// clock is what is wrong with a clock, of a refusal that may be due to it.
 	clock string
+	// origin is what the response of the origin says; nil unless it decides.
+	origin *originAnswer
 	// code is the support code of a denial.
 	code string
 	// page is what gatefold_cache may answer from memory; nil for other pages.
@@ -241,12 +243,15 @@ func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		{"link", o.decision.Link.ID},
 		{"grant", o.decision.Grant},
 		{"licence", o.decision.Licence.String()},
+		{"crawler", o.decision.Crawler},
 		{"profile", demand.Profile},
 		{"role", demand.Role},
 		{"plan", demand.Plan},
 		{"agreement", demand.Agreement},
 		{"clock", o.clock},
+		{policy.OptionStoreLoss, lossAnswer(&o.decision)},
 		{"support_code", o.code},
+		{"require", o.origin.text()},
 	} {
 		if field[1] != "" {
 			enc.AddString(field[0], cut(field[1], maxLogText))
@@ -310,6 +315,8 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.user, true
 	case "request_id":
 		return o.requestID(), true
+	case "crawler":
+		return o.decision.Crawler, true
 	case "support_code":
 		return o.code, true
 	case "cache":
@@ -326,6 +333,12 @@ func (o *outcome) placeholder(key string) (any, bool) {
 		return o.decision.Link.ID, true
 	case "entry_point":
 		return o.forwarding, true
+	}
+	if name, ok := strings.CutPrefix(name, "meter."); ok {
+		if value, known := meterPlaceholder(o.decision.Meter, name); known {
+			return value, true
+		}
+		return nil, false
 	}
 	if param, ok := strings.CutPrefix(name, "param."); ok {
 		value, _ := o.decision.Param(param)
@@ -387,17 +400,11 @@ func (g *gateRequest) logPath(path string) string {
 	return cut(accounts.Redact(path), maxLogText)
 }
 
-// report publishes the decision: to placeholders, the access log, the trace and, if it
-// denies, the gate's own log.
-func (h *Handler) report(g *gateRequest) {
+// publish publishes the decision to placeholders and the access log.
+func (h *Handler) publish(g *gateRequest) {
 	outcome := g.outcome
-	decision := &outcome.decision
-	decision.Keep(outcome.buf[:])
+	outcome.decision.Keep(outcome.buf[:])
 	outcome.user, outcome.request = g.request.Reader.UserID, g.r
-	if !decision.Allow() {
-		outcome.clock = h.app.clockDoubt(decision.Reason, decision.Err)
-		g.giveCode(decision)
-	}
 	ctx := g.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(outcome.placeholder)
@@ -405,6 +412,19 @@ func (h *Handler) report(g *gateRequest) {
 	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && writesAccessLog(ctx) {
 		extra.Set(zap.Object("gatefold", (*accessOutcome)(outcome)))
 	}
+}
+
+// report publishes the decision: to placeholders, the access log, the trace and, if it
+// denies, the gate's own log.
+func (h *Handler) report(g *gateRequest) {
+	outcome := g.outcome
+	decision := &outcome.decision
+	h.publish(g)
+	if !decision.Allow() {
+		outcome.clock = h.app.clockDoubt(decision.Reason, decision.Err)
+		g.giveCode(decision)
+	}
+	ctx := g.r.Context()
 	traceDecision(ctx, outcome)
 	g.watchLink(decision)
 	if decision.Allow() {

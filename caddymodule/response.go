@@ -22,7 +22,7 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 		return h.answerPreflight(w, g, next)
 	}
 	opens := decision.Reason == policy.ReasonSignedLink && g.r.Method == http.MethodGet
-	spends := opens && decision.Link.Spend
+	spends := opens && decision.Link.Spend || decision.Meter != nil && decision.Meter.Spend
 	if g.leavesToken() {
 		if decision.Link.Token {
 			g.setLinkCookie(w.Header(), &decision.Link)
@@ -37,6 +37,9 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 	}
 	if decision.Reason == policy.ReasonSignedLink {
 		g.keepToQuery(decision)
+	}
+	if decision.Reason == policy.ReasonCrawler {
+		g.asCrawler(decision)
 	}
 	if !decision.Rule.Forward {
 		next = caddyhttp.HandlerFunc(h.serveLocal)
@@ -106,6 +109,7 @@ func (p *privateWriter) Header() http.Header {
 
 // WriteHeader implements http.ResponseWriter. Informational responses pass unchanged.
 func (p *privateWriter) WriteHeader(status int) {
+	delete(p.Header(), requireHeader)
 	if p.delivery != nil && p.hold(status) {
 		if status == http.StatusSwitchingProtocols {
 			_ = p.deliver() // Hijack returns the error
@@ -176,11 +180,13 @@ func (p *privateWriter) beforeBody(size int) {
 // changes headers in a writer that is outside of the gate's.
 type lastWord struct {
 	caddyhttp.ResponseWriterWrapper
-	word    word
-	close   bool // close the connection after the response
-	caching headers.Private
-	wrote   bool
-	form    *linkpath.Form // of a request with a link in its path; otherwise nil
+	word  word
+	close bool // close the connection after the response
+	// noArchive asks archives not to keep the page, see addNoArchive.
+	noArchive bool
+	caching   headers.Private
+	wrote     bool
+	form      *linkpath.Form // of a request with a link in its path; otherwise nil
 	// undelivered reports whether the page of a counted link failed, so that no use is
 	// counted. Error routes, which come after the gate, can only say so: a page that they
 	// proxy from another origin would be one without a use. Dropped is set once they try.
@@ -250,6 +256,7 @@ func checkLastWord(server *caddyhttp.Server) error {
 
 // WriteHeader implements http.ResponseWriter. Informational responses pass unchanged.
 func (l *lastWord) WriteHeader(status int) {
+	delete(l.ResponseWriter.Header(), requireHeader)
 	if !l.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		l.wrote = true
 		header := l.ResponseWriter.Header()
@@ -264,6 +271,9 @@ func (l *lastWord) WriteHeader(status int) {
 			l.caching.Set(header, now())
 		case wordNoStore:
 			headers.NoStore(header)
+		}
+		if l.noArchive {
+			addNoArchive(header)
 		}
 		if l.form != nil {
 			l.form.SetHeaders(header, l.word == wordPrivate)

@@ -64,7 +64,7 @@ func TestInvalidRuleBlock(t *testing.T) {
 		"rule /x":                                     "the operator is missing",
 		"rule /x GET":                                 "the operator is missing",
 		"rule /x {\n local\n}":                        "the operator is missing",
-		"rule /x {\n nothing\n}":                      `rule /x: unknown option "nothing"; known are all, any, authenticated, direct, direct_strong,`,
+		"rule /x {\n nothing\n}":                      `rule /x: unknown option "nothing"; known are address, all, any, authenticated, crawler, direct, direct_strong,`,
 		"rule /x any {\n entitled\n}":                 "at least one sku",
 		"rule /x any {\n any premium\n}":              "any takes no arguments",
 		"rule /x entitled a {\n content_id\n}":        "write `content_id",

@@ -4,13 +4,17 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/meter"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/linkwatch"
 	"github.com/gatefold/gatefold/policy/memory"
 	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/supportcode"
 	"github.com/gatefold/gatefold/policy/usage"
 )
@@ -35,6 +39,8 @@ type siteRuntime struct {
 	// codes gives refusals their support codes. It is nil while the store cannot be opened.
 	codes       *supportcode.Recorder
 	networkHash func([]byte) uint64
+	// meters seals the cookies of meters. It is nil while the store cannot be opened.
+	meters *meter.Sealer
 }
 
 // recentRedirects is the number of redirected browsers that are remembered for a site.
@@ -69,6 +75,14 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	if site.networkHash, err = networkHash(rt.sealer); err != nil {
 		return nil, err
 	}
+	site.site.StoreLoss = h.storeLoss
+	if site.meters, err = meter.NewSealer(rt.sealer, h.Vendor, h.Site); err != nil {
+		return nil, err
+	}
+	site.site.Zone = h.zone
+	if site.site.Crawlers, err = h.openCrawlers(); err != nil {
+		return nil, err
+	}
 	site.site.ShareDomains, site.site.DeviceWindow, site.site.ReaderKey = h.ShareDomains, h.LinkDeviceWindow.V, readers
 	if site.keys, err = h.newKeySources(rt); err != nil {
 		return nil, err
@@ -101,10 +115,12 @@ func networkHash(sealer *keys.Sealer) (func([]byte) uint64, error) {
 func (h *Handler) site() *siteRuntime {
 	site, err := h.runtime.get()
 	if err != nil {
-		return &siteRuntime{
-			policy: policy.Unreachable(policy.StandardOperators(), now, err),
-			site:   policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), policy.UnreachableKeys(err)),
+		if errors.Is(err, engine.ErrUnavailable) {
+			err = fmt.Errorf("%w: %w", policy.ErrUnavailable, err)
 		}
+		closed := policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), policy.UnreachableKeys(err))
+		closed.StoreLoss = h.storeLoss
+		return &siteRuntime{policy: policy.Unreachable(policy.StandardOperators(), now, err), site: closed}
 	}
 	return site
 }

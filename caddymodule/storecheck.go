@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/nodestate"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 )
@@ -60,16 +61,16 @@ func (s *sharedStore) checkFile(ctx context.Context, file *storeFile) {
 
 // diskSpace returns the size of the disk of the file and what is available, zero if that is
 // not known.
-func (s *sharedStore) diskSpace() (total, available uint64) {
+func (s *sharedStore) diskSpace() (space nodestate.DiskSpace) {
 	file := s.opened.Load()
 	if file == nil {
-		return 0, 0
+		return space
 	}
-	total, available, err := file.database.DiskSpace()
-	if err != nil {
-		return 0, 0
+	space.ReserveGivenUp = file.database.ReserveGivenUp()
+	if total, available, err := file.database.DiskSpace(); err == nil {
+		space.Total, space.Available = total, available
 	}
-	return total, available
+	return space
 }
 
 // fileState returns the state of the file, nil for a shared store or one that is not open.

@@ -105,6 +105,7 @@ func (storeCollector) Collect(to chan<- prometheus.Metric) {
 		values.addDecisions(shared)
 		values.addKeySets(shared.keySets.Stats())
 		values.addConditions(shared)
+		values.addPages(shared)
 		for _, status := range shared.keySets.Statuses() {
 			name := sourceName(status.Location)
 			if other, ok := sources[name]; len(sources) < maxKeySetSeries && !ok || ok && other.TriedAt.Before(status.TriedAt) {

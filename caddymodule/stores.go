@@ -56,9 +56,11 @@ type sharedStore struct {
 	// node has the conditions of the store, its key sets and its clock, until stopNode.
 	node     *nodestate.Node
 	stopNode context.CancelFunc
-	running  context.Context           // until stopNode
-	opened   atomic.Pointer[storeFile] // of an embedded database
-	backups  atomic.Pointer[backups]   // of the newest configuration; nil without any
+	// invalidations tell other nodes of pages that requests changed, until stopNode.
+	invalidations *pageInvalidations
+	running       context.Context           // until stopNode
+	opened        atomic.Pointer[storeFile] // of an embedded database
+	backups       atomic.Pointer[backups]   // of the newest configuration; nil without any
 }
 
 // newShared returns a store that is not open yet. Open opens its engine; an engine that
@@ -73,7 +75,7 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.keySets = keys.NewSets(options)
 	decisions, err := policy.New(policy.Options{
 		Records: s.store, Versions: s.versions, Operators: policy.StandardOperators(),
-		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now, Fresh: s.fresh, SelfCheckEvery: selfCheckEvery,
+		KeySets: s.keySets, CacheBytes: cacheBytes, Now: now, Fresh: s.fresh, Silence: s.silence, SelfCheckEvery: selfCheckEvery,
 	})
 	if err != nil {
 		s.keySets.Close()
@@ -88,11 +90,12 @@ func newShared(file string, cacheBytes int64, open func(*sharedStore) (engine.En
 	s.node = nodestate.New(nodestate.Options{
 		Now: now, Changed: conditionChanged, Follower: s.engine.follower, KeySets: s.keySets, Probe: s.store.Probe, Replaced: s.engine.replaced,
 		ClockStops: clockStops, Leaks: s.watch.Leaks, Webhooks: s.webhooks.Failing,
-		Backups: s.backupState, DiskSpace: s.diskSpace, IndexBuilds: s.store.IndexBuilds,
+		Backups: s.backupState, DiskSpace: s.diskSpace, IndexBuilds: s.store.IndexBuilds, StalePages: s.stalePages, CrawlerLists: crawlerListStates,
 		Skews: func() []policy.ClockSkew { return s.policy.ClockSkews(now()) },
 	})
 	s.running, s.stopNode = context.WithCancel(context.Background())
 	go s.node.Run(s.running)
+	s.invalidations = newPageInvalidations(s.running, invalidateEvery, s.sendInvalidations, invalidationFailed)
 	return s, nil
 }
 
@@ -148,6 +151,15 @@ func (s *sharedStore) fresh(vendor string, at time.Time) error {
 	return nil
 }
 
+// silence returns for how long this node has not heard of changes: zero, unless other nodes
+// share the store.
+func (s *sharedStore) silence(vendor string, at time.Time) time.Duration {
+	if follower := s.engine.follower(); follower != nil {
+		return follower.Silence(vendor, at)
+	}
+	return 0
+}
+
 // selfCheckEvery is policy.Options.SelfCheckEvery; tests check every decision.
 var selfCheckEvery uint64
 
@@ -188,6 +200,7 @@ func codesFailed(err error) {
 // Destruct closes the store when no configuration uses it any more.
 func (s *sharedStore) Destruct() error {
 	s.stopNode()
+	s.invalidations.close()
 	s.webhooks.Close()
 	s.recorder.Close()
 	s.watch.Close()

@@ -130,8 +130,8 @@ func newStream(g *gateRequest, w http.ResponseWriter) *stream {
 		request: policy.Request{
 			Site: g.request.Site, Method: g.request.Method, WebSocket: g.request.WebSocket, Preflight: g.request.Preflight, Body: g.request.Body,
 			Target: g.request.Target, EscapedPath: g.request.EscapedPath, CurrentPath: g.request.CurrentPath,
-			Host: g.request.Host, Query: g.request.Query, Reader: g.request.Reader, Link: g.request.Link,
-			Client: policy.FixedAddress(g.ClientAddress()),
+			Host: g.request.Host, Query: g.request.Query, Reader: g.request.Reader, Link: g.request.Link, Meter: g.request.Meter, Agent: g.request.Agent,
+			Client: policy.FixedAddress(g.ClientAddress()), Requirement: g.request.Requirement,
 		},
 	}
 	s.request.Link.Redeemed = slices.Clone(g.request.Link.Redeemed)

@@ -85,7 +85,7 @@ func (g *gateRequest) keptRefusal(decision *policy.Decision) supportcode.Entry {
 		past: &pastRequest{reader: policy.Reader{
 			UserID: kept.UserID, PublisherUserID: strings.Clone(reader.PublisherUserID), Email: strings.Clone(reader.Email), ACR: reader.ACR, AMR: reader.AMR,
 			ContentSpace: reader.ContentSpace, Rejected: reader.Rejected, Limited: reader.Limited, Unknown: reader.Unknown, NoKeys: reader.NoKeys, Failure: reader.Failure,
-		}, evidence: evidence},
+		}, evidence: evidence, required: g.request.Requirement},
 		result: &admin.Explanation{
 			Vendor: g.gate.Vendor, Site: g.gate.Site, Method: kept.Method, Grants: []admin.ExplainedGrant{}, Readings: []admin.ExplainedReading{},
 		},
@@ -120,6 +120,7 @@ type pastRequest struct {
 	// decision and hint are what it was refused for.
 	decision admin.ExplainedDecision
 	hint     string
+	required *policy.Requirement
 }
 
 // explainPast explains a request that was refused a moment ago. The explanation has no

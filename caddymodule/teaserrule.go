@@ -148,8 +148,14 @@ func (g *gateRequest) teases(decision *policy.Decision) *teaserOption {
 	if option == nil || g.r.Method != http.MethodGet && g.r.Method != http.MethodHead || g.r.Header.Get("Upgrade") != "" || g.pathToken != "" {
 		return nil
 	}
+	if origin := g.outcome.origin; origin != nil && !origin.teases {
+		return nil
+	}
 	status := reasons[decision.Reason].Status
+	lost := decision.Loss != nil && decision.Loss.Then == policy.LossTeaser
 	switch {
+	case lost && (option.By == byOrigin || denial.AcceptsHTML(g.r)):
+		return option
 	case status != http.StatusUnauthorized && status != http.StatusForbidden:
 		return nil // no fault of the reader, or a request that no page answers
 	case decision.Reason == policy.ReasonNoRule, decision.Reason == policy.ReasonLinkCookieMissing:
@@ -279,8 +285,8 @@ const structuredData = `<script type="application/ld+json">{"@context":"https://
 func (h *Handler) teaserWall(g *gateRequest, decision *policy.Decision) teaser.Wall {
 	d := refusal{
 		Denial: reasons[decision.Reason].Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: h.stepOf(g, decision), id: g.outcome.requestID(),
-		support: g.outcome.code,
-		login: h.loginURL(g), wall: h.paywallOf(g, decision), user: g.request.Reader.UserID,
+		support: g.outcome.code, login: h.loginURL(g), wall: h.paywallOf(g, decision), user: g.request.Reader.UserID,
+		login: h.loginURL(g, &decision.Demand), wall: h.paywallOf(g, decision), user: g.request.Reader.UserID,
 	}
 	page := blankPage()
 	if d.wall != nil {

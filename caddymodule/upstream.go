@@ -32,7 +32,7 @@ func (h *Handler) upstreamIdentity(g *gateRequest, decision *policy.Decision) (u
 		return upstreamIdentity{}, err
 	}
 	settings, err := site.policy.Forwarding(g.r.Context(), site.sessions, site.site)
-	if err != nil || !decision.Allow() || decision.Reason == policy.ReasonPreflight {
+	if err != nil || !decision.Allow() || decision.Reason == policy.ReasonPreflight || decision.Loss != nil {
 		return upstreamIdentity{settings: settings}, err
 	}
 	session, err := site.policy.Session(g.r.Context(), site.sessions, &g.request, decision, settings.Backend)

@@ -45,6 +45,7 @@
 // Key sets of other hosts, to which package keys/dialguard lets the gate connect:
 //
 //	location.go  the URL of a key set, or an OpenID issuer
+//	document.go      other small documents, fetched in the same way
 //	fetch.go     fetching with limits
 //	provider.go  an OpenID provider: its configuration, and calls with limits
 //	jwks.go      parsing a JWK Set

@@ -24,6 +24,9 @@ type ReaderClaims struct {
 	// has it, or is too long, counts as absent: it can only be missing where a rule asks for
 	// it.
 	ACR, AMR string
+	// AuthTime is when the reader logged in (`auth_time`), in Unix seconds; zero if it is
+	// absent, or no time.
+	AuthTime int64
 	// ExpiresAt is in Unix seconds.
 	ExpiresAt int64
 }
@@ -65,7 +68,8 @@ type readerToken struct {
 	UserID          string `json:"sub"`
 	IssuedAt        int64  `json:"iat"`
 	ExpiresAt       int64  `json:"exp"`
-	AuthTime        int64  `json:"auth_time,omitempty"` // of tokens that RenewReader signs
+	AuthTime        int64  `json:"auth_time,omitempty"`
+	FirstIssuedAt   int64  `json:"orig_iat,omitempty"` // of tokens that RenewReader signs
 	Email           string `json:"email,omitempty"`
 	EmailVerified   bool   `json:"email_verified,omitempty"`
 	PublisherUserID string `json:"publisher_user_id,omitempty"`
@@ -80,13 +84,13 @@ func SignReader(ring *Ring, vendor, site string, claims ReaderClaims, now time.T
 	return signReader(ring, vendor, site, claims, 0, now)
 }
 
-func signReader(ring *Ring, vendor, site string, claims ReaderClaims, authTime int64, now time.Time) (string, error) {
+func signReader(ring *Ring, vendor, site string, claims ReaderClaims, firstIssuedAt int64, now time.Time) (string, error) {
 	issuer := OwnReaderIssuer(vendor, site)
 	return ring.signChecked(typeReader, readerToken{
 		Issuer: issuer.Issuer, Audience: site,
 		UserID: claims.UserID, PublisherUserID: claims.PublisherUserID,
 		Email: claims.Email, EmailVerified: claims.EmailVerified,
-		IssuedAt: now.Unix(), ExpiresAt: claims.ExpiresAt, AuthTime: authTime, ACR: claims.ACR, AMR: strings.Fields(claims.AMR),
+		IssuedAt: now.Unix(), ExpiresAt: claims.ExpiresAt, AuthTime: claims.AuthTime, FirstIssuedAt: firstIssuedAt, ACR: claims.ACR, AMR: strings.Fields(claims.AMR),
 	}, func(o object) error {
 		_, err := issuer.read(o, now.Unix())
 		return err
@@ -164,6 +168,9 @@ func (ri *ReaderIssuer) read(o object, now int64) (ReaderClaims, error) {
 		return ReaderClaims{}, &claimError{names.Email, "is not an email address"}
 	}
 	c.ACR, c.AMR = o.authentication()
+	if seconds, _, err := o.date("auth_time", false); err == nil {
+		c.AuthTime = seconds
+	}
 	return c, nil
 }
 

@@ -109,7 +109,13 @@ func (c *compiler) steps(rule *Rule, captures []string) (_ *compiledSteps, err e
 			return nil, err
 		}
 	}
+	if err := compiled.finishMeters(); err != nil {
+		return nil, err
+	}
 	compiled.level = levelOf(compiled.steps)
+	if err := compiled.originStandsAlone(); err != nil {
+		return nil, err
+	}
 	return compiled, compiled.checkOptions(rule)
 }
 
@@ -135,6 +141,9 @@ func (c *compiler) step(allow *Allow, captures []string, to *compiledSteps) erro
 				to.fixed[name] = value
 			}
 		}
+	}
+	if to.addMeter(test) {
+		return nil
 	}
 	to.steps = append(to.steps, test)
 	to.records = to.records || operator.Records

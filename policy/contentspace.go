@@ -132,6 +132,7 @@ func newCompiledOptions(values map[string]any) *compiledOptions {
 	o.space, _ = values[optionSpace].(string)
 	o.contentID, _ = values[optionID].(*ContentID)
 	o.methods, _ = values[optionMethods].([]string)
+	o.loss, _ = values[OptionStoreLoss].(*StoreLoss)
 	return o
 }
 
@@ -150,14 +151,17 @@ func (o *compiledOptions) captures(captures []string) ([]string, error) {
 	return append(slices.Clone(captures), contentParam), nil
 }
 
-// checkOptions refuses options of links that have no effect on a rule.
+// checkOptions refuses options that have no effect on a rule.
 func (s *compiledSteps) checkOptions(rule *Rule) error {
 	if s.options == nil {
 		return nil
 	}
+	if err := s.checkStoreLoss(rule); err != nil {
+		return err
+	}
 	if s.linkTest == nil {
 		for _, name := range []string{optionSpace, optionID, optionMethods} {
-			if s.options.values[name] != nil {
+			if s.options.values[name] != nil && (len(s.options.meters) == 0 || name == optionMethods) {
 				return fmt.Errorf("%s: no step of the rule accepts links: only `entitled` does", name)
 			}
 		}

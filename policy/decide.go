@@ -49,9 +49,7 @@ func (p *Policy) decide(ctx context.Context, r *Request, decision *Decision) {
 	if (decision.Public() || decision.Reason == ReasonBadMethod) && r.Site.Rules != nil {
 		return
 	}
-	if err := p.Fresh(r.Site.Vendor, r.Now); err != nil {
-		*decision = Decision{Reason: ReasonStoreUnavailable, Err: err}
-	}
+	p.decideStale(r, decision)
 }
 
 // match finds the rules that the path matches.
@@ -111,6 +109,7 @@ func (p *Policy) decideMatches(ctx context.Context, r *Request, strictest *Decis
 		return
 	}
 	until, spent := int64(never), LinkUse{}
+	var metered *MeterUse
 	for i := range r.matches {
 		var decision Decision
 		p.decideMatch(ctx, r, &r.matches[i], &decision)
@@ -120,6 +119,12 @@ func (p *Policy) decideMatches(ctx context.Context, r *Request, strictest *Decis
 				decision.Reason, decision.Err = ReasonBadPath, errTwoLinks
 			}
 			spent = *use
+		}
+		if use := decision.Meter; decision.Allow() && use != nil {
+			if metered != nil && !sameView(use, metered) {
+				decision.Reason, decision.Err = ReasonBadPath, errTwoMeters
+			}
+			metered = use
 		}
 		if i == 0 || strictness(&decision) > strictness(strictest) {
 			*strictest = decision
@@ -138,14 +143,16 @@ var errTwoLinks = errors.New("the path can be read as pages of two links, each o
 func strictness(d *Decision) int {
 	switch {
 	case !d.Allow():
-		return 6
+		return 7
 	case d.Link.Spend:
-		return 5
+		return 6
 	case d.Link.First:
+		return 5
+	case d.Meter != nil:
 		return 4
 	case d.Reason == ReasonSignedLink:
 		return 3
-	case d.Reason == ReasonEntitled, d.Reason == ReasonRole:
+	case d.Reason == ReasonEntitled, d.Reason == ReasonRole, d.Reason == ReasonAddress, d.Reason == ReasonCrawler:
 		return 2
 	case d.Reason == ReasonAuthenticated:
 		return 1
@@ -188,7 +195,7 @@ func (p *Policy) decideMatch(ctx context.Context, r *Request, under *match, deci
 		decision.Reason, decision.Err, decision.Until = ReasonStoreUnavailable, question.err, question.Now
 		return
 	}
-	decision.SKU, decision.Grant = question.answer.sku, question.answer.grant
+	decision.SKU, decision.Grant, decision.Crawler = question.answer.sku, question.answer.grant, question.answer.crawler
 	if question.answer.demanded {
 		decision.Demand = question.answer.demand
 	}
@@ -198,8 +205,8 @@ func (p *Policy) decideMatch(ctx context.Context, r *Request, under *match, deci
 	}
 }
 
-// decideOtherwise decides a request that no step of the rule allows: by site licences, and
-// then by links.
+// decideOtherwise decides a request that no step of the rule allows: by site licences, then by
+// links, and then by meters, of which nothing is spent if anything else opens the page.
 func (p *Policy) decideOtherwise(ctx context.Context, r *Request, rule *compiledRule, decision *Decision) {
 	if r.question.wanting {
 		if p.decideByLicence(ctx, r, rule, decision); decision.Allow() {
@@ -209,8 +216,14 @@ func (p *Policy) decideOtherwise(ctx context.Context, r *Request, rule *compiled
 	if decision.Reason == ReasonLoginRequired {
 		decision.Reason, decision.Err = anonymousReason(&r.Reader), r.Reader.Failure
 	}
+	if decision.Reason == ReasonStepUpRequired {
+		decision.Err = decision.Demand.Authentication().MetBy(&r.Reader, r.question.Now)
+	}
 	if rule.linkTest != nil {
 		p.decideByLink(ctx, r, decision)
+	}
+	if !decision.Allow() {
+		p.decideByMeter(r, rule, decision)
 	}
 }
 

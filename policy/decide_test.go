@@ -23,6 +23,14 @@ type decideCase struct {
 
 // decideCases cover every reason.
 var decideCases = []decideCase{
+	// Addresses and crawlers.
+	{"a page for a network", func(env *testEnv) testRequest { return env.from("203.0.113.9", "") }, ReasonAddress},
+	{"a page for a crawler", func(env *testEnv) testRequest { return env.from("192.0.2.9", "Googlebot/2.1") }, ReasonCrawler},
+	{"a page for crawlers from another network", func(env *testEnv) testRequest { return env.from("198.51.100.9", "Googlebot/2.1") }, ReasonLoginRequired},
+	// Meters.
+	{"a page of a meter", func(env *testEnv) testRequest { return env.meter("ann", 0) }, ReasonMetered},
+	{"a page of a meter that is used up", func(env *testEnv) testRequest { return env.meter("ann", 1) }, ReasonMeterUsedUp},
+	{"a page of a meter without its cookie", func(env *testEnv) testRequest { return env.meter("", 0) }, ReasonLoginRequired},
 	// Rules and grants.
 	{"a public page", func(*testEnv) testRequest { return testRequest{path: "/public"} }, ReasonPublic},
 	{"a public page with a rejected credential", func(*testEnv) testRequest {
@@ -314,8 +322,8 @@ func TestDecide(t *testing.T) {
 
 func TestEveryReasonIsReached(t *testing.T) {
 	for _, reason := range Reasons() {
-		if reason == ReasonLinkCookieMissing {
-			continue // the gate gives it for ReasonLoginRequired
+		if reason == ReasonLinkCookieMissing || reason == ReasonMeterCookieMissing {
+			continue // the gate gives them for ReasonLoginRequired
 		}
 		if !slices.ContainsFunc(decideCases, func(c decideCase) bool { return c.want == reason }) {
 			t.Errorf("no case of TestDecide ends in %s", reason)
@@ -331,7 +339,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("reason %d has no unique name: %q", reason, name)
 		}
 		seen[name] = true
-		allows := slices.Contains([]Reason{ReasonPublic, ReasonAuthenticated, ReasonEntitled, ReasonSignedLink, ReasonRole, ReasonPreflight}, reason)
+		allows := slices.Contains([]Reason{ReasonPublic, ReasonAuthenticated, ReasonEntitled, ReasonSignedLink, ReasonRole, ReasonAddress, ReasonCrawler, ReasonMetered, ReasonPreflight}, reason)
 		if reason.Allows() != allows {
 			t.Errorf("%s allows: %t", reason, reason.Allows())
 		}

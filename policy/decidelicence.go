@@ -64,7 +64,7 @@ func (p *Policy) decideByLicence(ctx context.Context, r *Request, rule *compiled
 
 // take sets what the tests of the steps add to the decision.
 func (d *Decision) take(a *answer) {
-	d.SKU, d.Grant, d.Licence = a.sku, a.grant, a.licence
+	d.SKU, d.Grant, d.Licence, d.Crawler = a.sku, a.grant, a.licence, a.crawler
 	if a.demanded {
 		d.Demand = a.demand
 	}

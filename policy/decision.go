@@ -23,6 +23,12 @@ const (
 	ReasonSignedLink
 	// ReasonRole: the reader has a role that the rule accepts.
 	ReasonRole
+	// ReasonAddress: the client's address is in a network that the rule accepts.
+	ReasonAddress
+	// ReasonCrawler: the client is a crawler that the rule accepts.
+	ReasonCrawler
+	// ReasonMetered: a meter gives the reader the page.
+	ReasonMetered
 	// ReasonPreflight: a CORS preflight, forwarded without credentials.
 	ReasonPreflight
 
@@ -43,6 +49,14 @@ const (
 	// ReasonVerifyRequired: the reader's e-mail is not verified, or a second factor is
 	// missing.
 	ReasonVerifyRequired
+	// ReasonMeterUsedUp: the reader has no view of the meter left in its period.
+	ReasonMeterUsedUp
+	// ReasonMeterCookieMissing: the browser did not keep the cookie of a meter. The gate gives it
+	// where it sends such a browser.
+	ReasonMeterCookieMissing
+	// ReasonStepUpRequired: the reader is identified, and their login is not of a class that
+	// the rule accepts, or not as recent as it asks (RFC 9470).
+	ReasonStepUpRequired
 	// ReasonLinkExpired: the link has expired.
 	ReasonLinkExpired
 	// ReasonLinkNotYetValid: the link is not valid yet, by the clock of this node.
@@ -101,44 +115,50 @@ const (
 )
 
 var reasonNames = [reasonCount]string{ //nolint:gosec // G101: names of reasons, none of them a credential
-	ReasonNone:              "none",
-	ReasonPublic:            "public",
-	ReasonAuthenticated:     "authenticated",
-	ReasonEntitled:          "entitled",
-	ReasonSignedLink:        "signed_link",
-	ReasonRole:              "role",
-	ReasonPreflight:         "preflight",
-	ReasonLoginRequired:     "login_required",
-	ReasonNotEntitled:       "not_entitled",
-	ReasonRoleRequired:      "role_required",
-	ReasonRolePending:       "role_pending",
-	ReasonNotSubscribed:     "not_subscribed",
-	ReasonBalanceDue:        "balance_due",
-	ReasonAgreementRequired: "agreement_required",
-	ReasonVerifyRequired:    "verify_required",
-	ReasonLinkExpired:       "link_expired",
-	ReasonLinkNotYetValid:   "link_not_yet_valid",
-	ReasonLinkTooLong:       "link_too_long",
-	ReasonLinkUsedUp:        "link_used_up",
-	ReasonLinkDeviceLimit:   "link_device_limit",
-	ReasonLinkOtherNetwork:  "link_other_network",
-	ReasonLinkRevoked:       "link_revoked",
-	ReasonLinkInvalid:       "link_invalid",
-	ReasonLinkOtherResource: "link_other_resource",
-	ReasonLinkUntrusted:     "link_untrusted",
-	ReasonLinkOtherSite:     "link_other_site",
-	ReasonLinkNotAllowed:    "link_not_allowed",
-	ReasonLinkCookieMissing: "link_cookie_missing",
-	ReasonNoRule:            "no_rule",
-	ReasonBadPath:           "bad_path",
-	ReasonBadQuery:          "bad_query",
-	ReasonBadRequest:        "bad_request",
-	ReasonBadMethod:         "bad_method",
-	ReasonBadCredential:     "bad_credential",
-	ReasonRateLimited:       "rate_limited",
-	ReasonTooEarly:          "too_early",
-	ReasonStoreUnavailable:  "store_unavailable",
-	ReasonKeysUnavailable:   "keys_unavailable",
+	ReasonNone:               "none",
+	ReasonPublic:             "public",
+	ReasonAuthenticated:      "authenticated",
+	ReasonEntitled:           "entitled",
+	ReasonSignedLink:         "signed_link",
+	ReasonRole:               "role",
+	ReasonMetered:            "metered",
+	ReasonAddress:            "address",
+	ReasonCrawler:            "crawler",
+	ReasonPreflight:          "preflight",
+	ReasonLoginRequired:      "login_required",
+	ReasonNotEntitled:        "not_entitled",
+	ReasonRoleRequired:       "role_required",
+	ReasonRolePending:        "role_pending",
+	ReasonNotSubscribed:      "not_subscribed",
+	ReasonBalanceDue:         "balance_due",
+	ReasonAgreementRequired:  "agreement_required",
+	ReasonVerifyRequired:     "verify_required",
+	ReasonMeterUsedUp:        "meter_used_up",
+	ReasonMeterCookieMissing: "meter_cookie_missing",
+	ReasonLinkExpired:        "link_expired",
+	ReasonLinkNotYetValid:    "link_not_yet_valid",
+	ReasonLinkTooLong:        "link_too_long",
+	ReasonLinkUsedUp:         "link_used_up",
+	ReasonLinkDeviceLimit:    "link_device_limit",
+	ReasonLinkOtherNetwork:   "link_other_network",
+	ReasonLinkRevoked:        "link_revoked",
+	ReasonLinkInvalid:        "link_invalid",
+	ReasonLinkOtherResource:  "link_other_resource",
+	ReasonLinkUntrusted:      "link_untrusted",
+	ReasonLinkOtherSite:      "link_other_site",
+	ReasonLinkNotAllowed:     "link_not_allowed",
+	ReasonLinkCookieMissing:  "link_cookie_missing",
+	ReasonNoRule:             "no_rule",
+	ReasonBadPath:            "bad_path",
+	ReasonBadQuery:           "bad_query",
+	ReasonBadRequest:         "bad_request",
+	ReasonBadMethod:          "bad_method",
+	ReasonBadCredential:      "bad_credential",
+	ReasonRateLimited:        "rate_limited",
+	ReasonTooEarly:           "too_early",
+	ReasonStoreUnavailable:   "store_unavailable",
+	ReasonKeysUnavailable:    "keys_unavailable",
+	ReasonStepUpRequired:     "step_up_required",
 }
 
 // Allows reports whether the reason allows the request.
@@ -182,10 +202,17 @@ type Decision struct {
 	Licence LicenceBy
 	// SKU and Grant are those that entitle the reader.
 	SKU, Grant string
+	// Loss is what decided in the place of the rule's steps, because the store was
+	// unreachable for too long; nil otherwise. A page that it opens is for no shared cache.
+	Loss *StoreLoss
+	// Crawler is the name of the crawler that the rule accepted.
+	Crawler string
 	// Demand names the role, subscription or agreement that decided or is missing.
 	Demand Demand
 	// Link is the link that opened the page or failed to.
 	Link LinkUse
+	// Meter is the meter that opened the page or failed to; nil if none did.
+	Meter *MeterUse
 	// ContentNames and Scopes are the parts of the resource that the publisher's link
 	// names, for the origin. One of them is empty. They must not be changed.
 	ContentNames, Scopes []string
@@ -195,7 +222,7 @@ type Decision struct {
 	// account for changes of a publisher's keys.
 	Until int64
 	// Err is the error behind the reason, for the log. It is set for store_unavailable,
-	// keys_unavailable and failed checks.
+	// keys_unavailable, step_up_required and failed checks.
 	Err error
 
 	rule     *compiledRule
@@ -239,7 +266,9 @@ func (d *Decision) Allow() bool { return d.Reason.Allows() }
 
 // Public reports whether the answer is the same for all readers, so that shared caches
 // may store it.
-func (d *Decision) Public() bool { return d.Reason == ReasonPublic || d.Reason == ReasonPreflight }
+func (d *Decision) Public() bool {
+	return (d.Reason == ReasonPublic || d.Reason == ReasonPreflight) && d.Loss == nil
+}
 
 // Param returns a parameter of the rule that decided: its stored argument, or the
 // captured segment.
@@ -259,7 +288,12 @@ func (d *Decision) Option(name string) any {
 }
 
 // Pending reports whether the decision holds only once Policy.Prepare has checked it.
-func (d *Decision) Pending() bool { return d.Link.Spend || d.Link.First }
+func (d *Decision) Pending() bool {
+	return d.Link.Spend || d.Link.First || d.Meter != nil && d.Meter.pending
+}
+
+// Spends reports whether a use or a view must be counted before the page is delivered.
+func (d *Decision) Spends() bool { return d.Link.Spend || d.Meter != nil && d.Meter.Spend }
 
 // Keep makes the decision independent of its Request, which may then be reset. It
 // copies the segments that Param needs to buf, which grows if it is too small.

@@ -42,8 +42,12 @@
 //	operators.go           the registry of operators and rule options
 //	arguments.go           stored arguments of operators
 //	cacheoption.go         the rule option cache
+//	storeloss.go           the rule option on_store_loss
 //	operatorany.go         any, authenticated
+//	authentication.go      authenticated with acr or max_age: how and when a reader logged in
 //	operatorself.go        self
+//	operatororigin.go      origin
+//	requirement.go         what the response of an origin requires
 //	operatorentitled.go    entitled
 //	operatoraccess.go      roles that admit a reader, and the three strengths
 //	operatorrole.go        direct, provider, provider_only and provider_readable
@@ -52,6 +56,9 @@
 //	operatorsigned.go      signed
 //	operatorverified.go    verified
 //	operatorall.go         all: several steps that must all allow
+//	operatormetered.go     metered: a number of pages in a period
+//	operatoraddress.go     address: the networks of institutions
+//	operatorcrawler.go     crawler: crawlers that the site knows
 //
 // The reader:
 //
@@ -84,6 +91,11 @@
 //	publisher.go   what one of them may speak for
 //	redeem.go      counting the use of a link
 //	visitor.go     what is recorded of a client with the use of a link
+//
+// Meters, if nothing else allows:
+//
+//	meter.go        the views of a reader, and deciding by them
+//	meterperiod.go  days, weeks and months in a time zone
 //
 // The upstream session of an allowed request:
 //

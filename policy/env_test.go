@@ -89,6 +89,9 @@ type testRequest struct {
 	method, host, path, query string // GET https://news.example/articles/a1
 	reader                    Reader
 	link                      LinkEvidence
+	meter                     MeterEvidence
+	client                    AddressSource
+	agent                     string
 	preflight                 bool
 	// current is the path as rewritten before the gate.
 	current string
@@ -103,7 +106,7 @@ func (env *testEnv) request(v testRequest) *Request {
 	}
 	return &Request{
 		Site: env.site, Method: cmp.Or(v.method, "GET"), Preflight: v.preflight, Target: target, EscapedPath: path, CurrentPath: v.current,
-		Host: cmp.Or(v.host, "news.example"), Query: v.query, Reader: v.reader, Links: &v.link, Now: env.now(),
+		Host: cmp.Or(v.host, "news.example"), Query: v.query, Reader: v.reader, Links: &v.link, Meter: v.meter, Client: v.client, Agent: v.agent, Now: env.now(),
 	}
 }
 
@@ -206,6 +209,7 @@ type fakeRecords struct {
 	containers map[string][]string // by sku, at any depth
 	domains    map[string]Domains  // by vendor
 	licences   map[string][]SiteLicence
+	views      map[MeterReader][]MeterView
 	space      string // that every vendor declared
 	members    fakeMembership
 	reads      int

@@ -62,6 +62,9 @@ const maxPassedOver = 20
 func (p *Policy) Explain(ctx context.Context, r *Request) Explanation {
 	var explanation Explanation
 	p.decide(ctx, r, &explanation.Decision)
+	if explanation.Decision.Meter != nil {
+		explanation.Decision = p.prepareMeter(ctx, r, explanation.Decision)
+	}
 	if r.rules == nil {
 		return explanation // decided before rules were matched
 	}

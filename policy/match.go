@@ -42,6 +42,7 @@ type compiledSteps struct {
 	linkTest linkTest
 	// records reports whether a step needs the records of the reader.
 	records bool
+	origin  bool // the step is origin, which is the only one
 	level   level
 	// fixed holds the stored arguments that are strings, which override a capture of
 	// the same name. The first step that has one counts.
@@ -56,6 +57,9 @@ type compiledOptions struct {
 	space     string
 	contentID *ContentID
 	methods   []string
+	loss      *StoreLoss // nil without the option
+	// meters are the steps `metered`, which are asked last.
+	meters []*meterTest
 }
 
 // match is the rule that applies to a request under one interpretation of its path.

@@ -188,7 +188,7 @@ func TestCompileRefuses(t *testing.T) {
 		name, want string
 		rule       Rule
 	}{
-		{"unknown operator", `unknown operator "fail_direct"; known are all, any, authenticated, direct`, Rule{Path: "/", Allow: Allow{Operator: "fail_direct"}}},
+		{"unknown operator", `unknown operator "fail_direct"; known are address, all, any, authenticated, crawler, direct`, Rule{Path: "/", Allow: Allow{Operator: "fail_direct"}}},
 		{"unknown code", "unknown operator", Rule{Path: "/", Allow: Allow{Operator: "19"}}},
 		{"no operator", "unknown operator", Rule{Path: "/"}},
 		{"entitled without a sku", "needs at least one sku", Rule{Path: "/", Allow: Allow{Operator: "entitled"}}},

@@ -80,7 +80,13 @@ type Agreement struct {
 // the links in a denial. Texts that have no meaning for the reason are empty.
 type Demand struct {
 	Profile, Role, Plan, Agreement string
+	// ACR and MaxAge are those of the Authentication that the page asks for.
+	ACR    string
+	MaxAge int64
 }
+
+// Authentication returns what the page asks of the reader's login.
+func (d *Demand) Authentication() Authentication { return Authentication{d.ACR, d.MaxAge} }
 
 // Slugs of the role descriptions that every vendor has.
 const (

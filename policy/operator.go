@@ -89,9 +89,16 @@ type Question struct {
 	// Now is in Unix milliseconds.
 	Now int64
 
+	// required is what the origin requires; nil for the default of the rule.
+	required *Requirement
+
 	records  *packedReader
 	rule     *compiledRule
 	segments []string
+	// client, agent and crawlers are what is known of the client.
+	client   AddressSource
+	agent    string
+	crawlers Crawlers
 	// ctx, policy, vendor and now serve lookups.
 	ctx    context.Context
 	policy *Policy
@@ -115,7 +122,8 @@ type Question struct {
 func (q *Question) ask(ctx context.Context, p *Policy, r *Request, rule *compiledRule, segments []string) {
 	q.Reader, q.Now, q.rule, q.segments = &r.Reader, r.Now.UnixMilli(), rule, segments
 	q.ctx, q.policy, q.vendor, q.now = ctx, p, r.Site.Vendor, r.Now
-	q.records, q.Method = &r.records, r.method
+	q.records, q.Method, q.required = &r.records, r.method, r.Requirement
+	q.client, q.agent, q.crawlers = r.Client, r.Agent, r.Site.Crawlers
 	if r.method == http.MethodHead {
 		q.Method = http.MethodGet
 	}
@@ -137,6 +145,7 @@ func (q *Question) test(step Test) Reason {
 type answer struct {
 	sku     string
 	grant   string
+	crawler string
 	licence LicenceBy
 	until   int64
 	// demand is set by the last test if demanded is. Pending reports whether a role that

@@ -10,13 +10,13 @@ import (
 
 func TestOperatorsAreFoundByNameAndCode(t *testing.T) {
 	operators := StandardOperators()
-	// DjaoApp's, by their codes, and three more.
+	// DjaoApp's, by their codes, and seven more.
 	djaoapp := []string{
 		"any", "authenticated", "signed", "direct", "direct_weak", "direct_strong", "provider", "provider_weak", "provider_strong",
 		"provider_only", "provider_only_weak", "provider_only_strong", "self_provider", "self_provider_weak", "self_provider_strong",
 		"subscribed", "was_subscribed", "verified", "provider_readable",
 	}
-	if names := operators.Names(); !slices.Equal(names, slices.Sorted(slices.Values(append([]string{"all", "entitled", "self"}, djaoapp...)))) {
+	if names := operators.Names(); !slices.Equal(names, slices.Sorted(slices.Values(append([]string{"address", "all", "crawler", "entitled", "metered", "origin", "self"}, djaoapp...)))) {
 		t.Errorf("the names are %v", names)
 	}
 	for code, name := range djaoapp {
@@ -28,7 +28,7 @@ func TestOperatorsAreFoundByNameAndCode(t *testing.T) {
 	}
 	for _, text := range []string{"", "19", "-1", "00", "01", "+1", " any", "Any", "any ", "entitled/x"} {
 		found, err := operators.Find(text)
-		if found != nil || !errors.Is(err, ErrUnknownOperator) || !strings.Contains(err.Error(), "known are all, any, authenticated, direct, ") {
+		if found != nil || !errors.Is(err, ErrUnknownOperator) || !strings.Contains(err.Error(), "known are address, all, any, authenticated, crawler, direct, ") {
 			t.Errorf("%q: %v, %v", text, found, err)
 		}
 	}

@@ -30,6 +30,8 @@ func compileAll(arguments Arguments, captures []string) (Test, error) {
 		switch {
 		case err != nil:
 			return nil, err
+		case operator.Name == operatorMetered:
+			return nil, fmt.Errorf("%s is a step of its own: it is asked after all others", operator.Name)
 		case operator.Name == "any", operator.Name == "all":
 			return nil, fmt.Errorf("%s has no meaning within it: leave it out", operator.Name)
 		}

@@ -4,9 +4,7 @@ func init() {
 	RegisterOperator(Operator{Code: 0, Name: "any", Compile: func(arguments Arguments, _ []string) (Test, error) {
 		return anyTest{}, arguments.only()
 	}})
-	RegisterOperator(Operator{Code: 1, Name: "authenticated", Compile: func(arguments Arguments, _ []string) (Test, error) {
-		return authenticatedTest{}, arguments.only()
-	}})
+	RegisterOperator(Operator{Code: 1, Name: "authenticated", Words: authenticatedWords, Compile: compileAuthenticated})
 }
 
 // anyTest allows every request.

@@ -38,6 +38,12 @@ type Records interface {
 	// Refund takes back the use and the device that a redemption counted, if it counted
 	// them.
 	Refund(ctx context.Context, vendor string, redemption Redemption) error
+	// MeterViews returns what a reader opened by a meter, in no order; also what is of an earlier
+	// period.
+	MeterViews(ctx context.Context, vendor string, reader MeterReader) ([]MeterView, error)
+	// CountView counts a view in one atomic step, unless its content is counted in the period
+	// already. It returns ErrMeterUsedUp if no view is left.
+	CountView(ctx context.Context, vendor string, spend MeterSpend) error
 	// DefaultSpace returns the content space of links that name a content id without a
 	// space; empty if the vendor declared none.
 	DefaultSpace(ctx context.Context, vendor string) (string, error)
@@ -65,7 +71,8 @@ type Policy struct {
 	operators *Operators
 	now       func() time.Time
 	fresh     func(vendor string, at time.Time) error // nil: always fresh
-	overrides *Overrides                              // nil: none
+	silence   func(vendor string, at time.Time) time.Duration
+	overrides *Overrides // nil: none
 
 	sites        sites
 	domains      *domainTable
@@ -106,6 +113,9 @@ type Options struct {
 	// Fresh returns an error if the cached records of a vendor are too old at a moment
 	// to decide by. If it is nil, they never are.
 	Fresh func(vendor string, at time.Time) error
+	// Silence returns for how long a node has not heard of changes of a vendor's records at a
+	// moment, for the rule option on_store_loss. If it is nil, always all are known.
+	Silence func(vendor string, at time.Time) time.Duration
 }
 
 // MinCacheBytes is the smallest memory of the caches.
@@ -134,6 +144,7 @@ func New(options Options) (*Policy, error) {
 		operators:  options.Operators,
 		now:        options.Now,
 		fresh:      options.Fresh,
+		silence:    options.Silence,
 		checkEvery: cmp.Or(options.SelfCheckEvery, selfCheckEvery),
 		domains:    &domainTable{sets: options.KeySets},
 		spaces:     new(defaultSpaces),

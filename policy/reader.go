@@ -16,6 +16,9 @@ type Reader struct {
 	// ACR is the authentication context class of the credential, and AMR its methods
 	// (RFC 8176) separated by spaces. Both are empty if the credential states none.
 	ACR, AMR string
+	// AuthTime is when the reader logged in at the issuer (`auth_time`), in Unix seconds; zero
+	// if the credential does not state it, as it need not.
+	AuthTime int64
 	// ContentSpace is the only content space in which the reader is identified, and then for
 	// GET and HEAD alone: the credential is a feed's. Empty for every other credential.
 	ContentSpace string

@@ -13,7 +13,8 @@ import (
 //	stamp of the stored records 8 | their stripes 3 × 2 | flags 1 | lengths of the texts 1, 6 × 2
 //
 // The texts follow: the vendor of the stored records, user id, publisher's user id,
-// e-mail, `acr`, `amr` and content space; then the stored records as packedReader holds them.
+// e-mail, `acr`, `amr` and content space; the time of the login in 8 bytes, if it is known; then
+// the stored records as packedReader holds them.
 const (
 	recordFlags = 14
 	recordTexts = 15
@@ -26,6 +27,7 @@ const (
 	hasUserStripe
 	hasPublisherUserStripe
 	hasEmailStripe
+	hasAuthTime
 )
 
 // tokenKeySize is the length of a record's key, see appendTokenKey.
@@ -40,7 +42,8 @@ type readerRecord struct {
 
 // textEnds holds the ends of a record's texts in their order. Each text begins where
 // the one before it ends.
-type textEnds struct{ vendor, user, publisherUser, email, acr, amr, space int }
+// authTime is that of the time of the login.
+type textEnds struct{ vendor, user, publisherUser, email, acr, amr, space, authTime int }
 
 func recordEnds(value string) (e textEnds) {
 	lengths := value[recordTexts:recordStart]
@@ -51,6 +54,10 @@ func recordEnds(value string) (e textEnds) {
 	e.acr = e.email + load16(lengths[7:])
 	e.amr = e.acr + load16(lengths[9:])
 	e.space = e.amr + load16(lengths[11:])
+	e.authTime = e.space
+	if value[recordFlags]&hasAuthTime != 0 {
+		e.authTime += 8
+	}
 	return e
 }
 
@@ -58,10 +65,14 @@ func recordEnds(value string) (e textEnds) {
 func (k readerRecord) reader() Reader {
 	value := k.Value()
 	e := recordEnds(value)
-	return Reader{
+	reader := Reader{
 		UserID: value[e.vendor:e.user], PublisherUserID: value[e.user:e.publisherUser], Email: value[e.publisherUser:e.email],
 		ACR: value[e.email:e.acr], AMR: value[e.acr:e.amr], ContentSpace: value[e.amr:e.space], record: k,
 	}
+	if e.authTime > e.space {
+		reader.AuthTime = int64(load64(value[e.space:])) //nolint:gosec // written from the same type
+	}
+	return reader
 }
 
 // stored returns the packed records of a reader at a vendor. Ok reports whether the
@@ -92,7 +103,7 @@ func (k readerRecord) stored(versions *Versions, vendor string, reader *Reader) 
 	if flags&hasEmailStripe != 0 {
 		sum += versions.stripe[load16(value[12:])].Load()
 	}
-	packed = value[e.space:]
+	packed = value[e.authTime:]
 	if sum != load64(value) || !versions.currentShared(packed) {
 		return "", false, true
 	}
@@ -123,6 +134,9 @@ func appendReaderRecord(to []byte, reader *Reader, stored *storedRecords) (value
 			}
 		}
 	}
+	if reader.AuthTime != 0 {
+		flags |= hasAuthTime
+	}
 	to = binary.LittleEndian.AppendUint64(to, stored.stamp)
 	for _, stripe := range stripes {
 		to = binary.LittleEndian.AppendUint16(to, stripe)
@@ -140,6 +154,9 @@ func appendReaderRecord(to []byte, reader *Reader, stored *storedRecords) (value
 	}
 	for _, text := range texts {
 		to = append(to, text...)
+	}
+	if reader.AuthTime != 0 {
+		to = binary.LittleEndian.AppendUint64(to, uint64(reader.AuthTime)) //nolint:gosec // read as the same type
 	}
 	return append(to, stored.packed...), true
 }

@@ -95,6 +95,9 @@ func (r *Request) useIDs(link *LinkUse) []string {
 // does. A request that may only go on with a use, and has none, is decided again as if it
 // had no link.
 func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Decision {
+	if decision.Meter != nil {
+		return p.prepareMeter(ctx, r, decision)
+	}
 	if decision.Link.First && (!decision.Link.Spend || r.Link.Navigation) {
 		decision.Link.First = false
 		recorded := p.redemption(r, &decision.Link, "")
@@ -141,6 +144,7 @@ func (p *Policy) Prepare(ctx context.Context, r *Request, decision Decision) Dec
 	case link.Resume:
 		r.Link.Token, r.Link.Ambiguous, r.Link.Redeemed = "", false, withoutPending(r.Link.Redeemed)
 		again := p.Decide(ctx, r)
+		again = p.prepareMeter(ctx, r, again)
 		again.Link.Ignored = again.Link.Ignored || !again.Allow()
 		return again
 	case !used && uses.Count >= link.MaxUses:
@@ -167,6 +171,9 @@ func withoutPending(redeemed []RedeemedLink) []RedeemedLink {
 // says why the link cannot be redeemed. The id, for a decision without one, makes it
 // idempotent: a retry with the same id does not count again.
 func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id string) Decision {
+	if decision.Meter != nil {
+		return p.spendView(ctx, r, decision)
+	}
 	redemption := p.redemption(r, &decision.Link, id)
 	if err := p.records.Redeem(ctx, r.Site.Vendor, redemption); err != nil {
 		return notRedeemed(r, decision, err)
@@ -178,8 +185,8 @@ func (p *Policy) Redeem(ctx context.Context, r *Request, decision Decision, id s
 // Refund takes back the use and the device that Redeem counted for a request whose page was
 // not delivered. Those older than RefundsFor stay counted: other requests may rely on them.
 func (p *Policy) Refund(ctx context.Context, r *Request, decision *Decision, now time.Time) error {
-	if now.Sub(r.Now) >= RefundsFor {
-		return nil
+	if now.Sub(r.Now) >= RefundsFor || decision.Meter != nil {
+		return nil // the reader opens the content of a view again for nothing
 	}
 	return p.records.Refund(ctx, r.Site.Vendor, p.redemption(r, &decision.Link, ""))
 }

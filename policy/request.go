@@ -28,9 +28,16 @@ type Site struct {
 	ShareDomains []string
 	// DeviceWindow is how long the requests of a device are one use.
 	DeviceWindow time.Duration
+	// StoreLoss is for rules without the option on_store_loss of their own; nil for none. It
+	// must not open pages: only a rule can.
+	StoreLoss *StoreLoss
 	// ReaderKey is the key of the hashes under which the uses of readers are counted. All
 	// sites of a store have the same.
 	ReaderKey [sha256.Size]byte
+	// Zone is the time zone of calendar periods; nil for UTC.
+	Zone *time.Location
+	// Crawlers recognizes crawlers; nil for none.
+	Crawlers Crawlers
 
 	issuer      string
 	shareTokens string // names the verifier of share tokens in the cache
@@ -85,13 +92,23 @@ type Request struct {
 	Links LinkSource
 	// Link holds the links of the request.
 	Link LinkEvidence
-	// Client supplies the address of the client. Decide calls it at most once, and only if
-	// no step of the rule allows and the vendor has site licences with ranges. If it is
-	// nil, the address is unknown.
+	// Client supplies the address of the client. Decide calls it only for a step that asks for
+	// it, and if no step of the rule allows and the vendor has site licences with ranges. If it
+	// is nil, the address is unknown.
 	Client AddressSource
+	// Agent is the User-Agent of the client.
+	Agent string
+	// Meters supplies what the request says of meters. Decide calls it at most once, and only if
+	// a meter may open the page. If it is nil, Meter is used.
+	Meters MeterSource
+	// Meter is what the request says of meters.
+	Meter MeterEvidence
 	// Visitor is what is recorded of the client with the use of a link. It decides
 	// nothing.
 	Visitor Visitor
+	// Requirement is what the origin requires for the page, if it was asked, see AsksOrigin.
+	// Nil: the default of the rule decides. It counts for rules with the operator origin only.
+	Requirement *Requirement
 	// Now is the moment of the decision.
 	Now time.Time
 
@@ -108,6 +125,10 @@ type Request struct {
 	verdict       linkVerdict
 	judged        bool
 	defaultSpace  string // see loadDefaultSpace
+	// metersTried are the meters that do not open the page, of which meterRefused is the last
+	// that is used up; see prepareMeter.
+	metersTried  []string
+	meterRefused *MeterUse
 }
 
 // Reset sets the request to the zero value, for use with another request.

@@ -71,7 +71,7 @@ func (p *Policy) selfCheck(ctx context.Context, r *Request) {
 // repeat decides a request again, without the results that the request holds.
 func (p *Policy) repeat(ctx context.Context, r *Request) Decision {
 	again := *r
-	again.Links, again.recordsLoaded, again.judged, again.licensed = nil, false, false, licensed{}
+	again.Links, again.Meters, again.recordsLoaded, again.judged, again.licensed = nil, nil, false, false, licensed{}
 	if r.rules != nil {
 		// The same rules: they are no cache, and reading ten thousand is slow.
 		site := *r.Site
@@ -163,7 +163,7 @@ func (r *Request) needsRecords() bool {
 // uncached returns a policy over the same records that caches nothing but the trusted
 // domains and the site licences.
 func (p *Policy) uncached() *Policy {
-	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, domains: p.domains, licences: p.licences, overrides: p.overrides}
+	return &Policy{records: p.records, versions: p.versions, operators: p.operators, now: p.now, fresh: p.fresh, silence: p.silence, domains: p.domains, licences: p.licences, overrides: p.overrides}
 }
 
 func (c *selfChecks) watch(m mismatch) {

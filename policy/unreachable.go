@@ -65,6 +65,12 @@ func (e emptyRecords) Redeem(context.Context, string, Redemption) error {
 	return cmp.Or(e.err, ErrNotFound)
 }
 
+func (e emptyRecords) MeterViews(context.Context, string, MeterReader) ([]MeterView, error) {
+	return nil, e.err
+}
+
+func (e emptyRecords) CountView(context.Context, string, MeterSpend) error { return e.err }
+
 func (e emptyRecords) Rules(context.Context, string, string) ([]Rule, error) { return nil, e.err }
 
 func (e emptyRecords) Domains(context.Context, string, *Domains) (Domains, error) {

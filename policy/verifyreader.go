@@ -105,7 +105,7 @@ func (p *Policy) Reader(ctx context.Context, verifier *ReaderVerifier, raw strin
 	if err != nil {
 		return Reader{}, err
 	}
-	reader := Reader{UserID: claims.UserID, PublisherUserID: claims.PublisherUserID, ACR: claims.ACR, AMR: claims.AMR}
+	reader := Reader{UserID: claims.UserID, PublisherUserID: claims.PublisherUserID, ACR: claims.ACR, AMR: claims.AMR, AuthTime: claims.AuthTime}
 	if claims.EmailVerified {
 		reader.Email = LowerEmail(claims.Email)
 	}

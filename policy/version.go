@@ -85,6 +85,11 @@ func (v *Versions) Link(vendor, issuer, id string) uint64 {
 	return v.shared.Load() + v.stripe[Stripe(KindLink, vendor, issuer, id)].Load()
 }
 
+// Paywall returns the stamp of a paywall.
+func (v *Versions) Paywall(vendor, id string) uint64 {
+	return v.stripe[Stripe(KindPaywall, vendor, id)].Load()
+}
+
 // Bump makes every value stale that depends on what changed.
 func (v *Versions) Bump(change Invalidation) {
 	if change.Shared {
@@ -115,6 +120,7 @@ const (
 	kindPage
 	kindPagePrefix
 	kindPageTag
+	KindPaywall
 )
 
 // Stripe returns the stripe of an identifier. It is the same in every process,

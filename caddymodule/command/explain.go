@@ -24,11 +24,13 @@ func explainCommand(cmd *cobra.Command) {
 	flags.StringSlice("sku", nil, "skus of the reader, instead of those that were granted")
 	flags.String("link", "", "token of a signed link, if the url has none")
 	flags.String("client-ip", "", "address of the client, for a link that opens from one network and for site licences by address")
+	flags.String("user-agent", "", "agent of the client, for a rule about crawlers")
 	flags.String("method", http.MethodGet, "HTTP method of the request")
 	flags.String("rewritten", "", "path as a handler before the gate rewrites it")
+	flags.String("require", "", "Gatefold-Require of the origin's response, for a rule with the operator origin")
 	flags.String("site", "", "site whose gate decides (default: the vendor's only one, or the one of its name)")
 	flags.String("code", "", "support code of a refusal, which is explained as it was and as it would be now; with --email of its reader")
-	for _, other := range []string{"user", "token", "sku", "link", "client-ip", "method", "rewritten", "site"} {
+	for _, other := range []string{"user", "token", "sku", "link", "client-ip", "method", "rewritten", "site", "require", "user-agent"} {
 		cmd.MarkFlagsMutuallyExclusive("code", other)
 	}
 	cmd.MarkFlagsMutuallyExclusive("user", "token")
@@ -44,8 +46,8 @@ func explain(c *call) error {
 		return errors.New("explain: give the URL of the request, or --code with the support code of a refusal")
 	}
 	request := admin.ExplainRequest{
-		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"), RewrittenPath: c.text("rewritten"),
-		UserID: c.text("user"), Email: c.text("email"), ReaderToken: c.text("token"), LinkToken: c.text("link"), ClientIP: c.text("client-ip"),
+		URL: c.args[0], Method: strings.ToUpper(c.text("method")), Site: c.text("site"), RewrittenPath: c.text("rewritten"), Require: c.text("require"),
+		UserID: c.text("user"), Email: c.text("email"), ReaderToken: c.text("token"), LinkToken: c.text("link"), ClientIP: c.text("client-ip"), UserAgent: c.text("user-agent"),
 	}
 	if c.changed("sku") {
 		skus, err := c.cmd.Flags().GetStringSlice("sku")
@@ -92,6 +94,9 @@ func WriteExplanation(w io.Writer, e *admin.Explanation) {
 		if len(reading.SKUs) > 0 {
 			add("asks for", "any of %s", strings.Join(reading.SKUs, ", "))
 		}
+		if loss := reading.OnStoreLoss; loss != nil {
+			add("store", "if it is lost for %s: %s", loss.After, loss.Then)
+		}
 	}
 	writeGrants(e, add)
 	writeMembership(e, add)
@@ -99,6 +104,9 @@ func WriteExplanation(w io.Writer, e *admin.Explanation) {
 		writeLink(e.Link, add)
 	}
 	add("decision", "%s", decisionText(&e.Decision))
+	if e.Cache != nil {
+		add("cache", "%s: %s", e.Cache.Result, e.Cache.Why)
+	}
 	add("hint", "%s", e.Hint)
 }
 
@@ -200,6 +208,14 @@ func explainedRule(rule *admin.ExplainedRule) string {
 // licenceCovers are what of a reader a site licence can cover.
 var licenceCovers = map[string]string{"domain": "the domain of the e-mail address", "address": "the client's address"}
 
+// maxAgeText returns the greatest age of a login, empty for none.
+func maxAgeText(seconds int64) string {
+	if seconds == 0 {
+		return ""
+	}
+	return (time.Duration(seconds) * time.Second).String()
+}
+
 func decisionText(decision *admin.ExplainedDecision) string {
 	text := fmt.Sprintf("deny, %s, status %d", decision.Reason, decision.Status)
 	if decision.Allow {
@@ -214,12 +230,18 @@ func decisionText(decision *admin.ExplainedDecision) string {
 			verb = "by"
 		}
 		var parts []string
-		for _, part := range [][2]string{{"role", d.Role}, {"profile", d.Profile}, {"plan", d.Plan}, {"agreement", d.Agreement}} {
+		for _, part := range [][2]string{{"role", d.Role}, {"profile", d.Profile}, {"plan", d.Plan}, {"agreement", d.Agreement}, {"acr", d.ACR}, {"max_age", maxAgeText(d.MaxAge)}} {
 			if part[1] != "" {
 				parts = append(parts, part[0]+" "+part[1])
 			}
 		}
 		text += ", " + verb + ": " + strings.Join(parts, ", ")
+	}
+	if m := decision.Meter; m != nil {
+		text += fmt.Sprintf(", meter %s: %d of %d pages read", m.Name, m.Used, m.Limit)
+		if m.Counts {
+			text += ", and this would be one more"
+		}
 	}
 	if decision.Spends {
 		text += ", spending one use of the link"

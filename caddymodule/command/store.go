@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -92,14 +93,17 @@ func (o Options) verifyStore(c *call) error {
 		if err != nil {
 			return err
 		}
-		plain, err := unseal(name, backups, name)
+		plain, remove, err := unsealAside(name, backups)
 		if err != nil {
 			return err
 		}
-		defer os.Remove(plain)
+		defer remove()
 		name, what = plain, "an intact and sealed backup"
 	}
 	err := boltengine.Verify(name, store.CheckRecord)
+	if err != nil && name != c.args[0] {
+		return errors.New(strings.ReplaceAll(err.Error(), name, c.args[0]))
+	}
 	if errors.Is(err, boltengine.ErrInUse) {
 		return fmt.Errorf("%w: a server has it open; make a copy with `store backup` and verify that", err)
 	}

@@ -81,6 +81,36 @@ func unseal(backup string, sealer *keys.Sealer, target string) (name string, err
 	return file.Name(), nil
 }
 
+// unsealAside writes the database in a sealed backup to a file without a name in the temporary
+// folder, so that a command that is killed leaves no content of it. It returns a path by which
+// this process can open it. Where the system has no such path the file has a name, and mode
+// 0600, until remove is called.
+func unsealAside(backup string, sealer *keys.Sealer) (path string, remove func(), err error) {
+	source, err := os.Open(backup) //nolint:gosec // the operator names it
+	if err != nil {
+		return "", nil, err
+	}
+	defer source.Close()
+	file, err := os.CreateTemp("", "gatefold-verify-*") // mode 0600
+	if err != nil {
+		return "", nil, err
+	}
+	path = file.Name()
+	remove = func() {
+		_ = file.Close()
+		_ = os.Remove(file.Name())
+	}
+	open := fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+	if _, err := os.Stat(open); err == nil && os.Remove(path) == nil {
+		path = open
+	}
+	if err := sealer.OpenStream(file, source); err != nil {
+		remove()
+		return "", nil, fmt.Errorf("backup %s cannot be opened: %w", backup, err)
+	}
+	return path, remove, nil
+}
+
 // isSealed reports whether a file is a sealed backup.
 func isSealed(name string) bool {
 	file, err := os.Open(name) //nolint:gosec // the operator names it

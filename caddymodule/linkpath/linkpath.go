@@ -9,6 +9,7 @@ package linkpath
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/gatefold/gatefold/keys"
@@ -79,13 +80,15 @@ func CleanReferer(referer string) string {
 // form, for logs and pages. A token begins with the base64url of `{"`, or as the key of a
 // reader does.
 func Redact(path string) string {
-	for _, begins := range [...]string{"eyJ", "gff_", "gfk_"} {
-		if before, _, found := strings.Cut(path, begins); found {
-			return before + "REDACTED"
-		}
+	if at := tokenBegins.FindStringIndex(path); at != nil {
+		return path[:at[0]] + "REDACTED"
 	}
 	return path
 }
+
+// tokenBegins is how a token and a key begin, with escapes of any of their letters, and escapes
+// of those.
+var tokenBegins = regexp.MustCompile(`(e|%(25)*65)(y|%(25)*79)(J|%(25)*4[Aa])|(?i)(g|%(25)*67)(f|%(25)*66)([kf]|%(25)*6[b6])(_|%(25)*5f)`)
 
 // Form is the path-borne form of one request.
 type Form struct {

@@ -121,3 +121,18 @@ func TestLocation(t *testing.T) {
 		}
 	}
 }
+
+// A path that is refused is logged without what could be a token or a key, whatever letters of
+// its beginning are escaped; a path without one as it is.
+func TestRedact(t *testing.T) {
+	for _, begins := range []string{"eyJ", "gfk_", "gff_", "GFK_", "%65yJ", "e%79J", "ey%4a", "%65%79%4A", "%2565yJ", "%67fk_", "g%66f_", "gf%6b_", "gfk%5F", "gfk%255f", "%67%66%6B%5F", "%2567%2566%256b%255f"} {
+		if got := Redact("/.gatefold//l/" + begins + "secret/feed"); got != "/.gatefold//l/REDACTED" {
+			t.Errorf("%s: %s", begins, got)
+		}
+	}
+	for _, path := range []string{"", "/", "/articles//hello", "/eye/JAM", "/gf/k_x", "/%65/y"} {
+		if got := Redact(path); got != path {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+}

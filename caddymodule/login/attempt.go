@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gatefold/gatefold/policy"
 )
 
 // Names of the cookies. Browsers accept `__Host-` only from the host itself, over https, so
@@ -46,6 +48,9 @@ type state struct {
 	Host  string `json:"h"` // scheme and host of the site
 	Next  string `json:"n,omitempty"`
 	Round int    `json:"r,omitempty"`
+	// ACR and MaxAge are what the page asks of the login.
+	ACR    string `json:"a,omitempty"`
+	MaxAge int64  `json:"m,omitempty"`
 }
 
 // attempt is the content of an attempt's cookie. It binds the attempt to the browser in which
@@ -118,8 +123,8 @@ func (s *Site) sealedFor(use string) []byte {
 func attemptCookie(stateParam string) string { return CookiePrefix + hashOf(stateParam)[:12] }
 
 // newAttempt begins an attempt: it returns it with its state, and sets its cookie.
-func (s *Site) newAttempt(w http.ResponseWriter, r *Request, next string, round int) (stateParam string, a attempt) {
-	known := state{ID: random(), At: r.now.Unix(), Host: r.Origin, Round: round}
+func (s *Site) newAttempt(w http.ResponseWriter, r *Request, next string, round int, asked policy.Authentication) (stateParam string, a attempt) {
+	known := state{ID: random(), At: r.now.Unix(), Host: r.Origin, Round: round, ACR: asked.ACR, MaxAge: asked.MaxAge}
 	if len(next) <= maxNextInState {
 		known.Next = next
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
 )
 
 // begin answers /.gatefold/login: it sends the browser to the provider.
@@ -24,18 +25,22 @@ func (s *Site) begin(w http.ResponseWriter, r *Request) {
 	if err != nil {
 		query = nil
 	}
-	next := nextOf(query, r)
+	next, asked := nextOf(query, r), authenticationOf(query)
 	round := s.rounds(r, next)
+	if round >= maxRounds && !r.Reader.Anonymous() && !r.loggedIn(asked) {
+		s.insufficient(w, r, next, asked)
+		return
+	}
 	if round >= maxRounds {
 		s.loop(w, r, next, errors.New("the browser came back without a session, twice"))
 		return
 	}
-	if !r.Reader.Anonymous() {
+	if r.loggedIn(asked) {
 		s.markDone(w, r, next, round+1)
 		redirect(w, next)
 		return
 	}
-	s.sendToProvider(w, r, next, round, query.Get("prompt") == promptCreate)
+	s.sendToProvider(w, r, next, round, query.Get("prompt") == promptCreate, asked)
 }
 
 // mayBegin reports whether a request is a navigation, as far as the browser says.
@@ -46,7 +51,7 @@ func mayBegin(r *Request) bool {
 
 // nextOf returns the page to which the query of a login leads.
 func nextOf(query url.Values, r *Request) string {
-	return safeNext(strings.TrimPrefix(query.Get("next"), r.Origin))
+	return SafeNext(strings.TrimPrefix(query.Get("next"), r.Origin))
 }
 
 // loop ends a login that leads to a login again.
@@ -67,7 +72,7 @@ func isPrefetch(r *Request) bool {
 // sendToProvider begins an attempt. RFC 9700, section 2.1, asks for all that it sends: a
 // code, PKCE, and a state that is bound to the browser. With register the reader makes an
 // account there, if the provider says that it can: another one would answer with an error.
-func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, round int, register bool) {
+func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, round int, register bool, asked policy.Authentication) {
 	provider, err := s.discover(r.Context())
 	if err != nil {
 		s.providerFailed(w, r, KindLogin, err, next)
@@ -81,13 +86,14 @@ func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, ro
 		}
 		defer done()
 	}
-	stateParam, a := s.newAttempt(w, r, next, round)
+	stateParam, a := s.newAttempt(w, r, next, round, asked)
 	challenge := sha256.Sum256([]byte(a.Verifier))
 	query := url.Values{
 		"response_type": {"code"}, "client_id": {s.ClientID}, "redirect_uri": {r.Origin + s.own(pathCallback)}, "scope": {strings.Join(s.Scopes, " ")},
 		"state": {stateParam}, "nonce": {a.Nonce},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])}, "code_challenge_method": {"S256"},
 	}
+	setAuthentication(query, asked)
 	if register && provider.Creates {
 		query.Set("prompt", promptCreate)
 	}

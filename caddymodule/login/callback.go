@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/keys"
+	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
@@ -34,15 +35,15 @@ func (s *Site) callback(w http.ResponseWriter, r *Request) {
 		s.refused(w, r, err, "/")
 		return
 	}
-	known.Next = safeNext(known.Next)
+	known.Next = SafeNext(known.Next)
 	a, ok := s.takeAttempt(w, r, query.Get("state"))
 	if !ok {
 		s.withoutAttempt(w, r, &known)
 		return
 	}
-	next := safeNext(a.Next)
+	next := SafeNext(a.Next)
 	if !fresh(r.now, time.Unix(known.At, 0)) {
-		s.sendToProvider(w, r, next, known.Round, false)
+		s.sendToProvider(w, r, next, known.Round, false, known.authentication())
 		return
 	}
 	provider, err := s.discover(r.Context())
@@ -57,7 +58,7 @@ func (s *Site) callback(w http.ResponseWriter, r *Request) {
 		return
 	}
 	if code := query.Get("error"); code != "" {
-		s.failedAtProvider(w, r, code, next)
+		s.failedAtProvider(w, r, code, next, known.authentication())
 		return
 	}
 	code := query.Get("code")
@@ -119,11 +120,11 @@ func (s *Site) finish(w http.ResponseWriter, r *Request, provider *keys.Provider
 // here with a code of their own; no code is used.
 func (s *Site) withoutAttempt(w http.ResponseWriter, r *Request, known *state) {
 	switch {
-	case !r.Reader.Anonymous():
+	case r.loggedIn(known.authentication()):
 		redirect(w, known.Next)
 	case known.Round+1 < maxRounds:
 		s.report(KindLogin, ResultRestarted, r, errors.New("the browser has no cookie of the attempt"))
-		s.sendToProvider(w, r, known.Next, known.Round+1, false)
+		s.sendToProvider(w, r, known.Next, known.Round+1, false, known.authentication())
 	default:
 		s.loop(w, r, known.Next, errors.New("the browser has no cookie of the attempt, twice"))
 	}
@@ -140,8 +141,11 @@ func (s *Site) refused(w http.ResponseWriter, r *Request, err error, next string
 
 // failedAtProvider answers an error response (RFC 6749, section 4.1.2.1). The browser is not
 // sent back to the page, from where it would come here again.
-func (s *Site) failedAtProvider(w http.ResponseWriter, r *Request, code, next string) {
+func (s *Site) failedAtProvider(w http.ResponseWriter, r *Request, code, next string, asked policy.Authentication) {
 	switch code {
+	case "unmet_authentication_requirements": // OpenID Connect Core Unmet Authentication Requirements 1.0
+		s.report(KindLogin, ResultRefused, r, errUnmet)
+		s.unmet(w, r, next, asked)
 	case "access_denied", "login_required", "interaction_required", "consent_required", "account_selection_required":
 		s.report(KindLogin, ResultCancelled, r, nil)
 		s.page(w, r, page{

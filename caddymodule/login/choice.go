@@ -102,11 +102,14 @@ func (l Logins) begin(w http.ResponseWriter, r *Request) {
 	if err != nil {
 		query = nil
 	}
+	asked := authenticationOf(query)
+	r.now = l[0].Now()
 	chosen := l[0]
 	if len(l) > 1 {
-		chosen = l.named(query.Get("idp"))
+		// A page that asks for another login of a reader asks the provider where they logged in.
+		chosen = cmp.Or(l.named(query.Get("idp")), r.Session)
 	}
-	if chosen != nil || !r.Reader.Anonymous() || !mayBegin(r) {
+	if chosen != nil || r.loggedIn(asked) || !mayBegin(r) {
 		cmp.Or(chosen, l[0]).serve(w, r)
 		return
 	}
@@ -115,7 +118,7 @@ func (l Logins) begin(w http.ResponseWriter, r *Request) {
 		choice := page{Status: http.StatusOK, Title: texts.Text("login"), Language: texts.Tag.String()}
 		next := nextOf(query, r)
 		for _, s := range l {
-			to := s.loginURL(next)
+			to := StepUpURL(s.loginURL(next), asked)
 			if query.Get("prompt") == promptCreate {
 				to = withQuery(to, url.Values{"prompt": {promptCreate}})
 			}

@@ -14,6 +14,7 @@
 //	load.go         bounds: an attempt counts once, and calls to the provider at once
 //	begin.go        /.gatefold/login
 //	callback.go     /.gatefold/callback
+//	stepup.go       logins that a page asks to be stronger or more recent
 //	exchange.go     requests of tokens, and pushed authorization requests
 //	session.go      the session of a login, and its cookie
 //	renew.go        renewal of tokens, and what is written of a session's use

@@ -9,13 +9,13 @@ import (
 // kept in a cookie.
 const maxNext = 2048
 
-// safeNext returns the path and query of a page of this site, from what the browser sent as
+// SafeNext returns the path and query of a page of this site, from what the browser sent as
 // next. Anything that a browser could take for another host, and whatever is too long for a
 // cookie, is the site's first page.
 //
 // The bytes are kept as they came, because a page may depend on how its query is spelt; a
 // path that is not in the form that a URL has is refused rather than mended.
-func safeNext(next string) string {
+func SafeNext(next string) string {
 	const first = "/"
 	if len(next) > maxNext {
 		if next, _, _ = strings.Cut(next, "?"); len(next) > maxNext {

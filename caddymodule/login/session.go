@@ -41,6 +41,7 @@ func (s *Site) beginSession(ctx context.Context, w http.ResponseWriter, r *Reque
 		UserID: reader.UserID, BeganAt: began,
 	}
 	setReader(&session, reader)
+	session.ACR, session.AuthTime = reader.ACR, reader.AuthTime
 	if tokens.RefreshToken != "" {
 		session.Tokens, session.RenewAt = s.sealTokens(id, tokens.RefreshToken), renewAt(now, tokens.ExpiresIn)
 	}
@@ -52,9 +53,14 @@ func (s *Site) beginSession(ctx context.Context, w http.ResponseWriter, r *Reque
 	return nil
 }
 
-// setReader sets what a token says of the reader of a session, besides who they are.
+// setReader sets what a token says of the reader of a session, besides who they are. When they
+// logged in is not among it: a renewal is no login, whatever its token says (OpenID Connect Core
+// 1.0, section 12.2). Nor does it make the class of a login another one.
 func setReader(session *store.LoginSession, reader *keys.ReaderClaims) {
-	session.PublisherUserID, session.ACR, session.AMR, session.Email = reader.PublisherUserID, reader.ACR, reader.AMR, ""
+	session.PublisherUserID, session.AMR, session.Email = reader.PublisherUserID, reader.AMR, ""
+	if reader.ACR != "" && reader.ACR != session.ACR {
+		session.ACR = ""
+	}
 	if reader.EmailVerified {
 		session.Email = reader.Email
 	}

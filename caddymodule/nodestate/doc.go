@@ -9,9 +9,11 @@
 //	server.go  settings of a Redis server that lose records, and its clock
 //	follow.go  a store that does not answer, and a change feed that is behind
 //	keysets.go keys of issuers and publishers that cannot be fetched
+//	crawlers.go lists of the addresses of crawlers that cannot be fetched
 //	loss.go    a shared store that lost writes
 //	indexes.go indexes that are being built
 //	leaks.go   links that were opened from too many networks
 //	webhooks.go webhooks to which no event can be delivered
+//	pages.go   expired pages that readers get while the origin fails
 //	clock.go   issuers whose clock differs
 package nodestate

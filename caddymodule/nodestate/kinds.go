@@ -55,6 +55,9 @@ var (
 	publisherKeysMissing = condition.Register("publisher_keys_missing", condition.Warning,
 		"`gatefold domain probe` shows the cause: until the keys are there, links of the publisher get 503 keys_unavailable.")
 
+	crawlerListOld = condition.Register("crawler_list_old", condition.Warning,
+		"See whether this machine reaches the host of the list, and whether the list is still there: a copy counts for 7 days, then its crawlers are not let in.")
+
 	indexBuilding = condition.Register("index_building", condition.Notice,
 		"Wait: searches are right meanwhile, but read more, and imports of grants are answered 503 index_building with Retry-After.")
 
@@ -63,6 +66,9 @@ var (
 
 	webhookFailing = condition.Register("webhook_failing", condition.Warning,
 		"See the receiver's log, and `gatefold webhook test <id>`. A disabled webhook is enabled by `gatefold webhook enable <id>`; `gatefold webhook replay <id>` sends its dead letters.")
+
+	pagesStale = condition.Register("pages_stale", condition.Warning,
+		"Bring the origin back: readers get expired pages from the page cache for `stale_if_error`, and its errors after that and for all other pages.")
 
 	clockOff = condition.Register("clock_off", condition.Critical,
 		"Synchronize the clocks (NTP) of this machine and of the other: tokens and links are judged by this node's clock.")

@@ -32,6 +32,8 @@ type Options struct {
 	Leaks func() []linkwatch.Leak
 	// Webhooks returns the webhooks to which nothing can be delivered.
 	Webhooks func() []webhook.Failing
+	// CrawlerLists returns the lists of the addresses of crawlers. Optional.
+	CrawlerLists func() []CrawlerList
 	// Probe writes into a partition.
 	Probe func(ctx context.Context, partition string) error
 	// Backups returns the state of the backups that the server makes, nil without any.
@@ -39,9 +41,12 @@ type Options struct {
 	Backups func() *Backups
 	// DiskSpace returns the size of the store's disk and what is available, zero if that is
 	// not known. Optional.
-	DiskSpace func() (total, available uint64)
+	DiskSpace func() DiskSpace
 	// IndexBuilds returns the indexes that this node builds. Optional.
 	IndexBuilds func() []store.IndexBuild
+	// StalePages returns the use of expired pages because the origin fails, nil while there is
+	// none. Optional.
+	StalePages func() *StalePages
 	// Replaced returns an error if the store's file is no longer the one at its path.
 	Replaced func() error
 }
@@ -66,7 +71,7 @@ func New(options Options) *Node {
 		Writes: &Writes{now: options.Now, failing: map[string]*failure{}}, Server: &Server{stops: cmp.Or(options.ClockStops, ClockStops)}, Disk: new(Disk),
 		options: options,
 	}
-	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks, n.losses, n.backups, n.indexes, n.Disk.findings} {
+	for _, source := range []func() []condition.Finding{n.follow, n.Writes.findings, n.Server.findings, n.countedLinks, n.keySets, n.clocks, n.leaks, n.webhooks, n.losses, n.backups, n.indexes, n.crawlerLists, n.Disk.findings, n.pages} {
 		n.Add(source)
 	}
 	return n

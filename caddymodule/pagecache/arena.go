@@ -135,7 +135,11 @@ func (a *arena) allocate(size, head int, pieces []piece) ([]piece, bool) {
 	defer a.mu.Unlock()
 	pieces = pieces[:0]
 	for left := size; left > 0; {
-		p, ok := a.take(orderFor(left))
+		order := orderFor(left)
+		for len(pieces) == 0 && order < maxOrder && unit<<order < head {
+			order++
+		}
+		p, ok := a.take(order)
 		if ok {
 			p.size = uint32(min(left, unit<<p.order))
 			pieces = append(pieces, p)

@@ -48,10 +48,9 @@ type Cache struct {
 	index   *index
 	flights flights
 	running sync.WaitGroup
-	counts  struct {
-		full, stored atomic.Uint64
-		staleError   atomic.Int64 // when a page was last sent because the origin failed
-	}
+	finding sync.Mutex // one Find at a time
+	counts  struct{ full, stored atomic.Uint64 }
+	stale   staleness
 }
 
 // New returns a cache. Close releases its memory.
@@ -149,8 +148,8 @@ type Stats struct {
 	// of the requests that wait for one that runs, and FillBytes what they have of bodies.
 	Fetches, Waiting int
 	FillBytes        int64
-	// StaleAt is when a page was last used stale because the origin failed; zero for never.
-	StaleAt time.Time
+	// Stale is the use of expired pages because the origin failed.
+	Stale Staleness
 }
 
 // Stats returns the state of the cache.
@@ -160,9 +159,7 @@ func (c *Cache) Stats() Stats {
 		Pages: pages, Bytes: c.index.entries.arena.inUse() + pages*entryCost, MaxBytes: c.options.Memory,
 		Evicted: c.index.evicted.Load(), Refused: c.index.rejected.Load() + c.counts.full.Load(),
 	}
-	if at := c.counts.staleError.Load(); at != 0 {
-		stats.StaleAt = time.UnixMilli(at)
-	}
+	stats.Stale = c.stale.get()
 	c.flights.mu.Lock()
 	defer c.flights.mu.Unlock()
 	stats.Fetches, stats.FillBytes = len(c.flights.all), c.flights.bytes

@@ -17,6 +17,8 @@
 //	variant.go       what of a request's headers selects a response
 //	key.go           the key of a page
 //	tags.go          tags by which pages are purged
+//	stored.go        what is stored of a page, and what would become of a request
+//	staleness.go     the use of expired pages while the origin fails
 //	index.go         finding pages, and keys that were found not storable
 //	entry.go         a page in memory, and who uses it
 //	arena.go         the memory of pages

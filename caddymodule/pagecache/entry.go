@@ -39,8 +39,12 @@ type entries struct {
 	unused []uint32
 	places uint32
 	closed bool
-	live   atomic.Int64
-	chunks [maxChunks]atomic.Pointer[[chunkSize]place]
+	// sites counts the entries of each vendor's site, by place.site. There are as many as sites
+	// were ever configured.
+	sites     []siteCount
+	siteIndex map[string]uint32
+	live      atomic.Int64
+	chunks    [maxChunks]atomic.Pointer[[chunkSize]place]
 }
 
 const (
@@ -53,7 +57,11 @@ const (
 type place struct {
 	state atomic.Uint64
 	first atomic.Uint64 // unit<<32 | size
+	site  uint32        // in entries.sites, guarded by entries.mu
 }
+
+// siteCount counts the entries of a site, and the bytes of their blocks.
+type siteCount struct{ pages, bytes int64 }
 
 func (e *entries) at(index uint32) *place { return &e.chunks[index/chunkSize].Load()[index%chunkSize] }
 
@@ -116,7 +124,7 @@ func (e *entries) put(p *page) (handle, int64, error) {
 	for _, one := range e.piecesOf(record) {
 		taken += unit << one.order
 	}
-	h := e.publish(record, binary.LittleEndian.Uint32(record[recordFixed:]))
+	h := e.publish(record, binary.LittleEndian.Uint32(record[recordFixed:]), siteOfKey(p.key), taken)
 	if h == 0 {
 		e.arena.release(e.piecesOf(record))
 		return 0, 0, errFull
@@ -166,7 +174,7 @@ func (p *page) encode(record []byte, head int, pieces []piece, headerText []byte
 }
 
 // publish puts a record into the table. It returns zero if the table is full.
-func (e *entries) publish(record []byte, first uint32) handle {
+func (e *entries) publish(record []byte, first uint32, site []byte, taken int64) handle {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var index uint32
@@ -186,6 +194,17 @@ func (e *entries) publish(record []byte, first uint32) handle {
 	if generation == 0 {
 		generation = 1
 	}
+	count, ok := e.siteIndex[string(site)]
+	if !ok {
+		if e.siteIndex == nil {
+			e.siteIndex = make(map[string]uint32)
+		}
+		count = uint32(len(e.sites))
+		e.sites, e.siteIndex[string(site)] = append(e.sites, siteCount{}), count
+	}
+	at.site = count
+	e.sites[count].pages++
+	e.sites[count].bytes += taken
 	at.first.Store(uint64(first)<<32 | uint64(len(record)))
 	at.state.Store(generation<<32 | 1)
 	e.live.Add(1)
@@ -212,9 +231,14 @@ func (e *entries) release(h handle) {
 	if uint32(at.state.Add(^uint64(0))) != 0 {
 		return
 	}
-	var buf [16]piece
-	e.arena.release(append(buf[:0], e.piecesOf(e.record(h))...))
+	pieces, taken := e.piecesOf(e.record(h)), int64(0)
+	for _, one := range pieces {
+		taken += unit << one.order
+	}
+	e.arena.release(pieces)
 	e.mu.Lock()
+	e.sites[at.site].pages--
+	e.sites[at.site].bytes -= taken
 	at.state.Store((uint64(h>>32)%(1<<32-1) + 1) << 32)
 	e.unused = append(e.unused, uint32(h))
 	last := e.live.Add(-1) == 0 && e.closed

@@ -85,7 +85,7 @@ func (c *Cache) begin(q *Request, header http.Header, base []byte, accept, encod
 	}
 	if stored != nil {
 		if again, ok := c.index.entries.use(stored.handle); ok {
-			w.stored = &again
+			w.stored, f.confirms = &again, again.handle
 		}
 	}
 	asked := c.anonymous(q, header, accept, encoding, w.stored)
@@ -147,7 +147,7 @@ func (w *fill) WriteHeader(status int) {
 	w.stall.Reset(fetchStall)
 	c, f := w.cache, w.flight
 	header := cleanHeader(w.header)
-	if header["Date"] == nil {
+	if _, err := http.ParseTime(header.Get("Date")); err != nil { // RFC 9110, section 6.6.1
 		header["Date"] = []string{c.options.Now().UTC().Format(http.TimeFormat)}
 	}
 	fresh := status == http.StatusNotModified && w.stored != nil
@@ -176,7 +176,7 @@ func (w *fill) WriteHeader(status int) {
 	}
 	shared := why == WhyNone || why == WhyOriginError
 	if !shared {
-		c.index.mark(w.base, c.options.Now().Add(markFor).Unix())
+		c.index.mark(w.base, why, c.options.Now().Add(markFor))
 		c.index.remove(c.index.variant(slices.Clone(w.base), w.encoding)) // it is not the page any more
 		c.flights.leave(f)
 		defer f.cancel()
@@ -228,7 +228,7 @@ func (w *fill) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	c.flights.leave(f) // a reader who joined it would miss the beginning
-	c.index.mark(w.base, c.options.Now().Add(markFor).Unix())
+	c.index.mark(w.base, WhyTooLarge, c.options.Now().Add(markFor))
 	return len(b), w.awaitReaders()
 }
 
@@ -359,7 +359,7 @@ func cleanHeader(received http.Header) http.Header {
 func freshen(stored, confirmed http.Header) {
 	for name, values := range confirmed {
 		switch name {
-		case "Content-Encoding", "Content-Type", "Content-Range", "Content-Length", "Etag":
+		case "Content-Encoding", "Content-Range", "Content-Length", "Etag", "Content-Md5", "Content-Digest", "Digest": // of the stored body
 		default:
 			stored[name] = values
 		}

@@ -19,6 +19,8 @@ type flight struct {
 	hard    uint64 // stamps of the page's path, before the fetch
 	soft    uint64
 	asked   time.Time
+	// confirms is the stored page that the origin is asked to confirm, or zero.
+	confirms handle
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at each change; nil while no reader waits

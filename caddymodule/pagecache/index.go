@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,7 @@ type index struct {
 	// and pages that do not vary any more, only have more variants than they need.
 	byEncoding [bitsEncoding / 64]atomic.Uint64
 	// marks hold the keys that were not storable a moment ago: the upper half is a part of
-	// the hash, the lower one the time until which it counts.
+	// the hash, the lower one why, in whyBits bits, and the time until which it counts.
 	marks [marksSize]atomic.Uint64
 
 	evicted, rejected atomic.Uint64
@@ -113,16 +114,26 @@ func (x *index) put(p *page) error {
 
 func (x *index) remove(key []byte) { x.found.Del(x.hash(key)) }
 
-// mark makes the pages of a key pass until a time, in Unix seconds.
-func (x *index) mark(base []byte, until int64) {
+// whyBits are the bits of a mark with its Why, an index in whys.
+const whyBits = 5
+
+// timeOf returns the part of a mark with its time: seconds, which repeat after four years.
+func timeOf(at time.Time) uint32 { return uint32(at.Unix()) << whyBits >> whyBits }
+
+// mark makes the pages of a key pass until a time.
+func (x *index) mark(base []byte, why Why, until time.Time) {
 	hash := x.hash(base)
-	x.marks[hash%marksSize].Store(hash>>32<<32 | uint64(uint32(until)))
+	x.marks[hash%marksSize].Store(hash>>32<<32 | uint64(slices.Index(whys[:], why))<<(32-whyBits) | uint64(timeOf(until)))
 }
 
-func (x *index) marked(base []byte, now int64) bool {
+// marked returns why the pages of a key pass, or WhyNone if they do not.
+func (x *index) marked(base []byte, now time.Time) Why {
 	hash := x.hash(base)
 	mark := x.marks[hash%marksSize].Load()
-	return mark>>32 == hash>>32 && int64(uint32(mark)) > now
+	if left := (uint32(mark) - timeOf(now)) << whyBits >> whyBits; mark>>32 != hash>>32 || left == 0 || left > uint32(markFor/time.Second) {
+		return WhyNone
+	}
+	return whys[uint32(mark)>>(32-whyBits)]
 }
 
 func (x *index) close() {

@@ -18,6 +18,9 @@ type Target struct {
 	// Received is the escaped path as the client sent it, if a handler rewrote it before the
 	// cache; otherwise empty or as Path. Purges name a page by either of them.
 	Received string
+	// Place distinguishes the caches of a site that have the same settings; empty for its only
+	// one.
+	Place string
 	// Root is the folder of a static site, as Caddy's directive root sets it.
 	Root string
 }
@@ -34,7 +37,7 @@ func appendKey(key []byte, target *Target, accept uint8, header http.Header, con
 		flags = 1
 	}
 	key = append(key, flags, accept)
-	for _, text := range [...]string{target.Vendor, target.Site, target.Host, target.Path, target.Query, target.Root, target.received()} {
+	for _, text := range [...]string{target.Vendor, target.Site, target.Host, target.Path, target.Query, target.Root, target.received(), target.Place} {
 		key = appendText(key, text)
 	}
 	for _, name := range configured {

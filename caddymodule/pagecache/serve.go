@@ -2,6 +2,7 @@ package pagecache
 
 import (
 	"context"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -60,7 +61,7 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, q *Request) error 
 		return c.pass(w, q, "uri-miss", WhyMethod)
 	case r.Header["Range"] != nil:
 		return c.pass(w, q, "uri-miss", WhyRequest)
-	case c.index.marked(base, c.options.Now().Unix()):
+	case c.index.marked(base, c.options.Now()) != WhyNone:
 		return c.pass(w, q, "bypass", WhyMarked)
 	}
 	old := &stored
@@ -166,7 +167,7 @@ func (c *Cache) share(w http.ResponseWriter, r *http.Request, q *Request, base [
 	}
 	failed := f.err != nil || f.why == WhyOriginError
 	if failed && stored != nil && c.usable(stored) != isPurged && c.within(stored, stored.life().ifError) {
-		c.counts.staleError.Store(c.options.Now().UnixMilli())
+		c.stale.served(c.options.Now())
 		q.Result.Why = WhyOriginError
 		return c.answer(w, r, q, stored, Stale)
 	}
@@ -191,9 +192,18 @@ func outcomeOf(first bool) Outcome {
 	return Collapsed
 }
 
-// confirmed answers with a stored page that the origin confirmed.
+// confirmed answers with the stored page that the origin confirmed, which may be another one
+// than this request found.
 func (c *Cache) confirmed(w http.ResponseWriter, r *http.Request, q *Request, f *flight, stored *entry) error {
-	if stored == nil || c.usable(stored) == isPurged { // it was purged meanwhile
+	if stored == nil || stored.handle != f.confirms {
+		asked, ok := c.index.entries.use(f.confirms)
+		if !ok { // another one replaced it meanwhile
+			return c.pass(w, q, "uri-miss", WhyBusy)
+		}
+		defer asked.release()
+		stored = &asked
+	}
+	if c.usable(stored) == isPurged { // it was purged meanwhile
 		return c.pass(w, q, "uri-miss", WhyBusy)
 	}
 	header := w.Header()
@@ -290,8 +300,12 @@ func (c *Cache) send(w http.ResponseWriter, r *http.Request, e *entry) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
+	var to io.Writer = w
+	if r.ProtoMajor >= 2 {
+		to = &copyingWriter{to: w, room: min(e.length(), chunkBytes)}
+	}
 	_ = e.each(func(part []byte) error { // an error means that the client left
-		_, err := w.Write(part) //nolint:gosec // the origin's own page
+		_, err := to.Write(part)
 		return err
 	})
 	return nil

@@ -32,6 +32,11 @@ const (
 	WhyOriginError Why = "origin_error"      // the origin failed
 )
 
+// whys are those for which a response is not stored. A mark has an index in them.
+var whys = [1 << whyBits]Why{
+	WhyMarked, WhyStatus, WhyNoStore, WhyPrivate, WhySetCookie, WhyVary, WhyFreshness, WhyTooLarge, WhyTrailer, WhyPartial, WhyTags,
+}
+
 // lifetime is how long a response may be used, from its generation on.
 type lifetime struct {
 	fresh, whileRevalid, ifError time.Duration

@@ -61,7 +61,33 @@ func (w *headerWriter) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// invalidating returns a writer that purges, on this node, what an unsafe request changed:
+// copyingWriter writes copies of what it is given. Write of HTTP/2 returns when the client
+// resets the stream, while another goroutine may still send the bytes: those of a page whose
+// memory is given to another one meanwhile. A copy is the collector's. It is used again only
+// after a write that ended without an error, which keeps nothing.
+type copyingWriter struct {
+	to   io.Writer
+	room int
+	buf  []byte
+}
+
+// Write implements io.Writer.
+func (w *copyingWriter) Write(b []byte) (n int, err error) {
+	if w.buf == nil {
+		w.buf = make([]byte, w.room)
+	}
+	for len(b) > 0 {
+		part := w.buf[:copy(w.buf, b)]
+		wrote, err := w.to.Write(part)
+		if n += wrote; err != nil {
+			return n, err
+		}
+		b = b[len(part):]
+	}
+	return n, nil
+}
+
+// invalidating returns a writer that purges what an unsafe request changed:
 // its own page, those that Location and Content-Location name, and the groups of
 // Cache-Group-Invalidation (RFC 9111, section 4.4; RFC 9875, section 3).
 func (c *Cache) invalidating(w http.ResponseWriter, r *http.Request, q *Request) http.ResponseWriter {

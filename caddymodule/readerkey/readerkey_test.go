@@ -52,15 +52,21 @@ type written struct {
 	mu   sync.Mutex
 	uses map[string]int64
 	err  error
+	// commits are the calls that wrote.
+	commits int
 }
 
-func (w *written) write(_ context.Context, id string, uses int64, _ time.Time) error {
+func (w *written) write(_ context.Context, uses []KeyUses) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err == nil {
-		w.uses[id] += uses
+	if w.err != nil {
+		return w.err
 	}
-	return w.err
+	w.commits++
+	for _, one := range uses {
+		w.uses[one.ID] += one.Uses
+	}
+	return nil
 }
 
 func idOf(key string) (string, bool) { return "id of " + key, key != "" }
@@ -88,8 +94,8 @@ func TestUses(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if fmt.Sprint(w.uses) != "map[id of a:3 id of b:1]" {
-		t.Errorf("written is %v", w.uses)
+	if fmt.Sprint(w.uses) != "map[id of a:3 id of b:1]" || w.commits != 1 {
+		t.Errorf("written is %v in %d commits", w.uses, w.commits)
 	}
 }
 
@@ -104,6 +110,9 @@ func TestUsesAreBounded(t *testing.T) {
 	}
 	if err := u.Write(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if len(w.uses) != maxUsed || w.commits != maxUsed/maxWritten {
+		t.Errorf("the uses of %d keys are written in %d commits", len(w.uses), w.commits)
 	}
 	for i := range 3 * maxUsed {
 		if !u.Take(fmt.Sprint("new", i), at.Add(time.Minute)) {

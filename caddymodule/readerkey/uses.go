@@ -1,8 +1,10 @@
 package readerkey
 
 import (
+	"cmp"
 	"context"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,6 +15,8 @@ const (
 	maxUsed = 16_384
 	// writeEvery is the time between two writes of counts.
 	writeEvery = time.Minute
+	// maxWritten is the number of keys whose counts are written in one commit.
+	maxWritten = 256
 	// writeTime bounds the writes of one round.
 	writeTime = 30 * time.Second
 )
@@ -22,13 +26,23 @@ const (
 type Uses struct {
 	limit int64
 	id    func(key string) (string, bool)
-	write func(ctx context.Context, id string, uses int64, last time.Time) error
+	write WriteUses
 	seed  maphash.Seed
 
 	mu      sync.Mutex
 	keys    map[uint64]*use
 	written time.Time // of the last write
 	writing bool      // a write is due
+}
+
+// WriteUses writes the uses of some keys in one step, at most maxWritten of them.
+type WriteUses func(ctx context.Context, uses []KeyUses) error
+
+// KeyUses are uses of the key of an id, the last of them at Last.
+type KeyUses struct {
+	ID   string
+	Uses int64
+	Last time.Time
 }
 
 // use is the use of one key.
@@ -41,8 +55,8 @@ type use struct {
 }
 
 // NewUses returns the uses of keys, of which each may be used limit times in a minute. Id
-// returns the id of a key, and write writes its count.
-func NewUses(limit int64, id func(key string) (string, bool), write func(ctx context.Context, id string, uses int64, last time.Time) error) *Uses {
+// returns the id of a key, and write writes counts.
+func NewUses(limit int64, id func(key string) (string, bool), write WriteUses) *Uses {
 	return &Uses{limit: limit, id: id, write: write, seed: maphash.MakeSeed(), keys: make(map[uint64]*use)}
 }
 
@@ -108,8 +122,9 @@ func (u *Uses) writeAll() {
 	u.mu.Unlock()
 }
 
-// Write writes all counts now. It returns the first error, after which it writes no more.
-func (u *Uses) Write(ctx context.Context) error {
+// Write writes all counts now, those of many keys with one commit. It returns the first error;
+// what could not be written is written with the next counts.
+func (u *Uses) Write(ctx context.Context) (failed error) {
 	u.mu.Lock()
 	taken := make([]use, 0, len(u.keys))
 	for _, one := range u.keys {
@@ -119,13 +134,17 @@ func (u *Uses) Write(ctx context.Context) error {
 		}
 	}
 	u.mu.Unlock()
-	for i := range taken {
-		if err := u.write(ctx, taken[i].id, taken[i].pending, taken[i].last); err != nil {
-			u.giveBack(taken[i:])
-			return err
+	for some := range slices.Chunk(taken, maxWritten) {
+		uses := make([]KeyUses, len(some))
+		for i := range some {
+			uses[i] = KeyUses{ID: some[i].id, Uses: some[i].pending, Last: some[i].last}
+		}
+		if err := u.write(ctx, uses); err != nil {
+			failed = cmp.Or(failed, err)
+			u.giveBack(some)
 		}
 	}
-	return nil
+	return failed
 }
 
 func (u *Uses) giveBack(counts []use) {

@@ -5,6 +5,7 @@
 //	main.go         options, and the run
 //	parts.go        the parts of a run, and -only
 //	proxied.go      proxied requests: contenders, pairs and slices
+//	cached.go       pages from memory, and their peers
 //	bigsite.go      the big site: memory, start, publishing of rules
 //	flood.go        forged tokens
 //	redemptions.go  redemptions, embedded

@@ -91,7 +91,7 @@ func (b *bench) proxied(ctx context.Context) error {
 const maxFailed = 10
 
 // contenders are in the order of their turns: compared ones are adjacent.
-var contenders = []contender{
+var contenders = slices.Concat([]contender{
 	{"plain-public", "plain", "public", 1},
 	{"gate-public", "gate", "public", 1},
 	{"untuned-public", "untuned", "public", rareRounds},
@@ -108,7 +108,7 @@ var contenders = []contender{
 	{"nginx-auth-request", "nginx-auth-request", "reader", rareRounds},
 	{"forward-auth-tuned", "forward-auth-tuned", "reader", rareRounds},
 	{"forward-auth-jwt-tuned", "forward-auth-jwt-tuned", "reader", rareRounds},
-}
+}, keptContenders())
 
 // rareRounds is the number of rounds between two turns of contenders that have a
 // wide margin, or are only context.
@@ -174,6 +174,9 @@ func (b *bench) loadOf(ctx context.Context, name string) (func(round int) *load,
 			return &load{name: fmt.Sprintf("crowd-%d", n), list: b.world.lists[n]}
 		}, nil
 	default:
+		if l := b.keptLoad(name); l != nil {
+			return func(int) *load { return l }, nil
+		}
 		return nil, fmt.Errorf("there is no load %q", name)
 	}
 }
@@ -191,7 +194,7 @@ func (b *bench) needCookie(ctx context.Context) (string, error) {
 	return b.world.cookie, err
 }
 
-var pairs = []pair{
+var pairs = slices.Concat([]pair{
 	{"plain against itself: CPU per request", "twin-reader", "plain-reader", cpuOf, 0, true},
 	{"plain against itself: throughput", "twin-reader", "plain-reader", throughputOf, 0, false},
 	{"plain against itself: p99", "twin-reader", "plain-reader", p99Of, 0, true},
@@ -214,7 +217,7 @@ var pairs = []pair{
 	{"against forward_auth that verifies a JWT, in our own binary: throughput", "gate-reader", "forward-auth-jwt-tuned", throughputOf, 0, false},
 	{"our binary as shipped against GOGC=100, no gate: throughput", "plain-public", "untuned-public", throughputOf, 1.05, false},
 	{"our binary as shipped against GOGC=100, no gate: CPU per request", "plain-public", "untuned-public", cpuOf, 0, true},
-}
+}, keptPairs())
 
 // pairNames lists the rows.
 func pairNames() []string {

@@ -46,15 +46,16 @@ func play(role string, args []string) error {
 	}
 }
 
-// serveOrigin answers every request with one kilobyte.
+// serveOrigin answers every request with as many bytes as its path says, by default one
+// kilobyte.
 func serveOrigin(args []string) error {
 	flags := flag.NewFlagSet(roleOrigin, flag.ExitOnError)
 	listen := flags.String("listen", "", "address")
 	_ = flags.Parse(args)
-	page := bytes.Repeat([]byte("a"), 1024)
-	return listenAndServe(*listen, func(w http.ResponseWriter, _ *http.Request) {
+	page := bytes.Repeat([]byte("a"), 1<<20)
+	return listenAndServe(*listen, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(page)
+		_, _ = w.Write(page[:pageSize(r.URL.Path)])
 	})
 }
 

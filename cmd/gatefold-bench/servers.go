@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Every Caddy has the same configuration around its site.
@@ -89,7 +90,16 @@ func (b *bench) startProxy(ctx context.Context, name string) (*process, error) {
 		if !strings.HasSuffix(name, "-tuned") {
 			s.environment = asShipped
 		}
-	case "nginx-auth-request":
+	case "kept":
+		small := filepath.Join(b.dir, "kept.db")
+		if err := fill(ctx, small, 0, 0, "reader-one"); err != nil {
+			return nil, err
+		}
+		s = b.gate(name, small, keptRules)
+		s.directives += "\n\tgatefold_cache"
+	case "respond":
+		s.directives = respondDirectives()
+	case "nginx-auth-request", "nginx-secure-link", "nginx-auth-cache":
 		address, err := b.authorizer(false)
 		if err != nil {
 			return nil, err
@@ -193,7 +203,7 @@ func (b *bench) startAuthorizer(name string, args ...string) (*process, error) {
 	return p, err
 }
 
-// nginxConfig is a proxy with auth_request.
+// nginxConfig is a proxy that does what nginxPeers say.
 const nginxConfig = `daemon off;
 user %[1]s;
 worker_processes auto;
@@ -207,10 +217,11 @@ http {
 	upstream authorizer { server %[4]s; keepalive 64; }
 	proxy_http_version 1.1;
 	proxy_set_header Connection "";
+	%[6]s
 	server {
 		listen 127.0.0.1:%[5]s;
 		location / {
-			auth_request /_authorize;
+			%[7]s
 			proxy_pass http://origin;
 		}
 		location = /_authorize {
@@ -237,7 +248,8 @@ func (b *bench) startNginx(name, authorizer string) (*process, error) {
 		return nil, err
 	}
 	config := filepath.Join(dir, "nginx.conf")
-	text := fmt.Sprintf(nginxConfig, me.Username, dir, b.origin, authorizer, port)
+	peer := nginxPeers[name]
+	text := fmt.Sprintf(nginxConfig, me.Username, dir, b.origin, authorizer, port, strings.ReplaceAll(peer.before, "%s", dir), peer.location)
 	if os.Geteuid() != 0 {
 		text = strings.Replace(text, "user "+me.Username+";\n", "", 1)
 	}
@@ -248,6 +260,6 @@ func (b *bench) startNginx(name, authorizer string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = p.answers("/", http.StatusOK, b.world.reader())
+	_, err = p.answers(secureLink("/", time.Now()), http.StatusOK, b.world.reader())
 	return p, err
 }

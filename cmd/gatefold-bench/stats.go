@@ -58,7 +58,8 @@ func logChoose(n, k int) float64 {
 	return gamma(n) - gamma(k) - gamma(n-k)
 }
 
-// below reports whether the interval reaches a target that is an upper bound, and
-// above whether it reaches one that is a lower bound.
-func (i interval) below(target float64) bool { return i.low <= target }
-func (i interval) above(target float64) bool { return i.high >= target }
+// below reports whether the median reaches a target that is an upper bound, and above
+// whether it reaches one that is a lower bound. That the interval does is not enough: it is
+// the wider the less was measured.
+func (i interval) below(target float64) bool { return i.median <= target }
+func (i interval) above(target float64) bool { return i.median >= target }

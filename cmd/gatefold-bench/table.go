@@ -45,7 +45,7 @@ func (t *table) none(name string, got, of int) {
 	t.rows = append(t.rows, fmt.Sprintf("| %s | 0 | %d | of %d | %s |", name, got, of, verdict))
 }
 
-// row adds a row; a target of zero is none. A row is met when the interval
+// row adds a row; a target of zero is none. A row is met when the median
 // reaches the target.
 func (t *table) row(name, median, between string, target float64, upper bool, i interval, format string) {
 	bound, verdict := "", ""

@@ -88,6 +88,10 @@ func userOf(number int) string { return fmt.Sprintf("reader-%07d", number) }
 // fill makes a database with grants for a number of readers and a number of rules;
 // without rules, the site has its own.
 func fill(ctx context.Context, file string, grants, rules int, others ...string) error {
+	// A server refuses a database with records whose secret is missing.
+	if err := os.WriteFile(file+".secret", []byte("the secret of one measurement, which keeps nothing\n"), 0o600); err != nil {
+		return err
+	}
 	backend, err := boltengine.Open(file)
 	if err != nil {
 		return err

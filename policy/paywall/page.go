@@ -201,7 +201,11 @@ func (p *Page) dataOf(v *View) *data {
 		d.Login = v.Login
 	}
 	if v.ActionURL != "" && v.ActionURL != d.Login {
-		if d.Action = l.Text("action." + v.Action); d.Action != "" {
+		text := "action." + v.Action
+		if v.Action == "login" { // of a reader who is logged in, and must do it in another way
+			text = v.Action
+		}
+		if d.Action = l.Text(text); d.Action != "" {
 			d.ActionURL = v.ActionURL
 		}
 	}

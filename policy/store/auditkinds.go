@@ -106,6 +106,7 @@ var auditKinds = map[byte]auditKind{
 	prefixContainer:   {unaudited: true},
 	prefixIndex:       {unaudited: true},
 	prefixLinkIndex:   {unaudited: true},
+	prefixMeter:       {unaudited: true},
 	prefixUses:        {unaudited: true},
 	prefixUse:         {unaudited: true},
 	prefixDevices:     {unaudited: true},

@@ -36,6 +36,7 @@
 //	paywalls.go      paywalls, and their earlier versions
 //	refusals.go      refused requests, by their support codes
 //	links.go         signed links, revocation, redemption
+//	meters.go        what identified readers opened by meters
 //	linkdevices.go   the devices of a link, which are counted with its uses
 //	refund.go        uses that are taken back
 //	linkfind.go      finding, revoking and restoring many links
@@ -102,6 +103,7 @@
 //	keyring.go       signing keys of vendors
 //	keyrotation.go   rotating and retiring signing keys
 //	loginsessions.go  sessions of readers who logged in at the gate
+//	logintokens.go     until when tokens of a reader are renewed, after all their sessions ended
 //	loginends.go     how they end and go on: by the reader, by their issuer, by use
 //	readerkeys.go    keys that speak for readers: of their programs, and of their feeds
 //	sessionkeys.go   keys that sites share with their origins

@@ -90,6 +90,12 @@ var erasers = []eraser{
 		about: func(p *Person, _, value []byte) bool { return p.mentioned(value) },
 	},
 	scrubs(prefixImportLog, "importLogs"),
+	{
+		prefix: prefixMeter, kind: "meters", forget: removeEntry,
+		ranges: func(_ engine.Snapshot, p *Person) ([]eraseRange, error) {
+			return []eraseRange{{prefix: keyPrefix(prefixMeter, p.ID)}}, nil
+		},
+	},
 	{prefix: prefixEngagement, kind: "engagement", ranges: engagementOf, forget: removeEntry},
 	{prefix: prefixAudit, kind: "auditFound", hidden: true, about: aboutAudit, forget: markAudited},
 	{prefix: prefixAudit, kind: "audit", about: aboutAudit, all: true, forget: forgetAudit},

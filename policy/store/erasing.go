@@ -130,6 +130,7 @@ func (w Writer) beginErasure(t *transaction, id string, emails []string) error {
 			next.Emails, next.Stage, next.erasePlace = append(next.Emails, email), 0, erasePlace{}
 		}
 	}
+	t.endTokens(id)
 	value, err := encode(next)
 	t.set(k, value, time.Time{})
 	return err

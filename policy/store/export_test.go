@@ -10,6 +10,9 @@ import (
 // SnapshotName is the beginning of the names of a partition's files.
 var SnapshotName = snapshotName
 
+// Fault makes the disk of the folder fail with an error, while there is one.
+func (o *SnapshotOptions) Fault(fault func() error) { o.fault = fault }
+
 // Tell makes what changed stale on all nodes.
 func Tell(ctx context.Context, w Writer, vendor string, change policy.Invalidation) error {
 	return w.commit(ctx, vendor, new(engine.Batch), change)

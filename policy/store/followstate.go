@@ -57,3 +57,15 @@ func (f *Follower) State() FollowState {
 	}
 	return worst
 }
+
+// Silence returns the time since all changes of a partition were known. It is the longest
+// time if they never were, and the age of the snapshot if the partition was read from one.
+func (f *Follower) Silence(partition string, now time.Time) time.Duration {
+	feed := f.known(partition)
+	if feed == f.whole {
+		if age, restored := f.snapshots.ageOf(partition, now); restored {
+			return age
+		}
+	}
+	return feed.lag(now)
+}

@@ -28,6 +28,7 @@ import (
 //	H <issuer> NUL <jti>                 history of a link besides its uses
 //	h <issuer> NUL <jti>                 networks from which a link was opened in the last hour, for the leak detector
 //	u <issuer> NUL <jti> NUL <id>        marker: a use that is not taken back any more
+//	- <user> NUL <site> NUL <meter>      what a reader opened by a meter in its period
 //	R <site> NUL <rank>                  rule, the rank as 4 bytes, most significant first
 //	V <site>                             revision of the rules of a site
 //	F <site>                             forwarding settings of a site
@@ -165,6 +166,7 @@ const (
 	prefixHistory      = 'H'
 	prefixNetworks     = 'h'
 	prefixKept         = 'u'
+	prefixMeter        = '-'
 	prefixRule         = 'R'
 	prefixRevision     = 'V'
 	prefixForwarding   = 'F'
@@ -272,6 +274,7 @@ const (
 	loginSIDLogout     = "S"
 	loginSubjectLogout = "B"
 	loginToken         = "j"
+	loginTokensEnded   = "T"
 )
 
 // The kinds of values in the index of the keys of readers.

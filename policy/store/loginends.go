@@ -47,7 +47,8 @@ func (w Writer) EndRenewedSession(ctx context.Context, vendor, id string, lease 
 	})
 }
 
-// EndLoginSessionsOf ends all sessions of a user, and returns how many.
+// EndLoginSessionsOf ends all sessions of a user, and returns how many. Tokens of the user are
+// not renewed any more, see TokensEndedAt.
 func (w Writer) EndLoginSessionsOf(ctx context.Context, vendor, user string) (ended int, err error) {
 	if err := checkText("user", user, maxUserID); err != nil {
 		return 0, err
@@ -58,6 +59,7 @@ func (w Writer) EndLoginSessionsOf(ctx context.Context, vendor, user string) (en
 		if _, err := t.load(key(prefixLoginIndex, loginTurn+user)); err != nil {
 			return err
 		}
+		t.endTokens(user)
 		ended, err = t.endLogins(keyPrefix(prefixLoginIndex, loginUser+user))
 		return err
 	})
@@ -173,6 +175,9 @@ func (w Writer) EndIssuerSessions(ctx context.Context, vendor string, logout Iss
 				continue
 			}
 			session.remove(t)
+			if logout.SID == "" { // all sessions of the reader
+				t.endTokens(session.UserID)
+			}
 			ended++
 		}
 		return nil

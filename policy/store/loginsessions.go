@@ -31,6 +31,9 @@ type LoginSession struct {
 	Email           string `json:"email,omitempty"` // a verified one
 	ACR             string `json:"acr,omitempty"`
 	AMR             string `json:"amr,omitempty"`
+	// AuthTime is when the reader logged in at the issuer, in Unix seconds; zero if it does not
+	// say.
+	AuthTime int64 `json:"authTime,omitempty"`
 
 	// BeganAt is when the reader began to log in, which a logout of the issuer after it ends;
 	// zero for now. It is not stored.
@@ -289,6 +292,7 @@ func (s *Store) LoginSession(ctx context.Context, vendor, id string) (policy.Log
 	return policy.LoginSession{
 		Reader: policy.Reader{
 			UserID: session.UserID, PublisherUserID: session.PublisherUserID, Email: policy.LowerEmail(session.Email), ACR: session.ACR, AMR: session.AMR,
+			AuthTime: session.AuthTime,
 		},
 		Origin: session.Origin(), EndsAt: session.End(), DueAt: due,
 	}, nil

@@ -373,3 +373,37 @@ func TestManyLoginSessionsLeaveNothing(t *testing.T) {
 		}))
 	})
 }
+
+// It is kept for as long as tokens are renewed that all sessions of a reader ended: by support,
+// by a logout that names the reader, and by an erasure; not by the end of one session.
+func TestTokensEnd(t *testing.T) {
+	onBothEngines(t, func(b *fixture) {
+		ended := func(user string) bool {
+			t.Helper()
+			at, err := b.TokensEndedAt(b.Context(), vendor, user)
+			b.ok(err)
+			return !at.IsZero() && at.Sub(b.now()).Abs() < time.Minute
+		}
+		b.ok(b.EndLoginSession(b.Context(), vendor, b.login("ann", "", "", 3)))
+		if ended("ann") {
+			t.Error("one session is all")
+		}
+		_, err := b.EndLoginSessionsOf(b.Context(), vendor, "ann")
+		b.ok(err)
+		_, err = b.Erase(b.Context(), vendor, "eve")
+		b.ok(err)
+		for user, sid := range map[string]string{"bob": "sid-bob", "kim": ""} {
+			b.login(user, "sid-"+user, "", 3)
+			_, err = b.EndIssuerSessions(b.Context(), vendor, store.IssuerLogout{
+				Issuer: loginIssuer, ClientID: "news", SID: sid, Subject: "s-" + user, TokenID: "token of " + user, ExpiresAt: b.now().Add(time.Minute),
+			})
+			b.ok(err)
+		}
+		if !ended("ann") || !ended("eve") || !ended("kim") || ended("bob") {
+			t.Errorf("ended: ann %v, eve %v, kim %v, bob %v", ended("ann"), ended("eve"), ended("kim"), ended("bob"))
+		}
+		if left := b.holding("eve"); left != "" {
+			t.Errorf("after the erasure there is %s", left)
+		}
+	})
+}

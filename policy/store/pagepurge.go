@@ -13,7 +13,7 @@ import (
 // in bytes.
 const (
 	MaxPurged     = 500
-	maxPurgedText = 2048
+	MaxPurgedText = 2048
 )
 
 // PagePurge is the last purge of a site's stored pages. Its record carries the purge to all
@@ -42,19 +42,36 @@ func (w Writer) PurgePages(ctx context.Context, vendor string, purge *policy.Pag
 	}
 	for _, list := range [][]string{purge.Paths, purge.Prefixes, purge.Tags} {
 		for _, text := range list {
-			if err := checkText("urls", text, maxPurgedText); err != nil {
+			if err := checkText("urls", text, MaxPurgedText); err != nil {
 				return err
 			}
 		}
 	}
-	stored, err := encode(&PagePurge{
-		All: purge.All, Paths: purge.Paths, Prefixes: purge.Prefixes, Tags: purge.Tags, Soft: purge.Soft, PurgedAt: w.timestamp(),
-	})
+	batch, change, err := w.purgeBatch(vendor, purge)
 	if err != nil {
 		return err
 	}
-	var change policy.Invalidation
-	change.AddPages(vendor, purge)
-	batch := &engine.Batch{Puts: []engine.Put{{Key: key(prefixPagePurge, purge.Site), Value: stored}}}
 	return w.commit(ctx, vendor, batch, change)
+}
+
+// InvalidatePages purges stored pages of a site on every node, as PurgePages does, for a
+// request to the site that changed them: it is not audited, and what it names is not checked.
+func (s *Store) InvalidatePages(ctx context.Context, vendor string, purge *policy.PagePurge) error {
+	batch, change, err := s.purgeBatch(vendor, purge)
+	if err != nil {
+		return err
+	}
+	return s.commit(ctx, vendor, batch, change)
+}
+
+func (s *Store) purgeBatch(vendor string, purge *policy.PagePurge) (*engine.Batch, policy.Invalidation, error) {
+	var change policy.Invalidation
+	stored, err := encode(&PagePurge{
+		All: purge.All, Paths: purge.Paths, Prefixes: purge.Prefixes, Tags: purge.Tags, Soft: purge.Soft, PurgedAt: s.timestamp(),
+	})
+	if err != nil {
+		return nil, change, err
+	}
+	change.AddPages(vendor, purge)
+	return &engine.Batch{Puts: []engine.Put{{Key: key(prefixPagePurge, purge.Site), Value: stored}}}, change, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/paywall"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -23,6 +24,13 @@ var paywallKind = &kind[paywall.Paywall]{
 	prefix: prefixPaywall, path: func(p *paywall.Paywall) []string { return []string{p.ID} }, normalize: normalizePaywall,
 	stamps: func(p *paywall.Paywall) (created, updated *time.Time) { return &p.CreatedAt, &p.ModifiedAt },
 	check:  countPaywall,
+	stale: func(change *policy.Invalidation, vendor string, old, next *paywall.Paywall) {
+		changed := next
+		if next == nil {
+			changed = old
+		}
+		change.Add(policy.KindPaywall, vendor, changed.ID)
+	},
 }
 
 func normalizePaywall(p *paywall.Paywall) error {

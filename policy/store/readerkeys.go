@@ -343,25 +343,37 @@ func (w Writer) RevokeReaderKeysOf(ctx context.Context, vendor, kind, user strin
 	return revoked, err
 }
 
-// CountKeyUses writes that a key was used, as the gate counted it. A key that is revoked
-// meanwhile is no error.
-func (w Writer) CountKeyUses(ctx context.Context, vendor, id string, uses int64, last time.Time) error {
-	err := w.transact(ctx, vendor, func(t *transaction) error {
-		found, err := t.readerKey(id)
-		if err != nil || found == nil {
-			return err
+// KeyUses are uses of a key, the last of them at Last.
+type KeyUses struct {
+	ID   string
+	Uses int64
+	Last time.Time
+}
+
+// CountKeyUses writes that keys were used, as the gate counted it, in one commit. A key that is
+// revoked meanwhile is no error.
+func (w Writer) CountKeyUses(ctx context.Context, vendor string, uses []KeyUses) error {
+	return w.transact(ctx, vendor, func(t *transaction) error {
+		for i := range uses {
+			if err := t.countKeyUses(&uses[i]); err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
 		}
-		found.Uses += uses
-		if last.After(found.LastUsedAt) {
-			found.LastUsedAt = last.UTC().Truncate(time.Second)
-		}
-		stored, err := encode(found)
-		t.set(key(prefixReaderKey, id), stored, found.EndsAt) // what decides does not change
-		return err
-	})
-	if errors.Is(err, ErrNotFound) {
 		return nil
+	})
+}
+
+func (t *transaction) countKeyUses(uses *KeyUses) error {
+	found, err := t.readerKey(uses.ID)
+	if err != nil || found == nil {
+		return err
 	}
+	found.Uses += uses.Uses
+	if uses.Last.After(found.LastUsedAt) {
+		found.LastUsedAt = uses.Last.UTC().Truncate(time.Second)
+	}
+	stored, err := encode(found)
+	t.set(key(prefixReaderKey, uses.ID), stored, found.EndsAt) // what decides does not change
 	return err
 }
 

@@ -219,17 +219,24 @@ func TestRevokedKeyAfterALoss(t *testing.T) {
 // Uses are added up over nodes, and those of a key that is revoked meanwhile are dropped.
 func TestKeyUses(t *testing.T) {
 	onBothEngines(t, func(b *fixture) {
-		made := b.apiKey("ann")
+		made, other := b.apiKey("ann"), b.apiKey("bob")
 		at := b.now().Add(time.Minute)
-		b.ok(b.CountKeyUses(b.Context(), vendor, made.ID, 3, at))
-		b.ok(b.CountKeyUses(b.Context(), vendor, made.ID, 4, at.Add(-time.Second)))
+		count := func(uses ...store.KeyUses) {
+			t.Helper()
+			b.ok(b.CountKeyUses(b.Context(), vendor, uses))
+		}
+		count(store.KeyUses{ID: made.ID, Uses: 3, Last: at})
+		count(store.KeyUses{ID: other.ID, Uses: 1, Last: at}, store.KeyUses{ID: made.ID, Uses: 4, Last: at.Add(-time.Second)})
 		found, err := b.ReaderKey(b.Context(), vendor, made.ID)
 		b.ok(err)
 		if found.Uses != 7 || !found.LastUsedAt.Equal(at.Truncate(time.Second)) {
 			t.Errorf("the key was used %d times, until %v", found.Uses, found.LastUsedAt)
 		}
 		b.ok(b.RevokeReaderKey(b.Context(), vendor, policy.PrefixAPIKey, "ann", made.ID))
-		b.ok(b.CountKeyUses(b.Context(), vendor, made.ID, 1, at))
+		count(store.KeyUses{ID: made.ID, Uses: 1, Last: at}, store.KeyUses{ID: other.ID, Uses: 1, Last: at})
+		if found, err = b.ReaderKey(b.Context(), vendor, other.ID); err != nil || found.Uses != 2 {
+			t.Errorf("beside a key that is revoked: %+v, %v", found, err)
+		}
 		_, err = b.ReaderKey(b.Context(), vendor, made.ID)
 		b.is(err, store.ErrNotFound)
 	})

@@ -74,7 +74,11 @@ func (k *keeper) restart() error {
 	}
 	k.state.number++
 	first := k.state.first()
-	journal, err := nodefile.CreateJournal(k.journalFile(k.partition), k.key, first.encode())
+	err := k.fault()
+	var journal *nodefile.Journal
+	if err == nil {
+		journal, err = nodefile.CreateJournal(k.journalFile(k.partition), k.key, first.encode())
+	}
 	if err != nil {
 		return errors.Join(err, k.discard())
 	}
@@ -96,7 +100,10 @@ func (k *keeper) append(record journalRecord) error {
 	}
 	k.state.number++
 	record.Number = k.state.number
-	err := k.journal.Append(record.encode())
+	err := k.fault()
+	if err == nil {
+		err = k.journal.Append(record.encode())
+	}
 	if err == nil && k.journal.Size() > snapshotJournal {
 		err = k.restart()
 	}
@@ -107,19 +114,44 @@ func (k *keeper) append(record journalRecord) error {
 }
 
 // discard makes the journal on the disk unusable, also that of an earlier run: it lacks what is
-// seen from now on. The caller holds mu.
+// seen from now on. On a disk that takes no change, SeenFile says so, which may be on another
+// one. The caller holds mu.
 func (k *keeper) discard() error {
 	var closing error
 	if k.journal != nil {
 		closing = k.journal.Close()
 		k.journal = nil
 	}
-	file := k.journalFile(k.partition)
-	err := os.Remove(file)
-	if err == nil || errors.Is(err, os.ErrNotExist) || os.Truncate(file, 0) == nil {
+	err := k.removeJournal()
+	if err == nil {
 		return closing
 	}
-	return errors.Join(closing, err)
+	k.state.number++
+	k.snapshots.mu.Lock()
+	k.seen.Seen[k.partition] = k.state.number // no record of the journal has this number
+	k.snapshots.mu.Unlock()
+	return errors.Join(closing, err, k.saveSeen())
+}
+
+// removeJournal removes the journal or what is in it.
+func (k *keeper) removeJournal() error {
+	if err := k.fault(); err != nil {
+		return err
+	}
+	name := k.journalFile(k.partition)
+	err := os.Remove(name)
+	if err == nil || errors.Is(err, os.ErrNotExist) || os.Truncate(name, 0) == nil {
+		return nil
+	}
+	return err
+}
+
+// fault returns the error of the disk of the folder that a test asks for.
+func (s *snapshots) fault() error {
+	if s.options.fault == nil {
+		return nil
+	}
+	return s.options.fault()
 }
 
 // failed reports that the snapshot cannot be written, once, and that it can again. The caller
@@ -193,7 +225,7 @@ func (s *snapshots) beat(ctx context.Context) {
 			if number, ok := k.writeHeard(); ok {
 				written = true
 				s.mu.Lock()
-				s.seen.Seen[k.partition] = number
+				s.seen.Seen[k.partition] = max(number, s.seen.Seen[k.partition]) // see discard
 				s.mu.Unlock()
 			}
 		}
@@ -248,6 +280,8 @@ func (k *keeper) writeHeard() (uint64, bool) {
 }
 
 func (s *snapshots) saveSeen() error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	s.mu.Lock()
 	if s.retired {
 		s.mu.Unlock()

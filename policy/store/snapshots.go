@@ -41,6 +41,8 @@ type SnapshotOptions struct {
 	// does not because of an error.
 	Restored func(partition string, age time.Duration)
 	Refused  func(partition string, err error)
+
+	fault func() error // of the disk of Folder, in tests
 }
 
 const (
@@ -69,6 +71,7 @@ type snapshots struct {
 	dumper   engine.Dumper
 	building chan struct{} // one at a time
 
+	saving  sync.Mutex // held while SeenFile is written
 	mu      sync.Mutex
 	seen    seenFile
 	keepers map[string]*keeper
@@ -128,6 +131,21 @@ func newSnapshots(f *Follower, options *SnapshotOptions) *snapshots {
 	}
 	f.running.Go(func() { s.beat(f.ctx) })
 	return s
+}
+
+// VoidSnapshots makes the snapshots of earlier runs unusable for good, wherever they are: what
+// is removed while a node keeps none must not be open after it keeps them again. It also ends
+// those of a Follower of this process.
+func VoidSnapshots(seenFile string) error {
+	folders.Range(func(_, other any) bool {
+		if s := other.(*snapshots); s.options.SeenFile == seenFile {
+			s.retire()
+			s.saving.Lock() // what is being written is removed, too
+			defer s.saving.Unlock()
+		}
+		return true
+	})
+	return ignoreAbsent(os.Remove(seenFile))
 }
 
 func (s *snapshots) seenNumber(partition string) uint64 {
@@ -251,6 +269,20 @@ func (s *snapshots) fresh(partition string, now time.Time) bool {
 	defer s.using.RUnlock()
 	found := s.open(partition)
 	return s.left || found == nil || found.age(now) < s.follower.options.StaleFor
+}
+
+// ageOf returns the age of the snapshot of a partition, if it is used.
+func (s *snapshots) ageOf(partition string, now time.Time) (time.Duration, bool) {
+	if s == nil || !s.used.Load() {
+		return 0, false
+	}
+	s.using.RLock()
+	defer s.using.RUnlock()
+	found := s.open(partition)
+	if s.left || found == nil {
+		return 0, false
+	}
+	return found.age(now), true
 }
 
 // leave ends the use of snapshots for good. It reports whether one was used.

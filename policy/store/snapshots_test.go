@@ -27,6 +27,7 @@ type snapNode struct {
 	*store.Follower
 	store.Writer
 	t        *testing.T
+	url      string
 	folder   string
 	versions policy.Versions
 	list     string
@@ -53,7 +54,7 @@ func snapStart(t *testing.T, url, folder string, change ...func(*store.SnapshotO
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &snapNode{t: t, folder: folder, refused: map[string]string{}}
+	n := &snapNode{t: t, url: url, folder: folder, refused: map[string]string{}}
 	kept := store.SnapshotOptions{
 		Folder: filepath.Join(folder, "snapshots"), SeenFile: filepath.Join(folder, "seen.json"), Key: nodefile.Key{1}, MaxBytes: 64 << 20,
 		Every: 5 * time.Millisecond, Restored: func(string, time.Duration) {},

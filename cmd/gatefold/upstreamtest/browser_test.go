@@ -141,7 +141,7 @@ type browser struct {
 }
 
 // startBrowser starts a Chromium that accepts the certificate of the test's gate.
-func startBrowser(t *testing.T) *browser {
+func startBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
 	if err != nil {
@@ -155,6 +155,7 @@ func startBrowser(t *testing.T) *browser {
 		chromedp.Flag("ignore-certificate-errors", true), chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.Flag("no-proxy-server", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(folder(t)),
 		chromedp.Flag("disable-extensions", false)) // the viewer of PDFs is one
+	options = append(options, more...)
 	allocator, end := chromedp.NewExecAllocator(bounded, options...)
 	t.Cleanup(end)
 	tab, closeTab := chromedp.NewContext(allocator)

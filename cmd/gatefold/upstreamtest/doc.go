@@ -15,9 +15,12 @@
 //	http2_test.go         HTTP/2, frame by frame
 //	differential_test.go  what must hold of each answer
 //	init_test.go          the Caddyfile of gatefold init before each kind of origin
+//	cachetests_test.go    docs/cache.md: the tests of http-cache-tests
 //	walk_test.go          docs/getting-started.md: its commands, an identity provider
 //	recipes_test.go       docs/recipes.md: origins, identity providers and forward_auth
 //	browser_test.go       docs/links.md: a gift link in Chromium
+//	login_test.go         docs/login.md: a login in Chromium, at a certified provider
+//	loginwalk_test.go     docs/login.md: tabs, late forms, the back button, a narrow screen
 //	teaser_test.go        docs/teaser.md: what Chromium reads of generated documents
 //	cowork_test.go        docs/proxy.md: a day of a co-working site, by curl and in Chromium
 //	linkparts_test.go     docs/links.md: a file in parts by a link

@@ -282,7 +282,7 @@ func explain(path string, err error) error {
 // explainWrite adds the remedy to an error of writing a database.
 func explainWrite(path string, err error) error {
 	if diskFull(err) {
-		return &fullError{fmt.Errorf("no space for database %s (%w); free some on its disk", path, err)}
+		return &fullError{fmt.Errorf("no space for database %s (%w); free some on the disk of %s", path, err, filepath.Dir(path))}
 	}
 	return fmt.Errorf("writing database %s: %w", path, err)
 }

@@ -93,6 +93,17 @@ func (e *Engine) giveUpReserve() bool {
 	return true
 }
 
+// ReserveGivenUp reports whether the reserve was given up, and the disk has no room for another
+// one: what takes no access away is refused. It is safe for concurrent use.
+func (e *Engine) ReserveGivenUp() bool {
+	info, err := os.Stat(e.reserve())
+	if err != nil || info.Size() != 0 {
+		return false
+	}
+	_, available, err := e.DiskSpace()
+	return err != nil || available < reserveRoom
+}
+
 // admit returns errReserved for a write that grows the file while the reserve is given up, and
 // the disk has no room for another one.
 func (e *Engine) admit(group []*job) error {

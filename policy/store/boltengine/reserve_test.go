@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +81,12 @@ func revokeOnFullDisk(ctx context.Context, path string) error {
 	if info, err := os.Stat(reserve); err != nil || info.Size() != 0 {
 		return errors.New("the reserve was not needed: the disk is not full")
 	}
+	if !backend.ReserveGivenUp() {
+		return errors.New("the engine does not say that the reserve is given up")
+	}
+	if err := grant(998); err == nil || !strings.Contains(err.Error(), "the disk of "+filepath.Dir(path)) {
+		return fmt.Errorf("the error does not name the folder: %w", err)
+	}
 	// A restart does not forget what the room was given up for.
 	if err := backend.Close(); err != nil {
 		return err
@@ -95,6 +102,9 @@ func revokeOnFullDisk(ctx context.Context, path string) error {
 	}
 	if err := os.Remove(full); err != nil {
 		return err
+	}
+	if backend.ReserveGivenUp() {
+		return errors.New("the engine says that there is no room")
 	}
 	if err := grant(1000); err != nil {
 		return fmt.Errorf("with room again: %w", err)

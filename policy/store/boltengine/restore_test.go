@@ -76,6 +76,36 @@ func TestRestore(t *testing.T) {
 	require.NoError(t, hasSmall(open(t, gone), "before", "lost"))
 }
 
+// Root restores the database of a server that runs as another user: it belongs to that user
+// afterwards, as its folder does where the disk was lost, so that the server can open it.
+func TestRestoreKeepsTheOwner(t *testing.T) {
+	owner := uint32(os.Getuid()) //nolint:gosec // never negative
+	if owner == 0 {
+		owner = 4321
+	}
+	ownerOf := func(name string) uint32 {
+		info, err := os.Stat(name)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0), info.Mode().Perm()&0o077, "others may read %s", name)
+		return info.Sys().(*syscall.Stat_t).Uid
+	}
+	folder := t.TempDir()
+	require.NoError(t, os.Chmod(folder, 0o700)) //nolint:gosec // a folder
+	path, copied := filepath.Join(folder, "gatefold.db"), filepath.Join(t.TempDir(), "copy.db")
+	backend := open(t, path)
+	backUp(t, backend, copied)
+	require.NoError(t, os.Chmod(copied, 0o600))
+	require.NoError(t, os.Chown(path, int(owner), -1))
+	require.NoError(t, Restore(t.Context(), path, path+".kept", backend, open(t, copied)))
+	require.Equal(t, owner, ownerOf(path))
+
+	require.NoError(t, os.Chown(folder, int(owner), -1))
+	require.NoError(t, os.Chown(path, os.Getuid(), -1))
+	gone := filepath.Join(folder, "gone.db")
+	require.NoError(t, Restore(t.Context(), gone, "", nil, open(t, path)))
+	require.Equal(t, owner, ownerOf(gone))
+}
+
 func restoreUntilKilled(ctx context.Context, path string) error {
 	last := os.Getenv(phaseVariable)
 	restoreStep = func(phase string) {

@@ -68,7 +68,22 @@ func (e *Engine) fail(ctx context.Context, err error) error {
 	if e.calls.Closed() {
 		return engine.ErrClosed
 	}
-	return explain(err)
+	explained := explain(err)
+	if errors.Is(explained, ErrUnreachable) {
+		e.lookForMasters(ctx)
+	}
+	return explained
+}
+
+// lookForMasters asks a Cluster for its masters, in the background and at most a few times a
+// second: after a failover nothing leads from the dead master to the new one, and the client
+// would ask by itself only once a minute.
+func (e *Engine) lookForMasters(ctx context.Context) {
+	for _, client := range []redis.UniversalClient{e.client, e.waiting} {
+		if cluster, ok := client.(*redis.ClusterClient); ok {
+			cluster.ReloadState(ctx)
+		}
+	}
 }
 
 const (

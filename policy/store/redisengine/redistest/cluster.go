@@ -110,9 +110,9 @@ sentinel failover-timeout %s 5000
 }
 
 // AddReplica starts a replica of one node of a Cluster.
-func AddReplica(t testing.TB, master *Server) *Server {
+func AddReplica(t testing.TB, master *Server, settings ...string) *Server {
 	t.Helper()
-	replica := startNode(t, "--repl-diskless-sync-delay", "0")
+	replica := startNode(t, append([]string{"--repl-diskless-sync-delay", "0"}, settings...)...)
 	replica.Do("cluster", "meet", "127.0.0.1", master.Port, master.bus)
 	require.Eventually(t, func() bool {
 		return replica.Client().Do(context.Background(), "cluster", "replicate", master.NodeID()).Err() == nil

@@ -1,0 +1,158 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/policy"
+)
+
+func init() {
+	ruleOptions.register(func(c *RuleConfig) []option {
+		return []option{{name: policy.OptionStoreLoss, parse: c.parseStoreLoss}}
+	})
+	gateOptions.register(func(h *Handler) []option {
+		return []option{{name: policy.OptionStoreLoss, parse: h.parseStoreLoss}}
+	})
+}
+
+// StoreLossConfig is what readers get once the store has been unreachable for a while.
+type StoreLossConfig struct {
+	// After is how long a node decides from memory after it last had every change of the
+	// store, from 2s to stale_for.
+	After setting.Duration `json:"after"`
+	// Then is `deny`, or `teaser` for rules that have one. Only a rule can open its pages.
+	// Default: `deny`.
+	Then string `json:"then,omitempty"`
+}
+
+// parseStoreLoss parses `on_store_loss <duration> [deny | teaser | public]` in the block of
+// a rule.
+func (c *RuleConfig) parseStoreLoss(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return d.Err("write `on_store_loss <duration> [deny | teaser | public]`, such as `on_store_loss 10s teaser`")
+	}
+	value := map[string]string{"after": args[0]}
+	if len(args) == 2 {
+		value["then"] = args[1]
+	}
+	return c.setOption(policy.OptionStoreLoss, value)
+}
+
+// parseStoreLoss parses `on_store_loss <duration> [deny | teaser]` of a site.
+func (h *Handler) parseStoreLoss(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return d.Err("write `on_store_loss <duration> [deny | teaser]`, such as `on_store_loss 10s`")
+	}
+	h.OnStoreLoss = new(StoreLossConfig)
+	if len(args) == 2 {
+		h.OnStoreLoss.Then = args[1]
+	}
+	if err := h.OnStoreLoss.After.Set(args[0]); err != nil {
+		return d.Errf("on_store_loss: %q %v", args[0], err)
+	}
+	if setting.Has(args[0]) || setting.Has(h.OnStoreLoss.Then) {
+		return nil
+	}
+	if _, err := h.OnStoreLoss.option(); err != nil {
+		return d.Errf("on_store_loss: %v", err)
+	}
+	return nil
+}
+
+// option returns the option for rules that have none; nil without one.
+func (c *StoreLossConfig) option() (*policy.StoreLoss, error) {
+	if c == nil {
+		return nil, nil
+	}
+	if c.Then == policy.LossPublic {
+		return nil, errors.New("only a rule can open its pages: write `on_store_loss <duration> public` in each rule whose content everyone may have then")
+	}
+	return policy.NewStoreLoss(c.After.V, c.Then)
+}
+
+// provisionStoreLoss checks what the configuration says of the loss of the store, which can
+// only be lost before stale_for is over if other nodes share it.
+func (h *Handler) provisionStoreLoss() (err error) {
+	check := func(loss *policy.StoreLoss) error {
+		switch staleFor := h.app.StaleFor.V; {
+		case loss == nil:
+			return nil
+		case staleFor == 0:
+			return errors.New("on_store_loss is for the engine redis: an embedded database is always reachable")
+		case loss.After > staleFor:
+			return fmt.Errorf("on_store_loss is %v, and stale_for %v: nothing is decided from memory after that. Set a shorter time, or a longer stale_for", loss.After, staleFor)
+		}
+		return nil
+	}
+	if h.storeLoss, err = h.OnStoreLoss.option(); err == nil {
+		err = check(h.storeLoss)
+	}
+	if err != nil {
+		return setting.In(policy.OptionStoreLoss, fmt.Errorf("on_store_loss: %w", err))
+	}
+	for i := range h.Rules {
+		stored := h.Rules[i].Options[policy.OptionStoreLoss]
+		if stored == nil {
+			continue
+		}
+		loss, err := policy.ParseStoreLoss(stored)
+		if err == nil {
+			err = check(loss)
+		}
+		if err != nil {
+			return inRule(i, fmt.Errorf("rule %s: %w", h.Rules[i].Path, err))
+		}
+	}
+	return nil
+}
+
+// storeLossTotal counts answers by on_store_loss.
+var storeLossTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: metricsNamespace, Name: "store_loss_answers_total",
+	Help: "Requests that on_store_loss answered, because the store was unreachable for too long.",
+}, []string{"vendor", "site", "answer"})
+
+// newLossCounters returns the counters of a site by answer.
+func newLossCounters(vendor, site string) map[string]prometheus.Counter {
+	counters := make(map[string]prometheus.Counter)
+	for _, answer := range []string{policy.LossDeny, policy.LossTeaser, policy.LossPublic} {
+		counters[answer] = storeLossTotal.WithLabelValues(vendor, site, answer)
+	}
+	return counters
+}
+
+// lossAnswer returns what on_store_loss answered; empty if it did not decide.
+func lossAnswer(decision *policy.Decision) string {
+	switch {
+	case decision.Loss == nil:
+		return ""
+	case decision.Allow():
+		return policy.LossPublic
+	case decision.Loss.Then == policy.LossTeaser:
+		return policy.LossTeaser
+	default:
+		return policy.LossDeny
+	}
+}
+
+// explainedLoss returns the option of a rule, or that of the site, for explain.
+func (h *Handler) explainedLoss(rule *policy.Rule) *admin.ExplainedStoreLoss {
+	loss := h.storeLoss
+	if stored := rule.Options[policy.OptionStoreLoss]; stored != nil {
+		loss, _ = policy.ParseStoreLoss(stored) // the rule was compiled
+	}
+	if loss == nil {
+		return nil
+	}
+	return &admin.ExplainedStoreLoss{After: loss.After.Round(time.Millisecond).String(), Then: loss.Then}
+}
