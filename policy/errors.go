@@ -21,7 +21,7 @@ var (
 	// ErrUnavailable is wrapped by the error of every record or key that could not be
 	// read: the decision is unknown, which is not a denial.
 	ErrUnavailable = errors.New("the store is unavailable")
-	// ErrMeterUsedUp: a reader has no view of a meter left in its period.
+	// ErrMeterUsedUp is returned when a reader has no view of a meter left in its period.
 	ErrMeterUsedUp = errors.New("no view of the meter is left")
 	// ErrStale is wrapped by the error of a decision that the caches are too old for:
 	// the store has been unreachable for longer than the configuration allows.

@@ -196,8 +196,7 @@ func (p *Policy) decideByMeter(r *Request, rule *compiledRule, decision *Decisio
 		return
 	}
 	decision.Until = min(decision.Until, refused.Resets.UnixMilli())
-	switch decision.Reason {
-	case ReasonLoginRequired, ReasonNotEntitled, ReasonNotSubscribed:
+	if slices.Contains([]Reason{ReasonLoginRequired, ReasonNotEntitled, ReasonNotSubscribed}, decision.Reason) {
 		decision.Reason = ReasonMeterUsedUp
 	}
 }

@@ -202,9 +202,13 @@ func TestCrawler(t *testing.T) {
 		name, agent, address string
 		want                 bool
 	}{
-		{"googlebot", agent, "66.249.64.1", true}, {"googlebot", "Storebot-Google/1.0", "::ffff:66.249.64.1", true},
-		{"googlebot", "curl/8", "66.249.64.1", false}, {"googlebot", agent, "192.0.2.1", false}, {"googlebot", "", "66.249.64.1", false},
-		{"bingbot", agent, "66.249.64.1", false}, {"other", agent, "192.0.2.1", false},
+		{"googlebot", agent, "66.249.64.1", true},
+		{"googlebot", "Storebot-Google/1.0", "::ffff:66.249.64.1", true},
+		{"googlebot", "curl/8", "66.249.64.1", false},
+		{"googlebot", agent, "192.0.2.1", false},
+		{"googlebot", "", "66.249.64.1", false},
+		{"bingbot", agent, "66.249.64.1", false},
+		{"other", agent, "192.0.2.1", false},
 	} {
 		if got := crawlers.IsCrawler(c.name, c.agent, netip.MustParseAddr(c.address)); got != c.want {
 			t.Errorf("%+v: %t", c, got)

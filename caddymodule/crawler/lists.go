@@ -60,7 +60,7 @@ func (l *Lists) Release(list *List) {
 // Statuses returns the states of all lists, by address.
 func (l *Lists) Statuses() []Status {
 	l.mu.Lock()
-	var open []*List
+	open := make([]*List, 0, len(l.open))
 	for _, entry := range l.open {
 		open = append(open, entry.list)
 	}

@@ -19,8 +19,13 @@ func TestCrawlerLists(t *testing.T) {
 		err  error
 		want string
 	}{
-		{-1, nil, ""}, {-1, down, "never fetched"}, {day, nil, ""}, {day, down, ""}, {3 * day, down, "cannot be fetched again"},
-		{7 * day, down, "does not count any more"}, {8 * day, nil, "does not count any more"},
+		{-1, nil, ""},
+		{-1, down, "never fetched"},
+		{day, nil, ""},
+		{day, down, ""},
+		{3 * day, down, "cannot be fetched again"},
+		{7 * day, down, "does not count any more"},
+		{8 * day, nil, "does not count any more"},
 	} {
 		list = CrawlerList{Address: "https://search.example/bot.json?key=secret", Err: c.err, CountsFor: 7 * day}
 		if c.age >= 0 {

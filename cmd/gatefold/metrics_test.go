@@ -86,11 +86,11 @@ func startWithOthersKeys(t *testing.T) (s *server, share string) {
 	return s, share
 }
 
-// elsewhere are metrics of a shared store, of backups, and of what is measured after a
-// while, which this server does not have. caddymodule's tests check them.
+// elsewhere are metrics of a shared store, of backups, of crawlers, and of what is measured after
+// a while, which this server does not have. caddymodule's tests check them.
 var elsewhere = []string{
 	"gatefold_store_state", "gatefold_feed_lag_seconds", "gatefold_clock_ahead_seconds", "gatefold_backup_age_seconds", "gatefold_store_disk_used_ratio",
-	"gatefold_snapshot_bytes", "gatefold_snapshot_age_seconds", "gatefold_snapshot_usable", "gatefold_snapshot_changed_ratio",
+	"gatefold_snapshot_bytes", "gatefold_snapshot_age_seconds", "gatefold_snapshot_usable", "gatefold_snapshot_changed_ratio", "gatefold_crawler_requests_total",
 }
 
 var ourMetric = regexp.MustCompile(`gatefold_[a-z_]+`)

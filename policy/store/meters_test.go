@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"context"
 	"fmt"
 	"sync"
@@ -36,12 +37,12 @@ func TestViewsAreCountedExactly(t *testing.T) {
 	opened := [16]atomic.Bool{}
 	for i := range 16 * 3 {
 		requests.Go(func() {
-			switch err := b.spend("ann", uint64(i%16)); err { //nolint:errorlint // it is returned as it is
-			case nil:
+			switch err := b.spend("ann", uint64(i%16)); {
+			case err == nil:
 				if !opened[i%16].Swap(true) {
 					counted.Add(1)
 				}
-			case policy.ErrMeterUsedUp:
+			case errors.Is(err, policy.ErrMeterUsedUp):
 				refused.Add(1)
 			default:
 				t.Error(err)
