@@ -287,6 +287,9 @@ func (h *Handler) teaserWall(g *gateRequest, decision *policy.Decision) teaser.W
 		Denial: reasons[decision.Reason].Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: h.stepOf(g, decision), id: g.outcome.requestID(),
 		support: g.outcome.code, login: h.loginURL(g, &decision.Demand), wall: h.paywallOf(g, decision), user: g.request.Reader.UserID,
 	}
+	if decision.Reason == policy.ReasonMeterUsedUp {
+		d.meter = decision.Meter
+	}
 	page := blankPage()
 	if d.wall != nil {
 		page, d.checkout = d.wall.page, h.checkoutOf(g)
