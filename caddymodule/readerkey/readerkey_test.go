@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -96,6 +97,33 @@ func TestUses(t *testing.T) {
 	}
 	if fmt.Sprint(w.uses) != "map[id of a:3 id of b:1]" || w.commits != 1 {
 		t.Errorf("written is %v in %d commits", w.uses, w.commits)
+	}
+}
+
+// What waits for a minute to end is written when the clock is set forward.
+func TestUsesAfterTheClockWasSet(t *testing.T) {
+	commits := make(chan []KeyUses, 2)
+	u := NewUses(10, idOf, func(_ context.Context, uses []KeyUses) error {
+		commits <- uses
+		return nil
+	})
+	at := time.Unix(6000, 0)
+	u.Take("a", at)
+	<-commits // the first use at once
+	for waiting := true; waiting; runtime.Gosched() {
+		u.mu.Lock()
+		waiting = u.writing
+		u.mu.Unlock()
+	}
+	u.Take("a", at)
+	u.Take("a", at.Add(writeEvery))
+	select {
+	case uses := <-commits:
+		if uses[0].Uses != 2 {
+			t.Errorf("written is %v", uses)
+		}
+	case <-time.After(writeEvery / 2):
+		t.Error("nothing is written")
 	}
 }
 

@@ -31,8 +31,9 @@ type Uses struct {
 
 	mu      sync.Mutex
 	keys    map[uint64]*use
-	written time.Time // of the last write
-	writing bool      // a write is due
+	written time.Time   // of the last write
+	writing bool        // a write is due
+	timer   *time.Timer // of it
 }
 
 // WriteUses writes the uses of some keys in one step, at most maxWritten of them.
@@ -85,10 +86,13 @@ func (u *Uses) Take(key string, now time.Time) bool {
 	one.inMinute++
 	one.pending++
 	one.last = now
-	if !u.writing {
+	switch {
+	case !u.writing:
 		wait := max(0, writeEvery-now.Sub(u.written))
 		u.writing, u.written = true, now.Add(wait)
-		time.AfterFunc(wait, u.writeAll)
+		u.timer = time.AfterFunc(wait, u.writeAll)
+	case u.timer != nil && !now.Before(u.written) && u.timer.Stop(): // the clock was set since the timer was
+		u.timer.Reset(0)
 	}
 	return true
 }
