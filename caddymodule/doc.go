@@ -58,6 +58,7 @@
 //	streamwriter.go  response writer of a stream
 //	streamfollow.go  streams after a reload, and at the end of the process
 //	explain.go       how a request would be decided, with hypothetical grants
+//	explainlink.go   the link of such a request: what of it holds
 //	membership/      package membership: why roles, subscriptions and signatures count or not
 //	clockdoubt.go    whether a wrong clock may be why a request is refused
 //	originrule.go    rules by which the response of the origin decides
