@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -235,13 +236,14 @@ func (o *randomOrigin) opens(user string) bool {
 // gets it.
 func TestNoByteOfARefusedPage(t *testing.T) {
 	s := newOriginSite(t, strings.Replace(originRules, "teaser cut", "", 1), "")
-	var current *randomOrigin
-	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) { current.ServeHTTP(w, r) })
+	var serving atomic.Pointer[randomOrigin] // a refused request may still be served
+	s.origin.Handle(func(w http.ResponseWriter, r *http.Request) { serving.Load().ServeHTTP(w, r) })
 	random := rand.New(rand.NewPCG(21, 5))
 	users := []string{"", "none", "one", "premium"}
 	opened, refused := 0, 0
 	for i := range 600 {
-		current = newRandomOrigin(random)
+		current := newRandomOrigin(random)
+		serving.Store(current)
 		user := users[random.IntN(len(users))]
 		method := []string{http.MethodGet, http.MethodGet, http.MethodHead}[random.IntN(3)]
 		var headers []string
