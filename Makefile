@@ -67,7 +67,7 @@ ifneq ($(page_tests),)
 	@.ci/axe $(TOOLS)
 endif
 	$(GO) vet -tags $(TAGS) $(PKG)
-	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 20m -v $(if $(RUN),-run '$(RUN)') $(PKG) 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
+	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 40m -v $(if $(RUN),-run '$(RUN)') $(PKG) 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
 	@if grep -q -e '--- SKIP' $(TOOLS)/test.log; then echo 'these tests were skipped:'; grep -e '--- SKIP' $(TOOLS)/test.log; exit 1; fi
 ifneq ($(alloc_tests),)
 	$(GO) test -tags $(TAGS) -count=1 -run Alloc $(alloc_tests)
