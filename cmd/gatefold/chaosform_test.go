@@ -28,6 +28,9 @@ type chaosSite struct {
 	// failedOver reports whether the store failed over without a fault, as where Sentinels had
 	// to wait for a busy machine. That may lose writes.
 	failedOver func() bool
+	// lostBefore reports that a loss was reported and accepted. A node that had not looked at a
+	// partition until then may notice it once more.
+	lostBefore bool
 	users      atomic.Int64
 }
 
