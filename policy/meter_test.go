@@ -319,7 +319,7 @@ func TestMeterFailsClosed(t *testing.T) {
 func TestMeterPeriods(t *testing.T) {
 	stockholm, err := time.LoadLocation("Europe/Stockholm")
 	if err != nil {
-		t.Skip("no time zones here")
+		t.Fatal(err) // Go has them in its root, and the binary in itself
 	}
 	at := func(text string) time.Time {
 		moment, err := time.Parse(time.RFC3339, text)
