@@ -116,7 +116,7 @@ func TestCacheStaleIfError(t *testing.T) {
 	} {
 		s.answerWith(down)
 		clock.Advance(2 * time.Minute)
-		got := s.get("/articles/1", name, value).is("fwd=stale; detail=origin_error").says(200, "page 1 of /articles/1")
+		got := s.fetch("/articles/1", name, value).is("fwd=stale; detail=origin_error").says(200, "page 1 of /articles/1")
 		if age := got.Header.Get("Age"); age == "" || age == "0" {
 			t.Errorf("%s: a stale page has Age %q", what, age)
 		}

@@ -90,8 +90,8 @@ func TestConditionPagesStale(t *testing.T) {
 	if c := s.found("pages_stale"); c != nil {
 		t.Fatalf("no reader got an expired page yet: %+v", c)
 	}
-	s.get("/a").is("fwd=stale")
-	s.get("/a").is("fwd=stale")
+	s.fetch("/a").is("fwd=stale")
+	s.fetch("/a").is("fwd=stale")
 	s.waitForCondition("pages_stale", "2 so far")
 	if series := s.scrape("http://" + adminAddress); series[`gatefold_condition{name="pages_stale",severity="warning"}`] != 1 {
 		t.Errorf("the metrics are %v", series)

@@ -3,6 +3,7 @@ package redisengine
 import (
 	"context"
 	_ "embed"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -60,7 +61,8 @@ const readRetries = 2
 // client returns a client of the server.
 func (o *Options) client(poolSize, retries int, timeout time.Duration) redis.UniversalClient {
 	options := redis.UniversalOptions{
-		Addrs: o.Addresses, MasterName: o.Master, SentinelPassword: o.SentinelPassword, DB: o.Database,
+		// A client of a Cluster appends what it finds to its addresses: each has its own.
+		Addrs: slices.Clone(o.Addresses), MasterName: o.Master, SentinelPassword: o.SentinelPassword, DB: o.Database,
 		ClientName: "gatefold", Username: o.User, Password: o.Password, TLSConfig: o.TLS,
 		PoolSize: poolSize, ReadTimeout: timeout, WriteTimeout: timeout, PoolTimeout: timeout,
 		DialTimeout: o.DialTimeout, DialerRetries: 1, MaxRetries: retries, DisableIdentity: true, ContextTimeoutEnabled: true,
