@@ -34,7 +34,8 @@ func TestPictures(t *testing.T) {
 			dark          bool
 		}{
 			"paywall-boxes.png":   {page.URL + "/page?template=BOXES&lang=en&reason=login_required", 1100, 900, false},
-			"paywall-article.png": {page.URL + "/page?template=ARTICLE&lang=sv&reason=login_required", 390, 844, true},
+			"denied.png":          {page.URL + "/page?lang=en&reason=not_entitled", 900, 420, false},
+			"paywall-article.png": {page.URL + "/page?template=ARTICLE&lang=sv&reason=meter_used_up", 390, 844, true},
 			"paywall-login.png":   {page.URL + "/page?template=LOGIN&lang=de&reason=login_required", 390, 844, false},
 			"teaser-boxes.png":    {article.URL + "/article?template=BOXES&lang=en&charset=utf-8&plain=1", 1000, 900, false},
 			"teaser-phone.png":    {article.URL + "/article?template=ARTICLE&lang=fr&charset=utf-8&plain=1", 390, 844, true},

@@ -99,7 +99,7 @@ func newNewspaper(t *testing.T) *httptest.Server {
 // from right to left. It has its style under each policy that the page may have, says nothing in
 // the console, and its first link is the login.
 func TestSectionInChromium(t *testing.T) {
-	axe, site := axeCore(t), newNewspaper(t)
+	axe, site := AxeCore(t), newNewspaper(t)
 	policies := []string{"", "default-src 'self'", "default-src 'none'; style-src 'self'", "style-src 'self' 'unsafe-inline'", "style-src 'self' 'nonce-x' 'unsafe-inline'"}
 	for name, dark := range map[string]bool{"light": false, "dark": true} {
 		t.Run(name, func(t *testing.T) {
@@ -121,8 +121,8 @@ func TestSectionInChromium(t *testing.T) {
 						if wide := evaluate[int64](t, tab, "document.documentElement.scrollWidth"); wide > width {
 							t.Errorf("%s is %d px wide on a screen of %d", page, wide, width)
 						}
-						evaluate[bool](t, tab, string(axe)+"\n;true")
-						if found := evaluate[string](t, tab, violations(`"#gatefold-wall"`)); found != "[]" {
+						evaluate[bool](t, tab, axe+"\n;true")
+						if found := evaluate[string](t, tab, Violations(`"#gatefold-wall"`)); found != "[]" {
 							t.Errorf("%s at %d px: %s", page, width, found)
 						}
 					}
