@@ -25,7 +25,7 @@ function provide(site) {
     fetch: (address, { dispatcher, ...options }) => fetch(address, options),
     cookies: { keys: ['a key of the test'] },
     features: { devInteractions: { enabled: true }, backchannelLogout: { enabled: true }, rpInitiatedLogout: { enabled: true } },
-    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: `${id}@example.com`, email_verified: true }) }),
+    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: id.includes('@') ? id : `${id}@example.com`, email_verified: true }) }),
     ttl: { Session: 3600, Grant: 3600, AccessToken: 3600, IdToken: 3600, Interaction: 3600, AuthorizationCode: 60, RefreshToken: 3600 },
   });
   provider.on('backchannel.error', (_, error) => console.error('backchannel.error', error.message, error.cause));
