@@ -73,16 +73,16 @@ func TestStreamsOfChangedSources(t *testing.T) {
 		sources string
 		goes    []string // the streams that go on
 	}{
-		"the same":               {first, []string{session, own, bearer, api}},
-		"another order":          {authSource + ownSource + oidcSource, []string{session, own, bearer, api}},
-		"none":                   {"", []string{api}},
-		"http_auth alone":        {authSource, []string{api}},
-		"tokens alone":           {ownSource, []string{own, bearer, api}},
-		"sessions alone":         {oidcSource, []string{session, api}},
-		"tokens in another way":  {oidcSource + strings.Replace(ownSource, "cookie reader", "cookie other", 1), []string{session, bearer, api}},
-		"another client":         {strings.Replace(oidcSource, "client_id ", "client_id other-", 1) + ownSource, []string{own, bearer, api}},
-		"another prefix":         {strings.Replace(oidcSource, "client_id", "user_prefix old:\nclient_id", 1) + ownSource, []string{own, bearer, api}},
-		"headers of a service":   {"identify http_auth {\nheader user_id Remote-User\n}\n" + ownSource, []string{own, bearer, api}},
+		"the same":                {first, []string{session, own, bearer, api}},
+		"another order":           {authSource + ownSource + oidcSource, []string{session, own, bearer, api}},
+		"none":                    {"", []string{api}},
+		"http_auth alone":         {authSource, []string{api}},
+		"tokens alone":            {ownSource, []string{own, bearer, api}},
+		"sessions alone":          {oidcSource, []string{session, api}},
+		"tokens in another way":   {oidcSource + strings.Replace(ownSource, "cookie reader", "cookie other", 1), []string{session, bearer, api}},
+		"another client":          {strings.Replace(oidcSource, "client_id ", "client_id other-", 1) + ownSource, []string{own, bearer, api}},
+		"another prefix":          {strings.Replace(oidcSource, "client_id", "user_prefix old:\nclient_id", 1) + ownSource, []string{own, bearer, api}},
+		"headers of a service":    {"identify http_auth {\nheader user_id Remote-User\n}\n" + ownSource, []string{own, bearer, api}},
 		"a session and http_auth": {oidcSource + authSource, []string{session, api}},
 	} {
 		t.Run(name, func(t *testing.T) {
