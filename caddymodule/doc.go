@@ -32,6 +32,7 @@
 //	linkpath/        package linkpath: links whose token is in the path
 //	meter/           package meter: what anonymous readers opened, in their cookies
 //	meterrequest.go  meters: their cookies, where a browser shows that it keeps them, and the site's time zone
+//	meterconsent.go  the cookie without which no cookie of a meter is set
 //	crawler/         package crawler: crawlers by their published addresses and their agents
 //	crawlerconfig.go the crawlers of a site, and their requests
 //	linkedrequest.go what of a request that a link opens the origin does not get
@@ -96,6 +97,7 @@
 //
 //	api.go            the modules of the API's directives
 //	accounts/         package accounts: readers who call the API
+//	apiaddress.go     the URLs of the API, and of links to its pages
 //	apitls.go         refusal of API requests without TLS
 //	adminendpoint.go  the API at Caddy's admin endpoint
 //	keysets.go        settings of fetched key sets, and those that a handler watches

@@ -21,6 +21,7 @@ func TestRemovalsAreNotDisplaced(t *testing.T) {
 	remove(key(prefixList, "src"))
 	for i := range maxRemovedLogins + maxRemovals {
 		remove(key(prefixLogin, fmt.Sprint("session", i)))
+		kept.add("acme", kept.of("acme", &engine.Batch{Puts: []engine.Put{{Key: tokensEndedKey(fmt.Sprint("reader", i)), Value: []byte{1}}}}, now))
 		remove(key(prefixGrant, "src", fmt.Sprint("grant", i)))
 	}
 	if list := kept.list("acme", now); len(list) != 2+maxRemovedLogins || string(list[0].Key) != "rabc\x00bob" || string(list[1].Key) != "Lsrc" {
