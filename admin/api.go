@@ -254,7 +254,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	c := &call{Caller: caller, query: r.URL.Query(), address: requestAddress(r)}
 	if a.Authority != nil {
-		c.base = a.Authority.BaseURL(r)
+		c.paywalls = a.Authority.LinkBase(r) + publicPaywallsPath
 	}
 	defer c.end()
 	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
@@ -328,7 +328,8 @@ type call struct {
 	Caller
 	query   url.Values
 	address url.URL // without the query
-	base    string  // URL of the API; empty on a mount without an Authority
+	// paywalls is the URL below which paywalls are public; empty on a mount without an Authority.
+	paywalls string
 	// store reads and writes records on behalf of the caller. Of a call with an
 	// Idempotency-Key it writes the idempotency record too.
 	store       store.Writer

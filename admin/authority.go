@@ -30,6 +30,9 @@ type AuthorityOptions struct {
 	// BaseURL returns the absolute URL of the API, without a trailing slash.
 	// Default: scheme and host of the request.
 	BaseURL func(*http.Request) string
+	// LinkBase returns what links to pages of the API begin with, which people open: it has no
+	// host that only the client of the request names. Default: BaseURL.
+	LinkBase func(*http.Request) string
 	// Source returns the client address, by which failed attempts are limited.
 	// Default: RemoteAddr.
 	Source func(*http.Request) string
@@ -70,6 +73,9 @@ func NewAuthority(options AuthorityOptions) (*Authority, error) {
 	}
 	if options.BaseURL == nil {
 		options.BaseURL = requestBase
+	}
+	if options.LinkBase == nil {
+		options.LinkBase = options.BaseURL
 	}
 	if options.Source == nil {
 		options.Source = func(r *http.Request) string { return r.RemoteAddr }

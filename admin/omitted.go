@@ -82,7 +82,7 @@ func matchesPattern(pattern, path string) bool {
 func (a *api) notImplemented(r *http.Request, header http.Header, reason string) *Problem {
 	p := newProblem(http.StatusNotImplemented, reason+" Operations that are left out are listed in docs/omitted.md.")
 	if a.Authority != nil {
-		page := a.Authority.BaseURL(r) + omittedPath
+		page := a.Authority.LinkBase(r) + omittedPath
 		p.Detail = reason + " Operations that are left out are listed at " + page + "."
 		header.Set("Link", "<"+page+`>; rel="help"`)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -27,7 +26,7 @@ type Paywall struct {
 	CreatedAt  time.Time `json:"createdAt" doc:"The time of creation." example:"2027-01-01T09:30:00Z"`
 	ModifiedAt time.Time `json:"modifiedAt" doc:"The time of the last change." example:"2027-01-02T10:00:00Z"`
 	// PreviewURL depends on the address of this API, so it is not part of the validator.
-	PreviewURL string `json:"previewUrl" doc:"The page as a reader gets it. Empty on the operator's own mount. It does not count for the ETag." example:"https://api.news.example.com/paywalls/acme/pw_01kb2m3q4r5s6t7v8w9x0y1z2a/preview"`
+	PreviewURL string `json:"previewUrl" doc:"The page as a reader gets it: a URL if the configuration names the host of the API, otherwise its path. Empty on the operator's own mount. It does not count for the ETag." example:"https://api.news.example.com/paywalls/acme/pw_01kb2m3q4r5s6t7v8w9x0y1z2a/preview"`
 	PaywallFields
 	Subscriptions []PaywallSubscription `json:"subscriptions" doc:"The offers, in their order. The page shows three of them, the selected one included."`
 }
@@ -197,8 +196,8 @@ func (p *Paywall) bodyOf() *PaywallBody {
 // shown returns a paywall as the caller gets it.
 func (c *call) shown(p *paywall.Paywall) Paywall {
 	wire := wirePaywall(c.Vendor, p)
-	if c.base != "" {
-		wire.PreviewURL = c.base + publicPaywall(c.Vendor, p.ID) + previewSuffix
+	if c.paywalls != "" {
+		wire.PreviewURL = c.paywalls + c.Vendor + "/" + p.ID + previewSuffix
 	}
 	return wire
 }
@@ -357,9 +356,4 @@ func (a *api) registerPaywallChanges(tags []string) {
 		err := c.store.DeletePaywall(ctx, c.Vendor, in.ID, func(p paywall.Paywall) error { return in.check(wirePaywall(c.Vendor, &p)) })
 		return &empty{}, in.changed(err)
 	})
-}
-
-// publicPaywall returns the path at which the web component reads a paywall.
-func publicPaywall(vendor, id string) string {
-	return publicPaywallsPath + strings.Join([]string{vendor, id}, "/")
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/accounts"
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/caddymodule/sitehosts"
 	"github.com/gatefold/gatefold/keys"
 )
 
@@ -48,6 +49,7 @@ type API struct {
 	app     *App
 	logger  *zap.Logger
 	handler lazy[http.Handler]
+	hosts   lazy[*sitehosts.Hosts]
 	keySets watchedKeySets
 }
 
@@ -98,10 +100,17 @@ func (h *API) provision(ctx caddy.Context) error {
 			return setting.In("cors", fmt.Errorf("cors: %q %w", origin, err))
 		}
 	}
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && !h.PlainHTTP {
+	server, served := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if served && !h.PlainHTTP {
 		if err := checkServer(server); err != nil {
 			return err
 		}
+	}
+	h.hosts.make = func() (*sitehosts.Hosts, error) {
+		if !served {
+			return new(sitehosts.Hosts), nil
+		}
+		return sitehosts.Of(server, h, nil)
 	}
 	app, err := ctx.App("gatefold")
 	if err != nil {
@@ -151,7 +160,7 @@ func (h *API) open() (http.Handler, error) {
 	}
 	authority := admin.AuthorityOptions{
 		Store: options.Store, Keyring: options.Keyring, Now: now, Failed: options.Failed,
-		BaseURL: apiBase, Source: clientAddress,
+		BaseURL: apiBase, LinkBase: h.linkBase, Source: clientAddress,
 	}
 	for _, issuer := range h.Issuers {
 		if issuer.Issuer == issuerSelf {
@@ -198,22 +207,6 @@ func serveAPI(w http.ResponseWriter, r *http.Request, handler *lazy[http.Handler
 	}
 	api.ServeHTTP(w, r)
 	return nil
-}
-
-// apiBase returns the URL of the API as clients see it, with the path prefix that
-// an earlier handler stripped.
-func apiBase(r *http.Request) string {
-	scheme := "http"
-	if isSecure(r, r.Header["X-Forwarded-Proto"]) {
-		scheme = "https"
-	}
-	base := scheme + "://" + r.Host
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		if prefix, ok := strings.CutSuffix(original.URL.Path, r.URL.Path); ok {
-			base += prefix
-		}
-	}
-	return base
 }
 
 // clientAddress returns the client's address, which Caddy takes from the headers of

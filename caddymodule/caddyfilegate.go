@@ -83,6 +83,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		link_country_header <name>
 //		key_rate        <number>
 //		time_zone       <name>
+//		meter_consent   <cookie> [<part of its value>]
 //		link_networks <number> [report | quarantine]
 //		share_param     <name>
 //		share_domain    <domain>…

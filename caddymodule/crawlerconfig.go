@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,7 +22,7 @@ func init() {
 }
 
 // crawlerLists are the lists of the process: they outlive the configurations that use them.
-var crawlerLists = crawler.NewLists(now)
+var crawlerLists = crawler.NewLists(func() time.Time { return now() })
 
 // crawlerRequests counts the requests of crawlers that a site's rules let in.
 var crawlerRequests = prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -306,18 +306,20 @@ func challenge(site string, decision *policy.Decision) string {
 	return text
 }
 
-// siteURL returns the scheme and the host of a request, for URLs that are read
-// elsewhere. Caddy selects the site by the host without its port, and accepts any text
-// as a port: one that is no number is left out, because others could read
-// "news.example:80@other.example" or "news.example:80.other.example" as another host.
-func siteURL(g *gateRequest) string {
-	host := g.r.Host
+// siteURL returns the scheme and the host of a request, for URLs that are read elsewhere.
+func siteURL(g *gateRequest) string { return scheme(g) + "://" + plainHost(g.r.Host) }
+
+// plainHost returns the host of a request, for URLs that are read elsewhere. Caddy selects
+// the site by the host without its port, and accepts any text as a port: one that is no
+// number is left out, because others could read "news.example:80@other.example" or
+// "news.example:80.other.example" as another host.
+func plainHost(host string) string {
 	if _, port, err := net.SplitHostPort(host); err == nil {
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 			host = strings.TrimSuffix(host, ":"+port)
 		}
 	}
-	return scheme(g) + "://" + host
+	return host
 }
 
 func scheme(g *gateRequest) string {

@@ -32,6 +32,7 @@
 //	linkpath/        package linkpath: links whose token is in the path
 //	meter/           package meter: what anonymous readers opened, in their cookies
 //	meterrequest.go  meters: their cookies, where a browser shows that it keeps them, and the site's time zone
+//	meterconsent.go  the cookie without which no cookie of a meter is set
 //	crawler/         package crawler: crawlers by their published addresses and their agents
 //	crawlerconfig.go the crawlers of a site, and their requests
 //	linkedrequest.go what of a request that a link opens the origin does not get
@@ -77,6 +78,7 @@
 //	backups.go       backups of an embedded database that the server makes
 //	storecheck.go    the check of the file of an embedded database
 //	sweep.go         the sweep of records whose retention is over
+//	shed.go          removing what a nearly full store can spare
 //	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments
@@ -95,6 +97,7 @@
 //
 //	api.go            the modules of the API's directives
 //	accounts/         package accounts: readers who call the API
+//	apiaddress.go     the URLs of the API, and of links to its pages
 //	apitls.go         refusal of API requests without TLS
 //	adminendpoint.go  the API at Caddy's admin endpoint
 //	keysets.go        settings of fetched key sets, and those that a handler watches

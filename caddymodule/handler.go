@@ -115,6 +115,10 @@ type Handler struct {
 	// TimeZone is the time zone of the periods of meters, such as `Europe/Stockholm`. Default: UTC.
 	TimeZone string `json:"time_zone,omitempty"`
 
+	// MeterConsent is the cookie without which an anonymous reader gets no cookie of a meter, and
+	// so no page by one. Default: none is needed.
+	MeterConsent *MeterConsent `json:"meter_consent,omitempty"`
+
 	// Crawlers are the crawlers that rules may let in, by name: each is recognized by its
 	// addresses and its agent together.
 	Crawlers map[string]*crawler.Config `json:"crawlers,omitempty" caddyfile:"crawler"`
@@ -232,6 +236,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	h.setDefaults()
 	if err := h.provisionZone(); err != nil {
 		return err
+	}
+	if err := h.MeterConsent.check(); err != nil {
+		return setting.In("meter_consent", err)
 	}
 	if err := h.compileRules(); err != nil {
 		return err

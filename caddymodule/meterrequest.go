@@ -56,19 +56,27 @@ func meterCookieName(name string, secure bool) string {
 // meter may open.
 func (g *gateRequest) MeterEvidence() policy.MeterEvidence {
 	evidence := policy.MeterEvidence{Spendable: isPageView(g.r)}
+	if g.consents() {
+		evidence.Cookies = g.meterCookies()
+	}
+	return evidence
+}
+
+// meterCookies returns the verified cookies of meters of the request.
+func (g *gateRequest) meterCookies() (verified []policy.MeterCookie) {
 	if g.site.meters == nil {
-		return evidence
+		return nil
 	}
 	for _, cookie := range g.cookies {
 		name, ours := strings.CutPrefix(cookie.name, meterCookieName("", g.secure))
-		if !ours || len(evidence.Cookies) == maxMeterCookies {
+		if !ours || len(verified) == maxMeterCookies {
 			continue
 		}
 		if views, err := g.site.meters.Open(name, cookie.value); err == nil {
-			evidence.Cookies = append(evidence.Cookies, policy.MeterCookie{Meter: strings.Clone(name), Views: views})
+			verified = append(verified, policy.MeterCookie{Meter: strings.Clone(name), Views: views})
 		}
 	}
-	return evidence
+	return verified
 }
 
 // setMeterCookie sets the cookie of a meter with the views of an anonymous reader.
@@ -87,6 +95,10 @@ func (g *gateRequest) setMeterCookie(header http.Header, use *policy.MeterUse) {
 func (h *Handler) beginMeter(w http.ResponseWriter, g *gateRequest, decision *policy.Decision) bool {
 	use := decision.Meter
 	if use == nil || !use.Unconfirmed || g.site.meters == nil {
+		return false
+	}
+	if !g.consents() {
+		g.dropMeterCookies(w.Header())
 		return false
 	}
 	g.setMeterCookie(w.Header(), use)

@@ -95,6 +95,13 @@ func (s *testSite) setRules(rules ...policy.Rule) {
 // ends.
 func (s *testSite) open(path string, headers ...string) (conn net.Conn, ended chan struct{}) {
 	s.Helper()
+	conn, _, ended = s.openAnswered(path, headers...)
+	return conn, ended
+}
+
+// openAnswered opens a stream as open does, and returns the head of its response, too.
+func (s *testSite) openAnswered(path string, headers ...string) (conn net.Conn, response *http.Response, ended chan struct{}) {
+	s.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
 	if err != nil {
 		s.Fatal(err)
@@ -111,7 +118,7 @@ func (s *testSite) open(path string, headers ...string) (conn net.Conn, ended ch
 		s.Fatal(err)
 	}
 	reader := bufio.NewReader(conn)
-	response, err := http.ReadResponse(reader, nil)
+	response, err = http.ReadResponse(reader, nil)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -131,7 +138,7 @@ func (s *testSite) open(path string, headers ...string) (conn net.Conn, ended ch
 		_, _ = io.Copy(io.Discard, body)
 		close(ended)
 	}()
-	return conn, ended
+	return conn, response, ended
 }
 
 // A stream is cut when what allowed it is removed, whatever its kind. Streams of other

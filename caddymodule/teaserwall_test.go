@@ -51,3 +51,28 @@ func TestTeaserHasTheOffers(t *testing.T) {
 	assert.Equal(t, "default-src 'self'; script-src 'self'", plain.Header.Get("Content-Security-Policy"))
 	assert.NotContains(t, plain.body, "isAccessibleForFree")
 }
+
+// Where the gate cuts a page for a reader whose views are used up, the section says how much was
+// read and when there is more, to a reader and to a stranger, with and without a paywall.
+func TestTeaserShowsTheMeter(t *testing.T) {
+	for name, deny := range map[string]string{"with a paywall": "deny {\npaywall main\n}", "without one": ""} {
+		s := newTestSite(t, "identify jwt {\nissuer self\n}\nrule /articles/{publisherContentId} {\nentitled premium\nmetered registered 1 per month\nteaser cut\n}\nrule / any\n"+deny)
+		s.paywall("main", "Read on with Acme")
+		s.origin.Handle(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = io.WriteString(w, articlePage)
+		})
+		begun := s.get("/articles/a1", navigation...)
+		stranger := s.get("/articles/a1", "Cookie", begun.Cookies()[0].Name+"="+begun.Cookies()[0].Value)
+		assert.Contains(t, stranger.body, "SECRET", name)
+		for who, headers := range map[string][]string{"ann": s.bearer("ann"), "a stranger": {"Cookie", stranger.Cookies()[0].Name + "=" + stranger.Cookies()[0].Value}} {
+			headers = append(headers, "Accept", browserAccept)
+			assert.Contains(t, s.get("/articles/a1", headers...).body, "SECRET", who)
+			got := s.get("/articles/a2", headers...)
+			assert.Equal(t, http.StatusOK, got.StatusCode, who)
+			assert.NotContains(t, got.body, "SECRET", who)
+			assert.Regexp(t, `<p>The lead.</p><section id="gatefold-wall".*data-reason="meter_used_up"(?s:.*)<p class="meter">You have read 1 of 1 free articles\.(?s:.*)20\d\d-\d\d-01(?s:.*)</section>`, got.body, name+", "+who)
+			assert.Equal(t, name == "with a paywall", strings.Contains(got.body, "Read on with Acme"), who)
+		}
+	}
+}

@@ -85,6 +85,7 @@ type Cutter struct {
 	raw    []byte            // the bytes of the token
 	copied []byte            // has the bytes of tags and comments
 	names  map[string]string // the names of tags, in lower case, by how they are written
+	last   string            // the last of these names
 	result Result
 	err    error // of the destination
 

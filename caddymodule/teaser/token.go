@@ -163,11 +163,21 @@ func (c *Cutter) endTag() {
 // name returns the name of a tag by its bytes, without an allocation for a name that was
 // there before. The tokenizer's own TagName allocates.
 func (c *Cutter) name() string {
-	tag := bytes.TrimPrefix(c.raw[1:], []byte("/"))
-	if end := bytes.IndexAny(tag, " \t\n\f\r/>"); end >= 0 {
-		tag = tag[:end]
+	tag := c.raw[1:]
+	if len(tag) > 0 && tag[0] == '/' {
+		tag = tag[1:]
+	}
+	for i, b := range tag {
+		if endsName(b) {
+			tag = tag[:i]
+			break
+		}
+	}
+	if string(tag) == c.last { // an end tag follows its start tag
+		return c.last
 	}
 	if name, ok := c.names[string(tag)]; ok {
+		c.last = name
 		return name
 	}
 	name := strings.ToLower(string(tag))
@@ -175,6 +185,11 @@ func (c *Cutter) name() string {
 		c.names[string(tag)] = name
 	}
 	return name
+}
+
+// endsName reports whether a byte ends the name of a tag.
+func endsName(b byte) bool {
+	return b == '>' || b == ' ' || b == '/' || b == '\n' || b == '\t' || b == '\r' || b == '\f'
 }
 
 // maxNames and maxName bound the names that are kept of a document.

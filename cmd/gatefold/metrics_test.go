@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -55,7 +56,9 @@ func startWithOthersKeys(t *testing.T) (s *server, share string) {
 		t.Fatal(err)
 	}
 	s.writeConfig(strings.Replace(string(config), "\tgatefold {\n\t\tidentify",
-		"\tgatefold {\n\t\tshare_domain partner.example\n\t\tidentify jwt {\n\t\t\tissuer https://id.example\n\t\t\tjwks "+jwks.URL+
+		"\tgatefold {\n\t\tshare_domain partner.example\n\t\tcrawler finder {\n\t\t\tranges "+
+			s.write("finder.txt", "127.0.0.0/8\n")+"\n\t\t\tagent Finderbot\n\t\t}\n\t\trule /found/{id} crawler finder\n"+
+			"\t\trule /metered/{publisherContentId} metered free 1 per day\n\t\tidentify jwt {\n\t\t\tissuer https://id.example\n\t\t\tjwks "+jwks.URL+
 			"/jwks.json\n\t\t\taudience news\n\t\t}\n\t\tidentify", 1))
 	s.start()
 	public, err := x509.MarshalPKIXPublicKey(key.Public())
@@ -86,11 +89,10 @@ func startWithOthersKeys(t *testing.T) (s *server, share string) {
 	return s, share
 }
 
-// elsewhere are metrics of a shared store, of backups, of crawlers, and of what is measured after
-// a while, which this server does not have. caddymodule's tests check them.
+// elsewhere are metrics of a shared store, of backups, and of what is measured after a while, which this server does not have. caddymodule's tests check them.
 var elsewhere = []string{
 	"gatefold_store_state", "gatefold_feed_lag_seconds", "gatefold_clock_ahead_seconds", "gatefold_backup_age_seconds", "gatefold_store_disk_used_ratio",
-	"gatefold_snapshot_bytes", "gatefold_snapshot_age_seconds", "gatefold_snapshot_usable", "gatefold_snapshot_changed_ratio", "gatefold_crawler_requests_total",
+	"gatefold_snapshot_bytes", "gatefold_snapshot_age_seconds", "gatefold_snapshot_usable", "gatefold_snapshot_changed_ratio",
 }
 
 var ourMetric = regexp.MustCompile(`gatefold_[a-z_]+`)
@@ -105,6 +107,11 @@ func TestMetricsAndWhatIsMadeOfThem(t *testing.T) {
 	s.get(link)
 	s.get(s.site+"/articles/hello", "Authorization", "Bearer "+s.must("token", "reader", "--user", "u"))
 	s.get(s.site+"/articles/hello?share="+publisher).expect(t, http.StatusOK, "")
+	s.get(s.site+"/found/one", "User-Agent", "Finderbot/1.0").expect(t, http.StatusOK, "")
+	s.get(s.site+"/found/one", "User-Agent", "curl/8").expect(t, http.StatusUnauthorized, "login_required")
+	for i, status := range []int{http.StatusOK, http.StatusForbidden, http.StatusForbidden} {
+		s.get(fmt.Sprintf("%s/metered/%d", s.site, i), "Authorization", "Bearer "+s.must("token", "reader", "--user", "m")).expect(t, status, "")
+	}
 	var body string
 	s.waitFor("the issuer's keys are there", func() bool {
 		body = s.get("http://" + s.admin + "/metrics").body
@@ -120,6 +127,17 @@ func TestMetricsAndWhatIsMadeOfThem(t *testing.T) {
 		if kind, found := strings.CutPrefix(line, "# TYPE "); found {
 			name, _, _ := strings.Cut(kind, " ")
 			families[name] = true
+		}
+	}
+	for _, series := range []string{
+		`gatefold_crawler_requests_total{crawler="finder",site="default",vendor="default"} 1`,
+		`gatefold_decisions_total{decision="allow",reason="crawler",site="default",vendor="default"} 1`,
+		`gatefold_meter_views_total{result="counted",site="default",vendor="default"} 1`,
+		`gatefold_decisions_total{decision="allow",reason="metered",site="default",vendor="default"} 1`,
+		`gatefold_decisions_total{decision="deny",reason="meter_used_up",site="default",vendor="default"} 2`,
+	} {
+		if !strings.Contains(ours.String(), series+"\n") {
+			t.Errorf("the metrics do not have %s", series)
 		}
 	}
 	if len(families) < 10 {

@@ -90,6 +90,7 @@ func closedThings() []closedThing {
 	var revoked, rotated store.Client
 	var revokedSecret, rotatedSecret string
 	var ended, all string
+	var renewalEnded, renewalEndedAgain time.Time
 	var link store.SignedLink
 	var kid string
 	grantOf := func(i int, list string) func(*fixture) {
@@ -117,6 +118,21 @@ func closedThings() []closedThing {
 			_, made := testTickets.New()
 			*id = made
 			b.ok(b.CreateLoginSession(b.Context(), vendor, loginOf(b, made, user, "sid"), "", 10))
+		}
+	}
+	endTokens := func(user string, at *time.Time) func(*fixture) {
+		return func(b *fixture) {
+			b.moveClock(time.Second)
+			_, err := b.EndLoginSessionsOf(b.Context(), vendor, user)
+			b.ok(err)
+			*at = b.now()
+		}
+	}
+	renewed := func(user string, since *time.Time) func(*fixture) bool { // tokens from before since
+		return func(b *fixture) bool {
+			at, err := b.TokensEndedAt(b.Context(), vendor, user)
+			b.ok(err)
+			return since.IsZero() || at.Before(*since)
 		}
 	}
 	client := func(made *store.Client, secret *string) func(*fixture) bool {
@@ -265,6 +281,8 @@ func closedThings() []closedThing {
 			_, err := b.EndLoginSessionsOf(b.Context(), vendor, "eve")
 			b.ok(err)
 		}, session(&all)},
+		{"the tokens of a user", func(*fixture) {}, endTokens("kit", &renewalEnded), renewed("kit", &renewalEnded)},
+		{"the tokens of a user whose tokens ended before", endTokens("liv", new(time.Time)), endTokens("liv", &renewalEndedAgain), renewed("liv", &renewalEndedAgain)},
 	}
 }
 

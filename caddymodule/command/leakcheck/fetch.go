@@ -20,9 +20,12 @@ const (
 
 const (
 	htmlAccept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-	// The agents are those of a browser and of a crawler that some sites show everything.
-	browserAgent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
-	crawlerAgent = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+	// The agents are those of the browsers of two readers, and of a crawler that some sites show
+	// everything. The entitled reader's is another one: who comes without cookies after a link was
+	// opened from the same address by the same agent is told to keep cookies, and gets no teaser.
+	browserAgent  = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+	entitledAgent = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Safari/537.36"
+	crawlerAgent  = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 )
 
 // errElsewhere is a redirect to another host, to which no credential is sent.
