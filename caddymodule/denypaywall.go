@@ -253,6 +253,7 @@ func (h *Handler) view(r *http.Request, d *refusal) *paywall.View {
 		v.Meter = &paywall.Meter{Used: use.Used(), Limit: use.Limit, Resets: use.Resets.In(h.zone)}
 	}
 	v.Checkout, v.Identified = d.checkout, d.user != ""
+	v.HintOnly = h.targets["login"] == nil // the gate's own
 	return v
 }
 

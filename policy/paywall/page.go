@@ -49,6 +49,9 @@ type View struct {
 	// none. Identified reports whether the reader is logged in.
 	Login      string
 	Identified bool
+	// HintOnly reports whether the login takes the e-mail address alone: a form asks for
+	// nothing else then.
+	HintOnly bool
 	// Action is what the reader can do about the reason, such as `pay`, and ActionURL the
 	// page where they can. Both are empty if there is none.
 	Action, ActionURL string
@@ -241,7 +244,11 @@ func (p *Page) addWall(d *data, v *View) {
 		d.Login = ""
 	}
 	if d.Template == TemplateLogin && v.Login != "" && !v.Identified {
-		d.Form, d.Login = newForm(v.Login, wall.Settings.LoginFields), ""
+		fields := wall.Settings.LoginFields
+		if v.HintOnly {
+			fields = nil
+		}
+		d.Form, d.Login = newForm(v.Login, fields), ""
 		if !wall.ShowLoginButton {
 			return // the login alone
 		}

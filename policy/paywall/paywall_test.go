@@ -105,6 +105,12 @@ func TestLoginTemplate(t *testing.T) {
 	if policy := paywall.Compile(wall, "").Policy(view()); !strings.Contains(policy, "form-action 'self' https:") {
 		t.Errorf("the policy is %s", policy)
 	}
+	// The gate's own login passes the address on, and nothing else.
+	alone := view()
+	alone.HintOnly = true
+	if page := render(t, wall, alone); strings.Contains(page, `type="tel"`) || !strings.Contains(page, `name="login_hint"`) {
+		t.Errorf("the form asks for more than the login takes: %s", page)
+	}
 	wall.ShowLoginButton = false
 	if page := render(t, wall, view()); strings.Contains(page, "card selected") {
 		t.Error("the login alone has offers")

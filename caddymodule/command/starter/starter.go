@@ -242,7 +242,7 @@ const preamble = `# Made by gatefold init. Check it after each change:
 }
 (without_tokens_in) {
 	{args[0]} regexp ` + "`" + `(e|%(25)*65)([+=\s]|%(25)*[0-9A-Fa-f][0-9A-Fa-f]|[^\x00-\x7F])*(y|%(25)*79)([+=\s]|%(25)*[0-9A-Fa-f][0-9A-Fa-f]|[^\x00-\x7F])*([A-DIJ]|%(25)*4[1-49Aa])[^&#/]*` + "`" + ` REDACTED
-	{args[0]} regexp ` + "`" + `(?i)\b(token|share)(=|%3D)[^&#]*` + "`" + ` $1=REDACTED
+	{args[0]} regexp ` + "`" + `(?i)\b(token|share|login_hint)(=|%3D)[^&#]*` + "`" + ` $1=REDACTED
 	{args[0]} regexp ` + "`" + `(?i)(/accept/)[^/?#]+` + "`" + ` $1REDACTED
 	{args[0]} regexp ` + "`" + `(?i)/\.gatefold/callback(\?|%3F)[^#]+` + "`" + ` /.gatefold/callback?REDACTED
 	{args[0]} regexp ` + "`" + `(?i)(g|%(25)*67)(f|%(25)*66)([kf]|%(25)*6[B6])(_|%(25)*5F)([A-Za-z0-9_-]|%(25)*[0-9A-F][0-9A-F])*` + "`" + ` REDACTED

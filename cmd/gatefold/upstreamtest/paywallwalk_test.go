@@ -261,7 +261,7 @@ func TestPaywallWalkInChromium(t *testing.T) {
 	provider.serves(t, r.address)
 	example := block(t, document(t, "docs/paywall.md"), "json")
 	for id, template := range map[string]string{"boxes": "BOXES", "article": "ARTICLE", "login": "LOGIN"} {
-		r.must("paywall", "add", id, write(t, r.dir, id+".json", strings.NewReplacer(`"BOXES"`, `"`+template+`"`, `"logoUrl": "https://news.example.com/logo.svg",`, "").Replace(example)))
+		r.must("paywall", "add", id, write(t, r.dir, id+".json", strings.NewReplacer(`"BOXES"`, `"`+template+`", "loginFields": {"phone": true}`, `"logoUrl": "https://news.example.com/logo.svg",`, "").Replace(example)))
 	}
 	r.must("grant", "add", "--user", "ann@example.com", "--sku", "premium")
 	r.must("grant", "add", "--user", "ann", "--sku", "premium")
@@ -316,6 +316,9 @@ func (w *walker) walk(r *recipe, activate bool) {
 	w.at(w.issuer+"/session/end", "")
 	w.next()
 	w.browser.open(r.address + "/LOGIN" + hello)
+	if fields := w.evaluate(`[...document.querySelectorAll("input:not([type=hidden])")].map(e => e.name).join()`); fields != "login_hint" {
+		t.Errorf("the form asks for %s, which no provider gets", fields)
+	}
 	w.focus("#email")
 	w.press("ann@example.com")
 	w.press(kb.Enter)
