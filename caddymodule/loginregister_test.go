@@ -65,3 +65,31 @@ func TestRegistrationWall(t *testing.T) {
 		}
 	}
 }
+
+// The e-mail address that a reader writes into the form of a paywall is filled in at the
+// provider, also one that they choose on the page of choices. What cannot be an address is not
+// passed on.
+func TestLoginHint(t *testing.T) {
+	s := newLoginSite(t, "")
+	hintAt := func(to string) string {
+		t.Helper()
+		address, err := url.Parse(s.browser().open(to).to())
+		if err != nil || address.Query().Get("state") == "" {
+			t.Fatalf("%s leads to %v, %v", to, address, err)
+		}
+		return address.Query().Get("login_hint")
+	}
+	for hint, want := range map[string]string{
+		"ann%40example.com": "ann@example.com", "%20anna+b%40example.com%20": "anna b@example.com", "%C3%A5sa%40example.com": "åsa@example.com", "": "",
+		"a%0D%0Ab": "", "a%00": "", "%FF%40example.com": "", strings.Repeat("a", 255): "", strings.Repeat("a", 254): strings.Repeat("a", 254),
+	} {
+		if got := hintAt("/.gatefold/login?next=/account&login_hint=" + hint); got != want {
+			t.Errorf("%.40q: the provider gets %.40q", hint, got)
+		}
+	}
+	s.configure(twoLogins, loginRules)
+	choice := s.browser().open("/.gatefold/login?next=%2Faccount&login_hint=ann%40example.com").body
+	if want := `href="` + strings.ReplaceAll(login.URL("/account")+"&idp=library&login_hint=ann%40example.com", "&", "&amp;") + `"`; !strings.Contains(choice, want) {
+		t.Errorf("the page of choices has no %s: %s", want, choice)
+	}
+}

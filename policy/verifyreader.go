@@ -25,8 +25,11 @@ func NewReaderVerifier(id string, issuer keys.ReaderIssuer, source KeySource) Re
 	return ReaderVerifier{Issuer: issuer, Keys: source, number: verifierNumber(id)}
 }
 
-// Same reports whether another verifier has the same id.
-func (v *ReaderVerifier) Same(other *ReaderVerifier) bool { return v.number == other.number }
+// Same reports whether another verifier has the same id. One that NewReaderVerifier did not make
+// has none.
+func (v *ReaderVerifier) Same(other *ReaderVerifier) bool {
+	return v.number != 0 && v.number == other.number
+}
 
 // verifierNumbers holds a number for the id of each verifier of this process. It
 // grows with the configurations that were loaded.

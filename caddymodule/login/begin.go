@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
@@ -40,7 +42,23 @@ func (s *Site) begin(w http.ResponseWriter, r *Request) {
 		redirect(w, next)
 		return
 	}
-	s.sendToProvider(w, r, next, round, query.Get("prompt") == promptCreate, asked)
+	s.sendToProvider(w, r, next, round, wishes{register: query.Get("prompt") == promptCreate, hint: hintOf(query)}, asked)
+}
+
+// paramHint is the parameter in which the form of a paywall sends an e-mail address, here and at
+// the provider (OpenID Connect Core 1.0, section 3.1.2.1).
+const paramHint = "login_hint"
+
+// maxHint bounds an e-mail address, in bytes (RFC 5321, section 4.5.3.1.3).
+const maxHint = 254
+
+// hintOf returns the e-mail address in the query of a login: none, if it cannot be one.
+func hintOf(query url.Values) string {
+	hint := strings.TrimSpace(query.Get(paramHint))
+	if len(hint) > maxHint || !utf8.ValidString(hint) || strings.ContainsFunc(hint, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return ""
+	}
+	return hint
 }
 
 // mayBegin reports whether a request is a navigation, as far as the browser says.
@@ -69,10 +87,18 @@ func isPrefetch(r *Request) bool {
 	return r.Header.Get("Sec-Purpose") != "" || r.Header.Get("Purpose") != ""
 }
 
+// wishes are what a reader who begins a login says of their account.
+type wishes struct {
+	// register: they have none yet.
+	register bool
+	// hint is their e-mail address, which the provider may fill in.
+	hint string
+}
+
 // sendToProvider begins an attempt. RFC 9700, section 2.1, asks for all that it sends: a
-// code, PKCE, and a state that is bound to the browser. With register the reader makes an
+// code, PKCE, and a state that is bound to the browser. A reader who registers makes an
 // account there, if the provider says that it can: another one would answer with an error.
-func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, round int, register bool, asked policy.Authentication) {
+func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, round int, wish wishes, asked policy.Authentication) {
 	provider, err := s.discover(r.Context())
 	if err != nil {
 		s.providerFailed(w, r, KindLogin, err, next)
@@ -94,8 +120,11 @@ func (s *Site) sendToProvider(w http.ResponseWriter, r *Request, next string, ro
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])}, "code_challenge_method": {"S256"},
 	}
 	setAuthentication(query, asked)
-	if register && provider.Creates {
+	if wish.register && provider.Creates {
 		query.Set("prompt", promptCreate)
+	}
+	if wish.hint != "" {
+		query.Set(paramHint, wish.hint)
 	}
 	if provider.PushedAuthorization != "" {
 		pushed, err := s.push(r.Context(), provider, query)

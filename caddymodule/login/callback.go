@@ -43,7 +43,7 @@ func (s *Site) callback(w http.ResponseWriter, r *Request) {
 	}
 	next := SafeNext(a.Next)
 	if !fresh(r.now, time.Unix(known.At, 0)) {
-		s.sendToProvider(w, r, next, known.Round, false, known.authentication())
+		s.sendToProvider(w, r, next, known.Round, wishes{}, known.authentication())
 		return
 	}
 	provider, err := s.discover(r.Context())
@@ -124,7 +124,7 @@ func (s *Site) withoutAttempt(w http.ResponseWriter, r *Request, known *state) {
 		redirect(w, known.Next)
 	case known.Round+1 < maxRounds:
 		s.report(KindLogin, ResultRestarted, r, errors.New("the browser has no cookie of the attempt"))
-		s.sendToProvider(w, r, known.Next, known.Round+1, false, known.authentication())
+		s.sendToProvider(w, r, known.Next, known.Round+1, wishes{}, known.authentication())
 	default:
 		s.loop(w, r, known.Next, errors.New("the browser has no cookie of the attempt, twice"))
 	}

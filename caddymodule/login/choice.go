@@ -122,6 +122,9 @@ func (l Logins) begin(w http.ResponseWriter, r *Request) {
 			if query.Get("prompt") == promptCreate {
 				to = withQuery(to, url.Values{"prompt": {promptCreate}})
 			}
+			if hint := hintOf(query); hint != "" {
+				to = withQuery(to, url.Values{paramHint: {hint}})
+			}
 			choice.Choices = append(choice.Choices, link{s.label(), to})
 		}
 		w.Header().Add("Vary", "Accept-Language")

@@ -20,8 +20,8 @@ type closing struct {
 	again remaker
 }
 
-// closings has the kinds of records whose removals and changes nodes remember. Revocations
-// and denied keys are not among them: they close by being there.
+// closings has the kinds of records whose removals and changes nodes remember. What closes by
+// being there is not among them, see closesByBeing.
 var closings = [256]*closing{}
 
 func init() { // again refers to closings
@@ -69,6 +69,13 @@ func init() { // again refers to closings
 	}
 }
 
+// closesByBeing reports whether an entry closes something while it is there: a revocation, a
+// denied key, the end of a user's tokens.
+func closesByBeing(k []byte) bool {
+	prefix := first(k)
+	return prefix == prefixRevocation || prefix == prefixDeniedKey || isTokensEnded(k)
+}
+
 // narrowed compares stored records.
 func narrowed[T any](narrows func(before, after *T) bool) func(before, after []byte) bool {
 	return func(before, after []byte) bool {
@@ -98,23 +105,25 @@ func (s *SiteLicence) narrows(next *SiteLicence) bool {
 
 // of returns what a batch takes away, and what it gives back of what earlier ones took away.
 func (r *removals) of(partition string, batch *engine.Batch, at time.Time) (found []Removal) {
+	if batch.Spares {
+		return nil
+	}
 	for _, k := range batch.Deletes {
-		switch prefix := first(k); {
-		case prefix == prefixRevocation, prefix == prefixDeniedKey:
+		switch {
+		case closesByBeing(k):
 			found = append(found, Removal{Key: k, GivenBack: true, At: at})
-		case closings[prefix] != nil && !r.withList(partition, k):
+		case closings[first(k)] != nil && !r.withList(partition, k):
 			found = append(found, Removal{Key: k, At: at})
 		}
 	}
 	var stored map[string][]byte
 	for i := range batch.Puts {
 		put := &batch.Puts[i]
-		prefix := first(put.Key)
-		if prefix == prefixRevocation || prefix == prefixDeniedKey {
+		if closesByBeing(put.Key) {
 			found = append(found, Removal{Key: put.Key, Value: put.Value, Expires: put.Expires, At: at})
 			continue
 		}
-		kind := closings[prefix]
+		kind := closings[first(put.Key)]
 		if kind == nil {
 			continue
 		}

@@ -120,7 +120,7 @@ var erasers = []eraser{
 	{prefix: prefixIndex, nothing: ofIndex},
 	{prefix: prefixMember, nothing: ofIndex},
 	{prefix: prefixContractIndex, nothing: ofIndex},
-	{prefix: prefixLoginIndex, nothing: ofIndex},
+	{prefix: prefixLoginIndex, nothing: "is an index, which is written with its records; of the end of a user's tokens it has a hash of the id for 30 days"},
 	{prefix: prefixRefusalIndex, nothing: ofIndex},
 	{prefix: prefixReaderKeyIndex, nothing: ofIndex},
 	{prefix: prefixOrder, nothing: "has the ids of an order and its contract"},

@@ -26,8 +26,8 @@ type Removal struct {
 }
 
 const (
-	// maxRemovals bounds the removals that a node remembers, maxRemovedLogins the ended
-	// login sessions besides: readers end those, who must not displace what operators close.
+	// maxRemovals bounds the removals that a node remembers, maxRemovedLogins the ended login
+	// sessions and tokens besides: readers end those, who must not displace what operators close.
 	maxRemovals      = 4096
 	maxRemovedLogins = 4096
 	// maxRemovalBytes bounds the removals in one event of the change feed: of more, only
@@ -41,7 +41,7 @@ type removals struct {
 	mu      sync.Mutex
 	byKey   map[removalKey]Removal
 	order   []removalKey // without duplicates
-	logins  []removalKey // those of login sessions
+	logins  []removalKey // those of login sessions, and of the tokens of readers
 	changes uint64
 }
 
@@ -93,7 +93,7 @@ func (r *removals) add(partition string, list []Removal) {
 }
 
 func (r *removals) orderOf(k []byte) *[]removalKey {
-	if first(k) == prefixLogin {
+	if first(k) == prefixLogin || isTokensEnded(k) {
 		return &r.logins
 	}
 	return &r.order

@@ -21,6 +21,7 @@ func TestRemovalsAreNotDisplaced(t *testing.T) {
 	remove(key(prefixList, "src"))
 	for i := range maxRemovedLogins + maxRemovals {
 		remove(key(prefixLogin, fmt.Sprint("session", i)))
+		kept.add("acme", kept.of("acme", &engine.Batch{Puts: []engine.Put{{Key: tokensEndedKey(fmt.Sprint("reader", i)), Value: []byte{1}}}}, now))
 		remove(key(prefixGrant, "src", fmt.Sprint("grant", i)))
 	}
 	if list := kept.list("acme", now); len(list) != 2+maxRemovedLogins || string(list[0].Key) != "rabc\x00bob" || string(list[1].Key) != "Lsrc" {
@@ -28,6 +29,18 @@ func TestRemovalsAreNotDisplaced(t *testing.T) {
 	}
 	if list := kept.list("acme", now.Add(Retention)); len(list) != 0 {
 		t.Errorf("%d removals are remembered after their retention", len(list))
+	}
+}
+
+// What a nearly full store removes early closes nothing: it displaces no removal.
+func TestShedRecordsAreNotRemembered(t *testing.T) {
+	gone := [][]byte{key(prefixGrant, "src", "grant")}
+	var kept removals
+	if found := kept.of("acme", &engine.Batch{Deletes: gone, Spares: true}, time.Time{}); len(found) != 0 {
+		t.Errorf("remembered: %v", found)
+	}
+	if found := kept.of("acme", &engine.Batch{Deletes: gone}, time.Time{}); len(found) != 1 {
+		t.Errorf("a removal is not remembered: %v", found)
 	}
 }
 

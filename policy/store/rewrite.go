@@ -39,9 +39,15 @@ func (s *Store) Rewrite(ctx context.Context, vendor string, list []Removal) (los
 type remaker func(ctx context.Context, w Writer, vendor string, r *Removal) (made bool, err error)
 
 func (w Writer) rewrite(ctx context.Context, vendor string, r *Removal) (made bool, err error) {
+	var again remaker
 	if kind := closings[first(r.Key)]; kind != nil {
+		again = kind.again
+	} else if isTokensEnded(r.Key) {
+		again = tokensEndedAgain
+	}
+	if again != nil {
 		for range transactAttempts {
-			if made, err = kind.again(ctx, w, vendor, r); !errors.Is(err, ErrConflict) {
+			if made, err = again(ctx, w, vendor, r); !errors.Is(err, ErrConflict) {
 				break
 			}
 		}

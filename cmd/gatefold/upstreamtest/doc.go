@@ -24,5 +24,7 @@
 //	teaser_test.go        docs/teaser.md: what Chromium reads of generated documents
 //	cowork_test.go        docs/proxy.md: a day of a co-working site, by curl and in Chromium
 //	linkparts_test.go     docs/links.md: a file in parts by a link
+//	recipepaywall_test.go docs/paywall.md: Express, Django, WordPress and a static site behind a paywall
+//	paywallwalk_test.go   docs/paywall.md: refused readers in Chromium, by keyboard, to the article
 //	recipelinks_test.go   docs/recipes.md: CDN, crawlers, podcasts and newsletters
 package upstreamtest

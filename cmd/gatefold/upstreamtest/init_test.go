@@ -21,8 +21,8 @@ type initSite struct {
 }
 
 // startInit writes a Caddyfile by `gatefold init`, which validate accepts without a
-// warning, and runs it.
-func startInit(t *testing.T, kind, origin string) *initSite {
+// warning, and runs it. Pairs are changes: old and new.
+func startInit(t *testing.T, kind, origin string, pairs ...string) *initSite {
 	t.Helper()
 	ports := keystest.FreePorts(t, 2)
 	g := &gate{t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0]}
@@ -39,6 +39,11 @@ func startInit(t *testing.T, kind, origin string) *initSite {
 		return string(out)
 	}
 	gatefold("init", "--yes", "--host", strings.TrimPrefix(s.address, "http://"), "--kind", kind, "--origin", origin, "--paid", "/articles/{publisherContentId},/account", "-o", g.config)
+	written, err := os.ReadFile(g.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, g.dir, "Caddyfile", strings.NewReplacer(pairs...).Replace(string(written)))
 	if said := gatefold("validate", "--config", g.config); strings.Contains(said, "WARNING") || !strings.Contains(said, "pass a gate, 0 pass none.") {
 		t.Errorf("validate says\n%s", said)
 	}

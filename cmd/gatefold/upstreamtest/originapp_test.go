@@ -36,19 +36,22 @@ func startNode(t *testing.T) []origin {
 // startPython starts Django and Flask in gunicorn, from Debian's packages.
 func startPython(t *testing.T) []origin {
 	t.Helper()
-	packages := filepath.Join(unpacked(t), "debian", "usr/lib/python3/dist-packages")
-	program := debian(t, "usr/bin/python3.[0-9]*[0-9]", "usr/bin/python3")
 	var all []origin
 	for _, app := range []struct{ name, object string }{{"Django", "djangoapp:application"}, {"Flask", "flaskapp:app"}} {
 		port := keystest.FreePort(t)
-		dir := copied(t, "python")
-		environment := withDebian(t, "PYTHONPATH="+packages, "PYTHONDONTWRITEBYTECODE=1")
-		server := run(t, dir, environment, program, debian(t, "usr/bin/gunicorn"),
-			"--bind", "127.0.0.1:"+port, "--worker-class", "gthread", "--threads", "8", "--log-level", "critical", app.object)
-		server.waitForPort(t, "tcp", "127.0.0.1:"+port)
+		gunicorn(t, copied(t, "python"), port, app.object)
 		all = append(all, proxied(app.name, port, 70))
 	}
 	return all
+}
+
+// gunicorn runs an application of a folder, such as `wsgi:application`.
+func gunicorn(t *testing.T, dir, port, object string) {
+	t.Helper()
+	environment := withDebian(t, "PYTHONPATH="+filepath.Join(unpacked(t), "debian", "usr/lib/python3/dist-packages"), "PYTHONDONTWRITEBYTECODE=1")
+	server := run(t, dir, environment, debian(t, "usr/bin/python3.[0-9]*[0-9]", "usr/bin/python3"), debian(t, "usr/bin/gunicorn"),
+		"--bind", "127.0.0.1:"+port, "--worker-class", "gthread", "--threads", "8", "--log-level", "critical", object)
+	server.waitForPort(t, "tcp", "127.0.0.1:"+port)
 }
 
 // java is Debian's virtual machine, or that of the machine.

@@ -20,7 +20,19 @@ func startPHP(t *testing.T) []origin {
 // startFPM starts PHP-FPM, which php_fastcgi, nginx and Apache reach.
 func startFPM(t *testing.T) []origin {
 	t.Helper()
-	site, dir := copied(t, "php"), folder(t)
+	site := copied(t, "php")
+	socket := runFPM(t)
+	return []origin{
+		{name: "PHP-FPM by php_fastcgi", handler: "root " + site + "\n\tphp_fastcgi unix/" + socket, fpm: true, least: 300},
+		proxied("PHP-FPM behind nginx", fpmNginx(t, site, socket), 300),
+		proxied("PHP-FPM behind Apache", fpmApache(t, site, socket), 300),
+	}
+}
+
+// runFPM runs PHP-FPM, and returns its socket.
+func runFPM(t *testing.T) string {
+	t.Helper()
+	dir := folder(t)
 	socket := filepath.Join(dir, "fpm.sock")
 	config := write(t, dir, "fpm.conf", fmt.Sprintf(`[global]
 error_log = /dev/stderr
@@ -34,11 +46,7 @@ pm = static
 pm.max_children = 4
 `, socket))
 	run(t, dir, withDebian(t), debian(t, "usr/sbin/php-fpm[0-9]*"), "-n", "-R", "-F", "-y", config).waitForPort(t, "unix", socket)
-	return []origin{
-		{name: "PHP-FPM by php_fastcgi", handler: "root " + site + "\n\tphp_fastcgi unix/" + socket, fpm: true, least: 300},
-		proxied("PHP-FPM behind nginx", fpmNginx(t, site, socket), 300),
-		proxied("PHP-FPM behind Apache", fpmApache(t, site, socket), 300),
-	}
+	return socket
 }
 
 // fpmNginx runs nginx with the locations that frameworks document.
