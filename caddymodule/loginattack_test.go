@@ -183,6 +183,12 @@ func TestLoginOpenRedirect(t *testing.T) {
 			t.Errorf("%q leads to %q", payload, to)
 		}
 	}
+	// Nor do the gate's own pages come after a login: one that logs out, or another login.
+	for _, own := range []string{"/.gatefold/logout", "/.gatefold/login?next=/account", "/%2egatefold/logout", "/.gatefol%64/callback?code=x"} {
+		if to := b.open("/.gatefold/login?next=" + url.QueryEscape(own)).to(); to != "/" {
+			t.Errorf("%q leads to %q", own, to)
+		}
+	}
 	for _, page := range []string{"/", "/a?b=c&d=//evil.example", "/a%20b/%2e", "/a?u=https%3A%2F%2Fevil.example", "/ä?ö"} {
 		escaped := (&url.URL{Path: page}).EscapedPath()
 		if !strings.Contains(page, "ä") {
