@@ -79,7 +79,10 @@ func TestStepUp(t *testing.T) {
 	clock.Advance(time.Hour)
 	gives("phr", 0)
 	ann.loggedIn()
-	s.waitFor("the renewal", func() bool { return p.count("/token") == 3 })
+	s.waitFor("the renewal", func() bool {
+		sessions, err := s.running().store.LoginSessionsOf(t.Context(), defaultVendor, "ann")
+		return err == nil && len(sessions) == 1 && sessions[0].RenewAt.After(clock.Now()) && p.count("/token") == 3
+	})
 	if got := ann.open("/vault"); got.StatusCode != http.StatusSeeOther {
 		t.Errorf("after a renewal: status %d", got.StatusCode)
 	}
