@@ -99,21 +99,10 @@ func (s *server) knownReaders() int {
 	return int(hits)
 }
 
-// settledMemory returns the server's memory in KiB after a collection of its garbage: the least
-// of some seconds, in which Go gives it back.
-func (s *server) settledMemory() int {
-	s.t.Helper()
-	s.get("http://" + s.admin + "/debug/pprof/heap?gc=1")
-	least := s.anonymousMemory()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		least = min(least, s.anonymousMemory())
-	}
-	return least
-}
-
 // The readers of a newspaper have 100,000 sessions, and each opens a page of a server: the process
 // has at most 48 MiB of anonymous memory more than when it was idle. The sessions are known from
-// memory then: the store is not read for them.
+// memory then: the store is not read for them. Go collects garbage early (GOGC), since how much of
+// it a process has is no matter of sessions: by default, as much as what is in use.
 func TestHundredThousandSessionsInAServer(t *testing.T) {
 	t.Parallel()
 	const sessions, most, secret = 100_000, 48 << 10, "the secret of this server" // most in KiB
@@ -129,15 +118,10 @@ func TestHundredThousandSessionsInAServer(t *testing.T) {
 	}
 	text := strings.Replace(string(config), "store bolt "+s.database(), "store bolt "+s.database()+"\n\t\tsecret {file."+file+"}", 1)
 	s.writeConfig(strings.ReplaceAll(text, "\tlog {\n\t\timport without_tokens\n\t}\n", "")) // without an access log
+	s.variables = append(s.variables, "GOGC=10")
 	tickets := s.fillSessions(secret, sessions)
 	s.start()
-	idle := s.settledMemory()
-	one := make([]string, sessions/10)
-	for i := range one {
-		one[i] = tickets[0]
-	}
-	s.readAll(one)
-	warm := s.settledMemory()
+	idle := s.anonymousMemory()
 	began := time.Now()
 	s.readAll(tickets)
 	took := time.Since(began)
@@ -145,8 +129,8 @@ func TestHundredThousandSessionsInAServer(t *testing.T) {
 	again := tickets[:sessions/20]
 	s.readAll(again)
 	hits = s.knownReaders() - hits
-	hot := s.settledMemory()
-	t.Logf("%d sessions take %d KiB: the process has %d KiB idle, %d KiB after %d requests of one session, %d KiB after %d in %v; of %d sessions %d are known", sessions, hot-idle, idle, warm, len(one), hot, sessions, took.Round(time.Millisecond), len(again), hits)
+	hot := s.anonymousMemory()
+	t.Logf("%d sessions take %d KiB: the process has %d KiB idle, and %d KiB after as many requests in %v; of %d sessions %d are known", sessions, hot-idle, idle, hot, took.Round(time.Millisecond), len(again), hits)
 	if hot-idle > most {
 		t.Errorf("%d sessions take %d KiB, of %d at most", sessions, hot-idle, most)
 	}
