@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/gatefold/gatefold/policy/store"
@@ -31,5 +32,20 @@ func TestFullStoreSaysSo(t *testing.T) {
 		if p := a.problemOf(err); p.Status != http.StatusInsufficientStorage || p.Code != "store_full" || p.GetHeaders() != nil {
 			t.Errorf("%v is answered with %d %s", err, p.Status, p.Code)
 		}
+	}
+}
+
+// The error of a full store names a folder of the server. Its operator reads it at the node;
+// other machines do not.
+func TestFullStoreNamesNoFolderToOthers(t *testing.T) {
+	full := fmt.Errorf("no space for database /var/lib/gate/gatefold.db: %w", engine.ErrFull)
+	var logged error
+	a := &api{Options: Options{Failed: func(err error) { logged = err }}}
+	if p := a.problemOf(full); strings.Contains(p.Detail, "/var/lib") || !errors.Is(logged, full) {
+		t.Errorf("another machine reads %q, the log %v", p.Detail, logged)
+	}
+	a.Operator = true
+	if p := a.problemOf(full); p.Status != http.StatusInsufficientStorage || !strings.Contains(p.Detail, "/var/lib/gate/gatefold.db") {
+		t.Errorf("the operator reads %d %q", p.Status, p.Detail)
 	}
 }

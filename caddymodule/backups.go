@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/nodestate"
 	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/policy/store/nodefile"
 )
 
 // BackupConfig configures backups that the server makes by itself, of an embedded database.
@@ -179,17 +180,7 @@ func (b *backups) make(ctx context.Context, at time.Time) (string, error) {
 	if err := os.Rename(file.Name(), name); err != nil {
 		return "", err
 	}
-	return name, syncDirectory(b.config.Directory)
-}
-
-// syncDirectory makes a new name in a directory durable.
-func syncDirectory(name string) error {
-	directory, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer directory.Close()
-	return directory.Sync()
+	return name, nodefile.SyncFolder(name)
 }
 
 // prune removes the backups that are not kept, and what an interrupted one left.

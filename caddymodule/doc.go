@@ -78,6 +78,7 @@
 //	backups.go       backups of an embedded database that the server makes
 //	storecheck.go    the check of the file of an embedded database
 //	sweep.go         the sweep of records whose retention is over
+//	shed.go          removing what a nearly full store can spare
 //	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments

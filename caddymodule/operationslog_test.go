@@ -111,6 +111,7 @@ func TestLogSaysWhatOperationsPromise(t *testing.T) {
 		"refusals could not be kept for their support codes; requests are not affected": {"error"},
 		"other nodes still use pages that a request changed; it is tried again":         {"error"},
 		"event of a billing system":                                                     {"vendor", "hook", "result"},
+		"the store is nearly full: records that can be spared are removed":              {"count"},
 	} {
 		for _, field := range fields {
 			if seen[line] != nil && (seen[line][field] == nil || seen[line][field] == "") {
@@ -237,6 +238,9 @@ func logRedisRefuses(t *testing.T) {
 	}
 	s.get(link).denied(http.StatusForbidden, "link_revoked")
 	s.licence(store.SiteLicence{Domains: []string{"uni.example"}})
+	ended := clock.Now().Add(-48 * time.Hour)
+	s.grant(store.Grant{UserID: "ada", SKU: "premium", EndsAt: &ended})
+	s.app().newShedding().once(t.Context(), func() bool { return true })
 	redis.Do("config", "set", "maxmemory", "1")
 	s.waitFor("a refusal of a link is lost", func() bool {
 		clock.Advance(10 * time.Minute)

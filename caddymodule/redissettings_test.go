@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -90,22 +89,10 @@ func TestRedisMemoryIsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, id := s.link(keys.LinkClaims{})
-	// Beside this, what clients and buffers take is little, once that of this request is free.
 	s.redis.Do("set", "ballast", strings.Repeat("x", 16<<20))
 	limited := func(percent int, name string) {
 		t.Helper()
-		s.waitFor(name, func() bool {
-			info, err := s.redis.Client().InfoMap(t.Context(), "memory").Result()
-			if err != nil {
-				t.Fatal(err)
-			}
-			used, err := strconv.Atoi(info["Memory"]["used_memory"])
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.redis.Do("config", "set", "maxmemory", used*100/percent)
-			return s.found(name) != nil
-		})
+		s.fillMemory(s.redis, percent, name)
 		s.waitForCondition(name, "raise maxmemory")
 	}
 	limited(87, "redis_memory_filling")

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/gatefold/gatefold/policy/store/nodefile"
 )
 
 // secretSuffix is what the name of the secret file adds to the database's.
@@ -74,5 +76,8 @@ func createSecretFile(path string) error {
 		return err
 	}
 	// Link fails if the file exists, so that one of two concurrent calls wins.
-	return os.Link(temporary.Name(), path)
+	if err := os.Link(temporary.Name(), path); err != nil {
+		return err
+	}
+	return nodefile.SyncFolder(path)
 }

@@ -123,3 +123,55 @@ func TestStartFromSnapshot(t *testing.T) {
 	s.opens()
 	s.logs("the snapshot of this node cannot be written: without it, a node that starts while its Redis is away answers 503")
 }
+
+// An operator turns snapshots off: a server that starts while its Redis is away is closed. What
+// was removed meanwhile stays closed after they are on again, although the files of the earlier
+// run are there.
+func TestSnapshotOff(t *testing.T) {
+	keepClock(t)
+	s := newSnapshotSite(t)
+	on := s.config
+	folder := filepath.Join(s.dir, "snapshots")
+	s.config = strings.Replace(on, "snapshot "+folder, "snapshot off", 1)
+	s.restart()
+	s.opens()
+	if _, kept := s.shared().engine.follower().Snapshots(); kept {
+		t.Error("a snapshot is kept")
+	}
+	s.redis.Kill()
+	s.restart()
+	s.get("/page", "Authorization", s.bearer).denied(http.StatusServiceUnavailable, "store_unavailable")
+	s.waitForCondition("gate_closed", "503")
+	if s.found("serving_snapshot") != nil {
+		t.Error("the node says that it uses a snapshot")
+	}
+	if files, err := filepath.Glob(filepath.Join(folder, "*", "*.journal")); err != nil || len(files) == 0 {
+		t.Errorf("the files of the earlier run are %v, %v", files, err)
+	}
+	s.config = on
+	s.restart()
+	s.get("/page", "Authorization", s.bearer).denied(http.StatusServiceUnavailable, "store_unavailable")
+	s.redis.Start()
+	s.waitForEnd("gate_closed")
+	s.waitFor("the Redis decides", func() bool { return s.get("/page", "Authorization", s.bearer).StatusCode == http.StatusOK })
+
+	// What makes the earlier files unusable cannot be written: the load says so.
+	options, err := s.app().redisOptions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	seen := nodeFile(&options, "-seen.json")
+	if err := os.Remove(seen); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(seen, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(seen) })
+	if err := load(strings.Replace(on, "snapshot "+folder, "snapshot off", 1)); err == nil || !strings.Contains(err.Error(), "cannot be made unusable") || !strings.Contains(err.Error(), "data directory writable") {
+		t.Errorf("the load says %v", err)
+	}
+}

@@ -64,6 +64,7 @@ var (
 	fileChecked = newStoreMetric(gauge, "store_checked_timestamp_seconds", "Unix time of the last complete check of the file.")
 
 	swept = newStoreMetric(counter, "store_swept_total", "Entries of records that were removed because their retention was over.")
+	shed  = newStoreMetric(counter, "store_shed_total", "Records that were removed early because the store was nearly full, by kind.", "kind")
 
 	webhookAttempts = newStoreMetric(counter, "webhook_attempts_total", "Attempts to deliver an event to a webhook, by result.", "result")
 	webhookDead     = newStoreMetric(counter, "webhook_dead_letters_total", "Events that are not attempted again, until they are replayed.")
@@ -180,6 +181,9 @@ func (v storeValues) addDecisions(shared *sharedStore) {
 		v.add(backupAge, age.Seconds())
 	}
 	v.add(swept, float64(shared.store.Swept()))
+	for kind, count := range shared.store.Shed() {
+		v.add(shed, float64(count), kind)
+	}
 	refunded := shared.store.Refunds()
 	v.add(refunds, float64(refunded.Done), "done")
 	v.add(refunds, float64(refunded.GivenUp), "given_up")

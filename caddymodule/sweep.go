@@ -15,21 +15,28 @@ import (
 const sweepInterval = 10 * time.Minute
 
 // sweep builds the indexes that a database of an earlier version does not have, and removes
-// records that expired long ago, until the configuration is unloaded.
+// records that expired long ago, and those that a nearly full store can spare, until the
+// configuration is unloaded.
 func (a *App) sweep(ctx context.Context) {
 	if err := a.shared.store.BuildIndexes(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) && !errors.Is(err, store.ErrAway) {
 		a.logger.Error("building the indexes failed: the next sweep continues", zap.Error(err))
 	}
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
+	shedTicker := time.NewTicker(shedInterval)
+	defer shedTicker.Stop()
+	shedding := a.newShedding()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-shedTicker.C:
+			shedding.once(ctx, shedding.needed)
 		case <-ticker.C:
-		}
-		if !a.sweepOnce(ctx) {
-			return
+			if !a.sweepOnce(ctx) {
+				return
+			}
+			shedding.again()
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/policy/store/nodefile"
 )
 
 // eachHelp describes the files of --each.
@@ -171,10 +172,13 @@ func (f *linkFile) send(key string, begun time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.save(file, response, begun), file.Close()); err != nil {
+	if err := errors.Join(f.save(file, response, begun), file.Sync(), file.Close()); err != nil {
 		return errors.Join(err, os.Remove(part))
 	}
-	return os.Rename(part, name)
+	if err := os.Rename(part, name); err != nil {
+		return err
+	}
+	return nodefile.SyncFolder(name)
 }
 
 // save copies the links, and shows how many there are.

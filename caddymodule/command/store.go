@@ -17,6 +17,7 @@ import (
 
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
+	"github.com/gatefold/gatefold/policy/store/nodefile"
 )
 
 const (
@@ -66,6 +67,9 @@ func backupStore(c *call) error {
 		return err
 	}
 	if err := os.Rename(temporary.Name(), target); err != nil {
+		return err
+	}
+	if err := nodefile.SyncFolder(target); err != nil {
 		return err
 	}
 	return c.print(map[string]any{"file": target, "bytes": size},

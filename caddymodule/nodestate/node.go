@@ -3,6 +3,7 @@ package nodestate
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gatefold/gatefold/admin/condition"
@@ -131,4 +132,11 @@ func (n *Node) countedLinks() []condition.Finding {
 		}
 	}
 	return nil
+}
+
+// Full reports whether the store has little room left: disk_full or redis_memory_full says so.
+func (n *Node) Full() bool {
+	return slices.ContainsFunc(append(n.Disk.findings(), n.Server.findings()...), func(f condition.Finding) bool {
+		return f.Kind == diskFull || f.Kind == redisMemoryFull
+	})
 }

@@ -105,6 +105,9 @@ func (s *SiteLicence) narrows(next *SiteLicence) bool {
 
 // of returns what a batch takes away, and what it gives back of what earlier ones took away.
 func (r *removals) of(partition string, batch *engine.Batch, at time.Time) (found []Removal) {
+	if batch.Spares {
+		return nil
+	}
 	for _, k := range batch.Deletes {
 		switch {
 		case closesByBeing(k):

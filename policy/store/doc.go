@@ -11,6 +11,7 @@
 // by a Writer, on behalf of an actor.
 //
 //	store.go         Store, errors, ids, sweeping
+//	shed.go          removing what a nearly full store can spare
 //	writer.go        Writer: audited, idempotent commits
 //	recordcheck.go   whether a stored value can be one of its key
 //	records.go       reading, listing and searching records of any kind

@@ -32,6 +32,18 @@ func TestRemovalsAreNotDisplaced(t *testing.T) {
 	}
 }
 
+// What a nearly full store removes early closes nothing: it displaces no removal.
+func TestShedRecordsAreNotRemembered(t *testing.T) {
+	gone := [][]byte{key(prefixGrant, "src", "grant")}
+	var kept removals
+	if found := kept.of("acme", &engine.Batch{Deletes: gone, Spares: true}, time.Time{}); len(found) != 0 {
+		t.Errorf("remembered: %v", found)
+	}
+	if found := kept.of("acme", &engine.Batch{Deletes: gone}, time.Time{}); len(found) != 1 {
+		t.Errorf("a removal is not remembered: %v", found)
+	}
+}
+
 // A link is revoked, given back, and much later revoked again: that is a new removal, and not the
 // first to be forgotten.
 func TestRemovalThatIsMadeAgainIsTheNewest(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -211,6 +212,11 @@ func (s *snapshots) load(partition string) (*restored, error) {
 	now := s.follower.options.Now()
 	if err := state.usable(now, s.follower.options.StaleFor); err != nil {
 		return nil, err
+	}
+	// Where neither the folder nor this file could be written, the snapshot has nothing of what
+	// was removed since, and could not be made unusable.
+	if err := s.saveSeen(); err != nil {
+		return nil, fmt.Errorf("this node cannot write its file, so removals may be missing in it: %w", err)
 	}
 	// From here on time passes by the monotonic clock, too.
 	state.heard = now.Add(-now.Sub(state.heard))

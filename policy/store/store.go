@@ -29,6 +29,7 @@ type Store struct {
 	seatTurns  seatTurns
 	waiting    waiting // vendors whose webhooks have events to deliver
 	swept      atomic.Uint64
+	shed       [len(shedKinds)]atomic.Uint64
 	builds     indexBuilds
 }
 
@@ -203,12 +204,18 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 			err = s.buildIndexes(ctx, partition)
 		}
 		for removed := sweepBatch; err == nil && removed == sweepBatch; total += removed {
-			removed, err = s.engine.Sweep(ctx, partition, s.now(), sweepBatch)
-			s.swept.Add(uint64(removed)) //nolint:gosec // never negative
+			removed, err = s.sweepStep(ctx, partition)
 		}
 		if err != nil {
 			return total, err
 		}
 	}
 	return total, nil
+}
+
+// sweepStep removes at most sweepBatch entries of a partition whose retention is over.
+func (s *Store) sweepStep(ctx context.Context, partition string) (int, error) {
+	removed, err := s.engine.Sweep(ctx, partition, s.now(), sweepBatch)
+	s.swept.Add(uint64(removed)) //nolint:gosec // never negative
+	return removed, err
 }

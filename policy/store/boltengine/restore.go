@@ -56,6 +56,9 @@ func Restore(ctx context.Context, path, kept string, current, from *Engine) (err
 		if err := os.Link(real, kept); err != nil {
 			return fmt.Errorf("keeping the old database: %w", err)
 		}
+		if err := syncDir(filepath.Dir(kept)); err != nil {
+			return fmt.Errorf("keeping the old database: %w", err)
+		}
 	}
 	restoreStep("kept")
 	if err := os.Rename(from.path, real); err != nil {

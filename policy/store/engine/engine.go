@@ -96,6 +96,9 @@ type Batch struct {
 	// Closes reports that the batch takes access away: an engine whose memory is full makes
 	// room for it.
 	Closes bool
+	// Spares reports that the batch only removes records that decide nothing any more: no node
+	// need remember that.
+	Spares bool
 	// Event, unless nil, is appended to the partition's change feed. A batch whose
 	// counters were all counted before (see Counter.IdempotencyKey) was applied
 	// before: it appends no event and applies no deletes and puts.

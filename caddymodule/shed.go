@@ -1,0 +1,62 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/gatefold/gatefold/policy/store"
+	"github.com/gatefold/gatefold/policy/store/engine"
+)
+
+const (
+	// shedInterval is how often a part of what can be spared is removed while the store is
+	// nearly full: as often as a Redis is asked how full it is.
+	shedInterval = 10 * time.Second
+	// shedFileRoom is the room in the file of an embedded database that is enough for removals
+	// on a full disk, in bytes: as much as the reserve on the disk.
+	shedFileRoom = 8 << 20
+)
+
+// shedding removes what the store can spare while it is nearly full.
+type shedding struct {
+	app     *App
+	shedder *store.Shedder
+	removed int  // in the pass that runs
+	spent   bool // the last pass found nothing
+}
+
+func (a *App) newShedding() *shedding {
+	return &shedding{app: a, shedder: a.shared.store.NewShedder()}
+}
+
+// needed reports whether the store is nearly full, and its file has no room of its own.
+func (s *shedding) needed() bool {
+	if !s.app.shared.node.Full() {
+		return false
+	}
+	file := s.app.shared.fileState()
+	return file == nil || file.FreeBytes < shedFileRoom
+}
+
+// once removes a part, unless the pass before found nothing to remove.
+func (s *shedding) once(ctx context.Context, needed func() bool) {
+	if s.spent || !needed() {
+		return
+	}
+	removed, end, err := s.shedder.Shed(ctx, needed)
+	if s.removed += removed; removed > 0 {
+		s.app.logger.Warn("the store is nearly full: records that can be spared are removed", zap.Int("count", removed))
+	}
+	if end {
+		s.spent, s.removed = s.removed == 0, 0
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) && !errors.Is(err, engine.ErrClosed) {
+		s.app.logger.Error("removing ended records failed", zap.Error(err))
+	}
+}
+
+// again lets the next pass look whether there is something to remove.
+func (s *shedding) again() { s.spent = false }
