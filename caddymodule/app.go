@@ -28,6 +28,7 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
+	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/webhook"
 )
 
@@ -212,13 +213,19 @@ func (a *App) openEarly() error {
 		_, err = readSecretFile(a.shared.file + secretSuffix)
 		return setting.In("store", err)
 	}
-	if errors.Is(err, store.ErrAway) {
+	if a.awaited(err) {
 		return setting.In("store", a.neverReached(err))
 	}
 	if errors.Is(err, boltengine.ErrInUse) {
 		return nil
 	}
 	return setting.In("store", err)
+}
+
+// awaited reports whether an error of a shared store ends by itself: it does not answer, or some
+// of it, or this node has yet to make removals again that it lost. The gate answers 503 until then.
+func (a *App) awaited(err error) bool {
+	return a.shared.file == "" && errors.Is(err, engine.ErrUnavailable) && !errors.Is(err, redisengine.ErrRefused) && !errors.Is(err, redisengine.ErrTooOld)
 }
 
 // neverReached returns the error of a configuration with a new store that does not answer,
@@ -317,7 +324,7 @@ func (a *App) newAPI() (http.Handler, error) {
 // Start opens the store and starts the background jobs. A database or a secret that
 // cannot be used fails the load.
 func (a *App) Start() error {
-	if _, err := a.runtime.get(); errors.Is(err, store.ErrAway) {
+	if _, err := a.runtime.get(); a.awaited(err) {
 		a.logger.Error("the store is unreachable", zap.Error(err))
 	} else if err != nil {
 		return a.Places.At(setting.In("store", err))

@@ -71,7 +71,7 @@ func TestChaos(t *testing.T) {
 			t.Run(form.name, func(t *testing.T) {
 				t.Parallel()
 				c := &chaosSite{T: t, form: form.name, seed: seed, random: rand.New(rand.NewPCG(seed, uint64(i))), results: map[string]*chaosResult{}}
-				c.failedOver = func() bool { return false }
+				c.failovers, c.describe = func() int { return 0 }, func() string { return "" }
 				form.start(c)
 				defer func() {
 					mu.Lock()
@@ -117,10 +117,10 @@ func TestTreeChaosFaults(t *testing.T) {
 	documented := readTree(t, "docs/operations.md")
 	gates := new(chaosSite).gateFaults()
 	for form, faults := range map[string][][]*chaosFault{
-		"single":   {gates, redisFaults(nil), singleFaults(nil, nil), {fullRedisDisk(nil, nil), clockSteps(nil)}},
+		"single":   {gates, redisFaults(nil), singleFaults(nil, nil), new(chaosKeeper).faults(), {fullRedisDisk(nil, nil), clockSteps(nil)}},
 		"sentinel": {gates, new(chaosSentinel).faults()},
 		"cluster":  {gates, new(chaosCluster).faults()},
-		"bolt":     {gates, new(chaosBolt).faults(), {new(chaosBolt).fullDisk(), new(chaosBolt).readOnly()}},
+		"bolt":     {gates, new(chaosBolt).faults(), {new(chaosBolt).fullDisk(), new(chaosBolt).fullDiskRemovals(), new(chaosBolt).readOnly()}},
 	} {
 		for _, fault := range slices.Concat(faults...) {
 			if row := fmt.Sprintf("\n| %s | %s |", form, fault.name); !strings.Contains(documented, row) {

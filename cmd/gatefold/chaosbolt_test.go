@@ -34,6 +34,7 @@ func (b *chaosBolt) faults() []*chaosFault {
 				}
 			}
 		}},
+		b.restored(),
 		{name: "the database is moved away", provoke: func(r *chaosRound) {
 			if err := os.Rename(b.file, b.file+".away"); err != nil {
 				r.Fatal(err)
@@ -80,6 +81,53 @@ func (b *chaosBolt) fullDisk() *chaosFault {
 		r.hold()
 	}}
 }
+
+// fullDiskRemovals removes grants and revokes links while the disk is full to the last block:
+// the reserve has the room, until it is used up, and is made again when there is space.
+func (b *chaosBolt) fullDiskRemovals() *chaosFault {
+	return &chaosFault{name: "removals on a full disk", provoke: func(r *chaosRound) {
+		reserve := func() int64 {
+			info, err := os.Stat(b.file + ".reserve")
+			if err != nil {
+				return -1
+			}
+			return info.Size()
+		}
+		r.waitFor("there is a reserve", func() bool { return reserve() > 0 })
+		var records []*chaosRecord
+		for len(records) < removalsOfAFullDisk {
+			records = append(records, r.created(b.node, len(records)%2 == 0))
+		}
+		free, err := b.disk.fill()
+		if err != nil {
+			r.Fatal(err)
+		}
+		defer free()
+		r.full(b.node)
+		taken := 0
+		for _, record := range records {
+			before := reserve()
+			if !r.ledger.remove(b.node, record) {
+				if before > 0 {
+					r.violation("%s cannot be removed on a full disk, and there is a reserve", record.path)
+				}
+				r.violation("%s is the %d. that is removed: the reserve is not enough", record.path, taken)
+				break
+			}
+			taken++
+		}
+		if reserve() != 0 {
+			r.violation("%d removals did not need the reserve: the disk is not full", taken)
+		}
+		r.full(b.node) // what was given up is for removals only
+		r.waitFor("disk_full is shown", func() bool { return b.node.hasCondition("disk_full") })
+		free()
+		r.waitFor("there is a reserve again", func() bool { return reserve() > 0 })
+	}}
+}
+
+// removalsOfAFullDisk are so many that the file has to grow for them.
+const removalsOfAFullDisk = 150
 
 // readOnly makes the file of the database immutable: each write to it fails, as on a disk
 // that the system made read-only.

@@ -222,69 +222,6 @@ func clockSteps(clock *steppedClock) *chaosFault {
 	}}
 }
 
-// faults of a master with a replica and Sentinels.
-func (s *chaosSentinel) faults() []*chaosFault {
-	return []*chaosFault{
-		{name: "kill -9 of the master", loses: mayLose, killsStore: true, provoke: func(r *chaosRound) {
-			s.master.Kill()
-			s.promoted(r)
-		}},
-		{name: "SIGSTOP of the master", loses: mayLose, provoke: func(r *chaosRound) {
-			s.master.Pause()
-			r.waitFor("the replica is promoted", func() bool { return isMaster(s.replica) })
-			s.master.Resume()
-			s.promoted(r)
-		}},
-		{name: "failover that loses writes", loses: losesAlways, provoke: func(r *chaosRound) {
-			s.replica.Pause()
-			s.master.Do("client", "kill", "type", "replica")
-			r.waitForWrites(10)
-			s.master.Kill()
-			s.replica.Resume()
-			s.promoted(r)
-		}},
-		{name: "failover by order", loses: mayLose, provoke: func(r *chaosRound) {
-			s.sentinels[r.random.IntN(len(s.sentinels))].Do("sentinel", "failover", "gate")
-			s.promoted(r)
-		}},
-		{name: "kill -9 of the replica", provoke: func(r *chaosRound) {
-			s.replica.Kill()
-			r.hold()
-			s.replica.Start()
-			s.replica.WaitForSync()
-		}},
-		{name: "kill -9 of a Sentinel", provoke: func(r *chaosRound) {
-			sentinel := s.sentinels[r.random.IntN(len(s.sentinels))]
-			sentinel.Kill()
-			r.hold()
-			sentinel.Start()
-		}},
-	}
-}
-
-func isMaster(redis *redistest.Server) bool {
-	info, err := redis.Client().Info(context.Background(), "replication").Result()
-	return err == nil && strings.Contains(info, "role:master")
-}
-
-// promoted waits until the replica is the master, and makes the former master its replica.
-func (s *chaosSentinel) promoted(r *chaosRound) {
-	r.Helper()
-	r.waitFor("the replica is promoted", func() bool { return isMaster(s.replica) })
-	s.master, s.replica = s.replica, s.master
-	if !s.replica.Runs() {
-		s.replica.Start()
-	}
-	s.replica.Do("replicaof", "127.0.0.1", s.master.Port)
-	s.replica.WaitForSync()
-	for _, sentinel := range s.sentinels {
-		r.waitFor("the Sentinels know master and replica", func() bool {
-			info, err := sentinel.Client().Info(context.Background(), "sentinel").Result()
-			return err == nil && strings.Contains(info, fmt.Sprintf("status=ok,address=127.0.0.1:%d,slaves=1", s.master.Port))
-		})
-	}
-}
-
 // chaosCluster is a Cluster, one master of which has the records of the clients.
 type chaosCluster struct {
 	slot   int64

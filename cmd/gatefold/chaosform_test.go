@@ -25,13 +25,14 @@ type chaosSite struct {
 	faults  []*chaosFault
 	leftOut []string // faults that cannot be provoked here, with the reason
 	results map[string]*chaosResult
-	// failedOver reports whether the store failed over without a fault, as where Sentinels had
-	// to wait for a busy machine. That may lose writes.
-	failedOver func() bool
-	// lostBefore reports that a loss was reported and accepted. A node that had not looked at a
-	// partition until then may notice it once more.
-	lostBefore bool
-	users      atomic.Int64
+	// failovers returns how often the store failed over, also without a fault, as where
+	// Sentinels had to wait for a busy machine. Each may lose writes.
+	failovers func() int
+	// judged is the number of failovers of which all losses must have been noticed.
+	judged int
+	// describe says what is in the store of its losses, for failures of the test.
+	describe func() string
+	users    atomic.Int64
 }
 
 func (c *chaosSite) anyNode() *server { return c.nodes[c.random.IntN(len(c.nodes))] }
@@ -70,6 +71,7 @@ func newChaosSingle(c *chaosSite) {
 	c.startNodes(redis.URL(), redis.URL(), proxy.URL())
 	c.faults = append(c.faults, redisFaults(redis)...)
 	c.faults = append(c.faults, singleFaults(redis, proxy)...)
+	c.faults = append(c.faults, startChaosKeeper(c, redis).faults()...)
 	if c.offered(diskErr, "full disk of Redis") {
 		c.faults = append(c.faults, fullRedisDisk(redis, disk))
 	}
@@ -87,37 +89,6 @@ func (c *chaosSite) offered(err error, names ...string) bool {
 		c.leftOut = append(c.leftOut, fmt.Sprintf("%s: %s: %v", c.form, name, err))
 	}
 	return false
-}
-
-// chaosSentinel is a master, its replica and three Sentinels. The two change their places.
-type chaosSentinel struct {
-	master, replica *redistest.Server
-	sentinels       []*redistest.Server
-}
-
-func newChaosSentinel(c *chaosSite) {
-	c.Helper()
-	s := &chaosSentinel{master: redistest.Start(c.T, durable...)}
-	s.replica = redistest.Start(c.T, append([]string{"--replicaof", "127.0.0.1", fmt.Sprint(s.master.Port)}, durable...)...)
-	s.replica.WaitForSync()
-	s.sentinels = redistest.StartSentinels(c.T, "gate", s.master, 3)
-	var urls []string
-	for _, sentinel := range s.sentinels {
-		urls = append(urls, "redis+sentinel://"+sentinel.Address()+"/gate")
-	}
-	url := strings.Join(urls, " ")
-	c.startNodes(url, url, url)
-	c.faults = append(c.faults, s.faults()...)
-	c.failedOver = func() bool { return isMaster(s.replica) }
-	for _, fault := range c.faults {
-		provoke := fault.provoke
-		fault.provoke = func(r *chaosRound) {
-			if c.failedOver() {
-				s.promoted(r)
-			}
-			provoke(r)
-		}
-	}
 }
 
 // newChaosCluster starts three gates over a Cluster of three masters. All that the clients
@@ -159,8 +130,8 @@ func newChaosBolt(c *chaosSite) {
 	node.start()
 	c.nodes = []*server{node}
 	c.faults = append(c.gateFaults(), b.faults()...)
-	if c.offered(err, "full disk") {
-		c.faults = append(c.faults, b.fullDisk())
+	if c.offered(err, "full disk", "removals on a full disk") {
+		c.faults = append(c.faults, b.fullDisk(), b.fullDiskRemovals())
 	}
 	if c.offered(immutable, "read-only file") {
 		c.faults = append(c.faults, b.readOnly())

@@ -17,6 +17,8 @@ type chaosRecord struct {
 	path string // of the API
 	// removal is whether it was removed or revoked: not, tried, or acknowledged.
 	removal removalState
+	// held: clients leave it to the fault to remove it.
+	held bool
 }
 
 type removalState int
@@ -72,6 +74,15 @@ const (
 
 // create makes a grant or a link at a node. It returns nil unless that was acknowledged.
 func (l *chaosLedger) create(node *server, grant bool, user string) (record *chaosRecord, token string) {
+	return l.add(node, grant, user, false)
+}
+
+// createHeld makes one that clients do not remove.
+func (l *chaosLedger) createHeld(node *server, grant bool, user string) (record *chaosRecord, token string) {
+	return l.add(node, grant, user, true)
+}
+
+func (l *chaosLedger) add(node *server, grant bool, user string, held bool) (record *chaosRecord, token string) {
 	path, call, body, id := chaosLinks, "/management/create-signed-link", `{"sku":"premium"}`, `"tokenId":"`
 	if grant {
 		path, call, body, id = chaosGrants, chaosGrants, fmt.Sprintf(`{"userId":%q,"sku":"premium"}`, user), `"id":"`
@@ -83,7 +94,7 @@ func (l *chaosLedger) create(node *server, grant bool, user string) (record *cha
 		l.refused++
 		return nil, ""
 	}
-	record = &chaosRecord{path: path + "/" + between(text, id)}
+	record = &chaosRecord{path: path + "/" + between(text, id), held: held}
 	l.writes++
 	l.records = append(l.records, record)
 	return record, between(text, `"token":"`)
@@ -106,14 +117,14 @@ func (l *chaosLedger) remove(node *server, record *chaosRecord) bool {
 	return true
 }
 
-// any returns a record that was never removed, or nil.
+// any returns a record that was never removed and is not held, or nil.
 func (l *chaosLedger) any(random *rand.Rand) *chaosRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.records) == 0 {
 		return nil
 	}
-	if record := l.records[random.IntN(len(l.records))]; record.removal == kept {
+	if record := l.records[random.IntN(len(l.records))]; record.removal == kept && !record.held {
 		return record
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,11 +21,13 @@ const (
 // chaosRound is one fault, with clients before, during and after it.
 type chaosRound struct {
 	*chaosSite
-	fault  *chaosFault
-	began  time.Time
-	links  []*chaosLink
-	passes []*chaosPass
-	ledger *chaosLedger
+	fault *chaosFault
+	began time.Time
+	// failoversBefore are those of the store before the fault.
+	failoversBefore int
+	links           []*chaosLink
+	passes          []*chaosPass
+	ledger          *chaosLedger
 
 	stop    chan struct{}
 	stopped sync.Once
@@ -33,12 +36,14 @@ type chaosRound struct {
 	denied  sync.Map     // what was acknowledged and opened no page: its path
 	pages   atomic.Int64 // of passes
 	longest atomic.Int64 // that a reader waited for a 503
-	healed  time.Time
+	// named are the paths of what a restore named as lost or open again; nil without one.
+	named  map[string]bool
+	healed time.Time
 }
 
 func (c *chaosSite) newRound(fault *chaosFault) *chaosRound {
 	c.Helper()
-	r := &chaosRound{chaosSite: c, fault: fault, began: time.Now(), ledger: new(chaosLedger), stop: make(chan struct{})}
+	r := &chaosRound{chaosSite: c, fault: fault, began: time.Now(), failoversBefore: c.failovers(), ledger: new(chaosLedger), stop: make(chan struct{})}
 	for _, maxUses := range []int{25, 400} {
 		address, id := c.anyNode().countedLink(maxUses)
 		r.links = append(r.links, &chaosLink{recordedLink: recordedLink{id: id, address: address, maxUses: maxUses}, revocable: maxUses > 100})
@@ -268,17 +273,22 @@ func (r *chaosRound) finish() {
 	result := r.check(raised, back)
 	if raised {
 		began := time.Now()
-		r.acceptLoss()
+		r.Logf("%s: accepted: %s\n%s", r.fault.name, r.acceptLoss(), r.losses())
 		accepted := time.Now()
 		for _, node := range r.nodes {
 			r.waitFor("the loss is accepted, and counted links open again", func() bool {
 				if !node.hasCondition("store_went_back") {
 					return r.works(node, true)
 				}
-				if time.Since(accepted) > acceptAgain {
-					r.Logf("%s: a node notices a loss %v after the acceptance: %s", r.fault.name, time.Since(began), r.acceptLoss())
-					accepted = time.Now()
+				if time.Since(accepted) < acceptAgain {
+					return false
 				}
+				failovers := r.failovers()
+				if failovers == r.judged {
+					r.violation("%v after the acceptance a node notices a loss\n%s", time.Since(began), r.losses())
+				}
+				r.Logf("%s: %d failovers later a loss is accepted once more: %s", r.fault.name, failovers-r.judged, r.acceptLoss())
+				r.judged, accepted = failovers, time.Now()
 				return false
 			})
 		}
@@ -286,8 +296,18 @@ func (r *chaosRound) finish() {
 	}
 }
 
-// acceptAgain is when the operator accepts what a node noticed after the acceptance.
+// acceptAgain is when the operator accepts what was lost after the acceptance.
 const acceptAgain = 10 * time.Second
+
+// losses says what each node shows of losses, and what the store has of them.
+func (r *chaosRound) losses() string {
+	var text strings.Builder
+	for i, node := range r.nodes {
+		got, err := fetch("http://" + node.admin + "/gatefold/health")
+		fmt.Fprintf(&text, "gate %d: %s %v\n", i+1, between(got.body, "The store came back with "), err)
+	}
+	return text.String() + r.describe()
+}
 
 // acceptLoss accepts the loss as an operator does, at one node, and returns the answer.
 func (r *chaosRound) acceptLoss() string {
@@ -335,6 +355,11 @@ func (r *chaosRound) check(raised bool, back time.Duration) *chaosResult {
 		lost, reopened, err = r.ledger.audit(r.anyNode())
 		return err == nil
 	})
+	result.lost += len(lost)
+	if r.named != nil {
+		named := func(path string) bool { return r.named[path] }
+		lost, reopened = slices.DeleteFunc(lost, named), slices.DeleteFunc(reopened, named)
+	}
 	if len(reopened) > 0 {
 		r.violation("%d of what was removed is there again: %s", len(reopened), strings.Join(reopened, " "))
 	}
@@ -347,20 +372,16 @@ func (r *chaosRound) check(raised bool, back time.Duration) *chaosResult {
 			return true
 		})
 	}
-	if raised && r.fault.loses == losesNothing && !r.failedOver() {
-		if r.form == "sentinel" && r.lostBefore {
-			r.Logf("%s: a loss is reported after it was accepted: it is that of an earlier failover", r.fault.name)
-		} else {
-			r.violation("a loss is reported, and there is none")
-		}
+	failovers := r.failovers()
+	if raised && r.fault.loses == losesNothing && failovers == r.judged {
+		r.violation("a loss is reported, and there is none\n%s", r.losses())
 	}
-	r.lostBefore = r.lostBefore || raised
+	r.judged = failovers
 	for _, link := range r.links {
 		r.checkLink(link, raised, result)
 	}
 	result.times++
 	result.acknowledged += r.ledger.writes
-	result.lost += len(lost)
 	result.pages += int(r.pages.Load())
 	result.back = max(result.back, back)
 	result.longest = max(result.longest, time.Duration(r.longest.Load()))
@@ -378,10 +399,10 @@ func (r *chaosRound) checkLink(link *chaosLink, raised bool, result *chaosResult
 	if pages > link.maxUses {
 		r.violation("%d pages of a link with %d uses", pages, link.maxUses)
 	}
-	if got := link.linearizable(raised); got != porcupine.Ok {
+	if got := link.linearizable(raised, r.failovers() != r.failoversBefore); got != porcupine.Ok {
 		r.violation("the history of a link with %d uses is %s\n%s", link.maxUses, got, describeHistory(link.history))
 	}
-	if raised {
+	if raised || r.named != nil {
 		return
 	}
 	var uses int

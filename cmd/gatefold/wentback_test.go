@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -122,6 +124,50 @@ func TestRedisRestartedFromASnapshot(t *testing.T) {
 	if again := nodes[2].must("store", "accept-loss"); !strings.Contains(again, "lost nothing") {
 		t.Errorf("accepting again says %s", again)
 	}
+}
+
+// The only node is stopped, its Redis comes back with a snapshot, and the node starts: it runs,
+// makes the removal again, and says what was lost.
+func TestStartAfterALoss(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	node := startNode(t, redis.URL(), "")
+	ada := node.must("token", "reader", "--user", "ada")
+	grant := subscribe(t, []*server{node}, ada)
+	redis.Do("save")
+	node.must("grant", "remove", grant)
+	node.waitFor("the node knows of the removal over a restart", func() bool {
+		files, _ := filepath.Glob(filepath.Join(node.dir, "caddy", "gatefold", "redis-*.json"))
+		return slices.ContainsFunc(files, func(name string) bool {
+			content, err := os.ReadFile(name)
+			return err == nil && strings.Contains(string(content), `"default":[{"key"`)
+		})
+	})
+	node.kill()
+	redis.Kill()
+	redis.Start()
+	node.start()
+	node.waitFor("the loss is shown", func() bool { return node.hasCondition("store_went_back") })
+	node.waitFor("the node decides", func() bool {
+		got, err := fetch(node.site+"/articles/hello", "Authorization", "Bearer "+ada)
+		if err == nil && got.StatusCode == http.StatusOK {
+			t.Fatal("the removed grant opens a page")
+		}
+		return err == nil && got.StatusCode == http.StatusForbidden
+	})
+}
+
+// A node starts while a part of its Cluster is away: it runs, and works once that is back.
+func TestStartBesideAClusterThatIsNotWhole(t *testing.T) {
+	t.Parallel()
+	master := redistest.StartCluster(t, 1)[0]
+	slot := master.Do("cluster", "keyslot", "gatefold:{_system}:m")
+	master.Do("config", "set", "cluster-require-full-coverage", "no")
+	master.Do("cluster", "delslots", slot)
+	node := startNode(t, redistest.ClusterURLs([]*redistest.Server{master})[0], "")
+	master.Do("cluster", "addslots", slot)
+	node.waitFor("the node works", func() bool { return node.command("token", "reader", "--user", "ada").code == 0 })
+	subscribe(t, []*server{node}, node.must("token", "reader", "--user", "ada"))
 }
 
 // The Redis is emptied under running nodes: it says ok to everything, and has no record. The

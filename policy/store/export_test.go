@@ -32,3 +32,8 @@ func (w Writer) RemoveContract(ctx context.Context, vendor, id string) error {
 func (f *Follower) Remembered(partition string) int {
 	return len(f.memory.removals.list(partition, f.options.Now()))
 }
+
+// Mark returns the newest revision that a node saw of a partition.
+func (f *Follower) Mark(partition string) uint64 {
+	return f.memory.detector.Marks()[partition].Revision
+}

@@ -203,57 +203,88 @@ func (f *Follower) repair(ctx context.Context, partition string) error {
 	return nil
 }
 
-// Losses returns the losses that no operator accepted, by partition.
+// Losses returns the losses that no operator accepted, by partition, of those that this node
+// follows.
 func (f *Follower) Losses() (losses []PartitionLoss) {
-	m := &f.memory
-	if m.detector == nil {
+	if f.memory.detector == nil {
 		return nil
 	}
 	f.feeds.Range(func(name, _ any) bool {
-		partition := name.(string)
-		loss, lost := m.detector.Loss(partition)
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if !lost {
-			delete(m.rewritten, partition)
-			return true
+		if loss, lost := f.memory.lossOf(name.(string)); lost {
+			losses = append(losses, loss)
 		}
-		found := PartitionLoss{Loss: loss, Partition: partition, Rewritten: m.rewritten[partition]}
-		for _, s := range m.samples[partition] {
-			switch {
-			case s.at.After(loss.At):
-			case s.revision <= loss.From:
-				found.After = s.at
-			case s.revision <= loss.To:
-				found.Before = s.at
-			}
-		}
-		losses = append(losses, found)
 		return true
 	})
 	slices.SortFunc(losses, func(a, b PartitionLoss) int { return cmp.Compare(a.Partition, b.Partition) })
 	return losses
 }
 
-// AcceptLoss ends all losses, for all nodes. It returns those that this node knew.
-func (f *Follower) AcceptLoss(ctx context.Context) ([]PartitionLoss, error) {
+func (m *memory) lossOf(partition string) (found PartitionLoss, lost bool) {
+	loss, lost := m.detector.Loss(partition)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !lost {
+		delete(m.rewritten, partition)
+		return found, false
+	}
+	found = PartitionLoss{Loss: loss, Partition: partition, Rewritten: m.rewritten[partition]}
+	for _, s := range m.samples[partition] {
+		switch {
+		case s.at.After(loss.At):
+		case s.revision <= loss.From:
+			found.After = s.at
+		case s.revision <= loss.To:
+			found.Before = s.at
+		}
+	}
+	return found, true
+}
+
+// AcceptLoss ends all losses, for all nodes, and returns them: no more is accepted than what is
+// returned. It looks at each partition first, also at those that this node does not follow.
+func (f *Follower) AcceptLoss(ctx context.Context) (accepted []PartitionLoss, err error) {
 	if f.memory.detector == nil {
 		return nil, nil
 	}
-	accepted := f.Losses()
 	partitions, err := f.Partitions(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, loss := range accepted {
-		if !slices.Contains(partitions, loss.Partition) {
-			partitions = append(partitions, loss.Partition)
+	for partition := range f.memory.detector.Marks() {
+		if !slices.Contains(partitions, partition) { // all of it was lost
+			partitions = append(partitions, partition)
 		}
 	}
+	slices.Sort(partitions)
 	for _, partition := range partitions {
-		if err := f.memory.detector.AcceptLoss(ctx, partition); err != nil && !errors.Is(err, engine.ErrNoLoss) {
-			return nil, err
+		loss, lost, err := f.acceptLoss(ctx, partition)
+		if err != nil {
+			return accepted, err
+		}
+		if lost {
+			accepted = append(accepted, loss)
 		}
 	}
 	return accepted, nil
+}
+
+// acceptAttempts bounds how often another node may notice more while a loss is accepted.
+const acceptAttempts = 10
+
+func (f *Follower) acceptLoss(ctx context.Context, partition string) (loss PartitionLoss, lost bool, err error) {
+	for range acceptAttempts {
+		if _, err := f.Cursors(ctx, []string{partition}); err != nil {
+			return loss, false, err
+		}
+		if loss, lost = f.memory.lossOf(partition); !lost {
+			return loss, false, nil
+		}
+		if err = f.memory.detector.AcceptLoss(ctx, partition); !errors.Is(err, engine.ErrOtherLoss) {
+			break
+		}
+	}
+	if errors.Is(err, engine.ErrNoLoss) { // another node accepted it
+		err = nil
+	}
+	return loss, err == nil, err
 }

@@ -49,7 +49,8 @@ type LossDetector interface {
 	Adopt(partition string)
 	// Loss returns the loss of a partition that is not accepted.
 	Loss(partition string) (Loss, bool)
-	// AcceptLoss ends the loss of a partition, for all processes.
+	// AcceptLoss ends the loss of a partition, for all processes, as this one saw it last. It
+	// returns ErrOtherLoss if more is lost than that.
 	AcceptLoss(ctx context.Context, partition string) error
 }
 
@@ -79,3 +80,6 @@ func IsRepairing(ctx context.Context) bool { return ctx.Value(repairing{}) != ni
 
 // ErrNoLoss is returned by AcceptLoss when there is none.
 var ErrNoLoss = errors.New("the store has lost nothing that is known")
+
+// ErrOtherLoss is returned by AcceptLoss when the loss is not the one that this process saw.
+var ErrOtherLoss = errors.New("the store has lost more than was known")

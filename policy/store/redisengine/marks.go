@@ -78,13 +78,11 @@ func (e *Engine) Adopt(partition string) {
 
 // Loss implements engine.LossDetector.
 func (e *Engine) Loss(partition string) (engine.Loss, bool) {
-	e.marks.mu.Lock()
-	defer e.marks.mu.Unlock()
-	m := e.marks.of[partition]
-	if m == nil || m.loss == "" {
+	lost := e.lossOf(partition)
+	if lost == "" {
 		return engine.Loss{}, false
 	}
-	fields := strings.Fields(m.loss)
+	fields := strings.Fields(lost)
 	if len(fields) != 4 {
 		return engine.Loss{}, true
 	}
@@ -94,18 +92,31 @@ func (e *Engine) Loss(partition string) (engine.Loss, bool) {
 	return engine.Loss{From: from, To: to, At: time.UnixMilli(at)}, true
 }
 
+// lossOf returns the loss of a partition as common.lua wrote it, empty for none.
+func (e *Engine) lossOf(partition string) string {
+	e.marks.mu.Lock()
+	defer e.marks.mu.Unlock()
+	if m := e.marks.of[partition]; m != nil {
+		return m.loss
+	}
+	return ""
+}
+
 // AcceptLoss implements engine.LossDetector.
 func (e *Engine) AcceptLoss(ctx context.Context, partition string) error {
 	if err := e.calls.Enter(ctx); err != nil {
 		return err
 	}
 	defer e.calls.Leave()
-	reply, err := e.write(context.WithoutCancel(ctx), acceptScript, e.keys.written(partition), e.writeArgs(newCommitID(), partition, 0))
+	args := append(e.writeArgs(newCommitID(), partition, 1), e.lossOf(partition))
+	reply, err := e.write(context.WithoutCancel(ctx), acceptScript, e.keys.written(partition), args)
 	switch {
 	case err != nil:
 		return e.fail(ctx, err)
 	case reply == int64(0):
 		return engine.ErrNoLoss
+	case reply == int64(2):
+		return engine.ErrOtherLoss
 	}
 	_, err = e.look(ctx, partition) // this process sees the new generation at once
 	return err
@@ -150,6 +161,11 @@ func (e *Engine) saw(partition string, generation, revision, id any) error {
 		return nil
 	}
 	if m.Generation != seen.Generation {
+		// A loss was accepted before this process saw it: what it knows of the removals in
+		// the lost writes is not made again yet.
+		if m.behind = m.Mark != (engine.Mark{}) && m.loss == ""; m.behind {
+			return nil
+		}
 		m.Mark = seen
 	}
 	m.Revision = seen.Revision

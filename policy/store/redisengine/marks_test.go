@@ -43,6 +43,11 @@ func lost(t *testing.T, backend *redisengine.Engine) bool {
 	return lost
 }
 
+func read(t *testing.T, backend *redisengine.Engine) error {
+	t.Helper()
+	return backend.View(t.Context(), "acme", func(s engine.Snapshot) error { _, err := s.Get([]byte("k")); return err })
+}
+
 // A snapshot from before the last uses comes back. The first use is refused, whatever the
 // node heard of the restart: the script compares. So is every other node's, until the loss
 // is accepted, after which none complains about what it saw before.
@@ -65,11 +70,11 @@ func TestUsesOfASnapshotAreRefused(t *testing.T) {
 		several.Puts = []engine.Put{put("k", "v")}
 		_, err = node.Commit(t.Context(), "acme", several)
 		require.ErrorIs(t, err, engine.ErrWentBack, "a batch that is no use alone")
-		require.ErrorIs(t, node.View(t.Context(), "acme", func(s engine.Snapshot) error { _, err := s.Get([]byte("k")); return err }), engine.ErrWentBack)
+		require.ErrorIs(t, read(t, node), engine.ErrWentBack)
 		require.True(t, lost(t, node))
 		require.True(t, node.Behind("acme"))
 		node.Adopt("acme")
-		require.NoError(t, node.View(t.Context(), "acme", func(s engine.Snapshot) error { _, err := s.Get([]byte("k")); return err }))
+		require.NoError(t, read(t, node))
 	}
 	loss, _ := one.Loss("acme")
 	require.EqualValues(t, 10, loss.From)
@@ -85,8 +90,11 @@ func TestUsesOfASnapshotAreRefused(t *testing.T) {
 	require.ErrorIs(t, other.AcceptLoss(t.Context(), "acme"), engine.ErrNoLoss)
 	for _, node := range []*redisengine.Engine{one, other, third} {
 		require.False(t, lost(t, node))
-		require.False(t, node.Behind("acme"))
+		require.Equal(t, node == third, node.Behind("acme"), "what the third knows of the lost writes is not made again")
 	}
+	require.ErrorIs(t, read(t, third), engine.ErrWentBack)
+	third.Adopt("acme")
+	require.NoError(t, read(t, third))
 	uses(t, third, "e", 40)
 	_, err = one.Commit(t.Context(), "acme", useBatch("f"))
 	_, bound := err.(*engine.BoundError) //nolint:errorlint // it is the error itself
@@ -109,6 +117,50 @@ func TestLossThatWasWrittenOver(t *testing.T) {
 	_, err := one.Commit(t.Context(), "acme", useBatch("d"))
 	require.ErrorIs(t, err, engine.ErrWentBack)
 	require.True(t, lost(t, idle))
+	require.True(t, lost(t, one))
+	require.ErrorIs(t, read(t, one), engine.ErrWentBack, "before it made removals again")
+	one.Adopt("acme")
+	require.NoError(t, read(t, one))
+}
+
+// Two nodes saw different writes that are lost. One accepts what it noticed; meanwhile the
+// other one notices more: that is not accepted unseen, and once it was seen no node notices
+// anything again.
+func TestAcceptanceEndsWhatWasSeen(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	options := optionsFor(t, server.URL())
+	one, other := guarded(t, options), guarded(t, options)
+	uses(t, one, "a", 10)
+	server.Do("save")
+	uses(t, other, "b", 5)
+	uses(t, one, "c", 5)
+	server.Kill()
+	server.Start()
+	require.True(t, lost(t, other))
+	require.True(t, lost(t, one))
+	require.ErrorIs(t, other.AcceptLoss(t.Context(), "acme"), engine.ErrOtherLoss)
+	require.True(t, lost(t, other))
+	loss, _ := other.Loss("acme")
+	require.EqualValues(t, 20, loss.To)
+	require.NoError(t, other.AcceptLoss(t.Context(), "acme"))
+	for _, node := range []*redisengine.Engine{one, other} {
+		require.False(t, lost(t, node))
+		_, err := node.Commit(t.Context(), "acme", useBatch("d"))
+		require.NoError(t, err)
+	}
+}
+
+// A node whose loss was never seen accepts that of others: its own is not ended with it.
+func TestAcceptanceOfAnUnseenLoss(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	backend := guarded(t, optionsFor(t, server.URL()))
+	uses(t, backend, "a", 10)
+	server.Do("flushall")
+	require.ErrorIs(t, backend.AcceptLoss(t.Context(), "acme"), engine.ErrOtherLoss)
+	require.True(t, lost(t, backend))
+	require.NoError(t, backend.AcceptLoss(t.Context(), "acme"))
 }
 
 // The Redis is emptied, and the operator accepts that; then a dump from before the

@@ -161,6 +161,9 @@ func (s *snapshot) read(args []any) ([]any, error) {
 	if err := s.engine.saw(s.partition, reply[3], reply[0], ""); err != nil {
 		return nil, err
 	}
+	if s.engine.Behind(s.partition) && !engine.IsRepairing(s.ctx) {
+		return nil, engine.ErrWentBack
+	}
 	s.began, s.seen = true, revision
 	return reply[4:], nil
 }

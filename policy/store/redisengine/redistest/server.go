@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -161,13 +162,51 @@ func (s *Server) StartReplica() *Server {
 	return replica
 }
 
-// WaitForSync waits until a replica follows its master.
+// progressFields are those of INFO that change while a replica is on its way to its master.
+var progressFields = regexp.MustCompile(`(?m)^(role|master_port|master_link_status|master_sync_in_progress|master_sync_read_bytes|slave_read_repl_offset|loading_loaded_bytes):.*$`)
+
+// Follows reports whether the server is a replica that is connected to its master, and how far
+// it came.
+func (s *Server) Follows() (connected bool, progress string) {
+	info, err := s.Client().Info(context.Background(), "replication", "persistence").Result()
+	if err != nil {
+		return false, "it does not answer"
+	}
+	progress = strings.ReplaceAll(strings.Join(progressFields.FindAllString(info, -1), " "), "\r", "")
+	return strings.Contains(info, "master_link_status:up"), progress
+}
+
+// WaitForSync waits until a replica follows its master, as long as it comes nearer.
 func (s *Server) WaitForSync() {
 	s.t.Helper()
-	require.Eventually(s.t, func() bool {
-		info, err := s.Client().Info(context.Background(), "replication").Result()
-		return err == nil && strings.Contains(info, "master_link_status:up")
-	}, 30*time.Second, 20*time.Millisecond, "the replica does not follow")
+	WhileMoving(s.t, "the replica follows", s.Follows)
+}
+
+const (
+	// stuckFor is how long something may stay as it is until it counts as stuck.
+	stuckFor = 60 * time.Second
+	// movingFor bounds what goes on moving and never comes to an end.
+	movingFor = 10 * time.Minute
+)
+
+// WhileMoving polls until a condition holds. It fails when the state that is returned beside
+// it stays the same for a minute: a busy machine is slow, and does go on.
+func WhileMoving(t testing.TB, what string, holds func() (held bool, state string)) {
+	t.Helper()
+	last, began := "", time.Now()
+	for since := began; ; time.Sleep(20 * time.Millisecond) {
+		held, state := holds()
+		if held {
+			return
+		}
+		now := time.Now()
+		if state != last {
+			last, since = state, now
+		}
+		if now.Sub(since) > stuckFor || now.Sub(began) > movingFor {
+			t.Fatalf("waiting until %s: stuck at %s", what, state)
+		}
+	}
 }
 
 // WriteFile writes a file into the server's folder, and returns its path.
