@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -10,20 +11,37 @@ import (
 	"github.com/gatefold/gatefold/policy/store"
 )
 
-// fakeAuthelia answers as Authelia does at /api/authz/forward-auth: 200 with the headers of
-// the session's user, or a redirect to its login page.
+// fakeAuthelia answers as Authelia's documentation of /api/authz/forward-auth says: 200 with the
+// headers of the session's user, the groups with commas between them; without a session, 302 or
+// 303 to its login page for a browser, and 401 for what runs in a page. It needs the headers that
+// say which request it is about.
 func fakeAuthelia(t *testing.T) *httptest.Server {
 	t.Helper()
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, err := r.Cookie("authelia_session")
+		for _, name := range []string{"X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Uri", "X-Forwarded-For"} {
+			if r.Header.Get(name) == "" {
+				http.Error(w, name+" is missing", http.StatusBadRequest)
+				return
+			}
+		}
 		switch {
 		case r.URL.Path != "/api/authz/forward-auth" || err != nil || session.Value == "expired":
-			http.Redirect(w, r, "https://auth.example.com/?rd=x", http.StatusFound)
+			method, status := r.Header.Get("X-Forwarded-Method"), http.StatusFound
+			switch {
+			case r.Header.Get("X-Requested-With") == "XMLHttpRequest" || !strings.Contains(r.Header.Get("Accept"), "text/html"):
+				status = http.StatusUnauthorized
+			case method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions:
+				status = http.StatusSeeOther
+			}
+			asked := url.URL{Scheme: r.Header.Get("X-Forwarded-Proto"), Host: r.Header.Get("X-Forwarded-Host")}
+			w.Header().Set("Location", "https://auth.example.com/?"+url.Values{"rd": {asked.String() + r.Header.Get("X-Forwarded-Uri")}, "rm": {method}}.Encode())
+			w.WriteHeader(status)
 		case session.Value == "bypass":
 			// The policy of the page is bypass: no user.
 		default:
 			for name, value := range map[string]string{
-				"Remote-User": session.Value, "Remote-Groups": "readers", "Remote-Name": "Ann Reader", "Remote-Email": session.Value + "@Example.com",
+				"Remote-User": session.Value, "Remote-Groups": "readers,staff", "Remote-Name": "Ann Reader", "Remote-Email": session.Value + "@Example.com",
 			} {
 				w.Header().Set(name, value)
 			}
@@ -60,7 +78,7 @@ func TestReaderOfAuthelia(t *testing.T) {
 	s.grant(store.Grant{Email: "bob@example.com", SKU: "premium"})
 	for _, reader := range []string{"ada", "bob"} {
 		s.get("/articles/hello", "Cookie", "authelia_session="+reader).page()
-		if got := s.origin.Last(t).Header; got.Get("Remote-User") != reader || got.Get("Remote-Groups") != "readers" {
+		if got := s.origin.Last(t).Header; got.Get("Remote-User") != reader || got.Get("Remote-Groups") != "readers,staff" || got.Get("Remote-Name") != "Ann Reader" {
 			t.Errorf("the origin of %s got %v", reader, got)
 		}
 	}
@@ -70,9 +88,21 @@ func TestReaderOfAuthelia(t *testing.T) {
 	s.get("/account").denied(http.StatusUnauthorized, "login_required")
 	s.get("/account", "Cookie", "authelia_session=bypass").denied(http.StatusUnauthorized, "login_required")
 	s.origin.WantNone(t)
-	if got := s.get("/account", "Cookie", "authelia_session=expired"); got.StatusCode != http.StatusFound || !strings.HasPrefix(got.Header.Get("Location"), "https://auth.example.com/") {
-		t.Errorf("the session has ended, and the response is %d %v", got.StatusCode, got.Header)
+	// The session has ended: the answer of the service is the client's, and neither the gate nor
+	// the origin is asked.
+	for name, expired := range map[string]struct {
+		method, accept string
+		status         int
+	}{
+		"a browser": {http.MethodGet, "text/html", http.StatusFound}, "a form": {http.MethodPost, "text/html", http.StatusSeeOther}, "a script": {http.MethodGet, "application/json", http.StatusUnauthorized},
+	} {
+		got := s.do(expired.method, "/account?a=1", "Cookie", "authelia_session=expired", "Accept", expired.accept)
+		to, err := url.Parse(got.Header.Get("Location"))
+		if err != nil || got.StatusCode != expired.status || to.Host != "auth.example.com" || to.Query().Get("rd") != s.site+"/account?a=1" || to.Query().Get("rm") != expired.method {
+			t.Errorf("%s gets %d %v", name, got.StatusCode, got.Header)
+		}
 	}
+	s.origin.WantNone(t)
 	// The service names two users: whom it means is unknown.
 	logged.Reset()
 	s.get("/account", "Cookie", "authelia_session=two").denied(http.StatusUnauthorized, "bad_credential")

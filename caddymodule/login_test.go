@@ -25,6 +25,9 @@ func TestLogin(t *testing.T) {
 	if ticket := b.cookies[login.CookieSession]; len(ticket) != 64 {
 		t.Errorf("the ticket is %q", ticket)
 	}
+	if name := attemptOf(b); name != login.CookiePrefix+"done" || len(b.cookies) != 2 {
+		t.Errorf("after the login the browser has the cookies %v", b.cookies)
+	}
 	b.open(page).page()
 	last := s.origin.Last(t)
 	if got := last.Header.Get("Cookie"); got != "" {

@@ -172,15 +172,23 @@ func TestLoginOpenRedirect(t *testing.T) {
 	if len(payloads) < 200 {
 		t.Fatalf("only %d payloads", len(payloads))
 	}
-	for _, payload := range payloads {
+	next := func(page string) string {
 		for name := range b.cookies {
 			if name != login.CookieSession {
 				delete(b.cookies, name) // many logins to one page in a row are a loop
 			}
 		}
-		to := b.open("/.gatefold/login?next=" + url.QueryEscape(payload)).to()
-		if !staysOnSite(to) {
+		return b.open("/.gatefold/login?next=" + url.QueryEscape(page)).to()
+	}
+	for _, payload := range payloads {
+		if to := next(payload); !staysOnSite(to) {
 			t.Errorf("%q leads to %q", payload, to)
+		}
+	}
+	// Nor do the gate's own pages come after a login: one that logs out, or another login.
+	for _, own := range []string{"/.gatefold/logout", "/.gatefold/login?next=/account", "/%2egatefold/logout", "/.gatefol%64/callback?code=x"} {
+		if to := next(own); to != "/" {
+			t.Errorf("%q leads to %q", own, to)
 		}
 	}
 	for _, page := range []string{"/", "/a?b=c&d=//evil.example", "/a%20b/%2e", "/a?u=https%3A%2F%2Fevil.example", "/ä?ö"} {
@@ -188,7 +196,7 @@ func TestLoginOpenRedirect(t *testing.T) {
 		if !strings.Contains(page, "ä") {
 			escaped = page
 		}
-		if to := b.open("/.gatefold/login?next=" + url.QueryEscape(escaped)).to(); page != "/ä?ö" && to != page {
+		if to := next(escaped); page != "/ä?ö" && to != page {
 			t.Errorf("%q leads to %q", page, to)
 		}
 	}

@@ -2,12 +2,15 @@ package caddymodule
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/policy/store"
@@ -95,6 +98,16 @@ func TestBackchannelLogout(t *testing.T) {
 	}
 	for _, b := range []*loginBrowser{phone, laptop, bob} {
 		b.loggedIn()
+	}
+	// A token that names another issuer, or none, makes the gate fetch nothing, whatever its key is.
+	fetched := p.count("/jwks")
+	clock.Advance(time.Hour)
+	stranger := signWith(t, jose.SigningKey{Algorithm: jose.ES256, Key: p.key}, "an unknown key", "logout+jwt", map[string]any{
+		"iss": "https://evil.example", "aud": loginClient, "iat": clock.Now().Unix(), "exp": clock.Now().Unix() + 60, "jti": "c", "sub": "ann",
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+	})
+	if status := s.logoutBy(stranger); status != http.StatusBadRequest || p.count("/jwks") != fetched {
+		t.Errorf("another issuer's token: status %d, and the keys are fetched %d times", status, p.count("/jwks")-fetched)
 	}
 	token := p.logoutToken(map[string]any{"sid": "s1"})
 	if status := s.logoutBy(token); status != http.StatusOK {
@@ -266,13 +279,22 @@ func TestLoginRenewal(t *testing.T) {
 	if n := p.count("/token"); n != 2 {
 		t.Errorf("%d calls for a renewal", n)
 	}
+	// An ID token of another reader: their claims are not taken, the new refresh token is.
+	clock.Advance(time.Hour)
+	p.do(func() { p.claims = map[string]any{"sub": "mallory", "email": "mallory@example.com"} })
+	b.loggedIn()
+	s.waitFor("the renewal", func() bool { return p.count("/token") == 3 && session().RenewingUntil.IsZero() })
+	if now := session(); now.Email != "new@example.com" || now.UserID != "ann" || now.Subject != "ann" || bytes.Equal(now.Tokens, began.Tokens) {
+		t.Errorf("the session is that of %s with %s", now.UserID, now.Email)
+	}
+	p.do(func() { p.claims = map[string]any{} })
 	// Down: the session goes on, and the renewal is tried again later.
 	p.do(func() {
 		p.answers["/token"] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }
 	})
 	clock.Advance(time.Hour)
 	b.loggedIn()
-	s.waitFor("the failed renewal", func() bool { return p.count("/token") == 3 && session().RenewingUntil.IsZero() })
+	s.waitFor("the failed renewal", func() bool { return p.count("/token") == 4 && session().RenewingUntil.IsZero() })
 	b.loggedIn()
 	// Refused: the account is closed.
 	p.do(func() { p.answers = map[string]http.HandlerFunc{}; p.refresh = map[string]string{} })

@@ -76,10 +76,13 @@ func TestStepUp(t *testing.T) {
 		t.Errorf("the problem is %s", problem.body)
 	}
 	// Tokens that are renewed are no login, whatever they say of its time.
-	gives("phr", 0)
 	clock.Advance(time.Hour)
+	gives("phr", 0)
 	ann.loggedIn()
-	s.waitFor("the renewal", func() bool { return p.count("/token") == 3 })
+	s.waitFor("the renewal", func() bool {
+		sessions, err := s.running().store.LoginSessionsOf(t.Context(), defaultVendor, "ann")
+		return err == nil && len(sessions) == 1 && sessions[0].RenewAt.After(clock.Now()) && p.count("/token") == 3
+	})
 	if got := ann.open("/vault"); got.StatusCode != http.StatusSeeOther {
 		t.Errorf("after a renewal: status %d", got.StatusCode)
 	}
@@ -98,6 +101,39 @@ func TestStepUp(t *testing.T) {
 		t.Error("the login that began again does not lead to the page")
 	}
 	eve.open("/vault").page()
+}
+
+// With pushed requests the provider gets from the site itself what a page asks for. The URL of the
+// browser, in which a reader could change it, has nothing of it.
+func TestStepUpPushed(t *testing.T) {
+	keepClock(t)
+	s := newLoginSite(t, "")
+	p := s.provider
+	p.do(func() {
+		p.meta["pushed_authorization_request_endpoint"] = providerIssuer + "/par"
+		p.claims = map[string]any{"acr": "phr", "auth_time": clock.Now().Unix()}
+	})
+	s.configure("client_secret {env.OIDC_SECRET}", stepUpRules)
+	ann := s.browser()
+	to := ann.open(ann.open("/vault").to()).to()
+	parsed, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if query := parsed.Query(); len(query) != 3 || !query.Has("tenant") || query.Get("client_id") != loginClient || !query.Has("request_uri") {
+		t.Errorf("the browser is sent to %s", to)
+	}
+	if form, _ := p.last("/par"); form.Get("acr_values") != vaultAsks.ACR || form.Get("max_age") != "900" || len(form["acr_values"]) != 1 {
+		t.Errorf("pushed is %v", form)
+	}
+	if back := ann.open(p.authorize(to)).to(); back != "/vault" {
+		t.Errorf("the reader returns to %s", back)
+	}
+	ann.open("/vault").page()
+	s.browser().login("/account")
+	if form, _ := p.last("/par"); form.Has("acr_values") || form.Has("max_age") || !form.Has("nonce") {
+		t.Errorf("for a page that asks for nothing pushed is %v", form)
+	}
 }
 
 // A provider that does not give what is asked, or says nothing of it, ends in a page that says

@@ -28,7 +28,8 @@ func tokenSpellings(token string) []string {
 		return token[:1] + breaks + token[1:2] + breaks + token[2:half] + breaks + token[half:]
 	}
 	return []string{
-		token, escaped.String(), strings.ToLower(escaped.String()[:9]) + token[3:], "%65" + token[1:], token[:1] + "%79" + token[2:], token[:2] + "%4a" + token[3:],
+		token, escaped.String(), strings.ToLower(escaped.String()[:9]) + token[3:], fmt.Sprintf("%%%02x", token[0]) + token[1:],
+		fmt.Sprintf("%s%%%02x%s", token[:1], token[1], token[2:]), fmt.Sprintf("%s%%%02x%s", token[:2], token[2], token[3:]),
 		"%22" + token + "%22", "(" + token + ").", "%3C" + token + "%3E", token + ",", token + "%0D%0A", "3D" + token,
 		spread("+"), spread("%20"), spread("%0A"), spread("%0D%0A"), spread("=%0D%0A"), spread("%3D%0A"), spread("%E2%80%8B"), spread("\u200b"), spread("%09"),
 		strings.ReplaceAll(token, ".", "%2E"), token + "&token=" + token,

@@ -20,15 +20,21 @@ import (
 func loginNode(t *testing.T, redis, secret string) *server {
 	t.Helper()
 	s := newNodeWith(t, redis, "", []byte(secret))
+	s.withLogin()
+	s.start()
+	return s
+}
+
+// withLogin lets the readers of the site log in at the gate.
+func (s *server) withLogin() {
+	s.t.Helper()
 	config, err := os.ReadFile(s.config)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	text := strings.Replace(string(config), "\tgatefold {\n\t\tidentify", "\tgatefold {\n\t\tidentify oidc {\n\t\t\tissuer https://id.example.com\n\t\t\tclient_id news\n\t\t\tclient_secret {env.OIDC_SECRET}\n\t\t}\n\t\tidentify", 1)
 	s.writeConfig(strings.Replace(text, "\tauto_https off\n", "\tauto_https off\n\tservers {\n\t\ttrusted_proxies static 127.0.0.1/32\n\t}\n", 1))
 	s.variables = append(s.variables, "OIDC_SECRET=secret")
-	s.start()
-	return s
 }
 
 // sessionWorld are three nodes over a Redis, and a store in this process by which sessions begin.
@@ -57,6 +63,13 @@ func newSessionWorld(t *testing.T) *sessionWorld {
 	}
 	t.Cleanup(func() { _ = engine.Close() })
 	w.store = store.New(engine, new(policy.Versions), time.Now).As(store.Actor{})
+	w.tickets = ticketsOf(t, secret)
+	return w
+}
+
+// ticketsOf returns the tickets of the default site of servers with a secret.
+func ticketsOf(t *testing.T, secret string) *policy.Tickets {
+	t.Helper()
 	sealer, err := keys.NewSealer([]byte(secret))
 	if err != nil {
 		t.Fatal(err)
@@ -65,8 +78,7 @@ func newSessionWorld(t *testing.T) *sessionWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.tickets = policy.NewTickets(key, "default", "default")
-	return w
+	return policy.NewTickets(key, "default", "default")
 }
 
 // begin begins a session, and returns its id and the headers of a request with it.

@@ -245,7 +245,7 @@ const preamble = `# Made by gatefold init. Check it after each change:
 	{args[0]} regexp ` + "`" + `(?i)\b(token|share)(=|%3D)[^&#]*` + "`" + ` $1=REDACTED
 	{args[0]} regexp ` + "`" + `(?i)(/accept/)[^/?#]+` + "`" + ` $1REDACTED
 	{args[0]} regexp ` + "`" + `(?i)/\.gatefold/callback(\?|%3F)[^#]+` + "`" + ` /.gatefold/callback?REDACTED
-	{args[0]} regexp ` + "`" + `(?i)(g|%(25)*67)(f|%(25)*66)([kf]|%(25)*6[B6])(_|%(25)*5F)([A-Za-z0-9_-]|%(25)*[0-9A-F][0-9A-F])*` + "`" + ` REDACTED
+	{args[0]} regexp ` + "`" + `(?i)(g|%(25)*67)([+=\s]|%(25)*[0-9A-F][0-9A-F]|[^\x00-\x7F])*(f|%(25)*66)([+=\s]|%(25)*[0-9A-F][0-9A-F]|[^\x00-\x7F])*([kf]|%(25)*6[B6])([+=\s]|%(25)*[0-9A-F][0-9A-F]|[^\x00-\x7F])*(_|%(25)*5F)[^&#/]*` + "`" + ` REDACTED
 }
 
 {

@@ -21,6 +21,8 @@
 //	browser_test.go       docs/links.md: a gift link in Chromium
 //	login_test.go         docs/login.md: a login in Chromium, at a certified provider
 //	loginwalk_test.go     docs/login.md: tabs, late forms, the back button, a narrow screen
+//	loginrenewal_test.go  docs/login.md: tokens are renewed while a reader reads in Chromium
+//	thirdparty_test.go    whether Chromium blocks the cookies of third parties
 //	teaser_test.go        docs/teaser.md: what Chromium reads of generated documents
 //	cowork_test.go        docs/proxy.md: a day of a co-working site, by curl and in Chromium
 //	linkparts_test.go     docs/links.md: a file in parts by a link

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"io"
 	"math/big"
 	"net/http"
 	"net/url"
@@ -54,12 +55,23 @@ func startOpenIDProvider(t *testing.T) *openIDProvider {
 // serves names the site to the provider.
 func (p *openIDProvider) serves(t *testing.T, site string) {
 	t.Helper()
+	p.ask(t, "/site?address="+url.QueryEscape(site))
+}
+
+// ask returns what the provider answers at a path.
+func (p *openIDProvider) ask(t *testing.T, path string) []byte {
+	t.Helper()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // the test's own
-	response, err := client.Get(p.issuer + "/site?address=" + url.QueryEscape(site))                           //nolint:noctx // as above
+	response, err := client.Get(p.issuer + path)                                                               //nolint:noctx // as above
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = response.Body.Close()
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
 }
 
 // newCertificate returns a certificate for localhost and its key, in PEM.

@@ -69,16 +69,23 @@ func (b *browser) arrives(issuer, page string) {
 }
 
 // A reader on a phone, whose browser blocks the cookies of third parties, opens two articles at
-// once and logs in for both. A login form that was open for too long leads to the page all the
+// once and logs in for both. The provider is another site than the news, as for most. A login form that was open for too long leads to the page all the
 // same. The back button shows no article after a logout. No cookie of theirs is anywhere but in
 // the browser.
 func TestLoginWalkInChromium(t *testing.T) {
 	provider, origin := startOpenIDProvider(t), startMagazine(t)
-	r := startSection(t, document(t, "docs/login.md"), "https", []string{"OIDC_SECRET=secret", "SSL_CERT_FILE=" + provider.roots},
+	r := startSectionAt(t, document(t, "docs/login.md"), place{scheme: "https", host: "news.example.test"}, []string{"OIDC_SECRET=secret", "SSL_CERT_FILE=" + provider.roots},
 		"https://id.example.com", provider.issuer, "localhost:3000", origin.address)
 	provider.serves(t, r.address)
 	r.must("grant", "add", "--user", "ann", "--sku", "premium")
-	first := startBrowser(t, chromedp.Flag("test-third-party-cookie-phaseout", true))
+	first := startBrowser(t, withTestHosts(), thirdParties(t, true))
+	if first.sendsThirdPartyCookies(r.address) {
+		t.Fatal("the browser does not block the cookies of third parties")
+	}
+	if other := startBrowser(t, withTestHosts(), thirdParties(t, false)); !other.sendsThirdPartyCookies(r.address) {
+		t.Fatal("cookies of third parties are not sent by a browser that does not block them: their absence proves nothing")
+	}
+	origin.asked()
 	first.do("a narrow screen", chromedp.EmulateViewport(phoneWidth, 640))
 	second := first.beside()
 	one, two := r.address+"/articles/hello?tab=1", r.address+"/articles/hello?tab=2"

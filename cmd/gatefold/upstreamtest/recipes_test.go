@@ -1,6 +1,7 @@
 package upstreamtest
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -58,12 +59,21 @@ func startRecipe(t *testing.T, heading string, variables []string, pairs ...stri
 // Caddy's own authority, on https.
 func startSection(t *testing.T, text, scheme string, variables []string, pairs ...string) *recipe {
 	t.Helper()
+	return startSectionAt(t, text, place{scheme: scheme, host: "localhost"}, variables, pairs...)
+}
+
+// place is where a section's site runs. Its store is an embedded database if it names none.
+type place struct{ scheme, host, store string }
+
+// startSectionAt is startSection at a place.
+func startSectionAt(t *testing.T, text string, at place, variables []string, pairs ...string) *recipe {
+	t.Helper()
 	ports := keystest.FreePorts(t, 2)
 	g := &gate{t: t, dir: t.TempDir(), admin: "127.0.0.1:" + ports[0]}
-	site := scheme + "://localhost:" + ports[1]
+	site := at.scheme + "://" + at.host + ":" + ports[1]
 	r := &recipe{initSite: &initSite{gate: g, address: site}, text: text}
 	begin, automation := site+" {", "auto_https off"
-	if scheme == "https" {
+	if at.scheme == "https" {
 		begin, automation = begin+"\n\ttls internal", "auto_https disable_redirects\n\tskip_install_trust"
 	}
 	r.substitute = strings.NewReplacer(append(pairs, "\nnews.example.com {", "\n"+begin, "https://news.example.com", site, "localhost:2019", g.admin)...)
@@ -71,7 +81,8 @@ func startSection(t *testing.T, text, scheme string, variables []string, pairs .
 	if !strings.HasPrefix(config, "\n{\n") {
 		config = "\n{\n}\n" + config
 	}
-	options := fmt.Sprintf("{\n\tadmin %s\n\t%s\n\tpersist_config off\n\tgatefold {\n\t\tstore bolt %s\n\t}\n", g.admin, automation, filepath.Join(g.dir, "gatefold.db"))
+	store := cmp.Or(at.store, "bolt "+filepath.Join(g.dir, "gatefold.db"))
+	options := fmt.Sprintf("{\n\tadmin %s\n\t%s\n\tpersist_config off\n\tgatefold {\n\t\tstore %s\n\t}\n", g.admin, automation, store)
 	g.config = write(t, g.dir, "Caddyfile", strings.Replace(r.substitute.Replace(config), "{\n", options, 1))
 	environment := append(g.environment(), variables...)
 	g.process = run(t, g.dir, environment, binary, "run", "--config", g.config)
