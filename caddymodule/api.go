@@ -49,6 +49,7 @@ type API struct {
 	app     *App
 	logger  *zap.Logger
 	handler lazy[http.Handler]
+	server  *caddyhttp.Server // nil outside of a server
 	hosts   lazy[*sitehosts.Hosts]
 	keySets watchedKeySets
 }
@@ -100,18 +101,13 @@ func (h *API) provision(ctx caddy.Context) error {
 			return setting.In("cors", fmt.Errorf("cors: %q %w", origin, err))
 		}
 	}
-	server, served := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if served && !h.PlainHTTP {
-		if err := checkServer(server); err != nil {
+	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if h.server != nil && !h.PlainHTTP {
+		if err := checkServer(h.server); err != nil {
 			return err
 		}
 	}
-	h.hosts.make = func() (*sitehosts.Hosts, error) {
-		if !served {
-			return new(sitehosts.Hosts), nil
-		}
-		return sitehosts.Of(server, h, nil)
-	}
+	h.hosts.make = func() (*sitehosts.Hosts, error) { return sitehosts.Of(h.server, h, nil) }
 	app, err := ctx.App("gatefold")
 	if err != nil {
 		return err

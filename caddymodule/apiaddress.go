@@ -20,10 +20,12 @@ func apiBase(r *http.Request) string {
 // configuration names its host, and its path alone otherwise: a Host that only the client
 // names would lead those who open the link to a host of the client's choice.
 func (h *API) linkBase(r *http.Request) string {
-	if hosts, err := h.hosts.get(); err != nil || !hosts.Named(r.Host) {
-		return apiPrefix(r)
+	if h.server != nil {
+		if hosts, err := h.hosts.get(); err == nil && hosts.Named(r.Host) {
+			return apiBase(r)
+		}
 	}
-	return apiBase(r)
+	return apiPrefix(r)
 }
 
 // apiPrefix returns the path below which the API is, which an earlier handler stripped.

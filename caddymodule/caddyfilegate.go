@@ -64,6 +64,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			claim    <field> <claim>
 //		}
 //		identify http_auth
+//		identify address <name> <range>…
 //		rule <path> [<METHOD,…>] <operator> [<arguments>…] {
 //			local
 //			engage <tags>…

@@ -19,9 +19,10 @@ func init() {
 // parseIdentify reads `identify <source>` and the source's block.
 func (h *Handler) parseIdentify(d *caddyfile.Dispenser) error {
 	identity := new(Identity)
-	if !d.AllArgs(&identity.Source) {
+	if !d.NextArg() {
 		return d.ArgErr()
 	}
+	identity.Source = d.Val()
 	h.Identify = append(h.Identify, identity)
 	switch identity.Source {
 	case sourceJWT:
@@ -30,8 +31,10 @@ func (h *Handler) parseIdentify(d *caddyfile.Dispenser) error {
 		return identity.parseLogin(d)
 	case sourceHTTPAuth:
 		return identity.parseHTTPAuth(d)
+	case sourceAddress:
+		return identity.parseAddress(d)
 	default:
-		return d.Errf("identify: unknown source %q; known are %s, %s and %s", identity.Source, sourceJWT, sourceOIDC, sourceHTTPAuth)
+		return d.Errf("identify: unknown source %q; known are %s, %s, %s and %s", identity.Source, sourceJWT, sourceOIDC, sourceHTTPAuth, sourceAddress)
 	}
 }
 

@@ -82,7 +82,8 @@
 //	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments
-//	clientaddress/   package clientaddress: the client's address for site licences
+//	identifyaddress.go readers whom the address of the client identifies
+//	clientaddress/   package clientaddress: the client's address where it gives access
 //	linkreport/      package linkreport: clients of links, and links that leaked
 //	siteaudit/       package siteaudit: what the configuration's routes serve without a gate
 //	storeconfig.go   settings of the store, with secrets from placeholders

@@ -194,6 +194,10 @@ func (e *explainer) identify(ctx context.Context, now time.Time) {
 		e.verifyKey(ctx, e.request.ReaderToken, now)
 	case e.request.ReaderToken != "":
 		e.verify(ctx, now)
+	default:
+		if e.reader = e.addressReader(); !e.reader.Anonymous() {
+			result.Source = "the address of the client"
+		}
 	}
 	result.UserID, result.PublisherUserID, result.EmailVerified = strings.TrimPrefix(e.reader.UserID, unknownUser), e.reader.PublisherUserID, e.reader.Email != ""
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/clientaddress"
 	"github.com/gatefold/gatefold/caddymodule/crawler"
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
@@ -158,6 +159,9 @@ type Handler struct {
 	// storeLoss is the option of OnStoreLoss, or nil.
 	storeLoss *policy.StoreLoss
 	zone      *time.Location // of TimeZone
+	// addressReaders are the readers whom the address of the client identifies.
+	addressReaders clientaddress.Readers
+	addressNames   int
 	// openedCrawlers are those of the runtime, until Cleanup.
 	openedCrawlers atomic.Pointer[crawler.Crawlers]
 	walls          paywalls
@@ -248,6 +252,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	}
 	for i, identity := range h.Identify {
 		if err := identity.provision(h.Vendor, h.Site); err != nil {
+			return setting.In(setting.Item("identify", i), fmt.Errorf("identify: %w", err))
+		}
+		if err := h.provisionAddress(identity); err != nil {
 			return setting.In(setting.Item("identify", i), fmt.Errorf("identify: %w", err))
 		}
 		if err := h.addLogin(identity); err != nil {

@@ -22,8 +22,9 @@ import (
 
 // Identity configures one credential source of readers.
 type Identity struct {
-	// Source is `jwt`, a signed token, `oidc`, a login at the gate, or `http_auth`, the user
-	// whom an earlier Caddy handler authenticated: `{http.auth.user.id}`, or by Headers.
+	// Source is `jwt`, a signed token, `oidc`, a login at the gate, `http_auth`, the user whom
+	// an earlier Caddy handler authenticated: `{http.auth.user.id}`, or by Headers, or `address`,
+	// a network whose clients are one reader unless they have another credential.
 	Source string `json:"source" placeholders:"-"`
 
 	// Issuer is the value of the tokens' `iss` claim, or `self` for tokens signed by
@@ -60,6 +61,12 @@ type Identity struct {
 	// Copied lists further headers that `forward_auth` copies from the response. These and
 	// Headers reach the origin only with the values that the service gave.
 	Copied []string `json:"copied,omitempty"`
+
+	// Name is that of the network of `address`: its clients are the reader `address:<name>`.
+	Name string `json:"name,omitempty" caddyfile:"address"`
+
+	// Ranges are the addresses of the network, in CIDR notation.
+	Ranges []string `json:"ranges,omitempty" caddyfile:"address"`
 
 	// Login configures the login of `oidc`.
 	Login *LoginConfig `json:"login,omitempty"`
@@ -101,12 +108,14 @@ func (i *Identity) provision(vendor, site string) error {
 		return i.provisionLogin()
 	case sourceHTTPAuth:
 		return i.provisionForwarded()
+	case sourceAddress:
+		return nil // see provisionAddress
 	case sourceJWT:
 		if i.Headers != nil || i.Copied != nil {
 			return setting.In("header", errors.New("jwt: header and copied are for http_auth: the claims of a token say who the reader is"))
 		}
 	default:
-		return fmt.Errorf("unknown source %q; known are %s, %s and %s", i.Source, sourceJWT, sourceOIDC, sourceHTTPAuth)
+		return fmt.Errorf("unknown source %q; known are %s, %s, %s and %s", i.Source, sourceJWT, sourceOIDC, sourceHTTPAuth, sourceAddress)
 	}
 	if i.Issuer == issuerSelf {
 		return i.provisionOwn(vendor, site)
@@ -250,7 +259,8 @@ func (i *Identity) credentialSource(own policy.KeySource, sets *watchedKeySets) 
 }
 
 // identify returns the reader whom the request's first credential identifies, in the
-// order of the sources. A failed credential identifies no reader.
+// order of the sources. A failed credential identifies no reader. The address of the client is
+// the weakest credential, wherever it is in the order.
 func (g *gateRequest) identify() policy.Reader {
 	if g.request.Preflight {
 		return policy.Reader{} // a preflight has no credentials that count
@@ -293,7 +303,7 @@ func (g *gateRequest) identify() policy.Reader {
 			return policy.Reader{Rejected: true, Failure: keys.ErrIssuer}
 		}
 	}
-	return policy.Reader{}
+	return g.addressReader()
 }
 
 // verify verifies a token. It returns false if the token is not by this source's

@@ -88,6 +88,9 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 		return nil, err
 	}
 	for _, identity := range h.Identify {
+		if identity.Source == sourceAddress {
+			continue // no credential of the request
+		}
 		source, err := identity.credentialSource(own, &h.keySets)
 		if err == nil && identity.Login != nil {
 			source.login, err = h.newLogin(rt, identity, source.verifier.Keys)

@@ -2,10 +2,12 @@ package caddymodule
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/clientaddress"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -69,9 +71,13 @@ func activeGates(vendor, site, host string) (gates []*Handler) {
 // handler authenticated, cannot be identified without a request: they are anonymous.
 func (s *stream) judgeBy(gate *Handler) {
 	s.gate, s.site, s.stamp = gate, gate.site(), nil
+	before, reader := s.source, s.request.Reader.UserID
 	s.request.Site, s.request.Reader = s.site.site, policy.Reader{}
-	before := s.source
 	s.source = nil
+	if before == nil && strings.HasPrefix(reader, clientaddress.ReaderPrefix) {
+		s.request.Reader.UserID = gate.addressReaders.UserID(s.request.Client.ClientAddress())
+		return
+	}
 	if before != nil && before.key != nil {
 		if now := s.site.keySource(s.token); now != nil {
 			s.source = &now.credentialSource

@@ -59,7 +59,7 @@ func TestTeaserShowsTheMeter(t *testing.T) {
 		s := newTestSite(t, "identify jwt {\nissuer self\n}\nrule /articles/{publisherContentId} {\nentitled premium\nmetered registered 1 per month\nteaser cut\n}\nrule / any\n"+deny)
 		s.paywall("main", "Read on with Acme")
 		s.origin.Handle(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/html")
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			_, _ = io.WriteString(w, articlePage)
 		})
 		begun := s.get("/articles/a1", navigation...)

@@ -28,16 +28,16 @@ func compileAddress(arguments Arguments, _ []string) (Test, error) {
 	}
 	test := make(addressTest, len(texts))
 	for i, text := range texts {
-		if test[i], err = parseAddressRange(text); err != nil {
+		if test[i], err = ParseAddressRange(text); err != nil {
 			return nil, err
 		}
 	}
 	return test, nil
 }
 
-// parseAddressRange parses a network in CIDR notation, or one address. One that is mapped to
+// ParseAddressRange parses a network in CIDR notation, or one address. One that is mapped to
 // IPv6 is one of IPv4.
-func parseAddressRange(text string) (netip.Prefix, error) {
+func ParseAddressRange(text string) (netip.Prefix, error) {
 	network, err := netip.ParsePrefix(text)
 	if address, single := netip.ParseAddr(text); single == nil && address.Zone() == "" {
 		address = address.Unmap()

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dunglas/httpsfv"
+
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -35,11 +37,45 @@ func TestParseRequirement(t *testing.T) {
 	}
 }
 
+// Whatever an origin sends, a requirement is a short dictionary with one of the steps and no member
+// that is not known, is the same when it is read again, and is not read with another one beside it.
 func FuzzParseRequirement(f *testing.F) {
-	f.Add(`entitled=("a" "b");q=1, teaser=?0`)
+	for _, seed := range []string{
+		`entitled=("a" "b");q=1, teaser=?0`, `subscribed=("digital"), profile="acme"`, "any, any=?0", "authenticated", "teaser, any", `entitled=("\"\\")`, "any;a", "any, authenticated", "",
+	} {
+		f.Add(seed)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if parsed, err := policy.ParseRequirement([]string{text}); (parsed == nil) != (err != nil) {
-			t.Errorf("%q: %v, %v", text, parsed, err)
+		parsed, err := policy.ParseRequirement([]string{text})
+		if (parsed == nil) != (err != nil) {
+			t.Fatalf("%q: %v, %v", text, parsed, err)
+		}
+		if err != nil {
+			return
+		}
+		said, err := httpsfv.UnmarshalDictionary([]string{text})
+		if err != nil || len(text) > 1024 || parsed.Text != text {
+			t.Fatalf("%q is read as %+v: %v", text, parsed, err)
+		}
+		steps := 0
+		for _, name := range said.Names() {
+			switch name {
+			case "any", "authenticated", "entitled", "subscribed":
+				steps++
+			case "profile", "teaser":
+			default:
+				t.Errorf("%q: %s is not known", text, name)
+			}
+		}
+		if steps != 1 {
+			t.Errorf("%q has %d steps", text, steps)
+		}
+		again, err := policy.ParseRequirement([]string{text, text})
+		if err != nil || again.Text != parsed.Text || again.Teases() != parsed.Teases() {
+			t.Errorf("%q is read again as %+v: %v", text, again, err)
+		}
+		if _, err := policy.ParseRequirement([]string{text, text + ", teaser"}); err == nil {
+			t.Errorf("%q is read with another one", text)
 		}
 	})
 }

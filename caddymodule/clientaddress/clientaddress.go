@@ -1,6 +1,3 @@
-// Package clientaddress reads the address of a client where it gives access: to the pages of
-// site licences by address. It is stricter than Caddy's client_ip, on which it is based: an
-// address that the client could have stated, or that is a proxy's, is unknown.
 package clientaddress
 
 import (
