@@ -53,8 +53,8 @@ func pageFromMemory(tb testing.TB, size int) func() {
 // decision about a private page, and of its header.
 func TestPageFromMemoryAllocates(t *testing.T) {
 	for _, size := range []int{1 << 10, 16 << 10, 60 << 10} {
-		if got := testing.AllocsPerRun(1000, pageFromMemory(t, size)); got > 25 {
-			t.Errorf("a page of %d bytes costs %v allocations, want at most 25", size, got)
+		if got := testing.AllocsPerRun(1000, pageFromMemory(t, size)); got > 10 {
+			t.Errorf("a page of %d bytes costs %v allocations, want at most 10", size, got)
 		}
 	}
 }

@@ -19,7 +19,26 @@ type cachedPage struct {
 	rule *policy.CacheRule
 	// denied is set if the decision changed while the page was fetched.
 	denied bool
-	result pagecache.Result
+
+	// The handler sets what follows.
+	handler *CacheHandler
+	r       *http.Request
+	next    caddyhttp.Handler
+	asked   pagecache.Request
+}
+
+// Fetcher implements pagecache.Caller. What it returns keeps nothing of the request.
+func (p *cachedPage) Fetcher() pagecache.Fetcher {
+	fetch := anonymousFetch{server: serverOf(p.r.Context()), forwarding: p.g.outcome.forwarding, next: p.next}
+	return fetch.serve
+}
+
+// Pass implements pagecache.Caller.
+func (p *cachedPage) Pass(w http.ResponseWriter) error { return p.next.ServeHTTP(w, p.r) }
+
+// Purge implements pagecache.Caller.
+func (p *cachedPage) Purge(purge *policy.PagePurge) {
+	p.handler.app.shared.purgeHere(p.g.gate.Vendor, purge)
 }
 
 // offerPage gives an allowed request to gatefold_cache, if a rule with the option cache
@@ -41,10 +60,10 @@ func (g *gateRequest) offerPage(decision *policy.Decision) {
 	vars[pageVar] = g.outcome.page
 }
 
-// again decides the request once more, after its page was fetched, and reports whether the
-// reader may still have it: as for a stream, the reader's records are read again. It spends
-// nothing: the use of a counted link is checked when the first byte is written.
-func (p *cachedPage) again() bool {
+// Again implements pagecache.Caller. It decides the request once more, after its page was
+// fetched: as for a stream, the reader's records are read again. It spends nothing: the use of
+// a counted link is checked when the first byte is written.
+func (p *cachedPage) Again() bool {
 	g := p.g
 	if g.outcome.origin != nil {
 		return true // its header decides, whether it comes from memory or from the origin
@@ -76,3 +95,6 @@ func (h *Handler) denyLate(w http.ResponseWriter, g *gateRequest, next caddyhttp
 	h.report(g)
 	return h.deny(w, g, &g.outcome.decision, next)
 }
+
+// Interface guard
+var _ pagecache.Caller = (*cachedPage)(nil)

@@ -202,21 +202,17 @@ func (c *CacheHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 	delete(vars, pageVar) // of a request that a handler repeats, too
 	root, _ := vars["root"].(string)
 	g := page.g
-	q := pagecache.Request{
+	page.handler, page.r, page.next = c, r, next
+	page.asked = pagecache.Request{
 		Target: pagecache.Target{
 			Place:  c.placeOn(r),
 			Vendor: g.gate.Vendor, Site: g.gate.Site, Secure: g.secure, Host: r.Host, Path: cmp.Or(r.URL.EscapedPath(), "/"), Query: r.URL.RawQuery, Root: root,
 			Received: g.original.EscapedPath(), // without the token of a link
 		},
-		TTL: page.rule.TTL, Again: page.again, Stored: page.purgesFollowed(), StatusField: c.CacheStatus,
-		Pass:   func(w http.ResponseWriter) error { return next.ServeHTTP(w, r) },
-		Purged: c.app.shared.purgeHere(g.gate.Vendor),
+		TTL: page.rule.TTL, Caller: page, Stored: page.purgesFollowed(), StatusField: c.CacheStatus,
 	}
-	fetch := anonymousFetch{server: serverOf(r.Context()), forwarding: g.outcome.forwarding, next: next}
-	q.Fetch = fetch.serve
-	err := c.cache.Serve(w, r, &q)
-	page.result = q.Result
-	g.gate.metrics.cached(q.Result.What)
+	err := c.cache.Serve(w, r, &page.asked)
+	g.gate.metrics.cached(page.asked.Result.What)
 	return err
 }
 

@@ -273,7 +273,7 @@ func logRedisRefuses(t *testing.T) {
 	redis.Do("acl", "setuser", "default", "+info")
 	redis.Kill()
 	s.app().sweepOnce(t.Context())
-	s.shared().purgeHere(defaultVendor)(&policy.PagePurge{Site: defaultVendor, Paths: []string{"/a"}})
+	s.shared().purgeHere(defaultVendor, &policy.PagePurge{Site: defaultVendor, Paths: []string{"/a"}})
 	s.waitFor("a change of a page is not told", func() bool {
 		return logLine(t, "other nodes still use pages that a request changed; it is tried again") != nil
 	})

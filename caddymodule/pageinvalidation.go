@@ -157,15 +157,13 @@ func invalidationFailed(err error) {
 	caddy.Log().Named("gatefold").Warn("other nodes still use pages that a request changed; it is tried again", zap.Error(err))
 }
 
-// purgeHere returns a function that purges pages of a vendor on this node at once, and on
-// the others as soon as they hear of it.
-func (s *sharedStore) purgeHere(vendor string) func(*policy.PagePurge) {
-	return func(purge *policy.PagePurge) {
-		var change policy.Invalidation
-		change.AddPages(vendor, purge)
-		s.versions.Bump(change)
-		if s.engine.follower() != nil {
-			s.invalidations.add(vendor, purge)
-		}
+// purgeHere purges pages of a vendor on this node at once, and on the others as soon as they
+// hear of it.
+func (s *sharedStore) purgeHere(vendor string, purge *policy.PagePurge) {
+	var change policy.Invalidation
+	change.AddPages(vendor, purge)
+	s.versions.Bump(change)
+	if s.engine.follower() != nil {
+		s.invalidations.add(vendor, purge)
 	}
 }

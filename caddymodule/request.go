@@ -103,7 +103,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 			h.rewritten.Store(true)
 		}
 	}
-	g.request.Host, g.request.Query, g.request.Agent = r.Host, g.original.RawQuery, r.UserAgent()
+	g.request.Host, g.request.Query, g.request.Agent = r.Host, g.original.RawQuery, first(r.Header, "User-Agent")
 	g.request.BadTrailer, g.request.Body = received.BadTrailer, r.ContentLength != 0
 	g.request.Links, g.request.Meters, g.request.Client, g.request.Now = g, g, g, now()
 	return g
@@ -277,7 +277,7 @@ func (o *outcome) cached() string {
 	if o.page == nil {
 		return ""
 	}
-	return o.page.result.String()
+	return o.page.asked.Result.String()
 }
 
 func (o *outcome) verdict() string {

@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
@@ -120,35 +121,42 @@ func isPrivate(value string) bool {
 // privateCacheControl returns Cache-Control with private, and without the directives
 // for shared caches.
 func privateCacheControl(values []string) string {
-	if len(values) == 0 {
-		return "private"
-	}
-	kept := []string{"private"}
+	size := len("private")
 	for _, value := range values {
-		for _, directive := range splitDirectives(value) {
+		size += len(", ") + len(value)
+	}
+	var kept strings.Builder
+	kept.Grow(size + 16) // blanks may be added behind commas
+	kept.WriteString("private")
+	for _, value := range values {
+		for directive := range directives(value) {
 			name, _, _ := strings.Cut(directive, "=")
-			switch strings.ToLower(strings.TrimSpace(name)) {
-			case "", "public", "s-maxage", "private":
-			default:
-				kept = append(kept, directive)
+			name = strings.TrimSpace(name)
+			if name == "" || strings.EqualFold(name, "public") || strings.EqualFold(name, "s-maxage") || strings.EqualFold(name, "private") {
+				continue
 			}
+			kept.WriteString(", ")
+			kept.WriteString(directive)
 		}
 	}
-	return strings.Join(kept, ", ")
+	return kept.String()
 }
 
-// splitDirectives splits a list at the commas that are not in a quoted string.
-func splitDirectives(value string) []string {
-	var directives []string
-	quoted, start := false, 0
-	for i := range len(value) {
-		switch {
-		case value[i] == '"':
-			quoted = !quoted
-		case value[i] == ',' && !quoted:
-			directives = append(directives, strings.TrimSpace(value[start:i]))
-			start = i + 1
+// directives returns the parts of a list between the commas that are not in a quoted string.
+func directives(value string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		quoted, start := false, 0
+		for i := range len(value) {
+			switch {
+			case value[i] == '"':
+				quoted = !quoted
+			case value[i] == ',' && !quoted:
+				if !yield(strings.TrimSpace(value[start:i])) {
+					return
+				}
+				start = i + 1
+			}
 		}
+		yield(strings.TrimSpace(value[start:]))
 	}
-	return append(directives, strings.TrimSpace(value[start:]))
 }

@@ -117,7 +117,7 @@ func TestEntries(t *testing.T) {
 			t.Fatal("the page is not found")
 		}
 		header := http.Header{"Vary": {"old"}}
-		got.setHeader(header)
+		got.setHeader(header, "")
 		if !reflect.DeepEqual(header, p.header) || !bytes.Equal(bytes.Join(got.bodyParts(), nil), body) || got.life() != p.life || got.length() != size || string(got.key()) != "key" ||
 			!reflect.DeepEqual(got.slots(nil), p.slots) || got.age(time.UnixMilli(7000)) != 5*time.Second || uint64(got.number(5)) != p.hard || got.status() != 200 {
 			t.Errorf("%d bytes: %+v %v", size, got.life(), header)

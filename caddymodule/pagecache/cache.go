@@ -84,15 +84,8 @@ type Request struct {
 	// TTL is how long a page is fresh for which the origin does not say it; zero for not
 	// at all.
 	TTL time.Duration
-	// Fetch makes a request without the reader.
-	Fetch func(context.Context, Anonymous, http.ResponseWriter) error
-	// Pass passes the request on as it is.
-	Pass func(http.ResponseWriter) error
-	// Again decides once more, after a fetch took time, and reports whether the reader may
-	// still have the page. Nil if the decision cannot change.
-	Again func() bool
-	// Purged purges pages on this node, after an unsafe request changed them. Optional.
-	Purged func(*policy.PagePurge)
+	// Caller has what the cache asks of the one who makes the request. A hit asks nothing.
+	Caller Caller
 	// Stored reports whether the feed of purges is followed, so that stored pages may be
 	// used.
 	Stored bool
@@ -100,7 +93,26 @@ type Request struct {
 	StatusField bool
 	// Result is set to what became of the request.
 	Result Result
+
+	found entry // the stored page, while the request is served; it saves an allocation
 }
+
+// Caller is what the cache asks of the one who makes a request.
+type Caller interface {
+	// Fetcher returns a function that makes requests without the reader. It is called after
+	// the request has ended, too.
+	Fetcher() Fetcher
+	// Pass passes the request on as it is.
+	Pass(http.ResponseWriter) error
+	// Again decides once more, after a fetch took time, and reports whether the reader may
+	// still have the page.
+	Again() bool
+	// Purge purges pages on this node, after an unsafe request changed them.
+	Purge(*policy.PagePurge)
+}
+
+// Fetcher makes a request without a reader, and writes its response.
+type Fetcher func(context.Context, Anonymous, http.ResponseWriter) error
 
 // ErrDenied is returned for a request that Again denied. Nothing was written.
 var ErrDenied = errors.New("the decision changed while the page was fetched")

@@ -331,12 +331,12 @@ func (e *entry) key() []byte {
 	return e.record[at : at+e.word(72)]
 }
 
-// setHeader sets the stored header fields in a header. It copies their texts in one piece,
-// because a header may be read when the page is gone.
-func (e *entry) setHeader(header http.Header) {
+// setHeader sets the stored header fields in a header, and Age unless it is empty. It copies
+// their texts in one piece, because a header may be read when the page is gone.
+func (e *entry) setHeader(header http.Header, age string) {
 	at := recordFixed + 12*e.word(76) + 2*e.half(80) + e.word(72)
 	text := string(e.record[at : at+e.word(68)])
-	values, before, from := make([]string, 0, strings.Count(text, "\n")), "", 0
+	values, before, from := make([]string, 0, strings.Count(text, "\n")+1), "", 0
 	for text != "" {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")
@@ -346,6 +346,9 @@ func (e *entry) setHeader(header http.Header) {
 		}
 		values = append(values, value)
 		header[name] = values[from:len(values):len(values)]
+	}
+	if age != "" {
+		header["Age"] = append(values, age)[len(values):]
 	}
 }
 

@@ -46,7 +46,7 @@ func (c *Cache) anonymous(q *Request, header http.Header, accept, encoding uint8
 	}
 	if stored != nil {
 		have := make(http.Header)
-		stored.setHeader(have)
+		stored.setHeader(have, "")
 		if tag := have.Get("ETag"); tag != "" {
 			sent["If-None-Match"] = []string{tag}
 		}
@@ -61,7 +61,9 @@ func (c *Cache) anonymous(q *Request, header http.Header, accept, encoding uint8
 type fill struct {
 	cache    *Cache
 	flight   *flight
-	request  *Request
+	target   Target
+	ttl      time.Duration
+	fetch    Fetcher
 	base     []byte // the key without the encoding
 	encoding uint8
 	stored   *entry // the page that is asked to be confirmed, or nil
@@ -78,9 +80,8 @@ func (c *Cache) begin(q *Request, header http.Header, base []byte, accept, encod
 	f := &flight{cancel: cancel, asked: c.options.Now()}
 	f.version = c.options.Purges.PagesVersion()
 	f.hard, f.soft = c.options.Purges.Pages(slotsOf(&q.Target, nil))
-	request := &Request{Target: q.Target, TTL: q.TTL, Fetch: q.Fetch}
 	w := &fill{
-		cache: c, flight: f, request: request, base: slices.Clone(base), encoding: encoding, header: make(http.Header),
+		cache: c, flight: f, target: q.Target, ttl: q.TTL, fetch: q.Caller.Fetcher(), base: slices.Clone(base), encoding: encoding, header: make(http.Header),
 		stall: time.AfterFunc(fetchStall, cancel),
 	}
 	if stored != nil {
@@ -108,7 +109,7 @@ func (w *fill) run(ctx context.Context, asked Anonymous) {
 			w.stored.release()
 		}
 	}()
-	err := w.request.Fetch(ctx, asked, w)
+	err := w.fetch(ctx, asked, w)
 	switch {
 	case err != nil:
 		w.fail(err)
@@ -156,14 +157,14 @@ func (w *fill) WriteHeader(status int) {
 	switch {
 	case fresh:
 		merged := make(http.Header)
-		w.stored.setHeader(merged)
+		w.stored.setHeader(merged, "")
 		freshen(merged, header)
 		header = merged
-		life, why = storable(w.stored.status(), header, w.request.TTL, c.options.StaleIfError)
+		life, why = storable(w.stored.status(), header, w.ttl, c.options.StaleIfError)
 	case status >= 500:
 		why = WhyOriginError
 	default:
-		life, why = storable(status, header, w.request.TTL, c.options.StaleIfError)
+		life, why = storable(status, header, w.ttl, c.options.StaleIfError)
 		if length := declaredLength(w.header); why == WhyNone && length > c.options.MaxSize {
 			why = WhyTooLarge
 		}
@@ -290,11 +291,11 @@ func (w *fill) complete() {
 func (w *fill) store(body [][]byte) bool {
 	c, f := w.cache, w.flight
 	tags, _ := tagsOf(f.header)
-	slots := slotsOf(&w.request.Target, tags)
+	slots := slotsOf(&w.target, tags)
 	purges := c.options.Purges
 	hard, soft := purges.Pages(slots)
 	if purges.PagesVersion() != f.version {
-		if nowHard, nowSoft := purges.Pages(slotsOf(&w.request.Target, nil)); len(tags) > 0 || nowHard != f.hard || nowSoft != f.soft {
+		if nowHard, nowSoft := purges.Pages(slotsOf(&w.target, nil)); len(tags) > 0 || nowHard != f.hard || nowSoft != f.soft {
 			return false
 		}
 	}

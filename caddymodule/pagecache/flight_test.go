@@ -28,10 +28,10 @@ func TestFlightCountsUntilTheLastReaderLeft(t *testing.T) {
 	client := &slow{discard{http.Header{}}, make(chan struct{}), make(chan struct{})}
 	q := Request{
 		Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: "/a"}, TTL: time.Minute, Stored: true,
-		Fetch: func(_ context.Context, _ Anonymous, to http.ResponseWriter) error {
+		Caller: &caller{fetch: func(_ context.Context, _ Anonymous, to http.ResponseWriter) error {
 			_, err := to.Write(make([]byte, parts*chunkBytes))
 			return err
-		},
+		}},
 	}
 	served := make(chan error, 1)
 	go func() {
@@ -67,12 +67,11 @@ func TestCloseEndsAllFetches(t *testing.T) {
 	ask := func() Result {
 		q := Request{
 			Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: "/a"}, Stored: true,
-			Fetch: func(ctx context.Context, _ Anonymous, _ http.ResponseWriter) error {
+			Caller: &caller{fetch: func(ctx context.Context, _ Anonymous, _ http.ResponseWriter) error {
 				close(began)
 				<-ctx.Done()
 				return ctx.Err()
-			},
-			Pass: func(http.ResponseWriter) error { return nil },
+			}},
 		}
 		if err := w.Serve(&discard{http.Header{}}, httptest.NewRequest(http.MethodGet, "http://news.example/a", nil), &q); err != nil {
 			t.Error(err)

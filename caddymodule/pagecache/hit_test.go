@@ -43,8 +43,8 @@ func hit(t testing.TB, size int) func() {
 // A hit copies no body: what it allocates does not depend on the size of the page.
 func TestHitAllocates(t *testing.T) {
 	for _, size := range []int{1 << 10, 16 << 10, 64 << 10} {
-		if got := testing.AllocsPerRun(1000, hit(t, size)); got > 6 {
-			t.Errorf("a hit of %d bytes makes %v allocations, want at most 6", size, got)
+		if got := testing.AllocsPerRun(1000, hit(t, size)); got > 4 {
+			t.Errorf("a hit of %d bytes makes %v allocations, want at most 4", size, got)
 		}
 	}
 }

@@ -41,7 +41,7 @@ func TestManyPages(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same requests in every run
 	ask := func(i int) bool {
 		clear(response.header)
-		q := Request{Target: target, Stored: true, Pass: func(http.ResponseWriter) error { return nil }, Fetch: nil}
+		q := Request{Target: target, Stored: true, Caller: &caller{}}
 		q.Target.Path = "/articles/" + strconv.Itoa(i)
 		request.Header["Cache-Control"] = []string{"only-if-cached"}
 		return w.Serve(response, request, &q) == nil && q.Result.What == Hit

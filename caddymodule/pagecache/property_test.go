@@ -71,16 +71,14 @@ func (w *world) ask(path string, allowed bool) (*httptest.ResponseRecorder, Resu
 	response := httptest.NewRecorder()
 	q := Request{
 		Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: path}, Stored: true,
-		Fetch: func(_ context.Context, asked Anonymous, to http.ResponseWriter) error {
+		Caller: &caller{fetch: func(_ context.Context, asked Anonymous, to http.ResponseWriter) error {
 			if tag := asked.Header.Get("If-None-Match"); tag == fmt.Sprintf(`"%d"`, w.origin[path].version) && !w.down && !w.origin[path].private {
 				w.setFreshness(to.Header(), w.origin[path])
 				to.WriteHeader(http.StatusNotModified)
 				return nil
 			}
 			return w.respond(to, path)
-		},
-		Pass:  func(to http.ResponseWriter) error { return w.respond(to, path) },
-		Again: func() bool { return allowed },
+		}, pass: func(to http.ResponseWriter) error { return w.respond(to, path) }, again: func() bool { return allowed }},
 	}
 	err := w.Serve(response, httptest.NewRequest(http.MethodGet, "http://news.example"+path, nil), &q)
 	w.Wait()

@@ -37,16 +37,16 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, q *Request) error 
 	if !ok {
 		return c.pass(w, q, "bypass", WhyRequest)
 	}
-	stored, found := c.index.get(c.index.variant(base, encoding))
-	if found {
+	stored, found := &q.found, false
+	if q.found, found = c.index.get(c.index.variant(base, encoding)); found {
 		defer stored.release()
-		switch c.usable(&stored) {
+		switch c.usable(stored) {
 		case isFresh:
-			return c.answer(w, r, q, &stored, Hit)
+			return c.answer(w, r, q, stored, Hit)
 		case isStale:
-			if c.within(&stored, stored.life().whileRevalid) {
-				c.refresh(q, r.Header, base, accept, encoding, &stored)
-				return c.answer(w, r, q, &stored, Stale)
+			if c.within(stored, stored.life().whileRevalid) {
+				c.refresh(q, r.Header, base, accept, encoding, stored)
+				return c.answer(w, r, q, stored, Stale)
 			}
 		case isPurged:
 			found = false
@@ -64,11 +64,10 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, q *Request) error 
 	case c.index.marked(base, c.options.Now()) != WhyNone:
 		return c.pass(w, q, "bypass", WhyMarked)
 	}
-	old := &stored
 	if !found {
-		old = nil
+		stored = nil
 	}
-	return c.share(w, r, q, base, accept, encoding, old)
+	return c.share(w, r, q, base, accept, encoding, stored)
 }
 
 // cacheable reports why a request is never answered from memory.
@@ -159,7 +158,7 @@ func (c *Cache) share(w http.ResponseWriter, r *http.Request, q *Request, base [
 		}
 		f = nil
 	}
-	if q.Again != nil && !q.Again() {
+	if !q.Caller.Again() {
 		return ErrDenied
 	}
 	if f == nil {
@@ -269,7 +268,8 @@ func (r *flightReader) waits() bool {
 func (c *Cache) answer(w http.ResponseWriter, r *http.Request, q *Request, e *entry, what Outcome) error {
 	age, header := e.age(c.options.Now()), w.Header()
 	why := q.Result.Why
-	e.setHeader(header)
+	e.setHeader(header, ageText(age))
+	delete(header, OwnControl)
 	if q.StatusField {
 		parameters := "; hit; ttl=" + strconv.FormatInt(int64((e.fresh()-age)/time.Second), 10)
 		if why == WhyOriginError {
@@ -279,15 +279,17 @@ func (c *Cache) answer(w http.ResponseWriter, r *http.Request, q *Request, e *en
 	} else {
 		q.Result = Result{What: what, Why: why}
 	}
-	c.finishHeader(header, age)
 	return c.send(w, r, e)
 }
 
 // finishHeader sets Age, and removes what is for this cache alone.
 func (c *Cache) finishHeader(header http.Header, age time.Duration) {
 	delete(header, OwnControl)
-	header["Age"] = []string{strconv.FormatInt(max(int64(age/time.Second), 0), 10)}
+	header["Age"] = []string{ageText(age)}
 }
+
+// ageText returns the value of Age (RFC 9111, section 5.1).
+func ageText(age time.Duration) string { return strconv.FormatInt(max(int64(age/time.Second), 0), 10) }
 
 // send writes a stored page, of which the header is set: all of it, the ranges that are
 // asked for, or that it did not change.
@@ -352,7 +354,7 @@ func (c *Cache) pass(w http.ResponseWriter, q *Request, fwd string, why Why) err
 		value := "gatefold; fwd=" + fwd + "; detail=" + string(why)
 		w = &headerWriter{wrapped: wrap(w), do: func(_ int, header http.Header) { header[statusField] = append(header[statusField], value) }}
 	}
-	return q.Pass(w)
+	return q.Caller.Pass(w)
 }
 
 // statusField is the field of RFC 9211.

@@ -87,14 +87,14 @@ func TestConfirmationIsOfOneCopy(t *testing.T) {
 	ask := func() {
 		recorder := httptest.NewRecorder()
 		q := Request{
-			Target: target, Stored: true, Pass: func(http.ResponseWriter) error { return nil },
-			Fetch: func(_ context.Context, sent Anonymous, to http.ResponseWriter) error {
+			Target: target, Stored: true,
+			Caller: &caller{fetch: func(_ context.Context, sent Anonymous, to http.ResponseWriter) error {
 				asked <- sent.Header.Get("If-None-Match")
 				<-reply
 				to.Header().Set("Cache-Control", "max-age=60")
 				to.WriteHeader(http.StatusNotModified)
 				return nil
-			},
+			}},
 		}
 		if err := w.Serve(recorder, httptest.NewRequest(http.MethodGet, "http://news.example/a", nil), &q); err != nil {
 			t.Error(err)

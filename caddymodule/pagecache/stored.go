@@ -100,7 +100,7 @@ func (e *entries) handleAt(index uint32) handle {
 func (c *Cache) describe(e *entry, target Target, accept uint8) Stored {
 	now := c.options.Now()
 	header := make(http.Header)
-	e.setHeader(header)
+	e.setHeader(header, "")
 	stored := Stored{
 		Target: target, Encoding: header.Get("Content-Encoding"), Status: e.status(), Bytes: int64(e.length()),
 		At: e.stored(), Age: e.age(now), Fresh: e.fresh(),

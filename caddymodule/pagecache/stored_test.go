@@ -14,8 +14,8 @@ import (
 func (w *world) serveFrom(t *testing.T, target Target, respond func(http.ResponseWriter) error) Result {
 	t.Helper()
 	q := Request{
-		Target: target, Stored: true, Pass: func(http.ResponseWriter) error { return nil },
-		Fetch: func(_ context.Context, _ Anonymous, to http.ResponseWriter) error { return respond(to) },
+		Target: target, Stored: true,
+		Caller: &caller{fetch: func(_ context.Context, _ Anonymous, to http.ResponseWriter) error { return respond(to) }},
 	}
 	_ = w.Serve(&discard{http.Header{}}, httptest.NewRequest(http.MethodGet, "http://news.example/", nil), &q)
 	w.Wait()

@@ -96,7 +96,7 @@ func (c *Cache) invalidating(w http.ResponseWriter, r *http.Request, q *Request)
 		return w
 	}
 	return &headerWriter{wrapped: wrap(w), do: func(status int, header http.Header) {
-		if status >= 400 || q.Purged == nil {
+		if status >= 400 {
 			return
 		}
 		purge := policy.PagePurge{Site: q.Target.Site, Paths: []string{q.Target.Path}}
@@ -117,7 +117,7 @@ func (c *Cache) invalidating(w http.ResponseWriter, r *http.Request, q *Request)
 				}
 			}
 		}
-		q.Purged(&purge)
+		q.Caller.Purge(&purge)
 	}}
 }
 

@@ -273,7 +273,7 @@ func (r *chaosRound) finish() {
 	result := r.check(raised, back)
 	if raised {
 		began := time.Now()
-		r.Logf("%s: accepted: %s\n%s", r.fault.name, r.acceptLoss(), r.losses())
+		r.acceptLoss()
 		accepted := time.Now()
 		for _, node := range r.nodes {
 			r.waitFor("the loss is accepted, and counted links open again", func() bool {

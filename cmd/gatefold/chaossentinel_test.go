@@ -80,8 +80,8 @@ func (s *chaosSentinel) faults() []*chaosFault {
 	}
 }
 
-func isMaster(redis *redistest.Server) bool {
-	info, err := redis.Client().Info(context.Background(), "replication").Result()
+func isMaster(server *redistest.Server) bool {
+	info, err := server.Client().Info(context.Background(), "replication").Result()
 	return err == nil && strings.Contains(info, "role:master")
 }
 
@@ -123,23 +123,24 @@ func (s *chaosSentinel) settled(r *chaosRound) {
 // zero if there is none.
 func (s *chaosSentinel) agreed() (port int, state string) {
 	found := map[string]bool{}
+	var text strings.Builder
 	for _, known := range s.known() {
-		state += fmt.Sprintf("%s %s, %s replicas, epoch %s; ", known["port"], known["flags"], known["num-slaves"], known["config-epoch"])
+		fmt.Fprintf(&text, "%s %s, %s replicas, epoch %s; ", known["port"], known["flags"], known["num-slaves"], known["config-epoch"])
 		if found[known["port"]] = true; known["flags"] != "master" || known["num-slaves"] != "1" {
 			found[""] = true
 		}
 	}
-	if len(found) != 1 {
-		return 0, state
+	if len(found) == 1 {
+		for one := range found {
+			port, _ = strconv.Atoi(one)
+		}
 	}
-	for one := range found {
-		port, _ = strconv.Atoi(one)
-	}
-	return port, state
+	return port, text.String()
 }
 
 // known returns what each Sentinel knows of the master.
-func (s *chaosSentinel) known() (all []map[string]string) {
+func (s *chaosSentinel) known() []map[string]string {
+	all := make([]map[string]string, 0, len(s.sentinels))
 	for _, sentinel := range s.sentinels {
 		ask := redis.NewMapStringStringCmd(context.Background(), "sentinel", "master", "gate")
 		_ = sentinel.Client().Process(context.Background(), ask) // nothing is known of one that does not answer
