@@ -78,8 +78,13 @@ func TestStrangerStatesTheAddressOfAReader(t *testing.T) {
 	for name, global := range map[string]string{"a strict proxy": strictProxy, "no proxy": "", "a proxy that is not strict": strings.Replace(strictProxy, "trusted_proxies_strict", "", 1)} {
 		s := newAddressSite(t, global)
 		for _, headers := range [][]string{
-			{"X-Real-Ip", "198.51.100.7"}, {"Forwarded", "for=198.51.100.7"}, {"Client-Ip", "198.51.100.7"}, {"Cf-Connecting-Ip", "198.51.100.7"},
-			{"X-Forwarded-For", "198.51.100.7, 192.0.2.9"}, {"X-Forwarded-For", "198.51.100.7", "X-Forwarded-For", "192.0.2.9"}, {"X-Forwarded-For", "198.51.100.7.example"},
+			{"X-Real-Ip", "198.51.100.7"},
+			{"Forwarded", "for=198.51.100.7"},
+			{"Client-Ip", "198.51.100.7"},
+			{"Cf-Connecting-Ip", "198.51.100.7"},
+			{"X-Forwarded-For", "198.51.100.7, 192.0.2.9"},
+			{"X-Forwarded-For", "198.51.100.7", "X-Forwarded-For", "192.0.2.9"},
+			{"X-Forwarded-For", "198.51.100.7.example"},
 		} {
 			if got := s.get("/articles/hello", headers...); got.StatusCode != http.StatusUnauthorized {
 				t.Errorf("%s: %q gives %d", name, headers, got.StatusCode)

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/gatefold/gatefold/caddymodule/headers"
@@ -47,7 +49,7 @@ func (c *MeterConsent) check() error {
 	switch {
 	case c == nil:
 		return nil
-	case (&http.Cookie{Name: c.Cookie, Value: "x"}).Valid() != nil:
+	case !httpguts.ValidHeaderFieldName(c.Cookie): // a cookie's name is a token, too (RFC 6265, section 4.1.1)
 		return fmt.Errorf("meter_consent: %q is no name of a cookie", c.Cookie)
 	case strings.Contains(strings.ToLower(c.Cookie), "gatefold-"):
 		return errors.New("meter_consent: the cookie must be one of the site's own: the gate's are set without its readers' word")

@@ -37,8 +37,10 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, q *Request) error 
 	if !ok {
 		return c.pass(w, q, "bypass", WhyRequest)
 	}
-	stored, found := &q.found, false
-	if q.found, found = c.index.get(c.index.variant(base, encoding)); found {
+	var found bool
+	q.found, found = c.index.get(c.index.variant(base, encoding))
+	stored := &q.found
+	if found {
 		defer stored.release()
 		switch c.usable(stored) {
 		case isFresh:

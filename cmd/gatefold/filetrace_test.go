@@ -127,10 +127,10 @@ func text(thread int, at uint64) string {
 		if _, err := syscall.PtracePeekData(thread, uintptr(at)+uintptr(len(all)), word); err != nil {
 			break
 		}
-		if end := bytes.IndexByte(word, 0); end >= 0 {
-			return string(append(all, word[:end]...))
+		before, _, ended := bytes.Cut(word, []byte{0})
+		if all = append(all, before...); ended {
+			break
 		}
-		all = append(all, word...)
 	}
 	return string(all)
 }

@@ -98,7 +98,8 @@ func TestPaywallCheckFindsLeaks(t *testing.T) {
 	for _, place := range append(places, "") {
 		cms.place.Store(place)
 		for _, args := range [][]string{
-			check, {"paywall", "check", s.site + "/articles/hello", "--bearer", token},
+			check,
+			{"paywall", "check", s.site + "/articles/hello", "--bearer", token},
 			{"paywall", "check", s.site + "/articles/hello", "--link", s.must("link", "create", s.site+"/articles/hello", "--max-uses", "1")},
 		} {
 			got := s.command(args...)
