@@ -2,7 +2,10 @@
 
 package caddymodule
 
-import "testing"
+import (
+	"testing"
+	"unsafe"
+)
 
 // TestCachedRequestAllocates holds the gate's own allocations for a cached request: its
 // outcome, and the replacer function. The race detector allocates as well.
@@ -15,5 +18,13 @@ func TestCachedRequestAllocates(t *testing.T) {
 		if allocs := testing.AllocsPerRun(1000, visit.serve); allocs != want {
 			t.Errorf("%s: %v allocations, want %v", visit.name, allocs, want)
 		}
+	}
+}
+
+// Each request allocates an outcome: a field more may take it to the allocator's next size,
+// which is 128 bytes larger.
+func TestOutcomeAllocatesNoMore(t *testing.T) {
+	if size := unsafe.Sizeof(outcome{}); size > 768 {
+		t.Errorf("an outcome has %d bytes, want at most 768", size)
 	}
 }

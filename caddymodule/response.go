@@ -90,12 +90,12 @@ type privateWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	streaming
 	header      http.Header
-	public      bool // leave the caching headers as they are
 	now         time.Time
-	wroteHeader bool
-	wroteBody   bool
 	caching     headers.Private
 	delivery    *delivery // nil unless a use is still to be counted
+	public      bool      // leave the caching headers as they are
+	wroteHeader bool
+	wroteBody   bool
 }
 
 // Header implements http.ResponseWriter. It caches the map, which a proxy reads several
@@ -180,13 +180,13 @@ func (p *privateWriter) beforeBody(size int) {
 // changes headers in a writer that is outside of the gate's.
 type lastWord struct {
 	caddyhttp.ResponseWriterWrapper
-	word  word
-	close bool // close the connection after the response
+	caching headers.Private
+	form    *linkpath.Form // of a request with a link in its path; otherwise nil
+	word    word
+	wrote   bool
+	close   bool // close the connection after the response
 	// noArchive asks archives not to keep the page, see addNoArchive.
 	noArchive bool
-	caching   headers.Private
-	wrote     bool
-	form      *linkpath.Form // of a request with a link in its path; otherwise nil
 	// undelivered reports whether the page of a counted link failed, so that no use is
 	// counted. Error routes, which come after the gate, can only say so: a page that they
 	// proxy from another origin would be one without a use. Dropped is set once they try.

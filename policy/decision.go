@@ -192,14 +192,14 @@ func Reasons() []Reason {
 // Decision is the answer to a request, with its reason.
 type Decision struct {
 	Reason Reason
-	// Rule is the rule that decided; nil if none matched.
-	Rule *Rule
 	// Rewritten reports whether the decision is that of the path as rewritten before the
 	// gate, see Request.CurrentPath.
 	Rewritten bool
 	// Licence is what of the reader the site licence covers that decided. Grant names its
 	// contract.
 	Licence LicenceBy
+	// Rule is the rule that decided; nil if none matched.
+	Rule *Rule
 	// SKU and Grant are those that entitle the reader.
 	SKU, Grant string
 	// Loss is what decided in the place of the rule's steps, because the store was
@@ -309,11 +309,19 @@ func (d *Decision) Keep(buf []string) {
 type LinkUse struct {
 	// Issuer and ID identify the link. Both are empty if there is none.
 	Issuer, ID string
-	// Token reports whether the link is in the query, rather than in a cookie.
-	Token bool
 	// UseID is the id of the use, if the request has one: from its cookie, from the
 	// device that sent it, or from its reader. Device is that of the device.
 	UseID, Device string
+	// MaxUses and MaxDevices bound the redemptions and the devices. Zero means that they
+	// are not counted.
+	MaxUses, MaxDevices int64
+	// MaxNetworks is the number of networks within an hour that the link itself allows; zero
+	// for that of the site. It does not decide.
+	MaxNetworks int64
+	// ExpiresAt is the end of the link, in Unix seconds.
+	ExpiresAt int64
+	// Token reports whether the link is in the query, rather than in a cookie.
+	Token bool
 	// Spend reports whether a use must be counted before the page is delivered, see
 	// Policy.Prepare and Policy.Redeem.
 	Spend bool
@@ -325,18 +333,10 @@ type LinkUse struct {
 	// First reports whether the record of a publisher's link must be written before
 	// the decision holds, see Policy.Prepare.
 	First bool
-	// MaxUses and MaxDevices bound the redemptions and the devices. Zero means that they
-	// are not counted.
-	MaxUses, MaxDevices int64
-	// MaxNetworks is the number of networks within an hour that the link itself allows; zero
-	// for that of the site. It does not decide.
-	MaxNetworks int64
 	// PerReader reports whether the link opens pages to identified readers only. Login
 	// reports whether a valid one waits for its reader to log in: the gate keeps it until
 	// then.
 	PerReader, Login bool
-	// ExpiresAt is the end of the link, in Unix seconds.
-	ExpiresAt int64
 	// Ignored reports whether a counted link was ignored because the request cannot be
 	// a reader's own page view, such as a link preview.
 	Ignored bool
