@@ -121,6 +121,9 @@ func isPrivate(value string) bool {
 // privateCacheControl returns Cache-Control with private, and without the directives
 // for shared caches.
 func privateCacheControl(values []string) string {
+	if len(values) == 0 {
+		return "private"
+	}
 	size := len("private")
 	for _, value := range values {
 		size += len(", ") + len(value)
