@@ -32,7 +32,11 @@ func (a *App) serveCompact(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusConflict, Err: err}
 	case err != nil:
 		a.logger.Error("the compaction failed", zap.Error(err))
-		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+		status := http.StatusInternalServerError
+		if errors.Is(err, engine.ErrFull) {
+			status = http.StatusInsufficientStorage
+		}
+		return caddy.APIError{HTTPStatus: status, Err: err}
 	}
 	a.logger.Info("compacted the database", zap.Int64("bytes_before", done.Before), zap.Int64("bytes", done.After), zap.Duration("took", time.Since(began)))
 	w.Header().Set("Content-Type", "application/json")

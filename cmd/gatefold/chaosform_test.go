@@ -108,6 +108,10 @@ func newChaosCluster(c *chaosSite) {
 	c.faults = append(c.faults, s.faults()...)
 }
 
+// boltDisk is the size of the database's disk: in ten minutes a database grows to some 60 MiB, and
+// needs as much again while it is compacted.
+const boltDisk = "384m"
+
 // newChaosBolt starts a gate with a database on a disk of its own.
 func newChaosBolt(c *chaosSite) {
 	c.Helper()
@@ -117,10 +121,10 @@ func newChaosBolt(c *chaosSite) {
 		c.Fatal(err)
 	}
 	b := &chaosBolt{node: node, database: filepath.Join(folder, "gatefold.db")}
-	disk, err := newPrivateDisk(c.T, folder, "96m", true)
+	disk, err := newPrivateDisk(c.T, folder, boltDisk, true)
 	immutable := err
 	if err != nil {
-		disk, err = newPrivateDisk(c.T, folder, "96m", false)
+		disk, err = newPrivateDisk(c.T, folder, boltDisk, false)
 	}
 	b.file = b.database
 	if err == nil {

@@ -69,7 +69,7 @@ func (e *Engine) Compact(ctx context.Context, record RecordCheck) (Compacted, er
 		case ctx.Err() != nil:
 			err = context.Cause(ctx)
 		case diskFull(err):
-			err = fmt.Errorf("no space for the new file (%w): free some on its disk; nothing was changed", err)
+			err = &fullError{fmt.Errorf("no space for the new file (%w): free some on its disk; nothing was changed", err)}
 		}
 		return Compacted{}, fmt.Errorf("compacting database %s: %w", e.path, err)
 	}
@@ -92,7 +92,7 @@ func (e *Engine) compact(ctx context.Context, changes *changes, record RecordChe
 	}
 	if total, available, err := e.DiskSpace(); err == nil && total > 0 {
 		if needed := uint64(max(before-free, 0)) + compactRoom; available < needed {
-			return result, fmt.Errorf("its folder has %d MiB of free space, and the new file needs %d MiB: free some first; nothing was changed", available>>20, needed>>20+1)
+			return result, &fullError{fmt.Errorf("its folder has %d MiB of free space, and the new file needs %d MiB: free some first; nothing was changed", available>>20, needed>>20+1)}
 		}
 	}
 	// Beside the database itself: its path may be a symbolic link to another disk.
