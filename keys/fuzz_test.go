@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // tokenErrors are the errors that a refused token may wrap.
@@ -167,14 +169,16 @@ func FuzzVerifyLink(f *testing.F) {
 	})
 }
 
-// FuzzParseJWKS checks that every returned key has a unique id and only
-// algorithms of its type, none of them symmetric.
+// FuzzParseJWKS checks that every returned key has a unique id, or none if no other key
+// without one has its algorithms, and only algorithms of its type, none of them symmetric.
 func FuzzParseJWKS(f *testing.F) {
 	ec := ecJWK(acmeKey.private, "one")
 	f.Add(jwks(ec, ec.with("kid", `"two"`).with("key_ops", `["verify"]`).with("use", `"sig"`)))
 	f.Add(jwks(ec, ec, claims{"kty": `"oct"`, "kid": `"k"`, "k": `"AAAA"`}))
 	f.Add(jwks(claims{"kty": `"OKP"`, "crv": `"Ed25519"`, "kid": `"ed"`, "x": ec["x"]}))
 	f.Add(jwks(rsaJWK(rsa2048.N, rsa2048.Primes[0], "r"), rsaJWK(rsa2048.N, order, "s").with("alg", `"PS256"`)))
+	f.Add(jwks(ec.with("kid", ""), ec))
+	f.Add(jwks(ec.with("kid", ""), ec.with("kid", ""), rsaJWK(rsa2048.N, order, "r").with("kid", "")))
 	f.Add([]byte(`{"keys":[null,{},[],""]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		set, dropped, err := ParseJWKS(data)
@@ -184,12 +188,18 @@ func FuzzParseJWKS(f *testing.F) {
 		if set.Len()+len(dropped) > MaxJWKSKeys {
 			t.Fatal("too many keys")
 		}
-		seen := make(map[string]bool)
+		seen, unnamed := make(map[string]bool), make(map[jose.SignatureAlgorithm]bool)
 		for _, key := range set.keys {
-			if key.ID == "" || seen[key.ID] {
+			if key.ID != "" && seen[key.ID] {
 				t.Fatalf("a second key with the id %q", key.ID)
 			}
 			seen[key.ID] = true
+			for _, algorithm := range key.algorithms {
+				if key.ID == "" && unnamed[algorithm] {
+					t.Fatalf("a second key without an id for %s", algorithm)
+				}
+				unnamed[algorithm] = unnamed[algorithm] || key.ID == ""
+			}
 			if kinds, err := algorithmsOf(key.Key); err != nil || len(key.algorithms) == 0 || len(key.algorithms) > len(kinds) {
 				t.Fatalf("a key of an unsupported type: %v", err)
 			}
