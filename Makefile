@@ -16,8 +16,8 @@ binary_tests := $(filter ./... ./cmd/%,$(PKG))
 # Packages whose tests start Chromium.
 page_tests   := $(filter ./... ./cmd/% ./policy/paywall/pagetest,$(PKG))
 binary_needs := curl=curl,ca-certificates node=nodejs npm=npm mmdebstrap=mmdebstrap systemd-analyze=systemd rpm=rpm zip=zip
-# Packages whose tests count allocations: all, or those of PKG.
-alloc_all    := ./keys ./policy ./policy/memory ./caddymodule
+# Packages whose tests count allocations or memory: all, or those of PKG.
+alloc_all    := ./keys ./policy ./policy/memory ./caddymodule ./caddymodule/pagecache
 alloc_tests  := $(if $(RUN),,$(if $(filter ./...,$(PKG)),$(alloc_all),$(filter $(alloc_all),$(PKG))))
 
 .PHONY: help build release test test-quick fuzz model soak chaos bench bench-go bench-instructions lint words fmt vuln clean
@@ -70,7 +70,7 @@ endif
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -race -count=1 -timeout 40m -v $(if $(RUN),-run '$(RUN)') $(PKG) 2>&1 | tee $(TOOLS)/test.log | grep -v -E '^(=== | *--- PASS)' || { grep -E -A30 -e '--- FAIL|^panic:|DATA RACE' $(TOOLS)/test.log; exit 1; }
 	@if grep -q -e '--- SKIP' $(TOOLS)/test.log; then echo 'these tests were skipped:'; grep -e '--- SKIP' $(TOOLS)/test.log; exit 1; fi
 ifneq ($(alloc_tests),)
-	$(GO) test -tags $(TAGS) -count=1 -run Alloc $(alloc_tests)
+	$(GO) test -tags $(TAGS) -count=1 -run 'Alloc|ManyPages' $(alloc_tests)
 endif
 ifneq ($(and $(filter ./...,$(PKG)),$(if $(RUN),,all)),)
 	GO='$(GO)' TAGS=$(TAGS) .ci/fuzz 2000x $(fuzz_quick)
