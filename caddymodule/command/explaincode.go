@@ -51,7 +51,7 @@ func refusedText(r *admin.RefusedRequest) (string, error) {
 	}
 	add("code", "%s, kept until %s", r.Code, r.ExpiresAt.Format(time.RFC3339))
 	add("refused", "%s: %s, status %d", r.RefusedAt.Format(time.RFC3339), r.Reason, r.Status)
-	add("request", "%s https://%s%s%s", r.Method, r.Host, r.Path, query)
+	add("request", "%s %s%s%s", r.Method, r.Host, r.Path, query)
 	add("reader", "%s", cmp.Or(r.UserID, "anonymous"))
 	if r.RequestID != "" {
 		add("log", "request_id %s", r.RequestID)

@@ -57,7 +57,7 @@ func TestSupportCodesOnTwoNodes(t *testing.T) {
 		return got
 	}
 	got := explained(ann)
-	for _, want := range []string{"not_entitled, status 403", "GET https://" + strings.TrimPrefix(here.site, "http://") + "/articles/hello", "reader    ann\n", "\nthen:\n", "deny, not_entitled", "\nnow:\n", "allow, entitled"} {
+	for _, want := range []string{"not_entitled, status 403", "GET " + strings.TrimPrefix(here.site, "http://") + "/articles/hello", "reader    ann\n", "\nthen:\n", "deny, not_entitled", "\nnow:\n", "allow, entitled"} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("explain --code says\n%s\nwithout %q", got.stdout, want)
 		}
