@@ -243,7 +243,7 @@ func (a *App) resolveSecret() error {
 	if a.Secret == "" {
 		return nil
 	}
-	secret, err := readSecret("secret", a.Secret)
+	secret, err := setting.Secret("secret", a.Secret)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/webhookconfig"
 	"github.com/gatefold/gatefold/keys/dialguard"
@@ -54,15 +55,15 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	a.Places = setting.PlacesOf(d)
 	d.Next() // consume the option's name
-	return parseBlock(d, "",
-		option{name: "store", parse: a.parseStore},
-		secretOption("secret", &a.Secret),
-		valueOption("cache_size", a.setCacheSize),
-		option{name: "jwks", parse: a.parseKeySets},
-		option{name: "webhooks", parse: a.parseWebhooks},
-		durationOption("stale_for", &a.StaleFor, 0, 0),
-		option{name: "backup", parse: a.parseBackup},
-		durationOption("stream_grace", &a.StreamGrace, minStreamGrace, maxStreamGrace),
+	return block.Parse(d, "",
+		block.Option{Name: "store", Parse: a.parseStore},
+		block.Secret("secret", &a.Secret),
+		block.Value("cache_size", a.setCacheSize),
+		block.Option{Name: "jwks", Parse: a.parseKeySets},
+		block.Option{Name: "webhooks", Parse: a.parseWebhooks},
+		block.Duration("stale_for", &a.StaleFor, 0, 0),
+		block.Option{Name: "backup", Parse: a.parseBackup},
+		block.Duration("stream_grace", &a.StreamGrace, minStreamGrace, maxStreamGrace),
 	)
 }
 
@@ -104,25 +105,25 @@ func (a *App) parseBackup(d *caddyfile.Dispenser) error {
 // parseKeySets reads the block `jwks` of the global option.
 func (a *App) parseKeySets(d *caddyfile.Dispenser) error {
 	a.JWKS = new(KeySetConfig)
-	return parseBlock(d, "jwks",
-		listOption("allow", &a.JWKS.Allow, func(text string) error {
+	return block.Parse(d, "jwks",
+		block.List("allow", &a.JWKS.Allow, func(text string) error {
 			_, err := dialguard.ParsePrefix(text)
 			return err
 		}),
-		textOption("ca", &a.JWKS.CA),
-		durationOption("stale_if_error", &a.JWKS.StaleIfError, time.Second, maxStaleIfError),
-		durationOption("cooldown", &a.JWKS.Cooldown, time.Second, time.Hour),
+		block.Text("ca", &a.JWKS.CA),
+		block.Duration("stale_if_error", &a.JWKS.StaleIfError, time.Second, maxStaleIfError),
+		block.Duration("cooldown", &a.JWKS.Cooldown, time.Second, time.Hour),
 	)
 }
 
 // parseWebhooks reads the block `webhooks` of the global option.
 func (a *App) parseWebhooks(d *caddyfile.Dispenser) error {
 	a.Webhooks = new(webhookconfig.Config)
-	return parseBlock(d, "webhooks",
-		listOption("allow", &a.Webhooks.Allow, func(text string) error {
+	return block.Parse(d, "webhooks",
+		block.List("allow", &a.Webhooks.Allow, func(text string) error {
 			_, err := dialguard.Parse(text)
 			return err
 		}),
-		textOption("ca", &a.Webhooks.CA),
+		block.Text("ca", &a.Webhooks.CA),
 	)
 }

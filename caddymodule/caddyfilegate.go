@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
@@ -17,25 +18,25 @@ import (
 const directive = "gatefold"
 
 // gateOptions are the subdirectives of the site directive.
-var gateOptions optionSet[Handler]
+var gateOptions block.Set[Handler]
 
 func init() {
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	// After forward_auth, so that the reader whom an earlier handler authenticated
 	// is known, and before every handler that responds.
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.After, "forward_auth")
-	gateOptions.register(func(h *Handler) []option {
-		return []option{
-			matchOption("vendor", &h.Vendor, slugPattern, "lower-case letters, digits and hyphens"),
-			matchOption("site", &h.Site, slugPattern, "lower-case letters, digits and hyphens"),
-			matchOption("link_param", &h.LinkParam, paramPattern, "letters, digits, - and _"),
-			durationOption("link_cookie_ttl", &h.LinkCookieTTL, time.Second, 0),
-			durationOption("link_device_window", &h.LinkDeviceWindow, time.Second, 0),
-			textOption("link_country_header", &h.LinkCountryHeader),
-			{name: "link_networks", parse: h.parseLinkNetworks},
-			renamedOption("session_ttl", "link_cookie_ttl"),
-			{name: "deny", parse: h.parseDeny},
-			{name: "paths", parse: h.parsePaths},
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{
+			block.Match("vendor", &h.Vendor, slugPattern, "lower-case letters, digits and hyphens"),
+			block.Match("site", &h.Site, slugPattern, "lower-case letters, digits and hyphens"),
+			block.Match("link_param", &h.LinkParam, paramPattern, "letters, digits, - and _"),
+			block.Duration("link_cookie_ttl", &h.LinkCookieTTL, time.Second, 0),
+			block.Duration("link_device_window", &h.LinkDeviceWindow, time.Second, 0),
+			block.Text("link_country_header", &h.LinkCountryHeader),
+			{Name: "link_networks", Parse: h.parseLinkNetworks},
+			block.Renamed("session_ttl", "link_cookie_ttl"),
+			{Name: "deny", Parse: h.parseDeny},
+			{Name: "paths", Parse: h.parsePaths},
 		}
 	})
 }
@@ -123,7 +124,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("%q: gatefold takes no matcher and no argument: its rules select the requests", d.Val())
 	}
-	return parseBlock(d, "", gateOptions.of(h)...)
+	return block.Parse(d, "", gateOptions.Of(h)...)
 }
 
 func (h *Handler) parseLinkNetworks(d *caddyfile.Dispenser) error {
@@ -149,10 +150,10 @@ func (h *Handler) parseLinkNetworks(d *caddyfile.Dispenser) error {
 
 func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
 	h.Paths = new(PathConfig)
-	return parseBlock(d, "paths",
-		valuesOption("allow", h.Paths.allow).repeated(),
-		flagOption("case_sensitive", &h.Paths.CaseSensitive),
-		valueOption("judge", func(form string) error {
+	return block.Parse(d, "paths",
+		block.Values("allow", h.Paths.allow).Repeated(),
+		block.Flag("case_sensitive", &h.Paths.CaseSensitive),
+		block.Value("judge", func(form string) error {
 			if _, known := pathForms[form]; !known || form == "" {
 				return unknown(pathForms)
 			}

@@ -6,11 +6,13 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatefold/gatefold/caddymodule/block"
 )
 
 func init() {
-	gateOptions.register(func(h *Handler) []option {
-		return []option{{name: "local", parse: h.parseLocal}}
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{{Name: "local", Parse: h.parseLocal}}
 	})
 }
 

@@ -9,27 +9,28 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/policy"
 )
 
 func init() {
-	gateOptions.register(func(h *Handler) []option {
-		return []option{{name: "rule", parse: h.parseRule, repeatable: true}}
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{{Name: "rule", Parse: h.parseRule, Repeatable: true}}
 	})
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{
-			{name: "local", parse: c.parseLocal},
-			listOption("engage", &c.Engaged, nil),
-			valueOption("content_space", func(name string) error { return c.setOption("content_space", name) }),
-			{name: "content_id", parse: c.parseContentID},
-			{name: "link_methods", parse: c.parseLinkMethods},
+	ruleOptions.Register(func(c *RuleConfig) []block.Option {
+		return []block.Option{
+			{Name: "local", Parse: c.parseLocal},
+			block.List("engage", &c.Engaged, nil),
+			block.Value("content_space", func(name string) error { return c.setOption("content_space", name) }),
+			{Name: "content_id", Parse: c.parseContentID},
+			{Name: "link_methods", Parse: c.parseLinkMethods},
 		}
 	})
 }
 
 // ruleOptions are the options of a rule's block. A capability registers its options
 // in its own file.
-var ruleOptions optionSet[RuleConfig]
+var ruleOptions block.Set[RuleConfig]
 
 var (
 	methodsPattern = regexp.MustCompile(`^[A-Z][A-Z0-9_-]*(,[A-Z][A-Z0-9_-]*)*$`)
@@ -64,7 +65,7 @@ func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
 			return d.Errf("rule %s: %v", rule.Path, err)
 		}
 	}
-	if err := parseBlock(d, "rule "+rule.Path, rule.blockOptions()...); err != nil {
+	if err := block.Parse(d, "rule "+rule.Path, rule.blockOptions()...); err != nil {
 		return err
 	}
 	if rule.Operator == "" {
@@ -86,17 +87,17 @@ func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
 
 // blockOptions returns the options of a rule's block: one for the steps of each
 // operator, and the rule options.
-func (c *RuleConfig) blockOptions() []option {
-	var options []option
+func (c *RuleConfig) blockOptions() []block.Option {
+	var options []block.Option
 	for _, operator := range policy.StandardOperators().Names() {
-		options = append(options, option{name: operator, repeatable: true, parse: func(d *caddyfile.Dispenser) error {
+		options = append(options, block.Option{Name: operator, Repeatable: true, Parse: func(d *caddyfile.Dispenser) error {
 			if err := c.addStep(operator, d.RemainingArgs()); err != nil {
 				return d.Errf("rule %s: %v", c.Path, err)
 			}
 			return nil
 		}})
 	}
-	return append(options, ruleOptions.of(c)...)
+	return append(options, ruleOptions.Of(c)...)
 }
 
 // addStep adds a step from the words of the Caddyfile.

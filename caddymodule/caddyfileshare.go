@@ -7,16 +7,17 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 )
 
 func init() {
-	gateOptions.register(func(h *Handler) []option {
-		return []option{
-			matchOption("share_param", &h.ShareParam, paramPattern, "letters, digits, - and _"),
-			valuesOption("share_domain", h.addShareDomain).repeated(),
-			listOption("hosts", &h.Hosts, checkHost),
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{
+			block.Match("share_param", &h.ShareParam, paramPattern, "letters, digits, - and _"),
+			block.Values("share_domain", h.addShareDomain).Repeated(),
+			block.List("hosts", &h.Hosts, checkHost),
 		}
 	})
 }

@@ -5,6 +5,9 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
 // parseStore reads the option `store`. Syntax:
@@ -48,32 +51,32 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	case len(args) == 2:
 		a.Store.File = args[1]
 	}
-	return parseBlock(d, "store bolt")
+	return block.Parse(d, "store bolt")
 }
 
 var evictionUnknown = regexp.MustCompile("^unknown$")
 
 func (c *StoreConfig) parseRedis(d *caddyfile.Dispenser) error {
-	err := parseBlock(d, "store redis",
-		textOption("user", &c.User),
-		secretOption("password", &c.Password),
-		secretOption("sentinel_password", &c.SentinelPassword),
-		option{name: "tls", parse: c.parseTLS},
-		textOption("prefix", &c.Prefix),
-		countOption("pool_size", &c.PoolSize),
-		durationOption("timeout", &c.Timeout, 0, 0),
-		durationOption("dial_timeout", &c.DialTimeout, 0, 0),
-		matchOption("eviction", &c.Eviction, evictionUnknown, "unknown: without the option the Redis must tell that it is noeviction"),
-		flagOption("cold_start", &c.ColdStart),
-		textOption("snapshot", &c.Snapshot),
-		durationOption("redeem_timeout", &c.RedeemTimeout, 0, 0),
-		option{name: "ack_replicas", parse: c.parseAck},
+	err := block.Parse(d, "store redis",
+		block.Text("user", &c.User),
+		block.Secret("password", &c.Password),
+		block.Secret("sentinel_password", &c.SentinelPassword),
+		block.Option{Name: "tls", Parse: c.parseTLS},
+		block.Text("prefix", &c.Prefix),
+		block.Count("pool_size", &c.PoolSize),
+		block.Duration("timeout", &c.Timeout, 0, 0),
+		block.Duration("dial_timeout", &c.DialTimeout, 0, 0),
+		block.Match("eviction", &c.Eviction, evictionUnknown, "unknown: without the option the Redis must tell that it is noeviction"),
+		block.Flag("cold_start", &c.ColdStart),
+		block.Text("snapshot", &c.Snapshot),
+		block.Duration("redeem_timeout", &c.RedeemTimeout, 0, 0),
+		block.Option{Name: "ack_replicas", Parse: c.parseAck},
 	)
 	if err != nil {
 		return err
 	}
 	for _, text := range c.URLs {
-		if _, rest, ok := strings.Cut(text, "://"); ok && !isSecretPlaceholder(text) && strings.Contains(rest, "@") {
+		if _, rest, ok := strings.Cut(text, "://"); ok && !setting.IsSecret(text) && strings.Contains(rest, "@") {
 			return d.Err("store: a URL names a user: write `user` and `password {env.NAME}` in a block, or the whole URL as {env.NAME}: a configuration must not hold a secret")
 		}
 	}
@@ -98,10 +101,10 @@ func (c *StoreConfig) parseAck(d *caddyfile.Dispenser) error {
 
 func (c *StoreConfig) parseTLS(d *caddyfile.Dispenser) error {
 	c.TLS = new(StoreTLS)
-	return parseBlock(d, "tls",
-		textOption("authority", &c.TLS.Authority),
-		option{name: "certificate", parse: c.TLS.parseCertificate},
-		textOption("server_name", &c.TLS.ServerName),
+	return block.Parse(d, "tls",
+		block.Text("authority", &c.TLS.Authority),
+		block.Option{Name: "certificate", Parse: c.TLS.parseCertificate},
+		block.Text("server_name", &c.TLS.ServerName),
 	)
 }
 

@@ -11,6 +11,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
@@ -55,9 +56,9 @@ func Commands() []caddycmd.Command {
 // openLocation opens a store for a copy. A source must exist.
 func openLocation(ctx context.Context, location command.StoreLocation, source bool) (engine.Dumper, error) {
 	name := location.Name
-	if isSecretPlaceholder(name) {
+	if setting.IsSecret(name) {
 		var err error
-		if name, err = readSecret("url", name); err != nil {
+		if name, err = setting.Secret("url", name); err != nil {
 			return nil, err
 		}
 	} else if !strings.Contains(name, "://") {

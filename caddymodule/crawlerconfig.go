@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/crawler"
 	"github.com/gatefold/gatefold/caddymodule/nodestate"
 	"github.com/gatefold/gatefold/caddymodule/setting"
@@ -16,8 +17,8 @@ import (
 )
 
 func init() {
-	gateOptions.register(func(h *Handler) []option {
-		return []option{{name: "crawler", parse: h.parseCrawler, repeatable: true}}
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{{Name: "crawler", Parse: h.parseCrawler, Repeatable: true}}
 	})
 }
 
@@ -50,8 +51,8 @@ func (h *Handler) parseCrawler(d *caddyfile.Dispenser) error {
 	if h.Crawlers[name] != nil {
 		return d.Errf("crawler %s is given twice", name)
 	}
-	err := parseBlock(d, "crawler "+name,
-		listOption("ranges", &config.Ranges, nil), listOption("agent", &config.Agents, nil))
+	err := block.Parse(d, "crawler "+name,
+		block.List("ranges", &config.Ranges, nil), block.List("agent", &config.Agents, nil))
 	if err != nil {
 		return err
 	}

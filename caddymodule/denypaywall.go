@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
@@ -27,8 +28,8 @@ import (
 )
 
 func init() {
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{{name: "paywall", repeatable: true, parse: c.parsePaywall}}
+	ruleOptions.Register(func(c *RuleConfig) []block.Option {
+		return []block.Option{{Name: "paywall", Repeatable: true, Parse: c.parsePaywall}}
 	})
 }
 

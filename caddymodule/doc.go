@@ -107,7 +107,7 @@
 //
 // The Caddyfile:
 //
-//	caddyfile.go          blocks of options, and their types of arguments
+//	block/                package block: blocks of options, and their types of arguments
 //	caddyfileapp.go       the global option, with its block jwks
 //	caddyfilestore.go     store, in the global option
 //	caddyfilegate.go      the site directive

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys/dialguard"
 	"github.com/gatefold/gatefold/policy"
@@ -223,12 +224,12 @@ func (a *App) checkEntryPoint(ctx context.Context, entry *url.URL) error {
 //	}
 func (e *EntryPoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the source's name
-	return parseBlock(d, "dynamic gatefold",
-		listOption("allow", &e.Allow, func(text string) error {
+	return block.Parse(d, "dynamic gatefold",
+		block.List("allow", &e.Allow, func(text string) error {
 			_, err := dialguard.Parse(text)
 			return err
-		}).repeated(),
-		listOption("ca", &e.CA, nil).repeated(),
+		}).Repeated(),
+		block.List("ca", &e.CA, nil).Repeated(),
 	)
 }
 

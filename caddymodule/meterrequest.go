@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/meter"
 	"github.com/gatefold/gatefold/caddymodule/setting"
@@ -15,8 +16,8 @@ import (
 )
 
 func init() {
-	gateOptions.register(func(h *Handler) []option {
-		return []option{valueOption("time_zone", func(name string) error {
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{block.Value("time_zone", func(name string) error {
 			h.TimeZone = name
 			if setting.Has(name) {
 				return nil

@@ -10,12 +10,13 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/policy"
 )
 
 func init() {
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{{name: policy.ArgumentDefault, parse: c.parseDefault}}
+	ruleOptions.Register(func(c *RuleConfig) []block.Option {
+		return []block.Option{{Name: policy.ArgumentDefault, Parse: c.parseDefault}}
 	})
 }
 

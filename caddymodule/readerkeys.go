@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/readerkey"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
@@ -25,7 +26,7 @@ const (
 )
 
 func init() {
-	gateOptions.register(func(h *Handler) []option { return []option{countOption("key_rate", &h.KeyRate)} })
+	gateOptions.Register(func(h *Handler) []block.Option { return []block.Option{block.Count("key_rate", &h.KeyRate)} })
 }
 
 func (h *Handler) validateKeyRate() error {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 )
 
@@ -63,7 +64,7 @@ func (a *App) checkSealed(name string, digest []byte) error {
 // the file beside the database.
 func secretOf(database, placeholder string) ([]byte, error) {
 	if placeholder != "" {
-		secret, err := readSecret("--secret", placeholder)
+		secret, err := setting.Secret("--secret", placeholder)
 		return []byte(secret), err
 	}
 	secret, err := readSecretFile(database + secretSuffix)

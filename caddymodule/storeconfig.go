@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -93,28 +92,6 @@ const (
 
 	maxAckReplicas = 100
 )
-
-// isSecretPlaceholder reports whether a text is a placeholder for a value outside of
-// the configuration, which is readable at the admin endpoint.
-func isSecretPlaceholder(text string) bool {
-	return strings.HasPrefix(text, "{env.") || strings.HasPrefix(text, "{file.")
-}
-
-// readSecret returns the value of a placeholder without trailing newlines, and an
-// empty text for an empty one.
-func readSecret(option, placeholder string) (string, error) {
-	if placeholder == "" {
-		return "", nil
-	}
-	if !isSecretPlaceholder(placeholder) {
-		return "", fmt.Errorf("%s: must be {env.NAME} or {file./path}: the configuration is readable at the admin endpoint", option)
-	}
-	secret, err := caddy.NewReplacer().ReplaceOrErr(placeholder, true, true)
-	if err != nil || secret == "" {
-		return "", fmt.Errorf("%s: %s is not set", option, placeholder)
-	}
-	return strings.TrimRight(secret, "\r\n"), nil
-}
 
 // defaultDatabase returns the path of the database when none is configured.
 func defaultDatabase() string { return filepath.Join(caddy.AppDataDir(), "gatefold", "gatefold.db") }
@@ -215,11 +192,11 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 		options.User = c.User
 	}
 	if c.Password != "" {
-		if options.Password, err = readSecret("password", c.Password); err != nil {
+		if options.Password, err = setting.Secret("password", c.Password); err != nil {
 			return options, setting.In("password", err)
 		}
 	}
-	if options.SentinelPassword, err = readSecret("sentinel_password", c.SentinelPassword); err != nil {
+	if options.SentinelPassword, err = setting.Secret("sentinel_password", c.SentinelPassword); err != nil {
 		return options, setting.In("sentinel_password", err)
 	}
 	options.Prefix, options.PoolSize, options.AckReplicas = c.Prefix, c.PoolSize.V, c.AckReplicas.V

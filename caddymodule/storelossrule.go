@@ -10,16 +10,17 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
 
 func init() {
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{{name: policy.OptionStoreLoss, parse: c.parseStoreLoss}}
+	ruleOptions.Register(func(c *RuleConfig) []block.Option {
+		return []block.Option{{Name: policy.OptionStoreLoss, Parse: c.parseStoreLoss}}
 	})
-	gateOptions.register(func(h *Handler) []option {
-		return []option{{name: policy.OptionStoreLoss, parse: h.parseStoreLoss}}
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{{Name: policy.OptionStoreLoss, Parse: h.parseStoreLoss}}
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/teaser"
 	"github.com/gatefold/gatefold/policy"
@@ -52,8 +53,8 @@ const (
 
 func init() {
 	policy.RegisterRuleOption(policy.RuleOption{Name: optionTeaser, Compile: compileTeaser})
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{{name: optionTeaser, parse: c.parseTeaser}}
+	ruleOptions.Register(func(c *RuleConfig) []block.Option {
+		return []block.Option{{Name: optionTeaser, Parse: c.parseTeaser}}
 	})
 }
 
@@ -98,7 +99,7 @@ func (c *RuleConfig) parseTeaser(d *caddyfile.Dispenser) error {
 	default:
 		return d.Err("teaser: write `teaser cut [<element>]`, such as `teaser cut .paywall`, or `teaser origin`")
 	}
-	flag := option{name: "structured_data", parse: func(d *caddyfile.Dispenser) error {
+	flag := block.Option{Name: "structured_data", Parse: func(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
 			return d.ArgErr()
 		}
@@ -107,7 +108,7 @@ func (c *RuleConfig) parseTeaser(d *caddyfile.Dispenser) error {
 		}
 		return nil
 	}}
-	if err := parseBlock(d, "teaser", flag); err != nil {
+	if err := block.Parse(d, "teaser", flag); err != nil {
 		return err
 	}
 	return c.setOption(optionTeaser, o)
