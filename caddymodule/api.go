@@ -113,7 +113,7 @@ func (h *API) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	h.keySets.sets, h.handler.make = h.app.shared.keySets, h.open
+	h.keySets.sets, h.handler.make = h.app.shared.KeySets, h.open
 	h.app.apis.add(h)
 	return nil
 }

@@ -38,7 +38,7 @@ func (p *cachedPage) Pass(w http.ResponseWriter) error { return p.next.ServeHTTP
 
 // Purge implements pagecache.Caller.
 func (p *cachedPage) Purge(purge *policy.PagePurge) {
-	p.handler.app.shared.purgeHere(p.g.gate.Vendor, purge)
+	p.handler.app.shared.Purge(p.g.gate.Vendor, purge)
 }
 
 // offerPage gives an allowed request to gatefold_cache, if a rule with the option cache

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/webhookconfig"
 	"github.com/gatefold/gatefold/keys/dialguard"
@@ -77,29 +78,14 @@ func (a *App) setCacheSize(text string) error {
 	return nil
 }
 
-// parseBackup reads the option `backup`.
+func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	a.Store = new(openstore.Config)
+	return a.Store.UnmarshalCaddyfile(d)
+}
+
 func (a *App) parseBackup(d *caddyfile.Dispenser) error {
-	a.Backup = new(BackupConfig)
-	if !d.NextArg() {
-		return d.Err("backup: the directory is missing: write `backup <directory> every 6h keep 14`")
-	}
-	a.Backup.Directory = d.Val()
-	for d.NextArg() {
-		name := d.Val()
-		if !d.NextArg() || name != "every" && name != "keep" {
-			return d.Errf("backup: %q is unknown, or has no value: write `backup <directory> every 6h keep 14`", name)
-		}
-		var err error
-		if name == "every" {
-			err = a.Backup.Every.Set(d.Val())
-		} else {
-			err = a.Backup.Keep.Set(d.Val())
-		}
-		if err != nil {
-			return d.Errf("backup: %s %q: %v", name, d.Val(), err)
-		}
-	}
-	return nil
+	a.Backup = new(openstore.BackupConfig)
+	return a.Backup.UnmarshalCaddyfile(d)
 }
 
 // parseKeySets reads the block `jwks` of the global option.

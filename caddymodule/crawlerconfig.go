@@ -96,7 +96,7 @@ func (h *Handler) openCrawlers() (policy.Crawlers, error) {
 	if len(h.Crawlers) == 0 {
 		return nil, nil
 	}
-	opened, err := crawler.Open(h.Crawlers, crawlerLists, h.app.shared.keySets)
+	opened, err := crawler.Open(h.Crawlers, crawlerLists, h.app.shared.KeySets)
 	if err != nil {
 		return nil, err
 	}

@@ -169,7 +169,7 @@ func (h *Handler) paywallOf(g *gateRequest, decision *policy.Decision) *paywallE
 // get returns a compiled paywall. One that was read lately is returned as it is unless it was
 // changed, and so is an older one while another request reads it or while the store fails.
 func (p *paywalls) get(ctx context.Context, h *Handler, id string, at time.Time) *paywallEntry {
-	stamp := h.app.shared.versions.Paywall(h.Vendor, id) // before the record is read
+	stamp := h.app.shared.Versions.Paywall(h.Vendor, id) // before the record is read
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	entry := p.entries[id]
@@ -209,7 +209,7 @@ func (p *paywalls) get(ctx context.Context, h *Handler, id string, at time.Time)
 
 // loadPaywall reads and compiles a paywall.
 func loadPaywall(ctx context.Context, h *Handler, id string, at time.Time) (*paywallEntry, error) {
-	records := h.app.shared.store
+	records := h.app.shared.Store
 	if records == nil {
 		return nil, errors.New("the store is not open")
 	}

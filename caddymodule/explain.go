@@ -46,9 +46,9 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	if err != nil {
 		return nil, err
 	}
-	e.store = a.shared.store
+	e.store = a.shared.Store
 	decision := e.decide(ctx)
-	if doubt := a.clockDoubt(decision.Reason, cmp.Or(decision.Err, e.reader.Failure)); doubt != "" {
+	if doubt := a.shared.ClockDoubt(decision.Reason, cmp.Or(decision.Err, e.reader.Failure)); doubt != "" {
 		e.result.Hint += " The clock may be why: " + doubt + " See the condition clock_off."
 	}
 	if request.SKUs == nil { // a rule test asks for very many pages

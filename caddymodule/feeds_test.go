@@ -129,7 +129,7 @@ func TestFeed(t *testing.T) {
 		t.Errorf("explain says %+v", explained)
 	}
 	// The subscription ends, and is renewed.
-	if err := s.running().store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
+	if err := s.running().Store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.get(feed.URL, app...).denied(http.StatusForbidden, "not_entitled")

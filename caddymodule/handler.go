@@ -285,7 +285,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	h.runtime.make = h.openRuntime
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	h.hosts.make = h.findHosts
-	h.keySets = watchedKeySets{sets: h.app.shared.keySets}
+	h.keySets = watchedKeySets{sets: h.app.shared.KeySets}
 	h.app.gates.add(h)
 	h.metrics = newSiteMetrics(h.Vendor, h.Site)
 	return nil

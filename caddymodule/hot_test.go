@@ -114,12 +114,12 @@ func hotSession(tb testing.TB, s *testSite, ctx caddy.Context) (made struct {
 	if err := handler.Provision(ctx); err != nil {
 		tb.Fatal(err)
 	}
-	key, err := s.running().sealer.Derive(keys.PurposeLoginTicket)
+	key, err := s.running().Sealer.Derive(keys.PurposeLoginTicket)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	ticket, id := policy.NewTickets(key, defaultVendor, defaultVendor).New()
-	err = s.running().store.As(store.Actor{}).CreateLoginSession(tb.Context(), defaultVendor, store.LoginSession{
+	err = s.running().Store.As(store.Actor{}).CreateLoginSession(tb.Context(), defaultVendor, store.LoginSession{
 		ID: id, Site: defaultVendor, Issuer: "https://id.example.com", ClientID: "news", Subject: "subscriber", UserID: "subscriber",
 		EndsAt: clock.Now().Add(defaultLifetime), IdleSeconds: int64(defaultIdle.Seconds()),
 	}, "", 1)

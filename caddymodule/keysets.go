@@ -31,9 +31,6 @@ type KeySetConfig struct {
 	Cooldown setting.Duration `json:"cooldown,omitzero"`
 }
 
-// keySetOptions configure the key sets of every store; tests change them.
-var keySetOptions keys.SetsOptions
-
 const maxStaleIfError = 30 * 24 * time.Hour
 
 // settings checks the configuration. A nil configuration gives the defaults.

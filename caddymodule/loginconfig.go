@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
@@ -204,7 +205,7 @@ func namesAlike(a, b string) bool {
 }
 
 // newLogin returns the login of the site over an open store.
-func (h *Handler) newLogin(rt *runtime, i *Identity, source policy.KeySource) (*login.Site, error) {
+func (h *Handler) newLogin(rt *openstore.Opened, i *Identity, source policy.KeySource) (*login.Site, error) {
 	remote, ok := source.(policy.RefreshedKeys)
 	if !ok {
 		return nil, errors.New("identify: oidc: the issuer's keys are not fetched")
@@ -222,7 +223,7 @@ func (h *Handler) newLogin(rt *runtime, i *Identity, source policy.KeySource) (*
 			Claims: i.verifier.Issuer.Claims, IntegerIDs: i.IntegerIDs,
 			Idle: c.Idle.V, Lifetime: c.Lifetime.V, MaxSessions: c.MaxSessions.V, LocalLogout: c.LocalLogout,
 		},
-		Store: rt.store, Sealer: rt.sealer, Sets: h.app.shared.keySets, Keys: remote,
+		Store: rt.Store, Sealer: rt.Sealer, Sets: h.app.shared.KeySets, Keys: remote,
 		Ring: ringOf(rt, h.Vendor), Now: now, Report: h.reportLogin,
 	})
 }

@@ -10,10 +10,9 @@ import (
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/buildinfo"
 	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/pagecache"
 	"github.com/gatefold/gatefold/policy"
-	"github.com/gatefold/gatefold/policy/store"
-	"github.com/gatefold/gatefold/policy/store/engine"
 )
 
 // These metrics exist once per process, so that they survive reloads; each
@@ -37,6 +36,10 @@ var (
 		Namespace: metricsNamespace, Name: "meter_views_total",
 		Help: "Views of metered pages that were to be counted, by result.",
 	}, []string{"vendor", "site", "result"})
+	streamsOpen = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: metricsNamespace, Name: "streams_open",
+		Help: "Open tunnels, event streams and downloads, which are cut when access is revoked.",
+	}, func() float64 { return float64(openStreams.count()) })
 	streamsCut = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: metricsNamespace, Name: "streams_cut_total",
 		Help: "Streams that were cut because access was revoked.",
@@ -57,15 +60,6 @@ var (
 		Namespace: metricsNamespace, Name: "hook_events_total",
 		Help: "Requests to the paths of billing systems, by hook and result.",
 	}, []string{"vendor", "hook", "result"})
-	storeDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: metricsNamespace, Name: "store_operation_duration_seconds",
-		Help:    "Duration of store operations.",
-		Buckets: []float64{1e-5, 5e-5, 2.5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.5, 2.5},
-	}, []string{"operation"})
-	storeOperations = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: metricsNamespace, Name: "store_operations_total",
-		Help: "Store operations, by result.",
-	}, []string{"operation", "result"})
 )
 
 const metricsNamespace = "gatefold"
@@ -89,12 +83,11 @@ func init() { hookEvents.WithLabelValues("", "", "refused") }
 // registerMetrics registers the metrics with a configuration's registry. It may be
 // called several times for a registry.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{
+	for _, collector := range append(openstore.Collectors(addPages),
 		loginsTotal, readerKeys,
-		decisionsTotal, decisionDuration, redemptionsTotal, meterViews, crawlerRequests, streamsCut, teasersTotal, storeLossTotal, cachedRequests, hookEvents, storeDuration, storeOperations,
-		storeCollector{},
+		decisionsTotal, decisionDuration, redemptionsTotal, meterViews, crawlerRequests, streamsOpen, streamsCut, teasersTotal, storeLossTotal, cachedRequests, hookEvents,
 		buildMetric,
-	} {
+	) {
 		err := registry.Register(collector)
 		if _, registered := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !registered {
 			return err
@@ -199,29 +192,4 @@ func (a *App) hookReceived(r admin.HookReport) {
 	}
 	a.logger.Log(level, "event of a billing system", zap.String("vendor", r.Vendor), zap.String("hook", r.Hook), zap.String("result", r.Result),
 		zap.String("event", r.Event), zap.String("type", r.Type), zap.String("action", r.Do), zap.String("contract", r.Contract))
-}
-
-// storeOperation begins to measure an operation of the store. The caller calls the
-// returned function with the operation's result.
-func storeOperation(operation string) func(error) {
-	began := time.Now()
-	return func(err error) {
-		storeDuration.WithLabelValues(operation).Observe(time.Since(began).Seconds())
-		storeOperations.WithLabelValues(operation, storeResult(err)).Inc()
-	}
-}
-
-// storeResult distinguishes an operation that the store refused, which is normal, from
-// one that failed.
-func storeResult(err error) string {
-	_, check := errors.AsType[*engine.CheckError](err)
-	_, bound := errors.AsType[*engine.BoundError](err)
-	switch {
-	case err == nil:
-		return "ok"
-	case check, bound, errors.Is(err, store.ErrNotFound):
-		return "refused"
-	default:
-		return "error"
-	}
 }

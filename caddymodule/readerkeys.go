@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/readerkey"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
@@ -50,17 +51,17 @@ type keySource struct {
 }
 
 // newKeySources returns the verifiers of a site's keys by their prefix.
-func (h *Handler) newKeySources(rt *runtime) (map[string]*keySource, error) {
+func (h *Handler) newKeySources(rt *openstore.Opened) (map[string]*keySource, error) {
 	sources := make(map[string]*keySource)
 	for prefix, kind := range map[string]string{policy.PrefixAPIKey: kindAPIKey, policy.PrefixFeed: kindFeed} {
-		made, err := rt.keyring.ReaderKeys(prefix, h.Vendor, h.Site)
+		made, err := rt.Keyring.ReaderKeys(prefix, h.Vendor, h.Site)
 		if err != nil {
 			return nil, err
 		}
 		source := &keySource{kind: kind}
-		source.key = policy.NewKeyVerifier(made, rt.store.StoredReaderKeys(), h.Vendor, h.Site)
+		source.key = policy.NewKeyVerifier(made, rt.Store.StoredReaderKeys(), h.Vendor, h.Site)
 		if prefix == policy.PrefixAPIKey {
-			writer := rt.store.As(store.Actor{})
+			writer := rt.Store.As(store.Actor{})
 			source.uses = readerkey.NewUses(int64(h.KeyRate.V), made.ID, func(ctx context.Context, uses []readerkey.KeyUses) error {
 				counts := make([]store.KeyUses, len(uses))
 				for i := range uses {

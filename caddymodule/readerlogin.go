@@ -14,12 +14,13 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
 
-func ringOf(rt *runtime, vendor string) func(context.Context) (*keys.Ring, error) {
-	return func(ctx context.Context) (*keys.Ring, error) { return rt.keyring.Ring(ctx, vendor) }
+func ringOf(rt *openstore.Opened, vendor string) func(context.Context) (*keys.Ring, error) {
+	return func(ctx context.Context) (*keys.Ring, error) { return rt.Keyring.Ring(ctx, vendor) }
 }
 
 // takeLoginCookies takes the cookies of the login from those that were removed from the

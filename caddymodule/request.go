@@ -421,7 +421,7 @@ func (h *Handler) report(g *gateRequest) {
 	decision := &outcome.decision
 	h.publish(g)
 	if !decision.Allow() {
-		outcome.clock = h.app.clockDoubt(decision.Reason, decision.Err)
+		outcome.clock = h.app.shared.ClockDoubt(decision.Reason, decision.Err)
 		g.giveCode(decision)
 	}
 	ctx := g.r.Context()

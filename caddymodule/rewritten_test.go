@@ -153,7 +153,7 @@ func TestStreamOfARewrittenPathIsCut(t *testing.T) {
 		t.Fatal("the stream ended while it was allowed")
 	default:
 	}
-	if err := s.running().store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
+	if err := s.running().Store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.waitFor("the end of the stream", func() bool {

@@ -85,7 +85,7 @@ func (c *StoreLossConfig) option() (*policy.StoreLoss, error) {
 // only be lost before stale_for is over if other nodes share it.
 func (h *Handler) provisionStoreLoss() (err error) {
 	check := func(loss *policy.StoreLoss) error {
-		switch staleFor := h.app.StaleFor.V; {
+		switch staleFor := h.app.shared.StaleFor; {
 		case loss == nil:
 			return nil
 		case staleFor == 0:

@@ -81,7 +81,7 @@ func (g *gateRequest) keptRefusal(decision *policy.Decision) supportcode.Entry {
 	}
 	e := &explainer{
 		request: admin.ExplainRequest{Method: kept.Method, RewrittenPath: strings.Clone(g.request.CurrentPath)},
-		gate:    g.gate, site: g.site, store: g.gate.app.shared.store, host: strings.Clone(g.r.Host), target: target, address: g.ClientAddress(),
+		gate:    g.gate, site: g.site, store: g.gate.app.shared.Store, host: strings.Clone(g.r.Host), target: target, address: g.ClientAddress(),
 		past: &pastRequest{reader: policy.Reader{
 			UserID: kept.UserID, PublisherUserID: strings.Clone(reader.PublisherUserID), Email: strings.Clone(reader.Email), ACR: reader.ACR, AMR: reader.AMR,
 			ContentSpace: reader.ContentSpace, Rejected: reader.Rejected, Limited: reader.Limited, Unknown: reader.Unknown, NoKeys: reader.NoKeys, Failure: reader.Failure,

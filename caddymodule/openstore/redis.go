@@ -1,4 +1,4 @@
-package caddymodule
+package openstore
 
 import (
 	"cmp"
@@ -22,17 +22,19 @@ import (
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
+const defaultStaleFor = 30 * time.Second
+
 // redisOptions returns the options of the engine redis. It checks the settings of
-// the app that the engine depends on.
-func (a *App) redisOptions() (redisengine.Options, error) {
-	if a.secret == nil {
+// the app that the engine depends on, and sets the default of StaleFor.
+func (c *Config) redisOptions(o *Options) (redisengine.Options, error) {
+	if o.Secret == nil {
 		return redisengine.Options{}, errors.New("a secret is required with the engine redis, the same on all nodes: add `secret {env.NAME}`")
 	}
-	a.StaleFor.V = cmp.Or(a.StaleFor.V, defaultStaleFor)
-	if a.StaleFor.V < 0 || a.StaleFor.V > 24*time.Hour {
+	o.StaleFor = cmp.Or(o.StaleFor, defaultStaleFor)
+	if o.StaleFor < 0 || o.StaleFor > 24*time.Hour {
 		return redisengine.Options{}, errors.New("stale_for must be more than zero and at most 24h")
 	}
-	options, err := a.Store.redis()
+	options, err := c.redis()
 	if err != nil {
 		return options, err
 	}
@@ -42,8 +44,8 @@ func (a *App) redisOptions() (redisengine.Options, error) {
 // openRedis returns an engine over a shared Redis. An unreachable Redis is no error: the
 // gate responds 503 until it can be reached. A Redis that is too old or refuses the
 // credentials is one.
-func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Duration, snapshots *store.SnapshotOptions) (engine.Engine, error) {
-	options.Now = now
+func openRedis(s *Shared, options redisengine.Options, snapshots *store.SnapshotOptions) (engine.Engine, error) {
+	options.Now = s.options.Now
 	if snapshots == nil {
 		if err := dropSnapshots(&options); err != nil {
 			return nil, fmt.Errorf("store: %w", err)
@@ -53,7 +55,7 @@ func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Durati
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	inspector := &inspector{engine: backend, server: s.node.Server}
+	inspector := &inspector{engine: backend, server: s.Node.Server}
 	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
 	found, err := inspector.inspect(ctx)
@@ -64,9 +66,9 @@ func openRedis(s *sharedStore, options redisengine.Options, staleFor time.Durati
 		return nil, errors.Join(fmt.Errorf("store: %w", err), backend.Close())
 	}
 	follower := store.Follow(backend, store.FollowOptions{
-		Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: staleFor, Now: now,
+		Versions: s.Versions, Refresh: s.Policy.RefreshVendor, StaleFor: s.StaleFor, Now: s.options.Now,
 		Check: inspector.again, Changed: storeChanged,
-		Rewrite: s.store.Rewrite, MemoryFile: memoryFile(&options), MemoryFailed: memoryFailed,
+		Rewrite: s.Store.Rewrite, MemoryFile: memoryFile(&options), MemoryFailed: memoryFailed,
 		Snapshots: snapshots,
 	})
 	_ = follower.Connect(ctx) // reads of records return the error

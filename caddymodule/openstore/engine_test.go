@@ -1,4 +1,4 @@
-package caddymodule
+package openstore
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func TestClosingTheStoreLetsItsFollowerEnd(t *testing.T) {
 		return &closingEngine{closing: func() error {
 			read := make(chan error, 1)
 			go func() {
-				read <- lazy.View(context.Background(), defaultVendor, func(engine.Snapshot) error { return nil })
+				read <- lazy.View(context.Background(), "default", func(engine.Snapshot) error { return nil })
 			}()
 			select {
 			case err := <-read:
@@ -36,7 +36,7 @@ func TestClosingTheStoreLetsItsFollowerEnd(t *testing.T) {
 			}
 		}}, nil
 	}
-	if err := lazy.open(); err != nil {
+	if _, err := lazy.Open(); err != nil {
 		t.Fatal(err)
 	}
 	if err := lazy.Close(); !errors.Is(err, engine.ErrClosed) {

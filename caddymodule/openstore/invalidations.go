@@ -1,4 +1,4 @@
-package caddymodule
+package openstore
 
 import (
 	"context"
@@ -145,11 +145,11 @@ func (p *pageInvalidations) close() { <-p.stopped }
 
 // sendInvalidations sends what unsafe requests make unusable to the other nodes, if the store
 // is shared.
-func (s *sharedStore) sendInvalidations(ctx context.Context, vendor string, purge *policy.PagePurge) error {
-	if s.engine.follower() == nil {
+func (s *Shared) sendInvalidations(ctx context.Context, vendor string, purge *policy.PagePurge) error {
+	if s.Engine.Follower() == nil {
 		return nil
 	}
-	return s.store.InvalidatePages(ctx, vendor, purge)
+	return s.Store.InvalidatePages(ctx, vendor, purge)
 }
 
 // invalidationFailed logs that other nodes were not told what an unsafe request made unusable.
@@ -157,13 +157,13 @@ func invalidationFailed(err error) {
 	caddy.Log().Named("gatefold").Warn("other nodes still use pages that a request changed; it is tried again", zap.Error(err))
 }
 
-// purgeHere purges pages of a vendor on this node at once, and on the others as soon as they
+// Purge purges pages of a vendor on this node at once, and on the others as soon as they
 // hear of it.
-func (s *sharedStore) purgeHere(vendor string, purge *policy.PagePurge) {
+func (s *Shared) Purge(vendor string, purge *policy.PagePurge) {
 	var change policy.Invalidation
 	change.AddPages(vendor, purge)
-	s.versions.Bump(change)
-	if s.engine.follower() != nil {
+	s.Versions.Bump(change)
+	if s.Engine.Follower() != nil {
 		s.invalidations.add(vendor, purge)
 	}
 }

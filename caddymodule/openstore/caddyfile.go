@@ -1,4 +1,4 @@
-package caddymodule
+package openstore
 
 import (
 	"regexp"
@@ -10,7 +10,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
-// parseStore reads the option `store`. Syntax:
+// UnmarshalCaddyfile reads the option `store`. Syntax:
 //
 //	store bolt [<file>]
 //	store redis <url>… {
@@ -32,31 +32,31 @@ import (
 //		snapshot off | <folder>
 //		ack_replicas <n> [<duration>]
 //	}
-func (a *App) parseStore(d *caddyfile.Dispenser) error {
+func (c *Config) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
 		return d.Err("store: write `store bolt [<file>]` or `store redis <url>…`")
 	}
-	a.Store = &StoreConfig{Engine: args[0]}
+	c.Engine = args[0]
 	switch {
-	case args[0] == engineRedis && len(args) > 1:
-		a.Store.URLs = args[1:]
-		return a.Store.parseRedis(d)
-	case args[0] == engineRedis:
+	case args[0] == Redis && len(args) > 1:
+		c.URLs = args[1:]
+		return c.parseRedis(d)
+	case args[0] == Redis:
 		return d.Err("store: the URL is missing: write `store redis redis://host:6379`")
-	case args[0] != engineBolt:
-		return d.Errf("store: unknown engine %q; known are %s and %s", args[0], engineBolt, engineRedis)
+	case args[0] != Bolt:
+		return d.Errf("store: unknown engine %q; known are %s and %s", args[0], Bolt, Redis)
 	case len(args) > 2:
 		return d.Err("store: write `store bolt [<file>]`")
 	case len(args) == 2:
-		a.Store.File = args[1]
+		c.File = args[1]
 	}
 	return block.Parse(d, "store bolt")
 }
 
 var evictionUnknown = regexp.MustCompile("^unknown$")
 
-func (c *StoreConfig) parseRedis(d *caddyfile.Dispenser) error {
+func (c *Config) parseRedis(d *caddyfile.Dispenser) error {
 	err := block.Parse(d, "store redis",
 		block.Text("user", &c.User),
 		block.Secret("password", &c.Password),
@@ -83,7 +83,7 @@ func (c *StoreConfig) parseRedis(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (c *StoreConfig) parseAck(d *caddyfile.Dispenser) error {
+func (c *Config) parseAck(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 || len(args) > 2 {
 		return d.Err("ack_replicas: write the number of replicas and how long to wait for them: ack_replicas 1 500ms")
@@ -99,8 +99,8 @@ func (c *StoreConfig) parseAck(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (c *StoreConfig) parseTLS(d *caddyfile.Dispenser) error {
-	c.TLS = new(StoreTLS)
+func (c *Config) parseTLS(d *caddyfile.Dispenser) error {
+	c.TLS = new(TLS)
 	return block.Parse(d, "tls",
 		block.Text("authority", &c.TLS.Authority),
 		block.Option{Name: "certificate", Parse: c.TLS.parseCertificate},
@@ -108,9 +108,33 @@ func (c *StoreConfig) parseTLS(d *caddyfile.Dispenser) error {
 	)
 }
 
-func (c *StoreTLS) parseCertificate(d *caddyfile.Dispenser) error {
+func (c *TLS) parseCertificate(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&c.Certificate, &c.Key) {
 		return d.Err("certificate: write the file of the certificate and the file of its key")
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile reads the option `backup`.
+func (c *BackupConfig) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Err("backup: the directory is missing: write `backup <directory> every 6h keep 14`")
+	}
+	c.Directory = d.Val()
+	for d.NextArg() {
+		name := d.Val()
+		if !d.NextArg() || name != "every" && name != "keep" {
+			return d.Errf("backup: %q is unknown, or has no value: write `backup <directory> every 6h keep 14`", name)
+		}
+		var err error
+		if name == "every" {
+			err = c.Every.Set(d.Val())
+		} else {
+			err = c.Keep.Set(d.Val())
+		}
+		if err != nil {
+			return d.Errf("backup: %s %q: %v", name, d.Val(), err)
+		}
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package openstore
 
 import (
 	"context"
@@ -42,11 +42,11 @@ const (
 	backupPartial              = ".gatefold-backup-"
 )
 
-// backupLook is how often it is looked whether a backup is due; tests shorten it.
-var backupLook = 10 * time.Second
+// backupLook is how often it is looked whether a backup is due.
+const backupLook = 10 * time.Second
 
-// provision sets the defaults, and checks the configuration.
-func (c *BackupConfig) provision(engine string) error {
+// Provision sets the defaults, and checks the configuration.
+func (c *BackupConfig) Provision(engine string) error {
 	if c.Every.V == 0 {
 		c.Every.V = defaultBackupEvery
 	}
@@ -54,7 +54,7 @@ func (c *BackupConfig) provision(engine string) error {
 		c.Keep.V = defaultBackupKeep
 	}
 	switch {
-	case engine != engineBolt:
+	case engine != Bolt:
 		return errors.New("backup is for the engine bolt: a Redis has backups of its own")
 	case c.Directory == "":
 		return errors.New("backup: the directory is missing: write `backup <directory> every 6h keep 14`")
@@ -71,7 +71,7 @@ func (c *BackupConfig) provision(engine string) error {
 // backups makes the backups of one configuration. It is safe for concurrent use.
 type backups struct {
 	config  BackupConfig
-	app     *App
+	store   *Opened
 	started time.Time
 
 	mu     sync.Mutex
@@ -79,18 +79,21 @@ type backups struct {
 	failed error     // of the last attempt
 }
 
-// backupsOf returns the backups of a configuration, nil without any.
-func (a *App) backupsOf() *backups {
-	if a.Backup == nil {
-		return nil
+// MakeBackups makes the backups of a configuration until ctx ends: none if it is nil.
+func (o *Opened) MakeBackups(ctx context.Context, config *BackupConfig) {
+	if config == nil {
+		o.backups.Store(nil)
+		return
 	}
-	return &backups{config: *a.Backup, app: a, started: now()}
+	made := &backups{config: *config, store: o, started: o.options.Now()}
+	o.backups.Store(made)
+	go made.run(ctx)
 }
 
 // run makes a backup whenever one is due, until ctx ends. The newest one in the directory
 // counts, whichever process made it.
 func (b *backups) run(ctx context.Context) {
-	ticker := time.NewTicker(backupLook)
+	ticker := time.NewTicker(b.store.options.BackupLook)
 	defer ticker.Stop()
 	for {
 		b.look(ctx)
@@ -104,7 +107,7 @@ func (b *backups) run(ctx context.Context) {
 
 // look makes a backup if one is due.
 func (b *backups) look(ctx context.Context) {
-	at := now()
+	at := b.store.options.Now()
 	newest, err := b.find(at)
 	if due := newest.Add(b.config.Every.V); err == nil && (newest.IsZero() || !at.Before(due)) {
 		var file string
@@ -169,11 +172,11 @@ func (b *backups) make(ctx context.Context, at time.Time) (string, error) {
 		return "", err
 	}
 	defer os.Remove(file.Name())
-	digest, _, err := b.app.sealedBackup(ctx, file)
+	digest, _, err := b.store.SealedBackup(ctx, file)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return "", err
 	}
-	if err := b.app.checkSealed(file.Name(), digest); err != nil {
+	if err := b.store.checkSealed(file.Name(), digest); err != nil {
 		return "", err
 	}
 	name := filepath.Join(b.config.Directory, backupPrefix+at.UTC().Format(backupTime)+backupSuffix)
@@ -212,18 +215,18 @@ func (b *backups) state() *nodestate.Backups {
 }
 
 // backupState returns the state of the backups, nil without any.
-func (s *sharedStore) backupState() *nodestate.Backups {
+func (s *Shared) backupState() *nodestate.Backups {
 	if made := s.backups.Load(); made != nil {
 		return made.state()
 	}
 	return nil
 }
 
-// backupAge returns how old the newest backup is. It reports whether there is one.
-func (s *sharedStore) backupAge() (age time.Duration, known bool) {
+// BackupAge returns how old the newest backup is. It reports whether there is one.
+func (s *Shared) BackupAge() (age time.Duration, known bool) {
 	state := s.backupState()
 	if state == nil || state.Newest.IsZero() {
 		return 0, false
 	}
-	return now().Sub(state.Newest), true
+	return s.options.Now().Sub(state.Newest), true
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package openstore
 
 import (
 	"cmp"
@@ -18,22 +18,22 @@ import (
 )
 
 const (
-	// snapshotOff is the value of StoreConfig.Snapshot for none.
+	// snapshotOff is the value of Config.Snapshot for none.
 	snapshotOff = "off"
 	// maxSnapshotBytes bounds the snapshots of a node, of all vendors of a Redis.
 	maxSnapshotBytes = 2 << 30
 )
 
 // snapshots returns the options of the node's snapshots, nil if they are off.
-func (a *App) snapshots(options *redisengine.Options) (*store.SnapshotOptions, error) {
-	if a.Store.Snapshot == snapshotOff {
+func (c *Config) snapshots(options *redisengine.Options, secret []byte) (*store.SnapshotOptions, error) {
+	if c.Snapshot == snapshotOff {
 		return nil, nil
 	}
-	folder, err := filepath.Abs(cmp.Or(a.Store.Snapshot, snapshotFolder()))
+	folder, err := filepath.Abs(cmp.Or(c.Snapshot, snapshotFolder()))
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := keys.NewSealer(a.secret)
+	sealer, err := keys.NewSealer(secret)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package openstore
 
 import (
 	"errors"
@@ -13,11 +13,11 @@ func byTime(reason policy.Reason, err error) bool {
 		errors.Is(err, keys.ErrExpired) || errors.Is(err, keys.ErrNotYetValid)
 }
 
-// clockDoubt returns what is wrong with a clock, if that may be why a request was refused, and
+// ClockDoubt returns what is wrong with a clock, if that may be why a request was refused, and
 // "" otherwise. The reader is not told.
-func (a *App) clockDoubt(reason policy.Reason, err error) string {
-	if a == nil || a.shared == nil || a.shared.node == nil || !byTime(reason, err) {
+func (s *Shared) ClockDoubt(reason policy.Reason, err error) string {
+	if s == nil || !byTime(reason, err) {
 		return ""
 	}
-	return a.shared.node.ClockDoubt()
+	return s.Node.ClockDoubt()
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package openstore
 
 import (
 	"context"
@@ -20,43 +20,45 @@ const (
 	shedFileRoom = 8 << 20
 )
 
-// shedding removes what the store can spare while it is nearly full.
-type shedding struct {
-	app     *App
+// Shedding removes what the store can spare while it is nearly full.
+type Shedding struct {
+	store   *Shared
+	logger  *zap.Logger
 	shedder *store.Shedder
 	removed int  // in the pass that runs
 	spent   bool // the last pass found nothing
 }
 
-func (a *App) newShedding() *shedding {
-	return &shedding{app: a, shedder: a.shared.store.NewShedder()}
+// NewShedding returns the removal of what the store can spare.
+func (s *Shared) NewShedding(logger *zap.Logger) *Shedding {
+	return &Shedding{store: s, logger: logger, shedder: s.Store.NewShedder()}
 }
 
-// needed reports whether the store is nearly full, and its file has no room of its own.
-func (s *shedding) needed() bool {
-	if !s.app.shared.node.Full() {
+// Needed reports whether the store is nearly full, and its file has no room of its own.
+func (s *Shedding) Needed() bool {
+	if !s.store.Node.Full() {
 		return false
 	}
-	file := s.app.shared.fileState()
+	file := s.store.FileState()
 	return file == nil || file.FreeBytes < shedFileRoom
 }
 
-// once removes a part, unless the pass before found nothing to remove.
-func (s *shedding) once(ctx context.Context, needed func() bool) {
+// Once removes a part, unless the pass before found nothing to remove.
+func (s *Shedding) Once(ctx context.Context, needed func() bool) {
 	if s.spent || !needed() {
 		return
 	}
 	removed, end, err := s.shedder.Shed(ctx, needed)
 	if s.removed += removed; removed > 0 {
-		s.app.logger.Warn("the store is nearly full: records that can be spared are removed", zap.Int("count", removed))
+		s.logger.Warn("the store is nearly full: records that can be spared are removed", zap.Int("count", removed))
 	}
 	if end {
 		s.spent, s.removed = s.removed == 0, 0
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) && !errors.Is(err, engine.ErrClosed) {
-		s.app.logger.Error("removing ended records failed", zap.Error(err))
+		s.logger.Error("removing ended records failed", zap.Error(err))
 	}
 }
 
-// again lets the next pass look whether there is something to remove.
-func (s *shedding) again() { s.spent = false }
+// Again lets the next pass look whether there is something to remove.
+func (s *Shedding) Again() { s.spent = false }

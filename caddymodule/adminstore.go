@@ -1,12 +1,11 @@
 package caddymodule
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"hash"
-	"io"
 	"net/http"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/caddymodule/command"
-	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
 )
@@ -28,7 +26,11 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	copied := &backupWriter{w: w, digest: sha256.New()}
-	_, length, err := a.sealedBackup(r.Context(), copied)
+	rt, err := a.runtime.get()
+	var length int64
+	if err == nil {
+		_, length, err = rt.SealedBackup(r.Context(), copied)
+	}
 	switch {
 	case err != nil && !copied.begun:
 		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
@@ -74,16 +76,29 @@ func (b *backupWriter) Write(p []byte) (int, error) {
 	return b.w.Write(p)
 }
 
-// Backup writes a consistent and verified copy of the database, see
-// boltengine.Engine.Backup.
-func (l *lazyEngine) Backup(ctx context.Context, w io.Writer) (int64, error) {
-	return onEngine(l, "", func(e engine.Engine) (int64, error) {
-		source, ok := e.(interface {
-			Backup(ctx context.Context, w io.Writer, record boltengine.RecordCheck) (int64, error)
-		})
-		if !ok {
-			return 0, errors.New("this store has no backup of its own: use that of its server")
+// serveCompact replaces the file of the database by one without free pages while it is in
+// use. A client that disconnects ends it, and nothing is changed then. Like a backup it is for
+// the operator of the machine only.
+func (a *App) serveCompact(w http.ResponseWriter, r *http.Request) error {
+	if err := beginLongCall(w, r, "a compaction", http.MethodPost); err != nil {
+		return err
+	}
+	began := time.Now()
+	done, err := a.shared.Compact(r.Context())
+	switch {
+	case errors.Is(err, boltengine.ErrCompacting):
+		return caddy.APIError{HTTPStatus: http.StatusConflict, Err: err}
+	case err != nil:
+		a.logger.Error("the compaction failed", zap.Error(err))
+		status := http.StatusInternalServerError
+		if errors.Is(err, engine.ErrFull) {
+			status = http.StatusInsufficientStorage
 		}
-		return source.Backup(ctx, w, store.CheckRecord)
+		return caddy.APIError{HTTPStatus: status, Err: err}
+	}
+	a.logger.Info("compacted the database", zap.Int64("bytes_before", done.Before), zap.Int64("bytes", done.After), zap.Duration("took", time.Since(began)))
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(command.Compacted{
+		BytesBefore: done.Before, FreeBytesBefore: done.FreeBefore, Bytes: done.After, FreeBytes: done.FreeAfter,
 	})
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package openstore
 
 import (
 	"bytes"
@@ -13,25 +13,15 @@ import (
 	"github.com/gatefold/gatefold/keys"
 )
 
-// backupSealer returns the sealer of backups, whose key is derived from the secret.
-func (a *App) backupSealer() (*keys.Sealer, error) {
-	rt, err := a.runtime.get()
-	if err != nil {
-		return nil, err
-	}
-	return rt.sealer.For(keys.PurposeBackup)
-}
-
-// sealedBackup writes a verified and sealed copy of the database, and returns the SHA-256 of
+// SealedBackup writes a verified and sealed copy of the database, and returns the SHA-256 of
 // the database in it and its length in bytes. An error may come before anything is written.
-func (a *App) sealedBackup(ctx context.Context, w io.Writer) (digest []byte, length int64, err error) {
-	sealer, err := a.backupSealer()
+func (o *Opened) SealedBackup(ctx context.Context, w io.Writer) (digest []byte, length int64, err error) {
+	sealer, err := o.Sealer.For(keys.PurposeBackup)
 	if err != nil {
 		return nil, 0, err
 	}
 	sealed, plain := sealer.SealStream(w), sha256.New()
-	length, err = a.shared.engine.Backup(ctx, io.MultiWriter(sealed, plain))
-	a.shared.read(err) // a copy that is damaged shows that the database is
+	length, err = o.Backup(ctx, io.MultiWriter(sealed, plain))
 	if err == nil {
 		err = sealed.Close()
 	}
@@ -40,8 +30,8 @@ func (a *App) sealedBackup(ctx context.Context, w io.Writer) (digest []byte, len
 
 // checkSealed returns an error unless a file is a complete backup of the database with a
 // SHA-256.
-func (a *App) checkSealed(name string, digest []byte) error {
-	sealer, err := a.backupSealer()
+func (o *Opened) checkSealed(name string, digest []byte) error {
+	sealer, err := o.Sealer.For(keys.PurposeBackup)
 	if err != nil {
 		return err
 	}
@@ -60,9 +50,9 @@ func (a *App) checkSealed(name string, digest []byte) error {
 	return nil
 }
 
-// secretOf returns the secret of a configuration: of the placeholder, or if that is empty of
+// SecretOf returns the secret of a configuration: of the placeholder, or if that is empty of
 // the file beside the database.
-func secretOf(database, placeholder string) ([]byte, error) {
+func SecretOf(database, placeholder string) ([]byte, error) {
 	if placeholder != "" {
 		secret, err := setting.Secret("--secret", placeholder)
 		return []byte(secret), err

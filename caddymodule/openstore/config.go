@@ -1,7 +1,6 @@
-package caddymodule
+package openstore
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
@@ -23,8 +22,8 @@ import (
 	"github.com/gatefold/gatefold/policy/store/redisengine"
 )
 
-// StoreConfig configures the store of records.
-type StoreConfig struct {
+// Config configures the store of records.
+type Config struct {
 	// Engine is the kind of store: `bolt`, an embedded database for one node, or
 	// `redis`, which several nodes share.
 	Engine string `json:"engine" placeholders:"-"`
@@ -45,7 +44,7 @@ type StoreConfig struct {
 	// SentinelPassword is the password of the Sentinels, as a placeholder.
 	SentinelPassword string `json:"sentinel_password,omitempty" placeholders:"-"`
 	// TLS configures connections of a `rediss` URL.
-	TLS *StoreTLS `json:"tls,omitempty"`
+	TLS *TLS `json:"tls,omitempty"`
 	// Prefix is the prefix of all keys. Default: `gatefold`.
 	Prefix string `json:"prefix,omitempty"`
 	// PoolSize is the number of connections to a server. Default: 32.
@@ -73,8 +72,8 @@ type StoreConfig struct {
 	AckTimeout  setting.Duration `json:"ack_timeout,omitzero"`
 }
 
-// StoreTLS configures TLS connections to the store.
-type StoreTLS struct {
+// TLS configures TLS connections to the store.
+type TLS struct {
 	// Authority is a PEM file of the certificate authorities to trust. Default:
 	// the system's.
 	Authority string `json:"authority,omitempty"`
@@ -86,22 +85,23 @@ type StoreTLS struct {
 	ServerName string `json:"server_name,omitempty"`
 }
 
+// The kinds of stores, see Config.Engine.
 const (
-	engineBolt  = "bolt"
-	engineRedis = "redis"
-
-	maxAckReplicas = 100
+	Bolt  = "bolt"
+	Redis = "redis"
 )
 
-// defaultDatabase returns the path of the database when none is configured.
-func defaultDatabase() string { return filepath.Join(caddy.AppDataDir(), "gatefold", "gatefold.db") }
+const maxAckReplicas = 100
+
+// DefaultDatabase returns the path of the database when none is configured.
+func DefaultDatabase() string { return filepath.Join(caddy.AppDataDir(), "gatefold", "gatefold.db") }
 
 // databaseFile returns the absolute path of the embedded database.
-func (c *StoreConfig) databaseFile() (string, error) {
+func (c *Config) databaseFile() (string, error) {
 	if len(c.URLs) > 0 || c.Password != "" || c.User != "" || c.TLS != nil || c.AckReplicas.V != 0 {
 		return "", errors.New("the engine bolt takes a file and none of the settings of redis")
 	}
-	file, err := filepath.Abs(cmp.Or(c.File, defaultDatabase()))
+	file, err := filepath.Abs(cmp.Or(c.File, DefaultDatabase()))
 	if err != nil {
 		return "", err
 	}
@@ -113,34 +113,14 @@ func (c *StoreConfig) databaseFile() (string, error) {
 	return file, nil
 }
 
-// checkStoreOf reports why a server could not open the embedded database of an adapted
-// configuration: another process has it, or it cannot be created. It creates nothing.
-func checkStoreOf(config []byte) error {
-	var parts struct {
-		Apps struct {
-			Gatefold *App `json:"gatefold"`
-		} `json:"apps"`
-	}
-	if err := json.Unmarshal(config, &parts); err != nil {
-		return err
-	}
-	app := parts.Apps.Gatefold
-	if app == nil && !bytes.Contains(config, []byte(`"handler":"`+directive)) {
-		return nil // nothing of the configuration opens a store
-	}
-	app = cmp.Or(app, new(App))
-	app.Store = cmp.Or(app.Store, &StoreConfig{Engine: engineBolt})
-	if app.Store.Engine != engineBolt {
-		return nil // an unreachable Redis does not stop a server
-	}
-	if err := setting.Replace(app); err != nil {
-		return app.Places.At(err)
-	}
-	file, err := app.Store.databaseFile()
+// CheckFile reports why a server could not open the embedded database: another process has it,
+// or it cannot be created. It creates nothing.
+func (c *Config) CheckFile() error {
+	file, err := c.databaseFile()
 	if err == nil {
 		err = checkDatabase(file)
 	}
-	return app.Places.At(setting.In("store", err))
+	return err
 }
 
 // checkDatabase opens a database that exists; else it tries whether a file can be created
@@ -165,7 +145,7 @@ func checkDatabase(file string) error {
 }
 
 // redis returns the options of the engine, with the placeholders replaced.
-func (c *StoreConfig) redis() (redisengine.Options, error) {
+func (c *Config) redis() (redisengine.Options, error) {
 	if c.AckReplicas.V > maxAckReplicas {
 		return redisengine.Options{}, fmt.Errorf("ack_replicas: must be a number of replicas from 1 to %d", maxAckReplicas)
 	}
@@ -211,10 +191,11 @@ func (c *StoreConfig) redis() (redisengine.Options, error) {
 	if options.TLS == nil {
 		return options, errors.New("tls: the URL is not one with TLS: write rediss:// instead of redis://")
 	}
-	return options, setting.In("tls", c.TLS.apply(options.TLS))
+	return options, setting.In("tls", c.TLS.Apply(options.TLS))
 }
 
-func (c *StoreTLS) apply(config *tls.Config) error {
+// Apply puts the settings into those of a connection.
+func (c *TLS) Apply(config *tls.Config) error {
 	config.ServerName = c.ServerName
 	if c.Authority != "" {
 		config.RootCAs = x509.NewCertPool()
@@ -236,7 +217,7 @@ func (c *StoreTLS) apply(config *tls.Config) error {
 // identity returns the key of a Redis store in the pool: configurations with the same
 // key share the store. It is a hash of all settings, the values of placeholders
 // included.
-func (c *StoreConfig) identity(staleFor time.Duration, options redisengine.Options) string {
+func (c *Config) identity(staleFor time.Duration, options redisengine.Options) string {
 	text, _ := json.Marshal([]any{c, staleFor, options.Addresses, options.User, options.Password, options.SentinelPassword}) // cannot fail: texts and numbers
 	sum := sha256.Sum256(text)
 	return "redis " + hex.EncodeToString(sum[:])

@@ -1,4 +1,4 @@
-package caddymodule
+package openstore
 
 import (
 	"crypto/rand"
