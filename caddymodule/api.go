@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/accounts"
+	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/sitehosts"
@@ -51,7 +52,7 @@ type API struct {
 	handler lazy[http.Handler]
 	server  *caddyhttp.Server // nil outside of a server
 	hosts   lazy[*sitehosts.Hosts]
-	keySets watchedKeySets
+	keySets keysets.Watched
 }
 
 // APIIssuer is an issuer of access tokens for the API.
@@ -113,7 +114,7 @@ func (h *API) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	h.keySets.sets, h.handler.make = h.app.shared.KeySets, h.open
+	h.keySets.Sets, h.handler.make = h.app.shared.KeySets, h.open
 	h.app.apis.add(h)
 	return nil
 }
@@ -165,7 +166,7 @@ func (h *API) open() (http.Handler, error) {
 		}
 		access := issuer.access
 		if access.Keys == nil {
-			if access.Keys, err = h.keySets.watch(issuer.remote); err != nil {
+			if access.Keys, err = h.keySets.Watch(issuer.remote); err != nil {
 				return nil, fmt.Errorf("issuer %s: %w", issuer.Issuer, err)
 			}
 		}
@@ -180,7 +181,7 @@ func (h *API) open() (http.Handler, error) {
 
 // Cleanup stops refreshing the issuers' keys.
 func (h *API) Cleanup() error {
-	h.keySets.release()
+	h.keySets.Release()
 	return nil
 }
 

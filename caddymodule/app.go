@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
@@ -58,7 +59,7 @@ type App struct {
 	CacheSize setting.Size `json:"cache_size,omitzero"`
 
 	// JWKS configures how the keys of publishers and issuers are fetched.
-	JWKS *KeySetConfig `json:"jwks,omitempty"`
+	JWKS *keysets.Config `json:"jwks,omitempty"`
 
 	// Webhooks configures where events may be sent.
 	Webhooks *webhookconfig.Config `json:"webhooks,omitempty"`
@@ -129,7 +130,7 @@ func (a *App) provision(ctx caddy.Context) error {
 		return setting.In("secret", err)
 	}
 	var err error
-	if a.keySets, err = a.JWKS.settings(); err != nil {
+	if a.keySets, err = a.JWKS.Settings(); err != nil {
 		return setting.In("jwks", err)
 	}
 	if a.webhooks, err = a.Webhooks.Settings(); err != nil {

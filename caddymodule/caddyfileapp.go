@@ -3,13 +3,13 @@ package caddymodule
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/webhookconfig"
@@ -88,18 +88,9 @@ func (a *App) parseBackup(d *caddyfile.Dispenser) error {
 	return a.Backup.UnmarshalCaddyfile(d)
 }
 
-// parseKeySets reads the block `jwks` of the global option.
 func (a *App) parseKeySets(d *caddyfile.Dispenser) error {
-	a.JWKS = new(KeySetConfig)
-	return block.Parse(d, "jwks",
-		block.List("allow", &a.JWKS.Allow, func(text string) error {
-			_, err := dialguard.ParsePrefix(text)
-			return err
-		}),
-		block.Text("ca", &a.JWKS.CA),
-		block.Duration("stale_if_error", &a.JWKS.StaleIfError, time.Second, maxStaleIfError),
-		block.Duration("cooldown", &a.JWKS.Cooldown, time.Second, time.Hour),
-	)
+	a.JWKS = new(keysets.Config)
+	return a.JWKS.UnmarshalCaddyfile(d)
 }
 
 // parseWebhooks reads the block `webhooks` of the global option.

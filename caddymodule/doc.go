@@ -72,6 +72,7 @@
 //	registry.go      the gates, APIs and address guards of a configuration
 //	lazy.go          values that are made at first use
 //	openstore/       package openstore: the store of an app, which survives reloads
+//	keysets/         package keysets: settings of fetched key sets, and those that a handler watches
 //	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments
@@ -88,7 +89,6 @@
 //	apitls.go         refusal of API requests without TLS
 //	adminendpoint.go  the API at Caddy's admin endpoint
 //	adminstore.go     backups and compaction at the admin endpoint
-//	keysets.go        settings of fetched key sets, and those that a handler watches
 //	keysdirective.go  the directive that serves public keys
 //	entrypoint.go     the upstream source and transport of an entry point
 //

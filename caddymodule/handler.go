@@ -19,6 +19,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/clientaddress"
 	"github.com/gatefold/gatefold/caddymodule/crawler"
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/setting"
@@ -167,7 +168,7 @@ type Handler struct {
 	walls          paywalls
 	runtime        lazy[*siteRuntime]
 	metrics        *siteMetrics
-	keySets        watchedKeySets
+	keySets        keysets.Watched
 	// leaked reports a link that leaked; nil without LinkNetworks.
 	leaked func(linkwatch.Leak)
 	// logins are the identities by which readers log in at the gate.
@@ -285,7 +286,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	h.runtime.make = h.openRuntime
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	h.hosts.make = h.findHosts
-	h.keySets = watchedKeySets{sets: h.app.shared.KeySets}
+	h.keySets = keysets.Watched{Sets: h.app.shared.KeySets}
 	h.app.gates.add(h)
 	h.metrics = newSiteMetrics(h.Vendor, h.Site)
 	return nil
@@ -391,7 +392,7 @@ func (h *Handler) validateShare() error {
 // Cleanup implements caddy.CleanerUpper. It stops the refresh of issuers' key sets;
 // requests in flight keep the sets in memory.
 func (h *Handler) Cleanup() error {
-	h.keySets.release()
+	h.keySets.Release()
 	if opened := h.openedCrawlers.Swap(nil); opened != nil {
 		opened.Close()
 	}

@@ -1,4 +1,5 @@
-package caddymodule
+// Package keysets has the settings of fetched key sets, and keeps those that a handler watches.
+package keysets
 
 import (
 	"crypto/x509"
@@ -7,14 +8,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/keys/dialguard"
 )
 
-// KeySetConfig configures how the key sets of publisher domains and of issuers are
+// Config configures how the key sets of publisher domains and of issuers are
 // fetched.
-type KeySetConfig struct {
+type Config struct {
 	// Allow lists addresses and networks that are not public and from which key
 	// sets of publisher domains may be fetched. Default: none.
 	Allow []string `json:"allow,omitempty"`
@@ -33,8 +37,8 @@ type KeySetConfig struct {
 
 const maxStaleIfError = 30 * 24 * time.Hour
 
-// settings checks the configuration. A nil configuration gives the defaults.
-func (c *KeySetConfig) settings() (keys.Settings, error) {
+// Settings checks the configuration. A nil configuration gives the defaults.
+func (c *Config) Settings() (keys.Settings, error) {
 	var settings keys.Settings
 	if c == nil {
 		return settings, nil
@@ -66,17 +70,31 @@ func (c *KeySetConfig) settings() (keys.Settings, error) {
 	return settings, nil
 }
 
-// watchedKeySets holds the key sets that a handler watches until its Cleanup.
-type watchedKeySets struct {
-	sets *keys.Sets
+// UnmarshalCaddyfile reads the block `jwks` of the global option.
+func (c *Config) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return block.Parse(d, "jwks",
+		block.List("allow", &c.Allow, func(text string) error {
+			_, err := dialguard.ParsePrefix(text)
+			return err
+		}),
+		block.Text("ca", &c.CA),
+		block.Duration("stale_if_error", &c.StaleIfError, time.Second, maxStaleIfError),
+		block.Duration("cooldown", &c.Cooldown, time.Second, time.Hour),
+	)
+}
+
+// Watched holds the key sets that a handler watches until its Cleanup.
+type Watched struct {
+	Sets *keys.Sets
 
 	mu       sync.Mutex
 	remotes  []*keys.Remote
 	released bool
 }
 
-func (w *watchedKeySets) watch(location keys.KeySetLocation) (*keys.Remote, error) {
-	remote, err := w.sets.Watch(location)
+// Watch watches a key set until Release.
+func (w *Watched) Watch(location keys.KeySetLocation) (*keys.Remote, error) {
+	remote, err := w.Sets.Watch(location)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +108,8 @@ func (w *watchedKeySets) watch(location keys.KeySetLocation) (*keys.Remote, erro
 	return remote, nil
 }
 
-func (w *watchedKeySets) release() {
+// Release ends the watching of all of them.
+func (w *Watched) Release() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.released = true
