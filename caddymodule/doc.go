@@ -48,7 +48,7 @@
 //	deny.go          responses to denied requests
 //	denyconfig.go    their configuration
 //	denypaywall.go   paywalls, and the built-in page of denials
-//	reasons.go       status, texts and hint of every reason
+//	reasons/         package reasons: status, texts and hint of every reason
 //	cachedpage.go    pages that gatefold_cache may answer from memory
 //	cacheplace.go    which of the caches of a site a handler is
 //	pagestate.go     what is stored of pages, for the API, explain, conditions and metrics

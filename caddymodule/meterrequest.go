@@ -11,6 +11,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/meter"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -136,7 +137,7 @@ func (h *Handler) confirmMeter(w http.ResponseWriter, g *gateRequest) error {
 	decision.Reason = policy.ReasonMeterCookieMissing
 	h.metrics.decided(decision.Reason, since(g.request.Now))
 	h.report(g)
-	reason := reasons[decision.Reason]
+	reason := reasons.Texts[decision.Reason]
 	return h.refuse(w, g.r, refusal{
 		Denial: reason.Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), login: h.loginURL(g, &decision.Demand), next: h.stepOf(g, decision),
 		id: g.outcome.requestID(), user: g.request.Reader.UserID,

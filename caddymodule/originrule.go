@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -60,7 +61,7 @@ func (g *gateRequest) asksOrigin(decision *policy.Decision) bool {
 	if decision.Allow() {
 		return !g.leavesToken()
 	}
-	switch status := reasons[decision.Reason].Status; {
+	switch status := reasons.Texts[decision.Reason].Status; {
 	case status != http.StatusUnauthorized && status != http.StatusForbidden:
 		return false
 	case decision.Reason == policy.ReasonNoRule, decision.Link.Login, g.stripsTokens, g.pathToken != "":

@@ -15,6 +15,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/openstore"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -94,7 +95,7 @@ func (h *Handler) serveLogin(w http.ResponseWriter, g *gateRequest) error {
 	id := g.outcome.requestID()
 	sites := g.site.logins()
 	if sites == nil {
-		reason := reasons[policy.ReasonStoreUnavailable]
+		reason := reasons.Texts[policy.ReasonStoreUnavailable]
 		w.Header().Set("Retry-After", retryAfterSeconds)
 		return h.refuse(w, g.r, refusal{Denial: reason.Denial, code: policy.ReasonStoreUnavailable.String(), uri: denial.URI(g.original.EscapedPath(), ""), id: id})
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/keys"
@@ -250,8 +251,8 @@ func denialReason(option string, explanation *admin.Explanation, err error) stri
 	if option == pricing {
 		option = "subscribe"
 	}
-	for reason, next := range nextSteps {
-		if reason.String() == explanation.Decision.Reason && next.page == option {
+	for reason, next := range reasons.NextSteps {
+		if reason.String() == explanation.Decision.Reason && next.Page == option {
 			return explanation.Decision.Reason
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/accounts"
 	"github.com/gatefold/gatefold/caddymodule/membership"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -55,7 +56,7 @@ func (g *gateRequest) keptRefusal(decision *policy.Decision) supportcode.Entry {
 	reader := g.request.Reader
 	kept := store.Refusal{
 		Site: g.gate.Site, Method: strings.Clone(g.r.Method), Host: cut(strings.Clone(g.r.Host), maxLogText), Path: strings.Clone(g.logPath(g.request.EscapedPath)),
-		Reason: decision.Reason.String(), Status: reasons[decision.Reason].Status, UserID: strings.Clone(reader.UserID), Mailed: reader.Email != "",
+		Reason: decision.Reason.String(), Status: reasons.Texts[decision.Reason].Status, UserID: strings.Clone(reader.UserID), Mailed: reader.Email != "",
 		RequestID: g.outcome.requestID(), Query: parameterNames(g.request.Query),
 	}
 	if g.request.CurrentPath != "" {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/caddymodule/teaser"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -152,7 +153,7 @@ func (g *gateRequest) teases(decision *policy.Decision) *teaserOption {
 	if origin := g.outcome.origin; origin != nil && !origin.teases {
 		return nil
 	}
-	status := reasons[decision.Reason].Status
+	status := reasons.Texts[decision.Reason].Status
 	lost := decision.Loss != nil && decision.Loss.Then == policy.LossTeaser
 	switch {
 	case lost && (option.By == byOrigin || denial.AcceptsHTML(g.r)):
@@ -285,7 +286,7 @@ const structuredData = `<script type="application/ld+json">{"@context":"https://
 // reason alone.
 func (h *Handler) teaserWall(g *gateRequest, decision *policy.Decision) teaser.Wall {
 	d := refusal{
-		Denial: reasons[decision.Reason].Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: h.stepOf(g, decision), id: g.outcome.requestID(),
+		Denial: reasons.Texts[decision.Reason].Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: h.stepOf(g, decision), id: g.outcome.requestID(),
 		support: g.outcome.code, login: h.loginURL(g, &decision.Demand), wall: h.paywallOf(g, decision), user: g.request.Reader.UserID,
 	}
 	if decision.Reason == policy.ReasonMeterUsedUp {

@@ -1,4 +1,5 @@
-package caddymodule
+// Package reasons has what the gate and explain say of each reason of a decision.
+package reasons
 
 import (
 	"net/http"
@@ -7,24 +8,24 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// reasonTexts is what the gate and explain say of a reason.
-type reasonTexts struct {
+// Text is what the gate and explain say of a reason.
+type Text struct {
 	denial.Denial // zero if the reason allows
-	// hint tells an operator what to do about the reason.
-	hint string
+	// Hint tells an operator what to do about the reason.
+	Hint string
 }
 
-// reasons describes every reason. A new reason needs an entry here.
-var reasons = map[policy.Reason]reasonTexts{
-	policy.ReasonPublic:        {hint: "Every client may have this page."},
-	policy.ReasonAuthenticated: {hint: "Every identified reader may have this page."},
-	policy.ReasonEntitled:      {hint: "A grant gives this reader the page."},
-	policy.ReasonSignedLink:    {hint: "The link opens the page."},
-	policy.ReasonRole:          {hint: "A role of this reader gives the page."},
-	policy.ReasonAddress:       {hint: "The client's address is in a network that the rule accepts."},
-	policy.ReasonCrawler:       {hint: "The client has the address and the agent of a crawler that the rule accepts."},
-	policy.ReasonMetered:       {hint: "A meter gives this reader the page."},
-	policy.ReasonPreflight:     {hint: "A CORS preflight is answered by headers alone, without credentials."},
+// Texts describes every reason. A new reason needs an entry here.
+var Texts = map[policy.Reason]Text{
+	policy.ReasonPublic:        {Hint: "Every client may have this page."},
+	policy.ReasonAuthenticated: {Hint: "Every identified reader may have this page."},
+	policy.ReasonEntitled:      {Hint: "A grant gives this reader the page."},
+	policy.ReasonSignedLink:    {Hint: "The link opens the page."},
+	policy.ReasonRole:          {Hint: "A role of this reader gives the page."},
+	policy.ReasonAddress:       {Hint: "The client's address is in a network that the rule accepts."},
+	policy.ReasonCrawler:       {Hint: "The client has the address and the agent of a crawler that the rule accepts."},
+	policy.ReasonMetered:       {Hint: "A meter gives this reader the page."},
+	policy.ReasonPreflight:     {Hint: "A CORS preflight is answered by headers alone, without credentials."},
 	policy.ReasonLoginRequired: denied(http.StatusUnauthorized, "Log in to read this page", "This page is for readers who are logged in.",
 		"No reader is identified: does the reader's cookie or Authorization reach the gate, and is its issuer one of identify?"),
 	policy.ReasonNotEntitled: denied(http.StatusForbidden, "Your subscription does not include this page", "You are logged in, but your account does not include this page.",
@@ -95,12 +96,12 @@ var reasons = map[policy.Reason]reasonTexts{
 		"The keys of the issuer or the domain cannot be fetched: domain probe shows the cause, status shows their age."),
 }
 
-// nextStep is what a reader can do about a reason, and the label of a link to the page
+// NextStep is what a reader can do about a reason, and the label of a link to the page
 // where they can, which is an option of deny.
-type nextStep struct{ page, action, label string }
+type NextStep struct{ Page, Action, Label string }
 
-// nextSteps are the reasons about which a reader can do something.
-var nextSteps = map[policy.Reason]nextStep{
+// NextSteps are the reasons about which a reader can do something.
+var NextSteps = map[policy.Reason]NextStep{
 	policy.ReasonLoginRequired:      {"login", "login", "Log in"},
 	policy.ReasonBadCredential:      {"login", "login", "Log in"},
 	policy.ReasonMeterUsedUp:        {"subscribe", "subscribe", "Subscribe"},
@@ -114,6 +115,6 @@ var nextSteps = map[policy.Reason]nextStep{
 	policy.ReasonStepUpRequired:     {"login", "login", "Log in again"},
 }
 
-func denied(status int, title, detail, hint string) reasonTexts {
-	return reasonTexts{denial.Denial{Status: status, Title: title, Detail: detail}, hint}
+func denied(status int, title, detail, hint string) Text {
+	return Text{denial.Denial{Status: status, Title: title, Detail: detail}, hint}
 }
