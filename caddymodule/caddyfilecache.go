@@ -13,7 +13,6 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/pagecache"
 	"github.com/gatefold/gatefold/caddymodule/setting"
-	"github.com/gatefold/gatefold/policy"
 )
 
 const cacheDirective = "gatefold_cache"
@@ -23,9 +22,6 @@ func init() {
 	// Directly after the gate: what compresses or rewrites a response is behind it, so that
 	// this is done once for a stored page.
 	httpcaddyfile.RegisterDirectiveOrder(cacheDirective, httpcaddyfile.Before, "request_header")
-	ruleOptions.Register(func(c *RuleConfig) []block.Option {
-		return []block.Option{{Name: policy.OptionCache, Parse: c.parseCache}}
-	})
 }
 
 func parseCacheDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -67,18 +63,4 @@ func sizeOption(name string, to *setting.Size, least int64, example string) bloc
 		}
 		return nil
 	})
-}
-
-// parseCache parses `cache [<ttl>]` in the block of a rule.
-func (c *RuleConfig) parseCache(d *caddyfile.Dispenser) error {
-	arguments := d.RemainingArgs()
-	value := map[string]string{}
-	switch len(arguments) {
-	case 0:
-	case 1:
-		value["ttl"] = arguments[0]
-	default:
-		return d.Err("write `cache`, or `cache <ttl>` for pages of which the origin does not say how long they are fresh")
-	}
-	return c.setOption(policy.OptionCache, value)
 }

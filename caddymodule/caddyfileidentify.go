@@ -11,12 +11,6 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
-func init() {
-	gateOptions.Register(func(h *Handler) []block.Option {
-		return []block.Option{{Name: "identify", Parse: h.parseIdentify, Repeatable: true}}
-	})
-}
-
 // parseIdentify reads `identify <source>` and the source's block.
 func (h *Handler) parseIdentify(d *caddyfile.Dispenser) error {
 	identity := new(Identity)

@@ -12,6 +12,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/crawler"
 	"github.com/gatefold/gatefold/caddymodule/nodestate"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -82,9 +83,9 @@ func (h *Handler) provisionCrawlers() error {
 		crawlerRequests.WithLabelValues(h.Vendor, h.Site, name)
 	}
 	for i := range h.Rules {
-		for _, name := range policy.CrawlersOf([]policy.Rule{h.Rules[i].rule(1)}) {
+		for _, name := range policy.CrawlersOf([]policy.Rule{h.Rules[i].Ranked(1)}) {
 			if h.Crawlers[name] == nil {
-				return inRule(i, fmt.Errorf("rule %s: the site has no crawler %s: add `crawler %s { ranges <https URL or file>; agent <part of the User-Agent> }`", h.Rules[i].Path, name, name))
+				return ruleconfig.In(i, fmt.Errorf("rule %s: the site has no crawler %s: add `crawler %s { ranges <https URL or file>; agent <part of the User-Agent> }`", h.Rules[i].Path, name, name))
 			}
 		}
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/paywall"
@@ -28,13 +29,13 @@ import (
 )
 
 func init() {
-	ruleOptions.Register(func(c *RuleConfig) []block.Option {
-		return []block.Option{{Name: "paywall", Repeatable: true, Parse: c.parsePaywall}}
+	ruleconfig.Options.Register(func(c *ruleconfig.Rule) []block.Option {
+		return []block.Option{{Name: "paywall", Repeatable: true, Parse: func(d *caddyfile.Dispenser) error { return parseRulePaywall(c, d) }}}
 	})
 }
 
-// parsePaywall parses `paywall <id> [<readers>…]` in a rule's block.
-func (c *RuleConfig) parsePaywall(d *caddyfile.Dispenser) error {
+// parseRulePaywall parses `paywall <id> [<readers>…]` in a rule's block.
+func parseRulePaywall(c *ruleconfig.Rule, d *caddyfile.Dispenser) error {
 	var choices policy.PaywallChoices
 	if stored := c.Options["paywall"]; stored != nil {
 		if err := json.Unmarshal(stored, &choices); err != nil {
@@ -44,7 +45,7 @@ func (c *RuleConfig) parsePaywall(d *caddyfile.Dispenser) error {
 	if err := parsePaywallChoice(d, &choices); err != nil {
 		return err
 	}
-	return c.setOption("paywall", choices)
+	return c.SetOption("paywall", choices)
 }
 
 // parsePaywall parses `paywall <id> [<readers>…]` in deny.

@@ -18,7 +18,7 @@
 //
 //	handler.go       the directive's module, and the steps of a request
 //	site.go          what a gate needs of the open store
-//	ruleconfig.go    configured rules
+//	ruleconfig/      package ruleconfig: configured rules
 //	request.go       a request in the gate, and what it keeps of its headers
 //	query.go         link tokens of a query string
 //	identify.go      the reader: tokens and earlier authentication
@@ -98,10 +98,7 @@
 //	caddyfileapp.go       the global option, with its blocks jwks and webhooks
 //	caddyfilegate.go      the site directive
 //	caddyfileidentify.go  identify, in the site directive
-//	caddyfilerule.go      rule, in the site directive
-//	caddyfilecache.go     gatefold_cache, and the rule option cache
-//	caddyfilelocal.go     local, in the site directive
-//	caddyfileshare.go     share_param and share_domain, in the site directive
+//	caddyfilecache.go     gatefold_cache
 //	caddyfileapi.go       the API's directives
 //
 // The command, whose subcommands are in package command:

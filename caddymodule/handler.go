@@ -22,6 +22,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/sitehosts"
 	"github.com/gatefold/gatefold/keys"
@@ -76,7 +77,7 @@ type Handler struct {
 
 	// Rules are the site's rules in the order in which they are tried. Default: the
 	// site's rules in the store. A site without any rule denies every request.
-	Rules []RuleConfig `json:"rules,omitempty" placeholders:"captures" caddyfile:"rule"`
+	Rules []ruleconfig.Rule `json:"rules,omitempty" placeholders:"captures" caddyfile:"rule"`
 
 	// LinkParam is the query parameter that carries a signed link's token.
 	// Default: `token`.
@@ -245,7 +246,8 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.MeterConsent.check(); err != nil {
 		return setting.In("meter_consent", err)
 	}
-	if err := h.compileRules(); err != nil {
+	var err error
+	if h.rules, err = ruleconfig.Compile(h.Rules, h.Paths.options(), h.logger, h.Vendor, h.Site); err != nil {
 		return err
 	}
 	if err := h.provisionCrawlers(); err != nil {
@@ -359,7 +361,7 @@ func (h *Handler) validate() error {
 	}
 	for i, rule := range h.Rules {
 		if rule.Local && h.Local == nil {
-			return inRule(i, fmt.Errorf("rule %s: the rule is local and the site has no local routes: add `local { … }`", rule.Path))
+			return ruleconfig.In(i, fmt.Errorf("rule %s: the rule is local and the site has no local routes: add `local { … }`", rule.Path))
 		}
 	}
 	if h.Preflight != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/openstore"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -298,10 +299,10 @@ func (n *modelNode) call(path, token string) (int, error) {
 }
 
 // config returns the rule as a configuration has it.
-func (r *modelRule) config() RuleConfig {
-	config := RuleConfig{Path: r.path, Methods: r.methods, Operator: r.steps[0].operator, Arguments: r.steps[0].arguments()}
+func (r *modelRule) config() ruleconfig.Rule {
+	config := ruleconfig.Rule{Path: r.path, Methods: r.methods, Operator: r.steps[0].operator, Arguments: r.steps[0].arguments()}
 	for _, step := range r.steps[1:] {
-		config.Then = append(config.Then, StepConfig{Operator: step.operator, Arguments: step.arguments()})
+		config.Then = append(config.Then, ruleconfig.Step{Operator: step.operator, Arguments: step.arguments()})
 	}
 	return config
 }

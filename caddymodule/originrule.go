@@ -12,18 +12,19 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/reasons"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/policy"
 )
 
 func init() {
-	ruleOptions.Register(func(c *RuleConfig) []block.Option {
-		return []block.Option{{Name: policy.ArgumentDefault, Parse: c.parseDefault}}
+	ruleconfig.Options.Register(func(c *ruleconfig.Rule) []block.Option {
+		return []block.Option{{Name: policy.ArgumentDefault, Parse: func(d *caddyfile.Dispenser) error { return parseDefault(c, d) }}}
 	})
 }
 
 // parseDefault parses `default <operator> [<arguments>…]` in the block of a rule with the
 // operator origin.
-func (c *RuleConfig) parseDefault(d *caddyfile.Dispenser) error {
+func parseDefault(c *ruleconfig.Rule, d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
 		return d.Err("default: write the step that decides where the origin says nothing, such as `default entitled premium`")

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/openstore"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -122,7 +123,7 @@ func TestGateBeforeStart(t *testing.T) {
 	if _, err := os.Stat(file); err == nil {
 		t.Error("Provision made a database: so does `caddy validate` then")
 	}
-	h := &Handler{Rules: []RuleConfig{{Path: "/a", Operator: "authenticated"}, {Path: "/", Operator: "any"}}}
+	h := &Handler{Rules: []ruleconfig.Rule{{Path: "/a", Operator: "authenticated"}, {Path: "/", Operator: "any"}}}
 	if err := h.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}

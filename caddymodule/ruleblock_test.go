@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -21,7 +22,7 @@ func init() {
 		err := json.Unmarshal(value, &label)
 		return label, err
 	}})
-	ruleOptions.Register(func(c *RuleConfig) []block.Option {
+	ruleconfig.Options.Register(func(c *ruleconfig.Rule) []block.Option {
 		return []block.Option{block.Value("label", func(value string) error {
 			encoded, err := json.Marshal(value)
 			c.Options = map[string]json.RawMessage{"label": encoded}

@@ -11,13 +11,14 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
 
 func init() {
-	ruleOptions.Register(func(c *RuleConfig) []block.Option {
-		return []block.Option{{Name: policy.OptionStoreLoss, Parse: c.parseStoreLoss}}
+	ruleconfig.Options.Register(func(c *ruleconfig.Rule) []block.Option {
+		return []block.Option{{Name: policy.OptionStoreLoss, Parse: func(d *caddyfile.Dispenser) error { return parseRuleStoreLoss(c, d) }}}
 	})
 	gateOptions.Register(func(h *Handler) []block.Option {
 		return []block.Option{{Name: policy.OptionStoreLoss, Parse: h.parseStoreLoss}}
@@ -34,9 +35,9 @@ type StoreLossConfig struct {
 	Then string `json:"then,omitempty"`
 }
 
-// parseStoreLoss parses `on_store_loss <duration> [deny | teaser | public]` in the block of
+// parseRuleStoreLoss parses `on_store_loss <duration> [deny | teaser | public]` in the block of
 // a rule.
-func (c *RuleConfig) parseStoreLoss(d *caddyfile.Dispenser) error {
+func parseRuleStoreLoss(c *ruleconfig.Rule, d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) < 1 || len(args) > 2 {
 		return d.Err("write `on_store_loss <duration> [deny | teaser | public]`, such as `on_store_loss 10s teaser`")
@@ -45,7 +46,7 @@ func (c *RuleConfig) parseStoreLoss(d *caddyfile.Dispenser) error {
 	if len(args) == 2 {
 		value["then"] = args[1]
 	}
-	return c.setOption(policy.OptionStoreLoss, value)
+	return c.SetOption(policy.OptionStoreLoss, value)
 }
 
 // parseStoreLoss parses `on_store_loss <duration> [deny | teaser]` of a site.
@@ -111,7 +112,7 @@ func (h *Handler) provisionStoreLoss() (err error) {
 			err = check(loss)
 		}
 		if err != nil {
-			return inRule(i, fmt.Errorf("rule %s: %w", h.Rules[i].Path, err))
+			return ruleconfig.In(i, fmt.Errorf("rule %s: %w", h.Rules[i].Path, err))
 		}
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/reasons"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/teaser"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -54,8 +55,8 @@ const (
 
 func init() {
 	policy.RegisterRuleOption(policy.RuleOption{Name: optionTeaser, Compile: compileTeaser})
-	ruleOptions.Register(func(c *RuleConfig) []block.Option {
-		return []block.Option{{Name: optionTeaser, Parse: c.parseTeaser}}
+	ruleconfig.Options.Register(func(c *ruleconfig.Rule) []block.Option {
+		return []block.Option{{Name: optionTeaser, Parse: func(d *caddyfile.Dispenser) error { return parseTeaser(c, d) }}}
 	})
 }
 
@@ -87,7 +88,7 @@ func compileTeaser(value json.RawMessage) (any, error) {
 //	teaser cut [<element>] {
 //		structured_data
 //	}
-func (c *RuleConfig) parseTeaser(d *caddyfile.Dispenser) error {
+func parseTeaser(c *ruleconfig.Rule, d *caddyfile.Dispenser) error {
 	var o teaserOption
 	switch args := d.RemainingArgs(); {
 	case len(args) == 1 && args[0] == byOrigin:
@@ -112,7 +113,7 @@ func (c *RuleConfig) parseTeaser(d *caddyfile.Dispenser) error {
 	if err := block.Parse(d, "teaser", flag); err != nil {
 		return err
 	}
-	return c.setOption(optionTeaser, o)
+	return c.SetOption(optionTeaser, o)
 }
 
 // teasersTotal counts denials of pages with a teaser.

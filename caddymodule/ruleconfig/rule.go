@@ -1,4 +1,4 @@
-package caddymodule
+package ruleconfig
 
 import (
 	"encoding/json"
@@ -13,8 +13,8 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
-// RuleConfig is one rule.
-type RuleConfig struct {
+// Rule is one rule.
+type Rule struct {
 	// Path is a template: it matches every path that begins with its segments. The
 	// segments `{name}` and `:name` match any segment and capture it.
 	Path string `json:"path" placeholders:"-"`
@@ -27,7 +27,7 @@ type RuleConfig struct {
 	// the reader needs one, and `publisherContentId`.
 	Arguments policy.Arguments `json:"arguments,omitempty"`
 	// Then are further steps, tried in order until one allows.
-	Then []StepConfig `json:"then,omitempty"`
+	Then []Step `json:"then,omitempty"`
 	// Local passes allowed requests to the site's local routes instead of the next
 	// handler.
 	Local bool `json:"local,omitempty"`
@@ -39,8 +39,8 @@ type RuleConfig struct {
 	Origin string `json:"origin,omitempty" placeholders:"-"`
 }
 
-// StepConfig is a further step of a rule.
-type StepConfig struct {
+// Step is a further step of a rule.
+type Step struct {
 	// Operator is the step's operator, as in a rule.
 	Operator string `json:"operator" placeholders:"-"`
 	// Arguments are the operator's arguments.
@@ -49,14 +49,14 @@ type StepConfig struct {
 
 // deferred reports whether the rule has a placeholder, so that it is compiled only when
 // the module is provisioned.
-func (c RuleConfig) deferred() bool {
+func (c Rule) deferred() bool {
 	c.Path, c.Origin = "", ""
 	text, err := json.Marshal(c)
 	return err == nil && setting.Has(string(text))
 }
 
-// rule returns the configured rule with the given rank.
-func (c *RuleConfig) rule(rank int) policy.Rule {
+// Ranked returns the configured rule with the given rank.
+func (c *Rule) Ranked(rank int) policy.Rule {
 	rule := policy.Rule{
 		Rank: rank, Path: c.Path, Methods: c.Methods, Forward: !c.Local, Engaged: c.Engaged, Options: c.Options, Origin: c.Origin,
 		Allow: policy.Allow{Operator: c.Operator, Arguments: c.Arguments},
@@ -67,55 +67,54 @@ func (c *RuleConfig) rule(rank int) policy.Rule {
 	return rule
 }
 
-// newRuleConfig returns the configuration of a rule.
-func newRuleConfig(rule policy.Rule) RuleConfig {
-	config := RuleConfig{
+// Of returns the configuration of a rule.
+func Of(rule policy.Rule) Rule {
+	config := Rule{
 		Path: rule.Path, Methods: rule.Methods, Operator: rule.Allow.Operator, Arguments: rule.Allow.Arguments,
 		Local: !rule.Forward, Engaged: rule.Engaged, Options: rule.Options, Origin: rule.Origin,
 	}
 	for _, step := range rule.Then {
-		config.Then = append(config.Then, StepConfig{Operator: step.Operator, Arguments: step.Arguments})
+		config.Then = append(config.Then, Step{Operator: step.Operator, Arguments: step.Arguments})
 	}
 	return config
 }
 
-// compileRules compiles the configured rules, and logs what is probably not meant in
-// them.
-func (h *Handler) compileRules() error {
-	if len(h.Rules) == 0 {
-		return nil
+// Compile compiles the rules of a site, and logs what is probably not meant in them. It
+// returns nil if there are none.
+func Compile(rules []Rule, paths policy.PathOptions, logger *zap.Logger, vendor, site string) (*policy.Ruleset, error) {
+	if len(rules) == 0 {
+		return nil, nil
 	}
-	for i, rule := range h.Rules {
+	for i, rule := range rules {
 		if err := policy.CheckTags(rule.Engaged); err != nil {
-			return inRule(i, fmt.Errorf("rule %s: engage: %w", rule.Path, err))
+			return nil, In(i, fmt.Errorf("rule %s: engage: %w", rule.Path, err))
 		}
 	}
-	compiled, err := policy.CompileRules(h.fixedRules(), policy.StandardOperators())
+	compiled, err := policy.CompileRules(Ranked(rules), policy.StandardOperators())
 	if failed, ok := errors.AsType[*policy.RuleError](err); ok {
-		return inRule(failed.Rule.Rank-1, err)
+		return nil, In(failed.Rule.Rank-1, err)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, warning := range compiled.Warnings(h.Paths.options()) {
-		logRuleWarning(h.logger, warning)
+	for _, warning := range compiled.Warnings(paths) {
+		logRuleWarning(logger, warning)
 	}
-	if !slices.ContainsFunc(h.Rules, func(rule RuleConfig) bool { return strings.Trim(rule.Path, "/") == "" }) {
-		h.logger.Warn("the site has no last rule: every page that no rule names is denied (no_rule)", zap.String("vendor", h.Vendor), zap.String("site", h.Site),
-			zap.String("at", h.Rules[len(h.Rules)-1].Origin), zap.String("remedy", "end the rules with `rule / any` if other pages are public, or with `rule / authenticated` or `rule / entitled <sku>`"))
+	if !slices.ContainsFunc(rules, func(rule Rule) bool { return strings.Trim(rule.Path, "/") == "" }) {
+		logger.Warn("the site has no last rule: every page that no rule names is denied (no_rule)", zap.String("vendor", vendor), zap.String("site", site),
+			zap.String("at", rules[len(rules)-1].Origin), zap.String("remedy", "end the rules with `rule / any` if other pages are public, or with `rule / authenticated` or `rule / entitled <sku>`"))
 	}
-	h.rules = compiled
-	return nil
+	return compiled, nil
 }
 
-// inRule returns an error about the rule with an index.
-func inRule(i int, err error) error { return setting.In(setting.Item("rule", i), err) }
+// In returns an error about the rule with an index.
+func In(i int, err error) error { return setting.In(setting.Item("rule", i), err) }
 
-// fixedRules returns the configured rules by rank.
-func (h *Handler) fixedRules() []policy.Rule {
-	rules := make([]policy.Rule, len(h.Rules))
-	for i, rule := range h.Rules {
-		rules[i] = rule.rule(i + 1)
+// Ranked returns the rules by rank.
+func Ranked(configured []Rule) []policy.Rule {
+	rules := make([]policy.Rule, len(configured))
+	for i := range configured {
+		rules[i] = configured[i].Ranked(i + 1)
 	}
 	return rules
 }

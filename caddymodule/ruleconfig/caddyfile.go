@@ -1,4 +1,4 @@
-package caddymodule
+package ruleconfig
 
 import (
 	"encoding/json"
@@ -14,23 +14,21 @@ import (
 )
 
 func init() {
-	gateOptions.Register(func(h *Handler) []block.Option {
-		return []block.Option{{Name: "rule", Parse: h.parseRule, Repeatable: true}}
-	})
-	ruleOptions.Register(func(c *RuleConfig) []block.Option {
+	Options.Register(func(c *Rule) []block.Option {
 		return []block.Option{
+			{Name: policy.OptionCache, Parse: c.parseCache},
 			{Name: "local", Parse: c.parseLocal},
 			block.List("engage", &c.Engaged, nil),
-			block.Value("content_space", func(name string) error { return c.setOption("content_space", name) }),
+			block.Value("content_space", func(name string) error { return c.SetOption("content_space", name) }),
 			{Name: "content_id", Parse: c.parseContentID},
 			{Name: "link_methods", Parse: c.parseLinkMethods},
 		}
 	})
 }
 
-// ruleOptions are the options of a rule's block. A capability registers its options
+// Options are the options of a rule's block. A capability registers its options
 // in its own file.
-var ruleOptions block.Set[RuleConfig]
+var Options block.Set[Rule]
 
 var (
 	methodsPattern = regexp.MustCompile(`^[A-Z][A-Z0-9_-]*(,[A-Z][A-Z0-9_-]*)*$`)
@@ -40,54 +38,52 @@ var (
 
 const ruleSyntax = "write `rule <path> [<METHOD,…>] <operator> [<arguments>…]`, or the steps in a block"
 
-// parseRule parses `rule <path> [<METHOD,…>] [<operator> [<arguments>…]] { … }`. The
+// Parse parses `rule <path> [<METHOD,…>] [<operator> [<arguments>…]] { … }`. The
 // block holds further steps and the rule's options. Each rule is compiled as it is
 // parsed, so that an error names its line.
-func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
-	rule := RuleConfig{Origin: fmt.Sprintf("%s:%d", d.File(), d.Line())}
+func Parse(d *caddyfile.Dispenser) (rule Rule, err error) {
+	rule.Origin = fmt.Sprintf("%s:%d", d.File(), d.Line())
 	args := d.RemainingArgs()
 	if len(args) == 0 {
-		return d.Err("rule: " + ruleSyntax)
+		return rule, d.Err("rule: " + ruleSyntax)
 	}
 	rule.Path, args = args[0], args[1:]
 	if err := checkCaptures(rule.Path); err != nil {
-		return d.WrapErr(err)
+		return rule, d.WrapErr(err)
 	}
 	if len(args) > 0 && methodsPattern.MatchString(args[0]) {
 		rule.Methods, args = strings.Split(args[0], ","), args[1:]
 	}
 	if len(args) > 0 && nearlyMethods.MatchString(args[0]) {
 		upper := strings.Join(strings.FieldsFunc(strings.ToUpper(args[0]), func(c rune) bool { return c == ',' }), ",")
-		return d.Errf("rule %s: %q are no methods: write them in upper case, in one word, separated by commas: %s", rule.Path, args[0], upper)
+		return rule, d.Errf("rule %s: %q are no methods: write them in upper case, in one word, separated by commas: %s", rule.Path, args[0], upper)
 	}
 	if len(args) > 0 {
 		if err := rule.addStep(args[0], args[1:]); err != nil {
-			return d.Errf("rule %s: %v", rule.Path, err)
+			return rule, d.Errf("rule %s: %v", rule.Path, err)
 		}
 	}
 	if err := block.Parse(d, "rule "+rule.Path, rule.blockOptions()...); err != nil {
-		return err
+		return rule, err
 	}
 	if rule.Operator == "" {
-		return d.Errf("rule %s: the operator is missing, such as any, authenticated or entitled: %s", rule.Path, ruleSyntax)
+		return rule, d.Errf("rule %s: the operator is missing, such as any, authenticated or entitled: %s", rule.Path, ruleSyntax)
 	}
 	if rule.deferred() {
-		h.Rules = append(h.Rules, rule)
-		return nil
+		return rule, nil
 	}
 	if err := policy.CheckTags(rule.Engaged); err != nil {
-		return d.Errf("rule %s: engage: %v", rule.Path, err)
+		return rule, d.Errf("rule %s: engage: %v", rule.Path, err)
 	}
-	if _, err := policy.CompileRules([]policy.Rule{rule.rule(1)}, policy.StandardOperators()); err != nil {
-		return d.Errf("rule %s: %v", rule.Path, unwrapRule(err))
+	if _, err := policy.CompileRules([]policy.Rule{rule.Ranked(1)}, policy.StandardOperators()); err != nil {
+		return rule, d.Errf("rule %s: %v", rule.Path, unwrapRule(err))
 	}
-	h.Rules = append(h.Rules, rule)
-	return nil
+	return rule, nil
 }
 
 // blockOptions returns the options of a rule's block: one for the steps of each
 // operator, and the rule options.
-func (c *RuleConfig) blockOptions() []block.Option {
+func (c *Rule) blockOptions() []block.Option {
 	var options []block.Option
 	for _, operator := range policy.StandardOperators().Names() {
 		options = append(options, block.Option{Name: operator, Repeatable: true, Parse: func(d *caddyfile.Dispenser) error {
@@ -97,11 +93,11 @@ func (c *RuleConfig) blockOptions() []block.Option {
 			return nil
 		}})
 	}
-	return append(options, ruleOptions.Of(c)...)
+	return append(options, Options.Of(c)...)
 }
 
 // addStep adds a step from the words of the Caddyfile.
-func (c *RuleConfig) addStep(operator string, words []string) error {
+func (c *Rule) addStep(operator string, words []string) error {
 	step, err := policy.StandardOperators().Words(operator, words)
 	switch {
 	case err != nil:
@@ -109,7 +105,7 @@ func (c *RuleConfig) addStep(operator string, words []string) error {
 	case c.Operator == "":
 		c.Operator, c.Arguments = step.Operator, step.Arguments
 	default:
-		c.Then = append(c.Then, StepConfig{Operator: step.Operator, Arguments: step.Arguments})
+		c.Then = append(c.Then, Step{Operator: step.Operator, Arguments: step.Arguments})
 	}
 	return nil
 }
@@ -133,8 +129,8 @@ func checkCaptures(path string) error {
 	return nil
 }
 
-// setOption sets a registered option of the rule.
-func (c *RuleConfig) setOption(name string, value any) error {
+// SetOption sets a registered option of the rule.
+func (c *Rule) SetOption(name string, value any) error {
 	encoded, err := json.Marshal(value)
 	if c.Options == nil {
 		c.Options = make(map[string]json.RawMessage)
@@ -143,26 +139,40 @@ func (c *RuleConfig) setOption(name string, value any) error {
 	return err
 }
 
-func (c *RuleConfig) parseContentID(d *caddyfile.Dispenser) error {
+func (c *Rule) parseContentID(d *caddyfile.Dispenser) error {
 	source, err := policy.ParseContentID(d.RemainingArgs())
 	if err != nil {
 		return d.WrapErr(err)
 	}
-	return c.setOption("content_id", source)
+	return c.SetOption("content_id", source)
 }
 
-func (c *RuleConfig) parseLinkMethods(d *caddyfile.Dispenser) error {
+func (c *Rule) parseLinkMethods(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) != 1 || !methodsPattern.MatchString(args[0]) {
 		return d.Err("write `link_methods <METHOD,…>`, such as GET,HEAD,POST")
 	}
-	return c.setOption("link_methods", strings.Split(args[0], ","))
+	return c.SetOption("link_methods", strings.Split(args[0], ","))
 }
 
-func (c *RuleConfig) parseLocal(d *caddyfile.Dispenser) error {
+func (c *Rule) parseLocal(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("rule: local takes no argument: write the routes once for the site, as `local { … }`")
 	}
 	c.Local = true
 	return nil
+}
+
+// parseCache parses `cache [<ttl>]` in the block of a rule.
+func (c *Rule) parseCache(d *caddyfile.Dispenser) error {
+	arguments := d.RemainingArgs()
+	value := map[string]string{}
+	switch len(arguments) {
+	case 0:
+	case 1:
+		value["ttl"] = arguments[0]
+	default:
+		return d.Err("write `cache`, or `cache <ttl>` for pages of which the origin does not say how long they are fresh")
+	}
+	return c.SetOption(policy.OptionCache, value)
 }
