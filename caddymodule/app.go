@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,13 +18,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/entrypoint"
 	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/caddymodule/webhookconfig"
 	"github.com/gatefold/gatefold/keys"
-	"github.com/gatefold/gatefold/keys/dialguard"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
@@ -91,16 +92,20 @@ type App struct {
 	runtime  lazy[*openstore.Opened]
 	api      lazy[http.Handler]
 
-	gates  registry[*Handler]
-	apis   registry[*API]
-	guards registry[*dialguard.Guard]
+	gates registry[*Handler]
+	apis  registry[*API]
 
 	caches registry[*CacheHandler]
+
+	entryPoints entrypoint.Guards
 
 	cachesPages atomic.Bool // whether caches has any
 }
 
 const defaultCacheSize = 64 << 20
+
+// resolver resolves the host names of entry points and webhooks; tests replace it.
+var resolver = new(net.Resolver)
 
 // storeOptions are the options of every store; tests change them.
 var storeOptions = openstore.Options{StalePages: stalePages, CrawlerLists: crawlerListStates}
@@ -115,6 +120,7 @@ func (a *App) Provision(ctx caddy.Context) error { return a.Places.At(a.provisio
 
 func (a *App) provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
+	a.entryPoints.Resolver = resolver
 	if err := setting.Replace(a); err != nil {
 		return err
 	}
@@ -225,7 +231,7 @@ func (a *App) apiOptions() (admin.Options, error) {
 	}
 	return admin.Options{
 		Store: rt.Store, Keyring: rt.Keyring, Policy: rt.Policy, KeySets: a.shared.KeySets, Now: now,
-		Explain: a.explain, FixedRules: a.fixedRules, ReaderIssuers: a.readerIssuers, CheckEntryPoint: a.checkEntryPoint,
+		Explain: a.explain, FixedRules: a.fixedRules, ReaderIssuers: a.readerIssuers, CheckEntryPoint: a.entryPoints.Check,
 		CheckWebhook: func(ctx context.Context, address *url.URL) error {
 			return webhookconfig.Check(ctx, &a.webhooks, resolver, address)
 		}, TestWebhook: a.shared.Webhooks.Test,
@@ -255,6 +261,9 @@ func (a *App) newAPI() (http.Handler, error) {
 	}
 	return admin.New(options)
 }
+
+// EntryPoints implements entrypoint.App.
+func (a *App) EntryPoints() *entrypoint.Guards { return &a.entryPoints }
 
 // Start opens the store and starts the background jobs. A database or a secret that
 // cannot be used fails the load.

@@ -69,7 +69,7 @@
 // The app:
 //
 //	app.go           the app's module: life cycle and background jobs
-//	registry.go      the gates, APIs and address guards of a configuration
+//	registry.go      the gates and APIs of a configuration
 //	lazy.go          values that are made at first use
 //	openstore/       package openstore: the store of an app, which survives reloads
 //	keysets/         package keysets: settings of fetched key sets, and those that a handler watches
@@ -90,7 +90,7 @@
 //	adminendpoint.go  the API at Caddy's admin endpoint
 //	adminstore.go     backups and compaction at the admin endpoint
 //	keysdirective.go  the directive that serves public keys
-//	entrypoint.go     the upstream source and transport of an entry point
+//	entrypoint/       package entrypoint: the upstream source and transport of entry points
 //
 // The Caddyfile:
 //

@@ -20,6 +20,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/accounts"
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/entrypoint"
 	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/preflight"
@@ -289,7 +290,7 @@ func (o *outcome) verdict() string {
 
 const (
 	placeholders  = "http.gatefold."
-	forwardingKey = placeholders + "entry_point"
+	forwardingKey = entrypoint.ForwardingKey
 )
 
 // placeholder is a caddy.ReplacerFunc.

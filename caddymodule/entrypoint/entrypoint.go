@@ -1,7 +1,6 @@
-package caddymodule
+package entrypoint
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -56,9 +54,6 @@ func (*EntryPoint) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.reverse_proxy.upstreams.gatefold", New: func() caddy.Module { return new(EntryPoint) }}
 }
 
-// resolver resolves the host names of entry points; tests replace it.
-var resolver = new(net.Resolver)
-
 // Provision prepares the source, and sets the transport of its reverse proxy.
 func (e *EntryPoint) Provision(ctx caddy.Context) error {
 	err := setting.Replace(e)
@@ -77,7 +72,17 @@ func (e *EntryPoint) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("ca: %w", err)
 		}
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Resolver: resolver, Control: e.guard.Control(fmt.Errorf("the entry point: %w", errAddress))}
+	proxy, err := proxyOf(ctx)
+	if err != nil {
+		return err
+	}
+	app, err := ctx.App("gatefold")
+	if err != nil {
+		return err
+	}
+	guards := app.(App).EntryPoints()
+	guards.add(e.guard)
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Resolver: guards.Resolver, Control: e.guard.Control(fmt.Errorf("the entry point: %w", errAddress))}
 	e.transport = &http.Transport{
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
@@ -87,16 +92,7 @@ func (e *EntryPoint) Provision(ctx caddy.Context) error {
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     2 * time.Minute,
 	}
-	proxy, err := proxyOf(ctx)
-	if err != nil {
-		return err
-	}
 	proxy.Transport = e
-	app, err := ctx.App("gatefold")
-	if err != nil {
-		return err
-	}
-	app.(*App).guards.add(e.guard)
 	return nil
 }
 
@@ -183,37 +179,19 @@ func entryPoint(r *http.Request) (*url.URL, error) {
 	return entry, nil
 }
 
+// ForwardingKey is the placeholder in which the gate stores the forwarding settings of a
+// request.
+const ForwardingKey = "http.gatefold.entry_point"
+
 // forwardingOf returns the forwarding settings that the gate stored with the request.
 func forwardingOf(r *http.Request) (*policy.Forwarding, bool) {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return nil, false
 	}
-	value, _ := repl.Get(forwardingKey)
+	value, _ := repl.Get(ForwardingKey)
 	forwarding, ok := value.(*policy.Forwarding)
 	return forwarding, ok && forwarding != nil
-}
-
-// errAddress does not name the address, see dialguard.
-var errAddress = errors.New("it leads to an address that is not public, and that `dynamic gatefold { allow … }` does not list")
-
-// checkEntryPoint refuses an entry point that leads to an address which no reverse
-// proxy of the configuration admits.
-func (a *App) checkEntryPoint(ctx context.Context, entry *url.URL) error {
-	addresses, err := dialguard.Resolve(ctx, resolver, entry)
-	if err != nil {
-		return err
-	}
-	guards := a.guards.list()
-	if len(guards) == 0 {
-		guards = append(guards, dialguard.New())
-	}
-	for _, address := range addresses {
-		if !slices.ContainsFunc(guards, func(g *dialguard.Guard) bool { return g.Admits(address) }) {
-			return errAddress
-		}
-	}
-	return nil
 }
 
 // UnmarshalCaddyfile sets up the source. Syntax:
