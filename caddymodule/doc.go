@@ -85,8 +85,7 @@
 //
 //	api.go            the modules of the API's directives
 //	accounts/         package accounts: readers who call the API
-//	apiaddress.go     the URLs of the API, and of links to its pages
-//	apitls.go         refusal of API requests without TLS
+//	apimount/         package apimount: how a request of the API reached it, and servers without TLS
 //	adminendpoint.go  the API at Caddy's admin endpoint
 //	adminstore.go     backups and compaction at the admin endpoint
 //	keysdirective.go  the directive that serves public keys
