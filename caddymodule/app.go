@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -20,6 +21,7 @@ import (
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/entrypoint"
 	"github.com/gatefold/gatefold/caddymodule/keysets"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
 	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
@@ -103,6 +105,18 @@ type App struct {
 }
 
 const defaultCacheSize = 64 << 20
+
+// streamsOpen is the number of open streams.
+var streamsOpen = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	Namespace: metrics.Namespace, Name: "streams_open",
+	Help: "Open tunnels, event streams and downloads, which are cut when access is revoked.",
+}, func() float64 { return float64(openStreams.count()) })
+
+// registerMetrics registers the metrics with a configuration's registry. It may be
+// called several times for a registry.
+func registerMetrics(registry prometheus.Registerer) error {
+	return metrics.Register(registry, append(openstore.Collectors(addPages), streamsOpen)...)
+}
 
 // resolver resolves the host names of entry points and webhooks; tests replace it.
 var resolver = new(net.Resolver)
@@ -237,6 +251,21 @@ func (a *App) apiOptions() (admin.Options, error) {
 		}, TestWebhook: a.shared.Webhooks.Test,
 		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.Node.Look, StoreFile: a.shared.FileState, Pages: pageStates{a},
 	}, nil
+}
+
+// hookReceived counts and logs what became of an event of a billing system. What strangers
+// send to unknown paths is counted, and logged for debugging only.
+func (a *App) hookReceived(r admin.HookReport) {
+	metrics.HookEvents.WithLabelValues(r.Vendor, r.Hook, r.Result).Inc()
+	level := zap.InfoLevel
+	switch {
+	case r.Hook == "":
+		level = zap.DebugLevel
+	case r.Failed():
+		level = zap.WarnLevel
+	}
+	a.logger.Log(level, "event of a billing system", zap.String("vendor", r.Vendor), zap.String("hook", r.Hook), zap.String("result", r.Result),
+		zap.String("event", r.Event), zap.String("type", r.Type), zap.String("action", r.Do), zap.String("contract", r.Contract))
 }
 
 // apiFailed logs why a call of the management API failed. A client that disconnects is

@@ -91,7 +91,7 @@ func (p *cachedPage) purgesFollowed() bool {
 // denyLate answers a request whose decision changed while its page was fetched. Nothing
 // was written.
 func (h *Handler) denyLate(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {
-	h.metrics.decided(g.outcome.decision.Reason, since(g.request.Now))
+	h.metrics.Decided(g.outcome.decision.Reason, since(g.request.Now))
 	h.report(g)
 	return h.deny(w, g, &g.outcome.decision, next)
 }

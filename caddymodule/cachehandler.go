@@ -213,7 +213,7 @@ func (c *CacheHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 		TTL: page.rule.TTL, Caller: page, Stored: page.purgesFollowed(), StatusField: c.CacheStatus,
 	}
 	err := c.cache.Serve(w, r, &page.asked)
-	g.gate.metrics.cached(page.asked.Result.What)
+	g.gate.metrics.Cached(page.asked.Result.What)
 	return err
 }
 

@@ -5,12 +5,11 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/crawler"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
 	"github.com/gatefold/gatefold/caddymodule/nodestate"
 	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
@@ -25,12 +24,6 @@ func init() {
 
 // crawlerLists are the lists of the process: they outlive the configurations that use them.
 var crawlerLists = crawler.NewLists(func() time.Time { return now() })
-
-// crawlerRequests counts the requests of crawlers that a site's rules let in.
-var crawlerRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: metricsNamespace, Name: "crawler_requests_total",
-	Help: "Requests that were allowed as those of a crawler, by the name that the site gives it.",
-}, []string{"vendor", "site", "crawler"})
 
 // crawlerListStates returns the states of the lists, for the conditions of the node.
 func crawlerListStates() (states []nodestate.CrawlerList) {
@@ -80,7 +73,7 @@ func (h *Handler) provisionCrawlers() error {
 		if err := config.CheckFiles(); err != nil {
 			return setting.In("crawler", fmt.Errorf("crawler %s: %w", name, err))
 		}
-		crawlerRequests.WithLabelValues(h.Vendor, h.Site, name)
+		metrics.Crawlers.WithLabelValues(h.Vendor, h.Site, name)
 	}
 	for i := range h.Rules {
 		for _, name := range policy.CrawlersOf([]policy.Rule{h.Rules[i].Ranked(1)}) {
@@ -112,7 +105,7 @@ func (g *gateRequest) asCrawler(decision *policy.Decision) {
 		delete(g.r.Header, name)
 	}
 	g.outcome.last.noArchive = true
-	crawlerRequests.WithLabelValues(g.gate.Vendor, g.gate.Site, decision.Crawler).Inc()
+	metrics.Crawlers.WithLabelValues(g.gate.Vendor, g.gate.Site, decision.Crawler).Inc()
 }
 
 // addNoArchive asks archives and the caches of search engines not to show a copy, besides what

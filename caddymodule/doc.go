@@ -64,7 +64,7 @@
 //	originwriter.go  the response until it is decided
 //	supportcode.go   the support code of a denial, and what is kept for it
 //	trace.go         tracing attributes of a decision
-//	metrics.go       metrics of decisions
+//	metrics/         package metrics: metrics of decisions
 //
 // The app:
 //

@@ -22,6 +22,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
 	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/sitehosts"
@@ -168,7 +169,7 @@ type Handler struct {
 	openedCrawlers atomic.Pointer[crawler.Crawlers]
 	walls          paywalls
 	runtime        lazy[*siteRuntime]
-	metrics        *siteMetrics
+	metrics        *metrics.Site
 	keySets        keysets.Watched
 	// leaked reports a link that leaked; nil without LinkNetworks.
 	leaked func(linkwatch.Leak)
@@ -290,7 +291,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	h.hosts.make = h.findHosts
 	h.keySets = keysets.Watched{Sets: h.app.shared.KeySets}
 	h.app.gates.add(h)
-	h.metrics = newSiteMetrics(h.Vendor, h.Site)
+	h.metrics = metrics.NewSite(h.Vendor, h.Site)
 	return nil
 }
 
@@ -433,7 +434,7 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 		spends := decision.Link.Spend
 		*decision = g.site.policy.Prepare(g.r.Context(), &g.request, *decision)
 		if spends && !decision.Allow() {
-			h.metrics.redeemed(decision.Reason)
+			h.metrics.Redeemed(decision.Reason)
 		}
 	}
 	g.explainMissingCookie(decision)
@@ -441,9 +442,9 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 		return h.serveAsOriginSays(w, g, identity, next)
 	}
 	g.prepareUpstream(identity, decision.Allow())
-	h.metrics.decided(decision.Reason, since(g.request.Now))
+	h.metrics.Decided(decision.Reason, since(g.request.Now))
 	if answer := lossAnswer(decision); answer != "" {
-		h.metrics.losses[answer].Inc()
+		h.metrics.Lost(answer)
 	}
 	h.report(g)
 	g.recordUse()

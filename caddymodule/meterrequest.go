@@ -135,7 +135,7 @@ func (h *Handler) confirmMeter(w http.ResponseWriter, g *gateRequest) error {
 	}
 	decision := &g.outcome.decision
 	decision.Reason = policy.ReasonMeterCookieMissing
-	h.metrics.decided(decision.Reason, since(g.request.Now))
+	h.metrics.Decided(decision.Reason, since(g.request.Now))
 	h.report(g)
 	reason := reasons.Texts[decision.Reason]
 	return h.refuse(w, g.r, refusal{
@@ -146,7 +146,7 @@ func (h *Handler) confirmMeter(w http.ResponseWriter, g *gateRequest) error {
 
 // countView counts the view of a page whose first byte is there.
 func (d *delivery) countView(header http.Header, decision *policy.Decision) {
-	d.g.gate.metrics.viewed(decision.Reason)
+	d.g.gate.metrics.Viewed(decision.Reason)
 	if use := decision.Meter; decision.Allow() && use.Anonymous() {
 		d.g.setMeterCookie(header, use)
 	}

@@ -171,7 +171,7 @@ func (a *originAnswer) allows(status int, header http.Header) bool {
 	if !decision.Allow() {
 		return false
 	}
-	g.gate.metrics.decided(decision.Reason, since(g.request.Now))
+	g.gate.metrics.Decided(decision.Reason, since(g.request.Now))
 	g.gate.report(g)
 	g.recordUse()
 	g.recordVisit()

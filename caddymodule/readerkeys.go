@@ -53,7 +53,7 @@ type keySource struct {
 // newKeySources returns the verifiers of a site's keys by their prefix.
 func (h *Handler) newKeySources(rt *openstore.Opened) (map[string]*keySource, error) {
 	sources := make(map[string]*keySource)
-	for prefix, kind := range map[string]string{policy.PrefixAPIKey: kindAPIKey, policy.PrefixFeed: kindFeed} {
+	for prefix, kind := range map[string]string{policy.PrefixAPIKey: readerkey.KindAPIKey, policy.PrefixFeed: readerkey.KindFeed} {
 		made, err := rt.Keyring.ReaderKeys(prefix, h.Vendor, h.Site)
 		if err != nil {
 			return nil, err
@@ -105,7 +105,7 @@ func (g *gateRequest) keyReader() policy.Reader {
 	if s == nil {
 		return policy.Reader{Rejected: true, Failure: policy.ErrReaderKey}
 	}
-	if s.kind == kindFeed && len(g.r.Header["Upgrade"]) > 0 { // GET, but not only to read
+	if s.kind == readerkey.KindFeed && len(g.r.Header["Upgrade"]) > 0 { // GET, but not only to read
 		return policy.Reader{Rejected: true, Failure: errFeedUpgrade}
 	}
 	reader, err := g.site.policy.KeyReader(g.r.Context(), s.key, g.readerKey, g.request.Now)
@@ -120,7 +120,7 @@ func (g *gateRequest) keyReader() policy.Reader {
 	default:
 		g.source, g.token = &s.credentialSource, g.readerKey
 	}
-	g.gate.metrics.keyed(s.kind, result)
+	g.gate.metrics.Keyed(s.kind, result)
 	return reader
 }
 
@@ -148,7 +148,7 @@ func asksForPassword(r *http.Request, decision *policy.Decision) bool {
 func (e *explainer) verifyKey(ctx context.Context, key string, now time.Time) {
 	s := e.site.keySource(key)
 	if s == nil {
-		e.fail(kindAPIKey, policy.ErrReaderKey)
+		e.fail(readerkey.KindAPIKey, policy.ErrReaderKey)
 		return
 	}
 	reader, err := e.site.policy.KeyReader(ctx, s.key, key, now)
@@ -156,14 +156,3 @@ func (e *explainer) verifyKey(ctx context.Context, key string, now time.Time) {
 		e.fail(s.kind, err)
 	}
 }
-
-// The kinds of keys, and the results of requests with them, in metrics.
-const (
-	kindAPIKey = "api_key"
-	kindFeed   = "feed"
-)
-
-var keyResults = []string{"ok", "unknown", "limited", "unavailable"}
-
-// keyed counts a request with a key.
-func (m *siteMetrics) keyed(kind, result string) { m.readerKeys[[2]string{kind, result}].Inc() }

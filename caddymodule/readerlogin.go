@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
 	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/keys"
@@ -182,7 +183,7 @@ func (h *Handler) mayRedirect(g *gateRequest, decision *policy.Decision, step de
 
 // reportLogin counts and logs what became of a login, a logout or a renewal.
 func (h *Handler) reportLogin(event login.Event) {
-	loginsTotal.WithLabelValues(h.Vendor, h.Site, string(event.Kind), string(event.Result)).Inc()
+	metrics.Logins.WithLabelValues(h.Vendor, h.Site, string(event.Kind), string(event.Result)).Inc()
 	level := zapcore.InfoLevel
 	failed := event.Result == login.ResultProvider || event.Result == login.ResultStore
 	if event.Result == login.ResultOK {

@@ -59,7 +59,7 @@ func (h *Handler) deliver(w http.ResponseWriter, g *gateRequest, writer *private
 	writer.streaming.end()
 	clear(w.Header())
 	maps.Copy(w.Header(), d.header)
-	h.metrics.decided(g.outcome.decision.Reason, since(g.request.Now))
+	h.metrics.Decided(g.outcome.decision.Reason, since(g.request.Now))
 	h.report(g)
 	return h.deny(w, g, &g.outcome.decision, next)
 }
@@ -82,7 +82,7 @@ func (d *delivery) count(header http.Header) bool {
 	decision.Keep(g.outcome.buf[:])
 	g.outcome.decision = decision
 	if decision.Meter == nil {
-		g.gate.metrics.redeemed(decision.Reason)
+		g.gate.metrics.Redeemed(decision.Reason)
 	}
 	if d.refused = !decision.Allow(); d.refused {
 		d.cancel()

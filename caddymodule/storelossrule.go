@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/gatefold/gatefold/admin"
@@ -116,21 +114,6 @@ func (h *Handler) provisionStoreLoss() (err error) {
 		}
 	}
 	return nil
-}
-
-// storeLossTotal counts answers by on_store_loss.
-var storeLossTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: metricsNamespace, Name: "store_loss_answers_total",
-	Help: "Requests that on_store_loss answered, because the store was unreachable for too long.",
-}, []string{"vendor", "site", "answer"})
-
-// newLossCounters returns the counters of a site by answer.
-func newLossCounters(vendor, site string) map[string]prometheus.Counter {
-	counters := make(map[string]prometheus.Counter)
-	for _, answer := range []string{policy.LossDeny, policy.LossTeaser, policy.LossPublic} {
-		counters[answer] = storeLossTotal.WithLabelValues(vendor, site, answer)
-	}
-	return counters
 }
 
 // lossAnswer returns what on_store_loss answered; empty if it did not decide.

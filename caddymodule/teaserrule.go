@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
 	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/teaser"
@@ -116,12 +116,6 @@ func parseTeaser(c *ruleconfig.Rule, d *caddyfile.Dispenser) error {
 	return c.SetOption(optionTeaser, o)
 }
 
-// teasersTotal counts denials of pages with a teaser.
-var teasersTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: metricsNamespace, Name: "teasers_total",
-	Help: "Denials of pages with a teaser, by what was sent.",
-}, []string{"vendor", "site", "result"})
-
 // Results of a teaser beside the reasons of package teaser.
 const (
 	teaserSent    teaser.Reason = "sent"
@@ -216,7 +210,7 @@ func (h *Handler) tease(w http.ResponseWriter, g *gateRequest, decision *policy.
 			zap.String("reason", string(said)), zap.String("rule", decision.Rule.Path), zap.String("request_id", g.outcome.requestID()), zap.Error(err))
 		err = nil
 	}
-	teasersTotal.WithLabelValues(h.Vendor, h.Site, string(said)).Inc()
+	metrics.Teasers.WithLabelValues(h.Vendor, h.Site, string(said)).Inc()
 	return result.Cut || result.Reason == teaser.Redirected, err
 }
 

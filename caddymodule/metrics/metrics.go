@@ -1,17 +1,16 @@
-package caddymodule
+// Package metrics has the metrics of decisions and of what is beside them.
+package metrics
 
 import (
 	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
 
-	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/buildinfo"
 	"github.com/gatefold/gatefold/caddymodule/login"
-	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/pagecache"
+	"github.com/gatefold/gatefold/caddymodule/readerkey"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -20,55 +19,64 @@ import (
 // from a closed list, never a client's. docs/observability.md describes each metric.
 var (
 	decisionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: metricsNamespace, Name: "decisions_total",
+		Namespace: Namespace, Name: "decisions_total",
 		Help: "Requests decided, by site, decision and reason.",
 	}, []string{"vendor", "site", "decision", "reason"})
 	decisionDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: metricsNamespace, Name: "decision_duration_seconds",
+		Namespace: Namespace, Name: "decision_duration_seconds",
 		Help:    "Time from the arrival of a request at the gate to its decision.",
 		Buckets: []float64{5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1},
 	}, []string{"vendor", "site"})
 	redemptionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: metricsNamespace, Name: "redemptions_total",
+		Namespace: Namespace, Name: "redemptions_total",
 		Help: "Redemptions of counted links, by result.",
 	}, []string{"vendor", "site", "result"})
 	meterViews = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: metricsNamespace, Name: "meter_views_total",
+		Namespace: Namespace, Name: "meter_views_total",
 		Help: "Views of metered pages that were to be counted, by result.",
 	}, []string{"vendor", "site", "result"})
-	streamsOpen = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: metricsNamespace, Name: "streams_open",
-		Help: "Open tunnels, event streams and downloads, which are cut when access is revoked.",
-	}, func() float64 { return float64(openStreams.count()) })
-	streamsCut = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: metricsNamespace, Name: "streams_cut_total",
+	StreamsCut = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: Namespace, Name: "streams_cut_total",
 		Help: "Streams that were cut because access was revoked.",
 	}, []string{"vendor", "site"})
-	loginsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: metricsNamespace, Name: "logins_total",
+	Logins = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: Namespace, Name: "logins_total",
 		Help: "Logins, logouts and renewals of sessions at the gate, by result.",
 	}, []string{"vendor", "site", "kind", "result"})
 	readerKeys = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: metricsNamespace, Name: "reader_key_requests_total",
+		Namespace: Namespace, Name: "reader_key_requests_total",
 		Help: "Requests with API keys of readers and with links of feeds, by result.",
 	}, []string{"vendor", "site", "kind", "result"})
+	Crawlers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: Namespace, Name: "crawler_requests_total",
+		Help: "Requests that were allowed as those of a crawler, by the name that the site gives it.",
+	}, []string{"vendor", "site", "crawler"})
+	StoreLoss = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: Namespace, Name: "store_loss_answers_total",
+		Help: "Requests that on_store_loss answered, because the store was unreachable for too long.",
+	}, []string{"vendor", "site", "answer"})
+	Teasers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: Namespace, Name: "teasers_total",
+		Help: "Denials of pages with a teaser, by what was sent.",
+	}, []string{"vendor", "site", "result"})
 	cachedRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: metricsNamespace, Name: "page_cache_requests_total",
+		Namespace: Namespace, Name: "page_cache_requests_total",
 		Help: "Allowed requests for pages that may be kept, by result.",
 	}, []string{"vendor", "site", "result"})
-	hookEvents = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: metricsNamespace, Name: "hook_events_total",
+	HookEvents = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: Namespace, Name: "hook_events_total",
 		Help: "Requests to the paths of billing systems, by hook and result.",
 	}, []string{"vendor", "hook", "result"})
 )
 
-const metricsNamespace = "gatefold"
+// Namespace begins the names of all metrics.
+const Namespace = "gatefold"
 
 // buildMetric is 1, with what is running as labels.
 var buildMetric = func() prometheus.Collector {
 	info := buildinfo.Read()
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: metricsNamespace, Name: "build_info",
+		Namespace: Namespace, Name: "build_info",
 		Help: "1, with the versions of Gatefold, Caddy and Go, and the commit, as labels.",
 		ConstLabels: prometheus.Labels{
 			"version": info.Version, "revision": info.Revision, "caddy_version": info.Caddy, "go_version": info.Go,
@@ -78,14 +86,14 @@ var buildMetric = func() prometheus.Collector {
 
 // What strangers send to the paths of billing systems is counted from zero on, so that its
 // rate is known from the first event on.
-func init() { hookEvents.WithLabelValues("", "", "refused") }
+func init() { HookEvents.WithLabelValues("", "", "refused") }
 
-// registerMetrics registers the metrics with a configuration's registry. It may be
-// called several times for a registry.
-func registerMetrics(registry prometheus.Registerer) error {
-	for _, collector := range append(openstore.Collectors(addPages),
-		loginsTotal, readerKeys,
-		decisionsTotal, decisionDuration, redemptionsTotal, meterViews, crawlerRequests, streamsOpen, streamsCut, teasersTotal, storeLossTotal, cachedRequests, hookEvents,
+// Register registers the metrics, and those of others, with a configuration's registry. It
+// may be called several times for a registry.
+func Register(registry prometheus.Registerer, others ...prometheus.Collector) error {
+	for _, collector := range append(others,
+		Logins, readerKeys,
+		decisionsTotal, decisionDuration, redemptionsTotal, meterViews, Crawlers, StreamsCut, Teasers, StoreLoss, cachedRequests, HookEvents,
 		buildMetric,
 	) {
 		err := registry.Register(collector)
@@ -96,9 +104,9 @@ func registerMetrics(registry prometheus.Registerer) error {
 	return nil
 }
 
-// siteMetrics are the metrics of one site, resolved once so that a decision needs no
+// Site are the metrics of one site, resolved once so that a decision needs no
 // lookup by label.
-type siteMetrics struct {
+type Site struct {
 	decisions   [256]prometheus.Counter // by policy.Reason
 	redemptions map[policy.Reason]prometheus.Counter
 	views       map[policy.Reason]prometheus.Counter
@@ -108,8 +116,9 @@ type siteMetrics struct {
 	losses      map[string]prometheus.Counter    // by answer
 }
 
-func newSiteMetrics(vendor, site string) *siteMetrics {
-	m := &siteMetrics{
+// NewSite returns the metrics of a site, of which some export 0 from the start.
+func NewSite(vendor, site string) *Site {
+	m := &Site{
 		redemptions: make(map[policy.Reason]prometheus.Counter),
 		views:       make(map[policy.Reason]prometheus.Counter),
 		pages:       make(map[pagecache.Outcome]prometheus.Counter),
@@ -138,58 +147,61 @@ func newSiteMetrics(vendor, site string) *siteMetrics {
 		m.pages[outcome] = cachedRequests.WithLabelValues(vendor, site, string(outcome))
 	}
 	m.readerKeys = make(map[[2]string]prometheus.Counter)
-	for _, kind := range []string{kindAPIKey, kindFeed} {
+	for _, kind := range []string{readerkey.KindAPIKey, readerkey.KindFeed} {
 		for _, result := range keyResults {
 			m.readerKeys[[2]string{kind, result}] = readerKeys.WithLabelValues(vendor, site, kind, result)
 		}
 	}
 	// These export 0 from the start.
-	streamsCut.WithLabelValues(vendor, site)
-	teasersTotal.WithLabelValues(vendor, site, string(teaserSent))
-	loginsTotal.WithLabelValues(vendor, site, string(login.KindLogin), string(login.ResultOK))
+	StreamsCut.WithLabelValues(vendor, site)
+	Teasers.WithLabelValues(vendor, site, "sent")
+	Logins.WithLabelValues(vendor, site, string(login.KindLogin), string(login.ResultOK))
 	return m
 }
 
-// decided counts a decision and observes its duration.
-func (m *siteMetrics) decided(reason policy.Reason, took time.Duration) {
+// Decided counts a decision and observes its duration.
+func (m *Site) Decided(reason policy.Reason, took time.Duration) {
 	if counter := m.decisions[reason]; counter != nil {
 		counter.Inc()
 	}
 	m.duration.Observe(took.Seconds())
 }
 
-// cached counts what became of a request at gatefold_cache.
-func (m *siteMetrics) cached(outcome pagecache.Outcome) {
+// Cached counts what became of a request at gatefold_cache.
+func (m *Site) Cached(outcome pagecache.Outcome) {
 	if counter := m.pages[outcome]; counter != nil {
 		counter.Inc()
 	}
 }
 
-// redeemed counts the result of a redemption.
-func (m *siteMetrics) redeemed(reason policy.Reason) {
+// Redeemed counts the result of a redemption.
+func (m *Site) Redeemed(reason policy.Reason) {
 	if counter := m.redemptions[reason]; counter != nil {
 		counter.Inc()
 	}
 }
 
-// viewed counts what became of a view when it was to be counted.
-func (m *siteMetrics) viewed(reason policy.Reason) {
+// Viewed counts what became of a view when it was to be counted.
+func (m *Site) Viewed(reason policy.Reason) {
 	if counter := m.views[reason]; counter != nil {
 		counter.Inc()
 	}
 }
 
-// hookReceived counts and logs what became of an event of a billing system. What strangers
-// send to unknown paths is counted, and logged for debugging only.
-func (a *App) hookReceived(r admin.HookReport) {
-	hookEvents.WithLabelValues(r.Vendor, r.Hook, r.Result).Inc()
-	level := zap.InfoLevel
-	switch {
-	case r.Hook == "":
-		level = zap.DebugLevel
-	case r.Failed():
-		level = zap.WarnLevel
+// newLossCounters returns the counters of a site by answer.
+func newLossCounters(vendor, site string) map[string]prometheus.Counter {
+	counters := make(map[string]prometheus.Counter)
+	for _, answer := range []string{policy.LossDeny, policy.LossTeaser, policy.LossPublic} {
+		counters[answer] = StoreLoss.WithLabelValues(vendor, site, answer)
 	}
-	a.logger.Log(level, "event of a billing system", zap.String("vendor", r.Vendor), zap.String("hook", r.Hook), zap.String("result", r.Result),
-		zap.String("event", r.Event), zap.String("type", r.Type), zap.String("action", r.Do), zap.String("contract", r.Contract))
+	return counters
 }
+
+// Lost counts an answer by on_store_loss.
+func (m *Site) Lost(answer string) { m.losses[answer].Inc() }
+
+// keyResults are the results of requests with keys of readers.
+var keyResults = []string{"ok", "unknown", "limited", "unavailable"}
+
+// Keyed counts a request with a key.
+func (m *Site) Keyed(kind, result string) { m.readerKeys[[2]string{kind, result}].Inc() }
