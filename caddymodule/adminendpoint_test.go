@@ -93,12 +93,21 @@ func TestAdminEndpointRefusesForms(t *testing.T) {
 	}
 }
 
+// atAdminEndpoint sends a request to Caddy's admin endpoint, without its server.
+func atAdminEndpoint(w http.ResponseWriter, r *http.Request) error {
+	info, err := caddy.GetModule("admin.api.gatefold")
+	if err != nil {
+		return err
+	}
+	return info.New().(caddy.AdminRouter).Routes()[0].Handler.ServeHTTP(w, r)
+}
+
 // The remote admin endpoint, which has TLS, does not serve the API.
 func TestRemoteAdminHasNoAPI(t *testing.T) {
 	newTestSite(t, standardRules)
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/gatefold/management/access-lists", nil)
 	request.TLS = new(tls.ConnectionState)
-	err := new(adminEndpoint).serve(httptest.NewRecorder(), request)
+	err := atAdminEndpoint(httptest.NewRecorder(), request)
 	if failed, ok := errors.AsType[caddy.APIError](err); !ok || failed.HTTPStatus != http.StatusNotFound {
 		t.Errorf("got %v", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/accounts"
 	"github.com/gatefold/gatefold/caddymodule/apimount"
+	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/setting"
@@ -221,7 +222,7 @@ func serveAPI(w http.ResponseWriter, r *http.Request, handler *lazy[http.Handler
 	api, err := handler.get()
 	if err != nil {
 		logger.Error("the management API cannot be opened", zap.Error(err))
-		w.Header().Set("Retry-After", retryAfterSeconds)
+		w.Header().Set("Retry-After", denial.RetryAfter)
 		return apimount.WriteProblem(w, http.StatusServiceUnavailable, "store_unavailable", "The store is unavailable; see the server's log.")
 	}
 	api.ServeHTTP(w, r)

@@ -19,10 +19,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/adminendpoint"
 	"github.com/gatefold/gatefold/caddymodule/entrypoint"
 	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/metrics"
 	"github.com/gatefold/gatefold/caddymodule/openstore"
+	_ "github.com/gatefold/gatefold/caddymodule/publickeys" // registers gatefold_keys
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/caddymodule/webhookconfig"
@@ -35,6 +37,10 @@ import (
 
 func init() {
 	caddy.RegisterModule(&App{})
+	metrics.Include(append(openstore.Collectors(addPages), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: metrics.Namespace, Name: "streams_open",
+		Help: "Open tunnels, event streams and downloads, which are cut when access is revoked.",
+	}, func() float64 { return float64(openStreams.count()) }))...)
 }
 
 // now is the clock of all decisions, and since the time elapsed by that clock, at half
@@ -106,18 +112,6 @@ type App struct {
 
 const defaultCacheSize = 64 << 20
 
-// streamsOpen is the number of open streams.
-var streamsOpen = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-	Namespace: metrics.Namespace, Name: "streams_open",
-	Help: "Open tunnels, event streams and downloads, which are cut when access is revoked.",
-}, func() float64 { return float64(openStreams.count()) })
-
-// registerMetrics registers the metrics with a configuration's registry. It may be
-// called several times for a registry.
-func registerMetrics(registry prometheus.Registerer) error {
-	return metrics.Register(registry, append(openstore.Collectors(addPages), streamsOpen)...)
-}
-
 // resolver resolves the host names of entry points and webhooks; tests replace it.
 var resolver = new(net.Resolver)
 
@@ -156,7 +150,7 @@ func (a *App) provision(ctx caddy.Context) error {
 	if a.webhooks, err = a.Webhooks.Settings(); err != nil {
 		return setting.In("webhooks", err)
 	}
-	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	if err := a.acquireStore(); err != nil {
@@ -167,7 +161,8 @@ func (a *App) provision(ctx caddy.Context) error {
 			return setting.In("backup", err)
 		}
 	}
-	a.runtime.make, a.api.make = a.openRuntime, a.newAPI
+	a.runtime.make = func() (*openstore.Opened, error) { return a.shared.Open(a.ctx, a.secret) }
+	a.api.make = a.newAPI
 	return a.openEarly()
 }
 
@@ -193,7 +188,7 @@ func (a *App) openEarly() error {
 	if a.shared.Absent() {
 		return nil // `caddy validate` must not create the database
 	}
-	_, err := a.runtime.get()
+	_, err := a.Opened()
 	if errors.Is(err, boltengine.ErrInUse) && a.secret == nil {
 		return setting.In("store", a.shared.CheckSecretFile())
 	}
@@ -232,14 +227,14 @@ func (a *App) resolveSecret() error {
 	return nil
 }
 
-// openRuntime opens the store, at the first request or at Start, whichever comes
+// Opened returns the store, which it opens at the first request or at Start, whichever comes
 // first: Caddy starts apps in no fixed order.
-func (a *App) openRuntime() (*openstore.Opened, error) { return a.shared.Open(a.ctx, a.secret) }
+func (a *App) Opened() (*openstore.Opened, error) { return a.runtime.get() }
 
 // apiOptions returns the options that the API directive and the admin endpoint have
 // in common.
 func (a *App) apiOptions() (admin.Options, error) {
-	rt, err := a.runtime.get()
+	rt, err := a.Opened()
 	if err != nil {
 		return admin.Options{}, err
 	}
@@ -284,11 +279,16 @@ func (a *App) newAPI() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	options.Authorize, options.Operator = authorizeLocal, true
+	options.Authorize, options.Operator = adminendpoint.Authorize, true
 	if follower := a.shared.Engine.Follower(); follower != nil {
 		options.StoreState, options.AcceptLoss = follower.State, follower.AcceptLoss
 	}
 	return admin.New(options)
+}
+
+// AdminEndpoint returns what Caddy's admin endpoint calls of the app.
+func (a *App) AdminEndpoint() *adminendpoint.App {
+	return &adminendpoint.App{API: a.api.get, Opened: a.Opened, Audit: a.audit, Store: a.shared, Logger: a.logger}
 }
 
 // EntryPoints implements entrypoint.App.
@@ -297,7 +297,7 @@ func (a *App) EntryPoints() *entrypoint.Guards { return &a.entryPoints }
 // Start opens the store and starts the background jobs. A database or a secret that
 // cannot be used fails the load.
 func (a *App) Start() error {
-	rt, err := a.runtime.get()
+	rt, err := a.Opened()
 	if a.shared.Awaited(err) {
 		a.logger.Error("the store is unreachable", zap.Error(err))
 	} else if err != nil {
@@ -400,7 +400,7 @@ func (a *App) Cleanup() error {
 // configureWebhooks delivers events by the settings of this configuration from now on. It
 // returns false while the store does not answer.
 func (a *App) configureWebhooks() bool {
-	rt, err := a.runtime.get()
+	rt, err := a.Opened()
 	if err != nil {
 		return false
 	}

@@ -33,8 +33,8 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.After, "forward_auth")
 	gateOptions.Register(func(h *Handler) []block.Option {
 		return []block.Option{
-			block.Match("vendor", &h.Vendor, slugPattern, "lower-case letters, digits and hyphens"),
-			block.Match("site", &h.Site, slugPattern, "lower-case letters, digits and hyphens"),
+			block.Match("vendor", &h.Vendor, setting.Slug, "lower-case letters, digits and hyphens"),
+			block.Match("site", &h.Site, setting.Slug, "lower-case letters, digits and hyphens"),
 			block.Match("link_param", &h.LinkParam, paramPattern, "letters, digits, - and _"),
 			block.Duration("link_cookie_ttl", &h.LinkCookieTTL, time.Second, 0),
 			block.Duration("link_device_window", &h.LinkDeviceWindow, time.Second, 0),

@@ -64,7 +64,7 @@ func (h *Handler) provisionCrawlers() error {
 		return setting.In("crawler", fmt.Errorf("crawler: there are more than %d", maxCrawlerConfigs))
 	}
 	for name, config := range h.Crawlers {
-		if !slugPattern.MatchString(name) {
+		if !setting.Slug.MatchString(name) {
 			return setting.In("crawler", fmt.Errorf("crawler: the name %q must be lower-case letters, digits and hyphens, at most 63", name))
 		}
 		if err := config.Check(); err != nil {

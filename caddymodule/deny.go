@@ -27,9 +27,6 @@ func init() {
 	caddy.RegisterModule(neutralize{})
 }
 
-// retryAfterSeconds is when clients should repeat a request that got a 503.
-const retryAfterSeconds = "5"
-
 // statusClientLeft is the status in the access log of a request whose client left while the
 // store was asked, as of Caddy's reverse_proxy.
 const statusClientLeft = 499
@@ -63,7 +60,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 			header.Add("WWW-Authenticate", `Basic realm="`+h.Site+`", charset="UTF-8"`)
 		}
 	case http.StatusServiceUnavailable:
-		header.Set("Retry-After", retryAfterSeconds)
+		header.Set("Retry-After", denial.RetryAfter)
 	case http.StatusTooManyRequests:
 		header.Set("Retry-After", keyLimitSeconds)
 	case http.StatusMethodNotAllowed:

@@ -1,6 +1,5 @@
-// Package caddymodule integrates Gatefold with Caddy. It is the only package that
-// imports Caddy, and importing it registers these modules and the command
-// `gatefold`:
+// Package caddymodule integrates Gatefold with Caddy. Only it and the packages below it import
+// Caddy, and importing it registers these modules and the command `gatefold`:
 //
 //	gatefold                               the app (global option): store, secret, caches
 //	http.handlers.gatefold                 the gate (site directive)
@@ -86,9 +85,8 @@
 //	api.go            the modules of the API's directives
 //	accounts/         package accounts: readers who call the API
 //	apimount/         package apimount: how a request of the API reached it, and servers without TLS
-//	adminendpoint.go  the API at Caddy's admin endpoint
-//	adminstore.go     backups and compaction at the admin endpoint
-//	keysdirective.go  the directive that serves public keys
+//	adminendpoint/    package adminendpoint: the API at Caddy's admin endpoint, backups, compaction
+//	publickeys/       package publickeys: the directive that serves public keys
 //	entrypoint/       package entrypoint: the upstream source and transport of entry points
 //
 // The Caddyfile:

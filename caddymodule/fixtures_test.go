@@ -206,7 +206,7 @@ func (s *testSite) shared() *openstore.Shared { return s.app().shared }
 // running returns the runtime of the running app.
 func (s *testSite) running() *openstore.Opened {
 	s.Helper()
-	rt, err := s.app().runtime.get()
+	rt, err := s.app().Opened()
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -220,7 +220,7 @@ func (c *PathConfig) options() policy.PathOptions {
 }
 
 const (
-	defaultVendor        = "default"
+	defaultVendor        = setting.DefaultVendor
 	defaultLinkParam     = "token"
 	defaultShareParam    = "share"
 	defaultLinkCookieTTL = 24 * time.Hour
@@ -311,10 +311,7 @@ func (h *Handler) setDefaults() {
 	}
 }
 
-var (
-	slugPattern  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	paramPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-)
+var paramPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Validate implements caddy.Validator.
 func (h *Handler) Validate() error { return h.Places.At(h.validate()) }
@@ -322,7 +319,7 @@ func (h *Handler) Validate() error { return h.Places.At(h.validate()) }
 func (h *Handler) validate() error {
 	for _, option := range [][2]string{{"vendor", h.Vendor}, {"site", h.Site}} { // a site is named like its vendor by default
 		name, slug := option[0], option[1]
-		if !slugPattern.MatchString(slug) {
+		if !setting.Slug.MatchString(slug) {
 			return setting.In(name, fmt.Errorf("%s: %q must be lower-case letters, digits and hyphens, at most 63", name, slug))
 		}
 	}

@@ -44,7 +44,7 @@ func (h *Handler) provisionAddress(i *Identity) error {
 		return fmt.Errorf("address: there are more than %d", maxAddressReaders)
 	}
 	switch {
-	case !slugPattern.MatchString(i.Name):
+	case !setting.Slug.MatchString(i.Name):
 		return setting.In("name", fmt.Errorf("address: the name %q must be lower-case letters, digits and hyphens, at most 63", i.Name))
 	case len(i.Ranges) == 0 || len(i.Ranges) > maxReaderRanges:
 		return setting.In("ranges", fmt.Errorf("address %s: it needs 1 to %d ranges, such as 203.0.113.0/24", i.Name, maxReaderRanges))

@@ -158,7 +158,7 @@ func logBackups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.app().serveCompact(failingWriter{http.Header{}}, cut); err == nil {
+	if err := atAdminEndpoint(failingWriter{http.Header{}}, cut); err == nil {
 		t.Error("a compaction of a client that left succeeds")
 	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/gatefold/store/backup", nil)
@@ -170,7 +170,7 @@ func logBackups(t *testing.T) {
 			t.Error("the response of an incomplete backup ends as if it were complete")
 		}
 	}()
-	_ = s.app().serveBackup(failingWriter{http.Header{}}, request)
+	_ = atAdminEndpoint(failingWriter{http.Header{}}, request)
 }
 
 // newLoggedRedisSite runs a site and an API over a Redis, whose log is read.

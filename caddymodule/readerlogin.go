@@ -97,7 +97,7 @@ func (h *Handler) serveLogin(w http.ResponseWriter, g *gateRequest) error {
 	sites := g.site.logins()
 	if sites == nil {
 		reason := reasons.Texts[policy.ReasonStoreUnavailable]
-		w.Header().Set("Retry-After", retryAfterSeconds)
+		w.Header().Set("Retry-After", denial.RetryAfter)
 		return h.refuse(w, g.r, refusal{Denial: reason.Denial, code: policy.ReasonStoreUnavailable.String(), uri: denial.URI(g.original.EscapedPath(), ""), id: id})
 	}
 	asked := g.r

@@ -48,7 +48,7 @@ const recentRedirects = 4096
 
 // openRuntime returns the site's runtime, and opens the store if it is not open.
 func (h *Handler) openRuntime() (*siteRuntime, error) {
-	rt, err := h.app.runtime.get()
+	rt, err := h.app.Opened()
 	if err != nil {
 		return nil, err
 	}

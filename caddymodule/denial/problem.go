@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// RetryAfter is when clients should repeat a request that got a 503, in seconds.
+const RetryAfter = "5"
+
 // Denial is what a denied request is answered.
 type Denial struct {
 	Status int

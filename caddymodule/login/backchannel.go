@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy/store"
 )
@@ -99,7 +100,7 @@ func (s *Site) logoutRefused(w http.ResponseWriter, r *Request, err error) {
 func answerLogout(w http.ResponseWriter, status int, code string) {
 	w.Header().Set("Content-Type", "application/json")
 	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", retryAfterSeconds)
+		w.Header().Set("Retry-After", denial.RetryAfter)
 	}
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]string{"error": code})

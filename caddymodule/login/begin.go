@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -156,13 +157,10 @@ func (s *Site) push(ctx context.Context, provider *keys.Provider, form url.Value
 	return keys.ReadPushedRequest(answer)
 }
 
-// retryAfterSeconds is when clients should repeat a request that got a 503.
-const retryAfterSeconds = "5"
-
 // providerFailed answers that the provider cannot be reached, or does not do what it should.
 func (s *Site) providerFailed(w http.ResponseWriter, r *Request, kind Kind, err error, next string) {
 	s.report(kind, ResultProvider, r, err)
-	w.Header().Set("Retry-After", retryAfterSeconds)
+	w.Header().Set("Retry-After", denial.RetryAfter)
 	s.page(w, r, page{
 		Status: http.StatusServiceUnavailable, Title: "Login is not available at the moment",
 		Detail: "The service that knows your account does not answer. Try again in a moment.", Button: "Try again", Link: s.loginURL(next),
@@ -172,6 +170,6 @@ func (s *Site) providerFailed(w http.ResponseWriter, r *Request, kind Kind, err 
 // storeFailed answers that the store cannot be reached.
 func (s *Site) storeFailed(w http.ResponseWriter, r *Request, kind Kind, err error) {
 	s.report(kind, ResultStore, r, err)
-	w.Header().Set("Retry-After", retryAfterSeconds)
+	w.Header().Set("Retry-After", denial.RetryAfter)
 	s.page(w, r, page{Status: http.StatusServiceUnavailable, Title: "Try again in a moment", Detail: "This site cannot read or write its records at the moment."})
 }

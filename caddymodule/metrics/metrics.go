@@ -3,6 +3,7 @@ package metrics
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -88,10 +89,16 @@ var buildMetric = func() prometheus.Collector {
 // rate is known from the first event on.
 func init() { HookEvents.WithLabelValues("", "", "refused") }
 
-// Register registers the metrics, and those of others, with a configuration's registry. It
-// may be called several times for a registry.
-func Register(registry prometheus.Registerer, others ...prometheus.Collector) error {
-	for _, collector := range append(others,
+// included are the collectors of other packages.
+var included []prometheus.Collector
+
+// Include adds collectors to those that Register registers, as a program starts.
+func Include(collectors ...prometheus.Collector) { included = append(included, collectors...) }
+
+// Register registers the metrics with a configuration's registry. It may be called several
+// times for a registry.
+func Register(registry prometheus.Registerer) error {
+	for _, collector := range append(slices.Clip(included),
 		Logins, readerKeys,
 		decisionsTotal, decisionDuration, redemptionsTotal, meterViews, Crawlers, StreamsCut, Teasers, StoreLoss, cachedRequests, HookEvents,
 		buildMetric,

@@ -3,6 +3,7 @@
 // Replace puts in their values when a module is provisioned.
 //
 //	authorities.go  files of certificate authorities
+//	names.go        names of vendors and sites
 //	place.go        the places of options in a Caddyfile, for the errors of provisioning
 //	replace.go      replacement in the texts of a configuration
 //	secret.go       placeholders for secrets, which a configuration does not hold

@@ -1,4 +1,4 @@
-package caddymodule
+package adminendpoint
 
 import (
 	"cmp"
@@ -7,47 +7,64 @@ import (
 	"net/http"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/policy/store"
 )
 
 func init() {
-	caddy.RegisterModule(&adminEndpoint{})
+	caddy.RegisterModule(&endpoint{})
 }
 
-// adminEndpoint serves the management API under /gatefold/ on Caddy's local admin
+// App is the running app, as far as the endpoint calls it.
+type App struct {
+	// API returns the management API, Opened the open store.
+	API    func() (http.Handler, error)
+	Opened func() (*openstore.Opened, error)
+	// Audit returns the ways through the routes of the configuration; nil without an http app.
+	Audit  func() (*siteaudit.Report, error)
+	Store  *openstore.Shared
+	Logger *zap.Logger
+}
+
+// endpoint serves the management API under /gatefold/ on Caddy's local admin
 // endpoint, for the operator of the machine and the commands. The query parameter
 // `vendor` selects the vendor.
 //
 // Caddy replaces its admin endpoint before it knows that a new configuration works, and
 // does not restore the old one when it fails. Each request looks up the running app.
-type adminEndpoint struct {
+type endpoint struct {
 	// ctx is the context of the configuration that the endpoint was made for.
 	ctx caddy.Context
 }
 
 // CaddyModule returns the Caddy module information.
-func (*adminEndpoint) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "admin.api.gatefold", New: func() caddy.Module { return new(adminEndpoint) }}
+func (*endpoint) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.gatefold", New: func() caddy.Module { return new(endpoint) }}
 }
 
 // Provision registers the metrics with this configuration's registry: the admin
 // endpoint's /metrics uses it from now on, even if the configuration fails to load.
-func (m *adminEndpoint) Provision(ctx caddy.Context) error {
+func (m *endpoint) Provision(ctx caddy.Context) error {
 	m.ctx = ctx
-	return registerMetrics(ctx.GetMetricsRegistry())
+	return metrics.Register(ctx.GetMetricsRegistry())
 }
 
 // Routes implements caddy.AdminRouter.
-func (m *adminEndpoint) Routes() []caddy.AdminRoute {
+func (m *endpoint) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{Pattern: command.AdminPrefix + "/", Handler: caddy.AdminHandlerFunc(m.serve)}}
 }
 
-func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
+func (m *endpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	app, err := m.app(r)
 	if errors.Is(err, errLoading) {
 		w.Header().Set("Retry-After", "1")
@@ -66,12 +83,12 @@ func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path == command.AdminPrefix+command.SitesPath {
 		return app.serveSites(w)
 	}
-	api, err := app.api.get()
+	api, err := app.API()
 	if err != nil && r.URL.Path == command.AdminPrefix+command.HealthPath {
 		return app.serveFailing(w, err)
 	}
 	if err != nil {
-		w.Header().Set("Retry-After", retryAfterSeconds)
+		w.Header().Set("Retry-After", denial.RetryAfter)
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
 	http.StripPrefix(command.AdminPrefix, api).ServeHTTP(w, r)
@@ -82,14 +99,14 @@ func (m *adminEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 // Redis was away from the start.
 func (a *App) serveFailing(w http.ResponseWriter, cause error) error {
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Retry-After", retryAfterSeconds)
+	w.Header().Set("Retry-After", denial.RetryAfter)
 	w.WriteHeader(http.StatusServiceUnavailable)
-	return json.NewEncoder(w).Encode(admin.FailingHealth(cause, a.shared.Node.Look()))
+	return json.NewEncoder(w).Encode(admin.FailingHealth(cause, a.Store.Node.Look()))
 }
 
 // serveSites responds with the ways through the routes of the configuration.
 func (a *App) serveSites(w http.ResponseWriter) error {
-	report, err := a.audit()
+	report, err := a.Audit()
 	switch {
 	case err != nil:
 		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
@@ -101,7 +118,7 @@ func (a *App) serveSites(w http.ResponseWriter) error {
 }
 
 // app returns the running app.
-func (m *adminEndpoint) app(r *http.Request) (*App, error) {
+func (m *endpoint) app(r *http.Request) (*App, error) {
 	// Only Caddy's remote admin endpoint has TLS, and only the operator of this
 	// machine may use the API without an access token.
 	if r.TLS != nil {
@@ -115,26 +132,26 @@ func (m *adminEndpoint) app(r *http.Request) (*App, error) {
 	if err != nil {
 		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the running configuration has no gatefold directive: add one and reload")}
 	}
-	return active.(*App), nil
+	return active.(interface{ AdminEndpoint() *App }).AdminEndpoint(), nil
 }
 
 var errLoading = errors.New("a configuration is being made active: try again in a second")
 
 // loading reports whether the endpoint's own configuration is being made active: the
 // endpoint answers from before its apps are provisioned until long after they started.
-func (m *adminEndpoint) loading(running caddy.Context) bool {
+func (m *endpoint) loading(running caddy.Context) bool {
 	return m.ctx.Context != nil && m.ctx.Err() == nil && m.ctx.Context != running.Context
 }
 
-// authorizeLocal authorizes the local operator for the vendor of the query.
-func authorizeLocal(r *http.Request) (admin.Caller, error) {
-	vendor := cmp.Or(r.URL.Query().Get("vendor"), defaultVendor)
+// Authorize authorizes the local operator for the vendor of the query.
+func Authorize(r *http.Request) (admin.Caller, error) {
+	vendor := cmp.Or(r.URL.Query().Get("vendor"), setting.DefaultVendor)
 	// The keys that sign access tokens belong to no vendor; nothing else of the
 	// system's own records is reached so.
 	if vendor == store.SystemPartition && (r.URL.Path == command.KeysPath || strings.HasPrefix(r.URL.Path, command.KeysPath+"/")) {
 		return admin.Caller{Vendor: vendor, Name: "local operator", Unlimited: true}, nil
 	}
-	if !slugPattern.MatchString(vendor) {
+	if !setting.Slug.MatchString(vendor) {
 		return admin.Caller{}, &admin.RefusedError{
 			Status: http.StatusBadRequest, Detail: "The query parameter vendor must be lower-case letters, digits and hyphens, at most 63.",
 		}
@@ -144,6 +161,6 @@ func authorizeLocal(r *http.Request) (admin.Caller, error) {
 
 // Interface guards
 var (
-	_ caddy.AdminRouter = (*adminEndpoint)(nil)
-	_ caddy.Provisioner = (*adminEndpoint)(nil)
+	_ caddy.AdminRouter = (*endpoint)(nil)
+	_ caddy.Provisioner = (*endpoint)(nil)
 )

@@ -1,4 +1,6 @@
-package caddymodule
+// Package publickeys serves the public keys of a vendor, which other systems verify its tokens
+// with.
+package publickeys
 
 import (
 	"bytes"
@@ -15,28 +17,35 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
-const keysDirective = "gatefold_keys"
-
-func init() {
-	caddy.RegisterModule(&KeysHandler{})
-	httpcaddyfile.RegisterHandlerDirective(keysDirective, parseKeysDirective)
-	// Before authentication: the keys are public.
-	httpcaddyfile.RegisterDirectiveOrder(keysDirective, httpcaddyfile.Before, "basic_auth")
+// App is the app of a configuration.
+type App interface {
+	Opened() (*openstore.Opened, error)
 }
 
-// KeysHandler serves a vendor's public keys as a JWK Set (RFC 7517) at
+const directive = "gatefold_keys"
+
+func init() {
+	caddy.RegisterModule(&Handler{})
+	httpcaddyfile.RegisterHandlerDirective(directive, parseDirective)
+	// Before authentication: the keys are public.
+	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "basic_auth")
+}
+
+// Handler serves a vendor's public keys as a JWK Set (RFC 7517) at
 // `/.well-known/jwks.json`. Every other request goes to the next handler.
-type KeysHandler struct {
+type Handler struct {
 	// Vendor is the vendor whose keys are served. Default: `default`.
 	Vendor string `json:"vendor,omitempty"`
 
 	// Places are the places of the options in the Caddyfile, for errors.
 	Places setting.Places `json:"places,omitempty" placeholders:"-"`
 
-	app *App
+	app App
 }
 
 const jwksPath = "/.well-known/jwks.json"
@@ -45,39 +54,39 @@ const jwksPath = "/.well-known/jwks.json"
 const jwksCacheControl = "public, max-age=300"
 
 // CaddyModule returns the Caddy module information.
-func (*KeysHandler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.gatefold_keys", New: func() caddy.Module { return new(KeysHandler) }}
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.gatefold_keys", New: func() caddy.Module { return new(Handler) }}
 }
 
 // Provision prepares the handler.
-func (h *KeysHandler) Provision(ctx caddy.Context) error {
+func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := setting.Replace(h); err != nil {
 		return h.Places.At(err)
 	}
-	h.Vendor = cmp.Or(h.Vendor, defaultVendor)
+	h.Vendor = cmp.Or(h.Vendor, setting.DefaultVendor)
 	app, err := ctx.App("gatefold")
 	if err != nil {
 		return err
 	}
-	h.app = app.(*App)
+	h.app = app.(App)
 	return nil
 }
 
 // Validate checks the handler's configuration.
-func (h *KeysHandler) Validate() error {
-	if !slugPattern.MatchString(h.Vendor) {
+func (h *Handler) Validate() error {
+	if !setting.Slug.MatchString(h.Vendor) {
 		return h.Places.At(fmt.Errorf("vendor: %q must be lower-case letters, digits and hyphens, at most 63", h.Vendor))
 	}
 	return nil
 }
 
 // ServeHTTP serves the key set. It responds 503 while the store is unavailable.
-func (h *KeysHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if r.URL.Path != jwksPath || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return next.ServeHTTP(w, r)
 	}
 	admin.LimitBody(w, r, admin.BodyTimeout)
-	rt, err := h.app.runtime.get()
+	rt, err := h.app.Opened()
 	if err != nil {
 		return keysUnavailable(w, err)
 	}
@@ -102,14 +111,14 @@ func (h *KeysHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 
 // keysUnavailable returns the error of a key set that cannot be read now.
 func keysUnavailable(w http.ResponseWriter, err error) error {
-	w.Header().Set("Retry-After", retryAfterSeconds)
+	w.Header().Set("Retry-After", denial.RetryAfter)
 	return caddyhttp.Error(http.StatusServiceUnavailable, err)
 }
 
 // UnmarshalCaddyfile sets up the handler. Syntax:
 //
 //	gatefold_keys [<vendor>]
-func (h *KeysHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	h.Places = setting.PlacesOf(d)
 	d.Next() // consume the directive's name
 	args := d.RemainingArgs()
@@ -117,21 +126,21 @@ func (h *KeysHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("gatefold_keys: write `gatefold_keys [<vendor>]`")
 	}
 	if len(args) == 1 {
-		if h.Vendor = args[0]; !setting.Has(h.Vendor) && !slugPattern.MatchString(h.Vendor) {
+		if h.Vendor = args[0]; !setting.Has(h.Vendor) && !setting.Slug.MatchString(h.Vendor) {
 			return d.Errf("gatefold_keys: %q must be lower-case letters, digits and hyphens", h.Vendor)
 		}
 	}
 	return nil
 }
 
-func parseKeysDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	handler := new(KeysHandler)
+func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
 // Interface guards
 var (
-	_ caddy.Provisioner           = (*KeysHandler)(nil)
-	_ caddy.Validator             = (*KeysHandler)(nil)
-	_ caddyhttp.MiddlewareHandler = (*KeysHandler)(nil)
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

@@ -1,4 +1,4 @@
-package caddymodule
+package adminendpoint
 
 import (
 	"crypto/sha256"
@@ -26,7 +26,7 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	copied := &backupWriter{w: w, digest: sha256.New()}
-	rt, err := a.runtime.get()
+	rt, err := a.Opened()
 	var length int64
 	if err == nil {
 		_, length, err = rt.SealedBackup(r.Context(), copied)
@@ -35,11 +35,11 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) error {
 	case err != nil && !copied.begun:
 		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
 	case err != nil:
-		a.logger.Error("the backup was interrupted", zap.Int64("bytes", length), zap.Error(err))
+		a.Logger.Error("the backup was interrupted", zap.Int64("bytes", length), zap.Error(err))
 		panic(http.ErrAbortHandler) // so that the client detects the truncation
 	}
 	w.Header().Set(command.BackupDigest, hex.EncodeToString(copied.digest.Sum(nil)))
-	a.logger.Info("served a backup", zap.Int64("bytes", length))
+	a.Logger.Info("served a backup", zap.Int64("bytes", length))
 	return nil
 }
 
@@ -84,19 +84,19 @@ func (a *App) serveCompact(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	began := time.Now()
-	done, err := a.shared.Compact(r.Context())
+	done, err := a.Store.Compact(r.Context())
 	switch {
 	case errors.Is(err, boltengine.ErrCompacting):
 		return caddy.APIError{HTTPStatus: http.StatusConflict, Err: err}
 	case err != nil:
-		a.logger.Error("the compaction failed", zap.Error(err))
+		a.Logger.Error("the compaction failed", zap.Error(err))
 		status := http.StatusInternalServerError
 		if errors.Is(err, engine.ErrFull) {
 			status = http.StatusInsufficientStorage
 		}
 		return caddy.APIError{HTTPStatus: status, Err: err}
 	}
-	a.logger.Info("compacted the database", zap.Int64("bytes_before", done.Before), zap.Int64("bytes", done.After), zap.Duration("took", time.Since(began)))
+	a.Logger.Info("compacted the database", zap.Int64("bytes_before", done.Before), zap.Int64("bytes", done.After), zap.Duration("took", time.Since(began)))
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(command.Compacted{
 		BytesBefore: done.Before, FreeBytesBefore: done.FreeBefore, Bytes: done.After, FreeBytes: done.FreeAfter,
