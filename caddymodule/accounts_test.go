@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 )
 
 // ownRules are those of docs/proxy.md.
@@ -27,7 +29,7 @@ const ownRules = `
 // page of another site cannot make their browser sign: its form and its script are refused,
 // and nothing is signed.
 func TestReaderSignsOnTheSite(t *testing.T) {
-	s := newCoworkSite(t, engineBolt, ownRules)
+	s := newCoworkSite(t, openstore.Bolt, ownRules)
 	s.desk()
 	name, bearer := s.as("ken")
 	s.get("/terms", name, bearer).denied(http.StatusForbidden, "agreement_required")
@@ -72,7 +74,7 @@ func TestReaderSignsOnTheSite(t *testing.T) {
 // Readers do for themselves what is theirs, and nothing else; anonymous readers read the
 // agreements. Everything that is not an operation is the site's own.
 func TestReadersCallWhatIsTheirs(t *testing.T) {
-	s := newCoworkSite(t, engineBolt, ownRules)
+	s := newCoworkSite(t, openstore.Bolt, ownRules)
 	s.desk()
 	s.subscribe(clock.Now().Add(time.Hour), nil)
 	s.get("/api/legal").members(http.StatusOK, "anonymous")

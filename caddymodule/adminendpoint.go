@@ -84,7 +84,7 @@ func (a *App) serveFailing(w http.ResponseWriter, cause error) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Retry-After", retryAfterSeconds)
 	w.WriteHeader(http.StatusServiceUnavailable)
-	return json.NewEncoder(w).Encode(admin.FailingHealth(cause, a.shared.node.Look()))
+	return json.NewEncoder(w).Encode(admin.FailingHealth(cause, a.shared.Node.Look()))
 }
 
 // serveSites responds with the ways through the routes of the configuration.

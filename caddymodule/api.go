@@ -14,6 +14,8 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/accounts"
+	"github.com/gatefold/gatefold/caddymodule/apimount"
+	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/sitehosts"
@@ -51,7 +53,7 @@ type API struct {
 	handler lazy[http.Handler]
 	server  *caddyhttp.Server // nil outside of a server
 	hosts   lazy[*sitehosts.Hosts]
-	keySets watchedKeySets
+	keySets keysets.Watched
 }
 
 // APIIssuer is an issuer of access tokens for the API.
@@ -103,7 +105,7 @@ func (h *API) provision(ctx caddy.Context) error {
 	}
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if h.server != nil && !h.PlainHTTP {
-		if err := checkServer(h.server); err != nil {
+		if err := apimount.CheckServer(h.server); err != nil {
 			return err
 		}
 	}
@@ -113,7 +115,7 @@ func (h *API) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	h.keySets.sets, h.handler.make = h.app.shared.keySets, h.open
+	h.keySets.Sets, h.handler.make = h.app.shared.KeySets, h.open
 	h.app.apis.add(h)
 	return nil
 }
@@ -165,7 +167,7 @@ func (h *API) open() (http.Handler, error) {
 		}
 		access := issuer.access
 		if access.Keys == nil {
-			if access.Keys, err = h.keySets.watch(issuer.remote); err != nil {
+			if access.Keys, err = h.keySets.Watch(issuer.remote); err != nil {
 				return nil, fmt.Errorf("issuer %s: %w", issuer.Issuer, err)
 			}
 		}
@@ -180,17 +182,38 @@ func (h *API) open() (http.Handler, error) {
 
 // Cleanup stops refreshing the issuers' keys.
 func (h *API) Cleanup() error {
-	h.keySets.release()
+	h.keySets.Release()
 	return nil
 }
 
 // ServeHTTP handles every request; the next handler is never called.
 func (h *API) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if !h.PlainHTTP && !isSecure(r, r.Header["X-Forwarded-Proto"]) && !isLocal(r) {
-		return writeAPIProblem(w, http.StatusForbidden, "https_required",
+	if !h.PlainHTTP && !isSecure(r, r.Header["X-Forwarded-Proto"]) && !apimount.IsLocal(r) {
+		return apimount.WriteProblem(w, http.StatusForbidden, "https_required",
 			"The management API requires https. Any secret or token in this request was sent in the clear: revoke it.")
 	}
 	return serveAPI(w, r, &h.handler, h.logger)
+}
+
+// apiBase returns the URL of the API as the client of a request names it.
+func apiBase(r *http.Request) string {
+	scheme := "http"
+	if isSecure(r, r.Header["X-Forwarded-Proto"]) {
+		scheme = "https"
+	}
+	return scheme + "://" + plainHost(r.Host) + apimount.Prefix(r)
+}
+
+// linkBase returns what a link to a page of the API begins with: the URL of the API if the
+// configuration names its host, and its path alone otherwise: a Host that only the client
+// names would lead those who open the link to a host of the client's choice.
+func (h *API) linkBase(r *http.Request) string {
+	if h.server != nil {
+		if hosts, err := h.hosts.get(); err == nil && hosts.Named(r.Host) {
+			return apiBase(r)
+		}
+	}
+	return apimount.Prefix(r)
 }
 
 // serveAPI serves an API that is opened when it is first called.
@@ -199,7 +222,7 @@ func serveAPI(w http.ResponseWriter, r *http.Request, handler *lazy[http.Handler
 	if err != nil {
 		logger.Error("the management API cannot be opened", zap.Error(err))
 		w.Header().Set("Retry-After", retryAfterSeconds)
-		return writeAPIProblem(w, http.StatusServiceUnavailable, "store_unavailable", "The store is unavailable; see the server's log.")
+		return apimount.WriteProblem(w, http.StatusServiceUnavailable, "store_unavailable", "The store is unavailable; see the server's log.")
 	}
 	api.ServeHTTP(w, r)
 	return nil

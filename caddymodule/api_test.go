@@ -55,7 +55,7 @@ const boundAPI = "bind 127.0.0.1\n\tgatefold_api"
 // token creates a client and requests an access token for it.
 func (s *apiSite) token(vendor string, scopes ...string) string {
 	s.Helper()
-	client, secret, err := s.running().store.As(store.Actor{}).CreateClient(s.Context(), store.Client{Name: "test", Vendor: vendor, Scopes: scopes})
+	client, secret, err := s.running().Store.As(store.Actor{}).CreateClient(s.Context(), store.Client{Name: "test", Vendor: vendor, Scopes: scopes})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestTokensAreNotInterchangeable(t *testing.T) {
 
 	// Vendor and site are named like the audience of access tokens.
 	rt := s.running()
-	ring, err := rt.keyring.Ring(t.Context(), "management")
+	ring, err := rt.Keyring.Ring(t.Context(), "management")
 	if err != nil {
 		t.Fatal(err)
 	}

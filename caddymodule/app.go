@@ -5,36 +5,44 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/entrypoint"
+	"github.com/gatefold/gatefold/caddymodule/keysets"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/caddymodule/webhookconfig"
 	"github.com/gatefold/gatefold/keys"
-	"github.com/gatefold/gatefold/keys/dialguard"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
-	"github.com/gatefold/gatefold/policy/store/engine"
-	"github.com/gatefold/gatefold/policy/store/redisengine"
 	"github.com/gatefold/gatefold/policy/webhook"
 )
 
 func init() {
 	caddy.RegisterModule(&App{})
 }
+
+// now is the clock of all decisions, and since the time elapsed by that clock, at half
+// the cost of now. Tests replace both.
+var (
+	now   = time.Now
+	since = time.Since
+)
 
 // App holds what the gates of a Caddy server share: the store, the secret that
 // seals private keys, and the caches. It needs no configuration.
@@ -43,7 +51,7 @@ func init() {
 type App struct {
 	// Store configures the store of records. Default: an embedded database in
 	// Caddy's data directory.
-	Store *StoreConfig `json:"store,omitempty"`
+	Store *openstore.Config `json:"store,omitempty"`
 
 	// Secret seals private keys, at least 16 bytes. It must be a placeholder,
 	// `{env.NAME}` or `{file./path}`: the configuration does not hold the secret.
@@ -54,7 +62,7 @@ type App struct {
 	CacheSize setting.Size `json:"cache_size,omitzero"`
 
 	// JWKS configures how the keys of publishers and issuers are fetched.
-	JWKS *KeySetConfig `json:"jwks,omitempty"`
+	JWKS *keysets.Config `json:"jwks,omitempty"`
 
 	// Webhooks configures where events may be sent.
 	Webhooks *webhookconfig.Config `json:"webhooks,omitempty"`
@@ -66,7 +74,7 @@ type App struct {
 
 	// Backup configures backups that the server makes. Only for the engine `bolt`. Default:
 	// none.
-	Backup *BackupConfig `json:"backup,omitempty"`
+	Backup *openstore.BackupConfig `json:"backup,omitempty"`
 
 	// StreamGrace is how long tunnels, event streams and downloads may go on when the
 	// process ends, before they are cut: 1 second to 5 minutes. Default: 10 seconds.
@@ -77,38 +85,44 @@ type App struct {
 
 	ctx      caddy.Context
 	logger   *zap.Logger
-	acquired string // the pool key that Cleanup must release
-	isNew    bool   // whether the store was not in the pool
-	shared   *sharedStore
+	acquired bool // whether Cleanup must release the store
+	isNew    bool // whether the store was not in the pool
+	shared   *openstore.Shared
 	keySets  keys.Settings
 	webhooks webhook.Settings
 	secret   []byte // nil when it is in the file beside the database
-	runtime  lazy[*runtime]
+	runtime  lazy[*openstore.Opened]
 	api      lazy[http.Handler]
 
-	gates  registry[*Handler]
-	apis   registry[*API]
-	guards registry[*dialguard.Guard]
+	gates registry[*Handler]
+	apis  registry[*API]
 
 	caches registry[*CacheHandler]
+
+	entryPoints entrypoint.Guards
 
 	cachesPages atomic.Bool // whether caches has any
 }
 
-const (
-	defaultCacheSize = 64 << 20
-	defaultStaleFor  = 30 * time.Second
-)
+const defaultCacheSize = 64 << 20
 
-// runtime holds what a request needs and only an open store can give.
-type runtime struct {
-	policy   *policy.Policy
-	store    *store.Store
-	keyring  *store.Keyring
-	sealer   *keys.Sealer
-	sessions *store.Sessions
-	recorder *store.Recorder
+// streamsOpen is the number of open streams.
+var streamsOpen = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	Namespace: metrics.Namespace, Name: "streams_open",
+	Help: "Open tunnels, event streams and downloads, which are cut when access is revoked.",
+}, func() float64 { return float64(openStreams.count()) })
+
+// registerMetrics registers the metrics with a configuration's registry. It may be
+// called several times for a registry.
+func registerMetrics(registry prometheus.Registerer) error {
+	return metrics.Register(registry, append(openstore.Collectors(addPages), streamsOpen)...)
 }
+
+// resolver resolves the host names of entry points and webhooks; tests replace it.
+var resolver = new(net.Resolver)
+
+// storeOptions are the options of every store; tests change them.
+var storeOptions = openstore.Options{StalePages: stalePages, CrawlerLists: crawlerListStates}
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -120,6 +134,7 @@ func (a *App) Provision(ctx caddy.Context) error { return a.Places.At(a.provisio
 
 func (a *App) provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
+	a.entryPoints.Resolver = resolver
 	if err := setting.Replace(a); err != nil {
 		return err
 	}
@@ -135,7 +150,7 @@ func (a *App) provision(ctx caddy.Context) error {
 		return setting.In("secret", err)
 	}
 	var err error
-	if a.keySets, err = a.JWKS.settings(); err != nil {
+	if a.keySets, err = a.JWKS.Settings(); err != nil {
 		return setting.In("jwks", err)
 	}
 	if a.webhooks, err = a.Webhooks.Settings(); err != nil {
@@ -148,7 +163,7 @@ func (a *App) provision(ctx caddy.Context) error {
 		return setting.In("store", fmt.Errorf("store: %w", err))
 	}
 	if a.Backup != nil {
-		if err := a.Backup.provision(a.Store.Engine); err != nil {
+		if err := a.Backup.Provision(a.Store.Engine); err != nil {
 			return setting.In("backup", err)
 		}
 	}
@@ -157,43 +172,15 @@ func (a *App) provision(ctx caddy.Context) error {
 }
 
 // acquireStore takes the store from the pool, or adds it unopened.
-func (a *App) acquireStore() error {
+func (a *App) acquireStore() (err error) {
 	if a.Store == nil {
-		a.Store = &StoreConfig{Engine: engineBolt}
+		a.Store = &openstore.Config{Engine: openstore.Bolt}
 	}
-	var identity, file string
-	var open func(*sharedStore) (engine.Engine, error)
-	switch a.Store.Engine {
-	case engineBolt:
-		if a.StaleFor.V != 0 {
-			return setting.In("stale_for", errors.New("stale_for is for the engine redis: an embedded database is always reachable"))
-		}
-		var err error
-		if file, err = a.Store.databaseFile(); err != nil {
-			return err
-		}
-		identity, open = file, openBolt
-	case engineRedis:
-		options, err := a.redisOptions()
-		if err != nil {
-			return err
-		}
-		staleFor := a.StaleFor.V
-		identity = a.Store.identity(staleFor, options)
-		kept, err := a.snapshots(&options)
-		if err != nil {
-			return err
-		}
-		open = func(s *sharedStore) (engine.Engine, error) { return openRedis(s, options, staleFor, kept) }
-	default:
-		return fmt.Errorf("unknown engine %q; known are %s and %s", a.Store.Engine, engineBolt, engineRedis)
-	}
-	pooled, loaded, err := pool.LoadOrNew(identity, func() (caddy.Destructor, error) { return newShared(file, a.CacheSize.V, open) })
-	if err != nil {
-		return err
-	}
-	a.acquired, a.shared, a.isNew = identity, pooled.(*sharedStore), !loaded
-	return nil
+	options := storeOptions
+	options.Now, options.Secret, options.StaleFor, options.CacheBytes = now, a.secret, a.StaleFor.V, a.CacheSize.V
+	a.shared, a.isNew, err = a.Store.Acquire(options)
+	a.acquired = err == nil
+	return err
 }
 
 // openEarly opens a store that exists. Caddy starts apps in no fixed order, so a
@@ -203,29 +190,20 @@ func (a *App) acquireStore() error {
 // It leaves a database that another process has open to Start, so that `caddy
 // validate` works beside a running server, and an unreachable Redis too.
 func (a *App) openEarly() error {
-	if a.shared.file != "" {
-		if _, err := os.Stat(a.shared.file); errors.Is(err, fs.ErrNotExist) {
-			return nil // `caddy validate` must not create the database
-		}
+	if a.shared.Absent() {
+		return nil // `caddy validate` must not create the database
 	}
 	_, err := a.runtime.get()
 	if errors.Is(err, boltengine.ErrInUse) && a.secret == nil {
-		_, err = readSecretFile(a.shared.file + secretSuffix)
-		return setting.In("store", err)
+		return setting.In("store", a.shared.CheckSecretFile())
 	}
-	if a.awaited(err) {
+	if a.shared.Awaited(err) {
 		return setting.In("store", a.neverReached(err))
 	}
 	if errors.Is(err, boltengine.ErrInUse) {
 		return nil
 	}
 	return setting.In("store", err)
-}
-
-// awaited reports whether an error of a shared store ends by itself: it does not answer, or some
-// of it, or this node has yet to make removals again that it lost. The gate answers 503 until then.
-func (a *App) awaited(err error) bool {
-	return a.shared.file == "" && errors.Is(err, engine.ErrUnavailable) && !errors.Is(err, redisengine.ErrRefused) && !errors.Is(err, redisengine.ErrTooOld)
 }
 
 // neverReached returns the error of a configuration with a new store that does not answer,
@@ -243,7 +221,7 @@ func (a *App) resolveSecret() error {
 	if a.Secret == "" {
 		return nil
 	}
-	secret, err := readSecret("secret", a.Secret)
+	secret, err := setting.Secret("secret", a.Secret)
 	if err != nil {
 		return err
 	}
@@ -256,30 +234,7 @@ func (a *App) resolveSecret() error {
 
 // openRuntime opens the store, at the first request or at Start, whichever comes
 // first: Caddy starts apps in no fixed order.
-func (a *App) openRuntime() (*runtime, error) {
-	if err := a.shared.engine.open(); err != nil {
-		return nil, err
-	}
-	secret := a.secret
-	if secret == nil {
-		var err error
-		if secret, err = secretBeside(a.shared.file, a.shared.isNew); err != nil {
-			return nil, err
-		}
-	}
-	sealer, err := keys.NewSealer(secret)
-	if err != nil {
-		return nil, fmt.Errorf("secret: %w", err)
-	}
-	keyring := store.NewKeyring(a.shared.store, sealer)
-	if err := keyring.Check(a.ctx); err != nil {
-		return nil, err
-	}
-	return &runtime{
-		policy: a.shared.policy, store: a.shared.store, keyring: keyring, sealer: sealer,
-		sessions: store.NewSessions(keyring), recorder: a.shared.recorder,
-	}, nil
-}
+func (a *App) openRuntime() (*openstore.Opened, error) { return a.shared.Open(a.ctx, a.secret) }
 
 // apiOptions returns the options that the API directive and the admin endpoint have
 // in common.
@@ -289,13 +244,28 @@ func (a *App) apiOptions() (admin.Options, error) {
 		return admin.Options{}, err
 	}
 	return admin.Options{
-		Store: rt.store, Keyring: rt.keyring, Policy: rt.policy, KeySets: a.shared.keySets, Now: now,
-		Explain: a.explain, FixedRules: a.fixedRules, ReaderIssuers: a.readerIssuers, CheckEntryPoint: a.checkEntryPoint,
+		Store: rt.Store, Keyring: rt.Keyring, Policy: rt.Policy, KeySets: a.shared.KeySets, Now: now,
+		Explain: a.explain, FixedRules: a.fixedRules, ReaderIssuers: a.readerIssuers, CheckEntryPoint: a.entryPoints.Check,
 		CheckWebhook: func(ctx context.Context, address *url.URL) error {
 			return webhookconfig.Check(ctx, &a.webhooks, resolver, address)
-		}, TestWebhook: a.shared.webhooks.Test,
-		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.node.Look, StoreFile: a.shared.fileState, Pages: pageStates{a},
+		}, TestWebhook: a.shared.Webhooks.Test,
+		Failed: a.apiFailed, HookReceived: a.hookReceived, Conditions: a.shared.Node.Look, StoreFile: a.shared.FileState, Pages: pageStates{a},
 	}, nil
+}
+
+// hookReceived counts and logs what became of an event of a billing system. What strangers
+// send to unknown paths is counted, and logged for debugging only.
+func (a *App) hookReceived(r admin.HookReport) {
+	metrics.HookEvents.WithLabelValues(r.Vendor, r.Hook, r.Result).Inc()
+	level := zap.InfoLevel
+	switch {
+	case r.Hook == "":
+		level = zap.DebugLevel
+	case r.Failed():
+		level = zap.WarnLevel
+	}
+	a.logger.Log(level, "event of a billing system", zap.String("vendor", r.Vendor), zap.String("hook", r.Hook), zap.String("result", r.Result),
+		zap.String("event", r.Event), zap.String("type", r.Type), zap.String("action", r.Do), zap.String("contract", r.Contract))
 }
 
 // apiFailed logs why a call of the management API failed. A client that disconnects is
@@ -315,30 +285,33 @@ func (a *App) newAPI() (http.Handler, error) {
 		return nil, err
 	}
 	options.Authorize, options.Operator = authorizeLocal, true
-	if follower := a.shared.engine.follower(); follower != nil {
+	if follower := a.shared.Engine.Follower(); follower != nil {
 		options.StoreState, options.AcceptLoss = follower.State, follower.AcceptLoss
 	}
 	return admin.New(options)
 }
 
+// EntryPoints implements entrypoint.App.
+func (a *App) EntryPoints() *entrypoint.Guards { return &a.entryPoints }
+
 // Start opens the store and starts the background jobs. A database or a secret that
 // cannot be used fails the load.
 func (a *App) Start() error {
-	if _, err := a.runtime.get(); a.awaited(err) {
+	rt, err := a.runtime.get()
+	if a.shared.Awaited(err) {
 		a.logger.Error("the store is unreachable", zap.Error(err))
 	} else if err != nil {
 		return a.Places.At(setting.In("store", err))
 	}
-	a.shared.policy.Resize(a.CacheSize.V)
-	a.shared.keySets.Configure(a.keySets)
+	a.shared.Policy.Resize(a.CacheSize.V)
+	a.shared.KeySets.Configure(a.keySets)
 	if !a.configureWebhooks() {
 		go a.awaitWebhooks()
 	}
 	go a.warm(a.ctx, a.openModules())
-	go a.sweep(a.ctx)
-	made := a.backupsOf()
-	if a.shared.backups.Store(made); made != nil {
-		go made.run(a.ctx)
+	go a.shared.Sweep(a.ctx, a.logger)
+	if rt != nil {
+		rt.MakeBackups(a.ctx, a.Backup)
 	}
 	a.warnOfSites()
 	return nil
@@ -405,7 +378,7 @@ func (a *App) openModules() (vendors []string) {
 // they are fetched on demand.
 func (a *App) warm(ctx context.Context, vendors []string) {
 	for _, vendor := range vendors {
-		if err := a.shared.policy.RefreshDomains(ctx, vendor); err != nil && ctx.Err() == nil {
+		if err := a.shared.Policy.RefreshDomains(ctx, vendor); err != nil && ctx.Err() == nil {
 			a.logger.Warn("publishers' keys are not fetched yet", zap.String("vendor", vendor), zap.Error(err))
 		}
 	}
@@ -417,12 +390,11 @@ func (a *App) Stop() error { return nil }
 // Cleanup releases the store. After a Provision that failed it releases only what
 // was acquired.
 func (a *App) Cleanup() error {
-	if a.acquired == "" {
+	if !a.acquired {
 		return nil
 	}
-	_, err := pool.Delete(a.acquired)
-	a.acquired = ""
-	return err
+	a.acquired = false
+	return a.shared.Release()
 }
 
 // configureWebhooks delivers events by the settings of this configuration from now on. It
@@ -433,8 +405,8 @@ func (a *App) configureWebhooks() bool {
 		return false
 	}
 	settings := a.webhooks
-	settings.Webhooks = store.NewWebhooks(rt.keyring)
-	a.shared.webhooks.Configure(settings)
+	settings.Webhooks = store.NewWebhooks(rt.Keyring)
+	a.shared.Webhooks.Configure(settings)
 	return true
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy/store"
@@ -26,7 +27,7 @@ func TestReloadsKeepStateAndLeakNothing(t *testing.T) {
 	name, bearer := s.subscriber()
 	link, id := s.link(keys.LinkClaims{MaxUses: 1})
 	cookie := s.get(link).page().linkCookie()
-	before := s.running().policy
+	before := s.running().Policy
 
 	good := s.config("", standardRules, "")
 	bad := []string{
@@ -38,16 +39,16 @@ func TestReloadsKeepStateAndLeakNothing(t *testing.T) {
 		if err := load(bad[i%len(bad)]); err == nil {
 			t.Fatalf("the bad configuration %d was loaded", i%len(bad))
 		}
-		if users, _ := pool.References(s.database()); users != 1 {
+		if users, _ := openstore.Pool.References(s.database()); users != 1 {
 			t.Fatalf("after a failed load the database has %d users", users)
 		}
 		s.get("/articles/hello", name, bearer).page()
 		s.load(good)
-		if users, _ := pool.References(s.database()); users != 1 {
+		if users, _ := openstore.Pool.References(s.database()); users != 1 {
 			t.Fatalf("after a load the database has %d users", users)
 		}
 	}
-	if s.running().policy != before {
+	if s.running().Policy != before {
 		t.Error("the caches did not survive")
 	}
 	s.get("/articles/hello", "Cookie", cookie).page()
@@ -124,7 +125,7 @@ func TestFailedProvisionReleasesNothing(t *testing.T) {
 		}
 	}
 	s.get("/").page()
-	if users, _ := pool.References(s.database()); users != 1 {
+	if users, _ := openstore.Pool.References(s.database()); users != 1 {
 		t.Errorf("the database has %d users", users)
 	}
 	if err := new(App).Cleanup(); err != nil {
@@ -186,7 +187,7 @@ func TestClosedStoreClosesTheGate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := app.(*App).shared.engine.Close(); err != nil {
+	if err := app.(*App).shared.Engine.Close(); err != nil {
 		t.Fatal(err)
 	}
 	got := s.get("/articles/hello", "Authorization", bearer).denied(http.StatusServiceUnavailable, "store_unavailable")

@@ -86,7 +86,7 @@ func TestTokensOfTheAPI(t *testing.T) {
 	s.get("/account", "Authorization", "Bearer "+token).denied(http.StatusUnauthorized, "bad_credential")
 	ann, bob := s.reader(keys.ReaderClaims{UserID: "ann"}), s.reader(keys.ReaderClaims{UserID: "bob"})
 	// Support ends all sessions of Ann: tokens of before are not renewed, those of a later login are.
-	if _, err := s.running().store.As(store.Actor{}).EndLoginSessionsOf(t.Context(), defaultVendor, "ann"); err != nil {
+	if _, err := s.running().Store.As(store.Actor{}).EndLoginSessionsOf(t.Context(), defaultVendor, "ann"); err != nil {
 		t.Fatal(err)
 	}
 	clock.Advance(time.Second)

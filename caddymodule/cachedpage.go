@@ -39,7 +39,7 @@ func (p *cachedPage) Pass(w http.ResponseWriter) error { return p.next.ServeHTTP
 
 // Purge implements pagecache.Caller.
 func (p *cachedPage) Purge(purge *policy.PagePurge) {
-	p.handler.app.shared.purgeHere(p.g.gate.Vendor, purge)
+	p.handler.app.shared.Purge(p.g.gate.Vendor, purge)
 }
 
 // offerPage gives an allowed request to gatefold_cache, if a rule with the option cache
@@ -114,7 +114,7 @@ func (p *cachedPage) purgesFollowed() bool {
 // denyLate answers a request whose decision changed while its page was fetched. Nothing
 // was written.
 func (h *Handler) denyLate(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {
-	h.metrics.decided(g.decision.Reason, since(g.request.Now))
+	h.metrics.Decided(g.decision.Reason, since(g.request.Now))
 	h.report(g)
 	return h.deny(w, g, &g.decision, next)
 }

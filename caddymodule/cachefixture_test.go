@@ -251,12 +251,12 @@ func (s *cacheSite) try(path string, headers ...string) answerOrError {
 // revokeAll removes all grants of the test's subscriber.
 func (s *cacheSite) revokeAll() {
 	s.Helper()
-	found, err := s.running().store.GrantsOf(s.Context(), defaultVendor, policy.Reader{UserID: "subscriber"})
+	found, err := s.running().Store.GrantsOf(s.Context(), defaultVendor, policy.Reader{UserID: "subscriber"})
 	if err != nil || len(found) == 0 {
 		s.Fatal(found, err)
 	}
 	for _, grant := range found {
-		if err := s.running().store.As(store.Actor{}).DeleteGrant(s.Context(), defaultVendor, store.DefaultList, grant.Grant.ID, nil); err != nil {
+		if err := s.running().Store.As(store.Actor{}).DeleteGrant(s.Context(), defaultVendor, store.DefaultList, grant.Grant.ID, nil); err != nil {
 			s.Fatal(err)
 		}
 	}

@@ -62,7 +62,7 @@ func TestCachePurgeRewritten(t *testing.T) {
 		s.load(s.siteOf("\troute {\n\t\tgatefold {\n\t\t\trule / any {\n\t\t\t\tcache\n\t\t\t}\n\t\t}\n\t\turi strip_prefix /fr\n\t\tgatefold_cache {\n\t\t\tmemory 8MiB\n\t\t\tmax_size 64KiB\n\t\t\tcache_status\n\t\t}\n\t\treverse_proxy " + s.upstream[len("http://"):] + "\n\t}"))
 		s.fetch("/fr/a").is("fwd=uri-miss").says(200, "page 1 of /a")
 		s.get("/fr/a").is("hit")
-		s.purge(s.running().store, purge)
+		s.purge(s.running().Store, purge)
 		s.fetch("/fr/a").is("fwd=uri-miss").says(200, "page 2 of /a")
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/pagecache"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
@@ -119,7 +120,7 @@ func (c *CacheHandler) provision(ctx caddy.Context) error {
 	pooled, _, err := pageCaches.LoadOrNew(c.key, func() (caddy.Destructor, error) {
 		cache, err := pagecache.New(pagecache.Options{
 			Memory: c.Memory.V, MaxSize: c.MaxSize.V, StaleIfError: c.StaleIfError.V,
-			Headers: c.Headers, IgnoreQuery: c.IgnoreQuery, Now: func() time.Time { return now() }, Purges: shared.versions,
+			Headers: c.Headers, IgnoreQuery: c.IgnoreQuery, Now: func() time.Time { return now() }, Purges: shared.Versions,
 		})
 		return &pooledCache{cache: cache, shared: shared}, err
 	})
@@ -136,7 +137,7 @@ func (c *CacheHandler) provision(ctx caddy.Context) error {
 // pooledCache is a cache in the pool.
 type pooledCache struct {
 	cache  *pagecache.Cache
-	shared *sharedStore
+	shared *openstore.Shared
 }
 
 // Destruct implements caddy.Destructor.
@@ -212,7 +213,7 @@ func (c *CacheHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 		TTL: page.rule.TTL, Caller: page, Stored: page.purgesFollowed(), StatusField: c.CacheStatus,
 	}
 	err := c.cache.Serve(w, r, &page.asked)
-	g.gate.metrics.cached(page.asked.Result.What)
+	g.gate.metrics.Cached(page.asked.Result.What)
 	return err
 }
 

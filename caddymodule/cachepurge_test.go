@@ -44,7 +44,7 @@ func TestCachePurge(t *testing.T) {
 			s.fetch("/news/a").says(200, "page 1")
 			s.fetch("/news/a?x=1").says(200, "page 2")
 			s.fetch("/other").says(200, "page 3")
-			s.purge(s.running().store, test.purge)
+			s.purge(s.running().Store, test.purge)
 			if test.stay {
 				s.get("/news/a").is("hit")
 				return
@@ -52,7 +52,7 @@ func TestCachePurge(t *testing.T) {
 			s.fetch("/news/a").is("fwd=uri-miss").says(200, "page 4")
 			s.fetch("/news/a?x=1").is("fwd=uri-miss").says(200, "page 5")
 			test.purge.Soft = true
-			s.purge(s.running().store, test.purge)
+			s.purge(s.running().Store, test.purge)
 			s.answerWith(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
 			s.fetch("/news/a").is("fwd=stale").says(200, "page 4") // a request beside this fetch would share its failure
 			s.answerWith(page("new"))
@@ -74,7 +74,7 @@ func TestCachePurgeDuringFetch(t *testing.T) {
 	first := make(chan answerOrError, 1)
 	go func() { first <- s.try("/a") }()
 	<-asked
-	s.purge(s.running().store, policy.PagePurge{Paths: []string{"/a"}})
+	s.purge(s.running().Store, policy.PagePurge{Paths: []string{"/a"}})
 	s.answerWith(page("new"))
 	s.get("/a").is("fwd=uri-miss").says(200, "new")
 	close(reply)
@@ -121,7 +121,7 @@ func TestCachePurgeRedis(t *testing.T) {
 	site.purge(other, policy.PagePurge{Tags: []string{"t"}})
 	s.waitFor("the other node's purge", func() bool { return site.fetch("/a").body != "page 1" })
 	site.get("/a").is("hit").says(200, "page 2")
-	versions := s.shared().versions
+	versions := s.shared().Versions
 	before := versions.PagesVersion()
 	site.purge(other, policy.PagePurge{Tags: []string{"another"}})
 	s.waitFor("the feed", func() bool { return versions.PagesVersion() != before })

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/keys/keystest"
 )
 
@@ -145,7 +146,7 @@ func TestContradictorySettings(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("the error is %v, want %q", err, test.want)
 			}
-			if users, open := pool.References(filepath.Join(dir, "gatefold.db")); open {
+			if users, open := openstore.Pool.References(filepath.Join(dir, "gatefold.db")); open {
 				t.Errorf("the failed load left %d users of the database", users)
 			}
 		})

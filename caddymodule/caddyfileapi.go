@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
@@ -50,10 +51,10 @@ func (h *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("%q: gatefold_api takes no matcher and no argument; to put it below a path, write `handle_path /api/* { gatefold_api }`", d.Val())
 	}
-	return parseBlock(d, "",
-		option{name: "issuer", parse: h.parseIssuer, repeatable: true},
-		listOption("cors", &h.Origins, admin.CheckOrigin),
-		flagOption("plain_http", &h.PlainHTTP),
+	return block.Parse(d, "",
+		block.Option{Name: "issuer", Parse: h.parseIssuer, Repeatable: true},
+		block.List("cors", &h.Origins, admin.CheckOrigin),
+		block.Flag("plain_http", &h.PlainHTTP),
 	)
 }
 
@@ -62,7 +63,7 @@ func (h *API) parseIssuer(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&issuer.Issuer) {
 		return d.ArgErr()
 	}
-	if err := parseBlock(d, "issuer "+issuer.Issuer, textOption("audience", &issuer.Audience), textOption("jwks", &issuer.JWKS)); err != nil {
+	if err := block.Parse(d, "issuer "+issuer.Issuer, block.Text("audience", &issuer.Audience), block.Text("jwks", &issuer.JWKS)); err != nil {
 		return err
 	}
 	if issuer.Issuer != issuerSelf && issuer.Audience == "" {
@@ -80,5 +81,5 @@ func (h *API) parseIssuer(d *caddyfile.Dispenser) error {
 func parseAccounts(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := &Accounts{Places: setting.PlacesOf(h.Dispenser)}
 	h.Next() // consume the directive's name
-	return handler, parseBlock(h.Dispenser, accountsDirective)
+	return handler, block.Parse(h.Dispenser, accountsDirective)
 }

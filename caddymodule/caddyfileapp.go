@@ -3,12 +3,14 @@ package caddymodule
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/keysets"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/webhookconfig"
 	"github.com/gatefold/gatefold/keys/dialguard"
@@ -54,15 +56,15 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	a.Places = setting.PlacesOf(d)
 	d.Next() // consume the option's name
-	return parseBlock(d, "",
-		option{name: "store", parse: a.parseStore},
-		secretOption("secret", &a.Secret),
-		valueOption("cache_size", a.setCacheSize),
-		option{name: "jwks", parse: a.parseKeySets},
-		option{name: "webhooks", parse: a.parseWebhooks},
-		durationOption("stale_for", &a.StaleFor, 0, 0),
-		option{name: "backup", parse: a.parseBackup},
-		durationOption("stream_grace", &a.StreamGrace, minStreamGrace, maxStreamGrace),
+	return block.Parse(d, "",
+		block.Option{Name: "store", Parse: a.parseStore},
+		block.Secret("secret", &a.Secret),
+		block.Value("cache_size", a.setCacheSize),
+		block.Option{Name: "jwks", Parse: a.parseKeySets},
+		block.Option{Name: "webhooks", Parse: a.parseWebhooks},
+		block.Duration("stale_for", &a.StaleFor, 0, 0),
+		block.Option{Name: "backup", Parse: a.parseBackup},
+		block.Duration("stream_grace", &a.StreamGrace, minStreamGrace, maxStreamGrace),
 	)
 }
 
@@ -76,53 +78,29 @@ func (a *App) setCacheSize(text string) error {
 	return nil
 }
 
-// parseBackup reads the option `backup`.
-func (a *App) parseBackup(d *caddyfile.Dispenser) error {
-	a.Backup = new(BackupConfig)
-	if !d.NextArg() {
-		return d.Err("backup: the directory is missing: write `backup <directory> every 6h keep 14`")
-	}
-	a.Backup.Directory = d.Val()
-	for d.NextArg() {
-		name := d.Val()
-		if !d.NextArg() || name != "every" && name != "keep" {
-			return d.Errf("backup: %q is unknown, or has no value: write `backup <directory> every 6h keep 14`", name)
-		}
-		var err error
-		if name == "every" {
-			err = a.Backup.Every.Set(d.Val())
-		} else {
-			err = a.Backup.Keep.Set(d.Val())
-		}
-		if err != nil {
-			return d.Errf("backup: %s %q: %v", name, d.Val(), err)
-		}
-	}
-	return nil
+func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	a.Store = new(openstore.Config)
+	return a.Store.UnmarshalCaddyfile(d)
 }
 
-// parseKeySets reads the block `jwks` of the global option.
+func (a *App) parseBackup(d *caddyfile.Dispenser) error {
+	a.Backup = new(openstore.BackupConfig)
+	return a.Backup.UnmarshalCaddyfile(d)
+}
+
 func (a *App) parseKeySets(d *caddyfile.Dispenser) error {
-	a.JWKS = new(KeySetConfig)
-	return parseBlock(d, "jwks",
-		listOption("allow", &a.JWKS.Allow, func(text string) error {
-			_, err := dialguard.ParsePrefix(text)
-			return err
-		}),
-		textOption("ca", &a.JWKS.CA),
-		durationOption("stale_if_error", &a.JWKS.StaleIfError, time.Second, maxStaleIfError),
-		durationOption("cooldown", &a.JWKS.Cooldown, time.Second, time.Hour),
-	)
+	a.JWKS = new(keysets.Config)
+	return a.JWKS.UnmarshalCaddyfile(d)
 }
 
 // parseWebhooks reads the block `webhooks` of the global option.
 func (a *App) parseWebhooks(d *caddyfile.Dispenser) error {
 	a.Webhooks = new(webhookconfig.Config)
-	return parseBlock(d, "webhooks",
-		listOption("allow", &a.Webhooks.Allow, func(text string) error {
+	return block.Parse(d, "webhooks",
+		block.List("allow", &a.Webhooks.Allow, func(text string) error {
 			_, err := dialguard.Parse(text)
 			return err
 		}),
-		textOption("ca", &a.Webhooks.CA),
+		block.Text("ca", &a.Webhooks.CA),
 	)
 }

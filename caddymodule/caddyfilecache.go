@@ -10,9 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/pagecache"
 	"github.com/gatefold/gatefold/caddymodule/setting"
-	"github.com/gatefold/gatefold/policy"
 )
 
 const cacheDirective = "gatefold_cache"
@@ -22,9 +22,6 @@ func init() {
 	// Directly after the gate: what compresses or rewrites a response is behind it, so that
 	// this is done once for a stored page.
 	httpcaddyfile.RegisterDirectiveOrder(cacheDirective, httpcaddyfile.Before, "request_header")
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{{name: policy.OptionCache, parse: c.parseCache}}
-	})
 }
 
 func parseCacheDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -45,19 +42,19 @@ func parseCacheDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 func (c *CacheHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	c.Places = setting.PlacesOf(d)
 	d.Next() // consume the directive's name
-	return parseBlock(d, cacheDirective,
+	return block.Parse(d, cacheDirective,
 		sizeOption("memory", &c.Memory, pagecache.MinMemory, "256MiB"),
 		sizeOption("max_size", &c.MaxSize, 1, "4MiB"),
-		durationOption("stale_if_error", &c.StaleIfError, time.Second, maxPageStale),
-		listOption("ignore_query", &c.IgnoreQuery, nil),
-		listOption("headers", &c.Headers, func(name string) error { return checkKeyHeader(http.CanonicalHeaderKey(name)) }),
-		flagOption("cache_status", &c.CacheStatus),
+		block.Duration("stale_if_error", &c.StaleIfError, time.Second, maxPageStale),
+		block.List("ignore_query", &c.IgnoreQuery, nil),
+		block.List("headers", &c.Headers, func(name string) error { return checkKeyHeader(http.CanonicalHeaderKey(name)) }),
+		block.Flag("cache_status", &c.CacheStatus),
 	)
 }
 
 // sizeOption is an option with one argument, a size with its unit.
-func sizeOption(name string, to *setting.Size, least int64, example string) option {
-	return valueOption(name, func(text string) error {
+func sizeOption(name string, to *setting.Size, least int64, example string) block.Option {
+	return block.Value(name, func(text string) error {
 		if strings.Trim(text, "0123456789") == "" {
 			return errors.New("has no unit: write " + text + "MiB, or " + text + "B for bytes")
 		}
@@ -66,18 +63,4 @@ func sizeOption(name string, to *setting.Size, least int64, example string) opti
 		}
 		return nil
 	})
-}
-
-// parseCache parses `cache [<ttl>]` in the block of a rule.
-func (c *RuleConfig) parseCache(d *caddyfile.Dispenser) error {
-	arguments := d.RemainingArgs()
-	value := map[string]string{}
-	switch len(arguments) {
-	case 0:
-	case 1:
-		value["ttl"] = arguments[0]
-	default:
-		return d.Err("write `cache`, or `cache <ttl>` for pages of which the origin does not say how long they are fresh")
-	}
-	return c.setOption(policy.OptionCache, value)
 }

@@ -2,40 +2,53 @@ package caddymodule
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
+	"github.com/gatefold/gatefold/keys"
 )
 
 const directive = "gatefold"
 
 // gateOptions are the subdirectives of the site directive.
-var gateOptions optionSet[Handler]
+var gateOptions block.Set[Handler]
 
 func init() {
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	// After forward_auth, so that the reader whom an earlier handler authenticated
 	// is known, and before every handler that responds.
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.After, "forward_auth")
-	gateOptions.register(func(h *Handler) []option {
-		return []option{
-			matchOption("vendor", &h.Vendor, slugPattern, "lower-case letters, digits and hyphens"),
-			matchOption("site", &h.Site, slugPattern, "lower-case letters, digits and hyphens"),
-			matchOption("link_param", &h.LinkParam, paramPattern, "letters, digits, - and _"),
-			durationOption("link_cookie_ttl", &h.LinkCookieTTL, time.Second, 0),
-			durationOption("link_device_window", &h.LinkDeviceWindow, time.Second, 0),
-			textOption("link_country_header", &h.LinkCountryHeader),
-			{name: "link_networks", parse: h.parseLinkNetworks},
-			renamedOption("session_ttl", "link_cookie_ttl"),
-			{name: "deny", parse: h.parseDeny},
-			{name: "paths", parse: h.parsePaths},
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{
+			block.Match("vendor", &h.Vendor, slugPattern, "lower-case letters, digits and hyphens"),
+			block.Match("site", &h.Site, slugPattern, "lower-case letters, digits and hyphens"),
+			block.Match("link_param", &h.LinkParam, paramPattern, "letters, digits, - and _"),
+			block.Duration("link_cookie_ttl", &h.LinkCookieTTL, time.Second, 0),
+			block.Duration("link_device_window", &h.LinkDeviceWindow, time.Second, 0),
+			block.Text("link_country_header", &h.LinkCountryHeader),
+			{Name: "link_networks", Parse: h.parseLinkNetworks},
+			block.Renamed("session_ttl", "link_cookie_ttl"),
+			{Name: "deny", Parse: h.parseDeny},
+			{Name: "paths", Parse: h.parsePaths},
+			{Name: "identify", Parse: h.parseIdentify, Repeatable: true},
+			{Name: "local", Parse: h.parseLocal},
+			{Name: "rule", Parse: h.parseRule, Repeatable: true},
+			block.Match("share_param", &h.ShareParam, paramPattern, "letters, digits, - and _"),
+			block.Values("share_domain", h.addShareDomain).Repeated(),
+			block.List("hosts", &h.Hosts, checkHost),
 		}
 	})
 }
@@ -123,7 +136,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("%q: gatefold takes no matcher and no argument: its rules select the requests", d.Val())
 	}
-	return parseBlock(d, "", gateOptions.of(h)...)
+	return block.Parse(d, "", gateOptions.Of(h)...)
 }
 
 func (h *Handler) parseLinkNetworks(d *caddyfile.Dispenser) error {
@@ -149,10 +162,10 @@ func (h *Handler) parseLinkNetworks(d *caddyfile.Dispenser) error {
 
 func (h *Handler) parsePaths(d *caddyfile.Dispenser) error {
 	h.Paths = new(PathConfig)
-	return parseBlock(d, "paths",
-		valuesOption("allow", h.Paths.allow).repeated(),
-		flagOption("case_sensitive", &h.Paths.CaseSensitive),
-		valueOption("judge", func(form string) error {
+	return block.Parse(d, "paths",
+		block.Values("allow", h.Paths.allow).Repeated(),
+		block.Flag("case_sensitive", &h.Paths.CaseSensitive),
+		block.Value("judge", func(form string) error {
 			if _, known := pathForms[form]; !known || form == "" {
 				return unknown(pathForms)
 			}
@@ -182,4 +195,62 @@ func unknown[T any](known map[string]T) error {
 	names := slices.Sorted(maps.Keys(known))
 	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
 	return errors.New("is unknown; known are " + strings.Join(names, ", "))
+}
+
+// parseLocal sets the block of `local` aside for finishLocal.
+func (h *Handler) parseLocal(d *caddyfile.Dispenser) error {
+	h.localSegment = d.NewFromNextSegment()
+	return nil
+}
+
+// finishLocal parses the directives of `local`, which needs the state of the
+// whole Caddyfile.
+func (h *Handler) finishLocal(helper httpcaddyfile.Helper) error {
+	if h.localSegment == nil {
+		return nil
+	}
+	handler, err := httpcaddyfile.ParseSegmentAsSubroute(helper.WithDispenser(h.localSegment))
+	if err != nil {
+		return err
+	}
+	h.localSegment = nil
+	routes, ok := handler.(*caddyhttp.Subroute)
+	if !ok {
+		return fmt.Errorf("local: its directives give a %T", handler)
+	}
+	h.Local = routes
+	return nil
+}
+
+func (h *Handler) parseRule(d *caddyfile.Dispenser) error {
+	rule, err := ruleconfig.Parse(d)
+	h.Rules = append(h.Rules, rule)
+	return err
+}
+
+// hostPattern matches a name as in a site's address, with wildcards, or an IPv6 address. A
+// name of another script is written as such.
+var hostPattern = regexp.MustCompile(`^(\*|[^\s/:,*@?#\[\]]+)(\.(\*|[^\s/:,*@?#\[\].]+))*$`)
+
+// checkHost refuses what is no host: it would match no request.
+func checkHost(text string) error {
+	if hostPattern.MatchString(text) || net.ParseIP(strings.Trim(text, "[]")) != nil {
+		return nil
+	}
+	return errors.New("must be a host name, such as news.example.com or *.example.com, without scheme, port and path")
+}
+
+func (h *Handler) addShareDomain(text string) error {
+	domain, err := text, error(nil)
+	if !setting.Has(text) {
+		domain, err = keys.NormalDomain(text)
+	}
+	if err != nil {
+		return err
+	}
+	if slices.Contains(h.ShareDomains, domain) {
+		return errors.New("is given twice")
+	}
+	h.ShareDomains = append(h.ShareDomains, domain)
+	return nil
 }

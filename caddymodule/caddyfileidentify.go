@@ -7,14 +7,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
-
-func init() {
-	gateOptions.register(func(h *Handler) []option {
-		return []option{{name: "identify", parse: h.parseIdentify, repeatable: true}}
-	})
-}
 
 // parseIdentify reads `identify <source>` and the source's block.
 func (h *Handler) parseIdentify(d *caddyfile.Dispenser) error {
@@ -39,13 +34,13 @@ func (h *Handler) parseIdentify(d *caddyfile.Dispenser) error {
 }
 
 func (i *Identity) parseJWT(d *caddyfile.Dispenser) error {
-	err := parseBlock(d, "identify jwt",
-		textOption("issuer", &i.Issuer),
-		textOption("jwks", &i.JWKS),
-		textOption("audience", &i.Audience),
-		textOption("cookie", &i.Cookie),
-		option{name: "claim", parse: i.parseClaim, repeatable: true},
-		flagOption("integer_ids", &i.IntegerIDs),
+	err := block.Parse(d, "identify jwt",
+		block.Text("issuer", &i.Issuer),
+		block.Text("jwks", &i.JWKS),
+		block.Text("audience", &i.Audience),
+		block.Text("cookie", &i.Cookie),
+		block.Option{Name: "claim", Parse: i.parseClaim, Repeatable: true},
+		block.Flag("integer_ids", &i.IntegerIDs),
 	)
 	if err == nil && i.Issuer == "" {
 		return d.Err("identify jwt: issuer is missing: write `issuer self` for tokens of Gatefold's own keys, or the tokens' iss claim")
@@ -54,9 +49,9 @@ func (i *Identity) parseJWT(d *caddyfile.Dispenser) error {
 }
 
 func (i *Identity) parseHTTPAuth(d *caddyfile.Dispenser) error {
-	err := parseBlock(d, "identify http_auth",
-		option{name: "header", parse: func(d *caddyfile.Dispenser) error { return parseField(d, "http_auth: header", &i.Headers) }, repeatable: true},
-		listOption("copied", &i.Copied, nil),
+	err := block.Parse(d, "identify http_auth",
+		block.Option{Name: "header", Parse: func(d *caddyfile.Dispenser) error { return parseField(d, "http_auth: header", &i.Headers) }, Repeatable: true},
+		block.List("copied", &i.Copied, nil),
 	)
 	if err != nil || setting.Has(strings.Join(append(slices.Collect(maps.Values(i.Headers)), i.Copied...), " ")) {
 		return err

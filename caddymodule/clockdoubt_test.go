@@ -20,7 +20,7 @@ func TestRefusalSaysThatAClockIsWrong(t *testing.T) {
 	stale, fresh := s.reader(keys.ReaderClaims{UserID: "ada", ExpiresAt: clock.Now().Unix() + 1}), s.reader(keys.ReaderClaims{UserID: "ada"})
 	clock.Advance(2 * time.Second)
 	for _, ahead := range []time.Duration{0, -6 * time.Minute} {
-		s.shared().node.Server.Inspected(redisengine.Inspection{ClockAhead: ahead})
+		s.shared().Node.Server.Inspected(redisengine.Inspection{ClockAhead: ahead})
 		for _, test := range []struct {
 			reason, path, token string
 			status              int

@@ -19,19 +19,19 @@ import (
 // nothing, says that its clock is the cause, and goes on by itself once the clock is set.
 func TestWrongClockStopsSigning(t *testing.T) {
 	keepClock(t)
-	was := clockStops
-	clockStops = nodestate.ClockStops
-	t.Cleanup(func() { clockStops = was })
+	was := storeOptions.ClockStops
+	storeOptions.ClockStops = nodestate.ClockStops
+	t.Cleanup(func() { storeOptions.ClockStops = was })
 	clock.Set(time.Now())
 	s := newRedisSite(t, "")
 	rt := s.running()
 	rule := policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["premium"]`)}}}
-	if err := rt.store.As(store.Actor{}).ReplaceRules(t.Context(), defaultVendor, defaultVendor, []policy.Rule{rule}, policy.StandardOperators()); err != nil {
+	if err := rt.Store.As(store.Actor{}).ReplaceRules(t.Context(), defaultVendor, defaultVendor, []policy.Rule{rule}, policy.StandardOperators()); err != nil {
 		t.Fatal(err)
 	}
 	token := s.reader(keys.ReaderClaims{UserID: "ada"})
 	link, _ := s.link(keys.LinkClaims{MaxUses: 3})
-	sessions := store.NewSessions(rt.keyring)
+	sessions := store.NewSessions(rt.Keyring)
 	if _, _, err := sessions.SessionKey(t.Context(), defaultVendor, defaultVendor); !errors.Is(err, store.ErrNoSessionKey) {
 		t.Errorf("a session key: %v", err)
 	}
@@ -39,9 +39,9 @@ func TestWrongClockStopsSigning(t *testing.T) {
 	s.waitForCondition("clock_stopped", "behind this node's", "no link, session or token is signed")
 	s.waitForCondition("clock_off")
 	s.waitForCondition("counted_links_refused", "clock")
-	_, keyErr := rt.keyring.Ring(t.Context(), defaultVendor)
+	_, keyErr := rt.Keyring.Ring(t.Context(), defaultVendor)
 	_, _, sessionErr := sessions.SessionKey(t.Context(), defaultVendor, defaultVendor)
-	redeemErr := rt.store.Redeem(t.Context(), defaultVendor, policy.Redemption{Issuer: keys.VendorIssuer(defaultVendor), LinkID: "link", ID: "use", MaxUses: 3})
+	redeemErr := rt.Store.Redeem(t.Context(), defaultVendor, policy.Redemption{Issuer: keys.VendorIssuer(defaultVendor), LinkID: "link", ID: "use", MaxUses: 3})
 	for what, err := range map[string]error{"a signing key": keyErr, "a session key": sessionErr, "a redemption": redeemErr} {
 		var wrong *store.ClockError
 		if !errors.As(err, &wrong) || !errors.Is(err, engine.ErrUnavailable) || !strings.Contains(err.Error(), "clock") {
@@ -53,7 +53,7 @@ func TestWrongClockStopsSigning(t *testing.T) {
 		t.Errorf("a counted link is answered %d", got)
 	}
 	s.waitForEnd("clock_stopped")
-	if _, err := rt.keyring.Ring(t.Context(), defaultVendor); err != nil {
+	if _, err := rt.Keyring.Ring(t.Context(), defaultVendor); err != nil {
 		t.Errorf("after the clock is set: %v", err)
 	}
 	if got := s.get(link).StatusCode; got != http.StatusOK {

@@ -1,7 +1,10 @@
 package caddymodule
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"strings"
@@ -11,6 +14,8 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
+	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy/store/boltengine"
 	"github.com/gatefold/gatefold/policy/store/engine"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
@@ -47,17 +52,17 @@ the next request.
 // the top level.
 func Commands() []caddycmd.Command {
 	return command.Commands(command.Options{
-		Vendor: defaultVendor, Database: defaultDatabase,
-		OpenStore: openLocation, Secret: secretOf, JudgeConfig: judgeOfConfig, JudgeRules: judgeOfRules,
+		Vendor: defaultVendor, Database: openstore.DefaultDatabase,
+		OpenStore: openLocation, Secret: openstore.SecretOf, JudgeConfig: judgeOfConfig, JudgeRules: judgeOfRules,
 	})
 }
 
 // openLocation opens a store for a copy. A source must exist.
 func openLocation(ctx context.Context, location command.StoreLocation, source bool) (engine.Dumper, error) {
 	name := location.Name
-	if isSecretPlaceholder(name) {
+	if setting.IsSecret(name) {
 		var err error
-		if name, err = readSecret("url", name); err != nil {
+		if name, err = setting.Secret("url", name); err != nil {
 			return nil, err
 		}
 	} else if !strings.Contains(name, "://") {
@@ -75,8 +80,8 @@ func openLocation(ctx context.Context, location command.StoreLocation, source bo
 		if options.TLS == nil {
 			return nil, errors.New("--authority and --server-name are for rediss://")
 		}
-		side := StoreTLS{Authority: location.Authority, ServerName: location.ServerName}
-		if err := side.apply(options.TLS); err != nil {
+		side := openstore.TLS{Authority: location.Authority, ServerName: location.ServerName}
+		if err := side.Apply(options.TLS); err != nil {
 			return nil, err
 		}
 	}
@@ -88,4 +93,30 @@ func openLocation(ctx context.Context, location command.StoreLocation, source bo
 		return nil, errors.Join(err, backend.Close())
 	}
 	return backend, nil
+}
+
+// checkStoreOf reports why a server could not open the embedded database of an adapted
+// configuration: another process has it, or it cannot be created. It creates nothing.
+func checkStoreOf(config []byte) error {
+	var parts struct {
+		Apps struct {
+			Gatefold *App `json:"gatefold"`
+		} `json:"apps"`
+	}
+	if err := json.Unmarshal(config, &parts); err != nil {
+		return err
+	}
+	app := parts.Apps.Gatefold
+	if app == nil && !bytes.Contains(config, []byte(`"handler":"`+directive)) {
+		return nil // nothing of the configuration opens a store
+	}
+	app = cmp.Or(app, new(App))
+	app.Store = cmp.Or(app.Store, &openstore.Config{Engine: openstore.Bolt})
+	if app.Store.Engine != openstore.Bolt {
+		return nil // an unreachable Redis does not stop a server
+	}
+	if err := setting.Replace(app); err != nil {
+		return app.Places.At(err)
+	}
+	return app.Places.At(setting.In("store", app.Store.CheckFile()))
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/admin/condition"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy/store"
@@ -26,8 +27,8 @@ import (
 func (s *testSite) found(name string) *condition.Condition {
 	s.Helper()
 	var found *condition.Condition
-	pool.Range(func(_, value any) bool {
-		for _, c := range value.(*sharedStore).node.Look() {
+	openstore.Pool.Range(func(_, value any) bool {
+		for _, c := range value.(*openstore.Shared).Node.Look() {
 			if c.Name == name {
 				found = &c
 			}
@@ -65,7 +66,7 @@ func writeMuch(s *testSite) error {
 	for i := range 24 {
 		batch.Puts = append(batch.Puts, engine.Put{Key: fmt.Appendf(nil, "\x01much/%d", i), Value: make([]byte, engine.MaxValueSize)})
 	}
-	_, err := s.shared().engine.Commit(context.Background(), defaultVendor, batch)
+	_, err := s.shared().Engine.Commit(context.Background(), defaultVendor, batch)
 	return err
 }
 
@@ -155,7 +156,7 @@ func TestConditionDamagedFile(t *testing.T) {
 func TestConditionReplacedFile(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.grant(store.Grant{UserID: "ada", SKU: "premium"})
-	probe := func() { s.shared().node.Probe(t.Context()) } // as Run does every five seconds
+	probe := func() { s.shared().Node.Probe(t.Context()) } // as Run does every five seconds
 	probe()
 	if c := s.found("store_file_replaced"); c != nil {
 		t.Fatalf("the file is in its place: %+v", c)
@@ -182,7 +183,7 @@ func TestConditionReplacedFile(t *testing.T) {
 // in the background, and says so until it is complete.
 func TestConditionIndexBuilding(t *testing.T) {
 	s := newTestSite(t, standardRules)
-	w := s.shared().store.As(store.Actor{})
+	w := s.shared().Store.As(store.Actor{})
 	for range 20 {
 		var claims []keys.LinkClaims
 		for i := range 1000 {
@@ -219,7 +220,7 @@ func TestConditionRedisRefusesWrites(t *testing.T) {
 	s := newRedisSite(t, "")
 	s.reader(keys.ReaderClaims{UserID: "ada"})
 	grant := func() error {
-		_, err := s.running().store.As(store.Actor{}).CreateGrant(t.Context(), defaultVendor, store.DefaultList, store.Grant{UserID: "u", SKU: "premium"})
+		_, err := s.running().Store.As(store.Actor{}).CreateGrant(t.Context(), defaultVendor, store.DefaultList, store.Grant{UserID: "u", SKU: "premium"})
 		return err
 	}
 	s.redis.Do("config", "set", "maxmemory", "1")
@@ -229,7 +230,7 @@ func TestConditionRedisRefusesWrites(t *testing.T) {
 	s.waitForCondition("writes_failing", "no memory left")
 	s.redis.Do("config", "set", "maxmemory", "0")
 	s.waitFor("a probe", func() bool { // as Run does every five seconds
-		s.shared().node.Probe(t.Context())
+		s.shared().Node.Probe(t.Context())
 		clock.Advance(2 * time.Minute)
 		return s.found("writes_failing") == nil
 	})
@@ -307,9 +308,9 @@ func TestConditionIssuerThatNeverAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	was := keySetOptions
-	keySetOptions.Timeout, keySetOptions.Interval = 100*time.Millisecond, 10*time.Millisecond
-	t.Cleanup(func() { keySetOptions = was })
+	was := storeOptions.KeySets
+	storeOptions.KeySets.Timeout, storeOptions.KeySets.Interval = 100*time.Millisecond, 10*time.Millisecond
+	t.Cleanup(func() { storeOptions.KeySets = was })
 	issuer := "https://" + silent.Addr().String()
 	s := newTestSite(t, "identify jwt {\n\t\t\tissuer "+issuer+"\n\t\t\taudience news\n\t\t}\n"+standardRules)
 	s.waitForCondition("issuer_keys_missing", "were never fetched")

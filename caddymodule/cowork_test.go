@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy"
@@ -31,7 +32,7 @@ type coworkSite struct {
 }
 
 // The engines of the store.
-var coworkEngines = []string{engineBolt, engineRedis}
+var coworkEngines = []string{openstore.Bolt, openstore.Redis}
 
 // coworkPages are the pages of DjaoApp to which denials lead.
 const coworkPages = `
@@ -48,7 +49,7 @@ const coworkPages = `
 // newCoworkSite runs a site on an engine, with further lines in its gatefold directive.
 func newCoworkSite(t *testing.T, engine, gate string) *coworkSite {
 	t.Helper()
-	if engine == engineRedis {
+	if engine == openstore.Redis {
 		return newCoworkSiteOn(t, "redis "+redistest.Start(t).URL(), gate)
 	}
 	return newCoworkSiteOn(t, "", gate)
@@ -76,7 +77,7 @@ func newCoworkSiteOn(t *testing.T, store, gate string) *coworkSite {
 		logged.holdsNoToken(t)
 	})
 	var err error
-	if s.ring, err = s.running().keyring.Ring(s.Context(), cowork); err != nil {
+	if s.ring, err = s.running().Keyring.Ring(s.Context(), cowork); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -169,7 +170,7 @@ func (s *coworkSite) rules(rules ...[2]string) {
 }
 
 // forget makes everything in memory stale.
-func (s *coworkSite) forget() { s.shared().versions.Bump(policy.Invalidation{Shared: true}) }
+func (s *coworkSite) forget() { s.shared().Versions.Bump(policy.Invalidation{Shared: true}) }
 
 // asked is how the gate decided a request.
 type asked struct {

@@ -5,30 +5,25 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/crawler"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
 	"github.com/gatefold/gatefold/caddymodule/nodestate"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
 
 func init() {
-	gateOptions.register(func(h *Handler) []option {
-		return []option{{name: "crawler", parse: h.parseCrawler, repeatable: true}}
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{{Name: "crawler", Parse: h.parseCrawler, Repeatable: true}}
 	})
 }
 
 // crawlerLists are the lists of the process: they outlive the configurations that use them.
 var crawlerLists = crawler.NewLists(func() time.Time { return now() })
-
-// crawlerRequests counts the requests of crawlers that a site's rules let in.
-var crawlerRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: metricsNamespace, Name: "crawler_requests_total",
-	Help: "Requests that were allowed as those of a crawler, by the name that the site gives it.",
-}, []string{"vendor", "site", "crawler"})
 
 // crawlerListStates returns the states of the lists, for the conditions of the node.
 func crawlerListStates() (states []nodestate.CrawlerList) {
@@ -50,8 +45,8 @@ func (h *Handler) parseCrawler(d *caddyfile.Dispenser) error {
 	if h.Crawlers[name] != nil {
 		return d.Errf("crawler %s is given twice", name)
 	}
-	err := parseBlock(d, "crawler "+name,
-		listOption("ranges", &config.Ranges, nil), listOption("agent", &config.Agents, nil))
+	err := block.Parse(d, "crawler "+name,
+		block.List("ranges", &config.Ranges, nil), block.List("agent", &config.Agents, nil))
 	if err != nil {
 		return err
 	}
@@ -78,12 +73,12 @@ func (h *Handler) provisionCrawlers() error {
 		if err := config.CheckFiles(); err != nil {
 			return setting.In("crawler", fmt.Errorf("crawler %s: %w", name, err))
 		}
-		crawlerRequests.WithLabelValues(h.Vendor, h.Site, name)
+		metrics.Crawlers.WithLabelValues(h.Vendor, h.Site, name)
 	}
 	for i := range h.Rules {
-		for _, name := range policy.CrawlersOf([]policy.Rule{h.Rules[i].rule(1)}) {
+		for _, name := range policy.CrawlersOf([]policy.Rule{h.Rules[i].Ranked(1)}) {
 			if h.Crawlers[name] == nil {
-				return inRule(i, fmt.Errorf("rule %s: the site has no crawler %s: add `crawler %s { ranges <https URL or file>; agent <part of the User-Agent> }`", h.Rules[i].Path, name, name))
+				return ruleconfig.In(i, fmt.Errorf("rule %s: the site has no crawler %s: add `crawler %s { ranges <https URL or file>; agent <part of the User-Agent> }`", h.Rules[i].Path, name, name))
 			}
 		}
 	}
@@ -95,7 +90,7 @@ func (h *Handler) openCrawlers() (policy.Crawlers, error) {
 	if len(h.Crawlers) == 0 {
 		return nil, nil
 	}
-	opened, err := crawler.Open(h.Crawlers, crawlerLists, h.app.shared.keySets)
+	opened, err := crawler.Open(h.Crawlers, crawlerLists, h.app.shared.KeySets)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +105,7 @@ func (g *gateRequest) asCrawler(decision *policy.Decision) {
 		delete(g.r.Header, name)
 	}
 	g.outcome.last.noArchive = true
-	crawlerRequests.WithLabelValues(g.gate.Vendor, g.gate.Site, decision.Crawler).Inc()
+	metrics.Crawlers.WithLabelValues(g.gate.Vendor, g.gate.Site, decision.Crawler).Inc()
 }
 
 // addNoArchive asks archives and the caches of search engines not to show a copy, besides what

@@ -28,7 +28,7 @@ func newListSite(t *testing.T) (*testSite, *listHost) {
 	s := newTestSite(t, standardRules)
 	config := s.config(strictProxy, strings.ReplaceAll(crawlerRules, "FILE", host.URL+"/bot.json?key=SECRET"), "")
 	s.load(strings.Replace(config, "store bolt", "jwks {\n\t\tca "+host.WriteRoots(t)+"\n\t}\n\tstore bolt", 1))
-	host.list = crawlerLists.Use(host.URL+"/bot.json?key=SECRET", s.shared().keySets)
+	host.list = crawlerLists.Use(host.URL+"/bot.json?key=SECRET", s.shared().KeySets)
 	t.Cleanup(func() { crawlerLists.Release(host.list) })
 	s.waitFor("the list is fetched", func() bool { return host.list.Status().Ranges == 1 && host.list.Status().Err == nil })
 	return s, host

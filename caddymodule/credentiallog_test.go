@@ -17,7 +17,7 @@ import (
 // yet, is for another site, is forged, or is signed by a retired key.
 func TestLogSaysWhyACredentialFailed(t *testing.T) {
 	s := newTestSite(t, standardRules)
-	ring, err := s.running().keyring.Ring(t.Context(), defaultVendor)
+	ring, err := s.running().Keyring.Ring(t.Context(), defaultVendor)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -260,9 +260,9 @@ func TestDecisionTable(t *testing.T) {
 	if len(decisionTable) < 60 {
 		t.Fatalf("the table has %d rows", len(decisionTable))
 	}
-	every := selfCheckEvery
-	selfCheckEvery = 1
-	defer func() { selfCheckEvery = every }()
+	every := storeOptions.SelfCheckEvery
+	storeOptions.SelfCheckEvery = 1
+	defer func() { storeOptions.SelfCheckEvery = every }()
 	s := &gateTable{testSite: newTestSiteWith(t, "", tableRules, tableSite), links: map[string]string{}}
 	s.gate = s.app().gates.list()[0]
 	for who, skus := range tableSKUs {
@@ -281,7 +281,7 @@ func TestDecisionTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkedBefore, _ := s.running().policy.SelfChecks()
+	checkedBefore, _ := s.running().Policy.SelfChecks()
 
 	for i := range decisionTable {
 		row := &decisionTable[i]
@@ -310,7 +310,7 @@ func TestDecisionTable(t *testing.T) {
 		})
 	}
 	clock.Advance(2 * time.Minute) // a difference counts after a minute
-	if checked, failed := s.running().policy.SelfChecks(); checked < checkedBefore+uint64(len(decisionTable)) || failed != 0 {
+	if checked, failed := s.running().Policy.SelfChecks(); checked < checkedBefore+uint64(len(decisionTable)) || failed != 0 {
 		t.Errorf("of %d decisions %d were checked, and %d of the checks failed", len(decisionTable), checked-checkedBefore, failed)
 	}
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/paywall"
 )
@@ -39,9 +40,9 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		w.WriteHeader(statusClientLeft) // no error of the server, also in the access log
 		return nil
 	}
-	reason := reasons[decision.Reason]
+	reason := reasons.Texts[decision.Reason]
 	if reason.Status == 0 {
-		reason = reasons[policy.ReasonStoreUnavailable] // fail closed
+		reason = reasons.Texts[policy.ReasonStoreUnavailable] // fail closed
 	}
 	if vars, ok := g.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
 		delete(vars, pageVar) // of a gate before this one: no handler after a denial has its permission
@@ -102,19 +103,19 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 // stepOf returns what the reader can do about a denial. The page that it names has values
 // of the decision, of the reader and of the request's own host only.
 func (h *Handler) stepOf(g *gateRequest, decision *policy.Decision) denial.Step {
-	next, demand := nextSteps[decision.Reason], &decision.Demand
-	step, page := denial.Step{Action: next.action}, next.page
+	next, demand := reasons.NextSteps[decision.Reason], &decision.Demand
+	step, page := denial.Step{Action: next.Action}, next.Page
 	if page == "subscribe" && demand.Plan == "" && h.targets[pricing] != nil {
 		page = pricing
 	}
 	if page == "login" {
 		if step.URL = h.loginURL(g, demand); step.URL != "" {
-			step.Label = next.label
+			step.Label = next.Label
 		}
 		return step
 	}
 	if target := h.targets[page]; target != nil {
-		step.Label = next.label
+		step.Label = next.Label
 		step.URL = target.URL(denial.Values{
 			"profile": demand.Profile, "plan": demand.Plan, "agreement": demand.Agreement,
 			"user": g.request.Reader.UserID, "next": siteURL(g) + cleanURI(g),

@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/policy"
 )
 
 func TestEveryReasonHasTexts(t *testing.T) {
 	for _, reason := range policy.Reasons() {
-		texts := reasons[reason]
-		if texts.hint == "" {
+		texts := reasons.Texts[reason]
+		if texts.Hint == "" {
 			t.Errorf("%s has no hint", reason)
 		}
 		complete := texts.Title != "" && texts.Detail != "" && texts.Status >= 400

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
@@ -120,21 +121,21 @@ var denyPages = []denyPage{
 
 func (h *Handler) parseDeny(d *caddyfile.Dispenser) error {
 	h.Deny = new(DenyConfig)
-	options := []option{
-		textOption("page", &h.Deny.Page), textOption("forward", &h.Deny.Forward), flagOption("errors", &h.Deny.Errors), flagOption("register", &h.Deny.Register),
-		{name: "paywall", parse: h.Deny.parsePaywall, repeatable: true},
-		textOption("name", &h.Deny.Name), textOption("home", &h.Deny.Home), textOption("texts", &h.Deny.Texts),
+	options := []block.Option{
+		block.Text("page", &h.Deny.Page), block.Text("forward", &h.Deny.Forward), block.Flag("errors", &h.Deny.Errors), block.Flag("register", &h.Deny.Register),
+		{Name: "paywall", Parse: h.Deny.parsePaywall, Repeatable: true},
+		block.Text("name", &h.Deny.Name), block.Text("home", &h.Deny.Home), block.Text("texts", &h.Deny.Texts),
 	}
 	for _, page := range denyPages {
 		switch page.name {
 		case pricing:
 		case "subscribe":
-			options = append(options, option{name: page.name, parse: h.Deny.parseSubscribe})
+			options = append(options, block.Option{Name: page.name, Parse: h.Deny.parseSubscribe})
 		default:
-			options = append(options, textOption(page.name, page.url(h.Deny)))
+			options = append(options, block.Text(page.name, page.url(h.Deny)))
 		}
 	}
-	return parseBlock(d, "deny", options...)
+	return block.Parse(d, "deny", options...)
 }
 
 func (c *DenyConfig) parseSubscribe(d *caddyfile.Dispenser) error {

@@ -19,7 +19,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/paywall"
@@ -27,13 +29,13 @@ import (
 )
 
 func init() {
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{{name: "paywall", repeatable: true, parse: c.parsePaywall}}
+	ruleconfig.Options.Register(func(c *ruleconfig.Rule) []block.Option {
+		return []block.Option{{Name: "paywall", Repeatable: true, Parse: func(d *caddyfile.Dispenser) error { return parseRulePaywall(c, d) }}}
 	})
 }
 
-// parsePaywall parses `paywall <id> [<readers>…]` in a rule's block.
-func (c *RuleConfig) parsePaywall(d *caddyfile.Dispenser) error {
+// parseRulePaywall parses `paywall <id> [<readers>…]` in a rule's block.
+func parseRulePaywall(c *ruleconfig.Rule, d *caddyfile.Dispenser) error {
 	var choices policy.PaywallChoices
 	if stored := c.Options["paywall"]; stored != nil {
 		if err := json.Unmarshal(stored, &choices); err != nil {
@@ -43,7 +45,7 @@ func (c *RuleConfig) parsePaywall(d *caddyfile.Dispenser) error {
 	if err := parsePaywallChoice(d, &choices); err != nil {
 		return err
 	}
-	return c.setOption("paywall", choices)
+	return c.SetOption("paywall", choices)
 }
 
 // parsePaywall parses `paywall <id> [<readers>…]` in deny.
@@ -168,7 +170,7 @@ func (h *Handler) paywallOf(g *gateRequest, decision *policy.Decision) *paywallE
 // get returns a compiled paywall. One that was read lately is returned as it is unless it was
 // changed, and so is an older one while another request reads it or while the store fails.
 func (p *paywalls) get(ctx context.Context, h *Handler, id string, at time.Time) *paywallEntry {
-	stamp := h.app.shared.versions.Paywall(h.Vendor, id) // before the record is read
+	stamp := h.app.shared.Versions.Paywall(h.Vendor, id) // before the record is read
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	entry := p.entries[id]
@@ -208,7 +210,7 @@ func (p *paywalls) get(ctx context.Context, h *Handler, id string, at time.Time)
 
 // loadPaywall reads and compiles a paywall.
 func loadPaywall(ctx context.Context, h *Handler, id string, at time.Time) (*paywallEntry, error) {
-	records := h.app.shared.store
+	records := h.app.shared.Store
 	if records == nil {
 		return nil, errors.New("the store is not open")
 	}

@@ -19,7 +19,7 @@ import (
 // paywall stores a paywall with a headline.
 func (s *testSite) paywall(id, headline string) {
 	s.Helper()
-	_, _, err := s.running().store.As(store.Actor{}).PutPaywall(s.Context(), defaultVendor, paywall.Paywall{
+	_, _, err := s.running().Store.As(store.Actor{}).PutPaywall(s.Context(), defaultVendor, paywall.Paywall{
 		ID: id, Headline: headline, Currency: "SEK", ShowLoginButton: true,
 		Settings:       paywall.Settings{DisplayOptions: &paywall.DisplayOptions{EnableGift: true, EnableLoginButton: true}},
 		Subscriptions:  []paywall.Subscription{{ID: "a", SKU: "premium", POID: "po-1", Title: "Digital", Price: "99", PeriodText: "month"}},
@@ -109,7 +109,7 @@ func TestPaywallChanges(t *testing.T) {
 	if got := get(); !strings.Contains(got.body, "Second words") {
 		t.Errorf("the change does not show: %s", got.body)
 	}
-	if _, err := s.running().store.As(store.Actor{}).UpdatePaywall(t.Context(), defaultVendor, "main", func(p *paywall.Paywall) error {
+	if _, err := s.running().Store.As(store.Actor{}).UpdatePaywall(t.Context(), defaultVendor, "main", func(p *paywall.Paywall) error {
 		p.Status = paywall.StatusCanceled
 		return nil
 	}); err != nil {

@@ -18,7 +18,7 @@
 //
 //	handler.go       the directive's module, and the steps of a request
 //	site.go          what a gate needs of the open store
-//	ruleconfig.go    configured rules
+//	ruleconfig/      package ruleconfig: configured rules
 //	request.go       a request in the gate, and what it keeps of its headers
 //	outcome.go       what outlives a request: for the access log, placeholders and the response
 //	query.go         link tokens of a query string
@@ -49,10 +49,9 @@
 //	deny.go          responses to denied requests
 //	denyconfig.go    their configuration
 //	denypaywall.go   paywalls, and the built-in page of denials
-//	reasons.go       status, texts and hint of every reason
+//	reasons/         package reasons: status, texts and hint of every reason
 //	cachedpage.go    pages that gatefold_cache may answer from memory
 //	cacheplace.go    which of the caches of a site a handler is
-//	pageinvalidation.go  pages that requests changed, for the other nodes
 //	pagestate.go     what is stored of pages, for the API, explain, conditions and metrics
 //	pagecache/       package pagecache: pages in memory
 //	cachehandler.go  the handler gatefold_cache, and fetches without a reader
@@ -62,24 +61,19 @@
 //	explain.go       how a request would be decided, with hypothetical grants
 //	explainlink.go   the link of such a request: what of it holds
 //	membership/      package membership: why roles, subscriptions and signatures count or not
-//	clockdoubt.go    whether a wrong clock may be why a request is refused
 //	originrule.go    rules by which the response of the origin decides
 //	originwriter.go  the response until it is decided
 //	supportcode.go   the support code of a denial, and what is kept for it
 //	trace.go         tracing attributes of a decision
-//	metrics.go       metrics of decisions and store operations
-//	storemetrics.go  metrics collected from the open stores
+//	metrics/         package metrics: metrics of decisions
 //
-// The app and its store:
+// The app:
 //
 //	app.go           the app's module: life cycle and background jobs
-//	registry.go      the gates, APIs and address guards of a configuration
+//	registry.go      the gates and APIs of a configuration
 //	lazy.go          values that are made at first use
-//	stores.go        stores that survive reloads
-//	backups.go       backups of an embedded database that the server makes
-//	storecheck.go    the check of the file of an embedded database
-//	sweep.go         the sweep of records whose retention is over
-//	shed.go          removing what a nearly full store can spare
+//	openstore/       package openstore: the store of an app, which survives reloads
+//	keysets/         package keysets: settings of fetched key sets, and those that a handler watches
 //	webhookconfig/   package webhookconfig: where events may be sent
 //	nodestate/       package nodestate: the conditions of a node
 //	setting/         package setting: placeholders in arguments
@@ -87,36 +81,24 @@
 //	clientaddress/   package clientaddress: the client's address where it gives access
 //	linkreport/      package linkreport: clients of links, and links that leaked
 //	siteaudit/       package siteaudit: what the configuration's routes serve without a gate
-//	storeconfig.go   settings of the store, with secrets from placeholders
-//	openredis.go     opening and observing a shared Redis
-//	opensnapshots.go  the snapshots of a node, from which it starts while the Redis is away
-//	secretfile.go    the secret in a file beside the database
-//	storebackup.go   backups at the admin endpoint
-//	sealedbackup.go  sealing of backups
-//	storecompact.go  compaction at the admin endpoint
 //
 // The management API and the other modules:
 //
 //	api.go            the modules of the API's directives
 //	accounts/         package accounts: readers who call the API
-//	apiaddress.go     the URLs of the API, and of links to its pages
-//	apitls.go         refusal of API requests without TLS
+//	apimount/         package apimount: how a request of the API reached it, and servers without TLS
 //	adminendpoint.go  the API at Caddy's admin endpoint
-//	keysets.go        settings of fetched key sets, and those that a handler watches
+//	adminstore.go     backups and compaction at the admin endpoint
 //	keysdirective.go  the directive that serves public keys
-//	entrypoint.go     the upstream source and transport of an entry point
+//	entrypoint/       package entrypoint: the upstream source and transport of entry points
 //
 // The Caddyfile:
 //
-//	caddyfile.go          blocks of options, and their types of arguments
-//	caddyfileapp.go       the global option, with its block jwks
-//	caddyfilestore.go     store, in the global option
+//	block/                package block: blocks of options, and their types of arguments
+//	caddyfileapp.go       the global option, with its blocks jwks and webhooks
 //	caddyfilegate.go      the site directive
 //	caddyfileidentify.go  identify, in the site directive
-//	caddyfilerule.go      rule, in the site directive
-//	caddyfilecache.go     gatefold_cache, and the rule option cache
-//	caddyfilelocal.go     local, in the site directive
-//	caddyfileshare.go     share_param and share_domain, in the site directive
+//	caddyfilecache.go     gatefold_cache
 //	caddyfileapi.go       the API's directives
 //
 // The command, whose subcommands are in package command:

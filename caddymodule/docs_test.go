@@ -9,6 +9,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 )
 
 // Every Caddyfile of the documents can be adapted, its rules give no warning, and no page
@@ -62,7 +64,7 @@ func checkExample(t *testing.T, document, file string) int {
 	for _, gate := range gates {
 		core, warnings := observer.New(zap.WarnLevel)
 		gate.logger = zap.New(core)
-		if err := gate.compileRules(); err != nil || warnings.Len() > 0 {
+		if _, err := ruleconfig.Compile(gate.Rules, gate.Paths.options(), gate.logger, gate.Vendor, gate.Site); err != nil || warnings.Len() > 0 {
 			t.Errorf("%s: %v, %v in\n%s", document, err, warnings.All(), file)
 		}
 	}

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -35,9 +37,9 @@ const engagedRules = `
 // every sets the interval at which visits are written.
 func every(t *testing.T, interval time.Duration) {
 	t.Helper()
-	before := recordInterval
-	recordInterval = interval
-	t.Cleanup(func() { recordInterval = before })
+	before := storeOptions.RecordEvery
+	storeOptions.RecordEvery = interval
+	t.Cleanup(func() { storeOptions.RecordEvery = before })
 }
 
 // A visit and its tags appear in the API, and the origin learns that the tag was
@@ -84,41 +86,46 @@ func TestVisitsAreRecorded(t *testing.T) {
 	}
 }
 
-// stallingEngine blocks commits until it is released.
+// stallingEngine blocks commits from stall on, until it is released.
 type stallingEngine struct {
 	engine.Engine
+	stall   atomic.Bool
 	release chan struct{}
 }
 
 func (e *stallingEngine) Commit(ctx context.Context, partition string, batch *engine.Batch) (engine.Committed, error) {
-	<-e.release
+	if e.stall.Load() {
+		<-e.release
+	}
 	return e.Engine.Commit(ctx, partition, batch)
 }
 
 // Requests do not wait for the store to accept visits.
 func TestRequestsDoNotWaitForVisits(t *testing.T) {
 	every(t, time.Millisecond)
+	stalling := &stallingEngine{release: make(chan struct{})}
+	storeOptions.OpenEngine = func(s *openstore.Shared, configured func(*openstore.Shared) (engine.Engine, error)) (_ engine.Engine, err error) {
+		stalling.Engine, err = configured(s)
+		return stalling, err
+	}
+	t.Cleanup(func() { storeOptions.OpenEngine = nil })
 	s := newTestSite(t, engagedRules)
 	tokens := make([]string, 50)
 	for i := range tokens {
 		tokens[i] = "Bearer " + s.reader(keys.ReaderClaims{UserID: fmt.Sprint("reader-", i)})
 	}
-	lazy := s.shared().engine
-	stalling := &stallingEngine{release: make(chan struct{})}
-	lazy.mu.Lock()
-	stalling.Engine, lazy.engine = lazy.engine, stalling
-	lazy.mu.Unlock()
+	stalling.stall.Store(true)
 	for range 4 {
 		for _, token := range tokens {
 			s.get("/app", "Authorization", token).page()
 		}
 	}
-	if stats := s.shared().recorder.Stats(); stats.Stored != 0 {
+	if stats := s.shared().Recorder.Stats(); stats.Stored != 0 {
 		t.Errorf("the store stalls, and yet: %+v", stats)
 	}
 	close(stalling.release)
 	s.waitFor("the visits", func() bool {
-		_, count, err := s.running().store.Visitors(s.Context(), defaultVendor, defaultVendor, store.VisitorPage{})
+		_, count, err := s.running().Store.Visitors(s.Context(), defaultVendor, defaultVendor, store.VisitorPage{})
 		return err == nil && count == len(tokens)
 	})
 }

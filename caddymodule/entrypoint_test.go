@@ -50,7 +50,7 @@ func (s *testSite) setEntry(admin, entry string) answer {
 // address.
 func (s *testSite) forceEntry(entry string) {
 	s.Helper()
-	_, err := s.running().store.As(store.Actor{}).ChangeForwarding(s.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
+	_, err := s.running().Store.As(store.Actor{}).ChangeForwarding(s.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
 		f.EntryPoint = entry
 		return nil
 	})

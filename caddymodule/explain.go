@@ -16,6 +16,7 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/membership"
 	"github.com/gatefold/gatefold/caddymodule/readerkey"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -46,9 +47,9 @@ func (a *App) explain(ctx context.Context, vendor string, request admin.ExplainR
 	if err != nil {
 		return nil, err
 	}
-	e.store = a.shared.store
+	e.store = a.shared.Store
 	decision := e.decide(ctx)
-	if doubt := a.clockDoubt(decision.Reason, cmp.Or(decision.Err, e.reader.Failure)); doubt != "" {
+	if doubt := a.shared.ClockDoubt(decision.Reason, cmp.Or(decision.Err, e.reader.Failure)); doubt != "" {
 		e.result.Hint += " The clock may be why: " + doubt + " See the condition clock_off."
 	}
 	if request.SKUs == nil { // a rule test asks for very many pages
@@ -344,7 +345,7 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 	result := &e.result.Decision
 	result.Allow, result.Reason, result.Status = decision.Allow(), decision.Reason.String(), http.StatusOK
 	if !result.Allow {
-		result.Status = reasons[decision.Reason].Status
+		result.Status = reasons.Texts[decision.Reason].Status
 	}
 	result.Crawler = decision.Crawler
 	result.Spends, result.Grant, result.Licence = decision.Link.Spend && decision.Allow(), decision.Grant, decision.Licence.String()
@@ -362,7 +363,7 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 	if until := time.UnixMilli(decision.Until).UTC(); decision.Until > 0 && until.Year() < 9999 {
 		result.Until = &until
 	}
-	e.result.Hint = reasons[decision.Reason].hint
+	e.result.Hint = reasons.Texts[decision.Reason].Hint
 	if e.request.RewrittenPath == "" && e.gate.rewritten.Load() && e.gate.Paths.Judge != "received" {
 		e.result.Hint += " The gate has also judged paths that handlers before it rewrote: if this one is rewritten, give the rewritten path."
 	}

@@ -48,7 +48,7 @@ func TestExplainAgreesWithTheGate(t *testing.T) {
 	s.get("/articles/hello?token=" + used).page()
 	other, _ := token(keys.LinkClaims{URL: s.site + "/articles/other"})
 	revoked, revokedID := token(keys.LinkClaims{})
-	if _, err := s.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
+	if _, err := s.running().Store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
 		t.Fatal(err)
 	}
 	expired, _ := token(keys.LinkClaims{ExpiresAt: clock.Now().Unix() + 1})

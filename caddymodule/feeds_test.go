@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/readerkey"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 )
@@ -125,11 +126,11 @@ func TestFeed(t *testing.T) {
 		s.get(path).denied(http.StatusUnauthorized, "bad_credential")
 	}
 	s.rawPath("/%2Egatefold/l/"+feed.Password+"/podcasts/daily/1.mp3").denied(http.StatusBadRequest, "bad_path")
-	if explained := s.explain(admin.ExplainRequest{URL: base + "/podcasts/daily/feed.xml"}); explained.Reader.UserID != "ann" || explained.Reader.Source != kindFeed || explained.Decision.Reason != "entitled" {
+	if explained := s.explain(admin.ExplainRequest{URL: base + "/podcasts/daily/feed.xml"}); explained.Reader.UserID != "ann" || explained.Reader.Source != readerkey.KindFeed || explained.Decision.Reason != "entitled" {
 		t.Errorf("explain says %+v", explained)
 	}
 	// The subscription ends, and is renewed.
-	if err := s.running().store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
+	if err := s.running().Store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.get(feed.URL, app...).denied(http.StatusForbidden, "not_entitled")

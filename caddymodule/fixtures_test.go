@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy/store"
@@ -46,8 +47,8 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	clockStops = 100 * 365 * 24 * time.Hour // the clock of the tests is not that of a Redis
-	_ = os.Setenv("XDG_DATA_HOME", data)    // what nodes remember of a Redis
+	storeOptions.ClockStops = 100 * 365 * 24 * time.Hour // the clock of the tests is not that of a Redis
+	_ = os.Setenv("XDG_DATA_HOME", data)                 // what nodes remember of a Redis
 	now = clock.Now
 	since = clock.Since
 	caddy.RegisterModule(new(testLogWriter))
@@ -137,7 +138,7 @@ func newTestSiteWith(t testing.TB, global, gate, site string) *testSite {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
-		if users, open := pool.References(s.database()); open {
+		if users, open := openstore.Pool.References(s.database()); open {
 			t.Errorf("the database has still %d users", users)
 		}
 		logged.holdsNoToken(t)
@@ -200,10 +201,10 @@ func load(text string) error {
 }
 
 // shared returns the store that survives reloads.
-func (s *testSite) shared() *sharedStore { return s.app().shared }
+func (s *testSite) shared() *openstore.Shared { return s.app().shared }
 
 // running returns the runtime of the running app.
-func (s *testSite) running() *runtime {
+func (s *testSite) running() *openstore.Opened {
 	s.Helper()
 	rt, err := s.app().runtime.get()
 	if err != nil {
@@ -216,11 +217,11 @@ func (s *testSite) running() *runtime {
 func (s *testSite) link(claims keys.LinkClaims) (address, id string) {
 	s.Helper()
 	rt := s.running()
-	ring, err := rt.keyring.Ring(s.Context(), defaultVendor)
+	ring, err := rt.Keyring.Ring(s.Context(), defaultVendor)
 	if err != nil {
 		s.Fatal(err)
 	}
-	claims.Issuer, claims.ID, claims.IssuedAt = keys.VendorIssuer(defaultVendor), rt.store.NewLinkID(), clock.Now().Unix()
+	claims.Issuer, claims.ID, claims.IssuedAt = keys.VendorIssuer(defaultVendor), rt.Store.NewLinkID(), clock.Now().Unix()
 	if claims.ExpiresAt == 0 {
 		claims.ExpiresAt = claims.IssuedAt + 3600
 	}
@@ -231,7 +232,7 @@ func (s *testSite) link(claims keys.LinkClaims) (address, id string) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	if _, err := rt.store.As(store.Actor{}).CreateLink(s.Context(), defaultVendor, claims); err != nil {
+	if _, err := rt.Store.As(store.Actor{}).CreateLink(s.Context(), defaultVendor, claims); err != nil {
 		s.Fatal(err)
 	}
 	address = claims.URL
@@ -244,7 +245,7 @@ func (s *testSite) link(claims keys.LinkClaims) (address, id string) {
 // uses returns the number of a link's redemptions.
 func (s *testSite) uses(id string) int64 {
 	s.Helper()
-	link, err := s.running().store.SignedLink(s.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
+	link, err := s.running().Store.SignedLink(s.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -254,7 +255,7 @@ func (s *testSite) uses(id string) int64 {
 // reader signs a reader token.
 func (s *testSite) reader(claims keys.ReaderClaims) string {
 	s.Helper()
-	ring, err := s.running().keyring.Ring(s.Context(), defaultVendor)
+	ring, err := s.running().Keyring.Ring(s.Context(), defaultVendor)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -271,7 +272,7 @@ func (s *testSite) reader(claims keys.ReaderClaims) string {
 // grant creates a grant.
 func (s *testSite) grant(grant store.Grant) store.Grant {
 	s.Helper()
-	made, err := s.running().store.As(store.Actor{}).CreateGrant(s.Context(), defaultVendor, store.DefaultList, grant)
+	made, err := s.running().Store.As(store.Actor{}).CreateGrant(s.Context(), defaultVendor, store.DefaultList, grant)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -22,7 +23,7 @@ import (
 func TestClientThatIsGoneSpendsNoUse(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	link, id := s.link(keys.LinkClaims{MaxUses: 1})
-	handler := &Handler{Rules: []RuleConfig{{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}}}}
+	handler := &Handler{Rules: []ruleconfig.Rule{{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}}}}
 	ctx, stop := caddy.NewContext(caddy.ActiveContext())
 	defer stop()
 	if err := handler.Provision(ctx); err != nil {
@@ -61,7 +62,7 @@ func TestClientThatIsGoneSpendsNoUse(t *testing.T) {
 // the store, and the log has no error that an operator would look for.
 func TestClientThatLeftIsNoErrorOfTheStore(t *testing.T) {
 	s := newTestSite(t, standardRules)
-	handler := &Handler{Rules: []RuleConfig{{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}}}}
+	handler := &Handler{Rules: []ruleconfig.Rule{{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}}}}
 	ctx, stop := caddy.NewContext(caddy.ActiveContext())
 	defer stop()
 	if err := handler.Provision(ctx); err != nil {

@@ -19,8 +19,11 @@ import (
 	"github.com/gatefold/gatefold/caddymodule/clientaddress"
 	"github.com/gatefold/gatefold/caddymodule/crawler"
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/linkreport"
 	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/sitehosts"
 	"github.com/gatefold/gatefold/keys"
@@ -75,7 +78,7 @@ type Handler struct {
 
 	// Rules are the site's rules in the order in which they are tried. Default: the
 	// site's rules in the store. A site without any rule denies every request.
-	Rules []RuleConfig `json:"rules,omitempty" placeholders:"captures" caddyfile:"rule"`
+	Rules []ruleconfig.Rule `json:"rules,omitempty" placeholders:"captures" caddyfile:"rule"`
 
 	// LinkParam is the query parameter that carries a signed link's token.
 	// Default: `token`.
@@ -166,8 +169,8 @@ type Handler struct {
 	openedCrawlers atomic.Pointer[crawler.Crawlers]
 	walls          paywalls
 	runtime        lazy[*siteRuntime]
-	metrics        *siteMetrics
-	keySets        watchedKeySets
+	metrics        *metrics.Site
+	keySets        keysets.Watched
 	// leaked reports a link that leaked; nil without LinkNetworks.
 	leaked func(linkwatch.Leak)
 	// logins are the identities by which readers log in at the gate.
@@ -244,7 +247,8 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.MeterConsent.check(); err != nil {
 		return setting.In("meter_consent", err)
 	}
-	if err := h.compileRules(); err != nil {
+	var err error
+	if h.rules, err = ruleconfig.Compile(h.Rules, h.Paths.options(), h.logger, h.Vendor, h.Site); err != nil {
 		return err
 	}
 	if err := h.provisionCrawlers(); err != nil {
@@ -285,9 +289,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	h.runtime.make = h.openRuntime
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	h.hosts.make = h.findHosts
-	h.keySets = watchedKeySets{sets: h.app.shared.keySets}
+	h.keySets = keysets.Watched{Sets: h.app.shared.KeySets}
 	h.app.gates.add(h)
-	h.metrics = newSiteMetrics(h.Vendor, h.Site)
+	h.metrics = metrics.NewSite(h.Vendor, h.Site)
 	return nil
 }
 
@@ -358,7 +362,7 @@ func (h *Handler) validate() error {
 	}
 	for i, rule := range h.Rules {
 		if rule.Local && h.Local == nil {
-			return inRule(i, fmt.Errorf("rule %s: the rule is local and the site has no local routes: add `local { … }`", rule.Path))
+			return ruleconfig.In(i, fmt.Errorf("rule %s: the rule is local and the site has no local routes: add `local { … }`", rule.Path))
 		}
 	}
 	if h.Preflight != nil {
@@ -391,7 +395,7 @@ func (h *Handler) validateShare() error {
 // Cleanup implements caddy.CleanerUpper. It stops the refresh of issuers' key sets;
 // requests in flight keep the sets in memory.
 func (h *Handler) Cleanup() error {
-	h.keySets.release()
+	h.keySets.Release()
 	if opened := h.openedCrawlers.Swap(nil); opened != nil {
 		opened.Close()
 	}
@@ -432,7 +436,7 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 		spends := decision.Link.Spend
 		*decision = g.site.policy.Prepare(g.r.Context(), &g.request, *decision)
 		if spends && !decision.Allow() {
-			h.metrics.redeemed(decision.Reason)
+			h.metrics.Redeemed(decision.Reason)
 		}
 	}
 	g.explainMissingCookie(decision)
@@ -440,9 +444,9 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 		return h.serveAsOriginSays(w, g, identity, next)
 	}
 	g.prepareUpstream(identity, decision.Allow())
-	h.metrics.decided(decision.Reason, since(g.request.Now))
+	h.metrics.Decided(decision.Reason, since(g.request.Now))
 	if answer := lossAnswer(decision.Loss, decision.Allow()); answer != "" {
-		h.metrics.losses[answer].Inc()
+		h.metrics.Lost(answer)
 	}
 	h.report(g)
 	g.recordUse()

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 )
 
 // desk makes the records of the stories: the profile abc, which is subscribed to nothing,
@@ -47,7 +49,7 @@ var helpRules = [][2]string{
 // redirect, and in a program by the problem. Other methods get a page with a link. Nothing is
 // written by a denied request.
 func TestDenialsLeadToThePageThatHelps(t *testing.T) {
-	s := newCoworkSite(t, engineBolt, "")
+	s := newCoworkSite(t, openstore.Bolt, "")
 	s.desk()
 	s.subscribe(clock.Now().Add(time.Hour), row{"balance_due": true})
 	s.rules(helpRules...)

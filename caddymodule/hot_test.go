@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -43,7 +44,7 @@ func hotRequests(tb testing.TB) []hotRequest {
 	link, _ := s.link(keys.LinkClaims{})
 	cookie := s.get(link).page().linkCookie()
 
-	handler := &Handler{Rules: []RuleConfig{
+	handler := &Handler{Rules: []ruleconfig.Rule{
 		{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}},
 		{Path: "/", Operator: "any"},
 	}, Identify: []*Identity{{Source: sourceJWT, Issuer: issuerSelf, Cookie: "reader"}}}
@@ -107,19 +108,19 @@ func hotSession(tb testing.TB, s *testSite, ctx caddy.Context) (made struct {
 ) {
 	tb.Helper()
 	tb.Setenv("OIDC_SECRET", "secret")
-	handler := &Handler{Rules: []RuleConfig{
+	handler := &Handler{Rules: []ruleconfig.Rule{
 		{Path: "/articles/{publisherContentId}", Operator: "entitled", Arguments: policy.Arguments{"sku": []byte(`["premium"]`)}},
 		{Path: "/", Operator: "any"},
 	}, Identify: []*Identity{{Source: sourceOIDC, Issuer: "https://id.example.com", Login: &LoginConfig{ClientID: "news", ClientSecret: "{env.OIDC_SECRET}"}}}}
 	if err := handler.Provision(ctx); err != nil {
 		tb.Fatal(err)
 	}
-	key, err := s.running().sealer.Derive(keys.PurposeLoginTicket)
+	key, err := s.running().Sealer.Derive(keys.PurposeLoginTicket)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	ticket, id := policy.NewTickets(key, defaultVendor, defaultVendor).New()
-	err = s.running().store.As(store.Actor{}).CreateLoginSession(tb.Context(), defaultVendor, store.LoginSession{
+	err = s.running().Store.As(store.Actor{}).CreateLoginSession(tb.Context(), defaultVendor, store.LoginSession{
 		ID: id, Site: defaultVendor, Issuer: "https://id.example.com", ClientID: "news", Subject: "subscriber", UserID: "subscriber",
 		EndsAt: clock.Now().Add(defaultLifetime), IdleSeconds: int64(defaultIdle.Seconds()),
 	}, "", 1)

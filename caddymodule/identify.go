@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/forwarded"
 	"github.com/gatefold/gatefold/caddymodule/headers"
+	"github.com/gatefold/gatefold/caddymodule/keysets"
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
@@ -243,13 +244,13 @@ func verifierID(parts ...string) string {
 // credentialSource returns the identity with its keys: the vendor's own, the file's, or
 // fetched ones. It does not wait for the network, so that an issuer that is down does
 // not stop the site.
-func (i *Identity) credentialSource(own policy.KeySource, sets *watchedKeySets) (credentialSource, error) {
+func (i *Identity) credentialSource(own policy.KeySource, sets *keysets.Watched) (credentialSource, error) {
 	s := credentialSource{httpAuth: i.Source == sourceHTTPAuth, forwarded: i.forwarded, cookie: i.Cookie, verifier: i.verifier}
 	if i.Issuer == issuerSelf {
 		s.verifier.Keys = own
 	}
 	if i.remote != (keys.KeySetLocation{}) {
-		remote, err := sets.watch(i.remote)
+		remote, err := sets.Watch(i.remote)
 		if err != nil {
 			return credentialSource{}, fmt.Errorf("identify: jwt: %w", err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -28,7 +29,7 @@ func (i *Identity) parseAddress(d *caddyfile.Dispenser) error {
 		return d.Err("write `identify address <name> <range>…`, such as `identify address city-library 203.0.113.0/24`")
 	}
 	i.Name, i.Ranges = args[0], args[1:]
-	return parseBlock(d, "identify address")
+	return block.Parse(d, "identify address")
 }
 
 // provisionAddress adds the reader of an identity to those of the site.

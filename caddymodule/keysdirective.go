@@ -81,7 +81,7 @@ func (h *KeysHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 	if err != nil {
 		return keysUnavailable(w, err)
 	}
-	set, err := rt.keyring.Source(h.Vendor).KeySet(r.Context())
+	set, err := rt.Keyring.Source(h.Vendor).KeySet(r.Context())
 	if err != nil {
 		return keysUnavailable(w, err)
 	}

@@ -47,7 +47,7 @@ func TestPublishersHostIsDown(t *testing.T) {
 		t.Errorf("GET answers %s", shown)
 	}
 	s.waitFor("the set to be saved", func() bool {
-		set, err := s.running().store.LoadKeySet(s.Context(), "url https://"+partnerDomain+"/jwks")
+		set, err := s.running().Store.LoadKeySet(s.Context(), "url https://"+partnerDomain+"/jwks")
 		return err == nil && set != nil
 	})
 

@@ -15,7 +15,7 @@ func (s *testSite) licence(site store.SiteLicence) string {
 
 func (s *testSite) licenceUntil(site store.SiteLicence, end *time.Time) string {
 	s.Helper()
-	contract, _, err := s.running().store.As(store.Actor{}).CreateContract(s.Context(), defaultVendor, store.Contract{
+	contract, _, err := s.running().Store.As(store.Actor{}).CreateContract(s.Context(), defaultVendor, store.Contract{
 		Owner: store.Party{Email: "library@uni.example"}, Duration: store.DurationRenewable, Interval: store.IntervalYear, EndsAt: end,
 		Items: []store.ContractItem{{SKU: "premium"}}, Site: &site,
 	}, true)
@@ -28,7 +28,7 @@ func (s *testSite) licenceUntil(site store.SiteLicence, end *time.Time) string {
 // endLicence cancels a contract at once.
 func (s *testSite) endLicence(id string) {
 	s.Helper()
-	if _, err := s.running().store.As(store.Actor{}).CancelContract(s.Context(), defaultVendor, id, store.Cancellation{}, nil); err != nil {
+	if _, err := s.running().Store.As(store.Actor{}).CancelContract(s.Context(), defaultVendor, id, store.Cancellation{}, nil); err != nil {
 		s.Fatal(err)
 	}
 }

@@ -112,7 +112,7 @@ func TestReaderComplainsThatTheGiftIsUsedUp(t *testing.T) {
 // stored returns the keys and values of the records with a link's id.
 func (s *testSite) stored(id string) (found []string) {
 	s.Helper()
-	backend, err := s.shared().engine.get()
+	backend, err := s.shared().Engine.Open()
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestStrangerFloodsALinkWithRefusals(t *testing.T) {
 	refused(1)
 	s.waitFor("the first refusal, at once", func() bool { _, n := count(); return n == 1 })
 	refused(200)
-	if before := s.shared().watch.Stats().Refusals; before.Stored != 1 || before.Dropped+before.Lost != 0 {
+	if before := s.shared().Watch.Stats().Refusals; before.Stored != 1 || before.Dropped+before.Lost != 0 {
 		t.Errorf("in the first minute: %+v", before)
 	}
 	total := int64(201)
@@ -214,7 +214,7 @@ func TestForgedTokensWriteNoHistory(t *testing.T) {
 	s, adminURL := newHistorySite(t, "", "")
 	link, id := s.link(keys.LinkClaims{ExpiresAt: clock.Now().Unix() + 60})
 	revoked, revokedID := s.link(keys.LinkClaims{})
-	if _, err := s.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
+	if _, err := s.running().Store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
 		t.Fatal(err)
 	}
 	clock.Advance(time.Hour / 2)
@@ -245,14 +245,14 @@ func TestHistoryEndsWithTheLink(t *testing.T) {
 	s.get(link).denied(http.StatusForbidden, "link_used_up")
 	s.waitFor("the refusal", func() bool { return len(s.history(adminURL, id)) == 2 })
 	clock.Advance(time.Hour + 30*24*time.Hour - time.Minute)
-	if _, err := s.running().store.Sweep(t.Context()); err != nil {
+	if _, err := s.running().Store.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.history(adminURL, id)) != 2 {
 		t.Error("the history ended before the link's records")
 	}
 	clock.Advance(2 * time.Minute)
-	if _, err := s.running().store.Sweep(t.Context()); err != nil {
+	if _, err := s.running().Store.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if left := s.stored(id); len(left) != 0 {

@@ -58,7 +58,7 @@ func from(network int) []string {
 // settle waits until everything that was buffered of links is written.
 func (s *testSite) settle(buffered uint64) {
 	s.Helper()
-	s.waitFor("the networks", func() bool { return s.shared().watch.Stats().Networks.Stored >= buffered })
+	s.waitFor("the networks", func() bool { return s.shared().Watch.Stats().Networks.Stored >= buffered })
 }
 
 func (s *testSite) revokedFor(adminURL, id string) (status, cause any) {
@@ -112,7 +112,7 @@ func TestLinkPostedInAForumIsQuarantined(t *testing.T) {
 			logs++
 		}
 	}
-	entries, _, _, err := s.running().store.Audit(t.Context(), defaultVendor, store.AuditQuery{Actor: "leak-detector", Record: id})
+	entries, _, _, err := s.running().Store.Audit(t.Context(), defaultVendor, store.AuditQuery{Actor: "leak-detector", Record: id})
 	if err != nil || logs != 1 || len(entries) != 1 || entries[0].Operation != "quarantine-link" {
 		t.Errorf("%d lines of the log; the audit log has %+v, %v", logs, entries, err)
 	}
@@ -120,7 +120,7 @@ func TestLinkPostedInAForumIsQuarantined(t *testing.T) {
 	s.manage(adminURL, http.MethodPost, "/signed-links/"+id+"/restore", "application/json", "{}", http.StatusOK)
 	s.get("/articles/hello", "Cookie", cookie).page()
 	clock.Advance(11 * time.Minute) // each network is recorded again
-	stored := s.shared().watch.Stats().Networks.Stored
+	stored := s.shared().Watch.Stats().Networks.Stored
 	for network := range 21 {
 		s.navigate(link, from(network)...)
 	}
@@ -208,7 +208,7 @@ func TestNetworksAreNotRecordedByDefault(t *testing.T) {
 	for network := range 30 {
 		s.get(link, from(network)...).page()
 	}
-	if stats := s.shared().watch.Stats(); stats.Networks.Stored != 0 || len(s.stored(id)) != before {
+	if stats := s.shared().Watch.Stats(); stats.Networks.Stored != 0 || len(s.stored(id)) != before {
 		t.Errorf("%+v", stats)
 	}
 }
@@ -254,7 +254,7 @@ func TestStatedAddressesQuarantineNothing(t *testing.T) {
 		t.Fatal("a reader got no page")
 	}
 	s.settle(1)
-	if stored := s.shared().watch.Stats().Networks.Stored; stored != 1 {
+	if stored := s.shared().Watch.Stats().Networks.Stored; stored != 1 {
 		t.Errorf("%d networks are recorded, want the reader's", stored)
 	}
 	if status, _ := s.revokedFor(adminURL, id); status != "active" {

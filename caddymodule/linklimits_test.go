@@ -14,7 +14,7 @@ import (
 // devicesOf returns the number of a link's devices.
 func (s *testSite) devicesOf(id string) int64 {
 	s.Helper()
-	link, err := s.running().store.SignedLink(s.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
+	link, err := s.running().Store.SignedLink(s.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
 	if err != nil {
 		s.Fatal(err)
 	}

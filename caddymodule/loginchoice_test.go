@@ -112,7 +112,7 @@ func TestLoginChoice(t *testing.T) {
 	ann.open(s.provider.authorize(ann.at("subscribers", "/account"))).to()
 	ann.loggedIn()
 	for user, issuer := range map[string]string{"library:ann": libraryIssuer, "ann": providerIssuer} {
-		sessions, err := s.running().store.LoginSessionsOf(t.Context(), defaultVendor, user)
+		sessions, err := s.running().Store.LoginSessionsOf(t.Context(), defaultVendor, user)
 		if err != nil || len(sessions) != 1 || sessions[0].Issuer != issuer || sessions[0].Subject != "ann" {
 			t.Errorf("the sessions of %s are %+v, %v", user, sessions, err)
 		}

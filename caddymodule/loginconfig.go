@@ -10,7 +10,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
@@ -82,21 +84,21 @@ const (
 func (i *Identity) parseLogin(d *caddyfile.Dispenser) error {
 	i.Login = new(LoginConfig)
 	c := i.Login
-	err := parseBlock(d, "identify oidc",
-		textOption("issuer", &i.Issuer),
-		textOption("name", &c.Name),
-		textOption("label", &c.Label),
-		textOption("user_prefix", &c.UserPrefix),
-		textOption("client_id", &c.ClientID),
-		secretOption("client_secret", &c.ClientSecret),
-		flagOption("private_key_jwt", &c.PrivateKeyJWT),
-		listOption("scopes", &c.Scopes, nil),
-		option{name: "claim", parse: i.parseClaim, repeatable: true},
-		flagOption("integer_ids", &i.IntegerIDs),
-		durationOption("idle", &c.Idle, minIdle, maxLifetime),
-		durationOption("lifetime", &c.Lifetime, minIdle, maxLifetime),
-		countOption("max_sessions", &c.MaxSessions),
-		flagOption("local_logout", &c.LocalLogout),
+	err := block.Parse(d, "identify oidc",
+		block.Text("issuer", &i.Issuer),
+		block.Text("name", &c.Name),
+		block.Text("label", &c.Label),
+		block.Text("user_prefix", &c.UserPrefix),
+		block.Text("client_id", &c.ClientID),
+		block.Secret("client_secret", &c.ClientSecret),
+		block.Flag("private_key_jwt", &c.PrivateKeyJWT),
+		block.List("scopes", &c.Scopes, nil),
+		block.Option{Name: "claim", Parse: i.parseClaim, Repeatable: true},
+		block.Flag("integer_ids", &i.IntegerIDs),
+		block.Duration("idle", &c.Idle, minIdle, maxLifetime),
+		block.Duration("lifetime", &c.Lifetime, minIdle, maxLifetime),
+		block.Count("max_sessions", &c.MaxSessions),
+		block.Flag("local_logout", &c.LocalLogout),
 	)
 	switch {
 	case err != nil:
@@ -134,7 +136,7 @@ func (i *Identity) provisionLogin() error {
 		return setting.In("client_secret", errors.New("oidc: give either client_secret or private_key_jwt, as the site is registered at the provider"))
 	}
 	var err error
-	if c.secret, err = readSecret("oidc: client_secret", c.ClientSecret); err != nil {
+	if c.secret, err = setting.Secret("oidc: client_secret", c.ClientSecret); err != nil {
 		return setting.In("client_secret", err)
 	}
 	names, err := i.claimNames()
@@ -203,7 +205,7 @@ func namesAlike(a, b string) bool {
 }
 
 // newLogin returns the login of the site over an open store.
-func (h *Handler) newLogin(rt *runtime, i *Identity, source policy.KeySource) (*login.Site, error) {
+func (h *Handler) newLogin(rt *openstore.Opened, i *Identity, source policy.KeySource) (*login.Site, error) {
 	remote, ok := source.(policy.RefreshedKeys)
 	if !ok {
 		return nil, errors.New("identify: oidc: the issuer's keys are not fetched")
@@ -221,7 +223,7 @@ func (h *Handler) newLogin(rt *runtime, i *Identity, source policy.KeySource) (*
 			Claims: i.verifier.Issuer.Claims, IntegerIDs: i.IntegerIDs,
 			Idle: c.Idle.V, Lifetime: c.Lifetime.V, MaxSessions: c.MaxSessions.V, LocalLogout: c.LocalLogout,
 		},
-		Store: rt.store, Sealer: rt.sealer, Sets: h.app.shared.keySets, Keys: remote,
+		Store: rt.Store, Sealer: rt.Sealer, Sets: h.app.shared.KeySets, Keys: remote,
 		Ring: ringOf(rt, h.Vendor), Now: now, Report: h.reportLogin,
 	})
 }

@@ -123,7 +123,7 @@ func TestBackchannelLogout(t *testing.T) {
 	}
 	laptop.anonymous()
 	bob.loggedIn()
-	if err := s.shared().engine.Close(); err != nil {
+	if err := s.shared().Engine.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if status := s.logoutBy(p.logoutToken(nil)); status != http.StatusServiceUnavailable {
@@ -227,7 +227,7 @@ func TestSessionEnds(t *testing.T) {
 		clock.Advance(31 * time.Hour)
 		b.loggedIn()
 		s.waitFor("the use to be written", func() bool {
-			sessions, err := s.running().store.LoginSessionsOf(t.Context(), defaultVendor, "ann")
+			sessions, err := s.running().Store.LoginSessionsOf(t.Context(), defaultVendor, "ann")
 			return err == nil && len(sessions) == 1 && sessions[0].SeenAt.Equal(clock.Now())
 		})
 	}
@@ -256,7 +256,7 @@ func TestLoginRenewal(t *testing.T) {
 	b := s.browser()
 	b.login("/account")
 	session := func() store.LoginSession {
-		sessions, err := s.running().store.LoginSessionsOf(t.Context(), defaultVendor, "ann")
+		sessions, err := s.running().Store.LoginSessionsOf(t.Context(), defaultVendor, "ann")
 		if err != nil || len(sessions) != 1 {
 			t.Fatalf("%d sessions, %v", len(sessions), err)
 		}
@@ -301,7 +301,7 @@ func TestLoginRenewal(t *testing.T) {
 	clock.Advance(10 * time.Minute)
 	b.open("/account")
 	s.waitFor("the end of the session", func() bool {
-		sessions, err := s.running().store.LoginSessionsOf(t.Context(), defaultVendor, "ann")
+		sessions, err := s.running().Store.LoginSessionsOf(t.Context(), defaultVendor, "ann")
 		return err == nil && len(sessions) == 0
 	})
 	b.anonymous()

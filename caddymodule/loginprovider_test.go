@@ -60,10 +60,10 @@ func newTestProvider(t testing.TB) *testProvider {
 	}
 	p.KeyHost = keystest.NewKeyHost(t, jose.JSONWebKeySet{})
 	p.Handle(p.serve)
-	before := keySetOptions
-	keySetOptions.Hosts = p.Addresses(providerHost)
-	keySetOptions.Interval, keySetOptions.Timeout = 10*time.Millisecond, 30*time.Second
-	t.Cleanup(func() { keySetOptions = before })
+	before := storeOptions.KeySets
+	storeOptions.KeySets.Hosts = p.Addresses(providerHost)
+	storeOptions.KeySets.Interval, storeOptions.KeySets.Timeout = 10*time.Millisecond, 30*time.Second
+	t.Cleanup(func() { storeOptions.KeySets = before })
 	return p
 }
 

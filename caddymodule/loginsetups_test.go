@@ -87,7 +87,7 @@ func TestLoginSetUps(t *testing.T) {
 		b := s.browser()
 		b.open(withParam(t, p.authorize(b.begin("/account")), "iss", issuer)).to()
 		b.loggedIn()
-		sessions, err := s.running().store.LoginSessionsOf(t.Context(), defaultVendor, setUp.user)
+		sessions, err := s.running().Store.LoginSessionsOf(t.Context(), defaultVendor, setUp.user)
 		if err != nil || len(sessions) != 1 || sessions[0].Email != setUp.email || sessions[0].Issuer != issuer {
 			t.Errorf("%s: the sessions are %+v, %v", setUp.heading, sessions, err)
 		}

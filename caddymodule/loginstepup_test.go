@@ -62,7 +62,7 @@ func TestStepUp(t *testing.T) {
 	for range 3 { // from the store, and then from memory
 		ann.open("/vault").page()
 	}
-	if sessions, err := s.running().store.LoginSessionsOf(t.Context(), defaultVendor, "ann"); err != nil || len(sessions) != 1 || sessions[0].ACR != "phr" || sessions[0].AuthTime != clock.Now().Unix() {
+	if sessions, err := s.running().Store.LoginSessionsOf(t.Context(), defaultVendor, "ann"); err != nil || len(sessions) != 1 || sessions[0].ACR != "phr" || sessions[0].AuthTime != clock.Now().Unix() {
 		t.Fatalf("the sessions are %+v, %v", sessions, err)
 	}
 	clock.Advance(15 * time.Minute)
@@ -80,7 +80,7 @@ func TestStepUp(t *testing.T) {
 	gives("phr", 0)
 	ann.loggedIn()
 	s.waitFor("the renewal", func() bool {
-		sessions, err := s.running().store.LoginSessionsOf(t.Context(), defaultVendor, "ann")
+		sessions, err := s.running().Store.LoginSessionsOf(t.Context(), defaultVendor, "ann")
 		return err == nil && len(sessions) == 1 && sessions[0].RenewAt.After(clock.Now()) && p.count("/token") == 3
 	})
 	if got := ann.open("/vault"); got.StatusCode != http.StatusSeeOther {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
 	"github.com/gatefold/gatefold/policy/store/redisengine"
@@ -141,7 +142,7 @@ func TestMemberChangeOfAnotherNode(t *testing.T) {
 // The explanation names the record that decided, or that is missing, and why the reader's
 // others do not count.
 func TestExplainNamesTheRecord(t *testing.T) {
-	s := newCoworkSite(t, engineBolt, "")
+	s := newCoworkSite(t, openstore.Bolt, "")
 	s.desk()
 	s.subscribe(clock.Now().Add(-time.Minute), nil)
 	s.rules(helpRules...)
@@ -161,7 +162,7 @@ func TestExplainNamesTheRecord(t *testing.T) {
 // sign signs an agreement for a user, as a client of the API does.
 func (s *coworkSite) sign(agreement, user string) {
 	s.Helper()
-	if _, err := s.running().store.As(store.Actor{}).Sign(s.Context(), cowork, agreement, user); err != nil {
+	if _, err := s.running().Store.As(store.Actor{}).Sign(s.Context(), cowork, agreement, user); err != nil {
 		s.Fatal(err)
 	}
 }

@@ -70,7 +70,7 @@ func (a answer) refused(status int, code string) answer {
 
 func (s *testSite) viewsOf(user string) []policy.MeterView {
 	s.Helper()
-	views, err := s.running().store.MeterViews(s.Context(), defaultVendor, policy.MeterReader{Site: defaultVendor, Meter: "registered", UserID: user})
+	views, err := s.running().Store.MeterViews(s.Context(), defaultVendor, policy.MeterReader{Site: defaultVendor, Meter: "registered", UserID: user})
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -10,12 +10,15 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
 
 func init() {
-	gateOptions.register(func(h *Handler) []option { return []option{{name: "meter_consent", parse: h.parseMeterConsent}} })
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{{Name: "meter_consent", Parse: h.parseMeterConsent}}
+	})
 }
 
 // MeterConsent names the cookie by which a reader agrees to the cookies of meters, which the

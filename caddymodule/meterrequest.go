@@ -8,15 +8,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/login"
 	"github.com/gatefold/gatefold/caddymodule/meter"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
 
 func init() {
-	gateOptions.register(func(h *Handler) []option {
-		return []option{valueOption("time_zone", func(name string) error {
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{block.Value("time_zone", func(name string) error {
 			h.TimeZone = name
 			if setting.Has(name) {
 				return nil
@@ -133,9 +135,9 @@ func (h *Handler) confirmMeter(w http.ResponseWriter, g *gateRequest) error {
 	}
 	decision := &g.decision
 	decision.Reason = policy.ReasonMeterCookieMissing
-	h.metrics.decided(decision.Reason, since(g.request.Now))
+	h.metrics.Decided(decision.Reason, since(g.request.Now))
 	h.report(g)
-	reason := reasons[decision.Reason]
+	reason := reasons.Texts[decision.Reason]
 	return h.refuse(w, g.r, refusal{
 		Denial: reason.Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), login: h.loginURL(g, &decision.Demand), next: h.stepOf(g, decision),
 		id: g.outcome.requestID(), user: g.request.Reader.UserID,
@@ -144,7 +146,7 @@ func (h *Handler) confirmMeter(w http.ResponseWriter, g *gateRequest) error {
 
 // countView counts the view of a page whose first byte is there.
 func (d *delivery) countView(header http.Header, decision *policy.Decision) {
-	d.g.gate.metrics.viewed(decision.Reason)
+	d.g.gate.metrics.Viewed(decision.Reason)
 	if use := decision.Meter; decision.Allow() && use.Anonymous() {
 		d.g.setMeterCookie(header, use)
 	}

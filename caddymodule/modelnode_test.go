@@ -15,6 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -26,14 +28,14 @@ import (
 // API, provisioned as Caddy does, but without ports.
 type modelNode struct {
 	name     string
-	store    StoreConfig
+	store    openstore.Config
 	app      *App
 	gate     *Handler
 	operator http.Handler // the API of the local operator
 	remote   *API         // the API of other machines
 	site     modelSite
-	feed     *observedFeed // of a Redis
-	held     string        // the pool key of the store of a Redis
+	feed     *observedFeed     // of a Redis
+	held     *openstore.Shared // the store of a Redis
 	// behind reports whether another node has written since this one was settled.
 	behind bool
 }
@@ -41,7 +43,7 @@ type modelNode struct {
 // start starts a node. A node that runs is reloaded: as in Caddy, the new configuration
 // is provisioned before the old one is cleaned up.
 func (n *modelNode) start(site modelSite) error {
-	if n.held == "" && n.store.Engine == engineRedis {
+	if n.held == nil && n.store.Engine == openstore.Redis {
 		if err := n.hold(); err != nil {
 			return err
 		}
@@ -93,7 +95,7 @@ func (n *modelNode) start(site modelSite) error {
 
 func (n *modelNode) settings() *App {
 	app := &App{Store: &n.store, Secret: "{env.GATEFOLD_TEST_SECRET}", CacheSize: setting.Size{V: policy.MinCacheBytes}}
-	if n.store.Engine == engineRedis {
+	if n.store.Engine == openstore.Redis {
 		app.StaleFor.V = 24 * time.Hour
 	}
 	return app
@@ -112,10 +114,10 @@ func (n *modelNode) stop() error {
 		return nil
 	}
 	err := n.cleanUp()
-	if err == nil && n.held != "" {
-		_, err = pool.Delete(n.held)
+	if err == nil && n.held != nil {
+		err = n.held.Release()
 	}
-	n.app, n.held, n.feed = nil, "", nil
+	n.app, n.held, n.feed = nil, nil, nil
 	return err
 }
 
@@ -126,24 +128,25 @@ func (n *modelNode) hold() error {
 	if err := app.resolveSecret(); err != nil {
 		return err
 	}
-	options, err := app.redisOptions()
+	options, err := redisengine.ParseURLs(n.store.URLs)
 	if err != nil {
 		return err
 	}
-	n.held = n.store.identity(app.StaleFor.V, options)
-	_, _, err = pool.LoadOrNew(n.held, func() (caddy.Destructor, error) {
-		return newShared("", app.CacheSize.V, func(s *sharedStore) (engine.Engine, error) {
-			backend, err := redisengine.New(options)
-			if err != nil {
-				return nil, err
-			}
-			n.feed = &observedFeed{Watcher: backend, applied: map[string]uint64{}}
-			follower := store.Follow(n.feed, store.FollowOptions{
-				Versions: s.versions, Refresh: s.policy.RefreshVendor, StaleFor: app.StaleFor.V, Now: now,
-			})
-			return follower, follower.Connect(context.Background())
+	options.Prefix, options.PoolSize, options.Timeout = n.store.Prefix, n.store.PoolSize.V, n.store.Timeout.V
+	storeOptions.OpenEngine = func(s *openstore.Shared, _ func(*openstore.Shared) (engine.Engine, error)) (engine.Engine, error) {
+		backend, err := redisengine.New(options)
+		if err != nil {
+			return nil, err
+		}
+		n.feed = &observedFeed{Watcher: backend, applied: map[string]uint64{}}
+		follower := store.Follow(n.feed, store.FollowOptions{
+			Versions: s.Versions, Refresh: s.Policy.RefreshVendor, StaleFor: app.StaleFor.V, Now: now,
 		})
-	})
+		return follower, follower.Connect(context.Background())
+	}
+	defer func() { storeOptions.OpenEngine = nil }()
+	err = app.acquireStore()
+	n.held = app.shared
 	return err
 }
 
@@ -296,10 +299,10 @@ func (n *modelNode) call(path, token string) (int, error) {
 }
 
 // config returns the rule as a configuration has it.
-func (r *modelRule) config() RuleConfig {
-	config := RuleConfig{Path: r.path, Methods: r.methods, Operator: r.steps[0].operator, Arguments: r.steps[0].arguments()}
+func (r *modelRule) config() ruleconfig.Rule {
+	config := ruleconfig.Rule{Path: r.path, Methods: r.methods, Operator: r.steps[0].operator, Arguments: r.steps[0].arguments()}
 	for _, step := range r.steps[1:] {
-		config.Then = append(config.Then, StepConfig{Operator: step.operator, Arguments: step.arguments()})
+		config.Then = append(config.Then, ruleconfig.Step{Operator: step.operator, Arguments: step.arguments()})
 	}
 	return config
 }

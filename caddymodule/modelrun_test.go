@@ -21,6 +21,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"pgregory.net/rapid"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy/store/redisengine/redistest"
 )
@@ -51,9 +52,9 @@ func checkModel(t *testing.T, histories, steps int, property func(*rapid.T)) {
 		}
 		t.Cleanup(func() { _ = flag.Set(name, before) })
 	}
-	every := selfCheckEvery
-	selfCheckEvery = 1
-	t.Cleanup(func() { selfCheckEvery = every })
+	every := storeOptions.SelfCheckEvery
+	storeOptions.SelfCheckEvery = 1
+	t.Cleanup(func() { storeOptions.SelfCheckEvery = every })
 	t.Setenv("GATEFOLD_TEST_SECRET", testSecret)
 	clear(modelReasons)
 	rapid.Check(t, property)
@@ -78,7 +79,7 @@ func TestModelOfOneNode(t *testing.T) {
 		n++
 		file := filepath.Join(dir, fmt.Sprint(n))
 		defer os.Remove(file)
-		play := newModelRun(rt, &modelNode{name: "the node", store: StoreConfig{Engine: engineBolt, File: file}})
+		play := newModelRun(rt, &modelNode{name: "the node", store: openstore.Config{Engine: openstore.Bolt, File: file}})
 		defer play.end()
 		rt.Repeat(play.actions())
 	})
@@ -104,8 +105,8 @@ func TestModelOfTwoNodesOverRedis(t *testing.T) {
 		var nodes []*modelNode
 		for i, name := range []string{"node A", "node B"} {
 			// Another size of the pool: stores with the same settings would be one.
-			nodes = append(nodes, &modelNode{name: name, store: StoreConfig{
-				Engine: engineRedis, URLs: []string{redis.URL()}, Prefix: fmt.Sprintf("model%d", n), PoolSize: setting.Count{V: 8 + i},
+			nodes = append(nodes, &modelNode{name: name, store: openstore.Config{
+				Engine: openstore.Redis, URLs: []string{redis.URL()}, Prefix: fmt.Sprintf("model%d", n), PoolSize: setting.Count{V: 8 + i},
 				Timeout: setting.Duration{V: 30 * time.Second}, // on a machine with more to do
 			}})
 		}

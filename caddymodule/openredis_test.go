@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy"
@@ -115,7 +116,7 @@ func TestUnusableRedis(t *testing.T) {
 			if err != nil && (strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), testPassword)) {
 				t.Errorf("the error repeats a secret: %v", err)
 			}
-			pool.Range(func(key, _ any) bool {
+			openstore.Pool.Range(func(key, _ any) bool {
 				t.Errorf("the failed load left %v open", key)
 				return true
 			})
@@ -147,9 +148,9 @@ func TestRedisWithPasswordAndTLS(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	stores := func() (all []*sharedStore) {
-		pool.Range(func(_, value any) bool {
-			all = append(all, value.(*sharedStore))
+	stores := func() (all []*openstore.Shared) {
+		openstore.Pool.Range(func(_, value any) bool {
+			all = append(all, value.(*openstore.Shared))
 			return true
 		})
 		return all

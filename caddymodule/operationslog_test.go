@@ -60,6 +60,8 @@ var cannotBeProvoked = []string{
 	"the snapshot of this node cannot be written: without it, a node that starts while its Redis is away answers 503",
 	"decisions are made from the snapshot of this node: the store is unreachable since its start",
 	"the snapshot of this node is not used", "the snapshot of this node is written again",
+	// TestLinkPostedInAForumIsQuarantined leads to this.
+	"a link leaked: it was opened from more networks than its limit within an hour",
 	// Of a store that fails between two steps.
 	"building the indexes failed: the next sweep continues",
 	"what this node saw of the Redis is not kept over a restart: after one it cannot notice that the Redis lost writes before",
@@ -215,7 +217,7 @@ func logRedisAway(t *testing.T) {
 func logHooks(t *testing.T) {
 	s := newAPISite(t, boundAPI)
 	rt := s.running()
-	made, err := store.NewHooks(rt.keyring).CreateHook(t.Context(), rt.store.As(store.Actor{}), defaultVendor, store.Hook{
+	made, err := store.NewHooks(rt.Keyring).CreateHook(t.Context(), rt.Store.As(store.Actor{}), defaultVendor, store.Hook{
 		Scheme: hook.Stripe, Table: []hook.Entry{{Event: "invoice.*", Do: "ignore"}},
 	}, "whsec_the_signing_secret_of_the_endpoint")
 	if err != nil {
@@ -225,22 +227,22 @@ func logHooks(t *testing.T) {
 }
 
 func logRedisRefuses(t *testing.T) {
-	was := recordInterval
-	recordInterval = 20 * time.Millisecond
-	t.Cleanup(func() { recordInterval = was })
+	was := storeOptions.RecordEvery
+	storeOptions.RecordEvery = 20 * time.Millisecond
+	t.Cleanup(func() { storeOptions.RecordEvery = was })
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	s, _ := newLoggedRedisSite(t, redis)
 	token := s.reader(keys.ReaderClaims{UserID: "ada"})
 	s.get("/account", "Authorization", "Bearer "+token).page()
 	link, id := s.link(keys.LinkClaims{})
-	if _, err := s.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id); err != nil {
+	if _, err := s.running().Store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id); err != nil {
 		t.Fatal(err)
 	}
 	s.get(link).denied(http.StatusForbidden, "link_revoked")
 	s.licence(store.SiteLicence{Domains: []string{"uni.example"}})
 	ended := clock.Now().Add(-48 * time.Hour)
 	s.grant(store.Grant{UserID: "ada", SKU: "premium", EndsAt: &ended})
-	s.app().newShedding().once(t.Context(), func() bool { return true })
+	s.shared().NewShedding(s.app().logger).Once(t.Context(), func() bool { return true })
 	redis.Do("config", "set", "maxmemory", "1")
 	clock.Advance(10 * time.Minute) // what was recorded a moment ago is not recorded again
 	s.waitFor("a refusal of a link is lost", func() bool {
@@ -260,7 +262,7 @@ func logRedisRefuses(t *testing.T) {
 	s.waitForCondition("writes_failing")
 	redis.Do("config", "set", "maxmemory", "0")
 	s.waitFor("writes work", func() bool {
-		s.shared().node.Probe(t.Context())
+		s.shared().Node.Probe(t.Context())
 		clock.Advance(2 * time.Minute)
 		return s.found("writes_failing") == nil
 	})
@@ -268,8 +270,8 @@ func logRedisRefuses(t *testing.T) {
 	s.waitFor("the settings cannot be read", func() bool { return logLine(t, "looking at the settings of the Redis server failed") != nil })
 	redis.Do("acl", "setuser", "default", "+info")
 	redis.Kill()
-	s.app().sweepOnce(t.Context())
-	s.shared().purgeHere(defaultVendor, &policy.PagePurge{Site: defaultVendor, Paths: []string{"/a"}})
+	s.shared().SweepOnce(t.Context(), s.app().logger)
+	s.shared().Purge(defaultVendor, &policy.PagePurge{Site: defaultVendor, Paths: []string{"/a"}})
 	s.waitFor("a change of a page is not told", func() bool {
 		return logLine(t, "other nodes still use pages that a request changed; it is tried again") != nil
 	})

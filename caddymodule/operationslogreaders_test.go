@@ -36,7 +36,7 @@ func logUnreadPaywalls(t *testing.T) {
 	gated := identifyReaders + "rule /a entitled a {\n paywall read\n}\nrule /b entitled b {\n paywall unread\n}\nrule / any"
 	s.load(fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\tlog {\n\t\toutput test\n\t\tlevel INFO\n\t}\n\tgatefold {\n\t\tstore redis %s\n\t\tsecret {env.GATEFOLD_TEST_SECRET}\n\t}\n}\n\nhttp://127.0.0.1:%s {\n\tgatefold {\n%s\n\t}\n\treverse_proxy %s\n}\n",
 		s.redis.URL(), s.port, gated, strings.TrimPrefix(s.origin.URL, "http://")))
-	writer := s.running().store.As(store.Actor{Name: "desk", Operation: "test"})
+	writer := s.running().Store.As(store.Actor{Name: "desk", Operation: "test"})
 	if _, _, err := writer.PutPaywall(t.Context(), defaultVendor, paywall.Paywall{ID: "read", Name: "Read", Status: paywall.StatusActive}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -10,18 +10,21 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/policy"
 )
 
 func init() {
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{{name: policy.ArgumentDefault, parse: c.parseDefault}}
+	ruleconfig.Options.Register(func(c *ruleconfig.Rule) []block.Option {
+		return []block.Option{{Name: policy.ArgumentDefault, Parse: func(d *caddyfile.Dispenser) error { return parseDefault(c, d) }}}
 	})
 }
 
 // parseDefault parses `default <operator> [<arguments>…]` in the block of a rule with the
 // operator origin.
-func (c *RuleConfig) parseDefault(d *caddyfile.Dispenser) error {
+func parseDefault(c *ruleconfig.Rule, d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
 		return d.Err("default: write the step that decides where the origin says nothing, such as `default entitled premium`")
@@ -59,7 +62,7 @@ func (g *gateRequest) asksOrigin(decision *policy.Decision) bool {
 	if decision.Allow() {
 		return !g.leavesToken()
 	}
-	switch status := reasons[decision.Reason].Status; {
+	switch status := reasons.Texts[decision.Reason].Status; {
 	case status != http.StatusUnauthorized && status != http.StatusForbidden:
 		return false
 	case decision.Reason == policy.ReasonNoRule, decision.Link.Login, g.stripsTokens, g.pathToken != "":
@@ -166,7 +169,7 @@ func (a *originAnswer) allows(status int, header http.Header) bool {
 	if !decision.Allow() {
 		return false
 	}
-	g.gate.metrics.decided(decision.Reason, since(g.request.Now))
+	g.gate.metrics.Decided(decision.Reason, since(g.request.Now))
 	g.gate.report(g)
 	g.recordUse()
 	g.recordVisit()

@@ -26,7 +26,7 @@ func TestRedisOutageCutsStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newRedisSite(t, "stale_for 10s")
 			rule := policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["premium"]`)}}}
-			records := s.shared().store.As(store.Actor{})
+			records := s.shared().Store.As(store.Actor{})
 			if err := records.ReplaceRules(t.Context(), defaultVendor, defaultVendor, []policy.Rule{rule}, policy.StandardOperators()); err != nil {
 				t.Fatal(err)
 			}
@@ -35,7 +35,7 @@ func TestRedisOutageCutsStreams(t *testing.T) {
 			_, ended := s.open("/events", "Authorization", bearer)
 			s.redis.Kill()
 			if heard {
-				s.shared().policy.RefreshVendor(t.Context(), defaultVendor)
+				s.shared().Policy.RefreshVendor(t.Context(), defaultVendor)
 			}
 			clock.Advance(11 * time.Second)
 			select {

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/entrypoint"
 	"github.com/gatefold/gatefold/caddymodule/pagecache"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -195,7 +196,7 @@ func (o *outcome) verdict() string {
 
 const (
 	placeholders  = "http.gatefold."
-	forwardingKey = placeholders + "entry_point"
+	forwardingKey = entrypoint.ForwardingKey
 )
 
 // placeholder is a caddy.ReplacerFunc.

@@ -8,43 +8,46 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/nodestate"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/pagecache"
 	"github.com/gatefold/gatefold/policy"
 )
 
 // Metrics of the page caches of the node, added up.
 var (
-	pageBytes   = newStoreMetric(gauge, "page_cache_bytes", "Memory that stored pages take.")
-	pageLimit   = newStoreMetric(gauge, "page_cache_limit_bytes", "Bound of the memory of stored pages.")
-	pagesStored = newStoreMetric(gauge, "page_cache_pages", "Stored pages, with all variants.")
-	pagesGone   = newStoreMetric(counter, "page_cache_removed_total", "Pages that are not in memory, by cause: evicted by others, or not admitted.", "cause")
-	pageFetches = newStoreMetric(gauge, "page_cache_fetches", "Fetches of pages that run.")
+	pageBytes   = openstore.NewMetric(prometheus.GaugeValue, "page_cache_bytes", "Memory that stored pages take.")
+	pageLimit   = openstore.NewMetric(prometheus.GaugeValue, "page_cache_limit_bytes", "Bound of the memory of stored pages.")
+	pagesStored = openstore.NewMetric(prometheus.GaugeValue, "page_cache_pages", "Stored pages, with all variants.")
+	pagesGone   = openstore.NewMetric(prometheus.CounterValue, "page_cache_removed_total", "Pages that are not in memory, by cause: evicted by others, or not admitted.", "cause")
+	pageFetches = openstore.NewMetric(prometheus.GaugeValue, "page_cache_fetches", "Fetches of pages that run.")
 )
 
 // addPages adds the page caches of a store.
-func (v storeValues) addPages(shared *sharedStore) {
-	for _, m := range []*storeMetric{pageBytes, pageLimit, pagesStored, pageFetches} {
-		v.add(m, 0)
+func addPages(v openstore.Values, shared *openstore.Shared) {
+	for _, m := range []*openstore.Metric{pageBytes, pageLimit, pagesStored, pageFetches} {
+		v.Add(m, 0)
 	}
-	v.add(pagesGone, 0, "evicted")
-	v.add(pagesGone, 0, "refused")
-	shared.eachPageCache(func(cache *pagecache.Cache) {
+	v.Add(pagesGone, 0, "evicted")
+	v.Add(pagesGone, 0, "refused")
+	eachPageCache(shared, func(cache *pagecache.Cache) {
 		stats := cache.Stats()
-		v.add(pageBytes, float64(stats.Bytes))
-		v.add(pageLimit, float64(stats.MaxBytes))
-		v.add(pagesStored, float64(stats.Pages))
-		v.add(pagesGone, float64(stats.Evicted), "evicted")
-		v.add(pagesGone, float64(stats.Refused), "refused")
-		v.add(pageFetches, float64(stats.Fetches))
+		v.Add(pageBytes, float64(stats.Bytes))
+		v.Add(pageLimit, float64(stats.MaxBytes))
+		v.Add(pagesStored, float64(stats.Pages))
+		v.Add(pagesGone, float64(stats.Evicted), "evicted")
+		v.Add(pagesGone, float64(stats.Refused), "refused")
+		v.Add(pageFetches, float64(stats.Fetches))
 	})
 }
 
 // eachPageCache calls do with each page cache of the store, of every configuration in use.
-func (s *sharedStore) eachPageCache(do func(*pagecache.Cache)) {
+func eachPageCache(shared *openstore.Shared, do func(*pagecache.Cache)) {
 	pageCaches.Range(func(_, value any) bool {
-		if pooled, ok := value.(*pooledCache); ok && pooled.shared == s {
+		if pooled, ok := value.(*pooledCache); ok && pooled.shared == shared {
 			do(pooled.cache)
 		}
 		return true
@@ -53,9 +56,9 @@ func (s *sharedStore) eachPageCache(do func(*pagecache.Cache)) {
 
 // stalePages returns the use of expired pages because the origin fails, nil while there is
 // none.
-func (s *sharedStore) stalePages() *nodestate.StalePages {
+func stalePages(shared *openstore.Shared) *nodestate.StalePages {
 	var all *nodestate.StalePages
-	s.eachPageCache(func(cache *pagecache.Cache) {
+	eachPageCache(shared, func(cache *pagecache.Cache) {
 		stale := cache.Stats().Stale
 		if stale.Last.IsZero() || now().Sub(stale.Last) >= pagecache.StaleEnds {
 			return

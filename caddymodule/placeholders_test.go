@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/keys/keystest"
 )
 
@@ -145,7 +146,7 @@ func TestValuesOfPlaceholdersAreChecked(t *testing.T) {
 func TestSKUFromTheEnvironment(t *testing.T) {
 	t.Setenv("GATEFOLD_SKU", "gold")
 	s := newTestSite(t, "identify jwt {\nissuer self\n}\nrule /articles/{id} entitled {env.GATEFOLD_SKU} {id}\nrule / any")
-	rules := s.app().gates.list()[0].fixedRules()
+	rules := ruleconfig.Ranked(s.app().gates.list()[0].Rules)
 	if got := string(rules[0].Allow.Arguments["sku"]); got != `["gold","{id}"]` {
 		t.Errorf("the rule asks for %s", got)
 	}

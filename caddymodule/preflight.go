@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/preflight"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 )
@@ -37,17 +38,17 @@ func (c *PreflightConfig) policy() *preflight.Policy {
 }
 
 func init() {
-	gateOptions.register(func(h *Handler) []option {
-		return []option{{name: "preflight", parse: h.parsePreflight}}
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{{Name: "preflight", Parse: h.parsePreflight}}
 	})
 }
 
 func (h *Handler) parsePreflight(d *caddyfile.Dispenser) error {
 	h.Preflight = new(PreflightConfig)
 	c := h.Preflight
-	err := parseBlock(d, "preflight",
-		listOption("origins", &c.Origins, nil).repeated(), listOption("methods", &c.Methods, nil), listOption("headers", &c.Headers, nil),
-		durationOption("max_age", &c.MaxAge, time.Second, 0), flagOption("credentials", &c.Credentials))
+	err := block.Parse(d, "preflight",
+		block.List("origins", &c.Origins, nil).Repeated(), block.List("methods", &c.Methods, nil), block.List("headers", &c.Headers, nil),
+		block.Duration("max_age", &c.MaxAge, time.Second, 0), block.Flag("credentials", &c.Credentials))
 	if err != nil {
 		return err
 	}

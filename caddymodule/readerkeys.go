@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
 	"github.com/gatefold/gatefold/caddymodule/readerkey"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/keys"
@@ -25,7 +27,7 @@ const (
 )
 
 func init() {
-	gateOptions.register(func(h *Handler) []option { return []option{countOption("key_rate", &h.KeyRate)} })
+	gateOptions.Register(func(h *Handler) []block.Option { return []block.Option{block.Count("key_rate", &h.KeyRate)} })
 }
 
 func (h *Handler) validateKeyRate() error {
@@ -49,17 +51,17 @@ type keySource struct {
 }
 
 // newKeySources returns the verifiers of a site's keys by their prefix.
-func (h *Handler) newKeySources(rt *runtime) (map[string]*keySource, error) {
+func (h *Handler) newKeySources(rt *openstore.Opened) (map[string]*keySource, error) {
 	sources := make(map[string]*keySource)
-	for prefix, kind := range map[string]string{policy.PrefixAPIKey: kindAPIKey, policy.PrefixFeed: kindFeed} {
-		made, err := rt.keyring.ReaderKeys(prefix, h.Vendor, h.Site)
+	for prefix, kind := range map[string]string{policy.PrefixAPIKey: readerkey.KindAPIKey, policy.PrefixFeed: readerkey.KindFeed} {
+		made, err := rt.Keyring.ReaderKeys(prefix, h.Vendor, h.Site)
 		if err != nil {
 			return nil, err
 		}
 		source := &keySource{kind: kind}
-		source.key = policy.NewKeyVerifier(made, rt.store.StoredReaderKeys(), h.Vendor, h.Site)
+		source.key = policy.NewKeyVerifier(made, rt.Store.StoredReaderKeys(), h.Vendor, h.Site)
 		if prefix == policy.PrefixAPIKey {
-			writer := rt.store.As(store.Actor{})
+			writer := rt.Store.As(store.Actor{})
 			source.uses = readerkey.NewUses(int64(h.KeyRate.V), made.ID, func(ctx context.Context, uses []readerkey.KeyUses) error {
 				counts := make([]store.KeyUses, len(uses))
 				for i := range uses {
@@ -103,7 +105,7 @@ func (g *gateRequest) keyReader() policy.Reader {
 	if s == nil {
 		return policy.Reader{Rejected: true, Failure: policy.ErrReaderKey}
 	}
-	if s.kind == kindFeed && len(g.r.Header["Upgrade"]) > 0 { // GET, but not only to read
+	if s.kind == readerkey.KindFeed && len(g.r.Header["Upgrade"]) > 0 { // GET, but not only to read
 		return policy.Reader{Rejected: true, Failure: errFeedUpgrade}
 	}
 	reader, err := g.site.policy.KeyReader(g.r.Context(), s.key, g.readerKey, g.request.Now)
@@ -118,7 +120,7 @@ func (g *gateRequest) keyReader() policy.Reader {
 	default:
 		g.source, g.token = &s.credentialSource, g.readerKey
 	}
-	g.gate.metrics.keyed(s.kind, result)
+	g.gate.metrics.Keyed(s.kind, result)
 	return reader
 }
 
@@ -146,7 +148,7 @@ func asksForPassword(r *http.Request, decision *policy.Decision) bool {
 func (e *explainer) verifyKey(ctx context.Context, key string, now time.Time) {
 	s := e.site.keySource(key)
 	if s == nil {
-		e.fail(kindAPIKey, policy.ErrReaderKey)
+		e.fail(readerkey.KindAPIKey, policy.ErrReaderKey)
 		return
 	}
 	reader, err := e.site.policy.KeyReader(ctx, s.key, key, now)
@@ -154,14 +156,3 @@ func (e *explainer) verifyKey(ctx context.Context, key string, now time.Time) {
 		e.fail(s.kind, err)
 	}
 }
-
-// The kinds of keys, and the results of requests with them, in metrics.
-const (
-	kindAPIKey = "api_key"
-	kindFeed   = "feed"
-)
-
-var keyResults = []string{"ok", "unknown", "limited", "unavailable"}
-
-// keyed counts a request with a key.
-func (m *siteMetrics) keyed(kind, result string) { m.readerKeys[[2]string{kind, result}].Inc() }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/readerkey"
 	"github.com/gatefold/gatefold/keys/keystest"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -106,7 +107,7 @@ func TestAPIKey(t *testing.T) {
 			t.Errorf("%s: the origin gets %v", name, got)
 		}
 	}
-	if explained := s.explain(admin.ExplainRequest{URL: "/articles/hello", ReaderToken: key.Secret}); explained.Reader.UserID != "ann" || explained.Reader.Source != kindAPIKey || explained.Decision.Reason != "entitled" {
+	if explained := s.explain(admin.ExplainRequest{URL: "/articles/hello", ReaderToken: key.Secret}); explained.Reader.UserID != "ann" || explained.Reader.Source != readerkey.KindAPIKey || explained.Decision.Reason != "entitled" {
 		t.Errorf("explain says %+v", explained)
 	}
 	if explained := s.explain(admin.ExplainRequest{URL: "/articles/hello", ReaderToken: key.Secret[:60]}); explained.Reader.Error == "" || explained.Decision.Reason != "bad_credential" {

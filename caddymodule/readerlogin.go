@@ -14,12 +14,15 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/login"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
+	"github.com/gatefold/gatefold/caddymodule/openstore"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
 
-func ringOf(rt *runtime, vendor string) func(context.Context) (*keys.Ring, error) {
-	return func(ctx context.Context) (*keys.Ring, error) { return rt.keyring.Ring(ctx, vendor) }
+func ringOf(rt *openstore.Opened, vendor string) func(context.Context) (*keys.Ring, error) {
+	return func(ctx context.Context) (*keys.Ring, error) { return rt.Keyring.Ring(ctx, vendor) }
 }
 
 // takeLoginCookies takes the cookies of the login from those that were removed from the
@@ -97,7 +100,7 @@ func (h *Handler) serveLogin(w http.ResponseWriter, g *gateRequest) error {
 	id := g.outcome.requestID()
 	sites := g.site.logins()
 	if sites == nil {
-		reason := reasons[policy.ReasonStoreUnavailable]
+		reason := reasons.Texts[policy.ReasonStoreUnavailable]
 		w.Header().Set("Retry-After", retryAfterSeconds)
 		return h.refuse(w, g.r, refusal{Denial: reason.Denial, code: policy.ReasonStoreUnavailable.String(), uri: denial.URI(g.original.EscapedPath(), ""), id: id})
 	}
@@ -184,7 +187,7 @@ func (h *Handler) mayRedirect(g *gateRequest, decision *policy.Decision, step de
 
 // reportLogin counts and logs what became of a login, a logout or a renewal.
 func (h *Handler) reportLogin(event login.Event) {
-	loginsTotal.WithLabelValues(h.Vendor, h.Site, string(event.Kind), string(event.Result)).Inc()
+	metrics.Logins.WithLabelValues(h.Vendor, h.Site, string(event.Kind), string(event.Result)).Inc()
 	level := zapcore.InfoLevel
 	failed := event.Result == login.ResultProvider || event.Result == login.ResultStore
 	if event.Result == login.ResultOK {

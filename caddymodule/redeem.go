@@ -59,7 +59,7 @@ func (h *Handler) deliver(w http.ResponseWriter, g *gateRequest, writer *private
 	writer.streaming.end()
 	clear(w.Header())
 	maps.Copy(w.Header(), d.header)
-	h.metrics.decided(g.decision.Reason, since(g.request.Now))
+	h.metrics.Decided(g.decision.Reason, since(g.request.Now))
 	h.report(g)
 	return h.deny(w, g, &g.decision, next)
 }
@@ -81,7 +81,7 @@ func (d *delivery) count(header http.Header) bool {
 	decision := g.site.policy.Redeem(g.r.Context(), &g.request, g.decision, newUseID())
 	g.redecide(decision)
 	if decision.Meter == nil {
-		g.gate.metrics.redeemed(decision.Reason)
+		g.gate.metrics.Redeemed(decision.Reason)
 	}
 	if d.refused = !decision.Allow(); d.refused {
 		d.cancel()

@@ -220,7 +220,7 @@ func TestReaderWhoMayHaveThePageIsRedirectedAsWell(t *testing.T) {
 	s.origin.Last(t)
 	name, bearer := s.subscriber()
 	revoked, revokedID := s.link(keys.LinkClaims{})
-	if _, err := s.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
+	if _, err := s.running().Store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), revokedID); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
@@ -369,7 +369,7 @@ func TestCookieOutlivesTheGrant(t *testing.T) {
 	grant := s.grant(store.Grant{UserID: "u", SKU: "premium"})
 	bearer := "Bearer " + s.reader(keys.ReaderClaims{UserID: "u"})
 	s.get("/articles/hello", "Authorization", bearer).page()
-	if err := s.running().store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
+	if err := s.running().Store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.get("/articles/hello", "Authorization", bearer).denied(http.StatusForbidden, "not_entitled")

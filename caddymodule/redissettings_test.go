@@ -83,7 +83,7 @@ func TestReloadToARedisThatWasNeverReached(t *testing.T) {
 func TestRedisMemoryIsFull(t *testing.T) {
 	keepClock(t)
 	s := newRedisSite(t, "")
-	records := s.running().store.As(store.Actor{Name: "desk", Operation: "test"})
+	records := s.running().Store.As(store.Actor{Name: "desk", Operation: "test"})
 	grant, err := records.CreateGrant(t.Context(), defaultVendor, store.DefaultList, store.Grant{UserID: "ada", SKU: "premium"})
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestRedisMemoryIsFull(t *testing.T) {
 	}
 	s.redis.Do("config", "set", "maxmemory", 0)
 	s.waitForEnd("redis_memory_full")
-	link, err := s.running().store.SignedLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
+	link, err := s.running().Store.SignedLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
 	if err != nil || link.RevokedAt.IsZero() {
 		t.Errorf("the link is %+v, %v", link, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -97,7 +98,7 @@ func selectGate(gates []*Handler, vendor, site string) (*Handler, error) {
 func (a *App) fixedRules(vendor, site string) []policy.Rule {
 	for _, gate := range a.gates.list() {
 		if gate.Vendor == vendor && gate.Site == site && len(gate.Rules) > 0 {
-			return gate.fixedRules()
+			return ruleconfig.Ranked(gate.Rules)
 		}
 	}
 	return nil

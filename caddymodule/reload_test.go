@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/openstore"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -86,7 +88,7 @@ func TestRequestOutlivesItsConfiguration(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.load(test.next(s, s.config("", standardRules, d.directive())))
-				if old.(*App).acquired != "" {
+				if old.(*App).acquired {
 					t.Fatal("the old configuration was not cleaned up: the test proves nothing")
 				}
 				close(d.goOn)
@@ -121,7 +123,7 @@ func TestGateBeforeStart(t *testing.T) {
 	if _, err := os.Stat(file); err == nil {
 		t.Error("Provision made a database: so does `caddy validate` then")
 	}
-	h := &Handler{Rules: []RuleConfig{{Path: "/a", Operator: "authenticated"}, {Path: "/", Operator: "any"}}}
+	h := &Handler{Rules: []ruleconfig.Rule{{Path: "/a", Operator: "authenticated"}, {Path: "/", Operator: "any"}}}
 	if err := h.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +146,7 @@ func TestGateBeforeStart(t *testing.T) {
 	if err := app.(*App).Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.(*App).shared.store.ReaderRecords(t.Context(), defaultVendor, policy.Reader{UserID: "u"}); err != nil {
+	if _, err := app.(*App).shared.Store.ReaderRecords(t.Context(), defaultVendor, policy.Reader{UserID: "u"}); err != nil {
 		t.Errorf("after Stop: %v", err)
 	}
 	for range 2 { // a second Cleanup releases nothing more
@@ -152,7 +154,7 @@ func TestGateBeforeStart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if users, open := pool.References(file); open {
+	if users, open := openstore.Pool.References(file); open {
 		t.Errorf("the database has still %d users", users)
 	}
 }
@@ -166,10 +168,10 @@ func TestStateHoldsNothingOfOldConfigurations(t *testing.T) {
 	}
 	name, bearer := s.subscriber() // writes, makes a key, reads
 	s.get("/articles/hello", name, bearer).page()
-	if err := s.running().keyring.Check(t.Context()); err != nil {
+	if err := s.running().Keyring.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.running().store.Sweep(t.Context()); err != nil {
+	if _, err := s.running().Store.Sweep(t.Context()); err != nil {
 		t.Error(err)
 	}
 	logged.Reset()
@@ -213,7 +215,7 @@ func TestNoOpLoadAndValidation(t *testing.T) {
 	if err := caddy.Validate(&parsed); err != nil {
 		t.Error(err)
 	}
-	if users, _ := pool.References(s.database()); users != 1 {
+	if users, _ := openstore.Pool.References(s.database()); users != 1 {
 		t.Errorf("the database has %d users", users)
 	}
 	s.get("/public/x").page()

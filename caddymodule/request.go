@@ -242,7 +242,7 @@ func (h *Handler) report(g *gateRequest) {
 	outcome, decision := g.outcome, &g.decision
 	h.publish(g)
 	if !decision.Allow() {
-		outcome.denied = &denialNote{clock: h.app.clockDoubt(decision.Reason, decision.Err)}
+		outcome.denied = &denialNote{clock: h.app.shared.ClockDoubt(decision.Reason, decision.Err)}
 		outcome.denied.code = g.supportCode(decision)
 	}
 	ctx := g.r.Context()

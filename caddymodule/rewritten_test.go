@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -153,7 +154,7 @@ func TestStreamOfARewrittenPathIsCut(t *testing.T) {
 		t.Fatal("the stream ended while it was allowed")
 	default:
 	}
-	if err := s.running().store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
+	if err := s.running().Store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.waitFor("the end of the stream", func() bool {
@@ -201,7 +202,7 @@ func TestOfflineRuleTestsIgnoreCase(t *testing.T) {
 		paths *PathConfig
 		want  policy.Reason
 	}{{nil, policy.ReasonLoginRequired}, {&PathConfig{CaseSensitive: true}, policy.ReasonPublic}} {
-		judge, err := newOfflineJudge(&Handler{Paths: c.paths, Rules: []RuleConfig{
+		judge, err := newOfflineJudge(&Handler{Paths: c.paths, Rules: []ruleconfig.Rule{
 			{Path: "/articles", Operator: "authenticated"}, {Path: "/", Operator: "any"},
 		}})
 		if err != nil {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -20,8 +22,8 @@ func init() {
 		err := json.Unmarshal(value, &label)
 		return label, err
 	}})
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{valueOption("label", func(value string) error {
+	ruleconfig.Options.Register(func(c *ruleconfig.Rule) []block.Option {
+		return []block.Option{block.Value("label", func(value string) error {
 			encoded, err := json.Marshal(value)
 			c.Options = map[string]json.RawMessage{"label": encoded}
 			return err

@@ -16,6 +16,8 @@ import (
 
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/command"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/caddymodule/siteaudit"
 	"github.com/gatefold/gatefold/keys"
@@ -45,14 +47,14 @@ func (j *offlineJudge) Explain(ctx context.Context, request admin.ExplainRequest
 func (j *offlineJudge) Rules() ([]admin.RuleBody, error) { return j.rules, nil }
 
 // newOfflineJudge compiles the rules of a gate.
-func newOfflineJudge(gate *Handler) (*offlineJudge, error) {
+func newOfflineJudge(gate *Handler) (_ *offlineJudge, err error) {
 	gate.logger = zap.NewNop()
 	gate.setDefaults()
-	if err := gate.compileRules(); err != nil {
+	if gate.rules, err = ruleconfig.Compile(gate.Rules, gate.Paths.options(), gate.logger, gate.Vendor, gate.Site); err != nil {
 		return nil, gate.Places.At(err)
 	}
 	j := &offlineJudge{gate: gate}
-	for _, rule := range gate.fixedRules() {
+	for _, rule := range ruleconfig.Ranked(gate.Rules) {
 		j.rules = append(j.rules, admin.NewRuleBody(rule))
 	}
 	return j, nil
@@ -186,7 +188,7 @@ func judgeOfRules(rules []admin.RuleBody, vendor, site string) (command.Judge, e
 		if err != nil {
 			return nil, err
 		}
-		gate.Rules = append(gate.Rules, newRuleConfig(rule))
+		gate.Rules = append(gate.Rules, ruleconfig.Of(rule))
 	}
 	if len(gate.Rules) == 0 {
 		return nil, errors.New("the file has no rules")
@@ -250,8 +252,8 @@ func denialReason(option string, explanation *admin.Explanation, err error) stri
 	if option == pricing {
 		option = "subscribe"
 	}
-	for reason, next := range nextSteps {
-		if reason.String() == explanation.Decision.Reason && next.page == option {
+	for reason, next := range reasons.NextSteps {
+		if reason.String() == explanation.Decision.Reason && next.Page == option {
 			return explanation.Decision.Reason
 		}
 	}

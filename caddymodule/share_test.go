@@ -46,10 +46,10 @@ func newPartner(t testing.TB) *partner {
 	p := &partner{private: private}
 	p.KeyHost = keystest.NewKeyHost(t, p.keySet())
 	p.ca = p.WriteRoots(t)
-	before := keySetOptions
-	keySetOptions.Hosts = p.Addresses(partnerDomain)
-	keySetOptions.Interval, keySetOptions.Timeout = 10*time.Millisecond, 30*time.Second
-	t.Cleanup(func() { keySetOptions = before })
+	before := storeOptions.KeySets
+	storeOptions.KeySets.Hosts = p.Addresses(partnerDomain)
+	storeOptions.KeySets.Interval, storeOptions.KeySets.Timeout = 10*time.Millisecond, 30*time.Second
+	t.Cleanup(func() { storeOptions.KeySets = before })
 	return p
 }
 

@@ -52,31 +52,31 @@ func (h *Handler) openRuntime() (*siteRuntime, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := rt.sealer.Derive(keys.PurposeLinkCookie)
+	key, err := rt.Sealer.Derive(keys.PurposeLinkCookie)
 	if err != nil {
 		return nil, err
 	}
-	readers, err := rt.sealer.Derive(keys.PurposeLinkReader)
+	readers, err := rt.Sealer.Derive(keys.PurposeLinkReader)
 	if err != nil {
 		return nil, err
 	}
-	own := rt.keyring.Source(h.Vendor)
+	own := rt.Keyring.Source(h.Vendor)
 	site := &siteRuntime{
-		policy:     rt.policy,
+		policy:     rt.Policy,
 		site:       policy.NewSite(h.Vendor, h.Site, h.rules, h.Paths.options(), own),
 		cookies:    newCookieSealer(key, h.Vendor, h.Site),
 		redirected: memory.NewRecent[time.Time](recentRedirects),
-		sessions:   rt.sessions,
-		recorder:   rt.recorder,
-		watch:      h.app.shared.watch,
-		usage:      h.app.shared.usage,
-		codes:      h.app.shared.codes,
+		sessions:   rt.Sessions,
+		recorder:   rt.Recorder,
+		watch:      h.app.shared.Watch,
+		usage:      h.app.shared.Usage,
+		codes:      h.app.shared.Codes,
 	}
-	if site.networkHash, err = networkHash(rt.sealer); err != nil {
+	if site.networkHash, err = networkHash(rt.Sealer); err != nil {
 		return nil, err
 	}
 	site.site.StoreLoss = h.storeLoss
-	if site.meters, err = meter.NewSealer(rt.sealer, h.Vendor, h.Site); err != nil {
+	if site.meters, err = meter.NewSealer(rt.Sealer, h.Vendor, h.Site); err != nil {
 		return nil, err
 	}
 	site.site.Zone = h.zone

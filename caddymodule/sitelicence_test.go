@@ -207,8 +207,8 @@ func TestUsageOfLicences(t *testing.T) {
 	s.get("/articles/hello", append(from("203.0.113.9"), "Authorization", bearer)...).page()
 
 	month := time.Date(clock.Now().Year(), clock.Now().Month(), 1, 0, 0, 0, 0, time.UTC)
-	s.shared().usage.Close()
-	list, err := s.running().store.ContractUsage(t.Context(), defaultVendor, uni, month, month)
+	s.shared().Usage.Close()
+	list, err := s.running().Store.ContractUsage(t.Context(), defaultVendor, uni, month, month)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func (s *snapshotSite) settled() {
 	s.Helper()
 	s.waitFor("the snapshot has everything", func() bool {
 		clock.Advance(time.Millisecond)
-		state, kept := s.shared().engine.follower().Snapshots()
+		state, kept := s.shared().Engine.Follower().Snapshots()
 		return kept && state.Usable && state.Changed*65536 < 512
 	})
 }
@@ -135,7 +135,7 @@ func TestSnapshotOff(t *testing.T) {
 	s.config = strings.Replace(on, "snapshot "+folder, "snapshot off", 1)
 	s.restart()
 	s.opens()
-	if _, kept := s.shared().engine.follower().Snapshots(); kept {
+	if _, kept := s.shared().Engine.Follower().Snapshots(); kept {
 		t.Error("a snapshot is kept")
 	}
 	s.redis.Kill()
@@ -145,8 +145,9 @@ func TestSnapshotOff(t *testing.T) {
 	if s.found("serving_snapshot") != nil {
 		t.Error("the node says that it uses a snapshot")
 	}
-	if files, err := filepath.Glob(filepath.Join(folder, "*", "*.journal")); err != nil || len(files) == 0 {
-		t.Errorf("the files of the earlier run are %v, %v", files, err)
+	files, err := filepath.Glob(filepath.Join(folder, "*", "*.journal"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("the files of the earlier run are %v, %v", files, err)
 	}
 	s.config = on
 	s.restart()
@@ -156,14 +157,10 @@ func TestSnapshotOff(t *testing.T) {
 	s.waitFor("the Redis decides", func() bool { return s.get("/page", "Authorization", s.bearer).StatusCode == http.StatusOK })
 
 	// What makes the earlier files unusable cannot be written: the load says so.
-	options, err := s.app().redisOptions()
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	seen := nodeFile(&options, "-seen.json")
+	seen := filepath.Join(caddy.AppDataDir(), "gatefold", "redis-"+filepath.Base(filepath.Dir(files[0]))+"-seen.json")
 	if err := os.Remove(seen); err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}

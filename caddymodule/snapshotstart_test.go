@@ -29,7 +29,7 @@ func TestStartFromASnapshotOfManyGrants(t *testing.T) {
 		"Bearer " + s.reader(keys.ReaderClaims{UserID: fmt.Sprintf("many%d", *snapshotGrants-1)}),
 	}
 	for range *snapshotGrants / 10_000 { // a minute has some 100,000 where nothing else runs
-		if state, _ := s.shared().engine.follower().Snapshots(); state.Usable && state.Changed*65536 < 512 {
+		if state, _ := s.shared().Engine.Follower().Snapshots(); state.Usable && state.Changed*65536 < 512 {
 			break
 		}
 		clock.Advance(time.Millisecond)
@@ -57,7 +57,7 @@ func TestStartFromASnapshotOfManyGrants(t *testing.T) {
 func (s *snapshotSite) importMany(count int) {
 	s.Helper()
 	const rows = 1000
-	writer := s.running().store.As(store.Actor{})
+	writer := s.running().Store.As(store.Actor{})
 	for position := 0; position < count; {
 		batch := store.ImportBatch{ID: "many", Position: int64(position)}
 		for range min(rows, count-position) {

@@ -21,8 +21,8 @@ func TestDamageIsFoundWithoutARequest(t *testing.T) {
 	for i := range 300 {
 		s.grant(store.Grant{UserID: fmt.Sprint("reader-", i), SKU: "premium"})
 	}
-	s.waitFor("the first check", func() bool { return s.shared().fileState().CheckedAt != nil })
-	if _, err := s.shared().engine.Backup(t.Context(), io.Discard); err != nil || s.found("store_damaged") != nil {
+	s.waitFor("the first check", func() bool { return s.shared().FileState().CheckedAt != nil })
+	if _, err := s.shared().Backup(t.Context(), io.Discard); err != nil || s.found("store_damaged") != nil {
 		t.Fatalf("nothing is damaged: %v, %v", err, s.found("store_damaged"))
 	}
 	if err := caddy.Stop(); err != nil {
@@ -46,12 +46,12 @@ func TestDamageIsFoundWithoutARequest(t *testing.T) {
 
 	s.load(s.config("", standardRules, ""))
 	s.waitForCondition("store_damaged", "damaged")
-	s.waitFor("the end of the check", func() bool { return s.shared().fileState().CheckedAt != nil })
-	if state := s.shared().fileState(); state.Bytes != int64(len(content)) {
+	s.waitFor("the end of the check", func() bool { return s.shared().FileState().CheckedAt != nil })
+	if state := s.shared().FileState(); state.Bytes != int64(len(content)) {
 		t.Errorf("the state of the file is %+v", state)
 	}
 	var copied bytes.Buffer
-	if _, err := s.shared().engine.Backup(t.Context(), &copied); err == nil || copied.Len() != 0 {
+	if _, err := s.shared().Backup(t.Context(), &copied); err == nil || copied.Len() != 0 {
 		t.Errorf("a backup of %d bytes was made of it: %v", copied.Len(), err)
 	}
 	if err := boltengine.Verify(s.database(), store.CheckRecord); err == nil {

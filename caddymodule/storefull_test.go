@@ -44,21 +44,21 @@ func TestNearlyFullRedisSheds(t *testing.T) {
 	repeated := func(id string) {
 		t.Helper()
 		record := &store.IdempotencyRecord{ID: id, Fingerprint: []byte(id)}
-		if _, err := s.running().store.As(store.Actor{}).Once(record).CreateGrant(t.Context(), defaultVendor, store.DefaultList, store.Grant{UserID: id, SKU: "premium"}); err != nil {
+		if _, err := s.running().Store.As(store.Actor{}).Once(record).CreateGrant(t.Context(), defaultVendor, store.DefaultList, store.Grant{UserID: id, SKU: "premium"}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	repeated("ada")
 	clock.Advance(2 * time.Hour)
-	shedding := s.app().newShedding()
+	shedding := s.shared().NewShedding(s.app().logger)
 	s.fillMemory(redis, 88, "redis_memory_filling")
-	shedding.once(t.Context(), shedding.needed)
-	if count := s.shared().store.Shed()["repeated_call"]; count != 0 || s.shared().node.Full() {
+	shedding.Once(t.Context(), shedding.Needed)
+	if count := s.shared().Store.Shed()["repeated_call"]; count != 0 || s.shared().Node.Full() {
 		t.Fatalf("%d were removed at 88 %%", count)
 	}
 	s.fillMemory(redis, 97, "redis_memory_full")
-	shedding.once(t.Context(), shedding.needed)
-	if count := s.shared().store.Shed()["repeated_call"]; count != 1 {
+	shedding.Once(t.Context(), shedding.Needed)
+	if count := s.shared().Store.Shed()["repeated_call"]; count != 1 {
 		t.Fatalf("%d were removed at 97 %%", count)
 	}
 	s.waitFor("the log says so", func() bool {
@@ -69,16 +69,16 @@ func TestNearlyFullRedisSheds(t *testing.T) {
 	}
 
 	// A pass that finds nothing is the last one until the next sweep.
-	shedding.once(t.Context(), shedding.needed)
+	shedding.Once(t.Context(), shedding.Needed)
 	repeated("bob")
 	clock.Advance(2 * time.Hour)
-	shedding.once(t.Context(), shedding.needed)
-	if count := s.shared().store.Shed()["repeated_call"]; count != 1 {
+	shedding.Once(t.Context(), shedding.Needed)
+	if count := s.shared().Store.Shed()["repeated_call"]; count != 1 {
 		t.Errorf("%d were removed without a sweep", count)
 	}
-	shedding.again()
-	shedding.once(t.Context(), shedding.needed)
-	if count := s.shared().store.Shed()["repeated_call"]; count != 2 {
+	shedding.Again()
+	shedding.Once(t.Context(), shedding.Needed)
+	if count := s.shared().Store.Shed()["repeated_call"]; count != 2 {
 		t.Errorf("%d were removed after a sweep", count)
 	}
 }

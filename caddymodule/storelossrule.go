@@ -5,21 +5,21 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/block"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/setting"
 	"github.com/gatefold/gatefold/policy"
 )
 
 func init() {
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{{name: policy.OptionStoreLoss, parse: c.parseStoreLoss}}
+	ruleconfig.Options.Register(func(c *ruleconfig.Rule) []block.Option {
+		return []block.Option{{Name: policy.OptionStoreLoss, Parse: func(d *caddyfile.Dispenser) error { return parseRuleStoreLoss(c, d) }}}
 	})
-	gateOptions.register(func(h *Handler) []option {
-		return []option{{name: policy.OptionStoreLoss, parse: h.parseStoreLoss}}
+	gateOptions.Register(func(h *Handler) []block.Option {
+		return []block.Option{{Name: policy.OptionStoreLoss, Parse: h.parseStoreLoss}}
 	})
 }
 
@@ -33,9 +33,9 @@ type StoreLossConfig struct {
 	Then string `json:"then,omitempty"`
 }
 
-// parseStoreLoss parses `on_store_loss <duration> [deny | teaser | public]` in the block of
+// parseRuleStoreLoss parses `on_store_loss <duration> [deny | teaser | public]` in the block of
 // a rule.
-func (c *RuleConfig) parseStoreLoss(d *caddyfile.Dispenser) error {
+func parseRuleStoreLoss(c *ruleconfig.Rule, d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) < 1 || len(args) > 2 {
 		return d.Err("write `on_store_loss <duration> [deny | teaser | public]`, such as `on_store_loss 10s teaser`")
@@ -44,7 +44,7 @@ func (c *RuleConfig) parseStoreLoss(d *caddyfile.Dispenser) error {
 	if len(args) == 2 {
 		value["then"] = args[1]
 	}
-	return c.setOption(policy.OptionStoreLoss, value)
+	return c.SetOption(policy.OptionStoreLoss, value)
 }
 
 // parseStoreLoss parses `on_store_loss <duration> [deny | teaser]` of a site.
@@ -84,7 +84,7 @@ func (c *StoreLossConfig) option() (*policy.StoreLoss, error) {
 // only be lost before stale_for is over if other nodes share it.
 func (h *Handler) provisionStoreLoss() (err error) {
 	check := func(loss *policy.StoreLoss) error {
-		switch staleFor := h.app.StaleFor.V; {
+		switch staleFor := h.app.shared.StaleFor; {
 		case loss == nil:
 			return nil
 		case staleFor == 0:
@@ -110,25 +110,10 @@ func (h *Handler) provisionStoreLoss() (err error) {
 			err = check(loss)
 		}
 		if err != nil {
-			return inRule(i, fmt.Errorf("rule %s: %w", h.Rules[i].Path, err))
+			return ruleconfig.In(i, fmt.Errorf("rule %s: %w", h.Rules[i].Path, err))
 		}
 	}
 	return nil
-}
-
-// storeLossTotal counts answers by on_store_loss.
-var storeLossTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: metricsNamespace, Name: "store_loss_answers_total",
-	Help: "Requests that on_store_loss answered, because the store was unreachable for too long.",
-}, []string{"vendor", "site", "answer"})
-
-// newLossCounters returns the counters of a site by answer.
-func newLossCounters(vendor, site string) map[string]prometheus.Counter {
-	counters := make(map[string]prometheus.Counter)
-	for _, answer := range []string{policy.LossDeny, policy.LossTeaser, policy.LossPublic} {
-		counters[answer] = storeLossTotal.WithLabelValues(vendor, site, answer)
-	}
-	return counters
 }
 
 // lossAnswer returns what on_store_loss answered; empty if it did not decide.

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/gatefold/gatefold/admin"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy/store"
 )
@@ -114,7 +115,7 @@ func TestStoreLossOfARedis(t *testing.T) {
 func openedPages(t *testing.T) float64 {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(storeLossTotal)
+	registry.MustRegister(metrics.StoreLoss)
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/metrics"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -217,7 +218,7 @@ func (s *stream) cut(reason string) {
 		s.logged = true
 		s.logger(reason).Info("cut", zap.String("reason", reason), zap.String("vendor", s.gate.Vendor), zap.String("site", s.gate.Site),
 			zap.String("path", cut(s.request.EscapedPath, maxLogText)), zap.Duration("open", now().Sub(s.began)))
-		streamsCut.WithLabelValues(s.gate.Vendor, s.gate.Site).Inc()
+		metrics.StreamsCut.WithLabelValues(s.gate.Vendor, s.gate.Site).Inc()
 	}
 	if s.conn != nil {
 		s.over = true

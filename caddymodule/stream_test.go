@@ -83,10 +83,10 @@ func newStreamSite(t *testing.T) *testSite {
 func (s *testSite) setRules(rules ...policy.Rule) {
 	s.Helper()
 	rt := s.running()
-	if err := rt.store.As(store.Actor{}).ReplaceRules(s.Context(), defaultVendor, defaultVendor, rules, policy.StandardOperators()); err != nil {
+	if err := rt.Store.As(store.Actor{}).ReplaceRules(s.Context(), defaultVendor, defaultVendor, rules, policy.StandardOperators()); err != nil {
 		s.Fatal(err)
 	}
-	if _, err := rt.policy.RefreshRules(s.Context(), defaultVendor, defaultVendor); err != nil {
+	if _, err := rt.Policy.RefreshRules(s.Context(), defaultVendor, defaultVendor); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -162,7 +162,7 @@ func TestStreamsAreCut(t *testing.T) {
 		"grant": func(path string) ([]string, string, func()) {
 			grant, header := reader("g" + path)
 			return header, path, func() {
-				check(rt.store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil))
+				check(rt.Store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil))
 			}
 		},
 		"grant that ends": func(path string) ([]string, string, func()) {
@@ -173,14 +173,14 @@ func TestStreamsAreCut(t *testing.T) {
 		"link": func(path string) ([]string, string, func()) {
 			address, id := s.link(keys.LinkClaims{SKU: "premium", URL: s.site + path})
 			return nil, strings.TrimPrefix(address, s.site), func() {
-				_, err := rt.store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
+				_, err := rt.Store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
 				check(err)
 			}
 		},
 		"counted link": func(path string) ([]string, string, func()) {
 			address, id := s.link(keys.LinkClaims{SKU: "premium", URL: s.site + path, MaxUses: 1})
 			return nil, strings.TrimPrefix(address, s.site), func() {
-				_, err := rt.store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
+				_, err := rt.Store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id)
 				check(err)
 			}
 		},
@@ -229,7 +229,7 @@ func TestSharedChangesCutStreams(t *testing.T) {
 			s.setRules(policy.Rule{Rank: 1, Path: "/", Forward: true, Allow: policy.Allow{Operator: "entitled", Arguments: policy.Arguments{"sku": json.RawMessage(`["other"]`)}}})
 		},
 		"list": func(s *testSite) {
-			if _, err := s.running().store.As(store.Actor{}).UpdateList(s.Context(), defaultVendor, store.DefaultList, func(list *store.AccessList) error {
+			if _, err := s.running().Store.As(store.Actor{}).UpdateList(s.Context(), defaultVendor, store.DefaultList, func(list *store.AccessList) error {
 				list.Status = "INACTIVE"
 				return nil
 			}); err != nil {
@@ -237,7 +237,7 @@ func TestSharedChangesCutStreams(t *testing.T) {
 			}
 		},
 		"key": func(s *testSite) {
-			keyring, operator := s.running().keyring, s.running().store.As(store.Actor{})
+			keyring, operator := s.running().Keyring, s.running().Store.As(store.Actor{})
 			before, err := keyring.Keys(s.Context(), defaultVendor)
 			if err == nil {
 				_, err = keyring.Rotate(s.Context(), operator, defaultVendor)

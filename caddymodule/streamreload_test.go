@@ -129,7 +129,7 @@ func TestStreamsAreJudgedByTheActiveConfiguration(t *testing.T) {
 
 				began := time.Now()
 				if test.next == nil {
-					if err := s.running().store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
+					if err := s.running().Store.As(store.Actor{}).DeleteGrant(t.Context(), defaultVendor, store.DefaultList, grant.ID, nil); err != nil {
 						t.Fatal(err)
 					}
 				} else {

@@ -10,6 +10,7 @@ import (
 	"github.com/gatefold/gatefold/admin"
 	"github.com/gatefold/gatefold/caddymodule/accounts"
 	"github.com/gatefold/gatefold/caddymodule/membership"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
 	"github.com/gatefold/gatefold/keys"
 	"github.com/gatefold/gatefold/policy"
 	"github.com/gatefold/gatefold/policy/store"
@@ -54,7 +55,7 @@ func (g *gateRequest) keptRefusal(decision *policy.Decision) supportcode.Entry {
 	reader := g.request.Reader
 	kept := store.Refusal{
 		Site: g.gate.Site, Method: strings.Clone(g.r.Method), Host: cut(strings.Clone(g.r.Host), maxLogText), Path: strings.Clone(g.logPath(g.request.EscapedPath)),
-		Reason: decision.Reason.String(), Status: reasons[decision.Reason].Status, UserID: strings.Clone(reader.UserID), Mailed: reader.Email != "",
+		Reason: decision.Reason.String(), Status: reasons.Texts[decision.Reason].Status, UserID: strings.Clone(reader.UserID), Mailed: reader.Email != "",
 		RequestID: g.outcome.requestID(), Query: parameterNames(g.request.Query),
 	}
 	if g.request.CurrentPath != "" {
@@ -80,7 +81,7 @@ func (g *gateRequest) keptRefusal(decision *policy.Decision) supportcode.Entry {
 	}
 	e := &explainer{
 		request: admin.ExplainRequest{Method: kept.Method, RewrittenPath: strings.Clone(g.request.CurrentPath)},
-		gate:    g.gate, site: g.site, store: g.gate.app.shared.store, host: strings.Clone(g.r.Host), target: target, address: g.ClientAddress(),
+		gate:    g.gate, site: g.site, store: g.gate.app.shared.Store, host: strings.Clone(g.r.Host), target: target, address: g.ClientAddress(),
 		past: &pastRequest{reader: policy.Reader{
 			UserID: kept.UserID, PublisherUserID: strings.Clone(reader.PublisherUserID), Email: strings.Clone(reader.Email), ACR: reader.ACR, AMR: reader.AMR,
 			ContentSpace: reader.ContentSpace, Rejected: reader.Rejected, Limited: reader.Limited, Unknown: reader.Unknown, NoKeys: reader.NoKeys, Failure: reader.Failure,

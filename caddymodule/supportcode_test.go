@@ -111,7 +111,7 @@ func TestSupportCodeOfALink(t *testing.T) {
 	if strings.Contains(strings.ReplaceAll(text, refused.Host, ""), "127.0.0.1") || strings.Contains(text, link[strings.Index(link, "token=")+6:]) {
 		t.Errorf("the answer has the address or the token: %s", text)
 	}
-	if _, err := s.running().store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id); err != nil {
+	if _, err := s.running().Store.As(store.Actor{}).RevokeLink(t.Context(), defaultVendor, keys.VendorIssuer(defaultVendor), id); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, _, text := s.refusedRequest(code); !strings.Contains(text, "it was revoked at") || !strings.Contains(text, "0 of 3 uses are spent") {

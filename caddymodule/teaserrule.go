@@ -10,13 +10,16 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/gatefold/gatefold/caddymodule/block"
 	"github.com/gatefold/gatefold/caddymodule/denial"
+	"github.com/gatefold/gatefold/caddymodule/metrics"
+	"github.com/gatefold/gatefold/caddymodule/reasons"
+	"github.com/gatefold/gatefold/caddymodule/ruleconfig"
 	"github.com/gatefold/gatefold/caddymodule/teaser"
 	"github.com/gatefold/gatefold/policy"
 )
@@ -52,8 +55,8 @@ const (
 
 func init() {
 	policy.RegisterRuleOption(policy.RuleOption{Name: optionTeaser, Compile: compileTeaser})
-	ruleOptions.register(func(c *RuleConfig) []option {
-		return []option{{name: optionTeaser, parse: c.parseTeaser}}
+	ruleconfig.Options.Register(func(c *ruleconfig.Rule) []block.Option {
+		return []block.Option{{Name: optionTeaser, Parse: func(d *caddyfile.Dispenser) error { return parseTeaser(c, d) }}}
 	})
 }
 
@@ -85,7 +88,7 @@ func compileTeaser(value json.RawMessage) (any, error) {
 //	teaser cut [<element>] {
 //		structured_data
 //	}
-func (c *RuleConfig) parseTeaser(d *caddyfile.Dispenser) error {
+func parseTeaser(c *ruleconfig.Rule, d *caddyfile.Dispenser) error {
 	var o teaserOption
 	switch args := d.RemainingArgs(); {
 	case len(args) == 1 && args[0] == byOrigin:
@@ -98,7 +101,7 @@ func (c *RuleConfig) parseTeaser(d *caddyfile.Dispenser) error {
 	default:
 		return d.Err("teaser: write `teaser cut [<element>]`, such as `teaser cut .paywall`, or `teaser origin`")
 	}
-	flag := option{name: "structured_data", parse: func(d *caddyfile.Dispenser) error {
+	flag := block.Option{Name: "structured_data", Parse: func(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
 			return d.ArgErr()
 		}
@@ -107,17 +110,11 @@ func (c *RuleConfig) parseTeaser(d *caddyfile.Dispenser) error {
 		}
 		return nil
 	}}
-	if err := parseBlock(d, "teaser", flag); err != nil {
+	if err := block.Parse(d, "teaser", flag); err != nil {
 		return err
 	}
-	return c.setOption(optionTeaser, o)
+	return c.SetOption(optionTeaser, o)
 }
-
-// teasersTotal counts denials of pages with a teaser.
-var teasersTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: metricsNamespace, Name: "teasers_total",
-	Help: "Denials of pages with a teaser, by what was sent.",
-}, []string{"vendor", "site", "result"})
 
 // Results of a teaser beside the reasons of package teaser.
 const (
@@ -151,7 +148,7 @@ func (g *gateRequest) teases(decision *policy.Decision) *teaserOption {
 	if origin := g.outcome.origin; origin != nil && !origin.teases {
 		return nil
 	}
-	status := reasons[decision.Reason].Status
+	status := reasons.Texts[decision.Reason].Status
 	lost := decision.Loss != nil && decision.Loss.Then == policy.LossTeaser
 	switch {
 	case lost && (option.By == byOrigin || denial.AcceptsHTML(g.r)):
@@ -213,7 +210,7 @@ func (h *Handler) tease(w http.ResponseWriter, g *gateRequest, decision *policy.
 			zap.String("reason", string(said)), zap.String("rule", decision.Rule.Path), zap.String("request_id", g.outcome.requestID()), zap.Error(err))
 		err = nil
 	}
-	teasersTotal.WithLabelValues(h.Vendor, h.Site, string(said)).Inc()
+	metrics.Teasers.WithLabelValues(h.Vendor, h.Site, string(said)).Inc()
 	return result.Cut || result.Reason == teaser.Redirected, err
 }
 
@@ -284,7 +281,7 @@ const structuredData = `<script type="application/ld+json">{"@context":"https://
 // reason alone.
 func (h *Handler) teaserWall(g *gateRequest, decision *policy.Decision) teaser.Wall {
 	d := refusal{
-		Denial: reasons[decision.Reason].Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: h.stepOf(g, decision), id: g.outcome.requestID(),
+		Denial: reasons.Texts[decision.Reason].Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: h.stepOf(g, decision), id: g.outcome.requestID(),
 		support: g.outcome.supportCode(), login: h.loginURL(g, &decision.Demand), wall: h.paywallOf(g, decision), user: g.request.Reader.UserID,
 	}
 	if decision.Reason == policy.ReasonMeterUsedUp {

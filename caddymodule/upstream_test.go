@@ -24,14 +24,14 @@ import (
 func (s *testSite) backend(backend policy.SessionBackend) {
 	s.Helper()
 	rt := s.running()
-	operator := rt.store.As(store.Actor{})
+	operator := rt.Store.As(store.Actor{})
 	if _, err := operator.ChangeForwarding(s.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
 		f.Backend = backend
 		return nil
 	}); err != nil {
 		s.Fatal(err)
 	}
-	if err := rt.sessions.EnsureSessionKey(s.Context(), operator, defaultVendor, defaultVendor); err != nil {
+	if err := rt.Sessions.EnsureSessionKey(s.Context(), operator, defaultVendor, defaultVendor); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -39,7 +39,7 @@ func (s *testSite) backend(backend policy.SessionBackend) {
 // sharedKey returns the key that the site shares with its origin.
 func (s *testSite) sharedKey() string {
 	s.Helper()
-	key, _, err := s.running().sessions.SessionKey(s.Context(), defaultVendor, defaultVendor)
+	key, _, err := s.running().Sessions.SessionKey(s.Context(), defaultVendor, defaultVendor)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func (s *testSite) verifyAssertion(values []string) []byte {
 		s.Fatal(err)
 	}
 	header := token.Signatures[0].Protected
-	ring, err := s.running().keyring.Ring(s.Context(), defaultVendor)
+	ring, err := s.running().Keyring.Ring(s.Context(), defaultVendor)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func TestSessionIsCached(t *testing.T) {
 	if got := skus(); !strings.Contains(got, "extra") {
 		t.Errorf("with the grant: %s", got)
 	}
-	if err := s.running().store.As(store.Actor{}).DeleteGrant(s.Context(), defaultVendor, store.DefaultList, made.ID, nil); err != nil {
+	if err := s.running().Store.As(store.Actor{}).DeleteGrant(s.Context(), defaultVendor, store.DefaultList, made.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := skus(); strings.Contains(got, "extra") || !strings.Contains(got, "premium") {
@@ -388,7 +388,7 @@ func TestSessionWithoutAStore(t *testing.T) {
 	s.get("/account", name, bearer).page()
 	s.origin.Last(t)
 	s.backend(policy.SessionJWT) // what was remembered is stale now
-	if err := s.shared().engine.Close(); err != nil {
+	if err := s.shared().Engine.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s.get("/public/x", "Cookie", "sessionid=forged", name, bearer).page()
@@ -403,7 +403,7 @@ func TestSessionWithoutAStore(t *testing.T) {
 func TestNoUseIsSpentWithoutASession(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	link, _ := s.link(keys.LinkClaims{MaxUses: 1})
-	if _, err := s.running().store.As(store.Actor{}).ChangeForwarding(s.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
+	if _, err := s.running().Store.As(store.Actor{}).ChangeForwarding(s.Context(), defaultVendor, defaultVendor, func(f *policy.Forwarding) error {
 		f.Backend = policy.SessionJWT
 		return nil
 	}); err != nil {
@@ -426,7 +426,7 @@ func TestSessionKeyOverlap(t *testing.T) {
 	s := newTestSite(t, standardRules)
 	s.backend(policy.SessionJWT)
 	name, bearer := s.subscriber()
-	sessions, operator := s.running().sessions, s.running().store.As(store.Actor{})
+	sessions, operator := s.running().Sessions, s.running().Store.As(store.Actor{})
 	rotate := func(overlap time.Duration) string {
 		t.Helper()
 		key, err := sessions.RotateSessionKey(s.Context(), operator, defaultVendor, defaultVendor, overlap)

@@ -7,6 +7,12 @@ import (
 	"github.com/gatefold/gatefold/policy"
 )
 
+// The kinds of keys, as metrics and explain name them.
+const (
+	KindAPIKey = "api_key"
+	KindFeed   = "feed"
+)
+
 // maxBasic is the length of Basic credentials that are read, in bytes.
 const maxBasic = 1024
 

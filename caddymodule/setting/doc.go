@@ -5,5 +5,6 @@
 //	authorities.go  files of certificate authorities
 //	place.go        the places of options in a Caddyfile, for the errors of provisioning
 //	replace.go      replacement in the texts of a configuration
+//	secret.go       placeholders for secrets, which a configuration does not hold
 //	value.go        durations, numbers and sizes that may be placeholders
 package setting

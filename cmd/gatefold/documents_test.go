@@ -62,10 +62,12 @@ func TestOperationsExplainEverything(t *testing.T) {
 	}
 }
 
-// logMessages lists the messages that caddymodule logs above DEBUG.
+// logMessages lists the messages that caddymodule and the packages below it log above DEBUG.
 func logMessages(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("../../caddymodule/*.go")
+	below, _ := filepath.Glob("../../caddymodule/*/*.go")
+	files = append(files, below...)
 	// A logger is named logger, or is the result of a call: caddy.Log().Named("x").Warn(…).
 	if err != nil || len(files) == 0 {
 		t.Fatal(err)
