@@ -13,7 +13,8 @@ import (
 // gatefold_cache. No other handler can make its value.
 const pageVar = "gatefold.page"
 
-// cachedPage is an allowed request whose rule lets its page be kept.
+// cachedPage is an allowed request whose rule lets its page be kept. It is used while the
+// request is in the gate.
 type cachedPage struct {
 	g    *gateRequest
 	rule *policy.CacheRule
@@ -56,9 +57,32 @@ func (g *gateRequest) offerPage(decision *policy.Decision) {
 		delete(vars, pageVar)
 		return
 	}
-	g.outcome.page = &cachedPage{g: g, rule: rule}
-	vars[pageVar] = g.outcome.page
+	g.page.g, g.page.rule = g, rule
+	g.outcome.cache = &g.page.asked.Result
+	vars[pageVar] = &g.page
 }
+
+// keepPage ends the offer of a page, which is memory of the gateRequest. What became of it is
+// in the outcome, of which the access log is written later.
+func (g *gateRequest) keepPage() {
+	if g.page.g == nil {
+		return
+	}
+	if g.page.handler == nil { // no gatefold_cache took it
+		if vars, ok := g.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+			delete(vars, pageVar)
+		}
+	}
+	if g.page.asked.Result == *fromMemory {
+		g.outcome.cache = fromMemory
+		return
+	}
+	result := g.page.asked.Result
+	g.outcome.cache = &result
+}
+
+// fromMemory is the result of most requests: it saves an allocation.
+var fromMemory = &pagecache.Result{What: pagecache.Hit}
 
 // Again implements pagecache.Caller. It decides the request once more, after its page was
 // fetched: as for a stream, the reader's records are read again. It spends nothing: the use of
@@ -68,7 +92,7 @@ func (p *cachedPage) Again() bool {
 	if g.outcome.origin != nil {
 		return true // its header decides, whether it comes from memory or from the origin
 	}
-	if g.outcome.decision.Public() && g.gate.rules != nil {
+	if g.decision.Public() && g.gate.rules != nil {
 		return true // by the configuration alone
 	}
 	decision := newStream(g, nil).decide(g.r.Context(), now())
@@ -76,8 +100,7 @@ func (p *cachedPage) Again() bool {
 		return true
 	}
 	p.denied = true
-	decision.Keep(g.outcome.buf[:])
-	g.outcome.decision = decision
+	g.redecide(decision)
 	return false
 }
 
@@ -91,9 +114,9 @@ func (p *cachedPage) purgesFollowed() bool {
 // denyLate answers a request whose decision changed while its page was fetched. Nothing
 // was written.
 func (h *Handler) denyLate(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {
-	h.metrics.Decided(g.outcome.decision.Reason, since(g.request.Now))
+	h.metrics.Decided(g.decision.Reason, since(g.request.Now))
 	h.report(g)
-	return h.deny(w, g, &g.outcome.decision, next)
+	return h.deny(w, g, &g.decision, next)
 }
 
 // Interface guard

@@ -237,7 +237,8 @@ func (s *gateTable) inAStream(request string) policy.Reason {
 	g := s.gate.clean(r)
 	defer g.release()
 	g.site = s.gate.site()
-	g.request.Site, g.request.Reader = g.site.site, g.identify()
+	g.request.Site = g.site.site
+	g.identify()
 	decision := g.site.policy.Decide(s.Context(), &g.request)
 	stream := newStream(g, nil)
 	again := stream.decide(s.Context(), now())

@@ -78,7 +78,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		return nil
 	}
 	refusal := refusal{
-		Denial: reason.Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: step, id: g.outcome.requestID(), support: g.outcome.code,
+		Denial: reason.Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: step, id: g.outcome.requestID(), support: g.outcome.supportCode(),
 		wall: wall, user: g.request.Reader.UserID,
 	}
 	if decision.Reason == policy.ReasonBadPath {

@@ -19,6 +19,7 @@
 //	site.go          what a gate needs of the open store
 //	ruleconfig/      package ruleconfig: configured rules
 //	request.go       a request in the gate, and what it keeps of its headers
+//	outcome.go       what outlives a request: for the access log, placeholders and the response
 //	query.go         link tokens of a query string
 //	identify.go      the reader: tokens and earlier authentication
 //	forwarded/       package forwarded: readers whom forward_auth authenticated

@@ -352,7 +352,7 @@ func (e *explainer) addDecision(decision *policy.Decision) {
 	if demand := admin.ExplainedDemand(decision.Demand); demand != (admin.ExplainedDemand{}) {
 		result.Demand = &demand
 	}
-	result.StoreLoss = lossAnswer(decision)
+	result.StoreLoss = lossAnswer(decision.Loss, decision.Allow())
 	if use := decision.Meter; use != nil {
 		result.Meter = &admin.ExplainedMeter{Name: use.Name, Limit: use.Limit, Used: len(use.Views), Counts: use.Spend, Cookie: use.Anonymous(), Resets: use.Resets.UTC()}
 	}

@@ -407,21 +407,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	header := w.Header() // its trailers are sent after this function returns
 	delete(header, requireHeader)
 	delete(header, http.TrailerPrefix+requireHeader)
+	g.keepPage()
 	g.release()
 	return err
 }
 
 func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Handler) error {
 	g.site = h.site()
-	g.request.Site, g.request.Reader = g.site.site, g.identify()
+	g.request.Site = g.site.site
+	g.identify()
 	if len(h.logins) > 0 && login.IsPath(g.original.Path) {
 		return h.serveLogin(w, g)
 	}
 	if g.original.Path == meterPath {
 		return h.confirmMeter(w, g)
 	}
-	decision := &g.outcome.decision
-	*decision = g.site.policy.Decide(g.r.Context(), &g.request)
+	decision := &g.decision
+	g.site.policy.DecideTo(g.r.Context(), &g.request, decision)
 	identity, err := h.upstreamIdentity(g, decision)
 	if err != nil && decision.Allow() && !decision.Public() && decision.Loss == nil {
 		// Without the reader assertion the origin would respond as to another reader.
@@ -440,7 +442,7 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	}
 	g.prepareUpstream(identity, decision.Allow())
 	h.metrics.Decided(decision.Reason, since(g.request.Now))
-	if answer := lossAnswer(decision); answer != "" {
+	if answer := lossAnswer(decision.Loss, decision.Allow()); answer != "" {
 		h.metrics.Lost(answer)
 	}
 	h.report(g)
@@ -454,7 +456,7 @@ func (h *Handler) serve(w http.ResponseWriter, g *gateRequest, next caddyhttp.Ha
 	g.recordVisit()
 	g.offerPage(decision)
 	err = h.allow(w, g, decision, next)
-	if g.outcome.page != nil && g.outcome.page.denied {
+	if g.page.denied {
 		return h.denyLate(w, g, next)
 	}
 	return err

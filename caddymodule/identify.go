@@ -259,35 +259,38 @@ func (i *Identity) credentialSource(own policy.KeySource, sets *keysets.Watched)
 	return s, nil
 }
 
-// identify returns the reader whom the request's first credential identifies, in the
+// identify sets the reader whom the request's first credential identifies, in the
 // order of the sources. A failed credential identifies no reader. The address of the client is
 // the weakest credential, wherever it is in the order.
-func (g *gateRequest) identify() policy.Reader {
+func (g *gateRequest) identify() {
+	reader := &g.request.Reader
 	if g.request.Preflight {
-		return policy.Reader{} // a preflight has no credentials that count
+		return // a preflight has no credentials that count
 	}
 	if g.keyed {
-		return g.keyReader()
+		*reader = g.keyReader()
+		return
 	}
 	bearer := bearerToken(g.authorization)
 	for i := range g.site.sources {
 		s := &g.site.sources[i]
 		if s.login != nil {
-			if reader, ok := s.loggedIn(g); ok {
-				return reader
+			if s.loggedIn(g, reader) {
+				return
 			}
 			continue
 		}
 		if s.httpAuth {
-			if reader, ok := s.authenticated(g.r); ok {
-				return reader
+			if known, ok := s.authenticated(g.r); ok {
+				*reader = known
+				return
 			}
 			continue
 		}
 		if bearer != "" {
-			if reader, ok := s.verify(g, bearer); ok {
+			if s.verify(g, bearer, reader) {
 				g.bearer = true
-				return reader
+				return
 			}
 		}
 		if s.cookie == "" {
@@ -297,31 +300,32 @@ func (g *gateRequest) identify() policy.Reader {
 		if token == "" {
 			continue
 		}
-		if reader, ok := s.verify(g, token); ok {
-			return reader
+		if s.verify(g, token, reader) {
+			return
 		}
 		if !g.site.expectsFromCookie(s.cookie, token) {
-			return policy.Reader{Rejected: true, Failure: keys.ErrIssuer}
+			*reader = policy.Reader{Rejected: true, Failure: keys.ErrIssuer}
+			return
 		}
 	}
-	return g.addressReader()
+	*reader = g.addressReader()
 }
 
-// verify verifies a token. It returns false if the token is not by this source's
-// issuer.
-func (s *credentialSource) verify(g *gateRequest, raw string) (policy.Reader, bool) {
-	reader, err := g.site.policy.Reader(g.r.Context(), &s.verifier, raw, g.request.Now)
+// verify verifies a token, and sets its reader. It returns false if the token is not by this
+// source's issuer.
+func (s *credentialSource) verify(g *gateRequest, raw string, to *policy.Reader) bool {
+	var err error
+	*to, err = g.site.policy.Reader(g.r.Context(), &s.verifier, raw, g.request.Now)
 	switch {
 	case err == nil:
 		g.source, g.token = s, raw
-		return reader, true
-	case errors.Is(err, keys.ErrTooLarge):
-		return failedReader(err), true // its issuer is not read
-	case !s.issued(raw):
-		return policy.Reader{}, false
+	case !errors.Is(err, keys.ErrTooLarge) && !s.issued(raw): // the issuer of one that is too large is not read
+		*to = policy.Reader{}
+		return false
 	default:
-		return failedReader(err), true
+		*to = failedReader(err)
 	}
+	return true
 }
 
 // failedReader returns the reader of a token that could not be verified: it is unknown who

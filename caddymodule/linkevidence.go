@@ -32,7 +32,7 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 			}
 		}
 	}
-	evidence.Confirms = g.r.Method == http.MethodGet && !isPrefetch(g.r)
+	evidence.Confirms = g.r.Method == http.MethodGet && !g.prefetch
 	rest, tokens, share := g.gate.takeTokens(g.original.RawQuery)
 	if tokens != nil {
 		g.cleanQuery, g.stripsTokens, g.request.Query = rest, true, rest
@@ -132,8 +132,7 @@ func (g *gateRequest) stripTokens() {
 
 // stripReferer removes link tokens from a request's Referer: a page that a program opened
 // at the URL with the token may ask for its images from there, although it is asked not to.
-func (g *gateRequest) stripReferer() {
-	referers := g.r.Header["Referer"]
+func (g *gateRequest) stripReferer(referers []string) {
 	for i, referer := range referers {
 		referer = linkpath.CleanReferer(referer)
 		referers[i] = referer
@@ -193,8 +192,10 @@ func isPrefetch(r *http.Request) bool {
 
 // first returns the first value of a header by its canonical name. It costs a third of
 // http.Header.Get, which checks the form of the name first.
-func first(header http.Header, name string) string {
-	if values := header[name]; len(values) > 0 {
+func first(header http.Header, name string) string { return firstOf(header[name]) }
+
+func firstOf(values []string) string {
+	if len(values) > 0 {
 		return values[0]
 	}
 	return ""

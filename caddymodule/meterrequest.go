@@ -133,7 +133,7 @@ func (h *Handler) confirmMeter(w http.ResponseWriter, g *gateRequest) error {
 	if page, err := url.ParseRequestURI(next); err == nil {
 		g.original = page
 	}
-	decision := &g.outcome.decision
+	decision := &g.decision
 	decision.Reason = policy.ReasonMeterCookieMissing
 	h.metrics.Decided(decision.Reason, since(g.request.Now))
 	h.report(g)
@@ -156,7 +156,7 @@ func (d *delivery) countView(header http.Header, decision *policy.Decision) {
 // a redirect leads to it.
 func (d *delivery) showsNoPage(status int) bool {
 	return status >= http.StatusBadRequest ||
-		d.g.outcome.decision.Meter != nil && status >= http.StatusMultipleChoices && status != http.StatusNotModified
+		d.g.decision.Meter != nil && status >= http.StatusMultipleChoices && status != http.StatusNotModified
 }
 
 // meterPlaceholder returns the value of a placeholder of the meter that decided.

@@ -93,7 +93,7 @@ func (a *originAnswer) text() string {
 // serveAsOriginSays sends a request to the origin, and decides by its response before a byte
 // of it is sent.
 func (h *Handler) serveAsOriginSays(w http.ResponseWriter, g *gateRequest, identity upstreamIdentity, next caddyhttp.Handler) error {
-	decision := &g.outcome.decision
+	decision := &g.decision
 	if !decision.Allow() && !g.request.Reader.Anonymous() {
 		// The reader is known to the origin, although the default of the rule denies.
 		known := *decision
@@ -108,7 +108,6 @@ func (h *Handler) serveAsOriginSays(w http.ResponseWriter, g *gateRequest, ident
 	for _, name := range conditionHeaders {
 		delete(g.r.Header, name)
 	}
-	decision.Keep(g.outcome.buf[:])
 	h.publish(g)
 	answer := &originAnswer{g: g, before: *decision, teases: true}
 	g.outcome.origin = answer
@@ -166,8 +165,7 @@ func (a *originAnswer) allows(status int, header http.Header) bool {
 	if status < http.StatusOK && decision.Allow() {
 		decision = policy.Decision{Reason: policy.ReasonStoreUnavailable, Rule: decision.Rule, Err: errors.New("the origin changed the protocol without being asked")}
 	}
-	decision.Keep(g.outcome.buf[:])
-	g.outcome.decision = decision
+	g.redecide(decision)
 	if !decision.Allow() {
 		return false
 	}

@@ -45,20 +45,24 @@ func (g *gateRequest) takeLoginCookies() {
 	g.cookies = kept
 }
 
-// loggedIn returns the reader of the request's login session.
-func (s *credentialSource) loggedIn(g *gateRequest) (policy.Reader, bool) {
+// loggedIn sets the reader of the request's login session. It returns false if it has none of
+// this login.
+func (s *credentialSource) loggedIn(g *gateRequest, to *policy.Reader) bool {
 	if g.ticket == "" {
-		return policy.Reader{}, false
+		return false
 	}
-	reader, err := g.site.policy.SessionReader(g.r.Context(), s.login.Verifier(), g.ticket, g.request.Now)
-	if err != nil {
-		return failedReader(err), true
+	var err error
+	*to, err = g.site.policy.SessionReader(g.r.Context(), s.login.Verifier(), g.ticket, g.request.Now)
+	switch {
+	case err != nil:
+		*to = failedReader(err)
+	case to.Anonymous() || !s.login.Names(to.UserID):
+		*to = policy.Reader{}
+		return false
+	default:
+		g.source, g.token = s, g.ticket
 	}
-	if reader.Anonymous() || !s.login.Names(reader.UserID) {
-		return policy.Reader{}, false
-	}
-	g.source, g.token = s, g.ticket
-	return reader, true
+	return true
 }
 
 // reader verifies the credential of a stream again.

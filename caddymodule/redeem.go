@@ -59,9 +59,9 @@ func (h *Handler) deliver(w http.ResponseWriter, g *gateRequest, writer *private
 	writer.streaming.end()
 	clear(w.Header())
 	maps.Copy(w.Header(), d.header)
-	h.metrics.Decided(g.outcome.decision.Reason, since(g.request.Now))
+	h.metrics.Decided(g.decision.Reason, since(g.request.Now))
 	h.report(g)
-	return h.deny(w, g, &g.outcome.decision, next)
+	return h.deny(w, g, &g.decision, next)
 }
 
 // serve calls the next handler, which may abort once it is refused.
@@ -78,9 +78,8 @@ func (d *delivery) serve(writer *privateWriter, r *http.Request, next caddyhttp.
 func (d *delivery) count(header http.Header) bool {
 	g := d.g
 	g.request.Visitor = g.visitor()
-	decision := g.site.policy.Redeem(g.r.Context(), &g.request, g.outcome.decision, newUseID())
-	decision.Keep(g.outcome.buf[:])
-	g.outcome.decision = decision
+	decision := g.site.policy.Redeem(g.r.Context(), &g.request, g.decision, newUseID())
+	g.redecide(decision)
 	if decision.Meter == nil {
 		g.gate.metrics.Redeemed(decision.Reason)
 	}
@@ -90,9 +89,9 @@ func (d *delivery) count(header http.Header) bool {
 	d.counted = !d.refused
 	switch {
 	case decision.Meter != nil:
-		d.countView(header, &g.outcome.decision)
+		d.countView(header, &g.decision)
 	case d.counted:
-		g.setLinkCookie(header, &g.outcome.decision.Link)
+		g.setLinkCookie(header, &g.decision.Link)
 	}
 	return d.counted
 }
@@ -103,7 +102,7 @@ func (d *delivery) takeBack() {
 	g := d.g
 	ctx, stop := context.WithTimeout(context.WithoutCancel(g.r.Context()), policy.RefundsFor)
 	defer stop()
-	_ = g.site.policy.Refund(ctx, &g.request, &g.outcome.decision, now())
+	_ = g.site.policy.Refund(ctx, &g.request, &g.decision, now())
 }
 
 // visitor returns what is recorded of the client.

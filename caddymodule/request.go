@@ -4,14 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -19,8 +17,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatefold/gatefold/caddymodule/accounts"
-	"github.com/gatefold/gatefold/caddymodule/denial"
-	"github.com/gatefold/gatefold/caddymodule/entrypoint"
 	"github.com/gatefold/gatefold/caddymodule/headers"
 	"github.com/gatefold/gatefold/caddymodule/linkpath"
 	"github.com/gatefold/gatefold/caddymodule/preflight"
@@ -40,8 +36,11 @@ type gateRequest struct {
 	secure bool
 	// authorization are the Authorization headers as received.
 	authorization []string
-	// request is the policy's view of the request.
-	request policy.Request
+	// prefetch reports whether a browser fetches the page before its reader asks for it.
+	prefetch bool
+	// request is the policy's view of the request, and decision its answer.
+	request  policy.Request
+	decision policy.Decision
 	// cookies are the link cookies of the request; redeemed are the verified ones.
 	cookies  []linkCookie
 	redeemed []redeemedCookie
@@ -71,6 +70,8 @@ type gateRequest struct {
 	// asserted reports whether the upstream request carries a reader assertion.
 	asserted bool
 	outcome  *outcome
+	// page is what gatefold_cache may answer from memory, if it is offered.
+	page cachedPage
 }
 
 var requestPool = sync.Pool{New: func() any { return new(gateRequest) }}
@@ -86,8 +87,8 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 	}
 	received := headers.Clean(r)
 	h.cleanForwarded(r)
-	g.stripReferer()
-	g.authorization = received.Authorization
+	g.stripReferer(received.Referer)
+	g.authorization, g.prefetch = received.Authorization, received.Prefetch
 	g.secure = isSecure(r, received.ForwardedProto)
 	g.takePathToken()
 	g.takeReaderKey()
@@ -104,7 +105,7 @@ func (h *Handler) clean(r *http.Request) *gateRequest {
 			h.rewritten.Store(true)
 		}
 	}
-	g.request.Host, g.request.Query, g.request.Agent = r.Host, g.original.RawQuery, first(r.Header, "User-Agent")
+	g.request.Host, g.request.Query, g.request.Agent = r.Host, g.original.RawQuery, firstOf(received.Agent)
 	g.request.BadTrailer, g.request.Body = received.BadTrailer, r.ContentLength != 0
 	g.request.Links, g.request.Meters, g.request.Client, g.request.Now = g, g, g, now()
 	return g
@@ -137,75 +138,6 @@ func isExtendedWebSocket(r *http.Request) bool {
 		(r.ProtoMajor == 2 && r.Header.Get(":protocol") == "websocket" || r.ProtoMajor == 3 && r.Proto == "websocket")
 }
 
-// outcome holds what the access log, placeholders and the response writer read of a
-// decision. It outlives the gateRequest: the access log is written after the handler
-// returns, and a hijacked connection is used for longer.
-type outcome struct {
-	decision policy.Decision
-	user     string
-	// forwarding is the site's setting; nil if it could not be loaded.
-	forwarding *policy.Forwarding
-	// buf, private and last save allocations: for the captures of most rules, and for
-	// the writers of a private page.
-	buf     [4]string
-	private privateWriter
-	last    lastWord
-	// request is of the id, which is made when it is first read: most requests need none.
-	request *http.Request
-	id      string
-	// clock is what is wrong with a clock, of a refusal that may be due to it.
-	clock string
-	// origin is what the response of the origin says; nil unless it decides.
-	origin *originAnswer
-	// code is the support code of a denial.
-	code string
-	// page is what gatefold_cache may answer from memory; nil for other pages.
-	page *cachedPage
-	// passedOn is set before the request goes to the handlers after the gate.
-	passedOn bool
-}
-
-// requestIDHeader carries the id that a trusted proxy gave to a request.
-const requestIDHeader = "X-Request-Id"
-
-// requestID returns the id of a request for logs and pages: that of a trusted proxy, if
-// it is an id, or {http.request.uuid}. passedOn forbids a write to the request.
-func requestID(r *http.Request, passedOn bool) string {
-	ctx := r.Context()
-	if trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool); trusted {
-		if ids := r.Header[requestIDHeader]; len(ids) == 1 && denial.IsRequestID(ids[0]) {
-			return ids[0]
-		}
-	}
-	// Caddy's placeholder writes to maps of the request, which a dial of the reverse proxy
-	// reads in another goroutine, possibly after the response has ended. Once the request
-	// is passed on, an id that Caddy has already is read, or another one is made.
-	if id, ok := caddyhttp.GetVar(ctx, "uuid").(fmt.Stringer); ok {
-		return id.String()
-	}
-	if passedOn {
-		return uuid.NewString()
-	}
-	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return ""
-	}
-	if _, logs := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); !logs {
-		return "" // Caddy's own placeholder needs them
-	}
-	id, _ := repl.GetString("http.request.uuid")
-	return id
-}
-
-// requestID returns the id of the request. Another one is not made when the request is
-// replaced for the page of its denial.
-func (o *outcome) requestID() string {
-	if o.id == "" && o.request != nil {
-		o.id = requestID(o.request, o.passedOn)
-	}
-	return o.id
-}
-
 // maxLogText bounds a text of a request in a log line, in bytes. Caddy bounds methods.
 const maxLogText = 1024
 
@@ -225,139 +157,19 @@ func errorField(err error) zap.Field {
 	return zap.String("error", cut(err.Error(), maxLogText))
 }
 
-// MarshalLogObject implements zapcore.ObjectMarshaler.
-func (o *outcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	enc.AddString("decision", o.verdict())
-	enc.AddString("reason", o.decision.Reason.String())
-	if id := o.requestID(); id != "" {
-		enc.AddString("request_id", id)
-	}
-	if o.decision.Rule != nil {
-		enc.AddString("rule", o.decision.Rule.Path)
-	}
-	if what := o.cached(); what != "" {
-		enc.AddString("cache", what)
-	}
-	demand := &o.decision.Demand
-	for _, field := range [...][2]string{
-		{"user", o.user},
-		{"link", o.decision.Link.ID},
-		{"grant", o.decision.Grant},
-		{"licence", o.decision.Licence.String()},
-		{"crawler", o.decision.Crawler},
-		{"profile", demand.Profile},
-		{"role", demand.Role},
-		{"plan", demand.Plan},
-		{"agreement", demand.Agreement},
-		{"clock", o.clock},
-		{policy.OptionStoreLoss, lossAnswer(&o.decision)},
-		{"support_code", o.code},
-		{"require", o.origin.text()},
-	} {
-		if field[1] != "" {
-			enc.AddString(field[0], cut(field[1], maxLogText))
-		}
-	}
-	return nil
-}
-
-// accessOutcome is an outcome in the access log. Of a credential that failed it has the
-// failed check as well, which the line of a denial has beside the outcome.
-type accessOutcome outcome
-
-// MarshalLogObject implements zapcore.ObjectMarshaler.
-func (o *accessOutcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	if d := &o.decision; d.Reason == policy.ReasonBadCredential || d.Reason == policy.ReasonKeysUnavailable {
-		errorField(d.Err).AddTo(enc)
-	}
-	return (*outcome)(o).MarshalLogObject(enc)
-}
-
-// cached returns what became of a request at gatefold_cache; empty if it was not offered.
-func (o *outcome) cached() string {
-	if o.page == nil {
-		return ""
-	}
-	return o.page.asked.Result.String()
-}
-
-func (o *outcome) verdict() string {
-	if o.decision.Allow() {
-		return "allow"
-	}
-	return "deny"
-}
-
-const (
-	placeholders  = "http.gatefold."
-	forwardingKey = entrypoint.ForwardingKey
-)
-
-// placeholder is a caddy.ReplacerFunc.
-func (o *outcome) placeholder(key string) (any, bool) {
-	if key == "http.auth.user.id" && o.user != "" {
-		return o.user, true
-	}
-	name, ours := strings.CutPrefix(key, placeholders)
-	if !ours {
-		return nil, false
-	}
-	switch name {
-	case "decision":
-		return o.verdict(), true
-	case "reason":
-		return o.decision.Reason.String(), true
-	case "rule":
-		if o.decision.Rule == nil {
-			return "", true
-		}
-		return o.decision.Rule.Path, true
-	case "user.id":
-		return o.user, true
-	case "request_id":
-		return o.requestID(), true
-	case "crawler":
-		return o.decision.Crawler, true
-	case "support_code":
-		return o.code, true
-	case "cache":
-		return o.cached(), true
-	case "demand.profile":
-		return o.decision.Demand.Profile, true
-	case "demand.role":
-		return o.decision.Demand.Role, true
-	case "demand.plan":
-		return o.decision.Demand.Plan, true
-	case "demand.agreement":
-		return o.decision.Demand.Agreement, true
-	case "link.id":
-		return o.decision.Link.ID, true
-	case "entry_point":
-		return o.forwarding, true
-	}
-	if name, ok := strings.CutPrefix(name, "meter."); ok {
-		if value, known := meterPlaceholder(o.decision.Meter, name); known {
-			return value, true
-		}
-		return nil, false
-	}
-	if param, ok := strings.CutPrefix(name, "param."); ok {
-		value, _ := o.decision.Param(param)
-		return value, true
-	}
-	return nil, false
-}
-
-// writesAccessLog reports whether the server writes access logs. A log field costs
+// writesAccessLog reports whether the server writes access logs, or may. A log field costs
 // more than a decision, so it is added only if it is written.
-func writesAccessLog(ctx context.Context) bool {
-	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	return !ok || server == nil || server.Logs != nil
+func (h *Handler) writesAccessLog(ctx context.Context) bool {
+	server := h.server
+	if server == nil { // the gate is in a named route
+		server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	}
+	return server == nil || server.Logs != nil
 }
 
 // recordVisit queues the visit of an identified reader. It does not block.
 func (g *gateRequest) recordVisit() {
-	rule := g.outcome.decision.Rule
+	rule := g.decision.Rule
 	if g.request.Reader.Anonymous() || rule == nil || g.site.recorder == nil {
 		return
 	}
@@ -367,10 +179,10 @@ func (g *gateRequest) recordVisit() {
 // recordUse queues what the request is for the usage of contracts: a page of the one that
 // decided, or a refusal of those that give the reader other pages. It does not block.
 func (g *gateRequest) recordUse() {
-	decision, recorder := &g.outcome.decision, g.site.usage
+	decision, recorder := &g.decision, g.site.usage
 	contract, licensed := decision.Contract()
 	refused := usage.Refuses(decision.Reason)
-	if !licensed && !refused || recorder == nil || g.r.Method != http.MethodGet || isPrefetch(g.r) {
+	if !licensed && !refused || recorder == nil || g.r.Method != http.MethodGet || g.prefetch {
 		return
 	}
 	if refused {
@@ -386,7 +198,7 @@ func (g *gateRequest) recordUse() {
 
 // rewrittenField is the path that was denied, if it is not the one received.
 func (g *gateRequest) rewrittenField() zap.Field {
-	if !g.outcome.decision.Rewritten {
+	if !g.decision.Rewritten {
 		return zap.Skip()
 	}
 	return zap.String("rewritten_path", g.logPath(g.request.CurrentPath))
@@ -395,7 +207,7 @@ func (g *gateRequest) rewrittenField() zap.Field {
 // logPath returns a path of the request for the log. One that is refused may be the
 // misspelling of a path with a token.
 func (g *gateRequest) logPath(path string) string {
-	if g.outcome.decision.Reason == policy.ReasonBadPath {
+	if g.decision.Reason == policy.ReasonBadPath {
 		path = linkpath.Redact(path)
 	}
 	return cut(accounts.Redact(path), maxLogText)
@@ -404,26 +216,34 @@ func (g *gateRequest) logPath(path string) string {
 // publish publishes the decision to placeholders and the access log.
 func (h *Handler) publish(g *gateRequest) {
 	outcome := g.outcome
-	outcome.decision.Keep(outcome.buf[:])
+	outcome.take(&g.decision)
 	outcome.user, outcome.request = g.request.Reader.UserID, g.r
 	ctx := g.r.Context()
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(outcome.placeholder)
 	}
-	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && writesAccessLog(ctx) {
+	if !h.writesAccessLog(ctx) {
+		return
+	}
+	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.Object("gatefold", (*accessOutcome)(outcome)))
 	}
+}
+
+// redecide replaces a decision that was published.
+func (g *gateRequest) redecide(decision policy.Decision) {
+	g.decision = decision
+	g.outcome.take(&g.decision)
 }
 
 // report publishes the decision: to placeholders, the access log, the trace and, if it
 // denies, the gate's own log.
 func (h *Handler) report(g *gateRequest) {
-	outcome := g.outcome
-	decision := &outcome.decision
+	outcome, decision := g.outcome, &g.decision
 	h.publish(g)
 	if !decision.Allow() {
-		outcome.clock = h.app.shared.ClockDoubt(decision.Reason, decision.Err)
-		g.giveCode(decision)
+		outcome.denied = &denialNote{clock: h.app.shared.ClockDoubt(decision.Reason, decision.Err)}
+		outcome.denied.code = g.supportCode(decision)
 	}
 	ctx := g.r.Context()
 	traceDecision(ctx, outcome)

@@ -48,11 +48,12 @@ func (h *Handler) allow(w http.ResponseWriter, g *gateRequest, decision *policy.
 		}
 	}
 	public := decision.Public() && !g.asserted && g.pathToken == "" && g.request.Reader.ContentSpace == ""
+	last := false
 	if !public {
-		g.outcome.last.hold(w, g.r, wordPrivate)
+		last = g.outcome.last.hold(w, g.r, wordPrivate)
 	}
 	writer := &g.outcome.private
-	writer.ResponseWriter, writer.public, writer.now = w, public, g.request.Now
+	writer.ResponseWriter, writer.unchanged, writer.caching = w, public || last, &g.outcome.last.caching
 	writer.streaming = streaming{request: g}
 	defer writer.streaming.end()
 	if g.r.ProtoMajor == 3 {
@@ -89,11 +90,12 @@ func redirectClean(w http.ResponseWriter, g *gateRequest) error {
 type privateWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	streaming
-	header      http.Header
-	now         time.Time
-	caching     headers.Private
-	delivery    *delivery // nil unless a use is still to be counted
-	public      bool      // leave the caching headers as they are
+	header   http.Header
+	caching  *headers.Private // that of the last word
+	delivery *delivery        // nil unless a use is still to be counted
+	// unchanged leaves the caching headers as they are: of a public page, or because nothing
+	// is between this writer and the gate's last word.
+	unchanged   bool
 	wroteHeader bool
 	wroteBody   bool
 }
@@ -118,8 +120,8 @@ func (p *privateWriter) WriteHeader(status int) {
 	}
 	if !p.wroteHeader && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		p.wroteHeader = true
-		if !p.public {
-			p.caching.Set(p.Header(), p.now)
+		if !p.unchanged {
+			p.caching.Set(p.Header(), now)
 		}
 	}
 	p.ResponseWriter.WriteHeader(status)
@@ -204,11 +206,12 @@ const (
 
 // hold gives a response its word. It puts the writer below the one by which Caddy's
 // server limits how long a write may stall, which is the lowest of a request:
-// checkLastWord refuses servers without it.
+// checkLastWord refuses servers without it. It reports whether nothing else is between the
+// writer that it is given and itself.
 //
 // A response to a request that is not allowed does not wait for the request's body, as
 // net/http does before it reuses a connection: the connection is closed.
-func (l *lastWord) hold(w http.ResponseWriter, r *http.Request, said word) {
+func (l *lastWord) hold(w http.ResponseWriter, r *http.Request, said word) (next bool) {
 	if said != wordPrivate && r.ProtoMajor == 1 && r.ContentLength != 0 {
 		l.close = true
 		w.Header().Set("Connection", "close")
@@ -216,11 +219,14 @@ func (l *lastWord) hold(w http.ResponseWriter, r *http.Request, said word) {
 	}
 	l.word = said
 	if l.ResponseWriter != nil {
-		return
+		return false
 	}
-	if idle := lowestWriter(w, r); idle != nil {
-		l.ResponseWriter, idle.ResponseWriterWrapper.ResponseWriter = idle.ResponseWriterWrapper.ResponseWriter, l
+	idle := lowestWriter(w, r)
+	if idle == nil {
+		return false
 	}
+	l.ResponseWriter, idle.ResponseWriterWrapper.ResponseWriter = idle.ResponseWriterWrapper.ResponseWriter, l
+	return w == http.ResponseWriter(idle)
 }
 
 // lingerFor is how long a connection whose request body is not wanted stays open, so that
@@ -268,7 +274,7 @@ func (l *lastWord) WriteHeader(status int) {
 		switch l.word {
 		case wordNone:
 		case wordPrivate:
-			l.caching.Set(header, now())
+			l.caching.Set(header, now)
 		case wordNoStore:
 			headers.NoStore(header)
 		}

@@ -117,13 +117,13 @@ func (h *Handler) provisionStoreLoss() (err error) {
 }
 
 // lossAnswer returns what on_store_loss answered; empty if it did not decide.
-func lossAnswer(decision *policy.Decision) string {
+func lossAnswer(loss *policy.StoreLoss, allowed bool) string {
 	switch {
-	case decision.Loss == nil:
+	case loss == nil:
 		return ""
-	case decision.Allow():
+	case allowed:
 		return policy.LossPublic
-	case decision.Loss.Then == policy.LossTeaser:
+	case loss.Then == policy.LossTeaser:
 		return policy.LossTeaser
 	default:
 		return policy.LossDeny

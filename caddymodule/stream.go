@@ -136,7 +136,7 @@ func newStream(g *gateRequest, w http.ResponseWriter) *stream {
 		},
 	}
 	s.request.Link.Redeemed = slices.Clone(g.request.Link.Redeemed)
-	if use := g.outcome.decision.Meter; use != nil && use.Anonymous() && g.outcome.decision.Allow() {
+	if use := g.decision.Meter; use != nil && use.Anonymous() && g.decision.Allow() {
 		// The view of the page counts for its stream, and is in no cookie of the request.
 		s.request.Meter.Cookies = []policy.MeterCookie{{Meter: use.Name, Views: slices.Clone(use.Views)}}
 	}

@@ -28,13 +28,12 @@ const (
 	maxKeptFound = 20
 )
 
-// giveCode gives a refused request its support code, and has what was refused kept. It does
-// not block.
-func (g *gateRequest) giveCode(decision *policy.Decision) {
+// supportCode returns the support code of a refused request, and has what was refused kept. It
+// does not block.
+func (g *gateRequest) supportCode(decision *policy.Decision) string {
 	codes := g.site.codes
 	if codes == nil || decision.Reason == policy.ReasonStoreUnavailable {
-		g.outcome.code = supportcode.NotKept()
-		return
+		return supportcode.NotKept()
 	}
 	reader := &g.request.Reader
 	subject := supportcode.Subject{
@@ -47,7 +46,7 @@ func (g *gateRequest) giveCode(decision *policy.Decision) {
 	if reader.Failure != nil {
 		subject.Detail = reader.Failure.Error()
 	}
-	g.outcome.code = codes.Code(&subject, g.request.Now, func() supportcode.Entry { return g.keptRefusal(decision) })
+	return codes.Code(&subject, g.request.Now, func() supportcode.Entry { return g.keptRefusal(decision) })
 }
 
 // keptRefusal returns what is kept of a refused request. It has no part of the request, which

@@ -282,7 +282,7 @@ const structuredData = `<script type="application/ld+json">{"@context":"https://
 func (h *Handler) teaserWall(g *gateRequest, decision *policy.Decision) teaser.Wall {
 	d := refusal{
 		Denial: reasons.Texts[decision.Reason].Denial, code: decision.Reason.String(), uri: h.deniedURI(g.original), next: h.stepOf(g, decision), id: g.outcome.requestID(),
-		support: g.outcome.code, login: h.loginURL(g, &decision.Demand), wall: h.paywallOf(g, decision), user: g.request.Reader.UserID,
+		support: g.outcome.supportCode(), login: h.loginURL(g, &decision.Demand), wall: h.paywallOf(g, decision), user: g.request.Reader.UserID,
 	}
 	if decision.Reason == policy.ReasonMeterUsedUp {
 		d.meter = decision.Meter

@@ -16,12 +16,12 @@ func traceDecision(ctx context.Context, outcome *outcome) {
 	}
 	span.SetAttributes(
 		attribute.String("gatefold.decision", outcome.verdict()),
-		attribute.String("gatefold.reason", outcome.decision.Reason.String()),
+		attribute.String("gatefold.reason", outcome.reason.String()),
 	)
-	if outcome.decision.Rule != nil {
-		span.SetAttributes(attribute.String("gatefold.rule", outcome.decision.Rule.Path))
+	if outcome.rule != nil {
+		span.SetAttributes(attribute.String("gatefold.rule", outcome.rule.Path))
 	}
-	if outcome.decision.Link.ID != "" {
-		span.SetAttributes(attribute.String("gatefold.link", outcome.decision.Link.ID))
+	if outcome.link != "" {
+		span.SetAttributes(attribute.String("gatefold.link", outcome.link))
 	}
 }

@@ -16,9 +16,7 @@ func TestTraceHasTheDecision(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
 	ctx, span := provider.Tracer("test").Start(t.Context(), "request")
-	outcome := &outcome{user: "user-1", decision: policy.Decision{
-		Reason: policy.ReasonLinkUsedUp, Rule: &policy.Rule{Path: "/articles/{id}"}, Link: policy.LinkUse{ID: "link_1"},
-	}}
+	outcome := &outcome{user: "user-1", reason: policy.ReasonLinkUsedUp, rule: &policy.Rule{Path: "/articles/{id}"}, link: "link_1"}
 	traceDecision(ctx, outcome)
 	span.End()
 	traceDecision(t.Context(), outcome) // without a span: nothing

@@ -17,15 +17,20 @@ import (
 // failure is part of the
 // decision: a store that cannot be read gives store_unavailable.
 func (p *Policy) Decide(ctx context.Context, r *Request) (decision Decision) {
-	p.decide(ctx, r, &decision)
-	if p.checkDue() {
-		p.selfCheck(ctx, r)
-	}
+	p.DecideTo(ctx, r, &decision)
 	return decision
 }
 
-// decide is Decide without a self-check. The decision must be the zero value; it is a
-// parameter because copying one is slow.
+// DecideTo is Decide, and writes to a decision of the caller, which must be the zero value:
+// copying one is slow.
+func (p *Policy) DecideTo(ctx context.Context, r *Request, decision *Decision) {
+	p.decide(ctx, r, decision)
+	if p.checkDue() {
+		p.selfCheck(ctx, r)
+	}
+}
+
+// decide is DecideTo without a self-check.
 func (p *Policy) decide(ctx context.Context, r *Request, decision *Decision) {
 	if reason, err := r.refuse(); reason != ReasonNone {
 		decision.Reason, decision.Err = reason, err

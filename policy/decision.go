@@ -295,14 +295,28 @@ func (d *Decision) Pending() bool {
 // Spends reports whether a use or a view must be counted before the page is delivered.
 func (d *Decision) Spends() bool { return d.Link.Spend || d.Meter != nil && d.Meter.Spend }
 
-// Keep makes the decision independent of its Request, which may then be reset. It
-// copies the segments that Param needs to buf, which grows if it is too small.
-func (d *Decision) Keep(buf []string) {
+// Captures are the parameters of a rule that decided. They do not depend on the Request, which
+// may be reset.
+type Captures struct {
+	rule     *compiledRule
+	segments []string
+}
+
+// Captures returns the parameters of the rule that decided. It copies captured segments to
+// buf, which grows if it is too small.
+func (d *Decision) Captures(buf []string) Captures {
 	if d.rule == nil || !d.rule.capturing {
-		d.segments = nil
-		return
+		return Captures{rule: d.rule}
 	}
-	d.segments = append(buf[:0], d.segments[:len(d.rule.segments)]...)
+	return Captures{d.rule, append(buf[:0], d.segments[:len(d.rule.segments)]...)}
+}
+
+// Param returns a parameter as Decision.Param does.
+func (c Captures) Param(name string) (string, bool) {
+	if c.rule == nil {
+		return "", false
+	}
+	return c.rule.param(name, c.segments)
 }
 
 // LinkUse describes the link on which a decision depends.

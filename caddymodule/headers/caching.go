@@ -1,10 +1,12 @@
 package headers
 
 import (
+	"hash/maphash"
 	"iter"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,8 +21,8 @@ type Private struct {
 
 // Set rewrites the caching headers of a response. It removes every header for shared
 // caches, and an Expires after now, which a cache may obey that ignores Cache-Control;
-// its time becomes the max-age.
-func (p *Private) Set(header http.Header, now time.Time) {
+// its time becomes the max-age. The clock is read only for an Expires.
+func (p *Private) Set(header http.Header, now func() time.Time) {
 	var expires []string
 	for name, values := range header {
 		switch {
@@ -33,11 +35,11 @@ func (p *Private) Set(header http.Header, now time.Time) {
 	if have := header["Cache-Control"]; len(have) == 1 && isPrivate(have[0]) {
 		p.values[0] = have[0]
 	} else {
-		p.values[0] = privateCacheControl(have)
+		p.values[0] = madePrivate(have)
 		header["Cache-Control"] = p.values[:1:1]
 	}
 	if expires != nil {
-		p.dropExpires(header, expires, now)
+		p.dropExpires(header, expires, now())
 	}
 	p.values[1] = privateVary
 	switch vary := header["Vary"]; {
@@ -116,6 +118,31 @@ func isPrivate(value string) bool {
 	rest, private := strings.CutPrefix(value, "private")
 	return private && (rest == "" || strings.HasPrefix(rest, ", ")) &&
 		indexFold(rest, "private") < 0 && indexFold(rest, "public") < 0 && indexFold(rest, "s-maxage") < 0
+}
+
+// privateForms are values of Cache-Control that were made private, by their hash. Sites have
+// few different ones.
+var privateForms [64]atomic.Pointer[privateForm]
+
+type privateForm struct{ value, private string }
+
+// maxPrivateForm bounds a value that is kept in privateForms, in bytes.
+const maxPrivateForm = 256
+
+var privateSeed = maphash.MakeSeed()
+
+// madePrivate is privateCacheControl with a memory: to read a list takes as long as a decision.
+func madePrivate(values []string) string {
+	if len(values) != 1 || len(values[0]) > maxPrivateForm {
+		return privateCacheControl(values)
+	}
+	at := &privateForms[maphash.String(privateSeed, values[0])%uint64(len(privateForms))]
+	if form := at.Load(); form != nil && form.value == values[0] {
+		return form.private
+	}
+	form := &privateForm{value: strings.Clone(values[0]), private: privateCacheControl(values)}
+	at.Store(form)
+	return form.private
 }
 
 // privateCacheControl returns Cache-Control with private, and without the directives

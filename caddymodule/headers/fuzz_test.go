@@ -32,7 +32,7 @@ func FuzzPrivate(f *testing.F) {
 			header["Cache-Control"] = strings.Split(control, "\n")
 		}
 		header.Add(name, value)
-		new(Private).Set(header, now)
+		new(Private).Set(header, func() time.Time { return now })
 		if len(header["Cache-Control"]) != 1 {
 			t.Fatalf("Cache-Control is %q", header["Cache-Control"])
 		}
@@ -56,7 +56,7 @@ func FuzzPrivate(f *testing.F) {
 			}
 		}
 		before := header.Clone()
-		new(Private).Set(header, now)
+		new(Private).Set(header, func() time.Time { return now })
 		for left := range before {
 			if !slices.Equal(before[left], header[left]) {
 				t.Errorf("a second Set changes %s from %q to %q", left, before[left], header[left])

@@ -47,7 +47,10 @@ func Reserved(name string) bool {
 // Received are the headers that the gate reads. Clean collects them as it iterates over
 // all headers: to look each of them up would cost as much again.
 type Received struct {
-	Authorization, Cookie, ForwardedProto []string
+	Authorization, Cookie, ForwardedProto, Agent, Referer []string
+	// Prefetch reports whether a browser says that it fetches a page before its reader asks
+	// for it.
+	Prefetch bool
 	// BadTrailer reports whether a trailer is announced whose name is no token.
 	BadTrailer bool
 }
@@ -68,6 +71,12 @@ func Clean(r *http.Request) Received {
 			received.Cookie = values
 		case "X-Forwarded-Proto":
 			received.ForwardedProto = values
+		case "User-Agent":
+			received.Agent = values
+		case "Referer":
+			received.Referer = values
+		case "Sec-Purpose", "Purpose", "X-Moz":
+			received.Prefetch = received.Prefetch || len(values) > 0 && values[0] != ""
 		case "Connection":
 			connection = true
 		case "Trailer":

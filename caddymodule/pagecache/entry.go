@@ -80,19 +80,21 @@ const (
 // put stores a page, and returns its handle and the bytes that it takes. The caller owns
 // one use of it.
 func (e *entries) put(p *page) (handle, int64, error) {
-	headerText := appendHeader(nil, p.header)
+	encoded, ok := encodeHeader(p.header)
+	if !ok {
+		return 0, 0, errFull
+	}
 	length := 0
 	for _, part := range p.body {
 		length += len(part)
 	}
 	var pieces []piece
 	var buf [16]piece
-	var ok bool
 	var head int
 	// The record holds the list of its own pieces, whose number is known only once they
 	// are taken.
 	for room := 2; ; room *= 2 {
-		head = recordFixed + 12*room + 2*len(p.slots) + len(p.key) + len(headerText)
+		head = recordFixed + 12*room + 2*len(p.slots) + len(p.key) + len(encoded)
 		if room > 2*maxPieces || head > maxHead {
 			return 0, 0, errFull
 		}
@@ -105,7 +107,7 @@ func (e *entries) put(p *page) (handle, int64, error) {
 		e.arena.release(pieces)
 	}
 	record := e.arena.bytes(pieces[0])
-	p.encode(record, head, pieces, headerText, length)
+	p.encode(record, head, pieces, encoded, length)
 	at := record[head:]
 	for i, next := 0, 0; i < len(p.body); {
 		part := p.body[i][next:]
@@ -136,7 +138,7 @@ func (e *entries) put(p *page) (handle, int64, error) {
 const maxHead = 64 << 10
 
 // encode writes a record.
-func (p *page) encode(record []byte, head int, pieces []piece, headerText []byte, length int) {
+func (p *page) encode(record []byte, head int, pieces []piece, encoded []byte, length int) {
 	flags := uint16(0)
 	if p.life.noCache {
 		flags |= flagNoCache
@@ -152,7 +154,7 @@ func (p *page) encode(record []byte, head int, pieces []piece, headerText []byte
 		le.PutUint64(record[8*i:], uint64(n))
 	}
 	le.PutUint32(record[64:], uint32(head))
-	le.PutUint32(record[68:], uint32(len(headerText)))
+	le.PutUint32(record[68:], uint32(len(encoded)))
 	le.PutUint32(record[72:], uint32(len(p.key)))
 	le.PutUint32(record[76:], uint32(len(pieces)))
 	le.PutUint16(record[80:], uint16(len(p.slots)))
@@ -170,7 +172,7 @@ func (p *page) encode(record []byte, head int, pieces []piece, headerText []byte
 		at = at[2:]
 	}
 	at = at[copy(at, p.key):]
-	copy(at, headerText)
+	copy(at, encoded)
 }
 
 // publish puts a record into the table. It returns zero if the table is full.
@@ -335,16 +337,14 @@ func (e *entry) key() []byte {
 // their texts in one piece, because a header may be read when the page is gone.
 func (e *entry) setHeader(header http.Header, age string) {
 	at := recordFixed + 12*e.word(76) + 2*e.half(80) + e.word(72)
-	text := string(e.record[at : at+e.word(68)])
-	values, before, from := make([]string, 0, strings.Count(text, "\n")+1), "", 0
-	for text != "" {
-		var line string
-		line, text, _ = strings.Cut(text, "\n")
-		name, value, _ := strings.Cut(line, ":")
-		if name != before { // the lines of a field are one after the other
-			before, from = name, len(values)
+	lengths, text := splitHeader(e.record[at : at+e.word(68)])
+	values, name, from := make([]string, 0, len(lengths)/4+1), "", 0
+	for ; len(lengths) > 0; lengths = lengths[4:] {
+		if n := binary.LittleEndian.Uint16(lengths); n > 0 {
+			name, text, from = text[:n], text[n:], len(values)
 		}
-		values = append(values, value)
+		n := binary.LittleEndian.Uint16(lengths[2:])
+		values, text = append(values, text[:n]), text[n:]
 		header[name] = values[from:len(values):len(values)]
 	}
 	if age != "" {
@@ -352,21 +352,37 @@ func (e *entry) setHeader(header http.Header, age string) {
 	}
 }
 
-// appendHeader appends header fields as lines of name and value. Both have no line break:
-// net/http refuses such fields, and they are left out.
-func appendHeader(to []byte, header http.Header) []byte {
+// splitHeader returns the lengths of an encoded header, and a copy of its texts.
+func splitHeader(encoded []byte) (lengths []byte, text string) {
+	at := 2 + 4*int(binary.LittleEndian.Uint16(encoded))
+	return encoded[2:at], string(encoded[at:])
+}
+
+// encodeHeader encodes header fields: the number of lines, the lengths of the name and the
+// value of each, and their texts. The name of a further line of a field is empty. Texts with a
+// line break are left out: net/http refuses them. It returns false for a header that is too
+// large.
+func encodeHeader(header http.Header) ([]byte, bool) {
+	le := binary.LittleEndian
+	lengths, texts := make([]byte, 2), []byte(nil)
 	for name, values := range header {
-		if strings.ContainsAny(name, ":\r\n") {
+		if name == "" || strings.ContainsAny(name, ":\r\n") {
 			continue
 		}
 		for _, value := range values {
 			if strings.ContainsAny(value, "\r\n") {
 				continue
 			}
-			to = append(append(append(append(to, name...), ':'), value...), '\n')
+			texts = append(append(texts, name...), value...)
+			if len(lengths)+4+len(texts) > maxHead {
+				return nil, false
+			}
+			lengths = le.AppendUint16(le.AppendUint16(lengths, uint16(len(name))), uint16(len(value)))
+			name = ""
 		}
 	}
-	return to
+	le.PutUint16(lengths, uint16(len(lengths)/4))
+	return append(lengths, texts...), true
 }
 
 // each calls do with the parts of the body in order, until it returns an error. The parts

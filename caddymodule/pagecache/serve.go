@@ -42,13 +42,14 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, q *Request) error 
 	stored := &q.found
 	if found {
 		defer stored.release()
-		switch c.usable(stored) {
+		at := c.options.Now()
+		switch c.usable(stored, at) {
 		case isFresh:
-			return c.answer(w, r, q, stored, Hit)
+			return c.answer(w, r, q, stored, Hit, at)
 		case isStale:
-			if c.within(stored, stored.life().whileRevalid) {
+			if c.within(stored, stored.life().whileRevalid, at) {
 				c.refresh(q, r.Header, base, accept, encoding, stored)
-				return c.answer(w, r, q, stored, Stale)
+				return c.answer(w, r, q, stored, Stale, at)
 			}
 		case isPurged:
 			found = false
@@ -103,13 +104,13 @@ const (
 	isFresh
 )
 
-func (c *Cache) usable(e *entry) usability {
+func (c *Cache) usable(e *entry, at time.Time) usability {
 	var buf [64]uint16
 	hard, soft := c.options.Purges.Pages(e.slots(buf[:0]))
 	switch {
 	case hard != uint64(e.number(5)):
 		return isPurged
-	case soft != uint64(e.number(6)) || e.noCache() || e.age(c.options.Now()) >= e.fresh():
+	case soft != uint64(e.number(6)) || e.noCache() || e.age(at) >= e.fresh():
 		return isStale
 	}
 	return isFresh
@@ -117,13 +118,13 @@ func (c *Cache) usable(e *entry) usability {
 
 // within reports whether a stale page may be used for a time after it expired. When a page
 // was purged softly is not known: it counts as expired since it was stored.
-func (c *Cache) within(e *entry, allowed time.Duration) bool {
+func (c *Cache) within(e *entry, allowed time.Duration, at time.Time) bool {
 	expired := e.fresh()
 	var buf [64]uint16
 	if _, soft := c.options.Purges.Pages(e.slots(buf[:0])); soft != uint64(e.number(6)) {
 		expired = min(expired, millis(e.number(1)))
 	}
-	return allowed > 0 && e.age(c.options.Now())-expired < allowed
+	return allowed > 0 && e.age(at)-expired < allowed
 }
 
 // refresh fetches a page again while the stored one is used.
@@ -167,10 +168,10 @@ func (c *Cache) share(w http.ResponseWriter, r *http.Request, q *Request, base [
 		return c.pass(w, q, "uri-miss", WhyBusy)
 	}
 	failed := f.err != nil || f.why == WhyOriginError
-	if failed && stored != nil && c.usable(stored) != isPurged && c.within(stored, stored.life().ifError) {
-		c.stale.served(c.options.Now())
+	if at := c.options.Now(); failed && stored != nil && c.usable(stored, at) != isPurged && c.within(stored, stored.life().ifError, at) {
+		c.stale.served(at)
 		q.Result.Why = WhyOriginError
-		return c.answer(w, r, q, stored, Stale)
+		return c.answer(w, r, q, stored, Stale, at)
 	}
 	switch {
 	case f.why != WhyNone && f.why != WhyOriginError:
@@ -204,7 +205,7 @@ func (c *Cache) confirmed(w http.ResponseWriter, r *http.Request, q *Request, f 
 		defer asked.release()
 		stored = &asked
 	}
-	if c.usable(stored) == isPurged { // it was purged meanwhile
+	if c.usable(stored, c.options.Now()) == isPurged { // it was purged meanwhile
 		return c.pass(w, q, "uri-miss", WhyBusy)
 	}
 	header := w.Header()
@@ -267,8 +268,8 @@ func (r *flightReader) waits() bool {
 }
 
 // answer sends a stored page.
-func (c *Cache) answer(w http.ResponseWriter, r *http.Request, q *Request, e *entry, what Outcome) error {
-	age, header := e.age(c.options.Now()), w.Header()
+func (c *Cache) answer(w http.ResponseWriter, r *http.Request, q *Request, e *entry, what Outcome, at time.Time) error {
+	age, header := e.age(at), w.Header()
 	why := q.Result.Why
 	e.setHeader(header, ageText(age))
 	delete(header, OwnControl)

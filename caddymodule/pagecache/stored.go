@@ -98,17 +98,17 @@ func (e *entries) handleAt(index uint32) handle {
 }
 
 func (c *Cache) describe(e *entry, target Target, accept uint8) Stored {
-	now := c.options.Now()
+	at := c.options.Now()
 	header := make(http.Header)
 	e.setHeader(header, "")
 	stored := Stored{
 		Target: target, Encoding: header.Get("Content-Encoding"), Status: e.status(), Bytes: int64(e.length()),
-		At: e.stored(), Age: e.age(now), Fresh: e.fresh(),
+		At: e.stored(), Age: e.age(at), Fresh: e.fresh(),
 	}
 	if int(accept) < len(accepts) {
 		stored.Accept = accepts[accept]
 	}
-	switch c.usable(e) {
+	switch c.usable(e, at) {
 	case isFresh:
 		stored.State = Fresh
 	case isStale:
@@ -116,7 +116,7 @@ func (c *Cache) describe(e *entry, target Target, accept uint8) Stored {
 	case isPurged:
 		stored.State = Purged
 	}
-	stored.WhileFails = stored.State != Purged && (stored.State == Fresh || c.within(e, e.life().ifError))
+	stored.WhileFails = stored.State != Purged && (stored.State == Fresh || c.within(e, e.life().ifError, at))
 	return stored
 }
 

@@ -16,6 +16,16 @@ var encodings = [...]string{"", "gzip", "br, gzip", "zstd, br, gzip"}
 
 // encodingClass returns the index of the value in encodings that a client accepts.
 func encodingClass(header http.Header) uint8 {
+	if lines := header["Accept-Encoding"]; len(lines) == 1 {
+		switch lines[0] { // of browsers
+		case "gzip, deflate, br, zstd":
+			return 3
+		case "gzip, deflate, br":
+			return 2
+		case "gzip, deflate", "gzip":
+			return 1
+		}
+	}
 	var accepts struct{ gzip, br, zstd bool }
 	for _, line := range header["Accept-Encoding"] {
 		for part := range strings.SplitSeq(line, ",") {

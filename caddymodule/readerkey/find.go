@@ -46,6 +46,9 @@ func Find(authorization []string) (credential Credential, found bool) {
 }
 
 func find(value string) (Credential, bool) {
+	if token, bearer := strings.CutPrefix(value, "Bearer "); bearer && token != "" && token[0] > ' ' && !Is(token) {
+		return Credential{}, false // the token of a reader, which most requests have
+	}
 	scheme, rest, _ := strings.Cut(strings.TrimLeft(value, " \t"), " ")
 	rest = strings.Trim(rest, " \t")
 	switch {

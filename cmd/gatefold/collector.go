@@ -43,12 +43,13 @@ func (c *collector) afterEachCollection() {
 }
 
 // tune sets the collector for the current heap. That stops the world for some
-// microseconds, so small differences are ignored.
+// microseconds, so differences of less than a thirty-second are ignored: a larger part
+// would be memory without a use, or collections before the headroom is used up.
 func (c *collector) tune() {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
 	percent := percentFor(live[0].Value.Uint64())
-	if percent*5 < c.percent*4 || percent*4 > c.percent*5 {
+	if difference := percent - c.percent; max(difference, -difference)*32 > c.percent {
 		c.percent = percent
 		debug.SetGCPercent(percent)
 	}

@@ -42,6 +42,25 @@ func TestTheCollectorFollowsTheHeap(t *testing.T) {
 	wait(t, "the heap is small again", func() bool { runtime.GC(); return percentNow() > defaultPercent })
 }
 
+// A heap that grows by a fifth has the same headroom as before, and not a fifth more.
+func TestHeadroomStaysTheSame(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(defaultPercent))
+	t.Setenv("GOGC", "")
+	tuneCollector()
+	var held [][]byte
+	for _, size := range []int{32 << 20, 7 << 20, 7 << 20} {
+		held = append(held, make([]byte, size))
+		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/gogc:percent"}}
+		wait(t, "the heap may grow by the headroom", func() bool {
+			runtime.GC()
+			metrics.Read(sample)
+			growth := sample[0].Value.Uint64() * sample[1].Value.Uint64() / 100
+			return growth > headroom*15/16 && growth < headroom*17/16
+		})
+	}
+	runtime.KeepAlive(held)
+}
+
 func wait(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(deadline); !holds(); time.Sleep(time.Millisecond) {
