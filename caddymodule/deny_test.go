@@ -5,24 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-
-	"github.com/gatefold/gatefold/caddymodule/denial"
-	"github.com/gatefold/gatefold/caddymodule/reasons"
-	"github.com/gatefold/gatefold/policy"
 )
-
-func TestEveryReasonHasTexts(t *testing.T) {
-	for _, reason := range policy.Reasons() {
-		texts := reasons.Texts[reason]
-		if texts.Hint == "" {
-			t.Errorf("%s has no hint", reason)
-		}
-		complete := texts.Title != "" && texts.Detail != "" && texts.Status >= 400
-		if complete == reason.Allows() || reason.Allows() && texts.Denial != (denial.Denial{}) {
-			t.Errorf("%s: the denial is %+v", reason, texts.Denial)
-		}
-	}
-}
 
 func TestDenialPage(t *testing.T) {
 	s := newTestSite(t, standardRules)

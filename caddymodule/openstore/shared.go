@@ -26,9 +26,10 @@ import (
 // so it holds no context and no logger of theirs. Requests of an unloaded configuration
 // that are still running when it is closed are answered with 503.
 type Shared struct {
-	key      string // in the Pool
-	file     string // of an embedded database
-	options  Options
+	key     string // in the Pool
+	file    string // of an embedded database
+	options Options
+
 	Engine   *lazyEngine
 	Store    *store.Store
 	Versions *policy.Versions
@@ -67,7 +68,7 @@ type Options struct {
 	StalePages   func(*Shared) *nodestate.StalePages
 	CrawlerLists func() []nodestate.CrawlerList
 
-	// Tests have other values of the following than zero.
+	// Tests set the following; zero is the default of each.
 
 	// RecordEvery is how often visits are written.
 	RecordEvery time.Duration
