@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -43,8 +44,50 @@ func (b *bench) needBig(ctx context.Context) error {
 		if b.big, err = b.startCaddy(b.gate("big", b.bigDatabase(), ""), "/", http.StatusOK); err != nil {
 			return err
 		}
-		return b.comeOnce(ctx, b.big)
+		if err := b.comeOnce(ctx, b.big); err != nil {
+			return err
+		}
+		return awaitCheck(ctx, b.big)
 	})
+}
+
+// checkDeadline bounds the check of the big database after the start.
+const checkDeadline = 10 * time.Minute
+
+// awaitCheck waits until the gate has read its whole file, as it does after each start: rows
+// are of a node that has run for a while.
+func awaitCheck(ctx context.Context, gate *process) error {
+	const checked = "\ngatefold_store_checked_timestamp_seconds "
+	ctx, stop := context.WithTimeout(ctx, checkDeadline)
+	defer stop()
+	for {
+		text, err := readText(ctx, "http://"+gate.admin+"/metrics")
+		if err != nil {
+			return fmt.Errorf("the check of the big database: %w", err)
+		}
+		if strings.Contains(text, checked) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the check of the big database: %w", ctx.Err())
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func readText(ctx context.Context, address string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return string(text), err
 }
 
 // memory measures the memory of the big site beyond that of an idle gate.
