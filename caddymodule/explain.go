@@ -268,7 +268,6 @@ func (e *explainer) LinkEvidence() policy.LinkEvidence {
 	evidence.HostUnknown = e.gate.hostUnknown(e.host)
 	evidence.Token, evidence.Share, evidence.Ambiguous = tokens[0], share, len(tokens) > 1
 	evidence.Spendable = e.result.Method == http.MethodGet
-	evidence.Address = e.address
 	return evidence
 }
 

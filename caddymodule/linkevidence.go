@@ -42,7 +42,6 @@ func (g *gateRequest) LinkEvidence() policy.LinkEvidence {
 	}
 	if tokens != nil || len(evidence.Redeemed) > 0 {
 		evidence.HostUnknown = g.gate.hostUnknown(g.request.Host)
-		evidence.Address = clientaddress.Of(g.r)
 	}
 	if tokens == nil {
 		return evidence

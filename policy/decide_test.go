@@ -150,13 +150,11 @@ var decideCases = []decideCase{
 	}, ReasonSignedLink},
 	{"a link from its network", func(env *testEnv) testRequest {
 		link := linkEvidence(env.newLink(keys.LinkClaims{IPPrefix: "203.0.113.0/24"}))
-		link.Address = netip.MustParseAddr("203.0.113.9")
-		return testRequest{link: link}
+		return testRequest{link: link, client: FixedAddress(netip.MustParseAddr("203.0.113.9"))}
 	}, ReasonSignedLink},
 	{"a link from another network", func(env *testEnv) testRequest {
 		link := linkEvidence(env.newLink(keys.LinkClaims{IPPrefix: "203.0.113.0/24"}))
-		link.Address = netip.MustParseAddr("203.0.114.9")
-		return testRequest{reader: bob, link: link}
+		return testRequest{reader: bob, link: link, client: FixedAddress(netip.MustParseAddr("203.0.114.9"))}
 	}, ReasonLinkOtherNetwork},
 	{"a link for readers", func(env *testEnv) testRequest {
 		return testRequest{reader: bob, link: linkEvidence(env.newLink(keys.LinkClaims{PerReader: true}))}

@@ -32,7 +32,7 @@ func (p *Policy) decideByLink(ctx context.Context, r *Request, decision *Decisio
 	if reason == ReasonSignedLink && !verdict.target.opens(r, decision.rule, decision.segments) {
 		reason = ReasonLinkOtherResource
 	}
-	if reason == ReasonSignedLink && !limits.admits(r.Link.Address) {
+	if reason == ReasonSignedLink && !limits.admits(r.Client) {
 		reason = ReasonLinkOtherNetwork
 	}
 	switch {
@@ -94,7 +94,7 @@ func (p *Policy) redeemedLinkOpens(ctx context.Context, r *Request, decision *De
 			return true
 		}
 		use := newLinkUse(link.Issuer, link.ID, state.expiresAt, &state.limits)
-		if !state.target.opens(r, decision.rule, decision.segments) || !state.limits.admits(r.Link.Address) || !use.readCookie(r, &link) {
+		if !state.target.opens(r, decision.rule, decision.segments) || !state.limits.admits(r.Client) || !use.readCookie(r, &link) {
 			continue
 		}
 		if use.Spend = link.Pending && use.Counted(); use.Spend {

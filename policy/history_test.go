@@ -208,7 +208,7 @@ func (h *history) compare(x, y int) {
 		v.link.Redeemed = append(v.link.Redeemed, redeemedLink(fmt.Sprint("link_", y/32%4)))
 	}
 	if x&32 != 0 {
-		v.link.Address = netip.MustParseAddr("203.0.113.9")
+		v.client = FixedAddress(netip.MustParseAddr("203.0.113.9"))
 	}
 	v.link.Spendable = y&4 != 0
 	p := h.env.policy

@@ -27,10 +27,10 @@ func limitsOf(claims *keys.LinkClaims) linkLimits {
 // counted reports whether opening the link is counted in the store.
 func (l *linkLimits) counted() bool { return l.maxUses > 0 || l.maxDevices > 0 }
 
-// admits reports whether the link opens pages to an address. An unknown address is denied
-// by a link that has a network.
-func (l *linkLimits) admits(address netip.Addr) bool {
-	return !l.network.IsValid() || l.network.Contains(address.Unmap().WithZone(""))
+// admits reports whether the link opens pages to a client. One of an unknown address is denied
+// by a link that has a network; for other links the address is not read.
+func (l *linkLimits) admits(client AddressSource) bool {
+	return !l.network.IsValid() || client != nil && l.network.Contains(client.ClientAddress().Unmap().WithZone(""))
 }
 
 // readerUse returns the id of the reader's use of a link: a keyed hash, so that the store

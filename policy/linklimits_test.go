@@ -37,9 +37,9 @@ type visitor struct {
 func (v *visitor) open() Decision {
 	v.env.t.Helper()
 	link := LinkEvidence{
-		Token: v.token, Spendable: true, Confirms: true, Navigation: v.program == "", Device: v.program, Address: v.address, Redeemed: v.redeemed(),
+		Token: v.token, Spendable: true, Confirms: true, Navigation: v.program == "", Device: v.program, Redeemed: v.redeemed(),
 	}
-	decision := v.env.decide(testRequest{reader: v.reader, link: link})
+	decision := v.env.decide(testRequest{reader: v.reader, link: link, client: FixedAddress(v.address)})
 	if v.program != "" {
 		return decision
 	}
@@ -55,7 +55,7 @@ func (v *visitor) open() Decision {
 // comeBack asks for the page without the token.
 func (v *visitor) comeBack() Decision {
 	v.env.t.Helper()
-	decision := v.env.decide(testRequest{reader: v.reader, link: LinkEvidence{Confirms: true, Address: v.address, Redeemed: v.redeemed()}})
+	decision := v.env.decide(testRequest{reader: v.reader, link: LinkEvidence{Confirms: true, Redeemed: v.redeemed()}, client: FixedAddress(v.address)})
 	if decision.Allow() && v.cookie != nil {
 		v.keep(&decision.Link, false)
 	}

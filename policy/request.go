@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -93,8 +92,8 @@ type Request struct {
 	// Link holds the links of the request.
 	Link LinkEvidence
 	// Client supplies the address of the client. Decide calls it only for a step that asks for
-	// it, and if no step of the rule allows and the vendor has site licences with ranges. If it
-	// is nil, the address is unknown.
+	// it, for a link of a network, and if no step of the rule allows and the vendor has site
+	// licences with ranges. If it is nil, the address is unknown.
 	Client AddressSource
 	// Agent is the User-Agent of the client.
 	Agent string
@@ -199,9 +198,6 @@ type LinkEvidence struct {
 	// may go on with that use although it cannot begin one: a HEAD, or a subresource.
 	Device  string
 	Resumes bool
-	// Address is that of the client; the zero value if it is unknown. It is set if the
-	// request has a link.
-	Address netip.Addr
 	// HostUnknown reports whether no configuration names the host of the request, so that
 	// it is what the client says. Then neither a link with a url opens a page, nor one that
 	// a publisher signed for its own host.
