@@ -171,6 +171,7 @@ func TestAdminEndpointWhileAConfigurationIsMadeActive(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
+	admin = "http://127.0.0.1:" + keystest.FreePort(t) // the endpoint that was stopped may still accept at the other
 	config, err := adapt(strings.Replace(s.config("", standardRules, ""), "admin off", "admin "+strings.TrimPrefix(admin, "http://"), 1))
 	if err != nil {
 		t.Fatal(err)
