@@ -20,6 +20,7 @@ import (
 // pairs of name and value.
 func page(body string, headers ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", clock.Now().UTC().Format(http.TimeFormat)) // by another clock it could be stale at once
 		w.Header().Set("Cache-Control", "max-age=60")
 		for i := 0; i+1 < len(headers); i += 2 {
 			w.Header().Add(headers[i], headers[i+1])
