@@ -10,8 +10,23 @@ import (
 )
 
 // pageVar is the variable of a request by which the gate gives an allowed request to
-// gatefold_cache. No other handler can make its value.
+// gatefold_cache: a *pageOffer. No other handler can make its value.
 const pageVar = "gatefold.page"
+
+// pageOffer offers a page to gatefold_cache. It outlives the request: a dial of a reverse proxy
+// may read the request's variables after its end, so that the gate writes to the offer in them
+// and not to the variables themselves once the request is passed on.
+type pageOffer struct {
+	page   *cachedPage // nil once a handler took it, or the offer has ended
+	result pagecache.Result
+}
+
+// endOffer ends the offer of a page in the variables of a request.
+func endOffer(vars map[string]any) {
+	if offer, ok := vars[pageVar].(*pageOffer); ok {
+		offer.page = nil
+	}
+}
 
 // cachedPage is an allowed request whose rule lets its page be kept. It is used while the
 // request is in the gate.
@@ -54,35 +69,14 @@ func (g *gateRequest) offerPage(decision *policy.Decision) {
 		return
 	}
 	if !cached || !decision.Rule.Forward || decision.Reason == policy.ReasonPreflight {
-		delete(vars, pageVar)
+		endOffer(vars)
 		return
 	}
 	g.page.g, g.page.rule = g, rule
-	g.outcome.cache = &g.page.asked.Result
-	vars[pageVar] = &g.page
+	g.outcome.offer = &pageOffer{page: &g.page}
+	vars[pageVar] = g.outcome.offer
+	g.expectDenial()
 }
-
-// keepPage ends the offer of a page, which is memory of the gateRequest. What became of it is
-// in the outcome, of which the access log is written later.
-func (g *gateRequest) keepPage() {
-	if g.page.g == nil {
-		return
-	}
-	if g.page.handler == nil { // no gatefold_cache took it
-		if vars, ok := g.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
-			delete(vars, pageVar)
-		}
-	}
-	if g.page.asked.Result == *fromMemory {
-		g.outcome.cache = fromMemory
-		return
-	}
-	result := g.page.asked.Result
-	g.outcome.cache = &result
-}
-
-// fromMemory is the result of most requests: it saves an allocation.
-var fromMemory = &pagecache.Result{What: pagecache.Hit}
 
 // Again implements pagecache.Caller. It decides the request once more, after its page was
 // fetched: as for a stream, the reader's records are read again. It spends nothing: the use of

@@ -195,12 +195,13 @@ func (c *CacheHandler) Cleanup() error {
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (c *CacheHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	page, ok := vars[pageVar].(*cachedPage)
-	if !ok {
+	offer, _ := vars[pageVar].(*pageOffer)
+	if offer == nil || offer.page == nil {
 		c.warn(r)
 		return next.ServeHTTP(w, r)
 	}
-	delete(vars, pageVar) // of a request that a handler repeats, too
+	page := offer.page
+	offer.page = nil // of a request that a handler repeats, too
 	root, _ := vars["root"].(string)
 	g := page.g
 	page.handler, page.r, page.next = c, r, next
@@ -211,9 +212,10 @@ func (c *CacheHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 			Received: g.original.EscapedPath(), // without the token of a link
 		},
 		TTL: page.rule.TTL, Caller: page, Stored: page.purgesFollowed(), StatusField: c.CacheStatus,
+		Result: &offer.result,
 	}
 	err := c.cache.Serve(w, r, &page.asked)
-	g.gate.metrics.Cached(page.asked.Result.What)
+	g.gate.metrics.Cached(offer.result.What)
 	return err
 }
 

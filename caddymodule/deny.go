@@ -42,7 +42,7 @@ func (h *Handler) deny(w http.ResponseWriter, g *gateRequest, decision *policy.D
 		reason = reasons.Texts[policy.ReasonStoreUnavailable] // fail closed
 	}
 	if vars, ok := g.r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
-		delete(vars, pageVar) // of a gate before this one: no handler after a denial has its permission
+		endOffer(vars) // of a gate before this one: no handler after a denial has its permission
 	}
 	g.outcome.last.hold(w, g.r, wordNoStore)
 	if done, err := h.tease(w, g, decision, next); done || err != nil {
@@ -209,8 +209,26 @@ func (h *Handler) forwardDenied(w http.ResponseWriter, g *gateRequest, d refusal
 }
 
 // deniedVar marks a request, by a variable of its context, as one whose error is a
-// denial.
+// denial. Its value points to whether it is.
 const deniedVar = "gatefold.denied"
+
+// expectDenial prepares for a denial after the request was passed on, when no variable can be
+// set any more, see pageOffer.
+func (g *gateRequest) expectDenial() {
+	if g.gate.Deny.Errors {
+		caddyhttp.SetVar(g.r.Context(), deniedVar, &g.outcome.refused)
+	}
+}
+
+// markDenied marks a request as one whose error is a denial.
+func markDenied(ctx context.Context) {
+	if mark, ok := caddyhttp.GetVar(ctx, deniedVar).(*bool); ok {
+		*mark = true
+		return
+	}
+	denied := true
+	caddyhttp.SetVar(ctx, deniedVar, &denied)
+}
 
 // toErrorRoutes returns a denial as an error, which leads to the site's error routes,
 // and replaces the denied request for them.
@@ -219,7 +237,7 @@ func (h *Handler) toErrorRoutes(r *http.Request, d refusal) error {
 		repl.Set(placeholders+"denied_uri", d.uri)
 		repl.Set(placeholders+"denied_uri_escaped", url.QueryEscape(d.uri))
 	}
-	caddyhttp.SetVar(r.Context(), deniedVar, true)
+	markDenied(r.Context())
 	replaceRequest(r, denial.NeutralPath)
 	return caddyhttp.Error(d.Status, errors.New(d.code))
 }
@@ -258,7 +276,7 @@ func (neutralize) CaddyModule() caddy.ModuleInfo {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (neutralize) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if denied, _ := caddyhttp.GetVar(r.Context(), deniedVar).(bool); denied {
+	if denied, _ := caddyhttp.GetVar(r.Context(), deniedVar).(*bool); denied != nil && *denied {
 		r = replaceRequest(r, denial.NeutralPath)
 	}
 	return next.ServeHTTP(w, r)

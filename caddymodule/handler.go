@@ -407,7 +407,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	header := w.Header() // its trailers are sent after this function returns
 	delete(header, requireHeader)
 	delete(header, http.TrailerPrefix+requireHeader)
-	g.keepPage()
+	if offer := g.outcome.offer; offer != nil {
+		offer.page = nil // it is memory of the gateRequest
+	}
 	g.release()
 	return err
 }

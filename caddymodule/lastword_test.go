@@ -58,26 +58,54 @@ func TestNoDirectiveOverridesTheGateOnCaching(t *testing.T) {
 		"templates":                 {deferred + "templates {\nmime text/plain\n}\n", ""},
 		"deeply nested":             {"handle {\nroute {\n" + deferred + "\nroute {\n", "\n"},
 		"an earlier word":           {"vars x y\nheader +Cache-Control s-maxage=300\n", "header +Cache-Control s-maxage=60\n"},
+		"nothing":                   {"", ""},
+		"another gate":              {"gatefold {\nrule / any\n}\n" + deferred, ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := newTestSite(t, standardRules)
-			closing := strings.Repeat("}\n", strings.Count(test.before, "{\n")-strings.Count(test.before, "}\n"))
-			s.load(s.siteOf("route {\n" + test.before + "gatefold {\n" + standardRules + "\n}\n" + test.after +
-				"reverse_proxy " + strings.TrimPrefix(s.origin.URL, "http://") + "\n" + closing + "}\nhandle_errors {\n" + deferred + "respond \"an error\"\n}"))
-			s.origin.Handle(speaksToCaches)
-			reader, bearer := s.subscriber()
-			s.get("/articles/hello", reader, bearer, "Accept-Encoding", "gzip").keptFromCaches("private")
-			s.get("/articles/hello", reader, bearer, "If-None-Match", `"x"`).keptFromCaches("private")
-			s.get("/articles/broken", reader, bearer).keptFromCaches("private")
-			s.do(http.MethodHead, "/articles/hello", reader, bearer).keptFromCaches("private")
-			s.get("/articles/hello").keptFromCaches("no-store")
-			s.get("/articles/hello", "Accept", "text/html").keptFromCaches("no-store")
-			s.rawPath("//articles").keptFromCaches("no-store")
-			link, _ := s.link(linkForAnything)
-			s.get(link, "Accept", "text/html", "Sec-Fetch-Mode", "navigate").keptFromCaches("no-store")
-			s.origin.Close()
-			s.get("/articles/hello", reader, bearer).keptFromCaches("private")
-		})
+		for _, logs := range []bool{true, false} { // the access log puts a writer between the gate's two
+			t.Run(fmt.Sprint(name, ", access log ", logs), func(t *testing.T) {
+				s := newTestSite(t, standardRules)
+				closing := strings.Repeat("}\n", strings.Count(test.before, "{\n")-strings.Count(test.before, "}\n"))
+				config := s.siteOf("route {\n" + test.before + "gatefold {\n" + standardRules + "\n}\n" + test.after +
+					"reverse_proxy " + strings.TrimPrefix(s.origin.URL, "http://") + "\n" + closing + "}\nhandle_errors {\n" + deferred + "respond \"an error\"\n}")
+				if !logs {
+					config = withoutLog(config)
+				}
+				s.load(config)
+				s.origin.Handle(speaksToCaches)
+				reader, bearer := s.subscriber()
+				s.get("/articles/hello", reader, bearer, "Accept-Encoding", "gzip").keptFromCaches("private")
+				s.get("/articles/hello", reader, bearer, "If-None-Match", `"x"`).keptFromCaches("private")
+				s.get("/articles/broken", reader, bearer).keptFromCaches("private")
+				s.do(http.MethodHead, "/articles/hello", reader, bearer).keptFromCaches("private")
+				s.get("/articles/hello").keptFromCaches("no-store")
+				s.get("/articles/hello", "Accept", "text/html").keptFromCaches("no-store")
+				s.rawPath("//articles").keptFromCaches("no-store")
+				link, _ := s.link(linkForAnything)
+				s.get(link, "Accept", "text/html", "Sec-Fetch-Mode", "navigate").keptFromCaches("no-store")
+				s.origin.Close()
+				s.get("/articles/hello", reader, bearer).keptFromCaches("private")
+			})
+		}
+	}
+}
+
+// withoutLog returns a configuration whose site has no access log.
+func withoutLog(config string) string { return strings.Replace(config, " {\n\tlog\n", " {\n", 1) }
+
+// What a directive of the site makes of the gate's Vary stays, beside what the gate needs.
+func TestSiteExtendsVary(t *testing.T) {
+	for _, logs := range []bool{true, false} {
+		s := newTestSite(t, standardRules)
+		config := s.siteOf("header {\ndefer\nVary Authorization \"Authorization, X-Country\"\n}\ngatefold {\n" + standardRules + "\n}\nreverse_proxy " + strings.TrimPrefix(s.origin.URL, "http://"))
+		if !logs {
+			config = withoutLog(config)
+		}
+		s.load(config)
+		name, bearer := s.subscriber()
+		vary := strings.Join(s.get("/articles/hello", name, bearer).Header.Values("Vary"), ", ")
+		if !strings.Contains(vary, "X-Country") || !strings.Contains(vary, "Cookie, Authorization") {
+			t.Errorf("with an access log %v, Vary is %q", logs, vary)
+		}
 	}
 }
 

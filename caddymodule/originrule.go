@@ -111,6 +111,7 @@ func (h *Handler) serveAsOriginSays(w http.ResponseWriter, g *gateRequest, ident
 	h.publish(g)
 	answer := &originAnswer{g: g, before: *decision, teases: true}
 	g.outcome.origin = answer
+	g.expectDenial()
 	g.offerPage(decision)
 	asked := g.r
 	ctx, cancel := context.WithCancel(asked.Context())

@@ -13,7 +13,6 @@ import (
 
 	"github.com/gatefold/gatefold/caddymodule/denial"
 	"github.com/gatefold/gatefold/caddymodule/entrypoint"
-	"github.com/gatefold/gatefold/caddymodule/pagecache"
 	"github.com/gatefold/gatefold/policy"
 )
 
@@ -24,6 +23,10 @@ type outcome struct {
 	reason   policy.Reason
 	licence  policy.LicenceBy
 	passedOn bool // set before the request goes to the handlers after the gate
+	// published is set once the placeholders are.
+	published bool
+	// refused marks a request whose error is a denial, see deniedVar.
+	refused  bool
 	rule     *policy.Rule
 	captures policy.Captures
 	// user is the reader; grant, crawler and link are those of the decision.
@@ -37,8 +40,9 @@ type outcome struct {
 	forwarding *policy.Forwarding
 	// origin is what the response of the origin says; nil unless it decides.
 	origin *originAnswer
-	// cache is what became of the request at gatefold_cache; nil if it was not offered.
-	cache *pagecache.Result
+	// offer is the page that was offered to gatefold_cache, with what became of it; nil for
+	// other pages.
+	offer *pageOffer
 	// request is of the id, which is made when it is first read: most requests need none.
 	request *http.Request
 	id      string
@@ -159,10 +163,10 @@ func (o *accessOutcome) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 
 // cached returns what became of a request at gatefold_cache; empty if it was not offered.
 func (o *outcome) cached() string {
-	if o.cache == nil {
+	if o.offer == nil {
 		return ""
 	}
-	return o.cache.String()
+	return o.offer.result.String()
 }
 
 // demanded is the demand of the decision, which may be the zero value.

@@ -46,6 +46,7 @@ var errRefused = errors.New("the use of the link cannot be counted")
 func (h *Handler) deliver(w http.ResponseWriter, g *gateRequest, writer *privateWriter, next caddyhttp.Handler) error {
 	ctx, cancel := context.WithCancel(g.r.Context())
 	defer cancel()
+	g.expectDenial()
 	d := &delivery{g: g, header: maps.Clone(w.Header()), cancel: cancel}
 	writer.delivery = d
 	err := d.serve(writer, g.r.WithContext(ctx), next)

@@ -219,6 +219,10 @@ func (h *Handler) publish(g *gateRequest) {
 	outcome.take(&g.decision)
 	outcome.user, outcome.request = g.request.Reader.UserID, g.r
 	ctx := g.r.Context()
+	if outcome.published { // a late denial, see pageOffer
+		return
+	}
+	outcome.published = true
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(outcome.placeholder)
 	}

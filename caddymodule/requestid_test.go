@@ -5,12 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // idsOf returns the ids of the newest denial in the gate's log and of the newest request
@@ -98,45 +93,13 @@ func TestRequestIDOfATrustedProxyOnly(t *testing.T) {
 	}
 }
 
-// lateReader is a handler whose goroutine reads variables of the request until the test
-// ends, as a dial of the reverse proxy does that outlives its request.
-type lateReader struct{}
-
-func init() { caddy.RegisterModule(lateReader{}) }
-
-func (lateReader) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.test_late_reader", New: func() caddy.Module { return new(lateReader) }}
-}
-
-// lateReaders ends the goroutines of the handlers.
-var lateReaders struct {
-	end  chan struct{}
-	left sync.WaitGroup
-}
-
-func (lateReader) ServeHTTP(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	lateReaders.left.Go(func() {
-		for {
-			select {
-			case <-lateReaders.end:
-				return
-			default:
-				caddyhttp.GetVar(r.Context(), "reverse_proxy.proxy")
-			}
-		}
-	})
-	return nil
-}
-
 // A dial of the reverse proxy goes on after its request has got another connection, and
 // reads the request's variables. The id for the log must not be written there: two
 // goroutines at one map end the process.
 func TestRequestIDIsNotWrittenBehindTheGate(t *testing.T) {
-	httpcaddyfile.RegisterHandlerDirective("test_late_reader", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return lateReader{}, nil })
 	s := newTestSite(t, standardRules)
-	lateReaders.end = make(chan struct{})
-	defer func() { close(lateReaders.end); lateReaders.left.Wait() }()
-	s.load(strings.Replace(s.config("", standardRules, ""), "reverse_proxy", "route {\n\t\ttest_late_reader\n\t}\n\treverse_proxy", 1))
+	readVariablesLate(t)
+	s.load(strings.Replace(s.config("", standardRules, ""), "reverse_proxy", "route {\n\t\ttest_late_reader\n\t\trespond page\n\t}\n\treverse_proxy", 1))
 	for range 20 {
 		if got := s.get("/public/x"); got.StatusCode != http.StatusOK {
 			t.Fatalf("the page answers %d", got.StatusCode)

@@ -41,9 +41,9 @@ func (p *Private) Set(header http.Header, now func() time.Time) {
 	if expires != nil {
 		p.dropExpires(header, expires, now())
 	}
-	p.values[1] = privateVary
 	switch vary := header["Vary"]; {
 	case len(vary) == 0:
+		p.values[1] = privateVary
 		header["Vary"] = p.values[1:]
 	case vary[len(vary)-1] != privateVary:
 		header["Vary"] = append(vary, privateVary)

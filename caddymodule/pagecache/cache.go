@@ -91,8 +91,8 @@ type Request struct {
 	Stored bool
 	// StatusField adds Cache-Status to the response (RFC 9211).
 	StatusField bool
-	// Result is set to what became of the request.
-	Result Result
+	// Result is set to what became of the request, before its response is written.
+	Result *Result
 
 	found entry // the stored page, while the request is served; it saves an allocation
 }

@@ -27,7 +27,7 @@ func TestFlightCountsUntilTheLastReaderLeft(t *testing.T) {
 	w := newWorld(t, MinMemory)
 	client := &slow{discard{http.Header{}}, make(chan struct{}), make(chan struct{})}
 	q := Request{
-		Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: "/a"}, TTL: time.Minute, Stored: true,
+		Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: "/a"}, TTL: time.Minute, Stored: true, Result: new(Result),
 		Caller: &caller{fetch: func(_ context.Context, _ Anonymous, to http.ResponseWriter) error {
 			_, err := to.Write(make([]byte, parts*chunkBytes))
 			return err
@@ -66,7 +66,7 @@ func TestCloseEndsAllFetches(t *testing.T) {
 	began := make(chan struct{})
 	ask := func() Result {
 		q := Request{
-			Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: "/a"}, Stored: true,
+			Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: "/a"}, Stored: true, Result: new(Result),
 			Caller: &caller{fetch: func(ctx context.Context, _ Anonymous, _ http.ResponseWriter) error {
 				close(began)
 				<-ctx.Done()
@@ -76,7 +76,7 @@ func TestCloseEndsAllFetches(t *testing.T) {
 		if err := w.Serve(&discard{http.Header{}}, httptest.NewRequest(http.MethodGet, "http://news.example/a", nil), &q); err != nil {
 			t.Error(err)
 		}
-		return q.Result
+		return *q.Result
 	}
 	first := make(chan Result, 1)
 	go func() { first <- ask() }()

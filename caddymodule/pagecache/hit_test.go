@@ -31,9 +31,10 @@ func hit(t testing.TB, size int) func() {
 	}
 	w.index.found.Wait()
 	response, request := &discard{header: http.Header{}}, httptest.NewRequest(http.MethodGet, "http://news.example/a/1", nil)
+	var result Result
 	return func() {
 		clear(response.header)
-		q := Request{Target: target, Stored: true}
+		q := Request{Target: target, Stored: true, Result: &result}
 		if err := w.Serve(response, request, &q); err != nil || q.Result.What != Hit {
 			t.Fatal(q.Result, err)
 		}

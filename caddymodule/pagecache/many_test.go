@@ -44,7 +44,7 @@ func TestManyPages(t *testing.T) {
 	var q Request
 	ask := func(i int) bool {
 		clear(response.header)
-		q = Request{Target: target, Stored: true, Caller: &caller{}}
+		q = Request{Target: target, Stored: true, Caller: &caller{}, Result: new(Result)}
 		q.Target.Path = "/articles/" + strconv.Itoa(i)
 		request.Header["Cache-Control"] = []string{"only-if-cached"}
 		return w.Serve(response, request, &q) == nil && q.Result.What == Hit

@@ -70,7 +70,7 @@ func (w *world) setFreshness(header http.Header, page *originPage) {
 func (w *world) ask(path string, allowed bool) (*httptest.ResponseRecorder, Result, error) {
 	response := httptest.NewRecorder()
 	q := Request{
-		Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: path}, Stored: true,
+		Target: Target{Vendor: "acme", Site: "news", Host: "news.example", Path: path}, Stored: true, Result: new(Result),
 		Caller: &caller{fetch: func(_ context.Context, asked Anonymous, to http.ResponseWriter) error {
 			if tag := asked.Header.Get("If-None-Match"); tag == fmt.Sprintf(`"%d"`, w.origin[path].version) && !w.down && !w.origin[path].private {
 				w.setFreshness(to.Header(), w.origin[path])
@@ -82,7 +82,7 @@ func (w *world) ask(path string, allowed bool) (*httptest.ResponseRecorder, Resu
 	}
 	err := w.Serve(response, httptest.NewRequest(http.MethodGet, "http://news.example"+path, nil), &q)
 	w.Wait()
-	return response, q.Result, err
+	return response, *q.Result, err
 }
 
 // Whatever origin, readers, purges and clock do: a reader gets the current page, or one that

@@ -280,7 +280,7 @@ func (c *Cache) answer(w http.ResponseWriter, r *http.Request, q *Request, e *en
 		}
 		c.result(w, q, what, why, parameters)
 	} else {
-		q.Result = Result{What: what, Why: why}
+		*q.Result = Result{What: what, Why: why}
 	}
 	return c.send(w, r, e)
 }
@@ -352,7 +352,7 @@ func notModified(asked, header http.Header) bool {
 
 // pass passes a request on as it is.
 func (c *Cache) pass(w http.ResponseWriter, q *Request, fwd string, why Why) error {
-	q.Result = Result{What: Pass, Why: why}
+	*q.Result = Result{What: Pass, Why: why}
 	if q.StatusField {
 		value := "gatefold; fwd=" + fwd + "; detail=" + string(why)
 		w = &headerWriter{wrapped: wrap(w), do: func(_ int, header http.Header) { header[statusField] = append(header[statusField], value) }}
@@ -365,7 +365,7 @@ const statusField = "Cache-Status"
 
 // result notes what became of a request, and adds Cache-Status.
 func (c *Cache) result(w http.ResponseWriter, q *Request, what Outcome, why Why, parameters string) {
-	q.Result = Result{What: what, Why: why}
+	*q.Result = Result{What: what, Why: why}
 	if q.StatusField && parameters != "" {
 		if why != WhyNone {
 			parameters += "; detail=" + string(why)

@@ -49,7 +49,7 @@ func TestLateSendIsOfThePage(t *testing.T) {
 	put("/a", 'a')
 	client, request := &lateSender{discard: discard{http.Header{}}}, httptest.NewRequest(http.MethodGet, "http://news.example/a", nil)
 	request.ProtoMajor = 2
-	if err := w.Serve(client, request, &Request{Target: target, Stored: true}); err != nil {
+	if err := w.Serve(client, request, &Request{Target: target, Stored: true, Result: new(Result)}); err != nil {
 		t.Fatal(err)
 	}
 	w.index.found.Clear()
@@ -87,7 +87,7 @@ func TestConfirmationIsOfOneCopy(t *testing.T) {
 	ask := func() {
 		recorder := httptest.NewRecorder()
 		q := Request{
-			Target: target, Stored: true,
+			Target: target, Stored: true, Result: new(Result),
 			Caller: &caller{fetch: func(_ context.Context, sent Anonymous, to http.ResponseWriter) error {
 				asked <- sent.Header.Get("If-None-Match")
 				<-reply
@@ -99,7 +99,7 @@ func TestConfirmationIsOfOneCopy(t *testing.T) {
 		if err := w.Serve(recorder, httptest.NewRequest(http.MethodGet, "http://news.example/a", nil), &q); err != nil {
 			t.Error(err)
 		}
-		answers <- answer{q.Result, recorder.Header().Get("Etag"), recorder.Body.String()}
+		answers <- answer{*q.Result, recorder.Header().Get("Etag"), recorder.Body.String()}
 	}
 	put("old")
 	go ask()

@@ -14,12 +14,12 @@ import (
 func (w *world) serveFrom(t *testing.T, target Target, respond func(http.ResponseWriter) error) Result {
 	t.Helper()
 	q := Request{
-		Target: target, Stored: true,
+		Target: target, Stored: true, Result: new(Result),
 		Caller: &caller{fetch: func(_ context.Context, _ Anonymous, to http.ResponseWriter) error { return respond(to) }},
 	}
 	_ = w.Serve(&discard{http.Header{}}, httptest.NewRequest(http.MethodGet, "http://news.example/", nil), &q)
 	w.Wait()
-	return q.Result
+	return *q.Result
 }
 
 func sends(name, value string) func(http.ResponseWriter) error {
